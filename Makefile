@@ -1,0 +1,53 @@
+# Two commands for a newcomer: `make demo` and `make test`. Each sets itself up.
+PYTHON ?= python3
+BIN := .venv/bin
+DAYS := 2017-11-01 2017-11-02
+
+.PHONY: help demo test check lint types contracts lock bench clean
+.DEFAULT_GOAL := help
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
+
+demo: .venv/run.stamp ## score two real days of the retail job and look at the result
+	@$(BIN)/python data/demo.py
+
+test: .venv/test.stamp ## the whole test suite
+	@$(BIN)/python -m pytest
+
+check: lint types contracts test ## format, lint, types, import contracts, tests: what CI runs
+
+lint: .venv/test.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: .venv/test.stamp
+	$(BIN)/mypy
+
+contracts: .venv/test.stamp
+	$(BIN)/lint-imports
+
+bench: .venv/test.stamp ## measure memory and throughput on this machine
+	$(BIN)/python benchmarks/memory.py
+
+lock: ## resolve the dependencies again (needs uv)
+	uv pip compile pyproject.toml requirements/build.in --extra samples --universal --python-version 3.11 \
+	  --generate-hashes -q -o requirements/run.lock --custom-compile-command "make lock"
+	uv pip compile pyproject.toml requirements/build.in --extra test -c requirements/run.lock --universal \
+	  --python-version 3.11 --generate-hashes -q -o requirements/test.lock --custom-compile-command "make lock"
+
+clean: ## remove all that was generated, the environment too
+	rm -rf .venv data/lake data/tables data/runs
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+	  || { echo "nightscore needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.12 …"; exit 1; }
+	@echo "Creating the environment .venv"
+	@$(PYTHON) -m venv .venv
+
+# One stamp for each lock file; the second holds all of the first.
+.venv/%.stamp: requirements/%.lock pyproject.toml .venv/bin/python
+	@echo "Installing the pinned packages of $< (about half a minute)"
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r $<
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,147 @@
+"""Does the job fit together: SQL, inputs, model, tables? Asked before any row is read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from jobs import tables
+from jobs.day import Day
+from jobs.engine import Engine, SqlMistakes, quoted, repeatable_select
+from jobs.errors import Broken
+from jobs.job import Job
+from jobs.spec import RESERVED_COLUMNS
+from scorers.contract import Scorer
+
+DUCKDB_TYPES = {
+    pa.float32(): "FLOAT", pa.float64(): "DOUBLE", pa.int64(): "BIGINT", pa.int32(): "INTEGER",
+    pa.int16(): "SMALLINT", pa.int8(): "TINYINT", pa.bool_(): "BOOLEAN", pa.string(): "VARCHAR",
+}  # fmt: skip
+BINDING = "the features"  # a name that no job's SQL can have
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The columns of the features, and of each table as it is stored (without the partition `day`)."""
+
+    features: pa.Schema
+    stored: Mapping[str, pa.Schema]
+
+
+def check_sql(job: Job) -> None:
+    """Know that every SQL of a job is one SELECT that gives the same rows at each run.
+
+    Raises:
+        Broken: names the file, or the line of job.yaml.
+    """
+    if job.features_sql is not None:
+        repeatable_select(job.features_sql, sql_file(job, job.spec.features))
+    for table, sql in job.decide_sql.items():
+        repeatable_select(sql, sql_file(job, job.spec.decide[table]))
+    for i, audit in enumerate(job.spec.audit):
+        repeatable_select(audit.sql, audit_place(job, i))
+
+
+def bind(day: Day, scorer: Scorer) -> Bound:
+    """Bind all of a job's SQL against its inputs' columns and the model's outputs.
+
+    Raises:
+        Broken: something does not fit; names the file or line, and what is allowed.
+    """
+    job = day.job
+    with day.engine() as engine:
+        features = _bind_features(engine, job, scorer)
+        _define_empty_scores(engine, job, scorer)
+        decided = {t: _bind_decision(engine, job, t, sql) for t, sql in job.decide_sql.items()}
+        for table, sql in job.decide_sql.items():
+            engine.define(table, sql)
+        _bind_audits(engine, job)
+    stored = {job.spec.scores_table: scores_schema(job, features, scorer)}
+    stored |= {t: _stored(job, schema, ("decide", t)) for t, schema in decided.items()}
+    for table, schema in stored.items():
+        tables.check_schema(job.workspace.tables / table, schema)
+    return Bound(features, stored)
+
+
+def features_select(job: Job) -> str:
+    """The SELECT that gives a job's rows, before key order."""
+    return job.features_sql or f"SELECT * FROM {quoted(job.spec.features)}"
+
+
+def features_place(job: Job) -> str:
+    """What makes the features, as error messages name it."""
+    return sql_file(job, job.spec.features) if job.features_sql else job.shown
+
+
+def key_order(job: Job) -> str:
+    """Sort terms for the features: by key, so that the same rows are the same bytes."""
+    return ", ".join(quoted(name) for name in job.spec.key)
+
+
+def sql_file(job: Job, name: str) -> str:
+    """A SQL file as error messages name it."""
+    return job.workspace.relative(job.file.parent / name)
+
+
+def audit_place(job: Job, index: int) -> str:
+    """An audit as error messages name it."""
+    line = job.lines.get(("audit", index), 1)
+    return f"{job.shown}:{line}: audit {job.spec.audit[index].name!r}"
+
+
+def _bind_features(engine: Engine, job: Job, scorer: Scorer) -> pa.Schema:
+    where = features_place(job)
+    with SqlMistakes(where):
+        schema = engine.schema(features_select(job))
+    names = schema.names
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise Broken(f"{where}: gives column {twice[0]!r} twice")
+    for at in ("key", "keep"):
+        for name in getattr(job.spec, at):
+            if name not in names:
+                job.broken((at,), f"the features have no column {name!r}; their columns: {', '.join(names)}")
+    misfits = scorer.signature.misfits(schema)
+    if misfits:
+        job.broken(("model", "path"), "; ".join(misfits))
+    engine.define(BINDING, features_select(job))
+    return schema
+
+
+def _define_empty_scores(engine: Engine, job: Job, scorer: Scorer) -> None:
+    kept = [quoted(name) for name in (*job.spec.key, *job.spec.keep)]
+    given = [f"CAST(NULL AS {DUCKDB_TYPES[f.type]}) AS {quoted(f.name)}" for f in scorer.signature.outputs]
+    engine.define("scores", f"SELECT {', '.join(kept + given)} FROM {quoted(BINDING)} LIMIT 0")
+
+
+def _bind_decision(engine: Engine, job: Job, table: str, sql: str) -> pa.Schema:
+    where = sql_file(job, job.spec.decide[table])
+    with SqlMistakes(where):
+        schema = engine.schema(sql)
+    for name in schema.names:
+        if name.lower() in RESERVED_COLUMNS:
+            raise Broken(f"{where}: gives a column {name!r}, which the framework sets in every table")
+        if schema.names.count(name) > 1:
+            raise Broken(f"{where}: gives column {name!r} twice")
+    return schema
+
+
+def _bind_audits(engine: Engine, job: Job) -> None:
+    for i, audit in enumerate(job.spec.audit):
+        where = audit_place(job, i)
+        with SqlMistakes(where):
+            schema = engine.schema(audit.sql)
+        if len(schema) != 1 or not pa.types.is_boolean(schema.field(0).type):
+            given = ", ".join(f"{f.name} {f.type}" for f in schema)
+            raise Broken(f"{where}: gives ({given}); an audit is one SELECT of one boolean")
+
+
+def scores_schema(job: Job, features: pa.Schema, scorer: Scorer) -> pa.Schema:
+    """The columns of a scores file: key, kept columns, the model's outputs, `run_id`."""
+    kept = [features.field(name) for name in (*job.spec.key, *job.spec.keep)]
+    return _stored(job, pa.schema([*kept, *scorer.signature.outputs]), ("features",))
+
+
+def _stored(job: Job, schema: pa.Schema, at: tuple[str, ...]) -> pa.Schema:
+    where = f"{job.shown}:{job.lines.get(at, 1)}: {'.'.join(at)}"
+    return tables.storable(pa.schema([*schema, pa.field("run_id", pa.string())]), where)

@@ -1,0 +1,83 @@
+"""One day of a job at work: its plan, its folder, what its SQL may see and use."""
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from jobs import inputs, runs
+from jobs.engine import Engine, Resources, View, quoted
+from jobs.errors import NotYet
+from jobs.job import Job
+from jobs.plan import Plan
+from jobs.runs import RunFolder
+from jobs.stage import StagedFile
+from scorers.hardware import hardware
+
+SHARE = 0.4  # of the memory, for what is done once a day: features, proof, decisions
+
+
+@dataclass(frozen=True)
+class Day:
+    """A job and the plan of one of its days."""
+
+    job: Job
+    plan: Plan
+
+    def __str__(self) -> str:
+        return f"job {self.job.name}, day {self.plan.day}"
+
+    @property
+    def root(self) -> Path:
+        """The workspace's root, to which the paths of plans and staged files are relative."""
+        return self.job.workspace.root
+
+    @property
+    def run(self) -> RunFolder:
+        """The folder of the plan's run."""
+        return runs.folder(self.job.workspace, self.plan)
+
+    @cached_property
+    def variables(self) -> dict[str, Any]:
+        """What SQL reads with getvariable: the scored day and the parameters."""
+        return {"day": dt.date.fromisoformat(self.plan.day), **self.job.params(self.plan.params)}
+
+    def refuse_changed_job(self) -> None:
+        """Hold the job to what it was when the plan was made.
+
+        Raises:
+            NotYet: it has changed since.
+        """
+        if self.job.hash != self.plan.job_hash:
+            raise NotYet(
+                f"{self.job.shown}: the job has changed since the plan of {self.plan.day}; run it again"
+            )
+
+    def engine(
+        self, staged: Mapping[str, Sequence[StagedFile]] | None = None, source: Iterable[str] = ()
+    ) -> Engine:
+        """An engine that sees the inputs, `params`, and staged files under the given names.
+
+        `source` are further files (relative to the root) that it may read by their path.
+        """
+        tables = staged or {}
+        views = inputs.views(self.job, self.plan.inputs)
+        views += [View(f"staged {n}", self._paths(f.path for f in files)) for n, files in tables.items()]
+        views.append(View("the source", self._paths(source), columns={"nothing": "INTEGER"}))
+        engine = Engine(views, day_resources(self.job), self.variables)
+        names = ["day", *self.job.spec.params]
+        engine.define("params", "SELECT " + ", ".join(f"getvariable('{n}') AS {quoted(n)}" for n in names))
+        for name in tables:
+            engine.define(name, f"SELECT * EXCLUDE (run_id) FROM {quoted(f'staged {name}')}")
+        return engine
+
+    def _paths(self, relative: Iterable[str]) -> tuple[Path, ...]:
+        return tuple(self.root / path for path in relative)
+
+
+def day_resources(job: Job) -> Resources:
+    """All cores and a good part of the memory."""
+    machine = hardware()
+    return Resources(machine.cores, int(machine.memory * SHARE), job.workspace.runs)

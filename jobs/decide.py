@@ -1,0 +1,35 @@
+"""Scores -> decision tables, one SELECT each."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from jobs.check import sql_file
+from jobs.day import Day
+from jobs.engine import SqlMistakes
+from jobs.stage import StagedFile, stage, staged, stamped
+
+ROWS = 32_768  # rows of a batch between DuckDB and the file
+
+
+def decide(day: Day, scores: Sequence[StagedFile], schemas: Mapping[str, pa.Schema]) -> dict[str, StagedFile]:
+    """Stage every decision table of the job, in the stored `schemas`.
+
+    Rows are sorted by all columns: the same rows are the same bytes.
+
+    Raises:
+        Broken: the SQL fails on these rows.
+    """
+    job, run_id = day.job, day.plan.run_id
+    found = {}
+    with day.engine({"scores": scores}) as engine:
+        for table, sql in job.decide_sql.items():
+            path, schema = day.run.decided(table), schemas[table]
+            started = time.time()
+            if not path.exists():
+                with SqlMistakes(sql_file(job, job.spec.decide[table])):
+                    batches = engine.stream(sql, ROWS, order="ALL")
+                    stage(path, (stamped(batch, run_id, schema) for batch in batches), schema)
+            found[table] = staged(path, day.root, started, time.time())
+    return found

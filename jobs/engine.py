@@ -1,0 +1,230 @@
+"""DuckDB, locked down: the only module that imports it.
+
+An `Engine` sees the files that it was opened with and nothing else: not the rest of the disk, not the
+network, not Python's variables, not a later partition. Its settings are locked before any SQL of a job
+runs. DuckDB promises no privilege boundary inside its process, so this is a second line of defence:
+who may write job folders is the first.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import duckdb
+import pyarrow as pa
+
+from jobs.errors import Broken, NotYet
+
+VOLATILE_NAMES = frozenset(
+    {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"}
+)
+VOLATILE = VOLATILE_NAMES | {
+    "now", "today", "random", "setseed", "uuid", "gen_random_uuid", "uuidv4", "uuidv7", "get_current_time",
+    "get_current_timestamp", "transaction_timestamp", "current_localtime", "current_localtimestamp",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class View:
+    """Parquet files under one name. `partition` is a hive key in their paths, seen as a DATE column.
+
+    `columns` (name -> DuckDB type) describes the view while it has no files.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    partition: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one engine may use: threads, bytes of memory, and a folder to spill into."""
+
+    threads: int
+    memory: int
+    temp: Path
+
+
+class Engine:
+    """One locked-down connection over a fixed set of views. Not for use by two threads at once."""
+
+    def __init__(
+        self, views: Sequence[View], resources: Resources, variables: Mapping[str, Any] | None = None
+    ) -> None:
+        resources.temp.mkdir(parents=True, exist_ok=True)
+        self._temp = Path(tempfile.mkdtemp(prefix=".duckdb-", dir=resources.temp))
+        self._connection = duckdb.connect()
+        try:
+            self._lock_down(views, resources)
+            for name, value in (variables or {}).items():
+                self._connection.execute(f"SET VARIABLE {quoted(name)} = $1", [value])
+            for view in views:
+                self._create(view)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection and remove what it spilled."""
+        self._connection.close()
+        shutil.rmtree(self._temp, ignore_errors=True)
+
+    def _lock_down(self, views: Sequence[View], resources: Resources) -> None:
+        files = ", ".join(literal(file) for view in views for file in view.files)
+        for setting in (
+            f"allowed_paths = [{files}]",
+            "autoinstall_known_extensions = false",
+            "autoload_known_extensions = false",
+            "allow_community_extensions = false",
+            "allow_extension_repositories = 'forbidden'",
+            "allow_persistent_secrets = false",
+            "python_enable_replacements = false",
+            "enable_progress_bar = false",
+            "enable_external_file_cache = false",
+            "TimeZone = 'UTC'",
+            f"threads = {resources.threads}",
+            f"memory_limit = '{resources.memory // 1_000_000}MB'",
+            f"temp_directory = {literal(self._temp)}",
+            "enable_external_access = false",
+            "lock_configuration = true",
+        ):
+            self._connection.execute(f"SET {setting}")
+
+    def _create(self, view: View) -> None:
+        name = quoted(view.name)
+        if not view.files:
+            columns = ", ".join(f"CAST(NULL AS {t}) AS {quoted(c)}" for c, t in view.columns.items())
+            self._connection.execute(f"CREATE VIEW {name} AS SELECT {columns} WHERE false")
+            return
+        variable = quoted(f"files of {view.name}")
+        self._connection.execute(f"SET VARIABLE {variable} = $1", [[str(f) for f in view.files]])
+        hive = f"true, hive_types = {{{quoted(view.partition)}: DATE}}" if view.partition else "false"
+        self._connection.execute(
+            f"CREATE VIEW {name} AS SELECT * FROM read_parquet("
+            f"getvariable({literal(f'files of {view.name}')}), hive_partitioning = {hive})"
+        )
+
+    def define(self, name: str, select: str) -> None:
+        """Make a SELECT a view that later SQL of this engine can read."""
+        self._connection.sql(select).create_view(name)
+
+    def schema(self, select: str) -> pa.Schema:
+        """The columns that a SELECT gives, bound against the files' footers; no data is read."""
+        reader = self._connection.sql(select).limit(0).to_arrow_reader(1)
+        try:
+            return reader.schema
+        finally:
+            reader.close()
+
+    def stream(
+        self, select: str, rows: int, values: Sequence[Any] = (), order: str = ""
+    ) -> Iterator[pa.RecordBatch]:
+        """The result of a SELECT as record batches of at most `rows` rows, as they are computed.
+
+        `order` is a list of sort terms for SQL. `sql(…)` and not `execute(…)`: the latter
+        materialises the whole result outside the memory limit (DuckDB 2.0).
+        """
+        relation = self._connection.sql(select, params=list(values) or None)
+        reader = (relation.order(order) if order else relation).to_arrow_reader(rows)
+        try:
+            yield from reader
+        finally:
+            reader.close()
+
+    def rows(self, select: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """The whole result of a SELECT; for results of a few rows."""
+        return self._connection.sql(select, params=list(values) or None).fetchall()
+
+
+class SqlMistakes:
+    """A context in which DuckDB's errors become ours, with the place they come from in front."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, duckdb.Error):
+            raise _translated(error, self._where) from error
+
+
+def _translated(error: duckdb.Error, where: str) -> Exception:
+    text = str(error).strip()
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return NotYet(f"{where}: not enough memory or temporary disk: {text}")
+    if isinstance(error, duckdb.PermissionException):
+        text += "\nA job's SQL sees its inputs by their names, cut at the day, and no other file"
+    return Broken(f"{where}: {text}")
+
+
+def single_select(sql: str, where: str) -> None:
+    """Know that `sql` is one SELECT.
+
+    Raises:
+        Broken: it is not one statement, not a SELECT, or can't be parsed.
+    """
+    with SqlMistakes(where):
+        statements = duckdb.extract_statements(sql)
+    if len(statements) != 1:
+        raise Broken(f"{where}: {len(statements)} statements; allowed: exactly one SELECT")
+    kind = statements[0].type
+    if kind != duckdb.StatementType.SELECT:
+        raise Broken(f"{where}: a {str(kind).rpartition('.')[2]} statement; allowed: exactly one SELECT")
+
+
+def repeatable_select(sql: str, where: str) -> str:
+    """`sql`, known to be one SELECT whose result depends on its inputs alone.
+
+    Raises:
+        Broken: no single SELECT, or it calls a function whose value changes between two runs of one
+            day (now(), random(), …).
+    """
+    single_select(sql, where)
+    volatile = VOLATILE & _calls(json.loads(_tree(sql)))
+    if volatile:
+        raise Broken(
+            f"{where}: {min(volatile)} has another value at each run, so the day could not be proved; "
+            "the scored day is getvariable('day')"
+        )
+    return sql
+
+
+def _tree(sql: str) -> str:
+    with duckdb.connect() as connection:
+        return str(connection.execute("SELECT json_serialize_sql($1)", [sql]).fetchall()[0][0])
+
+
+def _calls(tree: object) -> set[str]:
+    """The names of all functions that a parsed statement calls, with or without parentheses."""
+    if isinstance(tree, list):
+        return set().union(*map(_calls, tree))
+    if not isinstance(tree, dict):
+        return set()
+    found = {str(tree["function_name"]).lower()} if "function_name" in tree else set()
+    if tree.get("class") == "COLUMN_REF" and len(tree["column_names"]) == 1:
+        # current_date and its like are parsed as columns and become calls only when bound.
+        found |= VOLATILE_NAMES & {str(tree["column_names"][0]).lower()}
+    return found.union(*map(_calls, tree.values()))
+
+
+def quoted(identifier: str) -> str:
+    """An identifier for SQL text."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def literal(value: object) -> str:
+    """A string literal for SQL text; only for settings, which take no parameters."""
+    return "'" + str(value).replace("'", "''") + "'"

@@ -1,0 +1,71 @@
+"""Files that are written once, completely or not at all, and read with a fingerprint."""
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def written_once(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`; on a clean exit its file becomes `path`, durably.
+
+    A `path` that exists already is kept as it is: no path is ever written twice, so whoever reads
+    it reads one file from beginning to end. On an error the temporary file is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        yield temporary
+        sync(temporary)
+        with contextlib.suppress(FileExistsError):
+            link(temporary, path)
+        sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text_once(path: Path, text: str) -> None:
+    """`text` as the file `path`, complete and durable, or nothing; an existing file is kept."""
+    with written_once(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def link(source: Path, target: Path) -> None:
+    """A second name for a file, or a copy where the file system has no hard links.
+
+    Raises:
+        FileExistsError: `target` exists.
+    """
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+            raise
+        with source.open("rb") as old, target.open("xb") as new:
+            shutil.copyfileobj(old, new, 1 << 20)
+        sync(target)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def visible(path: Path, below: Path) -> bool:
+    """Whether a file counts as data: no part of its path below `below` starts with `.` or `_`."""
+    return not any(part.startswith((".", "_")) for part in path.relative_to(below).parts)

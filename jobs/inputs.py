@@ -1,0 +1,215 @@
+"""The files that a job reads for a day: listed, cut at the day, fingerprinted, held to one schema."""
+
+import datetime as dt
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs import catalog
+from jobs.engine import View
+from jobs.errors import Broken, NotYet
+from jobs.files import visible
+from jobs.job import Job
+from jobs.plan import InputFile
+from jobs.spec import Input, PathInput
+from jobs.workspace import Workspace
+
+Files = Mapping[str, tuple[InputFile, ...]]
+ParquetColumns = dict[str, tuple[str, str]]
+
+
+def resolve(job: Job, day: dt.date) -> Files:
+    """The files of each input that a run of `day` may read: nothing after it.
+
+    Raises:
+        Broken: an input is nowhere, a file is no Parquet, or two files of one input differ in a
+            column's name or type.
+    """
+    return {name: _resolve(job, name, source, day) for name, source in job.spec.inputs.items()}
+
+
+def missing(job: Job, files: Files, day: dt.date) -> list[str]:
+    """The inputs without a partition of the day itself. A job's own tables never have one yet."""
+    wanted = [n for n, source in job.spec.inputs.items() if partition(source) and not _own(job, source)]
+    return [name for name in wanted if not any(f.day == day.isoformat() for f in files[name])]
+
+
+def days(job: Job) -> list[dt.date]:
+    """The days for which every partitioned path input has a partition, in order."""
+    found = [
+        {day for day, _ in _partitions(job, name, source)}
+        for name, source in job.spec.inputs.items()
+        if isinstance(source, PathInput) and source.partition
+    ]
+    return sorted(set.intersection(*found)) if found else []
+
+
+def views(job: Job, files: Files) -> list[View]:
+    """The inputs as SQL sees them."""
+    return [_view(job, name, source, files[name]) for name, source in job.spec.inputs.items()]
+
+
+def partition(source: Input) -> str | None:
+    """The hive key of an input's partitions."""
+    return source.partition if isinstance(source, PathInput) else "day"
+
+
+def refuse_changed(workspace: Workspace, files: Files) -> None:
+    """Compare every file with what it was when the run looked first.
+
+    Raises:
+        NotYet: one is gone or was changed; what was read may be a mixture, so nothing is published.
+    """
+    for file in (file for some in files.values() for file in some):
+        try:
+            now = _stat(workspace.root / file.path)
+        except OSError:
+            raise NotYet(f"{file.path}: removed while it was being read; nothing is published") from None
+        if now != file.stat:
+            raise NotYet(
+                f"{file.path}: changed while it was being read (inode:bytes:time {file.stat} -> {now}); "
+                "nothing is published"
+            )
+
+
+def look(workspace: Workspace, path: Path, day: str = "") -> InputFile:
+    """One Parquet file as it is now.
+
+    Raises:
+        Broken: it is no Parquet file that can be read.
+    """
+    return _look(workspace, path, day)[0]
+
+
+def _resolve(job: Job, name: str, source: Input, day: dt.date) -> tuple[InputFile, ...]:
+    first = day - dt.timedelta(days=source.lookback - 1)
+    if isinstance(source, PathInput):
+        if source.partition is None:
+            pairs = [("", path) for path in _files(job, name, source)]
+        else:
+            pairs = [(d.isoformat(), p) for d, p in _partitions(job, name, source) if first <= d <= day]
+    else:
+        last = day - dt.timedelta(days=1) if _own(job, source) else day
+        pairs = [
+            (live.day, live.path)
+            for live in catalog.pinned(job.workspace).files(source.table)
+            if first.isoformat() <= live.day <= last.isoformat()
+        ]
+    return _held_to_one_schema(job.workspace, name, pairs)
+
+
+def _own(job: Job, source: Input) -> bool:
+    return not isinstance(source, PathInput) and source.table in job.spec.tables
+
+
+def _files(job: Job, name: str, source: PathInput) -> list[Path]:
+    """The Parquet files of an input without partitions; hidden and temporary ones don't count."""
+    root = _root(job, name, source)
+    if root.is_file():
+        return [root]
+    found = [p for p in sorted(root.rglob("*.parquet")) if visible(p, root) and p.is_file()]
+    if not found:
+        job.broken(("inputs", name, "path"), f"{source.path} holds no .parquet file")
+    return found
+
+
+def _partitions(job: Job, name: str, source: PathInput) -> Iterable[tuple[dt.date, Path]]:
+    """The files of an input with the day of their partition, sorted by day and path."""
+    root = _root(job, name, source)
+    found = []
+    for folder in sorted(root.glob(f"{source.partition}=*")):
+        text = folder.name.partition("=")[2]
+        try:
+            day = dt.date.fromisoformat(text)
+        except ValueError:
+            job.broken(
+                ("inputs", name, "partition"),
+                f"{job.workspace.relative(folder)}: {text!r} is no day; a partition is "
+                f"{source.partition}=YYYY-MM-DD",
+            )
+        found += [(day, p) for p in sorted(folder.rglob("*.parquet")) if visible(p, root)]
+    return sorted(found)
+
+
+def _root(job: Job, name: str, source: PathInput) -> Path:
+    at = ("inputs", name, "path")
+    try:
+        root = job.workspace.resolve(source.path)
+    except Broken as error:
+        job.broken(at, str(error))
+    if not root.exists():
+        job.broken(at, f"there is no {source.path} in the workspace {job.workspace.root}")
+    return root
+
+
+def _view(job: Job, name: str, source: Input, files: tuple[InputFile, ...]) -> View:
+    columns = {} if isinstance(source, PathInput) else dict(source.columns or {})
+    if not files and not columns:
+        hint = "" if isinstance(source, PathInput) else "; give its columns, for the nights before it has one"
+        job.broken(("inputs", name), f"has no file in the days that the job may read{hint}")
+    if columns:
+        columns["day"] = "DATE"
+    paths = tuple(job.workspace.root / file.path for file in files)
+    return View(name, paths, partition(source), columns)
+
+
+def _held_to_one_schema(
+    workspace: Workspace, name: str, pairs: Iterable[tuple[str, Path]]
+) -> tuple[InputFile, ...]:
+    """The files, all of which have the columns of the newest, in name (exact case) and type.
+
+    DuckDB takes the first file's types and converts the others silently (1.7 becomes 2), and takes
+    `X` for `x`.
+    """
+    looked = [_look(workspace, path, day) for day, path in pairs]
+    for file, columns in looked:
+        newest, wanted = looked[-1]
+        for column in sorted(columns.keys() ^ wanted.keys()):
+            have, lack = (file, newest) if column in columns else (newest, file)
+            raise Broken(f"input {name}: {have.path} has a column {column!r}, {lack.path} has not")
+        for column, kind in columns.items():
+            if kind != wanted[column]:
+                raise Broken(
+                    f"input {name}: column {column!r} is {_shown(kind)} in {file.path} "
+                    f"and {_shown(wanted[column])} in {newest.path}"
+                )
+    return tuple(file for file, _ in looked)
+
+
+def _shown(kind: tuple[str, str]) -> str:
+    return kind[0] if kind[1] == "None" else f"{kind[0]} {kind[1]}"
+
+
+def _look(workspace: Workspace, path: Path, day: str) -> tuple[InputFile, ParquetColumns]:
+    shown = workspace.relative(path)
+    try:
+        with path.open("rb") as file:
+            stat = _stat(path)
+            meta = pq.read_metadata(file)
+            footer = _footer(file, path.stat().st_size)
+    except (OSError, pa.ArrowException) as error:
+        raise Broken(f"{shown}: no Parquet file that can be read: {str(error).splitlines()[0]}") from error
+    _, size, changed = stat.split(":")
+    mark = hashlib.sha256(f"{size}:{changed}:".encode() + footer).hexdigest()
+    groups = tuple(meta.row_group(i).num_rows for i in range(meta.num_row_groups))
+    columns = {
+        c.path: (c.physical_type, str(c.logical_type))
+        for c in (meta.schema.column(i) for i in range(len(meta.schema)))
+    }
+    return InputFile(shown, int(size), stat, mark, day, groups), columns
+
+
+def _footer(file: "object", size: int) -> bytes:
+    read, seek = file.read, file.seek  # type: ignore[attr-defined]
+    seek(size - 8)
+    length = int.from_bytes(read(4), "little")
+    seek(size - 8 - length)
+    return bytes(read(length))
+
+
+def _stat(path: Path) -> str:
+    found = path.stat()
+    return f"{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"

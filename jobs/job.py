@@ -1,0 +1,226 @@
+"""A job: its spec and its SQL, read from one folder of a workspace."""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pydantic import BaseModel, ValidationError
+
+from jobs import spec
+from jobs.errors import Broken
+from jobs.params import Param, ParamValue
+from jobs.spec import JobSpec
+from jobs.workspace import Workspace, open_workspace
+from jobs.yamlfile import Lines, Path_, read_yaml
+
+PARTS: dict[str, type[BaseModel]] = {
+    "model": spec.Model,
+    "scoring": spec.Scoring,
+    "policy": spec.Policy,
+    "audit": spec.Audit,
+    "params": Param,
+}
+KINDS: dict[str, type[BaseModel]] = {
+    "daily": spec.Daily,
+    "exchange": spec.Exchange,
+    "after": spec.After,
+    "path": spec.PathInput,
+    "table": spec.TableInput,
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job folder, read and checked; nothing of its data or its model is touched yet."""
+
+    spec: JobSpec
+    workspace: Workspace
+    file: Path
+    features_sql: str | None
+    decide_sql: Mapping[str, str]
+    lines: Lines = field(repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """The job's name, which is also its DAG's id."""
+        return self.spec.job
+
+    @property
+    def shown(self) -> str:
+        """The job.yaml as error messages name it."""
+        return self.workspace.relative(self.file)
+
+    def broken(self, at: Path_, message: str) -> NoReturn:
+        """Raise Broken, naming the line of job.yaml where the value at `at` stands."""
+        dotted = ".".join(map(str, at))
+        raise Broken(f"{self.shown}:{_line(self.lines, at)}: {dotted}: {message}")
+
+    def params(self, overrides: Mapping[str, Any] | None = None) -> dict[str, ParamValue]:
+        """Every parameter's value: the default, or the override (a text is parsed).
+
+        Raises:
+            Broken: an override names no parameter of this job or has a value that is not allowed.
+        """
+        given = dict(overrides or {})
+        unknown = sorted(given.keys() - self.spec.params.keys())
+        if unknown:
+            known = ", ".join(self.spec.params) or "none"
+            raise Broken(f"job {self.name} has no parameter {unknown[0]!r}; its parameters: {known}")
+        values: dict[str, ParamValue] = {}
+        for name, param in self.spec.params.items():
+            value = given.get(name, param.default)
+            try:
+                values[name] = param.parse(value) if isinstance(value, str) else param.check(value)
+            except ValueError as error:
+                raise Broken(f"parameter {name} of job {self.name}: {error}") from error
+        return values
+
+    @property
+    def hash(self) -> str:
+        """sha256 of all in the job folder that can change what is published (not its texts)."""
+        spec = self.spec.model_dump(mode="json", exclude={"about", "owner", "schedule", "params"})
+        sql = {"features": self.features_sql, "decide": dict(self.decide_sql)}
+        text = json.dumps({"spec": spec, "sql": sql}, sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load(name: str, workspace: Workspace | Path | str | None = None) -> Job:
+    """The job called `name` in a workspace (default: $NIGHTSCORE_WORKSPACE, else the current folder).
+
+    Raises:
+        Broken: no job has that name, or its folder has a mistake; the message names file and line.
+    """
+    space = workspace if isinstance(workspace, Workspace) else open_workspace(workspace)
+    names: list[str] = []
+    for file in space.job_files():
+        found = _peek_name(file, space)
+        if found == name:
+            return read_job(file, space)
+        names.append(found)
+    near = difflib.get_close_matches(name, names, 1)
+    hint = f"did you mean {near[0]}?" if near else f"its jobs: {', '.join(sorted(names)) or 'none'}"
+    raise Broken(f"workspace {space.root} has no job {name!r}; {hint}")
+
+
+def load_all(workspace: Workspace) -> tuple[list[Job], list[Broken]]:
+    """Every job of a workspace that can be read, and what is wrong with the others."""
+    jobs: list[Job] = []
+    broken: list[Broken] = []
+    for file in workspace.job_files():
+        try:
+            job = read_job(file, workspace)
+            _check_unique(job, jobs)
+            jobs.append(job)
+        except Broken as error:
+            broken.append(error)
+    return jobs, broken
+
+
+def read_job(file: Path, workspace: Workspace) -> Job:
+    """The job of one job.yaml.
+
+    Raises:
+        Broken: with file, line, the offending value and what is allowed.
+    """
+    shown = workspace.relative(file)
+    document, lines = read_yaml(file, shown)
+    if not isinstance(document, dict):
+        raise Broken(f"{shown}:1: a job.yaml is a mapping that starts with `job: name`")
+    try:
+        found = JobSpec.model_validate(document)
+    except ValidationError as error:
+        raise Broken(_explain(error, shown, lines)) from None
+    job = Job(found, workspace, file, None, {}, lines)
+    features = _read_sql(job, ("features",), found.features) if found.features.endswith(".sql") else None
+    decide = {name: _read_sql(job, ("decide", name), path) for name, path in found.decide.items()}
+    return Job(found, workspace, file, features, decide, lines)
+
+
+def _peek_name(file: Path, workspace: Workspace) -> str:
+    """The name that a job.yaml gives itself; its folder's where it can't be read at all."""
+    try:
+        document, _ = read_yaml(file, workspace.relative(file))
+        return str(document["job"])
+    except (Broken, KeyError, TypeError):
+        return file.parent.name
+
+
+def _check_unique(job: Job, others: list[Job]) -> None:
+    for other in others:
+        both = sorted(set(job.spec.tables) & set(other.spec.tables))
+        if both:
+            job.broken(("job",), f"table {both[0]} is also published by {other.shown}; names are unique")
+
+
+def _read_sql(job: Job, at: Path_, name: str) -> str:
+    path = job.file.parent / name
+    try:
+        inside = job.workspace.resolve(job.workspace.relative(path))
+        text = inside.read_text(encoding="utf-8")
+    except OSError as error:
+        job.broken(at, f"{name} can't be read beside job.yaml: {error.strerror}")
+    except UnicodeDecodeError:
+        job.broken(at, f"{name} is not UTF-8 text")
+    if not text.strip():
+        job.broken(at, f"{name} is empty; it holds one SELECT")
+    return text
+
+
+def _line(lines: Lines, at: Path_) -> int:
+    """The line of a value, or of the nearest thing around it that stands in the file."""
+    while at and at not in lines:
+        at = at[:-1]
+    return lines.get(at, 1)
+
+
+def _explain(error: ValidationError, shown: str, lines: Lines) -> str:
+    """Every mistake on a line of its own: file, line, place, offending value, what is allowed."""
+    found = [_mistake(dict(one), shown, lines) for one in error.errors()]
+    return "\n".join(dict.fromkeys(found))
+
+
+def _mistake(one: dict[str, Any], shown: str, lines: Lines) -> str:
+    at = _in_file(tuple(one["loc"]), lines, missing=one["type"] == "missing")
+    dotted = ".".join(map(str, at))
+    text = one["msg"].removeprefix("Value error, ")
+    if one["type"] == "extra_forbidden":
+        text = f"unknown key{_near(at, one['loc'])}"
+    elif one["type"] == "missing":
+        text = "is missing"
+    elif not isinstance(one["input"], dict | list) and one["type"] != "value_error":
+        text = f"{one['input']!r} is not allowed: {text[0].lower()}{text[1:]}"
+        if one["type"] == "string_type":
+            text += "; put it in quotes"
+    return f"{shown}:{_line(lines, at)}: {dotted + ': ' if dotted else ''}{text}"
+
+
+def _in_file(loc: tuple[str | int, ...], lines: Lines, missing: bool) -> Path_:
+    """A pydantic location without the parts (tags of unions) that stand in no file."""
+    at: Path_ = ()
+    for i, part in enumerate(loc):
+        if (*at, part) in lines or (missing and i == len(loc) - 1):
+            at = (*at, part)
+    return at
+
+
+def _near(at: Path_, loc: tuple[str | int, ...]) -> str:
+    """The allowed keys where an unknown one stands."""
+    model: Any = JobSpec
+    for part in loc[:-1]:
+        model = _child(model, part)
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return ""
+    keys = list(model.model_fields)
+    near = difflib.get_close_matches(str(at[-1]), keys, 1) if at else []
+    return f"; did you mean {near[0]}?" if near else f"; allowed: {', '.join(keys)}"
+
+
+def _child(model: Any, part: str | int) -> Any:
+    """The model class one step down in a location; the place itself where there is none."""
+    if model is JobSpec and part in PARTS:
+        return PARTS[str(part)]
+    return KINDS.get(str(part), model)

@@ -1,0 +1,97 @@
+"""The night as a plain loop: the definition of correct. Other executors string the same verbs together."""
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any
+
+from jobs.errors import Broken, NightError
+from jobs.job import Job
+from jobs.plan import Plan
+from jobs.progress import Report, silent
+from jobs.receipt import Receipt
+from jobs.stage import StagedFile
+from jobs.steps import plan_day, publish_day, score_piece
+from scorers.hardware import hardware
+
+
+def run(
+    job: Job, day: dt.date | str, *, params: Mapping[str, Any] | None = None, force: bool = False,
+    limit: int | None = None, model: str | None = None, report: Report = silent,
+) -> Receipt:  # fmt: skip
+    """Score one day of a job and publish it. Safe to call again at any time, from anywhere.
+
+    Args:
+        job: as `load` gives it.
+        day: the business date to score, a date or YYYY-MM-DD.
+        params: values of the job's parameters, instead of their defaults.
+        force: run although nothing has changed.
+        limit: score only the first so many rows and publish nothing: a preview.
+        model: another model file of the workspace (a path relative to it).
+        report: told how far each stage is.
+
+    Returns:
+        The receipt: status `published`, or `unchanged` (published before, same causes), `skipped`
+        (the job's policy for a missing day), `preview`.
+
+    Raises:
+        Broken: trying again won't help. Nothing is published.
+        NotYet: try again later. Nothing is published.
+    """
+    if limit is not None and limit < 1:
+        raise Broken(f"limit {limit} is not allowed: a preview has at least one row")
+    moment = as_day(day)
+    plan = plan_day(job, moment, params=params, force=force, limit=limit, model=model, report=report)
+    return publish_day(job, plan, score_pieces(job, plan, report), report)
+
+
+def score_pieces(job: Job, plan: Plan, report: Report = silent) -> list[StagedFile]:
+    """Score every piece of a plan, as many at once as there are cores; in the plan's order."""
+    done = 0
+    with ThreadPoolExecutor(hardware().cores) as pool:
+        futures = [pool.submit(score_piece, job, plan, piece) for piece in plan.pieces]
+        try:
+            for future in as_completed(futures):
+                done += future.result().rows
+                report("score", done, plan.rows)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return [future.result() for future in futures]
+
+
+def backfill(
+    job: Job, first: dt.date | str, last: dt.date | str, report: Report = silent, **options: Any
+) -> Iterator[tuple[dt.date, Receipt | NightError]]:
+    """Run every day from `first` to `last`, the newest first, and give each day's receipt or error.
+
+    A day that fails does not keep the others from running. `options` are those of `run`.
+
+    Raises:
+        Broken: `first` is after `last`.
+    """
+    start, end = as_day(first), as_day(last)
+    if start > end:
+        raise Broken(f"the first day, {start}, is after the last, {end}")
+    for back in range((end - start).days + 1):
+        day = end - dt.timedelta(days=back)
+        try:
+            yield day, run(job, day, report=report, **options)
+        except NightError as error:
+            yield day, error
+
+
+def as_day(day: dt.date | str) -> dt.date:
+    """A day, given as a date or as YYYY-MM-DD.
+
+    Raises:
+        Broken: it is no such day.
+    """
+    if isinstance(day, dt.date):
+        return day
+    try:
+        if len(day) != 10:
+            raise ValueError
+        return dt.date.fromisoformat(day)
+    except ValueError:
+        raise Broken(f"{day!r} is no day; a day is YYYY-MM-DD, such as 2017-11-01") from None

@@ -1,0 +1,91 @@
+"""The parameters of a job: typed values that SQL reads by name, never pasted into it."""
+
+import datetime as dt
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Strict(BaseModel):
+    """A part of a job.yaml: frozen, no unknown keys, no silent conversion."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+PARAM_TYPES: dict[str, type] = {
+    "integer": int,
+    "number": float,
+    "string": str,
+    "boolean": bool,
+    "date": dt.date,
+}
+ParamValue = int | float | str | bool | dt.date
+
+
+class Param(Strict):
+    """One parameter of a job: SQL reads it as getvariable('name')."""
+
+    type: Literal["integer", "number", "string", "boolean", "date"]
+    default: ParamValue
+    minimum: float | int | None = None
+    maximum: float | int | None = None
+    enum: Annotated[list[ParamValue], Field(min_length=1)] | None = None
+    about: str = ""
+
+    @model_validator(mode="after")
+    def _default_is_allowed(self) -> "Param":
+        if self.type not in ("integer", "number") and (self.minimum, self.maximum) != (None, None):
+            raise ValueError(f"minimum and maximum are for integer and number, not {self.type}")
+        self.check(self.default)
+        return self
+
+    def check(self, value: Any) -> Any:
+        """`value` as this parameter's type.
+
+        Raises:
+            ValueError: it has another type, or is not among what is allowed; says what is.
+        """
+        if self.type == "number" and type(value) is int:
+            value = float(value)
+        if type(value) is not PARAM_TYPES[self.type]:
+            raise ValueError(f"{value!r} is no {self.type}; {self.allowed()}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{value!r} is not a finite number; {self.allowed()}")
+        if not self._within(value) or (self.enum is not None and value not in self.enum):
+            raise ValueError(f"{value!r} is not allowed; {self.allowed()}")
+        return value
+
+    def parse(self, text: str) -> Any:
+        """The value that `text` (from a command line or a form) means.
+
+        Raises:
+            ValueError: it means none of this type, or one that is not allowed; says what is.
+        """
+        try:
+            return self.check(_READERS[self.type](text))
+        except (KeyError, ValueError) as error:
+            if isinstance(error, ValueError) and "allowed" in str(error):
+                raise
+            raise ValueError(f"{text!r} is no {self.type}; {self.allowed()}") from error
+
+    def _within(self, value: Any) -> bool:
+        above = self.minimum is None or value >= self.minimum
+        return above and (self.maximum is None or value <= self.maximum)
+
+    def allowed(self) -> str:
+        """What this parameter takes, in words."""
+        if self.enum is not None:
+            return f"allowed: {', '.join(map(str, self.enum))}"
+        bounds = [f">= {self.minimum}"] if self.minimum is not None else []
+        bounds += [f"<= {self.maximum}"] if self.maximum is not None else []
+        return f"allowed: {self.type} {' and '.join(bounds)}".rstrip()
+
+
+_READERS: dict[str, Any] = {
+    "integer": int,
+    "number": float,
+    "string": str,
+    "boolean": {"true": True, "false": False}.__getitem__,
+    "date": dt.date.fromisoformat,
+}

@@ -1,0 +1,177 @@
+"""What one day of a job is made of: pure values and the arithmetic that cuts them. No data is read."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+PIECES = 8  # a day is cut in about so many, as far as a piece stays within these sizes
+SMALLEST_PIECE, LARGEST_PIECE = 32_768, 1_000_000  # rows
+CHUNK_ROWS, CHUNK_BYTES = 16_384, 16 << 20  # the most of a chunk, whichever is reached first
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One Parquet file as it was when the run looked: `stat` is inode:size:mtime_ns.
+
+    `fingerprint` is the sha256 of its size, its time of change and its footer. `day` is the
+    partition it lies in (ISO), or "" for a table without partitions. `groups` are the rows of each
+    of its row groups.
+    """
+
+    path: str
+    bytes: int
+    stat: str
+    fingerprint: str
+    day: str
+    groups: tuple[int, ...]
+
+    @property
+    def rows(self) -> int:
+        """Rows in the file."""
+        return sum(self.groups)
+
+
+@dataclass(frozen=True)
+class RowRange:
+    """Rows `start` (included) to `stop` (not included) of one Parquet file."""
+
+    path: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The unit of work: it becomes one staged file, whose name is `fingerprint`."""
+
+    index: int
+    ranges: tuple[RowRange, ...]
+    fingerprint: str
+
+    @property
+    def rows(self) -> int:
+        """Rows of the piece."""
+        return sum(r.stop - r.start for r in self.ranges)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that the steps after it need, as strings and numbers, so that it crosses processes.
+
+    `fingerprint` names the day's causes: job, SQL, parameters, model, inputs, device. `run_number`
+    rises from run to run of one day and decides between two that overlap. `seen` are the live files of
+    the day's scores when the run began: it may replace these and no others. With status `unchanged`,
+    `run_id` is the run that published what this one would; with `skipped` there is none.
+    """
+
+    job: str
+    day: str
+    status: Literal["score", "unchanged", "skipped"]
+    run_id: str = ""
+    run_number: int = 0
+    fingerprint: str = ""
+    job_hash: str = ""
+    model_path: str = ""
+    model_sha256: str = ""
+    device: str = ""
+    params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    inputs: Mapping[str, tuple[InputFile, ...]] = dataclasses.field(default_factory=dict)
+    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    chunk_rows: int = 0
+    limit: int | None = None
+    seen: tuple[str, ...] = ()
+    pieces: tuple[Piece, ...] = ()
+    started: float = 0.0
+    seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    reason: str = ""
+
+    @property
+    def rows(self) -> int:
+        """Rows to score."""
+        return sum(piece.rows for piece in self.pieces)
+
+    def to_json(self) -> str:
+        """The plan as JSON text; `plan_from_json` reads it."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+
+def plan_from_json(text: str) -> Plan:
+    """The plan that `Plan.to_json` wrote."""
+    raw = json.loads(text)
+    pieces = tuple(
+        Piece(p["index"], tuple(RowRange(**r) for r in p["ranges"]), p["fingerprint"]) for p in raw["pieces"]
+    )
+    inputs = {
+        name: tuple(InputFile(**{**f, "groups": tuple(f["groups"])}) for f in files)
+        for name, files in raw["inputs"].items()
+    }
+    return Plan(**{**raw, "pieces": pieces, "inputs": inputs, "seen": tuple(raw["seen"])})
+
+
+def digest(*parts: Any) -> str:
+    """The sha256, in hex, of some values as canonical JSON."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def cut(files: Sequence[InputFile], maker: str, limit: int | None = None) -> tuple[Piece, ...]:
+    """The pieces of some files: whole row groups together, up to the size of a piece.
+
+    The size follows from the number of rows alone, not from the machine, so that every machine cuts
+    the same. `maker` is what the names of the staged files start from. `limit` keeps the first rows.
+    """
+    total = min(sum(f.rows for f in files), limit if limit is not None else 1 << 62)
+    target = min(max(total // PIECES, SMALLEST_PIECE), LARGEST_PIECE)
+    pieces: list[tuple[RowRange, ...]] = []
+    ranges: list[RowRange] = []
+    for piece in _portions(files, target, total):
+        ranges.append(piece)
+        if sum(r.stop - r.start for r in ranges) >= target:
+            pieces.append(_joined(ranges))
+            ranges = []
+    if ranges:
+        pieces.append(_joined(ranges))
+    if not pieces and files:
+        pieces.append((RowRange(files[0].path, 0, 0),))  # an empty day still becomes one file
+    return tuple(
+        Piece(i, ranges_, digest(maker, [dataclasses.astuple(r) for r in ranges_])[:32])
+        for i, ranges_ in enumerate(pieces)
+    )
+
+
+def _portions(files: Sequence[InputFile], target: int, left: int) -> list[RowRange]:
+    """The row groups in order, those larger than a piece divided, up to `left` rows in all."""
+    found: list[RowRange] = []
+    for file in files:
+        start = 0
+        for group in file.groups:
+            end = start + group
+            step = group if group <= 2 * target else target  # a small overhang is no piece of its own
+            while start < end and left:
+                stop = min(start + step, end, start + left)
+                found.append(RowRange(file.path, start, stop))
+                left -= stop - start
+                start = stop
+            start = end
+    return found
+
+
+def _joined(ranges: Sequence[RowRange]) -> tuple[RowRange, ...]:
+    """The same rows with neighbouring ranges of one file made one."""
+    found: list[RowRange] = []
+    for one in ranges:
+        if found and found[-1].path == one.path and found[-1].stop == one.start:
+            found[-1] = RowRange(one.path, found[-1].start, one.stop)
+        else:
+            found.append(one)
+    return tuple(found)
+
+
+def chunk_rows(asked: int | Literal["auto"], bytes_per_row: float) -> int:
+    """Rows per chunk: what the job says, else as many as 16 MiB hold, at most 16,384."""
+    if asked != "auto":
+        return asked
+    return max(1, min(CHUNK_ROWS, int(CHUNK_BYTES / max(bytes_per_row, 1))))

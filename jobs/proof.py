@@ -1,0 +1,72 @@
+"""What was staged, read back and held against the source: counts, keys, values."""
+
+from collections.abc import Iterable, Sequence
+
+from jobs.engine import Engine, quoted
+from jobs.errors import Broken
+from jobs.plan import Piece, RowRange
+
+EXAMPLES = 3
+
+
+def key_hash(columns: Sequence[str]) -> str:
+    """SQL for two sums of 64-bit halves of a row's key hash (md5 of its values, each with its length).
+
+    A sum does not depend on the order of rows, and unlike an exclusive or it is not cancelled by a row
+    that stands twice. md5 is the same in every version of every engine.
+    """
+    parts = [f"strlen({quoted(c)}::VARCHAR) || ':' || {quoted(c)}::VARCHAR" for c in columns]
+    text = " || ',' || ".join(parts)
+    return f"coalesce(sum(md5_number_lower({text})), 0), coalesce(sum(md5_number_upper({text})), 0)"
+
+
+def source_proof(engine: Engine, root: str, pieces: Iterable[Piece], key: Sequence[str]) -> tuple[int, str]:
+    """Rows and key hash of the rows that were to be scored, from the source itself."""
+    rows = lower = upper = 0
+    for part in (r for piece in pieces for r in piece.ranges):
+        found = _of_range(engine, root, part, key)
+        rows, lower, upper = rows + found[0], lower + found[1], upper + found[2]
+    return rows, _hex(lower, upper)
+
+
+def staged_proof(engine: Engine, key: Sequence[str]) -> tuple[int, str]:
+    """Rows and key hash of the view `scores`: what was staged, read back."""
+    [(rows, lower, upper)] = engine.rows(f"SELECT count(*), {key_hash(key)} FROM scores")
+    return rows, _hex(lower, upper)
+
+
+def refuse_bad_keys(engine: Engine, key: Sequence[str], where: str) -> None:
+    """Hold the view `scores` to its key: no null, no key twice.
+
+    Raises:
+        Broken: with some of the keys.
+    """
+    names = ", ".join(map(quoted, key))
+    nulls = " OR ".join(f"{quoted(c)} IS NULL" for c in key)
+    [(missing,)] = engine.rows(f"SELECT count(*) FROM scores WHERE {nulls}")
+    if missing:
+        raise Broken(f"{where}: {missing} rows have a null in their key ({', '.join(key)})")
+    twice = engine.rows(
+        f"SELECT {names}, count(*) AS n FROM scores GROUP BY {names} HAVING count(*) > 1 "
+        f"ORDER BY n DESC, {names} LIMIT {EXAMPLES}"
+    )
+    if twice:
+        shown = "; ".join(
+            ", ".join(f"{c}={v}" for c, v in zip(key, row, strict=False)) + f" ({row[-1]} rows)"
+            for row in twice
+        )
+        raise Broken(f"{where}: the key is not unique within the day: {shown}")
+
+
+def _of_range(engine: Engine, root: str, part: RowRange, key: Sequence[str]) -> tuple[int, int, int]:
+    [found] = engine.rows(
+        f"SELECT count(*), {key_hash(key)} "
+        "FROM read_parquet($1, hive_partitioning = false, file_row_number = true) "
+        "WHERE file_row_number >= $2 AND file_row_number < $3",
+        [f"{root}/{part.path}", part.start, part.stop],
+    )
+    return found[0], int(found[1]), int(found[2])
+
+
+def _hex(lower: int, upper: int) -> str:
+    return f"{upper % 2**64:016x}{lower % 2**64:016x}"

@@ -1,0 +1,162 @@
+"""Staged files -> published tables: the commit protocol.
+
+1. The staged files get a second name (a hard link) under their table's root: `day=D/<run_id>-<n>.parquet`.
+   No reader looks at them yet.
+2. `publication.json` appears in the run's folder, with the receipt and the files of each table. From here
+   on the run is completed by whoever comes next, should it be killed.
+3. One commit per table, in the job's order. The first is made only if the day still holds what the run saw
+   when it began, so it decides between runs that overlap; those after it follow.
+4. The row in the table `receipts`, which names the version of each table. Readers go by it.
+5. `receipt.json` in the run's folder.
+
+Each step may be done twice without harm: a link that exists is the same file, a commit knows its own
+transaction, and a second receipt row is refused by the same means.
+"""
+
+import contextlib
+import datetime as dt
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel
+
+from jobs import runs, tables
+from jobs.catalog import RECEIPTS
+from jobs.errors import NotYet
+from jobs.files import link, sync, write_text_once, written_once
+from jobs.job import Job
+from jobs.plan import Plan
+from jobs.progress import Report, silent
+from jobs.receipt import Receipt, TableResult
+from jobs.runs import RunFolder
+from jobs.stage import StagedFile
+from jobs.workspace import Workspace
+
+RECEIPT_ROW = pa.schema(
+    [
+        ("job", pa.string()), ("run_id", pa.string()), ("run_number", pa.int64()), ("status", pa.string()),
+        ("started_at", pa.timestamp("us", "UTC")), ("published_at", pa.timestamp("us", "UTC")),
+        ("rows_read", pa.int64()), ("rows_scored", pa.int64()), ("rows_rejected", pa.int64()),
+        ("rows_published", pa.int64()), ("rows_per_second", pa.int64()), ("device", pa.string()),
+        ("model_path", pa.string()), ("model_sha256", pa.string()), ("key_hash", pa.string()),
+        ("audits_failed", pa.int64()), ("receipt", pa.string()),
+    ]
+)  # fmt: skip
+
+
+class Publication(BaseModel):
+    """What a run is about to commit: its receipt, and for each table its files, in order of commit.
+
+    Paths are relative to the table's root; `seen` are the files of the first table that may be replaced.
+    """
+
+    receipt: Receipt
+    files: dict[str, list[str]]
+    seen: list[str]
+
+
+def publish(
+    workspace: Workspace, plan: Plan, staged: Mapping[str, Sequence[StagedFile]], receipt: Receipt,
+    report: Report = silent,
+) -> Receipt:  # fmt: skip
+    """Publish a day's staged files with their receipt.
+
+    Raises:
+        NotYet: another run has published the day since this one began.
+    """
+    run = runs.folder(workspace, plan)
+    files = {table: _link(workspace, plan, table, some) for table, some in staged.items()}
+    report("link", len(files), len(files))
+    publication = Publication(receipt=receipt, files=files, seen=list(plan.seen))
+    write_text_once(run.publication, publication.model_dump_json(by_alias=True, indent=2))
+    report("publication", 1, 1)
+    return complete(workspace, run, report)
+
+
+def complete(workspace: Workspace, run: RunFolder, report: Report = silent) -> Receipt:
+    """Commit what a run's `publication.json` says, as far as it is not done yet.
+
+    Raises:
+        NotYet: another run has published the day since this one began.
+    """
+    publication = Publication.model_validate_json(run.publication.read_text(encoding="utf-8"))
+    try:
+        results = _commit_tables(workspace, publication, report)
+    except tables.Superseded as error:
+        write_text_once(run.superseded, '{"reason": ' + f'"{error}"' + "}")
+        raise
+    receipt = publication.receipt.model_copy(update={"tables": results})
+    _commit_receipt(workspace, receipt)
+    report(f"commit {RECEIPTS}", 1, 1)
+    write_text_once(run.receipt, receipt.to_json(indent=2))
+    report("receipt", 1, 1)
+    return receipt
+
+
+def roll_forward(job: Job, day: dt.date, report: Report = silent) -> None:
+    """Complete every run of a day that was killed while it was publishing."""
+    for run in runs.folders(job.workspace, job.name, day):
+        if run.publication.exists() and not run.finished:
+            with contextlib.suppress(NotYet), run.in_use():
+                complete(job.workspace, run, report)
+
+
+def _link(workspace: Workspace, plan: Plan, table: str, staged: Sequence[StagedFile]) -> list[str]:
+    folder = workspace.tables / table / f"day={plan.day}"
+    folder.mkdir(parents=True, exist_ok=True)
+    names = []
+    for number, file in enumerate(staged):
+        target = folder / f"{plan.run_id}-{number}.parquet"
+        with contextlib.suppress(FileExistsError):
+            link(workspace.root / file.path, target)
+        names.append(f"{folder.name}/{target.name}")
+    sync(folder)
+    return names
+
+
+def _commit_tables(workspace: Workspace, publication: Publication, report: Report) -> dict[str, TableResult]:
+    results = {}
+    for i, (table, result) in enumerate(publication.receipt.tables.items()):
+        root = workspace.tables / table
+        files = tuple(root / name for name in publication.files[table])
+        change = _change(publication.receipt, files)
+        version = tables.commit(root, change, publication.seen if i == 0 else None)
+        results[table] = result.model_copy(update={"version": version})
+        report(f"commit {table}", i + 1, len(publication.files))
+    return results
+
+
+def _commit_receipt(workspace: Workspace, receipt: Receipt) -> None:
+    root = workspace.tables / RECEIPTS
+    # Whoever completes a run writes its row under a name of its own; one commit of them succeeds.
+    path = root / f"day={receipt.day}" / f"{receipt.run_id}-{secrets.token_hex(4)}.parquet"
+    with written_once(path) as temporary:
+        pq.write_table(_row(receipt), temporary, compression="zstd", write_page_checksum=True)
+    change = _change(receipt, (path,))
+    tables.commit(root, tables.Change(**{**vars(change), "mode": "append"}))
+
+
+def _change(receipt: Receipt, files: tuple[Path, ...]) -> tables.Change:
+    metadata = {"job_hash": receipt.job_hash, "fingerprint": receipt.fingerprint}
+    if receipt.model:
+        metadata["model_sha256"] = receipt.model.sha256
+    return tables.Change(
+        receipt.job, receipt.day, receipt.run_id, receipt.run_number, files, metadata=metadata
+    )
+
+
+def _row(receipt: Receipt) -> pa.Table:
+    rows, model = receipt.rows, receipt.model
+    row = {
+        **{name: getattr(receipt, name) for name in RECEIPT_ROW.names if hasattr(receipt, name)},
+        **{f"rows_{name}": getattr(rows, name) for name in ("read", "scored", "rejected", "published")},
+        "model_path": model.path if model else None,
+        "model_sha256": model.sha256 if model else None,
+        "key_hash": receipt.key_hash.out,
+        "audits_failed": sum(not a.passed for a in receipt.audits),
+        "receipt": receipt.to_json(),
+    }
+    return pa.Table.from_pylist([row], RECEIPT_ROW)

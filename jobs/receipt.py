@@ -1,0 +1,104 @@
+"""The receipt of a published day: what was read, scored, rejected and published, and the proof.
+
+Its counts and hashes are computed by reading the staged files back and the source again, not from
+counters that were kept while scoring.
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Status = Literal["published", "unchanged", "skipped", "preview"]
+
+
+class Part(BaseModel):
+    """A part of a receipt. Readers of an older version ignore what a newer one added."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Rows(Part):
+    """read = scored + rejected; published are the rows of the scores table."""
+
+    read: int = 0
+    scored: int = 0
+    rejected: int = 0
+    published: int = 0
+
+
+class TableResult(Part):
+    """What one table holds of the day, and the table's version from which on it does."""
+
+    rows: int
+    files: int
+    bytes: int
+    version: int | None = None
+
+
+class KeyHash(Part):
+    """The sum over all rows of a 128-bit hash of the key, in hex: of the source, of what was staged."""
+
+    in_: str = ""
+    out: str = ""
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", alias_generator=lambda n: n.rstrip("_"), populate_by_name=True
+    )
+
+
+class ModelResult(Part):
+    """The model that scored."""
+
+    path: str
+    sha256: str
+
+
+class InputResult(Part):
+    """One file that was read, with the fingerprint that held before and after."""
+
+    path: str
+    bytes: int
+    fingerprint: str
+
+
+class AuditResult(Part):
+    """One audit's outcome."""
+
+    name: str
+    passed: bool
+    severity: Literal["fail", "warn"]
+
+
+class Receipt(Part):
+    """What one run of one day did. Times are UTC, `seconds` are wall-clock by stage."""
+
+    job: str
+    day: str
+    run_id: str
+    status: Status
+    rows: Rows = Rows()
+    tables: Mapping[str, TableResult] = {}
+    key_hash: KeyHash = KeyHash()
+    model: ModelResult | None = None
+    inputs: tuple[InputResult, ...] = ()
+    params: Mapping[str, int | float | str | bool | None] = {}
+    seconds: Mapping[str, float] = {}
+    rows_per_second: int = 0
+    device: str = ""
+    audits: tuple[AuditResult, ...] = ()
+    reason: str = ""
+    preview: tuple[Mapping[str, Any], ...] = ()
+    run_number: int = 0
+    fingerprint: str = ""
+    job_hash: str = ""
+    chunk_rows: int = 0
+    started_at: dt.datetime | None = None
+    published_at: dt.datetime | None = None
+    versions: Mapping[str, str] = {}
+    hardware: Mapping[str, str | int] = {}
+
+    def to_json(self, indent: int | None = None) -> str:
+        """The receipt as JSON text; `Receipt.model_validate_json` reads it."""
+        return self.model_dump_json(by_alias=True, indent=indent)

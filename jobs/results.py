@@ -1,0 +1,95 @@
+"""From a plan and what was staged to the receipt of how it ended."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+
+import pyarrow.parquet as pq
+
+from jobs import catalog
+from jobs.errors import NotYet
+from jobs.job import Job
+from jobs.plan import Plan
+from jobs.receipt import AuditResult, InputResult, KeyHash, ModelResult, Receipt, Rows, TableResult
+from jobs.stage import StagedFile
+from scorers.hardware import hardware
+
+PREVIEW_ROWS = 20  # rows of a preview that its receipt shows
+Proof = tuple[int, int, str, str]
+
+
+def unchanged(job: Job, plan: Plan) -> Receipt:
+    """The receipt in force of a day whose causes have not changed."""
+    receipt = catalog.pinned(job.workspace).receipt(job.name, dt.date.fromisoformat(plan.day))
+    if receipt is None or receipt.run_id != plan.run_id:
+        raise NotYet(f"job {job.name}: {plan.day} was published by another run in this moment; run it again")
+    return receipt.model_copy(update={"status": "unchanged"})
+
+
+def skipped(plan: Plan) -> Receipt:
+    """The receipt of a day that the job's policy leaves out."""
+    return Receipt(job=plan.job, day=plan.day, run_id=plan.run_id, status="skipped", reason=plan.reason)
+
+
+def preview(job: Job, plan: Plan, pieces: Sequence[StagedFile], proof: Proof) -> Receipt:
+    """The receipt of a run with a limit: nothing is published; it holds the first scored rows."""
+    receipt = receipt_of(plan, {"": pieces}, proof, (), {})
+    rows = receipt.rows.model_copy(update={"published": 0})
+    first = pq.read_table(job.workspace.root / pieces[0].path, partitioning=None).slice(0, PREVIEW_ROWS)
+    update = {"status": "preview", "tables": {}, "rows": rows, "published_at": None}
+    return receipt.model_copy(update={**update, "preview": tuple(first.drop(["run_id"]).to_pylist())})
+
+
+def receipt_of(
+    plan: Plan,
+    staged: Mapping[str, Sequence[StagedFile]],
+    proof: Proof,
+    audits: tuple[AuditResult, ...],
+    seconds: Mapping[str, float],
+) -> Receipt:
+    """The receipt of a run that is about to be published; the versions of its tables come with the commits."""
+    read, scored, in_, out = proof
+    scores = next(iter(staged.values()))
+    spent, speed = _scoring(scores)
+    machine = hardware()
+    return Receipt(
+        job=plan.job,
+        day=plan.day,
+        run_id=plan.run_id,
+        status="published",
+        rows=Rows(read=read, scored=scored, rejected=read - scored, published=scored),
+        tables={name: _table(files) for name, files in staged.items()},
+        key_hash=KeyHash(in_=in_, out=out),
+        model=ModelResult(path=plan.model_path, sha256=plan.model_sha256),
+        inputs=_inputs(plan),
+        params=plan.params,
+        seconds={n: round(s, 3) for n, s in {**plan.seconds, "score": spent, **seconds}.items()},
+        rows_per_second=speed,
+        device="cpu" if plan.device == "auto" else plan.device,
+        audits=audits,
+        run_number=plan.run_number,
+        fingerprint=plan.fingerprint,
+        job_hash=plan.job_hash,
+        chunk_rows=plan.chunk_rows,
+        started_at=dt.datetime.fromtimestamp(plan.started, dt.UTC),
+        published_at=dt.datetime.now(dt.UTC),
+        versions=plan.versions,
+        hardware={"processor": machine.processor, "cores": machine.cores, "memory_bytes": machine.memory},
+    )
+
+
+def _inputs(plan: Plan) -> tuple[InputResult, ...]:
+    files = {f.path: f for some in plan.inputs.values() for f in some}
+    return tuple(InputResult(path=f.path, bytes=f.bytes, fingerprint=f.fingerprint) for f in files.values())
+
+
+def _table(files: Sequence[StagedFile]) -> TableResult:
+    return TableResult(rows=sum(f.rows for f in files), files=len(files), bytes=sum(f.bytes for f in files))
+
+
+def _scoring(files: Sequence[StagedFile]) -> tuple[float, int]:
+    """Wall-clock seconds of scoring and rows per second, over the pieces that this attempt scored."""
+    fresh = [f for f in files if f.ended]
+    if not fresh:
+        return 0.0, 0
+    spent = max(f.ended for f in fresh) - min(f.started for f in fresh)
+    return spent, round(sum(f.rows for f in fresh) / max(spent, 1e-9))

@@ -1,0 +1,124 @@
+"""The folder of one run, `data/runs/<job>/<day>/<run_id>/`: what it planned, staged and published.
+
+plan.json            what is scored; a run that was killed is taken up where it stopped
+features.parquet     the rows as they were scored, where SQL made them
+scores/<hash>.parquet, decide/<table>.parquet     staged: unique, immutable, unread by others
+publication.json     all is staged and audited, and is being committed
+receipt.json         published; or superseded.json: another run was first
+"""
+
+import contextlib
+import fcntl
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from jobs.files import write_text_once
+from jobs.plan import Plan, plan_from_json
+from jobs.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of one run."""
+
+    path: Path
+
+    @property
+    def run_id(self) -> str:
+        """The run's name."""
+        return self.path.name
+
+    @property
+    def plan(self) -> Path:
+        """The plan, written when it is complete."""
+        return self.path / "plan.json"
+
+    @property
+    def features(self) -> Path:
+        """The feature snapshot."""
+        return self.path / "features.parquet"
+
+    @property
+    def publication(self) -> Path:
+        """What is being committed; once it is there, the run is completed by whoever comes next."""
+        return self.path / "publication.json"
+
+    @property
+    def receipt(self) -> Path:
+        """The receipt of a published run."""
+        return self.path / "receipt.json"
+
+    @property
+    def superseded(self) -> Path:
+        """Why a run that was ready was not published."""
+        return self.path / "superseded.json"
+
+    def scores(self, fingerprint: str) -> Path:
+        """The staged file of a piece."""
+        return self.path / "scores" / f"{fingerprint}.parquet"
+
+    def decided(self, table: str) -> Path:
+        """The staged file of a decision table."""
+        return self.path / "decide" / f"{table}.parquet"
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do for this run."""
+        return self.receipt.exists() or self.superseded.exists()
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep `gc` away while a process works here; the lock goes with the process, however it ends."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / "lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            yield
+
+    def is_idle(self) -> bool:
+        """Whether no process works here now."""
+        try:
+            with (self.path / "lock").open("a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except FileNotFoundError:
+            return True
+        return True
+
+
+def folder(workspace: Workspace, plan: Plan) -> RunFolder:
+    """The folder of a plan's run."""
+    return RunFolder(workspace.runs_of(plan.job, date.fromisoformat(plan.day)) / plan.run_id)
+
+
+def folders(workspace: Workspace, job: str, day: date) -> list[RunFolder]:
+    """Every run of a day, oldest first (a run's name starts with its time)."""
+    root = workspace.runs_of(job, day)
+    return [RunFolder(p) for p in sorted(root.glob("*")) if p.is_dir() and not p.name.startswith(".")]
+
+
+def unfinished(workspace: Workspace, wanted: Plan) -> Plan | None:
+    """The plan of a run that was stopped and would have done just what `wanted` does, if any."""
+    for found in reversed(folders(workspace, wanted.job, date.fromisoformat(wanted.day))):
+        if found.finished or not found.plan.exists():
+            continue
+        plan = plan_from_json(found.plan.read_text(encoding="utf-8"))
+        same = ("fingerprint", "versions", "seen", "limit")
+        if all(getattr(plan, name) == getattr(wanted, name) for name in same):
+            return plan
+    return None
+
+
+def save(run: RunFolder, plan: Plan) -> None:
+    """Keep a plan, so that a run that is killed from here on is taken up where it stopped."""
+    write_text_once(run.plan, plan.to_json())
+
+
+def new_run_id(fingerprint: str, now: float) -> str:
+    """A name for a run that sorts by time and is never given twice."""
+    moment = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now))
+    return f"{moment}-{fingerprint[:8]}-{secrets.token_hex(3)}"

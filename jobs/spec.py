@@ -1,0 +1,235 @@
+"""What a job.yaml may say. Strict: an unknown key or a wrong type is an error that names its line.
+
+Light to import (no duckdb, pyarrow, numpy, onnxruntime): a scheduler reads every job's spec often.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import (
+    AfterValidator,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    field_validator,
+    model_validator,
+)
+
+from jobs.params import Param, Strict
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+Column = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+SqlFile = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.sql$")]
+
+RESERVED_VIEWS = {"scores", "params", "receipts"}
+RESERVED_COLUMNS = {"day", "run_id"}
+
+
+def _timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"{name!r} is no IANA time zone, such as America/Chicago or UTC") from error
+    return name
+
+
+class Daily(Strict):
+    """Every day at a time of day; the run scores the day before."""
+
+    daily: Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+    timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
+
+    def __str__(self) -> str:
+        return f"daily {self.daily} {self.timezone}"
+
+
+class Exchange(Strict):
+    """After the close of each trading session of an exchange (ISO 10383 code, such as XNYS)."""
+
+    exchange: Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{4}$")]
+    after_close: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,4}m$")] = "0m"
+
+    def __str__(self) -> str:
+        return f"{self.exchange} close + {self.after_close}"
+
+
+class After(Strict):
+    """When every named output table has published the day."""
+
+    after: Annotated[list[Name], Field(min_length=1)]
+
+    def __str__(self) -> str:
+        return f"after {', '.join(self.after)}"
+
+
+def _first(value: dict[str, Any], *keys: str) -> str | None:
+    return next((key for key in keys if key in value), None)
+
+
+def _schedule_kind(value: Any) -> str | None:
+    if value == "none":
+        return "none"
+    if isinstance(value, dict):
+        return _first(value, "daily", "exchange", "after")
+    return type(value).__name__.lower() if isinstance(value, Daily | Exchange | After) else None
+
+
+Schedule = Annotated[
+    Annotated[Daily, Tag("daily")]
+    | Annotated[Exchange, Tag("exchange")]
+    | Annotated[After, Tag("after")]
+    | Annotated[Literal["none"], Tag("none")],
+    Discriminator(
+        _schedule_kind,
+        custom_error_type="schedule",
+        custom_error_message="a schedule is {daily: …}, {exchange: …}, {after: […]} or none",
+    ),
+]
+
+
+class PathInput(Strict):
+    """Parquet files of the workspace: hive partitions by day, or (without `partition`) one table."""
+
+    path: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+    partition: Column | None = None
+    lookback: Annotated[int, Field(ge=1, le=100_000, description="days, the scored day included")] = 1
+
+    @model_validator(mode="after")
+    def _lookback_needs_partition(self) -> "PathInput":
+        if self.partition is None and "lookback" in self.model_fields_set:
+            raise ValueError("lookback needs partition: a table without partitions has no days")
+        return self
+
+
+class TableInput(Strict):
+    """An output table of another job, or of this one (then only days before the scored one)."""
+
+    table: Name
+    lookback: Annotated[int, Field(ge=1, le=100_000, description="days")] = 1
+    columns: Annotated[
+        dict[Column, Text] | None,
+        Field(description="DuckDB types of the columns, for the nights before the table has a day"),
+    ] = None
+
+
+def _input_kind(value: Any) -> str | None:
+    if isinstance(value, dict):
+        return _first(value, "path", "table")
+    return {"PathInput": "path", "TableInput": "table"}.get(type(value).__name__)
+
+
+Input = Annotated[
+    Annotated[PathInput, Tag("path")] | Annotated[TableInput, Tag("table")],
+    Discriminator(
+        _input_kind,
+        custom_error_type="input",
+        custom_error_message="an input is {path: …, partition: day, lookback: days} or {table: …}",
+    ),
+]
+
+
+class Model(Strict):
+    """The model file, and how its inputs and outputs are named."""
+
+    path: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+    columns: Annotated[list[Column], Field(min_length=1)] | None = None
+    outputs: Annotated[
+        dict[Column, Annotated[str, StringConstraints(pattern=r"^[^\[\]]+(\[[0-9]+\])?$")]],
+        Field(min_length=1, description="output column: model output, with an index for a 2-D one"),
+    ]
+
+
+class Scoring(Strict):
+    """Where and in what portions rows are scored."""
+
+    device: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*$")] = "auto"
+    chunk_rows: Annotated[int, Field(ge=1, le=1_000_000)] | Literal["auto"] = "auto"
+
+
+class Audit(Strict):
+    """One SELECT that gives one boolean; a failed one with severity `fail` stops the publish."""
+
+    name: Text
+    sql: Annotated[str, StringConstraints(min_length=1)]
+    severity: Literal["fail", "warn"] = "fail"
+
+
+class Policy(Strict):
+    """What to do when a day's own partition is missing, or has no rows to score."""
+
+    missing: Literal["fail", "wait", "skip"] = "fail"
+    empty: Literal["fail", "publish"] = "fail"
+
+
+class JobSpec(Strict):
+    """One job: SQL in, a model in the middle, SQL out."""
+
+    job: Annotated[Name, Field(description="the DAG's id and the prefix of its tables")]
+    about: Text
+    owner: Text
+    schedule: Schedule = "none"
+    inputs: Annotated[dict[Name, Input], Field(min_length=1)]
+    features: Annotated[str, Field(description="a .sql file of this folder, or an input's name")]
+    key: Annotated[list[Column], Field(min_length=1, description="unique per day; checked")]
+    keep: list[Column] = []
+    model: Model
+    scoring: Scoring = Scoring()
+    decide: dict[Name, SqlFile] = {}
+    params: dict[Name, Param] = {}
+    audit: list[Audit] = []
+    policy: Policy = Policy()
+
+    @property
+    def scores_table(self) -> str:
+        """The name of the table that holds every scored row."""
+        return f"{self.job}_scores"
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The output tables in the fixed order in which a day of them is committed."""
+        return (self.scores_table, *self.decide)
+
+    @field_validator("features")
+    @classmethod
+    def _sql_or_input(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.sql|[a-z][a-z0-9_]{0,62}", value):
+            raise ValueError(f"{value!r} is neither a .sql file of this folder nor an input's name")
+        return value
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> "JobSpec":
+        self._check_features()
+        self._check_columns()
+        clash = (RESERVED_VIEWS | set(self.tables)) & set(self.inputs)
+        if clash:
+            raise ValueError(f"inputs: {sorted(clash)} are names that SQL already sees; rename them")
+        if {"receipts", self.scores_table} & set(self.decide):
+            raise ValueError(f"decide: receipts and {self.scores_table} are tables of the framework")
+        if "day" in self.params:
+            raise ValueError("params: day is the scored day; choose another name")
+        return self
+
+    def _check_features(self) -> None:
+        if self.features.endswith(".sql"):
+            return
+        source = self.inputs.get(self.features)
+        if source is None:
+            raise ValueError(
+                f"features: {self.features!r} is no input; allowed: a .sql file, or one of "
+                f"{', '.join(self.inputs)}"
+            )
+        if isinstance(source, PathInput) and source.partition is None:
+            raise ValueError(f"features: input {self.features!r} has no partition, so no day to score")
+
+    def _check_columns(self) -> None:
+        seen: set[str] = set(RESERVED_COLUMNS)
+        for where, names in (("key", self.key), ("keep", self.keep), ("model.outputs", self.model.outputs)):
+            for name in names:
+                if name.lower() in seen:
+                    reason = "is set by the framework" if name in RESERVED_COLUMNS else "stands twice"
+                    raise ValueError(f"{where}: column {name!r} {reason} (scores table: key, keep, outputs)")
+                seen.add(name.lower())

@@ -1,0 +1,77 @@
+"""Chunks -> staged Parquet files: unique, immutable, with page checksums, durable when they appear."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.files import written_once
+
+GROUP_ROWS = 131_072  # rows of a row group of a published file
+FEATURE_GROUP_ROWS = 32_768  # of a feature snapshot: pieces are cut between row groups
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """One staged file; `path` is relative to the workspace.
+
+    `started` and `ended` are epoch seconds of its making, both 0 where an earlier attempt had made it.
+    """
+
+    path: str
+    rows: int
+    bytes: int
+    started: float = 0.0
+    ended: float = 0.0
+
+
+def stage(
+    path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema, group_rows: int = GROUP_ROWS
+) -> None:
+    """Write batches as the Parquet file `path`, complete and durable, or nothing.
+
+    Row groups have `group_rows` rows however the batches are cut, so that the bytes of the file do
+    not depend on the chunks. A file that exists already is kept.
+    """
+    with (
+        written_once(path) as temporary,
+        pq.ParquetWriter(
+            temporary, schema, compression="zstd", write_page_checksum=True, store_schema=True
+        ) as writer,
+    ):
+        held: list[pa.RecordBatch] = []
+        rows = 0
+        for batch in batches:
+            held.append(batch)
+            rows += batch.num_rows
+            if rows >= group_rows:
+                held, rows = _write_groups(writer, held, schema, group_rows)
+        if rows or writer.is_open:
+            writer.write_table(pa.Table.from_batches(held, schema), row_group_size=group_rows)
+
+
+def stamped(batch: pa.RecordBatch, run_id: str, schema: pa.Schema) -> pa.RecordBatch:
+    """A batch with the run's name in its last column, in the types in which it is stored."""
+    names = pa.array([run_id] * batch.num_rows, pa.string())
+    arrays = [*batch.columns, names]
+    cast = [a if a.type == f.type else a.cast(f.type) for a, f in zip(arrays, schema, strict=True)]
+    return pa.RecordBatch.from_arrays(cast, schema=schema)
+
+
+def staged(path: Path, root: Path, started: float = 0.0, ended: float = 0.0) -> StagedFile:
+    """What a staged file holds, from its footer."""
+    rows = pq.read_metadata(path).num_rows
+    return StagedFile(path.relative_to(root).as_posix(), rows, path.stat().st_size, started, ended)
+
+
+def _write_groups(
+    writer: pq.ParquetWriter, held: list[pa.RecordBatch], schema: pa.Schema, group_rows: int
+) -> tuple[list[pa.RecordBatch], int]:
+    """Write the full row groups of what is held; the rest and its number of rows."""
+    table = pa.Table.from_batches(held, schema)
+    full = table.num_rows // group_rows * group_rows
+    writer.write_table(table.slice(0, full), row_group_size=group_rows)
+    rest = table.slice(full)
+    return rest.to_batches(), rest.num_rows

@@ -1,0 +1,272 @@
+"""One day of a job in three verbs; a newcomer reads this and knows the system.
+
+    plan_day(job, day)                  -> Plan         what is to be scored, cut in pieces
+    score_piece(job, plan, piece)       -> StagedFile   scan -> chunk -> score -> stage, one straight line
+    publish_day(job, plan, staged)      -> Receipt      prove, decide, audit, commit
+
+Only plans, staged files and receipts pass between them: frozen strings and numbers, so that each may run
+in a process of its own. Each may be killed at any point and called again.
+"""
+
+import dataclasses
+import datetime as dt
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from jobs import catalog, check, inputs, runs, tables
+from jobs.audit import audit, refuse_failed
+from jobs.day import Day
+from jobs.decide import decide
+from jobs.engine import Resources, SqlMistakes
+from jobs.errors import Broken, NotYet
+from jobs.job import Job
+from jobs.plan import InputFile, Piece, Plan, chunk_rows, cut, digest
+from jobs.progress import Report, Stopwatch, silent
+from jobs.proof import refuse_bad_keys, source_proof, staged_proof
+from jobs.publish import complete, publish, roll_forward
+from jobs.receipt import Receipt
+from jobs.results import Proof, preview, receipt_of, skipped, unchanged
+from jobs.runs import RunFolder
+from jobs.scan import chunks, source_schema
+from jobs.scoring import OpenModel, open_model, planned_scorer, scored
+from jobs.stage import FEATURE_GROUP_ROWS, StagedFile, stage, staged
+from jobs.versions import versions
+
+PIECE_MEMORY = 256_000_000  # bytes that DuckDB may use for one piece; it decodes row group by row group
+
+
+def plan_day(
+    job: Job, day: dt.date, *, params: Mapping[str, Any] | None = None, force: bool = False,
+    limit: int | None = None, model: str | None = None, report: Report = silent,
+) -> Plan:  # fmt: skip
+    """What a run of `day` has to do. Stages the feature snapshot where SQL makes the features.
+
+    A run that was stopped is taken up again; a day whose causes have not changed is `unchanged`.
+    `limit` keeps the first rows only, for a preview. `model` is another model file of the workspace.
+
+    Raises:
+        Broken: the job, its model or an input does not fit; the day's partition is missing and the
+            policy is `fail`; there are no rows and the policy is `fail`.
+        NotYet: the day's partition is missing and the policy is `wait`; an input is changing.
+    """
+    watch = Stopwatch()
+    roll_forward(job, day, report)
+    plan = outlook(job, day, params=params, force=force, limit=limit, model=model)
+    report("plan", 1, 1)
+    if plan.status != "score" or plan.run_id:
+        return plan
+    return _begin(job, plan, watch, report)
+
+
+def outlook(
+    job: Job, day: dt.date, *, params: Mapping[str, Any] | None = None, force: bool = False,
+    limit: int | None = None, model: str | None = None,
+) -> Plan:  # fmt: skip
+    """What `plan_day` would find, as far as it is known before a row is read; nothing is written.
+
+    A plan with a `run_id` is a stopped run that would be taken up. Errors as `plan_day`'s.
+    """
+    values = job.params(params)
+    check.check_sql(job)
+    opened = open_model(job, model, pinned=limit is None)
+    files = inputs.resolve(job, day)
+    absent = _absent(job, files, day)
+    if absent:
+        return Plan(job.name, day.isoformat(), "skipped", reason=absent)
+    wanted = dataclasses.replace(_wanted(job, day, opened, files, values), limit=limit)
+    check.bind(Day(job, wanted), opened.scorer)
+    last = catalog.pinned(job.workspace).receipt(job.name, day)
+    same = last is not None and last.fingerprint == wanted.fingerprint and _still_there(job, last)
+    if last and same and not force and limit is None:
+        return dataclasses.replace(wanted, status="unchanged", run_id=last.run_id)
+    number = max(int(wanted.started * 1000), last.run_number + 1 if last else 0)
+    resumed = None if force else runs.unfinished(job.workspace, wanted)
+    return resumed or dataclasses.replace(wanted, run_number=number)
+
+
+def score_piece(job: Job, plan: Plan, piece: Piece) -> StagedFile:
+    """Scan a piece, score it in chunks and stage the result. A piece that is staged is left as it is.
+
+    Raises:
+        Broken: a row can't be scored.
+        NotYet: the job or its model has changed since the plan was made.
+    """
+    Day(job, plan).refuse_changed_job()
+    root, run = job.workspace.root, runs.folder(job.workspace, plan)
+    path = run.scores(piece.fingerprint)
+    if path.exists():
+        return staged(path, root)
+    with run.in_use():
+        started = time.time()
+        scorer = planned_scorer(job, plan)
+        resources = Resources(1, PIECE_MEMORY, job.workspace.runs)
+        columns = list(dict.fromkeys([*job.spec.key, *job.spec.keep, *scorer.signature.inputs.names]))
+        source = source_schema(root, piece, columns, resources)
+        schema = check.scores_schema(job, source, scorer)
+        rows = chunks(root, piece, columns, plan.chunk_rows, resources)
+        stage(path, scored(job, plan, scorer, rows, schema), schema)
+        return staged(path, root, started, time.time())
+
+
+def publish_day(job: Job, plan: Plan, pieces: Sequence[StagedFile], report: Report = silent) -> Receipt:
+    """Prove what was staged, decide, audit, and publish the day's tables together.
+
+    Raises:
+        Broken: rows were lost or gained, a key stands twice, an audit failed; nothing is published.
+        NotYet: an input changed while it was read, or another run was first; nothing is published.
+    """
+    if plan.status == "unchanged":
+        return unchanged(job, plan)
+    if plan.status == "skipped":
+        return skipped(plan)
+    run = runs.folder(job.workspace, plan)
+    with run.in_use():
+        if run.publication.exists():
+            return complete(job.workspace, run, report)
+        day = Day(job, plan)
+        day.refuse_changed_job()
+        return _prove_and_publish(day, pieces, report)
+
+
+def features(job: Job, day: dt.date | str, params: Mapping[str, Any] | None = None) -> pa.Table:
+    """The rows that a run of `day` scores, sorted by key.
+
+    Training reads them here, so that there is no second implementation of a feature. Nothing is
+    staged, and the model is not opened.
+
+    Raises:
+        Broken: as `plan_day`, for the SQL and the inputs.
+    """
+    moment = dt.date.fromisoformat(day) if isinstance(day, str) else day
+    check.check_sql(job)
+    files = inputs.resolve(job, moment)
+    plan = Plan(job.name, moment.isoformat(), "score", params=job.params(params), inputs=files)
+    with Day(job, plan).engine() as engine:
+        with SqlMistakes(check.features_place(job)):
+            select = check.features_select(job)
+            batches = engine.stream(select, FEATURE_GROUP_ROWS, order=check.key_order(job))
+            return pa.Table.from_batches(batches, engine.schema(select))
+
+
+def _absent(job: Job, files: inputs.Files, day: dt.date) -> str:
+    """Why the day is skipped, if it is."""
+    names = inputs.missing(job, files, day)
+    if not names:
+        return ""
+    text = f"job {job.name}: no partition of {day} in {', '.join(names)}"
+    if job.spec.policy.missing == "wait":
+        raise NotYet(f"{text} yet")
+    if job.spec.policy.missing == "fail":
+        raise Broken(f"{text}; the policy for a missing day is fail (or wait, or skip)")
+    return text
+
+
+def _wanted(
+    job: Job, day: dt.date, opened: OpenModel, files: inputs.Files, values: Mapping[str, Any]
+) -> Plan:  # fmt: skip
+    """The plan without its run: the day's causes and their fingerprint."""
+    params = {n: v.isoformat() if isinstance(v, dt.date) else v for n, v in values.items()}
+    read = {name: [(f.path, f.fingerprint) for f in some] for name, some in files.items()}
+    causes = digest(job.hash, day.isoformat(), params, opened.sha256, read)
+    scores = tables.live(job.workspace.tables / job.spec.scores_table)
+    return Plan(
+        job.name, day.isoformat(), "score", fingerprint=causes, job_hash=job.hash,
+        model_path=opened.path, model_sha256=opened.sha256, device=job.spec.scoring.device,
+        params=params, inputs=files, versions=versions(), started=time.time(),
+        seen=tuple(sorted(f.path.name for f in scores if f.day == day.isoformat())),
+    )  # fmt: skip
+
+
+def _still_there(job: Job, receipt: Receipt) -> bool:
+    """Whether the tables still hold what the receipt says (nobody has rolled one back)."""
+    return all(
+        {f.run_id for f in tables.live(job.workspace.tables / t) if f.day == receipt.day} == {receipt.run_id}
+        for t in receipt.tables
+    )
+
+
+def _begin(job: Job, wanted: Plan, watch: Stopwatch, report: Report) -> Plan:
+    """A new run: its name, its feature snapshot, its pieces."""
+    plan = dataclasses.replace(wanted, run_id=runs.new_run_id(wanted.fingerprint, wanted.started))
+    run = runs.folder(job.workspace, plan)
+    with run.in_use():
+        watch.lap("plan")
+        source = _source(job, plan, run, report)
+        watch.lap("features")
+        plan = in_pieces(job, dataclasses.replace(plan, seconds=watch.seconds), source)
+        runs.save(run, plan)
+    return plan
+
+
+def in_pieces(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
+    """The plan with the pieces of the files whose rows are scored.
+
+    Raises:
+        Broken: they have no rows, and the policy for an empty day is `fail`.
+    """
+    rows = sum(f.rows for f in source)
+    if rows == 0 and job.spec.policy.empty == "fail":
+        raise Broken(f"job {job.name}: no rows to score on {plan.day}; the policy for an empty day is fail")
+    per_row = sum(f.bytes for f in source) / max(rows, 1)
+    size = chunk_rows(job.spec.scoring.chunk_rows, per_row)
+    pieces = cut(source, digest(plan.fingerprint, plan.versions, size), plan.limit)
+    return dataclasses.replace(plan, chunk_rows=size, pieces=pieces)
+
+
+def _source(job: Job, plan: Plan, run: RunFolder, report: Report) -> Sequence[InputFile]:
+    """The files whose rows are scored: the input's own partition, or the snapshot of the SQL's rows."""
+    if job.features_sql is None:
+        return streamed(job, plan)
+    report("features", 0, 0)
+    with Day(job, plan).engine() as engine:
+        with SqlMistakes(check.features_place(job)):
+            batches = engine.stream(job.features_sql, FEATURE_GROUP_ROWS, order=check.key_order(job))
+            stage(run.features, batches, engine.schema(job.features_sql), FEATURE_GROUP_ROWS)
+    report("features", 1, 1)
+    return [inputs.look(job.workspace, run.features)]
+
+
+def streamed(job: Job, plan: Plan) -> list[InputFile]:
+    """The scored day's own files of the input that a job streams as it is."""
+    return [f for f in plan.inputs[job.spec.features] if f.day == plan.day]
+
+
+def _prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: Report) -> Receipt:
+    job, plan, watch = day.job, day.plan, Stopwatch()
+    report("prove", 0, 0)
+    proof = _prove(day, pieces)
+    watch.lap("prove")
+    if plan.limit is not None:
+        return preview(job, plan, pieces, proof)
+    report("decide", 0, 0)
+    schemas = check.bind(day, planned_scorer(job, plan)).stored
+    decided = {table: [file] for table, file in decide(day, pieces, schemas).items()}
+    watch.lap("decide")
+    report("audit", 0, 0)
+    with day.engine({"scores": pieces, **decided}) as engine:
+        audits = audit(job, engine)
+    refuse_failed(job, audits)
+    inputs.refuse_changed(job.workspace, plan.inputs)
+    watch.lap("audit")
+    staged_files = {job.spec.scores_table: pieces, **decided}
+    receipt = receipt_of(plan, staged_files, proof, audits, watch.seconds)
+    return publish(job.workspace, plan, staged_files, receipt, report)
+
+
+def _prove(day: Day, pieces: Sequence[StagedFile]) -> Proof:
+    """Rows read and scored, key hash in and out. Broken where they differ, or a key is no key."""
+    plan, key = day.plan, day.job.spec.key
+    source = {r.path for piece in plan.pieces for r in piece.ranges}
+    with day.engine({"scores": pieces}, source) as engine:
+        refuse_bad_keys(engine, key, str(day))
+        scored_rows, out = staged_proof(engine, key)
+        read_rows, in_ = source_proof(engine, str(day.root), plan.pieces, key)
+    if (read_rows, in_) != (scored_rows, out):
+        raise Broken(
+            f"{day}: {read_rows} rows were read and {scored_rows} staged "
+            f"(key hash {in_} and {out}): rows were lost or changed; nothing is published"
+        )
+    return read_rows, scored_rows, in_, out

@@ -1,0 +1,261 @@
+"""Output tables: Delta Lake tables partitioned by day. The only module that imports deltalake.
+
+A day is published by one atomic commit of files that exist already. The commit carries the run's
+number as a Delta application transaction, so that it happens once however often it is tried, and it is
+made only if the day still holds what the run saw when it began.
+"""
+
+import datetime as dt
+import json
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.transaction import AddAction
+
+from jobs.errors import Broken, NotYet
+
+ATTEMPTS = 60
+KEPT = {"delta.logRetentionDuration": "interval 3650 days"}  # every published version stays readable
+
+
+@dataclass(frozen=True)
+class LiveFile:
+    """One data file of a table, of one day, written by one run: `day=D/<run_id>-<number>.parquet`."""
+
+    path: Path
+    day: str
+    rows: int
+    bytes: int
+
+    @property
+    def run_id(self) -> str:
+        """The run that published the file."""
+        return run_of(self.path)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One commit: a run's files for a day of one table, instead of the day's (or beside them)."""
+
+    job: str
+    day: str
+    run_id: str
+    run_number: int
+    files: tuple[Path, ...]
+    mode: Literal["overwrite", "append"] = "overwrite"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def application(self) -> str:
+        """The name under which a table remembers the number of the last run of this job and day."""
+        return f"{self.job}/{self.day}"
+
+
+def run_of(path: Path) -> str:
+    """The run that a published file belongs to."""
+    return path.stem.rpartition("-")[0]
+
+
+def exists(root: Path) -> bool:
+    """Whether a folder holds a table."""
+    return DeltaTable.is_deltatable(str(root))
+
+
+def live(root: Path, version: int | None = None) -> list[LiveFile]:
+    """The files of a table as of a version (default: the newest), by day and name; [] without a table.
+
+    Raises:
+        Broken: the table has no such version.
+    """
+    if not exists(root):
+        return []
+    try:
+        return _live(DeltaTable(str(root), version=version), root)
+    except DeltaError as error:
+        raise Broken(f"table {root.name}: no version {version}: {error}") from error
+
+
+def latest_version(root: Path) -> int:
+    """The newest version's number."""
+    return DeltaTable(str(root)).version()
+
+
+def storable(schema: pa.Schema, where: str) -> pa.Schema:
+    """The schema in which columns like these are stored in a table, nothing lost.
+
+    Raises:
+        Broken: a column's type has no place in a Delta table; says what to cast it to.
+    """
+    return pa.schema([pa.field(f.name, _storable(f.type, f.name, where)) for f in schema])
+
+
+def check_schema(root: Path, schema: pa.Schema) -> None:
+    """Refuse to publish other columns than the table has: Delta would take the new schema silently.
+
+    Raises:
+        Broken: names the first difference.
+    """
+    if not exists(root):
+        return
+    there = {f.name: f.type for f in pa.schema(DeltaTable(str(root)).schema())}
+    here = {f.name: f.type for f in with_day(schema)}
+    for name in sorted(there.keys() | here.keys()):
+        if there.get(name) != here.get(name):
+            raise Broken(
+                f"table {root.name}: column {name!r} is {there.get(name, 'absent')} in the published table "
+                f"and would be {here.get(name, 'absent')}; keep its columns, or give the job another name"
+            )
+
+
+def commit(root: Path, change: Change, seen: Sequence[str] | None = None) -> int:
+    """Publish a change, once. Returns the version of the table from which on it is there.
+
+    `seen` are the names of the day's files that this change may replace; None replaces whatever is
+    there (for the tables after the first, whose commit decided).
+
+    Raises:
+        NotYet: another run has published this day since, or the log is too busy.
+    """
+    _create(root, change)
+    for attempt in range(ATTEMPTS):
+        table = DeltaTable(str(root))
+        done = table.transaction_version(change.application)
+        if done == change.run_number:
+            return _version_of(table, change)
+        _refuse_superseded(table, root, change, done, seen)
+        try:
+            _write(table, root, change)
+        except CommitFailedError:
+            # Another day or job won this log slot. Nothing is lost: look again, then try again.
+            time.sleep(random.uniform(0, 0.01 * (attempt + 1)))  # noqa: S311 - no secret, a pause
+        except OSError:
+            # It may have been written all the same: the next look at our transaction tells.
+            time.sleep(0.05)
+    raise NotYet(f"table {root.name}: {ATTEMPTS} commits of day {change.day} failed; others are writing")
+
+
+def _create(root: Path, change: Change) -> None:
+    if exists(root):
+        return
+    schema = with_day(pq.read_schema(change.files[0]))
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        DeltaTable.create(
+            str(root), Schema.from_arrow(schema), mode="ignore", partition_by=["day"], name=root.name,
+            configuration=KEPT,
+        )  # fmt: skip
+    except DeltaError:
+        # Another run created it in this moment; any other trouble shows at the commit.
+        if not exists(root):
+            raise
+
+
+def _refuse_superseded(
+    table: DeltaTable, root: Path, change: Change, done: int | None, seen: Sequence[str] | None
+) -> None:
+    newer = done is not None and done > change.run_number
+    now = [f.path.name for f in _live(table, root) if f.day == change.day]
+    if newer or (seen is not None and sorted(now) != sorted(seen)):
+        raise Superseded(
+            f"table {root.name}: another run has published {change.day} since run {change.run_id} began; "
+            "this one publishes nothing"
+        )
+
+
+class Superseded(NotYet):
+    """Another run of the same day was first."""
+
+
+def _write(table: DeltaTable, root: Path, change: Change) -> None:
+    properties = CommitProperties(
+        custom_metadata={"run_id": change.run_id, "job": change.job, **change.metadata},
+        app_transactions=[Transaction(change.application, change.run_number)],
+        max_commit_retries=0,  # never rebased blindly: we look again ourselves
+    )
+    table.create_write_transaction(
+        [_add(root, path, change.day) for path in change.files],
+        mode=change.mode,
+        schema=table.schema(),
+        partition_by=["day"],
+        partition_filters=[("day", "=", change.day)] if change.mode == "overwrite" else None,
+        commit_properties=properties,
+    )
+
+
+def _add(root: Path, path: Path, day: str) -> AddAction:
+    stat = path.stat()
+    return AddAction(
+        path=path.relative_to(root).as_posix(),
+        size=stat.st_size,
+        partition_values={"day": day},
+        modification_time=stat.st_mtime_ns // 1_000_000,
+        data_change=True,
+        stats=json.dumps({"numRecords": pq.read_metadata(path).num_rows}),
+    )
+
+
+def _version_of(table: DeltaTable, change: Change) -> int:
+    """The version that holds this change's commit: near the end of the history."""
+    for limit in (20, None):
+        for entry in table.history(limit):
+            if entry.get("run_id") == change.run_id and entry.get("job") == change.job:
+                return int(entry["version"])
+    raise Broken(f"table {table.table_uri}: the commit of run {change.run_id} is not in its history")
+
+
+def _live(table: DeltaTable, root: Path) -> list[LiveFile]:
+    actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+    found = [
+        LiveFile(
+            root / action["path"],
+            _iso(action["partition.day"]),
+            action["num_records"] or 0,
+            action["size_bytes"],
+        )
+        for action in actions
+    ]
+    return sorted(found, key=lambda f: (f.day, f.path.name))
+
+
+def _iso(day: dt.date | str) -> str:
+    return day if isinstance(day, str) else day.isoformat()
+
+
+def with_day(schema: pa.Schema) -> pa.Schema:
+    """A data file's columns and the partition column, which stands in the path alone."""
+    plain = [pa.field(f.name, f.type) for f in schema]
+    return pa.schema([*plain, pa.field("day", pa.date32())])
+
+
+WIDENED = {
+    pa.uint8(): pa.int16(),
+    pa.uint16(): pa.int32(),
+    pa.uint32(): pa.int64(),
+    pa.float16(): pa.float32(),
+    pa.large_string(): pa.string(),
+}
+STORED = {pa.bool_(), pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.float32(), pa.float64(), pa.string(),
+          pa.binary(), pa.date32()}  # fmt: skip
+
+
+def _storable(kind: pa.DataType, name: str, where: str) -> pa.DataType:
+    if pa.types.is_dictionary(kind):
+        return _storable(kind.value_type, name, where)
+    if pa.types.is_list(kind):
+        return pa.list_(_storable(kind.value_type, name, where))
+    if pa.types.is_timestamp(kind) and kind.tz is not None:
+        return pa.timestamp("us", "UTC")
+    if kind in STORED or pa.types.is_decimal128(kind):
+        return kind
+    if kind in WIDENED:
+        return WIDENED[kind]
+    hint = "TIMESTAMPTZ or DATE" if pa.types.is_temporal(kind) else "one of BIGINT, DOUBLE, DECIMAL, VARCHAR"
+    raise Broken(f"{where}: column {name!r} is {kind}, which a table can't hold; cast it to {hint} in SQL")

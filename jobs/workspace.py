@@ -1,0 +1,73 @@
+"""The workspace: one folder that holds `jobs/**/job.yaml` and `data/`, and where everything in it lies."""
+
+import os
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from jobs.errors import Broken
+
+VARIABLE = "NIGHTSCORE_WORKSPACE"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Paths of one workspace. Relative paths in a job.yaml are relative to `root`."""
+
+    root: Path
+
+    @property
+    def tables(self) -> Path:
+        """The folder of the output tables, one Delta table a folder."""
+        return self.root / "data" / "tables"
+
+    @property
+    def runs(self) -> Path:
+        """The folder of what runs stage, and of their receipts: `<job>/<day>/<run_id>/`."""
+        return self.root / "data" / "runs"
+
+    def runs_of(self, job: str, day: date) -> Path:
+        """The folder that holds the runs of one day of one job."""
+        return self.runs / job / day.isoformat()
+
+    def job_files(self) -> list[Path]:
+        """Every job.yaml of the workspace, sorted by path."""
+        return sorted((self.root / "jobs").glob("**/job.yaml"))
+
+    def resolve(self, path: str) -> Path:
+        """The absolute path that a path of a job.yaml means.
+
+        Raises:
+            Broken: it leaves the workspace, by `..`, by an absolute path or through a symbolic link.
+                A link of `data/` itself is the operator's choice of a disk and is followed.
+        """
+        full = (self.root / path).resolve()
+        homes = (self.root.resolve(), (self.root / "data").resolve())
+        if not any(full.is_relative_to(home) for home in homes):
+            raise Broken(f"{path} lies outside the workspace {self.root}; a job reads only files inside it")
+        return full
+
+    def relative(self, path: Path) -> str:
+        """`path` as written in plans and receipts: relative to the root where it lies inside."""
+        for home, prefix in ((self.root.resolve(), ""), ((self.root / "data").resolve(), "data/")):
+            if path.is_relative_to(home):
+                return prefix + path.relative_to(home).as_posix()
+        return path.as_posix()
+
+
+def open_workspace(root: Path | str | None = None) -> Workspace:
+    """The workspace at `root`, else at $NIGHTSCORE_WORKSPACE, else the current folder.
+
+    Raises:
+        Broken: there is no such folder, it holds no `jobs` folder, or its path has an `=`, which a
+            hive-partitioned path can't be told apart from.
+    """
+    folder = Path(root or os.environ.get(VARIABLE) or ".").absolute()
+    if not (folder / "jobs").is_dir():
+        raise Broken(
+            f"{folder} is no workspace: it has no folder jobs/. "
+            f"Name one with --workspace or {VARIABLE}, or call from inside it"
+        )
+    if "=" in folder.resolve().as_posix():
+        raise Broken(f"{folder}: the path of a workspace must not contain '='")
+    return Workspace(folder)

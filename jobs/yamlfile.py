@@ -1,0 +1,94 @@
+"""YAML read strictly: no duplicate keys, no aliases, no tags, and every value knows its line."""
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from jobs.errors import Broken
+
+LARGEST = 1_000_000  # bytes; a job.yaml is a page or two, so anything larger is a mistake or an attack
+
+Path_ = tuple[str | int, ...]  # the way to a value: ("inputs", "products", "path")
+Lines = dict[Path_, int]
+
+
+def read_yaml(path: Path, shown: str) -> tuple[Any, Lines]:
+    """The document of a file, and the line (from 1) of each of its values.
+
+    `shown` is the file's name in error messages.
+
+    Raises:
+        Broken: the file can't be read, is no YAML, or uses what is not allowed.
+    """
+    try:
+        raw = path.read_bytes()
+        if len(raw) > LARGEST:
+            raise Broken(f"{shown}: {len(raw)} bytes; a job.yaml has at most {LARGEST}")
+        text = raw.decode("utf-8")
+        node = _compose(text, shown)
+    except OSError as error:
+        raise Broken(f"{shown}: can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise Broken(f"{shown}: not UTF-8 text (byte {error.start})") from error
+    except yaml.YAMLError as error:
+        raise Broken(_syntax(error, shown)) from error
+    except RecursionError as error:
+        raise Broken(f"{shown}: nested too deeply") from error
+    lines: Lines = {}
+    return _value(node, (), lines, shown), lines
+
+
+def _compose(text: str, shown: str) -> yaml.Node:
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise Broken(f"{shown}:{line}: alias *{event.anchor}; aliases are not allowed, write it out")
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    if node is None:
+        raise Broken(f"{shown}: the file is empty")
+    return node
+
+
+def _syntax(error: yaml.YAMLError, shown: str) -> str:
+    mark = getattr(error, "problem_mark", None)
+    where = f"{shown}:{mark.line + 1}" if mark else shown
+    return f"{where}: not valid YAML: {getattr(error, 'problem', None) or error}"
+
+
+def _value(node: yaml.Node, at: Path_, lines: Lines, shown: str) -> Any:
+    lines[at] = node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        return _mapping(node, at, lines, shown)
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(child, (*at, i), lines, shown) for i, child in enumerate(node.value)]
+    return _scalar(node, shown)
+
+
+def _mapping(node: yaml.MappingNode, at: Path_, lines: Lines, shown: str) -> dict[Hashable, Any]:
+    found: dict[Hashable, Any] = {}
+    for key_node, value_node in node.value:
+        line = key_node.start_mark.line + 1
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise Broken(f"{shown}:{line}: a key must be a plain word")
+        key = key_node.value
+        if key in found:
+            raise Broken(f"{shown}:{line}: the key {key!r} stands twice (first in line {lines[*at, key]})")
+        found[key] = _value(value_node, (*at, key), lines, shown)
+        lines[*at, key] = line
+    return found
+
+
+def _scalar(node: yaml.Node, shown: str) -> Any:
+    # A loader for one node: PyYAML keeps its constructors on loader instances.
+    loader = yaml.SafeLoader("")
+    try:
+        return loader.construct_object(node, deep=True)
+    except (yaml.YAMLError, ValueError) as error:
+        raise Broken(
+            f"{shown}:{node.start_mark.line + 1}: {node.value!r} is no value that YAML allows here "
+            f"(tag {node.tag})"
+        ) from error
+    finally:
+        loader.dispose()

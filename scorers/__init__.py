@@ -1,0 +1,1 @@
+"""Scorers: one chunk of rows in, one chunk of predictions out. They know nothing of jobs."""

@@ -1,0 +1,72 @@
+"""What every scorer keeps to."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The columns that a scorer needs, and those that it gives, in order.
+
+    A needed column's type is what the model computes with; `misfits` says which types serve it.
+    """
+
+    inputs: pa.Schema
+    outputs: pa.Schema
+
+    def misfits(self, given: pa.Schema) -> list[str]:
+        """What keeps rows of the schema `given` from being scored, a sentence each; empty if nothing."""
+        found = []
+        for needed in self.inputs:
+            places = given.get_all_field_indices(needed.name)
+            if len(places) != 1:
+                count = "no column" if not places else f"{len(places)} columns called"
+                found.append(
+                    f"the model needs column {needed.name!r}; the features have {count} {needed.name!r}"
+                )
+            elif not serves(given.field(places[0]).type, needed.type):
+                found.append(
+                    f"column {needed.name!r} is {given.field(places[0]).type}; "
+                    f"the model needs {needed.type} or what converts to it without a loss of meaning"
+                )
+        return found
+
+
+class Scorer(Protocol):
+    """One row in, one row out, in order; no memory between chunks; safe to call from several threads."""
+
+    @property
+    def signature(self) -> Signature:
+        """The columns needed and given."""
+        ...
+
+    def score(self, chunk: pa.RecordBatch) -> pa.RecordBatch:
+        """Predictions for a chunk: as many rows, in the same order, with the output columns.
+
+        Raises:
+            ChunkError: a value of the chunk can't be scored; the message names the column.
+        """
+        ...
+
+
+def serves(given: pa.DataType, needed: pa.DataType) -> bool:
+    """Whether values of one type can stand for a model's."""
+    if pa.types.is_string(needed):
+        return bool(pa.types.is_string(given) or pa.types.is_large_string(given))
+    if pa.types.is_boolean(needed):
+        return bool(pa.types.is_boolean(given))
+    if pa.types.is_integer(needed):
+        # Narrower integers widen without a loss; a signed one never holds all unsigned ones of its width.
+        signed = pa.types.is_signed_integer(given) or (
+            pa.types.is_unsigned_integer(given) and given.bit_width < needed.bit_width
+        )
+        return bool(pa.types.is_integer(given) and signed and given.bit_width <= needed.bit_width)
+    return is_number(given)
+
+
+def is_number(given: pa.DataType) -> bool:
+    """Whether a type's values are numbers that a matrix of floats can hold."""
+    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean)
+    return any(kind(given) for kind in kinds)

@@ -1,0 +1,45 @@
+"""Arrow columns -> one matrix, once."""
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from scorers.errors import ChunkError
+
+BLOCK = 2048  # rows: a block of the matrix stays in the second-level cache while its columns are filled
+
+
+def matrix(chunk: pa.RecordBatch, columns: list[str], dtype: npt.DTypeLike) -> npt.NDArray[np.floating]:
+    """The named columns as a C-contiguous matrix [rows, columns] of a float dtype.
+
+    A null of a floating-point column becomes NaN, which tree models take as a missing value.
+
+    Raises:
+        ChunkError: a null in a column of another type: no number stands for it.
+    """
+    arrays = [as_numpy(chunk.column(name), name) for name in columns]
+    filled = np.empty((chunk.num_rows, len(arrays)), dtype=dtype)
+    for start in range(0, chunk.num_rows, BLOCK):
+        stop = start + BLOCK
+        for i, array in enumerate(arrays):
+            filled[start:stop, i] = array[start:stop]
+    return filled
+
+
+def as_numpy(column: pa.Array, name: str) -> npt.NDArray[np.generic]:
+    """A column of numbers as a NumPy array [rows]; without a copy where it has no nulls.
+
+    Raises:
+        ChunkError: a null in a column that is not floating-point.
+    """
+    if pa.types.is_decimal(column.type):
+        # A decimal with a null may become a float with one: both are measured amounts.
+        column = pc.cast(column, pa.float64())
+    if column.null_count and not pa.types.is_floating(column.type):
+        raise ChunkError(
+            f"column {name!r} ({column.type}) has {column.null_count} null values; "
+            "give it a value in the features SQL, or cast it to FLOAT so that null means missing"
+        )
+    array: npt.NDArray[np.generic] = column.to_numpy(zero_copy_only=False)
+    return array
