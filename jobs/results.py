@@ -46,7 +46,7 @@ def receipt_of(
     audits: tuple[AuditResult, ...],
     seconds: Mapping[str, float],
 ) -> Receipt:
-    """The receipt of a run that is about to be published; the versions of its tables come with the commits."""
+    """The receipt of a run about to be published; its tables' versions come with the commits."""
     read, scored, in_, out = proof
     scores = next(iter(staged.values()))
     spent, speed = _scoring(scores)

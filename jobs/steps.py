@@ -151,6 +151,21 @@ def features(job: Job, day: dt.date | str, params: Mapping[str, Any] | None = No
             return pa.Table.from_batches(batches, engine.schema(select))
 
 
+def checked(job: Job) -> str:
+    """Hold a job's spec, SQL and model together on its latest day, without reading data; says how.
+
+    Raises:
+        Broken: names file, line, the offending value and what is allowed.
+    """
+    check.check_sql(job)
+    opened = open_model(job)
+    days = inputs.days(job)
+    day = days[-1] if days else dt.date.today()
+    files = inputs.resolve(job, day)
+    bound = check.bind(Day(job, _wanted(job, day, opened, files, job.params())), opened.scorer)
+    return f"ok: {len(bound.features)} feature columns; publishes {', '.join(bound.stored)}"
+
+
 def _absent(job: Job, files: inputs.Files, day: dt.date) -> str:
     """Why the day is skipped, if it is."""
     names = inputs.missing(job, files, day)

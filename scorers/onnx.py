@@ -135,7 +135,7 @@ class OnnxScorer:
             if meta.type not in ARROW_TYPES or not _is_column(meta.shape):
                 raise ModelError(
                     f"{self._model}: input {meta.name!r} is {meta.type} of shape {meta.shape}; "
-                    "allowed: one float matrix [rows, columns], or one input of shape [rows] or [rows, 1] per column"
+                    "allowed: one float matrix [rows, columns], or one input of [rows] or [rows, 1] a column"
                 )
         return pa.schema([(meta.name, ARROW_TYPES[meta.type]) for meta in metas])
 
@@ -147,8 +147,8 @@ class OnnxScorer:
             names = None
         if not (isinstance(names, list) and all(isinstance(n, str) for n in names)):
             raise ModelError(
-                f"{self._model}: takes one matrix, and nothing says which columns it is made of: name them in "
-                "the job's model.columns, or in the model's metadata as a JSON list under the key 'columns'"
+                f"{self._model}: takes one matrix, and nothing says which columns it is made of: name them "
+                "in the job's model.columns, or as a JSON list under the key 'columns' of the model's metadata"
             )
         return names
 
@@ -248,7 +248,7 @@ def _values(column: pa.Array, needed: pa.Field) -> npt.NDArray[Any]:
     if pa.types.is_string(needed.type):
         if column.null_count:
             raise ChunkError(f"column {needed.name!r} (string) has {column.null_count} null values")
-        return column.to_numpy(zero_copy_only=False).astype(object)
+        return np.asarray(column.to_numpy(zero_copy_only=False), dtype=object)
     array = as_numpy(column, needed.name)
     values: npt.NDArray[Any] = array.astype(needed.type.to_pandas_dtype(), copy=False)
     return values

@@ -1,0 +1,97 @@
+"""The command `nightscore`: where it starts, and how it ends."""
+
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+
+from jobs import commands
+from jobs.commands import complain
+from jobs.errors import Broken, NightError, NotYet
+from jobs.stop import exit_on_signals
+from jobs.workspace import VARIABLE
+
+USAGE = 2
+HELP = """Score a day of rows with a model, publish it atomically, and prove what was published.
+
+A workspace is a folder with `jobs/**/job.yaml` and `data/`. Start with `nightscore jobs`.
+
+Exit codes: 0 published or unchanged; 1 broken (retrying won't help); 75 not yet (try again later);
+2 usage; 130 and 143 stopped by SIGINT and SIGTERM.
+"""
+
+app = App(name="nightscore", help=HELP, version_flags=["--version"], help_on_error=False)
+app.meta.group_parameters = "Global options"
+
+for command in (
+    commands.jobs, commands.check, commands.plan, commands.run, commands.backfill, commands.tables,
+    commands.query, commands.receipts, commands.why, commands.gc, commands.data,
+):  # fmt: skip
+    app.command(command)
+
+
+@app.meta.default
+def _launch(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    workspace: Annotated[
+        Path | None,
+        Parameter(
+            env_var=VARIABLE, help="The folder that holds jobs/ and data/; default: the current folder."
+        ),
+    ] = None,
+) -> int:
+    if workspace is not None:
+        os.environ[VARIABLE] = str(workspace)
+    if not tokens:
+        app.help_print([])
+        return 0
+    return int(app(tokens, exit_on_error=False, print_error=False, result_action="return_value") or 0)
+
+
+def main() -> None:
+    """Run the command line; every failure is one message and an exit code."""
+    exit_on_signals()
+    code = call(sys.argv[1:])
+    sys.stdout.flush()
+    # Threads that wait for a signal, or a library's own, must not keep a finished command.
+    sys.exit(code)
+
+
+def call(arguments: list[str]) -> int:
+    """Run one command; returns its exit code."""
+    try:
+        return int(
+            app.meta(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
+        )
+    except CycloptsError as error:
+        complain("usage", error)
+        print(
+            "`nightscore --help` lists the commands, `nightscore COMMAND --help` explains one",
+            file=sys.stderr,
+        )
+        return USAGE
+    except NightError as error:
+        return _failed(arguments, error)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (OSError, MemoryError) as error:
+        # The disk, the network or the memory of this moment; what was staged is kept.
+        return _failed(arguments, NotYet(f"{type(error).__name__}: {error}"))
+    except Exception as error:
+        if os.environ.get("NIGHTSCORE_DEBUG"):
+            traceback.print_exc()
+        hint = "; NIGHTSCORE_DEBUG=1 shows where; please report it"
+        return _failed(arguments, Broken(f"unexpected {type(error).__name__}: {error}{hint}"))
+
+
+def _failed(arguments: list[str], error: NightError) -> int:
+    status = "not yet" if isinstance(error, NotYet) else "broken"
+    complain(status, error)
+    if "--json" in arguments:
+        print(json.dumps({"status": status, "message": str(error)}, ensure_ascii=False))
+    return error.exit_code

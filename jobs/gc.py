@@ -1,0 +1,103 @@
+"""What no reader, no receipt and no run needs any more.
+
+Kept, always: every published file that a receipt names, old versions too (time travel), everything of a
+run that works now or is being published, the feature snapshot of the run in force of each day, every
+receipt. A stopped run is kept for some hours, so that it can be taken up.
+"""
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs import catalog, tables
+from jobs.catalog import RECEIPTS, Pinned
+from jobs.files import visible
+from jobs.plan import plan_from_json
+from jobs.runs import RunFolder
+from jobs.workspace import Workspace
+
+GRACE_HOURS = 24.0
+
+
+@dataclass(frozen=True)
+class Removed:
+    """One file or folder that is removed: its path in the workspace, bytes, and why."""
+
+    path: str
+    bytes: int
+    reason: str
+
+
+def gc(workspace: Workspace, grace_hours: float = GRACE_HOURS, dry_run: bool = False) -> list[Removed]:
+    """Remove what is not referenced and was not changed for `grace_hours`; say what.
+
+    With `dry_run` nothing is removed.
+    """
+    # The runs at work are looked at before what is published: a run that publishes in between is
+    # then protected twice, never not at all.
+    before = time.time() - grace_hours * 3600
+    folders = [RunFolder(p) for p in sorted(workspace.runs.glob("*/*/*")) if p.is_dir()]
+    kept = {run.run_id for run in folders if not run.finished and not _abandoned(run, before)}
+    state = catalog.pinned(workspace)
+    found = [
+        *_in_runs(folders, kept, state),
+        *_in_tables(workspace, kept, state, before),
+        *_temporary(workspace, before),
+    ]
+    removed = [Removed(workspace.relative(path), _size(path), reason) for path, reason in found]
+    if not dry_run:
+        for path, _ in found:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    return removed
+
+
+def _in_runs(folders: list[RunFolder], kept: set[str], state: Pinned) -> Iterator[tuple[Path, str]]:
+    in_force = {receipt.run_id for receipt in state.in_force.values()}
+    for run in folders:
+        if run.run_id in kept or not run.is_idle():
+            continue
+        if not run.receipt.exists():
+            yield run.path, "superseded" if run.superseded.exists() else "stopped and not taken up"
+            continue
+        published = [run.path / "scores", run.path / "decide"]
+        yield from ((path, "published, lies in its table") for path in published if path.exists())
+        if run.features.exists() and run.run_id not in in_force:
+            yield run.features, "of a run that is no longer in force"
+
+
+def _in_tables(
+    workspace: Workspace, kept: set[str], state: Pinned, before: float
+) -> Iterator[tuple[Path, str]]:
+    known = kept | {receipt.run_id for receipt in state.history}
+    for root in sorted(p for p in workspace.tables.glob("*") if p.is_dir()):
+        live = {file.path for file in tables.live(root)}
+        for path in sorted(root.glob("day=*/*")):
+            hidden = not visible(path, root)
+            referenced = path in live or (
+                root.name != RECEIPTS and not hidden and tables.run_of(path) in known
+            )
+            if not referenced and path.stat().st_mtime < before:
+                yield path, "referenced by no receipt"
+
+
+def _temporary(workspace: Workspace, before: float) -> Iterator[tuple[Path, str]]:
+    for path in sorted(workspace.runs.glob(".duckdb-*")):
+        if path.stat().st_mtime < before:
+            yield path, "temporary files of a process that is gone"
+
+
+def _abandoned(run: RunFolder, before: float) -> bool:
+    """Whether a run that did not finish may go: nothing works on it, nobody comes back for it."""
+    if run.publication.exists() or not run.is_idle():
+        return False
+    if run.plan.exists() and plan_from_json(run.plan.read_text(encoding="utf-8")).limit is not None:
+        return True  # a preview was looked at when it was made
+    newest = max((p.stat().st_mtime for p in run.path.rglob("*") if p.exists()), default=0.0)
+    return newest < before
+
+
+def _size(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(f.stat().st_size for f in files if f.is_file())

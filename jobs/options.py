@@ -1,0 +1,75 @@
+"""The options of the commands: what each is called, what it says in the help, what it may be."""
+
+import datetime as dt
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from cyclopts import Parameter
+
+from jobs.errors import Broken
+
+if TYPE_CHECKING:
+    from jobs.job import Job
+
+Form = Literal["table", "csv", "json", "parquet"]
+
+
+class Misuse(Broken):
+    """An option has a value that it can't have."""
+
+    exit_code: ClassVar[int] = 2
+
+
+JobName = Annotated[str, Parameter(help="The job's name, as `nightscore jobs` lists it.")]
+Day = Annotated[str, Parameter(help="The business date to score, YYYY-MM-DD.")]
+AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document, nothing else.")]
+Settings = Annotated[
+    list[str],
+    Parameter(name="--set", negative="", help="NAME=VALUE: a parameter of the job; may be repeated."),
+]
+Force = Annotated[bool, Parameter(negative="", help="Run although nothing has changed.")]
+Limit = Annotated[
+    int | None, Parameter(help="Score only the first so many rows and publish nothing: a preview.")
+]
+ModelPath = Annotated[
+    str | None, Parameter(help="Another model file of the workspace, instead of the job's own.")
+]
+
+
+def settings(job: "Job", given: list[str]) -> dict[str, Any]:
+    """The values of a job's parameters, those of `--set` instead of their defaults. Misuse else."""
+    try:
+        return job.params(pairs(given, "--set"))
+    except Broken as error:
+        raise Misuse(str(error)) from error
+
+
+def day_of(text: str) -> dt.date:
+    """A day, as YYYY-MM-DD. Misuse else."""
+    from jobs.night import as_day
+
+    try:
+        return as_day(text)
+    except Broken as error:
+        raise Misuse(str(error)) from error
+
+
+def pairs(given: list[str], option: str) -> dict[str, str]:
+    """NAME=VALUE texts as a dict. Misuse else."""
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise Misuse(f"{option} {text!r} is not of the form NAME=VALUE")
+        found[name.strip()] = value
+    return found
+
+
+def state_as_of(text: str | None) -> int | dt.datetime | None:
+    """A version of the table receipts, or a time; a time without a zone is UTC. Misuse else."""
+    if text is None or text.isdigit():
+        return int(text) if text else None
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise Misuse(f"--as-of {text!r} is neither a version of receipts nor a time (ISO 8601)") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)

@@ -1,0 +1,200 @@
+"""Receipts, plans and tables as a person reads them on a terminal."""
+
+import datetime as dt
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+
+from jobs.job import Job
+from jobs.plan import Plan
+from jobs.receipt import Receipt
+from jobs.runs import RunFolder
+from jobs.why import Why
+
+WIDTH_OF_A_PIPE = 160  # columns, where no terminal says how wide it is
+SHOWN_ROWS = 100
+
+
+def console() -> Console:
+    """Standard output, wide enough for a table where it is no terminal."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_A_PIPE)
+
+
+def table(rows: Iterable[Sequence[object]], columns: Sequence[str], right: Sequence[str] = ()) -> Table:
+    """A table for a terminal; the columns in `right` are numbers."""
+    headed = any(name.strip() for name in columns)
+    made = Table(box=None, pad_edge=False, header_style="bold", show_header=headed)
+    for name in columns:
+        made.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*[_cell(value) for value in row])
+    return made
+
+
+def receipt(found: Receipt) -> None:
+    """One receipt."""
+    out = console()
+    out.print(f"[bold]{found.job}[/bold] {found.day}: [bold]{found.status}[/bold] {found.reason}".rstrip())
+    if found.status == "skipped":
+        return
+    rows = found.rows
+    facts = [
+        ("run", found.run_id),
+        (
+            "rows",
+            f"{rows.read:,} read = {rows.scored:,} scored + {rows.rejected:,} rejected; "
+            f"{rows.published:,} published",
+        ),
+        ("key hash", f"in {found.key_hash.in_}  out {found.key_hash.out}"),
+        ("model", f"{found.model.path} (sha256 {found.model.sha256[:16]}…)" if found.model else ""),
+        ("inputs", f"{len(found.inputs)} files, {_bytes(sum(f.bytes for f in found.inputs))}"),
+        ("speed", f"{found.rows_per_second:,} rows/s on {found.device}"),
+        ("seconds", "  ".join(f"{stage} {seconds:.2f}" for stage, seconds in found.seconds.items())),
+    ]
+    out.print(table(facts, ("", " "), ()), soft_wrap=True)
+    _receipt_tables(out, found)
+    for audit in found.audits:
+        mark = "[green]passed[/green]" if audit.passed else f"[red]not passed[/red] ({audit.severity})"
+        out.print(f"audit     {mark}: {audit.name}")
+    if found.preview:
+        rows_table(pa.Table.from_pylist([dict(row) for row in found.preview]))
+
+
+def receipts(found: Sequence[Receipt]) -> None:
+    """Many receipts, a line each."""
+    columns = ("job", "day", "run", "rows", "rows/s", "published at (UTC)", "audits")
+    rows = [
+        (
+            r.job,
+            r.day,
+            r.run_id,
+            f"{r.rows.published:,}",
+            f"{r.rows_per_second:,}",
+            _moment(r.published_at),
+            _audits(r),
+        )
+        for r in found
+    ]
+    console().print(table(rows, columns, ("rows", "rows/s")))
+
+
+def jobs(found: Sequence[Job], last: Mapping[str, str]) -> None:
+    """The jobs of a workspace."""
+    rows = [
+        (j.name, str(j.spec.schedule), last.get(j.name, "never"), j.spec.owner, j.spec.about) for j in found
+    ]
+    console().print(table(rows, ("job", "schedule", "last day", "owner", "about")))
+
+
+def plan(found: Plan, run: RunFolder | None) -> None:
+    """What a run would do."""
+    out = console()
+    files = [f for some in found.inputs.values() for f in some]
+    out.print(f"[bold]{found.job}[/bold] {found.day}: {_outcome(found)}")
+    rows, size = sum(f.rows for f in files), sum(f.bytes for f in files)
+    out.print(f"inputs    {len(files)} files, {rows:,} rows, {_bytes(size)}")
+    out.print(f"model     {found.model_path} (sha256 {found.model_sha256[:16]}…) on {found.device}")
+    if found.status != "score":
+        return
+    if not found.pieces:
+        out.print("pieces    known when the features have been made")
+        return
+    done = [run is not None and run.scores(p.fingerprint).exists() for p in found.pieces]
+    out.print(f"pieces    {len(done)} of {found.rows:,} rows; {sum(done)} scored already")
+    rows = [
+        (p.index, f"{p.rows:,}", "scored" if d else "to do") for p, d in zip(found.pieces, done, strict=True)
+    ]
+    out.print(table(states, ("piece", "rows", "state"), ("piece", "rows")))
+
+
+def why(found: Why) -> None:
+    """One row, from its features to the decisions about it."""
+    out = console()
+    key = ", ".join(f"{c}={v}" for c, v in found.key.items())
+    out.print(f"[bold]{found.job}[/bold] {found.day}, {key} (run {found.run_id})")
+    if found.model:
+        out.print(f"model     {found.model.path} (sha256 {found.model.sha256[:16]}…)")
+    if found.note:
+        out.print(f"note      {found.note}")
+    for title, row in (("features, as scored", found.features), ("scores", found.scores)):
+        if row:
+            out.print(f"[bold]{title}[/bold]")
+            out.print(table(row.items(), ("", " ")))
+    for name, rows in found.decisions.items():
+        out.print(f"[bold]{name}[/bold]{'' if rows else ': not chosen'}")
+        for row in rows:
+            out.print(table(row.items(), ("", " ")))
+
+
+def rows_table(found: pa.Table) -> None:
+    """The rows of a query's result, the first 100."""
+    numbers = [f.name for f in found.schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)]
+    rows = found.slice(0, SHOWN_ROWS).to_pylist()
+    console().print(table([list(r.values()) for r in rows], found.schema.names, numbers))
+    if found.num_rows > SHOWN_ROWS:
+        print(
+            f"… {found.num_rows:,} rows in all; --format csv, json or parquet gives every one",
+            file=sys.stderr,
+        )
+
+
+def write(found: pa.Table, form: str, out: IO[bytes]) -> None:
+    """A query's result as csv, json (an array of objects) or parquet."""
+    if form == "csv":
+        pa_csv.write_csv(found, out)
+    elif form == "parquet":
+        pq.write_table(found, out, compression="zstd", write_page_checksum=True)
+    else:
+        out.write(json.dumps(found.to_pylist(), default=str, ensure_ascii=False).encode() + b"\n")
+    out.flush()
+
+
+def _outcome(found: Plan) -> str:
+    if found.status == "unchanged":
+        return f"[bold]unchanged[/bold]: published by run {found.run_id}, a run would do nothing"
+    if found.status == "skipped":
+        return f"[bold]skipped[/bold]: {found.reason}"
+    return (
+        f"[bold]takes up[/bold] the stopped run {found.run_id}" if found.run_id else "[bold]would run[/bold]"
+    )
+
+
+def _receipt_tables(out: Console, found: Receipt) -> None:
+    rows = [(n, f"{t.rows:,}", t.files, _bytes(t.bytes), t.version) for n, t in found.tables.items()]
+    if rows:
+        out.print(
+            table(rows, ("table", "rows", "files", "size", "version"), ("rows", "files", "size", "version"))
+        )
+
+
+def _audits(found: Receipt) -> str:
+    failed = [a.name for a in found.audits if not a.passed]
+    return f"warned: {', '.join(failed)}" if failed else f"{len(found.audits)} passed"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool) or value is None:
+        return "" if value is None else str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value)
+
+
+def _moment(moment: dt.datetime | None) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%S") if moment else ""
+
+
+def _bytes(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"

@@ -1,0 +1,96 @@
+"""Why a row got what it got: its features as they were scored, its scores, what was decided."""
+
+import datetime as dt
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from jobs import catalog, inputs
+from jobs.engine import Engine, Resources, View, quoted
+from jobs.errors import Broken
+from jobs.job import Job
+from jobs.receipt import ModelResult, Receipt
+from jobs.runs import RunFolder
+from scorers.hardware import hardware
+
+Row = dict[str, Any]
+
+
+class Why(BaseModel):
+    """One row of a published day, from its features to the decisions about it.
+
+    `features` is None where they are no longer there, and `note` says why. `decisions` has the
+    rows of each decision table whose key columns are those asked for; an empty list: not chosen.
+    """
+
+    job: str
+    day: str
+    run_id: str
+    key: dict[str, str]
+    model: ModelResult | None
+    features: Row | None
+    scores: Row | None
+    decisions: dict[str, list[Row]]
+    note: str = ""
+
+
+def why(job: Job, day: dt.date, key: Mapping[str, str]) -> Why:
+    """What is known of one row of a published day.
+
+    Raises:
+        Broken: the day is not published, the key's columns are not the job's, or no row has this key.
+    """
+    if set(key) != set(job.spec.key):
+        raise Broken(
+            f"the key of job {job.name} is {', '.join(job.spec.key)}; given: {', '.join(key) or 'nothing'}"
+        )
+    state = catalog.pinned(job.workspace)
+    receipt = state.receipt(job.name, day)
+    if receipt is None:
+        raise Broken(f"job {job.name}: {day} is not published")
+    files = {t: tuple(f.path for f in state.files(t) if f.day == receipt.day) for t in receipt.tables}
+    scores = _rows(job, files[job.spec.scores_table], key)
+    features, note = _features(job, receipt, key)
+    decisions = {t: _rows(job, files[t], key) for t in receipt.tables if t != job.spec.scores_table}
+    if not scores and not any(decisions.values()):
+        shown = ", ".join(f"{c}={v}" for c, v in key.items())
+        raise Broken(f"job {job.name}, day {day}: no row with {shown}; it was not among the rows to score")
+    return Why(
+        job=job.name, day=receipt.day, run_id=receipt.run_id, key=dict(key), model=receipt.model,
+        features=features, scores=scores[0] if scores else None, decisions=decisions, note=note,
+    )  # fmt: skip
+
+
+def _features(job: Job, receipt: Receipt, key: Mapping[str, str]) -> tuple[Row | None, str]:
+    """The row as it was scored; None and the reason where it can't be shown any more."""
+    if job.spec.features.endswith(".sql"):
+        run = RunFolder(job.workspace.runs_of(job.name, dt.date.fromisoformat(receipt.day)) / receipt.run_id)
+        if not run.features.exists():
+            return None, f"the feature snapshot of run {receipt.run_id} has been removed"
+        files: tuple[Path, ...] = (run.features,)
+    else:
+        recorded = {f.path: f.fingerprint for f in receipt.inputs}
+        now = inputs.resolve(job, dt.date.fromisoformat(receipt.day))[job.spec.features]
+        own = [f for f in now if f.day == receipt.day]
+        if any(recorded.get(f.path) != f.fingerprint for f in own):
+            return None, f"input {job.spec.features} has changed since run {receipt.run_id}"
+        files = tuple(job.workspace.root / f.path for f in own)
+    rows = _rows(job, files, key)
+    return (rows[0], "") if rows else (None, "the row is not in the feature snapshot")
+
+
+def _rows(job: Job, files: tuple[Path, ...], key: Mapping[str, str]) -> list[Row]:
+    """The rows with this key among files; the key's columns that they have are what counts."""
+    machine = hardware()
+    resources = Resources(machine.cores, machine.memory // 4, job.workspace.runs)
+    with Engine([View("rows", files)], resources) as engine:
+        columns = engine.schema("SELECT * FROM rows").names
+        given = {c: v for c, v in key.items() if c in columns}
+        if not given:
+            return []
+        # Compared as text: what a person typed is compared with what a person would see.
+        terms = [f"{quoted(c)}::VARCHAR = ${i}" for i, c in enumerate(given, 1)]
+        found = engine.rows(f"SELECT * FROM rows WHERE {' AND '.join(terms)}", list(given.values()))
+    return [{c: v for c, v in zip(columns, row, strict=True) if c != "run_id"} for row in found]
