@@ -7,7 +7,7 @@ What is heavy (DuckDB, ONNX Runtime, Arrow, rich) is imported by the command tha
 import json
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -16,6 +16,7 @@ from jobs.options import (
     AsJson,
     Day,
     Force,
+    Form,
     JobName,
     Limit,
     ModelPath,

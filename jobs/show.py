@@ -108,7 +108,7 @@ def plan(found: Plan, run: RunFolder | None) -> None:
         return
     done = [run is not None and run.scores(p.fingerprint).exists() for p in found.pieces]
     out.print(f"pieces    {len(done)} of {found.rows:,} rows; {sum(done)} scored already")
-    rows = [
+    states = [
         (p.index, f"{p.rows:,}", "scored" if d else "to do") for p, d in zip(found.pieces, done, strict=True)
     ]
     out.print(table(states, ("piece", "rows", "state"), ("piece", "rows")))

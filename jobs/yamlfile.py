@@ -10,6 +10,8 @@ from jobs.errors import Broken
 
 LARGEST = 1_000_000  # bytes; a job.yaml is a page or two, so anything larger is a mistake or an attack
 
+LONGEST = 100  # characters of a value in an error message
+
 Path_ = tuple[str | int, ...]  # the way to a value: ("inputs", "products", "path")
 Lines = dict[Path_, int]
 
@@ -27,6 +29,7 @@ def read_yaml(path: Path, shown: str) -> tuple[Any, Lines]:
         if len(raw) > LARGEST:
             raise Broken(f"{shown}: {len(raw)} bytes; a job.yaml has at most {LARGEST}")
         text = raw.decode("utf-8")
+        _refuse_control_characters(text, shown)
         node = _compose(text, shown)
     except OSError as error:
         raise Broken(f"{shown}: can't be read: {error.strerror}") from error
@@ -40,11 +43,27 @@ def read_yaml(path: Path, shown: str) -> tuple[Any, Lines]:
     return _value(node, (), lines, shown), lines
 
 
+def _refuse_control_characters(text: str, shown: str) -> None:
+    found = yaml.reader.Reader.NON_PRINTABLE.search(text)
+    if found:
+        line = text.count("\n", 0, found.start()) + 1
+        raise Broken(f"{shown}:{line}: the character {found[0]!r} is not allowed; write it as an escape")
+
+
+def clipped(value: object) -> str:
+    """A value for an error message: its repr, at most about a line of it."""
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
 def _compose(text: str, shown: str) -> yaml.Node:
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1 if event.start_mark else 1
         if isinstance(event, yaml.AliasEvent):
-            line = event.start_mark.line + 1 if event.start_mark else 1
             raise Broken(f"{shown}:{line}: alias *{event.anchor}; aliases are not allowed, write it out")
+        tag = getattr(event, "tag", None)
+        if tag is not None:
+            raise Broken(f"{shown}:{line}: tag {tag}; tags are not allowed, put a text in quotes")
     node = yaml.compose(text, Loader=yaml.SafeLoader)
     if node is None:
         raise Broken(f"{shown}: the file is empty")
@@ -87,7 +106,7 @@ def _scalar(node: yaml.Node, shown: str) -> Any:
         return loader.construct_object(node, deep=True)
     except (yaml.YAMLError, ValueError) as error:
         raise Broken(
-            f"{shown}:{node.start_mark.line + 1}: {node.value!r} is no value that YAML allows here "
+            f"{shown}:{node.start_mark.line + 1}: {clipped(node.value)} is no value that YAML allows here "
             f"(tag {node.tag})"
         ) from error
     finally:

