@@ -16,6 +16,7 @@ from jobs.runs import RunFolder
 from jobs.stage import StagedFile
 from scorers.hardware import hardware
 
+REPEATABLE = 1  # threads of SQL whose rows are published: two add up floats in another order at each run
 SHARE = 0.4  # of the memory, for what is done once a day: features, proof, decisions
 
 
@@ -56,28 +57,33 @@ class Day:
             )
 
     def engine(
-        self, staged: Mapping[str, Sequence[StagedFile]] | None = None, source: Iterable[str] = ()
+        self,
+        staged: Mapping[str, Sequence[StagedFile]] | None = None,
+        source: Iterable[str] = (),
+        memory: int | None = None,
+        threads: int | None = None,
     ) -> Engine:
         """An engine that sees the inputs, `params`, and staged files under the given names.
 
-        `source` are further files (relative to the root) that it may read by their path.
+        `source` are further files (relative to the root) that it may read by their path; `memory` is
+        what it may use in bytes (default: a good part of what there is), before it spills to disk.
+        `threads` are its threads (default: as many as there are cores).
         """
         tables = staged or {}
         views = inputs.views(self.job, self.plan.inputs)
         views += [View(f"staged {n}", self._paths(f.path for f in files)) for n, files in tables.items()]
         views.append(View("the source", self._paths(source), columns={"nothing": "INTEGER"}))
-        engine = Engine(views, day_resources(self.job), self.variables)
+        engine = Engine(views, self._resources(memory, threads), self.variables)
         names = ["day", *self.job.spec.params]
         engine.define("params", "SELECT " + ", ".join(f"getvariable('{n}') AS {quoted(n)}" for n in names))
         for name in tables:
             engine.define(name, f"SELECT * EXCLUDE (run_id) FROM {quoted(f'staged {name}')}")
         return engine
 
+    def _resources(self, memory: int | None, threads: int | None) -> Resources:
+        machine = hardware()
+        allowed = int(machine.memory * SHARE)
+        return Resources(threads or machine.cores, min(memory or allowed, allowed), self.job.workspace.runs)
+
     def _paths(self, relative: Iterable[str]) -> tuple[Path, ...]:
         return tuple(self.root / path for path in relative)
-
-
-def day_resources(job: Job) -> Resources:
-    """All cores and a good part of the memory."""
-    machine = hardware()
-    return Resources(machine.cores, int(machine.memory * SHARE), job.workspace.runs)

@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,7 +15,7 @@ from jobs.errors import Broken
 from jobs.params import Param, ParamValue
 from jobs.spec import JobSpec
 from jobs.workspace import Workspace, open_workspace
-from jobs.yamlfile import Lines, Path_, read_yaml
+from jobs.yamlfile import Lines, Path_, clipped, read_yaml
 
 PARTS: dict[str, type[BaseModel]] = {
     "model": spec.Model,
@@ -92,18 +92,22 @@ def load(name: str, workspace: Workspace | Path | str | None = None) -> Job:
     """The job called `name` in a workspace (default: $NIGHTSCORE_WORKSPACE, else the current folder).
 
     Raises:
-        Broken: no job has that name, or its folder has a mistake; the message names file and line.
+        Broken: no job has that name, its folder has a mistake, or another job publishes a table of the
+            same name; the message names file and line.
     """
     space = workspace if isinstance(workspace, Workspace) else open_workspace(workspace)
-    names: list[str] = []
-    for file in space.job_files():
-        found = _peek_name(file, space)
-        if found == name:
-            return read_job(file, space)
-        names.append(found)
-    near = difflib.get_close_matches(name, names, 1)
-    hint = f"did you mean {near[0]}?" if near else f"its jobs: {', '.join(sorted(names)) or 'none'}"
-    raise Broken(f"workspace {space.root} has no job {name!r}; {hint}")
+    peeked = {file: _peek(file, space) for file in space.job_files()}
+    names = [found for found, _ in peeked.values()]
+    if name not in names:
+        near = difflib.get_close_matches(name, names, 1)
+        hint = f"did you mean {near[0]}?" if near else f"its jobs: {', '.join(sorted(names)) or 'none'}"
+        raise Broken(f"workspace {space.root} has no job {name!r}; {hint}")
+    file = list(peeked)[names.index(name)]
+    job = read_job(file, space)
+    for other, (_, tables) in peeked.items():
+        if other != file:
+            _check_unique(job, tables, space.relative(other))
+    return job
 
 
 def load_all(workspace: Workspace) -> tuple[list[Job], list[Broken]]:
@@ -113,7 +117,8 @@ def load_all(workspace: Workspace) -> tuple[list[Job], list[Broken]]:
     for file in workspace.job_files():
         try:
             job = read_job(file, workspace)
-            _check_unique(job, jobs)
+            for other in jobs:
+                _check_unique(job, other.spec.tables, other.shown)
             jobs.append(job)
         except Broken as error:
             broken.append(error)
@@ -140,20 +145,21 @@ def read_job(file: Path, workspace: Workspace) -> Job:
     return Job(found, workspace, file, features, decide, lines)
 
 
-def _peek_name(file: Path, workspace: Workspace) -> str:
-    """The name that a job.yaml gives itself; its folder's where it can't be read at all."""
+def _peek(file: Path, workspace: Workspace) -> tuple[str, list[str]]:
+    """The name that a job.yaml gives itself and its tables; its folder's name where it can't be read."""
     try:
         document, _ = read_yaml(file, workspace.relative(file))
-        return str(document["job"])
+        name, decide = str(document["job"]), document.get("decide")
     except (Broken, KeyError, TypeError):
-        return file.parent.name
+        return file.parent.name, []
+    return name, [f"{name}_scores", *(decide if isinstance(decide, dict) else ())]
 
 
-def _check_unique(job: Job, others: list[Job]) -> None:
-    for other in others:
-        both = sorted(set(job.spec.tables) & set(other.spec.tables))
-        if both:
-            job.broken(("job",), f"table {both[0]} is also published by {other.shown}; names are unique")
+def _check_unique(job: Job, tables: Iterable[str], other: str) -> None:
+    both = [name for name in job.spec.tables if name in tables]
+    if both:
+        at = ("decide", both[0]) if both[0] in job.spec.decide else ("job",)
+        job.broken(at, f"table {both[0]} is also published by {other}; names are unique")
 
 
 def _read_sql(job: Job, at: Path_, name: str) -> str:
@@ -184,22 +190,36 @@ def _explain(error: ValidationError, shown: str, lines: Lines) -> str:
 
 
 def _mistake(one: dict[str, Any], shown: str, lines: Lines) -> str:
-    at = _in_file(tuple(one["loc"]), lines, missing=one["type"] == "missing")
+    error = one.get("ctx", {}).get("error")
+    loc = (*_untagged(one["loc"]), *getattr(error, "at", ()))
+    at = _in_file(loc, lines, missing=one["type"] == "missing")
     dotted = ".".join(map(str, at))
     text = one["msg"].removeprefix("Value error, ")
     if one["type"] == "extra_forbidden":
         text = f"unknown key{_near(at, one['loc'])}"
     elif one["type"] == "missing":
         text = "is missing"
-    elif not isinstance(one["input"], dict | list) and one["type"] != "value_error":
-        text = f"{one['input']!r} is not allowed: {text[0].lower()}{text[1:]}"
-        if one["type"] == "string_type":
-            text += "; put it in quotes"
+    elif one["type"] != "value_error":
+        text = f"{clipped(one['input'])} is not allowed: {_plain(one['type'], text)}"
     return f"{shown}:{_line(lines, at)}: {dotted + ': ' if dotted else ''}{text}"
 
 
+def _untagged(loc: Path_) -> Path_:
+    """A pydantic location without the tags of its unions: the kind of a schedule, the kind of an input."""
+    place = {"schedule": 1, "inputs": 2}.get(str(loc[0]), len(loc)) if loc else 0
+    return (*loc[:place], *loc[place + 1 :])
+
+
+def _plain(kind: str, text: str) -> str:
+    """What pydantic says, in words for people who write YAML and no Python."""
+    if kind in ("model_type", "dict_type"):
+        return "a mapping of keys to values is"
+    hint = "; put it in quotes" if kind == "string_type" else ""
+    return f"{text[0].lower()}{text[1:]}{hint}"
+
+
 def _in_file(loc: tuple[str | int, ...], lines: Lines, missing: bool) -> Path_:
-    """A pydantic location without the parts (tags of unions) that stand in no file."""
+    """A location without the parts (types that a value could have had) that stand in no file."""
     at: Path_ = ()
     for i, part in enumerate(loc):
         if (*at, part) in lines or (missing and i == len(loc) - 1):

@@ -13,6 +13,14 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+class Misplaced(ValueError):
+    """A mistake of one value that shows only beside others; `at` is the way to it from where it is raised."""
+
+    def __init__(self, at: tuple[str | int, ...], message: str) -> None:
+        super().__init__(message)
+        self.at = at
+
+
 PARAM_TYPES: dict[str, type] = {
     "integer": int,
     "number": float,
@@ -36,8 +44,12 @@ class Param(Strict):
     @model_validator(mode="after")
     def _default_is_allowed(self) -> "Param":
         if self.type not in ("integer", "number") and (self.minimum, self.maximum) != (None, None):
-            raise ValueError(f"minimum and maximum are for integer and number, not {self.type}")
-        self.check(self.default)
+            at = "minimum" if self.minimum is not None else "maximum"
+            raise Misplaced((at,), f"minimum and maximum are for integer and number, not {self.type}")
+        try:
+            self.check(self.default)
+        except ValueError as error:
+            raise Misplaced(("default",), str(error)) from error
         return self
 
     def check(self, value: Any) -> Any:

@@ -17,12 +17,17 @@ from pydantic import (
     model_validator,
 )
 
-from jobs.params import Param, Strict
+from jobs.params import Misplaced, Param, Strict
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Column = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+SqlType = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_ ]*(\([0-9]+(, ?[0-9]+)?\))?(\[\])*$")
+]
 SqlFile = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.sql$")]
+
+Place = tuple[str | int, ...]
 
 RESERVED_VIEWS = {"scores", "params", "receipts"}
 RESERVED_COLUMNS = {"day", "run_id"}
@@ -100,7 +105,7 @@ class PathInput(Strict):
     @model_validator(mode="after")
     def _lookback_needs_partition(self) -> "PathInput":
         if self.partition is None and "lookback" in self.model_fields_set:
-            raise ValueError("lookback needs partition: a table without partitions has no days")
+            raise Misplaced(("lookback",), "needs partition: a table without partitions has no days")
         return self
 
 
@@ -110,7 +115,7 @@ class TableInput(Strict):
     table: Name
     lookback: Annotated[int, Field(ge=1, le=100_000, description="days")] = 1
     columns: Annotated[
-        dict[Column, Text] | None,
+        dict[Column, SqlType] | None,
         Field(description="DuckDB types of the columns, for the nights before the table has a day"),
     ] = None
 
@@ -197,20 +202,21 @@ class JobSpec(Strict):
     @classmethod
     def _sql_or_input(cls, value: str) -> str:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.sql|[a-z][a-z0-9_]{0,62}", value):
-            raise ValueError(f"{value!r} is neither a .sql file of this folder nor an input's name")
+            raise ValueError(f"{value!r} is not allowed: a .sql file of this folder, or an input's name")
         return value
 
     @model_validator(mode="after")
     def _names_fit(self) -> "JobSpec":
         self._check_features()
         self._check_columns()
-        clash = (RESERVED_VIEWS | set(self.tables)) & set(self.inputs)
-        if clash:
-            raise ValueError(f"inputs: {sorted(clash)} are names that SQL already sees; rename them")
-        if {"receipts", self.scores_table} & set(self.decide):
-            raise ValueError(f"decide: receipts and {self.scores_table} are tables of the framework")
+        for name in self.inputs:
+            if name in RESERVED_VIEWS | set(self.tables):
+                raise Misplaced(("inputs", name), f"{name!r} is a name that SQL already sees; rename it")
+        for name in self.decide:
+            if name in RESERVED_VIEWS | {self.scores_table}:
+                raise Misplaced(("decide", name), f"{name!r} is a name of the framework's own; rename it")
         if "day" in self.params:
-            raise ValueError("params: day is the scored day; choose another name")
+            raise Misplaced(("params", "day"), "getvariable('day') is the scored day; choose another name")
         return self
 
     def _check_features(self) -> None:
@@ -218,18 +224,24 @@ class JobSpec(Strict):
             return
         source = self.inputs.get(self.features)
         if source is None:
-            raise ValueError(
-                f"features: {self.features!r} is no input; allowed: a .sql file, or one of "
-                f"{', '.join(self.inputs)}"
+            allowed = ", ".join(self.inputs)
+            raise Misplaced(
+                ("features",), f"{self.features!r} is no input; allowed: a .sql file, or one of {allowed}"
             )
         if isinstance(source, PathInput) and source.partition is None:
-            raise ValueError(f"features: input {self.features!r} has no partition, so no day to score")
+            raise Misplaced(
+                ("features",),
+                f"input {self.features!r} has no partition, so no day to score; "
+                f"allowed: a .sql file, or an input with a partition",
+            )
 
     def _check_columns(self) -> None:
         seen: set[str] = set(RESERVED_COLUMNS)
-        for where, names in (("key", self.key), ("keep", self.keep), ("model.outputs", self.model.outputs)):
-            for name in names:
-                if name.lower() in seen:
-                    reason = "is set by the framework" if name in RESERVED_COLUMNS else "stands twice"
-                    raise ValueError(f"{where}: column {name!r} {reason} (scores table: key, keep, outputs)")
-                seen.add(name.lower())
+        places: list[tuple[Place, str]] = [(("key", i), name) for i, name in enumerate(self.key)]
+        places += [(("keep", i), name) for i, name in enumerate(self.keep)]
+        places += [(("model", "outputs", name), name) for name in self.model.outputs]
+        for at, name in places:
+            if name.lower() in seen:
+                reason = "is set by the framework" if name.lower() in RESERVED_COLUMNS else "stands twice"
+                raise Misplaced(at, f"column {name!r} {reason} (the scores table has key, keep and outputs)")
+            seen.add(name.lower())

@@ -35,12 +35,10 @@ def stage(
     Row groups have `group_rows` rows however the batches are cut, so that the bytes of the file do
     not depend on the chunks. A file that exists already is kept.
     """
-    with (
-        written_once(path) as temporary,
-        pq.ParquetWriter(
-            temporary, schema, compression="zstd", write_page_checksum=True, store_schema=True
-        ) as writer,
-    ):
+    # A dictionary of keys or scores has nearly as many entries as rows: it would cost time and 60 MB.
+    texts = [f.name for f in schema if pa.types.is_string(f.type) or pa.types.is_binary(f.type)]
+    options = {"compression": "zstd", "write_page_checksum": True, "use_dictionary": texts or False}
+    with written_once(path) as temporary, pq.ParquetWriter(temporary, schema, **options) as writer:
         held: list[pa.RecordBatch] = []
         rows = 0
         for batch in batches:
@@ -48,13 +46,13 @@ def stage(
             rows += batch.num_rows
             if rows >= group_rows:
                 held, rows = _write_groups(writer, held, schema, group_rows)
-        if rows or writer.is_open:
+        if rows:
             writer.write_table(pa.Table.from_batches(held, schema), row_group_size=group_rows)
 
 
 def stamped(batch: pa.RecordBatch, run_id: str, schema: pa.Schema) -> pa.RecordBatch:
     """A batch with the run's name in its last column, in the types in which it is stored."""
-    names = pa.array([run_id] * batch.num_rows, pa.string())
+    names = pa.repeat(pa.scalar(run_id, pa.string()), batch.num_rows)
     arrays = [*batch.columns, names]
     cast = [a if a.type == f.type else a.cast(f.type) for a, f in zip(arrays, schema, strict=True)]
     return pa.RecordBatch.from_arrays(cast, schema=schema)

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from jobs import catalog, check, inputs, runs, tables
 from jobs.audit import audit, refuse_failed
-from jobs.day import Day
+from jobs.day import REPEATABLE, Day
 from jobs.decide import decide
 from jobs.engine import Resources, SqlMistakes
 from jobs.errors import Broken, NotYet
@@ -35,7 +35,8 @@ from jobs.scoring import OpenModel, open_model, planned_scorer, scored
 from jobs.stage import FEATURE_GROUP_ROWS, StagedFile, stage, staged
 from jobs.versions import versions
 
-PIECE_MEMORY = 256_000_000  # bytes that DuckDB may use for one piece; it decodes row group by row group
+PROOF_MEMORY = 256_000_000  # bytes; the uniqueness of a large day's keys spills instead of growing
+PIECE_MEMORY = 128_000_000  # bytes that DuckDB may use for one piece; it decodes row group by row group
 
 
 def plan_day(
@@ -144,7 +145,7 @@ def features(job: Job, day: dt.date | str, params: Mapping[str, Any] | None = No
     check.check_sql(job)
     files = inputs.resolve(job, moment)
     plan = Plan(job.name, moment.isoformat(), "score", params=job.params(params), inputs=files)
-    with Day(job, plan).engine() as engine:
+    with Day(job, plan).engine(threads=REPEATABLE) as engine:
         with SqlMistakes(check.features_place(job)):
             select = check.features_select(job)
             batches = engine.stream(select, FEATURE_GROUP_ROWS, order=check.key_order(job))
@@ -236,7 +237,7 @@ def _source(job: Job, plan: Plan, run: RunFolder, report: Report) -> Sequence[In
     if job.features_sql is None:
         return streamed(job, plan)
     report("features", 0, 0)
-    with Day(job, plan).engine() as engine:
+    with Day(job, plan).engine(threads=REPEATABLE) as engine:
         with SqlMistakes(check.features_place(job)):
             batches = engine.stream(job.features_sql, FEATURE_GROUP_ROWS, order=check.key_order(job))
             stage(run.features, batches, engine.schema(job.features_sql), FEATURE_GROUP_ROWS)
@@ -275,7 +276,7 @@ def _prove(day: Day, pieces: Sequence[StagedFile]) -> Proof:
     """Rows read and scored, key hash in and out. Broken where they differ, or a key is no key."""
     plan, key = day.plan, day.job.spec.key
     source = {r.path for piece in plan.pieces for r in piece.ranges}
-    with day.engine({"scores": pieces}, source) as engine:
+    with day.engine({"scores": pieces}, source, PROOF_MEMORY) as engine:
         refuse_bad_keys(engine, key, str(day))
         scored_rows, out = staged_proof(engine, key)
         read_rows, in_ = source_proof(engine, str(day.root), plan.pieces, key)

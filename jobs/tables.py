@@ -208,7 +208,10 @@ def _version_of(table: DeltaTable, change: Change) -> int:
         for entry in table.history(limit):
             if entry.get("run_id") == change.run_id and entry.get("job") == change.job:
                 return int(entry["version"])
-    raise Broken(f"table {table.table_uri}: the commit of run {change.run_id} is not in its history")
+    raise Superseded(  # the transaction is another run's, which began in the same millisecond
+        f"table {table.table_uri}: another run has published {change.day} under the number of run {change.run_id}; "
+        "this one publishes nothing"
+    )
 
 
 def _live(table: DeltaTable, root: Path) -> list[LiveFile]:

@@ -39,9 +39,14 @@ class Workspace:
 
         Raises:
             Broken: it leaves the workspace, by `..`, by an absolute path or through a symbolic link.
-                A link of `data/` itself is the operator's choice of a disk and is followed.
+                A link of `data/` itself is the operator's choice of a disk and is followed. Or it is
+                no path at all.
         """
-        full = (self.root / path).resolve()
+        try:
+            full = (self.root / path).resolve()
+            full.exists()  # a name too long is found out here
+        except (OSError, RuntimeError, ValueError) as error:
+            raise Broken(f"{path!r} is no path that can be read: {error}") from error
         homes = (self.root.resolve(), (self.root / "data").resolve())
         if not any(full.is_relative_to(home) for home in homes):
             raise Broken(f"{path} lies outside the workspace {self.root}; a job reads only files inside it")
