@@ -1,7 +1,6 @@
 # Two commands for a newcomer: `make demo` and `make test`. Each sets itself up.
 PYTHON ?= python3
 BIN := .venv/bin
-DAYS := 2017-11-01 2017-11-02
 
 .PHONY: help demo test check lint types contracts lock bench clean
 .DEFAULT_GOAL := help

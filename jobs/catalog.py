@@ -78,7 +78,7 @@ def pinned(workspace: Workspace, as_of: AsOf = None) -> Pinned:
         return Pinned(workspace, None, (), (), {})
     version = tables.latest_version(root) if version is None else version
     files = tuple(f.path for f in tables.live(root, version))
-    history = [r for f in files for r in _receipts_in(f)]
+    history = [r for f in files for r in receipts_in(f)]
     if isinstance(as_of, dt.datetime):
         history = [r for r in history if r.published_at and r.published_at <= as_of]
         known = {r.run_id for r in history}
@@ -123,6 +123,7 @@ def _by_day(files: Sequence[LiveFile]) -> dict[str, list[LiveFile]]:
     return found
 
 
-def _receipts_in(path: Path) -> list[Receipt]:
+def receipts_in(path: Path) -> list[Receipt]:
+    """The receipts in one file of the table `receipts`."""
     texts = pq.read_table(path, columns=["receipt"], partitioning=None).column("receipt").to_pylist()
     return [Receipt.model_validate_json(text) for text in texts]

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -55,6 +56,10 @@ class Day:
             raise NotYet(
                 f"{self.job.shown}: the job has changed since the plan of {self.plan.day}; run it again"
             )
+
+    def steady_inputs(self) -> AbstractContextManager[None]:
+        """A context that ends with NotYet where an input is not what it was when the plan was made."""
+        return inputs.steady(self.job, self.plan.inputs, dt.date.fromisoformat(self.plan.day))
 
     def engine(
         self,

@@ -114,10 +114,11 @@ class Engine:
         variable = quoted(f"files of {view.name}")
         self._connection.execute(f"SET VARIABLE {variable} = $1", [[str(f) for f in view.files]])
         hive = f"true, hive_types = {{{quoted(view.partition)}: DATE}}" if view.partition else "false"
-        self._connection.execute(
-            f"CREATE VIEW {name} AS SELECT * FROM read_parquet("
-            f"getvariable({literal(f'files of {view.name}')}), hive_partitioning = {hive})"
-        )
+        with SqlMistakes(view.name):
+            self._connection.execute(
+                f"CREATE VIEW {name} AS SELECT * FROM read_parquet("
+                f"getvariable({literal(f'files of {view.name}')}), hive_partitioning = {hive})"
+            )
 
     def define(self, name: str, select: str) -> None:
         """Make a SELECT a view that later SQL of this engine can read."""

@@ -1,8 +1,9 @@
 """The files that a job reads for a day: listed, cut at the day, fingerprinted, held to one schema."""
 
+import contextlib
 import datetime as dt
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,7 +29,10 @@ def resolve(job: Job, day: dt.date) -> Files:
         Broken: an input is nowhere, a file is no Parquet, or two files of one input differ in a
             column's name or type.
     """
-    return {name: _resolve(job, name, source, day) for name, source in job.spec.inputs.items()}
+    return {
+        name: _held_to_one_schema(job.workspace, name, _listed(job, name, source, day))
+        for name, source in job.spec.inputs.items()
+    }
 
 
 def missing(job: Job, files: Files, day: dt.date) -> list[str]:
@@ -57,22 +61,20 @@ def partition(source: Input) -> str | None:
     return source.partition if isinstance(source, PathInput) else "day"
 
 
-def refuse_changed(workspace: Workspace, files: Files) -> None:
-    """Compare every file with what it was when the run looked first.
+@contextlib.contextmanager
+def steady(job: Job, files: Files, day: dt.date) -> Iterator[None]:
+    """Read inputs in here: they are the same at the end, and a failure while they changed is no mistake.
 
     Raises:
-        NotYet: one is gone or was changed; what was read may be a mixture, so nothing is published.
+        NotYet: one is gone, was changed or has come since the run looked first; what was read may be a
+            mixture, so nothing is published.
     """
-    for file in (file for some in files.values() for file in some):
-        try:
-            now = _stat(workspace.root / file.path)
-        except OSError:
-            raise NotYet(f"{file.path}: removed while it was being read; nothing is published") from None
-        if now != file.stat:
-            raise NotYet(
-                f"{file.path}: changed while it was being read (inode:bytes:time {file.stat} -> {now}); "
-                "nothing is published"
-            )
+    try:
+        yield
+    except Exception:
+        _refuse_changed(job, files, day)
+        raise
+    _refuse_changed(job, files, day)
 
 
 def look(workspace: Workspace, path: Path, day: str = "") -> InputFile:
@@ -84,21 +86,16 @@ def look(workspace: Workspace, path: Path, day: str = "") -> InputFile:
     return _look(workspace, path, day)[0]
 
 
-def _resolve(job: Job, name: str, source: Input, day: dt.date) -> tuple[InputFile, ...]:
+def _listed(job: Job, name: str, source: Input, day: dt.date) -> list[tuple[str, Path]]:
+    """The files of an input that a run of `day` may read, with the day of each."""
     first = day - dt.timedelta(days=source.lookback - 1)
     if isinstance(source, PathInput):
         if source.partition is None:
-            pairs = [("", path) for path in _files(job, name, source)]
-        else:
-            pairs = [(d.isoformat(), p) for d, p in _partitions(job, name, source) if first <= d <= day]
-    else:
-        last = day - dt.timedelta(days=1) if _own(job, source) else day
-        pairs = [
-            (live.day, live.path)
-            for live in catalog.pinned(job.workspace).files(source.table)
-            if first.isoformat() <= live.day <= last.isoformat()
-        ]
-    return _held_to_one_schema(job.workspace, name, pairs)
+            return [("", path) for path in _files(job, name, source)]
+        return [(d.isoformat(), p) for d, p in _partitions(job, name, source) if first <= d <= day]
+    last = day - dt.timedelta(days=1) if _own(job, source) else day
+    live = catalog.pinned(job.workspace).files(source.table)
+    return [(f.day, f.path) for f in live if first.isoformat() <= f.day <= last.isoformat()]
 
 
 def _own(job: Job, source: Input) -> bool:

@@ -34,12 +34,16 @@ ParamValue = int | float | str | bool | dt.date
 class Param(Strict):
     """One parameter of a job: SQL reads it as getvariable('name')."""
 
-    type: Literal["integer", "number", "string", "boolean", "date"]
-    default: ParamValue
-    minimum: float | int | None = None
-    maximum: float | int | None = None
-    enum: Annotated[list[ParamValue], Field(min_length=1)] | None = None
-    about: str = ""
+    type: Annotated[
+        Literal["integer", "number", "string", "boolean", "date"], Field(description="what the values are")
+    ]
+    default: Annotated[ParamValue, Field(description="the value where a run sets no other")]
+    minimum: Annotated[float | int | None, Field(description="the smallest integer or number allowed")] = None
+    maximum: Annotated[float | int | None, Field(description="the largest integer or number allowed")] = None
+    enum: Annotated[
+        Annotated[list[ParamValue], Field(min_length=1)] | None, Field(description="the only values allowed")
+    ] = None
+    about: Annotated[str, Field(description="what the parameter does, for whoever sets it")] = ""
 
     @model_validator(mode="after")
     def _default_is_allowed(self) -> "Param":

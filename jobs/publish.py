@@ -14,7 +14,9 @@ transaction, and a second receipt row is refused by the same means.
 """
 
 import contextlib
+import dataclasses
 import datetime as dt
+import json
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +26,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel
 
 from jobs import runs, tables
-from jobs.catalog import RECEIPTS
+from jobs.catalog import RECEIPTS, receipts_in
 from jobs.errors import NotYet
 from jobs.files import link, sync, write_text_once, written_once
 from jobs.job import Job
@@ -86,10 +88,11 @@ def complete(workspace: Workspace, run: RunFolder, report: Report = silent) -> R
     try:
         results = _commit_tables(workspace, publication, report)
     except tables.Superseded as error:
-        write_text_once(run.superseded, '{"reason": ' + f'"{error}"' + "}")
+        write_text_once(run.superseded, json.dumps({"reason": str(error)}))
         raise
-    receipt = publication.receipt.model_copy(update={"tables": results})
-    _commit_receipt(workspace, receipt)
+    now = dt.datetime.now(dt.UTC)
+    receipt = publication.receipt.model_copy(update={"tables": results, "published_at": now})
+    receipt = _commit_receipt(workspace, receipt)
     report(f"commit {RECEIPTS}", 1, 1)
     write_text_once(run.receipt, receipt.to_json(indent=2))
     report("receipt", 1, 1)
@@ -129,14 +132,17 @@ def _commit_tables(workspace: Workspace, publication: Publication, report: Repor
     return results
 
 
-def _commit_receipt(workspace: Workspace, receipt: Receipt) -> None:
+def _commit_receipt(workspace: Workspace, receipt: Receipt) -> Receipt:
+    """Commit the receipt's row; returns the receipt as it is in the table."""
     root = workspace.tables / RECEIPTS
     # Whoever completes a run writes its row under a name of its own; one commit of them succeeds.
     path = root / f"day={receipt.day}" / f"{receipt.run_id}-{secrets.token_hex(4)}.parquet"
     with written_once(path) as temporary:
         pq.write_table(_row(receipt), temporary, compression="zstd", write_page_checksum=True)
     change = _change(receipt, (path,))
-    tables.commit(root, tables.Change(**{**vars(change), "mode": "append"}))
+    version = tables.commit(root, dataclasses.replace(change, mode="append"))
+    [row] = [f.path for f in tables.live(root, version) if f.path.name.startswith(f"{receipt.run_id}-")]
+    return receipts_in(row)[0]
 
 
 def _change(receipt: Receipt, files: tuple[Path, ...]) -> tables.Change:

@@ -35,7 +35,7 @@ def preview(job: Job, plan: Plan, pieces: Sequence[StagedFile], proof: Proof) ->
     receipt = receipt_of(plan, {"": pieces}, proof, (), {})
     rows = receipt.rows.model_copy(update={"published": 0})
     first = pq.read_table(job.workspace.root / pieces[0].path, partitioning=None).slice(0, PREVIEW_ROWS)
-    update = {"status": "preview", "tables": {}, "rows": rows, "published_at": None}
+    update = {"status": "preview", "tables": {}, "rows": rows}
     return receipt.model_copy(update={**update, "preview": tuple(first.drop(["run_id"]).to_pylist())})
 
 
@@ -71,7 +71,6 @@ def receipt_of(
         job_hash=plan.job_hash,
         chunk_rows=plan.chunk_rows,
         started_at=dt.datetime.fromtimestamp(plan.started, dt.UTC),
-        published_at=dt.datetime.now(dt.UTC),
         versions=plan.versions,
         hardware={"processor": machine.processor, "cores": machine.cores, "memory_bytes": machine.memory},
     )

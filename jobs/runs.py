@@ -107,7 +107,8 @@ def unfinished(workspace: Workspace, wanted: Plan) -> Plan | None:
         if found.finished or not found.plan.exists():
             continue
         plan = plan_from_json(found.plan.read_text(encoding="utf-8"))
-        same = ("fingerprint", "versions", "seen", "limit")
+        # The inputs too: a file restored with its old time is the same cause, but not what was read.
+        same = ("fingerprint", "versions", "seen", "limit", "inputs")
         if all(getattr(plan, name) == getattr(wanted, name) for name in same):
             return plan
     return None

@@ -22,6 +22,7 @@ from jobs.params import Misplaced, Param, Strict
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Column = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+FilePath = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 SqlType = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_ ]*(\([0-9]+(, ?[0-9]+)?\))?(\[\])*$")
 ]
@@ -44,8 +45,14 @@ def _timezone(name: str) -> str:
 class Daily(Strict):
     """Every day at a time of day; the run scores the day before."""
 
-    daily: Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
-    timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
+    daily: Annotated[
+        str,
+        StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$"),
+        Field(description='time of day, "HH:MM" in quotes'),
+    ]
+    timezone: Annotated[
+        str, AfterValidator(_timezone), Field(description="IANA time zone, such as America/Chicago")
+    ] = "UTC"
 
     def __str__(self) -> str:
         return f"daily {self.daily} {self.timezone}"
@@ -54,8 +61,14 @@ class Daily(Strict):
 class Exchange(Strict):
     """After the close of each trading session of an exchange (ISO 10383 code, such as XNYS)."""
 
-    exchange: Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{4}$")]
-    after_close: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,4}m$")] = "0m"
+    exchange: Annotated[
+        str, StringConstraints(pattern=r"^[A-Z0-9]{4}$"), Field(description="ISO 10383 code, such as XNYS")
+    ]
+    after_close: Annotated[
+        str,
+        StringConstraints(pattern=r"^[0-9]{1,4}m$"),
+        Field(description="minutes after the close, such as 90m"),
+    ] = "0m"
 
     def __str__(self) -> str:
         return f"{self.exchange} close + {self.after_close}"
@@ -64,7 +77,7 @@ class Exchange(Strict):
 class After(Strict):
     """When every named output table has published the day."""
 
-    after: Annotated[list[Name], Field(min_length=1)]
+    after: Annotated[list[Name], Field(min_length=1, description="names of output tables")]
 
     def __str__(self) -> str:
         return f"after {', '.join(self.after)}"
@@ -98,8 +111,10 @@ Schedule = Annotated[
 class PathInput(Strict):
     """Parquet files of the workspace: hive partitions by day, or (without `partition`) one table."""
 
-    path: Annotated[str, StringConstraints(min_length=1, max_length=500)]
-    partition: Column | None = None
+    path: Annotated[FilePath, Field(description="a folder or a file, relative to the workspace")]
+    partition: Annotated[
+        Column | None, Field(description="hive key of the partitions: day for day=2017-11-01")
+    ] = None
     lookback: Annotated[int, Field(ge=1, le=100_000, description="days, the scored day included")] = 1
 
     @model_validator(mode="after")
@@ -112,8 +127,8 @@ class PathInput(Strict):
 class TableInput(Strict):
     """An output table of another job, or of this one (then only days before the scored one)."""
 
-    table: Name
-    lookback: Annotated[int, Field(ge=1, le=100_000, description="days")] = 1
+    table: Annotated[Name, Field(description="the output table's name")]
+    lookback: Annotated[int, Field(ge=1, le=100_000, description="days, the scored day included")] = 1
     columns: Annotated[
         dict[Column, SqlType] | None,
         Field(description="DuckDB types of the columns, for the nights before the table has a day"),
@@ -139,9 +154,15 @@ Input = Annotated[
 class Model(Strict):
     """The model file, and how its inputs and outputs are named."""
 
-    path: Annotated[str, StringConstraints(min_length=1, max_length=500)]
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
-    columns: Annotated[list[Column], Field(min_length=1)] | None = None
+    path: Annotated[FilePath, Field(description="an .onnx file, relative to the workspace")]
+    sha256: Annotated[
+        Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None,
+        Field(description="a pin: another file at this path is an error"),
+    ] = None
+    columns: Annotated[
+        Annotated[list[Column], Field(min_length=1)] | None,
+        Field(description="columns of the model's matrix, in order; default: the model's own metadata"),
+    ] = None
     outputs: Annotated[
         dict[Column, Annotated[str, StringConstraints(pattern=r"^[^\[\]]+(\[[0-9]+\])?$")]],
         Field(min_length=1, description="output column: model output, with an index for a 2-D one"),
@@ -151,42 +172,71 @@ class Model(Strict):
 class Scoring(Strict):
     """Where and in what portions rows are scored."""
 
-    device: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*$")] = "auto"
-    chunk_rows: Annotated[int, Field(ge=1, le=1_000_000)] | Literal["auto"] = "auto"
+    device: Annotated[
+        str,
+        StringConstraints(pattern=r"^[a-z][a-z0-9]*$"),
+        Field(description="auto, cpu, cuda, …; one that is named is never replaced"),
+    ] = "auto"
+    chunk_rows: Annotated[
+        Annotated[int, Field(ge=1, le=1_000_000)] | Literal["auto"],
+        Field(description="rows that are scored at once"),
+    ] = "auto"
 
 
 class Audit(Strict):
     """One SELECT that gives one boolean; a failed one with severity `fail` stops the publish."""
 
-    name: Text
-    sql: Annotated[str, StringConstraints(min_length=1)]
-    severity: Literal["fail", "warn"] = "fail"
+    name: Annotated[Text, Field(description="what holds when the audit passes")]
+    sql: Annotated[
+        str,
+        StringConstraints(min_length=1),
+        Field(description="one SELECT of one boolean over scores, the decision tables and the inputs"),
+    ]
+    severity: Annotated[
+        Literal["fail", "warn"], Field(description="fail: nothing is published; warn: it is only noted")
+    ] = "fail"
 
 
 class Policy(Strict):
     """What to do when a day's own partition is missing, or has no rows to score."""
 
-    missing: Literal["fail", "wait", "skip"] = "fail"
-    empty: Literal["fail", "publish"] = "fail"
+    missing: Annotated[
+        Literal["fail", "wait", "skip"],
+        Field(description="the day has no partition: broken, not yet, or no run"),
+    ] = "fail"
+    empty: Annotated[
+        Literal["fail", "publish"], Field(description="there are no rows to score: broken, or an empty day")
+    ] = "fail"
 
 
 class JobSpec(Strict):
     """One job: SQL in, a model in the middle, SQL out."""
 
     job: Annotated[Name, Field(description="the DAG's id and the prefix of its tables")]
-    about: Text
-    owner: Text
-    schedule: Schedule = "none"
-    inputs: Annotated[dict[Name, Input], Field(min_length=1)]
+    about: Annotated[Text, Field(description="what the job is for, in a sentence")]
+    owner: Annotated[Text, Field(description="who is called when it is broken")]
+    schedule: Annotated[Schedule, Field(description="when a day is run; default: by hand")] = "none"
+    inputs: Annotated[
+        dict[Name, Input], Field(min_length=1, description="what SQL may read: view name -> files or table")
+    ]
     features: Annotated[str, Field(description="a .sql file of this folder, or an input's name")]
     key: Annotated[list[Column], Field(min_length=1, description="unique per day; checked")]
-    keep: list[Column] = []
-    model: Model
-    scoring: Scoring = Scoring()
-    decide: dict[Name, SqlFile] = {}
-    params: dict[Name, Param] = {}
-    audit: list[Audit] = []
-    policy: Policy = Policy()
+    keep: Annotated[
+        list[Column], Field(description="columns of the features carried along into the scores table")
+    ] = []
+    model: Annotated[Model, Field(description="the model file, and how its inputs and outputs are named")]
+    scoring: Annotated[Scoring, Field(description="where and in what portions rows are scored")] = Scoring()
+    decide: Annotated[
+        dict[Name, SqlFile],
+        Field(description="output table -> .sql file of this folder, one SELECT over scores"),
+    ] = {}
+    params: Annotated[
+        dict[Name, Param], Field(description="values that SQL reads with getvariable('name')")
+    ] = {}
+    audit: Annotated[
+        list[Audit], Field(description="questions that must be answered with yes before a day is published")
+    ] = []
+    policy: Annotated[Policy, Field(description="what to do on a day without data")] = Policy()
 
     @property
     def scores_table(self) -> str:

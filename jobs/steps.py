@@ -78,7 +78,8 @@ def outlook(
     if absent:
         return Plan(job.name, day.isoformat(), "skipped", reason=absent)
     wanted = dataclasses.replace(_wanted(job, day, opened, files, values), limit=limit)
-    check.bind(Day(job, wanted), opened.scorer)
+    with inputs.steady(job, files, day):
+        check.bind(Day(job, wanted), opened.scorer)
     last = catalog.pinned(job.workspace).receipt(job.name, day)
     same = last is not None and last.fingerprint == wanted.fingerprint and _still_there(job, last)
     if last and same and not force and limit is None:
@@ -93,14 +94,14 @@ def score_piece(job: Job, plan: Plan, piece: Piece) -> StagedFile:
 
     Raises:
         Broken: a row can't be scored.
-        NotYet: the job or its model has changed since the plan was made.
+        NotYet: the job, its model or an input has changed since the plan was made.
     """
     Day(job, plan).refuse_changed_job()
     root, run = job.workspace.root, runs.folder(job.workspace, plan)
     path = run.scores(piece.fingerprint)
     if path.exists():
         return staged(path, root)
-    with run.in_use():
+    with run.in_use(), Day(job, plan).steady_inputs():
         started = time.time()
         scorer = planned_scorer(job, plan)
         resources = Resources(1, PIECE_MEMORY, job.workspace.runs)
@@ -237,7 +238,8 @@ def _source(job: Job, plan: Plan, run: RunFolder, report: Report) -> Sequence[In
     if job.features_sql is None:
         return streamed(job, plan)
     report("features", 0, 0)
-    with Day(job, plan).engine(threads=REPEATABLE) as engine:
+    day = Day(job, plan)
+    with day.steady_inputs(), day.engine(threads=REPEATABLE) as engine:
         with SqlMistakes(check.features_place(job)):
             batches = engine.stream(job.features_sql, FEATURE_GROUP_ROWS, order=check.key_order(job))
             stage(run.features, batches, engine.schema(job.features_sql), FEATURE_GROUP_ROWS)
@@ -265,7 +267,7 @@ def _prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: Report) -
     with day.engine({"scores": pieces, **decided}) as engine:
         audits = audit(job, engine)
     refuse_failed(job, audits)
-    inputs.refuse_changed(job.workspace, plan.inputs)
+    inputs.refuse_changed(job, plan.inputs, dt.date.fromisoformat(plan.day))
     watch.lap("audit")
     staged_files = {job.spec.scores_table: pieces, **decided}
     receipt = receipt_of(plan, staged_files, proof, audits, watch.seconds)

@@ -209,8 +209,8 @@ def _version_of(table: DeltaTable, change: Change) -> int:
             if entry.get("run_id") == change.run_id and entry.get("job") == change.job:
                 return int(entry["version"])
     raise Superseded(  # the transaction is another run's, which began in the same millisecond
-        f"table {table.table_uri}: another run has published {change.day} under the number of run {change.run_id}; "
-        "this one publishes nothing"
+        f"table {table.table_uri}: another run has published {change.day} under the number of run "
+        f"{change.run_id}; this one publishes nothing"
     )
 
 

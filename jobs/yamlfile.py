@@ -10,6 +10,7 @@ from jobs.errors import Broken
 
 LARGEST = 1_000_000  # bytes; a job.yaml is a page or two, so anything larger is a mistake or an attack
 
+DEEPEST = 20  # levels; a job.yaml has five
 LONGEST = 100  # characters of a value in an error message
 
 Path_ = tuple[str | int, ...]  # the way to a value: ("inputs", "products", "path")
@@ -37,8 +38,6 @@ def read_yaml(path: Path, shown: str) -> tuple[Any, Lines]:
         raise Broken(f"{shown}: not UTF-8 text (byte {error.start})") from error
     except yaml.YAMLError as error:
         raise Broken(_syntax(error, shown)) from error
-    except RecursionError as error:
-        raise Broken(f"{shown}: nested too deeply") from error
     lines: Lines = {}
     return _value(node, (), lines, shown), lines
 
@@ -57,8 +56,16 @@ def clipped(value: object) -> str:
 
 
 def _compose(text: str, shown: str) -> yaml.Node:
+    depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         line = event.start_mark.line + 1 if event.start_mark else 1
+        opened, closed = (
+            isinstance(event, yaml.CollectionStartEvent),
+            isinstance(event, yaml.CollectionEndEvent),
+        )
+        depth += opened - closed
+        if depth > DEEPEST:
+            raise Broken(f"{shown}:{line}: nested deeper than {DEEPEST} levels")
         if isinstance(event, yaml.AliasEvent):
             raise Broken(f"{shown}:{line}: alias *{event.anchor}; aliases are not allowed, write it out")
         tag = getattr(event, "tag", None)

@@ -87,8 +87,9 @@ class OnnxScorer:
 
     def score(self, chunk: pa.RecordBatch) -> pa.RecordBatch:
         """Predictions for a chunk, in micro-batches of at most 16,384 rows."""
-        # A chunk without rows is one empty batch, so that the result has its columns.
-        starts = range(0, chunk.num_rows, MICRO_BATCH) or [0]
+        if not chunk.num_rows:  # not every model can reshape nothing
+            return pa.RecordBatch.from_pylist([], self._signature.outputs)
+        starts = range(0, chunk.num_rows, MICRO_BATCH)
         parts = [self._run(chunk.slice(start, MICRO_BATCH)) for start in starts]
         return parts[0] if len(parts) == 1 else pa.concat_batches(parts)
 

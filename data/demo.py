@@ -1,0 +1,47 @@
+"""What `make demo` shows: the sample lake, two real nights, ten products each for three households.
+
+Every line that starts with `$` is a command that anyone can type; this script only calls them.
+"""
+
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from jobs.cli import call
+from jobs.stop import exit_on_signals
+
+JOB = "retail_recommendations"
+DAYS = ("2017-11-01", "2017-11-02")
+TEN_FOR_THREE = f"""
+SELECT household_id, rank, product_id, product_type, product_category, round(score, 3) AS score, rung
+FROM {JOB}
+WHERE day = DATE '{DAYS[-1]}' AND household_id IN (1, 101, 1609)
+ORDER BY household_id, rank
+""".strip().replace("\n", " ")
+NEXT = (
+    f'nightscore query "SELECT product_type, count(*) AS n FROM {JOB} GROUP BY 1 ORDER BY 2 DESC LIMIT 5"',
+    f"nightscore run {JOB} --day 2017-11-03 --set discovery_slots=3",
+    f"nightscore backfill {JOB} --from 2017-10-28 --to 2017-10-31",
+)
+
+
+def main() -> int:
+    """Run the demo from the root of the repository; returns the exit code."""
+    exit_on_signals()
+    started = time.perf_counter()
+    commands = [["data", "retail"], *(["run", JOB, "--day", day] for day in DAYS), ["query", TEN_FOR_THREE]]
+    for arguments in commands:
+        print(f"\n$ nightscore {shlex.join(arguments)}", flush=True)
+        code = call(["--workspace", str(Path(__file__).parent.parent), *arguments])
+        if code:
+            return code
+    print(f"\nTwo nights in {time.perf_counter() - started:.0f} s. What to try next:\n")
+    print("  . .venv/bin/activate")
+    for line in NEXT:
+        print(f"  {line}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,28 @@
+"""The JSON Schema of job.yaml, for editors: `python -m jobs.schema > docs/job.schema.json`.
+
+It says what a schema can say. What holds between values (a key that is no column, a default outside its
+bounds) only `nightscore check` knows.
+"""
+
+import json
+import sys
+from typing import Any
+
+from jobs.spec import JobSpec
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def job_schema() -> dict[str, Any]:
+    """What a job.yaml may say, as JSON Schema."""
+    found = JobSpec.model_json_schema()
+    return {"$schema": DIALECT, **found, "title": "A nightscore job"}
+
+
+def main() -> None:
+    """Print the schema as docs/job.schema.json holds it."""
+    sys.stdout.write(json.dumps(job_schema(), indent=2, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
