@@ -98,6 +98,25 @@ def _listed(job: Job, name: str, source: Input, day: dt.date) -> list[tuple[str,
     return [(f.day, f.path) for f in live if first.isoformat() <= f.day <= last.isoformat()]
 
 
+def _refuse_changed(job: Job, files: Files, day: dt.date) -> None:
+    for file in (file for some in files.values() for file in some):
+        try:
+            now = _stat(job.workspace.root / file.path)
+        except OSError:
+            raise NotYet(f"{file.path}: removed while it was being read; nothing is published") from None
+        if now != file.stat:
+            raise NotYet(
+                f"{file.path}: changed while it was being read (inode:bytes:time {file.stat} -> {now}); "
+                "nothing is published"
+            )
+    for name, source in job.spec.inputs.items():
+        # Published tables gain files all the time; a run stays with those that receipts named.
+        if isinstance(source, PathInput):
+            listed = {job.workspace.relative(path) for _, path in _listed(job, name, source, day)}
+            for path in sorted(listed - {file.path for file in files[name]}):
+                raise NotYet(f"{path}: came while input {name} was being read; nothing is published")
+
+
 def _own(job: Job, source: Input) -> bool:
     return not isinstance(source, PathInput) and source.table in job.spec.tables
 

@@ -254,21 +254,21 @@ def streamed(job: Job, plan: Plan) -> list[InputFile]:
 
 def _prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: Report) -> Receipt:
     job, plan, watch = day.job, day.plan, Stopwatch()
-    report("prove", 0, 0)
-    proof = _prove(day, pieces)
-    watch.lap("prove")
-    if plan.limit is not None:
-        return preview(job, plan, pieces, proof)
-    report("decide", 0, 0)
-    schemas = check.bind(day, planned_scorer(job, plan)).stored
-    decided = {table: [file] for table, file in decide(day, pieces, schemas).items()}
-    watch.lap("decide")
-    report("audit", 0, 0)
-    with day.engine({"scores": pieces, **decided}) as engine:
-        audits = audit(job, engine)
-    refuse_failed(job, audits)
-    inputs.refuse_changed(job, plan.inputs, dt.date.fromisoformat(plan.day))
-    watch.lap("audit")
+    with day.steady_inputs():
+        report("prove", 0, 0)
+        proof = _prove(day, pieces)
+        watch.lap("prove")
+        if plan.limit is not None:
+            return preview(job, plan, pieces, proof)
+        report("decide", 0, 0)
+        schemas = check.bind(day, planned_scorer(job, plan)).stored
+        decided = {table: [file] for table, file in decide(day, pieces, schemas).items()}
+        watch.lap("decide")
+        report("audit", 0, 0)
+        with day.engine({"scores": pieces, **decided}) as engine:
+            audits = audit(job, engine)
+        refuse_failed(job, audits)
+        watch.lap("audit")
     staged_files = {job.spec.scores_table: pieces, **decided}
     receipt = receipt_of(plan, staged_files, proof, audits, watch.seconds)
     return publish(job.workspace, plan, staged_files, receipt, report)
