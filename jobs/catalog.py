@@ -106,7 +106,7 @@ def query(
     where = f"query (tables: {', '.join(v.name for v in state.views()) or 'none published yet'})"
     single_select(sql, where)
     with Engine(state.views(), query_resources(space)) as engine, SqlMistakes(where):
-        schema = engine.schema(sql) if not values else None
+        schema = engine.schema(sql, values)
         return pa.Table.from_batches(engine.stream(sql, QUERY_ROWS, values), schema)
 
 

@@ -12,6 +12,7 @@ from cyclopts import App, CycloptsError, Parameter
 from jobs import commands
 from jobs.commands import complain
 from jobs.errors import Broken, NightError, NotYet
+from jobs.options import chosen
 from jobs.stop import exit_on_signals
 from jobs.workspace import VARIABLE
 
@@ -44,8 +45,7 @@ def _launch(
         ),
     ] = None,
 ) -> int:
-    if workspace is not None:
-        os.environ[VARIABLE] = str(workspace)
+    chosen.set(workspace)
     if not tokens:
         app.help_print([])
         return 0

@@ -25,8 +25,8 @@ from jobs.options import (
     pairs,
     settings,
     state_as_of,
+    workspace,
 )
-from jobs.workspace import open_workspace
 
 if TYPE_CHECKING:
     from jobs.receipt import Receipt
@@ -37,9 +37,9 @@ def jobs(*, json: AsJson = False) -> int:
     from jobs import catalog, show
     from jobs.job import load_all
 
-    found, broken = load_all(open_workspace())
+    found, broken = load_all(workspace())
     last: dict[str, str] = {}
-    for (name, day), _ in sorted(catalog.pinned(open_workspace()).in_force.items()):
+    for (name, day), _ in sorted(catalog.pinned(workspace()).in_force.items()):
         last[name] = day
     if json:
         _print_json(
@@ -60,7 +60,7 @@ def check(job: Annotated[str | None, Parameter(help="One job; default: all.")] =
     from jobs.job import load, load_all
     from jobs.steps import checked
 
-    found, broken = ([load(job, open_workspace())], []) if job else load_all(open_workspace())
+    found, broken = ([load(job, workspace())], []) if job else load_all(workspace())
     for one in found:
         try:
             print(f"{one.name}: {checked(one)}")
@@ -80,7 +80,7 @@ def plan(
     from jobs.job import load
     from jobs.steps import in_pieces, outlook, streamed
 
-    found = load(job, open_workspace())
+    found = load(job, workspace())
     options: dict[str, Any] = {
         "params": settings(found, set),
         "force": force,
@@ -93,7 +93,7 @@ def plan(
     if json:
         print(made.to_json())
     else:
-        show.plan(made, runs.folder(open_workspace(), made) if made.run_id else None)
+        show.plan(made, runs.folder(workspace(), made) if made.run_id else None)
     return 0
 
 
@@ -110,7 +110,7 @@ def run(
     from jobs.job import load
     from jobs.progress import shown
 
-    found = load(job, open_workspace())
+    found = load(job, workspace())
     options: dict[str, Any] = {
         "params": settings(found, set),
         "force": force,
@@ -141,7 +141,7 @@ def backfill(
     from jobs.job import load
     from jobs.progress import shown
 
-    wanted = load(job, open_workspace())
+    wanted = load(job, workspace())
     found: dict[str, Receipt | NightError] = {}
     with shown() as report:
         options: dict[str, Any] = {"force": force, "params": settings(wanted, set)}
@@ -159,7 +159,7 @@ def tables(*, json: AsJson = False) -> int:
     """List the published tables: their days, rows and files, as receipts name them."""
     from jobs import catalog, show
 
-    state = catalog.pinned(open_workspace())
+    state = catalog.pinned(workspace())
     rows = []
     for name in state.tables():
         files = state.files(name)
@@ -186,7 +186,7 @@ def query(
     """Query the published tables, read-only. Every table is a view, pinned to what receipts name."""
     from jobs import catalog, show
 
-    found = catalog.query(sql, open_workspace(), state_as_of(as_of))
+    found = catalog.query(sql, workspace(), state_as_of(as_of))
     if format == "table":
         show.rows_table(found)
     else:
@@ -203,11 +203,11 @@ def receipts(
     from jobs.job import load
 
     wanted = day_of(day).isoformat() if day else None
-    history = catalog.pinned(open_workspace()).history
+    history = catalog.pinned(workspace()).history
     found = [r for r in history if (job is None or r.job == job) and (wanted is None or r.day == wanted)]
     if job and not any(r.job == job for r in history):
         load(
-            job, open_workspace()
+            job, workspace()
         )  # a job that was never published has no receipts; one that is not there is an error
     if json:
         _print_json([r.model_dump(mode="json", by_alias=True) for r in found])
@@ -228,7 +228,7 @@ def why(
     from jobs.job import load
     from jobs.why import why as explain
 
-    found = explain(load(job, open_workspace()), day_of(day), pairs(key.split(","), "--key"))
+    found = explain(load(job, workspace()), day_of(day), pairs(key.split(","), "--key"))
     if json:
         print(found.model_dump_json(indent=2))
     else:
@@ -244,7 +244,7 @@ def gc(
     """Remove staged files that nothing refers to; never one that is live."""
     from jobs.gc import gc as collect
 
-    removed = collect(open_workspace(), older_than, dry_run)
+    removed = collect(workspace(), older_than, dry_run)
     for one in removed:
         print(f"{one.path}  {one.bytes:,} bytes: {one.reason}")
     word = "would be removed" if dry_run else "removed"
@@ -258,7 +258,7 @@ def data(lake: Annotated[Literal["retail"], Parameter(help="Which sample lake.")
     from jobs.samples import retail
 
     with shown() as report:
-        retail.write_lake(open_workspace().root, report)
+        retail.write_lake(workspace().root, report)
     print(f"{lake}: data/lake/{lake}")
     return 0
 

@@ -124,9 +124,10 @@ class Engine:
         """Make a SELECT a view that later SQL of this engine can read."""
         self._connection.sql(select).create_view(name)
 
-    def schema(self, select: str) -> pa.Schema:
+    def schema(self, select: str, values: Sequence[Any] = ()) -> pa.Schema:
         """The columns that a SELECT gives, bound against the files' footers; no data is read."""
-        reader = self._connection.sql(select).limit(0).to_arrow_reader(1)
+        relation = self._connection.sql(select, params=list(values) or None)
+        reader = relation.limit(0).to_arrow_reader(1)
         try:
             return reader.schema
         finally:

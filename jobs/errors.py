@@ -2,6 +2,8 @@
 
 from typing import ClassVar
 
+LONGEST = 100  # characters of a value in a message
+
 
 class NightError(Exception):
     """What a night says when it does not publish: one message for a person, never a traceback."""
@@ -19,3 +21,9 @@ class NotYet(NightError):
     """The same call may succeed later: an input is missing or was changing, or another run was first."""
 
     exit_code: ClassVar[int] = 75
+
+
+def clipped(value: object) -> str:
+    """A value for a message: its repr, at most about a line of it."""
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

@@ -11,11 +11,11 @@ from typing import Any, NoReturn
 from pydantic import BaseModel, ValidationError
 
 from jobs import spec
-from jobs.errors import Broken
+from jobs.errors import Broken, clipped
 from jobs.params import Param, ParamValue
 from jobs.spec import JobSpec
 from jobs.workspace import Workspace, open_workspace
-from jobs.yamlfile import Lines, Path_, clipped, read_yaml
+from jobs.yamlfile import Lines, Path_, read_yaml
 
 PARTS: dict[str, type[BaseModel]] = {
     "model": spec.Model,

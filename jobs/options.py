@@ -1,16 +1,23 @@
 """The options of the commands: what each is called, what it says in the help, what it may be."""
 
 import datetime as dt
+from contextvars import ContextVar
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from cyclopts import Parameter
 
 from jobs.errors import Broken
+from jobs.workspace import Workspace, open_workspace
 
 if TYPE_CHECKING:
     from jobs.job import Job
 
 Form = Literal["table", "csv", "json", "parquet"]
+
+
+chosen: ContextVar[Path | None] = ContextVar("chosen", default=None)
+"""What --workspace says, for the commands of this call."""
 
 
 class Misuse(Broken):
@@ -33,6 +40,11 @@ Limit = Annotated[
 ModelPath = Annotated[
     str | None, Parameter(help="Another model file of the workspace, instead of the job's own.")
 ]
+
+
+def workspace() -> Workspace:
+    """The workspace of this call: --workspace, else the variable, else the current folder."""
+    return open_workspace(chosen.get())
 
 
 def settings(job: "Job", given: list[str]) -> dict[str, Any]:

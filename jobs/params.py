@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from jobs.errors import clipped
+
 
 class Strict(BaseModel):
     """A part of a job.yaml: frozen, no unknown keys, no silent conversion."""
@@ -46,14 +48,17 @@ class Param(Strict):
     about: Annotated[str, Field(description="what the parameter does, for whoever sets it")] = ""
 
     @model_validator(mode="after")
-    def _default_is_allowed(self) -> "Param":
+    def _values_are_allowed(self) -> "Param":
         if self.type not in ("integer", "number") and (self.minimum, self.maximum) != (None, None):
-            at = "minimum" if self.minimum is not None else "maximum"
-            raise Misplaced((at,), f"minimum and maximum are for integer and number, not {self.type}")
-        try:
-            self.check(self.default)
-        except ValueError as error:
-            raise Misplaced(("default",), str(error)) from error
+            which = "minimum" if self.minimum is not None else "maximum"
+            raise Misplaced((which,), f"minimum and maximum are for integer and number, not {self.type}")
+        values: list[tuple[tuple[str | int, ...], ParamValue]] = [(("default",), self.default)]
+        values += [(("enum", i), value) for i, value in enumerate(self.enum or ())]
+        for at, value in values:
+            try:
+                self.check(value)
+            except ValueError as error:
+                raise Misplaced(at, str(error)) from error
         return self
 
     def check(self, value: Any) -> Any:
@@ -65,11 +70,11 @@ class Param(Strict):
         if self.type == "number" and type(value) is int:
             value = float(value)
         if type(value) is not PARAM_TYPES[self.type]:
-            raise ValueError(f"{value!r} is no {self.type}; {self.allowed()}")
+            raise ValueError(f"{clipped(value)} is no {self.type}; {self.allowed()}")
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{value!r} is not a finite number; {self.allowed()}")
         if not self._within(value) or (self.enum is not None and value not in self.enum):
-            raise ValueError(f"{value!r} is not allowed; {self.allowed()}")
+            raise ValueError(f"{clipped(value)} is not allowed; {self.allowed()}")
         return value
 
     def parse(self, text: str) -> Any:
@@ -79,11 +84,10 @@ class Param(Strict):
             ValueError: it means none of this type, or one that is not allowed; says what is.
         """
         try:
-            return self.check(_READERS[self.type](text))
+            value = _READERS[self.type](text)
         except (KeyError, ValueError) as error:
-            if isinstance(error, ValueError) and "allowed" in str(error):
-                raise
-            raise ValueError(f"{text!r} is no {self.type}; {self.allowed()}") from error
+            raise ValueError(f"{clipped(text)} is no {self.type}; {self.allowed()}") from error
+        return self.check(value)
 
     def _within(self, value: Any) -> bool:
         above = self.minimum is None or value >= self.minimum

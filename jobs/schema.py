@@ -15,8 +15,18 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 def job_schema() -> dict[str, Any]:
     """What a job.yaml may say, as JSON Schema."""
-    found = JobSpec.model_json_schema()
+    found: dict[str, Any] = _closed(JobSpec.model_json_schema())
     return {"$schema": DIALECT, **found, "title": "A nightscore job"}
+
+
+def _closed(part: Any) -> Any:
+    """The schema with no other keys allowed where keys have a pattern: pydantic leaves that out."""
+    if isinstance(part, list):
+        return [_closed(one) for one in part]
+    if not isinstance(part, dict):
+        return part
+    found = {name: _closed(one) for name, one in part.items()}
+    return {**found, "additionalProperties": False} if "patternProperties" in found else found
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ from jobs.results import Proof, preview, receipt_of, skipped, unchanged
 from jobs.runs import RunFolder
 from jobs.scan import chunks, source_schema
 from jobs.scoring import OpenModel, open_model, planned_scorer, scored
-from jobs.stage import FEATURE_GROUP_ROWS, StagedFile, stage, staged
+from jobs.stage import FEATURE_GROUP_ROWS, StagedFile, refuse_damaged, stage, staged
 from jobs.versions import versions
 
 PROOF_MEMORY = 256_000_000  # bytes; the uniqueness of a large day's keys spills instead of growing
@@ -268,8 +268,10 @@ def _prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: Report) -
         with day.engine({"scores": pieces, **decided}) as engine:
             audits = audit(job, engine)
         refuse_failed(job, audits)
-        watch.lap("audit")
     staged_files = {job.spec.scores_table: pieces, **decided}
+    for file in (file for files in staged_files.values() for file in files):
+        refuse_damaged(job.workspace.root / file.path, file.path, plan.run_id)
+    watch.lap("audit")
     receipt = receipt_of(plan, staged_files, proof, audits, watch.seconds)
     return publish(job.workspace, plan, staged_files, receipt, report)
 

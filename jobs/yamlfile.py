@@ -6,12 +6,11 @@ from typing import Any
 
 import yaml
 
-from jobs.errors import Broken
+from jobs.errors import Broken, clipped
 
 LARGEST = 1_000_000  # bytes; a job.yaml is a page or two, so anything larger is a mistake or an attack
 
 DEEPEST = 20  # levels; a job.yaml has five
-LONGEST = 100  # characters of a value in an error message
 
 Path_ = tuple[str | int, ...]  # the way to a value: ("inputs", "products", "path")
 Lines = dict[Path_, int]
@@ -47,12 +46,6 @@ def _refuse_control_characters(text: str, shown: str) -> None:
     if found:
         line = text.count("\n", 0, found.start()) + 1
         raise Broken(f"{shown}:{line}: the character {found[0]!r} is not allowed; write it as an escape")
-
-
-def clipped(value: object) -> str:
-    """A value for an error message: its repr, at most about a line of it."""
-    text = repr(value)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _compose(text: str, shown: str) -> yaml.Node:

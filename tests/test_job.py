@@ -1,0 +1,209 @@
+"""A job is read from its folder whole, or Broken says why; names are unique over a workspace."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from jobs.errors import Broken
+from jobs.job import Job, load, load_all, read_job
+from jobs.workspace import Workspace
+from tests.mini import FEATURES, JOB, TOP
+from tests.test_spec import TEXT
+
+
+def add_job(root: Path, folder: str, text: str | bytes = JOB) -> Path:
+    path = root / "jobs" / folder
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "top.sql").write_text(TOP)
+    (path / "features.sql").write_text(FEATURES)
+    (path / "job.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def renamed(name: str, decision: str) -> str:
+    return JOB.replace("job: mini", f"job: {name}").replace("mini_top", decision)
+
+
+def test_a_job_is_its_folder(tmp_path: Path) -> None:
+    """Spec and SQL are read; paths of the workspace are relative to its root."""
+    add_job(tmp_path, "some/where/mini", JOB.replace("features: rows", "features: features.sql"))
+    job = load("mini", tmp_path)
+    assert (job.name, job.shown) == ("mini", "jobs/some/where/mini/job.yaml")
+    assert (job.features_sql, dict(job.decide_sql)) == (FEATURES, {"mini_top": TOP})
+    assert job.spec.tables == ("mini_scores", "mini_top")
+
+
+def test_an_unknown_job_suggests_the_nearest(tmp_path: Path) -> None:
+    """A misspelt name is answered with the name that was meant, another with all there are."""
+    add_job(tmp_path, "a", renamed("prices", "prices_top"))
+    add_job(tmp_path, "b", renamed("recommendations", "recommendations_top"))
+    with pytest.raises(Broken, match=r"has no job 'recomendations'; did you mean recommendations\?$"):
+        load("recomendations", tmp_path)
+    with pytest.raises(Broken, match=r"has no job 'xyz'; its jobs: prices, recommendations$"):
+        load("xyz", tmp_path)
+
+
+def test_a_workspace_without_jobs_says_so(tmp_path: Path) -> None:
+    """An empty jobs folder is no error of another kind."""
+    (tmp_path / "jobs").mkdir()
+    with pytest.raises(Broken, match=r"has no job 'mini'; its jobs: none$"):
+        load("mini", tmp_path)
+    assert load_all(Workspace(tmp_path)) == ([], [])
+
+
+def test_a_broken_neighbour_does_not_keep_a_job_from_loading(tmp_path: Path) -> None:
+    """One folder's mistake is that folder's: the other jobs are read, and the mistake is told."""
+    add_job(tmp_path, "bad", "job: [\n")
+    add_job(tmp_path, "mini")
+    assert load("mini", tmp_path).name == "mini"
+    jobs, broken = load_all(Workspace(tmp_path))
+    assert [job.name for job in jobs] == ["mini"]
+    assert [str(error).split(": ")[0] for error in broken] == ["jobs/bad/job.yaml:2"]
+
+
+def test_a_job_that_cannot_be_read_is_found_by_its_folder(tmp_path: Path) -> None:
+    """Whoever asks for a job whose job.yaml is broken hears what is broken, not that there is none."""
+    add_job(tmp_path, "mini", "job: mini\nkey: [\n")
+    with pytest.raises(Broken, match=r"^jobs/mini/job.yaml:3: not valid YAML"):
+        load("mini", tmp_path)
+
+
+CLASHES = {
+    "the same name": ("mini", "other_top", "1: job: table mini_scores"),
+    "the same decision table": ("other", "mini_top", "13: decide.mini_top: table mini_top"),
+    "a decision called like the scores": (
+        "other",
+        "mini_scores",
+        "13: decide.mini_scores: table mini_scores",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "decision", "says"), CLASHES.values(), ids=CLASHES.keys())
+def test_two_jobs_never_publish_one_table(tmp_path: Path, name: str, decision: str, says: str) -> None:
+    """A table has one job: where two name it, neither loads, and the list of all jobs has one of them."""
+    add_job(tmp_path, "a")
+    add_job(tmp_path, "b", renamed(name, decision))
+    jobs, [broken] = load_all(Workspace(tmp_path))
+    assert [job.shown for job in jobs] == ["jobs/a/job.yaml"]
+    assert str(broken) == f"jobs/b/job.yaml:{says} is also published by jobs/a/job.yaml; names are unique"
+    for one in {"mini", name}:
+        with pytest.raises(Broken, match=r"table mini_\w+ is also published by jobs/[ab]/job.yaml"):
+            load(one, tmp_path)
+
+
+SQL_FILES = {
+    "not there": (None, "top.sql can't be read beside job.yaml: No such file or directory"),
+    "empty": (b" \n", "top.sql is empty; it holds one SELECT"),
+    "not UTF-8": (b"SELECT '\xff'", "top.sql is not UTF-8 text"),
+}
+
+
+@pytest.mark.parametrize(("raw", "says"), SQL_FILES.values(), ids=SQL_FILES.keys())
+def test_a_sql_file_that_cannot_be_read(tmp_path: Path, raw: bytes | None, says: str) -> None:
+    """The line of job.yaml that names the file, and why it can't be read."""
+    folder = add_job(tmp_path, "mini")
+    (folder / "top.sql").unlink()
+    if raw is not None:
+        (folder / "top.sql").write_bytes(raw)
+    with pytest.raises(Broken) as caught:
+        load("mini", tmp_path)
+    assert str(caught.value) == f"jobs/mini/job.yaml:13: decide.mini_top: {says}"
+
+
+def test_a_sql_file_that_leaves_the_workspace_is_refused(tmp_path: Path) -> None:
+    """A symbolic link to a file elsewhere is not read as SQL."""
+    secret = tmp_path / "secret"
+    secret.write_text("SELECT 'secret'")
+    folder = add_job(tmp_path / "space", "mini")
+    (folder / "top.sql").unlink()
+    (folder / "top.sql").symlink_to(secret)
+    with pytest.raises(Broken, match=r"top.sql lies outside the workspace"):
+        load("mini", tmp_path / "space")
+
+
+def test_parameters_are_defaults_or_overrides(tmp_path: Path) -> None:
+    """An override may be a value or a text; it is held to the parameter; an unknown name is refused."""
+    add_job(tmp_path, "mini")
+    job = load("mini", tmp_path)
+    assert job.params() == {"n": 10}
+    assert job.params({"n": "7"}) == job.params({"n": 7}) == {"n": 7}
+    with pytest.raises(Broken, match=r"^parameter n of job mini: 'x' is no integer; allowed: integer >= 1"):
+        job.params({"n": "x"})
+    with pytest.raises(Broken, match=r"^parameter n of job mini: 101 is not allowed; allowed: integer >= 1"):
+        job.params({"n": 101})
+    with pytest.raises(Broken, match=r"^job mini has no parameter 'm'; its parameters: n$"):
+        job.params({"m": 1})
+
+
+def hash_of(root: Path, name: str, old: str, new: str, file: str = "job.yaml") -> str:
+    folder = add_job(root, name)
+    text = (folder / file).read_text()
+    assert old in text
+    (folder / file).write_text(text.replace(old, new))
+    return read_job(folder / "job.yaml", Workspace(root)).hash
+
+
+def test_the_hash_is_of_what_can_change_what_is_published(tmp_path: Path) -> None:
+    """Spec and SQL count; texts for people, the schedule and comments don't (parameters count by value)."""
+    plain = hash_of(tmp_path, "plain", "job: mini", "job: mini")
+    assert hash_of(tmp_path, "a", "about: Rows", "about: All rows") == plain
+    assert hash_of(tmp_path, "b", "owner: tests", "owner: others # and a comment") == plain
+    assert hash_of(tmp_path, "c", "inputs:", "schedule: {after: [x]}\ninputs:") == plain
+    assert hash_of(tmp_path, "d", "default: 10", "default: 11") == plain
+    changes = {
+        hash_of(tmp_path, "e", "keep: [a]", "keep: [b]"),
+        hash_of(tmp_path, "f", "score: y", "value: y"),
+        hash_of(tmp_path, "g", "partition: day", "partition: day, lookback: 2"),
+        hash_of(tmp_path, "h", "score DESC", "score ASC", file="top.sql"),
+        hash_of(tmp_path, "i", "as many as asked for", "as many as wanted"),
+    }
+    assert len(changes | {plain}) == 6
+
+
+def outcome(root: Path, text: str | bytes) -> None:
+    """Reading this text as a job.yaml gives a job, or Broken with a message that can be shown."""
+    file = add_job(root, "full", text) / "job.yaml"
+    try:
+        assert isinstance(read_job(file, Workspace(root)), Job)
+    except Broken as error:
+        assert str(error).encode().startswith(b"jobs/full/job.yaml")
+    load_all(Workspace(root))
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(lambda t: t.encode("utf-8", "replace")))
+@settings(max_examples=300)
+@example(b"job: mini\n? {a: b}\n: c")
+@example(b'"\\ud800": 1')
+def test_any_file_is_a_job_or_broken(tmp_path_factory: pytest.TempPathFactory, raw: bytes) -> None:
+    """No bytes in a job.yaml give an error of another kind."""
+    outcome(tmp_path_factory.getbasetemp() / "any", raw)
+
+
+PIECES = st.sampled_from(
+    ["no", "~", "[]", "{}", "{a: b}", "[1, 2]", "010", "1.5", "2020-01-01", "12:30:00", ".nan", "'x'", "&a b",
+     "*a", "!!set {x}", "- x", "\t", "x: y", "\"\\ud800\"", "9" * 30, "|", "rows", "day", "scores", "true"]
+)  # fmt: skip
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> str:
+    """A valid job.yaml, a few lines of which were changed, moved, dropped or doubled."""
+    lines = [line.partition(" #")[0].rstrip() for line in TEXT.splitlines()]
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(lines) - 1))
+        key, colon, _ = lines[at].partition(":")
+        doubled, indented = [lines[at], lines[at]], ["  " + lines[at]]
+        valued = [f"{key}{colon} {draw(PIECES)}"]
+        renamed_key = [lines[at].replace(key.strip(), draw(PIECES))] if key.strip() else ["x: y"]
+        lines[at : at + 1] = draw(st.sampled_from([[], doubled, indented, valued, valued, renamed_key]))
+    return "\n".join(lines)
+
+
+@given(mutated())
+@settings(max_examples=400)
+def test_any_change_of_a_job_is_a_job_or_broken(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    """Whatever is wrong with a nearly right job.yaml, it is told as Broken."""
+    outcome(tmp_path_factory.getbasetemp() / "mutated", text)

@@ -1,0 +1,84 @@
+"""docs/job.schema.json, which editors complete job.yaml by, is in step with the code and right on files."""
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from jobs.schema import job_schema
+from jobs.yamlfile import read_yaml
+from tests.mini import JOB
+from tests.test_spec import MISTAKES, TEXT
+
+ROOT = Path(__file__).parent.parent
+FILES = sorted((ROOT / "jobs").glob("**/job.yaml"))
+
+
+def as_json(text: str, folder: Path) -> Any:
+    """A job.yaml as an editor sees it: dates are texts."""
+    (folder / "job.yaml").write_text(text)
+    document, _ = read_yaml(folder / "job.yaml", "job.yaml")
+    return json.loads(json.dumps(document, default=dt.date.isoformat))
+
+
+def described(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for kind, part in [("", schema), *schema["$defs"].items()]:
+        for name, one in part.get("properties", {}).items():
+            yield f"{kind}.{name}", one
+
+
+def test_the_committed_file_is_in_step() -> None:
+    """docs/job.schema.json is what the code says; `python -m jobs.schema` writes it."""
+    assert json.loads((ROOT / "docs/job.schema.json").read_text()) == job_schema()
+
+
+def test_it_is_a_schema() -> None:
+    """The schema keeps to the dialect that it names."""
+    jsonschema.Draft202012Validator.check_schema(job_schema())
+    assert job_schema()["$schema"] == jsonschema.Draft202012Validator.META_SCHEMA["$id"]
+
+
+def test_every_key_is_described() -> None:
+    """An editor shows a sentence for every key."""
+    assert [name for name, one in described(job_schema()) if not one.get("description")] == []
+
+
+@pytest.mark.parametrize("text", [JOB, TEXT], ids=["mini", "every key"])
+def test_right_documents_are_valid(tmp_path: Path, text: str) -> None:
+    """What the code reads, the schema allows."""
+    jsonschema.validate(as_json(text, tmp_path), job_schema())
+
+
+@pytest.mark.parametrize("file", FILES, ids=[f.parent.name for f in FILES])
+def test_the_jobs_of_this_repository_are_valid(tmp_path: Path, file: Path) -> None:
+    """Every job.yaml here is one that an editor takes for right."""
+    jsonschema.validate(as_json(file.read_text(), tmp_path), job_schema())
+
+
+# What holds between values, or needs the time zones or the folder, only the code knows.
+UNSEEN = {
+    "no such zone", "zone outside the database", "lookback without partition", "lookback is a float",
+    "input called scores", "input called like a table of the job", "features name no input",
+    "features name an input without partition", "features leave the folder", "features are not there",
+    "key twice in another case", "key is the day", "keep is a key", "keep is the run in another case",
+    "output is a key", "output is the day", "decision is not there", "decision called scores",
+    "decision called like the scores table", "decision called receipts", "parameter called day",
+    "default of another type", "default out of bounds", "bounds of a text", "owner is a date",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(MISTAKES.keys() - UNSEEN))
+def test_wrong_documents_are_not_valid(tmp_path: Path, name: str) -> None:
+    """What the code refuses in one value, the schema refuses too."""
+    document = as_json(MISTAKES[name][0], tmp_path)
+    assert not jsonschema.Draft202012Validator(job_schema()).is_valid(document)
+
+
+@pytest.mark.parametrize("name", sorted(UNSEEN))
+def test_what_a_schema_cannot_see_is_known(tmp_path: Path, name: str) -> None:
+    """The list of what only the code refuses is exact."""
+    jsonschema.validate(as_json(MISTAKES[name][0], tmp_path), job_schema())
