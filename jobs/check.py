@@ -93,10 +93,8 @@ def _bind_features(engine: Engine, job: Job, scorer: Scorer) -> pa.Schema:
     where = features_place(job)
     with SqlMistakes(where):
         schema = engine.schema(features_select(job))
+    _refuse_twice(schema, where)
     names = schema.names
-    twice = sorted({n for n in names if names.count(n) > 1})
-    if twice:
-        raise Broken(f"{where}: gives column {twice[0]!r} twice")
     for at in ("key", "keep"):
         for name in getattr(job.spec, at):
             if name not in names:
@@ -121,9 +119,16 @@ def _bind_decision(engine: Engine, job: Job, table: str, sql: str) -> pa.Schema:
     for name in schema.names:
         if name.lower() in RESERVED_COLUMNS:
             raise Broken(f"{where}: gives a column {name!r}, which the framework sets in every table")
-        if schema.names.count(name) > 1:
-            raise Broken(f"{where}: gives column {name!r} twice")
+    _refuse_twice(schema, where)
     return schema
+
+
+def _refuse_twice(schema: pa.Schema, where: str) -> None:
+    seen: set[str] = set()
+    for name in schema.names:
+        if name.lower() in seen:  # SQL takes ID for id
+            raise Broken(f"{where}: gives column {name!r} twice")
+        seen.add(name.lower())
 
 
 def _bind_audits(engine: Engine, job: Job) -> None:

@@ -17,7 +17,6 @@ from jobs.runs import RunFolder
 from jobs.stage import StagedFile
 from scorers.hardware import hardware
 
-REPEATABLE = 1  # threads of SQL whose rows are published: two add up floats in another order at each run
 SHARE = 0.4  # of the memory, for what is done once a day: features, proof, decisions
 
 
@@ -56,6 +55,12 @@ class Day:
             raise NotYet(
                 f"{self.job.shown}: the job has changed since the plan of {self.plan.day}; run it again"
             )
+
+    @property
+    def sql_threads(self) -> int:
+        """Threads of the SQL whose rows are published: one, unless the job says that more do no harm."""
+        asked = self.job.spec.scoring.sql_threads
+        return hardware().cores if asked == "auto" else asked
 
     def steady_inputs(self) -> AbstractContextManager[None]:
         """A context that ends with NotYet where an input is not what it was when the plan was made."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from jobs.check import sql_file
-from jobs.day import REPEATABLE, Day
+from jobs.day import Day
 from jobs.engine import SqlMistakes
 from jobs.stage import StagedFile, stage, staged, stamped
 
@@ -23,7 +23,7 @@ def decide(day: Day, scores: Sequence[StagedFile], schemas: Mapping[str, pa.Sche
     """
     job, run_id = day.job, day.plan.run_id
     found = {}
-    with day.engine({"scores": scores}, threads=REPEATABLE) as engine:
+    with day.engine({"scores": scores}, threads=day.sql_threads) as engine:
         for table, sql in job.decide_sql.items():
             path, schema = day.run.decided(table), schemas[table]
             started = time.time()

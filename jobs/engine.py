@@ -122,14 +122,18 @@ class Engine:
 
     def define(self, name: str, select: str) -> None:
         """Make a SELECT a view that later SQL of this engine can read."""
-        self._connection.sql(select).create_view(name)
+        self._relation(select).create_view(name)
 
     def schema(self, select: str, values: Sequence[Any] = ()) -> pa.Schema:
-        """The columns that a SELECT gives, bound against the files' footers; no data is read."""
-        relation = self._connection.sql(select, params=list(values) or None)
+        """The columns that a SELECT gives, bound against the files' footers; no data is read.
+
+        A name that stands twice stands twice here too: DuckDB would make it `name_1` behind a LIMIT.
+        """
+        relation = self._relation(select, values)
         reader = relation.limit(0).to_arrow_reader(1)
         try:
-            return reader.schema
+            fields = zip(reader.schema, relation.columns, strict=True)
+            return pa.schema([field.with_name(name) for field, name in fields])
         finally:
             reader.close()
 
@@ -141,7 +145,7 @@ class Engine:
         `order` is a list of sort terms for SQL. `sql(…)` and not `execute(…)`: the latter
         materialises the whole result outside the memory limit (DuckDB 2.0).
         """
-        relation = self._connection.sql(select, params=list(values) or None)
+        relation = self._relation(select, values)
         reader = (relation.order(order) if order else relation).to_arrow_reader(rows)
         try:
             yield from reader
@@ -150,7 +154,10 @@ class Engine:
 
     def rows(self, select: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The whole result of a SELECT; for results of a few rows."""
-        return self._connection.sql(select, params=list(values) or None).fetchall()
+        return self._relation(select, values).fetchall()
+
+    def _relation(self, select: str, values: Sequence[Any] = ()) -> duckdb.DuckDBPyRelation:
+        return self._connection.sql(_bare(select), params=list(values) or None)
 
 
 class SqlMistakes:
@@ -240,6 +247,17 @@ def _called(node: Mapping[str, Any]) -> set[str]:
         # current_date and its like are parsed as columns and become calls only when bound.
         found |= VOLATILE_NAMES & {str(node["column_names"][0]).lower()}
     return found
+
+
+def _bare(select: str) -> str:
+    """A SELECT without the semicolons and comments behind it: DuckDB puts other SQL around it."""
+    text = select.encode()
+    end = len(text)
+    for start, kind in reversed(duckdb.tokenize(select)):  # offsets are of bytes
+        if kind != duckdb.token_type.comment and text[start : start + 1] != b";":
+            break
+        end = start
+    return text[:end].decode()
 
 
 def quoted(identifier: str) -> str:

@@ -46,9 +46,20 @@ def link(source: Path, target: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK):
             raise
-        with source.open("rb") as old, target.open("xb") as new:
-            shutil.copyfileobj(old, new, 1 << 20)
-        sync(target)
+        _copy(source, target)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A copy that appears whole: whoever is killed while copying leaves nothing under the name."""
+    if target.exists():
+        raise FileExistsError(target)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        shutil.copyfile(source, temporary)
+        sync(temporary)
+        temporary.rename(target)  # over what another process copied in this moment: the same bytes
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

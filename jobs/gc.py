@@ -14,8 +14,7 @@ from pathlib import Path
 from jobs import catalog, tables
 from jobs.catalog import RECEIPTS, Pinned
 from jobs.files import visible
-from jobs.plan import plan_from_json
-from jobs.runs import RunFolder
+from jobs.runs import RunFolder, read_plan
 from jobs.workspace import Workspace
 
 GRACE_HOURS = 24.0
@@ -92,7 +91,8 @@ def _abandoned(run: RunFolder, before: float) -> bool:
     """Whether a run that did not finish may go: nothing works on it, nobody comes back for it."""
     if run.publication.exists() or not run.is_idle():
         return False
-    if run.plan.exists() and plan_from_json(run.plan.read_text(encoding="utf-8")).limit is not None:
+    plan = read_plan(run.plan) if run.plan.exists() else None
+    if plan and plan.limit is not None:
         return True  # a preview was looked at when it was made
     newest = max((p.stat().st_mtime for p in run.path.rglob("*") if p.exists()), default=0.0)
     return newest < before

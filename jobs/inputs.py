@@ -138,9 +138,8 @@ def _partitions(job: Job, name: str, source: PathInput) -> Iterable[tuple[dt.dat
     found = []
     for folder in sorted(root.glob(f"{source.partition}=*")):
         text = folder.name.partition("=")[2]
-        try:
-            day = dt.date.fromisoformat(text)
-        except ValueError:
+        day = _day(text)
+        if day is None:
             job.broken(
                 ("inputs", name, "partition"),
                 f"{job.workspace.relative(folder)}: {text!r} is no day; a partition is "
@@ -148,6 +147,15 @@ def _partitions(job: Job, name: str, source: PathInput) -> Iterable[tuple[dt.dat
             )
         found += [(day, p) for p in sorted(folder.rglob("*.parquet")) if visible(p, root)]
     return sorted(found)
+
+
+def _day(text: str) -> dt.date | None:
+    """The day of a partition, in its one spelling: 20200103 and 2020-W01-5 would be further ones of a day."""
+    try:
+        day = dt.date.fromisoformat(text)
+    except ValueError:
+        return None
+    return day if day.isoformat() == text else None
 
 
 def _root(job: Job, name: str, source: PathInput) -> Path:
@@ -201,6 +209,7 @@ def _shown(kind: tuple[str, str]) -> str:
 
 def _look(workspace: Workspace, path: Path, day: str) -> tuple[InputFile, ParquetColumns]:
     shown = workspace.relative(path)
+    workspace.resolve(path.as_posix())  # a file of a folder inside may be a link to elsewhere
     try:
         with path.open("rb") as file:
             stat = _stat(path)

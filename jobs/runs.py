@@ -106,12 +106,20 @@ def unfinished(workspace: Workspace, wanted: Plan) -> Plan | None:
     for found in reversed(folders(workspace, wanted.job, date.fromisoformat(wanted.day))):
         if found.finished or not found.plan.exists():
             continue
-        plan = plan_from_json(found.plan.read_text(encoding="utf-8"))
+        plan = read_plan(found.plan)
         # The inputs too: a file restored with its old time is the same cause, but not what was read.
         same = ("fingerprint", "versions", "seen", "limit", "inputs")
-        if all(getattr(plan, name) == getattr(wanted, name) for name in same):
+        if plan and all(getattr(plan, name) == getattr(wanted, name) for name in same):
             return plan
     return None
+
+
+def read_plan(path: Path) -> Plan | None:
+    """The plan in a file; None where it is damaged or of another version: it is made anew then."""
+    try:
+        return plan_from_json(path.read_text(encoding="utf-8"))
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def save(run: RunFolder, plan: Plan) -> None:

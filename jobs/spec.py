@@ -181,6 +181,13 @@ class Scoring(Strict):
         Annotated[int, Field(ge=1, le=1_000_000)] | Literal["auto"],
         Field(description="rows that are scored at once"),
     ] = "auto"
+    sql_threads: Annotated[
+        Annotated[int, Field(ge=1, le=1024)] | Literal["auto"],
+        Field(
+            description="threads of the features and decisions; more than one only where the SQL gives the same "
+            "rows in any order of work (it sums integers and decimals); auto: as many as there are cores"
+        ),
+    ] = 1
 
 
 class Audit(Strict):

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from jobs import catalog, check, inputs, runs, tables
 from jobs.audit import audit, refuse_failed
-from jobs.day import REPEATABLE, Day
+from jobs.day import Day
 from jobs.decide import decide
 from jobs.engine import Resources, SqlMistakes
 from jobs.errors import Broken, NotYet
@@ -146,7 +146,8 @@ def features(job: Job, day: dt.date | str, params: Mapping[str, Any] | None = No
     check.check_sql(job)
     files = inputs.resolve(job, moment)
     plan = Plan(job.name, moment.isoformat(), "score", params=job.params(params), inputs=files)
-    with Day(job, plan).engine(threads=REPEATABLE) as engine:
+    at_work = Day(job, plan)
+    with at_work.engine(threads=at_work.sql_threads) as engine:
         with SqlMistakes(check.features_place(job)):
             select = check.features_select(job)
             batches = engine.stream(select, FEATURE_GROUP_ROWS, order=check.key_order(job))
@@ -239,7 +240,7 @@ def _source(job: Job, plan: Plan, run: RunFolder, report: Report) -> Sequence[In
         return streamed(job, plan)
     report("features", 0, 0)
     day = Day(job, plan)
-    with day.steady_inputs(), day.engine(threads=REPEATABLE) as engine:
+    with day.steady_inputs(), day.engine(threads=day.sql_threads) as engine:
         with SqlMistakes(check.features_place(job)):
             batches = engine.stream(job.features_sql, FEATURE_GROUP_ROWS, order=check.key_order(job))
             stage(run.features, batches, engine.schema(job.features_sql), FEATURE_GROUP_ROWS)

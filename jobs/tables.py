@@ -129,7 +129,7 @@ def commit(root: Path, change: Change, seen: Sequence[str] | None = None) -> int
         table = DeltaTable(str(root))
         done = table.transaction_version(change.application)
         if done == change.run_number:
-            return _version_of(table, change)
+            return _version_of(table, root, change)
         _refuse_superseded(table, root, change, done, seen)
         try:
             _write(table, root, change)
@@ -202,16 +202,26 @@ def _add(root: Path, path: Path, day: str) -> AddAction:
     )
 
 
-def _version_of(table: DeltaTable, change: Change) -> int:
-    """The version that holds this change's commit: near the end of the history."""
-    for limit in (20, None):
-        for entry in table.history(limit):
-            if entry.get("run_id") == change.run_id and entry.get("job") == change.job:
-                return int(entry["version"])
+def _version_of(table: DeltaTable, root: Path, change: Change) -> int:
+    """The version that holds this change's commit: the first that knows its transaction.
+
+    Not by `table.history()`: that reads the log anew but counts from the version that was loaded, so
+    that a commit of another day in between makes every number in it too low (deltalake 1.6).
+    """
+    version = table.version()
+    while version and _knows(root, version - 1, change):
+        version -= 1
+    if change.run_id in {file.run_id for file in live(root, version) if file.day == change.day}:
+        return version
     raise Superseded(  # the transaction is another run's, which began in the same millisecond
-        f"table {table.table_uri}: another run has published {change.day} under the number of run "
+        f"table {root.name}: another run has published {change.day} under the number of run "
         f"{change.run_id}; this one publishes nothing"
     )
+
+
+def _knows(root: Path, version: int, change: Change) -> bool:
+    found = DeltaTable(str(root), version=version).transaction_version(change.application)
+    return bool(found == change.run_number)
 
 
 def _live(table: DeltaTable, root: Path) -> list[LiveFile]:
@@ -260,5 +270,5 @@ def _storable(kind: pa.DataType, name: str, where: str) -> pa.DataType:
         return kind
     if kind in WIDENED:
         return WIDENED[kind]
-    hint = "TIMESTAMPTZ or DATE" if pa.types.is_temporal(kind) else "one of BIGINT, DOUBLE, DECIMAL, VARCHAR"
+    hint = "TIMESTAMPTZ or DATE" if pa.types.is_timestamp(kind) else "one of BIGINT, DOUBLE, DECIMAL, VARCHAR"
     raise Broken(f"{where}: column {name!r} is {kind}, which a table can't hold; cast it to {hint} in SQL")

@@ -8,6 +8,7 @@ from pathlib import Path
 from jobs.errors import Broken
 
 VARIABLE = "NIGHTSCORE_WORKSPACE"
+REFUSED = set("=?#%")  # = is a hive partition's; deltalake (1.6) takes the others for a part of an address
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,7 @@ def open_workspace(root: Path | str | None = None) -> Workspace:
     """The workspace at `root`, else at $NIGHTSCORE_WORKSPACE, else the current folder.
 
     Raises:
-        Broken: there is no such folder, it holds no `jobs` folder, or its path has an `=`, which a
-            hive-partitioned path can't be told apart from.
+        Broken: there is no such folder, it holds no `jobs` folder, or its path has a character of REFUSED.
     """
     folder = Path(root or os.environ.get(VARIABLE) or ".").absolute()
     if not (folder / "jobs").is_dir():
@@ -73,6 +73,6 @@ def open_workspace(root: Path | str | None = None) -> Workspace:
             f"{folder} is no workspace: it has no folder jobs/. "
             f"Name one with --workspace or {VARIABLE}, or call from inside it"
         )
-    if "=" in folder.resolve().as_posix():
-        raise Broken(f"{folder}: the path of a workspace must not contain '='")
+    if REFUSED & set(folder.resolve().as_posix()):
+        raise Broken(f"{folder}: the path of a workspace must not contain any of {' '.join(sorted(REFUSED))}")
     return Workspace(folder)

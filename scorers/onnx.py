@@ -7,6 +7,7 @@ A model takes its columns in one of two ways:
 """
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -94,8 +95,9 @@ class OnnxScorer:
         return parts[0] if len(parts) == 1 else pa.concat_batches(parts)
 
     def _run(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        feeds = self._feeds(batch)
         try:
-            found = self._session.run(self._fetch, self._feeds(batch))
+            found = self._session.run(self._fetch, feeds)
         except Exception as error:  # ONNX Runtime's errors share no base class of their own
             raise ChunkError(f"{self._model}: {error}") from error
         by_name = dict(zip(self._fetch, found, strict=True))
@@ -207,6 +209,8 @@ def _session(model: ModelFile, device: str, threads: int) -> ort.InferenceSessio
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Where a model's external data would lie: else ONNX Runtime looks for it in the current folder.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     options.log_severity_level = 4  # what fails is raised; nothing else goes to stderr
     try:
         session = ort.InferenceSession(model.data, options, providers=[provider])

@@ -174,7 +174,7 @@ def outcome(root: Path, text: str | bytes) -> None:
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda t: t.encode("utf-8", "replace")))
-@settings(max_examples=300)
+@settings(max_examples=200)
 @example(b"job: mini\n? {a: b}\n: c")
 @example(b'"\\ud800": 1')
 def test_any_file_is_a_job_or_broken(tmp_path_factory: pytest.TempPathFactory, raw: bytes) -> None:
@@ -203,7 +203,7 @@ def mutated(draw: st.DrawFn) -> str:
 
 
 @given(mutated())
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_any_change_of_a_job_is_a_job_or_broken(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     """Whatever is wrong with a nearly right job.yaml, it is told as Broken."""
     outcome(tmp_path_factory.getbasetemp() / "mutated", text)

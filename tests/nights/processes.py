@@ -1,0 +1,176 @@
+"""Nights in processes of their own, which are killed or frozen at a step that the test names.
+
+Nothing is replaced by a double: a child runs the real night over real files, and SIGKILL or SIGSTOP
+reaches it where a crash or a frozen machine would. The fork server imports the libraries once, so that
+a child starts in a few milliseconds; it opens nothing before it forks.
+"""
+
+import functools
+import importlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+# pandas: DuckDB imports it at the first bound value, if it is installed.
+IMPORTED = ["jobs.night", "jobs.catalog", "pandas", "tests.nights.processes"]
+PATIENCE = 60.0  # seconds that a child may take for one night
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(IMPORTED)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """The signal that a night sends to itself, and where.
+
+    `at` is a stage of the run's own progress report, or the dotted name of a function that it calls;
+    the fault is at its `nth` report or call, before the call or after it.
+    """
+
+    at: str
+    nth: int = 1
+    after: bool = False
+    signal: int = signal.SIGKILL
+
+    def __str__(self) -> str:
+        place = "" if "." not in self.at else ("after " if self.after else "before ")
+        return f"{place}{self.at} {self.nth}"
+
+
+@dataclass(frozen=True)
+class End:
+    """How a night ended: its exit code, its receipt's status and run, or its error."""
+
+    code: int | None
+    status: str = ""
+    run_id: str = ""
+    error: str = ""
+    message: str = ""
+
+    @property
+    def killed(self) -> bool:
+        """Whether SIGKILL ended it."""
+        return self.code == -signal.SIGKILL
+
+
+@dataclass(frozen=True)
+class Night:
+    """A night under way."""
+
+    process: BaseProcess
+    answers: Connection
+
+    def wait(self, patience: float = PATIENCE) -> End:
+        """How it ended."""
+        try:
+            found = self.answers.recv() if self.answers.poll(patience) else {"error": "TimeoutError"}
+        except EOFError:
+            found = {}  # it was killed before it could say anything
+        self.process.join(PATIENCE)
+        return End(self.process.exitcode, **found)
+
+    def frozen(self) -> bool:
+        """Wait until the process has stopped itself; False where it ended instead."""
+        stat = Path(f"/proc/{self.process.pid}/stat")
+        for _ in range(int(PATIENCE / 0.01)):
+            if self.answers.poll():
+                return False
+            if stat.read_text().rpartition(")")[2].split()[0] == "T":
+                return True
+            time.sleep(0.01)
+        return False
+
+    def thaw(self) -> None:
+        """Let a frozen process go on."""
+        os.kill(self.process.pid or 0, signal.SIGCONT)
+
+
+def start(root: Path, day: str, fault: Fault | None = None, job: str = "mini", **options: Any) -> Night:
+    """Begin one night in a process of its own. `options` are those of `jobs.run`."""
+    return spawn(_night, root, day, fault, {"job": job, **options})
+
+
+def night(root: Path, day: str, fault: Fault | None = None, job: str = "mini", **options: Any) -> End:
+    """Run one night in a process of its own, to whatever end."""
+    return start(root, day, fault, job, **options).wait()
+
+
+def spawn(act: Callable[..., None], *values: Any) -> Night:
+    """Begin `act(answers, *values)` in a process of its own; it answers by sending a dict."""
+    ours, theirs = _context.Pipe(duplex=False)
+    process = _context.Process(target=act, args=(theirs, *values), daemon=True)
+    process.start()
+    theirs.close()
+    return Night(process, ours)
+
+
+def _night(answers: Connection, root: Path, day: str, fault: Fault | None, options: dict[str, Any]) -> None:
+    from jobs import load, run
+    from jobs.errors import Broken, NotYet
+
+    try:
+        job = load(options.pop("job"), root)
+        receipt = run(job, day, report=armed(fault), **options)
+        answers.send({"status": receipt.status, "run_id": receipt.run_id})
+    except NotYet as error:
+        answers.send({"error": "NotYet", "message": str(error)})
+    except Broken as error:
+        answers.send({"error": "Broken", "message": str(error)})
+
+
+def armed(fault: Fault | None) -> Callable[[str, int, int], None]:
+    """A progress report that holds the fault, which is set into this process's functions if it is there."""
+    if fault is None:
+        return lambda *_: None
+    strike = _Strike(fault)
+    if "." in fault.at:
+        _set_into(fault, strike)
+        return lambda *_: None
+    return lambda stage, *_: strike() if stage == fault.at else None
+
+
+class _Strike:
+    """Counts the times that a place is reached; at the nth, the process gets the signal."""
+
+    def __init__(self, fault: Fault) -> None:
+        self._fault, self._reached, self._lock = fault, 0, threading.Lock()
+
+    def __call__(self) -> None:
+        with self._lock:
+            self._reached += 1
+            if self._reached == self._fault.nth:
+                os.kill(os.getpid(), self._fault.signal)
+
+
+def _set_into(fault: Fault, strike: _Strike) -> None:
+    home, _, name = fault.at.rpartition(".")
+    owner = _found(home)
+    real = getattr(owner, name)
+
+    @functools.wraps(real)
+    def struck(*args: Any, **named: Any) -> Any:
+        if not fault.after:
+            strike()
+        result = real(*args, **named)
+        if fault.after:
+            strike()
+        return result
+
+    setattr(owner, name, struck)
+
+
+def _found(dotted: str) -> Any:
+    """A module, or a class in one."""
+    try:
+        return importlib.import_module(dotted)
+    except ImportError:
+        home, _, name = dotted.rpartition(".")
+        return getattr(importlib.import_module(home), name)

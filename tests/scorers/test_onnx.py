@@ -1,0 +1,301 @@
+"""ONNX models score as ONNX Runtime does, and a model or a chunk that does not fit is told why."""
+
+# ruff: noqa: E501 - a row of a table of cases is one line
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pyarrow as pa
+import pytest
+from onnx import TensorProto, helper
+
+from scorers.errors import ChunkError, ModelError
+from scorers.model import ModelFile, read_model
+from scorers.onnx import MICRO_BATCH, OnnxScorer, open_onnx
+from scorers.testing import check_scorer
+from tests.scorers.models import COLUMNS, file, floats, graph, mixed, mlp, one_op, pipeline, trees
+
+F, D, I64, S = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64, TensorProto.STRING
+PAIR = {"low": "y[0]", "high": "y[1]"}
+
+
+def batch(**columns: Any) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pydict(columns)
+
+
+GOOD: dict[str, tuple[ModelFile, dict[str, str], pa.RecordBatch, float]] = {
+    "a network in float": (file(mlp(), COLUMNS), PAIR, floats(100), 1e-6),
+    "a network in double": (file(mlp(D), COLUMNS), PAIR, floats(100), 1e-14),
+    "a network, more rows than a micro-batch": (file(mlp(), COLUMNS), PAIR, floats(MICRO_BATCH + 7), 1e-6),
+    "trees, labels and probabilities": (file(trees()[1], COLUMNS), {"is": "label", "p": "probabilities[1]"}, floats(100), 0),
+    "a pipeline of texts and numbers": (file(pipeline()[1]), {"is": "label", "p": "probabilities[1]"}, mixed(100), 1e-6),
+    "texts in and out": (file(one_op("Identity", S)), {"t": "y"}, batch(x=["a", "ü", ""]), 0),
+    "integers in and out": (file(one_op("Neg", I64)), {"t": "y"}, batch(x=[2**62, -1, 0]), 0),
+    "booleans in and out": (file(one_op("Not", TensorProto.BOOL)), {"t": "y"}, batch(x=[True, False, True]), 0),
+    "a column of rank 2": (file(one_op("Neg", F, shape=(None, 1))), {"t": "y"}, floats(9, ("x",)), 0),
+    "a column of doubles": (file(one_op("Neg", D)), {"t": "y"}, floats(9, ("x",), np.float64), 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "outputs", "chunk", "tolerance"), GOOD.values(), ids=GOOD.keys())
+def test_models_keep_the_contract(
+    model: ModelFile, outputs: dict[str, str], chunk: pa.RecordBatch, tolerance: float
+) -> None:
+    """One row out for each row in, in order, the same for any chunking and from several threads."""
+    scorer = open_onnx(model, outputs)
+    assert scorer.signature.outputs.names == list(outputs)
+    check_scorer(scorer, chunk, tolerance)
+
+
+def direct(model: ModelFile, feeds: Mapping[str, Any]) -> list[Any]:
+    """What ONNX Runtime itself gives, with nothing of ours in between."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    return ort.InferenceSession(model.data, options, providers=["CPUExecutionProvider"]).run(None, feeds)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 1000, MICRO_BATCH])
+def test_scores_are_what_onnx_runtime_gives(rows: int) -> None:
+    """Bit for bit, on the same rows, for a network, for trees and for a pipeline."""
+    chunk = floats(rows)
+    x = np.column_stack([chunk.column(c).to_numpy() for c in COLUMNS])
+    [y] = direct(file(mlp()), {"X": x})
+    found = open_onnx(file(mlp(), COLUMNS), PAIR).score(chunk)
+    np.testing.assert_array_equal(np.column_stack([found.column("low"), found.column("high")]), y)
+    _, p = direct(file(trees()[1]), {"X": x})
+    np.testing.assert_array_equal(
+        open_onnx(file(trees()[1], COLUMNS), {"p": "probabilities[1]"}).score(chunk).column("p"), p[:, 1]
+    )
+    rows_ = mixed(rows)
+    feeds = {
+        name: np.array(rows_.column(name).to_pylist(), kind).reshape(-1, 1)
+        for name, kind in (("city", object), ("x", np.float32), ("n", np.int64))
+    }
+    label, _ = direct(file(pipeline()[1]), feeds)
+    np.testing.assert_array_equal(
+        open_onnx(file(pipeline()[1]), {"l": "label"}).score(rows_).column("l"), label
+    )
+
+
+def test_scores_are_what_the_training_library_gives() -> None:
+    """ONNX against LightGBM and scikit-learn themselves, missing values and unknown texts included."""
+    values = np.random.default_rng(6).random((500, 3)).astype(np.float32)
+    values[::7, 1] = np.nan
+    chunk = pa.RecordBatch.from_arrays(
+        [pa.array(values[:, i], from_pandas=True) for i in range(3)], list(COLUMNS)
+    )
+    found = open_onnx(file(trees()[1], COLUMNS), {"p": "probabilities[1]"}).score(chunk)
+    np.testing.assert_allclose(found.column("p"), trees()[0].predict_proba(values)[:, 1], atol=1e-6)
+    rows = mixed(500)
+    given = open_onnx(file(pipeline()[1]), {"p": "probabilities[1]"}).score(rows)
+    np.testing.assert_allclose(
+        given.column("p"), pipeline()[0].predict_proba(rows.to_pandas())[:, 1], atol=1e-5
+    )
+
+
+def test_columns_go_by_name() -> None:
+    """The order of the chunk's columns, and others beside them, change nothing; the job's order does."""
+    scorer = open_onnx(file(mlp(), COLUMNS), PAIR)
+    chunk = floats(10)
+    shuffled = chunk.select(["c", "a", "b"]).append_column("z", pa.array(["x"] * 10))
+    assert scorer.score(shuffled).equals(scorer.score(chunk))
+    other = open_onnx(file(mlp(), COLUMNS), PAIR, columns=["c", "b", "a"])
+    assert other.signature.inputs.names == ["c", "b", "a"]
+    assert not other.score(chunk).equals(scorer.score(chunk))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["int8", "int16", "int32", "int64", "uint8", "uint64", "float64", "bool", "decimal128(9, 3)", "float16"],
+)
+def test_every_kind_of_number_fills_a_matrix(kind: str) -> None:
+    """Integers, decimals and booleans score as the floats of the same value."""
+    plain = batch(a=[0.0, 1.0, 1.0], b=[1.0, 0.0, 1.0], c=[0.5, 0.25, 0.125])
+    wanted = open_onnx(file(mlp(), COLUMNS), PAIR)
+    values = plain.column("a")
+    typed = (
+        values.cast(pa.decimal128(9, 3))
+        if kind.startswith("dec")
+        else values.cast(pa.type_for_alias(kind.partition("(")[0]))
+    )
+    given = plain.set_column(0, "a", typed)
+    assert wanted.signature.misfits(given.schema) == []
+    assert wanted.score(given).equals(wanted.score(plain))
+
+
+# --- models that do not fit ---
+
+RANK3 = graph(
+    [helper.make_node("Identity", ["X"], ["y"])], {"X": (F, [None, 2, 2])}, {"y": (F, [None, 2, 2])}
+)
+NAMED = graph([helper.make_node("Identity", ["X"], ["y"])], {"X": (F, [None, 3])}, {"y": (F, [None, 3])})
+SCALAR = graph(
+    [helper.make_node("ReduceSum", ["X"], ["y"], keepdims=0)], {"X": (F, [None, 3])}, {"y": (F, [])}
+)
+ODD_METADATA = graph(
+    [helper.make_node("Identity", ["X"], ["y"])], {"X": (F, [None, 3])}, {"y": (F, [None, 3])}
+)
+helper.set_model_props(ODD_METADATA, {"columns": "a, b, c"})
+WIDE = ["a", "b", "c"]
+
+MISFITS: dict[str, tuple[ModelFile, dict[str, Any], str]] = {
+    "no names of columns": (file(mlp()), {}, "takes one matrix, and nothing says which columns it is made of: name them"),
+    "metadata that is no JSON list": (file(ODD_METADATA), {"outputs": {"p": "y[0]"}}, "nothing says which columns it is made of"),
+    "too few columns": (file(mlp()), {"columns": ["a", "b"]}, "takes 3 columns; 2 are named: ['a', 'b']"),
+    "too many columns in the metadata": (file(mlp(), ["a", "b", "c", "d"]), {}, "takes 3 columns; 4 are named"),
+    "a column twice": (file(mlp()), {"columns": ["a", "b", "a"]}, "a column stands twice in ['a', 'b', 'a']"),
+    "columns for one input per column": (file(one_op("Neg", I64)), {"columns": ["z"], "outputs": {"p": "y"}}, "columns ['z'] given, but the model has one input per column: ['x']"),
+    "a fixed number of rows": (file(one_op("Neg", F, shape=(1,))), {"outputs": {"p": "y"}}, "input 'x' has a fixed number of rows, 1; export the model with a dynamic first"),
+    "an input of rank 3": (file(RANK3), {"outputs": {"p": "y"}}, "input 'X' is tensor(float) of shape"),
+    "an input of a type that is not served": (file(one_op("Identity", TensorProto.UINT64)), {"outputs": {"p": "y"}}, "input 'x' is tensor(uint64) of shape [None]; allowed: one float matrix"),
+    "a matrix of integers": (file(one_op("Neg", I64, shape=(None, 3))), {"columns": WIDE, "outputs": {"p": "y"}}, "columns ['a', 'b', 'c'] given, but"),
+    "an output that is not there": (file(mlp(), COLUMNS), {"outputs": {"p": "z"}}, "output 'p' asks for 'z', which the model does not have; its outputs: y"),
+    "an index that is missing": (file(mlp(), COLUMNS), {"outputs": {"p": "y"}}, "say which column of it, such as y[1]"),
+    "an index out of range": (file(mlp(), COLUMNS), {"outputs": {"p": "y[2]"}}, "index 2 is not among 0 to 1"),
+    "an index of a column": (file(one_op("Neg", F)), {"outputs": {"p": "y[0]"}}, "a rank-1 output takes no index"),
+    "a source that is none": (file(mlp(), COLUMNS), {"outputs": {"p": "y[x]"}}, "output 'p': 'y[x]' is no output's name, or name[index]"),
+    "ZipMap": (file(trees(zipmap=True)[1], COLUMNS), {"outputs": {"p": "probabilities"}}, "export the classifier without ZipMap"),
+    "a scalar output": (file(SCALAR, COLUMNS), {"outputs": {"p": "y"}}, "output 'y' is tensor(float) of shape []; allowed: rank 1 or 2"),
+    "an unknown device": (file(mlp(), COLUMNS), {"device": "tpu"}, "device 'tpu' is not known; devices here: cpu"),
+    "a device that is not here": (file(mlp(), COLUMNS), {"device": "openvino"}, "device 'openvino' needs ONNX Runtime's OpenVINOExecutionProvider, which is not installed; devices here: cpu"),
+    "a text": (file(b"this is no model"), {}, "m.onnx: ONNX Runtime can't load it: "),
+    "a truncated model": (file(mlp().SerializeToString()[:-40]), {}, "m.onnx: ONNX Runtime can't load it: "),
+    "bytes of zero": (file(bytes(500)), {}, "m.onnx: ONNX Runtime can't load it: "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "options", "says"), MISFITS.values(), ids=MISFITS.keys())
+def test_a_model_that_does_not_fit_says_why(model: ModelFile, options: dict[str, Any], says: str) -> None:
+    """Opening it is refused with what it has and what is allowed; no chunk is scored first."""
+    with pytest.raises(ModelError) as caught:
+        open_onnx(model, **{"outputs": PAIR, **options})
+    assert says in str(caught.value)
+
+
+def test_a_matrix_of_any_width_takes_the_named_columns() -> None:
+    """A model that does not say how wide it is gets the columns that are named."""
+    model = graph(
+        [helper.make_node("Identity", ["X"], ["y"])], {"X": (F, [None, "width"])}, {"y": (F, [None, "width"])}
+    )
+    scorer = open_onnx(file(model), {"first": "y[0]", "second": "y[1]"}, columns=["b", "a"])
+    assert scorer.score(batch(a=[1.0], b=[2.0])).to_pylist() == [{"first": 2.0, "second": 1.0}]
+
+
+def test_auto_is_the_cpu_and_a_named_device_is_kept() -> None:
+    """`auto` and `cpu` run here; a session has the one provider that was asked for."""
+    for device in ("auto", "cpu"):
+        scorer = open_onnx(file(mlp(), COLUMNS), PAIR, device=device)
+        assert isinstance(scorer, OnnxScorer)
+        assert scorer._session.get_providers() == ["CPUExecutionProvider"]
+
+
+@pytest.mark.parametrize("location", ["weights.bin", "../weights.bin", "/etc/passwd"])
+def test_external_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, location: str) -> None:
+    """A model is its bytes: weights in another file, inside or outside its folder, are never read."""
+    (tmp_path / "m").mkdir()
+    monkeypatch.chdir(tmp_path / "m")
+    for place in (tmp_path / "weights.bin", tmp_path / "m" / "weights.bin"):
+        place.write_bytes(np.ones(24, np.float32).tobytes())
+    model = mlp()
+    [first] = [t for t in model.graph.initializer if t.name == "first"]
+    first.ClearField("raw_data")
+    first.data_location = onnx.TensorProto.EXTERNAL
+    first.external_data.add(key="location", value=location)
+    Path("m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=r"m.onnx: ONNX Runtime can't load it: "):
+        open_onnx(read_model(Path("m.onnx"), "m.onnx"), PAIR, columns=COLUMNS)
+
+
+def test_a_model_file_is_its_bytes(tmp_path: Path) -> None:
+    """The hash is of what is executed; an empty file and one that is not there are told."""
+    path = tmp_path / "m.onnx"
+    with pytest.raises(ModelError, match=r"^x: can't be read: No such file"):
+        read_model(path, "x")
+    path.touch()
+    with pytest.raises(ModelError, match=r"^x: the file is empty$"):
+        read_model(path, "x")
+    path.write_bytes(b"abc")
+    found = read_model(path, "x")
+    assert (found.data, found.sha256[:8], len(found.sha256)) == (b"abc", "ba7816bf", 64)
+
+
+# --- chunks that can't be scored ---
+
+
+def test_a_null_is_missing_in_floats_alone() -> None:
+    """In a float column it is NaN; in any other it is refused with the column and the remedy."""
+    scorer = open_onnx(file(trees()[1], COLUMNS), {"p": "probabilities[1]"})
+    plain = batch(a=pa.array([0.5, None], pa.float32()), b=[0.1, 0.2], c=[0.3, 0.4])
+    nan = plain.set_column(0, "a", pa.array([0.5, float("nan")], pa.float32()))
+    assert scorer.score(plain).equals(scorer.score(nan))
+    decimal = plain.set_column(0, "a", pa.array([0.5, None], pa.float64()).cast(pa.decimal128(9, 3)))
+    assert scorer.score(decimal).equals(scorer.score(plain))
+    for kind in (pa.int64(), pa.int8(), pa.bool_()):
+        chunk = plain.set_column(0, "a", pa.array([1, None], pa.int64()).cast(kind))
+        with pytest.raises(ChunkError, match=rf"^column 'a' \({kind}\) has 1 null values; give it a value"):
+            scorer.score(chunk)
+
+
+NULLS = {
+    "a text": (
+        file(one_op("Identity", S)),
+        pa.array(["a", None]),
+        r"column 'x' \(string\) has 1 null values",
+    ),
+    "an integer": (file(one_op("Neg", I64)), pa.array([1, None]), r"column 'x' \(int64\) has 1 null values"),
+    "a boolean": (
+        file(one_op("Not", TensorProto.BOOL)),
+        pa.array([True, None]),
+        r"column 'x' \(bool\) has 1 null",
+    ),
+}
+
+
+@pytest.mark.parametrize(("model", "column", "says"), NULLS.values(), ids=NULLS.keys())
+def test_a_null_in_a_column_of_its_own_is_refused(model: ModelFile, column: pa.Array, says: str) -> None:
+    """No value stands for a missing text, integer or boolean."""
+    with pytest.raises(ChunkError, match=says):
+        open_onnx(model, {"p": "y"}).score(pa.RecordBatch.from_arrays([column], ["x"]))
+
+
+ROWS = {
+    "fewer rows": graph([helper.make_node("Unique", ["x"], ["y"])], {"x": (F, [None])}, {"y": (F, [None])}),
+    "one row": graph(
+        [helper.make_node("ReduceSum", ["x"], ["y"], keepdims=1)], {"x": (F, [None])}, {"y": (F, [None])}
+    ),
+    "more rows": graph(
+        [helper.make_node("Concat", ["x", "x"], ["y"], axis=0)], {"x": (F, [None])}, {"y": (F, [None])}
+    ),
+}
+
+
+@pytest.mark.parametrize("model", ROWS.values(), ids=ROWS.keys())
+def test_another_number_of_rows_is_refused(model: onnx.ModelProto) -> None:
+    """A model that gives not one row for each row is no scorer: said with both numbers."""
+    with pytest.raises(
+        ChunkError, match=r"output 'y' has shape \(\d,\) for 3 rows; a scorer gives one row for each"
+    ):
+        open_onnx(file(model), {"p": "y"}).score(batch(x=pa.array([1.0, 1.0, 2.0], pa.float32())))
+
+
+def test_what_fails_inside_the_model_is_a_chunk_error() -> None:
+    """ONNX Runtime's own error comes through as ours, with the model's name."""
+    node = helper.make_node("Gather", ["table", "x"], ["y"])
+    model = graph([node], {"x": (I64, [None])}, {"y": (F, [None])}, {"table": np.ones(3, np.float32)})
+    scorer = open_onnx(file(model), {"p": "y"})
+    assert scorer.score(batch(x=[0, 2])).num_rows == 2
+    with pytest.raises(ChunkError, match=r"^m.onnx: .*out of"):
+        scorer.score(batch(x=[0, 3]))
+
+
+def test_narrow_integers_are_widened() -> None:
+    """An int8 column serves a model that takes int64, with the same values."""
+    scorer = open_onnx(file(one_op("Neg", I64)), {"p": "y"})
+    for kind in (pa.int8(), pa.int32(), pa.uint8(), pa.uint32()):
+        chunk = batch(x=pa.array([1, 100], kind))
+        assert scorer.signature.misfits(chunk.schema) == []
+        assert scorer.score(chunk).column("p").to_pylist() == [-1, -100]
