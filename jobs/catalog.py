@@ -6,8 +6,10 @@ receipt is written last.
 """
 
 import datetime as dt
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,41 +29,69 @@ QUERY_ROWS = 65_536  # rows of one batch of a query's result
 
 
 @dataclass(frozen=True)
+class Entry:
+    """What readers need of one receipt: which run published a day, and the version of each table.
+
+    The receipt itself is read on demand: it names every input file, and there is one a night.
+    """
+
+    job: str
+    day: str
+    run_id: str
+    run_number: int
+    published_at: dt.datetime
+    versions: Mapping[str, int]
+    file: Path
+
+    def receipt(self) -> Receipt:
+        """The whole receipt."""
+        texts = pq.read_table(self.file, columns=["receipt"], partitioning=None).column("receipt")
+        return Receipt.model_validate_json(texts[0].as_py())
+
+
+@dataclass(frozen=True)
 class Pinned:
-    """One consistent state of all tables: for each day of each job, the receipt that is in force."""
+    """One consistent state of all tables: for each day of each job, the receipt that is in force.
+
+    `history` are all receipts up to this state, the newest last.
+    """
 
     workspace: Workspace
     version: int | None
-    receipt_files: tuple[Path, ...]
-    history: tuple[Receipt, ...]
-    in_force: dict[tuple[str, str], Receipt] = field(repr=False)
+    history: tuple[Entry, ...]
+
+    @cached_property
+    def in_force(self) -> dict[tuple[str, str], Entry]:
+        """(job, day) -> the newest of the day's receipts."""
+        return {(entry.job, entry.day): entry for entry in self.history}
 
     def receipt(self, job: str, day: dt.date) -> Receipt | None:
         """The receipt in force for a day, None if the day was never published."""
-        return self.in_force.get((job, day.isoformat()))
+        found = self.in_force.get((job, day.isoformat()))
+        return found.receipt() if found else None
 
     def tables(self) -> list[str]:
         """The names of all published tables."""
-        return sorted({name for receipt in self.in_force.values() for name in receipt.tables})
+        return sorted({name for entry in self.in_force.values() for name in entry.versions})
 
     def files(self, table: str) -> list[LiveFile]:
         """The files of a table, by day, of the runs whose receipts are in force."""
-        wanted = {r.day: r for r in self.in_force.values() if table in r.tables}
+        wanted = {e.day: e for e in self.in_force.values() if table in e.versions}
         if not wanted:
             return []
         root = self.workspace.tables / table
-        newest = max(r.tables[table].version or 0 for r in wanted.values())
-        by_day = _by_day(tables.live(root, newest))
-        for day, receipt in wanted.items():
-            if {f.run_id for f in by_day.get(day, [])} != {receipt.run_id}:
+        by_day = _by_day(tables.live(root, max(e.versions[table] for e in wanted.values())))
+        for day, entry in wanted.items():
+            if {f.run_id for f in by_day.get(day, [])} != {entry.run_id}:
                 # Committed by a run whose receipt is not (yet) there: this day as it was before.
-                by_day[day] = _by_day(tables.live(root, receipt.tables[table].version))[day]
+                by_day[day] = _by_day(tables.live(root, entry.versions[table]))[day]
         return [file for day in sorted(wanted) for file in by_day[day]]
 
     def views(self) -> list[View]:
         """Every table, and `receipts`, as SQL sees them."""
         found = [View(t, tuple(f.path for f in self.files(t)), "day") for t in self.tables()]
-        return [*found, View(RECEIPTS, self.receipt_files, "day")] if self.receipt_files else found
+        receipts = tuple(entry.file for entry in self.history)
+        return [*found, View(RECEIPTS, receipts, "day")] if receipts else found
 
 
 def pinned(workspace: Workspace, as_of: AsOf = None) -> Pinned:
@@ -75,17 +105,12 @@ def pinned(workspace: Workspace, as_of: AsOf = None) -> Pinned:
     if not tables.exists(root):
         if as_of is not None:
             raise Broken(f"nothing is published in {workspace.root}, so there is no state as of {as_of}")
-        return Pinned(workspace, None, (), (), {})
+        return Pinned(workspace, None, ())
     version = tables.latest_version(root) if version is None else version
-    files = tuple(f.path for f in tables.live(root, version))
-    history = [r for f in files for r in receipts_in(f)]
+    history = _entries(workspace, [f.path for f in tables.live(root, version)])
     if isinstance(as_of, dt.datetime):
-        history = [r for r in history if r.published_at and r.published_at <= as_of]
-        known = {r.run_id for r in history}
-        files = tuple(f for f in files if tables.run_of(f) in known)
-    history.sort(key=lambda r: r.run_number)
-    in_force = {(r.job, r.day): r for r in history}
-    return Pinned(workspace, version, files, tuple(history), in_force)
+        history = [entry for entry in history if entry.published_at <= as_of]
+    return Pinned(workspace, version, tuple(history))
 
 
 def query(
@@ -103,9 +128,10 @@ def query(
     """
     space = workspace if isinstance(workspace, Workspace) else open_workspace(workspace)
     state = pinned(space, as_of)
-    where = f"query (tables: {', '.join(v.name for v in state.views()) or 'none published yet'})"
+    views = state.views()
+    where = f"query (tables: {', '.join(v.name for v in views) or 'none published yet'})"
     single_select(sql, where)
-    with Engine(state.views(), query_resources(space)) as engine, SqlMistakes(where):
+    with Engine(views, query_resources(space)) as engine, SqlMistakes(where):
         schema = engine.schema(sql, values)
         return pa.Table.from_batches(engine.stream(sql, QUERY_ROWS, values), schema)
 
@@ -123,7 +149,17 @@ def _by_day(files: Sequence[LiveFile]) -> dict[str, list[LiveFile]]:
     return found
 
 
-def receipts_in(path: Path) -> list[Receipt]:
-    """The receipts in one file of the table `receipts`."""
-    texts = pq.read_table(path, columns=["receipt"], partitioning=None).column("receipt").to_pylist()
-    return [Receipt.model_validate_json(text) for text in texts]
+def _entries(workspace: Workspace, files: Sequence[Path]) -> list[Entry]:
+    """The receipts in some files of the table `receipts`, by run number."""
+    select = (
+        "SELECT job, day, run_id, run_number, published_at, tables, filename FROM read_parquet("
+        "$1, hive_partitioning = true, hive_types = {day: VARCHAR}, filename = true) "
+        "ORDER BY run_number, run_id"
+    )
+    view = View(RECEIPTS, tuple(files))
+    with Engine([view], query_resources(workspace)) as engine, SqlMistakes(f"table {RECEIPTS}"):
+        rows = engine.rows(select, [[str(file) for file in files]])
+    return [
+        Entry(job, day, run_id, number, published_at, json.loads(versions), Path(file))
+        for job, day, run_id, number, published_at, versions, file in rows
+    ]

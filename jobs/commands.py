@@ -204,7 +204,8 @@ def receipts(
 
     wanted = day_of(day).isoformat() if day else None
     history = catalog.pinned(workspace()).history
-    found = [r for r in history if (job is None or r.job == job) and (wanted is None or r.day == wanted)]
+    entries = [e for e in history if (job is None or e.job == job) and (wanted is None or e.day == wanted)]
+    found = [entry.receipt() for entry in entries]
     if job and not any(r.job == job for r in history):
         load(
             job, workspace()

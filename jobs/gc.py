@@ -53,7 +53,7 @@ def gc(workspace: Workspace, grace_hours: float = GRACE_HOURS, dry_run: bool = F
 
 
 def _in_runs(folders: list[RunFolder], kept: set[str], state: Pinned) -> Iterator[tuple[Path, str]]:
-    in_force = {receipt.run_id for receipt in state.in_force.values()}
+    in_force = {entry.run_id for entry in state.in_force.values()}
     for run in folders:
         if run.run_id in kept or not run.is_idle():
             continue
@@ -69,7 +69,7 @@ def _in_runs(folders: list[RunFolder], kept: set[str], state: Pinned) -> Iterato
 def _in_tables(
     workspace: Workspace, kept: set[str], state: Pinned, before: float
 ) -> Iterator[tuple[Path, str]]:
-    known = kept | {receipt.run_id for receipt in state.history}
+    known = kept | {entry.run_id for entry in state.history}
     for root in sorted(p for p in workspace.tables.glob("*") if p.is_dir()):
         live = {file.path for file in tables.live(root)}
         for path in sorted(root.glob("day=*/*")):

@@ -36,7 +36,7 @@ def source_proof(engine: Engine, root: str, pieces: Iterable[Piece], key: Sequen
 def staged_proof(engine: Engine, key: Sequence[str]) -> tuple[int, str]:
     """Rows and key hash of the view `scores`: what was staged, read back."""
     [(rows, lower, upper)] = engine.rows(hashed("scores", key))
-    return rows, _hex(lower, upper)
+    return rows, _hex(int(lower), int(upper))
 
 
 def refuse_bad_keys(engine: Engine, key: Sequence[str], where: str) -> None:

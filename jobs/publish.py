@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel
 
 from jobs import runs, tables
-from jobs.catalog import RECEIPTS, receipts_in
+from jobs.catalog import RECEIPTS
 from jobs.errors import NotYet
 from jobs.files import link, sync, write_text_once, written_once
 from jobs.job import Job
@@ -44,7 +44,7 @@ RECEIPT_ROW = pa.schema(
         ("rows_read", pa.int64()), ("rows_scored", pa.int64()), ("rows_rejected", pa.int64()),
         ("rows_published", pa.int64()), ("rows_per_second", pa.int64()), ("device", pa.string()),
         ("model_path", pa.string()), ("model_sha256", pa.string()), ("key_hash", pa.string()),
-        ("audits_failed", pa.int64()), ("receipt", pa.string()),
+        ("audits_failed", pa.int64()), ("tables", pa.string()), ("receipt", pa.string()),
     ]
 )  # fmt: skip
 
@@ -142,7 +142,7 @@ def _commit_receipt(workspace: Workspace, receipt: Receipt) -> Receipt:
     change = _change(receipt, (path,))
     version = tables.commit(root, dataclasses.replace(change, mode="append"))
     [row] = [f.path for f in tables.live(root, version) if f.path.name.startswith(f"{receipt.run_id}-")]
-    return receipts_in(row)[0]
+    return Receipt.model_validate_json(pq.read_table(row, partitioning=None).column("receipt")[0].as_py())
 
 
 def _change(receipt: Receipt, files: tuple[Path, ...]) -> tables.Change:
@@ -163,6 +163,7 @@ def _row(receipt: Receipt) -> pa.Table:
         "model_sha256": model.sha256 if model else None,
         "key_hash": receipt.key_hash.out,
         "audits_failed": sum(not a.passed for a in receipt.audits),
+        "tables": json.dumps({name: table.version for name, table in receipt.tables.items()}),
         "receipt": receipt.to_json(),
     }
     return pa.Table.from_pylist([row], RECEIPT_ROW)

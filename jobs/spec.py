@@ -184,8 +184,8 @@ class Scoring(Strict):
     sql_threads: Annotated[
         Annotated[int, Field(ge=1, le=1024)] | Literal["auto"],
         Field(
-            description="threads of the features and decisions; more than one only where the SQL gives the same "
-            "rows in any order of work (it sums integers and decimals); auto: as many as there are cores"
+            description="threads of the features and decisions; more than one only where the SQL gives the "
+            "same rows in any order of work (it sums integers and decimals); auto: as many as there are cores"
         ),
     ] = 1
 

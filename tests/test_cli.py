@@ -148,7 +148,7 @@ def test_jobs_shows_the_good_and_the_broken(space: Path, capsys: pytest.CaptureF
 
 
 def test_check_says_what_is_published_or_wrong(space: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`check` passes on a good job and names the tables; with a typo in its SQL it fails and names the file."""
+    """`check` passes on a good job and names the tables; a typo in its SQL is named with its file."""
     assert output(capsys, "check")[:2] == (
         0,
         "mini: ok: 4 feature columns; publishes mini_scores, mini_top\n",
