@@ -129,9 +129,8 @@ def _typed(table: pa.Table) -> pa.Table:
     columns = []
     for field, column in zip(table.schema, table.columns, strict=True):
         wanted = _TYPES.get(field.name, pa.string())
-        if wanted == _MONEY:
-            column = pc.round(column, 2)  # 0.1 + 0.2 is whole cents only after rounding
-        columns.append(column.cast(wanted))
+        exact = pc.round(column, 2) if wanted == _MONEY else column  # the source's cents are doubles
+        columns.append(exact.cast(wanted))
     return pa.table(columns, names=table.column_names)
 
 

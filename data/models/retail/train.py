@@ -1,0 +1,182 @@
+"""Train the basket ranker: the chance that a household buys a product within the next 14 days.
+
+    python data/models/retail/train.py              # everything: a few minutes on two cores
+
+The features are read from the job `retail_recommendations` itself (`jobs.features`), so there is no second
+implementation of them. Nothing after 2017-09-30 is seen in training, neither as a feature nor as a label;
+October to December are for the figures of the model card, which come from real runs of the job.
+
+Everything happens in a workspace of its own that is thrown away; what stays, beside this script, is
+basket_ranker.onnx, basket_ranker.txt (the same model for LightGBM), metrics.json and model_card.md.
+"""
+
+import argparse
+import datetime as dt
+import json
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pyarrow as pa
+from card import model_card
+from evaluate import HELD_OUT_DAYS, Receipts, evaluate, read_receipts
+from onnxmltools import convert_lightgbm
+from onnxmltools.convert.common.data_types import FloatTensorType
+
+from jobs import Job, features, load
+from jobs.samples.retail import write_lake
+from scorers.matrix import matrix
+
+JOB = "retail_recommendations"
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[2]
+LABEL_DAYS = 14
+FIRST_UNSEEN_DAY = dt.date(2017, 10, 1)
+# Every eighth day, so that each day of the week occurs: "days since" moves with it. The last one's label
+# window ends on 30 September. Days before July know too little of a household to resemble a night in autumn.
+TRAINING_DAYS = [FIRST_UNSEEN_DAY - dt.timedelta(days=1 + LABEL_DAYS + 8 * back) for back in range(10)][::-1]
+TREES = 400
+PARAMETERS: dict[str, Any] = {
+    "objective": "binary",
+    "num_leaves": 63,
+    "learning_rate": 0.03,
+    "feature_fraction": 0.4,
+    "bagging_fraction": 0.7,
+    "bagging_freq": 1,
+    "min_data_in_leaf": 200,
+    "lambda_l2": 5.0,
+    "seed": 7,
+    "deterministic": True,
+    "force_row_wise": True,  # or LightGBM times both layouts and picks one, which may differ
+    "num_threads": 2,
+    "verbose": -1,
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train, export, evaluate and write; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="nightscore-train-") as folder:
+        workspace = prepare(Path(folder))
+        receipts = read_receipts(workspace)
+        job = load(JOB, workspace=workspace)
+        booster = fit(job, receipts, TRAINING_DAYS[-options.days :])
+        columns = booster.feature_name()
+        (workspace / job.spec.model.path).write_bytes(to_onnx(booster, columns))
+        print("evaluating: real runs of the held-out days")
+        metrics = evaluate(load(JOB, workspace=workspace), receipts, HELD_OUT_DAYS)
+        metrics["training"] = _training_facts(booster, options.days)
+        metrics["default_discovery_slots"] = job.spec.params["discovery_slots"].default
+        shutil.copy(workspace / job.spec.model.path, options.into / "basket_ranker.onnx")
+    booster.save_model(str(options.into / "basket_ranker.txt"))
+    (options.into / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+    (options.into / "model_card.md").write_text(model_card(metrics, columns))
+    print(f"written to {options.into} after {time.perf_counter() - started:.0f} s")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Afterwards: pytest tests/retail, and nightscore run retail_recommendations --day 2017-11-01.",
+    )  # fmt: skip
+    parser.add_argument(
+        "--days", type=int, default=len(TRAINING_DAYS), choices=range(1, len(TRAINING_DAYS) + 1), metavar="N",
+        help=f"train on the last N of the {len(TRAINING_DAYS)} training days; fewer is faster (default: all)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--into", type=Path, default=HERE, metavar="DIR",
+        help="write the four files into this folder instead of beside the script",
+    )  # fmt: skip
+    return parser
+
+
+def prepare(workspace: Path) -> Path:
+    """A workspace with the sample lake, this repository's job, and a place for the model."""
+    write_lake(workspace)
+    folder = Path("jobs/retail/recommendations")
+    shutil.copytree(REPOSITORY / folder, workspace / folder)
+    (workspace / "data/models/retail").mkdir(parents=True)
+    return workspace
+
+
+def fit(job: Job, receipts: Receipts, days: list[dt.date]) -> lgb.Booster:
+    """A classifier of (household, product) rows: bought within the 14 days after the features' day or not."""
+    rows, labels, columns = [], [], [""]
+    for day in days:
+        table = features(job, day)
+        columns = [n for n in table.column_names if n not in (*job.spec.key, *job.spec.keep)]
+        rows.append(matrix(table.combine_chunks().to_batches()[0], columns, np.float32))
+        labels.append(_labels(table, receipts, day))
+        print(f"features of {day}: {table.num_rows:,} rows, {labels[-1].mean():.1%} bought", flush=True)
+    data = lgb.Dataset(rows, np.concatenate(labels), feature_name=columns, params={"verbose": -1})
+    started = time.perf_counter()
+    booster = lgb.train(PARAMETERS, data, TREES)
+    print(f"{TREES} trees after {time.perf_counter() - started:.0f} s", flush=True)
+    return exact_in_float32(booster)
+
+
+def _labels(table: pa.Table, receipts: Receipts, day: dt.date) -> npt.NDArray[np.int8]:
+    if day + dt.timedelta(days=LABEL_DAYS) >= FIRST_UNSEEN_DAY:
+        raise ValueError(f"the label window of {day} reaches into the held-out months")
+    pairs = receipts.pairs(table["household_id"].to_numpy(), table["product_id"].to_numpy())
+    return np.isin(pairs, receipts.bought_after(day, LABEL_DAYS)).astype(np.int8)
+
+
+def exact_in_float32(booster: lgb.Booster) -> lgb.Booster:
+    """The same model on float32 rows, with thresholds that float32 can hold.
+
+    LightGBM compares in float64, ONNX in float32. `x <= t` has one answer for every float32 `x` if `t` is
+    replaced by the largest float32 that is not above it; rounding to nearest would flip some.
+    """
+    lines = []
+    for line in booster.model_to_string().splitlines():
+        name, _, values = line.partition("=")
+        if name == "threshold":
+            line = f"threshold={' '.join(_float32_below(float(v)) for v in values.split())}"  # noqa: PLW2901
+        if name != "tree_sizes":  # offsets into the text, which has changed; optional
+            lines.append(line)
+    return lgb.Booster(model_str="\n".join(lines) + "\n")
+
+
+def _float32_below(value: float) -> str:
+    nearest = np.float32(value)
+    below = np.nextafter(nearest, np.float32(-np.inf)) if float(nearest) > value else nearest
+    return repr(float(below))
+
+
+def to_onnx(booster: lgb.Booster, columns: list[str]) -> bytes:
+    """The model as ONNX: `features` float32 [N, columns] -> `probabilities` float32 [N, 2]."""
+    inputs = [("features", FloatTensorType([None, len(columns)]))]
+    model = convert_lightgbm(booster, "basket_ranker", inputs, zipmap=False, target_opset=15)
+    model.doc_string = "Chance that a household buys a product within the next 14 days. See model_card.md."
+    onnx.helper.set_model_props(model, {"columns": json.dumps(columns)})
+    onnx.checker.check_model(model)
+    serialized: bytes = model.SerializeToString(deterministic=True)
+    return serialized
+
+
+def _training_facts(booster: lgb.Booster, days: int) -> dict[str, Any]:
+    gain = booster.feature_importance("gain")
+    return {
+        "days": [day.isoformat() for day in TRAINING_DAYS[-days:]],
+        "label_days": LABEL_DAYS,
+        "trees": booster.num_trees(),
+        "parameters": PARAMETERS,
+        "lightgbm": lgb.__version__,
+        "share_of_gain": dict(
+            zip(booster.feature_name(), (gain / gain.sum()).round(4).tolist(), strict=True)
+        ),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The retail job on real data: its lake, its features, its model, its decision."""
