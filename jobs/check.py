@@ -17,6 +17,7 @@ DUCKDB_TYPES = {
     pa.float32(): "FLOAT", pa.float64(): "DOUBLE", pa.int64(): "BIGINT", pa.int32(): "INTEGER",
     pa.int16(): "SMALLINT", pa.int8(): "TINYINT", pa.bool_(): "BOOLEAN", pa.string(): "VARCHAR",
 }  # fmt: skip
+HARMED = {"UHUGEINT", "BIT"}  # Arrow (DuckDB 2.0) gets negative numbers from 2**127 on, and raw bytes
 BINDING = "the features"  # a name that no job's SQL can have
 
 
@@ -94,6 +95,7 @@ def _bind_features(engine: Engine, job: Job, scorer: Scorer) -> pa.Schema:
     with SqlMistakes(where):
         schema = engine.schema(features_select(job))
     _refuse_twice(schema, where)
+    _refuse_harmed(engine, features_select(job), where)
     names = schema.names
     for at in ("key", "keep"):
         for name in getattr(job.spec, at):
@@ -120,6 +122,7 @@ def _bind_decision(engine: Engine, job: Job, table: str, sql: str) -> pa.Schema:
         if name.lower() in RESERVED_COLUMNS:
             raise Broken(f"{where}: gives a column {name!r}, which the framework sets in every table")
     _refuse_twice(schema, where)
+    _refuse_harmed(engine, sql, where)
     return schema
 
 
@@ -129,6 +132,12 @@ def _refuse_twice(schema: pa.Schema, where: str) -> None:
         if name.lower() in seen:  # SQL takes ID for id
             raise Broken(f"{where}: gives column {name!r} twice")
         seen.add(name.lower())
+
+
+def _refuse_harmed(engine: Engine, select: str, where: str) -> None:
+    for name, kind in engine.types(select).items():
+        if kind in HARMED:
+            raise Broken(f"{where}: column {name!r} is {kind}, which does not leave DuckDB unharmed; cast it")
 
 
 def _bind_audits(engine: Engine, job: Job) -> None:

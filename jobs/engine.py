@@ -137,6 +137,11 @@ class Engine:
         finally:
             reader.close()
 
+    def types(self, select: str) -> dict[str, str]:
+        """DuckDB's own type of each column that a SELECT gives."""
+        relation = self._relation(select)
+        return {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}
+
     def stream(
         self, select: str, rows: int, values: Sequence[Any] = (), order: str = ""
     ) -> Iterator[pa.RecordBatch]:

@@ -105,6 +105,11 @@ CASES = {
         "jobs/mini/job.yaml:6: features: column 'i' is month_day_nano_interval, which a table can't hold",
         job=SQL_JOB.replace("keep: [a]", "keep: [i]"), features="SELECT id, a, b, INTERVAL 1 DAY AS i FROM rows",
     ),
+    "a kept column that DuckDB hands on as another number": Case(
+        "column 'i' is UHUGEINT, which does not leave DuckDB unharmed; cast it",
+        job=SQL_JOB.replace("keep: [a]", "keep: [i]"), features="SELECT id, a, b, 1::UHUGEINT AS i FROM rows",
+    ),
+    "a decision of bits": Case("column 's' is BIT, which does not", top="SELECT '101'::BIT AS s FROM scores"),
     # audits
     "an audit that is no boolean": audited("SELECT count(*) FROM scores", "gives (count_star() int64); an audit is"),
     "an audit of two columns": audited("SELECT true AS x, false AS y", "gives (x bool, y bool); an audit is one"),

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -92,8 +93,6 @@ FORBIDDEN = {
     "RESET": "RESET memory_limit",
     "PRAGMA": "PRAGMA enable_profiling",
     "PRAGMA with a file": "PRAGMA profiling_output = '{lake}/out/x.json'",
-    "a Python variable": "SELECT * FROM python_table",
-    "a Python variable as a dictionary": "SELECT * FROM python_columns",
 }  # fmt: skip
 
 
@@ -104,16 +103,24 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("sql", FORBIDDEN.values(), ids=FORBIDDEN.keys())
 def test_nothing_else_is_seen_or_changed(engine: Engine, lake: Path, sql: str) -> None:
-    """Files, partitions after the day, the network, settings, Python: refused, even if it gets this far."""
-    python_table, python_columns = pa.table({"x": [1]}), {"x": [1]}
+    """Files, partitions after the day, the network, settings: refused, even if it gets this far."""
     before = contents(lake)
     with pytest.raises((Broken, NotYet)), SqlMistakes("here"):
         engine.rows(sql.format(lake=lake))
     assert contents(lake) == before
-    assert (python_table, python_columns) is not None
     assert engine.rows("SELECT current_setting('threads'), current_setting('enable_external_access')") == [
         (1, False)
     ]
+
+
+def test_python_variables_are_not_tables(engine: Engine) -> None:
+    """DuckDB looks for a table's name among the caller's variables, but not here."""
+    python_table = pa.table({"x": [1]})
+    with duckdb.connect() as plain:
+        assert plain.sql("SELECT * FROM python_table").fetchall() == [(1,)]
+    with pytest.raises(duckdb.CatalogException, match="python_table does not exist"):
+        engine._connection.sql("SELECT * FROM python_table")
+    assert python_table.num_rows == 1
 
 
 @pytest.mark.parametrize("through", ["a file", "a folder"])
