@@ -60,8 +60,8 @@ def main() -> None:
     )
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 5_000_000])
     options = parser.parse_args()
-    print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, "
-          + ", ".join(f"{name} {version(name)}" for name in ("duckdb", "pyarrow", "onnxruntime")))  # fmt: skip
+    packages = ", ".join(f"{name} {version(name)}" for name in ("duckdb", "pyarrow", "onnxruntime"))
+    print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, {packages}")
     print(f"{'rows':>12} {'MB above start':>15} {'scoring rows/s':>15} {'whole run s':>12}  seconds by stage")
     worst = 0.0
     for rows in options.rows:

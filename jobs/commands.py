@@ -15,6 +15,7 @@ from jobs.errors import Broken, NightError, NotYet
 from jobs.options import (
     AsJson,
     Day,
+    Device,
     Force,
     Form,
     JobName,
@@ -73,7 +74,7 @@ def check(job: Annotated[str | None, Parameter(help="One job; default: all.")] =
 
 def plan(
     job: JobName, /, *, day: Day, set: Settings = [], force: Force = False, limit: Limit = None,
-    model: ModelPath = None, json: AsJson = False,
+    model: ModelPath = None, device: Device = None, json: AsJson = False,
 ) -> int:  # fmt: skip
     """Show what a run would do: pieces, rows, bytes, and what is done already. Nothing is written."""
     from jobs import runs, show
@@ -86,6 +87,7 @@ def plan(
         "force": force,
         "limit": limit,
         "model": model,
+        "device": device,
     }
     made = outlook(found, day_of(day), **options)
     if made.status == "score" and not made.run_id and found.features_sql is None:
@@ -99,7 +101,7 @@ def plan(
 
 def run(
     job: JobName, /, *, day: Day, force: Force = False, set: Settings = [], limit: Limit = None,
-    model: ModelPath = None, json: AsJson = False,
+    model: ModelPath = None, device: Device = None, json: AsJson = False,
 ) -> int:  # fmt: skip
     """Score one day and publish it.
 
@@ -116,6 +118,7 @@ def run(
         "force": force,
         "limit": limit,
         "model": model,
+        "device": device,
     }
     with shown() as report:
         receipt = night.run(found, day_of(day), report=report, **options)

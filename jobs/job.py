@@ -82,7 +82,14 @@ class Job:
     @property
     def hash(self) -> str:
         """sha256 of all in the job folder that can change what is published (not its texts)."""
-        spec = self.spec.model_dump(mode="json", exclude={"about", "owner", "schedule", "params"})
+        harmless: dict[str, Any] = {
+            "about": True,
+            "owner": True,
+            "schedule": True,
+            "params": True,
+            "scoring": {"tasks"},
+        }
+        spec = self.spec.model_dump(mode="json", exclude=harmless)
         sql = {"features": self.features_sql, "decide": dict(self.decide_sql)}
         text = json.dumps({"spec": spec, "sql": sql}, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()

@@ -17,7 +17,7 @@ from scorers.hardware import hardware
 
 def run(
     job: Job, day: dt.date | str, *, params: Mapping[str, Any] | None = None, force: bool = False,
-    limit: int | None = None, model: str | None = None, report: Report = silent,
+    limit: int | None = None, model: str | None = None, device: str | None = None, report: Report = silent,
 ) -> Receipt:  # fmt: skip
     """Score one day of a job and publish it. Safe to call again at any time, from anywhere.
 
@@ -28,6 +28,7 @@ def run(
         force: run although nothing has changed.
         limit: score only the first so many rows and publish nothing: a preview.
         model: another model file of the workspace (a path relative to it).
+        device: another device than the job's, such as cpu or cuda.
         report: told how far each stage is.
 
     Returns:
@@ -41,7 +42,9 @@ def run(
     if limit is not None and limit < 1:
         raise Broken(f"limit {limit} is not allowed: a preview has at least one row")
     moment = as_day(day)
-    plan = plan_day(job, moment, params=params, force=force, limit=limit, model=model, report=report)
+    plan = plan_day(
+        job, moment, params=params, force=force, limit=limit, model=model, device=device, report=report
+    )
     return publish_day(job, plan, score_pieces(job, plan, report), report)
 
 

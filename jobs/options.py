@@ -37,6 +37,7 @@ Force = Annotated[bool, Parameter(negative="", help="Run although nothing has ch
 Limit = Annotated[
     int | None, Parameter(help="Score only the first so many rows and publish nothing: a preview.")
 ]
+Device = Annotated[str | None, Parameter(help="Another device than the job's: auto, cpu, cuda, …")]
 ModelPath = Annotated[
     str | None, Parameter(help="Another model file of the workspace, instead of the job's own.")
 ]

@@ -20,15 +20,18 @@ from scorers.onnx import open_onnx
 
 @dataclass(frozen=True)
 class OpenModel:
-    """A model file's path and hash, and the scorer that runs its bytes."""
+    """A model file's path and hash, the device that was asked for, and the scorer that runs its bytes."""
 
     path: str
     sha256: str
+    device: str
     scorer: Scorer
 
 
-def open_model(job: Job, override: str | None = None, pinned: bool = True) -> OpenModel:
-    """The job's model, or another file of the workspace in its place.
+def open_model(
+    job: Job, override: str | None = None, device: str | None = None, pinned: bool = True
+) -> OpenModel:
+    """The job's model on its device, or another file of the workspace, or another device, in their place.
 
     Raises:
         Broken: the file is missing or no model, does not fit the job's columns and outputs, its
@@ -44,12 +47,13 @@ def open_model(job: Job, override: str | None = None, pinned: bool = True) -> Op
                 f"{file.name} has sha256 {file.sha256}, but the job pins {wanted}; change the pin, or look "
                 "at another model without publishing with --limit"
             )
-        scorer = _scorer(path, file.sha256, *_options(job), job.spec.scoring.device)
+        wanted_device = device or job.spec.scoring.device
+        scorer = _scorer(path, file.sha256, *_options(job), wanted_device)
     except (ModelError, Broken) as error:
         if override:
             raise Broken(f"model {override}: {error}") from error
         job.broken(("model", "sha256" if "pins" in str(error) else "path"), str(error))
-    return OpenModel(file.name, file.sha256, scorer)
+    return OpenModel(file.name, file.sha256, wanted_device, scorer)
 
 
 def planned_scorer(job: Job, plan: Plan) -> Scorer:

@@ -181,6 +181,9 @@ class Scoring(Strict):
         Annotated[int, Field(ge=1, le=1_000_000)] | Literal["auto"],
         Field(description="rows that are scored at once"),
     ] = "auto"
+    tasks: Annotated[
+        int, Field(ge=1, le=1000, description="tasks that share the pieces in Airflow, on any of its workers")
+    ] = 1
     sql_threads: Annotated[
         Annotated[int, Field(ge=1, le=1024)] | Literal["auto"],
         Field(

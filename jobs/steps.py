@@ -41,12 +41,13 @@ PIECE_MEMORY = 128_000_000  # bytes that DuckDB may use for one piece; it decode
 
 def plan_day(
     job: Job, day: dt.date, *, params: Mapping[str, Any] | None = None, force: bool = False,
-    limit: int | None = None, model: str | None = None, report: Report = silent,
+    limit: int | None = None, model: str | None = None, device: str | None = None, report: Report = silent,
 ) -> Plan:  # fmt: skip
     """What a run of `day` has to do. Stages the feature snapshot where SQL makes the features.
 
     A run that was stopped is taken up again; a day whose causes have not changed is `unchanged`.
-    `limit` keeps the first rows only, for a preview. `model` is another model file of the workspace.
+    `limit` keeps the first rows only, for a preview. `model` is another model file of the workspace,
+    `device` another device, instead of the job's.
 
     Raises:
         Broken: the job, its model or an input does not fit; the day's partition is missing and the
@@ -55,7 +56,7 @@ def plan_day(
     """
     watch = Stopwatch()
     roll_forward(job, day, report)
-    plan = outlook(job, day, params=params, force=force, limit=limit, model=model)
+    plan = outlook(job, day, params=params, force=force, limit=limit, model=model, device=device)
     report("plan", 1, 1)
     if plan.status != "score" or plan.run_id:
         return plan
@@ -64,7 +65,7 @@ def plan_day(
 
 def outlook(
     job: Job, day: dt.date, *, params: Mapping[str, Any] | None = None, force: bool = False,
-    limit: int | None = None, model: str | None = None,
+    limit: int | None = None, model: str | None = None, device: str | None = None,
 ) -> Plan:  # fmt: skip
     """What `plan_day` would find, as far as it is known before a row is read; nothing is written.
 
@@ -72,7 +73,7 @@ def outlook(
     """
     values = job.params(params)
     check.check_sql(job)
-    opened = open_model(job, model, pinned=limit is None)
+    opened = open_model(job, model, device, pinned=limit is None)
     files = inputs.resolve(job, day)
     absent = _absent(job, files, day)
     if absent:
@@ -188,11 +189,11 @@ def _wanted(
     """The plan without its run: the day's causes and their fingerprint."""
     params = {n: v.isoformat() if isinstance(v, dt.date) else v for n, v in values.items()}
     read = {name: [(f.path, f.fingerprint) for f in some] for name, some in files.items()}
-    causes = digest(job.hash, day.isoformat(), params, opened.sha256, read)
+    causes = digest(job.hash, day.isoformat(), params, opened.sha256, opened.device, read)
     scores = tables.live(job.workspace.tables / job.spec.scores_table)
     return Plan(
         job.name, day.isoformat(), "score", fingerprint=causes, job_hash=job.hash,
-        model_path=opened.path, model_sha256=opened.sha256, device=job.spec.scoring.device,
+        model_path=opened.path, model_sha256=opened.sha256, device=opened.device,
         params=params, inputs=files, versions=versions(), started=time.time(),
         seen=tuple(sorted(f.path.name for f in scores if f.day == day.isoformat())),
     )  # fmt: skip

@@ -1,0 +1,284 @@
+"""Which days there are, and from which moment each is complete. Pure; knows nothing of Airflow.
+
+Two calendars: `EveryDay`, where a day is complete at a time of the next day, and `Sessions`, where it is
+complete some minutes after the close of one or several exchanges, closures that no calendar foresaw included.
+
+Light to import: exchange_calendars (with pandas, 2 seconds) is imported when sessions are computed.
+"""
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Protocol
+from zoneinfo import ZoneInfo
+
+from jobs.closures import Override
+from jobs.errors import Broken, clipped
+from jobs.spec import After, Daily, Exchange
+
+MIDNIGHT = dt.time(0)
+ONE = dt.timedelta(days=1)
+REACHES = (10 * ONE, 400 * ONE)  # how far a next or a latest day is looked for; no exchange rests longer
+
+
+def moment(day: dt.date, at: dt.time, zone: ZoneInfo) -> dt.datetime:
+    """The moment (in UTC) when the clocks of `zone` show `at` on `day`.
+
+    Where clocks change, iCalendar's rule (RFC 5545, 3.3.5): of a time that comes twice the first; a time that
+    is left out is counted with the offset before the gap, so 02:30 in a gap from 02:00 to 03:00 means 03:30.
+    """
+    return dt.datetime.combine(day, at, zone).replace(fold=0).astimezone(dt.UTC)
+
+
+class Calendar(Protocol):
+    """Days in order, and when each is complete; later days are complete later."""
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone whose midnights begin and end a day."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """What a day of this calendar is, for messages: `session of XNYS`."""
+        ...
+
+    def days(self, first: dt.date, last: dt.date) -> list[dt.date]:
+        """Every day from `first` to `last`, both included, in rising order."""
+        ...
+
+    def complete(self, day: dt.date) -> dt.datetime:
+        """The moment (in UTC) from which `day` is complete: its run may start.
+
+        Raises:
+            ValueError: `day` is none of this calendar.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class EveryDay:
+    """Every day of the civil calendar, complete at the time `at` of the next day."""
+
+    at: dt.time
+    zone: ZoneInfo
+
+    @property
+    def unit(self) -> str:
+        """What a day of this calendar is, for messages."""
+        return f"day in {self.zone.key}"
+
+    def days(self, first: dt.date, last: dt.date) -> list[dt.date]:
+        """Every day from `first` to `last`; without what a zone left out (2011-12-30 in Pacific/Apia)."""
+        some = (first + i * ONE for i in range((last - first).days + 1))
+        return [day for day in some if moment(day, MIDNIGHT, self.zone).astimezone(self.zone).date() == day]
+
+    def complete(self, day: dt.date) -> dt.datetime:
+        """`at` of the day after `day`, as `moment` reads it."""
+        return moment(day + ONE, self.at, self.zone)
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Days on which all of some exchanges trade, complete `after_close` after the last of them has closed.
+
+    A day counts by its date on each exchange, and only if it is a session of every one of them: what runs on
+    it needs the prices of all. Midnights are those of the first exchange.
+    """
+
+    exchanges: tuple[str, ...]
+    after_close: dt.timedelta = dt.timedelta(0)
+    overrides: Mapping[str, Override] = field(default_factory=dict)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The first exchange's zone."""
+        return _facts(self.exchanges[0]).zone
+
+    @property
+    def unit(self) -> str:
+        """What a day of this calendar is, for messages."""
+        return f"session of {' and '.join(self.exchanges)}"
+
+    def days(self, first: dt.date, last: dt.date) -> list[dt.date]:
+        """Every day from `first` to `last` that is a session of all exchanges.
+
+        Raises:
+            Broken: exchange_calendars is missing, or can't compute an exchange.
+        """
+        return sorted(set.intersection(*(set(self._closes(name, first, last)) for name in self.exchanges)))
+
+    def complete(self, day: dt.date) -> dt.datetime:
+        """The last exchange's close of `day` (an early one included), and `after_close` more.
+
+        Raises:
+            ValueError: `day` is no session of them all; names the nearest ones.
+        """
+        require(self, day)
+        return max(self._closes(name, day, day)[day] for name in self.exchanges) + self.after_close
+
+    def _closes(self, exchange: str, first: dt.date, last: dt.date) -> dict[dt.date, dt.datetime]:
+        override = self.overrides.get(exchange, Override())
+        closes = {day: close for day, close in _listed(exchange, first, last) if day not in override.closed}
+        early = {day: moment(day, at, _facts(exchange).zone) for day, at in override.early.items()}
+        return closes | {day: close for day, close in early.items() if day in closes}
+
+
+def require(calendar: Calendar, day: dt.date) -> None:
+    """Nothing, if `day` is one of `calendar`.
+
+    Raises:
+        ValueError: it is none; names the nearest ones.
+    """
+    if calendar.days(day, day):
+        return
+    reach = REACHES[-1]
+    near = [*calendar.days(day - reach, day - ONE)[-1:], *calendar.days(day + ONE, day + reach)[:1]]
+    nearest = f"the nearest: {' and '.join(map(str, near))}" if near else "there is none near it"
+    raise ValueError(f"{day} is no {calendar.unit}; {nearest}")
+
+
+def next_day(calendar: Calendar, day: dt.date) -> dt.date:
+    """The first day of `calendar` that is `day` or lies after it.
+
+    Raises:
+        Broken: none is known; an exchange's calendar ends.
+    """
+    for reach in REACHES:
+        if found := calendar.days(day, day + reach):
+            return found[0]
+    raise Broken(f"no {calendar.unit} is known on or after {day}{_known(calendar)}")
+
+
+def latest_day(calendar: Calendar, now: dt.datetime) -> dt.date:
+    """The last day of `calendar` that is complete at `now` (which has an offset).
+
+    Raises:
+        Broken: none is known; an exchange's calendar begins later, or ended long ago.
+    """
+    if now.tzinfo is None:
+        raise ValueError(f"{now} has no time zone, so it is no moment")
+    today = now.astimezone(calendar.zone).date()
+    for reach in REACHES:
+        for day in reversed(calendar.days(today - reach, today + ONE)):
+            if calendar.complete(day) <= now:
+                return day
+    raise Broken(f"no {calendar.unit} is known that was complete at {now.isoformat()}{_known(calendar)}")
+
+
+def calendar_of(schedule: object, overrides: Mapping[str, Override] | None = None) -> Calendar:
+    """The calendar of a schedule of job.yaml.
+
+    Jobs without one of their own (`after`, `none`) have the days of UTC, each complete at its end.
+    """
+    match schedule:
+        case Daily():
+            return EveryDay(dt.time.fromisoformat(schedule.daily), ZoneInfo(schedule.timezone))
+        case Exchange():
+            names = schedule.exchange if isinstance(schedule.exchange, list) else [schedule.exchange]
+            return Sessions(tuple(names), minutes(schedule.after_close), overrides or {})
+        case After() | "none":
+            return EveryDay(MIDNIGHT, ZoneInfo("UTC"))
+    raise TypeError(f"{schedule!r} is no schedule")
+
+
+def latest_complete_day(
+    schedule: object, now: dt.datetime, overrides: Mapping[str, Override] | None = None
+) -> dt.date:
+    """The last day that a job of this schedule may score at `now` (which has an offset): the one it ran last.
+
+    Raises:
+        Broken: it is unknown, because an exchange's calendar is.
+    """
+    return latest_day(calendar_of(schedule, overrides), now)
+
+
+def minutes(text: str) -> dt.timedelta:
+    """What `90m` means.
+
+    Raises:
+        ValueError: it is no number of minutes.
+    """
+    digits = text.removesuffix("m")
+    if digits == text or not (digits.isascii() and digits.isdigit()) or len(digits) > 4:
+        raise ValueError(f'{text!r} is no time after the close; write minutes, such as "90m", up to "9999m"')
+    return dt.timedelta(minutes=int(digits))
+
+
+def check_early(overrides: Mapping[str, Override], shown: str) -> None:
+    """Holds early closes to the exchanges' calendars: each on a session, and none after the usual close.
+
+    Not done while scheduling, where an early close that fits no session is better ignored than a night lost.
+
+    Raises:
+        Broken: names the exchange and the day; `shown` is where the overrides come from.
+    """
+    for name, override in overrides.items():
+        for day, at in override.early.items():
+            listed = dict(_listed(name, day, day))
+            if day not in listed:
+                raise Broken(f"{shown}: {name}: early: {day} is no session of {name}")
+            if moment(day, at, _facts(name).zone) > listed[day]:
+                usual = listed[day].astimezone(_facts(name).zone)
+                raise Broken(
+                    f"{shown}: {name}: early: {at:%H:%M} on {day} is after the close at {usual:%H:%M}"
+                )
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What exchange_calendars knows of an exchange: its zone, and the days between which it knows it."""
+
+    zone: ZoneInfo
+    first: dt.date
+    last: dt.date
+
+
+@lru_cache(maxsize=128)
+def _facts(exchange: str) -> _Facts:
+    found = _get(exchange)
+    low, high = found.bound_min(), found.bound_max()
+    first = low.date() if low is not None else dt.date(1990, 1, 1)
+    last = high.date() if high is not None else dt.date(2199, 12, 31)
+    return _Facts(ZoneInfo(str(found.tz)), first, last)
+
+
+def _listed(exchange: str, first: dt.date, last: dt.date) -> Iterator[tuple[dt.date, dt.datetime]]:
+    facts = _facts(exchange)
+    first, last = max(first, facts.first), min(last, facts.last)
+    for decade in range(first.year // 10, last.year // 10 + 1):
+        yield from ((day, close) for day, close in _decade(exchange, decade).items() if first <= day <= last)
+
+
+@lru_cache(maxsize=64)
+def _decade(exchange: str, decade: int) -> dict[dt.date, dt.datetime]:
+    # Whole decades, because one costs what a year does (0.2 s), and what is kept never grows old: a calendar
+    # got without bounds ends a year after the day on which a scheduler was started.
+    facts = _facts(exchange)
+    first = max(facts.first, dt.date(decade * 10, 1, 1))
+    last = min(facts.last, dt.date(decade * 10 + 9, 12, 31))
+    found = _get(exchange, start=first.isoformat(), end=last.isoformat())
+    closes = (close.to_pydatetime().astimezone(dt.UTC) for close in found.closes)
+    return dict(zip((session.date() for session in found.sessions), closes, strict=True))
+
+
+def _get(exchange: str, **bounds: str) -> Any:
+    try:
+        import exchange_calendars
+    except ImportError as error:
+        raise Broken("exchange_calendars is not installed; it is in nightscore[exchanges]") from error
+    try:
+        return exchange_calendars.get_calendar(exchange, **bounds)
+    # It raises what pandas raises: with pandas 3, NotImplementedError for what hangs on Orthodox Easter.
+    except Exception as error:
+        version = exchange_calendars.__version__
+        raise Broken(
+            f"exchange_calendars {version} has no calendar of {exchange}: {clipped(error)}"
+        ) from error
+
+
+def _known(calendar: Calendar) -> str:
+    names = calendar.exchanges if isinstance(calendar, Sessions) else ()
+    spans = (f"{name} from {_facts(name).first} to {_facts(name).last}" for name in names)
+    return "".join(f"; exchange_calendars knows {span}" for span in spans)

@@ -1,0 +1,149 @@
+"""The override file: closures and early closes of exchanges that no calendar foresaw.
+
+    XNYS:
+      closed: [2025-01-09]            # the day of mourning for President Carter
+      early: {2026-11-27: "13:00"}    # a time of the exchange's own zone
+
+Light to import; what a day means to an exchange is the business of `jobs.calendar`.
+"""
+
+import datetime as dt
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jobs.errors import Broken, clipped
+from jobs.yamlfile import Lines, Path_, read_yaml
+
+FILE = "calendars.yaml"  # of a workspace
+ALLOWED = 'allowed: closed: [YYYY-MM-DD, …] and early: {YYYY-MM-DD: "HH:MM"}'
+
+
+@dataclass(frozen=True)
+class Override:
+    """What one exchange does otherwise: days without trading, and early closes in its own time."""
+
+    closed: frozenset[dt.date] = frozenset()
+    early: Mapping[dt.date, dt.time] = field(default_factory=dict)
+
+    def plain(self) -> dict[str, Any]:
+        """The same as plain JSON, which `overrides_of` reads."""
+        closed = sorted(map(str, self.closed))
+        return {
+            "closed": closed,
+            "early": {str(day): f"{at:%H:%M}" for day, at in sorted(self.early.items())},
+        }
+
+
+def workspace_overrides(root: Path) -> dict[str, Override]:
+    """What the workspace's calendars.yaml says; nothing where there is none.
+
+    Raises:
+        Broken: it has a mistake; names file, line and what is allowed.
+    """
+    return read_overrides(root / FILE, FILE) if (root / FILE).exists() else {}
+
+
+def read_overrides(path: Path, shown: str | None = None) -> dict[str, Override]:
+    """What an override file says, by exchange. `shown` is its name in error messages.
+
+    Raises:
+        Broken: it can't be read or has a mistake; names file, line and what is allowed.
+    """
+    shown = shown or str(path)
+    document, lines = read_yaml(path, shown)
+    return _Reader(shown, lines).all(document)
+
+
+def overrides_of(document: Any, shown: str = "overrides") -> dict[str, Override]:
+    """The same from a mapping of the file's form.
+
+    Raises:
+        Broken: it has a mistake; names the value and what is allowed.
+    """
+    return _Reader(shown, {}).all(document)
+
+
+@lru_cache(maxsize=1)
+def known_exchanges() -> frozenset[str]:
+    """The codes that exchange_calendars has a calendar for; none at all where it isn't installed.
+
+    Read from its file names: to import it takes seconds, and each DAG file is parsed again and again.
+    """
+    spec = find_spec("exchange_calendars")
+    folders = (spec.submodule_search_locations or []) if spec else []
+    files = (file for folder in folders for file in Path(folder).glob("exchange_calendar_????.py"))
+    return frozenset(file.stem[-4:].upper() for file in files)
+
+
+def unknown_exchange(code: object) -> str | None:
+    """What is wrong with an exchange's code, or None.
+
+    Where exchange_calendars isn't installed every code is right: a later error says what is missing.
+    """
+    known = known_exchanges()
+    if isinstance(code, str) and (code in known or not known):
+        return None
+    near = difflib.get_close_matches(str(code).upper(), sorted(known), 1, 0.7)
+    hint = f"did you mean {near[0]}?" if near else "allowed: an ISO 10383 code that it has, such as XNYS"
+    return f"exchange_calendars has no exchange {clipped(code)}; {hint}"
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """One document at work: its name and lines, for messages."""
+
+    shown: str
+    lines: Lines
+
+    def all(self, document: Any) -> dict[str, Override]:
+        if not isinstance(document, Mapping):
+            self.wrong((), f"{clipped(document)} is no mapping from exchanges; {ALLOWED}")
+        return {code: self.one(code, found) for code, found in document.items()}
+
+    def one(self, code: str, found: Any) -> Override:
+        if problem := unknown_exchange(code):
+            self.wrong((code,), problem)
+        if not isinstance(found, Mapping):
+            self.wrong((code,), f"{clipped(found)} is no mapping; {ALLOWED}")
+        for key in found.keys() - {"closed", "early"}:
+            self.wrong((code, key), f"{clipped(key)} is unknown; {ALLOWED}")
+        closed = self.closed((code, "closed"), found.get("closed", []))
+        early = self.early((code, "early"), found.get("early", {}))
+        for day in closed & early.keys():
+            self.wrong((code, "early", str(day)), f"{day} is closed, too; say one of the two")
+        return Override(closed, early)
+
+    def closed(self, at: Path_, found: Any) -> frozenset[dt.date]:
+        if not isinstance(found, list):
+            self.wrong(at, f"{clipped(found)} is no list; {ALLOWED}")
+        return frozenset(self.day((*at, i), value) for i, value in enumerate(found))
+
+    def early(self, at: Path_, found: Any) -> dict[dt.date, dt.time]:
+        if not isinstance(found, Mapping):
+            self.wrong(at, f"{clipped(found)} is no mapping; {ALLOWED}")
+        return {self.day((*at, key), key): self.time((*at, key), value) for key, value in found.items()}
+
+    def day(self, at: Path_, value: Any) -> dt.date:
+        try:
+            day = dt.date.fromisoformat(str(value))
+        except ValueError:
+            day = None
+        if day is None or str(day) != str(value):
+            self.wrong(at, f"{clipped(str(value))} is no day; write YYYY-MM-DD")
+        return day
+
+    def time(self, at: Path_, value: Any) -> dt.time:
+        try:
+            return dt.datetime.strptime(value, "%H:%M").time()
+        except (TypeError, ValueError):
+            self.wrong(at, f'{clipped(value)} is no time; write "HH:MM", in quotes')
+
+    def wrong(self, at: Path_, message: str) -> NoReturn:
+        line = next((self.lines[at[:n]] for n in range(len(at), -1, -1) if at[:n] in self.lines), None)
+        where = self.shown if line is None else f"{self.shown}:{line}"
+        raise Broken(": ".join([where, *(str(part) for part in at if isinstance(part, str)), message]))
