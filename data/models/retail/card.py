@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+BASELINES = ("own most-bought", "most popular, 28 days")
+HARDER = ("own most-bought, ties to the latest", "own most-bought, last 84 days first")
 FEATURES = {
     "own_times": "baskets of the household with the product",
     "own_times_28": "... in the last 28 days",
@@ -78,12 +80,14 @@ shopped before the day and bought something after it). The model's lists come fr
 - recall@10 is hits / min(10, products bought); NDCG@10 has one grade, and 1 / log2(rank + 1) as its gain.
 - *model, free* is the ten best scores; *published* keeps the job's rules: at most three of a category, and
   {slots} never bought before.
-- *own most-bought* counts baskets since January and settles ties by the latest purchase, which is a stronger
-  opponent than ties by id. *lately* counts the baskets of the last 84 days first: harder still, and no part
-  of the promise below.
+- *own most-bought* counts baskets since January; a tie goes to the smaller product id, as everywhere in
+  the job. The two lists below it are the same idea with recency built in: harder opponents, shown so that
+  nobody takes the promise for more than it is.
 - Against the better of *own most-bought* and *most popular*, the model's free ten is
   **{recall_gain:+.1%}** in recall@10 and **{ndcg_gain:+.1%}** in NDCG@10; the published ten is
-  {published_recall_gain:+.1%} and {published_ndcg_gain:+.1%}.
+  {published_recall_gain:+.1%} and {published_ndcg_gain:+.1%}. Against the list with ties to the latest,
+  the free ten is {harder_recall_gain:+.1%} and {harder_ndcg_gain:+.1%}; against that of the last 84 days,
+  {hardest_recall_gain:+.1%} and {hardest_ndcg_gain:+.1%}.
 - The lists hold {coverage:.1%} of the {sold:,} products sold so far ({products:,.0f} different ones a day).
 - {candidates_hold:.0%} of all purchases are among the candidates. The rest are mostly first purchases of
   products that few households buy; no list of ten reaches them.
@@ -115,12 +119,15 @@ def model_card(metrics: Mapping[str, Any], columns: Sequence[str]) -> str:
     """The card in Markdown. KeyError where a column of the model has no description above."""
     mean, training, days = metrics["mean"], metrics["training"], metrics["days"]
     one_day = list(days.values())
-    gains = {f"{kind}_gain": _gain(mean, "model, free", kind) for kind in ("recall", "ndcg")}
-    published = {f"published_{kind}_gain": _gain(mean, "published", kind) for kind in ("recall", "ndcg")}
+    gains = {}
+    for kind in ("recall", "ndcg"):
+        gains[f"{kind}_gain"] = _gain(mean, "model, free", kind, BASELINES)
+        gains[f"published_{kind}_gain"] = _gain(mean, "published", kind, BASELINES)
+        for word, harder in zip(("harder", "hardest"), HARDER, strict=True):
+            gains[f"{word}_{kind}_gain"] = _gain(mean, "model, free", kind, [harder])
     slots = metrics["discovery_slots"]
     return CARD.format(
         **gains,
-        **published,
         trees=training["trees"],
         leaves=training["parameters"]["num_leaves"],
         columns=len(columns),
@@ -148,9 +155,9 @@ def model_card(metrics: Mapping[str, Any], columns: Sequence[str]) -> str:
     )
 
 
-def _gain(mean: Mapping[str, Mapping[str, float]], name: str, kind: str) -> float:
-    """How much better a list is than the better of the two baselines, relative."""
-    return mean[name][kind] / max(mean[b][kind] for b in ("own most-bought", "most popular, 28 days")) - 1
+def _gain(mean: Mapping[str, Mapping[str, float]], name: str, kind: str, baselines: Sequence[str]) -> float:
+    """How much better a list is than the best of the baselines, relative."""
+    return mean[name][kind] / max(mean[baseline][kind] for baseline in baselines) - 1
 
 
 def _row(name: str, figures: Mapping[str, float], columns: int = 4) -> str:

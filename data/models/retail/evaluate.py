@@ -70,11 +70,13 @@ class Receipts:
         some = self.until(day + dt.timedelta(days=days), days)
         return np.unique(self.pairs(some.household, some.product))
 
-    def most_bought(self, lately: "Receipts | None" = None) -> Top:
-        """Each household's own most-bought products: most baskets, then latest, then product id.
+    def most_bought(self) -> Top:
+        """Each household's own most-bought products: most baskets; a tie goes to the smaller product id."""
+        pairs, count = np.unique(self.pairs(self.household, self.product), return_counts=True)
+        return Top.of(pairs >> 32, pairs & 0xFFFFFFFF, -count)
 
-        With `lately`, the baskets among those lines come first, and all of them settle ties.
-        """
+    def most_bought_lately(self, lately: "Receipts | None" = None) -> Top:
+        """The same, with ties to the latest purchase; and before all that most baskets among `lately`."""
         pairs, last, count = np.unique(
             self.pairs(self.household, self.product)[::-1], return_index=True, return_counts=True
         )
@@ -156,7 +158,8 @@ def _one_day(job: Job, receipts: Receipts, day: dt.date) -> dict[str, Any]:
         "model, free": Top.of(household, product, -scores["score"]),
         "published": _top_products(job, day),
         "own most-bought": known.most_bought(),
-        "own most-bought, lately": known.most_bought(receipts.until(day, 84)),
+        "own most-bought, ties to the latest": known.most_bought_lately(),
+        "own most-bought, last 84 days first": known.most_bought_lately(receipts.until(day, 84)),
         "most popular, 28 days": receipts.until(day, 28).most_popular(households),
     }
     happened = np.isin(Receipts.pairs(household, product), bought)

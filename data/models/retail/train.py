@@ -42,11 +42,11 @@ FIRST_UNSEEN_DAY = dt.date(2017, 10, 1)
 # Every eighth day, so that each day of the week occurs: "days since" moves with it. The last one's label
 # window ends on 30 September. Days before July know too little of a household to resemble a night in autumn.
 TRAINING_DAYS = [FIRST_UNSEEN_DAY - dt.timedelta(days=1 + LABEL_DAYS + 8 * back) for back in range(10)][::-1]
-TREES = 400
+TREES = 250
 PARAMETERS: dict[str, Any] = {
     "objective": "binary",
-    "num_leaves": 63,
-    "learning_rate": 0.03,
+    "num_leaves": 47,
+    "learning_rate": 0.05,
     "feature_fraction": 0.4,
     "bagging_fraction": 0.7,
     "bagging_freq": 1,
