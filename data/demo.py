@@ -22,7 +22,7 @@ ORDER BY household_id, rank
 NEXT = (
     f'nightscore query "SELECT product_type, count(*) AS n FROM {JOB} GROUP BY 1 ORDER BY 2 DESC LIMIT 5"',
     f"nightscore run {JOB} --day 2017-11-03 --set discovery_slots=3",
-    f"nightscore backfill {JOB} --from 2017-10-28 --to 2017-10-31",
+    f"nightscore why {JOB} --day 2017-11-02 --key household_id=1,product_id=856942",
 )
 
 

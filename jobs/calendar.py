@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from jobs.closures import Override
 from jobs.errors import Broken, clipped
-from jobs.spec import After, Daily, Exchange
+from jobs.schedule import After, Daily, Exchange
 
 MIDNIGHT = dt.time(0)
 ONE = dt.timedelta(days=1)

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from pydantic import BaseModel, ValidationError
 
-from jobs import spec
+from jobs import schedule, spec
 from jobs.errors import Broken, clipped
 from jobs.params import Param, ParamValue
 from jobs.spec import JobSpec
@@ -25,9 +25,9 @@ PARTS: dict[str, type[BaseModel]] = {
     "params": Param,
 }
 KINDS: dict[str, type[BaseModel]] = {
-    "daily": spec.Daily,
-    "exchange": spec.Exchange,
-    "after": spec.After,
+    "daily": schedule.Daily,
+    "exchange": schedule.Exchange,
+    "after": schedule.After,
     "path": spec.PathInput,
     "table": spec.TableInput,
 }

@@ -39,8 +39,6 @@ def run(
         Broken: trying again won't help. Nothing is published.
         NotYet: try again later. Nothing is published.
     """
-    if limit is not None and limit < 1:
-        raise Broken(f"limit {limit} is not allowed: a preview has at least one row")
     moment = as_day(day)
     plan = plan_day(
         job, moment, params=params, force=force, limit=limit, model=model, device=device, report=report
@@ -93,8 +91,9 @@ def as_day(day: dt.date | str) -> dt.date:
     if isinstance(day, dt.date):
         return day
     try:
-        if len(day) != 10:
-            raise ValueError
-        return dt.date.fromisoformat(day)
+        found = dt.date.fromisoformat(day)
     except ValueError:
-        raise Broken(f"{day!r} is no day; a day is YYYY-MM-DD, such as 2017-11-01") from None
+        found = None
+    if found is None or found.isoformat() != day:  # 20171101 and 2017-W44-3 are other spellings of a day
+        raise Broken(f"{day!r} is no day; a day is YYYY-MM-DD, such as 2017-11-01")
+    return found

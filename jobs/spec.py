@@ -5,10 +5,8 @@ Light to import (no duckdb, pyarrow, numpy, onnxruntime): a scheduler reads ever
 
 import re
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
-    AfterValidator,
     Discriminator,
     Field,
     StringConstraints,
@@ -18,8 +16,8 @@ from pydantic import (
 )
 
 from jobs.params import Misplaced, Param, Strict
+from jobs.schedule import Name, Schedule, first_of
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Column = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 FilePath = Annotated[str, StringConstraints(min_length=1, max_length=500)]
@@ -31,81 +29,8 @@ SqlFile = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]
 Place = tuple[str | int, ...]
 
 RESERVED_VIEWS = {"scores", "params", "receipts"}
+RUN_OPTIONS = ("day", "force", "limit", "device", "model")  # what every run can be asked for
 RESERVED_COLUMNS = {"day", "run_id"}
-
-
-def _timezone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError(f"{name!r} is no IANA time zone, such as America/Chicago or UTC") from error
-    return name
-
-
-class Daily(Strict):
-    """Every day at a time of day; the run scores the day before."""
-
-    daily: Annotated[
-        str,
-        StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$"),
-        Field(description='time of day, "HH:MM" in quotes'),
-    ]
-    timezone: Annotated[
-        str, AfterValidator(_timezone), Field(description="IANA time zone, such as America/Chicago")
-    ] = "UTC"
-
-    def __str__(self) -> str:
-        return f"daily {self.daily} {self.timezone}"
-
-
-class Exchange(Strict):
-    """After the close of each trading session of an exchange (ISO 10383 code, such as XNYS)."""
-
-    exchange: Annotated[
-        str, StringConstraints(pattern=r"^[A-Z0-9]{4}$"), Field(description="ISO 10383 code, such as XNYS")
-    ]
-    after_close: Annotated[
-        str,
-        StringConstraints(pattern=r"^[0-9]{1,4}m$"),
-        Field(description="minutes after the close, such as 90m"),
-    ] = "0m"
-
-    def __str__(self) -> str:
-        return f"{self.exchange} close + {self.after_close}"
-
-
-class After(Strict):
-    """When every named output table has published the day."""
-
-    after: Annotated[list[Name], Field(min_length=1, description="names of output tables")]
-
-    def __str__(self) -> str:
-        return f"after {', '.join(self.after)}"
-
-
-def _first(value: dict[str, Any], *keys: str) -> str | None:
-    return next((key for key in keys if key in value), None)
-
-
-def _schedule_kind(value: Any) -> str | None:
-    if value == "none":
-        return "none"
-    if isinstance(value, dict):
-        return _first(value, "daily", "exchange", "after")
-    return type(value).__name__.lower() if isinstance(value, Daily | Exchange | After) else None
-
-
-Schedule = Annotated[
-    Annotated[Daily, Tag("daily")]
-    | Annotated[Exchange, Tag("exchange")]
-    | Annotated[After, Tag("after")]
-    | Annotated[Literal["none"], Tag("none")],
-    Discriminator(
-        _schedule_kind,
-        custom_error_type="schedule",
-        custom_error_message="a schedule is {daily: …}, {exchange: …}, {after: […]} or none",
-    ),
-]
 
 
 class PathInput(Strict):
@@ -137,7 +62,7 @@ class TableInput(Strict):
 
 def _input_kind(value: Any) -> str | None:
     if isinstance(value, dict):
-        return _first(value, "path", "table")
+        return first_of(value, "path", "table")
     return {"PathInput": "path", "TableInput": "table"}.get(type(value).__name__)
 
 
@@ -275,9 +200,15 @@ class JobSpec(Strict):
         for name in self.decide:
             if name in RESERVED_VIEWS | {self.scores_table}:
                 raise Misplaced(("decide", name), f"{name!r} is a name of the framework's own; rename it")
+        self._check_params()
+        return self
+
+    def _check_params(self) -> None:
         if "day" in self.params:
             raise Misplaced(("params", "day"), "getvariable('day') is the scored day; choose another name")
-        return self
+        for name in self.params:
+            if name in RUN_OPTIONS:
+                raise Misplaced(("params", name), f"{name!r} is an option of every run; choose another name")
 
     def _check_features(self) -> None:
         if self.features.endswith(".sql"):

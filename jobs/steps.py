@@ -71,6 +71,8 @@ def outlook(
 
     A plan with a `run_id` is a stopped run that would be taken up. Errors as `plan_day`'s.
     """
+    if limit is not None and limit < 1:
+        raise Broken(f"limit {limit} is not allowed: a preview has at least one row")
     values = job.params(params)
     check.check_sql(job)
     opened = open_model(job, model, device, pinned=limit is None)

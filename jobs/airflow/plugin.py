@@ -5,11 +5,13 @@ Every process that reads a DAG's schedule needs it: scheduler, DAG processor, AP
 
 from airflow.plugins_manager import AirflowPlugin
 
+from jobs.airflow.priority import TonightFirst
 from jobs.airflow.timetable import DailyPartitionTimetable, TradingDayTimetable
 
 
 class NightscorePlugin(AirflowPlugin):
-    """The timetables of nightscore, usable by any DAG."""
+    """The timetables of nightscore, usable by any DAG, and who comes first where slots are short."""
 
     name = "nightscore"
     timetables = [DailyPartitionTimetable, TradingDayTimetable]
+    priority_weight_strategies = [TonightFirst]

@@ -23,7 +23,7 @@ from jobs.closures import (
     overrides_of,
 )
 from jobs.errors import Broken
-from jobs.spec import After, Daily, Exchange
+from jobs.schedule import After, Daily, Exchange
 from tests.airflow.golden import make_sessions
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -1,0 +1,195 @@
+"""A job as a DAG: plan -> score -> publish, on the job's schedule, with the job's form.
+
+What Airflow 3.3 allows for a job that can't be read, as tried: a DAG file that raises loses all its DAGs, and
+so does one of whose DAGs a single one is refused: an import error belongs to a file, and every DAG of that
+file counts as stale until it is gone. So the DAG file of the nights never raises. A broken job has a stub
+there, which says why wherever it is looked at, and a second file, without DAGs, raises what is wrong.
+"""
+
+import contextlib
+import datetime as dt
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from airflow.sdk import DAG, Asset, AssetAll, BaseOperator, IdentityMapper, PartitionedAssetTimetable
+from airflow.sdk.exceptions import AirflowFailException, AirflowTimetableInvalid
+
+from jobs.airflow.params import form
+from jobs.airflow.priority import TonightFirst
+from jobs.airflow.tasks import PLAN, PlanDay, PublishDay, ScoreShare
+from jobs.airflow.timetable import DailyPartitionTimetable, TradingDayTimetable
+from jobs.closures import workspace_overrides
+from jobs.errors import Broken
+from jobs.job import Job, load, load_all
+from jobs.schedule import After, Daily, Exchange
+from jobs.workspace import Workspace
+
+POOL = "NIGHTSCORE_POOL"  # the environment variable that names the pool of all tasks
+TAG = "nightscore"
+FIRST = (
+    f"{TonightFirst.__module__}.{TonightFirst.__name__}"  # by name: a mapped task keeps an object as its repr
+)
+ACTIVE_RUNS = 4  # of a job; backfills have a number of their own
+RETRIES: dict[str, Any] = {  # 1, 2, 4, … 60 minutes: over three hours in all
+    "retries": 8,
+    "retry_delay": dt.timedelta(minutes=1),
+    "retry_exponential_backoff": 2.0,
+    "max_retry_delay": dt.timedelta(hours=1),
+}
+
+
+def build_dag(job: Job) -> DAG:
+    """The DAG of a job; its id is the job's name.
+
+    Raises:
+        Broken: the job can't be a DAG: a parameter has the name of a field of the form, or its schedule or
+            the workspace's calendars.yaml has a mistake.
+    """
+    dag = DAG(
+        job.name,
+        description=job.spec.about,
+        doc_md=_doc(job),
+        schedule=schedule(job),
+        catchup=False,
+        params=form(job),
+        tags=[TAG, job.file.parent.parent.name],
+        max_active_runs=ACTIVE_RUNS,
+        default_args={**RETRIES, **_placed(), "owner": job.spec.owner},
+        user_defined_macros={"workspace": str(job.workspace.root)},  # is not part of the DAG's version
+    )
+    common: dict[str, Any] = {"job": job.name, "job_hash": job.hash}
+    with dag:
+        plan = PlanDay(task_id=PLAN, shares=job.spec.scoring.tasks, **common)
+        partial = ScoreShare.partial(task_id="score", map_index_template="{{ share_name }}", **common)
+        score = partial.expand(share=plan.output)
+        publish = PublishDay(
+            task_id="publish",
+            staged=score.output,
+            outlets=[table_asset(name) for name in job.spec.tables],
+            # An unchanged day has no pieces, so that score is skipped; a skipped day ends with the plan.
+            trigger_rule="none_failed_min_one_success",
+            **common,
+        )
+        plan >> score >> publish
+        plan >> publish
+    return dag
+
+
+def dags(workspace: Workspace, only: str | None = None) -> Iterator[DAG]:
+    """The DAGs of a workspace's jobs, with a stub for each that is broken; that of one id, if it is given."""
+    for job, error in _jobs(workspace, only):
+        try:
+            yield build_dag(job) if job else stub(workspace, str(error))
+        except Broken as found:
+            yield stub(workspace, str(found), job)
+
+
+def problems(workspace: Workspace) -> list[str]:
+    """What is wrong with the jobs of a workspace: file, line, the offending value and what is allowed."""
+    found, broken = load_all(workspace)
+    messages = [str(error) for error in broken]
+    for job in found:
+        try:
+            form(job)
+            schedule(job)
+        except Broken as error:
+            messages.append(str(error))
+    return messages
+
+
+def schedule(job: Job) -> Any:
+    """When Airflow runs the job, as its job.yaml says.
+
+    Raises:
+        Broken: the exchange is unknown, or calendars.yaml has a mistake.
+    """
+    match job.spec.schedule:
+        case Daily() as found:
+            return DailyPartitionTimetable(found.daily, timezone=found.timezone)
+        case After() as found:
+            assets = AssetAll(*(table_asset(name) for name in found.after))
+            return PartitionedAssetTimetable(assets=assets, default_partition_mapper=IdentityMapper())
+        case Exchange() as found:
+            return _exchange(job, found)
+    return None
+
+
+def table_asset(table: str) -> Asset:
+    """The asset that stands for an output table; its partitions are days."""
+    return Asset(name=table, uri=f"nightscore://tables/{table}", group=TAG)
+
+
+def stub(workspace: Workspace, message: str, job: Job | None = None) -> DAG:
+    """A DAG in the place of a job that can't be one: it says why, and never runs by itself."""
+    shown = message.split(":", 1)[0]
+    dag_id = job.name if job else _name(workspace, shown)
+    lines = "\n".join(f"    {line}" for line in message.splitlines())
+    dag = DAG(
+        dag_id,
+        description=message.splitlines()[0],
+        doc_md=f"### This job is broken\n\n{lines}\n\nIt is read again when the file has changed.",
+        schedule=None,
+        tags=[TAG, "broken"],
+    )
+    Refuse(task_id="broken", message=message, dag=dag)
+    return dag
+
+
+class Refuse(BaseOperator):
+    """Fails with a message."""
+
+    template_fields = ("message",)
+
+    def __init__(self, *, message: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        # A message may quote what looks like a template; it is none.
+        self.message = message.replace("{", "(").replace("}", ")")
+
+    def execute(self, context: Any) -> None:  # noqa: ARG002 - Airflow passes it
+        """Fail; another try would not help."""
+        raise AirflowFailException(self.message)
+
+
+def _jobs(workspace: Workspace, only: str | None) -> Iterator[tuple[Job | None, Broken | None]]:
+    if only is not None:
+        with contextlib.suppress(Broken):  # a stub's id may be a folder's name: then look at all
+            yield load(only, workspace), None
+            return
+    found, broken = load_all(workspace)
+    yield from ((job, None) for job in found)
+    yield from ((None, error) for error in broken)
+
+
+def _exchange(job: Job, found: Exchange) -> TradingDayTimetable:
+    try:
+        overrides = workspace_overrides(job.workspace.root)
+        plain = {code: one.plain() for code, one in overrides.items()}
+        timetable = TradingDayTimetable(found.exchange, found.after_close, plain)
+        timetable.validate()
+    except AirflowTimetableInvalid as error:
+        job.broken(("schedule", "exchange"), str(error))
+    return timetable
+
+
+def _name(workspace: Workspace, shown: str) -> str:
+    """The id of a broken job's DAG: the name that it gives itself, as far as that can be seen."""
+    file = workspace.root / shown
+    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    named = re.search(r"^job:\s*([a-z][a-z0-9_]{0,62})\s*(#|$)", text, re.MULTILINE)
+    return named[1] if named else re.sub(r"[^A-Za-z0-9_.-]", "_", file.parent.name)
+
+
+def _placed() -> dict[str, Any]:
+    """Where tasks run: the pool that the operator of this Airflow names, tonight's before a backfill's."""
+    return {"pool": os.environ.get(POOL, "default_pool"), "weight_rule": FIRST}
+
+
+def _doc(job: Job) -> str:
+    tables = "\n".join(f"- `{name}`" for name in job.spec.tables)
+    inputs = "\n".join(f"- `{name}`" for name in job.spec.inputs)
+    return (
+        f"{job.spec.about}\n\nOwner: {job.spec.owner}. Made from `{job.shown}`.\n\n"
+        f"Publishes\n{tables}\n\nReads\n{inputs}\n\nA partition of this DAG is the day that is scored."
+    )

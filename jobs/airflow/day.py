@@ -1,0 +1,37 @@
+"""Which day a run scores: decided here, and nowhere else."""
+
+import datetime as dt
+
+from jobs.calendar import latest_complete_day
+from jobs.closures import workspace_overrides
+from jobs.errors import Broken
+from jobs.job import Job
+
+
+def day_of(job: Job, partition_key: str | None, asked: str | None) -> dt.date:
+    """The partition key of the run, else the form's `day`; never today.
+
+    The key comes first: the form of a backfill has a field `day`, too, and a day in it would stand for
+    every one of the backfill's.
+
+    Raises:
+        Broken: the run has neither, or it is no day.
+    """
+    from jobs.night import as_day
+
+    given = partition_key or asked
+    if given:
+        return as_day(given)
+    raise Broken(
+        f"job {job.name}: this run has no day to score; trigger it with a day in the form "
+        f'(or {{"day": "YYYY-MM-DD"}} as its conf), or with a partition key{_hint(job)}'
+    )
+
+
+def _hint(job: Job) -> str:
+    try:
+        overrides = workspace_overrides(job.workspace.root)
+        latest = latest_complete_day(job.spec.schedule, dt.datetime.now(dt.UTC), overrides)
+    except Broken:  # an exchange without a calendar; the message before it is the one that matters
+        return ""
+    return f"; the latest complete day is {latest}"

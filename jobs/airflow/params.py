@@ -1,0 +1,102 @@
+"""The form of a manual run, made from the job; and what a run was asked for, held to the job again.
+
+The values go to the same functions as the command line's options, and no further: SQL reads a job's
+parameters as bound values, and `model` is a path that the workspace refuses when it leads out of it.
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+from airflow.sdk import Param
+
+from jobs import params as spec
+from jobs.job import Job
+from jobs.spec import RUN_OPTIONS
+
+DEVICES = ("auto", "cpu", "cuda")
+DAY = """The business date to score. A run with a partition key (a scheduled one, a backfill) scores that \
+day, whatever stands here; a run by hand needs one of the two."""
+# No default: a day that is the latest today would be another one tomorrow, and each of them a new version of
+# the DAG. A run without a day fails, and its message names the latest complete day.
+
+
+def form(job: Job) -> dict[str, Param]:
+    """The fields of a job's form, in order."""
+    return {**_own(job), **{name: _field(name, one) for name, one in job.spec.params.items()}}
+
+
+def options(job: Job, values: Mapping[str, Any], conf: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What `plan_day` and `run` take, from the form's values. `conf` is all that a run was given.
+
+    Raises:
+        Broken: a value is not allowed, or a name is unknown; the message is the command line's.
+    """
+    given = {n: values[n] for n in job.spec.params if values.get(n) is not None}
+    unknown = {n: v for n, v in (conf or {}).items() if n not in (*RUN_OPTIONS, *job.spec.params)}
+    job.params({**unknown, **given})
+    device = values.get("device")
+    return {
+        "params": given,
+        "force": bool(values.get("force")),
+        "limit": values.get("limit"),
+        "model": values.get("model") or None,
+        # The job's own device is no override, so that a run by hand is the scheduled run.
+        "device": None if device == job.spec.scoring.device else device,
+    }
+
+
+def _own(job: Job) -> dict[str, Param]:
+    own, model = job.spec.scoring.device, job.spec.model.path
+    return {
+        "day": Param(None, DAY, type=["null", "string"], format="date", title="Day"),
+        "force": Param(
+            False,
+            "Run although nothing has changed since the day was published.",
+            type="boolean",
+            title="Force",
+        ),
+        "limit": Param(
+            None,
+            "Preview: score only the first so many rows and publish nothing.",
+            type=["null", "integer"],
+            minimum=1,
+            title="Limit",
+        ),
+        "device": Param(
+            own,
+            "Where to score; a device that is named is never replaced by another.",
+            type="string",
+            enum=list(dict.fromkeys((own, *DEVICES))),
+            title="Device",
+        ),
+        "model": Param(
+            None,
+            f"Another model file of the workspace, for a what-if. The job's own: {model}",
+            type=["null", "string"],
+            maxLength=500,
+            title="Model",
+        ),
+    }
+
+
+def _field(name: str, one: spec.Param) -> Param:
+    """A parameter of the job, with its type, its range and its text."""
+    schema: dict[str, Any] = {"title": name, "section": "Parameters of the job"}
+    schema["type"] = "string" if one.type == "date" else one.type
+    if one.type == "date":
+        schema["format"] = "date"
+    if one.enum is not None:
+        schema["enum"] = [_json(value) for value in one.enum]
+    bounds = {"minimum": one.minimum, "maximum": one.maximum}
+    schema |= {key: bound for key, bound in bounds.items() if bound is not None}
+    default: Any = _json(one.default)
+    if default == "":  # to Airflow's form an empty text is a missing one, and it blocks the button
+        default, schema["type"] = None, ["null", "string"]
+        if one.enum is not None:
+            schema["enum"] = [None, *(value for value in schema["enum"] if value)]
+    return Param(default, one.about or None, **schema)
+
+
+def _json(value: spec.ParamValue) -> int | float | str | bool:
+    return value.isoformat() if isinstance(value, dt.date) else value

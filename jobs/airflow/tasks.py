@@ -1,0 +1,234 @@
+"""The night as three tasks, which string together the same verbs as `jobs.night`.
+
+    plan -> score (mapped: one task for each share of the pieces) -> publish
+
+Between them goes what is frozen and small: the plan as JSON, staged files as dicts. `Broken` fails at once,
+`NotYet` is tried again later, or waits for the day's partition where the job's policy says so.
+
+What a plan was made for may change before it is published. Then scoring stops, and publish runs the whole
+day again, as a plain loop; it finds each piece that is still right.
+
+Light to import: what is heavy is imported by the task that needs it.
+"""
+
+import contextlib
+import dataclasses
+import datetime as dt
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+
+from jobs.airflow.day import day_of
+from jobs.airflow.params import options
+from jobs.airflow.trigger import PartitionTrigger, absent
+from jobs.errors import Broken, NotYet
+from jobs.job import Job, load
+from jobs.plan import Plan, plan_from_json
+from jobs.progress import QUIET_SECONDS, Lines
+from jobs.spec import PathInput
+
+if TYPE_CHECKING:
+    from jobs.receipt import Receipt
+    from jobs.stage import StagedFile
+
+PLAN = "plan"  # the task, and the key of its plan
+WAIT = dt.timedelta(hours=24)  # for a partition, where the policy is `wait`
+
+
+class Step(BaseOperator):
+    """One task of a job's night.
+
+    All that changes what it does is a template field, so that a DAG has a new version when the job has one;
+    `job_hash` stands for the SQL and the settings.
+    """
+
+    template_fields: Sequence[str] = ("job", "job_hash", "workspace")
+
+    def __init__(self, *, job: str, job_hash: str, workspace: str = "{{ workspace }}", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.job, self.job_hash, self.workspace = job, job_hash, workspace
+
+    def read(self) -> Job:
+        """The job, as it is now."""
+        return load(self.job, self.workspace)
+
+    def asked(self, job: Job, context: Any) -> dict[str, Any]:
+        """What the run was asked for, as options of `plan_day`."""
+        return options(job, context["params"], context["dag_run"].conf)
+
+    def pulled(self, context: Any) -> Plan:
+        """The plan that the first task made."""
+        return plan_from_json(context["ti"].xcom_pull(task_ids=PLAN, key=PLAN))
+
+
+class PlanDay(Step):
+    """Decides what is to be scored; gives the shares of the pieces, each the numbers of some pieces."""
+
+    template_fields: Sequence[str] = (*Step.template_fields, "shares")
+
+    def __init__(self, *, shares: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.shares = shares
+
+    def execute(self, context: Any) -> list[list[int]]:
+        """Plan the day."""
+        with errors():
+            job = self.read()
+            day = day_of(job, context.get("partition_key"), context["params"].get("day"))
+            plan = self.plan(job, day, context)
+        context["ti"].xcom_push(key=PLAN, value=plan.to_json())
+        if plan.status == "skipped":
+            raise AirflowSkipException(plan.reason)
+        self.log.info("%s %s: %d pieces, %s", plan.job, plan.day, len(plan.pieces), plan.status)
+        return shares(len(plan.pieces) if plan.status == "score" else 0, int(self.shares))
+
+    def plan(self, job: Job, day: dt.date, context: Any) -> Plan:
+        """The plan; or the task is deferred until the partitions that are missing land."""
+        from jobs.steps import plan_day
+
+        try:
+            return plan_day(job, day, **self.asked(job, context), report=Progress(context))
+        except NotYet as error:
+            folders = absent(job.workspace.root, partitions(job, day))
+            if job.spec.policy.missing != "wait" or not folders:
+                raise
+            self.log.info("%s; waiting for %s", error, ", ".join(folders))
+            trigger = PartitionTrigger(str(job.workspace.root), folders, time.time() + WAIT.total_seconds())
+            self.defer(trigger=trigger, method_name="resume")
+
+    def resume(self, context: Any, event: bool) -> list[list[int]]:
+        """Go on after the wait."""
+        if not event:
+            raise AirflowFailException(
+                f"job {self.job}: no partition after {WAIT}; run it again when it is there"
+            )
+        return self.execute(context)
+
+
+class ScoreShare(Step):
+    """Scores a share of the pieces. Those that an earlier try has staged are found and left as they are."""
+
+    template_fields: Sequence[str] = (*Step.template_fields, "share")
+
+    def __init__(self, *, share: Sequence[int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.share = share
+
+    def execute(self, context: Any) -> list[dict[str, Any]]:
+        """The staged files, as dicts; none where the plan no longer holds: then publish plans again."""
+        from jobs.night import score_pieces
+
+        plan = self.pulled(context)
+        share = dataclasses.replace(plan, pieces=tuple(plan.pieces[i] for i in self.share))
+        first, last = self.share[0], self.share[-1]
+        context["share_name"] = f"piece {first}" if first == last else f"pieces {first} to {last}"
+        with errors():
+            try:
+                staged = score_pieces(self.read(), share, Progress(context))
+            except NotYet as error:
+                self.log.warning("%s; publish runs the day again", error)
+                return []
+        return [dataclasses.asdict(file) for file in staged]
+
+
+class PublishDay(Step):
+    """Proves, decides, audits and publishes; gives the receipt and announces the day to its assets."""
+
+    template_fields: Sequence[str] = (*Step.template_fields, "staged")
+
+    def __init__(self, *, staged: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.staged = staged
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        """Publish the day."""
+        from jobs import show
+
+        with errors():
+            receipt = self.publish(self.read(), self.pulled(context), context)
+        show.receipt(receipt)
+        found = receipt.model_dump(mode="json", by_alias=True, exclude={"inputs"})
+        if receipt.status in ("preview", "skipped"):
+            # A task that succeeds makes an event of each of its assets, and there is nothing new in them.
+            context["ti"].xcom_push(key="return_value", value=found)
+            raise AirflowSkipException(receipt.reason or f"{receipt.status}: nothing is published")
+        self.announce(receipt.day, context)
+        return found
+
+    def publish(self, job: Job, plan: Plan, context: Any) -> "Receipt":
+        """The receipt of the plan; where that no longer holds, of another run of the day, made here."""
+        from jobs.night import run
+        from jobs.steps import publish_day
+
+        report = Progress(context)
+        staged = files(self.staged)
+        try:
+            if len(staged) < len(plan.pieces):
+                raise NotYet(f"{len(staged)} of {len(plan.pieces)} pieces were staged")
+            return publish_day(job, plan, staged, report)
+        except NotYet as error:
+            self.log.warning("%s; running the day again", error)
+            return run(job, plan.day, **self.asked(job, context), report=report)
+
+    def announce(self, day: str, context: Any) -> None:
+        """Name the day in the events of a run that has no partition key, so that jobs after it see it."""
+        if context.get("partition_key") is None:
+            for asset in self.outlets:
+                context["outlet_events"][asset].add_partitions(day)
+
+
+class Progress:
+    """How far the work is: to the log as the command line says it, and to the task state store."""
+
+    def __init__(self, context: Mapping[str, Any]) -> None:
+        self._lines = Lines(sys.stdout)
+        self._store = context.get("task_state_store")
+        self._next = 0.0
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Say where a stage is."""
+        self._lines(stage, done, total)
+        if self._store is None or (time.monotonic() < self._next and done < total):
+            return
+        self._next = time.monotonic() + QUIET_SECONDS
+        with contextlib.suppress(Exception):  # a night does not fail because nobody could be told of it
+            self._store.set("progress", {"stage": stage, "done": done, "total": total})
+
+
+@contextlib.contextmanager
+def errors() -> Iterator[None]:
+    """`Broken` as the error that Airflow does not try again, `NotYet` as one that it does."""
+    try:
+        yield
+    except Broken as error:
+        raise AirflowFailException(str(error)) from None
+    except NotYet as error:
+        raise AirflowException(str(error)) from None
+
+
+def shares(pieces: int, tasks: int) -> list[list[int]]:
+    """The numbers of the pieces in `tasks` runs of neighbours, as equal as can be; none of them empty."""
+    count = min(pieces, tasks)
+    bounds = [pieces * i // count for i in range(count + 1)] if count else [0]
+    return [list(range(start, stop)) for start, stop in pairwise(bounds)]
+
+
+def files(staged: Iterable[Iterable[Mapping[str, Any]]] | None) -> "list[StagedFile]":
+    """The staged files of all shares, in the plan's order."""
+    from jobs.stage import StagedFile
+
+    return [StagedFile(**one) for share in staged or () for one in share]
+
+
+def partitions(job: Job, day: dt.date) -> list[str]:
+    """The folders (relative to the workspace) that hold the day's own partition of each input of files."""
+    return [
+        f"{source.path}/{source.partition}={day}"
+        for source in job.spec.inputs.values()
+        if isinstance(source, PathInput) and source.partition
+    ]

@@ -1,0 +1,45 @@
+"""Waiting for a day's input without holding a worker."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from jobs.files import visible
+
+SECONDS = 60.0  # between two looks
+
+
+class PartitionTrigger(BaseTrigger):
+    """Fires when each of some partition folders of a workspace holds a Parquet file.
+
+    Its event is True then, and False at `deadline` (epoch seconds). The triggerer has to see the workspace
+    under the same path as the workers.
+    """
+
+    def __init__(self, workspace: str, folders: list[str], deadline: float, seconds: float = SECONDS) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.workspace, self.folders = workspace, folders
+        self.deadline, self.seconds = deadline, seconds
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """What the triggerer makes it from."""
+        names = ("workspace", "folders", "deadline", "seconds")
+        return f"{__name__}.{type(self).__name__}", {name: getattr(self, name) for name in names}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Look again and again."""
+        while not (landed := await asyncio.to_thread(self._landed)) and time.time() < self.deadline:
+            await asyncio.sleep(self.seconds)
+        yield TriggerEvent(landed)  # type: ignore[no-untyped-call]
+
+    def _landed(self) -> bool:
+        return not absent(Path(self.workspace), self.folders)
+
+
+def absent(root: Path, folders: list[str]) -> list[str]:
+    """Those of some folders without a Parquet file that readers see."""
+    return [f for f in folders if not any(visible(p, root / f) for p in (root / f).rglob("*.parquet"))]

@@ -1,0 +1,137 @@
+"""The form: a field for each thing that a run can be asked for, and the job's own word on every value."""
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("airflow")
+
+from airflow.sdk.exceptions import ParamValidationError
+
+from jobs.airflow.params import form, options
+from jobs.errors import Broken
+from jobs.job import Job, read_job
+from jobs.workspace import Workspace
+
+JOB = """\
+job: mini
+about: Rows scored by a linear model
+owner: tests
+inputs:
+  rows: {path: data/lake/rows, partition: day}
+features: rows
+key: [id]
+model: {path: data/models/linear.onnx, outputs: {score: y}}
+params:
+  n: {type: integer, default: 10, minimum: 1, maximum: 100, about: how many are chosen}
+  share: {type: number, default: 0.5, minimum: 0, maximum: 1}
+  since: {type: date, default: 2020-01-01}
+  kind: {type: string, default: a, enum: [a, b]}
+  note: {type: string, default: ""}
+  loud: {type: boolean, default: false}
+"""
+
+
+def make(root: Path, text: str = JOB) -> Job:
+    """The job of a job.yaml."""
+    folder = root / "jobs" / "mini"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "job.yaml").write_text(text)
+    return read_job(folder / "job.yaml", Workspace(root))
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    """A job with a parameter of each type."""
+    return make(tmp_path)
+
+
+def test_the_form_has_the_runs_fields_first_and_then_the_jobs_own(job: Job) -> None:
+    """With type, range, choices, default and text of job.yaml."""
+    fields = form(job)
+    own = ["n", "share", "since", "kind", "note", "loud"]
+    assert list(fields) == ["day", "force", "limit", "device", "model", *own]
+    n = fields["n"]
+    assert (n.value, n.description, n.schema["type"]) == (10, "how many are chosen", "integer")
+    assert (n.schema["minimum"], n.schema["maximum"]) == (1, 100)
+    assert fields["since"].schema["format"] == "date" and fields["since"].value == "2020-01-01"
+    assert fields["kind"].schema["enum"] == ["a", "b"]
+    assert fields["loud"].schema["type"] == "boolean"
+
+
+def test_every_default_is_allowed_so_that_a_schedule_can_run_it(job: Job) -> None:
+    """A scheduled run fills nothing in; then it runs as the command line does without options."""
+    values = {name: field.resolve() for name, field in form(job).items()}
+    assert options(job, values) == {
+        "params": {k: values[k] for k in ("n", "share", "since", "kind", "loud")},
+        "force": False, "limit": None, "model": None, "device": None,
+    }  # fmt: skip
+    assert job.params(options(job, values)["params"]) == job.params()
+
+
+def test_no_default_depends_on_the_day(job: Job) -> None:
+    """A day in the form would make a new version of the DAG each day."""
+    assert form(job)["day"].value is None
+    assert form(job)["day"].schema["format"] == "date"
+
+
+def test_the_jobs_own_device_is_the_default_and_no_override(tmp_path: Path) -> None:
+    """It stands first in the menu; another one is passed on."""
+    job = make(tmp_path, f"{JOB}scoring: {{device: openvino}}\n")
+    assert form(job)["device"].schema["enum"] == ["openvino", "auto", "cpu", "cuda"]
+    assert options(job, {"device": "openvino"})["device"] is None
+    assert options(job, {"device": "cpu"})["device"] == "cpu"
+
+
+WRONG: list[tuple[str, Any]] = [
+    ("day", "2020-02-30"), ("day", "yesterday"), ("day", 20200101), ("force", "yes"), ("limit", 0),
+    ("limit", "5"), ("device", "abacus"), ("device", None), ("model", 5), ("n", 0), ("n", 101), ("n", "many"),
+    ("n", None), ("share", 1.5), ("since", "soon"), ("kind", "c"), ("loud", 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_the_form_refuses_what_is_wrong(job: Job, name: str, value: Any) -> None:
+    """Before there is a run."""
+    with pytest.raises(ParamValidationError):
+        form(job)[name].resolve(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("n", 101, "parameter n of job mini: 101 is not allowed; allowed: integer >= 1 and <= 100"),
+        (
+            "n",
+            "1; DROP",
+            "parameter n of job mini: '1; DROP' is no integer; allowed: integer >= 1 and <= 100",
+        ),
+        ("kind", "c", "parameter kind of job mini: 'c' is not allowed; allowed: a, b"),
+        ("since", "soon", "parameter since of job mini: 'soon' is no date; allowed: date"),
+        ("m", 1, "job mini has no parameter 'm'; its parameters: n, share, since, kind, note, loud"),
+    ],
+)
+def test_the_task_refuses_it_with_the_command_lines_message(
+    job: Job, name: str, value: Any, message: str
+) -> None:
+    """A run may come past the form; it does not come past the job."""
+    with pytest.raises(Broken) as found:
+        options(job, {name: value}, {name: value})
+    assert str(found.value) == message
+
+
+def test_values_keep_their_types(job: Job) -> None:
+    """What SQL reads is bound as the type that job.yaml names."""
+    given = options(job, {"since": "2021-05-05", "share": 1, "n": 7, "limit": 3, "force": True, "model": ""})
+    assert job.params(given["params"])["since"] == dt.date(2021, 5, 5)
+    assert (given["limit"], given["force"], given["model"]) == (3, True, None)
+
+
+def test_a_parameter_called_like_a_field_is_refused(tmp_path: Path) -> None:
+    """Names the line: one of the two would be out of reach."""
+    with pytest.raises(
+        Broken, match=r"jobs/mini/job.yaml:10: params.limit: 'limit' is an option of every run"
+    ):
+        make(tmp_path, JOB.replace("  n: {", "  limit: {"))
