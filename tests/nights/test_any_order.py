@@ -154,5 +154,5 @@ def test_whatever_happens_in_whatever_order_the_tables_hold_what_they_must() -> 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_whatever_happens_in_whatever_order_for_longer() -> None:
-    """The same, many times."""
-    explore(examples=60, steps=25)
+    """The same, many times: $NIGHTS_EXAMPLES of 25 steps each (a minute for every eight)."""
+    explore(examples=int(os.environ.get("NIGHTS_EXAMPLES", "16")), steps=25)
