@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs import catalog
+from jobs.days import read_day
 from jobs.engine import View
 from jobs.errors import Broken, NotYet
 from jobs.files import visible
@@ -138,7 +139,7 @@ def _partitions(job: Job, name: str, source: PathInput) -> Iterable[tuple[dt.dat
     found = []
     for folder in sorted(root.glob(f"{source.partition}=*")):
         text = folder.name.partition("=")[2]
-        day = _day(text)
+        day = read_day(text)
         if day is None:
             job.broken(
                 ("inputs", name, "partition"),
@@ -147,15 +148,6 @@ def _partitions(job: Job, name: str, source: PathInput) -> Iterable[tuple[dt.dat
             )
         found += [(day, p) for p in sorted(folder.rglob("*.parquet")) if visible(p, root)]
     return sorted(found)
-
-
-def _day(text: str) -> dt.date | None:
-    """The day of a partition, in its one spelling: 20200103 and 2020-W01-5 would be further ones of a day."""
-    try:
-        day = dt.date.fromisoformat(text)
-    except ValueError:
-        return None
-    return day if day.isoformat() == text else None
 
 
 def _root(job: Job, name: str, source: PathInput) -> Path:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
+from jobs.days import as_day
 from jobs.errors import Broken, NightError
 from jobs.job import Job
 from jobs.plan import Plan
@@ -80,20 +81,3 @@ def backfill(
             yield day, run(job, day, report=report, **options)
         except NightError as error:
             yield day, error
-
-
-def as_day(day: dt.date | str) -> dt.date:
-    """A day, given as a date or as YYYY-MM-DD.
-
-    Raises:
-        Broken: it is no such day.
-    """
-    if isinstance(day, dt.date):
-        return day
-    try:
-        found = dt.date.fromisoformat(day)
-    except ValueError:
-        found = None
-    if found is None or found.isoformat() != day:  # 20171101 and 2017-W44-3 are other spellings of a day
-        raise Broken(f"{day!r} is no day; a day is YYYY-MM-DD, such as 2017-11-01")
-    return found

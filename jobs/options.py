@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from cyclopts import Parameter
 
+from jobs.days import as_day
 from jobs.errors import Broken
 from jobs.workspace import Workspace, open_workspace
 
@@ -58,8 +59,6 @@ def settings(job: "Job", given: list[str]) -> dict[str, Any]:
 
 def day_of(text: str) -> dt.date:
     """A day, as YYYY-MM-DD. Misuse else."""
-    from jobs.night import as_day
-
     try:
         return as_day(text)
     except Broken as error:

@@ -19,6 +19,7 @@ import pyarrow as pa
 from jobs import catalog, check, inputs, runs, tables
 from jobs.audit import audit, refuse_failed
 from jobs.day import Day
+from jobs.days import as_day
 from jobs.decide import decide
 from jobs.engine import Resources, SqlMistakes
 from jobs.errors import Broken, NotYet
@@ -145,7 +146,7 @@ def features(job: Job, day: dt.date | str, params: Mapping[str, Any] | None = No
     Raises:
         Broken: as `plan_day`, for the SQL and the inputs.
     """
-    moment = dt.date.fromisoformat(day) if isinstance(day, str) else day
+    moment = as_day(day)
     check.check_sql(job)
     files = inputs.resolve(job, moment)
     plan = Plan(job.name, moment.isoformat(), "score", params=job.params(params), inputs=files)

@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.check import check_sql
+from jobs.days import as_day
 from jobs.errors import Broken
 from jobs.job import load
-from jobs.night import as_day, run
+from jobs.night import run
 from jobs.steps import outlook
 from tests.mini import JOB, TOP, linear_model, make_workspace
 

@@ -4,6 +4,7 @@ import datetime as dt
 
 from jobs.calendar import latest_complete_day
 from jobs.closures import workspace_overrides
+from jobs.days import as_day
 from jobs.errors import Broken
 from jobs.job import Job
 
@@ -17,8 +18,6 @@ def day_of(job: Job, partition_key: str | None, asked: str | None) -> dt.date:
     Raises:
         Broken: the run has neither, or it is no day.
     """
-    from jobs.night import as_day
-
     given = partition_key or asked
     if given:
         return as_day(given)
