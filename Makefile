@@ -33,10 +33,10 @@ bench: .venv/test.stamp ## measure memory and throughput on this machine
 	$(BIN)/python benchmarks/memory.py
 
 lock: ## resolve the dependencies again (needs uv)
-	uv pip compile pyproject.toml requirements/build.in --extra samples --universal --python-version 3.11 \
-	  --generate-hashes -q -o requirements/run.lock --custom-compile-command "make lock"
+	uv pip compile pyproject.toml requirements/build.in --extra samples --extra report --universal --python-version 3.11 \
+	  --generate-hashes --no-strip-extras -q -o requirements/run.lock --custom-compile-command "make lock"
 	uv pip compile pyproject.toml requirements/build.in --extra test -c requirements/run.lock --universal \
-	  --python-version 3.11 --generate-hashes -q -o requirements/test.lock --custom-compile-command "make lock"
+	  --python-version 3.11 --generate-hashes --no-strip-extras -q -o requirements/test.lock --custom-compile-command "make lock"
 
 clean: ## remove all that was generated, the environment too
 	rm -rf .venv data/lake data/tables data/runs
