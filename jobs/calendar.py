@@ -176,8 +176,7 @@ def calendar_of(schedule: object, overrides: Mapping[str, Override] | None = Non
         case Daily():
             return EveryDay(dt.time.fromisoformat(schedule.daily), ZoneInfo(schedule.timezone))
         case Exchange():
-            names = schedule.exchange if isinstance(schedule.exchange, list) else [schedule.exchange]
-            return Sessions(tuple(names), minutes(schedule.after_close), overrides or {})
+            return Sessions(schedule.exchanges, minutes(schedule.after_close), overrides or {})
         case After() | "none":
             return EveryDay(MIDNIGHT, ZoneInfo("UTC"))
     raise TypeError(f"{schedule!r} is no schedule")

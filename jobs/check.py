@@ -6,10 +6,13 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from jobs import tables
+from jobs.calendar import check_early
+from jobs.closures import FILE, unknown_exchange, workspace_overrides
 from jobs.day import Day
 from jobs.engine import Engine, SqlMistakes, quoted, repeatable_select
 from jobs.errors import Broken
 from jobs.job import Job
+from jobs.schedule import Exchange
 from jobs.spec import RESERVED_COLUMNS
 from scorers.contract import Scorer
 
@@ -41,6 +44,22 @@ def check_sql(job: Job) -> None:
         repeatable_select(sql, sql_file(job, job.spec.decide[table]))
     for i, audit in enumerate(job.spec.audit):
         repeatable_select(audit.sql, audit_place(job, i))
+
+
+def check_schedule(job: Job) -> None:
+    """Know that a job's exchanges are ones that have a calendar, and the closures of calendars.yaml fit it.
+
+    Raises:
+        Broken: names the line of job.yaml, or what calendars.yaml says amiss.
+    """
+    schedule = job.spec.schedule
+    if not isinstance(schedule, Exchange):
+        return
+    for code in schedule.exchanges:
+        if problem := unknown_exchange(code):
+            job.broken(("schedule", "exchange"), problem)
+    overrides = workspace_overrides(job.workspace.root)
+    check_early({code: one for code, one in overrides.items() if code in schedule.exchanges}, FILE)
 
 
 def bind(day: Day, scorer: Scorer) -> Bound:

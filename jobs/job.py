@@ -114,6 +114,7 @@ def load(name: str, workspace: Workspace | Path | str | None = None) -> Job:
     for other, (_, tables) in peeked.items():
         if other != file:
             _check_unique(job, tables, space.relative(other))
+    _check_after(job, [table for _, tables in peeked.values() for table in tables])
     return job
 
 
@@ -121,15 +122,18 @@ def load_all(workspace: Workspace) -> tuple[list[Job], list[Broken]]:
     """Every job of a workspace that can be read, and what is wrong with the others."""
     jobs: list[Job] = []
     broken: list[Broken] = []
+    published: list[str] = []
     for file in workspace.job_files():
         try:
             job = read_job(file, workspace)
             for other in jobs:
                 _check_unique(job, other.spec.tables, other.shown)
             jobs.append(job)
+            published += job.spec.tables
         except Broken as error:
             broken.append(error)
-    return jobs, broken
+            published += _peek(file, workspace)[1]
+    return [job for job in jobs if not _unfulfilled(job, published, broken)], broken
 
 
 def read_job(file: Path, workspace: Workspace) -> Job:
@@ -167,6 +171,25 @@ def _check_unique(job: Job, tables: Iterable[str], other: str) -> None:
     if both:
         at = ("decide", both[0]) if both[0] in job.spec.decide else ("job",)
         job.broken(at, f"table {both[0]} is also published by {other}; names are unique")
+
+
+def _check_after(job: Job, published: Iterable[str]) -> None:
+    """A job that waits for a table that nobody publishes would never run, and nobody would be told."""
+    others = sorted(set(published) - set(job.spec.tables))
+    for i, name in enumerate(getattr(job.spec.schedule, "after", ())):
+        if name not in others:
+            near = difflib.get_close_matches(name, others, 1)
+            hint = f"did you mean {near[0]}?" if near else f"their tables: {', '.join(others) or 'none'}"
+            job.broken(("schedule", "after", i), f"no other job publishes {clipped(name)}; {hint}")
+
+
+def _unfulfilled(job: Job, published: Iterable[str], broken: list[Broken]) -> bool:
+    try:
+        _check_after(job, published)
+    except Broken as error:
+        broken.append(error)
+        return True
+    return False
 
 
 def _read_sql(job: Job, at: Path_, name: str) -> str:

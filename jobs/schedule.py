@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Ta
 from jobs.params import Strict
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+Code = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{4}$")]
 
 
 def _timezone(name: str) -> str:
@@ -35,10 +36,12 @@ class Daily(Strict):
 
 
 class Exchange(Strict):
-    """After the close of each trading session of an exchange (ISO 10383 code, such as XNYS)."""
+    """After the close of each trading session of an exchange, or of several that all trade that day."""
 
     exchange: Annotated[
-        str, StringConstraints(pattern=r"^[A-Z0-9]{4}$"), Field(description="ISO 10383 code, such as XNYS")
+        Annotated[Code, Tag("code")] | Annotated[list[Code], Field(min_length=1), Tag("codes")],
+        Discriminator(lambda value: "codes" if isinstance(value, list) else "code"),
+        Field(description="ISO 10383 code, such as XNYS; or a list: a day counts if all of them trade"),
     ]
     after_close: Annotated[
         str,
@@ -46,8 +49,13 @@ class Exchange(Strict):
         Field(description="minutes after the close, such as 90m"),
     ] = "0m"
 
+    @property
+    def exchanges(self) -> tuple[str, ...]:
+        """The codes, in order; midnights are those of the first."""
+        return (self.exchange,) if isinstance(self.exchange, str) else tuple(self.exchange)
+
     def __str__(self) -> str:
-        return f"{self.exchange} close + {self.after_close}"
+        return f"{' + '.join(self.exchanges)} close + {self.after_close}"
 
 
 class After(Strict):

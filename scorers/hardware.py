@@ -4,9 +4,15 @@ import math
 import os
 import platform
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
+PROVIDER_FILES = {
+    "cuda": "libonnxruntime_providers_cuda.so",
+    "tensorrt": "libonnxruntime_providers_tensorrt.so",
+    "openvino": "libonnxruntime_providers_openvino.so",
+}
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,17 @@ class Hardware:
 def hardware() -> Hardware:
     """The smaller of what the machine has and what affinity and the control group (v1, v2) allow."""
     return Hardware(_cores(), _memory(), _processor())
+
+
+def installed_devices() -> list[str]:
+    """The devices that the ONNX Runtime of this environment comes with, by its files; `cpu` first.
+
+    Whether a device works is found out when a model is opened on it. Nothing heavy is imported here.
+    """
+    spec = find_spec("onnxruntime")
+    folders = [Path(folder) / "capi" for folder in (spec.submodule_search_locations or [])] if spec else []
+    shipped = [name for name in PROVIDER_FILES if any((f / PROVIDER_FILES[name]).is_file() for f in folders)]
+    return ["cpu", *shipped]
 
 
 def _cores() -> int:

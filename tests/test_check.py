@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.check import check_sql
+from jobs.check import check_schedule, check_sql
 from jobs.days import as_day
 from jobs.errors import Broken
 from jobs.job import load
@@ -291,3 +291,41 @@ def test_every_kind_of_number_fits_a_matrix(tmp_path: Path, kind: str) -> None:
     table = pq.read_table(next((root / "data/tables/mini_scores").rglob("*.parquet")), partitioning=None)
     wanted = table["a"].to_numpy() + np.float32(2) * (table["id"].to_numpy() % 2).astype(np.float32)
     np.testing.assert_array_equal(table["score"].to_numpy(), wanted)
+
+
+SCHEDULES = {
+    "an exchange that nobody knows": (
+        "{exchange: XNYX}",
+        "",
+        r"schedule.exchange: exchange_calendars has no exchange 'XNYX'; did you mean XNYS",
+    ),
+    "an early close on a holiday": (
+        "{exchange: XNYS}",
+        'XNYS: {early: {2026-11-26: "13:00"}}',
+        "early: 2026-11-26 is no session of XNYS",
+    ),
+    "an early close that is late": (
+        "{exchange: XNYS}",
+        'XNYS: {early: {2026-11-25: "17:00"}}',
+        "early: 17:00 on 2026-11-25 is after the close at 16:00",
+    ),
+    "another exchange's mistake": ("{exchange: [XLON, XTKS]}", 'XNYS: {early: {2026-11-26: "13:00"}}', None),
+    "a job that heeds no exchange": ('{daily: "02:00"}', 'XNYS: {early: {2026-11-26: "13:00"}}', None),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # pandas' own
+@pytest.mark.parametrize(("schedule", "closures", "says"), SCHEDULES.values(), ids=SCHEDULES.keys())
+def test_a_schedule_is_held_to_its_exchanges(
+    tmp_path: Path, schedule: str, closures: str, says: str | None
+) -> None:
+    """What calendars.yaml says of a job's exchanges has to fit their calendars; scheduling itself ignores it."""
+    pytest.importorskip("exchange_calendars")
+    root = make_workspace(tmp_path, 10, JOB + f"schedule: {schedule}\n", days=("2020-01-01",))
+    (root / "calendars.yaml").write_text(closures)
+    job = load("mini", root)
+    if says is None:
+        check_schedule(job)
+    else:
+        with pytest.raises(Broken, match=says):
+            check_schedule(job)

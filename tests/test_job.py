@@ -81,6 +81,25 @@ CLASHES = {
 }
 
 
+def test_a_job_after_a_table_that_nobody_publishes_is_broken(tmp_path: Path) -> None:
+    """It would never run and nobody would be told; its own tables don't count, those of a broken job do."""
+    add_job(tmp_path, "bad", renamed("bad", "bad_top").replace("key: [id]", "key: id"))
+    add_job(tmp_path, "good", renamed("good", "good_top") + "schedule: {after: [bad_scores, bad_top]}\n")
+    add_job(tmp_path, "typo", renamed("typo", "typo_top") + "schedule: {after: [good_topp]}\n")
+    add_job(tmp_path, "self", renamed("self", "self_top") + "schedule:\n  after:\n    - self_top\n")
+    assert load("good", tmp_path).name == "good"
+    says = {
+        "typo": r"jobs/typo/job.yaml:\d+: schedule.after.0: no other job publishes 'good_topp'; "
+        r"did you mean good_top\?$",
+        "self": r"schedule.after.0: no other job publishes 'self_top'; ",
+    }
+    for name, message in says.items():
+        with pytest.raises(Broken, match=message):
+            load(name, tmp_path)
+    jobs, broken = load_all(Workspace(tmp_path))
+    assert [job.name for job in jobs] == ["good"] and len(broken) == 3
+
+
 @pytest.mark.parametrize(("name", "decision", "says"), CLASHES.values(), ids=CLASHES.keys())
 def test_two_jobs_never_publish_one_table(tmp_path: Path, name: str, decision: str, says: str) -> None:
     """A table has one job: where two name it, neither loads, and the list of all jobs has one of them."""

@@ -114,6 +114,7 @@ SCHEDULES = {
     "daily in UTC": ('schedule: {daily: "23:59"}', "daily 23:59 UTC"),
     "exchange": ("schedule: {exchange: XNYS, after_close: 90m}", "XNYS close + 90m"),
     "exchange at the close": ("schedule: {exchange: XNYS}", "XNYS close + 0m"),
+    "several exchanges": ("schedule: {exchange: [XNYS, XLON], after_close: 30m}", "XNYS + XLON close + 30m"),
     "after": ("schedule: {after: [a, b]}", "after a, b"),
 }
 
@@ -152,6 +153,8 @@ MISTAKES = {
     "schedule is a word": (without("schedule") + "\nschedule: never", 49, "schedule", f"'never' is not allowed: {KINDS}"),
     "schedule is a YAML 1.1 no": (without("schedule") + "\nschedule: no", 49, "schedule", f"False is not allowed: {KINDS}"),
     "exchange in lower case": (without("schedule") + "\nschedule: {exchange: xnys}", 49, "schedule.exchange", "'xnys' is not allowed"),
+    "no exchange at all": (without("schedule") + "\nschedule: {exchange: []}", 49, "schedule.exchange", "[] is not allowed: list should have at least 1 item"),
+    "one exchange of two in lower case": (without("schedule") + "\nschedule:\n  exchange:\n    - XNYS\n    - xlon", 52, "schedule.exchange.1", "'xlon' is not allowed"),
     "minutes without unit": (without("schedule") + "\nschedule:\n  exchange: XNYS\n  after_close: 90", 51, "schedule.after_close", f"90 {QUOTES}"),
     "after nothing": (without("schedule") + "\nschedule: {after: []}", 49, "schedule.after", "[] is not allowed: list should have at least 1 item"),
     "after a name that is none": (without("schedule") + "\nschedule:\n  after:\n    - a\n    - B-b", 52, "schedule.after.1", "'B-b' is not allowed"),

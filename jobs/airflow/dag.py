@@ -19,7 +19,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowTimetableInvalid
 from jobs.airflow.params import form
 from jobs.airflow.priority import TonightFirst
 from jobs.airflow.tasks import PLAN, PlanDay, PublishDay, ScoreShare
-from jobs.airflow.timetable import DailyPartitionTimetable, TradingDayTimetable
+from jobs.airflow.timetable import ByHandTimetable, DailyPartitionTimetable, TradingDayTimetable
 from jobs.closures import workspace_overrides
 from jobs.errors import Broken
 from jobs.job import Job, load, load_all
@@ -113,7 +113,7 @@ def schedule(job: Job) -> Any:
             return PartitionedAssetTimetable(assets=assets, default_partition_mapper=IdentityMapper())
         case Exchange() as found:
             return _exchange(job, found)
-    return None
+    return ByHandTimetable()
 
 
 def table_asset(table: str) -> Asset:
@@ -166,7 +166,7 @@ def _exchange(job: Job, found: Exchange) -> TradingDayTimetable:
     try:
         overrides = workspace_overrides(job.workspace.root)
         plain = {code: one.plain() for code, one in overrides.items()}
-        timetable = TradingDayTimetable(found.exchange, found.after_close, plain)
+        timetable = TradingDayTimetable(found.exchanges, found.after_close, plain)
         timetable.validate()
     except AirflowTimetableInvalid as error:
         job.broken(("schedule", "exchange"), str(error))

@@ -5,7 +5,8 @@ parameters as bound values, and `model` is a path that the workspace refuses whe
 """
 
 import datetime as dt
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow.sdk import Param
@@ -13,8 +14,9 @@ from airflow.sdk import Param
 from jobs import params as spec
 from jobs.job import Job
 from jobs.spec import RUN_OPTIONS
+from scorers.hardware import installed_devices
 
-DEVICES = ("auto", "cpu", "cuda")
+DEVICES = "NIGHTSCORE_DEVICES"  # the variable that names what the workers have, where this machine doesn't
 DAY = """The business date to score. A run with a partition key (a scheduled one, a backfill) scores that \
 day, whatever stands here; a run by hand needs one of the two."""
 # No default: a day that is the latest today would be another one tomorrow, and each of them a new version of
@@ -67,7 +69,7 @@ def _own(job: Job) -> dict[str, Param]:
             own,
             "Where to score; a device that is named is never replaced by another.",
             type="string",
-            enum=list(dict.fromkeys((own, *DEVICES))),
+            enum=list(dict.fromkeys((own, "auto", *_devices()))),
             title="Device",
         ),
         "model": Param(
@@ -78,6 +80,11 @@ def _own(job: Job) -> dict[str, Param]:
             title="Model",
         ),
     }
+
+
+def _devices() -> Sequence[str]:
+    named = os.environ.get(DEVICES, "")
+    return [one.strip() for one in named.split(",") if one.strip()] or installed_devices()
 
 
 def _field(name: str, one: spec.Param) -> Param:

@@ -25,12 +25,12 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 
 from jobs.airflow.day import day_of
 from jobs.airflow.params import options
-from jobs.airflow.trigger import PartitionTrigger, absent
+from jobs.airflow.trigger import PartitionTrigger, absent, unpublished
 from jobs.errors import Broken, NotYet
 from jobs.job import Job, load
 from jobs.plan import Plan, plan_from_json
 from jobs.progress import QUIET_SECONDS, Lines
-from jobs.spec import PathInput
+from jobs.spec import PathInput, TableInput
 
 if TYPE_CHECKING:
     from jobs.receipt import Receipt
@@ -94,11 +94,16 @@ class PlanDay(Step):
         try:
             return plan_day(job, day, **self.asked(job, context), report=Progress(context))
         except NotYet as error:
-            folders = absent(job.workspace.root, partitions(job, day))
-            if job.spec.policy.missing != "wait" or not folders:
+            root, moment = job.workspace.root, day.isoformat()
+            folders = absent(root, partitions(job, day))
+            tables = unpublished(root, others(job), moment)
+            if job.spec.policy.missing != "wait" or not folders + tables:
                 raise
-            self.log.info("%s; waiting for %s", error, ", ".join(folders))
-            trigger = PartitionTrigger(str(job.workspace.root), folders, time.time() + WAIT.total_seconds())
+            self.log.info("%s; waiting for %s", error, ", ".join(folders + tables))
+            deadline = time.time() + WAIT.total_seconds()
+            trigger = PartitionTrigger(
+                workspace=str(root), folders=folders, tables=tables, day=moment, deadline=deadline
+            )
             self.defer(trigger=trigger, method_name="resume")
 
     def resume(self, context: Any, event: bool) -> list[list[int]]:
@@ -232,3 +237,9 @@ def partitions(job: Job, day: dt.date) -> list[str]:
         for source in job.spec.inputs.values()
         if isinstance(source, PathInput) and source.partition
     ]
+
+
+def others(job: Job) -> list[str]:
+    """The tables of other jobs that the job reads."""
+    inputs = job.spec.inputs.values()
+    return [one.table for one in inputs if isinstance(one, TableInput) and one.table not in job.spec.tables]

@@ -1,4 +1,4 @@
-"""Timetables whose partitions are days: every day, or every trading session.
+"""Timetables whose partitions are days: every day, every trading session, or those asked for by hand.
 
     @dag(schedule=DailyPartitionTimetable("02:00", timezone="America/Chicago"))
     @dag(schedule=TradingDayTimetable("XNYS", after_close="90m", overrides="calendars.yaml"))
@@ -190,6 +190,38 @@ class DailyPartitionTimetable(_DayTimetable):
     def summary(self) -> str:
         """What the UI shows."""
         return f"daily {self.at} {self.timezone}"
+
+
+class ByHandTimetable(_DayTimetable):
+    """No run by itself; by hand with a partition key, and backfills, whose days are those of UTC."""
+
+    description = "by hand"
+
+    def __init__(self) -> None:
+        self.calendar = EveryDay(MIDNIGHT, ZoneInfo("UTC"))
+
+    def next_dagrun_info_v2(
+        self,
+        *,
+        last_dagrun_info: DagRunInfo | None,  # noqa: ARG002 - Airflow passes it
+        restriction: TimeRestriction,  # noqa: ARG002 - Airflow passes it
+    ) -> DagRunInfo | None:
+        """None, ever."""
+        return None
+
+    def serialize(self) -> dict[str, Any]:
+        """Nothing: there are no arguments."""
+        return {}
+
+    @classmethod
+    def deserialize(cls, data: dict[str, Any]) -> Self:  # noqa: ARG003 - Airflow passes it
+        """The timetable."""
+        return cls()
+
+    @property
+    def summary(self) -> str:
+        """What the UI shows."""
+        return "by hand"
 
 
 class TradingDayTimetable(_DayTimetable):

@@ -9,25 +9,35 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from jobs.files import visible
+from jobs.workspace import open_workspace
 
 SECONDS = 60.0  # between two looks
 
 
 class PartitionTrigger(BaseTrigger):
-    """Fires when each of some partition folders of a workspace holds a Parquet file.
+    """Fires when each of some partition folders holds a Parquet file, and each of some tables the day.
 
     Its event is True then, and False at `deadline` (epoch seconds). The triggerer has to see the workspace
     under the same path as the workers.
     """
 
-    def __init__(self, workspace: str, folders: list[str], deadline: float, seconds: float = SECONDS) -> None:
+    def __init__(
+        self,
+        *,
+        workspace: str,
+        folders: list[str],
+        tables: list[str],
+        day: str,
+        deadline: float,
+        seconds: float = SECONDS,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.workspace, self.folders = workspace, folders
+        self.workspace, self.folders, self.tables, self.day = workspace, folders, tables, day
         self.deadline, self.seconds = deadline, seconds
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """What the triggerer makes it from."""
-        names = ("workspace", "folders", "deadline", "seconds")
+        names = ("workspace", "folders", "tables", "day", "deadline", "seconds")
         return f"{__name__}.{type(self).__name__}", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -37,9 +47,21 @@ class PartitionTrigger(BaseTrigger):
         yield TriggerEvent(landed)  # type: ignore[no-untyped-call]
 
     def _landed(self) -> bool:
-        return not absent(Path(self.workspace), self.folders)
+        root = Path(self.workspace)
+        return not absent(root, self.folders) and not unpublished(root, self.tables, self.day)
 
 
 def absent(root: Path, folders: list[str]) -> list[str]:
     """Those of some folders without a Parquet file that readers see."""
     return [f for f in folders if not any(visible(p, root / f) for p in (root / f).rglob("*.parquet"))]
+
+
+def unpublished(root: Path, tables: list[str], day: str) -> list[str]:
+    """Those of some tables that no receipt in force names for the day."""
+    if not tables:
+        return []
+    from jobs import catalog  # DuckDB and Delta: only where a job waits for a table
+
+    entries = catalog.pinned(open_workspace(root)).in_force.values()
+    published = {name for entry in entries if entry.day == day for name in entry.versions}
+    return [name for name in tables if name not in published]

@@ -113,16 +113,17 @@ def test_schedules_are_partitioned_by_day(tmp_path: Path) -> None:
     add(tmp_path, "daily")
     add(tmp_path, "exchange", "{exchange: XNYS, after_close: 90m}")
     add(tmp_path, "after", "{after: [daily_top, exchange_scores]}")
+    add(tmp_path, "both", "{exchange: [XNYS, XLON], after_close: 30m}")
     add(tmp_path, "hand", "none")
-    found = {
-        n: stored(build_dag(load(n, tmp_path))).timetable for n in ("daily", "exchange", "after", "hand")
-    }
+    names = ("daily", "exchange", "both", "after", "hand")
+    found = {name: stored(build_dag(load(name, tmp_path))).timetable for name in names}
     assert found["daily"].summary == "daily 02:00 America/Chicago"
     assert found["exchange"].serialize()["overrides"] == {"XNYS": {"closed": ["2026-11-17"], "early": {}}}
     names = {asset.name for _, asset in found["after"].asset_condition.iter_assets()}
     assert type(found["after"]).__name__ == "PartitionedAssetTimetable"
     assert names == {"daily_top", "exchange_scores"}
-    assert not found["hand"].can_be_scheduled
+    assert found["both"].serialize()["exchange"] == ["XNYS", "XLON"]
+    assert found["hand"].summary == "by hand" and found["hand"].partitioned
 
 
 def test_a_worker_reads_only_the_dag_that_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

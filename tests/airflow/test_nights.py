@@ -27,7 +27,7 @@ from jobs.airflow.trigger import PartitionTrigger
 from jobs.errors import NotYet
 from jobs.job import load
 from jobs.night import run
-from tests.mini import DAYS, JOB, make_workspace, write_day
+from tests.mini import DAYS, JOB, linear_model, make_workspace, write_day
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("metadata")]
 
@@ -205,10 +205,37 @@ def test_a_wait_ends_when_the_partition_lands(tmp_path: Path, monkeypatch: pytes
     assert (done.state, receipt(done)["day"], plan.try_number) == ("success", "2021-01-01", 1)
 
 
+def test_a_wait_ends_when_another_job_has_published_the_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table's day is there when a receipt names it; until then no worker is held."""
+    root = make_workspace(tmp_path, 100)
+    folder = root / "jobs" / "later"
+    folder.mkdir()
+    (folder / "job.yaml").write_text(
+        "job: later\nabout: Reads another job's table\nowner: tests\nkey: [id]\nfeatures: upstream\n"
+        "inputs:\n  upstream: {table: mini_scores, columns: {id: BIGINT, a: FLOAT, score: FLOAT}}\n"
+        "model: {path: data/models/chained.onnx, outputs: {again: y}}\npolicy: {missing: wait}\n"
+    )
+    linear_model(root / "data/models/chained.onnx", (1.0,), ("a",))
+    monkeypatch.setattr(tasks, "PartitionTrigger", partial(PartitionTrigger, seconds=0.05))
+    timer = threading.Timer(3.0, run, (load("mini", root), "2020-01-02"))
+    timer.start()
+    done = known(root, "later_waits", "later").test(run_conf={"day": "2020-01-02"}, logical_date=None)
+    timer.join()
+    plan = next(t for t in done.get_task_instances() if t.task_id == "plan")
+    assert (done.state, receipt(done)["rows"]["published"], plan.try_number) == ("success", 100, 1)
+
+
 def test_a_trigger_gives_up_at_its_deadline(tmp_path: Path) -> None:
     """Then it says that nothing landed; it comes through its serialized form as it was."""
     path, arguments = PartitionTrigger(
-        str(tmp_path), ["day=2021-01-01"], deadline=0.0, seconds=0.01
+        workspace=str(tmp_path),
+        folders=["day=2021-01-01"],
+        tables=[],
+        day="2021-01-01",
+        deadline=0.0,
+        seconds=0.01,
     ).serialize()
     assert path == "jobs.airflow.trigger.PartitionTrigger"
 

@@ -77,10 +77,21 @@ def test_no_default_depends_on_the_day(job: Job) -> None:
     assert form(job)["day"].schema["format"] == "date"
 
 
+def test_the_menu_of_devices_is_what_there_is(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ONNX Runtime comes with here, or what the operator says that the workers have."""
+    import onnxruntime
+
+    here = {"CPUExecutionProvider": "cpu", "CUDAExecutionProvider": "cuda"}
+    shipped = [here[name] for name in onnxruntime.get_available_providers() if name in here]
+    assert form(job)["device"].schema["enum"] == ["auto", *sorted(shipped, key=list(here.values()).index)]
+    monkeypatch.setenv("NIGHTSCORE_DEVICES", "cpu, cuda")
+    assert form(job)["device"].schema["enum"] == ["auto", "cpu", "cuda"]
+
+
 def test_the_jobs_own_device_is_the_default_and_no_override(tmp_path: Path) -> None:
     """It stands first in the menu; another one is passed on."""
     job = make(tmp_path, f"{JOB}scoring: {{device: openvino}}\n")
-    assert form(job)["device"].schema["enum"] == ["openvino", "auto", "cpu", "cuda"]
+    assert form(job)["device"].schema["enum"] == ["openvino", "auto", "cpu"]
     assert options(job, {"device": "openvino"})["device"] is None
     assert options(job, {"device": "cpu"})["device"] == "cpu"
 

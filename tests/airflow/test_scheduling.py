@@ -14,7 +14,7 @@ from airflow.exceptions import InvalidPartitionKeyError
 from sqlalchemy import select
 
 from jobs.airflow import timetable as module
-from jobs.airflow.timetable import DailyPartitionTimetable, TradingDayTimetable
+from jobs.airflow.timetable import ByHandTimetable, DailyPartitionTimetable, TradingDayTimetable
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),
@@ -181,6 +181,17 @@ def test_a_manual_run_may_have_no_key_and_no_wrong_one() -> None:
     assert runs("refused") == []
     trigger("refused", None)
     assert runs("refused") == [("manual", None)]
+
+
+def test_a_job_without_a_schedule_runs_by_hand_and_in_backfills_alone() -> None:
+    """The scheduler makes no run of it; its days are partitions like any other job's."""
+    make("hand", ByHandTimetable(), catchup=True)
+    schedule("hand", times=5)
+    assert runs("hand") == []
+    trigger("hand", "2026-11-18")
+    backfill("hand", "2026-11-17", "2026-11-19")
+    expected = [("manual", "2026-11-18"), ("backfill", "2026-11-17"), ("backfill", "2026-11-19")]
+    assert runs("hand") == expected
 
 
 def test_a_backfill_does_not_make_the_schedule_skip_or_repeat() -> None:

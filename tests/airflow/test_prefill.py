@@ -1,0 +1,105 @@
+"""The form's day: filled in by the API server when somebody opens the form, and not by the DAG."""
+
+import datetime as dt
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("airflow")
+
+from jobs.airflow import prefill
+from jobs.airflow.dag import build_dag
+from jobs.job import load
+from tests.mini import JOB, make_workspace
+
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("metadata")]
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    """Airflow's own API server in this process, with our middleware as the plug-in adds it; an admin asks."""
+    from airflow.api_fastapi.app import create_app, purge_cached_app
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+    from fastapi.testclient import TestClient
+
+    purge_cached_app()
+    app = create_app(apps="core")
+    manager = app.state.auth_manager
+    token = manager.generate_jwt(SimpleAuthManagerUser(username="ana", role="admin"))
+    asking = TestClient(app, headers={"Authorization": f"Bearer {token}"}, base_url="http://testserver")
+    with asking:
+        yield asking
+    purge_cached_app()
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace that the API server takes for its own, with a daily job known to Airflow."""
+    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+    from airflow.models.dagbundle import DagBundleModel
+    from airflow.utils.session import create_session
+
+    root = make_workspace(tmp_path, 10, JOB + 'schedule: {daily: "02:00", timezone: America/Chicago}\n')
+    monkeypatch.setenv("NIGHTSCORE_WORKSPACE", str(root))
+    with create_session() as session:
+        session.merge(DagBundleModel(name="testing"))
+    bag = DagBag(dag_folder=os.devnull)
+    bag.bag_dag(build_dag(load("mini", root)))
+    sync_bag_to_db(bag, "testing", None)
+    return root
+
+
+def test_a_form_opens_with_the_latest_complete_day(client: Any, root: Path) -> None:
+    """By the job's schedule, at this moment; all else is as Airflow says it, compressed or not."""
+    url = "/api/v2/dags/mini/details"
+    for coding in ("gzip", "identity"):
+        found = client.get(url, headers={"Accept-Encoding": coding})
+        assert found.status_code == 200, found.text
+        day = found.json()["params"]["day"]
+        assert day["value"] == prefill.latest("mini")
+        assert dt.date.today() - dt.date.fromisoformat(day["value"]) <= dt.timedelta(days=2)
+        assert day["schema"]["format"] == "date" and found.json()["params"]["n"]["value"] == 10
+        if coding == "identity":
+            assert int(found.headers["content-length"]) == len(found.content)
+
+
+def test_the_dag_itself_has_no_day(root: Path) -> None:
+    """Else each day would make a new version of it, and a run without a day would not fail."""
+    assert build_dag(load("mini", root)).params["day"] is None
+
+
+def test_everything_else_passes_through(client: Any, root: Path) -> None:
+    """Another DAG, a DAG that isn't there, a workspace that is gone, nobody logged in."""
+    plain = client.get("/api/v2/dags/mini").json()
+    assert plain["dag_id"] == "mini" and "params" not in plain
+    assert client.get("/api/v2/dags/other/details").status_code == 404
+    assert client.get("/api/v2/dags/mini/details", headers={"Authorization": ""}).status_code == 401
+    (root / "jobs/mini/job.yaml").unlink()
+    found = client.get("/api/v2/dags/mini/details")
+    assert found.status_code == 200 and found.json()["params"]["day"]["value"] is None
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"\xff", b"{}", b'{"params": {}}', b'{"params": {"day": 1}, "tags": []}']
+)
+def test_an_answer_of_another_shape_is_left_as_it_is(body: bytes) -> None:
+    """A later Airflow may answer otherwise; then the form opens without a day, and nothing breaks."""
+    answer = [
+        {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]},
+        {"type": "http.response.body", "body": body, "more_body": False},
+    ]
+    assert prefill._filled("mini", [dict(part) for part in answer]) == answer
+
+
+def test_only_our_dags_are_filled_in() -> None:
+    """A DAG of somebody else's may have a parameter `day`, too."""
+    details = {"params": {"day": {"value": None}}, "tags": [{"name": "theirs"}]}
+    answer = [
+        {"type": "http.response.start", "status": 200, "headers": []},
+        {"type": "http.response.body", "body": json.dumps(details).encode()},
+    ]
+    assert prefill._filled("mini", answer) == answer
