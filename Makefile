@@ -2,14 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test test-slow check lint types contracts lock bench clean
+.PHONY: help demo airflow test test-slow test-e2e check lint types contracts lock bench clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
 
 demo: .venv/run.stamp ## score two real days of the retail job and look at the result
 	@$(BIN)/python data/demo.py
+
+airflow: .venv/test.stamp ## Airflow with the jobs of this folder, on this machine; Ctrl-C stops it
+	@$(BIN)/python -m jobs.airflow.local
 
 test: .venv/test.stamp ## the whole test suite
 	@$(BIN)/python -m pytest
@@ -17,7 +20,16 @@ test: .venv/test.stamp ## the whole test suite
 test-slow: .venv/test.stamp ## the tests that take minutes: every fault at every call
 	@$(BIN)/python -m pytest -m slow
 
-check: lint types contracts test test-slow ## format, lint, types, import contracts, all tests: what CI runs
+# In CI the servers and the browser are installed; elsewhere a test says what it lacks, and is skipped.
+test-e2e: .venv/test.stamp ## servers, workers, a browser: the tests of the whole, about six minutes
+	@if [ "$$CI" = true ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! { command -v chromium \
+	    && command -v redis-server && ls /usr/lib/postgresql/*/bin/postgres; } >/dev/null 2>&1; then \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	    chromium fonts-dejavu-core postgresql redis-server; } >/dev/null 2>&1 \
+	  || echo "apt-get failed: what is missing is not tested"; fi
+	@$(BIN)/python -m pytest -m e2e -rs tests/e2e
+
+check: lint types contracts test test-slow test-e2e ## format, lint, types, import contracts, all tests: what CI runs
 
 lint: .venv/test.stamp
 	$(BIN)/ruff format --check .
@@ -39,7 +51,7 @@ lock: ## resolve the dependencies again (needs uv)
 	  --python-version 3.11 --generate-hashes --no-strip-extras -q -o requirements/test.lock --custom-compile-command "make lock"
 
 clean: ## remove all that was generated, the environment too
-	rm -rf .venv data/lake data/tables data/runs
+	rm -rf .venv .airflow e2e-screenshots data/lake data/tables data/runs
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from jobs.job import load as load
     from jobs.night import backfill as backfill
     from jobs.night import run as run
+    from jobs.page import report as report
     from jobs.receipt import Receipt as Receipt
     from jobs.steps import features as features
 
 _HOMES = {
     "Broken": "jobs.errors", "NotYet": "jobs.errors", "Job": "jobs.job", "load": "jobs.job",
     "Receipt": "jobs.receipt", "run": "jobs.night", "backfill": "jobs.night", "features": "jobs.steps",
-    "query": "jobs.catalog",
+    "query": "jobs.catalog", "report": "jobs.page",
 }  # fmt: skip
 __all__ = list(_HOMES)
 

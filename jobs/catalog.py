@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs import tables
-from jobs.engine import Engine, Resources, SqlMistakes, View, single_select
+from jobs.ask import ask
+from jobs.engine import Engine, Resources, SqlMistakes, View
 from jobs.errors import Broken
 from jobs.receipt import Receipt
 from jobs.tables import LiveFile
@@ -25,7 +26,6 @@ from scorers.hardware import hardware
 
 RECEIPTS = "receipts"
 AsOf = int | dt.datetime | None
-QUERY_ROWS = 65_536  # rows of one batch of a query's result
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,13 @@ class Pinned:
         for day, entry in wanted.items():
             if {f.run_id for f in by_day.get(day, [])} != {entry.run_id}:
                 # Committed by a run whose receipt is not (yet) there: this day as it was before.
-                by_day[day] = _by_day(tables.live(root, entry.versions[table]))[day]
+                by_day[day] = self.files_of(entry, table)
         return [file for day in sorted(wanted) for file in by_day[day]]
+
+    def files_of(self, entry: Entry, table: str) -> list[LiveFile]:
+        """The files of a table that one run published, whether its receipt is still in force or not."""
+        root = self.workspace.tables / table
+        return [file for file in tables.live(root, entry.versions[table]) if file.day == entry.day]
 
     def views(self) -> list[View]:
         """Every table, and `receipts`, as SQL sees them."""
@@ -127,13 +132,7 @@ def query(
         Broken: no SELECT, or a mistake in it; lists the tables where one is not known.
     """
     space = workspace if isinstance(workspace, Workspace) else open_workspace(workspace)
-    state = pinned(space, as_of)
-    views = state.views()
-    where = f"query (tables: {', '.join(v.name for v in views) or 'none published yet'})"
-    single_select(sql, where)
-    with Engine(views, query_resources(space)) as engine, SqlMistakes(where):
-        schema = engine.schema(sql, values)
-        return pa.Table.from_batches(engine.stream(sql, QUERY_ROWS, values), schema)
+    return ask(sql, pinned(space, as_of).views(), query_resources(space), values)
 
 
 def query_resources(workspace: Workspace) -> Resources:

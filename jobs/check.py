@@ -12,6 +12,7 @@ from jobs.day import Day
 from jobs.engine import Engine, SqlMistakes, quoted, repeatable_select
 from jobs.errors import Broken
 from jobs.job import Job
+from jobs.nulls import check_policy
 from jobs.schedule import Exchange
 from jobs.spec import RESERVED_COLUMNS
 from scorers.contract import Scorer
@@ -123,14 +124,19 @@ def _bind_features(engine: Engine, job: Job, scorer: Scorer) -> pa.Schema:
     misfits = scorer.signature.misfits(schema)
     if misfits:
         job.broken(("model", "path"), "; ".join(misfits))
+    check_policy(job, scorer.signature)
     engine.define(BINDING, features_select(job))
     return schema
 
 
 def _define_empty_scores(engine: Engine, job: Job, scorer: Scorer) -> None:
     kept = [quoted(name) for name in (*job.spec.key, *job.spec.keep)]
-    given = [f"CAST(NULL AS {DUCKDB_TYPES[f.type]}) AS {quoted(f.name)}" for f in scorer.signature.outputs]
+    given = [f"CAST(NULL AS {_sql_type(f.type)}) AS {quoted(f.name)}" for f in scorer.signature.outputs]
     engine.define("scores", f"SELECT {', '.join(kept + given)} FROM {quoted(BINDING)} LIMIT 0")
+
+
+def _sql_type(kind: pa.DataType) -> str:
+    return f"{DUCKDB_TYPES[kind.value_type]}[]" if pa.types.is_list(kind) else DUCKDB_TYPES[kind]
 
 
 def _bind_decision(engine: Engine, job: Job, table: str, sql: str) -> pa.Schema:

@@ -9,8 +9,8 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
-from jobs import commands
-from jobs.commands import complain
+from jobs.commands import care, look, work
+from jobs.commands.said import complain
 from jobs.errors import Broken, NightError, NotYet
 from jobs.options import chosen
 from jobs.stop import exit_on_signals
@@ -29,8 +29,8 @@ app = App(name="nightscore", help=HELP, version_flags=["--version"], help_on_err
 app.meta.group_parameters = "Global options"
 
 for command in (
-    commands.jobs, commands.check, commands.plan, commands.run, commands.backfill, commands.tables,
-    commands.query, commands.receipts, commands.why, commands.gc, commands.data,
+    work.jobs, work.check, work.plan, work.run, work.backfill, look.tables, look.query, look.receipts,
+    look.report, look.why, care.gc, care.data, care.hardware,
 ):  # fmt: skip
     app.command(command)
 

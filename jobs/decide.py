@@ -8,7 +8,7 @@ import pyarrow as pa
 from jobs.check import sql_file
 from jobs.day import Day
 from jobs.engine import SqlMistakes
-from jobs.stage import StagedFile, stage, staged, stamped
+from jobs.stage import StagedFile, made, stage, stamped
 
 ROWS = 32_768  # rows of a batch between DuckDB and the file
 
@@ -26,10 +26,10 @@ def decide(day: Day, scores: Sequence[StagedFile], schemas: Mapping[str, pa.Sche
     with day.engine({"scores": scores}, threads=day.sql_threads) as engine:
         for table, sql in job.decide_sql.items():
             path, schema = day.run.decided(table), schemas[table]
-            started = time.time()
+            started, cpu = time.time(), time.thread_time()
             if not path.exists():
                 with SqlMistakes(sql_file(job, job.spec.decide[table])):
                     batches = engine.stream(sql, ROWS, order="ALL")
                     stage(path, (stamped(batch, run_id, schema) for batch in batches), schema)
-            found[table] = staged(path, day.root, started, time.time())
+            found[table] = made(path, day.root, started, cpu)
     return found

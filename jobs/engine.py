@@ -46,11 +46,12 @@ class View:
 
 @dataclass(frozen=True)
 class Resources:
-    """What one engine may use: threads, bytes of memory, and a folder to spill into."""
+    """What one engine may use: threads, bytes of memory, a folder to spill into, and bytes in it if given."""
 
     threads: int
     memory: int
     temp: Path
+    spill: int | None = None
 
 
 class Engine:
@@ -99,6 +100,7 @@ class Engine:
             f"threads = {resources.threads}",
             f"memory_limit = '{resources.memory // 1_000_000}MB'",
             f"temp_directory = {literal(self._temp)}",
+            *([] if resources.spill is None else [f"max_temp_directory_size = '{resources.spill}B'"]),
             "enable_external_access = false",
             "lock_configuration = true",
         ):
@@ -154,8 +156,14 @@ class Engine:
         reader = (relation.order(order) if order else relation).to_arrow_reader(rows)
         try:
             yield from reader
+        except OSError as error:  # as Arrow hands on what DuckDB says after the first batch
+            raise _of_reader(error) from error
         finally:
             reader.close()
+
+    def interrupt(self) -> None:
+        """Stop what another thread runs on this engine, at its next vector of rows."""
+        self._connection.interrupt()
 
     def rows(self, select: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The whole result of a SELECT; for results of a few rows.
@@ -181,6 +189,11 @@ class SqlMistakes:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, duckdb.Error):
             raise _translated(error, self._where) from error
+
+
+def _of_reader(error: OSError) -> duckdb.Error:
+    text = str(error)
+    return (duckdb.OutOfMemoryException if text.startswith("Out of Memory") else duckdb.Error)(text)
 
 
 def _translated(error: duckdb.Error, where: str) -> Exception:

@@ -87,7 +87,7 @@ class Job:
             "owner": True,
             "schedule": True,
             "params": True,
-            "scoring": {"tasks"},
+            "scoring": {"tasks", "tolerance"},
         }
         spec = self.spec.model_dump(mode="json", exclude=harmless)
         sql = {"features": self.features_sql, "decide": dict(self.decide_sql)}

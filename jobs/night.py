@@ -9,7 +9,7 @@ from jobs.days import as_day
 from jobs.errors import Broken, NightError
 from jobs.job import Job
 from jobs.plan import Plan
-from jobs.progress import Report, silent
+from jobs.progress import Count, Report, silent
 from jobs.receipt import Receipt
 from jobs.stage import StagedFile
 from jobs.steps import plan_day, publish_day, score_piece
@@ -49,13 +49,12 @@ def run(
 
 def score_pieces(job: Job, plan: Plan, report: Report = silent) -> list[StagedFile]:
     """Score every piece of a plan, as many at once as there are cores; in the plan's order."""
-    done = 0
-    with ThreadPoolExecutor(hardware().cores) as pool:
-        futures = [pool.submit(score_piece, job, plan, piece) for piece in plan.pieces]
+    count = Count("score", plan.rows, report)
+    with ThreadPoolExecutor(plan.variant.at_once(hardware().cores)) as pool:
+        futures = [pool.submit(score_piece, job, plan, piece, count) for piece in plan.pieces]
         try:
             for future in as_completed(futures):
-                done += future.result().rows
-                report("score", done, plan.rows)
+                future.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -29,6 +29,16 @@ class Misuse(Broken):
 
 JobName = Annotated[str, Parameter(help="The job's name, as `nightscore jobs` lists it.")]
 Day = Annotated[str, Parameter(help="The business date to score, YYYY-MM-DD.")]
+PublishedDay = Annotated[str, Parameter(help="A published day, YYYY-MM-DD.")]
+RunId = Annotated[
+    str | None,
+    Parameter(help="One certain run of the day, also one that was replaced; default: the run in force."),
+]
+OutFile = Annotated[
+    Path | None,
+    Parameter(help="The file to write; default: report.html in the run's folder, data/runs/JOB/DAY/RUN/."),
+]
+OpenIt = Annotated[bool, Parameter(negative="", help="Open the page in the browser.")]
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document, nothing else.")]
 Settings = Annotated[
     list[str],

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from scorers.variant import PLAIN, Variant
+
 PIECES = 8  # a day is cut in about so many, as far as a piece stays within these sizes
 SMALLEST_PIECE, LARGEST_PIECE = 32_768, 1_000_000  # rows
 CHUNK_ROWS, CHUNK_BYTES = 16_384, 16 << 20  # the most of a chunk, whichever is reached first
@@ -58,12 +60,27 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class Tried:
+    """What came of trying a variant on the day's first rows.
+
+    `rows_per_second` with every core busy; `difference` is the largest between its scores and the plain
+    variant's, relative to their size above 1; `refused` says why it can't be taken, if it can't.
+    """
+
+    variant: str
+    rows_per_second: int = 0
+    difference: float = 0.0
+    refused: str = ""
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that the steps after it need, as strings and numbers, so that it crosses processes.
 
     `fingerprint` names the day's causes: job, SQL, parameters, model, inputs, device. `run_number`
     rises from run to run of one day and decides between two that overlap. `seen` are the live files of
-    the day's scores when the run began: it may replace these and no others. With status `unchanged`,
+    the day's scores when the run began: it may replace these and no others. `variant` is how the model is
+    computed, `why` it was chosen, `tried` what else there was. With status `unchanged`,
     `run_id` is the run that published what this one would; with `skipped` there is none.
     """
 
@@ -77,6 +94,9 @@ class Plan:
     model_path: str = ""
     model_sha256: str = ""
     device: str = ""
+    variant: Variant = PLAIN
+    why: str = ""
+    tried: tuple[Tried, ...] = ()
     params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     inputs: Mapping[str, tuple[InputFile, ...]] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -86,6 +106,8 @@ class Plan:
     pieces: tuple[Piece, ...] = ()
     started: float = 0.0
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    cpu_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    peak_memory: int = 0
     reason: str = ""
 
     @property
@@ -108,7 +130,14 @@ def plan_from_json(text: str) -> Plan:
         name: tuple(InputFile(**{**f, "groups": tuple(f["groups"])}) for f in files)
         for name, files in raw["inputs"].items()
     }
-    return Plan(**{**raw, "pieces": pieces, "inputs": inputs, "seen": tuple(raw["seen"])})
+    made = {
+        "pieces": pieces,
+        "inputs": inputs,
+        "seen": tuple(raw["seen"]),
+        "variant": Variant(**raw["variant"]),
+        "tried": tuple(Tried(**one) for one in raw["tried"]),
+    }
+    return Plan(**{**raw, **made})
 
 
 def digest(*parts: Any) -> str:

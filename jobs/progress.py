@@ -1,10 +1,16 @@
 """What a run says while it works: how far each stage is."""
 
+import math
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Report = Callable[[str, int, int], None]
 """Called with a stage, how much of it is done and how much there is (0: not known)."""
@@ -17,28 +23,27 @@ def silent(stage: str, done: int, total: int) -> None:
 
 
 @contextmanager
-def shown(out: TextIO = sys.stderr) -> Iterator[Report]:
-    """A report for a person: a live bar on a terminal, else one line at most every few seconds."""
+def shown(out: TextIO | None = None) -> Iterator[Report]:
+    """A report for a person on stderr: a live bar on a terminal, else a line at most every few seconds."""
+    out = out or sys.stderr
     if not out.isatty():
         yield Lines(out)
         return
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        SpinnerColumn,
-        TextColumn,
-        TimeElapsedColumn,
-    )
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-               TimeElapsedColumn())  # fmt: skip
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[said]}"),
+    )
     with Progress(*columns, console=Console(file=out), transient=True) as progress:
-        task = progress.add_task("", total=None)
+        task, pace = progress.add_task("", total=None, said=""), Pace()
 
         def report(stage: str, done: int, total: int) -> None:
-            progress.update(task, description=stage, completed=done, total=total or None)
+            words = pace(stage, done, total)
+            progress.update(task, description=stage, completed=done, total=total or None, said=words)
 
         yield report
 
@@ -47,26 +52,89 @@ class Lines:
     """One line per stage that lasts, at most one every few seconds: for logs."""
 
     def __init__(self, out: TextIO, every: float = QUIET_SECONDS) -> None:
-        self._out, self._every = out, every
+        self._out, self._every, self._pace = out, every, Pace()
         self._next = time.monotonic() + min(1.0, every)
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Say where a stage is, unless something was said a moment ago."""
+        said = self._pace(stage, done, total)
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + self._every
-            amount = f" {done:,} of {total:,}" if total else ""
-            print(f"{stage}{amount}", file=self._out, flush=True)
+            print(f"{stage} {said}".rstrip(), file=self._out, flush=True)
+
+
+class Pace:
+    """How far a stage is, how fast it was in the last seconds, and how long it takes at that pace."""
+
+    WINDOW = 10.0  # seconds
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._stage = ""
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def __call__(self, stage: str, done: int, total: int) -> str:
+        """The state in words: `120,000 of 530,000, 60,000/s, 7 s left`; empty where nothing is counted."""
+        if not total:
+            return ""
+        now = self._clock()
+        if stage != self._stage:
+            self._stage, self._seen = stage, deque()
+        self._seen.append((now, done))
+        while now - self._seen[0][0] > self.WINDOW and len(self._seen) > 2:
+            self._seen.popleft()
+        return f"{done:,} of {total:,}" + self._speed(done, total)
+
+    def _speed(self, done: int, total: int) -> str:
+        (since, before), (now, _) = self._seen[0], self._seen[-1]
+        if done <= before or now <= since:
+            return ""
+        speed = (done - before) / (now - since)
+        left = (total - done) / speed
+        return f", {speed:,.0f}/s, {_duration(left)} left"
+
+
+def _duration(seconds: float) -> str:
+    whole = math.ceil(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    minutes = math.ceil(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class Stopwatch:
-    """Wall-clock seconds by stage: each lap counts from the one before."""
+    """Wall-clock seconds, and CPU seconds of this process, by stage: each lap counts from the one before."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
+        self.cpu_seconds: dict[str, float] = {}
+        self._last, self._cpu = time.perf_counter(), time.process_time()
 
     def lap(self, stage: str) -> None:
         """The time since the last lap was spent on `stage`."""
-        now = time.perf_counter()
-        self.seconds[stage] = now - self._last
-        self._last = now
+        now, cpu = time.perf_counter(), time.process_time()
+        self.seconds[stage], self.cpu_seconds[stage] = now - self._last, cpu - self._cpu
+        self._last, self._cpu = now, cpu
+
+
+class Count:
+    """Rows that several threads have done, told to a report one at a time."""
+
+    def __init__(self, stage: str, total: int, report: Report) -> None:
+        self._stage, self._total, self._report = stage, total, report
+        self._done, self._lock = 0, threading.Lock()
+
+    def __call__(self, rows: int) -> None:
+        """So many more are done."""
+        with self._lock:
+            self._done += rows
+            self._report(self._stage, self._done, self._total)
+
+
+def counted(
+    batches: "Iterable[pa.RecordBatch]", count: Callable[[int], object]
+) -> "Iterator[pa.RecordBatch]":
+    """The same batches; `count` is told the rows of each when the next one is asked for."""
+    for batch in batches:
+        yield batch
+        count(batch.num_rows)

@@ -55,6 +55,44 @@ class ModelResult(Part):
     sha256: str
 
 
+class VariantResult(Part):
+    """How the model was computed: its kind, device and threads a piece, the rows of a chunk, and why so."""
+
+    kind: str
+    device: str
+    threads: int
+    chunk_rows: int
+    why: str = ""
+
+
+class TriedResult(Part):
+    """What came of trying a variant on the day's first rows; `refused` says why it could not be taken.
+
+    `difference` is the largest between its scores and the plain variant's, relative to their size above 1;
+    -1 where they can't be compared.
+    """
+
+    variant: str
+    rows_per_second: int
+    difference: float
+    refused: str
+
+
+class Cost(Part):
+    """What a run took: CPU seconds by stage and per million rows scored, and bytes.
+
+    CPU seconds of scoring are those of the pieces' own threads, of all processes, but only of this attempt.
+    Peak memory is that of the largest process. Bytes are those of the files that were read (each input's,
+    once) and of the table files that were written.
+    """
+
+    cpu_seconds: Mapping[str, float] = {}
+    cpu_seconds_per_million_rows: float = 0.0
+    peak_memory_bytes: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+
+
 class InputResult(Part):
     """One file that was read, with the fingerprint that held before and after."""
 
@@ -85,8 +123,11 @@ class Receipt(Part):
     inputs: tuple[InputResult, ...] = ()
     params: Mapping[str, int | float | str | bool | None] = {}
     seconds: Mapping[str, float] = {}
+    cost: Cost = Cost()
     rows_per_second: int = 0
     device: str = ""
+    variant: VariantResult | None = None
+    tried: tuple[TriedResult, ...] = ()
     audits: tuple[AuditResult, ...] = ()
     reason: str = ""
     preview: tuple[Mapping[str, Any], ...] = ()

@@ -1,5 +1,6 @@
 """From a plan and what was staged to the receipt of how it ended."""
 
+import dataclasses
 import datetime as dt
 from collections.abc import Mapping, Sequence
 
@@ -9,8 +10,20 @@ from jobs import catalog
 from jobs.errors import NotYet
 from jobs.job import Job
 from jobs.plan import Plan
-from jobs.receipt import AuditResult, InputResult, KeyHash, ModelResult, Receipt, Rows, TableResult
-from jobs.stage import StagedFile
+from jobs.progress import Stopwatch
+from jobs.receipt import (
+    AuditResult,
+    Cost,
+    InputResult,
+    KeyHash,
+    ModelResult,
+    Receipt,
+    Rows,
+    TableResult,
+    TriedResult,
+    VariantResult,
+)
+from jobs.stage import StagedFile, peak_memory
 from scorers.hardware import hardware
 
 PREVIEW_ROWS = 20  # rows of a preview that its receipt shows
@@ -32,7 +45,7 @@ def skipped(plan: Plan) -> Receipt:
 
 def preview(job: Job, plan: Plan, pieces: Sequence[StagedFile], proof: Proof) -> Receipt:
     """The receipt of a run with a limit: nothing is published; it holds the first scored rows."""
-    receipt = receipt_of(plan, {"": pieces}, proof, (), {})
+    receipt = receipt_of(plan, {"": pieces}, proof, (), Stopwatch())
     rows = receipt.rows.model_copy(update={"published": 0})
     first = pq.read_table(job.workspace.root / pieces[0].path, partitioning=None).slice(0, PREVIEW_ROWS)
     update = {"status": "preview", "tables": {}, "rows": rows}
@@ -44,7 +57,7 @@ def receipt_of(
     staged: Mapping[str, Sequence[StagedFile]],
     proof: Proof,
     audits: tuple[AuditResult, ...],
-    seconds: Mapping[str, float],
+    watch: Stopwatch,
 ) -> Receipt:
     """The receipt of a run about to be published; its tables' versions come with the commits."""
     read, scored, in_, out = proof
@@ -62,9 +75,12 @@ def receipt_of(
         model=ModelResult(path=plan.model_path, sha256=plan.model_sha256),
         inputs=_inputs(plan),
         params=plan.params,
-        seconds={n: round(s, 3) for n, s in {**plan.seconds, "score": spent, **seconds}.items()},
+        seconds=_rounded({**plan.seconds, "score": spent, **watch.seconds}),
+        cost=_cost(plan, staged, watch),
         rows_per_second=speed,
-        device="cpu" if plan.device == "auto" else plan.device,
+        device=plan.variant.device,
+        variant=VariantResult(**dataclasses.asdict(plan.variant), chunk_rows=plan.chunk_rows, why=plan.why),
+        tried=tuple(TriedResult(**dataclasses.asdict(one)) for one in plan.tried),
         audits=audits,
         run_number=plan.run_number,
         fingerprint=plan.fingerprint,
@@ -74,6 +90,23 @@ def receipt_of(
         versions=plan.versions,
         hardware={"processor": machine.processor, "cores": machine.cores, "memory_bytes": machine.memory},
     )
+
+
+def _cost(plan: Plan, staged: Mapping[str, Sequence[StagedFile]], watch: Stopwatch) -> Cost:
+    scores = next(iter(staged.values()))
+    spent = {**plan.cpu_seconds, "score": sum(f.cpu_seconds for f in scores), **watch.cpu_seconds}
+    rows = sum(f.rows for f in scores if f.ended)
+    return Cost(
+        cpu_seconds=_rounded(spent),
+        cpu_seconds_per_million_rows=round(sum(spent.values()) / rows * 1e6, 3) if rows else 0.0,
+        peak_memory_bytes=max([plan.peak_memory, peak_memory(), *(f.peak_memory for f in scores)]),
+        bytes_read=sum(f.bytes for f in _inputs(plan)),
+        bytes_written=sum(f.bytes for files in staged.values() for f in files),
+    )
+
+
+def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
+    return {stage: round(spent, 3) for stage, spent in seconds.items()}
 
 
 def _inputs(plan: Plan) -> tuple[InputResult, ...]:

@@ -1,30 +1,40 @@
 """The model of a job, opened, and a piece's rows through it."""
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from jobs.errors import Broken, NotYet
 from jobs.job import Job
+from jobs.nulls import filled
 from jobs.plan import Plan
 from jobs.stage import stamped
-from scorers.contract import Scorer
-from scorers.errors import ChunkError, ModelError
-from scorers.model import read_model
-from scorers.onnx import open_onnx
+from jobs.workspace import Workspace
+from scorers.contract import Options, Scorer
+from scorers.errors import ChunkError, ModelChangedError, ModelError
+from scorers.hardware import hardware, installed_devices
+from scorers.model import ModelFile, read_model
+from scorers.python import python_model
+from scorers.registry import installed_code, open_scorer
+from scorers.variant import Variant, plain, variants
 
 
 @dataclass(frozen=True)
 class OpenModel:
-    """A model file's path and hash, the device that was asked for, and the scorer that runs its bytes."""
+    """A model (its name and hash), the device that was asked for, and the scorer that others are held to.
 
-    path: str
+    `code` is the sha256 of an installed package that brings the kind of scorer; empty for ours.
+    """
+
+    name: str
     sha256: str
     device: str
+    code: str
     scorer: Scorer
 
 
@@ -37,36 +47,84 @@ def open_model(
         Broken: the file is missing or no model, does not fit the job's columns and outputs, its
             sha256 is not the pinned one, or the device is not there.
     """
-    name = override or job.spec.model.path
+    name = override or job.spec.model.name
+    asked = device or job.spec.scoring.device
     try:
-        path = job.workspace.resolve(name)
-        file = read_model(path, job.workspace.relative(path))
+        file = Source(job.workspace, job.spec.model.kind == "python", name).read()
         wanted = job.spec.model.sha256
         if pinned and wanted and wanted != file.sha256:
             raise ModelError(
                 f"{file.name} has sha256 {file.sha256}, but the job pins {wanted}; change the pin, or look "
                 "at another model without publishing with --limit"
             )
-        wanted_device = device or job.spec.scoring.device
-        scorer = _scorer(path, file.sha256, *_options(job), wanted_device)
+        variant = plain(job.spec.model.kind, asked)
+        scorer = opened(job, file.name, file.sha256, variant)
+        code = installed_code(variant.kind)
     except (ModelError, Broken) as error:
         if override:
             raise Broken(f"model {override}: {error}") from error
-        job.broken(("model", "sha256" if "pins" in str(error) else "path"), str(error))
-    return OpenModel(file.name, file.sha256, wanted_device, scorer)
+        at = "sha256" if "pins" in str(error) else "path" if job.spec.model.path else "entry"
+        job.broken(("model", at), str(error))
+    return OpenModel(file.name, file.sha256, asked, code, scorer)
+
+
+def variants_of(job: Job, device: str) -> list[Variant]:
+    """The ways to compute the job's model on a device (or `auto`); the others are held to the first."""
+    kind = job.spec.model.kind
+    return variants(kind, device, installed_devices(), hardware().cores)
 
 
 def planned_scorer(job: Job, plan: Plan) -> Scorer:
-    """The scorer of a plan, from the very bytes that it was made for.
+    """The scorer of a plan, from the very bytes that it was made for, by the variant that it chose.
 
     Raises:
         NotYet: the file has changed since; the day has to be planned again.
+        Broken: the variant, chosen on another machine, can't be run on this one.
     """
     try:
-        path = job.workspace.resolve(plan.model_path)
-        return _scorer(path, plan.model_sha256, *_options(job), plan.device)
-    except ModelError as error:
+        return opened(job, plan.model_path, plan.model_sha256, plan.variant)
+    except ModelChangedError as error:
         raise NotYet(f"{plan.model_path}: {error}") from error
+    except ModelError as error:
+        raise Broken(
+            f"job {job.name}, day {plan.day}: this worker can't score as planned ({plan.variant}): {error}"
+        ) from error
+
+
+def opened(job: Job, name: str, sha256: str, variant: Variant) -> Scorer:
+    """A model by a variant, kept open for the pieces that come after.
+
+    Raises:
+        ModelChangedError: it has another hash now.
+        ModelError: it can't be opened so.
+    """
+    model = job.spec.model
+    named = Named(tuple(model.outputs.items()), tuple(model.columns) if model.columns else None)
+    return _scorer(Source(job.workspace, model.kind == "python", name), sha256, named, variant)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model comes from: a file of a workspace, or a function of an installed package."""
+
+    workspace: Workspace
+    is_function: bool
+    name: str
+
+    def read(self) -> ModelFile:
+        """The model as it is now."""
+        if self.is_function:
+            return python_model(self.name)
+        path = self.workspace.resolve(self.name)
+        return read_model(path, self.workspace.relative(path))
+
+
+@dataclass(frozen=True)
+class Named:
+    """The names of a model's outputs, and of its matrix's columns."""
+
+    outputs: tuple[tuple[str, str], ...]
+    columns: tuple[str, ...] | None
 
 
 def scored(
@@ -78,9 +136,10 @@ def scored(
         Broken: a chunk can't be scored, or an output is NaN.
     """
     kept = [*job.spec.key, *job.spec.keep]
+    policy = job.spec.scoring.features_null
     for chunk in rows:
         try:
-            outputs = scorer.score(chunk)
+            outputs = scorer.score(filled(chunk, policy))
         except ChunkError as error:
             raise Broken(f"job {job.name}, day {plan.day}: {error}") from error
         _refuse_nan(job, plan, chunk, outputs)
@@ -91,31 +150,36 @@ def scored(
 
 def _refuse_nan(job: Job, plan: Plan, chunk: pa.RecordBatch, outputs: pa.RecordBatch) -> None:
     for name in outputs.schema.names:
-        column = outputs.column(name)
-        if not pa.types.is_floating(column.type):
-            continue
-        places = np.flatnonzero(np.isnan(column.to_numpy(zero_copy_only=False)))
-        if len(places):
-            key = ", ".join(f"{c}={chunk.column(c)[int(places[0])].as_py()}" for c in job.spec.key)
+        rows = _nan_rows(outputs.column(name))
+        if len(rows):
+            key = ", ".join(f"{c}={chunk.column(c)[int(rows[0])].as_py()}" for c in job.spec.key)
             raise Broken(
                 f"job {job.name}, day {plan.day}: the model gives NaN as {name} for {key} "
-                f"(and {len(places) - 1} more rows of this chunk); nothing is published"
+                f"(and {len(rows) - 1} more rows of this chunk); nothing is published"
             )
 
 
-Pairs = tuple[tuple[str, str], ...]
+def _nan_rows(column: pa.Array) -> npt.NDArray[np.intp]:
+    """The rows whose value is NaN, or whose list holds one."""
+    if pa.types.is_list(column.type):
+        parents = pc.list_parent_indices(column).to_numpy()
+        return np.unique(parents[_nan_rows(column.flatten())])
+    if not pa.types.is_floating(column.type):
+        return np.empty(0, np.intp)
+    return np.flatnonzero(np.isnan(column.to_numpy(zero_copy_only=False)))
 
 
-def _options(job: Job) -> tuple[Pairs, tuple[str, ...] | None]:
-    model = job.spec.model
-    return tuple(model.outputs.items()), tuple(model.columns) if model.columns else None
+def forget() -> None:
+    """Close the models that are kept open, and free what their devices hold for them."""
+    _scorer.cache_clear()
 
 
 @functools.lru_cache(maxsize=8)
-def _scorer(path: Path, sha256: str, outputs: Pairs, columns: Sequence[str] | None, device: str) -> Scorer:
+def _scorer(source: Source, sha256: str, named: Named, variant: Variant) -> Scorer:
     # Cached by hash: all pieces of a day share one session, and a model that is swapped on disk in
     # the middle of a run changes nothing.
-    file = read_model(path, path.name)
+    file = source.read()
     if file.sha256 != sha256:
-        raise ModelError(f"has changed (sha256 {file.sha256}, planned {sha256}); run the day again")
-    return open_onnx(file, dict(outputs), columns, device)
+        raise ModelChangedError(f"has changed (sha256 {file.sha256}, planned {sha256}); run the day again")
+    options = Options(dict(named.outputs), named.columns, variant.device, variant.threads)
+    return open_scorer(variant.kind, file, options)

@@ -4,7 +4,7 @@ import datetime as dt
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -17,6 +17,10 @@ from jobs.plan import Plan
 from jobs.receipt import Receipt
 from jobs.runs import RunFolder
 from jobs.why import Why
+
+if TYPE_CHECKING:
+    from scorers.hardware import Hardware
+    from scorers.runtime import Device
 
 WIDTH_OF_A_PIPE = 160  # columns, where no terminal says how wide it is
 SHOWN_ROWS = 100
@@ -55,7 +59,8 @@ def receipt(found: Receipt) -> None:
         ("key hash", f"in {found.key_hash.in_}  out {found.key_hash.out}"),
         ("model", f"{found.model.path} (sha256 {found.model.sha256[:16]}…)" if found.model else ""),
         ("inputs", f"{len(found.inputs)} files, {_bytes(sum(f.bytes for f in found.inputs))}"),
-        ("speed", f"{found.rows_per_second:,} rows/s on {found.device}"),
+        ("speed", f"{found.rows_per_second:,} rows/s{_variant(found)}"),
+        ("cost", _cost(found)),
         ("seconds", "  ".join(f"{stage} {seconds:.2f}" for stage, seconds in found.seconds.items())),
     ]
     out.print(table(facts, ("", " "), ()), soft_wrap=True)
@@ -114,6 +119,24 @@ def plan(found: Plan, run: RunFolder | None) -> None:
     out.print(table(states, ("piece", "rows", "state"), ("piece", "rows")))
 
 
+def hardware(
+    machine: "Hardware", devices: "Sequence[Device]", problems: Mapping[str, str], kinds: Sequence[str]
+) -> None:
+    """What scoring may use here."""
+    out = console()
+    facts = [
+        ("processor", machine.processor),
+        ("cores", f"{machine.cores} (what affinity and the control group allow)"),
+        ("memory", _bytes(machine.memory)),
+        ("instructions", " ".join(machine.instructions) or "none that are wide"),
+        ("kinds", " ".join(kinds)),
+    ]
+    out.print(table(facts, ("", " ")), soft_wrap=True)
+    rows = [(d.name, d.kind, d.provider, d.description) for d in devices]
+    rows += [(name, "", "", f"can't be used: {error}") for name, error in problems.items()]
+    out.print(table(rows, ("device", "is a", "provider", "description")))
+
+
 def why(found: Why) -> None:
     """One row, from its features to the decisions about it."""
     out = console()
@@ -164,6 +187,22 @@ def _outcome(found: Plan) -> str:
     return (
         f"[bold]takes up[/bold] the stopped run {found.run_id}" if found.run_id else "[bold]would run[/bold]"
     )
+
+
+def _cost(found: Receipt) -> str:
+    cost = found.cost
+    return (
+        f"{cost.cpu_seconds_per_million_rows:.2f} CPU seconds per million rows, at most "
+        f"{_bytes(cost.peak_memory_bytes)} of memory, {_bytes(cost.bytes_read)} read, "
+        f"{_bytes(cost.bytes_written)} written"
+    )
+
+
+def _variant(found: Receipt) -> str:
+    variant = found.variant
+    if variant is None:
+        return f" on {found.device}"
+    return f", {variant.kind} on {variant.device}" + (f" ({variant.why})" if variant.why else "")
 
 
 def _receipt_tables(out: Console, found: Receipt) -> None:

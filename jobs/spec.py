@@ -77,9 +77,21 @@ Input = Annotated[
 
 
 class Model(Strict):
-    """The model file, and how its inputs and outputs are named."""
+    """The model, and how its inputs and outputs are named."""
 
-    path: Annotated[FilePath, Field(description="an .onnx file, relative to the workspace")]
+    kind: Annotated[
+        str,
+        StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$"),
+        Field(description="auto (.onnx, run the fastest way that is right), onnx, trees, topk, python, …"),
+    ] = "auto"
+    path: Annotated[
+        FilePath | None,
+        Field(description="the model file, relative to the workspace; an .onnx file for kind auto"),
+    ] = None
+    entry: Annotated[
+        Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$")] | None,
+        Field(description="module:function of an installed package, for kind python"),
+    ] = None
     sha256: Annotated[
         Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None,
         Field(description="a pin: another file at this path is an error"),
@@ -89,13 +101,29 @@ class Model(Strict):
         Field(description="columns of the model's matrix, in order; default: the model's own metadata"),
     ] = None
     outputs: Annotated[
-        dict[Column, Annotated[str, StringConstraints(pattern=r"^[^\[\]]+(\[[0-9]+\])?$")]],
-        Field(min_length=1, description="output column: model output, with an index for a 2-D one"),
+        dict[Column, Annotated[str, StringConstraints(pattern=r"^[^\[\]]+(\[([0-9]+|\*)\])?$")]],
+        Field(
+            min_length=1,
+            description="output column: model output, with an index for a 2-D one, or [*] for a list",
+        ),
     ]
+
+    @model_validator(mode="after")
+    def _file_or_function(self) -> "Model":
+        if self.kind == "python" and (self.entry is None or self.path is not None):
+            raise Misplaced(("entry",), "kind python takes entry: module:function, and no path")
+        if self.kind != "python" and (self.path is None or self.entry is not None):
+            raise Misplaced(("path",), f"kind {self.kind} takes path: a model file, and no entry")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The model as people name it: its file, or its function."""
+        return self.path or self.entry or ""
 
 
 class Scoring(Strict):
-    """Where and in what portions rows are scored."""
+    """Where and in what portions rows are scored, and what happens to values that are missing."""
 
     device: Annotated[
         str,
@@ -109,6 +137,25 @@ class Scoring(Strict):
     tasks: Annotated[
         int, Field(ge=1, le=1000, description="tasks that share the pieces in Airflow, on any of its workers")
     ] = 1
+    tolerance: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="by how much scores of a faster way may differ from the plain one's: relative to a "
+            "score's size, absolute below 1; what is no float is the same, or the way is not taken",
+        ),
+    ] = 1e-5
+    features_null: Annotated[
+        dict[Column, Literal["fail", "nan"] | float],
+        Field(
+            description="a feature's null or NaN: fail, nan, or a number instead of it; default: nan for "
+            "floats, fail for the rest"
+        ),
+    ] = {}
+    nan_output: Annotated[Literal["fail"], Field(description="the model gives NaN: nothing is published")] = (
+        "fail"
+    )
     sql_threads: Annotated[
         Annotated[int, Field(ge=1, le=1024)] | Literal["auto"],
         Field(

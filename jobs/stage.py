@@ -1,7 +1,9 @@
 """Chunks -> staged Parquet files: unique, immutable, with page checksums, durable when they appear."""
 
+import resource
+import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,7 +20,8 @@ FEATURE_GROUP_ROWS = 32_768  # of a feature snapshot: pieces are cut between row
 class StagedFile:
     """One staged file; `path` is relative to the workspace.
 
-    `started` and `ended` are epoch seconds of its making, both 0 where an earlier attempt had made it.
+    `started` and `ended` are epoch seconds of its making, both 0 where an earlier attempt had made it;
+    `cpu_seconds` are those of the thread that made it, `peak_memory` the most bytes that its process had.
     """
 
     path: str
@@ -26,6 +29,8 @@ class StagedFile:
     bytes: int
     started: float = 0.0
     ended: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_memory: int = 0
 
 
 def stage(
@@ -59,10 +64,22 @@ def stamped(batch: pa.RecordBatch, run_id: str, schema: pa.Schema) -> pa.RecordB
     return pa.RecordBatch.from_arrays(cast, schema=schema)
 
 
-def staged(path: Path, root: Path, started: float = 0.0, ended: float = 0.0) -> StagedFile:
+def staged(path: Path, root: Path) -> StagedFile:
     """What a staged file holds, from its footer."""
     rows = pq.read_metadata(path).num_rows
-    return StagedFile(path.relative_to(root).as_posix(), rows, path.stat().st_size, started, ended)
+    return StagedFile(path.relative_to(root).as_posix(), rows, path.stat().st_size)
+
+
+def made(path: Path, root: Path, started: float, cpu: float) -> StagedFile:
+    """What a file holds that this thread made, since the epoch second and CPU second `started` and `cpu`."""
+    ended, spent = time.time(), time.thread_time() - cpu
+    file = staged(path, root)
+    return replace(file, started=started, ended=ended, cpu_seconds=spent, peak_memory=peak_memory())
+
+
+def peak_memory() -> int:
+    """The most bytes of physical memory that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def refuse_damaged(path: Path, shown: str, run_id: str) -> None:

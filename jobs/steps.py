@@ -11,29 +11,30 @@ in a process of its own. Each may be killed at any point and called again.
 import dataclasses
 import datetime as dt
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from jobs import catalog, check, inputs, runs, tables
 from jobs.audit import audit, refuse_failed
+from jobs.choose import choose
 from jobs.day import Day
 from jobs.days import as_day
 from jobs.decide import decide
 from jobs.engine import Resources, SqlMistakes
 from jobs.errors import Broken, NotYet
 from jobs.job import Job
-from jobs.plan import InputFile, Piece, Plan, chunk_rows, cut, digest
-from jobs.progress import Report, Stopwatch, silent
+from jobs.plan import Piece, Plan, digest
+from jobs.progress import Report, Stopwatch, counted, silent
 from jobs.proof import refuse_bad_keys, source_proof, staged_proof
 from jobs.publish import complete, publish, roll_forward
 from jobs.receipt import Receipt
 from jobs.results import Proof, preview, receipt_of, skipped, unchanged
-from jobs.runs import RunFolder
 from jobs.scan import chunks, source_schema
 from jobs.scoring import OpenModel, open_model, planned_scorer, scored
-from jobs.stage import FEATURE_GROUP_ROWS, StagedFile, refuse_damaged, stage, staged
+from jobs.source import chosen, in_pieces, source
+from jobs.stage import FEATURE_GROUP_ROWS, StagedFile, made, peak_memory, refuse_damaged, stage, staged
 from jobs.versions import versions
 
 PROOF_MEMORY = 256_000_000  # bytes; the uniqueness of a large day's keys spills instead of growing
@@ -93,8 +94,12 @@ def outlook(
     return resumed or dataclasses.replace(wanted, run_number=number)
 
 
-def score_piece(job: Job, plan: Plan, piece: Piece) -> StagedFile:
+def score_piece(
+    job: Job, plan: Plan, piece: Piece, count: Callable[[int], object] = lambda _: None
+) -> StagedFile:
     """Scan a piece, score it in chunks and stage the result. A piece that is staged is left as it is.
+
+    `count` is told how many rows were scored, chunk by chunk.
 
     Raises:
         Broken: a row can't be scored.
@@ -104,17 +109,18 @@ def score_piece(job: Job, plan: Plan, piece: Piece) -> StagedFile:
     root, run = job.workspace.root, runs.folder(job.workspace, plan)
     path = run.scores(piece.fingerprint)
     if path.exists():
+        count(piece.rows)
         return staged(path, root)
     with run.in_use(), Day(job, plan).steady_inputs():
-        started = time.time()
+        started, cpu = time.time(), time.thread_time()
         scorer = planned_scorer(job, plan)
         resources = Resources(1, PIECE_MEMORY, job.workspace.runs)
         columns = list(dict.fromkeys([*job.spec.key, *job.spec.keep, *scorer.signature.inputs.names]))
         source = source_schema(root, piece, columns, resources)
         schema = check.scores_schema(job, source, scorer)
         rows = chunks(root, piece, columns, plan.chunk_rows, resources)
-        stage(path, scored(job, plan, scorer, rows, schema), schema)
-        return staged(path, root, started, time.time())
+        stage(path, counted(scored(job, plan, scorer, rows, schema), count), schema)
+        return made(path, root, started, cpu)
 
 
 def publish_day(job: Job, plan: Plan, pieces: Sequence[StagedFile], report: Report = silent) -> Receipt:
@@ -192,11 +198,11 @@ def _wanted(
     """The plan without its run: the day's causes and their fingerprint."""
     params = {n: v.isoformat() if isinstance(v, dt.date) else v for n, v in values.items()}
     read = {name: [(f.path, f.fingerprint) for f in some] for name, some in files.items()}
-    causes = digest(job.hash, day.isoformat(), params, opened.sha256, opened.device, read)
+    causes = digest(job.hash, day.isoformat(), params, opened.sha256, opened.code, opened.device, read)
     scores = tables.live(job.workspace.tables / job.spec.scores_table)
     return Plan(
         job.name, day.isoformat(), "score", fingerprint=causes, job_hash=job.hash,
-        model_path=opened.path, model_sha256=opened.sha256, device=opened.device,
+        model_path=opened.name, model_sha256=opened.sha256, device=opened.device,
         params=params, inputs=files, versions=versions(), started=time.time(),
         seen=tuple(sorted(f.path.name for f in scores if f.day == day.isoformat())),
     )  # fmt: skip
@@ -216,45 +222,16 @@ def _begin(job: Job, wanted: Plan, watch: Stopwatch, report: Report) -> Plan:
     run = runs.folder(job.workspace, plan)
     with run.in_use():
         watch.lap("plan")
-        source = _source(job, plan, run, report)
+        rows = source(job, plan, run, report)
         watch.lap("features")
-        plan = in_pieces(job, dataclasses.replace(plan, seconds=watch.seconds), source)
+        plan = chosen(plan, choose(job, plan, rows))
+        watch.lap("choose")
+        plan = dataclasses.replace(
+            plan, seconds=watch.seconds, cpu_seconds=watch.cpu_seconds, peak_memory=peak_memory()
+        )
+        plan = in_pieces(job, plan, rows)
         runs.save(run, plan)
     return plan
-
-
-def in_pieces(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
-    """The plan with the pieces of the files whose rows are scored.
-
-    Raises:
-        Broken: they have no rows, and the policy for an empty day is `fail`.
-    """
-    rows = sum(f.rows for f in source)
-    if rows == 0 and job.spec.policy.empty == "fail":
-        raise Broken(f"job {job.name}: no rows to score on {plan.day}; the policy for an empty day is fail")
-    per_row = sum(f.bytes for f in source) / max(rows, 1)
-    size = chunk_rows(job.spec.scoring.chunk_rows, per_row)
-    pieces = cut(source, digest(plan.fingerprint, plan.versions, size), plan.limit)
-    return dataclasses.replace(plan, chunk_rows=size, pieces=pieces)
-
-
-def _source(job: Job, plan: Plan, run: RunFolder, report: Report) -> Sequence[InputFile]:
-    """The files whose rows are scored: the input's own partition, or the snapshot of the SQL's rows."""
-    if job.features_sql is None:
-        return streamed(job, plan)
-    report("features", 0, 0)
-    day = Day(job, plan)
-    with day.steady_inputs(), day.engine(threads=day.sql_threads) as engine:
-        with SqlMistakes(check.features_place(job)):
-            batches = engine.stream(job.features_sql, FEATURE_GROUP_ROWS, order=check.key_order(job))
-            stage(run.features, batches, engine.schema(job.features_sql), FEATURE_GROUP_ROWS)
-    report("features", 1, 1)
-    return [inputs.look(job.workspace, run.features)]
-
-
-def streamed(job: Job, plan: Plan) -> list[InputFile]:
-    """The scored day's own files of the input that a job streams as it is."""
-    return [f for f in plan.inputs[job.spec.features] if f.day == plan.day]
 
 
 def _prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: Report) -> Receipt:
@@ -277,7 +254,7 @@ def _prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: Report) -
     for file in (file for files in staged_files.values() for file in files):
         refuse_damaged(job.workspace.root / file.path, file.path, plan.run_id)
     watch.lap("audit")
-    receipt = receipt_of(plan, staged_files, proof, audits, watch.seconds)
+    receipt = receipt_of(plan, staged_files, proof, audits, watch)
     return publish(job.workspace, plan, staged_files, receipt, report)
 
 

@@ -2,12 +2,14 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
-PACKAGES = ("nightscore", "duckdb", "pyarrow", "numpy", "onnxruntime", "deltalake")
+from scorers.hardware import plugins
+
+PACKAGES = ("nightscore", "duckdb", "pyarrow", "numpy", "onnxruntime", "numba", "deltalake")
 
 
 def versions() -> dict[str, str]:
-    """Package -> version, of this process."""
-    return {name: _version(name) for name in PACKAGES}
+    """Package -> version, of this process; plug-in providers of ONNX Runtime among them."""
+    return {name: _version(name) for name in (*PACKAGES, *sorted(plugins().values()))}
 
 
 def _version(name: str) -> str:

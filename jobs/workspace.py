@@ -27,6 +27,11 @@ class Workspace:
         """The folder of what runs stage, and of their receipts: `<job>/<day>/<run_id>/`."""
         return self.root / "data" / "runs"
 
+    @property
+    def choices(self) -> Path:
+        """The folder of the variants that were chosen on this machine, for the next nights."""
+        return self.root / "data" / "choices"
+
     def runs_of(self, job: str, day: date) -> Path:
         """The folder that holds the runs of one day of one job."""
         return self.runs / job / day.isoformat()

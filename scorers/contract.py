@@ -1,9 +1,12 @@
 """What every scorer keeps to."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import pyarrow as pa
+
+from scorers.model import ModelFile
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Signature:
                 count = "no column" if not places else f"{len(places)} columns called"
                 found.append(
                     f"the model needs column {needed.name!r}; the features have {count} {needed.name!r}"
+                    + _hint(needed.type)
                 )
             elif not serves(given.field(places[0]).type, needed.type):
                 found.append(
@@ -32,6 +36,21 @@ class Signature:
                     f"the model needs {needed.type} or what converts to it without a loss of meaning"
                 )
         return found
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a model is to be opened.
+
+    `outputs` are the columns to give: name -> output of the model, with an index for one of rank 2.
+    `columns` are the columns of the model's matrix, in order, where the job names them. `device` is where to
+    compute, and `threads` how many threads one call of `score` may use.
+    """
+
+    outputs: Mapping[str, str]
+    columns: Sequence[str] | None = None
+    device: str = "cpu"
+    threads: int = 1
 
 
 class Scorer(Protocol):
@@ -51,8 +70,24 @@ class Scorer(Protocol):
         ...
 
 
+class Opens(Protocol):
+    """What a kind of scorer is: a function that opens a model."""
+
+    def __call__(self, model: ModelFile, options: Options, /) -> Scorer:
+        """A scorer for `model`.
+
+        Raises:
+            ModelError: the model is none of this kind, or can't be run with these options.
+        """
+        ...
+
+
 def serves(given: pa.DataType, needed: pa.DataType) -> bool:
     """Whether values of one type can stand for a model's."""
+    if pa.types.is_fixed_size_list(needed):
+        return _serves_tensor(given, needed)
+    if pa.types.is_list(needed):
+        return _is_list(given) and serves(given.value_type, needed.value_type)
     if pa.types.is_string(needed):
         return bool(pa.types.is_string(given) or pa.types.is_large_string(given))
     if pa.types.is_boolean(needed):
@@ -69,4 +104,25 @@ def serves(given: pa.DataType, needed: pa.DataType) -> bool:
 def is_number(given: pa.DataType) -> bool:
     """Whether a type's values are numbers that a matrix of floats can hold."""
     kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean)
+    return any(kind(given) for kind in kinds)
+
+
+def _hint(needed: pa.DataType) -> str:
+    if not pa.types.is_fixed_size_list(needed):
+        return ""
+    return (
+        f" (it takes {needed.list_size} numbers a row: a list, or columns named in the job's model.columns)"
+    )
+
+
+def _serves_tensor(given: pa.DataType, needed: pa.DataType) -> bool:
+    if pa.types.is_binary(given) or pa.types.is_large_binary(given):
+        return bool(pa.types.is_uint8(needed.value_type))
+    if pa.types.is_fixed_size_list(given):
+        return bool(given.list_size == needed.list_size) and serves(given.value_type, needed.value_type)
+    return _is_list(given) and serves(given.value_type, needed.value_type)  # lengths are seen in the values
+
+
+def _is_list(given: pa.DataType) -> bool:
+    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
     return any(kind(given) for kind in kinds)

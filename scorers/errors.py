@@ -7,3 +7,7 @@ class ModelError(Exception):
 
 class ChunkError(Exception):
     """These rows can't be scored: a column has a value that the model can't take."""
+
+
+class ModelChangedError(ModelError):
+    """A model file has another hash than the one that was planned with."""

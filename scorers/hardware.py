@@ -1,13 +1,20 @@
 """What this process may use of the machine: cores and memory, within its container's limits."""
 
+import functools
 import math
 import os
+import pkgutil
 import platform
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
+WIDE = (
+    "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_int8",
+    "amx_bf16", "asimd", "asimddp", "sve", "sve2", "i8mm", "bf16",
+)  # fmt: skip
+PLUGIN = "onnxruntime_ep_"  # how their modules are called
 PROVIDER_FILES = {
     "cuda": "libonnxruntime_providers_cuda.so",
     "tensorrt": "libonnxruntime_providers_tensorrt.so",
@@ -17,16 +24,17 @@ PROVIDER_FILES = {
 
 @dataclass(frozen=True)
 class Hardware:
-    """Cores and bytes that this process may use, and the processor's name."""
+    """Cores and bytes that this process may use, the processor's name, and its wider instruction sets."""
 
     cores: int
     memory: int
     processor: str
+    instructions: tuple[str, ...] = ()
 
 
 def hardware() -> Hardware:
     """The smaller of what the machine has and what affinity and the control group (v1, v2) allow."""
-    return Hardware(_cores(), _memory(), _processor())
+    return Hardware(_cores(), _memory(), _processor(), _instructions())
 
 
 def installed_devices() -> list[str]:
@@ -37,7 +45,14 @@ def installed_devices() -> list[str]:
     spec = find_spec("onnxruntime")
     folders = [Path(folder) / "capi" for folder in (spec.submodule_search_locations or [])] if spec else []
     shipped = [name for name in PROVIDER_FILES if any((f / PROVIDER_FILES[name]).is_file() for f in folders)]
-    return ["cpu", *shipped]
+    return list(dict.fromkeys(["cpu", *shipped, *plugins()]))
+
+
+@functools.cache
+def plugins() -> dict[str, str]:
+    """The plug-in execution providers that are installed: device -> module."""
+    names = (found.name for found in pkgutil.iter_modules() if found.name.startswith(PLUGIN))
+    return {name.removeprefix(PLUGIN): name for name in names}
 
 
 def _cores() -> int:
@@ -68,9 +83,19 @@ def _read(name: str) -> str:
 
 
 def _processor() -> str:
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _instructions() -> tuple[str, ...]:
+    """Of the sets that matter to scoring, those that the processor has (x86's flags, ARM's Features)."""
+    flags = set((_cpuinfo("flags") or _cpuinfo("Features")).split())
+    return tuple(name for name in WIDE if name in flags)
+
+
+def _cpuinfo(key: str) -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
+        return ""
+    found = (line.partition(":") for line in lines)
+    return next((value.strip() for name, _, value in found if name.strip() == key), "")

@@ -43,3 +43,38 @@ def as_numpy(column: pa.Array, name: str) -> npt.NDArray[np.generic]:
         )
     array: npt.NDArray[np.generic] = column.to_numpy(zero_copy_only=False)
     return array
+
+
+def tensor(
+    column: pa.Array, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike
+) -> npt.NDArray[np.generic]:
+    """A column of lists, or of bytes, as an array [rows, *shape].
+
+    Raises:
+        ChunkError: a row is null, has a null in it, or is not of the model's size.
+    """
+    size = int(np.prod(shape))
+    if column.null_count:
+        raise ChunkError(f"column {name!r} has {column.null_count} null values; a tensor has none")
+    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+        flat = _bytes(column, name, size)
+    else:
+        if not pa.types.is_fixed_size_list(column.type):
+            _check_lengths(pc.list_value_length(column), name, size)
+        flat = as_numpy(column.flatten(), name)
+    return flat.astype(dtype, copy=False).reshape(len(column), *shape)
+
+
+def _bytes(column: pa.Array, name: str, size: int) -> npt.NDArray[np.generic]:
+    _check_lengths(pc.binary_length(column), name, size)
+    return np.frombuffer(b"".join(column.to_pylist()), np.uint8)
+
+
+def _check_lengths(lengths: pa.Array, name: str, size: int) -> None:
+    wrong = pc.not_equal(lengths, size)
+    if pc.any(wrong).as_py():
+        row = pc.index(wrong, True).as_py()
+        found = lengths[row].as_py()
+        raise ChunkError(
+            f"column {name!r} holds {found} values in row {row} of the chunk; the model needs {size}"
+        )

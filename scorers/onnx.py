@@ -1,34 +1,31 @@
-"""ONNX models, run by ONNX Runtime: the only module that imports it.
+"""ONNX models, run by ONNX Runtime.
 
 A model takes its columns in one of two ways:
 - one input of rank 2 and a float type: the columns side by side as a matrix [rows, columns], in the
   order of the job's `columns`, or of the list in the model's own metadata (key `columns`, JSON);
-- one input per column, named like it, of shape [rows] or [rows, 1].
+- one input per column, named like it: of shape [rows] or [rows, 1], a number, a text or a boolean a row;
+  of any other shape [rows, …] whose sizes are fixed, a list of so many numbers a row (an embedding), or
+  bytes where the model takes uint8 (an image), the last axis running fastest.
+
+An output of rank 2 gives one of its columns, `name[2]`, or a list of all of them, `name[*]`.
 """
 
 import json
-import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 import pyarrow as pa
 
-from scorers.contract import Signature
+from scorers import runtime
+from scorers.contract import Options, Signature
 from scorers.errors import ChunkError, ModelError
-from scorers.matrix import as_numpy, matrix
+from scorers.matrix import as_numpy, matrix, tensor
 from scorers.model import ModelFile
 
-PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
-}
 ARROW_TYPES = {
     "tensor(float)": pa.float32(),
     "tensor(double)": pa.float64(),
@@ -39,43 +36,38 @@ ARROW_TYPES = {
     "tensor(bool)": pa.bool_(),
     "tensor(string)": pa.string(),
 }
+TENSOR_TYPES = {**ARROW_TYPES, "tensor(uint8)": pa.uint8()}
 MATRIX_TYPES: dict[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, "tensor(double)": np.float64}
 MICRO_BATCH = 16_384  # rows; larger batches are slower and cost memory (measured, 4.4 of the facts)
 
 
 @dataclass(frozen=True)
 class Output:
-    """One output column: a model output, and the column of it where it has rank 2."""
+    """One output column: a model output, and of one of rank 2 which column, or all of them as a list."""
 
     column: str
     source: str
     index: int | None
+    whole: bool = False
 
 
 class OnnxScorer:
     """One ONNX model on one device. Sessions are safe to call from several threads."""
 
-    def __init__(
-        self,
-        model: ModelFile,
-        outputs: Mapping[str, str],
-        columns: Sequence[str] | None = None,
-        device: str = "cpu",
-        threads: int = 1,
-    ) -> None:
+    def __init__(self, model: ModelFile, options: Options) -> None:
         """Open `model` from its bytes, so that no external data can be read.
 
         Raises:
             ModelError: not an ONNX model, an input or output that does not fit, or a device that
                 is not there.
         """
-        self._model = model.name
-        self._session = _session(model, device, threads)
-        self._matrix_dtype = _matrix_dtype(self._session, model.name, columns)
+        self._model, self._device = model.name, options.device
+        self._session = runtime.session(model, options.device, options.threads)
+        self._matrix_dtype = _matrix_dtype(self._session, model.name, options.columns)
         self._inputs = [i.name for i in self._session.get_inputs()]
-        self._outputs = [_output(name, source) for name, source in outputs.items()]
+        self._outputs = [_output(name, source) for name, source in options.outputs.items()]
         self._signature = Signature(
-            inputs=self._input_schema(columns),
+            inputs=self._input_schema(options.columns),
             outputs=pa.schema([(o.column, self._output_type(o)) for o in self._outputs]),
         )
         self._columns = self._signature.inputs.names
@@ -97,7 +89,7 @@ class OnnxScorer:
     def _run(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         feeds = self._feeds(batch)
         try:
-            found = self._session.run(self._fetch, feeds)
+            found = runtime.run(self._session, self._fetch, feeds, self._device)
         except Exception as error:  # ONNX Runtime's errors share no base class of their own
             raise ChunkError(f"{self._model}: {error}") from error
         by_name = dict(zip(self._fetch, found, strict=True))
@@ -109,8 +101,7 @@ class OnnxScorer:
             return {self._inputs[0]: matrix(batch, self._columns, self._matrix_dtype)}
         feeds = {}
         for meta, needed in zip(self._session.get_inputs(), self._signature.inputs, strict=True):
-            values = _values(batch.column(needed.name), needed)
-            feeds[meta.name] = values.reshape(-1, 1) if len(meta.shape) == 2 else values
+            feeds[meta.name] = _values(batch.column(needed.name), needed, tuple(meta.shape[1:]))
         return feeds
 
     def _column(self, output: Output, found: npt.NDArray[Any], rows: int) -> pa.Array:
@@ -119,8 +110,10 @@ class OnnxScorer:
                 f"{self._model}: output {output.source!r} has shape {found.shape} for {rows} rows; "
                 "a scorer gives one row for each row"
             )
-        values = found if found.ndim == 1 else found[:, output.index or 0]
-        return pa.array(values, type=self._signature.outputs.field(output.column).type)
+        kind = self._signature.outputs.field(output.column).type
+        if output.whole:
+            return pa.FixedSizeListArray.from_arrays(pa.array(found.reshape(-1)), found.shape[1]).cast(kind)
+        return pa.array(found if found.ndim == 1 else found[:, output.index or 0], type=kind)
 
     def _input_schema(self, columns: Sequence[str] | None) -> pa.Schema:
         metas = self._session.get_inputs()
@@ -134,13 +127,18 @@ class OnnxScorer:
                 f"{self._model}: columns {list(columns)} given, but the model has one input per column: "
                 f"{self._inputs}; leave columns out"
             )
-        for meta in metas:
-            if meta.type not in ARROW_TYPES or not _is_column(meta.shape):
-                raise ModelError(
-                    f"{self._model}: input {meta.name!r} is {meta.type} of shape {meta.shape}; "
-                    "allowed: one float matrix [rows, columns], or one input of [rows] or [rows, 1] a column"
-                )
-        return pa.schema([(meta.name, ARROW_TYPES[meta.type]) for meta in metas])
+        return pa.schema([(meta.name, self._input_type(meta)) for meta in metas])
+
+    def _input_type(self, meta: Any) -> pa.DataType:
+        if meta.type in ARROW_TYPES and _is_column(meta.shape):
+            return ARROW_TYPES[meta.type]
+        sizes = meta.shape[1:]
+        if meta.type in TENSOR_TYPES and sizes and all(isinstance(n, int) for n in sizes):
+            return pa.list_(TENSOR_TYPES[meta.type], int(np.prod(sizes)))
+        raise ModelError(
+            f"{self._model}: input {meta.name!r} is {meta.type} of shape {meta.shape}; allowed: one float "
+            "matrix [rows, columns], or an input a column: [rows], [rows, 1], or [rows, …] of fixed sizes"
+        )
 
     def _metadata_columns(self) -> list[str]:
         text = self._session.get_modelmeta().custom_metadata_map.get("columns")
@@ -176,54 +174,27 @@ class OnnxScorer:
                 f"allowed: rank 1 or 2 of {', '.join(ARROW_TYPES)}{hint}"
             )
         self._check_index(output, meta)
-        return ARROW_TYPES[meta.type]
+        return pa.list_(ARROW_TYPES[meta.type]) if output.whole else ARROW_TYPES[meta.type]
 
     def _check_index(self, output: Output, meta: Any) -> None:
         asked = f"{self._model}: output {output.column!r}: {meta.name!r} has shape {meta.shape}"
         width = meta.shape[1] if len(meta.shape) == 2 else None
-        if width is None and output.index is not None:
+        if len(meta.shape) == 1 and (output.whole or output.index is not None):
             raise ModelError(f"{asked}; a rank-1 output takes no index")
-        if len(meta.shape) == 2 and output.index is None and width != 1:
-            raise ModelError(f"{asked}; say which column of it, such as {meta.name}[1]")
+        if len(meta.shape) == 2 and output.index is None and width != 1 and not output.whole:
+            raise ModelError(
+                f"{asked}; say which column of it, such as {meta.name}[1], or {meta.name}[*] for all of them"
+            )
         if isinstance(width, int) and (output.index or 0) >= width:
             raise ModelError(f"{asked}; index {output.index} is not among 0 to {width - 1}")
 
 
-def open_onnx(
-    model: ModelFile, outputs: Mapping[str, str], columns: Sequence[str] | None = None, device: str = "auto"
-) -> OnnxScorer:
-    """A scorer for an ONNX model; `auto` is the CPU. Errors as `OnnxScorer`'s."""
-    return OnnxScorer(model, outputs, columns, "cpu" if device == "auto" else device)
+def open_onnx(model: ModelFile, options: Options) -> OnnxScorer:
+    """A scorer for an ONNX model. Errors as `OnnxScorer`'s."""
+    return OnnxScorer(model, options)
 
 
-def _session(model: ModelFile, device: str, threads: int) -> ort.InferenceSession:
-    provider = PROVIDERS.get(device)
-    available = ort.get_available_providers()
-    if provider not in available:
-        here = ", ".join(d for d, p in PROVIDERS.items() if p in available)
-        reason = (
-            "is not known" if provider is None else f"needs ONNX Runtime's {provider}, which is not installed"
-        )
-        raise ModelError(f"device {device!r} {reason}; devices here: {here}")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Where a model's external data would lie: else ONNX Runtime looks for it in the current folder.
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
-    options.log_severity_level = 4  # what fails is raised; nothing else goes to stderr
-    try:
-        session = ort.InferenceSession(model.data, options, providers=[provider])
-    except Exception as error:  # ONNX Runtime's errors share no base class of their own
-        raise ModelError(f"{model.name}: ONNX Runtime can't load it: {error}") from error
-    if provider not in session.get_providers():
-        raise ModelError(f"{model.name}: device {device!r} can't run it; a named device is never replaced")
-    return session
-
-
-def _matrix_dtype(
-    session: ort.InferenceSession, name: str, columns: Sequence[str] | None
-) -> type[np.floating[Any]] | None:
+def _matrix_dtype(session: Any, name: str, columns: Sequence[str] | None) -> type[np.floating[Any]] | None:
     """The dtype of the matrix that a model takes; None for a model with one input per column."""
     metas = session.get_inputs()
     for meta in metas:
@@ -232,10 +203,11 @@ def _matrix_dtype(
                 f"{name}: input {meta.name!r} has a fixed number of rows, {meta.shape[0]}; "
                 "export the model with a dynamic first dimension"
             )
-    if len(metas) != 1 or len(metas[0].shape) != 2:
+    if len(metas) != 1 or len(metas[0].shape) != 2 or metas[0].type not in MATRIX_TYPES:
         return None
     named = columns is not None or "columns" in session.get_modelmeta().custom_metadata_map
-    return MATRIX_TYPES.get(metas[0].type) if named or metas[0].shape[1] != 1 else None
+    # Of a width that is not fixed no list of numbers can be held to it: then somebody has to name columns.
+    return MATRIX_TYPES[metas[0].type] if named or not isinstance(metas[0].shape[1], int) else None
 
 
 def _is_column(shape: Sequence[object]) -> bool:
@@ -243,13 +215,21 @@ def _is_column(shape: Sequence[object]) -> bool:
 
 
 def _output(column: str, source: str) -> Output:
-    found = re.fullmatch(r"([^\[\]]+)(?:\[([0-9]+)\])?", source)
+    found = re.fullmatch(r"([^\[\]]+)(?:\[([0-9]+|\*)\])?", source)
     if found is None:
-        raise ModelError(f"output {column!r}: {source!r} is no output's name, or name[index]")
-    return Output(column, found[1], int(found[2]) if found[2] else None)
+        raise ModelError(f"output {column!r}: {source!r} is no output's name, or name[index], or name[*]")
+    index, whole = found[2], found[2] == "*"
+    return Output(column, found[1], int(index) if index and not whole else None, whole)
 
 
-def _values(column: pa.Array, needed: pa.Field) -> npt.NDArray[Any]:
+def _values(column: pa.Array, needed: pa.Field, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """A column's values, as an array [rows, *shape] of the dtype that the model takes."""
+    if pa.types.is_fixed_size_list(needed.type):
+        return tensor(column, needed.name, shape, needed.type.value_type.to_pandas_dtype())
+    return _plain(column, needed).reshape(-1, *shape)
+
+
+def _plain(column: pa.Array, needed: pa.Field) -> npt.NDArray[Any]:
     if pa.types.is_string(needed.type):
         if column.null_count:
             raise ChunkError(f"column {needed.name!r} (string) has {column.null_count} null values")

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from scorers.contract import Scorer
 
@@ -44,9 +45,16 @@ def _check_shape(scorer: Scorer, found: pa.RecordBatch, rows: int) -> None:
 
 def _same(found: pa.RecordBatch, wanted: pa.RecordBatch, tolerance: float, what: str) -> None:
     for name in wanted.schema.names:
-        left = found.column(name).to_numpy(zero_copy_only=False)
-        right = wanted.column(name).to_numpy(zero_copy_only=False)
-        if np.issubdtype(right.dtype, np.floating):
-            np.testing.assert_allclose(left, right, rtol=0, atol=tolerance, err_msg=f"{what}: {name}")
-        else:
-            np.testing.assert_array_equal(left, right, err_msg=f"{what}: {name}")
+        _same_column(found.column(name), wanted.column(name), tolerance, f"{what}: {name}")
+
+
+def _same_column(found: pa.Array, wanted: pa.Array, tolerance: float, what: str) -> None:
+    if pa.types.is_list(wanted.type):
+        _same_column(pc.list_value_length(found), pc.list_value_length(wanted), 0, f"{what}, length of lists")
+        _same_column(found.flatten(), wanted.flatten(), tolerance, what)
+        return
+    left, right = (one.to_numpy(zero_copy_only=False) for one in (found, wanted))
+    if np.issubdtype(right.dtype, np.floating):
+        np.testing.assert_allclose(left, right, rtol=0, atol=tolerance, err_msg=what)
+    else:
+        np.testing.assert_array_equal(left, right, err_msg=what)

@@ -123,7 +123,7 @@ CASES = {
         also=lambda root: (root / "data/models/linear.onnx").unlink(),
     ),
     "a model that is none": Case(
-        "jobs/mini/job.yaml:10: model.path: linear.onnx: ONNX Runtime can't load it",
+        "jobs/mini/job.yaml:10: model.path: data/models/linear.onnx: ONNX Runtime can't load it",
         also=lambda root: (root / "data/models/linear.onnx").write_text("no model"),
     ),
     "a model that is not the pinned one": Case(

@@ -67,6 +67,7 @@ UNSEEN = {
     "key twice in another case", "key is the day", "keep is a key", "keep is the run in another case",
     "output is a key", "output is the day", "decision is not there", "decision called scores",
     "decision called like the scores table", "decision called receipts", "parameter called day",
+    "model without path", "function and file", "function of another kind",
     "default of another type", "default out of bounds", "bounds of a text", "owner is a date",
 }  # fmt: skip
 

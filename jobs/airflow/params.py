@@ -49,7 +49,7 @@ def options(job: Job, values: Mapping[str, Any], conf: Mapping[str, Any] | None 
 
 
 def _own(job: Job) -> dict[str, Param]:
-    own, model = job.spec.scoring.device, job.spec.model.path
+    own, model = job.spec.scoring.device, job.spec.model.name
     return {
         "day": Param(None, DAY, type=["null", "string"], format="date", title="Day"),
         "force": Param(

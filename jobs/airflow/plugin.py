@@ -3,17 +3,21 @@
 Every process that reads a DAG's schedule needs it: scheduler, DAG processor, API server, triggerer.
 """
 
+from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
+from jobs.airflow.page import PREFIX, Page, views
 from jobs.airflow.prefill import FormDay
 from jobs.airflow.priority import TonightFirst
 from jobs.airflow.timetable import ByHandTimetable, DailyPartitionTimetable, TradingDayTimetable
 
 
 class NightscorePlugin(AirflowPlugin):
-    """The timetables of nightscore, usable by any DAG, and who comes first where slots are short."""
+    """The timetables of nightscore, usable by any DAG; who comes first where slots are short; the page."""
 
     name = "nightscore"
     timetables = [ByHandTimetable, DailyPartitionTimetable, TradingDayTimetable]
     priority_weight_strategies = [TonightFirst]
     fastapi_root_middlewares = [{"name": "the day of a form", "middleware": FormDay}]
+    fastapi_apps = [{"app": Page(), "url_prefix": PREFIX, "name": "Nightscore"}]
+    external_views = views(conf.get("api", "base_url", fallback=""))

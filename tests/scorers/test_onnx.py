@@ -13,14 +13,20 @@ import pyarrow as pa
 import pytest
 from onnx import TensorProto, helper
 
+from scorers import runtime
+from scorers.contract import Options
 from scorers.errors import ChunkError, ModelError
 from scorers.model import ModelFile, read_model
-from scorers.onnx import MICRO_BATCH, OnnxScorer, open_onnx
+from scorers.onnx import MICRO_BATCH, OnnxScorer
 from scorers.testing import check_scorer
 from tests.scorers.models import COLUMNS, file, floats, graph, mixed, mlp, one_op, pipeline, trees
 
 F, D, I64, S = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64, TensorProto.STRING
 PAIR = {"low": "y[0]", "high": "y[1]"}
+
+
+def open_onnx(model: ModelFile, outputs: Mapping[str, str], **options: Any) -> OnnxScorer:
+    return OnnxScorer(model, Options(outputs, **options))
 
 
 def batch(**columns: Any) -> pa.RecordBatch:
@@ -127,12 +133,124 @@ def test_every_kind_of_number_fills_a_matrix(kind: str) -> None:
     assert wanted.score(given).equals(wanted.score(plain))
 
 
+# --- tensors ---
+
+SUM = graph(
+    [helper.make_node("ReduceSum", ["X", "axes"], ["y"], keepdims=0)],
+    {"X": (F, [None, 2, 3])}, {"y": (F, [None])}, {"axes": np.array([1, 2])},
+)  # fmt: skip
+IMAGE = graph(
+    [
+        helper.make_node("Cast", ["X"], ["f"], to=F),
+        helper.make_node("ReduceMean", ["f"], ["y"], axes=[1, 2, 3], keepdims=0),
+    ],
+    {"X": (TensorProto.UINT8, [None, 4, 4, 3])},
+    {"y": (F, [None])},
+)
+WHOLE = graph([helper.make_node("Neg", ["X"], ["y"])], {"X": (F, [None, 3])}, {"y": (F, [None, 3])})
+VALUES = np.arange(24, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pa.list_(pa.float32(), 6), pa.list_(pa.float32()), pa.large_list(pa.float64()), pa.list_(pa.int16(), 6)],
+)
+def test_a_list_a_row_is_a_tensor(kind: pa.DataType) -> None:
+    """An embedding column of any width of number fills [rows, 2, 3], the last axis running fastest."""
+    column = pa.FixedSizeListArray.from_arrays(pa.array(VALUES), 6).cast(kind)
+    scorer = open_onnx(file(SUM), {"s": "y"})
+    assert scorer.signature.inputs.field("X").type == pa.list_(pa.float32(), 6)
+    chunk = pa.RecordBatch.from_arrays([column], ["X"])
+    assert scorer.signature.misfits(chunk.schema) == []
+    check_scorer(scorer, chunk)
+    wanted = VALUES.reshape(4, 6).sum(axis=1)
+    np.testing.assert_array_equal(scorer.score(chunk).column("s"), wanted)
+    np.testing.assert_array_equal(scorer.score(chunk.slice(1, 2)).column("s"), wanted[1:3])
+
+
+def test_bytes_are_an_image() -> None:
+    """A model that takes uint8 is fed from a binary column, a row an image."""
+    images = np.random.default_rng(3).integers(0, 256, (5, 48), dtype=np.uint8)
+    chunk = batch(X=pa.array([row.tobytes() for row in images]))
+    scorer = open_onnx(file(IMAGE), {"m": "y"})
+    check_scorer(scorer, chunk, 1e-4)
+    np.testing.assert_allclose(scorer.score(chunk).column("m"), images.mean(axis=1), rtol=1e-5)
+
+
+def test_all_columns_of_an_output_are_a_list() -> None:
+    """`name[*]` gives the embedding; `name[i]` one number of it."""
+    scorer = open_onnx(file(WHOLE), {"all": "y[*]", "last": "y[2]"})
+    chunk = pa.RecordBatch.from_arrays([pa.FixedSizeListArray.from_arrays(pa.array(VALUES), 3)], ["X"])
+    found = scorer.score(chunk)
+    assert found.schema == pa.schema([("all", pa.list_(pa.float32())), ("last", pa.float32())])
+    assert found.column("all").to_pylist() == (-VALUES.reshape(8, 3)).tolist()
+    assert [row[2] for row in found.column("all").to_pylist()] == found.column("last").to_pylist()
+    assert scorer.score(chunk.slice(0, 0)).num_rows == 0
+
+
+TENSORS = {
+    "too short": (
+        pa.array([[1.0] * 6, [1.0] * 5]),
+        r"^column 'X' holds 5 values in row 1 of the chunk; the model needs 6$",
+    ),
+    "a null row": (pa.array([[1.0] * 6, None]), r"^column 'X' has 1 null values; a tensor has none$"),
+    "bytes too long": (
+        pa.array([b"x" * 47]),
+        r"^column 'X' holds 47 values in row 0 of the chunk; the model needs 48$",
+    ),
+}
+
+
+@pytest.mark.parametrize(("column", "says"), TENSORS.values(), ids=TENSORS.keys())
+def test_a_tensor_of_another_size_is_refused(column: pa.Array, says: str) -> None:
+    """With the row of the chunk and both sizes."""
+    model = IMAGE if pa.types.is_binary(column.type) else SUM
+    with pytest.raises(ChunkError, match=says):
+        open_onnx(file(model), {"p": "y"}).score(pa.RecordBatch.from_arrays([column], ["X"]))
+
+
+def test_what_can_not_be_a_tensor_is_a_misfit() -> None:
+    """Before a row is read: a wrong fixed size, texts, bytes for floats, no such column."""
+    needs = open_onnx(file(SUM), {"p": "y"}).signature
+    for kind in (pa.list_(pa.float32(), 5), pa.list_(pa.string()), pa.binary(), pa.float32()):
+        [said] = needs.misfits(pa.schema([("X", kind)]))
+        assert said.startswith(f"column 'X' is {kind}; the model needs fixed_size_list<")
+    [said] = needs.misfits(pa.schema([("Z", pa.float32())]))
+    assert said.endswith("(it takes 6 numbers a row: a list, or columns named in the job's model.columns)")
+
+
+# --- devices ---
+
+
+def test_binding_gives_what_a_plain_run_gives() -> None:
+    """The way to a GPU, from and to this process's memory, taken on the CPU."""
+    model, chunk = file(mlp(), COLUMNS), floats(1_000)
+    plain, other = open_onnx(model, PAIR), open_onnx(model, PAIR)
+    other._device = "elsewhere"
+    assert other.score(chunk).equals(plain.score(chunk))
+    check_scorer(other, chunk, 1e-6)
+
+
+def test_devices_are_what_onnx_runtime_lists() -> None:
+    """The CPU comes first; each name stands for a provider that is available."""
+    found = runtime.devices()
+    assert found[0].name == "cpu" and found[0].kind == "CPU"
+    assert {one.provider for one in found} <= set(ort.get_available_providers())
+    assert set(runtime.problems()) <= set(runtime._plugins())
+
+
 # --- models that do not fit ---
 
 RANK3 = graph(
     [helper.make_node("Identity", ["X"], ["y"])], {"X": (F, [None, 2, 2])}, {"y": (F, [None, 2, 2])}
 )
+LOOSE = graph(
+    [helper.make_node("Identity", ["X"], ["y"])], {"X": (F, [None, 2, None])}, {"y": (F, [None, 2, None])}
+)
 NAMED = graph([helper.make_node("Identity", ["X"], ["y"])], {"X": (F, [None, 3])}, {"y": (F, [None, 3])})
+ANY_WIDTH = graph(
+    [helper.make_node("Identity", ["X"], ["y"])], {"X": (F, [None, None])}, {"y": (F, [None, None])}
+)
 SCALAR = graph(
     [helper.make_node("ReduceSum", ["X"], ["y"], keepdims=0)], {"X": (F, [None, 3])}, {"y": (F, [])}
 )
@@ -143,21 +261,23 @@ helper.set_model_props(ODD_METADATA, {"columns": "a, b, c"})
 WIDE = ["a", "b", "c"]
 
 MISFITS: dict[str, tuple[ModelFile, dict[str, Any], str]] = {
-    "no names of columns": (file(mlp()), {}, "takes one matrix, and nothing says which columns it is made of: name them"),
+    "no names of columns": (file(ANY_WIDTH), {"outputs": {"p": "y[0]"}}, "takes one matrix, and nothing says which columns it is made of: name them"),
     "metadata that is no JSON list": (file(ODD_METADATA), {"outputs": {"p": "y[0]"}}, "nothing says which columns it is made of"),
     "too few columns": (file(mlp()), {"columns": ["a", "b"]}, "takes 3 columns; 2 are named: ['a', 'b']"),
     "too many columns in the metadata": (file(mlp(), ["a", "b", "c", "d"]), {}, "takes 3 columns; 4 are named"),
     "a column twice": (file(mlp()), {"columns": ["a", "b", "a"]}, "a column stands twice in ['a', 'b', 'a']"),
     "columns for one input per column": (file(one_op("Neg", I64)), {"columns": ["z"], "outputs": {"p": "y"}}, "columns ['z'] given, but the model has one input per column: ['x']"),
     "a fixed number of rows": (file(one_op("Neg", F, shape=(1,))), {"outputs": {"p": "y"}}, "input 'x' has a fixed number of rows, 1; export the model with a dynamic first"),
-    "an input of rank 3": (file(RANK3), {"outputs": {"p": "y"}}, "input 'X' is tensor(float) of shape"),
+    "an output of rank 3": (file(RANK3), {"outputs": {"p": "y"}}, "output 'y' is tensor(float) of shape"),
+    "an input of sizes that are not fixed": (file(LOOSE), {"outputs": {"p": "y"}}, "input 'X' is tensor(float) of shape [None, 2, None]; allowed: one float matrix"),
+    "a list of a column": (file(one_op("Neg", F)), {"outputs": {"p": "y[*]"}}, "a rank-1 output takes no index"),
     "an input of a type that is not served": (file(one_op("Identity", TensorProto.UINT64)), {"outputs": {"p": "y"}}, "input 'x' is tensor(uint64) of shape [None]; allowed: one float matrix"),
     "a matrix of integers": (file(one_op("Neg", I64, shape=(None, 3))), {"columns": WIDE, "outputs": {"p": "y"}}, "columns ['a', 'b', 'c'] given, but"),
     "an output that is not there": (file(mlp(), COLUMNS), {"outputs": {"p": "z"}}, "output 'p' asks for 'z', which the model does not have; its outputs: y"),
     "an index that is missing": (file(mlp(), COLUMNS), {"outputs": {"p": "y"}}, "say which column of it, such as y[1]"),
     "an index out of range": (file(mlp(), COLUMNS), {"outputs": {"p": "y[2]"}}, "index 2 is not among 0 to 1"),
     "an index of a column": (file(one_op("Neg", F)), {"outputs": {"p": "y[0]"}}, "a rank-1 output takes no index"),
-    "a source that is none": (file(mlp(), COLUMNS), {"outputs": {"p": "y[x]"}}, "output 'p': 'y[x]' is no output's name, or name[index]"),
+    "a source that is none": (file(mlp(), COLUMNS), {"outputs": {"p": "y[x]"}}, "output 'p': 'y[x]' is no output's name, or name[index], or name[*]"),
     "ZipMap": (file(trees(zipmap=True)[1], COLUMNS), {"outputs": {"p": "probabilities"}}, "export the classifier without ZipMap"),
     "a scalar output": (file(SCALAR, COLUMNS), {"outputs": {"p": "y"}}, "output 'y' is tensor(float) of shape []; allowed: rank 1 or 2"),
     "an unknown device": (file(mlp(), COLUMNS), {"device": "tpu"}, "device 'tpu' is not known; devices here: cpu"),
@@ -185,12 +305,10 @@ def test_a_matrix_of_any_width_takes_the_named_columns() -> None:
     assert scorer.score(batch(a=[1.0], b=[2.0])).to_pylist() == [{"first": 2.0, "second": 1.0}]
 
 
-def test_auto_is_the_cpu_and_a_named_device_is_kept() -> None:
-    """`auto` and `cpu` run here; a session has the one provider that was asked for."""
-    for device in ("auto", "cpu"):
-        scorer = open_onnx(file(mlp(), COLUMNS), PAIR, device=device)
-        assert isinstance(scorer, OnnxScorer)
-        assert scorer._session.get_providers() == ["CPUExecutionProvider"]
+def test_a_named_device_is_kept() -> None:
+    """A session has the one provider that was asked for."""
+    scorer = open_onnx(file(mlp(), COLUMNS), PAIR, device="cpu")
+    assert scorer._session.get_providers() == ["CPUExecutionProvider"]
 
 
 @pytest.mark.parametrize("location", ["weights.bin", "../weights.bin", "/etc/passwd"])

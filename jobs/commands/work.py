@@ -1,31 +1,23 @@
-"""The commands of `nightscore`, one function each: read the options, call the package, show the result.
+"""Commands that run days: see what would be done, do it, do it for many days."""
 
-What is heavy (DuckDB, ONNX Runtime, Arrow, rich) is imported by the command that needs it, so that
-`nightscore --help` is there at once.
-"""
-
-import json
-import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from jobs.commands.said import complain, print_json
 from jobs.errors import Broken, NightError, NotYet
 from jobs.options import (
     AsJson,
     Day,
     Device,
     Force,
-    Form,
     JobName,
     Limit,
     ModelPath,
     Settings,
     day_of,
-    pairs,
     settings,
-    state_as_of,
     workspace,
 )
 
@@ -43,7 +35,7 @@ def jobs(*, json: AsJson = False) -> int:
     for (name, day), _ in sorted(catalog.pinned(workspace()).in_force.items()):
         last[name] = day
     if json:
-        _print_json(
+        print_json(
             {
                 "jobs": [{**j.spec.model_dump(mode="json"), "last_day": last.get(j.name)} for j in found],
                 "broken": [str(error) for error in broken],
@@ -58,12 +50,14 @@ def jobs(*, json: AsJson = False) -> int:
 
 def check(job: Annotated[str | None, Parameter(help="One job; default: all.")] = None, /) -> int:
     """Validate spec, SQL and model without reading data."""
+    from jobs.check import check_schedule
     from jobs.job import load, load_all
     from jobs.steps import checked
 
     found, broken = ([load(job, workspace())], []) if job else load_all(workspace())
     for one in found:
         try:
+            check_schedule(one)
             print(f"{one.name}: {checked(one)}")
         except Broken as error:
             broken.append(error)
@@ -79,7 +73,8 @@ def plan(
     """Show what a run would do: pieces, rows, bytes, and what is done already. Nothing is written."""
     from jobs import runs, show
     from jobs.job import load
-    from jobs.steps import in_pieces, outlook, streamed
+    from jobs.source import in_pieces, streamed
+    from jobs.steps import outlook
 
     found = load(job, workspace())
     options: dict[str, Any] = {
@@ -153,118 +148,9 @@ def backfill(
             if not json:
                 print(f"{day}  {_one_line(result)}", flush=True)
     if json:
-        _print_json([_as_json(day, result) for day, result in found.items()])
+        print_json([_as_json(day, result) for day, result in found.items()])
     codes = {result.exit_code for result in found.values() if isinstance(result, NightError)}
     return Broken.exit_code if Broken.exit_code in codes else max(codes, default=0)
-
-
-def tables(*, json: AsJson = False) -> int:
-    """List the published tables: their days, rows and files, as receipts name them."""
-    from jobs import catalog, show
-
-    state = catalog.pinned(workspace())
-    rows = []
-    for name in state.tables():
-        files = state.files(name)
-        days = sorted({f.day for f in files})
-        rows.append(
-            (name, len(days), days[0], days[-1], sum(f.rows for f in files), sum(f.bytes for f in files))
-        )
-    columns = ("table", "days", "first_day", "last_day", "rows", "bytes")
-    if json:
-        listed = [dict(zip(columns, row, strict=True)) for row in rows]
-        _print_json({"as_of_version": state.version, "tables": listed})
-    else:
-        show.console().print(show.table(rows, columns, columns[1:2] + columns[4:]))
-    return 0
-
-
-def query(
-    sql: Annotated[str, Parameter(help="One SELECT over the published tables, and over `receipts`.")], /, *,
-    format: Annotated[Form, Parameter(help="How to print it.")] = "table",
-    as_of: Annotated[
-        str | None, Parameter(help="A version of the table `receipts`, or a time (ISO 8601, default UTC).")
-    ] = None,
-) -> int:  # fmt: skip
-    """Query the published tables, read-only. Every table is a view, pinned to what receipts name."""
-    from jobs import catalog, show
-
-    found = catalog.query(sql, workspace(), state_as_of(as_of))
-    if format == "table":
-        show.rows_table(found)
-    else:
-        show.write(found, format, sys.stdout.buffer)
-    return 0
-
-
-def receipts(
-    job: Annotated[str | None, Parameter(help="One job; default: all.")] = None, /, *,
-    day: Annotated[str | None, Parameter(help="One day, YYYY-MM-DD.")] = None, json: AsJson = False,
-) -> int:  # fmt: skip
-    """Show what was published, and its proof: every receipt, the newest last."""
-    from jobs import catalog, show
-    from jobs.job import load
-
-    wanted = day_of(day).isoformat() if day else None
-    history = catalog.pinned(workspace()).history
-    entries = [e for e in history if (job is None or e.job == job) and (wanted is None or e.day == wanted)]
-    found = [entry.receipt() for entry in entries]
-    if job and not any(r.job == job for r in history):
-        load(
-            job, workspace()
-        )  # a job that was never published has no receipts; one that is not there is an error
-    if json:
-        _print_json([r.model_dump(mode="json", by_alias=True) for r in found])
-    elif len(found) == 1:
-        show.receipt(found[0])
-    else:
-        show.receipts(found)
-    return 0
-
-
-def why(
-    job: JobName, /, *, day: Day,
-    key: Annotated[str, Parameter(help="The row: every key column, as household_id=1,product_id=2.")],
-    json: AsJson = False,
-) -> int:  # fmt: skip
-    """Show why a row got what it got: its features as scored, the model, its scores, the decisions."""
-    from jobs import show
-    from jobs.job import load
-    from jobs.why import why as explain
-
-    found = explain(load(job, workspace()), day_of(day), pairs(key.split(","), "--key"))
-    if json:
-        print(found.model_dump_json(indent=2))
-    else:
-        show.why(found)
-    return 0
-
-
-def gc(
-    *,
-    older_than: Annotated[float, Parameter(help="Hours: younger leftovers of stopped runs are kept.")] = 24.0,
-    dry_run: Annotated[bool, Parameter(negative="", help="Only say what would be removed.")] = False,
-) -> int:
-    """Remove staged files that nothing refers to; never one that is live."""
-    from jobs.gc import gc as collect
-
-    removed = collect(workspace(), older_than, dry_run)
-    for one in removed:
-        print(f"{one.path}  {one.bytes:,} bytes: {one.reason}")
-    word = "would be removed" if dry_run else "removed"
-    print(f"{len(removed)} {word}, {sum(one.bytes for one in removed):,} bytes")
-    return 0
-
-
-def data(lake: Annotated[Literal["retail"], Parameter(help="Which sample lake.")], /) -> int:
-    """Write a sample lake from real data: `retail` is The Complete Journey, 1.47 million transactions."""
-    from jobs.progress import shown
-    from jobs.samples import retail
-
-    with shown() as report:
-        retail.write_lake(workspace().root, report)
-    print(f"{lake}: data/lake/{lake}")
-    return 0
 
 
 def _one_line(result: "Receipt | NightError") -> str:
@@ -282,12 +168,3 @@ def _as_json(day: str, result: "Receipt | NightError") -> Mapping[str, Any]:
             "message": str(result),
         }
     return result.model_dump(mode="json", by_alias=True)
-
-
-def _print_json(document: object) -> None:
-    print(json.dumps(document, indent=2, default=str, ensure_ascii=False))
-
-
-def complain(status: str, error: Exception) -> None:
-    """Say on stderr what is wrong."""
-    print(f"nightscore: {status}: {error}", file=sys.stderr)

@@ -1,0 +1,98 @@
+"""What a user may see: the jobs whose DAGs Airflow lets them read, and what those jobs published.
+
+Nothing else in this package asks for a job or a table by name: every page, list and query goes through a
+`Sight`, which holds only what its user may see.
+"""
+
+import dataclasses
+from functools import cached_property
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.core_api.security import GetUserDep
+from airflow.configuration import conf
+from fastapi import Depends, HTTPException, Request
+
+from jobs import catalog
+from jobs.airflow.dag import schedule, stub
+from jobs.airflow.params import form
+from jobs.airflow.place import workspace
+from jobs.catalog import Entry, Pinned
+from jobs.errors import Broken
+from jobs.job import Job, load_all
+from jobs.workspace import Workspace
+
+
+@dataclasses.dataclass(frozen=True)
+class Sight:
+    """One user's view of the workspace, at one moment. `readable` are ids of DAGs: names of jobs."""
+
+    workspace: Workspace
+    readable: frozenset[str]
+
+    @cached_property
+    def state(self) -> Pinned:
+        """All that is published by jobs that the user may read; the table `receipts` has no other rows."""
+        whole = catalog.pinned(self.workspace)
+        seen = tuple(entry for entry in whole.history if entry.job in self.readable)
+        return dataclasses.replace(whole, history=seen)
+
+    @cached_property
+    def jobs(self) -> dict[str, Job | Broken]:
+        """Every job of the workspace that the user may read, or what is wrong with it, by name."""
+        found, broken = load_all(self.workspace)
+        every = {job.name: _whole(job) for job in found}
+        every |= {str(stub(self.workspace, str(error)).dag_id): error for error in broken}
+        return {name: every[name] for name in sorted(every) if name in self.readable}
+
+    def history(self, job: str) -> list[Entry]:
+        """The receipts of a job, the newest first.
+
+        Raises:
+            HTTPException: 404, whether there is no such job or the user may not read it.
+        """
+        found = [entry for entry in reversed(self.state.history) if entry.job == job]
+        if not found and job not in self.jobs:
+            raise HTTPException(404, f"There is no job {job!r} in this workspace that you may read.")
+        return found
+
+
+def _whole(job: Job) -> Job | Broken:
+    """The job, or what keeps it from being a DAG."""
+    try:
+        form(job)
+        schedule(job)
+    except Broken as error:
+        return error
+    return job
+
+
+def sight(user: GetUserDep) -> Sight:
+    """The view of the user whom Airflow has authenticated.
+
+    Raises:
+        HTTPException: 401 or 403 without such a user; by GetUserDep.
+    """
+    readable = get_auth_manager().get_authorized_dag_ids(user=user, method="GET")
+    return Sight(workspace(), frozenset(readable))
+
+
+SightDep = Annotated[Sight, Depends(sight)]
+
+
+def from_here(request: Request) -> None:
+    """Know that a form was sent from a page of this Airflow.
+
+    Airflow's cookie is `SameSite=Lax`, so a browser doesn't send it with another site's form; but a sister
+    host is of the same site, and an Airflow that makes everyone an admin asks for no cookie at all. Browsers
+    say where a form comes from: in `Sec-Fetch-Site` (https and localhost), and in `Origin`.
+
+    Raises:
+        HTTPException: 403, where it comes from elsewhere, or nothing says where from.
+    """
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin", "")
+    own = {request.headers.get("host"), urlsplit(conf.get("api", "base_url", fallback="")).netloc}
+    same = site == "same-origin" if site else bool(urlsplit(origin).netloc in own - {None, ""})
+    if not same:
+        raise HTTPException(403, "Queries are taken from the form of this page alone.")

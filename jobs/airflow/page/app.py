@@ -1,0 +1,175 @@
+"""The page's routes. All of them are on one router, which asks Airflow who the user is."""
+
+from typing import Annotated, Any
+
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+from airflow.api_fastapi.core_api.security import get_user, requires_access_dag
+from fastapi import APIRouter, Depends, FastAPI, Form, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from jobs.airflow.page import query, reports, runs
+from jobs.airflow.page.access import Sight, SightDep, from_here
+from jobs.airflow.page.html import page
+from jobs.catalog import Entry
+from jobs.engine import quoted
+from jobs.errors import Broken, NightError, NotYet
+
+DAYS = 60  # of a job, on its page
+FIRST_ROWS = 10  # of a table, on its page
+SQL = "SELECT *\nFROM {table}\nWHERE day = DATE '{day}'\nLIMIT 100"
+SQL_LENGTH = 100_000  # characters of a query
+MANY_REQUESTS = 429
+EXPLAINED = (StarletteHTTPException, RequestValidationError, NightError)
+
+router = APIRouter(dependencies=[Depends(get_user)], default_response_class=HTMLResponse)
+
+
+def make_app() -> FastAPI:
+    """The application; Airflow mounts it. Without FastAPI's own pages, which ask nobody who he is."""
+    app = FastAPI(title="Nightscore", openapi_url=None, docs_url=None, redoc_url=None)
+    app.include_router(router)
+    for kind in EXPLAINED:
+        app.add_exception_handler(kind, _explained)
+    return app
+
+
+@router.get("/")
+def overview(request: Request, sight: SightDep) -> Response:
+    """Every job, with its last published day; broken ones with what is wrong."""
+    last: dict[str, Entry] = {}
+    for entry in sorted(sight.state.in_force.values(), key=lambda e: e.day):
+        last[entry.job] = entry
+    names = [*sight.jobs, *sorted(last.keys() - sight.jobs.keys())]
+    found = [(name, sight.jobs.get(name), last[name].receipt() if name in last else None) for name in names]
+    return page(
+        request, "overview", jobs=[row for row in found if not isinstance(row[1], Broken)],
+        broken=[(name, job, receipt) for name, job, receipt in found if isinstance(job, Broken)],
+        next_runs=runs.next_runs(names), workspace=str(sight.workspace.root),
+    )  # fmt: skip
+
+
+@router.get("/jobs/{job}")
+def job_days(request: Request, sight: SightDep, job: str) -> Response:
+    """A job's last receipts, the newest first."""
+    history = sight.history(job)
+    found = [(e.receipt(), sight.state.in_force[e.job, e.day] is e) for e in history[:DAYS]]
+    return page(
+        request, "job", title=job, job=sight.jobs.get(job), receipts=found, more=len(history) > len(found)
+    )
+
+
+@router.get("/jobs/{job}/{day}")
+def day_page(request: Request, sight: SightDep, job: str, day: str, run: str | None = None) -> Response:
+    """The report of a day, in a frame, with the way to the other pages above it."""
+    _check_published(sight, job, day, run)
+    return page(request, "report", job=job, day=day, run=run)
+
+
+@router.get("/jobs/{job}/{day}/report")
+def day_report(sight: SightDep, job: str, day: str, run: str | None = None) -> Response:
+    """The report of a day by itself: of the run in force, or of one that it replaced."""
+    _check_published(sight, job, day, run)
+    return _report(sight, job, day, run)
+
+
+@router.get("/report", dependencies=[Depends(requires_access_dag("GET", DagAccessEntity.RUN))])
+def run_report(request: Request, sight: SightDep, dag_id: str, run_id: str) -> Response:
+    """The report of what a DAG run published, or where that run stands."""
+    history = sight.history(dag_id)
+    found = runs.find(dag_id, run_id)
+    if found is None:
+        raise HTTPException(404, f"DAG {dag_id} has no run {run_id!r}.")
+    job = sight.jobs.get(dag_id)
+    day = found.day(job)
+    entries = [e for e in history if day and e.day == day.isoformat()]
+    if found.published and found.published in {e.run_id for e in entries}:
+        return _report(sight, dag_id, str(day), found.published)
+    in_force = entries[0] if entries else None
+    return page(request, "run", run=found, day=day, job=job, in_force=in_force)
+
+
+@router.get("/tables")
+def tables(request: Request, sight: SightDep) -> Response:
+    """Every published table that the user may read."""
+    owner = {name: e.job for e in sight.state.in_force.values() for name in e.versions}
+    found = [(name, owner[name], sight.state.files(name)) for name in sight.state.tables()]
+    return page(request, "tables", tables=found)
+
+
+@router.get("/tables/{table}")
+def one_table(request: Request, sight: SightDep, table: str) -> Response:
+    """A table: its columns, its first rows, a query to start from."""
+    if table not in sight.state.tables():
+        raise HTTPException(404, f"There is no table {table!r} that you may read.")
+    [view] = [view for view in sight.state.views() if view.name == table]
+    files = sight.state.files(table)
+    columns, _ = query.table(f"SELECT column_name, column_type FROM (DESCRIBE {quoted(table)})", [view])
+    rows, _ = query.table(f"SELECT * FROM {quoted(table)} LIMIT {FIRST_ROWS}", [view])
+    sql = SQL.format(table=quoted(table) if not table.isidentifier() else table, day=files[-1].day)
+    return page(
+        request, "table", title=table, files=files, columns=columns.to_pylist(), rows=rows, sql=sql,
+    )  # fmt: skip
+
+
+@router.get("/query")
+def query_box(request: Request, sight: SightDep, sql: str = "") -> Response:
+    """The query box. What an address puts into it is not run: the address may be another site's link."""
+    return _box(request, sight, sql=sql[:SQL_LENGTH])
+
+
+@router.post("/query", dependencies=[Depends(from_here)])
+def run_query(
+    request: Request, sight: SightDep,
+    sql: Annotated[str, Form(max_length=SQL_LENGTH)] = "", form: Annotated[str, Form(alias="as")] = "page",
+) -> Response:  # fmt: skip
+    """The result of a query over the tables that the user may read: as a page, or as a CSV file."""
+    views = sight.state.views()
+    try:
+        if form == "csv":
+            name = {"content-disposition": 'attachment; filename="nightscore-query.csv"'}
+            return Response(query.csv(sql, views), media_type="text/csv; charset=utf-8", headers=name)
+        found, more = query.table(sql, views)
+    except NightError as error:
+        return _box(request, sight, _status(error), sql=sql, message=str(error))
+    return _box(request, sight, sql=sql, found=found, more=more)
+
+
+def _box(request: Request, sight: Sight, status: int = 200, **values: Any) -> HTMLResponse:
+    views = [(view.name, view.name in sight.state.tables()) for view in sight.state.views()]
+    limits = {"shown": query.SHOWN, "downloaded": query.DOWNLOADED}
+    empty = {"message": "", "found": None, "more": False}
+    return page(request, "query", status, **(empty | limits | values), views=views)
+
+
+def _check_published(sight: Sight, job: str, day: str, run: str | None) -> None:
+    runs_of_day = {entry.run_id for entry in sight.history(job) if entry.day == day}
+    if not runs_of_day or run not in {None, *runs_of_day}:
+        raise HTTPException(404, f"Job {job} has published no such day or run.")
+
+
+def _report(sight: Sight, job: str, day: str, run_id: str | None) -> HTMLResponse:
+    if isinstance(broken := sight.jobs.get(job), Broken):
+        raise broken
+    return HTMLResponse(reports.report(job, day, sight.workspace.root, run_id))
+
+
+def _status(error: NightError) -> int:
+    if isinstance(error, query.Busy):
+        return MANY_REQUESTS
+    return 503 if isinstance(error, NotYet) else 400
+
+
+def _explained(request: Request, error: Exception) -> HTMLResponse:
+    """A page that says what is wrong, for each of EXPLAINED."""
+    match error:
+        case RequestValidationError():
+            status, text = 422, "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())
+        case StarletteHTTPException(status_code=401):
+            status, text = 401, "Log in to Airflow to see this page."
+        case StarletteHTTPException():
+            status, text = error.status_code, str(error.detail)
+        case NightError():
+            status, text = _status(error), str(error)
+    return page(request, "message", status, text=text)

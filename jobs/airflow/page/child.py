@@ -1,0 +1,98 @@
+"""The process of one query or report: a question on standard input, the answer on standard output.
+
+It ends with 65 for a mistake and 75 for what may succeed later, its message on stderr. (Python ends with 1
+where something is wrong with this program.)
+"""
+
+import json
+import resource
+import sys
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+
+from jobs.ask import Limits, ask
+from jobs.engine import Resources, View
+from jobs.errors import Broken, NightError, NotYet
+
+MISTAKE, LATER = 65, 75  # EX_DATAERR, EX_TEMPFAIL
+OVERHEAD = 1_000_000_000  # bytes of the interpreter, its libraries and their threads' stacks
+
+
+def main(source: IO[bytes], out: IO[bytes]) -> int:
+    """Answer one question; gives the exit code."""
+    question = json.loads(source.read())
+    try:
+        _report(question, out) if question["form"] == "report" else _query(question, out)
+    except MemoryError:
+        return _said(NotYet("this needs more memory than it may use"))
+    except NightError as error:
+        return _said(error)
+    return 0
+
+
+def _report(question: dict[str, Any], out: IO[bytes]) -> None:
+    from jobs import report
+
+    page = report(question["job"], question["day"], question["workspace"], question["run_id"])
+    out.write(page.encode())
+
+
+def _query(question: dict[str, Any], out: IO[bytes]) -> None:
+    _confine(question)
+    views = [
+        View(one["name"], tuple(map(Path, one["files"])), one["partition"], one["columns"])
+        for one in question["views"]
+    ]
+    memory, limits = question["memory"], Limits(**question["limits"])
+    room = Resources(question["threads"], memory, Path(question["folder"]), question["spill"])
+    if question["form"] == "csv":
+        _write_csv(_whole(question["sql"], views, room, limits), out)
+        return
+    found = ask(question["sql"], views, room, limits=limits)
+    with pa.ipc.new_stream(out, found.schema) as writer:
+        writer.write_table(found)
+
+
+def _confine(question: dict[str, Any]) -> None:
+    """Limits that the kernel holds: memory that DuckDB doesn't count, and time if nobody waits any more."""
+    memory = 2 * question["memory"] + OVERHEAD
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    seconds = int(2 * question["limits"]["seconds"] * question["threads"]) + 10
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _whole(sql: str, views: list[View], room: Resources, limits: Limits) -> pa.Table:
+    """All rows, or none.
+
+    Raises:
+        Broken: there are more than may be.
+    """
+    allowed = limits.rows or 0
+    found = ask(sql, views, room, limits=Limits(allowed + 1, limits.size, limits.seconds))
+    if found.num_rows > allowed:
+        raise Broken(
+            f"the result has more than {allowed:,} rows, the limit of a download, and a file without the "
+            "rest would look whole; choose fewer rows, or use `nightscore query --format csv`"
+        )
+    return found
+
+
+def _write_csv(found: pa.Table, out: IO[bytes]) -> None:
+    from jobs import show
+
+    try:
+        show.write(found, "csv", out)
+    except pa.ArrowException as error:
+        raise Broken(f"CSV has no form for this result: {error}; cast the column to VARCHAR") from error
+
+
+def _said(error: NightError) -> int:
+    sys.stderr.write(str(error))
+    return LATER if isinstance(error, NotYet) else MISTAKE
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.stdin.buffer, sys.stdout.buffer))

@@ -1,0 +1,67 @@
+"""Templates, and how values look in them."""
+
+import datetime as dt
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+LONGEST = 200  # characters of a cell
+
+
+def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """A page from a template; every value in it is escaped.
+
+    `root` is the address of this application as the browser sees it, behind the path part of Airflow's own.
+    """
+    root = request.scope.get("root_path", "")
+    text = _environment().get_template(f"{name}.html").render(root=root, **values)
+    return HTMLResponse(text, status)
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader("jobs.airflow.page"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    made.filters.update(FILTERS)
+    return made
+
+
+def cell(value: object) -> str:
+    """A value of a table: numbers short, long texts clipped."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = str(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def size(count: int) -> str:
+    """Bytes for a person."""
+    found = float(count)
+    for unit in ("B", "kB", "MB"):
+        if found < 1000:
+            return f"{found:.3g} {unit}"
+        found /= 1000
+    return f"{found:.3g} GB"
+
+
+def moment(value: dt.datetime | None) -> str:
+    """A moment in UTC, to the minute."""
+    return f"{value:%Y-%m-%d %H:%M}" if value else ""
+
+
+def is_number(value: object) -> bool:
+    """Whether a value stands on the right of its column."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "cell": cell, "size": size, "moment": moment, "is_number": is_number, "count": "{:,}".format,
+}  # fmt: skip

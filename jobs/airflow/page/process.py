@@ -1,0 +1,51 @@
+"""Work of one page in a process of its own: a query, a report.
+
+A process, because an interrupt isn't enough: DuckDB finishes the call of a function on one huge value first
+(a minute was seen, and gigabytes beyond its own memory limit). What can't be interrupted can be killed; what
+runs out of memory doesn't take Airflow's API server with it; and what draws charts brings a JavaScript
+engine, which would stay in the server for good. The process has none of the server's environment, and so
+none of its secrets.
+"""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from jobs.airflow.page.child import LATER, MISTAKE
+from jobs.errors import Broken, NightError, NotYet
+
+ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")  # what a process inherits
+
+log = logging.getLogger(__name__)
+
+
+def answer(question: dict[str, Any], seconds: float, late: NightError) -> bytes:
+    """What the process of `child` answers. It is killed after some seconds; then `late` is raised.
+
+    Raises:
+        Broken: it refuses, or it died.
+        NotYet: the same may succeed later.
+    """
+    inherited = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+    try:
+        done = subprocess.run(  # noqa: S603 - this interpreter, a module of ours, the question on its input
+            [sys.executable, "-P", "-m", f"{__package__}.child"],
+            input=json.dumps(question, default=str).encode(),
+            env=inherited | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            cwd=Path("/"), capture_output=True, timeout=seconds, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise late from None
+    message = done.stderr.decode(errors="replace").strip()
+    if done.returncode == 0:
+        return done.stdout
+    if done.returncode in (MISTAKE, LATER):
+        raise (Broken if done.returncode == MISTAKE else NotYet)(message)
+    log.error("the process of a page ended with %s: %s", done.returncode, message)
+    raise Broken(
+        "its process died; it needed more than it may use, or has a fault (see the API server's log)"
+    )

@@ -1,0 +1,25 @@
+"""A report, made in a process of its own."""
+
+import threading
+from pathlib import Path
+
+from jobs.airflow.page.process import answer
+from jobs.errors import NotYet
+
+SECONDS = 120.0
+TOGETHER = 2  # reports at once, for one process of the API server; others wait for them
+
+_slots = threading.BoundedSemaphore(TOGETHER)
+
+
+def report(job: str, day: str, workspace: Path, run_id: str | None) -> str:
+    """The report of a published day as HTML, as `nightscore report` writes it.
+
+    Raises:
+        Broken: there is no such report.
+        NotYet: it took too long.
+    """
+    question = {"form": "report", "job": job, "day": day, "workspace": workspace, "run_id": run_id}
+    with _slots:
+        late = NotYet(f"the report was not ready after {SECONDS:g} seconds; `nightscore report` has no limit")
+        return answer(question, SECONDS, late).decode()

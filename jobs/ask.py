@@ -1,0 +1,104 @@
+"""One SELECT of a person, within limits: what `nightscore query` and the page in Airflow ask."""
+
+import contextlib
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from jobs.engine import Engine, Resources, SqlMistakes, View, single_select
+from jobs.errors import Broken
+
+BATCH_ROWS = 65_536  # of a result without a limit
+VECTOR_ROWS = 2_048  # of one with a limit: DuckDB's own step
+AGAIN_SECONDS = 0.05  # between two interrupts
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where a query ends. None: nowhere.
+
+    `rows` of its result are read, and no more; a result of more than `size` bytes is refused; after
+    `seconds` it is stopped.
+    """
+
+    rows: int | None = None
+    size: int | None = None
+    seconds: float | None = None
+
+
+NONE = Limits()
+
+
+def ask(
+    sql: str, views: Sequence[View], resources: Resources, values: Sequence[object] = (),
+    limits: Limits = NONE,
+) -> pa.Table:  # fmt: skip
+    """The result of one SELECT over some views, on a connection that reads them and nothing else.
+
+    `values` stand for $1, $2, … in the SQL.
+
+    Raises:
+        Broken: no SELECT, a mistake in it, or beyond a limit; lists the views where one is not known.
+        NotYet: it needs more memory or disk than it may use.
+    """
+    where = f"query (tables: {', '.join(v.name for v in views) or 'none published yet'})"
+    single_select(sql, where)
+    with Engine(views, resources) as engine, _timed(engine, limits.seconds), SqlMistakes(where):
+        schema = engine.schema(sql, values)
+        batches = engine.stream(sql, BATCH_ROWS if limits == NONE else VECTOR_ROWS, values)
+        found = pa.Table.from_batches(_within(batches, limits), schema)
+    return found if limits.rows is None else found.slice(0, limits.rows)
+
+
+@contextlib.contextmanager
+def _timed(engine: Engine, seconds: float | None) -> Iterator[None]:
+    """A context whose SQL is interrupted after some seconds.
+
+    DuckDB looks up between two vectors of rows: one call of a function on one huge value it finishes.
+
+    Raises:
+        Broken: it was; names the limit.
+    """
+    done, late = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        if not done.wait(seconds):
+            late.set()
+        while not done.wait(AGAIN_SECONDS):  # an interrupt that falls between two statements is lost
+            engine.interrupt()
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    except Broken as error:
+        raise too_long(seconds) if seconds and late.is_set() else error from None
+    finally:
+        done.set()
+        watcher.join()
+
+
+def too_long(seconds: float) -> Broken:
+    """What is said of a query that was stopped."""
+    return Broken(f"the query was stopped after {seconds:g} seconds, the limit; nothing of it is shown")
+
+
+def _within(batches: Iterable[pa.RecordBatch], limits: Limits) -> Iterator[pa.RecordBatch]:
+    """The batches that hold the first `limits.rows` rows.
+
+    Raises:
+        Broken: they are larger than `limits.size`.
+    """
+    rows = size = 0
+    for batch in batches:
+        rows, size = rows + batch.num_rows, size + batch.nbytes
+        if limits.size is not None and size > limits.size:
+            raise Broken(
+                f"the result is larger than {limits.size / 1e6:,.0f} MB, the limit of a query; "
+                "choose fewer columns or rows"
+            )
+        yield batch
+        if limits.rows is not None and rows >= limits.rows:
+            return

@@ -1,0 +1,244 @@
+"""Which variant scores a day: measured on its first rows, on this machine, and held to the plain one.
+
+A variant is taken if its scores on those rows are within the job's tolerance of the plain variant's and it
+is at least a tenth faster, with every core busy, because that is how a night runs. The choice is kept for
+the next nights, by the model's hash and all of the machine that can matter. A day that the plain variant
+scores in the time that trying takes is scored by it.
+"""
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.engine import Resources
+from jobs.files import written_once
+from jobs.job import Job
+from jobs.nulls import filled
+from jobs.plan import InputFile, Piece, Plan, RowRange, Tried, chunk_rows, digest
+from jobs.scan import chunks
+from jobs.scoring import forget, opened, variants_of
+from scorers.contract import Scorer
+from scorers.errors import ChunkError, ModelError
+from scorers.hardware import hardware
+from scorers.variant import Variant, plain
+
+SAMPLE_ROWS, FIRST_ROWS = 16_384, 512
+SECONDS, SHARE = (
+    2.0,
+    0.02,
+)  # for all trying: so many seconds, or this share of the day's scoring if it is more
+WORTH_IT = 2.0  # seconds that the plain variant takes; of less nothing is tried
+EACH = 0.1  # seconds that a variant is measured
+FASTER = 1.1  # than the plain variant, to be worth other bits
+DIVISOR = 4  # the smaller size of a chunk that is tried
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The variant, the rows of a chunk, why, and what came of trying the others."""
+
+    variant: Variant
+    chunk_rows: int
+    why: str
+    tried: tuple[Tried, ...] = ()
+
+
+def choose(job: Job, plan: Plan, source: Sequence[InputFile]) -> Choice:
+    """The variant that scores a plan's rows. What fails when it is tried is a reason not to take it."""
+    rows = min(sum(f.rows for f in source), plan.limit or sys.maxsize)
+    size = chunk_rows(job.spec.scoring.chunk_rows, sum(f.bytes for f in source) / max(rows, 1))
+    found = variants_of(job, plan.device)
+    if len(found) == 1:
+        return Choice(found[0], size, "the only one that the job allows")
+    kept = _file(job, plan)
+    if (choice := _read(kept)) is not None:
+        return dataclasses.replace(choice, chunk_rows=min(choice.chunk_rows, size))
+    try:
+        trial = _Trial(job, plan, _sample(job, plan, source, size), rows)
+    except ChunkError:  # scoring says so, with the day and what becomes of it
+        return Choice(found[0], size, "the first rows can't be scored")
+    if not trial.worth_it:
+        return Choice(found[0], size, f"{rows:,} rows are too few to try others on")
+    choice = trial.best(found, kept, size)
+    forget()
+    with contextlib.suppress(OSError):  # a choice that can't be kept is made again
+        _keep(kept, choice)
+    return choice
+
+
+class _Trial:
+    """The variants of one day at the same rows."""
+
+    def __init__(self, job: Job, plan: Plan, sample: list[pa.RecordBatch], rows: int) -> None:
+        self.job, self.plan = job, plan
+        self.cores = hardware().cores
+        scorer = self.open(plain(job.spec.model.kind, plan.device))
+        first = [chunk.slice(0, FIRST_ROWS) for chunk in sample[:1]]
+        warm = sum(scorer.score(chunk).num_rows for chunk in first)
+        started = time.perf_counter()
+        for chunk in first:
+            scorer.score(chunk)
+        per_row = (time.perf_counter() - started) / max(warm, 1)
+        self.worth_it = per_row * rows / self.cores > WORTH_IT and bool(sample)
+        self.until = started + max(SECONDS, SHARE * per_row * rows / self.cores)
+        # Of a slow model fewer rows, so that measuring it takes no longer.
+        self.sample = [chunk.slice(0, max(FIRST_ROWS, int(EACH / per_row))) for chunk in sample[:1]]
+        self.wanted = [scorer.score(chunk) for chunk in self.sample] if self.worth_it else []
+
+    def open(self, variant: Variant) -> Scorer:
+        return opened(self.job, self.plan.model_path, self.plan.model_sha256, variant)
+
+    def best(self, found: Sequence[Variant], kept: Path, size: int) -> Choice:
+        """The fastest that is right, at the better of two sizes of chunk."""
+        results = [self.tried(variant, kept) for variant in found]
+        # Twice, the better one counts: what else the machine does comes and goes.
+        results = [self.again(one, variant) for one, variant in zip(results, found, strict=True)]
+        base = results[0].rows_per_second
+        right = [i for i, one in enumerate(results) if not one.refused]
+        first = max(right, key=lambda i: results[i].rows_per_second, default=0)
+        if results[first].rows_per_second < FASTER * base:
+            first = 0
+        times = results[first].rows_per_second / max(base, 1)
+        why = f"{times:.1f} times as fast as {found[0]}" if first else "none of the others was a tenth faster"
+        return Choice(found[first], self.size(found[first], size, results[first]), why, tuple(results))
+
+    def tried(self, variant: Variant, kept: Path) -> Tried:
+        """How fast a variant is, and how far from the plain one; or why it can't be taken."""
+        if time.perf_counter() > self.until:
+            return Tried(str(variant), refused="not tried: the time for trying was over")
+        try:
+            with _marked(kept, variant):
+                scorer = self.open(variant)
+                far = max(map(_difference, map(scorer.score, self.sample), self.wanted))
+                speed = self.speed(scorer, variant, self.sample)
+        except Exception as error:  # whatever a device or its driver raises costs a line, never a night
+            return Tried(str(variant), refused=str(error).splitlines()[0] or type(error).__name__)
+        limit = self.job.spec.scoring.tolerance
+        refused = f"its scores are {far:.2g} away; the job's tolerance is {limit:g}" if far > limit else ""
+        return Tried(str(variant), round(speed), far if np.isfinite(far) else -1.0, refused)
+
+    def again(self, measured: Tried, variant: Variant) -> Tried:
+        """The same with the better speed of two, if there is time."""
+        if measured.refused or time.perf_counter() > self.until:
+            return measured
+        speed = round(self.speed(self.open(variant), variant, self.sample))
+        return dataclasses.replace(measured, rows_per_second=max(measured.rows_per_second, speed))
+
+    def size(self, variant: Variant, size: int, measured: Tried) -> int:
+        """The rows of a chunk: fewer where that is a tenth faster, if the job leaves it open."""
+        smaller = size // DIVISOR
+        if self.job.spec.scoring.chunk_rows != "auto" or not smaller or time.perf_counter() > self.until:
+            return size
+        sample = [
+            chunk.slice(at, smaller) for chunk in self.sample for at in range(0, chunk.num_rows, smaller)
+        ]
+        speed = self.speed(self.open(variant), variant, sample)
+        return smaller if speed > FASTER * measured.rows_per_second else size
+
+    def speed(self, scorer: Scorer, variant: Variant, sample: Sequence[pa.RecordBatch]) -> float:
+        """Rows per second of as many threads as the variant leaves room for."""
+        stop = time.perf_counter() + EACH
+
+        def work() -> int:
+            rows = 0
+            for chunk in itertools.cycle(sample):
+                rows += scorer.score(chunk).num_rows
+                if time.perf_counter() > stop:
+                    break
+            return rows
+
+        started = time.perf_counter()
+        workers = variant.at_once(self.cores)
+        with ThreadPoolExecutor(workers) as pool:
+            rows = sum(future.result() for future in [pool.submit(work) for _ in range(workers)])
+        return rows / (time.perf_counter() - started)
+
+
+def _sample(job: Job, plan: Plan, source: Sequence[InputFile], size: int) -> list[pa.RecordBatch]:
+    """The day's first rows, as they will be scored."""
+    columns = opened(
+        job, plan.model_path, plan.model_sha256, plain(job.spec.model.kind, plan.device)
+    ).signature
+    first = next((file for file in source if file.rows), None)
+    if first is None:
+        return []
+    piece = Piece(0, (RowRange(first.path, 0, min(SAMPLE_ROWS, first.rows)),), "")
+    resources = Resources(1, 128_000_000, job.workspace.runs)
+    found = chunks(job.workspace.root, piece, columns.inputs.names, size, resources)
+    return [filled(chunk, job.spec.scoring.features_null) for chunk in found]
+
+
+def _difference(found: pa.RecordBatch, wanted: pa.RecordBatch) -> float:
+    """The largest difference, relative to a score's size above 1; infinite where other values differ."""
+    return max(_apart(found.column(name), wanted.column(name)) for name in wanted.schema.names)
+
+
+def _apart(found: pa.Array, wanted: pa.Array) -> float:
+    if not pa.types.is_floating(wanted.type):
+        return 0.0 if found.equals(wanted) else float("inf")
+    left, right = (one.to_numpy(zero_copy_only=False).astype(np.float64) for one in (found, wanted))
+    same = (left == right) | (np.isnan(left) & np.isnan(right))
+    with np.errstate(invalid="ignore"):
+        apart = np.where(same, 0.0, np.abs(left - right) / np.maximum(1.0, np.abs(right)))
+    return float(np.nan_to_num(apart, nan=np.inf, posinf=np.inf).max(initial=0.0))
+
+
+def _file(job: Job, plan: Plan) -> Path:
+    """Where a choice is kept: by all that it depends on."""
+    machine, model, scoring = hardware(), job.spec.model, job.spec.scoring
+    asked = [model.kind, plan.device, scoring.tolerance, scoring.chunk_rows]
+    columns = [dict(model.outputs), model.columns]
+    causes = [
+        asked,
+        columns,
+        dataclasses.asdict(machine),
+        plan.versions,
+        [str(v) for v in variants_of(job, plan.device)],
+    ]
+    return job.workspace.choices / f"{plan.model_sha256[:12]}-{digest(causes)[:12]}.json"
+
+
+def _keep(path: Path, choice: Choice) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_once(path) as temporary:
+        Path(temporary).write_text(json.dumps(dataclasses.asdict(choice), indent=1))
+
+
+def _read(path: Path) -> Choice | None:
+    try:
+        raw = json.loads(path.read_text())
+        tried = tuple(Tried(**one) for one in raw["tried"])
+        return Choice(Variant(**raw["variant"]), int(raw["chunk_rows"]), raw["why"], tried)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+@contextlib.contextmanager
+def _marked(kept: Path, variant: Variant) -> Iterator[None]:
+    """A mark on disk while a device's driver is tried: what ends the process is not tried again.
+
+    Raises:
+        ModelError: it ended the process the last time.
+    """
+    if variant.device == "cpu":
+        yield
+        return
+    mark = kept.with_suffix(f".{variant.device}")
+    if mark.exists():
+        raise ModelError(f"the process ended when it was tried; remove {mark.name} to try it again")
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    try:
+        yield
+    finally:
+        mark.unlink(missing_ok=True)

@@ -1,0 +1,127 @@
+"""Commands that look at what was published."""
+
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from jobs.commands.said import print_json
+from jobs.options import (
+    AsJson,
+    Day,
+    Form,
+    JobName,
+    OpenIt,
+    OutFile,
+    PublishedDay,
+    RunId,
+    day_of,
+    pairs,
+    state_as_of,
+    workspace,
+)
+
+
+def tables(*, json: AsJson = False) -> int:
+    """List the published tables: their days, rows and files, as receipts name them."""
+    from jobs import catalog, show
+
+    state = catalog.pinned(workspace())
+    rows = []
+    for name in state.tables():
+        files = state.files(name)
+        days = sorted({f.day for f in files})
+        rows.append(
+            (name, len(days), days[0], days[-1], sum(f.rows for f in files), sum(f.bytes for f in files))
+        )
+    columns = ("table", "days", "first_day", "last_day", "rows", "bytes")
+    if json:
+        listed = [dict(zip(columns, row, strict=True)) for row in rows]
+        print_json({"as_of_version": state.version, "tables": listed})
+    else:
+        show.console().print(show.table(rows, columns, columns[1:2] + columns[4:]))
+    return 0
+
+
+def query(
+    sql: Annotated[str, Parameter(help="One SELECT over the published tables, and over `receipts`.")], /, *,
+    format: Annotated[Form, Parameter(help="How to print it.")] = "table",
+    as_of: Annotated[
+        str | None, Parameter(help="A version of the table `receipts`, or a time (ISO 8601, default UTC).")
+    ] = None,
+) -> int:  # fmt: skip
+    """Query the published tables, read-only. Every table is a view, pinned to what receipts name."""
+    from jobs import catalog, show
+
+    found = catalog.query(sql, workspace(), state_as_of(as_of))
+    if format == "table":
+        show.rows_table(found)
+    else:
+        show.write(found, format, sys.stdout.buffer)
+    return 0
+
+
+def receipts(
+    job: Annotated[str | None, Parameter(help="One job; default: all.")] = None, /, *,
+    day: Annotated[str | None, Parameter(help="One day, YYYY-MM-DD.")] = None, json: AsJson = False,
+) -> int:  # fmt: skip
+    """Show what was published, and its proof: every receipt, the newest last."""
+    from jobs import catalog, show
+    from jobs.job import load
+
+    wanted = day_of(day).isoformat() if day else None
+    history = catalog.pinned(workspace()).history
+    entries = [e for e in history if (job is None or e.job == job) and (wanted is None or e.day == wanted)]
+    found = [entry.receipt() for entry in entries]
+    if job and not any(r.job == job for r in history):
+        load(
+            job, workspace()
+        )  # a job that was never published has no receipts; one that is not there is an error
+    if json:
+        print_json([r.model_dump(mode="json", by_alias=True) for r in found])
+    elif len(found) == 1:
+        show.receipt(found[0])
+    else:
+        show.receipts(found)
+    return 0
+
+
+def report(
+    job: JobName, /, *, day: PublishedDay, run: RunId = None, out: OutFile = None, open: OpenIt = False
+) -> int:
+    """Write the report of a published day: one HTML page, for a browser, a mail or a printer.
+
+    Control totals and audits; scores and decisions beside the day before; time, inputs and model; the
+    first rows of each table, and how to query it. Needs the extra `report`. Prints the file's path.
+    """
+    import webbrowser
+
+    from jobs import page
+    from jobs.facts import gather
+    from jobs.job import load
+
+    facts = gather(load(job, workspace()), day_of(day), run)
+    file = out or page.file_of(facts)
+    page.save(page.render(facts), file)
+    print(file)
+    if open and not webbrowser.open(file.absolute().as_uri()):
+        print("nightscore: no browser could be started; open the file by hand", file=sys.stderr)
+    return 0
+
+
+def why(
+    job: JobName, /, *, day: Day,
+    key: Annotated[str, Parameter(help="The row: every key column, as household_id=1,product_id=2.")],
+    json: AsJson = False,
+) -> int:  # fmt: skip
+    """Show why a row got what it got: its features as scored, the model, its scores, the decisions."""
+    from jobs import show
+    from jobs.job import load
+    from jobs.why import why as explain
+
+    found = explain(load(job, workspace()), day_of(day), pairs(key.split(","), "--key"))
+    if json:
+        print(found.model_dump_json(indent=2))
+    else:
+        show.why(found)
+    return 0

@@ -1,0 +1,204 @@
+"""What the tables of a published day hold, beside those of the day before: shapes, counts, first rows."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.engine import Engine, Resources, View, quoted
+
+BINS = 50  # of a histogram, at most
+VALUES = 12  # of a column whose rows are counted by value, at most
+SAMPLE = 10  # rows of each table
+COUNTED = {"VARCHAR", "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
+NUMBERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE"}
+BEFORE = " of the day before"  # behind a table's name
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The values of one column on one day.
+
+    `counts` are rows by bin; `quantiles` are minimum, 1 %, 50 %, 99 %, maximum and mean, None where no
+    value is finite; `other` are the rows without a finite value.
+    """
+
+    rows: int
+    counts: tuple[int, ...]
+    quantiles: tuple[float, ...] | None
+    other: int
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """A column's values on a day and on the day before, in the same bins.
+
+    Bin i holds the values from `edges[i]` to below `edges[i + 1]`, the last one its upper edge too.
+    There are no edges where both days together hold fewer than two different values.
+    """
+
+    column: str
+    edges: tuple[float, ...]
+    now: Shape
+    before: Shape | None
+
+
+@dataclass(frozen=True)
+class Count:
+    """The rows that have one value; `before` is None where there is no day before."""
+
+    value: str
+    now: int
+    before: int | None
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """A column's rows by value; None where there are more than VALUES of them."""
+
+    column: str
+    counts: tuple[Count, ...] | None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The first rows of a table, by key."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    numbers: frozenset[str]  # the columns that hold numbers
+
+
+class Days:
+    """The tables of two days, the second of which may not be there. A context; close it."""
+
+    def __init__(
+        self,
+        now: Mapping[str, Sequence[Path]],
+        before: Mapping[str, Sequence[Path]] | None,
+        resources: Resources,
+    ) -> None:
+        views = [View(name, tuple(files)) for name, files in now.items()]
+        views += [View(name + BEFORE, tuple(files)) for name, files in (before or {}).items()]
+        self._before = frozenset(before or ())
+        self._engine = Engine(views, resources)
+
+    def __enter__(self) -> "Days":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._engine.close()
+
+    def rows(self, table: str) -> int:
+        """How many rows a table holds of the day."""
+        return int(self._engine.rows(f"SELECT count(*) FROM {quoted(table)}")[0][0])
+
+    def is_number(self, table: str, column: str) -> bool:
+        """Whether a column holds numbers."""
+        return self._types(table).get(column) in NUMBERS
+
+    def distribution(self, table: str, column: str) -> Distribution | None:
+        """The values of a column of numbers; None for a column of anything else."""
+        if not self.is_number(table, column):
+            return None
+        now = self._moments(table, column)
+        before = self._moments(table + BEFORE, column) if table in self._before else None
+        ends = [m[1] for m in (now, before) if m and m[1]]
+        edges = bin_edges(min(e[0] for e in ends), max(e[4] for e in ends)) if ends else ()
+        return Distribution(
+            column,
+            edges,
+            self._shape(table, column, now, edges),
+            self._shape(table + BEFORE, column, before, edges) if before else None,
+        )
+
+    def breakdowns(self, table: str, columns: Sequence[str]) -> list[Breakdown]:
+        """The rows by value of those of some columns that hold texts, integers or booleans."""
+        types = self._types(table)
+        return [self._breakdown(table, c, types[c]) for c in columns if types.get(c) in COUNTED]
+
+    def columns(self, table: str) -> list[str]:
+        """The columns of a table that a person has put there."""
+        return [c for c in self._types(table) if c != "run_id"]
+
+    def sample(self, table: str, key: Sequence[str]) -> Sample:
+        """The first rows of a table by its key columns, then by all others: the same at each call."""
+        types = {c: t for c, t in self._types(table).items() if c != "run_id"}
+        order = [*(c for c in key if c in types), *(c for c in types if c not in key)]
+        columns = ", ".join(map(quoted, types))
+        rows = self._engine.rows(
+            f"SELECT {columns} FROM {quoted(table)} ORDER BY {', '.join(map(quoted, order))} LIMIT {SAMPLE}"
+        )
+        numbers = frozenset(c for c, t in types.items() if t in NUMBERS or t.startswith("DECIMAL"))
+        return Sample(tuple(types), tuple(rows), numbers)
+
+    def _types(self, table: str) -> dict[str, str]:
+        return self._engine.types(f"SELECT * FROM {quoted(table)}")
+
+    def _moments(self, table: str, column: str) -> tuple[int, tuple[float, ...] | None, int]:
+        """Rows, quantiles and the number of finite values."""
+        [(rows, finite, low, middle, high, mean)] = self._engine.rows(
+            f"SELECT count(*), count(x), min(x), quantile_cont(x, [0.01, 0.5, 0.99]), max(x), avg(x) FROM "
+            f"(SELECT CASE WHEN isfinite(v) THEN v END AS x "
+            f"FROM (SELECT CAST({quoted(column)} AS DOUBLE) AS v FROM {quoted(table)}))"
+        )
+        return rows, (low, *middle, high, mean) if finite else None, finite
+
+    def _shape(
+        self,
+        table: str,
+        column: str,
+        moments: tuple[int, tuple[float, ...] | None, int],
+        edges: tuple[float, ...],
+    ) -> Shape:
+        rows, quantiles, finite = moments
+        counts = [0] * max(len(edges) - 1, 0)
+        if counts:
+            # By division, then set right where an edge is not just where the division puts it.
+            found = self._engine.rows(
+                "SELECT b - (x < $1[b + 1])::INTEGER + (b < $3 AND x >= $1[b + 2])::INTEGER AS bin, "
+                "count(*) FROM (SELECT x, greatest(least(floor((x - $1[1]) / $2), $3), 0)::INTEGER AS b "
+                f"FROM (SELECT CAST({quoted(column)} AS DOUBLE) AS x FROM {quoted(table)}) "
+                "WHERE isfinite(x)) GROUP BY bin",
+                [list(edges), edges[1] - edges[0], len(counts) - 1],
+            )
+            for place, count in found:
+                counts[place] = count
+        return Shape(rows, tuple(counts), quantiles, rows - finite)
+
+    def _breakdown(self, table: str, column: str, kind: str) -> Breakdown:
+        sides = [(table, 1)] + ([(table + BEFORE, 0)] if table in self._before else [])
+        both = " UNION ALL ".join(
+            f"SELECT {quoted(column)} AS v, {is_now} AS now FROM {quoted(name)}" for name, is_now in sides
+        )
+        found = self._engine.rows(
+            "SELECT v, CAST(sum(now) AS BIGINT) AS now, CAST(count(*) - sum(now) AS BIGINT) AS before "
+            f"FROM ({both}) GROUP BY v ORDER BY now DESC, before DESC, v NULLS LAST LIMIT {VALUES + 1}"
+        )
+        if len(found) > VALUES:
+            return Breakdown(column, None)
+        if kind != "VARCHAR":  # numbers, false and true have an order of their own
+            found.sort(key=lambda row: (row[0] is None, row[0] or 0))
+        has_before = table in self._before
+        return Breakdown(
+            column, tuple(Count(_named(v), now, before if has_before else None) for v, now, before in found)
+        )
+
+
+def bin_edges(low: float, high: float) -> tuple[float, ...]:
+    """Round edges of at most BINS bins of one width that hold low and high; () where there is no width."""
+    width = (high - low) / (BINS - 1)
+    if not (width > 0 and math.isfinite(width)):
+        return ()
+    power = 10.0 ** math.floor(math.log10(width))
+    step = next(power * m for m in (1, 2, 2.5, 5, 10, 20) if power * m >= width)
+    start = math.floor(low / step) * step
+    edges = tuple(start + i * step for i in range(math.ceil((high - start) / step) + 1))
+    return edges if len(set(edges)) == len(edges) else ()  # too close together for their size
+
+
+def _named(value: object) -> str:
+    if value is None:
+        return "(empty)"
+    return str(value).lower() if isinstance(value, bool) else str(value) or '""'

@@ -1,0 +1,146 @@
+"""What the report of a published day tells: from receipts, and from the tables as they name them."""
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs import catalog
+from jobs.catalog import RECEIPTS, AsOf, Entry, Pinned
+from jobs.compare import Breakdown, Days, Distribution, Sample
+from jobs.engine import Engine, SqlMistakes, View
+from jobs.errors import Broken
+from jobs.job import Job
+from jobs.receipt import Receipt
+
+PAST_RUNS = 30  # of the job, whose speed is shown
+OUTPUTS = 4  # of the model, whose distribution is shown
+NAMED_DAYS = 5  # in a message
+
+
+@dataclass(frozen=True)
+class TableFacts:
+    """One output table of the day. `rows` are counted now, in the files that the receipt names."""
+
+    name: str
+    rows: int
+    sample: Sample
+    breakdowns: tuple[Breakdown, ...]
+
+
+@dataclass(frozen=True)
+class Past:
+    """One earlier run of the job, or this one."""
+
+    day: str
+    run_id: str
+    rows: int
+    rows_per_second: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of one published run.
+
+    `replaced_by` is the run in force where it is another one. `before` is the receipt of the job's last
+    published day before this one, None on the first. `as_of` is the state of the tables that was read.
+    `more_outputs` are the model outputs whose distribution is not among `distributions`.
+    """
+
+    job: Job
+    receipt: Receipt
+    replaced_by: Entry | None
+    before: Receipt | None
+    tables: tuple[TableFacts, ...]
+    distributions: tuple[Distribution, ...]
+    more_outputs: tuple[str, ...]
+    past: tuple[Past, ...]
+    as_of: AsOf
+
+
+def gather(job: Job, day: dt.date, run_id: str | None = None) -> Facts:
+    """The facts of a day's run in force, or of the run called `run_id` as it was when it was in force.
+
+    Raises:
+        Broken: the day, or that run of it, is not published; says which are. Or a file of it can't be read.
+    """
+    now = catalog.pinned(job.workspace)
+    entry = _entry(now, job.name, day, run_id)
+    newest = now.in_force[job.name, entry.day]
+    replaced = newest.run_id != entry.run_id
+    as_of: AsOf = entry.published_at if replaced else now.version
+    state = catalog.pinned(job.workspace, as_of) if replaced else now
+    before = _before(state, entry)
+    older = _files(state, before) if before else None
+    resources = catalog.query_resources(job.workspace)
+    with SqlMistakes(f"run {entry.run_id}"), Days(_files(state, entry), older, resources) as days:
+        scores = job.spec.scores_table
+        outputs = list(job.spec.model.outputs)
+        shapes = [days.distribution(scores, column) for column in outputs[:OUTPUTS]]
+        return Facts(
+            job=job,
+            receipt=entry.receipt(),
+            replaced_by=newest if replaced else None,
+            before=before.receipt() if before else None,
+            tables=tuple(_tables(days, job, entry)),
+            distributions=tuple(shape for shape in shapes if shape),
+            more_outputs=tuple(outputs[OUTPUTS:]),
+            past=_past(state, job.name),
+            as_of=as_of,
+        )
+
+
+def _entry(state: Pinned, job: str, day: dt.date, run_id: str | None) -> Entry:
+    """The receipt that is asked for."""
+    of_job = [entry for entry in state.history if entry.job == job]
+    if not of_job:
+        raise Broken(f"job {job}: nothing is published yet; `nightscore run {job} --day {day}` does")
+    runs = [entry for entry in of_job if entry.day == day.isoformat()]
+    if not runs:
+        raise Broken(f"job {job}: {day} is not published; published: {_listed({e.day for e in of_job})}")
+    found = [entry for entry in runs if run_id in (None, entry.run_id)]
+    if not found:
+        raise Broken(
+            f"job {job}, day {day}: no run {run_id!r} is published; "
+            f"published: {', '.join(entry.run_id for entry in runs)}"
+        )
+    return found[-1]
+
+
+def _listed(days: set[str]) -> str:
+    newest = sorted(days)[-NAMED_DAYS:]
+    earlier = len(days) - len(newest)
+    return ", ".join(newest) + (f" and {earlier} earlier" if earlier else "")
+
+
+def _before(state: Pinned, entry: Entry) -> Entry | None:
+    """The receipt in force of the job's last published day before this one."""
+    days = [day for job, day in state.in_force if job == entry.job and day < entry.day]
+    return state.in_force[entry.job, max(days)] if days else None
+
+
+def _files(state: Pinned, entry: Entry) -> Mapping[str, list[Path]]:
+    return {table: [file.path for file in state.files_of(entry, table)] for table in entry.versions}
+
+
+def _tables(days: Days, job: Job, entry: Entry) -> Iterator[TableFacts]:
+    for name in entry.versions:
+        columns = days.columns(name)
+        if name == job.spec.scores_table:  # its numbers are distributions; a model may also give names
+            counted = [c for c in columns if c in job.spec.model.outputs and not days.is_number(name, c)]
+        else:
+            counted = [c for c in columns if c not in job.spec.key]
+        yield TableFacts(
+            name, days.rows(name), days.sample(name, job.spec.key), tuple(days.breakdowns(name, counted))
+        )
+
+
+def _past(state: Pinned, job: str) -> tuple[Past, ...]:
+    """The last runs of a job up to this state, in the order in which they ran."""
+    files = [entry.file for entry in state.history if entry.job == job][-PAST_RUNS:]
+    with Engine([View(RECEIPTS, tuple(files), "day")], catalog.query_resources(state.workspace)) as engine:
+        rows = engine.rows(
+            f"SELECT CAST(day AS VARCHAR), run_id, rows_published, rows_per_second FROM {RECEIPTS} "
+            "ORDER BY run_number, run_id"
+        )
+    return tuple(Past(*row) for row in rows)

@@ -1,0 +1,241 @@
+"""The report of a published day: one HTML page that needs nothing beside itself.
+
+No script and no address of another file is in it, and its Content-Security-Policy forbids both, so that
+no text in the data can become more than text. It can be opened from disk, mailed, printed, kept.
+"""
+
+import datetime as dt
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobs import charts
+from jobs.compare import VALUES, Breakdown, Distribution
+from jobs.days import as_day
+from jobs.errors import Broken
+from jobs.facts import Facts, gather
+from jobs.job import load
+from jobs.versions import versions
+from jobs.workspace import Workspace
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+SHOWN_INPUTS = 200  # files named on the page
+LONGEST = 120  # characters of a value in a table
+QUANTILES = ("minimum", "1 %", "median", "99 %", "maximum", "mean")
+
+
+def report(
+    job: str, day: dt.date | str, workspace: Workspace | Path | str | None = None, run_id: str | None = None
+) -> str:
+    """The report of a published day as one HTML page.
+
+    Of the run in force, or of the run called `run_id`: one that was replaced since is shown as it was,
+    and the page says so.
+
+    Raises:
+        Broken: there is no such job, or the day or that run of it is not published; or the extra
+            `report` is not installed.
+    """
+    return render(gather(load(job, workspace), as_day(day), run_id))
+
+
+def render(facts: Facts) -> str:
+    """The page that tells these facts.
+
+    Raises:
+        Broken: the extra `report` is not installed.
+    """
+    return _templates().get_template("report.html").render(**_told(facts))
+
+
+def file_of(facts: Facts) -> Path:
+    """Where the page of a run lies unless another file is named: in the run's folder."""
+    found = facts.receipt
+    folder = facts.job.workspace.runs_of(found.job, dt.date.fromisoformat(found.day)) / found.run_id
+    return folder / "report.html"
+
+
+def save(html: str, file: Path) -> None:
+    """Write a page; whoever opens the file meanwhile sees the old page or the new one.
+
+    Raises:
+        Broken: `file` is a folder.
+    """
+    if file.is_dir():
+        raise Broken(f"{file} is a folder; name the file to write, such as {file / 'report.html'}")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        temporary.write_text(html, encoding="utf-8")
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _templates() -> "Environment":
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ImportError as error:
+        raise Broken(f'a report needs {error.name}: pip install "nightscore[report]"') from error
+    found = Environment(
+        loader=PackageLoader("jobs"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    found.filters.update(count=_count, number=_number, size=_size, moment=_moment, cell=_cell, change=_change)
+    return found
+
+
+def _told(facts: Facts) -> dict[str, Any]:
+    """What the template shows."""
+    found, job = facts.receipt, facts.job
+    return {
+        "facts": facts,
+        "found": found,
+        "spec": job.spec,
+        "before": facts.before,
+        "weekday": dt.date.fromisoformat(found.day).strftime("%A"),
+        "warned": [audit for audit in found.audits if not audit.passed],
+        "checks": _checks(facts),
+        "shapes": [_shape(shape, facts) for shape in facts.distributions],
+        "breakdowns": [(t.name, *_breakdowns(t.breakdowns)) for t in facts.tables if t.breakdowns],
+        "stages": charts.stages(list(found.seconds.items())) if found.seconds else "",
+        "trends": _trends(facts),
+        "quantiles": QUANTILES,
+        "inputs": found.inputs[:SHOWN_INPUTS],
+        "more_inputs": len(found.inputs) - SHOWN_INPUTS,
+        "as_of": _as_of(facts),
+        "root": job.workspace.root,
+        "version": versions()["nightscore"],
+    }
+
+
+def _checks(facts: Facts) -> list[tuple[bool, str]]:
+    """The proof, done again: (it holds, in words)."""
+    rows, hashes = facts.receipt.rows, facts.receipt.key_hash
+    counted = {table.name: table.rows for table in facts.tables}
+    recorded = {name: table.rows for name, table in facts.receipt.tables.items()}
+    return [
+        (
+            rows.read == rows.scored + rows.rejected,
+            f"{rows.read:,} read = {rows.scored:,} scored + {rows.rejected:,} rejected",
+        ),
+        (hashes.in_ == hashes.out != "", f"key hash in {hashes.in_[:12]}… = out {hashes.out[:12]}…"),
+        (counted == recorded, _recount(counted, recorded)),
+    ]
+
+
+def _recount(counted: dict[str, int], recorded: dict[str, int]) -> str:
+    differ = [
+        f"{name} holds {count:,} rows, the receipt says {recorded.get(name, 0):,}"
+        for name, count in counted.items()
+        if count != recorded.get(name)
+    ]
+    total = sum(counted.values())
+    return "; ".join(differ) or f"{total:,} rows counted again in {len(counted)} tables = the receipt's"
+
+
+def _shape(found: Distribution, facts: Facts) -> dict[str, Any]:
+    before = found.before.counts if found.before else None
+    empty = not found.edges
+    return {
+        "found": found,
+        "chart": "" if empty else charts.histogram(found.edges, found.now.counts, before, found.column),
+        "days": [(facts.receipt.day, found.now)]
+        + ([(facts.before.day, found.before)] if facts.before and found.before else []),
+    }
+
+
+def _breakdowns(found: Sequence[Breakdown]) -> tuple[list[tuple[str, str]], list[str]]:
+    """(column, chart) of the columns that have something to show, and a sentence on each other."""
+    drawn: list[tuple[str, str]] = []
+    said: list[str] = []
+    many = [one.column for one in found if one.counts is None]
+    for one in found:
+        if one.counts is None:
+            continue
+        alike = _alike(one)
+        if alike:
+            said.append(alike)
+        else:
+            before = [c.before or 0 for c in one.counts]
+            has_before = one.counts[0].before is not None
+            names = [_cell(c.value) for c in one.counts]
+            now = [c.now for c in one.counts]
+            drawn.append((one.column, charts.by_value(names, now, before if has_before else None)))
+    if many:
+        said.append(f"More than {VALUES} values, not drawn: {', '.join(many)}.")
+    return drawn, said
+
+
+def _alike(found: Breakdown) -> str:
+    """A sentence for a column whose rows a chart would show as bars of one length; '' for any other."""
+    counts = found.counts or ()
+    if not counts:
+        return f"{found.column}: no rows."
+    if len({c.now for c in counts}) > 1 or len({c.before for c in counts}) > 1:
+        return ""
+    if len(counts) == 1:
+        days = "" if counts[0].before is None else " of both days"
+        return f"{found.column}: “{_cell(counts[0].value)}” in every row{days}."
+    rows = f"{counts[0].now:,} row{'s' if counts[0].now != 1 else ''}"
+    return f"{found.column}: {len(counts)} values, {rows} each."
+
+
+def _trends(facts: Facts) -> list[tuple[str, str]]:
+    """(title, chart) of what changes from run to run; none while there is one run."""
+    if len(facts.past) < 2:
+        return []
+    days = [past.day[5:] for past in facts.past]
+    places = [i for i, past in enumerate(facts.past) if past.run_id == facts.receipt.run_id]
+    this = places[0] if places else -1
+    speed = [past.rows_per_second for past in facts.past]
+    rows = [past.rows for past in facts.past]
+    return [
+        ("Scoring throughput", charts.over_runs(days, speed, this, "rows per second")),
+        ("Rows published", charts.over_runs(days, rows, this, "rows")),
+    ]
+
+
+def _as_of(facts: Facts) -> tuple[str, str]:
+    """The state that the page shows, as the command line and as Python are told it."""
+    if isinstance(facts.as_of, dt.datetime):
+        moment = facts.as_of.isoformat()
+        return moment, f'datetime.fromisoformat("{moment}")'
+    return str(facts.as_of), str(facts.as_of)
+
+
+def _count(value: float) -> str:
+    return f"{value:,}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.4g}" if abs(value) < 1e6 else f"{value:.4g}"
+
+
+def _change(now: int, before: int) -> str:
+    difference = now - before
+    share = f" ({difference / before:+.2%})" if before else ""
+    return f"{difference:+,}{share}" if difference else "no change"
+
+
+def _moment(value: dt.datetime | None) -> str:
+    return value.strftime("%Y-%m-%d %H:%M:%S UTC") if value else "not recorded"
+
+
+def _size(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.3g} TB"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

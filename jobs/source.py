@@ -1,0 +1,54 @@
+"""What a day's run scores: the rows of its features SQL, or of an input as they are; cut in pieces."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from jobs import check, inputs
+from jobs.choose import Choice
+from jobs.day import Day
+from jobs.engine import SqlMistakes
+from jobs.errors import Broken
+from jobs.job import Job
+from jobs.plan import InputFile, Plan, cut, digest
+from jobs.progress import Report
+from jobs.runs import RunFolder
+from jobs.stage import FEATURE_GROUP_ROWS, stage
+
+
+def source(job: Job, plan: Plan, run: RunFolder, report: Report) -> Sequence[InputFile]:
+    """The files whose rows are scored: the input's own partition, or the snapshot of the SQL's rows."""
+    if job.features_sql is None:
+        return streamed(job, plan)
+    report("features", 0, 0)
+    day = Day(job, plan)
+    with day.steady_inputs(), day.engine(threads=day.sql_threads) as engine:
+        with SqlMistakes(check.features_place(job)):
+            batches = engine.stream(job.features_sql, FEATURE_GROUP_ROWS, order=check.key_order(job))
+            stage(run.features, batches, engine.schema(job.features_sql), FEATURE_GROUP_ROWS)
+    report("features", 1, 1)
+    return [inputs.look(job.workspace, run.features)]
+
+
+def streamed(job: Job, plan: Plan) -> list[InputFile]:
+    """The scored day's own files of the input that a job streams as it is."""
+    return [f for f in plan.inputs[job.spec.features] if f.day == plan.day]
+
+
+def chosen(plan: Plan, choice: Choice) -> Plan:
+    """The plan with the variant that scores it."""
+    return dataclasses.replace(
+        plan, variant=choice.variant, chunk_rows=choice.chunk_rows, why=choice.why, tried=choice.tried
+    )
+
+
+def in_pieces(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
+    """The plan with the pieces of the files whose rows are scored.
+
+    Raises:
+        Broken: they have no rows, and the policy for an empty day is `fail`.
+    """
+    rows = sum(f.rows for f in source)
+    if rows == 0 and job.spec.policy.empty == "fail":
+        raise Broken(f"job {job.name}: no rows to score on {plan.day}; the policy for an empty day is fail")
+    maker = digest(plan.fingerprint, plan.versions, plan.chunk_rows, dataclasses.asdict(plan.variant))
+    return dataclasses.replace(plan, pieces=cut(source, maker, plan.limit))

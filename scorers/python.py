@@ -1,0 +1,107 @@
+"""Models that have no ONNX form: a function of an installed package, named as `module:function`.
+
+    @scorer(inputs={"a": pa.float64()}, outputs={"score": pa.float64()})
+    def predict(chunk: pa.RecordBatch) -> pa.RecordBatch: ...
+
+Installed code, never a pickle: what runs is what the package's version control and its installer know.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from scorers.contract import Options, Scorer, Signature
+from scorers.errors import ChunkError, ModelError
+from scorers.model import ModelFile
+from scorers.registry import code_of
+
+Predict = Callable[[pa.RecordBatch], pa.RecordBatch]
+
+
+def scorer(
+    inputs: Mapping[str, pa.DataType], outputs: Mapping[str, pa.DataType]
+) -> Callable[[Predict], Predict]:
+    """Says which columns a function takes and gives.
+
+    It is called with the columns `inputs`, in these types, nulls as they are, from several threads at once;
+    it gives a batch of as many rows, in the same order, with the columns `outputs` in these types.
+    """
+
+    def decorated(function: Predict) -> Predict:
+        signature = Signature(pa.schema(list(inputs.items())), pa.schema(list(outputs.items())))
+        function.signature = signature  # type: ignore[attr-defined]
+        return function
+
+    return decorated
+
+
+def python_model(entry: str) -> ModelFile:
+    """The function as a model: its bytes are its name, its sha256 is that of its package's code.
+
+    Raises:
+        ModelError: there is no such package.
+    """
+    return ModelFile(entry, code_of(entry.partition(":")[0]), entry.encode())
+
+
+def open_python(model: ModelFile, options: Options) -> Scorer:
+    """A scorer for a function of an installed package.
+
+    Raises:
+        ModelError: it can't be imported, has no signature, or does not give an output that is asked for.
+    """
+    if options.device not in ("auto", "cpu"):
+        raise ModelError(f"{model.name}: a Python function has no device {options.device!r}; allowed: cpu")
+    function = _imported(model.data.decode())
+    given = getattr(function, "signature", None)
+    if not isinstance(given, Signature):
+        raise ModelError(f"{model.name}: has no signature; decorate it with scorers.python.scorer")
+    missing = [source for source in options.outputs.values() if source not in given.outputs.names]
+    if missing:
+        raise ModelError(
+            f"{model.name}: gives no {missing[0]!r}; its outputs: {', '.join(given.outputs.names)}"
+        )
+    return PythonScorer(model.name, function, given, options.outputs)
+
+
+class PythonScorer:
+    """A function that scores."""
+
+    def __init__(self, name: str, function: Predict, given: Signature, outputs: Mapping[str, str]) -> None:
+        self._name, self._function, self._given, self._outputs = name, function, given, outputs
+        named = [(name, given.outputs.field(source).type) for name, source in outputs.items()]
+        self._signature = Signature(given.inputs, pa.schema(named))
+
+    @property
+    def signature(self) -> Signature:
+        """The columns needed and given."""
+        return self._signature
+
+    def score(self, chunk: pa.RecordBatch) -> pa.RecordBatch:
+        """What the function gives for a chunk, held to its signature."""
+        try:
+            typed = [chunk.column(f.name).cast(f.type) for f in self._given.inputs]
+            found = self._function(pa.RecordBatch.from_arrays(typed, schema=self._given.inputs))
+        except Exception as error:  # other people's code
+            raise ChunkError(f"{self._name}: {type(error).__name__}: {error}") from error
+        self._check(found, chunk.num_rows)
+        columns = [found.column(source) for source in self._outputs.values()]
+        return pa.RecordBatch.from_arrays(columns, schema=self._signature.outputs)
+
+    def _check(self, found: Any, rows: int) -> None:
+        if not isinstance(found, pa.RecordBatch) or found.schema != self._given.outputs:
+            given = found.schema if isinstance(found, pa.RecordBatch) else type(found).__name__
+            raise ChunkError(f"{self._name}: gives {given}; its signature says {self._given.outputs}")
+        if found.num_rows != rows:
+            raise ChunkError(f"{self._name}: gives {found.num_rows} rows for {rows} rows")
+
+
+def _imported(entry: str) -> Predict:
+    module, _, name = entry.partition(":")
+    try:
+        found: Predict = getattr(importlib.import_module(module), name)
+    except Exception as error:  # other people's code, at import time
+        raise ModelError(f"{entry} can't be imported: {type(error).__name__}: {error}") from error
+    return found

@@ -1,0 +1,149 @@
+"""ONNX Runtime: the devices that it has here, and sessions on them. The only module that imports it.
+
+A device is the short name of an execution provider: `cpu`; what the installed ONNX Runtime was built with
+(`cuda`, `tensorrt`, …); and plug-in providers, wheels of their own called `onnxruntime-ep-<device>`.
+"""
+
+import functools
+import importlib
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import onnxruntime as ort
+
+from scorers.errors import ModelError
+from scorers.hardware import plugins
+from scorers.model import ModelFile
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "migraphx": "MIGraphXExecutionProvider",
+    "dml": "DmlExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "qnn": "QNNExecutionProvider",
+}
+QUIET = 4  # only what is fatal is logged: what fails is raised
+_registering = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device that sessions can be asked for; that a model runs on it is not said yet."""
+
+    name: str
+    provider: str
+    kind: str  # CPU, GPU or NPU
+    description: str
+
+
+def devices() -> list[Device]:
+    """What there is, `cpu` first. A plug-in that can't be loaded is left out: `problems` says why."""
+    found = [Device(name, p, _kind(name), p) for name, p in PROVIDERS.items() if p in _built_in()]
+    for name in (name for name in plugins() if not _register(name)):
+        for one in _plugin_devices(name)[:1]:
+            metadata = dict(one.ep_metadata)
+            described = metadata.get("FULL_DEVICE_NAME", one.device.vendor)
+            found.append(Device(name, one.ep_name, str(one.device.type).rpartition(".")[2], described))
+    return found
+
+
+def problems() -> dict[str, str]:
+    """Why installed plug-in providers can't be used, by device."""
+    return {name: error for name in plugins() if (error := _register(name))}
+
+
+def session(model: ModelFile, device: str, threads: int) -> ort.InferenceSession:
+    """A session that runs a model's bytes on a device, which is never replaced by another.
+
+    Raises:
+        ModelError: there is no such device here, or it can't run the model.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Where a model's external data would lie: else ONNX Runtime looks for it in the current folder.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+    options.log_severity_level = QUIET
+    providers = _prepared(device, options)
+    try:
+        made = ort.InferenceSession(model.data, options, providers=providers)
+    except Exception as error:  # ONNX Runtime's errors share no base class of their own
+        where = "" if device == "cpu" else f" on {device}"
+        raise ModelError(f"{model.name}: ONNX Runtime can't load it{where}: {error}") from error
+    if providers and providers[0] not in made.get_providers():
+        raise ModelError(f"{model.name}: device {device!r} can't run it; a named device is never replaced")
+    return made
+
+
+def run(made: ort.InferenceSession, outputs: list[str], feeds: dict[str, Any], device: str) -> list[Any]:
+    """The outputs, as NumPy arrays. Other devices than the CPU get their inputs by I/O binding.
+
+    So each array is copied to the device once, and only what is asked for is copied back. Several threads
+    may call with one session.
+    """
+    if device == "cpu" or any(array.dtype == object for array in feeds.values()):
+        return list(made.run(outputs, feeds))
+    return bound(made, outputs, feeds)
+
+
+def bound(made: ort.InferenceSession, outputs: list[str], feeds: dict[str, Any]) -> list[Any]:
+    """A run by I/O binding: inputs from, and outputs to, the memory of this process."""
+    binding = made.io_binding()
+    for name, array in feeds.items():
+        binding.bind_cpu_input(name, array)
+    for name in outputs:
+        binding.bind_output(name, "cpu")
+    made.run_with_iobinding(binding)
+    return list(binding.copy_outputs_to_cpu())
+
+
+def _prepared(device: str, options: ort.SessionOptions) -> Sequence[str]:
+    """The providers to ask for; a plug-in's are put into the options instead."""
+    if PROVIDERS.get(device) in _built_in():
+        return [PROVIDERS[device]]
+    if device in plugins():
+        if error := _register(device):
+            raise ModelError(f"device {device!r}: its plug-in can't be loaded: {error}")
+        options.add_provider_for_devices(_plugin_devices(device)[:1], {})
+        return []
+    here = ", ".join(one.name for one in devices())
+    known = device in PROVIDERS
+    reason = f"needs ONNX Runtime's {PROVIDERS[device]}, which is not installed" if known else "is not known"
+    raise ModelError(f"device {device!r} {reason}; devices here: {here}")
+
+
+@functools.cache
+def _built_in() -> frozenset[str]:
+    # At the first call: a plug-in that is registered later shows up among the available ones, too.
+    return frozenset(ort.get_available_providers())
+
+
+@functools.cache
+def _register(device: str) -> str:
+    """Load a plug-in, once in a process. Empty, or why it can't be."""
+    with _registering:
+        _built_in()
+        ort.set_default_logger_severity(QUIET)
+        try:
+            module = importlib.import_module(plugins()[device])
+            ort.register_execution_provider_library(device, module.get_library_path())
+        except Exception as error:  # a plug-in raises what it likes; it must not cost a night
+            return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    return "" if _plugin_devices(device) else "it registers no device of this machine"
+
+
+def _plugin_devices(device: str) -> list[Any]:
+    module = importlib.import_module(plugins()[device])
+    names = set(module.get_ep_names())
+    return [one for one in ort.get_ep_devices() if one.ep_name in names]
+
+
+def _kind(device: str) -> str:
+    return "CPU" if device in ("cpu", "openvino") else "GPU"

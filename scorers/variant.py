@@ -1,0 +1,57 @@
+"""Variants: the ways to compute one model on this machine."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A kind of scorer on a device; `threads` is how many one call of `score` may use."""
+
+    kind: str
+    device: str = "cpu"
+    threads: int = 1
+
+    def __str__(self) -> str:
+        threads = f", {self.threads} threads a piece" if self.threads > 1 else ""
+        return f"{self.kind} on {self.device}{threads}"
+
+    def at_once(self, cores: int) -> int:
+        """Pieces that are scored at the same time, so that each core has one thread of this variant."""
+        return max(1, cores // self.threads)
+
+
+PLAIN = Variant("onnx")  # what every other variant of an ONNX model is held to
+
+
+def plain(kind: str, device: str) -> Variant:
+    """The variant that the others are held to.
+
+    Args:
+        kind: as the job says it; `auto` is an ONNX model's.
+        device: as the job says it.
+    """
+    return Variant("onnx" if kind == "auto" else kind, "cpu" if device == "auto" else device)
+
+
+def variants(kind: str, device: str, devices: Iterable[str], cores: int) -> list[Variant]:
+    """What a job's model may be computed by, the plain one first.
+
+    A named device is the only one, and a kind and a device that are both named leave nothing to choose.
+
+    Args:
+        kind: as the job says it.
+        device: as the job says it.
+        devices: the devices here.
+        cores: the cores of this process.
+    """
+    found = [plain(kind, device)]
+    if (kind, device) not in (("auto", "auto"), ("auto", "cpu"), ("onnx", "auto")):
+        return found
+    if kind == "auto":
+        found.append(Variant("trees"))
+    if cores > 1:
+        found.append(Variant("onnx", "cpu", cores))
+    if device == "auto":
+        found += [Variant("onnx", name) for name in devices if name != "cpu"]
+    return found

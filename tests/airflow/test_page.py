@@ -1,0 +1,509 @@
+"""The page inside Airflow, served by Airflow's own API server: who sees what, and what a query may do."""
+
+import datetime as dt
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+pytest.importorskip("airflow")
+
+from jobs.airflow.page import HEADERS, process, query, views
+from jobs.ask import Limits
+from jobs.errors import Broken, NotYet
+from tests.airflow.test_nights import known
+from tests.mini import DAYS, JOB, make_workspace
+
+if TYPE_CHECKING:
+    from fastapi.testclient import TestClient
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+ROWS = 3_000
+HOSTILE = "<script>alert(1)</script>"
+JOB_A = JOB.replace("job: mini", "job: open_job").replace("mini_top", "open_top").replace(
+    "Rows scored by a linear model", f"'{HOSTILE}'"
+)  # fmt: skip
+JOB_B = JOB.replace("job: mini", "job: closed_job").replace("mini_top", "closed_top")
+USERS = {"root": "admin", "ana": "viewer", "tess": "viewer:keepers", "none": ""}
+HEAVY = "SELECT count(*) FROM range(1000000000) a, range(1000000000) b WHERE a.range * b.range = 7"
+DEAF = "SELECT levenshtein(repeat('ab', 200000), repeat('ba', 200000))"  # one call of minutes
+MAIN = "import sys; from jobs.cli import main; sys.exit(main())"
+SAME = {"sec-fetch-site": "same-origin"}
+
+Client = Callable[[str | None], "TestClient"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace: a job that every user may read, one for the team `keepers`, a broken one for each."""
+    made = tmp_path_factory.mktemp("page")
+    make_workspace(made, ROWS, JOB_A)
+    for name, text in (("b", JOB_B), ("c", "job: open_broken\nabout: [\n"), ("d", "job: closed_broken\n")):
+        folder = made / "jobs" / name
+        folder.mkdir()
+        (folder / "job.yaml").write_text(text)
+        (folder / "top.sql").write_text((made / "jobs/mini/top.sql").read_text())
+    return made
+
+
+@pytest.fixture(scope="module")
+def nights(root: Path, metadata: None) -> dict[str, Any]:
+    """Runs of both jobs by `dag.test()`; those of closed_job are of a bundle that a team has for itself."""
+    done = {
+        "published": ran(root, "open_job", day=DAYS[0]),
+        "unchanged": ran(root, "open_job", day=DAYS[0]),
+        "failed": ran(root, "open_job", day="2021-01-01"),
+        "without a day": ran(root, "open_job"),
+        "preview": ran(root, "open_job", day=DAYS[1], limit=5),
+        "second": ran(root, "open_job", day=DAYS[1]),
+        "closed": ran(root, "closed_job", day=DAYS[0]),
+    }
+    closed_to_others(root)
+    return restored(done)
+
+
+def ran(root: Path, job: str, **conf: Any) -> Any:
+    """A finished run of a job's DAG, which has the job's own name."""
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+
+    done = known(root, job, job).test(run_conf=conf, logical_date=None)
+    with create_session() as session:  # the next `dag.test()` removes a run of its own logical date, none
+        kept = session.get(DagRun, done.id)
+        kept.logical_date = kept.queued_at = dt.datetime.now(dt.UTC)
+    return done, {(task.task_id, task.map_index): task.state for task in done.get_task_instances()}
+
+
+def restored(runs: dict[str, tuple[Any, dict[tuple[str, int], Any]]]) -> dict[str, Any]:
+    """The runs, with their tasks' states as they ended: each `dag.test()` clears those of all runs before."""
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        for run, states in runs.values():
+            for task in session.get(DagRun, run.id).task_instances:
+                task.state = states.get((task.task_id, task.map_index))
+    return {name: run for name, (run, _) in runs.items()}
+
+
+def closed_to_others(root: Path) -> None:
+    """Give closed_job and closed_broken to a team, and make the stubs of broken jobs known."""
+    from airflow.models.dag import DagModel
+    from airflow.models.dagbundle import DagBundleModel
+    from airflow.models.team import Team
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        kept = DagBundleModel(name="kept")
+        kept.teams.append(Team(name="keepers"))
+        session.add(kept)
+        session.flush()
+        for name, bundle in (("open_broken", "testing"), ("closed_broken", "kept")):
+            session.merge(DagModel(dag_id=name, bundle_name=bundle, fileloc="x", relative_fileloc="x"))
+        session.get(DagModel, "closed_job").bundle_name = "kept"
+
+
+@pytest.fixture(scope="module")
+def client(root: Path, nights: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A browser of some user of Airflow's API server, logged in by its own route; None is nobody."""
+    from airflow.api_fastapi.app import create_app, purge_cached_app
+    from fastapi.testclient import TestClient
+
+    passwords = tmp_path_factory.mktemp("passwords") / "passwords.json"
+    passwords.write_text(json.dumps(dict.fromkeys(USERS, "secret")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NIGHTSCORE_WORKSPACE", str(root))
+        patch.setenv("AIRFLOW__CORE__MULTI_TEAM", "True")
+        patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE", str(passwords))
+        users = ",".join(f"{name}:{role}" for name, role in USERS.items())
+        patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", users)
+        purge_cached_app()
+        app = create_app("core")
+
+        def of(user: str | None) -> "TestClient":
+            made = TestClient(app, base_url="http://testserver", raise_server_exceptions=False)
+            if user:
+                answer = made.post("/auth/token", json={"username": user, "password": "secret"})
+                made.cookies.set("_token", answer.json()["access_token"])
+            return made
+
+        yield of
+        purge_cached_app()
+
+
+def ask(client: "TestClient", sql: str, form: str = "page", **headers: str) -> Any:
+    """The answer to the query form."""
+    return client.post("/nightscore/query", data={"sql": sql, "as": form}, headers=headers or SAME)
+
+
+def routes() -> list[tuple[str, str]]:
+    """Every method and address that the page's application knows, with some value for each parameter."""
+    from jobs.airflow.page.app import make_app
+
+    values = {"job": "open_job", "day": DAYS[0], "table": "open_top"}
+    return [
+        (method, "/nightscore" + one.path.format(**values))
+        for one in make_app().routes
+        for method in sorted(one.methods)
+    ]
+
+
+def test_nobody_sees_anything(client: Client) -> None:
+    """Each route answers 401 to a request without a log-in, 403 to a forged one; with our headers on it."""
+    found = routes()
+    assert len(found) >= 8 and ("POST", "/nightscore/query") in found
+    for method, address in found:
+        for token, status in ((None, 401), ("forged", 403)):
+            nobody = client(None)
+            if token:
+                nobody.cookies.set("_token", token)
+            answer = nobody.request(method, address, headers=SAME)
+            assert (answer.status_code, address) == (status, address)
+            assert "open_job" not in answer.text and answer.headers.items() >= HEADERS.items()
+
+
+def test_no_other_application_answers(client: Client) -> None:
+    """FastAPI's own pages, which would ask nobody who he is, are not there."""
+    for address in ("/docs", "/redoc", "/openapi.json"):
+        assert client("root").get(f"/nightscore{address}").status_code == 404
+
+
+@pytest.mark.parametrize("user", ["root", "ana", "tess"])
+def test_a_user_sees_the_pages_of_what_he_may_read(client: Client, user: str) -> None:
+    """Whoever may read a job's DAG sees the job, its days, its tables and their rows."""
+    browser = client(user)
+    start = browser.get("/nightscore/")
+    assert start.status_code == 200 and "open_job" in start.text and DAYS[1] in start.text
+    assert "open_broken is broken" in start.text and "jobs/c/job.yaml:" in start.text
+    days = browser.get("/nightscore/jobs/open_job").text
+    assert f"/nightscore/jobs/open_job/{DAYS[0]}" in days and "1 passed" in days
+    assert "open_job_scores" in browser.get("/nightscore/tables").text
+    table = browser.get("/nightscore/tables/open_top").text
+    assert "<code>rank</code>" in table and "BIGINT" in table and 'id="first-rows"' in table
+    answer = ask(browser, "SELECT count(*) AS n FROM open_top")
+    assert answer.status_code == 200 and '<td class="number">20</td>' in answer.text
+    assert answer.headers.items() >= HEADERS.items()
+
+
+def test_a_user_sees_nothing_of_what_he_may_not_read(client: Client) -> None:
+    """No page names it, no address leads to it, no query reads it, `receipts` has no row of it."""
+    ana, tess = client("ana"), client("tess")
+    for address in ("/", "/tables", "/query"):
+        assert "closed_" not in ana.get(f"/nightscore{address}").text
+        assert "closed_" in tess.get(f"/nightscore{address}").text
+    for address in (
+        "jobs/closed_job",
+        f"jobs/closed_job/{DAYS[0]}",
+        "tables/closed_top",
+        "jobs/closed_broken",
+    ):
+        assert ana.get(f"/nightscore/{address}").status_code == 404
+        assert ana.get(f"/nightscore/{address}").text.replace("closed", "absent") == (
+            ana.get(f"/nightscore/{address.replace('closed', 'absent')}").text
+        )
+    for sql in ("SELECT * FROM closed_top", "SELECT * FROM closed_job_scores"):
+        answer = ask(ana, sql)
+        assert answer.status_code == 400 and "tables: open_job_scores, open_top, receipts" in answer.text
+        assert ask(tess, sql).status_code == 200
+    receipts = "SELECT DISTINCT job FROM receipts ORDER BY job"
+    assert ask(ana, receipts, "csv").text == '"job"\n"open_job"\n'
+    assert ask(tess, receipts, "csv").text == '"job"\n"closed_job"\n"open_job"\n'
+
+
+def test_no_file_of_a_closed_table_can_be_read(client: Client, root: Path) -> None:
+    """The query's connection does not know the files, so that their paths are of no use."""
+    [file] = (root / "data/tables/closed_top").glob("day=*/*.parquet")
+    answer = ask(client("ana"), f"SELECT * FROM read_parquet('{file}')")
+    assert answer.status_code == 400 and "no other file" in answer.text
+    assert ask(client("tess"), f"SELECT count(*) FROM read_parquet('{file}')").status_code == 200
+
+
+def test_a_user_without_a_role_sees_no_job(client: Client, nights: dict[str, Any]) -> None:
+    """He is logged in, so the pages are there; they are empty."""
+    browser = client("none")
+    assert "no job that you may read" in browser.get("/nightscore/").text
+    assert "open_" not in browser.get("/nightscore/tables").text
+    assert ask(browser, "SELECT * FROM open_top").status_code == 400
+    assert report(browser, "open_job", nights["published"]).status_code in (403, 404)
+
+
+def report(client: "TestClient", dag_id: str, run: Any) -> Any:
+    """The tab of a DAG run."""
+    return client.get("/nightscore/report", params={"dag_id": dag_id, "run_id": run.run_id})
+
+
+@pytest.mark.parametrize("name", ["published", "unchanged"])
+def test_a_run_that_published_has_its_report(client: Client, nights: dict[str, Any], name: str) -> None:
+    """A run that changed nothing shows the receipt that is in force."""
+    pytest.importorskip("vl_convert")
+    found = report(client("ana"), "open_job", nights[name])
+    assert found.status_code == 200 and DAYS[0] in found.text and 'id="state"' not in found.text
+    address = f"/nightscore/jobs/open_job/{DAYS[0]}"
+    assert found.text == client("ana").get(f"{address}/report").text
+    assert f'src="{address}/report"' in client("ana").get(address).text
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("failed", ["2021-01-01", "This run failed", "log of the task <b>plan</b>", "upstream failed"]),
+        ("without a day", ["This run failed", "log of the task <b>plan</b>"]),
+        ("preview", [DAYS[1], "This run was a preview", 'id="preview"', f"In force for {DAYS[1]}"]),
+    ],
+)
+def test_a_run_without_a_report_says_where_it_stands(
+    client: Client, nights: dict[str, Any], name: str, says: list[str]
+) -> None:
+    """Its day, its tasks' states, and where the message is; no error page."""
+    found = report(client("ana"), "open_job", nights[name])
+    assert found.status_code == 200
+    assert [text for text in says if text not in found.text] == []
+
+
+def test_a_run_is_of_its_dag(client: Client, nights: dict[str, Any]) -> None:
+    """The id of a run that the user may not read is of no use with the name of a job that he may."""
+    assert report(client("ana"), "open_job", nights["closed"]).status_code == 404
+    assert report(client("ana"), "closed_job", nights["closed"]).status_code in (403, 404)
+    assert report(client("ana"), "closed_job", nights["published"]).status_code in (403, 404)
+    assert client("ana").get("/nightscore/report").status_code == 422
+
+
+HOSTILE_NAMES = [
+    "../../etc/passwd",
+    "open_top'; DROP TABLE x; --",
+    'open_top"',
+    "a/b",
+    "receipts",
+    "%00",
+    "…",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_names_in_addresses_are_only_compared(client: Client, name: str) -> None:
+    """A job, a day, a table or a run that is not exactly one of the user's: not found, and nothing else."""
+    from urllib.parse import quote
+
+    ana = client("ana")
+    part = quote(name, safe="")
+    for address in (f"tables/{part}", f"jobs/{part}", f"jobs/open_job/{part}", f"jobs/{part}/{DAYS[0]}"):
+        assert ana.get(f"/nightscore/{address}").status_code == 404, address
+    for address in (f"jobs/open_job/{DAYS[0]}", f"jobs/open_job/{DAYS[0]}/report"):
+        assert ana.get(f"/nightscore/{address}", params={"run": name}).status_code == 404
+
+
+def test_what_people_write_is_escaped(client: Client) -> None:
+    """Texts of a job, values of a table, names of columns, a query and its error message."""
+    ana = client("ana")
+    answers = [
+        ana.get("/nightscore/"),
+        ana.get("/nightscore/jobs/open_job"),
+        ana.get("/nightscore/query", params={"sql": f"</textarea>{HOSTILE}"}),
+        ask(ana, f"SELECT '{HOSTILE}' AS \"{HOSTILE}\""),
+        ask(ana, f'SELECT "{HOSTILE}" FROM open_top'),
+        ana.get(f"/nightscore/jobs/{HOSTILE.replace('/', '')}"),
+    ]
+    for answer in answers:
+        assert "<script" not in answer.text and "&lt;script&gt;" in answer.text
+
+
+def test_a_link_runs_no_query(client: Client) -> None:
+    """By an address the query box is filled, and no more."""
+    answer = client("ana").get("/nightscore/query", params={"sql": "SELECT 42 AS n FROM open_top"})
+    assert "SELECT 42 AS n" in answer.text and 'id="result"' not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"sec-fetch-site": "same-origin"}, 200),
+        ({"origin": "http://testserver"}, 200),
+        ({"sec-fetch-site": "cross-site", "origin": "http://testserver"}, 403),
+        ({"sec-fetch-site": "same-site"}, 403),
+        ({"origin": "http://elsewhere.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"accept": "*/*"}, 403),
+    ],
+    ids=str,
+)
+def test_a_query_comes_from_our_form(client: Client, headers: dict[str, str], status: int) -> None:
+    """A form of another site, or of nobody knows where, is refused, whoever is logged in."""
+    assert ask(client("ana"), "SELECT 1", **headers).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("SELECT nope FROM open_top", "nope"),
+        ("SELEC 1", "syntax error"),
+        ("", "0 statements; allowed: exactly one SELECT"),
+        ("SELECT 1; SELECT 2", "2 statements"),
+        ("DROP VIEW open_top", "a DROP statement; allowed: exactly one SELECT"),
+        ("SELECT * FROM read_csv('/etc/passwd')", "no other file"),
+        ("SELECT getenv('HOME')", "getenv"),
+    ],
+)
+def test_a_wrong_query_is_answered_with_its_mistake(client: Client, sql: str, says: str) -> None:
+    """Status 400, the command line's message, and the query still in its box."""
+    from html import escape, unescape
+
+    answer = ask(client("ana"), sql)
+    assert answer.status_code == 400 and says in unescape(answer.text)
+    assert f">{escape(sql)}</textarea>" in answer.text.replace("&#34;", "&quot;").replace("&#39;", "&#x27;")
+
+
+def test_more_rows_than_are_shown_are_said(client: Client) -> None:
+    """A page has the first 1,000 rows and says that there are more; at exactly 1,000 it doesn't."""
+    ana = client("ana")
+    many = ask(ana, "SELECT * FROM open_job_scores").text
+    assert "The first 1,000 rows" in many and "there are more" in many
+    assert many.count("<tr>") == 1_001
+    exact = ask(ana, "SELECT * FROM open_job_scores LIMIT 1000").text
+    assert "1,000 rows." in exact and "there are more" not in exact
+
+
+def test_a_csv_file_is_the_command_lines(client: Client, root: Path) -> None:
+    """Every row, byte for byte what `nightscore query --format csv` prints, as a file to save."""
+    sql = "SELECT *, NULL AS nothing, 'a,\"b' AS text FROM open_job_scores ORDER BY day, id"
+    answer = ask(client("ana"), sql, "csv")
+    expected = subprocess.run(
+        [sys.executable, "-P", "-c", MAIN, "query", sql, "--format", "csv", "--workspace", str(root)],
+        capture_output=True, check=True,
+        env={"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""},
+    )  # fmt: skip
+    assert answer.status_code == 200 and answer.content == expected.stdout
+    assert answer.content.count(b"\n") == 2 * ROWS + 1
+    assert answer.headers["content-disposition"] == 'attachment; filename="nightscore-query.csv"'
+    assert answer.headers["content-type"].startswith("text/csv")
+
+
+def test_a_csv_file_is_whole_or_refused(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One row beyond the limit: an error page, no file. At the limit: the file."""
+    ana, sql = client("ana"), "SELECT id FROM open_job_scores"
+    monkeypatch.setattr(query.csv, "__defaults__", (Limits(2 * ROWS, 10**8, 30.0),))
+    assert ask(ana, sql, "csv").headers["content-type"].startswith("text/csv")
+    monkeypatch.setattr(query.csv, "__defaults__", (Limits(2 * ROWS - 1, 10**8, 30.0),))
+    answer = ask(ana, sql, "csv")
+    assert answer.status_code == 400 and "more than 5,999 rows" in answer.text
+    assert "content-disposition" not in answer.headers
+    answer = ask(ana, "SELECT [1, 2] AS pair", "csv")
+    assert answer.status_code == 400 and "cast the column to VARCHAR" in answer.text
+
+
+def test_a_long_query_is_stopped() -> None:
+    """By an interrupt where DuckDB looks up; and its process is killed where it doesn't."""
+    for sql, grace in ((HEAVY, 60.0), (DEAF, 0.5)):
+        query_grace, query.GRACE = query.GRACE, grace
+        try:
+            with pytest.raises(Broken, match=r"stopped after 0\.5 seconds, the limit"):
+                query.table(sql, [], Limits(10, 10**6, 0.5))
+        finally:
+            query.GRACE = query_grace
+
+
+def test_a_query_beyond_its_memory_is_refused() -> None:
+    """Also where DuckDB's own limit doesn't see it; the server lives on."""
+    with pytest.raises((NotYet, Broken), match=r"memory|needed more than"):
+        query.table("SELECT len(range(2000000000 + 0 * len(version())))", [], Limits(10, 10**6, 30.0))
+
+
+def test_a_large_result_is_refused() -> None:
+    """A result of few rows and many bytes doesn't fill the server's memory."""
+    with pytest.raises(Broken, match="larger than 1 MB"):
+        query.table("SELECT repeat('x', 100000) FROM range(100)", [], Limits(1_000, 10**6, 30.0))
+
+
+def test_two_queries_at_once(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A third is told to come again, with status 429; the two are stopped, and then there is room."""
+    ana = client("ana")
+    limits = Limits(10, 10**6, 4.0)
+    threads = [threading.Thread(target=stopped, args=(limits,)) for _ in range(query.TOGETHER)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    answer = ask(ana, "SELECT 1")
+    assert answer.status_code == 429 and "2 queries are running" in answer.text
+    assert ana.get("/nightscore/").status_code == 200
+    for thread in threads:
+        thread.join()
+    assert ask(ana, "SELECT 1").status_code == 200
+
+
+def stopped(limits: Limits) -> None:
+    with pytest.raises(Broken):
+        query.table(HEAVY, [], limits)
+
+
+def test_a_query_has_no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its process inherits none of the API server's secrets, and leaves no file."""
+    seen: dict[str, Any] = {}
+    original = subprocess.run
+
+    def spy(*args: Any, **options: Any) -> Any:
+        seen.update(options["env"])
+        return original(*args, **options)
+
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "secret")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr(subprocess, "run", spy)
+    found, more = query.table("SELECT 1 AS x", [])
+    assert (found.to_pylist(), more) == ([{"x": 1}], False)
+    assert seen.keys() <= {*process.ENVIRONMENT, "PYTHONPATH"} and list(tmp_path.iterdir()) == []
+
+
+def test_links_stand_behind_the_path_of_airflow(client: Client) -> None:
+    """Where Airflow is served below a path, so are the page, its links and its forms."""
+    from fastapi.testclient import TestClient
+
+    below = TestClient(client(None).app, base_url="http://testserver", root_path="/air/flow")
+    below.cookies = client("ana").cookies
+    text = below.get("/air/flow/nightscore/query").text
+    assert 'href="/air/flow/nightscore/tables"' in text and 'action="/air/flow/nightscore/query"' in text
+    addresses = [one["href"] for one in views("https://host.example/air/flow/")]
+    assert addresses[0] == "/air/flow/nightscore/" and all(a.startswith("/air/flow/night") for a in addresses)
+    assert next(one["href"] for one in views("")) == "/nightscore/"
+
+
+def test_airflow_shows_where_the_page_is(client: Client) -> None:
+    """The UI's list of plug-ins has the entry of the navigation and the tabs of a DAG and of a DAG run."""
+    plugins = client("root").get("/api/v2/plugins").json()["plugins"]
+    [ours] = [one for one in plugins if one["name"] == "nightscore"]
+    found = {(v["destination"], v["name"]) for v in ours["external_views"]}
+    assert found == {("nav", "Nightscore"), ("dag", "Nightscore"), ("dag_run", "Report")}
+
+
+def test_a_broken_job_is_shown_with_its_report(client: Client, root: Path) -> None:
+    """A job that is broken later: its message is on its page, and its last day is still there."""
+    file = root / "jobs/mini/job.yaml"
+    text = file.read_text()
+    file.write_text(text + "nonsense: 1\n")
+    try:
+        page = client("ana").get("/nightscore/jobs/open_job").text
+        assert "This job is broken" in page and "nonsense: unknown key" in page and DAYS[0] in page
+        assert "open_job is broken" in client("ana").get("/nightscore/").text
+    finally:
+        file.write_text(text)
+
+
+HEAVY_LIBRARIES = {"duckdb", "pyarrow", "deltalake", "numpy", "onnxruntime", "fastapi", "starlette", "jinja2"}
+
+
+def test_the_plugin_is_light() -> None:
+    """Every Airflow process loads it: it brings no web framework, no template engine, no database."""
+    code = (
+        "import sys, airflow.plugins_manager, airflow.sdk, airflow.timetables.trigger; "
+        "before = set(sys.modules); import jobs.airflow.page; page = set(sys.modules) - before; "
+        "import jobs.airflow.plugin; print(*page); print(*(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    page, plugin = ({name.split(".")[0] for name in line.split()} for line in done.stdout.splitlines()[-2:])
+    assert page <= {"jobs", *sys.stdlib_module_names}
+    assert "jobs" in plugin and plugin & HEAVY_LIBRARIES == set()

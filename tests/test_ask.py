@@ -1,0 +1,61 @@
+"""One SELECT of a person, within limits: it ends where they say, and says so."""
+
+from pathlib import Path
+
+import pytest
+
+from jobs.ask import Limits, ask
+from jobs.engine import Resources
+from jobs.errors import Broken, NotYet
+
+MEMORY = 256_000_000
+HEAVY = "SELECT a.range FROM range(1000000000) a, range(1000000000) b WHERE a.range * b.range = -1"
+
+
+def limited(tmp_path: Path, sql: str, spill: int | None = None, **limits: float) -> int:
+    """The rows of the result."""
+    found = ask(sql, [], Resources(1, MEMORY, tmp_path, spill), limits=Limits(**limits))  # type: ignore[arg-type]
+    return int(found.num_rows)
+
+
+def test_a_query_is_stopped_after_its_seconds(tmp_path: Path) -> None:
+    """Before its first row, and between two: the message names the limit, and nothing is left behind."""
+    slow = "SELECT sleep_ms(10) FROM range(1000000)"
+    for sql in (HEAVY, slow, "SELECT i FROM range(1000000000000) t(i)"):
+        with pytest.raises(Broken, match=r"stopped after 0\.3 seconds, the limit"):
+            limited(tmp_path, sql, seconds=0.3)
+    assert list(tmp_path.iterdir()) == []
+    assert limited(tmp_path, "SELECT 1", seconds=60.0) == 1
+
+
+def test_a_mistake_is_no_long_query(tmp_path: Path) -> None:
+    """Within a limit of time a mistake is still told as one."""
+    with pytest.raises(Broken, match="nope"):
+        limited(tmp_path, "SELECT nope", seconds=60.0)
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(1, 1), (2_048, 2_048), (2_049, 2_049), (10_000, 5_000)])
+def test_rows_are_read_up_to_the_limit(tmp_path: Path, rows: int, expected: int) -> None:
+    """Exactly so many, wherever DuckDB's batches end; an endless result ends there, too."""
+    assert limited(tmp_path, "SELECT * FROM range(5000)", rows=rows) == expected
+    assert limited(tmp_path, "SELECT * FROM range(1000000000000)", rows=rows) == rows
+
+
+def test_a_result_beyond_its_bytes_is_refused(tmp_path: Path) -> None:
+    """It is not cut: the message names the limit."""
+    with pytest.raises(Broken, match="larger than 1 MB, the limit"):
+        limited(tmp_path, "SELECT repeat('x', 1000) FROM range(5000)", size=1_000_000)
+
+
+def test_a_query_spills_no_more_than_it_may(tmp_path: Path) -> None:
+    """The disk belongs to the nights."""
+    sort = "SELECT md5(i::VARCHAR) AS h FROM range(8000000) t(i) ORDER BY h"
+    with pytest.raises(NotYet, match="max_temp_directory_size"):
+        limited(tmp_path, sort, spill=1_000_000)
+
+
+def test_a_mistake_in_a_later_row_is_ours(tmp_path: Path) -> None:
+    """Where the first rows are fine and a later one is not, the error is no other than at the first."""
+    sql = "SELECT CASE WHEN i < 200000 THEN i ELSE CAST('x' || i AS INT) END FROM range(1000000) t(i)"
+    with pytest.raises(Broken, match="Could not convert string 'x200000'"):
+        limited(tmp_path, sql)

@@ -1,0 +1,273 @@
+"""Which variant scores a night: measured, held to the plain one, kept, and written into the receipt.
+
+The variants are real scorers: ONNX Runtime's, and kinds of a package that pip installed for these tests.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from jobs import choose as module
+from jobs import scoring
+from jobs.job import Job, load
+from jobs.night import run
+from jobs.receipt import Receipt
+from scorers.variant import PLAIN, Variant, variants
+from tests.mini import JOB, linear_model, make_workspace
+from tests.packages import installed
+
+DAY = "2020-01-01"
+CODE = """
+import os
+import numpy as np
+import pyarrow as pa
+from scorers.onnx import OnnxScorer
+from scorers.contract import Options
+from dataclasses import replace
+
+class Right(OnnxScorer):
+    "The same scores."
+    def __init__(self, model, options):
+        super().__init__(model, replace(options, device="cpu"))
+
+class Slow(Right):
+    "The plain one takes a multiple of its time here, so that the others are faster."
+    def score(self, chunk):
+        for _ in range(20):
+            found = super().score(chunk)
+        return found
+
+class Off(Right):
+    "Scores that are a thousandth away."
+    def score(self, chunk):
+        y = super().score(chunk).column(0).to_numpy() + np.float32(0.001)
+        return pa.RecordBatch.from_arrays([pa.array(y)], schema=self.signature.outputs)
+
+class NaN(Right):
+    "One score is missing."
+    def score(self, chunk):
+        y = super().score(chunk).column(0).to_numpy().copy()
+        y[:1] = np.nan
+        return pa.RecordBatch.from_arrays([pa.array(y)], schema=self.signature.outputs)
+
+class Fails(Right):
+    "A driver that gives up."
+    def score(self, chunk):
+        raise RuntimeError("out of memory\\nwith a long trace")
+
+class Ends(Right):
+    "A driver that takes the process with it."
+    def score(self, chunk):
+        os._exit(9)
+
+def closed(model, options):
+    raise OSError("no such device")
+"""
+KINDS = {
+    "right": "Right",
+    "slow": "Slow",
+    "off": "Off",
+    "missing": "NaN",
+    "fails": "Fails",
+    "ends": "Ends",
+    "closed": "closed",
+}
+Offer = Callable[..., None]
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The kinds above, installed."""
+    target = installed(tmp_path_factory.mktemp("variants"), "variant_kinds", CODE, KINDS)
+    sys.path.insert(0, str(target))
+    yield target
+    sys.path.remove(str(target))
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """A job of 3,000 rows, whose scoring is worth a choice all the same."""
+    monkeypatch.setattr(module, "WORTH_IT", 0.0)
+    monkeypatch.setattr(module, "EACH", 0.05)
+    return load("mini", make_workspace(tmp_path, 3_000, days=(DAY,)))
+
+
+@pytest.fixture
+def offer(package: Path, monkeypatch: pytest.MonkeyPatch) -> Offer:
+    """Sets the variants that a machine has, the plain one among them."""
+
+    def offered(*found: Variant) -> None:
+        for part in (module, scoring):
+            monkeypatch.setattr(part, "variants_of", lambda *_: list(found))
+            monkeypatch.setattr(part, "plain", lambda *_: found[0])
+        scoring.forget()
+
+    return offered
+
+
+def scores(job: Job) -> list[float]:
+    files = (job.workspace.tables / "mini_scores").rglob("*.parquet")
+    newest = max(files, key=lambda path: path.stat().st_mtime)
+    return pq.read_table(newest, partitioning=None)["score"].to_pylist()  # type: ignore[no-any-return]
+
+
+def refusals(receipt: Receipt) -> dict[str, str]:
+    return {one.variant: one.refused for one in receipt.tried}
+
+
+SLOW, RIGHT = Variant("slow"), Variant("right")
+
+
+def test_the_fastest_that_is_right_scores_the_night(job: Job, offer: Offer) -> None:
+    """The receipt says which, why, and what came of each; the scores are the plain variant's."""
+    plain = run(job, DAY)
+    wanted = scores(job)
+    offer(SLOW, Variant("off"), RIGHT)
+    found = run(job, DAY, force=True)
+    assert found.variant and (found.variant.kind, found.variant.device) == ("right", "cpu")
+    assert found.variant.why.endswith("times as fast as slow on cpu")
+    assert refusals(found) == {
+        "slow on cpu": "",
+        "off on cpu": "its scores are 0.001 away; the job's tolerance is 1e-05",
+        "right on cpu": "",
+    }
+    speed = {one.variant: one.rows_per_second for one in found.tried}
+    assert speed["right on cpu"] > speed["slow on cpu"] > 0
+    assert scores(job) == wanted and found.key_hash == plain.key_hash
+
+
+def test_a_tolerance_lets_another_one_in(job: Job, offer: Offer, tmp_path: Path) -> None:
+    """What the job's owner takes for the same is the owner's to say; a NaN is never the same."""
+    text = job.file.read_text()
+    job.file.write_text(text + "scoring: {tolerance: 0.01}\n")
+    offer(SLOW, Variant("off"), Variant("missing"))
+    found = run(load("mini", tmp_path), DAY)
+    assert found.variant and found.variant.kind == "off"
+    assert refusals(found)["missing on cpu"].startswith("its scores are inf away")
+    assert {one.variant: one.difference for one in found.tried}["missing on cpu"] == -1
+
+
+def test_what_fails_costs_a_line_and_never_a_night(job: Job, offer: Offer) -> None:
+    """At opening, or at scoring; the first line of what it said is in the receipt."""
+    offer(PLAIN, Variant("closed"), Variant("fails"), Variant("nothing"))
+    found = run(job, DAY)
+    assert found.status == "published" and found.variant and found.variant.kind == "onnx"
+    said = refusals(found)
+    assert (said["closed on cpu"], said["fails on cpu"]) == ("no such device", "out of memory")
+    assert said["nothing on cpu"].startswith("unknown kind of scorer 'nothing'")
+
+
+def test_little_faster_is_not_taken(job: Job, offer: Offer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other bits have to be worth it."""
+    monkeypatch.setattr(module, "FASTER", 5.0)
+    offer(PLAIN, RIGHT)
+    found = run(job, DAY)
+    assert found.variant and found.variant.kind == "onnx"
+    assert found.variant.why == "none of the others was a tenth faster"
+
+
+def test_a_choice_is_kept_for_the_next_nights(
+    job: Job, offer: Offer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By model and machine: a second night measures nothing, another model is measured anew."""
+    offer(SLOW, RIGHT)
+    first = run(job, DAY)
+    [kept] = (job.workspace.root / "data/choices").glob("*.json")
+    monkeypatch.setattr(module, "_Trial", None)
+    again = run(job, DAY, force=True)
+    assert again.variant == first.variant and again.tried == first.tried
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "WORTH_IT", 0.0)
+    offer(SLOW, RIGHT)
+    linear_model(job.workspace.root / "data/models/linear.onnx", (3.0, 4.0))
+    run(job, DAY)
+    assert len(list(kept.parent.glob("*.json"))) == 2
+
+
+@pytest.mark.parametrize("spoilt", ["", "{", '{"variant": {"kind": 3, "x": 1}}', "[]"])
+def test_a_kept_choice_that_can_not_be_read_is_made_again(job: Job, offer: Offer, spoilt: str) -> None:
+    """It is no more than a saving of time."""
+    offer(SLOW, RIGHT)
+    run(job, DAY)
+    [kept] = (job.workspace.root / "data/choices").glob("*.json")
+    kept.write_text(spoilt)
+    found = run(job, DAY, force=True)
+    assert found.variant and found.variant.kind == "right"
+
+
+def test_a_device_that_ended_the_process_is_not_tried_again(job: Job, offer: Offer, package: Path) -> None:
+    """The night that it ended is lost; the next one goes on without it, and says so."""
+    import subprocess
+
+    child = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "from jobs import choose, load, run, scoring\n"
+        "from scorers.variant import PLAIN, Variant\n"
+        "choose.WORTH_IT = 0.0\n"
+        "choose.variants_of = lambda *_: [PLAIN, Variant('ends', 'npu')]\n"
+        f"run(load('mini', sys.argv[1]), '{DAY}')\n"
+    )
+    root = str(job.workspace.root)
+    ended = subprocess.run(
+        [sys.executable, "-c", child, root, str(package)], capture_output=True, check=False
+    )
+    assert ended.returncode == 9, ended.stderr
+    offer(PLAIN, Variant("ends", "npu"))
+    found = run(job, DAY)
+    assert found.status == "published"
+    assert refusals(found)["ends on npu"].startswith("the process ended when it was tried; remove ")
+
+
+def test_a_day_of_few_rows_is_not_measured(job: Job, offer: Offer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trying would take longer than scoring."""
+    monkeypatch.setattr(module, "WORTH_IT", 2.0)
+    offer(PLAIN, RIGHT)
+    found = run(job, DAY)
+    assert found.variant and found.variant.why == "3,000 rows are too few to try others on"
+    assert found.tried == () and not (job.workspace.root / "data/choices").exists()
+
+
+def test_when_the_time_is_over_the_rest_is_not_tried(
+    job: Job, offer: Offer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two seconds, or a share of a long night."""
+    monkeypatch.setattr(module, "SECONDS", 0.02)
+    offer(PLAIN, SLOW, RIGHT)
+    found = run(job, DAY)
+    assert refusals(found)["right on cpu"] == "not tried: the time for trying was over"
+
+
+NAMED = {
+    "a kind": ("kind: onnx", "cpu", [PLAIN]),
+    "a kind, any device": ("kind: onnx", "auto", [PLAIN, Variant("onnx", "cpu", 4), Variant("onnx", "cuda")]),
+    "auto": (
+        "kind: auto",
+        "auto",
+        [PLAIN, Variant("trees"), Variant("onnx", "cpu", 4), Variant("onnx", "cuda")],
+    ),
+    "auto on the cpu": ("kind: auto", "cpu", [PLAIN, Variant("trees"), Variant("onnx", "cpu", 4)]),
+    "a named device": ("kind: auto", "cuda", [Variant("onnx", "cuda")]),
+    "trees": ("kind: trees", "auto", [Variant("trees")]),
+}
+
+
+@pytest.mark.parametrize(("kind", "device", "wanted"), NAMED.values(), ids=NAMED.keys())
+def test_what_is_named_is_used(kind: str, device: str, wanted: list[Variant]) -> None:
+    """A named device is the only one; a named kind has its own variants alone."""
+    assert variants(kind.removeprefix("kind: "), device, ["cpu", "cuda"], 4) == wanted
+
+
+def test_on_one_core_there_are_no_threads_to_share() -> None:
+    """And at once are as many pieces as there are cores for."""
+    assert variants("onnx", "auto", ["cpu"], 1) == [PLAIN]
+    assert [Variant("onnx", "cpu", threads).at_once(4) for threads in (1, 2, 3, 4, 8)] == [4, 2, 1, 1, 1]
+
+
+def test_a_job_that_names_its_kind_has_nothing_to_choose(tmp_path: Path) -> None:
+    """And the receipt says so."""
+    text = JOB.replace("model:\n", "model:\n  kind: onnx\n") + "scoring: {device: cpu}\n"
+    found = run(load("mini", make_workspace(tmp_path, 100, text, days=(DAY,))), DAY)
+    assert found.variant and found.variant.kind == "onnx"

@@ -1,0 +1,95 @@
+"""Missing features become what the job says, column by column; and what it says has to be possible."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.errors import Broken
+from jobs.job import load
+from jobs.night import run
+from jobs.nulls import filled
+from jobs.steps import outlook
+from scorers.errors import ChunkError
+from tests.mini import JOB, make_workspace
+
+NAN = float("nan")
+
+
+def column(values: list[object], kind: pa.DataType) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.array(values, kind), pa.array([1] * len(values))], ["a", "b"])
+
+
+CASES = {
+    "floats become a number": ([1.0, None, NAN], pa.float32(), 5.0, [1.0, 5.0, 5.0]),
+    "integers become a number": ([1, None], pa.int32(), 7.0, [1, 7]),
+    "integers become a fraction": ([1, None], pa.int32(), 0.5, [1.0, 0.5]),
+    "booleans become missing": ([True, None], pa.bool_(), "nan", [1.0, None]),
+    "floats stay missing": ([1.0, None], pa.float64(), "nan", [1.0, None]),
+    "nothing is missing": ([1.0, 2.0], pa.float64(), "fail", [1.0, 2.0]),
+}
+
+
+@pytest.mark.parametrize(("values", "kind", "rule", "wanted"), CASES.values(), ids=CASES.keys())
+def test_a_missing_value_becomes_what_the_policy_says(
+    values: list[object], kind: pa.DataType, rule: float, wanted: list[object]
+) -> None:
+    """Other values and other columns stay as they are; an empty chunk is no error."""
+    found = filled(column(values, kind), {"a": rule})
+    assert found.column("a").to_pylist() == wanted
+    assert found.column("b").to_pylist() == [1] * len(values) and found.schema.names == ["a", "b"]
+    assert filled(column([], kind), {"a": rule}).num_rows == 0
+
+
+def test_a_policy_of_fail_counts() -> None:
+    """Nulls and NaN alike."""
+    with pytest.raises(
+        ChunkError, match=r"column 'a' \(double\) has 2 null or NaN values; its policy is fail"
+    ):
+        filled(column([1.0, None, NAN], pa.float64()), {"a": "fail"})
+
+
+def night(root: Path, policy: str) -> Path:
+    """A workspace whose feature b is null in every fifth row."""
+    job = JOB.replace("features: rows", "features: features.sql") + f"scoring: {{features_null: {policy}}}\n"
+    make_workspace(root, 100, job, days=("2020-01-01",))
+    sql = "SELECT id, a, CASE WHEN id % 5 > 0 THEN b END AS b FROM rows"
+    (root / "jobs/mini/features.sql").write_text(sql)
+    return root
+
+
+def test_a_night_scores_with_the_value_instead(tmp_path: Path) -> None:
+    """Y = a + 2 b, with 10 for a missing b."""
+    assert run(load("mini", night(tmp_path, "{b: 10}")), "2020-01-01").rows.published == 100
+    found = pq.read_table(next((tmp_path / "data/tables/mini_scores").rglob("*.parquet")), partitioning=None)
+    rows = pq.read_table(next((tmp_path / "data/lake/rows").rglob("*.parquet")), partitioning=None)
+    b = np.where(rows["id"].to_numpy() % 5 > 0, rows["b"].to_numpy(), np.float32(10))
+    wanted = rows["a"].to_numpy() + np.float32(2) * b
+    np.testing.assert_allclose(found["score"].to_numpy(), wanted, rtol=1e-6)
+
+
+def test_a_night_stops_where_the_policy_is_fail(tmp_path: Path) -> None:
+    """Nothing is published; the message has the column."""
+    with pytest.raises(Broken, match=r"day 2020-01-01: column 'b' \(float\) has 20 null or NaN values"):
+        run(load("mini", night(tmp_path, "{b: fail}")), "2020-01-01")
+    assert not (tmp_path / "data/tables").exists()
+
+
+REFUSED = {
+    "a column that is no input": (
+        "{z: 0}",
+        "scoring.features_null.z: is no input of the model; its inputs: a, b",
+    ),
+    "a column that is only kept": ("{id: 0}", "scoring.features_null.id: is no input of the model"),
+}
+
+
+@pytest.mark.parametrize(("policy", "says"), REFUSED.values(), ids=REFUSED.keys())
+def test_a_policy_that_fits_no_input_is_refused(tmp_path: Path, policy: str, says: str) -> None:
+    """Before a row is read, with the line of job.yaml."""
+    from jobs.days import as_day
+
+    with pytest.raises(Broken, match=says):
+        outlook(load("mini", night(tmp_path, policy)), as_day("2020-01-01"))
