@@ -1,6 +1,7 @@
 """The form: a field for each thing that a run can be asked for, and the job's own word on every value."""
 
 import datetime as dt
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -83,16 +84,18 @@ def test_the_menu_of_devices_is_what_there_is(job: Job, monkeypatch: pytest.Monk
 
     here = {"CPUExecutionProvider": "cpu", "CUDAExecutionProvider": "cuda"}
     shipped = [here[name] for name in onnxruntime.get_available_providers() if name in here]
-    assert form(job)["device"].schema["enum"] == ["auto", *sorted(shipped, key=list(here.values()).index)]
+    plugged = ["openvino"] if find_spec("onnxruntime_ep_openvino") else []
+    menu = ["auto", *sorted(shipped, key=list(here.values()).index), *plugged]
+    assert form(job)["device"].schema["enum"] == menu
     monkeypatch.setenv("NIGHTSCORE_DEVICES", "cpu, cuda")
     assert form(job)["device"].schema["enum"] == ["auto", "cpu", "cuda"]
 
 
 def test_the_jobs_own_device_is_the_default_and_no_override(tmp_path: Path) -> None:
     """It stands first in the menu; another one is passed on."""
-    job = make(tmp_path, f"{JOB}scoring: {{device: openvino}}\n")
-    assert form(job)["device"].schema["enum"] == ["openvino", "auto", "cpu"]
-    assert options(job, {"device": "openvino"})["device"] is None
+    job = make(tmp_path, f"{JOB}scoring: {{device: npu}}\n")
+    assert form(job)["device"].schema["enum"][:3] == ["npu", "auto", "cpu"]
+    assert options(job, {"device": "npu"})["device"] is None
     assert options(job, {"device": "cpu"})["device"] == "cpu"
 
 

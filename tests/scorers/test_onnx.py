@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 from scorers import runtime
 from scorers.contract import Options
 from scorers.errors import ChunkError, ModelError
+from scorers.hardware import installed_devices
 from scorers.model import ModelFile, read_model
 from scorers.onnx import MICRO_BATCH, OnnxScorer
 from scorers.testing import check_scorer
@@ -236,7 +237,7 @@ def test_devices_are_what_onnx_runtime_lists() -> None:
     found = runtime.devices()
     assert found[0].name == "cpu" and found[0].kind == "CPU"
     assert {one.provider for one in found} <= set(ort.get_available_providers())
-    assert set(runtime.problems()) <= set(runtime._plugins())
+    assert set(runtime.problems()) <= set(installed_devices())
 
 
 # --- models that do not fit ---
@@ -281,7 +282,7 @@ MISFITS: dict[str, tuple[ModelFile, dict[str, Any], str]] = {
     "ZipMap": (file(trees(zipmap=True)[1], COLUMNS), {"outputs": {"p": "probabilities"}}, "export the classifier without ZipMap"),
     "a scalar output": (file(SCALAR, COLUMNS), {"outputs": {"p": "y"}}, "output 'y' is tensor(float) of shape []; allowed: rank 1 or 2"),
     "an unknown device": (file(mlp(), COLUMNS), {"device": "tpu"}, "device 'tpu' is not known; devices here: cpu"),
-    "a device that is not here": (file(mlp(), COLUMNS), {"device": "openvino"}, "device 'openvino' needs ONNX Runtime's OpenVINOExecutionProvider, which is not installed; devices here: cpu"),
+    "a device that is not here": (file(mlp(), COLUMNS), {"device": "qnn"}, "device 'qnn' needs ONNX Runtime's QNNExecutionProvider, which is not installed; devices here: cpu"),
     "a text": (file(b"this is no model"), {}, "m.onnx: ONNX Runtime can't load it: "),
     "a truncated model": (file(mlp().SerializeToString()[:-40]), {}, "m.onnx: ONNX Runtime can't load it: "),
     "bytes of zero": (file(bytes(500)), {}, "m.onnx: ONNX Runtime can't load it: "),

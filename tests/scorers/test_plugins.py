@@ -1,0 +1,108 @@
+"""Plug-in execution providers: wheels of their own, which may be broken, and must never cost a night."""
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jobs import choose
+from jobs.job import load
+from jobs.night import run
+from scorers import runtime
+from scorers.contract import Options
+from scorers.errors import ChunkError, ModelError
+from scorers.hardware import installed_devices
+from scorers.onnx import OnnxScorer
+from tests.mini import make_workspace
+from tests.packages import build
+from tests.scorers.models import COLUMNS, file, floats, mlp, trees
+
+openvino = pytest.mark.skipif(
+    not find_spec("onnxruntime_ep_openvino"),
+    reason="needs the wheel onnxruntime-ep-openvino (extra openvino)",
+)
+DAY = "2020-01-01"
+NAMES = "def get_ep_names(): return ['X']\n"
+BROKEN = {
+    "an import error": "raise ImportError('libtbb.so.12: cannot open shared object file')",
+    "no library": f"{NAMES}def get_library_path(): return '/nowhere/libnothing.so'",
+    "a library of something else": f"import sys\n{NAMES}def get_library_path(): return sys.executable",
+    "another interface": "",
+}
+PROJECT = """
+[project]
+name = "onnxruntime-ep-broken"
+version = "1"
+
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+
+[tool.setuptools]
+py-modules = ["onnxruntime_ep_broken"]
+"""
+CHILD = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from jobs import choose, load, run
+from scorers import runtime
+choose.WORTH_IT = 0.0
+receipt = run(load("mini", sys.argv[2]), sys.argv[3])
+tried = {one.variant: one.refused for one in receipt.tried}
+print(json.dumps([receipt.status, tried, runtime.problems(), [one.name for one in runtime.devices()]]))
+"""
+
+
+@openvino
+def test_the_real_plug_in_is_a_device() -> None:
+    """With the provider and the processor that it found."""
+    assert "openvino" in installed_devices()
+    [found] = [one for one in runtime.devices() if one.name == "openvino"]
+    assert (found.provider, found.kind) == ("OpenVINOExecutionProvider", "CPU")
+    assert "openvino" not in runtime.problems()
+
+
+@openvino
+@pytest.mark.parametrize("model", ["network", "trees"])
+def test_the_real_plug_in_scores_right_or_says_why_not(model: str) -> None:
+    """As ONNX Runtime's CPU does, within its own rounding; or an error of ours, at opening or at scoring."""
+    made = {"network": file(mlp(), COLUMNS), "trees": file(trees()[1], COLUMNS)}[model]
+    outputs = {"network": {"p": "y[0]"}, "trees": {"p": "probabilities[1]"}}[model]
+    chunk = floats(100)
+    wanted = OnnxScorer(made, Options(outputs)).score(chunk).column("p").to_numpy()
+    try:
+        found = OnnxScorer(made, Options(outputs, device="openvino")).score(chunk)
+    except (ModelError, ChunkError) as error:
+        assert "m.onnx" in str(error)
+    else:
+        np.testing.assert_allclose(found.column("p").to_numpy(), wanted, rtol=0.02)
+
+
+@openvino
+def test_a_night_goes_on_where_the_real_plug_in_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried like any other device; what came of it stands in the receipt."""
+    monkeypatch.setattr(choose, "WORTH_IT", 0.0)
+    monkeypatch.setattr(choose, "SECONDS", 60.0)
+    found = run(load("mini", make_workspace(tmp_path, 2_000, days=(DAY,))), DAY)
+    assert found.status == "published" and found.rows.published == 2_000
+    assert "onnx on openvino" in {one.variant for one in found.tried}
+    assert not list((tmp_path / "data/choices").glob("*.openvino"))
+
+
+@pytest.mark.parametrize("code", BROKEN.values(), ids=BROKEN.keys())
+def test_a_broken_plug_in_costs_a_line(tmp_path: Path, code: str) -> None:
+    """A wheel whose library is not there, is none, or can't be imported: the night is scored by another."""
+    target = build(tmp_path / "package", {"onnxruntime_ep_broken.py": code, "pyproject.toml": PROJECT})
+    root = make_workspace(tmp_path / "ws", 2_000, days=(DAY,))
+    command = [sys.executable, "-c", CHILD, str(target), str(root), DAY]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    status, tried, problems, devices = json.loads(done.stdout.splitlines()[-1])
+    assert status == "published" and "broken" not in devices
+    assert tried["onnx on broken"].startswith("device 'broken': its plug-in can't be loaded: ")
+    assert problems["broken"] and "Traceback" not in done.stderr
