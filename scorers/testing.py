@@ -1,5 +1,7 @@
 """The scorer contract as one function that every scorer, ours or a plug-in's, is tested with."""
 
+import gc
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -7,6 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scorers.contract import Scorer
+from scorers.errors import ChunkError
+
+CALLS = 20  # of which nothing may be left
 
 
 def check_scorer(scorer: Scorer, chunk: pa.RecordBatch, tolerance: float = 0.0) -> None:
@@ -14,7 +19,8 @@ def check_scorer(scorer: Scorer, chunk: pa.RecordBatch, tolerance: float = 0.0) 
 
     Checked: the signature fits the chunk, outputs have its names and dtypes, one row in one row out,
     in order, the same for any chunking within `tolerance` (absolute), for an empty chunk and for one
-    row, and when several threads call at once.
+    row, and when several threads call at once; a null in a column of floats counts as a NaN (or both are
+    refused) and changes no other row; nothing is kept of chunks that were scored.
 
     Raises:
         AssertionError: with what does not hold.
@@ -35,12 +41,54 @@ def check_scorer(scorer: Scorer, chunk: pa.RecordBatch, tolerance: float = 0.0) 
     with ThreadPoolExecutor(4) as pool:
         for again in pool.map(scorer.score, [chunk] * 8):
             _same(again, whole, tolerance, "called from four threads")
+    for needed in scorer.signature.inputs:
+        if pa.types.is_floating(chunk.schema.field(needed.name).type):
+            _check_missing(scorer, chunk, whole, needed.name, tolerance)
+    _check_leaks(scorer, chunk)
 
 
 def _check_shape(scorer: Scorer, found: pa.RecordBatch, rows: int) -> None:
     outputs = scorer.signature.outputs
     assert found.schema.equals(outputs), f"outputs are {found.schema}; the signature says {outputs}"
     assert found.num_rows == rows, f"{found.num_rows} rows out for {rows} rows in"
+
+
+def _check_missing(
+    scorer: Scorer, chunk: pa.RecordBatch, whole: pa.RecordBatch, name: str, tolerance: float
+) -> None:
+    found = [_scored(scorer, _with_first(chunk, name, value)) for value in (None, float("nan"))]
+    assert (found[0] is None) == (found[1] is None), f"{name}: of null and NaN one is scored, one is refused"
+    if found[0] is None or found[1] is None:
+        return
+    _same(found[0], found[1], tolerance, f"{name}: null and NaN")
+    _same(found[0].slice(1), whole.slice(1), tolerance, f"{name}: rows beside a null")
+
+
+def _scored(scorer: Scorer, chunk: pa.RecordBatch) -> pa.RecordBatch | None:
+    try:
+        return scorer.score(chunk)
+    except ChunkError:
+        return None
+
+
+def _with_first(chunk: pa.RecordBatch, name: str, value: float | None) -> pa.RecordBatch:
+    """The chunk with another value in the first row of a column."""
+    i = chunk.schema.get_field_index(name)
+    first = pa.array([value], pa.float64()).cast(chunk.schema.field(i).type)
+    return chunk.set_column(i, name, pa.concat_arrays([first, chunk.column(i).slice(1)]))
+
+
+def _check_leaks(scorer: Scorer, chunk: pa.RecordBatch) -> None:
+    every = pa.array(np.arange(chunk.num_rows))
+    scorer.score(chunk)
+    gc.collect()
+    allocated, threads = pa.total_allocated_bytes(), threading.active_count()
+    for _ in range(CALLS):
+        scorer.score(chunk.take(every))  # a new one each time, so that who keeps chunks keeps memory
+    gc.collect()
+    kept = pa.total_allocated_bytes() - allocated
+    assert kept < CALLS // 2 * max(chunk.nbytes, 1), f"{CALLS} calls keep {kept:,} bytes of Arrow's memory"
+    assert threading.active_count() <= threads, "calls leave threads behind"
 
 
 def _same(found: pa.RecordBatch, wanted: pa.RecordBatch, tolerance: float, what: str) -> None:

@@ -2,13 +2,14 @@
 
 import threading
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from scorers.contract import Scorer, Signature, serves
+from scorers.errors import ChunkError
 from scorers.testing import check_scorer
 
 SIGNATURE = Signature(pa.schema([("a", pa.float32())]), pa.schema([("y", pa.float64())]))
@@ -33,7 +34,7 @@ class Double:
         return SIGNATURE
 
     def score(self, chunk: pa.RecordBatch) -> pa.RecordBatch:
-        return given(self.values(chunk.column("a").to_numpy().astype(np.float64)))
+        return given(self.values(chunk.column("a").to_numpy(zero_copy_only=False).astype(np.float64)))
 
     def values(self, a: np.ndarray) -> np.ndarray:
         return 2 * a
@@ -114,6 +115,47 @@ class Unsafe(Double):
         return 2 * a + (self.calls - mine)
 
 
+class NullIsZero(Double):
+    """Takes a null for a number."""
+
+    def score(self, chunk: pa.RecordBatch) -> pa.RecordBatch:
+        return super().score(chunk.set_column(0, "a", chunk.column("a").fill_null(0)))
+
+
+class RefusesNull(Double):
+    """Refuses a null, and scores a NaN."""
+
+    def score(self, chunk: pa.RecordBatch) -> pa.RecordBatch:
+        if chunk.column("a").null_count:
+            raise ChunkError("a null")
+        return super().score(chunk)
+
+
+class SpreadsNaN(Double):
+    """One missing value spoils the rows beside it."""
+
+    def values(self, a: np.ndarray) -> np.ndarray:
+        return 2 * a + 0 * a.sum()
+
+
+class Hoards(Double):
+    """Keeps every chunk."""
+
+    kept: ClassVar[list[pa.RecordBatch]] = []
+
+    def score(self, chunk: pa.RecordBatch) -> pa.RecordBatch:
+        self.kept.append(chunk)
+        return super().score(chunk)
+
+
+class Spawns(Double):
+    """Leaves a thread behind."""
+
+    def score(self, chunk: pa.RecordBatch) -> pa.RecordBatch:
+        threading.Thread(target=threading.Event().wait, args=(3,), daemon=True).start()
+        return super().score(chunk)
+
+
 class WrongType(Double):
     """Gives float32 where its signature says float64."""
 
@@ -130,7 +172,7 @@ class WrongName(Double):
 
 WRONG = [
     Sorts, Drops, DropsOfLarge, RepeatsEmpty, Remembers, Normalizes, Positional, Draws, FailsAlone, Unsafe,
-    WrongType, WrongName,
+    WrongType, WrongName, NullIsZero, RefusesNull, SpreadsNaN, Hoards, Spawns,
 ]  # fmt: skip
 
 
