@@ -15,6 +15,7 @@ from jobs.job import Job
 from jobs.plan import Plan
 from jobs.runs import RunFolder
 from jobs.stage import StagedFile
+from jobs.tally import TableProof, table_proof
 from scorers.hardware import hardware
 
 SHARE = 0.4  # of the memory, for what is done once a day: features, proof, decisions
@@ -89,6 +90,10 @@ class Day:
         for name in tables:
             engine.define(name, f"SELECT * EXCLUDE (run_id) FROM {quoted(f'staged {name}')}")
         return engine
+
+    def read_back(self, files: Iterable[StagedFile]) -> TableProof:
+        """The proof of one table's staged files. Broken where one is damaged, or of another run."""
+        return table_proof([(self.root / file.path, file.path) for file in files], self.plan.run_id)
 
     def _resources(self, memory: int | None, threads: int | None) -> Resources:
         machine = hardware()

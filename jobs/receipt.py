@@ -28,13 +28,32 @@ class Rows(Part):
     published: int = 0
 
 
+class ColumnProof(Part):
+    """What a column of the day holds. Numbers are texts, exact in every reader; of texts only nulls count.
+
+    A sum is exact, rounded once where it is one of floating-point numbers; NaN and infinities are in no
+    bound, and an infinity makes the sum infinite.
+    """
+
+    nulls: int = 0
+    nans: int = 0
+    sum: str | None = None
+    minimum: str | None = None
+    maximum: str | None = None
+
+
 class TableResult(Part):
-    """What one table holds of the day, and the table's version from which on it does."""
+    """What one table holds of the day, and the table's version from which on it does.
+
+    `sha256` are those of its files, in order; `columns` are counted from the files, read back.
+    """
 
     rows: int
     files: int
     bytes: int
     version: int | None = None
+    sha256: tuple[str, ...] = ()
+    columns: Mapping[str, ColumnProof] = {}
 
 
 class KeyHash(Part):

@@ -24,6 +24,7 @@ from jobs.receipt import (
     VariantResult,
 )
 from jobs.stage import StagedFile, peak_memory
+from jobs.tally import TableProof
 from scorers.hardware import hardware
 
 PREVIEW_ROWS = 20  # rows of a preview that its receipt shows
@@ -58,6 +59,8 @@ def receipt_of(
     proof: Proof,
     audits: tuple[AuditResult, ...],
     watch: Stopwatch,
+    *,
+    read_back: Mapping[str, TableProof] | None = None,
 ) -> Receipt:
     """The receipt of a run about to be published; its tables' versions come with the commits."""
     read, scored, in_, out = proof
@@ -70,7 +73,7 @@ def receipt_of(
         run_id=plan.run_id,
         status="published",
         rows=Rows(read=read, scored=scored, rejected=read - scored, published=scored),
-        tables={name: _table(files) for name, files in staged.items()},
+        tables={name: _table(files, (read_back or {}).get(name)) for name, files in staged.items()},
         key_hash=KeyHash(in_=in_, out=out),
         model=ModelResult(path=plan.model_path, sha256=plan.model_sha256),
         inputs=_inputs(plan),
@@ -114,8 +117,10 @@ def _inputs(plan: Plan) -> tuple[InputResult, ...]:
     return tuple(InputResult(path=f.path, bytes=f.bytes, fingerprint=f.fingerprint) for f in files.values())
 
 
-def _table(files: Sequence[StagedFile]) -> TableResult:
-    return TableResult(rows=sum(f.rows for f in files), files=len(files), bytes=sum(f.bytes for f in files))
+def _table(files: Sequence[StagedFile], proof: TableProof | None) -> TableResult:
+    counts = {"rows": sum(f.rows for f in files), "bytes": sum(f.bytes for f in files)}
+    proven = {"sha256": proof.sha256, "columns": proof.columns} if proof else {}
+    return TableResult(files=len(files), **counts, **proven)
 
 
 def _scoring(files: Sequence[StagedFile]) -> tuple[float, int]:

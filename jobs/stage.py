@@ -9,7 +9,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.errors import Broken
 from jobs.files import written_once
 
 GROUP_ROWS = 131_072  # rows of a row group of a published file
@@ -80,25 +79,6 @@ def made(path: Path, root: Path, started: float, cpu: float) -> StagedFile:
 def peak_memory() -> int:
     """The most bytes of physical memory that this process has had."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def refuse_damaged(path: Path, shown: str, run_id: str) -> None:
-    """Read a staged file back: every page is held to its checksum, every row to its run.
-
-    DuckDB, which proves and decides on these files, passes over checksums.
-
-    Raises:
-        Broken: a page is damaged, or a row is of another run.
-    """
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
-            for group in range(file.num_row_groups):
-                names = set(file.read_row_group(group).column("run_id").unique().to_pylist())
-                if names - {run_id}:
-                    raise Broken(f"{shown}: staged by run {min(names - {run_id})} and not by run {run_id}")
-    except (OSError, pa.ArrowException) as error:
-        text = str(error).splitlines()[0]
-        raise Broken(f"{shown}: damaged since it was staged ({text}); remove it and run again") from error
 
 
 def _write_groups(

@@ -34,7 +34,7 @@ from jobs.results import Proof, preview, receipt_of, skipped, unchanged
 from jobs.scan import chunks, source_schema
 from jobs.scoring import OpenModel, open_model, planned_scorer, scored
 from jobs.source import chosen, in_pieces, source
-from jobs.stage import FEATURE_GROUP_ROWS, StagedFile, made, peak_memory, refuse_damaged, stage, staged
+from jobs.stage import FEATURE_GROUP_ROWS, StagedFile, made, peak_memory, stage, staged
 from jobs.versions import versions
 
 PROOF_MEMORY = 256_000_000  # bytes; the uniqueness of a large day's keys spills instead of growing
@@ -251,10 +251,11 @@ def _prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: Report) -
             audits = audit(job, engine)
         refuse_failed(job, audits)
     staged_files = {job.spec.scores_table: pieces, **decided}
-    for file in (file for files in staged_files.values() for file in files):
-        refuse_damaged(job.workspace.root / file.path, file.path, plan.run_id)
     watch.lap("audit")
-    receipt = receipt_of(plan, staged_files, proof, audits, watch)
+    report("read back", 0, 0)
+    read_back = {table: day.read_back(files) for table, files in staged_files.items()}
+    watch.lap("read back")
+    receipt = receipt_of(plan, staged_files, proof, audits, watch, read_back=read_back)
     return publish(job.workspace, plan, staged_files, receipt, report)
 
 

@@ -11,9 +11,7 @@ An output of rank 2 gives one of its columns, `name[2]`, or a list of all of the
 """
 
 import json
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,6 +23,7 @@ from scorers.contract import Options, Signature
 from scorers.errors import ChunkError, ModelError
 from scorers.matrix import as_numpy, matrix, tensor
 from scorers.model import ModelFile
+from scorers.outputs import Output, outputs_of
 
 ARROW_TYPES = {
     "tensor(float)": pa.float32(),
@@ -41,16 +40,6 @@ MATRIX_TYPES: dict[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, 
 MICRO_BATCH = 16_384  # rows; larger batches are slower and cost memory (measured, 4.4 of the facts)
 
 
-@dataclass(frozen=True)
-class Output:
-    """One output column: a model output, and of one of rank 2 which column, or all of them as a list."""
-
-    column: str
-    source: str
-    index: int | None
-    whole: bool = False
-
-
 class OnnxScorer:
     """One ONNX model on one device. Sessions are safe to call from several threads."""
 
@@ -65,7 +54,7 @@ class OnnxScorer:
         self._session = runtime.session(model, options.device, options.threads)
         self._matrix_dtype = _matrix_dtype(self._session, model.name, options.columns)
         self._inputs = [i.name for i in self._session.get_inputs()]
-        self._outputs = [_output(name, source) for name, source in options.outputs.items()]
+        self._outputs = outputs_of(options.outputs)
         self._signature = Signature(
             inputs=self._input_schema(options.columns),
             outputs=pa.schema([(o.column, self._output_type(o)) for o in self._outputs]),
@@ -212,14 +201,6 @@ def _matrix_dtype(session: Any, name: str, columns: Sequence[str] | None) -> typ
 
 def _is_column(shape: Sequence[object]) -> bool:
     return len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)
-
-
-def _output(column: str, source: str) -> Output:
-    found = re.fullmatch(r"([^\[\]]+)(?:\[([0-9]+|\*)\])?", source)
-    if found is None:
-        raise ModelError(f"output {column!r}: {source!r} is no output's name, or name[index], or name[*]")
-    index, whole = found[2], found[2] == "*"
-    return Output(column, found[1], int(index) if index and not whole else None, whole)
 
 
 def _values(column: pa.Array, needed: pa.Field, shape: tuple[int, ...]) -> npt.NDArray[Any]:

@@ -5,8 +5,8 @@
 import io
 import subprocess
 import sys
-import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from scorers import topk
 from scorers.contract import Options
@@ -143,7 +143,9 @@ def test_scores_that_the_product_can_not_tell_apart_are_told_apart(count: int) -
     """Near-duplicates, whose scores differ by the last bit or two: fewer and more than there is room for."""
     rng = np.random.default_rng(2)
     base = random_users(1, 64, 1)
-    items = (base * (1 + rng.uniform(0, 3e-7, (count, 1)) + rng.uniform(0, 1e-7, (count, 64)))).astype(np.float32)
+    items = (base * (1 + rng.uniform(0, 3e-7, (count, 1)) + rng.uniform(0, 1e-7, (count, 64)))).astype(
+        np.float32
+    )
     mine = random_users(50, 64, 2)
     found = lists(opened(model(items), 40).score(users(mine)))
     assert found == recount(mine, items, range(count), 40, [()] * 50)
@@ -272,23 +274,21 @@ def test_the_order_of_the_file_changes_nothing() -> None:
 
 
 def test_blas_has_one_thread_while_rows_are_scored_and_as_many_as_before_afterwards() -> None:
-    """Also when calls overlap: pieces run in parallel, and each has one thread."""
-    scorer, chunk = opened(model(random_users(3000, 32, 1)), 10), users(random_users(600, 32, 2))
+    """Whichever thread comes first or goes last, also where another one has set the number before."""
 
     def threads() -> set[int]:
-        return {one["num_threads"] for one in topk.ONE_THREAD._controller.info() if one["user_api"] == "blas"}
+        return {
+            library.num_threads for library in ThreadpoolController().select(user_api="blas").lib_controllers
+        }
 
-    with threadpool_limits(2, "blas"):
-        seen: list[set[int]] = []
+    with threadpool_limits(2, "blas"), ThreadPoolExecutor(2) as pool:
+        assert threads() == {2}
+        pool.submit(topk.ONE_THREAD.__enter__).result()
         with topk.ONE_THREAD:
-            workers = [threading.Thread(target=scorer.score, args=[chunk]) for _ in range(4)]
-            for worker in workers:
-                worker.start()
-            for worker in workers:
-                worker.join()
-            seen.append(threads())
-        seen.append(threads())
-        assert seen == [{1}, {2}]
+            assert threads() == {1}
+        assert threads() == {1}
+        pool.submit(topk.ONE_THREAD.__exit__).result()
+        assert threads() == {2}
 
 
 def test_an_early_end_loses_nothing() -> None:

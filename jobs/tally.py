@@ -1,0 +1,187 @@
+"""What table files hold, read back: of each column the nulls, the sum, the least and the greatest.
+
+Sums are exact: floating-point numbers are added as integers and rounded once, at the end, so that a sum does
+not depend on the order of rows, on threads, or on the engine that adds them up another time.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from jobs.errors import Broken
+from jobs.receipt import ColumnProof
+
+LOWEST = -1074  # the exponent of the smallest positive float64, 2**-1074
+HALF = 26  # bits; a mantissa has 53, and sums of its halves over a row group are exact in float64
+BLOCK = 1 << 20  # bytes that are hashed at once
+ROWS = 1 << 20  # of which such sums are exact
+
+
+class Tally:
+    """The running counts of one column."""
+
+    def __init__(self, kind: pa.DataType) -> None:
+        self.kind = kind
+        self.nulls = self.nans = 0
+        self.total: int | Decimal = 0
+        self.infinite = 0.0
+        self.bounds: list[Any] = []
+
+    def add(self, column: pa.Array) -> None:
+        """Count some more rows. Of lists, the elements are added up and the null lists are counted."""
+        self.nulls += column.null_count
+        while pa.types.is_list(column.type):
+            column = column.flatten()
+        values = column.drop_null()
+        if not len(values) or not _is_numeric(values.type):
+            return
+        if pa.types.is_floating(values.type):
+            values = self._finite(values)
+        if len(values):
+            self._add(values)
+
+    def proof(self) -> ColumnProof:
+        """The counts as a receipt holds them: numbers as texts, which are exact in every reader."""
+        if not self.bounds and not self.infinite and not self.nans:
+            return ColumnProof(nulls=self.nulls)
+        low, high = min(self.bounds, default=None), max(self.bounds, default=None)
+        return ColumnProof(
+            nulls=self.nulls, nans=self.nans, sum=self._sum(), minimum=_text(low), maximum=_text(high)
+        )
+
+    def _finite(self, values: pa.Array) -> pa.Array:
+        array = values.to_numpy(zero_copy_only=False).astype(np.float64)
+        infinite = array[np.isinf(array)]
+        self.nans += int(np.isnan(array).sum())
+        with np.errstate(invalid="ignore"):
+            self.infinite += float(infinite.sum())
+        return pa.array(array[np.isfinite(array)])
+
+    def _add(self, values: pa.Array) -> None:
+        found = pc.min_max(values)
+        self.bounds += [found["min"].as_py(), found["max"].as_py()]
+        if pa.types.is_decimal(values.type):
+            self.total += pc.sum(values.cast(pa.decimal256(76, values.type.scale))).as_py()
+            return
+        array = values.to_numpy(zero_copy_only=False)
+        adds = exact_float_sum if array.dtype.kind == "f" else exact_integer_sum
+        self.total += sum(adds(array[at : at + ROWS]) for at in range(0, len(array), ROWS))
+
+    def _sum(self) -> str:
+        if self.infinite:
+            return _text(self.infinite) or ""
+        floating = pa.types.is_floating(_element(self.kind))
+        return str(float(Fraction(int(self.total), 2**-LOWEST)) if floating else self.total)
+
+
+def exact_float_sum(values: npt.NDArray[np.float64]) -> int:
+    """The sum of finite float64 values [rows], in units of 2**-1074, the smallest that there is."""
+    mantissas, exponents = np.frexp(values)
+    whole = np.ldexp(mantissas, 53).astype(np.int64)
+    places = exponents.astype(np.int64) - 53 - LOWEST  # below 0 for denormals, whose last bits are 0 then
+    high, low = whole >> HALF, whole & ((1 << HALF) - 1)
+    total = 0
+    for part, shift in ((high, HALF), (low, 0)):
+        sums = np.bincount(places - places.min(), weights=part)
+        for place in np.flatnonzero(sums):
+            by = int(place) + int(places.min()) + shift
+            total += int(sums[place]) << by if by >= 0 else int(sums[place]) >> -by
+    return total
+
+
+def exact_integer_sum(values: npt.NDArray[Any]) -> int:
+    """The sum of integers or booleans [rows], however large."""
+    if values.dtype.kind in "bu":
+        wide = values.astype(np.uint64)
+        return (int((wide >> np.uint64(32)).sum()) << 32) + int((wide & np.uint64(2**32 - 1)).sum())
+    signed = values.astype(np.int64)
+    return (int((signed >> 32).sum()) << 32) + int((signed & (2**32 - 1)).sum())
+
+
+@dataclass(frozen=True)
+class TableProof:
+    """The sha256 of each file of a table, in order, and what their columns hold."""
+
+    sha256: tuple[str, ...]
+    columns: Mapping[str, ColumnProof]
+
+
+def table_proof(files: Sequence[tuple[Path, str]], run_id: str) -> TableProof:
+    """Read files of one table back: every page is held to its checksum, every row to its run.
+
+    DuckDB, which proves and decides on these files, passes over checksums. Each file comes with its name for
+    messages.
+
+    Raises:
+        Broken: a page is damaged, or a row is of another run.
+    """
+    tallies: dict[str, Tally] = {}
+    for path, shown in files:
+        try:
+            with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
+                for group in range(file.num_row_groups):
+                    _add_group(tallies, file.read_row_group(group), shown, run_id)
+        except (OSError, pa.ArrowException) as error:
+            text = str(error).splitlines()[0]
+            raise Broken(f"{shown}: damaged since it was staged ({text}); remove it and run again") from error
+    columns = {name: one.proof() for name, one in tallies.items()}
+    return TableProof(tuple(sha256_of(path) for path, _ in files), columns)
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file's bytes, in hex."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            found.update(block)
+    return found.hexdigest()
+
+
+def differences(recorded: Mapping[str, ColumnProof], found: Mapping[str, ColumnProof]) -> list[str]:
+    """What differs between two proofs of a table, a sentence each."""
+    said = []
+    for name in sorted(recorded.keys() | found.keys()):
+        before, now = recorded.get(name), found.get(name)
+        if before is None or now is None:
+            said.append(f"column {name} " + ("is gone" if now is None else "is in no receipt"))
+        elif before != now:
+            parts = [p for p in ColumnProof.model_fields if getattr(before, p) != getattr(now, p)]
+            said += [
+                f"column {name}: {p} is {getattr(now, p)}, the receipt says {getattr(before, p)}"
+                for p in parts
+            ]
+    return said
+
+
+def _add_group(tallies: dict[str, Tally], group: pa.Table, shown: str, run_id: str) -> None:
+    names = set(group.column("run_id").unique().to_pylist())
+    if names - {run_id}:
+        raise Broken(f"{shown}: staged by run {min(names - {run_id})} and not by run {run_id}")
+    for name in group.column_names:
+        if name != "run_id":
+            one = tallies.setdefault(name, Tally(group.schema.field(name).type))
+            for chunk in group.column(name).chunks:
+                one.add(chunk)
+
+
+def _is_numeric(kind: pa.DataType) -> bool:
+    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean)
+    return any(is_kind(kind) for is_kind in kinds)
+
+
+def _element(kind: pa.DataType) -> pa.DataType:
+    return _element(kind.value_type) if pa.types.is_list(kind) else kind
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

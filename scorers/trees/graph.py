@@ -1,0 +1,264 @@
+"""An ONNX graph that is one ensemble of trees and the little that exporters put around it.
+
+Before the ensemble: Identity, Cast, and Concat of one column each. After it: Identity, Cast, Exp, and a
+number added, subtracted, multiplied or divided by. LightGBM's, XGBoost's and scikit-learn's exporters write
+no more for most of their trees. Any other graph is refused, and the onnx kind serves it.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper, numpy_helper
+
+from scorers.model import ModelFile
+from scorers.trees import kernel
+from scorers.trees.forest import Floats, Forest, NotTrees, check, classifier, regressor
+from scorers.trees.forest5 import newer
+
+ENSEMBLES = {"TreeEnsembleRegressor": regressor, "TreeEnsembleClassifier": classifier, "TreeEnsemble": newer}
+NUMBERS = (np.float32, np.float64, np.int64, np.int32, np.int16, np.int8, np.bool_)
+ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
+    "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide
+}  # fmt: skip
+Array = npt.NDArray[Any]
+Step = Callable[[Array], Array]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A feature: the column that it comes from, the column's dtype, and what it is cast to on its way."""
+
+    column: str | None  # None: the next of the columns of a matrix that names none
+    dtype: np.dtype[Any]
+    casts: tuple[np.dtype[Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Result:
+    """An output: labels or scores of the ensemble, their dtype there, the steps from there, and the dtype."""
+
+    labels: bool
+    first: np.dtype[Any]
+    steps: tuple[Step, ...]
+    dtype: np.dtype[Any]
+
+
+@dataclass(frozen=True)
+class TreeGraph:
+    """The ensemble, a source for each column of its matrix, and the results by name, or why there is none."""
+
+    forest: Forest
+    sources: tuple[Source, ...] | Source  # one for all, where the width is not said
+    results: Mapping[str, Result | str]
+    columns: tuple[str, ...] | None  # that the model's own metadata names
+
+
+def read_graph(model: ModelFile) -> TreeGraph:
+    """The graph of a model.
+
+    Raises:
+        NotTrees: not an ONNX model, or one that is more than an ensemble of trees.
+    """
+    try:
+        proto = onnx.load_model_from_string(model.data)
+    except Exception as error:  # protobuf's errors have no base class that it documents
+        raise NotTrees(f"{model.name}: not an ONNX model: {error}") from error
+    try:
+        return _Reader(proto).read()
+    except NotTrees as error:
+        raise NotTrees(f"{model.name}: not for the kind trees: {error}; the kind onnx runs it") from error
+
+
+class _Reader:
+    """Follows the graph from the inputs to the outputs."""
+
+    def __init__(self, proto: onnx.ModelProto) -> None:
+        self._proto = proto
+        self._nodes = list(proto.graph.node)
+        self._constants = {one.name: _constant(one) for one in proto.graph.initializer}
+
+    def read(self) -> TreeGraph:
+        ensembles = [
+            node for node in self._nodes if node.domain == "ai.onnx.ml" and node.op_type in ENSEMBLES
+        ]
+        if len(ensembles) != 1:
+            raise NotTrees(f"{len(ensembles)} ensembles of trees in the graph")
+        ensemble = ensembles[0]
+        before, after = self._split(ensemble)
+        sources = self._sources(before)
+        found = sources[ensemble.input[0]]
+        dtype = _kind(found)
+        attributes = {a.name: _value(a) for a in ensemble.attribute}
+        forest = ENSEMBLES[ensemble.op_type](attributes, dtype)
+        check(forest)
+        width = None if isinstance(found, Source) else len(found)
+        used = forest.features[forest.modes >= 0]
+        if width is not None and len(used) and used.max() >= width:
+            raise NotTrees(f"a condition on column {used.max()} of a matrix of {width}")
+        return TreeGraph(forest, found, self._results(ensemble, forest, after), self._columns())
+
+    def _split(self, ensemble: onnx.NodeProto) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:
+        """The nodes that lead to the ensemble, and those that come from it, in the order of the graph."""
+        needed, before = {ensemble.input[0]}, []
+        for node in reversed(self._nodes):
+            if needed & set(node.output):
+                before.append(node)
+                needed |= set(node.input)
+        rest = [node for node in self._nodes if node not in before and node is not ensemble]
+        return before[::-1], rest
+
+    def _sources(self, nodes: list[onnx.NodeProto]) -> dict[str, tuple[Source, ...] | Source]:
+        given = [i for i in self._proto.graph.input if i.name not in self._constants]
+        found = {one.name: _input(one, len(given) == 1) for one in given}
+        for node in nodes:
+            if node.op_type == "Constant" or any(name not in found for name in node.input):
+                raise NotTrees(f"{node.op_type} before the trees")
+            found[node.output[0]] = _before(node, [found[name] for name in node.input])
+        return found
+
+    def _results(
+        self, ensemble: onnx.NodeProto, forest: Forest, nodes: list[onnx.NodeProto]
+    ) -> dict[str, Result | str]:
+        output = np.dtype(forest.output_dtype)
+        known: dict[str, Result | str] = {ensemble.output[-1]: Result(False, output, (), output)}
+        if forest.labels is not None:
+            kind = np.dtype(np.int64 if isinstance(forest.labels[0], int) else object)
+            known[ensemble.output[0]] = Result(True, kind, (), kind)
+        for node in nodes:
+            if node.op_type == "Constant":
+                self._constants[node.output[0]] = _value(node.attribute[0])
+                continue
+            found = self._after(node, known, forest.targets)
+            known.update(dict.fromkeys(node.output, found))
+        return {one.name: known[one.name] for one in self._proto.graph.output if one.name in known}
+
+    def _after(self, node: onnx.NodeProto, known: Mapping[str, Result | str], width: int) -> Result | str:
+        """What a node makes of the ensemble's outputs."""
+        places = [i for i, name in enumerate(node.input) if name in known]
+        others = [name for name in node.input if name not in known]
+        given = known[node.input[places[0]]] if len(places) == 1 else "made of several"
+        if isinstance(given, str):
+            return given
+        if node.op_type == "ZipMap":
+            return "a list of maps; export the classifier without ZipMap"
+        if any(name not in self._constants for name in others):
+            return f"made by {node.op_type} of something else than the trees"
+        step = _after(node, given, places[0], [self._constants[name] for name in others], width)
+        return step if step is not None else f"made by {node.op_type}, which the kind trees does not run"
+
+    def _columns(self) -> tuple[str, ...] | None:
+        """The list in the metadata, if it is one of names."""
+        texts = {one.key: one.value for one in self._proto.metadata_props}
+        try:
+            names = json.loads(texts.get("columns", "null"))
+        except json.JSONDecodeError:
+            return None
+        listed = isinstance(names, list) and all(isinstance(name, str) for name in names)
+        return tuple(names) if listed else None
+
+
+def _input(info: onnx.ValueInfoProto, alone: bool) -> tuple[Source, ...] | Source:
+    tensor = info.type.tensor_type
+    kinds = {int(helper.np_dtype_to_tensor_dtype(np.dtype(kind))): np.dtype(kind) for kind in NUMBERS}
+    dims = list(tensor.shape.dim)
+    if tensor.elem_type not in kinds or len(dims) != 2 or dims[0].HasField("dim_value"):
+        raise NotTrees(f"input {info.name!r} is not a matrix of numbers with any number of rows")
+    kind, width = kinds[tensor.elem_type], dims[1].dim_value
+    if width == 1:
+        return (Source(info.name, kind),)
+    if not alone:
+        raise NotTrees(f"input {info.name!r} is one of several, and not a single column")
+    if not np.issubdtype(kind, np.floating):
+        raise NotTrees(f"input {info.name!r} is a matrix of {kind}")
+    return tuple(Source(None, kind) for _ in range(width)) if width else Source(None, kind)
+
+
+def _before(node: onnx.NodeProto, given: list[tuple[Source, ...] | Source]) -> tuple[Source, ...] | Source:
+    one = given[0]
+    if node.op_type == "Identity":
+        return one
+    if node.op_type == "Cast":
+        kind = helper.tensor_dtype_to_np_dtype(_attributes(node)["to"])
+        if kind not in (np.float32, np.float64):
+            raise NotTrees(f"Cast to {kind} before the trees")
+        if isinstance(one, Source):
+            return Source(one.column, one.dtype, (*one.casts, kind))
+        return tuple(Source(source.column, source.dtype, (*source.casts, kind)) for source in one)
+    if node.op_type == "Concat" and _attributes(node)["axis"] in (1, -1):
+        if not all(isinstance(sources, tuple) for sources in given):
+            raise NotTrees("Concat of a matrix whose width is not said")
+        return tuple(source for sources in given if isinstance(sources, tuple) for source in sources)
+    raise NotTrees(f"{node.op_type} before the trees")
+
+
+def _kind(sources: tuple[Source, ...] | Source) -> np.dtype[Any]:
+    """The dtype of the ensemble's matrix."""
+    listed = (sources,) if isinstance(sources, Source) else sources
+    kinds = {(source.casts or (source.dtype,))[-1] for source in listed}
+    if len(kinds) != 1 or not kinds <= {np.dtype(np.float32), np.dtype(np.float64)}:
+        raise NotTrees(f"trees over {', '.join(sorted(map(str, kinds)))}")
+    return kinds.pop()
+
+
+def _after(
+    node: onnx.NodeProto, given: Result, place: int, constants: list[Array], width: int
+) -> Result | None:
+    if node.op_type == "Identity":
+        return given
+    if node.op_type == "Cast":
+        kind = helper.tensor_dtype_to_np_dtype(_attributes(node)["to"])
+        return _cast(given, np.dtype(kind))
+    if given.labels:
+        return None
+    if node.op_type == "Exp" and given.dtype == np.float32:
+        return replace(given, steps=(*given.steps, kernel.exp))
+    if node.op_type in ARITHMETIC and len(constants) == 1:
+        return _arithmetic(ARITHMETIC[node.op_type], given, place, constants[0], width)
+    return None
+
+
+def _cast(given: Result, kind: np.dtype[Any]) -> Result | None:
+    if kind == given.dtype:
+        return given
+    floats = np.issubdtype(given.dtype, np.floating) and np.issubdtype(kind, np.floating)
+    labels = given.labels and given.dtype == np.int64 and kind in (np.int32, np.float32, np.float64)
+    if not floats and not labels:
+        return None
+    return replace(given, steps=(*given.steps, lambda values: values.astype(kind)), dtype=kind)
+
+
+def _arithmetic(
+    operation: Callable[[Any, Any], Any], given: Result, place: int, constant: Array, width: int
+) -> Result | None:
+    """With one number, or with one for each target; scores are [targets, rows] here."""
+    if constant.size not in (1, width) or constant.ndim > 2 or constant.dtype != given.dtype:
+        return None
+    if constant.size != 1 and constant.shape[-1] != width:
+        return None
+    other: Floats = constant.reshape(-1, 1)
+
+    def step(scores: Array) -> Array:
+        found: Array = operation(scores, other) if place == 0 else operation(other, scores)
+        return found
+
+    return replace(given, steps=(*given.steps, step))
+
+
+def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    return {a.name: helper.get_attribute_value(a) for a in node.attribute}
+
+
+def _value(attribute: onnx.AttributeProto) -> Any:
+    value = helper.get_attribute_value(attribute)
+    return _constant(value) if isinstance(value, onnx.TensorProto) else value
+
+
+def _constant(tensor: onnx.TensorProto) -> Array:
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        raise NotTrees(f"{tensor.name!r} lies outside of the model file")
+    return numpy_helper.to_array(tensor)

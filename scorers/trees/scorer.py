@@ -1,0 +1,212 @@
+"""Ensembles of decision trees in ONNX, run by our own kernel from the same file.
+
+Many times faster than ONNX Runtime on one thread, and the same: each tree comes to the same leaf for any
+number, NaN and the infinities, and scores are summed in the same precision and order, so that they are those
+of ONNX Runtime on one thread but for `TOLERANCE`. What can't be run so is `NotTrees`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from scorers.contract import Options, Signature
+from scorers.errors import ModelError
+from scorers.matrix import as_numpy
+from scorers.model import ModelFile
+from scorers.outputs import Output, outputs_of
+from scorers.trees.forest import AGGREGATES, NotTrees
+from scorers.trees.programs import BLOCK, CONSTANTS, tables
+
+if TYPE_CHECKING:
+    from scorers.trees.graph import Result, Source
+
+# Relative, and absolute below 1. From ONNX Runtime on one thread nothing differs but what comes of an Exp
+# after the trees; on several threads ONNX Runtime sums in another order, and differs from itself.
+TOLERANCE = 4e-7
+BATCH = 16_384  # rows at most, and
+BATCH_BYTES = 1 << 20  # bytes of bins, about: they stay in the second-level cache
+LINE = 64  # bytes: an array starts where a cache line does
+
+Array = npt.NDArray[Any]
+
+
+class TreesScorer:
+    """One ensemble of trees. Keeps nothing between calls; several threads may call."""
+
+    def __init__(self, model: ModelFile, options: Options) -> None:
+        """Read the trees from the model's bytes.
+
+        Raises:
+            NotTrees: not an ensemble of trees alone, or one that can't be run as ONNX Runtime would.
+            ModelError: outputs or columns that the model does not have, or another device than the CPU.
+        """
+        # Not before a model is opened: Numba and onnx are half a second each.
+        from scorers.trees import kernel
+        from scorers.trees.finish import Finish
+        from scorers.trees.graph import read_graph
+
+        if options.device != "cpu":
+            raise ModelError(f"{model.name}: the kind trees runs on the CPU, not on {options.device!r}")
+        graph = read_graph(model)
+        try:
+            self._tables = tables(graph.forest)
+            self._finish = Finish(graph.forest, self._tables.always, self._tables.ever)
+        except NotTrees as error:
+            raise NotTrees(f"{model.name}: not for the kind trees: {error}; the kind onnx runs it") from error
+        self._model, self._kernel = model.name, kernel
+        self._forest, self._results = graph.forest, graph.results
+        self._how = AGGREGATES.index(graph.forest.aggregate)
+        self._sources = _named(graph.sources, options.columns, graph.columns, model.name)
+        self._outputs = outputs_of(options.outputs)
+        wanted = 1 + max((feature.feature for feature in self._tables.bins), default=-1)
+        if wanted > len(self._sources):
+            raise ModelError(f"{model.name}: takes {wanted} columns or more; {len(self._sources)} are named")
+        needed = {str(source.column): pa.from_numpy_dtype(source.dtype) for source in self._sources}
+        self._signature = Signature(
+            inputs=pa.schema(list(needed.items())),
+            outputs=pa.schema([(output.column, self._type(output)) for output in self._outputs]),
+        )
+
+    @property
+    def signature(self) -> Signature:
+        """The columns needed and given."""
+        return self._signature
+
+    def score(self, chunk: pa.RecordBatch) -> pa.RecordBatch:
+        """Predictions for a chunk, in batches whose bins fit the processor's cache."""
+        rows = max(BLOCK, min(BATCH, BATCH_BYTES // self._tables.columns // BLOCK * BLOCK))
+        if chunk.num_rows <= rows:
+            return self._score(chunk)
+        starts = range(0, chunk.num_rows, rows)
+        return pa.concat_batches([self._score(chunk.slice(start, rows)) for start in starts])
+
+    def _score(self, chunk: pa.RecordBatch) -> pa.RecordBatch:
+        numbers, scores = self._finish(self._sums(chunk))
+        found = {
+            source: self._values(source, numbers, scores) for source in {o.source for o in self._outputs}
+        }
+        arrays = [_column(found[o.source], o, self._type(o)) for o in self._outputs]
+        return pa.RecordBatch.from_arrays(arrays, schema=self._signature.outputs)
+
+    def _sums(self, chunk: pa.RecordBatch) -> Array:
+        """What the trees come to, [targets, rows]."""
+        given = self._tables
+        blocks = -(-chunk.num_rows // BLOCK)
+        bins = _aligned(blocks * given.columns * BLOCK).reshape(blocks, given.columns, BLOCK)
+        for feature in given.bins:
+            values = _numbers(chunk, self._sources[feature.feature])
+            self._kernel.put_into_bins(values, feature.cuts, feature.levels, feature.columns, bins)
+        slots = _aligned(CONSTANTS + given.slots * BLOCK)
+        sums = np.empty((self._forest.targets, chunk.num_rows), self._forest.dtype)
+        self._kernel.add_up(
+            bins,
+            given.choices,
+            given.steps,
+            given.trees,
+            given.sums,
+            given.leaves,
+            self._how,
+            slots,
+            sums,
+        )
+        return sums
+
+    def _values(self, source: str, numbers: Array | None, scores: Array) -> Array:
+        """An output of the model: labels [rows], scores [targets, rows]."""
+        result = self._result(source)
+        labels = result.labels and numbers is not None and self._forest.labels is not None
+        values = np.array(self._forest.labels, result.first)[numbers] if labels else scores
+        with np.errstate(all="ignore"):
+            for step in result.steps:
+                values = step(values)
+        return values
+
+    def _result(self, source: str) -> "Result":
+        result = self._results.get(source)
+        if result is None:
+            raise ModelError(f"{self._model}: no output {source!r}; its outputs: {', '.join(self._results)}")
+        if isinstance(result, str):
+            raise NotTrees(f"{self._model}: output {source!r} is {result}")
+        return result
+
+    def _type(self, output: Output) -> pa.DataType:
+        result = self._result(output.source)
+        kind = pa.string() if result.dtype == object else pa.from_numpy_dtype(result.dtype)
+        width = self._forest.targets
+        asked = f"{self._model}: output {output.column!r}: {output.source!r}"
+        if result.labels:
+            if output.whole or output.index is not None:
+                raise ModelError(f"{asked} holds one label a row; it takes no index")
+            return kind
+        if output.whole:
+            return pa.list_(kind)
+        if output.index is None and width != 1:
+            raise ModelError(
+                f"{asked} holds {width} scores a row; say which, such as {output.source}[1], "
+                f"or {output.source}[*] for a list of all"
+            )
+        if (output.index or 0) >= width:
+            raise ModelError(f"{asked} holds {width} scores a row; index {output.index} is not among them")
+        return kind
+
+
+def open_trees(model: ModelFile, options: Options) -> TreesScorer:
+    """A scorer for an ensemble of trees. Errors as `TreesScorer`'s."""
+    return TreesScorer(model, options)
+
+
+def _named(
+    sources: "tuple[Source, ...] | Source",
+    asked: Sequence[str] | None,
+    known: Sequence[str] | None,
+    model: str,
+) -> "tuple[Source, ...]":
+    """The sources with the names of their columns: those that the job gives, else those of the metadata."""
+    listed = sources if isinstance(sources, tuple) else None
+    separate = listed is not None and all(source.column is not None for source in listed)
+    if listed is not None and separate and (len(listed) > 1 or not (asked or known)):
+        if asked is not None and list(asked) != [source.column for source in listed]:
+            raise ModelError(
+                f"{model}: columns {list(asked)} given, but the model has an input for each column"
+            )
+        return listed
+    names = list(asked or known or ())
+    if not names:
+        raise ModelError(
+            f"{model}: takes one matrix, and nothing says which columns it is made of: name them in the "
+            "job's model.columns, or as a JSON list in the model's metadata, key 'columns'"
+        )
+    if len(set(names)) != len(names):
+        raise ModelError(f"{model}: a column stands twice in {names}")
+    if listed is not None and len(names) != len(listed):
+        raise ModelError(f"{model}: takes {len(listed)} columns; {len(names)} are named: {names}")
+    each = sources if isinstance(sources, tuple) else (sources,) * len(names)
+    return tuple(replace(source, column=name) for source, name in zip(each, names, strict=True))
+
+
+def _numbers(chunk: pa.RecordBatch, source: "Source") -> Array:
+    """A column as the trees compare it, [rows]; always read-only, which is a part of a type to Numba."""
+    values = as_numpy(chunk.column(source.column), str(source.column))
+    for dtype in (source.dtype, *source.casts):
+        values = values.astype(dtype, copy=False)
+    values = np.ascontiguousarray(values).view()
+    values.flags.writeable = False
+    return values
+
+
+def _column(values: Array, output: Output, kind: pa.DataType) -> pa.Array:
+    if output.whole:
+        flat = pa.array(values.T.reshape(-1))
+        return pa.FixedSizeListArray.from_arrays(flat, values.shape[0]).cast(kind)
+    return pa.array(values if values.ndim == 1 else values[output.index or 0], type=kind)
+
+
+def _aligned(size: int) -> npt.NDArray[np.uint8]:
+    """So many bytes, of any value, from the start of a cache line on."""
+    memory = np.empty(size + LINE, np.uint8)
+    start = -memory.ctypes.data % LINE
+    return memory[start : start + size]
