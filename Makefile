@@ -51,7 +51,7 @@ lock: ## resolve the dependencies again (needs uv)
 	  --python-version 3.11 --generate-hashes --no-strip-extras -q -o requirements/test.lock --custom-compile-command "make lock"
 
 clean: ## remove all that was generated, the environment too
-	rm -rf .venv .airflow e2e-screenshots data/lake data/tables data/runs
+	rm -rf .venv .airflow e2e-screenshots data/lake data/tables data/runs data/choices
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \

@@ -30,7 +30,7 @@ app.meta.group_parameters = "Global options"
 
 for command in (
     work.jobs, work.check, work.plan, work.run, work.backfill, look.tables, look.query, look.receipts,
-    look.report, look.why, care.gc, care.data, care.hardware,
+    look.report, look.verify, look.why, care.gc, care.data, care.hardware,
 ):  # fmt: skip
     app.command(command)
 

@@ -91,6 +91,7 @@ class Plan:
     run_number: int = 0
     fingerprint: str = ""
     job_hash: str = ""
+    key: tuple[str, ...] = ()
     model_path: str = ""
     model_sha256: str = ""
     device: str = ""
@@ -134,6 +135,7 @@ def plan_from_json(text: str) -> Plan:
         "pieces": pieces,
         "inputs": inputs,
         "seen": tuple(raw["seen"]),
+        "key": tuple(raw["key"]),
         "variant": Variant(**raw["variant"]),
         "tried": tuple(Tried(**one) for one in raw["tried"]),
     }

@@ -30,13 +30,13 @@ def source_proof(engine: Engine, root: str, pieces: Iterable[Piece], key: Sequen
     for part in (r for piece in pieces for r in piece.ranges):
         found = _of_range(engine, root, part, key)
         rows, lower, upper = rows + found[0], lower + found[1], upper + found[2]
-    return rows, _hex(lower, upper)
+    return rows, hex_of(lower, upper)
 
 
 def staged_proof(engine: Engine, key: Sequence[str]) -> tuple[int, str]:
     """Rows and key hash of the view `scores`: what was staged, read back."""
     [(rows, lower, upper)] = engine.rows(hashed("scores", key))
-    return rows, _hex(int(lower), int(upper))
+    return rows, hex_of(int(lower), int(upper))
 
 
 def refuse_bad_keys(engine: Engine, key: Sequence[str], where: str) -> None:
@@ -71,5 +71,6 @@ def _of_range(engine: Engine, root: str, part: RowRange, key: Sequence[str]) -> 
     return found[0], int(found[1]), int(found[2])
 
 
-def _hex(lower: int, upper: int) -> str:
+def hex_of(lower: int, upper: int) -> str:
+    """A key hash as receipts have it: both sums, modulo 2**64."""
     return f"{upper % 2**64:016x}{lower % 2**64:016x}"

@@ -61,6 +61,7 @@ class KeyHash(Part):
 
     in_: str = ""
     out: str = ""
+    columns: tuple[str, ...] = ()
 
     model_config = ConfigDict(
         frozen=True, extra="ignore", alias_generator=lambda n: n.rstrip("_"), populate_by_name=True

@@ -74,7 +74,7 @@ def receipt_of(
         status="published",
         rows=Rows(read=read, scored=scored, rejected=read - scored, published=scored),
         tables={name: _table(files, (read_back or {}).get(name)) for name, files in staged.items()},
-        key_hash=KeyHash(in_=in_, out=out),
+        key_hash=KeyHash(in_=in_, out=out, columns=plan.key),
         model=ModelResult(path=plan.model_path, sha256=plan.model_sha256),
         inputs=_inputs(plan),
         params=plan.params,

@@ -74,14 +74,14 @@ class RunFolder:
     def in_use(self) -> Iterator[None]:
         """Keep `gc` away while a process works here; the lock goes with the process, however it ends."""
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "lock").open("a") as lock:
+        with (self.path / "lock").open("a+") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH)
             yield
 
     def is_idle(self) -> bool:
         """Whether no process works here now."""
         try:
-            with (self.path / "lock").open("a") as lock:
+            with (self.path / "lock").open("a+") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False

@@ -201,7 +201,7 @@ def _wanted(
     causes = digest(job.hash, day.isoformat(), params, opened.sha256, opened.code, opened.device, read)
     scores = tables.live(job.workspace.tables / job.spec.scores_table)
     return Plan(
-        job.name, day.isoformat(), "score", fingerprint=causes, job_hash=job.hash,
+        job.name, day.isoformat(), "score", fingerprint=causes, job_hash=job.hash, key=tuple(job.spec.key),
         model_path=opened.name, model_sha256=opened.sha256, device=opened.device,
         params=params, inputs=files, versions=versions(), started=time.time(),
         seen=tuple(sorted(f.path.name for f in scores if f.day == day.isoformat())),

@@ -7,7 +7,7 @@ not depend on the order of rows, on threads, or on the engine that adds them up 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from jobs.receipt import ColumnProof
 
 LOWEST = -1074  # the exponent of the smallest positive float64, 2**-1074
 HALF = 26  # bits; a mantissa has 53, and sums of its halves over a row group are exact in float64
+MAX_DIGITS = 76  # of a decimal256
 BLOCK = 1 << 20  # bytes that are hashed at once
 ROWS = 1 << 20  # of which such sums are exact
 
@@ -71,7 +72,8 @@ class Tally:
         found = pc.min_max(values)
         self.bounds += [found["min"].as_py(), found["max"].as_py()]
         if pa.types.is_decimal(values.type):
-            self.total += pc.sum(values.cast(pa.decimal256(76, values.type.scale))).as_py()
+            with localcontext(prec=MAX_DIGITS):
+                self.total += pc.sum(values.cast(pa.decimal256(MAX_DIGITS, values.type.scale))).as_py()
             return
         array = values.to_numpy(zero_copy_only=False)
         adds = exact_float_sum if array.dtype.kind == "f" else exact_integer_sum
@@ -110,8 +112,9 @@ def exact_integer_sum(values: npt.NDArray[Any]) -> int:
 
 @dataclass(frozen=True)
 class TableProof:
-    """The sha256 of each file of a table, in order, and what their columns hold."""
+    """The rows of a table's files, the sha256 of each, in order, and what their columns hold."""
 
+    rows: int
     sha256: tuple[str, ...]
     columns: Mapping[str, ColumnProof]
 
@@ -126,16 +129,18 @@ def table_proof(files: Sequence[tuple[Path, str]], run_id: str) -> TableProof:
         Broken: a page is damaged, or a row is of another run.
     """
     tallies: dict[str, Tally] = {}
+    rows = 0
     for path, shown in files:
         try:
             with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
+                rows += file.metadata.num_rows
                 for group in range(file.num_row_groups):
                     _add_group(tallies, file.read_row_group(group), shown, run_id)
         except (OSError, pa.ArrowException) as error:
             text = str(error).splitlines()[0]
             raise Broken(f"{shown}: damaged since it was staged ({text}); remove it and run again") from error
     columns = {name: one.proof() for name, one in tallies.items()}
-    return TableProof(tuple(sha256_of(path) for path, _ in files), columns)
+    return TableProof(rows, tuple(sha256_of(path) for path, _ in files), columns)
 
 
 def sha256_of(path: Path) -> str:

@@ -125,17 +125,21 @@ def _built_in() -> frozenset[str]:
     return frozenset(ort.get_available_providers())
 
 
-@functools.cache
 def _register(device: str) -> str:
-    """Load a plug-in, once in a process. Empty, or why it can't be."""
+    """Load a plug-in, once in a process, whichever threads ask. Empty, or why it can't be."""
     with _registering:
-        _built_in()
-        ort.set_default_logger_severity(QUIET)
-        try:
-            module = importlib.import_module(plugins()[device])
-            ort.register_execution_provider_library(device, module.get_library_path())
-        except Exception as error:  # a plug-in raises what it likes; it must not cost a night
-            return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        return _registered(device)
+
+
+@functools.cache
+def _registered(device: str) -> str:
+    _built_in()
+    ort.set_default_logger_severity(QUIET)
+    try:
+        module = importlib.import_module(plugins()[device])
+        ort.register_execution_provider_library(device, module.get_library_path())
+    except Exception as error:  # a plug-in raises what it likes; it must not cost a night
+        return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     return "" if _plugin_devices(device) else "it registers no device of this machine"
 
 

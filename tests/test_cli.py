@@ -55,12 +55,13 @@ def test_run_json_is_one_document_with_the_receipt(space: Path, capsys: pytest.C
     assert code == 0
     assert receipt["status"] == "published"
     promised = "job day run_id status rows tables key_hash model inputs seconds rows_per_second device audits"
+    promised += " variant tried cost"
     assert set(promised.split()) <= set(receipt)
     assert receipt["rows"] == {"read": 5000, "scored": 5000, "rejected": 0, "published": 5000}
     assert receipt["key_hash"]["in"] == receipt["key_hash"]["out"] != ""
-    assert receipt["tables"]["mini_top"] == {"rows": 10, "files": 1, "version": 1} | {
-        "bytes": receipt["tables"]["mini_top"]["bytes"]
-    }
+    top = receipt["tables"]["mini_top"]
+    assert (top["rows"], top["files"], top["version"], len(top["sha256"])) == (10, 1, 1, 1)
+    assert set(top["columns"]) == {"id", "score", "rank"} and top["columns"]["rank"]["sum"] == "55"
     assert [i["path"] for i in receipt["inputs"]] == [f"data/lake/rows/day={DAY}/part-0.parquet"]
     assert receipt["audits"] == [{"name": "as many as asked for", "passed": True, "severity": "fail"}]
 

@@ -32,9 +32,10 @@ FIRST = (
     f"{TonightFirst.__module__}.{TonightFirst.__name__}"  # by name: a mapped task keeps an object as its repr
 )
 ACTIVE_RUNS = 4  # of a job; backfills have a number of their own
-RETRIES: dict[str, Any] = {  # 1, 2, 4, … 60 minutes: over three hours in all
+RETRY_SECONDS = "NIGHTSCORE_RETRY_SECONDS"  # the variable that says how long the first retry waits
+RETRIES: dict[str, Any] = {  # about 1, 2, 4, … 60 minutes: over three hours in all
     "retries": 8,
-    "retry_delay": dt.timedelta(minutes=1),
+    "retry_delay": dt.timedelta(seconds=60),
     "retry_exponential_backoff": 2.0,
     "max_retry_delay": dt.timedelta(hours=1),
 }
@@ -182,8 +183,12 @@ def _name(workspace: Workspace, shown: str) -> str:
 
 
 def _placed() -> dict[str, Any]:
-    """Where tasks run: the pool that the operator of this Airflow names, tonight's before a backfill's."""
-    return {"pool": os.environ.get(POOL, "default_pool"), "weight_rule": FIRST}
+    """What the operator of this Airflow says: the pool of all tasks, and how soon to retry."""
+    placed = {"pool": os.environ.get(POOL, "default_pool"), "weight_rule": FIRST}
+    seconds = os.environ.get(RETRY_SECONDS, "")
+    if seconds.isdecimal() and int(seconds):  # what is no number is no reason to lose every DAG
+        return {**placed, "retry_delay": dt.timedelta(seconds=int(seconds))}
+    return placed
 
 
 def _doc(job: Job) -> str:

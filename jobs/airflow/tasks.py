@@ -14,6 +14,7 @@ Light to import: what is heavy is imported by the task that needs it.
 import contextlib
 import dataclasses
 import datetime as dt
+import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from jobs.receipt import Receipt
     from jobs.stage import StagedFile
 
+log = logging.getLogger(__name__)
 PLAN = "plan"  # the task, and the key of its plan
 WAIT = dt.timedelta(hours=24)  # for a partition, where the policy is `wait`
 
@@ -211,8 +213,10 @@ def errors() -> Iterator[None]:
     try:
         yield
     except Broken as error:
+        log.warning("broken: %s", error)  # Airflow's own line of it is cut, above a traceback
         raise AirflowFailException(str(error)) from None
     except NotYet as error:
+        log.warning("not yet: %s", error)
         raise AirflowException(str(error)) from None
 
 

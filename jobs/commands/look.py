@@ -6,6 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from jobs.commands.said import print_json
+from jobs.errors import Broken
 from jobs.options import (
     AsJson,
     Day,
@@ -107,6 +108,31 @@ def report(
     if open and not webbrowser.open(file.absolute().as_uri()):
         print("nightscore: no browser could be started; open the file by hand", file=sys.stderr)
     return 0
+
+
+def verify(
+    job: Annotated[str | None, Parameter(help="One job; default: all.")] = None, /, *,
+    day: Annotated[str | None, Parameter(help="One day, YYYY-MM-DD; default: all.")] = None,
+    json: AsJson = False,
+) -> int:  # fmt: skip
+    """Recompute the proof of published days from the tables' files, and name what is not as it was.
+
+    Files by sha256 and page checksums, rows, the key hash, and of every column the nulls, the exact sum, the
+    least and the greatest value. Exit code 1 if anything differs.
+    """
+    from jobs.verify import verify as recompute
+
+    found = []
+    for one in recompute(workspace(), job, day_of(day).isoformat() if day else None):
+        found.append(one)
+        if not json:
+            said = "differs" if one.differences else "holds"
+            print(f"{one.job} {one.day}: {said}  {one.rows:,} rows, {one.files} files, run {one.run_id}")
+            for difference in one.differences:
+                print(f"  {difference}")
+    if json:
+        print_json([one.model_dump() for one in found])
+    return Broken.exit_code if any(one.differences for one in found) else 0
 
 
 def why(

@@ -1,0 +1,230 @@
+"""`airflow standalone` as one thing: its settings, its ports, its processes, and what it answers."""
+
+import contextlib
+import fcntl
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import psutil  # type: ignore[import-untyped]
+
+import jobs
+from jobs.errors import Broken
+from jobs.job import load_all
+from jobs.workspace import VARIABLE, Workspace
+
+HOST = "127.0.0.1"
+USER = "admin"
+PASSWORDS = "simple_auth_manager_passwords.json.generated"
+LAST_LINES = 15  # of the log, in a message
+GRACE_SECONDS = 30.0  # for running tasks to end; one that is killed is taken up by its next run
+
+
+@dataclass(frozen=True)
+class Local:
+    """One Airflow: the workspace that it scores, its home folder and its ports."""
+
+    workspace: Workspace
+    home: Path
+    port: int
+    settings: Mapping[str, str] = field(default_factory=dict)  # more of Airflow's, such as CORE__EXECUTOR
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def log(self) -> Path:
+        """What all its processes print."""
+        return self.home / "standalone.log"
+
+    @property
+    def password(self) -> str:
+        """The password of the user `admin`, which Airflow chooses at its first start."""
+        file = self.home / PASSWORDS
+        return str(json.loads(file.read_text(encoding="utf-8"))[USER])
+
+    def environment(self) -> dict[str, str]:
+        """The variables of its processes."""
+        binaries = Path(sys.executable).parent  # standalone starts its parts by the name `airflow`
+        worker_port = free_port(8793, "")  # these two listen on every address
+        settings = {
+            "CORE__DAGS_FOLDER": str(dags_folder(self.workspace)),
+            "CORE__LOAD_EXAMPLES": "False",
+            "CORE__EXECUTOR": "LocalExecutor",
+            "CORE__PARALLELISM": "4",  # as many processes are forked, and a score task uses every core
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db",
+            "API__HOST": HOST,
+            "API__PORT": str(self.port),
+            "API__BASE_URL": self.url,  # tasks report there; its default is port 8080
+            "LOGGING__WORKER_LOG_SERVER_PORT": str(worker_port),
+            "LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port(worker_port + 1, "")),
+            "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "60",  # after a crash; its default is 300
+            "WORKERS__EXECUTION_API_RETRIES": "10",  # a task may start before the API server listens
+            "DAG_PROCESSOR__REFRESH_INTERVAL": "10",  # a new job shows up in seconds
+        }
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
+        return inherited | {
+            "AIRFLOW_HOME": str(self.home),
+            VARIABLE: str(self.workspace.root),
+            "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            **{f"AIRFLOW__{name}": value for name, value in (settings | dict(self.settings)).items()},
+        }
+
+
+def dags_folder(workspace: Workspace) -> Path:
+    """The workspace's own `dags/`, else that of the repository.
+
+    Raises:
+        Broken: there is neither.
+    """
+    folders = [root / "dags" for root in (workspace.root, Path(jobs.__file__).parents[1])]
+    for folder in folders:
+        if (folder / "nightly.py").is_file():
+            return folder
+    raise Broken(f"no file nightly.py in {' or '.join(map(str, folders))}; copy dags/ of the repository")
+
+
+def free_port(first: int, host: str = HOST) -> int:
+    """The first free port from `first` on."""
+    return next(port for port in range(first, first + 1000) if is_free(port, host))
+
+
+def is_free(port: int, host: str) -> bool:
+    """Whether a server could listen there."""
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def only_one(home: Path) -> Iterator[IO[str]]:
+    """Hold the home's lock. Airflow holds it on, should this process be killed without stopping it.
+
+    Raises:
+        Broken: another Airflow runs from this home.
+    """
+    with (home / "lock").open("a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise Broken(
+                f"an Airflow runs from {home} already (process {lock.read().strip() or 'unknown'}); "
+                "stop it, or name another folder with --home"
+            ) from None
+        yield lock
+
+
+@contextlib.contextmanager
+def started(
+    local: Local, lock: IO[str], hurry: threading.Event | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """`airflow standalone` in a session of its own; at the end no process of that session is left.
+
+    Args:
+        local: what to start.
+        lock: the home's lock, which Airflow holds on, should this process be killed.
+        hurry: set where the end should not wait for running tasks.
+    """
+    with local.log.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "airflow", "standalone"],
+            env=local.environment(),
+            cwd=local.workspace.root,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=[lock.fileno()],
+        )
+    try:
+        lock.truncate(0)
+        lock.write(f"{process.pid}\n")
+        lock.flush()
+        yield process
+    finally:
+        stop(process, hurry=hurry)
+
+
+def stop(
+    process: subprocess.Popen[bytes], seconds: float = GRACE_SECONDS, hurry: threading.Event | None = None
+) -> None:
+    """End a process that leads a session, and every process of that session.
+
+    They have some seconds to end by themselves, or until `hurry` is set. No process is left afterwards.
+    """
+    hurry = hurry or threading.Event()
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGINT)  # to the leader alone: the others get SIGTERM from it
+    deadline = time.monotonic() + seconds
+    while members(process.pid) and time.monotonic() < deadline and not hurry.wait(0.2):
+        pass
+    while left := members(process.pid):  # a task's process has a group of its own, but no session
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.1)
+    process.wait()
+
+
+def members(leader: int) -> list[int]:
+    """The living processes of the session that a process leads, or has led."""
+    found = []
+    for one in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if os.getsid(one.pid) == leader and one.status() != psutil.STATUS_ZOMBIE:
+                found.append(one.pid)
+    return found
+
+
+def refuse_ended(local: Local, process: subprocess.Popen[bytes]) -> None:
+    """Raise where Airflow has ended by itself.
+
+    Raises:
+        Broken: with the last lines of its log.
+    """
+    if process.poll() is not None:
+        last = local.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
+        raise Broken("\n  ".join((f"Airflow ended by itself; its log {local.log} ends with", *last)))
+
+
+def healthy(local: Local, part: str) -> bool:
+    """Whether a part of Airflow says that it is healthy."""
+    found = call(local, "GET", "/api/v2/monitor/health")
+    return isinstance(found, dict) and found.get(part, {}).get("status") == "healthy"
+
+
+def has_dags(local: Local) -> bool:
+    """Whether the DAGs of all jobs have been read."""
+    if not (local.home / PASSWORDS).exists():
+        return False
+    token = call(local, "POST", "/auth/token", {"username": USER, "password": local.password})
+    found = call(local, "GET", "/api/v2/dags?limit=1", token=token and token["access_token"])
+    return found is not None and found["total_entries"] >= len(load_all(local.workspace)[0])
+
+
+def call(local: Local, method: str, path: str, body: Any = None, token: str | None = None) -> Any:
+    """The JSON that Airflow answers; None where it does not, or refuses."""
+    connection = http.client.HTTPConnection(HOST, local.port, timeout=10)
+    headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
+    with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+        connection.request(method, path, json.dumps(body) if body else None, headers)
+        answer = connection.getresponse()
+        return json.load(answer) if answer.status < 300 else None
+    return None

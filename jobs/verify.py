@@ -1,0 +1,102 @@
+"""Is a published day still what its receipt says? Asked of the tables' files themselves, any time later."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from jobs import catalog
+from jobs.catalog import Entry, Pinned, query_resources
+from jobs.engine import Engine, SqlMistakes, View
+from jobs.errors import Broken
+from jobs.proof import hashed, hex_of
+from jobs.receipt import Receipt
+from jobs.tables import LiveFile
+from jobs.tally import TableProof, differences, table_proof
+from jobs.workspace import Workspace
+
+
+class Verified(BaseModel):
+    """One published day, recomputed. `differences` names what is not as the receipt says; none: all is."""
+
+    job: str
+    day: str
+    run_id: str
+    rows: int
+    files: int
+    differences: list[str]
+
+
+def verify(workspace: Workspace, job: str | None = None, day: str | None = None) -> Iterator[Verified]:
+    """Each published day of a job (default: of all), one after the other.
+
+    Of every table: the files by sha256 and page checksums, rows, and of each column the nulls, the exact sum,
+    the least and the greatest value; of the scores the key hash.
+
+    Raises:
+        Broken: nothing of the job, or of the day, is published.
+    """
+    state = catalog.pinned(workspace)
+    found = [e for e in state.in_force.values() if job in (None, e.job) and day in (None, e.day)]
+    if not found:
+        asked = " ".join(part for part in (job, day) if part) or "nothing"
+        raise Broken(f"{asked} is not published; `nightscore receipts` lists what is")
+    for entry in sorted(found, key=lambda e: (e.job, e.day)):
+        yield _verified(state, entry)
+
+
+def _verified(state: Pinned, entry: Entry) -> Verified:
+    receipt = entry.receipt()
+    files = {table: state.files_of(entry, table) for table in receipt.tables}
+    said = [f"{table}: {one}" for table in receipt.tables for one in _table(receipt, table, files[table])]
+    if not said:
+        said = _keys(state.workspace, receipt, files)
+    count = sum(len(some) for some in files.values())
+    return Verified(
+        job=entry.job, day=entry.day, run_id=entry.run_id, rows=receipt.rows.published, files=count,
+        differences=said,
+    )  # fmt: skip
+
+
+def _table(receipt: Receipt, table: str, files: Sequence[LiveFile]) -> Iterator[str]:
+    """What differs in one table, a sentence each."""
+    recorded = receipt.tables[table]
+    gone = [file.path.name for file in files if not file.path.is_file()]
+    if gone:
+        yield f"{gone[0]} is gone ({len(gone)} of {len(files)} files)"
+        return
+    if not recorded.sha256:
+        yield "the receipt holds no proof: it was written by an older version"
+        return
+    try:
+        found = table_proof([(f.path, f.path.name) for f in files], receipt.run_id)
+    except Broken as error:
+        yield str(error)
+        return
+    if found.rows != recorded.rows:
+        yield f"{found.rows:,} rows, the receipt says {recorded.rows:,}"
+    yield from _files(recorded.sha256, found, files)
+    yield from differences(recorded.columns, found.columns)
+
+
+def _files(recorded: Sequence[str], found: TableProof, files: Sequence[LiveFile]) -> Iterator[str]:
+    if len(recorded) != len(files):
+        yield f"{len(files)} files, the receipt says {len(recorded)}"
+    # Files are listed by name, in which ten comes before two; the receipt has them as they were staged.
+    for file, now in zip(files, found.sha256, strict=True):
+        if now not in recorded:
+            yield f"{file.path.name} has sha256 {now}, which is in no receipt"
+
+
+def _keys(workspace: Workspace, receipt: Receipt, files: Mapping[str, Sequence[LiveFile]]) -> list[str]:
+    """Whether rows and key hash of the scores are those of the receipt."""
+    key = receipt.key_hash.columns
+    if not key:
+        return []
+    scores = next(iter(receipt.tables))
+    paths: tuple[Path, ...] = tuple(file.path for file in files[scores])
+    with Engine([View("scores", paths)], query_resources(workspace)) as engine, SqlMistakes(scores):
+        [(rows, lower, upper)] = engine.rows(hashed("scores", key))
+    now = rows, hex_of(int(lower), int(upper))
+    recorded = receipt.rows.published, receipt.key_hash.out
+    return [] if now == recorded else [f"{scores}: rows and key hash are {now}, the receipt says {recorded}"]

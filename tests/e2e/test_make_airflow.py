@@ -1,0 +1,51 @@
+"""What `make airflow` starts: found healthy, and gone after Ctrl-C."""
+
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs.airflow.standalone import Local, call, free_port, healthy, is_free, members
+from jobs.workspace import Workspace
+from tests.e2e.conftest import READY_SECONDS
+from tests.e2e.servers import HOST, launched, until
+from tests.mini import make_workspace
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGHUP])
+def test_airflow_is_ready_with_a_log_in_and_goes_with_its_terminal(
+    tmp_path: Path, sent: signal.Signals
+) -> None:
+    """It says address, user and password, and these are right; after the signal no process of it is left."""
+    root, home, port = make_workspace(tmp_path / "w", 100), tmp_path / "home", free_port(8380)
+    command = [
+        sys.executable,
+        "-m",
+        "jobs.airflow.local",
+        "--workspace",
+        root,
+        "--home",
+        home,
+        "--port",
+        port,
+    ]
+    log = tmp_path / "printed"
+    with launched(command, log) as starter:
+        until(lambda: "Ctrl-C stops it" in log.read_text() or starter.poll(), READY_SECONDS, "it is ready")
+        printed = log.read_text()
+        assert "DAGs      mini\n" in printed
+        local = Local(Workspace(root), home, port)
+        assert healthy(local, "scheduler") and f"address   {local.url}\n" in printed
+        password = re.search(r"password  (\S+)", printed)[1]  # type: ignore[index]
+        assert call(local, "POST", "/auth/token", {"username": "admin", "password": password})
+        assert call(local, "GET", "/api/v2/dags") is None  # not for everybody
+
+        leader = int((home / "lock").read_text())
+        assert len(members(leader)) > 4
+        os.kill(starter.pid, sent)
+        assert starter.wait(60) == 0
+    assert members(leader) == [] and is_free(port, HOST)
+    assert log.read_text().endswith("Stopped.\n")
