@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from jobs import load, query, run
+from jobs import Broken, load, query, run
 from tests.retail.world import DAY, FOLDER, MODEL, REPOSITORY, make_slice
 from tests.retail.world import JOB as RECOMMENDATIONS
 
@@ -151,9 +151,11 @@ def test_the_recommendations_can_take_their_candidates_from_it(slice_: Path) -> 
 
 
 def test_without_lists_of_the_day_the_variant_does_not_run(slice_: Path) -> None:
-    """Candidates of another day would be stale: the night ends, and says which table lacks which day."""
+    """Candidates of another day would be stale: the night ends, and says which input lacks which day."""
     take_candidates_from_it(slice_)
-    with pytest.raises(Exception, match=JOB):
+    with pytest.raises(
+        Broken, match=f"no partition of {DAY} in retrieval; the policy for a missing day is fail"
+    ):
         run(load(RECOMMENDATIONS, workspace=slice_), DAY)
 
 

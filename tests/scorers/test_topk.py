@@ -16,16 +16,16 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from threadpoolctl import ThreadpoolController, threadpool_limits
+from threadpoolctl import threadpool_limits
 
-from scorers import topk
 from scorers.contract import Options
 from scorers.errors import ChunkError, ModelError
-from scorers.items import BLOCK_ITEMS
 from scorers.model import ModelFile
 from scorers.registry import open_scorer
 from scorers.testing import check_scorer
 from scorers.topk import TopkScorer
+from scorers.topk import scorer as topk
+from scorers.topk.items import BLOCK_ITEMS
 
 Floats = npt.NDArray[np.float32]
 Lists = list[tuple[list[Any], list[float]]]
@@ -277,9 +277,7 @@ def test_blas_has_one_thread_while_rows_are_scored_and_as_many_as_before_afterwa
     """Whichever thread comes first or goes last, also where another one has set the number before."""
 
     def threads() -> set[int]:
-        return {
-            library.num_threads for library in ThreadpoolController().select(user_api="blas").lib_controllers
-        }
+        return {library.num_threads for library in topk.ONE_THREAD._libraries}
 
     with threadpool_limits(2, "blas"), ThreadPoolExecutor(2) as pool:
         assert threads() == {2}
