@@ -1,6 +1,7 @@
 """The day that a run scores, for each way in which a run can start (`dag.test()` is in test_nights)."""
 
 import datetime as dt
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,7 @@ def test_a_run_after_another_job_scores_the_day_that_was_published(job: Job, tmp
     later = make_workspace(
         tmp_path / "two", 10, text.replace("mini_top:", "later_top:").replace("FROM mini_", "FROM later_")
     )
+    shutil.copytree(job.file.parent, later / "jobs" / "first")  # the job that publishes those tables
     known(later, "later", job="later")
     night(job.workspace.root, "before", day=DAYS[1])
     with create_session() as session:
