@@ -1,4 +1,4 @@
-"""What `make demo` shows: the sample lake, two real nights, ten products each for three households.
+"""What `make demo` shows: a lake, two real nights, their proof, a report, ten products for three households.
 
 Every line that starts with `$` is a command that anyone can type; this script only calls them.
 """
@@ -23,6 +23,9 @@ NEXT = (
     f'nightscore query "SELECT product_type, count(*) AS n FROM {JOB} GROUP BY 1 ORDER BY 2 DESC LIMIT 5"',
     f"nightscore run {JOB} --day 2017-11-03 --set discovery_slots=3",
     f"nightscore why {JOB} --day 2017-11-02 --key household_id=1,product_id=856942",
+    f"nightscore report {JOB} --day 2017-11-02 --open",
+    "nightscore run retail_retrieval --day 2017-11-02",
+    "make airflow",
 )
 
 
@@ -30,7 +33,9 @@ def main() -> int:
     """Run the demo from the root of the repository; returns the exit code."""
     exit_on_signals()
     started = time.perf_counter()
-    commands = [["data", "retail"], *(["run", JOB, "--day", day] for day in DAYS), ["query", TEN_FOR_THREE]]
+    nights = [["run", JOB, "--day", day] for day in DAYS]
+    looks = [["verify", JOB], ["report", JOB, "--day", DAYS[-1]], ["query", TEN_FOR_THREE]]
+    commands = [["data", "retail"], *nights, *looks]
     for arguments in commands:
         print(f"\n$ nightscore {shlex.join(arguments)}", flush=True)
         code = call(["--workspace", str(Path(__file__).parent.parent), *arguments])
