@@ -1,28 +1,28 @@
 """Questions that the staged day must answer with yes before it is published."""
 
+from jobs import builtin
+from jobs.builtin import Answer
 from jobs.check import audit_place
 from jobs.engine import Engine, SqlMistakes
 from jobs.errors import Broken
 from jobs.job import Job
+from jobs.questions import SqlAudit
 from jobs.receipt import AuditResult
 
 
 def audit(job: Job, engine: Engine) -> tuple[AuditResult, ...]:
-    """Ask every audit. One that gives no row, more than one, or NULL has not passed."""
-    return tuple(
-        AuditResult(name=a.name, passed=_passes(engine, a.sql, audit_place(job, i)), severity=a.severity)
-        for i, a in enumerate(job.spec.audit)
-    )
+    """Ask every audit. SQL that gives no row, more than one, or NULL has not passed."""
+    return tuple(_asked(job, engine, i) for i in range(len(job.spec.audit)))
 
 
 def refuse_failed(job: Job, results: tuple[AuditResult, ...]) -> None:
     """Stop before anything is published.
 
     Raises:
-        Broken: an audit of severity `fail` has not passed; names each and where it stands.
+        Broken: an audit of severity `fail` has not passed; names each, where it stands, what was measured.
     """
     failed = [
-        f"{audit_place(job, i)} failed"
+        f"{audit_place(job, i)} failed: {r.detail}"
         for i, r in enumerate(results)
         if not r.passed and r.severity == "fail"
     ]
@@ -30,6 +30,17 @@ def refuse_failed(job: Job, results: tuple[AuditResult, ...]) -> None:
         raise Broken("\n".join([*failed, "nothing is published; the tables are as they were"]))
 
 
-def _passes(engine: Engine, sql: str, where: str) -> bool:
-    with SqlMistakes(where):
-        return engine.rows(sql) == [(True,)]
+def _asked(job: Job, engine: Engine, index: int) -> AuditResult:
+    one = job.spec.audit[index]
+    with SqlMistakes(audit_place(job, index)):
+        found = _select(engine, one.sql) if isinstance(one, SqlAudit) else builtin.answer(one, engine, job)
+    return AuditResult(name=str(one), passed=found.passed, severity=one.severity, detail=found.detail)
+
+
+def _select(engine: Engine, sql: str) -> Answer:
+    rows = engine.rows(sql)
+    if rows == [(True,)]:
+        return Answer(True, "")
+    if len(rows) != 1:
+        return Answer(False, f"gives {len(rows) or 'no'} row{'s' if rows else ''}")
+    return Answer(False, "gives NULL" if rows[0][0] is None else "gives false")

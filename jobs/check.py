@@ -5,16 +5,18 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from jobs import tables
+from jobs import builtin, tables
 from jobs.calendar import check_early
 from jobs.closures import FILE, unknown_exchange, workspace_overrides
 from jobs.day import Day
-from jobs.engine import Engine, SqlMistakes, quoted, repeatable_select
+from jobs.engine import Engine, SqlMistakes, quoted
 from jobs.errors import Broken
 from jobs.job import Job
 from jobs.nulls import check_policy
+from jobs.questions import SqlAudit
 from jobs.schedule import Exchange
 from jobs.spec import RESERVED_COLUMNS
+from jobs.statement import repeatable_select
 from scorers.contract import Scorer
 
 DUCKDB_TYPES = {
@@ -44,7 +46,8 @@ def check_sql(job: Job) -> None:
     for table, sql in job.decide_sql.items():
         repeatable_select(sql, sql_file(job, job.spec.decide[table]))
     for i, audit in enumerate(job.spec.audit):
-        repeatable_select(audit.sql, audit_place(job, i))
+        if isinstance(audit, SqlAudit):
+            repeatable_select(audit.sql, audit_place(job, i))
 
 
 def check_schedule(job: Job) -> None:
@@ -107,7 +110,7 @@ def sql_file(job: Job, name: str) -> str:
 def audit_place(job: Job, index: int) -> str:
     """An audit as error messages name it."""
     line = job.lines.get(("audit", index), 1)
-    return f"{job.shown}:{line}: audit {job.spec.audit[index].name!r}"
+    return f"{job.shown}:{line}: audit {str(job.spec.audit[index])!r}"
 
 
 def _bind_features(engine: Engine, job: Job, scorer: Scorer) -> pa.Schema:
@@ -167,12 +170,17 @@ def _refuse_harmed(engine: Engine, select: str, where: str) -> None:
 
 def _bind_audits(engine: Engine, job: Job) -> None:
     for i, audit in enumerate(job.spec.audit):
-        where = audit_place(job, i)
-        with SqlMistakes(where):
-            schema = engine.schema(audit.sql)
-        if len(schema) != 1 or not pa.types.is_boolean(schema.field(0).type):
-            given = ", ".join(f"{f.name} {f.type}" for f in schema)
-            raise Broken(f"{where}: gives ({given}); an audit is one SELECT of one boolean")
+        with SqlMistakes(audit_place(job, i)):
+            if isinstance(audit, SqlAudit):
+                _refuse_no_question(engine.schema(audit.sql), audit_place(job, i))
+            else:
+                builtin.bind(audit, engine, job, i)
+
+
+def _refuse_no_question(given: pa.Schema, where: str) -> None:
+    if len(given) != 1 or not pa.types.is_boolean(given.field(0).type):
+        columns = ", ".join(f"{f.name} {f.type}" for f in given)
+        raise Broken(f"{where}: gives ({columns}); an audit is one SELECT of one boolean")
 
 
 def scores_schema(job: Job, features: pa.Schema, scorer: Scorer) -> pa.Schema:

@@ -1,4 +1,4 @@
-"""DuckDB, locked down: the only module that imports it.
+"""DuckDB, locked down: the only module that opens it (`jobs.statement` parses by it).
 
 An `Engine` sees the files that it was opened with and nothing else: not the rest of the disk, not the
 network, not Python's variables, not a later partition. Its settings are locked before any SQL of a job
@@ -6,7 +6,6 @@ runs. DuckDB promises no privilege boundary inside its process, so this is a sec
 who may write job folders is the first.
 """
 
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,17 +17,6 @@ import duckdb
 import pyarrow as pa
 
 from jobs.errors import Broken, NotYet
-
-VOLATILE_NAMES = frozenset(
-    {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"}
-)
-VOLATILE = VOLATILE_NAMES | {
-    "now", "today", "random", "setseed", "uuid", "gen_random_uuid", "uuidv4", "uuidv7", "get_current_time",
-    "get_current_timestamp", "transaction_timestamp", "current_localtime", "current_localtimestamp",
-    "ago", "age of one argument", "a sample", "txid_current", "current_transaction_id", "current_query_id",
-    "current_connection_id", "pg_postmaster_start_time", "pg_conf_load_time", "current_setting", "stats",
-}  # fmt: skip
-HIDING = frozenset({"query", "json_execute_serialized_sql"})  # run a text as SQL, unseen by the check
 
 
 @dataclass(frozen=True)
@@ -203,72 +191,6 @@ def _translated(error: duckdb.Error, where: str) -> Exception:
     if isinstance(error, duckdb.PermissionException):
         text += "\nA job's SQL sees its inputs by their names, cut at the day, and no other file"
     return Broken(f"{where}: {text}")
-
-
-def single_select(sql: str, where: str) -> None:
-    """Know that `sql` is one SELECT.
-
-    Raises:
-        Broken: it is not one statement, not a SELECT, or can't be parsed.
-    """
-    with SqlMistakes(where):
-        statements = duckdb.extract_statements(sql)
-    if len(statements) != 1:
-        raise Broken(f"{where}: {len(statements)} statements; allowed: exactly one SELECT")
-    kind = statements[0].type
-    if kind != duckdb.StatementType.SELECT:
-        raise Broken(f"{where}: a {str(kind).rpartition('.')[2]} statement; allowed: exactly one SELECT")
-
-
-def repeatable_select(sql: str, where: str) -> str:
-    """`sql`, known to be one SELECT whose result depends on its inputs alone.
-
-    Raises:
-        Broken: no single SELECT, or it calls a function whose value changes between two runs of one
-            day (now(), random(), …).
-    """
-    single_select(sql, where)
-    calls = _calls(_tree(sql, where))
-    hiding, volatile = HIDING & calls, VOLATILE & calls
-    if hiding:
-        raise Broken(f"{where}: {min(hiding)} runs a text as SQL, which can't be checked; write it out")
-    if volatile:
-        raise Broken(
-            f"{where}: {min(volatile)} has another value at each run, so the day could not be proved; "
-            "the scored day is getvariable('day')"
-        )
-    return sql
-
-
-def _tree(sql: str, where: str) -> dict[str, Any]:
-    with duckdb.connect() as connection:
-        text = connection.execute("SELECT json_serialize_sql($1)", [sql]).fetchall()[0][0]
-    tree: dict[str, Any] = json.loads(text)
-    if tree["error"]:
-        raise Broken(f"{where}: can't be checked: {tree['error_message']}")
-    return tree
-
-
-def _calls(tree: object) -> set[str]:
-    """The names of all functions that a parsed statement calls, with or without parentheses."""
-    if isinstance(tree, list):
-        return set().union(*map(_calls, tree))
-    if not isinstance(tree, dict):
-        return set()
-    return _called(tree).union(*map(_calls, tree.values()))
-
-
-def _called(node: Mapping[str, Any]) -> set[str]:
-    """What one node of a parsed statement itself calls."""
-    found = {"a sample"} if node.get("sample") else set()
-    if "function_name" in node:
-        name = str(node["function_name"]).lower()
-        # age(x) counts from today, age(x, y) does not.
-        found.add("age of one argument" if name == "age" and len(node["arguments"]) == 1 else name)
-    if node.get("class") == "COLUMN_REF" and len(node["column_names"]) == 1:
-        # current_date and its like are parsed as columns and become calls only when bound.
-        found |= VOLATILE_NAMES & {str(node["column_names"][0]).lower()}
-    return found
 
 
 def _bare(select: str) -> str:

@@ -73,6 +73,8 @@ def _in_tables(
     for root in sorted(p for p in workspace.tables.glob("*") if p.is_dir()):
         live = {file.path for file in tables.live(root)}
         for path in sorted(root.glob("day=*/*")):
+            if path.parent.is_symlink():
+                continue  # what lies elsewhere is not ours
             hidden = not visible(path, root)
             referenced = path in live or (
                 root.name != RECEIPTS and not hidden and tables.run_of(path) in known

@@ -201,6 +201,8 @@ def _shown(kind: tuple[str, str]) -> str:
 
 def _look(workspace: Workspace, path: Path, day: str) -> tuple[InputFile, ParquetColumns]:
     shown = workspace.relative(path)
+    if set(shown) & set("*?["):
+        raise Broken(f"{shown}: DuckDB takes * ? [ in a path for a pattern; rename it")
     workspace.resolve(path.as_posix())  # a file of a folder inside may be a link to elsewhere
     try:
         with path.open("rb") as file:

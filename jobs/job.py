@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from pydantic import BaseModel, ValidationError
 
-from jobs import schedule, spec
+from jobs import questions, schedule, spec
 from jobs.errors import Broken, clipped
 from jobs.params import Param, ParamValue
 from jobs.spec import JobSpec
@@ -21,16 +21,14 @@ PARTS: dict[str, type[BaseModel]] = {
     "model": spec.Model,
     "scoring": spec.Scoring,
     "policy": spec.Policy,
-    "audit": spec.Audit,
     "params": Param,
 }
-KINDS: dict[str, type[BaseModel]] = {
-    "daily": schedule.Daily,
-    "exchange": schedule.Exchange,
-    "after": schedule.After,
-    "path": spec.PathInput,
-    "table": spec.TableInput,
+KINDS: dict[str, Mapping[str, type[BaseModel]]] = {
+    "schedule": {"daily": schedule.Daily, "exchange": schedule.Exchange, "after": schedule.After},
+    "inputs": {"path": spec.PathInput, "table": spec.TableInput},
+    "audit": questions.KINDS,
 }
+TAGS = {"schedule": 1, "inputs": 2, "audit": 2}  # where in a location pydantic puts the kind
 
 
 @dataclass(frozen=True)
@@ -143,6 +141,7 @@ def read_job(file: Path, workspace: Workspace) -> Job:
         Broken: with file, line, the offending value and what is allowed.
     """
     shown = workspace.relative(file)
+    workspace.resolve(shown)
     document, lines = read_yaml(file, shown)
     if not isinstance(document, dict):
         raise Broken(f"{shown}:1: a job.yaml is a mapping that starts with `job: name`")
@@ -235,8 +234,8 @@ def _mistake(one: dict[str, Any], shown: str, lines: Lines) -> str:
 
 
 def _untagged(loc: Path_) -> Path_:
-    """A pydantic location without the tags of its unions: the kind of a schedule, the kind of an input."""
-    place = {"schedule": 1, "inputs": 2}.get(str(loc[0]), len(loc)) if loc else 0
+    """A pydantic location without the tag of its union: the kind of a schedule, an input or an audit."""
+    place = TAGS.get(str(loc[0]), len(loc)) if loc else 0
     return (*loc[:place], *loc[place + 1 :])
 
 
@@ -259,18 +258,19 @@ def _in_file(loc: tuple[str | int, ...], lines: Lines, missing: bool) -> Path_:
 
 def _near(at: Path_, loc: tuple[str | int, ...]) -> str:
     """The allowed keys where an unknown one stands."""
-    model: Any = JobSpec
-    for part in loc[:-1]:
-        model = _child(model, part)
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        return ""
-    keys = list(model.model_fields)
+    keys = [field.alias or name for name, field in _model_at(loc[:-1]).model_fields.items()]
     near = difflib.get_close_matches(str(at[-1]), keys, 1) if at else []
     return f"; did you mean {near[0]}?" if near else f"; allowed: {', '.join(keys)}"
 
 
-def _child(model: Any, part: str | int) -> Any:
-    """The model class one step down in a location; the place itself where there is none."""
-    if model is JobSpec and part in PARTS:
-        return PARTS[str(part)]
-    return KINDS.get(str(part), model)
+def _model_at(loc: Path_) -> type[BaseModel]:
+    """The model class at a pydantic location, in which the tags of unions stand."""
+    if not loc:
+        return JobSpec
+    top = str(loc[0])
+    model = KINDS[top][str(loc[TAGS[top]])] if top in KINDS else PARTS[top]
+    for part in loc[TAGS.get(top, 0) + 1 :]:
+        field = model.model_fields.get(str(part))
+        if field and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            model = field.annotation
+    return model

@@ -122,11 +122,12 @@ class InputResult(Part):
 
 
 class AuditResult(Part):
-    """One audit's outcome."""
+    """One audit's outcome; `detail` says what was measured, or why SQL of the job's own has not passed."""
 
     name: str
     passed: bool
     severity: Literal["fail", "warn"]
+    detail: str = ""
 
 
 class Receipt(Part):

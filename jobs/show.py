@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from jobs.job import Job
 from jobs.plan import Plan
-from jobs.receipt import Receipt
+from jobs.receipt import AuditResult, Receipt
 from jobs.runs import RunFolder
 from jobs.why import Why
 
@@ -67,7 +68,7 @@ def receipt(found: Receipt) -> None:
     _receipt_tables(out, found)
     for audit in found.audits:
         mark = "[green]passed[/green]" if audit.passed else f"[red]not passed[/red] ({audit.severity})"
-        out.print(f"audit     {mark}: {audit.name}")
+        out.print(f"audit     {mark}: {escape(_said(audit))}", soft_wrap=True)
     if found.preview:
         rows_table(pa.Table.from_pylist([dict(row) for row in found.preview]))
 
@@ -214,8 +215,13 @@ def _receipt_tables(out: Console, found: Receipt) -> None:
 
 
 def _audits(found: Receipt) -> str:
-    failed = [a.name for a in found.audits if not a.passed]
-    return f"warned: {', '.join(failed)}" if failed else f"{len(found.audits)} passed"
+    failed = [_said(a) for a in found.audits if not a.passed]
+    return escape(f"warned: {', '.join(failed)}") if failed else f"{len(found.audits)} passed"
+
+
+def _said(audit: AuditResult) -> str:
+    """What is asked, and what was measured."""
+    return f"{audit.name} ({audit.detail})" if audit.detail else audit.name
 
 
 def _cell(value: object) -> str:

@@ -16,10 +16,9 @@ from pydantic import (
 )
 
 from jobs.params import Misplaced, Param, Strict
+from jobs.questions import SCORES, Audit, Column, Known, Text
 from jobs.schedule import Name, Schedule, first_of
 
-Column = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 FilePath = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 SqlType = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_ ]*(\([0-9]+(, ?[0-9]+)?\))?(\[\])*$")
@@ -165,20 +164,6 @@ class Scoring(Strict):
     ] = 1
 
 
-class Audit(Strict):
-    """One SELECT that gives one boolean; a failed one with severity `fail` stops the publish."""
-
-    name: Annotated[Text, Field(description="what holds when the audit passes")]
-    sql: Annotated[
-        str,
-        StringConstraints(min_length=1),
-        Field(description="one SELECT of one boolean over scores, the decision tables and the inputs"),
-    ]
-    severity: Annotated[
-        Literal["fail", "warn"], Field(description="fail: nothing is published; warn: it is only noted")
-    ] = "fail"
-
-
 class Policy(Strict):
     """What to do when a day's own partition is missing, or has no rows to score."""
 
@@ -248,6 +233,7 @@ class JobSpec(Strict):
             if name in RESERVED_VIEWS | {self.scores_table}:
                 raise Misplaced(("decide", name), f"{name!r} is a name of the framework's own; rename it")
         self._check_params()
+        self._check_audits()
         return self
 
     def _check_params(self) -> None:
@@ -256,6 +242,14 @@ class JobSpec(Strict):
         for name in self.params:
             if name in RUN_OPTIONS:
                 raise Misplaced(("params", name), f"{name!r} is an option of every run; choose another name")
+
+    def _check_audits(self) -> None:
+        known = Known((*self.keep, *self.model.outputs), (SCORES, *self.decide), tuple(self.inputs))
+        for i, audit in enumerate(self.audit):
+            try:
+                audit.fit(known)
+            except Misplaced as error:
+                raise Misplaced(("audit", i, *error.at), str(error)) from error
 
     def _check_features(self) -> None:
         if self.features.endswith(".sql"):

@@ -63,7 +63,8 @@ def test_run_json_is_one_document_with_the_receipt(space: Path, capsys: pytest.C
     assert (top["rows"], top["files"], top["version"], len(top["sha256"])) == (10, 1, 1, 1)
     assert set(top["columns"]) == {"id", "score", "rank"} and top["columns"]["rank"]["sum"] == "55"
     assert [i["path"] for i in receipt["inputs"]] == [f"data/lake/rows/day={DAY}/part-0.parquet"]
-    assert receipt["audits"] == [{"name": "as many as asked for", "passed": True, "severity": "fail"}]
+    audit = {"name": "as many as asked for", "passed": True, "severity": "fail", "detail": ""}
+    assert receipt["audits"] == [audit]
 
 
 def test_the_same_receipt_lies_beside_the_run(space: Path, capsys: pytest.CaptureFixture[str]) -> None:

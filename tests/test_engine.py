@@ -19,10 +19,9 @@ from jobs.engine import (
     View,
     literal,
     quoted,
-    repeatable_select,
-    single_select,
 )
 from jobs.errors import Broken, NotYet
+from jobs.statement import repeatable_select, single_select
 
 ROOT = Path(__file__).parent.parent
 MEMORY = 256_000_000
@@ -397,3 +396,17 @@ def test_other_errors_pass() -> None:
     """What is no mistake in SQL is not dressed up as one."""
     with pytest.raises(KeyError), SqlMistakes("here"):
         raise KeyError("x")
+
+
+def test_a_function_that_is_wrong_on_parquet_is_refused(tmp_path: Path) -> None:
+    """DuckDB 2.0 finds no NaN where there is one; what is written instead finds it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pytest.raises(Broken, match=r"x: isnan misses values of Parquet files \(DuckDB 2.0\); write NOT \("):
+        repeatable_select("SELECT count(*) FROM rows WHERE isnan(a)", "x")
+    pq.write_table(pa.table({"a": [1.0, float("nan"), float("inf")]}), tmp_path / "a.parquet")
+    view = View("rows", (tmp_path / "a.parquet",))
+    with Engine([view], Resources(1, 64_000_000, tmp_path)) as engine:
+        sql = "SELECT count(*) FROM rows WHERE NOT (isfinite(a) OR isinf(a))"
+        assert engine.rows(repeatable_select(sql, "x")) == [(1,)]

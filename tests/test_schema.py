@@ -12,7 +12,7 @@ import pytest
 from jobs.schema import job_schema
 from jobs.yamlfile import read_yaml
 from tests.mini import JOB
-from tests.test_spec import MISTAKES, TEXT
+from tests.test_spec import AUDITS, MISTAKES, TEXT, with_audit
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "jobs").glob("**/job.yaml"))
@@ -47,7 +47,10 @@ def test_every_key_is_described() -> None:
     assert [name for name, one in described(job_schema()) if not one.get("description")] == []
 
 
-@pytest.mark.parametrize("text", [JOB, TEXT], ids=["mini", "every key"])
+EVERY_AUDIT = with_audit("\n  - ".join(audit for audit, _ in AUDITS.values()))
+
+
+@pytest.mark.parametrize("text", [JOB, TEXT, EVERY_AUDIT], ids=["mini", "every key", "every kind of audit"])
 def test_right_documents_are_valid(tmp_path: Path, text: str) -> None:
     """What the code reads, the schema allows."""
     jsonschema.validate(as_json(text, tmp_path), job_schema())
@@ -69,6 +72,9 @@ UNSEEN = {
     "decision called like the scores table", "decision called receipts", "parameter called day",
     "model without path", "function and file", "function of another kind",
     "default of another type", "default out of bounds", "bounds of a text", "owner is a date",
+    "rows from above", "rows without end", "drift of a column that is none", "drift of a key",
+    "scores of no column", "scores without a question", "bounds from above", "a bound that is no number",
+    "coverage of nothing known", "coverage in an input",
 }  # fmt: skip
 
 

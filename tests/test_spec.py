@@ -125,6 +125,48 @@ def test_schedules(tmp_path: Path, line: str, shown: str) -> None:
     assert str(read(tmp_path, without("schedule") + "\n" + line + "\n").spec.schedule) == shown
 
 
+AUDITS = {
+    "sql": ("{name: is well, sql: SELECT true}", "is well"),
+    "rows": ("{rows: {between: [0.8, 1.25]}}", "the rows are 0.8 to 1.25 times those of the day before"),
+    "rows of": (
+        "{rows: {between: [1, 1], of: previous}, severity: warn}",
+        "the rows are 1 to 1 times those of the day before",
+    ),
+    "rows by name": ("{name: enough rows, rows: {between: [0, 2]}}", "enough rows"),
+    "drift": ("{drift: {columns: [seen]}}", "seen: psi of at most 0.2 against the day before"),
+    "drift with all": (
+        "{drift: {columns: [seen, score], psi: 0.1, confidence: 0.999, of: previous}}",
+        "seen, score: psi of at most 0.1 against the day before",
+    ),
+    "scores": (
+        "{scores: {column: score, min: 0, max: 1.5, distinct: 1000}}",
+        "score: at least 0, at most 1.5, 1,000 different values or more",
+    ),
+    "scores, one value": ("{scores: {column: score, distinct: 2}}", "score: 2 different values or more"),
+    "coverage": (
+        "{coverage: {of: products, key: [id, shop], at_least: 0.995}}",
+        "99.5 % of the id, shop of products are in scores",
+    ),
+    "coverage in": (
+        "{coverage: {of: scores, key: [id], at_least: 1, in: full_top}}",
+        "100 % of the id of scores are in full_top",
+    ),
+}
+
+
+def with_audit(*lines: str) -> str:
+    """The text with one audit instead of its own: its first line is line 50."""
+    return without("audit") + "\naudit:\n  - " + "\n    ".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(("audit", "shown"), AUDITS.values(), ids=AUDITS.keys())
+def test_audits(tmp_path: Path, audit: str, shown: str) -> None:
+    """Each kind of audit is read, and says in words what it asks."""
+    [found] = read(tmp_path, with_audit(audit)).spec.audit
+    assert str(found) == shown
+    assert found.severity == ("warn" if "warn" in audit else "fail")
+
+
 NAME = r"should match pattern '^[a-z][a-z0-9_]{0,62}$'"
 COLUMN = r"should match pattern '^[A-Za-z_][A-Za-z0-9_]{0,62}$'"
 QUOTES = "is not allowed: input should be a valid string; put it in quotes"
@@ -223,6 +265,37 @@ MISTAKES = {
     "default left out": (changed("    default: 10 ", "    # "), 37, "params.n.default", "is missing"),
     "bounds of a text": (changed("type: integer", "type: string"), 40, "params.n.minimum", "minimum and maximum are for integer and number, not string"),
     "audit without name": (changed("name: is well", "nam: is well"), 43, "audit.0.nam", "unknown key; did you mean name?"),
+    "audit of no kind": (with_audit("name: is well", "sqll: SELECT true"), 50, "audit.0", "is not allowed: an audit is {name: …, sql: …}, {rows: {between: [low, high]}}, {drift: {columns: […]}}, {scores: {column: …}} or {coverage: {of: …, key: […], at_least: …}}"),
+    "audit is a text": (with_audit("SELECT true"), 50, "audit.0", "'SELECT true' is not allowed: an audit is"),
+    "audit of two kinds": (with_audit("sql: SELECT true", "name: is well", "rows: {between: [0, 1]}"), 52, "audit.0.rows", "unknown key; allowed: name, sql, severity"),
+    "SQL without a name": (with_audit("sql: SELECT true"), 50, "audit.0.name", "is missing"),
+    "severity of a built-in": (with_audit("rows: {between: [0, 1]}", "severity: stop"), 51, "audit.0.severity", "'stop' is not allowed"),
+    "key of an audit misspelt": (with_audit("rows: {between: [0, 1]}", "severty: warn"), 51, "audit.0.severty", "unknown key; did you mean severity?"),
+    "key of rows misspelt": (with_audit("rows:", "  betwen: [0, 1]"), 51, "audit.0.rows.betwen", "unknown key; did you mean between?"),
+    "rows between nothing": (with_audit("rows: {of: previous}"), 50, "audit.0.rows.between", "is missing"),
+    "rows from above": (with_audit("rows:", "  between: [1.25, 0.8]"), 51, "audit.0.rows.between", "[1.25, 0.8] holds no share; allowed: [smallest, largest]"),
+    "rows between three": (with_audit("rows:", "  between: [0, 1, 2]"), 51, "audit.0.rows.between", "[0, 1, 2] is not allowed: list should have at most 2 items"),
+    "rows below nought": (with_audit("rows:", "  between: [-1, 1]"), 51, "audit.0.rows.between.0", "-1 is not allowed: input should be greater than or equal to 0"),
+    "rows without end": (with_audit("rows:", "  between: [0, .inf]"), 51, "audit.0.rows.between.1", "inf is not allowed: input should be a finite number"),
+    "rows of another day": (with_audit("rows:", "  between: [0, 1]", "  of: yesterday"), 52, "audit.0.rows.of", "'yesterday' is not allowed: input should be 'previous'"),
+    "drift of nothing": (with_audit("drift: {columns: []}"), 50, "audit.0.drift.columns", "[] is not allowed: list should have at least 1 item"),
+    "drift of a column that is none": (with_audit("drift:", "  columns:", "    - score", "    - scor"), 53, "audit.0.drift.columns.1", "'scor' is no column of the scores that can drift; allowed: seen, score"),
+    "drift of a key": (with_audit("drift: {columns: [id]}"), 50, "audit.0.drift.columns.0", "'id' is no column of the scores that can drift; allowed: seen, score"),
+    "drift of any size": (with_audit("drift:", "  columns: [score]", "  psi: 0"), 52, "audit.0.drift.psi", "0 is not allowed: input should be greater than 0"),
+    "certainty": (with_audit("drift:", "  columns: [score]", "  confidence: 1"), 52, "audit.0.drift.confidence", "1 is not allowed: input should be less than 1"),
+    "confidence in per cent": (with_audit("drift:", "  columns: [score]", "  confidence: 99"), 52, "audit.0.drift.confidence", "99 is not allowed"),
+    "scores without a column": (with_audit("scores: {min: 0}"), 50, "audit.0.scores.column", "is missing"),
+    "scores of no column": (with_audit("scores:", "  column: skore", "  min: 0"), 51, "audit.0.scores.column", "'skore' is no column of the scores that has bounds; allowed: seen, score"),
+    "scores without a question": (with_audit("scores: {column: score}"), 50, "audit.0.scores", "asks nothing; give it min, max or distinct"),
+    "bounds from above": (with_audit("scores:", "  column: score", "  min: 1", "  max: 0.5"), 53, "audit.0.scores.max", "0.5 is below min, 1"),
+    "a bound that is no number": (with_audit("scores:", "  column: score", "  min: .nan"), 52, "audit.0.scores.min", "nan is not allowed: input should be a finite number"),
+    "no values at all": (with_audit("scores:", "  column: score", "  distinct: 0"), 52, "audit.0.scores.distinct", "0 is not allowed"),
+    "coverage of nothing known": (with_audit("coverage:", "  of: households", "  key: [id]", "  at_least: 1"), 51, "audit.0.coverage.of", "'households' is no input or table of the job; allowed: rows, products, before, scores, full_top"),
+    "coverage in an input": (with_audit("coverage:", "  of: rows", "  key: [id]", "  at_least: 1", "  in: products"), 54, "audit.0.coverage.in", "'products' is no table that the job makes; allowed: scores, full_top"),
+    "coverage misspelt": (with_audit("coverage:", "  of: rows", "  key: [id]", "  at_least: 1", "  inn: scores"), 54, "audit.0.coverage.inn", "unknown key; did you mean in?"),
+    "coverage of more than all": (with_audit("coverage:", "  of: rows", "  key: [id]", "  at_least: 99"), 53, "audit.0.coverage.at_least", "99 is not allowed: input should be less than or equal to 1"),
+    "coverage without a key": (with_audit("coverage:", "  of: rows", "  key: []", "  at_least: 1"), 52, "audit.0.coverage.key", "[] is not allowed"),
+    "a parameter called like a kind": (changed("  n:", "  rows:").replace("default: 10 ", "defalt: 10 "), 39, "params.rows.defalt", "unknown key; did you mean default?"),
     "severity": (changed("severity: warn", "severity: warning"), 45, "audit.0.severity", "'warning' is not allowed: input should be 'fail' or 'warn'"),
     "policy for a missing day": (changed("missing: wait", "missing: ignore"), 47, "policy.missing", "'ignore' is not allowed: input should be 'fail', 'wait' or 'skip'"),
     "policy is a YAML 1.1 no": (changed("empty: publish", "empty: no"), 48, "policy.empty", "False is not allowed: input should be 'fail' or 'publish'"),

@@ -1,6 +1,7 @@
 """A person in a browser: logs in, fills in the form, triggers, reads the report, queries the table."""
 
 import csv
+import datetime as dt
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ pytest.importorskip("playwright")
 from playwright.sync_api import FrameLocator, Page, expect, sync_playwright
 
 from jobs.airflow.standalone import USER
+from jobs.calendar import latest_complete_day
+from jobs.job import load
 from tests.e2e.airflow import Airflow
 from tests.e2e.servers import binary, until
 from tests.e2e.world import loop, published, receipts, said
@@ -62,7 +65,9 @@ def trigger(airflow: Airflow, page: Page, day: str, picture: str) -> str:
     page.get_by_test_id("trigger-dag-button").click()
     form = page.get_by_role("dialog")
     form.get_by_test_id("trigger-dag-submit").wait_for()
-    form.locator("input[name=element_day]").fill(day)
+    field = form.locator("input[name=element_day]")
+    expect(field).to_have_value(latest(airflow))  # filled in by the API server
+    field.fill(day)
     page.screenshot(path=SCREENSHOTS / f"{picture}.png")
     with page.expect_response(lambda r: "/dagRuns" in r.url and r.request.method == "POST") as answer:
         form.get_by_test_id("trigger-dag-submit").click()
@@ -73,6 +78,12 @@ def trigger(airflow: Airflow, page: Page, day: str, picture: str) -> str:
         return next((str(one["dag_run_id"]) for one in found if one["run_type"] == "manual"), "")
 
     return until(made, 30, "the run that was triggered is there")
+
+
+def latest(airflow: Airflow) -> str:
+    """The job's latest complete day, now."""
+    job = load(DAG, airflow.root)
+    return latest_complete_day(job.spec.schedule, dt.datetime.now(dt.UTC)).isoformat()
 
 
 def address(airflow: Airflow, run: str) -> str:

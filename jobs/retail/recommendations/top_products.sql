@@ -37,7 +37,7 @@ personal AS (
     JOIN households USING (household_id)
     JOIN catalogue USING (product_id)
     LEFT JOIN bought USING (household_id, product_id)
-    WHERE score IS NOT NULL AND NOT isnan(score)  -- NaN would sort above every score
+    WHERE isfinite(score)  -- NaN would sort above every score
 ),
 -- Who can't fill ten places, or the discovery slots, from rung 1 alone? In practice nobody, and then
 -- the next rungs cost nothing.

@@ -1,0 +1,237 @@
+"""What a job asks of a day before it is published, as its job.yaml says it: SQL of its own, or built in."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
+
+from jobs.params import Misplaced, Strict
+from jobs.schedule import Name, first_of
+
+Column = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+Columns = Annotated[list[Column], Field(min_length=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Previous = Annotated[
+    Literal["previous"], Field(description="the job's last published day before the scored one")
+]
+Severity = Annotated[
+    Literal["fail", "warn"], Field(description="fail: nothing is published; warn: it is only noted")
+]
+
+SCORES = "scores"  # the day's scored rows, as SQL sees them
+
+
+@dataclass(frozen=True)
+class Known:
+    """The names that a job's audits may use: columns of its scores (no key), tables it makes, inputs."""
+
+    columns: tuple[str, ...]
+    made: tuple[str, ...]
+    inputs: tuple[str, ...]
+
+
+class RowsBetween(Strict):
+    """The rows of the day, as a share of another day's."""
+
+    between: Annotated[
+        list[Annotated[Finite, Field(ge=0)]],
+        Field(min_length=2, max_length=2, description="smallest and largest share that pass: [0.8, 1.25]"),
+    ]
+    of: Previous = "previous"
+
+    @model_validator(mode="after")
+    def _is_an_interval(self) -> "RowsBetween":
+        low, high = self.between
+        if low > high:
+            raise Misplaced(("between",), f"[{low:g}, {high:g}] holds no share; allowed: [smallest, largest]")
+        return self
+
+    def __str__(self) -> str:
+        low, high = self.between
+        return f"the rows are {low:g} to {high:g} times those of the day before"
+
+
+class Drift(Strict):
+    """How far the values of some columns may have moved since another day."""
+
+    columns: Annotated[
+        Columns, Field(description="columns of the scores: kept ones, or outputs of the model")
+    ]
+    psi: Annotated[
+        Finite, Field(gt=0, description="the largest Population Stability Index that always passes")
+    ] = 0.2
+    confidence: Annotated[
+        float,
+        Field(
+            ge=0.9,
+            lt=1,
+            description="a column fails whose index is above psi and above that of this share of equal days, "
+            "whose values differ by chance alone",
+        ),
+    ] = 0.99
+    of: Previous = "previous"
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.columns)}: psi of at most {self.psi:g} against the day before"
+
+
+class Bounds(Strict):
+    """Between what bounds a score lies, and how many different values it has at least."""
+
+    column: Annotated[Column, Field(description="a column of numbers of the scores, kept or an output")]
+    min: Annotated[Finite | None, Field(description="no row lies below")] = None
+    max: Annotated[Finite | None, Field(description="no row lies above")] = None
+    distinct: Annotated[
+        Annotated[int, Field(ge=1)] | None, Field(description="at least so many different values")
+    ] = None
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> "Bounds":
+        if (self.min, self.max, self.distinct) == (None, None, None):
+            raise Misplaced((), "asks nothing; give it min, max or distinct")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise Misplaced(("max",), f"{self.max:g} is below min, {self.min:g}")
+        return self
+
+    def __str__(self) -> str:
+        said = [f"at least {self.min:g}"] if self.min is not None else []
+        said += [f"at most {self.max:g}"] if self.max is not None else []
+        said += [f"{self.distinct:,} different values or more"] if self.distinct else []
+        return f"{self.column}: {', '.join(said)}"
+
+
+class Coverage(Strict):
+    """What share of the keys of one table stands in another."""
+
+    of: Annotated[Name, Field(description="an input, as the job sees it on the day; scores; or a decision")]
+    key: Annotated[Columns, Field(description="columns of both; their different values without null count")]
+    at_least: Annotated[float, Field(gt=0, le=1, description="the smallest share that passes")]
+    in_: Annotated[Name, Field(alias="in", description="scores, or a decision table")] = SCORES
+
+    def __str__(self) -> str:
+        return f"{self.at_least * 100:.10g} % of the {', '.join(self.key)} of {self.of} are in {self.in_}"
+
+
+class SqlAudit(Strict):
+    """One SELECT that gives one boolean; a failed one with severity `fail` stops the publish."""
+
+    name: Annotated[Text, Field(description="what holds when the audit passes")]
+    sql: Annotated[
+        str,
+        StringConstraints(min_length=1),
+        Field(description="one SELECT of one boolean over scores, the decision tables and the inputs"),
+    ]
+    severity: Severity = "fail"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def fit(self, known: Known) -> None:
+        """Nothing: only DuckDB knows what the SQL names."""
+
+
+class _BuiltIn(Strict):
+    """A question that the framework answers by itself."""
+
+    name: Annotated[
+        Text | None, Field(description="what holds when the audit passes; default: its settings in words")
+    ] = None
+    severity: Severity = "fail"
+
+    def fit(self, known: Known) -> None:
+        """Hold it to the names of its job.
+
+        Raises:
+            Misplaced: it names one that is not there.
+        """
+
+
+class RowsAudit(_BuiltIn):
+    """As many rows as on another day, about."""
+
+    rows: Annotated[RowsBetween, Field(description="the rows of the day, as a share of another day's")]
+
+    def __str__(self) -> str:
+        return self.name or str(self.rows)
+
+
+class DriftAudit(_BuiltIn):
+    """Values that have not moved since another day, more than a little and more than by chance."""
+
+    drift: Annotated[Drift, Field(description="how far the values of columns may have moved")]
+
+    def __str__(self) -> str:
+        return self.name or str(self.drift)
+
+    def fit(self, known: Known) -> None:
+        """Raise Misplaced where a column is none of the scores."""
+        for i, column in enumerate(self.drift.columns):
+            _known(("drift", "columns", i), column, known.columns, "no column of the scores that can drift")
+
+
+class ScoresAudit(_BuiltIn):
+    """A score within its bounds, and not the same everywhere."""
+
+    scores: Annotated[Bounds, Field(description="the bounds of a score, and its different values")]
+
+    def __str__(self) -> str:
+        return self.name or str(self.scores)
+
+    def fit(self, known: Known) -> None:
+        """Raise Misplaced where the column is none of the scores."""
+        _known(
+            ("scores", "column"), self.scores.column, known.columns, "no column of the scores that has bounds"
+        )
+
+
+class CoverageAudit(_BuiltIn):
+    """Nearly every key of one table in another."""
+
+    coverage: Annotated[Coverage, Field(description="what share of a table's keys another one holds")]
+
+    def __str__(self) -> str:
+        return self.name or str(self.coverage)
+
+    def fit(self, known: Known) -> None:
+        """Raise Misplaced where a table is none that the job's SQL sees, or not one that it makes."""
+        asked = self.coverage
+        _known(("coverage", "of"), asked.of, (*known.inputs, *known.made), "no input or table of the job")
+        _known(("coverage", "in"), asked.in_, known.made, "no table that the job makes")
+
+
+def _known(at: tuple[str | int, ...], name: str, allowed: Collection[str], wrong: str) -> None:
+    if name not in allowed:
+        raise Misplaced(at, f"{name!r} is {wrong}; allowed: {', '.join(allowed)}")
+
+
+BuiltIn = RowsAudit | DriftAudit | ScoresAudit | CoverageAudit
+KINDS: Mapping[str, type[SqlAudit | BuiltIn]] = {
+    "sql": SqlAudit,
+    "rows": RowsAudit,
+    "drift": DriftAudit,
+    "scores": ScoresAudit,
+    "coverage": CoverageAudit,
+}
+
+
+def _kind(value: Any) -> str | None:
+    if isinstance(value, dict):
+        return first_of(value, *KINDS)
+    return next((kind for kind, model in KINDS.items() if isinstance(value, model)), None)
+
+
+Audit = Annotated[
+    Annotated[SqlAudit, Tag("sql")]
+    | Annotated[RowsAudit, Tag("rows")]
+    | Annotated[DriftAudit, Tag("drift")]
+    | Annotated[ScoresAudit, Tag("scores")]
+    | Annotated[CoverageAudit, Tag("coverage")],
+    Discriminator(
+        _kind,
+        custom_error_type="audit",
+        custom_error_message="an audit is {name: …, sql: …}, {rows: {between: [low, high]}}, "
+        "{drift: {columns: […]}}, {scores: {column: …}} or {coverage: {of: …, key: […], at_least: …}}",
+    ),
+]
