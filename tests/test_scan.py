@@ -28,7 +28,7 @@ def values(kind: pa.DataType) -> st.SearchStrategy[Any]:
         return st.floats(width=kind.bit_width)
     if pa.types.is_decimal(kind):
         return st.integers(-(10**kind.precision) + 1, 10**kind.precision - 1).map(
-            lambda n: Decimal(n).scaleb(-kind.scale)
+            lambda n: Decimal(f"{n}E-{kind.scale}")
         )
     days = st.dates(dt.date(1, 1, 1), dt.date(9999, 12, 31))
     moments = st.datetimes(dt.datetime(1, 1, 1), dt.datetime(9999, 12, 31))
@@ -52,40 +52,30 @@ def tables(draw: st.DrawFn) -> pa.Table:
     return pa.table(arrays, [f"c{i}" for i in range(len(kinds))])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     table=tables(),
     group=st.integers(1, 70),
     rows=st.integers(1, 70),
-    codec=st.sampled_from(CODECS),
     data=st.data(),
 )
 def test_pyarrow_and_duckdb_decode_the_same(
-    tmp_path_factory: pytest.TempPathFactory,
-    table: pa.Table,
-    group: int,
-    rows: int,
-    codec: str,
-    data: st.DataObject,
+    tmp_path_factory: pytest.TempPathFactory, table: pa.Table, group: int, rows: int, data: st.DataObject
 ) -> None:
-    """For each type that is left to pyarrow: the same types, values, nulls and order, in any row groups.
-
-    NaNs are compared as bits are: by Arrow's own buffers.
-    """
+    """For each type that is left to pyarrow: the same types, values, nulls and order, in any row groups."""
     root = tmp_path_factory.mktemp("scan")
     options = {"dictionary": data.draw(st.booleans()), "version": data.draw(st.sampled_from(["1.0", "2.0"]))}
     pq.write_table(
-        table, root / "x.parquet", row_group_size=group, compression=codec,
+        table, root / "x.parquet", row_group_size=group, compression=data.draw(st.sampled_from(CODECS)),
         use_dictionary=options["dictionary"], data_page_version=options["version"],
     )  # fmt: skip
-    start = group * data.draw(st.integers(0, (table.num_rows - 1) // group))
+    start = data.draw(st.integers(0, table.num_rows - 1))
     part = RowRange("x.parquet", start, data.draw(st.integers(start + 1, table.num_rows)))
     names = data.draw(st.permutations(table.column_names))
     piece, resources = Piece(0, (part,), ""), Resources(1, 64_000_000, root)
     schema = scan.source_schema(root, piece, names, resources)
     with scan._opened(root / "x.parquet") as file:
-        assert scan._groups(file.metadata, part)
-        assert all(scan._alike(file.schema_arrow, name) for name in names)
+        assert scan._alike(file.schema_arrow, names)
     found = list(scan.chunks(root, piece, names, rows, resources))
     wanted = list(scan._selected(root, part, names, rows, resources))
     assert {len(chunk) <= rows for chunk in found} == {True}
