@@ -1,0 +1,73 @@
+"""Every benchmark, one after the other; what they print becomes benchmarks/results.md.
+
+make bench                        about an hour on two cores
+python benchmarks/all.py --full   also 4 million rows for the trees, and 20 million for memory
+"""
+
+import argparse
+import datetime as dt
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+from scorers.hardware import hardware
+
+HERE = Path(__file__).parent
+
+QUICK = {
+    "Whole jobs": ["peers.py"],
+    "Memory and time by rows": ["memory.py", "--rows", "1000000", "5000000"],
+    "Start-up": ["startup.py"],
+    "The tree kernel": ["trees.py"],
+    "Best items for users": ["topk.py"],
+}
+FULL = {
+    **QUICK,
+    "Whole jobs": ["peers.py", "--rows", "4000000"],
+    "Memory and time by rows": ["memory.py", "--rows", "2000000", "20000000"],
+}
+
+
+def main() -> None:
+    """Run each script, show its output as it comes, and write the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--only", choices=["peers", "memory", "startup", "trees", "topk"], nargs="+")
+    asked = parser.parse_args()
+    parts = [head()]
+    for title, (script, *options) in (FULL if asked.full else QUICK).items():
+        if not asked.only or script.removesuffix(".py") in asked.only:
+            print(f"\n## {title}\n", flush=True)
+            parts += [f"\n## {title}\n", output([sys.executable, str(HERE / script), *options])]
+    (HERE / "results.md").write_text("\n".join(parts))
+
+
+def head() -> str:
+    """The machine, and when."""
+    machine = hardware()
+    system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+    return (
+        f"# Measured\n\nBy `make bench` on {dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M} UTC: "
+        f"{machine.processor}, {machine.cores} cores, {machine.memory / 2**30:.0f} GiB, {system}. "
+        f"Load when it began: {os.getloadavg()[0]:.1f}; 0 is an idle machine. Ratios count.\n"
+    )
+
+
+def output(command: list[str]) -> str:
+    """What a script prints; tables of plain text in a fence."""
+    lines = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=HERE.parent) as process:
+        for line in process.stdout or ():
+            print(line, end="", flush=True)
+            lines.append(line)
+    text = "".join(lines)
+    failed = f"\n{Path(command[1]).name} ended with {process.returncode}.\n" if process.returncode else ""
+    return (text if "|---" in text else f"```\n{text}```\n") + failed
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""Daft: a batch function over the columns, native runner, one-thread sessions, 16,384 rows a call."""
+
+import time
+from pathlib import Path
+
+import daft
+import numpy as np
+from task import BATCH, done, predicted, session, task
+
+asked = task()
+daft.set_runner_native()
+started = time.perf_counter()
+
+
+@daft.cls(max_concurrency=asked.cores, use_process=False)
+class Score:
+    """The model, opened once."""
+
+    def __init__(self, model: str) -> None:
+        self.session = session(Path(model), 1)
+
+    @daft.method.batch(return_dtype=daft.DataType.float32(), batch_size=BATCH)
+    def scores(self, *columns: daft.Series) -> daft.Series:
+        """The model's columns -> scores."""
+        matrix = np.stack([column.to_arrow().to_numpy() for column in columns], axis=1)
+        return daft.Series.from_numpy(predicted(self.session, matrix))
+
+
+model = Score(str(asked.model))
+rows = daft.read_parquet(asked.files)
+found = rows.select(rows["id"], model.scores(*(rows[name] for name in asked.columns)).alias("score"))
+found.write_parquet(str(asked.out), compression="zstd")
+done(started, "daft", "pyarrow", "onnxruntime")

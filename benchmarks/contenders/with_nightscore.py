@@ -1,0 +1,38 @@
+"""nightscore: `features: rows`, `kind: auto`; what its first night chooses serves the later ones."""
+
+import argparse
+import json
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+from jobs import load
+from jobs.night import score_pieces
+from jobs.scoring import forget
+from jobs.steps import plan_day, publish_day
+
+DAY = "2020-01-01"
+parser = argparse.ArgumentParser()
+parser.add_argument("--job", required=True)
+parser.add_argument("workspace", type=Path)
+asked = parser.parse_args()
+
+started = time.perf_counter()
+job = load(asked.job, asked.workspace)
+plan = plan_day(job, __import__("datetime").date.fromisoformat(DAY), force=True)
+planned = time.perf_counter()
+forget()  # the model is opened again, as the others do within their time
+staged = score_pieces(job, plan)
+scored = time.perf_counter()
+receipt = publish_day(job, plan, staged)
+ended = time.perf_counter()
+packages = ("nightscore", "duckdb", "pyarrow", "onnxruntime", "numba")
+found = {
+    "seconds": scored - planned,
+    "night": ended - started,
+    "stages": {**plan.seconds, "score": scored - planned, **receipt.seconds},
+    "variant": str(plan.variant),
+    "files": [str(asked.workspace / file.path) for file in staged],
+    "versions": {name: version(name) for name in packages},
+}
+print(json.dumps(found))

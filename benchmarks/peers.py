@@ -1,0 +1,234 @@
+"""Whole jobs, from Parquet to Parquet with the same `.onnx`: nightscore beside what else people take for it.
+
+Every contender runs in a process of its own, in turns; medians count, and of ratios the median of the
+rounds' own, for a machine that is slower for a while is so for all contenders of a round. The time of each
+starts when its packages are imported and its cluster or JVM is up, and includes opening the model; `process`
+is all of it, from start to exit. Keys and scores of each are held to nightscore's. What can't be run stands
+in the table with the reason.
+
+    python benchmarks/peers.py                         both models
+    python benchmarks/peers.py --model mlp --rows 4000000 --rounds 3
+"""
+
+import argparse
+import ast
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from lake import ABOUT, WORK, files, workspace
+
+HERE = Path(__file__).parent
+PEERS = ("pandas", "polars", "daft", "ray", "pyspark")
+PEER_PYTHON = HERE.parent / ".venv-bench/bin/python"
+ROWS = {"mlp": 4_000_000, "trees": 1_000_000}
+TOLERANCE = 1e-4  # of scores around 1: sums of floats in another order
+# The share of rows that may be further away: LightGBM's file has thresholds of 64 bits, the .onnx of 32,
+# and a row between the two goes another way.
+OTHERS = {"lightgbm": 1e-3}
+LONGEST = 1800  # seconds of one contender
+
+
+@dataclass
+class Found:
+    """What came of a contender: seconds by round, and why one failed, if one did."""
+
+    by_round: dict[int, float] = field(default_factory=dict)
+    process: list[float] = field(default_factory=list)
+    nights: list[float] = field(default_factory=list)
+    details: dict[str, object] = field(default_factory=dict)
+    failed: str = ""
+    tries_left: int = 2
+
+    @property
+    def seconds(self) -> list[float]:
+        """Of the rounds that it finished."""
+        return list(self.by_round.values())
+
+    def times(self, other: "Found") -> list[float]:
+        """How many times as long as another it took, in each round that both finished."""
+        return [s / other.by_round[i] for i, s in self.by_round.items() if i in other.by_round]
+
+
+def main() -> None:
+    """Measure and print; fail where outputs differ."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", choices=[*ROWS], nargs="+", default=[*ROWS])
+    parser.add_argument(
+        "--rows", type=int, help="default: 4 million for the network, 1 million for the trees"
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--peers", nargs="*", choices=[*PEERS, "lightgbm"], default=[*PEERS, "lightgbm"])
+    asked = parser.parse_args()
+    for model in asked.model:
+        peers = [peer for peer in asked.peers if model == "trees" or peer != "lightgbm"]
+        compare(model, asked.rows or ROWS[model], asked.rounds, peers)
+    print("\nHow each is set; of Polars several ways were tried, of the others only this one:\n")
+    for name in ("nightscore", *asked.peers):
+        print("- " + " ".join((ast.get_docstring(ast.parse(_script(name).read_text())) or "").split()))
+
+
+def compare(model: str, rows: int, rounds: int, peers: Sequence[str]) -> None:
+    """One table."""
+    root = workspace(model, rows)
+    found = {name: Found() for name in ("nightscore", "own limit", *peers)}
+    for turn in range(rounds):
+        for name, one in found.items():
+            if one.tries_left:
+                _take_turn(name, model, root, one, turn)
+                print(
+                    f"  {turn + 1}/{rounds} {model} {name}: {_said(one, turn)}", file=sys.stderr, flush=True
+                )
+    _print(model, rows, rounds, found)
+
+
+def _take_turn(name: str, model: str, root: Path, one: Found, turn: int) -> None:
+    out = WORK / "out"
+    shutil.rmtree(out, ignore_errors=True)
+    for folder in (
+        "tables",
+        "runs",
+    ):  # but not data/choices: how to compute the model is known after one night
+        shutil.rmtree(root / "data" / folder, ignore_errors=True)
+    os.sync()  # what one has written is not to be paid for by the next
+    started = time.perf_counter()
+    try:
+        said = _run(_command(name, model, root, out))
+        one.process.append(time.perf_counter() - started)
+        if name != "own limit":
+            _hold_to_ours(name, said, out)
+    except (subprocess.SubprocessError, OSError, ValueError) as error:
+        one.failed = str(error).strip().splitlines()[-1].replace(str(HERE.parent), ".")[:200]
+        one.tries_left -= 1
+        return
+    one.by_round[turn] = float(said["seconds"])
+    if "night" in said:
+        one.nights.append(float(said["night"]))
+    one.details = said
+
+
+def _command(name: str, model: str, root: Path, out: Path) -> list[str]:
+    if name == "nightscore":
+        return [sys.executable, str(_script(name)), "--job", model, str(root)]
+    if name == "own limit":
+        return [sys.executable, str(HERE / "limit.py"), "--job", model, str(root)]
+    path = root / f"data/models/{model}.onnx"
+    return [
+        *(str(PEER_PYTHON), str(_script(name)), "--model", str(path), "--out", str(out)),
+        *map(str, files(root)),
+    ]
+
+
+def _script(name: str) -> Path:
+    return HERE / "contenders" / f"with_{name}.py"
+
+
+def _run(command: list[str]) -> dict[str, object]:
+    """What a contender says in its last line. OSError with its last words if it fails."""
+    paths = {"PYTHONPATH": f"{HERE / 'contenders'}", "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=LONGEST, env={**os.environ, **paths}
+    )
+    if done.returncode:
+        raise OSError(next(iter(reversed(done.stderr.strip().splitlines())), f"exit {done.returncode}"))
+    last: dict[str, object] = json.loads(done.stdout.strip().splitlines()[-1])
+    return last
+
+
+def _hold_to_ours(name: str, said: dict[str, object], out: Path) -> None:
+    """Keep nightscore's scores for the others of the round; ValueError where theirs differ."""
+    kept = WORK / "ours.npz"
+    paths = said["files"] if name == "nightscore" else sorted(map(str, out.rglob("*.parquet")))
+    keys, scores = _sorted(
+        [pq.read_table(path, columns=["id", "score"], partitioning=None) for path in paths]
+    )
+    if name == "nightscore":
+        np.savez(kept, keys=keys, scores=scores)
+        return
+    ours = np.load(kept)
+    if not np.array_equal(keys, ours["keys"]):
+        raise ValueError(f"its keys are not ours: {len(keys):,} rows, ours {len(ours['keys']):,}")
+    far = np.abs(scores - ours["scores"]) / np.maximum(1, np.abs(ours["scores"]))
+    beyond = float((~(far <= TOLERANCE)).mean())
+    if beyond > OTHERS.get(name, 0):
+        raise ValueError(f"{beyond:.2%} of its scores are up to {far.max():.2g} away from ours")
+    said["difference"] = f"{far.max():.1g}" + (
+        f" ({beyond:.3%} of the rows beyond {TOLERANCE:g})" if beyond else ""
+    )
+
+
+def _sorted(tables: list[pa.Table]) -> tuple[np.ndarray, np.ndarray]:
+    table = pa.concat_tables(tables)
+    keys, scores = (np.asarray(table[name]) for name in ("id", "score"))
+    order = np.argsort(keys, kind="stable")
+    return keys[order], scores[order].astype(np.float64)
+
+
+def _print(model: str, rows: int, rounds: int, found: dict[str, Found]) -> None:
+    ours = found["nightscore"]
+    print(f"\n### {ABOUT[model].capitalize()}: {rows:,} rows of 40 float32, {rounds} rounds\n")
+    print("| | rows/s | median s | each round, s | process s | nightscore is | difference | versions |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, one in found.items():
+        if one.seconds:
+            print(_line(name, rows, one, ours))
+        else:
+            print(f"| {name} | not measured: {one.failed} | | | | | | |")
+        if one.nights:
+            night = statistics.median(one.nights)
+            print(f"| nightscore: the whole night | {rows / night:,.0f} | {night:.2f} | | | | | |")
+    _print_more(found)
+
+
+def _line(name: str, rows: int, one: Found, ours: Found) -> str:
+    median = statistics.median(one.seconds)
+    cells = [
+        name + (": scan, score, stage" if name == "nightscore" else ""),
+        f"{rows / median:,.0f}",
+        f"{median:.2f}",
+        " ".join(f"{s:.1f}" for s in one.seconds) + (f"; else {one.failed}" if one.failed else ""),
+        f"{statistics.median(one.process):.1f}",
+        "" if one is ours else f"{statistics.median(one.times(ours)):.2f}x",
+        str(one.details.get("difference") or ""),
+        ", ".join(f"{package} {v}" for package, v in dict(one.details.get("versions", {})).items()),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _print_more(found: dict[str, Found]) -> None:
+    ours, limit = found["nightscore"], found["own limit"]
+    print(
+        f"\nChosen: {ours.details.get('variant')}. Stages of the last night, s: {ours.details.get('stages')}."
+    )
+    if limit.seconds:
+        reached = statistics.median(limit.times(ours))
+        print(f"Own limit, s a stage, both cores busy: {limit.details.get('stages')}; ", end="")
+        print(f"nightscore reaches {reached:.2f} of it.")
+    peers = {n: f.times(ours) for n, f in found.items() if f is not ours and f is not limit and f.seconds}
+    if peers:
+        best = min(peers, key=lambda name: statistics.median(peers[name]))
+        print(
+            f"The best peer is {best}: nightscore is {statistics.median(peers[best]):.2f} times as fast ",
+            end="",
+        )
+        print(f"(round by round {', '.join(f'{times:.2f}' for times in peers[best])}).")
+
+
+def _said(one: Found, turn: int) -> str:
+    return f"{one.by_round[turn]:.2f} s" if turn in one.by_round else one.failed
+
+
+if __name__ == "__main__":
+    main()
