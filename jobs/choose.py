@@ -25,7 +25,7 @@ from jobs.files import written_once
 from jobs.job import Job
 from jobs.nulls import filled
 from jobs.plan import InputFile, Piece, Plan, RowRange, Tried, chunk_rows, digest
-from jobs.scan import chunks
+from jobs.scan import PIECE_MEMORY, chunks
 from jobs.scoring import forget, opened, variants_of
 from scorers.contract import Scorer
 from scorers.errors import ChunkError, ModelError
@@ -60,7 +60,7 @@ def choose(job: Job, plan: Plan, source: Sequence[InputFile]) -> Choice:
     found = variants_of(job, plan.device)
     if len(found) == 1:
         return Choice(found[0], size, "the only one that the job allows")
-    kept = _file(job, plan)
+    kept = _file(job, plan, found)
     if (choice := _read(kept)) is not None:
         return dataclasses.replace(choice, chunk_rows=min(choice.chunk_rows, size))
     try:
@@ -173,7 +173,7 @@ def _sample(job: Job, plan: Plan, source: Sequence[InputFile], size: int) -> lis
     if first is None:
         return []
     piece = Piece(0, (RowRange(first.path, 0, min(SAMPLE_ROWS, first.rows)),), "")
-    resources = Resources(1, 128_000_000, job.workspace.runs)
+    resources = Resources(1, PIECE_MEMORY, job.workspace.runs)
     found = chunks(job.workspace.root, piece, columns.inputs.names, size, resources)
     return [filled(chunk, job.spec.scoring.features_null) for chunk in found]
 
@@ -193,7 +193,7 @@ def _apart(found: pa.Array, wanted: pa.Array) -> float:
     return float(np.nan_to_num(apart, nan=np.inf, posinf=np.inf).max(initial=0.0))
 
 
-def _file(job: Job, plan: Plan) -> Path:
+def _file(job: Job, plan: Plan, found: Sequence[Variant]) -> Path:
     """Where a choice is kept: by all that it depends on."""
     machine, model, scoring = hardware(), job.spec.model, job.spec.scoring
     asked = [model.kind, plan.device, scoring.tolerance, scoring.chunk_rows]
@@ -203,7 +203,7 @@ def _file(job: Job, plan: Plan) -> Path:
         columns,
         dataclasses.asdict(machine),
         plan.versions,
-        [str(v) for v in variants_of(job, plan.device)],
+        [str(variant) for variant in found],
     ]
     return job.workspace.choices / f"{plan.model_sha256[:12]}-{digest(causes)[:12]}.json"
 

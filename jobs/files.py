@@ -73,3 +73,13 @@ def sync(path: Path) -> None:
 def visible(path: Path, below: Path) -> bool:
     """Whether a file counts as data: no part of its path below `below` starts with `.` or `_`."""
     return not any(part.startswith((".", "_")) for part in path.relative_to(below).parts)
+
+
+def byte_size(count: int) -> str:
+    """A number of bytes for a person: `3.39 MB`."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.3g} TB"

@@ -15,6 +15,7 @@ from jobs.compare import VALUES, Breakdown, Distribution
 from jobs.days import as_day
 from jobs.errors import Broken
 from jobs.facts import Facts, gather
+from jobs.files import byte_size
 from jobs.job import load
 from jobs.versions import versions
 from jobs.workspace import Workspace
@@ -84,7 +85,9 @@ def _templates() -> "Environment":
         loader=PackageLoader("jobs"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    found.filters.update(count=_count, number=_number, size=_size, moment=_moment, cell=_cell, change=_change)
+    found.filters.update(
+        count=_count, number=_number, size=byte_size, moment=_moment, cell=_cell, change=_change
+    )
     return found
 
 
@@ -223,15 +226,6 @@ def _change(now: int, before: int) -> str:
 
 def _moment(value: dt.datetime | None) -> str:
     return value.strftime("%Y-%m-%d %H:%M:%S UTC") if value else "not recorded"
-
-
-def _size(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:,.3g} TB"
 
 
 def _cell(value: object) -> str:

@@ -12,6 +12,7 @@ from jobs.engine import Engine, Resources, SqlMistakes, View, quoted
 from jobs.errors import Broken
 from jobs.plan import Piece, RowRange
 
+PIECE_MEMORY = 128_000_000  # bytes that DuckDB may use for one piece; it decodes row group by row group
 # What both decode to the same values of the same type (test_scan): pyarrow in half the time, and it holds
 # pages to their checksums, which DuckDB passes over. Whatever else there is, is what DuckDB says it is.
 ALIKE = frozenset(

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from jobs.files import byte_size
 from jobs.job import Job
 from jobs.plan import Plan
 from jobs.receipt import AuditResult, Receipt
@@ -59,7 +60,7 @@ def receipt(found: Receipt) -> None:
         ),
         ("key hash", f"in {found.key_hash.in_}  out {found.key_hash.out}"),
         ("model", f"{found.model.path} (sha256 {found.model.sha256[:16]}…)" if found.model else ""),
-        ("inputs", f"{len(found.inputs)} files, {_bytes(sum(f.bytes for f in found.inputs))}"),
+        ("inputs", f"{len(found.inputs)} files, {byte_size(sum(f.bytes for f in found.inputs))}"),
         ("speed", f"{found.rows_per_second:,} rows/s{_variant(found)}"),
         ("cost", _cost(found)),
         ("seconds", "  ".join(f"{stage} {seconds:.2f}" for stage, seconds in found.seconds.items())),
@@ -105,7 +106,7 @@ def plan(found: Plan, run: RunFolder | None) -> None:
     files = [f for some in found.inputs.values() for f in some]
     out.print(f"[bold]{found.job}[/bold] {found.day}: {_outcome(found)}")
     rows, size = sum(f.rows for f in files), sum(f.bytes for f in files)
-    out.print(f"inputs    {len(files)} files, {rows:,} rows, {_bytes(size)}")
+    out.print(f"inputs    {len(files)} files, {rows:,} rows, {byte_size(size)}")
     out.print(f"model     {found.model_path} (sha256 {found.model_sha256[:16]}…) on {found.device}")
     if found.status != "score":
         return
@@ -128,7 +129,7 @@ def hardware(
     facts = [
         ("processor", machine.processor),
         ("cores", f"{machine.cores} (what affinity and the control group allow)"),
-        ("memory", _bytes(machine.memory)),
+        ("memory", byte_size(machine.memory)),
         ("instructions", " ".join(machine.instructions) or "none that are wide"),
         ("kinds", " ".join(kinds)),
     ]
@@ -194,8 +195,8 @@ def _cost(found: Receipt) -> str:
     cost = found.cost
     return (
         f"{cost.cpu_seconds_per_million_rows:.2f} CPU seconds per million rows, at most "
-        f"{_bytes(cost.peak_memory_bytes)} of memory, {_bytes(cost.bytes_read)} read, "
-        f"{_bytes(cost.bytes_written)} written"
+        f"{byte_size(cost.peak_memory_bytes)} of memory, {byte_size(cost.bytes_read)} read, "
+        f"{byte_size(cost.bytes_written)} written"
     )
 
 
@@ -207,7 +208,7 @@ def _variant(found: Receipt) -> str:
 
 
 def _receipt_tables(out: Console, found: Receipt) -> None:
-    rows = [(n, f"{t.rows:,}", t.files, _bytes(t.bytes), t.version) for n, t in found.tables.items()]
+    rows = [(n, f"{t.rows:,}", t.files, byte_size(t.bytes), t.version) for n, t in found.tables.items()]
     if rows:
         out.print(
             table(rows, ("table", "rows", "files", "size", "version"), ("rows", "files", "size", "version"))
@@ -234,12 +235,3 @@ def _cell(value: object) -> str:
 
 def _moment(moment: dt.datetime | None) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S") if moment else ""
-
-
-def _bytes(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} GB"

@@ -31,14 +31,13 @@ from jobs.proof import refuse_bad_keys, source_proof, staged_proof
 from jobs.publish import complete, publish, roll_forward
 from jobs.receipt import Receipt
 from jobs.results import Proof, preview, receipt_of, skipped, unchanged
-from jobs.scan import chunks, source_schema
+from jobs.scan import PIECE_MEMORY, chunks, source_schema
 from jobs.scoring import OpenModel, open_model, planned_scorer, scored
 from jobs.source import chosen, in_pieces, source
 from jobs.stage import FEATURE_GROUP_ROWS, StagedFile, made, peak_memory, stage, staged
 from jobs.versions import versions
 
 PROOF_MEMORY = 256_000_000  # bytes; the uniqueness of a large day's keys spills instead of growing
-PIECE_MEMORY = 128_000_000  # bytes that DuckDB may use for one piece; it decodes row group by row group
 
 
 def plan_day(

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from jobs.errors import Broken
 from jobs.receipt import ColumnProof
+from scorers.contract import is_number
 
 LOWEST = -1074  # the exponent of the smallest positive float64, 2**-1074
 HALF = 26  # bits; a mantissa has 53, and sums of its halves over a row group are exact in float64
@@ -44,7 +45,7 @@ class Tally:
         while pa.types.is_list(column.type):
             column = column.flatten()
         values = column.drop_null()
-        if not len(values) or not _is_numeric(values.type):
+        if not len(values) or not is_number(values.type):
             return
         if pa.types.is_floating(values.type):
             values = self._finite(values)
@@ -177,11 +178,6 @@ def _add_group(tallies: dict[str, Tally], group: pa.Table, shown: str, run_id: s
             one = tallies.setdefault(name, Tally(group.schema.field(name).type))
             for chunk in group.column(name).chunks:
                 one.add(chunk)
-
-
-def _is_numeric(kind: pa.DataType) -> bool:
-    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean)
-    return any(is_kind(kind) for is_kind in kinds)
 
 
 def _element(kind: pa.DataType) -> pa.DataType:

@@ -27,10 +27,15 @@ def day_of(job: Job, partition_key: str | None, asked: str | None) -> dt.date:
     )
 
 
+def latest_day_of(job: Job) -> dt.date:
+    """The job's latest complete day at this moment. Broken where its exchange's calendar is unknown."""
+    overrides = workspace_overrides(job.workspace.root)
+    return latest_complete_day(job.spec.schedule, dt.datetime.now(dt.UTC), overrides)
+
+
 def _hint(job: Job) -> str:
     try:
-        overrides = workspace_overrides(job.workspace.root)
-        latest = latest_complete_day(job.spec.schedule, dt.datetime.now(dt.UTC), overrides)
+        latest = latest_day_of(job)
     except Broken:  # an exchange without a calendar; the message before it is the one that matters
         return ""
     return f"; the latest complete day is {latest}"

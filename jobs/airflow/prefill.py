@@ -7,15 +7,13 @@ without a day still fails and says so.
 """
 
 import asyncio
-import datetime as dt
 import json
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from jobs.airflow.day import latest_day_of
 from jobs.airflow.place import workspace
-from jobs.calendar import latest_complete_day
-from jobs.closures import workspace_overrides
 from jobs.errors import Broken
 from jobs.job import load
 
@@ -55,9 +53,7 @@ class FormDay:
 def latest(name: str) -> str | None:
     """The latest complete day of a job of the workspace, or None where it has none or is no job."""
     try:
-        job = load(name, workspace())
-        overrides = workspace_overrides(job.workspace.root)
-        return latest_complete_day(job.spec.schedule, dt.datetime.now(dt.UTC), overrides).isoformat()
+        return latest_day_of(load(name, workspace())).isoformat()
     except Broken:
         return None
 

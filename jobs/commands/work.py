@@ -22,6 +22,7 @@ from jobs.options import (
 )
 
 if TYPE_CHECKING:
+    from jobs.job import Job
     from jobs.receipt import Receipt
 
 
@@ -77,13 +78,7 @@ def plan(
     from jobs.steps import outlook
 
     found = load(job, workspace())
-    options: dict[str, Any] = {
-        "params": settings(found, set),
-        "force": force,
-        "limit": limit,
-        "model": model,
-        "device": device,
-    }
+    options = _options(found, set, force=force, limit=limit, model=model, device=device)
     made = outlook(found, day_of(day), **options)
     if made.status == "score" and not made.run_id and found.features_sql is None:
         made = in_pieces(found, made, streamed(found, made))
@@ -108,13 +103,7 @@ def run(
     from jobs.progress import shown
 
     found = load(job, workspace())
-    options: dict[str, Any] = {
-        "params": settings(found, set),
-        "force": force,
-        "limit": limit,
-        "model": model,
-        "device": device,
-    }
+    options = _options(found, set, force=force, limit=limit, model=model, device=device)
     with shown() as report:
         receipt = night.run(found, day_of(day), report=report, **options)
     if json:
@@ -142,7 +131,7 @@ def backfill(
     wanted = load(job, workspace())
     found: dict[str, Receipt | NightError] = {}
     with shown() as report:
-        options: dict[str, Any] = {"force": force, "params": settings(wanted, set)}
+        options = _options(wanted, set, force=force)
         for day, result in night.backfill(wanted, day_of(from_), day_of(to), report, **options):
             found[day.isoformat()] = result
             if not json:
@@ -151,6 +140,11 @@ def backfill(
         print_json([_as_json(day, result) for day, result in found.items()])
     codes = {result.exit_code for result in found.values() if isinstance(result, NightError)}
     return Broken.exit_code if Broken.exit_code in codes else max(codes, default=0)
+
+
+def _options(job: "Job", given: list[str], **asked: Any) -> dict[str, Any]:
+    """What a run is asked for, with the job's parameters as `--set` gives them."""
+    return {"params": settings(job, given), **asked}
 
 
 def _one_line(result: "Receipt | NightError") -> str:

@@ -9,6 +9,8 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from jobs.files import byte_size
+
 LONGEST = 200  # characters of a cell
 
 
@@ -42,16 +44,6 @@ def cell(value: object) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
-def size(count: int) -> str:
-    """Bytes for a person."""
-    found = float(count)
-    for unit in ("B", "kB", "MB"):
-        if found < 1000:
-            return f"{found:.3g} {unit}"
-        found /= 1000
-    return f"{found:.3g} GB"
-
-
 def moment(value: dt.datetime | None) -> str:
     """A moment in UTC, to the minute."""
     return f"{value:%Y-%m-%d %H:%M}" if value else ""
@@ -63,5 +55,5 @@ def is_number(value: object) -> bool:
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
-    "cell": cell, "size": size, "moment": moment, "is_number": is_number, "count": "{:,}".format,
+    "cell": cell, "size": byte_size, "moment": moment, "is_number": is_number, "count": "{:,}".format,
 }  # fmt: skip
