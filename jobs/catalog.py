@@ -150,6 +150,8 @@ def _by_day(files: Sequence[LiveFile]) -> dict[str, list[LiveFile]]:
 
 def _entries(workspace: Workspace, files: Sequence[Path]) -> list[Entry]:
     """The receipts in some files of the table `receipts`, by run number."""
+    if not files:  # the table has been made, and its first receipt is on the way
+        return []
     select = (
         "SELECT job, day, run_id, run_number, published_at, tables, filename FROM read_parquet("
         "$1, hive_partitioning = true, hive_types = {day: VARCHAR}, filename = true) "

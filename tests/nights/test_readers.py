@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, Schema
 
+from jobs.catalog import pinned
+from jobs.workspace import open_workspace
 from tests.nights.conftest import Build
-from tests.nights.processes import Night, spawn
+from tests.nights.processes import Night, night, spawn
 from tests.nights.world import DAY, receipts
 
 ROWS = 500
@@ -108,3 +111,13 @@ def test_readers_see_no_error_and_no_mixed_day_while_fifty_overwrites_go_on(smal
         assert reads > 20
         assert nights > 5, "the reader was beside the writer all the time"
     assert len(receipts(small)) == OVERWRITES + 1
+
+
+def test_readers_between_the_making_of_receipts_and_its_first_row_see_nothing_published(fresh: Build) -> None:
+    """The table `receipts` is made in one commit and filled in the next; a reader may come between them."""
+    root = fresh(days=(DAY,))
+    schema = pa.schema([("job", pa.string()), ("day", pa.date32())])
+    DeltaTable.create(str(root / "data/tables/receipts"), Schema.from_arrow(schema), partition_by=["day"])
+    state = pinned(open_workspace(root))
+    assert (state.version, state.history, state.views()) == (0, (), [])
+    assert night(root, DAY).status == "published"
