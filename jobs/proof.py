@@ -3,10 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from jobs.engine import Engine, quoted
-from jobs.errors import Broken
 from jobs.plan import Piece, RowRange
-
-EXAMPLES = 3
 
 
 def hashed(source: str, key: Sequence[str]) -> str:
@@ -37,29 +34,6 @@ def staged_proof(engine: Engine, key: Sequence[str]) -> tuple[int, str]:
     """Rows and key hash of the view `scores`: what was staged, read back."""
     [(rows, lower, upper)] = engine.rows(hashed("scores", key))
     return rows, hex_of(int(lower), int(upper))
-
-
-def refuse_bad_keys(engine: Engine, key: Sequence[str], where: str) -> None:
-    """Hold the view `scores` to its key: no null, no key twice.
-
-    Raises:
-        Broken: with some of the keys.
-    """
-    names = ", ".join(map(quoted, key))
-    nulls = " OR ".join(f"{quoted(c)} IS NULL" for c in key)
-    [(missing,)] = engine.rows(f"SELECT count(*) FROM scores WHERE {nulls}")
-    if missing:
-        raise Broken(f"{where}: {missing} rows have a null in their key ({', '.join(key)})")
-    twice = engine.rows(
-        f"SELECT {names}, count(*) AS n FROM scores GROUP BY {names} HAVING count(*) > 1 "
-        f"ORDER BY n DESC, {names} LIMIT {EXAMPLES}"
-    )
-    if twice:
-        shown = "; ".join(
-            ", ".join(f"{c}={v}" for c, v in zip(key, row, strict=False)) + f" ({row[-1]} rows)"
-            for row in twice
-        )
-        raise Broken(f"{where}: the key is not unique within the day: {shown}")
 
 
 def _of_range(engine: Engine, root: str, part: RowRange, key: Sequence[str]) -> tuple[int, int, int]:

@@ -1,14 +1,16 @@
 """Chunks -> staged Parquet files: unique, immutable, with page checksums, durable when they appear."""
 
+import contextlib
 import resource
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.errors import Broken
 from jobs.files import written_once
 
 GROUP_ROWS = 131_072  # rows of a row group of a published file
@@ -67,6 +69,23 @@ def staged(path: Path, root: Path) -> StagedFile:
     """What a staged file holds, from its footer."""
     rows = pq.read_metadata(path).num_rows
     return StagedFile(path.relative_to(root).as_posix(), rows, path.stat().st_size)
+
+
+@contextlib.contextmanager
+def reread(path: Path, shown: str) -> Iterator[pq.ParquetFile]:
+    """A file that was staged, open for another look; every page is held to its checksum.
+
+    Raises:
+        Broken: it is damaged.
+    """
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
+            yield file
+    except MemoryError:
+        raise
+    except (OSError, pa.ArrowException) as error:
+        text = str(error).splitlines()[0]
+        raise Broken(f"{shown}: damaged since it was staged ({text}); remove it and run again") from error
 
 
 def made(path: Path, root: Path, started: float, cpu: float) -> StagedFile:

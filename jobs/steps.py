@@ -25,9 +25,10 @@ from jobs.decide import decide
 from jobs.engine import Resources, SqlMistakes
 from jobs.errors import Broken, NotYet
 from jobs.job import Job
+from jobs.keys import refuse_bad_keys
 from jobs.plan import Piece, Plan, digest
 from jobs.progress import Report, Stopwatch, counted, silent
-from jobs.proof import refuse_bad_keys, source_proof, staged_proof
+from jobs.proof import source_proof, staged_proof
 from jobs.publish import complete, publish, roll_forward
 from jobs.receipt import Receipt
 from jobs.results import Proof, preview, receipt_of, skipped, unchanged
@@ -37,7 +38,7 @@ from jobs.source import chosen, in_pieces, source
 from jobs.stage import FEATURE_GROUP_ROWS, StagedFile, made, peak_memory, stage, staged
 from jobs.versions import versions
 
-PROOF_MEMORY = 256_000_000  # bytes; the uniqueness of a large day's keys spills instead of growing
+PROOF_MEMORY = 256_000_000  # bytes; what DuckDB has for counts and hashes, which need little
 
 
 def plan_day(
@@ -263,7 +264,7 @@ def _prove(day: Day, pieces: Sequence[StagedFile]) -> Proof:
     plan, key = day.plan, day.job.spec.key
     source = {r.path for piece in plan.pieces for r in piece.ranges}
     with day.engine({"scores": pieces}, source, PROOF_MEMORY) as engine:
-        refuse_bad_keys(engine, key, str(day))
+        refuse_bad_keys(engine, [day.root / file.path for file in pieces], key, str(day))
         scored_rows, out = staged_proof(engine, key)
         read_rows, in_ = source_proof(engine, str(day.root), plan.pieces, key)
     if (read_rows, in_) != (scored_rows, out):

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from jobs.errors import Broken
 from jobs.receipt import ColumnProof
+from jobs.stage import reread
 from scorers.contract import is_number
 
 LOWEST = -1074  # the exponent of the smallest positive float64, 2**-1074
@@ -132,14 +132,10 @@ def table_proof(files: Sequence[tuple[Path, str]], run_id: str) -> TableProof:
     tallies: dict[str, Tally] = {}
     rows = 0
     for path, shown in files:
-        try:
-            with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
-                rows += file.metadata.num_rows
-                for group in range(file.num_row_groups):
-                    _add_group(tallies, file.read_row_group(group), shown, run_id)
-        except (OSError, pa.ArrowException) as error:
-            text = str(error).splitlines()[0]
-            raise Broken(f"{shown}: damaged since it was staged ({text}); remove it and run again") from error
+        with reread(path, shown) as file:
+            rows += file.metadata.num_rows
+            for group in range(file.num_row_groups):
+                _add_group(tallies, file.read_row_group(group), shown, run_id)
     columns = {name: one.proof() for name, one in tallies.items()}
     return TableProof(rows, tuple(sha256_of(path) for path, _ in files), columns)
 
