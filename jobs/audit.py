@@ -4,7 +4,6 @@ from jobs import builtin
 from jobs.builtin import Answer
 from jobs.check import audit_place
 from jobs.engine import Engine, SqlMistakes
-from jobs.errors import Broken
 from jobs.job import Job
 from jobs.questions import SqlAudit
 from jobs.receipt import AuditResult
@@ -15,19 +14,13 @@ def audit(job: Job, engine: Engine) -> tuple[AuditResult, ...]:
     return tuple(_asked(job, engine, i) for i in range(len(job.spec.audit)))
 
 
-def refuse_failed(job: Job, results: tuple[AuditResult, ...]) -> None:
-    """Stop before anything is published.
-
-    Raises:
-        Broken: an audit of severity `fail` has not passed; names each, where it stands, what was measured.
-    """
-    failed = [
+def failures(job: Job, results: tuple[AuditResult, ...]) -> list[str]:
+    """The audits of severity `fail` that have not passed: where each stands, and what was measured."""
+    return [
         f"{audit_place(job, i)} failed: {r.detail}"
         for i, r in enumerate(results)
         if not r.passed and r.severity == "fail"
     ]
-    if failed:
-        raise Broken("\n".join([*failed, "nothing is published; the tables are as they were"]))
 
 
 def _asked(job: Job, engine: Engine, index: int) -> AuditResult:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from jobs import builtin, tables
+from jobs import builtin, rejects, tables
 from jobs.calendar import check_early
 from jobs.closures import FILE, unknown_exchange, workspace_overrides
 from jobs.day import Day
+from jobs.domain import check_domain
 from jobs.engine import Engine, SqlMistakes, quoted
 from jobs.errors import Broken
 from jobs.job import Job
@@ -79,9 +80,13 @@ def bind(day: Day, scorer: Scorer) -> Bound:
         decided = {t: _bind_decision(engine, job, t, sql) for t, sql in job.decide_sql.items()}
         for table, sql in job.decide_sql.items():
             engine.define(table, sql)
+        if job.spec.rejecting:
+            engine.define(job.spec.rejects_table, _no_rejects(job))
         _bind_audits(engine, job)
     stored = {job.spec.scores_table: scores_schema(job, features, scorer)}
     stored |= {t: _stored(job, schema, ("decide", t)) for t, schema in decided.items()}
+    if job.spec.rejecting:
+        stored[job.spec.rejects_table] = rejects_schema(job, features)
     for table, schema in stored.items():
         tables.check_schema(job.workspace.tables / table, schema)
     return Bound(features, stored)
@@ -128,6 +133,7 @@ def _bind_features(engine: Engine, job: Job, scorer: Scorer) -> pa.Schema:
     if misfits:
         job.broken(("model", "path"), "; ".join(misfits))
     check_policy(job, scorer.signature)
+    check_domain(job, schema, scorer.signature.outputs)
     engine.define(BINDING, features_select(job))
     return schema
 
@@ -136,6 +142,12 @@ def _define_empty_scores(engine: Engine, job: Job, scorer: Scorer) -> None:
     kept = [quoted(name) for name in (*job.spec.key, *job.spec.keep)]
     given = [f"CAST(NULL AS {_sql_type(f.type)}) AS {quoted(f.name)}" for f in scorer.signature.outputs]
     engine.define("scores", f"SELECT {', '.join(kept + given)} FROM {quoted(BINDING)} LIMIT 0")
+
+
+def _no_rejects(job: Job) -> str:
+    key = [quoted(name) for name in job.spec.key]
+    said = [f"CAST(NULL AS VARCHAR) AS {name}" for name in rejects.COLUMNS]
+    return f"SELECT {', '.join(key + said)} FROM {quoted(BINDING)} LIMIT 0"
 
 
 def _sql_type(kind: pa.DataType) -> str:
@@ -181,6 +193,12 @@ def _refuse_no_question(given: pa.Schema, where: str) -> None:
     if len(given) != 1 or not pa.types.is_boolean(given.field(0).type):
         columns = ", ".join(f"{f.name} {f.type}" for f in given)
         raise Broken(f"{where}: gives ({columns}); an audit is one SELECT of one boolean")
+
+
+def rejects_schema(job: Job, features: pa.Schema) -> pa.Schema:
+    """The columns of a file of rejects: key, stage, reason, message, features, `run_id`."""
+    key = pa.schema([features.field(name) for name in job.spec.key])
+    return _stored(job, pa.schema([*key, *((name, pa.string()) for name in rejects.COLUMNS)]), ("key",))
 
 
 def scores_schema(job: Job, features: pa.Schema, scorer: Scorer) -> pa.Schema:

@@ -73,18 +73,19 @@ class Day:
         source: Iterable[str] = (),
         memory: int | None = None,
         threads: int | None = None,
+        views: Sequence[View] = (),
     ) -> Engine:
         """An engine that sees the inputs, `params`, and staged files under the given names.
 
         `source` are further files (relative to the root) that it may read by their path; `memory` is
         what it may use in bytes (default: a good part of what there is), before it spills to disk.
-        `threads` are its threads (default: as many as there are cores).
+        `threads` are its threads (default: as many as there are cores). `views` are further ones.
         """
         tables = staged or {}
-        views = inputs.views(self.job, self.plan.inputs)
-        views += [View(f"staged {n}", self._paths(f.path for f in files)) for n, files in tables.items()]
-        views.append(View("the source", self._paths(source), columns={"nothing": "INTEGER"}))
-        engine = Engine(views, self._resources(memory, threads), self.variables)
+        seen = [*inputs.views(self.job, self.plan.inputs), *views]
+        seen += [View(f"staged {n}", self._paths(f.path for f in files)) for n, files in tables.items()]
+        seen.append(View("the source", self._paths(source), columns={"nothing": "INTEGER"}))
+        engine = Engine(seen, self._resources(memory, threads), self.variables)
         names = ["day", *self.job.spec.params]
         engine.define("params", "SELECT " + ", ".join(f"getvariable('{n}') AS {quoted(n)}" for n in names))
         for name in tables:

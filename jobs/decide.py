@@ -8,7 +8,7 @@ import pyarrow as pa
 from jobs.check import sql_file
 from jobs.day import Day
 from jobs.engine import SqlMistakes
-from jobs.stage import StagedFile, made, stage, stamped
+from jobs.stage import StagedFile, made, stage, staged, stamped
 
 ROWS = 32_768  # rows of a batch between DuckDB and the file
 
@@ -31,5 +31,5 @@ def decide(day: Day, scores: Sequence[StagedFile], schemas: Mapping[str, pa.Sche
                 with SqlMistakes(sql_file(job, job.spec.decide[table])):
                     batches = engine.stream(sql, ROWS, order="ALL")
                     stage(path, (stamped(batch, run_id, schema) for batch in batches), schema)
-            found[table] = made(path, day.root, started, cpu)
+            found[table] = made(staged(path, day.root), started, cpu)
     return found

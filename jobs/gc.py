@@ -58,7 +58,7 @@ def _in_runs(folders: list[RunFolder], kept: set[str], state: Pinned) -> Iterato
         if run.run_id in kept or not run.is_idle():
             continue
         if not run.receipt.exists():
-            yield run.path, "superseded" if run.superseded.exists() else "stopped and not taken up"
+            yield run.path, _end_of(run)
             continue
         published = [run.path / "scores", run.path / "decide"]
         yield from ((path, "published, lies in its table") for path in published if path.exists())
@@ -89,10 +89,16 @@ def _temporary(workspace: Workspace, before: float) -> Iterator[tuple[Path, str]
             yield path, "temporary files of a process that is gone"
 
 
+def _end_of(run: RunFolder) -> str:
+    if run.discarded.exists():
+        return "discarded"
+    return "superseded" if run.superseded.exists() else "stopped and not taken up"
+
+
 def _abandoned(run: RunFolder, before: float) -> bool:
     """Whether a run that did not finish may go: nothing works on it, nobody comes back for it."""
-    if run.publication.exists() or not run.is_idle():
-        return False
+    if run.publication.exists() or run.held.exists() or not run.is_idle():
+        return False  # what is held waits for a person
     plan = read_plan(run.plan) if run.plan.exists() else None
     if plan and plan.limit is not None:
         return True  # a preview was looked at when it was made

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from pydantic import BaseModel, ValidationError
 
-from jobs import questions, schedule, spec
+from jobs import policy, questions, schedule, spec
 from jobs.errors import Broken, clipped
 from jobs.params import Param, ParamValue
 from jobs.spec import JobSpec
@@ -20,7 +20,8 @@ from jobs.yamlfile import Lines, Path_, read_yaml
 PARTS: dict[str, type[BaseModel]] = {
     "model": spec.Model,
     "scoring": spec.Scoring,
-    "policy": spec.Policy,
+    "policy": policy.Policy,
+    "domain": policy.Domain,
     "params": Param,
 }
 KINDS: dict[str, Mapping[str, type[BaseModel]]] = {
@@ -162,7 +163,9 @@ def _peek(file: Path, workspace: Workspace) -> tuple[str, list[str]]:
         name, decide = str(document["job"]), document.get("decide")
     except (Broken, KeyError, TypeError):
         return file.parent.name, []
-    return name, [f"{name}_scores", *(decide if isinstance(decide, dict) else ())]
+    parts = [part for at in ("policy", "scoring") if isinstance(part := document.get(at), dict)]
+    rejects = [f"{name}_rejects"] if any("reject" in part.values() for part in parts) else []
+    return name, [f"{name}_scores", *(decide if isinstance(decide, dict) else ()), *rejects]
 
 
 def _check_unique(job: Job, tables: Iterable[str], other: str) -> None:

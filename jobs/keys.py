@@ -49,6 +49,23 @@ def refuse_bad_keys(engine: Engine, files: Sequence[Path], key: Sequence[str], w
             raise Broken(f"{where}: the key is not unique within the day: {_shown(key, twice)}")
 
 
+def refuse_scored_rejects(engine: Engine, table: str, key: Sequence[str], where: str) -> None:
+    """Know that no row was set aside whose key stands among the scores, too, or twice among the rejects.
+
+    Raises:
+        Broken: one does; which of the rows is meant, nobody knows.
+    """
+    names = ", ".join(map(quoted, key))
+    known = " AND ".join(f"{quoted(c)} IS NOT NULL" for c in key)
+    twice = engine.rows(
+        f"SELECT {names}, count(*) AS n FROM (SELECT {names} FROM {quoted(table)} WHERE {known} UNION ALL "
+        f"SELECT {names} FROM scores SEMI JOIN {quoted(table)} USING ({names})) "
+        f"GROUP BY {names} HAVING count(*) > 1 ORDER BY n DESC, {names} LIMIT {EXAMPLES}"
+    )
+    if twice:
+        raise Broken(f"{where}: the key is not unique within the day, rejects included: {_shown(key, twice)}")
+
+
 def ascending(files: Sequence[Path], key: Sequence[str]) -> bool:
     """Whether the keys rise strictly within each file, and the files hold ranges that do not overlap.
 

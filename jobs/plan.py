@@ -81,7 +81,8 @@ class Plan:
     rises from run to run of one day and decides between two that overlap. `seen` are the live files of
     the day's scores when the run began: it may replace these and no others. `variant` is how the model is
     computed, `why` it was chosen, `tried` what else there was. With status `unchanged`,
-    `run_id` is the run that published what this one would; with `skipped` there is none.
+    `run_id` is the run that published what this one would; with `skipped` there is none. Of a replay,
+    `replay_of` is the run whose rejects are scored again, and `carried` the rows of it that are not.
     """
 
     job: str
@@ -103,6 +104,8 @@ class Plan:
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     chunk_rows: int = 0
     limit: int | None = None
+    replay_of: str = ""
+    carried: int = 0
     seen: tuple[str, ...] = ()
     pieces: tuple[Piece, ...] = ()
     started: float = 0.0
@@ -115,6 +118,11 @@ class Plan:
     def rows(self) -> int:
         """Rows to score."""
         return sum(piece.rows for piece in self.pieces)
+
+    @property
+    def day_rows(self) -> int:
+        """Rows of the day: those to score, and those that a replay leaves as they are."""
+        return self.rows + self.carried
 
     def to_json(self) -> str:
         """The plan as JSON text; `plan_from_json` reads it."""

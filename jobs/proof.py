@@ -1,20 +1,40 @@
 """What was staged, read back and held against the source: counts, keys, values."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from jobs.engine import Engine, quoted
 from jobs.plan import Piece, RowRange
+
+NO_ROWS = "0" * 32  # the key hash of none
+
+
+class Proof(NamedTuple):
+    """The rows that were to be scored, those that were, and those set aside, each with its key hash.
+
+    `reasons` says why rows were set aside: (stage, code) -> rows.
+    """
+
+    read: int
+    scored: int
+    in_: str
+    out: str
+    rejected: int = 0
+    aside: str = NO_ROWS
+    reasons: Mapping[tuple[str, str], int] = {}
 
 
 def hashed(source: str, key: Sequence[str]) -> str:
     """A SELECT of the rows of `source` and two sums of the 64-bit halves of their keys' hashes.
 
-    A key's hash is the md5 of its values as text, each with its length. A sum does not depend on the
-    order of rows, and unlike an exclusive or it is not cancelled by a row that stands twice. md5 is the
-    same in every version of every engine. (md5_number once and its halves by arithmetic: four times as
-    fast as md5_number_lower and md5_number_upper, DuckDB 2.0.)
+    A key's hash is the md5 of its values as text, each with its length; a null has none. A sum does not
+    depend on the order of rows, and unlike an exclusive or it is not cancelled by a row that stands twice.
+    md5 is the same in every version of every engine. (md5_number once and its halves by arithmetic: four
+    times as fast as md5_number_lower and md5_number_upper, DuckDB 2.0.)
     """
-    text = " || ',' || ".join(f"strlen({quoted(c)}::VARCHAR) || ':' || {quoted(c)}::VARCHAR" for c in key)
+    text = " || ',' || ".join(
+        f"coalesce(strlen({quoted(c)}::VARCHAR) || ':' || {quoted(c)}::VARCHAR, '')" for c in key
+    )
     return (
         "SELECT count(*), coalesce(sum((h & 18446744073709551615::UHUGEINT)::UBIGINT), 0), "
         f"coalesce(sum((h >> 64)::UBIGINT), 0) FROM (SELECT md5_number({text}) AS h FROM {source})"
@@ -30,10 +50,25 @@ def source_proof(engine: Engine, root: str, pieces: Iterable[Piece], key: Sequen
     return rows, hex_of(lower, upper)
 
 
-def staged_proof(engine: Engine, key: Sequence[str]) -> tuple[int, str]:
-    """Rows and key hash of the view `scores`: what was staged, read back."""
-    [(rows, lower, upper)] = engine.rows(hashed("scores", key))
+def staged_proof(engine: Engine, view: str, key: Sequence[str]) -> tuple[int, str]:
+    """Rows and key hash of a view: what was staged, read back."""
+    [(rows, lower, upper)] = engine.rows(hashed(view, key))
     return rows, hex_of(int(lower), int(upper))
+
+
+def together(one: str, other: str) -> str:
+    """The key hash of the rows of two files, from the hash of each."""
+    halves = [(int(h[16:], 16), int(h[:16], 16)) for h in (one, other)]
+    return hex_of(*(sum(half) for half in zip(*halves, strict=True)))
+
+
+def reasons(engine: Engine, view: str) -> dict[tuple[str, str], tuple[int, str]]:
+    """Why rows were set aside: (stage, code) -> rows, and one of the messages; the most frequent first."""
+    found = engine.rows(
+        f"SELECT stage, reason, count(*) AS n, min(message) FROM {quoted(view)} "
+        "GROUP BY stage, reason ORDER BY n DESC, stage, reason"
+    )
+    return {(stage, reason): (rows, message) for stage, reason, rows, message in found}
 
 
 def _of_range(engine: Engine, root: str, part: RowRange, key: Sequence[str]) -> tuple[int, int, int]:

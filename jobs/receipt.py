@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Status = Literal["published", "unchanged", "skipped", "preview"]
+Status = Literal["published", "unchanged", "skipped", "preview", "held"]
 
 
 class Part(BaseModel):
@@ -57,10 +57,14 @@ class TableResult(Part):
 
 
 class KeyHash(Part):
-    """The sum over all rows of a 128-bit hash of the key, in hex: of the source, of what was staged."""
+    """The sum over all rows of a 128-bit hash of the key, in hex: of the source, the scores, the rejects.
+
+    `in` is the sum of the other two, each half modulo 2**64.
+    """
 
     in_: str = ""
     out: str = ""
+    rejected: str = ""
     columns: tuple[str, ...] = ()
 
     model_config = ConfigDict(
@@ -130,6 +134,34 @@ class AuditResult(Part):
     detail: str = ""
 
 
+class RejectResult(Part):
+    """Rows that were set aside for one reason, and in which stage: features, score or outputs."""
+
+    stage: str
+    reason: str
+    rows: int
+
+
+class ReplayResult(Part):
+    """Rejects of an earlier run that were scored again; its other rows were carried over, as they were.
+
+    `run_id` is that run, `model_sha256` the model of its rows; `rows` were read again, the rest were carried.
+    """
+
+    run_id: str
+    model_sha256: str
+    rows: int
+    carried: int
+
+
+class Release(Part):
+    """Who published a day that an audit had held, and why."""
+
+    by: str
+    because: str
+    at: dt.datetime
+
+
 class Receipt(Part):
     """What one run of one day did. Times are UTC, `seconds` are wall-clock by stage."""
 
@@ -150,6 +182,9 @@ class Receipt(Part):
     variant: VariantResult | None = None
     tried: tuple[TriedResult, ...] = ()
     audits: tuple[AuditResult, ...] = ()
+    rejects: tuple[RejectResult, ...] = ()
+    released: Release | None = None
+    replayed: ReplayResult | None = None
     reason: str = ""
     preview: tuple[Mapping[str, Any], ...] = ()
     run_number: int = 0

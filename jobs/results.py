@@ -11,6 +11,7 @@ from jobs.errors import NotYet
 from jobs.job import Job
 from jobs.plan import Plan
 from jobs.progress import Stopwatch
+from jobs.proof import Proof
 from jobs.receipt import (
     AuditResult,
     Cost,
@@ -18,6 +19,8 @@ from jobs.receipt import (
     KeyHash,
     ModelResult,
     Receipt,
+    RejectResult,
+    ReplayResult,
     Rows,
     TableResult,
     TriedResult,
@@ -28,7 +31,6 @@ from jobs.tally import TableProof
 from scorers.hardware import hardware
 
 PREVIEW_ROWS = 20  # rows of a preview that its receipt shows
-Proof = tuple[int, int, str, str]
 
 
 def unchanged(job: Job, plan: Plan) -> Receipt:
@@ -61,9 +63,12 @@ def receipt_of(
     watch: Stopwatch,
     *,
     read_back: Mapping[str, TableProof] | None = None,
+    before: Receipt | None = None,
 ) -> Receipt:
-    """The receipt of a run about to be published; its tables' versions come with the commits."""
-    read, scored, in_, out = proof
+    """The receipt of a run about to be published; its tables' versions come with the commits.
+
+    `before` is the receipt of the run whose rejects this one scored again.
+    """
     scores = next(iter(staged.values()))
     spent, speed = _scoring(scores)
     machine = hardware()
@@ -72,11 +77,13 @@ def receipt_of(
         day=plan.day,
         run_id=plan.run_id,
         status="published",
-        rows=Rows(read=read, scored=scored, rejected=read - scored, published=scored),
+        rows=Rows(read=proof.read, scored=proof.scored, rejected=proof.rejected, published=proof.scored),
         tables={name: _table(files, (read_back or {}).get(name)) for name, files in staged.items()},
-        key_hash=KeyHash(in_=in_, out=out, columns=plan.key),
+        key_hash=KeyHash(in_=proof.in_, out=proof.out, rejected=proof.aside, columns=plan.key),
+        rejects=tuple(RejectResult(stage=s, reason=r, rows=n) for (s, r), n in proof.reasons.items()),
         model=ModelResult(path=plan.model_path, sha256=plan.model_sha256),
         inputs=_inputs(plan),
+        replayed=_replayed(plan, before) if before else None,
         params=plan.params,
         seconds=_rounded({**plan.seconds, "score": spent, **watch.seconds}),
         cost=_cost(plan, staged, watch),
@@ -93,6 +100,11 @@ def receipt_of(
         versions=plan.versions,
         hardware={"processor": machine.processor, "cores": machine.cores, "memory_bytes": machine.memory},
     )
+
+
+def _replayed(plan: Plan, before: Receipt) -> ReplayResult:
+    model = before.model.sha256 if before.model else ""
+    return ReplayResult(run_id=before.run_id, model_sha256=model, rows=plan.rows, carried=plan.carried)
 
 
 def _cost(plan: Plan, staged: Mapping[str, Sequence[StagedFile]], watch: Stopwatch) -> Cost:

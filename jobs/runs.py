@@ -2,9 +2,11 @@
 
 plan.json            what is scored; a run that was killed is taken up where it stopped
 features.parquet     the rows as they were scored, where SQL made them
-scores/<hash>.parquet, decide/<table>.parquet     staged: unique, immutable, unread by others
+scores/<hash>.parquet, rejects/<hash>.parquet     of a piece: what was scored, and what could not be
+decide/<table>.parquet, rejects.parquet           staged: unique, immutable, unread by others
+held.json            an audit has failed: staged, and published only if a person releases it
 publication.json     all is staged and audited, and is being committed
-receipt.json         published; or superseded.json: another run was first
+receipt.json         published; or superseded.json: another run was first; or discarded.json: by a person
 """
 
 import contextlib
@@ -57,6 +59,25 @@ class RunFolder:
         """Why a run that was ready was not published."""
         return self.path / "superseded.json"
 
+    @property
+    def held(self) -> Path:
+        """What is held back, for a person to release or to discard."""
+        return self.path / "held.json"
+
+    @property
+    def discarded(self) -> Path:
+        """Who discarded the run, and why."""
+        return self.path / "discarded.json"
+
+    @property
+    def rejected(self) -> Path:
+        """The day's rejects, those of all pieces."""
+        return self.path / "rejects.parquet"
+
+    def rejects(self, fingerprint: str) -> Path:
+        """The rows of a piece that were set aside; there is no such file where none was."""
+        return self.path / "rejects" / f"{fingerprint}.parquet"
+
     def scores(self, fingerprint: str) -> Path:
         """The staged file of a piece."""
         return self.path / "scores" / f"{fingerprint}.parquet"
@@ -68,7 +89,7 @@ class RunFolder:
     @property
     def finished(self) -> bool:
         """Whether nothing is left to do for this run."""
-        return self.receipt.exists() or self.superseded.exists()
+        return any(path.exists() for path in (self.receipt, self.superseded, self.discarded))
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:

@@ -1,22 +1,14 @@
-"""The model of a job, opened, and a piece's rows through it."""
+"""The model of a job, opened from its hashed bytes by one of its variants."""
 
 import functools
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from jobs.errors import Broken, NotYet
 from jobs.job import Job
-from jobs.nulls import filled
 from jobs.plan import Plan
-from jobs.stage import stamped
 from jobs.workspace import Workspace
 from scorers.contract import Options, Scorer
-from scorers.errors import ChunkError, ModelChangedError, ModelError
+from scorers.errors import ModelChangedError, ModelError
 from scorers.hardware import hardware, installed_devices
 from scorers.model import ModelFile, read_model
 from scorers.python import python_model
@@ -125,48 +117,6 @@ class Named:
 
     outputs: tuple[tuple[str, str], ...]
     columns: tuple[str, ...] | None
-
-
-def scored(
-    job: Job, plan: Plan, scorer: Scorer, rows: Iterable[pa.RecordBatch], schema: pa.Schema
-) -> Iterator[pa.RecordBatch]:
-    """Chunks of features -> chunks of the scores table: key, kept columns, outputs, `run_id`.
-
-    Raises:
-        Broken: a chunk can't be scored, or an output is NaN.
-    """
-    kept = [*job.spec.key, *job.spec.keep]
-    policy = job.spec.scoring.features_null
-    for chunk in rows:
-        try:
-            outputs = scorer.score(filled(chunk, policy))
-        except ChunkError as error:
-            raise Broken(f"job {job.name}, day {plan.day}: {error}") from error
-        _refuse_nan(job, plan, chunk, outputs)
-        columns = [*(chunk.column(name) for name in kept), *outputs.columns]
-        names = [*kept, *outputs.schema.names]
-        yield stamped(pa.RecordBatch.from_arrays(columns, names), plan.run_id, schema)
-
-
-def _refuse_nan(job: Job, plan: Plan, chunk: pa.RecordBatch, outputs: pa.RecordBatch) -> None:
-    for name in outputs.schema.names:
-        rows = _nan_rows(outputs.column(name))
-        if len(rows):
-            key = ", ".join(f"{c}={chunk.column(c)[int(rows[0])].as_py()}" for c in job.spec.key)
-            raise Broken(
-                f"job {job.name}, day {plan.day}: the model gives NaN as {name} for {key} "
-                f"(and {len(rows) - 1} more rows of this chunk); nothing is published"
-            )
-
-
-def _nan_rows(column: pa.Array) -> npt.NDArray[np.intp]:
-    """The rows whose value is NaN, or whose list holds one."""
-    if pa.types.is_list(column.type):
-        parents = pc.list_parent_indices(column).to_numpy()
-        return np.unique(parents[_nan_rows(column.flatten())])
-    if not pa.types.is_floating(column.type):
-        return np.empty(0, np.intp)
-    return np.flatnonzero(np.isnan(column.to_numpy(zero_copy_only=False)))
 
 
 def forget() -> None:

@@ -3,7 +3,7 @@
 import datetime as dt
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ from jobs.files import byte_size
 from jobs.job import Job
 from jobs.plan import Plan
 from jobs.receipt import AuditResult, Receipt
+from jobs.rejected import Reason
 from jobs.runs import RunFolder
 from jobs.why import Why
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 WIDTH_OF_A_PIPE = 160  # columns, where no terminal says how wide it is
 SHOWN_ROWS = 100
+LONGEST_FEATURES = 400  # characters of a reject's features on a terminal
 
 
 def console() -> Console:
@@ -58,7 +60,7 @@ def receipt(found: Receipt) -> None:
             f"{rows.read:,} read = {rows.scored:,} scored + {rows.rejected:,} rejected; "
             f"{rows.published:,} published",
         ),
-        ("key hash", f"in {found.key_hash.in_}  out {found.key_hash.out}"),
+        ("key hash", _key_hash(found)),
         ("model", f"{found.model.path} (sha256 {found.model.sha256[:16]}…)" if found.model else ""),
         ("inputs", f"{len(found.inputs)} files, {byte_size(sum(f.bytes for f in found.inputs))}"),
         ("speed", f"{found.rows_per_second:,} rows/s{_variant(found)}"),
@@ -66,12 +68,27 @@ def receipt(found: Receipt) -> None:
         ("seconds", "  ".join(f"{stage} {seconds:.2f}" for stage, seconds in found.seconds.items())),
     ]
     out.print(table(facts, ("", " "), ()), soft_wrap=True)
+    for line in _special(found):
+        out.print(escape(line), soft_wrap=True)
     _receipt_tables(out, found)
     for audit in found.audits:
         mark = "[green]passed[/green]" if audit.passed else f"[red]not passed[/red] ({audit.severity})"
         out.print(f"audit     {mark}: {escape(_said(audit))}", soft_wrap=True)
     if found.preview:
         rows_table(pa.Table.from_pylist([dict(row) for row in found.preview]))
+
+
+def rejects(found: Sequence[Reason]) -> None:
+    """The rows of a day that were set aside, by reason, with examples."""
+    out = console()
+    for one in found:
+        out.print(f"[bold]{one.rows:,} {one.reason}[/bold] in {one.stage}", soft_wrap=True)
+        for example in one.examples:
+            key = ", ".join(f"{c}={v}" for c, v in example.items() if c not in ("message", "features"))
+            out.print(escape(f"  {key}: {example['message']}"), soft_wrap=True)
+            out.print(escape(f"    {_clipped(example['features'])}"), soft_wrap=True)
+    if not found:
+        out.print("no row was rejected")
 
 
 def receipts(found: Sequence[Receipt]) -> None:
@@ -198,6 +215,30 @@ def _cost(found: Receipt) -> str:
         f"{byte_size(cost.peak_memory_bytes)} of memory, {byte_size(cost.bytes_read)} read, "
         f"{byte_size(cost.bytes_written)} written"
     )
+
+
+def _key_hash(found: Receipt) -> str:
+    one = found.key_hash
+    aside = f"  rejected {one.rejected}" if found.rows.rejected else ""
+    return f"in {one.in_}  out {one.out}{aside}"
+
+
+def _special(found: Receipt) -> Iterator[str]:
+    """What a receipt says of a day that did not go its plain way."""
+    for one in found.rejects:
+        yield f"rejected  {one.rows:,} {one.reason} in {one.stage}"
+    if then := found.replayed:
+        same = found.model is not None and then.model_sha256 == found.model.sha256
+        yield (
+            f"replayed  {then.rows:,} rejects of run {then.run_id}; {then.carried:,} rows as they were then"
+            + ("" if same else f", by model {then.model_sha256[:16]}…")
+        )
+    if let_go := found.released:
+        yield f"released  by {let_go.by} at {let_go.at:%Y-%m-%d %H:%M} UTC: {let_go.because}"
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= LONGEST_FEATURES else f"{text[:LONGEST_FEATURES]}…"
 
 
 def _variant(found: Receipt) -> str:

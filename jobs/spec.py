@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from jobs.params import Misplaced, Param, Strict
+from jobs.policy import Domain, Policy
 from jobs.questions import SCORES, Audit, Column, Known, Text
 from jobs.schedule import Name, Schedule, first_of
 
@@ -152,9 +153,10 @@ class Scoring(Strict):
             "floats, fail for the rest"
         ),
     ] = {}
-    nan_output: Annotated[Literal["fail"], Field(description="the model gives NaN: nothing is published")] = (
-        "fail"
-    )
+    nan_output: Annotated[
+        Literal["fail", "reject"] | None,
+        Field(description="the model gives NaN: as policy.bad_row; default: what that says of other rows"),
+    ] = None
     sql_threads: Annotated[
         Annotated[int, Field(ge=1, le=1024)] | Literal["auto"],
         Field(
@@ -162,18 +164,6 @@ class Scoring(Strict):
             "same rows in any order of work (it sums integers and decimals); auto: as many as there are cores"
         ),
     ] = 1
-
-
-class Policy(Strict):
-    """What to do when a day's own partition is missing, or has no rows to score."""
-
-    missing: Annotated[
-        Literal["fail", "wait", "skip"],
-        Field(description="the day has no partition: broken, not yet, or no run"),
-    ] = "fail"
-    empty: Annotated[
-        Literal["fail", "publish"], Field(description="there are no rows to score: broken, or an empty day")
-    ] = "fail"
 
 
 class JobSpec(Strict):
@@ -203,7 +193,13 @@ class JobSpec(Strict):
     audit: Annotated[
         list[Audit], Field(description="questions that must be answered with yes before a day is published")
     ] = []
-    policy: Annotated[Policy, Field(description="what to do on a day without data")] = Policy()
+    domain: Annotated[
+        dict[Column, Domain],
+        Field(description="what values a column may have, of the features or of the model's outputs"),
+    ] = {}
+    policy: Annotated[
+        Policy, Field(description="what to do on a day without data, and with rows that can't be scored")
+    ] = Policy()
 
     @property
     def scores_table(self) -> str:
@@ -213,7 +209,23 @@ class JobSpec(Strict):
     @property
     def tables(self) -> tuple[str, ...]:
         """The output tables in the fixed order in which a day of them is committed."""
-        return (self.scores_table, *self.decide)
+        rejects = (self.rejects_table,) if self.rejecting else ()
+        return (self.scores_table, *self.decide, *rejects)
+
+    @property
+    def rejects_table(self) -> str:
+        """The name of the table that holds the rows that were set aside."""
+        return f"{self.job}_rejects"
+
+    @property
+    def rejecting(self) -> bool:
+        """Whether rows may be set aside at all."""
+        return "reject" in (self.policy.bad_row, self.scoring.nan_output)
+
+    def sets_aside(self, reason: str) -> bool:
+        """Whether a row with this fault goes to the table of rejects, and does not stop the run."""
+        rule = self.scoring.nan_output if reason == "nan_output" else None
+        return (rule or self.policy.bad_row) == "reject"
 
     @field_validator("features")
     @classmethod
@@ -230,11 +242,18 @@ class JobSpec(Strict):
             if name in RESERVED_VIEWS | set(self.tables):
                 raise Misplaced(("inputs", name), f"{name!r} is a name that SQL already sees; rename it")
         for name in self.decide:
-            if name in RESERVED_VIEWS | {self.scores_table}:
+            if name in RESERVED_VIEWS | {self.scores_table, self.rejects_table}:
                 raise Misplaced(("decide", name), f"{name!r} is a name of the framework's own; rename it")
         self._check_params()
         self._check_audits()
+        self._check_rejects()
         return self
+
+    def _check_rejects(self) -> None:
+        taken = {"stage", "reason", "message", "features"} if self.rejecting else set()
+        for i, name in enumerate(self.key):
+            if name.lower() in taken:
+                raise Misplaced(("key", i), f"{name!r} is a column of the table of rejects; rename it")
 
     def _check_params(self) -> None:
         if "day" in self.params:

@@ -21,6 +21,8 @@ FEATURE_GROUP_ROWS = 32_768  # of a feature snapshot: pieces are cut between row
 class StagedFile:
     """One staged file; `path` is relative to the workspace.
 
+    Of a piece, `rejects` is the file of the rows that were set aside, and `rejected` is how many they are.
+
     `started` and `ended` are epoch seconds of its making, both 0 where an earlier attempt had made it;
     `cpu_seconds` are those of the thread that made it, `peak_memory` the most bytes that its process had.
     """
@@ -32,6 +34,8 @@ class StagedFile:
     ended: float = 0.0
     cpu_seconds: float = 0.0
     peak_memory: int = 0
+    rejects: str = ""
+    rejected: int = 0
 
 
 def stage(
@@ -65,10 +69,14 @@ def stamped(batch: pa.RecordBatch, run_id: str, schema: pa.Schema) -> pa.RecordB
     return pa.RecordBatch.from_arrays(cast, schema=schema)
 
 
-def staged(path: Path, root: Path) -> StagedFile:
-    """What a staged file holds, from its footer."""
+def staged(path: Path, root: Path, rejects: Path | None = None) -> StagedFile:
+    """What a staged file holds, from its footer; of a piece, with the file of its rejects."""
     rows = pq.read_metadata(path).num_rows
-    return StagedFile(path.relative_to(root).as_posix(), rows, path.stat().st_size)
+    found = StagedFile(path.relative_to(root).as_posix(), rows, path.stat().st_size)
+    if rejects is None or not rejects.exists():
+        return found
+    aside = pq.read_metadata(rejects).num_rows
+    return replace(found, rejects=rejects.relative_to(root).as_posix(), rejected=aside)
 
 
 @contextlib.contextmanager
@@ -88,10 +96,9 @@ def reread(path: Path, shown: str) -> Iterator[pq.ParquetFile]:
         raise Broken(f"{shown}: damaged since it was staged ({text}); remove it and run again") from error
 
 
-def made(path: Path, root: Path, started: float, cpu: float) -> StagedFile:
-    """What a file holds that this thread made, since the epoch second and CPU second `started` and `cpu`."""
+def made(file: StagedFile, started: float, cpu: float) -> StagedFile:
+    """A file that this thread made, since the epoch second and CPU second `started` and `cpu`."""
     ended, spent = time.time(), time.thread_time() - cpu
-    file = staged(path, root)
     return replace(file, started=started, ended=ended, cpu_seconds=spent, peak_memory=peak_memory())
 
 

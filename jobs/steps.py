@@ -17,28 +17,25 @@ from typing import Any
 import pyarrow as pa
 
 from jobs import catalog, check, inputs, runs, tables
-from jobs.audit import audit, refuse_failed
 from jobs.choose import choose
 from jobs.day import Day
 from jobs.days import as_day
-from jobs.decide import decide
 from jobs.engine import Resources, SqlMistakes
 from jobs.errors import Broken, NotYet
+from jobs.finish import prove_and_publish
 from jobs.job import Job
-from jobs.keys import refuse_bad_keys
+from jobs.piece import needed_columns, scored
 from jobs.plan import Piece, Plan, digest
 from jobs.progress import Report, Stopwatch, counted, silent
-from jobs.proof import source_proof, staged_proof
-from jobs.publish import complete, publish, roll_forward
+from jobs.publish import complete, roll_forward
 from jobs.receipt import Receipt
-from jobs.results import Proof, preview, receipt_of, skipped, unchanged
+from jobs.rejects import Rejects
+from jobs.results import skipped, unchanged
 from jobs.scan import PIECE_MEMORY, chunks, source_schema
-from jobs.scoring import OpenModel, open_model, planned_scorer, scored
+from jobs.scoring import OpenModel, open_model, planned_scorer
 from jobs.source import chosen, in_pieces, source
 from jobs.stage import FEATURE_GROUP_ROWS, StagedFile, made, peak_memory, stage, staged
 from jobs.versions import versions
-
-PROOF_MEMORY = 256_000_000  # bytes; what DuckDB has for counts and hashes, which need little
 
 
 def plan_day(
@@ -110,24 +107,26 @@ def score_piece(
     path = run.scores(piece.fingerprint)
     if path.exists():
         count(piece.rows)
-        return staged(path, root)
+        return staged(path, root, run.rejects(piece.fingerprint))
     with run.in_use(), Day(job, plan).steady_inputs():
         started, cpu = time.time(), time.thread_time()
         scorer = planned_scorer(job, plan)
         resources = Resources(1, PIECE_MEMORY, job.workspace.runs)
-        columns = list(dict.fromkeys([*job.spec.key, *job.spec.keep, *scorer.signature.inputs.names]))
+        columns = needed_columns(job, scorer)
         source = source_schema(root, piece, columns, resources)
         schema = check.scores_schema(job, source, scorer)
         rows = chunks(root, piece, columns, plan.chunk_rows, resources)
-        stage(path, counted(scored(job, plan, scorer, rows, schema), count), schema)
-        return made(path, root, started, cpu)
+        aside = Rejects(job, plan, run.rejects(piece.fingerprint), check.rejects_schema(job, source))
+        stage(path, counted(scored(scorer, rows, schema, aside), count), schema)
+        return made(staged(path, root, run.rejects(piece.fingerprint)), started, cpu)
 
 
 def publish_day(job: Job, plan: Plan, pieces: Sequence[StagedFile], report: Report = silent) -> Receipt:
     """Prove what was staged, decide, audit, and publish the day's tables together.
 
     Raises:
-        Broken: rows were lost or gained, a key stands twice, an audit failed; nothing is published.
+        Broken: rows were lost or gained, a key stands twice, more rows were rejected than the job allows, an
+            audit failed (`Held`: a person may release the day); nothing is published.
         NotYet: an input changed while it was read, or another run was first; nothing is published.
     """
     if plan.status == "unchanged":
@@ -140,7 +139,7 @@ def publish_day(job: Job, plan: Plan, pieces: Sequence[StagedFile], report: Repo
             return complete(job.workspace, run, report)
         day = Day(job, plan)
         day.refuse_changed_job()
-        return _prove_and_publish(day, pieces, report)
+        return prove_and_publish(day, pieces, report)
 
 
 def features(job: Job, day: dt.date | str, params: Mapping[str, Any] | None = None) -> pa.Table:
@@ -232,44 +231,3 @@ def _begin(job: Job, wanted: Plan, watch: Stopwatch, report: Report) -> Plan:
         plan = in_pieces(job, plan, rows)
         runs.save(run, plan)
     return plan
-
-
-def _prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: Report) -> Receipt:
-    job, plan, watch = day.job, day.plan, Stopwatch()
-    with day.steady_inputs():
-        report("prove", 0, 0)
-        proof = _prove(day, pieces)
-        watch.lap("prove")
-        if plan.limit is not None:
-            return preview(job, plan, pieces, proof)
-        report("decide", 0, 0)
-        schemas = check.bind(day, planned_scorer(job, plan)).stored
-        decided = {table: [file] for table, file in decide(day, pieces, schemas).items()}
-        watch.lap("decide")
-        report("audit", 0, 0)
-        with day.engine({"scores": pieces, **decided}) as engine:
-            audits = audit(job, engine)
-        refuse_failed(job, audits)
-    staged_files = {job.spec.scores_table: pieces, **decided}
-    watch.lap("audit")
-    report("read back", 0, 0)
-    read_back = {table: day.read_back(files) for table, files in staged_files.items()}
-    watch.lap("read back")
-    receipt = receipt_of(plan, staged_files, proof, audits, watch, read_back=read_back)
-    return publish(job.workspace, plan, staged_files, receipt, report)
-
-
-def _prove(day: Day, pieces: Sequence[StagedFile]) -> Proof:
-    """Rows read and scored, key hash in and out. Broken where they differ, or a key is no key."""
-    plan, key = day.plan, day.job.spec.key
-    source = {r.path for piece in plan.pieces for r in piece.ranges}
-    with day.engine({"scores": pieces}, source, PROOF_MEMORY) as engine:
-        refuse_bad_keys(engine, [day.root / file.path for file in pieces], key, str(day))
-        scored_rows, out = staged_proof(engine, key)
-        read_rows, in_ = source_proof(engine, str(day.root), plan.pieces, key)
-    if (read_rows, in_) != (scored_rows, out):
-        raise Broken(
-            f"{day}: {read_rows} rows were read and {scored_rows} staged "
-            f"(key hash {in_} and {out}): rows were lost or changed; nothing is published"
-        )
-    return read_rows, scored_rows, in_, out

@@ -66,6 +66,7 @@ class Scorer(Protocol):
 
         Raises:
             ChunkError: a value of the chunk can't be scored; the message names the column.
+            MemoryError: there is no memory for so many rows; with fewer there may be.
         """
         ...
 

@@ -6,7 +6,18 @@ class ModelError(Exception):
 
 
 class ChunkError(Exception):
-    """These rows can't be scored: a column has a value that the model can't take."""
+    """These rows can't be scored: a column has a value that the model can't take.
+
+    With fewer of them it may be another matter: a row that can't be scored is found so.
+    """
+
+
+class MissingValueError(ChunkError):
+    """A column has a null, and the model takes none there."""
+
+
+class ContractError(Exception):
+    """A scorer has not kept its contract: other columns, or other rows than it was given."""
 
 
 class ModelChangedError(ModelError):

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scorers.errors import ChunkError
+from scorers.errors import ChunkError, MissingValueError
 
 BLOCK = 2048  # rows: a block of the matrix stays in the second-level cache while its columns are filled
 
@@ -37,7 +37,7 @@ def as_numpy(column: pa.Array, name: str) -> npt.NDArray[np.generic]:
         # A decimal with a null may become a float with one: both are measured amounts.
         column = pc.cast(column, pa.float64())
     if column.null_count and not pa.types.is_floating(column.type):
-        raise ChunkError(
+        raise MissingValueError(
             f"column {name!r} ({column.type}) has {column.null_count} null values; "
             "give it a value in the features SQL, or cast it to FLOAT so that null means missing"
         )
@@ -55,7 +55,7 @@ def tensor(
     """
     size = int(np.prod(shape))
     if column.null_count:
-        raise ChunkError(f"column {name!r} has {column.null_count} null values; a tensor has none")
+        raise MissingValueError(f"column {name!r} has {column.null_count} null values; a tensor has none")
     if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
         flat = _bytes(column, name, size)
     else:

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from scorers import runtime
 from scorers.contract import Options, Signature
-from scorers.errors import ChunkError, ModelError
+from scorers.errors import ChunkError, ContractError, MissingValueError, ModelError
 from scorers.matrix import as_numpy, matrix, tensor
 from scorers.model import ModelFile
 from scorers.outputs import Output, outputs_of
@@ -37,6 +37,8 @@ ARROW_TYPES = {
 }
 TENSOR_TYPES = {**ARROW_TYPES, "tensor(uint8)": pa.uint8()}
 MATRIX_TYPES: dict[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, "tensor(double)": np.float64}
+# As ONNX Runtime and its providers say that there is no room for a tensor.
+NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "out of memory", "BFCArena", "OUT_OF_MEMORY")
 MICRO_BATCH = 16_384  # rows; larger batches are slower and cost memory (measured, 4.4 of the facts)
 
 
@@ -80,6 +82,8 @@ class OnnxScorer:
         try:
             found = runtime.run(self._session, self._fetch, feeds, self._device)
         except Exception as error:  # ONNX Runtime's errors share no base class of their own
+            if any(said in str(error) for said in NO_MEMORY):
+                raise MemoryError(f"{self._model}: {error}") from error
             raise ChunkError(f"{self._model}: {error}") from error
         by_name = dict(zip(self._fetch, found, strict=True))
         arrays = [self._column(o, by_name[o.source], batch.num_rows) for o in self._outputs]
@@ -95,7 +99,7 @@ class OnnxScorer:
 
     def _column(self, output: Output, found: npt.NDArray[Any], rows: int) -> pa.Array:
         if found.shape[:1] != (rows,):
-            raise ChunkError(
+            raise ContractError(
                 f"{self._model}: output {output.source!r} has shape {found.shape} for {rows} rows; "
                 "a scorer gives one row for each row"
             )
@@ -213,7 +217,7 @@ def _values(column: pa.Array, needed: pa.Field, shape: tuple[int, ...]) -> npt.N
 def _plain(column: pa.Array, needed: pa.Field) -> npt.NDArray[Any]:
     if pa.types.is_string(needed.type):
         if column.null_count:
-            raise ChunkError(f"column {needed.name!r} (string) has {column.null_count} null values")
+            raise MissingValueError(f"column {needed.name!r} (string) has {column.null_count} null values")
         return np.asarray(column.to_numpy(zero_copy_only=False), dtype=object)
     array = as_numpy(column, needed.name)
     values: npt.NDArray[Any] = array.astype(needed.type.to_pandas_dtype(), copy=False)

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from scorers.contract import Options, Scorer, Signature
-from scorers.errors import ChunkError, ModelError
+from scorers.errors import ChunkError, ContractError, ModelError
 from scorers.model import ModelFile
 from scorers.registry import code_of
 
@@ -84,6 +84,8 @@ class PythonScorer:
         try:
             typed = [chunk.column(f.name).cast(f.type) for f in self._given.inputs]
             found = self._function(pa.RecordBatch.from_arrays(typed, schema=self._given.inputs))
+        except MemoryError:
+            raise
         except Exception as error:  # other people's code
             raise ChunkError(f"{self._name}: {type(error).__name__}: {error}") from error
         self._check(found, chunk.num_rows)
@@ -93,9 +95,9 @@ class PythonScorer:
     def _check(self, found: Any, rows: int) -> None:
         if not isinstance(found, pa.RecordBatch) or found.schema != self._given.outputs:
             given = found.schema if isinstance(found, pa.RecordBatch) else type(found).__name__
-            raise ChunkError(f"{self._name}: gives {given}; its signature says {self._given.outputs}")
+            raise ContractError(f"{self._name}: gives {given}; its signature says {self._given.outputs}")
         if found.num_rows != rows:
-            raise ChunkError(f"{self._name}: gives {found.num_rows} rows for {rows} rows")
+            raise ContractError(f"{self._name}: gives {found.num_rows} rows for {rows} rows")
 
 
 def _imported(entry: str) -> Predict:

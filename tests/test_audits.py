@@ -212,7 +212,9 @@ def test_a_failed_audit_publishes_nothing_and_says_what_it_measured(space: Path)
         run(load("mini", audited(space, f"{{{BETWEEN}}}")), DAY, params={"size": 1_000})
     assert str(caught.value) == (
         f"jobs/mini/job.yaml:{LINE}: audit '{SENTENCE}' failed: 1,000 rows, 0.5 times those of {FIRST}\n"
-        "nothing is published; the tables are as they were"
+        f"nothing is published; {DAY} is held. See `nightscore held mini`; after a look, `nightscore release "
+        f"mini --day {DAY} --by NAME --because TEXT` publishes it, and `nightscore discard mini --day {DAY} "
+        "--by NAME --because TEXT` drops it"
     )
     assert receipts(space) == before
     assert run(load("mini", space), DAY).status == "published"

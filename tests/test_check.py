@@ -265,7 +265,7 @@ def test_integers_with_nulls_fit_until_one_is_met(tmp_path: Path) -> None:
 def test_floats_with_nulls_are_missing_values(tmp_path: Path) -> None:
     """A null of a float feature is NaN to the model; a model that gives NaN for it is refused with the key."""
     root = build(tmp_path, Case("", job=SQL_JOB, features="SELECT id, a, nullif(b, b) AS b FROM rows"))
-    with pytest.raises(Broken, match=r"the model gives NaN as score for id=0 \(and 49 more rows"):
+    with pytest.raises(Broken, match=r"id=0: the model gives NaN as score \(and 49 more rows"):
         run(load("mini", root), DAY)
 
 

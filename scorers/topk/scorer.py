@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from scorers.contract import Options, Signature
-from scorers.errors import ChunkError, ModelError
+from scorers.errors import ChunkError, MissingValueError, ModelError
 from scorers.matrix import tensor
 from scorers.model import ModelFile
 from scorers.topk import select
@@ -109,7 +109,7 @@ class TopkScorer:
         lists = chunk.column(self._deny)
         flat = lists.flatten()
         if lists.null_count or flat.null_count:
-            raise ChunkError(
+            raise MissingValueError(
                 f"column {self._deny!r} has null values; a row that denies nothing has an empty list: "
                 "coalesce(…, []) in the features SQL"
             )

@@ -129,7 +129,7 @@ def test_a_nan_from_the_model_is_broken_and_names_the_row(fresh: Build) -> None:
     pq.write_table(rows.set_column(2, "b", b), root / f"data/lake/rows/day={DAY}/part-0.parquet")
     end = night(root, DAY)
     assert end.error == "Broken"
-    assert "the model gives NaN as score for id=42" in end.message
+    assert "id=42: the model gives NaN as score" in end.message
     assert not list((root / "data").glob("tables/*"))
 
 

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 
 from scorers import runtime
 from scorers.contract import Options
-from scorers.errors import ChunkError, ModelError
+from scorers.errors import ChunkError, ContractError, ModelError
 from scorers.hardware import installed_devices
 from scorers.model import ModelFile, read_model
 from scorers.onnx import MICRO_BATCH, OnnxScorer
@@ -396,7 +396,7 @@ ROWS = {
 def test_another_number_of_rows_is_refused(model: onnx.ModelProto) -> None:
     """A model that gives not one row for each row is no scorer: said with both numbers."""
     with pytest.raises(
-        ChunkError, match=r"output 'y' has shape \(\d,\) for 3 rows; a scorer gives one row for each"
+        ContractError, match=r"output 'y' has shape \(\d,\) for 3 rows; a scorer gives one row for each"
     ):
         open_onnx(file(model), {"p": "y"}).score(batch(x=pa.array([1.0, 1.0, 2.0], pa.float32())))
 

@@ -1,0 +1,99 @@
+"""Commands with which a person decides: about days that are held, and about rows that were set aside."""
+
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from jobs.commands.said import print_json
+from jobs.options import AsJson, JobName, PublishedDay, day_of, workspace
+
+if TYPE_CHECKING:
+    from jobs.receipt import Receipt
+
+HeldDay = Annotated[str, Parameter(help="The day that is held, YYYY-MM-DD.")]
+By = Annotated[str, Parameter(help="Who decides; it goes into the receipt.")]
+Because = Annotated[str, Parameter(help="Why; it goes into the receipt.")]
+
+
+def held(
+    job: Annotated[str | None, Parameter(help="One job; default: all.")] = None, /, *, json: AsJson = False
+) -> int:
+    """List the days that an audit holds back: what has not passed, and where the staged files lie."""
+    from jobs.held import held as waiting
+
+    found = list(waiting(workspace(), job))
+    if json:
+        print_json([one.model_dump(mode="json", by_alias=True) for one in found])
+        return 0
+    for one in found:
+        receipt = one.receipt
+        print(f"{receipt.job} {receipt.day}: held, run {receipt.run_id}, {receipt.rows.scored:,} rows")
+        for audit in receipt.audits:
+            if not audit.passed:
+                print(f"  {audit.severity}: {audit.name}: {audit.detail}")
+        for table, files in one.files.items():
+            print(f"  {table}: {', '.join(files)}")
+    if not found:
+        print("no day is held")
+    return 0
+
+
+def release(job: JobName, /, *, day: HeldDay, by: By, because: Because, json: AsJson = False) -> int:
+    """Publish a day that an audit holds back, as it was staged.
+
+    The receipt keeps the audits that have not passed, and says who released the day and why.
+    """
+    from jobs import held as waiting
+    from jobs.progress import shown
+
+    with shown() as report:
+        receipt = waiting.release(workspace(), job, day_of(day), by=by, because=because, report=report)
+    return _published(receipt, json)
+
+
+def discard(job: JobName, /, *, day: HeldDay, by: By, because: Because) -> int:
+    """Drop a day that an audit holds back: nothing of it is published, and `gc` removes what was staged."""
+    from jobs import held as waiting
+
+    dropped = waiting.discard(workspace(), job, day_of(day), by=by, because=because)
+    print(f"{dropped.receipt.job} {dropped.receipt.day}: run {dropped.receipt.run_id} is discarded")
+    return 0
+
+
+def rejects(job: JobName, /, *, day: PublishedDay, json: AsJson = False) -> int:
+    """Show the rows of a published day that were set aside, by reason, with examples."""
+    from jobs import show
+    from jobs.job import load
+    from jobs.rejected import rejected
+
+    found = rejected(load(job, workspace()), day_of(day))
+    if json:
+        print_json([one.model_dump(mode="json") for one in found])
+    else:
+        show.rejects(found)
+    return 0
+
+
+def replay_rejects(job: JobName, /, *, day: PublishedDay, json: AsJson = False) -> int:
+    """Score the rejected rows of a published day again, after a fix, and publish the day anew.
+
+    The day's other scores are carried over as they were; decisions and audits are made for all of them. Rows
+    that can't be scored still stay rejected.
+    """
+    from jobs.job import load
+    from jobs.progress import shown
+    from jobs.replay import replay_rejects as replay
+
+    with shown() as report:
+        receipt = replay(load(job, workspace()), day_of(day), report)
+    return _published(receipt, json)
+
+
+def _published(receipt: "Receipt", json: bool) -> int:
+    from jobs import show
+
+    if json:
+        print(receipt.to_json(indent=2))
+    else:
+        show.receipt(receipt)
+    return 0

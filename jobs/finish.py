@@ -1,0 +1,126 @@
+"""From staged pieces to a published day, or to one that is held: prove, decide, audit, read back, publish."""
+
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+
+import pyarrow as pa
+
+from jobs import catalog, check
+from jobs.audit import audit, failures
+from jobs.day import Day
+from jobs.decide import decide
+from jobs.engine import Engine
+from jobs.errors import Broken, NotYet
+from jobs.held import Held, hold
+from jobs.keys import refuse_bad_keys, refuse_scored_rejects
+from jobs.progress import Report, Stopwatch
+from jobs.proof import Proof, reasons, source_proof, staged_proof, together
+from jobs.publish import publish
+from jobs.receipt import Receipt
+from jobs.rejects import SHOWN, over_budget
+from jobs.results import preview, receipt_of
+from jobs.scoring import planned_scorer
+from jobs.stage import StagedFile, reread, stage, staged
+
+PROOF_MEMORY = 256_000_000  # bytes; what DuckDB has for counts and hashes, which need little
+
+Tables = Mapping[str, Sequence[StagedFile]]
+
+
+def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: Report) -> Receipt:
+    """Publish what was scored, or hold it for a person; of a run with a limit, show it.
+
+    Raises:
+        Broken: the proof does not hold, or too many rows were rejected.
+        Held: an audit of severity `fail` has not passed.
+        NotYet: an input has changed, or another run was first.
+    """
+    job, plan, watch = day.job, day.plan, Stopwatch()
+    with day.steady_inputs():
+        report("prove", 0, 0)
+        aside, before = _rejects(day, pieces), _replayed(day)
+        proof = _prove(day, pieces, aside, before)
+        watch.lap("prove")
+        if plan.limit is not None:
+            return preview(job, plan, pieces, proof)
+        report("decide", 0, 0)
+        schemas = check.bind(day, planned_scorer(job, plan)).stored
+        decided = {table: [file] for table, file in decide(day, pieces, schemas).items()}
+        watch.lap("decide")
+        report("audit", 0, 0)
+        tables: Tables = {job.spec.scores_table: pieces, **decided, **aside}
+        with day.engine({"scores": pieces, **decided, **aside}) as engine:
+            audits = audit(job, engine)
+    watch.lap("audit")
+    report("read back", 0, 0)
+    read_back = {table: day.read_back(files) for table, files in tables.items()}
+    watch.lap("read back")
+    receipt = receipt_of(plan, tables, proof, audits, watch, read_back=read_back, before=before)
+    if failed := failures(job, audits):
+        hold(job.workspace, plan, tables, receipt)
+        raise Held(job.name, plan.day, failed)
+    return publish(job.workspace, plan, tables, receipt, report)
+
+
+def _rejects(day: Day, pieces: Sequence[StagedFile]) -> dict[str, list[StagedFile]]:
+    """The rejects of all pieces as one staged file of their table; nothing where the job sets none aside."""
+    if not day.job.spec.rejecting:
+        return {}
+    path = day.run.rejected
+    if not path.exists():
+        scorer = planned_scorer(day.job, day.plan)
+        stage(path, _rejected(day, pieces), check.bind(day, scorer).stored[day.job.spec.rejects_table])
+    return {day.job.spec.rejects_table: [staged(path, day.root)]}
+
+
+def _rejected(day: Day, pieces: Sequence[StagedFile]) -> Iterator[pa.RecordBatch]:
+    for piece in pieces:
+        if piece.rejects:
+            with reread(day.root / piece.rejects, piece.rejects) as file:
+                yield from file.iter_batches()
+
+
+def _prove(day: Day, pieces: Sequence[StagedFile], aside: Tables, before: Receipt | None) -> Proof:
+    """Rows and key hashes of the source, the scores and the rejects.
+
+    Broken where they differ, a key is no key, or more rows were rejected than the job allows.
+    """
+    plan, key = day.plan, day.job.spec.key
+    source = {r.path for piece in plan.pieces for r in piece.ranges}
+    with day.engine({"scores": pieces, **aside}, source, PROOF_MEMORY) as engine:
+        refuse_bad_keys(engine, [day.root / file.path for file in pieces], key, str(day))
+        scored_rows, out = staged_proof(engine, "scores", key)
+        read_rows, in_ = source_proof(engine, str(day.root), plan.pieces, key)
+        if before:  # a replay has to account for the rows that the run before it read
+            read_rows, in_ = before.rows.read, before.key_hash.in_
+        proof = Proof(read_rows, scored_rows, in_, out)
+        for table in aside:
+            proof = _with_rejects(day, engine, table, proof)
+    if (read_rows, in_) != (scored_rows + proof.rejected, together(out, proof.aside)):
+        raise Broken(
+            f"{day}: {read_rows} rows were read, {scored_rows} staged and {proof.rejected} rejected "
+            f"(key hashes {in_}, {out}, {proof.aside}): rows were lost or changed; nothing is published"
+        )
+    return proof
+
+
+def _replayed(day: Day) -> Receipt | None:
+    """The receipt of the run whose rejects are scored again, if it is so. NotYet where it is not in force."""
+    if not day.plan.replay_of:
+        return None
+    before = catalog.pinned(day.job.workspace).receipt(day.job.name, dt.date.fromisoformat(day.plan.day))
+    if before is None or before.run_id != day.plan.replay_of:
+        raise NotYet(f"{day}: another run has published the day since the replay began; look at it again")
+    return before
+
+
+def _with_rejects(day: Day, engine: Engine, table: str, proof: Proof) -> Proof:
+    """The proof with what was set aside. Broken where it is too much, or a key is among the scores, too."""
+    rejected, aside = staged_proof(engine, table, day.job.spec.key)
+    why = reasons(engine, table)
+    if rejected > day.job.spec.policy.budget(day.plan.day_rows):
+        said = "; ".join(f"{rows:,} {code} ({text})" for (_, code), (rows, text) in list(why.items())[:SHOWN])
+        raise Broken(over_budget(day.job, day.plan, f"{rejected:,}", said))
+    refuse_scored_rejects(engine, table, day.job.spec.key, str(day))
+    counts = {cause: rows for cause, (rows, _) in why.items()}
+    return proof._replace(rejected=rejected, aside=aside, reasons=counts)

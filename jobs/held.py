@@ -1,0 +1,129 @@
+"""Days that an audit holds back: staged and proven, and published only if a person says so, with a reason."""
+
+import datetime as dt
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ValidationError
+
+from jobs import runs, tables
+from jobs.errors import Broken
+from jobs.files import replace_text, write_text_once
+from jobs.plan import Plan
+from jobs.progress import Report, silent
+from jobs.publish import publish
+from jobs.receipt import Receipt, Release
+from jobs.runs import RunFolder
+from jobs.stage import StagedFile, staged
+from jobs.tally import sha256_of
+from jobs.workspace import Workspace
+
+
+class Held(Broken):
+    """An audit of severity `fail` has not passed. The day is staged; a person releases or discards it."""
+
+    def __init__(self, job: str, day: str, failed: Sequence[str]) -> None:
+        said = (
+            f"nothing is published; {day} is held. See `nightscore held {job}`; after a look, "
+            f"`nightscore release {job} --day {day} --by NAME --because TEXT` publishes it, and "
+            f"`nightscore discard {job} --day {day} --by NAME --because TEXT` drops it"
+        )
+        super().__init__("\n".join([*failed, said]))
+
+
+class HeldDay(BaseModel):
+    """A day that is held: its receipt as it would be, and the staged files of each table."""
+
+    receipt: Receipt
+    files: dict[str, list[str]]
+
+
+def hold(
+    workspace: Workspace, plan: Plan, ready: Mapping[str, Sequence[StagedFile]], receipt: Receipt
+) -> None:
+    """Keep what was staged, with the receipt that says what has not passed."""
+    files = {table: [file.path for file in some] for table, some in ready.items()}
+    waiting = HeldDay(receipt=receipt.model_copy(update={"status": "held"}), files=files)
+    # Held again, the day may have another answer to its audits: the last one counts.
+    replace_text(runs.folder(workspace, plan).held, waiting.model_dump_json(by_alias=True, indent=2))
+
+
+def held(workspace: Workspace, job: str | None = None) -> Iterator[HeldDay]:
+    """The days that are held, of a job or of all, by job and day; of a day the newest run."""
+    for folder in sorted(workspace.runs.glob(f"{job or '*'}/*")):
+        newest = _newest(folder)
+        if newest:
+            yield _read(newest)
+
+
+def release(
+    workspace: Workspace, job: str, day: dt.date, *, by: str, because: str, report: Report = silent
+) -> Receipt:
+    """Publish a held day as it was staged; the receipt says who did so and why.
+
+    Raises:
+        Broken: the day is not held, what was staged is damaged or gone, or `by` or `because` says nothing.
+        NotYet: another run has published the day since.
+    """
+    run = _held_run(workspace, job, day)
+    waiting, plan = _read(run), runs.read_plan(run.plan)
+    if plan is None:
+        raise Broken(f"{workspace.relative(run.plan)}: damaged, or of another version; run the day again")
+    files = {t: _unharmed(workspace, waiting.receipt, t, paths) for t, paths in waiting.files.items()}
+    for table, some in files.items():
+        if some:
+            schema = pq.read_schema(workspace.root / some[0].path)
+            tables.check_schema(workspace.tables / table, schema)
+    note = Release(by=_said(by, "by"), because=_said(because, "because"), at=dt.datetime.now(dt.UTC))
+    receipt = waiting.receipt.model_copy(update={"status": "published", "released": note})
+    with run.in_use():
+        return publish(workspace, plan, files, receipt, report)
+
+
+def discard(workspace: Workspace, job: str, day: dt.date, *, by: str, because: str) -> HeldDay:
+    """Drop a held day: it is not taken up again, and `gc` removes what was staged. Errors as `release`'s."""
+    run = _held_run(workspace, job, day)
+    note = {"by": _said(by, "by"), "because": _said(because, "because"), "at": dt.datetime.now(dt.UTC)}
+    write_text_once(run.discarded, json.dumps(note, default=str, ensure_ascii=False))
+    return _read(run)
+
+
+def _held_run(workspace: Workspace, job: str, day: dt.date) -> RunFolder:
+    run = _newest(workspace.runs_of(job, day))
+    if run is None:
+        others = [f"{one.receipt.job} {one.receipt.day}" for one in held(workspace)]
+        raise Broken(f"job {job}: {day} is not held; held: {', '.join(others) or 'nothing'}")
+    return run
+
+
+def _newest(folder: Path) -> RunFolder | None:
+    """The newest run of a day, if it is held."""
+    found = [RunFolder(path) for path in sorted(folder.glob("*")) if (path / "held.json").is_file()]
+    waiting = [run for run in found if not run.finished and not run.publication.exists()]
+    return waiting[-1] if waiting else None
+
+
+def _read(run: RunFolder) -> HeldDay:
+    try:
+        return HeldDay.model_validate_json(run.held.read_text(encoding="utf-8"))
+    except (OSError, ValidationError) as error:
+        raise Broken(f"{run.held.name} of run {run.run_id} can't be read; run the day again") from error
+
+
+def _unharmed(workspace: Workspace, receipt: Receipt, table: str, paths: Sequence[str]) -> list[StagedFile]:
+    """The staged files of a table. Broken where one is not what the receipt says."""
+    found = []
+    for path, recorded in zip(paths, receipt.tables[table].sha256, strict=True):
+        file = workspace.root / path
+        if not file.is_file() or sha256_of(file) != recorded:
+            raise Broken(f"{path}: changed or gone since the day was held; run the day again")
+        found.append(staged(file, workspace.root))
+    return found
+
+
+def _said(text: str, option: str) -> str:
+    if not text.strip():
+        raise Broken(f"{option} is empty; it goes into the receipt, for whoever asks later")
+    return text.strip()

@@ -1,0 +1,132 @@
+"""The rows of a piece through a scorer; what can't be scored is set aside, or stops the run."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.domain import NULL_VALUE, SCORER_ERROR, Fault, Mask, domain_columns, feature_faults, output_faults
+from jobs.errors import Broken, NotYet
+from jobs.job import Job
+from jobs.nulls import filled
+from jobs.rejects import Rejects
+from jobs.stage import stamped
+from scorers.contract import Scorer
+from scorers.errors import ChunkError, ContractError, MissingValueError
+
+Pair = tuple[pa.RecordBatch, pa.RecordBatch]  # features, and the outputs of the same rows
+
+
+def needed_columns(job: Job, scorer: Scorer) -> list[str]:
+    """The columns of the features that scoring reads: key, kept, the model's, those with a domain."""
+    needed = scorer.signature
+    named = [*job.spec.key, *job.spec.keep, *needed.inputs.names, *domain_columns(job, needed.outputs)]
+    return list(dict.fromkeys(named))
+
+
+def scored(
+    scorer: Scorer, rows: Iterable[pa.RecordBatch], schema: pa.Schema, rejects: Rejects
+) -> Iterator[pa.RecordBatch]:
+    """Chunks of features -> chunks of the scores table: key, kept columns, outputs, `run_id`.
+
+    The file of rejects is complete when the last chunk is given.
+
+    Raises:
+        Broken: a row can't be scored or is not what it has to be, and the job's policy does not set it aside;
+            or the scorer does not keep its contract.
+        NotYet: there is no memory to score even one row.
+    """
+    kept = [*rejects.job.spec.key, *rejects.job.spec.keep]
+    through = _Through(scorer, rejects)
+    with rejects:
+        for chunk in rows:
+            for features, outputs in through.pairs(chunk):
+                columns = [*(features.column(name) for name in kept), *outputs.columns]
+                batch = pa.RecordBatch.from_arrays(columns, [*kept, *outputs.schema.names])
+                yield stamped(batch, rejects.plan.run_id, schema)
+
+
+class _Through:
+    """One scorer, and what becomes of the rows that it can't score."""
+
+    def __init__(self, scorer: Scorer, rejects: Rejects) -> None:
+        self.job, self.scorer, self.rejects = rejects.job, scorer, rejects
+
+    def pairs(self, chunk: pa.RecordBatch) -> Iterator[Pair]:
+        """The rows of a chunk that are scored, with what the scorer gives for them, in order."""
+        sound = self.without(chunk, chunk, feature_faults(self.job, chunk), "features")
+        rows = chunk.filter(pa.array(sound)) if not sound.all() else chunk
+        if not rows.num_rows:
+            return
+        for features, outputs in self.outputs(rows):
+            sound = self.without(features, outputs, output_faults(self.job, outputs), "outputs")
+            if sound.all():
+                yield features, outputs
+            else:
+                yield features.filter(pa.array(sound)), outputs.filter(pa.array(sound))
+
+    def without(
+        self, chunk: pa.RecordBatch, given: pa.RecordBatch, faults: Iterable[Fault], stage: str
+    ) -> Mask:
+        """The rows that have no fault; the others are set aside, each for the first that it has."""
+        sound = np.ones(chunk.num_rows, np.bool_)
+        for fault in faults:
+            bad = fault.rows & sound
+            if bad.any():
+                self.rejects.add(chunk, fault._replace(rows=bad), stage, given)
+                sound &= ~bad
+        return sound
+
+    def outputs(self, chunk: pa.RecordBatch) -> list[Pair]:
+        """What the scorer gives. A chunk that it can't score is halved until the guilty rows stand alone."""
+        try:
+            return [(chunk, self.held(chunk))]
+        except MemoryError as error:
+            if chunk.num_rows == 1:
+                raise NotYet(f"{self.rejects.where}: there is no memory to score one row: {error}") from error
+            return self.halves(chunk)
+        except ChunkError as error:
+            if chunk.num_rows == 1:
+                fault = Fault(np.ones(1, np.bool_), reason_of(error), str(error))
+                self.rejects.add(chunk, fault, "score")
+                return []
+            before = self.rejects.rows
+            found = self.halves(chunk)
+            if self.rejects.rows == before:
+                raise Broken(
+                    f"{self.rejects.where}: {chunk.num_rows:,} rows can't be scored together, though each "
+                    f"part of them can: {error}; nothing is published"
+                ) from error
+            return found
+
+    def halves(self, chunk: pa.RecordBatch) -> list[Pair]:
+        """The outputs of both halves of a chunk."""
+        middle = chunk.num_rows // 2
+        return [*self.outputs(chunk[:middle]), *self.outputs(chunk[middle:])]
+
+    def held(self, chunk: pa.RecordBatch) -> pa.RecordBatch:
+        """What the scorer gives, held to its contract; whatever else it raises is about these rows."""
+        try:
+            found = self.scorer.score(filled(chunk, self.job.spec.scoring.features_null))
+        except (ChunkError, MemoryError):
+            raise
+        except ContractError as error:
+            raise Broken(f"{self.rejects.where}: {error}; nothing is published") from error
+        except Exception as error:  # other people's scorers
+            raise ChunkError(f"{type(error).__name__}: {error}") from error
+        wanted = self.scorer.signature.outputs
+        if found.num_rows != chunk.num_rows or _shown(found.schema) != _shown(wanted):
+            raise Broken(
+                f"{self.rejects.where}: the scorer gives {found.num_rows} rows of ({_shown(found.schema)}) "
+                f"for {chunk.num_rows} rows; its signature says ({_shown(wanted)}); nothing is published"
+            )
+        return found
+
+
+def reason_of(error: ChunkError) -> str:
+    """The code of what a scorer can't score."""
+    return NULL_VALUE if isinstance(error, MissingValueError) else SCORER_ERROR
+
+
+def _shown(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name} {field.type}" for field in schema)

@@ -1,0 +1,81 @@
+"""What becomes of days without data and of rows that can't be scored, and what values a row may have."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from jobs.params import Misplaced, Strict
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+SHARE = re.compile(r"(\d+(?:\.\d+)?) ?%")
+ALLOWED = "allowed: a number of rows, or a share of them such as 0.1%"
+
+
+class Policy(Strict):
+    """What to do with a day without data, and with a row that breaks its contract or can't be scored."""
+
+    missing: Annotated[
+        Literal["fail", "wait", "skip"],
+        Field(description="the day has no partition: broken, not yet, or no run"),
+    ] = "fail"
+    empty: Annotated[
+        Literal["fail", "publish"], Field(description="there are no rows to score: broken, or an empty day")
+    ] = "fail"
+    bad_row: Annotated[
+        Literal["fail", "reject"],
+        Field(
+            description="a row without a key, outside its domain, or that the model can't score: nothing is "
+            "published, or the row goes to the table <job>_rejects instead"
+        ),
+    ] = "fail"
+    max_rejected: Annotated[
+        int | str,
+        Field(
+            description="the most rows that may be rejected, a number or 0.1%; beyond it nothing is published"
+        ),
+    ] = 0
+
+    @field_validator("max_rejected", mode="before")
+    @classmethod
+    def _number_or_share(cls, value: Any) -> Any:
+        share = SHARE.fullmatch(value.strip()) if isinstance(value, str) else None
+        is_share = share is not None and float(share[1]) <= 100
+        is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        if not (is_share or is_number):
+            raise ValueError(f"{value!r} is not allowed; {ALLOWED}")
+        return value
+
+    def budget(self, rows: int) -> int:
+        """The most of `rows` rows that may be rejected; of a share, its whole rows."""
+        if isinstance(self.max_rejected, int):
+            return self.max_rejected
+        return int(float(self.max_rejected.strip(" %")) * rows / 100 + 1e-9)
+
+
+class Domain(Strict):
+    """What values a column may have, of the features or of the model's outputs."""
+
+    null: Annotated[bool, Field(description="false: each row has a value, no null and no NaN")] = True
+    min: Annotated[Finite | None, Field(description="no value lies below")] = None
+    max: Annotated[Finite | None, Field(description="no value lies above")] = None
+    in_: Annotated[
+        Annotated[list[str | int | bool], Field(min_length=1)] | None,
+        Field(alias="in", description="the only values that there are"),
+    ] = None
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> "Domain":
+        if self.null and self.min is None and self.max is None and self.in_ is None:
+            raise Misplaced((), "allows every value; give it min, max, in or null: false")
+        if self.in_ is not None and (self.min is not None or self.max is not None):
+            raise Misplaced(("in",), "names the values already; leave min and max out")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise Misplaced(("max",), f"{self.max:g} is below min, {self.min:g}")
+        return self
+
+    def __str__(self) -> str:
+        said = [f"at least {self.min:g}"] if self.min is not None else []
+        said += [f"at most {self.max:g}"] if self.max is not None else []
+        said += [f"one of {', '.join(map(str, self.in_))}"] if self.in_ is not None else []
+        return ", ".join(said)

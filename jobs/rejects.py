@@ -1,0 +1,137 @@
+"""Rows that are set aside: to a file of their own, with the reason, as far as the budget goes."""
+
+import contextlib
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.domain import Fault
+from jobs.errors import Broken
+from jobs.files import written_once
+from jobs.job import Job
+from jobs.plan import Plan
+
+COLUMNS = ("stage", "reason", "message", "features")
+SHOWN = 3  # reasons in a message
+LONGEST = 10_000  # characters of a text among a reject's features; what is longer is cut, and says so
+
+
+class Rejects:
+    """The rows of one piece that are not scored; a context, whose file is there and durable after it.
+
+    Without a reject there is no file. Where a job's policy is `fail`, the first fault is an error.
+    """
+
+    def __init__(self, job: Job, plan: Plan, path: Path, schema: pa.Schema) -> None:
+        self.job, self.plan, self._path, self._schema = job, plan, path, schema
+        self._stack = contextlib.ExitStack()
+        self._writer: pq.ParquetWriter | None = None
+        self._examples: dict[tuple[str, str], str] = {}
+        self._found: Counter[tuple[str, str]] = Counter()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return self._found.total()
+
+    def add(
+        self, chunk: pa.RecordBatch, fault: Fault, stage: str, given: pa.RecordBatch | None = None
+    ) -> None:
+        """Set some rows of a chunk aside; `given` holds the values that the fault is about.
+
+        Raises:
+            Broken: the job's policy for such rows is `fail`, or they are more than its budget.
+        """
+        rows = np.flatnonzero(fault.rows)
+        messages = _messages(fault, rows.tolist(), chunk if given is None else given)
+        first = f"{self._key(chunk, int(rows[0]))}: {messages[0]}"
+        if not self.job.spec.sets_aside(fault.reason):
+            more = f" (and {len(rows) - 1} more rows of this chunk)" if len(rows) > 1 else ""
+            raise Broken(f"{self.where}: {first}{more}; nothing is published")
+        self._found[stage, fault.reason] += len(rows)
+        self._examples.setdefault((stage, fault.reason), first)
+        self._refuse_beyond_budget()
+        self._write(chunk.take(pa.array(rows)), [stage, fault.reason], messages)
+
+    def _refuse_beyond_budget(self) -> None:
+        budget = self.job.spec.policy.budget(self.plan.day_rows)
+        if self.rows > budget:
+            said = [f"{n:,} {r} ({self._examples[s, r]})" for (s, r), n in self._found.most_common(SHOWN)]
+            raise Broken(over_budget(self.job, self.plan, f"{self.rows:,} or more", "; ".join(said)))
+
+    def _write(self, rows: pa.RecordBatch, why: list[str], messages: list[str]) -> None:
+        if self._writer is None:
+            temporary = self._stack.enter_context(written_once(self._path))
+            writer = pq.ParquetWriter(temporary, self._schema, compression="zstd", write_page_checksum=True)
+            self._writer = self._stack.enter_context(writer)
+        key = [rows.column(f.name).cast(f.type) for f in self._schema if f.name in self.plan.key]
+        said = [*(pa.repeat(pa.scalar(text, pa.string()), rows.num_rows) for text in why), pa.array(messages)]
+        features = pa.array([as_json(row) for row in rows.to_pylist()], pa.string())
+        run = pa.repeat(pa.scalar(self.plan.run_id, pa.string()), rows.num_rows)
+        self._writer.write_batch(
+            pa.RecordBatch.from_arrays([*key, *said, features, run], schema=self._schema)
+        )
+
+    def _key(self, chunk: pa.RecordBatch, row: int) -> str:
+        return ", ".join(f"{c}={_short(chunk.column(c)[row].as_py())}" for c in self.plan.key)
+
+    @property
+    def where(self) -> str:
+        """The job and the day, as messages begin."""
+        return f"job {self.plan.job}, day {self.plan.day}"
+
+
+def over_budget(job: Job, plan: Plan, found: str, reasons: str) -> str:
+    """What is said where more rows are bad than a job allows."""
+    policy = job.spec.policy
+    return (
+        f"job {plan.job}, day {plan.day}: {found} of {plan.day_rows:,} rows can't be published, and "
+        f"policy.max_rejected ({policy.max_rejected}) allows {policy.budget(plan.day_rows):,}: {reasons}; "
+        "nothing is published"
+    )
+
+
+def as_json(row: Mapping[str, Any]) -> str:
+    """A row's values as JSON: NaN and infinities as texts, bytes in hex, other kinds as SQL shows them."""
+    return json.dumps({name: _plain(value) for name, value in row.items()}, ensure_ascii=False, default=str)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, bytes):
+        value = value.hex()
+    if isinstance(value, str) and len(value) > LONGEST:
+        return f"{value[:LONGEST]}… ({len(value):,} characters)"
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return value
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _messages(fault: Fault, rows: list[int], batch: pa.RecordBatch) -> list[str]:
+    if not fault.column:
+        return [fault.message] * len(rows)
+    values = batch.column(fault.column).take(pa.array(rows)).cast(pa.string())  # 0.95, and not 0.949999988
+    said = [_short(value) for value in values.to_pylist()]
+    return [f"column {fault.column!r} is {value}; {fault.message}" for value in said]

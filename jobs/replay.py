@@ -1,0 +1,158 @@
+"""Rejected rows once more: scored again after a fix, and published with the rest of their day.
+
+A replay is a run of its own. It reads the features of the rejected rows as they are now, scores them,
+carries the day's other scores over as they were published, and decides, audits and publishes all of them
+together. Its proof is held to that of the run before: the same rows and the same key hash.
+"""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from jobs import catalog, check, inputs, runs
+from jobs.catalog import Entry, Pinned
+from jobs.choose import choose
+from jobs.day import Day
+from jobs.days import as_day
+from jobs.engine import Engine, SqlMistakes, View, quoted
+from jobs.errors import Broken
+from jobs.job import Job
+from jobs.night import score_pieces
+from jobs.plan import Plan, digest
+from jobs.progress import Report, silent
+from jobs.receipt import Receipt
+from jobs.runs import RunFolder
+from jobs.source import chosen, in_pieces, streamed
+from jobs.stage import FEATURE_GROUP_ROWS, StagedFile, reread, stage, staged, stamped
+from jobs.steps import outlook, publish_day
+from jobs.tables import LiveFile
+from jobs.tally import sha256_of
+
+REJECTS, FEATURES = "the rejects", "the features"  # names that no job's SQL can have
+CARRIED = "carried"  # names of staged files
+
+
+def replay_rejects(job: Job, day: dt.date | str, report: Report = silent) -> Receipt:
+    """Score the rejected rows of a published day again, and publish the day anew.
+
+    Rows that are no longer among the features, or have no key, stay rejected.
+
+    Raises:
+        Broken: the day is not published, has no rejects, or its files are not what its receipt says; and
+            whatever keeps a run from publishing.
+        NotYet: as for a run.
+    """
+    moment = as_day(day)
+    state = catalog.pinned(job.workspace)
+    entry = state.in_force.get((job.name, moment.isoformat()))
+    before = entry.receipt() if entry else None
+    if entry is None or before is None:
+        raise Broken(f"job {job.name}: {moment} is not published, so there is nothing to replay")
+    if not before.rows.rejected:
+        raise Broken(f"job {job.name}: {moment} was published without a reject; there is nothing to replay")
+    return _Replay(job, state, entry, before).published(report)
+
+
+class _Replay:
+    """One replay: the day as it is published, and the run that takes its place."""
+
+    def __init__(self, job: Job, state: Pinned, entry: Entry, before: Receipt) -> None:
+        self.job, self.before = job, before
+        day = dt.date.fromisoformat(before.day)
+        wanted = outlook(job, day, params=before.params, force=True)
+        # A day of the same causes is `unchanged` to the next run; one of two causes is not.
+        same = wanted.fingerprint == before.fingerprint
+        causes = wanted.fingerprint if same else digest("replay", before.fingerprint, wanted.fingerprint)
+        plan = dataclasses.replace(wanted, fingerprint=causes, replay_of=before.run_id)
+        self.plan = dataclasses.replace(plan, run_id=runs.new_run_id(causes, plan.started))
+        self.run = runs.folder(job.workspace, self.plan)
+        self.rows = self.run.path / "replay.parquet"
+        self.key = ", ".join(map(quoted, job.spec.key))
+        self.scores = self.unharmed(state.files_of(entry, job.spec.scores_table), job.spec.scores_table)
+        self.rejects = self.unharmed(state.files_of(entry, job.spec.rejects_table), job.spec.rejects_table)
+
+    def published(self, report: Report) -> Receipt:
+        """The receipt of the day, merged."""
+        with self.run.in_use():
+            plan = self.planned(report)
+            carried = [self.carried(i, file) for i, file in enumerate(self.scores)]
+            carried[0] = dataclasses.replace(carried[0], **self.still_rejected())
+            return publish_day(self.job, plan, [*carried, *score_pieces(self.job, plan, report)], report)
+
+    def planned(self, report: Report) -> Plan:
+        """The plan whose pieces are the rows that are scored again."""
+        report("features", 0, 0)
+        self.snapshot()
+        [source] = [inputs.look(self.job.workspace, self.rows)]
+        if not source.rows:
+            raise Broken(
+                f"job {self.job.name}, day {self.plan.day}: none of the {self.before.rows.rejected} rejected "
+                "rows is among the features now; run the day whole, with --force"
+            )
+        report("features", 1, 1)
+        plan = dataclasses.replace(self.plan, carried=self.before.rows.read - source.rows)
+        return in_pieces(self.job, chosen(plan, choose(self.job, plan, [source])), [source])
+
+    def snapshot(self) -> None:
+        """Stage the features of the rejected rows, and for `why` those of the whole day beside them."""
+        day, job = Day(self.job, self.plan), self.job
+        views = [View(REJECTS, self.rejects)]
+        if job.features_sql is None:
+            own = tuple(job.workspace.root / file.path for file in streamed(job, self.plan))
+            views.append(View(FEATURES, own))
+        with day.steady_inputs(), day.engine(views=views, threads=day.sql_threads) as engine:
+            with SqlMistakes(check.features_place(job)):
+                if job.features_sql is not None:
+                    engine.define(FEATURES, job.features_sql)
+                select = f"FROM {quoted(FEATURES)} SEMI JOIN {quoted(REJECTS)} USING ({self.key})"
+                batches = engine.stream(select, FEATURE_GROUP_ROWS, order=check.key_order(self.job))
+                stage(self.rows, batches, engine.schema(select), FEATURE_GROUP_ROWS)
+        old = RunFolder(self.run.path.with_name(self.before.run_id)).features
+        if not old.exists():
+            return
+        with self.looking(BEFORE=(old,), AGAIN=(self.rows,)) as engine:
+            merged = f"FROM BEFORE ANTI JOIN AGAIN USING ({self.key}) UNION ALL BY NAME FROM AGAIN"
+            batches = engine.stream(merged, FEATURE_GROUP_ROWS, order=check.key_order(self.job))
+            stage(self.run.features, batches, engine.schema(merged), FEATURE_GROUP_ROWS)
+
+    def carried(self, number: int, path: Path) -> StagedFile:
+        """A published file of scores, staged as this run's."""
+        target = self.run.scores(f"{CARRIED}-{number}")
+        with reread(path, path.name) as file:
+            schema = file.schema_arrow.remove_metadata()
+            stage(target, (self.renamed(batch, schema) for batch in file.iter_batches()), schema)
+        return staged(target, self.job.workspace.root)
+
+    def still_rejected(self) -> dict[str, Any]:
+        """The rejects of before whose rows are not scored again: without a key, or gone from the features."""
+        target = self.run.rejects(CARRIED)
+        with self.looking(BEFORE=self.rejects, AGAIN=(self.rows,)) as engine:
+            select = f"FROM BEFORE ANTI JOIN AGAIN USING ({self.key})"
+            schema = engine.schema(select)
+            batches = engine.stream(select, FEATURE_GROUP_ROWS, order="ALL")
+            stage(target, (self.renamed(batch, schema) for batch in batches), schema)
+        found = staged(target, self.job.workspace.root)
+        return {"rejects": found.path, "rejected": found.rows}
+
+    def renamed(self, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+        """A batch of the run before as this run's."""
+        return stamped(batch.drop_columns(["run_id"]), self.plan.run_id, schema)
+
+    def looking(self, **views: Sequence[Path]) -> Engine:
+        """An engine over some files, by name."""
+        found = [View(name, tuple(files)) for name, files in views.items()]
+        return Engine(found, catalog.query_resources(self.job.workspace))
+
+    def unharmed(self, files: Sequence[LiveFile], table: str) -> tuple[Path, ...]:
+        """The published files of a table. Broken where one is not what the receipt says."""
+        for file in files:
+            if not file.path.is_file() or sha256_of(file.path) not in self.before.tables[table].sha256:
+                raise Broken(
+                    f"{self.job.workspace.relative(file.path)}: not the file of which the receipt of run "
+                    f"{self.before.run_id} holds the sha256; `nightscore verify` says more"
+                )
+        return tuple(file.path for file in files)

@@ -1,0 +1,144 @@
+"""A day that an audit holds back: staged, unread, and published or dropped by a person alone."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jobs import load, query, run
+from jobs.catalog import pinned
+from jobs.cli import call
+from jobs.days import as_day
+from jobs.errors import Broken, NotYet
+from jobs.gc import gc
+from jobs.held import Held, discard, held, release
+from jobs.verify import verify
+from jobs.workspace import Workspace, open_workspace
+from tests.mini import JOB, write_day
+from tests.nights.conftest import ROWS, Build
+from tests.nights.world import DAY, TABLES, Truth, ours
+
+LIMIT = "  - rows: {between: [0.8, 1.25]}\n  - {name: many, sql: SELECT count(*) > 1500 FROM scores}\n"
+WHO = {"by": "Ada", "because": "half of the stores were closed"}
+
+
+@pytest.fixture
+def space(fresh: Build) -> Workspace:
+    """A workspace in which DAY, with 1,000 rows, is held: an audit wants more than 1,500."""
+    root = fresh(rows=1, job=JOB + LIMIT, days=(DAY,))
+    write_day(root, DAY, 1_000)
+    with pytest.raises(Held):
+        run(load("mini", root), DAY)
+    return open_workspace(root)
+
+
+def test_a_held_day_is_staged_and_published_nowhere(space: Workspace) -> None:
+    """The tables are not even made; `held` has the audits and the staged files."""
+    assert pinned(space).history == ()
+    assert not (space.root / "data/tables").exists()
+    [one] = held(space)
+    assert (one.receipt.job, one.receipt.day, one.receipt.status) == ("mini", DAY, "held")
+    assert [a.name for a in one.receipt.audits if not a.passed] == ["many"]
+    assert set(one.files) == set(TABLES)
+    assert all((space.root / path).is_file() for some in one.files.values() for path in some)
+
+
+def test_a_released_day_is_published_as_it_was_staged(space: Workspace) -> None:
+    """The receipt keeps the audit that did not pass, and says who released the day, when and why."""
+    receipt = release(space, "mini", as_day(DAY), **WHO)
+    assert receipt.status == "published" and receipt.released
+    assert (receipt.released.by, receipt.released.because) == (WHO["by"], WHO["because"])
+    assert [a.passed for a in receipt.audits] == [True, True, False]
+    assert all(ours(space.root, name).is_(Truth(1_000), name) for name in TABLES)
+    stored = json.loads(query("SELECT receipt FROM receipts", space.root)["receipt"][0].as_py())
+    assert stored["released"]["by"] == "Ada"
+    assert [one.differences for one in verify(space)] == [[]]
+    assert list(held(space)) == []
+    assert run(load("mini", space.root), DAY).status == "unchanged"
+    with pytest.raises(Broken, match=f"job mini: {DAY} is not held; held: nothing"):
+        release(space, "mini", as_day(DAY), **WHO)
+
+
+def test_a_discarded_day_is_gone_and_the_next_run_begins_anew(space: Workspace) -> None:
+    """Nothing of it is published; gc removes what was staged; a run of the same causes is held again."""
+    [before] = held(space)
+    discard(space, "mini", as_day(DAY), **WHO)
+    assert list(held(space)) == []
+    with pytest.raises(Held):
+        run(load("mini", space.root), DAY)
+    [after] = held(space)
+    assert after.receipt.run_id != before.receipt.run_id
+    removed = {one.path: one.reason for one in gc(space, grace_hours=0)}
+    assert removed == {f"data/runs/mini/{DAY}/{before.receipt.run_id}": "discarded"}
+
+
+def test_gc_leaves_what_is_held(space: Workspace) -> None:
+    """However old: a person may come back from a holiday."""
+    assert gc(space, grace_hours=0) == []
+    assert release(space, "mini", as_day(DAY), **WHO).rows.published == 1_000
+
+
+def test_a_held_day_that_would_pass_now_is_published_by_the_next_run(space: Workspace) -> None:
+    """With more rows nobody has to release it; the run that was held before is then outdated."""
+    write_day(space.root, DAY, ROWS)
+    assert run(load("mini", space.root), DAY).rows.published == ROWS
+    with pytest.raises(NotYet, match="another run has published"):
+        release(space, "mini", as_day(DAY), **WHO)
+    assert all(ours(space.root, name).is_(Truth(ROWS), name) for name in TABLES)
+
+
+def test_what_changed_since_it_was_held_is_not_released(space: Workspace) -> None:
+    """A flipped bit, or a file that is gone: named, and nothing is published."""
+    [one] = held(space)
+    path = space.root / one.files["mini_scores"][0]
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.unlink()
+    path.write_bytes(data)
+    with pytest.raises(Broken, match="changed or gone since the day was held; run the day again"):
+        release(space, "mini", as_day(DAY), **WHO)
+    assert pinned(space).history == ()
+
+
+@pytest.mark.parametrize("empty", ["by", "because"])
+def test_a_release_says_who_and_why(space: Workspace, empty: str) -> None:
+    """Without a name or a reason nothing is released, nor discarded."""
+    for act in (release, discard):
+        with pytest.raises(Broken, match=f"{empty} is empty"):
+            act(space, "mini", as_day(DAY), **{**WHO, empty: " "})  # type: ignore[operator]
+    assert len(list(held(space))) == 1
+
+
+def test_a_person_sees_decides_and_is_told(space: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    """The commands: held says what has not passed, release publishes, and the receipt shows by whom."""
+    at = ["--workspace", str(space.root)]
+    assert call([*at, "run", "mini", "--day", DAY]) == 1
+    assert f"nightscore release mini --day {DAY} --by NAME --because TEXT" in capsys.readouterr().err
+    assert call([*at, "held", "mini"]) == 0
+    shown = capsys.readouterr().out
+    assert f"mini {DAY}: held" in shown and "fail: many: gives false" in shown
+    done = ["--day", DAY, "--by", "Ada", "--because", "a holiday"]
+    assert call([*at, "release", "mini", *done]) == 0
+    assert "UTC: a holiday" in capsys.readouterr().out
+    assert call([*at, "held"]) == 0
+    assert capsys.readouterr().out == "no day is held\n"
+    assert call([*at, "discard", "mini", *done]) == 1
+    assert "is not held" in capsys.readouterr().err
+
+
+def test_a_release_that_is_killed_is_completed_by_the_next_run(space: Workspace) -> None:
+    """Killed between the publication and the first commit: published once, by whom it was released."""
+    from jobs import publish
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(publish, "complete", killed)
+        with pytest.raises(KeyboardInterrupt):
+            release(space, "mini", as_day(DAY), **WHO)
+    assert run(load("mini", space.root), DAY).status == "unchanged"
+    [entry] = pinned(space).history
+    receipt = entry.receipt()
+    assert receipt.released and receipt.released.by == "Ada"
+    assert Path(space.root / "data/tables/mini_scores").is_dir()
