@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from jobs import builtin, rejects, tables
 from jobs.calendar import check_early
@@ -12,6 +13,7 @@ from jobs.day import Day
 from jobs.domain import check_domain
 from jobs.engine import Engine, SqlMistakes, quoted
 from jobs.errors import Broken
+from jobs.given import PathInput
 from jobs.job import Job
 from jobs.nulls import check_policy
 from jobs.questions import SqlAudit
@@ -75,6 +77,7 @@ def bind(day: Day, scorer: Scorer) -> Bound:
     """
     job = day.job
     with day.engine() as engine:
+        _check_contracts(engine, day)
         features = _bind_features(engine, job, scorer)
         _define_empty_scores(engine, job, scorer)
         decided = {t: _bind_decision(engine, job, t, sql) for t, sql in job.decide_sql.items()}
@@ -116,6 +119,25 @@ def audit_place(job: Job, index: int) -> str:
     """An audit as error messages name it."""
     line = job.lines.get(("audit", index), 1)
     return f"{job.shown}:{line}: audit {str(job.spec.audit[index])!r}"
+
+
+def _check_contracts(engine: Engine, day: Day) -> None:
+    """Hold the files of each input to the columns and types that the job says."""
+    for name, source in day.job.spec.inputs.items():
+        if not isinstance(source, PathInput) or source.columns is None or not day.plan.inputs[name]:
+            continue
+        at = ("inputs", name, "columns")
+        casts = ", ".join(f"CAST(NULL AS {kind}) AS {quoted(c)}" for c, kind in source.types.items())
+        with SqlMistakes(f"{day.job.shown}:{day.job.lines.get(at, 1)}: {'.'.join(at)}"):
+            wanted = engine.types(f"SELECT {casts}")
+        inside = pq.read_schema(day.root / day.plan.inputs[name][0].path).names
+        found = {c: kind for c, kind in engine.types(f"SELECT * FROM {quoted(name)}").items() if c in inside}
+        for column in [*wanted, *found]:
+            if wanted.get(column) != found.get(column):
+                day.job.broken(
+                    at, f"column {column!r} is {found.get(column, 'absent')} in the files of {source.path} "
+                    f"and {wanted.get(column, 'absent')} in their contract"
+                )  # fmt: skip
 
 
 def _bind_features(engine: Engine, job: Job, scorer: Scorer) -> pa.Schema:

@@ -20,10 +20,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from jobs.domain import sound
 from jobs.engine import Resources
 from jobs.files import written_once
 from jobs.job import Job
 from jobs.nulls import filled
+from jobs.piece import needed_columns
 from jobs.plan import InputFile, Piece, Plan, RowRange, Tried, chunk_rows, digest
 from jobs.scan import PIECE_MEMORY, chunks
 from jobs.scoring import forget, opened, variants_of
@@ -166,16 +168,14 @@ class _Trial:
 
 def _sample(job: Job, plan: Plan, source: Sequence[InputFile], size: int) -> list[pa.RecordBatch]:
     """The day's first rows, as they will be scored."""
-    columns = opened(
-        job, plan.model_path, plan.model_sha256, plain(job.spec.model.kind, plan.device)
-    ).signature
+    scorer = opened(job, plan.model_path, plan.model_sha256, plain(job.spec.model.kind, plan.device))
     first = next((file for file in source if file.rows), None)
     if first is None:
         return []
     piece = Piece(0, (RowRange(first.path, 0, min(SAMPLE_ROWS, first.rows)),), "")
     resources = Resources(1, PIECE_MEMORY, job.workspace.runs)
-    found = chunks(job.workspace.root, piece, columns.inputs.names, size, resources)
-    return [filled(chunk, job.spec.scoring.features_null) for chunk in found]
+    found = chunks(job.workspace.root, piece, needed_columns(job, scorer), size, resources)
+    return [filled(sound(job, chunk), job.spec.scoring.features_null) for chunk in found]
 
 
 def _difference(found: pa.RecordBatch, wanted: pa.RecordBatch) -> float:

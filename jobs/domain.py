@@ -68,6 +68,12 @@ def feature_faults(job: Job, chunk: pa.RecordBatch) -> Iterator[Fault]:
     yield from _domain_faults(job, chunk)
 
 
+def sound(job: Job, chunk: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows of a chunk with which nothing is wrong before they are scored."""
+    bad = [fault.rows for fault in feature_faults(job, chunk)]
+    return chunk.filter(pa.array(~np.any(bad, axis=0))) if np.any(bad) else chunk
+
+
 def output_faults(job: Job, outputs: pa.RecordBatch) -> Iterator[Fault]:
     """What is wrong with the rows that a scorer gave, column by column."""
     for name in outputs.schema.names:

@@ -12,6 +12,7 @@ from jobs.decide import decide
 from jobs.engine import Engine
 from jobs.errors import Broken, NotYet
 from jobs.held import Held, hold
+from jobs.intact import refuse_changed
 from jobs.keys import refuse_bad_keys, refuse_scored_rejects
 from jobs.progress import Report, Stopwatch
 from jobs.proof import Proof, reasons, source_proof, staged_proof, together
@@ -51,6 +52,7 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: Report) ->
         tables: Tables = {job.spec.scores_table: pieces, **decided, **aside}
         with day.engine({"scores": pieces, **decided, **aside}) as engine:
             audits = audit(job, engine)
+        refuse_changed(job, plan)
     watch.lap("audit")
     report("read back", 0, 0)
     read_back = {table: day.read_back(files) for table, files in tables.items()}

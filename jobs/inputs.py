@@ -14,9 +14,9 @@ from jobs.days import read_day
 from jobs.engine import View
 from jobs.errors import Broken, NotYet
 from jobs.files import visible
+from jobs.given import Input, PathInput
 from jobs.job import Job
 from jobs.plan import InputFile
-from jobs.spec import Input, PathInput
 from jobs.workspace import Workspace
 
 Files = Mapping[str, tuple[InputFile, ...]]

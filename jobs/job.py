@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from pydantic import BaseModel, ValidationError
 
-from jobs import policy, questions, schedule, spec
+from jobs import given, policy, questions, schedule, spec
 from jobs.errors import Broken, clipped
 from jobs.params import Param, ParamValue
 from jobs.spec import JobSpec
@@ -26,7 +26,7 @@ PARTS: dict[str, type[BaseModel]] = {
 }
 KINDS: dict[str, Mapping[str, type[BaseModel]]] = {
     "schedule": {"daily": schedule.Daily, "exchange": schedule.Exchange, "after": schedule.After},
-    "inputs": {"path": spec.PathInput, "table": spec.TableInput},
+    "inputs": {"path": given.PathInput, "table": given.TableInput},
     "audit": questions.KINDS,
 }
 TAGS = {"schedule": 1, "inputs": 2, "audit": 2}  # where in a location pydantic puts the kind

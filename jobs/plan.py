@@ -101,6 +101,7 @@ class Plan:
     tried: tuple[Tried, ...] = ()
     params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     inputs: Mapping[str, tuple[InputFile, ...]] = dataclasses.field(default_factory=dict)
+    sha256: Mapping[str, str] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     chunk_rows: int = 0
     limit: int | None = None

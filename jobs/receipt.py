@@ -118,11 +118,15 @@ class Cost(Part):
 
 
 class InputResult(Part):
-    """One file that was read, with the fingerprint that held before and after."""
+    """One file that was read, with the fingerprint that held before and after.
+
+    `sha256` is there where the job's verify_inputs is sha256: that of all its bytes, before and after.
+    """
 
     path: str
     bytes: int
     fingerprint: str
+    sha256: str = ""
 
 
 class AuditResult(Part):

@@ -20,6 +20,7 @@ from jobs.day import Day
 from jobs.days import as_day
 from jobs.engine import Engine, SqlMistakes, View, quoted
 from jobs.errors import Broken
+from jobs.intact import verify_inputs
 from jobs.job import Job
 from jobs.night import score_pieces
 from jobs.plan import Plan, digest
@@ -86,6 +87,7 @@ class _Replay:
     def planned(self, report: Report) -> Plan:
         """The plan whose pieces are the rows that are scored again."""
         report("features", 0, 0)
+        self.plan = dataclasses.replace(self.plan, sha256=verify_inputs(self.job, self.plan.inputs))
         self.snapshot()
         [source] = [inputs.look(self.job.workspace, self.rows)]
         if not source.rows:

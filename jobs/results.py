@@ -126,7 +126,10 @@ def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
 
 def _inputs(plan: Plan) -> tuple[InputResult, ...]:
     files = {f.path: f for some in plan.inputs.values() for f in some}
-    return tuple(InputResult(path=f.path, bytes=f.bytes, fingerprint=f.fingerprint) for f in files.values())
+    return tuple(
+        InputResult(path=f.path, bytes=f.bytes, fingerprint=f.fingerprint, sha256=plan.sha256.get(f.path, ""))
+        for f in files.values()
+    )
 
 
 def _table(files: Sequence[StagedFile], proof: TableProof | None) -> TableResult:

@@ -4,26 +4,16 @@ Light to import (no duckdb, pyarrow, numpy, onnxruntime): a scheduler reads ever
 """
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    Discriminator,
-    Field,
-    StringConstraints,
-    Tag,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from jobs.given import FilePath, Input, PathInput
 from jobs.params import Misplaced, Param, Strict
 from jobs.policy import Domain, Policy
 from jobs.questions import SCORES, Audit, Column, Known, Text
-from jobs.schedule import Name, Schedule, first_of
+from jobs.schedule import Name, Schedule
 
-FilePath = Annotated[str, StringConstraints(min_length=1, max_length=500)]
-SqlType = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_ ]*(\([0-9]+(, ?[0-9]+)?\))?(\[\])*$")
-]
 SqlFile = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.sql$")]
 
 Place = tuple[str | int, ...]
@@ -31,49 +21,6 @@ Place = tuple[str | int, ...]
 RESERVED_VIEWS = {"scores", "params", "receipts"}
 RUN_OPTIONS = ("day", "force", "limit", "device", "model")  # what every run can be asked for
 RESERVED_COLUMNS = {"day", "run_id"}
-
-
-class PathInput(Strict):
-    """Parquet files of the workspace: hive partitions by day, or (without `partition`) one table."""
-
-    path: Annotated[FilePath, Field(description="a folder or a file, relative to the workspace")]
-    partition: Annotated[
-        Column | None, Field(description="hive key of the partitions: day for day=2017-11-01")
-    ] = None
-    lookback: Annotated[int, Field(ge=1, le=100_000, description="days, the scored day included")] = 1
-
-    @model_validator(mode="after")
-    def _lookback_needs_partition(self) -> "PathInput":
-        if self.partition is None and "lookback" in self.model_fields_set:
-            raise Misplaced(("lookback",), "needs partition: a table without partitions has no days")
-        return self
-
-
-class TableInput(Strict):
-    """An output table of another job, or of this one (then only days before the scored one)."""
-
-    table: Annotated[Name, Field(description="the output table's name")]
-    lookback: Annotated[int, Field(ge=1, le=100_000, description="days, the scored day included")] = 1
-    columns: Annotated[
-        dict[Column, SqlType] | None,
-        Field(description="DuckDB types of the columns, for the nights before the table has a day"),
-    ] = None
-
-
-def _input_kind(value: Any) -> str | None:
-    if isinstance(value, dict):
-        return first_of(value, "path", "table")
-    return {"PathInput": "path", "TableInput": "table"}.get(type(value).__name__)
-
-
-Input = Annotated[
-    Annotated[PathInput, Tag("path")] | Annotated[TableInput, Tag("table")],
-    Discriminator(
-        _input_kind,
-        custom_error_type="input",
-        custom_error_message="an input is {path: …, partition: day, lookback: days} or {table: …}",
-    ),
-]
 
 
 class Model(Strict):
@@ -176,6 +123,13 @@ class JobSpec(Strict):
     inputs: Annotated[
         dict[Name, Input], Field(min_length=1, description="what SQL may read: view name -> files or table")
     ]
+    verify_inputs: Annotated[
+        Literal["footer", "checksum", "sha256"],
+        Field(
+            description="how input files are held to what was written: by size, time and footer; by each "
+            "page's checksum, too; or by the sha256 in a SHA256SUMS beside them, before and after"
+        ),
+    ] = "footer"
     features: Annotated[str, Field(description="a .sql file of this folder, or an input's name")]
     key: Annotated[list[Column], Field(min_length=1, description="unique per day; checked")]
     keep: Annotated[

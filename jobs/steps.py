@@ -23,6 +23,7 @@ from jobs.days import as_day
 from jobs.engine import Resources, SqlMistakes
 from jobs.errors import Broken, NotYet
 from jobs.finish import prove_and_publish
+from jobs.intact import verify_inputs
 from jobs.job import Job
 from jobs.piece import needed_columns, scored
 from jobs.plan import Piece, Plan, digest
@@ -220,6 +221,8 @@ def _begin(job: Job, wanted: Plan, watch: Stopwatch, report: Report) -> Plan:
     plan = dataclasses.replace(wanted, run_id=runs.new_run_id(wanted.fingerprint, wanted.started))
     run = runs.folder(job.workspace, plan)
     with run.in_use():
+        with Day(job, plan).steady_inputs():
+            plan = dataclasses.replace(plan, sha256=verify_inputs(job, plan.inputs))
         watch.lap("plan")
         rows = source(job, plan, run, report)
         watch.lap("features")

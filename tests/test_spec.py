@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import Broken
+from jobs.given import PathInput, TableInput
 from jobs.job import Job, read_job
-from jobs.spec import PathInput, TableInput
 from jobs.workspace import Workspace
 
 # One value a line, so that a message with a wrong line shows.

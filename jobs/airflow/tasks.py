@@ -28,10 +28,10 @@ from jobs.airflow.day import day_of
 from jobs.airflow.params import options
 from jobs.airflow.trigger import PartitionTrigger, absent, unpublished
 from jobs.errors import Broken, NotYet
+from jobs.given import PathInput, TableInput
 from jobs.job import Job, load
 from jobs.plan import Plan, plan_from_json
 from jobs.progress import QUIET_SECONDS, Lines
-from jobs.spec import PathInput, TableInput
 
 if TYPE_CHECKING:
     from jobs.receipt import Receipt

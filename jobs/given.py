@@ -1,0 +1,74 @@
+"""The inputs of a job, as its job.yaml says them: files of the workspace, or an output table of a job."""
+
+from typing import Annotated, Any
+
+from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
+
+from jobs.params import Misplaced, Strict
+from jobs.questions import Column
+from jobs.schedule import Name, first_of
+
+FilePath = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+TYPE = r"[A-Za-z][A-Za-z0-9_ ]*(\([0-9]+(, ?[0-9]+)?\))?(\[\])*"
+NOT_NULL = " NOT NULL"
+SqlType = Annotated[str, StringConstraints(pattern=rf"^{TYPE}$")]
+
+
+class PathInput(Strict):
+    """Parquet files of the workspace: hive partitions by day, or (without `partition`) one table."""
+
+    path: Annotated[FilePath, Field(description="a folder or a file, relative to the workspace")]
+    partition: Annotated[
+        Column | None, Field(description="hive key of the partitions: day for day=2017-11-01")
+    ] = None
+    lookback: Annotated[int, Field(ge=1, le=100_000, description="days, the scored day included")] = 1
+    columns: Annotated[
+        dict[str, SqlType] | None,
+        Field(
+            description="the contract of the files: their columns, these and no others, each with its DuckDB "
+            "type, and NOT NULL where each row has a value"
+        ),
+    ] = None
+
+    @property
+    def types(self) -> dict[str, str]:
+        """The DuckDB type of each column of the contract."""
+        return {name: kind.removesuffix(NOT_NULL) for name, kind in (self.columns or {}).items()}
+
+    @property
+    def never_null(self) -> list[str]:
+        """The columns in which each row has a value."""
+        return [name for name, kind in (self.columns or {}).items() if kind.endswith(NOT_NULL)]
+
+    @model_validator(mode="after")
+    def _lookback_needs_partition(self) -> "PathInput":
+        if self.partition is None and "lookback" in self.model_fields_set:
+            raise Misplaced(("lookback",), "needs partition: a table without partitions has no days")
+        return self
+
+
+class TableInput(Strict):
+    """An output table of another job, or of this one (then only days before the scored one)."""
+
+    table: Annotated[Name, Field(description="the output table's name")]
+    lookback: Annotated[int, Field(ge=1, le=100_000, description="days, the scored day included")] = 1
+    columns: Annotated[
+        dict[Column, SqlType] | None,
+        Field(description="DuckDB types of the columns, for the nights before the table has a day"),
+    ] = None
+
+
+def _input_kind(value: Any) -> str | None:
+    if isinstance(value, dict):
+        return first_of(value, "path", "table")
+    return {"PathInput": "path", "TableInput": "table"}.get(type(value).__name__)
+
+
+Input = Annotated[
+    Annotated[PathInput, Tag("path")] | Annotated[TableInput, Tag("table")],
+    Discriminator(
+        _input_kind,
+        custom_error_type="input",
+        custom_error_message="an input is {path: …, partition: day, lookback: days} or {table: …}",
+    ),
+]

@@ -1,0 +1,172 @@
+"""Are input files what their producer wrote? Asked where a job says so, before and after a run reads them."""
+
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs import catalog
+from jobs.catalog import Pinned
+from jobs.errors import Broken, NotYet
+from jobs.given import PathInput
+from jobs.inputs import Files
+from jobs.job import Job
+from jobs.plan import InputFile, Plan
+from jobs.tally import sha256_of
+
+SUMS = "SHA256SUMS"  # as `sha256sum *.parquet > SHA256SUMS` writes it
+I32_NEXT = 0x15  # in Thrift's compact protocol: the next field, an i32
+ROWS = 65_536
+
+
+def verify_inputs(job: Job, files: Files) -> dict[str, str]:
+    """Hold the files of a day to the job's contracts, page checksums or sha256; returns sha256 by path.
+
+    Raises:
+        Broken: a null where the contract has none, a damaged page, pages without checksums, or a file that
+            is not the one whose sha256 its producer wrote down.
+    """
+    _refuse_broken_contracts(job, files)
+    paths = {file.path: job.workspace.root / file.path for some in files.values() for file in some}
+    if job.spec.verify_inputs == "checksum":
+        for shown, path in paths.items():
+            _refuse_damaged(path, shown)
+    return _hashes(job, files, paths) if job.spec.verify_inputs == "sha256" else {}
+
+
+def refuse_changed(job: Job, plan: Plan) -> None:
+    """Know that the files whose sha256 were taken are the same still, every byte of them.
+
+    Raises:
+        NotYet: one is not; what was read may be a mixture.
+    """
+    for shown, before in plan.sha256.items():
+        now = sha256_of(job.workspace.root / shown)
+        if now != before:
+            raise NotYet(f"{shown}: changed while it was being read (sha256 {before} -> {now})")
+
+
+def _refuse_broken_contracts(job: Job, files: Files) -> None:
+    for name, source in job.spec.inputs.items():
+        for column in source.never_null if isinstance(source, PathInput) else ():
+            for file in files[name]:
+                _refuse_nulls(job.workspace.root / file.path, file.path, name, column)
+
+
+def _hashes(job: Job, files: Files, paths: Mapping[str, Path]) -> dict[str, str]:
+    found = {shown: sha256_of(path) for shown, path in paths.items()}
+    for name, shown, wanted in _written_down(job, files):
+        if found[shown] not in wanted:
+            said = ", ".join(wanted) or "none"
+            raise Broken(f"input {name}: {shown} has sha256 {found[shown]}; its producer wrote down {said}")
+    return found
+
+
+def _refuse_nulls(path: Path, shown: str, name: str, column: str) -> None:
+    with pq.ParquetFile(path) as file:
+        nulls = _counted_nulls(file, column)
+        if nulls is None:  # the writer left no statistics
+            nulls = sum(batch.column(0).null_count for batch in file.iter_batches(ROWS, columns=[column]))
+    if nulls:
+        raise Broken(f"input {name}: {shown}: column {column!r} has {nulls} nulls; its contract is NOT NULL")
+
+
+def _counted_nulls(file: pq.ParquetFile, column: str) -> int | None:
+    """The nulls of a column as the footer counts them; None where it does not."""
+    at = file.schema_arrow.get_field_index(column)
+    if pa.types.is_nested(file.schema_arrow.field(at).type):
+        return None
+    place = [c.path for c in (file.schema.column(i) for i in range(len(file.schema)))].index(column)
+    chunks = [file.metadata.row_group(i).column(place) for i in range(file.num_row_groups)]
+    if not all(c.is_stats_set and c.statistics.has_null_count for c in chunks):
+        return None
+    return sum(int(c.statistics.null_count) for c in chunks)
+
+
+def _refuse_damaged(path: Path, shown: str) -> None:
+    try:
+        with (
+            pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file,
+            path.open("rb") as raw,
+        ):
+            for at in _first_pages(file.metadata):
+                if not _has_checksum(raw, at):
+                    raise Broken(
+                        f"{shown}: its pages have no checksums; its writer can add them (pyarrow: "
+                        "write_page_checksum=True), or the job's verify_inputs be footer or sha256"
+                    )
+            for _ in file.iter_batches(ROWS, use_threads=False):
+                pass
+    except (OSError, pa.ArrowException) as error:
+        raise Broken(f"{shown}: damaged: {str(error).splitlines()[0]}") from error
+
+
+def _first_pages(footer: pq.FileMetaData) -> Iterator[int]:
+    """Where the first page of each column chunk begins."""
+    for group in range(footer.num_row_groups):
+        for i in range(footer.num_columns):
+            column = footer.row_group(group).column(i)
+            places = [column.data_page_offset, column.dictionary_page_offset or 0]
+            yield min(place for place in places if place > 0)
+
+
+def _has_checksum(raw: BinaryIO, at: int) -> bool:
+    """Whether the page header at an offset has its field 4, `crc` (parquet.thrift, PageHeader).
+
+    Before it come the page's type and two sizes, which are never left out.
+    """
+    raw.seek(at)
+    head = raw.read(32)
+    i = 0
+    for _ in range(3):
+        i += 1
+        while head[i] & 0x80:  # a varint goes on
+            i += 1
+        i += 1
+    return head[i] == I32_NEXT
+
+
+def _written_down(job: Job, files: Files) -> Iterator[tuple[str, str, Collection[str]]]:
+    """Input, path, and what its sha256 may be: as its producer wrote it down, or a receipt holds it."""
+    state = catalog.pinned(job.workspace)
+    for name, source in job.spec.inputs.items():
+        for file in files[name]:
+            if isinstance(source, PathInput):
+                path, root = job.workspace.root / file.path, job.workspace.resolve(source.path)
+                yield name, file.path, [_in_sums(path, root, file.path)]
+            else:
+                yield name, file.path, _in_receipts(state, source.table, file)
+
+
+def _in_sums(path: Path, root: Path, shown: str) -> str:
+    """The sha256 of a file in the nearest SHA256SUMS between it and the root of its input."""
+    for folder in path.resolve().parents:
+        sums = folder / SUMS
+        if sums.is_file():
+            listed = _read_sums(sums)
+            if (name := path.resolve().relative_to(folder).as_posix()) in listed:
+                return listed[name]
+        if folder == (root if root.is_dir() else root.parent):
+            break
+    raise Broken(
+        f"{shown} stands in no {SUMS} of its input; its producer writes one with "
+        f"`sha256sum *.parquet > {SUMS}`, or the job's verify_inputs is footer or checksum"
+    )
+
+
+def _read_sums(path: Path) -> dict[str, str]:
+    try:
+        lines = [
+            line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
+        ]
+        return {name.removeprefix("*").removeprefix("./"): found.lower() for found, name in lines}
+    except (OSError, ValueError) as error:
+        raise Broken(f"{path.parent.name}/{SUMS} can't be read: a line is SHA256  NAME ({error})") from error
+
+
+def _in_receipts(state: Pinned, table: str, file: InputFile) -> tuple[str, ...]:
+    """The sha256 of the files that were published for a day of a table."""
+    entries = [e for e in state.in_force.values() if e.day == file.day and table in e.versions]
+    return tuple(one for entry in entries for one in entry.receipt().tables[table].sha256)
