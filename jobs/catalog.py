@@ -45,8 +45,15 @@ class Entry:
 
     def receipt(self) -> Receipt:
         """The whole receipt."""
-        texts = pq.read_table(self.file, columns=["receipt"], partitioning=None).column("receipt")
-        return Receipt.model_validate_json(texts[0].as_py())
+        try:
+            with pq.ParquetFile(self.file, page_checksum_verification=True, pre_buffer=False) as file:
+                texts = file.read(["receipt"]).column("receipt")
+            return Receipt.model_validate_json(texts[0].as_py())
+        except (OSError, pa.ArrowException, ValueError, IndexError, TypeError) as error:
+            raise Broken(
+                f"table {RECEIPTS}: {self.file.name}, the receipt of {self.job} {self.day}, is damaged: "
+                f"{str(error).splitlines()[0]}"
+            ) from error
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def _launch(
 
 def main() -> None:
     """Run the command line; every failure is one message and an exit code."""
-    exit_on_signals()
+    exit_on_signals("--json" in sys.argv[1:])
     code = call(sys.argv[1:])
     sys.stdout.flush()
     # Threads that wait for a signal, or a library's own, must not keep a finished command.

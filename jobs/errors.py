@@ -1,5 +1,6 @@
 """The two errors of a night, because a scheduler can do two things: try again, or call someone."""
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 LONGEST = 100  # characters of a value in a message
@@ -21,6 +22,17 @@ class NotYet(NightError):
     """The same call may succeed later: an input is missing or was changing, or another run was first."""
 
     exit_code: ClassVar[int] = 75
+
+
+def key_text(names: Iterable[str], values: Iterable[object]) -> str:
+    """A key for a message: `id=1, name=Ada`."""
+    return ", ".join(f"{name}={shown(value)}" for name, value in zip(names, values, strict=True))
+
+
+def shown(value: object) -> str:
+    """A value for a message as it is; where it can't be printed, or is long, its repr, clipped."""
+    text = str(value)
+    return text if text.isprintable() and len(text) <= LONGEST else clipped(value)
 
 
 def clipped(value: object) -> str:

@@ -8,6 +8,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from jobs.stop import temporary as removed_at_a_signal
+
 
 @contextlib.contextmanager
 def written_once(path: Path) -> Iterator[Path]:
@@ -17,15 +19,12 @@ def written_once(path: Path) -> Iterator[Path]:
     it reads one file from beginning to end. On an error the temporary file is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
+    with _temporary(path) as temporary:
         yield temporary
         sync(temporary)
         with contextlib.suppress(FileExistsError):
             link(temporary, path)
         sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_text_once(path: Path, text: str) -> None:
@@ -37,14 +36,11 @@ def write_text_once(path: Path, text: str) -> None:
 def replace_text(path: Path, text: str) -> None:
     """`text` as the file `path`, complete and durable, instead of what may be there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
+    with _temporary(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
         sync(temporary)
         temporary.replace(path)
         sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def link(source: Path, target: Path) -> None:
@@ -65,13 +61,21 @@ def _copy(source: Path, target: Path) -> None:
     """A copy that appears whole: whoever is killed while copying leaves nothing under the name."""
     if target.exists():
         raise FileExistsError(target)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    try:
+    with _temporary(target) as temporary:
         shutil.copyfile(source, temporary)
         sync(temporary)
         temporary.rename(target)  # over what another process copied in this moment: the same bytes
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """A name beside `path` for what becomes it; whatever ends the work, nothing is left there."""
+    made = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    with removed_at_a_signal(made):
+        try:
+            yield made
+        finally:
+            made.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

@@ -214,10 +214,11 @@ def _look(workspace: Workspace, path: Path, day: str) -> tuple[InputFile, Parque
     _, size, changed = stat.split(":")
     mark = hashlib.sha256(f"{size}:{changed}:".encode() + footer).hexdigest()
     groups = tuple(meta.row_group(i).num_rows for i in range(meta.num_row_groups))
-    columns = {
-        c.path: (c.physical_type, str(c.logical_type))
-        for c in (meta.schema.column(i) for i in range(len(meta.schema)))
-    }
+    listed = [meta.schema.column(i) for i in range(len(meta.schema))]
+    columns = {c.path: (c.physical_type, str(c.logical_type)) for c in listed}
+    if len(columns) < len(listed):
+        twice = next(c.path for i, c in enumerate(listed) if c.path in [other.path for other in listed[:i]])
+        raise Broken(f"{shown}: has two columns called {twice!r}; which of them is meant, nobody knows")
     return InputFile(shown, int(size), stat, mark, day, groups), columns
 
 

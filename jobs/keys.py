@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.engine import Engine, quoted
-from jobs.errors import Broken
+from jobs.errors import Broken, key_text
 from jobs.stage import reread
 
 EXAMPLES = 3
@@ -112,6 +112,4 @@ def _row(batch: pa.RecordBatch, index: int) -> Row:
 
 
 def _shown(key: Sequence[str], twice: Sequence[Row]) -> str:
-    return "; ".join(
-        ", ".join(f"{c}={v}" for c, v in zip(key, row, strict=False)) + f" ({row[-1]} rows)" for row in twice
-    )
+    return "; ".join(f"{key_text(key, row[:-1])} ({row[-1]} rows)" for row in twice)

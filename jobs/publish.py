@@ -23,11 +23,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from jobs import runs, tables
 from jobs.catalog import RECEIPTS
-from jobs.errors import NotYet
+from jobs.errors import Broken, NotYet
 from jobs.files import link, sync, write_text_once, written_once
 from jobs.job import Job
 from jobs.plan import Plan
@@ -83,8 +83,9 @@ def complete(workspace: Workspace, run: RunFolder, report: Report = silent) -> R
 
     Raises:
         NotYet: another run has published the day since this one began.
+        Broken: it is damaged.
     """
-    publication = Publication.model_validate_json(run.publication.read_text(encoding="utf-8"))
+    publication = _read(run, workspace)
     try:
         results = _commit_tables(workspace, publication, report)
     except tables.Superseded as error:
@@ -97,6 +98,16 @@ def complete(workspace: Workspace, run: RunFolder, report: Report = silent) -> R
     write_text_once(run.receipt, receipt.to_json(indent=2))
     report("receipt", 1, 1)
     return receipt
+
+
+def _read(run: RunFolder, workspace: Workspace) -> Publication:
+    try:
+        return Publication.model_validate_json(run.publication.read_bytes())
+    except ValidationError as error:
+        raise Broken(
+            f"{workspace.relative(run.publication)}: damaged; it says what a run that was stopped was about "
+            "to commit. Remove it, and the day is run anew"
+        ) from error
 
 
 def roll_forward(job: Job, day: dt.date, report: Report = silent) -> None:

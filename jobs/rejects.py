@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.domain import Fault
-from jobs.errors import Broken
+from jobs.errors import Broken, key_text, shown
 from jobs.files import written_once
 from jobs.job import Job
 from jobs.plan import Plan
@@ -89,7 +89,7 @@ class Rejects:
         )
 
     def _key(self, chunk: pa.RecordBatch, row: int) -> str:
-        return ", ".join(f"{c}={_short(chunk.column(c)[row].as_py())}" for c in self.plan.key)
+        return key_text(self.plan.key, [chunk.column(c)[row].as_py() for c in self.plan.key])
 
     @property
     def where(self) -> str:
@@ -124,14 +124,8 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
 def _messages(fault: Fault, rows: list[int], batch: pa.RecordBatch) -> list[str]:
     if not fault.column:
         return [fault.message] * len(rows)
     values = batch.column(fault.column).take(pa.array(rows)).cast(pa.string())  # 0.95, and not 0.949999988
-    said = [_short(value) for value in values.to_pylist()]
-    return [f"column {fault.column!r} is {value}; {fault.message}" for value in said]
+    return [f"column {fault.column!r} is {shown(value)}; {fault.message}" for value in values.to_pylist()]

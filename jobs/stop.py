@@ -5,23 +5,45 @@ minute. So a thread of its own waits for SIGTERM and SIGINT and ends the process
 safe because a run may be killed at any point: what is staged is kept, nothing half is ever seen.
 """
 
+import contextlib
+import json
 import os
+import shutil
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 
 SIGNALS = {signal.SIGTERM, signal.SIGINT}
+_temporary: set[Path] = set()  # what is half written now, by any thread
 
 
-def exit_on_signals() -> None:
-    """From now on SIGINT and SIGTERM end the process with 130 and 143. Call it before any thread starts."""
+@contextlib.contextmanager
+def temporary(path: Path) -> Iterator[Path]:
+    """A file or a folder that is removed if a signal ends the process while it is in use."""
+    _temporary.add(path)
+    try:
+        yield path
+    finally:
+        _temporary.discard(path)
+
+
+def exit_on_signals(as_json: bool = False) -> None:
+    """From now on SIGINT and SIGTERM end the process with 130 and 143. Call it before any thread starts.
+
+    With `as_json` standard output gets the document of a run that was cancelled.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    threading.Thread(target=_watch, name="signals", daemon=True).start()
+    threading.Thread(target=_watch, args=(as_json,), name="signals", daemon=True).start()
 
 
-def _watch() -> None:
+def _watch(as_json: bool) -> None:
     received = signal.sigwait(SIGNALS)
-    print(
-        f"\nstopped by {signal.Signals(received).name}; what is finished is kept", file=sys.stderr, flush=True
-    )
+    message = f"stopped by {signal.Signals(received).name}; what is finished is kept"
+    print(f"\nnightscore: cancelled: {message}", file=sys.stderr, flush=True)
+    if as_json:
+        print(json.dumps({"status": "cancelled", "message": message}), flush=True)
+    for path in list(_temporary):
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     os._exit(128 + received)

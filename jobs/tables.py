@@ -6,7 +6,9 @@ made only if the day still holds what the run saw when it began.
 """
 
 import datetime as dt
+import errno
 import json
+import os
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -23,6 +25,10 @@ from deltalake.transaction import AddAction
 from jobs.errors import Broken, NotYet
 
 ATTEMPTS = 60
+HOPELESS = {  # errno -> what a person is told; others may go away by themselves
+    number: os.strerror(number)
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
+}
 KEPT = {"delta.logRetentionDuration": "interval 3650 days"}  # every published version stays readable
 
 
@@ -73,19 +79,16 @@ def live(root: Path, version: int | None = None) -> list[LiveFile]:
     """The files of a table as of a version (default: the newest), by day and name; [] without a table.
 
     Raises:
-        Broken: the table has no such version.
+        Broken: the table has no such version, or can't be read.
     """
     if not exists(root):
         return []
-    try:
-        return _live(DeltaTable(str(root), version=version), root)
-    except DeltaError as error:
-        raise Broken(f"table {root.name}: no version {version}: {error}") from error
+    return _live(_opened(root, version), root)
 
 
 def latest_version(root: Path) -> int:
     """The newest version's number."""
-    return DeltaTable(str(root)).version()
+    return _opened(root).version()
 
 
 def storable(schema: pa.Schema, where: str) -> pa.Schema:
@@ -105,7 +108,7 @@ def check_schema(root: Path, schema: pa.Schema) -> None:
     """
     if not exists(root):
         return
-    there = {f.name: f.type for f in pa.schema(DeltaTable(str(root)).schema())}
+    there = {f.name: f.type for f in pa.schema(_opened(root).schema())}
     here = {f.name: f.type for f in with_day(schema)}
     for name in sorted(there.keys() | here.keys()):
         if there.get(name) != here.get(name):
@@ -126,20 +129,29 @@ def commit(root: Path, change: Change, seen: Sequence[str] | None = None) -> int
     """
     _create(root, change)
     for attempt in range(ATTEMPTS):
-        table = DeltaTable(str(root))
+        table = _opened(root)
         done = table.transaction_version(change.application)
         if done == change.run_number:
             return _version_of(table, root, change)
         _refuse_superseded(table, root, change, done, seen)
         try:
             _write(table, root, change)
-        except CommitFailedError:
+        except CommitFailedError as error:
             # Another day or job won this log slot. Nothing is lost: look again, then try again.
+            _refuse_hopeless(root, error)
             time.sleep(random.uniform(0, 0.01 * (attempt + 1)))  # noqa: S311 - no secret, a pause
-        except OSError:
+        except (DeltaError, OSError) as error:
             # It may have been written all the same: the next look at our transaction tells.
+            _refuse_hopeless(root, error)
             time.sleep(0.05)
     raise NotYet(f"table {root.name}: {ATTEMPTS} commits of day {change.day} failed; others are writing")
+
+
+def _refuse_hopeless(root: Path, error: Exception) -> None:
+    """Know that a failed commit may succeed at once: the disk has room, and takes what is written."""
+    text = str(error)
+    if found := next((said for number, said in HOPELESS.items() if f"os error {number})" in text), None):
+        raise NotYet(f"table {root.name}: {found}; nothing is published") from error
 
 
 def _create(root: Path, change: Change) -> None:
@@ -220,8 +232,18 @@ def _version_of(table: DeltaTable, root: Path, change: Change) -> int:
 
 
 def _knows(root: Path, version: int, change: Change) -> bool:
-    found = DeltaTable(str(root), version=version).transaction_version(change.application)
+    found = _opened(root, version).transaction_version(change.application)
     return bool(found == change.run_number)
+
+
+def _opened(root: Path, version: int | None = None) -> DeltaTable:
+    """A table at a version. Broken where there is none such, or its log can't be read."""
+    try:
+        return DeltaTable(str(root), version=version)
+    except Exception as error:  # deltalake's own, and whatever its parsers raise
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        at = "" if version is None else f" at version {version}"
+        raise Broken(f"table {root.name}: can't be read{at}: {said}") from error
 
 
 def _live(table: DeltaTable, root: Path) -> list[LiveFile]:

@@ -24,13 +24,17 @@ def gc(
     return 0
 
 
-def data(lake: Annotated[Literal["retail"], Parameter(help="Which sample lake.")], /) -> int:
-    """Write a sample lake from real data: `retail` is The Complete Journey, 1.47 million transactions."""
+def data(lake: Annotated[Literal["retail", "finance"], Parameter(help="Which sample lake.")], /) -> int:
+    """Write a sample lake.
+
+    `retail` is The Complete Journey, 1.47 million real transactions; `finance` is real prices of 20 stocks,
+    1990 to 2022, and a made-up book of 10,000 positions.
+    """
     from jobs.progress import shown
-    from jobs.samples import retail
+    from jobs.samples import finance, retail
 
     with shown() as report:
-        retail.write_lake(workspace().root, report)
+        {"retail": retail, "finance": finance}[lake].write_lake(workspace().root, report)
     print(f"{lake}: data/lake/{lake}")
     return 0
 

@@ -1,0 +1,48 @@
+-- Value at risk and expected shortfall over one day, of each desk and of the firm, in US dollars; losses are > 0.
+--
+-- * var_99 is the empirical 99 % quantile of the 500 losses, the smallest that at least 99 % of them do not
+--   exceed: the sixth largest (McNeil, Frey and Embrechts, Quantitative Risk Management, 2015, section 2.3).
+-- * es_975 is the mean of the worst 2.5 %, which is twelve and a half losses (Acerbi and Tasche, On the coherence
+--   of expected shortfall, 2002, definition 2.6): (2 * twelve worst + the thirteenth) / 25.
+-- * component_var_99 of a desk is its own loss in the scenario that is the firm's VaR: the conditional expectation
+--   of Tasche (1999) and Hallerbach (2003) at one scenario. It adds up to the cent; it also moves a lot from
+--   day to day, for it rests on one scenario. component_es_975 is the same over the firm's tail, and steadier.
+-- * scenario and moved_on name that scenario: which one it is, and the day on which prices moved so.
+WITH
+losses AS (  -- the firm is summed from positions too, not from desks: an audit holds the two together
+    SELECT
+        CASE WHEN grouping(desk) = 1 THEN 'firm' ELSE desk END AS desk, scores.scenario,
+        -sum(CAST(round(quantity * (scores.price - base.price), 2) AS DECIMAL(18, 2))) AS loss,
+        count(*) AS positions,
+        sum(CAST(round(quantity * base.price, 2) AS DECIMAL(18, 2))) AS value
+    FROM (SELECT position_id, desk, quantity FROM trades WHERE action = 'open') AS opening
+    JOIN (SELECT position_id, price FROM scores WHERE scenario = 0) AS base USING (position_id)
+    JOIN scores USING (position_id)
+    WHERE scores.scenario > 0
+    GROUP BY GROUPING SETS ((desk, scores.scenario), (scores.scenario))
+),
+ranked AS (
+    SELECT *, row_number() OVER (PARTITION BY desk ORDER BY loss DESC, scenario) AS rank
+    FROM losses
+),
+tail AS (  -- what each scenario weighs in the firm's VaR and ES: twice, once, or not at all
+    SELECT scenario, rank = 6 AS is_var, CASE WHEN rank <= 12 THEN 2 WHEN rank = 13 THEN 1 ELSE 0 END AS weight
+    FROM ranked
+    WHERE desk = 'firm'
+)
+SELECT
+    desk,
+    CAST(any_value(positions) AS INTEGER) AS positions,
+    CAST(any_value(value) AS DECIMAL(18, 2)) AS value,
+    CAST(sum(loss) FILTER (rank = 6) AS DECIMAL(18, 2)) AS var_99,
+    CAST(sum(loss * CASE WHEN rank <= 12 THEN 2 WHEN rank = 13 THEN 1 ELSE 0 END) * 0.04 AS DECIMAL(18, 4))
+        AS es_975,
+    CAST(sum(loss) FILTER (is_var) AS DECIMAL(18, 2)) AS component_var_99,
+    CAST(sum(loss * weight) * 0.04 AS DECIMAL(18, 4)) AS component_es_975,
+    CAST(any_value(scenario) FILTER (rank = 6) AS SMALLINT) AS scenario,
+    any_value(moved_on) FILTER (rank = 6) AS moved_on,
+    list(CAST(-loss AS DECIMAL(18, 2)) ORDER BY scenario) AS pnl
+FROM ranked
+JOIN tail USING (scenario)
+JOIN (SELECT DISTINCT ago + 1 AS scenario, made_on AS moved_on FROM history) AS sessions USING (scenario)
+GROUP BY desk

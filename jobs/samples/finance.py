@@ -1,0 +1,78 @@
+"""Real prices and a made-up book of positions, as a lake of Parquet files by trading day.
+
+- ``prices/day=D``: what 20 large US stocks, the S&P 500 and (2014 to 2018) the VIX closed at. They lie beside
+  this module, in ``prices.parquet``, which ``data/sources/prices.py`` made from two packages; its metadata
+  name package, version, licence and sha256.
+- ``trades/day=D``: the trades of a book that a seeded generator makes (``jobs.samples.book``): no bank
+  publishes its positions.
+"""
+
+import json
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.samples import lake
+from jobs.samples.book import FIRST_DAY, POSITIONS, make_trades
+from jobs.samples.lake import Report, silent
+
+LAKE = Path("data/lake/finance")
+LAYOUT = "1"  # raise it when a type, an order or the book changes, and every lake is written anew
+PRICES = Path(__file__).with_name("prices.parquet")
+INDICES = ("SP500", "VIX")
+
+
+def write_lake(
+    workspace: Path, report: Report = silent, *, positions: int = POSITIONS, since: date = date(1990, 1, 1)
+) -> None:
+    """Write the sample under ``workspace/data/lake/finance``, or do nothing where it is complete.
+
+    ``report(stage, done, total)`` is called after each file. A file appears under its name whole or not at
+    all, and a lake that was cut short is completed. ``positions`` are those that are held on each day; days
+    before ``since`` are left out.
+    """
+    folder, stamp = workspace / LAKE, _stamp(positions, since)
+    if lake.is_complete(folder, stamp):
+        return
+    closes = pq.read_table(PRICES)
+    _write_prices(closes, folder / "prices", stamp, since, report)
+    _write_trades(closes, folder / "trades", stamp, (positions, since), report)
+    lake.completed(folder, stamp)
+
+
+def _stamp(positions: int, since: date) -> bytes:
+    sources = json.loads(pq.read_metadata(PRICES).metadata[b"sources"])
+    read = ", ".join(f"{one['package']} {one['version']}" for one in sources[::2])
+    return f"{read}, layout {LAYOUT}, {positions} positions, since {since}".encode()
+
+
+def _write_prices(closes: pa.Table, root: Path, stamp: bytes, since: date, report: Report) -> None:
+    """``root/day=YYYY-MM-DD/part-0.parquet``, rows by symbol."""
+    names = sorted(closes.column_names[1:])
+    symbols = pa.array(names)
+    kinds = pa.array(["index" if name in INDICES else "stock" for name in names])
+    values = np.column_stack([closes[name].to_numpy() for name in names])  # [days, symbols], NaN: no VIX
+    days = closes["day"].to_pylist()
+    for done, (day, row) in enumerate(zip(days, values, strict=True), 1):
+        if day >= since:
+            table = pa.table({"symbol": symbols, "kind": kinds, "close": row})
+            known = pa.array(~np.isnan(row))
+            lake.write(root / f"day={day}" / "part-0.parquet", table.filter(known), stamp)
+        report("prices", done, len(days))
+
+
+def _write_trades(closes: pa.Table, root: Path, stamp: bytes, book: tuple[int, date], report: Report) -> None:
+    """``root/day=YYYY-MM-DD/part-0.parquet``, rows by position; a trading day without trades has no row."""
+    positions, since = book
+    first = max(since, FIRST_DAY)
+    trades = make_trades(closes.drop_columns(list(INDICES)), first, positions)
+    days = [day for day in closes["day"].to_pylist() if day >= first]
+    edges = np.searchsorted(trades["day"].to_numpy(), np.array([*days, date.max], "datetime64[D]"))
+    rest = trades.drop_columns(["day"])
+    for done, day in enumerate(days, 1):
+        part = rest.slice(int(edges[done - 1]), int(edges[done] - edges[done - 1]))
+        lake.write(root / f"day={day}" / "part-0.parquet", part, stamp)
+        report("trades", done, len(days))
