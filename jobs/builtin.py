@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jobs import catalog
+from jobs.budget import budget
 from jobs.drift import TEXTS, Moved, is_number, moved, numbers_of
-from jobs.engine import Engine, View, quoted
+from jobs.engine import Engine, Resources, View, quoted
 from jobs.job import Job
 from jobs.questions import (
     SCORES,
@@ -25,6 +26,7 @@ from jobs.questions import (
     RowsBetween,
     ScoresAudit,
 )
+from scorers.hardware import hardware
 
 NO_DAY_BEFORE = "no day before"
 SHOWN = 5  # columns of a drift, the furthest first
@@ -98,7 +100,8 @@ def _as_many(asked: RowsBetween, engine: Engine, before: Previous) -> Answer:
 def _drifted(asked: Drift, engine: Engine, before: Previous, job: Job) -> Answer:
     if not before.rows:
         return Answer(True, f"no rows on {before.day} to compare with")
-    with Engine([View(SCORES, before.files)], catalog.query_resources(job.workspace)) as earlier:
+    resources = Resources(hardware().cores, budget(job).beside, job.workspace.runs)
+    with Engine([View(SCORES, before.files)], resources) as earlier:
         found = [moved(column, engine, earlier, asked.confidence) for column in asked.columns]
     failed = [one for one in found if _too_far(one, asked)]
     furthest = sorted(found, key=lambda one: (one not in failed, -(one.psi or 0)))

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from jobs import tables
 from jobs.ask import ask
+from jobs.budget import machine_budget
 from jobs.engine import Engine, Resources, SqlMistakes, View
 from jobs.errors import Broken
 from jobs.receipt import Receipt
@@ -143,9 +144,8 @@ def query(
 
 
 def query_resources(workspace: Workspace) -> Resources:
-    """All cores and half of the memory, for one statement of a person."""
-    machine = hardware()
-    return Resources(machine.cores, machine.memory // 2, workspace.runs)
+    """All cores, and the memory that SQL has by default, for one statement of a person."""
+    return Resources(hardware().cores, machine_budget().sql, workspace.runs)
 
 
 def _by_day(files: Sequence[LiveFile]) -> dict[str, list[LiveFile]]:

@@ -12,7 +12,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from jobs.budget import budget
 from jobs.domain import sound
 from jobs.engine import Resources
 from jobs.files import written_once
@@ -27,7 +28,7 @@ from jobs.job import Job
 from jobs.nulls import filled
 from jobs.piece import needed_columns
 from jobs.plan import InputFile, Piece, Plan, RowRange, Tried, chunk_rows, digest
-from jobs.scan import PIECE_MEMORY, chunks
+from jobs.scan import chunks
 from jobs.scoring import forget, opened, variants_of
 from scorers.contract import Scorer
 from scorers.errors import ChunkError, ModelError
@@ -83,7 +84,7 @@ class _Trial:
 
     def __init__(self, job: Job, plan: Plan, sample: list[pa.RecordBatch], rows: int) -> None:
         self.job, self.plan = job, plan
-        self.cores = hardware().cores
+        self.cores, self.at_once = hardware().cores, budget(job).at_once
         scorer = self.open(plain(job.spec.model.kind, plan.device))
         first = [chunk.slice(0, FIRST_ROWS) for chunk in sample[:1]]
         warm = sum(scorer.score(chunk).num_rows for chunk in first)
@@ -160,7 +161,7 @@ class _Trial:
             return rows
 
         started = time.perf_counter()
-        workers = variant.at_once(self.cores)
+        workers = min(variant.at_once(self.cores), self.at_once)
         with ThreadPoolExecutor(workers) as pool:
             rows = sum(future.result() for future in [pool.submit(work) for _ in range(workers)])
         return rows / (time.perf_counter() - started)
@@ -173,9 +174,20 @@ def _sample(job: Job, plan: Plan, source: Sequence[InputFile], size: int) -> lis
     if first is None:
         return []
     piece = Piece(0, (RowRange(first.path, 0, min(SAMPLE_ROWS, first.rows)),), "")
-    resources = Resources(1, PIECE_MEMORY, job.workspace.runs)
-    found = chunks(job.workspace.root, piece, needed_columns(job, scorer), size, resources)
-    return [filled(sound(job, chunk), job.spec.scoring.features_null) for chunk in found]
+    room = budget(job).piece
+    resources = Resources(1, room.duckdb, job.workspace.runs)
+    found = chunks(job.workspace.root, piece, needed_columns(job, scorer), size, resources, size=room.chunk)
+    return [filled(sound(job, _chunk(found, size, room.chunk)), job.spec.scoring.features_null)]
+
+
+def _chunk(found: Iterable[pa.RecordBatch], rows: int, size: int) -> pa.RecordBatch:
+    """One whole chunk: the first ones of a piece with texts are small."""
+    held: list[pa.RecordBatch] = []
+    for chunk in found:
+        held.append(chunk)
+        if sum(one.num_rows for one in held) >= rows or sum(one.nbytes for one in held) >= size:
+            break
+    return pa.concat_batches(held)[:rows]
 
 
 def _difference(found: pa.RecordBatch, wanted: pa.RecordBatch) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import inputs, runs
+from jobs.budget import Budget, budget
 from jobs.engine import Engine, Resources, View, quoted
 from jobs.errors import NotYet
 from jobs.job import Job
@@ -17,8 +18,6 @@ from jobs.runs import RunFolder
 from jobs.stage import StagedFile
 from jobs.tally import TableProof, table_proof
 from scorers.hardware import hardware
-
-SHARE = 0.4  # of the memory, for what is done once a day: features, proof, decisions
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,16 @@ class Day:
     def run(self) -> RunFolder:
         """The folder of the plan's run."""
         return runs.folder(self.job.workspace, self.plan)
+
+    @cached_property
+    def budget(self) -> Budget:
+        """What the job may use here. Broken where that is more than there is."""
+        return budget(self.job)
+
+    @property
+    def temp(self) -> Path:
+        """Where SQL spills: the run's own folder, once there is one."""
+        return self.run.path if self.plan.run_id else self.job.workspace.runs
 
     @cached_property
     def variables(self) -> dict[str, Any]:
@@ -78,7 +87,7 @@ class Day:
         """An engine that sees the inputs, `params`, and staged files under the given names.
 
         `source` are further files (relative to the root) that it may read by their path; `memory` is
-        what it may use in bytes (default: a good part of what there is), before it spills to disk.
+        what it may use in bytes (default: its part of the budget), before it spills to disk.
         `threads` are its threads (default: as many as there are cores). `views` are further ones.
         """
         tables = staged or {}
@@ -97,9 +106,8 @@ class Day:
         return table_proof([(self.root / file.path, file.path) for file in files], self.plan.run_id)
 
     def _resources(self, memory: int | None, threads: int | None) -> Resources:
-        machine = hardware()
-        allowed = int(machine.memory * SHARE)
-        return Resources(threads or machine.cores, min(memory or allowed, allowed), self.job.workspace.runs)
+        allowed = self.budget.sql
+        return Resources(threads or hardware().cores, min(memory or allowed, allowed), self.temp)
 
     def _paths(self, relative: Iterable[str]) -> tuple[Path, ...]:
         return tuple(self.root / path for path in relative)

@@ -10,8 +10,6 @@ from jobs.day import Day
 from jobs.engine import SqlMistakes
 from jobs.stage import StagedFile, made, stage, staged, stamped
 
-ROWS = 32_768  # rows of a batch between DuckDB and the file
-
 
 def decide(day: Day, scores: Sequence[StagedFile], schemas: Mapping[str, pa.Schema]) -> dict[str, StagedFile]:
     """Stage every decision table of the job, in the stored `schemas`.
@@ -29,7 +27,7 @@ def decide(day: Day, scores: Sequence[StagedFile], schemas: Mapping[str, pa.Sche
             started, cpu = time.time(), time.thread_time()
             if not path.exists():
                 with SqlMistakes(sql_file(job, job.spec.decide[table])):
-                    batches = engine.stream(sql, ROWS, order="ALL")
+                    batches = engine.stream(sql, order="ALL")
                     stage(path, (stamped(batch, run_id, schema) for batch in batches), schema)
             found[table] = made(staged(path, day.root), started, cpu)
     return found

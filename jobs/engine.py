@@ -6,9 +6,8 @@ runs. DuckDB promises no privilege boundary inside its process, so this is a sec
 who may write job folders is the first.
 """
 
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -16,7 +15,16 @@ from typing import Any, Self
 import duckdb
 import pyarrow as pa
 
+from jobs.disk import SpillFolder, free, spill_limit
 from jobs.errors import Broken, NotYet
+from jobs.files import byte_size
+
+BATCH_ROWS, VECTOR_ROWS = 32_768, 2_048  # the latter is DuckDB's own step: it gives no smaller batches
+NARROW = frozenset({
+    "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER",
+    "UBIGINT", "UHUGEINT", "FLOAT", "DOUBLE", "DATE", "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "UUID",
+})  # fmt: skip
+NO_ROOM = ("max_temp_directory_size", "failed to offload", "No space left on device")
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,10 @@ class View:
 
 @dataclass(frozen=True)
 class Resources:
-    """What one engine may use: threads, bytes of memory, a folder to spill into, and bytes in it if given."""
+    """What one engine may use: threads, bytes of memory, a folder to spill into, and bytes in it.
+
+    Without `spill` these are what is free there when the engine opens, less a reserve.
+    """
 
     threads: int
     memory: int
@@ -48,8 +59,9 @@ class Engine:
     def __init__(
         self, views: Sequence[View], resources: Resources, variables: Mapping[str, Any] | None = None
     ) -> None:
-        resources.temp.mkdir(parents=True, exist_ok=True)
-        self._temp = Path(tempfile.mkdtemp(prefix=".duckdb-", dir=resources.temp))
+        self._temp = SpillFolder(resources.temp)
+        self._memory = resources.memory
+        self._spill = spill_limit(self._temp.path) if resources.spill is None else resources.spill
         self._connection = duckdb.connect()
         try:
             self._lock_down(views, resources)
@@ -70,7 +82,7 @@ class Engine:
     def close(self) -> None:
         """Close the connection and remove what it spilled."""
         self._connection.close()
-        shutil.rmtree(self._temp, ignore_errors=True)
+        self._temp.close()
 
     def _lock_down(self, views: Sequence[View], resources: Resources) -> None:
         files = ", ".join(literal(file) for view in views for file in view.files)
@@ -87,8 +99,8 @@ class Engine:
             "TimeZone = 'UTC'",
             f"threads = {resources.threads}",
             f"memory_limit = '{resources.memory // 1_000_000}MB'",
-            f"temp_directory = {literal(self._temp)}",
-            *([] if resources.spill is None else [f"max_temp_directory_size = '{resources.spill}B'"]),
+            f"temp_directory = {literal(self._temp.path)}",
+            f"max_temp_directory_size = '{self._spill}B'",
             "enable_external_access = false",
             "lock_configuration = true",
         ):
@@ -133,19 +145,21 @@ class Engine:
         return {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}
 
     def stream(
-        self, select: str, rows: int, values: Sequence[Any] = (), order: str = ""
+        self, select: str, rows: int | None = None, values: Sequence[Any] = (), order: str = ""
     ) -> Iterator[pa.RecordBatch]:
         """The result of a SELECT as record batches of at most `rows` rows, as they are computed.
 
+        Without `rows` they have 32,768, or 2,048 where a column's values (texts, lists) may be large.
         `order` is a list of sort terms for SQL. `sql(…)` and not `execute(…)`: the latter
         materialises the whole result outside the memory limit (DuckDB 2.0).
         """
-        relation = self._relation(select, values)
-        reader = (relation.order(order) if order else relation).to_arrow_reader(rows)
+        with self._within_means():
+            relation = self._relation(select, values)
+            ordered = relation.order(order) if order else relation
+            reader = ordered.to_arrow_reader(rows or (BATCH_ROWS if _are_narrow(relation) else VECTOR_ROWS))
         try:
-            yield from reader
-        except OSError as error:  # as Arrow hands on what DuckDB says after the first batch
-            raise _of_reader(error) from error
+            with self._within_means():
+                yield from reader
         finally:
             reader.close()
 
@@ -158,11 +172,45 @@ class Engine:
 
         By way of Arrow: DuckDB's own fetchall needs pytz for an instant.
         """
-        table = self._relation(select, values).to_arrow_table()
+        with self._within_means():
+            table = self._relation(select, values).to_arrow_table()
         return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+    @contextmanager
+    def _within_means(self) -> Iterator[None]:
+        """A context in which what exceeds this engine's memory or disk says how much that is."""
+        try:
+            yield
+        except OSError as error:  # as Arrow hands on what DuckDB says after the first batch
+            raise self._explained(_of_reader(error)) from error
+        except duckdb.Error as error:
+            raise self._explained(error) from error
+
+    def _explained(self, error: duckdb.Error) -> duckdb.Error:
+        text, kind = str(error), type(error)
+        said = text.strip().partition("\n")[0]
+        if any(mark in text for mark in NO_ROOM):
+            left, folder = free(self._temp.path), self._temp.path.parent
+            return NoRoomError(
+                f"needs more than {byte_size(self._memory)} of memory and {byte_size(self._spill)} of "
+                f"temporary disk, the most that it may use in {folder} ({byte_size(left)} are free there, "
+                "and a reserve is kept). Free disk there; a job gets more memory by memory: in job.yaml. "
+                f"{said}"
+            )
+        if issubclass(kind, duckdb.OutOfMemoryException):
+            return duckdb.OutOfMemoryException(
+                f"needs more than {byte_size(self._memory)} of memory, its part of the budget, and what it "
+                "needs can't be spilled to disk. Let the SQL do with less; a job gets more by memory: in "
+                f"job.yaml. {said}"
+            )
+        return error
 
     def _relation(self, select: str, values: Sequence[Any] = ()) -> duckdb.DuckDBPyRelation:
         return self._connection.sql(_bare(select), params=list(values) or None)
+
+
+class NoRoomError(duckdb.OutOfMemoryException):
+    """There is not as much temporary disk as a statement needs: later there may be."""
 
 
 class SqlMistakes:
@@ -186,11 +234,16 @@ def _of_reader(error: OSError) -> duckdb.Error:
 
 def _translated(error: duckdb.Error, where: str) -> Exception:
     text = str(error).strip()
-    if isinstance(error, duckdb.OutOfMemoryException):
-        return NotYet(f"{where}: not enough memory or temporary disk: {text}")
+    if isinstance(error, NoRoomError):
+        return NotYet(f"{where}: {text}")
     if isinstance(error, duckdb.PermissionException):
         text += "\nA job's SQL sees its inputs by their names, cut at the day, and no other file"
     return Broken(f"{where}: {text}")
+
+
+def _are_narrow(relation: duckdb.DuckDBPyRelation) -> bool:
+    """Whether no column's values can be of any size, as texts, lists and what holds such are."""
+    return all(str(kind) in NARROW or str(kind).startswith("DECIMAL(") for kind in relation.types)
 
 
 def _bare(select: str) -> str:

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from jobs.errors import NotYet
 from jobs.stop import temporary as removed_at_a_signal
 
 
@@ -17,9 +18,12 @@ def written_once(path: Path) -> Iterator[Path]:
 
     A `path` that exists already is kept as it is: no path is ever written twice, so whoever reads
     it reads one file from beginning to end. On an error the temporary file is removed.
+
+    Raises:
+        NotYet: the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _temporary(path) as temporary:
+    with _temporary(path) as temporary, _room_for(path):
         yield temporary
         sync(temporary)
         with contextlib.suppress(FileExistsError):
@@ -65,6 +69,21 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, temporary)
         sync(temporary)
         temporary.rename(target)  # over what another process copied in this moment: the same bytes
+
+
+@contextlib.contextmanager
+def _room_for(path: Path) -> Iterator[None]:
+    """A context in which a disk that is full is `NotYet`, with the numbers."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        left = os.statvfs(path.parent)
+        raise NotYet(
+            f"the disk is full: {path.parent} has {byte_size(left.f_bavail * left.f_frsize)} free, too "
+            f"little for {path.name}; free some there, and run again"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -23,8 +23,6 @@ from jobs.results import preview, receipt_of
 from jobs.scoring import planned_scorer
 from jobs.stage import StagedFile, reread, stage, staged
 
-PROOF_MEMORY = 256_000_000  # bytes; what DuckDB has for counts and hashes, which need little
-
 Tables = Mapping[str, Sequence[StagedFile]]
 
 
@@ -89,7 +87,7 @@ def _prove(day: Day, pieces: Sequence[StagedFile], aside: Tables, before: Receip
     """
     plan, key = day.plan, day.job.spec.key
     source = {r.path for piece in plan.pieces for r in piece.ranges}
-    with day.engine({"scores": pieces, **aside}, source, PROOF_MEMORY) as engine:
+    with day.engine({"scores": pieces, **aside}, source, day.budget.proof) as engine:
         refuse_bad_keys(engine, [day.root / file.path for file in pieces], key, str(day))
         scored_rows, out = staged_proof(engine, "scores", key)
         read_rows, in_ = source_proof(engine, str(day.root), plan.pieces, key)

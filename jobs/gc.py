@@ -14,7 +14,7 @@ from pathlib import Path
 from jobs import catalog, tables
 from jobs.catalog import RECEIPTS, Pinned
 from jobs.files import visible
-from jobs.runs import RunFolder, read_plan
+from jobs.runs import RunFolder, read_plan, spilled
 from jobs.workspace import Workspace
 
 GRACE_HOURS = 24.0
@@ -43,8 +43,10 @@ def gc(workspace: Workspace, grace_hours: float = GRACE_HOURS, dry_run: bool = F
     found = [
         *_in_runs(folders, kept, state),
         *_in_tables(workspace, kept, state, before),
-        *_temporary(workspace, before),
     ]
+    going = {path for path, _ in found}
+    gone = [path for path in spilled(workspace) if not going & set(path.parents)]
+    found += [(path, "temporary files of a process that is gone") for path in gone]
     removed = [Removed(workspace.relative(path), _size(path), reason) for path, reason in found]
     if not dry_run:
         for path, _ in found:
@@ -81,12 +83,6 @@ def _in_tables(
             )
             if not referenced and path.stat().st_mtime < before:
                 yield path, "referenced by no receipt"
-
-
-def _temporary(workspace: Workspace, before: float) -> Iterator[tuple[Path, str]]:
-    for path in sorted(workspace.runs.glob(".duckdb-*")):
-        if path.stat().st_mtime < before:
-            yield path, "temporary files of a process that is gone"
 
 
 def _end_of(run: RunFolder) -> str:

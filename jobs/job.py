@@ -85,6 +85,7 @@ class Job:
             "about": True,
             "owner": True,
             "schedule": True,
+            "memory": True,
             "params": True,
             "scoring": {"tasks", "tolerance"},
         }

@@ -5,6 +5,9 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
+import pyarrow as pa
+
+from jobs.budget import budget
 from jobs.days import as_day
 from jobs.errors import Broken, NightError
 from jobs.job import Job
@@ -48,9 +51,10 @@ def run(
 
 
 def score_pieces(job: Job, plan: Plan, report: Report = silent) -> list[StagedFile]:
-    """Score every piece of a plan, as many at once as there are cores; in the plan's order."""
+    """Score every piece of a plan, as many at once as cores and memory allow; in the plan's order."""
     count = Count("score", plan.rows, report)
-    with ThreadPoolExecutor(plan.variant.at_once(hardware().cores)) as pool:
+    at_once = min(plan.variant.at_once(hardware().cores), budget(job).at_once)
+    with ThreadPoolExecutor(at_once) as pool:
         futures = [pool.submit(score_piece, job, plan, piece, count) for piece in plan.pieces]
         try:
             for future in as_completed(futures):
@@ -58,6 +62,7 @@ def score_pieces(job: Job, plan: Plan, report: Report = silent) -> list[StagedFi
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    pa.default_memory_pool().release_unused()  # a hundred megabytes, which DuckDB is about to need
     return [future.result() for future in futures]
 
 

@@ -210,6 +210,17 @@ def _joined(ranges: Sequence[RowRange]) -> tuple[RowRange, ...]:
     return tuple(found)
 
 
+def rows_after(rows: int, read: tuple[int, int], most: int, size: int) -> int:
+    """Rows to read next, after `rows` were asked for and `read` (rows, bytes) came.
+
+    As many as `size` bytes hold if the next are like these; at most four times as many as before, because
+    they may not be; at most `most`; at least one.
+    """
+    came, held = read
+    fit = size * came // held if held else most
+    return max(1, min(most, 4 * rows, fit))
+
+
 def chunk_rows(asked: int | Literal["auto"], bytes_per_row: float) -> int:
     """Rows per chunk: what the job says, else as many as 16 MiB hold, at most 16,384."""
     if asked != "auto":

@@ -12,12 +12,14 @@ receipt.json         published; or superseded.json: another run was first; or di
 import contextlib
 import fcntl
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from jobs import disk
 from jobs.files import write_text_once
 from jobs.plan import Plan, plan_from_json
 from jobs.workspace import Workspace
@@ -120,6 +122,18 @@ def folders(workspace: Workspace, job: str, day: date) -> list[RunFolder]:
     """Every run of a day, oldest first (a run's name starts with its time)."""
     root = workspace.runs_of(job, day)
     return [RunFolder(p) for p in sorted(root.glob("*")) if p.is_dir() and not p.name.startswith(".")]
+
+
+def spilled(workspace: Workspace, job: str = "*") -> Iterator[Path]:
+    """What killed processes have spilled: of the runs of a job (default: of all), and of queries."""
+    return disk.abandoned([workspace.runs, *workspace.runs.glob(f"{job}/*/*")])
+
+
+def remove_spilled(workspace: Workspace, job: str) -> None:
+    """Remove what killed runs of a job have left of temporary files."""
+    with contextlib.suppress(OSError):  # a folder that gc removes meanwhile
+        for path in spilled(workspace, job):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def unfinished(workspace: Workspace, wanted: Plan) -> Plan | None:

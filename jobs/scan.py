@@ -10,9 +10,8 @@ import pyarrow.parquet as pq
 
 from jobs.engine import Engine, Resources, SqlMistakes, View, quoted
 from jobs.errors import Broken
-from jobs.plan import Piece, RowRange
+from jobs.plan import CHUNK_BYTES, Piece, RowRange, rows_after
 
-PIECE_MEMORY = 128_000_000  # bytes that DuckDB may use for one piece; it decodes row group by row group
 # What both decode to the same values of the same type (test_scan): pyarrow in half the time, and it holds
 # pages to their checksums, which DuckDB passes over. Whatever else there is, is what DuckDB says it is.
 ALIKE = frozenset(
@@ -20,12 +19,17 @@ ALIKE = frozenset(
     | {pa.float32(), pa.float64(), pa.bool_(), pa.string(), pa.date32(), pa.timestamp("us")}
 )
 BUFFER = 1 << 18  # bytes of a column that are read at once: without, a whole row group lies in memory
+FIRST_ROWS = 64  # that are read where it is not known how large a row is
 
 
 def chunks(
-    root: Path, piece: Piece, columns: Sequence[str], rows: int, resources: Resources
-) -> Iterator[pa.RecordBatch]:
+    root: Path, piece: Piece, columns: Sequence[str], rows: int, resources: Resources, *,
+    size: int = CHUNK_BYTES,
+) -> Iterator[pa.RecordBatch]:  # fmt: skip
     """The named columns of a piece's rows, in the files' order, as chunks of at most `rows` rows.
+
+    And of at most `size` bytes, unless one row has more. Where columns hold texts, the first chunks are
+    small, and those after them as large as what came before them lets them be.
 
     Raises:
         Broken: a file can't be read, or is damaged.
@@ -34,9 +38,12 @@ def chunks(
         with _damage(part.path), _opened(root / part.path) as file:
             alike = _alike(file.schema_arrow, columns)
             if alike:
-                yield from _decoded(file, part, columns, rows)
+                found = _decoded(file, part, columns, rows, size)
+                yield from (chunk for batch in found for chunk in within(batch, size))
         if not alike:
-            yield from _selected(root, part, columns, rows, resources)
+            most = _rows_within(root / part.path, columns, rows, size)
+            found = _selected(root, part, columns, most, resources)
+            yield from (chunk for batch in found for chunk in within(batch, size))
 
 
 def source_schema(root: Path, piece: Piece, columns: Sequence[str], resources: Resources) -> pa.Schema:
@@ -53,6 +60,16 @@ def sliced(batch: pa.RecordBatch, rows: int) -> Iterator[pa.RecordBatch]:
     """A batch in slices of at most `rows` rows (DuckDB rounds up to its vectors of 2,048)."""
     for start in range(0, batch.num_rows, rows):
         yield batch.slice(start, rows)
+
+
+def within(batch: pa.RecordBatch, size: int) -> Iterator[pa.RecordBatch]:
+    """A batch in parts of at most `size` bytes, or of one row; no part copies anything."""
+    if batch.nbytes <= size or batch.num_rows < 2:
+        yield batch
+        return
+    half = batch.num_rows // 2
+    yield from within(batch[:half], size)
+    yield from within(batch[half:], size)
 
 
 def _opened(path: Path) -> pq.ParquetFile:
@@ -79,12 +96,18 @@ def _alike(schema: pa.Schema, columns: Sequence[str]) -> bool:
 
 
 def _decoded(
-    file: pq.ParquetFile, part: RowRange, columns: Sequence[str], rows: int
+    file: pq.ParquetFile, part: RowRange, columns: Sequence[str], rows: int, size: int
 ) -> Iterator[pa.RecordBatch]:
     texts = [name for name in columns if pa.types.is_string(file.schema_arrow.field(name).type)]
     groups, at = _groups(file.metadata, part)
-    for batch in file.iter_batches(rows, row_groups=groups, columns=list(columns), use_threads=False):
+    step = min(rows, max(1, size // _row_bytes(file, columns)))
+    if texts:
+        step = min(step, FIRST_ROWS)
+    for batch in file.iter_batches(step, row_groups=groups, columns=list(columns), use_threads=False):
         before, at = at, at + batch.num_rows
+        if texts:
+            step = rows_after(step, (batch.num_rows, batch.nbytes), rows, size)
+            file.reader.set_batch_size(step)  # it is looked at anew before each batch
         if at > part.start:
             chunk = batch.select(columns)[max(part.start - before, 0) : part.stop - before]
             for name in texts:
@@ -92,6 +115,32 @@ def _decoded(
             yield chunk
         if at >= part.stop:
             return
+
+
+def _row_bytes(file: pq.ParquetFile, columns: Sequence[str]) -> int:
+    """Bytes of a row in Arrow: of fixed types what they take, else about what the footer says, at least 1.
+
+    A footer counts a value of a dictionary once, however often it stands in the rows.
+    """
+    kinds = [file.schema_arrow.field(name).type for name in columns]
+    if not any(pa.types.is_string(kind) for kind in kinds):
+        return -(-sum(int(kind.bit_width) + 1 for kind in kinds) // 8)  # one bit says whether it is null
+    return max(1, _plain_bytes(file.metadata, columns) // max(1, int(file.metadata.num_rows)))
+
+
+def _plain_bytes(footer: pq.FileMetaData, columns: Sequence[str]) -> int:
+    """Bytes of some columns (and all below them) before compression, as the footer has them."""
+    groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
+    found = (group.column(i) for group in groups for i in range(group.num_columns))
+    wanted = set(columns)
+    return sum(int(c.total_uncompressed_size) for c in found if c.path_in_schema.partition(".")[0] in wanted)
+
+
+def _rows_within(path: Path, columns: Sequence[str], rows: int, size: int) -> int:
+    """Rows that DuckDB is asked for at once: about as many as `size` bytes hold, by the footer."""
+    footer = pq.read_metadata(path)
+    fit = size * max(1, int(footer.num_rows)) // max(1, _plain_bytes(footer, columns))
+    return max(1, min(rows, fit))
 
 
 def _groups(footer: pq.FileMetaData, part: RowRange) -> tuple[list[int], int]:

@@ -10,6 +10,7 @@ from jobs.engine import SqlMistakes
 from jobs.errors import Broken
 from jobs.job import Job
 from jobs.plan import InputFile, Plan, cut, digest
+from jobs.preflight import refuse_no_room_for_features
 from jobs.progress import Report
 from jobs.runs import RunFolder
 from jobs.stage import FEATURE_GROUP_ROWS, stage
@@ -20,10 +21,11 @@ def source(job: Job, plan: Plan, run: RunFolder, report: Report) -> Sequence[Inp
     if job.features_sql is None:
         return streamed(job, plan)
     report("features", 0, 0)
+    refuse_no_room_for_features(job, plan)
     day = Day(job, plan)
     with day.steady_inputs(), day.engine(threads=day.sql_threads) as engine:
         with SqlMistakes(check.features_place(job)):
-            batches = engine.stream(job.features_sql, FEATURE_GROUP_ROWS, order=check.key_order(job))
+            batches = engine.stream(job.features_sql, order=check.key_order(job))
             stage(run.features, batches, engine.schema(job.features_sql), FEATURE_GROUP_ROWS)
     report("features", 1, 1)
     return [inputs.look(job.workspace, run.features)]

@@ -13,6 +13,7 @@ from jobs.params import Misplaced, Param, Strict
 from jobs.policy import Domain, Policy
 from jobs.questions import SCORES, Audit, Column, Known, Text
 from jobs.schedule import Name, Schedule
+from jobs.sizes import Size
 
 SqlFile = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.sql$")]
 
@@ -137,6 +138,9 @@ class JobSpec(Strict):
     ] = []
     model: Annotated[Model, Field(description="the model file, and how its inputs and outputs are named")]
     scoring: Annotated[Scoring, Field(description="where and in what portions rows are scored")] = Scoring()
+    memory: Annotated[
+        Size, Field(description="what a process of a night may use, such as 4GB; auto: 60 % of what there is")
+    ] = "auto"
     decide: Annotated[
         dict[Name, SqlFile],
         Field(description="output table -> .sql file of this folder, one SELECT over scores"),

@@ -7,14 +7,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.errors import Broken
 from jobs.files import written_once
+from jobs.widths import row_bytes
 
 GROUP_ROWS = 131_072  # rows of a row group of a published file
 FEATURE_GROUP_ROWS = 32_768  # of a feature snapshot: pieces are cut between row groups
+GROUP_BYTES = 32 << 20  # of a row group in Arrow: a row that reaches it is the last
+PAGE_STEP = 16  # texts after which a page may end: of a megabyte, Arrow's 1,024 are a page of a gigabyte
 
 
 @dataclass(frozen=True)
@@ -43,22 +47,23 @@ def stage(
 ) -> None:
     """Write batches as the Parquet file `path`, complete and durable, or nothing.
 
-    Row groups have `group_rows` rows however the batches are cut, so that the bytes of the file do
-    not depend on the chunks. A file that exists already is kept.
+    Row groups have `group_rows` rows, or fewer if they hold 32 MiB in Arrow, however the batches are cut:
+    the bytes of the file depend neither on the chunks nor on the memory. A file that exists already is kept.
+
+    Raises:
+        NotYet: the disk is full.
     """
     # A dictionary of keys or scores has nearly as many entries as rows: it would cost time and 60 MB.
     texts = [f.name for f in schema if pa.types.is_string(f.type) or pa.types.is_binary(f.type)]
-    options = {"compression": "zstd", "write_page_checksum": True, "use_dictionary": texts or False}
+    options = {
+        "compression": "zstd",
+        "write_page_checksum": True,
+        "use_dictionary": texts or False,
+        **({"write_batch_size": PAGE_STEP} if texts else {}),
+    }
     with written_once(path) as temporary, pq.ParquetWriter(temporary, schema, **options) as writer:
-        held: list[pa.RecordBatch] = []
-        rows = 0
-        for batch in batches:
-            held.append(batch)
-            rows += batch.num_rows
-            if rows >= group_rows:
-                held, rows = _write_groups(writer, held, schema, group_rows)
-        if rows:
-            writer.write_table(pa.Table.from_batches(held, schema), row_group_size=group_rows)
+        for group in _groups(batches, group_rows):
+            writer.write_table(_whole(group, schema), row_group_size=group_rows)
 
 
 def stamped(batch: pa.RecordBatch, run_id: str, schema: pa.Schema) -> pa.RecordBatch:
@@ -107,12 +112,28 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _write_groups(
-    writer: pq.ParquetWriter, held: list[pa.RecordBatch], schema: pa.Schema, group_rows: int
-) -> tuple[list[pa.RecordBatch], int]:
-    """Write the full row groups of what is held; the rest and its number of rows."""
-    table = pa.Table.from_batches(held, schema)
-    full = table.num_rows // group_rows * group_rows
-    writer.write_table(table.slice(0, full), row_group_size=group_rows)
-    rest = table.slice(full)
-    return rest.to_batches(), rest.num_rows
+def _whole(held: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+    """A row group in one chunk, for where pages end depends on where chunks do; the batches are let go."""
+    whole = pa.Table.from_batches(held, schema).combine_chunks()
+    held.clear()
+    return whole
+
+
+def _groups(batches: Iterable[pa.RecordBatch], group_rows: int) -> Iterator[list[pa.RecordBatch]]:
+    """The batches of each row group: it ends at so many rows, or at the row that reaches GROUP_BYTES."""
+    held: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in batches:
+        ends = np.cumsum(row_bytes(batch))
+        at = 0
+        while at < batch.num_rows:
+            before = int(ends[at - 1]) if at else 0
+            reached = int(np.searchsorted(ends, before + GROUP_BYTES - size)) + 1
+            stop = min(reached, at + group_rows - rows, batch.num_rows)
+            held.append(batch[at:stop])
+            rows, size, at = rows + stop - at, size + int(ends[stop - 1]) - before, stop
+            if rows == group_rows or size >= GROUP_BYTES:
+                yield held
+                held, rows, size = [], 0, 0
+    if rows:
+        yield held

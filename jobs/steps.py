@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from jobs import catalog, check, inputs, runs, tables
+from jobs.budget import budget
 from jobs.choose import choose
 from jobs.day import Day
 from jobs.days import as_day
@@ -27,15 +28,16 @@ from jobs.intact import verify_inputs
 from jobs.job import Job
 from jobs.piece import needed_columns, scored
 from jobs.plan import Piece, Plan, digest
+from jobs.preflight import refuse_full_disk
 from jobs.progress import Report, Stopwatch, counted, silent
 from jobs.publish import complete, roll_forward
 from jobs.receipt import Receipt
 from jobs.rejects import Rejects
 from jobs.results import skipped, unchanged
-from jobs.scan import PIECE_MEMORY, chunks, source_schema
+from jobs.scan import chunks, source_schema
 from jobs.scoring import OpenModel, open_model, planned_scorer
 from jobs.source import chosen, in_pieces, source
-from jobs.stage import FEATURE_GROUP_ROWS, StagedFile, made, peak_memory, stage, staged
+from jobs.stage import StagedFile, made, peak_memory, stage, staged
 from jobs.versions import versions
 
 
@@ -55,6 +57,7 @@ def plan_day(
         NotYet: the day's partition is missing and the policy is `wait`; an input is changing.
     """
     watch = Stopwatch()
+    runs.remove_spilled(job.workspace, job.name)
     roll_forward(job, day, report)
     plan = outlook(job, day, params=params, force=force, limit=limit, model=model, device=device)
     report("plan", 1, 1)
@@ -112,11 +115,12 @@ def score_piece(
     with run.in_use(), Day(job, plan).steady_inputs():
         started, cpu = time.time(), time.thread_time()
         scorer = planned_scorer(job, plan)
-        resources = Resources(1, PIECE_MEMORY, job.workspace.runs)
+        room = budget(job).piece
+        resources = Resources(1, room.duckdb, run.path)
         columns = needed_columns(job, scorer)
         source = source_schema(root, piece, columns, resources)
         schema = check.scores_schema(job, source, scorer)
-        rows = chunks(root, piece, columns, plan.chunk_rows, resources)
+        rows = chunks(root, piece, columns, plan.chunk_rows, resources, size=room.chunk)
         aside = Rejects(job, plan, run.rejects(piece.fingerprint), check.rejects_schema(job, source))
         stage(path, counted(scored(scorer, rows, schema, aside), count), schema)
         return made(staged(path, root, run.rejects(piece.fingerprint)), started, cpu)
@@ -160,7 +164,7 @@ def features(job: Job, day: dt.date | str, params: Mapping[str, Any] | None = No
     with at_work.engine(threads=at_work.sql_threads) as engine:
         with SqlMistakes(check.features_place(job)):
             select = check.features_select(job)
-            batches = engine.stream(select, FEATURE_GROUP_ROWS, order=check.key_order(job))
+            batches = engine.stream(select, order=check.key_order(job))
             return pa.Table.from_batches(batches, engine.schema(select))
 
 
@@ -225,6 +229,7 @@ def _begin(job: Job, wanted: Plan, watch: Stopwatch, report: Report) -> Plan:
             plan = dataclasses.replace(plan, sha256=verify_inputs(job, plan.inputs))
         watch.lap("plan")
         rows = source(job, plan, run, report)
+        refuse_full_disk(job, plan, run, rows)
         watch.lap("features")
         plan = chosen(plan, choose(job, plan, rows))
         watch.lap("choose")

@@ -8,12 +8,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from jobs import catalog, inputs
-from jobs.engine import Engine, Resources, View, quoted
+from jobs.engine import Engine, View, quoted
 from jobs.errors import Broken
 from jobs.job import Job
 from jobs.receipt import ModelResult, Receipt
 from jobs.runs import RunFolder
-from scorers.hardware import hardware
 
 Row = dict[str, Any]
 
@@ -83,9 +82,7 @@ def _features(job: Job, receipt: Receipt, key: Mapping[str, str]) -> tuple[Row |
 
 def _rows(job: Job, files: tuple[Path, ...], key: Mapping[str, str]) -> list[Row]:
     """The rows with this key among files; the key's columns that they have are what counts."""
-    machine = hardware()
-    resources = Resources(machine.cores, machine.memory // 4, job.workspace.runs)
-    with Engine([View("rows", files)], resources) as engine:
+    with Engine([View("rows", files)], catalog.query_resources(job.workspace)) as engine:
         columns = engine.schema("SELECT * FROM rows").names
         given = {c: v for c, v in key.items() if c in columns}
         if not given:

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
+OWN_GROUPS = Path("/proc/self/cgroup")
 WIDE = (
     "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_int8",
     "amx_bf16", "asimd", "asimddp", "sve", "sve2", "i8mm", "bf16",
@@ -61,23 +62,43 @@ def _cores() -> int:
 
 
 def _quota() -> float | None:
-    """Cores' worth of time that the control group grants, where it limits them."""
-    quota, _, period = _read("cpu.max").partition(" ")
-    if quota.isdigit():
-        return int(quota) / int(period)
-    quota, period = _read("cpu/cpu.cfs_quota_us"), _read("cpu/cpu.cfs_period_us")
-    return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
+    """Cores' worth of time that the control groups grant, where they limit them."""
+    found = []
+    for group in _groups("cpu"):
+        quota, _, period = _read(group / "cpu.max").partition(" ")
+        if not quota:
+            quota, period = _read(group / "cpu.cfs_quota_us"), _read(group / "cpu.cfs_period_us")
+        if quota.isdigit() and period.isdigit():
+            found.append(int(quota) / int(period))
+    return min(found, default=None)
 
 
 def _memory() -> int:
-    limits = [_read("memory.max"), _read("memory/memory.limit_in_bytes")]
+    names = ("memory.max", "memory.limit_in_bytes")
+    limits = [_read(group / name) for group in _groups("memory") for name in names]
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([machine, *(int(limit) for limit in limits if limit.isdigit())])
 
 
-def _read(name: str) -> str:
+def _groups(controller: str) -> list[Path]:
+    """The folders of this process's control group and of those that it lies in, of v2 and of v1.
+
+    A container usually sees its own group as the root; a service or a test lies below it.
+    """
+    found = [CGROUP, CGROUP / controller]
+    for line in _read(OWN_GROUPS).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        root = CGROUP / controller if controllers else CGROUP
+        own = root / path.lstrip("/")
+        found += [group for group in (own, *own.parents) if group.is_relative_to(root)]
+    return found
+
+
+def _read(path: Path) -> str:
     try:
-        return (CGROUP / name).read_text().strip()
+        return path.read_text().strip()
     except OSError:
         return ""
 

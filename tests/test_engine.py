@@ -377,7 +377,8 @@ MISTAKES = {
     "a value that can't be cast": ("SELECT 'x'::INT", Broken, "Could not convert"),
     "a file that it may not see": ("FROM read_text('/etc/passwd')", Broken, "sees its inputs by their names"),
     "more than its memory": (
-        "SELECT list(i::VARCHAR || 'xxxxxxxxxx') FROM range(20_000_000) t(i)", NotYet, "not enough memory",
+        "SELECT list(i::VARCHAR || 'xxxxxxxxxx') FROM range(20_000_000) t(i)", Broken,
+        r"needs more than 256 MB of memory, .*a job gets more by memory: in job\.yaml",
     ),
 }  # fmt: skip
 
@@ -386,7 +387,7 @@ MISTAKES = {
 def test_errors_of_sql_are_ours_and_name_their_place(
     engine: Engine, sql: str, kind: type[Exception], says: str
 ) -> None:
-    """DuckDB's errors become Broken, or NotYet for want of memory, with the place in front."""
+    """DuckDB's errors become Broken, with the place in front."""
     with pytest.raises(kind, match=says) as caught, SqlMistakes("jobs/x/top.sql"):
         engine.rows(sql)
     assert str(caught.value).startswith("jobs/x/top.sql: ")

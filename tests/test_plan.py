@@ -19,6 +19,7 @@ from jobs.plan import (
     cut,
     digest,
     plan_from_json,
+    rows_after,
 )
 
 GROUPS = st.lists(st.integers(0, 200_000) | st.integers(0, 3) | st.just(SMALLEST_PIECE), max_size=12)
@@ -133,6 +134,14 @@ CHUNKS = [
 def test_a_chunk_is_as_asked_or_as_fits(asked: int | str, per_row: float, rows: int) -> None:
     """`auto` holds 16 MiB of the file's bytes, from one row to 16,384; a number is taken as it is."""
     assert chunk_rows(asked, per_row) == rows  # type: ignore[arg-type]
+
+
+@given(st.integers(1, 10**6), st.integers(1, 10**6), st.integers(0, 10**12), st.integers(1, 10**6))
+def test_the_rows_that_are_read_next(rows: int, came: int, held: int, most: int) -> None:
+    """At least one, never above the most, never above four times as many, and as they were they fit."""
+    found = rows_after(rows, (came, held), most, 1 << 20)
+    assert 1 <= found <= min(most, 4 * rows)
+    assert found == 1 or found * held <= came << 20
 
 
 TEXTS = st.text(max_size=10)

@@ -133,6 +133,50 @@ def test_a_range_within_a_row_group_is_these_rows(tmp_path: Path) -> None:
     assert column(list(found), "id") == wanted
 
 
+SIZE = 100_000
+
+
+@pytest.mark.parametrize("way", ["pyarrow", "DuckDB"])
+@pytest.mark.parametrize("shape", ["always long", "always the same", "short, then long", "long, then short"])
+def test_a_chunk_is_within_its_bytes(tmp_path: Path, shape: str, way: str) -> None:
+    """Texts of 20 kB among short ones, in one row group: no chunk has more bytes, unless it is one row."""
+    long, short = [f"{i:05d}" + "x" * 20_000 for i in range(300)], [f"{i}" for i in range(300)]
+    texts = {
+        "always long": long,
+        "always the same": ["x" * 20_000] * 300,
+        "short, then long": [*short, *long],
+        "long, then short": [*long, *short],
+    }[shape]
+    columns = {"id": pa.array(range(len(texts))), "t": pa.array(texts)}
+    if way == "DuckDB":
+        columns["l"] = pa.array([[1.0]] * len(texts))
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet", row_group_size=len(texts))
+    piece = Piece(0, (RowRange("x.parquet", 0, len(texts)),), "")
+    resources = Resources(1, 64_000_000, tmp_path)
+    found = list(scan.chunks(tmp_path, piece, list(columns), 16_384, resources, size=SIZE))
+    assert column(found, "t") == texts
+    assert max(chunk.nbytes for chunk in found) <= SIZE
+
+
+def test_fixed_columns_are_read_in_whole_chunks(tmp_path: Path) -> None:
+    """How wide their rows are is known: every chunk but the last is as large as it may be."""
+    pq.write_table(pa.table({f"c{i}": range(10_000) for i in range(10)}), tmp_path / "x.parquet")
+    piece, resources = Piece(0, (RowRange("x.parquet", 0, 10_000),), ""), Resources(1, 64_000_000, tmp_path)
+    names = [f"c{i}" for i in range(10)]
+    for rows, size, wanted in ((4_096, 1 << 20, 4_096), (16_384, SIZE, SIZE // 82)):
+        found = list(scan.chunks(tmp_path, piece, names, rows, resources, size=size))
+        assert {len(chunk) for chunk in found[:-1]} == {wanted}
+
+
+def test_chunks_of_texts_grow_to_the_rows_asked_for(tmp_path: Path) -> None:
+    """The first are small, because nothing is known; of short texts the later ones are whole."""
+    pq.write_table(pa.table({"t": [str(i) for i in range(20_000)]}), tmp_path / "x.parquet")
+    piece, resources = Piece(0, (RowRange("x.parquet", 0, 20_000),), ""), Resources(1, 64_000_000, tmp_path)
+    found = [len(chunk) for chunk in scan.chunks(tmp_path, piece, ["t"], 4_096, resources)]
+    assert found[:4] == [64, 256, 1024, 4096]
+    assert set(found[4:-1]) == {4096}
+
+
 def test_a_flipped_bit_is_found_where_pages_have_checksums(tmp_path: Path) -> None:
     """Every damaged page of a source with page checksums is `Broken`, and says which file."""
     path = tmp_path / "x.parquet"

@@ -106,6 +106,7 @@ def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
     spec = read(tmp_path, without("schedule", "keep", "scoring", "decide", "params", "audit", "policy")).spec
     assert (spec.schedule, spec.keep, spec.decide, spec.params, spec.audit) == ("none", [], {}, {}, [])
     assert (spec.scoring.device, spec.scoring.chunk_rows) == ("auto", "auto")
+    assert spec.memory == "auto"
     assert (spec.policy.missing, spec.policy.empty) == ("fail", "fail")
 
 
@@ -242,6 +243,10 @@ MISTAKES = {
     "function that is a path": (changed("  path: data/models/m.onnx", "  kind: python\n  entry: a/b.py"), 27, "model.entry", "'a/b.py' is not allowed"),
     "missing values of no kind": (changed("  device: cpu", "  features_null: {a: skip}\n  device: cpu"), 32, "scoring.features_null.a", "'skip' is not allowed"),
     "tolerance of nothing": (changed("  device: cpu", "  tolerance: -1\n  device: cpu"), 32, "scoring.tolerance", "-1 is not allowed"),
+    "memory without unit": (TEXT + "memory: 4000000000", 49, "memory", "'4000000000' is no size; allowed: a number and one of kB, MB, GB, KiB, MiB, GiB, such as 4GB; or auto"),
+    "memory with another unit": (TEXT + "memory: 4G", 49, "memory", "'4G' is no size; allowed: a number"),
+    "memory below zero": (TEXT + "memory: -4GB", 49, "memory", "'-4GB' is no size"),
+    "memory of a list": (TEXT + "memory: [4GB]", 49, "memory", "is no size"),
     "sha256 too short": (changed("path: data/models/m.onnx            # 26", "path: m.onnx\n  sha256: abc"), 27, "model.sha256", "'abc' is not allowed: string should match pattern '^[0-9a-f]{64}$'"),
     "output is a key": (changed("    score:", "    shop:"), 30, "model.outputs.shop", "column 'shop' stands twice"),
     "output is the day": (changed("    score:", "    Day:"), 30, "model.outputs.Day", "column 'Day' is set by the framework"),

@@ -67,6 +67,7 @@ TEXTS: dict[str, Callable[[Path], object]] = {
     "the schedule": lambda root: edit(
         root, f"{FOLDER}/job.yaml", "inputs:", 'schedule: {daily: "02:00"}\ninputs:'
     ),
+    "memory": lambda root: edit(root, f"{FOLDER}/job.yaml", "inputs:", "memory: 300MB\ninputs:"),
     "the features' file, which is not used": lambda root: edit(root, f"{FOLDER}/features.sql", "% 2", "% 3"),
     "another day of the input": lambda root: write_day(root, "2020-01-01", 10),
     "a later day of the input": lambda root: write_day(root, "2020-01-04", 10),
@@ -159,6 +160,17 @@ def test_forced_again_gives_the_same_bytes_of_predictions(large: Path) -> None:
     assert bare(large) == before
     assert len(before["mini_scores"]) == 3
     assert len(receipts(large)) == 2
+
+
+def test_memory_changes_no_byte(large: Path) -> None:
+    """With the least that can be, and with a gigabyte: other chunks, fewer pieces at once, the same bytes."""
+    found = []
+    for memory in ("256MB", "1GB"):
+        edit(large, f"{FOLDER}/job.yaml", "job: mini", f"memory: {memory}\njob: mini")
+        run(load("mini", large), DAY, force=True)
+        found.append(bare(large))
+        edit(large, f"{FOLDER}/job.yaml", f"memory: {memory}\n", "")
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("files", [1, 5])

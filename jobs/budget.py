@@ -1,0 +1,101 @@
+"""One number for memory, split among what needs it: the `memory` of a job.yaml, or a share of the machine's.
+
+While rows are scored, several pieces are at work, each with a reader (DuckDB's limit, where it reads),
+Arrow's chunks and a scorer. Before and after, DuckDB alone is at work, on the features, the proof and the
+decisions. What the interpreter and the libraries hold is set aside first. Bytes are those that the process
+allocates: the libraries' own code, 200 MB of files that the kernel shares and may drop, is not among them.
+"""
+
+from dataclasses import dataclass
+
+from jobs.files import byte_size
+from jobs.job import Job
+from jobs.sizes import bytes_of
+from scorers.hardware import hardware
+
+SHARE = 0.6  # of what the control group or the machine has; the rest is the page cache's and other processes'
+LIBRARIES = (
+    130_000_000  # bytes that Python and all libraries hold when a night has been planned (measured: 125)
+)
+LEAST = 256_000_000  # bytes with which a night can be tried
+PIECE = 128_000_000  # bytes for a piece at work, at the least, as far as one alone has them
+MOST_DUCKDB = 128_000_000  # it reads a piece's row groups one after the other: more does nothing
+MOST_CHUNK = 16 << 20
+MOST_PROOF = 256_000_000
+COPIES = 4  # of a chunk, at once: as read, without its nulls, as a matrix, with its outputs
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Bytes for one piece at work: DuckDB's limit, Arrow's batches, the scorer's own memory."""
+
+    duckdb: int
+    arrow: int
+    scorer: int
+
+    @property
+    def chunk(self) -> int:
+        """The most bytes of a chunk of features."""
+        return min(MOST_CHUNK, self.arrow // COPIES)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a process of a night may use, in bytes; `at_once` is how many pieces it scores together.
+
+    `sql` is DuckDB's limit for features, proof and decisions, `beside` that of a second connection which is
+    open meanwhile (the day before, for drift), `arrow` what is under way between DuckDB and a file.
+    """
+
+    memory: int
+    at_once: int
+    piece: Piece
+    sql: int
+    beside: int
+    arrow: int
+
+    @property
+    def proof(self) -> int:
+        """DuckDB's limit while it proves: what it can't hold of a large day it spills."""
+        return min(MOST_PROOF, self.sql)
+
+
+def split(memory: int, cores: int) -> Budget:
+    """The parts of a number of bytes. More memory never makes a part, or the pieces at once, smaller.
+
+    That is why a piece's parts follow from what one of `cores` pieces would have, and not from `at_once`.
+    """
+    left = max(memory, LEAST) - LIBRARIES
+    at_once = max(1, min(cores, left // PIECE))
+    one = min(left, max(PIECE, left // cores))
+    piece = Piece(duckdb=min(MOST_DUCKDB, one // 2), arrow=one // 4, scorer=one // 4)
+    return Budget(memory, at_once, piece, sql=left * 6 // 10, beside=left * 15 // 100, arrow=left // 4)
+
+
+def budget(job: Job) -> Budget:
+    """What a job may use of this machine.
+
+    Raises:
+        Broken: it asks for more than there is, or for too little; names the line of job.yaml.
+    """
+    machine = hardware()
+    if job.spec.memory == "auto":
+        return machine_budget()
+    asked = bytes_of(job.spec.memory)
+    if asked > machine.memory:
+        job.broken(
+            ("memory",),
+            f"{job.spec.memory} is more than the {byte_size(machine.memory)} that this process may use "
+            "(of the machine, or of its control group)",
+        )
+    if asked < LEAST:
+        job.broken(
+            ("memory",), f"{job.spec.memory} is not allowed: a night needs {byte_size(LEAST)} at the least"
+        )
+    return split(asked, machine.cores)
+
+
+def machine_budget() -> Budget:
+    """The default: 60 % of what the machine or the control group has."""
+    machine = hardware()
+    return split(min(machine.memory, max(LEAST, int(machine.memory * SHARE))), machine.cores)
