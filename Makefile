@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo airflow test test-slow test-e2e check lint types contracts lock bench clean
+.PHONY: help demo airflow test test-slow test-e2e faults check lint types contracts lock bench clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -19,6 +19,9 @@ test: .venv/test.stamp ## the whole test suite
 
 test-slow: .venv/test.stamp ## the tests that take minutes: every fault at every call
 	@$(BIN)/python -m pytest -m slow
+
+faults: .venv/test.stamp ## every fault of docs/faults.md: root, cc and libfaketime, or it says what it lacks
+	@$(BIN)/python -m pytest tests/faults -m "slow or not slow" -rs
 
 # In CI the servers and the browser are installed; elsewhere a test says what it lacks, and is skipped.
 test-e2e: .venv/test.stamp ## servers, workers, a browser: the tests of the whole, about six minutes

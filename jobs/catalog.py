@@ -96,9 +96,16 @@ class Pinned:
         return [file for day in sorted(wanted) for file in by_day[day]]
 
     def files_of(self, entry: Entry, table: str) -> list[LiveFile]:
-        """The files of a table that one run published, whether its receipt is still in force or not."""
+        """The files of a table that one run published, whether its receipt is still in force or not.
+
+        Raises:
+            Broken: the table's log does not hold them any more.
+        """
         root = self.workspace.tables / table
-        return [file for file in tables.live(root, entry.versions[table]) if file.day == entry.day]
+        found = [file for file in tables.live(root, entry.versions[table]) if file.day == entry.day]
+        if not found:  # even an empty day has a file
+            raise Broken(f"table {table}: its log has lost the files of {entry.day}, run {entry.run_id}")
+        return found
 
     def views(self) -> list[View]:
         """Every table, and `receipts`, as SQL sees them."""

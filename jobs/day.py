@@ -15,7 +15,7 @@ from jobs.errors import NotYet
 from jobs.job import Job
 from jobs.plan import Plan
 from jobs.runs import RunFolder
-from jobs.stage import StagedFile
+from jobs.stage import StagedFile, refuse_changed
 from jobs.tally import TableProof, table_proof
 from scorers.hardware import hardware
 
@@ -103,7 +103,11 @@ class Day:
 
     def read_back(self, files: Iterable[StagedFile]) -> TableProof:
         """The proof of one table's staged files. Broken where one is damaged, or of another run."""
-        return table_proof([(self.root / file.path, file.path) for file in files], self.plan.run_id)
+        named = [(self.root / file.path, file.path) for file in files]
+        found = table_proof(named, self.plan.run_id)
+        for path, shown in named:
+            refuse_changed(path, shown)
+        return found
 
     def _resources(self, memory: int | None, threads: int | None) -> Resources:
         allowed = self.budget.sql

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
 import uuid
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from jobs.errors import NotYet
 from jobs.stop import temporary as removed_at_a_signal
+
+BLOCK = 1 << 20  # bytes that are hashed at once
 
 
 @contextlib.contextmanager
@@ -104,6 +107,15 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file's bytes, in hex."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            found.update(block)
+    return found.hexdigest()
 
 
 def visible(path: Path, below: Path) -> bool:

@@ -5,14 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
-from jobs import catalog, check
+from jobs import catalog, check, intact
 from jobs.audit import audit, failures
 from jobs.day import Day
 from jobs.decide import decide
-from jobs.engine import Engine
+from jobs.engine import Engine, SqlMistakes
 from jobs.errors import Broken, NotYet
 from jobs.held import Held, hold
-from jobs.intact import refuse_changed
 from jobs.keys import refuse_bad_keys, refuse_scored_rejects
 from jobs.progress import Report, Stopwatch
 from jobs.proof import Proof, reasons, source_proof, staged_proof, together
@@ -21,7 +20,7 @@ from jobs.receipt import Receipt
 from jobs.rejects import SHOWN, over_budget
 from jobs.results import preview, receipt_of
 from jobs.scoring import planned_scorer
-from jobs.stage import StagedFile, reread, stage, staged
+from jobs.stage import StagedFile, refuse_changed, reread, stage, staged
 
 Tables = Mapping[str, Sequence[StagedFile]]
 
@@ -50,7 +49,7 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: Report) ->
         tables: Tables = {job.spec.scores_table: pieces, **decided, **aside}
         with day.engine({"scores": pieces, **decided, **aside}) as engine:
             audits = audit(job, engine)
-        refuse_changed(job, plan)
+        intact.refuse_changed(job, plan)
     watch.lap("audit")
     report("read back", 0, 0)
     read_back = {table: day.read_back(files) for table, files in tables.items()}
@@ -87,7 +86,10 @@ def _prove(day: Day, pieces: Sequence[StagedFile], aside: Tables, before: Receip
     """
     plan, key = day.plan, day.job.spec.key
     source = {r.path for piece in plan.pieces for r in piece.ranges}
-    with day.engine({"scores": pieces, **aside}, source, day.budget.proof) as engine:
+    for path in sorted(source):
+        if (day.root / path).parent == day.run.path:  # a snapshot of our own, and not an input
+            refuse_changed(day.root / path, path)
+    with day.engine({"scores": pieces, **aside}, source, day.budget.proof) as engine, SqlMistakes(str(day)):
         refuse_bad_keys(engine, [day.root / file.path for file in pieces], key, str(day))
         scored_rows, out = staged_proof(engine, "scores", key)
         read_rows, in_ = source_proof(engine, str(day.root), plan.pieces, key)
@@ -96,10 +98,13 @@ def _prove(day: Day, pieces: Sequence[StagedFile], aside: Tables, before: Receip
         proof = Proof(read_rows, scored_rows, in_, out)
         for table in aside:
             proof = _with_rejects(day, engine, table, proof)
-    if (read_rows, in_) != (scored_rows + proof.rejected, together(out, proof.aside)):
+    as_planned = read_rows == plan.day_rows
+    same = (read_rows, in_) == (scored_rows + proof.rejected, together(out, proof.aside))
+    if not (as_planned and same):
         raise Broken(
-            f"{day}: {read_rows} rows were read, {scored_rows} staged and {proof.rejected} rejected "
-            f"(key hashes {in_}, {out}, {proof.aside}): rows were lost or changed; nothing is published"
+            f"{day}: {read_rows} of {plan.day_rows} rows were read, {scored_rows} staged and "
+            f"{proof.rejected} rejected (key hashes {in_}, {out}, {proof.aside}): "
+            "rows were lost or changed; nothing is published"
         )
     return proof
 

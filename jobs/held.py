@@ -10,14 +10,13 @@ from pydantic import BaseModel, ValidationError
 
 from jobs import runs, tables
 from jobs.errors import Broken
-from jobs.files import replace_text, write_text_once
+from jobs.files import replace_text, sha256_of, write_text_once
 from jobs.plan import Plan
 from jobs.progress import Report, silent
 from jobs.publish import publish
 from jobs.receipt import Receipt, Release
 from jobs.runs import RunFolder
 from jobs.stage import StagedFile, staged
-from jobs.tally import sha256_of
 from jobs.workspace import Workspace
 
 

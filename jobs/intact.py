@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 from jobs import catalog
 from jobs.catalog import Pinned
 from jobs.errors import Broken, NotYet
+from jobs.files import sha256_of
 from jobs.given import PathInput
 from jobs.inputs import Files
 from jobs.job import Job
 from jobs.plan import InputFile, Plan
-from jobs.tally import sha256_of
 
 SUMS = "SHA256SUMS"  # as `sha256sum *.parquet > SHA256SUMS` writes it
 I32_NEXT = 0x15  # in Thrift's compact protocol: the next field, an i32

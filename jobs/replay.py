@@ -20,6 +20,7 @@ from jobs.day import Day
 from jobs.days import as_day
 from jobs.engine import Engine, SqlMistakes, View, quoted
 from jobs.errors import Broken
+from jobs.files import sha256_of
 from jobs.intact import verify_inputs
 from jobs.job import Job
 from jobs.night import score_pieces
@@ -31,7 +32,6 @@ from jobs.source import chosen, in_pieces, streamed
 from jobs.stage import FEATURE_GROUP_ROWS, StagedFile, reread, stage, staged, stamped
 from jobs.steps import outlook, publish_day
 from jobs.tables import LiveFile
-from jobs.tally import sha256_of
 
 REJECTS, FEATURES = "the rejects", "the features"  # names that no job's SQL can have
 CARRIED = "carried"  # names of staged files

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.errors import Broken
-from jobs.files import written_once
+from jobs.files import replace_text, sha256_of, written_once
 from jobs.widths import row_bytes
 
 GROUP_ROWS = 131_072  # rows of a row group of a published file
@@ -61,9 +61,30 @@ def stage(
         "use_dictionary": texts or False,
         **({"write_batch_size": PAGE_STEP} if texts else {}),
     }
-    with written_once(path) as temporary, pq.ParquetWriter(temporary, schema, **options) as writer:
-        for group in _groups(batches, group_rows):
-            writer.write_table(_whole(group, schema), row_group_size=group_rows)
+    with written_once(path) as temporary:
+        with pq.ParquetWriter(temporary, schema, **options) as writer:
+            for group in _groups(batches, group_rows):
+                writer.write_table(_whole(group, schema), row_group_size=group_rows)
+        if not path.exists():
+            replace_text(_sums(path), sha256_of(temporary))
+
+
+def refuse_changed(path: Path, shown: str) -> None:
+    """Know that a staged file is, to the last bit, what was written: page checksums cover no footer.
+
+    Raises:
+        Broken: it has another sha256 than it had then.
+    """
+    try:
+        same = _sums(path).read_text() == sha256_of(path)
+    except OSError as error:
+        raise Broken(f"{shown}: it, or its sha256, is gone ({error.strerror}); run the day again") from error
+    if not same:
+        raise Broken(f"{shown}: damaged since it was staged (its sha256); remove it and run again")
+
+
+def _sums(path: Path) -> Path:
+    return path.with_suffix(".sha256")
 
 
 def stamped(batch: pa.RecordBatch, run_id: str, schema: pa.Schema) -> pa.RecordBatch:
@@ -96,8 +117,8 @@ def reread(path: Path, shown: str) -> Iterator[pq.ParquetFile]:
             yield file
     except MemoryError:
         raise
-    except (OSError, pa.ArrowException) as error:
-        text = str(error).splitlines()[0]
+    except (OSError, ValueError, KeyError) as error:  # of what a damaged footer says, anything
+        text = (str(error) or type(error).__name__).splitlines()[0]
         raise Broken(f"{shown}: damaged since it was staged ({text}); remove it and run again") from error
 
 

@@ -203,14 +203,20 @@ def _write(table: DeltaTable, root: Path, change: Change) -> None:
 
 
 def _add(root: Path, path: Path, day: str) -> AddAction:
-    stat = path.stat()
+    try:
+        stat, rows = path.stat(), pq.read_metadata(path).num_rows
+    except (OSError, pa.ArrowException) as error:
+        raise Broken(
+            f"table {root.name}: {path.name}, which is to be published, is damaged or gone: "
+            f"{str(error).splitlines()[0]}; run the day again with --force"
+        ) from error
     return AddAction(
         path=path.relative_to(root).as_posix(),
         size=stat.st_size,
         partition_values={"day": day},
         modification_time=stat.st_mtime_ns // 1_000_000,
         data_change=True,
-        stats=json.dumps({"numRecords": pq.read_metadata(path).num_rows}),
+        stats=json.dumps({"numRecords": rows}),
     )
 
 
@@ -242,8 +248,8 @@ def _opened(root: Path, version: int | None = None) -> DeltaTable:
         return DeltaTable(str(root), version=version)
     except Exception as error:  # deltalake's own, and whatever its parsers raise
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        at = "" if version is None else f" at version {version}"
-        raise Broken(f"table {root.name}: can't be read{at}: {said}") from error
+        at = "" if version is None else f"has no version {version}, or "
+        raise Broken(f"table {root.name}: {at}can't be read: {said}") from error
 
 
 def _live(table: DeltaTable, root: Path) -> list[LiveFile]:

@@ -4,7 +4,6 @@ Sums are exact: floating-point numbers are added as integers and rounded once, a
 not depend on the order of rows, on threads, or on the engine that adds them up another time.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
@@ -18,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.errors import Broken
+from jobs.files import sha256_of
 from jobs.receipt import ColumnProof
 from jobs.stage import reread
 from scorers.contract import is_number
@@ -25,7 +25,6 @@ from scorers.contract import is_number
 LOWEST = -1074  # the exponent of the smallest positive float64, 2**-1074
 HALF = 26  # bits; a mantissa has 53, and sums of its halves over a row group are exact in float64
 MAX_DIGITS = 76  # of a decimal256
-BLOCK = 1 << 20  # bytes that are hashed at once
 ROWS = 1 << 20  # of which such sums are exact
 
 
@@ -138,15 +137,6 @@ def table_proof(files: Sequence[tuple[Path, str]], run_id: str) -> TableProof:
                 _add_group(tallies, file.read_row_group(group), shown, run_id)
     columns = {name: one.proof() for name, one in tallies.items()}
     return TableProof(rows, tuple(sha256_of(path) for path, _ in files), columns)
-
-
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file's bytes, in hex."""
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            found.update(block)
-    return found.hexdigest()
 
 
 def differences(recorded: Mapping[str, ColumnProof], found: Mapping[str, ColumnProof]) -> list[str]:

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import Broken
+from jobs.files import sha256_of
 from jobs.receipt import ColumnProof
-from jobs.tally import Tally, differences, exact_float_sum, exact_integer_sum, sha256_of, table_proof
+from jobs.tally import Tally, differences, exact_float_sum, exact_integer_sum, table_proof
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 RUN = "20260101T000000-aaaaaaaa-bbbbbb"

@@ -14,8 +14,8 @@ import pytest
 from jobs import load, run
 from jobs.cli import call
 from jobs.errors import Broken
+from jobs.files import sha256_of
 from jobs.receipt import Receipt
-from jobs.tally import sha256_of
 from jobs.verify import verify
 from jobs.workspace import Workspace
 from tests.nights.world import DAY, TABLES, Truth

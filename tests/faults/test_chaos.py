@@ -1,0 +1,237 @@
+"""P1, P2, P3, P5, P7, P9 together: whatever happens in whatever order, no day is ever wrong quietly.
+
+FAULTS_SEED=… repeats a failure, FAULTS_SHRINK=1 looks for the shortest way to it (minutes), and
+FAULTS_STEPS=5000 goes on for longer than CI has time for.
+"""
+
+import os
+import random
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from jobs import Broken, backfill, load, run
+from jobs.gc import gc
+from jobs.receipt import Receipt
+from jobs.verify import verify
+from jobs.workspace import open_workspace
+from tests.faults.chaos import Days
+from tests.mini import DAYS
+from tests.nights.processes import End, Fault, Night, start
+from tests.nights.world import no_half_files
+
+SEED = int(os.environ.get("FAULTS_SEED", random.SystemRandom().randrange(10**6)))
+SHRINK = bool(os.environ.get("FAULTS_SHRINK"))
+STEPS = int(os.environ.get("FAULTS_STEPS", "0"))
+STAGES = ("plan", "score", "prove", "decide", "audit", "link", "publication", "commit mini_scores",
+          "commit mini_top", "commit receipts", "receipt")  # fmt: skip
+CALLS = {"os.link": 12, "os.fsync": 25, "pyarrow.parquet.ParquetWriter.write_table": 4,
+         "deltalake.DeltaTable.create_write_transaction": 3, "pathlib.Path.unlink": 8}  # fmt: skip
+FROZEN = 2  # processes at most that wait to be thawed
+
+days = st.sampled_from(DAYS)
+places = st.one_of(
+    st.sampled_from(STAGES).map(Fault),
+    st.sampled_from(sorted(CALLS)).flatmap(
+        lambda call: st.builds(Fault, st.just(call), st.integers(1, CALLS[call]), st.booleans())
+    ),
+)
+
+
+class Chaos(RuleBasedStateMachine):
+    """The steps; `Days` knows what they mean for readers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory(prefix="chaos-")
+        self.world = Days(Path(self.folder.name))
+        self.root = self.world.root
+        self.asleep: list[tuple[str, Night]] = []
+
+    def teardown(self) -> None:
+        """After all, a plain run of each day: everything is right, and nothing that counts was lost."""
+        try:
+            while self.asleep:
+                self.thaw()
+            for day in DAYS:
+                if self.world.days[day].damaged:
+                    self.world.write(day, ((99, 5),))
+                assert self.run_day(day, force=False) in ("published", "unchanged")
+                assert self.world.days[day].shown == self.world.days[day].now
+            gc(open_workspace(self.root), grace_hours=0.0)
+            self.readers_see_old_or_new()
+            assert list(self.world.history()) == []
+            assert [one.differences for one in verify(open_workspace(self.root))] == [[], [], []]
+        finally:
+            for _, night in self.asleep:
+                night.process.kill()
+            self.folder.cleanup()
+
+    # --- what changes under the nights ---
+
+    @rule(day=days, parts=st.lists(st.tuples(st.integers(0, 9), st.integers(1, 40)), min_size=1, max_size=3))
+    def rewrite_the_input(self, day: str, parts: list[tuple[int, int]]) -> None:
+        self.world.write(day, tuple(parts))
+
+    @rule(day=days, part=st.tuples(st.integers(0, 9), st.integers(1, 40)))
+    def add_a_file(self, day: str, part: tuple[int, int]) -> None:
+        if not self.world.days[day].damaged:
+            self.world.write(day, (*self.world.days[day].now.parts, part))
+
+    @rule(day=days, length=st.integers(0, 200))
+    def cut_a_file_short(self, day: str, length: int) -> None:
+        self.world.damage(day, length)
+
+    @rule(day=days)
+    def remove_the_partition(self, day: str) -> None:
+        self.world.remove(day)
+
+    @rule(power=st.integers(-2, 2), n=st.integers(1, 30))
+    def change_model_and_parameter(self, power: int, n: int) -> None:
+        self.world.set_causes((1.0, 2.0**power), n)
+
+    # --- nights ---
+
+    @rule(day=days, force=st.booleans())
+    def run_it(self, day: str, force: bool) -> None:
+        self.run_day(day, force)
+
+    @rule(day=days, fault=places, force=st.booleans())
+    def kill_it(self, day: str, fault: Fault, force: bool) -> None:
+        """Kill -9 at a step or at a call, wherever that is in this run."""
+        self.ends(day, self.begin(day, fault, force).wait())
+
+    @rule(day=days, milliseconds=st.integers(1, 400))
+    def kill_it_at_a_moment(self, day: str, milliseconds: int) -> None:
+        night = self.begin(day, None, force=True)
+        time.sleep(milliseconds / 1000)
+        night.process.kill()
+        self.ends(day, night.wait())
+
+    @precondition(lambda self: len(self.asleep) < FROZEN)
+    @rule(day=days, stage=st.sampled_from(STAGES), force=st.booleans())
+    def freeze_it(self, day: str, stage: str, force: bool) -> None:
+        causes = self.world.begins(day)
+        night = self.begin(day, Fault(stage, signal=signal.SIGSTOP), force)
+        if night.frozen():
+            self.world.days[day].frozen.append(causes)
+            self.asleep.append((day, night))
+        else:
+            self.ends(day, night.wait())
+
+    @precondition(lambda self: not self.asleep)
+    @rule(day=days, stage=st.sampled_from(STAGES), n=st.integers(1, 30))
+    def overtake_it(self, day: str, stage: str, n: int) -> None:
+        """Freeze a run, let another of other causes go by, and thaw the first."""
+        self.freeze_it(day, stage, True)
+        self.world.set_causes(n=n)
+        self.run_day(day, True)
+        while self.asleep:
+            self.thaw()
+
+    @precondition(lambda self: self.asleep)
+    @rule()
+    def thaw(self) -> None:
+        """The frozen run goes on: it publishes what it may still publish, or knows that it came too late."""
+        _, night = self.asleep.pop(0)
+        night.thaw()
+        end = night.wait()
+        assert end.error in ("", "NotYet", "Broken"), end
+
+    @rule(first=st.integers(0, 2), last=st.integers(0, 2))
+    def backfill_days(self, first: int, last: int) -> None:
+        span = DAYS[min(first, last) : max(first, last) + 1]
+        for day in span:
+            self.world.begins(day)
+        n = self.world.days[span[0]].now.n
+        for day, end in backfill(load("mini", self.root), span[0], span[-1], params={"n": n}):
+            if isinstance(end, Receipt):
+                self.world.ended(day.isoformat(), end.status)
+            else:
+                self.failed(day.isoformat(), end)
+
+    @rule(day=days, rows=st.integers(1, 25))
+    def preview_it(self, day: str, rows: int) -> None:
+        try:
+            assert run(load("mini", self.root), day, limit=rows).status == "preview"
+        except Broken as error:
+            self.failed(day, error)
+
+    @rule(hours=st.sampled_from([0.0, 24.0]))
+    def clear_up(self, hours: float) -> None:
+        gc(open_workspace(self.root), grace_hours=hours)
+        assert list(self.world.history()) == []
+
+    # --- what must hold ---
+
+    @invariant()
+    def readers_see_old_or_new(self) -> None:
+        self.world.check()
+        no_half_files(self.root)
+
+    def run_day(self, day: str, force: bool) -> str:
+        causes = self.world.begins(day)
+        try:
+            found = run(load("mini", self.root), day, force=force, params={"n": causes.n})
+        except Broken as error:
+            self.failed(day, error)
+            return "broken"
+        self.world.ended(day, found.status)
+        return found.status
+
+    def begin(self, day: str, fault: Fault | None, force: bool) -> Night:
+        causes = self.world.begins(day)
+        return start(self.root, day, fault, force=force, params={"n": causes.n})
+
+    def ends(self, day: str, end: End) -> None:
+        state = self.world.days[day]
+        if end.killed:
+            if not state.damaged:
+                state.killed.add(state.now)
+        elif end.status:
+            self.world.ended(day, end.status)
+        else:
+            assert end.error == "Broken" and state.damaged, end
+
+    def failed(self, day: str, error: Exception) -> None:
+        """Only a day whose input can't be read fails, and its message says which."""
+        assert self.world.days[day].damaged, error
+        assert day in str(error), error
+
+
+def explore(examples: int, steps: int) -> None:
+    print(f"FAULTS_SEED={SEED}")  # noqa: T201 - pytest shows it where the test fails
+    options = settings(
+        max_examples=examples,
+        stateful_step_count=steps,
+        deadline=None,
+        database=None,
+        print_blob=True,
+        phases=(Phase.generate, *((Phase.shrink,) if SHRINK else ())),  # a step takes too long to shrink
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(seed(SEED)(Chaos), settings=options)
+
+
+def test_chaos() -> None:
+    """P1-P9: 20 steps of runs, kills, freezes, changes, backfills, gc; each day old or new to all readers."""
+    explore(examples=2, steps=10)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(0)
+def test_chaos_for_longer() -> None:
+    """P1-P9: the same for 200 steps, or for $FAULTS_STEPS."""
+    explore(examples=-(-(STEPS or 200) // 25), steps=25)
