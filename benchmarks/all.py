@@ -22,6 +22,7 @@ QUICK = {
     "Start-up": ["startup.py"],
     "The tree kernel": ["trees.py"],
     "Best items for users": ["topk.py"],
+    "Market risk": ["finance.py"],
 }
 FULL = {
     **QUICK,
@@ -36,7 +37,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--full", action="store_true")
-    parser.add_argument("--only", choices=["peers", "memory", "startup", "trees", "topk"], nargs="+")
+    parser.add_argument(
+        "--only", choices=["peers", "memory", "startup", "trees", "topk", "finance"], nargs="+"
+    )
     asked = parser.parse_args()
     parts = [head()]
     for title, (script, *options) in (FULL if asked.full else QUICK).items():

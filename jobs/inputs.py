@@ -93,7 +93,7 @@ def _listed(job: Job, name: str, source: Input, day: dt.date) -> list[tuple[str,
     if isinstance(source, PathInput):
         if source.partition is None:
             return [("", path) for path in _files(job, name, source)]
-        return [(d.isoformat(), p) for d, p in _partitions(job, name, source) if first <= d <= day]
+        return [(d.isoformat(), p) for d, p in _partitions(job, name, source, first, day)]
     last = day - dt.timedelta(days=1) if _own(job, source) else day
     live = catalog.pinned(job.workspace).files(source.table)
     return [(f.day, f.path) for f in live if first.isoformat() <= f.day <= last.isoformat()]
@@ -133,8 +133,13 @@ def _files(job: Job, name: str, source: PathInput) -> list[Path]:
     return found
 
 
-def _partitions(job: Job, name: str, source: PathInput) -> Iterable[tuple[dt.date, Path]]:
-    """The files of an input with the day of their partition, sorted by day and path."""
+def _partitions(
+    job: Job, name: str, source: PathInput, first: dt.date = dt.date.min, last: dt.date = dt.date.max
+) -> Iterable[tuple[dt.date, Path]]:
+    """The files of an input's days from `first` to `last`, with their day, sorted by day and path.
+
+    Folders of other days are not opened: a lake of decades has thousands of them.
+    """
     root = _root(job, name, source)
     found = []
     for folder in sorted(root.glob(f"{source.partition}=*")):
@@ -146,7 +151,8 @@ def _partitions(job: Job, name: str, source: PathInput) -> Iterable[tuple[dt.dat
                 f"{job.workspace.relative(folder)}: {text!r} is no day; a partition is "
                 f"{source.partition}=YYYY-MM-DD",
             )
-        found += [(day, p) for p in sorted(folder.rglob("*.parquet")) if visible(p, root)]
+        if first <= day <= last:
+            found += [(day, p) for p in sorted(folder.rglob("*.parquet")) if visible(p, root)]
     return sorted(found)
 
 

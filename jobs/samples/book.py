@@ -15,10 +15,7 @@ import pyarrow as pa
 FIRST_DAY = date(2015, 1, 2)
 POSITIONS = 10_000
 SEED = 20_150_102
-MEAN_LIFE, LONGEST_LIFE = (
-    40,
-    120,
-)  # trading days that a position is held; the longest fits into 180 calendar days
+MEAN_LIFE, LONGEST_LIFE = 40, 120  # trading days that a position is held; 120 fit into 180 calendar days
 MONTHS = 9  # until an option expires, at most
 NOTIONAL = 100_000.0  # US dollars; the median of a position
 KINDS = ("stock", "call", "put")

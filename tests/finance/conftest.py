@@ -1,0 +1,23 @@
+"""Two nights of the three jobs, run once for all tests of this folder."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.finance.recount import Recount
+from tests.finance.world import DAYS, make_workspace, run_chain
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with the lake, the jobs and both days of all of them. Not to be written to."""
+    root = make_workspace(tmp_path_factory.mktemp("finance"))
+    for day in DAYS:
+        run_chain(root, day)
+    return root
+
+
+@pytest.fixture(scope="session")
+def recount(workspace: Path) -> Recount:
+    """The market and the book of the workspace, for a recount in NumPy."""
+    return Recount(workspace / "data/lake/finance")

@@ -1,0 +1,124 @@
+"""Market risk once more, in NumPy from the raw prices: from the tables' descriptions, not from the SQL."""
+
+import datetime as dt
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.dataset as ds
+from scipy.special import ndtr
+
+from jobs.samples.finance import INDICES, PRICES
+
+SCENARIOS, DECAY, RATE, SPAN = 500, 0.97, 0.02, 250
+Numbers = np.ndarray[Any, np.dtype[Any]]
+
+
+def black_scholes(
+    spot: Numbers, strike: Numbers, years: Numbers, volatility: Numbers, is_put: Numbers
+) -> Numbers:
+    """The price of a European option (a share where the strike is 0), from SciPy's normal distribution."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        deviation = volatility * np.sqrt(years)
+        d1 = (np.log(spot / strike) + (RATE + volatility**2 / 2) * years) / deviation
+        d2 = d1 - deviation
+        owed = strike * np.exp(-RATE * years)
+        call = spot * ndtr(d1) - owed * ndtr(d2)
+        put = owed * ndtr(-d2) - spot * ndtr(-d1)
+    return np.where(strike == 0, spot, np.where(is_put, put, call))
+
+
+@dataclass
+class Recount:
+    """The market and the book of a workspace's lake."""
+
+    lake: Path
+
+    @cached_property
+    def closes(self) -> pd.DataFrame:
+        """Closes [days, symbols] of the stocks, from the file that the lake was made of."""
+        return pd.read_parquet(PRICES).set_index("day").drop(columns=list(INDICES)).sort_index(axis=1)
+
+    @cached_property
+    def trades(self) -> pd.DataFrame:
+        """All trades."""
+        table = ds.dataset(self.lake / "trades", partitioning=ds.partitioning(flavor="hive")).to_table()
+        trades = table.to_pandas()
+        return trades.assign(
+            day=pd.to_datetime(trades["day"]).dt.date,
+            strike=trades["strike"].astype(float).fillna(0.0),
+        )
+
+    @cached_property
+    def volatility(self) -> Numbers:
+        """The volatility proxy [days, symbols]; NaN where there are not 250 returns."""
+        squares = np.diff(np.log(self.closes.to_numpy()), axis=0) ** 2
+        weights = DECAY ** np.arange(SPAN - 1, -1, -1)
+        windows = np.lib.stride_tricks.sliding_window_view(squares, SPAN, axis=0) @ (weights / weights.sum())
+        return np.vstack([np.full((SPAN, squares.shape[1]), np.nan), np.sqrt(252 * windows)])
+
+    def index(self, day: str) -> int:
+        """The row of a day."""
+        return int(self.closes.index.get_loc(dt.date.fromisoformat(day)))
+
+    def book(self, day: dt.date) -> pd.DataFrame:
+        """The positions at a day's close, by id."""
+        trades = self.trades[self.trades["day"] <= day]
+        closed = set(trades.loc[trades["action"] == "close", "position_id"])
+        opened = trades[trades["action"] == "open"]
+        expired = opened["expiry"].notna() & (opened["expiry"] <= day)
+        return opened[~opened["position_id"].isin(closed) & ~expired].sort_values("position_id")
+
+    def values(self, book: pd.DataFrame, day: dt.date, spot: Numbers, volatility: Numbers) -> Numbers:
+        """US dollars a share [positions], [positions, scenarios]: the book of `day` in given states."""
+        expiry = pd.to_datetime(book["expiry"])
+        years = np.nan_to_num(((expiry - pd.Timestamp(day)).dt.days / 365).to_numpy())
+        column = self.closes.columns.get_indexer(book["symbol"])
+        strike, is_put = book["strike"].to_numpy(), (book["kind"] == "put").to_numpy()
+        if spot.ndim == 1:
+            return black_scholes(spot[column], strike, years, volatility[column], is_put)
+        return black_scholes(
+            spot[:, column].T, strike[:, None], years[:, None], volatility[:, column].T, is_put[:, None]
+        )
+
+    def pnl(self, day: str, scale: Numbers | None = None) -> tuple[pd.DataFrame, Numbers, Numbers]:
+        """The book, its prices [positions], and its P&L to the cent [positions, 500], the latest move first.
+
+        `scale` [500, symbols] multiplies the log returns of the scenarios.
+        """
+        at = self.index(day)
+        closes = self.closes.to_numpy()[at - SCENARIOS : at + 1][::-1]
+        proxy = self.volatility[at - SCENARIOS : at + 1][::-1]
+        returns = np.log(closes[:-1] / closes[1:]) * (1 if scale is None else scale)
+        book = self.book(self.closes.index[at])
+        base = self.values(book, self.closes.index[at], closes[0], proxy[0])
+        moved = self.values(
+            book, self.closes.index[at], closes[0] * np.exp(returns), proxy[0] * proxy[:-1] / proxy[1:]
+        )
+        quantity = book["quantity"].to_numpy()[:, None]
+        return book, base, np.round(quantity * (moved - base[:, None]), 2)
+
+    def hypothetical(self, day: str) -> tuple[pd.DataFrame, Numbers]:
+        """The book of the trading day before, and its P&L [positions] by the day's close."""
+        at = self.index(day)
+        held_on, closes = self.closes.index[at - 1], self.closes.to_numpy()
+        book = self.book(held_on)
+        before, after = (self.values(book, held_on, closes[i], self.volatility[i]) for i in (at - 1, at))
+        return book, np.round(book["quantity"].to_numpy() * (after - before), 2)
+
+
+def var_99(pnl: Numbers) -> float:
+    """The empirical 99 % quantile of the losses of [scenarios], by its definition."""
+    losses = np.sort(-pnl)
+    return float(next(x for x in losses if np.mean(losses <= x) >= 0.99))
+
+
+def es_975(pnl: Numbers) -> float:
+    """Expected shortfall of [scenarios]: the mean of the losses' quantile function over its last 2.5 %."""
+    losses = np.sort(-pnl)
+    edges = np.arange(len(losses) + 1) / len(losses)
+    shares = np.clip(edges[1:], 0.975, 1) - np.clip(edges[:-1], 0.975, 1)
+    return float(losses @ shares / 0.025)

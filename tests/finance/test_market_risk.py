@@ -1,0 +1,156 @@
+"""VaR, ES and P&L of the job, held to a recount in NumPy from the raw prices."""
+
+import datetime as dt
+import shutil
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from jobs import features, load, query, run
+from jobs.errors import Broken
+from tests.finance.recount import Recount, es_975, var_99
+from tests.finance.world import DAYS, POSITIONS, make_workspace, run_chain
+
+DESKS = ("cash equity", "hedging", "market making", "options")
+
+
+def risk(workspace: Path, day: str) -> pd.DataFrame:
+    """The table of a day, by desk; decimals as floats."""
+    table = query(f"SELECT * FROM market_risk WHERE day = DATE '{day}' ORDER BY desk", workspace).to_pandas()
+    table["pnl"] = [np.array(pnl, np.float64) for pnl in table["pnl"]]
+    money = ["value", "var_99", "es_975", "component_var_99", "component_es_975"]
+    return table.astype(dict.fromkeys(money, np.float64)).set_index("desk")
+
+
+def assert_equals_recount(
+    found: pd.DataFrame, book: pd.DataFrame, base: np.ndarray[Any, Any], pnl: np.ndarray[Any, Any]
+) -> None:
+    """Every desk and the firm: to a cent for each position whose cent is rounded the other way."""
+    assert set(found.index) == {*book["desk"], "firm"}
+    for desk, row in found.iterrows():
+        mine = np.ones(len(book), bool) if desk == "firm" else (book["desk"] == desk).to_numpy()
+        by_scenario = pnl[mine].sum(axis=0)
+        np.testing.assert_allclose(row["pnl"], by_scenario, rtol=0, atol=0.021)
+        assert row["positions"] == mine.sum()
+        assert row["value"] == pytest.approx(float((book["quantity"] * base)[mine].sum()), abs=0.5)
+        assert row["var_99"] == pytest.approx(var_99(by_scenario), abs=0.021)
+        assert row["es_975"] == pytest.approx(es_975(by_scenario), abs=0.021)
+    component = pnl[:, int(found.loc["firm", "scenario"]) - 1]
+    for desk in DESKS:
+        expected = -component[(book["desk"] == desk).to_numpy()].sum()
+        assert found.loc[desk, "component_var_99"] == pytest.approx(expected, abs=0.021)
+
+
+@pytest.mark.parametrize("day", DAYS)
+def test_var_and_es_are_a_recount_s_from_the_raw_prices(workspace: Path, recount: Recount, day: str) -> None:
+    """Each desk and the firm: P&L by scenario, value, VaR, ES, component VaR."""
+    assert_equals_recount(risk(workspace, day), *recount.pnl(day))
+
+
+def test_filtered_scenarios_are_scaled_by_forecast_volatility(workspace: Path, recount: Recount) -> None:
+    """Each log return times tomorrow's forecast over that of its own day; volatilities as without it."""
+    day, job = DAYS[0], load("market_risk", workspace=workspace)
+    plain, scaled = (
+        features(job, day, {"simulation": how}).to_pandas().set_index(job.spec.key)
+        for how in ("historical", "filtered")
+    )
+    symbols = list(recount.closes.columns)
+    forecasts = query(f"SELECT * FROM volatility WHERE day = DATE '{day}'", workspace).to_pandas()
+    history = query(f"SELECT * FROM volatility_history WHERE day = DATE '{day}'", workspace).to_pandas()
+    now = forecasts.set_index("symbol")["volatility"][symbols]
+    then = history.pivot_table(index="ago", columns="symbol", values="forecast")[symbols]
+    symbol = recount.book(dt.date.fromisoformat(day)).set_index("position_id")["symbol"]
+    moved = scaled[scaled.index.get_level_values("scenario") > 0].reset_index()
+    names = symbol[moved["position_id"]].to_numpy()
+    factor = now[names].to_numpy() / then.stack()[list(zip(moved["scenario"], names, strict=True))].to_numpy()
+    at = list(zip(moved["position_id"], moved["scenario"], strict=True))
+    close = recount.closes.loc[dt.date.fromisoformat(day)][names].to_numpy()
+    wanted = close * (plain.loc[at, "spot"].to_numpy() / close) ** factor
+    np.testing.assert_allclose(moved["spot"], wanted, rtol=1e-12)
+    assert scaled.drop(columns="spot").equals(plain.drop(columns="spot"))
+    assert np.abs(factor - 1).max() > 0.2
+
+
+def test_hypothetical_pnl_is_that_of_the_book_of_the_day_before(workspace: Path, recount: Recount) -> None:
+    """Positions of the 27th, held unchanged, at the closes of the 27th and the 28th."""
+    book, pnl = recount.hypothetical(DAYS[1])
+    found = query(
+        f"SELECT * FROM market_risk_hypothetical WHERE day = DATE '{DAYS[1]}' ORDER BY desk", workspace
+    ).to_pandas()
+    assert set(found["held_on"].astype(str)) == {DAYS[0]}
+    for row in found.itertuples():
+        mine = np.ones(len(book), bool) if row.desk == "firm" else (book["desk"] == row.desk).to_numpy()
+        assert row.positions == mine.sum()
+        assert float(row.hypothetical_pnl) == pytest.approx(pnl[mine].sum(), abs=0.021)
+
+
+def test_the_latest_scenario_is_today_s_own_move(workspace: Path, recount: Recount) -> None:
+    """A share in scenario 1 makes its value times the day's own move once more, to the cent."""
+    shares = query(
+        "SELECT symbol, quantity, pnl[1] AS pnl FROM market_risk_pnl "
+        f"WHERE day = DATE '{DAYS[1]}' AND kind = 'stock'",
+        workspace,
+    ).to_pandas()
+    before, close = (recount.closes.loc[pd.Timestamp(day).date()] for day in DAYS)
+    move = (close * (close / before - 1))[shares["symbol"]].to_numpy() * shares["quantity"].to_numpy()
+    assert len(shares) > POSITIONS / 4
+    np.testing.assert_allclose(shares["pnl"].astype(float), move, rtol=0, atol=0.0051)
+
+
+def test_components_and_desks_add_up_exactly(workspace: Path) -> None:
+    """Decimals: to the cent, and to the hundredth of one for ES."""
+    table = query(f"SELECT * FROM market_risk WHERE day = DATE '{DAYS[1]}'", workspace).to_pylist()
+    [firm] = [row for row in table if row["desk"] == "firm"]
+    desks = [row for row in table if row["desk"] != "firm"]
+    assert sum(row["component_var_99"] for row in desks) == firm["component_var_99"] == firm["var_99"]
+    assert sum(row["component_es_975"] for row in desks) == firm["component_es_975"] == firm["es_975"]
+    for k in range(500):
+        assert sum((row["pnl"][k] for row in desks), Decimal(0)) == firm["pnl"][k]
+
+
+def test_a_var_that_jumps_is_held(workspace: Path) -> None:
+    """With a factor of 1 the second day's VaR differs from the first's: nothing is published."""
+    before = query("SELECT run_id FROM market_risk", workspace)
+    with pytest.raises(Broken, match="VaR is within a factor of that of the day before"):
+        run(load("market_risk", workspace=workspace), DAYS[1], params={"var_factor": 1})
+    assert query("SELECT run_id FROM market_risk", workspace).equals(before)
+
+
+def test_a_price_that_came_late_fails_the_night(workspace: Path, tmp_path: Path) -> None:
+    """Shares are held to the day's own prices, though their moves come from the table of another job."""
+    root = tmp_path / "w"
+    shutil.copytree(workspace, root)
+    file = root / f"data/lake/finance/prices/day={DAYS[1]}/part-0.parquet"
+    table = pq.read_table(file, partitioning=None).to_pandas()
+    table.loc[table["symbol"] == "JPM", "close"] += 0.01
+    table.to_parquet(file)
+    with pytest.raises(Broken, match="shares are worth what they closed at"):
+        run(load("market_risk", workspace=root), DAYS[1])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_month_of_real_nights(tmp_path: Path) -> None:
+    """21 trading days, oldest first: every VaR a recount's, every exception what a recount calls one."""
+    root = make_workspace(tmp_path, positions=100, since=dt.date(2019, 9, 1))
+    recount = Recount(root / "data/lake/finance")
+    days = [str(day) for day in recount.closes.index[-21:]]
+    for day in days:
+        run_chain(root, day)
+    wanted = {day: var_99(recount.pnl(day)[2].sum(axis=0)) for day in days}
+    found = query(
+        "SELECT CAST(day AS VARCHAR) AS day, CAST(held_on AS VARCHAR) AS held_on, var_99, is_exception, days "
+        "FROM market_risk_backtest WHERE desk = 'firm' ORDER BY day",
+        root,
+    ).to_pylist()
+    assert [row["day"] for row in found] == days[1:]
+    for i, row in enumerate(found):
+        loss = -recount.hypothetical(row["day"])[1].sum()
+        assert float(row["var_99"]) == pytest.approx(wanted[row["held_on"]], abs=0.03)
+        assert row["is_exception"] == (loss > wanted[row["held_on"]])
+        assert row["days"] == i + 1

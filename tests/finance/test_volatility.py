@@ -1,0 +1,90 @@
+"""The volatility job: what it knows of a day, and how good its model is on days that it has not seen."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from jobs import features, load, query
+from jobs.samples.finance import PRICES
+from tests.finance.recount import Recount
+from tests.finance.world import DAYS, REPOSITORY
+
+MODELS = REPOSITORY / "data/models/finance"
+SPANS = {"variance_1": 1, "variance_5": 5, "variance_22": 22, "variance_66": 66, "variance_252": 252}
+
+
+def recounted(day: str) -> dict[str, pd.DataFrame]:
+    """The features [501 days, symbols] of a run of `day`, from the raw prices, by column."""
+    closes = pd.read_parquet(PRICES).set_index("day").drop(columns="VIX")
+    returns = np.log(closes).diff().loc[: pd.Timestamp(day).date()]
+    falls = returns.clip(upper=0)
+    index = returns.pop("SP500")
+    found = {name: (returns**2).rolling(n).mean() for name, n in SPANS.items()}
+    found |= {f"down_{n}": (falls[returns.columns] ** 2).rolling(n).mean() for n in (5, 22)}
+    mean = (index**2).rolling(5).mean()
+    found["index_5"] = pd.DataFrame(dict.fromkeys(returns, mean), index=returns.index)
+    found["log_return"] = returns
+    return {name: frame.iloc[-501:] for name, frame in found.items()}
+
+
+@pytest.mark.parametrize("day", DAYS)
+def test_features_are_a_recount_s_from_the_raw_prices(workspace: Path, recount: Recount, day: str) -> None:
+    """All columns of all 10,020 rows, the volatility proxy among them."""
+    table = features(load("volatility", workspace=workspace), day).to_pandas()
+    assert len(table) == 501 * 20
+    at = recount.index(day)
+    proxy = pd.DataFrame(recount.volatility, recount.closes.index, recount.closes.columns)
+    wanted = recounted(day) | {"proxy": proxy.iloc[at - 500 : at + 1]}
+    for name, frame in wanted.items():
+        found = table.pivot_table(index="made_on", columns="symbol", values=name)
+        # The rolling means of pandas are running sums, which lose digits after a large return.
+        np.testing.assert_allclose(found, frame[found.columns], rtol=1e-6, atol=1e-12, err_msg=name)
+
+
+def test_a_price_after_the_day_changes_nothing(workspace: Path, tmp_path: Path) -> None:
+    """With or without the last day, the features of the day before are the same."""
+    root = tmp_path / "w"
+    shutil.copytree(workspace, root)
+    before = features(load("volatility", workspace=workspace), DAYS[0])
+    shutil.rmtree(root / f"data/lake/finance/prices/day={DAYS[1]}")
+    assert features(load("volatility", workspace=root), DAYS[0]).equals(before)
+
+
+def test_the_past_is_forecast_by_the_same_model(workspace: Path) -> None:
+    """What was forecast on the first night stands in the history of the second."""
+    forecasts = query(
+        "SELECT first.volatility, history.forecast "
+        "FROM volatility AS first JOIN volatility_history AS history "
+        f"ON history.symbol = first.symbol AND history.day = DATE '{DAYS[1]}' AND history.ago = 1 "
+        f"WHERE first.day = DATE '{DAYS[0]}'",
+        workspace,
+    )
+    assert forecasts.num_rows == 20
+    assert forecasts["volatility"].equals(forecasts["forecast"])
+
+
+def test_the_model_is_better_than_its_baselines_on_years_that_it_has_not_seen() -> None:
+    """The card's pinball losses: below those of EWMA and of the plain historical quantile, at both levels."""
+    figures = json.loads((MODELS / "volatility_metrics.json").read_text())["figures"]
+    for level in ("quantile_1", "quantile_5"):
+        model = figures["model"][level]["pinball"]
+        assert all(model < other[level]["pinball"] for who, other in figures.items() if who != "model")
+
+
+def test_the_card_s_figures_of_the_historical_quantile_are_a_recount_s() -> None:
+    """By pandas, from the raw prices: 2014-12-31 to 2022-12-27, all stocks."""
+    metrics = json.loads((MODELS / "volatility_metrics.json").read_text())
+    closes = pq.read_table(PRICES).to_pandas().set_index("day").drop(columns=["SP500", "VIX"])
+    returns = np.log(closes).diff()
+    for name, level in (("quantile_1", 0.01), ("quantile_5", 0.05)):
+        quantile = returns.iloc[-3000:].rolling(500).quantile(level).shift(1)
+        unseen = returns.index > pd.Timestamp("2014-12-31").date()
+        over = (returns - quantile.reindex(returns.index))[unseen].to_numpy()
+        loss = np.mean(np.maximum(level * over, (level - 1) * over)) * 1e4
+        assert metrics["forecasts"] == over.size
+        assert metrics["figures"]["last 500 days"][name]["pinball"] == pytest.approx(loss, abs=1e-3)

@@ -1,0 +1,34 @@
+"""The finance jobs in a workspace, over real prices and a book of some positions."""
+
+import shutil
+from datetime import date
+from pathlib import Path
+
+from jobs import Receipt, load, run
+from jobs.samples.finance import write_lake
+
+REPOSITORY = Path(__file__).parents[2]
+JOBS = ("volatility", "market_risk", "market_risk_backtest")
+DAYS = ("2022-12-27", "2022-12-28")  # the last two trading days that there are
+SINCE = date(2019, 10, 1)  # the first day of the lake: 2022-12-27 looks back 1,150 days
+POSITIONS = 120
+
+
+def make_workspace(root: Path, positions: int = POSITIONS, since: date = SINCE) -> Path:
+    """A workspace with the lake from a day on, the jobs and their models."""
+    write_lake(root, positions=positions, since=since)
+    for job in JOBS:
+        shutil.copytree(REPOSITORY / "jobs/finance" / job, root / "jobs/finance" / job)
+    models = root / "data/models/finance"
+    models.mkdir(parents=True)
+    for model in (REPOSITORY / "data/models/finance").glob("*.onnx"):
+        shutil.copy(model, models)
+    return root
+
+
+def run_chain(workspace: Path, day: str, **params: str | float) -> list[Receipt]:
+    """The three jobs of a day, in the order of their schedules; `params` are those of market_risk."""
+    return [
+        run(load(job, workspace=workspace), day, params=params if job == "market_risk" else None)
+        for job in JOBS
+    ]
