@@ -111,7 +111,10 @@ class Day:
 
     def _resources(self, memory: int | None, threads: int | None) -> Resources:
         allowed = self.budget.sql
-        return Resources(threads or hardware().cores, min(memory or allowed, allowed), self.temp)
+        return Resources(
+            threads or hardware().cores, min(memory or allowed, allowed), self.temp,
+            seconds=self.job.spec.limits.seconds,
+        )  # fmt: skip
 
     def _paths(self, relative: Iterable[str]) -> tuple[Path, ...]:
         return tuple(self.root / path for path in relative)

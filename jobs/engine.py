@@ -6,6 +6,7 @@ runs. DuckDB promises no privilege boundary inside its process, so this is a sec
 who may write job folders is the first.
 """
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,13 +45,15 @@ class View:
 class Resources:
     """What one engine may use: threads, bytes of memory, a folder to spill into, and bytes in it.
 
-    Without `spill` these are what is free there when the engine opens, less a reserve.
+    Without `spill` these are what is free there when the engine opens, less a reserve. `seconds` is how long
+    it may be open.
     """
 
     threads: int
     memory: int
     temp: Path
     spill: int | None = None
+    seconds: float | None = None
 
 
 class Engine:
@@ -63,6 +66,11 @@ class Engine:
         self._memory = resources.memory
         self._spill = spill_limit(self._temp.path) if resources.spill is None else resources.spill
         self._connection = duckdb.connect()
+        self._late = threading.Event()
+        self._timer = threading.Timer(resources.seconds or 0, self._expire)
+        self._timer.daemon = True
+        if resources.seconds is not None:
+            self._timer.start()
         try:
             self._lock_down(views, resources)
             for name, value in (variables or {}).items():
@@ -81,6 +89,7 @@ class Engine:
 
     def close(self) -> None:
         """Close the connection and remove what it spilled."""
+        self._timer.cancel()
         self._connection.close()
         self._temp.close()
 
@@ -186,8 +195,14 @@ class Engine:
         except duckdb.Error as error:
             raise self._explained(error) from error
 
+    def _expire(self) -> None:
+        self._late.set()
+        self.interrupt()
+
     def _explained(self, error: duckdb.Error) -> duckdb.Error:
         text, kind = str(error), type(error)
+        if self._late.is_set():
+            return duckdb.InterruptException("stopped: it took longer than limits.time in job.yaml allows")
         said = text.strip().partition("\n")[0]
         if any(mark in text for mark in NO_ROOM):
             left, folder = free(self._temp.path), self._temp.path.parent

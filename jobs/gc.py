@@ -18,6 +18,10 @@ from jobs.runs import RunFolder, read_plan, spilled
 from jobs.workspace import Workspace
 
 GRACE_HOURS = 24.0
+PUBLISHED = (
+    *("scores", "rejects", "decide"),
+    *("rejects.parquet", "rejects.sha256", "replay.parquet", "replay.sha256"),
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ def gc(workspace: Workspace, grace_hours: float = GRACE_HOURS, dry_run: bool = F
     # The runs at work are looked at before what is published: a run that publishes in between is
     # then protected twice, never not at all.
     before = time.time() - grace_hours * 3600
-    folders = [RunFolder(p) for p in sorted(workspace.runs.glob("*/*/*")) if p.is_dir()]
+    folders = [RunFolder(p) for p in sorted(workspace.runs.glob("*/*/*")) if _is_ours(p, workspace)]
     kept = {run.run_id for run in folders if not run.finished and not _abandoned(run, before)}
     state = catalog.pinned(workspace)
     found = [
@@ -50,7 +54,7 @@ def gc(workspace: Workspace, grace_hours: float = GRACE_HOURS, dry_run: bool = F
     removed = [Removed(workspace.relative(path), _size(path), reason) for path, reason in found]
     if not dry_run:
         for path, _ in found:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
     return removed
 
 
@@ -62,10 +66,11 @@ def _in_runs(folders: list[RunFolder], kept: set[str], state: Pinned) -> Iterato
         if not run.receipt.exists():
             yield run.path, _end_of(run)
             continue
-        published = [run.path / "scores", run.path / "decide"]
+        published = [run.path / name for name in PUBLISHED]
         yield from ((path, "published, lies in its table") for path in published if path.exists())
-        if run.features.exists() and run.run_id not in in_force:
-            yield run.features, "of a run that is no longer in force"
+        if run.run_id not in in_force:
+            features = (run.features, run.features.with_suffix(".sha256"))
+            yield from ((path, "of a run that is no longer in force") for path in features if path.exists())
 
 
 def _in_tables(
@@ -83,6 +88,11 @@ def _in_tables(
             )
             if not referenced and path.stat().st_mtime < before:
                 yield path, "referenced by no receipt"
+
+
+def _is_ours(path: Path, workspace: Workspace) -> bool:
+    """Whether a folder of a run lies where it seems to: what a link leads to is not ours."""
+    return path.is_dir() and path.resolve() == workspace.runs.resolve() / path.relative_to(workspace.runs)
 
 
 def _end_of(run: RunFolder) -> str:

@@ -13,13 +13,15 @@ from jobs import catalog
 from jobs.days import read_day
 from jobs.engine import View
 from jobs.errors import Broken, NotYet
-from jobs.files import visible
+from jobs.files import byte_size, visible
 from jobs.given import Input, PathInput
 from jobs.job import Job
 from jobs.plan import InputFile
+from jobs.sizes import bytes_of
 from jobs.workspace import Workspace
 
 Files = Mapping[str, tuple[InputFile, ...]]
+WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12}  # bytes in Arrow
 ParquetColumns = dict[str, tuple[str, str]]
 
 
@@ -34,6 +36,26 @@ def resolve(job: Job, day: dt.date) -> Files:
         name: _held_to_one_schema(job.workspace, name, _listed(job, name, source, day))
         for name, source in job.spec.inputs.items()
     }
+
+
+def refuse_large(job: Job, files: Files) -> None:
+    """Hold what a run would read to the job's limits, by the files' footers: a bomb has a small file.
+
+    Raises:
+        Broken: there are more rows, or more bytes before compression.
+    """
+    limits = job.spec.limits
+    every = {file.path: file for some in files.values() for file in some}.values()
+    rows = sum(file.rows for file in every)
+    if limits.rows is not None and rows > limits.rows:
+        job.broken(("limits", "rows"), f"the input files have {rows:,} rows, more than {limits.rows:,}")
+    if limits.bytes is not None and limits.bytes != "auto":
+        decoded = sum(_decoded(job.workspace.root / file.path) for file in every)
+        if decoded > bytes_of(limits.bytes):
+            said = (
+                f"the input files have {byte_size(decoded)} when they are decoded, more than {limits.bytes}"
+            )
+            job.broken(("limits", "bytes"), said)
 
 
 def missing(job: Job, files: Files, day: dt.date) -> list[str]:
@@ -85,6 +107,18 @@ def look(workspace: Workspace, path: Path, day: str = "") -> InputFile:
         Broken: it is no Parquet file that can be read.
     """
     return _look(workspace, path, day)[0]
+
+
+def _decoded(path: Path) -> int:
+    """The bytes of a file's values: numbers as wide as they are, and texts as they are encoded."""
+    footer = pq.read_metadata(path)
+    columns = [footer.schema.column(i) for i in range(footer.num_columns)]
+    widths = [WIDTHS.get(column.physical_type, column.length) for column in columns]
+    total = 0
+    for group in (footer.row_group(i) for i in range(footer.num_row_groups)):
+        encoded = [group.column(i).total_uncompressed_size for i in range(group.num_columns)]
+        total += sum(max(e, w * group.num_rows) for e, w in zip(encoded, widths, strict=True))
+    return total
 
 
 def _listed(job: Job, name: str, source: Input, day: dt.date) -> list[tuple[str, Path]]:

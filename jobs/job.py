@@ -22,6 +22,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "scoring": spec.Scoring,
     "policy": policy.Policy,
     "domain": policy.Domain,
+    "limits": policy.Limits,
     "params": Param,
 }
 KINDS: dict[str, Mapping[str, type[BaseModel]]] = {
@@ -86,6 +87,7 @@ class Job:
             "owner": True,
             "schedule": True,
             "memory": True,
+            "limits": True,
             "params": True,
             "scoring": {"tasks", "tolerance"},
         }

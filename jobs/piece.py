@@ -1,5 +1,7 @@
 """The rows of a piece through a scorer; what can't be scored is set aside, or stops the run."""
 
+import math
+import time
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -38,8 +40,16 @@ def scored(
     """
     kept = [*rejects.job.spec.key, *rejects.job.spec.keep]
     through = _Through(scorer, rejects)
+    limit = rejects.job.spec.limits.seconds
+    until = time.monotonic() + limit if limit is not None else math.inf
     with rejects:
         for chunk in rows:
+            if time.monotonic() > until:
+                allowed = rejects.job.spec.limits.time
+                raise Broken(
+                    f"{rejects.where}: scoring one piece took longer than limits.time, {allowed}, of its "
+                    "job.yaml; nothing is published"
+                )
             for features, outputs in through.pairs(chunk):
                 columns = [*(features.column(name) for name in kept), *outputs.columns]
                 batch = pa.RecordBatch.from_arrays(columns, [*kept, *outputs.schema.names])

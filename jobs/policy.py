@@ -3,9 +3,10 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from jobs.params import Misplaced, Strict
+from jobs.sizes import Size
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 SHARE = re.compile(r"(\d+(?:\.\d+)?) ?%")
@@ -51,6 +52,26 @@ class Policy(Strict):
         if isinstance(self.max_rejected, int):
             return self.max_rejected
         return int(float(self.max_rejected.strip(" %")) * rows / 100 + 1e-9)
+
+
+class Limits(Strict):
+    """The most that a day may be, however small its files are: beyond it nothing is published."""
+
+    rows: Annotated[
+        Annotated[int, Field(ge=1)] | None, Field(description="rows of the input files, all together")
+    ] = None
+    bytes: Annotated[
+        Size | None, Field(description="bytes of the input files when they are decoded, all together: 200GB")
+    ] = None
+    time: Annotated[
+        Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,5}[smh]$")] | None,
+        Field(description="how long one SQL statement, or the scoring of one piece, may take: 90m"),
+    ] = None
+
+    @property
+    def seconds(self) -> float | None:
+        """The time in seconds."""
+        return int(self.time[:-1]) * {"s": 1, "m": 60, "h": 3600}[self.time[-1]] if self.time else None
 
 
 class Domain(Strict):

@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from jobs.given import FilePath, Input, PathInput
 from jobs.params import Misplaced, Param, Strict
-from jobs.policy import Domain, Policy
+from jobs.policy import Domain, Limits, Policy
 from jobs.questions import SCORES, Audit, Column, Known, Text
 from jobs.schedule import Name, Schedule
 from jobs.sizes import Size
@@ -155,6 +155,7 @@ class JobSpec(Strict):
         dict[Column, Domain],
         Field(description="what values a column may have, of the features or of the model's outputs"),
     ] = {}
+    limits: Annotated[Limits, Field(description="the most that a day may be")] = Limits()
     policy: Annotated[
         Policy, Field(description="what to do on a day without data, and with rows that can't be scored")
     ] = Policy()

@@ -80,6 +80,7 @@ def outlook(
     check.check_sql(job)
     opened = open_model(job, model, device, pinned=limit is None)
     files = inputs.resolve(job, day)
+    inputs.refuse_large(job, files)
     absent = _absent(job, files, day)
     if absent:
         return Plan(job.name, day.isoformat(), "skipped", reason=absent)

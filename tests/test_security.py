@@ -10,11 +10,13 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -377,6 +379,67 @@ def test_clearing_up_removes_nothing_outside(root: Path) -> None:
     (root / "data/tables/mini_scores/day=2020-09-09").symlink_to(precious.parent)
     gc(open_workspace(root), grace_hours=0)
     assert precious.exists()
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["data/runs/mini/2020-01-02/x", "data/runs/mini/2020-09-09", "data/runs/other",
+     f"data/tables/mini_scores/day={DAY}/x", "data/tables/mini_scores/day=2020-09-09"],
+)  # fmt: skip
+def test_clearing_up_follows_no_link(root: Path, place: str) -> None:
+    """Wherever a link to a folder lies, what it leads to stays, and the rest is cleared up."""
+    precious = outside(root, "elsewhere") / "2020-01-01" / "run" / "precious"
+    precious.parent.mkdir(parents=True)
+    precious.write_text("kept")
+    for path in (precious, *precious.parents[:3]):
+        os.utime(path, (1, 1))
+    (root / place).symlink_to(precious.parents[2], target_is_directory=True)
+    orphan = root / f"data/tables/mini_top/day={DAY}/orphan-0.parquet"
+    orphan.write_text("")
+    os.utime(orphan, (1, 1))
+    gc(open_workspace(root), grace_hours=0)
+    assert precious.exists() and not orphan.exists()
+
+
+# --- limits ---
+
+
+def constants(root: Path, rows: int) -> Path:
+    """A bomb: many rows of constants in a small file."""
+    path = root / f"data/lake/rows/day={DAY}/part-0.parquet"
+    path.unlink()
+    columns = {"id": np.int64, "a": np.float32, "b": np.float32}
+    pq.write_table(pa.table({n: np.zeros(rows, t) for n, t in columns.items()}), path, compression="zstd")
+    return path
+
+
+LIMITS = {
+    "{rows: 1000000}": "the input files have 2,000,000 rows, more than 1,000,000",
+    "{bytes: 100kB}": "the input files have 32 MB when they are decoded, more than 100kB",
+}
+
+
+@pytest.mark.parametrize(("limits", "says"), LIMITS.items(), ids=LIMITS.keys())
+def test_an_oversized_input_is_refused_by_its_footer(root: Path, limits: str, says: str) -> None:
+    """Two million rows in a few kilobytes: named with the limit's line before a row is read."""
+    assert constants(root, 2_000_000).stat().st_size < 100_000
+    (root / "jobs/mini/job.yaml").write_text(JOB + f"limits: {limits}\n")
+    before = sorted(root.glob("data/runs/mini/*/*"))
+    with pytest.raises(Broken, match=r"^jobs/mini/job.yaml:\d+: limits\.") as caught:
+        run(load("mini", root), DAY)
+    assert says in str(caught.value)
+    assert sorted(root.glob("data/runs/mini/*/*")) == before
+
+
+def test_sql_that_takes_too_long_is_stopped(root: Path) -> None:
+    """A cross join without an end: stopped at the limit, whatever DuckDB is in the middle of."""
+    endless = "SELECT count(*) AS id, 1::FLOAT AS a, 1::FLOAT AS b FROM range(10000000) x, range(10000000) y"
+    (root / "jobs/mini/features.sql").write_text(endless + " WHERE x.range * y.range % 7 = 3")
+    (root / "jobs/mini/job.yaml").write_text(SQL_FEATURES + "limits: {time: 1s}\n")
+    started = time.monotonic()
+    with pytest.raises(Broken, match=r"features.sql: stopped: it took longer than limits.time in job"):
+        run(load("mini", root), DAY)
+    assert time.monotonic() - started < 30
 
 
 # --- YAML ---
