@@ -1,4 +1,4 @@
-"""What `make demo` shows: a lake, two real nights, their proof, a report, ten products for three households.
+"""What `make demo` shows: two lakes, retail nights and a finance night, their proof, a report, decisions.
 
 Every line that starts with `$` is a command that anyone can type; this script only calls them.
 """
@@ -19,6 +19,13 @@ FROM {JOB}
 WHERE day = DATE '{DAYS[-1]}' AND household_id IN (1, 101, 1609)
 ORDER BY household_id, rank
 """.strip().replace("\n", " ")
+CLOSE = "2022-12-28"  # the last trading day of the sample
+VAR = f"""
+SELECT desk, value, var_99, es_975, component_var_99, moved_on
+FROM market_risk
+WHERE day = DATE '{CLOSE}'
+ORDER BY desk = 'firm', desk
+""".strip().replace("\n", " ")
 NEXT = (
     f'nightscore query "SELECT product_type, count(*) AS n FROM {JOB} GROUP BY 1 ORDER BY 2 DESC LIMIT 5"',
     f"nightscore run {JOB} --day 2017-11-03 --set discovery_slots=3",
@@ -35,13 +42,15 @@ def main() -> int:
     started = time.perf_counter()
     nights = [["run", JOB, "--day", day] for day in DAYS]
     looks = [["verify", JOB], ["report", JOB, "--day", DAYS[-1]], ["query", TEN_FOR_THREE]]
-    commands = [["data", "retail"], *nights, *looks]
+    retail = [["data", "retail"], *nights, *looks]
+    closed = [["run", job, "--day", CLOSE] for job in ("volatility", "market_risk")]
+    commands = [*retail, ["data", "finance"], *closed, ["query", VAR]]
     for arguments in commands:
         print(f"\n$ nightscore {shlex.join(arguments)}", flush=True)
         code = call(["--workspace", str(Path(__file__).parent.parent), *arguments])
         if code:
             return code
-    print(f"\nTwo nights in {time.perf_counter() - started:.0f} s. What to try next:\n")
+    print(f"\nTwo days of retail and one of finance in {time.perf_counter() - started:.0f} s. What to try next:\n")
     print("  . .venv/bin/activate")
     for line in NEXT:
         print(f"  {line}")
