@@ -32,6 +32,7 @@ NEXT = (
     f"nightscore why {JOB} --day 2017-11-02 --key household_id=1,product_id=856942",
     f"nightscore report {JOB} --day 2017-11-02 --open",
     "nightscore run retail_retrieval --day 2017-11-02",
+    "nightscore run credit_loss --day 2018-06-30",
     "make airflow",
 )
 
@@ -50,7 +51,8 @@ def main() -> int:
         code = call(["--workspace", str(Path(__file__).parent.parent), *arguments])
         if code:
             return code
-    print(f"\nTwo days of retail and one of finance in {time.perf_counter() - started:.0f} s. What to try next:\n")
+    seconds = time.perf_counter() - started
+    print(f"\nTwo days of retail and one of finance in {seconds:.0f} s. What to try next:\n")
     print("  . .venv/bin/activate")
     for line in NEXT:
         print(f"  {line}")

@@ -12,6 +12,7 @@ FilePath = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 TYPE = r"[A-Za-z][A-Za-z0-9_ ]*(\([0-9]+(, ?[0-9]+)?\))?(\[\])*"
 NOT_NULL = " NOT NULL"
 SqlType = Annotated[str, StringConstraints(pattern=rf"^{TYPE}$")]
+Contract = Annotated[str, StringConstraints(pattern=rf"^{TYPE}( NOT NULL)?$")]
 
 
 class PathInput(Strict):
@@ -23,7 +24,7 @@ class PathInput(Strict):
     ] = None
     lookback: Annotated[int, Field(ge=1, le=100_000, description="days, the scored day included")] = 1
     columns: Annotated[
-        dict[str, SqlType] | None,
+        dict[str, Contract] | None,
         Field(
             description="the contract of the files: their columns, these and no others, each with its DuckDB "
             "type, and NOT NULL where each row has a value"

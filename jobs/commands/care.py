@@ -28,13 +28,14 @@ def data(lake: Annotated[Literal["retail", "finance"], Parameter(help="Which sam
     """Write a sample lake.
 
     `retail` is The Complete Journey, 1.47 million real transactions; `finance` is real prices of 20 stocks,
-    1990 to 2022, and a made-up book of 10,000 positions.
+    1990 to 2022, a made-up book of 10,000 positions, and 10,000 real loans.
     """
     from jobs.progress import shown
-    from jobs.samples import finance, retail
+    from jobs.samples import finance, loans, retail
 
     with shown() as report:
-        {"retail": retail, "finance": finance}[lake].write_lake(workspace().root, report)
+        for one in {"retail": (retail,), "finance": (finance, loans)}[lake]:
+            one.write_lake(workspace().root, report)
     print(f"{lake}: data/lake/{lake}")
     return 0
 

@@ -1,0 +1,105 @@
+"""The credit job in a workspace, and its losses counted once more in NumPy from the raw Parquet."""
+
+import datetime as dt
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from jobs.samples.loans import write_lake
+
+REPOSITORY = Path(__file__).parents[2]
+MODELS = REPOSITORY / "data/models/finance"
+DAYS = ("2018-05-31", "2018-06-30")
+LATE = {
+    "Current": (0, 0),
+    "In Grace Period": (1, 15),
+    "Late (16-30 days)": (16, 30),
+    "Late (31-120 days)": (31, 120),
+}
+
+
+def make_credit_workspace(root: Path) -> Path:
+    """A workspace with the loans, the job and its model; nothing has run."""
+    write_lake(root)
+    shutil.copytree(REPOSITORY / "jobs/finance/credit_loss", root / "jobs/finance/credit_loss")
+    (root / "data/models/finance").mkdir(parents=True)
+    shutil.copy(MODELS / "credit_loss.onnx", root / "data/models/finance")
+    return root
+
+
+def read_book(root: Path, day: str) -> pd.DataFrame:
+    """The loans of a day as the lake has them, by loan_id, money as floats."""
+    path = root / f"data/lake/finance/loans/day={day}/part-0.parquet"
+    frame = pq.read_table(path, partitioning=None).to_pandas().set_index("loan_id")
+    for name in ("balance", "interest_rate", "instalment", "annual_income", "annual_income_joint"):
+        frame[name] = frame[name].astype(float)
+    return frame
+
+
+def open_loans(root: Path, day: str) -> pd.DataFrame:
+    """The loans on which something is owed, with days late, stage (30 and 90 days) and months left."""
+    book = read_book(root, day)
+    book = book[book["balance"] > 0].copy()
+    date = dt.date.fromisoformat(day)
+    due = np.array([(date.year - i.year) * 12 + date.month - i.month for i in book["issued_on"]])
+    least, most = np.array([LATE[one] for one in book["status"]]).T
+    missed = np.maximum(due - book["instalments_paid"].to_numpy(), 1)
+    book["days_late"] = np.clip(30 * (missed - 1) + 1, least, most)
+    book["stage"] = 1 + (book["days_late"] > 30) + (book["days_late"] > 90)
+    book["months"] = book["term"] - due
+    return book
+
+
+@dataclass(frozen=True)
+class Scenarios:
+    """Parameters of the job, as job.yaml has them."""
+
+    shifts: tuple[float, ...] = (0.5, 0.0, -0.3)
+    weights: tuple[float, ...] = (0.25, 0.5, 0.25)
+    lgd: float = 0.9
+
+
+def losses(book: pd.DataFrame, scorecard_pd: Any, given: Scenarios = Scenarios()) -> pd.DataFrame:
+    """Expected losses of loans: month after month, a balance that is paid down and a share that survives.
+
+    `book` is that of `open_loans`. Columns: pd, loss, loss_12_months, loss_lifetime, and the loss of each
+    scenario. Nothing here is a closed form, unlike the model's graph.
+    """
+    late = book["days_late"].to_numpy()
+    floor = np.select([late > 30, late > 15, late > 0], [0.75, 0.58, 0.23], 0.0)
+    pd_ = np.maximum(scorecard_pd, floor)
+    stage, owed = book["stage"].to_numpy(), book["balance"].to_numpy()
+    found = {"pd": np.where(stage == 3, 1.0, pd_)}
+    year, life = np.zeros(len(book)), np.zeros(len(book))
+    for name, shift, weight in zip(
+        ("loss_downturn", "loss_base", "loss_upturn"), given.shifts, given.weights, strict=True
+    ):
+        odds = pd_ / (1 - pd_) * np.exp(shift)
+        first, all_ = _months(book, odds / (1 + odds))
+        found[name] = given.lgd * np.select([stage == 1, stage == 2], [first, all_], owed)
+        year, life = year + weight * given.lgd * first, life + weight * given.lgd * all_
+    found["loss_12_months"], found["loss_lifetime"] = year, life
+    found["loss"] = np.select([stage == 1, stage == 2], [year, life], given.lgd * owed)
+    return pd.DataFrame(found, index=book.index)
+
+
+def _months(book: pd.DataFrame, probability: Any) -> tuple[Any, Any]:
+    """What is owed when it defaults, discounted: within 12 months, and within all that are left."""
+    rate, months = book["interest_rate"].to_numpy() / 1200, book["months"].to_numpy()
+    balance, alive, discount = book["balance"].to_numpy(), np.ones(len(book)), np.ones(len(book))
+    payment = balance * rate / (1 - (1 + rate) ** -months.astype(float))
+    stays = (1 - probability) ** (1 / 12)
+    first, total = np.zeros(len(book)), np.zeros(len(book))
+    for month in range(1, 61):
+        discount = discount / (1 + rate)
+        lost = np.where(month <= months, alive * (1 - stays) * balance * discount, 0.0)
+        total = total + lost
+        first = first + (lost if month <= 12 else 0.0)
+        alive = alive * stays
+        balance = balance * (1 + rate) - payment
+    return first, total

@@ -1,0 +1,151 @@
+"""The scorecard: ONNX held to pandas, scikit-learn and the raw Parquet."""
+
+import json
+import sys
+from typing import Any
+
+import numpy as np
+import onnx
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from jobs.samples.loans import LOANS
+from scorers import runtime
+from scorers.model import read_model
+from tests.finance.credit import MODELS, REPOSITORY
+
+sys.path.insert(0, str(MODELS))  # where its programs are run
+
+import train_credit
+from credit_graph import LOAN, Scorecard
+
+METRICS = json.loads((MODELS / "credit_metrics.json").read_text())
+SESSION = runtime.session(read_model(MODELS / "credit_loss.onnx", "credit_loss.onnx"), "cpu", 1)
+OUTPUTS = ["scorecard_pd", "pd", "score", "points_lost"]
+NEUTRAL = {"balance": 1.0, "months": 36.0, "monthly_rate": 0.01, "lgd": 0.9, "stage": 1.0}
+
+
+@pytest.fixture(scope="module")
+def card() -> Scorecard:
+    """Trained once more."""
+    return train_credit.trained(*train_credit.training_set(pq.read_table(train_credit.OUTCOMES)))
+
+
+def scored(values: dict[str, Any], **loan: float) -> dict[str, Any]:
+    """The model's outputs, by name."""
+    rows = len(next(iter(values.values())))
+    given = {name: np.full(rows, (NEUTRAL | loan).get(name, 0.0)) for name in LOAN}
+    found = runtime.run(SESSION, OUTPUTS, {**values, **given}, "cpu")
+    return dict(zip(OUTPUTS, found, strict=True))
+
+
+def test_the_committed_model_is_the_one_that_training_makes(card: Scorecard) -> None:
+    """On the whole book: bins by pandas, weights summed by hand, the logistic function; ONNX to 1e-12."""
+    values = train_credit.book_sample(pq.read_table(LOANS)).values
+    log_odds = np.full(10_000, card.intercept)
+    for name, edges, weights in zip(card.features, card.edges, card.weights, strict=True):
+        which = pd.cut(pd.Series(values[name]), [-np.inf, *edges, np.inf], labels=False).fillna(
+            len(edges) + 1
+        )
+        log_odds += weights[which.astype(int)]
+    found = scored(values)
+    np.testing.assert_allclose(found["scorecard_pd"], 1 / (1 + np.exp(-log_odds)), rtol=1e-12)
+    np.testing.assert_allclose(found["pd"], found["scorecard_pd"])
+    odds_of_good = 30 * 2 ** ((found["score"] - 600) / 20)
+    np.testing.assert_allclose(1 / (1 + odds_of_good), found["scorecard_pd"], rtol=1e-9)
+
+
+def test_points_lost_are_what_a_loan_lacks_to_the_best(card: Scorecard) -> None:
+    """A loan in the best bin of each feature has the score plus all the points that are lost."""
+    values = train_credit.book_sample(pq.read_table(LOANS)).values
+    found = scored(values)
+    best = found["score"] + found["points_lost"].sum(axis=1)
+    np.testing.assert_allclose(best, best[0])
+    assert found["points_lost"].min() == 0
+    best_log_odds = card.intercept + sum(weights.min() for weights in card.weights)
+    assert best[0] == pytest.approx(600 - 20 / np.log(2) * (best_log_odds + np.log(30)))
+
+
+def test_the_model_says_the_order_of_its_points() -> None:
+    """Under `features` in its metadata: the features of the card, and as many as by_loan.sql has reasons."""
+    model = onnx.load(MODELS / "credit_loss.onnx")
+    features = json.loads({p.key: p.value for p in model.metadata_props}["features"])
+    assert features == list(METRICS["scorecard"])
+    sql = (REPOSITORY / "jobs/finance/credit_loss/by_loan.sql").read_text()
+    texts = sql.partition("SELECT [")[2].partition("]")[0]
+    expected = [
+        "grade",
+        "inquiries",
+        "instalment loans",
+        "years in the present job",
+        "verified",
+        "instalments",
+    ]
+    assert [word in line for word, line in zip(expected, texts.strip().splitlines(), strict=True)] == [
+        True
+    ] * 6
+    assert len(features) == 6
+
+
+def test_bins_are_closed_on_the_right_and_nan_has_its_own(card: Scorecard) -> None:
+    """At an edge, a hair above it, and NaN, feature by feature."""
+    usual = dict.fromkeys(card.features, 1.0)
+    for i, (name, edges) in enumerate(zip(card.features, card.edges, strict=True)):
+        tried = np.array([*edges, *np.nextafter(edges, np.inf), np.nan])
+        values = {other: np.full(len(tried), usual[other]) for other in usual} | {name: tried}
+        lost, count = card.points_lost(i), len(edges)
+        expected = [*lost[:count], *lost[1 : count + 1], lost[-1]]
+        np.testing.assert_allclose(scored(values)["points_lost"][:, i], expected, atol=1e-12)
+
+
+def test_a_feature_counts_in_one_direction(card: Scorecard) -> None:
+    """A worse grade or more inquiries never cost fewer points; more years in a job never cost more."""
+    for i, name in enumerate(card.features):
+        direction = train_credit.BINS[name][0]
+        assert (direction * np.diff(card.points_lost(i)[:-1]) >= 0).all(), name
+
+
+def test_the_least_probability_is_the_floor() -> None:
+    """A loan that is late has at least the PD of its lateness; one in stage 3 is in default."""
+    values = {name: np.array([1.0]) for name in METRICS["scorecard"]}
+    assert scored(values, pd_floor=0.58)["pd"] == [0.58]
+    assert scored(values, stage=3.0, pd_floor=0.75)["pd"] == [1.0]
+
+
+def test_the_card_s_figures_out_of_time_are_a_recount_s() -> None:
+    """AUC by scikit-learn: of the model's PDs and of the sub-grade, by who of the raw book is late."""
+    book = pq.read_table(LOANS)
+    is_bad = book["loan_status"].to_pandas().isin(["Late (16-30 days)", "Late (31-120 days)", "Charged Off"])
+    found = scored(train_credit.book_sample(book).values)
+    figures = METRICS["book"]["out_of_time"]
+    assert METRICS["book"]["bad"] == is_bad.sum() == 111
+    assert figures["scorecard"]["auc"] == pytest.approx(
+        roc_auc_score(is_bad, found["scorecard_pd"]), abs=1e-4
+    )
+    by_grade = roc_auc_score(is_bad, pd.factorize(book["sub_grade"].to_pandas(), sort=True)[0])
+    assert figures["lender's sub-grade"]["auc"] == pytest.approx(by_grade, abs=1e-4)
+
+
+def test_the_card_says_what_training_measures() -> None:
+    """Out of fold the scorecard is within the noise of the sub-grade, and no grade is off by p < 0.007."""
+    figures = METRICS["out_of_fold"]
+    low, high = figures["scorecard"]["against_sub_grade_interval"]
+    assert low < 0 < high
+    outcomes = pq.read_table(train_credit.OUTCOMES).to_pandas()
+    baseline = roc_auc_score(outcomes["Class"] == "bad", pd.factorize(outcomes["sub_grade"], sort=True)[0])
+    assert figures["lender's sub-grade"]["auc"] == pytest.approx(baseline, abs=1e-4)
+    assert all(one["p"] > 0.05 / 7 for one in METRICS["calibration"].values())
+    assert sum(one["bad"] for one in METRICS["calibration"].values()) == METRICS["bad"] == 517
+
+
+def test_the_population_is_stable_as_the_card_says() -> None:
+    """The index of inquiries from the training loans to the book, by pandas."""
+    cuts = [-np.inf, *METRICS["scorecard"]["inquiries_12m"]["edges"], np.inf]
+    then = pq.read_table(train_credit.OUTCOMES)["inq_last_12m"].to_pandas()
+    now = pq.read_table(LOANS)["inquiries_last_12m"].to_pandas()
+    before, after = (pd.cut(one, cuts).value_counts(normalize=True, sort=False) for one in (then, now))
+    found = ((after - before) * np.log(after / before)).sum()
+    assert METRICS["book"]["psi"]["inquiries_12m"] == pytest.approx(found, abs=1e-4)
+    assert max(METRICS["book"]["psi"].values()) < 0.1
