@@ -72,7 +72,9 @@ def test_a_night_scores_with_the_value_instead(tmp_path: Path) -> None:
 
 def test_a_night_stops_where_the_policy_is_fail(tmp_path: Path) -> None:
     """Nothing is published; the message has the column."""
-    with pytest.raises(Broken, match=r"day 2020-01-01: column 'b' \(float\) has 20 null or NaN values"):
+    with pytest.raises(
+        Broken, match=r"id=0: column 'b' \(float\) is null or NaN; its policy is fail \(and 19 more"
+    ):
         run(load("mini", night(tmp_path, "{b: fail}")), "2020-01-01")
     assert not (tmp_path / "data/tables").exists()
 

@@ -79,7 +79,8 @@ def test_every_job_of_this_repository_is_a_dag(monkeypatch: pytest.MonkeyPatch) 
     for dag in found.dags.values():
         again = stored(dag)
         assert set(again.task_dict) == {"plan", "score", "publish"}
-        assert again.timetable.summary == dag.timetable.summary
+        # One after tables of others is written by the SDK's class, which has no summary.
+        assert again.timetable.summary == getattr(dag.timetable, "summary", "Partitioned Asset")
         assert all(task.owner == dag.tasks[0].owner for task in again.tasks)
 
 
