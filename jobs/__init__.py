@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from jobs.night import backfill as backfill
     from jobs.night import run as run
     from jobs.page import report as report
+    from jobs.plan import Restate as Restate
     from jobs.receipt import Receipt as Receipt
     from jobs.steps import features as features
 
 _HOMES = {
     "Broken": "jobs.errors", "NotYet": "jobs.errors", "Job": "jobs.job", "load": "jobs.job",
     "Receipt": "jobs.receipt", "run": "jobs.night", "backfill": "jobs.night", "features": "jobs.steps",
-    "query": "jobs.catalog", "report": "jobs.page",
+    "query": "jobs.catalog", "report": "jobs.page", "Restate": "jobs.plan",
 }  # fmt: skip
 __all__ = list(_HOMES)
 

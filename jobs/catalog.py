@@ -5,6 +5,7 @@ of a new run beside another of the old; one that takes what the day's receipt na
 receipt is written last.
 """
 
+import dataclasses
 import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 
 from jobs import tables
 from jobs.ask import ask
+from jobs.books import BOOKS, SQL_TYPES
 from jobs.budget import machine_budget
 from jobs.engine import Engine, Resources, SqlMistakes, View
 from jobs.errors import Broken
@@ -111,7 +113,25 @@ class Pinned:
         """Every table, and `receipts`, as SQL sees them."""
         found = [View(t, tuple(f.path for f in self.files(t)), "day") for t in self.tables()]
         receipts = tuple(entry.file for entry in self.history)
-        return [*found, View(RECEIPTS, receipts, "day")] if receipts else found
+        return [*found, View(RECEIPTS, receipts, "day"), *self._books()] if receipts else found
+
+    def _books(self) -> list[View]:
+        """The tables of restatements, as far as their runs have receipts here."""
+        here = {entry.run_id for entry in self.history}
+        found = []
+        for name, schema in BOOKS.items():
+            live = tables.live(self.workspace.tables / name)
+            columns = {field.name: SQL_TYPES[field.type] for field in schema} | {"day": "DATE"}
+            files = tuple(file.path for file in live if file.run_id in here)
+            found.append(View(name, files, "day", columns))
+        return found
+
+    def as_reported(self) -> "Pinned":
+        """Each day of each job as it was first published; without what was restated since."""
+        first: dict[tuple[str, str], Entry] = {}
+        for entry in self.history:
+            first.setdefault((entry.job, entry.day), entry)
+        return dataclasses.replace(self, history=tuple(first.values()))
 
 
 def pinned(workspace: Workspace, as_of: AsOf = None) -> Pinned:
@@ -138,16 +158,22 @@ def query(
     workspace: Workspace | Path | str | None = None,
     as_of: AsOf = None,
     values: Sequence[object] = (),
+    *,
+    as_reported: bool = False,
 ) -> pa.Table:
     """The result of one SELECT over the published tables, each a view of its name.
 
-    The connection reads those tables and nothing else. `values` stand for $1, $2, … in the SQL.
+    The connection reads those tables and nothing else. `values` stand for $1, $2, … in the SQL. `as_of` is a
+    version of the table receipts or a moment: what was published then. With `as_reported` each day is read as
+    it was first published, whatever was published since.
 
     Raises:
         Broken: no SELECT, or a mistake in it; lists the tables where one is not known.
     """
     space = workspace if isinstance(workspace, Workspace) else open_workspace(workspace)
-    return ask(sql, pinned(space, as_of).views(), query_resources(space), values)
+    state = pinned(space, as_of)
+    views = (state.as_reported() if as_reported else state).views()
+    return ask(sql, views, query_resources(space), values)
 
 
 def query_resources(workspace: Workspace) -> Resources:

@@ -91,7 +91,7 @@ class Day:
         `threads` are its threads (default: as many as there are cores). `views` are further ones.
         """
         tables = staged or {}
-        seen = [*inputs.views(self.job, self.plan.inputs), *views]
+        seen = [*inputs.views(self.job, self.plan.inputs, self.plan.known_at), *views]
         seen += [View(f"staged {n}", self._paths(f.path for f in files)) for n, files in tables.items()]
         seen.append(View("the source", self._paths(source), columns={"nothing": "INTEGER"}))
         engine = Engine(seen, self._resources(memory, threads), self.variables)

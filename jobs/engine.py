@@ -29,16 +29,26 @@ NO_ROOM = ("max_temp_directory_size", "failed to offload", "No space left on dev
 
 
 @dataclass(frozen=True)
+class UpTo:
+    """A column, and the greatest value of it with which a row is seen."""
+
+    column: str
+    value: Any
+
+
+@dataclass(frozen=True)
 class View:
     """Parquet files under one name. `partition` is a hive key in their paths, seen as a DATE column.
 
-    `columns` (name -> DuckDB type) describes the view while it has no files.
+    `columns` (name -> DuckDB type) describes the view while it has no files. With `up_to` only some rows are
+    seen.
     """
 
     name: str
     files: tuple[Path, ...]
     partition: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
+    up_to: UpTo | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +139,16 @@ class Engine:
             self._connection.execute(
                 f"CREATE VIEW {name} AS SELECT * FROM read_parquet("
                 f"getvariable({literal(f'files of {view.name}')}), hive_partitioning = {hive})"
+                + self._where(view)
             )
+
+    def _where(self, view: View) -> str:
+        """Which rows of a view are seen, as SQL; the value is bound."""
+        if view.up_to is None:
+            return ""
+        variable = f"end of {view.name}"
+        self._connection.execute(f"SET VARIABLE {quoted(variable)} = $1", [view.up_to.value])
+        return f" WHERE {quoted(view.up_to.column)} <= getvariable({literal(variable)})"
 
     def define(self, name: str, select: str) -> None:
         """Make a SELECT a view that later SQL of this engine can read."""

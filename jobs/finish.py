@@ -18,6 +18,7 @@ from jobs.proof import Proof, reasons, source_proof, staged_proof, together
 from jobs.publish import publish
 from jobs.receipt import Receipt
 from jobs.rejects import SHOWN, over_budget
+from jobs.restate import restated
 from jobs.results import preview, receipt_of
 from jobs.scoring import planned_scorer
 from jobs.stage import StagedFile, refuse_changed, reread, stage, staged
@@ -55,10 +56,25 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: Report) ->
     read_back = {table: day.read_back(files) for table, files in tables.items()}
     watch.lap("read back")
     receipt = receipt_of(plan, tables, proof, audits, watch, read_back=read_back, before=before)
+    receipt = restated(day, tables, receipt)
     if failed := failures(job, audits):
         hold(job.workspace, plan, tables, receipt)
         raise Held(job.name, plan.day, failed)
     return publish(job.workspace, plan, tables, receipt, report)
+
+
+def would_publish(day: Day, pieces: Sequence[StagedFile]) -> Tables:
+    """The tables of a day as a run would publish them: proven and decided, and published by nobody.
+
+    Raises:
+        Broken: as for a run; but no audit is asked.
+    """
+    with day.steady_inputs():
+        aside = _rejects(day, pieces)
+        _prove(day, pieces, aside, None)
+        schemas = check.bind(day, planned_scorer(day.job, day.plan)).stored
+        decided = {table: [file] for table, file in decide(day, pieces, schemas).items()}
+    return {day.job.spec.scores_table: pieces, **decided, **aside}
 
 
 def _rejects(day: Day, pieces: Sequence[StagedFile]) -> dict[str, list[StagedFile]]:

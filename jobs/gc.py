@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs import catalog, tables
+from jobs.books import RESTATEMENTS
 from jobs.catalog import RECEIPTS, Pinned
 from jobs.files import visible
 from jobs.runs import RunFolder, read_plan, spilled
@@ -84,7 +85,7 @@ def _in_tables(
                 continue  # what lies elsewhere is not ours
             hidden = not visible(path, root)
             referenced = path in live or (
-                root.name != RECEIPTS and not hidden and tables.run_of(path) in known
+                root.name not in (RECEIPTS, RESTATEMENTS) and not hidden and tables.run_of(path) in known
             )
             if not referenced and path.stat().st_mtime < before:
                 yield path, "referenced by no receipt"

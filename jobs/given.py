@@ -31,6 +31,14 @@ class PathInput(Strict):
         ),
     ] = None
 
+    known_at: Annotated[
+        Column | None,
+        Field(
+            description="the column (TIMESTAMPTZ or DATE) that says since when a row is known: a run with "
+            "--known-at TIME sees those known by then"
+        ),
+    ] = None
+
     @property
     def types(self) -> dict[str, str]:
         """The DuckDB type of each column of the contract."""

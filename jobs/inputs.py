@@ -16,6 +16,7 @@ from jobs.errors import Broken, NotYet
 from jobs.files import byte_size, visible
 from jobs.given import Input, PathInput
 from jobs.job import Job
+from jobs.known import up_to
 from jobs.plan import InputFile
 from jobs.sizes import bytes_of
 from jobs.workspace import Workspace
@@ -74,9 +75,9 @@ def days(job: Job) -> list[dt.date]:
     return sorted(set.intersection(*found)) if found else []
 
 
-def views(job: Job, files: Files) -> list[View]:
-    """The inputs as SQL sees them."""
-    return [_view(job, name, source, files[name]) for name, source in job.spec.inputs.items()]
+def views(job: Job, files: Files, known_at: str = "") -> list[View]:
+    """The inputs as SQL sees them: all rows, or those that were known at a moment (`jobs.known`)."""
+    return [_view(job, name, source, files[name], known_at) for name, source in job.spec.inputs.items()]
 
 
 def partition(source: Input) -> str | None:
@@ -201,7 +202,7 @@ def _root(job: Job, name: str, source: PathInput) -> Path:
     return root
 
 
-def _view(job: Job, name: str, source: Input, files: tuple[InputFile, ...]) -> View:
+def _view(job: Job, name: str, source: Input, files: tuple[InputFile, ...], known_at: str) -> View:
     columns = {} if isinstance(source, PathInput) else dict(source.columns or {})
     if not files and not columns:
         hint = "" if isinstance(source, PathInput) else "; give its columns, for the nights before it has one"
@@ -209,7 +210,8 @@ def _view(job: Job, name: str, source: Input, files: tuple[InputFile, ...]) -> V
     if columns:
         columns["day"] = "DATE"
     paths = tuple(job.workspace.root / file.path for file in files)
-    return View(name, paths, partition(source), columns)
+    seen = up_to(job, name, source, files, known_at) if isinstance(source, PathInput) else None
+    return View(name, paths, partition(source), columns, seen)
 
 
 def _held_to_one_schema(

@@ -88,10 +88,12 @@ class Job:
             "schedule": True,
             "memory": True,
             "limits": True,
+            "close": True,
             "params": True,
             "scoring": {"tasks", "tolerance"},
         }
-        spec = self.spec.model_dump(mode="json", exclude=harmless)
+        # Without defaults, so that a field that comes with a later version changes no job that does not use it.
+        spec = self.spec.model_dump(mode="json", exclude=harmless, exclude_defaults=True)
         sql = {"features": self.features_sql, "decide": dict(self.decide_sql)}
         text = json.dumps({"spec": spec, "sql": sql}, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()

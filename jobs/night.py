@@ -11,7 +11,7 @@ from jobs.budget import budget
 from jobs.days import as_day
 from jobs.errors import Broken, NightError
 from jobs.job import Job
-from jobs.plan import Plan
+from jobs.plan import Plan, Restate
 from jobs.progress import Count, Report, silent
 from jobs.receipt import Receipt
 from jobs.stage import StagedFile
@@ -21,7 +21,8 @@ from scorers.hardware import hardware
 
 def run(
     job: Job, day: dt.date | str, *, params: Mapping[str, Any] | None = None, force: bool = False,
-    limit: int | None = None, model: str | None = None, device: str | None = None, report: Report = silent,
+    limit: int | None = None, model: str | None = None, device: str | None = None,
+    known_at: dt.datetime | str | None = None, restate: Restate | None = None, report: Report = silent,
 ) -> Receipt:  # fmt: skip
     """Score one day of a job and publish it. Safe to call again at any time, from anywhere.
 
@@ -33,6 +34,9 @@ def run(
         limit: score only the first so many rows and publish nothing: a preview.
         model: another model file of the workspace (a path relative to it).
         device: another device than the job's, such as cpu or cuda.
+        known_at: leave out rows that became known later, by the `known_at` of the job's inputs; a time
+            without a zone is UTC.
+        restate: publish a day anew that is published, closed or not; says why, and who does it.
         report: told how far each stage is.
 
     Returns:
@@ -40,13 +44,15 @@ def run(
         (the job's policy for a missing day), `preview`.
 
     Raises:
-        Broken: trying again won't help. Nothing is published.
+        Broken: trying again won't help. Nothing is published. `Closed`: the day is closed, and its causes are
+            others now.
         NotYet: try again later. Nothing is published.
     """
     moment = as_day(day)
     plan = plan_day(
-        job, moment, params=params, force=force, limit=limit, model=model, device=device, report=report
-    )
+        job, moment, params=params, force=force, limit=limit, model=model, device=device, known_at=known_at,
+        restate=restate, report=report,
+    )  # fmt: skip
     return publish_day(job, plan, score_pieces(job, plan, report), report)
 
 

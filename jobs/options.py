@@ -1,6 +1,7 @@
 """The options of the commands: what each is called, what it says in the help, what it may be."""
 
 import datetime as dt
+import getpass
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -13,6 +14,7 @@ from jobs.workspace import Workspace, open_workspace
 
 if TYPE_CHECKING:
     from jobs.job import Job
+    from jobs.plan import Restate
 
 Form = Literal["table", "csv", "json", "parquet"]
 
@@ -48,6 +50,19 @@ Force = Annotated[bool, Parameter(negative="", help="Run although nothing has ch
 Limit = Annotated[
     int | None, Parameter(help="Score only the first so many rows and publish nothing: a preview.")
 ]
+KnownAt = Annotated[
+    str | None,
+    Parameter(
+        help="See only rows known by then (ISO 8601, default UTC), by the `known_at` of the job's inputs."
+    ),
+]
+Restating = Annotated[
+    bool, Parameter(name="--restate", negative="", help="Publish a published day anew, closed or not.")
+]
+Reason = Annotated[
+    str | None, Parameter(help="Why the day is restated; it goes into the receipt and `restatements`.")
+]
+Person = Annotated[str | None, Parameter(help="Who restates it; default: the user of this machine.")]
 Device = Annotated[str | None, Parameter(help="Another device than the job's: auto, cpu, cuda, …")]
 ModelPath = Annotated[
     str | None, Parameter(help="Another model file of the workspace, instead of the job's own.")
@@ -84,6 +99,26 @@ def pairs(given: list[str], option: str) -> dict[str, str]:
             raise Misuse(f"{option} {text!r} is not of the form NAME=VALUE")
         found[name.strip()] = value
     return found
+
+
+def restatement(restate: bool, because: str | None, by: str | None) -> "Restate | None":
+    """That a day is restated, why and by whom; None where it is not. Misuse where one is given alone."""
+    from jobs.plan import Restate
+
+    if not restate:
+        if because or by:
+            raise Misuse("--because and --by say why and by whom a day is restated; give --restate, too")
+        return None
+    if not (because or "").strip():
+        raise Misuse("--restate needs --because TEXT: why the day is published anew")
+    return Restate((because or "").strip(), (by or "").strip() or _user())
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as in some containers
+        raise Misuse("this machine has no name for its user; say with --by who restates the day") from None
 
 
 def state_as_of(text: str | None) -> int | dt.datetime | None:

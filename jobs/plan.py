@@ -74,6 +74,14 @@ class Tried:
 
 
 @dataclass(frozen=True)
+class Restate:
+    """That a published day is to be published anew: why, and by whom. Both go into the receipt."""
+
+    because: str
+    by: str
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that the steps after it need, as strings and numbers, so that it crosses processes.
 
@@ -83,6 +91,9 @@ class Plan:
     computed, `why` it was chosen, `tried` what else there was. With status `unchanged`,
     `run_id` is the run that published what this one would; with `skipped` there is none. Of a replay,
     `replay_of` is the run whose rejects are scored again, and `carried` the rows of it that are not.
+    `known_at` is the moment at which rows must have been known to be seen (UTC, ISO 8601), "" for all rows.
+    `closes` is whether the day is closed once it is published; `restate` says that it is published anew,
+    instead of what the run `replaces` published.
     """
 
     job: str
@@ -107,6 +118,10 @@ class Plan:
     limit: int | None = None
     replay_of: str = ""
     carried: int = 0
+    known_at: str = ""
+    closes: bool = False
+    restate: Restate | None = None
+    replaces: str = ""
     seen: tuple[str, ...] = ()
     pieces: tuple[Piece, ...] = ()
     started: float = 0.0
@@ -147,6 +162,7 @@ def plan_from_json(text: str) -> Plan:
         "key": tuple(raw["key"]),
         "variant": Variant(**raw["variant"]),
         "tried": tuple(Tried(**one) for one in raw["tried"]),
+        "restate": Restate(**raw["restate"]) if raw.get("restate") else None,
     }
     return Plan(**{**raw, **made})
 

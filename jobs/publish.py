@@ -5,7 +5,8 @@
 2. `publication.json` appears in the run's folder, with the receipt and the files of each table. From here
    on the run is completed by whoever comes next, should it be killed.
 3. One commit per table, in the job's order. The first is made only if the day still holds what the run saw
-   when it began, so it decides between runs that overlap; those after it follow.
+   when it began, so it decides between runs that overlap; those after it follow. Of a restatement, one commit
+   each that appends to `restated_rows` and `restatements`.
 4. The row in the table `receipts`, which names the version of each table. Readers go by it.
 5. `receipt.json` in the run's folder.
 
@@ -26,6 +27,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
 from jobs import runs, tables
+from jobs.books import BOOKS, RESTATED_ROWS, RESTATEMENTS
 from jobs.catalog import RECEIPTS
 from jobs.errors import Broken, NotYet
 from jobs.files import link, sync, write_text_once, written_once
@@ -35,6 +37,7 @@ from jobs.progress import Report, silent
 from jobs.receipt import Receipt, TableResult
 from jobs.runs import RunFolder
 from jobs.stage import StagedFile
+from jobs.stage import staged as staged_file
 from jobs.workspace import Workspace
 
 RECEIPT_ROW = pa.schema(
@@ -53,11 +56,13 @@ class Publication(BaseModel):
     """What a run is about to commit: its receipt, and for each table its files, in order of commit.
 
     Paths are relative to the table's root; `seen` are the files of the first table that may be replaced.
+    `appended` are files of tables to which the runs of all jobs append.
     """
 
     receipt: Receipt
     files: dict[str, list[str]]
     seen: list[str]
+    appended: dict[str, list[str]] = {}
 
 
 def publish(
@@ -72,7 +77,9 @@ def publish(
     run = runs.folder(workspace, plan)
     files = {table: _link(workspace, plan, table, some) for table, some in staged.items()}
     report("link", len(files), len(files))
-    publication = Publication(receipt=receipt, files=files, seen=list(plan.seen))
+    rows = [staged_file(run.decided(RESTATED_ROWS), workspace.root)] if receipt.restatement else []
+    appended = {RESTATED_ROWS: _link(workspace, plan, RESTATED_ROWS, rows)} if rows else {}
+    publication = Publication(receipt=receipt, files=files, seen=list(plan.seen), appended=appended)
     write_text_once(run.publication, publication.model_dump_json(by_alias=True, indent=2))
     report("publication", 1, 1)
     return complete(workspace, run, report)
@@ -92,6 +99,7 @@ def complete(workspace: Workspace, run: RunFolder, report: Report = silent) -> R
         write_text_once(run.superseded, json.dumps({"reason": str(error)}))
         raise
     now = dt.datetime.now(dt.UTC)
+    _commit_books(workspace, publication, report)
     receipt = publication.receipt.model_copy(update={"tables": results, "published_at": now})
     receipt = _commit_receipt(workspace, receipt)
     report(f"commit {RECEIPTS}", 1, 1)
@@ -143,17 +151,35 @@ def _commit_tables(workspace: Workspace, publication: Publication, report: Repor
     return results
 
 
+def _commit_books(workspace: Workspace, publication: Publication, report: Report) -> None:
+    """Append what a restatement says to its two tables. They are read only for runs that have a receipt."""
+    receipt = publication.receipt
+    for table, names in publication.appended.items():
+        root = workspace.tables / table
+        change = _change(receipt, tuple(root / name for name in names))
+        tables.commit(root, dataclasses.replace(change, mode="append"))
+        report(f"commit {table}", 1, 1)
+    if receipt.restatement:
+        _append(workspace, RESTATEMENTS, receipt, _restatement_rows(receipt))
+        report(f"commit {RESTATEMENTS}", 1, 1)
+
+
 def _commit_receipt(workspace: Workspace, receipt: Receipt) -> Receipt:
     """Commit the receipt's row; returns the receipt as it is in the table."""
-    root = workspace.tables / RECEIPTS
-    # Whoever completes a run writes its row under a name of its own; one commit of them succeeds.
+    version = _append(workspace, RECEIPTS, receipt, _row(receipt))
+    live = tables.live(workspace.tables / RECEIPTS, version)
+    [row] = [f.path for f in live if f.path.name.startswith(f"{receipt.run_id}-")]
+    return Receipt.model_validate_json(pq.read_table(row, partitioning=None).column("receipt")[0].as_py())
+
+
+def _append(workspace: Workspace, table: str, receipt: Receipt, rows: pa.Table) -> int:
+    """Append a run's rows to a table, once; the version from which on they are there."""
+    root = workspace.tables / table
+    # Whoever completes a run writes its rows under a name of its own; one commit of them succeeds.
     path = root / f"day={receipt.day}" / f"{receipt.run_id}-{secrets.token_hex(4)}.parquet"
     with written_once(path) as temporary:
-        pq.write_table(_row(receipt), temporary, compression="zstd", write_page_checksum=True)
-    change = _change(receipt, (path,))
-    version = tables.commit(root, dataclasses.replace(change, mode="append"))
-    [row] = [f.path for f in tables.live(root, version) if f.path.name.startswith(f"{receipt.run_id}-")]
-    return Receipt.model_validate_json(pq.read_table(row, partitioning=None).column("receipt")[0].as_py())
+        pq.write_table(rows, temporary, compression="zstd", write_page_checksum=True)
+    return tables.commit(root, dataclasses.replace(_change(receipt, (path,)), mode="append"))
 
 
 def _change(receipt: Receipt, files: tuple[Path, ...]) -> tables.Change:
@@ -178,3 +204,17 @@ def _row(receipt: Receipt) -> pa.Table:
         "receipt": receipt.to_json(),
     }
     return pa.Table.from_pylist([row], RECEIPT_ROW)
+
+
+def _restatement_rows(receipt: Receipt) -> pa.Table:
+    """A row for each table of the day that was restated."""
+    note = receipt.restatement
+    if note is None:
+        return BOOKS[RESTATEMENTS].empty_table()
+    alike = {"job": receipt.job, "run_id": receipt.run_id, "number": note.number, "replaces": note.replaces}
+    alike |= {"because": note.because, "restated_by": note.by, "restated_at": note.at}
+    rows = [
+        {**alike, "table_name": table, **one.model_dump(), "moved": json.dumps(dict(one.moved))}
+        for table, one in note.tables.items()
+    ]
+    return pa.Table.from_pylist(rows, BOOKS[RESTATEMENTS])

@@ -166,8 +166,38 @@ class Release(Part):
     at: dt.datetime
 
 
+class TableChange(Part):
+    """How a restated table differs from the one that it replaces.
+
+    Rows are matched by the job's key where the table has it (jobs/diff.py). `moved` says by how much the sum
+    of each column of numbers but the key's has changed: exactly the difference of the sums in the receipts.
+    """
+
+    rows_before: int
+    rows_after: int
+    changed: int = 0
+    added: int = 0
+    removed: int = 0
+    moved: Mapping[str, str] = {}
+
+
+class Restatement(Part):
+    """That a published day was published anew: the how manieth time, why, by whom, instead of which run."""
+
+    number: int
+    because: str
+    by: str
+    at: dt.datetime
+    replaces: str
+    tables: Mapping[str, TableChange]
+
+
 class Receipt(Part):
-    """What one run of one day did. Times are UTC, `seconds` are wall-clock by stage."""
+    """What one run of one day did. Times are UTC, `seconds` are wall-clock by stage.
+
+    `closed` says that the day is closed with it: only a restatement publishes it anew. Rows that became known
+    after `known_at` were not seen; "": all rows were.
+    """
 
     job: str
     day: str
@@ -189,6 +219,9 @@ class Receipt(Part):
     rejects: tuple[RejectResult, ...] = ()
     released: Release | None = None
     replayed: ReplayResult | None = None
+    closed: bool = False
+    known_at: str = ""
+    restatement: Restatement | None = None
     reason: str = ""
     preview: tuple[Mapping[str, Any], ...] = ()
     run_number: int = 0

@@ -64,7 +64,7 @@ class _Replay:
     def __init__(self, job: Job, state: Pinned, entry: Entry, before: Receipt) -> None:
         self.job, self.before = job, before
         day = dt.date.fromisoformat(before.day)
-        wanted = outlook(job, day, params=before.params, force=True)
+        wanted = outlook(job, day, params=before.params, force=True, known_at=before.known_at)
         # A day of the same causes is `unchanged` to the next run; one of two causes is not.
         same = wanted.fingerprint == before.fingerprint
         causes = wanted.fingerprint if same else digest("replay", before.fingerprint, wanted.fingerprint)

@@ -85,6 +85,8 @@ def receipt_of(
         inputs=_inputs(plan),
         replayed=_replayed(plan, before) if before else None,
         params=plan.params,
+        closed=plan.closes,
+        known_at=plan.known_at,
         seconds=_rounded({**plan.seconds, "score": spent, **watch.seconds}),
         cost=_cost(plan, staged, watch),
         rows_per_second=speed,

@@ -16,7 +16,7 @@ from rich.table import Table
 from jobs.files import byte_size
 from jobs.job import Job
 from jobs.plan import Plan
-from jobs.receipt import AuditResult, Receipt
+from jobs.receipt import AuditResult, Receipt, TableChange
 from jobs.rejected import Reason
 from jobs.runs import RunFolder
 from jobs.why import Why
@@ -233,8 +233,27 @@ def _special(found: Receipt) -> Iterator[str]:
             f"replayed  {then.rows:,} rejects of run {then.run_id}; {then.carried:,} rows as they were then"
             + ("" if same else f", by model {then.model_sha256[:16]}…")
         )
+    if note := found.restatement:
+        yield (
+            f"restated  number {note.number}, by {note.by} at {note.at:%Y-%m-%d %H:%M} UTC: {note.because}"
+            f" (instead of run {note.replaces})"
+        )
+        yield from (f"          {name}: {moves(change)}" for name, change in note.tables.items())
+    if found.known_at:
+        yield f"known at  {found.known_at}"
     if let_go := found.released:
         yield f"released  by {let_go.by} at {let_go.at:%Y-%m-%d %H:%M} UTC: {let_go.because}"
+
+
+def moves(one: TableChange) -> str:
+    """How a table differs from another version of it, in one line."""
+    counts = f"{one.changed:,} rows changed, {one.added:,} added, {one.removed:,} removed"
+    sums = ", ".join(f"{column} {_signed(by)}" for column, by in one.moved.items() if float(by))
+    return counts + (f"; sums: {sums}" if sums else "")
+
+
+def _signed(number: str) -> str:
+    return number if number.startswith("-") else f"+{number}"
 
 
 def _clipped(text: str) -> str:

@@ -19,8 +19,10 @@ SqlFile = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]
 
 Place = tuple[str | int, ...]
 
-RESERVED_VIEWS = {"scores", "params", "receipts"}
-RUN_OPTIONS = ("day", "force", "limit", "device", "model")  # what every run can be asked for
+RESERVED_VIEWS = {"scores", "params", "receipts", "restatements", "restated_rows"}
+RUN_OPTIONS = (  # what every run can be asked for
+    "day", "force", "limit", "device", "model", "known_at", "restate", "because", "by",
+)  # fmt: skip
 RESERVED_COLUMNS = {"day", "run_id"}
 
 
@@ -160,6 +162,11 @@ class JobSpec(Strict):
         Policy, Field(description="what to do on a day without data, and with rows that can't be scored")
     ] = Policy()
 
+    close: Annotated[
+        bool,
+        Field(description="a day that is published is closed: only a restatement publishes it anew"),
+    ] = False
+
     @property
     def scores_table(self) -> str:
         """The name of the table that holds every scored row."""
@@ -243,6 +250,13 @@ class JobSpec(Strict):
                 ("features",),
                 f"input {self.features!r} has no partition, so no day to score; "
                 f"allowed: a .sql file, or an input with a partition",
+            )
+        if isinstance(source, PathInput) and source.known_at:
+            raise Misplaced(
+                ("features",),
+                f"input {self.features!r} has known_at, but what is streamed can't be cut at a time; "
+                f"write a .sql file: SELECT * FROM {self.features} "
+                f"WHERE {source.partition} = getvariable('day')",
             )
 
     def _check_columns(self) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs import catalog, check, inputs, runs, tables
+from jobs import catalog, check, inputs, known, runs, tables
+from jobs.books import restating
 from jobs.budget import budget
 from jobs.choose import choose
 from jobs.day import Day
@@ -27,7 +28,7 @@ from jobs.finish import prove_and_publish
 from jobs.intact import verify_inputs
 from jobs.job import Job
 from jobs.piece import needed_columns, scored
-from jobs.plan import Piece, Plan, digest
+from jobs.plan import Piece, Plan, Restate, digest
 from jobs.preflight import refuse_full_disk
 from jobs.progress import Report, Stopwatch, counted, silent
 from jobs.publish import complete, roll_forward
@@ -43,15 +44,18 @@ from jobs.versions import versions
 
 def plan_day(
     job: Job, day: dt.date, *, params: Mapping[str, Any] | None = None, force: bool = False,
-    limit: int | None = None, model: str | None = None, device: str | None = None, report: Report = silent,
+    limit: int | None = None, model: str | None = None, device: str | None = None,
+    known_at: dt.datetime | str | None = None, restate: Restate | None = None, report: Report = silent,
 ) -> Plan:  # fmt: skip
     """What a run of `day` has to do. Stages the feature snapshot where SQL makes the features.
 
     A run that was stopped is taken up again; a day whose causes have not changed is `unchanged`.
     `limit` keeps the first rows only, for a preview. `model` is another model file of the workspace,
-    `device` another device, instead of the job's.
+    `device` another device, instead of the job's. `known_at` leaves out rows that became known later, and
+    `restate` publishes a day anew that is published, closed or not.
 
     Raises:
+        Closed: (Broken) the day is closed, its causes are others now, and this is no restatement.
         Broken: the job, its model or an input does not fit; the day's partition is missing and the
             policy is `fail`; there are no rows and the policy is `fail`.
         NotYet: the day's partition is missing and the policy is `wait`; an input is changing.
@@ -59,16 +63,20 @@ def plan_day(
     watch = Stopwatch()
     runs.remove_spilled(job.workspace, job.name)
     roll_forward(job, day, report)
-    plan = outlook(job, day, params=params, force=force, limit=limit, model=model, device=device)
+    plan = outlook(
+        job, day, params=params, force=force, limit=limit, model=model, device=device, known_at=known_at,
+        restate=restate,
+    )  # fmt: skip
     report("plan", 1, 1)
     if plan.status != "score" or plan.run_id:
         return plan
-    return _begin(job, plan, watch, report)
+    return begin(job, plan, watch, report)
 
 
 def outlook(
     job: Job, day: dt.date, *, params: Mapping[str, Any] | None = None, force: bool = False,
     limit: int | None = None, model: str | None = None, device: str | None = None,
+    known_at: dt.datetime | str | None = None, restate: Restate | None = None,
 ) -> Plan:  # fmt: skip
     """What `plan_day` would find, as far as it is known before a row is read; nothing is written.
 
@@ -84,7 +92,9 @@ def outlook(
     absent = _absent(job, files, day)
     if absent:
         return Plan(job.name, day.isoformat(), "skipped", reason=absent)
-    wanted = dataclasses.replace(_wanted(job, day, opened, files, values), limit=limit)
+    wanted = dataclasses.replace(
+        _wanted(job, day, opened, files, values, known_at=known.cutoff(job, known_at)), limit=limit
+    )
     with inputs.steady(job, files, day):
         check.bind(Day(job, wanted), opened.scorer)
     last = catalog.pinned(job.workspace).receipt(job.name, day)
@@ -92,8 +102,12 @@ def outlook(
     if last and same and not force and limit is None:
         return dataclasses.replace(wanted, status="unchanged", run_id=last.run_id)
     number = max(int(wanted.started * 1000), last.run_number + 1 if last else 0)
+    if limit is None:
+        wanted = restating(job, wanted, last, restate)
     resumed = None if force else runs.unfinished(job.workspace, wanted)
-    return resumed or dataclasses.replace(wanted, run_number=number)
+    if resumed:
+        return dataclasses.replace(resumed, restate=wanted.restate, replaces=wanted.replaces)
+    return dataclasses.replace(wanted, run_number=number)
 
 
 def score_piece(
@@ -180,7 +194,8 @@ def checked(job: Job) -> str:
     days = inputs.days(job)
     day = days[-1] if days else dt.date.today()
     files = inputs.resolve(job, day)
-    bound = check.bind(Day(job, _wanted(job, day, opened, files, job.params())), opened.scorer)
+    wanted = _wanted(job, day, opened, files, job.params())
+    bound = check.bind(Day(job, wanted), opened.scorer)
     return f"ok: {len(bound.features)} feature columns; publishes {', '.join(bound.stored)}"
 
 
@@ -198,17 +213,22 @@ def _absent(job: Job, files: inputs.Files, day: dt.date) -> str:
 
 
 def _wanted(
-    job: Job, day: dt.date, opened: OpenModel, files: inputs.Files, values: Mapping[str, Any]
+    job: Job, day: dt.date, opened: OpenModel, files: inputs.Files, values: Mapping[str, Any],
+    *, known_at: str = "",
 ) -> Plan:  # fmt: skip
     """The plan without its run: the day's causes and their fingerprint."""
     params = {n: v.isoformat() if isinstance(v, dt.date) else v for n, v in values.items()}
     read = {name: [(f.path, f.fingerprint) for f in some] for name, some in files.items()}
-    causes = digest(job.hash, day.isoformat(), params, opened.sha256, opened.code, opened.device, read)
+    causes = digest(
+        job.hash, day.isoformat(), params, opened.sha256, opened.code, opened.device, read,
+        *([known_at] if known_at else []),
+    )  # fmt: skip
     scores = tables.live(job.workspace.tables / job.spec.scores_table)
     return Plan(
         job.name, day.isoformat(), "score", fingerprint=causes, job_hash=job.hash, key=tuple(job.spec.key),
         model_path=opened.name, model_sha256=opened.sha256, device=opened.device,
-        params=params, inputs=files, versions=versions(), started=time.time(),
+        params=params, inputs=files, known_at=known_at, closes=job.spec.close, versions=versions(),
+        started=time.time(),
         seen=tuple(sorted(f.path.name for f in scores if f.day == day.isoformat())),
     )  # fmt: skip
 
@@ -221,7 +241,7 @@ def _still_there(job: Job, receipt: Receipt) -> bool:
     )
 
 
-def _begin(job: Job, wanted: Plan, watch: Stopwatch, report: Report) -> Plan:
+def begin(job: Job, wanted: Plan, watch: Stopwatch, report: Report) -> Plan:
     """A new run: its name, its feature snapshot, its pieces."""
     plan = dataclasses.replace(wanted, run_id=runs.new_run_id(wanted.fingerprint, wanted.started))
     run = runs.folder(job.workspace, plan)

@@ -12,7 +12,9 @@ from typing import Any
 from airflow.sdk import Param
 
 from jobs import params as spec
+from jobs.errors import Broken
 from jobs.job import Job
+from jobs.plan import Restate
 from jobs.spec import RUN_OPTIONS
 from scorers.hardware import installed_devices
 
@@ -28,8 +30,12 @@ def form(job: Job) -> dict[str, Param]:
     return {**_own(job), **{name: _field(name, one) for name, one in job.spec.params.items()}}
 
 
-def options(job: Job, values: Mapping[str, Any], conf: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def options(
+    job: Job, values: Mapping[str, Any], conf: Mapping[str, Any] | None = None, user: str | None = None
+) -> dict[str, Any]:
     """What `plan_day` and `run` take, from the form's values. `conf` is all that a run was given.
+
+    `user` is who started the run by hand; a restatement is theirs unless the form names another.
 
     Raises:
         Broken: a value is not allowed, or a name is unknown; the message is the command line's.
@@ -45,7 +51,22 @@ def options(job: Job, values: Mapping[str, Any], conf: Mapping[str, Any] | None 
         "model": values.get("model") or None,
         # The job's own device is no override, so that a run by hand is the scheduled run.
         "device": None if device == job.spec.scoring.device else device,
+        "known_at": values.get("known_at") or None,
+        "restate": _restate(values, user),
     }
+
+
+def _restate(values: Mapping[str, Any], user: str | None) -> Restate | None:
+    because, by = ((values.get(name) or "").strip() for name in ("because", "by"))
+    if not values.get("restate"):
+        if because:
+            raise Broken("`because` says why a day is restated; tick `restate`, too")
+        return None
+    if not because:
+        raise Broken("`restate` needs `because`: why the day is published anew")
+    if not (by or user):
+        raise Broken("`restate` needs `by`: who publishes the day anew")
+    return Restate(because, by or user or "")
 
 
 def _own(job: Job) -> dict[str, Param]:
@@ -79,7 +100,23 @@ def _own(job: Job) -> dict[str, Param]:
             maxLength=500,
             title="Model",
         ),
+        **_of_books(),
     }
+
+
+def _of_books() -> dict[str, Param]:
+    """What a run is asked for about what was known, and about days that are published."""
+    restate = "Publish a published day anew, closed or not, and say why."
+    return {
+        "known_at": _text("Known at", "See only rows known by then, such as 2022-12-28T23:00Z."),
+        "restate": Param(False, restate, type="boolean", title="Restate"),
+        "because": _text("Because", "Why the day is restated; it goes into the receipt."),
+        "by": _text("By", "Who restates it; default: who starts the run."),
+    }
+
+
+def _text(title: str, about: str) -> Param:
+    return Param(None, about, type=["null", "string"], maxLength=500, title=title)
 
 
 def _devices() -> Sequence[str]:

@@ -61,7 +61,8 @@ class Step(BaseOperator):
 
     def asked(self, job: Job, context: Any) -> dict[str, Any]:
         """What the run was asked for, as options of `plan_day`."""
-        return options(job, context["params"], context["dag_run"].conf)
+        run = context["dag_run"]
+        return options(job, context["params"], run.conf, getattr(run, "triggering_user_name", None))
 
     def pulled(self, context: Any) -> Plan:
         """The plan that the first task made."""

@@ -50,11 +50,14 @@ def query(
     as_of: Annotated[
         str | None, Parameter(help="A version of the table `receipts`, or a time (ISO 8601, default UTC).")
     ] = None,
+    as_reported: Annotated[
+        bool, Parameter(negative="", help="Each day as it was first published, whatever was restated since.")
+    ] = False,
 ) -> int:  # fmt: skip
     """Query the published tables, read-only. Every table is a view, pinned to what receipts name."""
     from jobs import catalog, show
 
-    found = catalog.query(sql, workspace(), state_as_of(as_of))
+    found = catalog.query(sql, workspace(), state_as_of(as_of), as_reported=as_reported)
     if format == "table":
         show.rows_table(found)
     else:

@@ -13,10 +13,15 @@ from jobs.options import (
     Device,
     Force,
     JobName,
+    KnownAt,
     Limit,
     ModelPath,
+    Person,
+    Reason,
+    Restating,
     Settings,
     day_of,
+    restatement,
     settings,
     workspace,
 )
@@ -69,7 +74,7 @@ def check(job: Annotated[str | None, Parameter(help="One job; default: all.")] =
 
 def plan(
     job: JobName, /, *, day: Day, set: Settings = [], force: Force = False, limit: Limit = None,
-    model: ModelPath = None, device: Device = None, json: AsJson = False,
+    model: ModelPath = None, device: Device = None, known_at: KnownAt = None, json: AsJson = False,
 ) -> int:  # fmt: skip
     """Show what a run would do: pieces, rows, bytes, and what is done already. Nothing is written."""
     from jobs import runs, show
@@ -78,7 +83,7 @@ def plan(
     from jobs.steps import outlook
 
     found = load(job, workspace())
-    options = _options(found, set, force=force, limit=limit, model=model, device=device)
+    options = _options(found, set, force=force, limit=limit, model=model, device=device, known_at=known_at)
     made = outlook(found, day_of(day), **options)
     if made.status == "score" and not made.run_id and found.features_sql is None:
         made = in_pieces(found, made, streamed(found, made))
@@ -91,19 +96,25 @@ def plan(
 
 def run(
     job: JobName, /, *, day: Day, force: Force = False, set: Settings = [], limit: Limit = None,
-    model: ModelPath = None, device: Device = None, json: AsJson = False,
+    model: ModelPath = None, device: Device = None, known_at: KnownAt = None, restate: Restating = False,
+    because: Reason = None, by: Person = None, json: AsJson = False,
 ) -> int:  # fmt: skip
     """Score one day and publish it.
 
     Safe to call again at any time: a day whose inputs, model, SQL and parameters have not changed is
-    `unchanged`, and a run that was killed is taken up where it stopped.
+    `unchanged`, and a run that was killed is taken up where it stopped. Of a job with `close: true` a
+    published day is closed: if something has changed, the run says what and ends with exit code 1, and only
+    --restate --because TEXT publishes the day anew.
     """
     from jobs import night, show
     from jobs.job import load
     from jobs.progress import shown
 
     found = load(job, workspace())
-    options = _options(found, set, force=force, limit=limit, model=model, device=device)
+    options = _options(
+        found, set, force=force, limit=limit, model=model, device=device, known_at=known_at,
+        restate=restatement(restate, because, by),
+    )  # fmt: skip
     with shown() as report:
         receipt = night.run(found, day_of(day), report=report, **options)
     if json:

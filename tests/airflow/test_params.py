@@ -14,6 +14,8 @@ from airflow.sdk.exceptions import ParamValidationError
 from jobs.airflow.params import form, options
 from jobs.errors import Broken
 from jobs.job import Job, read_job
+from jobs.plan import Restate
+from jobs.spec import RUN_OPTIONS
 from jobs.workspace import Workspace
 
 JOB = """\
@@ -53,7 +55,7 @@ def test_the_form_has_the_runs_fields_first_and_then_the_jobs_own(job: Job) -> N
     """With type, range, choices, default and text of job.yaml."""
     fields = form(job)
     own = ["n", "share", "since", "kind", "note", "loud"]
-    assert list(fields) == ["day", "force", "limit", "device", "model", *own]
+    assert list(fields) == [*RUN_OPTIONS, *own]
     n = fields["n"]
     assert (n.value, n.description, n.schema["type"]) == (10, "how many are chosen", "integer")
     assert (n.schema["minimum"], n.schema["maximum"]) == (1, 100)
@@ -68,6 +70,7 @@ def test_every_default_is_allowed_so_that_a_schedule_can_run_it(job: Job) -> Non
     assert options(job, values) == {
         "params": {k: values[k] for k in ("n", "share", "since", "kind", "loud")},
         "force": False, "limit": None, "model": None, "device": None,
+        "known_at": None, "restate": None,
     }  # fmt: skip
     assert job.params(options(job, values)["params"]) == job.params()
 
@@ -141,6 +144,16 @@ def test_values_keep_their_types(job: Job) -> None:
     given = options(job, {"since": "2021-05-05", "share": 1, "n": 7, "limit": 3, "force": True, "model": ""})
     assert job.params(given["params"])["since"] == dt.date(2021, 5, 5)
     assert (given["limit"], given["force"], given["model"]) == (3, True, None)
+
+
+def test_a_restatement_says_why_and_who(job: Job) -> None:
+    """Who starts the run restates the day, unless the form names another; without a reason nobody does."""
+    asked = {"restate": True, "because": " late trades "}
+    assert options(job, asked, user="ada")["restate"] == Restate("late trades", "ada")
+    assert options(job, {**asked, "by": "Grace"}, user="ada")["restate"] == Restate("late trades", "Grace")
+    for wrong in ({"restate": True}, {"because": "late trades"}, asked):
+        with pytest.raises(Broken, match="`restate`"):
+            options(job, wrong)
 
 
 def test_a_parameter_called_like_a_field_is_refused(tmp_path: Path) -> None:

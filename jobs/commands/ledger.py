@@ -1,0 +1,69 @@
+"""Commands about days that were published: has late data come for them, and how do two runs of one differ?"""
+
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from jobs.commands.said import print_json
+from jobs.options import AsJson, JobName, PublishedDay, day_of, workspace
+
+if TYPE_CHECKING:
+    from jobs.late import Late
+
+Since = Annotated[str, Parameter(help="The first published day that is looked at, YYYY-MM-DD.")]
+ListOnly = Annotated[
+    bool, Parameter(negative="", help="Only list the days; do not compute how much would move.")
+]
+Runs = Annotated[
+    tuple[str, str] | None,
+    Parameter(help="Two runs of the day; default: the first that was published, and the one in force."),
+]
+
+
+def late(job: JobName, /, *, since: Since, list_only: ListOnly = False, json: AsJson = False) -> int:
+    """List published days whose inputs have changed since, and how much would move. Nothing is published.
+
+    How much: each such day is scored and decided with the job as it is now, in a folder that is removed, and
+    compared with what is published.
+    """
+    from jobs.job import load
+    from jobs.late import late as found_late
+    from jobs.progress import shown
+
+    with shown() as report:
+        found = list(found_late(load(job, workspace()), day_of(since), list_only=list_only, report=report))
+    if json:
+        print_json([one.model_dump(mode="json") for one in found])
+    else:
+        for one in found:
+            _print_late(one)
+        if not found:
+            print("no published day has changed inputs")
+    return 0
+
+
+def diff(job: JobName, /, *, day: PublishedDay, runs: Runs = None, json: AsJson = False) -> int:
+    """Show how two published runs of a day differ, table by table: rows, and sums of columns."""
+    from jobs import show
+    from jobs.restate import difference
+
+    found = difference(workspace(), job, day_of(day), runs)
+    if json:
+        print_json(found.model_dump(mode="json"))
+    else:
+        print(f"{found.job} {found.day}: run {found.after} beside run {found.before}")
+        for table, one in found.tables.items():
+            print(f"  {table}: {show.moves(one)}")
+    return 0
+
+
+def _print_late(one: "Late") -> None:
+    from jobs import show
+
+    print(f"{one.job} {one.day}: {'closed' if one.closed else 'open'}, run {one.run_id}")
+    for sentence in one.causes.sentences():
+        print(f"  {sentence}")
+    for table, change in (one.tables or {}).items():
+        print(f"  {table}: {show.moves(change)}")
+    if one.problem:
+        print(f"  a run of it would publish nothing: {one.problem}")

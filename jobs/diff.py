@@ -1,0 +1,149 @@
+"""What differs between two versions of one table's day: row by row, and in the sum of each column.
+
+Rows are matched by the job's key where the table has all of it, each row its own, none missing. Any other
+table is compared as a multiset: what there is more often on one side was added or removed, and nothing is
+`changed`. Values are compared by IS DISTINCT FROM: a NaN is the same as a NaN, a null as a null.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal, InvalidOperation, localcontext
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import pyarrow as pa
+
+from jobs.engine import Engine, Resources, View, literal, quoted
+from jobs.receipt import ColumnProof
+
+BEFORE, AFTER = "before", "after"
+DIGITS = 800  # of a difference: more than lie between the largest and the smallest float64
+
+
+class Counts(NamedTuple):
+    """Rows that differ: with the same key and other values, on the new side only, on the old side only."""
+
+    changed: int = 0
+    added: int = 0
+    removed: int = 0
+
+
+class Difference:
+    """Two versions of one table, either of which may have no file. A context; close it."""
+
+    def __init__(
+        self, before: Sequence[Path], after: Sequence[Path], key: Sequence[str], resources: Resources
+    ) -> None:
+        sides = {BEFORE: tuple(before), AFTER: tuple(after)}
+        self._engine = Engine([View(name, files) for name, files in sides.items() if files], resources)
+        for name, other in ((BEFORE, AFTER), (AFTER, BEFORE)):
+            if not sides[name]:
+                self._engine.define(name, f"SELECT * FROM {other} LIMIT 0")
+        self._columns = [c for c in self._engine.schema(f"SELECT * FROM {AFTER}").names if c != "run_id"]
+        has_key = set(key) <= set(self._columns) and all(self._is_key(name, key) for name in sides)
+        self._key = list(key) if has_key else []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._engine.close()
+
+    def counts(self) -> Counts:
+        """How many rows differ, and how."""
+        select = self._matched([]) if self._key else self._counted([])
+        found = self._engine.rows(f"SELECT change, count(*) FROM ({select}) GROUP BY change")
+        return Counts(**dict(found))
+
+    def rows(self, size: int) -> Iterator[pa.RecordBatch]:
+        """The rows that differ, by key, as texts: change, key, before, after (see `select`)."""
+        return self._engine.stream(self.select(), size)
+
+    def select(self) -> str:
+        """SQL of the rows that differ.
+
+        `change` is changed, added or removed; `key`, `before` and `after` are JSON objects of texts. Of a
+        changed row the latter two have the columns that differ, of any other those of the side that it is on,
+        and the other is null. Without a key, `key` is null.
+        """
+        others = [c for c in self._columns if c not in self._key]
+        if not self._key:
+            row = f"{_json(others)} AS one"
+            before, after = (f"CASE change WHEN '{c}' THEN one END" for c in ("removed", "added"))
+            said = f"change, NULL::VARCHAR AS key, {before} AS before, {after} AS after"
+            return f"SELECT {said} FROM ({self._counted([row])}) ORDER BY change, one"
+        key, first = _json(self._key, "coalesce(b.{0}, a.{0})"), self._key[0]
+        sides = [
+            f"CASE WHEN {other}.{quoted(first)} IS NULL THEN {_json(others, side + '.{0}')} "
+            f"WHEN {side}.{quoted(first)} IS NOT NULL THEN {_json(others, side + '.{0}', differ=True)} "
+            f"END AS {name}"
+            for side, other, name in (("b", "a", BEFORE), ("a", "b", AFTER))
+        ]
+        order = ", ".join(f"coalesce(b.{quoted(c)}, a.{quoted(c)})" for c in self._key)
+        return f"{self._matched([f'{key} AS key', *sides])} ORDER BY {order}"
+
+    def _is_key(self, name: str, key: Sequence[str]) -> bool:
+        columns = ", ".join(map(quoted, key))
+        null = " OR ".join(f"{quoted(c)} IS NULL" for c in key)
+        bad = (
+            f"FROM {name} WHERE {null} UNION ALL SELECT 1 FROM {name} GROUP BY {columns} HAVING count(*) > 1"
+        )
+        return not self._engine.rows(f"SELECT 1 {bad} LIMIT 1")
+
+    def _matched(self, given: Sequence[str]) -> str:
+        """SELECT of the rows that differ, matched by key, with `change` and what else is wanted of them."""
+        first = quoted(self._key[0])
+        change = (
+            f"CASE WHEN b.{first} IS NULL THEN 'added' WHEN a.{first} IS NULL THEN 'removed' "
+            "ELSE 'changed' END AS change"
+        )
+        on = " AND ".join(f"b.{quoted(c)} = a.{quoted(c)}" for c in self._key)
+        differs = " OR ".join(_differs(c) for c in self._columns)
+        joined = f"FROM {BEFORE} b FULL OUTER JOIN {AFTER} a ON {on} WHERE {differs}"
+        return f"SELECT {', '.join([change, *given])} {joined}"
+
+    def _counted(self, given: Sequence[str]) -> str:
+        """SELECT of the rows that one side has more often than the other."""
+        columns = ", ".join(map(quoted, self._columns))
+        sides = []
+        for change, here, there in (("added", AFTER, BEFORE), ("removed", BEFORE, AFTER)):
+            more = f"SELECT {columns} FROM {here} EXCEPT ALL SELECT {columns} FROM {there}"
+            sides.append(f"SELECT {', '.join([f'{literal(change)} AS change', *given])} FROM ({more})")
+        return " UNION ALL ".join(sides)
+
+
+def moved(before: Mapping[str, ColumnProof], after: Mapping[str, ColumnProof]) -> dict[str, str]:
+    """By how much the sum of each column of numbers has moved, as an exact text.
+
+    It is the difference of the two sums as receipts hold them. A column without a sum counts as 0.
+    """
+    names = [c for c in {**before, **after} if _sum(before, c) is not None or _sum(after, c) is not None]
+    return {c: _less(_sum(after, c) or "0", _sum(before, c) or "0") for c in names}
+
+
+def _sum(proof: Mapping[str, ColumnProof], column: str) -> str | None:
+    return proof[column].sum if column in proof else None
+
+
+def _less(after: str, before: str) -> str:
+    with localcontext(prec=DIGITS) as context:
+        context.traps[InvalidOperation] = False  # of infinity and infinity: NaN
+        by = Decimal(after) - Decimal(before)
+        return "0" if by.is_zero() else str(by)
+
+
+def _differs(column: str) -> str:
+    return f"b.{quoted(column)} IS DISTINCT FROM a.{quoted(column)}"
+
+
+def _json(columns: Sequence[str], value: str = "{0}", differ: bool = False) -> str:
+    """SQL of a JSON object of columns' values as texts; where `differ`, of those that differ alone."""
+    entries = []
+    for column in columns:
+        text = f"CAST(to_json(CAST({value.format(quoted(column))} AS VARCHAR)) AS VARCHAR)"
+        entry = f"{literal(json.dumps(column))} || ':' || coalesce({text}, 'null')"
+        entries.append(f"CASE WHEN {_differs(column)} THEN {entry} END" if differ else entry)
+    return f"'{{' || concat_ws(',', {', '.join(entries or ['NULL'])}) || '}}'"

@@ -1,0 +1,107 @@
+"""Late data: published days whose inputs have changed since, and how much of them would move.
+
+Nothing is published. How much would move is found by doing what a restatement does up to its audits, in a run
+folder that is removed: with the job, its model and all rows as they are now, and the day's own parameters.
+"""
+
+import dataclasses
+import datetime as dt
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+
+from pydantic import BaseModel
+
+from jobs import catalog, runs
+from jobs.books import Causes, differences
+from jobs.catalog import Entry, Pinned
+from jobs.day import Day
+from jobs.errors import NightError
+from jobs.finish import would_publish
+from jobs.job import Job
+from jobs.night import score_pieces
+from jobs.plan import Plan, Restate, digest
+from jobs.progress import Report, Stopwatch, silent
+from jobs.receipt import Receipt, TableChange, TableResult
+from jobs.restate import changes, resources, sides
+from jobs.steps import begin, outlook
+
+ASKED = Restate("how much late data would move", "nightscore late")
+
+
+class Late(BaseModel):
+    """A published day whose inputs have changed since.
+
+    `tables` says how each would differ from what is published; None where it was not asked, or where
+    `problem` says why a run of the day would publish nothing.
+    """
+
+    job: str
+    day: str
+    run_id: str
+    closed: bool
+    causes: Causes
+    tables: Mapping[str, TableChange] | None = None
+    problem: str = ""
+
+
+def late(job: Job, since: dt.date, *, list_only: bool = False, report: Report = silent) -> Iterator[Late]:
+    """The published days of a job, from `since` on, whose inputs have changed since they were published.
+
+    With `list_only` it is not computed how much would move. A day is compared with what is published now, its
+    newest restatement.
+    """
+    state = catalog.pinned(job.workspace)
+    for (name, day), entry in sorted(state.in_force.items()):
+        if name == job.name and day >= since.isoformat():
+            found = _late(job, state, entry, list_only, report)
+            if found.causes.inputs or found.problem:
+                yield found
+
+
+def _late(job: Job, state: Pinned, entry: Entry, list_only: bool, report: Report) -> Late:
+    receipt = entry.receipt()
+    found = Late(
+        job=job.name, day=entry.day, run_id=entry.run_id, closed=job.spec.close or receipt.closed,
+        causes=Causes(),
+    )  # fmt: skip
+    try:
+        plan = outlook(
+            job, dt.date.fromisoformat(entry.day), params=_params(job, receipt), force=True, restate=ASKED
+        )
+        if plan.status == "skipped":
+            return found.model_copy(update={"problem": plan.reason})
+        causes = differences(plan, receipt)
+        if not causes.inputs or list_only:
+            return found.model_copy(update={"causes": causes})
+        found = found.model_copy(update={"causes": causes})
+        return found.model_copy(update={"tables": _moves(job, state, entry, plan, report)})
+    except NightError as error:
+        return found.model_copy(update={"problem": str(error)})
+
+
+def _params(job: Job, receipt: Receipt) -> dict[str, object]:
+    """The day's own parameters, as far as the job still has them."""
+    return {name: value for name, value in receipt.params.items() if name in job.spec.params}
+
+
+def _moves(job: Job, state: Pinned, entry: Entry, plan: Plan, report: Report) -> dict[str, TableChange]:
+    """How each table would differ from what the run of `entry` published."""
+    # Causes of its own: no run takes up what is removed in the end.
+    mark = digest("late", plan.fingerprint, secrets.token_hex(8))
+    try:
+        plan = begin(job, dataclasses.replace(plan, fingerprint=mark), Stopwatch(), report)
+        day = Day(job, plan)
+        with day.run.in_use():
+            ready = would_publish(day, score_pieces(job, plan, report))
+            proofs = {table: day.read_back(some) for table, some in ready.items()}
+            counted = {
+                table: TableResult(rows=one.rows, files=0, bytes=0, columns=one.columns)
+                for table, one in proofs.items()
+            }
+            after = {table: [day.root / file.path for file in some] for table, some in ready.items()}
+            return changes(sides(state, entry, after), entry.receipt(), counted, resources(day))
+    finally:
+        for run in runs.folders(job.workspace, job.name, dt.date.fromisoformat(entry.day)):
+            if f"-{mark[:8]}-" in run.run_id:
+                shutil.rmtree(run.path, ignore_errors=True)
