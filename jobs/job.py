@@ -92,7 +92,7 @@ class Job:
             "params": True,
             "scoring": {"tasks", "tolerance"},
         }
-        # Without defaults, so that a field that comes with a later version changes no job that does not use it.
+        # Without defaults: a field that comes with a later version changes no job that does not use it.
         spec = self.spec.model_dump(mode="json", exclude=harmless, exclude_defaults=True)
         sql = {"features": self.features_sql, "decide": dict(self.decide_sql)}
         text = json.dumps({"spec": spec, "sql": sql}, sort_keys=True, ensure_ascii=False)
