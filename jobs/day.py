@@ -104,10 +104,9 @@ class Day:
     def read_back(self, files: Iterable[StagedFile]) -> TableProof:
         """The proof of one table's staged files. Broken where one is damaged, or of another run."""
         named = [(self.root / file.path, file.path) for file in files]
-        found = table_proof(named, self.plan.run_id)
         for path, shown in named:
             refuse_changed(path, shown)
-        return found
+        return table_proof(named, self.plan.run_id)
 
     def _resources(self, memory: int | None, threads: int | None) -> Resources:
         allowed = self.budget.sql

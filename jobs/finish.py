@@ -102,9 +102,9 @@ def _prove(day: Day, pieces: Sequence[StagedFile], aside: Tables, before: Receip
     """
     plan, key = day.plan, day.job.spec.key
     source = {r.path for piece in plan.pieces for r in piece.ranges}
-    for path in sorted(source):
-        if (day.root / path).parent == day.run.path:  # a snapshot of our own, and not an input
-            refuse_changed(day.root / path, path)
+    ours = [path for path in source if (day.root / path).parent == day.run.path]  # and not an input
+    for path in [*sorted(ours), *(piece.path for piece in pieces)]:
+        refuse_changed(day.root / path, path)  # before anything parses them
     with day.engine({"scores": pieces, **aside}, source, day.budget.proof) as engine, SqlMistakes(str(day)):
         refuse_bad_keys(engine, [day.root / file.path for file in pieces], key, str(day))
         scored_rows, out = staged_proof(engine, "scores", key)

@@ -117,7 +117,7 @@ def reread(path: Path, shown: str) -> Iterator[pq.ParquetFile]:
             yield file
     except MemoryError:
         raise
-    except (OSError, ValueError, KeyError) as error:  # of what a damaged footer says, anything
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:  # of a damaged footer, anything
         text = (str(error) or type(error).__name__).splitlines()[0]
         raise Broken(f"{shown}: damaged since it was staged ({text}); remove it and run again") from error
 
