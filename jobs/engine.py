@@ -160,7 +160,8 @@ class Engine:
         A name that stands twice stands twice here too: DuckDB would make it `name_1` behind a LIMIT.
         """
         relation = self._relation(select, values)
-        reader = relation.limit(0).to_arrow_reader(1)
+        with self._within_means():
+            reader = relation.limit(0).to_arrow_reader(1)
         try:
             fields = zip(reader.schema, relation.columns, strict=True)
             return pa.schema([field.with_name(name) for field, name in fields])
@@ -212,6 +213,8 @@ class Engine:
         except OSError as error:  # as Arrow hands on what DuckDB says after the first batch
             raise self._explained(_of_reader(error)) from error
         except duckdb.Error as error:
+            if _is_of_the_disk(error):
+                raise NotYet(str(error).strip().partition("\n")[0]) from error
             raise self._explained(error) from error
 
     def _expire(self) -> None:
@@ -240,7 +243,8 @@ class Engine:
         return error
 
     def _relation(self, select: str, values: Sequence[Any] = ()) -> duckdb.DuckDBPyRelation:
-        return self._connection.sql(_bare(select), params=list(values) or None)
+        with self._within_means():
+            return self._connection.sql(_bare(select), params=list(values) or None)
 
 
 class NoRoomError(duckdb.OutOfMemoryException):
@@ -268,11 +272,16 @@ def _of_reader(error: OSError) -> duckdb.Error:
 
 def _translated(error: duckdb.Error, where: str) -> Exception:
     text = str(error).strip()
-    if isinstance(error, NoRoomError):
+    if isinstance(error, NoRoomError) or _is_of_the_disk(error):
         return NotYet(f"{where}: {text}")
     if isinstance(error, duckdb.PermissionException):
         text += "\nA job's SQL sees its inputs by their names, cut at the day, and no other file"
     return Broken(f"{where}: {text}")
+
+
+def _is_of_the_disk(error: duckdb.Error) -> bool:
+    """Whether a disk could not be read, which it may be the next time; and no file is to blame."""
+    return isinstance(error, duckdb.IOException) and "Input/output error" in str(error)
 
 
 def _are_narrow(relation: duckdb.DuckDBPyRelation) -> bool:
