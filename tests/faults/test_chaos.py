@@ -5,7 +5,6 @@ FAULTS_STEPS=5000 goes on for longer than CI has time for.
 """
 
 import os
-import random
 import signal
 import tempfile
 import time
@@ -32,7 +31,7 @@ from tests.mini import DAYS
 from tests.nights.processes import End, Fault, Night, start
 from tests.nights.world import no_half_files
 
-SEED = int(os.environ.get("FAULTS_SEED", random.SystemRandom().randrange(10**6)))
+SEED = int(os.environ.get("FAULTS_SEED", "303627"))  # `make faults` takes another each time
 SHRINK = bool(os.environ.get("FAULTS_SHRINK"))
 STEPS = int(os.environ.get("FAULTS_STEPS", "0"))
 STAGES = ("plan", "score", "prove", "decide", "audit", "link", "publication", "commit mini_scores",

@@ -27,7 +27,7 @@ from tests.nights.world import (
     receipts,
 )
 
-SEED = int(os.environ.get("FAULTS_SEED", random.SystemRandom().randrange(10**6)))
+SEED = int(os.environ.get("FAULTS_SEED", "303627"))  # `make faults` takes another each time
 ALL = bool(os.environ.get("FAULTS_ALL"))
 ROWS = 2_000  # as in tests/nights
 RUN = ("run", "mini", "--day", DAY)
