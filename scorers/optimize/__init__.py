@@ -1,0 +1,1 @@
+"""Smaller and quicker models out of a model: graphs, quantization, pruning, distillation."""
