@@ -12,7 +12,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +21,10 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.budget import budget
-from jobs.domain import sound
-from jobs.engine import Resources
 from jobs.files import written_once
 from jobs.job import Job
-from jobs.nulls import filled
-from jobs.piece import needed_columns
-from jobs.plan import InputFile, Piece, Plan, RowRange, Tried, chunk_rows, digest
-from jobs.scan import chunks
+from jobs.plan import InputFile, Plan, Tried, chunk_rows, digest
+from jobs.sample import first_rows
 from jobs.scoring import forget, opened, variants_of
 from scorers.contract import Scorer
 from scorers.errors import ChunkError, ModelError
@@ -77,6 +73,13 @@ def choose(job: Job, plan: Plan, source: Sequence[InputFile]) -> Choice:
     with contextlib.suppress(OSError):  # a choice that can't be kept is made again
         _keep(kept, choice)
     return choice
+
+
+def chosen(plan: Plan, choice: Choice) -> Plan:
+    """The plan with the variant that scores it."""
+    return dataclasses.replace(
+        plan, variant=choice.variant, chunk_rows=choice.chunk_rows, why=choice.why, tried=choice.tried
+    )
 
 
 class _Trial:
@@ -168,26 +171,9 @@ class _Trial:
 
 
 def _sample(job: Job, plan: Plan, source: Sequence[InputFile], size: int) -> list[pa.RecordBatch]:
-    """The day's first rows, as they will be scored."""
-    scorer = opened(job, plan.model_path, plan.model_sha256, plain(job.spec.model.kind, plan.device))
-    first = next((file for file in source if file.rows), None)
-    if first is None:
-        return []
-    piece = Piece(0, (RowRange(first.path, 0, min(SAMPLE_ROWS, first.rows)),), "")
-    room = budget(job).piece
-    resources = Resources(1, room.duckdb, job.workspace.runs)
-    found = chunks(job.workspace.root, piece, needed_columns(job, scorer), size, resources, size=room.chunk)
-    return [filled(sound(job, _chunk(found, size, room.chunk)), job.spec.scoring.features_null)]
-
-
-def _chunk(found: Iterable[pa.RecordBatch], rows: int, size: int) -> pa.RecordBatch:
-    """One whole chunk: the first ones of a piece with texts are small."""
-    held: list[pa.RecordBatch] = []
-    for chunk in found:
-        held.append(chunk)
-        if sum(one.num_rows for one in held) >= rows or sum(one.nbytes for one in held) >= size:
-            break
-    return pa.concat_batches(held)[:rows]
+    """The day's first chunk."""
+    found = first_rows(job, plan, source, min(size, SAMPLE_ROWS))
+    return [] if found is None else [found]
 
 
 def _difference(found: pa.RecordBatch, wanted: pa.RecordBatch) -> float:

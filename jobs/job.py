@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from pydantic import BaseModel, ValidationError
 
-from jobs import given, policy, questions, schedule, spec
+from jobs import accuracy, given, policy, questions, schedule, spec
 from jobs.errors import Broken, clipped
 from jobs.params import Param, ParamValue
 from jobs.spec import JobSpec
@@ -24,6 +24,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "domain": policy.Domain,
     "limits": policy.Limits,
     "params": Param,
+    "budget": accuracy.AccuracyBudget,
 }
 KINDS: dict[str, Mapping[str, type[BaseModel]]] = {
     "schedule": {"daily": schedule.Daily, "exchange": schedule.Exchange, "after": schedule.After},
@@ -89,6 +90,7 @@ class Job:
             "memory": True,
             "limits": True,
             "close": True,
+            "budget": True,  # it changes nothing but which variant a bake-off takes, and that is a cause
             "params": True,
             "scoring": {"tasks", "tolerance"},
         }
@@ -156,8 +158,8 @@ def read_job(file: Path, workspace: Workspace) -> Job:
     except ValidationError as error:
         raise Broken(_explain(error, shown, lines)) from None
     job = Job(found, workspace, file, None, {}, lines)
-    features = _read_sql(job, ("features",), found.features) if found.features.endswith(".sql") else None
-    decide = {name: _read_sql(job, ("decide", name), path) for name, path in found.decide.items()}
+    features = read_sql(job, ("features",), found.features) if found.features.endswith(".sql") else None
+    decide = {name: read_sql(job, ("decide", name), path) for name, path in found.decide.items()}
     return Job(found, workspace, file, features, decide, lines)
 
 
@@ -199,7 +201,8 @@ def _unfulfilled(job: Job, published: Iterable[str], broken: list[Broken]) -> bo
     return False
 
 
-def _read_sql(job: Job, at: Path_, name: str) -> str:
+def read_sql(job: Job, at: Path_, name: str) -> str:
+    """The text of a .sql file of the job's folder, named at `at` in job.yaml. Broken if it can't be read."""
     path = job.file.parent / name
     try:
         inside = job.workspace.resolve(job.workspace.relative(path))

@@ -74,6 +74,26 @@ class Tried:
 
 
 @dataclass(frozen=True)
+class Tuned:
+    """The variant that a bake-off took, and its model file: of an engine the reference's own."""
+
+    name: str
+    technique: str
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Canary:
+    """How far the variant's scores are from the reference's, on rows from all over the day."""
+
+    rows: int
+    max_abs: float
+    rank_correlation: float
+    cosine: float
+
+
+@dataclass(frozen=True)
 class Restate:
     """That a published day is to be published anew: why, and by whom. Both go into the receipt."""
 
@@ -93,7 +113,8 @@ class Plan:
     `replay_of` is the run whose rejects are scored again, and `carried` the rows of it that are not.
     `known_at` is the moment at which rows must have been known to be seen (UTC, ISO 8601), "" for all rows.
     `closes` is whether the day is closed once it is published; `restate` says that it is published anew,
-    instead of what the run `replaces` published.
+    instead of what the run `replaces` published. `tuned` is what a bake-off took to score it in the model's
+    place, with its `canary`; `warning` says why it is not used.
     """
 
     job: str
@@ -110,6 +131,9 @@ class Plan:
     variant: Variant = PLAIN
     why: str = ""
     tried: tuple[Tried, ...] = ()
+    tuned: Tuned | None = None
+    canary: Canary | None = None
+    warning: str = ""
     params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     inputs: Mapping[str, tuple[InputFile, ...]] = dataclasses.field(default_factory=dict)
     sha256: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -163,6 +187,8 @@ def plan_from_json(text: str) -> Plan:
         "variant": Variant(**raw["variant"]),
         "tried": tuple(Tried(**one) for one in raw["tried"]),
         "restate": Restate(**raw["restate"]) if raw.get("restate") else None,
+        "tuned": Tuned(**raw["tuned"]) if raw.get("tuned") else None,
+        "canary": Canary(**raw["canary"]) if raw.get("canary") else None,
     }
     return Plan(**{**raw, **made})
 

@@ -79,14 +79,32 @@ class ModelResult(Part):
     sha256: str
 
 
+class CanaryResult(Part):
+    """How far the variant's scores were from the model's own, on rows from all over the day."""
+
+    rows: int
+    max_abs: float
+    rank_correlation: float
+    cosine: float
+
+
 class VariantResult(Part):
-    """How the model was computed: its kind, device and threads a piece, the rows of a chunk, and why so."""
+    """How the model was computed: its kind, device and threads a piece, the rows of a chunk, and why so.
+
+    Where a bake-off took it: its `name`, `technique`, the `path` and `sha256` of the file that scored in the
+    model's place, and its canary.
+    """
 
     kind: str
     device: str
     threads: int
     chunk_rows: int
     why: str = ""
+    name: str = ""
+    technique: str = ""
+    path: str = ""
+    sha256: str = ""
+    canary: CanaryResult | None = None
 
 
 class TriedResult(Part):

@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 
 from jobs import catalog, check, inputs, runs
+from jobs.canary import with_variant
 from jobs.catalog import Entry, Pinned
-from jobs.choose import choose
 from jobs.day import Day
 from jobs.days import as_day
 from jobs.engine import Engine, SqlMistakes, View, quoted
@@ -28,7 +28,7 @@ from jobs.plan import Plan, digest
 from jobs.progress import Report, silent
 from jobs.receipt import Receipt
 from jobs.runs import RunFolder
-from jobs.source import chosen, in_pieces, streamed
+from jobs.source import in_pieces, streamed
 from jobs.stage import FEATURE_GROUP_ROWS, StagedFile, reread, stage, staged, stamped
 from jobs.steps import outlook, publish_day
 from jobs.tables import LiveFile
@@ -97,7 +97,7 @@ class _Replay:
             )
         report("features", 1, 1)
         plan = dataclasses.replace(self.plan, carried=self.before.rows.read - source.rows)
-        return in_pieces(self.job, chosen(plan, choose(self.job, plan, [source])), [source])
+        return in_pieces(self.job, with_variant(self.job, plan, [source]), [source])
 
     def snapshot(self) -> None:
         """Stage the features of the rejected rows, and for `why` those of the whole day beside them."""

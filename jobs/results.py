@@ -14,6 +14,7 @@ from jobs.progress import Stopwatch
 from jobs.proof import Proof
 from jobs.receipt import (
     AuditResult,
+    CanaryResult,
     Cost,
     InputResult,
     KeyHash,
@@ -91,9 +92,9 @@ def receipt_of(
         cost=_cost(plan, staged, watch),
         rows_per_second=speed,
         device=plan.variant.device,
-        variant=VariantResult(**dataclasses.asdict(plan.variant), chunk_rows=plan.chunk_rows, why=plan.why),
+        variant=_variant(plan),
         tried=tuple(TriedResult(**dataclasses.asdict(one)) for one in plan.tried),
-        audits=audits,
+        audits=(*audits, *_kept_budget(plan)),
         run_number=plan.run_number,
         fingerprint=plan.fingerprint,
         job_hash=plan.job_hash,
@@ -102,6 +103,22 @@ def receipt_of(
         versions=plan.versions,
         hardware={"processor": machine.processor, "cores": machine.cores, "memory_bytes": machine.memory},
     )
+
+
+def _variant(plan: Plan) -> VariantResult:
+    tuned = dataclasses.asdict(plan.tuned) if plan.tuned else {}
+    canary = CanaryResult(**dataclasses.asdict(plan.canary)) if plan.canary else None
+    given = {**dataclasses.asdict(plan.variant), **tuned, "canary": canary}
+    return VariantResult(**given, chunk_rows=plan.chunk_rows, why=plan.why)
+
+
+def _kept_budget(plan: Plan) -> tuple[AuditResult, ...]:
+    """Whether the variant of a bake-off could be used, where there is one."""
+    if not (plan.tuned or plan.warning):
+        return ()
+    detail = plan.warning or (f"canary of {plan.canary.rows:,} rows" if plan.canary else "")
+    asked = "the bake-off's variant is usable and keeps its budget"
+    return (AuditResult(name=asked, passed=not plan.warning, severity="warn", detail=detail),)
 
 
 def _replayed(plan: Plan, before: Receipt) -> ReplayResult:

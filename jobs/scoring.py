@@ -69,14 +69,19 @@ def variants_of(job: Job, device: str) -> list[Variant]:
 def planned_scorer(job: Job, plan: Plan) -> Scorer:
     """The scorer of a plan, from the very bytes that it was made for, by the variant that it chose.
 
+    Of a plan with a bake-off's variant those bytes are the variant's own.
+
     Raises:
         NotYet: the file has changed since; the day has to be planned again.
         Broken: the variant, chosen on another machine, can't be run on this one.
     """
+    path, sha256 = plan.model_path, plan.model_sha256
+    if plan.tuned:
+        path, sha256 = plan.tuned.path, plan.tuned.sha256
     try:
-        return opened(job, plan.model_path, plan.model_sha256, plan.variant)
+        return opened(job, path, sha256, plan.variant)
     except ModelChangedError as error:
-        raise NotYet(f"{plan.model_path}: {error}") from error
+        raise NotYet(f"{path}: {error}") from error
     except ModelError as error:
         raise Broken(
             f"job {job.name}, day {plan.day}: this worker can't score as planned ({plan.variant}): {error}"

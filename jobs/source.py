@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Sequence
 
 from jobs import check, inputs
-from jobs.choose import Choice
 from jobs.day import Day
 from jobs.engine import SqlMistakes
 from jobs.errors import Broken
@@ -36,13 +35,6 @@ def streamed(job: Job, plan: Plan) -> list[InputFile]:
     return [f for f in plan.inputs[job.spec.features] if f.day == plan.day]
 
 
-def chosen(plan: Plan, choice: Choice) -> Plan:
-    """The plan with the variant that scores it."""
-    return dataclasses.replace(
-        plan, variant=choice.variant, chunk_rows=choice.chunk_rows, why=choice.why, tried=choice.tried
-    )
-
-
 def in_pieces(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
     """The plan with the pieces of the files whose rows are scored.
 
@@ -52,5 +44,6 @@ def in_pieces(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
     rows = sum(f.rows for f in source)
     if rows == 0 and job.spec.policy.empty == "fail":
         raise Broken(f"job {job.name}: no rows to score on {plan.day}; the policy for an empty day is fail")
-    maker = digest(plan.fingerprint, plan.versions, plan.chunk_rows, dataclasses.asdict(plan.variant))
+    tuned = [plan.tuned.sha256] if plan.tuned else []
+    maker = digest(plan.fingerprint, plan.versions, plan.chunk_rows, dataclasses.asdict(plan.variant), *tuned)
     return dataclasses.replace(plan, pieces=cut(source, maker, plan.limit))

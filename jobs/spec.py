@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from jobs.accuracy import AccuracyBudget
 from jobs.given import FilePath, Input, PathInput
 from jobs.params import Misplaced, Param, Strict
 from jobs.policy import Domain, Limits, Policy
@@ -162,6 +163,10 @@ class JobSpec(Strict):
         Policy, Field(description="what to do on a day without data, and with rows that can't be scored")
     ] = Policy()
 
+    budget: Annotated[
+        AccuracyBudget | None,
+        Field(description="what a faster way to compute the model may change; `nightscore bakeoff` keeps it"),
+    ] = None
     close: Annotated[
         bool,
         Field(description="a day that is published is closed: only a restatement publishes it anew"),
@@ -213,7 +218,16 @@ class JobSpec(Strict):
         self._check_params()
         self._check_audits()
         self._check_rejects()
+        self._check_budget()
         return self
+
+    def _check_budget(self) -> None:
+        for name in self.budget.decision_columns if self.budget else ():
+            if name not in self.decide:
+                allowed = ", ".join(self.decide) or "none"
+                raise Misplaced(
+                    ("budget", "decision_columns", name), f"{name!r} is no decision table; allowed: {allowed}"
+                )
 
     def _check_rejects(self) -> None:
         taken = {"stage", "reason", "message", "features"} if self.rejecting else set()

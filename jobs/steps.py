@@ -19,7 +19,7 @@ import pyarrow as pa
 from jobs import catalog, check, inputs, known, runs, tables
 from jobs.books import restating
 from jobs.budget import budget
-from jobs.choose import choose
+from jobs.canary import with_variant
 from jobs.day import Day
 from jobs.days import as_day
 from jobs.engine import Resources, SqlMistakes
@@ -37,8 +37,9 @@ from jobs.rejects import Rejects
 from jobs.results import skipped, unchanged
 from jobs.scan import chunks, source_schema
 from jobs.scoring import OpenModel, open_model, planned_scorer
-from jobs.source import chosen, in_pieces, source
+from jobs.source import in_pieces, source
 from jobs.stage import StagedFile, made, peak_memory, stage, staged
+from jobs.variantfile import VariantFile, read_variant, tuned_by
 from jobs.versions import versions
 
 
@@ -92,8 +93,11 @@ def outlook(
     absent = _absent(job, files, day)
     if absent:
         return Plan(job.name, day.isoformat(), "skipped", reason=absent)
+    # A model or a device that is asked for is what scores; a variant stands for the job's own.
+    picked = None if model or device else read_variant(job)
     wanted = dataclasses.replace(
-        _wanted(job, day, opened, files, values, known_at=known.cutoff(job, known_at)), limit=limit
+        _wanted(job, day, opened, files, values, known_at=known.cutoff(job, known_at), picked=picked),
+        limit=limit,
     )
     with inputs.steady(job, files, day):
         check.bind(Day(job, wanted), opened.scorer)
@@ -214,19 +218,21 @@ def _absent(job: Job, files: inputs.Files, day: dt.date) -> str:
 
 def _wanted(
     job: Job, day: dt.date, opened: OpenModel, files: inputs.Files, values: Mapping[str, Any],
-    *, known_at: str = "",
+    *, known_at: str = "", picked: VariantFile | None = None,
 ) -> Plan:  # fmt: skip
     """The plan without its run: the day's causes and their fingerprint."""
     params = {n: v.isoformat() if isinstance(v, dt.date) else v for n, v in values.items()}
     read = {name: [(f.path, f.fingerprint) for f in some] for name, some in files.items()}
+    used = picked.cause if picked and picked.reference.sha256 == opened.sha256 else None
     causes = digest(
         job.hash, day.isoformat(), params, opened.sha256, opened.code, opened.device, read,
-        *([known_at] if known_at else []),
+        *([known_at] if known_at else []), *([used] if used else []),
     )  # fmt: skip
     scores = tables.live(job.workspace.tables / job.spec.scores_table)
     return Plan(
         job.name, day.isoformat(), "score", fingerprint=causes, job_hash=job.hash, key=tuple(job.spec.key),
         model_path=opened.name, model_sha256=opened.sha256, device=opened.device,
+        tuned=tuned_by(picked) if picked else None,
         params=params, inputs=files, known_at=known_at, closes=job.spec.close, versions=versions(),
         started=time.time(),
         seen=tuple(sorted(f.path.name for f in scores if f.day == day.isoformat())),
@@ -252,7 +258,7 @@ def begin(job: Job, wanted: Plan, watch: Stopwatch, report: Report) -> Plan:
         rows = source(job, plan, run, report)
         refuse_full_disk(job, plan, run, rows)
         watch.lap("features")
-        plan = chosen(plan, choose(job, plan, rows))
+        plan = with_variant(job, plan, rows)
         watch.lap("choose")
         plan = dataclasses.replace(
             plan, seconds=watch.seconds, cpu_seconds=watch.cpu_seconds, peak_memory=peak_memory()

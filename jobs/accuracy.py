@@ -1,0 +1,93 @@
+"""How much the scores and decisions of a faster way to compute a model may differ from the model's own."""
+
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from jobs.params import Strict
+from jobs.policy import SHARE
+from jobs.questions import Column
+from jobs.schedule import Name
+
+Share = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)? ?%$")]
+
+
+class Metric(Strict):
+    """How good scores are, by labels that the inputs hold: one number, of which more is better."""
+
+    sql: Annotated[
+        Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.sql$")],
+        Field(description="a .sql file of this folder: one SELECT of one number over scores and the inputs"),
+    ]
+    max_drop: Annotated[float, Field(ge=0, allow_inf_nan=False, description="by how much it may fall")]
+    after_days: Annotated[
+        int, Field(ge=0, le=3650, description="the inputs are cut so many days after the scored day: labels")
+    ] = 0
+
+
+class AccuracyBudget(Strict):
+    """What a faster way to compute the model may change. Everything that is named has to hold."""
+
+    max_abs: Annotated[
+        Annotated[float, Field(ge=0, allow_inf_nan=False)] | None,
+        Field(description="the largest difference of a score"),
+    ] = None
+    rank_correlation: Annotated[
+        Annotated[float, Field(ge=-1, le=1)] | None,
+        Field(description="the least rank correlation (Spearman) of a day's scores"),
+    ] = None
+    cosine: Annotated[
+        Annotated[float, Field(ge=-1, le=1)] | None,
+        Field(description="the least cosine similarity of a row's list of numbers, such as an embedding"),
+    ] = None
+    decision_flips: Annotated[
+        int | str | None,
+        Field(description="rows of the decision tables that may change, a number or 0.1%"),
+    ] = None
+    decision_columns: Annotated[
+        dict[Name, Annotated[list[Column], Field(min_length=1)]],
+        Field(
+            description="decision table -> the columns that are a decision; default: all that hold no "
+            "fractional number"
+        ),
+    ] = {}
+    totals: Annotated[
+        Share | None,
+        Field(description="how far the sum of a column of money or of fractions may move: 0.1%"),
+    ] = None
+    metric: Annotated[Metric | None, Field(description="how good the scores are, by labels")] = None
+
+    @field_validator("decision_flips", mode="before")
+    @classmethod
+    def _number_or_share(cls, value: Any) -> Any:
+        share = SHARE.fullmatch(value.strip()) if isinstance(value, str) else None
+        is_share = share is not None and float(share[1]) <= 100
+        is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        if not (value is None or is_share or is_number):
+            raise ValueError(f"{value!r} is not allowed; allowed: a number of rows, or a share such as 0.1%")
+        return value
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> "AccuracyBudget":
+        if not self.limits:
+            raise ValueError(
+                "limits nothing; allowed: max_abs, rank_correlation, cosine, decision_flips, totals, metric"
+            )
+        return self
+
+    @property
+    def limits(self) -> list[str]:
+        """The names of what is limited."""
+        names = ("max_abs", "rank_correlation", "cosine", "decision_flips", "totals", "metric")
+        return [name for name in names if getattr(self, name) is not None]
+
+    def flips(self, rows: int) -> float:
+        """The most of `rows` rows that may change."""
+        if isinstance(self.decision_flips, str):
+            return share_of(self.decision_flips) * rows
+        return float(self.decision_flips if self.decision_flips is not None else rows)
+
+
+def share_of(text: str) -> float:
+    """A share such as 0.1% as a fraction."""
+    return float(text.strip().rstrip("%").strip()) / 100

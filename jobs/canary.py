@@ -1,0 +1,88 @@
+"""Which variant scores a day: that of the job's variant.yaml where it keeps its budget here and today.
+
+Before a row is scored by it, rows from all over the day are scored by it and by the reference. Where the two
+are further apart than the budget allows, or the variant is stale, the reference scores the day, by what
+`jobs/choose.py` takes, and the receipt says why.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+from jobs.accuracy import AccuracyBudget
+from jobs.choose import choose, chosen
+from jobs.job import Job
+from jobs.measures import Change, apart, change_from
+from jobs.plan import Canary, InputFile, Plan
+from jobs.sample import spread_rows
+from jobs.scoring import opened, planned_scorer
+from jobs.variantfile import VariantFile, read_variant, stale
+from scorers.variant import plain
+
+CANARY_ROWS = 4096
+SLACK = (
+    2  # a sample is noisier than a day: so many times what the bake-off saw, where the budget says nothing
+)
+
+
+def with_variant(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
+    """The plan with the variant that scores its rows; see the module."""
+    picked = read_variant(job) if plan.tuned else None
+    if picked is None:
+        return chosen(plan, choose(job, plan, source))
+    planned = dataclasses.replace(
+        plan, variant=picked.computed, chunk_rows=picked.how.chunk_rows, why=f"bake-off: {picked.variant}"
+    )
+    try:
+        problems = stale(job, picked, plan.model_sha256, plan.versions)
+        if problems:
+            return _reference(job, plan, source, f"{picked.variant} is stale: {'; '.join(problems)}")
+        canary = _canary(job, planned, source)
+    except Exception as error:  # whatever a variant raises costs a warning, never a night
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        return _reference(job, plan, source, f"{picked.variant} can't be tried: {said}")
+    if canary is None:
+        return planned
+    broken = _change(canary).breaks(_limits(job, picked))
+    planned = dataclasses.replace(planned, canary=canary)
+    if broken:
+        said = f"{picked.variant}: of {canary.rows:,} canary rows, {'; '.join(broken)}"
+        return dataclasses.replace(_reference(job, plan, source, said), canary=canary)
+    return planned
+
+
+def _reference(job: Job, plan: Plan, source: Sequence[InputFile], why: str) -> Plan:
+    plain_plan = dataclasses.replace(plan, tuned=None)
+    again = (
+        f"the reference scores until `nightscore bakeoff {job.name} --day {plan.day} --apply` is run again"
+    )
+    return dataclasses.replace(chosen(plain_plan, choose(job, plain_plan, source)), warning=f"{why}; {again}")
+
+
+def _canary(job: Job, plan: Plan, source: Sequence[InputFile]) -> Canary | None:
+    """How far apart the plan's variant and the reference are; None of a day without rows."""
+    rows = spread_rows(job, plan, source, CANARY_ROWS)
+    if rows is None:
+        return None
+    reference = opened(job, plan.model_path, plan.model_sha256, plain(job.spec.model.kind, plan.device))
+    wanted, found = reference.score(rows), planned_scorer(job, plan).score(rows)
+    change = Change()
+    for name in wanted.schema.names:
+        change = change.worst(apart(found.column(name), wanted.column(name)))
+    return Canary(rows.num_rows, change.max_abs, change.rank_correlation, change.cosine)
+
+
+def _change(canary: Canary) -> Change:
+    return Change(max_abs=canary.max_abs, rank_correlation=canary.rank_correlation, cosine=canary.cosine)
+
+
+def _limits(job: Job, picked: VariantFile) -> AccuracyBudget:
+    """What holds for the canary: the budget where it is about scores, else a multiple of what was seen."""
+    seen = change_from(picked.evidence.change).worst(change_from(picked.evidence.held_out_change))
+    budget = picked.budget
+    least = budget.rank_correlation if budget.rank_correlation is not None else seen.rank_correlation
+    most = max(SLACK * seen.max_abs, job.spec.scoring.tolerance)
+    return AccuracyBudget(
+        max_abs=budget.max_abs if budget.max_abs is not None else most,
+        rank_correlation=1 - SLACK * (1 - least),
+        cosine=budget.cosine if budget.cosine is not None else 1 - SLACK * (1 - seen.cosine),
+    )

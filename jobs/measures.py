@@ -1,0 +1,244 @@
+"""How far the scores and decisions of one way to compute a model are from those of another, row by row."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.accuracy import AccuracyBudget, share_of
+from jobs.engine import Engine, Resources, View, quoted
+
+Numbers = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Change:
+    """How far a candidate is from the reference on one day.
+
+    Args:
+        max_abs: the largest difference of a number; infinite where only one of the two has a number.
+        rank_correlation: Spearman's, the least over the columns of scores; ties have their mean rank.
+        cosine: the least similarity of a row's list of numbers, over rows and columns of lists.
+        flips: rows of the decision tables that changed.
+        decisions: rows of the decision tables.
+        totals: the largest relative move of the sum of a column of fractions in a decision table.
+        metric: how good the candidate's scores are; None without labels.
+        metric_before: how good the reference's are.
+    """
+
+    max_abs: float = 0.0
+    rank_correlation: float = 1.0
+    cosine: float = 1.0
+    flips: int = 0
+    decisions: int = 0
+    totals: float = 0.0
+    metric: float | None = None
+    metric_before: float | None = None
+
+    def breaks(self, budget: AccuracyBudget) -> list[str]:
+        """What of a budget does not hold, a sentence each; empty if it is kept."""
+        said: list[str] = []
+        if budget.max_abs is not None and not self.max_abs <= budget.max_abs:
+            said.append(f"a score moves by {self.max_abs:.2g}, allowed {budget.max_abs:g}")
+        if budget.rank_correlation is not None and not self.rank_correlation >= budget.rank_correlation:
+            said.append(f"rank correlation {self.rank_correlation:.5f}, allowed {budget.rank_correlation:g}")
+        if budget.cosine is not None and not self.cosine >= budget.cosine:
+            said.append(f"cosine similarity {self.cosine:.4f}, allowed {budget.cosine:g}")
+        if budget.decision_flips is not None and not self.flips <= budget.flips(self.decisions):
+            said.append(
+                f"{self.flips:,} of {self.decisions:,} decisions flip, allowed {budget.decision_flips}"
+            )
+        if budget.totals is not None and not self.totals <= share_of(budget.totals):
+            said.append(f"a total moves by {self.totals:.2%}, allowed {budget.totals}")
+        return said + self._worse(budget)
+
+    def _worse(self, budget: AccuracyBudget) -> list[str]:
+        if budget.metric is None:
+            return []
+        if self.metric is None or self.metric_before is None:
+            return ["there are no labels for the metric on this day"]
+        if self.metric >= self.metric_before - budget.metric.max_drop:
+            return []
+        return [
+            f"the metric falls from {self.metric_before:.4f} to {self.metric:.4f}, "
+            f"allowed by {budget.metric.max_drop:g}"
+        ]
+
+    def worst(self, other: "Change") -> "Change":
+        """The worse of two days in each number; of decisions and the metric those of the worse day."""
+        flips = max(self, other, key=lambda one: one.flips / max(one.decisions, 1))
+        return Change(
+            max(self.max_abs, other.max_abs), min(self.rank_correlation, other.rank_correlation),
+            min(self.cosine, other.cosine), flips.flips, flips.decisions, max(self.totals, other.totals),
+            self.metric, self.metric_before,
+        )  # fmt: skip
+
+    def as_dict(self) -> dict[str, float | int | None]:
+        """Every number by name."""
+        return asdict(self)
+
+
+def change_from(raw: Mapping[str, float | int | None]) -> Change:
+    """The change whose `as_dict` this is; numbers of a later version are left out."""
+    known = {field.name for field in fields(Change)}
+    return Change(**{name: value for name, value in raw.items() if name in known})  # type: ignore[arg-type]
+
+
+def scores_apart(reference: Sequence[Path], candidate: Sequence[Path], outputs: pa.Schema) -> Change:
+    """How far staged scores are from the reference's: the same rows in the same order.
+
+    `outputs` are the columns of scores. One column is held in memory at a time.
+    """
+    found = Change()
+    for field in outputs:
+        one, other = (_column(files, field.name) for files in (reference, candidate))
+        found = found.worst(apart(other, one))
+    return found
+
+
+def apart(found: pa.Array, wanted: pa.Array) -> Change:
+    """How far one column of scores is from the reference's."""
+    if len(found) != len(wanted):
+        return Change(max_abs=float("inf"), rank_correlation=-1.0, cosine=-1.0)
+    if is_list(wanted.type):
+        return _lists_apart(found, wanted)
+    if not (pa.types.is_floating(wanted.type) or pa.types.is_integer(wanted.type)):
+        return Change() if found.equals(wanted) else Change(max_abs=float("inf"))
+    one, other = _numbers(found), _numbers(wanted)
+    return Change(max_abs=_max_abs(one, other), rank_correlation=rank_correlation(one, other))
+
+
+def rank_correlation(one: Numbers, other: Numbers) -> float:
+    """Spearman's rank correlation of two arrays [n] with NaNs in the same places; 1 where one is constant.
+
+    Pearson's correlation of mean ranks (Kendall and Gibbons, Rank Correlation Methods, 1990, ch. 3).
+    """
+    there = ~(np.isnan(one) | np.isnan(other))
+    left, right = _ranks(one[there]), _ranks(other[there])
+    if len(left) < 2 or np.array_equal(left, right):
+        return 1.0
+    deviations = left.std() * right.std()
+    if not deviations:  # one is constant, the other is not
+        return 0.0
+    return float(np.mean((left - left.mean()) * (right - right.mean())) / deviations)
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Whether a column holds lists of numbers."""
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+class Decisions:
+    """The decision tables of two ways to compute a model, compared. A context."""
+
+    def __init__(self, reference: Mapping[str, Path], candidate: Mapping[str, Path], resources: Resources):
+        self._names = list(reference)
+        sides = (("reference", reference), ("candidate", candidate))
+        views = [View(f"{side} {name}", (files[name],)) for side, files in sides for name in self._names]
+        self._engine = Engine(views, resources)
+
+    def __enter__(self) -> "Decisions":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._engine.close()
+
+    def flips(self, columns: Mapping[str, Sequence[str]]) -> tuple[int, int]:
+        """Rows that one side has and the other has not, by the larger number; and the reference's rows.
+
+        Of each table those columns count that `columns` names, else those that hold no fraction.
+        """
+        changed = rows = 0
+        for name in self._names:
+            counted = list(columns.get(name, ())) or self._whole(name)
+            chosen = ", ".join(map(quoted, counted))
+            sides = [
+                f"SELECT {chosen} FROM {quoted(f'{side} {name}')}" for side in ("reference", "candidate")
+            ]
+            lost, new = (
+                self._engine.rows(f"SELECT count(*) FROM ({a} EXCEPT ALL {b})")[0][0]
+                for a, b in (sides, sides[::-1])
+            )
+            changed += max(lost, new)
+            rows += self._engine.rows(f"SELECT count(*) FROM {quoted(f'reference {name}')}")[0][0]
+        return changed, rows
+
+    def totals(self) -> float:
+        """The largest relative move of the sum of a column of fractions; infinite from a sum of nothing."""
+        most = 0.0
+        for name in self._names:
+            for column in (c for c, whole in self._columns(name) if whole is False):
+                before, after = (
+                    float(
+                        self._engine.rows(f"SELECT coalesce(sum({quoted(column)}), 0)::DOUBLE FROM {view}")[
+                            0
+                        ][0]
+                    )
+                    for view in (quoted(f"reference {name}"), quoted(f"candidate {name}"))
+                )
+                if before != after:
+                    most = max(most, abs(after - before) / abs(before) if before else np.inf)
+        return most
+
+    def _whole(self, name: str) -> list[str]:
+        return [column for column, whole in self._columns(name) if whole]
+
+    def _columns(self, name: str) -> list[tuple[str, bool | None]]:
+        """Each column, and whether it holds no fraction; None for a list or another compound."""
+        schema = self._engine.schema(f"SELECT * FROM {quoted(f'reference {name}')}")
+        return [(field.name, _is_whole(field.type)) for field in schema if field.name != "run_id"]
+
+
+def _is_whole(kind: pa.DataType) -> bool | None:
+    if pa.types.is_nested(kind):
+        return None
+    fraction = pa.types.is_floating(kind) or (pa.types.is_decimal(kind) and kind.scale > 0)
+    return not fraction
+
+
+def _column(files: Sequence[Path], name: str) -> pa.Array:
+    parts = [pq.read_table(file, columns=[name], partitioning=None)[name] for file in files]
+    return pa.chunked_array(
+        [chunk for part in parts for chunk in part.chunks], parts[0].type
+    ).combine_chunks()
+
+
+def _numbers(values: pa.Array) -> Numbers:
+    return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def _max_abs(found: Numbers, wanted: Numbers) -> float:
+    same = (found == wanted) | (np.isnan(found) & np.isnan(wanted))
+    with np.errstate(invalid="ignore"):
+        far = np.where(same, 0.0, np.abs(found - wanted))
+    return float(np.nan_to_num(far, nan=np.inf, posinf=np.inf).max(initial=0.0))
+
+
+def _lists_apart(found: pa.Array, wanted: pa.Array) -> Change:
+    one, other = (_flat(values) for values in (found, wanted))
+    if len(one) != len(other) or len(wanted) == 0:
+        return Change() if len(one) == len(other) else Change(max_abs=float("inf"), cosine=-1.0)
+    width = len(other) // len(wanted)
+    if width * len(wanted) != len(other):  # of unlike lengths: element by element alone
+        return Change(max_abs=_max_abs(one, other))
+    left, right = one.reshape(-1, width), other.reshape(-1, width)
+    lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
+    dots = np.einsum("ij,ij->i", left, right)
+    cosine = np.where(lengths > 0, dots / np.where(lengths > 0, lengths, 1), (left == right).all(axis=1))
+    return Change(max_abs=_max_abs(one, other), cosine=float(np.nan_to_num(cosine, nan=-1.0).min()))
+
+
+def _flat(values: pa.Array) -> Numbers:
+    return _numbers(values.flatten())
+
+
+def _ranks(values: Numbers) -> Numbers:
+    """The rank of each value from 1 on; equal ones share their mean rank."""
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    mean: Numbers = (last - (counts - 1) / 2)[places]
+    return mean

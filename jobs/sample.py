@@ -1,0 +1,65 @@
+"""Some of a day's rows, as they will be scored: to try variants on."""
+
+from collections.abc import Iterable, Sequence
+
+import pyarrow as pa
+
+from jobs.budget import budget
+from jobs.domain import sound
+from jobs.engine import Resources
+from jobs.job import Job
+from jobs.nulls import filled
+from jobs.piece import needed_columns
+from jobs.plan import InputFile, Piece, Plan, RowRange
+from jobs.scan import chunks
+from jobs.scoring import opened
+from scorers.variant import plain
+
+
+def first_rows(job: Job, plan: Plan, source: Sequence[InputFile], rows: int) -> pa.RecordBatch | None:
+    """At most so many of the day's first rows, in one chunk; None of a day without rows."""
+    first = next((file for file in source if file.rows), None)
+    return _read(job, plan, [RowRange(first.path, 0, min(rows, first.rows))], rows) if first else None
+
+
+def spread_rows(
+    job: Job, plan: Plan, source: Sequence[InputFile], rows: int, places: int = 4
+) -> pa.RecordBatch | None:
+    """Rows from so many places of a day, from its first to its last, in one chunk; None where it has none."""
+    total = sum(file.rows for file in source)
+    if not total:
+        return None
+    each = max(1, min(rows, total) // places)
+    starts = sorted({round(at * (total - each) / max(places - 1, 1)) for at in range(places)})
+    found = [_read(job, plan, [one], each) for start in starts for one in _ranges(source, start, each)]
+    return pa.concat_batches(found)
+
+
+def _ranges(source: Sequence[InputFile], start: int, rows: int) -> Iterable[RowRange]:
+    """The rows from `start` on, counted over all files."""
+    for file in source:
+        if rows and start < file.rows:
+            stop = min(start + rows, file.rows)
+            yield RowRange(file.path, start, stop)
+            rows -= stop - start
+            start = file.rows
+        start -= file.rows
+
+
+def _read(job: Job, plan: Plan, ranges: Sequence[RowRange], rows: int) -> pa.RecordBatch:
+    scorer = opened(job, plan.model_path, plan.model_sha256, plain(job.spec.model.kind, plan.device))
+    room = budget(job).piece
+    resources = Resources(1, room.duckdb, job.workspace.runs)
+    columns = needed_columns(job, scorer)
+    found = chunks(job.workspace.root, Piece(0, tuple(ranges), ""), columns, rows, resources, size=room.chunk)
+    return filled(sound(job, _chunk(found, rows, room.chunk)), job.spec.scoring.features_null)
+
+
+def _chunk(found: Iterable[pa.RecordBatch], rows: int, size: int) -> pa.RecordBatch:
+    """One whole chunk: the first ones of a piece with texts are small."""
+    held: list[pa.RecordBatch] = []
+    for chunk in found:
+        held.append(chunk)
+        if sum(one.num_rows for one in held) >= rows or sum(one.nbytes for one in held) >= size:
+            break
+    return pa.concat_batches(held)[:rows]

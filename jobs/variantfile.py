@@ -1,0 +1,174 @@
+"""variant.yaml in a job's folder: the variant that a bake-off took, and what it was taken for.
+
+A run uses it as long as the model, the machine, the libraries and the budget are those of the bake-off. With
+any other it is stale: the reference scores, and the receipt says why.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from jobs.accuracy import AccuracyBudget
+from jobs.errors import Broken
+from jobs.files import replace_text, sha256_of
+from jobs.job import Job
+from jobs.params import Strict
+from jobs.plan import Tuned
+from jobs.yamlfile import read_yaml
+from scorers.hardware import hardware, installed_devices
+from scorers.variant import Variant
+
+FILE = "variant.yaml"
+HEAD = """\
+# The variant that `nightscore bakeoff … --apply` took for this job on this machine. A run uses it as long as
+# reference, machine, versions and budget are these; remove the file to be rid of it.
+"""
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Numbers = dict[str, float | int | None]
+
+
+class ModelOf(Strict):
+    """A model file, relative to the workspace, and its sha256."""
+
+    path: str
+    sha256: Sha256
+
+
+class How(Strict):
+    """The kind of scorer, device, threads a piece and rows of a chunk."""
+
+    kind: str
+    device: str
+    threads: Annotated[int, Field(ge=1)]
+    chunk_rows: Annotated[int, Field(ge=1)]
+
+
+class Evidence(Strict):
+    """What the bake-off measured: on which day, how fast, and how far from the reference."""
+
+    day: str
+    held_out: str | None
+    rows: int
+    rows_per_second: int
+    reference_rows_per_second: int
+    change: Numbers
+    held_out_change: Numbers
+
+
+class VariantFile(Strict):
+    """The whole file. `why` is the sentence that the bake-off says of it."""
+
+    variant: str
+    technique: Literal["engine", "graph", "quantization", "pruning", "distillation"]
+    why: str
+    model: ModelOf
+    how: How
+    reference: ModelOf
+    budget: AccuracyBudget
+    machine: dict[str, str | int | list[str]]
+    versions: dict[str, str]
+    evidence: Evidence
+
+    @property
+    def computed(self) -> Variant:
+        """The variant as scorers know it."""
+        return Variant(self.how.kind, self.how.device, self.how.threads)
+
+    @property
+    def cause(self) -> list[str | int]:
+        """What of it can change a prediction."""
+        return [self.model.sha256, str(self.computed), self.how.chunk_rows]
+
+
+def read_variant(job: Job) -> VariantFile | None:
+    """What variant.yaml of a job says; None where there is none.
+
+    Raises:
+        Broken: the file is none that a bake-off wrote; names it, and what is amiss.
+    """
+    path = job.file.parent / FILE
+    if not path.exists():
+        return None
+    shown = job.workspace.relative(path)
+    document, _ = read_yaml(path, shown)
+    try:
+        return VariantFile.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        at = ".".join(map(str, first["loc"])) or "the file"
+        raise Broken(
+            f"{shown}: {at}: {first['msg']}; `nightscore bakeoff {job.name} --day D --apply` writes it anew, "
+            "and without the file the job's own model scores"
+        ) from None
+
+
+def tuned_by(found: VariantFile) -> Tuned:
+    """A variant as plans name it."""
+    return Tuned(found.variant, found.technique, found.model.path, found.model.sha256)
+
+
+def write_variant(job: Job, variant: VariantFile) -> str:
+    """Write variant.yaml whole, or not at all; gives its path, relative to the workspace."""
+    path = job.file.parent / FILE
+    text = yaml.safe_dump(variant.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+    replace_text(path, HEAD + text)
+    return job.workspace.relative(path)
+
+
+def budget_of(job: Job) -> AccuracyBudget:
+    """A job's budget; without one, scores may move by its tolerance, and no decision may flip."""
+    return job.spec.budget or AccuracyBudget(max_abs=job.spec.scoring.tolerance, decision_flips=0)
+
+
+def machine() -> dict[str, str | int | list[str]]:
+    """What of this machine can change which variant is the fastest, or its last bits."""
+    here = hardware()
+    return {
+        "processor": here.processor,
+        "cores": here.cores,
+        "instructions": list(here.instructions),
+        "devices": installed_devices(),
+    }
+
+
+def stale(job: Job, found: VariantFile, reference_sha256: str, versions: Mapping[str, str]) -> list[str]:
+    """Why a variant can't be used as it is, a sentence each; empty if it can."""
+    said = []
+    if found.reference.sha256 != reference_sha256:
+        said.append(f"the model is {reference_sha256[:12]}…, it was {found.reference.sha256[:12]}…")
+    said += _differences("machine", found.machine, machine())
+    said += _differences("version", found.versions, versions)
+    if found.budget != budget_of(job):
+        said.append("the budget is another one")
+    return said + _gone(job, found)
+
+
+def _differences(what: str, then: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    return [
+        f"{what}: {name} is {now.get(name, 'none')}, it was {then.get(name, 'none')}"
+        for name in sorted(then.keys() | now.keys())
+        if then.get(name) != now.get(name)
+    ]
+
+
+def _gone(job: Job, found: VariantFile) -> list[str]:
+    """Why the variant's own file can't be used, if it can't."""
+    try:
+        same = sha256_of(job.workspace.resolve(found.model.path)) == found.model.sha256
+    except (OSError, Broken):
+        return [f"its file {found.model.path} is gone"]
+    return [] if same else [f"its file {found.model.path} has another sha256"]
+
+
+def digest_of(data: bytes) -> str:
+    """The sha256 of a model's bytes, in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def how(variant: Variant, chunk_rows: int) -> How:
+    """A variant as the file says it."""
+    return How(**dataclasses.asdict(variant), chunk_rows=chunk_rows)
