@@ -4,6 +4,7 @@ A chart holds no script, loads nothing, and takes its colours from CSS variables
 stands in (--now, --before, --ink, --muted, --line), so that one drawing serves light, dark and paper.
 """
 
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,7 @@ STEEP = 25  # the fullest bin holds so many times the middle one: shares need a 
 LABEL_WIDTH = 170  # pixels
 NOW, BEFORE, INK, MUTED = "var(--now)", "var(--before)", "var(--ink)", "var(--muted)"
 SHORT = "format(datum.value, '~s')"  # 20k, and 0 as 0
+LIGHT = {"now": "#2f6fd0", "before": "#8a94a3", "ink": "#1b2026", "muted": "#5f6b7a", "line": "#e1e5ea"}
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 CONFIG = {
     "background": None,
@@ -115,6 +117,54 @@ def over_runs(days: Sequence[str], amounts: Sequence[int], this: int, title: str
     return _svg({**drawing, "width": HALF, "height": 240})
 
 
+def pareto(points: Sequence[Row]) -> Row:
+    """Candidates by speed and by how far they are from the reference, as a drawing for `svg` and `png`.
+
+    A point has a name, `times` (as fast as the reference), `loss` (1 - rank correlation, or 1 - cosine
+    similarity; above 0), a technique and a status. The line joins those that no other beats in both.
+    """
+    best: list[Row] = []
+    for point in sorted(points, key=lambda one: (-one["times"], one["loss"])):
+        if not best or point["loss"] < best[-1]["loss"]:
+            best.append(point)
+    x: Row = {"field": "times", "type": "quantitative", "title": "times as fast as the reference"}
+    x |= {"axis": {"grid": True}, "scale": {"type": "log", "nice": True}}
+    y: Row = {"field": "loss", "type": "quantitative", "title": "1 - rank correlation (or cosine), log scale"}
+    y |= {"scale": {"type": "log", "nice": False}, "axis": {"format": "~e", "tickCount": 6}}
+    colour = {"field": "technique", "type": "nominal", "scale": {"scheme": "tableau10"}}
+    shape = {"condition": {"test": "datum.status == 'taken'", "value": "diamond"}, "value": "circle"}
+    size = {"condition": {"test": "datum.status == 'taken'", "value": 320}, "value": 110}
+    hollow = {"condition": {"test": "datum.status == 'refused'", "value": 0.35}, "value": 1}
+    names: Row = {"text": {"field": "name", "type": "nominal"}}
+    layers: list[Row] = [
+        {"data": {"values": best}, "mark": {"type": "line", "color": MUTED, "strokeDash": [4, 3]}},
+        {"mark": {"type": "point", "filled": True},
+         "encoding": {"color": colour, "shape": shape, "size": size, "opacity": hollow}},
+        {"mark": {"type": "text", "align": "left", "dx": 9, "dy": -7, "color": INK}, "encoding": names},
+    ]  # fmt: skip
+    drawing: Row = {"data": {"values": list(points)}, "encoding": {"x": x, "y": y}, "layer": layers}
+    return {**drawing, "width": WIDE, "height": 420}
+
+
+def svg(drawing: Row) -> str:
+    """A drawing as SVG, in the colours of the page that it stands in."""
+    return _svg(drawing)
+
+
+def png(drawing: Row) -> bytes:
+    """A drawing as PNG, in the colours of a light page."""
+    full = json.loads(_coloured(json.dumps(_full(drawing))))
+    full["background"] = "white"
+    made: bytes = _vl_convert().vegalite_to_png(full, scale=2, allowed_base_urls=[])
+    return made
+
+
+def _coloured(text: str) -> str:
+    for name, colour in LIGHT.items():
+        text = text.replace(f"var(--{name})", colour)
+    return text
+
+
 def _placed(place: int, name: str) -> str:
     """A name for an axis that sorts by its place and stands there once, though names may be equal."""
     return f"{place:04d} {name}"
@@ -161,15 +211,22 @@ def _floor(sides: Sequence[Sequence[float]]) -> float:
 
 
 def _svg(drawing: Row) -> str:
+    return str(_vl_convert().vegalite_to_svg(_full(drawing), allowed_base_urls=[]))
+
+
+def _vl_convert() -> Any:
     try:
         import vl_convert
     except ImportError as error:
         raise Broken(f'a report needs {error.name}: pip install "nightscore[report]"') from error
-    full = {
+    return vl_convert
+
+
+def _full(drawing: Row) -> Row:
+    return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "autosize": {"type": "fit" if isinstance(drawing["height"], int) else "fit-x", "contains": "padding"},
         "padding": 4,
         "config": CONFIG,
         **drawing,
     }
-    return str(vl_convert.vegalite_to_svg(full, allowed_base_urls=[]))

@@ -42,9 +42,14 @@ def write_text_once(path: Path, text: str) -> None:
 
 def replace_text(path: Path, text: str) -> None:
     """`text` as the file `path`, complete and durable, instead of what may be there."""
+    replace_bytes(path, text.encode())
+
+
+def replace_bytes(path: Path, data: bytes) -> None:
+    """`data` as the file `path`, complete and durable, instead of what may be there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with _temporary(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(data)
         sync(temporary)
         temporary.replace(path)
         sync(path.parent)

@@ -49,7 +49,7 @@ def render(facts: Facts) -> str:
     Raises:
         Broken: the extra `report` is not installed.
     """
-    return _templates().get_template("report.html").render(**_told(facts))
+    return templates().get_template("report.html").render(**_told(facts))
 
 
 def file_of(facts: Facts) -> Path:
@@ -76,7 +76,8 @@ def save(html: str, file: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _templates() -> "Environment":
+def templates() -> "Environment":
+    """The pages that are rendered. Broken where the extra `report` is not installed."""
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError as error:

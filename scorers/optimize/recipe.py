@@ -1,4 +1,4 @@
-"""A recipe makes a smaller or quicker model out of another one, the reference; a bake-off judges what came out."""
+"""A recipe makes a smaller or quicker model out of another one, the reference; a bake-off judges it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Technique = Literal["engine", "graph", "quantization", "pruning", "distillation"
 Feeds = Mapping[str, npt.NDArray[Any]]
 
 
-class NoCandidate(Exception):  # noqa: N818 - not an error: a reason, for a line of the bake-off's table
+class NoCandidate(Exception):
     """A recipe has nothing to offer for this model; the message says why, in a sentence."""
 
 

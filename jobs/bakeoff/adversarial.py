@@ -1,0 +1,89 @@
+"""Rows that nobody expects: a candidate takes what the reference takes, and gives numbers where it does."""
+
+import itertools
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs import inputs
+from jobs.job import Job
+from jobs.plan import Plan
+from jobs.sample import first_rows
+from jobs.scoring import opened, planned_scorer
+from scorers.contract import Scorer
+from scorers.errors import ChunkError
+from scorers.variant import plain
+
+ROWS = 64
+FLOATS = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1e30, -1e30, 1e-30)
+TEXTS = ("", " ", "\U0001f600" * 50, "x" * 5000, "\u0000\u202e", "1e309")
+
+
+def surprised(job: Job, plan: Plan) -> str:
+    """How the plan's candidate answers adversarial rows otherwise than the reference; empty if alike."""
+    root = job.workspace.root
+    files = dict.fromkeys(part.path for piece in plan.pieces for part in piece.ranges)
+    rows = first_rows(job, plan, [inputs.look(job.workspace, root / path) for path in files], ROWS)
+    if rows is None:
+        return ""
+    reference = opened(job, plan.model_path, plan.model_sha256, plain(job.spec.model.kind, plan.device))
+    candidate = planned_scorer(job, plan)
+    for chunk in adversarial(rows, reference.signature.inputs):
+        said = _unlike(reference, candidate, chunk)
+        if said:
+            return said
+    return ""
+
+
+def adversarial(rows: pa.RecordBatch, needed: pa.Schema) -> list[pa.RecordBatch]:
+    """The rows, each time with another value in every column that can hold it: NaN, infinities, texts."""
+    found = []
+    for number, text in itertools.zip_longest(FLOATS, TEXTS, fillvalue=None):
+        columns = [
+            _with(rows.column(i), rows.schema.field(i), needed, number, text) for i in range(rows.num_columns)
+        ]
+        found.append(pa.RecordBatch.from_arrays(columns, schema=rows.schema))
+    return found
+
+
+def _with(
+    values: pa.Array, field: pa.Field, needed: pa.Schema, number: float | None, text: str | None
+) -> pa.Array:
+    """A column with every other value replaced, where the model reads it."""
+    every_other = pa.array(np.arange(len(values)) % 2 == 0)
+    if field.name not in needed.names:
+        return values
+    if pa.types.is_floating(field.type) and number is not None:
+        return pc.if_else(every_other, pa.scalar(number, field.type), values)
+    if pa.types.is_string(field.type) and text is not None:
+        return pc.if_else(every_other, pa.scalar(text, field.type), values)
+    return values
+
+
+def _unlike(reference: Scorer, candidate: Scorer, chunk: pa.RecordBatch) -> str:
+    try:
+        wanted = reference.score(chunk)
+    except ChunkError:
+        return ""  # what the reference refuses, a run refuses
+    try:
+        found = candidate.score(chunk)
+    except Exception as error:  # of any kind: the reference takes these rows
+        return (
+            f"it fails on rows that the model takes: {(str(error) or type(error).__name__).splitlines()[0]}"
+        )
+    for name in wanted.schema.names:
+        if (bad := _not_numbers(found.column(name)) & ~_not_numbers(wanted.column(name))).any():
+            return f"{name} is no number on {int(bad.sum())} adversarial rows where the model gives one"
+    return ""
+
+
+def _not_numbers(values: pa.Array) -> npt.NDArray[np.bool_]:
+    """Which rows hold a NaN or an infinity."""
+    if pa.types.is_floating(values.type):
+        return ~np.isfinite(np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64))
+    if pa.types.is_fixed_size_list(values.type) or pa.types.is_list(values.type):
+        flat = np.asarray(values.flatten().to_numpy(zero_copy_only=False), dtype=np.float64)
+        return np.asarray(~np.isfinite(flat.reshape(len(values), -1)).all(axis=1))
+    return np.zeros(len(values), np.bool_)

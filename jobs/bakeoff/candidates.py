@@ -1,0 +1,172 @@
+"""What takes part in a bake-off: engines and devices for the model, and what recipes make of it."""
+
+import dataclasses
+import datetime as dt
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from jobs import steps
+from jobs.bakeoff.ground import Ground
+from jobs.files import replace_bytes
+from jobs.nulls import filled
+from jobs.plan import Plan, Tuned
+from jobs.scoring import opened, variants_of
+from jobs.variantfile import digest_of
+from scorers.contract import Options
+from scorers.model import ModelFile, read_model
+from scorers.optimize import recipes
+from scorers.optimize.recipe import Feeds, Material, NoCandidate, Recipe, Technique
+from scorers.variant import Variant
+
+MATERIAL_ROWS = 200_000  # rows of past days that recipes learn from
+FEED_ROWS, FEED_BATCH = 2048, 256  # rows that quantization calibrates on
+FASTER_CHUNKS = 4  # a chunk of a fourth of the rows may stay in a core's cache
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Another way to compute the model: its name, technique, and how it was made, in a sentence.
+
+    `plan` scores the ground's rows by it. `ladder` is shared by those of which each is smaller than the last.
+    """
+
+    name: str
+    technique: Technique
+    about: str
+    plan: Plan
+    bytes: int
+    ladder: str = ""
+
+    @property
+    def variant(self) -> Variant:
+        """The kind, device and threads that score it."""
+        return self.plan.variant
+
+
+def reference(ground: Ground) -> Candidate:
+    """The model itself, by the variant that all others are held to."""
+    size = _model(ground).data
+    return Candidate("reference", "engine", "the model as it is", ground.plan, len(size))
+
+
+def engines(ground: Ground) -> list[Candidate]:
+    """The same bytes by every other kind of scorer, device and number of threads that the job allows here."""
+    size = len(_model(ground).data)
+    others = [v for v in variants_of(ground.job, ground.plan.device) if v != ground.plan.variant]
+    found = []
+    for variant in others:
+        name = slug(str(variant))
+        tuned = Tuned(name, "engine", ground.plan.model_path, ground.plan.model_sha256)
+        found.append(
+            Candidate(name, "engine", f"the model by {variant}", _planned(ground, tuned, variant), size)
+        )
+    return found
+
+
+def smaller_chunks(ground: Ground, best: Candidate) -> list[Candidate]:
+    """The best engine with chunks of fewer rows, where the job leaves their size open."""
+    rows = best.plan.chunk_rows // FASTER_CHUNKS
+    if ground.job.spec.scoring.chunk_rows != "auto" or rows < 1:
+        return []
+    name = f"{best.name}-chunks-of-{rows}"
+    tuned = Tuned(name, "engine", ground.plan.model_path, ground.plan.model_sha256)
+    plan = _planned(ground, tuned, best.variant, rows)
+    return [Candidate(name, "engine", f"{best.about}, {rows:,} rows at once", plan, best.bytes)]
+
+
+def made(ground: Ground, recipe: Recipe, material: Material, variant: Variant) -> Candidate:
+    """What a recipe makes, opened by `variant` if it can be, else by the reference's.
+
+    Raises:
+        NoCandidate: it has nothing to offer.
+    """
+    data = recipe.make(material)
+    if data == material.model.data:
+        raise NoCandidate("what came out is the model, byte for byte")
+    return placed(ground, recipe, data, variant)
+
+
+def placed(ground: Ground, recipe: Recipe, data: bytes, variant: Variant) -> Candidate:
+    """A candidate of these bytes; they lie in the ground's folder."""
+    sha256 = digest_of(data)
+    file = ground.folder / "candidates" / f"{recipe.name}-{sha256[:12]}.onnx"
+    file.parent.mkdir(exist_ok=True)
+    replace_bytes(file, data)
+    path = ground.job.workspace.relative(file)
+    tuned = Tuned(recipe.name, recipe.technique, path, sha256)
+    chosen = _first_that_opens(ground, path, sha256, variant)
+    return Candidate(
+        recipe.name, recipe.technique, recipe.about, _planned(ground, tuned, chosen), len(data), recipe.ladder
+    )
+
+
+def all_recipes(ground: Ground) -> list[Recipe]:
+    """The recipes for the job's model; none of a model that is no .onnx file."""
+    return recipes(_model(ground)) if ground.plan.model_path.endswith(".onnx") else []
+
+
+def material(ground: Ground, past: list[pa.Table], keeps: Callable[[bytes], bool]) -> Material:
+    """What recipes work with: rows of past days, and what the reference says of them."""
+    job, plan = ground.job, ground.plan
+    scorer = opened(job, plan.model_path, plan.model_sha256, plan.variant)
+    needed = scorer.signature.inputs.names
+    table = pa.concat_tables([day.select(needed) for day in past]) if past else None
+    if table is None or not table.num_rows:
+        raise NoCandidate("there is no day before the held-out day to learn from")
+    step = max(1, table.num_rows // MATERIAL_ROWS)
+    table = table.take(pa.array(range(0, table.num_rows, step))).combine_chunks()
+    rows = [filled(chunk, job.spec.scoring.features_null) for chunk in table.to_batches(plan.chunk_rows)]
+    scores = [scorer.score(chunk) for chunk in rows]
+    model = job.spec.model
+    options = Options(dict(model.outputs), model.columns, plan.variant.device, plan.variant.threads)
+    feeds = tuple(_feeds(scorer, table))
+    return Material(
+        _model(ground), options, pa.Table.from_batches(rows), pa.Table.from_batches(scores), feeds, keeps
+    )
+
+
+def past_features(ground: Ground, days: Sequence[dt.date]) -> list[pa.Table]:
+    """The features of past days."""
+    return [steps.features(ground.job, day, ground.plan.params) for day in days]
+
+
+def slug(name: str) -> str:
+    """A name for files and commands: `onnx on cpu, 2 threads a piece` is onnx-on-cpu-2-threads-a-piece."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def _feeds(scorer: object, table: pa.Table) -> Iterator[Feeds]:
+    give = getattr(scorer, "feeds", None)
+    if give is None:
+        return
+    step = max(1, table.num_rows // FEED_ROWS)
+    some = table.take(pa.array(range(0, table.num_rows, step)[:FEED_ROWS])).combine_chunks()
+    for chunk in some.to_batches(FEED_BATCH):
+        yield from give(chunk)
+
+
+def _planned(ground: Ground, tuned: Tuned, variant: Variant, chunk_rows: int | None = None) -> Plan:
+    """The ground's plan by a candidate, in a run folder of its own."""
+    plan = ground.plan
+    label = digest_of(f"{tuned.sha256} {variant} {chunk_rows}".encode())[:8]
+    return dataclasses.replace(
+        plan, tuned=tuned, variant=variant, chunk_rows=chunk_rows or plan.chunk_rows,
+        run_id=f"{plan.run_id}-{label}",
+    )  # fmt: skip
+
+
+def _first_that_opens(ground: Ground, path: str, sha256: str, variant: Variant) -> Variant:
+    try:
+        opened(ground.job, path, sha256, variant)
+    except Exception:  # the reference's kind opens it, or its trial says why not
+        return ground.plan.variant
+    return variant
+
+
+def _model(ground: Ground) -> ModelFile:
+    path = ground.job.workspace.resolve(ground.plan.model_path)
+    return read_model(Path(path), ground.plan.model_path)

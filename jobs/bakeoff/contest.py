@@ -1,0 +1,124 @@
+"""A bake-off from its first row to the candidate that is taken; a newcomer reads this.
+
+1. The day's features are made once. The reference scores them: what it stages is the yardstick.
+2. Candidates: other engines for the same bytes, then what recipes make. Each scores the day in a process of
+   its own, through scan, score and stage. First what it gives is compared, then it gets rows that nobody
+   expects, then its speed is measured. What fails costs its line.
+3. The fastest that keep the budget run again beside the reference, in turns.
+4. The first of them that keeps the budget on the held-out day, too, is taken.
+"""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Sequence
+
+from jobs.accuracy import AccuracyBudget
+from jobs.bakeoff import candidates as entrants
+from jobs.bakeoff.field import PATIENCE, REFERENCE, Field
+from jobs.bakeoff.finals import in_turns, taken
+from jobs.bakeoff.ground import Ground, day_before, ground, past_days
+from jobs.bakeoff.outcome import BakeOff, variant_of
+from jobs.bakeoff.pick import told
+from jobs.bakeoff.trial import Trial
+from jobs.job import Job
+from jobs.progress import Report, silent
+from jobs.variantfile import budget_of
+from scorers.optimize.recipe import Material, NoCandidate, Recipe
+from scorers.variant import Variant
+
+FIRST_ROWS = 2048  # from which the reference's speed is told
+LOOP_SECONDS = 10.0  # that the reference takes for the rows of a trial, at the most
+PAST_DAYS = 3  # that recipes learn from
+
+
+def bakeoff(
+    job: Job, day: dt.date, *, budget: AccuracyBudget | None = None, rows: int | None = None,
+    rounds: int = 5, seconds: float = 1.0, only: Sequence[str] = (), report: Report = silent,
+) -> BakeOff:  # fmt: skip
+    """Make candidates for a job's model, measure them on a day's rows, and take one. Publishes nothing.
+
+    Args:
+        job: as `load` gives it.
+        day: the day on which candidates are judged; the newest day with data before it is held out.
+        budget: what may change, instead of the job's.
+        rows: how many of the day's rows take part; default: as many as the reference scores in 10 seconds.
+        rounds: how often the fastest run in turns.
+        seconds: how long each is measured in a round, at the least.
+        only: techniques that take part, besides the reference; default: all.
+        report: told how far it is.
+
+    Raises:
+        Broken, NotYet: the day can't be scored as it is.
+    """
+    if budget is not None:
+        job = dataclasses.replace(job, spec=job.spec.model_copy(update={"budget": budget}))
+    held = day_before(job, day)
+    with ground(job, day, report) as whole:
+        some = whole.first(rows or _rows_for(whole))
+        field = Field(some, budget_of(job), seconds, entrants.reference(some))
+        if not only or "engine" in only:
+            _try_engines(field, report)
+        _try_recipes(field, held, only, report)
+        in_turns(field, rounds, report)
+        name = taken(field, held, report)
+        lines = told(list(field.lines.values()), name, field.lines[REFERENCE])
+        held_out = held.isoformat() if held else None
+        variant, model = variant_of(field, name, held_out, lines)
+        return BakeOff(
+            job.name, day.isoformat(), held_out, some.plan.rows, whole.plan.rows, field.budget, tuple(lines),
+            name, variant, model,
+        )  # fmt: skip
+
+
+def _rows_for(whole: Ground) -> int:
+    few = whole.first(min(FIRST_ROWS, max(whole.plan.rows, 1)))
+    plan = dataclasses.replace(few.plan, run_id=f"{few.plan.run_id}-few")
+    with Trial(whole.job, plan, PATIENCE * 5) as trial:
+        trial.speed(0)
+        return max(1, int(trial.speed(0.2).rows_per_second * LOOP_SECONDS))
+
+
+def _try_engines(field: Field, report: Report) -> None:
+    """Every other way to run the same bytes."""
+    for candidate in entrants.engines(field.ground):
+        report(f"trying {candidate.name}", 0, 0)
+        field.enter(candidate)
+    for candidate in entrants.smaller_chunks(field.ground, field.best()):
+        field.enter(candidate)
+
+
+def _try_recipes(field: Field, held: dt.date | None, only: Sequence[str], report: Report) -> None:
+    """What recipes make of the model."""
+    wanted = [one for one in entrants.all_recipes(field.ground) if not only or one.technique in only]
+    try:
+        material = _material(field, held) if wanted else None
+    except NoCandidate as error:
+        for recipe in wanted:
+            field.note(recipe, str(error))
+        return
+    best = field.best().variant
+    for done, recipe in enumerate(wanted):
+        report(f"trying {recipe.name}", done, len(wanted))
+        if material and recipe.ladder in field.broken_ladders:
+            larger = field.broken_ladders[recipe.ladder]
+            field.note(recipe, f"not tried: {larger}, a larger one, is out already")
+        elif material:
+            _try(field, recipe, material, best)
+
+
+def _try(field: Field, recipe: Recipe, material: Material, best: Variant) -> None:
+    try:
+        candidate = entrants.made(field.ground, recipe, material, best)
+    except NoCandidate as error:
+        field.note(recipe, str(error))
+    except Exception as error:  # a recipe that fails costs its line
+        said = str(error).splitlines()[0] if str(error) else ""
+        field.note(recipe, f"{type(error).__name__}: {said}", failed=True)
+    else:
+        field.enter(candidate)
+
+
+def _material(field: Field, held: dt.date | None) -> Material:
+    """What recipes learn from: the days before the held-out day."""
+    days = past_days(field.job, held, PAST_DAYS) if held else []
+    return entrants.material(field.ground, entrants.past_features(field.ground, days), field.keeps)

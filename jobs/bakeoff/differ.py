@@ -1,0 +1,113 @@
+"""How far a candidate's scores and decisions are from the reference's, from what both have staged."""
+
+import dataclasses
+import datetime as dt
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs import inputs, runs
+from jobs.accuracy import Metric
+from jobs.bakeoff.trial import Failed
+from jobs.check import bind, sql_file
+from jobs.day import Day
+from jobs.decide import decide
+from jobs.engine import Resources, SqlMistakes
+from jobs.errors import NightError
+from jobs.job import Job, read_sql
+from jobs.measures import Change, Decisions, scores_apart
+from jobs.plan import Plan
+from jobs.scoring import planned_scorer
+from jobs.stage import StagedFile, staged
+from jobs.variantfile import budget_of
+
+
+class Yardstick:
+    """What the reference staged for a day; candidates are held to it."""
+
+    def __init__(self, job: Job, plan: Plan) -> None:
+        self._day = Day(job, plan)
+        self._budget = budget_of(job)
+        scorer = planned_scorer(job, plan)
+        self._outputs = scorer.signature.outputs
+        self._stored = bind(self._day, scorer).stored
+        self._scores = _staged(job, plan)
+        self._decided = self._decisions(plan)
+        self._metric = self._measured(plan)
+
+    def change(self, plan: Plan) -> Change:
+        """How far what a candidate's plan has staged is from it.
+
+        Raises:
+            Failed: the two can't be compared, or the candidate's scores can't be decided on.
+        """
+        job = self._day.job
+        theirs = _staged(job, plan)
+        self._refuse_unlike(theirs)
+        try:
+            found = scores_apart(self._paths(self._scores), self._paths(theirs), self._outputs)
+            flips, rows, totals = self._flips(plan)
+            metric = self._measured(plan)
+        except NightError as error:
+            raise Failed(str(error).splitlines()[0]) from error
+        return dataclasses.replace(
+            found, flips=flips, decisions=rows, totals=totals, metric=metric, metric_before=self._metric
+        )
+
+    def _flips(self, plan: Plan) -> tuple[int, int, float]:
+        if not self._decided:
+            return 0, 0, 0.0
+        room = Resources(1, self._day.budget.sql, self._day.run.path)
+        with Decisions(self._decided, self._decisions(plan), room) as decisions:
+            return *decisions.flips(self._budget.decision_columns), decisions.totals()
+
+    def _decisions(self, plan: Plan) -> dict[str, Path]:
+        day = Day(self._day.job, plan)
+        for table in day.job.decide_sql:  # of the rows as they are now, not of an earlier look
+            day.run.decided(table).unlink(missing_ok=True)
+        files = decide(day, _staged(day.job, plan), self._stored)
+        return {table: day.root / file.path for table, file in files.items()}
+
+    def _measured(self, plan: Plan) -> float | None:
+        """The metric, where the job has one and there are labels."""
+        metric = self._budget.metric
+        if metric is None:
+            return None
+        job, until = self._day.job, dt.date.fromisoformat(plan.day) + dt.timedelta(days=metric.after_days)
+        known = inputs.days(job)
+        if known and known[-1] < until:
+            return None
+        later = Day(job, dataclasses.replace(plan, inputs=inputs.resolve(job, until)))
+        text = read_sql(job, ("budget", "metric", "sql"), metric.sql)
+        with later.engine({"scores": _staged(job, plan)}) as engine, SqlMistakes(sql_file(job, metric.sql)):
+            return _one_number(engine.rows(text), job, metric)
+
+    def _refuse_unlike(self, theirs: list[StagedFile]) -> None:
+        root, ours = self._day.root, self._scores
+        if sum(f.rows for f in theirs) != sum(f.rows for f in ours):
+            raise Failed(
+                f"it scores {sum(f.rows for f in theirs):,} rows, the model {sum(f.rows for f in ours):,}"
+            )
+        one, other = (pq.read_schema(root / files[0].path).remove_metadata() for files in (ours, theirs))
+        if not one.equals(other):
+            raise Failed(f"it gives ({_shown(other)}); the model gives ({_shown(one)})")
+
+    def _paths(self, files: list[StagedFile]) -> list[Path]:
+        return [self._day.root / file.path for file in files]
+
+
+def _staged(job: Job, plan: Plan) -> list[StagedFile]:
+    run, root = runs.folder(job.workspace, plan), job.workspace.root
+    return [staged(run.scores(p.fingerprint), root, run.rejects(p.fingerprint)) for p in plan.pieces]
+
+
+def _one_number(rows: list[tuple[object, ...]], job: Job, metric: Metric) -> float | None:
+    if len(rows) != 1 or len(rows[0]) != 1 or isinstance(rows[0][0], str | bytes | list | dict):
+        job.broken(("budget", "metric", "sql"), f"{metric.sql} gives no single number")
+    value = rows[0][0]
+    return None if value is None else float(value)  # type: ignore[arg-type]
+
+
+def _shown(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name} {field.type}" for field in schema if field.name != "run_id")

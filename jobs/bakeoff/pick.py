@@ -1,0 +1,110 @@
+"""Which candidate is taken: the fastest that keeps the budget, of those as fast the simplest. Pure."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from jobs.measures import Change
+from scorers.optimize.recipe import Technique
+
+SIMPLER = ("engine", "graph", "quantization", "pruning", "distillation")  # the simplest first
+CLEARLY = 1.05  # times as fast, or it is a tie
+Status = Literal["reference", "taken", "slower", "tie", "refused", "failed", "none"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one candidate.
+
+    `rows_per_second` is the median of its rounds; `rounds` is each round's speed over the reference's of the
+    same round. `change` is how far it is from the reference on the day, `held_out` on the
+    held-out day, where it came that far.
+    """
+
+    name: str
+    technique: Technique
+    about: str
+    status: Status = "none"
+    why: str = ""
+    bytes: int = 0
+    rows_per_second: float = 0.0
+    rounds: tuple[float, ...] = ()
+    cpu_seconds_per_million_rows: float = 0.0
+    peak_memory: int = 0
+    change: Change | None = None
+    held_out: Change | None = None
+
+    @property
+    def times(self) -> float:
+        """How many times as fast as the reference: the median over the rounds."""
+        return statistics.median(self.rounds) if self.rounds else 0.0
+
+
+def order(found: Sequence[Result]) -> list[Result]:
+    """Those that keep the budget, the one to be taken first: the fastest, but of a tie the simplest."""
+    left = sorted((one for one in found if one.status == "none" and one.rounds), key=lambda one: -one.times)
+    ordered: list[Result] = []
+    while left:
+        first = min((one for one in left if not faster(left[0], one)), key=_complexity(found))
+        ordered.append(first)
+        left.remove(first)
+    return ordered
+
+
+def faster(one: Result, other: Result) -> bool:
+    """Whether it is faster beyond the noise: clearly in the middle, and in every round but the worst."""
+    pairs = sorted(a / b for a, b in zip(one.rounds, other.rounds, strict=False))
+    if not pairs:
+        return False
+    worst = pairs[1] if len(pairs) > 2 else pairs[0]
+    return statistics.median(pairs) >= CLEARLY and worst > 1.0
+
+
+def told(found: Sequence[Result], taken: str, reference: Result) -> list[Result]:
+    """The same with a sentence for each; the one called `taken` is taken, and it may be the reference."""
+    winner = next(one for one in found if one.name == taken)
+    return [_told(one, winner, reference) for one in found]
+
+
+def _told(one: Result, winner: Result, reference: Result) -> Result:
+    if one.name == winner.name:
+        return replace(
+            one, status="taken" if one.name != reference.name else "reference", why=_praise(one, reference)
+        )
+    if one.status != "none" or one.name == reference.name:
+        return one
+    if not faster(one, reference):
+        return replace(one, status="slower", why=f"{one.times:.2f} times the reference: not faster")
+    if faster(winner, one):
+        return replace(
+            one, status="slower", why=f"{one.times:.2f} times the reference; {winner.name} is faster"
+        )
+    return replace(
+        one,
+        status="tie",
+        why=f"{one.times:.2f} times the reference: as fast as {winner.name}, which is simpler",
+    )
+
+
+def _praise(one: Result, reference: Result) -> str:
+    if one.name == reference.name:
+        return "the model as it is: nothing that keeps the budget is faster"
+    days = "on both days" if one.held_out else "on the day; there is no held-out day"
+    return f"taken: {one.times:.2f} times the reference, inside the budget {days}"
+
+
+def _complexity(found: Sequence[Result]) -> "Key":
+    places = {one.name: place for place, one in enumerate(found)}
+    return Key(places)
+
+
+@dataclass(frozen=True)
+class Key:
+    """Sorts by technique, then by the order in which candidates were named."""
+
+    places: dict[str, int]
+
+    def __call__(self, one: Result) -> tuple[int, int]:
+        """The simplest first."""
+        return SIMPLER.index(one.technique), self.places[one.name]

@@ -1,0 +1,99 @@
+"""Commands that make a job's model faster within a budget."""
+
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from jobs.commands.said import print_json
+from jobs.options import AsJson, JobName, Misuse, day_of, pairs, workspace
+
+Technique = Literal["engine", "graph", "quantization", "pruning", "distillation"]
+
+
+def bakeoff(
+    job: JobName, /, *,
+    day: Annotated[str, Parameter(help="The day on whose rows candidates are judged, YYYY-MM-DD.")],
+    budget: Annotated[
+        list[str],
+        Parameter(
+            negative="",
+            help="NAME=VALUE, instead of the budget in job.yaml: max_abs=1e-4, rank_correlation=0.999, "
+            "cosine=0.99, decision_flips=0.1%, totals=0.1%; may be repeated.",
+        ),
+    ] = [],
+    only: Annotated[
+        list[Technique], Parameter(negative="", help="Only this technique; may be repeated; default: all.")
+    ] = [],
+    rows: Annotated[
+        int | None,
+        Parameter(help="Only the first so many rows; default: as many as the model scores in 10 seconds."),
+    ] = None,
+    rounds: Annotated[int, Parameter(help="How often the fastest run in turns.")] = 5,
+    apply: Annotated[
+        bool, Parameter(negative="", help="Write what is taken to variant.yaml, for the next nights.")
+    ] = False,
+    json: AsJson = False,
+) -> int:  # fmt: skip
+    """Make the job's model faster within a budget, by measuring on this machine. Publishes nothing.
+
+    Candidates are other engines and devices for the model, and what graph optimization, quantization,
+    pruning and distillation make of it. Each scores the day's own rows through scan, score and stage, in a
+    process of its own; its scores and decisions are compared with the model's, on the day and on the newest
+    day before it, which is held out. The fastest that keeps the budget is taken; of those as fast, the
+    simplest.
+
+    The table, a chart of accuracy against speed (bakeoff.html, bakeoff.png) and bakeoff.json are written below
+    data/bakeoffs/JOB/DAY/. With --apply the next nights score by what was taken, as long as model, machine,
+    libraries and budget stay as they are, and each night holds a canary sample to the model itself.
+    """
+    from jobs import show_bakeoff
+    from jobs.bakeoff import apply as write
+    from jobs.bakeoff import bakeoff as run
+    from jobs.job import load
+    from jobs.progress import shown
+
+    found = load(job, workspace())
+    asked = _budget(found, budget)
+    if apply and asked is not None and asked != found.spec.budget:
+        raise Misuse("--apply goes by the budget of job.yaml, for nights hold the variant to it")
+    if apply and only:
+        raise Misuse("--apply takes all techniques; leave --only out")
+    with shown() as report:
+        result = run(
+            found, day_of(day), budget=asked, rows=rows, rounds=max(rounds, 1), only=only, report=report
+        )
+    files = show_bakeoff.save(found, result)
+    written = write(found, result) if apply else ""
+    if json:
+        print_json({**show_bakeoff.as_json(result), "applied": written})
+    else:
+        show_bakeoff.table(result, files, written, apply)
+    return 0
+
+
+def _budget(job: Any, given: list[str]) -> Any:
+    """The budget of the command line over that of job.yaml; None where nothing is given."""
+    from pydantic import ValidationError
+
+    from jobs.accuracy import AccuracyBudget
+
+    if not given:
+        return None
+    values: dict[str, Any] = {name: _value(text) for name, text in pairs(given, "--budget").items()}
+    base = job.spec.budget.model_dump(exclude_none=True) if job.spec.budget else {}
+    try:
+        return AccuracyBudget.model_validate({**base, **values})
+    except ValidationError as error:
+        first = error.errors()[0]
+        at = ".".join(map(str, first["loc"]))
+        known = ", ".join(name for name in AccuracyBudget.model_fields if not name.startswith("decision_c"))
+        raise Misuse(f"--budget {at}: {first['msg'].removeprefix('Value error, ')}; names: {known}") from None
+
+
+def _value(text: str) -> float | int | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
