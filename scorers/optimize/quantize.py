@@ -16,13 +16,14 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from scorers.hardware import hardware
 from scorers.model import ModelFile
+from scorers.optimize.calibration import calibration
 from scorers.optimize.guard import guarded
 from scorers.optimize.network import LINEAR, constants, operators, read, results, sealed, takes_floats, workshop
 from scorers.optimize.recipe import Feeds, Material, NoCandidate, Recipe
 from scorers.optimize.sensitivity import fewest, ranked
 
 OPSET = 13  # the first with scales per channel
-PIECES, NUMBERS, TOKENS = 16, 131_072, 2048  # of the calibration rows: pieces, and inputs in one of them
+PIECES = 16  # of rows to calibrate with
 Method = ort.CalibrationMethod
 
 
@@ -86,17 +87,24 @@ def _layers(proto: onnx.ModelProto, kind: int = TensorProto.FLOAT) -> list[str]:
     return [n.name for n in proto.graph.node if n.op_type in LINEAR and weights & set(n.input[1:2])]
 
 
+def _quantized(proto: onnx.ModelProto, scheme: Scheme) -> list[str]:
+    """The nodes that a scheme may quantize, by name; tables of embeddings are among them without calibration."""
+    tables = {name for name, array in constants(proto).items() if array.dtype == np.float32 and array.ndim > 1}
+    gathers = [n.name for n in proto.graph.node if n.op_type == "Gather" and n.input[0] in tables]
+    return _layers(proto) if scheme.method else [*gathers, *_layers(proto)]
+
+
 def _whole(material: Material, scheme: Scheme) -> bytes:
     with _quantizer(material, scheme) as quantize:
-        return quantize(_layers(read(material.model)))
+        return quantize(_quantized(read(material.model), scheme))
 
 
 def _partly(material: Material, scheme: Scheme) -> bytes:
-    layers = _layers(read(material.model))
+    layers = _quantized(read(material.model), scheme)
     with _quantizer(material, scheme) as quantize:
         if material.keeps(quantize(layers)):
             raise NoCandidate("no layer has to be left out: the budget is kept with all of them quantized")
-        units = ranked(material.model.data, layers, quantize, calibration(material, 2))
+        units = ranked(material.model.data, layers, quantize, calibration(material.feeds, 2))
         found = fewest(
             len(units), lambda k: quantize([name for unit in units[k:] for name in unit]), material.keeps
         )
@@ -118,33 +126,34 @@ def _quantizer(material: Material, scheme: Scheme) -> Iterator[Callable[[Collect
     with workshop() as folder:
         onnx.save(source, folder / "source.onnx")
         if scheme.method is not None:
-            _calibrate(folder, scheme.method, _operators(source), calibration(material, PIECES))
+            _calibrate(folder, scheme.method, _operators(source), calibration(material.feeds, PIECES))
 
         def quantize(layers: Collection[str]) -> bytes:
             with workshop():
                 (_static if scheme.method else _dynamic)(folder, scheme, source, layers)
                 made = onnx.load(folder / "quantized.onnx")
             if scheme.method and takes_floats(reference):
-                made = guarded(made, reference, calibration(material, 1)[0])
+                made = guarded(made, reference, calibration(material.feeds, 1)[0])
             return sealed(made, reference)
 
         yield quantize
 
 
 def _dynamic(folder: Path, scheme: Scheme, source: onnx.ModelProto, layers: Collection[str]) -> None:
-    every = set(_layers(source))
+    left_out = set(_quantized(source, scheme)) - set(layers)
     ort.quantize_dynamic(
         folder / "source.onnx",
         folder / "quantized.onnx",
         per_channel=scheme.per_channel,
         reduce_range=_saturates(),
-        nodes_to_exclude=sorted(every - set(layers)),
+        # A Gemm is made a MatMul of another name first.
+        nodes_to_exclude=sorted(left_out | {f"{name}_MatMul" for name in left_out}),
         extra_options={"DefaultTensorType": TensorProto.FLOAT},
     )
 
 
 def _static(folder: Path, scheme: Scheme, source: onnx.ModelProto, layers: Collection[str]) -> None:
-    every = set(_layers(source))
+    left_out = set(_quantized(source, scheme)) - set(layers)
     ort.quantize_static(
         folder / "source.onnx",
         folder / "quantized.onnx",
@@ -152,7 +161,7 @@ def _static(folder: Path, scheme: Scheme, source: onnx.ModelProto, layers: Colle
         reduce_range=_saturates(),
         activation_type=ort.QuantType.QInt8 if "asimd" in _instructions() else ort.QuantType.QUInt8,
         op_types_to_quantize=_operators(source),
-        nodes_to_exclude=sorted(every - set(layers)),
+        nodes_to_exclude=sorted(left_out),
         calibrate_method=scheme.method,
         calibration_cache_path=folder / "ranges.json",
         # A layer's sums stay float32 up to the next layer, and so do scores: 256 levels would make ties of them.
@@ -185,39 +194,6 @@ class _Reader(ort.CalibrationDataReader):  # type: ignore[misc]
 
     def get_next(self) -> dict[str, Any] | None:
         return next((dict(batch) for batch in self._left), None)
-
-
-def calibration(material: Material, pieces: int) -> list[Feeds]:
-    """Evenly spaced pieces of the rows in the feeds, those with a NaN or an infinity left out.
-
-    Calibration holds the values of all layers in memory; and one NaN would be every range.
-
-    Raises:
-        NoCandidate: no rows are left.
-    """
-    found = [piece for batch in material.feeds for piece in _pieces(_finite(batch))]
-    if not found:
-        raise NoCandidate("there are no rows to calibrate with: none, or none without a NaN or an infinity")
-    places = np.unique(np.linspace(0, len(found) - 1, min(pieces, len(found))).astype(int))
-    return [found[i] for i in places]
-
-
-def _finite(batch: Feeds) -> Feeds:
-    floats = [array for array in batch.values() if array.dtype.kind == "f"]
-    if not floats:
-        return batch
-    good = np.all([np.isfinite(array).reshape(len(array), -1).all(axis=1) for array in floats], axis=0)
-    return {name: array[good] for name, array in batch.items()}
-
-
-def _pieces(batch: Feeds) -> Iterator[Feeds]:
-    """A batch in pieces of rows; a token becomes a long vector in each layer, a number does not."""
-    rows = len(next(iter(batch.values())))
-    width = max((array[0].size for array in batch.values()), default=1) if rows else 1
-    tokens = all(array.dtype.kind in "iu" for array in batch.values())
-    size = max(1, (TOKENS if tokens else NUMBERS) // width)
-    for start in range(0, rows, size):
-        yield {name: array[start : start + size] for name, array in batch.items()}
 
 
 def _prepared(reference: onnx.ModelProto) -> onnx.ModelProto:
@@ -256,5 +232,5 @@ def _half(material: Material) -> bytes:
     source.CopyFrom(reference)
     with workshop():
         data = sealed(convert_float_to_float16(source, keep_io_types=True), reference)
-    results(data, calibration(material, 1))  # operators without a float16 kernel are found when it is opened
+    results(data, calibration(material.feeds, 1))  # operators without a float16 kernel are found when it is opened
     return data
