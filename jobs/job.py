@@ -91,6 +91,7 @@ class Job:
             "close": True,
             "params": True,
             "scoring": {"tasks", "tolerance"},
+            "model": {"made_by"},
         }
         # Without defaults: a field that comes with a later version changes no job that does not use it.
         spec = self.spec.model_dump(mode="json", exclude=harmless, exclude_defaults=True)
