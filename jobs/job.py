@@ -93,6 +93,7 @@ class Job:
             "budget": True,  # it changes nothing but which variant a bake-off takes, and that is a cause
             "params": True,
             "scoring": {"tasks", "tolerance"},
+            "model": {"made_by"},
         }
         # Without defaults: a field that comes with a later version changes no job that does not use it.
         spec = self.spec.model_dump(mode="json", exclude=harmless, exclude_defaults=True)

@@ -56,8 +56,15 @@ def open_model(
         if override:
             raise Broken(f"model {override}: {error}") from error
         at = "sha256" if "pins" in str(error) else "path" if job.spec.model.path else "entry"
-        job.broken(("model", at), str(error))
+        job.broken(("model", at), f"{error}{_how_to_make(job)}")
     return OpenModel(file.name, file.sha256, asked, code, scorer)
+
+
+def _how_to_make(job: Job) -> str:
+    """What to run where the model file is not there, if the job says it."""
+    model = job.spec.model
+    missing = model.made_by and model.path and not job.workspace.resolve(model.path).exists()
+    return f"; to make it: {model.made_by}" if missing else ""
 
 
 def variants_of(job: Job, device: str) -> list[Variant]:

@@ -47,6 +47,10 @@ class Model(Strict):
         Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None,
         Field(description="a pin: another file at this path is an error"),
     ] = None
+    made_by: Annotated[
+        Text | None,
+        Field(description="the command that makes the model file; said where it is not there"),
+    ] = None
     columns: Annotated[
         Annotated[list[Column], Field(min_length=1)] | None,
         Field(description="columns of the model's matrix, in order; default: the model's own metadata"),

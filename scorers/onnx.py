@@ -10,35 +10,21 @@ A model takes its columns in one of two ways:
 An output of rank 2 gives one of its columns, `name[2]`, or a list of all of them, `name[*]`.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from scorers import runtime
 from scorers.contract import Options, Signature
-from scorers.errors import ChunkError, ContractError, MissingValueError, ModelError
+from scorers.errors import MissingValueError, ModelError
 from scorers.matrix import as_numpy, matrix, tensor
 from scorers.model import ModelFile
-from scorers.outputs import Output, outputs_of
+from scorers.session import ARROW_TYPES, Session
 
-ARROW_TYPES = {
-    "tensor(float)": pa.float32(),
-    "tensor(double)": pa.float64(),
-    "tensor(int64)": pa.int64(),
-    "tensor(int32)": pa.int32(),
-    "tensor(int16)": pa.int16(),
-    "tensor(int8)": pa.int8(),
-    "tensor(bool)": pa.bool_(),
-    "tensor(string)": pa.string(),
-}
 TENSOR_TYPES = {**ARROW_TYPES, "tensor(uint8)": pa.uint8()}
 MATRIX_TYPES: dict[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, "tensor(double)": np.float64}
-# As ONNX Runtime and its providers say that there is no room for a tensor.
-NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "out of memory", "BFCArena", "OUT_OF_MEMORY")
 MICRO_BATCH = 16_384  # rows; larger batches are slower and cost memory (measured, 4.4 of the facts)
 
 
@@ -52,17 +38,11 @@ class OnnxScorer:
             ModelError: not an ONNX model, an input or output that does not fit, or a device that
                 is not there.
         """
-        self._model, self._device = model.name, options.device
-        self._session = runtime.session(model, options.device, options.threads)
-        self._matrix_dtype = _matrix_dtype(self._session, model.name, options.columns)
-        self._inputs = [i.name for i in self._session.get_inputs()]
-        self._outputs = outputs_of(options.outputs)
-        self._signature = Signature(
-            inputs=self._input_schema(options.columns),
-            outputs=pa.schema([(o.column, self._output_type(o)) for o in self._outputs]),
-        )
-        self._columns = self._signature.inputs.names
-        self._fetch = list(dict.fromkeys(o.source for o in self._outputs))
+        self._model = model.name
+        self._session = Session(model, options)
+        self._matrix_dtype = _matrix_dtype(self._session, options.columns)
+        self._inputs = [i.name for i in self._session.inputs]
+        self._signature = Signature(self._input_schema(options.columns), self._session.outputs)
 
     @property
     def signature(self) -> Signature:
@@ -73,43 +53,28 @@ class OnnxScorer:
         """Predictions for a chunk, in micro-batches of at most 16,384 rows."""
         if not chunk.num_rows:  # not every model can reshape nothing
             return pa.RecordBatch.from_pylist([], self._signature.outputs)
-        starts = range(0, chunk.num_rows, MICRO_BATCH)
-        parts = [self._run(chunk.slice(start, MICRO_BATCH)) for start in starts]
+        parts = [self._session.run(feeds) for feeds in self.feeds(chunk)]
         return parts[0] if len(parts) == 1 else pa.concat_batches(parts)
 
-    def _run(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        feeds = self._feeds(batch)
-        try:
-            found = runtime.run(self._session, self._fetch, feeds, self._device)
-        except Exception as error:  # ONNX Runtime's errors share no base class of their own
-            if any(said in str(error) for said in NO_MEMORY):
-                raise MemoryError(f"{self._model}: {error}") from error
-            raise ChunkError(f"{self._model}: {error}") from error
-        by_name = dict(zip(self._fetch, found, strict=True))
-        arrays = [self._column(o, by_name[o.source], batch.num_rows) for o in self._outputs]
-        return pa.RecordBatch.from_arrays(arrays, schema=self._signature.outputs)
+    def feeds(self, chunk: pa.RecordBatch) -> Iterator[dict[str, npt.NDArray[Any]]]:
+        """What ONNX Runtime is fed for a chunk, a micro-batch after the other, rows in their order.
 
-    def _feeds(self, batch: pa.RecordBatch) -> dict[str, npt.NDArray[Any]]:
+        Raises:
+            ChunkError: a value of the chunk that the model can't take.
+        """
+        for start in range(0, chunk.num_rows, MICRO_BATCH):
+            yield self._batch(chunk.slice(start, MICRO_BATCH))
+
+    def _batch(self, batch: pa.RecordBatch) -> dict[str, npt.NDArray[Any]]:
         if self._matrix_dtype is not None:
-            return {self._inputs[0]: matrix(batch, self._columns, self._matrix_dtype)}
+            return {self._inputs[0]: matrix(batch, self._signature.inputs.names, self._matrix_dtype)}
         feeds = {}
-        for meta, needed in zip(self._session.get_inputs(), self._signature.inputs, strict=True):
+        for meta, needed in zip(self._session.inputs, self._signature.inputs, strict=True):
             feeds[meta.name] = _values(batch.column(needed.name), needed, tuple(meta.shape[1:]))
         return feeds
 
-    def _column(self, output: Output, found: npt.NDArray[Any], rows: int) -> pa.Array:
-        if found.shape[:1] != (rows,):
-            raise ContractError(
-                f"{self._model}: output {output.source!r} has shape {found.shape} for {rows} rows; "
-                "a scorer gives one row for each row"
-            )
-        kind = self._signature.outputs.field(output.column).type
-        if output.whole:
-            return pa.FixedSizeListArray.from_arrays(pa.array(found.reshape(-1)), found.shape[1]).cast(kind)
-        return pa.array(found if found.ndim == 1 else found[:, output.index or 0], type=kind)
-
     def _input_schema(self, columns: Sequence[str] | None) -> pa.Schema:
-        metas = self._session.get_inputs()
+        metas = self._session.inputs
         if self._matrix_dtype is not None:
             names = list(columns or self._metadata_columns())
             self._check_width(names, metas[0].shape[1])
@@ -134,12 +99,8 @@ class OnnxScorer:
         )
 
     def _metadata_columns(self) -> list[str]:
-        text = self._session.get_modelmeta().custom_metadata_map.get("columns")
-        try:
-            names = json.loads(text or "null")
-        except json.JSONDecodeError:
-            names = None
-        if not (isinstance(names, list) and all(isinstance(n, str) for n in names)):
+        names = self._session.columns()
+        if names is None:
             raise ModelError(
                 f"{self._model}: takes one matrix, and nothing says which columns it is made of: name them "
                 "in the job's model.columns, or as a JSON list in the model's metadata, key 'columns'"
@@ -152,53 +113,24 @@ class OnnxScorer:
         if isinstance(width, int) and width != len(names):
             raise ModelError(f"{self._model}: takes {width} columns; {len(names)} are named: {names}")
 
-    def _output_type(self, output: Output) -> pa.DataType:
-        metas = {o.name: o for o in self._session.get_outputs()}
-        meta = metas.get(output.source)
-        if meta is None:
-            raise ModelError(
-                f"{self._model}: output {output.column!r} asks for {output.source!r}, which the model "
-                f"does not have; its outputs: {', '.join(metas)}"
-            )
-        if meta.type not in ARROW_TYPES or len(meta.shape) not in (1, 2):
-            hint = "; export the classifier without ZipMap" if "map" in meta.type else ""
-            raise ModelError(
-                f"{self._model}: output {meta.name!r} is {meta.type} of shape {meta.shape}; "
-                f"allowed: rank 1 or 2 of {', '.join(ARROW_TYPES)}{hint}"
-            )
-        self._check_index(output, meta)
-        return pa.list_(ARROW_TYPES[meta.type]) if output.whole else ARROW_TYPES[meta.type]
-
-    def _check_index(self, output: Output, meta: Any) -> None:
-        asked = f"{self._model}: output {output.column!r}: {meta.name!r} has shape {meta.shape}"
-        width = meta.shape[1] if len(meta.shape) == 2 else None
-        if len(meta.shape) == 1 and (output.whole or output.index is not None):
-            raise ModelError(f"{asked}; a rank-1 output takes no index")
-        if len(meta.shape) == 2 and output.index is None and width != 1 and not output.whole:
-            raise ModelError(
-                f"{asked}; say which column of it, such as {meta.name}[1], or {meta.name}[*] for all of them"
-            )
-        if isinstance(width, int) and (output.index or 0) >= width:
-            raise ModelError(f"{asked}; index {output.index} is not among 0 to {width - 1}")
-
 
 def open_onnx(model: ModelFile, options: Options) -> OnnxScorer:
     """A scorer for an ONNX model. Errors as `OnnxScorer`'s."""
     return OnnxScorer(model, options)
 
 
-def _matrix_dtype(session: Any, name: str, columns: Sequence[str] | None) -> type[np.floating[Any]] | None:
+def _matrix_dtype(session: Session, columns: Sequence[str] | None) -> type[np.floating[Any]] | None:
     """The dtype of the matrix that a model takes; None for a model with one input per column."""
-    metas = session.get_inputs()
+    metas = session.inputs
     for meta in metas:
         if meta.shape and isinstance(meta.shape[0], int):
             raise ModelError(
-                f"{name}: input {meta.name!r} has a fixed number of rows, {meta.shape[0]}; "
+                f"{session.name}: input {meta.name!r} has a fixed number of rows, {meta.shape[0]}; "
                 "export the model with a dynamic first dimension"
             )
     if len(metas) != 1 or len(metas[0].shape) != 2 or metas[0].type not in MATRIX_TYPES:
         return None
-    named = columns is not None or "columns" in session.get_modelmeta().custom_metadata_map
+    named = columns is not None or "columns" in session.metadata
     # Of a width that is not fixed no list of numbers can be held to it: then somebody has to name columns.
     return MATRIX_TYPES[metas[0].type] if named or not isinstance(metas[0].shape[1], int) else None
 

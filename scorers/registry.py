@@ -21,6 +21,7 @@ GROUP = "nightscore.scorers"
 KINDS = {
     "onnx": "scorers.onnx:open_onnx",
     "trees": "scorers.trees:open_trees",
+    "text": "scorers.text:open_text",
     "topk": "scorers.topk:open_topk",
     "python": "scorers.python:open_python",
 }

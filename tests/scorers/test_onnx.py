@@ -309,7 +309,7 @@ def test_a_matrix_of_any_width_takes_the_named_columns() -> None:
 def test_a_named_device_is_kept() -> None:
     """A session has the one provider that was asked for."""
     scorer = open_onnx(file(mlp(), COLUMNS), PAIR, device="cpu")
-    assert scorer._session.get_providers() == ["CPUExecutionProvider"]
+    assert scorer._session._session.get_providers() == ["CPUExecutionProvider"]
 
 
 @pytest.mark.parametrize("location", ["weights.bin", "../weights.bin", "/etc/passwd"])

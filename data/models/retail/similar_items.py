@@ -1,0 +1,44 @@
+"""The established products, for the job similar_products, out of what product_embeddings has published.
+
+    nightscore run product_embeddings --day 2017-11-01     # first; needs the model that `make text` writes
+    python data/models/retail/similar_items.py 2017-11-01
+    nightscore run similar_products --day 2017-11-01       # and every night; the products may be older than the day
+
+Written beside this script: similar_items.parquet, not committed. Ten households or more have bought an established
+product; of those with the same description the one that most have bought stands for all.
+"""
+
+import datetime as dt
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from jobs import query
+
+FILE = Path(__file__).with_name("similar_items.parquet")
+HOUSEHOLDS = 10
+ESTABLISHED = """
+    SELECT CAST(product_id AS BIGINT) AS item, embedding AS factors
+    FROM product_embeddings
+    WHERE day = DATE '{day}' AND households >= {households}
+    QUALIFY row_number() OVER (PARTITION BY description ORDER BY households DESC, product_id) = 1
+    ORDER BY item
+"""
+
+
+def main(day: str) -> int:
+    """Write the file; returns the exit code."""
+    workspace = FILE.parents[3]
+    on = dt.date.fromisoformat(day)
+    items = query(ESTABLISHED.format(day=on, households=HOUSEHOLDS), workspace)
+    if not items.num_rows:
+        print(f"product_embeddings has no established product on {on}; run it first", file=sys.stderr)
+        return 1
+    pq.write_table(items, FILE, compression="zstd")
+    print(f"{FILE.name}: {items.num_rows:,} products")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

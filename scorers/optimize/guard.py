@@ -1,0 +1,81 @@
+"""What is no number stays no number: integers have no NaN, so a quantized network needs to be told."""
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from scorers.optimize.network import FLOATS, inputs, observed, set_constant, wiring
+from scorers.optimize.recipe import Feeds
+
+
+def guarded(proto: onnx.ModelProto, reference: onnx.ModelProto, row: Feeds) -> onnx.ModelProto:
+    """The graph, giving NaN wherever a NaN in a feature makes the reference give NaN; for infinities, too.
+
+    QuantizeLinear makes a number out of a NaN (ONNX leaves open which), and a night would publish a score for
+    a row without features. `x - x` is 0 for numbers and NaN for all else; its sum over the features that the
+    reference passes on is added to the outputs.
+
+    Args:
+        proto: a graph with the reference's inputs and outputs, of opset 13 or later.
+        reference: the graph that it stands for.
+        row: rows that the reference takes, of finite numbers; the first is tried with NaNs.
+    """
+    sums = [
+        _sum(proto, one.name, columns)
+        for one in inputs(reference)
+        if one.type.tensor_type.elem_type == TensorProto.FLOAT
+        and (columns := passed_on(reference, one.name, row))
+    ]
+    outputs = [one for one in proto.graph.output if one.type.tensor_type.elem_type == TensorProto.FLOAT]
+    for output in outputs if sums else []:
+        rank = len(output.type.tensor_type.shape.dim)
+        set_constant(proto, f"{output.name}_guard_shape", np.array([-1] + [1] * (rank - 1), np.int64))
+        bare = f"{output.name}_unguarded"
+        _rename(proto, output.name, bare)
+        proto.graph.node.append(helper.make_node("Sum", sums, [f"{bare}_all"], f"{bare}_all"))
+        proto.graph.node.append(
+            helper.make_node("Reshape", [f"{bare}_all", f"{output.name}_guard_shape"], [f"{bare}_zero"], f"{bare}_zero")
+        )
+        proto.graph.node.append(helper.make_node("Add", [bare, f"{bare}_zero"], [output.name], f"{bare}_add"))
+    return proto
+
+
+def passed_on(reference: onnx.ModelProto, name: str, row: Feeds) -> list[int]:
+    """The numbers of an input's row of which a NaN reaches an output of the reference."""
+    size = row[name][0].size
+    feeds = {key: np.repeat(value[:1], size, axis=0) for key, value in row.items()}
+    feeds[name].reshape(size, -1)[np.diag_indices(size)] = np.nan
+    outputs = [
+        one.name for one in reference.graph.output if one.type.tensor_type.elem_type in FLOATS
+    ]
+    if not outputs:
+        return []
+    found = next(observed(reference, [feeds], outputs))
+    lost = np.any([np.isnan(array).reshape(size, -1).any(axis=1) for array in found.values()], axis=0)
+    return [int(i) for i in np.flatnonzero(lost)]
+
+
+def _sum(proto: onnx.ModelProto, name: str, columns: list[int]) -> str:
+    """Nodes for the sum of x - x over some numbers of each row: [rows]."""
+    at = f"{name}_guard"
+    set_constant(proto, f"{at}_flat", np.array([0, -1], np.int64))
+    set_constant(proto, f"{at}_columns", np.array(columns, np.int64))
+    set_constant(proto, f"{at}_axis", np.array([1], np.int64))
+    proto.graph.node.extend(
+        [
+            helper.make_node("Reshape", [name, f"{at}_flat"], [f"{at}_rows"], f"{at}_rows"),
+            helper.make_node("Gather", [f"{at}_rows", f"{at}_columns"], [f"{at}_taken"], f"{at}_taken", axis=1),
+            helper.make_node("Sub", [f"{at}_taken", f"{at}_taken"], [f"{at}_zero"], f"{at}_zero"),
+            helper.make_node("ReduceSum", [f"{at}_zero", f"{at}_axis"], [at], at, keepdims=0),
+        ]
+    )
+    return at
+
+
+def _rename(proto: onnx.ModelProto, old: str, new: str) -> None:
+    wires = wiring(proto)
+    for node in [wires.maker[old], *wires.takers.get(old, ())]:
+        for field in (node.input, node.output):
+            for i, name in enumerate(field):
+                if name == old:
+                    field[i] = new

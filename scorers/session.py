@@ -1,0 +1,123 @@
+"""An ONNX model, opened: feeds in, output columns out; for each kind that ONNX Runtime runs."""
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy.typing as npt
+import pyarrow as pa
+
+from scorers import runtime
+from scorers.contract import Options
+from scorers.errors import ChunkError, ContractError, ModelError
+from scorers.model import ModelFile
+from scorers.outputs import Output, outputs_of
+
+ARROW_TYPES = {
+    "tensor(float)": pa.float32(),
+    "tensor(double)": pa.float64(),
+    "tensor(int64)": pa.int64(),
+    "tensor(int32)": pa.int32(),
+    "tensor(int16)": pa.int16(),
+    "tensor(int8)": pa.int8(),
+    "tensor(bool)": pa.bool_(),
+    "tensor(string)": pa.string(),
+}
+# As ONNX Runtime and its providers say that there is no room for a tensor.
+NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "out of memory", "BFCArena", "OUT_OF_MEMORY")
+
+Feeds = Mapping[str, npt.NDArray[Any]]
+
+
+class Session:
+    """One ONNX model on one device. Safe to call from several threads."""
+
+    def __init__(self, model: ModelFile, options: Options) -> None:
+        """Open `model` from its bytes, so that no external data can be read.
+
+        Raises:
+            ModelError: not an ONNX model, or a device that is not there.
+        """
+        self.name, self._device = model.name, options.device
+        self._session = runtime.session(model, options.device, options.threads)
+        self.inputs = self._session.get_inputs()
+        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self._asked = outputs_of(options.outputs)
+        self._fetch = list(dict.fromkeys(output.source for output in self._asked))
+
+    @cached_property
+    def outputs(self) -> pa.Schema:
+        """The output columns.
+
+        Raises:
+            ModelError: the model gives no such output.
+        """
+        return pa.schema([(output.column, self._type(output)) for output in self._asked])
+
+    def columns(self) -> list[str] | None:
+        """The names of columns in the model's metadata; None where there is no list of them."""
+        try:
+            names = json.loads(self.metadata.get("columns") or "null")
+        except json.JSONDecodeError:
+            return None
+        return names if isinstance(names, list) and all(isinstance(one, str) for one in names) else None
+
+    def run(self, feeds: Feeds) -> pa.RecordBatch:
+        """The output columns for a batch: a row for each row of the feeds.
+
+        Raises:
+            ChunkError: the model can't compute it.
+            MemoryError: there is no memory for so many rows.
+            ContractError: the model gives other rows than it was given.
+        """
+        rows = len(next(iter(feeds.values())))
+        try:
+            found = runtime.run(self._session, self._fetch, dict(feeds), self._device)
+        except Exception as error:  # ONNX Runtime's errors share no base class of their own
+            if any(said in str(error) for said in NO_MEMORY):
+                raise MemoryError(f"{self.name}: {error}") from error
+            raise ChunkError(f"{self.name}: {error}") from error
+        by_name = dict(zip(self._fetch, found, strict=True))
+        arrays = [self._column(output, by_name[output.source], rows) for output in self._asked]
+        return pa.RecordBatch.from_arrays(arrays, schema=self.outputs)
+
+    def _column(self, output: Output, found: npt.NDArray[Any], rows: int) -> pa.Array:
+        if found.shape[:1] != (rows,):
+            raise ContractError(
+                f"{self.name}: output {output.source!r} has shape {found.shape} for {rows} rows; "
+                "a scorer gives one row for each row"
+            )
+        kind = self.outputs.field(output.column).type
+        if output.whole:
+            return pa.FixedSizeListArray.from_arrays(pa.array(found.reshape(-1)), found.shape[1]).cast(kind)
+        return pa.array(found if found.ndim == 1 else found[:, output.index or 0], type=kind)
+
+    def _type(self, output: Output) -> pa.DataType:
+        metas = {o.name: o for o in self._session.get_outputs()}
+        meta = metas.get(output.source)
+        if meta is None:
+            raise ModelError(
+                f"{self.name}: output {output.column!r} asks for {output.source!r}, which the model "
+                f"does not have; its outputs: {', '.join(metas)}"
+            )
+        if meta.type not in ARROW_TYPES or len(meta.shape) not in (1, 2):
+            hint = "; export the classifier without ZipMap" if "map" in meta.type else ""
+            raise ModelError(
+                f"{self.name}: output {meta.name!r} is {meta.type} of shape {meta.shape}; "
+                f"allowed: rank 1 or 2 of {', '.join(ARROW_TYPES)}{hint}"
+            )
+        self._check_index(output, meta)
+        return pa.list_(ARROW_TYPES[meta.type]) if output.whole else ARROW_TYPES[meta.type]
+
+    def _check_index(self, output: Output, meta: Any) -> None:
+        asked = f"{self.name}: output {output.column!r}: {meta.name!r} has shape {meta.shape}"
+        width = meta.shape[1] if len(meta.shape) == 2 else None
+        if len(meta.shape) == 1 and (output.whole or output.index is not None):
+            raise ModelError(f"{asked}; a rank-1 output takes no index")
+        if len(meta.shape) == 2 and output.index is None and width != 1 and not output.whole:
+            raise ModelError(
+                f"{asked}; say which column of it, such as {meta.name}[1], or {meta.name}[*] for all of them"
+            )
+        if isinstance(width, int) and (output.index or 0) >= width:
+            raise ModelError(f"{asked}; index {output.index} is not among 0 to {width - 1}")

@@ -1,0 +1,155 @@
+"""Texts -> embeddings, or the scores of classes: an ONNX model behind the tokenizer that it was trained with.
+
+One .onnx file is the whole model. It takes `input_ids` and `attention_mask`, and `token_type_ids` if it needs
+them, int64 [batch, sequence]; in its metadata lie
+
+    tokenizer    the tokenizer, in the JSON of Hugging Face's `tokenizers`
+    max_length   the most tokens of a text, special ones included; what is longer is cut
+    columns      a JSON list with the name of the column of texts; the job's `columns` go before it
+
+Each different text of a chunk is computed once. Texts of as many tokens make a batch, so no batch holds
+padding, and a text gives the same whatever the others are, but for the last bits (4.5e-8 of an embedding of
+length 1, measured: a product of matrices is not added up alike for few rows and for many).
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from scorers.contract import Options, Signature
+from scorers.errors import MissingValueError, ModelError
+from scorers.model import ModelFile
+from scorers.session import Session
+
+BATCH_TOKENS = 1024  # of a batch: what a layer gives stays in the cache; 8,192 cost an eighth more (measured)
+NEEDED = ("input_ids", "attention_mask")
+ALLOWED = {*NEEDED, "token_type_ids"}
+
+Ints = npt.NDArray[np.int64]
+
+
+class TextScorer:
+    """One model of texts on one device."""
+
+    def __init__(self, model: ModelFile, options: Options) -> None:
+        """Open `model`, and the tokenizer in it.
+
+        Raises:
+            ModelError: not an ONNX model of this kind, an output that it does not give, a device that is not
+                there, or the package tokenizers is missing.
+        """
+        self._session = Session(model, options)
+        _check_inputs(self._session)
+        self._column = _column(self._session, options.columns)
+        self._tokenizer = _tokenizer(self._session)
+        self._signature = Signature(pa.schema([(self._column, pa.string())]), self._session.outputs)
+
+    @property
+    def signature(self) -> Signature:
+        """The column of texts, and the columns given."""
+        return self._signature
+
+    def score(self, chunk: pa.RecordBatch) -> pa.RecordBatch:
+        """What the model gives for each text."""
+        texts, which = self._texts(chunk)
+        batches = self._batches(texts)
+        if not batches:
+            return pa.RecordBatch.from_pylist([], self._signature.outputs)
+        parts = [self._session.run(self._feeds(tokens)) for _, tokens in batches]
+        place = np.empty(len(texts), np.int64)  # of a text's row among the batches
+        place[np.concatenate([rows for rows, _ in batches])] = np.arange(len(texts))
+        return pa.concat_batches(parts).take(pa.array(place[which]))
+
+    def feeds(self, chunk: pa.RecordBatch) -> Iterator[dict[str, Ints]]:
+        """What ONNX Runtime is fed for a chunk: a batch after the other, the shortest texts first.
+
+        Raises:
+            ChunkError: a text is missing.
+        """
+        for _, tokens in self._batches(self._texts(chunk)[0]):
+            yield self._feeds(tokens)
+
+    def _texts(self, chunk: pa.RecordBatch) -> tuple[list[str], Ints]:
+        """The different texts of a chunk, and which of them is each row's."""
+        column = chunk.column(self._column)
+        if column.null_count:
+            raise MissingValueError(
+                f"column {self._column!r} (string) has {column.null_count} null values; a text that says "
+                "nothing is '': coalesce(…, '') in the features SQL"
+            )
+        found = column.dictionary_encode()
+        return found.dictionary.to_pylist(), found.indices.to_numpy().astype(np.int64)
+
+    def _batches(self, texts: Sequence[str]) -> list[tuple[Ints, Ints]]:
+        """Batches of texts of as many tokens: which texts, and their tokens [texts, sequence]."""
+        ids = [one.ids for one in self._tokenizer.encode_batch_fast(texts)]
+        lengths = np.array([len(one) for one in ids], np.int64)
+        batches = []
+        for length in np.unique(lengths).tolist():
+            alike, rows = np.flatnonzero(lengths == length), max(1, BATCH_TOKENS // max(length, 1))
+            for start in range(0, len(alike), rows):
+                some = alike[start : start + rows]
+                batches.append((some, np.array([ids[i] for i in some], np.int64)))
+        return batches
+
+    def _feeds(self, tokens: Ints) -> dict[str, Ints]:
+        given = {"input_ids": tokens, "attention_mask": np.ones_like(tokens)}
+        if not tokens.shape[1]:  # no special tokens, and a text of none: one of padding, which is masked
+            given = dict.fromkeys(NEEDED, np.zeros((len(tokens), 1), np.int64))
+        given["token_type_ids"] = np.zeros_like(given["input_ids"])
+        return {meta.name: given[meta.name] for meta in self._session.inputs}
+
+
+def open_text(model: ModelFile, options: Options) -> TextScorer:
+    """A scorer for a model of texts. Errors as `TextScorer`'s."""
+    return TextScorer(model, options)
+
+
+def _check_inputs(session: Session) -> None:
+    found = {meta.name: (meta.type, len(meta.shape)) for meta in session.inputs}
+    fixed = [size for meta in session.inputs for size in meta.shape if isinstance(size, int)]
+    right = set(NEEDED) <= set(found) <= ALLOWED and set(found.values()) == {("tensor(int64)", 2)}
+    if not right or fixed:
+        shown = ", ".join(f"{meta.name} {meta.type} {meta.shape}" for meta in session.inputs)
+        raise ModelError(
+            f"{session.name}: its inputs are {shown}; kind text needs input_ids and attention_mask, and "
+            "allows token_type_ids, each tensor(int64) [batch, sequence] of sizes that are not fixed"
+        )
+
+
+def _column(session: Session, asked: Sequence[str] | None) -> str:
+    names = list(asked or session.columns() or ())
+    if len(names) != 1:
+        raise ModelError(
+            f"{session.name}: columns are {names}; kind text takes one column of texts: name it in the job's "
+            "model.columns, or as a JSON list in the model's metadata, key 'columns'"
+        )
+    return names[0]
+
+
+def _tokenizer(session: Session) -> Any:
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise ModelError(
+            f"{session.name}: kind text needs the package tokenizers: run  pip install 'nightscore[text]'"
+        ) from error
+    length = session.metadata.get("max_length", "")
+    if not (length.isdecimal() and int(length) > 0):
+        raise ModelError(
+            f"{session.name}: its metadata has max_length {length!r}; kind text needs the most tokens that a "
+            "text may have"
+        )
+    try:
+        made = Tokenizer.from_str(session.metadata.get("tokenizer", ""))
+        made.enable_truncation(int(length))
+        made.no_padding()
+    except Exception as error:  # the library raises Exception itself
+        raise ModelError(
+            f"{session.name}: its metadata has no tokenizer under the key 'tokenizer', in the JSON of the "
+            f"package tokenizers: {error}"
+        ) from error
+    return made
