@@ -14,6 +14,7 @@ from jobs.errors import Broken
 WIDE, HALF = 1000, 470  # pixels of a chart across the page, and of one of two beside each other
 STEEP = 25  # the fullest bin holds so many times the middle one: shares need a logarithmic scale
 LABEL_WIDTH = 170  # pixels
+LEAST_LOSS = 1e-9  # of a candidate, on a logarithmic scale: nothing is drawn there
 NOW, BEFORE, INK, MUTED = "var(--now)", "var(--before)", "var(--ink)", "var(--muted)"
 SHORT = "format(datum.value, '~s')"  # 20k, and 0 as 0
 LIGHT = {"now": "#2f6fd0", "before": "#8a94a3", "ink": "#1b2026", "muted": "#5f6b7a", "line": "#e1e5ea"}
@@ -127,10 +128,12 @@ def pareto(points: Sequence[Row]) -> Row:
     for point in sorted(points, key=lambda one: (-one["times"], one["loss"])):
         if not best or point["loss"] < best[-1]["loss"]:
             best.append(point)
+    worst = max((point["loss"] for point in points), default=0.0)
     x: Row = {"field": "times", "type": "quantitative", "title": "times as fast as the reference"}
     x |= {"axis": {"grid": True}, "scale": {"type": "log", "nice": True}}
     y: Row = {"field": "loss", "type": "quantitative", "title": "1 - rank correlation (or cosine), log scale"}
-    y |= {"scale": {"type": "log", "nice": False}, "axis": {"format": "~e", "tickCount": 6}}
+    y |= {"axis": {"format": "~e", "tickCount": 6}}
+    y["scale"] = {"type": "log", "nice": False, "domain": [LEAST_LOSS / 3, max(worst, 1e-4) * 3]}
     colour = {"field": "technique", "type": "nominal", "scale": {"scheme": "tableau10"}}
     shape = {"condition": {"test": "datum.status == 'taken'", "value": "diamond"}, "value": "circle"}
     size = {"condition": {"test": "datum.status == 'taken'", "value": 320}, "value": 110}
@@ -140,7 +143,8 @@ def pareto(points: Sequence[Row]) -> Row:
         {"data": {"values": best}, "mark": {"type": "line", "color": MUTED, "strokeDash": [4, 3]}},
         {"mark": {"type": "point", "filled": True},
          "encoding": {"color": colour, "shape": shape, "size": size, "opacity": hollow}},
-        {"mark": {"type": "text", "align": "left", "dx": 9, "dy": -7, "color": INK}, "encoding": names},
+        {"mark": {"type": "text", "align": "left", "dx": 9, "dy": -5, "angle": -28, "color": INK},
+         "encoding": names},
     ]  # fmt: skip
     drawing: Row = {"data": {"values": list(points)}, "encoding": {"x": x, "y": y}, "layer": layers}
     return {**drawing, "width": WIDE, "height": 420}

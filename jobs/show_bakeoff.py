@@ -92,7 +92,7 @@ def _point(one: Result) -> dict[str, Any]:
     lists = change.cosine < 1
     return {
         "name": one.name, "times": one.times, "technique": one.technique, "status": one.status,
-        "loss": max(1 - (change.cosine if lists else change.rank_correlation), 1e-9),
+        "loss": max(1 - (change.cosine if lists else change.rank_correlation), charts.LEAST_LOSS),
     }  # fmt: skip
 
 

@@ -68,11 +68,14 @@ def told(found: Sequence[Result], taken: str, reference: Result) -> list[Result]
 
 
 def _told(one: Result, winner: Result, reference: Result) -> Result:
+    if one.name == reference.name:
+        nothing = ": nothing that keeps the budget is faster" if winner.name == one.name else ""
+        return replace(one, status="reference", why=f"the model as it is{nothing}")
     if one.name == winner.name:
-        return replace(
-            one, status="taken" if one.name != reference.name else "reference", why=_praise(one, reference)
-        )
-    if one.status != "none" or one.name == reference.name:
+        days = "on both days" if one.held_out else "on the day; there is no held-out day"
+        why = f"taken: {one.times:.2f} times the reference, inside the budget {days}"
+        return replace(one, status="taken", why=why)
+    if one.status != "none":
         return one
     if not faster(one, reference):
         return replace(one, status="slower", why=f"{one.times:.2f} times the reference: not faster")
@@ -85,13 +88,6 @@ def _told(one: Result, winner: Result, reference: Result) -> Result:
         status="tie",
         why=f"{one.times:.2f} times the reference: as fast as {winner.name}, which is simpler",
     )
-
-
-def _praise(one: Result, reference: Result) -> str:
-    if one.name == reference.name:
-        return "the model as it is: nothing that keeps the budget is faster"
-    days = "on both days" if one.held_out else "on the day; there is no held-out day"
-    return f"taken: {one.times:.2f} times the reference, inside the budget {days}"
 
 
 def _complexity(found: Sequence[Result]) -> "Key":

@@ -7,7 +7,6 @@ nobody expects. An answer with `error` says why it could not.
 
 import contextlib
 import json
-import resource
 import selectors
 import shutil
 import signal
@@ -25,6 +24,7 @@ from jobs.job import Job, load
 from jobs.night import score_pieces
 from jobs.plan import Plan
 from jobs.runs import read_plan
+from jobs.stage import peak_memory
 from jobs.workspace import open_workspace
 
 
@@ -132,8 +132,20 @@ def _scored(job: Job, plan: Plan, order: dict[str, Any]) -> dict[str, Any]:
     return {
         "rows_per_second": rows / spent,
         "cpu": (time.process_time() - cpu) / rows * 1e6,
-        "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_memory": _peak_memory(),
     }
+
+
+def _peak_memory() -> int:
+    """The most bytes of physical memory that this process has had.
+
+    Not ru_maxrss: a process that was just started has that of the one that started it.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return peak_memory()
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM:")).split()[1]) * 1024
 
 
 if __name__ == "__main__":

@@ -42,9 +42,9 @@ def bakeoff(
     day before it, which is held out. The fastest that keeps the budget is taken; of those as fast, the
     simplest.
 
-    The table, a chart of accuracy against speed (bakeoff.html, bakeoff.png) and bakeoff.json are written below
-    data/bakeoffs/JOB/DAY/. With --apply the next nights score by what was taken, as long as model, machine,
-    libraries and budget stay as they are, and each night holds a canary sample to the model itself.
+    The table, a chart of accuracy against speed (bakeoff.html, bakeoff.png) and bakeoff.json are written
+    below data/bakeoffs/JOB/DAY/. With --apply the next nights score by what was taken, as long as model,
+    machine, libraries and budget stay as they are, and each night holds a canary sample to the model itself.
     """
     from jobs import show_bakeoff
     from jobs.bakeoff import apply as write
