@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from pydantic import BaseModel, ValidationError
 
-from jobs import given, policy, questions, schedule, spec
+from jobs import contest, given, policy, questions, schedule, spec
 from jobs.errors import Broken, clipped
 from jobs.params import Param, ParamValue
 from jobs.spec import JobSpec
@@ -19,6 +19,7 @@ from jobs.yamlfile import Lines, Path_, read_yaml
 
 PARTS: dict[str, type[BaseModel]] = {
     "model": spec.Model,
+    "judge": contest.Judge,
     "scoring": spec.Scoring,
     "policy": policy.Policy,
     "domain": policy.Domain,
@@ -89,6 +90,7 @@ class Job:
             "memory": True,
             "limits": True,
             "close": True,
+            "judge": True,
             "params": True,
             "scoring": {"tasks", "tolerance"},
         }
@@ -156,8 +158,10 @@ def read_job(file: Path, workspace: Workspace) -> Job:
     except ValidationError as error:
         raise Broken(_explain(error, shown, lines)) from None
     job = Job(found, workspace, file, None, {}, lines)
-    features = _read_sql(job, ("features",), found.features) if found.features.endswith(".sql") else None
-    decide = {name: _read_sql(job, ("decide", name), path) for name, path in found.decide.items()}
+    features = read_sql(job, ("features",), found.features) if found.features.endswith(".sql") else None
+    decide = {name: read_sql(job, ("decide", name), path) for name, path in found.decide.items()}
+    if found.judge.labels:
+        read_sql(job, ("judge", "labels", "sql"), found.judge.labels.sql)
     return Job(found, workspace, file, features, decide, lines)
 
 
@@ -199,7 +203,8 @@ def _unfulfilled(job: Job, published: Iterable[str], broken: list[Broken]) -> bo
     return False
 
 
-def _read_sql(job: Job, at: Path_, name: str) -> str:
+def read_sql(job: Job, at: Path_, name: str) -> str:
+    """A SQL file of the job's folder. Broken, with the line of job.yaml that names it, where it can't be read."""
     path = job.file.parent / name
     try:
         inside = job.workspace.resolve(job.workspace.relative(path))

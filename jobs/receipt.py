@@ -73,10 +73,44 @@ class KeyHash(Part):
 
 
 class ModelResult(Part):
-    """The model that scored."""
+    """The model that scored; `uri` and `version` are those of a registry that named it."""
 
     path: str
     sha256: str
+    uri: str = ""
+    version: str = ""
+
+
+class ChallengerResult(Part):
+    """A model that scored the same rows into columns of its own, `<name>__<output>`, and decided nothing.
+
+    `rows` have its scores: counted from the files, read back. `reason` says why others have none, and why there are
+    none at all; of several reasons the first. `cpu_seconds` are those of this attempt's threads.
+    """
+
+    name: str
+    path: str
+    sha256: str
+    uri: str = ""
+    rows: int = 0
+    cpu_seconds: float = 0.0
+    reason: str = ""
+
+
+class Promotion(Part):
+    """How the model that scored became the job's champion: who promoted it, when, why, and what it replaced.
+
+    `verdict` is what `nightscore judge` said of it then: PROMOTE, HOLD or REJECT, or why it said nothing.
+    """
+
+    model: str
+    sha256: str
+    instead_of: str
+    instead_of_sha256: str
+    by: str
+    because: str
+    at: dt.datetime
+    verdict: str
 
 
 class VariantResult(Part):
@@ -207,6 +241,8 @@ class Receipt(Part):
     tables: Mapping[str, TableResult] = {}
     key_hash: KeyHash = KeyHash()
     model: ModelResult | None = None
+    challengers: tuple[ChallengerResult, ...] = ()
+    promotion: Promotion | None = None
     inputs: tuple[InputResult, ...] = ()
     params: Mapping[str, int | float | str | bool | None] = {}
     seconds: Mapping[str, float] = {}

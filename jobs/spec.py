@@ -8,14 +8,21 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from jobs.contest import (
+    CHALLENGERS,
+    MOST,
+    Judge,
+    SqlFile,
+    challenger_columns,
+    challenger_names,
+    check_model_names,
+)
 from jobs.given import FilePath, Input, PathInput
 from jobs.params import Misplaced, Param, Strict
 from jobs.policy import Domain, Limits, Policy
 from jobs.questions import SCORES, Audit, Column, Known, Text
 from jobs.schedule import Name, Schedule
 from jobs.sizes import Size
-
-SqlFile = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.sql$")]
 
 Place = tuple[str | int, ...]
 
@@ -38,6 +45,13 @@ class Model(Strict):
         FilePath | None,
         Field(description="the model file, relative to the workspace; an .onnx file for kind auto"),
     ] = None
+    champion: Annotated[
+        FilePath | None, Field(description="the same, where there are challengers: it alone decides")
+    ] = None
+    challengers: Annotated[
+        Annotated[list[FilePath], Field(max_length=MOST)],
+        Field(description="models that score the same rows, into columns of their own: <file>__<output>"),
+    ] = []
     entry: Annotated[
         Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$")] | None,
         Field(description="module:function of an installed package, for kind python"),
@@ -60,16 +74,49 @@ class Model(Strict):
 
     @model_validator(mode="after")
     def _file_or_function(self) -> "Model":
-        if self.kind == "python" and (self.entry is None or self.path is not None):
+        self._check_champion()
+        if self.kind == "python" and (self.entry is None or self.file is not None):
             raise Misplaced(("entry",), "kind python takes entry: module:function, and no path")
-        if self.kind != "python" and (self.path is None or self.entry is not None):
+        if self.kind != "python" and (self.file is None or self.entry is not None):
             raise Misplaced(("path",), f"kind {self.kind} takes path: a model file, and no entry")
         return self
+
+    def _check_champion(self) -> None:
+        if self.path is not None and self.champion is not None:
+            raise Misplaced(("champion",), "path and champion both name the model; keep one of them")
+        if self.challengers and self.champion is None:
+            raise Misplaced(
+                (CHALLENGERS,), "stand beside champion: a model file, which takes the place of path"
+            )
+        check_model_names("path", [self.path])
+        check_model_names("champion", [self.champion])
+        check_model_names(CHALLENGERS, self.challengers)
+        challenger_names(self.challengers)
+
+    @property
+    def file(self) -> str | None:
+        """The model file that decides, or its URI in a registry; None for kind python."""
+        return self.path or self.champion
+
+    @property
+    def place(self) -> str:
+        """The key that names it."""
+        return next((at for at in ("path", "champion") if getattr(self, at)), "entry")
 
     @property
     def name(self) -> str:
         """The model as people name it: its file, or its function."""
-        return self.path or self.entry or ""
+        return self.file or self.entry or ""
+
+    @property
+    def rivals(self) -> dict[str, str]:
+        """Name -> path of the challengers; the one that has become champion is none any more."""
+        return {name: path for name, path in challenger_names(self.challengers).items() if path != self.file}
+
+    @property
+    def challenger_columns(self) -> dict[str, tuple[str, str]]:
+        """The challengers' columns of the scores table: column -> (challenger, output)."""
+        return challenger_columns(list(self.rivals), self.outputs)
 
 
 class Scoring(Strict):
@@ -162,6 +209,7 @@ class JobSpec(Strict):
         Policy, Field(description="what to do on a day without data, and with rows that can't be scored")
     ] = Policy()
 
+    judge: Annotated[Judge, Field(description="when a challenger is promoted (`nightscore judge`)")] = Judge()
     close: Annotated[
         bool,
         Field(description="a day that is published is closed: only a restatement publishes it anew"),
@@ -205,15 +253,37 @@ class JobSpec(Strict):
         self._check_features()
         self._check_columns()
         for name in self.inputs:
-            if name in RESERVED_VIEWS | set(self.tables):
+            if name in self._reserved | set(self.tables):
                 raise Misplaced(("inputs", name), f"{name!r} is a name that SQL already sees; rename it")
         for name in self.decide:
-            if name in RESERVED_VIEWS | {self.scores_table, self.rejects_table}:
+            if name in self._reserved | {self.scores_table, self.rejects_table}:
                 raise Misplaced(("decide", name), f"{name!r} is a name of the framework's own; rename it")
         self._check_params()
         self._check_audits()
         self._check_rejects()
+        self._check_judge()
         return self
+
+    def _check_judge(self) -> None:
+        known, labels = [*self.key, *self.keep], self.judge.labels
+        asked: list[tuple[Place, str | None]] = [
+            (("segments", i), c) for i, c in enumerate(self.judge.segments)
+        ]
+        asked += [(("labels", "cluster"), labels.cluster)] if labels else []
+        for at, column in asked:
+            if column is not None and column not in known:
+                raise Misplaced(
+                    ("judge", *at), f"{column!r} is no key or kept column; allowed: {', '.join(known)}"
+                )
+        if labels and labels.output and labels.output not in self.model.outputs:
+            allowed = ", ".join(self.model.outputs)
+            raise Misplaced(
+                ("judge", "labels", "output"), f"{labels.output!r} is no output; allowed: {allowed}"
+            )
+
+    @property
+    def _reserved(self) -> set[str]:
+        return RESERVED_VIEWS | ({CHALLENGERS} if self.model.rivals else set())
 
     def _check_rejects(self) -> None:
         taken = {"stage", "reason", "message", "features"} if self.rejecting else set()
@@ -264,6 +334,7 @@ class JobSpec(Strict):
         places: list[tuple[Place, str]] = [(("key", i), name) for i, name in enumerate(self.key)]
         places += [(("keep", i), name) for i, name in enumerate(self.keep)]
         places += [(("model", "outputs", name), name) for name in self.model.outputs]
+        places += [(("model", CHALLENGERS), name) for name in self.model.challenger_columns]
         for at, name in places:
             if name.lower() in seen:
                 reason = "is set by the framework" if name.lower() in RESERVED_COLUMNS else "stands twice"
