@@ -1,9 +1,10 @@
 """Models that score the same rows as the champion, in the same pass, and decide nothing.
 
-Whatever a challenger does costs its own columns and no more: where it can't be opened they are null on that day,
-and where it can't score a row, or gives NaN for it, they are null in that row. Which rows these are does not depend
-on chunks: a chunk that fails is halved until the guilty rows stand alone, in order, and the challenger is given up
-for the rest of the piece at the SPARED-th of them. The receipt names what became of each (`results_of`).
+Whatever a challenger does costs its own columns and no more: where it can't be opened they are null on that
+day, and where it can't score a row, or gives NaN for it, they are null in that row. Which rows these are does
+not depend on chunks: a chunk that fails is halved until the guilty rows stand alone, in order, and the
+challenger is given up for the rest of the piece at the SPARED-th of them. The receipt names what became of
+each (`results_of`).
 """
 
 import dataclasses
@@ -36,31 +37,29 @@ def with_challengers(job: Job, plan: Plan, champion: Scorer, features: pa.Schema
     rivals = job.spec.model.rivals
     if not rivals:
         return plan
-    found = tuple(_looked_at(job, plan, name, path, champion, features) for name, path in rivals.items())
+    needed = (champion.signature.outputs, features)
+    found = tuple(_looked_at(job, plan, name, path, needed) for name, path in rivals.items())
     causes = digest(plan.fingerprint, [(one.name, one.path, one.sha256) for one in found])
     return dataclasses.replace(plan, challengers=found, fingerprint=causes)
 
 
-def _looked_at(
-    job: Job, plan: Plan, name: str, path: str, champion: Scorer, features: pa.Schema
-) -> Challenger:
-    """A challenger as it is now; one that can't be used says why."""
+def _looked_at(job: Job, plan: Plan, name: str, path: str, needed: tuple[pa.Schema, pa.Schema]) -> Challenger:
+    """A challenger as it is now; one that can't be used says why. `needed` are its outputs, and the features."""
     found = Challenger(name, path)
     try:
         named = resolved(job.workspace, path)
         file = Source(job.workspace, False, named.path).read()
         found = Challenger(name, file.name, file.sha256, named.uri)
-        scorer = _opened(job, plan, found)
-        problem = _misfit(scorer, champion, features)
+        problem = _misfit(_opened(job, plan, found), *needed)
     except Exception as error:  # other people's models: whatever they raise costs their columns
         problem = _said(error)
     return dataclasses.replace(found, refused=problem)
 
 
-def _misfit(scorer: Scorer, champion: Scorer, features: pa.Schema) -> str:
+def _misfit(scorer: Scorer, outputs: pa.Schema, features: pa.Schema) -> str:
     """Why a challenger can't stand beside the champion, if so."""
     misfits = list(scorer.signature.misfits(features))
-    for wanted in champion.signature.outputs:
+    for wanted in outputs:
         kind = scorer.signature.outputs.field(wanted.name).type
         if kind != wanted.type:
             misfits.append(f"its {wanted.name} is {kind}; the champion's is {wanted.type}")

@@ -2,8 +2,8 @@
 
 Rows are matched by the job's key where the table has all of it, each row its own, none missing. Any other
 table is compared as a multiset: what there is more often on one side was added or removed, and nothing is
-`changed`. Values are compared by IS DISTINCT FROM: a NaN is the same as a NaN, a null as a null. A column that
-only one version has, a challenger's, makes no row differ.
+`changed`. Values are compared by IS DISTINCT FROM: a NaN is the same as a NaN, a null as a null. A column
+that only one version has, a challenger's, makes no row differ.
 """
 
 import json

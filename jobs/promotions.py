@@ -1,7 +1,7 @@
 """Promotions: which model became a job's champion, when, by whom and why; kept beside its job.yaml.
 
-`promotions.yaml` is a list to which `nightscore promote` appends. A promotion is in force, and in every receipt,
-while the champion is the very file that was promoted: another path, or other bytes, end it.
+`promotions.yaml` is a list to which `nightscore promote` appends. A promotion is in force, and in every
+receipt, while the champion is the very file that was promoted: another path, or other bytes, end it.
 """
 
 import datetime as dt

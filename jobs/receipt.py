@@ -84,8 +84,8 @@ class ModelResult(Part):
 class ChallengerResult(Part):
     """A model that scored the same rows into columns of its own, `<name>__<output>`, and decided nothing.
 
-    `rows` have its scores: counted from the files, read back. `reason` says why others have none, and why there are
-    none at all; of several reasons the first. `cpu_seconds` are those of this attempt's threads.
+    `rows` have its scores: counted from the files, read back. `reason` says why others have none, and why
+    there are none at all; of several reasons the first. `cpu_seconds` are those of this attempt's threads.
     """
 
     name: str
@@ -95,6 +95,10 @@ class ChallengerResult(Part):
     rows: int = 0
     cpu_seconds: float = 0.0
     reason: str = ""
+
+    def __str__(self) -> str:
+        why = f"; {self.reason}" if self.reason else ""
+        return f"{self.path}: {self.rows:,} rows, {self.cpu_seconds:.2f} CPU seconds{why}"
 
 
 class Promotion(Part):
@@ -111,6 +115,13 @@ class Promotion(Part):
     because: str
     at: dt.datetime
     verdict: str
+
+    def __str__(self) -> str:
+        why = f": {self.because}" if self.because else ""
+        return (
+            f"{self.model} instead of {self.instead_of}, by {self.by} at {self.at:%Y-%m-%d %H:%M} UTC, verdict "
+            f"{self.verdict}{why}"
+        )
 
 
 class VariantResult(Part):

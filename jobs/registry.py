@@ -42,7 +42,8 @@ def resolved(workspace: Workspace, name: str) -> Named:
 
     Raises:
         NotYet: the registry can't be reached.
-        Broken: it has no such model, version or alias; the version has not exactly one .onnx file; the copy here
+        Broken: it has no such model, version or alias; the version has not exactly one .onnx file; the copy
+        here
             has been changed; or MLflow is not installed.
     """
     known = URI.fullmatch(name)

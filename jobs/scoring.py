@@ -21,8 +21,8 @@ from scorers.variant import Variant, plain, variants
 class OpenModel:
     """A model (its name and hash), the device that was asked for, and the scorer that others are held to.
 
-    `code` is the sha256 of an installed package that brings the kind of scorer; empty for ours. Where a registry
-    named the model, `uri` and `version` are its own.
+    `code` is the sha256 of an installed package that brings the kind of scorer; empty for ours. Where a
+    registry named the model, `uri` and `version` are its own.
     """
 
     name: str

@@ -237,7 +237,8 @@ def _write(table: DeltaTable, root: Path, change: Change) -> None:
 def _widened(table: DeltaTable, files: Sequence[Path]) -> Schema:
     """The table's schema, and behind it the optional columns of some files that it has not yet.
 
-    A commit with a wider schema carries new metadata: one that was begun beside it is refused, and looks again.
+    A commit with a wider schema carries new metadata: one that was begun beside it is refused, and looks
+    again.
     """
     have = pa.schema(table.schema())
     more = {f.name: f for path in files for f in _plain(pq.read_schema(path)) if is_optional(f)}
