@@ -22,7 +22,7 @@ from jobs.progress import Report, silent
 from jobs.promotions import FILE, note
 from jobs.receipt import Promotion
 
-PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # what YAML takes for a text without quotes, wherever it stands
+PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # characters that mean nothing to YAML, wherever they stand
 
 
 def promote(
@@ -103,7 +103,8 @@ def with_champion(text: str, place: str, model: str, shown: str) -> str:
     line = node.start_mark.line + 1
     if node.end_mark.line != node.start_mark.line:
         raise Broken(f"{shown}:{line}: model.{place}: stands on several lines; write it on one, then promote")
-    value = model if PLAIN.fullmatch(model) else json.dumps(model, ensure_ascii=False)
+    bare = PLAIN.fullmatch(model) and yaml.safe_load(model) == model  # and no number, date or null
+    value = model if bare else json.dumps(model, ensure_ascii=False)
     changed = text[: node.start_mark.index] + value + text[node.end_mark.index :]
     before, after = _document(text), _document(changed)
     if after != {**before, "model": {**before["model"], place: model}}:

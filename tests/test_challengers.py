@@ -62,7 +62,9 @@ def failing_model(path: Path, bad: float = 0.9) -> None:
     x = helper.make_tensor_value_info("X", TensorProto.FLOAT, [None, 2])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 1])
     table = numpy_helper.from_array(np.array([[1.0]], np.float32), "table")
-    limit, zero = (numpy_helper.from_array(np.array([v], np.float32), n) for v, n in ((bad, "limit"), (0, "z")))
+    limit, zero = (
+        numpy_helper.from_array(np.array([v], np.float32), n) for v, n in ((bad, "limit"), (0, "z"))
+    )
     first = numpy_helper.from_array(np.array([0]), "first")
     nodes = [
         helper.make_node("Gather", ["X", "first"], ["a"], axis=1),
@@ -144,7 +146,9 @@ def test_challengers_come_and_go_and_the_published_table_stays_readable(tmp_path
     run(root, DAYS[1])
     rewrite(root, JOB)
     run(root, DAYS[2])
-    counts = "SELECT day::VARCHAR, count(score), count(next__score) FROM mini_scores GROUP BY day ORDER BY day"
+    counts = (
+        "SELECT day::VARCHAR, count(score), count(next__score) FROM mini_scores GROUP BY day ORDER BY day"
+    )
     found = list(zip(*catalog.query(counts, root).to_pydict().values(), strict=True))
     assert found == [(DAYS[0], 50, 0), (DAYS[1], 50, 50), (DAYS[2], 50, 0)]
     table = DeltaTable(str(root / "data/tables/mini_scores"))
@@ -249,7 +253,9 @@ def test_nan_becomes_null_and_no_reject(tmp_path):
 def test_decisions_and_audits_see_the_champion_by_plain_names_and_challengers_in_a_view(tmp_path):
     """`SELECT * FROM scores` has no column of a challenger, so that none changes a decision's columns."""
     root = workspace(tmp_path, NEXT, rows=50)
-    (root / "jobs/mini/top.sql").write_text("SELECT * FROM scores QUALIFY row_number() OVER (ORDER BY id) < 5")
+    (root / "jobs/mini/top.sql").write_text(
+        "SELECT * FROM scores QUALIFY row_number() OVER (ORDER BY id) < 5"
+    )
     question = "  - {name: both score, sql: SELECT count(next__score) = count(score) FROM challengers}\n"
     rewrite(root, contest(NEXT).partition("audit:")[0] + "audit:\n" + question)
     receipt = run(root)
@@ -267,7 +273,9 @@ def test_another_job_reads_the_scores_over_days_with_and_without_a_challenger(tm
     folder = root / "jobs/other"
     folder.mkdir()
     text = JOB.replace("job: mini", "job: other").replace("mini_top", "other_top")
-    text = text.replace("rows: {path: data/lake/rows, partition: day}", "rows: {table: mini_scores, lookback: 2}")
+    text = text.replace(
+        "rows: {path: data/lake/rows, partition: day}", "rows: {table: mini_scores, lookback: 2}"
+    )
     (folder / "job.yaml").write_text(text.replace("features: rows", "features: f.sql").replace("[a]", "[n]"))
     (folder / "top.sql").write_text((root / "jobs/mini/top.sql").read_text())
     (folder / "f.sql").write_text(
@@ -341,14 +349,26 @@ def test_why_and_previews_show_what_challengers_gave(tmp_path):
     ("model", "message"),
     [
         ("{path: a.onnx, champion: b.onnx, outputs: {s: y}}", "model.champion: path and champion both name"),
-        ("{path: a.onnx, challengers: [b.onnx], outputs: {s: y}}", "model.challengers: stand beside champion"),
+        (
+            "{path: a.onnx, challengers: [b.onnx], outputs: {s: y}}",
+            "model.challengers: stand beside champion",
+        ),
         (
             "{champion: a.onnx, challengers: [x/b.onnx, y/b.onnx], outputs: {s: y}}",
             "'y/b.onnx' and 'x/b.onnx' would both have columns b__…; rename a file",
         ),
-        ("{champion: a.onnx, challengers: [a__s.onnx], outputs: {s: y, a__s__s: z}}", "'a__s__s' stands twice"),
-        ("{champion: 'models:/r/latest', outputs: {s: y}}", "'models:/r/latest' names no model of a registry"),
-        ("{champion: a.onnx, challengers: [1,2,3], outputs: {s: y}}", "model.challengers.0: 1 is not allowed"),
+        (
+            "{champion: a.onnx, challengers: [a__s.onnx], outputs: {s: y, a__s__s: z}}",
+            "'a__s__s' stands twice",
+        ),
+        (
+            "{champion: 'models:/r/latest', outputs: {s: y}}",
+            "'models:/r/latest' names no model of a registry",
+        ),
+        (
+            "{champion: a.onnx, challengers: [1,2,3], outputs: {s: y}}",
+            "model.challengers.0: 1 is not allowed",
+        ),
     ],
 )
 def test_mistakes_of_the_model_section_name_their_line(tmp_path, model, message):
