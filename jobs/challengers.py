@@ -33,7 +33,7 @@ SPARED = 100  # rows of a piece that a challenger may fail on, before it is give
 
 
 def with_challengers(job: Job, plan: Plan, champion: Scorer, features: pa.Schema) -> Plan:
-    """The plan with the job's challengers, whose bytes are causes of the day; as it is where there are none."""
+    """The plan with the job's challengers, whose bytes are causes of the day; as it is without any."""
     rivals = job.spec.model.rivals
     if not rivals:
         return plan
@@ -44,7 +44,7 @@ def with_challengers(job: Job, plan: Plan, champion: Scorer, features: pa.Schema
 
 
 def _looked_at(job: Job, plan: Plan, name: str, path: str, needed: tuple[pa.Schema, pa.Schema]) -> Challenger:
-    """A challenger as it is now; one that can't be used says why. `needed` are its outputs, and the features."""
+    """A challenger as it is now, and why it can't be used, if so; `needed`: outputs, features."""
     found = Challenger(name, path)
     try:
         named = resolved(job.workspace, path)
@@ -144,7 +144,7 @@ class Challengers:
         return columns
 
     def noted(self, scored: Iterator[pa.RecordBatch], path: Path) -> Iterator[pa.RecordBatch]:
-        """The same batches; behind the last, before they are a staged file, what became of the challengers is kept."""
+        """The same batches; behind the last, and before the file is there, what became of them is kept."""
         yield from scored
         if self._ones:
             self._keep(path)
@@ -180,7 +180,8 @@ def results_of(
         own = [note[one.name] for note in notes if one.name in note]
         found.append(
             ChallengerResult(
-                name=one.name, path=one.path, sha256=one.sha256, uri=one.uri, rows=rows - max(nulls, default=0),
+                name=one.name, path=one.path, sha256=one.sha256, uri=one.uri,
+                rows=rows - max(nulls, default=0),
                 cpu_seconds=round(sum(float(note["cpu_seconds"]) for note in own), 6),
                 reason=next((str(note["reason"]) for note in own if note["reason"]), one.refused),
             )
@@ -197,7 +198,7 @@ def _note(path: Path) -> Mapping[str, Mapping[str, float | str]]:
 
 
 def conformed(batch: pa.RecordBatch, schema: pa.Schema, optional: Sequence[str]) -> pa.RecordBatch:
-    """A batch of an earlier run with the columns of this one: those of challengers that it has not are null."""
+    """A batch of an earlier run with the columns of this one, null where they are challengers' of now."""
     columns = [
         pa.nulls(batch.num_rows, field.type)
         if field.name in optional and field.name not in batch.schema.names

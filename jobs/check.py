@@ -234,7 +234,7 @@ def scores_schema(job: Job, features: pa.Schema, scorer: Scorer) -> pa.Schema:
 
 
 def _beside(job: Job, scorer: Scorer) -> list[pa.Field]:
-    """The challengers' columns, in the types of the champion's: whether one can be opened changes no column."""
+    """The challengers' columns, in the types of the champion's: one that can't be opened has them, too."""
     outputs = scorer.signature.outputs
     return [
         tables.optional_field(column, outputs.field(output).type)

@@ -27,7 +27,7 @@ VALUES = 50  # of a segment, at most
 
 
 class Flips(NamedTuple):
-    """Of a decision table, where `segment` (a column) is `value`, or of all of it: its rows, and those that flip."""
+    """Rows of a decision table, and those that flip: where `segment`, a column, is `value`, or all."""
 
     table: str
     segment: str
@@ -123,7 +123,7 @@ class _Table:
         return not engine.rows(twice)
 
     def segment(self, column: str) -> str | None:
-        """The text of a segment's value: the decision's own, or its key's in the scores; None where it has none."""
+        """SQL of a segment's value: the decision's own, or its key's in the scores; or None."""
         if column in self._types:
             return self._of(column) if self._matched else f"CAST({quoted(column)} AS VARCHAR)"
         return f"CAST(s.{quoted(column)} AS VARCHAR)" if self._matched else None
@@ -152,7 +152,8 @@ class _Table:
         columns = ", ".join(map(quoted, [*self._key, *self._compared])) or literal("")
         every = f"{columns}, {value} AS value"
         sides = [
-            f"SELECT value, {b} AS b, {a} AS a, 0 AS kept, 0 AS changed FROM (SELECT {every} FROM {quoted(view)})"
+            f"SELECT value, {b} AS b, {a} AS a, 0 AS kept, 0 AS changed "
+            f"FROM (SELECT {every} FROM {quoted(view)})"
             for view, b, a in ((BEFORE, 1, 0), (AFTER, 0, 1))
         ]
         both = f"SELECT {every} FROM {quoted(BEFORE)} INTERSECT ALL SELECT {every} FROM {quoted(AFTER)}"

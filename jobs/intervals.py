@@ -67,7 +67,7 @@ def auc(scores: Floats, labels: Floats) -> tuple[float, Floats]:
 
 
 def log_loss(scores: Floats, labels: Floats) -> tuple[float, Floats]:
-    """The mean of -log of the probability that the model gave to what came true, and the influences [rows]."""
+    """The mean of -log of the probability that the model gave to what came true; and influences [rows]."""
     held = np.clip(scores, SMALLEST, 1 - SMALLEST)
     return _mean(-np.log(np.where(labels == 1, held, 1 - held)))
 
@@ -86,7 +86,7 @@ METRICS: Mapping[str, tuple[Callable[[Floats, Floats], tuple[float, Floats]], in
 
 @dataclass(frozen=True)
 class DayMetric:
-    """A metric of both models on a day's rows; by cluster, the sum of the differences of its rows' influences."""
+    """A metric of both models on a day; by cluster, the sum of the differences of its rows' influences."""
 
     rows: int
     champion: float
@@ -124,14 +124,15 @@ def compared(metric: str, days: Sequence[DayMetric], confidence: float) -> Compa
 
 
 def student(confidence: float, freedom: int) -> float:
-    """Student's t at a two-sided confidence (Abramowitz and Stegun 26.7.5: within 1e-4 from 29 degrees on)."""
+    """Student's t at a two-sided confidence (Abramowitz and Stegun 26.7.5; to 1e-3 from 29 degrees on)."""
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     terms = (
         (z**3 + z) / 4,
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
     )
-    return float(z) + sum(term / freedom**i for i, term in enumerate(terms, 1))
+    found: float = z + sum(term / freedom**i for i, term in enumerate(terms, 1))
+    return found
 
 
 def _share_below(sorted_scores: Floats, scores: Floats) -> Floats:

@@ -204,7 +204,7 @@ def _unfulfilled(job: Job, published: Iterable[str], broken: list[Broken]) -> bo
 
 
 def read_sql(job: Job, at: Path_, name: str) -> str:
-    """A SQL file of the job's folder. Broken, with the line of job.yaml that names it, where it can't be read."""
+    """A SQL file of the job's folder. Broken, with the line of job.yaml, where it can't be read."""
     path = job.file.parent / name
     try:
         inside = job.workspace.resolve(job.workspace.relative(path))

@@ -157,7 +157,7 @@ def _at_work(job: Job, receipt: Receipt) -> Day:
 
 
 def _day(job: Job, name: str, day: str, files: Sequence[Path]) -> DayMeasure:
-    """Rows of a day, and Spearman's rank correlation of two scores: Pearson's of their ranks, ties averaged."""
+    """Rows of a day, and Spearman's correlation of both scores: Pearson's of their ranks, ties averaged."""
     output = scored_output(job)
     ours, theirs = quoted(output), quoted(f"{name}__{output}")
     ranks = ", ".join(
@@ -180,7 +180,7 @@ def _flip(where: Where, rows: int, count: int) -> FlipMeasure:
 
 
 def _metrics(job: Job, found: Mapping[tuple[str, str], Sequence[DayMetric]]) -> Iterator[MetricMeasure]:
-    """The metric of all rows and of each segment's values; among k of those each interval is at 1 - (1 - c) / k.
+    """The metric of all rows, and of segments' values: of k of those each interval is at 1 - (1 - c) / k.
 
     So that one of many values is not worse by chance alone more often than one would be (Bonferroni).
     """

@@ -40,7 +40,7 @@ def scored_output(job: Job) -> str:
 
 
 def labelled_until(job: Job) -> dt.date | None:
-    """The last day whose labels are complete, by the newest partition that all inputs have; None without labels.
+    """The last day whose labels are complete, by the newest partition of all inputs; None without labels.
 
     Of a job without partitions it is counted from today.
     """
@@ -84,7 +84,8 @@ def _parts(
         column = rows.column(f"segment {i}").combine_chunks().dictionary_encode()
         if len(column.dictionary) > VALUES:
             raise LabelsError(
-                f"judge.segments: {segment!r} has {len(column.dictionary)} values; at most {VALUES} are judged"
+                f"judge.segments: {segment!r} has {len(column.dictionary)} values; "
+                f"at most {VALUES} are judged"
             )
         codes = column.indices.to_numpy()
         for code, value in enumerate(column.dictionary.to_pylist()):

@@ -83,7 +83,7 @@ class Restate:
 
 @dataclass(frozen=True)
 class Challenger:
-    """A model that scores the same rows, into columns of its own that begin with its `name`, and decides nothing.
+    """A model that scores the same rows, into columns that begin with its `name`, and decides nothing.
 
     `refused` says why it scores none of them, if it can't; `sha256` is empty where the file can't be read.
     """

@@ -50,8 +50,8 @@ def promote(
     if old.sha256 and old.sha256 != sha256:
         job.broken(
             ("model", "sha256"),
-            f"pins another file than {model}, which has sha256 {sha256}; a promotion changes one line, so remove "
-            "the pin before it, and pin the new file after it",
+            f"pins another file than {model}, which has sha256 {sha256}; a promotion changes one line, so "
+            "remove the pin before it, and pin the new file after it",
         )
     said = _verdict(job, model, report)
     if said != "PROMOTE" and not (force and because.strip()):

@@ -23,7 +23,7 @@ HEAD = "# Written by `nightscore promote`, read by every run: who made which mod
 
 
 def promotion_of(job: Job, plan: Plan) -> Mapping[str, str]:
-    """How the model of a plan became the job's champion; empty where nobody promoted it, or the file is another.
+    """How the model of a plan became the job's champion; empty where nobody promoted this very file.
 
     Raises:
         Broken: promotions.yaml is damaged.

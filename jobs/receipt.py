@@ -119,8 +119,8 @@ class Promotion(Part):
     def __str__(self) -> str:
         why = f": {self.because}" if self.because else ""
         return (
-            f"{self.model} instead of {self.instead_of}, by {self.by} at {self.at:%Y-%m-%d %H:%M} UTC, verdict "
-            f"{self.verdict}{why}"
+            f"{self.model} instead of {self.instead_of}, by {self.by} at {self.at:%Y-%m-%d %H:%M} UTC, "
+            f"verdict {self.verdict}{why}"
         )
 
 

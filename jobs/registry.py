@@ -68,8 +68,8 @@ def _refuse_changed(path: Path, shown: str) -> None:
         same = False
     if not same:
         raise Broken(
-            f"{shown}: not the file that was copied from the registry (its sha256); remove its folder, and it is "
-            "copied again"
+            f"{shown}: not the file that was copied from the registry (sha256); remove its folder, and it "
+            "is copied again"
         )
 
 

@@ -58,7 +58,7 @@ def scores(root: Path, columns: str = "*", day: str = DAYS[0]) -> list[tuple]:
 
 
 def failing_model(path: Path, bad: float = 0.9) -> None:
-    """y = X[:, 0] by way of a Gather whose index lies outside where a value of the row is above `bad`."""
+    """Of X[:, 0], y, by way of a Gather whose index lies outside where a value of the row is above `bad`."""
     x = helper.make_tensor_value_info("X", TensorProto.FLOAT, [None, 2])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 1])
     table = numpy_helper.from_array(np.array([[1.0]], np.float32), "table")
@@ -83,7 +83,7 @@ def failing_model(path: Path, bad: float = 0.9) -> None:
 
 
 def nan_model(path: Path) -> None:
-    """y = log(a - 0.5) + b: NaN where a is below one half."""
+    """The logarithm of a - 0.5: NaN where a is below one half."""
     x = helper.make_tensor_value_info("X", TensorProto.FLOAT, [None, 2])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 1])
     half = numpy_helper.from_array(np.array([0.5], np.float32), "half")
@@ -101,7 +101,7 @@ def nan_model(path: Path) -> None:
 
 
 def test_a_challenger_scores_every_row_in_its_own_column_and_decides_nothing(tmp_path):
-    """Its column holds what it gives as a champion; the champion's columns and decisions are as without it."""
+    """Its column holds what it gives as champion; the champion's columns and decisions are as without it."""
     root = workspace(tmp_path / "with", NEXT)
     receipt = run(root)
     alone = make_workspace(tmp_path / "alone", rows=500)
@@ -120,7 +120,7 @@ def test_a_challenger_scores_every_row_in_its_own_column_and_decides_nothing(tmp
 
 
 def test_without_challengers_nothing_has_changed(tmp_path):
-    """`champion:` without challengers is `path:` under another name, and a plan without any has no new cause."""
+    """`champion:` alone is `path:` under another name, and a plan without challengers has no new cause."""
     root = make_workspace(tmp_path, rows=50)
     plan = plan_day(load("mini", root), _day(DAYS[0]))
     assert plan.challengers == ()
@@ -324,7 +324,7 @@ def test_a_closed_day_names_the_challenger_that_changed_and_a_restatement_counts
     rewrite(root, text)
     run(root)
     linear_model(root / NEXT, (5.0, 5.0))
-    with pytest.raises(Broken, match="the challenger data/models/next.onnx: "):
+    with pytest.raises(Broken, match=r"the challenger data/models/next\.onnx: "):
         run(root)
     linear_model(root / "data/models/late.onnx", (1.0, 1.0))
     rewrite(root, contest("data/models/late.onnx") + "close: true\n")

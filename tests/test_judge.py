@@ -31,7 +31,10 @@ ASKED = """judge:
 LABELLED = "labels: {sql: came_true.sql, after_days: 1, cluster: id}"
 TEXT = contest(NEXT).replace("features: rows", "features: f.sql").replace("keep: [a]", "keep: [a, region]")
 KEPT = tempfile.TemporaryDirectory(prefix="judged-")  # as long as the tests run
-FEATURES = "SELECT id, a, b, CASE WHEN id % 2 = 0 THEN 'north' ELSE 'south' END AS region FROM rows WHERE day = getvariable('day')"
+FEATURES = """SELECT id, a, b, CASE WHEN id % 2 = 0 THEN 'north' ELSE 'south' END AS region
+FROM rows
+WHERE day = getvariable('day')
+"""
 
 
 def workspace(root: Path, more: str = "", weights: tuple[float, float] = (3.0, -1.0), days: int = 2) -> Path:
@@ -59,7 +62,8 @@ def published(weights: tuple[float, float], days: int) -> Path:
 def came_true(root: Path, label: str) -> None:
     """Labels by an expression of the next day's rows (a, b) and a number that follows from the id."""
     (root / "jobs/mini/came_true.sql").write_text(
-        f"SELECT id, ({label})::INT AS label FROM (SELECT *, hash(id) % 1000 / 1000.0 AS random_number FROM rows "
+        f"SELECT id, ({label})::INT AS label "
+        "FROM (SELECT *, hash(id) % 1000 / 1000.0 AS random_number FROM rows "
         "WHERE day = getvariable('day') AND getvariable('day') + 1 IN (SELECT day FROM rows))"
     )
 
@@ -114,7 +118,8 @@ def test_decisions_without_the_key_are_compared_as_a_multiset(tmp_path):
     """Counts by region: a count that differs is a row that flips."""
     root = workspace(tmp_path)
     (root / "jobs/mini/top.sql").write_text(
-        "SELECT region, count(*) AS n FROM (SELECT * FROM scores QUALIFY row_number() OVER (ORDER BY score DESC) <= 10)"
+        "SELECT region, count(*) AS n "
+        "FROM (SELECT * FROM scores QUALIFY row_number() OVER (ORDER BY score DESC) <= 10)"
         " GROUP BY region"
     )
     whole = the_one(root).evidence.flips[0]
@@ -155,8 +160,8 @@ def test_labels_decide_and_only_days_whose_labels_are_complete_count(tmp_path):
     aucs = []
     for day in DAYS[:2]:
         rows = catalog.query(
-            f"SELECT score, next__score, (a + 0.2 * (hash(id) % 1000 / 1000.0) > 0.6)::INT AS label FROM mini_scores "
-            f"WHERE day = '{day}'", root,
+            "SELECT score, next__score, (a + 0.2 * (hash(id) % 1000 / 1000.0) > 0.6)::INT AS label "
+            f"FROM mini_scores WHERE day = '{day}'", root,
         )  # fmt: skip
         aucs.append([roc_auc_score(rows["label"], rows[c]) for c in ("score", "next__score")])
     assert [whole.champion, whole.challenger] == pytest.approx(np.mean(aucs, axis=0))

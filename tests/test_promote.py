@@ -164,7 +164,8 @@ def test_promotions_are_appended_and_read_back(tmp_path):
     path, made = tmp_path / FILE, []
     for i, by in enumerate(["Ada", 'O"Neil: #1', "- Grace\n  Hopper", "ß\t"]):
         one = Promotion(
-            model=f"m{i}.onnx", sha256="1" * 64, instead_of="a", instead_of_sha256="0" * 64, by=by, because=by,
+            model=f"m{i}.onnx", sha256="1" * 64, instead_of="a", instead_of_sha256="0" * 64,
+            by=by, because=by,
             at=dt.datetime(2026, 1, 1, 12, 30, i, tzinfo=dt.UTC), verdict="HOLD",
         )  # fmt: skip
         before = path.read_text() if made else ""

@@ -1,4 +1,4 @@
-"""Commands about a job's models: how have the challengers done, and which of them is the champion from now on?"""
+"""Commands about a job's models: how have its challengers done, and which is the champion from now on?"""
 
 import math
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ def promote(
     force: Force = False,
     json: AsJson = False,
 ) -> int:
-    """Make a challenger the champion: one line of job.yaml changes, and the next receipts say who did it and why.
+    """Make a challenger the champion: one line of job.yaml changes, and the next receipts say who did it.
 
     The verdict of `judge` has to be PROMOTE, or --force and --because TEXT are given.
     """
