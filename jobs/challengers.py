@@ -3,12 +3,13 @@
 Whatever a challenger does costs its own columns and no more: where it can't be opened they are null on that
 day, and where it can't score a row, or gives NaN for it, they are null in that row. Which rows these are does
 not depend on chunks: a chunk that fails is halved until the guilty rows stand alone, in order, and the
-challenger is given up for the rest of the piece at the SPARED-th of them. The receipt names what became of
-each (`results_of`).
+challenger is given up for the rest of the piece at the SPARED-th of them, or when it has taken limits.time
+there. The receipt names what became of each (`results_of`).
 """
 
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -77,11 +78,12 @@ def _said(error: BaseException) -> str:
 
 @dataclasses.dataclass
 class _One:
-    """A challenger at work on a piece: CPU seconds, rows that it failed on, and why at first."""
+    """A challenger at work on a piece: CPU and wall-clock seconds, rows that it failed on, why at first."""
 
     name: str
     scorer: Scorer | None = None
     cpu_seconds: float = 0.0
+    seconds: float = 0.0
     failed: int = 0
     reason: str = ""
 
@@ -116,9 +118,12 @@ class Challengers:
         return [column for one in self._ones for column in self._scored(one, features)]
 
     def _scored(self, one: _One, rows: pa.RecordBatch) -> list[pa.Array]:
-        started = time.thread_time()
+        cpu, started = time.thread_time(), time.monotonic()
         parts = self._parts(one, rows)
-        one.cpu_seconds += time.thread_time() - started
+        one.cpu_seconds += time.thread_time() - cpu
+        one.seconds += time.monotonic() - started
+        if one.scorer and one.seconds > (self._job.spec.limits.seconds or math.inf):
+            one.scorer, one.reason = None, f"takes longer than limits.time, {self._job.spec.limits.time}"
         return [pa.concat_arrays([part[i] for part in parts]) for i in range(len(self._outputs))]
 
     def _parts(self, one: _One, rows: pa.RecordBatch) -> list[list[pa.Array]]:

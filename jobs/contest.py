@@ -37,6 +37,10 @@ class Labels(Strict):
         Literal["auc", "log_loss", "squared_error"],
         Field(description="auc and log_loss take labels of 0 and 1, squared_error takes numbers"),
     ] = "auc"
+    max_drop: Annotated[
+        float,
+        Field(ge=0, allow_inf_nan=False, description="by how much the metric may be worse, with confidence"),
+    ] = 0.0
     output: Annotated[
         Column | None, Field(description="the output that is held to them; default: the first")
     ] = None

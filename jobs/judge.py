@@ -59,8 +59,10 @@ class Judgement(BaseModel):
     verdicts: list[Verdict]
 
 
-def judge(job: Job, day: dt.date | None = None, report: Report = silent) -> Judgement:
-    """The verdict on each challenger of a job by its published days, up to `day`.
+def judge(
+    job: Job, day: dt.date | None = None, report: Report = silent, *, only: str | None = None
+) -> Judgement:
+    """The verdict on each challenger of a job (or on one, by its path) by its published days, up to `day`.
 
     Raises:
         Broken: the job has no challengers, or its labels can't be made.
@@ -77,7 +79,9 @@ def judge(job: Job, day: dt.date | None = None, report: Report = silent) -> Judg
         sha256=champion,
         metric=asked.labels.metric if asked.labels else "",
         confidence=asked.confidence,
-        verdicts=[_judged(job, name, champion, day, report) for name in rivals],
+        verdicts=[
+            _judged(job, name, champion, day, report) for name, path in rivals.items() if only in (None, path)
+        ],
     )
 
 

@@ -21,6 +21,7 @@ from jobs.judge import judge, sha256_of
 from jobs.progress import Report, silent
 from jobs.promotions import FILE, note
 from jobs.receipt import Promotion
+from jobs.scoring import open_model
 
 PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # characters that mean nothing to YAML, wherever they stand
 
@@ -46,31 +47,43 @@ def promote(
         job.broken(("model", "entry"), "a model of kind python is a function; promote takes a model file")
     if model == old.file:
         job.broken(("model", old.place), f"{model} is the champion already")
-    sha256, before = sha256_of(job, model), sha256_of(job, old.name)
+    sha256 = open_model(job, model, pinned=False).sha256
     if old.sha256 and old.sha256 != sha256:
         job.broken(
             ("model", "sha256"),
             f"pins another file than {model}, which has sha256 {sha256}; a promotion changes one line, so "
             "remove the pin before it, and pin the new file after it",
         )
-    said = _verdict(job, model, report)
+    said = verdict_on(job, model, report)
     if said != "PROMOTE" and not (force and because.strip()):
         raise Broken(
             f"job {job.name}: the verdict on {model} is {said}; to promote it all the same, give --force and "
             "--because TEXT, which go into the receipt"
         )
     made = Promotion(
-        model=model, sha256=sha256, instead_of=old.name, instead_of_sha256=before, by=by.strip(),
+        model=model, sha256=sha256, instead_of=old.name, instead_of_sha256=_sha256_before(job), by=by.strip(),
         because=because.strip(), at=dt.datetime.now(dt.UTC), verdict=said,
     )  # fmt: skip
     _replace(job, model, made)
     return made
 
 
-def _verdict(job: Job, model: str, report: Report) -> str:
+def verdict_on(job: Job, model: str, report: Report = silent) -> str:
+    """What `judge` says of a model: PROMOTE, HOLD or REJECT; or why it says nothing."""
     if model not in job.spec.model.rivals.values():
         return "none: it is no challenger"
-    return next(one.verdict for one in judge(job, report=report).verdicts if one.model == model)
+    try:
+        return judge(job, report=report, only=model).verdicts[0].verdict
+    except NightError as error:  # the champion is gone, or labels can't be made
+        return f"none: {error}"
+
+
+def _sha256_before(job: Job) -> str:
+    """The sha256 of the champion that goes; empty where its file is gone already."""
+    try:
+        return sha256_of(job, job.spec.model.name)
+    except NightError:
+        return ""
 
 
 def _replace(job: Job, model: str, made: Promotion) -> None:

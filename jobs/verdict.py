@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from jobs.contest import Judge
+from jobs.contest import Judge, Labels
 
 Word = Literal["PROMOTE", "HOLD", "REJECT"]
 
@@ -112,14 +112,14 @@ def _labels(judge: Judge, evidence: Evidence) -> Iterator[Finding]:
     if judge.labels is None:
         yield _without_labels(judge.flips, evidence)
         return
-    metric = judge.labels.metric
+    metric, drop = judge.labels.metric, judge.labels.max_drop
     whole = [one for one in evidence.metrics if not one.segment]
-    yield from (_overall(metric, one) for one in whole)
+    yield from (_overall(judge.labels, one) for one in whole)
     if not whole:
         yield "HOLD", "no day has labels"
     for one in evidence.metrics:
-        if one.segment and one.high is not None and one.high < 0:
-            yield "HOLD", f"{metric}{_where(one)} is worse: better by {_interval(one)}, beyond chance"
+        if one.segment and one.high is not None and one.high < -drop:
+            yield "HOLD", f"{metric}{_where(one)} is worse{_beyond(drop)}: {_interval(one)}"
 
 
 def _without_labels(most: float | None, evidence: Evidence) -> Finding:
@@ -130,14 +130,21 @@ def _without_labels(most: float | None, evidence: Evidence) -> Finding:
     return "PROMOTE", f"no more than {most:.2%} of any decision's rows flip"
 
 
-def _overall(metric: str, one: MetricMeasure) -> Finding:
+def _overall(labels: Labels, one: MetricMeasure) -> Finding:
+    """Better or worse than the champion less `max_drop`: with one above 0 that asks for no loss beyond it."""
+    metric, drop = labels.metric, labels.max_drop
     if one.low is None or one.high is None:
         return "HOLD", f"{metric} has no interval: {one.problem}"
-    if one.high < 0:
-        return "REJECT", f"{metric} is worse: better by {_interval(one)}, beyond chance"
-    if one.low > 0:
-        return "PROMOTE", f"{metric} is better by {_interval(one)}, beyond chance"
-    return "HOLD", f"{metric} differs by no more than chance: {_interval(one)}"
+    if one.high < -drop:
+        return "REJECT", f"{metric} is worse{_beyond(drop)}: {_interval(one)}"
+    if one.low > -drop:
+        said = f"no worse{_beyond(drop)}" if drop else "better beyond chance"
+        return "PROMOTE", f"{metric} is {said}: {_interval(one)}"
+    return "HOLD", f"{metric} may be better or worse{_beyond(drop)}: {_interval(one)}"
+
+
+def _beyond(drop: float) -> str:
+    return f" by more than {drop:g}" if drop else " beyond chance"
 
 
 def _where(one: FlipMeasure | MetricMeasure) -> str:
@@ -146,4 +153,4 @@ def _where(one: FlipMeasure | MetricMeasure) -> str:
 
 def _interval(one: MetricMeasure) -> str:
     low, high, better = (math.nan if v is None else v for v in (one.low, one.high, one.better))
-    return f"{better:+.4g} [{low:+.4g}, {high:+.4g}]"
+    return f"better by {better:+.4g} [{low:+.4g}, {high:+.4g}]"

@@ -12,11 +12,11 @@ from deltalake import DeltaTable
 from onnx import TensorProto, helper, numpy_helper
 
 from jobs import catalog, night, replay
-from jobs.challengers import SPARED
+from jobs.challengers import SPARED, Challengers
 from jobs.errors import Broken
 from jobs.job import Job, load
 from jobs.receipt import ChallengerResult, Receipt
-from jobs.scoring import forget
+from jobs.scoring import forget, planned_scorer
 from jobs.steps import checked, plan_day, publish_day, score_piece
 from jobs.why import why
 from tests.mini import DAYS, JOB, linear_model, make_workspace
@@ -388,3 +388,19 @@ def test_a_champion_among_the_challengers_is_none(tmp_path):
     assert [one.name for one in receipt.challengers] == ["next"]
     staged = next((root / "data/tables/mini_scores").rglob("*.parquet"))
     assert pa.schema(pq.read_schema(staged)).names == ["id", "a", "score", "next__score", "run_id"]
+
+
+def test_the_time_of_a_challenger_is_not_the_champions(tmp_path):
+    """One that takes longer than limits.time is given up in that piece; the night is published in time."""
+    root = workspace(tmp_path, NEXT, rows=40)
+    failing_model(root / NEXT, bad=-1.0)
+    slow = contest(NEXT) + "limits: {time: 1s}\nscoring: {chunk_rows: 10}\n"
+    job = rewrite(root, slow)
+    plan = plan_day(job, _day(DAYS[0]))
+    beside = Challengers(job, plan, planned_scorer(job, plan))
+    rows = pa.record_batch({name: np.zeros(10, np.float32) for name in ("a", "b")})
+    beside._ones[0].seconds = 2.0
+    assert [len(column) for column in beside.columns(rows)] == [10]
+    assert beside._ones[0].reason == "takes longer than limits.time, 1s"
+    assert beside.columns(rows)[0].null_count == 10
+    assert run(root).rows.published == 40

@@ -343,17 +343,19 @@ def evidence(
 
 
 bounds = st.tuples(st.floats(-1, 1), st.floats(-1, 1)).map(sorted).map(tuple)
-LABELS = Labels(sql="l.sql", after_days=1)
 
 
-@given(bounds, st.lists(bounds, max_size=4), st.integers(0, 100))
-def test_never_promoted_on_the_aggregate_alone(whole, parts, flips):
-    """PROMOTE means: better on the whole beyond chance, nowhere worse beyond chance, and no limit broken."""
-    asked = Judge(days=1, labels=LABELS, max_flips="10%")
+@given(bounds, st.lists(bounds, max_size=4), st.integers(0, 100), st.sampled_from([0.0, 0.1]))
+def test_never_promoted_on_the_aggregate_alone(whole, parts, flips, drop):
+    """PROMOTE means: better on the whole beyond chance, nowhere worse beyond chance, and no limit broken.
+
+    With `max_drop` better than that much worse.
+    """
+    asked = Judge(days=1, labels=Labels(sql="l.sql", after_days=1, max_drop=drop), max_flips="10%")
     word, reasons = verdict(asked, evidence(*whole, tuple(parts), flips))
-    better, worse = whole[0] > 0, any(high < 0 for _, high in parts)
+    better, worse = whole[0] > -drop, any(high < -drop for _, high in parts)
     assert (word == "PROMOTE") == (better and not worse and flips <= 10)
-    assert (word == "REJECT") == (whole[1] < 0 or flips > 10)
+    assert (word == "REJECT") == (whole[1] < -drop or flips > 10)
     assert reasons
 
 
