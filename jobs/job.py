@@ -18,7 +18,7 @@ from jobs.workspace import Workspace, open_workspace
 from jobs.yamlfile import Lines, Path_, read_yaml
 
 PARTS: dict[str, type[BaseModel]] = {
-    "model": spec.Model,
+    "model": contest.Model,
     "judge": contest.Judge,
     "scoring": spec.Scoring,
     "policy": policy.Policy,

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from jobs import inputs
@@ -75,9 +76,7 @@ def labelled(
             yield where, one
 
 
-def _parts(
-    job: Job, rows: pa.Table
-) -> Iterator[tuple[tuple[str, str], "np.ndarray[tuple[int], np.dtype[np.bool_]]"]]:
+def _parts(job: Job, rows: pa.Table) -> Iterator[tuple[tuple[str, str], npt.NDArray[np.bool_]]]:
     """All rows, then those of each value of each segment."""
     yield ("", ""), np.ones(rows.num_rows, np.bool_)
     for i, segment in enumerate(job.spec.judge.segments):
@@ -146,9 +145,9 @@ def _refuse_labels(labels: Labels, rows: pa.Table, where: str) -> None:
         raise Broken(f"{where}: gives a label {found[~allowed][0]:g}; {labels.metric} takes {takes}")
 
 
-def _numbers(rows: pa.Table, column: str) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+def _numbers(rows: pa.Table, column: str) -> npt.NDArray[np.float64]:
     return np.asarray(rows.column(column).to_numpy(), np.float64)
 
 
-def _integers(rows: pa.Table) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+def _integers(rows: pa.Table) -> npt.NDArray[np.int64]:
     return np.asarray(rows.column("cluster").to_numpy(), np.int64)

@@ -8,16 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from jobs.contest import (
-    CHALLENGERS,
-    MOST,
-    Judge,
-    SqlFile,
-    challenger_columns,
-    challenger_names,
-    check_model_names,
-)
-from jobs.given import FilePath, Input, PathInput
+from jobs.contest import CHALLENGERS, Judge, Model, SqlFile
+from jobs.given import Input, PathInput
 from jobs.params import Misplaced, Param, Strict
 from jobs.policy import Domain, Limits, Policy
 from jobs.questions import SCORES, Audit, Column, Known, Text
@@ -31,92 +23,6 @@ RUN_OPTIONS = (  # what every run can be asked for
     "day", "force", "limit", "device", "model", "known_at", "restate", "because", "by",
 )  # fmt: skip
 RESERVED_COLUMNS = {"day", "run_id"}
-
-
-class Model(Strict):
-    """The model, and how its inputs and outputs are named."""
-
-    kind: Annotated[
-        str,
-        StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$"),
-        Field(description="auto (.onnx, run the fastest way that is right), onnx, trees, topk, python, …"),
-    ] = "auto"
-    path: Annotated[
-        FilePath | None,
-        Field(description="the model file, relative to the workspace; an .onnx file for kind auto"),
-    ] = None
-    champion: Annotated[
-        FilePath | None, Field(description="the same, where there are challengers: it alone decides")
-    ] = None
-    challengers: Annotated[
-        Annotated[list[FilePath], Field(max_length=MOST)],
-        Field(description="models that score the same rows, into columns of their own: <file>__<output>"),
-    ] = []
-    entry: Annotated[
-        Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$")] | None,
-        Field(description="module:function of an installed package, for kind python"),
-    ] = None
-    sha256: Annotated[
-        Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None,
-        Field(description="a pin: another file at this path is an error"),
-    ] = None
-    columns: Annotated[
-        Annotated[list[Column], Field(min_length=1)] | None,
-        Field(description="columns of the model's matrix, in order; default: the model's own metadata"),
-    ] = None
-    outputs: Annotated[
-        dict[Column, Annotated[str, StringConstraints(pattern=r"^[^\[\]]+(\[([0-9]+|\*)\])?$")]],
-        Field(
-            min_length=1,
-            description="output column: model output, with an index for a 2-D one, or [*] for a list",
-        ),
-    ]
-
-    @model_validator(mode="after")
-    def _file_or_function(self) -> "Model":
-        self._check_champion()
-        if self.kind == "python" and (self.entry is None or self.file is not None):
-            raise Misplaced(("entry",), "kind python takes entry: module:function, and no path")
-        if self.kind != "python" and (self.file is None or self.entry is not None):
-            raise Misplaced(("path",), f"kind {self.kind} takes path: a model file, and no entry")
-        return self
-
-    def _check_champion(self) -> None:
-        if self.path is not None and self.champion is not None:
-            raise Misplaced(("champion",), "path and champion both name the model; keep one of them")
-        if self.challengers and self.champion is None:
-            raise Misplaced(
-                (CHALLENGERS,), "stand beside champion: a model file, which takes the place of path"
-            )
-        check_model_names("path", [self.path])
-        check_model_names("champion", [self.champion])
-        check_model_names(CHALLENGERS, self.challengers)
-        challenger_names(self.challengers)
-
-    @property
-    def file(self) -> str | None:
-        """The model file that decides, or its URI in a registry; None for kind python."""
-        return self.path or self.champion
-
-    @property
-    def place(self) -> str:
-        """The key that names it."""
-        return next((at for at in ("path", "champion") if getattr(self, at)), "entry")
-
-    @property
-    def name(self) -> str:
-        """The model as people name it: its file, or its function."""
-        return self.file or self.entry or ""
-
-    @property
-    def rivals(self) -> dict[str, str]:
-        """Name -> path of the challengers; the one that has become champion is none any more."""
-        return {name: path for name, path in challenger_names(self.challengers).items() if path != self.file}
-
-    @property
-    def challenger_columns(self) -> dict[str, tuple[str, str]]:
-        """The challengers' columns of the scores table: column -> (challenger, output)."""
-        return challenger_columns(list(self.rivals), self.outputs)
 
 
 class Scoring(Strict):

@@ -161,6 +161,7 @@ def test_challengers_come_and_go_and_the_published_table_stays_readable(tmp_path
     assert catalog.query("SELECT * FROM mini_scores", root, as_of=1).num_rows == 50
 
 
+@pytest.mark.slow
 def test_a_column_keeps_its_type(tmp_path):
     """The champion's other columns are held to the published table as before."""
     root = workspace(tmp_path, NEXT, rows=20)
@@ -225,6 +226,7 @@ def test_one_that_raises_on_some_rows_is_null_in_these_alone(tmp_path):
     assert [y for _, y in scores(root, "a, next__score")] == before
 
 
+@pytest.mark.slow
 def test_one_that_fails_on_many_rows_is_given_up_at_the_same_row_whatever_the_chunks(tmp_path):
     """After the hundredth guilty row of a piece nothing of it is asked any more."""
     root = workspace(tmp_path, NEXT, rows=1_000)
@@ -263,6 +265,7 @@ def test_decisions_and_audits_see_the_champion_by_plain_names_and_challengers_in
     assert catalog.query("SELECT * FROM mini_top", root).column_names == ["id", "a", "score", "run_id", "day"]
 
 
+@pytest.mark.slow
 def test_another_job_reads_the_scores_over_days_with_and_without_a_challenger(tmp_path):
     """A day without the column is null in an input, instead of an input of two schemas."""
     root = make_workspace(tmp_path, rows=30)
@@ -317,6 +320,7 @@ def test_a_run_that_was_stopped_is_taken_up_with_what_it_knew_of_its_challengers
     assert the_one(receipt).reason == "gives NaN for some rows"
 
 
+@pytest.mark.slow
 def test_a_closed_day_names_the_challenger_that_changed_and_a_restatement_counts_it(tmp_path):
     """Other bytes under a challenger's name are another cause; the champion's rows do not differ by it."""
     root = workspace(tmp_path, NEXT, rows=50)

@@ -103,6 +103,7 @@ def test_flips_are_those_of_the_decisions_that_the_challenger_would_make_itself(
     assert flips["region", "north"].flips == max(len(north[0] - north[1]), len(north[1] - north[0]))
 
 
+@pytest.mark.slow
 def test_a_changed_rank_is_a_flip_unless_it_is_ignored_and_a_float_never_is(tmp_path):
     """The same order with other scores flips nothing."""
     root = workspace(tmp_path / "same", weights=(2.0, 4.0))
@@ -203,6 +204,7 @@ def test_labels_that_are_none_are_an_error(tmp_path, sql, message):
         judged(root)
 
 
+@pytest.mark.slow
 def test_labels_see_past_the_day_and_runs_do_not(tmp_path):
     """The features of the day are of the day, whatever the labels read."""
     root = workspace(tmp_path, LABELLED, days=3)
@@ -212,6 +214,7 @@ def test_labels_see_past_the_day_and_runs_do_not(tmp_path):
     assert the_one(root).evidence.metrics[0].rows == 800
 
 
+@pytest.mark.slow
 def test_rows_that_it_has_not_scored_hold_it(tmp_path):
     root = workspace(tmp_path, "max_flips: 100%", days=1)
     linear_model(root / NEXT, (1.0, 1.0), ("a", "income"))

@@ -62,6 +62,7 @@ def test_a_challenger_that_won_is_promoted_by_one_line_and_the_next_receipts_say
     assert run(root, DAYS[2]).promotion == receipt.promotion
 
 
+@pytest.mark.slow
 def test_other_bytes_or_another_path_end_a_promotion(tmp_path):
     """What is in the receipt was promoted, and no other file under its name."""
     root = workspace(tmp_path, contest(NEXT) + WON, publish=True)
@@ -72,6 +73,7 @@ def test_other_bytes_or_another_path_end_a_promotion(tmp_path):
     assert run(root).promotion is None
 
 
+@pytest.mark.slow
 def test_what_has_not_won_needs_force_and_a_reason_and_the_receipt_says_both(tmp_path):
     root = workspace(tmp_path, publish=True)
     for options in ({}, {"force": True}, {"because": "I like it"}):
