@@ -144,11 +144,19 @@ def _others(now: Plan, then: Receipt) -> Iterator[str]:
     if model is None or model.sha256 != now.model_sha256:
         old = f"{model.path} {model.sha256[:16]}" if model else "none"
         yield (f"the model: {old} -> {now.model_path} {now.model_sha256[:16]}")
+    yield from _challengers(now, then)
     for name in sorted(now.params.keys() | then.params.keys()):
         if now.params.get(name) != then.params.get(name):
             yield (f"the parameter {name}: {then.params.get(name)!r} -> {now.params.get(name)!r}")
     if now.known_at != then.known_at:
         yield f"what was known: {_moment(then.known_at)} -> {_moment(now.known_at)}"
+
+
+def _challengers(now: Plan, then: Receipt) -> Iterator[str]:
+    was = {one.path: one.sha256 for one in then.challengers}
+    for one in now.challengers:
+        if was.get(one.path, one.sha256) != one.sha256:
+            yield f"the challenger {one.path}: {was[one.path][:16]} -> {one.sha256[:16]}"
 
 
 def _moment(known_at: str) -> str:

@@ -111,9 +111,13 @@ class Pinned:
 
     def views(self) -> list[View]:
         """Every table, and `receipts`, as SQL sees them."""
-        found = [View(t, tuple(f.path for f in self.files(t)), "day") for t in self.tables()]
+        found = [self._view(table) for table in self.tables()]
         receipts = tuple(entry.file for entry in self.history)
         return [*found, View(RECEIPTS, receipts, "day"), *self._books()] if receipts else found
+
+    def _view(self, table: str) -> View:
+        may_lack = bool(tables.optional_columns(self.workspace.tables / table))
+        return View(table, tuple(f.path for f in self.files(table)), "day", by_name=may_lack)
 
     def _books(self) -> list[View]:
         """The tables of restatements, as far as their runs have receipts here."""

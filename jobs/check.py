@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from jobs import builtin, rejects, tables
 from jobs.calendar import check_early
 from jobs.closures import FILE, unknown_exchange, workspace_overrides
+from jobs.contest import CHALLENGERS
 from jobs.day import Day
 from jobs.domain import check_domain
 from jobs.engine import Engine, SqlMistakes, quoted
@@ -164,6 +165,9 @@ def _define_empty_scores(engine: Engine, job: Job, scorer: Scorer) -> None:
     kept = [quoted(name) for name in (*job.spec.key, *job.spec.keep)]
     given = [f"CAST(NULL AS {_sql_type(f.type)}) AS {quoted(f.name)}" for f in scorer.signature.outputs]
     engine.define("scores", f"SELECT {', '.join(kept + given)} FROM {quoted(BINDING)} LIMIT 0")
+    if beside := _beside(job, scorer):
+        columns = [f"CAST(NULL AS {_sql_type(field.type)}) AS {quoted(field.name)}" for field in beside]
+        engine.define(CHALLENGERS, f"SELECT *, {', '.join(columns)} FROM scores")
 
 
 def _no_rejects(job: Job) -> str:
@@ -224,9 +228,18 @@ def rejects_schema(job: Job, features: pa.Schema) -> pa.Schema:
 
 
 def scores_schema(job: Job, features: pa.Schema, scorer: Scorer) -> pa.Schema:
-    """The columns of a scores file: key, kept columns, the model's outputs, `run_id`."""
+    """The columns of a scores file: key, kept columns, the model's outputs, its challengers', `run_id`."""
     kept = [features.field(name) for name in (*job.spec.key, *job.spec.keep)]
-    return _stored(job, pa.schema([*kept, *scorer.signature.outputs]), ("features",))
+    return _stored(job, pa.schema([*kept, *scorer.signature.outputs, *_beside(job, scorer)]), ("features",))
+
+
+def _beside(job: Job, scorer: Scorer) -> list[pa.Field]:
+    """The challengers' columns, in the types of the champion's: one that can't be opened has them, too."""
+    outputs = scorer.signature.outputs
+    return [
+        tables.optional_field(column, outputs.field(output).type)
+        for column, (_, output) in job.spec.model.challenger_columns.items()
+    ]
 
 
 def _stored(job: Job, schema: pa.Schema, at: tuple[str, ...]) -> pa.Schema:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
-from jobs.commands import care, ledger, look, review, tuning, work
+from jobs.commands import care, ledger, look, models, review, tuning, work
 from jobs.commands.said import complain
 from jobs.errors import Broken, NightError, NotYet
 from jobs.options import chosen
@@ -44,7 +44,8 @@ app.meta.group_parameters = "Global options"
 for command in (
     work.jobs, work.check, work.plan, work.run, work.backfill, look.tables, look.query, look.receipts,
     look.report, look.verify, look.why, review.held, review.release, review.discard, review.rejects,
-    review.replay_rejects, tuning.bakeoff, ledger.late, ledger.diff, care.gc, care.data, care.hardware,
+    review.replay_rejects, tuning.bakeoff, models.judge, models.promote, ledger.late, ledger.diff,
+    care.gc, care.data, care.hardware,
 ):  # fmt: skip
     app.command(command, help=paragraphs(command.__doc__))
 

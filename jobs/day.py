@@ -10,6 +10,7 @@ from typing import Any
 
 from jobs import inputs, runs
 from jobs.budget import Budget, budget
+from jobs.contest import CHALLENGERS
 from jobs.engine import Engine, Resources, View, quoted
 from jobs.errors import NotYet
 from jobs.job import Job
@@ -97,8 +98,12 @@ class Day:
         engine = Engine(seen, self._resources(memory, threads), self.variables)
         names = ["day", *self.job.spec.params]
         engine.define("params", "SELECT " + ", ".join(f"getvariable('{n}') AS {quoted(n)}" for n in names))
+        beside = self.job.spec.model.challenger_columns
         for name in tables:
-            engine.define(name, f"SELECT * EXCLUDE (run_id) FROM {quoted(f'staged {name}')}")
+            hidden = ", ".join(map(quoted, ["run_id", *(beside if name == "scores" else ())]))
+            engine.define(name, f"SELECT * EXCLUDE ({hidden}) FROM {quoted(f'staged {name}')}")
+        if beside and "scores" in tables:
+            engine.define(CHALLENGERS, f"SELECT * EXCLUDE (run_id) FROM {quoted('staged scores')}")
         return engine
 
     def read_back(self, files: Iterable[StagedFile]) -> TableProof:

@@ -2,7 +2,8 @@
 
 Rows are matched by the job's key where the table has all of it, each row its own, none missing. Any other
 table is compared as a multiset: what there is more often on one side was added or removed, and nothing is
-`changed`. Values are compared by IS DISTINCT FROM: a NaN is the same as a NaN, a null as a null.
+`changed`. Values are compared by IS DISTINCT FROM: a NaN is the same as a NaN, a null as a null. A column
+that only one version has, a challenger's, makes no row differ.
 """
 
 import json
@@ -40,7 +41,9 @@ class Difference:
         for name, other in ((BEFORE, AFTER), (AFTER, BEFORE)):
             if not sides[name]:
                 self._engine.define(name, f"SELECT * FROM {other} LIMIT 0")
-        self._columns = [c for c in self._engine.schema(f"SELECT * FROM {AFTER}").names if c != "run_id"]
+        there = self._engine.schema(f"SELECT * FROM {BEFORE}").names
+        here = self._engine.schema(f"SELECT * FROM {AFTER}").names
+        self._columns = [c for c in here if c in there and c != "run_id"]
         has_key = set(key) <= set(self._columns) and all(self._is_key(name, key) for name in sides)
         self._key = list(key) if has_key else []
 

@@ -41,7 +41,7 @@ class View:
     """Parquet files under one name. `partition` is a hive key in their paths, seen as a DATE column.
 
     `columns` (name -> DuckDB type) describes the view while it has no files. With `up_to` only some rows are
-    seen.
+    seen. Where files have not all columns alike, `by_name` gives null for those that one lacks.
     """
 
     name: str
@@ -49,6 +49,7 @@ class View:
     partition: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     up_to: UpTo | None = None
+    by_name: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,8 +139,8 @@ class Engine:
         with SqlMistakes(view.name):
             self._connection.execute(
                 f"CREATE VIEW {name} AS SELECT * FROM read_parquet("
-                f"getvariable({literal(f'files of {view.name}')}), hive_partitioning = {hive})"
-                + self._where(view)
+                f"getvariable({literal(f'files of {view.name}')}), hive_partitioning = {hive}"
+                f"{', union_by_name = true' if view.by_name else ''})" + self._where(view)
             )
 
     def _where(self, view: View) -> str:

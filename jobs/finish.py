@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from jobs import catalog, check, intact
 from jobs.audit import audit, failures
+from jobs.challengers import results_of
 from jobs.day import Day
 from jobs.decide import decide
 from jobs.engine import Engine, SqlMistakes
@@ -16,7 +17,7 @@ from jobs.keys import refuse_bad_keys, refuse_scored_rejects
 from jobs.progress import Report, Stopwatch
 from jobs.proof import Proof, reasons, source_proof, staged_proof, together
 from jobs.publish import publish
-from jobs.receipt import Receipt
+from jobs.receipt import ChallengerResult, Receipt
 from jobs.rejects import SHOWN, over_budget
 from jobs.restate import restated
 from jobs.results import preview, receipt_of
@@ -56,11 +57,17 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: Report) ->
     read_back = {table: day.read_back(files) for table, files in tables.items()}
     watch.lap("read back")
     receipt = receipt_of(plan, tables, proof, audits, watch, read_back=read_back, before=before)
+    receipt = receipt.model_copy(update={"challengers": _challengers(day, receipt)})
     receipt = restated(day, tables, receipt)
     if failed := failures(job, audits):
         hold(job.workspace, plan, tables, receipt)
         raise Held(job.name, plan.day, failed)
     return publish(job.workspace, plan, tables, receipt, report)
+
+
+def _challengers(day: Day, receipt: Receipt) -> tuple[ChallengerResult, ...]:
+    scores = receipt.tables[day.job.spec.scores_table]
+    return results_of(day.job, day.plan, day.run, scores.rows, scores.columns)
 
 
 def would_publish(day: Day, pieces: Sequence[StagedFile]) -> Tables:

@@ -20,7 +20,7 @@ from jobs.workspace import Workspace
 
 GRACE_HOURS = 24.0
 PUBLISHED = (
-    *("scores", "rejects", "decide"),
+    *("scores", "rejects", "decide", "challengers"),
     *("rejects.parquet", "rejects.sha256", "replay.parquet", "replay.sha256"),
 )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs import catalog
+from jobs import catalog, tables
 from jobs.days import read_day
 from jobs.engine import View
 from jobs.errors import Broken, NotYet
@@ -34,7 +34,9 @@ def resolve(job: Job, day: dt.date) -> Files:
             column's name or type.
     """
     return {
-        name: _held_to_one_schema(job.workspace, name, _listed(job, name, source, day))
+        name: _held_to_one_schema(
+            job.workspace, name, _listed(job, name, source, day), _may_lack(job.workspace, source)
+        )
         for name, source in job.spec.inputs.items()
     }
 
@@ -211,11 +213,19 @@ def _view(job: Job, name: str, source: Input, files: tuple[InputFile, ...], know
         columns["day"] = "DATE"
     paths = tuple(job.workspace.root / file.path for file in files)
     seen = up_to(job, name, source, files, known_at) if isinstance(source, PathInput) else None
-    return View(name, paths, partition(source), columns, seen)
+    may_lack = bool(_may_lack(job.workspace, source))
+    return View(name, paths, partition(source), columns, seen, by_name=may_lack)
+
+
+def _may_lack(workspace: Workspace, source: Input) -> set[str]:
+    """The columns that some files of an input may not have: of a table, those of challengers."""
+    return (
+        set() if isinstance(source, PathInput) else tables.optional_columns(workspace.tables / source.table)
+    )
 
 
 def _held_to_one_schema(
-    workspace: Workspace, name: str, pairs: Iterable[tuple[str, Path]]
+    workspace: Workspace, name: str, pairs: Iterable[tuple[str, Path]], may_lack: set[str]
 ) -> tuple[InputFile, ...]:
     """The files, all of which have the columns of the newest, in name (exact case) and type.
 
@@ -223,6 +233,7 @@ def _held_to_one_schema(
     `X` for `x`.
     """
     looked = [_look(workspace, path, day) for day, path in pairs]
+    looked = [(file, {c: k for c, k in has.items() if c not in may_lack}) for file, has in looked]
     for file, columns in looked:
         newest, wanted = looked[-1]
         for column in sorted(columns.keys() ^ wanted.keys()):

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from pydantic import BaseModel, ValidationError
 
-from jobs import accuracy, given, policy, questions, schedule, spec
+from jobs import accuracy, contest, given, policy, questions, schedule, spec
 from jobs.errors import Broken, clipped
 from jobs.params import Param, ParamValue
 from jobs.spec import JobSpec
@@ -18,7 +18,8 @@ from jobs.workspace import Workspace, open_workspace
 from jobs.yamlfile import Lines, Path_, read_yaml
 
 PARTS: dict[str, type[BaseModel]] = {
-    "model": spec.Model,
+    "model": contest.Model,
+    "judge": contest.Judge,
     "scoring": spec.Scoring,
     "policy": policy.Policy,
     "domain": policy.Domain,
@@ -91,6 +92,7 @@ class Job:
             "limits": True,
             "close": True,
             "budget": True,  # it changes nothing but which variant a bake-off takes, and that is a cause
+            "judge": True,
             "params": True,
             "scoring": {"tasks", "tolerance"},
             "model": {"made_by"},
@@ -161,6 +163,8 @@ def read_job(file: Path, workspace: Workspace) -> Job:
     job = Job(found, workspace, file, None, {}, lines)
     features = read_sql(job, ("features",), found.features) if found.features.endswith(".sql") else None
     decide = {name: read_sql(job, ("decide", name), path) for name, path in found.decide.items()}
+    if found.judge.labels:
+        read_sql(job, ("judge", "labels", "sql"), found.judge.labels.sql)
     return Job(found, workspace, file, features, decide, lines)
 
 

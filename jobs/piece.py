@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -26,10 +27,18 @@ def needed_columns(job: Job, scorer: Scorer) -> list[str]:
     return list(dict.fromkeys(named))
 
 
+class Beside(Protocol):
+    """Models that score the same rows, whose columns stand beside the champion's (`jobs.challengers`)."""
+
+    def columns(self, features: pa.RecordBatch) -> list[pa.Array]:
+        """Their columns for some rows, as many values each; they never fail."""
+        ...
+
+
 def scored(
-    scorer: Scorer, rows: Iterable[pa.RecordBatch], schema: pa.Schema, rejects: Rejects
+    scorer: Scorer, rows: Iterable[pa.RecordBatch], schema: pa.Schema, rejects: Rejects, beside: Beside
 ) -> Iterator[pa.RecordBatch]:
-    """Chunks of features -> chunks of the scores table: key, kept columns, outputs, `run_id`.
+    """Chunks of features -> chunks of the scores table: key, kept columns, outputs, challengers', `run_id`.
 
     The file of rejects is complete when the last chunk is given.
 
@@ -52,7 +61,10 @@ def scored(
                 )
             for features, outputs in through.pairs(chunk):
                 columns = [*(features.column(name) for name in kept), *outputs.columns]
-                batch = pa.RecordBatch.from_arrays(columns, [*kept, *outputs.schema.names])
+                started = time.monotonic()
+                columns += beside.columns(features)
+                until += time.monotonic() - started  # theirs is not the champion's time
+                batch = pa.RecordBatch.from_arrays(columns, schema.names[:-1])
                 yield stamped(batch, rejects.plan.run_id, schema)
 
 

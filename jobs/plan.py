@@ -102,6 +102,20 @@ class Restate:
 
 
 @dataclass(frozen=True)
+class Challenger:
+    """A model that scores the same rows, into columns that begin with its `name`, and decides nothing.
+
+    `refused` says why it scores none of them, if it can't; `sha256` is empty where the file can't be read.
+    """
+
+    name: str
+    path: str
+    sha256: str = ""
+    uri: str = ""
+    refused: str = ""
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that the steps after it need, as strings and numbers, so that it crosses processes.
 
@@ -114,7 +128,8 @@ class Plan:
     `known_at` is the moment at which rows must have been known to be seen (UTC, ISO 8601), "" for all rows.
     `closes` is whether the day is closed once it is published; `restate` says that it is published anew,
     instead of what the run `replaces` published. `tuned` is what a bake-off took to score it in the model's
-    place, with its `canary`; `warning` says why it is not used.
+    place, with its `canary`; `warning` says why it is not used. `model_uri` and `model_version` are those of a
+    registry that named the model, and `promotion` says how it became champion (`jobs.promotions`), if it did.
     """
 
     job: str
@@ -127,6 +142,10 @@ class Plan:
     key: tuple[str, ...] = ()
     model_path: str = ""
     model_sha256: str = ""
+    model_uri: str = ""
+    model_version: str = ""
+    challengers: tuple[Challenger, ...] = ()
+    promotion: Mapping[str, str] = dataclasses.field(default_factory=dict)
     device: str = ""
     variant: Variant = PLAIN
     why: str = ""
@@ -186,6 +205,7 @@ def plan_from_json(text: str) -> Plan:
         "key": tuple(raw["key"]),
         "variant": Variant(**raw["variant"]),
         "tried": tuple(Tried(**one) for one in raw["tried"]),
+        "challengers": tuple(Challenger(**one) for one in raw.get("challengers", ())),
         "restate": Restate(**raw["restate"]) if raw.get("restate") else None,
         "tuned": Tuned(**raw["tuned"]) if raw.get("tuned") else None,
         "canary": Canary(**raw["canary"]) if raw.get("canary") else None,

@@ -107,7 +107,8 @@ def _by_footers(job: Job, plan: Plan, source: Sequence[InputFile]) -> Needs:
     paths = [job.workspace.root / file.path for file in source]
     kept = sum(size for path in paths for size in _groups(path, columns))
     share = _rows(plan, source) / max(1, sum(f.rows for f in source))
-    outputs = len(job.spec.model.outputs) * OUTPUT_BYTES * _rows(plan, source)
+    models = 1 + len(job.spec.model.rivals)
+    outputs = models * len(job.spec.model.outputs) * OUTPUT_BYTES * _rows(plan, source)
     return {job.spec.scores_table: int(kept * share) + outputs}
 
 

@@ -73,10 +73,55 @@ class KeyHash(Part):
 
 
 class ModelResult(Part):
-    """The model that scored."""
+    """The model that scored; `uri` and `version` are those of a registry that named it."""
 
     path: str
     sha256: str
+    uri: str = ""
+    version: str = ""
+
+
+class ChallengerResult(Part):
+    """A model that scored the same rows into columns of its own, `<name>__<output>`, and decided nothing.
+
+    `rows` have its scores: counted from the files, read back. `reason` says why others have none, and why
+    there are none at all; of several reasons the first. `cpu_seconds` are those of this attempt's threads.
+    """
+
+    name: str
+    path: str
+    sha256: str
+    uri: str = ""
+    rows: int = 0
+    cpu_seconds: float = 0.0
+    reason: str = ""
+
+    def __str__(self) -> str:
+        why = f"; {self.reason}" if self.reason else ""
+        return f"{self.path}: {self.rows:,} rows, {self.cpu_seconds:.2f} CPU seconds{why}"
+
+
+class Promotion(Part):
+    """How the model that scored became the job's champion: who promoted it, when, why, and what it replaced.
+
+    `verdict` is what `nightscore judge` said of it then: PROMOTE, HOLD or REJECT, or why it said nothing.
+    """
+
+    model: str
+    sha256: str
+    instead_of: str
+    instead_of_sha256: str
+    by: str
+    because: str
+    at: dt.datetime
+    verdict: str
+
+    def __str__(self) -> str:
+        why = f": {self.because}" if self.because else ""
+        return (
+            f"{self.model} instead of {self.instead_of}, by {self.by} at {self.at:%Y-%m-%d %H:%M} UTC, "
+            f"verdict {self.verdict}{why}"
+        )
 
 
 class CanaryResult(Part):
@@ -225,6 +270,8 @@ class Receipt(Part):
     tables: Mapping[str, TableResult] = {}
     key_hash: KeyHash = KeyHash()
     model: ModelResult | None = None
+    challengers: tuple[ChallengerResult, ...] = ()
+    promotion: Promotion | None = None
     inputs: tuple[InputResult, ...] = ()
     params: Mapping[str, int | float | str | bool | None] = {}
     seconds: Mapping[str, float] = {}

@@ -13,9 +13,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs import catalog, check, inputs, runs
+from jobs import catalog, check, inputs, runs, tables
 from jobs.canary import with_variant
 from jobs.catalog import Entry, Pinned
+from jobs.challengers import conformed
 from jobs.day import Day
 from jobs.days import as_day
 from jobs.engine import Engine, SqlMistakes, View, quoted
@@ -125,9 +126,18 @@ class _Replay:
         """A published file of scores, staged as this run's."""
         target = self.run.scores(f"{CARRIED}-{number}")
         with reread(path, path.name) as file:
-            schema = file.schema_arrow.remove_metadata()
-            stage(target, (self.renamed(batch, schema) for batch in file.iter_batches()), schema)
+            schema, beside = self.stored(file.schema_arrow), list(self.job.spec.model.challenger_columns)
+            batches = (conformed(batch, schema, beside) for batch in file.iter_batches())
+            stage(target, (self.renamed(batch, schema) for batch in batches), schema)
         return staged(target, self.job.workspace.root)
+
+    def stored(self, published: pa.Schema) -> pa.Schema:
+        """The columns of a published file of scores, with this job's challengers instead of those of then."""
+        kept = [field for field in published if not tables.is_optional(field) and field.name != "run_id"]
+        types = {field.name: field.type for field in kept}
+        columns = self.job.spec.model.challenger_columns
+        beside = [tables.optional_field(column, types[output]) for column, (_, output) in columns.items()]
+        return pa.schema([*kept, *beside, published.field("run_id")])
 
     def still_rejected(self) -> dict[str, Any]:
         """The rejects of before whose rows are not scored again: without a key, or gone from the features."""

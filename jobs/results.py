@@ -19,6 +19,7 @@ from jobs.receipt import (
     InputResult,
     KeyHash,
     ModelResult,
+    Promotion,
     Receipt,
     RejectResult,
     ReplayResult,
@@ -82,7 +83,10 @@ def receipt_of(
         tables={name: _table(files, (read_back or {}).get(name)) for name, files in staged.items()},
         key_hash=KeyHash(in_=proof.in_, out=proof.out, rejected=proof.aside, columns=plan.key),
         rejects=tuple(RejectResult(stage=s, reason=r, rows=n) for (s, r), n in proof.reasons.items()),
-        model=ModelResult(path=plan.model_path, sha256=plan.model_sha256),
+        model=ModelResult(
+            path=plan.model_path, sha256=plan.model_sha256, uri=plan.model_uri, version=plan.model_version
+        ),
+        promotion=Promotion.model_validate(plan.promotion) if plan.promotion else None,
         inputs=_inputs(plan),
         replayed=_replayed(plan, before) if before else None,
         params=plan.params,

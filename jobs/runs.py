@@ -71,6 +71,10 @@ class RunFolder:
         """Who discarded the run, and why."""
         return self.path / "discarded.json"
 
+    def challengers(self, fingerprint: str) -> Path:
+        """What became of the challengers in a piece: CPU seconds, and why they failed."""
+        return self.path / "challengers" / f"{fingerprint}.json"
+
     @property
     def rejected(self) -> Path:
         """The day's rejects, those of all pieces."""

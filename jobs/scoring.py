@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from jobs.errors import Broken, NotYet
 from jobs.job import Job
 from jobs.plan import Plan
+from jobs.registry import resolved
 from jobs.workspace import Workspace
 from scorers.contract import Options, Scorer
 from scorers.errors import ModelChangedError, ModelError
@@ -20,7 +21,8 @@ from scorers.variant import Variant, plain, variants
 class OpenModel:
     """A model (its name and hash), the device that was asked for, and the scorer that others are held to.
 
-    `code` is the sha256 of an installed package that brings the kind of scorer; empty for ours.
+    `code` is the sha256 of an installed package that brings the kind of scorer; empty for ours. Where a
+    registry named the model, `uri` and `version` are its own.
     """
 
     name: str
@@ -28,6 +30,8 @@ class OpenModel:
     device: str
     code: str
     scorer: Scorer
+    uri: str = ""
+    version: str = ""
 
 
 def open_model(
@@ -37,12 +41,13 @@ def open_model(
 
     Raises:
         Broken: the file is missing or no model, does not fit the job's columns and outputs, its
-            sha256 is not the pinned one, or the device is not there.
+            sha256 is not the pinned one, or the device is not there; or a registry has no such model.
+        NotYet: the registry that has the model can't be reached.
     """
-    name = override or job.spec.model.name
     asked = device or job.spec.scoring.device
     try:
-        file = Source(job.workspace, job.spec.model.kind == "python", name).read()
+        named = resolved(job.workspace, override or job.spec.model.name)
+        file = Source(job.workspace, job.spec.model.kind == "python", named.path).read()
         wanted = job.spec.model.sha256
         if pinned and wanted and wanted != file.sha256:
             raise ModelError(
@@ -55,15 +60,16 @@ def open_model(
     except (ModelError, Broken) as error:
         if override:
             raise Broken(f"model {override}: {error}") from error
-        at = "sha256" if "pins" in str(error) else "path" if job.spec.model.path else "entry"
+        at = "sha256" if "pins" in str(error) else job.spec.model.place
         job.broken(("model", at), f"{error}{_how_to_make(job)}")
-    return OpenModel(file.name, file.sha256, asked, code, scorer)
+    return OpenModel(file.name, file.sha256, asked, code, scorer, named.uri, named.version)
 
 
 def _how_to_make(job: Job) -> str:
     """What to run where the model file is not there, if the job says it."""
     model = job.spec.model
-    missing = model.made_by and model.path and not job.workspace.resolve(model.path).exists()
+    file = model.file if model.made_by else None
+    missing = file and not file.startswith("models:") and not job.workspace.resolve(file).exists()
     return f"; to make it: {model.made_by}" if missing else ""
 
 

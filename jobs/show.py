@@ -239,6 +239,9 @@ def _special(found: Receipt) -> Iterator[str]:
             f" (instead of run {note.replaces})"
         )
         yield from (f"          {name}: {moves(change)}" for name, change in note.tables.items())
+    yield from (f"beside    {one}" for one in found.challengers)
+    if found.promotion:
+        yield f"promoted  {found.promotion}"
     if found.known_at:
         yield f"known at  {found.known_at}"
     if let_go := found.released:

@@ -9,14 +9,13 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from jobs.accuracy import AccuracyBudget
-from jobs.given import FilePath, Input, PathInput
+from jobs.contest import CHALLENGERS, Judge, Model, SqlFile
+from jobs.given import Input, PathInput
 from jobs.params import Misplaced, Param, Strict
 from jobs.policy import Domain, Limits, Policy
 from jobs.questions import SCORES, Audit, Column, Known, Text
 from jobs.schedule import Name, Schedule
 from jobs.sizes import Size
-
-SqlFile = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.sql$")]
 
 Place = tuple[str | int, ...]
 
@@ -25,56 +24,6 @@ RUN_OPTIONS = (  # what every run can be asked for
     "day", "force", "limit", "device", "model", "known_at", "restate", "because", "by",
 )  # fmt: skip
 RESERVED_COLUMNS = {"day", "run_id"}
-
-
-class Model(Strict):
-    """The model, and how its inputs and outputs are named."""
-
-    kind: Annotated[
-        str,
-        StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$"),
-        Field(description="auto (.onnx, run the fastest way that is right), onnx, trees, topk, python, …"),
-    ] = "auto"
-    path: Annotated[
-        FilePath | None,
-        Field(description="the model file, relative to the workspace; an .onnx file for kind auto"),
-    ] = None
-    entry: Annotated[
-        Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$")] | None,
-        Field(description="module:function of an installed package, for kind python"),
-    ] = None
-    sha256: Annotated[
-        Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None,
-        Field(description="a pin: another file at this path is an error"),
-    ] = None
-    made_by: Annotated[
-        Text | None,
-        Field(description="the command that makes the model file; said where it is not there"),
-    ] = None
-    columns: Annotated[
-        Annotated[list[Column], Field(min_length=1)] | None,
-        Field(description="columns of the model's matrix, in order; default: the model's own metadata"),
-    ] = None
-    outputs: Annotated[
-        dict[Column, Annotated[str, StringConstraints(pattern=r"^[^\[\]]+(\[([0-9]+|\*)\])?$")]],
-        Field(
-            min_length=1,
-            description="output column: model output, with an index for a 2-D one, or [*] for a list",
-        ),
-    ]
-
-    @model_validator(mode="after")
-    def _file_or_function(self) -> "Model":
-        if self.kind == "python" and (self.entry is None or self.path is not None):
-            raise Misplaced(("entry",), "kind python takes entry: module:function, and no path")
-        if self.kind != "python" and (self.path is None or self.entry is not None):
-            raise Misplaced(("path",), f"kind {self.kind} takes path: a model file, and no entry")
-        return self
-
-    @property
-    def name(self) -> str:
-        """The model as people name it: its file, or its function."""
-        return self.path or self.entry or ""
 
 
 class Scoring(Strict):
@@ -171,6 +120,7 @@ class JobSpec(Strict):
         AccuracyBudget | None,
         Field(description="what a faster way to compute the model may change; `nightscore bakeoff` keeps it"),
     ] = None
+    judge: Annotated[Judge, Field(description="when a challenger is promoted (`nightscore judge`)")] = Judge()
     close: Annotated[
         bool,
         Field(description="a day that is published is closed: only a restatement publishes it anew"),
@@ -214,14 +164,15 @@ class JobSpec(Strict):
         self._check_features()
         self._check_columns()
         for name in self.inputs:
-            if name in RESERVED_VIEWS | set(self.tables):
+            if name in self._reserved | set(self.tables):
                 raise Misplaced(("inputs", name), f"{name!r} is a name that SQL already sees; rename it")
         for name in self.decide:
-            if name in RESERVED_VIEWS | {self.scores_table, self.rejects_table}:
+            if name in self._reserved | {self.scores_table, self.rejects_table}:
                 raise Misplaced(("decide", name), f"{name!r} is a name of the framework's own; rename it")
         self._check_params()
         self._check_audits()
         self._check_rejects()
+        self._check_judge()
         self._check_budget()
         return self
 
@@ -232,6 +183,27 @@ class JobSpec(Strict):
                 raise Misplaced(
                     ("budget", "decision_columns", name), f"{name!r} is no decision table; allowed: {allowed}"
                 )
+
+    def _check_judge(self) -> None:
+        known, labels = [*self.key, *self.keep], self.judge.labels
+        asked: list[tuple[Place, str | None]] = [
+            (("segments", i), c) for i, c in enumerate(self.judge.segments)
+        ]
+        asked += [(("labels", "cluster"), labels.cluster)] if labels else []
+        for at, column in asked:
+            if column is not None and column not in known:
+                raise Misplaced(
+                    ("judge", *at), f"{column!r} is no key or kept column; allowed: {', '.join(known)}"
+                )
+        if labels and labels.output and labels.output not in self.model.outputs:
+            allowed = ", ".join(self.model.outputs)
+            raise Misplaced(
+                ("judge", "labels", "output"), f"{labels.output!r} is no output; allowed: {allowed}"
+            )
+
+    @property
+    def _reserved(self) -> set[str]:
+        return RESERVED_VIEWS | ({CHALLENGERS} if self.model.rivals else set())
 
     def _check_rejects(self) -> None:
         taken = {"stage", "reason", "message", "features"} if self.rejecting else set()
@@ -282,6 +254,7 @@ class JobSpec(Strict):
         places: list[tuple[Place, str]] = [(("key", i), name) for i, name in enumerate(self.key)]
         places += [(("keep", i), name) for i, name in enumerate(self.keep)]
         places += [(("model", "outputs", name), name) for name in self.model.outputs]
+        places += [(("model", CHALLENGERS), name) for name in self.model.challenger_columns]
         for at, name in places:
             if name.lower() in seen:
                 reason = "is set by the framework" if name.lower() in RESERVED_COLUMNS else "stands twice"

@@ -20,6 +20,7 @@ from jobs import catalog, check, inputs, known, runs, tables
 from jobs.books import restating
 from jobs.budget import budget
 from jobs.canary import with_variant
+from jobs.challengers import Challengers, with_challengers
 from jobs.day import Day
 from jobs.days import as_day
 from jobs.engine import Resources, SqlMistakes
@@ -31,6 +32,7 @@ from jobs.piece import needed_columns, scored
 from jobs.plan import Piece, Plan, Restate, digest
 from jobs.preflight import refuse_full_disk
 from jobs.progress import Report, Stopwatch, counted, silent
+from jobs.promotions import promotion_of
 from jobs.publish import complete, roll_forward
 from jobs.receipt import Receipt
 from jobs.rejects import Rejects
@@ -100,7 +102,9 @@ def outlook(
         limit=limit,
     )
     with inputs.steady(job, files, day):
-        check.bind(Day(job, wanted), opened.scorer)
+        bound = check.bind(Day(job, wanted), opened.scorer)
+    wanted = with_challengers(job, wanted, opened.scorer, bound.features)
+    wanted = dataclasses.replace(wanted, promotion=promotion_of(job, wanted))
     last = catalog.pinned(job.workspace).receipt(job.name, day)
     same = last is not None and last.fingerprint == wanted.fingerprint and _still_there(job, last)
     if last and same and not force and limit is None:
@@ -134,14 +138,18 @@ def score_piece(
     with run.in_use(), Day(job, plan).steady_inputs():
         started, cpu = time.time(), time.thread_time()
         scorer = planned_scorer(job, plan)
+        beside = Challengers(job, plan, scorer)
         room = budget(job).piece
         resources = Resources(1, room.duckdb, run.path)
-        columns = needed_columns(job, scorer)
+        columns = list(dict.fromkeys([*needed_columns(job, scorer), *beside.inputs]))
         source = source_schema(root, piece, columns, resources)
         schema = check.scores_schema(job, source, scorer)
         rows = chunks(root, piece, columns, plan.chunk_rows, resources, size=room.chunk)
         aside = Rejects(job, plan, run.rejects(piece.fingerprint), check.rejects_schema(job, source))
-        stage(path, counted(scored(scorer, rows, schema, aside), count), schema)
+        batches = beside.noted(
+            scored(scorer, rows, schema, aside, beside), run.challengers(piece.fingerprint)
+        )
+        stage(path, counted(batches, count), schema)
         return made(staged(path, root, run.rejects(piece.fingerprint)), started, cpu)
 
 
@@ -200,7 +208,11 @@ def checked(job: Job) -> str:
     files = inputs.resolve(job, day)
     wanted = _wanted(job, day, opened, files, job.params())
     bound = check.bind(Day(job, wanted), opened.scorer)
-    return f"ok: {len(bound.features)} feature columns; publishes {', '.join(bound.stored)}"
+    rivals = with_challengers(job, wanted, opened.scorer, bound.features).challengers
+    useless = "".join(
+        f"; challenger {one.path} can't be used: {one.refused}" for one in rivals if one.refused
+    )
+    return f"ok: {len(bound.features)} feature columns; publishes {', '.join(bound.stored)}{useless}"
 
 
 def _absent(job: Job, files: inputs.Files, day: dt.date) -> str:
@@ -232,7 +244,7 @@ def _wanted(
     return Plan(
         job.name, day.isoformat(), "score", fingerprint=causes, job_hash=job.hash, key=tuple(job.spec.key),
         model_path=opened.name, model_sha256=opened.sha256, device=opened.device,
-        tuned=tuned_by(picked) if picked else None,
+        model_uri=opened.uri, model_version=opened.version, tuned=tuned_by(picked) if picked else None,
         params=params, inputs=files, known_at=known_at, closes=job.spec.close, versions=versions(),
         started=time.time(),
         seen=tuple(sorted(f.path.name for f in scores if f.day == day.isoformat())),

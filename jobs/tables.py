@@ -29,6 +29,7 @@ HOPELESS = {  # errno -> what a person is told; others may go away by themselves
     number: os.strerror(number)
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 }
+OPTIONAL = {b"nightscore.optional": b"true"}  # the mark of a column that files may lack
 KEPT = {"delta.logRetentionDuration": "interval 3650 days"}  # every published version stays readable
 
 
@@ -97,20 +98,51 @@ def storable(schema: pa.Schema, where: str) -> pa.Schema:
     Raises:
         Broken: a column's type has no place in a Delta table; says what to cast it to.
     """
-    return pa.schema([pa.field(f.name, _storable(f.type, f.name, where)) for f in schema])
+    return pa.schema([f.with_type(_storable(f.type, f.name, where)) for f in _plain(schema)])
+
+
+def optional_field(name: str, kind: pa.DataType) -> pa.Field:
+    """A column that a table's files may have or not: it may come and go from day to day.
+
+    It is null where a file has it not. The mark stands in the file's footer and in the table's schema.
+    """
+    return pa.field(name, kind, metadata=OPTIONAL)
+
+
+def optional_columns(root: Path) -> set[str]:
+    """The columns of a table that some of its files may not have; none without a table."""
+    if not exists(root):
+        return set()
+    return {f.name for f in pa.schema(_opened(root).schema()) if is_optional(f)}
+
+
+def is_optional(field: pa.Field) -> bool:
+    """Whether a column is one that files may lack."""
+    return OPTIONAL.items() <= (field.metadata or {}).items()
+
+
+def _plain(schema: pa.Schema) -> list[pa.Field]:
+    """Its fields, nullable, and without marks but ours."""
+    return [pa.field(f.name, f.type, metadata=OPTIONAL if is_optional(f) else None) for f in schema]
 
 
 def check_schema(root: Path, schema: pa.Schema) -> None:
     """Refuse to publish other columns than the table has: Delta would take the new schema silently.
+
+    Optional columns may come and go, but keep their type.
 
     Raises:
         Broken: names the first difference.
     """
     if not exists(root):
         return
-    there = {f.name: f.type for f in pa.schema(_opened(root).schema())}
+    published = pa.schema(_opened(root).schema())
+    there = {f.name: f.type for f in published}
     here = {f.name: f.type for f in with_day(schema)}
+    may_lack = {f.name for f in (*published, *schema) if is_optional(f)}
     for name in sorted(there.keys() | here.keys()):
+        if name in may_lack and not (name in there and name in here):
+            continue
         if there.get(name) != here.get(name):
             raise Broken(
                 f"table {root.name}: column {name!r} is {there.get(name, 'absent')} in the published table "
@@ -195,11 +227,23 @@ def _write(table: DeltaTable, root: Path, change: Change) -> None:
     table.create_write_transaction(
         [_add(root, path, change.day) for path in change.files],
         mode=change.mode,
-        schema=table.schema(),
+        schema=_widened(table, change.files),
         partition_by=["day"],
         partition_filters=[("day", "=", change.day)] if change.mode == "overwrite" else None,
         commit_properties=properties,
     )
+
+
+def _widened(table: DeltaTable, files: Sequence[Path]) -> Schema:
+    """The table's schema, and behind it the optional columns of some files that it has not yet.
+
+    A commit with a wider schema carries new metadata: one that was begun beside it is refused, and looks
+    again.
+    """
+    have = pa.schema(table.schema())
+    more = {f.name: f for path in files for f in _plain(pq.read_schema(path)) if is_optional(f)}
+    new = [f for name, f in more.items() if name not in have.names]
+    return Schema.from_arrow(pa.schema([*have, *new])) if new else table.schema()
 
 
 def _add(root: Path, path: Path, day: str) -> AddAction:
@@ -272,8 +316,7 @@ def _iso(day: dt.date | str) -> str:
 
 def with_day(schema: pa.Schema) -> pa.Schema:
     """A data file's columns and the partition column, which stands in the path alone."""
-    plain = [pa.field(f.name, f.type) for f in schema]
-    return pa.schema([*plain, pa.field("day", pa.date32())])
+    return pa.schema([*_plain(schema), pa.field("day", pa.date32())])
 
 
 WIDENED = {

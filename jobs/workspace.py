@@ -28,6 +28,11 @@ class Workspace:
         return self.root / "data" / "runs"
 
     @property
+    def models(self) -> Path:
+        """The folder of the models; those of a registry are copied to `.registry` in it."""
+        return self.root / "data" / "models"
+
+    @property
     def choices(self) -> Path:
         """The folder of the variants that were chosen on this machine, for the next nights."""
         return self.root / "data" / "choices"

@@ -1,0 +1,218 @@
+"""Champion and challengers as a job.yaml says them: names, columns, and what a verdict asks for.
+
+Light to import, as all of a job's spec.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from jobs.given import FilePath
+from jobs.params import Misplaced, Strict
+from jobs.questions import Column, Text
+
+SqlFile = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.sql$")]
+CHALLENGERS = "challengers"  # the view that has their columns, too
+MOST = 6  # challengers: as many models as a process keeps open (jobs/scoring.py), less the champion's two
+SCHEME = "models:/"
+URI = re.compile(rf"{SCHEME}([A-Za-z0-9_][A-Za-z0-9_. -]*)(?:/([1-9][0-9]*)|@([A-Za-z0-9_-]+))")
+URI_FORMS = f"allowed: {SCHEME}NAME/VERSION or {SCHEME}NAME@ALIAS"
+
+
+class Labels(Strict):
+    """What came true of a day's rows, once it is known, and how scores are held to it."""
+
+    sql: Annotated[
+        SqlFile,
+        Field(
+            description="a .sql file: one SELECT of the key and `label`, from inputs up to after_days later"
+        ),
+    ]
+    after_days: Annotated[
+        int, Field(ge=0, le=3650, description="days after the scored one until its labels are complete")
+    ]
+    metric: Annotated[
+        Literal["auc", "log_loss", "squared_error"],
+        Field(description="auc and log_loss take labels of 0 and 1, squared_error takes numbers"),
+    ] = "auc"
+    max_drop: Annotated[
+        float,
+        Field(ge=0, allow_inf_nan=False, description="by how much the metric may be worse, with confidence"),
+    ] = 0.0
+    output: Annotated[
+        Column | None, Field(description="the output that is held to them; default: the first")
+    ] = None
+    cluster: Annotated[
+        Column | None,
+        Field(description="rows with one value of it are one observation; default: the first key column"),
+    ] = None
+
+
+class Judge(Strict):
+    """When a challenger is promoted, held or rejected (`nightscore judge`)."""
+
+    days: Annotated[
+        int, Field(ge=1, le=1000, description="published days, with its scores, that a verdict needs")
+    ] = 14
+    segments: Annotated[
+        list[Column], Field(description="kept or key columns: no value of one may get worse")
+    ] = []
+    ignore: Annotated[
+        list[Column],
+        Field(description="columns of decisions in which a difference is no flip; floats never are"),
+    ] = []
+    max_flips: Annotated[
+        Annotated[str, StringConstraints(pattern=r"^(100|[0-9]{1,2}(\.[0-9]+)?) ?%$")] | None,
+        Field(description="the largest share of decision rows that may differ, such as 5%"),
+    ] = None
+    min_rank_correlation: Annotated[
+        float | None, Field(ge=-1, le=1, description="of Spearman, between both models' scores, on each day")
+    ] = None
+    labels: Annotated[
+        Labels | None, Field(description="what came true; without it max_flips has to stand in")
+    ] = None
+    confidence: Annotated[float, Field(gt=0.5, lt=1, description="of intervals, two-sided")] = 0.95
+
+    @property
+    def flips(self) -> float | None:
+        """The largest share of decision rows that may differ, 0 to 1."""
+        return float(self.max_flips.strip(" %")) / 100 if self.max_flips else None
+
+
+class Model(Strict):
+    """The model, and how its inputs and outputs are named."""
+
+    kind: Annotated[
+        str,
+        StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$"),
+        Field(description="auto (.onnx, run the fastest way that is right), onnx, trees, topk, python, …"),
+    ] = "auto"
+    path: Annotated[
+        FilePath | None,
+        Field(description="the model file, relative to the workspace; an .onnx file for kind auto"),
+    ] = None
+    champion: Annotated[
+        FilePath | None, Field(description="the same, where there are challengers: it alone decides")
+    ] = None
+    challengers: Annotated[
+        Annotated[list[FilePath], Field(max_length=MOST)],
+        Field(description="models that score the same rows, into columns of their own: <file>__<output>"),
+    ] = []
+    entry: Annotated[
+        Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$")] | None,
+        Field(description="module:function of an installed package, for kind python"),
+    ] = None
+    sha256: Annotated[
+        Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None,
+        Field(description="a pin: another file at this path is an error"),
+    ] = None
+    made_by: Annotated[
+        Text | None,
+        Field(description="the command that makes the model file; said where it is not there"),
+    ] = None
+    columns: Annotated[
+        Annotated[list[Column], Field(min_length=1)] | None,
+        Field(description="columns of the model's matrix, in order; default: the model's own metadata"),
+    ] = None
+    outputs: Annotated[
+        dict[Column, Annotated[str, StringConstraints(pattern=r"^[^\[\]]+(\[([0-9]+|\*)\])?$")]],
+        Field(
+            min_length=1,
+            description="output column: model output, with an index for a 2-D one, or [*] for a list",
+        ),
+    ]
+
+    @model_validator(mode="after")
+    def _file_or_function(self) -> "Model":
+        self._check_champion()
+        if self.kind == "python" and (self.entry is None or self.file is not None):
+            raise Misplaced(("entry",), "kind python takes entry: module:function, and no path")
+        if self.kind != "python" and (self.file is None or self.entry is not None):
+            raise Misplaced(("path",), f"kind {self.kind} takes path: a model file, and no entry")
+        return self
+
+    def _check_champion(self) -> None:
+        if self.path is not None and self.champion is not None:
+            raise Misplaced(("champion",), "path and champion both name the model; keep one of them")
+        if self.challengers and self.champion is None:
+            raise Misplaced(
+                (CHALLENGERS,), "stand beside champion: a model file, which takes the place of path"
+            )
+        check_model_names("path", [self.path])
+        check_model_names("champion", [self.champion])
+        check_model_names(CHALLENGERS, self.challengers)
+        challenger_names(self.challengers)
+
+    @property
+    def file(self) -> str | None:
+        """The model file that decides, or its URI in a registry; None for kind python."""
+        return self.path or self.champion
+
+    @property
+    def place(self) -> str:
+        """The key that names it."""
+        return next((at for at in ("path", "champion") if getattr(self, at)), "entry")
+
+    @property
+    def name(self) -> str:
+        """The model as people name it: its file, or its function."""
+        return self.file or self.entry or ""
+
+    @property
+    def rivals(self) -> dict[str, str]:
+        """Name -> path of the challengers; the one that has become champion is none any more."""
+        return {name: path for name, path in challenger_names(self.challengers).items() if path != self.file}
+
+    @property
+    def challenger_columns(self) -> dict[str, tuple[str, str]]:
+        """The challengers' columns of the scores table: column -> (challenger, output)."""
+        return challenger_columns(list(self.rivals), self.outputs)
+
+
+def check_model_names(place: str, names: Sequence[str | None]) -> None:
+    """Know that what begins like a registry's URI is one.
+
+    Raises:
+        Misplaced: it names no version and no alias.
+    """
+    for i, name in enumerate(names):
+        if name and name.startswith("models:") and not URI.fullmatch(name):
+            at: tuple[str | int, ...] = (place, i) if place == "challengers" else (place,)
+            raise Misplaced(at, f"{name!r} names no model of a registry; {URI_FORMS}")
+
+
+def challenger_names(paths: Sequence[str]) -> dict[str, str]:
+    """The path of each challenger by the name that its columns begin with.
+
+    A file's name is its stem; of a registry's model `ranker@next` it is ranker_next. What is no letter, digit
+    or underscore becomes an underscore.
+
+    Raises:
+        Misplaced: two have the same name, though SQL takes upper and lower case for the same.
+    """
+    found: dict[str, str] = {}
+    for i, path in enumerate(paths):
+        name = challenger_name(path)
+        twin = next((p for n, p in found.items() if n.lower() == name.lower()), None)
+        if twin is not None:
+            raise Misplaced(
+                (CHALLENGERS, i), f"{path!r} and {twin!r} would both have columns {name}__…; rename a file"
+            )
+        found[name] = path
+    return found
+
+
+def challenger_name(path: str) -> str:
+    """The name that a challenger's columns begin with."""
+    known = URI.fullmatch(path)
+    text = f"{known[1]}_{known[2] or known[3]}" if known else PurePosixPath(path).stem
+    name = re.sub(r"[^A-Za-z0-9_]", "_", text)
+    return name if name[:1].isalpha() else f"m_{name}"
+
+
+def challenger_columns(names: Sequence[str], outputs: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Column of the scores table -> challenger and output, in order."""
+    return {f"{name}__{output}": (name, output) for name in names for output in outputs}

@@ -1,0 +1,199 @@
+"""`nightscore judge`: how the challengers of a job have done on its published days, and what follows.
+
+Judged are the last published days, as many as the job's judge section asks for, that the champion of now and
+the challenger of now have scored: other bytes under the same name are another model. Where labels are asked
+for, only days whose labels are complete count. Nothing is written.
+"""
+
+import datetime as dt
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from jobs import catalog, inputs
+from jobs.compare import NUMBERS
+from jobs.day import Day
+from jobs.days import as_day
+from jobs.engine import Engine, View, quoted
+from jobs.errors import Broken, NightError
+from jobs.flips import flips
+from jobs.intervals import DayMetric, compared
+from jobs.job import Job
+from jobs.labels import LabelsError, labelled, labelled_until, scored_output
+from jobs.plan import Plan
+from jobs.progress import Report, silent
+from jobs.receipt import Receipt
+from jobs.registry import resolved
+from jobs.scoring import Source
+from jobs.verdict import DayMeasure, Evidence, FlipMeasure, MetricMeasure, Word, verdict
+from scorers.errors import ModelError
+
+ROWS = "rows"  # the view of a day's published scores
+
+Where = tuple[str, str, str]  # a table, and of it a segment and its value; empty texts are all rows
+
+
+class Verdict(BaseModel):
+    """What was measured of a challenger, and what follows from it."""
+
+    name: str
+    model: str
+    sha256: str
+    verdict: Word
+    reasons: list[str]
+    evidence: Evidence
+
+
+class Judgement(BaseModel):
+    """The verdicts on a job's challengers."""
+
+    job: str
+    champion: str
+    sha256: str
+    metric: str
+    confidence: float
+    verdicts: list[Verdict]
+
+
+def judge(
+    job: Job, day: dt.date | None = None, report: Report = silent, *, only: str | None = None
+) -> Judgement:
+    """The verdict on each challenger of a job (or on one, by its path) by its published days, up to `day`.
+
+    Raises:
+        Broken: the job has no challengers, or its labels can't be made.
+        NotYet: the registry that has the champion can't be reached.
+    """
+    rivals = job.spec.model.rivals
+    if not rivals:
+        job.broken(("model",), "has no challengers, so there is nobody to judge")
+    champion = sha256_of(job, job.spec.model.name)
+    asked = job.spec.judge
+    return Judgement(
+        job=job.name,
+        champion=job.spec.model.name,
+        sha256=champion,
+        metric=asked.labels.metric if asked.labels else "",
+        confidence=asked.confidence,
+        verdicts=[
+            _judged(job, name, champion, day, report) for name, path in rivals.items() if only in (None, path)
+        ],
+    )
+
+
+def sha256_of(job: Job, model: str) -> str:
+    """The sha256 of a model as it is now. Broken, or NotYet, where it can't be read."""
+    try:
+        return (
+            Source(job.workspace, job.spec.model.kind == "python", resolved(job.workspace, model).path)
+            .read()
+            .sha256
+        )
+    except ModelError as error:
+        raise Broken(str(error)) from error
+
+
+def _judged(job: Job, name: str, champion: str, until: dt.date | None, report: Report) -> Verdict:
+    model = job.spec.model.rivals[name]
+    try:
+        sha256 = sha256_of(job, model)
+        evidence = _evidence(job, name, _days(job, name, (champion, sha256), until), report)
+    except NightError as error:
+        if isinstance(error, LabelsError):
+            raise
+        sha256, evidence = "", Evidence(problems=[str(error)])
+    word, reasons = verdict(job.spec.judge, evidence)
+    return Verdict(name=name, model=model, sha256=sha256, verdict=word, reasons=reasons, evidence=evidence)
+
+
+def _days(
+    job: Job, name: str, hashes: tuple[str, str], until: dt.date | None
+) -> list[tuple[Receipt, list[Path]]]:
+    """The receipts and the files of scores of the days to judge by, the newest first."""
+    state, found = catalog.pinned(job.workspace), []
+    last = min(filter(None, (until, labelled_until(job))), default=dt.date.max).isoformat()
+    for (other, day), entry in sorted(state.in_force.items(), reverse=True):
+        if other != job.name or day > last:
+            continue
+        receipt = entry.receipt()
+        beside = {one.name: one.sha256 for one in receipt.challengers}
+        if receipt.model and (receipt.model.sha256, beside.get(name)) == hashes:
+            found.append((receipt, [file.path for file in state.files_of(entry, job.spec.scores_table)]))
+        if len(found) == job.spec.judge.days:
+            break
+    return found
+
+
+def _evidence(job: Job, name: str, days: Sequence[tuple[Receipt, list[Path]]], report: Report) -> Evidence:
+    measured, problems = [], []
+    flipped: Counter[Where] = Counter()
+    rows: Counter[Where] = Counter()
+    metrics: dict[tuple[str, str], list[DayMetric]] = {}
+    for i, (receipt, files) in enumerate(days):
+        report(f"judge {name}", i, len(days))
+        measured.append(_day(job, name, receipt.day, files))
+        try:
+            for one in flips(_at_work(job, receipt), files, name):
+                flipped[one[:3]] += one.flips
+                rows[one[:3]] += one.rows
+        except NightError as error:
+            problems.append(f"{receipt.day}: its decisions can't be made again: {error}")
+        for where, metric in labelled(job, name, receipt, files):
+            metrics.setdefault(where, []).append(metric)
+    return Evidence(
+        days=measured,
+        flips=[_flip(where, rows[where], flipped[where]) for where in rows],
+        metrics=list(_metrics(job, metrics)),
+        problems=problems,
+    )
+
+
+def _at_work(job: Job, receipt: Receipt) -> Day:
+    """A published day with its own parameters, and the job's SQL and inputs as they are now."""
+    params = {name: value for name, value in receipt.params.items() if name in job.spec.params}
+    files = inputs.resolve(job, as_day(receipt.day))
+    plan = Plan(job.name, receipt.day, "score", params=params, inputs=files, known_at=receipt.known_at)
+    return Day(job, plan)
+
+
+def _day(job: Job, name: str, day: str, files: Sequence[Path]) -> DayMeasure:
+    """Rows of a day, and Spearman's correlation of both scores: Pearson's of their ranks, ties averaged."""
+    output = scored_output(job)
+    ours, theirs = quoted(output), quoted(f"{name}__{output}")
+    ranks = ", ".join(
+        f"rank() OVER (ORDER BY {c}) + (count(*) OVER (PARTITION BY {c}) - 1) / 2.0 AS {n}"
+        for c, n in ((ours, "x"), (theirs, "y"))
+    )
+    with Engine([View(ROWS, tuple(files))], catalog.query_resources(job.workspace)) as engine:
+        [(rows, scored)] = engine.rows(f"SELECT count(*), count({theirs}) FROM {ROWS}")
+        found = None
+        if engine.types(f"SELECT {ours} FROM {ROWS}")[output] in NUMBERS:
+            both = f"SELECT {ranks} FROM {ROWS} WHERE {ours} IS NOT NULL AND {theirs} IS NOT NULL"
+            [(found,)] = engine.rows(f"SELECT corr(x, y) FROM ({both})")
+    known = found if found is not None and math.isfinite(found) else None
+    return DayMeasure(day=day, rows=rows, unscored=rows - scored, rank_correlation=known)
+
+
+def _flip(where: Where, rows: int, count: int) -> FlipMeasure:
+    table, segment, value = where
+    return FlipMeasure(table=table, segment=segment, value=value, rows=rows, flips=count)
+
+
+def _metrics(job: Job, found: Mapping[tuple[str, str], Sequence[DayMetric]]) -> Iterator[MetricMeasure]:
+    """The metric of all rows, and of segments' values: of k of those each interval is at 1 - (1 - c) / k.
+
+    So that one of many values is not worse by chance alone more often than one would be (Bonferroni).
+    """
+    labels, confidence = job.spec.judge.labels, job.spec.judge.confidence
+    parts = sum(1 for segment, _ in found if segment)
+    for (segment, value), days in sorted(found.items()):
+        asked = 1 - (1 - confidence) / parts if segment else confidence
+        one = compared(labels.metric if labels else "", days, asked)
+        known = {n: v if math.isfinite(v) else None for n, v in asdict(one).items() if isinstance(v, float)}
+        yield MetricMeasure(
+            segment=segment, value=value, rows=one.rows, clusters=one.clusters, problem=one.problem, **known
+        )

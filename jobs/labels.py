@@ -1,0 +1,153 @@
+"""What came true of a published day's rows: the job's labels SQL, which alone may look past the day.
+
+It sees the job's inputs with `after_days` more days, `scores` (key and kept columns of the published rows),
+`params` and getvariable('day'), and gives the key and `label`: 0 or 1, or a number. Rows without one are left
+out.
+"""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from jobs import inputs
+from jobs.contest import Labels
+from jobs.day import Day
+from jobs.days import as_day
+from jobs.engine import Engine, SqlMistakes, View, quoted
+from jobs.errors import Broken
+from jobs.flips import PUBLISHED, VALUES
+from jobs.intervals import SQUARED_ERROR, DayMetric, Sample, measured
+from jobs.job import Job, read_sql
+from jobs.plan import Plan
+from jobs.receipt import Receipt
+from jobs.statement import repeatable_select
+
+LABELS = "labels"  # the view of what the SQL gives
+
+
+class LabelsError(Broken):
+    """The labels can't be made: there is no verdict."""
+
+
+def scored_output(job: Job) -> str:
+    """The output that is held to labels, and whose ranks are compared."""
+    labels = job.spec.judge.labels
+    return (labels.output if labels else None) or next(iter(job.spec.model.outputs))
+
+
+def labelled_until(job: Job) -> dt.date | None:
+    """The last day whose labels are complete, by the newest partition of all inputs; None without labels.
+
+    Of a job without partitions it is counted from today.
+    """
+    labels = job.spec.judge.labels
+    if labels is None:
+        return None
+    days = inputs.days(job)
+    return (days[-1] if days else dt.date.today()) - dt.timedelta(days=labels.after_days)
+
+
+def labelled(
+    job: Job, name: str, receipt: Receipt, files: Sequence[Path]
+) -> Iterator[tuple[tuple[str, str], DayMetric]]:
+    """The metric of a challenger on a day: of all rows, and of each value of each segment.
+
+    Raises:
+        LabelsError: the SQL fails, gives a key twice, or labels that the metric does not take.
+    """
+    labels = job.spec.judge.labels
+    if labels is None:
+        return
+    try:
+        rows = _rows(job, labels, name, receipt, files)
+    except Broken as error:
+        raise LabelsError(str(error)) from error
+    ours, theirs, label = (_numbers(rows, column) for column in ("ours", "theirs", "label"))
+    clusters = _integers(rows)
+    for where, chosen in _parts(job, rows):
+        some = Sample(ours[chosen], theirs[chosen], label[chosen], clusters[chosen])
+        one = measured(labels.metric, some)
+        if one is not None:
+            yield where, one
+
+
+def _parts(job: Job, rows: pa.Table) -> Iterator[tuple[tuple[str, str], npt.NDArray[np.bool_]]]:
+    """All rows, then those of each value of each segment."""
+    yield ("", ""), np.ones(rows.num_rows, np.bool_)
+    for i, segment in enumerate(job.spec.judge.segments):
+        column = rows.column(f"segment {i}").combine_chunks().dictionary_encode()
+        if len(column.dictionary) > VALUES:
+            raise LabelsError(
+                f"judge.segments: {segment!r} has {len(column.dictionary)} values; "
+                f"at most {VALUES} are judged"
+            )
+        codes = column.indices.to_numpy()
+        for code, value in enumerate(column.dictionary.to_pylist()):
+            yield (segment, value), codes == code
+
+
+def _rows(job: Job, labels: Labels, name: str, receipt: Receipt, files: Sequence[Path]) -> pa.Table:
+    """Rows that have both scores and a label: ours, theirs, label, cluster (a hash), and their segments."""
+    spec, output = job.spec, scored_output(job)
+    sql = read_sql(job, ("judge", "labels", "sql"), labels.sql)
+    where = job.workspace.relative(job.file.parent / labels.sql)
+    repeatable_select(sql, where)
+    columns = {"ours": output, "theirs": f"{name}__{output}", "label": "label"}
+    wanted = [f"CAST({quoted(c)} AS DOUBLE) AS {n}" for n, c in columns.items()]
+    wanted += [f"(hash({quoted(labels.cluster or spec.key[0])}) >> 1)::BIGINT AS cluster"]
+    wanted += [
+        f"coalesce(CAST({quoted(c)} AS VARCHAR), 'null') AS {quoted(f'segment {i}')}"
+        for i, c in enumerate(spec.judge.segments)
+    ]
+    there = " AND ".join(f"{n} IS NOT NULL" for n in columns)
+    key = ", ".join(map(quoted, spec.key))
+    day = _later(job, receipt, labels.after_days)
+    with day.engine(views=[View(PUBLISHED, tuple(files))]) as engine, SqlMistakes(where):
+        engine.define(
+            "scores", f"SELECT {', '.join(map(quoted, (*spec.key, *spec.keep)))} FROM {quoted(PUBLISHED)}"
+        )
+        engine.define(LABELS, f"SELECT {key}, label FROM ({sql.strip().rstrip(';')}\n)")
+        _refuse_twice(engine, key, where)
+        both = f"SELECT {', '.join(wanted)} FROM {quoted(PUBLISHED)} JOIN {LABELS} USING ({key})"
+        batches = engine.stream(f"SELECT * FROM ({both}) WHERE {there}")
+        rows = pa.Table.from_batches(batches, engine.schema(both))
+    _refuse_labels(labels, rows, where)
+    return rows
+
+
+def _later(job: Job, receipt: Receipt, after: int) -> Day:
+    """The day with inputs that reach so many days past it."""
+    longer = {
+        name: one.model_copy(update={"lookback": one.lookback + after})
+        for name, one in job.spec.inputs.items()
+    }
+    seeing = dataclasses.replace(job, spec=job.spec.model_copy(update={"inputs": longer}))
+    files = inputs.resolve(seeing, as_day(receipt.day) + dt.timedelta(days=after))
+    params = {name: value for name, value in receipt.params.items() if name in job.spec.params}
+    return Day(seeing, Plan(job.name, receipt.day, "score", params=params, inputs=files))
+
+
+def _refuse_twice(engine: Engine, key: str, where: str) -> None:
+    if engine.rows(f"SELECT 1 FROM {LABELS} GROUP BY {key} HAVING count(*) > 1 LIMIT 1"):
+        raise Broken(f"{where}: gives a key twice; a row has one label")
+
+
+def _refuse_labels(labels: Labels, rows: pa.Table, where: str) -> None:
+    found = _numbers(rows, "label")
+    allowed = np.isfinite(found) if labels.metric == SQUARED_ERROR else np.isin(found, (0.0, 1.0))
+    if not allowed.all():
+        takes = "numbers" if labels.metric == SQUARED_ERROR else "0 and 1"
+        raise Broken(f"{where}: gives a label {found[~allowed][0]:g}; {labels.metric} takes {takes}")
+
+
+def _numbers(rows: pa.Table, column: str) -> npt.NDArray[np.float64]:
+    return np.asarray(rows.column(column).to_numpy(), np.float64)
+
+
+def _integers(rows: pa.Table) -> npt.NDArray[np.int64]:
+    return np.asarray(rows.column("cluster").to_numpy(), np.int64)

@@ -1,0 +1,146 @@
+"""`nightscore promote`: a challenger becomes the champion, by one line of job.yaml.
+
+The text of the old champion's path is replaced where it stands, in block or flow style; comments and layout
+stay. What comes of it is read before it is written: it has to be the same document but for that one value.
+Who promoted which model, when and why goes to promotions.yaml first, and from there into every receipt of
+that champion.
+"""
+
+import datetime as dt
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from jobs.errors import Broken, NightError
+from jobs.files import replace_text
+from jobs.job import Job, read_job
+from jobs.judge import judge, sha256_of
+from jobs.progress import Report, silent
+from jobs.promotions import FILE, note
+from jobs.receipt import Promotion
+from jobs.scoring import open_model
+
+PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # characters that mean nothing to YAML, wherever they stand
+
+
+def promote(
+    job: Job, model: str, *, by: str, because: str = "", force: bool = False, report: Report = silent
+) -> Promotion:
+    """Make a model the champion of a job.
+
+    A model that is no challenger, or whose verdict is not PROMOTE, needs `force` and `because`.
+
+    Raises:
+        Broken: that is not given; the model can't be read or does not fit; the job pins its model's sha256,
+        or
+            job.yaml can't be changed safely.
+        NotYet: a registry that has the model can't be reached.
+    """
+    if not by.strip():
+        raise Broken("by is empty; it goes into the receipt, for whoever asks later")
+    old = job.spec.model
+    model = old.rivals.get(model, model)
+    if old.file is None:
+        job.broken(("model", "entry"), "a model of kind python is a function; promote takes a model file")
+    if model == old.file:
+        job.broken(("model", old.place), f"{model} is the champion already")
+    sha256 = open_model(job, model, pinned=False).sha256
+    if old.sha256 and old.sha256 != sha256:
+        job.broken(
+            ("model", "sha256"),
+            f"pins another file than {model}, which has sha256 {sha256}; a promotion changes one line, so "
+            "remove the pin before it, and pin the new file after it",
+        )
+    said = verdict_on(job, model, report)
+    if said != "PROMOTE" and not (force and because.strip()):
+        raise Broken(
+            f"job {job.name}: the verdict on {model} is {said}; to promote it all the same, give --force and "
+            "--because TEXT, which go into the receipt"
+        )
+    made = Promotion(
+        model=model, sha256=sha256, instead_of=old.name, instead_of_sha256=_sha256_before(job), by=by.strip(),
+        because=because.strip(), at=dt.datetime.now(dt.UTC), verdict=said,
+    )  # fmt: skip
+    _replace(job, model, made)
+    return made
+
+
+def verdict_on(job: Job, model: str, report: Report = silent) -> str:
+    """What `judge` says of a model: PROMOTE, HOLD or REJECT; or why it says nothing."""
+    if model not in job.spec.model.rivals.values():
+        return "none: it is no challenger"
+    try:
+        return judge(job, report=report, only=model).verdicts[0].verdict
+    except NightError as error:  # the champion is gone, or labels can't be made
+        return f"none: {error}"
+
+
+def _sha256_before(job: Job) -> str:
+    """The sha256 of the champion that goes; empty where its file is gone already."""
+    try:
+        return sha256_of(job, job.spec.model.name)
+    except NightError:
+        return ""
+
+
+def _replace(job: Job, model: str, made: Promotion) -> None:
+    """Write job.yaml with another champion, and the promotion before it: alone it changes nothing."""
+    raw = job.file.read_bytes()
+    text = raw.decode("utf-8")
+    changed = with_champion(text, job.spec.model.place, model, job.shown)
+    promotions = job.file.with_name(FILE)
+    note(promotions, job.workspace.relative(promotions), made)
+    if job.file.read_bytes() != raw:
+        raise Broken(f"{job.shown}: was changed by somebody else in this moment; promote again")
+    mode = job.file.stat().st_mode
+    replace_text(job.file, changed)
+    job.file.chmod(mode)
+    try:
+        read_job(job.file, job.workspace)
+    except NightError:
+        replace_text(job.file, text)
+        job.file.chmod(mode)
+        raise
+
+
+def with_champion(text: str, place: str, model: str, shown: str) -> str:
+    """The text of a job.yaml with another model at model.<place>; one line differs.
+
+    Raises:
+        Broken: the value is not on one line, or the change would change more than it.
+    """
+    node = _node(text, place, shown)
+    line = node.start_mark.line + 1
+    if node.end_mark.line != node.start_mark.line:
+        raise Broken(f"{shown}:{line}: model.{place}: stands on several lines; write it on one, then promote")
+    bare = PLAIN.fullmatch(model) and yaml.safe_load(model) == model  # and no number, date or null
+    value = model if bare else json.dumps(model, ensure_ascii=False)
+    changed = text[: node.start_mark.index] + value + text[node.end_mark.index :]
+    before, after = _document(text), _document(changed)
+    if after != {**before, "model": {**before["model"], place: model}}:
+        raise Broken(
+            f"{shown}:{line}: model.{place}: can't be changed without changing more; edit it by hand"
+        )
+    return changed
+
+
+def _node(text: str, place: str, shown: str) -> yaml.Node:
+    """Where the value of model.<place> stands."""
+    node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+    for key in ("model", place):
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        node = next((value for name, value in pairs if name.value == key), None)
+    if node is None:
+        raise Broken(f"{shown}: model.{place} is not there; promote changes that line")
+    return node
+
+
+def _document(text: str) -> Mapping[str, Any]:
+    try:
+        found: Mapping[str, Any] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return {"model": {}}
+    return found

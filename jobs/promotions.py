@@ -1,0 +1,59 @@
+"""Promotions: which model became a job's champion, when, by whom and why; kept beside its job.yaml.
+
+`promotions.yaml` is a list to which `nightscore promote` appends. A promotion is in force, and in every
+receipt, while the champion is the very file that was promoted: another path, or other bytes, end it.
+"""
+
+import datetime as dt
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from jobs.errors import Broken
+from jobs.files import replace_text
+from jobs.job import Job
+from jobs.plan import Plan
+from jobs.receipt import Promotion
+from jobs.yamlfile import read_yaml
+
+FILE = "promotions.yaml"
+HEAD = "# Written by `nightscore promote`, read by every run: who made which model the champion, and why.\n"
+
+
+def promotion_of(job: Job, plan: Plan) -> Mapping[str, str]:
+    """How the model of a plan became the job's champion; empty where nobody promoted this very file.
+
+    Raises:
+        Broken: promotions.yaml is damaged.
+    """
+    path = job.file.with_name(FILE)
+    last = promotions(path, job.workspace.relative(path))[-1:] if path.exists() else []
+    if not last or (last[0].model, last[0].sha256) != (job.spec.model.name, plan.model_sha256):
+        return {}
+    return {name: str(value) for name, value in last[0].model_dump(mode="json").items()}
+
+
+def promotions(path: Path, shown: str) -> list[Promotion]:
+    """All promotions of a job, the newest last.
+
+    Raises:
+        Broken: the file holds something else.
+    """
+    document, _ = read_yaml(path, shown)
+    try:
+        return TypeAdapter(list[Promotion]).validate_python(document)
+    except ValidationError as error:
+        one = error.errors()[0]
+        raise Broken(f"{shown}: {'.'.join(map(str, one['loc']))}: {one['msg']}; restore the file") from error
+
+
+def note(path: Path, shown: str, one: Promotion) -> None:
+    """Append a promotion: the file is replaced whole, what stood in it stays."""
+    if path.exists():
+        promotions(path, shown)
+    text = path.read_text(encoding="utf-8") if path.exists() else HEAD
+    fields = one.model_dump(mode="json") | {"at": one.at.astimezone(dt.UTC).isoformat(timespec="seconds")}
+    lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items()]
+    replace_text(path, text + "- " + "\n  ".join(lines) + "\n")

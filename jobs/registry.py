@@ -1,0 +1,116 @@
+"""Models by their names in an MLflow registry: `models:/ranker@champion`, `models:/ranker/3`.
+
+A name is resolved when a day is planned, to a version and the .onnx file among its artifacts. That file is
+copied once to data/models/.registry/<name>/<version>/, with its sha256 beside it, and never written again: a
+plan names a path and a hash, as of any model, and a version that is here needs no registry any more.
+
+Where the registry is, say MLFLOW_REGISTRY_URI or MLFLOW_TRACKING_URI, as everywhere in MLflow.
+"""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.contest import URI, URI_FORMS
+from jobs.errors import Broken, NotYet
+from jobs.files import replace_text, sha256_of, written_once
+from jobs.workspace import Workspace
+
+EXTRA = "pip install 'nightscore[registry]'"
+FILE, SUM = "model.onnx", "sha256"
+ABSENT = {
+    "RESOURCE_DOES_NOT_EXIST",
+    "INVALID_PARAMETER_VALUE",
+}  # error codes of MLflow: asking again won't help
+
+
+@dataclass(frozen=True)
+class Named:
+    """A model file, relative to the workspace; where a registry named it, its URI and its version."""
+
+    path: str
+    uri: str = ""
+    version: str = ""
+
+
+def resolved(workspace: Workspace, name: str) -> Named:
+    """The model that a job names: its path as it is, or of a registry's model the file that was copied here.
+
+    Raises:
+        NotYet: the registry can't be reached.
+        Broken: it has no such model, version or alias; the version has not exactly one .onnx file; the copy
+        here
+            has been changed; or MLflow is not installed.
+    """
+    known = URI.fullmatch(name)
+    if known is None:
+        if name.startswith("models:"):
+            raise Broken(f"{name!r} names no model of a registry; {URI_FORMS}")
+        return Named(name)
+    model, version, alias = known.groups()
+    if version is None:
+        version = _version(model, alias, name)
+    path = workspace.models / ".registry" / model / version / FILE
+    if not path.exists():
+        _copy(model, version, name, path)
+    _refuse_changed(path, workspace.relative(path))
+    return Named(workspace.relative(path), name, version)
+
+
+def _refuse_changed(path: Path, shown: str) -> None:
+    try:
+        same = path.with_name(SUM).read_text() == sha256_of(path)
+    except OSError:
+        same = False
+    if not same:
+        raise Broken(
+            f"{shown}: not the file that was copied from the registry (sha256); remove its folder, and it "
+            "is copied again"
+        )
+
+
+def _version(model: str, alias: str, uri: str) -> str:
+    with _answers(uri) as client:
+        return str(client.get_model_version_by_alias(model, alias).version)
+
+
+def _copy(model: str, version: str, uri: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".copying-", dir=path.parent) as folder:
+        with _answers(uri) as client:
+            from mlflow.artifacts import download_artifacts
+
+            source = client.get_model_version_download_uri(model, version)
+            fetched = Path(download_artifacts(artifact_uri=source, dst_path=folder))
+        found = sorted(fetched.rglob("*.onnx")) if fetched.is_dir() else [fetched]
+        if len(found) != 1 or found[0].suffix != ".onnx":
+            names = ", ".join(file.name for file in found) or "none"
+            raise Broken(
+                f"{uri}: version {version} has to have one .onnx file among its artifacts; it has {names}"
+            )
+        replace_text(path.with_name(SUM), sha256_of(found[0]))
+        with written_once(path) as temporary:
+            shutil.copyfile(found[0], temporary)
+
+
+@contextlib.contextmanager
+def _answers(uri: str) -> Iterator[Any]:
+    """A client of the registry; what it can't answer is NotYet, and what it has not is Broken."""
+    try:
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+    except ImportError as error:
+        raise Broken(f"{uri}: models of a registry need MLflow: {EXTRA}") from error
+    try:
+        yield MlflowClient()
+    except MlflowException as error:
+        said = str(error).splitlines()[0]
+        if error.error_code in ABSENT:
+            raise Broken(f"{uri}: the registry has no such model: {said}") from error
+        raise NotYet(f"{uri}: the registry does not answer: {said}") from error
+    except (OSError, ImportError) as error:  # the network's, and a store's own driver
+        raise NotYet(f"{uri}: the registry can't be read: {error}") from error

@@ -1,0 +1,175 @@
+"""Models by their names in a registry: a real MLflow store on disk, resolved when a day is planned."""
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("mlflow")
+from mlflow import MlflowClient
+
+from jobs import night
+from jobs.errors import Broken, NotYet
+from jobs.files import sha256_of
+from jobs.job import load
+from jobs.registry import resolved
+from jobs.steps import checked
+from jobs.workspace import open_workspace
+from tests.mini import DAYS, JOB, linear_model, make_workspace
+
+URI = "models:/ranker@champion"
+PATH = "path: data/models/linear.onnx"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A store with `ranker`: version 1 (y = a + 2b) and 2 (y = 3a - b); champion is 1, next is 2."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    store = f"sqlite:///{folder}/registry.sqlite"
+    client = MlflowClient(tracking_uri=store, registry_uri=store)
+    client.create_registered_model("ranker")
+    for number, weights in (("1", (1.0, 2.0)), ("2", (3.0, -1.0))):
+        linear_model(folder / number / "model.onnx", weights)
+        (folder / number / "MLmodel").write_text("flavors: {onnx: {data: model.onnx}}\n")
+        client.create_model_version("ranker", (folder / number).as_uri())
+    client.set_registered_model_alias("ranker", "champion", "1")
+    client.set_registered_model_alias("ranker", "next", "2")
+    return client, store, folder
+
+
+@pytest.fixture
+def registry(made, monkeypatch):
+    client, store, _ = made
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", store)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    yield client
+    client.set_registered_model_alias("ranker", "champion", "1")
+
+
+def workspace(root: Path, uri: str = URI) -> Path:
+    return make_workspace(root, rows=50, job=JOB.replace(PATH, f'path: "{uri}"'))
+
+
+def test_a_plan_names_a_file_and_a_hash_and_the_receipt_the_uri_and_the_version(tmp_path, registry):
+    """An alias that moves is another cause: the day is scored again, by the other version."""
+    root = workspace(tmp_path)
+    receipt = night.run(load("mini", root), DAYS[0])
+    model = receipt.model
+    assert model is not None
+    assert (model.path, model.uri, model.version) == ("data/models/.registry/ranker/1/model.onnx", URI, "1")
+    assert model.sha256 == sha256_of(root / model.path) == sha256_of(root / "data/models/linear.onnx")
+    assert night.run(load("mini", root), DAYS[0]).status == "unchanged"
+    registry.set_registered_model_alias("ranker", "champion", "2")
+    again = night.run(load("mini", root), DAYS[0])
+    assert again.model is not None
+    assert (again.status, again.model.version) == ("published", "2")
+
+
+def test_champion_and_challengers_may_both_be_of_a_registry(tmp_path, registry):
+    """Their columns are called by name and alias; one that the registry has not costs its columns alone."""
+    text = JOB.replace(PATH, f'champion: "{URI}"\n  challengers: ["models:/ranker@next", "models:/gone/7"]')
+    root = make_workspace(tmp_path, rows=50, job=text)
+    there, gone = night.run(load("mini", root), DAYS[0]).challengers
+    assert (there.name, there.uri, there.rows) == ("ranker_next", "models:/ranker@next", 50)
+    assert (gone.name, gone.rows) == ("gone_7", 0)
+    assert "the registry has no such model" in gone.reason
+
+
+def test_a_version_that_is_here_needs_no_registry(tmp_path, registry, monkeypatch):
+    """An alias does: where it points is known to the registry alone."""
+    root = workspace(tmp_path, "models:/ranker/2")
+    night.run(load("mini", root), DAYS[0])
+    unreachable(monkeypatch)
+    assert night.run(load("mini", root), DAYS[1]).status == "published"
+    (root / "jobs/mini/job.yaml").write_text(JOB.replace(PATH, f'path: "{URI}"'))
+    with pytest.raises(NotYet, match="models:/ranker@champion: the registry does not answer"):
+        night.run(load("mini", root), DAYS[1])
+
+
+def unreachable(monkeypatch):
+    for name in ("MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_URI"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # the port of discard, where nobody listens
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("models:/nobody/1", "models:/nobody/1: the registry has no such model"),
+        ("models:/ranker/9", "models:/ranker/9: the registry has no such model"),
+        ("models:/ranker@nobody", "models:/ranker@nobody: the registry has no such model"),
+    ],
+)
+def test_what_is_not_there_is_broken_and_names_the_line(tmp_path, registry, uri, message):
+    root = workspace(tmp_path, uri)
+    with pytest.raises(Broken) as error:
+        checked(load("mini", root))
+    assert message in str(error.value)
+    assert "jobs/mini/job.yaml:10: model.path: " in str(error.value)
+
+
+@pytest.mark.parametrize("names", [(), ("a.onnx", "b.onnx")])
+def test_a_version_has_one_onnx_file(tmp_path, registry, names):
+    folder = tmp_path / "artifacts"
+    folder.mkdir()
+    (folder / "readme.txt").write_text("a model")
+    for name in names:
+        linear_model(folder / name)
+    version = registry.create_model_version("ranker", folder.as_uri()).version
+    root = workspace(tmp_path / "workspace", f"models:/ranker/{version}")
+    with pytest.raises(
+        Broken, match=f"has to have one .onnx file among its artifacts; it has {', '.join(names) or 'none'}"
+    ):
+        checked(load("mini", root))
+
+
+def test_the_copy_is_written_once_and_a_changed_one_is_refused(tmp_path, registry):
+    space = open_workspace(workspace(tmp_path))
+    found = resolved(space, "models:/ranker/1")
+    copy = tmp_path / found.path
+    before = copy.stat().st_mtime_ns
+    assert resolved(space, "models:/ranker/1") == found
+    assert copy.stat().st_mtime_ns == before
+    linear_model(copy, (9.0, 9.0))
+    with pytest.raises(Broken, match="not the file that was copied from the registry"):
+        resolved(space, "models:/ranker/1")
+
+
+@pytest.mark.parametrize(
+    "uri", ["models:/../1", "models:/r", "models:/r@", "models:/r/0", "models:/a/b/1", "models:r/1"]
+)
+def test_what_is_no_uri_is_refused_before_any_registry(tmp_path, uri):
+    with pytest.raises(Broken, match="names no model of a registry; allowed: models:/NAME/VERSION or"):
+        load("mini", workspace(tmp_path, uri))
+    with pytest.raises(Broken, match="names no model of a registry"):
+        resolved(open_workspace(tmp_path), uri)
+
+
+def test_without_mlflow_the_message_names_the_extra_and_reading_a_job_needs_none(tmp_path, registry):
+    """In a process in which MLflow can't be imported: what a scheduler reads is the spec alone."""
+    root = workspace(tmp_path)
+    code = (
+        "import sys; sys.modules['mlflow'] = None\n"
+        "from jobs.job import load\n"
+        f"job = load('mini', {str(root)!r})\n"
+        "assert not {'duckdb', 'pyarrow', 'onnxruntime'} & set(sys.modules)\n"
+        "from jobs.steps import checked\n"
+        "checked(job)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (
+        "models:/ranker@champion: models of a registry need MLflow: pip install 'nightscore[registry]'"
+        in ended.stderr
+    )
+
+
+def test_a_job_of_files_imports_no_mlflow(tmp_path):
+    root = make_workspace(tmp_path, rows=20)
+    code = (
+        "import sys\nfrom jobs import night\nfrom jobs.job import load\n"
+        f"night.run(load('mini', {str(root)!r}), {DAYS[0]!r})\nassert 'mlflow' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
