@@ -1,8 +1,8 @@
 """Students: small models that learn from the reference's scores what it does (Hinton et al., 2015).
 
 Two ladders, each from large to small: boosted trees, fewer and with fewer leaves than the reference's; and
-networks of one hidden layer. They are trained on rows of past days alone. Chances are learnt as such, by
-their cross-entropy or as log-odds; by trees high ones are learnt first: decisions are made at the top.
+networks of one hidden layer. They are trained on rows of past days alone. Chances are learnt by their
+cross-entropy, or as log-odds.
 """
 
 import warnings
@@ -32,7 +32,7 @@ from scorers.optimize.student import (
 from scorers.trees.forest import LEAF
 
 MISSING = "needs the extra optimize: pip install 'nightscore[optimize]'"
-ROWS = {"trees": 500_000, "network": 200_000}  # that a student learns from at most
+ROWS = 250_000  # that a student learns from at most
 SEED = 7
 SHARES = (2, 4, 8, 16)  # of the reference's trees one in so many
 USUAL = (200, 31)  # trees and leaves of a student's teacher that has none
@@ -43,7 +43,7 @@ TREES: dict[str, Any] = {
     "force_row_wise": True,  # or LightGBM times both layouts and picks one, which may differ
     "verbose": -1,
 }
-EPOCHS, BATCH = 20, 1024
+STEPS, BATCH, EPOCHS = 10_000, 256, 200  # of a network's training: the number of the last at most
 OUTER = 0.001  # quantiles, from both ends, beyond which a number counts as at them
 LEAST_CHANCE = 1e-6
 
@@ -79,7 +79,7 @@ def student_trees(material: Material, trees: int, leaves: int) -> bytes:
     """Boosted trees that learn the reference's scores. Raises NoCandidate, see `frame_of`."""
     lgb = _imported("lightgbm")
     frame = frame_of(material)
-    rows, scores = _sample(frame, material, ROWS["trees"])
+    rows, scores = _sample(frame, material, ROWS)
     settings = {
         **TREES,
         "objective": "cross_entropy" if frame.is_chance else "regression",
@@ -88,8 +88,7 @@ def student_trees(material: Material, trees: int, leaves: int) -> bytes:
     }
     if frame.is_chance and frame.output.index == 0:
         scores = 1 - scores  # the trees give the second class
-    weights = scores + scores.mean() if frame.is_chance and scores.any() else None
-    data = lgb.Dataset(rows, scores, weight=weights, params={"verbose": -1})
+    data = lgb.Dataset(rows, scores, params={"verbose": -1})
     booster = exact_in_float32(lgb.train(settings, data, trees))
     if frame.is_chance and frame.width == 2:
         node = _as_onnx(booster, "binary", rows.shape[1])
@@ -150,7 +149,7 @@ def student_network(material: Material, hidden: int) -> bytes:
     """
     networks = _imported("sklearn.neural_network")
     frame = frame_of(material)
-    rows, scores = _sample(frame, material, ROWS["network"])
+    rows, scores = _sample(frame, material, ROWS)
     target = scores
     if frame.is_chance:
         target = np.clip(scores, LEAST_CHANCE, 1 - LEAST_CHANCE)
@@ -158,12 +157,14 @@ def student_network(material: Material, hidden: int) -> bytes:
     scale, mean = float(target.std()) or 1.0, float(target.mean())
     given = _standards(rows)
     network = networks.MLPRegressor(
-        (hidden,), batch_size=min(BATCH, len(rows)), max_iter=EPOCHS, tol=0, random_state=SEED
+        hidden_layer_sizes=(hidden,),
+        batch_size=min(BATCH, len(rows)),
+        max_iter=min(EPOCHS, -(-STEPS * BATCH // len(rows))),
+        tol=0,
+        random_state=SEED,
     )
-    with (
-        warnings.catch_warnings(),
-        ThreadpoolController().limit(limits=1),
-    ):  # one thread: the same sums each time
+    # One thread, so that sums are the same each time.
+    with warnings.catch_warnings(), ThreadpoolController().limit(limits=1):
         warnings.simplefilter("ignore")  # that it has not converged: it is stopped on purpose
         network.fit(_standardised(rows, given), ((target - mean) / scale).astype(np.float32))
     first, last = network.coefs_
@@ -221,13 +222,20 @@ def _layers() -> list[onnx.NodeProto]:
 
 
 def _sample(frame: Frame, material: Material, most: int) -> tuple[Matrix, Numbers]:
-    """Rows and scores to learn from, `most` at most, drawn with a seed."""
-    rows, scores = rows_of(frame, material), scores_of(frame, material)
-    if not len(rows):
+    """Rows and scores to learn from, `most` at most, drawn with a seed.
+
+    Of chances high ones are drawn more often, by the chance and the mean of all: the many rows that nothing
+    will become of teach little, and decisions are made at the top.
+    """
+    scores = scores_of(frame, material)
+    if not len(scores):
         raise NoCandidate("there are no rows of past days to learn from")
+    rows = rows_of(frame, material)
     if len(rows) <= most:
         return rows, scores
-    drawn = np.sort(np.random.default_rng(SEED).choice(len(rows), most, replace=False))
+    odds = scores + scores.mean() if frame.is_chance and scores.any() else np.ones(len(scores))
+    random = np.random.default_rng(SEED)
+    drawn = np.sort(random.choice(len(rows), most, replace=False, p=odds / odds.sum()))
     return rows[drawn], scores[drawn]
 
 

@@ -58,8 +58,9 @@ class Ensemble:
 
     @staticmethod
     def _ensemble(proto: onnx.ModelProto) -> onnx.NodeProto:
-        [node] = [one for one in proto.graph.node if one.op_type in ENSEMBLES and one.domain == "ai.onnx.ml"]
-        return node
+        found: onnx.NodeProto
+        [found] = [one for one in proto.graph.node if one.op_type in ENSEMBLES and one.domain == "ai.onnx.ml"]
+        return found
 
     def matrix(self, feeds: Sequence[Feeds]) -> Matrix:
         """Rows as the trees compare them, [rows, columns], of what ONNX Runtime is fed with."""
