@@ -43,7 +43,7 @@ TREES: dict[str, Any] = {
     "force_row_wise": True,  # or LightGBM times both layouts and picks one, which may differ
     "verbose": -1,
 }
-STEPS, BATCH, EPOCHS = 10_000, 256, 200  # of a network's training: the number of the last at most
+STEPS, BATCH, EPOCHS = 10_000, 256, 100  # of a network's training: the number of the last at most
 OUTER = 0.001  # quantiles, from both ends, beyond which a number counts as at them
 LEAST_CHANCE = 1e-6
 
