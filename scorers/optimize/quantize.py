@@ -119,8 +119,8 @@ def _quantizer(material: Material, scheme: Scheme) -> Iterator[Callable[[Collect
     reference = read(material.model)
     if scheme.method is None and takes_floats(reference):
         raise NoCandidate(
-            "dynamic int8 has one scale for all rows of a batch: with features in floats one outlier changes "
-            "its neighbours' scores, and one NaN makes NaN of them all"
+            "dynamic int8 has one scale for all rows of a batch: where features are floats, one outlier changes "
+            "its neighbours' scores, and one NaN may make NaN of them all"
         )
     source = _prepared(reference)
     with workshop() as folder:
@@ -207,7 +207,8 @@ def _prepared(reference: onnx.ModelProto) -> onnx.ModelProto:
             raise NoCandidate(f"it is of opset {versions[0]}, and can't be made {OPSET}: {error}") from error
     if operators(source)["BatchNormalization"]:
         with workshop() as folder:
-            quant_pre_process(source, folder / "prepared.onnx", skip_symbolic_shape=True)
+            onnx.save(source, folder / "source.onnx")  # given the graph itself, it moves the weights out of it
+            quant_pre_process(folder / "source.onnx", folder / "prepared.onnx", skip_symbolic_shape=True)
             source = onnx.load(folder / "prepared.onnx")
     return source
 

@@ -16,6 +16,7 @@ from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
+from threadpoolctl import threadpool_limits
 
 from scorers.contract import Options
 from scorers.model import ModelFile
@@ -42,8 +43,9 @@ def digits() -> tuple[Array, npt.NDArray[np.int64]]:
 def digits_file(activation: str = "relu", opset: int = 17) -> ModelFile:
     """A network 64-128-64-10 trained on digits; outputs `label` and `probabilities`."""
     x, y = digits()
-    model = MLPClassifier((128, 64), activation=activation, max_iter=60, random_state=0, tol=1e-3)
-    model.fit(x[:TRAINED], y[:TRAINED])
+    model = MLPClassifier((128, 64), activation=activation, tol=0.05, n_iter_no_change=3, random_state=0)
+    with threadpool_limits(1):
+        model.fit(x[:TRAINED], y[:TRAINED])
     proto = convert_sklearn(
         model,
         initial_types=[("X", FloatTensorType([None, 64]))],
