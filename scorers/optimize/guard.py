@@ -34,7 +34,9 @@ def guarded(proto: onnx.ModelProto, reference: onnx.ModelProto, row: Feeds) -> o
         _rename(proto, output.name, bare)
         proto.graph.node.append(helper.make_node("Sum", sums, [f"{bare}_all"], f"{bare}_all"))
         proto.graph.node.append(
-            helper.make_node("Reshape", [f"{bare}_all", f"{output.name}_guard_shape"], [f"{bare}_zero"], f"{bare}_zero")
+            helper.make_node(
+                "Reshape", [f"{bare}_all", f"{output.name}_guard_shape"], [f"{bare}_zero"], f"{bare}_zero"
+            )
         )
         proto.graph.node.append(helper.make_node("Add", [bare, f"{bare}_zero"], [output.name], f"{bare}_add"))
     return proto
@@ -45,9 +47,7 @@ def passed_on(reference: onnx.ModelProto, name: str, row: Feeds) -> list[int]:
     size = row[name][0].size
     feeds = {key: np.repeat(value[:1], size, axis=0) for key, value in row.items()}
     feeds[name].reshape(size, -1)[np.diag_indices(size)] = np.nan
-    outputs = [
-        one.name for one in reference.graph.output if one.type.tensor_type.elem_type in FLOATS
-    ]
+    outputs = [one.name for one in reference.graph.output if one.type.tensor_type.elem_type in FLOATS]
     if not outputs:
         return []
     found = next(observed(reference, [feeds], outputs))
@@ -64,7 +64,9 @@ def _sum(proto: onnx.ModelProto, name: str, columns: list[int]) -> str:
     proto.graph.node.extend(
         [
             helper.make_node("Reshape", [name, f"{at}_flat"], [f"{at}_rows"], f"{at}_rows"),
-            helper.make_node("Gather", [f"{at}_rows", f"{at}_columns"], [f"{at}_taken"], f"{at}_taken", axis=1),
+            helper.make_node(
+                "Gather", [f"{at}_rows", f"{at}_columns"], [f"{at}_taken"], f"{at}_taken", axis=1
+            ),
             helper.make_node("Sub", [f"{at}_taken", f"{at}_taken"], [f"{at}_zero"], f"{at}_zero"),
             helper.make_node("ReduceSum", [f"{at}_zero", f"{at}_axis"], [at], at, keepdims=0),
         ]

@@ -92,7 +92,9 @@ def _interface(found: Any, wanted: Sequence[onnx.ValueInfoProto], what: str, few
 
 def _contents(proto: onnx.ModelProto) -> object:
     arrays = [array for array in constants(proto).values() if array.dtype != object]
-    weights = {hashlib.sha256(array.tobytes()).digest() for array in arrays}  # merged duplicates are no change
+    weights = {
+        hashlib.sha256(array.tobytes()).digest() for array in arrays
+    }  # merged duplicates are no change
     return operators(proto), weights, [one.name for one in proto.graph.output]
 
 

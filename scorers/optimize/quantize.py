@@ -1,11 +1,11 @@
-"""Fewer bits for weights and activations, by onnxruntime.quantization; nothing is quantized by code of ours."""
+"""Fewer bits for weights and activations, by ONNX Runtime's own tools; nothing here quantizes anything."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
@@ -18,13 +18,22 @@ from scorers.hardware import hardware
 from scorers.model import ModelFile
 from scorers.optimize.calibration import calibration
 from scorers.optimize.guard import guarded
-from scorers.optimize.network import LINEAR, constants, operators, read, results, sealed, takes_floats, workshop
+from scorers.optimize.network import (
+    LINEAR,
+    constants,
+    operators,
+    read,
+    results,
+    sealed,
+    takes_floats,
+    workshop,
+)
 from scorers.optimize.recipe import Feeds, Material, NoCandidate, Recipe
 from scorers.optimize.sensitivity import fewest, ranked
 
 OPSET = 13  # the first with scales per channel
 PIECES = 16  # of rows to calibrate with
-Method = ort.CalibrationMethod
+Method: TypeAlias = ort.CalibrationMethod
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,7 @@ SCHEMES = {
     "int8 static, entropy": Scheme(True, Method.Entropy),
 }
 ABOUT = {
-    None: "activations quantized by the range of each batch: what a row gets depends a little on its neighbours",
+    None: "activations quantized by the range of each batch: a row's scores depend on its neighbours",
     Method.MinMax: "activations quantized by their ranges on past days",
     Method.Percentile: "activations quantized by the range of 99.999 % of their values on past days",
     Method.Entropy: "activations quantized by the range that loses the least information on past days",
@@ -88,8 +97,10 @@ def _layers(proto: onnx.ModelProto, kind: int = TensorProto.FLOAT) -> list[str]:
 
 
 def _quantized(proto: onnx.ModelProto, scheme: Scheme) -> list[str]:
-    """The nodes that a scheme may quantize, by name; tables of embeddings are among them without calibration."""
-    tables = {name for name, array in constants(proto).items() if array.dtype == np.float32 and array.ndim > 1}
+    """The nodes that a scheme may quantize, by name; a dynamic one takes tables of embeddings, too."""
+    tables = {
+        name for name, array in constants(proto).items() if array.dtype == np.float32 and array.ndim > 1
+    }
     gathers = [n.name for n in proto.graph.node if n.op_type == "Gather" and n.input[0] in tables]
     return _layers(proto) if scheme.method else [*gathers, *_layers(proto)]
 
@@ -119,8 +130,8 @@ def _quantizer(material: Material, scheme: Scheme) -> Iterator[Callable[[Collect
     reference = read(material.model)
     if scheme.method is None and takes_floats(reference):
         raise NoCandidate(
-            "dynamic int8 has one scale for all rows of a batch: where features are floats, one outlier changes "
-            "its neighbours' scores, and one NaN may make NaN of them all"
+            "dynamic int8 has one scale for all rows of a batch: where features are floats, one outlier "
+            "changes its neighbours' scores, and one infinity makes NaN of them all"
         )
     source = _prepared(reference)
     with workshop() as folder:
@@ -164,7 +175,7 @@ def _static(folder: Path, scheme: Scheme, source: onnx.ModelProto, layers: Colle
         nodes_to_exclude=sorted(left_out),
         calibrate_method=scheme.method,
         calibration_cache_path=folder / "ranges.json",
-        # A layer's sums stay float32 up to the next layer, and so do scores: 256 levels would make ties of them.
+        # Sums stay float32 up to the next layer, and so do scores: 256 levels would make ties of them.
         extra_options={"MatMulConstBOnly": True, "OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"]},
     )
 
@@ -207,7 +218,9 @@ def _prepared(reference: onnx.ModelProto) -> onnx.ModelProto:
             raise NoCandidate(f"it is of opset {versions[0]}, and can't be made {OPSET}: {error}") from error
     if operators(source)["BatchNormalization"]:
         with workshop() as folder:
-            onnx.save(source, folder / "source.onnx")  # given the graph itself, it moves the weights out of it
+            onnx.save(
+                source, folder / "source.onnx"
+            )  # given the graph itself, it moves the weights out of it
             quant_pre_process(folder / "source.onnx", folder / "prepared.onnx", skip_symbolic_shape=True)
             source = onnx.load(folder / "prepared.onnx")
     return source
@@ -233,5 +246,7 @@ def _half(material: Material) -> bytes:
     source.CopyFrom(reference)
     with workshop():
         data = sealed(convert_float_to_float16(source, keep_io_types=True), reference)
-    results(data, calibration(material.feeds, 1))  # operators without a float16 kernel are found when it is opened
+    results(
+        data, calibration(material.feeds, 1)
+    )  # operators without a float16 kernel are found when it is opened
     return data

@@ -15,8 +15,18 @@ from scorers.optimize.network import operators
 from scorers.optimize.recipe import Material, NoCandidate
 from scorers.testing import check_scorer
 from tests.scorers.models import COLUMNS, file, floats, mixed, pipeline, trees
-from tests.scorers.optimize.networks import bert, digits, digits_file, made, material, named, of_bert, of_digits
-from tests.scorers.optimize.networks import pixels, texts
+from tests.scorers.optimize.networks import (
+    bert,
+    digits,
+    digits_file,
+    made,
+    material,
+    named,
+    of_bert,
+    of_digits,
+    pixels,
+    texts,
+)
 
 SCORED = Options({"p": "probabilities[1]"})
 LABELLED = Options({"is": "label", "p": "probabilities[1]"})
@@ -65,7 +75,9 @@ def test_every_candidate_scores_as_the_reference(
             o for o in before.graph.output if o.name in used
         ], name
         if chunk.num_columns < 64:
-            check_scorer(OnnxScorer(ModelFile("m", "0" * 64, data), reference.options), chunk.slice(0, 9), 1e-4)
+            check_scorer(
+                OnnxScorer(ModelFile("m", "0" * 64, data), reference.options), chunk.slice(0, 9), 1e-4
+            )
 
 
 def test_a_label_that_no_column_uses_goes_with_its_nodes() -> None:
@@ -112,7 +124,9 @@ def test_a_network_that_is_no_transformer_is_told_so() -> None:
         named(graph.recipes(given.model))["graph: transformer fused"].make(given)
 
 
-def test_nothing_is_printed_or_logged(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_is_printed_or_logged(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     """The tools talk much; a bake-off prints a table."""
     for given in (of_digits(digits_file("tanh")), of_bert(bert(gemm=True))):
         capfd.readouterr()
