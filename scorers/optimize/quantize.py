@@ -25,7 +25,9 @@ from scorers.optimize.network import (
     read,
     results,
     sealed,
+    set_constant,
     takes_floats,
+    with_names,
     workshop,
 )
 from scorers.optimize.recipe import Feeds, Material, NoCandidate, Recipe
@@ -106,13 +108,12 @@ def _quantized(proto: onnx.ModelProto, scheme: Scheme) -> list[str]:
 
 
 def _whole(material: Material, scheme: Scheme) -> bytes:
-    with _quantizer(material, scheme) as quantize:
-        return quantize(_quantized(read(material.model), scheme))
+    with _quantizer(material, scheme) as (layers, quantize):
+        return quantize(layers)
 
 
 def _partly(material: Material, scheme: Scheme) -> bytes:
-    layers = _quantized(read(material.model), scheme)
-    with _quantizer(material, scheme) as quantize:
+    with _quantizer(material, scheme) as (layers, quantize):
         if material.keeps(quantize(layers)):
             raise NoCandidate("no layer has to be left out: the budget is kept with all of them quantized")
         units = ranked(material.model.data, layers, quantize, calibration(material.feeds, 2))
@@ -125,15 +126,20 @@ def _partly(material: Material, scheme: Scheme) -> bytes:
 
 
 @contextmanager
-def _quantizer(material: Material, scheme: Scheme) -> Iterator[Callable[[Collection[str]], bytes]]:
-    """A function: the names of the layers to quantize -> the quantized model. Calibrated once."""
+def _quantizer(
+    material: Material, scheme: Scheme
+) -> Iterator[tuple[list[str], Callable[[Collection[str]], bytes]]]:
+    """The layers that can be quantized, and a function: layers -> the model with those quantized.
+
+    Calibrated once.
+    """
     reference = read(material.model)
     if scheme.method is None and takes_floats(reference):
         raise NoCandidate(
             "dynamic int8 has one scale for all rows of a batch: where features are floats, one outlier "
             "changes its neighbours' scores, and one infinity makes NaN of them all"
         )
-    source = _prepared(reference)
+    source = _prepared(reference, scheme)
     with workshop() as folder:
         onnx.save(source, folder / "source.onnx")
         if scheme.method is not None:
@@ -147,7 +153,7 @@ def _quantizer(material: Material, scheme: Scheme) -> Iterator[Callable[[Collect
                 made = guarded(made, reference, calibration(material.feeds, 1)[0])
             return sealed(made, reference)
 
-        yield quantize
+        yield _quantized(source, scheme), quantize
 
 
 def _dynamic(folder: Path, scheme: Scheme, source: onnx.ModelProto, layers: Collection[str]) -> None:
@@ -207,8 +213,12 @@ class _Reader(ort.CalibrationDataReader):  # type: ignore[misc]
         return next((dict(batch) for batch in self._left), None)
 
 
-def _prepared(reference: onnx.ModelProto) -> onnx.ModelProto:
-    """The reference as the quantizers take it: of a recent opset, normalizations folded into convolutions."""
+def _prepared(reference: onnx.ModelProto, scheme: Scheme) -> onnx.ModelProto:
+    """The reference as the quantizers take it: of a recent opset.
+
+    For static int8 also with normalizations folded into convolutions, and MatMul and Add made one Gemm, which
+    then gives integers to the next (a network 64-256-256-1: 1.9 times float32's speed instead of 0.7 times).
+    """
     source = reference
     versions = [one.version for one in source.opset_import if one.domain in ("", "ai.onnx")]
     if versions and versions[0] < OPSET:
@@ -216,14 +226,26 @@ def _prepared(reference: onnx.ModelProto) -> onnx.ModelProto:
             source = version_converter.convert_version(source, OPSET)
         except Exception as error:  # a RuntimeError of C++, or a ValueError
             raise NoCandidate(f"it is of opset {versions[0]}, and can't be made {OPSET}: {error}") from error
-    if operators(source)["BatchNormalization"]:
+    if scheme.method is not None:
         with workshop() as folder:
             onnx.save(
                 source, folder / "source.onnx"
             )  # given the graph itself, it moves the weights out of it
             quant_pre_process(folder / "source.onnx", folder / "prepared.onnx", skip_symbolic_shape=True)
             source = onnx.load(folder / "prepared.onnx")
-    return source
+    return _flat_biases(with_names(source))
+
+
+def _flat_biases(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Biases of Gemms as [n]: ONNX Runtime's per-channel code can't take scikit-learn's [1, n]."""
+    known = constants(proto)
+    for node in proto.graph.node:
+        if node.op_type == "Gemm" and len(node.input) > 2 and np.ndim(known.get(node.input[2], 0)) > 1:
+            bias = known[node.input[2]]
+            if bias.shape[0] == 1:
+                node.input[2] = f"{node.name}_bias"
+                set_constant(proto, node.input[2], bias.ravel())
+    return proto
 
 
 def _saturates() -> bool:
