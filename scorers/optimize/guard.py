@@ -1,5 +1,7 @@
 """What is no number stays no number: integers have no NaN, so a quantized network needs to be told."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
@@ -9,11 +11,11 @@ from scorers.optimize.recipe import Feeds
 
 
 def guarded(proto: onnx.ModelProto, reference: onnx.ModelProto, row: Feeds) -> onnx.ModelProto:
-    """The graph, giving NaN wherever a NaN in a feature makes the reference give NaN; for infinities, too.
+    """The graph, giving NaN where a NaN in a feature makes the reference give NaN; for infinities, too.
 
-    QuantizeLinear makes a number out of a NaN (ONNX leaves open which), and a night would publish a score for
-    a row without features. With s the sum of the features that the reference passes on, s - s is 0 for numbers
-    and NaN for all else; it is added to the outputs.
+    QuantizeLinear makes a number out of a NaN (ONNX leaves open which), and a night would publish a score
+    for a row without features. With s the sum of the features that the reference passes on, s - s is 0
+    for numbers and NaN for all else; it is added to the outputs.
 
     Args:
         proto: a graph with the reference's inputs and outputs, of opset 13 or later.
@@ -61,7 +63,7 @@ def _zero(proto: onnx.ModelProto, name: str, columns: list[int], width: int) -> 
     for part, value in (("flat", [0, -1]), ("columns", columns), ("axis", [1])):
         set_constant(proto, f"{at}_{part}", np.array(value, np.int64))
 
-    def add(op: str, *inputs: str, **attributes: int) -> str:
+    def add(op: str, *inputs: str, **attributes: Any) -> str:
         made = f"{at}_{op}"
         proto.graph.node.append(helper.make_node(op, inputs, [made], made, **attributes))
         return made
