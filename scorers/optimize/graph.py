@@ -1,4 +1,4 @@
-"""The same numbers from a tidier graph: what the job doesn't use is left out, constants folded, operators fused."""
+"""The same numbers from a tidier graph: unused outputs left out, constants folded, operators fused."""
 
 from collections.abc import Callable
 from functools import partial
@@ -70,7 +70,7 @@ def _trimmed(material: Material) -> bytes:
 
 
 def _rewritten(material: Material, rewrite: Rewrite) -> bytes:
-    """A rewrite of what the job uses, measured against that: leaving outputs out is another candidate's merit."""
+    """A rewrite of what the job uses, compared with that: unused outputs are another candidate's matter."""
     reference = read(material.model)
     return sealed(rewrite(trimmed(reference, _used(material))), trimmed(reference, _used(material)))
 
@@ -83,7 +83,8 @@ def _slimmed(proto: onnx.ModelProto) -> onnx.ModelProto:
     import onnxslim  # an extra
 
     with workshop():
-        return onnxslim.slim(proto)
+        found: onnx.ModelProto = onnxslim.slim(proto)
+    return found
 
 
 def _offline(proto: onnx.ModelProto, level: ort.GraphOptimizationLevel) -> onnx.ModelProto:
@@ -93,7 +94,8 @@ def _offline(proto: onnx.ModelProto, level: ort.GraphOptimizationLevel) -> onnx.
         options.optimized_model_filepath = str(folder / "optimized.onnx")
         options.log_severity_level = 4
         ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        return onnx.load(folder / "optimized.onnx")
+        found: onnx.ModelProto = onnx.load(folder / "optimized.onnx")
+    return found
 
 
 def transformer_fused(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -1,5 +1,7 @@
 """What is no number stays no number: integers have no NaN, so a quantized network needs to be told."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
@@ -9,32 +11,34 @@ from scorers.optimize.recipe import Feeds
 
 
 def guarded(proto: onnx.ModelProto, reference: onnx.ModelProto, row: Feeds) -> onnx.ModelProto:
-    """The graph, giving NaN wherever a NaN in a feature makes the reference give NaN; for infinities, too.
+    """The graph, giving NaN where a NaN in a feature makes the reference give NaN; for infinities, too.
 
-    QuantizeLinear makes a number out of a NaN (ONNX leaves open which), and a night would publish a score for
-    a row without features. `x - x` is 0 for numbers and NaN for all else; its sum over the features that the
-    reference passes on is added to the outputs.
+    QuantizeLinear makes a number out of a NaN (ONNX leaves open which), and a night would publish a score
+    for a row without features. With s the sum of the features that the reference passes on, s - s is 0
+    for numbers and NaN for all else; it is added to the outputs.
 
     Args:
         proto: a graph with the reference's inputs and outputs, of opset 13 or later.
         reference: the graph that it stands for.
         row: rows that the reference takes, of finite numbers; the first is tried with NaNs.
     """
-    sums = [
-        _sum(proto, one.name, columns)
+    zeros = [
+        _zero(proto, one.name, columns, row[one.name][0].size)
         for one in inputs(reference)
         if one.type.tensor_type.elem_type == TensorProto.FLOAT
         and (columns := passed_on(reference, one.name, row))
     ]
     outputs = [one for one in proto.graph.output if one.type.tensor_type.elem_type == TensorProto.FLOAT]
-    for output in outputs if sums else []:
+    for output in outputs if zeros else []:
         rank = len(output.type.tensor_type.shape.dim)
         set_constant(proto, f"{output.name}_guard_shape", np.array([-1] + [1] * (rank - 1), np.int64))
         bare = f"{output.name}_unguarded"
         _rename(proto, output.name, bare)
-        proto.graph.node.append(helper.make_node("Sum", sums, [f"{bare}_all"], f"{bare}_all"))
+        proto.graph.node.append(helper.make_node("Sum", zeros, [f"{bare}_all"], f"{bare}_all"))
         proto.graph.node.append(
-            helper.make_node("Reshape", [f"{bare}_all", f"{output.name}_guard_shape"], [f"{bare}_zero"], f"{bare}_zero")
+            helper.make_node(
+                "Reshape", [f"{bare}_all", f"{output.name}_guard_shape"], [f"{bare}_zero"], f"{bare}_zero"
+            )
         )
         proto.graph.node.append(helper.make_node("Add", [bare, f"{bare}_zero"], [output.name], f"{bare}_add"))
     return proto
@@ -45,9 +49,7 @@ def passed_on(reference: onnx.ModelProto, name: str, row: Feeds) -> list[int]:
     size = row[name][0].size
     feeds = {key: np.repeat(value[:1], size, axis=0) for key, value in row.items()}
     feeds[name].reshape(size, -1)[np.diag_indices(size)] = np.nan
-    outputs = [
-        one.name for one in reference.graph.output if one.type.tensor_type.elem_type in FLOATS
-    ]
+    outputs = [one.name for one in reference.graph.output if one.type.tensor_type.elem_type in FLOATS]
     if not outputs:
         return []
     found = next(observed(reference, [feeds], outputs))
@@ -55,21 +57,22 @@ def passed_on(reference: onnx.ModelProto, name: str, row: Feeds) -> list[int]:
     return [int(i) for i in np.flatnonzero(lost)]
 
 
-def _sum(proto: onnx.ModelProto, name: str, columns: list[int]) -> str:
-    """Nodes for the sum of x - x over some numbers of each row: [rows]."""
+def _zero(proto: onnx.ModelProto, name: str, columns: list[int], width: int) -> str:
+    """Nodes for s - s, where s is the sum of some numbers of each row: [rows]."""
     at = f"{name}_guard"
-    set_constant(proto, f"{at}_flat", np.array([0, -1], np.int64))
-    set_constant(proto, f"{at}_columns", np.array(columns, np.int64))
-    set_constant(proto, f"{at}_axis", np.array([1], np.int64))
-    proto.graph.node.extend(
-        [
-            helper.make_node("Reshape", [name, f"{at}_flat"], [f"{at}_rows"], f"{at}_rows"),
-            helper.make_node("Gather", [f"{at}_rows", f"{at}_columns"], [f"{at}_taken"], f"{at}_taken", axis=1),
-            helper.make_node("Sub", [f"{at}_taken", f"{at}_taken"], [f"{at}_zero"], f"{at}_zero"),
-            helper.make_node("ReduceSum", [f"{at}_zero", f"{at}_axis"], [at], at, keepdims=0),
-        ]
-    )
-    return at
+    for part, value in (("flat", [0, -1]), ("columns", columns), ("axis", [1])):
+        set_constant(proto, f"{at}_{part}", np.array(value, np.int64))
+
+    def add(op: str, *inputs: str, **attributes: Any) -> str:
+        made = f"{at}_{op}"
+        proto.graph.node.append(helper.make_node(op, inputs, [made], made, **attributes))
+        return made
+
+    taken = add("Reshape", name, f"{at}_flat")
+    if len(columns) < width:
+        taken = add("Gather", taken, f"{at}_columns", axis=1)
+    total = add("ReduceSum", taken, f"{at}_axis", keepdims=0)
+    return add("Sub", total, total)
 
 
 def _rename(proto: onnx.ModelProto, old: str, new: str) -> None:

@@ -1,7 +1,7 @@
 """Heads of attention in a graph of plain operators, as PyTorch's exporter writes them.
 
-    query, key, value = Transpose(Reshape(x W + b, [.., .., heads, size]))
-    MatMul(Reshape(Transpose(MatMul(Softmax(MatMul(query, key) / c + mask), value))), W)
+query, key, value = Transpose(Reshape(x W + b, [.., .., heads, size]))
+MatMul(Reshape(Transpose(MatMul(Softmax(MatMul(query, key) / c + mask), value))), W)
 """
 
 from collections.abc import Iterator, Mapping
@@ -62,7 +62,13 @@ class _Finder:
     def _narrowing(self, layer: Dense, joined: onnx.NodeProto, parts: list[Projection]) -> Narrowing | None:
         shape, one = self.known.get(joined.input[1]), parts[0]
         alike = {(part.heads, part.size) for part in parts} == {(one.heads, one.size)}
-        if shape is None or len(shape) != 3 or not alike or layer.rows != one.heads * one.size or one.heads < 2:
+        if (
+            shape is None
+            or len(shape) != 3
+            or not alike
+            or layer.rows != one.heads * one.size
+            or one.heads < 2
+        ):
             return None
         return Narrowing(
             joined.output[0],

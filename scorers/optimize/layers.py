@@ -8,10 +8,11 @@ import onnx
 
 from scorers.optimize.network import Array, Wiring, attribute, constants
 
-ELEMENTWISE = frozenset(
-    "Add Sub Mul Div Pow Max Min Clip Identity Relu LeakyRelu PRelu Elu Selu Celu ThresholdedRelu Tanh Sigmoid "
-    "HardSigmoid HardSwish Softplus Softsign Mish Erf Exp Abs Neg Sqrt Gelu FastGelu BiasGelu QuickGelu".split()
-)
+ELEMENTWISE = frozenset({
+    "Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Clip", "Identity", "Relu", "LeakyRelu", "PRelu", "Elu",
+    "Selu", "Celu", "ThresholdedRelu", "Tanh", "Sigmoid", "HardSigmoid", "HardSwish", "Softplus", "Softsign",
+    "Mish", "Erf", "Exp", "Abs", "Neg", "Sqrt", "Gelu", "FastGelu", "BiasGelu", "QuickGelu",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,10 @@ def dense(node: onnx.NodeProto, known: Mapping[str, Array]) -> Dense | None:
     if node.op_type not in ("MatMul", "Gemm") or len(node.input) < 2 or node.input[1] not in known:
         return None
     weight = known[node.input[1]]
-    plain = [attribute(node, name, usual) == usual for name, usual in (("alpha", 1.0), ("beta", 1.0), ("transA", 0))]
+    plain = [
+        attribute(node, name, usual) == usual
+        for name, usual in (("alpha", 1.0), ("beta", 1.0), ("transA", 0))
+    ]
     if weight.ndim != 2 or weight.dtype != np.float32 or not all(plain):
         return None
     transposed = bool(attribute(node, "transB", 0))
@@ -86,7 +90,9 @@ class _Walk:
         taker = dense(node, known)
         if taker and carried == [0] and taker.rows == self.width:
             self.takers.append(taker)
-        elif node.op_type in ELEMENTWISE and all(self._beside(node, i, known) for i in range(len(node.input))):
+        elif node.op_type in ELEMENTWISE and all(
+            self._beside(node, i, known) for i in range(len(node.input))
+        ):
             self.carriers.add(node.output[0])
         else:
             self.lost = True

@@ -37,6 +37,11 @@ def read(model: ModelFile) -> onnx.ModelProto:
         proto = onnx.load_model_from_string(model.data)
     except Exception as error:  # protobuf's errors have no base class that it documents
         raise ModelError(f"{model.name}: not an ONNX model: {error}") from error
+    return with_names(proto)
+
+
+def with_names(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph, in place; a node without a name of its own gets one."""
     counts = Counter(node.name for node in proto.graph.node)
     for i, node in enumerate(proto.graph.node):
         if not node.name or counts[node.name] > 1:
@@ -92,7 +97,9 @@ def _interface(found: Any, wanted: Sequence[onnx.ValueInfoProto], what: str, few
 
 def _contents(proto: onnx.ModelProto) -> object:
     arrays = [array for array in constants(proto).values() if array.dtype != object]
-    weights = {hashlib.sha256(array.tobytes()).digest() for array in arrays}  # merged duplicates are no change
+    weights = {
+        hashlib.sha256(array.tobytes()).digest() for array in arrays
+    }  # merged duplicates are no change
     return operators(proto), weights, [one.name for one in proto.graph.output]
 
 

@@ -1,7 +1,7 @@
 """Narrower networks: whole neurons and heads are taken out, so that matrices get smaller.
 
-Single weights are not: a dense matrix with zeros costs what it cost before. Three products with 512 x 512
-matrices took as long with nine tenths of the weights at zero (tests/scorers/optimize/test_prune.py measures it).
+Single weights are not: a dense matrix with zeros costs what it cost before. Three products with matrices of
+512 x 512 take as long with nine tenths of the weights at zero (test_zeros_alone_run_no_faster measures it).
 
 There is no training here: what is left is fitted to the reference's own activations, by least squares.
 """
@@ -18,7 +18,7 @@ from scorers.optimize.heads import heads
 from scorers.optimize.layers import Narrowing, neurons
 from scorers.optimize.narrow import narrow
 from scorers.optimize.network import LINEAR, checked, observed, operators, read, results, sealed, trimmed
-from scorers.optimize.recipe import Material, NoCandidate, Recipe
+from scorers.optimize.recipe import Feeds, Material, NoCandidate, Recipe
 from scorers.optimize.surgeon import Floats, gram
 
 PIECES = 32  # of rows to fit with
@@ -32,17 +32,22 @@ def recipes(model: ModelFile) -> list[Recipe]:
     proto = read(model)
     if not any(operators(proto)[name] for name in LINEAR):
         return []
-    zeros = Recipe("zeros", "pruning", "the smallest weights set to zero, matrices as large as before", _zeros)
-    kinds: dict[str, list[Find]] = {name: [find] for name, find in KINDS.items() if any(True for _ in find(proto))}
+    zeros = Recipe(
+        "zeros", "pruning", "the smallest weights set to zero, matrices as large as before", _zeros
+    )
+    kinds: dict[str, list[Find]] = {
+        name: [find] for name, find in KINDS.items() if any(True for _ in find(proto))
+    }
     if len(kinds) > 1:
         kinds["neurons and heads"] = list(KINDS.values())
+    moments = _Moments()
     ladders = [
         Recipe(
             f"{share} % of {name}",
             "pruning",
             f"in each layer the {name} that the next layer misses least are taken out, "
             "and its weights fitted again to what it gave before",
-            partial(_narrowed, finders=finders, share=share / 100),
+            partial(_narrowed, finders=finders, share=share / 100, moments=moments),
             ladder=name,
         )
         for name, finders in kinds.items()
@@ -57,33 +62,41 @@ def _zeros(_: Material) -> bytes:
 
 def _none(_: Material) -> bytes:
     raise NoCandidate(
-        "there are no hidden neurons to take out: no linear layer whose outputs only another linear layer sees"
+        "there are no hidden neurons to take out: no linear layer that only another linear layer sees"
     )
 
 
-def _narrowed(material: Material, finders: Sequence[Find], share: float) -> bytes:
+def _narrowed(material: Material, finders: Sequence[Find], share: float, moments: "_Moments") -> bytes:
     """The reference with a share of the groups of each of its layers."""
     reference = read(material.model)
     proto = onnx.ModelProto()
     proto.CopyFrom(reference)
     found = list(chain.from_iterable(find(reference) for find in finders))
-    moments = _moments(reference, found, material)
+    known = moments.of(reference, [one.source for one in found], material.feeds)
     for one in found:
         keep = max(1, round(share * one.groups))
         if keep < one.groups:
-            narrow(proto, one, moments[one.source], keep)
+            narrow(proto, one, known[one.source], keep)
     outputs = [one.name for one in reference.graph.output]
     data = sealed(checked(trimmed(proto, outputs)), reference)
     results(data, calibration(material.feeds, 1))  # what does not fit together is found when it runs
     return data
 
 
-def _moments(proto: onnx.ModelProto, found: Sequence[Narrowing], material: Material) -> dict[str, Floats]:
-    """The moments of each tensor that is to be narrowed, of one batch at a time."""
-    names = list(dict.fromkeys(one.source for one in found))
-    found_by_name: dict[str, Floats] = {}
-    pieces = calibration(material.feeds, PIECES)
-    for values in observed(proto, pieces, names):
-        for name in names:
-            found_by_name[name] = found_by_name.get(name, 0.0) + gram(values[name])
-    return found_by_name
+class _Moments:
+    """Moments of a network's inner tensors on the feeds; kept for the next rung of a ladder."""
+
+    def __init__(self) -> None:
+        self._feeds: Sequence[Feeds] = ()
+        self._found: dict[str, Floats] = {}
+
+    def of(self, proto: onnx.ModelProto, names: Iterable[str], feeds: Sequence[Feeds]) -> dict[str, Floats]:
+        """By tensor; batch by batch, since the values themselves would fill the memory."""
+        if feeds is not self._feeds:
+            self._feeds, self._found = feeds, {}
+        missing = sorted(set(names) - set(self._found))
+        pieces = calibration(feeds, PIECES) if missing else []
+        for values in observed(proto, pieces, missing):
+            for name in missing:
+                self._found[name] = self._found.get(name, 0.0) + gram(values[name])
+        return self._found

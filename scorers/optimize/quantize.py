@@ -1,11 +1,11 @@
-"""Fewer bits for weights and activations, by onnxruntime.quantization; nothing is quantized by code of ours."""
+"""Fewer bits for weights and activations, by ONNX Runtime's own tools; nothing here quantizes anything."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
@@ -18,13 +18,24 @@ from scorers.hardware import hardware
 from scorers.model import ModelFile
 from scorers.optimize.calibration import calibration
 from scorers.optimize.guard import guarded
-from scorers.optimize.network import LINEAR, constants, operators, read, results, sealed, takes_floats, workshop
+from scorers.optimize.network import (
+    LINEAR,
+    constants,
+    operators,
+    read,
+    results,
+    sealed,
+    set_constant,
+    takes_floats,
+    with_names,
+    workshop,
+)
 from scorers.optimize.recipe import Feeds, Material, NoCandidate, Recipe
 from scorers.optimize.sensitivity import fewest, ranked
 
 OPSET = 13  # the first with scales per channel
 PIECES = 16  # of rows to calibrate with
-Method = ort.CalibrationMethod
+Method: TypeAlias = ort.CalibrationMethod
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,7 @@ SCHEMES = {
     "int8 static, entropy": Scheme(True, Method.Entropy),
 }
 ABOUT = {
-    None: "activations quantized by the range of each batch: what a row gets depends a little on its neighbours",
+    None: "activations quantized by the range of each batch: a row's scores depend on its neighbours",
     Method.MinMax: "activations quantized by their ranges on past days",
     Method.Percentile: "activations quantized by the range of 99.999 % of their values on past days",
     Method.Entropy: "activations quantized by the range that loses the least information on past days",
@@ -88,20 +99,21 @@ def _layers(proto: onnx.ModelProto, kind: int = TensorProto.FLOAT) -> list[str]:
 
 
 def _quantized(proto: onnx.ModelProto, scheme: Scheme) -> list[str]:
-    """The nodes that a scheme may quantize, by name; tables of embeddings are among them without calibration."""
-    tables = {name for name, array in constants(proto).items() if array.dtype == np.float32 and array.ndim > 1}
+    """The nodes that a scheme may quantize, by name; a dynamic one takes tables of embeddings, too."""
+    tables = {
+        name for name, array in constants(proto).items() if array.dtype == np.float32 and array.ndim > 1
+    }
     gathers = [n.name for n in proto.graph.node if n.op_type == "Gather" and n.input[0] in tables]
     return _layers(proto) if scheme.method else [*gathers, *_layers(proto)]
 
 
 def _whole(material: Material, scheme: Scheme) -> bytes:
-    with _quantizer(material, scheme) as quantize:
-        return quantize(_quantized(read(material.model), scheme))
+    with _quantizer(material, scheme) as (layers, quantize):
+        return quantize(layers)
 
 
 def _partly(material: Material, scheme: Scheme) -> bytes:
-    layers = _quantized(read(material.model), scheme)
-    with _quantizer(material, scheme) as quantize:
+    with _quantizer(material, scheme) as (layers, quantize):
         if material.keeps(quantize(layers)):
             raise NoCandidate("no layer has to be left out: the budget is kept with all of them quantized")
         units = ranked(material.model.data, layers, quantize, calibration(material.feeds, 2))
@@ -114,15 +126,20 @@ def _partly(material: Material, scheme: Scheme) -> bytes:
 
 
 @contextmanager
-def _quantizer(material: Material, scheme: Scheme) -> Iterator[Callable[[Collection[str]], bytes]]:
-    """A function: the names of the layers to quantize -> the quantized model. Calibrated once."""
+def _quantizer(
+    material: Material, scheme: Scheme
+) -> Iterator[tuple[list[str], Callable[[Collection[str]], bytes]]]:
+    """The layers that can be quantized, and a function: layers -> the model with those quantized.
+
+    Calibrated once.
+    """
     reference = read(material.model)
     if scheme.method is None and takes_floats(reference):
         raise NoCandidate(
-            "dynamic int8 has one scale for all rows of a batch: with features in floats one outlier changes "
-            "its neighbours' scores, and one NaN makes NaN of them all"
+            "dynamic int8 has one scale for all rows of a batch: where features are floats, one outlier "
+            "changes its neighbours' scores, and one infinity makes NaN of them all"
         )
-    source = _prepared(reference)
+    source = _prepared(reference, scheme)
     with workshop() as folder:
         onnx.save(source, folder / "source.onnx")
         if scheme.method is not None:
@@ -136,7 +153,7 @@ def _quantizer(material: Material, scheme: Scheme) -> Iterator[Callable[[Collect
                 made = guarded(made, reference, calibration(material.feeds, 1)[0])
             return sealed(made, reference)
 
-        yield quantize
+        yield _quantized(source, scheme), quantize
 
 
 def _dynamic(folder: Path, scheme: Scheme, source: onnx.ModelProto, layers: Collection[str]) -> None:
@@ -164,7 +181,7 @@ def _static(folder: Path, scheme: Scheme, source: onnx.ModelProto, layers: Colle
         nodes_to_exclude=sorted(left_out),
         calibrate_method=scheme.method,
         calibration_cache_path=folder / "ranges.json",
-        # A layer's sums stay float32 up to the next layer, and so do scores: 256 levels would make ties of them.
+        # Sums stay float32 up to the next layer, and so do scores: 256 levels would make ties of them.
         extra_options={"MatMulConstBOnly": True, "OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"]},
     )
 
@@ -196,8 +213,12 @@ class _Reader(ort.CalibrationDataReader):  # type: ignore[misc]
         return next((dict(batch) for batch in self._left), None)
 
 
-def _prepared(reference: onnx.ModelProto) -> onnx.ModelProto:
-    """The reference as the quantizers take it: of a recent opset, normalizations folded into convolutions."""
+def _prepared(reference: onnx.ModelProto, scheme: Scheme) -> onnx.ModelProto:
+    """The reference as the quantizers take it: of a recent opset.
+
+    For static int8 also with normalizations folded into convolutions, and MatMul and Add made one Gemm, which
+    then gives integers to the next (a network 64-256-256-1: 2.2 times float32's speed instead of 0.7 times).
+    """
     source = reference
     versions = [one.version for one in source.opset_import if one.domain in ("", "ai.onnx")]
     if versions and versions[0] < OPSET:
@@ -205,11 +226,26 @@ def _prepared(reference: onnx.ModelProto) -> onnx.ModelProto:
             source = version_converter.convert_version(source, OPSET)
         except Exception as error:  # a RuntimeError of C++, or a ValueError
             raise NoCandidate(f"it is of opset {versions[0]}, and can't be made {OPSET}: {error}") from error
-    if operators(source)["BatchNormalization"]:
+    if scheme.method is not None:
         with workshop() as folder:
-            quant_pre_process(source, folder / "prepared.onnx", skip_symbolic_shape=True)
+            onnx.save(
+                source, folder / "source.onnx"
+            )  # given the graph itself, it moves the weights out of it
+            quant_pre_process(folder / "source.onnx", folder / "prepared.onnx", skip_symbolic_shape=True)
             source = onnx.load(folder / "prepared.onnx")
-    return source
+    return _flat_biases(with_names(source))
+
+
+def _flat_biases(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Biases of Gemms as [n]: ONNX Runtime's per-channel code can't take scikit-learn's [1, n]."""
+    known = constants(proto)
+    for node in proto.graph.node:
+        if node.op_type == "Gemm" and len(node.input) > 2 and np.ndim(known.get(node.input[2], 0)) > 1:
+            bias = known[node.input[2]]
+            if bias.shape[0] == 1:
+                node.input[2] = f"{node.name}_bias"
+                set_constant(proto, node.input[2], bias.ravel())
+    return proto
 
 
 def _saturates() -> bool:
@@ -232,5 +268,7 @@ def _half(material: Material) -> bytes:
     source.CopyFrom(reference)
     with workshop():
         data = sealed(convert_float_to_float16(source, keep_io_types=True), reference)
-    results(data, calibration(material.feeds, 1))  # operators without a float16 kernel are found when it is opened
+    results(
+        data, calibration(material.feeds, 1)
+    )  # operators without a float16 kernel are found when it is opened
     return data

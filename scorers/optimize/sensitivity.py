@@ -1,4 +1,4 @@
-"""Which layers of a network suffer most from being quantized, and how few of them have to stay as they are."""
+"""Which layers of a network suffer most from being quantized, and how few have to stay as they are."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -13,7 +13,9 @@ T = TypeVar("T")
 Quantize = Callable[[Sequence[str]], bytes]
 
 
-def ranked(reference: bytes, nodes: Sequence[str], quantize: Quantize, feeds: Sequence[Feeds]) -> list[list[str]]:
+def ranked(
+    reference: bytes, nodes: Sequence[str], quantize: Quantize, feeds: Sequence[Feeds]
+) -> list[list[str]]:
     """Nodes in units, the most sensitive first: by the outputs' error when a unit alone is quantized.
 
     That is the sensitivity analysis of Wu et al., "Integer Quantization for Deep Learning Inference:

@@ -16,12 +16,14 @@ from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
+from threadpoolctl import threadpool_limits
 
 from scorers.contract import Options
 from scorers.model import ModelFile
 from scorers.onnx import OnnxScorer
+from scorers.optimize.network import constants, read, results
 from scorers.optimize.recipe import Feeds, Material, NoCandidate, Recipe
-from tests.scorers.models import file, graph
+from tests.scorers.models import COLUMNS, file, graph
 
 Array = npt.NDArray[Any]
 F, I64 = TensorProto.FLOAT, TensorProto.INT64
@@ -42,8 +44,9 @@ def digits() -> tuple[Array, npt.NDArray[np.int64]]:
 def digits_file(activation: str = "relu", opset: int = 17) -> ModelFile:
     """A network 64-128-64-10 trained on digits; outputs `label` and `probabilities`."""
     x, y = digits()
-    model = MLPClassifier((128, 64), activation=activation, max_iter=60, random_state=0, tol=1e-3)
-    model.fit(x[:TRAINED], y[:TRAINED])
+    model = MLPClassifier((128, 64), activation=activation, tol=0.05, n_iter_no_change=3, random_state=0)
+    with threadpool_limits(1):
+        model.fit(x[:TRAINED], y[:TRAINED])
     proto = convert_sklearn(
         model,
         initial_types=[("X", FloatTensorType([None, 64]))],
@@ -70,62 +73,65 @@ def pixels(x: Array) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array(column) for column in x.T], list(PIXELS))
 
 
-def bert(gemm: bool = False, seed: int = 0) -> onnx.ModelProto:
+class _Bert:
+    """Nodes and weights as they come."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng, self.nodes = np.random.default_rng(seed), list[onnx.NodeProto]()
+        self.weights: dict[str, Array] = {"words": self.random(WORDS, WIDTH)}
+
+    def random(self, *shape: int) -> Array:
+        return self.rng.normal(size=shape).astype(np.float32)
+
+    def add(self, op: str, *inputs: str | Array | float, **attributes: Any) -> str:
+        names = [one if isinstance(one, str) else self.constant(one) for one in inputs]
+        i = len(self.nodes)
+        self.nodes.append(helper.make_node(op, names, [f"t{i}"], f"n{i}", **attributes))
+        return f"t{i}"
+
+    def constant(self, value: Array | float) -> str:
+        name = f"c{len(self.weights)}"
+        self.weights[name] = np.array(value, np.float32) if isinstance(value, float) else value
+        return name
+
+    def dense(self, x: str, inputs: int, outputs: int) -> str:
+        product = self.add("MatMul", x, self.random(inputs, outputs) / np.float32(inputs**0.5))
+        return self.add("Add", self.random(outputs) / 4, product)
+
+    def norm(self, *terms: str) -> str:
+        ones, zeros = np.ones(WIDTH, np.float32), np.zeros(WIDTH, np.float32)
+        return self.add("LayerNormalization", self.add("Add", *terms), ones, zeros, axis=-1)
+
+    def split(self, x: str, order: list[int]) -> str:
+        cut = self.add("Reshape", self.dense(x, WIDTH, WIDTH), np.array([0, 0, HEADS, SIZE]))
+        return self.add("Transpose", cut, perm=order)
+
+    def layer(self, x: str) -> str:
+        query, key, value = (self.split(x, [0, *order]) for order in ([2, 1, 3], [2, 3, 1], [2, 1, 3]))
+        shares = self.add("Softmax", self.add("Div", self.add("MatMul", query, key), SIZE**0.5), axis=-1)
+        mixed = self.add("Transpose", self.add("MatMul", shares, value), perm=[0, 2, 1, 3])
+        joined = self.add("Reshape", mixed, np.array([0, 0, WIDTH]))
+        x = self.norm(self.dense(joined, WIDTH, WIDTH), x)
+        inner = self.dense(x, WIDTH, INNER)
+        erf = self.add("Add", self.add("Erf", self.add("Div", inner, 2**0.5)), 1.0)
+        gelu = self.add("Mul", self.add("Mul", inner, erf), 0.5)
+        return self.norm(self.dense(gelu, INNER, WIDTH), x)
+
+
+def bert(gemm: bool = False) -> onnx.ModelProto:
     """A BERT of two layers with 4 heads of 4 numbers and 32 inner neurons; tokens in, one score out.
 
     Written as PyTorch's exporter writes it: projections, Reshape and Transpose for heads, GELU by Erf.
     """
-    rng = np.random.default_rng(seed)
-    weights: dict[str, Array] = {"words": rng.normal(size=(WORDS, WIDTH)).astype(np.float32)}
-    nodes: list[onnx.NodeProto] = []
-
-    def add(op: str, *inputs: str | Array, **attributes: Any) -> str:
-        names = []
-        for one in inputs:
-            if not isinstance(one, str):
-                weights[f"c{len(weights)}"] = one
-                one = f"c{len(weights) - 1}"
-            names.append(one)
-        nodes.append(helper.make_node(op, names, [f"t{len(nodes)}"], f"n{len(nodes)}", **attributes))
-        return nodes[-1].output[0]
-
-    def dense(x: str, rows: int, columns: int) -> str:
-        weight = rng.normal(size=(rows, columns)) / np.sqrt(rows)
-        product = add("MatMul", x, weight.astype(np.float32))
-        return add("Add", rng.normal(size=columns).astype(np.float32) / 4, product)
-
-    def number(value: float) -> Array:
-        return np.array(value, np.float32)
-
-    def norm(x: str) -> str:
-        return add("LayerNormalization", x, np.ones(WIDTH, np.float32), np.zeros(WIDTH, np.float32), axis=-1)
-
-    def heads(x: str, order: list[int]) -> str:
-        shape = np.array([0, 0, HEADS, SIZE])
-        return add("Transpose", add("Reshape", dense(x, WIDTH, WIDTH), shape), perm=order)
-
-    def layer(x: str) -> str:
-        query, key, value = heads(x, [0, 2, 1, 3]), heads(x, [0, 2, 3, 1]), heads(x, [0, 2, 1, 3])
-        scores = add("Div", add("MatMul", query, key), number(SIZE**0.5))
-        mixed = add("MatMul", add("Softmax", scores, axis=-1), value)
-        joined = add("Reshape", add("Transpose", mixed, perm=[0, 2, 1, 3]), np.array([0, 0, WIDTH]))
-        x = norm(add("Add", dense(joined, WIDTH, WIDTH), x))
-        inner = dense(x, WIDTH, INNER)
-        erf = add("Add", add("Erf", add("Div", inner, number(2**0.5))), number(1))
-        inner = add("Mul", add("Mul", inner, erf), number(0.5))
-        return norm(add("Add", dense(inner, INNER, WIDTH), x))
-
-    last = layer(layer(add("Gather", "words", "tokens")))
-    mean = add("ReduceMean", last, axes=[1], keepdims=0)
-    if gemm:
-        nodes.append(helper.make_node("Gemm", [mean, "out", "bias"], ["score"], "head"))
-        weights["bias"] = np.zeros(1, np.float32)
-    else:
-        nodes.append(helper.make_node("MatMul", [mean, "out"], ["score"], "head"))
-    weights["out"] = rng.normal(size=(WIDTH, 1)).astype(np.float32)
-    made = graph(nodes, {"tokens": (I64, ["n", 12])}, {"score": (F, ["n", 1])}, weights)
-    helper.set_model_props(made, {"columns": json.dumps(["tokens"]), "tokenizer": "words"})
-    return made
+    made = _Bert(0)
+    last = made.layer(made.layer(made.add("Gather", "words", "tokens")))
+    mean = made.add("ReduceMean", last, axes=[1], keepdims=0)
+    weight = made.constant(made.random(WIDTH, 1))
+    inputs = [mean, weight, made.constant(np.zeros(1, np.float32))] if gemm else [mean, weight]
+    made.nodes.append(helper.make_node("Gemm" if gemm else "MatMul", inputs, ["score"], "head"))
+    found = graph(made.nodes, {"tokens": (I64, ["n", 12])}, {"score": (F, ["n", 1])}, made.weights)
+    helper.set_model_props(found, {"columns": json.dumps(["tokens"]), "tokenizer": "words"})
+    return found
 
 
 def tokens(rows: int, seed: int = 1) -> Array:
@@ -177,3 +183,40 @@ def made(recipes: list[Recipe], given: Material) -> Iterator[tuple[str, bytes]]:
     for one in recipes:
         with suppress(NoCandidate):
             yield one.name, one.make(given)
+
+
+def difference(data: bytes, other: Material) -> float:
+    """The largest difference of an output to a reference's, over all feeds."""
+    pairs = zip(results(data, other.feeds), results(other.model.data, other.feeds), strict=True)
+    return max(float(np.abs(found - wanted).max()) for found, wanted in pairs)
+
+
+def of_mlp(proto: onnx.ModelProto, feeds: Array, keeps: Callable[[bytes], bool] = lambda _: True) -> Material:
+    """A network of three features and two scores."""
+    return material(file(proto, COLUMNS), Options({"low": "y[0]", "high": "y[1]"}), ({"X": feeds},), keeps)
+
+
+def rows(count: int) -> Array:
+    """Features for it."""
+    return np.random.default_rng(0).normal(size=(count, 3)).astype(np.float32)
+
+
+def loaded(data: bytes) -> onnx.ModelProto:
+    """The graph of a candidate."""
+    return read(ModelFile("m", "0" * 64, data))
+
+
+def matrices(data: bytes) -> list[tuple[int, ...]]:
+    """The shapes of the weights, in the order of the layers."""
+    proto = loaded(data)
+    known = constants(proto)
+    return [
+        known[node.input[1]].shape
+        for node in proto.graph.node
+        if node.op_type in ("MatMul", "Gemm") and node.input[1] in known
+    ]
+
+
+def node(op: str, *names: str, **attributes: Any) -> onnx.NodeProto:
+    """A node; its output is named last."""
+    return helper.make_node(op, names[:-1], names[-1:], **attributes)
