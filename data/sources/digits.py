@@ -4,7 +4,7 @@
 
 jobs/samples/digits.parquet: the 1,797 images of `sklearn.datasets.load_digits`, in its order: 8 x 8 numbers
 from 0 (paper) to 16 (ink) as 64 bytes, row by row, and the digit that the writer was asked for. Every
-image is kept. What was read (package, version, licence, sha256 of its file) stands in the file's metadata, under `source`.
+image is kept. What was read (package, version, licence, file, sha256) stands in its metadata, under `source`.
 """
 
 import hashlib

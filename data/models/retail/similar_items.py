@@ -6,8 +6,7 @@
     nightscore run similar_products --day 2017-11-01       # every night, after the embeddings
 
 Written beside this script: similar_items.parquet, 10 MB, not committed. An established product is one that
-ten households or more have bought; of those with the same description the one that most have bought stands for
-all.
+ten households or more have bought; of those with one description, the one that most have bought.
 """
 
 import datetime as dt
@@ -39,9 +38,7 @@ def main(day: str) -> int:
         print(f"product_embeddings can't be read; has it been run? {error}", file=sys.stderr)
         return 1
     if not items.num_rows:
-        print(
-            f"product_embeddings has no established product on {on}; is the day published?", file=sys.stderr
-        )
+        print(f"product_embeddings has no established product on {on}; was it run?", file=sys.stderr)
         return 1
     pq.write_table(items, FILE, compression="zstd")
     print(f"{FILE.name}: {items.num_rows:,} products")
