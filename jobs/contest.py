@@ -88,7 +88,7 @@ class Model(Strict):
     kind: Annotated[
         str,
         StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$"),
-        Field(description="auto (.onnx, run the fastest way that is right), onnx, trees, topk, python, …"),
+        Field(description="auto (.onnx, the fastest way that is right), onnx, text, trees, topk, python, …"),
     ] = "auto"
     path: Annotated[
         FilePath | None,

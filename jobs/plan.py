@@ -11,6 +11,7 @@ from scorers.variant import PLAIN, Variant
 
 PIECES = 8  # a day is cut in about so many, as far as a piece stays within these sizes
 SMALLEST_PIECE, LARGEST_PIECE = 32_768, 1_000_000  # rows
+SMALLEST_PIECE_OF_TEXTS = 1024  # a row of which takes some thousand times as long
 CHUNK_ROWS, CHUNK_BYTES = 16_384, 16 << 20  # the most of a chunk, whichever is reached first
 
 
@@ -219,14 +220,17 @@ def digest(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def cut(files: Sequence[InputFile], maker: str, limit: int | None = None) -> tuple[Piece, ...]:
+def cut(
+    files: Sequence[InputFile], maker: str, limit: int | None = None, smallest: int = SMALLEST_PIECE
+) -> tuple[Piece, ...]:
     """The pieces of some files: whole row groups together, up to the size of a piece.
 
     The size follows from the number of rows alone, not from the machine, so that every machine cuts
-    the same. `maker` is what the names of the staged files start from. `limit` keeps the first rows.
+    the same. `maker` is what the names of the staged files start from. `limit` keeps the first rows;
+    a piece has `smallest` rows or more.
     """
     total = min(sum(f.rows for f in files), limit if limit is not None else 1 << 62)
-    target = min(max(total // PIECES, SMALLEST_PIECE), LARGEST_PIECE)
+    target = min(max(total // PIECES, smallest), LARGEST_PIECE)
     pieces: list[tuple[RowRange, ...]] = []
     ranges: list[RowRange] = []
     for piece in _portions(files, target, total):

@@ -8,7 +8,7 @@ from jobs.day import Day
 from jobs.engine import SqlMistakes
 from jobs.errors import Broken
 from jobs.job import Job
-from jobs.plan import InputFile, Plan, cut, digest
+from jobs.plan import SMALLEST_PIECE, SMALLEST_PIECE_OF_TEXTS, InputFile, Plan, cut, digest
 from jobs.preflight import refuse_no_room_for_features
 from jobs.progress import Report
 from jobs.runs import RunFolder
@@ -46,4 +46,5 @@ def in_pieces(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
         raise Broken(f"job {job.name}: no rows to score on {plan.day}; the policy for an empty day is fail")
     tuned = [plan.tuned.sha256] if plan.tuned else []
     maker = digest(plan.fingerprint, plan.versions, plan.chunk_rows, dataclasses.asdict(plan.variant), *tuned)
-    return dataclasses.replace(plan, pieces=cut(source, maker, plan.limit))
+    smallest = SMALLEST_PIECE_OF_TEXTS if plan.variant.kind == "text" else SMALLEST_PIECE
+    return dataclasses.replace(plan, pieces=cut(source, maker, plan.limit, smallest))

@@ -20,8 +20,8 @@ from scorers.model import ModelFile
 GROUP = "nightscore.scorers"
 KINDS = {
     "onnx": "scorers.onnx:open_onnx",
-    "trees": "scorers.trees:open_trees",
     "text": "scorers.text:open_text",
+    "trees": "scorers.trees:open_trees",
     "topk": "scorers.topk:open_topk",
     "python": "scorers.python:open_python",
 }

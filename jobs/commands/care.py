@@ -24,17 +24,20 @@ def gc(
     return 0
 
 
-def data(lake: Annotated[Literal["retail", "finance"], Parameter(help="Which sample lake.")], /) -> int:
+def data(
+    lake: Annotated[Literal["retail", "finance", "digits"], Parameter(help="Which sample lake.")], /
+) -> int:
     """Write a sample lake.
 
     `retail` is The Complete Journey, 1.47 million real transactions; `finance` is real prices of 20 stocks,
-    1990 to 2022, a made-up book of 10,000 positions, and 10,000 real loans.
+    1990 to 2022, a made-up book of 10,000 positions, and 10,000 real loans; `digits` is 1,797 real images of
+    handwritten digits.
     """
     from jobs.progress import shown
-    from jobs.samples import finance, loans, retail
+    from jobs.samples import digits, finance, loans, retail
 
     with shown() as report:
-        for one in {"retail": (retail,), "finance": (finance, loans)}[lake]:
+        for one in {"retail": (retail,), "finance": (finance, loans), "digits": (digits,)}[lake]:
             one.write_lake(workspace().root, report)
     print(f"{lake}: data/lake/{lake}")
     return 0

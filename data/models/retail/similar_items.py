@@ -1,11 +1,12 @@
 """The established products, for the job similar_products, out of what product_embeddings has published.
 
-    nightscore run product_embeddings --day 2017-11-01     # first; needs the model that `make text` writes
-    python data/models/retail/similar_items.py 2017-11-01
-    nightscore run similar_products --day 2017-11-01       # and every night; the products may be older than the day
+    make text                                              # once: the model of texts
+    nightscore run product_embeddings --day 2017-11-01     # every night
+    python data/models/retail/similar_items.py 2017-11-01  # now and then: who is established on that day
+    nightscore run similar_products --day 2017-11-01       # every night, after the embeddings
 
-Written beside this script: similar_items.parquet, not committed. Ten households or more have bought an established
-product; of those with the same description the one that most have bought stands for all.
+Written beside this script: similar_items.parquet, 10 MB, not committed. An established product is one that
+ten households or more have bought; of those with one description, the one that most have bought.
 """
 
 import datetime as dt
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from jobs import query
+from jobs import Broken, query
 
 FILE = Path(__file__).with_name("similar_items.parquet")
 HOUSEHOLDS = 10
@@ -31,9 +32,13 @@ def main(day: str) -> int:
     """Write the file; returns the exit code."""
     workspace = FILE.parents[3]
     on = dt.date.fromisoformat(day)
-    items = query(ESTABLISHED.format(day=on, households=HOUSEHOLDS), workspace)
+    try:
+        items = query(ESTABLISHED.format(day=on, households=HOUSEHOLDS), workspace)
+    except Broken as error:
+        print(f"product_embeddings can't be read; has it been run? {error}", file=sys.stderr)
+        return 1
     if not items.num_rows:
-        print(f"product_embeddings has no established product on {on}; run it first", file=sys.stderr)
+        print(f"product_embeddings has no established product on {on}; was it run?", file=sys.stderr)
         return 1
     pq.write_table(items, FILE, compression="zstd")
     print(f"{FILE.name}: {items.num_rows:,} products")

@@ -1,0 +1,183 @@
+"""Embeddings of products, and what new ones are most like, with a small model in place of the real one."""
+
+import datetime as dt
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from jobs import Broken, load, query, run
+from tests.retail.world import DAY, REPOSITORY, SLICE
+from tests.scorers.texts import file, tiny
+
+EMBEDDINGS, SIMILAR = Path("jobs/retail/product_embeddings"), Path("jobs/retail/similar_products")
+MODEL = Path("data/models/text/all_minilm_l6_v2.onnx")
+SCRIPT, ITEMS = Path("data/models/retail/similar_items.py"), Path("data/models/retail/similar_items.parquet")
+WIDTH = 32  # of the small model's embeddings
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """The slice, both jobs, the script, and a small model in the real one's place."""
+    root = tmp_path / "w"
+    shutil.copytree(SLICE, root / "data/lake/retail")
+    for folder in (EMBEDDINGS, SIMILAR):
+        shutil.copytree(REPOSITORY / folder, root / folder)
+    spec = root / EMBEDDINGS / "job.yaml"
+    assert "len(embedding) = 384" in spec.read_text()
+    spec.write_text(spec.read_text().replace("len(embedding) = 384", f"len(embedding) = {WIDTH}"))
+    (root / MODEL).parent.mkdir(parents=True)
+    (root / MODEL).write_bytes(file(tiny(), columns=json.dumps(["description"])).data)
+    (root / SCRIPT).parent.mkdir(parents=True, exist_ok=True)
+    # A slice of six households has no product that ten have bought.
+    for place, said in ((SCRIPT, "HOUSEHOLDS = {}"), (SIMILAR / "job.yaml", "households >= {}")):
+        text = (REPOSITORY / place).read_text()
+        assert said.format(10) in text
+        (root / place).write_text(text.replace(said.format(10), said.format(1)))
+    return root
+
+
+def add_new_products(workspace: Path) -> None:
+    """Nine that nobody has bought, with the descriptions of nine that somebody has on the day."""
+    folder = workspace / "data/lake/retail"
+    sold = pq.read_table(folder / f"transactions/day={DAY}", partitioning=None)["product_id"].unique()
+    known = pq.read_table(folder / "products.parquet")
+    twins = known.filter(pc.is_in(known["product_id"], sold))
+    assert twins.num_rows == 9
+    ids = pa.array(np.arange(9, dtype=np.int32) + 90_000_000)
+    both = pa.concat_tables([known, twins.set_column(0, "product_id", ids)])
+    pq.write_table(both, folder / "products.parquet")
+
+
+def make_items(workspace: Path, day: str = DAY) -> subprocess.CompletedProcess[str]:
+    """Run the script, as a person does."""
+    return subprocess.run(
+        [sys.executable, str(workspace / SCRIPT), day], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+
+
+def published(workspace: Path, table: str) -> pa.Table:
+    return query(f"SELECT * FROM {table} WHERE day = DATE '{DAY}'", workspace)
+
+
+def products(workspace: Path) -> list[dict[str, object]]:
+    return pq.read_table(workspace / "data/lake/retail/products.parquet").to_pylist()
+
+
+def sentence(product: dict[str, object]) -> str:
+    """What is known of a product."""
+    brand = product["brand"] and f"{product['brand']} brand"
+    said = [product["product_type"], product["product_category"], product["department"], brand]
+    return ", ".join(str(part) for part in [*said, product["package_size"]] if part)
+
+
+def test_every_product_gets_the_embedding_of_its_description(workspace: Path) -> None:
+    """Each description is scored once, and each product has its own back; who bought it, and since when."""
+    receipt = run(load("product_embeddings", workspace=workspace), DAY)
+    assert receipt.status == "published"
+    assert all(audit.passed for audit in receipt.audits if audit.severity == "fail")
+    wanted = {product["product_id"]: sentence(product) for product in products(workspace)}
+    assert receipt.rows.published == len(set(wanted.values())) < len(wanted)
+    found = published(workspace, "product_embeddings").to_pylist()
+    assert {row["product_id"]: row["description"] for row in found} == wanted and len(found) == len(wanted)
+    scores = published(workspace, "product_embeddings_scores").to_pylist()
+    of = {row["description"]: row["embedding"] for row in scores}
+    assert all(row["embedding"] == of[row["description"]] for row in found)
+    sales = pa.concat_tables(
+        pq.read_table(path, partitioning=None).append_column("day", pa.array([path.parent.name[4:]] * n))
+        for path in sorted((workspace / "data/lake/retail/transactions").glob("day=*/*.parquet"))
+        if path.parent.name <= f"day={DAY}" and (n := pq.read_metadata(path).num_rows)
+    ).to_pandas()
+    sold = sales.groupby("product_id")
+    first, who = sold["day"].min(), sold["household_id"].nunique()
+    for row in found:
+        assert str(row["first_sold"]) == first.get(row["product_id"], "None")
+        assert row["households"] == who.get(row["product_id"], 0)
+
+
+def test_a_new_product_gets_the_established_ones_most_like_it(workspace: Path) -> None:
+    """Ten others by cosine, as a plain sum has them; one of the same description comes first."""
+    add_new_products(workspace)
+    run(load("product_embeddings", workspace=workspace), DAY)
+    done = make_items(workspace)
+    assert done.returncode == 0, done.stderr
+    receipt = run(load("similar_products", workspace=workspace), DAY, params={"new_days": 5})
+    assert receipt.status == "published" and all(audit.passed for audit in receipt.audits)
+    rows = {row["product_id"]: row for row in published(workspace, "product_embeddings").to_pylist()}
+    items = pq.read_table(workspace / ITEMS)["item"].to_pylist()
+    best: dict[str, tuple[int, int]] = {}
+    for row in rows.values():
+        if row["households"]:
+            mine = (row["households"], -row["product_id"])
+            best[row["description"]] = max(best.get(row["description"], (0, 0)), mine)
+    assert items == sorted(-product for _, product in best.values())
+    factors = np.array([rows[item]["embedding"] for item in items], np.float64)
+    found: dict[int, list[tuple[int, int, float]]] = {}
+    for row in published(workspace, "similar_products").to_pylist():
+        found.setdefault(row["product_id"], []).append((row["rank"], row["similar_id"], row["similarity"]))
+    since = dt.date.fromisoformat(DAY) - dt.timedelta(days=5)
+    new = {p for p, row in rows.items() if row["first_sold"] is None or row["first_sold"] > since}
+    assert set(found) == new and 0 < len(new) < len(rows)
+    for product, given in found.items():
+        scores = factors @ np.array(rows[product]["embedding"], np.float64)
+        order = [i for i in np.argsort(-scores, kind="stable") if items[i] != product][:10]
+        np.testing.assert_allclose([score for _, _, score in sorted(given)], scores[order], atol=1e-6)
+
+
+def test_items_of_another_model_are_held(workspace: Path) -> None:
+    """A new model of texts, and established products embedded by the old one: nothing is published."""
+    add_new_products(workspace)
+    run(load("product_embeddings", workspace=workspace), DAY)
+    assert make_items(workspace).returncode == 0
+    model = onnx.load_from_string((workspace / MODEL).read_bytes())
+    [words] = [one for one in model.graph.initializer if one.name == "word_embeddings"]
+    other = np.random.default_rng(9).normal(size=tuple(words.dims)).astype(np.float32)
+    words.CopyFrom(onnx.numpy_helper.from_array(other, words.name))
+    (workspace / MODEL).write_bytes(model.SerializeToString())
+    assert run(load("product_embeddings", workspace=workspace), DAY).status == "published"
+    with pytest.raises(Broken, match="find the established one that has the very same description"):
+        run(load("similar_products", workspace=workspace), DAY)
+
+
+def test_whoever_lacks_a_model_is_told_how_to_make_it(workspace: Path) -> None:
+    """Both jobs name the command, and the script what comes before it."""
+    done = make_items(workspace)
+    assert done.returncode == 1 and "product_embeddings" in done.stderr and "Traceback" not in done.stderr
+    with pytest.raises(
+        Broken, match=r"similar_items.parquet: can't be read: .*; to make it: python data/models"
+    ):
+        run(load("similar_products", workspace=workspace), DAY)
+    (workspace / MODEL).unlink()
+    with pytest.raises(Broken, match=r"all_minilm_l6_v2.onnx: can't be read: .*; to make it: make text$"):
+        run(load("product_embeddings", workspace=workspace), DAY)
+
+
+def test_how_a_model_is_made_is_no_cause_of_a_day(workspace: Path) -> None:
+    """Another text there scores nothing again."""
+    job = load("product_embeddings", workspace=workspace)
+    job.file.write_text(job.file.read_text().replace("make text", "make texts"))
+    assert load("product_embeddings", workspace=workspace).hash == job.hash
+
+
+def test_a_thousand_texts_are_a_piece(workspace: Path) -> None:
+    """Embedding them takes seconds: so a few thousand rows keep every core busy."""
+    file_ = workspace / "data/lake/retail/products.parquet"
+    some = pq.read_table(file_)
+    sizes = [pa.array([f"{i} OZ"] * some.num_rows) for i in range(4000 // some.num_rows)]
+    ids = [pa.array(np.arange(some.num_rows, dtype=np.int32) + 1000 * i) for i in range(len(sizes))]
+    pairs = zip(ids, sizes, strict=True)
+    copies = [some.set_column(0, "product_id", i).set_column(6, "package_size", s) for i, s in pairs]
+    pq.write_table(pa.concat_tables(copies), file_)
+    receipt = run(load("product_embeddings", workspace=workspace), DAY)
+    files = list((workspace / "data/tables/product_embeddings_scores" / f"day={DAY}").iterdir())
+    assert len(files) == -(-receipt.rows.published // 1024) > 1
