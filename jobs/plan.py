@@ -129,8 +129,8 @@ class Plan:
     `known_at` is the moment at which rows must have been known to be seen (UTC, ISO 8601), "" for all rows.
     `closes` is whether the day is closed once it is published; `restate` says that it is published anew,
     instead of what the run `replaces` published. `tuned` is what a bake-off took to score it in the model's
-    place, with its `canary`; `warning` says why it is not used. `model_uri` and `model_version` are those of a
-    registry that named the model, and `promotion` says how it became champion (`jobs.promotions`), if it did.
+    place, with its `canary`; `warning` says why it is not used. `model_uri` and `model_version` are those of
+    a registry that named the model, and `promotion` says how it became champion (`jobs.promotions`).
     """
 
     job: str
