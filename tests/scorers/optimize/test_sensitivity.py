@@ -11,10 +11,11 @@ from onnx import TensorProto, helper
 
 from scorers.optimize import quantize
 from scorers.optimize.calibration import TOKENS, calibration
+from scorers.optimize.network import operators
 from scorers.optimize.recipe import NoCandidate
 from scorers.optimize.sensitivity import fewest
 from tests.scorers.models import graph, mlp
-from tests.scorers.optimize.networks import difference, named, of_mlp, rows
+from tests.scorers.optimize.networks import bert, difference, loaded, named, of_bert, of_mlp, rows
 
 SHARP = "int8 static, min-max, sensitive layers left out"
 
@@ -96,3 +97,14 @@ def test_calibration_takes_texts_in_small_pieces() -> None:
     found = calibration(feeds, 16)
     assert len(found) == 16
     assert all(piece["ids"].size <= TOKENS for piece in found)
+
+
+def test_a_gemm_and_a_table_are_left_out_like_any_layer() -> None:
+    """quantize_dynamic makes a MatMul of a Gemm first; what is left out keeps its float32 weights."""
+    reference = of_bert(bert(gemm=True))
+    with quantize._quantizer(reference, quantize.SCHEMES["int8 dynamic, per channel"]) as (layers, make):
+        whole, partly, none = (operators(loaded(make(some))) for some in (layers, layers[1:-1], layers[-1:]))
+    assert whole["MatMulInteger"] == 13
+    assert partly["MatMulInteger"] == 12
+    assert none["MatMulInteger"] == 1
+    assert [counts["DequantizeLinear"] for counts in (whole, partly, none)] == [1, 0, 0]
