@@ -1,6 +1,6 @@
 """Students: small models that learn from the reference's scores what it does (Hinton et al., 2015).
 
-Two ladders, each from large to small: boosted trees, fewer and with fewer leaves than the reference's; and
+Two ladders, each from large to small: boosted trees, fewer than the reference's and as large; and
 networks of one hidden layer. They are trained on rows of past days alone. Chances are learnt by their
 cross-entropy, or as log-odds.
 """
@@ -32,7 +32,7 @@ from scorers.optimize.student import (
 from scorers.trees.forest import LEAF
 
 MISSING = "needs the extra optimize: pip install 'nightscore[optimize]'"
-ROWS = 250_000  # that a student learns from at most
+ROWS = 400_000  # that a student learns from at most
 SEED = 7
 SHARES = (2, 4, 8, 16)  # of the reference's trees one in so many
 USUAL = (200, 31)  # trees and leaves of a student's teacher that has none
@@ -52,11 +52,11 @@ def recipes(model: ModelFile) -> list[Recipe]:
     """Students of an ONNX model, whatever it is."""
     trees, leaves = _size(model)
     counts = dict.fromkeys(max(1, trees // share) for share in SHARES)
-    fewer = max(4, leaves * 2 // 3)
+    leaves = max(4, leaves)
     return [
         Recipe(
-            f"student of {count} trees", "distillation", f"{count} trees of {fewer} leaves learn its scores.",
-            partial(student_trees, trees=count, leaves=fewer), "student-trees",
+            f"student of {count} trees", "distillation", f"{count} of {leaves} leaves learn its scores.",
+            partial(student_trees, trees=count, leaves=leaves), "student-trees",
         ) for count in counts
     ] + [
         Recipe(

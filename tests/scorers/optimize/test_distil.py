@@ -167,7 +167,7 @@ def test_thresholds_in_float32_change_no_prediction() -> None:
 
 
 def test_the_ladders_go_down() -> None:
-    """Half to a sixteenth of the trees with fewer leaves, 64 to 16 neurons; each a ladder of its own."""
+    """Half to a sixteenth of the trees, 64 to 16 neurons; each a ladder of its own."""
     _, model = teacher()
     found = recipes(file(model, forests.COLUMNS))
     assert [one.name for one in found if one.ladder == "student-trees"] == [
