@@ -58,8 +58,8 @@ def ground(job: Job, day: dt.date, report: Report) -> Iterator[Ground]:
     rivals = tuple(dataclasses.replace(one, refused="it takes no part") for one in plan.challengers)
     mark = digest("bakeoff", plan.fingerprint, secrets.token_hex(8))
     plan = dataclasses.replace(
-        plan, fingerprint=mark, limit=None, tuned=None, challengers=rivals, run_id=runs.new_run_id(mark, plan.started),
-        variant=plain(job.spec.model.kind, plan.device),
+        plan, fingerprint=mark, limit=None, tuned=None, challengers=rivals,
+        run_id=runs.new_run_id(mark, plan.started), variant=plain(job.spec.model.kind, plan.device),
     )  # fmt: skip
     run = runs.folder(job.workspace, plan)
     try:

@@ -15,7 +15,7 @@ Feeds = Mapping[str, npt.NDArray[Any]]
 
 
 class NoCandidate(Exception):
-    """A recipe has nothing to offer for this model; the message says why, in a sentence."""
+    """A recipe has nothing to offer for this model; the message says why, in a sentence of a table."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Material:
 class Recipe:
     """How a candidate is made; `make` gives the bytes of an .onnx file that takes the reference's place.
 
-    It has the reference's inputs, outputs (names, types, ranks) and metadata. Recipes with the same `ladder`
+    It has the reference's inputs, those of its outputs that the job uses (names, types, ranks), and metadata. Recipes with the same `ladder`
     are tried in order, each smaller than the one before, until one breaks the budget.
 
     `make` raises NoCandidate where it has nothing to offer; whatever else it raises costs a line, too.
