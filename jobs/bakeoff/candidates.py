@@ -93,7 +93,7 @@ def made(ground: Ground, recipe: Recipe, material: Material, variant: Variant) -
 def placed(ground: Ground, recipe: Recipe, data: bytes, variant: Variant) -> Candidate:
     """A candidate of these bytes; they lie in the ground's folder."""
     sha256 = digest_of(data)
-    file = ground.folder / "candidates" / f"{recipe.name}-{sha256[:12]}.onnx"
+    file = ground.folder / "candidates" / f"{slug(recipe.name)}-{sha256[:12]}.onnx"
     file.parent.mkdir(exist_ok=True)
     replace_bytes(file, data)
     path = ground.job.workspace.relative(file)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs.accuracy import AccuracyBudget
+from jobs.bakeoff.candidates import slug
 from jobs.bakeoff.field import REFERENCE, Field
 from jobs.bakeoff.pick import Result
 from jobs.files import replace_bytes
@@ -62,7 +63,7 @@ def variant_of(
         reference_rows_per_second=round(base.rows_per_second),
         change=(line.change or Change()).as_dict(), held_out_change=(line.held_out or Change()).as_dict(),
     )  # fmt: skip
-    path = f"data/variants/{field.job.name}/{taken}-{tuned.sha256[:12]}.onnx" if is_own else tuned.path
+    path = f"data/variants/{field.job.name}/{slug(taken)}-{tuned.sha256[:12]}.onnx" if is_own else tuned.path
     written = VariantFile(
         variant=taken, technique=line.technique, why=line.why,
         model=ModelOf(path=path, sha256=tuned.sha256), how=how(candidate.variant, candidate.plan.chunk_rows),

@@ -44,8 +44,9 @@ class Material:
 class Recipe:
     """How a candidate is made; `make` gives the bytes of an .onnx file that takes the reference's place.
 
-    It has the reference's inputs, those of its outputs that the job uses (names, types, ranks), and metadata. Recipes with the same `ladder`
-    are tried in order, each smaller than the one before, until one breaks the budget.
+    It has the reference's inputs, metadata, and those of its outputs that the job uses: names, types, ranks.
+    Recipes with the same `ladder` are tried in order, each smaller than the one before, until one breaks the
+    budget.
 
     `make` raises NoCandidate where it has nothing to offer; whatever else it raises costs a line, too.
     """

@@ -33,6 +33,7 @@ from onnxmltools.convert.common.data_types import FloatTensorType
 from jobs import Job, features, load
 from jobs.samples.retail import write_lake
 from scorers.matrix import matrix
+from scorers.optimize.distil import exact_in_float32
 
 JOB = "retail_recommendations"
 HERE = Path(__file__).resolve().parent
@@ -129,28 +130,6 @@ def _labels(table: pa.Table, receipts: Receipts, day: dt.date) -> npt.NDArray[np
         raise ValueError(f"the label window of {day} reaches into the held-out months")
     pairs = receipts.pairs(table["household_id"].to_numpy(), table["product_id"].to_numpy())
     return np.isin(pairs, receipts.bought_after(day, LABEL_DAYS)).astype(np.int8)
-
-
-def exact_in_float32(booster: lgb.Booster) -> lgb.Booster:
-    """The same model on float32 rows, with thresholds that float32 can hold.
-
-    LightGBM compares in float64, ONNX in float32. `x <= t` has one answer for every float32 `x` if `t` is
-    replaced by the largest float32 that is not above it; rounding to nearest would flip some.
-    """
-    lines = []
-    for line in booster.model_to_string().splitlines():
-        name, _, values = line.partition("=")
-        if name == "threshold":
-            line = f"threshold={' '.join(_float32_below(float(v)) for v in values.split())}"  # noqa: PLW2901
-        if name != "tree_sizes":  # offsets into the text, which has changed; optional
-            lines.append(line)
-    return lgb.Booster(model_str="\n".join(lines) + "\n")
-
-
-def _float32_below(value: float) -> str:
-    nearest = np.float32(value)
-    below = np.nextafter(nearest, np.float32(-np.inf)) if float(nearest) > value else nearest
-    return repr(float(below))
 
 
 def to_onnx(booster: lgb.Booster, columns: list[str]) -> bytes:
