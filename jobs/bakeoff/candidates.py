@@ -109,15 +109,15 @@ def all_recipes(ground: Ground) -> list[Recipe]:
     return recipes(_model(ground)) if ground.plan.model_path.endswith(".onnx") else []
 
 
-def material(ground: Ground, past: list[pa.Table], keeps: Callable[[bytes], bool]) -> Material:
-    """What recipes work with: rows of past days, and what the reference says of them."""
+def material(ground: Ground, past: list[pa.Table], most: int, keeps: Callable[[bytes], bool]) -> Material:
+    """What recipes work with: at most so many rows of past days, and what the reference says of them."""
     job, plan = ground.job, ground.plan
     scorer = opened(job, plan.model_path, plan.model_sha256, plan.variant)
     needed = scorer.signature.inputs.names
     table = pa.concat_tables([day.select(needed) for day in past]) if past else None
     if table is None or not table.num_rows:
         raise NoCandidate("there is no day before the held-out day to learn from")
-    step = max(1, table.num_rows // MATERIAL_ROWS)
+    step = -(-table.num_rows // min(MATERIAL_ROWS, max(most, FEED_ROWS)))
     table = table.take(pa.array(range(0, table.num_rows, step))).combine_chunks()
     rows = [filled(chunk, job.spec.scoring.features_null) for chunk in table.to_batches(plan.chunk_rows)]
     scores = [scorer.score(chunk) for chunk in rows]

@@ -27,8 +27,9 @@ from scorers.optimize.recipe import Material, NoCandidate, Recipe
 from scorers.variant import Variant
 
 FIRST_ROWS = 2048  # from which the reference's speed is told
-LOOP_SECONDS = 10.0  # that the reference takes for the rows of a trial, at the most
+WHOLE_SECONDS, LOOP_SECONDS = 30.0, 10.0  # a day that the reference scores in so long takes part whole
 PAST_DAYS = 3  # that recipes learn from
+MATERIAL_SECONDS = 20.0  # that the reference takes to score what they learn from, at the most
 
 
 def bakeoff(
@@ -41,7 +42,8 @@ def bakeoff(
         job: as `load` gives it.
         day: the day on which candidates are judged; the newest day with data before it is held out.
         budget: what may change, instead of the job's.
-        rows: how many of the day's rows take part; default: as many as the reference scores in 10 seconds.
+        rows: how many of the day's rows take part; default: all, if the reference scores them in half a
+            minute, else the first ones, as many as it scores in 10 seconds.
         rounds: how often the fastest run in turns.
         seconds: how long each is measured in a round, at the least.
         only: techniques that take part, besides the reference; default: all.
@@ -75,7 +77,9 @@ def _rows_for(whole: Ground) -> int:
     plan = dataclasses.replace(few.plan, run_id=f"{few.plan.run_id}-few")
     with Trial(whole.job, plan, PATIENCE * 5) as trial:
         trial.speed(0)
-        return max(1, int(trial.speed(0.2).rows_per_second * LOOP_SECONDS))
+        speed = trial.speed(0.2).rows_per_second
+    whole_day = whole.plan.rows <= speed * WHOLE_SECONDS
+    return max(1, whole.plan.rows if whole_day else int(speed * LOOP_SECONDS))
 
 
 def _try_engines(field: Field, report: Report) -> None:
@@ -121,4 +125,5 @@ def _try(field: Field, recipe: Recipe, material: Material, best: Variant) -> Non
 def _material(field: Field, held: dt.date | None) -> Material:
     """What recipes learn from: the days before the held-out day."""
     days = past_days(field.job, held, PAST_DAYS) if held else []
-    return entrants.material(field.ground, entrants.past_features(field.ground, days), field.keeps)
+    past, most = entrants.past_features(field.ground, days), int(field.base * MATERIAL_SECONDS)
+    return entrants.material(field.ground, past, most, field.keeps)

@@ -26,7 +26,10 @@ def bakeoff(
     ] = [],
     rows: Annotated[
         int | None,
-        Parameter(help="Only the first so many rows; default: as many as the model scores in 10 seconds."),
+        Parameter(
+            help="Only the first so many rows; default: all that the model scores in half a minute, else as "
+            "many as in 10 seconds. Decisions that need all rows of a day are only fair on all of them."
+        ),
     ] = None,
     rounds: Annotated[int, Parameter(help="How often the fastest run in turns.")] = 5,
     apply: Annotated[
