@@ -130,11 +130,18 @@ def pareto(points: Sequence[Row]) -> Row:
             best.append(point)
     worst = max((point["loss"] for point in points), default=0.0)
     x: Row = {"field": "times", "type": "quantitative", "title": "times as fast as the reference"}
-    x |= {"axis": {"grid": True}, "scale": {"type": "log", "nice": True}}
+    speeds = [point["times"] for point in points] or [1.0]
+    ends = [0.8 * min(speeds), 1.6 * max(speeds)]  # the names stand to the right of their points
+    x |= {"axis": {"grid": True}, "scale": {"type": "log", "nice": False, "domain": ends}}
     y: Row = {"field": "loss", "type": "quantitative", "title": "1 - rank correlation (or cosine), log scale"}
     y |= {"axis": {"format": "~e", "tickCount": 6}}
     y["scale"] = {"type": "log", "nice": False, "domain": [LEAST_LOSS / 3, max(worst, 1e-4) * 3]}
-    colour = {"field": "technique", "type": "nominal", "scale": {"scheme": "tableau10"}}
+    colour = {
+        "field": "technique",
+        "type": "nominal",
+        "scale": {"scheme": "tableau10"},
+        "legend": {"orient": "bottom"},
+    }
     shape = {"condition": {"test": "datum.status == 'taken'", "value": "diamond"}, "value": "circle"}
     size = {"condition": {"test": "datum.status == 'taken'", "value": 320}, "value": 110}
     hollow = {"condition": {"test": "datum.status == 'refused'", "value": 0.35}, "value": 1}

@@ -15,7 +15,7 @@ from jobs.job import Job
 from jobs.measures import Change
 from jobs.page import templates
 
-COLUMNS = ("candidate", "rows/s", "times", "CPU s/M", "memory", "model", "max abs", "rank corr.", "flips", "")
+COLUMNS = ("candidate", "rows/s", "times", "CPU s/M", "memory", "model", "max abs", "alike", "flips", "")
 NUMBERS = COLUMNS[1:-1]
 
 

@@ -23,7 +23,7 @@ from scorers.optimize.recipe import Feeds, Material, NoCandidate, Recipe, Techni
 from scorers.variant import Variant
 
 MATERIAL_ROWS = 200_000  # rows of past days that recipes learn from
-FEED_ROWS, FEED_BATCH = 2048, 256  # rows that quantization calibrates on
+LEAST_ROWS = 2048
 FASTER_CHUNKS = 4  # a chunk of a fourth of the rows may stay in a core's cache
 
 
@@ -117,13 +117,13 @@ def material(ground: Ground, past: list[pa.Table], most: int, keeps: Callable[[b
     table = pa.concat_tables([day.select(needed) for day in past]) if past else None
     if table is None or not table.num_rows:
         raise NoCandidate("there is no day before the held-out day to learn from")
-    step = -(-table.num_rows // min(MATERIAL_ROWS, max(most, FEED_ROWS)))
+    step = -(-table.num_rows // min(MATERIAL_ROWS, max(most, LEAST_ROWS)))
     table = table.take(pa.array(range(0, table.num_rows, step))).combine_chunks()
     rows = [filled(chunk, job.spec.scoring.features_null) for chunk in table.to_batches(plan.chunk_rows)]
     scores = [scorer.score(chunk) for chunk in rows]
     model = job.spec.model
     options = Options(dict(model.outputs), model.columns, plan.variant.device, plan.variant.threads)
-    feeds = tuple(_feeds(scorer, table))
+    feeds = tuple(_feeds(scorer, rows))
     return Material(
         _model(ground), options, pa.Table.from_batches(rows), pa.Table.from_batches(scores), feeds, keeps
     )
@@ -139,13 +139,11 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def _feeds(scorer: object, table: pa.Table) -> Iterator[Feeds]:
+def _feeds(scorer: object, rows: Sequence[pa.RecordBatch]) -> Iterator[Feeds]:
     give = getattr(scorer, "feeds", None)
     if give is None:
         return
-    step = max(1, table.num_rows // FEED_ROWS)
-    some = table.take(pa.array(range(0, table.num_rows, step)[:FEED_ROWS])).combine_chunks()
-    for chunk in some.to_batches(FEED_BATCH):
+    for chunk in rows:
         yield from give(chunk)
 
 
