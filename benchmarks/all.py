@@ -23,6 +23,7 @@ QUICK = {
     "The tree kernel": ["trees.py"],
     "Best items for users": ["topk.py"],
     "Market risk": ["finance.py"],
+    "Texts": ["text.py"],
 }
 FULL = {
     **QUICK,
@@ -38,7 +39,7 @@ def main() -> None:
     )
     parser.add_argument("--full", action="store_true")
     parser.add_argument(
-        "--only", choices=["peers", "memory", "startup", "trees", "topk", "finance"], nargs="+"
+        "--only", choices=["peers", "memory", "startup", "trees", "topk", "finance", "text"], nargs="+"
     )
     asked = parser.parse_args()
     parts = [head()]

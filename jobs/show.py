@@ -125,6 +125,8 @@ def plan(found: Plan, run: RunFolder | None) -> None:
     rows, size = sum(f.rows for f in files), sum(f.bytes for f in files)
     out.print(f"inputs    {len(files)} files, {rows:,} rows, {byte_size(size)}")
     out.print(f"model     {found.model_path} (sha256 {found.model_sha256[:16]}…) on {found.device}")
+    if found.tuned:
+        out.print(f"variant   {found.tuned.name} (sha256 {found.tuned.sha256[:16]}…), by variant.yaml")
     if found.status != "score":
         return
     if not found.pieces:

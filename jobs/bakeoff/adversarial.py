@@ -1,4 +1,7 @@
-"""Rows that nobody expects: a candidate takes what the reference takes, and gives numbers where it does."""
+"""Rows that nobody expects: a candidate takes what the reference takes, and gives numbers where it does.
+
+And rows in another company: what a row gets is its own, or what is published depends on how a day was cut.
+"""
 
 import itertools
 
@@ -9,6 +12,7 @@ import pyarrow.compute as pc
 
 from jobs import inputs
 from jobs.job import Job
+from jobs.measures import apart
 from jobs.plan import Plan
 from jobs.sample import first_rows
 from jobs.scoring import opened, planned_scorer
@@ -16,7 +20,7 @@ from scorers.contract import Scorer
 from scorers.errors import ChunkError
 from scorers.variant import plain
 
-ROWS = 64
+ROWS, FEW = 64, 5
 FLOATS = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1e30, -1e30, 1e-30)
 TEXTS = ("", " ", "\U0001f600" * 50, "x" * 5000, "\u0000\u202e", "1e309")
 
@@ -34,7 +38,27 @@ def surprised(job: Job, plan: Plan) -> str:
         said = _unlike(reference, candidate, chunk)
         if said:
             return said
-    return ""
+    return _swayed(reference, candidate, rows, job.spec.scoring.tolerance)
+
+
+def _swayed(reference: Scorer, candidate: Scorer, rows: pa.RecordBatch, tolerance: float) -> str:
+    """Whether a row's score depends on the rows beside it: then what is published depends on chunks."""
+    allowed = max(tolerance, 2 * _moved_by_neighbours(reference, rows))
+    moved = _moved_by_neighbours(candidate, rows)
+    if moved <= allowed:
+        return ""
+    return f"a row's score depends on the rows beside it: it moves by {moved:.2g}, allowed {allowed:.2g}"
+
+
+def _moved_by_neighbours(scorer: Scorer, rows: pa.RecordBatch) -> float:
+    """The largest difference between rows scored together and the same in small chunks, backwards."""
+    backwards = rows.take(pa.array(np.arange(rows.num_rows)[::-1]))
+    parts = [scorer.score(backwards.slice(at, FEW)) for at in range(0, rows.num_rows, FEW)]
+    again, whole = pa.concat_batches(parts), scorer.score(rows)
+    there = pa.array(np.arange(rows.num_rows)[::-1])
+    return max(
+        apart(again.column(name).take(there), whole.column(name)).max_abs for name in whole.schema.names
+    )
 
 
 def adversarial(rows: pa.RecordBatch, needed: pa.Schema) -> list[pa.RecordBatch]:

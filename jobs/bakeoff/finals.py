@@ -53,7 +53,9 @@ def _judge(field: Field, held: dt.date | None, report: Report) -> Iterator[Calla
         yield lambda _: True
         return
     with ground(field.job, held, report) as whole:
-        other = whole.first(max(field.ground.plan.rows, 1))
+        # Of a part of a day the other end: the same rows may be there on both days.
+        part = field.ground.plan.limit is not None and field.ground.plan.rows == field.ground.plan.limit
+        other = whole.last(field.ground.plan.rows) if part else whole
         with field.trial(reference(other)) as trial:
             trial.speed(0)
         yardstick = Yardstick(field.job, other.plan)

@@ -14,7 +14,7 @@ from jobs.check import bind
 from jobs.day import Day
 from jobs.errors import Broken
 from jobs.job import Job
-from jobs.plan import InputFile, Plan, chunk_rows, digest
+from jobs.plan import InputFile, Piece, Plan, chunk_rows, digest
 from jobs.preflight import refuse_full_disk
 from jobs.progress import Report
 from jobs.scoring import open_model
@@ -42,6 +42,13 @@ class Ground:
         """The same day with its first so many rows only."""
         plan = dataclasses.replace(self.plan, limit=limit)
         return dataclasses.replace(self, plan=in_pieces(self.job, plan, self.rows))
+
+    def last(self, rows: int) -> "Ground":
+        """The same day with its last pieces only, of so many rows or a few more."""
+        pieces: list[Piece] = []
+        while len(pieces) < len(self.plan.pieces) and sum(piece.rows for piece in pieces) < rows:
+            pieces.insert(0, self.plan.pieces[-1 - len(pieces)])
+        return dataclasses.replace(self, plan=dataclasses.replace(self.plan, pieces=tuple(pieces)))
 
 
 @contextlib.contextmanager
