@@ -25,7 +25,7 @@ from jobs.errors import Broken
 from jobs.job import Job, load
 from jobs.night import run
 from jobs.variantfile import FILE, VariantFile, read_variant
-from tests.mini import JOB, make_workspace
+from tests.mini import JOB, linear_model, make_workspace, rows_of
 
 DAY, HELD = dt.date(2020, 1, 3), "2020-01-02"
 BUDGET = JOB + "budget: {max_abs: 0.001, decision_flips: 10%}\n"
@@ -297,3 +297,46 @@ def scores(root: Path, receipt: object) -> list[object]:
     run_id = receipt.run_id  # type: ignore[attr-defined]
     files = sorted((root / "data/tables/mini_scores").rglob(f"*{run_id}*.parquet"))
     return [pq.read_table(file, partitioning=None).drop(["run_id"]).to_pylist() for file in files]
+
+
+def test_a_candidate_whose_scores_depend_on_the_rows_beside_them_is_refused(tmp_path: Path) -> None:
+    """As int8 with scales of the batch is: what is published would depend on how the day was cut."""
+    from jobs.bakeoff.adversarial import _swayed
+    from scorers.contract import Options
+    from scorers.model import read_model
+    from scorers.onnx import open_onnx
+
+    linear_model(tmp_path / "plain.onnx")
+    model = onnx.load(tmp_path / "plain.onnx")
+    del model.graph.node[:]
+    one = numpy_helper.from_array(np.array(0.01, np.float32), "share")
+    model.graph.initializer.append(one)
+    model.graph.node.extend(
+        [
+            helper.make_node("MatMul", ["X", "W"], ["own"]),
+            helper.make_node("ReduceMax", ["own"], ["most"], keepdims=1),
+            helper.make_node("Mul", ["most", "share"], ["sway"]),
+            helper.make_node("Add", ["own", "sway"], ["y"]),
+        ]
+    )
+    (tmp_path / "swayed.onnx").write_bytes(model.SerializeToString())
+    plain, swayed = (
+        open_onnx(read_model(tmp_path / f"{name}.onnx", name), Options({"score": "y"}))
+        for name in ("plain", "swayed")
+    )
+    rows = rows_of("2020-01-01", 64).select(["a", "b"]).combine_chunks().to_batches()[0]
+    assert _swayed(plain, plain, rows, 1e-5) == ""
+    assert "depends on the rows beside it" in _swayed(plain, swayed, rows, 1e-5)
+
+
+def test_of_a_part_of_a_day_the_other_end_can_be_held_out(tmp_path: Path) -> None:
+    """The last pieces of as many rows, and all of them where that is the day."""
+    from jobs.bakeoff.ground import ground
+    from jobs.progress import silent
+
+    job = load("mini", make_workspace(tmp_path, rows=100_000))
+    with ground(job, DAY, silent) as whole:
+        last = whole.last(1000)
+        assert [piece.index for piece in last.plan.pieces] == [whole.plan.pieces[-1].index]
+        assert whole.last(10**9).plan.pieces == whole.plan.pieces
+        assert whole.first(1000).plan.rows == 1000
