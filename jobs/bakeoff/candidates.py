@@ -49,13 +49,12 @@ class Candidate:
 
 def reference(ground: Ground) -> Candidate:
     """The model itself, by the variant that all others are held to."""
-    size = _model(ground).data
-    return Candidate("reference", "engine", "the model as it is", ground.plan, len(size))
+    return Candidate("reference", "engine", "the model as it is", ground.plan, _bytes(ground))
 
 
 def engines(ground: Ground) -> list[Candidate]:
     """The same bytes by every other kind of scorer, device and number of threads that the job allows here."""
-    size = len(_model(ground).data)
+    size = _bytes(ground)
     others = [v for v in variants_of(ground.job, ground.plan.device) if v != ground.plan.variant]
     found = []
     for variant in others:
@@ -163,6 +162,13 @@ def _first_that_opens(ground: Ground, path: str, sha256: str, variant: Variant) 
     except Exception:  # the reference's kind opens it, or its trial says why not
         return ground.plan.variant
     return variant
+
+
+def _bytes(ground: Ground) -> int:
+    """The bytes of the model's file; 0 of a function of a package."""
+    if ground.job.spec.model.kind == "python":
+        return 0
+    return ground.job.workspace.resolve(ground.plan.model_path).stat().st_size
 
 
 def _model(ground: Ground) -> ModelFile:
