@@ -1,6 +1,7 @@
 """The files that a job reads for a day: listed, cut at the day, fingerprinted, held to one schema."""
 
 import contextlib
+import dataclasses
 import datetime as dt
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -39,6 +40,16 @@ def resolve(job: Job, day: dt.date) -> Files:
         )
         for name, source in job.spec.inputs.items()
     }
+
+
+def resolve_later(job: Job, day: dt.date, after_days: int) -> Files:
+    """The same with so many days more, which no run sees: what came true of a day. Errors as `resolve`'s."""
+    longer = {
+        name: one.model_copy(update={"lookback": one.lookback + after_days})
+        for name, one in job.spec.inputs.items()
+    }
+    seeing = dataclasses.replace(job, spec=job.spec.model_copy(update={"inputs": longer}))
+    return resolve(seeing, day + dt.timedelta(days=after_days))
 
 
 def refuse_large(job: Job, files: Files) -> None:

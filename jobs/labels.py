@@ -5,7 +5,6 @@ It sees the job's inputs with `after_days` more days, `scores` (key and kept col
 out.
 """
 
-import dataclasses
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -122,14 +121,9 @@ def _rows(job: Job, labels: Labels, name: str, receipt: Receipt, files: Sequence
 
 def _later(job: Job, receipt: Receipt, after: int) -> Day:
     """The day with inputs that reach so many days past it."""
-    longer = {
-        name: one.model_copy(update={"lookback": one.lookback + after})
-        for name, one in job.spec.inputs.items()
-    }
-    seeing = dataclasses.replace(job, spec=job.spec.model_copy(update={"inputs": longer}))
-    files = inputs.resolve(seeing, as_day(receipt.day) + dt.timedelta(days=after))
+    files = inputs.resolve_later(job, as_day(receipt.day), after)
     params = {name: value for name, value in receipt.params.items() if name in job.spec.params}
-    return Day(seeing, Plan(job.name, receipt.day, "score", params=params, inputs=files))
+    return Day(job, Plan(job.name, receipt.day, "score", params=params, inputs=files))
 
 
 def _refuse_twice(engine: Engine, key: str, where: str) -> None:

@@ -23,6 +23,7 @@ from jobs.bakeoff import BakeOff, apply, bakeoff
 from jobs.cli import call
 from jobs.errors import Broken
 from jobs.job import Job, load
+from jobs.measures import Change
 from jobs.night import run
 from jobs.variantfile import FILE, VariantFile, read_variant
 from tests.mini import JOB, linear_model, make_workspace, rows_of
@@ -340,3 +341,41 @@ def test_of_a_part_of_a_day_the_other_end_can_be_held_out(tmp_path: Path) -> Non
         assert [piece.index for piece in last.plan.pieces] == [whole.plan.pieces[-1].index]
         assert whole.last(10**9).plan.pieces == whole.plan.pieces
         assert whole.first(1000).plan.rows == 1000
+
+
+@pytest.mark.parametrize(("after", "known"), [(0, True), (1, True), (2, False)])
+def test_the_metric_sees_labels_of_later_days_and_says_where_there_are_none(
+    tmp_path: Path, after: int, known: bool
+) -> None:
+    """One number over scores and the inputs, cut so many days after the scored day."""
+    from jobs.bakeoff.differ import Yardstick
+    from jobs.bakeoff.ground import ground
+    from jobs.night import score_pieces
+    from jobs.progress import silent
+
+    root = make_workspace(
+        tmp_path,
+        rows=50,
+        job=JOB + f"budget: {{metric: {{sql: seen.sql, max_drop: 0.1, after_days: {after}}}}}\n",
+    )
+    (root / "jobs/mini/seen.sql").write_text(
+        "SELECT count(DISTINCT day) FROM rows WHERE EXISTS (FROM scores)"
+    )
+    job = load("mini", root)
+    with ground(job, dt.date(2020, 1, 2), silent) as whole:
+        score_pieces(job, whole.plan)
+        change = Yardstick(job, whole.plan).change(whole.plan)
+    assert job.spec.budget
+    if known:
+        assert (change.metric, change.metric_before) == (1 + after, 1 + after)
+        assert change.breaks(job.spec.budget) == []
+    else:
+        assert change.breaks(job.spec.budget) == ["there are no labels for the metric on this day"]
+
+
+def test_a_metric_that_falls_breaks_the_budget() -> None:
+    """By more than max_drop; the sentence has both numbers."""
+    budget = AccuracyBudget.model_validate({"metric": {"sql": "m.sql", "max_drop": 0.01}})
+    assert Change(metric=0.795, metric_before=0.8).breaks(budget) == []
+    [said] = Change(metric=0.7, metric_before=0.8).breaks(budget)
+    assert said == "the metric falls from 0.8000 to 0.7000, allowed by 0.01"

@@ -74,11 +74,11 @@ class Yardstick:
         metric = self._budget.metric
         if metric is None:
             return None
-        job, until = self._day.job, dt.date.fromisoformat(plan.day) + dt.timedelta(days=metric.after_days)
+        job, day = self._day.job, dt.date.fromisoformat(plan.day)
         known = inputs.days(job)
-        if known and known[-1] < until:
+        if known and known[-1] < day + dt.timedelta(days=metric.after_days):
             return None
-        later = Day(job, dataclasses.replace(plan, inputs=inputs.resolve(job, until)))
+        later = Day(job, dataclasses.replace(plan, inputs=inputs.resolve_later(job, day, metric.after_days)))
         text = read_sql(job, ("budget", "metric", "sql"), metric.sql)
         with later.engine({"scores": _staged(job, plan)}) as engine, SqlMistakes(sql_file(job, metric.sql)):
             return _one_number(engine.rows(text), job, metric)
