@@ -44,7 +44,7 @@ class Difference:
         there = self._engine.schema(f"SELECT * FROM {BEFORE}").names
         here = self._engine.schema(f"SELECT * FROM {AFTER}").names
         self._columns = [c for c in here if c in there and c != "run_id"]
-        has_key = set(key) <= set(self._columns) and all(self._is_key(name, key) for name in sides)
+        has_key = set(key) <= set(self._columns) and all(is_key(self._engine, name, key) for name in sides)
         self._key = list(key) if has_key else []
 
     def __enter__(self) -> Self:
@@ -88,14 +88,6 @@ class Difference:
         order = ", ".join(f"coalesce(b.{quoted(c)}, a.{quoted(c)})" for c in self._key)
         return f"{self._matched([f'{key} AS key', *sides])} ORDER BY {order}"
 
-    def _is_key(self, name: str, key: Sequence[str]) -> bool:
-        columns = ", ".join(map(quoted, key))
-        null = " OR ".join(f"{quoted(c)} IS NULL" for c in key)
-        bad = (
-            f"FROM {name} WHERE {null} UNION ALL SELECT 1 FROM {name} GROUP BY {columns} HAVING count(*) > 1"
-        )
-        return not self._engine.rows(f"SELECT 1 {bad} LIMIT 1")
-
     def _matched(self, given: Sequence[str]) -> str:
         """SELECT of the rows that differ, matched by key, with `change` and what else is wanted of them."""
         first = quoted(self._key[0])
@@ -116,6 +108,14 @@ class Difference:
             more = f"SELECT {columns} FROM {here} EXCEPT ALL SELECT {columns} FROM {there}"
             sides.append(f"SELECT {', '.join([f'{literal(change)} AS change', *given])} FROM ({more})")
         return " UNION ALL ".join(sides)
+
+
+def is_key(engine: Engine, view: str, key: Sequence[str]) -> bool:
+    """Whether some columns are a key of a view: each row its own, none missing."""
+    columns, name = ", ".join(map(quoted, key)), quoted(view)
+    null = " OR ".join(f"{quoted(c)} IS NULL" for c in key)
+    bad = f"FROM {name} WHERE {null} UNION ALL SELECT 1 FROM {name} GROUP BY {columns} HAVING count(*) > 1"
+    return not engine.rows(f"SELECT 1 {bad} LIMIT 1")
 
 
 def moved(before: Mapping[str, ColumnProof], after: Mapping[str, ColumnProof]) -> dict[str, str]:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from jobs.check import sql_file
 from jobs.contest import CHALLENGERS
 from jobs.day import Day
+from jobs.diff import is_key
 from jobs.disk import SpillFolder
 from jobs.engine import Engine, SqlMistakes, View, literal, quoted
 from jobs.errors import Broken
@@ -112,15 +113,9 @@ class _Table:
         self._compared = [
             c for c, kind in types.items() if kind not in FLOATS and c not in (*spec.judge.ignore, *self._key)
         ]
-        self._matched = self._key == list(spec.key) and all(self._is_key(engine, v) for v in (BEFORE, AFTER))
-
-    def _is_key(self, engine: Engine, view: str) -> bool:
-        columns = ", ".join(map(quoted, self._key))
-        null = " OR ".join(f"{quoted(c)} IS NULL" for c in self._key)
-        twice = (
-            f"SELECT 1 FROM {quoted(view)} GROUP BY {columns} HAVING count(*) > 1 OR bool_or({null}) LIMIT 1"
+        self._matched = self._key == list(spec.key) and all(
+            is_key(engine, v, self._key) for v in (BEFORE, AFTER)
         )
-        return not engine.rows(twice)
 
     def segment(self, column: str) -> str | None:
         """SQL of a segment's value: the decision's own, or its key's in the scores; or None."""

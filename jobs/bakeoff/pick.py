@@ -43,10 +43,12 @@ class Result:
 
 def order(found: Sequence[Result]) -> list[Result]:
     """Those that keep the budget, the one to be taken first: the fastest, but of a tie the simplest."""
+    places = {one.name: place for place, one in enumerate(found)}
     left = sorted((one for one in found if one.status == "none" and one.rounds), key=lambda one: -one.times)
     ordered: list[Result] = []
     while left:
-        first = min((one for one in left if not faster(left[0], one)), key=_complexity(found))
+        as_fast = [one for one in left if not faster(left[0], one)]
+        first = min(as_fast, key=lambda one: (SIMPLER.index(one.technique), places[one.name]))
         ordered.append(first)
         left.remove(first)
     return ordered
@@ -88,19 +90,3 @@ def _told(one: Result, winner: Result, reference: Result) -> Result:
         status="tie",
         why=f"{one.times:.2f} times the reference: as fast as {winner.name}, which is simpler",
     )
-
-
-def _complexity(found: Sequence[Result]) -> "Key":
-    places = {one.name: place for place, one in enumerate(found)}
-    return Key(places)
-
-
-@dataclass(frozen=True)
-class Key:
-    """Sorts by technique, then by the order in which candidates were named."""
-
-    places: dict[str, int]
-
-    def __call__(self, one: Result) -> tuple[int, int]:
-        """The simplest first."""
-        return SIMPLER.index(one.technique), self.places[one.name]
