@@ -1,0 +1,1 @@
+"""Needs nothing of ours, and nothing heavy."""

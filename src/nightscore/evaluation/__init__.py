@@ -1,0 +1,1 @@
+"""Candidates against a reference."""

@@ -1,0 +1,1 @@
+"""What a job.yaml may say; light to import."""

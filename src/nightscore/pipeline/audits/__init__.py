@@ -1,0 +1,1 @@
+"""The questions that a day has to pass before it is published."""

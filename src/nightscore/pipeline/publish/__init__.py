@@ -1,0 +1,1 @@
+"""What was staged is reconciled, decided, audited and committed."""

@@ -1,0 +1,1 @@
+"""The inputs of a day: listed, held steady, scanned."""

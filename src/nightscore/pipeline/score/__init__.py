@@ -1,0 +1,1 @@
+"""One piece of a day: a model opened, rows checked and scored."""

@@ -1,0 +1,1 @@
+"""Published days, looked at again; nothing is written."""
