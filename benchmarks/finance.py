@@ -25,8 +25,10 @@ import pyarrow.parquet as pq
 import QuantLib
 from scipy.special import ndtr
 
-from jobs import load, query, run
-from jobs.samples.finance import LAKE, write_lake
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the root, for data.lakes
+
+from data.lakes.finance import LAKE, write_lake
+from nightscore import load, query, run
 
 ROOT = Path(__file__).parents[1]
 WORK = Path(__file__).parent / "work" / "finance"

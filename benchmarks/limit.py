@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jobs import load
-from jobs.engine import Resources
-from jobs.job import Job
-from jobs.plan import Piece, Plan
-from jobs.scan import chunks
-from jobs.scoring import planned_scorer
-from jobs.stage import stage, stamped
-from jobs.steps import plan_day
-from scorers.hardware import hardware
-from scorers.matrix import matrix
+from nightscore import load
+from nightscore.job.loader import Job
+from nightscore.pipeline.read.scan import chunks
+from nightscore.pipeline.score.open_model import planned_scorer
+from nightscore.pipeline.steps import plan_day
+from nightscore.scorers.arrays import matrix
+from nightscore.scorers.hardware import hardware
+from nightscore.store.engine import Resources
+from nightscore.store.plan import Piece, Plan
+from nightscore.store.staging import stage, stamped
 
 DAY = date(2020, 1, 1)
 CORES = hardware().cores

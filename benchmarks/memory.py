@@ -45,7 +45,7 @@ model:
 CHILD = """\
 import json, resource, sys
 start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-from jobs import load, run
+from nightscore import load, run
 receipt = run(load("memory", sys.argv[1]), "2020-01-01", force=True)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps({"start": start, "peak": peak, "seconds": dict(receipt.seconds),

@@ -33,10 +33,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
-from scorers.contract import Options
-from scorers.hardware import hardware
-from scorers.model import read_model
-from scorers.text import open_text
+from nightscore.scorers.contract import Options
+from nightscore.scorers.hardware import hardware
+from nightscore.scorers.model_file import read_model
+from nightscore.scorers.text import open_text
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / "data/models/text/all_minilm_l6_v2.onnx"
@@ -74,7 +74,7 @@ def main() -> None:
     asked = parser.parse_args()
     missing = next((path for path in (MODEL, PRODUCTS) if not path.exists()), None)
     if missing:
-        print(f"{missing.relative_to(ROOT)} is missing: run  make text  and  nightscore data retail")
+        print(f"{missing.relative_to(ROOT)} is missing: run  make text  and  python -m data.lakes retail")
         return
     texts = descriptions(asked.rows)
     contenders: dict[str, Embeds] = {"onnxruntime, as it comes": naive(), "kind text, fp32": ours(MODEL)}

@@ -133,9 +133,9 @@ def nightscore(users: Floats, items: Floats, k: int) -> dict[str, object]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from scorers.contract import Options
-    from scorers.model import ModelFile
-    from scorers.topk import open_topk
+    from nightscore.scorers.contract import Options
+    from nightscore.scorers.model_file import ModelFile
+    from nightscore.scorers.topk import open_topk
 
     file = io.BytesIO()
     factors = pa.FixedSizeListArray.from_arrays(items.ravel(), items.shape[1])

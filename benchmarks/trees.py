@@ -32,11 +32,11 @@ from onnxmltools.convert.common.data_types import FloatTensorType
 sys.path.insert(0, str(Path(__file__).parents[1]))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from scorers.contract import Options
-from scorers.matrix import matrix
-from scorers.model import read_model
-from scorers.onnx import open_onnx
-from scorers.trees import open_trees
+from nightscore.scorers.arrays import matrix
+from nightscore.scorers.contract import Options
+from nightscore.scorers.model_file import read_model
+from nightscore.scorers.onnx.scorer import open_onnx
+from nightscore.scorers.trees import open_trees
 
 WORK = Path(__file__).parent / "work" / "trees"
 COLUMNS = [f"f{i}" for i in range(40)]

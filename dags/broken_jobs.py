@@ -6,9 +6,9 @@ It stands in a file of its own because an import error takes with it every DAG o
 import os
 from pathlib import Path
 
-from jobs.airflow.dag import problems
-from jobs.errors import Broken
-from jobs.workspace import VARIABLE, open_workspace
+from nightscore.airflow.dag import problems
+from nightscore.common.errors import Broken
+from nightscore.common.workspace import VARIABLE, open_workspace
 
 found = problems(open_workspace(os.environ.get(VARIABLE) or Path(__file__).resolve().parents[1]))
 if found:

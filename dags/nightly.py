@@ -11,8 +11,8 @@ from pathlib import Path
 
 from airflow.sdk import get_parsing_context
 
-from jobs.airflow.dag import dags
-from jobs.workspace import VARIABLE, open_workspace
+from nightscore.airflow.dag import dags
+from nightscore.common.workspace import VARIABLE, open_workspace
 
 workspace = open_workspace(os.environ.get(VARIABLE) or Path(__file__).resolve().parents[1])
 only = get_parsing_context().dag_id  # given where a worker reads this file to run one task

@@ -6,10 +6,12 @@ Every line that starts with `$` is a command that anyone can type; this script o
 import shlex
 import sys
 import time
-from pathlib import Path
+from collections.abc import Callable
 
-from jobs.cli import call
-from jobs.stop import exit_on_signals
+from data.lakes.__main__ import WORKSPACE
+from data.lakes.__main__ import main as write_lakes
+from nightscore.cli.main import call
+from nightscore.common.signals import exit_on_signals
 
 JOB = "retail_recommendations"
 DAYS = ("2017-11-01", "2017-11-02")
@@ -37,18 +39,30 @@ NEXT = (
 )
 
 
+Step = tuple[str, Callable[[list[str]], int], list[str]]
+
+
+def nightscore(arguments: list[str]) -> int:
+    """One command in the workspace of this repository; returns its exit code."""
+    return call(["--workspace", str(WORKSPACE), *arguments])
+
+
 def main() -> int:
     """Run the demo from the root of the repository; returns the exit code."""
     exit_on_signals()
     started = time.perf_counter()
     nights = [["run", JOB, "--day", day] for day in DAYS]
     looks = [["verify", JOB], ["report", JOB, "--day", DAYS[-1]], ["query", TEN_FOR_THREE]]
-    retail = [["data", "retail"], *nights, *looks]
     closed = [["run", job, "--day", CLOSE] for job in ("volatility", "market_risk")]
-    commands = [*retail, ["data", "finance"], *closed, ["query", VAR]]
-    for arguments in commands:
-        print(f"\n$ nightscore {shlex.join(arguments)}", flush=True)
-        code = call(["--workspace", str(Path(__file__).parent.parent), *arguments])
+    steps: list[Step] = [
+        ("python -m data.lakes", write_lakes, ["retail"]),
+        *[("nightscore", nightscore, arguments) for arguments in (*nights, *looks)],
+        ("python -m data.lakes", write_lakes, ["finance"]),
+        *[("nightscore", nightscore, arguments) for arguments in (*closed, ["query", VAR])],
+    ]
+    for name, command, arguments in steps:
+        print(f"\n$ {name} {shlex.join(arguments)}", flush=True)
+        code = command(arguments)
         if code:
             return code
     seconds = time.perf_counter() - started

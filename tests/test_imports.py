@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import jobs
-from tests.mini import make_workspace
+import nightscore
+from tests.support.workspace import make_workspace
 
 HEAVY = {"duckdb", "pyarrow", "numpy", "onnxruntime", "pandas", "deltalake"}
 
@@ -25,7 +25,15 @@ LOADED = f"import sys; print(*sorted({HEAVY!r} & {{name.partition('.')[0] for na
 
 
 @pytest.mark.parametrize(
-    "module", ["jobs", "jobs.job", "jobs.spec", "jobs.workspace", "jobs.errors", "jobs.schema"]
+    "module",
+    [
+        "nightscore",
+        "nightscore.job.loader",
+        "nightscore.job.spec",
+        "nightscore.common.workspace",
+        "nightscore.common.errors",
+        "nightscore.job.json_schema",
+    ],
 )
 def test_reading_jobs_is_light(module: str) -> None:
     """Importing it in a fresh interpreter loads none of the heavy libraries."""
@@ -35,33 +43,42 @@ def test_reading_jobs_is_light(module: str) -> None:
 def test_loading_every_job_is_light(tmp_path: Path) -> None:
     """Reading all jobs of a workspace, and their SQL, loads none of the heavy libraries either."""
     root = make_workspace(tmp_path, rows=1, days=("2020-01-01",))
-    code = "from jobs import load; from jobs.job import load_all; job = load('mini'); "
+    code = "from nightscore import load; from nightscore.job.loader import load_all; job = load('mini'); "
     assert python(f"{code} load_all(job.workspace); print(job.name, job.hash[:0]); {LOADED}", root) == "mini"
 
 
 def test_the_instrument_sees_what_is_loaded() -> None:
     """A module that needs them is seen to load them."""
-    assert set(python(f"import jobs.night; {LOADED}").split()) >= {"duckdb", "pyarrow", "numpy", "deltalake"}
+    assert set(python(f"import nightscore.pipeline.executors; {LOADED}").split()) >= {
+        "duckdb",
+        "pyarrow",
+        "numpy",
+        "deltalake",
+    }
 
 
+API = "from nightscore import load, run"
 ORDERS = {
-    "first": "from jobs import load, run",
-    "after its module": "import jobs.night; from jobs import load, run",
-    "after the module's own run": "from jobs.night import run as first; from jobs import load, run",
-    "after all of it": "import jobs.cli, jobs.night, jobs.job, jobs.receipt; from jobs import load, run",
-    "by the package's name": "import jobs.night; import jobs; load, run = jobs.load, jobs.run",
+    "first": API,
+    "after its module": f"import nightscore.pipeline.executors; {API}",
+    "after the module's own run": f"from nightscore.pipeline.executors import run as first; {API}",
+    "after all of it": f"import nightscore.cli.main, nightscore.pipeline.steps, nightscore.job.loader; {API}",
+    "by the package's name": "import nightscore.pipeline.steps; load, run = nightscore.load, nightscore.run",
 }
 
 
 @pytest.mark.parametrize("imports", ORDERS.values(), ids=ORDERS.keys())
 def test_load_and_run_are_functions_in_any_order_of_imports(imports: str) -> None:
     """No module of the package shadows a name of the API, whatever was imported before."""
-    assert python(f"{imports}; print(load.__module__, run.__module__)") == "jobs.job jobs.night"
+    assert (
+        python(f"{imports}; print(load.__module__, run.__module__)")
+        == "nightscore.job.loader nightscore.pipeline.executors"
+    )
 
 
 def test_every_name_of_the_api_is_there() -> None:
     """What the package lists it has, and nothing else by accident."""
-    assert set(jobs.__all__) >= {
+    assert set(nightscore.__all__) >= {
         "Broken",
         "Job",
         "NotYet",
@@ -72,6 +89,6 @@ def test_every_name_of_the_api_is_there() -> None:
         "query",
         "run",
     }
-    assert all(callable(getattr(jobs, name)) for name in jobs.__all__)
+    assert all(callable(getattr(nightscore, name)) for name in nightscore.__all__)
     with pytest.raises(AttributeError, match="module 'jobs' has no attribute 'nope'"):
-        jobs.nope  # noqa: B018 - the access is what fails
+        nightscore.nope  # noqa: B018 - the access is what fails

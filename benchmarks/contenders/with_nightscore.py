@@ -6,10 +6,10 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-from jobs import load
-from jobs.night import score_pieces
-from jobs.scoring import forget
-from jobs.steps import plan_day, publish_day
+from nightscore import load
+from nightscore.pipeline.executors import score_pieces
+from nightscore.pipeline.score.open_model import forget
+from nightscore.pipeline.steps import plan_day, publish_day
 
 DAY = "2020-01-01"
 parser = argparse.ArgumentParser()

@@ -1,1 +1,1 @@
-"""Real data to try nightscore on: each module writes one public data set as a lake of Parquet files."""
+"""The sample lakes of this workspace: real data, written as Parquet partitions by day."""

@@ -1,6 +1,6 @@
 """Real images of handwritten digits as a lake of Parquet files by day.
 
-- ``images/day=D``: 8 x 8 images as 64 bytes each. They lie beside this module, in ``digits.parquet``, which
+- ``images/day=D``: 8 x 8 images as 64 bytes each. They lie in ``data/sources/digits.parquet``, which
   ``data/sources/digits.py`` made from scikit-learn; its metadata name version, licence and sha256.
 - ``labels/day=D``: the digits that the writers were asked for, which a night would not know.
 
@@ -16,12 +16,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.samples import lake
-from jobs.samples.lake import Report, silent
+from data.lakes import lake
+from data.lakes.lake import Report, silent
 
 LAKE = Path("data/lake/digits")
 LAYOUT = "1"  # raise it when a type or an order changes, and every lake is written anew
-DIGITS = Path(__file__).with_name("digits.parquet")
+DIGITS = Path(__file__).parents[1] / "sources/digits.parquet"
 IMAGES_A_DAY = 300
 DAYS = tuple(date(2024, 1, 1) + timedelta(days=number) for number in range(6))
 

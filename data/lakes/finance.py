@@ -1,9 +1,9 @@
 """Real prices and a made-up book of positions, as a lake of Parquet files by trading day.
 
-- ``prices/day=D``: what 20 large US stocks, the S&P 500 and (2014 to 2018) the VIX closed at. They lie beside
-  this module, in ``prices.parquet``, which ``data/sources/prices.py`` made from two packages; its metadata
+- ``prices/day=D``: what 20 large US stocks, the S&P 500 and (2014 to 2018) the VIX closed at. They lie in
+  ``data/sources/prices.parquet``, which ``data/sources/prices.py`` made from two packages; its metadata
   name package, version, licence and sha256.
-- ``trades/day=D``: the trades of a book that a seeded generator makes (``jobs.samples.book``): no bank
+- ``trades/day=D``: the trades of a book that a seeded generator makes (``data.lakes.book``): no bank
   publishes its positions.
 """
 
@@ -15,13 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.samples import lake
-from jobs.samples.book import FIRST_DAY, POSITIONS, make_trades
-from jobs.samples.lake import Report, silent
+from data.lakes import lake
+from data.lakes.book import FIRST_DAY, POSITIONS, make_trades
+from data.lakes.lake import Report, silent
 
 LAKE = Path("data/lake/finance")
 LAYOUT = "1"  # raise it when a type, an order or the book changes, and every lake is written anew
-PRICES = Path(__file__).with_name("prices.parquet")
+PRICES = Path(__file__).parents[1] / "sources/prices.parquet"
 INDICES = ("SP500", "VIX")
 
 

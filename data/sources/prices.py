@@ -1,4 +1,4 @@
-"""Make jobs/samples/prices.parquet: daily prices of 20 stocks, the S&P 500 and the VIX, from two packages.
+"""Make data/sources/prices.parquet: daily prices of 20 stocks, the S&P 500 and the VIX, from two packages.
 
     pip download --no-deps -d /tmp/wheels skfolio==1.12.2 arch==8.0.0
     python data/sources/prices.py /tmp/wheels
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-TARGET = Path(__file__).resolve().parents[2] / "jobs/samples/prices.parquet"
+TARGET = Path(__file__).resolve().parents[2] / "data/sources/prices.parquet"
 
 
 class Source(NamedTuple):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-REGISTER = "from jobs.airflow.plugin import NightscorePlugin\n"
+REGISTER = "from nightscore.airflow.plugin import NightscorePlugin\n"
 
 
 def _own_home() -> None:
@@ -19,7 +19,7 @@ def _own_home() -> None:
     atexit.register(shutil.rmtree, home, True)
     (home / "plugins").mkdir()
     if not any(
-        point.value.startswith("jobs.airflow.plugin") for point in entry_points(group="airflow.plugins")
+        point.value.startswith("nightscore.airflow.plugin") for point in entry_points(group="airflow.plugins")
     ):
         (home / "plugins" / "nightscore.py").write_text(REGISTER)
     os.environ |= {

@@ -6,9 +6,9 @@ import pytest
 
 pytest.importorskip("airflow")
 
-from jobs import query
+from nightscore import query
 from tests.airflow.test_nights import night, receipt
-from tests.mini import DAYS, JOB, make_workspace, write_day
+from tests.support.workspace import DAYS, JOB, make_workspace, write_day
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("metadata")]
 

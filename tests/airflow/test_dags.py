@@ -12,8 +12,8 @@ pytest.importorskip("airflow")
 
 from sqlalchemy import select
 
-from jobs.airflow.dag import build_dag
-from jobs.job import load
+from nightscore.airflow.dag import build_dag
+from nightscore.job.loader import load
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -11,14 +11,14 @@ pytest.importorskip("airflow")
 
 from sqlalchemy import select
 
-from jobs.airflow import timetable as module
-from jobs.airflow.day import day_of
-from jobs.errors import Broken
-from jobs.job import Job, load
+from nightscore.airflow import timetable as module
+from nightscore.airflow.day import day_of
+from nightscore.common.errors import Broken
+from nightscore.job.loader import Job, load
 from tests.airflow.test_dags import add
 from tests.airflow.test_nights import known, night
 from tests.airflow.test_scheduling import backfill, schedule, utc
-from tests.mini import DAYS, JOB, make_workspace
+from tests.support.workspace import DAYS, JOB, make_workspace
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("metadata")]
 

@@ -11,12 +11,12 @@ pytest.importorskip("airflow")
 
 from airflow.sdk.exceptions import ParamValidationError
 
-from jobs.airflow.params import form, options
-from jobs.errors import Broken
-from jobs.job import Job, read_job
-from jobs.plan import Restate
-from jobs.spec import RUN_OPTIONS
-from jobs.workspace import Workspace
+from nightscore.airflow.form import form, options
+from nightscore.common.errors import Broken
+from nightscore.common.workspace import Workspace
+from nightscore.job.loader import Job, read_job
+from nightscore.job.spec import RUN_OPTIONS
+from nightscore.store.plan import Restate
 
 JOB = """\
 job: mini

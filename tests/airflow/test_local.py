@@ -11,11 +11,11 @@ import pytest
 
 pytest.importorskip("airflow")
 
-from jobs.airflow import local
-from jobs.airflow.standalone import HOST, Local, dags_folder, free_port, is_free, only_one
-from jobs.errors import Broken
-from jobs.workspace import Workspace
-from tests.mini import make_workspace
+from nightscore.airflow import local
+from nightscore.airflow.standalone import HOST, Local, dags_folder, free_port, is_free, only_one
+from nightscore.common.errors import Broken
+from nightscore.common.workspace import Workspace
+from tests.support.workspace import make_workspace
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -32,7 +32,7 @@ def listening() -> Any:
 def refused(*arguments: str) -> str:
     """What the command says when it starts nothing."""
     done = subprocess.run(
-        [sys.executable, "-m", "jobs.airflow.local", *arguments],
+        [sys.executable, "-m", "nightscore.airflow.local", *arguments],
         cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (1, ""), done

@@ -18,16 +18,16 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException
 from sqlalchemy import select
 
-from jobs.airflow import tasks
-from jobs.airflow.dag import build_dag
-from jobs.airflow.day import day_of
-from jobs.airflow.params import form, options
-from jobs.airflow.tasks import errors
-from jobs.airflow.trigger import PartitionTrigger
-from jobs.errors import NotYet
-from jobs.job import load
-from jobs.night import run
-from tests.mini import DAYS, JOB, linear_model, make_workspace, write_day
+from nightscore.airflow import tasks
+from nightscore.airflow.dag import build_dag
+from nightscore.airflow.day import day_of
+from nightscore.airflow.form import form, options
+from nightscore.airflow.tasks import errors
+from nightscore.airflow.trigger import PartitionTrigger
+from nightscore.common.errors import NotYet
+from nightscore.job.loader import load
+from nightscore.pipeline.executors import run
+from tests.support.workspace import DAYS, JOB, linear_model, make_workspace, write_day
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("metadata")]
 
@@ -88,7 +88,9 @@ def test_airflow_publishes_what_the_loop_publishes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     """Byte for byte the same files, for runs of the same name; however many tasks share the pieces."""
-    monkeypatch.setattr("jobs.runs.new_run_id", lambda *_: "20200101T000000-00000000-000000")
+    monkeypatch.setattr(
+        "nightscore.store.run_folder.new_run_id", lambda *_: "20200101T000000-00000000-000000"
+    )
     job = JOB + f"scoring: {{tasks: {count}}}\n"
     one, two = (make_workspace(tmp_path / name, ROWS, job) for name in ("airflow", "loop"))
     done = night(one, f"equal{count}", day=DAYS[0])
@@ -180,7 +182,7 @@ def test_what_is_broken_fails_at_once(
 
 def test_not_yet_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second try of the plan succeeds, and the night with it."""
-    calls = fail_first(monkeypatch, "jobs.steps", "plan_day")
+    calls = fail_first(monkeypatch, "nightscore.pipeline.steps", "plan_day")
     done = night(make_workspace(tmp_path, 100), "again", day=DAYS[0])
     plan = next(t for t in done.get_task_instances() if t.task_id == "plan")
     assert (done.state, plan.try_number, len(calls)) == ("success", 2, 2)
@@ -188,7 +190,7 @@ def test_not_yet_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_plan_that_no_longer_holds_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Score gives up without a failure, publish runs the day as a plain loop."""
-    calls = fail_first(monkeypatch, "jobs.night", "score_pieces")
+    calls = fail_first(monkeypatch, "nightscore.pipeline.executors", "score_pieces")
     done = night(make_workspace(tmp_path, 100), "replanned", day=DAYS[0])
     assert (done.state, receipt(done)["status"], len(calls)) == ("success", "published", 2)
 
@@ -237,7 +239,7 @@ def test_a_trigger_gives_up_at_its_deadline(tmp_path: Path) -> None:
         deadline=0.0,
         seconds=0.01,
     ).serialize()
-    assert path == "jobs.airflow.trigger.PartitionTrigger"
+    assert path == "nightscore.airflow.trigger.PartitionTrigger"
 
     async def first() -> Any:
         return await anext(PartitionTrigger(**arguments).run())

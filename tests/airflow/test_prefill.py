@@ -11,10 +11,10 @@ import pytest
 
 pytest.importorskip("airflow")
 
-from jobs.airflow import prefill
-from jobs.airflow.dag import build_dag
-from jobs.job import load
-from tests.mini import JOB, make_workspace
+from nightscore.airflow import prefill
+from nightscore.airflow.dag import build_dag
+from nightscore.job.loader import load
+from tests.support.workspace import JOB, make_workspace
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("metadata")]
 

@@ -6,9 +6,9 @@ import pytest
 
 pytest.importorskip("airflow")
 
-from jobs.cli import call
+from nightscore.cli.main import call
 from tests.airflow.test_nights import known, receipt
-from tests.retail.world import DAY, JOB, make_slice
+from tests.workspace.retail.world import DAY, JOB, make_slice
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("metadata")]
 
@@ -23,7 +23,9 @@ def test_the_retail_job_publishes_what_the_command_publishes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Byte for byte the same files in both tables, for runs of the same name, with the job's own audits."""
-    monkeypatch.setattr("jobs.runs.new_run_id", lambda *_: "20200101T000000-00000000-000000")
+    monkeypatch.setattr(
+        "nightscore.store.run_folder.new_run_id", lambda *_: "20200101T000000-00000000-000000"
+    )
     by_airflow, by_hand = (make_slice(tmp_path / name) for name in ("airflow", "command"))
     done = known(by_airflow, "retail_night", JOB).test(run_conf={"day": DAY}, logical_date=None)
     assert call(["--workspace", str(by_hand), "run", JOB, "--day", DAY]) == 0

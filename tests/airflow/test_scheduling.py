@@ -13,8 +13,8 @@ import pendulum
 from airflow.exceptions import InvalidPartitionKeyError
 from sqlalchemy import select
 
-from jobs.airflow import timetable as module
-from jobs.airflow.timetable import ByHandTimetable, DailyPartitionTimetable, TradingDayTimetable
+from nightscore.airflow import timetable as module
+from nightscore.airflow.timetable import ByHandTimetable, DailyPartitionTimetable, TradingDayTimetable
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("airflow")
 
 from tests.airflow.test_nights import night, states
-from tests.mini import DAYS, JOB, make_workspace
+from tests.support.workspace import DAYS, JOB, make_workspace
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("metadata")]
 

@@ -18,8 +18,8 @@ import pendulum
 from airflow.exceptions import AirflowTimetableInvalid, InvalidPartitionKeyError
 from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction, Timetable
 
-from jobs.airflow import timetable as module
-from jobs.airflow.timetable import DailyPartitionTimetable, TradingDayTimetable
+from nightscore.airflow import timetable as module
+from nightscore.airflow.timetable import DailyPartitionTimetable, TradingDayTimetable
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Airflow's and pandas' own
 
@@ -325,7 +325,7 @@ def test_a_dag_file_with_both_is_light_to_parse() -> None:
     code = """
 import sys, airflow.sdk, airflow.timetables.base, airflow.exceptions
 before = set(sys.modules)
-from jobs.airflow.timetable import DailyPartitionTimetable, TradingDayTimetable
+from nightscore.airflow.timetable import DailyPartitionTimetable, TradingDayTimetable
 DailyPartitionTimetable().validate(); TradingDayTimetable(["XNYS", "XLON"]).validate()
 heavy = {"pandas", "numpy", "exchange_calendars", "duckdb", "pyarrow", "onnxruntime", "deltalake"}
 sys.exit(1 if heavy & (sys.modules.keys() - before) else 0)

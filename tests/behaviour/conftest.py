@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.mini import JOB, make_workspace
-from tests.nights.processes import night
-from tests.nights.world import DAY, copy
+from tests.behaviour.processes import night
+from tests.behaviour.world import DAY, copy
+from tests.support.workspace import JOB, make_workspace
 
 ROWS = 2_000
 MANY = 99_000  # three pieces

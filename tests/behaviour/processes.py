@@ -20,7 +20,12 @@ from pathlib import Path
 from typing import Any
 
 # pandas: DuckDB imports it at the first bound value, if it is installed.
-IMPORTED = ["jobs.night", "jobs.catalog", "pandas", "tests.nights.processes"]
+IMPORTED = [
+    "nightscore.pipeline.executors",
+    "nightscore.store.catalog",
+    "pandas",
+    "tests.behaviour.processes",
+]
 PATIENCE = 60.0  # seconds that a child may take for one night
 
 _context = multiprocessing.get_context("forkserver")
@@ -94,7 +99,7 @@ class Night:
 
 
 def start(root: Path, day: str, fault: Fault | None = None, job: str = "mini", **options: Any) -> Night:
-    """Begin one night in a process of its own. `options` are those of `jobs.run`."""
+    """Begin one night in a process of its own. `options` are those of `nightscore.run`."""
     return spawn(_night, root, day, fault, {"job": job, **options})
 
 
@@ -113,8 +118,8 @@ def spawn(act: Callable[..., None], *values: Any) -> Night:
 
 
 def _night(answers: Connection, root: Path, day: str, fault: Fault | None, options: dict[str, Any]) -> None:
-    from jobs import load, run
-    from jobs.errors import Broken, NotYet
+    from nightscore import load, run
+    from nightscore.common.errors import Broken, NotYet
 
     try:
         job = load(options.pop("job"), root)

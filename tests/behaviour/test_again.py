@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import load, query, run
-from tests.mini import JOB, rows_of, write_day
-from tests.nights.conftest import ROWS, Build
-from tests.nights.processes import night
-from tests.nights.world import DAY, TABLES, Truth, ours, receipts, tree
+from nightscore import load, query, run
+from tests.behaviour.conftest import ROWS, Build
+from tests.behaviour.processes import night
+from tests.behaviour.world import DAY, TABLES, Truth, ours, receipts, tree
+from tests.support.workspace import JOB, rows_of, write_day
 
 FOLDER = "jobs/mini"
 

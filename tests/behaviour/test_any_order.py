@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from jobs import Broken, load, query, run
-from tests.mini import make_workspace, write_day
-from tests.nights.processes import Fault, night
-from tests.nights.world import DAY, TABLES, Truth, no_half_files, ours, receipts
+from nightscore import Broken, load, query, run
+from tests.behaviour.processes import Fault, night
+from tests.behaviour.world import DAY, TABLES, Truth, no_half_files, ours, receipts
+from tests.support.workspace import make_workspace, write_day
 
 SEED = int(os.environ.get("NIGHTS_SEED", random.SystemRandom().randrange(10**6)))
 STAGED = ("plan", "score", "prove", "decide", "audit", "link")

@@ -8,23 +8,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import Restate, backfill, load, query, run
-from jobs.books import Closed
-from jobs.catalog import pinned
-from jobs.cli import call
-from jobs.days import as_day
-from jobs.errors import Broken, NotYet
-from jobs.gc import gc
-from jobs.held import Held, release
-from jobs.late import late
-from jobs.night import score_pieces
-from jobs.steps import outlook, plan_day, publish_day
-from jobs.verify import verify
-from jobs.workspace import open_workspace
-from tests.mini import JOB, make_workspace, write_day
-from tests.nights.conftest import ROWS, Build
-from tests.nights.processes import Fault, night
-from tests.nights.world import DAY, TABLES, Truth, copy, ours, receipts, tree
+from nightscore import Restate, backfill, load, query, run
+from nightscore.cli.main import call
+from nightscore.common.errors import Broken, NotYet
+from nightscore.common.units import as_day
+from nightscore.common.workspace import open_workspace
+from nightscore.pipeline.executors import score_pieces
+from nightscore.pipeline.publish.books import Closed
+from nightscore.pipeline.publish.hold import Held, release
+from nightscore.pipeline.steps import outlook, plan_day, publish_day
+from nightscore.review.late_data import late
+from nightscore.review.verify import verify
+from nightscore.store.catalog import pinned
+from nightscore.store.gc import gc
+from tests.behaviour.conftest import ROWS, Build
+from tests.behaviour.processes import Fault, night
+from tests.behaviour.world import DAY, TABLES, Truth, copy, ours, receipts, tree
+from tests.support.workspace import JOB, make_workspace, write_day
 
 CLOSING = JOB + "close: true\n"
 LATE = Restate("late trades", "Ada")
@@ -132,7 +132,7 @@ def test_a_job_that_begins_to_close_closes_what_is_published(published: Path) ->
 
 def test_rejects_of_a_closed_day_are_not_replayed(fresh: Build) -> None:
     """A replay would publish the day anew; a restatement may."""
-    from jobs.replay import replay_rejects
+    from nightscore.pipeline.replay import replay_rejects
 
     job = CLOSING + "policy: {bad_row: reject, max_rejected: 100%}\ndomain: {a: {max: 0.9}}\n"
     root = fresh(job=job, days=(DAY,))

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs import Broken, load, query, run
-from tests.mini import DAYS, JOB
-from tests.nights.conftest import Build
-from tests.nights.processes import Fault, night
-from tests.nights.world import Truth, receipts
+from nightscore import Broken, load, query, run
+from tests.behaviour.conftest import Build
+from tests.behaviour.processes import Fault, night
+from tests.behaviour.world import Truth, receipts
+from tests.support.workspace import DAYS, JOB
 
 FIRST, SECOND, THIRD = DAYS
 CHAINED = """\

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import Broken, NotYet, load, query, run
-from tests.mini import JOB, rows_of
-from tests.nights.conftest import MANY, ROWS, Build
-from tests.nights.processes import Fault, night
-from tests.nights.world import DAY, TABLES, Truth, ours, receipts, staged, tree
+from nightscore import Broken, NotYet, load, query, run
+from tests.behaviour.conftest import MANY, ROWS, Build
+from tests.behaviour.processes import Fault, night
+from tests.behaviour.world import DAY, TABLES, Truth, ours, receipts, staged, tree
+from tests.support.workspace import JOB, rows_of
 
 SQL_JOB = JOB.replace("features: rows", "features: features.sql")
 
@@ -149,15 +149,15 @@ def test_a_model_that_changed_before_a_killed_run_is_taken_up_by_hand_is_refused
     """A plan names the model by hash: a process that finds other bytes ends `NotYet`."""
     import datetime as dt
 
-    from jobs.steps import plan_day, score_piece
+    from nightscore.pipeline.steps import plan_day, score_piece
 
     Truth(ROWS, (16.0, 1.0)).write_model(published)
     job = load("mini", published)
     plan = plan_day(job, dt.date.fromisoformat(DAY))
     Truth(ROWS, (32.0, 1.0)).write_model(published)
-    from jobs import scoring
+    from nightscore.pipeline.score import open_model
 
-    scoring._scorer.cache_clear()
+    open_model._scorer.cache_clear()
     with pytest.raises(NotYet, match="has changed"):
         score_piece(job, plan, plan.pieces[0])
 
@@ -166,7 +166,7 @@ def test_a_job_that_changed_since_its_plan_is_refused(published: Path) -> None:
     """Pieces of one job.yaml are never published under another."""
     import datetime as dt
 
-    from jobs.steps import plan_day, publish_day, score_piece
+    from nightscore.pipeline.steps import plan_day, publish_day, score_piece
 
     job = load("mini", published)
     plan = plan_day(job, dt.date.fromisoformat(DAY), force=True)

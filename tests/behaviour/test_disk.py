@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from jobs import NotYet, load, run
-from tests.nights.conftest import MANY, ROWS
-from tests.nights.processes import Fault, night, spawn
-from tests.nights.world import DAY, READERS, TABLES, Truth, no_half_files, ours, receipts
+from nightscore import NotYet, load, run
+from tests.behaviour.conftest import MANY, ROWS
+from tests.behaviour.processes import Fault, night, spawn
+from tests.behaviour.world import DAY, READERS, TABLES, Truth, no_half_files, ours, receipts
 
 NEW = Truth(ROWS, (4.0, 1.0))
 
@@ -99,7 +99,7 @@ def test_what_a_killed_night_left_half_is_never_taken_for_finished(large: Path) 
     """Temporary files beside finished pieces are passed over; the day is complete all the same."""
     truth = Truth(MANY, (4.0, 1.0))
     truth.write_model(large)
-    assert night(large, DAY, Fault("jobs.steps.made", after=True)).killed
+    assert night(large, DAY, Fault("nightscore.pipeline.steps.made", after=True)).killed
     [scores] = {p.parent for p in (large / "data/runs").glob("*/*/*/scores/*.parquet")
                 if "receipt.json" not in {q.name for q in p.parent.parent.iterdir()}}  # fmt: skip
     (scores / ".half.parquet.0.tmp").write_bytes(b"PAR1 half")

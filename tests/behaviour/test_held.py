@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from jobs import load, query, run
-from jobs.catalog import pinned
-from jobs.cli import call
-from jobs.days import as_day
-from jobs.errors import Broken, NotYet
-from jobs.gc import gc
-from jobs.held import Held, discard, held, release
-from jobs.verify import verify
-from jobs.workspace import Workspace, open_workspace
-from tests.mini import JOB, write_day
-from tests.nights.conftest import ROWS, Build
-from tests.nights.world import DAY, TABLES, Truth, ours
+from nightscore import load, query, run
+from nightscore.cli.main import call
+from nightscore.common.errors import Broken, NotYet
+from nightscore.common.units import as_day
+from nightscore.common.workspace import Workspace, open_workspace
+from nightscore.pipeline.publish.hold import Held, discard, held, release
+from nightscore.review.verify import verify
+from nightscore.store.catalog import pinned
+from nightscore.store.gc import gc
+from tests.behaviour.conftest import ROWS, Build
+from tests.behaviour.world import DAY, TABLES, Truth, ours
+from tests.support.workspace import JOB, write_day
 
 LIMIT = "  - rows: {between: [0.8, 1.25]}\n  - {name: many, sql: SELECT count(*) > 1500 FROM scores}\n"
 WHO = {"by": "Ada", "because": "half of the stores were closed"}
@@ -128,13 +128,13 @@ def test_a_person_sees_decides_and_is_told(space: Workspace, capsys: pytest.Capt
 
 def test_a_release_that_is_killed_is_completed_by_the_next_run(space: Workspace) -> None:
     """Killed between the publication and the first commit: published once, by whom it was released."""
-    from jobs import publish
+    from nightscore.pipeline.publish import commit
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(publish, "complete", killed)
+        patch.setattr(commit, "complete", killed)
         with pytest.raises(KeyboardInterrupt):
             release(space, "mini", as_day(DAY), **WHO)
     assert run(load("mini", space.root), DAY).status == "unchanged"

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from jobs import query
-from jobs.gc import gc
-from jobs.workspace import open_workspace
-from tests.mini import JOB
-from tests.nights.conftest import MANY, ROWS, Build
-from tests.nights.processes import Fault, night
-from tests.nights.world import (
+from nightscore import query
+from nightscore.common.workspace import open_workspace
+from nightscore.store.gc import gc
+from tests.behaviour.conftest import MANY, ROWS, Build
+from tests.behaviour.processes import Fault, night
+from tests.behaviour.world import (
     DAY,
     READERS,
     TABLES,
@@ -23,6 +22,7 @@ from tests.nights.world import (
     receipts,
     staged,
 )
+from tests.support.workspace import JOB
 
 OLD = Truth(ROWS)
 NEW = Truth(ROWS, weights=(4.0, 1.0))
@@ -137,7 +137,7 @@ def test_pieces_that_were_finished_are_not_scored_again(large: Path, pieces: int
     before = staged(large)
     new = Truth(MANY, weights=(4.0, 1.0))
     new.write_model(large)
-    assert night(large, DAY, Fault("jobs.steps.made", pieces, after=True)).killed
+    assert night(large, DAY, Fault("nightscore.pipeline.steps.made", pieces, after=True)).killed
     done = {p: s for p, s in staged(large).items() if p not in before}
     assert len(done) >= pieces
     assert night(large, DAY).status == "published"

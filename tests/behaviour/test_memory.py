@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import query
-from tests.mini import linear_model
-from tests.nights.groups import memory_group
+from nightscore import query
+from tests.behaviour.groups import memory_group
+from tests.support.workspace import linear_model
 
 DAY = "2020-01-01"
 GROUP_LIMIT = 500_000_000
@@ -41,8 +41,8 @@ model:
 NIGHT = """\
 import json, sys, threading
 from pathlib import Path
-from jobs import load, run
-from scorers.hardware import hardware
+from nightscore import load, run
+from nightscore.scorers.hardware import hardware
 
 done, peak = threading.Event(), 0  # bytes that are no file's: what a process without memory is killed for
 

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import Broken, NotYet, backfill, load, query, run
-from tests.mini import DAYS, JOB, linear_model, rows_of
-from tests.nights.conftest import MANY, ROWS, Build
-from tests.nights.world import DAY, TABLES, Truth, ours, receipts, staged, tree
+from nightscore import Broken, NotYet, backfill, load, query, run
+from tests.behaviour.conftest import MANY, ROWS, Build
+from tests.behaviour.world import DAY, TABLES, Truth, ours, receipts, staged, tree
+from tests.support.workspace import DAYS, JOB, linear_model, rows_of
 
 ABSENT = "2020-02-01"
 
@@ -38,7 +38,7 @@ def test_a_missing_day_can_be_waited_for(fresh: Build) -> None:
     with pytest.raises(NotYet):
         run(load("mini", root), DAY)
     assert not (root / "data/runs").exists() or not staged(root)
-    from tests.mini import write_day
+    from tests.support.workspace import write_day
 
     write_day(root, DAY, ROWS)
     assert run(load("mini", root), DAY).status == "published"

@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import Broken, load, run
-from jobs.plan import Plan
-from jobs.stage import StagedFile
-from jobs.steps import plan_day, publish_day, score_piece
-from tests.mini import JOB, rows_of, write_day
-from tests.nights.conftest import MANY, ROWS, Build
-from tests.nights.world import DAY, TABLES, Truth, ours, receipts, tree
+from nightscore import Broken, load, run
+from nightscore.pipeline.steps import plan_day, publish_day, score_piece
+from nightscore.store.plan import Plan
+from nightscore.store.staging import StagedFile
+from tests.behaviour.conftest import MANY, ROWS, Build
+from tests.behaviour.world import DAY, TABLES, Truth, ours, receipts, tree
+from tests.support.workspace import JOB, rows_of, write_day
 
 SQL_JOB = JOB.replace("features: rows", "features: features.sql")
 KEYS = ["id", "name"]

@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable, Schema
 
-from jobs.catalog import pinned
-from jobs.workspace import open_workspace
-from tests.nights.conftest import Build
-from tests.nights.processes import Night, night, spawn
-from tests.nights.world import DAY, receipts
+from nightscore.common.workspace import open_workspace
+from nightscore.store.catalog import pinned
+from tests.behaviour.conftest import Build
+from tests.behaviour.processes import Night, night, spawn
+from tests.behaviour.world import DAY, receipts
 
 ROWS = 500
 OVERWRITES = 50
@@ -34,7 +34,7 @@ SELECT (SELECT list(DISTINCT run_id) FROM mini_scores WHERE day = $1) AS scores_
 
 def overwrites(answers: Connection, root: Path, stop: Path, times: int) -> None:
     """Run the day again and again; each night asks for another number of rows in `mini_top`."""
-    from jobs import load, run
+    from nightscore import load, run
 
     job = load("mini", root)
     try:
@@ -46,7 +46,7 @@ def overwrites(answers: Connection, root: Path, stop: Path, times: int) -> None:
 
 def read_by_receipts(answers: Connection, root: Path, stop: Path) -> None:
     """Loop over `query`: one statement must see one night in all tables."""
-    from jobs import query
+    from nightscore import query
 
     seen, wrong, reads = set(), [], 0
     while not stop.exists() or reads == 0:

@@ -9,18 +9,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import load, query, run
-from jobs.catalog import pinned
-from jobs.cli import call
-from jobs.days import as_day
-from jobs.errors import Broken, NotYet
-from jobs.rejected import rejected
-from jobs.replay import replay_rejects
-from jobs.verify import verify
-from jobs.workspace import open_workspace
-from tests.mini import JOB, linear_model
-from tests.nights.conftest import Build
-from tests.nights.world import DAY
+from nightscore import load, query, run
+from nightscore.cli.main import call
+from nightscore.common.errors import Broken, NotYet
+from nightscore.common.units import as_day
+from nightscore.common.workspace import open_workspace
+from nightscore.pipeline.replay import replay_rejects
+from nightscore.review.rejects import rejected
+from nightscore.review.verify import verify
+from nightscore.store.catalog import pinned
+from tests.behaviour.conftest import Build
+from tests.behaviour.world import DAY
+from tests.support.workspace import JOB, linear_model
 
 ROWS = 3_000
 POLICY = """\
@@ -295,7 +295,7 @@ def test_a_replay_carries_no_damaged_row(root: Path) -> None:
 PICKY = """
 import pyarrow as pa
 import pyarrow.compute as pc
-from scorers.python import scorer
+from nightscore.scorers.python import scorer
 
 calls = []
 
@@ -330,7 +330,7 @@ def together(chunk):
 @pytest.fixture
 def picky(fresh: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A job whose scorer is a function with a will of its own; `id` and `a` are 0 to 999."""
-    from tests.packages import build
+    from tests.support.packages import build
 
     project = '[project]\nname = "picky"\nversion = "1"\n[tool.setuptools]\npy-modules = ["picky"]\n'
     monkeypatch.syspath_prepend(str(build(tmp_path / "p", {"picky.py": PICKY, "pyproject.toml": project})))

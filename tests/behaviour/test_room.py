@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from jobs import NotYet, load, run
-from jobs.disk import PREFIX, SpillFolder, abandoned, spill_limit
-from jobs.engine import Engine, Resources, SqlMistakes
-from jobs.gc import gc
-from jobs.workspace import open_workspace
-from tests.mini import JOB, make_workspace, write_day
-from tests.nights.processes import spawn
-from tests.nights.world import DAY, TABLES, Truth, ours, receipts
+from nightscore import NotYet, load, run
+from nightscore.common.disk import PREFIX, SpillFolder, abandoned, spill_limit
+from nightscore.common.workspace import open_workspace
+from nightscore.store.engine import Engine, Resources, SqlMistakes
+from nightscore.store.gc import gc
+from tests.behaviour.processes import spawn
+from tests.behaviour.world import DAY, TABLES, Truth, ours, receipts
+from tests.support.workspace import JOB, make_workspace, write_day
 
 ROWS = 150_000
 MB = 1_000_000

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, QueryBuilder
 
-from jobs import Broken, load, query, run
-from tests.mini import JOB
-from tests.nights.conftest import Build
-from tests.nights.world import DAY, plain_files
+from nightscore import Broken, load, query, run
+from tests.behaviour.conftest import Build
+from tests.behaviour.world import DAY, plain_files
+from tests.support.workspace import JOB
 
 TYPED = JOB.replace(
     "key: [id]\nkeep: [a]", "key: [name, moment]\nkeep: [price, small, flag, date, blob, tags, wide]"
@@ -142,7 +142,7 @@ def test_a_flipped_bit_in_a_published_file_is_noticed(published: Path, table: st
 
 def test_a_workspace_may_have_any_name(template: Path, tmp_path: Path) -> None:
     """Spaces, quotes, brackets, stars and other alphabets; what Delta cannot have in a path is refused."""
-    from tests.nights.world import Truth, copy, ours
+    from tests.behaviour.world import Truth, copy, ours
 
     root = copy(template, tmp_path / "it's a \"w[0]* żółw & co")
     assert run(load("mini", root), DAY).status == "unchanged"

@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import Broken, load, query, run
-from jobs.catalog import pinned
-from jobs.workspace import open_workspace
-from tests.mini import JOB, linear_model, rows_of, write_day
-from tests.nights.conftest import Build
-from tests.nights.processes import night
-from tests.nights.world import DAY, READERS, ours, receipts
+from nightscore import Broken, load, query, run
+from nightscore.common.workspace import open_workspace
+from nightscore.store.catalog import pinned
+from tests.behaviour.conftest import Build
+from tests.behaviour.processes import night
+from tests.behaviour.world import DAY, READERS, ours, receipts
+from tests.support.workspace import JOB, linear_model, rows_of, write_day
 
 SQL_JOB = JOB.replace("features: rows", "features: features.sql")
 WEIGHTS = (0.1, -0.7)  # no powers of two: every rounding shows

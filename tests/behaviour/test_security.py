@@ -21,18 +21,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import load, query, run
-from jobs.cli import call
-from jobs.closures import workspace_overrides
-from jobs.engine import Engine, Resources, quoted
-from jobs.errors import Broken, NotYet
-from jobs.gc import gc
-from jobs.workspace import open_workspace
-from tests.mini import FEATURES, JOB, TOP, linear_model, make_workspace, rows_of
+from nightscore import load, query, run
+from nightscore.cli.main import call
+from nightscore.common.errors import Broken, NotYet
+from nightscore.common.workspace import open_workspace
+from nightscore.job.closures import workspace_overrides
+from nightscore.store.engine import Engine, Resources, quoted
+from nightscore.store.gc import gc
+from tests.support.workspace import FEATURES, JOB, TOP, linear_model, make_workspace, rows_of
 
 DAY = "2020-01-02"
 CANARY = "canary-7c1f0b6e"
-MAIN = "import sys; from jobs.cli import main; main()"
+MAIN = "import sys; from nightscore.cli.main import main; main()"
 SQL_FEATURES = JOB.replace("features: rows", "features: features.sql")
 
 
@@ -486,7 +486,7 @@ class Birdcage:
             "AWS_SECRET_ACCESS_KEY": CANARY,
             "AIRFLOW_CONN_WAREHOUSE": f"postgresql://night:{CANARY}@db.example/lake",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql://airflow:{CANARY}@db.example/airflow",
-            "PYTHONPATH": str(Path(__file__).parent.parent),
+            "PYTHONPATH": str(Path(__file__).parents[2]),
             "NIGHTSCORE_DEBUG": "1",
         }
         done = subprocess.run(

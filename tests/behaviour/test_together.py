@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from jobs import NotYet, load, query, run
-from jobs.night import score_pieces
-from jobs.steps import plan_day, publish_day
-from tests.mini import DAYS, JOB
-from tests.nights.conftest import MANY, ROWS, Build
-from tests.nights.processes import Fault, night, start
-from tests.nights.world import DAY, TABLES, Truth, ours, plain_delta, receipts, tree
+from nightscore import NotYet, load, query, run
+from nightscore.pipeline.executors import score_pieces
+from nightscore.pipeline.steps import plan_day, publish_day
+from tests.behaviour.conftest import MANY, ROWS, Build
+from tests.behaviour.processes import Fault, night, start
+from tests.behaviour.world import DAY, TABLES, Truth, ours, plain_delta, receipts, tree
+from tests.support.workspace import DAYS, JOB
 
 COMMIT = "deltalake.DeltaTable.create_write_transaction"
 OLD, NEW = Truth(ROWS), Truth(ROWS, weights=(4.0, 1.0))
@@ -149,7 +149,7 @@ def test_many_pieces_scored_by_two_processes_at_once_are_one_run(large: Path) ->
     new = Truth(MANY, weights=(4.0, 1.0))
     new.write_model(large)
     assert night(large, DAY, Fault("plan", after=True)).killed
-    assert night(large, DAY, Fault("jobs.steps.made", after=True)).killed
+    assert night(large, DAY, Fault("nightscore.pipeline.steps.made", after=True)).killed
     ends = [n.wait() for n in [start(large, DAY), start(large, DAY)]]
     assert any(e.status == "published" for e in ends), ends
     assert len(receipts(large)) == 2

@@ -10,35 +10,35 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import load, run
-from jobs.catalog import pinned
-from jobs.plan import plan_from_json
-from jobs.stage import StagedFile
-from jobs.workspace import open_workspace
-from tests.mini import JOB, write_day
-from tests.nights.conftest import MANY, Build
-from tests.nights.processes import PATIENCE, spawn
-from tests.nights.world import DAY, TABLES, Truth, ours, receipts
+from nightscore import load, run
+from nightscore.common.workspace import open_workspace
+from nightscore.store.catalog import pinned
+from nightscore.store.plan import plan_from_json
+from nightscore.store.staging import StagedFile
+from tests.behaviour.conftest import MANY, Build
+from tests.behaviour.processes import PATIENCE, spawn
+from tests.behaviour.world import DAY, TABLES, Truth, ours, receipts
+from tests.support.workspace import JOB, write_day
 
 SQL_JOB = JOB.replace("features: rows", "features: features.sql")
 PROCESSES = 3
 
 
 def plan_it(answers: Connection, root: Path) -> None:
-    from jobs.steps import plan_day
+    from nightscore.pipeline.steps import plan_day
 
     answers.send(plan_day(load("mini", root), dt.date.fromisoformat(DAY)).to_json())
 
 
 def score_some(answers: Connection, root: Path, plan_text: str, indices: list[int]) -> None:
-    from jobs.steps import score_piece
+    from nightscore.pipeline.steps import score_piece
 
     job, plan = load("mini", root), plan_from_json(plan_text)
     answers.send([(i, vars(score_piece(job, plan, plan.pieces[i]))) for i in indices])
 
 
 def publish_it(answers: Connection, root: Path, plan_text: str, files: list[dict[str, Any]]) -> None:
-    from jobs.steps import publish_day
+    from nightscore.pipeline.steps import publish_day
 
     job, plan = load("mini", root), plan_from_json(plan_text)
     answers.send(publish_day(job, plan, [StagedFile(**f) for f in files]).to_json())

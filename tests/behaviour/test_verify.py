@@ -11,14 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import load, run
-from jobs.cli import call
-from jobs.errors import Broken
-from jobs.files import sha256_of
-from jobs.receipt import Receipt
-from jobs.verify import verify
-from jobs.workspace import Workspace
-from tests.nights.world import DAY, TABLES, Truth
+from nightscore import load, run
+from nightscore.cli.main import call
+from nightscore.common.errors import Broken
+from nightscore.common.files import sha256_of
+from nightscore.common.workspace import Workspace
+from nightscore.review.verify import verify
+from nightscore.store.receipt import Receipt
+from tests.behaviour.world import DAY, TABLES, Truth
 
 
 def one_file(root: Path, table: str) -> Path:

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
-from jobs import query
-from tests.mini import linear_model, rows_of
+from nightscore import query
+from tests.support.workspace import linear_model, rows_of
 
 DAY = "2020-01-02"
 TABLES = ("mini_scores", "mini_top")
@@ -60,7 +60,7 @@ Reader = Callable[[Path, str], Seen]
 
 
 def ours(root: Path, name: str, day: str = DAY) -> Seen:
-    """Through `jobs.query`, which goes by receipts."""
+    """Through `nightscore.query`, which goes by receipts."""
     return _seen(query(f"SELECT * FROM {name} WHERE day = $1", root, values=[day]))
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.cli import call
-from tests.mini import make_workspace, rows_of, write_day
+from nightscore.cli.main import call
+from tests.support.workspace import make_workspace, rows_of, write_day
 
 DAY = "2020-01-02"
 
@@ -43,7 +43,7 @@ def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, st
 def command(*arguments: str, cwd: Path | None = None, **options: object) -> subprocess.Popen[str]:
     """A real process of `nightscore`, with pipes."""
     return subprocess.Popen(
-        [sys.executable, "-c", "from jobs.cli import main; main()", *arguments],
+        [sys.executable, "-c", "from nightscore.cli.main import main; main()", *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd, **options,  # type: ignore[call-overload]
     )  # fmt: skip
 
@@ -196,7 +196,7 @@ def test_query_formats_hold_the_same_rows(published: Path, form: str) -> None:
     """Each format of `query` gives every row of the result, in order, on stdout alone."""
     sql = "SELECT id, rank FROM mini_top WHERE day = '2020-01-02' ORDER BY rank"
     done = subprocess.run(
-        [sys.executable, "-c", "from jobs.cli import main; main()", "query", sql, "--format", form],
+        [sys.executable, "-m", "nightscore", "query", sql, "--format", form],
         cwd=published, capture_output=True, check=True,
     )  # fmt: skip
     if form == "parquet":

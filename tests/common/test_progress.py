@@ -6,7 +6,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.progress import Count, Lines, Pace, Stopwatch
+from nightscore.common.progress import Count, Lines, Pace, Stopwatch
 
 
 class Clock:

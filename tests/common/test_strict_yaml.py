@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yaml import safe_dump
 
-from jobs.errors import Broken
-from jobs.yamlfile import LARGEST, read_yaml
+from nightscore.common.errors import Broken
+from nightscore.common.strict_yaml import LARGEST, read_yaml
 
 
 def read(folder: Path, text: str | bytes) -> tuple[Any, Any]:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import Broken
-from jobs.workspace import VARIABLE, Workspace, open_workspace
+from nightscore.common.errors import Broken
+from nightscore.common.workspace import VARIABLE, Workspace, open_workspace
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ that none of them buys are in it, some of them without a category.
 
 import datetime as dt
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -16,7 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.samples.retail import LAKE, write_lake
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the root, for data.lakes
+
+from data.lakes.retail import LAKE, write_lake
 
 SLICE = Path(__file__).parent / "retail_slice"
 HOUSEHOLDS = pa.array([20, 552, 661, 906, 1550, 2376], pa.int32())

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import httpx
 import psutil
 
-from jobs.airflow.standalone import USER, Local
+from nightscore.airflow.standalone import USER, Local
 from tests.e2e.servers import until
 
 ENDED = ("success", "failed")

@@ -8,9 +8,9 @@ import pytest
 
 pytest.importorskip("airflow")
 
-from jobs.airflow.local import PARTS
-from jobs.airflow.standalone import Local, free_port, healthy, only_one, started
-from jobs.workspace import Workspace
+from nightscore.airflow.local import PARTS
+from nightscore.airflow.standalone import Local, free_port, healthy, only_one, started
+from nightscore.common.workspace import Workspace
 from tests.e2e.airflow import Airflow
 from tests.e2e.servers import postgres, until
 from tests.e2e.world import make_world

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from jobs.airflow.standalone import free_port, stop
+from nightscore.airflow.standalone import free_port, stop
 
 T = TypeVar("T")
 HOST = "127.0.0.1"

@@ -14,9 +14,9 @@ pytest.importorskip("playwright")
 
 from playwright.sync_api import FrameLocator, Page, expect, sync_playwright
 
-from jobs.airflow.standalone import USER
-from jobs.calendar import latest_complete_day
-from jobs.job import load
+from nightscore.airflow.standalone import USER
+from nightscore.job.calendars import latest_complete_day
+from nightscore.job.loader import load
 from tests.e2e.airflow import Airflow
 from tests.e2e.servers import binary, until
 from tests.e2e.world import loop, published, receipts, said

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from jobs.airflow.dag import POOL
-from jobs.airflow.standalone import Local, free_port, healthy, members
-from jobs.workspace import Workspace
+from nightscore.airflow.dag import POOL
+from nightscore.airflow.standalone import Local, free_port, healthy, members
+from nightscore.common.workspace import Workspace
 from tests.e2e.airflow import Airflow, process_of
 from tests.e2e.conftest import READY_SECONDS
 from tests.e2e.names import NAME

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs.airflow.standalone import Local, call, free_port, healthy, is_free, members
-from jobs.workspace import Workspace
+from nightscore.airflow.standalone import Local, call, free_port, healthy, is_free, members
+from nightscore.common.workspace import Workspace
 from tests.e2e.conftest import READY_SECONDS
 from tests.e2e.servers import HOST, launched, until
-from tests.mini import make_workspace
+from tests.support.workspace import make_workspace
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGHUP])
@@ -24,7 +24,7 @@ def test_airflow_is_ready_with_a_log_in_and_goes_with_its_terminal(
     command = [
         sys.executable,
         "-m",
-        "jobs.airflow.local",
+        "nightscore.airflow.local",
         "--workspace",
         root,
         "--home",

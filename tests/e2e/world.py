@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow.parquet as pq
 from onnx import TensorProto, helper, numpy_helper
 
-from jobs import Receipt, load, query, run
-from jobs.samples.retail import write_lake
-from tests.mini import FEATURES, JOB, TOP, linear_model, write_day
-from tests.retail.world import add_job
+from data.lakes.retail import write_lake
+from nightscore import Receipt, load, query, run
+from tests.support.workspace import FEATURES, JOB, TOP, linear_model, write_day
+from tests.workspace.retail.world import add_job
 
 REPOSITORY = Path(__file__).parents[2]
 HEAVY_ROWS = 400_000  # eight pieces
@@ -50,7 +50,7 @@ def add_heavy(root: Path) -> None:
 
 
 def add_mini(root: Path, name: str, more: str, lake: str, model: str = "linear.onnx") -> None:
-    """The small job of tests/mini.py under another name, with other settings."""
+    """The small job of tests/support/workspace.py under another name, with other settings."""
     text = JOB.replace("job: mini", f"job: {name}").replace("mini_top", f"{name}_top")
     text = text.replace("data/lake/rows", f"data/lake/{lake}").replace("linear.onnx", model)
     folder = root / "jobs" / name

@@ -13,15 +13,16 @@ from scipy.stats import spearmanr
 from scipy.stats import t as student_t
 from sklearn.metrics import log_loss, roc_auc_score
 
-from jobs import catalog, night
-from jobs.contest import Judge, Labels
-from jobs.errors import Broken
-from jobs.intervals import METRICS, Sample, compared, measured, student
-from jobs.job import load
-from jobs.judge import Judgement, Verdict, judge
-from jobs.verdict import DayMeasure, Evidence, FlipMeasure, MetricMeasure, verdict
-from tests.mini import DAYS, JOB, linear_model, make_workspace
-from tests.test_challengers import NEXT, contest
+from nightscore.common.errors import Broken
+from nightscore.evaluation.intervals import METRICS, Sample, compared, measured, student
+from nightscore.evaluation.judge import Judgement, Verdict, judge
+from nightscore.evaluation.verdict import DayMeasure, Evidence, FlipMeasure, MetricMeasure, verdict
+from nightscore.job.loader import load
+from nightscore.job.model import Judge, Labels
+from nightscore.pipeline import executors
+from nightscore.store import catalog
+from tests.pipeline.score.test_challengers import NEXT, contest
+from tests.support.workspace import DAYS, JOB, linear_model, make_workspace
 
 ASKED = """judge:
   days: 2
@@ -55,7 +56,7 @@ def published(weights: tuple[float, float], days: int) -> Path:
     linear_model(root / NEXT, weights)
     came_true(root, "(a + 0.2 * random_number > 0.6)")
     for day in DAYS[:days]:
-        night.run(load("mini", root), day)
+        executors.run(load("mini", root), day)
     return root
 
 
@@ -91,7 +92,7 @@ def test_flips_are_those_of_the_decisions_that_the_challenger_would_make_itself(
     other = workspace(tmp_path / "other", "ignore: [rank]")
     linear_model(other / "data/models/linear.onnx", (3.0, -1.0))
     for day in DAYS[:2]:
-        night.run(load("mini", other), day)
+        executors.run(load("mini", other), day)
     chosen = "SELECT day, id FROM mini_top"
     before, after = (
         {(row["day"], row["id"]) for row in catalog.query(chosen, one).to_pylist()} for one in (root, other)
@@ -178,7 +179,7 @@ def test_one_segment_that_gets_worse_holds_what_is_better_on_the_whole(tmp_path)
     sql = (root / "jobs/mini/f.sql").read_text()
     (root / "jobs/mini/f.sql").write_text(sql.replace("id % 2", "id % 8"))
     for day in DAYS:
-        night.run(load("mini", root), day)
+        executors.run(load("mini", root), day)
     one = the_one(root)
     assert one.evidence.metrics[0].low > 0
     assert one.verdict == "HOLD"
@@ -218,7 +219,7 @@ def test_labels_see_past_the_day_and_runs_do_not(tmp_path):
 def test_rows_that_it_has_not_scored_hold_it(tmp_path):
     root = workspace(tmp_path, "max_flips: 100%", days=1)
     linear_model(root / NEXT, (1.0, 1.0), ("a", "income"))
-    night.run(load("mini", root), DAYS[0])
+    executors.run(load("mini", root), DAYS[0])
     assert "400 of 400 rows have no score of it" in the_one(root).reasons
 
 
@@ -258,7 +259,7 @@ def test_the_judge_section_scores_no_day_again(tmp_path):
     root = workspace(tmp_path, days=1)
     text = (root / "jobs/mini/job.yaml").read_text()
     (root / "jobs/mini/job.yaml").write_text(text.replace("days: 2", "days: 9"))
-    assert night.run(load("mini", root), DAYS[0]).status == "unchanged"
+    assert executors.run(load("mini", root), DAYS[0]).status == "unchanged"
 
 
 # The statistics

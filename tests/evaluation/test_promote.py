@@ -9,15 +9,16 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import cli, night
-from jobs.errors import Broken
-from jobs.files import sha256_of
-from jobs.job import load
-from jobs.promote import promote, with_champion
-from jobs.promotions import FILE, note, promotions
-from jobs.receipt import Promotion, Receipt
-from tests.mini import DAYS, JOB, linear_model, make_workspace
-from tests.test_challengers import NEXT, contest
+from nightscore.cli import main
+from nightscore.common.errors import Broken
+from nightscore.common.files import sha256_of
+from nightscore.evaluation.promote import promote, with_champion
+from nightscore.job.loader import load
+from nightscore.pipeline import executors
+from nightscore.store.promotions import FILE, note, promotions
+from nightscore.store.receipt import Promotion, Receipt
+from tests.pipeline.score.test_challengers import NEXT, contest
+from tests.support.workspace import DAYS, JOB, linear_model, make_workspace
 
 HELD = "judge: {days: 1}\n"
 WON = "judge: {days: 1, max_flips: 100%}\n"
@@ -27,12 +28,12 @@ def workspace(root: Path, text: str = contest(NEXT) + HELD, publish: bool = Fals
     make_workspace(root, rows=50, job=text)
     linear_model(root / NEXT, (3.0, -1.0))
     if publish:
-        night.run(load("mini", root), DAYS[0])
+        executors.run(load("mini", root), DAYS[0])
     return root
 
 
 def run(root: Path, day: str = DAYS[1]) -> Receipt:
-    return night.run(load("mini", root), day)
+    return executors.run(load("mini", root), day)
 
 
 def lines_that_differ(before: str, after: str) -> list[tuple[str, str]]:
@@ -189,7 +190,7 @@ def test_the_command_line_judges_and_promotes(tmp_path, capsys):
     root = workspace(tmp_path, contest(NEXT) + WON, publish=True)
 
     def call(*words: str) -> tuple[int, str]:
-        code = cli.call(["--workspace", str(root), *words])
+        code = main.call(["--workspace", str(root), *words])
         return code, capsys.readouterr().out
 
     code, said = call("judge", "mini")

@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
-from jobs import query
-from jobs.catalog import pinned
-from jobs.workspace import open_workspace
-from tests.mini import DAYS, linear_model, make_workspace
+from nightscore import query
+from nightscore.common.workspace import open_workspace
+from nightscore.store.catalog import pinned
+from tests.support.workspace import DAYS, linear_model, make_workspace
 
 TABLES = ("mini_scores", "mini_top")
 SCHEMA = pa.schema([("id", pa.int64()), ("a", pa.float32()), ("b", pa.float32())])

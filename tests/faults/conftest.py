@@ -1,5 +1,5 @@
 """Workspaces for whole nights, as tests/nights makes them."""
 
-from tests.nights.conftest import fresh, large, large_template, published, template
+from tests.behaviour.conftest import fresh, large, large_template, published, template
 
 __all__ = ["fresh", "large", "large_template", "published", "template"]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from tests.nights.processes import spawn
+from tests.behaviour.processes import spawn
 
 SEED = int(os.environ.get("FAULTS_SEED", "303627"))  # `make faults` takes another each time
 PATIENCE = 60.0  # seconds for one case
@@ -98,7 +98,7 @@ def _some(
 
 def outcome(act: Callable[[], str]) -> str:
     """What `act` says, or how it failed: "Broken: …", "NotYet: …", and "unexpected …" for all else."""
-    from jobs.errors import Broken, NotYet
+    from nightscore.common.errors import Broken, NotYet
 
     try:
         return act()
@@ -117,7 +117,7 @@ def said(answers: Sequence[tuple[Any, str]], *allowed: str) -> list[tuple[Any, s
 
 def told(root: Path, *arguments: str) -> str:
     """`nightscore ARGUMENTS…` in this process: exit code and message, as "1: nightscore: broken: …"."""
-    from jobs.cli import call
+    from nightscore.cli.main import call
 
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

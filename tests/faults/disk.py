@@ -88,10 +88,6 @@ def serve(scratch: Path, asked: IO[str], answers: IO[str]) -> None:
     """Fork for each line that asks for a command; answer how it ended."""
     import pandas  # noqa: F401 - DuckDB imports it at the first bound value
 
-    import jobs.catalog
-    import jobs.cli
-    import jobs.night  # noqa: F401
-
     library = ctypes.CDLL(None)
     for line in asked:
         child = os.fork()
@@ -103,7 +99,7 @@ def serve(scratch: Path, asked: IO[str], answers: IO[str]) -> None:
 
 
 def _work(library: Any, scratch: Path, asked: dict[str, Any]) -> None:
-    from jobs.cli import call
+    from nightscore.cli.main import call
 
     for descriptor, name in ((1, "out"), (2, "err")):
         file = os.open(scratch / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

@@ -21,15 +21,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from jobs import Broken, backfill, load, run
-from jobs.gc import gc
-from jobs.receipt import Receipt
-from jobs.verify import verify
-from jobs.workspace import open_workspace
+from nightscore import Broken, backfill, load, run
+from nightscore.common.workspace import open_workspace
+from nightscore.review.verify import verify
+from nightscore.store.gc import gc
+from nightscore.store.receipt import Receipt
+from tests.behaviour.processes import End, Fault, Night, start
+from tests.behaviour.world import no_half_files
 from tests.faults.chaos import Days
-from tests.mini import DAYS
-from tests.nights.processes import End, Fault, Night, start
-from tests.nights.world import no_half_files
+from tests.support.workspace import DAYS
 
 SEED = int(os.environ.get("FAULTS_SEED", "303627"))  # `make faults` takes another each time
 SHRINK = bool(os.environ.get("FAULTS_SHRINK"))

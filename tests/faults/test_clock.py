@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.behaviour.conftest import ROWS
+from tests.behaviour.processes import Fault, night
+from tests.behaviour.world import DAY, READERS, TABLES, Truth, ours, plain_delta, receipts, tree
 from tests.faults.marks import mostly_slow
-from tests.nights.conftest import ROWS
-from tests.nights.processes import Fault, night
-from tests.nights.world import DAY, READERS, TABLES, Truth, ours, plain_delta, receipts, tree
 
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
 HOME = Path(__file__).parents[2]
@@ -53,7 +53,7 @@ def set_to(clock: Path, offset: str) -> Path:
 
 def year_by_year(root: str, clock: str, *offsets: str) -> None:
     """A forced night under each clock, each with another parameter."""
-    from jobs import load, run
+    from nightscore import load, run
 
     for n, offset in enumerate(offsets, start=1):
         set_to(Path(clock), offset)
@@ -78,7 +78,7 @@ def test_a_clock_set_back_or_forward_between_nights_decides_nothing(published: P
 
 def jumping(root: str, clock: str, *stages: str) -> None:
     """A forced night for each stage at which the clock jumps a year, back and forth by turns."""
-    from jobs import load, run
+    from nightscore import load, run
 
     for i, stage in enumerate(stages):
         set_to(Path(clock), "+0")
@@ -104,8 +104,8 @@ def test_a_clock_that_jumps_at_any_stage_decides_nothing(published: Path, clock:
 
 def clear_up(root: str) -> None:
     """`gc` with the usual day of grace."""
-    from jobs.gc import gc
-    from jobs.workspace import open_workspace
+    from nightscore.common.workspace import open_workspace
+    from nightscore.store.gc import gc
 
     for one in gc(open_workspace(Path(root))):
         print(one.reason)  # noqa: T201
@@ -136,8 +136,8 @@ def test_clearing_up_by_a_clock_that_is_ahead_takes_nothing_that_a_reader_needs(
 
 def waiting_in_the_future(root: str, began: str) -> None:
     """A run whose clock is a year ahead waits between scoring and publishing until it is told to go on."""
-    from jobs import load, run
-    from jobs.errors import NotYet
+    from nightscore import load, run
+    from nightscore.common.errors import NotYet
 
     def hook(at: str, *_: int) -> None:
         if at == "link":  # the first to open a pipe waits for the other end

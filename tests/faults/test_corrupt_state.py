@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from jobs.gc import gc
-from jobs.workspace import open_workspace
+from nightscore.common.workspace import open_workspace
+from nightscore.store.gc import gc
+from tests.behaviour.conftest import ROWS
+from tests.behaviour.processes import Fault, night
+from tests.behaviour.world import DAY, TABLES, Truth, copy, ours
 from tests.faults.damage import SEED, TIMES, each_apart, said, told
 from tests.faults.marks import mostly_slow
-from tests.mini import linear_model
-from tests.nights.conftest import ROWS
-from tests.nights.processes import Fault, night
-from tests.nights.world import DAY, TABLES, Truth, copy, ours
+from tests.support.workspace import linear_model
 
 RUN = ("run", "mini", "--day", DAY)
 SUM = "SELECT count(*), sum(score) FROM mini_scores"

@@ -14,16 +14,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import load, run
-from jobs.night import score_pieces
-from jobs.steps import plan_day, publish_day
-from jobs.verify import verify
-from jobs.workspace import Workspace
+from nightscore import load, run
+from nightscore.common.workspace import Workspace
+from nightscore.pipeline.executors import score_pieces
+from nightscore.pipeline.steps import plan_day, publish_day
+from nightscore.review.verify import verify
+from tests.behaviour.conftest import Build
+from tests.behaviour.world import DAY, TABLES, Truth, ours
 from tests.faults.damage import SEED, TIMES, Flip, each_apart, flips, footer, outcome, pages, replace, said
 from tests.faults.marks import mostly_slow
-from tests.mini import rows_of
-from tests.nights.conftest import Build
-from tests.nights.world import DAY, TABLES, Truth, ours
+from tests.support.workspace import rows_of
 
 ROWS = 2_000  # as in tests/nights
 PART = f"data/lake/rows/day={DAY}/part-0.parquet"

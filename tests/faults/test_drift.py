@@ -1,7 +1,7 @@
 """Rows 8 to 15, 17, 18, 25 of the fault matrix: inputs that are not what they were the night before.
 
-Files that differ from each other within a run are in tests/test_inputs.py; here the day's only file
-differs from what the job, its model and its published tables know.
+Files that differ from each other within a run are in tests/pipeline/read/test_inputs.py; here the day's only
+file differs from what the job, its model and its published tables know.
 """
 
 import math
@@ -18,11 +18,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jobs import Broken, NotYet, load, run
+from nightscore import Broken, NotYet, load, run
+from tests.behaviour.conftest import ROWS, Build
+from tests.behaviour.world import DAY, READERS, TABLES, Truth, ours, receipts, tree
 from tests.faults.marks import mostly_slow, named
-from tests.mini import JOB, make_workspace, rows_of
-from tests.nights.conftest import ROWS, Build
-from tests.nights.world import DAY, READERS, TABLES, Truth, ours, receipts, tree
+from tests.support.workspace import JOB, make_workspace, rows_of
 
 SQL_JOB = JOB.replace("features: rows", "features: features.sql")
 NEXT = "2020-01-03"

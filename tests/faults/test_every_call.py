@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.disk import Failing, Forks, Said
-from tests.nights.world import (
+from tests.behaviour.world import (
     DAY,
     READERS,
     TABLES,
@@ -26,6 +25,7 @@ from tests.nights.world import (
     plain_duckdb,
     receipts,
 )
+from tests.faults.disk import Failing, Forks, Said
 
 SEED = int(os.environ.get("FAULTS_SEED", "303627"))  # `make faults` takes another each time
 ALL = bool(os.environ.get("FAULTS_ALL"))

@@ -17,10 +17,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jobs import Broken, load, run
+from nightscore import Broken, load, run
+from tests.behaviour.world import DAY
 from tests.faults.damage import told
-from tests.mini import FEATURES, JOB, TOP, make_workspace, rows_of
-from tests.nights.world import DAY
+from tests.support.workspace import FEATURES, JOB, TOP, make_workspace, rows_of
 
 EXAMPLES = int(os.environ.get("FAULTS_EXAMPLES", "10"))
 SQL_JOB = JOB.replace("features: rows", "features: features.sql")

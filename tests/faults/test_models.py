@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from jobs import Broken, load, run
+from nightscore import Broken, load, run
+from tests.behaviour.conftest import ROWS
+from tests.behaviour.world import DAY, TABLES, Truth, ours, staged
 from tests.faults.damage import SEED, TIMES, each_apart, outcome, said
-from tests.mini import linear_model
-from tests.nights.conftest import ROWS
-from tests.nights.world import DAY, TABLES, Truth, ours, staged
+from tests.support.workspace import linear_model
 
 MODEL = "data/models/linear.onnx"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.cli import call
-from tests.nights.conftest import ROWS
-from tests.nights.world import DAY, READERS, TABLES, Truth, no_half_files, ours, receipts
+from nightscore.cli.main import call
+from tests.behaviour.conftest import ROWS
+from tests.behaviour.world import DAY, READERS, TABLES, Truth, no_half_files, ours, receipts
 
 NEW = Truth(ROWS, (4.0, 1.0))
 RUN = ["run", "mini", "--day", DAY]

@@ -1,7 +1,7 @@
 """Rows 2, 21, 24, 29: SIGTERM and SIGINT at each stage, frozen processes, runs that overlap.
 
-tests/test_cli.py stops a command deep in DuckDB's work; tests/nights/test_together.py freezes runs at every
-commit. Here it is the command itself, at each stage, and what it leaves.
+tests/cli/test_main.py stops a command deep in DuckDB's work; tests/behaviour/test_together.py freezes runs at
+every commit. Here it is the command itself, at each stage, and what it leaves.
 """
 
 import contextlib
@@ -18,26 +18,26 @@ from typing import Any
 
 import pytest
 
-from jobs.errors import NotYet
+from nightscore.common.errors import NotYet
+from tests.behaviour.conftest import ROWS, Build
+from tests.behaviour.processes import Fault, Night, _set_into, _Strike, night, spawn, start
+from tests.behaviour.world import DAY, READERS, TABLES, Truth, no_half_files, ours, receipts
 from tests.faults.marks import mostly_slow
-from tests.mini import DAYS, JOB
-from tests.nights.conftest import ROWS, Build
-from tests.nights.processes import Fault, Night, _set_into, _Strike, night, spawn, start
-from tests.nights.world import DAY, READERS, TABLES, Truth, no_half_files, ours, receipts
+from tests.support.workspace import DAYS, JOB
 
 NEW = Truth(ROWS, (4.0, 1.0))
 STAGES = ("plan", "score", "prove", "decide", "audit", "link", "publication", "commit mini_scores",
           "commit receipts")  # fmt: skip
-CALLS = ("pyarrow.parquet.ParquetWriter.write_table", "jobs.engine.Engine.stream")
+CALLS = ("pyarrow.parquet.ParquetWriter.write_table", "nightscore.store.engine.Engine.stream")
 SIGNALS = [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
 WITHIN = 2.0  # seconds, as promised; most of it is the machine's, which may be busy
 
 
 def command(answers: Connection, arguments: list[str], fault: Fault | None) -> None:
     """`nightscore ARGUMENTS…` as its main function runs it, with a signal to itself at a step."""
-    from jobs import progress
-    from jobs.cli import call
-    from jobs.stop import exit_on_signals
+    from nightscore.cli.main import call
+    from nightscore.common import progress
+    from nightscore.common.signals import exit_on_signals
 
     os.dup2(os.open(f"{arguments[1]}.out", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), 1)
     os.dup2(os.open(f"{arguments[1]}.err", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), 2)
@@ -167,7 +167,7 @@ def wait_until_frozen(frozen: Night) -> None:
 
 
 def backfilled(answers: Connection, root: Path, options: dict[str, Any]) -> None:
-    from jobs import backfill, load
+    from nightscore import backfill, load
 
     ends = list(backfill(load("mini", root), DAYS[0], DAYS[-1], **options))
     answers.send(
@@ -219,8 +219,8 @@ def test_a_frozen_run_holds_up_no_other_day_and_no_other_job(fresh: Build) -> No
 
 def test_a_killed_run_leaves_no_lock(published: Path) -> None:
     """P7, P9: a killed process leaves no lock behind that holds up the next run or `gc`."""
-    from jobs.gc import gc
-    from jobs.workspace import open_workspace
+    from nightscore.common.workspace import open_workspace
+    from nightscore.store.gc import gc
 
     NEW.write_model(published)
     assert night(published, DAY, Fault("score")).killed

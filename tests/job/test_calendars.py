@@ -16,15 +16,23 @@ from hypothesis import strategies as st
 
 pytest.importorskip("exchange_calendars")
 
-from jobs import calendar
-from jobs.calendar import EveryDay, Sessions, calendar_of, latest_complete_day, latest_day, moment, next_day
-from jobs.closures import (
+from nightscore.common.errors import Broken
+from nightscore.job import calendars
+from nightscore.job.calendars import (
+    EveryDay,
+    Sessions,
+    calendar_of,
+    latest_complete_day,
+    latest_day,
+    moment,
+    next_day,
+)
+from nightscore.job.closures import (
     known_exchanges,
     overrides_of,
 )
-from jobs.errors import Broken
-from jobs.schedule import After, Daily, Exchange
-from tests.airflow.golden import make_sessions
+from nightscore.job.schedule import After, Daily, Exchange
+from tests.job.golden import make_sessions
 
 GOLDEN = Path(__file__).parent / "golden"
 FIRST, LAST = dt.date(2023, 1, 1), dt.date(2026, 12, 31)
@@ -290,12 +298,12 @@ def test_a_moment_without_a_zone_is_none() -> None:
 def test_a_time_after_the_close_is_in_minutes(text: str) -> None:
     """As job.yaml has it."""
     with pytest.raises(ValueError, match=r"write minutes"):
-        calendar.minutes(text)
+        calendars.minutes(text)
 
 
 def test_importing_the_calendar_is_light() -> None:
     """A scheduler parses DAG files again and again: no pandas before a session is computed."""
     heavy = "{'pandas', 'numpy', 'exchange_calendars', 'duckdb', 'pyarrow', 'onnxruntime', 'airflow'}"
-    code = f"import sys, jobs.calendar; sys.exit(str({heavy} & sys.modules.keys() or 0))"
+    code = f"import sys, nightscore.job.calendars; sys.exit(str({heavy} & sys.modules.keys() or 0))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip() in ("", "0")

@@ -8,9 +8,15 @@ import pytest
 
 pytest.importorskip("exchange_calendars")
 
-from jobs.calendar import Sessions, check_early
-from jobs.closures import Override, overrides_of, read_overrides, unknown_exchange, workspace_overrides
-from jobs.errors import Broken
+from nightscore.common.errors import Broken
+from nightscore.job.calendars import Sessions, check_early
+from nightscore.job.closures import (
+    Override,
+    overrides_of,
+    read_overrides,
+    unknown_exchange,
+    workspace_overrides,
+)
 
 
 def day(text: str) -> dt.date:
@@ -118,7 +124,7 @@ def test_early_closes_can_be_held_to_the_calendar() -> None:
 
 def test_without_the_package_every_code_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """A scheduler's other processes may lack it; who computes sessions is told what to install."""
-    monkeypatch.setattr("jobs.closures.known_exchanges", frozenset)
+    monkeypatch.setattr("nightscore.job.closures.known_exchanges", frozenset)
     assert unknown_exchange("QQQQ") is None
     monkeypatch.setitem(sys.modules, "exchange_calendars", None)
     with pytest.raises(Broken, match=r"exchange_calendars is not installed"):

@@ -9,12 +9,12 @@ from typing import Any
 import jsonschema
 import pytest
 
-from jobs.schema import job_schema
-from jobs.yamlfile import read_yaml
-from tests.mini import JOB
-from tests.test_spec import AUDITS, MISTAKES, TEXT, with_audit
+from nightscore.common.strict_yaml import read_yaml
+from nightscore.job.json_schema import job_schema
+from tests.job.test_spec import AUDITS, MISTAKES, TEXT, with_audit
+from tests.support.workspace import JOB
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "jobs").glob("**/job.yaml"))
 
 
@@ -32,7 +32,7 @@ def described(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def test_the_committed_file_is_in_step() -> None:
-    """docs/job.schema.json is what the code says; `python -m jobs.schema` writes it."""
+    """docs/job.schema.json is what the code says; `python -m nightscore.job.json_schema` writes it."""
     assert json.loads((ROOT / "docs/job.schema.json").read_text()) == job_schema()
 
 

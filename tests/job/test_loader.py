@@ -6,11 +6,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jobs.errors import Broken
-from jobs.job import Job, load, load_all, read_job
-from jobs.workspace import Workspace
-from tests.mini import FEATURES, JOB, TOP
-from tests.test_spec import TEXT
+from nightscore.common.errors import Broken
+from nightscore.common.workspace import Workspace
+from nightscore.job.loader import Job, load, load_all, read_job
+from tests.job.test_spec import TEXT
+from tests.support.workspace import FEATURES, JOB, TOP
 
 
 def add_job(root: Path, folder: str, text: str | bytes = JOB) -> Path:

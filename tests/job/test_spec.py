@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import Broken
-from jobs.given import PathInput, TableInput
-from jobs.job import Job, read_job
-from jobs.workspace import Workspace
+from nightscore.common.errors import Broken
+from nightscore.common.workspace import Workspace
+from nightscore.job.inputs import PathInput, TableInput
+from nightscore.job.loader import Job, read_job
 
 # One value a line, so that a message with a wrong line shows.
 TEXT = """\

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.check import check_schedule, check_sql
-from jobs.days import as_day
-from jobs.errors import Broken
-from jobs.job import load
-from jobs.night import run
-from jobs.steps import outlook
-from tests.mini import JOB, TOP, linear_model, make_workspace
+from nightscore.common.errors import Broken
+from nightscore.common.units import as_day
+from nightscore.job.loader import load
+from nightscore.pipeline.binding import check_schedule, check_sql
+from nightscore.pipeline.executors import run
+from nightscore.pipeline.steps import outlook
+from tests.support.workspace import JOB, TOP, linear_model, make_workspace
 
 DAY = "2020-01-02"
 SQL_JOB = JOB.replace("features: rows", "features: features.sql")

@@ -19,9 +19,9 @@ from skl2onnx.common.data_types import FloatTensorType
 from sklearn import ensemble as forests
 from sklearn import tree as trees
 
-from scorers.contract import Options
-from scorers.onnx import open_onnx
-from scorers.trees import open_trees
+from nightscore.scorers.contract import Options
+from nightscore.scorers.onnx.scorer import open_onnx
+from nightscore.scorers.trees import open_trees
 from tests.scorers.models import file
 
 WIDTH = 5

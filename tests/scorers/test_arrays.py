@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scorers.errors import ChunkError
-from scorers.matrix import BLOCK, as_numpy, matrix
+from nightscore.scorers.arrays import BLOCK, as_numpy, matrix
+from nightscore.scorers.errors import ChunkError
 
 KINDS = (
     pa.float32(), pa.float64(), pa.float16(), pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(),

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from scorers.contract import Scorer, Signature, serves
-from scorers.errors import ChunkError
-from scorers.testing import check_scorer
+from nightscore.scorers.contract import Scorer, Signature, serves
+from nightscore.scorers.errors import ChunkError
+from nightscore.scorers.testing import check_scorer
 
 SIGNATURE = Signature(pa.schema([("a", pa.float32())]), pa.schema([("y", pa.float64())]))
 OUTPUT = pa.float64()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from scorers import hardware as module
-from scorers.hardware import hardware
+from nightscore.scorers import hardware as module
+from nightscore.scorers.hardware import hardware
 
 GROUPS = {
     "v2, half a core": ({"cpu.max": "50000 100000"}, 1),

@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs import choose
-from jobs.job import load
-from jobs.night import run
-from scorers import runtime
-from scorers.contract import Options
-from scorers.errors import ChunkError, ModelError
-from scorers.hardware import installed_devices
-from scorers.onnx import OnnxScorer
-from tests.mini import make_workspace
-from tests.packages import build
+from nightscore.job.loader import load
+from nightscore.pipeline.executors import run
+from nightscore.pipeline.score import autotune
+from nightscore.scorers.contract import Options
+from nightscore.scorers.errors import ChunkError, ModelError
+from nightscore.scorers.hardware import installed_devices
+from nightscore.scorers.onnx import runtime
+from nightscore.scorers.onnx.scorer import OnnxScorer
 from tests.scorers.models import COLUMNS, file, floats, mlp, trees
+from tests.support.packages import build
+from tests.support.workspace import make_workspace
 
 openvino = pytest.mark.skipif(
     not find_spec("onnxruntime_ep_openvino"),
@@ -48,9 +48,9 @@ py-modules = ["onnxruntime_ep_broken"]
 CHILD = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from jobs import choose, load, run
-from scorers import runtime
-choose.WORTH_IT = 0.0
+from nightscore import load, run; from nightscore.pipeline.score import autotune
+from nightscore.scorers.onnx import runtime
+autotune.WORTH_IT = 0.0
 receipt = run(load("mini", sys.argv[2]), sys.argv[3])
 tried = {one.variant: one.refused for one in receipt.tried}
 print(json.dumps([receipt.status, tried, runtime.problems(), [one.name for one in runtime.devices()]]))
@@ -87,8 +87,8 @@ def test_a_night_goes_on_where_the_real_plug_in_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is tried like any other device; what came of it stands in the receipt."""
-    monkeypatch.setattr(choose, "WORTH_IT", 0.0)
-    monkeypatch.setattr(choose, "SECONDS", 60.0)
+    monkeypatch.setattr(autotune, "WORTH_IT", 0.0)
+    monkeypatch.setattr(autotune, "SECONDS", 60.0)
     found = run(load("mini", make_workspace(tmp_path, 2_000, days=(DAY,))), DAY)
     assert found.status == "published" and found.rows.published == 2_000
     assert "onnx on openvino" in {one.variant for one in found.tried}

@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from scorers.contract import Options
-from scorers.errors import ChunkError, ContractError, ModelError
-from scorers.model import ModelFile
-from scorers.python import open_python, python_model
-from scorers.registry import KINDS, code_of, installed_code, kinds, open_scorer
-from scorers.testing import check_scorer
-from tests.packages import build
+from nightscore.scorers.contract import Options
+from nightscore.scorers.errors import ChunkError, ContractError, ModelError
+from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.python import open_python, python_model
+from nightscore.scorers.registry import KINDS, code_of, installed_code, kinds, open_scorer
+from nightscore.scorers.testing import check_scorer
 from tests.scorers.models import COLUMNS, file, floats, mlp
+from tests.support.packages import build
 
 DOCS = Path(__file__).parents[2] / "docs/scorers.md"
 CHURN = re.search(r"```python\n# my_models/churn.py.*?\n(.*?)```", DOCS.read_text(), re.DOTALL)
@@ -25,7 +25,7 @@ PROJECT = re.search(r"```toml\n# pyproject.toml\n(.*?)```", DOCS.read_text(), re
 TWO = pa.RecordBatch.from_pydict({"a": np.arange(20.0), "b": np.arange(20.0)[::-1]})
 BAD = """
 import pyarrow as pa
-from scorers.python import scorer
+from nightscore.scorers.python import scorer
 
 def plain(chunk):
     return chunk
@@ -111,7 +111,10 @@ def test_a_function_of_a_package_scores(packages: Path) -> None:
 MISTAKES = {
     "no package": ("nothing_here:f", "no installed package 'nothing_here'"),
     "no function": ("churn:predikt", "churn:predikt can't be imported: AttributeError"),
-    "no signature": ("bad:plain", "bad:plain: has no signature; decorate it with scorers.python.scorer"),
+    "no signature": (
+        "bad:plain",
+        "bad:plain: has no signature; decorate it with nightscore.scorers.python.scorer",
+    ),
     "no such output": ("churn:predict", "churn:predict: gives no 'y'; its outputs: score"),
 }
 

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from scorers.contract import Options
-from scorers.errors import ChunkError, MissingValueError, ModelError
-from scorers.model import ModelFile, read_model
-from scorers.registry import open_scorer
-from scorers.testing import check_scorer
-from scorers.text import BATCH_TOKENS, TextScorer
+from nightscore.scorers.contract import Options
+from nightscore.scorers.errors import ChunkError, MissingValueError, ModelError
+from nightscore.scorers.model_file import ModelFile, read_model
+from nightscore.scorers.registry import open_scorer
+from nightscore.scorers.testing import check_scorer
+from nightscore.scorers.text import BATCH_TOKENS, TextScorer
 from tests.scorers.models import file as plain_file
 from tests.scorers.models import floats, mlp
 from tests.scorers.texts import (

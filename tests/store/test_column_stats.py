@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.errors import Broken
-from jobs.files import sha256_of
-from jobs.receipt import ColumnProof
-from jobs.tally import Tally, differences, exact_float_sum, exact_integer_sum, table_proof
+from nightscore.common.errors import Broken
+from nightscore.common.files import sha256_of
+from nightscore.store.column_stats import Tally, differences, exact_float_sum, exact_integer_sum, table_proof
+from nightscore.store.receipt import ColumnProof
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 RUN = "20260101T000000-aaaaaaaa-bbbbbb"

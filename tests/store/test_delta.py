@@ -17,10 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
-from jobs import load, query, run, tables
-from jobs.errors import Broken, NotYet
-from jobs.tables import Change, Superseded
-from tests.mini import JOB, make_workspace
+from nightscore import load, query, run
+from nightscore.common.errors import Broken, NotYet
+from nightscore.store import delta
+from nightscore.store.delta import Change, Superseded
+from tests.support.workspace import JOB, make_workspace
 
 DAY = "2020-01-02"
 UTC = dt.UTC
@@ -123,37 +124,37 @@ def change(root: Path, day: str, number: int, rows: int = 1, run_id: str = "") -
 
 
 def held(root: Path) -> list[tuple[str, str, int]]:
-    return [(f.day, f.run_id, f.rows) for f in tables.live(root)]
+    return [(f.day, f.run_id, f.rows) for f in delta.live(root)]
 
 
 def test_a_commit_is_the_day_and_no_other(tmp_path: Path) -> None:
     """A commit replaces its day's files; the days beside it stay; each file knows its run, rows and bytes."""
     root = tmp_path / "t"
-    assert (tables.live(root), tables.exists(root)) == ([], False)
-    assert tables.commit(root, change(root, "2020-01-01", 1, rows=3), seen=[]) == 1
-    assert tables.commit(root, change(root, "2020-01-02", 2), seen=[]) == 2
-    assert tables.commit(root, change(root, "2020-01-01", 3, rows=5), seen=["run1-0.parquet"]) == 3
+    assert (delta.live(root), delta.exists(root)) == ([], False)
+    assert delta.commit(root, change(root, "2020-01-01", 1, rows=3), seen=[]) == 1
+    assert delta.commit(root, change(root, "2020-01-02", 2), seen=[]) == 2
+    assert delta.commit(root, change(root, "2020-01-01", 3, rows=5), seen=["run1-0.parquet"]) == 3
     assert held(root) == [("2020-01-01", "run3", 5), ("2020-01-02", "run2", 1)]
-    assert all(f.bytes == f.path.stat().st_size for f in tables.live(root))
-    assert [(f.day, f.run_id) for f in tables.live(root, 2)] == [
+    assert all(f.bytes == f.path.stat().st_size for f in delta.live(root))
+    assert [(f.day, f.run_id) for f in delta.live(root, 2)] == [
         ("2020-01-01", "run1"),
         ("2020-01-02", "run2"),
     ]
-    assert [(f.day, f.run_id) for f in tables.live(root, 0)] == []
+    assert [(f.day, f.run_id) for f in delta.live(root, 0)] == []
     with pytest.raises(Broken, match=r"^table t: has no version 9, or can't be read: "):
-        tables.live(root, 9)
+        delta.live(root, 9)
 
 
 def test_a_commit_happens_once_however_often_it_is_tried(tmp_path: Path) -> None:
     """Tried again, also after others, it answers with the version where it happened and adds nothing."""
     root = tmp_path / "t"
     first = change(root, DAY, 5)
-    assert tables.commit(root, first, seen=[]) == 1
-    assert tables.commit(root, first, seen=[]) == 1
+    assert delta.commit(root, first, seen=[]) == 1
+    assert delta.commit(root, first, seen=[]) == 1
     for i in range(25):
-        tables.commit(root, change(root, f"2019-01-{i + 1:02}", 1), seen=[])
-    assert tables.commit(root, first, seen=[]) == 1
-    assert tables.latest_version(root) == 26
+        delta.commit(root, change(root, f"2019-01-{i + 1:02}", 1), seen=[])
+    assert delta.commit(root, first, seen=[]) == 1
+    assert delta.latest_version(root) == 26
     assert held(root).count((DAY, "run5", 1)) == 1
 
 
@@ -161,43 +162,43 @@ def test_the_version_is_right_while_others_commit(tmp_path: Path) -> None:
     """A commit of another day between a look at the table and the answer does not shift the version."""
     root = tmp_path / "t"
     first = change(root, DAY, 5)
-    tables.commit(root, first, seen=[])
+    delta.commit(root, first, seen=[])
     looked = DeltaTable(str(root))
     for i in range(3):
-        tables.commit(root, change(root, f"2019-01-{i + 1:02}", 1), seen=[])
-    assert tables._version_of(looked, root, first) == 1
-    assert tables._version_of(DeltaTable(str(root)), root, first) == 1
+        delta.commit(root, change(root, f"2019-01-{i + 1:02}", 1), seen=[])
+    assert delta._version_of(looked, root, first) == 1
+    assert delta._version_of(DeltaTable(str(root)), root, first) == 1
 
 
 def test_a_run_that_did_not_see_what_is_there_is_superseded(tmp_path: Path) -> None:
     """Another run has published the day since: NotYet, and the day stays as that one left it."""
     root = tmp_path / "t"
-    tables.commit(root, change(root, DAY, 5), seen=[])
+    delta.commit(root, change(root, DAY, 5), seen=[])
     late = change(root, DAY, 6)
     for seen in ([], ["other-0.parquet"], ["run5-0.parquet", "other-0.parquet"]):
         with pytest.raises(Superseded, match=rf"another run has published {DAY} since run run6 began"):
-            tables.commit(root, late, seen=seen)
+            delta.commit(root, late, seen=seen)
     assert issubclass(Superseded, NotYet)
     assert held(root) == [(DAY, "run5", 1)]
-    tables.commit(root, late, seen=["run5-0.parquet"])
+    delta.commit(root, late, seen=["run5-0.parquet"])
     assert held(root) == [(DAY, "run6", 1)]
 
 
 def test_an_older_run_never_replaces_a_newer(tmp_path: Path) -> None:
     """A run that wakes up late is refused by its number, even where it replaces whatever is there."""
     root = tmp_path / "t"
-    tables.commit(root, change(root, DAY, 5), seen=[])
+    delta.commit(root, change(root, DAY, 5), seen=[])
     with pytest.raises(Superseded):
-        tables.commit(root, change(root, DAY, 4), seen=None)
+        delta.commit(root, change(root, DAY, 4), seen=None)
     assert held(root) == [(DAY, "run5", 1)]
 
 
 def test_two_runs_of_one_number_are_two_runs(tmp_path: Path) -> None:
     """Runs that began in the same millisecond: the second is superseded, and not taken for the first."""
     root = tmp_path / "t"
-    tables.commit(root, change(root, DAY, 5, run_id="a"), seen=[])
+    delta.commit(root, change(root, DAY, 5, run_id="a"), seen=[])
     with pytest.raises(Superseded, match=r"under the number of run b"):
-        tables.commit(root, change(root, DAY, 5, run_id="b"), seen=[])
+        delta.commit(root, change(root, DAY, 5, run_id="b"), seen=[])
     assert held(root) == [(DAY, "a", 1)]
 
 
@@ -205,7 +206,7 @@ def test_appending_keeps_what_is_there(tmp_path: Path) -> None:
     """The table of receipts gains a file for each run and loses none."""
     root = tmp_path / "t"
     for number in (1, 2):
-        tables.commit(root, replace(change(root, DAY, number), mode="append"))
+        delta.commit(root, replace(change(root, DAY, number), mode="append"))
     assert held(root) == [(DAY, "run1", 1), (DAY, "run2", 1)]
 
 
@@ -213,18 +214,18 @@ def test_days_that_are_spelt_alike_are_not_mixed_up(tmp_path: Path) -> None:
     """Replacing one day leaves those alone that its name is a part of."""
     root = tmp_path / "t"
     for number, day in enumerate(("2020-01-01", "2020-01-10", "2020-01-11"), 1):
-        tables.commit(root, change(root, day, number), seen=[])
-    tables.commit(root, change(root, "2020-01-01", 9), seen=["run1-0.parquet"])
+        delta.commit(root, change(root, day, number), seen=[])
+    delta.commit(root, change(root, "2020-01-01", 9), seen=["run1-0.parquet"])
     assert [run_id for _, run_id, _ in held(root)] == ["run9", "run2", "run3"]
 
 
 def test_the_schema_of_a_table_is_kept(tmp_path: Path) -> None:
     """Another column or type than the table has is refused with the column's name; the same passes."""
     root = tmp_path / "t"
-    tables.check_schema(root, pa.schema([("anything", pa.int8())]))
-    tables.commit(root, change(root, DAY, 1), seen=[])
+    delta.check_schema(root, pa.schema([("anything", pa.int8())]))
+    delta.commit(root, change(root, DAY, 1), seen=[])
     same = pa.schema([("x", pa.int64()), ("run_id", pa.string())])
-    tables.check_schema(root, same)
+    delta.check_schema(root, same)
     for schema, says in (
         (
             same.append(pa.field("y", pa.int8())),
@@ -237,7 +238,7 @@ def test_the_schema_of_a_table_is_kept(tmp_path: Path) -> None:
         ),
     ):
         with pytest.raises(Broken, match=says):
-            tables.check_schema(root, schema)
+            delta.check_schema(root, schema)
 
 
 # --- two processes ---
@@ -262,7 +263,7 @@ def publish(root: Path, who: int, days: list[str]) -> list[str]:
 
 def outcome(root: Path, one: Change) -> str:
     try:
-        return f"version {tables.commit(root, one, seen=[])}"
+        return f"version {delta.commit(root, one, seen=[])}"
     except Superseded:
         return "superseded"
 

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.engine import (
+from nightscore.common.errors import Broken, NotYet
+from nightscore.store.engine import (
     Engine,
     Resources,
     SqlMistakes,
@@ -20,10 +21,9 @@ from jobs.engine import (
     literal,
     quoted,
 )
-from jobs.errors import Broken, NotYet
-from jobs.statement import repeatable_select, single_select
+from nightscore.store.sql_checks import repeatable_select, single_select
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 MEMORY = 256_000_000
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs import load, query, run
-from jobs.gc import gc
-from jobs.job import Job
-from jobs.why import why
-from tests.mini import make_workspace
+from nightscore import load, query, run
+from nightscore.job.loader import Job
+from nightscore.review.explain import why
+from nightscore.store.gc import gc
+from tests.support.workspace import make_workspace
 
 DAY = "2020-01-02"
 

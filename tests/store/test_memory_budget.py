@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import Broken, load
-from jobs.budget import LEAST, LIBRARIES, Budget, budget, machine_budget, split
-from jobs.night import run
-from jobs.sizes import UNITS, bytes_of
-from scorers import hardware as module
-from scorers.hardware import hardware
-from tests.mini import DAYS, JOB, make_workspace
+from nightscore import Broken, load
+from nightscore.common.sizes import UNITS, bytes_of
+from nightscore.pipeline.executors import run
+from nightscore.scorers import hardware as module
+from nightscore.scorers.hardware import hardware
+from nightscore.store.memory_budget import LEAST, LIBRARIES, Budget, budget, machine_budget, split
+from tests.support.workspace import DAYS, JOB, make_workspace
 
 SIZES = {
     "4GB": 4_000_000_000,

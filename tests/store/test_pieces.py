@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.plan import (
+from nightscore.store.plan import (
     CHUNK_ROWS,
     LARGEST_PIECE,
     PIECES,

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.ask import Limits, ask
-from jobs.engine import Resources
-from jobs.errors import Broken, NotYet
+from nightscore.common.errors import Broken, NotYet
+from nightscore.store.engine import Resources
+from nightscore.store.query import Limits, ask
 
 MEMORY = 256_000_000
 HEAVY = "SELECT a.range FROM range(1000000000) a, range(1000000000) b WHERE a.range * b.range = -1"

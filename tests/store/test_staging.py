@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.stage import GROUP_BYTES, stage
-from jobs.widths import row_bytes
+from nightscore.store.staging import GROUP_BYTES, stage
+from nightscore.store.widths import row_bytes
 
 TEXTS = st.none() | st.text(max_size=20)
 LISTS = st.none() | st.lists(TEXTS, max_size=4)

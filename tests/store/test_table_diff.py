@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.diff import Counts, Difference, moved
-from jobs.engine import Resources
-from jobs.tally import Tally
+from nightscore.store.column_stats import Tally
+from nightscore.store.engine import Resources
+from nightscore.store.table_diff import Counts, Difference, moved
 
 SCHEMA = pa.schema([
     ("it\"s", pa.int64()), ("b", pa.string()), ("x", pa.float64()), ("d", pa.decimal128(18, 2)),

@@ -3,7 +3,7 @@
     python data/models/finance/train_credit.py      # half a minute
 
 Six features that the loans with an outcome (data/sources/loan_outcomes.parquet) and the book that is scored
-(jobs/samples/loans.parquet) have in common; each is cut into bins by a tree that is monotone in it, a bin has
+(data/sources/loans.parquet) have in common; each is cut into bins by a tree that is monotone in it, a bin has
 its weight of evidence, and a logistic regression weighs the features (Siddiqi, Intelligent Credit Scoring,
 2017). The log-odds are calibrated by a line (Platt, 1999) that is fitted to predictions out of fold, so that
 the scorecard's own optimism is taken back. Binning, weights and calibration are made anew in each fold when
@@ -30,7 +30,7 @@ from sklearn.tree import DecisionTreeClassifier
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[2]
 OUTCOMES = REPOSITORY / "data/sources/loan_outcomes.parquet"
-BOOK = REPOSITORY / "jobs/samples/loans.parquet"
+BOOK = REPOSITORY / "data/sources/loans.parquet"
 SEED, FOLDS, REPEATS = 7, 5, 10
 FEW = 30  # loans: of fewer in a bin no weight is learnt
 # What the log-odds do as a feature grows, as a lender expects it; how many bins; the least share in one.

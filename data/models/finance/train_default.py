@@ -30,7 +30,7 @@ from onnxmltools.convert.common.data_types import FloatTensorType
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
-from scorers.optimize.distil import exact_in_float32
+from nightscore.evaluation.recipes.distil import exact_in_float32
 
 HERE, OUTCOMES, BOOK = train_credit.HERE, train_credit.OUTCOMES, train_credit.BOOK
 SEED, FOLDS, REPEATS = train_credit.SEED, train_credit.FOLDS, 5

@@ -7,9 +7,9 @@ heterogeneous autoregressive model of Corsi, 2009, with falls counted once more 
 stock); the weights are at least 0 and minimise QLIKE, log(v) + r²/v (Patton, 2011). Quantiles are the
 volatility times the quantiles of r / volatility in training. One model for all 20 stocks.
 
-The features are read from the job `volatility` itself (`jobs.features`), so there is no second implementation
-of them. Nothing after 2014-12-31 is seen in training, neither as a feature nor as a label; 2015 to 2022 are
-for the figures of the model card. Spans were chosen on 2010 to 2014, with a fit on the years before.
+The features are read from the job `volatility` itself (`nightscore.features`), so there is no second
+implementation of them. Nothing after 2014-12-31 is seen in training, neither as a feature nor as a label;
+2015 to 2022 are for the figures of the model card. Spans were chosen on 2010 to 2014, with a fit on the years before.
 
 Everything happens in a workspace of its own that is thrown away; what stays, beside this script, is
 volatility.onnx, volatility_metrics.json and volatility_card.md.
@@ -31,8 +31,10 @@ from onnx import TensorProto, helper, numpy_helper
 from scipy.optimize import minimize
 from volatility_card import Returns, evaluate, volatility_card
 
-from jobs import Job, features, load
-from jobs.samples.finance import INDICES, PRICES, write_lake
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the root, for data.lakes
+
+from data.lakes.finance import INDICES, PRICES, write_lake
+from nightscore import Job, features, load
 
 JOB = "volatility"
 HERE = Path(__file__).resolve().parent

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs import Job, query, run
+from nightscore import Job, query, run
 
 LABEL_DAYS = 14
 TEN = 10

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from jobs import Broken, query
+from nightscore import Broken, query
 
 FILE = Path(__file__).with_name("similar_items.parquet")
 HOUSEHOLDS = 10

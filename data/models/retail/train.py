@@ -2,9 +2,9 @@
 
     python data/models/retail/train.py              # everything: a few minutes on two cores
 
-The features are read from the job `retail_recommendations` itself (`jobs.features`), so there is no second
-implementation of them. Nothing after 2017-09-30 is seen in training, neither as a feature nor as a label;
-October to December are for the figures of the model card, which come from real runs of the job.
+The features are read from the job `retail_recommendations` itself (`nightscore.features`), so there is no
+second implementation of them. Nothing after 2017-09-30 is seen in training, neither as a feature nor as a
+label; October to December are for the figures of the model card, which come from real runs of the job.
 
 Everything happens in a workspace of its own that is thrown away; what stays, beside this script, is
 basket_ranker.onnx, basket_ranker.txt (the same model for LightGBM), metrics.json and model_card.md.
@@ -30,10 +30,12 @@ from evaluate import HELD_OUT_DAYS, Receipts, evaluate, read_receipts
 from onnxmltools import convert_lightgbm
 from onnxmltools.convert.common.data_types import FloatTensorType
 
-from jobs import Job, features, load
-from jobs.samples.retail import write_lake
-from scorers.matrix import matrix
-from scorers.optimize.distil import exact_in_float32
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the root, for data.lakes
+
+from data.lakes.retail import write_lake
+from nightscore import Job, features, load
+from nightscore.evaluation.recipes.distil import exact_in_float32
+from nightscore.scorers.arrays import matrix
 
 JOB = "retail_recommendations"
 HERE = Path(__file__).resolve().parent

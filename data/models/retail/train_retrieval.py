@@ -32,8 +32,10 @@ from implicit.cpu.als import AlternatingLeastSquares
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
-from jobs import Job, load, query, run
-from jobs.samples.retail import write_lake
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the root, for data.lakes
+
+from data.lakes.retail import write_lake
+from nightscore import Job, load, query, run
 
 JOB = "retail_retrieval"
 HERE = Path(__file__).resolve().parent
@@ -223,8 +225,8 @@ products count, with or without factors. The lists come from real runs of the jo
 
 ### As candidates of the recommendations
 
-With these lists as one more road to candidates (`tests/retail/test_retrieval.py` has the change), the job
-`retail_recommendations` scores a third more pairs: 695,000 a day instead of 519,000 on 2017-10-18,
+With these lists as one more road to candidates (`tests/workspace/retail/test_retrieval.py` has the change),
+the job `retail_recommendations` scores a third more pairs: 695,000 a day instead of 519,000 on 2017-10-18,
 2017-11-15 and 2017-12-15. They hold 41.2 % of all purchases instead of 39.1 %, but the published ten stay
 the same but for a few households (recall@10 0.3039 instead of 0.3040): the ranker, which was trained without
 such candidates, gives low scores to what was never bought. Hence it is not the default.

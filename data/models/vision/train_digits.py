@@ -21,7 +21,9 @@ from onnx import TensorProto, helper, numpy_helper
 from sklearn.metrics import log_loss
 from sklearn.neural_network import MLPClassifier
 
-from jobs.samples.digits import DAYS, LAKE, write_lake
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the root, for data.lakes
+
+from data.lakes.digits import DAYS, LAKE, write_lake
 
 HERE = Path(__file__).resolve().parent
 HELD_OUT = DAYS[4:]

@@ -16,15 +16,15 @@ from typing import Any
 from airflow.sdk import DAG, Asset, AssetAll, BaseOperator, IdentityMapper, PartitionedAssetTimetable
 from airflow.sdk.exceptions import AirflowFailException, AirflowTimetableInvalid
 
-from jobs.airflow.params import form
-from jobs.airflow.priority import TonightFirst
-from jobs.airflow.tasks import PLAN, PlanDay, PublishDay, ScoreShare
-from jobs.airflow.timetable import ByHandTimetable, DailyPartitionTimetable, TradingDayTimetable
-from jobs.closures import workspace_overrides
-from jobs.errors import Broken
-from jobs.job import Job, load, load_all
-from jobs.schedule import After, Daily, Exchange
-from jobs.workspace import Workspace
+from nightscore.airflow.form import form
+from nightscore.airflow.priority import TonightFirst
+from nightscore.airflow.tasks import PLAN, PlanDay, PublishDay, ScoreShare
+from nightscore.airflow.timetable import ByHandTimetable, DailyPartitionTimetable, TradingDayTimetable
+from nightscore.common.errors import Broken
+from nightscore.common.workspace import Workspace
+from nightscore.job.closures import workspace_overrides
+from nightscore.job.loader import Job, load, load_all
+from nightscore.job.schedule import After, Daily, Exchange
 
 POOL = "NIGHTSCORE_POOL"  # the environment variable that names the pool of all tasks
 TAG = "nightscore"

@@ -2,11 +2,11 @@
 
 import datetime as dt
 
-from jobs.calendar import latest_complete_day
-from jobs.closures import workspace_overrides
-from jobs.days import as_day
-from jobs.errors import Broken
-from jobs.job import Job
+from nightscore.common.errors import Broken
+from nightscore.common.units import as_day
+from nightscore.job.calendars import latest_complete_day
+from nightscore.job.closures import workspace_overrides
+from nightscore.job.loader import Job
 
 
 def day_of(job: Job, partition_key: str | None, asked: str | None) -> dt.date:

@@ -11,12 +11,12 @@ from typing import Any
 
 from airflow.sdk import Param
 
-from jobs import params as spec
-from jobs.errors import Broken
-from jobs.job import Job
-from jobs.plan import Restate
-from jobs.spec import RUN_OPTIONS
-from scorers.hardware import installed_devices
+from nightscore.common.errors import Broken
+from nightscore.job import params as spec
+from nightscore.job.loader import Job
+from nightscore.job.spec import RUN_OPTIONS
+from nightscore.scorers.hardware import installed_devices
+from nightscore.store.plan import Restate
 
 DEVICES = "NIGHTSCORE_DEVICES"  # the variable that names what the workers have, where this machine doesn't
 DAY = """The business date to score. A run with a partition key (a scheduled one, a backfill) scores that \

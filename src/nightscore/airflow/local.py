@@ -1,4 +1,4 @@
-"""Airflow on this machine, for one person: `make airflow`, or `python -m jobs.airflow.local --help`.
+"""Airflow on this machine, for one person: `make airflow`, or `python -m nightscore.airflow.local --help`.
 
 It starts `airflow standalone` in a session of its own, waits until all of it is healthy, says where it is,
 and takes all of it down again. The web page is reachable from this machine alone.
@@ -16,7 +16,7 @@ from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import TextIO
 
-from jobs.airflow.standalone import (
+from nightscore.airflow.standalone import (
     HOST,
     USER,
     Local,
@@ -28,10 +28,9 @@ from jobs.airflow.standalone import (
     refuse_ended,
     started,
 )
-from jobs.errors import Broken, NightError
-from jobs.job import load_all
-from jobs.samples.retail import LAKE, write_lake
-from jobs.workspace import VARIABLE, Workspace, open_workspace
+from nightscore.common.errors import Broken, NightError
+from nightscore.common.workspace import VARIABLE, open_workspace
+from nightscore.job.loader import load_all
 
 PORT = 8080
 PARTS = ("metadatabase", "scheduler", "dag_processor", "triggerer")
@@ -46,9 +45,8 @@ Try it: {{url}}/dags/{SAMPLE}
 ABOUT = """\
 Airflow for the jobs of a workspace, on this machine and for you alone.
 
-The first start makes a database (SQLite) in the home folder, which takes half a minute. Where the workspace
-has the sample job retail_recommendations, its data is written too. DAGs are paused until you trigger one or
-switch one on. Ctrl-C stops everything that was started; a second one does so at once.
+The first start makes a database (SQLite) in the home folder, which takes half a minute. DAGs are paused
+until you trigger one or switch one on. Ctrl-C stops everything that was started; a second one does so at once.
 
 Variables AIRFLOW__... of your shell are not passed on, so that no other Airflow's database is touched; your
 own settings go into airflow.cfg in the home folder.
@@ -84,7 +82,6 @@ def serve(local: Local) -> None:
     local.home.mkdir(parents=True, exist_ok=True, mode=0o700)  # passwords and keys lie there
     with only_one(local.home) as lock:
         say(f"Airflow {version('apache-airflow')} for the workspace {local.workspace.root}")
-        samples(local.workspace)
         if stopping.is_set():
             return
         say(f"Starting; its log is {local.log}")
@@ -123,13 +120,6 @@ def chosen_port(asked: int | None) -> int:
     if asked is not None and not is_free(asked, HOST):
         raise Broken(f"port {asked} is in use (by another Airflow?); name another with --port")
     return asked if asked is not None else free_port(PORT)
-
-
-def samples(workspace: Workspace) -> None:
-    """Write the sample's data where the workspace has the sample's job; what is complete is left alone."""
-    if any(job.name == SAMPLE for job in load_all(workspace)[0]):
-        write_lake(workspace.root)
-        say(f"Sample data: {workspace.root / LAKE}")
 
 
 def wait_until_ready(local: Local, process: subprocess.Popen[bytes]) -> None:
@@ -175,7 +165,7 @@ def say(text: str, stream: TextIO | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m jobs.airflow.local",
+        "python -m nightscore.airflow.local",
         description=ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

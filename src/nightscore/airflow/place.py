@@ -5,7 +5,7 @@ from pathlib import Path
 
 from airflow.configuration import conf
 
-from jobs.workspace import VARIABLE, Workspace, open_workspace
+from nightscore.common.workspace import VARIABLE, Workspace, open_workspace
 
 
 def workspace() -> Workspace:

@@ -6,10 +6,10 @@ Every process that reads a DAG's schedule needs it: scheduler, DAG processor, AP
 from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
-from jobs.airflow.page import PREFIX, Page, views
-from jobs.airflow.prefill import FormDay
-from jobs.airflow.priority import TonightFirst
-from jobs.airflow.timetable import ByHandTimetable, DailyPartitionTimetable, TradingDayTimetable
+from nightscore.airflow.prefill import FormDay
+from nightscore.airflow.priority import TonightFirst
+from nightscore.airflow.timetable import ByHandTimetable, DailyPartitionTimetable, TradingDayTimetable
+from nightscore.airflow.web import PREFIX, Page, views
 
 
 class NightscorePlugin(AirflowPlugin):

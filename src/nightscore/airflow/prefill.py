@@ -12,10 +12,10 @@ import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from jobs.airflow.day import latest_day_of
-from jobs.airflow.place import workspace
-from jobs.errors import Broken
-from jobs.job import load
+from nightscore.airflow.day import latest_day_of
+from nightscore.airflow.place import workspace
+from nightscore.common.errors import Broken
+from nightscore.job.loader import load
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -18,10 +18,10 @@ from typing import IO, Any
 
 import psutil  # type: ignore[import-untyped]
 
-import jobs
-from jobs.errors import Broken
-from jobs.job import load_all
-from jobs.workspace import VARIABLE, Workspace
+import nightscore
+from nightscore.common.errors import Broken
+from nightscore.common.workspace import VARIABLE, Workspace
+from nightscore.job.loader import load_all
 
 HOST = "127.0.0.1"
 USER = "admin"
@@ -89,7 +89,7 @@ def dags_folder(workspace: Workspace) -> Path:
     Raises:
         Broken: there is neither.
     """
-    folders = [root / "dags" for root in (workspace.root, Path(jobs.__file__).parents[1])]
+    folders = [root / "dags" for root in (workspace.root, Path(nightscore.__file__).parents[1])]
     for folder in folders:
         if (folder / "nightly.py").is_file():
             return folder

@@ -1,4 +1,4 @@
-"""The night as three tasks, which string together the same verbs as `jobs.night`.
+"""The night as three tasks, which string together the same verbs as `nightscore.pipeline.executors`.
 
     plan -> score (mapped: one task for each share of the pieces) -> publish
 
@@ -24,18 +24,18 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from jobs.airflow.day import day_of
-from jobs.airflow.params import options
-from jobs.airflow.trigger import PartitionTrigger, absent, unpublished
-from jobs.errors import Broken, NotYet
-from jobs.given import PathInput, TableInput
-from jobs.job import Job, load
-from jobs.plan import Plan, plan_from_json
-from jobs.progress import QUIET_SECONDS, Lines
+from nightscore.airflow.day import day_of
+from nightscore.airflow.form import options
+from nightscore.airflow.trigger import PartitionTrigger, absent, unpublished
+from nightscore.common.errors import Broken, NotYet
+from nightscore.common.progress import QUIET_SECONDS, Lines
+from nightscore.job.inputs import PathInput, TableInput
+from nightscore.job.loader import Job, load
+from nightscore.store.plan import Plan, plan_from_json
 
 if TYPE_CHECKING:
-    from jobs.receipt import Receipt
-    from jobs.stage import StagedFile
+    from nightscore.store.receipt import Receipt
+    from nightscore.store.staging import StagedFile
 
 log = logging.getLogger(__name__)
 PLAN = "plan"  # the task, and the key of its plan
@@ -92,7 +92,7 @@ class PlanDay(Step):
 
     def plan(self, job: Job, day: dt.date, context: Any) -> Plan:
         """The plan; or the task is deferred until the partitions that are missing land."""
-        from jobs.steps import plan_day
+        from nightscore.pipeline.steps import plan_day
 
         try:
             return plan_day(job, day, **self.asked(job, context), report=Progress(context))
@@ -129,7 +129,7 @@ class ScoreShare(Step):
 
     def execute(self, context: Any) -> list[dict[str, Any]]:
         """The staged files, as dicts; none where the plan no longer holds: then publish plans again."""
-        from jobs.night import score_pieces
+        from nightscore.pipeline.executors import score_pieces
 
         plan = self.pulled(context)
         share = dataclasses.replace(plan, pieces=tuple(plan.pieces[i] for i in self.share))
@@ -155,11 +155,11 @@ class PublishDay(Step):
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Publish the day."""
-        from jobs import show
+        from nightscore.review import text
 
         with errors():
             receipt = self.publish(self.read(), self.pulled(context), context)
-        show.receipt(receipt)
+        text.receipt(receipt)
         found = receipt.model_dump(mode="json", by_alias=True, exclude={"inputs"})
         if receipt.status in ("preview", "skipped"):
             # A task that succeeds makes an event of each of its assets, and there is nothing new in them.
@@ -170,8 +170,8 @@ class PublishDay(Step):
 
     def publish(self, job: Job, plan: Plan, context: Any) -> "Receipt":
         """The receipt of the plan; where that no longer holds, of another run of the day, made here."""
-        from jobs.night import run
-        from jobs.steps import publish_day
+        from nightscore.pipeline.executors import run
+        from nightscore.pipeline.steps import publish_day
 
         report = Progress(context)
         staged = files(self.staged)
@@ -230,7 +230,7 @@ def shares(pieces: int, tasks: int) -> list[list[int]]:
 
 def files(staged: Iterable[Iterable[Mapping[str, Any]]] | None) -> "list[StagedFile]":
     """The staged files of all shares, in the plan's order."""
-    from jobs.stage import StagedFile
+    from nightscore.store.staging import StagedFile
 
     return [StagedFile(**one) for share in staged or () for one in share]
 

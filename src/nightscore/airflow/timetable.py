@@ -7,7 +7,7 @@ One run per day, when the day is complete. The partition key is the day (YYYY-MM
 midnight in the timetable's zone, so that a backfill from D to D makes the run of D, unless D has one.
 `start_date` and `end_date` of a DAG bound the partition dates, not the moments of the runs.
 
-Airflow's machinery for them; which days there are is the business of `jobs.calendar`.
+Airflow's machinery for them; which days there are is the business of `nightscore.job.calendars`.
 """
 
 import datetime as dt
@@ -23,7 +23,9 @@ from airflow.exceptions import AirflowTimetableInvalid, InvalidPartitionKeyError
 from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction, Timetable
 from airflow.utils.types import DagRunType
 
-from jobs.calendar import (
+from nightscore.common.errors import Broken, clipped
+from nightscore.common.workspace import VARIABLE
+from nightscore.job.calendars import (
     MIDNIGHT,
     ONE,
     Calendar,
@@ -35,9 +37,7 @@ from jobs.calendar import (
     next_day,
     require,
 )
-from jobs.closures import Override, overrides_of, read_overrides, unknown_exchange
-from jobs.errors import Broken, clipped
-from jobs.workspace import VARIABLE
+from nightscore.job.closures import Override, overrides_of, read_overrides, unknown_exchange
 
 
 def _utc(when: dt.datetime) -> pendulum.DateTime:
@@ -231,7 +231,8 @@ class TradingDayTimetable(_DayTimetable):
     starts after the last has closed; midnights are those of the first.
 
     `overrides` adds closures and early closes that no calendar foresaw: a file (relative to
-    $NIGHTSCORE_WORKSPACE, else to the current folder; its form stands in `jobs.closures`), or what is in one.
+    $NIGHTSCORE_WORKSPACE, else to the current folder; its form stands in `nightscore.job.closures`), or what
+    is in one.
     It is read when the DAG file is parsed and kept in the serialized DAG: scheduler and API server need no
     such file, and a change of it makes a new version of the DAG.
 

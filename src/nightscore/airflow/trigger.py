@@ -8,8 +8,8 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from jobs.files import visible
-from jobs.workspace import open_workspace
+from nightscore.common.files import visible
+from nightscore.common.workspace import open_workspace
 
 SECONDS = 60.0  # between two looks
 
@@ -60,7 +60,7 @@ def unpublished(root: Path, tables: list[str], day: str) -> list[str]:
     """Those of some tables that no receipt in force names for the day."""
     if not tables:
         return []
-    from jobs import catalog  # DuckDB and Delta: only where a job waits for a table
+    from nightscore.store import catalog  # DuckDB and Delta: only where a job waits for a table
 
     entries = catalog.pinned(open_workspace(root)).in_force.values()
     published = {name for entry in entries if entry.day == day for name in entry.versions}

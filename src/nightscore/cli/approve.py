@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from jobs.commands.said import print_json
-from jobs.options import AsJson, JobName, PublishedDay, day_of, workspace
+from nightscore.cli.options import AsJson, JobName, PublishedDay, day_of, workspace
+from nightscore.cli.output import print_json
 
 if TYPE_CHECKING:
-    from jobs.receipt import Receipt
+    from nightscore.store.receipt import Receipt
 
 HeldDay = Annotated[str, Parameter(help="The day that is held, YYYY-MM-DD.")]
 By = Annotated[str, Parameter(help="Who decides; it goes into the receipt.")]
@@ -19,7 +19,7 @@ def held(
     job: Annotated[str | None, Parameter(help="One job; default: all.")] = None, /, *, json: AsJson = False
 ) -> int:
     """List the days that an audit holds back: what has not passed, and where the staged files lie."""
-    from jobs.held import held as waiting
+    from nightscore.pipeline.publish.hold import held as waiting
 
     found = list(waiting(workspace(), job))
     if json:
@@ -43,8 +43,8 @@ def release(job: JobName, /, *, day: HeldDay, by: By, because: Because, json: As
 
     The receipt keeps the audits that have not passed, and says who released the day and why.
     """
-    from jobs import held as waiting
-    from jobs.progress import shown
+    from nightscore.common.progress import shown
+    from nightscore.pipeline.publish import hold as waiting
 
     with shown() as report:
         receipt = waiting.release(workspace(), job, day_of(day), by=by, because=because, report=report)
@@ -53,7 +53,7 @@ def release(job: JobName, /, *, day: HeldDay, by: By, because: Because, json: As
 
 def discard(job: JobName, /, *, day: HeldDay, by: By, because: Because) -> int:
     """Drop a day that an audit holds back: nothing of it is published, and `gc` removes what was staged."""
-    from jobs import held as waiting
+    from nightscore.pipeline.publish import hold as waiting
 
     dropped = waiting.discard(workspace(), job, day_of(day), by=by, because=because)
     print(f"{dropped.receipt.job} {dropped.receipt.day}: run {dropped.receipt.run_id} is discarded")
@@ -62,15 +62,15 @@ def discard(job: JobName, /, *, day: HeldDay, by: By, because: Because) -> int:
 
 def rejects(job: JobName, /, *, day: PublishedDay, json: AsJson = False) -> int:
     """Show the rows of a published day that were set aside, by reason, with examples."""
-    from jobs import show
-    from jobs.job import load
-    from jobs.rejected import rejected
+    from nightscore.job.loader import load
+    from nightscore.review import text
+    from nightscore.review.rejects import rejected
 
     found = rejected(load(job, workspace()), day_of(day))
     if json:
         print_json([one.model_dump(mode="json") for one in found])
     else:
-        show.rejects(found)
+        text.rejects(found)
     return 0
 
 
@@ -80,9 +80,9 @@ def replay_rejects(job: JobName, /, *, day: PublishedDay, json: AsJson = False) 
     The day's other scores are carried over as they were; decisions and audits are made for all of them. Rows
     that can't be scored still stay rejected.
     """
-    from jobs.job import load
-    from jobs.progress import shown
-    from jobs.replay import replay_rejects as replay
+    from nightscore.common.progress import shown
+    from nightscore.job.loader import load
+    from nightscore.pipeline.replay import replay_rejects as replay
 
     with shown() as report:
         receipt = replay(load(job, workspace()), day_of(day), report)
@@ -90,10 +90,10 @@ def replay_rejects(job: JobName, /, *, day: PublishedDay, json: AsJson = False) 
 
 
 def _published(receipt: "Receipt", json: bool) -> int:
-    from jobs import show
+    from nightscore.review import text
 
     if json:
         print(receipt.to_json(indent=2))
     else:
-        show.receipt(receipt)
+        text.receipt(receipt)
     return 0

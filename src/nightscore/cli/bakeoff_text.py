@@ -6,14 +6,15 @@ from typing import Any
 
 from rich.markup import escape
 
-from jobs import charts, show
-from jobs.bakeoff import BakeOff
-from jobs.bakeoff.pick import Result
-from jobs.errors import Broken
-from jobs.files import byte_size, replace_bytes, replace_text
-from jobs.job import Job
-from jobs.measures import Change
-from jobs.page import templates
+from nightscore.common.errors import Broken
+from nightscore.common.files import byte_size, replace_bytes, replace_text
+from nightscore.evaluation.bakeoff import BakeOff
+from nightscore.evaluation.bakeoff.results import Result
+from nightscore.job.loader import Job
+from nightscore.pipeline.score.deviation import Change
+from nightscore.review import text
+from nightscore.review.report import charts
+from nightscore.review.report.html import templates
 
 COLUMNS = ("candidate", "rows/s", "times", "CPU s/M", "memory", "model", "max abs", "alike", "flips", "")
 NUMBERS = COLUMNS[1:-1]
@@ -21,7 +22,7 @@ NUMBERS = COLUMNS[1:-1]
 
 def table(found: BakeOff, files: list[str], written: str, asked: bool) -> None:
     """The table and a sentence for each candidate, on a terminal."""
-    out = show.console()
+    out = text.console()
     rows = (
         f"{found.rows:,} rows"
         if found.rows == found.day_rows
@@ -30,7 +31,7 @@ def table(found: BakeOff, files: list[str], written: str, asked: bool) -> None:
     held = f"; held out: {found.held_out}" if found.held_out else "; there is no earlier day to hold out"
     out.print(f"[bold]{found.job}[/bold] {found.day}: {rows}{held}", soft_wrap=True)
     out.print(f"budget    {budget_said(found)}", soft_wrap=True)
-    out.print(show.table([cells(one) for one in found.results], COLUMNS, NUMBERS), soft_wrap=True)
+    out.print(text.table([cells(one) for one in found.results], COLUMNS, NUMBERS), soft_wrap=True)
     for one in found.results:
         out.print(escape(f"{one.name}: {one.why}"), soft_wrap=True)
     for file in files:

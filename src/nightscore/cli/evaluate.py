@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from jobs.commands.said import print_json
-from jobs.options import AsJson, JobName, day_of, workspace
+from nightscore.cli.options import AsJson, JobName, day_of, workspace
+from nightscore.cli.output import print_json
 
 if TYPE_CHECKING:
-    from jobs.judge import Judgement, Verdict
+    from nightscore.evaluation.judge import Judgement, Verdict
 
 LastDay = Annotated[
     str | None, Parameter(help="The last day that is judged by, YYYY-MM-DD; default: the last published one.")
@@ -30,9 +30,9 @@ def judge(job: JobName, /, *, day: LastDay = None, json: AsJson = False) -> int:
 
     What decides stands in job.yaml under `judge`. The exit code is 0 whatever the verdicts are.
     """
-    from jobs.job import load
-    from jobs.judge import judge as judged
-    from jobs.progress import shown
+    from nightscore.common.progress import shown
+    from nightscore.evaluation.judge import judge as judged
+    from nightscore.job.loader import load
 
     with shown() as report:
         found = judged(load(job, workspace()), day_of(day) if day else None, report)
@@ -58,9 +58,9 @@ def promote(
 
     The verdict of `judge` has to be PROMOTE, or --force and --because TEXT are given.
     """
-    from jobs.job import load
-    from jobs.progress import shown
-    from jobs.promote import promote as promoted
+    from nightscore.common.progress import shown
+    from nightscore.evaluation.promote import promote as promoted
+    from nightscore.job.loader import load
 
     with shown() as report:
         made = promoted(load(job, workspace()), model, by=by, because=because, force=force, report=report)
@@ -73,9 +73,9 @@ def promote(
 
 def _show(found: "Judgement", one: "Verdict") -> None:
     """One verdict, its reasons, and the tables that they follow from."""
-    from jobs import show
+    from nightscore.review import text
 
-    out, evidence = show.console(), one.evidence
+    out, evidence = text.console(), one.evidence
     out.print(f"[bold]{one.verdict}[/bold] {one.model} (sha256 {one.sha256[:16]}…) beside {found.champion}")
     for reason in one.reasons:
         out.print(f"  {reason}", soft_wrap=True, markup=False)
@@ -98,10 +98,10 @@ def _show(found: "Judgement", one: "Verdict") -> None:
 
 
 def _table(rows: Sequence[tuple[str, ...]], columns: tuple[str, ...], numbers: int) -> None:
-    from jobs import show
+    from nightscore.review import text
 
     if rows:
-        show.console().print(show.table(rows, columns, columns[numbers:]))
+        text.console().print(text.table(rows, columns, columns[numbers:]))
 
 
 def _where(segment: str, value: str) -> str:

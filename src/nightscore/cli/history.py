@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from jobs.commands.said import print_json
-from jobs.options import AsJson, JobName, PublishedDay, day_of, workspace
+from nightscore.cli.options import AsJson, JobName, PublishedDay, day_of, workspace
+from nightscore.cli.output import print_json
 
 if TYPE_CHECKING:
-    from jobs.late import Late
+    from nightscore.review.late_data import Late
 
 Since = Annotated[str, Parameter(help="The first published day that is looked at, YYYY-MM-DD.")]
 ListOnly = Annotated[
@@ -26,9 +26,9 @@ def late(job: JobName, /, *, since: Since, list_only: ListOnly = False, json: As
     How much: each such day is scored and decided with the job as it is now, in a folder that is removed, and
     compared with what is published.
     """
-    from jobs.job import load
-    from jobs.late import late as found_late
-    from jobs.progress import shown
+    from nightscore.common.progress import shown
+    from nightscore.job.loader import load
+    from nightscore.review.late_data import late as found_late
 
     with shown() as report:
         found = list(found_late(load(job, workspace()), day_of(since), list_only=list_only, report=report))
@@ -44,8 +44,8 @@ def late(job: JobName, /, *, since: Since, list_only: ListOnly = False, json: As
 
 def diff(job: JobName, /, *, day: PublishedDay, runs: Runs = None, json: AsJson = False) -> int:
     """Show how two published runs of a day differ, table by table: rows, and sums of columns."""
-    from jobs import show
-    from jobs.restate import difference
+    from nightscore.pipeline.publish.closing import difference
+    from nightscore.review import text
 
     found = difference(workspace(), job, day_of(day), runs)
     if json:
@@ -53,17 +53,17 @@ def diff(job: JobName, /, *, day: PublishedDay, runs: Runs = None, json: AsJson 
     else:
         print(f"{found.job} {found.day}: run {found.after} beside run {found.before}")
         for table, one in found.tables.items():
-            print(f"  {table}: {show.moves(one)}")
+            print(f"  {table}: {text.moves(one)}")
     return 0
 
 
 def _print_late(one: "Late") -> None:
-    from jobs import show
+    from nightscore.review import text
 
     print(f"{one.job} {one.day}: {'closed' if one.closed else 'open'}, run {one.run_id}")
     for sentence in one.causes.sentences():
         print(f"  {sentence}")
     for table, change in (one.tables or {}).items():
-        print(f"  {table}: {show.moves(change)}")
+        print(f"  {table}: {text.moves(change)}")
     if one.problem:
         print(f"  a run of it would publish nothing: {one.problem}")

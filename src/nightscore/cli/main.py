@@ -9,12 +9,12 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
-from jobs.commands import care, ledger, look, models, review, tuning, work
-from jobs.commands.said import complain
-from jobs.errors import Broken, NightError, NotYet
-from jobs.options import chosen
-from jobs.stop import exit_on_signals
-from jobs.workspace import VARIABLE
+from nightscore.cli import approve, evaluate, history, maintain, published, run, tuning
+from nightscore.cli.options import chosen
+from nightscore.cli.output import complain
+from nightscore.common.errors import Broken, NightError, NotYet
+from nightscore.common.signals import exit_on_signals
+from nightscore.common.workspace import VARIABLE
 
 USAGE = 2
 HELP = """Score a day of rows with a model, publish it atomically, and prove what was published.
@@ -42,10 +42,10 @@ app = App(
 app.meta.group_parameters = "Global options"
 
 for command in (
-    work.jobs, work.check, work.plan, work.run, work.backfill, look.tables, look.query, look.receipts,
-    look.report, look.verify, look.why, review.held, review.release, review.discard, review.rejects,
-    review.replay_rejects, tuning.bakeoff, models.judge, models.promote, ledger.late, ledger.diff,
-    care.gc, care.data, care.hardware,
+    run.jobs, run.check, run.plan, run.run, run.backfill, published.tables, published.query,
+    published.receipts, published.report, published.verify, published.why, approve.held, approve.release,
+    approve.discard, approve.rejects, approve.replay_rejects, tuning.bakeoff, evaluate.judge,
+    evaluate.promote, history.late, history.diff, maintain.gc, maintain.hardware,
 ):  # fmt: skip
     app.command(command, help=paragraphs(command.__doc__))
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from cyclopts import Parameter
 
-from jobs.days import as_day
-from jobs.errors import Broken
-from jobs.workspace import Workspace, open_workspace
+from nightscore.common.errors import Broken
+from nightscore.common.units import as_day
+from nightscore.common.workspace import Workspace, open_workspace
 
 if TYPE_CHECKING:
-    from jobs.job import Job
-    from jobs.plan import Restate
+    from nightscore.job.loader import Job
+    from nightscore.store.plan import Restate
 
 Form = Literal["table", "csv", "json", "parquet"]
 
@@ -103,7 +103,7 @@ def pairs(given: list[str], option: str) -> dict[str, str]:
 
 def restatement(restate: bool, because: str | None, by: str | None) -> "Restate | None":
     """That a day is restated, why and by whom; None where it is not. Misuse where one is given alone."""
-    from jobs.plan import Restate
+    from nightscore.store.plan import Restate
 
     if not restate:
         if because or by:

@@ -5,9 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from jobs.commands.said import print_json
-from jobs.errors import Broken
-from jobs.options import (
+from nightscore.cli.options import (
     AsJson,
     Day,
     Form,
@@ -21,11 +19,14 @@ from jobs.options import (
     state_as_of,
     workspace,
 )
+from nightscore.cli.output import print_json
+from nightscore.common.errors import Broken
 
 
 def tables(*, json: AsJson = False) -> int:
     """List the published tables: their days, rows and files, as receipts name them."""
-    from jobs import catalog, show
+    from nightscore.review import text
+    from nightscore.store import catalog
 
     state = catalog.pinned(workspace())
     rows = []
@@ -40,7 +41,7 @@ def tables(*, json: AsJson = False) -> int:
         listed = [dict(zip(columns, row, strict=True)) for row in rows]
         print_json({"as_of_version": state.version, "tables": listed})
     else:
-        show.console().print(show.table(rows, columns, columns[1:2] + columns[4:]))
+        text.console().print(text.table(rows, columns, columns[1:2] + columns[4:]))
     return 0
 
 
@@ -55,13 +56,14 @@ def query(
     ] = False,
 ) -> int:  # fmt: skip
     """Query the published tables, read-only. Every table is a view, pinned to what receipts name."""
-    from jobs import catalog, show
+    from nightscore.review import text
+    from nightscore.store import catalog
 
     found = catalog.query(sql, workspace(), state_as_of(as_of), as_reported=as_reported)
     if format == "table":
-        show.rows_table(found)
+        text.rows_table(found)
     else:
-        show.write(found, format, sys.stdout.buffer)
+        text.write(found, format, sys.stdout.buffer)
     return 0
 
 
@@ -70,8 +72,9 @@ def receipts(
     day: Annotated[str | None, Parameter(help="One day, YYYY-MM-DD.")] = None, json: AsJson = False,
 ) -> int:  # fmt: skip
     """Show what was published, and its proof: every receipt, the newest last."""
-    from jobs import catalog, show
-    from jobs.job import load
+    from nightscore.job.loader import load
+    from nightscore.review import text
+    from nightscore.store import catalog
 
     wanted = day_of(day).isoformat() if day else None
     history = catalog.pinned(workspace()).history
@@ -84,9 +87,9 @@ def receipts(
     if json:
         print_json([r.model_dump(mode="json", by_alias=True) for r in found])
     elif len(found) == 1:
-        show.receipt(found[0])
+        text.receipt(found[0])
     else:
-        show.receipts(found)
+        text.receipts(found)
     return 0
 
 
@@ -100,13 +103,13 @@ def report(
     """
     import webbrowser
 
-    from jobs import page
-    from jobs.facts import gather
-    from jobs.job import load
+    from nightscore.job.loader import load
+    from nightscore.review.report import html
+    from nightscore.review.report.data import gather
 
     facts = gather(load(job, workspace()), day_of(day), run)
-    file = out or page.file_of(facts)
-    page.save(page.render(facts), file)
+    file = out or html.file_of(facts)
+    html.save(html.render(facts), file)
     print(file)
     if open and not webbrowser.open(file.absolute().as_uri()):
         print("nightscore: no browser could be started; open the file by hand", file=sys.stderr)
@@ -123,7 +126,7 @@ def verify(
     Files by sha256 and page checksums, rows, the key hash, and of every column the nulls, the exact sum, the
     least and the greatest value. Exit code 1 if anything differs.
     """
-    from jobs.verify import verify as recompute
+    from nightscore.review.verify import verify as recompute
 
     found = []
     for one in recompute(workspace(), job, day_of(day).isoformat() if day else None):
@@ -144,13 +147,13 @@ def why(
     json: AsJson = False,
 ) -> int:  # fmt: skip
     """Show why a row got what it got: its features as scored, the model, its scores, the decisions."""
-    from jobs import show
-    from jobs.job import load
-    from jobs.why import why as explain
+    from nightscore.job.loader import load
+    from nightscore.review import text
+    from nightscore.review.explain import why as explain
 
     found = explain(load(job, workspace()), day_of(day), pairs(key.split(","), "--key"))
     if json:
         print(found.model_dump_json(indent=2))
     else:
-        show.why(found)
+        text.why(found)
     return 0

@@ -5,9 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from jobs.commands.said import complain, print_json
-from jobs.errors import Broken, NightError, NotYet
-from jobs.options import (
+from nightscore.cli.options import (
     AsJson,
     Day,
     Device,
@@ -25,16 +23,19 @@ from jobs.options import (
     settings,
     workspace,
 )
+from nightscore.cli.output import complain, print_json
+from nightscore.common.errors import Broken, NightError, NotYet
 
 if TYPE_CHECKING:
-    from jobs.job import Job
-    from jobs.receipt import Receipt
+    from nightscore.job.loader import Job
+    from nightscore.store.receipt import Receipt
 
 
 def jobs(*, json: AsJson = False) -> int:
     """List every job, its schedule and its last published day."""
-    from jobs import catalog, show
-    from jobs.job import load_all
+    from nightscore.job.loader import load_all
+    from nightscore.review import text
+    from nightscore.store import catalog
 
     found, broken = load_all(workspace())
     last: dict[str, str] = {}
@@ -48,7 +49,7 @@ def jobs(*, json: AsJson = False) -> int:
             }
         )
     else:
-        show.jobs(found, last)
+        text.jobs(found, last)
         for error in broken:
             complain("broken", error)
     return Broken.exit_code if broken else 0
@@ -56,9 +57,9 @@ def jobs(*, json: AsJson = False) -> int:
 
 def check(job: Annotated[str | None, Parameter(help="One job; default: all.")] = None, /) -> int:
     """Validate spec, SQL and model without reading data."""
-    from jobs.check import check_schedule
-    from jobs.job import load, load_all
-    from jobs.steps import checked
+    from nightscore.job.loader import load, load_all
+    from nightscore.pipeline.binding import check_schedule
+    from nightscore.pipeline.steps import checked
 
     found, broken = ([load(job, workspace())], []) if job else load_all(workspace())
     for one in found:
@@ -77,10 +78,11 @@ def plan(
     model: ModelPath = None, device: Device = None, known_at: KnownAt = None, json: AsJson = False,
 ) -> int:  # fmt: skip
     """Show what a run would do: pieces, rows, bytes, and what is done already. Nothing is written."""
-    from jobs import runs, show
-    from jobs.job import load
-    from jobs.source import in_pieces, streamed
-    from jobs.steps import outlook
+    from nightscore.job.loader import load
+    from nightscore.pipeline.prepare import in_pieces, streamed
+    from nightscore.pipeline.steps import outlook
+    from nightscore.review import text
+    from nightscore.store import run_folder
 
     found = load(job, workspace())
     options = _options(found, set, force=force, limit=limit, model=model, device=device, known_at=known_at)
@@ -90,7 +92,7 @@ def plan(
     if json:
         print(made.to_json())
     else:
-        show.plan(made, runs.folder(workspace(), made) if made.run_id else None)
+        text.plan(made, run_folder.folder(workspace(), made) if made.run_id else None)
     return 0
 
 
@@ -106,9 +108,10 @@ def run(
     published day is closed: if something has changed, the run says what and ends with exit code 1, and only
     --restate --because TEXT publishes the day anew.
     """
-    from jobs import night, show
-    from jobs.job import load
-    from jobs.progress import shown
+    from nightscore.common.progress import shown
+    from nightscore.job.loader import load
+    from nightscore.pipeline import executors
+    from nightscore.review import text
 
     found = load(job, workspace())
     options = _options(
@@ -116,11 +119,11 @@ def run(
         restate=restatement(restate, because, by),
     )  # fmt: skip
     with shown() as report:
-        receipt = night.run(found, day_of(day), report=report, **options)
+        receipt = executors.run(found, day_of(day), report=report, **options)
     if json:
         print(receipt.to_json(indent=2))
     else:
-        show.receipt(receipt)
+        text.receipt(receipt)
     return 0
 
 
@@ -135,15 +138,15 @@ def backfill(
     A day that fails does not keep the others from running; the exit code is 1 if one is broken, else 75
     if one is not yet there.
     """
-    from jobs import night
-    from jobs.job import load
-    from jobs.progress import shown
+    from nightscore.common.progress import shown
+    from nightscore.job.loader import load
+    from nightscore.pipeline import executors
 
     wanted = load(job, workspace())
     found: dict[str, Receipt | NightError] = {}
     with shown() as report:
         options = _options(wanted, set, force=force)
-        for day, result in night.backfill(wanted, day_of(from_), day_of(to), report, **options):
+        for day, result in executors.backfill(wanted, day_of(from_), day_of(to), report, **options):
             found[day.isoformat()] = result
             if not json:
                 print(f"{day}  {_one_line(result)}", flush=True)

@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from jobs.commands.said import print_json
-from jobs.options import AsJson, JobName, Misuse, day_of, pairs, workspace
+from nightscore.cli.options import AsJson, JobName, Misuse, day_of, pairs, workspace
+from nightscore.cli.output import print_json
 
 Technique = Literal["engine", "graph", "quantization", "pruning", "distillation"]
 
@@ -49,11 +49,11 @@ def bakeoff(
     below data/bakeoffs/JOB/DAY/. With --apply the next nights score by what was taken, as long as model,
     machine, libraries and budget stay as they are, and each night holds a canary sample to the model itself.
     """
-    from jobs import show_bakeoff
-    from jobs.bakeoff import apply as write
-    from jobs.bakeoff import bakeoff as run
-    from jobs.job import load
-    from jobs.progress import shown
+    from nightscore.cli import bakeoff_text
+    from nightscore.common.progress import shown
+    from nightscore.evaluation.bakeoff import apply as write
+    from nightscore.evaluation.bakeoff import bakeoff as run
+    from nightscore.job.loader import load
 
     found = load(job, workspace())
     asked = _budget(found, budget)
@@ -65,12 +65,12 @@ def bakeoff(
         result = run(
             found, day_of(day), budget=asked, rows=rows, rounds=max(rounds, 1), only=only, report=report
         )
-    files = show_bakeoff.save(found, result)
+    files = bakeoff_text.save(found, result)
     written = write(found, result) if apply else ""
     if json:
-        print_json({**show_bakeoff.as_json(result), "applied": written})
+        print_json({**bakeoff_text.as_json(result), "applied": written})
     else:
-        show_bakeoff.table(result, files, written, apply)
+        bakeoff_text.table(result, files, written, apply)
     return 0
 
 
@@ -78,7 +78,7 @@ def _budget(job: Any, given: list[str]) -> Any:
     """The budget of the command line over that of job.yaml; None where nothing is given."""
     from pydantic import ValidationError
 
-    from jobs.accuracy import AccuracyBudget
+    from nightscore.job.accuracy_budget import AccuracyBudget
 
     if not given:
         return None

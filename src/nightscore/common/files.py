@@ -9,8 +9,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from jobs.errors import NotYet
-from jobs.stop import temporary as removed_at_a_signal
+from nightscore.common.errors import NotYet
+from nightscore.common.signals import temporary as removed_at_a_signal
 
 BLOCK = 1 << 20  # bytes that are hashed at once
 

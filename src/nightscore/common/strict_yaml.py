@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from jobs.errors import Broken, clipped
+from nightscore.common.errors import Broken, clipped
 
 LARGEST = 1_000_000  # bytes; a job.yaml is a page or two, so anything larger is a mistake or an attack
 

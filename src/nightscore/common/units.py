@@ -2,7 +2,7 @@
 
 import datetime as dt
 
-from jobs.errors import Broken
+from nightscore.common.errors import Broken
 
 
 def read_day(text: str) -> dt.date | None:

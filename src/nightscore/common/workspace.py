@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from jobs.errors import Broken
+from nightscore.common.errors import Broken
 
 VARIABLE = "NIGHTSCORE_WORKSPACE"
 REFUSED = set("=?#%")  # = is a hive partition's; deltalake (1.6) takes the others for a part of an address

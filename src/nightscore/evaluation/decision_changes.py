@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 import pyarrow.parquet as pq
 
-from jobs.check import sql_file
-from jobs.contest import CHALLENGERS
-from jobs.day import Day
-from jobs.diff import is_key
-from jobs.disk import SpillFolder
-from jobs.engine import Engine, SqlMistakes, View, literal, quoted
-from jobs.errors import Broken
+from nightscore.common.disk import SpillFolder
+from nightscore.common.errors import Broken
+from nightscore.job.model import CHALLENGERS
+from nightscore.pipeline.binding import sql_file
+from nightscore.pipeline.context import Day
+from nightscore.store.engine import Engine, SqlMistakes, View, literal, quoted
+from nightscore.store.table_diff import is_key
 
 PUBLISHED, BEFORE, AFTER = "published scores", "as published", "as the challenger decides"
 FLOATS = {"FLOAT", "DOUBLE"}

@@ -14,23 +14,24 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from jobs import catalog, inputs
-from jobs.compare import NUMBERS
-from jobs.day import Day
-from jobs.days import as_day
-from jobs.engine import Engine, View, quoted
-from jobs.errors import Broken, NightError
-from jobs.flips import flips
-from jobs.intervals import DayMetric, compared
-from jobs.job import Job
-from jobs.labels import LabelsError, labelled, labelled_until, scored_output
-from jobs.plan import Plan
-from jobs.progress import Report, silent
-from jobs.receipt import Receipt
-from jobs.registry import resolved
-from jobs.scoring import Source
-from jobs.verdict import DayMeasure, Evidence, FlipMeasure, MetricMeasure, Word, verdict
-from scorers.errors import ModelError
+from nightscore.common.errors import Broken, NightError
+from nightscore.common.progress import Report, silent
+from nightscore.common.units import as_day
+from nightscore.evaluation.decision_changes import flips
+from nightscore.evaluation.intervals import DayMetric, compared
+from nightscore.evaluation.outcomes import LabelsError, labelled, labelled_until, scored_output
+from nightscore.evaluation.verdict import DayMeasure, Evidence, FlipMeasure, MetricMeasure, Word, verdict
+from nightscore.job.loader import Job
+from nightscore.pipeline.context import Day
+from nightscore.pipeline.read import inputs
+from nightscore.pipeline.score.mlflow_registry import resolved
+from nightscore.pipeline.score.open_model import Source
+from nightscore.review.report.profile import NUMBERS
+from nightscore.scorers.errors import ModelError
+from nightscore.store import catalog
+from nightscore.store.engine import Engine, View, quoted
+from nightscore.store.plan import Plan
+from nightscore.store.receipt import Receipt
 
 ROWS = "rows"  # the view of a day's published scores
 

@@ -13,18 +13,18 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from jobs import inputs
-from jobs.contest import Labels
-from jobs.day import Day
-from jobs.days import as_day
-from jobs.engine import Engine, SqlMistakes, View, quoted
-from jobs.errors import Broken
-from jobs.flips import PUBLISHED, VALUES
-from jobs.intervals import SQUARED_ERROR, DayMetric, Sample, measured
-from jobs.job import Job, read_sql
-from jobs.plan import Plan
-from jobs.receipt import Receipt
-from jobs.statement import repeatable_select
+from nightscore.common.errors import Broken
+from nightscore.common.units import as_day
+from nightscore.evaluation.decision_changes import PUBLISHED, VALUES
+from nightscore.evaluation.intervals import SQUARED_ERROR, DayMetric, Sample, measured
+from nightscore.job.loader import Job, read_sql
+from nightscore.job.model import Labels
+from nightscore.pipeline.context import Day
+from nightscore.pipeline.read import inputs
+from nightscore.store.engine import Engine, SqlMistakes, View, quoted
+from nightscore.store.plan import Plan
+from nightscore.store.receipt import Receipt
+from nightscore.store.sql_checks import repeatable_select
 
 LABELS = "labels"  # the view of what the SQL gives
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import yaml
 
-from jobs.errors import Broken, NightError
-from jobs.files import replace_text
-from jobs.job import Job, read_job
-from jobs.judge import judge, sha256_of
-from jobs.progress import Report, silent
-from jobs.promotions import FILE, note
-from jobs.receipt import Promotion
-from jobs.scoring import open_model
+from nightscore.common.errors import Broken, NightError
+from nightscore.common.files import replace_text
+from nightscore.common.progress import Report, silent
+from nightscore.evaluation.judge import judge, sha256_of
+from nightscore.job.loader import Job, read_job
+from nightscore.pipeline.score.open_model import open_model
+from nightscore.store.promotions import FILE, note
+from nightscore.store.receipt import Promotion
 
 PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # characters that mean nothing to YAML, wherever they stand
 

@@ -4,10 +4,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from jobs.params import Strict
-from jobs.policy import SHARE
-from jobs.questions import Column
-from jobs.schedule import Name
+from nightscore.job.audits import Column
+from nightscore.job.params import Strict
+from nightscore.job.policy import SHARE
+from nightscore.job.schedule import Name
 
 Share = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)? ?%$")]
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
-from jobs.params import Misplaced, Strict
-from jobs.schedule import Name, first_of
+from nightscore.job.params import Misplaced, Strict
+from nightscore.job.schedule import Name, first_of
 
 Column = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500)]

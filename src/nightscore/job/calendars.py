@@ -13,9 +13,9 @@ from functools import lru_cache
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
-from jobs.closures import Override
-from jobs.errors import Broken, clipped
-from jobs.schedule import After, Daily, Exchange
+from nightscore.common.errors import Broken, clipped
+from nightscore.job.closures import Override
+from nightscore.job.schedule import After, Daily, Exchange
 
 MIDNIGHT = dt.time(0)
 ONE = dt.timedelta(days=1)

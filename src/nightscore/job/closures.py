@@ -4,7 +4,7 @@
       closed: [2025-01-09]            # the day of mourning for President Carter
       early: {2026-11-27: "13:00"}    # a time of the exchange's own zone
 
-Light to import; what a day means to an exchange is the business of `jobs.calendar`.
+Light to import; what a day means to an exchange is the business of `nightscore.job.calendars`.
 """
 
 import datetime as dt
@@ -16,8 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jobs.errors import Broken, clipped
-from jobs.yamlfile import Lines, Path_, read_yaml
+from nightscore.common.errors import Broken, clipped
+from nightscore.common.strict_yaml import Lines, Path_, read_yaml
 
 FILE = "calendars.yaml"  # of a workspace
 ALLOWED = 'allowed: closed: [YYYY-MM-DD, …] and early: {YYYY-MM-DD: "HH:MM"}'

@@ -4,9 +4,9 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
-from jobs.params import Misplaced, Strict
-from jobs.questions import Column
-from jobs.schedule import Name, first_of
+from nightscore.job.audits import Column
+from nightscore.job.params import Misplaced, Strict
+from nightscore.job.schedule import Name, first_of
 
 FilePath = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 TYPE = r"[A-Za-z][A-Za-z0-9_ ]*(\([0-9]+(, ?[0-9]+)?\))?(\[\])*"

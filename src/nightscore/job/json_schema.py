@@ -1,4 +1,4 @@
-"""The JSON Schema of job.yaml, for editors: `python -m jobs.schema > docs/job.schema.json`.
+"""The JSON Schema of job.yaml, for editors: `python -m nightscore.job.json_schema > docs/job.schema.json`.
 
 It says what a schema can say. What holds between values (a key that is no column, a default outside its
 bounds) only `nightscore check` knows.
@@ -8,7 +8,7 @@ import json
 import sys
 from typing import Any
 
-from jobs.spec import JobSpec
+from nightscore.job.spec import JobSpec
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -10,12 +10,13 @@ from typing import Any, NoReturn
 
 from pydantic import BaseModel, ValidationError
 
-from jobs import accuracy, contest, given, policy, questions, schedule, spec
-from jobs.errors import Broken, clipped
-from jobs.params import Param, ParamValue
-from jobs.spec import JobSpec
-from jobs.workspace import Workspace, open_workspace
-from jobs.yamlfile import Lines, Path_, read_yaml
+from nightscore.common.errors import Broken, clipped
+from nightscore.common.strict_yaml import Lines, Path_, read_yaml
+from nightscore.common.workspace import Workspace, open_workspace
+from nightscore.job import accuracy_budget, audits, inputs, policy, schedule, spec
+from nightscore.job import model as contest
+from nightscore.job.params import Param, ParamValue
+from nightscore.job.spec import JobSpec
 
 PARTS: dict[str, type[BaseModel]] = {
     "model": contest.Model,
@@ -25,12 +26,12 @@ PARTS: dict[str, type[BaseModel]] = {
     "domain": policy.Domain,
     "limits": policy.Limits,
     "params": Param,
-    "budget": accuracy.AccuracyBudget,
+    "budget": accuracy_budget.AccuracyBudget,
 }
 KINDS: dict[str, Mapping[str, type[BaseModel]]] = {
     "schedule": {"daily": schedule.Daily, "exchange": schedule.Exchange, "after": schedule.After},
-    "inputs": {"path": given.PathInput, "table": given.TableInput},
-    "audit": questions.KINDS,
+    "inputs": {"path": inputs.PathInput, "table": inputs.TableInput},
+    "audit": audits.KINDS,
 }
 TAGS = {"schedule": 1, "inputs": 2, "audit": 2}  # where in a location pydantic puts the kind
 

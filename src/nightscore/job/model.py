@@ -10,13 +10,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from jobs.given import FilePath
-from jobs.params import Misplaced, Strict
-from jobs.questions import Column, Text
+from nightscore.job.audits import Column, Text
+from nightscore.job.inputs import FilePath
+from nightscore.job.params import Misplaced, Strict
 
 SqlFile = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.sql$")]
 CHALLENGERS = "challengers"  # the view that has their columns, too
-MOST = 6  # challengers: as many models as a process keeps open (jobs/scoring.py), less the champion's two
+MOST = 6  # challengers: as many models as a process keeps open (open_model.py), less the champion's two
 SCHEME = "models:/"
 URI = re.compile(rf"{SCHEME}([A-Za-z0-9_][A-Za-z0-9_. -]*)(?:/([1-9][0-9]*)|@([A-Za-z0-9_-]+))")
 URI_FORMS = f"allowed: {SCHEME}NAME/VERSION or {SCHEME}NAME@ALIAS"

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from jobs.errors import clipped
+from nightscore.common.errors import clipped
 
 
 class Strict(BaseModel):

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from jobs.params import Misplaced, Strict
-from jobs.sizes import Size
+from nightscore.common.sizes import Size
+from nightscore.job.params import Misplaced, Strict
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 SHARE = re.compile(r"(\d+(?:\.\d+)?) ?%")

@@ -8,14 +8,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from jobs.accuracy import AccuracyBudget
-from jobs.contest import CHALLENGERS, Judge, Model, SqlFile
-from jobs.given import Input, PathInput
-from jobs.params import Misplaced, Param, Strict
-from jobs.policy import Domain, Limits, Policy
-from jobs.questions import SCORES, Audit, Column, Known, Text
-from jobs.schedule import Name, Schedule
-from jobs.sizes import Size
+from nightscore.common.sizes import Size
+from nightscore.job.accuracy_budget import AccuracyBudget
+from nightscore.job.audits import SCORES, Audit, Column, Known, Text
+from nightscore.job.inputs import Input, PathInput
+from nightscore.job.model import CHALLENGERS, Judge, Model, SqlFile
+from nightscore.job.params import Misplaced, Param, Strict
+from nightscore.job.policy import Domain, Limits, Policy
+from nightscore.job.schedule import Name, Schedule
 
 Place = tuple[str | int, ...]
 

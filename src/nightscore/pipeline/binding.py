@@ -6,22 +6,24 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs import builtin, rejects, tables
-from jobs.calendar import check_early
-from jobs.closures import FILE, unknown_exchange, workspace_overrides
-from jobs.contest import CHALLENGERS
-from jobs.day import Day
-from jobs.domain import check_domain
-from jobs.engine import Engine, SqlMistakes, quoted
-from jobs.errors import Broken
-from jobs.given import PathInput
-from jobs.job import Job
-from jobs.nulls import check_policy
-from jobs.questions import SqlAudit
-from jobs.schedule import Exchange
-from jobs.spec import RESERVED_COLUMNS
-from jobs.statement import repeatable_select
-from scorers.contract import Scorer
+from nightscore.common.errors import Broken
+from nightscore.job.audits import SqlAudit
+from nightscore.job.calendars import check_early
+from nightscore.job.closures import FILE, unknown_exchange, workspace_overrides
+from nightscore.job.inputs import PathInput
+from nightscore.job.loader import Job
+from nightscore.job.model import CHALLENGERS
+from nightscore.job.schedule import Exchange
+from nightscore.job.spec import RESERVED_COLUMNS
+from nightscore.pipeline.audits import builtin
+from nightscore.pipeline.context import Day
+from nightscore.pipeline.score import rejects
+from nightscore.pipeline.score.missing_values import check_policy
+from nightscore.pipeline.score.row_checks import check_domain
+from nightscore.scorers.contract import Scorer
+from nightscore.store import delta
+from nightscore.store.engine import Engine, SqlMistakes, quoted
+from nightscore.store.sql_checks import repeatable_select
 
 DUCKDB_TYPES = {
     pa.float32(): "FLOAT", pa.float64(): "DOUBLE", pa.int64(): "BIGINT", pa.int32(): "INTEGER",
@@ -92,7 +94,7 @@ def bind(day: Day, scorer: Scorer) -> Bound:
     if job.spec.rejecting:
         stored[job.spec.rejects_table] = rejects_schema(job, features)
     for table, schema in stored.items():
-        tables.check_schema(job.workspace.tables / table, schema)
+        delta.check_schema(job.workspace.tables / table, schema)
     return Bound(features, stored)
 
 
@@ -237,11 +239,11 @@ def _beside(job: Job, scorer: Scorer) -> list[pa.Field]:
     """The challengers' columns, in the types of the champion's: one that can't be opened has them, too."""
     outputs = scorer.signature.outputs
     return [
-        tables.optional_field(column, outputs.field(output).type)
+        delta.optional_field(column, outputs.field(output).type)
         for column, (_, output) in job.spec.model.challenger_columns.items()
     ]
 
 
 def _stored(job: Job, schema: pa.Schema, at: tuple[str, ...]) -> pa.Schema:
     where = f"{job.shown}:{job.lines.get(at, 1)}: {'.'.join(at)}"
-    return tables.storable(pa.schema([*schema, pa.field("run_id", pa.string())]), where)
+    return delta.storable(pa.schema([*schema, pa.field("run_id", pa.string())]), where)

@@ -8,17 +8,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from jobs import inputs, runs
-from jobs.budget import Budget, budget
-from jobs.contest import CHALLENGERS
-from jobs.engine import Engine, Resources, View, quoted
-from jobs.errors import NotYet
-from jobs.job import Job
-from jobs.plan import Plan
-from jobs.runs import RunFolder
-from jobs.stage import StagedFile, refuse_changed
-from jobs.tally import TableProof, table_proof
-from scorers.hardware import hardware
+from nightscore.common.errors import NotYet
+from nightscore.job.loader import Job
+from nightscore.job.model import CHALLENGERS
+from nightscore.pipeline.read import inputs
+from nightscore.scorers.hardware import hardware
+from nightscore.store import run_folder
+from nightscore.store.column_stats import TableProof, table_proof
+from nightscore.store.engine import Engine, Resources, View, quoted
+from nightscore.store.memory_budget import Budget, budget
+from nightscore.store.plan import Plan
+from nightscore.store.run_folder import RunFolder
+from nightscore.store.staging import StagedFile, refuse_changed
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Day:
     @property
     def run(self) -> RunFolder:
         """The folder of the plan's run."""
-        return runs.folder(self.job.workspace, self.plan)
+        return run_folder.folder(self.job.workspace, self.plan)
 
     @cached_property
     def budget(self) -> Budget:

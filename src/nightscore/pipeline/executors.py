@@ -7,16 +7,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.budget import budget
-from jobs.days import as_day
-from jobs.errors import Broken, NightError
-from jobs.job import Job
-from jobs.plan import Plan, Restate
-from jobs.progress import Count, Report, silent
-from jobs.receipt import Receipt
-from jobs.stage import StagedFile
-from jobs.steps import plan_day, publish_day, score_piece
-from scorers.hardware import hardware
+from nightscore.common.errors import Broken, NightError
+from nightscore.common.progress import Count, Report, silent
+from nightscore.common.units import as_day
+from nightscore.job.loader import Job
+from nightscore.pipeline.steps import plan_day, publish_day, score_piece
+from nightscore.scorers.hardware import hardware
+from nightscore.store.memory_budget import budget
+from nightscore.store.plan import Plan, Restate
+from nightscore.store.receipt import Receipt
+from nightscore.store.staging import StagedFile
 
 
 def run(

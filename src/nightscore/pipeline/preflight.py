@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from jobs import catalog
-from jobs.budget import budget
-from jobs.disk import free
-from jobs.errors import NotYet
-from jobs.files import byte_size
-from jobs.job import Job
-from jobs.plan import InputFile, Plan
-from jobs.receipt import Receipt
-from jobs.runs import RunFolder
-from jobs.workspace import Workspace
+from nightscore.common.disk import free
+from nightscore.common.errors import NotYet
+from nightscore.common.files import byte_size
+from nightscore.common.workspace import Workspace
+from nightscore.job.loader import Job
+from nightscore.store import catalog
+from nightscore.store.memory_budget import budget
+from nightscore.store.plan import InputFile, Plan
+from nightscore.store.receipt import Receipt
+from nightscore.store.run_folder import RunFolder
 
 DOUBT = 2  # times too high an estimate may be before a run that would fit is refused
 ALIKE = 10  # times as many rows as on the last day: beyond that its bytes a row are mostly footers

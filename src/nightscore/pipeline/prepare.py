@@ -3,16 +3,17 @@
 import dataclasses
 from collections.abc import Sequence
 
-from jobs import check, inputs
-from jobs.day import Day
-from jobs.engine import SqlMistakes
-from jobs.errors import Broken
-from jobs.job import Job
-from jobs.plan import SMALLEST_PIECE, SMALLEST_PIECE_OF_TEXTS, InputFile, Plan, cut, digest
-from jobs.preflight import refuse_no_room_for_features
-from jobs.progress import Report
-from jobs.runs import RunFolder
-from jobs.stage import FEATURE_GROUP_ROWS, stage
+from nightscore.common.errors import Broken
+from nightscore.common.progress import Report
+from nightscore.job.loader import Job
+from nightscore.pipeline import binding
+from nightscore.pipeline.context import Day
+from nightscore.pipeline.preflight import refuse_no_room_for_features
+from nightscore.pipeline.read import inputs
+from nightscore.store.engine import SqlMistakes
+from nightscore.store.plan import SMALLEST_PIECE, SMALLEST_PIECE_OF_TEXTS, InputFile, Plan, cut, digest
+from nightscore.store.run_folder import RunFolder
+from nightscore.store.staging import FEATURE_GROUP_ROWS, stage
 
 
 def source(job: Job, plan: Plan, run: RunFolder, report: Report) -> Sequence[InputFile]:
@@ -23,8 +24,8 @@ def source(job: Job, plan: Plan, run: RunFolder, report: Report) -> Sequence[Inp
     refuse_no_room_for_features(job, plan)
     day = Day(job, plan)
     with day.steady_inputs(), day.engine(threads=day.sql_threads) as engine:
-        with SqlMistakes(check.features_place(job)):
-            batches = engine.stream(job.features_sql, order=check.key_order(job))
+        with SqlMistakes(binding.features_place(job)):
+            batches = engine.stream(job.features_sql, order=binding.key_order(job))
             stage(run.features, batches, engine.schema(job.features_sql), FEATURE_GROUP_ROWS)
     report("features", 1, 1)
     return [inputs.look(job.workspace, run.features)]

@@ -13,26 +13,28 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs import catalog, check, inputs, runs, tables
-from jobs.canary import with_variant
-from jobs.catalog import Entry, Pinned
-from jobs.challengers import conformed
-from jobs.day import Day
-from jobs.days import as_day
-from jobs.engine import Engine, SqlMistakes, View, quoted
-from jobs.errors import Broken
-from jobs.files import sha256_of
-from jobs.intact import verify_inputs
-from jobs.job import Job
-from jobs.night import score_pieces
-from jobs.plan import Plan, digest
-from jobs.progress import Report, silent
-from jobs.receipt import Receipt
-from jobs.runs import RunFolder
-from jobs.source import in_pieces, streamed
-from jobs.stage import FEATURE_GROUP_ROWS, StagedFile, reread, stage, staged, stamped
-from jobs.steps import outlook, publish_day
-from jobs.tables import LiveFile
+from nightscore.common.errors import Broken
+from nightscore.common.files import sha256_of
+from nightscore.common.progress import Report, silent
+from nightscore.common.units import as_day
+from nightscore.job.loader import Job
+from nightscore.pipeline import binding
+from nightscore.pipeline.context import Day
+from nightscore.pipeline.executors import score_pieces
+from nightscore.pipeline.prepare import in_pieces, streamed
+from nightscore.pipeline.read import inputs
+from nightscore.pipeline.read.integrity import verify_inputs
+from nightscore.pipeline.score.canary import with_variant
+from nightscore.pipeline.score.challengers import conformed
+from nightscore.pipeline.steps import outlook, publish_day
+from nightscore.store import catalog, delta, run_folder
+from nightscore.store.catalog import Entry, Pinned
+from nightscore.store.delta import LiveFile
+from nightscore.store.engine import Engine, SqlMistakes, View, quoted
+from nightscore.store.plan import Plan, digest
+from nightscore.store.receipt import Receipt
+from nightscore.store.run_folder import RunFolder
+from nightscore.store.staging import FEATURE_GROUP_ROWS, StagedFile, reread, stage, staged, stamped
 
 REJECTS, FEATURES = "the rejects", "the features"  # names that no job's SQL can have
 CARRIED = "carried"  # names of staged files
@@ -70,8 +72,8 @@ class _Replay:
         same = wanted.fingerprint == before.fingerprint
         causes = wanted.fingerprint if same else digest("replay", before.fingerprint, wanted.fingerprint)
         plan = dataclasses.replace(wanted, fingerprint=causes, replay_of=before.run_id)
-        self.plan = dataclasses.replace(plan, run_id=runs.new_run_id(causes, plan.started))
-        self.run = runs.folder(job.workspace, self.plan)
+        self.plan = dataclasses.replace(plan, run_id=run_folder.new_run_id(causes, plan.started))
+        self.run = run_folder.folder(job.workspace, self.plan)
         self.rows = self.run.path / "replay.parquet"
         self.key = ", ".join(map(quoted, job.spec.key))
         self.scores = self.unharmed(state.files_of(entry, job.spec.scores_table), job.spec.scores_table)
@@ -108,18 +110,18 @@ class _Replay:
             own = tuple(job.workspace.root / file.path for file in streamed(job, self.plan))
             views.append(View(FEATURES, own))
         with day.steady_inputs(), day.engine(views=views, threads=day.sql_threads) as engine:
-            with SqlMistakes(check.features_place(job)):
+            with SqlMistakes(binding.features_place(job)):
                 if job.features_sql is not None:
                     engine.define(FEATURES, job.features_sql)
                 select = f"FROM {quoted(FEATURES)} SEMI JOIN {quoted(REJECTS)} USING ({self.key})"
-                batches = engine.stream(select, FEATURE_GROUP_ROWS, order=check.key_order(self.job))
+                batches = engine.stream(select, FEATURE_GROUP_ROWS, order=binding.key_order(self.job))
                 stage(self.rows, batches, engine.schema(select), FEATURE_GROUP_ROWS)
         old = RunFolder(self.run.path.with_name(self.before.run_id)).features
         if not old.exists():
             return
         with self.looking(BEFORE=(old,), AGAIN=(self.rows,)) as engine:
             merged = f"FROM BEFORE ANTI JOIN AGAIN USING ({self.key}) UNION ALL BY NAME FROM AGAIN"
-            batches = engine.stream(merged, FEATURE_GROUP_ROWS, order=check.key_order(self.job))
+            batches = engine.stream(merged, FEATURE_GROUP_ROWS, order=binding.key_order(self.job))
             stage(self.run.features, batches, engine.schema(merged), FEATURE_GROUP_ROWS)
 
     def carried(self, number: int, path: Path) -> StagedFile:
@@ -133,10 +135,10 @@ class _Replay:
 
     def stored(self, published: pa.Schema) -> pa.Schema:
         """The columns of a published file of scores, with this job's challengers instead of those of then."""
-        kept = [field for field in published if not tables.is_optional(field) and field.name != "run_id"]
+        kept = [field for field in published if not delta.is_optional(field) and field.name != "run_id"]
         types = {field.name: field.type for field in kept}
         columns = self.job.spec.model.challenger_columns
-        beside = [tables.optional_field(column, types[output]) for column, (_, output) in columns.items()]
+        beside = [delta.optional_field(column, types[output]) for column, (_, output) in columns.items()]
         return pa.schema([*kept, *beside, published.field("run_id")])
 
     def still_rejected(self) -> dict[str, Any]:

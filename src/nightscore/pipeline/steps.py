@@ -16,33 +16,35 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs import catalog, check, inputs, known, runs, tables
-from jobs.books import restating
-from jobs.budget import budget
-from jobs.canary import with_variant
-from jobs.challengers import Challengers, with_challengers
-from jobs.day import Day
-from jobs.days import as_day
-from jobs.engine import Resources, SqlMistakes
-from jobs.errors import Broken, NotYet
-from jobs.finish import prove_and_publish
-from jobs.intact import verify_inputs
-from jobs.job import Job
-from jobs.piece import needed_columns, scored
-from jobs.plan import Piece, Plan, Restate, digest
-from jobs.preflight import refuse_full_disk
-from jobs.progress import Report, Stopwatch, counted, silent
-from jobs.promotions import promotion_of
-from jobs.publish import complete, roll_forward
-from jobs.receipt import Receipt
-from jobs.rejects import Rejects
-from jobs.results import skipped, unchanged
-from jobs.scan import chunks, source_schema
-from jobs.scoring import OpenModel, open_model, planned_scorer
-from jobs.source import in_pieces, source
-from jobs.stage import StagedFile, made, peak_memory, stage, staged
-from jobs.variantfile import VariantFile, read_variant, tuned_by
-from jobs.versions import versions
+from nightscore.common.errors import Broken, NotYet
+from nightscore.common.progress import Report, Stopwatch, counted, silent
+from nightscore.common.units import as_day
+from nightscore.job.loader import Job
+from nightscore.pipeline import binding
+from nightscore.pipeline.context import Day
+from nightscore.pipeline.preflight import refuse_full_disk
+from nightscore.pipeline.prepare import in_pieces, source
+from nightscore.pipeline.publish.books import restating
+from nightscore.pipeline.publish.commit import complete, roll_forward
+from nightscore.pipeline.publish.finalize import prove_and_publish
+from nightscore.pipeline.publish.receipt_builder import skipped, unchanged
+from nightscore.pipeline.read import inputs, known
+from nightscore.pipeline.read.integrity import verify_inputs
+from nightscore.pipeline.read.scan import chunks, source_schema
+from nightscore.pipeline.score.batches import needed_columns, scored
+from nightscore.pipeline.score.canary import with_variant
+from nightscore.pipeline.score.challengers import Challengers, with_challengers
+from nightscore.pipeline.score.open_model import OpenModel, open_model, planned_scorer
+from nightscore.pipeline.score.rejects import Rejects
+from nightscore.store import catalog, delta, run_folder
+from nightscore.store.engine import Resources, SqlMistakes
+from nightscore.store.memory_budget import budget
+from nightscore.store.plan import Piece, Plan, Restate, digest
+from nightscore.store.promotions import promotion_of
+from nightscore.store.receipt import Receipt
+from nightscore.store.staging import StagedFile, made, peak_memory, stage, staged
+from nightscore.store.variant_file import VariantFile, read_variant, tuned_by
+from nightscore.store.versions import versions
 
 
 def plan_day(
@@ -64,7 +66,7 @@ def plan_day(
         NotYet: the day's partition is missing and the policy is `wait`; an input is changing.
     """
     watch = Stopwatch()
-    runs.remove_spilled(job.workspace, job.name)
+    run_folder.remove_spilled(job.workspace, job.name)
     roll_forward(job, day, report)
     plan = outlook(
         job, day, params=params, force=force, limit=limit, model=model, device=device, known_at=known_at,
@@ -88,7 +90,7 @@ def outlook(
     if limit is not None and limit < 1:
         raise Broken(f"limit {limit} is not allowed: a preview has at least one row")
     values = job.params(params)
-    check.check_sql(job)
+    binding.check_sql(job)
     opened = open_model(job, model, device, pinned=limit is None)
     files = inputs.resolve(job, day)
     inputs.refuse_large(job, files)
@@ -102,7 +104,7 @@ def outlook(
         limit=limit,
     )
     with inputs.steady(job, files, day):
-        bound = check.bind(Day(job, wanted), opened.scorer)
+        bound = binding.bind(Day(job, wanted), opened.scorer)
     wanted = with_challengers(job, wanted, opened.scorer, bound.features)
     wanted = dataclasses.replace(wanted, promotion=promotion_of(job, wanted))
     last = catalog.pinned(job.workspace).receipt(job.name, day)
@@ -112,7 +114,7 @@ def outlook(
     number = max(int(wanted.started * 1000), last.run_number + 1 if last else 0)
     if limit is None:
         wanted = restating(job, wanted, last, restate)
-    resumed = None if force else runs.unfinished(job.workspace, wanted)
+    resumed = None if force else run_folder.unfinished(job.workspace, wanted)
     if resumed:
         return dataclasses.replace(resumed, restate=wanted.restate, replaces=wanted.replaces)
     return dataclasses.replace(wanted, run_number=number)
@@ -130,7 +132,7 @@ def score_piece(
         NotYet: the job, its model or an input has changed since the plan was made.
     """
     Day(job, plan).refuse_changed_job()
-    root, run = job.workspace.root, runs.folder(job.workspace, plan)
+    root, run = job.workspace.root, run_folder.folder(job.workspace, plan)
     path = run.scores(piece.fingerprint)
     if path.exists():
         count(piece.rows)
@@ -143,9 +145,9 @@ def score_piece(
         resources = Resources(1, room.duckdb, run.path)
         columns = list(dict.fromkeys([*needed_columns(job, scorer), *beside.inputs]))
         source = source_schema(root, piece, columns, resources)
-        schema = check.scores_schema(job, source, scorer)
+        schema = binding.scores_schema(job, source, scorer)
         rows = chunks(root, piece, columns, plan.chunk_rows, resources, size=room.chunk)
-        aside = Rejects(job, plan, run.rejects(piece.fingerprint), check.rejects_schema(job, source))
+        aside = Rejects(job, plan, run.rejects(piece.fingerprint), binding.rejects_schema(job, source))
         batches = beside.noted(
             scored(scorer, rows, schema, aside, beside), run.challengers(piece.fingerprint)
         )
@@ -165,7 +167,7 @@ def publish_day(job: Job, plan: Plan, pieces: Sequence[StagedFile], report: Repo
         return unchanged(job, plan)
     if plan.status == "skipped":
         return skipped(plan)
-    run = runs.folder(job.workspace, plan)
+    run = run_folder.folder(job.workspace, plan)
     with run.in_use():
         if run.publication.exists():
             return complete(job.workspace, run, report)
@@ -184,14 +186,14 @@ def features(job: Job, day: dt.date | str, params: Mapping[str, Any] | None = No
         Broken: as `plan_day`, for the SQL and the inputs.
     """
     moment = as_day(day)
-    check.check_sql(job)
+    binding.check_sql(job)
     files = inputs.resolve(job, moment)
     plan = Plan(job.name, moment.isoformat(), "score", params=job.params(params), inputs=files)
     at_work = Day(job, plan)
     with at_work.engine(threads=at_work.sql_threads) as engine:
-        with SqlMistakes(check.features_place(job)):
-            select = check.features_select(job)
-            batches = engine.stream(select, order=check.key_order(job))
+        with SqlMistakes(binding.features_place(job)):
+            select = binding.features_select(job)
+            batches = engine.stream(select, order=binding.key_order(job))
             return pa.Table.from_batches(batches, engine.schema(select))
 
 
@@ -201,13 +203,13 @@ def checked(job: Job) -> str:
     Raises:
         Broken: names file, line, the offending value and what is allowed.
     """
-    check.check_sql(job)
+    binding.check_sql(job)
     opened = open_model(job)
     days = inputs.days(job)
     day = days[-1] if days else dt.date.today()
     files = inputs.resolve(job, day)
     wanted = _wanted(job, day, opened, files, job.params())
-    bound = check.bind(Day(job, wanted), opened.scorer)
+    bound = binding.bind(Day(job, wanted), opened.scorer)
     rivals = with_challengers(job, wanted, opened.scorer, bound.features).challengers
     useless = "".join(
         f"; challenger {one.path} can't be used: {one.refused}" for one in rivals if one.refused
@@ -240,7 +242,7 @@ def _wanted(
         job.hash, day.isoformat(), params, opened.sha256, opened.code, opened.device, read,
         *([known_at] if known_at else []), *([used] if used else []),
     )  # fmt: skip
-    scores = tables.live(job.workspace.tables / job.spec.scores_table)
+    scores = delta.live(job.workspace.tables / job.spec.scores_table)
     return Plan(
         job.name, day.isoformat(), "score", fingerprint=causes, job_hash=job.hash, key=tuple(job.spec.key),
         model_path=opened.name, model_sha256=opened.sha256, device=opened.device,
@@ -254,15 +256,15 @@ def _wanted(
 def _still_there(job: Job, receipt: Receipt) -> bool:
     """Whether the tables still hold what the receipt says (nobody has rolled one back)."""
     return all(
-        {f.run_id for f in tables.live(job.workspace.tables / t) if f.day == receipt.day} == {receipt.run_id}
+        {f.run_id for f in delta.live(job.workspace.tables / t) if f.day == receipt.day} == {receipt.run_id}
         for t in receipt.tables
     )
 
 
 def begin(job: Job, wanted: Plan, watch: Stopwatch, report: Report) -> Plan:
     """A new run: its name, its feature snapshot, its pieces."""
-    plan = dataclasses.replace(wanted, run_id=runs.new_run_id(wanted.fingerprint, wanted.started))
-    run = runs.folder(job.workspace, plan)
+    plan = dataclasses.replace(wanted, run_id=run_folder.new_run_id(wanted.fingerprint, wanted.started))
+    run = run_folder.folder(job.workspace, plan)
     with run.in_use():
         with Day(job, plan).steady_inputs():
             plan = dataclasses.replace(plan, sha256=verify_inputs(job, plan.inputs))
@@ -276,5 +278,5 @@ def begin(job: Job, wanted: Plan, watch: Stopwatch, report: Report) -> Plan:
             plan, seconds=watch.seconds, cpu_seconds=watch.cpu_seconds, peak_memory=peak_memory()
         )
         plan = in_pieces(job, plan, rows)
-        runs.save(run, plan)
+        run_folder.save(run, plan)
     return plan

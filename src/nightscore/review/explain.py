@@ -7,12 +7,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from jobs import catalog, inputs
-from jobs.engine import Engine, View, quoted
-from jobs.errors import Broken
-from jobs.job import Job
-from jobs.receipt import ModelResult, Receipt
-from jobs.runs import RunFolder
+from nightscore.common.errors import Broken
+from nightscore.job.loader import Job
+from nightscore.pipeline.read import inputs
+from nightscore.store import catalog
+from nightscore.store.engine import Engine, View, quoted
+from nightscore.store.receipt import ModelResult, Receipt
+from nightscore.store.run_folder import RunFolder
 
 Row = dict[str, Any]
 

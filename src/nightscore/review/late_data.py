@@ -12,19 +12,19 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import BaseModel
 
-from jobs import catalog, runs
-from jobs.books import Causes, differences
-from jobs.catalog import Entry, Pinned
-from jobs.day import Day
-from jobs.errors import NightError
-from jobs.finish import would_publish
-from jobs.job import Job
-from jobs.night import score_pieces
-from jobs.plan import Plan, Restate, digest
-from jobs.progress import Report, Stopwatch, silent
-from jobs.receipt import Receipt, TableChange, TableResult
-from jobs.restate import changes, resources, sides
-from jobs.steps import begin, outlook
+from nightscore.common.errors import NightError
+from nightscore.common.progress import Report, Stopwatch, silent
+from nightscore.job.loader import Job
+from nightscore.pipeline.context import Day
+from nightscore.pipeline.executors import score_pieces
+from nightscore.pipeline.publish.books import Causes, differences
+from nightscore.pipeline.publish.closing import changes, resources, sides
+from nightscore.pipeline.publish.finalize import would_publish
+from nightscore.pipeline.steps import begin, outlook
+from nightscore.store import catalog, run_folder
+from nightscore.store.catalog import Entry, Pinned
+from nightscore.store.plan import Plan, Restate, digest
+from nightscore.store.receipt import Receipt, TableChange, TableResult
 
 ASKED = Restate("how much late data would move", "nightscore late")
 
@@ -102,6 +102,6 @@ def _moves(job: Job, state: Pinned, entry: Entry, plan: Plan, report: Report) ->
             after = {table: [day.root / file.path for file in some] for table, some in ready.items()}
             return changes(sides(state, entry, after), entry.receipt(), counted, resources(day))
     finally:
-        for run in runs.folders(job.workspace, job.name, dt.date.fromisoformat(entry.day)):
+        for run in run_folder.folders(job.workspace, job.name, dt.date.fromisoformat(entry.day)):
             if f"-{mark[:8]}-" in run.run_id:
                 shutil.rmtree(run.path, ignore_errors=True)

@@ -5,10 +5,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from jobs import catalog
-from jobs.engine import quoted
-from jobs.errors import Broken
-from jobs.job import Job
+from nightscore.common.errors import Broken
+from nightscore.job.loader import Job
+from nightscore.store import catalog
+from nightscore.store.engine import quoted
 
 EXAMPLES = 3
 

@@ -13,17 +13,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jobs.files import byte_size
-from jobs.job import Job
-from jobs.plan import Plan
-from jobs.receipt import AuditResult, Receipt, TableChange
-from jobs.rejected import Reason
-from jobs.runs import RunFolder
-from jobs.why import Why
+from nightscore.common.files import byte_size
+from nightscore.job.loader import Job
+from nightscore.review.explain import Why
+from nightscore.review.rejects import Reason
+from nightscore.store.plan import Plan
+from nightscore.store.receipt import AuditResult, Receipt, TableChange
+from nightscore.store.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from scorers.hardware import Hardware
-    from scorers.runtime import Device
+    from nightscore.scorers.hardware import Hardware
+    from nightscore.scorers.onnx.runtime import Device
 
 WIDTH_OF_A_PIPE = 160  # columns, where no terminal says how wide it is
 SHOWN_ROWS = 100

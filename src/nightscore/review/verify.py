@@ -5,16 +5,16 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from jobs import catalog
-from jobs.catalog import Entry, Pinned, query_resources
-from jobs.engine import Engine, SqlMistakes, View
-from jobs.errors import Broken
-from jobs.files import sha256_of
-from jobs.proof import hashed, hex_of
-from jobs.receipt import Receipt
-from jobs.tables import LiveFile
-from jobs.tally import differences, table_proof
-from jobs.workspace import Workspace
+from nightscore.common.errors import Broken
+from nightscore.common.files import sha256_of
+from nightscore.common.workspace import Workspace
+from nightscore.pipeline.publish.reconcile import hashed, hex_of
+from nightscore.store import catalog
+from nightscore.store.catalog import Entry, Pinned, query_resources
+from nightscore.store.column_stats import differences, table_proof
+from nightscore.store.delta import LiveFile
+from nightscore.store.engine import Engine, SqlMistakes, View
+from nightscore.store.receipt import Receipt
 
 
 class Verified(BaseModel):

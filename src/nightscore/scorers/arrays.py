@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scorers.errors import ChunkError, MissingValueError
+from nightscore.scorers.errors import ChunkError, MissingValueError
 
 BLOCK = 2048  # rows: a block of the matrix stays in the second-level cache while its columns are filled
 

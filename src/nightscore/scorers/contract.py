@@ -6,7 +6,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from scorers.model import ModelFile
+from nightscore.scorers.model_file import ModelFile
 
 
 @dataclass(frozen=True)

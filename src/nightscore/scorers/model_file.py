@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scorers.errors import ModelError
+from nightscore.scorers.errors import ModelError
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from scorers.errors import ModelError
+from nightscore.scorers.errors import ModelError
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from scorers.contract import Options, Scorer, Signature
-from scorers.errors import ChunkError, ContractError, ModelError
-from scorers.model import ModelFile
-from scorers.registry import code_of
+from nightscore.scorers.contract import Options, Scorer, Signature
+from nightscore.scorers.errors import ChunkError, ContractError, ModelError
+from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.registry import code_of
 
 Predict = Callable[[pa.RecordBatch], pa.RecordBatch]
 
@@ -57,7 +57,7 @@ def open_python(model: ModelFile, options: Options) -> Scorer:
     function = _imported(model.data.decode())
     given = getattr(function, "signature", None)
     if not isinstance(given, Signature):
-        raise ModelError(f"{model.name}: has no signature; decorate it with scorers.python.scorer")
+        raise ModelError(f"{model.name}: has no signature; decorate it with nightscore.scorers.python.scorer")
     missing = [source for source in options.outputs.values() if source not in given.outputs.names]
     if missing:
         raise ModelError(

@@ -13,17 +13,17 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
-from scorers.contract import Opens, Options, Scorer
-from scorers.errors import ModelError
-from scorers.model import ModelFile
+from nightscore.scorers.contract import Opens, Options, Scorer
+from nightscore.scorers.errors import ModelError
+from nightscore.scorers.model_file import ModelFile
 
 GROUP = "nightscore.scorers"
 KINDS = {
-    "onnx": "scorers.onnx:open_onnx",
-    "text": "scorers.text:open_text",
-    "trees": "scorers.trees:open_trees",
-    "topk": "scorers.topk:open_topk",
-    "python": "scorers.python:open_python",
+    "onnx": "nightscore.scorers.onnx.scorer:open_onnx",
+    "text": "nightscore.scorers.text:open_text",
+    "trees": "nightscore.scorers.trees:open_trees",
+    "topk": "nightscore.scorers.topk:open_topk",
+    "python": "nightscore.scorers.python:open_python",
 }
 
 

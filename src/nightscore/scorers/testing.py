@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scorers.contract import Scorer
-from scorers.errors import ChunkError
+from nightscore.scorers.contract import Scorer
+from nightscore.scorers.errors import ChunkError
 
 CALLS = 20  # of which nothing may be left
 

@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from scorers.contract import Options, Signature
-from scorers.errors import MissingValueError, ModelError
-from scorers.model import ModelFile
-from scorers.session import Session
+from nightscore.scorers.contract import Options, Signature
+from nightscore.scorers.errors import MissingValueError, ModelError
+from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.onnx.session import Session
 
 BATCH_TOKENS = 1024  # of a batch: what a layer gives stays in the cache; 8,192 cost an eighth more (measured)
 NEEDED = ("input_ids", "attention_mask")

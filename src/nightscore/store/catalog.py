@@ -16,16 +16,16 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs import tables
-from jobs.ask import ask
-from jobs.books import BOOKS, SQL_TYPES
-from jobs.budget import machine_budget
-from jobs.engine import Engine, Resources, SqlMistakes, View
-from jobs.errors import Broken
-from jobs.receipt import Receipt
-from jobs.tables import LiveFile
-from jobs.workspace import Workspace, open_workspace
-from scorers.hardware import hardware
+from nightscore.common.errors import Broken
+from nightscore.common.workspace import Workspace, open_workspace
+from nightscore.pipeline.publish.books import BOOKS, SQL_TYPES
+from nightscore.scorers.hardware import hardware
+from nightscore.store import delta
+from nightscore.store.delta import LiveFile
+from nightscore.store.engine import Engine, Resources, SqlMistakes, View
+from nightscore.store.memory_budget import machine_budget
+from nightscore.store.query import ask
+from nightscore.store.receipt import Receipt
 
 RECEIPTS = "receipts"
 AsOf = int | dt.datetime | None
@@ -90,7 +90,7 @@ class Pinned:
         if not wanted:
             return []
         root = self.workspace.tables / table
-        by_day = _by_day(tables.live(root, max(e.versions[table] for e in wanted.values())))
+        by_day = _by_day(delta.live(root, max(e.versions[table] for e in wanted.values())))
         for day, entry in wanted.items():
             if {f.run_id for f in by_day.get(day, [])} != {entry.run_id}:
                 # Committed by a run whose receipt is not (yet) there: this day as it was before.
@@ -104,7 +104,7 @@ class Pinned:
             Broken: the table's log does not hold them any more.
         """
         root = self.workspace.tables / table
-        found = [file for file in tables.live(root, entry.versions[table]) if file.day == entry.day]
+        found = [file for file in delta.live(root, entry.versions[table]) if file.day == entry.day]
         if not found:  # even an empty day has a file
             raise Broken(f"table {table}: its log has lost the files of {entry.day}, run {entry.run_id}")
         return found
@@ -116,7 +116,7 @@ class Pinned:
         return [*found, View(RECEIPTS, receipts, "day"), *self._books()] if receipts else found
 
     def _view(self, table: str) -> View:
-        may_lack = bool(tables.optional_columns(self.workspace.tables / table))
+        may_lack = bool(delta.optional_columns(self.workspace.tables / table))
         return View(table, tuple(f.path for f in self.files(table)), "day", by_name=may_lack)
 
     def _books(self) -> list[View]:
@@ -124,7 +124,7 @@ class Pinned:
         here = {entry.run_id for entry in self.history}
         found = []
         for name, schema in BOOKS.items():
-            live = tables.live(self.workspace.tables / name)
+            live = delta.live(self.workspace.tables / name)
             columns = {field.name: SQL_TYPES[field.type] for field in schema} | {"day": "DATE"}
             files = tuple(file.path for file in live if file.run_id in here)
             found.append(View(name, files, "day", columns))
@@ -146,12 +146,12 @@ def pinned(workspace: Workspace, as_of: AsOf = None) -> Pinned:
     """
     root = workspace.tables / RECEIPTS
     version = as_of if isinstance(as_of, int) else None
-    if not tables.exists(root):
+    if not delta.exists(root):
         if as_of is not None:
             raise Broken(f"nothing is published in {workspace.root}, so there is no state as of {as_of}")
         return Pinned(workspace, None, ())
-    version = tables.latest_version(root) if version is None else version
-    history = _entries(workspace, [f.path for f in tables.live(root, version)])
+    version = delta.latest_version(root) if version is None else version
+    history = _entries(workspace, [f.path for f in delta.live(root, version)])
     if isinstance(as_of, dt.datetime):
         history = [entry for entry in history if entry.published_at <= as_of]
     return Pinned(workspace, version, tuple(history))

@@ -16,11 +16,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.errors import Broken
-from jobs.files import sha256_of
-from jobs.receipt import ColumnProof
-from jobs.stage import reread
-from scorers.contract import is_number
+from nightscore.common.errors import Broken
+from nightscore.common.files import sha256_of
+from nightscore.scorers.contract import is_number
+from nightscore.store.receipt import ColumnProof
+from nightscore.store.staging import reread
 
 LOWEST = -1074  # the exponent of the smallest positive float64, 2**-1074
 HALF = 26  # bits; a mantissa has 53, and sums of its halves over a row group are exact in float64

@@ -22,7 +22,7 @@ from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
 
-from jobs.errors import Broken, NotYet
+from nightscore.common.errors import Broken, NotYet
 
 ATTEMPTS = 60
 HOPELESS = {  # errno -> what a person is told; others may go away by themselves

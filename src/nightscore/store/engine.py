@@ -1,4 +1,4 @@
-"""DuckDB, locked down: the only module that opens it (`jobs.statement` parses by it).
+"""DuckDB, locked down: the only module that opens it (`nightscore.store.sql_checks` parses by it).
 
 An `Engine` sees the files that it was opened with and nothing else: not the rest of the disk, not the
 network, not Python's variables, not a later partition. Its settings are locked before any SQL of a job
@@ -16,9 +16,9 @@ from typing import Any, Self
 import duckdb
 import pyarrow as pa
 
-from jobs.disk import SpillFolder, free, spill_limit
-from jobs.errors import Broken, NotYet
-from jobs.files import byte_size
+from nightscore.common.disk import SpillFolder, free, spill_limit
+from nightscore.common.errors import Broken, NotYet
+from nightscore.common.files import byte_size
 
 BATCH_ROWS, VECTOR_ROWS = 32_768, 2_048  # the latter is DuckDB's own step: it gives no smaller batches
 NARROW = frozenset({

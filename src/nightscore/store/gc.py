@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs import catalog, tables
-from jobs.books import RESTATEMENTS
-from jobs.catalog import RECEIPTS, Pinned
-from jobs.files import visible
-from jobs.runs import RunFolder, read_plan, spilled
-from jobs.workspace import Workspace
+from nightscore.common.files import visible
+from nightscore.common.workspace import Workspace
+from nightscore.pipeline.publish.books import RESTATEMENTS
+from nightscore.store import catalog, delta
+from nightscore.store.catalog import RECEIPTS, Pinned
+from nightscore.store.run_folder import RunFolder, read_plan, spilled
 
 GRACE_HOURS = 24.0
 PUBLISHED = (
@@ -79,13 +79,13 @@ def _in_tables(
 ) -> Iterator[tuple[Path, str]]:
     known = kept | {entry.run_id for entry in state.history}
     for root in sorted(p for p in workspace.tables.glob("*") if p.is_dir()):
-        live = {file.path for file in tables.live(root)}
+        live = {file.path for file in delta.live(root)}
         for path in sorted(root.glob("day=*/*")):
             if path.parent.is_symlink():
                 continue  # what lies elsewhere is not ours
             hidden = not visible(path, root)
             referenced = path in live or (
-                root.name not in (RECEIPTS, RESTATEMENTS) and not hidden and tables.run_of(path) in known
+                root.name not in (RECEIPTS, RESTATEMENTS) and not hidden and delta.run_of(path) in known
             )
             if not referenced and path.stat().st_mtime < before:
                 yield path, "referenced by no receipt"

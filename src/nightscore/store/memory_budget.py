@@ -8,10 +8,10 @@ allocates: the libraries' own code, 200 MB of files that the kernel shares and m
 
 from dataclasses import dataclass
 
-from jobs.files import byte_size
-from jobs.job import Job
-from jobs.sizes import bytes_of
-from scorers.hardware import hardware
+from nightscore.common.files import byte_size
+from nightscore.common.sizes import bytes_of
+from nightscore.job.loader import Job
+from nightscore.scorers.hardware import hardware
 
 SHARE = 0.6  # of what the control group or the machine has; the rest is the page cache's and other processes'
 LIBRARIES = (

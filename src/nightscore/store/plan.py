@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from scorers.variant import PLAIN, Variant
+from nightscore.scorers.variant import PLAIN, Variant
 
 PIECES = 8  # a day is cut in about so many, as far as a piece stays within these sizes
 SMALLEST_PIECE, LARGEST_PIECE = 32_768, 1_000_000  # rows
@@ -130,7 +130,7 @@ class Plan:
     `closes` is whether the day is closed once it is published; `restate` says that it is published anew,
     instead of what the run `replaces` published. `tuned` is what a bake-off took to score it in the model's
     place, with its `canary`; `warning` says why it is not used. `model_uri` and `model_version` are those of
-    a registry that named the model, and `promotion` says how it became champion (`jobs.promotions`).
+    a registry that named the model, and `promotion` says how it became champion (`promotions.py`).
     """
 
     job: str

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from jobs.errors import Broken
-from jobs.files import replace_text
-from jobs.job import Job
-from jobs.plan import Plan
-from jobs.receipt import Promotion
-from jobs.yamlfile import read_yaml
+from nightscore.common.errors import Broken
+from nightscore.common.files import replace_text
+from nightscore.common.strict_yaml import read_yaml
+from nightscore.job.loader import Job
+from nightscore.store.plan import Plan
+from nightscore.store.receipt import Promotion
 
 FILE = "promotions.yaml"
 HEAD = "# Written by `nightscore promote`, read by every run: who made which model the champion, and why.\n"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from jobs.engine import Engine, Resources, SqlMistakes, View
-from jobs.errors import Broken
-from jobs.statement import single_select
+from nightscore.common.errors import Broken
+from nightscore.store.engine import Engine, Resources, SqlMistakes, View
+from nightscore.store.sql_checks import single_select
 
 BATCH_ROWS = 65_536  # of a result without a limit
 VECTOR_ROWS = 2_048  # of one with a limit: DuckDB's own step

@@ -232,7 +232,7 @@ class Release(Part):
 class TableChange(Part):
     """How a restated table differs from the one that it replaces.
 
-    Rows are matched by the job's key where the table has it (jobs/diff.py). `moved` says by how much the sum
+    Rows are matched by the job's key where the table has it (`table_diff`). `moved` says by how much the sum
     of each column of numbers but the key's has changed: exactly the difference of the sums in the receipts.
     """
 

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from jobs import disk
-from jobs.files import write_text_once
-from jobs.plan import Plan, plan_from_json
-from jobs.workspace import Workspace
+from nightscore.common import disk
+from nightscore.common.files import write_text_once
+from nightscore.common.workspace import Workspace
+from nightscore.store.plan import Plan, plan_from_json
 
 
 @dataclass(frozen=True)

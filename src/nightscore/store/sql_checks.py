@@ -10,8 +10,8 @@ from typing import Any
 
 import duckdb
 
-from jobs.engine import SqlMistakes
-from jobs.errors import Broken
+from nightscore.common.errors import Broken
+from nightscore.store.engine import SqlMistakes
 
 VOLATILE_NAMES = frozenset(
     {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"}

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.errors import Broken
-from jobs.files import replace_text, sha256_of, written_once
-from jobs.widths import row_bytes
+from nightscore.common.errors import Broken
+from nightscore.common.files import replace_text, sha256_of, written_once
+from nightscore.store.widths import row_bytes
 
 GROUP_ROWS = 131_072  # rows of a row group of a published file
 FEATURE_GROUP_ROWS = 32_768  # of a feature snapshot: pieces are cut between row groups

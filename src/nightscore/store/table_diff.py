@@ -15,8 +15,8 @@ from typing import NamedTuple, Self
 
 import pyarrow as pa
 
-from jobs.engine import Engine, Resources, View, literal, quoted
-from jobs.receipt import ColumnProof
+from nightscore.store.engine import Engine, Resources, View, literal, quoted
+from nightscore.store.receipt import ColumnProof
 
 BEFORE, AFTER = "before", "after"
 DIGITS = 800  # of a difference: more than lie between the largest and the smallest float64

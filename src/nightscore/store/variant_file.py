@@ -12,15 +12,15 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field, ValidationError
 
-from jobs.accuracy import AccuracyBudget
-from jobs.errors import Broken
-from jobs.files import replace_text, sha256_of
-from jobs.job import Job
-from jobs.params import Strict
-from jobs.plan import Tuned
-from jobs.yamlfile import read_yaml
-from scorers.hardware import hardware, installed_devices
-from scorers.variant import Variant
+from nightscore.common.errors import Broken
+from nightscore.common.files import replace_text, sha256_of
+from nightscore.common.strict_yaml import read_yaml
+from nightscore.job.accuracy_budget import AccuracyBudget
+from nightscore.job.loader import Job
+from nightscore.job.params import Strict
+from nightscore.scorers.hardware import hardware, installed_devices
+from nightscore.scorers.variant import Variant
+from nightscore.store.plan import Tuned
 
 FILE = "variant.yaml"
 HEAD = """\

@@ -14,11 +14,11 @@ import pytest
 
 pytest.importorskip("airflow")
 
-from jobs.airflow.page import HEADERS, process, query, views
-from jobs.ask import Limits
-from jobs.errors import Broken, NotYet
+from nightscore.airflow.web import HEADERS, process, query, views
+from nightscore.common.errors import Broken, NotYet
+from nightscore.store.query import Limits
 from tests.airflow.test_nights import known
-from tests.mini import DAYS, JOB, make_workspace
+from tests.support.workspace import DAYS, JOB, make_workspace
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
@@ -34,7 +34,7 @@ JOB_B = JOB.replace("job: mini", "job: closed_job").replace("mini_top", "closed_
 USERS = {"root": "admin", "ana": "viewer", "tess": "viewer:keepers", "none": ""}
 HEAVY = "SELECT count(*) FROM range(1000000000) a, range(1000000000) b WHERE a.range * b.range = 7"
 DEAF = "SELECT levenshtein(repeat('ab', 200000), repeat('ba', 200000))"  # one call of minutes
-MAIN = "import sys; from jobs.cli import main; sys.exit(main())"
+MAIN = "import sys; from nightscore.cli.main import main; sys.exit(main())"
 SAME = {"sec-fetch-site": "same-origin"}
 
 Client = Callable[[str | None], "TestClient"]
@@ -145,7 +145,7 @@ def ask(client: "TestClient", sql: str, form: str = "page", **headers: str) -> A
 
 def routes() -> list[tuple[str, str]]:
     """Every method and address that the page's application knows, with some value for each parameter."""
-    from jobs.airflow.page.app import make_app
+    from nightscore.airflow.web.app import make_app
 
     values = {"job": "open_job", "day": DAYS[0], "table": "open_top"}
     return [
@@ -376,7 +376,7 @@ def test_a_csv_file_is_the_command_lines(client: Client, root: Path) -> None:
     expected = subprocess.run(
         [sys.executable, "-P", "-c", MAIN, "query", sql, "--format", "csv", "--workspace", str(root)],
         capture_output=True, check=True,
-        env={"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""},
+        env={"PYTHONPATH": str(Path(__file__).parents[3]), "PATH": ""},
     )  # fmt: skip
     assert answer.status_code == 200 and answer.content == expected.stdout
     assert answer.content.count(b"\n") == 2 * ROWS + 1
@@ -500,8 +500,8 @@ def test_the_plugin_is_light() -> None:
     """Every Airflow process loads it: it brings no web framework, no template engine, no database."""
     code = (
         "import sys, airflow.plugins_manager, airflow.sdk, airflow.timetables.trigger; "
-        "before = set(sys.modules); import jobs.airflow.page; page = set(sys.modules) - before; "
-        "import jobs.airflow.plugin; print(*page); print(*(set(sys.modules) - before))"
+        "before = set(sys.modules); import nightscore.airflow.web; page = set(sys.modules) - before; "
+        "import nightscore.airflow.plugin; print(*page); print(*(set(sys.modules) - before))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     page, plugin = ({name.split(".")[0] for name in line.split()} for line in done.stdout.splitlines()[-2:])

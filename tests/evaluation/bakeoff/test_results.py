@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.bakeoff.pick import SIMPLER, Result, faster, order, told
+from nightscore.evaluation.bakeoff.results import SIMPLER, Result, faster, order, told
 
 REFERENCE = Result("reference", "engine", "", rounds=(1.0, 1.0, 1.0))
 

@@ -18,15 +18,15 @@ import pytest
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
-from jobs.accuracy import AccuracyBudget
-from jobs.bakeoff import BakeOff, apply, bakeoff
-from jobs.cli import call
-from jobs.errors import Broken
-from jobs.job import Job, load
-from jobs.measures import Change
-from jobs.night import run
-from jobs.variantfile import FILE, VariantFile, read_variant
-from tests.mini import JOB, linear_model, make_workspace, rows_of
+from nightscore.cli.main import call
+from nightscore.common.errors import Broken
+from nightscore.evaluation.bakeoff import BakeOff, apply, bakeoff
+from nightscore.job.accuracy_budget import AccuracyBudget
+from nightscore.job.loader import Job, load
+from nightscore.pipeline.executors import run
+from nightscore.pipeline.score.deviation import Change
+from nightscore.store.variant_file import FILE, VariantFile, read_variant
+from tests.support.workspace import JOB, linear_model, make_workspace, rows_of
 
 DAY, HELD = dt.date(2020, 1, 3), "2020-01-02"
 BUDGET = JOB + "budget: {max_abs: 0.001, decision_flips: 10%}\n"
@@ -86,12 +86,12 @@ def forced(job: Job, found: BakeOff, name: str = "half") -> VariantFile:
 
 
 def written(job: Job, found: BakeOff, path: str) -> VariantFile:
-    from jobs.bakeoff.candidates import reference
-    from jobs.bakeoff.ground import ground
-    from jobs.files import sha256_of
-    from jobs.progress import silent
-    from jobs.variantfile import Evidence, ModelOf, how, machine, write_variant
-    from jobs.versions import versions
+    from nightscore.common.files import sha256_of
+    from nightscore.common.progress import silent
+    from nightscore.evaluation.bakeoff.candidates import reference
+    from nightscore.evaluation.bakeoff.workload import ground
+    from nightscore.store.variant_file import Evidence, ModelOf, how, machine, write_variant
+    from nightscore.store.versions import versions
 
     with ground(job, DAY, silent) as whole:
         plan = reference(whole).plan
@@ -249,10 +249,10 @@ def test_apply_writes_what_was_taken_or_removes_what_was_there(workspace: tuple[
 
 def test_a_candidate_that_ends_its_process_costs_a_line(tmp_path: Path) -> None:
     """The line says by which signal; the bake-off goes on."""
-    from jobs.bakeoff.candidates import reference
-    from jobs.bakeoff.ground import ground
-    from jobs.bakeoff.trial import Failed, Trial
-    from jobs.progress import silent
+    from nightscore.common.progress import silent
+    from nightscore.evaluation.bakeoff.candidates import reference
+    from nightscore.evaluation.bakeoff.worker import Failed, Trial
+    from nightscore.evaluation.bakeoff.workload import ground
 
     job = load("mini", make_workspace(tmp_path, rows=100))
     with ground(job, DAY, silent) as whole, Trial(job, reference(whole).plan, 60) as trial:
@@ -302,10 +302,10 @@ def scores(root: Path, receipt: object) -> list[object]:
 
 def test_a_candidate_whose_scores_depend_on_the_rows_beside_them_is_refused(tmp_path: Path) -> None:
     """As int8 with scales of the batch is: what is published would depend on how the day was cut."""
-    from jobs.bakeoff.adversarial import _swayed
-    from scorers.contract import Options
-    from scorers.model import read_model
-    from scorers.onnx import open_onnx
+    from nightscore.evaluation.bakeoff.stress import _swayed
+    from nightscore.scorers.contract import Options
+    from nightscore.scorers.model_file import read_model
+    from nightscore.scorers.onnx.scorer import open_onnx
 
     linear_model(tmp_path / "plain.onnx")
     model = onnx.load(tmp_path / "plain.onnx")
@@ -332,8 +332,8 @@ def test_a_candidate_whose_scores_depend_on_the_rows_beside_them_is_refused(tmp_
 
 def test_of_a_part_of_a_day_the_other_end_can_be_held_out(tmp_path: Path) -> None:
     """The last pieces of as many rows, and all of them where that is the day."""
-    from jobs.bakeoff.ground import ground
-    from jobs.progress import silent
+    from nightscore.common.progress import silent
+    from nightscore.evaluation.bakeoff.workload import ground
 
     job = load("mini", make_workspace(tmp_path, rows=100_000))
     with ground(job, DAY, silent) as whole:
@@ -348,10 +348,10 @@ def test_the_metric_sees_labels_of_later_days_and_says_where_there_are_none(
     tmp_path: Path, after: int, known: bool
 ) -> None:
     """One number over scores and the inputs, cut so many days after the scored day."""
-    from jobs.bakeoff.differ import Yardstick
-    from jobs.bakeoff.ground import ground
-    from jobs.night import score_pieces
-    from jobs.progress import silent
+    from nightscore.common.progress import silent
+    from nightscore.evaluation.bakeoff.workload import ground
+    from nightscore.evaluation.bakeoff.yardstick import Yardstick
+    from nightscore.pipeline.executors import score_pieces
 
     root = make_workspace(
         tmp_path,

@@ -8,9 +8,9 @@ import numpy.typing as npt
 import onnx
 import pyarrow as pa
 
-from scorers.contract import Options
-from scorers.onnx import open_onnx
-from scorers.optimize.recipe import Material
+from nightscore.evaluation.recipes.recipe import Material
+from nightscore.scorers.contract import Options
+from nightscore.scorers.onnx.scorer import open_onnx
 from tests.scorers.forests import COLUMNS, chunk, outputs_of
 from tests.scorers.models import file
 

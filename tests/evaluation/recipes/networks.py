@@ -18,11 +18,11 @@ from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
-from scorers.contract import Options
-from scorers.model import ModelFile
-from scorers.onnx import OnnxScorer
-from scorers.optimize.network import constants, read, results
-from scorers.optimize.recipe import Feeds, Material, NoCandidate, Recipe
+from nightscore.evaluation.recipes.network import constants, read, results
+from nightscore.evaluation.recipes.recipe import Feeds, Material, NoCandidate, Recipe
+from nightscore.scorers.contract import Options
+from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.onnx.scorer import OnnxScorer
 from tests.scorers.models import COLUMNS, file, graph
 
 Array = npt.NDArray[Any]

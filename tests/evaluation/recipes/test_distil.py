@@ -14,16 +14,16 @@ from onnxmltools.convert.common.data_types import FloatTensorType
 from scipy.stats import spearmanr
 from sklearn.neural_network import MLPRegressor
 
-from scorers.contract import Options
-from scorers.onnx import open_onnx
-from scorers.optimize import distil
-from scorers.optimize.distil import exact_in_float32, recipes, student_network, student_trees
-from scorers.optimize.recipe import Material, NoCandidate
-from scorers.registry import open_scorer
-from scorers.testing import check_scorer
+from nightscore.evaluation.recipes import distil
+from nightscore.evaluation.recipes.distil import exact_in_float32, recipes, student_network, student_trees
+from nightscore.evaluation.recipes.recipe import Material, NoCandidate
+from nightscore.scorers.contract import Options
+from nightscore.scorers.onnx.scorer import open_onnx
+from nightscore.scorers.registry import open_scorer
+from nightscore.scorers.testing import check_scorer
+from tests.evaluation.recipes.material import material
 from tests.scorers import forests
 from tests.scorers.models import COLUMNS, file, floats, graph, mixed, pipeline
-from tests.scorers.optimize.material import material
 
 FLOAT, DOUBLE, INT64 = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64
 CHANCE = {"p": "probabilities[1]"}

@@ -14,10 +14,8 @@ from onnxmltools import convert_lightgbm
 from onnxmltools.convert.common.data_types import FloatTensorType
 from sklearn.ensemble import RandomForestRegressor
 
-from scorers.contract import Options
-from scorers.onnx import open_onnx
-from scorers.optimize.ensemble import Ensemble, in_use, leaves, weights_of
-from scorers.optimize.forests import (
+from nightscore.evaluation.recipes.ensemble import Ensemble, in_use, leaves, weights_of
+from nightscore.evaluation.recipes.forests import (
     PROBES,
     bisect,
     fewer_trees,
@@ -28,13 +26,15 @@ from scorers.optimize.forests import (
     recipes,
     spans,
 )
-from scorers.optimize.recipe import NoCandidate
-from scorers.registry import open_scorer
-from scorers.testing import check_scorer
-from scorers.trees.forest import LEAF, Forest
+from nightscore.evaluation.recipes.recipe import NoCandidate
+from nightscore.scorers.contract import Options
+from nightscore.scorers.onnx.scorer import open_onnx
+from nightscore.scorers.registry import open_scorer
+from nightscore.scorers.testing import check_scorer
+from nightscore.scorers.trees.forest import LEAF, Forest
+from tests.evaluation.recipes.material import material
 from tests.scorers import forests
 from tests.scorers.models import file, mlp
-from tests.scorers.optimize.material import material
 
 TRAINED = [name for name in forests.EXPORTS if "classifier" not in name]
 rng = np.random.default_rng(5)

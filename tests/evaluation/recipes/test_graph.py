@@ -7,15 +7,14 @@ import onnx
 import pyarrow as pa
 import pytest
 
-from scorers.contract import Options
-from scorers.model import ModelFile
-from scorers.onnx import OnnxScorer
-from scorers.optimize import graph
-from scorers.optimize.network import operators
-from scorers.optimize.recipe import Material, NoCandidate
-from scorers.testing import check_scorer
-from tests.scorers.models import COLUMNS, file, floats, mixed, pipeline, trees
-from tests.scorers.optimize.networks import (
+from nightscore.evaluation.recipes import graph
+from nightscore.evaluation.recipes.network import operators
+from nightscore.evaluation.recipes.recipe import Material, NoCandidate
+from nightscore.scorers.contract import Options
+from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.onnx.scorer import OnnxScorer
+from nightscore.scorers.testing import check_scorer
+from tests.evaluation.recipes.networks import (
     bert,
     digits,
     digits_file,
@@ -27,6 +26,7 @@ from tests.scorers.optimize.networks import (
     pixels,
     texts,
 )
+from tests.scorers.models import COLUMNS, file, floats, mixed, pipeline, trees
 
 SCORED = Options({"p": "probabilities[1]"})
 LABELLED = Options({"is": "label", "p": "probabilities[1]"})

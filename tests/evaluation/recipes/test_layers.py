@@ -7,13 +7,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from scorers.optimize import prune
-from scorers.optimize.heads import heads
-from scorers.optimize.layers import neurons
-from scorers.optimize.network import Array, constants, set_constant
-from scorers.optimize.recipe import NoCandidate
-from tests.scorers.models import graph
-from tests.scorers.optimize.networks import (
+from nightscore.evaluation.recipes import prune
+from nightscore.evaluation.recipes.heads import heads
+from nightscore.evaluation.recipes.layers import neurons
+from nightscore.evaluation.recipes.network import Array, constants, set_constant
+from nightscore.evaluation.recipes.recipe import NoCandidate
+from tests.evaluation.recipes.networks import (
     HEADS,
     INNER,
     SIZE,
@@ -27,6 +26,7 @@ from tests.scorers.optimize.networks import (
     of_mlp,
     rows,
 )  # fmt: skip
+from tests.scorers.models import graph
 
 F = TensorProto.FLOAT
 

@@ -10,14 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from scorers.model import ModelFile
-from scorers.onnx import OnnxScorer
-from scorers.optimize import prune, surgeon
-from scorers.optimize.network import Array, constants, results
-from scorers.optimize.recipe import NoCandidate
-from scorers.testing import check_scorer
-from tests.scorers.models import COLUMNS, file, floats, graph, trees
-from tests.scorers.optimize.networks import (
+from nightscore.evaluation.recipes import prune, weight_update
+from nightscore.evaluation.recipes.network import Array, constants, results
+from nightscore.evaluation.recipes.recipe import NoCandidate
+from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.onnx.scorer import OnnxScorer
+from nightscore.scorers.testing import check_scorer
+from tests.evaluation.recipes.networks import (
     accuracy,
     difference,
     digits,
@@ -33,6 +32,7 @@ from tests.scorers.optimize.networks import (
     rows,
     texts,
 )  # fmt: skip
+from tests.scorers.models import COLUMNS, file, floats, graph, trees
 
 F = TensorProto.FLOAT
 
@@ -123,14 +123,14 @@ def test_what_is_left_is_the_least_squares_fit(
     """Weights are those that NumPy's solver finds for what stays, and what goes first costs least."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(60, count * size)) @ rng.normal(size=(count * size, count * size))
-    moments = surgeon.gram(x)
+    moments = weight_update.gram(x)
     weights = rng.normal(size=(count * size + biased, 2))
     squares = np.diagonal(moments)[:-1]
-    damped = moments + np.diag(np.append(np.full(len(squares), surgeon.DAMPING * squares.mean()), 0))
+    damped = moments + np.diag(np.append(np.full(len(squares), weight_update.DAMPING * squares.mean()), 0))
     damped = damped[: len(weights), : len(weights)]
-    stay, fitted = surgeon.remaining(moments, weights, size, data.draw(st.integers(1, count)))
+    stay, fitted = weight_update.remaining(moments, weights, size, data.draw(st.integers(1, count)))
     np.testing.assert_allclose(fitted, best(damped, weights, list(stay), count * size), atol=1e-6)
-    one_less, _ = surgeon.remaining(moments, weights, size, count - 1)
+    one_less, _ = weight_update.remaining(moments, weights, size, count - 1)
     groups = np.arange(count * size).reshape(count, size)
     costs = []
     for group in groups:

@@ -9,15 +9,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import quantize_dynamic
 
-from scorers.contract import Options
-from scorers.model import ModelFile
-from scorers.onnx import OnnxScorer
-from scorers.optimize import quantize
-from scorers.optimize.network import Array, operators, read, results
-from scorers.optimize.recipe import Material, NoCandidate
-from scorers.testing import check_scorer
-from tests.scorers.models import COLUMNS, file, floats, graph, mlp, trees
-from tests.scorers.optimize.networks import (
+from nightscore.evaluation.recipes import quantize
+from nightscore.evaluation.recipes.network import Array, operators, read, results
+from nightscore.evaluation.recipes.recipe import Material, NoCandidate
+from nightscore.scorers.contract import Options
+from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.onnx.scorer import OnnxScorer
+from nightscore.scorers.testing import check_scorer
+from tests.evaluation.recipes.networks import (
     DIGITS,
     SCORE,
     accuracy,
@@ -34,6 +33,7 @@ from tests.scorers.optimize.networks import (
     rows,
     texts,
 )  # fmt: skip
+from tests.scorers.models import COLUMNS, file, floats, graph, mlp, trees
 
 
 def opened(data: bytes, options: Options) -> OnnxScorer:

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from scorers.optimize import quantize
-from scorers.optimize.calibration import TOKENS, calibration
-from scorers.optimize.network import operators
-from scorers.optimize.recipe import NoCandidate
-from scorers.optimize.sensitivity import fewest
+from nightscore.evaluation.recipes import quantize
+from nightscore.evaluation.recipes.calibration import TOKENS, calibration
+from nightscore.evaluation.recipes.network import operators
+from nightscore.evaluation.recipes.recipe import NoCandidate
+from nightscore.evaluation.recipes.sensitivity import fewest
+from tests.evaluation.recipes.networks import bert, difference, loaded, named, of_bert, of_mlp, rows
 from tests.scorers.models import graph, mlp
-from tests.scorers.optimize.networks import bert, difference, loaded, named, of_bert, of_mlp, rows
 
 SHARP = "int8 static, min-max, sensitive layers left out"
 

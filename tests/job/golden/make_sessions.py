@@ -1,6 +1,6 @@
 """The sessions of XNYS, XLON and XTKS from 2023 to 2026, with closes in UTC: golden answers made by hand.
 
-    python tests/airflow/golden/make_sessions.py     # writes XNYS.csv, XLON.csv and XTKS.csv beside itself
+    python tests/job/golden/make_sessions.py     # writes XNYS.csv, XLON.csv and XTKS.csv beside itself
 
 Neither our code nor a calendar package is called: only the closed days and early closes below, weekdays, and
 the standard library's time zones. Dates are written out instead of computed from rules, because a rule is

@@ -14,18 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from jobs import load, query, run
-from jobs.builtin import previous
-from jobs.cli import call
-from jobs.days import as_day
-from jobs.drift import chance, chi_square, moved, psi
-from jobs.engine import Engine, Resources, View
-from jobs.errors import Broken
-from jobs.page import report
-from jobs.receipt import AuditResult
-from jobs.steps import checked
-from tests.mini import JOB, make_workspace
-from tests.nights.world import copy, receipts
+from nightscore import load, query, run
+from nightscore.cli.main import call
+from nightscore.common.errors import Broken
+from nightscore.common.units import as_day
+from nightscore.pipeline.audits.builtin import previous
+from nightscore.pipeline.audits.drift import chance, chi_square, moved, psi
+from nightscore.pipeline.steps import checked
+from nightscore.review.report.html import report
+from nightscore.store.engine import Engine, Resources, View
+from nightscore.store.receipt import AuditResult
+from tests.behaviour.world import copy, receipts
+from tests.support.workspace import JOB, make_workspace
 
 FIRST, DAY, LAST = "2020-01-01", "2020-01-02", "2020-01-03"
 ROWS = 2_000

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs import keys
-from jobs.engine import Engine, Resources, View
-from jobs.errors import Broken
-from jobs.keys import ascending, refuse_bad_keys
+from nightscore.common.errors import Broken
+from nightscore.pipeline.publish import keys
+from nightscore.pipeline.publish.keys import ascending, refuse_bad_keys
+from nightscore.store.engine import Engine, Resources, View
 
 SCHEMA = pa.schema([("store", pa.string()), ("item", pa.int64())])
 Row = tuple[str | None, int | None]

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs import inputs
-from jobs.errors import Broken, NotYet
-from jobs.job import Job, load
-from jobs.night import run
-from jobs.steps import features, outlook
-from tests.mini import JOB, make_workspace, write_day
+from nightscore.common.errors import Broken, NotYet
+from nightscore.job.loader import Job, load
+from nightscore.pipeline.executors import run
+from nightscore.pipeline.read import inputs
+from nightscore.pipeline.steps import features, outlook
+from tests.support.workspace import JOB, make_workspace, write_day
 
 DAY = dt.date(2020, 1, 3)
 ROWS = "  rows: {path: data/lake/rows, partition: day}\n"

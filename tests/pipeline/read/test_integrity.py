@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import load, run
-from jobs.days import as_day
-from jobs.errors import Broken, NotYet
-from jobs.inputs import resolve
-from jobs.intact import verify_inputs
-from jobs.steps import checked, plan_day, publish_day, score_piece
-from tests.mini import JOB, make_workspace, rows_of
-from tests.nights.world import DAY
+from nightscore import load, run
+from nightscore.common.errors import Broken, NotYet
+from nightscore.common.units import as_day
+from nightscore.pipeline.read.inputs import resolve
+from nightscore.pipeline.read.integrity import verify_inputs
+from nightscore.pipeline.steps import checked, plan_day, publish_day, score_piece
+from tests.behaviour.world import DAY
+from tests.support.workspace import JOB, make_workspace, rows_of
 
 PLACE = "rows: {path: data/lake/rows, partition: day}"
 

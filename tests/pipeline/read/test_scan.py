@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs import Broken, scan
-from jobs.engine import Resources
-from jobs.plan import Piece, RowRange
+from nightscore import Broken
+from nightscore.pipeline.read import scan
+from nightscore.store.engine import Resources
+from nightscore.store.plan import Piece, RowRange
 
 INTEGERS = (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())
 CODECS = ("zstd", "snappy", "gzip", "none")

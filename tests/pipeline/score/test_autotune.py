@@ -10,22 +10,22 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import choose as module
-from jobs import scoring
-from jobs.job import Job, load
-from jobs.night import run
-from jobs.receipt import Receipt
-from scorers.variant import PLAIN, Variant, variants
-from tests.mini import JOB, linear_model, make_workspace
-from tests.packages import installed
+from nightscore.job.loader import Job, load
+from nightscore.pipeline.executors import run
+from nightscore.pipeline.score import autotune as module
+from nightscore.pipeline.score import open_model
+from nightscore.scorers.variant import PLAIN, Variant, variants
+from nightscore.store.receipt import Receipt
+from tests.support.packages import installed
+from tests.support.workspace import JOB, linear_model, make_workspace
 
 DAY = "2020-01-01"
 CODE = """
 import os
 import numpy as np
 import pyarrow as pa
-from scorers.onnx import OnnxScorer
-from scorers.contract import Options
+from nightscore.scorers.onnx.scorer import OnnxScorer
+from nightscore.scorers.contract import Options
 from dataclasses import replace
 
 class Right(OnnxScorer):
@@ -100,10 +100,10 @@ def offer(package: Path, monkeypatch: pytest.MonkeyPatch) -> Offer:
     """Sets the variants that a machine has, the plain one among them."""
 
     def offered(*found: Variant) -> None:
-        for part in (module, scoring):
+        for part in (module, open_model):
             monkeypatch.setattr(part, "variants_of", lambda *_: list(found))
             monkeypatch.setattr(part, "plain", lambda *_: found[0])
-        scoring.forget()
+        open_model.forget()
 
     return offered
 
@@ -204,8 +204,8 @@ def test_a_device_that_ended_the_process_is_not_tried_again(job: Job, offer: Off
 
     child = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
-        "from jobs import choose, load, run, scoring\n"
-        "from scorers.variant import PLAIN, Variant\n"
+        "from nightscore import load, run; from nightscore.pipeline.score import autotune, scoring\n"
+        "from nightscore.scorers.variant import PLAIN, Variant\n"
         "choose.WORTH_IT = 0.0\n"
         "choose.variants_of = lambda *_: [PLAIN, Variant('ends', 'npu')]\n"
         f"run(load('mini', sys.argv[1]), '{DAY}')\n"

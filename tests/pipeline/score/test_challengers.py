@@ -11,15 +11,16 @@ import pytest
 from deltalake import DeltaTable
 from onnx import TensorProto, helper, numpy_helper
 
-from jobs import catalog, night, replay
-from jobs.challengers import SPARED, Challengers
-from jobs.errors import Broken
-from jobs.job import Job, load
-from jobs.receipt import ChallengerResult, Receipt
-from jobs.scoring import forget, planned_scorer
-from jobs.steps import checked, plan_day, publish_day, score_piece
-from jobs.why import why
-from tests.mini import DAYS, JOB, linear_model, make_workspace
+from nightscore.common.errors import Broken
+from nightscore.job.loader import Job, load
+from nightscore.pipeline import executors, replay
+from nightscore.pipeline.score.challengers import SPARED, Challengers
+from nightscore.pipeline.score.open_model import forget, planned_scorer
+from nightscore.pipeline.steps import checked, plan_day, publish_day, score_piece
+from nightscore.review.explain import why
+from nightscore.store import catalog
+from nightscore.store.receipt import ChallengerResult, Receipt
+from tests.support.workspace import DAYS, JOB, linear_model, make_workspace
 
 NEXT = "data/models/next.onnx"
 PATH = "  path: data/models/linear.onnx\n"
@@ -44,7 +45,7 @@ def rewrite(root: Path, text: str) -> Job:
 
 
 def run(root: Path, day: str = DAYS[0], **options: object) -> Receipt:
-    return night.run(load("mini", root), day, **options)
+    return executors.run(load("mini", root), day, **options)
 
 
 def the_one(receipt: Receipt) -> ChallengerResult:
@@ -105,10 +106,10 @@ def test_a_challenger_scores_every_row_in_its_own_column_and_decides_nothing(tmp
     root = workspace(tmp_path / "with", NEXT)
     receipt = run(root)
     alone = make_workspace(tmp_path / "alone", rows=500)
-    night.run(load("mini", alone), DAYS[0])
+    executors.run(load("mini", alone), DAYS[0])
     other = make_workspace(tmp_path / "other", rows=500)
     linear_model(other / "data/models/linear.onnx", (3.0, -1.0))
-    night.run(load("mini", other), DAYS[0])
+    executors.run(load("mini", other), DAYS[0])
     assert scores(root, "id, a, score") == scores(alone, "id, a, score")
     assert scores(root, "id, next__score") == scores(other, "id, score")
     top = "SELECT id, score, rank FROM mini_top ORDER BY rank"
@@ -132,7 +133,7 @@ def test_without_challengers_nothing_has_changed(tmp_path):
 
 
 def _day(text):
-    from jobs.days import as_day
+    from nightscore.common.units import as_day
 
     return as_day(text)
 
@@ -284,7 +285,7 @@ def test_another_job_reads_the_scores_over_days_with_and_without_a_challenger(tm
     (folder / "f.sql").write_text(
         "SELECT id, count(next__score) AS n, max(a) AS a, max(score) AS b FROM rows GROUP BY id"
     )
-    receipt = night.run(load("other", root), DAYS[1])
+    receipt = executors.run(load("other", root), DAYS[1])
     assert receipt.rows.published == 30
     assert catalog.query("SELECT DISTINCT n FROM other_scores", root).to_pylist() == [{"n": 1}]
 
@@ -332,7 +333,7 @@ def test_a_closed_day_names_the_challenger_that_changed_and_a_restatement_counts
         run(root)
     linear_model(root / "data/models/late.onnx", (1.0, 1.0))
     rewrite(root, contest("data/models/late.onnx") + "close: true\n")
-    from jobs.plan import Restate
+    from nightscore.store.plan import Restate
 
     receipt = run(root, restate=Restate("another challenger", "a test"))
     assert receipt.restatement is not None

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import spearmanr
 
-from jobs.accuracy import AccuracyBudget
-from jobs.engine import Resources
-from jobs.measures import Change, Decisions, apart, change_from, rank_correlation
+from nightscore.job.accuracy_budget import AccuracyBudget
+from nightscore.pipeline.score.deviation import Change, Decisions, apart, change_from, rank_correlation
+from nightscore.store.engine import Resources
 
 FEW = st.integers(-3, 3).map(float)  # many ties
 

@@ -7,13 +7,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.errors import Broken
-from jobs.job import load
-from jobs.night import run
-from jobs.nulls import filled
-from jobs.steps import outlook
-from scorers.errors import ChunkError
-from tests.mini import JOB, make_workspace
+from nightscore.common.errors import Broken
+from nightscore.job.loader import load
+from nightscore.pipeline.executors import run
+from nightscore.pipeline.score.missing_values import filled
+from nightscore.pipeline.steps import outlook
+from nightscore.scorers.errors import ChunkError
+from tests.support.workspace import JOB, make_workspace
 
 NAN = float("nan")
 
@@ -91,7 +91,7 @@ REFUSED = {
 @pytest.mark.parametrize(("policy", "says"), REFUSED.values(), ids=REFUSED.keys())
 def test_a_policy_that_fits_no_input_is_refused(tmp_path: Path, policy: str, says: str) -> None:
     """Before a row is read, with the line of job.yaml."""
-    from jobs.days import as_day
+    from nightscore.common.units import as_day
 
     with pytest.raises(Broken, match=says):
         outlook(load("mini", night(tmp_path, policy)), as_day("2020-01-01"))

@@ -10,14 +10,14 @@ import pytest
 pytest.importorskip("mlflow")
 from mlflow import MlflowClient
 
-from jobs import night
-from jobs.errors import Broken, NotYet
-from jobs.files import sha256_of
-from jobs.job import load
-from jobs.registry import resolved
-from jobs.steps import checked
-from jobs.workspace import open_workspace
-from tests.mini import DAYS, JOB, linear_model, make_workspace
+from nightscore.common.errors import Broken, NotYet
+from nightscore.common.files import sha256_of
+from nightscore.common.workspace import open_workspace
+from nightscore.job.loader import load
+from nightscore.pipeline import executors
+from nightscore.pipeline.score.mlflow_registry import resolved
+from nightscore.pipeline.steps import checked
+from tests.support.workspace import DAYS, JOB, linear_model, make_workspace
 
 URI = "models:/ranker@champion"
 PATH = "path: data/models/linear.onnx"
@@ -57,14 +57,14 @@ def workspace(root: Path, uri: str = URI) -> Path:
 def test_a_plan_names_a_file_and_a_hash_and_the_receipt_the_uri_and_the_version(tmp_path, registry):
     """An alias that moves is another cause: the day is scored again, by the other version."""
     root = workspace(tmp_path)
-    receipt = night.run(load("mini", root), DAYS[0])
+    receipt = executors.run(load("mini", root), DAYS[0])
     model = receipt.model
     assert model is not None
     assert (model.path, model.uri, model.version) == ("data/models/.registry/ranker/1/model.onnx", URI, "1")
     assert model.sha256 == sha256_of(root / model.path) == sha256_of(root / "data/models/linear.onnx")
-    assert night.run(load("mini", root), DAYS[0]).status == "unchanged"
+    assert executors.run(load("mini", root), DAYS[0]).status == "unchanged"
     registry.set_registered_model_alias("ranker", "champion", "2")
-    again = night.run(load("mini", root), DAYS[0])
+    again = executors.run(load("mini", root), DAYS[0])
     assert again.model is not None
     assert (again.status, again.model.version) == ("published", "2")
 
@@ -73,7 +73,7 @@ def test_champion_and_challengers_may_both_be_of_a_registry(tmp_path, registry):
     """Their columns are called by name and alias; one that the registry has not costs its columns alone."""
     text = JOB.replace(PATH, f'champion: "{URI}"\n  challengers: ["models:/ranker@next", "models:/gone/7"]')
     root = make_workspace(tmp_path, rows=50, job=text)
-    there, gone = night.run(load("mini", root), DAYS[0]).challengers
+    there, gone = executors.run(load("mini", root), DAYS[0]).challengers
     assert (there.name, there.uri, there.rows) == ("ranker_next", "models:/ranker@next", 50)
     assert (gone.name, gone.rows) == ("gone_7", 0)
     assert "the registry has no such model" in gone.reason
@@ -82,12 +82,12 @@ def test_champion_and_challengers_may_both_be_of_a_registry(tmp_path, registry):
 def test_a_version_that_is_here_needs_no_registry(tmp_path, registry, monkeypatch):
     """An alias does: where it points is known to the registry alone."""
     root = workspace(tmp_path, "models:/ranker/2")
-    night.run(load("mini", root), DAYS[0])
+    executors.run(load("mini", root), DAYS[0])
     unreachable(monkeypatch)
-    assert night.run(load("mini", root), DAYS[1]).status == "published"
+    assert executors.run(load("mini", root), DAYS[1]).status == "published"
     (root / "jobs/mini/job.yaml").write_text(JOB.replace(PATH, f'path: "{URI}"'))
     with pytest.raises(NotYet, match="models:/ranker@champion: the registry does not answer"):
-        night.run(load("mini", root), DAYS[1])
+        executors.run(load("mini", root), DAYS[1])
 
 
 def unreachable(monkeypatch):
@@ -153,10 +153,10 @@ def test_without_mlflow_the_message_names_the_extra_and_reading_a_job_needs_none
     root = workspace(tmp_path)
     code = (
         "import sys; sys.modules['mlflow'] = None\n"
-        "from jobs.job import load\n"
+        "from nightscore.job.loader import load\n"
         f"job = load('mini', {str(root)!r})\n"
         "assert not {'duckdb', 'pyarrow', 'onnxruntime'} & set(sys.modules)\n"
-        "from jobs.steps import checked\n"
+        "from nightscore.pipeline.steps import checked\n"
         "checked(job)\n"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -169,7 +169,7 @@ def test_without_mlflow_the_message_names_the_extra_and_reading_a_job_needs_none
 def test_a_job_of_files_imports_no_mlflow(tmp_path):
     root = make_workspace(tmp_path, rows=20)
     code = (
-        "import sys\nfrom jobs import night\nfrom jobs.job import load\n"
+        "import sys\nfrom jobs import night\nfrom nightscore.job.loader import load\n"
         f"night.run(load('mini', {str(root)!r}), {DAYS[0]!r})\nassert 'mlflow' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs import load
-from jobs.errors import Broken
-from jobs.policy import Policy
-from jobs.steps import checked
-from tests.mini import JOB, make_workspace
+from nightscore import load
+from nightscore.common.errors import Broken
+from nightscore.job.policy import Policy
+from nightscore.pipeline.steps import checked
+from tests.support.workspace import JOB, make_workspace
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import Broken, Receipt, load, query, report, run
-from jobs.cli import call
-from jobs.compare import Breakdown, Count, Days, bin_edges
-from jobs.engine import Resources
-from jobs.facts import gather
-from jobs.gc import gc
-from tests.mini import JOB, linear_model, make_workspace, rows_of, write_day
+from nightscore import Broken, Receipt, load, query, report, run
+from nightscore.cli.main import call
+from nightscore.review.report.data import gather
+from nightscore.review.report.profile import Breakdown, Count, Days, bin_edges
+from nightscore.store.engine import Resources
+from nightscore.store.gc import gc
+from tests.support.workspace import JOB, linear_model, make_workspace, rows_of, write_day
 
 FIRST, SECOND, THIRD = "2020-01-01", "2020-01-02", "2020-01-03"
 ROWS = 2_000
@@ -419,7 +419,7 @@ def test_nothing_published_yet(tmp_path: Path) -> None:
 @pytest.mark.parametrize("library", ["vl_convert", "jinja2"])
 def test_without_the_extra_the_message_says_what_to_install(space: Path, library: str) -> None:
     """A Python without a library of the extra: one line with the pip command, exit code 1."""
-    code = f"import sys; sys.modules[{library!r}] = None; from jobs.cli import main; main()"
+    code = f"import sys; sys.modules[{library!r}] = None; from nightscore.cli.main import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, "report", "mini", "--day", SECOND],
         cwd=space, capture_output=True, text=True, check=False,
@@ -432,8 +432,8 @@ def test_without_the_extra_the_message_says_what_to_install(space: Path, library
 
 def test_the_help_does_not_load_what_charts_need(space: Path) -> None:
     """`nightscore --help` loads neither the chart library nor the templates' nor a browser's."""
-    names = ("vl_convert", "jinja2", "webbrowser", "duckdb", "jobs.page")
-    code = "import sys; from jobs.cli import call; call(['--help']); "
+    names = ("vl_convert", "jinja2", "webbrowser", "duckdb", "nightscore.review.report.html")
+    code = "import sys; from nightscore.cli.main import call; call(['--help']); "
     code += f"print(sorted(set({names!r}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

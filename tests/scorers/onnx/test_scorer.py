@@ -13,13 +13,13 @@ import pyarrow as pa
 import pytest
 from onnx import TensorProto, helper
 
-from scorers import runtime
-from scorers.contract import Options
-from scorers.errors import ChunkError, ContractError, ModelError
-from scorers.hardware import installed_devices
-from scorers.model import ModelFile, read_model
-from scorers.onnx import MICRO_BATCH, OnnxScorer
-from scorers.testing import check_scorer
+from nightscore.scorers.contract import Options
+from nightscore.scorers.errors import ChunkError, ContractError, ModelError
+from nightscore.scorers.hardware import installed_devices
+from nightscore.scorers.model_file import ModelFile, read_model
+from nightscore.scorers.onnx import runtime
+from nightscore.scorers.onnx.scorer import MICRO_BATCH, OnnxScorer
+from nightscore.scorers.testing import check_scorer
 from tests.scorers.models import COLUMNS, file, floats, graph, mixed, mlp, one_op, pipeline, trees
 
 F, D, I64, S = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64, TensorProto.STRING

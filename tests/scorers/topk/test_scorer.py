@@ -18,14 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from scorers.contract import Options
-from scorers.errors import ChunkError, ModelError
-from scorers.model import ModelFile
-from scorers.registry import open_scorer
-from scorers.testing import check_scorer
-from scorers.topk import TopkScorer
-from scorers.topk import scorer as topk
-from scorers.topk.items import BLOCK_ITEMS
+from nightscore.scorers.contract import Options
+from nightscore.scorers.errors import ChunkError, ModelError
+from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.registry import open_scorer
+from nightscore.scorers.testing import check_scorer
+from nightscore.scorers.topk import TopkScorer
+from nightscore.scorers.topk import scorer as topk
+from nightscore.scorers.topk.items import BLOCK_ITEMS
 
 Floats = npt.NDArray[np.float32]
 Lists = list[tuple[list[Any], list[float]]]
@@ -408,7 +408,7 @@ def test_many_calls_keep_no_memory() -> None:
     """Resident memory stays where it is after two hundred chunks, in a process of its own."""
     code = """
 import resource, sys
-from tests.scorers.test_topk import model, opened, random_users, users
+from tests.scorers.topk.test_scorer import model, opened, random_users, users
 scorer, chunk = opened(model(random_users(5000, 16, 1)), 50), users(random_users(500, 16, 2))
 for _ in range(20):
     scorer.score(chunk)

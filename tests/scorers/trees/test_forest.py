@@ -12,10 +12,10 @@ import pyarrow as pa
 import pytest
 from onnx import helper, numpy_helper
 
-from scorers.contract import Options
-from scorers.errors import ModelError
-from scorers.trees import TreesScorer, open_trees
-from scorers.trees.forest import NotTrees
+from nightscore.scorers.contract import Options
+from nightscore.scorers.errors import ModelError
+from nightscore.scorers.trees import TreesScorer, open_trees
+from nightscore.scorers.trees.forest import NotTrees
 from tests.scorers import forests
 from tests.scorers.forests import (
     COLUMNS,
@@ -238,8 +238,8 @@ def test_the_newer_operator_names_its_transforms_as_onnx_runtime_does() -> None:
 def test_nothing_heavy_is_imported_before_a_model_is_opened() -> None:
     """Who imports the module pays for neither Numba nor onnx nor a compilation."""
     code = (
-        "import sys, json, scorers.trees; print(json.dumps([m for m in ('numba', 'onnx', 'llvmlite', "
-        "'onnxruntime') if m in sys.modules]))"
+        "import sys, json, nightscore.scorers.trees; "
+        "print(json.dumps([m for m in ('numba', 'onnx', 'llvmlite', 'onnxruntime') if m in sys.modules]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []

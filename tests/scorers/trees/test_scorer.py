@@ -13,11 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scorers.contract import Options
-from scorers.errors import ChunkError
-from scorers.testing import check_scorer
-from scorers.trees import TOLERANCE, open_trees
-from scorers.trees.programs import BLOCK
+import nightscore
+from nightscore.scorers.contract import Options
+from nightscore.scorers.errors import ChunkError
+from nightscore.scorers.testing import check_scorer
+from nightscore.scorers.trees import TOLERANCE, open_trees
+from nightscore.scorers.trees.tables import BLOCK
 from tests.scorers.forests import (
     COLUMNS,
     DOUBLE,
@@ -232,14 +233,15 @@ def test_where_nothing_can_be_kept_it_compiles_all_the_same(tmp_path: Path) -> N
     """Without a folder for compiled code the kernel runs, and only takes longer to open."""
     model = regressor(grown(np.random.default_rng(0), 6))
     (tmp_path / "m.onnx").write_bytes(file(model, COLUMNS).data)
-    package = tmp_path / "packages" / "scorers"
-    sources = Path(__file__).parents[2] / "scorers"
+    package = tmp_path / "packages" / "nightscore"
+    sources = Path(nightscore.__file__).parent
     shutil.copytree(sources, package, ignore=shutil.ignore_patterns("__pycache__"))
-    for folder in (package, package / "trees"):
+    for folder in (package / "scorers", package / "scorers" / "trees"):
         (folder / "__pycache__").write_text("a file where the folder would be")
     code = (
-        "import pyarrow as pa; from pathlib import Path; from scorers.contract import Options;"
-        "from scorers.trees import open_trees; from scorers.model import read_model;"
+        "import pyarrow as pa; from pathlib import Path; from nightscore.scorers.contract import Options;"
+        "from nightscore.scorers.trees import open_trees;"
+        "from nightscore.scorers.model_file import read_model;"
         "scorer = open_trees(read_model(Path('m.onnx'), 'm'), Options({'score': 'y'}));"
         "print(scorer.score(pa.record_batch({n: [0.5] for n in 'abcde'})).num_rows)"
     )

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.finance.recount import Recount
-from tests.finance.world import DAYS, make_workspace, run_chain
+from tests.workspace.finance.recount import Recount
+from tests.workspace.finance.world import DAYS, make_workspace, run_chain
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from jobs.samples.loans import write_lake
+from data.lakes.loans import write_lake
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 MODELS = REPOSITORY / "data/models/finance"
 DAYS = ("2018-05-31", "2018-06-30")
 LATE = {

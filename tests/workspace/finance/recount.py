@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow.dataset as ds
 from scipy.special import ndtr
 
-from jobs.samples.finance import INDICES, PRICES
+from data.lakes.finance import INDICES, PRICES
 
 SCENARIOS, DECAY, RATE, SPAN = 500, 0.97, 0.02, 250
 Numbers = np.ndarray[Any, np.dtype[Any]]

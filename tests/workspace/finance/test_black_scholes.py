@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import erfc
 
-from scorers import runtime
-from scorers.model import ModelFile, read_model
-from tests.finance.world import REPOSITORY
+from nightscore.scorers.model_file import ModelFile, read_model
+from nightscore.scorers.onnx import runtime
+from tests.workspace.finance.world import REPOSITORY
 
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
 NAMES = ("spot", "strike", "rate", "years", "volatility", "right")

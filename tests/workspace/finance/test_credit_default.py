@@ -14,14 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from jobs import features, load, query, run
-from jobs.errors import Broken
-from jobs.samples.loans import LOANS, write_lake
-from scorers.contract import Options
-from scorers.model import read_model
-from scorers.registry import open_scorer
-from scorers.testing import check_scorer
-from tests.finance.credit import MODELS, REPOSITORY, open_loans
+from data.lakes.loans import LOANS, write_lake
+from nightscore import features, load, query, run
+from nightscore.common.errors import Broken
+from nightscore.scorers.contract import Options
+from nightscore.scorers.model_file import read_model
+from nightscore.scorers.registry import open_scorer
+from nightscore.scorers.testing import check_scorer
+from tests.workspace.finance.credit import MODELS, REPOSITORY, open_loans
 
 sys.path.insert(0, str(MODELS))  # where its programs are run
 

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs import features, load, query, run
-from jobs.errors import Broken
-from scorers import runtime
-from scorers.model import read_model
-from tests.finance.credit import (
+from nightscore import features, load, query, run
+from nightscore.common.errors import Broken
+from nightscore.scorers.model_file import read_model
+from nightscore.scorers.onnx import runtime
+from tests.workspace.finance.credit import (
     DAYS,
     MODELS,
     REPOSITORY,

@@ -8,8 +8,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.samples.loans import DAYS, LOANS, NAMES, SNAPSHOT, book_of, write_lake
-from tests.finance.credit import REPOSITORY, read_book
+from data.lakes.loans import DAYS, LOANS, NAMES, SNAPSHOT, book_of, write_lake
+from tests.workspace.finance.credit import REPOSITORY, read_book
 
 SOURCE = pq.read_table(LOANS)
 

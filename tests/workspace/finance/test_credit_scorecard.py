@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from jobs.samples.loans import LOANS
-from scorers import runtime
-from scorers.model import read_model
-from tests.finance.credit import MODELS, REPOSITORY
+from data.lakes.loans import LOANS
+from nightscore.scorers.model_file import read_model
+from nightscore.scorers.onnx import runtime
+from tests.workspace.finance.credit import MODELS, REPOSITORY
 
 sys.path.insert(0, str(MODELS))  # where its programs are run
 

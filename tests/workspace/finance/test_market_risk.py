@@ -11,10 +11,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import features, load, query, run
-from jobs.errors import Broken
-from tests.finance.recount import Recount, es_975, var_99
-from tests.finance.world import DAYS, POSITIONS, make_workspace, run_chain
+from nightscore import features, load, query, run
+from nightscore.common.errors import Broken
+from tests.workspace.finance.recount import Recount, es_975, var_99
+from tests.workspace.finance.world import DAYS, POSITIONS, make_workspace, run_chain
 
 DESKS = ("cash equity", "hedging", "market making", "options")
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from scipy.special import xlogy
 from scipy.stats import chi2
 
-from jobs import query
-from scorers import runtime
-from scorers.model import read_model
-from tests.finance.world import DAYS, REPOSITORY
+from nightscore import query
+from nightscore.scorers.model_file import read_model
+from nightscore.scorers.onnx import runtime
+from tests.workspace.finance.world import DAYS, REPOSITORY
 
 FOLDER = REPOSITORY / "jobs/finance/market_risk_backtest"
 SPEC = yaml.safe_load((FOLDER / "job.yaml").read_text())

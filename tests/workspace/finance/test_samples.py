@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.samples.book import FIRST_DAY, make_trades
-from jobs.samples.finance import INDICES, PRICES, write_lake
-from tests.finance.recount import Recount
-from tests.finance.world import POSITIONS
+from data.lakes.book import FIRST_DAY, make_trades
+from data.lakes.finance import INDICES, PRICES, write_lake
+from tests.workspace.finance.recount import Recount
+from tests.workspace.finance.world import POSITIONS
 
 CLOSES = pq.read_table(PRICES)
 

@@ -9,10 +9,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import features, load, query
-from jobs.samples.finance import PRICES
-from tests.finance.recount import Recount
-from tests.finance.world import DAYS, REPOSITORY
+from data.lakes.finance import PRICES
+from nightscore import features, load, query
+from tests.workspace.finance.recount import Recount
+from tests.workspace.finance.world import DAYS, REPOSITORY
 
 MODELS = REPOSITORY / "data/models/finance"
 SPANS = {"variance_1": 1, "variance_5": 5, "variance_22": 22, "variance_66": 66, "variance_252": 252}

@@ -4,10 +4,10 @@ import shutil
 from datetime import date
 from pathlib import Path
 
-from jobs import Receipt, load, run
-from jobs.samples.finance import write_lake
+from data.lakes.finance import write_lake
+from nightscore import Receipt, load, run
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 JOBS = ("volatility", "market_risk", "market_risk_backtest")
 DAYS = ("2022-12-27", "2022-12-28")  # the last two trading days that there are
 SINCE = date(2019, 10, 1)  # the first day of the lake: 2022-12-27 looks back 1,150 days

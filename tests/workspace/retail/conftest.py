@@ -5,9 +5,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from jobs import features, load
-from jobs.samples.retail import write_lake
-from tests.retail.world import DAY, JOB, add_job, make_slice
+from data.lakes.retail import write_lake
+from nightscore import features, load
+from tests.workspace.retail.world import DAY, JOB, add_job, make_slice
 
 
 @pytest.fixture(scope="session")

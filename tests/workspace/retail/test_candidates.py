@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pytest
 
-from jobs import features, load
-from tests.retail.recount import Recount
-from tests.retail.world import DAY, JOB, SLICE, SPEC, Sql, sql_of
+from nightscore import features, load
+from tests.workspace.retail.recount import Recount
+from tests.workspace.retail.world import DAY, JOB, SLICE, SPEC, Sql, sql_of
 
 REAL_HOUSEHOLDS = (1, 552, 1609)  # a regular one, one with few trips, one with many
 COUNTED_ROWS = 40  # of each real household

@@ -11,8 +11,8 @@ import onnxruntime as ort
 import pyarrow as pa
 import pytest
 
-from scorers.matrix import matrix
-from tests.retail.world import MODEL, SPEC
+from nightscore.scorers.arrays import matrix
+from tests.workspace.retail.world import MODEL, SPEC
 
 TOLERANCE = 2e-6  # ONNX Runtime adds the trees' values in float32, LightGBM in float64
 ONNX = MODEL / "basket_ranker.onnx"

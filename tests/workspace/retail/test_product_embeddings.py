@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import Broken, load, query, run
-from tests.retail.world import DAY, REPOSITORY, SLICE
+from nightscore import Broken, load, query, run
 from tests.scorers.texts import file, tiny
+from tests.workspace.retail.world import DAY, REPOSITORY, SLICE
 
 EMBEDDINGS, SIMILAR = Path("jobs/retail/product_embeddings"), Path("jobs/retail/similar_products")
 MODEL = Path("data/models/text/all_minilm_l6_v2.onnx")

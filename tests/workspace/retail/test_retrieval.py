@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from jobs import Broken, load, query, run
-from tests.retail.world import DAY, FOLDER, MODEL, REPOSITORY, make_slice
-from tests.retail.world import JOB as RECOMMENDATIONS
+from nightscore import Broken, load, query, run
+from tests.workspace.retail.world import DAY, FOLDER, MODEL, REPOSITORY, make_slice
+from tests.workspace.retail.world import JOB as RECOMMENDATIONS
 
 JOB = "retail_retrieval"
 RETRIEVAL = Path("jobs/retail/retrieval")

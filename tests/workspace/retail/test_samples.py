@@ -13,9 +13,9 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import Broken
-from jobs.samples import retail
-from jobs.samples.retail import PLAIN_TABLES, store_days, write_lake
+from data.lakes import retail
+from data.lakes.retail import PLAIN_TABLES, store_days, write_lake
+from nightscore import Broken
 
 SOURCE = retail._source()[0]
 MONEY = ("sales_value", "retail_disc", "coupon_disc", "coupon_match_disc")

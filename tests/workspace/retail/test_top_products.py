@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs import load, query, run
-from tests.retail.world import DAY, JOB, SLICE, SPEC, Sql, sql_of
+from nightscore import load, query, run
+from tests.workspace.retail.world import DAY, JOB, SLICE, SPEC, Sql, sql_of
 
 TOP = sql_of("top_products.sql")
 RUNGS = ("personal", "segment", "store")

@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 import yaml
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 SLICE = REPOSITORY / "tests/data/retail_slice"
 FOLDER = Path("jobs/retail/recommendations")
 MODEL = REPOSITORY / "data/models/retail"

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.datasets import load_digits
 
-from jobs import load, query, run
-from jobs.samples.digits import DAYS, DIGITS, LAKE, write_lake
+from data.lakes.digits import DAYS, DIGITS, LAKE, write_lake
+from nightscore import load, query, run
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 JOB = Path("jobs/vision/digits")
 MODEL = Path("data/models/vision/digits.onnx")
 METRICS = json.loads((REPOSITORY / MODEL).with_name("digits_metrics.json").read_text())

@@ -50,7 +50,7 @@ class Page:
 
 @lru_cache(maxsize=1)
 def _made() -> App:
-    from jobs.airflow.page.app import make_app
+    from nightscore.airflow.web.app import make_app
 
     return make_app()
 

@@ -14,14 +14,14 @@ from airflow.api_fastapi.core_api.security import GetUserDep
 from airflow.configuration import conf
 from fastapi import Depends, HTTPException, Request
 
-from jobs import catalog
-from jobs.airflow.dag import schedule, stub
-from jobs.airflow.params import form
-from jobs.airflow.place import workspace
-from jobs.catalog import Entry, Pinned
-from jobs.errors import Broken
-from jobs.job import Job, load_all
-from jobs.workspace import Workspace
+from nightscore.airflow.dag import schedule, stub
+from nightscore.airflow.form import form
+from nightscore.airflow.place import workspace
+from nightscore.common.errors import Broken
+from nightscore.common.workspace import Workspace
+from nightscore.job.loader import Job, load_all
+from nightscore.store import catalog
+from nightscore.store.catalog import Entry, Pinned
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,12 +9,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from jobs.airflow.page import query, reports, runs
-from jobs.airflow.page.access import Sight, SightDep, from_here
-from jobs.airflow.page.html import page
-from jobs.catalog import Entry
-from jobs.engine import quoted
-from jobs.errors import Broken, NightError, NotYet
+from nightscore.airflow.web import dag_runs, query, reports
+from nightscore.airflow.web.access import Sight, SightDep, from_here
+from nightscore.airflow.web.html import page
+from nightscore.common.errors import Broken, NightError, NotYet
+from nightscore.store.catalog import Entry
+from nightscore.store.engine import quoted
 
 DAYS = 60  # of a job, on its page
 FIRST_ROWS = 10  # of a table, on its page
@@ -46,7 +46,7 @@ def overview(request: Request, sight: SightDep) -> Response:
     return page(
         request, "overview", jobs=[row for row in found if not isinstance(row[1], Broken)],
         broken=[(name, job, receipt) for name, job, receipt in found if isinstance(job, Broken)],
-        next_runs=runs.next_runs(names), workspace=str(sight.workspace.root),
+        next_runs=dag_runs.next_runs(names), workspace=str(sight.workspace.root),
     )  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def day_report(sight: SightDep, job: str, day: str, run: str | None = None) -> R
 def run_report(request: Request, sight: SightDep, dag_id: str, run_id: str) -> Response:
     """The report of what a DAG run published, or where that run stands."""
     history = sight.history(dag_id)
-    found = runs.find(dag_id, run_id)
+    found = dag_runs.find(dag_id, run_id)
     if found is None:
         raise HTTPException(404, f"DAG {dag_id} has no run {run_id!r}.")
     job = sight.jobs.get(dag_id)

@@ -12,11 +12,11 @@ from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
-from jobs.airflow.day import day_of
-from jobs.airflow.tasks import PLAN
-from jobs.days import read_day
-from jobs.errors import Broken
-from jobs.job import Job
+from nightscore.airflow.day import day_of
+from nightscore.airflow.tasks import PLAN
+from nightscore.common.errors import Broken
+from nightscore.common.units import read_day
+from nightscore.job.loader import Job
 
 PUBLISH = "publish"
 TASKS = (PLAN, "score", PUBLISH)  # in their order

@@ -9,7 +9,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from jobs.files import byte_size
+from nightscore.common.files import byte_size
 
 LONGEST = 200  # characters of a cell
 
@@ -27,7 +27,7 @@ def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLR
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
     made = Environment(
-        loader=PackageLoader("jobs.airflow.page"), autoescape=True, undefined=StrictUndefined,
+        loader=PackageLoader("nightscore.airflow.web"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     made.filters.update(FILTERS)

@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from jobs.airflow.page.child import LATER, MISTAKE
-from jobs.errors import Broken, NightError, NotYet
+from nightscore.airflow.web.query_worker import LATER, MISTAKE
+from nightscore.common.errors import Broken, NightError, NotYet
 
 ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")  # what a process inherits
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def answer(question: dict[str, Any], seconds: float, late: NightError) -> bytes:
-    """What the process of `child` answers. It is killed after some seconds; then `late` is raised.
+    """What the process of `query_worker` answers. It is killed after some seconds; then `late` is raised.
 
     Raises:
         Broken: it refuses, or it died.
@@ -33,7 +33,7 @@ def answer(question: dict[str, Any], seconds: float, late: NightError) -> bytes:
     inherited = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
     try:
         done = subprocess.run(  # noqa: S603 - this interpreter, a module of ours, the question on its input
-            [sys.executable, "-P", "-m", f"{__package__}.child"],
+            [sys.executable, "-P", "-m", f"{__package__}.query_worker"],
             input=json.dumps(question, default=str).encode(),
             env=inherited | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             cwd=Path("/"), capture_output=True, timeout=seconds, check=False,

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from jobs.airflow.page.process import answer
-from jobs.ask import Limits, too_long
-from jobs.engine import View
-from jobs.errors import NotYet
-from scorers.hardware import hardware
+from nightscore.airflow.web.process import answer
+from nightscore.common.errors import NotYet
+from nightscore.scorers.hardware import hardware
+from nightscore.store.engine import View
+from nightscore.store.query import Limits, too_long
 
 Form = Literal["arrow", "csv"]
 SHOWN = Limits(rows=1_000, size=20_000_000, seconds=30)

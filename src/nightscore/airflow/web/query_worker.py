@@ -12,9 +12,9 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from jobs.ask import Limits, ask
-from jobs.engine import Resources, View
-from jobs.errors import Broken, NightError, NotYet
+from nightscore.common.errors import Broken, NightError, NotYet
+from nightscore.store.engine import Resources, View
+from nightscore.store.query import Limits, ask
 
 MISTAKE, LATER = 65, 75  # EX_DATAERR, EX_TEMPFAIL
 OVERHEAD = 1_000_000_000  # bytes of the interpreter, its libraries and their threads' stacks
@@ -33,7 +33,7 @@ def main(source: IO[bytes], out: IO[bytes]) -> int:
 
 
 def _report(question: dict[str, Any], out: IO[bytes]) -> None:
-    from jobs import report
+    from nightscore import report
 
     page = report(question["job"], question["day"], question["workspace"], question["run_id"])
     out.write(page.encode())
@@ -81,10 +81,10 @@ def _whole(sql: str, views: list[View], room: Resources, limits: Limits) -> pa.T
 
 
 def _write_csv(found: pa.Table, out: IO[bytes]) -> None:
-    from jobs import show
+    from nightscore.review import text
 
     try:
-        show.write(found, "csv", out)
+        text.write(found, "csv", out)
     except pa.ArrowException as error:
         raise Broken(f"CSV has no form for this result: {error}; cast the column to VARCHAR") from error
 

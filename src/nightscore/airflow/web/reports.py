@@ -3,8 +3,8 @@
 import threading
 from pathlib import Path
 
-from jobs.airflow.page.process import answer
-from jobs.errors import NotYet
+from nightscore.airflow.web.process import answer
+from nightscore.common.errors import NotYet
 
 SECONDS = 120.0
 TOGETHER = 2  # reports at once, for one process of the API server; others wait for them

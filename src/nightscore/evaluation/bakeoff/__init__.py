@@ -2,11 +2,11 @@
 
     ground -> candidates -> trial (a process each) -> differ -> finals -> pick -> outcome
 
-`jobs/bakeoff/contest.py` strings these together; a newcomer reads that.
+`src/nightscore/evaluation/bakeoff/runner.py` strings these together; a newcomer reads that.
 """
 
-from jobs.bakeoff.contest import bakeoff
-from jobs.bakeoff.outcome import BakeOff, apply
-from jobs.bakeoff.pick import Result
+from nightscore.evaluation.bakeoff.outcome import BakeOff, apply
+from nightscore.evaluation.bakeoff.results import Result
+from nightscore.evaluation.bakeoff.runner import bakeoff
 
 __all__ = ["BakeOff", "Result", "apply", "bakeoff"]

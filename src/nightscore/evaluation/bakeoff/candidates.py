@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from jobs import steps
-from jobs.bakeoff.ground import Ground
-from jobs.files import replace_bytes
-from jobs.nulls import filled
-from jobs.plan import Plan, Tuned
-from jobs.scoring import opened, variants_of
-from jobs.variantfile import digest_of
-from scorers.contract import Options
-from scorers.model import ModelFile, read_model
-from scorers.optimize import recipes
-from scorers.optimize.recipe import Feeds, Material, NoCandidate, Recipe, Technique
-from scorers.variant import Variant
+from nightscore.common.files import replace_bytes
+from nightscore.evaluation.bakeoff.workload import Ground
+from nightscore.evaluation.recipes import recipes
+from nightscore.evaluation.recipes.recipe import Feeds, Material, NoCandidate, Recipe, Technique
+from nightscore.pipeline import steps
+from nightscore.pipeline.score.missing_values import filled
+from nightscore.pipeline.score.open_model import opened, variants_of
+from nightscore.scorers.contract import Options
+from nightscore.scorers.model_file import ModelFile, read_model
+from nightscore.scorers.variant import Variant
+from nightscore.store.plan import Plan, Tuned
+from nightscore.store.variant_file import digest_of
 
 MATERIAL_ROWS = 200_000  # rows of past days that recipes learn from
 LEAST_ROWS = 2048

@@ -5,16 +5,16 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from jobs import runs
-from jobs.accuracy import AccuracyBudget
-from jobs.bakeoff.candidates import Candidate, placed
-from jobs.bakeoff.differ import Yardstick
-from jobs.bakeoff.ground import Ground
-from jobs.bakeoff.pick import Result
-from jobs.bakeoff.trial import Failed, Speed, Trial
-from jobs.errors import NightError
-from jobs.measures import Change
-from scorers.optimize.recipe import Recipe
+from nightscore.common.errors import NightError
+from nightscore.evaluation.bakeoff.candidates import Candidate, placed
+from nightscore.evaluation.bakeoff.results import Result
+from nightscore.evaluation.bakeoff.worker import Failed, Speed, Trial
+from nightscore.evaluation.bakeoff.workload import Ground
+from nightscore.evaluation.bakeoff.yardstick import Yardstick
+from nightscore.evaluation.recipes.recipe import Recipe
+from nightscore.job.accuracy_budget import AccuracyBudget
+from nightscore.pipeline.score.deviation import Change
+from nightscore.store import run_folder
 
 PATIENCE, SLOWER = 120.0, 30  # seconds, and times as long as the reference: then a candidate is given up
 REFERENCE = "reference"
@@ -94,7 +94,7 @@ class Field:
         yield from (one.name for one in sorted(left, key=lambda one: -one.times))
 
     def _folder(self, candidate: Candidate) -> Path:
-        return runs.folder(self.job.workspace, candidate.plan).path
+        return run_folder.folder(self.job.workspace, candidate.plan).path
 
     def _measured(self, candidate: Candidate, speed: Speed, change: Change) -> Result:
         return dataclasses.replace(

@@ -5,13 +5,13 @@ import dataclasses
 import datetime as dt
 from collections.abc import Callable, Iterator
 
-from jobs.bakeoff.candidates import Candidate, reference
-from jobs.bakeoff.differ import Yardstick
-from jobs.bakeoff.field import REFERENCE, Field
-from jobs.bakeoff.ground import Ground, ground
-from jobs.bakeoff.pick import order
-from jobs.bakeoff.trial import Failed
-from jobs.progress import Report
+from nightscore.common.progress import Report
+from nightscore.evaluation.bakeoff.candidates import Candidate, reference
+from nightscore.evaluation.bakeoff.contestants import REFERENCE, Field
+from nightscore.evaluation.bakeoff.results import order
+from nightscore.evaluation.bakeoff.worker import Failed
+from nightscore.evaluation.bakeoff.workload import Ground, ground
+from nightscore.evaluation.bakeoff.yardstick import Yardstick
 
 FINALISTS = 6
 

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jobs.accuracy import AccuracyBudget
-from jobs.bakeoff.candidates import slug
-from jobs.bakeoff.field import REFERENCE, Field
-from jobs.bakeoff.pick import Result
-from jobs.files import replace_bytes
-from jobs.job import Job
-from jobs.measures import Change
-from jobs.variantfile import FILE, Evidence, ModelOf, VariantFile, how, machine, write_variant
-from jobs.versions import versions
+from nightscore.common.files import replace_bytes
+from nightscore.evaluation.bakeoff.candidates import slug
+from nightscore.evaluation.bakeoff.contestants import REFERENCE, Field
+from nightscore.evaluation.bakeoff.results import Result
+from nightscore.job.accuracy_budget import AccuracyBudget
+from nightscore.job.loader import Job
+from nightscore.pipeline.score.deviation import Change
+from nightscore.store.variant_file import FILE, Evidence, ModelOf, VariantFile, how, machine, write_variant
+from nightscore.store.versions import versions
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from jobs.measures import Change
-from scorers.optimize.recipe import Technique
+from nightscore.evaluation.recipes.recipe import Technique
+from nightscore.pipeline.score.deviation import Change
 
 SIMPLER = ("engine", "graph", "quantization", "pruning", "distillation")  # the simplest first
 CLEARLY = 1.05  # times as fast, or it is a tie

@@ -12,19 +12,19 @@ import dataclasses
 import datetime as dt
 from collections.abc import Sequence
 
-from jobs.accuracy import AccuracyBudget
-from jobs.bakeoff import candidates as entrants
-from jobs.bakeoff.field import PATIENCE, REFERENCE, Field
-from jobs.bakeoff.finals import in_turns, taken
-from jobs.bakeoff.ground import Ground, day_before, ground, past_days
-from jobs.bakeoff.outcome import BakeOff, variant_of
-from jobs.bakeoff.pick import told
-from jobs.bakeoff.trial import Trial
-from jobs.job import Job
-from jobs.progress import Report, silent
-from jobs.variantfile import budget_of
-from scorers.optimize.recipe import Material, NoCandidate, Recipe
-from scorers.variant import Variant
+from nightscore.common.progress import Report, silent
+from nightscore.evaluation.bakeoff import candidates as entrants
+from nightscore.evaluation.bakeoff.contestants import PATIENCE, REFERENCE, Field
+from nightscore.evaluation.bakeoff.finals import in_turns, taken
+from nightscore.evaluation.bakeoff.outcome import BakeOff, variant_of
+from nightscore.evaluation.bakeoff.results import told
+from nightscore.evaluation.bakeoff.worker import Trial
+from nightscore.evaluation.bakeoff.workload import Ground, day_before, ground, past_days
+from nightscore.evaluation.recipes.recipe import Material, NoCandidate, Recipe
+from nightscore.job.accuracy_budget import AccuracyBudget
+from nightscore.job.loader import Job
+from nightscore.scorers.variant import Variant
+from nightscore.store.variant_file import budget_of
 
 FIRST_ROWS = 2048  # from which the reference's speed is told
 WHOLE_SECONDS, LOOP_SECONDS = 30.0, 10.0  # a day that the reference scores in so long takes part whole

@@ -10,15 +10,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs import inputs
-from jobs.job import Job
-from jobs.measures import apart
-from jobs.plan import Plan
-from jobs.sample import first_rows
-from jobs.scoring import opened, planned_scorer
-from scorers.contract import Scorer
-from scorers.errors import ChunkError
-from scorers.variant import plain
+from nightscore.job.loader import Job
+from nightscore.pipeline.read import inputs
+from nightscore.pipeline.score.deviation import apart
+from nightscore.pipeline.score.open_model import opened, planned_scorer
+from nightscore.pipeline.score.sample import first_rows
+from nightscore.scorers.contract import Scorer
+from nightscore.scorers.errors import ChunkError
+from nightscore.scorers.variant import plain
+from nightscore.store.plan import Plan
 
 ROWS, FEW = 64, 5
 FLOATS = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1e30, -1e30, 1e-30)

@@ -17,15 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from jobs import runs
-from jobs.bakeoff.adversarial import surprised
-from jobs.errors import Broken
-from jobs.job import Job, load
-from jobs.night import score_pieces
-from jobs.plan import Plan
-from jobs.runs import read_plan
-from jobs.stage import peak_memory
-from jobs.workspace import open_workspace
+from nightscore.common.errors import Broken
+from nightscore.common.workspace import open_workspace
+from nightscore.evaluation.bakeoff.stress import surprised
+from nightscore.job.loader import Job, load
+from nightscore.pipeline.executors import score_pieces
+from nightscore.store import run_folder
+from nightscore.store.plan import Plan
+from nightscore.store.run_folder import read_plan
+from nightscore.store.staging import peak_memory
 
 
 class Failed(Exception):
@@ -46,11 +46,17 @@ class Trial:
 
     def __init__(self, job: Job, plan: Plan, patience: float) -> None:
         self.job, self.plan, self.patience = job, plan, patience
-        self._file = runs.folder(job.workspace, plan).path / "trial.json"
+        self._file = run_folder.folder(job.workspace, plan).path / "trial.json"
         self._file.parent.mkdir(parents=True, exist_ok=True)
         self._file.write_text(plan.to_json())
         self._errors = (self._file.parent / "trial.log").open("w+")
-        command = [sys.executable, "-m", "jobs.bakeoff.trial", str(job.workspace.root), job.name]
+        command = [
+            sys.executable,
+            "-m",
+            "nightscore.evaluation.bakeoff.worker",
+            str(job.workspace.root),
+            job.name,
+        ]
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter, and a job that exists
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True
         )
@@ -121,7 +127,7 @@ def main(root: str, name: str) -> None:
 
 
 def _scored(job: Job, plan: Plan, order: dict[str, Any]) -> dict[str, Any]:
-    folder = runs.folder(job.workspace, plan).path
+    folder = run_folder.folder(job.workspace, plan).path
     rows, started, cpu = 0, time.perf_counter(), time.process_time()
     while not rows or time.perf_counter() - started < order["seconds"]:
         for staged in ("scores", "rejects"):

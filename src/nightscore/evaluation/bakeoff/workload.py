@@ -9,18 +9,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs import inputs, runs
-from jobs.check import bind
-from jobs.day import Day
-from jobs.errors import Broken
-from jobs.job import Job
-from jobs.plan import InputFile, Piece, Plan, chunk_rows, digest
-from jobs.preflight import refuse_full_disk
-from jobs.progress import Report
-from jobs.scoring import open_model
-from jobs.source import in_pieces, source
-from jobs.steps import outlook
-from scorers.variant import plain
+from nightscore.common.errors import Broken
+from nightscore.common.progress import Report
+from nightscore.job.loader import Job
+from nightscore.pipeline.binding import bind
+from nightscore.pipeline.context import Day
+from nightscore.pipeline.preflight import refuse_full_disk
+from nightscore.pipeline.prepare import in_pieces, source
+from nightscore.pipeline.read import inputs
+from nightscore.pipeline.score.open_model import open_model
+from nightscore.pipeline.steps import outlook
+from nightscore.scorers.variant import plain
+from nightscore.store import run_folder
+from nightscore.store.plan import InputFile, Piece, Plan, chunk_rows, digest
 
 EVERY_ROW = 1 << 62  # a limit that limits nothing: what is planned is not to be published
 
@@ -36,7 +37,7 @@ class Ground:
     @property
     def folder(self) -> Path:
         """The run folder that holds the rows."""
-        return runs.folder(self.job.workspace, self.plan).path
+        return run_folder.folder(self.job.workspace, self.plan).path
 
     def first(self, limit: int) -> "Ground":
         """The same day with its first so many rows only."""
@@ -66,9 +67,9 @@ def ground(job: Job, day: dt.date, report: Report) -> Iterator[Ground]:
     mark = digest("bakeoff", plan.fingerprint, secrets.token_hex(8))
     plan = dataclasses.replace(
         plan, fingerprint=mark, limit=None, tuned=None, challengers=rivals,
-        run_id=runs.new_run_id(mark, plan.started), variant=plain(job.spec.model.kind, plan.device),
+        run_id=run_folder.new_run_id(mark, plan.started), variant=plain(job.spec.model.kind, plan.device),
     )  # fmt: skip
-    run = runs.folder(job.workspace, plan)
+    run = run_folder.folder(job.workspace, plan)
     try:
         with run.in_use():
             rows = tuple(source(job, plan, run, report))
@@ -78,7 +79,7 @@ def ground(job: Job, day: dt.date, report: Report) -> Iterator[Ground]:
             bind(Day(job, plan), open_model(job).scorer)
             yield Ground(job, plan, rows)
     finally:
-        for one in runs.folders(job.workspace, job.name, day):
+        for one in run_folder.folders(job.workspace, job.name, day):
             if f"-{mark[:8]}-" in one.run_id:
                 shutil.rmtree(one.path, ignore_errors=True)
 

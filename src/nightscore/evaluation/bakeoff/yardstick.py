@@ -7,20 +7,21 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs import inputs, runs
-from jobs.accuracy import Metric
-from jobs.bakeoff.trial import Failed
-from jobs.check import bind, sql_file
-from jobs.day import Day
-from jobs.decide import decide
-from jobs.engine import Resources, SqlMistakes
-from jobs.errors import NightError
-from jobs.job import Job, read_sql
-from jobs.measures import Change, Decisions, scores_apart
-from jobs.plan import Plan
-from jobs.scoring import planned_scorer
-from jobs.stage import StagedFile, staged
-from jobs.variantfile import budget_of
+from nightscore.common.errors import NightError
+from nightscore.evaluation.bakeoff.worker import Failed
+from nightscore.job.accuracy_budget import Metric
+from nightscore.job.loader import Job, read_sql
+from nightscore.pipeline.binding import bind, sql_file
+from nightscore.pipeline.context import Day
+from nightscore.pipeline.publish.decide import decide
+from nightscore.pipeline.read import inputs
+from nightscore.pipeline.score.deviation import Change, Decisions, scores_apart
+from nightscore.pipeline.score.open_model import planned_scorer
+from nightscore.store import run_folder
+from nightscore.store.engine import Resources, SqlMistakes
+from nightscore.store.plan import Plan
+from nightscore.store.staging import StagedFile, staged
+from nightscore.store.variant_file import budget_of
 
 
 class Yardstick:
@@ -98,7 +99,7 @@ class Yardstick:
 
 
 def _staged(job: Job, plan: Plan) -> list[StagedFile]:
-    run, root = runs.folder(job.workspace, plan), job.workspace.root
+    run, root = run_folder.folder(job.workspace, plan), job.workspace.root
     return [staged(run.scores(p.fingerprint), root, run.rejects(p.fingerprint)) for p in plan.pieces]
 
 

@@ -3,13 +3,17 @@
 import importlib
 from importlib.util import find_spec
 
-from scorers.model import ModelFile
-from scorers.optimize.recipe import Recipe
+from nightscore.evaluation.recipes.recipe import Recipe
+from nightscore.scorers.model_file import ModelFile
 
 MODULES = ("graph", "quantize", "prune", "forests", "distil")  # the simplest technique first
 
 
 def recipes(model: ModelFile) -> list[Recipe]:
     """Every recipe for an .onnx model, the simplest technique first; nothing is made yet."""
-    named = [f"scorers.optimize.{name}" for name in MODULES if find_spec(f"scorers.optimize.{name}")]
+    named = [
+        f"nightscore.evaluation.recipes.{name}"
+        for name in MODULES
+        if find_spec(f"nightscore.evaluation.recipes.{name}")
+    ]
     return [recipe for name in named for recipe in importlib.import_module(name).recipes(model)]

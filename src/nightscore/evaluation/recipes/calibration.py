@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from scorers.optimize.recipe import Feeds, NoCandidate
+from nightscore.evaluation.recipes.recipe import Feeds, NoCandidate
 
 NUMBERS, TOKENS = 131_072, 2048  # inputs in a piece: the values of all layers have to fit into memory
 

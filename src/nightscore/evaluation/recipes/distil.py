@@ -14,10 +14,9 @@ import onnx
 from onnx import TensorProto, helper
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
-from scorers.model import ModelFile
-from scorers.optimize.ensemble import Ensemble
-from scorers.optimize.recipe import Material, NoCandidate, Recipe
-from scorers.optimize.student import (
+from nightscore.evaluation.recipes.ensemble import Ensemble
+from nightscore.evaluation.recipes.recipe import Material, NoCandidate, Recipe
+from nightscore.evaluation.recipes.student_model import (
     FEATURES,
     SCORE,
     Frame,
@@ -29,7 +28,8 @@ from scorers.optimize.student import (
     rows_of,
     scores_of,
 )
-from scorers.trees.forest import LEAF
+from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.trees.forest import LEAF
 
 MISSING = "needs the extra optimize: pip install 'nightscore[optimize]'"
 ROWS = 400_000  # that a student learns from at most

@@ -1,6 +1,6 @@
 """The trees of an .onnx file as arrays to be changed, and the file with the changed ones.
 
-They are read by `scorers.trees.graph`, so that a node means here what it means to the kernel, and a node
+They are read by `scorers/trees/graph.py`, so that a node means here what it means to the kernel, and a node
 keeps its number: a change takes trees away, turns inner nodes into leaves, or gives leaves other weights.
 """
 
@@ -12,11 +12,11 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from scorers.model import ModelFile
-from scorers.optimize.recipe import Feeds, NoCandidate
-from scorers.trees.forest import LEAF, MODES, Forest, Ints, NotTrees
-from scorers.trees.forest5 import MEMBER
-from scorers.trees.graph import ENSEMBLES, Source, TreeGraph, read_graph
+from nightscore.evaluation.recipes.recipe import Feeds, NoCandidate
+from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.trees.forest import LEAF, MODES, Forest, Ints, NotTrees
+from nightscore.scorers.trees.graph import ENSEMBLES, Source, TreeGraph, read_graph
+from nightscore.scorers.trees.opset5 import MEMBER
 
 BLOCK = 2048  # rows that go down the trees at a time
 
@@ -25,7 +25,7 @@ Matrix = npt.NDArray[np.floating[Any]]
 
 
 class Ensemble:
-    """An ONNX model that is one ensemble of trees, as `scorers.trees.graph.read_graph` takes it."""
+    """An ONNX model that is one ensemble of trees, as `read_graph` takes it."""
 
     def __init__(self, model: ModelFile) -> None:
         """Raises NoCandidate for any other model; the message says what keeps it from being one."""

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from scorers.model import ModelFile
-from scorers.optimize.ensemble import Bools, Ensemble, Matrix, in_use, leaves, onward, weights_of
-from scorers.optimize.recipe import Material, NoCandidate, Recipe
-from scorers.trees.forest import LEAF, Forest, Ints
-from scorers.trees.graph import ENSEMBLES
+from nightscore.evaluation.recipes.ensemble import Bools, Ensemble, Matrix, in_use, leaves, onward, weights_of
+from nightscore.evaluation.recipes.recipe import Material, NoCandidate, Recipe
+from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.trees.forest import LEAF, Forest, Ints
+from nightscore.scorers.trees.graph import ENSEMBLES
 
 PROBES = 8
 ALIKE = 0.8  # of a random forest of ten trees it is 0.9 or more

@@ -6,10 +6,10 @@ from functools import partial
 import onnx
 import onnxruntime as ort
 
-from scorers.model import ModelFile
-from scorers.optimize.network import operators, read, sealed, trimmed, workshop
-from scorers.optimize.recipe import Material, NoCandidate, Recipe
-from scorers.outputs import outputs_of
+from nightscore.evaluation.recipes.network import operators, read, sealed, trimmed, workshop
+from nightscore.evaluation.recipes.recipe import Material, NoCandidate, Recipe
+from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.outputs import outputs_of
 
 Rewrite = Callable[[onnx.ModelProto], onnx.ModelProto]
 LEVELS = {

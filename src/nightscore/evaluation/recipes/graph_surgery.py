@@ -3,9 +3,9 @@
 import numpy as np
 import onnx
 
-from scorers.optimize.layers import Narrowing, Place, bias_of, dense
-from scorers.optimize.network import Array, constants, set_constant, wiring
-from scorers.optimize.surgeon import Floats, remaining
+from nightscore.evaluation.recipes.layers import Narrowing, Place, bias_of, dense
+from nightscore.evaluation.recipes.network import Array, constants, set_constant, wiring
+from nightscore.evaluation.recipes.weight_update import Floats, remaining
 
 
 def narrow(proto: onnx.ModelProto, one: Narrowing, moments: Floats, keep: int) -> None:

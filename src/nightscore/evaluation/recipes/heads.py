@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import onnx
 
-from scorers.optimize.layers import Dense, Narrowing, Place, dense
-from scorers.optimize.network import Array, Wiring, constants, wiring
+from nightscore.evaluation.recipes.layers import Dense, Narrowing, Place, dense
+from nightscore.evaluation.recipes.network import Array, Wiring, constants, wiring
 
 SCALES = ("Mul", "Div")
 MASKS = ("Add", "Sub", "Mul", "Div", "Softmax", "Cast", "Clip")

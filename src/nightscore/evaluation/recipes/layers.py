@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx
 
-from scorers.optimize.network import Array, Wiring, attribute, constants
+from nightscore.evaluation.recipes.network import Array, Wiring, attribute, constants
 
 ELEMENTWISE = frozenset({
     "Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Clip", "Identity", "Relu", "LeakyRelu", "PRelu", "Elu",

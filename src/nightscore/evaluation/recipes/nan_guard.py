@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from scorers.optimize.network import FLOATS, inputs, observed, set_constant, wiring
-from scorers.optimize.recipe import Feeds
+from nightscore.evaluation.recipes.network import FLOATS, inputs, observed, set_constant, wiring
+from nightscore.evaluation.recipes.recipe import Feeds
 
 
 def guarded(proto: onnx.ModelProto, reference: onnx.ModelProto, row: Feeds) -> onnx.ModelProto:

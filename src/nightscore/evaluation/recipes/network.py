@@ -17,10 +17,10 @@ import numpy.typing as npt
 import onnx
 from onnx import checker, helper, numpy_helper
 
-from scorers import runtime
-from scorers.errors import ModelError
-from scorers.model import ModelFile
-from scorers.optimize.recipe import Feeds, NoCandidate
+from nightscore.evaluation.recipes.recipe import Feeds, NoCandidate
+from nightscore.scorers.errors import ModelError
+from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.onnx import runtime
 
 Array = npt.NDArray[Any]
 LINEAR = ("MatMul", "Gemm", "Conv")

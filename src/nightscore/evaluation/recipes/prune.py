@@ -12,14 +12,23 @@ from itertools import chain
 
 import onnx
 
-from scorers.model import ModelFile
-from scorers.optimize.calibration import calibration
-from scorers.optimize.heads import heads
-from scorers.optimize.layers import Narrowing, neurons
-from scorers.optimize.narrow import narrow
-from scorers.optimize.network import LINEAR, checked, observed, operators, read, results, sealed, trimmed
-from scorers.optimize.recipe import Feeds, Material, NoCandidate, Recipe
-from scorers.optimize.surgeon import Floats, gram
+from nightscore.evaluation.recipes.calibration import calibration
+from nightscore.evaluation.recipes.graph_surgery import narrow
+from nightscore.evaluation.recipes.heads import heads
+from nightscore.evaluation.recipes.layers import Narrowing, neurons
+from nightscore.evaluation.recipes.network import (
+    LINEAR,
+    checked,
+    observed,
+    operators,
+    read,
+    results,
+    sealed,
+    trimmed,
+)
+from nightscore.evaluation.recipes.recipe import Feeds, Material, NoCandidate, Recipe
+from nightscore.evaluation.recipes.weight_update import Floats, gram
+from nightscore.scorers.model_file import ModelFile
 
 PIECES = 32  # of rows to fit with
 SHARES = (75, 50, 25)  # per cent that stay

@@ -14,11 +14,9 @@ from onnxruntime import quantization as ort
 from onnxruntime.quantization.calibrate import save_tensors_data
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from scorers.hardware import hardware
-from scorers.model import ModelFile
-from scorers.optimize.calibration import calibration
-from scorers.optimize.guard import guarded
-from scorers.optimize.network import (
+from nightscore.evaluation.recipes.calibration import calibration
+from nightscore.evaluation.recipes.nan_guard import guarded
+from nightscore.evaluation.recipes.network import (
     LINEAR,
     constants,
     operators,
@@ -30,8 +28,10 @@ from scorers.optimize.network import (
     with_names,
     workshop,
 )
-from scorers.optimize.recipe import Feeds, Material, NoCandidate, Recipe
-from scorers.optimize.sensitivity import fewest, ranked
+from nightscore.evaluation.recipes.recipe import Feeds, Material, NoCandidate, Recipe
+from nightscore.evaluation.recipes.sensitivity import fewest, ranked
+from nightscore.scorers.hardware import hardware
+from nightscore.scorers.model_file import ModelFile
 
 OPSET = 13  # the first with scales per channel
 PIECES = 16  # of rows to calibrate with

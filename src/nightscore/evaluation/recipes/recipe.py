@@ -7,8 +7,8 @@ from typing import Any, Literal
 import numpy.typing as npt
 import pyarrow as pa
 
-from scorers.contract import Options
-from scorers.model import ModelFile
+from nightscore.scorers.contract import Options
+from nightscore.scorers.model_file import ModelFile
 
 Technique = Literal["engine", "graph", "quantization", "pruning", "distillation"]
 Feeds = Mapping[str, npt.NDArray[Any]]

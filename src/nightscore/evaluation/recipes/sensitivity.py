@@ -5,8 +5,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from scorers.optimize.network import Array, results
-from scorers.optimize.recipe import Feeds
+from nightscore.evaluation.recipes.network import Array, results
+from nightscore.evaluation.recipes.recipe import Feeds
 
 UNITS = 48  # layers that are tried alone; of more, neighbours are tried together
 T = TypeVar("T")

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from scorers.optimize.recipe import Material, NoCandidate
-from scorers.outputs import Output, outputs_of
+from nightscore.evaluation.recipes.recipe import Material, NoCandidate
+from nightscore.scorers.outputs import Output, outputs_of
 
 FEATURES, SCORE = "student_features", "student_score"  # [rows, columns] and [rows, 1], both float32
 NUMBERS = (

@@ -10,12 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from jobs import catalog
-from jobs.budget import budget
-from jobs.drift import TEXTS, Moved, is_number, moved, numbers_of
-from jobs.engine import Engine, Resources, View, quoted
-from jobs.job import Job
-from jobs.questions import (
+from nightscore.job.audits import (
     SCORES,
     Bounds,
     BuiltIn,
@@ -26,7 +21,12 @@ from jobs.questions import (
     RowsBetween,
     ScoresAudit,
 )
-from scorers.hardware import hardware
+from nightscore.job.loader import Job
+from nightscore.pipeline.audits.drift import TEXTS, Moved, is_number, moved, numbers_of
+from nightscore.scorers.hardware import hardware
+from nightscore.store import catalog
+from nightscore.store.engine import Engine, Resources, View, quoted
+from nightscore.store.memory_budget import budget
 
 NO_DAY_BEFORE = "no day before"
 SHOWN = 5  # columns of a drift, the furthest first

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
-from jobs.engine import Engine, quoted
+from nightscore.store.engine import Engine, quoted
 
 QUANTILES = 10  # bins of numbers hold so many equal parts of the earlier day
 VALUES = 50  # texts with a bin of their own, at most: the earlier day's most frequent

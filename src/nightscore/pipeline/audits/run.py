@@ -1,12 +1,12 @@
 """Questions that the staged day must answer with yes before it is published."""
 
-from jobs import builtin
-from jobs.builtin import Answer
-from jobs.check import audit_place
-from jobs.engine import Engine, SqlMistakes
-from jobs.job import Job
-from jobs.questions import SqlAudit
-from jobs.receipt import AuditResult
+from nightscore.job.audits import SqlAudit
+from nightscore.job.loader import Job
+from nightscore.pipeline.audits import builtin
+from nightscore.pipeline.audits.builtin import Answer
+from nightscore.pipeline.binding import audit_place
+from nightscore.store.engine import Engine, SqlMistakes
+from nightscore.store.receipt import AuditResult
 
 
 def audit(job: Job, engine: Engine) -> tuple[AuditResult, ...]:

@@ -7,12 +7,12 @@ from pathlib import Path
 import pyarrow as pa
 from pydantic import BaseModel
 
-from jobs import runs, tables
-from jobs.days import as_day
-from jobs.errors import Broken, NotYet
-from jobs.job import Job
-from jobs.plan import Plan, Restate
-from jobs.receipt import Receipt
+from nightscore.common.errors import Broken, NotYet
+from nightscore.common.units import as_day
+from nightscore.job.loader import Job
+from nightscore.store import delta, run_folder
+from nightscore.store.plan import Plan, Restate
+from nightscore.store.receipt import Receipt
 
 RESTATEMENTS, RESTATED_ROWS = "restatements", "restated_rows"
 SHOWN = 5  # paths of a kind, in a message
@@ -107,10 +107,10 @@ def _refuse_half_published(job: Job, wanted: Plan, last: Receipt | None) -> None
     Otherwise a run that has committed its first table, and no receipt yet, could be replaced by a plain one
     although its day is about to be closed. From here on the commit itself refuses another state of the day.
     """
-    seen = {tables.run_of(Path(name)) for name in wanted.seen}
+    seen = {delta.run_of(Path(name)) for name in wanted.seen}
     if seen == ({last.run_id} if last else set()):
         return
-    some = runs.folders(job.workspace, job.name, as_day(wanted.day))
+    some = run_folder.folders(job.workspace, job.name, as_day(wanted.day))
     if any(run.publication.exists() and not run.finished for run in some):
         raise NotYet(
             f"job {job.name}: a run has begun to publish {wanted.day} and has not ended; the next run of the "

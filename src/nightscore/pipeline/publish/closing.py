@@ -11,16 +11,16 @@ from pathlib import Path
 import pyarrow as pa
 from pydantic import BaseModel
 
-from jobs import catalog
-from jobs.books import BOOKS, RESTATED_ROWS
-from jobs.catalog import Entry, Pinned
-from jobs.day import Day
-from jobs.diff import Difference, moved
-from jobs.engine import Resources
-from jobs.errors import Broken, NotYet
-from jobs.receipt import Receipt, Restatement, TableChange, TableResult
-from jobs.stage import StagedFile, stage
-from jobs.workspace import Workspace
+from nightscore.common.errors import Broken, NotYet
+from nightscore.common.workspace import Workspace
+from nightscore.pipeline.context import Day
+from nightscore.pipeline.publish.books import BOOKS, RESTATED_ROWS
+from nightscore.store import catalog
+from nightscore.store.catalog import Entry, Pinned
+from nightscore.store.engine import Resources
+from nightscore.store.receipt import Receipt, Restatement, TableChange, TableResult
+from nightscore.store.staging import StagedFile, stage
+from nightscore.store.table_diff import Difference, moved
 
 BATCH_ROWS = 32_768
 NOTHING = TableResult(rows=0, files=0, bytes=0)

@@ -26,19 +26,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
-from jobs import runs, tables
-from jobs.books import BOOKS, RESTATED_ROWS, RESTATEMENTS
-from jobs.catalog import RECEIPTS
-from jobs.errors import Broken, NotYet
-from jobs.files import link, sync, write_text_once, written_once
-from jobs.job import Job
-from jobs.plan import Plan
-from jobs.progress import Report, silent
-from jobs.receipt import Receipt, TableResult
-from jobs.runs import RunFolder
-from jobs.stage import StagedFile
-from jobs.stage import staged as staged_file
-from jobs.workspace import Workspace
+from nightscore.common.errors import Broken, NotYet
+from nightscore.common.files import link, sync, write_text_once, written_once
+from nightscore.common.progress import Report, silent
+from nightscore.common.workspace import Workspace
+from nightscore.job.loader import Job
+from nightscore.pipeline.publish.books import BOOKS, RESTATED_ROWS, RESTATEMENTS
+from nightscore.store import delta, run_folder
+from nightscore.store.catalog import RECEIPTS
+from nightscore.store.plan import Plan
+from nightscore.store.receipt import Receipt, TableResult
+from nightscore.store.run_folder import RunFolder
+from nightscore.store.staging import StagedFile
+from nightscore.store.staging import staged as staged_file
 
 RECEIPT_ROW = pa.schema(
     [
@@ -74,7 +74,7 @@ def publish(
     Raises:
         NotYet: another run has published the day since this one began.
     """
-    run = runs.folder(workspace, plan)
+    run = run_folder.folder(workspace, plan)
     files = {table: _link(workspace, plan, table, some) for table, some in staged.items()}
     report("link", len(files), len(files))
     rows = [staged_file(run.decided(RESTATED_ROWS), workspace.root)] if receipt.restatement else []
@@ -95,7 +95,7 @@ def complete(workspace: Workspace, run: RunFolder, report: Report = silent) -> R
     publication = _read(run, workspace)
     try:
         results = _commit_tables(workspace, publication, report)
-    except tables.Superseded as error:
+    except delta.Superseded as error:
         write_text_once(run.superseded, json.dumps({"reason": str(error)}))
         raise
     now = dt.datetime.now(dt.UTC)
@@ -120,7 +120,7 @@ def _read(run: RunFolder, workspace: Workspace) -> Publication:
 
 def roll_forward(job: Job, day: dt.date, report: Report = silent) -> None:
     """Complete every run of a day that was killed while it was publishing."""
-    for run in runs.folders(job.workspace, job.name, day):
+    for run in run_folder.folders(job.workspace, job.name, day):
         if run.publication.exists() and not run.finished:
             with contextlib.suppress(NotYet), run.in_use():
                 complete(job.workspace, run, report)
@@ -145,7 +145,7 @@ def _commit_tables(workspace: Workspace, publication: Publication, report: Repor
         root = workspace.tables / table
         files = tuple(root / name for name in publication.files[table])
         change = _change(publication.receipt, files)
-        version = tables.commit(root, change, publication.seen if i == 0 else None)
+        version = delta.commit(root, change, publication.seen if i == 0 else None)
         results[table] = result.model_copy(update={"version": version})
         report(f"commit {table}", i + 1, len(publication.files))
     return results
@@ -157,7 +157,7 @@ def _commit_books(workspace: Workspace, publication: Publication, report: Report
     for table, names in publication.appended.items():
         root = workspace.tables / table
         change = _change(receipt, tuple(root / name for name in names))
-        tables.commit(root, dataclasses.replace(change, mode="append"))
+        delta.commit(root, dataclasses.replace(change, mode="append"))
         report(f"commit {table}", 1, 1)
     if receipt.restatement:
         _append(workspace, RESTATEMENTS, receipt, _restatement_rows(receipt))
@@ -167,7 +167,7 @@ def _commit_books(workspace: Workspace, publication: Publication, report: Report
 def _commit_receipt(workspace: Workspace, receipt: Receipt) -> Receipt:
     """Commit the receipt's row; returns the receipt as it is in the table."""
     version = _append(workspace, RECEIPTS, receipt, _row(receipt))
-    live = tables.live(workspace.tables / RECEIPTS, version)
+    live = delta.live(workspace.tables / RECEIPTS, version)
     [row] = [f.path for f in live if f.path.name.startswith(f"{receipt.run_id}-")]
     return Receipt.model_validate_json(pq.read_table(row, partitioning=None).column("receipt")[0].as_py())
 
@@ -179,14 +179,14 @@ def _append(workspace: Workspace, table: str, receipt: Receipt, rows: pa.Table) 
     path = root / f"day={receipt.day}" / f"{receipt.run_id}-{secrets.token_hex(4)}.parquet"
     with written_once(path) as temporary:
         pq.write_table(rows, temporary, compression="zstd", write_page_checksum=True)
-    return tables.commit(root, dataclasses.replace(_change(receipt, (path,)), mode="append"))
+    return delta.commit(root, dataclasses.replace(_change(receipt, (path,)), mode="append"))
 
 
-def _change(receipt: Receipt, files: tuple[Path, ...]) -> tables.Change:
+def _change(receipt: Receipt, files: tuple[Path, ...]) -> delta.Change:
     metadata = {"job_hash": receipt.job_hash, "fingerprint": receipt.fingerprint}
     if receipt.model:
         metadata["model_sha256"] = receipt.model.sha256
-    return tables.Change(
+    return delta.Change(
         receipt.job, receipt.day, receipt.run_id, receipt.run_number, files, metadata=metadata
     )
 

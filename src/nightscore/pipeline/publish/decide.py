@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from jobs.check import sql_file
-from jobs.day import Day
-from jobs.engine import SqlMistakes
-from jobs.stage import StagedFile, made, stage, staged, stamped
+from nightscore.pipeline.binding import sql_file
+from nightscore.pipeline.context import Day
+from nightscore.store.engine import SqlMistakes
+from nightscore.store.staging import StagedFile, made, stage, staged, stamped
 
 
 def decide(day: Day, scores: Sequence[StagedFile], schemas: Mapping[str, pa.Schema]) -> dict[str, StagedFile]:

@@ -5,24 +5,26 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
-from jobs import catalog, check, intact
-from jobs.audit import audit, failures
-from jobs.challengers import results_of
-from jobs.day import Day
-from jobs.decide import decide
-from jobs.engine import Engine, SqlMistakes
-from jobs.errors import Broken, NotYet
-from jobs.held import Held, hold
-from jobs.keys import refuse_bad_keys, refuse_scored_rejects
-from jobs.progress import Report, Stopwatch
-from jobs.proof import Proof, reasons, source_proof, staged_proof, together
-from jobs.publish import publish
-from jobs.receipt import ChallengerResult, Receipt
-from jobs.rejects import SHOWN, over_budget
-from jobs.restate import restated
-from jobs.results import preview, receipt_of
-from jobs.scoring import planned_scorer
-from jobs.stage import StagedFile, refuse_changed, reread, stage, staged
+from nightscore.common.errors import Broken, NotYet
+from nightscore.common.progress import Report, Stopwatch
+from nightscore.pipeline import binding
+from nightscore.pipeline.audits.run import audit, failures
+from nightscore.pipeline.context import Day
+from nightscore.pipeline.publish.closing import restated
+from nightscore.pipeline.publish.commit import publish
+from nightscore.pipeline.publish.decide import decide
+from nightscore.pipeline.publish.hold import Held, hold
+from nightscore.pipeline.publish.keys import refuse_bad_keys, refuse_scored_rejects
+from nightscore.pipeline.publish.receipt_builder import preview, receipt_of
+from nightscore.pipeline.publish.reconcile import Proof, reasons, source_proof, staged_proof, together
+from nightscore.pipeline.read import integrity
+from nightscore.pipeline.score.challengers import results_of
+from nightscore.pipeline.score.open_model import planned_scorer
+from nightscore.pipeline.score.rejects import SHOWN, over_budget
+from nightscore.store import catalog
+from nightscore.store.engine import Engine, SqlMistakes
+from nightscore.store.receipt import ChallengerResult, Receipt
+from nightscore.store.staging import StagedFile, refuse_changed, reread, stage, staged
 
 Tables = Mapping[str, Sequence[StagedFile]]
 
@@ -44,14 +46,14 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: Report) ->
         if plan.limit is not None:
             return preview(job, plan, pieces, proof)
         report("decide", 0, 0)
-        schemas = check.bind(day, planned_scorer(job, plan)).stored
+        schemas = binding.bind(day, planned_scorer(job, plan)).stored
         decided = {table: [file] for table, file in decide(day, pieces, schemas).items()}
         watch.lap("decide")
         report("audit", 0, 0)
         tables: Tables = {job.spec.scores_table: pieces, **decided, **aside}
         with day.engine({"scores": pieces, **decided, **aside}) as engine:
             audits = audit(job, engine)
-        intact.refuse_changed(job, plan)
+        integrity.refuse_changed(job, plan)
     watch.lap("audit")
     report("read back", 0, 0)
     read_back = {table: day.read_back(files) for table, files in tables.items()}
@@ -79,7 +81,7 @@ def would_publish(day: Day, pieces: Sequence[StagedFile]) -> Tables:
     with day.steady_inputs():
         aside = _rejects(day, pieces)
         _prove(day, pieces, aside, None)
-        schemas = check.bind(day, planned_scorer(day.job, day.plan)).stored
+        schemas = binding.bind(day, planned_scorer(day.job, day.plan)).stored
         decided = {table: [file] for table, file in decide(day, pieces, schemas).items()}
     return {day.job.spec.scores_table: pieces, **decided, **aside}
 
@@ -91,7 +93,7 @@ def _rejects(day: Day, pieces: Sequence[StagedFile]) -> dict[str, list[StagedFil
     path = day.run.rejected
     if not path.exists():
         scorer = planned_scorer(day.job, day.plan)
-        stage(path, _rejected(day, pieces), check.bind(day, scorer).stored[day.job.spec.rejects_table])
+        stage(path, _rejected(day, pieces), binding.bind(day, scorer).stored[day.job.spec.rejects_table])
     return {day.job.spec.rejects_table: [staged(path, day.root)]}
 
 

@@ -8,16 +8,16 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
-from jobs import runs, tables
-from jobs.errors import Broken
-from jobs.files import replace_text, sha256_of, write_text_once
-from jobs.plan import Plan
-from jobs.progress import Report, silent
-from jobs.publish import publish
-from jobs.receipt import Receipt, Release
-from jobs.runs import RunFolder
-from jobs.stage import StagedFile, staged
-from jobs.workspace import Workspace
+from nightscore.common.errors import Broken
+from nightscore.common.files import replace_text, sha256_of, write_text_once
+from nightscore.common.progress import Report, silent
+from nightscore.common.workspace import Workspace
+from nightscore.pipeline.publish.commit import publish
+from nightscore.store import delta, run_folder
+from nightscore.store.plan import Plan
+from nightscore.store.receipt import Receipt, Release
+from nightscore.store.run_folder import RunFolder
+from nightscore.store.staging import StagedFile, staged
 
 
 class Held(Broken):
@@ -46,7 +46,7 @@ def hold(
     files = {table: [file.path for file in some] for table, some in ready.items()}
     waiting = HeldDay(receipt=receipt.model_copy(update={"status": "held"}), files=files)
     # Held again, the day may have another answer to its audits: the last one counts.
-    replace_text(runs.folder(workspace, plan).held, waiting.model_dump_json(by_alias=True, indent=2))
+    replace_text(run_folder.folder(workspace, plan).held, waiting.model_dump_json(by_alias=True, indent=2))
 
 
 def held(workspace: Workspace, job: str | None = None) -> Iterator[HeldDay]:
@@ -67,14 +67,14 @@ def release(
         NotYet: another run has published the day since.
     """
     run = _held_run(workspace, job, day)
-    waiting, plan = _read(run), runs.read_plan(run.plan)
+    waiting, plan = _read(run), run_folder.read_plan(run.plan)
     if plan is None:
         raise Broken(f"{workspace.relative(run.plan)}: damaged, or of another version; run the day again")
     files = {t: _unharmed(workspace, waiting.receipt, t, paths) for t, paths in waiting.files.items()}
     for table, some in files.items():
         if some:
             schema = pq.read_schema(workspace.root / some[0].path)
-            tables.check_schema(workspace.tables / table, schema)
+            delta.check_schema(workspace.tables / table, schema)
     note = Release(by=_said(by, "by"), because=_said(because, "because"), at=dt.datetime.now(dt.UTC))
     receipt = waiting.receipt.model_copy(update={"status": "published", "released": note})
     with run.in_use():

@@ -13,9 +13,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.engine import Engine, quoted
-from jobs.errors import Broken, key_text
-from jobs.stage import reread
+from nightscore.common.errors import Broken, key_text
+from nightscore.store.engine import Engine, quoted
+from nightscore.store.staging import reread
 
 EXAMPLES = 3
 BATCH = 65_536  # rows

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow.parquet as pq
 
-from jobs import catalog
-from jobs.errors import NotYet
-from jobs.job import Job
-from jobs.plan import Plan
-from jobs.progress import Stopwatch
-from jobs.proof import Proof
-from jobs.receipt import (
+from nightscore.common.errors import NotYet
+from nightscore.common.progress import Stopwatch
+from nightscore.job.loader import Job
+from nightscore.pipeline.publish.reconcile import Proof
+from nightscore.scorers.hardware import hardware
+from nightscore.store import catalog
+from nightscore.store.column_stats import TableProof
+from nightscore.store.plan import Plan
+from nightscore.store.receipt import (
     AuditResult,
     CanaryResult,
     Cost,
@@ -28,9 +30,7 @@ from jobs.receipt import (
     TriedResult,
     VariantResult,
 )
-from jobs.stage import StagedFile, peak_memory
-from jobs.tally import TableProof
-from scorers.hardware import hardware
+from nightscore.store.staging import StagedFile, peak_memory
 
 PREVIEW_ROWS = 20  # rows of a preview that its receipt shows
 

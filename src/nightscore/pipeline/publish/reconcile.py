@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from jobs.engine import Engine, quoted
-from jobs.plan import Piece, RowRange
+from nightscore.store.engine import Engine, quoted
+from nightscore.store.plan import Piece, RowRange
 
 NO_ROWS = "0" * 32  # the key hash of none
 

@@ -10,17 +10,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs import catalog, tables
-from jobs.days import read_day
-from jobs.engine import View
-from jobs.errors import Broken, NotYet
-from jobs.files import byte_size, visible
-from jobs.given import Input, PathInput
-from jobs.job import Job
-from jobs.known import up_to
-from jobs.plan import InputFile
-from jobs.sizes import bytes_of
-from jobs.workspace import Workspace
+from nightscore.common.errors import Broken, NotYet
+from nightscore.common.files import byte_size, visible
+from nightscore.common.sizes import bytes_of
+from nightscore.common.units import read_day
+from nightscore.common.workspace import Workspace
+from nightscore.job.inputs import Input, PathInput
+from nightscore.job.loader import Job
+from nightscore.pipeline.read.known import up_to
+from nightscore.store import catalog, delta
+from nightscore.store.engine import View
+from nightscore.store.plan import InputFile
 
 Files = Mapping[str, tuple[InputFile, ...]]
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12}  # bytes in Arrow
@@ -89,7 +89,7 @@ def days(job: Job) -> list[dt.date]:
 
 
 def views(job: Job, files: Files, known_at: str = "") -> list[View]:
-    """The inputs as SQL sees them: all rows, or those that were known at a moment (`jobs.known`)."""
+    """The inputs as SQL sees them: all rows, or those that were known at a moment (`known.py`)."""
     return [_view(job, name, source, files[name], known_at) for name, source in job.spec.inputs.items()]
 
 
@@ -230,9 +230,7 @@ def _view(job: Job, name: str, source: Input, files: tuple[InputFile, ...], know
 
 def _may_lack(workspace: Workspace, source: Input) -> set[str]:
     """The columns that some files of an input may not have: of a table, those of challengers."""
-    return (
-        set() if isinstance(source, PathInput) else tables.optional_columns(workspace.tables / source.table)
-    )
+    return set() if isinstance(source, PathInput) else delta.optional_columns(workspace.tables / source.table)
 
 
 def _held_to_one_schema(

@@ -7,14 +7,14 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs import catalog
-from jobs.catalog import Pinned
-from jobs.errors import Broken, NotYet
-from jobs.files import sha256_of
-from jobs.given import PathInput
-from jobs.inputs import Files
-from jobs.job import Job
-from jobs.plan import InputFile, Plan
+from nightscore.common.errors import Broken, NotYet
+from nightscore.common.files import sha256_of
+from nightscore.job.inputs import PathInput
+from nightscore.job.loader import Job
+from nightscore.pipeline.read.inputs import Files
+from nightscore.store import catalog
+from nightscore.store.catalog import Pinned
+from nightscore.store.plan import InputFile, Plan
 
 SUMS = "SHA256SUMS"  # as `sha256sum *.parquet > SHA256SUMS` writes it
 I32_NEXT = 0x15  # in Thrift's compact protocol: the next field, an i32

@@ -5,11 +5,11 @@ import datetime as dt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.engine import UpTo
-from jobs.errors import Broken
-from jobs.given import PathInput
-from jobs.job import Job
-from jobs.plan import InputFile
+from nightscore.common.errors import Broken
+from nightscore.job.inputs import PathInput
+from nightscore.job.loader import Job
+from nightscore.store.engine import UpTo
+from nightscore.store.plan import InputFile
 
 
 def cutoff(job: Job, asked: dt.datetime | str | None) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.engine import Engine, Resources, SqlMistakes, View, quoted
-from jobs.errors import Broken
-from jobs.plan import CHUNK_BYTES, Piece, RowRange, rows_after
+from nightscore.common.errors import Broken
+from nightscore.store.engine import Engine, Resources, SqlMistakes, View, quoted
+from nightscore.store.plan import CHUNK_BYTES, Piece, RowRange, rows_after
 
 # What both decode to the same values of the same type (test_scan): pyarrow in half the time, and it holds
 # pages to their checksums, which DuckDB passes over. Whatever else there is, is what DuckDB says it is.

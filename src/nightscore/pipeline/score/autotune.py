@@ -20,16 +20,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from jobs.budget import budget
-from jobs.files import written_once
-from jobs.job import Job
-from jobs.plan import InputFile, Plan, Tried, chunk_rows, digest
-from jobs.sample import first_rows
-from jobs.scoring import forget, opened, variants_of
-from scorers.contract import Scorer
-from scorers.errors import ChunkError, ModelError
-from scorers.hardware import hardware
-from scorers.variant import Variant, plain
+from nightscore.common.files import written_once
+from nightscore.job.loader import Job
+from nightscore.pipeline.score.open_model import forget, opened, variants_of
+from nightscore.pipeline.score.sample import first_rows
+from nightscore.scorers.contract import Scorer
+from nightscore.scorers.errors import ChunkError, ModelError
+from nightscore.scorers.hardware import hardware
+from nightscore.scorers.variant import Variant, plain
+from nightscore.store.memory_budget import budget
+from nightscore.store.plan import InputFile, Plan, Tried, chunk_rows, digest
 
 SAMPLE_ROWS, FIRST_ROWS = 16_384, 512
 SECONDS, SHARE = (

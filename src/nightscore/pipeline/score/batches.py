@@ -8,14 +8,22 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from jobs.domain import NULL_VALUE, SCORER_ERROR, Fault, Mask, domain_columns, feature_faults, output_faults
-from jobs.errors import Broken, NotYet
-from jobs.job import Job
-from jobs.nulls import filled
-from jobs.rejects import Rejects
-from jobs.stage import stamped
-from scorers.contract import Scorer
-from scorers.errors import ChunkError, ContractError, MissingValueError
+from nightscore.common.errors import Broken, NotYet
+from nightscore.job.loader import Job
+from nightscore.pipeline.score.missing_values import filled
+from nightscore.pipeline.score.rejects import Rejects
+from nightscore.pipeline.score.row_checks import (
+    NULL_VALUE,
+    SCORER_ERROR,
+    Fault,
+    Mask,
+    domain_columns,
+    feature_faults,
+    output_faults,
+)
+from nightscore.scorers.contract import Scorer
+from nightscore.scorers.errors import ChunkError, ContractError, MissingValueError
+from nightscore.store.staging import stamped
 
 Pair = tuple[pa.RecordBatch, pa.RecordBatch]  # features, and the outputs of the same rows
 
@@ -28,7 +36,7 @@ def needed_columns(job: Job, scorer: Scorer) -> list[str]:
 
 
 class Beside(Protocol):
-    """Models that score the same rows, whose columns stand beside the champion's (`jobs.challengers`)."""
+    """Models that score the same rows, whose columns stand beside the champion's (`challengers.py`)."""
 
     def columns(self, features: pa.RecordBatch) -> list[pa.Array]:
         """Their columns for some rows, as many values each; they never fail."""

@@ -2,21 +2,21 @@
 
 Before a row is scored by it, rows from all over the day are scored by it and by the reference. Where the two
 are further apart than the budget allows, or the variant is stale, the reference scores the day, by what
-`jobs/choose.py` takes, and the receipt says why.
+`src/nightscore/pipeline/score/autotune.py` takes, and the receipt says why.
 """
 
 import dataclasses
 from collections.abc import Sequence
 
-from jobs.accuracy import AccuracyBudget
-from jobs.choose import choose, chosen
-from jobs.job import Job
-from jobs.measures import Change, apart, change_from
-from jobs.plan import Canary, InputFile, Plan
-from jobs.sample import spread_rows
-from jobs.scoring import opened, planned_scorer
-from jobs.variantfile import VariantFile, read_variant, stale
-from scorers.variant import plain
+from nightscore.job.accuracy_budget import AccuracyBudget
+from nightscore.job.loader import Job
+from nightscore.pipeline.score.autotune import choose, chosen
+from nightscore.pipeline.score.deviation import Change, apart, change_from
+from nightscore.pipeline.score.open_model import opened, planned_scorer
+from nightscore.pipeline.score.sample import spread_rows
+from nightscore.scorers.variant import plain
+from nightscore.store.plan import Canary, InputFile, Plan
+from nightscore.store.variant_file import VariantFile, read_variant, stale
 
 CANARY_ROWS = 4096
 SLACK = (

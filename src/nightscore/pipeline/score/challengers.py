@@ -17,18 +17,18 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.errors import NightError
-from jobs.files import written_once
-from jobs.job import Job
-from jobs.nulls import filled
-from jobs.plan import Challenger, Plan, digest
-from jobs.receipt import ChallengerResult, ColumnProof
-from jobs.registry import resolved
-from jobs.runs import RunFolder
-from jobs.scoring import Source, opened
-from scorers.contract import Scorer
-from scorers.errors import ChunkError
-from scorers.variant import plain
+from nightscore.common.errors import NightError
+from nightscore.common.files import written_once
+from nightscore.job.loader import Job
+from nightscore.pipeline.score.missing_values import filled
+from nightscore.pipeline.score.mlflow_registry import resolved
+from nightscore.pipeline.score.open_model import Source, opened
+from nightscore.scorers.contract import Scorer
+from nightscore.scorers.errors import ChunkError
+from nightscore.scorers.variant import plain
+from nightscore.store.plan import Challenger, Plan, digest
+from nightscore.store.receipt import ChallengerResult, ColumnProof
+from nightscore.store.run_folder import RunFolder
 
 SPARED = 100  # rows of a piece that a challenger may fail on, before it is given up there
 

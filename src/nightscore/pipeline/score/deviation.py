@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.accuracy import AccuracyBudget, share_of
-from jobs.engine import Engine, Resources, View, quoted
+from nightscore.job.accuracy_budget import AccuracyBudget, share_of
+from nightscore.store.engine import Engine, Resources, View, quoted
 
 Numbers = npt.NDArray[np.float64]
 

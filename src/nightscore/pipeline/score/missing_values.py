@@ -6,9 +6,9 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.job import Job
-from scorers.contract import Signature, is_number
-from scorers.errors import ChunkError
+from nightscore.job.loader import Job
+from nightscore.scorers.contract import Signature, is_number
+from nightscore.scorers.errors import ChunkError
 
 Policy = Mapping[str, Literal["fail", "nan"] | float]
 

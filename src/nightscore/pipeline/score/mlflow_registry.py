@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.contest import URI, URI_FORMS
-from jobs.errors import Broken, NotYet
-from jobs.files import replace_text, sha256_of, written_once
-from jobs.workspace import Workspace
+from nightscore.common.errors import Broken, NotYet
+from nightscore.common.files import replace_text, sha256_of, written_once
+from nightscore.common.workspace import Workspace
+from nightscore.job.model import URI, URI_FORMS
 
 EXTRA = "pip install 'nightscore[registry]'"
 FILE, SUM = "model.onnx", "sha256"

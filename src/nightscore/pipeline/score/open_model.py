@@ -3,18 +3,18 @@
 import functools
 from dataclasses import dataclass
 
-from jobs.errors import Broken, NotYet
-from jobs.job import Job
-from jobs.plan import Plan
-from jobs.registry import resolved
-from jobs.workspace import Workspace
-from scorers.contract import Options, Scorer
-from scorers.errors import ModelChangedError, ModelError
-from scorers.hardware import hardware, installed_devices
-from scorers.model import ModelFile, read_model
-from scorers.python import python_model
-from scorers.registry import installed_code, open_scorer
-from scorers.variant import Variant, plain, variants
+from nightscore.common.errors import Broken, NotYet
+from nightscore.common.workspace import Workspace
+from nightscore.job.loader import Job
+from nightscore.pipeline.score.mlflow_registry import resolved
+from nightscore.scorers.contract import Options, Scorer
+from nightscore.scorers.errors import ModelChangedError, ModelError
+from nightscore.scorers.hardware import hardware, installed_devices
+from nightscore.scorers.model_file import ModelFile, read_model
+from nightscore.scorers.python import python_model
+from nightscore.scorers.registry import installed_code, open_scorer
+from nightscore.scorers.variant import Variant, plain, variants
+from nightscore.store.plan import Plan
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.domain import Fault
-from jobs.errors import Broken, key_text, shown
-from jobs.files import written_once
-from jobs.job import Job
-from jobs.plan import Plan
+from nightscore.common.errors import Broken, key_text, shown
+from nightscore.common.files import written_once
+from nightscore.job.loader import Job
+from nightscore.pipeline.score.row_checks import Fault
+from nightscore.store.plan import Plan
 
 COLUMNS = ("stage", "reason", "message", "features")
 SHOWN = 3  # reasons in a message

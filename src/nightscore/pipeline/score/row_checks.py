@@ -8,9 +8,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.job import Job
-from jobs.policy import Domain
-from scorers.contract import is_number
+from nightscore.job.loader import Job
+from nightscore.job.policy import Domain
+from nightscore.scorers.contract import is_number
 
 NULL_KEY, NULL_VALUE, OUT_OF_DOMAIN = "null_key", "null_value", "out_of_domain"
 SCORER_ERROR, NAN_OUTPUT = "scorer_error", "nan_output"

@@ -4,16 +4,16 @@ from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 
-from jobs.budget import budget
-from jobs.domain import sound
-from jobs.engine import Resources
-from jobs.job import Job
-from jobs.nulls import filled
-from jobs.piece import needed_columns
-from jobs.plan import InputFile, Piece, Plan, RowRange
-from jobs.scan import chunks
-from jobs.scoring import opened
-from scorers.variant import plain
+from nightscore.job.loader import Job
+from nightscore.pipeline.read.scan import chunks
+from nightscore.pipeline.score.batches import needed_columns
+from nightscore.pipeline.score.missing_values import filled
+from nightscore.pipeline.score.open_model import opened
+from nightscore.pipeline.score.row_checks import sound
+from nightscore.scorers.variant import plain
+from nightscore.store.engine import Resources
+from nightscore.store.memory_budget import budget
+from nightscore.store.plan import InputFile, Piece, Plan, RowRange
 
 
 def first_rows(job: Job, plan: Plan, source: Sequence[InputFile], rows: int) -> pa.RecordBatch | None:

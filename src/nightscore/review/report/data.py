@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs import catalog
-from jobs.catalog import RECEIPTS, AsOf, Entry, Pinned
-from jobs.compare import Breakdown, Days, Distribution, Sample
-from jobs.engine import Engine, SqlMistakes, View
-from jobs.errors import Broken
-from jobs.job import Job
-from jobs.receipt import Receipt
+from nightscore.common.errors import Broken
+from nightscore.job.loader import Job
+from nightscore.review.report.profile import Breakdown, Days, Distribution, Sample
+from nightscore.store import catalog
+from nightscore.store.catalog import RECEIPTS, AsOf, Entry, Pinned
+from nightscore.store.engine import Engine, SqlMistakes, View
+from nightscore.store.receipt import Receipt
 
 PAST_RUNS = 30  # of the job, whose speed is shown
 OUTPUTS = 4  # of the model, whose distribution is shown

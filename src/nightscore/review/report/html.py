@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs import charts
-from jobs.compare import VALUES, Breakdown, Distribution
-from jobs.days import as_day
-from jobs.errors import Broken
-from jobs.facts import Facts, gather
-from jobs.files import byte_size
-from jobs.job import load
-from jobs.versions import versions
-from jobs.workspace import Workspace
+from nightscore.common.errors import Broken
+from nightscore.common.files import byte_size
+from nightscore.common.units import as_day
+from nightscore.common.workspace import Workspace
+from nightscore.job.loader import load
+from nightscore.review.report import charts
+from nightscore.review.report.data import Facts, gather
+from nightscore.review.report.profile import VALUES, Breakdown, Distribution
+from nightscore.store.versions import versions
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.engine import Engine, Resources, View, quoted
+from nightscore.store.engine import Engine, Resources, View, quoted
 
 BINS = 50  # of a histogram, at most
 VALUES = 12  # of a column whose rows are counted by value, at most

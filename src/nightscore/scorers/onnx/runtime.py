@@ -14,9 +14,9 @@ from typing import Any
 
 import onnxruntime as ort
 
-from scorers.errors import ModelError
-from scorers.hardware import plugins
-from scorers.model import ModelFile
+from nightscore.scorers.errors import ModelError
+from nightscore.scorers.hardware import plugins
+from nightscore.scorers.model_file import ModelFile
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",

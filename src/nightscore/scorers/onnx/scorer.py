@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from scorers.contract import Options, Signature
-from scorers.errors import MissingValueError, ModelError
-from scorers.matrix import as_numpy, matrix, tensor
-from scorers.model import ModelFile
-from scorers.session import ARROW_TYPES, Session
+from nightscore.scorers.arrays import as_numpy, matrix, tensor
+from nightscore.scorers.contract import Options, Signature
+from nightscore.scorers.errors import MissingValueError, ModelError
+from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.onnx.session import ARROW_TYPES, Session
 
 TENSOR_TYPES = {**ARROW_TYPES, "tensor(uint8)": pa.uint8()}
 MATRIX_TYPES: dict[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, "tensor(double)": np.float64}

@@ -8,11 +8,11 @@ from typing import Any
 import numpy.typing as npt
 import pyarrow as pa
 
-from scorers import runtime
-from scorers.contract import Options
-from scorers.errors import ChunkError, ContractError, ModelError
-from scorers.model import ModelFile
-from scorers.outputs import Output, outputs_of
+from nightscore.scorers.contract import Options
+from nightscore.scorers.errors import ChunkError, ContractError, ModelError
+from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.onnx import runtime
+from nightscore.scorers.outputs import Output, outputs_of
 
 ARROW_TYPES = {
     "tensor(float)": pa.float32(),

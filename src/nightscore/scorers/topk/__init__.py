@@ -1,5 +1,5 @@
 """User factors x item factors -> the best items of each row."""
 
-from scorers.topk.scorer import TopkScorer, open_topk
+from nightscore.scorers.topk.scorer import TopkScorer, open_topk
 
 __all__ = ["TopkScorer", "open_topk"]

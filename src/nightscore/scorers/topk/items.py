@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from scorers.contract import is_number
-from scorers.errors import ChunkError, ModelError
-from scorers.matrix import tensor
-from scorers.model import ModelFile
-from scorers.topk import select
+from nightscore.scorers.arrays import tensor
+from nightscore.scorers.contract import is_number
+from nightscore.scorers.errors import ChunkError, ModelError
+from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.topk import select
 
 BLOCK_ITEMS = 1024
 LARGEST = 1e37  # a score; float32 holds a little more

@@ -25,12 +25,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
-from scorers.contract import Options, Signature
-from scorers.errors import ChunkError, MissingValueError, ModelError
-from scorers.matrix import tensor
-from scorers.model import ModelFile
-from scorers.topk import select
-from scorers.topk.items import BLOCK_ITEMS, LARGEST, Doubles, Floats, Ints, norms, read_items
+from nightscore.scorers.arrays import tensor
+from nightscore.scorers.contract import Options, Signature
+from nightscore.scorers.errors import ChunkError, MissingValueError, ModelError
+from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.topk import select
+from nightscore.scorers.topk.items import BLOCK_ITEMS, LARGEST, Doubles, Floats, Ints, norms, read_items
 
 BLOCK_BYTES = 1 << 20  # scores of a block: users x items; they are read again while they are in the cache
 CANDIDATE_BYTES = 16 << 20  # candidates of a block of users

@@ -15,7 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from scorers.compiled import compiled
+from nightscore.scorers.compiled import compiled
 
 LANES = 64  # scores that are compared at once, and by how much a block is wide at least
 SUMS = 8  # partial sums of an exact score; factors are filled up with zeros to a multiple of it

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import numpy.typing as npt
 
-from scorers.trees.forest import LEAF, MODES, Floats, Forest, Ints, NotTrees
+from nightscore.scorers.trees.forest import LEAF, MODES, Floats, Forest, Ints, NotTrees
 
 CUTS = 253  # of one column: bins 1 to 254 are numbers
 STRIDE = CUTS - 1  # between columns: a cut stands in two, so that each has the one before it at its side

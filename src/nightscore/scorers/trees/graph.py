@@ -15,10 +15,10 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from scorers.model import ModelFile
-from scorers.trees import kernel
-from scorers.trees.forest import Floats, Forest, NotTrees, check, classifier, regressor
-from scorers.trees.forest5 import newer
+from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.trees import kernel
+from nightscore.scorers.trees.forest import Floats, Forest, NotTrees, check, classifier, regressor
+from nightscore.scorers.trees.opset5 import newer
 
 ENSEMBLES = {"TreeEnsembleRegressor": regressor, "TreeEnsembleClassifier": classifier, "TreeEnsemble": newer}
 NUMBERS = (np.float32, np.float64, np.int64, np.int32, np.int16, np.int8, np.bool_)

@@ -13,8 +13,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from scorers.compiled import compiled
-from scorers.trees.programs import BLOCK, CONSTANTS, LANES, LEAVES
+from nightscore.scorers.compiled import compiled
+from nightscore.scorers.trees.tables import BLOCK, CONSTANTS, LANES, LEAVES
 
 GROUP = 32  # rows that walk side by side, so that one waits for memory while another steps
 MIN, MAX = 2, 3  # numbers in `forest.AGGREGATES`

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from scorers.trees.forest import (
+from nightscore.scorers.trees.forest import (
     AGGREGATES,
     LEAF,
     MODES,

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scorers.trees import kernel
-from scorers.trees.forest import Floats, Forest, Ints, NotTrees
+from nightscore.scorers.trees import kernel
+from nightscore.scorers.trees.forest import Floats, Forest, Ints, NotTrees
 
 ONE = np.float32(1)
 Bools = npt.NDArray[np.bool_]

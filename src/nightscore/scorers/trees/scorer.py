@@ -13,16 +13,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from scorers.contract import Options, Signature
-from scorers.errors import ModelError
-from scorers.matrix import as_numpy
-from scorers.model import ModelFile
-from scorers.outputs import Output, outputs_of
-from scorers.trees.forest import AGGREGATES, NotTrees
-from scorers.trees.programs import BLOCK, CONSTANTS, tables
+from nightscore.scorers.arrays import as_numpy
+from nightscore.scorers.contract import Options, Signature
+from nightscore.scorers.errors import ModelError
+from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.outputs import Output, outputs_of
+from nightscore.scorers.trees.forest import AGGREGATES, NotTrees
+from nightscore.scorers.trees.tables import BLOCK, CONSTANTS, tables
 
 if TYPE_CHECKING:
-    from scorers.trees.graph import Result, Source
+    from nightscore.scorers.trees.graph import Result, Source
 
 # Relative, and absolute below 1. From ONNX Runtime on one thread nothing differs but what comes of an Exp
 # after the trees; on several threads ONNX Runtime sums in another order, and differs from itself.
@@ -45,9 +45,9 @@ class TreesScorer:
             ModelError: outputs or columns that the model does not have, or another device than the CPU.
         """
         # Not before a model is opened: Numba and onnx are half a second each.
-        from scorers.trees import kernel
-        from scorers.trees.finish import Finish
-        from scorers.trees.graph import read_graph
+        from nightscore.scorers.trees import kernel
+        from nightscore.scorers.trees.graph import read_graph
+        from nightscore.scorers.trees.post_transform import Finish
 
         if options.device != "cpu":
             raise ModelError(f"{model.name}: the kind trees runs on the CPU, not on {options.device!r}")

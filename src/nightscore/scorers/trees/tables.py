@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from scorers.trees.branches import Bins, Conditions, conditions
-from scorers.trees.forest import Floats, Forest, Ints, NotTrees
+from nightscore.scorers.trees.binning import Bins, Conditions, conditions
+from nightscore.scorers.trees.forest import Floats, Forest, Ints, NotTrees
 
 BLOCK = 512  # rows that go through all trees together, while their bins stay in the processor's caches
 LANES = 64  # rows that one step of the kernel decides on

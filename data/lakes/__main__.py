@@ -1,0 +1,38 @@
+"""Write a sample lake: `python -m data.lakes retail`, from the root of the repository."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from data.lakes import digits, finance, loans, retail
+from nightscore.common.errors import NightError
+from nightscore.common.progress import shown
+
+WORKSPACE = Path(__file__).resolve().parents[2]
+LAKES = {
+    "retail": (retail,),  # The Complete Journey: 1.47 million real transactions of 2017
+    "finance": (finance, loans),  # real prices 1990 to 2022, a made-up book of positions, real loans
+    "digits": (digits,),  # 1,797 real images of handwritten digits
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the lakes that were named; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m data.lakes", description="Write sample lakes.")
+    parser.add_argument("lakes", nargs="+", choices=LAKES, help="which sample lakes")
+    parser.add_argument("--workspace", type=Path, default=WORKSPACE, help="default: this repository")
+    options = parser.parse_args(arguments)
+    try:
+        with shown() as report:
+            for lake in options.lakes:
+                for writer in LAKES[lake]:
+                    writer.write_lake(options.workspace, report)
+                print(f"{lake}: {options.workspace / 'data/lake' / lake}")
+    except NightError as error:
+        print(f"broken: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
