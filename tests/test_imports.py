@@ -90,5 +90,5 @@ def test_every_name_of_the_api_is_there() -> None:
         "run",
     }
     assert all(callable(getattr(nightscore, name)) for name in nightscore.__all__)
-    with pytest.raises(AttributeError, match="module 'jobs' has no attribute 'nope'"):
+    with pytest.raises(AttributeError, match="module 'nightscore' has no attribute 'nope'"):
         nightscore.nope  # noqa: B018 - the access is what fails

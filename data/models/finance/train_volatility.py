@@ -9,7 +9,8 @@ volatility times the quantiles of r / volatility in training. One model for all 
 
 The features are read from the job `volatility` itself (`nightscore.features`), so there is no second
 implementation of them. Nothing after 2014-12-31 is seen in training, neither as a feature nor as a label;
-2015 to 2022 are for the figures of the model card. Spans were chosen on 2010 to 2014, with a fit on the years before.
+2015 to 2022 are for the figures of the model card. Spans were chosen on 2010 to 2014, with a fit on the years
+before.
 
 Everything happens in a workspace of its own that is thrown away; what stays, beside this script, is
 volatility.onnx, volatility_metrics.json and volatility_card.md.

@@ -46,7 +46,8 @@ ABOUT = """\
 Airflow for the jobs of a workspace, on this machine and for you alone.
 
 The first start makes a database (SQLite) in the home folder, which takes half a minute. DAGs are paused
-until you trigger one or switch one on. Ctrl-C stops everything that was started; a second one does so at once.
+until you trigger one or switch one on. Ctrl-C stops everything that was started; a second one does
+so at once.
 
 Variables AIRFLOW__... of your shell are not passed on, so that no other Airflow's database is touched; your
 own settings go into airflow.cfg in the home folder.
