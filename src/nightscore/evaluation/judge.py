@@ -26,10 +26,9 @@ from nightscore.pipeline.context import Day
 from nightscore.pipeline.read import inputs
 from nightscore.pipeline.score.mlflow_registry import resolved
 from nightscore.pipeline.score.open_model import Source
-from nightscore.review.report.profile import NUMBERS
 from nightscore.scorers.errors import ModelError
 from nightscore.store import catalog
-from nightscore.store.engine import Engine, View, quoted
+from nightscore.store.engine import NUMBERS, Engine, View, quoted
 from nightscore.store.plan import Plan
 from nightscore.store.receipt import Receipt
 

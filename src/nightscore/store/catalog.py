@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 
 from nightscore.common.errors import Broken
 from nightscore.common.workspace import Workspace, open_workspace
-from nightscore.pipeline.publish.books import BOOKS, SQL_TYPES
 from nightscore.scorers.hardware import hardware
 from nightscore.store import delta
 from nightscore.store.delta import LiveFile
@@ -26,6 +25,27 @@ from nightscore.store.engine import Engine, Resources, SqlMistakes, View
 from nightscore.store.memory_budget import machine_budget
 from nightscore.store.query import ask
 from nightscore.store.receipt import Receipt
+
+RESTATEMENTS, RESTATED_ROWS = "restatements", "restated_rows"
+BOOKS: Mapping[str, pa.Schema] = {  # without the partition `day`
+    RESTATEMENTS: pa.schema(
+        [
+            ("job", pa.string()), ("number", pa.int64()), ("run_id", pa.string()), ("replaces", pa.string()),
+            ("because", pa.string()), ("restated_by", pa.string()),
+            ("restated_at", pa.timestamp("us", "UTC")),
+            ("table_name", pa.string()), ("rows_before", pa.int64()), ("rows_after", pa.int64()),
+            ("changed", pa.int64()), ("added", pa.int64()), ("removed", pa.int64()), ("moved", pa.string()),
+        ]
+    ),
+    RESTATED_ROWS: pa.schema(
+        [
+            ("job", pa.string()), ("number", pa.int64()), ("table_name", pa.string()),
+            ("change", pa.string()), ("key", pa.string()), ("before", pa.string()), ("after", pa.string()),
+            ("run_id", pa.string()),
+        ]
+    ),
+}  # fmt: skip
+SQL_TYPES = {pa.string(): "VARCHAR", pa.int64(): "BIGINT", pa.timestamp("us", "UTC"): "TIMESTAMPTZ"}
 
 RECEIPTS = "receipts"
 AsOf = int | dt.datetime | None

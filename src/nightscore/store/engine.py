@@ -20,6 +20,8 @@ from nightscore.common.disk import SpillFolder, free, spill_limit
 from nightscore.common.errors import Broken, NotYet
 from nightscore.common.files import byte_size
 
+NUMBERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE"}
+
 BATCH_ROWS, VECTOR_ROWS = 32_768, 2_048  # the latter is DuckDB's own step: it gives no smaller batches
 NARROW = frozenset({
     "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER",

@@ -13,9 +13,8 @@ from pathlib import Path
 
 from nightscore.common.files import visible
 from nightscore.common.workspace import Workspace
-from nightscore.pipeline.publish.books import RESTATEMENTS
 from nightscore.store import catalog, delta
-from nightscore.store.catalog import RECEIPTS, Pinned
+from nightscore.store.catalog import RECEIPTS, RESTATEMENTS, Pinned
 from nightscore.store.run_folder import RunFolder, read_plan, spilled
 
 GRACE_HOURS = 24.0

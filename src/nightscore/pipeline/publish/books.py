@@ -1,10 +1,9 @@
 """Days that are closed: what differs between a published day and what it would be made from now."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import pyarrow as pa
 from pydantic import BaseModel
 
 from nightscore.common.errors import Broken, NotYet
@@ -14,27 +13,7 @@ from nightscore.store import delta, run_folder
 from nightscore.store.plan import Plan, Restate
 from nightscore.store.receipt import Receipt
 
-RESTATEMENTS, RESTATED_ROWS = "restatements", "restated_rows"
 SHOWN = 5  # paths of a kind, in a message
-BOOKS: Mapping[str, pa.Schema] = {  # without the partition `day`
-    RESTATEMENTS: pa.schema(
-        [
-            ("job", pa.string()), ("number", pa.int64()), ("run_id", pa.string()), ("replaces", pa.string()),
-            ("because", pa.string()), ("restated_by", pa.string()),
-            ("restated_at", pa.timestamp("us", "UTC")),
-            ("table_name", pa.string()), ("rows_before", pa.int64()), ("rows_after", pa.int64()),
-            ("changed", pa.int64()), ("added", pa.int64()), ("removed", pa.int64()), ("moved", pa.string()),
-        ]
-    ),
-    RESTATED_ROWS: pa.schema(
-        [
-            ("job", pa.string()), ("number", pa.int64()), ("table_name", pa.string()),
-            ("change", pa.string()), ("key", pa.string()), ("before", pa.string()), ("after", pa.string()),
-            ("run_id", pa.string()),
-        ]
-    ),
-}  # fmt: skip
-SQL_TYPES = {pa.string(): "VARCHAR", pa.int64(): "BIGINT", pa.timestamp("us", "UTC"): "TIMESTAMPTZ"}
 
 
 class Closed(Broken):

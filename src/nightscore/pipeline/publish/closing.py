@@ -14,9 +14,8 @@ from pydantic import BaseModel
 from nightscore.common.errors import Broken, NotYet
 from nightscore.common.workspace import Workspace
 from nightscore.pipeline.context import Day
-from nightscore.pipeline.publish.books import BOOKS, RESTATED_ROWS
 from nightscore.store import catalog
-from nightscore.store.catalog import Entry, Pinned
+from nightscore.store.catalog import BOOKS, RESTATED_ROWS, Entry, Pinned
 from nightscore.store.engine import Resources
 from nightscore.store.receipt import Receipt, Restatement, TableChange, TableResult
 from nightscore.store.staging import StagedFile, stage

@@ -31,9 +31,8 @@ from nightscore.common.files import link, sync, write_text_once, written_once
 from nightscore.common.progress import Report, silent
 from nightscore.common.workspace import Workspace
 from nightscore.job.loader import Job
-from nightscore.pipeline.publish.books import BOOKS, RESTATED_ROWS, RESTATEMENTS
 from nightscore.store import delta, run_folder
-from nightscore.store.catalog import RECEIPTS
+from nightscore.store.catalog import BOOKS, RECEIPTS, RESTATED_ROWS, RESTATEMENTS
 from nightscore.store.plan import Plan
 from nightscore.store.receipt import Receipt, TableResult
 from nightscore.store.run_folder import RunFolder

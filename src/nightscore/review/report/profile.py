@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nightscore.store.engine import Engine, Resources, View, quoted
+from nightscore.store.engine import NUMBERS, Engine, Resources, View, quoted
 
 BINS = 50  # of a histogram, at most
 VALUES = 12  # of a column whose rows are counted by value, at most
 SAMPLE = 10  # rows of each table
 COUNTED = {"VARCHAR", "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
-NUMBERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE"}
 BEFORE = " of the day before"  # behind a table's name
 
 
