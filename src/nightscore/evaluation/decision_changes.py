@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 
 from nightscore.common.disk import SpillFolder
 from nightscore.common.errors import Broken
+from nightscore.job.loader import sql_file
 from nightscore.job.model import CHALLENGERS
-from nightscore.pipeline.binding import sql_file
 from nightscore.pipeline.context import Day
 from nightscore.store.engine import Engine, SqlMistakes, View, literal, quoted
 from nightscore.store.table_diff import is_key

@@ -291,3 +291,14 @@ def _model_at(loc: Path_) -> type[BaseModel]:
         if field and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             model = field.annotation
     return model
+
+
+def sql_file(job: Job, name: str) -> str:
+    """A SQL file as error messages name it."""
+    return job.workspace.relative(job.file.parent / name)
+
+
+def audit_place(job: Job, index: int) -> str:
+    """An audit as error messages name it."""
+    line = job.lines.get(("audit", index), 1)
+    return f"{job.shown}:{line}: audit {str(job.spec.audit[index])!r}"

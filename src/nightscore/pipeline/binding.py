@@ -11,7 +11,7 @@ from nightscore.job.audits import SqlAudit
 from nightscore.job.calendars import check_early
 from nightscore.job.closures import FILE, unknown_exchange, workspace_overrides
 from nightscore.job.inputs import PathInput
-from nightscore.job.loader import Job
+from nightscore.job.loader import Job, audit_place, sql_file
 from nightscore.job.model import CHALLENGERS
 from nightscore.job.schedule import Exchange
 from nightscore.job.spec import RESERVED_COLUMNS
@@ -111,17 +111,6 @@ def features_place(job: Job) -> str:
 def key_order(job: Job) -> str:
     """Sort terms for the features: by key, so that the same rows are the same bytes."""
     return ", ".join(quoted(name) for name in job.spec.key)
-
-
-def sql_file(job: Job, name: str) -> str:
-    """A SQL file as error messages name it."""
-    return job.workspace.relative(job.file.parent / name)
-
-
-def audit_place(job: Job, index: int) -> str:
-    """An audit as error messages name it."""
-    line = job.lines.get(("audit", index), 1)
-    return f"{job.shown}:{line}: audit {str(job.spec.audit[index])!r}"
 
 
 def _check_contracts(engine: Engine, day: Day) -> None:

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 from nightscore.common.errors import NightError
 from nightscore.evaluation.bakeoff.worker import Failed
 from nightscore.job.accuracy_budget import Metric
-from nightscore.job.loader import Job, read_sql
-from nightscore.pipeline.binding import bind, sql_file
+from nightscore.job.loader import Job, read_sql, sql_file
+from nightscore.pipeline.binding import bind
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.publish.decide import decide
 from nightscore.pipeline.read import inputs

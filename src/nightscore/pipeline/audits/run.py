@@ -1,10 +1,9 @@
 """Questions that the staged day must answer with yes before it is published."""
 
 from nightscore.job.audits import SqlAudit
-from nightscore.job.loader import Job
+from nightscore.job.loader import Job, audit_place
 from nightscore.pipeline.audits import builtin
 from nightscore.pipeline.audits.builtin import Answer
-from nightscore.pipeline.binding import audit_place
 from nightscore.store.engine import Engine, SqlMistakes
 from nightscore.store.receipt import AuditResult
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from nightscore.pipeline.binding import sql_file
+from nightscore.job.loader import sql_file
 from nightscore.pipeline.context import Day
 from nightscore.store.engine import SqlMistakes
 from nightscore.store.staging import StagedFile, made, stage, staged, stamped
