@@ -1,13 +1,10 @@
 """How much the scores and decisions of a faster way to compute a model may differ from the model's own."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
-from nightscore.job.audits import Column
-from nightscore.job.params import Strict
-from nightscore.job.policy import SHARE
-from nightscore.job.schedule import Name
+from nightscore.job.fields import Columns, Name, RowLimit, SqlFile, Strict, rows_allowed
 
 Share = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)? ?%$")]
 
@@ -16,7 +13,7 @@ class Metric(Strict):
     """How good scores are, by labels that the inputs hold: one number, of which more is better."""
 
     sql: Annotated[
-        Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.sql$")],
+        SqlFile,
         Field(description="a .sql file of this folder: one SELECT of one number over scores and the inputs"),
     ]
     max_drop: Annotated[float, Field(ge=0, allow_inf_nan=False, description="by how much it may fall")]
@@ -41,11 +38,11 @@ class AccuracyBudget(Strict):
         Field(description="the least cosine similarity of a row's list of numbers, such as an embedding"),
     ] = None
     decision_flips: Annotated[
-        int | str | None,
+        RowLimit | None,
         Field(description="rows of the decision tables that may change, a number or 0.1%"),
     ] = None
     decision_columns: Annotated[
-        dict[Name, Annotated[list[Column], Field(min_length=1)]],
+        dict[Name, Columns],
         Field(
             description="decision table -> the columns that are a decision; default: all that hold no "
             "fractional number"
@@ -56,16 +53,6 @@ class AccuracyBudget(Strict):
         Field(description="how far the sum of a column of money or of fractions may move: 0.1%"),
     ] = None
     metric: Annotated[Metric | None, Field(description="how good the scores are, by labels")] = None
-
-    @field_validator("decision_flips", mode="before")
-    @classmethod
-    def _number_or_share(cls, value: Any) -> Any:
-        share = SHARE.fullmatch(value.strip()) if isinstance(value, str) else None
-        is_share = share is not None and float(share[1]) <= 100
-        is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-        if not (value is None or is_share or is_number):
-            raise ValueError(f"{value!r} is not allowed; allowed: a number of rows, or a share such as 0.1%")
-        return value
 
     @model_validator(mode="after")
     def _limits_something(self) -> "AccuracyBudget":
@@ -83,11 +70,4 @@ class AccuracyBudget(Strict):
 
     def flips(self, rows: int) -> float:
         """The most of `rows` rows that may change."""
-        if isinstance(self.decision_flips, str):
-            return share_of(self.decision_flips) * rows
-        return float(self.decision_flips if self.decision_flips is not None else rows)
-
-
-def share_of(text: str) -> float:
-    """A share such as 0.1% as a fraction."""
-    return float(text.strip().rstrip("%").strip()) / 100
+        return rows_allowed(rows if self.decision_flips is None else self.decision_flips, rows)

@@ -6,13 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
-from nightscore.job.params import Misplaced, Strict
-from nightscore.job.schedule import Name, first_of
+from nightscore.job.fields import Column, Columns, Finite, Misplaced, Name, Strict, Text, first_of
 
-Column = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=500)]
-Columns = Annotated[list[Column], Field(min_length=1)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 Previous = Annotated[
     Literal["previous"], Field(description="the job's last published day before the scored one")
 ]

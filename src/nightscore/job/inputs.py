@@ -4,11 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
-from nightscore.job.audits import Column
-from nightscore.job.params import Misplaced, Strict
-from nightscore.job.schedule import Name, first_of
+from nightscore.job.fields import Column, FilePath, Misplaced, Name, Strict, first_of
 
-FilePath = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 TYPE = r"[A-Za-z][A-Za-z0-9_ ]*(\([0-9]+(, ?[0-9]+)?\))?(\[\])*"
 NOT_NULL = " NOT NULL"
 SqlType = Annotated[str, StringConstraints(pattern=rf"^{TYPE}$")]

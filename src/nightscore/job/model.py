@@ -10,11 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from nightscore.job.audits import Column, Text
-from nightscore.job.inputs import FilePath
-from nightscore.job.params import Misplaced, Strict
+from nightscore.job.fields import Column, FilePath, Misplaced, SqlFile, Strict, Text
 
-SqlFile = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.sql$")]
 CHALLENGERS = "challengers"  # the view that has their columns, too
 MOST = 6  # challengers: as many models as a process keeps open (open_model.py), less the champion's two
 SCHEME = "models:/"
@@ -79,7 +76,7 @@ class Judge(Strict):
     @property
     def flips(self) -> float | None:
         """The largest share of decision rows that may differ, 0 to 1."""
-        return float(self.max_flips.strip(" %")) / 100 if self.max_flips else None
+        return share_of(self.max_flips) if self.max_flips else None
 
 
 class Model(Strict):

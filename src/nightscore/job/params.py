@@ -4,24 +4,10 @@ import datetime as dt
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from nightscore.common.errors import clipped
-
-
-class Strict(BaseModel):
-    """A part of a job.yaml: frozen, no unknown keys, no silent conversion."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class Misplaced(ValueError):
-    """A mistake of one value that shows only beside others; `at` is the way to it from where it is raised."""
-
-    def __init__(self, at: tuple[str | int, ...], message: str) -> None:
-        super().__init__(message)
-        self.at = at
-
+from nightscore.job.fields import Misplaced, Strict
 
 PARAM_TYPES: dict[str, type] = {
     "integer": int,

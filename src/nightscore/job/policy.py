@@ -1,16 +1,11 @@
 """What becomes of days without data and of rows that can't be scored, and what values a row may have."""
 
-import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from nightscore.common.sizes import Size
-from nightscore.job.params import Misplaced, Strict
-
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-SHARE = re.compile(r"(\d+(?:\.\d+)?) ?%")
-ALLOWED = "allowed: a number of rows, or a share of them such as 0.1%"
+from nightscore.job.fields import Finite, Misplaced, RowLimit, Strict, rows_allowed
 
 
 class Policy(Strict):
@@ -31,27 +26,15 @@ class Policy(Strict):
         ),
     ] = "fail"
     max_rejected: Annotated[
-        int | str,
+        RowLimit,
         Field(
             description="the most rows that may be rejected, a number or 0.1%; beyond it nothing is published"
         ),
     ] = 0
 
-    @field_validator("max_rejected", mode="before")
-    @classmethod
-    def _number_or_share(cls, value: Any) -> Any:
-        share = SHARE.fullmatch(value.strip()) if isinstance(value, str) else None
-        is_share = share is not None and float(share[1]) <= 100
-        is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-        if not (is_share or is_number):
-            raise ValueError(f"{value!r} is not allowed; {ALLOWED}")
-        return value
-
     def budget(self, rows: int) -> int:
         """The most of `rows` rows that may be rejected; of a share, its whole rows."""
-        if isinstance(self.max_rejected, int):
-            return self.max_rejected
-        return int(float(self.max_rejected.strip(" %")) * rows / 100 + 1e-9)
+        return int(rows_allowed(self.max_rejected, rows) + 1e-9)
 
 
 class Limits(Strict):

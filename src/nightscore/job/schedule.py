@@ -5,9 +5,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag
 
-from nightscore.job.params import Strict
+from nightscore.job.fields import Name, Strict, first_of
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Code = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{4}$")]
 
 
@@ -65,11 +64,6 @@ class After(Strict):
 
     def __str__(self) -> str:
         return f"after {', '.join(self.after)}"
-
-
-def first_of(value: dict[str, Any], *keys: str) -> str | None:
-    """The first of some keys that stands in a mapping."""
-    return next((key for key in keys if key in value), None)
 
 
 def _schedule_kind(value: Any) -> str | None:

@@ -10,12 +10,13 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from nightscore.common.sizes import Size
 from nightscore.job.accuracy_budget import AccuracyBudget
-from nightscore.job.audits import SCORES, Audit, Column, Known, Text
+from nightscore.job.audits import SCORES, Audit, Known
+from nightscore.job.fields import Column, Misplaced, Name, SqlFile, Strict, Text
 from nightscore.job.inputs import Input, PathInput
-from nightscore.job.model import CHALLENGERS, Judge, Model, SqlFile
-from nightscore.job.params import Misplaced, Param, Strict
+from nightscore.job.model import CHALLENGERS, Judge, Model
+from nightscore.job.params import Param
 from nightscore.job.policy import Domain, Limits, Policy
-from nightscore.job.schedule import Name, Schedule
+from nightscore.job.schedule import Schedule
 
 Place = tuple[str | int, ...]
 

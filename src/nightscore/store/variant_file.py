@@ -16,8 +16,8 @@ from nightscore.common.errors import Broken
 from nightscore.common.files import replace_text, sha256_of
 from nightscore.common.strict_yaml import read_yaml
 from nightscore.job.accuracy_budget import AccuracyBudget
+from nightscore.job.fields import Strict
 from nightscore.job.loader import Job
-from nightscore.job.params import Strict
 from nightscore.scorers.hardware import hardware, installed_devices
 from nightscore.scorers.variant import Variant
 from nightscore.store.plan import Tuned

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.job.accuracy_budget import AccuracyBudget, share_of
+from nightscore.job.accuracy_budget import AccuracyBudget
+from nightscore.job.fields import share_of
 from nightscore.store.engine import Engine, Resources, View, quoted
 
 Numbers = npt.NDArray[np.float64]

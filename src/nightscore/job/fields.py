@@ -1,0 +1,57 @@
+"""Types of values that several parts of a job.yaml share."""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+Column = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+Columns = Annotated[list[Column], Field(min_length=1)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+FilePath = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+SqlFile = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.sql$")]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+SHARE = re.compile(r"(\d+(?:\.\d+)?) ?%")
+
+
+class Strict(BaseModel):
+    """A part of a job.yaml: frozen, no unknown keys, no silent conversion."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Misplaced(ValueError):
+    """A mistake of one value that shows only beside others; `at` is the way to it from where it is raised."""
+
+    def __init__(self, at: tuple[str | int, ...], message: str) -> None:
+        super().__init__(message)
+        self.at = at
+
+
+def _row_limit(value: Any) -> Any:
+    share = SHARE.fullmatch(value.strip()) if isinstance(value, str) else None
+    is_share = share is not None and float(share[1]) <= 100
+    is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if not (is_share or is_number):
+        raise ValueError(f"{value!r} is not allowed; allowed: a number of rows, or a share such as 0.1%")
+    return value
+
+
+RowLimit = Annotated[int | str, BeforeValidator(_row_limit)]
+"""The most rows of a day that something may happen to: a number of them, or a share such as 0.1%."""
+
+
+def share_of(text: str) -> float:
+    """A share such as 0.1% as a fraction."""
+    return float(text.strip(" %")) / 100
+
+
+def rows_allowed(limit: int | str, rows: int) -> float:
+    """How many of `rows` rows a RowLimit allows; of a share, not rounded."""
+    return float(limit) if isinstance(limit, int) else float(limit.strip(" %")) * rows / 100
+
+
+def first_of(value: dict[str, Any], *keys: str) -> str | None:
+    """The first of some keys that stands in a mapping."""
+    return next((key for key in keys if key in value), None)
