@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nightscore import Broken, load
-from nightscore.common.sizes import UNITS, bytes_of
+from nightscore.common.units import UNITS, bytes_of
 from nightscore.pipeline.executors import run
 from nightscore.scorers import hardware as module
 from nightscore.scorers.hardware import hardware

@@ -7,16 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nightscore.store.pieces import LARGEST_PIECE, PIECES, SMALLEST_PIECE, cut
 from nightscore.store.plan import (
     CHUNK_ROWS,
-    LARGEST_PIECE,
-    PIECES,
-    SMALLEST_PIECE,
     InputFile,
     Piece,
     Plan,
     chunk_rows,
-    cut,
     digest,
     plan_from_json,
     rows_after,

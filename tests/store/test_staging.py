@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nightscore.store.staging import GROUP_BYTES, stage
-from nightscore.store.widths import row_bytes
+from nightscore.store.staging import GROUP_BYTES, row_bytes, stage
 
 TEXTS = st.none() | st.text(max_size=20)
 LISTS = st.none() | st.lists(TEXTS, max_size=4)

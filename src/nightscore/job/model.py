@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from nightscore.job.fields import Column, FilePath, Misplaced, SqlFile, Strict, Text
+from nightscore.job.fields import Column, FilePath, Misplaced, SqlFile, Strict, Text, share_of
 
 CHALLENGERS = "challengers"  # the view that has their columns, too
 MOST = 6  # challengers: as many models as a process keeps open (open_model.py), less the champion's two

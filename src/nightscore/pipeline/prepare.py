@@ -11,7 +11,8 @@ from nightscore.pipeline.context import Day
 from nightscore.pipeline.preflight import refuse_no_room_for_features
 from nightscore.pipeline.read import inputs
 from nightscore.store.engine import SqlMistakes
-from nightscore.store.plan import SMALLEST_PIECE, SMALLEST_PIECE_OF_TEXTS, InputFile, Plan, cut, digest
+from nightscore.store.pieces import SMALLEST_PIECE, SMALLEST_PIECE_OF_TEXTS, cut
+from nightscore.store.plan import InputFile, Plan, digest
 from nightscore.store.run_folder import RunFolder
 from nightscore.store.staging import FEATURE_GROUP_ROWS, stage
 

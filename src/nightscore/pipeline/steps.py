@@ -28,7 +28,7 @@ from nightscore.pipeline.publish.books import restating
 from nightscore.pipeline.publish.commit import complete, roll_forward
 from nightscore.pipeline.publish.finalize import prove_and_publish
 from nightscore.pipeline.publish.receipt_builder import skipped, unchanged
-from nightscore.pipeline.read import inputs, known
+from nightscore.pipeline.read import inputs
 from nightscore.pipeline.read.integrity import verify_inputs
 from nightscore.pipeline.read.scan import chunks, source_schema
 from nightscore.pipeline.score.batches import needed_columns, scored
@@ -100,7 +100,7 @@ def outlook(
     # A model or a device that is asked for is what scores; a variant stands for the job's own.
     picked = None if model or device else read_variant(job)
     wanted = dataclasses.replace(
-        _wanted(job, day, opened, files, values, known_at=known.cutoff(job, known_at), picked=picked),
+        _wanted(job, day, opened, files, values, known_at=inputs.cutoff(job, known_at), picked=picked),
         limit=limit,
     )
     with inputs.steady(job, files, day):

@@ -9,7 +9,7 @@ allocates: the libraries' own code, 200 MB of files that the kernel shares and m
 from dataclasses import dataclass
 
 from nightscore.common.files import byte_size
-from nightscore.common.sizes import bytes_of
+from nightscore.common.units import bytes_of
 from nightscore.job.loader import Job
 from nightscore.scorers.hardware import hardware
 

@@ -3,15 +3,12 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from nightscore.scorers.variant import PLAIN, Variant
 
-PIECES = 8  # a day is cut in about so many, as far as a piece stays within these sizes
-SMALLEST_PIECE, LARGEST_PIECE = 32_768, 1_000_000  # rows
-SMALLEST_PIECE_OF_TEXTS = 1024  # a row of which takes some thousand times as long
 CHUNK_ROWS, CHUNK_BYTES = 16_384, 16 << 20  # the most of a chunk, whichever is reached first
 
 
@@ -218,62 +215,6 @@ def digest(*parts: Any) -> str:
     """The sha256, in hex, of some values as canonical JSON."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def cut(
-    files: Sequence[InputFile], maker: str, limit: int | None = None, smallest: int = SMALLEST_PIECE
-) -> tuple[Piece, ...]:
-    """The pieces of some files: whole row groups together, up to the size of a piece.
-
-    The size follows from the number of rows alone, not from the machine, so that every machine cuts
-    the same. `maker` is what the names of the staged files start from. `limit` keeps the first rows;
-    a piece has `smallest` rows or more.
-    """
-    total = min(sum(f.rows for f in files), limit if limit is not None else 1 << 62)
-    target = min(max(total // PIECES, smallest), LARGEST_PIECE)
-    pieces: list[tuple[RowRange, ...]] = []
-    ranges: list[RowRange] = []
-    for piece in _portions(files, target, total):
-        ranges.append(piece)
-        if sum(r.stop - r.start for r in ranges) >= target:
-            pieces.append(_joined(ranges))
-            ranges = []
-    if ranges:
-        pieces.append(_joined(ranges))
-    if not pieces and files:
-        pieces.append((RowRange(files[0].path, 0, 0),))  # an empty day still becomes one file
-    return tuple(
-        Piece(i, ranges_, digest(maker, [dataclasses.astuple(r) for r in ranges_])[:32])
-        for i, ranges_ in enumerate(pieces)
-    )
-
-
-def _portions(files: Sequence[InputFile], target: int, left: int) -> list[RowRange]:
-    """The row groups in order, those larger than a piece divided, up to `left` rows in all."""
-    found: list[RowRange] = []
-    for file in files:
-        start = 0
-        for group in file.groups:
-            end = start + group
-            step = group if group <= 2 * target else target  # a small overhang is no piece of its own
-            while start < end and left:
-                stop = min(start + step, end, start + left)
-                found.append(RowRange(file.path, start, stop))
-                left -= stop - start
-                start = stop
-            start = end
-    return found
-
-
-def _joined(ranges: Sequence[RowRange]) -> tuple[RowRange, ...]:
-    """The same rows with neighbouring ranges of one file made one."""
-    found: list[RowRange] = []
-    for one in ranges:
-        if found and found[-1].path == one.path and found[-1].stop == one.start:
-            found[-1] = RowRange(one.path, found[-1].start, one.stop)
-        else:
-            found.append(one)
-    return tuple(found)
 
 
 def rows_after(rows: int, read: tuple[int, int], most: int, size: int) -> int:

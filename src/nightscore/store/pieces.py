@@ -1,0 +1,66 @@
+"""A day cut in pieces: ranges of rows, each staged as one file."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from nightscore.store.plan import InputFile, Piece, RowRange, digest
+
+PIECES = 8  # a day is cut in about so many, as far as a piece stays within these sizes
+SMALLEST_PIECE, LARGEST_PIECE = 32_768, 1_000_000  # rows
+SMALLEST_PIECE_OF_TEXTS = 1024  # a row of which takes some thousand times as long
+
+
+def cut(
+    files: Sequence[InputFile], maker: str, limit: int | None = None, smallest: int = SMALLEST_PIECE
+) -> tuple[Piece, ...]:
+    """The pieces of some files: whole row groups together, up to the size of a piece.
+
+    The size follows from the number of rows alone, not from the machine, so that every machine cuts
+    the same. `maker` is what the names of the staged files start from. `limit` keeps the first rows;
+    a piece has `smallest` rows or more.
+    """
+    total = min(sum(f.rows for f in files), limit if limit is not None else 1 << 62)
+    target = min(max(total // PIECES, smallest), LARGEST_PIECE)
+    pieces: list[tuple[RowRange, ...]] = []
+    ranges: list[RowRange] = []
+    for piece in _portions(files, target, total):
+        ranges.append(piece)
+        if sum(r.stop - r.start for r in ranges) >= target:
+            pieces.append(_joined(ranges))
+            ranges = []
+    if ranges:
+        pieces.append(_joined(ranges))
+    if not pieces and files:
+        pieces.append((RowRange(files[0].path, 0, 0),))  # an empty day still becomes one file
+    return tuple(
+        Piece(i, ranges_, digest(maker, [dataclasses.astuple(r) for r in ranges_])[:32])
+        for i, ranges_ in enumerate(pieces)
+    )
+
+
+def _portions(files: Sequence[InputFile], target: int, left: int) -> list[RowRange]:
+    """The row groups in order, those larger than a piece divided, up to `left` rows in all."""
+    found: list[RowRange] = []
+    for file in files:
+        start = 0
+        for group in file.groups:
+            end = start + group
+            step = group if group <= 2 * target else target  # a small overhang is no piece of its own
+            while start < end and left:
+                stop = min(start + step, end, start + left)
+                found.append(RowRange(file.path, start, stop))
+                left -= stop - start
+                start = stop
+            start = end
+    return found
+
+
+def _joined(ranges: Sequence[RowRange]) -> tuple[RowRange, ...]:
+    """The same rows with neighbouring ranges of one file made one."""
+    found: list[RowRange] = []
+    for one in ranges:
+        if found and found[-1].path == one.path and found[-1].stop == one.start:
+            found[-1] = RowRange(one.path, found[-1].start, one.stop)
+        else:
+            found.append(one)
+    return tuple(found)
