@@ -14,7 +14,7 @@ from nightscore.common.errors import Broken, NotYet
 from nightscore.common.units import as_day
 from nightscore.common.workspace import open_workspace
 from nightscore.pipeline.executors import score_pieces
-from nightscore.pipeline.publish.books import Closed
+from nightscore.pipeline.publish.closing import Closed
 from nightscore.pipeline.publish.hold import Held, release
 from nightscore.pipeline.steps import outlook, plan_day, publish_day
 from nightscore.review.late_data import late

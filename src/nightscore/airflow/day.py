@@ -1,9 +1,14 @@
 """Which day a run scores: decided here, and nowhere else."""
 
 import datetime as dt
+import os
+from pathlib import Path
+
+from airflow.configuration import conf
 
 from nightscore.common.errors import Broken
 from nightscore.common.units import as_day
+from nightscore.common.workspace import VARIABLE, Workspace, open_workspace
 from nightscore.job.calendars import latest_complete_day
 from nightscore.job.closures import workspace_overrides
 from nightscore.job.loader import Job
@@ -39,3 +44,12 @@ def _hint(job: Job) -> str:
     except Broken:  # an exchange without a calendar; the message before it is the one that matters
         return ""
     return f"; the latest complete day is {latest}"
+
+
+def workspace() -> Workspace:
+    """$NIGHTSCORE_WORKSPACE, else the folder that holds the DAGs' folder: as dags/nightly.py finds it.
+
+    Raises:
+        Broken: it is no workspace.
+    """
+    return open_workspace(os.environ.get(VARIABLE) or Path(conf.get("core", "dags_folder")).parent)

@@ -12,8 +12,7 @@ import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from nightscore.airflow.day import latest_day_of
-from nightscore.airflow.place import workspace
+from nightscore.airflow.day import latest_day_of, workspace
 from nightscore.common.errors import Broken
 from nightscore.job.loader import load
 

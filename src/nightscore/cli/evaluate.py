@@ -1,13 +1,15 @@
-"""Commands about a job's models: how have its challengers done, and which is the champion from now on?"""
+"""Commands about the models of a job: a bake-off of variants, judging challengers, promoting one."""
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from nightscore.cli.options import AsJson, JobName, day_of, workspace
+from nightscore.cli.options import AsJson, JobName, Misuse, day_of, pairs, workspace
 from nightscore.cli.output import print_json
+
+Technique = Literal["engine", "graph", "quantization", "pruning", "distillation"]
 
 if TYPE_CHECKING:
     from nightscore.evaluation.judge import Judgement, Verdict
@@ -110,3 +112,95 @@ def _where(segment: str, value: str) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None or math.isnan(value) else f"{value:.5g}"
+
+
+def bakeoff(
+    job: JobName, /, *,
+    day: Annotated[str, Parameter(help="The day on whose rows candidates are judged, YYYY-MM-DD.")],
+    budget: Annotated[
+        list[str],
+        Parameter(
+            negative="",
+            help="NAME=VALUE, instead of the budget in job.yaml: max_abs=1e-4, rank_correlation=0.999, "
+            "cosine=0.99, decision_flips=0.1%, totals=0.1%; may be repeated.",
+        ),
+    ] = [],
+    only: Annotated[
+        list[Technique], Parameter(negative="", help="Only this technique; may be repeated; default: all.")
+    ] = [],
+    rows: Annotated[
+        int | None,
+        Parameter(
+            help="Only the first so many rows; default: all that the model scores in half a minute, else as "
+            "many as in 10 seconds. Decisions that need all rows of a day are only fair on all of them."
+        ),
+    ] = None,
+    rounds: Annotated[int, Parameter(help="How often the fastest run in turns.")] = 5,
+    apply: Annotated[
+        bool, Parameter(negative="", help="Write what is taken to variant.yaml, for the next nights.")
+    ] = False,
+    json: AsJson = False,
+) -> int:  # fmt: skip
+    """Make the job's model faster within a budget, by measuring on this machine. Publishes nothing.
+
+    Candidates are other engines and devices for the model, and what graph optimization, quantization,
+    pruning and distillation make of it. Each scores the day's own rows through scan, score and stage, in a
+    process of its own; its scores and decisions are compared with the model's, on the day and on the newest
+    day before it, which is held out. The fastest that keeps the budget is taken; of those as fast, the
+    simplest.
+
+    The table, a chart of accuracy against speed (bakeoff.html, bakeoff.png) and bakeoff.json are written
+    below data/bakeoffs/JOB/DAY/. With --apply the next nights score by what was taken, as long as model,
+    machine, libraries and budget stay as they are, and each night holds a canary sample to the model itself.
+    """
+    from nightscore.cli import bakeoff_text
+    from nightscore.common.progress import shown
+    from nightscore.evaluation.bakeoff import apply as write
+    from nightscore.evaluation.bakeoff import bakeoff as run
+    from nightscore.job.loader import load
+
+    found = load(job, workspace())
+    asked = _budget(found, budget)
+    if apply and asked is not None and asked != found.spec.budget:
+        raise Misuse("--apply goes by the budget of job.yaml, for nights hold the variant to it")
+    if apply and only:
+        raise Misuse("--apply takes all techniques; leave --only out")
+    with shown() as report:
+        result = run(
+            found, day_of(day), budget=asked, rows=rows, rounds=max(rounds, 1), only=only, report=report
+        )
+    files = bakeoff_text.save(found, result)
+    written = write(found, result) if apply else ""
+    if json:
+        print_json({**bakeoff_text.as_json(result), "applied": written})
+    else:
+        bakeoff_text.table(result, files, written, apply)
+    return 0
+
+
+def _budget(job: Any, given: list[str]) -> Any:
+    """The budget of the command line over that of job.yaml; None where nothing is given."""
+    from pydantic import ValidationError
+
+    from nightscore.job.accuracy_budget import AccuracyBudget
+
+    if not given:
+        return None
+    values: dict[str, Any] = {name: _value(text) for name, text in pairs(given, "--budget").items()}
+    base = job.spec.budget.model_dump(exclude_none=True) if job.spec.budget else {}
+    try:
+        return AccuracyBudget.model_validate({**base, **values})
+    except ValidationError as error:
+        first = error.errors()[0]
+        at = ".".join(map(str, first["loc"]))
+        known = ", ".join(name for name in AccuracyBudget.model_fields if not name.startswith("decision_c"))
+        raise Misuse(f"--budget {at}: {first['msg'].removeprefix('Value error, ')}; names: {known}") from None
+
+
+def _value(text: str) -> float | int | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
-from nightscore.cli import approve, evaluate, history, maintain, published, run, tuning
+from nightscore.cli import approve, evaluate, history, maintain, published, run
 from nightscore.cli.options import chosen
 from nightscore.cli.output import complain
 from nightscore.common.errors import Broken, NightError, NotYet
@@ -44,7 +44,7 @@ app.meta.group_parameters = "Global options"
 for command in (
     run.jobs, run.check, run.plan, run.run, run.backfill, published.tables, published.query,
     published.receipts, published.report, published.verify, published.why, approve.held, approve.release,
-    approve.discard, approve.rejects, approve.replay_rejects, tuning.bakeoff, evaluate.judge,
+    approve.discard, approve.rejects, approve.replay_rejects, evaluate.bakeoff, evaluate.judge,
     evaluate.promote, history.late, history.diff, maintain.gc, maintain.hardware,
 ):  # fmt: skip
     app.command(command, help=paragraphs(command.__doc__))

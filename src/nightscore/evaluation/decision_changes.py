@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nightscore.common.disk import SpillFolder
@@ -19,7 +21,7 @@ from nightscore.common.errors import Broken
 from nightscore.job.loader import sql_file
 from nightscore.job.model import CHALLENGERS
 from nightscore.pipeline.context import Day
-from nightscore.store.engine import Engine, SqlMistakes, View, literal, quoted
+from nightscore.store.engine import Engine, Resources, SqlMistakes, View, literal, quoted
 from nightscore.store.table_diff import is_key
 
 PUBLISHED, BEFORE, AFTER = "published scores", "as published", "as the challenger decides"
@@ -153,3 +155,71 @@ class _Table:
         ]
         both = f"SELECT {every} FROM {quoted(BEFORE)} INTERSECT ALL SELECT {every} FROM {quoted(AFTER)}"
         return f"{' UNION ALL '.join(sides)} UNION ALL SELECT value, 0, 0, 1, 0 FROM ({both})"
+
+
+class Decisions:
+    """The decision tables of two ways to compute a model, compared. A context."""
+
+    def __init__(self, reference: Mapping[str, Path], candidate: Mapping[str, Path], resources: Resources):
+        self._names = list(reference)
+        sides = (("reference", reference), ("candidate", candidate))
+        views = [View(f"{side} {name}", (files[name],)) for side, files in sides for name in self._names]
+        self._engine = Engine(views, resources)
+
+    def __enter__(self) -> "Decisions":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._engine.close()
+
+    def flips(self, columns: Mapping[str, Sequence[str]]) -> tuple[int, int]:
+        """Rows that one side has and the other has not, by the larger number; and the reference's rows.
+
+        Of each table those columns count that `columns` names, else those that hold no fraction.
+        """
+        changed = rows = 0
+        for name in self._names:
+            counted = list(columns.get(name, ())) or self._whole(name)
+            chosen = ", ".join(map(quoted, counted))
+            sides = [
+                f"SELECT {chosen} FROM {quoted(f'{side} {name}')}" for side in ("reference", "candidate")
+            ]
+            lost, new = (
+                self._engine.rows(f"SELECT count(*) FROM ({a} EXCEPT ALL {b})")[0][0]
+                for a, b in (sides, sides[::-1])
+            )
+            changed += max(lost, new)
+            rows += self._engine.rows(f"SELECT count(*) FROM {quoted(f'reference {name}')}")[0][0]
+        return changed, rows
+
+    def totals(self) -> float:
+        """The largest relative move of the sum of a column of fractions; infinite from a sum of nothing."""
+        most = 0.0
+        for name in self._names:
+            for column in (c for c, whole in self._columns(name) if whole is False):
+                before, after = (
+                    float(
+                        self._engine.rows(f"SELECT coalesce(sum({quoted(column)}), 0)::DOUBLE FROM {view}")[
+                            0
+                        ][0]
+                    )
+                    for view in (quoted(f"reference {name}"), quoted(f"candidate {name}"))
+                )
+                if before != after:
+                    most = max(most, abs(after - before) / abs(before) if before else np.inf)
+        return most
+
+    def _whole(self, name: str) -> list[str]:
+        return [column for column, whole in self._columns(name) if whole]
+
+    def _columns(self, name: str) -> list[tuple[str, bool | None]]:
+        """Each column, and whether it holds no fraction; None for a list or another compound."""
+        schema = self._engine.schema(f"SELECT * FROM {quoted(f'reference {name}')}")
+        return [(field.name, _is_whole(field.type)) for field in schema if field.name != "run_id"]
+
+
+def _is_whole(kind: pa.DataType) -> bool | None:
+    if pa.types.is_nested(kind):
+        return None
+    fraction = pa.types.is_floating(kind) or (pa.types.is_decimal(kind) and kind.scale > 0)
+    return not fraction

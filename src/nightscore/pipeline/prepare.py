@@ -1,20 +1,36 @@
-"""What a day's run scores: the rows of its features SQL, or of an input as they are; cut in pieces."""
+"""What a day's run scores: the rows of its features SQL, or of an input as they are; cut in pieces.
+
+Before a byte of it is written the disk is asked whether it has room for what the run will write.
+"""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from nightscore.common.errors import Broken
+import pyarrow.parquet as pq
+
+from nightscore.common.disk import free
+from nightscore.common.errors import Broken, NotYet
+from nightscore.common.files import byte_size
 from nightscore.common.progress import Report
+from nightscore.common.workspace import Workspace
 from nightscore.job.loader import Job
 from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day
-from nightscore.pipeline.preflight import refuse_no_room_for_features
 from nightscore.pipeline.read import inputs
+from nightscore.store import catalog
 from nightscore.store.engine import SqlMistakes
+from nightscore.store.memory_budget import budget
 from nightscore.store.pieces import SMALLEST_PIECE, SMALLEST_PIECE_OF_TEXTS, cut
 from nightscore.store.plan import InputFile, Plan, digest
+from nightscore.store.receipt import Receipt
 from nightscore.store.run_folder import RunFolder
 from nightscore.store.staging import FEATURE_GROUP_ROWS, stage
+
+DOUBT = 2  # times too high an estimate may be before a run that would fit is refused
+ALIKE = 10  # times as many rows as on the last day: beyond that its bytes a row are mostly footers
+OUTPUT_BYTES = 4  # of one output of one row, before anything is known of it
+Needs = dict[str, int]
 
 
 def source(job: Job, plan: Plan, run: RunFolder, report: Report) -> Sequence[InputFile]:
@@ -50,3 +66,110 @@ def in_pieces(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
     maker = digest(plan.fingerprint, plan.versions, plan.chunk_rows, dataclasses.asdict(plan.variant), *tuned)
     smallest = SMALLEST_PIECE_OF_TEXTS if plan.variant.kind == "text" else SMALLEST_PIECE
     return dataclasses.replace(plan, pieces=cut(source, maker, plan.limit, smallest))
+
+
+def refuse_full_disk(job: Job, plan: Plan, run: RunFolder, source: Sequence[InputFile]) -> None:
+    """Hold the scores and the decision tables of a run to what is free where they will lie.
+
+    Raises:
+        NotYet: the half of it is not; says what is needed, what is free and where. The feature snapshot is
+            removed, so that trying again does not fill the disk with snapshots.
+    """
+    last = _last(job, plan)
+    alike = last is not None and last.rows.published * ALIKE >= _rows(plan, source)
+    staged = _by_rows(last, plan, source) if last and alike else _by_footers(job, plan, source)
+    try:
+        _refuse(job, plan, job.workspace, staged)
+    except NotYet:
+        run.features.unlink(missing_ok=True)
+        raise
+
+
+def refuse_no_room_for_features(job: Job, plan: Plan) -> None:
+    """The same before the features SQL runs, by the snapshot of the last published day, if there is one.
+
+    Raises:
+        NotYet: as above.
+    """
+    last = _last(job, plan)
+    if last is None:
+        return
+    snapshot = RunFolder(job.workspace.runs / job.name / last.day / last.run_id).features
+    if not snapshot.exists():
+        return
+    share = min(1.0, _bytes(plan.inputs) / max(1, sum(f.bytes for f in last.inputs)))
+    plain = sum(_groups(snapshot, None))
+    sorting = max(0, int(plain * share) - budget(job).sql)
+    needs = {"the feature snapshot": int(snapshot.stat().st_size * share), "sorting it": sorting}
+    _refuse(job, plan, job.workspace, needs, tables=False)
+
+
+def _refuse(job: Job, plan: Plan, workspace: Workspace, needs: Needs, tables: bool = True) -> None:
+    for folder in _places(workspace) if tables else [workspace.runs]:
+        total, left = sum(needs.values()), free(folder)
+        if left * DOUBT < total:
+            parts = ", ".join(f"{name} {byte_size(size)}" for name, size in needs.items() if size)
+            raise NotYet(
+                f"job {job.name}, day {plan.day}: needs about {byte_size(total)} of disk in {folder} "
+                f"({parts}) and has {byte_size(left)} free; nothing was scored. Free some there (`nightscore "
+                "gc` removes what nobody needs), or put data/ on a larger disk. The need is an estimate: a "
+                "run is refused where less than half of it is free"
+            )
+
+
+def _places(workspace: Workspace) -> list[Path]:
+    """The folders that are written: staged files get a second name as tables, or on another disk a copy."""
+    there = {
+        path: next(p for p in (path, *path.parents) if p.exists())
+        for path in (workspace.runs, workspace.tables)
+    }
+    devices = {found.stat().st_dev: path for path, found in reversed(there.items())}
+    return list(devices.values())
+
+
+def _last(job: Job, plan: Plan) -> Receipt | None:
+    """The receipt of the job's last published day, up to this one."""
+    state = catalog.pinned(job.workspace)
+    days = [day for name, day in state.in_force if name == job.name and day <= plan.day]
+    return state.in_force[job.name, max(days)].receipt() if days else None
+
+
+def _by_rows(last: Receipt, plan: Plan, source: Sequence[InputFile]) -> Needs:
+    """What each table took on the last day, for as many rows as there are now; no decision table more."""
+    share = _rows(plan, source) / max(1, last.rows.published)
+    scores, *decided = last.tables.items()
+    needs = {scores[0]: int(scores[1].bytes * share)}
+    return needs | {name: int(table.bytes * min(1.0, share)) for name, table in decided}
+
+
+def _by_footers(job: Job, plan: Plan, source: Sequence[InputFile]) -> Needs:
+    """Key and kept columns as large as they are, four bytes an output; of decisions nothing is known."""
+    columns = {*job.spec.key, *job.spec.keep}
+    paths = [job.workspace.root / file.path for file in source]
+    kept = sum(size for path in paths for size in _groups(path, columns))
+    share = _rows(plan, source) / max(1, sum(f.rows for f in source))
+    models = 1 + len(job.spec.model.rivals)
+    outputs = models * len(job.spec.model.outputs) * OUTPUT_BYTES * _rows(plan, source)
+    return {job.spec.scores_table: int(kept * share) + outputs}
+
+
+def _rows(plan: Plan, source: Sequence[InputFile]) -> int:
+    rows = sum(file.rows for file in source)
+    return rows if plan.limit is None else min(rows, plan.limit)
+
+
+def _bytes(inputs: Mapping[str, Sequence[InputFile]]) -> int:
+    return sum({file.path: file.bytes for files in inputs.values() for file in files}.values())
+
+
+def _groups(path: Path, columns: set[str] | None) -> list[int]:
+    """The bytes of some columns on disk, row group by row group; of all columns before compression."""
+    footer = pq.read_metadata(path)
+    found = []
+    for group in (footer.row_group(i) for i in range(footer.num_row_groups)):
+        for column in (group.column(i) for i in range(group.num_columns)):
+            if columns is None:
+                found.append(column.total_uncompressed_size)
+            elif column.path_in_schema.partition(".")[0] in columns:
+                found.append(column.total_compressed_size)
+    return found

@@ -22,13 +22,12 @@ from nightscore.common.units import as_day
 from nightscore.job.loader import Job
 from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day
-from nightscore.pipeline.preflight import refuse_full_disk
-from nightscore.pipeline.prepare import in_pieces, source
-from nightscore.pipeline.publish.books import restating
+from nightscore.pipeline.prepare import in_pieces, refuse_full_disk, source
+from nightscore.pipeline.publish.closing import restating
 from nightscore.pipeline.publish.commit import complete, roll_forward
 from nightscore.pipeline.publish.finalize import prove_and_publish
 from nightscore.pipeline.publish.receipt_builder import skipped, unchanged
-from nightscore.pipeline.read import inputs
+from nightscore.pipeline.read import as_of, inputs
 from nightscore.pipeline.read.integrity import verify_inputs
 from nightscore.pipeline.read.scan import chunks, source_schema
 from nightscore.pipeline.score.batches import needed_columns, scored
@@ -100,7 +99,7 @@ def outlook(
     # A model or a device that is asked for is what scores; a variant stands for the job's own.
     picked = None if model or device else read_variant(job)
     wanted = dataclasses.replace(
-        _wanted(job, day, opened, files, values, known_at=inputs.cutoff(job, known_at), picked=picked),
+        _wanted(job, day, opened, files, values, known_at=as_of.cutoff(job, known_at), picked=picked),
         limit=limit,
     )
     with inputs.steady(job, files, day):

@@ -17,8 +17,7 @@ from nightscore.common.progress import Report, Stopwatch, silent
 from nightscore.job.loader import Job
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.executors import score_pieces
-from nightscore.pipeline.publish.books import Causes, differences
-from nightscore.pipeline.publish.closing import changes, resources, sides
+from nightscore.pipeline.publish.closing import Causes, changes, differences, resources, sides
 from nightscore.pipeline.publish.finalize import would_publish
 from nightscore.pipeline.steps import begin, outlook
 from nightscore.store import catalog, run_folder

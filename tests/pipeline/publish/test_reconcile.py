@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nightscore.common.errors import Broken
-from nightscore.pipeline.publish import keys
-from nightscore.pipeline.publish.keys import ascending, refuse_bad_keys
+from nightscore.pipeline.publish import reconcile
+from nightscore.pipeline.publish.reconcile import ascending, refuse_bad_keys
 from nightscore.store.engine import Engine, Resources, View
 
 SCHEMA = pa.schema([("store", pa.string()), ("item", pa.int64())])
@@ -55,8 +55,8 @@ def test_a_null_or_a_key_that_stands_twice_is_found_and_nothing_else(
     nulls = sum(n for row, n in counts.items() if None in row)
     twice = [row for row, n in counts.items() if n > 1]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keys, "BATCH", data.draw(st.integers(1, 5)))
-        patch.setattr(keys, "AT_ONCE", data.draw(st.sampled_from([1, 7, 8_000_000])))
+        patch.setattr(reconcile, "BATCH", data.draw(st.integers(1, 5)))
+        patch.setattr(reconcile, "AT_ONCE", data.draw(st.sampled_from([1, 7, 8_000_000])))
         said = verdict(folder, written(folder, parts))
     if nulls:
         assert f"{nulls} rows have a null in their key (store, item)" in said

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import spearmanr
 
+from nightscore.evaluation.decision_changes import Decisions
 from nightscore.job.accuracy_budget import AccuracyBudget
-from nightscore.pipeline.score.deviation import Change, Decisions, apart, change_from, rank_correlation
+from nightscore.pipeline.score.deviation import Change, apart, change_from, rank_correlation
 from nightscore.store.engine import Resources
 
 FEW = st.integers(-3, 3).map(float)  # many ties

@@ -15,8 +15,8 @@ from airflow.configuration import conf
 from fastapi import Depends, HTTPException, Request
 
 from nightscore.airflow.dag import schedule, stub
+from nightscore.airflow.day import workspace
 from nightscore.airflow.form import form
-from nightscore.airflow.place import workspace
 from nightscore.common.errors import Broken
 from nightscore.common.workspace import Workspace
 from nightscore.job.loader import Job, load_all

@@ -1,12 +1,11 @@
 """The bake-off: candidates for a job's model, made, measured on this machine, and one of them taken.
 
-    ground -> candidates -> trial (a process each) -> differ -> finals -> pick -> outcome
+    workload -> candidates -> worker (a process each) -> yardstick, stress -> contestants -> results
 
-`src/nightscore/evaluation/bakeoff/runner.py` strings these together; a newcomer reads that.
+`runner.py` strings these together.
 """
 
-from nightscore.evaluation.bakeoff.outcome import BakeOff, apply
 from nightscore.evaluation.bakeoff.results import Result
-from nightscore.evaluation.bakeoff.runner import bakeoff
+from nightscore.evaluation.bakeoff.runner import BakeOff, apply, bakeoff
 
 __all__ = ["BakeOff", "Result", "apply", "bakeoff"]

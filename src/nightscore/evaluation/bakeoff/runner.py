@@ -11,25 +11,57 @@
 import dataclasses
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from nightscore.common.files import replace_bytes
 from nightscore.common.progress import Report, silent
 from nightscore.evaluation.bakeoff import candidates as entrants
-from nightscore.evaluation.bakeoff.contestants import PATIENCE, REFERENCE, Field
-from nightscore.evaluation.bakeoff.finals import in_turns, taken
-from nightscore.evaluation.bakeoff.outcome import BakeOff, variant_of
-from nightscore.evaluation.bakeoff.results import told
+from nightscore.evaluation.bakeoff.candidates import slug
+from nightscore.evaluation.bakeoff.contestants import PATIENCE, REFERENCE, Field, in_turns, taken
+from nightscore.evaluation.bakeoff.results import Result, told
 from nightscore.evaluation.bakeoff.worker import Trial
 from nightscore.evaluation.bakeoff.workload import Ground, day_before, ground, past_days
 from nightscore.evaluation.recipes.recipe import Material, NoCandidate, Recipe
 from nightscore.job.accuracy_budget import AccuracyBudget
 from nightscore.job.loader import Job
+from nightscore.pipeline.score.deviation import Change
 from nightscore.scorers.variant import Variant
-from nightscore.store.variant_file import budget_of
+from nightscore.store.variant_file import (
+    FILE,
+    Evidence,
+    ModelOf,
+    VariantFile,
+    budget_of,
+    how,
+    machine,
+    write_variant,
+)
+from nightscore.store.versions import versions
 
 FIRST_ROWS = 2048  # from which the reference's speed is told
 WHOLE_SECONDS, LOOP_SECONDS = 30.0, 10.0  # a day that the reference scores in so long takes part whole
 PAST_DAYS = 3  # that recipes learn from
 MATERIAL_SECONDS = 20.0  # that the reference takes to score what they learn from, at the most
+
+
+@dataclass(frozen=True)
+class BakeOff:
+    """What a bake-off found. `rows` of the day's `day_rows` took part; the first result is the reference's.
+
+    `variant` is what variant.yaml would say, and `model` the bytes of the file that it names, where that is a
+    new one; None where the reference is taken.
+    """
+
+    job: str
+    day: str
+    held_out: str | None
+    rows: int
+    day_rows: int
+    budget: AccuracyBudget
+    results: tuple[Result, ...]
+    taken: str
+    variant: VariantFile | None
+    model: bytes = b""
 
 
 def bakeoff(
@@ -127,3 +159,42 @@ def _material(field: Field, held: dt.date | None) -> Material:
     days = past_days(field.job, held, PAST_DAYS) if held else []
     past, most = entrants.past_features(field.ground, days), int(field.base * MATERIAL_SECONDS)
     return entrants.material(field.ground, past, most, field.keeps)
+
+
+def apply(job: Job, found: BakeOff) -> str:
+    """Write what was taken: its file below data/variants, and variant.yaml in the job's folder.
+
+    Gives the path of variant.yaml; where the reference was taken, it is removed, and the path is empty.
+    """
+    if found.variant is None:
+        (job.file.parent / FILE).unlink(missing_ok=True)
+        return ""
+    if found.model:
+        replace_bytes(job.workspace.resolve(found.variant.model.path), found.model)
+    return write_variant(job, found.variant)
+
+
+def variant_of(
+    field: Field, taken: str, held_out: str | None, lines: Sequence[Result]
+) -> tuple[VariantFile | None, bytes]:
+    """What variant.yaml would say, and the bytes of its model where they are not the reference's."""
+    plan, candidate = field.ground.plan, field.candidates[taken]
+    tuned = candidate.plan.tuned
+    if tuned is None:  # the reference
+        return None, b""
+    by_name = {line.name: line for line in lines}
+    line, base = by_name[taken], by_name[REFERENCE]
+    is_own = tuned.sha256 != plan.model_sha256
+    evidence = Evidence(
+        day=plan.day, held_out=held_out, rows=plan.rows, rows_per_second=round(line.rows_per_second),
+        reference_rows_per_second=round(base.rows_per_second),
+        change=(line.change or Change()).as_dict(), held_out_change=(line.held_out or Change()).as_dict(),
+    )  # fmt: skip
+    path = f"data/variants/{field.job.name}/{slug(taken)}-{tuned.sha256[:12]}.onnx" if is_own else tuned.path
+    written = VariantFile(
+        variant=taken, technique=line.technique, why=line.why,
+        model=ModelOf(path=path, sha256=tuned.sha256), how=how(candidate.variant, candidate.plan.chunk_rows),
+        reference=ModelOf(path=plan.model_path, sha256=plan.model_sha256), budget=field.budget,
+        machine=machine(), versions=versions(), evidence=evidence,
+    )  # fmt: skip
+    return written, field.job.workspace.resolve(tuned.path).read_bytes() if is_own else b""

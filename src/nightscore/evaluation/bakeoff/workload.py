@@ -14,8 +14,7 @@ from nightscore.common.progress import Report
 from nightscore.job.loader import Job
 from nightscore.pipeline.binding import bind
 from nightscore.pipeline.context import Day
-from nightscore.pipeline.preflight import refuse_full_disk
-from nightscore.pipeline.prepare import in_pieces, source
+from nightscore.pipeline.prepare import in_pieces, refuse_full_disk, source
 from nightscore.pipeline.read import inputs
 from nightscore.pipeline.score.open_model import open_model
 from nightscore.pipeline.steps import outlook

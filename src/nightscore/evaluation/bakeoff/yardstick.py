@@ -9,13 +9,14 @@ import pyarrow.parquet as pq
 
 from nightscore.common.errors import NightError
 from nightscore.evaluation.bakeoff.worker import Failed
+from nightscore.evaluation.decision_changes import Decisions
 from nightscore.job.accuracy_budget import Metric
 from nightscore.job.loader import Job, read_sql, sql_file
 from nightscore.pipeline.binding import bind
 from nightscore.pipeline.context import Day
-from nightscore.pipeline.publish.decide import decide
+from nightscore.pipeline.publish.finalize import decide
 from nightscore.pipeline.read import inputs
-from nightscore.pipeline.score.deviation import Change, Decisions, scores_apart
+from nightscore.pipeline.score.deviation import Change, scores_apart
 from nightscore.pipeline.score.open_model import planned_scorer
 from nightscore.store import run_folder
 from nightscore.store.engine import Resources, SqlMistakes

@@ -1,22 +1,30 @@
 """From staged pieces to a published day, or to one that is held: prove, decide, audit, read back, publish."""
 
 import datetime as dt
+import time
 from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
 from nightscore.common.errors import Broken, NotYet
 from nightscore.common.progress import Report, Stopwatch
+from nightscore.job.loader import sql_file
 from nightscore.pipeline import binding
 from nightscore.pipeline.audits.run import audit, failures
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.publish.closing import restated
 from nightscore.pipeline.publish.commit import publish
-from nightscore.pipeline.publish.decide import decide
 from nightscore.pipeline.publish.hold import Held, hold
-from nightscore.pipeline.publish.keys import refuse_bad_keys, refuse_scored_rejects
 from nightscore.pipeline.publish.receipt_builder import preview, receipt_of
-from nightscore.pipeline.publish.reconcile import Proof, reasons, source_proof, staged_proof, together
+from nightscore.pipeline.publish.reconcile import (
+    Proof,
+    reasons,
+    refuse_bad_keys,
+    refuse_scored_rejects,
+    source_proof,
+    staged_proof,
+    together,
+)
 from nightscore.pipeline.read import integrity
 from nightscore.pipeline.score.challengers import results_of
 from nightscore.pipeline.score.open_model import planned_scorer
@@ -24,7 +32,7 @@ from nightscore.pipeline.score.rejects import SHOWN, over_budget
 from nightscore.store import catalog
 from nightscore.store.engine import Engine, SqlMistakes
 from nightscore.store.receipt import ChallengerResult, Receipt
-from nightscore.store.staging import StagedFile, refuse_changed, reread, stage, staged
+from nightscore.store.staging import StagedFile, made, refuse_changed, reread, stage, staged, stamped
 
 Tables = Mapping[str, Sequence[StagedFile]]
 
@@ -154,3 +162,25 @@ def _with_rejects(day: Day, engine: Engine, table: str, proof: Proof) -> Proof:
     refuse_scored_rejects(engine, table, day.job.spec.key, str(day))
     counts = {cause: rows for cause, (rows, _) in why.items()}
     return proof._replace(rejected=rejected, aside=aside, reasons=counts)
+
+
+def decide(day: Day, scores: Sequence[StagedFile], schemas: Mapping[str, pa.Schema]) -> dict[str, StagedFile]:
+    """Stage every decision table of the job, in the stored `schemas`.
+
+    Rows are sorted by all columns: the same rows are the same bytes.
+
+    Raises:
+        Broken: the SQL fails on these rows.
+    """
+    job, run_id = day.job, day.plan.run_id
+    found = {}
+    with day.engine({"scores": scores}, threads=day.sql_threads) as engine:
+        for table, sql in job.decide_sql.items():
+            path, schema = day.run.decided(table), schemas[table]
+            started, cpu = time.time(), time.thread_time()
+            if not path.exists():
+                with SqlMistakes(sql_file(job, job.spec.decide[table])):
+                    batches = engine.stream(sql, order="ALL")
+                    stage(path, (stamped(batch, run_id, schema) for batch in batches), schema)
+            found[table] = made(staged(path, day.root), started, cpu)
+    return found

@@ -16,8 +16,9 @@ from nightscore.common.units import bytes_of, read_day
 from nightscore.common.workspace import Workspace
 from nightscore.job.inputs import Input, PathInput
 from nightscore.job.loader import Job
+from nightscore.pipeline.read.as_of import up_to
 from nightscore.store import catalog, delta
-from nightscore.store.engine import UpTo, View
+from nightscore.store.engine import View
 from nightscore.store.plan import InputFile
 
 Files = Mapping[str, tuple[InputFile, ...]]
@@ -87,7 +88,7 @@ def days(job: Job) -> list[dt.date]:
 
 
 def views(job: Job, files: Files, known_at: str = "") -> list[View]:
-    """The inputs as SQL sees them: all rows, or those that were known at a moment (`known.py`)."""
+    """The inputs as SQL sees them: all rows, or those that were known at a moment (`as_of.py`)."""
     return [_view(job, name, source, files[name], known_at) for name, source in job.spec.inputs.items()]
 
 
@@ -293,48 +294,3 @@ def _footer(file: "object", size: int) -> bytes:
 def _stat(path: Path) -> str:
     found = path.stat()
     return f"{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
-
-
-def cutoff(job: Job, asked: dt.datetime | str | None) -> str:
-    """A cut-off as plans and receipts hold it: UTC, ISO 8601; "" where none is asked for.
-
-    Raises:
-        Broken: it is no time, or no input of the job says since when its rows are known.
-    """
-    if asked is None or asked == "":
-        return ""
-    try:
-        found = asked if isinstance(asked, dt.datetime) else dt.datetime.fromisoformat(asked)
-    except ValueError:
-        raise Broken(f"known-at {asked!r} is no time; allowed: ISO 8601, such as 2022-12-28T23:00Z") from None
-    if not any(isinstance(one, PathInput) and one.known_at for one in job.spec.inputs.values()):
-        raise Broken(
-            f"job {job.name}: no input has known_at, the column that says since when a row is known; "
-            "so there is nothing to cut at a time"
-        )
-    aware = found if found.tzinfo else found.replace(tzinfo=dt.UTC)
-    return aware.astimezone(dt.UTC).isoformat()
-
-
-def up_to(job: Job, name: str, source: PathInput, files: tuple[InputFile, ...], known_by: str) -> UpTo | None:
-    """Which rows of an input are seen: those known at the cut-off; None where all are.
-
-    Rows without a value were not known. A DATE counts from the beginning of its day in UTC.
-
-    Raises:
-        Broken: the files have no such column, or it is neither TIMESTAMPTZ nor DATE.
-    """
-    if source.known_at is None or not files:
-        return None
-    schema = pq.read_schema(job.workspace.root / files[0].path)
-    at = ("inputs", name, "known_at")
-    if source.known_at not in schema.names:
-        job.broken(at, f"{files[0].path} has no column {source.known_at!r}; it has {', '.join(schema.names)}")
-    kind = schema.field(source.known_at).type
-    is_instant = pa.types.is_timestamp(kind) and kind.tz is not None
-    if not (is_instant or pa.types.is_date(kind)):
-        job.broken(at, f"column {source.known_at!r} is {kind} in {files[0].path}; allowed: TIMESTAMPTZ, DATE")
-    if not known_by:
-        return None
-    value = dt.datetime.fromisoformat(known_by)
-    return UpTo(source.known_at, value if is_instant else value.date())
