@@ -1,4 +1,4 @@
-"""Closed days and their restatements: why a closed day would differ now, and how one that is restated differs.
+"""Closed days and their restatements: what a closed day would be now, and how one that is restated differs.
 
 The difference in total goes into the receipt and the table `restatements`; the rows that differ go to the
 table `restated_rows`.
