@@ -22,7 +22,7 @@ from jobs.airflow.tasks import PLAN, PlanDay, PublishDay, ScoreShare
 from jobs.airflow.timetable import ByHandTimetable, DailyPartitionTimetable, TradingDayTimetable
 from jobs.closures import workspace_overrides
 from jobs.errors import Broken
-from jobs.job import Job, load, load_all
+from jobs.job import Job, load, load_all, name_in
 from jobs.schedule import After, Daily, Exchange
 from jobs.workspace import Workspace
 
@@ -177,9 +177,7 @@ def _exchange(job: Job, found: Exchange) -> TradingDayTimetable:
 def _name(workspace: Workspace, shown: str) -> str:
     """The id of a broken job's DAG: the name that it gives itself, as far as that can be seen."""
     file = workspace.root / shown
-    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
-    named = re.search(r"^job:\s*([a-z][a-z0-9_]{0,62})\s*(#|$)", text, re.MULTILINE)
-    return named[1] if named else re.sub(r"[^A-Za-z0-9_.-]", "_", file.parent.name)
+    return name_in(file) or re.sub(r"[^A-Za-z0-9_.-]", "_", file.parent.name)
 
 
 def _placed() -> dict[str, Any]:
