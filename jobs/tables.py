@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import random
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ HOPELESS = {  # errno -> what a person is told; others may go away by themselves
     number: os.strerror(number)
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 }
+LOGGED = re.compile(r"\d{20}\.(.+\.)?(json|crc|parquet)")  # a log's commits and checkpoints, and their like
 OPTIONAL = {b"nightscore.optional": b"true"}  # the mark of a column that files may lack
 KEPT = {"delta.logRetentionDuration": "interval 3650 days"}  # every published version stays readable
 
@@ -72,8 +74,16 @@ def run_of(path: Path) -> str:
 
 
 def exists(root: Path) -> bool:
-    """Whether a folder holds a table."""
-    return DeltaTable.is_deltatable(str(root))
+    """Whether a folder holds a table: its log has a commit or a checkpoint.
+
+    Not by `DeltaTable.is_deltatable`, which says the same but keeps the GIL (deltalake 1.6): while a network
+    file system hangs, no other thread of the process would run, nor would a signal be seen.
+    """
+    try:
+        with os.scandir(root / "_delta_log") as log:
+            return any(LOGGED.fullmatch(entry.name) for entry in log)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def live(root: Path, version: int | None = None) -> list[LiveFile]:

@@ -1,5 +1,6 @@
 """What a scheduler reads at parse time is light, and the small Python API is there."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import jobs
+import scorers
 from tests.mini import make_workspace
 
 HEAVY = {"duckdb", "pyarrow", "numpy", "onnxruntime", "pandas", "deltalake"}
@@ -42,6 +44,27 @@ def test_loading_every_job_is_light(tmp_path: Path) -> None:
 def test_the_instrument_sees_what_is_loaded() -> None:
     """A module that needs them is seen to load them."""
     assert set(python(f"import jobs.night; {LOADED}").split()) >= {"duckdb", "pyarrow", "numpy", "deltalake"}
+
+
+def names_of(source: str) -> set[str]:
+    """Every name, attribute, import and text (for getattr) of some Python code."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        values = (getattr(node, at, None) for at in ("id", "attr", "name", "value"))
+        found |= {value for value in values if isinstance(value, str)}
+    return found
+
+
+@pytest.mark.parametrize("name", ["is_deltatable"])
+def test_no_module_of_ours_uses_what_holds_the_gil(name: str) -> None:
+    """What a network file system that hangs would stop all threads by, signals included."""
+    assert name in names_of(f"x.{name}()") & names_of(f"from x import {name}") & names_of(
+        f"getattr(x, '{name}')"
+    )
+    packages = [Path(path) for one in (jobs, scorers) for path in one.__path__]
+    files = [file for package in packages for file in package.rglob("*.py")]
+    assert len(files) > 100
+    assert [file for file in files if name in names_of(file.read_text(encoding="utf-8"))] == []
 
 
 ORDERS = {

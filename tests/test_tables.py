@@ -110,6 +110,46 @@ def test_a_type_that_would_lose_something_is_refused(tmp_path: Path, sql: str, s
     assert not (root / "data/tables").exists()
 
 
+# --- what a table is ---
+
+CHECKPOINT = "00000000000000000010.checkpoint"
+LOGS: dict[str, tuple[str, ...] | None] = {
+    "no log": None,
+    "an empty log": (),
+    "the first commit": ("00000000000000000000.json",),
+    "a commit whose first are gone": ("00000000000000000009.json",),
+    "a checkpoint": (f"{CHECKPOINT}.parquet",),
+    "a part of a checkpoint": (f"{CHECKPOINT}.0000000001.0000000002.parquet",),
+    "a checkpoint with a name of its own": (f"{CHECKPOINT}.80a083e8-7026-4e79-81be-64bd76c43a11.parquet",),
+    "commits in one": ("00000000000000000000.00000000000000000004.compacted.json",),
+    "a checksum": ("00000000000000000000.crc",),
+    "a hint without what it names": ("_last_checkpoint",),
+    "a commit that is being written": ("_commit_1.json.tmp",),
+    "a commit of too few digits": ("0.json",),
+    "a commit of another kind": ("00000000000000000000.txt",),
+    "a commit in a folder of the log": ("_staged_commits/00000000000000000000.json",),
+}
+
+
+@pytest.mark.parametrize("names", LOGS.values(), ids=LOGS.keys())
+def test_a_table_is_what_deltalake_takes_for_one(tmp_path: Path, names: tuple[str, ...] | None) -> None:
+    """By the names in its log alone: the same answer as `is_deltatable`, which we don't call."""
+    root = tmp_path / "t"
+    for path in [root / "_delta_log" / name for name in names or ()]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    if names is not None:
+        (root / "_delta_log").mkdir(parents=True, exist_ok=True)
+    assert tables.exists(root) is DeltaTable.is_deltatable(str(root))
+
+
+def test_a_file_in_the_place_of_a_table_or_its_log_is_no_table(tmp_path: Path) -> None:
+    """Nothing is there to read, and that is no error of a look."""
+    (tmp_path / "_delta_log").write_text("x")
+    assert not tables.exists(tmp_path)
+    assert not tables.exists(tmp_path / "_delta_log")
+
+
 # --- commits ---
 
 
