@@ -19,7 +19,7 @@ from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, Schema, Transaction
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
 
@@ -32,7 +32,12 @@ HOPELESS = {  # errno -> what a person is told; others may go away by themselves
 }
 LOGGED = re.compile(r"\d{20}\.(.+\.)?(json|crc|parquet)")  # a log's commits and checkpoints, and their like
 OPTIONAL = {b"nightscore.optional": b"true"}  # the mark of a column that files may lack
-KEPT = {"delta.logRetentionDuration": "interval 3650 days"}  # every published version stays readable
+# Every published version stays readable, after other engines' VACUUM, too: unless the table says otherwise,
+# it takes files that were replaced a week ago, and those that lie uncommitted.
+KEPT = {
+    "delta.logRetentionDuration": "interval 3650 days",
+    "delta.deletedFileRetentionDuration": "interval 3650 days",
+}
 
 
 @dataclass(frozen=True)
@@ -177,6 +182,7 @@ def commit(root: Path, change: Change, seen: Sequence[str] | None = None) -> int
             return _version_of(table, root, change)
         _refuse_superseded(table, root, change, done, seen)
         try:
+            _keep(table)
             _write(table, root, change)
         except CommitFailedError as error:
             # Another day or job won this log slot. Nothing is lost: look again, then try again.
@@ -226,6 +232,23 @@ def _refuse_superseded(
 
 class Superseded(NotYet):
     """Another run of the same day was first."""
+
+
+def _keep(table: DeltaTable) -> None:
+    """Let a table that was made without what keeps its versions have it, by a commit of its own, once.
+
+    It changes no file, so a reader at any version sees a day as it was. It is refused where another commit
+    has been made since the table was opened, and leaves the table opened at its own. What an operator has set
+    to another value stays.
+    """
+    lacks = {name: value for name, value in KEPT.items() if name not in table.metadata().configuration}
+    if lacks:
+        table.alter.set_table_properties(
+            lacks,
+            commit_properties=CommitProperties(max_commit_retries=0),
+            # By the shorter times of before, the log's old commits could go with this one.
+            post_commithook_properties=PostCommitHookProperties(False, cleanup_expired_logs=False),
+        )
 
 
 def _write(table: DeltaTable, root: Path, change: Change) -> None:
