@@ -1,5 +1,6 @@
 """What a scheduler reads at parse time is light, and the small Python API is there."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -55,6 +56,26 @@ def test_the_instrument_sees_what_is_loaded() -> None:
         "numpy",
         "deltalake",
     }
+
+
+def names_of(source: str) -> set[str]:
+    """Every name, attribute, import and text (for getattr) of some Python code."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        values = (getattr(node, at, None) for at in ("id", "attr", "name", "value"))
+        found |= {value for value in values if isinstance(value, str)}
+    return found
+
+
+@pytest.mark.parametrize("name", ["is_deltatable"])
+def test_no_module_of_ours_uses_what_holds_the_gil(name: str) -> None:
+    """What a network file system that hangs would stop all threads by, signals included."""
+    assert name in names_of(f"x.{name}()") & names_of(f"from x import {name}") & names_of(
+        f"getattr(x, '{name}')"
+    )
+    files = list(Path(nightscore.__file__).parent.rglob("*.py"))
+    assert len(files) > 100
+    assert [file for file in files if name in names_of(file.read_text(encoding="utf-8"))] == []
 
 
 API = "from nightscore import load, run"

@@ -138,6 +138,7 @@ def test_a_worker_reads_only_the_dag_that_it_runs(tmp_path: Path, monkeypatch: p
 BROKEN = {
     "unknown key": ("colour: red\n", "jobs/made/bad/job.yaml:13: colour: unknown key"),
     "no YAML": ("- x: [\n", "jobs/made/bad/job.yaml:13"),
+    "a key that stands twice": ("owner: two\n", "jobs/made/bad/job.yaml:13: the key 'owner' stands twice"),
     "form": (
         "  limit: {type: integer, default: 1}\n",
         "jobs/made/bad/job.yaml:13: params.limit: 'limit' is an option",

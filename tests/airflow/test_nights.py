@@ -26,6 +26,7 @@ from nightscore.airflow.tasks import errors
 from nightscore.airflow.trigger import PartitionTrigger
 from nightscore.common.errors import NotYet
 from nightscore.job.loader import load
+from nightscore.pipeline import steps
 from nightscore.pipeline.executors import run
 from tests.support.workspace import DAYS, JOB, linear_model, make_workspace, write_day
 
@@ -193,6 +194,24 @@ def test_a_plan_that_no_longer_holds_is_made_again(tmp_path: Path, monkeypatch: 
     calls = fail_first(monkeypatch, "nightscore.pipeline.executors", "score_pieces")
     done = night(make_workspace(tmp_path, 100), "replanned", day=DAYS[0])
     assert (done.state, receipt(done)["status"], len(calls)) == ("success", "published", 2)
+
+
+def test_a_plan_of_other_libraries_is_made_again_by_publish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Planned on a machine of another image: no task fails or is tried again, and the log says what to do."""
+    here, calls = steps.versions(), []
+
+    def versions() -> dict[str, str]:
+        calls.append(1)
+        return here | ({"onnxruntime": "0.0.1"} if len(calls) == 1 else {})
+
+    monkeypatch.setattr(steps, "versions", versions)
+    done = night(make_workspace(tmp_path, 100), "images", day=DAYS[0])
+    assert (done.state, receipt(done)["versions"]) == ("success", here)
+    assert {task.try_number for task in done.get_task_instances()} == {1}
+    assert states(done) == {"plan": ["success"], "publish": ["success"], "score": ["success"]}
+    assert f"onnxruntime 0.0.1 (here: {here['onnxruntime']}); plan again here" in capsys.readouterr().out
 
 
 def test_a_wait_ends_when_the_partition_lands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

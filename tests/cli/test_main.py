@@ -149,6 +149,18 @@ def test_jobs_shows_the_good_and_the_broken(space: Path, capsys: pytest.CaptureF
     assert "jobs/other/job.yaml:2: abot: unknown key; did you mean about?" in err
 
 
+def test_a_run_of_a_job_that_cannot_be_read_says_what_is_wrong_with_it(
+    space: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its folder has another name, and a key stands twice: file and line, and no other job is suggested."""
+    (space / "jobs/held").mkdir()
+    (space / "jobs/held/job.yaml").write_text("job: held_out\nowner: a\nowner: b\n")
+    code, _, err = output(capsys, "run", "held_out", "--day", DAY)
+    assert (code, err) == (
+        1, "nightscore: broken: jobs/held/job.yaml:3: the key 'owner' stands twice (first in line 2)\n"
+    )  # fmt: skip
+
+
 def test_check_says_what_is_published_or_wrong(space: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`check` passes on a good job and names the tables; a typo in its SQL is named with its file."""
     assert output(capsys, "check")[:2] == (

@@ -1,4 +1,4 @@
-"""Workspaces for whole nights, as tests/nights makes them."""
+"""Workspaces for whole nights, as tests/behaviour makes them."""
 
 from tests.behaviour.conftest import fresh, large, large_template, published, template
 

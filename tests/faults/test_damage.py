@@ -25,7 +25,7 @@ from tests.faults.damage import SEED, TIMES, Flip, each_apart, flips, footer, ou
 from tests.faults.marks import mostly_slow
 from tests.support.workspace import rows_of
 
-ROWS = 2_000  # as in tests/nights
+ROWS = 2_000  # as in tests/behaviour
 PART = f"data/lake/rows/day={DAY}/part-0.parquet"
 CODECS = ("none", "snappy", "zstd")
 

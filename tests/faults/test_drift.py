@@ -145,7 +145,7 @@ def test_a_day_of_no_rows_is_broken_and_the_published_one_stays(published: Path)
 @pytest.mark.parametrize("features", mostly_slow(["streamed", "sql"], ["sql"]))
 @pytest.mark.parametrize("stage", mostly_slow(["plan", "prove", "decide"], ["decide"]))
 def test_an_input_rewritten_at_any_stage_is_not_published(fresh: Build, stage: str, features: str) -> None:
-    """Row 25 (P5): in place, with the same size; at stages that tests/nights has not."""
+    """Row 25 (P5): in place, with the same size; at stages that tests/behaviour has not."""
     root = fresh(rows=500, job=JOB if features == "streamed" else SQL_JOB, days=(DAY,))
     other = root / "other.parquet"
     pq.write_table(rows_of(NEXT, 500), other, row_group_size=1_000)

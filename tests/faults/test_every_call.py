@@ -29,7 +29,7 @@ from tests.faults.disk import Failing, Forks, Said
 
 SEED = int(os.environ.get("FAULTS_SEED", "303627"))  # `make faults` takes another each time
 ALL = bool(os.environ.get("FAULTS_ALL"))
-ROWS = 2_000  # as in tests/nights
+ROWS = 2_000  # as in tests/behaviour
 RUN = ("run", "mini", "--day", DAY)
 KINDS = {
     "a full disk": partial(Failing, error=errno.ENOSPC, lasting=True),

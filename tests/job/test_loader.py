@@ -70,6 +70,62 @@ def test_a_job_that_cannot_be_read_is_found_by_its_folder(tmp_path: Path) -> Non
         load("mini", tmp_path)
 
 
+TWICE = "about: one\nabout: two\n"  # a key that stands twice: no YAML for us
+UNREADABLE = {
+    "its name can be seen": ("held", f"job: held_out\n{TWICE}", 3),
+    "its name in quotes": ("held", f'{TWICE}job: "held_out"  # a comment\n', 2),
+    "its folder has the name": ("held_out", f"job: [\n{TWICE}", 3),
+}
+
+
+@pytest.mark.parametrize(("folder", "text", "line"), UNREADABLE.values(), ids=UNREADABLE.keys())
+def test_a_job_that_cannot_be_read_is_found_by_the_name_that_it_gives_itself(
+    tmp_path: Path, folder: str, text: str, line: int
+) -> None:
+    """Its folder may have another name: the message is the file's own, with its line."""
+    add_job(tmp_path, folder, text)
+    add_job(tmp_path, "a", renamed("held", "held_top"))
+    with pytest.raises(Broken, match=rf"^jobs/{folder}/job.yaml:{line}: "):
+        load("held_out", tmp_path)
+    assert load("held", tmp_path).shown == "jobs/a/job.yaml", "the one that can be read is meant"
+
+
+def test_files_that_hide_their_name_are_told_with_what_is_wrong(tmp_path: Path) -> None:
+    """Behind the hint about names: every job.yaml that can't be read, a line each; one of them may be it."""
+    add_job(tmp_path, "a", renamed("prices", "prices_top"))
+    add_job(tmp_path, "b", f"'job': held_out\n{TWICE}")
+    add_job(tmp_path, "c", "abot: x\n")
+    add_job(tmp_path, "d", "- job\n")
+    add_job(tmp_path, "e", b"job\xff")
+    with pytest.raises(Broken) as caught:
+        load("held_out", tmp_path)
+    start, *lines = str(caught.value).splitlines()
+    assert start == f"workspace {tmp_path} has no job 'held_out'; its jobs: prices"
+    told = [line.removeprefix("can't be read, and may be it: ") for line in lines]
+    assert told[0] == "jobs/b/job.yaml:3: the key 'about' stands twice (first in line 2)"
+    assert [one.split(": ")[0] for one in told] == [
+        "jobs/b/job.yaml:3", "jobs/c/job.yaml:1", "jobs/d/job.yaml:1", "jobs/e/job.yaml"
+    ]  # fmt: skip
+    assert told[1].endswith("more)") and "is missing" in str(load_all(Workspace(tmp_path))[1][1])
+    with pytest.raises(Broken, match=r"did you mean prices\?\ncan't be read"):
+        load("price", tmp_path)
+
+
+def test_a_schedule_is_not_held_against_tables_that_nobody_can_know(tmp_path: Path) -> None:
+    """While a job.yaml can't be read, jobs after its tables go on; when it can be, a typo is told again."""
+    add_job(tmp_path, "bad", f"job: bad\n{TWICE}")
+    add_job(tmp_path, "good", renamed("good", "good_top") + "schedule: {after: [bad_top]}\n")
+    add_job(tmp_path, "typo", renamed("typo", "typo_top") + "schedule: {after: [bad_topp]}\n")
+    assert (load("good", tmp_path).name, load("typo", tmp_path).name) == ("good", "typo")
+    jobs, [broken] = load_all(Workspace(tmp_path))
+    assert [job.name for job in jobs] == ["good", "typo"]
+    assert str(broken) == "jobs/bad/job.yaml:3: the key 'about' stands twice (first in line 2)"
+    add_job(tmp_path, "bad", renamed("bad", "bad_top"))
+    jobs, [broken] = load_all(Workspace(tmp_path))
+    assert [job.name for job in jobs] == ["bad", "good"]
+    assert "no other job publishes 'bad_topp'; did you mean bad_top?" in str(broken)
+
+
 CLASHES = {
     "the same name": ("mini", "other_top", "1: job: table mini_scores"),
     "the same decision table": ("other", "mini_top", "13: decide.mini_top: table mini_top"),

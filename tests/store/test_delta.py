@@ -3,7 +3,9 @@
 # ruff: noqa: E501 - a row of the table of types is one line
 
 import datetime as dt
+import json
 import multiprocessing
+import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -15,7 +17,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, Schema
+from deltalake.exceptions import DeltaError
 
 from nightscore import load, query, run
 from nightscore.common.errors import Broken, NotYet
@@ -109,6 +112,46 @@ def test_a_type_that_would_lose_something_is_refused(tmp_path: Path, sql: str, s
     assert str(caught.value).startswith("jobs/mini/job.yaml:13: decide.mini_top: ")
     assert says in str(caught.value)
     assert not (root / "data/tables").exists()
+
+
+# --- what a table is ---
+
+CHECKPOINT = "00000000000000000010.checkpoint"
+LOGS: dict[str, tuple[str, ...] | None] = {
+    "no log": None,
+    "an empty log": (),
+    "the first commit": ("00000000000000000000.json",),
+    "a commit whose first are gone": ("00000000000000000009.json",),
+    "a checkpoint": (f"{CHECKPOINT}.parquet",),
+    "a part of a checkpoint": (f"{CHECKPOINT}.0000000001.0000000002.parquet",),
+    "a checkpoint with a name of its own": (f"{CHECKPOINT}.80a083e8-7026-4e79-81be-64bd76c43a11.parquet",),
+    "commits in one": ("00000000000000000000.00000000000000000004.compacted.json",),
+    "a checksum": ("00000000000000000000.crc",),
+    "a hint without what it names": ("_last_checkpoint",),
+    "a commit that is being written": ("_commit_1.json.tmp",),
+    "a commit of too few digits": ("0.json",),
+    "a commit of another kind": ("00000000000000000000.txt",),
+    "a commit in a folder of the log": ("_staged_commits/00000000000000000000.json",),
+}
+
+
+@pytest.mark.parametrize("names", LOGS.values(), ids=LOGS.keys())
+def test_a_table_is_what_deltalake_takes_for_one(tmp_path: Path, names: tuple[str, ...] | None) -> None:
+    """By the names in its log alone: the same answer as `is_deltatable`, which we don't call."""
+    root = tmp_path / "t"
+    for path in [root / "_delta_log" / name for name in names or ()]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    if names is not None:
+        (root / "_delta_log").mkdir(parents=True, exist_ok=True)
+    assert delta.exists(root) is DeltaTable.is_deltatable(str(root))
+
+
+def test_a_file_in_the_place_of_a_table_or_its_log_is_no_table(tmp_path: Path) -> None:
+    """Nothing is there to read, and that is no error of a look."""
+    (tmp_path / "_delta_log").write_text("x")
+    assert not delta.exists(tmp_path)
+    assert not delta.exists(tmp_path / "_delta_log")
 
 
 # --- commits ---
@@ -241,6 +284,132 @@ def test_the_schema_of_a_table_is_kept(tmp_path: Path) -> None:
             delta.check_schema(root, schema)
 
 
+# --- what other engines' VACUUM leaves ---
+
+DELETED = "delta.deletedFileRetentionDuration"
+LOG = "delta.logRetentionDuration"
+
+
+def made_before(root: Path, configuration: dict[str, str] | None = None) -> None:
+    """A table as it was made before tables kept what was replaced, or by somebody else."""
+    schema = Schema.from_arrow(delta.with_day(pa.schema([("x", pa.int64()), ("run_id", pa.string())])))
+    DeltaTable.create(str(root), schema, partition_by=["day"], configuration=configuration)
+
+
+def log(root: Path) -> list[list[dict[str, Any]]]:
+    """The actions of each version, read as text."""
+    files = sorted((root / "_delta_log").glob("*.json"))
+    return [[json.loads(line) for line in file.read_text().splitlines()] for file in files]
+
+
+def metadata_at(root: Path) -> list[int]:
+    """The versions that have set the table's metadata."""
+    return [version for version, actions in enumerate(log(root)) if any("metaData" in a for a in actions)]
+
+
+def age(root: Path, days: int = 30) -> None:
+    """Let all that was replaced have been replaced so long ago, and every file be so old."""
+    back = days * 86_400
+    for file in (root / "_delta_log").glob("*.json"):
+        actions = [json.loads(line) for line in file.read_text().splitlines()]
+        for remove in [action["remove"] for action in actions if "remove" in action]:
+            remove["deletionTimestamp"] -= back * 1000
+        file.write_text("\n".join(map(json.dumps, actions)))
+    for path in root.rglob("*.parquet"):
+        moment = path.stat().st_mtime - back
+        os.utime(path, (moment, moment))
+
+
+def vacuumed(root: Path, **options: Any) -> set[str]:
+    """What a usual VACUUM would remove, by deltalake itself."""
+    return {Path(path).name for path in DeltaTable(str(root)).vacuum(dry_run=True, **options)}
+
+
+@pytest.mark.parametrize(
+    "configuration", [None, {LOG: "interval 3650 days"}], ids=["bare", "the log's alone"]
+)
+def test_a_table_that_was_made_without_it_keeps_what_was_replaced(
+    tmp_path: Path, configuration: dict[str, str] | None
+) -> None:
+    """A file that was replaced a month ago is safe from the next publish on, and so is one not committed yet."""
+    root = tmp_path / "t"
+    made_before(root, configuration)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(delta, "KEPT", {})
+        delta.commit(root, change(root, DAY, 1))
+        delta.commit(root, change(root, DAY, 2))
+    change(root, DAY, 9)  # is published by nobody
+    age(root)
+    assert vacuumed(root) == {"run1-0.parquet"}, "as it was"
+    assert vacuumed(root, full=True) == {"run1-0.parquet", "run9-0.parquet"}
+    assert delta.commit(root, change(root, "2020-01-03", 3), seen=[]) == 4
+    assert metadata_at(root) == [0, 3]
+    assert vacuumed(root) == vacuumed(root, full=True) == set()
+    with pytest.raises(DeltaError, match="minimum retention for vacuum"):
+        vacuumed(root, retention_hours=168)
+    assert delta.commit(root, change(root, DAY, 4), seen=["run2-0.parquet"]) == 5
+    assert metadata_at(root) == [0, 3], "once"
+    assert [held_at(root, version) for version in range(6)] == [
+        [], ["run1"], ["run2"], ["run2"], ["run2", "run3"], ["run3", "run4"]
+    ]  # fmt: skip
+    set_ = DeltaTable(str(root)).metadata().configuration
+    assert set_[DELETED] == set_[LOG] == "interval 3650 days"
+
+
+def held_at(root: Path, version: int) -> list[str]:
+    """The runs whose files a version has, by deltalake alone."""
+    return sorted(Path(uri).name.split("-")[0] for uri in DeltaTable(str(root), version=version).file_uris())
+
+
+def test_a_new_table_keeps_what_was_replaced_from_its_first_version_on(tmp_path: Path) -> None:
+    """No commit is spent on it: the first publish is version 1, and a month later nothing of it may go."""
+    root = tmp_path / "t"
+    assert delta.commit(root, change(root, DAY, 1), seen=[]) == 1
+    assert delta.commit(root, change(root, DAY, 2), seen=["run1-0.parquet"]) == 2
+    age(root)
+    assert metadata_at(root) == [0] and vacuumed(root, full=True) == set()
+
+
+def test_what_an_operator_has_set_stays(tmp_path: Path) -> None:
+    """Another time than ours is somebody's decision: no commit changes it."""
+    root = tmp_path / "t"
+    made_before(root, {DELETED: "interval 90 days", LOG: "interval 90 days"})
+    delta.commit(root, change(root, DAY, 1), seen=[])
+    assert metadata_at(root) == [0]
+    assert DeltaTable(str(root)).metadata().configuration[DELETED] == "interval 90 days"
+
+
+def test_a_column_that_comes_later_leaves_the_properties(tmp_path: Path) -> None:
+    """A commit that widens the schema sets the metadata anew, and all that is kept with it."""
+    root = tmp_path / "t"
+    delta.commit(root, change(root, DAY, 1), seen=[])
+    wider = change(root, DAY, 2)
+    schema = pa.schema([("x", pa.int64()), ("run_id", pa.string()), delta.optional_field("y", pa.int64())])
+    pq.write_table(pa.table([[1], ["run2"], [2]], schema=schema), wider.files[0])
+    delta.commit(root, wider)
+    assert metadata_at(root) == [0, 2]
+    assert DeltaTable(str(root)).metadata().configuration == delta.KEPT
+
+
+def test_a_commit_between_a_look_and_the_properties_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run publishes the day in that moment: the properties are refused, and then this run is."""
+    root = tmp_path / "t"
+    made_before(root)
+    keep = delta._keep
+
+    def late(table: DeltaTable) -> None:
+        monkeypatch.setattr(delta, "_keep", keep)
+        delta.commit(root, change(root, DAY, 5), seen=[])
+        keep(table)
+
+    monkeypatch.setattr(delta, "_keep", late)
+    with pytest.raises(Superseded, match="another run has published"):
+        delta.commit(root, change(root, DAY, 6), seen=[])
+    assert held(root) == [(DAY, "run5", 1)] and metadata_at(root) == [0, 1]
+
+
 # --- two processes ---
 
 
@@ -282,6 +451,19 @@ def test_different_days_do_not_block_each_other(processes: ProcessPoolExecutor, 
     assert "superseded" not in found
     assert len(set(found)) == 10
     assert [day for day, _, _ in held(root)] == sorted(days[0] + days[1])
+
+
+def test_processes_that_find_an_old_table_set_its_properties_once(
+    processes: ProcessPoolExecutor, tmp_path: Path
+) -> None:
+    """Both want to, at the same time, and publish: one sets them, both publish, at no version is a day torn."""
+    root = tmp_path / "t"
+    made_before(root)
+    days = [[f"2020-{month:02}-{i:02}" for i in range(1, 4)] for month in (1, 2)]
+    assert "superseded" not in together(processes, root, days)
+    assert [day for day, _, _ in held(root)] == sorted(days[0] + days[1])
+    assert metadata_at(root) == [0, 1]
+    assert [len(held_at(root, version)) for version in range(len(log(root)))] == [0, 0, 1, 2, 3, 4, 5, 6]
 
 
 def test_of_two_runs_of_one_day_one_wins(processes: ProcessPoolExecutor, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from nightscore.airflow.timetable import ByHandTimetable, DailyPartitionTimetabl
 from nightscore.common.errors import Broken
 from nightscore.common.workspace import Workspace
 from nightscore.job.closures import workspace_overrides
-from nightscore.job.loader import Job, load, load_all
+from nightscore.job.loader import Job, load, load_all, name_in
 from nightscore.job.schedule import After, Daily, Exchange
 
 POOL = "NIGHTSCORE_POOL"  # the environment variable that names the pool of all tasks
@@ -177,9 +177,7 @@ def _exchange(job: Job, found: Exchange) -> TradingDayTimetable:
 def _name(workspace: Workspace, shown: str) -> str:
     """The id of a broken job's DAG: the name that it gives itself, as far as that can be seen."""
     file = workspace.root / shown
-    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
-    named = re.search(r"^job:\s*([a-z][a-z0-9_]{0,62})\s*(#|$)", text, re.MULTILINE)
-    return named[1] if named else re.sub(r"[^A-Za-z0-9_.-]", "_", file.parent.name)
+    return name_in(file) or re.sub(r"[^A-Za-z0-9_.-]", "_", file.parent.name)
 
 
 def _placed() -> dict[str, Any]:

@@ -3,15 +3,16 @@
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from pydantic import BaseModel, ValidationError
 
 from nightscore.common.errors import Broken, clipped
-from nightscore.common.strict_yaml import Lines, Path_, read_yaml
+from nightscore.common.strict_yaml import LARGEST, Lines, Path_, read_yaml
 from nightscore.common.workspace import Workspace, open_workspace
 from nightscore.job import accuracy_budget, audits, inputs, policy, schedule, spec
 from nightscore.job import model as contest
@@ -34,6 +35,7 @@ KINDS: dict[str, Mapping[str, type[BaseModel]]] = {
     "audit": audits.KINDS,
 }
 TAGS = {"schedule": 1, "inputs": 2, "audit": 2}  # where in a location pydantic puts the kind
+NAMED = re.compile(rb"""^job:[ \t]*["']?([a-z][a-z0-9_]{0,62})["']?[ \t]*\r?(?:#|$)""", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -114,18 +116,26 @@ def load(name: str, workspace: Workspace | Path | str | None = None) -> Job:
     """
     space = workspace if isinstance(workspace, Workspace) else open_workspace(workspace)
     peeked = {file: _peek(file, space) for file in space.job_files()}
-    names = [found for found, _ in peeked.values()]
-    if name not in names:
-        near = difflib.get_close_matches(name, names, 1)
-        hint = f"did you mean {near[0]}?" if near else f"its jobs: {', '.join(sorted(names)) or 'none'}"
-        raise Broken(f"workspace {space.root} has no job {name!r}; {hint}")
-    file = list(peeked)[names.index(name)]
+    called = [file for file, peek in peeked.items() if name in (peek.name, peek.folder)]
+    if not called:
+        raise Broken(_unknown(name, space, list(peeked.values())))
+    file = min(called, key=lambda one: bool(peeked[one].problem))  # of two, the one that can be read
     job = read_job(file, space)
-    for other, (_, tables) in peeked.items():
+    for other, peek in peeked.items():
         if other != file:
-            _check_unique(job, tables, space.relative(other))
-    _check_after(job, [table for _, tables in peeked.values() for table in tables])
+            _check_unique(job, peek.tables, space.relative(other))
+    if not any(peek.problem for peek in peeked.values()):  # else nobody knows what is published
+        _check_after(job, [table for peek in peeked.values() for table in peek.tables])
     return job
+
+
+def _unknown(name: str, space: Workspace, peeked: list["_Peek"]) -> str:
+    """That no job has a name, which was meant, and what keeps files from being read that may be its own."""
+    names = sorted(peek.name for peek in peeked if peek.name)
+    near = difflib.get_close_matches(name, names, 1)
+    hint = f"did you mean {near[0]}?" if near else f"its jobs: {', '.join(names) or 'none'}"
+    problems = [f"can't be read, and may be it: {peek.problem}" for peek in peeked if peek.problem]
+    return "\n".join((f"workspace {space.root} has no job {name!r}; {hint}", *problems))
 
 
 def load_all(workspace: Workspace) -> tuple[list[Job], list[Broken]]:
@@ -133,6 +143,7 @@ def load_all(workspace: Workspace) -> tuple[list[Job], list[Broken]]:
     jobs: list[Job] = []
     broken: list[Broken] = []
     published: list[str] = []
+    unread = False
     for file in workspace.job_files():
         try:
             job = read_job(file, workspace)
@@ -142,7 +153,11 @@ def load_all(workspace: Workspace) -> tuple[list[Job], list[Broken]]:
             published += job.spec.tables
         except Broken as error:
             broken.append(error)
-            published += _peek(file, workspace)[1]
+            peek = _peek(file, workspace)
+            published += peek.tables
+            unread = unread or bool(peek.problem)
+    if unread:  # nobody knows which tables it publishes, so no schedule can be held against them
+        return jobs, broken
     return [job for job in jobs if not _unfulfilled(job, published, broken)], broken
 
 
@@ -169,16 +184,45 @@ def read_job(file: Path, workspace: Workspace) -> Job:
     return Job(found, workspace, file, features, decide, lines)
 
 
-def _peek(file: Path, workspace: Workspace) -> tuple[str, list[str]]:
-    """The name that a job.yaml gives itself and its tables; its folder's name where it can't be read."""
+def name_in(file: Path) -> str | None:
+    """The name that a job.yaml gives itself, as far as that can be seen where it can't be read as YAML."""
+    try:
+        with file.open("rb") as raw:
+            named = NAMED.search(raw.read(LARGEST))
+    except OSError:
+        return None
+    return named[1].decode() if named else None
+
+
+class _Peek(NamedTuple):
+    """What a job.yaml says of itself; of one that can't be read its folder's name, too, and the reason."""
+
+    name: str | None
+    tables: list[str]
+    folder: str | None = None
+    problem: str = ""
+
+
+def _peek(file: Path, workspace: Workspace) -> _Peek:
+    """The name and the tables of a job.yaml, without a look at the rest of it."""
     try:
         document, _ = read_yaml(file, workspace.relative(file))
         name, decide = str(document["job"]), document.get("decide")
     except (Broken, KeyError, TypeError):
-        return file.parent.name, []
+        return _Peek(name_in(file), [], file.parent.name, _problem(file, workspace))
     parts = [part for at in ("policy", "scoring") if isinstance(part := document.get(at), dict)]
     rejects = [f"{name}_rejects"] if any("reject" in part.values() for part in parts) else []
-    return name, [f"{name}_scores", *(decide if isinstance(decide, dict) else ()), *rejects]
+    return _Peek(name, [f"{name}_scores", *(decide if isinstance(decide, dict) else ()), *rejects])
+
+
+def _problem(file: Path, workspace: Workspace) -> str:
+    """The first thing that is wrong with a job.yaml, in a line, and how many more there are."""
+    try:
+        read_job(file, workspace)
+    except Broken as error:
+        first, *more = str(error).splitlines()
+        return f"{first} (and {len(more)} more)" if more else first
+    return f"{workspace.relative(file)}: changed while it was read"
 
 
 def _check_unique(job: Job, tables: Iterable[str], other: str) -> None:

@@ -20,6 +20,7 @@ from nightscore.store.memory_budget import Budget, budget
 from nightscore.store.plan import Plan
 from nightscore.store.run_folder import RunFolder
 from nightscore.store.staging import StagedFile, refuse_changed
+from nightscore.store.versions import ABSENT, versions
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,24 @@ class Day:
         if self.job.hash != self.plan.job_hash:
             raise NotYet(
                 f"{self.job.shown}: the job has changed since the plan of {self.plan.day}; run it again"
+            )
+
+    def refuse_other_versions(self) -> None:
+        """Hold this process's libraries to those of the plan, which the receipt will name.
+
+        Raises:
+            NotYet: one is of another version; a plan that is made here names those that are here.
+        """
+        planned, here = self.plan.versions, versions()
+        others = [
+            f"{name} {planned.get(name, ABSENT)} (here: {here.get(name, ABSENT)})"
+            for name in sorted(planned.keys() | here.keys())
+            if planned.get(name) != here.get(name)
+        ]
+        if others:
+            raise NotYet(
+                f"{self}: planned with other libraries than this process has: {', '.join(others)}; "
+                "plan again here (run the day again), or install the same versions wherever it is run"
             )
 
     @property

@@ -128,9 +128,11 @@ def score_piece(
 
     Raises:
         Broken: a row can't be scored.
-        NotYet: the job, its model or an input has changed since the plan was made.
+        NotYet: the job, its model or an input has changed since the plan was made, or a library is of
+            another version here.
     """
     Day(job, plan).refuse_changed_job()
+    Day(job, plan).refuse_other_versions()
     root, run = job.workspace.root, run_folder.folder(job.workspace, plan)
     path = run.scores(piece.fingerprint)
     if path.exists():
@@ -160,7 +162,8 @@ def publish_day(job: Job, plan: Plan, pieces: Sequence[StagedFile], report: Repo
     Raises:
         Broken: rows were lost or gained, a key stands twice, more rows were rejected than the job allows, an
             audit failed (`Held`: a person may release the day); nothing is published.
-        NotYet: an input changed while it was read, or another run was first; nothing is published.
+        NotYet: an input changed while it was read, a library is of another version than the plan's, or
+            another run was first; nothing is published.
     """
     if plan.status == "unchanged":
         return unchanged(job, plan)
@@ -172,6 +175,7 @@ def publish_day(job: Job, plan: Plan, pieces: Sequence[StagedFile], report: Repo
             return complete(job.workspace, run, report)
         day = Day(job, plan)
         day.refuse_changed_job()
+        day.refuse_other_versions()
         return prove_and_publish(day, pieces, report)
 
 

@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import random
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, Schema, Transaction
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
 
@@ -29,8 +30,14 @@ HOPELESS = {  # errno -> what a person is told; others may go away by themselves
     number: os.strerror(number)
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 }
+LOGGED = re.compile(r"\d{20}\.(.+\.)?(json|crc|parquet)")  # a log's commits and checkpoints, and their like
 OPTIONAL = {b"nightscore.optional": b"true"}  # the mark of a column that files may lack
-KEPT = {"delta.logRetentionDuration": "interval 3650 days"}  # every published version stays readable
+# Every published version stays readable, after other engines' VACUUM, too: unless the table says otherwise,
+# it takes files that were replaced a week ago, and those that lie uncommitted.
+KEPT = {
+    "delta.logRetentionDuration": "interval 3650 days",
+    "delta.deletedFileRetentionDuration": "interval 3650 days",
+}
 
 
 @dataclass(frozen=True)
@@ -72,8 +79,16 @@ def run_of(path: Path) -> str:
 
 
 def exists(root: Path) -> bool:
-    """Whether a folder holds a table."""
-    return DeltaTable.is_deltatable(str(root))
+    """Whether a folder holds a table: its log has a commit or a checkpoint.
+
+    Not by `DeltaTable.is_deltatable`, which says the same but keeps the GIL (deltalake 1.6): while a network
+    file system hangs, no other thread of the process would run, nor would a signal be seen.
+    """
+    try:
+        with os.scandir(root / "_delta_log") as log:
+            return any(LOGGED.fullmatch(entry.name) for entry in log)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def live(root: Path, version: int | None = None) -> list[LiveFile]:
@@ -167,6 +182,7 @@ def commit(root: Path, change: Change, seen: Sequence[str] | None = None) -> int
             return _version_of(table, root, change)
         _refuse_superseded(table, root, change, done, seen)
         try:
+            _keep(table)
             _write(table, root, change)
         except CommitFailedError as error:
             # Another day or job won this log slot. Nothing is lost: look again, then try again.
@@ -216,6 +232,23 @@ def _refuse_superseded(
 
 class Superseded(NotYet):
     """Another run of the same day was first."""
+
+
+def _keep(table: DeltaTable) -> None:
+    """Let a table that was made without what keeps its versions have it, by a commit of its own, once.
+
+    It changes no file, so a reader at any version sees a day as it was. It is refused where another commit
+    has been made since the table was opened, and leaves the table opened at its own. What an operator has set
+    to another value stays.
+    """
+    lacks = {name: value for name, value in KEPT.items() if name not in table.metadata().configuration}
+    if lacks:
+        table.alter.set_table_properties(
+            lacks,
+            commit_properties=CommitProperties(max_commit_retries=0),
+            # By the shorter times of before, the log's old commits could go with this one.
+            post_commithook_properties=PostCommitHookProperties(False, cleanup_expired_logs=False),
+        )
 
 
 def _write(table: DeltaTable, root: Path, change: Change) -> None:

@@ -1,10 +1,12 @@
 """The versions of everything that can change a prediction's last bit."""
 
+import functools
 from importlib.metadata import PackageNotFoundError, version
 
 from nightscore.scorers.hardware import plugins
 
 PACKAGES = ("nightscore", "duckdb", "pyarrow", "numpy", "onnxruntime", "numba", "deltalake")
+ABSENT = "not installed"
 
 
 def versions() -> dict[str, str]:
@@ -12,8 +14,9 @@ def versions() -> dict[str, str]:
     return {name: _version(name) for name in (*PACKAGES, *sorted(plugins().values()))}
 
 
+@functools.cache  # each piece asks, and what a process has loaded stays
 def _version(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:
-        return "not installed"
+        return ABSENT

@@ -169,7 +169,7 @@ def test_without_mlflow_the_message_names_the_extra_and_reading_a_job_needs_none
 def test_a_job_of_files_imports_no_mlflow(tmp_path):
     root = make_workspace(tmp_path, rows=20)
     code = (
-        "import sys\nfrom jobs import night\nfrom nightscore.job.loader import load\n"
-        f"night.run(load('mini', {str(root)!r}), {DAYS[0]!r})\nassert 'mlflow' not in sys.modules\n"
+        "import sys\nfrom nightscore.pipeline import executors\nfrom nightscore.job.loader import load\n"
+        f"executors.run(load('mini', {str(root)!r}), {DAYS[0]!r})\nassert 'mlflow' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
