@@ -16,6 +16,7 @@ import pyarrow as pa
 from nightscore import load
 from nightscore.job.loader import Job
 from nightscore.pipeline.read.scan import chunks
+from nightscore.pipeline.request import RunRequest
 from nightscore.pipeline.score.open_model import planned_scorer
 from nightscore.pipeline.steps import plan_day
 from nightscore.scorers.arrays import matrix
@@ -78,7 +79,7 @@ def main() -> None:
     parser.add_argument("workspace", type=Path)
     asked = parser.parse_args()
     job = load(asked.job, asked.workspace)
-    plan = plan_day(job, DAY, force=True)
+    plan = plan_day(job, DAY, RunRequest(force=True))
     pieces, stages = plan.pieces[: 2 * CORES], Stages(job, plan)
     shutil.rmtree(stages.folder, ignore_errors=True)
     seconds = {"decode": busy(stages.decode, pieces)}

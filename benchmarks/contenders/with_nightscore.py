@@ -7,7 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from nightscore import load
-from nightscore.pipeline.executors import score_pieces
+from nightscore.pipeline.executors import HERE
+from nightscore.pipeline.request import RunRequest
 from nightscore.pipeline.score.open_model import forget
 from nightscore.pipeline.steps import plan_day, publish_day
 
@@ -19,10 +20,10 @@ asked = parser.parse_args()
 
 started = time.perf_counter()
 job = load(asked.job, asked.workspace)
-plan = plan_day(job, __import__("datetime").date.fromisoformat(DAY), force=True)
+plan = plan_day(job, __import__("datetime").date.fromisoformat(DAY), RunRequest(force=True))
 planned = time.perf_counter()
 forget()  # the model is opened again, as the others do within their time
-staged = score_pieces(job, plan)
+staged = HERE.map(job, plan, plan.pieces)
 scored = time.perf_counter()
 receipt = publish_day(job, plan, staged)
 ended = time.perf_counter()

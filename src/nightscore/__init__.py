@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nightscore.job.loader import load as load
     from nightscore.pipeline.executors import backfill as backfill
     from nightscore.pipeline.executors import run as run
+    from nightscore.pipeline.request import RunRequest as RunRequest
     from nightscore.pipeline.steps import features as features
     from nightscore.review.report.html import report as report
     from nightscore.store.catalog import query as query
@@ -26,7 +27,7 @@ _HOMES = {
     "Broken": "common.errors", "NotYet": "common.errors", "Job": "job.loader", "load": "job.loader",
     "Receipt": "store.receipt", "run": "pipeline.executors", "backfill": "pipeline.executors",
     "features": "pipeline.steps", "query": "store.catalog", "report": "review.report.html",
-    "Restate": "store.plan",
+    "Restate": "store.plan", "RunRequest": "pipeline.request",
 }  # fmt: skip
 __all__ = list(_HOMES)
 

@@ -11,11 +11,12 @@ pytest.importorskip("airflow")
 
 from airflow.sdk.exceptions import ParamValidationError
 
-from nightscore.airflow.form import form, options
+from nightscore.airflow.form import form, request_of
 from nightscore.common.errors import Broken
 from nightscore.common.workspace import Workspace
 from nightscore.job.loader import Job, read_job
 from nightscore.job.spec import RUN_OPTIONS
+from nightscore.pipeline.request import RunRequest
 from nightscore.store.plan import Restate
 
 JOB = """\
@@ -67,12 +68,9 @@ def test_the_form_has_the_runs_fields_first_and_then_the_jobs_own(job: Job) -> N
 def test_every_default_is_allowed_so_that_a_schedule_can_run_it(job: Job) -> None:
     """A scheduled run fills nothing in; then it runs as the command line does without options."""
     values = {name: field.resolve() for name, field in form(job).items()}
-    assert options(job, values) == {
-        "params": {k: values[k] for k in ("n", "share", "since", "kind", "loud")},
-        "force": False, "limit": None, "model": None, "device": None,
-        "known_at": None, "restate": None,
-    }  # fmt: skip
-    assert job.params(options(job, values)["params"]) == job.params()
+    own = {k: values[k] for k in ("n", "share", "since", "kind", "loud")}
+    assert request_of(job, values) == RunRequest(params=own)
+    assert job.params(own) == job.params()
 
 
 def test_no_default_depends_on_the_day(job: Job) -> None:
@@ -98,8 +96,8 @@ def test_the_jobs_own_device_is_the_default_and_no_override(tmp_path: Path) -> N
     """It stands first in the menu; another one is passed on."""
     job = make(tmp_path, f"{JOB}scoring: {{device: npu}}\n")
     assert form(job)["device"].schema["enum"][:3] == ["npu", "auto", "cpu"]
-    assert options(job, {"device": "npu"})["device"] is None
-    assert options(job, {"device": "cpu"})["device"] == "cpu"
+    assert request_of(job, {"device": "npu"}).device is None
+    assert request_of(job, {"device": "cpu"}).device == "cpu"
 
 
 WRONG: list[tuple[str, Any]] = [
@@ -135,25 +133,27 @@ def test_the_task_refuses_it_with_the_command_lines_message(
 ) -> None:
     """A run may come past the form; it does not come past the job."""
     with pytest.raises(Broken) as found:
-        options(job, {name: value}, {name: value})
+        request_of(job, {name: value}, {name: value})
     assert str(found.value) == message
 
 
 def test_values_keep_their_types(job: Job) -> None:
     """What SQL reads is bound as the type that job.yaml names."""
-    given = options(job, {"since": "2021-05-05", "share": 1, "n": 7, "limit": 3, "force": True, "model": ""})
-    assert job.params(given["params"])["since"] == dt.date(2021, 5, 5)
-    assert (given["limit"], given["force"], given["model"]) == (3, True, None)
+    given = request_of(
+        job, {"since": "2021-05-05", "share": 1, "n": 7, "limit": 3, "force": True, "model": ""}
+    )
+    assert job.params(given.params)["since"] == dt.date(2021, 5, 5)
+    assert (given.limit, given.force, given.model) == (3, True, None)
 
 
 def test_a_restatement_says_why_and_who(job: Job) -> None:
     """Who starts the run restates the day, unless the form names another; without a reason nobody does."""
     asked = {"restate": True, "because": " late trades "}
-    assert options(job, asked, user="ada")["restate"] == Restate("late trades", "ada")
-    assert options(job, {**asked, "by": "Grace"}, user="ada")["restate"] == Restate("late trades", "Grace")
+    assert request_of(job, asked, user="ada").restate == Restate("late trades", "ada")
+    assert request_of(job, {**asked, "by": "Grace"}, user="ada").restate == Restate("late trades", "Grace")
     for wrong in ({"restate": True}, {"because": "late trades"}, asked):
         with pytest.raises(Broken, match="`restate`"):
-            options(job, wrong)
+            request_of(job, wrong)
 
 
 def test_a_parameter_called_like_a_field_is_refused(tmp_path: Path) -> None:

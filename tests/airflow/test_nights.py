@@ -21,7 +21,7 @@ from sqlalchemy import select
 from nightscore.airflow import tasks
 from nightscore.airflow.dag import build_dag
 from nightscore.airflow.day import day_of
-from nightscore.airflow.form import form, options
+from nightscore.airflow.form import form, request_of
 from nightscore.airflow.tasks import errors
 from nightscore.airflow.trigger import PartitionTrigger
 from nightscore.common.errors import NotYet
@@ -178,7 +178,7 @@ def test_what_is_broken_fails_at_once(
         job = load("mini", root)
         values = {name: field.resolve() for name, field in form(job).items()} | conf
         day = day_of(job, None, conf.get("day"))
-        run(job, day, **options(job, values, conf))
+        run(job, day, request_of(job, values, conf))
 
 
 def test_not_yet_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,9 +191,9 @@ def test_not_yet_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_plan_that_no_longer_holds_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Score gives up without a failure, publish runs the day as a plain loop."""
-    calls = fail_first(monkeypatch, "nightscore.pipeline.executors", "score_pieces")
+    calls = fail_first(monkeypatch, "nightscore.airflow.tasks", "score_share")
     done = night(make_workspace(tmp_path, 100), "replanned", day=DAYS[0])
-    assert (done.state, receipt(done)["status"], len(calls)) == ("success", "published", 2)
+    assert (done.state, receipt(done)["status"], len(calls)) == ("success", "published", 1)
 
 
 def test_a_plan_of_other_libraries_is_made_again_by_publish(

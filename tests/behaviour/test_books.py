@@ -13,9 +13,10 @@ from nightscore.cli.main import call
 from nightscore.common.errors import Broken, NotYet
 from nightscore.common.units import as_day
 from nightscore.common.workspace import open_workspace
-from nightscore.pipeline.executors import score_pieces
+from nightscore.pipeline.executors import HERE
 from nightscore.pipeline.publish.closing import Closed
 from nightscore.pipeline.publish.hold import Held, release
+from nightscore.pipeline.request import RunRequest
 from nightscore.pipeline.steps import outlook, plan_day, publish_day
 from nightscore.review.late_data import late
 from nightscore.review.verify import verify
@@ -408,8 +409,10 @@ def test_of_two_restatements_at_once_one_is_published(closed: Path) -> None:
     """Both planned, one published: the other has to look again, and is then number 2."""
     later(closed)
     job, day = load("mini", closed), as_day(DAY)
-    plans = [plan_day(job, day, restate=Restate(f"reason {i}", "Ada"), force=True) for i in (1, 2)]
-    staged = [score_pieces(job, plan) for plan in plans]
+    plans = [
+        plan_day(job, day, RunRequest(restate=Restate(f"reason {i}", "Ada"), force=True)) for i in (1, 2)
+    ]
+    staged = [HERE.map(job, plan, plan.pieces) for plan in plans]
     done = publish_day(job, plans[0], staged[0])
     assert done.restatement and done.restatement.because == "reason 1"
     with pytest.raises(NotYet, match="another run has published the day since"):

@@ -166,10 +166,11 @@ def test_a_job_that_changed_since_its_plan_is_refused(published: Path) -> None:
     """Pieces of one job.yaml are never published under another."""
     import datetime as dt
 
+    from nightscore.pipeline.request import RunRequest
     from nightscore.pipeline.steps import plan_day, publish_day, score_piece
 
     job = load("mini", published)
-    plan = plan_day(job, dt.date.fromisoformat(DAY), force=True)
+    plan = plan_day(job, dt.date.fromisoformat(DAY), RunRequest(force=True))
     pieces = [score_piece(job, plan, piece) for piece in plan.pieces]
     file = published / "jobs/mini/top.sql"
     file.write_text(file.read_text().replace("score DESC", "score ASC"))

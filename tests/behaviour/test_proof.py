@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nightscore import Broken, load, run
+from nightscore.pipeline.request import RunRequest
 from nightscore.pipeline.steps import plan_day, publish_day, score_piece
 from nightscore.store.plan import Plan
 from nightscore.store.staging import StagedFile
@@ -149,7 +150,7 @@ TAMPERS: dict[str, Callable[[Path, list[StagedFile]], list[StagedFile]]] = {
 
 def staged_day(root: Path) -> tuple[Plan, list[StagedFile]]:
     job = load("mini", root)
-    plan = plan_day(job, dt.date.fromisoformat(DAY), force=True)
+    plan = plan_day(job, dt.date.fromisoformat(DAY), RunRequest(force=True))
     return plan, [score_piece(job, plan, piece) for piece in plan.pieces]
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from nightscore import NotYet, load, query, run
-from nightscore.pipeline.executors import score_pieces
+from nightscore.pipeline.executors import HERE
+from nightscore.pipeline.request import RunRequest
 from nightscore.pipeline.steps import plan_day, publish_day
 from tests.behaviour.conftest import MANY, ROWS, Build
 from tests.behaviour.processes import Fault, night, start
@@ -120,11 +121,11 @@ def test_a_frozen_run_cannot_publish_over_a_later_one(published: Path, fault: Fa
 def test_two_runs_with_the_same_number_do_not_take_each_other_for_themselves(published: Path) -> None:
     """Begun in the same millisecond, they have one number: the second is superseded, not `done`."""
     job, day = load("mini", published), dt.date.fromisoformat(DAY)
-    plans = [plan_day(job, day, params={"n": n}) for n in (3, 4)]
+    plans = [plan_day(job, day, RunRequest(params={"n": n})) for n in (3, 4)]
     twin = dataclasses.replace(plans[1], run_number=plans[0].run_number)
-    assert publish_day(job, plans[0], score_pieces(job, plans[0])).status == "published"
+    assert publish_day(job, plans[0], HERE.map(job, plans[0], plans[0].pieces)).status == "published"
     with pytest.raises(NotYet, match="another run"):
-        publish_day(job, twin, score_pieces(job, twin))
+        publish_day(job, twin, HERE.map(job, twin, twin.pieces))
     assert ours(published, "mini_top").is_(Truth(ROWS, n=3), "mini_top")
     assert run(job, DAY, params={"n": 4}).status == "published"
 

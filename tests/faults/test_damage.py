@@ -16,7 +16,8 @@ import pytest
 
 from nightscore import load, run
 from nightscore.common.workspace import Workspace
-from nightscore.pipeline.executors import score_pieces
+from nightscore.pipeline.executors import HERE
+from nightscore.pipeline.request import RunRequest
 from nightscore.pipeline.steps import plan_day, publish_day
 from nightscore.review.verify import verify
 from tests.behaviour.conftest import Build
@@ -106,8 +107,8 @@ def test_an_input_cut_short_anywhere_is_broken(published: Path) -> None:
 def staged_flip(flip: Flip, root: Path) -> str:
     """Score the day, flip a bit of the staged scores, publish."""
     job = load("mini", root)
-    plan = plan_day(job, dt.date.fromisoformat(DAY), force=True)
-    pieces = score_pieces(job, plan)
+    plan = plan_day(job, dt.date.fromisoformat(DAY), RunRequest(force=True))
+    pieces = HERE.map(job, plan, plan.pieces)
     flip(root / pieces[0].path)
     return outcome(lambda: f"{judged(root, publish_day(job, plan, pieces).run_id)}: published")
 

@@ -15,6 +15,7 @@ from nightscore.common.errors import Broken
 from nightscore.job import params as spec
 from nightscore.job.loader import Job
 from nightscore.job.spec import RUN_OPTIONS
+from nightscore.pipeline.request import RunRequest
 from nightscore.scorers.hardware import installed_devices
 from nightscore.store.plan import Restate
 
@@ -30,10 +31,10 @@ def form(job: Job) -> dict[str, Param]:
     return {**_own(job), **{name: _field(name, one) for name, one in job.spec.params.items()}}
 
 
-def options(
+def request_of(
     job: Job, values: Mapping[str, Any], conf: Mapping[str, Any] | None = None, user: str | None = None
-) -> dict[str, Any]:
-    """What `plan_day` and `run` take, from the form's values. `conf` is all that a run was given.
+) -> RunRequest:
+    """What a run is asked for, from the form's values. `conf` is all that a run was given.
 
     `user` is who started the run by hand; a restatement is theirs unless the form names another.
 
@@ -44,16 +45,16 @@ def options(
     unknown = {n: v for n, v in (conf or {}).items() if n not in (*RUN_OPTIONS, *job.spec.params)}
     job.params({**unknown, **given})
     device = values.get("device")
-    return {
-        "params": given,
-        "force": bool(values.get("force")),
-        "limit": values.get("limit"),
-        "model": values.get("model") or None,
+    return RunRequest(
+        params=given,
+        force=bool(values.get("force")),
+        limit=values.get("limit"),
+        model=values.get("model") or None,
         # The job's own device is no override, so that a run by hand is the scheduled run.
-        "device": None if device == job.spec.scoring.device else device,
-        "known_at": values.get("known_at") or None,
-        "restate": _restate(values, user),
-    }
+        device=None if device == job.spec.scoring.device else device,
+        known_at=values.get("known_at") or None,
+        restate=_restate(values, user),
+    )
 
 
 def _restate(values: Mapping[str, Any], user: str | None) -> Restate | None:

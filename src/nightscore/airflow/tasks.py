@@ -14,6 +14,7 @@ Light to import: what is heavy is imported by the task that needs it.
 import contextlib
 import dataclasses
 import datetime as dt
+import json
 import logging
 import sys
 import time
@@ -25,13 +26,14 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from nightscore.airflow.day import day_of
-from nightscore.airflow.form import options
+from nightscore.airflow.form import request_of
 from nightscore.airflow.trigger import PartitionTrigger, absent, unpublished
 from nightscore.common.errors import Broken, NotYet
-from nightscore.common.progress import QUIET_SECONDS, Lines
+from nightscore.common.progress import QUIET_SECONDS, Lines, Report, silent
 from nightscore.job.inputs import PathInput, TableInput
 from nightscore.job.loader import Job, load
-from nightscore.store.plan import Plan, plan_from_json
+from nightscore.pipeline.request import RunRequest
+from nightscore.store.plan import Piece, Plan, plan_from_json
 
 if TYPE_CHECKING:
     from nightscore.store.receipt import Receipt
@@ -59,10 +61,10 @@ class Step(BaseOperator):
         """The job, as it is now."""
         return load(self.job, self.workspace)
 
-    def asked(self, job: Job, context: Any) -> dict[str, Any]:
-        """What the run was asked for, as options of `plan_day`."""
+    def request(self, job: Job, context: Any) -> RunRequest:
+        """What the run was asked for."""
         run = context["dag_run"]
-        return options(job, context["params"], run.conf, getattr(run, "triggering_user_name", None))
+        return request_of(job, context["params"], run.conf, getattr(run, "triggering_user_name", None))
 
     def pulled(self, context: Any) -> Plan:
         """The plan that the first task made."""
@@ -95,7 +97,7 @@ class PlanDay(Step):
         from nightscore.pipeline.steps import plan_day
 
         try:
-            return plan_day(job, day, **self.asked(job, context), report=Progress(context))
+            return plan_day(job, day, self.request(job, context), Progress(context))
         except NotYet as error:
             root, moment = job.workspace.root, day.isoformat()
             folders = absent(root, partitions(job, day))
@@ -129,19 +131,15 @@ class ScoreShare(Step):
 
     def execute(self, context: Any) -> list[dict[str, Any]]:
         """The staged files, as dicts; none where the plan no longer holds: then publish plans again."""
-        from nightscore.pipeline.executors import score_pieces
-
         plan = self.pulled(context)
-        share = dataclasses.replace(plan, pieces=tuple(plan.pieces[i] for i in self.share))
         first, last = self.share[0], self.share[-1]
         context["share_name"] = f"piece {first}" if first == last else f"pieces {first} to {last}"
         with errors():
             try:
-                staged = score_pieces(self.read(), share, Progress(context))
+                return score_share(self.read(), plan, self.share, Progress(context))
             except NotYet as error:
                 self.log.warning("%s; publish runs the day again", error)
                 return []
-        return [dataclasses.asdict(file) for file in staged]
 
 
 class PublishDay(Step):
@@ -181,7 +179,7 @@ class PublishDay(Step):
             return publish_day(job, plan, staged, report)
         except NotYet as error:
             self.log.warning("%s; running the day again", error)
-            return run(job, plan.day, **self.asked(job, context), report=report)
+            return run(job, plan.day, self.request(job, context), report=report)
 
     def announce(self, day: str, context: Any) -> None:
         """Name the day in the events of a run that has no partition key, so that jobs after it see it."""
@@ -219,6 +217,40 @@ def errors() -> Iterator[None]:
     except NotYet as error:
         log.warning("not yet: %s", error)
         raise AirflowException(str(error)) from None
+
+
+def score_share(job: Job, plan: Plan, share: Sequence[int], report: Report) -> list[dict[str, Any]]:
+    """The staged files of the pieces with these numbers, as XCom takes them."""
+    from nightscore.pipeline.executors import HERE
+
+    staged = HERE.map(job, plan, [plan.pieces[i] for i in share], report)
+    return [dataclasses.asdict(file) for file in staged]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shares:
+    """An executor that scores pieces as the mapped tasks do: in `tasks` shares, all values through JSON."""
+
+    tasks: int
+
+    def map(
+        self, job: Job, plan: Plan, pieces: Sequence[Piece], report: Report = silent
+    ) -> "list[StagedFile]":
+        """The staged files, in order."""
+        done: list[list[dict[str, Any]]] = []
+        rows, total = 0, sum(piece.rows for piece in pieces)
+        for share in shares(len(pieces), self.tasks):
+            pulled = plan_from_json(plan.to_json())
+            numbers = [pieces[i].index for i in share]
+            told = _onwards(report, rows, total)
+            done.append(json.loads(json.dumps(score_share(job, pulled, numbers, told))))
+            rows += sum(pieces[i].rows for i in share)
+        return files(done)
+
+
+def _onwards(report: Report, before: int, total: int) -> Report:
+    """A report of one share, told as that of all: `before` rows are done already."""
+    return lambda stage, done, _: report(stage, before + done, total)
 
 
 def shares(pieces: int, tasks: int) -> list[list[int]]:

@@ -27,7 +27,6 @@ from nightscore.cli.output import complain, print_json
 from nightscore.common.errors import Broken, NightError, NotYet
 
 if TYPE_CHECKING:
-    from nightscore.job.loader import Job
     from nightscore.store.receipt import Receipt
 
 
@@ -80,13 +79,14 @@ def plan(
     """Show what a run would do: pieces, rows, bytes, and what is done already. Nothing is written."""
     from nightscore.job.loader import load
     from nightscore.pipeline.prepare import in_pieces, streamed
+    from nightscore.pipeline.request import RunRequest
     from nightscore.pipeline.steps import outlook
     from nightscore.review import text
     from nightscore.store import run_folder
 
     found = load(job, workspace())
-    options = _options(found, set, force=force, limit=limit, model=model, device=device, known_at=known_at)
-    made = outlook(found, day_of(day), **options)
+    request = RunRequest(settings(found, set), force, limit, model, device, known_at)
+    made = outlook(found, day_of(day), request)
     if made.status == "score" and not made.run_id and found.features_sql is None:
         made = in_pieces(found, made, streamed(found, made))
     if json:
@@ -111,15 +111,14 @@ def run(
     from nightscore.common.progress import shown
     from nightscore.job.loader import load
     from nightscore.pipeline import executors
+    from nightscore.pipeline.request import RunRequest
     from nightscore.review import text
 
     found = load(job, workspace())
-    options = _options(
-        found, set, force=force, limit=limit, model=model, device=device, known_at=known_at,
-        restate=restatement(restate, because, by),
-    )  # fmt: skip
+    restating = restatement(restate, because, by)
+    request = RunRequest(settings(found, set), force, limit, model, device, known_at, restating)
     with shown() as report:
-        receipt = executors.run(found, day_of(day), report=report, **options)
+        receipt = executors.run(found, day_of(day), request, report=report)
     if json:
         print(receipt.to_json(indent=2))
     else:
@@ -141,12 +140,13 @@ def backfill(
     from nightscore.common.progress import shown
     from nightscore.job.loader import load
     from nightscore.pipeline import executors
+    from nightscore.pipeline.request import RunRequest
 
     wanted = load(job, workspace())
     found: dict[str, Receipt | NightError] = {}
     with shown() as report:
-        options = _options(wanted, set, force=force)
-        for day, result in executors.backfill(wanted, day_of(from_), day_of(to), report, **options):
+        request = RunRequest(settings(wanted, set), force)
+        for day, result in executors.backfill(wanted, day_of(from_), day_of(to), report, request):
             found[day.isoformat()] = result
             if not json:
                 print(f"{day}  {_one_line(result)}", flush=True)
@@ -154,11 +154,6 @@ def backfill(
         print_json([_as_json(day, result) for day, result in found.items()])
     codes = {result.exit_code for result in found.values() if isinstance(result, NightError)}
     return Broken.exit_code if Broken.exit_code in codes else max(codes, default=0)
-
-
-def _options(job: "Job", given: list[str], **asked: Any) -> dict[str, Any]:
-    """What a run is asked for, with the job's parameters as `--set` gives them."""
-    return {"params": settings(job, given), **asked}
 
 
 def _one_line(result: "Receipt | NightError") -> str:

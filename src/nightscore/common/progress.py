@@ -5,12 +5,12 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 Report = Callable[[str, int, int], None]
 """Called with a stage, how much of it is done and how much there is (0: not known)."""
@@ -129,12 +129,3 @@ class Count:
         with self._lock:
             self._done += rows
             self._report(self._stage, self._done, self._total)
-
-
-def counted(
-    batches: "Iterable[pa.RecordBatch]", count: Callable[[int], object]
-) -> "Iterator[pa.RecordBatch]":
-    """The same batches; `count` is told the rows of each when the next one is asked for."""
-    for batch in batches:
-        yield batch
-        count(batch.num_rows)

@@ -16,20 +16,17 @@ from pydantic import BaseModel
 
 from nightscore.common.errors import Broken, NightError
 from nightscore.common.progress import Report, silent
-from nightscore.common.units import as_day
 from nightscore.evaluation.decision_changes import flips
 from nightscore.evaluation.intervals import DayMetric, compared
 from nightscore.evaluation.outcomes import LabelsError, labelled, labelled_until, scored_output
 from nightscore.evaluation.verdict import DayMeasure, Evidence, FlipMeasure, MetricMeasure, Word, verdict
 from nightscore.job.loader import Job
 from nightscore.pipeline.context import Day
-from nightscore.pipeline.read import inputs
 from nightscore.pipeline.score.mlflow_registry import resolved
 from nightscore.pipeline.score.open_model import Source
 from nightscore.scorers.errors import ModelError
 from nightscore.store import catalog
 from nightscore.store.engine import NUMBERS, Engine, View, quoted
-from nightscore.store.plan import Plan
 from nightscore.store.receipt import Receipt
 
 ROWS = "rows"  # the view of a day's published scores
@@ -137,7 +134,7 @@ def _evidence(job: Job, name: str, days: Sequence[tuple[Receipt, list[Path]]], r
         report(f"judge {name}", i, len(days))
         measured.append(_day(job, name, receipt.day, files))
         try:
-            for one in flips(_at_work(job, receipt), files, name):
+            for one in flips(Day.of(job, receipt, known_at=receipt.known_at), files, name):
                 flipped[one[:3]] += one.flips
                 rows[one[:3]] += one.rows
         except NightError as error:
@@ -150,14 +147,6 @@ def _evidence(job: Job, name: str, days: Sequence[tuple[Receipt, list[Path]]], r
         metrics=list(_metrics(job, metrics)),
         problems=problems,
     )
-
-
-def _at_work(job: Job, receipt: Receipt) -> Day:
-    """A published day with its own parameters, and the job's SQL and inputs as they are now."""
-    params = {name: value for name, value in receipt.params.items() if name in job.spec.params}
-    files = inputs.resolve(job, as_day(receipt.day))
-    plan = Plan(job.name, receipt.day, "score", params=params, inputs=files, known_at=receipt.known_at)
-    return Day(job, plan)
 
 
 def _day(job: Job, name: str, day: str, files: Sequence[Path]) -> DayMeasure:

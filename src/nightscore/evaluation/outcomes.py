@@ -22,7 +22,6 @@ from nightscore.job.model import Labels
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.read import inputs
 from nightscore.store.engine import Engine, SqlMistakes, View, quoted
-from nightscore.store.plan import Plan
 from nightscore.store.receipt import Receipt
 from nightscore.store.sql_checks import repeatable_select
 
@@ -122,8 +121,7 @@ def _rows(job: Job, labels: Labels, name: str, receipt: Receipt, files: Sequence
 def _later(job: Job, receipt: Receipt, after: int) -> Day:
     """The day with inputs that reach so many days past it."""
     files = inputs.resolve_later(job, as_day(receipt.day), after)
-    params = {name: value for name, value in receipt.params.items() if name in job.spec.params}
-    return Day(job, Plan(job.name, receipt.day, "score", params=params, inputs=files))
+    return Day.of(job, receipt, files)
 
 
 def _refuse_twice(engine: Engine, key: str, where: str) -> None:

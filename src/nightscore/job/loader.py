@@ -84,6 +84,10 @@ class Job:
                 raise Broken(f"parameter {name} of job {self.name}: {error}") from error
         return values
 
+    def own_params(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of some parameters, such as an old receipt's, that the job still has."""
+        return {name: value for name, value in values.items() if name in self.spec.params}
+
     @property
     def hash(self) -> str:
         """sha256 of all in the job folder that can change what is published (not its texts)."""

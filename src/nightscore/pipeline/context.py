@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nightscore.common.errors import NotYet
+from nightscore.common.units import as_day
 from nightscore.job.loader import Job
 from nightscore.job.model import CHALLENGERS
 from nightscore.pipeline.read import inputs
@@ -18,6 +19,7 @@ from nightscore.store.column_stats import TableProof, table_proof
 from nightscore.store.engine import Engine, Resources, View, quoted
 from nightscore.store.memory_budget import Budget, budget
 from nightscore.store.plan import Plan
+from nightscore.store.receipt import Receipt
 from nightscore.store.run_folder import RunFolder
 from nightscore.store.staging import StagedFile, refuse_changed
 from nightscore.store.versions import ABSENT, versions
@@ -29,6 +31,16 @@ class Day:
 
     job: Job
     plan: Plan
+
+    @classmethod
+    def of(cls, job: Job, receipt: Receipt, files: inputs.Files | None = None, known_at: str = "") -> "Day":
+        """A published day at work again, with its own parameters, and the job's SQL as it is now.
+
+        `files` are what it reads (default: its inputs as they are now), `known_at` cuts what it sees of them.
+        """
+        read = inputs.resolve(job, as_day(receipt.day)) if files is None else files
+        params = job.own_params(receipt.params)
+        return cls(job, Plan(job.name, receipt.day, "score", params=params, inputs=read, known_at=known_at))
 
     def __str__(self) -> str:
         return f"job {self.job.name}, day {self.plan.day}"

@@ -1,9 +1,14 @@
-"""The night as a plain loop: the definition of correct. Other executors string the same verbs together."""
+"""A day of a job from plan to receipt, and who scores its pieces.
+
+Pieces are independent, idempotent and staged by themselves, so an executor only has to call `score_piece` for
+each of them, anywhere and in any order. `InOrder` is the definition of correct; others give the same files.
+"""
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -11,33 +16,77 @@ from nightscore.common.errors import Broken, NightError
 from nightscore.common.progress import Count, Report, silent
 from nightscore.common.units import as_day
 from nightscore.job.loader import Job
+from nightscore.pipeline.request import AS_USUAL, RunRequest
 from nightscore.pipeline.steps import plan_day, publish_day, score_piece
 from nightscore.scorers.hardware import hardware
 from nightscore.store.memory_budget import budget
-from nightscore.store.plan import Plan, Restate
+from nightscore.store.plan import Piece, Plan
 from nightscore.store.receipt import Receipt
 from nightscore.store.staging import StagedFile
 
 
+class Executor(Protocol):
+    """Has the pieces of a plan scored. `nightscore.pipeline.testing.check_executor` holds one to this."""
+
+    def map(self, job: Job, plan: Plan, pieces: Sequence[Piece], report: Report = silent) -> list[StagedFile]:
+        """The staged files of some pieces of a plan, in the order of `pieces`.
+
+        A piece that is staged already is left as it is. `report` is told of the stage `score`: rows done, and
+        rows of all these pieces.
+
+        Raises:
+            Broken: (permanent) a row can't be scored.
+            NotYet: (retryable) the job, its model, an input or a library is another than the plan's.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class InOrder:
+    """One piece after the other, in this thread."""
+
+    def map(self, job: Job, plan: Plan, pieces: Sequence[Piece], report: Report = silent) -> list[StagedFile]:
+        """The staged files, in order."""
+        count = Count("score", sum(piece.rows for piece in pieces), report)
+        return [score_piece(job, plan, piece, count) for piece in pieces]
+
+
+@dataclass(frozen=True)
+class Threads:
+    """Threads of this process: as many pieces at once as cores and memory allow."""
+
+    def map(self, job: Job, plan: Plan, pieces: Sequence[Piece], report: Report = silent) -> list[StagedFile]:
+        """The staged files, in order. The first error ends the pieces that have not begun."""
+        count = Count("score", sum(piece.rows for piece in pieces), report)
+        at_once = min(plan.variant.at_once(hardware().cores), budget(job).at_once)
+        with ThreadPoolExecutor(at_once) as pool:
+            futures = [pool.submit(score_piece, job, plan, piece, count) for piece in pieces]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        pa.default_memory_pool().release_unused()  # a hundred megabytes, which DuckDB is about to need
+        return [future.result() for future in futures]
+
+
+HERE = Threads()
+
+
 def run(
-    job: Job, day: dt.date | str, *, params: Mapping[str, Any] | None = None, force: bool = False,
-    limit: int | None = None, model: str | None = None, device: str | None = None,
-    known_at: dt.datetime | str | None = None, restate: Restate | None = None, report: Report = silent,
+    job: Job, day: dt.date | str, request: RunRequest = AS_USUAL,
+    *, executor: Executor = HERE, report: Report = silent, **options: Any,
 ) -> Receipt:  # fmt: skip
-    """Score one day of a job and publish it. Safe to call again at any time, from anywhere.
+    """Score one day of a job and publish it. Safe to call again at any time, from anywhere (idempotent).
 
     Args:
         job: as `load` gives it.
         day: the business date to score, a date or YYYY-MM-DD.
-        params: values of the job's parameters, instead of their defaults.
-        force: run although nothing has changed.
-        limit: score only the first so many rows and publish nothing: a preview.
-        model: another model file of the workspace (a path relative to it).
-        device: another device than the job's, such as cpu or cuda.
-        known_at: leave out rows that became known later, by the `known_at` of the job's inputs; a time
-            without a zone is UTC.
-        restate: publish a day anew that is published, closed or not; says why, and who does it.
+        request: what the run is asked for.
+        executor: who scores the pieces; default: threads of this process.
         report: told how far each stage is.
+        options: fields of the request, for short: `run(job, day, force=True)`.
 
     Returns:
         The receipt: status `published`, or `unchanged` (published before, same causes), `skipped`
@@ -48,36 +97,17 @@ def run(
             others now.
         NotYet: try again later. Nothing is published.
     """
-    moment = as_day(day)
-    plan = plan_day(
-        job, moment, params=params, force=force, limit=limit, model=model, device=device, known_at=known_at,
-        restate=restate, report=report,
-    )  # fmt: skip
-    return publish_day(job, plan, score_pieces(job, plan, report), report)
-
-
-def score_pieces(job: Job, plan: Plan, report: Report = silent) -> list[StagedFile]:
-    """Score every piece of a plan, as many at once as cores and memory allow; in the plan's order."""
-    count = Count("score", plan.rows, report)
-    at_once = min(plan.variant.at_once(hardware().cores), budget(job).at_once)
-    with ThreadPoolExecutor(at_once) as pool:
-        futures = [pool.submit(score_piece, job, plan, piece, count) for piece in plan.pieces]
-        try:
-            for future in as_completed(futures):
-                future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    pa.default_memory_pool().release_unused()  # a hundred megabytes, which DuckDB is about to need
-    return [future.result() for future in futures]
+    plan = plan_day(job, as_day(day), request.but(**options), report)
+    return publish_day(job, plan, executor.map(job, plan, plan.pieces, report), report)
 
 
 def backfill(
-    job: Job, first: dt.date | str, last: dt.date | str, report: Report = silent, **options: Any
-) -> Iterator[tuple[dt.date, Receipt | NightError]]:
+    job: Job, first: dt.date | str, last: dt.date | str, report: Report = silent,
+    request: RunRequest = AS_USUAL, **options: Any,
+) -> Iterator[tuple[dt.date, Receipt | NightError]]:  # fmt: skip
     """Run every day from `first` to `last`, the newest first, and give each day's receipt or error.
 
-    A day that fails does not keep the others from running. `options` are those of `run`.
+    A day that fails does not keep the others from running. `request` and `options` are those of `run`.
 
     Raises:
         Broken: `first` is after `last`.
@@ -88,6 +118,6 @@ def backfill(
     for back in range((end - start).days + 1):
         day = end - dt.timedelta(days=back)
         try:
-            yield day, run(job, day, report=report, **options)
+            yield day, run(job, day, request, report=report, **options)
         except NightError as error:
             yield day, error

@@ -3,8 +3,11 @@
 Before a byte of it is written the disk is asked whether it has room for what the run will write.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+import datetime as dt
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,28 +15,83 @@ import pyarrow.parquet as pq
 from nightscore.common.disk import free
 from nightscore.common.errors import Broken, NotYet
 from nightscore.common.files import byte_size
-from nightscore.common.progress import Report
+from nightscore.common.progress import Report, Stopwatch, silent
 from nightscore.common.workspace import Workspace
 from nightscore.job.loader import Job
 from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.read import inputs
-from nightscore.store import catalog
+from nightscore.pipeline.read.integrity import verify_inputs
+from nightscore.pipeline.score.canary import with_variant
+from nightscore.store import catalog, run_folder
 from nightscore.store.engine import SqlMistakes
 from nightscore.store.memory_budget import budget
 from nightscore.store.pieces import SMALLEST_PIECE, SMALLEST_PIECE_OF_TEXTS, cut
 from nightscore.store.plan import InputFile, Plan, digest
 from nightscore.store.receipt import Receipt
 from nightscore.store.run_folder import RunFolder
-from nightscore.store.staging import FEATURE_GROUP_ROWS, stage
+from nightscore.store.staging import FEATURE_GROUP_ROWS, peak_memory, stage
 
+MakeRows = Callable[[Job, Plan, RunFolder, Report], Sequence[InputFile]]
+Choose = Callable[[Job, Plan, Sequence[InputFile]], Plan]
 DOUBT = 2  # times too high an estimate may be before a run that would fit is refused
 ALIKE = 10  # times as many rows as on the last day: beyond that its bytes a row are mostly footers
 OUTPUT_BYTES = 4  # of one output of one row, before anything is known of it
 Needs = dict[str, int]
 
 
-def source(job: Job, plan: Plan, run: RunFolder, report: Report) -> Sequence[InputFile]:
+def begin(
+    job: Job, wanted: Plan, make_rows: MakeRows | None = None, choose: Choose = with_variant,
+    *, watch: Stopwatch | None = None, report: Report = silent,
+) -> Plan:  # fmt: skip
+    """A run begins: inputs verified, rows made, the disk asked, a variant chosen, pieces cut, the plan kept.
+
+    Runs, replays of rejects, trials of late data and of bake-offs all begin here.
+
+    Args:
+        job: the job.
+        wanted: the plan as far as it is known before a row is read; a run id that it has stays.
+        make_rows: gives the files whose rows are scored; default: `stage_features`.
+        choose: gives the plan with its variant and the rows of a chunk, for those files.
+        watch: started when the planning was.
+        report: told how far it is.
+
+    Raises:
+        Broken: the SQL fails, an input is not what it has to be, or there is no row to score.
+        NotYet: an input is changing; the disk has no room.
+    """
+    watch = watch or Stopwatch()
+    run_id = wanted.run_id or run_folder.new_run_id(wanted.fingerprint, wanted.started)
+    plan = dataclasses.replace(wanted, run_id=run_id)
+    run = run_folder.folder(job.workspace, plan)
+    with run.in_use():
+        with Day(job, plan).steady_inputs():
+            plan = dataclasses.replace(plan, sha256=verify_inputs(job, plan.inputs))
+        watch.lap("plan")
+        rows = (make_rows or stage_features)(job, plan, run, report)
+        refuse_full_disk(job, plan, run, rows)
+        watch.lap("features")
+        plan = choose(job, plan, rows)
+        watch.lap("choose")
+        plan = dataclasses.replace(
+            plan, seconds=watch.seconds, cpu_seconds=watch.cpu_seconds, peak_memory=peak_memory()
+        )
+        plan = in_pieces(job, plan, rows)
+        run_folder.save(run, plan)
+    return plan
+
+
+@contextlib.contextmanager
+def trial(job: Job, wanted: Plan, purpose: str) -> Iterator[Plan]:
+    """A plan whose runs are thrown away at the end, however that comes: no other run takes one of them up."""
+    mark = digest(purpose, wanted.fingerprint, secrets.token_hex(8))
+    try:
+        yield dataclasses.replace(wanted, fingerprint=mark)
+    finally:
+        run_folder.remove_trials(job.workspace, job.name, dt.date.fromisoformat(wanted.day), mark)
+
+
+def stage_features(job: Job, plan: Plan, run: RunFolder, report: Report) -> Sequence[InputFile]:
     """The files whose rows are scored: the input's own partition, or the snapshot of the SQL's rows."""
     if job.features_sql is None:
         return streamed(job, plan)

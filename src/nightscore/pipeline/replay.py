@@ -20,10 +20,10 @@ from nightscore.common.units import as_day
 from nightscore.job.loader import Job
 from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day
-from nightscore.pipeline.executors import score_pieces
-from nightscore.pipeline.prepare import in_pieces, streamed
+from nightscore.pipeline.executors import HERE
+from nightscore.pipeline.prepare import begin, streamed
 from nightscore.pipeline.read import inputs
-from nightscore.pipeline.read.integrity import verify_inputs
+from nightscore.pipeline.request import RunRequest
 from nightscore.pipeline.score.canary import with_variant
 from nightscore.pipeline.score.challengers import conformed
 from nightscore.pipeline.steps import outlook, publish_day
@@ -31,7 +31,7 @@ from nightscore.store import catalog, delta, run_folder
 from nightscore.store.catalog import Entry, Pinned
 from nightscore.store.delta import LiveFile
 from nightscore.store.engine import Engine, SqlMistakes, View, quoted
-from nightscore.store.plan import Plan, digest
+from nightscore.store.plan import InputFile, Plan, digest
 from nightscore.store.receipt import Receipt
 from nightscore.store.run_folder import RunFolder
 from nightscore.store.staging import FEATURE_GROUP_ROWS, StagedFile, reread, stage, staged, stamped
@@ -67,7 +67,8 @@ class _Replay:
     def __init__(self, job: Job, state: Pinned, entry: Entry, before: Receipt) -> None:
         self.job, self.before = job, before
         day = dt.date.fromisoformat(before.day)
-        wanted = outlook(job, day, params=before.params, force=True, known_at=before.known_at)
+        request = RunRequest(params=before.params, force=True, known_at=before.known_at)
+        wanted = outlook(job, day, request)
         # A day of the same causes is `unchanged` to the next run; one of two causes is not.
         same = wanted.fingerprint == before.fingerprint
         causes = wanted.fingerprint if same else digest("replay", before.fingerprint, wanted.fingerprint)
@@ -82,25 +83,35 @@ class _Replay:
     def published(self, report: Report) -> Receipt:
         """The receipt of the day, merged."""
         with self.run.in_use():
-            plan = self.planned(report)
+            plan = begin(self.job, self.plan, self.rows_again, self.with_carried, report=report)
             carried = [self.carried(i, file) for i, file in enumerate(self.scores)]
             carried[0] = dataclasses.replace(carried[0], **self.still_rejected())
-            return publish_day(self.job, plan, [*carried, *score_pieces(self.job, plan, report)], report)
+            return publish_day(
+                self.job, plan, [*carried, *HERE.map(self.job, plan, plan.pieces, report)], report
+            )
 
-    def planned(self, report: Report) -> Plan:
-        """The plan whose pieces are the rows that are scored again."""
+    def rows_again(self, job: Job, plan: Plan, _run: RunFolder, report: Report) -> list[InputFile]:
+        """The file of the rows that are scored again.
+
+        Raises:
+            Broken: there is none.
+        """
         report("features", 0, 0)
-        self.plan = dataclasses.replace(self.plan, sha256=verify_inputs(self.job, self.plan.inputs))
         self.snapshot()
-        [source] = [inputs.look(self.job.workspace, self.rows)]
+        source = inputs.look(job.workspace, self.rows)
         if not source.rows:
             raise Broken(
-                f"job {self.job.name}, day {self.plan.day}: none of the {self.before.rows.rejected} rejected "
+                f"job {job.name}, day {plan.day}: none of the {self.before.rows.rejected} rejected "
                 "rows is among the features now; run the day whole, with --force"
             )
         report("features", 1, 1)
-        plan = dataclasses.replace(self.plan, carried=self.before.rows.read - source.rows)
-        return in_pieces(self.job, with_variant(self.job, plan, [source]), [source])
+        return [source]
+
+    def with_carried(self, job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
+        """The plan with its variant, and with how many rows are carried over."""
+        rows = sum(file.rows for file in source)
+        plan = dataclasses.replace(plan, carried=self.before.rows.read - rows)
+        return with_variant(job, plan, source)
 
     def snapshot(self) -> None:
         """Stage the features of the rejected rows, and for `why` those of the whole day beside them."""

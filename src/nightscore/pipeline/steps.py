@@ -11,52 +11,44 @@ in a process of its own. Each may be killed at any point and called again.
 import dataclasses
 import datetime as dt
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from nightscore.common.errors import Broken, NotYet
-from nightscore.common.progress import Report, Stopwatch, counted, silent
+from nightscore.common.progress import Report, Stopwatch, silent
 from nightscore.common.units import as_day
 from nightscore.job.loader import Job
 from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day
-from nightscore.pipeline.prepare import in_pieces, refuse_full_disk, source
+from nightscore.pipeline.prepare import begin
 from nightscore.pipeline.publish.closing import restating
 from nightscore.pipeline.publish.commit import complete, roll_forward
 from nightscore.pipeline.publish.finalize import prove_and_publish
 from nightscore.pipeline.publish.receipt_builder import skipped, unchanged
 from nightscore.pipeline.read import as_of, inputs
-from nightscore.pipeline.read.integrity import verify_inputs
 from nightscore.pipeline.read.scan import chunks, source_schema
-from nightscore.pipeline.score.batches import needed_columns, scored
-from nightscore.pipeline.score.canary import with_variant
+from nightscore.pipeline.request import AS_USUAL, RunRequest
+from nightscore.pipeline.score.batches import Deadline, RowScorer, needed_columns, scores_batch
 from nightscore.pipeline.score.challengers import Challengers, with_challengers
 from nightscore.pipeline.score.open_model import OpenModel, open_model, planned_scorer
 from nightscore.pipeline.score.rejects import Rejects
 from nightscore.store import catalog, delta, run_folder
 from nightscore.store.engine import Resources, SqlMistakes
 from nightscore.store.memory_budget import budget
-from nightscore.store.plan import Piece, Plan, Restate, digest
+from nightscore.store.plan import Piece, Plan, digest
 from nightscore.store.promotions import promotion_of
 from nightscore.store.receipt import Receipt
-from nightscore.store.staging import StagedFile, made, peak_memory, stage, staged
+from nightscore.store.staging import StagedFile, made, stage, staged
 from nightscore.store.variant_file import VariantFile, read_variant, tuned_by
 from nightscore.store.versions import versions
 
 
-def plan_day(
-    job: Job, day: dt.date, *, params: Mapping[str, Any] | None = None, force: bool = False,
-    limit: int | None = None, model: str | None = None, device: str | None = None,
-    known_at: dt.datetime | str | None = None, restate: Restate | None = None, report: Report = silent,
-) -> Plan:  # fmt: skip
+def plan_day(job: Job, day: dt.date, request: RunRequest = AS_USUAL, report: Report = silent) -> Plan:
     """What a run of `day` has to do. Stages the feature snapshot where SQL makes the features.
 
-    A run that was stopped is taken up again; a day whose causes have not changed is `unchanged`.
-    `limit` keeps the first rows only, for a preview. `model` is another model file of the workspace,
-    `device` another device, instead of the job's. `known_at` leaves out rows that became known later, and
-    `restate` publishes a day anew that is published, closed or not.
+    A run that was stopped is taken up again; a day whose causes have not changed is `unchanged` (idempotent).
 
     Raises:
         Closed: (Broken) the day is closed, its causes are others now, and this is no restatement.
@@ -67,53 +59,48 @@ def plan_day(
     watch = Stopwatch()
     run_folder.remove_spilled(job.workspace, job.name)
     roll_forward(job, day, report)
-    plan = outlook(
-        job, day, params=params, force=force, limit=limit, model=model, device=device, known_at=known_at,
-        restate=restate,
-    )  # fmt: skip
+    plan = outlook(job, day, request)
     report("plan", 1, 1)
     if plan.status != "score" or plan.run_id:
         return plan
-    return begin(job, plan, watch, report)
+    return begin(job, plan, watch=watch, report=report)
 
 
-def outlook(
-    job: Job, day: dt.date, *, params: Mapping[str, Any] | None = None, force: bool = False,
-    limit: int | None = None, model: str | None = None, device: str | None = None,
-    known_at: dt.datetime | str | None = None, restate: Restate | None = None,
-) -> Plan:  # fmt: skip
+def outlook(job: Job, day: dt.date, request: RunRequest = AS_USUAL) -> Plan:
     """What `plan_day` would find, as far as it is known before a row is read; nothing is written.
 
     A plan with a `run_id` is a stopped run that would be taken up. Errors as `plan_day`'s.
     """
-    if limit is not None and limit < 1:
-        raise Broken(f"limit {limit} is not allowed: a preview has at least one row")
-    values = job.params(params)
+    values = job.params(request.params)
     binding.check_sql(job)
-    opened = open_model(job, model, device, pinned=limit is None)
+    opened = open_model(job, request.model, request.device, pinned=request.limit is None)
     files = inputs.resolve(job, day)
     inputs.refuse_large(job, files)
     absent = _absent(job, files, day)
     if absent:
         return Plan(job.name, day.isoformat(), "skipped", reason=absent)
     # A model or a device that is asked for is what scores; a variant stands for the job's own.
-    picked = None if model or device else read_variant(job)
-    wanted = dataclasses.replace(
-        _wanted(job, day, opened, files, values, known_at=as_of.cutoff(job, known_at), picked=picked),
-        limit=limit,
-    )
+    picked = None if request.model or request.device else read_variant(job)
+    known_at = as_of.cutoff(job, request.known_at)
+    wanted = _wanted(job, day, opened, files, values, known_at=known_at, picked=picked)
+    wanted = dataclasses.replace(wanted, limit=request.limit)
     with inputs.steady(job, files, day):
         bound = binding.bind(Day(job, wanted), opened.scorer)
     wanted = with_challengers(job, wanted, opened.scorer, bound.features)
     wanted = dataclasses.replace(wanted, promotion=promotion_of(job, wanted))
-    last = catalog.pinned(job.workspace).receipt(job.name, day)
+    return _beside_published(job, wanted, request)
+
+
+def _beside_published(job: Job, wanted: Plan, request: RunRequest) -> Plan:
+    """The plan beside what is published and what was begun: unchanged, taken up, or a run of its own."""
+    last = catalog.pinned(job.workspace).receipt(job.name, as_day(wanted.day))
     same = last is not None and last.fingerprint == wanted.fingerprint and _still_there(job, last)
-    if last and same and not force and limit is None:
+    if last and same and not request.force and request.limit is None:
         return dataclasses.replace(wanted, status="unchanged", run_id=last.run_id)
     number = max(int(wanted.started * 1000), last.run_number + 1 if last else 0)
-    if limit is None:
-        wanted = restating(job, wanted, last, restate)
-    resumed = None if force else run_folder.unfinished(job.workspace, wanted)
+    if request.limit is None:
+        wanted = restating(job, wanted, last, request.restate)
+    resumed = None if request.force else run_folder.unfinished(job.workspace, wanted)
     if resumed:
         return dataclasses.replace(resumed, restate=wanted.restate, replaces=wanted.replaces)
     return dataclasses.replace(wanted, run_number=number)
@@ -131,29 +118,39 @@ def score_piece(
         NotYet: the job, its model or an input has changed since the plan was made, or a library is of
             another version here.
     """
-    Day(job, plan).refuse_changed_job()
-    Day(job, plan).refuse_other_versions()
-    root, run = job.workspace.root, run_folder.folder(job.workspace, plan)
-    path = run.scores(piece.fingerprint)
+    day, root = Day(job, plan), job.workspace.root
+    day.refuse_changed_job()
+    day.refuse_other_versions()
+    path, aside = day.run.scores(piece.fingerprint), day.run.rejects(piece.fingerprint)
     if path.exists():
         count(piece.rows)
-        return staged(path, root, run.rejects(piece.fingerprint))
-    with run.in_use(), Day(job, plan).steady_inputs():
+        return staged(path, root, aside)
+    with day.run.in_use(), day.steady_inputs():
         started, cpu = time.time(), time.thread_time()
         scorer = planned_scorer(job, plan)
-        beside = Challengers(job, plan, scorer)
+        challengers = Challengers(job, plan, scorer)
         room = budget(job).piece
-        resources = Resources(1, room.duckdb, run.path)
-        columns = list(dict.fromkeys([*needed_columns(job, scorer), *beside.inputs]))
+        resources = Resources(1, room.duckdb, day.run.path)
+        columns = list(dict.fromkeys([*needed_columns(job, scorer), *challengers.inputs]))
         source = source_schema(root, piece, columns, resources)
         schema = binding.scores_schema(job, source, scorer)
-        rows = chunks(root, piece, columns, plan.chunk_rows, resources, size=room.chunk)
-        aside = Rejects(job, plan, run.rejects(piece.fingerprint), binding.rejects_schema(job, source))
-        batches = beside.noted(
-            scored(scorer, rows, schema, aside, beside), run.challengers(piece.fingerprint)
-        )
-        stage(path, counted(batches, count), schema)
-        return made(staged(path, root, run.rejects(piece.fingerprint)), started, cpu)
+        rejects = Rejects(job, plan, aside, binding.rejects_schema(job, source))
+        rows, deadline = RowScorer(job, scorer, rejects), Deadline(job, rejects.where)
+
+        def scores() -> Iterator[pa.RecordBatch]:
+            # Rejects and notes are complete before the last batch is given, and so before the file is there.
+            with rejects:
+                for chunk in chunks(root, piece, columns, plan.chunk_rows, resources, size=room.chunk):
+                    deadline.check()
+                    for features, outputs in rows.score(chunk):
+                        with deadline.paused():  # the time of challengers is not the champion's
+                            others = challengers.columns(features)
+                        yield scores_batch(plan, schema, features, [*outputs.columns, *others])
+                        count(features.num_rows)
+            challengers.keep_notes(day.run.challengers(piece.fingerprint))
+
+        stage(path, scores(), schema)
+        return made(staged(path, root, aside), started, cpu)
 
 
 def publish_day(job: Job, plan: Plan, pieces: Sequence[StagedFile], report: Report = silent) -> Receipt:
@@ -262,24 +259,3 @@ def _still_there(job: Job, receipt: Receipt) -> bool:
         {f.run_id for f in delta.live(job.workspace.tables / t) if f.day == receipt.day} == {receipt.run_id}
         for t in receipt.tables
     )
-
-
-def begin(job: Job, wanted: Plan, watch: Stopwatch, report: Report) -> Plan:
-    """A new run: its name, its feature snapshot, its pieces."""
-    plan = dataclasses.replace(wanted, run_id=run_folder.new_run_id(wanted.fingerprint, wanted.started))
-    run = run_folder.folder(job.workspace, plan)
-    with run.in_use():
-        with Day(job, plan).steady_inputs():
-            plan = dataclasses.replace(plan, sha256=verify_inputs(job, plan.inputs))
-        watch.lap("plan")
-        rows = source(job, plan, run, report)
-        refuse_full_disk(job, plan, run, rows)
-        watch.lap("features")
-        plan = with_variant(job, plan, rows)
-        watch.lap("choose")
-        plan = dataclasses.replace(
-            plan, seconds=watch.seconds, cpu_seconds=watch.cpu_seconds, peak_memory=peak_memory()
-        )
-        plan = in_pieces(job, plan, rows)
-        run_folder.save(run, plan)
-    return plan

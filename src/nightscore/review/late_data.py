@@ -4,26 +4,25 @@ Nothing is published. How much would move is found by doing what a restatement d
 folder that is removed: with the job, its model and all rows as they are now, and the day's own parameters.
 """
 
-import dataclasses
 import datetime as dt
-import secrets
-import shutil
 from collections.abc import Iterator, Mapping
 
 from pydantic import BaseModel
 
 from nightscore.common.errors import NightError
-from nightscore.common.progress import Report, Stopwatch, silent
+from nightscore.common.progress import Report, silent
 from nightscore.job.loader import Job
 from nightscore.pipeline.context import Day
-from nightscore.pipeline.executors import score_pieces
+from nightscore.pipeline.executors import HERE
+from nightscore.pipeline.prepare import begin, trial
 from nightscore.pipeline.publish.closing import Causes, changes, differences, resources, sides
 from nightscore.pipeline.publish.finalize import would_publish
-from nightscore.pipeline.steps import begin, outlook
-from nightscore.store import catalog, run_folder
+from nightscore.pipeline.request import RunRequest
+from nightscore.pipeline.steps import outlook
+from nightscore.store import catalog
 from nightscore.store.catalog import Entry, Pinned
-from nightscore.store.plan import Plan, Restate, digest
-from nightscore.store.receipt import Receipt, TableChange, TableResult
+from nightscore.store.plan import Plan, Restate
+from nightscore.store.receipt import TableChange, TableResult
 
 ASKED = Restate("how much late data would move", "nightscore late")
 
@@ -65,9 +64,8 @@ def _late(job: Job, state: Pinned, entry: Entry, list_only: bool, report: Report
         causes=Causes(),
     )  # fmt: skip
     try:
-        plan = outlook(
-            job, dt.date.fromisoformat(entry.day), params=_params(job, receipt), force=True, restate=ASKED
-        )
+        request = RunRequest(params=job.own_params(receipt.params), force=True, restate=ASKED)
+        plan = outlook(job, dt.date.fromisoformat(entry.day), request)
         if plan.status == "skipped":
             return found.model_copy(update={"problem": plan.reason})
         causes = differences(plan, receipt)
@@ -79,20 +77,13 @@ def _late(job: Job, state: Pinned, entry: Entry, list_only: bool, report: Report
         return found.model_copy(update={"problem": str(error)})
 
 
-def _params(job: Job, receipt: Receipt) -> dict[str, object]:
-    """The day's own parameters, as far as the job still has them."""
-    return {name: value for name, value in receipt.params.items() if name in job.spec.params}
-
-
 def _moves(job: Job, state: Pinned, entry: Entry, plan: Plan, report: Report) -> dict[str, TableChange]:
     """How each table would differ from what the run of `entry` published."""
-    # Causes of its own: no run takes up what is removed in the end.
-    mark = digest("late", plan.fingerprint, secrets.token_hex(8))
-    try:
-        plan = begin(job, dataclasses.replace(plan, fingerprint=mark), Stopwatch(), report)
+    with trial(job, plan, "late") as marked:
+        plan = begin(job, marked, report=report)
         day = Day(job, plan)
         with day.run.in_use():
-            ready = would_publish(day, score_pieces(job, plan, report))
+            ready = would_publish(day, HERE.map(job, plan, plan.pieces, report))
             proofs = {table: day.read_back(some) for table, some in ready.items()}
             counted = {
                 table: TableResult(rows=one.rows, files=0, bytes=0, columns=one.columns)
@@ -100,7 +91,3 @@ def _moves(job: Job, state: Pinned, entry: Entry, plan: Plan, report: Report) ->
             }
             after = {table: [day.root / file.path for file in some] for table, some in ready.items()}
             return changes(sides(state, entry, after), entry.receipt(), counted, resources(day))
-    finally:
-        for run in run_folder.folders(job.workspace, job.name, dt.date.fromisoformat(entry.day)):
-            if f"-{mark[:8]}-" in run.run_id:
-                shutil.rmtree(run.path, ignore_errors=True)

@@ -140,6 +140,13 @@ def remove_spilled(workspace: Workspace, job: str) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def remove_trials(workspace: Workspace, job: str, day: date, fingerprint: str) -> None:
+    """Remove the runs of a day whose name bears the fingerprint of a trial."""
+    for run in folders(workspace, job, day):
+        if f"-{fingerprint[:8]}-" in run.run_id:
+            shutil.rmtree(run.path, ignore_errors=True)
+
+
 def unfinished(workspace: Workspace, wanted: Plan) -> Plan | None:
     """The plan of a run that was stopped and would have done just what `wanted` does, if any."""
     for found in reversed(folders(workspace, wanted.job, date.fromisoformat(wanted.day))):
@@ -147,7 +154,7 @@ def unfinished(workspace: Workspace, wanted: Plan) -> Plan | None:
             continue
         plan = read_plan(found.plan)
         # The inputs too: a file restored with its old time is the same cause, but not what was read.
-        same = ("fingerprint", "versions", "seen", "limit", "inputs")
+        same = ("fingerprint", "versions", "seen", "limit", "inputs", "replay_of")
         if plan and all(getattr(plan, name) == getattr(wanted, name) for name in same):
             return plan
     return None

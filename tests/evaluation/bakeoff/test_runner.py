@@ -351,7 +351,7 @@ def test_the_metric_sees_labels_of_later_days_and_says_where_there_are_none(
     from nightscore.common.progress import silent
     from nightscore.evaluation.bakeoff.workload import ground
     from nightscore.evaluation.bakeoff.yardstick import Yardstick
-    from nightscore.pipeline.executors import score_pieces
+    from nightscore.pipeline.executors import HERE
 
     root = make_workspace(
         tmp_path,
@@ -363,7 +363,7 @@ def test_the_metric_sees_labels_of_later_days_and_says_where_there_are_none(
     )
     job = load("mini", root)
     with ground(job, dt.date(2020, 1, 2), silent) as whole:
-        score_pieces(job, whole.plan)
+        HERE.map(job, whole.plan, whole.plan.pieces)
         change = Yardstick(job, whole.plan).change(whole.plan)
     assert job.spec.budget
     if known:

@@ -21,7 +21,7 @@ from nightscore.common.errors import Broken
 from nightscore.common.workspace import open_workspace
 from nightscore.evaluation.bakeoff.stress import surprised
 from nightscore.job.loader import Job, load
-from nightscore.pipeline.executors import score_pieces
+from nightscore.pipeline.executors import HERE
 from nightscore.store import run_folder
 from nightscore.store.plan import Plan
 from nightscore.store.run_folder import read_plan
@@ -132,7 +132,7 @@ def _scored(job: Job, plan: Plan, order: dict[str, Any]) -> dict[str, Any]:
     while not rows or time.perf_counter() - started < order["seconds"]:
         for staged in ("scores", "rejects"):
             shutil.rmtree(folder / staged, ignore_errors=True)
-        score_pieces(job, plan)
+        HERE.map(job, plan, plan.pieces)
         rows += max(plan.rows, 1)
     spent = time.perf_counter() - started
     return {

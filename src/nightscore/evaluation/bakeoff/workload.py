@@ -3,9 +3,7 @@
 import contextlib
 import dataclasses
 import datetime as dt
-import secrets
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +12,14 @@ from nightscore.common.progress import Report
 from nightscore.job.loader import Job
 from nightscore.pipeline.binding import bind
 from nightscore.pipeline.context import Day
-from nightscore.pipeline.prepare import in_pieces, refuse_full_disk, source
+from nightscore.pipeline.prepare import begin, in_pieces, trial
 from nightscore.pipeline.read import inputs
+from nightscore.pipeline.request import RunRequest
 from nightscore.pipeline.score.open_model import open_model
 from nightscore.pipeline.steps import outlook
 from nightscore.scorers.variant import plain
 from nightscore.store import run_folder
-from nightscore.store.plan import InputFile, Piece, Plan, chunk_rows, digest
+from nightscore.store.plan import InputFile, Piece, Plan, chunk_rows
 
 EVERY_ROW = 1 << 62  # a limit that limits nothing: what is planned is not to be published
 
@@ -59,28 +58,23 @@ def ground(job: Job, day: dt.date, report: Report) -> Iterator[Ground]:
         Broken, NotYet: as `plan_day`'s, for the job, its model and its inputs.
     """
     open_model(job)  # as it is pinned
-    plan = outlook(job, day, force=True, limit=EVERY_ROW)
-    if plan.status != "score":
-        raise Broken(f"job {job.name}: no bake-off of {day}: {plan.reason}")
-    rivals = tuple(dataclasses.replace(one, refused="it takes no part") for one in plan.challengers)
-    mark = digest("bakeoff", plan.fingerprint, secrets.token_hex(8))
-    plan = dataclasses.replace(
-        plan, fingerprint=mark, limit=None, tuned=None, challengers=rivals,
-        run_id=run_folder.new_run_id(mark, plan.started), variant=plain(job.spec.model.kind, plan.device),
-    )  # fmt: skip
-    run = run_folder.folder(job.workspace, plan)
-    try:
-        with run.in_use():
-            rows = tuple(source(job, plan, run, report))
-            refuse_full_disk(job, plan, run, rows)
-            size = chunk_rows(job.spec.scoring.chunk_rows, _bytes_per_row(rows))
-            plan = in_pieces(job, dataclasses.replace(plan, chunk_rows=size), rows)
+    wanted = outlook(job, day, RunRequest(force=True, limit=EVERY_ROW))
+    if wanted.status != "score":
+        raise Broken(f"job {job.name}: no bake-off of {day}: {wanted.reason}")
+    rivals = tuple(dataclasses.replace(one, refused="it takes no part") for one in wanted.challengers)
+    wanted = dataclasses.replace(wanted, limit=None, tuned=None, challengers=rivals)
+    rows: list[InputFile] = []
+
+    def plain_variant(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
+        rows.extend(source)
+        size = chunk_rows(job.spec.scoring.chunk_rows, _bytes_per_row(source))
+        return dataclasses.replace(plan, variant=plain(job.spec.model.kind, plan.device), chunk_rows=size)
+
+    with trial(job, wanted, "bakeoff") as marked:
+        plan = begin(job, marked, choose=plain_variant, report=report)
+        with run_folder.folder(job.workspace, plan).in_use():
             bind(Day(job, plan), open_model(job).scorer)
-            yield Ground(job, plan, rows)
-    finally:
-        for one in run_folder.folders(job.workspace, job.name, day):
-            if f"-{mark[:8]}-" in one.run_id:
-                shutil.rmtree(one.path, ignore_errors=True)
+            yield Ground(job, plan, tuple(rows))
 
 
 def day_before(job: Job, day: dt.date) -> dt.date | None:
@@ -94,5 +88,5 @@ def past_days(job: Job, before: dt.date, most: int) -> list[dt.date]:
     return [one for one in inputs.days(job) if one < before][-most:]
 
 
-def _bytes_per_row(rows: tuple[InputFile, ...]) -> float:
+def _bytes_per_row(rows: Sequence[InputFile]) -> float:
     return sum(f.bytes for f in rows) / max(sum(f.rows for f in rows), 1)

@@ -1,9 +1,9 @@
 """The rows of a piece through a scorer; what can't be scored is set aside, or stops the run."""
 
+import contextlib
 import math
 import time
-from collections.abc import Iterable, Iterator
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ from nightscore.pipeline.score.row_checks import (
 )
 from nightscore.scorers.contract import Scorer
 from nightscore.scorers.errors import ChunkError, ContractError, MissingValueError
+from nightscore.store.plan import Plan
 from nightscore.store.staging import stamped
 
 Pair = tuple[pa.RecordBatch, pa.RecordBatch]  # features, and the outputs of the same rows
@@ -35,55 +36,60 @@ def needed_columns(job: Job, scorer: Scorer) -> list[str]:
     return list(dict.fromkeys(named))
 
 
-class Beside(Protocol):
-    """Models that score the same rows, whose columns stand beside the champion's (`challengers.py`)."""
+class Deadline:
+    """The time that scoring one piece may take: `limits.time` of the job, without what is paused."""
 
-    def columns(self, features: pa.RecordBatch) -> list[pa.Array]:
-        """Their columns for some rows, as many values each; they never fail."""
-        ...
+    def __init__(self, job: Job, where: str) -> None:
+        limit = job.spec.limits.seconds
+        self._allowed, self._where = job.spec.limits.time, where
+        self._until = time.monotonic() + limit if limit is not None else math.inf
+
+    def check(self) -> None:
+        """Raise `Broken` once the time is over."""
+        if time.monotonic() > self._until:
+            raise Broken(
+                f"{self._where}: scoring one piece took longer than limits.time, {self._allowed}, of its "
+                "job.yaml; nothing is published"
+            )
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """A context whose time does not count."""
+        started = time.monotonic()
+        yield
+        self._until += time.monotonic() - started
 
 
-def scored(
-    scorer: Scorer, rows: Iterable[pa.RecordBatch], schema: pa.Schema, rejects: Rejects, beside: Beside
-) -> Iterator[pa.RecordBatch]:
-    """Chunks of features -> chunks of the scores table: key, kept columns, outputs, challengers', `run_id`.
+def scores_batch(
+    plan: Plan, schema: pa.Schema, features: pa.RecordBatch, scores: Sequence[pa.Array]
+) -> pa.RecordBatch:
+    """Rows of the scores table, in its `schema`: key and kept columns, `scores`, `run_id`.
 
-    The file of rejects is complete when the last chunk is given.
-
-    Raises:
-        Broken: a row can't be scored or is not what it has to be, and the job's policy does not set it aside;
-            or the scorer does not keep its contract.
-        NotYet: there is no memory to score even one row.
+    Args:
+        plan: whose run it is.
+        schema: the columns of the table, the last of which is `run_id`.
+        features: [rows] with the key and the columns that are kept.
+        scores: the columns in between, [rows] each: the champion's outputs, then the challengers'.
     """
-    kept = [*rejects.job.spec.key, *rejects.job.spec.keep]
-    through = _Through(scorer, rejects)
-    limit = rejects.job.spec.limits.seconds
-    until = time.monotonic() + limit if limit is not None else math.inf
-    with rejects:
-        for chunk in rows:
-            if time.monotonic() > until:
-                allowed = rejects.job.spec.limits.time
-                raise Broken(
-                    f"{rejects.where}: scoring one piece took longer than limits.time, {allowed}, of its "
-                    "job.yaml; nothing is published"
-                )
-            for features, outputs in through.pairs(chunk):
-                columns = [*(features.column(name) for name in kept), *outputs.columns]
-                started = time.monotonic()
-                columns += beside.columns(features)
-                until += time.monotonic() - started  # theirs is not the champion's time
-                batch = pa.RecordBatch.from_arrays(columns, schema.names[:-1])
-                yield stamped(batch, rejects.plan.run_id, schema)
+    kept = schema.names[: len(schema) - 1 - len(scores)]
+    columns = [*(features.column(name) for name in kept), *scores]
+    return stamped(pa.RecordBatch.from_arrays(columns, schema.names[:-1]), plan.run_id, schema)
 
 
-class _Through:
-    """One scorer, and what becomes of the rows that it can't score."""
+class RowScorer:
+    """One scorer, and what becomes of the rows that it can't score: set aside, or the end of the run."""
 
-    def __init__(self, scorer: Scorer, rejects: Rejects) -> None:
-        self.job, self.scorer, self.rejects = rejects.job, scorer, rejects
+    def __init__(self, job: Job, scorer: Scorer, rejects: Rejects) -> None:
+        self.job, self.scorer, self.rejects = job, scorer, rejects
 
-    def pairs(self, chunk: pa.RecordBatch) -> Iterator[Pair]:
-        """The rows of a chunk that are scored, with what the scorer gives for them, in order."""
+    def score(self, chunk: pa.RecordBatch) -> Iterator[Pair]:
+        """The rows of a chunk that are scored, with what the scorer gives for them, in order.
+
+        Raises:
+            Broken: a row can't be scored or is not what it has to be, and the job's policy does not set it
+                aside; or the scorer does not keep its contract.
+            NotYet: there is no memory to score even one row.
+        """
         sound = self.without(chunk, chunk, feature_faults(self.job, chunk), "features")
         rows = chunk.filter(pa.array(sound)) if not sound.all() else chunk
         if not rows.num_rows:
@@ -108,7 +114,7 @@ class _Through:
         return sound
 
     def outputs(self, chunk: pa.RecordBatch) -> list[Pair]:
-        """What the scorer gives. A chunk that it can't score is halved until the guilty rows stand alone."""
+        """What the scorer gives. A chunk that it can't score is halved, down to the rows at fault."""
         try:
             return [(chunk, self.held(chunk))]
         except MemoryError as error:

@@ -11,7 +11,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -148,16 +148,15 @@ class Challengers:
             one.reason = one.reason or "gives NaN for some rows"
         return columns
 
-    def noted(self, scored: Iterator[pa.RecordBatch], path: Path) -> Iterator[pa.RecordBatch]:
-        """The same batches; behind the last, and before the file is there, what became of them is kept."""
-        yield from scored
-        if self._ones:
-            self._keep(path)
-
-    def _keep(self, path: Path) -> None:
-        said = {one.name: {"cpu_seconds": one.cpu_seconds, "reason": self._reason(one)} for one in self._ones}
+    def keep_notes(self, path: Path) -> None:
+        """Write down what became of them in this piece."""
+        if not self._ones:
+            return
+        notes = {
+            one.name: {"cpu_seconds": one.cpu_seconds, "reason": self._reason(one)} for one in self._ones
+        }
         with written_once(path) as temporary:
-            temporary.write_text(json.dumps(said))
+            temporary.write_text(json.dumps(notes))
 
     def _reason(self, one: _One) -> str:
         return (

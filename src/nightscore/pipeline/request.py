@@ -1,0 +1,57 @@
+"""What a run is asked for, once: the command line, Airflow's form and Python each make one of these."""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nightscore.common.errors import Broken
+from nightscore.store.plan import Restate
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What a run of a day is asked for, beside the job and the day.
+
+    Attributes:
+        params: values of the job's parameters, instead of their defaults.
+        force: run although nothing has changed.
+        limit: score only the first so many rows and publish nothing: a preview.
+        model: another model file of the workspace (a path relative to it).
+        device: another device than the job's, such as cpu or cuda.
+        known_at: leave out rows that became known later (point in time), by the `known_at` of the job's
+            inputs; a time without a zone is UTC.
+        restate: publish a day again that is published, closed or not; says why, and who does it.
+
+    Raises:
+        Broken: `limit` is less than one row.
+    """
+
+    params: Mapping[str, Any] = field(default_factory=dict)
+    force: bool = False
+    limit: int | None = None
+    model: str | None = None
+    device: str | None = None
+    known_at: dt.datetime | str | None = None
+    restate: Restate | None = None
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise Broken(f"limit {self.limit} is not allowed: a preview has at least one row")
+
+    def but(self, **options: Any) -> "RunRequest":
+        """The same with other values of some fields.
+
+        Raises:
+            TypeError: a name is no field of a request.
+        """
+        unknown = options.keys() - {one.name for one in dataclasses.fields(self)}
+        if unknown:
+            allowed = ", ".join(one.name for one in dataclasses.fields(self))
+            raise TypeError(f"a run can't be asked for {min(unknown)!r}; allowed: {allowed}")
+        return dataclasses.replace(self, **{**options, "params": options.get("params") or self.params})
+
+
+AS_USUAL = RunRequest()
+"""A run as a scheduler asks for it: the job as it stands, nothing forced."""

@@ -1,0 +1,76 @@
+"""The executor contract as one function that every executor, ours or a plug-in's, is tested with."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from nightscore.common.errors import NightError, NotYet
+from nightscore.job.loader import Job
+from nightscore.pipeline.executors import Executor, InOrder
+from nightscore.store import run_folder
+from nightscore.store.plan import Plan
+from nightscore.store.staging import StagedFile
+
+
+def check_executor(make: Callable[[], Executor], job: Job, plan: Plan) -> None:
+    """Hold an executor to its contract on a plan of at least three pieces, none of which is staged yet.
+
+    Checked: the files of `InOrder`, byte for byte and in the order that was asked for; of some pieces those
+    alone; of none none; staged pieces are left as they are; progress ends at all rows; a plan that no longer
+    holds is `NotYet` and stages nothing.
+
+    Args:
+        make: gives the executor; called once for each use, so that one with a cluster may start and stop it.
+        job: the job, as `load` gives it.
+        plan: as `plan_day` gives it. What is staged of it is removed on the way.
+
+    Raises:
+        AssertionError: with what does not hold.
+    """
+    root, pieces = job.workspace.root, plan.pieces
+    assert len(pieces) >= 3, f"{len(pieces)} pieces are too few to tell an order"
+    expected = _contents(root, InOrder().map(job, plan, pieces))
+    _remove(job, plan)
+    assert make().map(job, plan, ()) == [], "of no piece there is a file"
+    some = [pieces[2], pieces[0]]
+    staged = make().map(job, plan, some)
+    assert _contents(root, staged) == [expected[2], expected[0]], "some pieces, in the order asked for"
+    unasked = run_folder.folder(job.workspace, plan).scores(pieces[1].fingerprint)
+    assert not unasked.exists(), "a piece that was not asked for"
+    before = {file.path: _stat(root, file) for file in staged}
+    told: list[tuple[str, int, int]] = []
+    every = make().map(job, plan, pieces, lambda *said: told.append(said))
+    assert _contents(root, every) == expected, "other bytes than one piece after the other, or another order"
+    kept = {file.path: _stat(root, file) for file in every if file.path in before}
+    assert kept == before, "staged pieces are written again"
+    rows = sum(piece.rows for piece in pieces)
+    assert told[-1:] == [("score", rows, rows)], f"progress ends at {told[-1:]}, not at {rows} of {rows} rows"
+    _remove(job, plan)
+    assert isinstance(_error(make(), job, plan), NotYet), "a plan of another job is not refused"
+    assert not any(_scores(job, plan).glob("*.parquet")), "it was refused, and files were staged"
+
+
+def _error(executor: Executor, job: Job, plan: Plan) -> NightError | None:
+    try:
+        executor.map(job, dataclasses.replace(plan, job_hash="0" * 64), plan.pieces)
+    except NightError as error:
+        return error
+    return None
+
+
+def _contents(root: Path, staged: list[StagedFile]) -> list[tuple[str, bytes]]:
+    return [(file.path, (root / file.path).read_bytes()) for file in staged]
+
+
+def _stat(root: Path, file: StagedFile) -> tuple[int, int]:
+    found = (root / file.path).stat()
+    return found.st_ino, found.st_mtime_ns
+
+
+def _scores(job: Job, plan: Plan) -> Path:
+    return run_folder.folder(job.workspace, plan).scores("any").parent
+
+
+def _remove(job: Job, plan: Plan) -> None:
+    for path in _scores(job, plan).glob("*"):
+        path.unlink()

@@ -1,0 +1,95 @@
+"""Executors: whoever scores the pieces, the same files; and what a run is asked for."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nightscore import load, run
+from nightscore.airflow.tasks import Shares
+from nightscore.common.errors import Broken
+from nightscore.common.units import as_day
+from nightscore.job.loader import Job
+from nightscore.pipeline.executors import Executor, InOrder, Threads
+from nightscore.pipeline.request import RunRequest
+from nightscore.pipeline.steps import plan_day
+from nightscore.pipeline.testing import check_executor
+from nightscore.store.plan import Plan
+from tests.behaviour.world import ours
+from tests.support.workspace import make_workspace
+
+DAY, ROWS = "2020-01-02", 99_000  # three pieces
+EXECUTORS: dict[str, Callable[[], Executor]] = {
+    "one after the other": InOrder,
+    "threads": Threads,
+    "Airflow's tasks, two": lambda: Shares(2),
+    "Airflow's tasks, more than pieces": lambda: Shares(7),
+}
+EVERY = pytest.mark.parametrize("make", EXECUTORS.values(), ids=EXECUTORS.keys())
+
+
+@pytest.fixture
+def planned(tmp_path: Path) -> tuple[Job, Plan]:
+    """A day in three pieces, of which nothing is staged."""
+    job = load("mini", make_workspace(tmp_path, ROWS, days=(DAY,)))
+    return job, plan_day(job, as_day(DAY))
+
+
+@EVERY
+def test_every_executor_keeps_the_contract(make: Callable[[], Executor], planned: tuple[Job, Plan]) -> None:
+    """The shipped suite, on a day of three pieces."""
+    check_executor(make, *planned)
+
+
+class Forgetful:
+    """Gives the files of all pieces but the last."""
+
+    def map(self, job: Job, plan: Plan, pieces, report=lambda *_: None):  # type: ignore[no-untyped-def]
+        return InOrder().map(job, plan, pieces, report)[: max(len(pieces) - 1, 0)]
+
+
+class Backwards:
+    """Gives them in another order."""
+
+    def map(self, job: Job, plan: Plan, pieces, report=lambda *_: None):  # type: ignore[no-untyped-def]
+        return InOrder().map(job, plan, pieces, report)[::-1]
+
+
+class Mute:
+    """Tells nobody how far it is."""
+
+    def map(self, job: Job, plan: Plan, pieces, _report=None):  # type: ignore[no-untyped-def]
+        return InOrder().map(job, plan, pieces)
+
+
+@pytest.mark.parametrize("broken", [Forgetful, Backwards, Mute])
+def test_the_suite_finds_who_does_not_keep_it(broken: type, planned: tuple[Job, Plan]) -> None:
+    """A file too few, another order, no progress: each is found."""
+    with pytest.raises(AssertionError):
+        check_executor(broken, *planned)
+
+
+@EVERY
+def test_a_day_is_the_same_whoever_scores_it(make: Callable[[], Executor], tmp_path: Path) -> None:
+    """`run` with an executor publishes what the plain loop does."""
+    one, other = (make_workspace(tmp_path / name, ROWS, days=(DAY,)) for name in ("one", "other"))
+    assert run(load("mini", one), DAY, executor=InOrder()).status == "published"
+    receipt = run(load("mini", other), DAY, executor=make())
+    assert receipt.rows.published == ROWS
+    assert ours(other, "mini_scores", DAY).rows.equals(ours(one, "mini_scores", DAY).rows)
+
+
+def test_a_request_holds_its_values_to_what_is_allowed() -> None:
+    """A preview of nothing is refused where it is asked for; an unknown name is a TypeError."""
+    assert RunRequest(limit=3).but(force=True) == RunRequest(limit=3, force=True)
+    with pytest.raises(Broken, match="limit 0 is not allowed: a preview has at least one row"):
+        RunRequest(limit=0)
+    with pytest.raises(TypeError, match="can't be asked for 'forse'; allowed: params, force, limit"):
+        RunRequest().but(forse=True)
+
+
+def test_options_are_fields_of_the_request_for_short(tmp_path: Path) -> None:
+    """`run(job, day, limit=5)` is `run(job, day, RunRequest(limit=5))`."""
+    job = load("mini", make_workspace(tmp_path, 100, days=(DAY,)))
+    short, long = run(job, DAY, limit=5), run(job, DAY, RunRequest(limit=5))
+    assert (short.status, short.rows.scored) == (long.status, long.rows.scored) == ("preview", 5)
