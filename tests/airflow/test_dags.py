@@ -231,7 +231,7 @@ print(json.dumps({"seconds": seconds, "new": sorted(set(sys.modules) - before)})
 def test_fifty_jobs_are_parsed_in_half_a_second_without_anything_heavy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of CPU, beyond Airflow's own import; the best of five, or of fifteen: other processes slow even that."""
+    """Of CPU, beyond Airflow's own import; the best of five, or of fifteen: others slow even that."""
     kinds = (DAILY, "{exchange: XNYS, after_close: 90m}", "none", "{after: [job0_top]}")
     for i in range(50):
         add(tmp_path, f"job{i}", kinds[i % 4])
