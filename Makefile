@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo text airflow test test-slow test-e2e faults check lint types contracts lock bench clean
+.PHONY: help demo text airflow test test-unit test-slow test-e2e faults check lint types contracts lock bench clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -23,8 +23,13 @@ data/models/text/all_minilm_l6_v2.onnx: requirements/text.lock data/models/text/
 airflow: .venv/test.stamp ## Airflow with the jobs of this folder, on this machine; Ctrl-C stops it
 	@$(BIN)/python -m nightscore.airflow.local
 
-test: .venv/test.stamp ## the whole test suite
-	@$(BIN)/python -m pytest
+PARALLEL := -n auto --maxprocesses 8 --dist worksteal
+
+test: .venv/test.stamp ## the whole test suite, on every core
+	@$(BIN)/python -m pytest $(PARALLEL)
+
+test-unit: .venv/test.stamp ## the tests that run no job: a minute
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not runs and not slow and not e2e"
 
 test-slow: .venv/test.stamp ## the tests that take minutes: every fault at every call
 	@$(BIN)/python -m pytest -m slow

@@ -1,7 +1,58 @@
 """Settings of all tests."""
 
+import gc
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
+
+HERE = Path(__file__).parent
 
 # A busy machine makes an example slow, not wrong.
 settings.register_profile("nightscore", deadline=None)
 settings.load_profile("nightscore")
+
+
+RUNNERS = {
+    ("", "nightscore.pipeline.executors"),
+    ("", "nightscore.cli.main"),
+    ("nightscore.pipeline.executors", "run"),
+    ("nightscore.pipeline.executors", "backfill"),
+    ("nightscore.pipeline.executors", "Threads"),
+    ("nightscore.cli.main", "call"),
+    ("nightscore.pipeline.steps", "plan_day"),
+    ("tests.behaviour.processes", "night"),
+    ("tests.behaviour.processes", "start"),
+}
+LAKES = ("airflow", "behaviour", "e2e", "faults", "workspace")
+
+
+def runs_jobs(path: Path, module: object) -> bool:
+    """Whether a module's tests may run jobs: it lies beside whole lakes and nights, or has what runs one."""
+    named = {(getattr(one, "__module__", ""), getattr(one, "__name__", "")) for one in vars(module).values()}
+    return bool(RUNNERS & named) or path.relative_to(HERE).parts[0] in LAKES
+
+
+@pytest.hookimpl(tryfirst=True)  # before those that are not asked for are dropped by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs no job is of the unit tier: `make test-unit`."""
+    found: dict[Path, bool] = {}
+    for item in items:
+        if item.path not in found:
+            found[item.path] = runs_jobs(item.path, item.getparent(pytest.Module).obj)  # type: ignore[union-attr]
+        if found[item.path]:
+            item.add_marker(pytest.mark.runs)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Put what was imported by now, half a million objects, out of the collector's sight.
+
+    Each full collection would go through them: a third of a second, several times in many tests.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Let the interpreter's own last collection see everything again."""
+    gc.unfreeze()

@@ -173,9 +173,11 @@ def test_memory_changes_no_byte(large: Path) -> None:
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize("files", [1, 5])
+@pytest.mark.parametrize(
+    ("files", "times"), [(5, 2), *(pytest.param(files, 4, marks=pytest.mark.slow) for files in (1, 5))]
+)
 def test_forced_again_gives_the_same_bytes_from_sql_with_joins_and_aggregates(
-    fresh: Build, files: int
+    fresh: Build, files: int, times: int
 ) -> None:
     """Joins and sums of doubles over many row groups on two threads: the same bytes at each run."""
     root = fresh(rows=10, job=SQL_JOB, days=(DAY,))
@@ -185,7 +187,7 @@ def test_forced_again_gives_the_same_bytes_from_sql_with_joins_and_aggregates(
     run(job, DAY)
     before = bare(root)
     snapshots = set()
-    for _ in range(4):
+    for _ in range(times):
         receipt = run(job, DAY, force=True)
         assert receipt.status == "published"
         assert bare(root) == before

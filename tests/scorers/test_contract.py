@@ -152,7 +152,7 @@ class Spawns(Double):
     """Leaves a thread behind."""
 
     def score(self, chunk: pa.RecordBatch) -> pa.RecordBatch:
-        threading.Thread(target=threading.Event().wait, args=(3,), daemon=True).start()
+        threading.Thread(target=threading.Event().wait, args=(60,), daemon=True).start()
         return super().score(chunk)
 
 

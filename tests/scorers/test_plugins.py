@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 
 from nightscore.job.loader import load
@@ -14,7 +15,7 @@ from nightscore.pipeline.executors import run
 from nightscore.pipeline.score import autotune
 from nightscore.scorers.contract import Options
 from nightscore.scorers.errors import ChunkError, ModelError
-from nightscore.scorers.hardware import installed_devices
+from nightscore.scorers.hardware import hardware, installed_devices
 from nightscore.scorers.onnx import runtime
 from nightscore.scorers.onnx.scorer import OnnxScorer
 from tests.scorers.models import COLUMNS, file, floats, mlp, trees
@@ -25,6 +26,11 @@ openvino = pytest.mark.skipif(
     not find_spec("onnxruntime_ep_openvino"),
     reason="needs the wheel onnxruntime-ep-openvino (extra openvino)",
 )
+INTEL = any(one.device.vendor_id == 0x8086 for one in ort.get_ep_devices())  # before a plug-in is registered
+intel = pytest.mark.skipif(
+    not INTEL, reason=f"NOT TESTED: OpenVINO runs on Intel's processors; this is {hardware().processor}"
+)
+elsewhere = pytest.mark.skipif(INTEL, reason="of other processors than Intel's, and this is one of Intel's")
 DAY = "2020-01-01"
 NAMES = "def get_ep_names(): return ['X']\n"
 BROKEN = {
@@ -48,9 +54,10 @@ py-modules = ["onnxruntime_ep_broken"]
 CHILD = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from nightscore import load, run; from nightscore.pipeline.score import autotune
+from nightscore import load, run
+from nightscore.pipeline.score import autotune
 from nightscore.scorers.onnx import runtime
-autotune.WORTH_IT = 0.0
+autotune.WORTH_IT, autotune.SECONDS = 0.0, 60.0
 receipt = run(load("mini", sys.argv[2]), sys.argv[3])
 tried = {one.variant: one.refused for one in receipt.tried}
 print(json.dumps([receipt.status, tried, runtime.problems(), [one.name for one in runtime.devices()]]))
@@ -58,6 +65,7 @@ print(json.dumps([receipt.status, tried, runtime.problems(), [one.name for one i
 
 
 @openvino
+@intel
 def test_the_real_plug_in_is_a_device() -> None:
     """With the provider and the processor that it found."""
     assert "openvino" in installed_devices()
@@ -67,6 +75,7 @@ def test_the_real_plug_in_is_a_device() -> None:
 
 
 @openvino
+@intel
 @pytest.mark.parametrize("model", ["network", "trees"])
 def test_the_real_plug_in_scores_right_or_says_why_not(model: str) -> None:
     """As ONNX Runtime's CPU does, within its own rounding; or an error of ours, at opening or at scoring."""
@@ -93,6 +102,19 @@ def test_a_night_goes_on_where_the_real_plug_in_fails(
     assert found.status == "published" and found.rows.published == 2_000
     assert "onnx on openvino" in {one.variant for one in found.tried}
     assert not list((tmp_path / "data/choices").glob("*.openvino"))
+
+
+@openvino
+@elsewhere
+def test_the_real_plug_in_is_no_device_of_another_makers_processor() -> None:
+    """It says so, and what names it is refused with the same words."""
+    if "openvino" not in runtime.problems():
+        pytest.skip("OpenVINO has a device of another kind here")
+    assert runtime.problems()["openvino"] == "it registers no device of this machine"
+    assert "openvino" not in {one.name for one in runtime.devices()}
+    line = "device 'openvino': its plug-in can't be loaded: it registers no device of this machine"
+    with pytest.raises(ModelError, match=line):
+        OnnxScorer(file(mlp(), COLUMNS), Options({"p": "y[0]"}, device="openvino"))
 
 
 @pytest.mark.parametrize("code", BROKEN.values(), ids=BROKEN.keys())

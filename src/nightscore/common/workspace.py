@@ -65,7 +65,8 @@ class Workspace:
 
     def relative(self, path: Path) -> str:
         """`path` as written in plans and receipts: relative to the root where it lies inside."""
-        for home, prefix in ((self.root.resolve(), ""), ((self.root / "data").resolve(), "data/")):
+        for folder, prefix in ((self.root, ""), (self.root / "data", "data/")):
+            home = folder.resolve()
             if path.is_relative_to(home):
                 return prefix + path.relative_to(home).as_posix()
         return path.as_posix()

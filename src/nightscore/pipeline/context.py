@@ -128,6 +128,14 @@ class Day:
         seen += [View(f"staged {n}", self._paths(f.path for f in files)) for n, files in tables.items()]
         seen.append(View("the source", self._paths(source), columns={"nothing": "INTEGER"}))
         engine = Engine(seen, self._resources(memory, threads), self.variables)
+        try:
+            self._define(engine, tables)
+        except BaseException:
+            engine.close()
+            raise
+        return engine
+
+    def _define(self, engine: Engine, tables: Iterable[str]) -> None:
         names = ["day", *self.job.spec.params]
         engine.define("params", "SELECT " + ", ".join(f"getvariable('{n}') AS {quoted(n)}" for n in names))
         beside = self.job.spec.model.challenger_columns
@@ -136,7 +144,6 @@ class Day:
             engine.define(name, f"SELECT * EXCLUDE ({hidden}) FROM {quoted(f'staged {name}')}")
         if beside and "scores" in tables:
             engine.define(CHALLENGERS, f"SELECT * EXCLUDE (run_id) FROM {quoted('staged scores')}")
-        return engine
 
     def read_back(self, files: Iterable[StagedFile]) -> TableProof:
         """The proof of one table's staged files. Broken where one is damaged, or of another run."""

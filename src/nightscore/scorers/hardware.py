@@ -113,7 +113,9 @@ def _instructions() -> tuple[str, ...]:
     return tuple(name for name in WIDE if name in flags)
 
 
+@functools.cache
 def _cpuinfo(key: str) -> str:
+    """A line of /proc/cpuinfo, whose processor stays the same; cores and memory may be taken away."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

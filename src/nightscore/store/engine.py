@@ -7,6 +7,7 @@ who may write job folders is the first.
 """
 
 import threading
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -80,8 +81,10 @@ class Engine:
         self._spill = spill_limit(self._temp.path) if resources.spill is None else resources.spill
         self._connection = duckdb.connect()
         self._late = threading.Event()
-        self._timer = threading.Timer(resources.seconds or 0, self._expire)
+        # By a weak reference: a timer that is still waiting keeps no engine, and no connection, alive.
+        self._timer = threading.Timer(resources.seconds or 0, _expire, [weakref.ref(self)])
         self._timer.daemon = True
+        weakref.finalize(self, self._timer.cancel)  # of an engine that nobody closed, at exit at the latest
         if resources.seconds is not None:
             self._timer.start()
         try:
@@ -220,7 +223,8 @@ class Engine:
                 raise NotYet(str(error).strip().partition("\n")[0]) from error
             raise self._explained(error) from error
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
+        """Stop what runs: the time that the engine may be open is over."""
         self._late.set()
         self.interrupt()
 
@@ -248,6 +252,11 @@ class Engine:
     def _relation(self, select: str, values: Sequence[Any] = ()) -> duckdb.DuckDBPyRelation:
         with self._within_means():
             return self._connection.sql(_bare(select), params=list(values) or None)
+
+
+def _expire(engine: "weakref.ref[Engine]") -> None:
+    if found := engine():
+        found.expire()
 
 
 class NoRoomError(duckdb.OutOfMemoryException):

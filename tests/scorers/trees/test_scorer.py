@@ -229,6 +229,30 @@ def test_nulls_and_slices() -> None:
         both(model, broken)
 
 
+def nowhere(folder: Path) -> dict[str, str]:
+    """An environment in which compiled code has no folder: not the user's, not one of $NUMBA_CACHE_DIR."""
+    (folder / "a file").touch()
+    homes = dict.fromkeys(("HOME", "XDG_CACHE_HOME"), str(folder / "a file" / "cache"))
+    return {name: value for name, value in (os.environ | homes).items() if name != "NUMBA_CACHE_DIR"}
+
+
+def test_a_function_that_can_not_be_kept_is_compiled_all_the_same(tmp_path: Path) -> None:
+    """Where there is no folder for compiled code: a small one, as the kernel takes seconds."""
+    (tmp_path / "__pycache__").write_text("a file where the folder would be")
+    code = "from nightscore.scorers.compiled import compiled\n@compiled\ndef twice(x):\n    return x + x\n"
+    (tmp_path / "small.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "-c", "from small import twice; print(twice(21), type(twice._cache).__name__)"],
+        cwd=tmp_path,
+        env=nowhere(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == ["42", "NullCache"], done.stderr
+
+
+@pytest.mark.slow
 def test_where_nothing_can_be_kept_it_compiles_all_the_same(tmp_path: Path) -> None:
     """Without a folder for compiled code the kernel runs, and only takes longer to open."""
     model = regressor(grown(np.random.default_rng(0), 6))
@@ -245,10 +269,7 @@ def test_where_nothing_can_be_kept_it_compiles_all_the_same(tmp_path: Path) -> N
         "scorer = open_trees(read_model(Path('m.onnx'), 'm'), Options({'score': 'y'}));"
         "print(scorer.score(pa.record_batch({n: [0.5] for n in 'abcde'})).num_rows)"
     )
-    nowhere = str(tmp_path / "m.onnx" / "cache")  # below a file
-    homes = dict.fromkeys(("HOME", "XDG_CACHE_HOME"), nowhere)
-    environment = {**os.environ, **homes, "PYTHONPATH": str(package.parent)}
-    environment.pop("NUMBA_CACHE_DIR", None)
+    environment = {**nowhere(tmp_path), "PYTHONPATH": str(package.parent)}
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,

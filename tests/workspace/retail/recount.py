@@ -43,9 +43,9 @@ class Recount:
         return self.lines[self.lines["type"].notna()]
 
     @cached_property
-    def sold(self) -> dict[Any, pd.DataFrame]:
-        """The lines of each product of the catalogue."""
-        return dict(list(self.known.groupby("product_id")))
+    def sold(self) -> Any:
+        """The lines of the catalogue's products, grouped by product."""
+        return self.known.groupby("product_id")
 
     @cached_property
     def sold_type(self) -> dict[Any, pd.DataFrame]:
@@ -53,9 +53,9 @@ class Recount:
         return dict(list(self.known[self.known["ago"] < 84].groupby("type")))
 
     @cached_property
-    def buyers(self) -> dict[Any, pd.DataFrame]:
-        """The rows of `pairs` of each product."""
-        return dict(list(self.pairs.groupby("product_id")))
+    def buyers(self) -> Any:
+        """The rows of `pairs`, grouped by product."""
+        return self.pairs.groupby("product_id")
 
     @cached_property
     def recent(self) -> pd.DataFrame:
@@ -199,9 +199,9 @@ class Recount:
         }
 
     def _product(self, product: int) -> dict[str, float]:
-        sold = self.sold[product]
+        sold = self.sold.get_group(product)
         week, month, quarter = (sold[sold["ago"] < days] for days in (7, 28, 84))
-        pairs = self.buyers[product]
+        pairs = self.buyers.get_group(product)
         had = pairs[pairs["first"] >= 14]
         return {
             "product_buyers": sold["household_id"].nunique(),
