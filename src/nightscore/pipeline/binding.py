@@ -15,7 +15,7 @@ from nightscore.job.loader import Job, audit_place, sql_file
 from nightscore.job.model import CHALLENGERS
 from nightscore.job.schedule import Exchange
 from nightscore.job.spec import RESERVED_COLUMNS
-from nightscore.pipeline.audits import builtin
+from nightscore.pipeline.audits import kinds
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.score import rejects
 from nightscore.pipeline.score.missing_values import check_policy
@@ -203,7 +203,7 @@ def _bind_audits(engine: Engine, job: Job) -> None:
             if isinstance(audit, SqlAudit):
                 _refuse_no_question(engine.schema(audit.sql), audit_place(job, i))
             else:
-                builtin.bind(audit, engine, job, i)
+                kinds.bind(audit, engine, job, i)
 
 
 def _refuse_no_question(given: pa.Schema, where: str) -> None:

@@ -2,8 +2,8 @@
 
 from nightscore.job.audits import SqlAudit
 from nightscore.job.loader import Job, audit_place
-from nightscore.pipeline.audits import builtin
-from nightscore.pipeline.audits.builtin import Answer
+from nightscore.pipeline.audits import kinds
+from nightscore.pipeline.audits.kinds import Answer
 from nightscore.store.engine import Engine, SqlMistakes
 from nightscore.store.receipt import AuditResult
 
@@ -25,7 +25,7 @@ def failures(job: Job, results: tuple[AuditResult, ...]) -> list[str]:
 def _asked(job: Job, engine: Engine, index: int) -> AuditResult:
     one = job.spec.audit[index]
     with SqlMistakes(audit_place(job, index)):
-        found = _select(engine, one.sql) if isinstance(one, SqlAudit) else builtin.answer(one, engine, job)
+        found = _select(engine, one.sql) if isinstance(one, SqlAudit) else kinds.answer(one, engine, job)
     return AuditResult(name=str(one), passed=found.passed, severity=one.severity, detail=found.detail)
 
 
