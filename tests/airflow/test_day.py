@@ -11,7 +11,7 @@ pytest.importorskip("airflow")
 
 from sqlalchemy import select
 
-from nightscore.airflow import timetable as module
+from nightscore.airflow import day_timetable as module
 from nightscore.airflow.day import day_of
 from nightscore.common.errors import Broken
 from nightscore.job.loader import Job, load

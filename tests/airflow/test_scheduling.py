@@ -13,7 +13,7 @@ import pendulum
 from airflow.exceptions import InvalidPartitionKeyError
 from sqlalchemy import select
 
-from nightscore.airflow import timetable as module
+from nightscore.airflow import day_timetable as module
 from nightscore.airflow.timetable import ByHandTimetable, DailyPartitionTimetable, TradingDayTimetable
 
 pytestmark = [

@@ -18,7 +18,8 @@ import pendulum
 from airflow.exceptions import AirflowTimetableInvalid, InvalidPartitionKeyError
 from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction, Timetable
 
-from nightscore.airflow import timetable as module
+from nightscore.airflow import day_timetable as module
+from nightscore.airflow.day_timetable import DayTimetable
 from nightscore.airflow.timetable import DailyPartitionTimetable, TradingDayTimetable
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Airflow's and pandas' own
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Airflow's and 
 NOW = "2026-11-22T12:00:00Z"
 BERLIN = DailyPartitionTimetable("02:30", timezone="Europe/Berlin")
 CHICAGO = DailyPartitionTimetable("02:00", timezone="America/Chicago")
-KINDS: dict[str, module._DayTimetable] = {
+KINDS: dict[str, DayTimetable] = {
     "Chicago": CHICAGO,
     "Berlin, in the gap": BERLIN,
     "Lord Howe": DailyPartitionTimetable("02:15", timezone="Australia/Lord_Howe"),
@@ -63,7 +64,7 @@ def keys(infos: Iterator[DagRunInfo] | list[DagRunInfo]) -> list[str | None]:
     return [info.partition_key for info in infos]
 
 
-def midnight(timetable: module._DayTimetable, day: str) -> str:
+def midnight(timetable: DayTimetable, day: str) -> str:
     """A day's midnight in the timetable's zone, as a moment."""
     return dt.datetime.fromisoformat(day).replace(tzinfo=timetable.calendar.zone).isoformat()
 
@@ -72,7 +73,7 @@ def midnight(timetable: module._DayTimetable, day: str) -> str:
 
 
 @pytest.mark.parametrize("timetable", KINDS.values(), ids=KINDS.keys())
-def test_the_schedule_is_the_backfill_over_years(timetable: module._DayTimetable) -> None:
+def test_the_schedule_is_the_backfill_over_years(timetable: DayTimetable) -> None:
     """Run after run gives what a backfill of the same days lists; keys, dates and moments rise strictly."""
     first, last = "2017-01-01", "2026-11-10"
     restriction = bounds(midnight(timetable, first), midnight(timetable, last))
@@ -91,7 +92,7 @@ def test_the_schedule_is_the_backfill_over_years(timetable: module._DayTimetable
 
 
 @pytest.mark.parametrize("timetable", KINDS.values(), ids=KINDS.keys())
-def test_every_run_is_of_the_partition_shape(timetable: module._DayTimetable) -> None:
+def test_every_run_is_of_the_partition_shape(timetable: DayTimetable) -> None:
     """Key = the day, date = its midnight, no interval, after the day; a manual key gives the same date."""
     zone = timetable.calendar.zone
     for info in islice(coming(timetable, bounds("2026-01-01T00:00:00Z")), 200):
@@ -103,7 +104,7 @@ def test_every_run_is_of_the_partition_shape(timetable: module._DayTimetable) ->
 
 
 @pytest.mark.parametrize("timetable", KINDS.values(), ids=KINDS.keys())
-def test_serialization_keeps_everything(timetable: module._DayTimetable) -> None:
+def test_serialization_keeps_everything(timetable: DayTimetable) -> None:
     """The same arguments, the same runs, the same texts, from plain JSON."""
     import json
 

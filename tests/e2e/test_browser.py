@@ -15,7 +15,6 @@ pytest.importorskip("playwright")
 from playwright.sync_api import FrameLocator, Page, expect, sync_playwright
 
 from nightscore.airflow.standalone import USER
-from nightscore.job.calendars import latest_complete_day
 from nightscore.job.loader import load
 from tests.e2e.airflow import Airflow
 from tests.e2e.servers import binary, until
@@ -83,7 +82,7 @@ def trigger(airflow: Airflow, page: Page, day: str, picture: str) -> str:
 def latest(airflow: Airflow) -> str:
     """The job's latest complete day, now."""
     job = load(DAG, airflow.root)
-    return latest_complete_day(job.spec.schedule, dt.datetime.now(dt.UTC)).isoformat()
+    return job.spec.schedule.latest_complete_day(dt.datetime.now(dt.UTC)).isoformat()
 
 
 def address(airflow: Airflow, run: str) -> str:

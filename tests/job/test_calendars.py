@@ -21,17 +21,13 @@ from nightscore.job import calendars
 from nightscore.job.calendars import (
     EveryDay,
     Sessions,
-    calendar_of,
-    latest_complete_day,
     latest_day,
     moment,
     next_day,
 )
-from nightscore.job.closures import (
-    known_exchanges,
-    overrides_of,
-)
-from nightscore.job.schedule import After, Daily, Exchange
+from nightscore.job.closures import overrides_of
+from nightscore.job.exchanges import known_exchanges
+from nightscore.job.schedule import BY_HAND, After, Daily, Exchange, ScheduleKind
 from tests.job.golden import make_sessions
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -268,30 +264,27 @@ LATEST = [
     (Exchange(exchange="XNYS", after_close="90m"), "2026-11-27T19:30:00Z", "2026-11-27"),
     (Exchange(exchange="XNYS"), "2026-11-29T12:00:00Z", "2026-11-27"),
     (After(after=["retail_scores"]), "2026-11-22T23:59:59Z", "2026-11-21"),
-    ("none", "2026-11-23T00:00:00Z", "2026-11-22"),
+    (BY_HAND, "2026-11-23T00:00:00Z", "2026-11-22"),
 ]
 
 
 @pytest.mark.parametrize(("schedule", "now", "expected"), LATEST, ids=str)
-def test_the_latest_complete_day_of_each_schedule(schedule: object, now: str, expected: str) -> None:
+def test_the_latest_complete_day_of_each_schedule(schedule: ScheduleKind, now: str, expected: str) -> None:
     """To the second: the day before, until the moment when its run may start."""
-    assert latest_complete_day(schedule, at(now)) == day(expected)
+    assert schedule.latest_complete_day(at(now)) == day(expected)
 
 
 def test_overrides_reach_a_schedule() -> None:
     """A closed session is not the latest."""
     closed = overrides_of({"XNYS": {"closed": ["2026-11-27"]}})
-    assert latest_complete_day(Exchange(exchange="XNYS"), at("2026-11-29T12:00Z"), closed) == day(
-        "2026-11-25"
-    )
+    found = Exchange(exchange="XNYS").latest_complete_day(at("2026-11-29T12:00Z"), closed)
+    assert found == day("2026-11-25")
 
 
 def test_a_moment_without_a_zone_is_none() -> None:
     """A naive time would be read in the zone of whatever machine it is."""
     with pytest.raises(ValueError, match=r"has no time zone"):
-        latest_complete_day("none", dt.datetime(2026, 11, 22))
-    with pytest.raises(TypeError, match=r"'daily' is no schedule"):
-        calendar_of("daily")
+        BY_HAND.latest_complete_day(dt.datetime(2026, 11, 22))
 
 
 @pytest.mark.parametrize("text", ["90", "m", "-5m", "1h", "٩m", "99999m", "1.5m"])

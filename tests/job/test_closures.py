@@ -14,9 +14,9 @@ from nightscore.job.closures import (
     Override,
     overrides_of,
     read_overrides,
-    unknown_exchange,
     workspace_overrides,
 )
+from nightscore.job.exchanges import unknown_exchange
 
 
 def day(text: str) -> dt.date:
@@ -124,7 +124,7 @@ def test_early_closes_can_be_held_to_the_calendar() -> None:
 
 def test_without_the_package_every_code_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """A scheduler's other processes may lack it; who computes sessions is told what to install."""
-    monkeypatch.setattr("nightscore.job.closures.known_exchanges", frozenset)
+    monkeypatch.setattr("nightscore.job.exchanges.known_exchanges", frozenset)
     assert unknown_exchange("QQQQ") is None
     monkeypatch.setitem(sys.modules, "exchange_calendars", None)
     with pytest.raises(Broken, match=r"exchange_calendars is not installed"):

@@ -13,18 +13,16 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from airflow.sdk import DAG, Asset, AssetAll, BaseOperator, IdentityMapper, PartitionedAssetTimetable
-from airflow.sdk.exceptions import AirflowFailException, AirflowTimetableInvalid
+from airflow.sdk import DAG, BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
 
 from nightscore.airflow.form import form
 from nightscore.airflow.priority import TonightFirst
 from nightscore.airflow.tasks import PLAN, PlanDay, PublishDay, ScoreShare
-from nightscore.airflow.timetable import ByHandTimetable, DailyPartitionTimetable, TradingDayTimetable
+from nightscore.airflow.timetable import table_asset, timetable_of
 from nightscore.common.errors import Broken
 from nightscore.common.workspace import Workspace
-from nightscore.job.closures import workspace_overrides
 from nightscore.job.loader import Job, load, load_all, name_in
-from nightscore.job.schedule import After, Daily, Exchange
 
 POOL = "NIGHTSCORE_POOL"  # the environment variable that names the pool of all tasks
 TAG = "nightscore"
@@ -52,7 +50,7 @@ def build_dag(job: Job) -> DAG:
         job.name,
         description=job.spec.about,
         doc_md=_doc(job),
-        schedule=schedule(job),
+        schedule=timetable_of(job),
         catchup=False,
         params=form(job),
         tags=[TAG, job.file.parent.parent.name],
@@ -94,32 +92,10 @@ def problems(workspace: Workspace) -> list[str]:
     for job in found:
         try:
             form(job)
-            schedule(job)
+            timetable_of(job)
         except Broken as error:
             messages.append(str(error))
     return messages
-
-
-def schedule(job: Job) -> Any:
-    """When Airflow runs the job, as its job.yaml says.
-
-    Raises:
-        Broken: the exchange is unknown, or calendars.yaml has a mistake.
-    """
-    match job.spec.schedule:
-        case Daily() as found:
-            return DailyPartitionTimetable(found.daily, timezone=found.timezone)
-        case After() as found:
-            assets = AssetAll(*(table_asset(name) for name in found.after))
-            return PartitionedAssetTimetable(assets=assets, default_partition_mapper=IdentityMapper())
-        case Exchange() as found:
-            return _exchange(job, found)
-    return ByHandTimetable()
-
-
-def table_asset(table: str) -> Asset:
-    """The asset that stands for an output table; its partitions are days."""
-    return Asset(name=table, uri=f"nightscore://tables/{table}", group=TAG)
 
 
 def stub(workspace: Workspace, message: str, job: Job | None = None) -> DAG:
@@ -161,17 +137,6 @@ def _jobs(workspace: Workspace, only: str | None) -> Iterator[tuple[Job | None, 
     found, broken = load_all(workspace)
     yield from ((job, None) for job in found)
     yield from ((None, error) for error in broken)
-
-
-def _exchange(job: Job, found: Exchange) -> TradingDayTimetable:
-    try:
-        overrides = workspace_overrides(job.workspace.root)
-        plain = {code: one.plain() for code, one in overrides.items()}
-        timetable = TradingDayTimetable(found.exchanges, found.after_close, plain)
-        timetable.validate()
-    except AirflowTimetableInvalid as error:
-        job.broken(("schedule", "exchange"), str(error))
-    return timetable
 
 
 def _name(workspace: Workspace, shown: str) -> str:

@@ -9,7 +9,6 @@ from airflow.configuration import conf
 from nightscore.common.errors import Broken
 from nightscore.common.units import as_day
 from nightscore.common.workspace import VARIABLE, Workspace, open_workspace
-from nightscore.job.calendars import latest_complete_day
 from nightscore.job.closures import workspace_overrides
 from nightscore.job.loader import Job
 
@@ -35,7 +34,7 @@ def day_of(job: Job, partition_key: str | None, asked: str | None) -> dt.date:
 def latest_day_of(job: Job) -> dt.date:
     """The job's latest complete day at this moment. Broken where its exchange's calendar is unknown."""
     overrides = workspace_overrides(job.workspace.root)
-    return latest_complete_day(job.spec.schedule, dt.datetime.now(dt.UTC), overrides)
+    return job.spec.schedule.latest_complete_day(dt.datetime.now(dt.UTC), overrides)
 
 
 def _hint(job: Job) -> str:

@@ -8,7 +8,7 @@ from airflow.plugins_manager import AirflowPlugin
 
 from nightscore.airflow.prefill import FormDay
 from nightscore.airflow.priority import TonightFirst
-from nightscore.airflow.timetable import ByHandTimetable, DailyPartitionTimetable, TradingDayTimetable
+from nightscore.airflow.timetable import TIMETABLES
 from nightscore.airflow.web import PREFIX, Page, views
 
 
@@ -16,7 +16,7 @@ class NightscorePlugin(AirflowPlugin):
     """The timetables of nightscore, usable by any DAG; who comes first where slots are short; the page."""
 
     name = "nightscore"
-    timetables = [ByHandTimetable, DailyPartitionTimetable, TradingDayTimetable]
+    timetables = TIMETABLES
     priority_weight_strategies = [TonightFirst]
     fastapi_root_middlewares = [{"name": "the day of a form", "middleware": FormDay}]
     fastapi_apps = [{"app": Page(), "url_prefix": PREFIX, "name": "Nightscore"}]

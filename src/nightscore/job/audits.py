@@ -1,12 +1,17 @@
-"""What a job asks of a day before it is published, as its job.yaml says it: SQL of its own, or built in."""
+"""What a job asks of a day before it is published, as its job.yaml says it: SQL of its own, or built in.
+
+A new kind is a class here with its line in `KINDS`, and what answers it in
+`nightscore.pipeline.audits.kinds`.
+"""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
-from nightscore.job.fields import Column, Columns, Finite, Misplaced, Name, Strict, Text, first_of
+from nightscore.job.fields import Column, Columns, Finite, Misplaced, Name, Strict, Text
+from nightscore.job.kinds import Kind, one_of
 
 Previous = Annotated[
     Literal["previous"], Field(description="the job's last published day before the scored one")
@@ -109,8 +114,10 @@ class Coverage(Strict):
         return f"{self.at_least * 100:.10g} % of the {', '.join(self.key)} of {self.of} are in {self.in_}"
 
 
-class SqlAudit(Strict):
+class SqlAudit(Strict, Kind):
     """One SELECT that gives one boolean; a failed one with severity `fail` stops the publish."""
+
+    example: ClassVar[str] = "{name: …, sql: …}"
 
     name: Annotated[Text, Field(description="what holds when the audit passes")]
     sql: Annotated[
@@ -127,7 +134,7 @@ class SqlAudit(Strict):
         """Nothing: only DuckDB knows what the SQL names."""
 
 
-class _BuiltIn(Strict):
+class BuiltInAudit(Strict, Kind):
     """A question that the framework answers by itself."""
 
     name: Annotated[
@@ -143,8 +150,10 @@ class _BuiltIn(Strict):
         """
 
 
-class RowsAudit(_BuiltIn):
+class RowsAudit(BuiltInAudit):
     """As many rows as on another day, about."""
+
+    example: ClassVar[str] = "{rows: {between: [low, high]}}"
 
     rows: Annotated[RowsBetween, Field(description="the rows of the day, as a share of another day's")]
 
@@ -152,8 +161,10 @@ class RowsAudit(_BuiltIn):
         return self.name or str(self.rows)
 
 
-class DriftAudit(_BuiltIn):
+class DriftAudit(BuiltInAudit):
     """Values that have not moved since another day, more than a little and more than by chance."""
+
+    example: ClassVar[str] = "{drift: {columns: […]}}"
 
     drift: Annotated[Drift, Field(description="how far the values of columns may have moved")]
 
@@ -166,8 +177,10 @@ class DriftAudit(_BuiltIn):
             _known(("drift", "columns", i), column, known.columns, "no column of the scores that can drift")
 
 
-class ScoresAudit(_BuiltIn):
+class ScoresAudit(BuiltInAudit):
     """A score within its bounds, and not the same everywhere."""
+
+    example: ClassVar[str] = "{scores: {column: …}}"
 
     scores: Annotated[Bounds, Field(description="the bounds of a score, and its different values")]
 
@@ -181,8 +194,10 @@ class ScoresAudit(_BuiltIn):
         )
 
 
-class CoverageAudit(_BuiltIn):
+class CoverageAudit(BuiltInAudit):
     """Nearly every key of one table in another."""
+
+    example: ClassVar[str] = "{coverage: {of: …, key: […], at_least: …}}"
 
     coverage: Annotated[Coverage, Field(description="what share of a table's keys another one holds")]
 
@@ -201,32 +216,14 @@ def _known(at: tuple[str | int, ...], name: str, allowed: Collection[str], wrong
         raise Misplaced(at, f"{name!r} is {wrong}; allowed: {', '.join(allowed)}")
 
 
-BuiltIn = RowsAudit | DriftAudit | ScoresAudit | CoverageAudit
-KINDS: Mapping[str, type[SqlAudit | BuiltIn]] = {
+KINDS: Mapping[str, type[SqlAudit | BuiltInAudit]] = {
     "sql": SqlAudit,
     "rows": RowsAudit,
     "drift": DriftAudit,
     "scores": ScoresAudit,
     "coverage": CoverageAudit,
 }
-
-
-def _kind(value: Any) -> str | None:
-    if isinstance(value, dict):
-        return first_of(value, *KINDS)
-    return next((kind for kind, model in KINDS.items() if isinstance(value, model)), None)
-
-
-Audit = Annotated[
-    Annotated[SqlAudit, Tag("sql")]
-    | Annotated[RowsAudit, Tag("rows")]
-    | Annotated[DriftAudit, Tag("drift")]
-    | Annotated[ScoresAudit, Tag("scores")]
-    | Annotated[CoverageAudit, Tag("coverage")],
-    Discriminator(
-        _kind,
-        custom_error_type="audit",
-        custom_error_message="an audit is {name: …, sql: …}, {rows: {between: [low, high]}}, "
-        "{drift: {columns: […]}}, {scores: {column: …}} or {coverage: {of: …, key: […], at_least: …}}",
-    ),
-]
+if TYPE_CHECKING:
+    Audit = SqlAudit | BuiltInAudit
+else:
+    Audit = one_of("an audit", KINDS)

@@ -7,15 +7,14 @@ Light to import: exchange_calendars (with pandas, 2 seconds) is imported when se
 """
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, Protocol
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
-from nightscore.common.errors import Broken, clipped
+from nightscore.common.errors import Broken
 from nightscore.job.closures import Override
-from nightscore.job.schedule import After, Daily, Exchange
+from nightscore.job.exchanges import closes_of, facts_of
 
 MIDNIGHT = dt.time(0)
 ONE = dt.timedelta(days=1)
@@ -94,7 +93,7 @@ class Sessions:
     @property
     def zone(self) -> ZoneInfo:
         """The first exchange's zone."""
-        return _facts(self.exchanges[0]).zone
+        return facts_of(self.exchanges[0]).zone
 
     @property
     def unit(self) -> str:
@@ -120,8 +119,8 @@ class Sessions:
 
     def _closes(self, exchange: str, first: dt.date, last: dt.date) -> dict[dt.date, dt.datetime]:
         override = self.overrides.get(exchange, Override())
-        closes = {day: close for day, close in _listed(exchange, first, last) if day not in override.closed}
-        early = {day: moment(day, at, _facts(exchange).zone) for day, at in override.early.items()}
+        closes = {day: close for day, close in closes_of(exchange, first, last) if day not in override.closed}
+        early = {day: moment(day, at, facts_of(exchange).zone) for day, at in override.early.items()}
         return closes | {day: close for day, close in early.items() if day in closes}
 
 
@@ -167,32 +166,6 @@ def latest_day(calendar: Calendar, now: dt.datetime) -> dt.date:
     raise Broken(f"no {calendar.unit} is known that was complete at {now.isoformat()}{_known(calendar)}")
 
 
-def calendar_of(schedule: object, overrides: Mapping[str, Override] | None = None) -> Calendar:
-    """The calendar of a schedule of job.yaml.
-
-    Jobs without one of their own (`after`, `none`) have the days of UTC, each complete at its end.
-    """
-    match schedule:
-        case Daily():
-            return EveryDay(dt.time.fromisoformat(schedule.daily), ZoneInfo(schedule.timezone))
-        case Exchange():
-            return Sessions(schedule.exchanges, minutes(schedule.after_close), overrides or {})
-        case After() | "none":
-            return EveryDay(MIDNIGHT, ZoneInfo("UTC"))
-    raise TypeError(f"{schedule!r} is no schedule")
-
-
-def latest_complete_day(
-    schedule: object, now: dt.datetime, overrides: Mapping[str, Override] | None = None
-) -> dt.date:
-    """The last day that a job of this schedule may score at `now` (which has an offset): the one it ran last.
-
-    Raises:
-        Broken: it is unknown, because an exchange's calendar is.
-    """
-    return latest_day(calendar_of(schedule, overrides), now)
-
-
 def minutes(text: str) -> dt.timedelta:
     """What `90m` means.
 
@@ -215,69 +188,17 @@ def check_early(overrides: Mapping[str, Override], shown: str) -> None:
     """
     for name, override in overrides.items():
         for day, at in override.early.items():
-            listed = dict(_listed(name, day, day))
+            listed = dict(closes_of(name, day, day))
             if day not in listed:
                 raise Broken(f"{shown}: {name}: early: {day} is no session of {name}")
-            if moment(day, at, _facts(name).zone) > listed[day]:
-                usual = listed[day].astimezone(_facts(name).zone)
+            if moment(day, at, facts_of(name).zone) > listed[day]:
+                usual = listed[day].astimezone(facts_of(name).zone)
                 raise Broken(
                     f"{shown}: {name}: early: {at:%H:%M} on {day} is after the close at {usual:%H:%M}"
                 )
 
 
-@dataclass(frozen=True)
-class _Facts:
-    """What exchange_calendars knows of an exchange: its zone, and the days between which it knows it."""
-
-    zone: ZoneInfo
-    first: dt.date
-    last: dt.date
-
-
-@lru_cache(maxsize=128)
-def _facts(exchange: str) -> _Facts:
-    found = _get(exchange)
-    low, high = found.bound_min(), found.bound_max()
-    first = low.date() if low is not None else dt.date(1990, 1, 1)
-    last = high.date() if high is not None else dt.date(2199, 12, 31)
-    return _Facts(ZoneInfo(str(found.tz)), first, last)
-
-
-def _listed(exchange: str, first: dt.date, last: dt.date) -> Iterator[tuple[dt.date, dt.datetime]]:
-    facts = _facts(exchange)
-    first, last = max(first, facts.first), min(last, facts.last)
-    for decade in range(first.year // 10, last.year // 10 + 1):
-        yield from ((day, close) for day, close in _decade(exchange, decade).items() if first <= day <= last)
-
-
-@lru_cache(maxsize=64)
-def _decade(exchange: str, decade: int) -> dict[dt.date, dt.datetime]:
-    # Whole decades, because one costs what a year does (0.2 s), and what is kept never grows old: a calendar
-    # got without bounds ends a year after the day on which a scheduler was started.
-    facts = _facts(exchange)
-    first = max(facts.first, dt.date(decade * 10, 1, 1))
-    last = min(facts.last, dt.date(decade * 10 + 9, 12, 31))
-    found = _get(exchange, start=first.isoformat(), end=last.isoformat())
-    closes = (close.to_pydatetime().astimezone(dt.UTC) for close in found.closes)
-    return dict(zip((session.date() for session in found.sessions), closes, strict=True))
-
-
-def _get(exchange: str, **bounds: str) -> Any:
-    try:
-        import exchange_calendars
-    except ImportError as error:
-        raise Broken("exchange_calendars is not installed; it is in nightscore[exchanges]") from error
-    try:
-        return exchange_calendars.get_calendar(exchange, **bounds)
-    # It raises what pandas raises: with pandas 3, NotImplementedError for what hangs on Orthodox Easter.
-    except Exception as error:
-        version = exchange_calendars.__version__
-        raise Broken(
-            f"exchange_calendars {version} has no calendar of {exchange}: {clipped(error)}"
-        ) from error
-
-
 def _known(calendar: Calendar) -> str:
     names = calendar.exchanges if isinstance(calendar, Sessions) else ()
-    spans = (f"{name} from {_facts(name).first} to {_facts(name).last}" for name in names)
+    spans = (f"{name} from {facts_of(name).first} to {facts_of(name).last}" for name in names)
     return "".join(f"; exchange_calendars knows {span}" for span in spans)

@@ -8,16 +8,14 @@ Light to import; what a day means to an exchange is the business of `nightscore.
 """
 
 import datetime as dt
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
 from nightscore.common.errors import Broken, clipped
 from nightscore.common.strict_yaml import Lines, Path_, read_yaml
+from nightscore.job.exchanges import unknown_exchange
 
 FILE = "calendars.yaml"  # of a workspace
 ALLOWED = 'allowed: closed: [YYYY-MM-DD, …] and early: {YYYY-MM-DD: "HH:MM"}'
@@ -66,31 +64,6 @@ def overrides_of(document: Any, shown: str = "overrides") -> dict[str, Override]
         Broken: it has a mistake; names the value and what is allowed.
     """
     return _Reader(shown, {}).all(document)
-
-
-@lru_cache(maxsize=1)
-def known_exchanges() -> frozenset[str]:
-    """The codes that exchange_calendars has a calendar for; none at all where it isn't installed.
-
-    Read from its file names: to import it takes seconds, and each DAG file is parsed again and again.
-    """
-    spec = find_spec("exchange_calendars")
-    folders = (spec.submodule_search_locations or []) if spec else []
-    files = (file for folder in folders for file in Path(folder).glob("exchange_calendar_????.py"))
-    return frozenset(file.stem[-4:].upper() for file in files)
-
-
-def unknown_exchange(code: object) -> str | None:
-    """What is wrong with an exchange's code, or None.
-
-    Where exchange_calendars isn't installed every code is right: a later error says what is missing.
-    """
-    known = known_exchanges()
-    if isinstance(code, str) and (code in known or not known):
-        return None
-    near = difflib.get_close_matches(str(code).upper(), sorted(known), 1, 0.7)
-    hint = f"did you mean {near[0]}?" if near else "allowed: an ISO 10383 code that it has, such as XNYS"
-    return f"exchange_calendars has no exchange {clipped(code)}; {hint}"
 
 
 @dataclass(frozen=True)

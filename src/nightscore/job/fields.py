@@ -50,8 +50,3 @@ def share_of(text: str) -> float:
 def rows_allowed(limit: int | str, rows: int) -> float:
     """How many of `rows` rows a RowLimit allows; of a share, not rounded."""
     return float(limit) if isinstance(limit, int) else float(limit.strip(" %")) * rows / 100
-
-
-def first_of(value: dict[str, Any], *keys: str) -> str | None:
-    """The first of some keys that stands in a mapping."""
-    return next((key for key in keys if key in value), None)

@@ -1,10 +1,12 @@
 """The inputs of a job, as its job.yaml says them: files of the workspace, or an output table of a job."""
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
-from nightscore.job.fields import Column, FilePath, Misplaced, Name, Strict, first_of
+from nightscore.job.fields import Column, FilePath, Misplaced, Name, Strict
+from nightscore.job.kinds import Kind, one_of
 
 TYPE = r"[A-Za-z][A-Za-z0-9_ ]*(\([0-9]+(, ?[0-9]+)?\))?(\[\])*"
 NOT_NULL = " NOT NULL"
@@ -12,8 +14,10 @@ SqlType = Annotated[str, StringConstraints(pattern=rf"^{TYPE}$")]
 Contract = Annotated[str, StringConstraints(pattern=rf"^{TYPE}( NOT NULL)?$")]
 
 
-class PathInput(Strict):
+class PathInput(Strict, Kind):
     """Parquet files of the workspace: hive partitions by day, or (without `partition`) one table."""
+
+    example: ClassVar[str] = "{path: …, partition: day, lookback: days}"
 
     path: Annotated[FilePath, Field(description="a folder or a file, relative to the workspace")]
     partition: Annotated[
@@ -53,8 +57,10 @@ class PathInput(Strict):
         return self
 
 
-class TableInput(Strict):
+class TableInput(Strict, Kind):
     """An output table of another job, or of this one (then only days before the scored one)."""
+
+    example: ClassVar[str] = "{table: …}"
 
     table: Annotated[Name, Field(description="the output table's name")]
     lookback: Annotated[int, Field(ge=1, le=100_000, description="days, the scored day included")] = 1
@@ -64,17 +70,8 @@ class TableInput(Strict):
     ] = None
 
 
-def _input_kind(value: Any) -> str | None:
-    if isinstance(value, dict):
-        return first_of(value, "path", "table")
-    return {"PathInput": "path", "TableInput": "table"}.get(type(value).__name__)
-
-
-Input = Annotated[
-    Annotated[PathInput, Tag("path")] | Annotated[TableInput, Tag("table")],
-    Discriminator(
-        _input_kind,
-        custom_error_type="input",
-        custom_error_message="an input is {path: …, partition: day, lookback: days} or {table: …}",
-    ),
-]
+KINDS: Mapping[str, type[PathInput | TableInput]] = {"path": PathInput, "table": TableInput}
+if TYPE_CHECKING:
+    Input = PathInput | TableInput
+else:
+    Input = one_of("an input", KINDS)

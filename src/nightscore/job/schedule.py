@@ -1,11 +1,24 @@
-"""When a job runs, as its job.yaml says it."""
+"""When a job runs, as its job.yaml says it, and which days it has thereby.
 
-from typing import Annotated, Any, Literal
+A new kind is a class here, with its line in `KINDS`, and what makes Airflow's timetable of it in
+`nightscore.airflow.timetable`.
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag
+from pydantic_core import CoreSchema
+from pydantic_core.core_schema import literal_schema, no_info_after_validator_function
 
-from nightscore.job.fields import Name, Strict, first_of
+from nightscore.job.calendars import MIDNIGHT, Calendar, EveryDay, Sessions, check_early, latest_day, minutes
+from nightscore.job.closures import FILE, Override, workspace_overrides
+from nightscore.job.exchanges import unknown_exchange
+from nightscore.job.fields import Misplaced, Name, Strict
+from nightscore.job.kinds import Kind, one_of
 
 Code = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{4}$")]
 
@@ -18,8 +31,39 @@ def _timezone(name: str) -> str:
     return name
 
 
-class Daily(Strict):
+class ScheduleKind(Kind):
+    """What every kind of schedule says: which days it has, and when each is complete."""
+
+    def calendar(self, closures: Mapping[str, Override] | None = None) -> Calendar:  # noqa: ARG002
+        """The days of the schedule; `closures` are those of a workspace's calendars.yaml, by exchange.
+
+        A kind without days of its own has those of UTC, each complete at its end.
+        """
+        return EveryDay(MIDNIGHT, ZoneInfo("UTC"))
+
+    def latest_complete_day(
+        self, now: dt.datetime, closures: Mapping[str, Override] | None = None
+    ) -> dt.date:
+        """The last day that a job of this schedule may score at `now` (which has an offset).
+
+        Raises:
+            Broken: it is unknown, because an exchange's calendar is.
+        """
+        return latest_day(self.calendar(closures), now)
+
+    def check(self, root: Path) -> None:
+        """Hold it to what it needs of the workspace at `root` and of this machine, beyond job.yaml.
+
+        Raises:
+            Misplaced: a value of job.yaml is wrong there.
+            Broken: a file of the workspace is.
+        """
+
+
+class Daily(Strict, ScheduleKind):
     """Every day at a time of day; the run scores the day before."""
+
+    example: ClassVar[str] = "{daily: …}"
 
     daily: Annotated[
         str,
@@ -33,9 +77,15 @@ class Daily(Strict):
     def __str__(self) -> str:
         return f"daily {self.daily} {self.timezone}"
 
+    def calendar(self, closures: Mapping[str, Override] | None = None) -> Calendar:  # noqa: ARG002
+        """Every day, complete at the time of day of the next one."""
+        return EveryDay(dt.time.fromisoformat(self.daily), ZoneInfo(self.timezone))
 
-class Exchange(Strict):
+
+class Exchange(Strict, ScheduleKind):
     """After the close of each trading session of an exchange, or of several that all trade that day."""
+
+    example: ClassVar[str] = "{exchange: …}"
 
     exchange: Annotated[
         Annotated[Code, Tag("code")] | Annotated[list[Code], Field(min_length=1), Tag("codes")],
@@ -56,9 +106,23 @@ class Exchange(Strict):
     def __str__(self) -> str:
         return f"{' + '.join(self.exchanges)} close + {self.after_close}"
 
+    def calendar(self, closures: Mapping[str, Override] | None = None) -> Calendar:
+        """The sessions that all of the exchanges have, closures that no calendar foresaw left out."""
+        return Sessions(self.exchanges, minutes(self.after_close), closures or {})
 
-class After(Strict):
+    def check(self, root: Path) -> None:
+        """Know that each exchange has a calendar, and that the closures of calendars.yaml fit it."""
+        for code in self.exchanges:
+            if problem := unknown_exchange(code):
+                raise Misplaced(("exchange",), problem)
+        closures = workspace_overrides(root)
+        check_early({code: one for code, one in closures.items() if code in self.exchanges}, FILE)
+
+
+class After(Strict, ScheduleKind):
     """When every named output table has published the day."""
+
+    example: ClassVar[str] = "{after: […]}"
 
     after: Annotated[list[Name], Field(min_length=1, description="names of output tables")]
 
@@ -66,22 +130,31 @@ class After(Strict):
         return f"after {', '.join(self.after)}"
 
 
-def _schedule_kind(value: Any) -> str | None:
-    if value == "none":
-        return "none"
-    if isinstance(value, dict):
-        return first_of(value, "daily", "exchange", "after")
-    return type(value).__name__.lower() if isinstance(value, Daily | Exchange | After) else None
+class ByHand(str, ScheduleKind):
+    """By hand alone: the word `none`."""
+
+    example: ClassVar[str] = "none"
+    __slots__ = ()
+
+    @classmethod
+    def is_meant(cls, name: str, value: Any) -> bool:
+        """Whether it is the one word that this kind is written as."""
+        return isinstance(value, str) and value == name
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> CoreSchema:
+        """Read from the word, and written as it."""
+        return no_info_after_validator_function(cls, literal_schema(["none"]))
 
 
-Schedule = Annotated[
-    Annotated[Daily, Tag("daily")]
-    | Annotated[Exchange, Tag("exchange")]
-    | Annotated[After, Tag("after")]
-    | Annotated[Literal["none"], Tag("none")],
-    Discriminator(
-        _schedule_kind,
-        custom_error_type="schedule",
-        custom_error_message="a schedule is {daily: …}, {exchange: …}, {after: […]} or none",
-    ),
-]
+KINDS: Mapping[str, type[ScheduleKind]] = {
+    "daily": Daily,
+    "exchange": Exchange,
+    "after": After,
+    "none": ByHand,
+}
+BY_HAND = ByHand("none")
+if TYPE_CHECKING:
+    Schedule = ScheduleKind
+else:
+    Schedule = one_of("a schedule", KINDS)

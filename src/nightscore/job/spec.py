@@ -16,7 +16,7 @@ from nightscore.job.inputs import Input, PathInput
 from nightscore.job.model import CHALLENGERS, Judge, Model
 from nightscore.job.params import Param
 from nightscore.job.policy import Domain, Limits, Policy
-from nightscore.job.schedule import Schedule
+from nightscore.job.schedule import BY_HAND, Schedule
 
 Place = tuple[str | int, ...]
 
@@ -77,7 +77,7 @@ class JobSpec(Strict):
     job: Annotated[Name, Field(description="the DAG's id and the prefix of its tables")]
     about: Annotated[Text, Field(description="what the job is for, in a sentence")]
     owner: Annotated[Text, Field(description="who is called when it is broken")]
-    schedule: Annotated[Schedule, Field(description="when a day is run; default: by hand")] = "none"
+    schedule: Annotated[Schedule, Field(description="when a day is run; default: by hand")] = BY_HAND
     inputs: Annotated[
         dict[Name, Input], Field(min_length=1, description="what SQL may read: view name -> files or table")
     ]

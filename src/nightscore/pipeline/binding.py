@@ -7,15 +7,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nightscore.common.errors import Broken
-from nightscore.job.audits import SqlAudit
-from nightscore.job.calendars import check_early
-from nightscore.job.closures import FILE, unknown_exchange, workspace_overrides
+from nightscore.job.fields import Misplaced
 from nightscore.job.inputs import PathInput
-from nightscore.job.loader import Job, audit_place, sql_file
+from nightscore.job.loader import Job, sql_file
 from nightscore.job.model import CHALLENGERS
-from nightscore.job.schedule import Exchange
 from nightscore.job.spec import RESERVED_COLUMNS
-from nightscore.pipeline.audits import builtin
+from nightscore.pipeline.audits.kinds import questions
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.score import rejects
 from nightscore.pipeline.score.missing_values import check_policy
@@ -51,9 +48,8 @@ def check_sql(job: Job) -> None:
         repeatable_select(job.features_sql, sql_file(job, job.spec.features))
     for table, sql in job.decide_sql.items():
         repeatable_select(sql, sql_file(job, job.spec.decide[table]))
-    for i, audit in enumerate(job.spec.audit):
-        if isinstance(audit, SqlAudit):
-            repeatable_select(audit.sql, audit_place(job, i))
+    for question in questions(job):
+        question.check()
 
 
 def check_schedule(job: Job) -> None:
@@ -62,14 +58,10 @@ def check_schedule(job: Job) -> None:
     Raises:
         Broken: names the line of job.yaml, or what calendars.yaml says amiss.
     """
-    schedule = job.spec.schedule
-    if not isinstance(schedule, Exchange):
-        return
-    for code in schedule.exchanges:
-        if problem := unknown_exchange(code):
-            job.broken(("schedule", "exchange"), problem)
-    overrides = workspace_overrides(job.workspace.root)
-    check_early({code: one for code, one in overrides.items() if code in schedule.exchanges}, FILE)
+    try:
+        job.spec.schedule.check(job.workspace.root)
+    except Misplaced as error:
+        job.broken(("schedule", *error.at), str(error))
 
 
 def bind(day: Day, scorer: Scorer) -> Bound:
@@ -198,18 +190,9 @@ def _refuse_harmed(engine: Engine, select: str, where: str) -> None:
 
 
 def _bind_audits(engine: Engine, job: Job) -> None:
-    for i, audit in enumerate(job.spec.audit):
-        with SqlMistakes(audit_place(job, i)):
-            if isinstance(audit, SqlAudit):
-                _refuse_no_question(engine.schema(audit.sql), audit_place(job, i))
-            else:
-                builtin.bind(audit, engine, job, i)
-
-
-def _refuse_no_question(given: pa.Schema, where: str) -> None:
-    if len(given) != 1 or not pa.types.is_boolean(given.field(0).type):
-        columns = ", ".join(f"{f.name} {f.type}" for f in given)
-        raise Broken(f"{where}: gives ({columns}); an audit is one SELECT of one boolean")
+    for question in questions(job):
+        with SqlMistakes(question.place):
+            question.bind(engine)
 
 
 def rejects_schema(job: Job, features: pa.Schema) -> pa.Schema:

@@ -14,9 +14,10 @@ from airflow.api_fastapi.core_api.security import GetUserDep
 from airflow.configuration import conf
 from fastapi import Depends, HTTPException, Request
 
-from nightscore.airflow.dag import schedule, stub
+from nightscore.airflow.dag import stub
 from nightscore.airflow.day import workspace
 from nightscore.airflow.form import form
+from nightscore.airflow.timetable import timetable_of
 from nightscore.common.errors import Broken
 from nightscore.common.workspace import Workspace
 from nightscore.job.loader import Job, load_all
@@ -62,7 +63,7 @@ def _whole(job: Job) -> Job | Broken:
     """The job, or what keeps it from being a DAG."""
     try:
         form(job)
-        schedule(job)
+        timetable_of(job)
     except Broken as error:
         return error
     return job

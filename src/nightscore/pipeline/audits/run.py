@@ -1,16 +1,17 @@
 """Questions that the staged day must answer with yes before it is published."""
 
-from nightscore.job.audits import SqlAudit
+from typing import Any
+
 from nightscore.job.loader import Job, audit_place
-from nightscore.pipeline.audits import builtin
-from nightscore.pipeline.audits.builtin import Answer
+from nightscore.pipeline.audits.kinds import questions
+from nightscore.pipeline.audits.question import Question
 from nightscore.store.engine import Engine, SqlMistakes
 from nightscore.store.receipt import AuditResult
 
 
 def audit(job: Job, engine: Engine) -> tuple[AuditResult, ...]:
-    """Ask every audit. SQL that gives no row, more than one, or NULL has not passed."""
-    return tuple(_asked(job, engine, i) for i in range(len(job.spec.audit)))
+    """Ask every audit of the day whose staged tables the engine sees."""
+    return tuple(_asked(question, engine) for question in questions(job))
 
 
 def failures(job: Job, results: tuple[AuditResult, ...]) -> list[str]:
@@ -22,17 +23,8 @@ def failures(job: Job, results: tuple[AuditResult, ...]) -> list[str]:
     ]
 
 
-def _asked(job: Job, engine: Engine, index: int) -> AuditResult:
-    one = job.spec.audit[index]
-    with SqlMistakes(audit_place(job, index)):
-        found = _select(engine, one.sql) if isinstance(one, SqlAudit) else builtin.answer(one, engine, job)
-    return AuditResult(name=str(one), passed=found.passed, severity=one.severity, detail=found.detail)
-
-
-def _select(engine: Engine, sql: str) -> Answer:
-    rows = engine.rows(sql)
-    if rows == [(True,)]:
-        return Answer(True, "")
-    if len(rows) != 1:
-        return Answer(False, f"gives {len(rows) or 'no'} row{'s' if rows else ''}")
-    return Answer(False, "gives NULL" if rows[0][0] is None else "gives false")
+def _asked(question: Question[Any], engine: Engine) -> AuditResult:
+    with SqlMistakes(question.place):
+        found = question.answer(engine)
+    audit = question.audit
+    return AuditResult(name=str(audit), passed=found.passed, severity=audit.severity, detail=found.detail)

@@ -19,8 +19,8 @@ from nightscore import load, query, run
 from nightscore.cli.main import call
 from nightscore.common.errors import Broken
 from nightscore.common.units import as_day
-from nightscore.pipeline.audits.builtin import previous
 from nightscore.pipeline.audits.drift import chance, chi_square, moved, psi
+from nightscore.pipeline.audits.question import previous
 from nightscore.pipeline.steps import checked
 from nightscore.review.report.html import report
 from nightscore.store.engine import Engine, Resources, View

@@ -1,0 +1,135 @@
+"""A calendar as Airflow's timetables: one run per day, when the day is complete; days are partitions.
+
+The partition key is the day (YYYY-MM-DD), the partition date its midnight in the calendar's zone, so that a
+backfill from D to D makes the run of D, unless D has one. `start_date` and `end_date` of a DAG bound the
+partition dates, not the moments of the runs.
+
+Airflow's machinery for them; which days there are is the business of `nightscore.job.calendars`.
+"""
+
+import datetime as dt
+import secrets
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pendulum
+from airflow.exceptions import InvalidPartitionKeyError
+from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction, Timetable
+from airflow.utils.types import DagRunType
+
+from nightscore.common.errors import Broken, clipped
+from nightscore.job.calendars import MIDNIGHT, ONE, Calendar, latest_day, moment, next_day, require
+
+
+def _utc(when: dt.datetime) -> pendulum.DateTime:
+    return pendulum.instance(when).in_timezone("UTC")
+
+
+class DayTimetable(Timetable):
+    """What timetables of days have in common: a calendar, seen with Airflow's eyes."""
+
+    partitioned = True
+    run_ordering: Sequence[str] = ("partition_date", "run_after")
+
+    calendar: Calendar
+
+    def _info(self, day: dt.date) -> DagRunInfo:
+        return DagRunInfo(
+            run_after=_utc(self.calendar.complete(day)),
+            data_interval=None,
+            partition_date=self._midnight(day),
+            partition_key=day.isoformat(),
+        )
+
+    def _midnight(self, day: dt.date) -> pendulum.DateTime:
+        return _utc(moment(day, MIDNIGHT, self.calendar.zone))
+
+    def next_dagrun_info_v2(
+        self, *, last_dagrun_info: DagRunInfo | None, restriction: TimeRestriction
+    ) -> DagRunInfo | None:
+        """The run after the last one; without catchup, of days that were missed only the latest is run."""
+        latest = latest_day(self.calendar, _now())
+        after = self._after(last_dagrun_info, restriction.earliest)
+        day = latest if after is None or (after <= latest and not restriction.catchup) else after
+        found = next_day(self.calendar, day)
+        late = restriction.latest is not None and self._midnight(found) > restriction.latest
+        return None if late else self._info(found)
+
+    def next_dagrun_info(
+        self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
+    ) -> DagRunInfo | None:
+        """Not for partitions, which have no data interval: Airflow asks `next_dagrun_info_v2`."""
+        raise NotImplementedError(f"{type(self).__name__} has partitions: ask next_dagrun_info_v2")
+
+    def _after(self, last: DagRunInfo | None, earliest: dt.datetime | None) -> dt.date | None:
+        """The first day that may come next, or None where nothing bounds it."""
+        bounds = []
+        if last is not None:
+            bounds.append(self._day_of(last) + ONE)
+        if earliest is not None:
+            first = earliest.astimezone(self.calendar.zone).date()
+            bounds.append(first if self._midnight(first) >= earliest else first + ONE)
+        return max(bounds, default=None)
+
+    def _day_of(self, info: DagRunInfo) -> dt.date:
+        # The key first: where a DAG's time zone was changed, its earlier runs have midnights of another one.
+        # The rest is for runs of a timetable that this one replaced.
+        try:
+            return dt.date.fromisoformat(info.partition_key or "")
+        except ValueError:
+            if info.partition_date is not None:
+                return info.partition_date.astimezone(self.calendar.zone).date()
+            return latest_day(self.calendar, info.run_after)
+
+    def iter_partition_dagrun_infos(
+        self, *, earliest: dt.datetime, latest: dt.datetime
+    ) -> Iterator[DagRunInfo]:
+        """The runs of a backfill: days whose midnight lies between two wall clock times, both included.
+
+        Days that are not complete yet are left to the schedule, which would run them a second time.
+        """
+        low, high = self.localize_partition_datetime(earliest), self.localize_partition_datetime(latest)
+        zone = self.calendar.zone
+        last = min(high.astimezone(zone).date(), latest_day(self.calendar, _now()))
+        for day in self.calendar.days(low.astimezone(zone).date(), last):
+            if low <= self._midnight(day) <= high:
+                yield self._info(day)
+
+    def localize_partition_datetime(self, dt: dt.datetime) -> pendulum.DateTime:
+        """The moment when the clocks of this timetable's zone show what `dt` shows."""
+        return _utc(moment(dt.date(), dt.time(), self.calendar.zone))
+
+    def _decode_partition_date(self, partition_key: str) -> dt.datetime:
+        try:
+            day = dt.date.fromisoformat(partition_key)
+        except ValueError:
+            day = None
+        if day is None or day.isoformat() != partition_key:  # 20261116 and 2026-W47-1 are days to Python, too
+            raise InvalidPartitionKeyError(
+                f"{clipped(partition_key)} is no partition key of this DAG; write a day, YYYY-MM-DD"
+            )
+        try:
+            require(self.calendar, day)
+        except (ValueError, Broken) as error:
+            raise InvalidPartitionKeyError(str(error)) from error
+        return self._midnight(day)
+
+    def infer_manual_data_interval(self, *, run_after: pendulum.DateTime) -> DataInterval:
+        """A point: a manual run has no interval of its own."""
+        return DataInterval.exact(run_after)
+
+    def generate_run_id(
+        self,
+        *,
+        run_type: DagRunType,
+        run_after: dt.datetime,
+        data_interval: DataInterval | None,  # noqa: ARG002 - Airflow passes it
+        **extra: Any,
+    ) -> str:
+        """An id with the day in it, another each time: a day may be run again beside an earlier run."""
+        name = extra.get("partition_key") or run_after.isoformat()
+        return run_type.generate_run_id(suffix=f"{name}__{secrets.token_hex(4)}")
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)

@@ -1,0 +1,204 @@
+"""The kinds of audit as questions: what each is bound to, and how it is answered.
+
+A new kind is a class here with its line in `QUESTIONS`, and what job.yaml says of it in
+`nightscore.job.audits`.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from nightscore.common.errors import Broken
+from nightscore.job.audits import (
+    SCORES,
+    BuiltInAudit,
+    Coverage,
+    CoverageAudit,
+    Drift,
+    DriftAudit,
+    RowsAudit,
+    ScoresAudit,
+    SqlAudit,
+)
+from nightscore.job.loader import Job
+from nightscore.pipeline.audits.drift import TEXTS, Moved, is_number, moved, numbers_of
+from nightscore.pipeline.audits.question import Answer, Question
+from nightscore.scorers.hardware import hardware
+from nightscore.store.engine import Engine, Resources, View, quoted
+from nightscore.store.memory_budget import budget
+from nightscore.store.sql_checks import repeatable_select
+
+NO_DAY_BEFORE = Answer(True, "no day before")
+SHOWN = 5  # columns of a drift, the furthest first
+
+
+class SqlQuestion(Question[SqlAudit]):
+    """SQL of the job's own: what gives no row, more than one, or NULL has not passed."""
+
+    def check(self) -> None:
+        """Know that it is one SELECT that gives the same answer at each run."""
+        repeatable_select(self.audit.sql, self.place)
+
+    def bind(self, engine: Engine) -> None:
+        """Know that it gives one boolean."""
+        given = engine.schema(self.audit.sql)
+        if len(given) != 1 or not pa.types.is_boolean(given.field(0).type):
+            columns = ", ".join(f"{f.name} {f.type}" for f in given)
+            raise Broken(f"{self.place}: gives ({columns}); an audit is one SELECT of one boolean")
+
+    def answer(self, engine: Engine) -> Answer:
+        """Passed with one row that is true; else what there was instead."""
+        rows = engine.rows(self.audit.sql)
+        if rows == [(True,)]:
+            return Answer(True, "")
+        if len(rows) != 1:
+            return Answer(False, f"gives {len(rows) or 'no'} row{'s' if rows else ''}")
+        return Answer(False, "gives NULL" if rows[0][0] is None else "gives false")
+
+
+class RowsQuestion(Question[RowsAudit]):
+    """As many rows as on the day before, about."""
+
+    def answer(self, engine: Engine) -> Answer:
+        """The rows of the day, as a share of the day before's."""
+        before = self.previous(engine)
+        if before is None:
+            return NO_DAY_BEFORE
+        [(rows,)] = engine.rows("SELECT count(*) FROM scores")
+        low, high = self.audit.rows.between
+        if not before.rows:
+            return Answer(not rows, f"{rows:,} rows, and none on {before.day}")
+        share = rows / before.rows
+        return Answer(low <= share <= high, f"{rows:,} rows, {share:.4g} times those of {before.day}")
+
+
+class DriftQuestion(Question[DriftAudit]):
+    """Values that have not moved since the day before, more than a little and more than by chance."""
+
+    def bind(self, engine: Engine) -> None:
+        """Know that each column holds numbers, texts or truth values."""
+        for i, column in enumerate(self.audit.drift.columns):
+            self.refuse_type(engine, ("drift", "columns", i), column, TEXTS)
+
+    def answer(self, engine: Engine) -> Answer:
+        """How far each column has moved, the furthest first."""
+        before = self.previous(engine)
+        if before is None:
+            return NO_DAY_BEFORE
+        if not before.rows:
+            return Answer(True, f"no rows on {before.day} to compare with")
+        asked = self.audit.drift
+        resources = Resources(hardware().cores, budget(self.job).beside, self.job.workspace.runs)
+        with Engine([View(SCORES, before.files)], resources) as earlier:
+            found = [moved(column, engine, earlier, asked.confidence) for column in asked.columns]
+        failed = [one for one in found if _too_far(one, asked)]
+        furthest = sorted(found, key=lambda one: (one not in failed, -(one.psi or 0)))
+        texts = [_drift_text(one, asked) for one in furthest[:SHOWN]]
+        more = [f"{len(furthest) - SHOWN} more moved less"] if len(furthest) > SHOWN else []
+        return Answer(not failed, f"against {before.day}: " + "; ".join(texts + more))
+
+
+class ScoresQuestion(Question[ScoresAudit]):
+    """A score within its bounds, and not the same everywhere."""
+
+    def bind(self, engine: Engine) -> None:
+        """Know that the column holds numbers."""
+        self.refuse_type(engine, ("scores", "column"), self.audit.scores.column)
+
+    def answer(self, engine: Engine) -> Answer:
+        """Between what values the column lies, how many rows are outside, and how many values it has."""
+        asked = self.audit.scores
+        bounds = [(sign, bound) for sign, bound in (("<", asked.min), (">", asked.max)) if bound is not None]
+        limit = _limit(engine.types("SELECT * FROM scores")[asked.column])
+        crossed = [f"x {sign} {limit.format(i)}" for i, (sign, _) in enumerate(bounds, 1)]
+        outside = " OR ".join(["x IS NULL", *crossed]) if bounds else "false"
+        [(rows, low, high, wrong, values)] = engine.rows(
+            f"SELECT count(*), min(x), max(x), count(*) FILTER ({outside}), count(DISTINCT x) "
+            f"FROM ({numbers_of(asked.column)})",
+            [bound for _, bound in bounds],
+        )
+        between = "no value" if low is None else f"{low:.6g} to {high:.6g}"
+        beyond = f", {wrong:,} of {rows:,} rows outside" if bounds else ""
+        several = asked.distinct is None or values >= asked.distinct
+        detail = f"{asked.column}: {between}{beyond}, {values:,} different values"
+        return Answer(several and not wrong, detail)
+
+
+class CoverageQuestion(Question[CoverageAudit]):
+    """Nearly every key of one table in another."""
+
+    def bind(self, engine: Engine) -> None:
+        """Know that both tables have the key's columns, in types that can be equal."""
+        asked = self.audit.coverage
+        for i, column in enumerate(asked.key):
+            at = ("coverage", "key", i)
+            wanted, found = (self.type_of(engine, at, table, column) for table in (asked.of, asked.in_))
+            if wanted != found and not (is_number(wanted) and is_number(found)):
+                self.broken(
+                    at, f"{column!r} is {wanted} in {asked.of} and {found} in {asked.in_}: none is found"
+                )
+
+    def answer(self, engine: Engine) -> Answer:
+        """How many keys of the one are in the other."""
+        asked = self.audit.coverage
+        [(wanted, found)] = engine.rows(_coverage_select(asked))
+        detail = f"{found:,} of {wanted:,} are in {asked.in_}"
+        if not wanted:
+            return Answer(True, f"{detail}: {asked.of} has none")
+        return Answer(found / wanted >= asked.at_least, f"{detail}, {_share(found, wanted)}")
+
+
+QUESTIONS: Mapping[type[SqlAudit | BuiltInAudit], type[Question[Any]]] = {
+    SqlAudit: SqlQuestion,
+    RowsAudit: RowsQuestion,
+    DriftAudit: DriftQuestion,
+    ScoresAudit: ScoresQuestion,
+    CoverageAudit: CoverageQuestion,
+}
+
+
+def questions(job: Job) -> tuple[Question[Any], ...]:
+    """The audits of a job, in its order, ready to be asked."""
+    return tuple(QUESTIONS[type(audit)](audit, job, i) for i, audit in enumerate(job.spec.audit))
+
+
+def _too_far(found: Moved, asked: Drift) -> bool:
+    return found.psi is not None and found.chance is not None and found.psi > max(asked.psi, found.chance)
+
+
+def _drift_text(found: Moved, asked: Drift) -> str:
+    if found.psi is None or found.chance is None:
+        return f"no rows of {found.column} to compare"
+    return (
+        f"psi of {found.column} {_short(found.psi)} ({asked.confidence * 100:.6g} % of equal days are below "
+        f"{_short(found.chance)}; the limit is {asked.psi:g})"
+    )
+
+
+def _limit(kind: str) -> str:
+    """A bound as the column has it: of 32-bit floats none is 0.1, but the nearest to it is meant."""
+    exact = "CAST(${0} AS DOUBLE)"
+    return f"coalesce(CAST(TRY_CAST(${{0}} AS FLOAT) AS DOUBLE), {exact})" if kind == "FLOAT" else exact
+
+
+def _coverage_select(asked: Coverage) -> str:
+    """Different keys without null in one table, and those of them that are in the other."""
+    key = ", ".join(map(quoted, asked.key))
+    known = " AND ".join(f"{quoted(column)} IS NOT NULL" for column in asked.key)
+    wanted = f"SELECT DISTINCT {key} FROM {quoted(asked.of)} WHERE {known}"
+    both = f"{wanted} INTERSECT SELECT {key} FROM {quoted(asked.in_)}"
+    return f"SELECT (SELECT count(*) FROM ({wanted})), (SELECT count(*) FROM ({both}))"
+
+
+def _share(part: int, whole: int) -> str:
+    """A share in per cent, cut and not rounded: 100 % is all."""
+    return f"{math.floor(part / whole * 1e6) / 1e4:g} %"
+
+
+def _short(value: float) -> str:
+    """Three digits, without an exponent."""
+    if value < 1e-9:
+        return "0"
+    return f"{value:.{max(2 - math.floor(math.log10(value)), 0)}f}"
