@@ -1,12 +1,14 @@
 """The credit job in a workspace, and its losses counted once more in NumPy from the raw Parquet."""
 
 import datetime as dt
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pandas as pd
 import pyarrow.parquet as pq
 
@@ -30,6 +32,13 @@ def make_credit_workspace(root: Path) -> Path:
     (root / "data/models/finance").mkdir(parents=True)
     shutil.copy(MODELS / "credit_loss.onnx", root / "data/models/finance")
     return root
+
+
+def reasons() -> list[str]:
+    """The texts of the model's metadata, one for each column of its points, in their order."""
+    model = onnx.load(MODELS / "credit_loss.onnx")
+    texts: list[str] = json.loads({one.key: one.value for one in model.metadata_props}["reasons"])
+    return texts
 
 
 def read_book(root: Path, day: str) -> pd.DataFrame:
