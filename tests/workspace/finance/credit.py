@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from data.lakes.loans import write_lake
+from tests.workspace.finance.world import copy_scorers
 
 REPOSITORY = Path(__file__).parents[3]
 MODELS = REPOSITORY / "data/models/finance"
@@ -31,6 +32,7 @@ def make_credit_workspace(root: Path) -> Path:
     shutil.copytree(REPOSITORY / "jobs/finance/credit_loss", root / "jobs/finance/credit_loss")
     (root / "data/models/finance").mkdir(parents=True)
     shutil.copy(MODELS / "credit_loss.onnx", root / "data/models/finance")
+    copy_scorers(root)
     return root
 
 
