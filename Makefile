@@ -54,6 +54,7 @@ lint: .venv/test.stamp
 
 types: .venv/test.stamp
 	$(BIN)/mypy
+	$(BIN)/mypy scorers/*.py
 
 contracts: .venv/test.stamp
 	$(BIN)/lint-imports

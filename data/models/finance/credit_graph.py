@@ -33,6 +33,7 @@ large. Points: Siddiqi, Intelligent Credit Scoring (2017).
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,8 +116,11 @@ class Graph:
         return self.op("ReduceSum", value, self.constant(np.array([axis], np.int64)), keepdims=0, name=name)
 
 
-def credit_loss(card: Scorecard) -> onnx.ModelProto:
-    """The graph. Its metadata has the order of `points_lost` under the key `features`."""
+def credit_loss(card: Scorecard, reasons: Mapping[str, str]) -> onnx.ModelProto:
+    """The graph. Its metadata has the order of `points_lost`: `features`, and for each a text, `reasons`.
+
+    `reasons` says of each feature of the card why it costs points; scorers/scorecard_points.py tells them.
+    """
     g = Graph()
     _scorecard(g, card)
     _losses(g)
@@ -126,7 +130,8 @@ def credit_loss(card: Scorecard) -> onnx.ModelProto:
     graph = helper.make_graph(g.nodes, "credit_loss", given, found, g.constants)
     opset = helper.make_opsetid("", OPSET)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=IR, producer_name="nightscore")
-    helper.set_model_props(model, {"features": json.dumps(card.features)})
+    texts = [reasons[feature] for feature in card.features]
+    helper.set_model_props(model, {"features": json.dumps(card.features), "reasons": json.dumps(texts)})
     onnx.checker.check_model(model, full_check=True)
     return model
 

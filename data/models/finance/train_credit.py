@@ -43,6 +43,14 @@ BINS: dict[str, tuple[int, int, float]] = {
     "income_verification": (RISING, 3, 0.05),
     "instalment_to_income": (RISING, 5, 0.05),
 }
+REASONS = {  # why a feature costs a loan points, as its borrower is told
+    "sub_grade": "the lender's own grade of the loan",
+    "inquiries_12m": "credit inquiries in the last 12 months",
+    "instalment_accounts": "instalment loans that run already",
+    "employment_years": "years in the present job, or not known",
+    "income_verification": "the lender had the income verified",
+    "instalment_to_income": "instalments are high for the income, or no income",
+}
 VERIFICATION = {"Not Verified": 0, "Source Verified": 1, "Verified": 2}
 
 Numbers = npt.NDArray[Any]
@@ -53,7 +61,7 @@ def main() -> int:
     values, is_bad = training_set(pq.read_table(OUTCOMES))
     book = pq.read_table(BOOK)
     card = trained(values, is_bad)
-    model = credit_loss(card).SerializeToString(deterministic=True)
+    model = credit_loss(card, REASONS).SerializeToString(deterministic=True)
     (HERE / "credit_loss.onnx").write_bytes(model)
     out_of_fold = [held_out(values, is_bad, SEED + repeat) for repeat in range(REPEATS)]
     applicant = [name for name in BINS if name != "sub_grade"]

@@ -28,15 +28,20 @@ def hardware(*, json: AsJson = False) -> int:
     """Show what scoring may use here: cores, memory, instruction sets, devices and kinds of scorers."""
     from dataclasses import asdict
 
+    from nightscore.common.errors import Broken
     from nightscore.review import text
     from nightscore.scorers.hardware import hardware as found
     from nightscore.scorers.onnx.runtime import devices, problems
     from nightscore.scorers.registry import kinds
 
     machine, there, failed = found(), devices(), problems()
+    try:
+        known = kinds(workspace().root)
+    except Broken:  # the machine has kinds without a workspace, too
+        known = kinds()
     if json:
-        listed = {"devices": [asdict(one) for one in there], "problems": failed, "kinds": kinds()}
+        listed = {"devices": [asdict(one) for one in there], "problems": failed, "kinds": known}
         print_json({**asdict(machine), **listed})
         return 0
-    text.hardware(machine, there, failed, kinds())
+    text.hardware(machine, there, failed, known)
     return 0

@@ -85,11 +85,7 @@ def judge(
 def sha256_of(job: Job, model: str) -> str:
     """The sha256 of a model as it is now. Broken, or NotYet, where it can't be read."""
     try:
-        return (
-            Source(job.workspace, job.spec.model.kind == "python", resolved(job.workspace, model).path)
-            .read()
-            .sha256
-        )
+        return Source(job.workspace, job.spec.model.kind, resolved(job.workspace, model).path).read().sha256
     except ModelError as error:
         raise Broken(str(error)) from error
 

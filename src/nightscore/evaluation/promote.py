@@ -44,7 +44,9 @@ def promote(
     old = job.spec.model
     model = old.rivals.get(model, model)
     if old.file is None:
-        job.broken(("model", "entry"), "a model of kind python is a function; promote takes a model file")
+        job.broken(
+            ("model", old.place), f"the model is code, {old.name}, and no file; promote takes a model file"
+        )
     if model == old.file:
         job.broken(("model", old.place), f"{model} is the champion already")
     sha256 = open_model(job, model, pinned=False).sha256

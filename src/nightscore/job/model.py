@@ -8,14 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from nightscore.common.errors import clipped
 from nightscore.job.fields import Column, FilePath, Misplaced, SqlFile, Strict, Text, share_of
 
 CHALLENGERS = "challengers"  # the view that has their columns, too
 MOST = 6  # challengers: as many models as a process keeps open (open_model.py), less the champion's two
 SCHEME = "models:/"
 URI = re.compile(rf"{SCHEME}([A-Za-z0-9_][A-Za-z0-9_. -]*)(?:/([1-9][0-9]*)|@([A-Za-z0-9_-]+))")
+KIND = r"^([a-z][a-z0-9_]{0,62}|scorers/([A-Za-z0-9_][A-Za-z0-9_.-]*/)*[A-Za-z_][A-Za-z0-9_-]*\.py)$"
 URI_FORMS = f"allowed: {SCHEME}NAME/VERSION or {SCHEME}NAME@ALIAS"
 
 
@@ -79,17 +81,33 @@ class Judge(Strict):
         return share_of(self.max_flips) if self.max_flips else None
 
 
+def _kind(value: str) -> str:
+    if not re.fullmatch(KIND, value):
+        raise ValueError(
+            f"{clipped(value)} is not allowed: the name of a kind, such as onnx, or a file of the workspace, "
+            "such as scorers/mine.py"
+        )
+    return value
+
+
 class Model(Strict):
     """The model, and how its inputs and outputs are named."""
 
     kind: Annotated[
         str,
-        StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$"),
-        Field(description="auto (.onnx, the fastest way that is right), onnx, text, trees, topk, python, …"),
+        AfterValidator(_kind),
+        Field(
+            description="auto (.onnx, the fastest way that is right), onnx, text, trees, topk, python, …, or "
+            "a file of the workspace, scorers/….py",
+            json_schema_extra={"pattern": KIND},
+        ),
     ] = "auto"
     path: Annotated[
         FilePath | None,
-        Field(description="the model file, relative to the workspace; an .onnx file for kind auto"),
+        Field(
+            description="the model file, relative to the workspace; an .onnx file for kind auto; none where "
+            "a workspace's scorer holds its formula"
+        ),
     ] = None
     champion: Annotated[
         FilePath | None, Field(description="the same, where there are challengers: it alone decides")
@@ -127,7 +145,9 @@ class Model(Strict):
         self._check_champion()
         if self.kind == "python" and (self.entry is None or self.file is not None):
             raise Misplaced(("entry",), "kind python takes entry: module:function, and no path")
-        if self.kind != "python" and (self.file is None or self.entry is not None):
+        if self.in_workspace and self.entry is not None:
+            raise Misplaced(("entry",), f"kind {self.kind} is the function; leave entry out")
+        if self.takes_path and (self.file is None or self.entry is not None):
             raise Misplaced(("path",), f"kind {self.kind} takes path: a model file, and no entry")
         return self
 
@@ -144,19 +164,29 @@ class Model(Strict):
         challenger_names(self.challengers)
 
     @property
+    def in_workspace(self) -> bool:
+        """Whether the kind is a file of the workspace, which may hold its formula and need no model file."""
+        return self.kind.endswith(".py")
+
+    @property
+    def takes_path(self) -> bool:
+        """Whether there has to be a model file."""
+        return self.kind != "python" and not self.in_workspace
+
+    @property
     def file(self) -> str | None:
-        """The model file that decides, or its URI in a registry; None for kind python."""
+        """The model file that decides, or its URI in a registry; None of a function or a formula."""
         return self.path or self.champion
 
     @property
     def place(self) -> str:
         """The key that names it."""
-        return next((at for at in ("path", "champion") if getattr(self, at)), "entry")
+        return next(at for at in ("path", "champion", "entry", "kind") if getattr(self, at))
 
     @property
     def name(self) -> str:
-        """The model as people name it: its file, or its function."""
-        return self.file or self.entry or ""
+        """The model as people name it: its file, its function, or the file that holds its formula."""
+        return self.file or self.entry or self.kind
 
     @property
     def rivals(self) -> dict[str, str]:

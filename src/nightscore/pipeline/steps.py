@@ -32,7 +32,7 @@ from nightscore.pipeline.read.scan import chunks, source_schema
 from nightscore.pipeline.request import AS_USUAL, RunRequest
 from nightscore.pipeline.score.batches import Deadline, RowScorer, needed_columns, scores_batch
 from nightscore.pipeline.score.challengers import Challengers, with_challengers
-from nightscore.pipeline.score.open_model import OpenModel, open_model, planned_scorer
+from nightscore.pipeline.score.open_model import OpenModel, open_model, planned_scorer, score_nothing
 from nightscore.pipeline.score.rejects import Rejects
 from nightscore.store import catalog, delta, run_folder
 from nightscore.store.engine import Resources, SqlMistakes
@@ -205,6 +205,7 @@ def checked(job: Job) -> str:
     """
     binding.check_sql(job)
     opened = open_model(job)
+    score_nothing(job, opened)
     days = inputs.days(job)
     day = days[-1] if days else dt.date.today()
     files = inputs.resolve(job, day)
@@ -246,7 +247,8 @@ def _wanted(
     return Plan(
         job.name, day.isoformat(), "score", fingerprint=causes, job_hash=job.hash, key=tuple(job.spec.key),
         model_path=opened.name, model_sha256=opened.sha256, device=opened.device,
-        model_uri=opened.uri, model_version=opened.version, tuned=tuned_by(picked) if picked else None,
+        model_uri=opened.uri, model_version=opened.version, code=opened.code,
+        tuned=tuned_by(picked) if picked else None,
         params=params, inputs=files, known_at=known_at, closes=job.spec.close, versions=versions(),
         started=time.time(),
         seen=tuple(sorted(f.path.name for f in scores if f.day == day.isoformat())),

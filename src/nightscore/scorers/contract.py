@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 
+from nightscore.scorers.errors import ContractError
 from nightscore.scorers.model_file import ModelFile
 
 
@@ -81,6 +82,19 @@ class Opens(Protocol):
             ModelError: the model is none of this kind, or can't be run with these options.
         """
         ...
+
+
+def refuse_unlike(found: Any, outputs: pa.Schema, rows: int, name: str) -> None:
+    """Hold what other people's code gives for `rows` rows to its signature.
+
+    Raises:
+        ContractError: it is no batch of these columns and types, or of other rows; `name` is whose it is.
+    """
+    if not isinstance(found, pa.RecordBatch) or found.schema != outputs:
+        given = found.schema if isinstance(found, pa.RecordBatch) else type(found).__name__
+        raise ContractError(f"{name}: gives {given}; its signature says {outputs}")
+    if found.num_rows != rows:
+        raise ContractError(f"{name}: gives {found.num_rows} rows for {rows} rows")
 
 
 def serves(given: pa.DataType, needed: pa.DataType) -> bool:

@@ -22,3 +22,7 @@ class ContractError(Exception):
 
 class ModelChangedError(ModelError):
     """A model file has another hash than the one that was planned with."""
+
+
+class ScorerFileError(ModelError):
+    """A scorer of the workspace is at fault, not the model: its file, what it offers, or what that gives."""

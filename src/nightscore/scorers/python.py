@@ -8,12 +8,11 @@ Installed code, never a pickle: what runs is what the package's version control 
 
 import importlib
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import pyarrow as pa
 
-from nightscore.scorers.contract import Options, Scorer, Signature
-from nightscore.scorers.errors import ChunkError, ContractError, ModelError
+from nightscore.scorers.contract import Options, Scorer, Signature, refuse_unlike
+from nightscore.scorers.errors import ChunkError, ModelError
 from nightscore.scorers.model_file import ModelFile
 from nightscore.scorers.registry import code_of
 
@@ -88,16 +87,9 @@ class PythonScorer:
             raise
         except Exception as error:  # other people's code
             raise ChunkError(f"{self._name}: {type(error).__name__}: {error}") from error
-        self._check(found, chunk.num_rows)
+        refuse_unlike(found, self._given.outputs, chunk.num_rows, self._name)
         columns = [found.column(source) for source in self._outputs.values()]
         return pa.RecordBatch.from_arrays(columns, schema=self._signature.outputs)
-
-    def _check(self, found: Any, rows: int) -> None:
-        if not isinstance(found, pa.RecordBatch) or found.schema != self._given.outputs:
-            given = found.schema if isinstance(found, pa.RecordBatch) else type(found).__name__
-            raise ContractError(f"{self._name}: gives {given}; its signature says {self._given.outputs}")
-        if found.num_rows != rows:
-            raise ContractError(f"{self._name}: gives {found.num_rows} rows for {rows} rows")
 
 
 def _imported(entry: str) -> Predict:

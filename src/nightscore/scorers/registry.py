@@ -1,9 +1,13 @@
-"""Kinds of scorers: name -> the function that opens one, imported when it is used.
+"""Kinds of scorers: a name, or the path of a workspace's file -> what opens a model, and in which ways.
 
-Another package adds a kind by an entry point of the group `nightscore.scorers`, whose name is the kind and
-whose object is such a function:
+A name is one of ours or, by an entry point of the group `nightscore.scorers`, another package's; what is
+named `scorers/….py` is a file of the workspace (workspace.py). A kind is a function, imported when it is
+used:
 
     def open_mine(model: ModelFile, options: Options) -> Scorer
+
+A function `variants(device: str) -> list[Variant]` of the same module, where there is one, says in which ways
+the kind can compute on a device or, for `auto`, on any; each is held to the plain one and measured.
 """
 
 import difflib
@@ -16,8 +20,11 @@ from pathlib import Path
 from nightscore.scorers.contract import Opens, Options, Scorer
 from nightscore.scorers.errors import ModelError
 from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.variant import Variant, plain
+from nightscore.scorers.workspace import OPEN, ScorerFile, file_variants, is_file, open_file, read_scorer_file
 
 GROUP = "nightscore.scorers"
+FOLDER = "scorers"  # of a workspace
 KINDS = {
     "onnx": "nightscore.scorers.onnx.scorer:open_onnx",
     "text": "nightscore.scorers.text:open_text",
@@ -25,14 +32,28 @@ KINDS = {
     "topk": "nightscore.scorers.topk:open_topk",
     "python": "nightscore.scorers.python:open_python",
 }
+AUTO = "nightscore.scorers.auto"  # a kind that has variants and opens nothing
 
 
-def open_scorer(kind: str, model: ModelFile, options: Options) -> Scorer:
+def open_scorer(
+    kind: str, model: ModelFile | None, options: Options, file: ScorerFile | None = None
+) -> Scorer:
     """A scorer of a kind for a model.
+
+    Args:
+        kind: a name, or the path of a workspace's file.
+        model: the model file; None where a workspace's file holds the formula.
+        options: how the model is to be opened.
+        file: the workspace's file, as it was read; default: read from the current folder.
 
     Raises:
         ModelError: there is no such kind; the model is none of it, or can't be run with these options.
+        ScorerFileError: (a ModelError) the workspace's file is at fault.
     """
+    if is_file(kind):
+        return open_file(file or read_scorer_file(Path(kind).absolute(), kind), model, options)
+    if model is None:
+        raise ModelError(f"kind {kind} takes a model file, and none is named")
     if kind in KINDS:
         module, _, name = KINDS[kind].partition(":")
         opens: Opens = getattr(importlib.import_module(module), name)
@@ -41,9 +62,28 @@ def open_scorer(kind: str, model: ModelFile, options: Options) -> Scorer:
     return opens(model, options)
 
 
-def kinds() -> list[str]:
-    """Every kind that there is here, ours first."""
-    return [*KINDS, *sorted(set(_installed()) - set(KINDS))]
+def variants(kind: str, device: str, file: ScorerFile | None = None) -> list[Variant]:
+    """What a job's model may be computed by, the plain one first.
+
+    Args:
+        kind: as the job says it.
+        device: as the job says it; one that is named is the only one.
+        file: the workspace's file, where the kind is one.
+
+    Raises:
+        ModelError: the kind can't be imported or loaded, or what it offers is none.
+    """
+    if file is not None:
+        return file_variants(file, device)
+    offers = getattr(_module(kind), "variants", None)
+    first = plain(kind, device)
+    return [first, *(one for one in (offers(device) if offers else ()) if one != first)]
+
+
+def kinds(root: Path | None = None) -> list[str]:
+    """Every kind that there is here: ours, those of packages, and the files of a workspace's folder."""
+    names = [*KINDS, *sorted(set(_installed()) - set(KINDS))]
+    return names if root is None else names + _files(root)
 
 
 def code_of(module: str) -> str:
@@ -82,6 +122,22 @@ def _loaded(kind: str) -> Opens:
             f"kind {kind!r} ({point.value}) can't be imported: {type(error).__name__}: {error}"
         ) from error
     return opens
+
+
+def _module(kind: str) -> object:
+    """The module that a kind's name leads to."""
+    if kind == "auto" or kind in KINDS:
+        return importlib.import_module(AUTO if kind == "auto" else KINDS[kind].partition(":")[0])
+    _loaded(kind)
+    return importlib.import_module(_point(kind).module)
+
+
+def _files(root: Path) -> list[str]:
+    """The files of a workspace that define a scorer; nothing of them runs."""
+    there = sorted((root / FOLDER).rglob("*.py"))
+    return [
+        file.relative_to(root).as_posix() for file in there if f"def {OPEN}(".encode() in file.read_bytes()
+    ]
 
 
 def _point(kind: str) -> EntryPoint:

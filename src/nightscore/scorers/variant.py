@@ -1,6 +1,5 @@
 """Variants: the ways to compute one model on this machine."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -32,26 +31,3 @@ def plain(kind: str, device: str) -> Variant:
         device: as the job says it.
     """
     return Variant("onnx" if kind == "auto" else kind, "cpu" if device == "auto" else device)
-
-
-def variants(kind: str, device: str, devices: Iterable[str], cores: int) -> list[Variant]:
-    """What a job's model may be computed by, the plain one first.
-
-    A named device is the only one, and a kind and a device that are both named leave nothing to choose.
-
-    Args:
-        kind: as the job says it.
-        device: as the job says it.
-        devices: the devices here.
-        cores: the cores of this process.
-    """
-    found = [plain(kind, device)]
-    if (kind, device) not in (("auto", "auto"), ("auto", "cpu"), ("onnx", "auto")):
-        return found
-    if kind == "auto":
-        found.append(Variant("trees"))
-    if cores > 1:
-        found.append(Variant("onnx", "cpu", cores))
-    if device == "auto":
-        found += [Variant("onnx", name) for name in devices if name != "cpu"]
-    return found

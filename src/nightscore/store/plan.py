@@ -127,7 +127,8 @@ class Plan:
     `closes` is whether the day is closed once it is published; `restate` says that it is published anew,
     instead of what the run `replaces` published. `tuned` is what a bake-off took to score it in the model's
     place, with its `canary`; `warning` says why it is not used. `model_uri` and `model_version` are those of
-    a registry that named the model, and `promotion` says how it became champion (`promotions.py`).
+    a registry that named the model, `code` is the sha256 of the workspace's file or the package that brings
+    the kind of scorer (empty for ours), and `promotion` says how it became champion (`promotions.py`).
     """
 
     job: str
@@ -142,6 +143,7 @@ class Plan:
     model_sha256: str = ""
     model_uri: str = ""
     model_version: str = ""
+    code: str = ""
     challengers: tuple[Challenger, ...] = ()
     promotion: Mapping[str, str] = dataclasses.field(default_factory=dict)
     device: str = ""

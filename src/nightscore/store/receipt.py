@@ -73,12 +73,13 @@ class KeyHash(Part):
 
 
 class ModelResult(Part):
-    """The model that scored; `uri` and `version` are those of a registry that named it."""
+    """The model that scored; `uri`, `version`: of a registry; `code`: sha256 of a kind that is not ours."""
 
     path: str
     sha256: str
     uri: str = ""
     version: str = ""
+    code: str = ""
 
 
 class ChallengerResult(Part):

@@ -20,7 +20,7 @@ from nightscore.job.fields import Strict
 from nightscore.job.loader import Job
 from nightscore.scorers.hardware import hardware, installed_devices
 from nightscore.scorers.variant import Variant
-from nightscore.store.plan import Tuned
+from nightscore.store.plan import Plan, Tuned
 
 FILE = "variant.yaml"
 HEAD = """\
@@ -60,7 +60,10 @@ class Evidence(Strict):
 
 
 class VariantFile(Strict):
-    """The whole file. `why` is the sentence that the bake-off says of it."""
+    """The whole file. `why` is the sentence that the bake-off says of it.
+
+    `code` is the sha256 of what brings the kind of scorer, where it is not ours.
+    """
 
     variant: str
     technique: Literal["engine", "graph", "quantization", "pruning", "distillation"]
@@ -68,6 +71,7 @@ class VariantFile(Strict):
     model: ModelOf
     how: How
     reference: ModelOf
+    code: str = ""
     budget: AccuracyBudget
     machine: dict[str, str | int | list[str]]
     versions: dict[str, str]
@@ -135,13 +139,15 @@ def machine() -> dict[str, str | int | list[str]]:
     }
 
 
-def stale(job: Job, found: VariantFile, reference_sha256: str, versions: Mapping[str, str]) -> list[str]:
-    """Why a variant can't be used as it is, a sentence each; empty if it can."""
+def stale(job: Job, found: VariantFile, plan: Plan) -> list[str]:
+    """Why a variant can't be used for a plan as it is, a sentence each; empty if it can."""
     said = []
-    if found.reference.sha256 != reference_sha256:
-        said.append(f"the model is {reference_sha256[:12]}…, it was {found.reference.sha256[:12]}…")
+    if found.reference.sha256 != plan.model_sha256:
+        said.append(f"the model is {plan.model_sha256[:12]}…, it was {found.reference.sha256[:12]}…")
+    if found.code and found.code != plan.code:  # a file of an older version has none
+        said.append(f"the scorer's code is {plan.code[:12]}…, it was {found.code[:12]}…")
     said += _differences("machine", found.machine, machine())
-    said += _differences("version", found.versions, versions)
+    said += _differences("version", found.versions, plan.versions)
     if found.budget != budget_of(job):
         said.append("the budget is another one")
     return said + _gone(job, found)

@@ -5,6 +5,7 @@ The variants are real scorers: ONNX Runtime's, and kinds of a package that pip i
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -14,7 +15,11 @@ from nightscore.job.loader import Job, load
 from nightscore.pipeline.executors import run
 from nightscore.pipeline.score import autotune as module
 from nightscore.pipeline.score import open_model
-from nightscore.scorers.variant import PLAIN, Variant, variants
+from nightscore.scorers import auto
+from nightscore.scorers.hardware import hardware, installed_devices
+from nightscore.scorers.onnx import scorer as onnx
+from nightscore.scorers.registry import variants
+from nightscore.scorers.variant import PLAIN, Variant
 from nightscore.store.receipt import Receipt
 from tests.support.packages import installed
 from tests.support.workspace import JOB, linear_model, make_workspace
@@ -204,7 +209,7 @@ def test_a_device_that_ended_the_process_is_not_tried_again(job: Job, offer: Off
 
     child = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
-        "from nightscore import load, run; from nightscore.pipeline.score import autotune, scoring\n"
+        "from nightscore import load, run; from nightscore.pipeline.score import autotune as choose\n"
         "from nightscore.scorers.variant import PLAIN, Variant\n"
         "choose.WORTH_IT = 0.0\n"
         "choose.variants_of = lambda *_: [PLAIN, Variant('ends', 'npu')]\n"
@@ -250,19 +255,32 @@ NAMED = {
     ),
     "auto on the cpu": ("kind: auto", "cpu", [PLAIN, Variant("trees"), Variant("onnx", "cpu", 4)]),
     "a named device": ("kind: auto", "cuda", [Variant("onnx", "cuda")]),
-    "trees": ("kind: trees", "auto", [Variant("trees")]),
 }
+WAYS = {"onnx": onnx.ways, "auto": auto.ways}
 
 
 @pytest.mark.parametrize(("kind", "device", "wanted"), NAMED.values(), ids=NAMED.keys())
 def test_what_is_named_is_used(kind: str, device: str, wanted: list[Variant]) -> None:
     """A named device is the only one; a named kind has its own variants alone."""
-    assert variants(kind.removeprefix("kind: "), device, ["cpu", "cuda"], 4) == wanted
+    assert WAYS[kind.removeprefix("kind: ")](device, ["cpu", "cuda"], 4) == wanted
+
+
+@pytest.mark.parametrize("kind", ["auto", "onnx", "trees", "topk", "text", "python"])
+@pytest.mark.parametrize("device", ["auto", "cpu", "npu"])
+def test_each_kind_gives_its_own_variants(kind: str, device: str) -> None:
+    """Those of this machine, the plain one first; a kind that offers none has that alone."""
+    found, first = variants(kind, device), Variant("onnx" if kind == "auto" else kind)
+    assert found[0] == (first if device != "npu" else replace(first, device="npu"))
+    assert len(set(found)) == len(found)
+    if device == "npu" or kind not in WAYS:
+        assert len(found) == 1
+    else:
+        assert found == WAYS[kind](device, installed_devices(), hardware().cores)
 
 
 def test_on_one_core_there_are_no_threads_to_share() -> None:
     """And at once are as many pieces as there are cores for."""
-    assert variants("onnx", "auto", ["cpu"], 1) == [PLAIN]
+    assert onnx.ways("auto", ["cpu"], 1) == [PLAIN]
     assert [Variant("onnx", "cpu", threads).at_once(4) for threads in (1, 2, 3, 4, 8)] == [4, 2, 1, 1, 1]
 
 

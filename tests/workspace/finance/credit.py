@@ -1,16 +1,19 @@
 """The credit job in a workspace, and its losses counted once more in NumPy from the raw Parquet."""
 
 import datetime as dt
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pandas as pd
 import pyarrow.parquet as pq
 
 from data.lakes.loans import write_lake
+from tests.workspace.finance.world import copy_scorers
 
 REPOSITORY = Path(__file__).parents[3]
 MODELS = REPOSITORY / "data/models/finance"
@@ -29,7 +32,15 @@ def make_credit_workspace(root: Path) -> Path:
     shutil.copytree(REPOSITORY / "jobs/finance/credit_loss", root / "jobs/finance/credit_loss")
     (root / "data/models/finance").mkdir(parents=True)
     shutil.copy(MODELS / "credit_loss.onnx", root / "data/models/finance")
+    copy_scorers(root)
     return root
+
+
+def reasons() -> list[str]:
+    """The texts of the model's metadata, one for each column of its points, in their order."""
+    model = onnx.load(MODELS / "credit_loss.onnx")
+    texts: list[str] = json.loads({one.key: one.value for one in model.metadata_props}["reasons"])
+    return texts
 
 
 def read_book(root: Path, day: str) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from data.lakes.loans import LOANS
 from nightscore.scorers.model_file import read_model
 from nightscore.scorers.onnx import runtime
-from tests.workspace.finance.credit import MODELS, REPOSITORY
+from tests.workspace.finance.credit import MODELS, reasons
 
 sys.path.insert(0, str(MODELS))  # where its programs are run
 
@@ -69,24 +69,27 @@ def test_points_lost_are_what_a_loan_lacks_to_the_best(card: Scorecard) -> None:
 
 
 def test_the_model_says_the_order_of_its_points() -> None:
-    """Under `features` in its metadata: the features of the card, and as many as by_loan.sql has reasons."""
+    """In its metadata: the features of the card, and for each in its place why it costs points."""
     model = onnx.load(MODELS / "credit_loss.onnx")
     features = json.loads({p.key: p.value for p in model.metadata_props}["features"])
     assert features == list(METRICS["scorecard"])
-    sql = (REPOSITORY / "jobs/finance/credit_loss/by_loan.sql").read_text()
-    texts = sql.partition("SELECT [")[2].partition("]")[0]
-    expected = [
-        "grade",
-        "inquiries",
-        "instalment loans",
-        "years in the present job",
-        "verified",
-        "instalments",
-    ]
-    assert [word in line for word, line in zip(expected, texts.strip().splitlines(), strict=True)] == [
-        True
-    ] * 6
-    assert len(features) == 6
+    expected = {
+        "sub_grade": "grade",
+        "inquiries_12m": "inquiries",
+        "instalment_accounts": "instalment loans",
+        "employment_years": "years in the present job",
+        "income_verification": "verified",
+        "instalment_to_income": "instalments",
+    }
+    assert [expected[name] in text for name, text in zip(features, reasons(), strict=True)] == [True] * 6
+
+
+def test_training_writes_the_committed_model(card: Scorecard) -> None:
+    """The same operators and the same metadata; its numbers are held to another computation above."""
+    made = train_credit.credit_loss(card, train_credit.REASONS)
+    committed = onnx.load(MODELS / "credit_loss.onnx")
+    assert made.metadata_props == committed.metadata_props
+    assert made.graph.node == committed.graph.node
 
 
 def test_bins_are_closed_on_the_right_and_nan_has_its_own(card: Scorecard) -> None:

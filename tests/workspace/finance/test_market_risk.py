@@ -1,21 +1,28 @@
 """VaR, ES and P&L of the job, held to a recount in NumPy from the raw prices."""
 
 import datetime as dt
+import hashlib
 import shutil
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import QuantLib
 
 from nightscore import features, load, query, run
 from nightscore.common.errors import Broken
+from nightscore.review.explain import why
+from nightscore.review.verify import verify
+from nightscore.store.catalog import pinned
 from tests.workspace.finance.recount import Recount, es_975, var_99
 from tests.workspace.finance.world import DAYS, POSITIONS, make_workspace, run_chain
 
+INPUTS = ("spot", "strike", "rate", "years", "volatility", "right")
 DESKS = ("cash equity", "hedging", "market making", "options")
 
 
@@ -50,6 +57,47 @@ def assert_equals_recount(
 def test_var_and_es_are_a_recount_s_from_the_raw_prices(workspace: Path, recount: Recount, day: str) -> None:
     """Each desk and the firm: P&L by scenario, value, VaR, ES, component VaR."""
     assert_equals_recount(risk(workspace, day), *recount.pnl(day))
+
+
+def test_prices_are_the_graph_s_and_quantlib_s(workspace: Path) -> None:
+    """Every price by the ONNX graph, every hundredth option's by QuantLib: within 1e-9 of a dollar."""
+    job = load("market_risk", workspace=workspace)
+    rows = features(job, DAYS[1])
+    given = {name: rows[name].to_numpy() for name in INPUTS}
+    table = query(
+        f"SELECT price FROM market_risk_scores WHERE day = DATE '{DAYS[1]}' ORDER BY position_id, scenario",
+        workspace,
+    )
+    found = table["price"].to_numpy()
+    graph = onnxruntime.InferenceSession(workspace / "data/models/finance/black_scholes.onnx")
+    assert len(found) > 50_000
+    assert np.abs(found - graph.run(["price"], given)[0]).max() <= 1e-9
+    options = np.flatnonzero((given["strike"] > 0) & (given["years"] > 0))[::100]
+    for i in options:
+        spot, strike, rate, years, volatility, right = (given[name][i] for name in INPUTS)
+        kind, discount = (QuantLib.Option.Call if right > 0 else QuantLib.Option.Put), np.exp(-rate * years)
+        deviation = volatility * np.sqrt(years)
+        wanted = QuantLib.blackFormula(kind, strike, spot / discount, deviation, discount)
+        assert found[i] == pytest.approx(wanted, rel=0, abs=1e-9)
+    assert len(options) > 100
+
+
+def test_the_receipt_says_which_scorer_it_was(workspace: Path) -> None:
+    """The formula's file is the model, by its bytes; `verify` and `why` know the day as any other."""
+    job = load("market_risk", workspace=workspace)
+    day = dt.date.fromisoformat(DAYS[1])
+    receipt = pinned(job.workspace).receipt("market_risk", day)
+    sha256 = hashlib.sha256((workspace / "scorers/black_scholes.py").read_bytes()).hexdigest()
+    assert receipt and receipt.model and receipt.variant
+    assert (receipt.model.path, receipt.model.sha256) == ("scorers/black_scholes.py", sha256)
+    assert receipt.model.code == sha256 and receipt.variant.kind == "scorers/black_scholes.py"
+    assert [one.differences for one in verify(job.workspace, "market_risk")] == [[], []]
+    row = query("SELECT position_id, scenario, price FROM market_risk_scores LIMIT 1", workspace).to_pylist()[
+        0
+    ]
+    key = {name: str(row[name]) for name in job.spec.key}
+    found = why(job, dt.date.fromisoformat(DAYS[1]), key)
+    assert found.model == receipt.model and found.features and set(INPUTS) <= set(found.features)
 
 
 def test_filtered_scenarios_are_scaled_by_forecast_volatility(workspace: Path, recount: Recount) -> None:

@@ -23,7 +23,15 @@ def make_workspace(root: Path, positions: int = POSITIONS, since: date = SINCE) 
     models.mkdir(parents=True)
     for model in (REPOSITORY / "data/models/finance").glob("*.onnx"):
         shutil.copy(model, models)
+    copy_scorers(root)
     return root
+
+
+def copy_scorers(root: Path) -> None:
+    """The repository's own scorers, as they are in git."""
+    (root / "scorers").mkdir(exist_ok=True)
+    for file in (REPOSITORY / "scorers").glob("*.py"):
+        shutil.copy(file, root / "scorers")
 
 
 def run_chain(workspace: Path, day: str, **params: str | float) -> list[Receipt]:

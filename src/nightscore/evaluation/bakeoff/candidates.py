@@ -12,12 +12,14 @@ import pyarrow as pa
 from nightscore.common.files import replace_bytes
 from nightscore.evaluation.bakeoff.workload import Ground
 from nightscore.evaluation.recipes import recipes
+from nightscore.evaluation.recipes.network import read
 from nightscore.evaluation.recipes.recipe import Feeds, Material, NoCandidate, Recipe, Technique
 from nightscore.pipeline import steps
 from nightscore.pipeline.score.missing_values import filled
 from nightscore.pipeline.score.open_model import opened, variants_of
 from nightscore.scorers.contract import Options
 from nightscore.scorers.model_file import ModelFile, read_model
+from nightscore.scorers.outputs import outputs_of
 from nightscore.scorers.variant import Variant
 from nightscore.store.plan import Plan, Tuned
 from nightscore.store.variant_file import digest_of
@@ -121,11 +123,19 @@ def material(ground: Ground, past: list[pa.Table], most: int, keeps: Callable[[b
     rows = [filled(chunk, job.spec.scoring.features_null) for chunk in table.to_batches(plan.chunk_rows)]
     scores = [scorer.score(chunk) for chunk in rows]
     model = job.spec.model
-    options = Options(dict(model.outputs), model.columns, plan.variant.device, plan.variant.threads)
+    options = Options(_graph_outputs(ground), model.columns, plan.variant.device, plan.variant.threads)
     feeds = tuple(_feeds(scorer, rows))
     return Material(
         _model(ground), options, pa.Table.from_batches(rows), pa.Table.from_batches(scores), feeds, keeps
     )
+
+
+def _graph_outputs(ground: Ground) -> dict[str, str]:
+    """The job's outputs that the graph itself gives: a workspace's scorer around it may add others."""
+    outputs, there = ground.job.spec.model.outputs, {one.name for one in read(_model(ground)).graph.output}
+    if not ground.job.spec.model.in_workspace:
+        return dict(outputs)
+    return {one.column: outputs[one.column] for one in outputs_of(outputs) if one.source in there}
 
 
 def past_features(ground: Ground, days: Sequence[dt.date]) -> list[pa.Table]:

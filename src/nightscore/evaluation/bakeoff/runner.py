@@ -194,7 +194,7 @@ def variant_of(
     written = VariantFile(
         variant=taken, technique=line.technique, why=line.why,
         model=ModelOf(path=path, sha256=tuned.sha256), how=how(candidate.variant, candidate.plan.chunk_rows),
-        reference=ModelOf(path=plan.model_path, sha256=plan.model_sha256), budget=field.budget,
-        machine=machine(), versions=versions(), evidence=evidence,
+        reference=ModelOf(path=plan.model_path, sha256=plan.model_sha256), code=plan.code,
+        budget=field.budget, machine=machine(), versions=versions(), evidence=evidence,
     )  # fmt: skip
     return written, field.job.workspace.resolve(tuned.path).read_bytes() if is_own else b""

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from nightscore.job.loader import Job
 from nightscore.pipeline.read import inputs
-from nightscore.pipeline.score.deviation import apart
+from nightscore.pipeline.score.deviation import apart, is_list
 from nightscore.pipeline.score.open_model import opened, planned_scorer
 from nightscore.pipeline.score.sample import first_rows
 from nightscore.scorers.contract import Scorer
@@ -107,7 +107,8 @@ def _not_numbers(values: pa.Array) -> npt.NDArray[np.bool_]:
     """Which rows hold a NaN or an infinity."""
     if pa.types.is_floating(values.type):
         return ~np.isfinite(np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64))
-    if pa.types.is_fixed_size_list(values.type) or pa.types.is_list(values.type):
+    bad = np.zeros(len(values), np.bool_)
+    if is_list(values.type) and pa.types.is_floating(values.type.value_type):
         flat = np.asarray(values.flatten().to_numpy(zero_copy_only=False), dtype=np.float64)
-        return np.asarray(~np.isfinite(flat.reshape(len(values), -1)).all(axis=1))
-    return np.zeros(len(values), np.bool_)
+        bad[pc.list_parent_indices(values).to_numpy()[~np.isfinite(flat)]] = True
+    return bad

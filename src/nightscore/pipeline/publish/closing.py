@@ -243,6 +243,8 @@ def _others(now: Plan, then: Receipt) -> Iterator[str]:
     if model is None or model.sha256 != now.model_sha256:
         old = f"{model.path} {model.sha256[:16]}" if model else "none"
         yield (f"the model: {old} -> {now.model_path} {now.model_sha256[:16]}")
+    elif model.code != now.code and model.code and now.code:  # an older receipt has none
+        yield f"the scorer's code: {model.code[:16]} -> {now.code[:16]}"
     yield from _challengers(now, then)
     for name in sorted(now.params.keys() | then.params.keys()):
         if now.params.get(name) != then.params.get(name):

@@ -84,7 +84,11 @@ def receipt_of(
         key_hash=KeyHash(in_=proof.in_, out=proof.out, rejected=proof.aside, columns=plan.key),
         rejects=tuple(RejectResult(stage=s, reason=r, rows=n) for (s, r), n in proof.reasons.items()),
         model=ModelResult(
-            path=plan.model_path, sha256=plan.model_sha256, uri=plan.model_uri, version=plan.model_version
+            path=plan.model_path,
+            sha256=plan.model_sha256,
+            uri=plan.model_uri,
+            version=plan.model_version,
+            code=plan.code,
         ),
         promotion=Promotion.model_validate(plan.promotion) if plan.promotion else None,
         inputs=_inputs(plan),

@@ -202,6 +202,7 @@ def _file(job: Job, plan: Plan, found: Sequence[Variant]) -> Path:
         dataclasses.asdict(machine),
         plan.versions,
         [str(variant) for variant in found],
+        *([plan.code] if plan.code else []),
     ]
     return job.workspace.choices / f"{plan.model_sha256[:12]}-{digest(causes)[:12]}.json"
 

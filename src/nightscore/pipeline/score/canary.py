@@ -33,7 +33,7 @@ def with_variant(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
         plan, variant=picked.computed, chunk_rows=picked.how.chunk_rows, why=f"bake-off: {picked.variant}"
     )
     try:
-        problems = stale(job, picked, plan.model_sha256, plan.versions)
+        problems = stale(job, picked, plan)
         if problems:
             return _reference(job, plan, source, f"{picked.variant} is stale: {'; '.join(problems)}")
         canary = _canary(job, planned, source)

@@ -49,7 +49,7 @@ def _looked_at(job: Job, plan: Plan, name: str, path: str, needed: tuple[pa.Sche
     found = Challenger(name, path)
     try:
         named = resolved(job.workspace, path)
-        file = Source(job.workspace, False, named.path).read()
+        file = Source(job.workspace, job.spec.model.kind, named.path).read()
         found = Challenger(name, file.name, file.sha256, named.uri)
         problem = _misfit(_opened(job, plan, found), *needed)
     except Exception as error:  # other people's models: whatever they raise costs their columns
@@ -68,7 +68,7 @@ def _misfit(scorer: Scorer, outputs: pa.Schema, features: pa.Schema) -> str:
 
 
 def _opened(job: Job, plan: Plan, one: Challenger) -> Scorer:
-    return opened(job, one.path, one.sha256, plain(job.spec.model.kind, plan.device))
+    return opened(job, one.path, one.sha256, plain(job.spec.model.kind, plan.device), plan.code)
 
 
 def _said(error: BaseException) -> str:

@@ -104,9 +104,9 @@ def apart(found: pa.Array, wanted: pa.Array) -> Change:
     """How far one column of scores is from the reference's."""
     if len(found) != len(wanted):
         return Change(max_abs=float("inf"), rank_correlation=-1.0, cosine=-1.0)
-    if is_list(wanted.type):
+    if is_list(wanted.type) and _has_numbers(wanted.type.value_type):
         return _lists_apart(found, wanted)
-    if not (pa.types.is_floating(wanted.type) or pa.types.is_integer(wanted.type)):
+    if not _has_numbers(wanted.type):
         return Change() if found.equals(wanted) else Change(max_abs=float("inf"))
     one, other = _numbers(found), _numbers(wanted)
     return Change(max_abs=_max_abs(one, other), rank_correlation=rank_correlation(one, other))
@@ -127,8 +127,12 @@ def rank_correlation(one: Numbers, other: Numbers) -> float:
     return float(np.mean((left - left.mean()) * (right - right.mean())) / deviations)
 
 
+def _has_numbers(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
+
+
 def is_list(kind: pa.DataType) -> bool:
-    """Whether a column holds lists of numbers."""
+    """Whether a column holds lists."""
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 

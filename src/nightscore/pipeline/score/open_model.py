@@ -3,17 +3,25 @@
 import functools
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from nightscore.common.errors import Broken, NotYet
 from nightscore.common.workspace import Workspace
 from nightscore.job.loader import Job
 from nightscore.pipeline.score.mlflow_registry import resolved
 from nightscore.scorers.contract import Options, Scorer
-from nightscore.scorers.errors import ModelChangedError, ModelError
-from nightscore.scorers.hardware import hardware, installed_devices
+from nightscore.scorers.errors import (
+    ChunkError,
+    ContractError,
+    ModelChangedError,
+    ModelError,
+    ScorerFileError,
+)
 from nightscore.scorers.model_file import ModelFile, read_model
 from nightscore.scorers.python import python_model
-from nightscore.scorers.registry import installed_code, open_scorer
-from nightscore.scorers.variant import Variant, plain, variants
+from nightscore.scorers.registry import installed_code, open_scorer, variants
+from nightscore.scorers.variant import Variant, plain
+from nightscore.scorers.workspace import ScorerFile, is_file, read_scorer_file
 from nightscore.store.plan import Plan
 
 
@@ -21,8 +29,8 @@ from nightscore.store.plan import Plan
 class OpenModel:
     """A model (its name and hash), the device that was asked for, and the scorer that others are held to.
 
-    `code` is the sha256 of an installed package that brings the kind of scorer; empty for ours. Where a
-    registry named the model, `uri` and `version` are its own.
+    `code` is the sha256 of the workspace's file, or of the installed package, that brings the kind of scorer;
+    empty for ours. Where a registry named the model, `uri` and `version` are its own.
     """
 
     name: str
@@ -47,7 +55,7 @@ def open_model(
     asked = device or job.spec.scoring.device
     try:
         named = resolved(job.workspace, override or job.spec.model.name)
-        file = Source(job.workspace, job.spec.model.kind == "python", named.path).read()
+        file = Source(job.workspace, job.spec.model.kind, named.path).read()
         wanted = job.spec.model.sha256
         if pinned and wanted and wanted != file.sha256:
             raise ModelError(
@@ -55,8 +63,10 @@ def open_model(
                 "at another model without publishing with --limit"
             )
         variant = plain(job.spec.model.kind, asked)
-        scorer = opened(job, file.name, file.sha256, variant)
-        code = installed_code(variant.kind)
+        code = code_of_kind(job)
+        scorer = opened(job, file.name, file.sha256, variant, code)
+    except ScorerFileError as error:
+        job.broken(("model", "kind"), str(error))
     except (ModelError, Broken) as error:
         if override:
             raise Broken(f"model {override}: {error}") from error
@@ -73,10 +83,47 @@ def _how_to_make(job: Job) -> str:
     return f"; to make it: {model.made_by}" if missing else ""
 
 
+def score_nothing(job: Job, opened: OpenModel) -> None:
+    """Hold a workspace's scorer to its contract on a chunk without rows, and see that its variants are some.
+
+    Raises:
+        Broken: names the line of job.yaml, and of the scorer's file where one is to blame.
+    """
+    variants_of(job, opened.device)
+    if not is_file(job.spec.model.kind):
+        return
+    nothing = pa.RecordBatch.from_pylist([], opened.scorer.signature.inputs)
+    try:
+        opened.scorer.score(nothing)
+    except (ChunkError, ContractError) as error:
+        job.broken(("model", "kind"), f"of a chunk without rows: {error}")
+
+
+def code_of_kind(job: Job) -> str:
+    """The sha256 of what brings the job's kind of scorer, a workspace's file or a package; empty for ours."""
+    file = scorer_file(job)
+    return file.sha256 if file else installed_code(plain(job.spec.model.kind, "cpu").kind)
+
+
+def scorer_file(job: Job) -> ScorerFile | None:
+    """The workspace's file that is the job's kind of scorer, as it is now; None where the kind is a name.
+
+    Raises:
+        ScorerFileError: it can't be read, or lies outside the workspace.
+    """
+    return Source(job.workspace, job.spec.model.kind, job.spec.model.name).scorer()
+
+
 def variants_of(job: Job, device: str) -> list[Variant]:
-    """The ways to compute the job's model on a device (or `auto`); the others are held to the first."""
-    kind = job.spec.model.kind
-    return variants(kind, device, installed_devices(), hardware().cores)
+    """The ways to compute the job's model on a device (or `auto`); the others are held to the first.
+
+    Raises:
+        Broken: what the kind offers is no variant of it, or it can't be loaded any more.
+    """
+    try:
+        return variants(job.spec.model.kind, device, scorer_file(job))
+    except ModelError as error:
+        job.broken(("model", "kind"), str(error))
 
 
 def planned_scorer(job: Job, plan: Plan) -> Scorer:
@@ -85,48 +132,64 @@ def planned_scorer(job: Job, plan: Plan) -> Scorer:
     Of a plan with a bake-off's variant those bytes are the variant's own.
 
     Raises:
-        NotYet: the file has changed since; the day has to be planned again.
+        NotYet: the model, or the workspace's file that scores it, has changed since; the day has to be
+            planned again.
         Broken: the variant, chosen on another machine, can't be run on this one.
     """
     path, sha256 = plan.model_path, plan.model_sha256
     if plan.tuned:
         path, sha256 = plan.tuned.path, plan.tuned.sha256
     try:
-        return opened(job, path, sha256, plan.variant)
+        return opened(job, path, sha256, plan.variant, plan.code)
     except ModelChangedError as error:
-        raise NotYet(f"{path}: {error}") from error
+        raise NotYet(str(error)) from error
     except ModelError as error:
         raise Broken(
             f"job {job.name}, day {plan.day}: this worker can't score as planned ({plan.variant}): {error}"
         ) from error
 
 
-def opened(job: Job, name: str, sha256: str, variant: Variant) -> Scorer:
+def opened(job: Job, name: str, sha256: str, variant: Variant, code: str = "") -> Scorer:
     """A model by a variant, kept open for the pieces that come after.
 
+    `code` is the sha256 that a workspace's scorer was planned with; empty: whatever it is now.
+
     Raises:
-        ModelChangedError: it has another hash now.
+        ModelChangedError: it, or the scorer, has another hash now.
         ModelError: it can't be opened so.
     """
-    model = job.spec.model
+    model, file = job.spec.model, scorer_file(job)
+    wanted = (code or file.sha256) if file else ""
     named = Named(tuple(model.outputs.items()), tuple(model.columns) if model.columns else None)
-    return _scorer(Source(job.workspace, model.kind == "python", name), sha256, named, variant)
+    return _scorer(Source(job.workspace, model.kind, name), sha256, named, variant, wanted)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model comes from: a file of a workspace, or a function of an installed package."""
+    """Where a model of a kind comes from: a file of a workspace, or a function of an installed package.
+
+    Where a workspace's scorer holds its formula, `name` is its kind, and the model is the scorer's own file.
+    """
 
     workspace: Workspace
-    is_function: bool
+    kind: str
     name: str
 
     def read(self) -> ModelFile:
         """The model as it is now."""
-        if self.is_function:
+        if self.kind == "python":
             return python_model(self.name)
         path = self.workspace.resolve(self.name)
         return read_model(path, self.workspace.relative(path))
+
+    def scorer(self) -> ScorerFile | None:
+        """The workspace's file that the kind is, as it is now; None where the kind is a name."""
+        if not is_file(self.kind):
+            return None
+        try:
+            return read_scorer_file(self.workspace.resolve(self.kind), self.kind)
+        except Broken as error:
+            raise ScorerFileError(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -143,11 +206,19 @@ def forget() -> None:
 
 
 @functools.lru_cache(maxsize=8)
-def _scorer(source: Source, sha256: str, named: Named, variant: Variant) -> Scorer:
-    # Cached by hash: all pieces of a day share one session, and a model that is swapped on disk in
-    # the middle of a run changes nothing.
+def _scorer(source: Source, sha256: str, named: Named, variant: Variant, code: str) -> Scorer:
+    # Cached by hash: all pieces of a day share one session, and a model or a scorer that is swapped on disk
+    # in the middle of a run changes nothing.
+    scorer = source.scorer()
+    if scorer and scorer.sha256 != code:
+        raise ModelChangedError(_changed(scorer, code))
     file = source.read()
     if file.sha256 != sha256:
-        raise ModelChangedError(f"has changed (sha256 {file.sha256}, planned {sha256}); run the day again")
+        raise ModelChangedError(_changed(file, sha256))
     options = Options(dict(named.outputs), named.columns, variant.device, variant.threads)
-    return open_scorer(variant.kind, file, options)
+    is_formula = source.name == source.kind  # there is no model file besides the scorer's own
+    return open_scorer(variant.kind, None if is_formula else file, options, scorer)
+
+
+def _changed(file: ModelFile | ScorerFile, planned: str) -> str:
+    return f"{file.name}: has changed (sha256 {file.sha256}, planned {planned}); run the day again"

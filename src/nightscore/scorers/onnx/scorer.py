@@ -10,7 +10,7 @@ A model takes its columns in one of two ways:
 An output of rank 2 gives one of its columns, `name[2]`, or a list of all of them, `name[*]`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,10 @@ import pyarrow as pa
 from nightscore.scorers.arrays import as_numpy, matrix, tensor
 from nightscore.scorers.contract import Options, Signature
 from nightscore.scorers.errors import MissingValueError, ModelError
+from nightscore.scorers.hardware import hardware, installed_devices
 from nightscore.scorers.model_file import ModelFile
 from nightscore.scorers.onnx.session import ARROW_TYPES, Session
+from nightscore.scorers.variant import Variant
 
 TENSOR_TYPES = {**ARROW_TYPES, "tensor(uint8)": pa.uint8()}
 MATRIX_TYPES: dict[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, "tensor(double)": np.float64}
@@ -117,6 +119,19 @@ class OnnxScorer:
 def open_onnx(model: ModelFile, options: Options) -> OnnxScorer:
     """A scorer for an ONNX model. Errors as `OnnxScorer`'s."""
     return OnnxScorer(model, options)
+
+
+def variants(device: str) -> list[Variant]:
+    """ONNX Runtime on a device, or on each of this machine (`auto`), on the CPU on one thread and on all."""
+    return ways(device, installed_devices(), hardware().cores)
+
+
+def ways(device: str, devices: Iterable[str], cores: int) -> list[Variant]:
+    """The same of a machine with these devices and cores. A device that is named is the only one."""
+    if device != "auto":
+        return [Variant("onnx", device)]
+    threads = [Variant("onnx", "cpu", cores)] if cores > 1 else []
+    return [Variant("onnx"), *threads, *(Variant("onnx", name) for name in devices if name != "cpu")]
 
 
 def _matrix_dtype(session: Session, columns: Sequence[str] | None) -> type[np.floating[Any]] | None:
