@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import nightscore
 from tests.support.workspace import make_workspace
 
+ROOT = Path(__file__).parents[1]
 HEAVY = {"duckdb", "pyarrow", "numpy", "onnxruntime", "pandas", "deltalake"}
 
 
@@ -98,18 +100,42 @@ def test_load_and_run_are_functions_in_any_order_of_imports(imports: str) -> Non
 
 
 def test_every_name_of_the_api_is_there() -> None:
-    """What the package lists it has, and nothing else by accident."""
+    """What the package lists it has, each with a docstring of its own; what it does not list is not there."""
     assert set(nightscore.__all__) >= {
-        "Broken",
-        "Job",
-        "NotYet",
-        "Receipt",
-        "backfill",
-        "features",
-        "load",
-        "query",
-        "run",
-    }
-    assert all(callable(getattr(nightscore, name)) for name in nightscore.__all__)
+        "Broken", "Job", "NotYet", "Receipt", "Restate", "Workspace", "backfill", "features", "load",
+        "load_all", "open_workspace", "query", "report", "run",
+    }  # fmt: skip
+    for name in nightscore.__all__:
+        value = getattr(nightscore, name)
+        assert callable(value) and value.__name__ == name
+        assert value.__doc__ and not value.__doc__.startswith(f"{name}("), name  # not a dataclass's own
+    assert {*nightscore.__all__, "__version__"} <= set(dir(nightscore))
     with pytest.raises(AttributeError, match="module 'nightscore' has no attribute 'nope'"):
         nightscore.nope  # noqa: B018 - the access is what fails
+
+
+def test_editors_and_python_are_told_the_same() -> None:
+    """What a type checker reads (imports if TYPE_CHECKING) is what Python finds, in the same module."""
+    tree = ast.parse(Path(nightscore.__file__).read_text(encoding="utf-8"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    told = {a.asname: node.module for node in imports for a in node.names if a.asname}
+    assert told == {name: getattr(nightscore, name).__module__ for name in nightscore.__all__}
+    assert (Path(nightscore.__file__).parent / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("order", ["sorted(names)", "sorted(names, reverse=True)"])
+def test_the_whole_api_imports_in_any_order(order: str) -> None:
+    """Each name after those before it and after those behind it, twice: it is the same object."""
+    code = (
+        f"import nightscore; names = nightscore.__all__; names = {order}; "
+        "first = [getattr(nightscore, name) for name in names]; "
+        "from nightscore import *; print(all(globals()[n] is v for n, v in zip(names, first)))"
+    )
+    assert python(code) == "True"
+
+
+def test_the_version_is_read_when_it_is_asked_for() -> None:
+    """That of pyproject.toml; importing the package reads no metadata of packages."""
+    code = "import sys, nightscore; print('importlib.metadata' in sys.modules, nightscore.__version__)"
+    expected = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert python(code) == f"False {expected}"

@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("airflow")
 
+import nightscore
 from nightscore.airflow import local
 from nightscore.airflow.standalone import HOST, Local, dags_folder, free_port, is_free, only_one
 from nightscore.common.errors import Broken
@@ -82,10 +83,13 @@ def test_no_setting_of_another_airflow_comes_through(tmp_path: Path, monkeypatch
     assert found["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
 
 
-def test_the_dags_are_the_workspaces_own_or_the_repositorys(tmp_path: Path) -> None:
-    """A workspace without a folder dags/ has the same DAG files as every other."""
+def test_the_dags_are_the_workspaces_own_or_the_packages(tmp_path: Path) -> None:
+    """A workspace without a folder dags/ has the same DAG files as every other, in a checkout or not."""
     root = make_workspace(tmp_path / "w", 10)
-    assert dags_folder(Workspace(root)) == REPOSITORY / "dags"
+    packaged = dags_folder(Workspace(root))
+    assert packaged == Path(nightscore.__file__).parent / "airflow/dags"
+    ours = {file.name: file.read_bytes() for file in (REPOSITORY / "dags").glob("*.py")}
+    assert {file.name: file.read_bytes() for file in packaged.glob("*.py")} == ours
     (root / "dags").mkdir()
     (root / "dags/nightly.py").touch()
     assert dags_folder(Workspace(root)) == root / "dags"

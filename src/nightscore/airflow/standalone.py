@@ -18,7 +18,6 @@ from typing import IO, Any
 
 import psutil  # type: ignore[import-untyped]
 
-import nightscore
 from nightscore.common.errors import Broken
 from nightscore.common.workspace import VARIABLE, Workspace
 from nightscore.job.loader import load_all
@@ -26,6 +25,7 @@ from nightscore.job.loader import load_all
 HOST = "127.0.0.1"
 USER = "admin"
 PASSWORDS = "simple_auth_manager_passwords.json.generated"
+PACKAGED_DAGS = Path(__file__).parent / "dags"  # the same bytes as in dags/ of the repository
 LAST_LINES = 15  # of the log, in a message
 GRACE_SECONDS = 30.0  # for running tasks to end; one that is killed is taken up by its next run
 
@@ -84,16 +84,9 @@ class Local:
 
 
 def dags_folder(workspace: Workspace) -> Path:
-    """The workspace's own `dags/`, else that of the repository.
-
-    Raises:
-        Broken: there is neither.
-    """
-    folders = [root / "dags" for root in (workspace.root, Path(nightscore.__file__).parents[1])]
-    for folder in folders:
-        if (folder / "nightly.py").is_file():
-            return folder
-    raise Broken(f"no file nightly.py in {' or '.join(map(str, folders))}; copy dags/ of the repository")
+    """The workspace's own `dags/`; where that has no nightly.py, the two files of the package."""
+    own = workspace.root / "dags"
+    return own if (own / "nightly.py").is_file() else PACKAGED_DAGS
 
 
 def free_port(first: int, host: str = HOST) -> int:
@@ -144,7 +137,7 @@ def started(
     """
     with local.log.open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "airflow", "standalone"],
+            [sys.executable, "-P", "-m", "airflow", "standalone"],  # a workspace may hold a folder airflow/
             env=local.environment(),
             cwd=local.workspace.root,
             stdin=subprocess.DEVNULL,

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
+import nightscore
 from nightscore.cli import approve, evaluate, history, maintain, published, run
 from nightscore.cli.options import chosen
 from nightscore.cli.output import complain
@@ -35,6 +36,7 @@ def paragraphs(text: str | None) -> str:
 app = App(
     name="nightscore",
     help=paragraphs(HELP),
+    version=lambda: nightscore.__version__,
     version_flags=["--version"],
     help_on_error=False,
     help_format="plaintext",

@@ -142,22 +142,27 @@ def _unknown(name: str, space: Workspace, peeked: list["_Peek"]) -> str:
     return "\n".join((f"workspace {space.root} has no job {name!r}; {hint}", *problems))
 
 
-def load_all(workspace: Workspace) -> tuple[list[Job], list[Broken]]:
-    """Every job of a workspace that can be read, and what is wrong with the others."""
+def load_all(workspace: Workspace | Path | str | None = None) -> tuple[list[Job], list[Broken]]:
+    """Every job of a workspace that can be read, and what is wrong with the others (default: as `load`).
+
+    Raises:
+        Broken: the folder is no workspace.
+    """
+    space = workspace if isinstance(workspace, Workspace) else open_workspace(workspace)
     jobs: list[Job] = []
     broken: list[Broken] = []
     published: list[str] = []
     unread = False
-    for file in workspace.job_files():
+    for file in space.job_files():
         try:
-            job = read_job(file, workspace)
+            job = read_job(file, space)
             for other in jobs:
                 _check_unique(job, other.spec.tables, other.shown)
             jobs.append(job)
             published += job.spec.tables
         except Broken as error:
             broken.append(error)
-            peek = _peek(file, workspace)
+            peek = _peek(file, space)
             published += peek.tables
             unread = unread or bool(peek.problem)
     if unread:  # nobody knows which tables it publishes, so no schedule can be held against them

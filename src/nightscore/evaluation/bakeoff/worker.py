@@ -52,6 +52,7 @@ class Trial:
         self._errors = (self._file.parent / "trial.log").open("w+")
         command = [
             sys.executable,
+            "-P",  # a module of the folder that one happens to be in must not stand before the installed ones
             "-m",
             "nightscore.evaluation.bakeoff.worker",
             str(job.workspace.root),

@@ -1,0 +1,15 @@
+"""No DAG: the import error of the jobs that can't be read, so that Airflow's UI shows what is wrong.
+
+It stands in a file of its own because an import error takes with it every DAG of its file (dags/nightly.py).
+"""
+
+import os
+from pathlib import Path
+
+from nightscore.airflow.dag import problems
+from nightscore.common.errors import Broken
+from nightscore.common.workspace import VARIABLE, open_workspace
+
+found = problems(open_workspace(os.environ.get(VARIABLE) or Path(__file__).resolve().parents[1]))
+if found:
+    raise Broken("\n".join(found))
