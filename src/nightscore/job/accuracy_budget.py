@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints, model_validator
 
-from nightscore.job.fields import Columns, Name, RowLimit, SqlFile, Strict, rows_allowed
+from nightscore.job.fields import DecisionColumns, RowLimit, SqlFile, Strict, rows_allowed
 
 Share = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)? ?%$")]
 
@@ -22,7 +22,7 @@ class Metric(Strict):
     ] = 0
 
 
-class AccuracyBudget(Strict):
+class AccuracyBudget(DecisionColumns):
     """What a faster way to compute the model may change. Everything that is named has to hold."""
 
     max_abs: Annotated[
@@ -41,13 +41,6 @@ class AccuracyBudget(Strict):
         RowLimit | None,
         Field(description="rows of the decision tables that may change, a number or 0.1%"),
     ] = None
-    decision_columns: Annotated[
-        dict[Name, Columns],
-        Field(
-            description="decision table -> the columns that are a decision; default: all that hold no "
-            "fractional number"
-        ),
-    ] = {}
     totals: Annotated[
         Share | None,
         Field(description="how far the sum of a column of money or of fractions may move: 0.1%"),

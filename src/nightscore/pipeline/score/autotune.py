@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from nightscore.common.files import written_once
 from nightscore.job.loader import Job
+from nightscore.pipeline.score.deviation import max_relative
 from nightscore.pipeline.score.open_model import forget, opened, variants_of
 from nightscore.pipeline.score.sample import first_rows
 from nightscore.scorers.contract import Scorer
@@ -125,7 +126,7 @@ class _Trial:
         try:
             with _marked(kept, variant):
                 scorer = self.open(variant)
-                far = max(map(_difference, map(scorer.score, self.sample), self.wanted))
+                far = max(map(max_relative, map(scorer.score, self.sample), self.wanted))
                 speed = self.speed(scorer, variant, self.sample)
         except Exception as error:  # whatever a device or its driver raises costs a line, never a night
             return Tried(str(variant), refused=str(error).splitlines()[0] or type(error).__name__)
@@ -174,21 +175,6 @@ def _sample(job: Job, plan: Plan, source: Sequence[InputFile], size: int) -> lis
     """The day's first chunk."""
     found = first_rows(job, plan, source, min(size, SAMPLE_ROWS))
     return [] if found is None else [found]
-
-
-def _difference(found: pa.RecordBatch, wanted: pa.RecordBatch) -> float:
-    """The largest difference, relative to a score's size above 1; infinite where other values differ."""
-    return max(_apart(found.column(name), wanted.column(name)) for name in wanted.schema.names)
-
-
-def _apart(found: pa.Array, wanted: pa.Array) -> float:
-    if not pa.types.is_floating(wanted.type):
-        return 0.0 if found.equals(wanted) else float("inf")
-    left, right = (one.to_numpy(zero_copy_only=False).astype(np.float64) for one in (found, wanted))
-    same = (left == right) | (np.isnan(left) & np.isnan(right))
-    with np.errstate(invalid="ignore"):
-        apart = np.where(same, 0.0, np.abs(left - right) / np.maximum(1.0, np.abs(right)))
-    return float(np.nan_to_num(apart, nan=np.inf, posinf=np.inf).max(initial=0.0))
 
 
 def _file(job: Job, plan: Plan, found: Sequence[Variant]) -> Path:
