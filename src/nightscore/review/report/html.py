@@ -83,7 +83,7 @@ def templates() -> "Environment":
     except ImportError as error:
         raise Broken(f'a report needs {error.name}: pip install "nightscore[report]"') from error
     found = Environment(
-        loader=PackageLoader("jobs"), autoescape=True, undefined=StrictUndefined,
+        loader=PackageLoader("nightscore.review.report"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     found.filters.update(
