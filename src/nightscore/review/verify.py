@@ -69,9 +69,10 @@ def _table(receipt: Receipt, table: str, files: Sequence[LiveFile]) -> Iterator[
     if not recorded.sha256:
         yield "the receipt holds no proof: it was written by an older version"
         return
-    yield from _files(recorded.sha256, files)
+    sha256 = [sha256_of(file.path) for file in files]
+    yield from _files(recorded.sha256, files, sha256)
     try:
-        found = table_proof([(f.path, f.path.name) for f in files], receipt.run_id)
+        found = table_proof([(f.path, f.path.name) for f in files], receipt.run_id, sha256)
     except (Broken, MemoryError) as error:  # a damaged footer may ask for any amount
         yield str(error) or type(error).__name__
         return
@@ -80,12 +81,11 @@ def _table(receipt: Receipt, table: str, files: Sequence[LiveFile]) -> Iterator[
     yield from differences(recorded.columns, found.columns)
 
 
-def _files(recorded: Sequence[str], files: Sequence[LiveFile]) -> Iterator[str]:
+def _files(recorded: Sequence[str], files: Sequence[LiveFile], sha256: Sequence[str]) -> Iterator[str]:
     if len(recorded) != len(files):
         yield f"{len(files)} files, the receipt says {len(recorded)}"
     # Files are listed by name, in which ten comes before two; the receipt has them as they were staged.
-    for file in files:
-        now = sha256_of(file.path)
+    for file, now in zip(files, sha256, strict=True):
         if now not in recorded:
             yield f"{file.path.name} has sha256 {now}, which is in no receipt"
 
