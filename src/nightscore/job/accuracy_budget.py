@@ -9,6 +9,9 @@ from nightscore.job.fields import DecisionColumns, RowLimit, SqlFile, Strict, ro
 Share = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)? ?%$")]
 
 
+LIMITS = ("max_abs", "rank_correlation", "cosine", "decision_flips", "totals", "metric")
+
+
 class Metric(Strict):
     """How good scores are, by labels that the inputs hold: one number, of which more is better."""
 
@@ -50,16 +53,13 @@ class AccuracyBudget(DecisionColumns):
     @model_validator(mode="after")
     def _limits_something(self) -> "AccuracyBudget":
         if not self.limits:
-            raise ValueError(
-                "limits nothing; allowed: max_abs, rank_correlation, cosine, decision_flips, totals, metric"
-            )
+            raise ValueError(f"limits nothing; allowed: {', '.join(LIMITS)}")
         return self
 
     @property
     def limits(self) -> list[str]:
         """The names of what is limited."""
-        names = ("max_abs", "rank_correlation", "cosine", "decision_flips", "totals", "metric")
-        return [name for name in names if getattr(self, name) is not None]
+        return [name for name in LIMITS if getattr(self, name) is not None]
 
     def flips(self, rows: int) -> float:
         """The most of `rows` rows that may change."""
