@@ -4,6 +4,7 @@ Before a byte of it is written the disk is asked whether it has room for what th
 """
 
 import dataclasses
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from nightscore.common.disk import free
 from nightscore.common.errors import Broken, NotYet
 from nightscore.common.files import byte_size
 from nightscore.common.progress import Report
+from nightscore.common.units import as_day
 from nightscore.common.workspace import Workspace
 from nightscore.job.loader import Job
 from nightscore.pipeline import binding
@@ -129,9 +131,8 @@ def _places(workspace: Workspace) -> list[Path]:
 
 def _last(job: Job, plan: Plan) -> Receipt | None:
     """The receipt of the job's last published day, up to this one."""
-    state = catalog.pinned(job.workspace)
-    days = [day for name, day in state.in_force if name == job.name and day <= plan.day]
-    return state.in_force[job.name, max(days)].receipt() if days else None
+    entry = catalog.pinned(job.workspace).previous(job.name, as_day(plan.day) + dt.timedelta(days=1))
+    return entry.receipt() if entry else None
 
 
 def _by_rows(last: Receipt, plan: Plan, source: Sequence[InputFile]) -> Needs:
