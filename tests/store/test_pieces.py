@@ -3,21 +3,11 @@
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nightscore.store.pieces import LARGEST_PIECE, PIECES, SMALLEST_PIECE, cut
-from nightscore.store.plan import (
-    CHUNK_ROWS,
-    InputFile,
-    Piece,
-    Plan,
-    chunk_rows,
-    digest,
-    plan_from_json,
-    rows_after,
-)
+from nightscore.store.plan import InputFile, Piece, Plan, digest, plan_from_json
 
 GROUPS = st.lists(st.integers(0, 200_000) | st.integers(0, 3) | st.just(SMALLEST_PIECE), max_size=12)
 FILES = st.lists(GROUPS, max_size=6)
@@ -114,31 +104,6 @@ def test_names_tell_pieces_apart(groups: list[list[int]], maker: str) -> None:
     assert len(set(names)) == len(names)
     assert not set(names) & {piece.fingerprint for piece in cut(files_of(groups), maker + "!")}
     assert all(len(name) == 32 and set(name) <= set("0123456789abcdef") for name in names)
-
-
-CHUNKS = [
-    ("auto", 1.0, CHUNK_ROWS),
-    ("auto", 0.0, CHUNK_ROWS),
-    ("auto", 1024.0, CHUNK_ROWS),
-    ("auto", 2048.0, 8_192),
-    ("auto", 1e9, 1),
-    (7, 1e9, 7),
-    (1_000_000, 1.0, 1_000_000),
-]
-
-
-@pytest.mark.parametrize(("asked", "per_row", "rows"), CHUNKS)
-def test_a_chunk_is_as_asked_or_as_fits(asked: int | str, per_row: float, rows: int) -> None:
-    """`auto` holds 16 MiB of the file's bytes, from one row to 16,384; a number is taken as it is."""
-    assert chunk_rows(asked, per_row) == rows  # type: ignore[arg-type]
-
-
-@given(st.integers(1, 10**6), st.integers(1, 10**6), st.integers(0, 10**12), st.integers(1, 10**6))
-def test_the_rows_that_are_read_next(rows: int, came: int, held: int, most: int) -> None:
-    """At least one, never above the most, never above four times as many, and as they were they fit."""
-    found = rows_after(rows, (came, held), most, 1 << 20)
-    assert 1 <= found <= min(most, 4 * rows)
-    assert found == 1 or found * held <= came << 20
 
 
 TEXTS = st.text(max_size=10)

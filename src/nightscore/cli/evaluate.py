@@ -182,7 +182,7 @@ def _budget(job: Any, given: list[str]) -> Any:
     """The budget of the command line over that of job.yaml; None where nothing is given."""
     from pydantic import ValidationError
 
-    from nightscore.job.accuracy_budget import AccuracyBudget
+    from nightscore.job.accuracy_budget import LIMITS, AccuracyBudget
 
     if not given:
         return None
@@ -193,8 +193,8 @@ def _budget(job: Any, given: list[str]) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         at = ".".join(map(str, first["loc"]))
-        known = ", ".join(name for name in AccuracyBudget.model_fields if not name.startswith("decision_c"))
-        raise Misuse(f"--budget {at}: {first['msg'].removeprefix('Value error, ')}; names: {known}") from None
+        said = first["msg"].removeprefix("Value error, ")
+        raise Misuse(f"--budget {at}: {said}; names: {', '.join(LIMITS)}") from None
 
 
 def _value(text: str) -> float | int | str:

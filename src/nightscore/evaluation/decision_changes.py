@@ -1,14 +1,17 @@
-"""Decision flips: which rows of a job's decisions would be others, had another model given the scores.
+"""Decision changes (flips, for short): rows of a decision table that would be others by other scores.
 
-The job's decide SQL runs over the published scores of a day as they are, and again with a challenger's
-columns in their place. Rows are matched by the job's key where the decision table has it, else as a multiset.
-A row that only one side has, or that differs in any column but floating-point ones and those the job ignores,
-is a flip; of rows that came and rows that went, one for one, each pair counts once: a top ten in which one
-product was replaced has one flip in ten rows.
+One definition, for the challengers that `nightscore judge` looks at and the candidates of a bake-off. Rows
+are matched by the job's key where the decision table has it, else as a multiset. A row that only one side
+has, or that differs in a column that counts, is a change; of rows that came and rows that went, one for one,
+each pair counts once: a top ten in which one product was replaced has one change in ten rows.
+
+The key counts, and every column but floating-point numbers and lists of such: those are measurements. A
+DECIMAL is what somebody is told or charged, so it counts. A job says otherwise by `decision_columns` and
+`ignore`, which mean the same in `budget` and in `judge`.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,29 +21,33 @@ import pyarrow.parquet as pq
 
 from nightscore.common.disk import SpillFolder
 from nightscore.common.errors import Broken
+from nightscore.job.fields import DecisionColumns
 from nightscore.job.loader import sql_file
 from nightscore.job.model import CHALLENGERS
 from nightscore.pipeline.context import Day
-from nightscore.store.engine import Engine, Resources, SqlMistakes, View, literal, quoted
-from nightscore.store.table_diff import is_key
+from nightscore.pipeline.publish.closing import resources
+from nightscore.store.engine import Engine, Resources, SqlMistakes, View, quoted
+from nightscore.store.table_diff import Difference
 
-PUBLISHED, BEFORE, AFTER = "published scores", "as published", "as the challenger decides"
-FLOATS = {"FLOAT", "DOUBLE"}
+PUBLISHED = "published scores"
 VALUES = 50  # of a segment, at most
 
 
-class Flips(NamedTuple):
-    """Rows of a decision table, and those that flip: where `segment`, a column, is `value`, or all."""
+class DecisionChanges(NamedTuple):
+    """Rows of a decision table, and those that changed: where `segment`, a column, is `value`, or all.
+
+    Where the two sides have not as many rows, `rows` are those of the larger one.
+    """
 
     table: str
     segment: str
     value: str
     rows: int
-    flips: int
+    changed: int
 
 
-def flips(day: Day, scores: Sequence[Path], challenger: str) -> list[Flips]:
-    """The flips of a challenger on a published day, with the job's SQL and inputs as they are now.
+def challenger_changes(day: Day, scores: Sequence[Path], challenger: str) -> list[DecisionChanges]:
+    """What a challenger would change on a published day, with the job's SQL and inputs as they are now.
 
     Raises:
         Broken: a decision can't be made any more, or a segment has too many values.
@@ -48,11 +55,89 @@ def flips(day: Day, scores: Sequence[Path], challenger: str) -> list[Flips]:
     if not day.job.decide_sql:
         return []
     columns = {o: c for c, (n, o) in day.job.spec.model.challenger_columns.items() if n == challenger}
+    asked, key = day.job.spec.judge, day.job.spec.key
     with contextlib.closing(SpillFolder(day.temp)) as folder:
         ours = _decided(day, scores, {}, folder.path / "ours")
         theirs = _decided(day, scores, columns, folder.path / "theirs")
-        pairs = {table: (ours[table], theirs[table]) for table in ours}
-        return [one for table, pair in pairs.items() for one in _compared(day, scores, table, pair)]
+        found, room = [], resources(day)
+        for table, file in ours.items():
+            pair = file, theirs[table]
+            found += decision_changes(table, pair, key, asked, room, segments=asked.segments, scores=scores)
+        return found
+
+
+def decision_changes(
+    table: str,
+    pair: tuple[Path, Path],
+    key: Sequence[str],
+    asked: DecisionColumns,
+    room: Resources,
+    *,
+    segments: Sequence[str] = (),
+    scores: Sequence[Path] = (),
+) -> list[DecisionChanges]:
+    """What changed between the two files of a decision table: of all rows, and of each segment's values.
+
+    A segment is a column of the table or, where that has the job's key, of the `scores`.
+
+    Raises:
+        Broken: the table has not the columns that are asked for, or a segment has too many values.
+    """
+    counted = counted_columns(table, pq.read_schema(pair[0]), asked)
+    found = []
+    with Difference([pair[0]], [pair[1]], key, room, compared=counted, beside=scores) as difference:
+        for segment in ("", *segments):
+            by_value = difference.counts_by(segment)
+            if by_value is not None and len(by_value) > VALUES:
+                raise Broken(
+                    f"judge.segments: {segment!r} has {len(by_value)} values in {table}; "
+                    f"at most {VALUES} are judged"
+                )
+            for value, (counts, same) in (by_value or {}).items():
+                changed = counts.changed + max(counts.added, counts.removed)
+                found.append(DecisionChanges(table, segment, value, same + changed, changed))
+    return found or [DecisionChanges(table, "", "", 0, 0)]
+
+
+def counted_columns(table: str, schema: pa.Schema, asked: DecisionColumns) -> list[str]:
+    """The columns of a decision table that are the decision.
+
+    Raises:
+        Broken: `decision_columns` names one that the table has not.
+    """
+    named = asked.decision_columns.get(table)
+    for column in named or ():
+        if column not in schema.names:
+            raise Broken(
+                f"decision_columns: {table} has no column {column!r}; its columns: {', '.join(schema.names)}"
+            )
+    chosen = named or [field.name for field in schema if not _is_measurement(field.type)]
+    return [column for column in chosen if column not in asked.ignore]
+
+
+def _is_measurement(kind: pa.DataType) -> bool:
+    """Whether a column holds floating-point numbers, or lists or structs of such alone."""
+    if pa.types.is_nested(kind):
+        return all(_is_measurement(kind.field(i).type) for i in range(kind.num_fields))
+    return bool(pa.types.is_floating(kind))
+
+
+def total_move(pair: tuple[Path, Path], room: Resources) -> float:
+    """The largest relative move of the sum of a column of fractions, floats and decimals with a scale.
+
+    Infinite from a sum of nothing.
+    """
+    columns = [field.name for field in pq.read_schema(pair[0]) if _has_fraction(field.type)]
+    if not columns:
+        return 0.0
+    sums = ", ".join(f"coalesce(sum({quoted(c)}), 0)::DOUBLE" for c in columns)
+    with Engine([View("before", pair[:1]), View("after", pair[1:])], room) as engine:
+        [was], [now] = (engine.rows(f"SELECT {sums} FROM {side}") for side in ("before", "after"))
+    return max(abs(b - a) / abs(a) if a else np.inf if b else 0.0 for a, b in zip(was, now, strict=True))
+
+
+def _has_fraction(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(kind) or (pa.types.is_decimal(kind) and kind.scale > 0))
 
 
 def _decided(day: Day, scores: Sequence[Path], columns: Mapping[str, str], folder: Path) -> dict[str, Path]:
@@ -71,155 +156,3 @@ def _decided(day: Day, scores: Sequence[Path], columns: Mapping[str, str], folde
                     for batch in engine.stream(sql):
                         writer.write_batch(batch)
     return found
-
-
-def _compared(day: Day, scores: Sequence[Path], table: str, pair: tuple[Path, Path]) -> Iterator[Flips]:
-    """The flips of one table: of all of it, and of each segment's values."""
-    with _beside(day, scores, pair) as engine:
-        types = engine.types(f"SELECT * FROM {quoted(BEFORE)}")
-        one = _Table(day, types, engine)
-        yield from _counts(engine, table, "", one.select("''"))
-        for segment in day.job.spec.judge.segments:
-            value = one.segment(segment)
-            if value is not None:
-                yield from _counts(engine, table, segment, one.select(value))
-
-
-@contextlib.contextmanager
-def _beside(day: Day, scores: Sequence[Path], pair: tuple[Path, Path]) -> Iterator[Engine]:
-    views = [View(PUBLISHED, tuple(scores)), View(BEFORE, (pair[0],)), View(AFTER, (pair[1],))]
-    with day.engine(views=views) as engine:
-        yield engine
-
-
-def _counts(engine: Engine, table: str, segment: str, select: str) -> Iterator[Flips]:
-    found = engine.rows(
-        "SELECT coalesce(value, 'null'), greatest(sum(b), sum(a)), "
-        "sum(changed) + greatest(sum(a) - sum(kept), sum(b) - sum(kept)) "
-        f"FROM ({select}) GROUP BY value ORDER BY value"
-    )
-    if len(found) > VALUES:
-        raise Broken(
-            f"judge.segments: {segment!r} has {len(found)} values in {table}; at most {VALUES} are judged"
-        )
-    for value, rows, count in found or [("", 0, 0)]:
-        yield Flips(table, segment, str(value) if segment else "", int(rows), int(count))
-
-
-class _Table:
-    """SQL about one decision table in both versions: `b`, the champion's, and `a`, the challenger's."""
-
-    def __init__(self, day: Day, types: Mapping[str, str], engine: Engine) -> None:
-        spec = day.job.spec
-        self._key, self._types = [c for c in spec.key if c in types], types
-        self._compared = [
-            c for c, kind in types.items() if kind not in FLOATS and c not in (*spec.judge.ignore, *self._key)
-        ]
-        self._matched = self._key == list(spec.key) and all(
-            is_key(engine, v, self._key) for v in (BEFORE, AFTER)
-        )
-
-    def segment(self, column: str) -> str | None:
-        """SQL of a segment's value: the decision's own, or its key's in the scores; or None."""
-        if column in self._types:
-            return self._of(column) if self._matched else f"CAST({quoted(column)} AS VARCHAR)"
-        return f"CAST(s.{quoted(column)} AS VARCHAR)" if self._matched else None
-
-    def _of(self, column: str) -> str:
-        return f"CAST(coalesce(b.{quoted(column)}, a.{quoted(column)}) AS VARCHAR)"
-
-    def select(self, value: str) -> str:
-        """Rows of both versions: value, b and a (1 where a side has it), kept (both have it), changed."""
-        if not self._matched:
-            return self._multiset(value)
-        first = quoted(self._key[0])
-        differs = (
-            " OR ".join(f"b.{quoted(c)} IS DISTINCT FROM a.{quoted(c)}" for c in self._compared) or "false"
-        )
-        on = " AND ".join(f"b.{quoted(c)} = a.{quoted(c)}" for c in self._key)
-        seen = " AND ".join(f"s.{quoted(c)} = coalesce(b.{quoted(c)}, a.{quoted(c)})" for c in self._key)
-        b, a = (f"({side}.{first} IS NOT NULL)" for side in ("b", "a"))
-        return (
-            f"SELECT {value} AS value, {b}::INT AS b, {a}::INT AS a, ({b} AND {a})::INT AS kept, "
-            f"({b} AND {a} AND ({differs}))::INT AS changed FROM {quoted(BEFORE)} b "
-            f"FULL OUTER JOIN {quoted(AFTER)} a ON {on} LEFT JOIN {quoted(PUBLISHED)} s ON {seen}"
-        )
-
-    def _multiset(self, value: str) -> str:
-        columns = ", ".join(map(quoted, [*self._key, *self._compared])) or literal("")
-        every = f"{columns}, {value} AS value"
-        sides = [
-            f"SELECT value, {b} AS b, {a} AS a, 0 AS kept, 0 AS changed "
-            f"FROM (SELECT {every} FROM {quoted(view)})"
-            for view, b, a in ((BEFORE, 1, 0), (AFTER, 0, 1))
-        ]
-        both = f"SELECT {every} FROM {quoted(BEFORE)} INTERSECT ALL SELECT {every} FROM {quoted(AFTER)}"
-        return f"{' UNION ALL '.join(sides)} UNION ALL SELECT value, 0, 0, 1, 0 FROM ({both})"
-
-
-class Decisions:
-    """The decision tables of two ways to compute a model, compared. A context."""
-
-    def __init__(self, reference: Mapping[str, Path], candidate: Mapping[str, Path], resources: Resources):
-        self._names = list(reference)
-        sides = (("reference", reference), ("candidate", candidate))
-        views = [View(f"{side} {name}", (files[name],)) for side, files in sides for name in self._names]
-        self._engine = Engine(views, resources)
-
-    def __enter__(self) -> "Decisions":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._engine.close()
-
-    def flips(self, columns: Mapping[str, Sequence[str]]) -> tuple[int, int]:
-        """Rows that one side has and the other has not, by the larger number; and the reference's rows.
-
-        Of each table those columns count that `columns` names, else those that hold no fraction.
-        """
-        changed = rows = 0
-        for name in self._names:
-            counted = list(columns.get(name, ())) or self._whole(name)
-            chosen = ", ".join(map(quoted, counted))
-            sides = [
-                f"SELECT {chosen} FROM {quoted(f'{side} {name}')}" for side in ("reference", "candidate")
-            ]
-            lost, new = (
-                self._engine.rows(f"SELECT count(*) FROM ({a} EXCEPT ALL {b})")[0][0]
-                for a, b in (sides, sides[::-1])
-            )
-            changed += max(lost, new)
-            rows += self._engine.rows(f"SELECT count(*) FROM {quoted(f'reference {name}')}")[0][0]
-        return changed, rows
-
-    def totals(self) -> float:
-        """The largest relative move of the sum of a column of fractions; infinite from a sum of nothing."""
-        most = 0.0
-        for name in self._names:
-            for column in (c for c, whole in self._columns(name) if whole is False):
-                before, after = (
-                    float(
-                        self._engine.rows(f"SELECT coalesce(sum({quoted(column)}), 0)::DOUBLE FROM {view}")[
-                            0
-                        ][0]
-                    )
-                    for view in (quoted(f"reference {name}"), quoted(f"candidate {name}"))
-                )
-                if before != after:
-                    most = max(most, abs(after - before) / abs(before) if before else np.inf)
-        return most
-
-    def _whole(self, name: str) -> list[str]:
-        return [column for column, whole in self._columns(name) if whole]
-
-    def _columns(self, name: str) -> list[tuple[str, bool | None]]:
-        """Each column, and whether it holds no fraction; None for a list or another compound."""
-        schema = self._engine.schema(f"SELECT * FROM {quoted(f'reference {name}')}")
-        return [(field.name, _is_whole(field.type)) for field in schema if field.name != "run_id"]
-
-
-def _is_whole(kind: pa.DataType) -> bool | None:
-    if pa.types.is_nested(kind):
-        return None
-    fraction = pa.types.is_floating(kind) or (pa.types.is_decimal(kind) and kind.scale > 0)
-    return not fraction

@@ -16,20 +16,18 @@ from pydantic import BaseModel
 
 from nightscore.common.errors import Broken, NightError
 from nightscore.common.progress import Report, silent
-from nightscore.evaluation.decision_changes import flips
+from nightscore.evaluation.decision_changes import challenger_changes
 from nightscore.evaluation.intervals import DayMetric, compared
 from nightscore.evaluation.outcomes import LabelsError, labelled, labelled_until, scored_output
 from nightscore.evaluation.verdict import DayMeasure, Evidence, FlipMeasure, MetricMeasure, Word, verdict
 from nightscore.job.loader import Job
 from nightscore.pipeline.context import Day
+from nightscore.pipeline.score.deviation import is_scalar_number, rank_correlation_of, read_column
 from nightscore.pipeline.score.mlflow_registry import resolved
 from nightscore.pipeline.score.open_model import Source
 from nightscore.scorers.errors import ModelError
 from nightscore.store import catalog
-from nightscore.store.engine import NUMBERS, Engine, View, quoted
 from nightscore.store.receipt import Receipt
-
-ROWS = "rows"  # the view of a day's published scores
 
 Where = tuple[str, str, str]  # a table, and of it a segment and its value; empty texts are all rows
 
@@ -130,8 +128,8 @@ def _evidence(job: Job, name: str, days: Sequence[tuple[Receipt, list[Path]]], r
         report(f"judge {name}", i, len(days))
         measured.append(_day(job, name, receipt.day, files))
         try:
-            for one in flips(Day.of(job, receipt, known_at=receipt.known_at), files, name):
-                flipped[one[:3]] += one.flips
+            for one in challenger_changes(Day.of(job, receipt, known_at=receipt.known_at), files, name):
+                flipped[one[:3]] += one.changed
                 rows[one[:3]] += one.rows
         except NightError as error:
             problems.append(f"{receipt.day}: its decisions can't be made again: {error}")
@@ -146,21 +144,11 @@ def _evidence(job: Job, name: str, days: Sequence[tuple[Receipt, list[Path]]], r
 
 
 def _day(job: Job, name: str, day: str, files: Sequence[Path]) -> DayMeasure:
-    """Rows of a day, and Spearman's correlation of both scores: Pearson's of their ranks, ties averaged."""
+    """Rows of a day, and Spearman's correlation of both scores."""
     output = scored_output(job)
-    ours, theirs = quoted(output), quoted(f"{name}__{output}")
-    ranks = ", ".join(
-        f"rank() OVER (ORDER BY {c}) + (count(*) OVER (PARTITION BY {c}) - 1) / 2.0 AS {n}"
-        for c, n in ((ours, "x"), (theirs, "y"))
-    )
-    with Engine([View(ROWS, tuple(files))], catalog.query_resources(job.workspace)) as engine:
-        [(rows, scored)] = engine.rows(f"SELECT count(*), count({theirs}) FROM {ROWS}")
-        found = None
-        if engine.types(f"SELECT {ours} FROM {ROWS}")[output] in NUMBERS:
-            both = f"SELECT {ranks} FROM {ROWS} WHERE {ours} IS NOT NULL AND {theirs} IS NOT NULL"
-            [(found,)] = engine.rows(f"SELECT corr(x, y) FROM ({both})")
-    known = found if found is not None and math.isfinite(found) else None
-    return DayMeasure(day=day, rows=rows, unscored=rows - scored, rank_correlation=known)
+    ours, theirs = (read_column(files, column) for column in (output, f"{name}__{output}"))
+    known = rank_correlation_of(ours, theirs) if is_scalar_number(ours.type) else None
+    return DayMeasure(day=day, rows=len(ours), unscored=theirs.null_count, rank_correlation=known)
 
 
 def _flip(where: Where, rows: int, count: int) -> FlipMeasure:

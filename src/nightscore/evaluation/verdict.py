@@ -20,7 +20,7 @@ Word = Literal["PROMOTE", "HOLD", "REJECT"]
 class DayMeasure(BaseModel):
     """A published day: its rows, those that the challenger has not scored, and Spearman's rank correlation.
 
-    The correlation is None where a model gives one score to all rows, or where the output is no number.
+    The correlation is None where the output is no number.
     """
 
     day: str

@@ -4,9 +4,12 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints, model_validator
 
-from nightscore.job.fields import Columns, Name, RowLimit, SqlFile, Strict, rows_allowed
+from nightscore.job.fields import DecisionColumns, RowLimit, SqlFile, Strict, rows_allowed
 
 Share = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)? ?%$")]
+
+
+LIMITS = ("max_abs", "rank_correlation", "cosine", "decision_flips", "totals", "metric")
 
 
 class Metric(Strict):
@@ -22,7 +25,7 @@ class Metric(Strict):
     ] = 0
 
 
-class AccuracyBudget(Strict):
+class AccuracyBudget(DecisionColumns):
     """What a faster way to compute the model may change. Everything that is named has to hold."""
 
     max_abs: Annotated[
@@ -41,13 +44,6 @@ class AccuracyBudget(Strict):
         RowLimit | None,
         Field(description="rows of the decision tables that may change, a number or 0.1%"),
     ] = None
-    decision_columns: Annotated[
-        dict[Name, Columns],
-        Field(
-            description="decision table -> the columns that are a decision; default: all that hold no "
-            "fractional number"
-        ),
-    ] = {}
     totals: Annotated[
         Share | None,
         Field(description="how far the sum of a column of money or of fractions may move: 0.1%"),
@@ -57,16 +53,13 @@ class AccuracyBudget(Strict):
     @model_validator(mode="after")
     def _limits_something(self) -> "AccuracyBudget":
         if not self.limits:
-            raise ValueError(
-                "limits nothing; allowed: max_abs, rank_correlation, cosine, decision_flips, totals, metric"
-            )
+            raise ValueError(f"limits nothing; allowed: {', '.join(LIMITS)}")
         return self
 
     @property
     def limits(self) -> list[str]:
         """The names of what is limited."""
-        names = ("max_abs", "rank_correlation", "cosine", "decision_flips", "totals", "metric")
-        return [name for name in names if getattr(self, name) is not None]
+        return [name for name in LIMITS if getattr(self, name) is not None]
 
     def flips(self, rows: int) -> float:
         """The most of `rows` rows that may change."""

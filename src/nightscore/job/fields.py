@@ -21,6 +21,21 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+class DecisionColumns(Strict):
+    """Which columns of decision tables are the decision, for a bake-off as for the judge."""
+
+    decision_columns: Annotated[
+        dict[Name, Columns],
+        Field(
+            description="decision table -> the columns that are a decision, beside the key; default: all but "
+            "floating-point numbers"
+        ),
+    ] = {}
+    ignore: Annotated[
+        list[Column], Field(description="columns of decisions in which a difference is no decision change")
+    ] = []
+
+
 class Misplaced(ValueError):
     """A mistake of one value that shows only beside others; `at` is the way to it from where it is raised."""
 

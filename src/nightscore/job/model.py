@@ -11,7 +11,16 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from nightscore.common.errors import clipped
-from nightscore.job.fields import Column, FilePath, Misplaced, SqlFile, Strict, Text, share_of
+from nightscore.job.fields import (
+    Column,
+    DecisionColumns,
+    FilePath,
+    Misplaced,
+    SqlFile,
+    Strict,
+    Text,
+    share_of,
+)
 
 CHALLENGERS = "challengers"  # the view that has their columns, too
 MOST = 6  # challengers: as many models as a process keeps open (open_model.py), less the champion's two
@@ -50,7 +59,7 @@ class Labels(Strict):
     ] = None
 
 
-class Judge(Strict):
+class Judge(DecisionColumns):
     """When a challenger is promoted, held or rejected (`nightscore judge`)."""
 
     days: Annotated[
@@ -58,10 +67,6 @@ class Judge(Strict):
     ] = 14
     segments: Annotated[
         list[Column], Field(description="kept or key columns: no value of one may get worse")
-    ] = []
-    ignore: Annotated[
-        list[Column],
-        Field(description="columns of decisions in which a difference is no flip; floats never are"),
     ] = []
     max_flips: Annotated[
         Annotated[str, StringConstraints(pattern=r"^(100|[0-9]{1,2}(\.[0-9]+)?) ?%$")] | None,

@@ -174,15 +174,16 @@ class JobSpec(Strict):
         self._check_audits()
         self._check_rejects()
         self._check_judge()
-        self._check_budget()
+        self._check_decision_columns()
         return self
 
-    def _check_budget(self) -> None:
-        for name in self.budget.decision_columns if self.budget else ():
+    def _check_decision_columns(self) -> None:
+        named = [("budget", name) for name in (self.budget.decision_columns if self.budget else ())]
+        for part, name in [*named, *(("judge", name) for name in self.judge.decision_columns)]:
             if name not in self.decide:
                 allowed = ", ".join(self.decide) or "none"
                 raise Misplaced(
-                    ("budget", "decision_columns", name), f"{name!r} is no decision table; allowed: {allowed}"
+                    (part, "decision_columns", name), f"{name!r} is no decision table; allowed: {allowed}"
                 )
 
     def _check_judge(self) -> None:

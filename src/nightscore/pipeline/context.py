@@ -21,7 +21,7 @@ from nightscore.store.memory_budget import Budget, budget
 from nightscore.store.plan import Plan
 from nightscore.store.receipt import Receipt
 from nightscore.store.run_folder import RunFolder
-from nightscore.store.staging import StagedFile, refuse_changed
+from nightscore.store.staging import StagedFile, checked_sha256
 from nightscore.store.versions import ABSENT, versions
 
 
@@ -146,11 +146,14 @@ class Day:
             engine.define(CHALLENGERS, f"SELECT * EXCLUDE (run_id) FROM {quoted('staged scores')}")
 
     def read_back(self, files: Iterable[StagedFile]) -> TableProof:
-        """The proof of one table's staged files. Broken where one is damaged, or of another run."""
+        """The proof of one table's staged files, each hashed before anything parses it, and once.
+
+        Raises:
+            Broken: one is damaged, or of another run.
+        """
         named = [(self.root / file.path, file.path) for file in files]
-        for path, shown in named:
-            refuse_changed(path, shown)
-        return table_proof(named, self.plan.run_id)
+        sha256 = [checked_sha256(path, shown) for path, shown in named]
+        return table_proof(named, self.plan.run_id, sha256)
 
     def _resources(self, memory: int | None, threads: int | None) -> Resources:
         allowed = self.budget.sql

@@ -16,6 +16,7 @@ from nightscore.common.disk import free
 from nightscore.common.errors import Broken, NotYet
 from nightscore.common.files import byte_size
 from nightscore.common.progress import Report, Stopwatch, silent
+from nightscore.common.units import as_day
 from nightscore.common.workspace import Workspace
 from nightscore.job.loader import Job
 from nightscore.pipeline import binding
@@ -187,9 +188,8 @@ def _places(workspace: Workspace) -> list[Path]:
 
 def _last(job: Job, plan: Plan) -> Receipt | None:
     """The receipt of the job's last published day, up to this one."""
-    state = catalog.pinned(job.workspace)
-    days = [day for name, day in state.in_force if name == job.name and day <= plan.day]
-    return state.in_force[job.name, max(days)].receipt() if days else None
+    entry = catalog.pinned(job.workspace).previous(job.name, as_day(plan.day) + dt.timedelta(days=1))
+    return entry.receipt() if entry else None
 
 
 def _by_rows(last: Receipt, plan: Plan, source: Sequence[InputFile]) -> Needs:

@@ -1,7 +1,7 @@
 """Why a row got what it got: its features as they were scored, its scores, what was decided."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +47,10 @@ def why(job: Job, day: dt.date, key: Mapping[str, str]) -> Why:
             f"the key of job {job.name} is {', '.join(job.spec.key)}; given: {', '.join(key) or 'nothing'}"
         )
     state = catalog.pinned(job.workspace)
-    receipt = state.receipt(job.name, day)
-    if receipt is None:
+    entry = state.in_force.get((job.name, day.isoformat()))
+    if entry is None:
         raise Broken(f"job {job.name}: {day} is not published")
-    files = {t: tuple(f.path for f in state.files(t) if f.day == receipt.day) for t in receipt.tables}
+    receipt, files = entry.receipt(), state.paths_of(entry)
     scores = _rows(job, files[job.spec.scores_table], key)
     features, note = _features(job, receipt, key)
     decisions = {t: _rows(job, files[t], key) for t in receipt.tables if t != job.spec.scores_table}
@@ -69,21 +69,21 @@ def _features(job: Job, receipt: Receipt, key: Mapping[str, str]) -> tuple[Row |
         run = RunFolder(job.workspace.runs_of(job.name, dt.date.fromisoformat(receipt.day)) / receipt.run_id)
         if not run.features.exists():
             return None, f"the feature snapshot of run {receipt.run_id} has been removed"
-        files: tuple[Path, ...] = (run.features,)
+        files = [run.features]
     else:
         recorded = {f.path: f.fingerprint for f in receipt.inputs}
         now = inputs.resolve(job, dt.date.fromisoformat(receipt.day))[job.spec.features]
         own = [f for f in now if f.day == receipt.day]
         if any(recorded.get(f.path) != f.fingerprint for f in own):
             return None, f"input {job.spec.features} has changed since run {receipt.run_id}"
-        files = tuple(job.workspace.root / f.path for f in own)
+        files = [job.workspace.root / f.path for f in own]
     rows = _rows(job, files, key)
     return (rows[0], "") if rows else (None, "the row is not in the feature snapshot")
 
 
-def _rows(job: Job, files: tuple[Path, ...], key: Mapping[str, str]) -> list[Row]:
+def _rows(job: Job, files: Sequence[Path], key: Mapping[str, str]) -> list[Row]:
     """The rows with this key among files; the key's columns that they have are what counts."""
-    with Engine([View("rows", files)], catalog.query_resources(job.workspace)) as engine:
+    with Engine([View("rows", tuple(files))], catalog.query_resources(job.workspace)) as engine:
         columns = engine.schema("SELECT * FROM rows").names
         given = {c: v for c, v in key.items() if c in columns}
         if not given:

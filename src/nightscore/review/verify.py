@@ -12,7 +12,6 @@ from nightscore.pipeline.publish.reconcile import hashed, hex_of
 from nightscore.store import catalog
 from nightscore.store.catalog import Entry, Pinned, query_resources
 from nightscore.store.column_stats import differences, table_proof
-from nightscore.store.delta import LiveFile
 from nightscore.store.engine import Engine, SqlMistakes, View
 from nightscore.store.receipt import Receipt
 
@@ -48,7 +47,7 @@ def verify(workspace: Workspace, job: str | None = None, day: str | None = None)
 
 def _verified(state: Pinned, entry: Entry) -> Verified:
     receipt = entry.receipt()
-    files = {table: state.files_of(entry, table) for table in receipt.tables}
+    files = state.paths_of(entry)
     said = [f"{table}: {one}" for table in receipt.tables for one in _table(receipt, table, files[table])]
     if not said:
         said = _keys(state.workspace, receipt, files)
@@ -59,19 +58,20 @@ def _verified(state: Pinned, entry: Entry) -> Verified:
     )  # fmt: skip
 
 
-def _table(receipt: Receipt, table: str, files: Sequence[LiveFile]) -> Iterator[str]:
+def _table(receipt: Receipt, table: str, files: Sequence[Path]) -> Iterator[str]:
     """What differs in one table, a sentence each."""
     recorded = receipt.tables[table]
-    gone = [file.path.name for file in files if not file.path.is_file()]
+    gone = [path.name for path in files if not path.is_file()]
     if gone:
         yield f"{gone[0]} is gone ({len(gone)} of {len(files)} files)"
         return
     if not recorded.sha256:
         yield "the receipt holds no proof: it was written by an older version"
         return
-    yield from _files(recorded.sha256, files)
+    sha256 = [sha256_of(path) for path in files]
+    yield from _files(recorded.sha256, files, sha256)
     try:
-        found = table_proof([(f.path, f.path.name) for f in files], receipt.run_id)
+        found = table_proof([(path, path.name) for path in files], receipt.run_id, sha256)
     except (Broken, MemoryError) as error:  # a damaged footer may ask for any amount
         yield str(error) or type(error).__name__
         return
@@ -80,24 +80,25 @@ def _table(receipt: Receipt, table: str, files: Sequence[LiveFile]) -> Iterator[
     yield from differences(recorded.columns, found.columns)
 
 
-def _files(recorded: Sequence[str], files: Sequence[LiveFile]) -> Iterator[str]:
+def _files(recorded: Sequence[str], files: Sequence[Path], sha256: Sequence[str]) -> Iterator[str]:
     if len(recorded) != len(files):
         yield f"{len(files)} files, the receipt says {len(recorded)}"
     # Files are listed by name, in which ten comes before two; the receipt has them as they were staged.
-    for file in files:
-        now = sha256_of(file.path)
+    for path, now in zip(files, sha256, strict=True):
         if now not in recorded:
-            yield f"{file.path.name} has sha256 {now}, which is in no receipt"
+            yield f"{path.name} has sha256 {now}, which is in no receipt"
 
 
-def _keys(workspace: Workspace, receipt: Receipt, files: Mapping[str, Sequence[LiveFile]]) -> list[str]:
+def _keys(workspace: Workspace, receipt: Receipt, files: Mapping[str, Sequence[Path]]) -> list[str]:
     """Whether rows and key hash of the scores are those of the receipt."""
     key = receipt.key_hash.columns
     if not key:
         return []
     scores = next(iter(receipt.tables))
-    paths: tuple[Path, ...] = tuple(file.path for file in files[scores])
-    with Engine([View("scores", paths)], query_resources(workspace)) as engine, SqlMistakes(scores):
+    with (
+        Engine([View("scores", tuple(files[scores]))], query_resources(workspace)) as engine,
+        SqlMistakes(scores),
+    ):
         [(rows, lower, upper)] = engine.rows(hashed("scores", key))
     now = rows, hex_of(int(lower), int(upper))
     recorded = receipt.rows.published, receipt.key_hash.out

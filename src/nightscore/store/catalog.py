@@ -100,6 +100,11 @@ class Pinned:
         found = self.in_force.get((job, day.isoformat()))
         return found.receipt() if found else None
 
+    def previous(self, job: str, day: dt.date) -> Entry | None:
+        """The receipt in force of a job's last published day before this one; None if there is none."""
+        days = [when for name, when in self.in_force if name == job and when < day.isoformat()]
+        return self.in_force[job, max(days)] if days else None
+
     def tables(self) -> list[str]:
         """The names of all published tables."""
         return sorted({name for entry in self.in_force.values() for name in entry.versions})
@@ -128,6 +133,10 @@ class Pinned:
         if not found:  # even an empty day has a file
             raise Broken(f"table {table}: its log has lost the files of {entry.day}, run {entry.run_id}")
         return found
+
+    def paths_of(self, entry: Entry) -> dict[str, list[Path]]:
+        """Table -> the paths of the files that one run published. Errors as those of `files_of`."""
+        return {table: [file.path for file in self.files_of(entry, table)] for table in entry.versions}
 
     def views(self) -> list[View]:
         """Every table, and `receipts`, as SQL sees them."""

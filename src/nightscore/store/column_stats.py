@@ -119,11 +119,13 @@ class TableProof:
     columns: Mapping[str, ColumnProof]
 
 
-def table_proof(files: Sequence[tuple[Path, str]], run_id: str) -> TableProof:
+def table_proof(
+    files: Sequence[tuple[Path, str]], run_id: str, sha256: Sequence[str] | None = None
+) -> TableProof:
     """Read files of one table back: every page is held to its checksum, every row to its run.
 
     DuckDB, which proves and decides on these files, passes over checksums. Each file comes with its name for
-    messages.
+    messages. `sha256` are those of the files, where they were taken already.
 
     Raises:
         Broken: a page is damaged, or a row is of another run.
@@ -136,7 +138,7 @@ def table_proof(files: Sequence[tuple[Path, str]], run_id: str) -> TableProof:
             for group in range(file.num_row_groups):
                 _add_group(tallies, file.read_row_group(group), shown, run_id)
     columns = {name: one.proof() for name, one in tallies.items()}
-    return TableProof(rows, tuple(sha256_of(path) for path, _ in files), columns)
+    return TableProof(rows, tuple(sha256 or (sha256_of(path) for path, _ in files)), columns)
 
 
 def differences(recorded: Mapping[str, ColumnProof], found: Mapping[str, ColumnProof]) -> list[str]:

@@ -12,6 +12,7 @@ from nightscore.common.files import byte_size
 from nightscore.common.units import bytes_of
 from nightscore.job.loader import Job
 from nightscore.scorers.hardware import hardware
+from nightscore.store.chunking import chunk_bytes
 
 SHARE = 0.6  # of what the control group or the machine has; the rest is the page cache's and other processes'
 LIBRARIES = (
@@ -20,9 +21,7 @@ LIBRARIES = (
 LEAST = 256_000_000  # bytes with which a night can be tried
 PIECE = 128_000_000  # bytes for a piece at work, at the least, as far as one alone has them
 MOST_DUCKDB = 128_000_000  # it reads a piece's row groups one after the other: more does nothing
-MOST_CHUNK = 16 << 20
 MOST_PROOF = 256_000_000
-COPIES = 4  # of a chunk, at once: as read, without its nulls, as a matrix, with its outputs
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Piece:
     @property
     def chunk(self) -> int:
         """The most bytes of a chunk of features."""
-        return min(MOST_CHUNK, self.arrow // COPIES)
+        return chunk_bytes(self.arrow)
 
 
 @dataclass(frozen=True)

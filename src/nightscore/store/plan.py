@@ -9,8 +9,6 @@ from typing import Any, Literal
 
 from nightscore.scorers.variant import PLAIN, Variant
 
-CHUNK_ROWS, CHUNK_BYTES = 16_384, 16 << 20  # the most of a chunk, whichever is reached first
-
 
 @dataclass(frozen=True)
 class InputFile:
@@ -217,21 +215,3 @@ def digest(*parts: Any) -> str:
     """The sha256, in hex, of some values as canonical JSON."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def rows_after(rows: int, read: tuple[int, int], most: int, size: int) -> int:
-    """Rows to read next, after `rows` were asked for and `read` (rows, bytes) came.
-
-    As many as `size` bytes hold if the next are like these; at most four times as many as before, because
-    they may not be; at most `most`; at least one.
-    """
-    came, held = read
-    fit = size * came // held if held else most
-    return max(1, min(most, 4 * rows, fit))
-
-
-def chunk_rows(asked: int | Literal["auto"], bytes_per_row: float) -> int:
-    """Rows per chunk: what the job says, else as many as 16 MiB hold, at most 16,384."""
-    if asked != "auto":
-        return asked
-    return max(1, min(CHUNK_ROWS, int(CHUNK_BYTES / max(bytes_per_row, 1))))

@@ -74,18 +74,19 @@ def stage(
             replace_text(_sums(path), sha256_of(temporary))
 
 
-def refuse_changed(path: Path, shown: str) -> None:
-    """Know that a staged file is, to the last bit, what was written: page checksums cover no footer.
+def checked_sha256(path: Path, shown: str) -> str:
+    """The sha256 of a staged file, which is that of what was written: page checksums cover no footer.
 
     Raises:
         Broken: it has another sha256 than it had then.
     """
     try:
-        same = _sums(path).read_text() == sha256_of(path)
+        recorded, found = _sums(path).read_text(), sha256_of(path)
     except OSError as error:
         raise Broken(f"{shown}: it, or its sha256, is gone ({error.strerror}); run the day again") from error
-    if not same:
+    if found != recorded:
         raise Broken(f"{shown}: damaged since it was staged (its sha256); remove it and run again")
+    return found
 
 
 def _sums(path: Path) -> Path:

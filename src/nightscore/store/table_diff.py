@@ -1,13 +1,14 @@
 """What differs between two versions of one table's day: row by row, and in the sum of each column.
 
-Rows are matched by the job's key where the table has all of it, each row its own, none missing. Any other
-table is compared as a multiset: what there is more often on one side was added or removed, and nothing is
-`changed`. Values are compared by IS DISTINCT FROM: a NaN is the same as a NaN, a null as a null. A column
-that only one version has, a challenger's, makes no row differ.
+Restatements, late data and decision changes are all told by it. Rows are matched by the job's key where the
+table has all of it, each row its own, none missing. Any other table is compared as a multiset: what there is
+more often on one side was added or removed, and nothing is `changed`. Values are compared by IS DISTINCT
+FROM: a NaN is the same as a NaN, a null as a null. A column that only one version has, a challenger's, makes
+no row differ.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation, localcontext
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,7 @@ import pyarrow as pa
 from nightscore.store.engine import Engine, Resources, View, literal, quoted
 from nightscore.store.receipt import ColumnProof
 
-BEFORE, AFTER = "before", "after"
+BEFORE, AFTER, BESIDE = "before", "after", "beside"
 DIGITS = 800  # of a difference: more than lie between the largest and the smallest float64
 
 
@@ -31,19 +32,32 @@ class Counts(NamedTuple):
 
 
 class Difference:
-    """Two versions of one table, either of which may have no file. A context; close it."""
+    """Two versions of one table, either of which may have no file. A context; close it.
+
+    Beside the key, the columns of `compared` say whether two rows differ; default: all. `beside` are files of
+    a table that has the same key, by whose columns differences can be counted, too.
+    """
 
     def __init__(
-        self, before: Sequence[Path], after: Sequence[Path], key: Sequence[str], resources: Resources
+        self,
+        before: Sequence[Path],
+        after: Sequence[Path],
+        key: Sequence[str],
+        resources: Resources,
+        *,
+        compared: Collection[str] | None = None,
+        beside: Sequence[Path] = (),
     ) -> None:
         sides = {BEFORE: tuple(before), AFTER: tuple(after)}
-        self._engine = Engine([View(name, files) for name, files in sides.items() if files], resources)
+        views = {**sides, BESIDE: tuple(beside)}
+        self._engine = Engine([View(name, files) for name, files in views.items() if files], resources)
         for name, other in ((BEFORE, AFTER), (AFTER, BEFORE)):
             if not sides[name]:
                 self._engine.define(name, f"SELECT * FROM {other} LIMIT 0")
         there = self._engine.schema(f"SELECT * FROM {BEFORE}").names
         here = self._engine.schema(f"SELECT * FROM {AFTER}").names
-        self._columns = [c for c in here if c in there and c != "run_id"]
+        self._all = [c for c in here if c in there and c != "run_id"]
+        self._columns = [c for c in self._all if compared is None or c in compared or c in key]
         has_key = set(key) <= set(self._columns) and all(is_key(self._engine, name, key) for name in sides)
         self._key = list(key) if has_key else []
 
@@ -60,6 +74,32 @@ class Difference:
         select = self._matched([]) if self._key else self._counted([])
         found = self._engine.rows(f"SELECT change, count(*) FROM ({select}) GROUP BY change")
         return Counts(**dict(found))
+
+    def counts_by(self, column: str = "") -> dict[str, tuple[Counts, int]] | None:
+        """How many rows differ, and how many are alike, by the values of a column, as texts ("null": none).
+
+        It is the table's own, or one of `beside`; without one all rows are counted, as the value "". None
+        where the table has no such column and no key by which the rows beside it are found.
+        """
+        own = column in self._all
+        if column and not (own or self._key):
+            return None
+        sides = f"coalesce(b.{quoted(column)}, a.{quoted(column)})" if self._key else quoted(column)
+        value = f"CAST({sides if own else f's.{quoted(column)}'} AS VARCHAR)" if column else "''"
+        given = [f"{value} AS value"]
+        if not self._key:
+            select = self._counted(given, same=True, also=[column] if column else [])
+        else:
+            select = self._matched(given, same=True, is_beside=bool(column) and not own)
+        found: dict[str, dict[str, int]] = {}
+        for text, change, rows in self._engine.rows(
+            f"SELECT coalesce(value, 'null') AS text, change, count(*) FROM ({select}) "
+            "GROUP BY ALL ORDER BY text"
+        ):
+            found.setdefault(text, {})[change] = rows
+        return {
+            text: (Counts(**some), same) for text, some in found.items() for same in [some.pop("same", 0)]
+        }
 
     def rows(self, size: int) -> Iterator[pa.RecordBatch]:
         """The rows that differ, by key, as texts: change, key, before, after (see `select`)."""
@@ -88,26 +128,38 @@ class Difference:
         order = ", ".join(f"coalesce(b.{quoted(c)}, a.{quoted(c)})" for c in self._key)
         return f"{self._matched([f'{key} AS key', *sides])} ORDER BY {order}"
 
-    def _matched(self, given: Sequence[str]) -> str:
-        """SELECT of the rows that differ, matched by key, with `change` and what else is wanted of them."""
+    def _matched(self, given: Sequence[str], same: bool = False, is_beside: bool = False) -> str:
+        """SELECT of the rows that differ, matched by key, with `change` and what else is wanted of them.
+
+        With `same` those that are alike, too; with `is_beside` joined with the rows beside them, as s.
+        """
         first = quoted(self._key[0])
+        differs = " OR ".join(_differs(c) for c in self._columns)
         change = (
             f"CASE WHEN b.{first} IS NULL THEN 'added' WHEN a.{first} IS NULL THEN 'removed' "
-            "ELSE 'changed' END AS change"
+            f"WHEN {differs} THEN 'changed' ELSE 'same' END AS change"
         )
         on = " AND ".join(f"b.{quoted(c)} = a.{quoted(c)}" for c in self._key)
-        differs = " OR ".join(_differs(c) for c in self._columns)
-        joined = f"FROM {BEFORE} b FULL OUTER JOIN {AFTER} a ON {on} WHERE {differs}"
-        return f"SELECT {', '.join([change, *given])} {joined}"
+        joined = f"FROM {BEFORE} b FULL OUTER JOIN {AFTER} a ON {on}"
+        if is_beside:
+            at = " AND ".join(f"s.{quoted(c)} = coalesce(b.{quoted(c)}, a.{quoted(c)})" for c in self._key)
+            joined += f" LEFT JOIN {BESIDE} s ON {at}"
+        return f"SELECT {', '.join([change, *given])} {joined}" + ("" if same else f" WHERE {differs}")
 
-    def _counted(self, given: Sequence[str]) -> str:
-        """SELECT of the rows that one side has more often than the other."""
-        columns = ", ".join(map(quoted, self._columns))
-        sides = []
-        for change, here, there in (("added", AFTER, BEFORE), ("removed", BEFORE, AFTER)):
-            more = f"SELECT {columns} FROM {here} EXCEPT ALL SELECT {columns} FROM {there}"
-            sides.append(f"SELECT {', '.join([f'{literal(change)} AS change', *given])} FROM ({more})")
-        return " UNION ALL ".join(sides)
+    def _counted(self, given: Sequence[str], same: bool = False, also: Sequence[str] = ()) -> str:
+        """SELECT of the rows that one side has more often than the other; with `same` those that both have.
+
+        `also` are columns that count beside those compared.
+        """
+        columns = ", ".join(map(quoted, dict.fromkeys([*self._columns, *also]))) or "0 AS nothing"
+        old, new = (f"SELECT {columns} FROM {name}" for name in (BEFORE, AFTER))
+        parts = {"added": f"{new} EXCEPT ALL {old}", "removed": f"{old} EXCEPT ALL {new}"}
+        if same:
+            parts["same"] = f"{old} INTERSECT ALL {new}"
+        return " UNION ALL ".join(
+            f"SELECT {', '.join([f'{literal(change)} AS change', *given])} FROM ({rows})"
+            for change, rows in parts.items()
+        )
 
 
 def is_key(engine: Engine, view: str, key: Sequence[str]) -> bool:

@@ -209,10 +209,10 @@ def test_a_device_that_ended_the_process_is_not_tried_again(job: Job, offer: Off
 
     child = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
-        "from nightscore import load, run; from nightscore.pipeline.score import autotune as choose\n"
+        "from nightscore import load, run; from nightscore.pipeline.score import autotune\n"
         "from nightscore.scorers.variant import PLAIN, Variant\n"
-        "choose.WORTH_IT = 0.0\n"
-        "choose.variants_of = lambda *_: [PLAIN, Variant('ends', 'npu')]\n"
+        "autotune.WORTH_IT = 0.0\n"
+        "autotune.variants_of = lambda *_: [PLAIN, Variant('ends', 'npu')]\n"
         f"run(load('mini', sys.argv[1]), '{DAY}')\n"
     )
     root = str(job.workspace.root)

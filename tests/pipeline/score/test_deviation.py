@@ -1,33 +1,49 @@
 """How far two sets of scores and decisions are apart."""
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import spearmanr
 
-from nightscore.evaluation.decision_changes import Decisions
 from nightscore.job.accuracy_budget import AccuracyBudget
-from nightscore.pipeline.score.deviation import Change, apart, change_from, rank_correlation
-from nightscore.store.engine import Resources
+from nightscore.pipeline.score.deviation import (
+    Change,
+    apart,
+    change_from,
+    max_relative,
+    rank_correlation,
+    rank_correlation_of,
+)
 
 FEW = st.integers(-3, 3).map(float)  # many ties
 
 
 @given(st.integers(2, 40).flatmap(lambda n: st.tuples(*[hnp.arrays(np.float64, n, elements=FEW)] * 2)))
 def test_rank_correlation_is_spearmans_of_scipy(pair: tuple[np.ndarray, np.ndarray]) -> None:
-    """With ties, too; where SciPy has none because one side is constant, it is 0, or 1 if the ranks agree."""
+    """With ties, too; SciPy has none where a side is constant: then it is 0, and 1 where both are."""
     one, other = pair
-    found = rank_correlation(one, other)
-    if np.ptp(one) and np.ptp(other):
-        assert found == pytest.approx(spearmanr(one, other).statistic, abs=1e-12)
-    else:
-        assert found in (0.0, 1.0)
+    constant = [not np.ptp(side) for side in pair]
+    wanted = float(all(constant)) if any(constant) else spearmanr(one, other).statistic
+    assert rank_correlation(one, other) == pytest.approx(wanted, abs=1e-12)
+
+
+def test_rank_correlation_is_over_the_rows_that_both_have() -> None:
+    """A null or a NaN of either side leaves its row out."""
+    one, other = pa.array([1, 2, None, 4, 5]), pa.array([1.0, 3.0, 9.0, 2.0, float("nan")])
+    assert rank_correlation_of(one, other) == pytest.approx(spearmanr([1, 2, 4], [1, 3, 2]).statistic)
+
+
+def test_a_difference_is_relative_above_one_and_absolute_below() -> None:
+    """As scoring.tolerance is; the other measure is absolute throughout."""
+    wanted, found = ([pa.array([100.0, 0.5]), pa.array(["a", "b"])] for _ in range(2))
+    found[0] = pa.array([101.0, 0.505])
+    one, other = (pa.record_batch(columns, ["score", "text"]) for columns in (found, wanted))
+    assert max_relative(one, other) == pytest.approx(0.01)
+    assert apart(one["score"], other["score"]).max_abs == pytest.approx(1.0)
+    assert max_relative(other.set_column(1, "text", pa.array(["a", "c"])), other) == float("inf")
 
 
 def test_a_nan_on_one_side_is_infinitely_far() -> None:
@@ -52,32 +68,6 @@ def test_texts_are_alike_or_not() -> None:
     """A label that changes is no small difference."""
     assert apart(pa.array(["a", "b"]), pa.array(["a", "b"])) == Change()
     assert apart(pa.array(["a", "c"]), pa.array(["a", "b"])).max_abs == float("inf")
-
-
-def decisions(folder: Path, reference: pa.Table, candidate: pa.Table) -> Decisions:
-    files = {}
-    for name, table in (("reference", reference), ("candidate", candidate)):
-        files[name] = folder / f"{name}.parquet"
-        pq.write_table(table, files[name])
-    room = Resources(1, 256 << 20, folder)
-    return Decisions({"top": files["reference"]}, {"top": files["candidate"]}, room)
-
-
-def test_a_flip_is_a_row_that_is_decided_otherwise(tmp_path: Path) -> None:
-    """Scores may move; of two products that change places both rows count, and of the set alone none."""
-    before = pa.table({"id": [1, 1], "rank": [1, 2], "product": [7, 8], "score": [0.9, 0.8]})
-    after = pa.table({"id": [1, 1], "rank": [1, 2], "product": [8, 7], "score": [0.7, 0.6]})
-    with decisions(tmp_path, before, after) as both:
-        assert both.flips({}) == (2, 2)
-        assert both.flips({"top": ["id", "product"]}) == (0, 2)
-        assert both.totals() == pytest.approx(0.4 / 1.7)
-
-
-def test_a_row_that_is_lost_and_one_that_is_new_are_one_flip(tmp_path: Path) -> None:
-    """The larger of both counts, so that a replaced row is not counted twice."""
-    before = pa.table({"id": [1, 2, 3]})
-    with decisions(tmp_path, before, pa.table({"id": [1, 2, 4]})) as both:
-        assert both.flips({}) == (1, 3)
 
 
 def test_a_budget_names_what_it_does_not_hold() -> None:

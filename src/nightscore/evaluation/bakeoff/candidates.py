@@ -21,12 +21,12 @@ from nightscore.scorers.contract import Options
 from nightscore.scorers.model_file import ModelFile, read_model
 from nightscore.scorers.outputs import outputs_of
 from nightscore.scorers.variant import Variant
+from nightscore.store.chunking import fewer_rows
 from nightscore.store.plan import Plan, Tuned
 from nightscore.store.variant_file import digest_of
 
 MATERIAL_ROWS = 200_000  # rows of past days that recipes learn from
 LEAST_ROWS = 2048
-FASTER_CHUNKS = 4  # a chunk of a fourth of the rows may stay in a core's cache
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ def engines(ground: Ground) -> list[Candidate]:
 
 def smaller_chunks(ground: Ground, best: Candidate) -> list[Candidate]:
     """The best engine with chunks of fewer rows, where the job leaves their size open."""
-    rows = best.plan.chunk_rows // FASTER_CHUNKS
-    if ground.job.spec.scoring.chunk_rows != "auto" or rows < 1:
+    rows = fewer_rows(ground.job.spec.scoring.chunk_rows, best.plan.chunk_rows)
+    if not rows:
         return []
     name = f"{best.name}-chunks-of-{rows}"
     tuned = Tuned(name, "engine", ground.plan.model_path, ground.plan.model_sha256)

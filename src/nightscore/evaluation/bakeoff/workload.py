@@ -19,7 +19,8 @@ from nightscore.pipeline.score.open_model import open_model
 from nightscore.pipeline.steps import outlook
 from nightscore.scorers.variant import plain
 from nightscore.store import run_folder
-from nightscore.store.plan import InputFile, Piece, Plan, chunk_rows
+from nightscore.store.chunking import chunk_rows
+from nightscore.store.plan import InputFile, Piece, Plan
 
 EVERY_ROW = 1 << 62  # a limit that limits nothing: what is planned is not to be published
 

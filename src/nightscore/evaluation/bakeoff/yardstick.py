@@ -9,17 +9,18 @@ import pyarrow.parquet as pq
 
 from nightscore.common.errors import NightError
 from nightscore.evaluation.bakeoff.worker import Failed
-from nightscore.evaluation.decision_changes import Decisions
+from nightscore.evaluation.decision_changes import decision_changes, total_move
 from nightscore.job.accuracy_budget import Metric
 from nightscore.job.loader import Job, read_sql, sql_file
 from nightscore.pipeline.binding import bind
 from nightscore.pipeline.context import Day
+from nightscore.pipeline.publish.closing import resources
 from nightscore.pipeline.publish.finalize import decide
 from nightscore.pipeline.read import inputs
 from nightscore.pipeline.score.deviation import Change, scores_apart
 from nightscore.pipeline.score.open_model import planned_scorer
 from nightscore.store import run_folder
-from nightscore.store.engine import Resources, SqlMistakes
+from nightscore.store.engine import SqlMistakes
 from nightscore.store.plan import Plan
 from nightscore.store.staging import StagedFile, staged
 from nightscore.store.variant_file import budget_of
@@ -60,9 +61,12 @@ class Yardstick:
     def _flips(self, plan: Plan) -> tuple[int, int, float]:
         if not self._decided:
             return 0, 0, 0.0
-        room = Resources(1, self._day.budget.sql, self._day.run.path)
-        with Decisions(self._decided, self._decisions(plan), room) as decisions:
-            return *decisions.flips(self._budget.decision_columns), decisions.totals()
+        theirs, room, changes = self._decisions(plan), resources(self._day), []
+        pairs = {table: (file, theirs[table]) for table, file in self._decided.items()}
+        for table, pair in pairs.items():
+            changes += decision_changes(table, pair, self._day.job.spec.key, self._budget, room)
+        moves = [total_move(pair, room) for pair in pairs.values()]
+        return sum(one.changed for one in changes), sum(one.rows for one in changes), max(moves)
 
     def _decisions(self, plan: Plan) -> dict[str, Path]:
         day = Day(self._day.job, plan)

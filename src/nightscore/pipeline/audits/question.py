@@ -92,9 +92,8 @@ class Previous:
 def previous(job: Job, day: dt.date) -> Previous | None:
     """The last published day of a job before this one, from the receipts in force; None if there is none."""
     state = catalog.pinned(job.workspace)
-    days = [when for name, when in state.in_force if name == job.name and when < day.isoformat()]
-    if not days:
+    entry = state.previous(job.name, day)
+    if entry is None:
         return None
-    entry = state.in_force[job.name, max(days)]
     files = tuple(file.path for file in state.files_of(entry, job.spec.scores_table))
     return Previous(entry.day, entry.receipt().rows.published, files)

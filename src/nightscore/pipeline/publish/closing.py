@@ -63,7 +63,7 @@ def restated(day: Day, ready: Tables, receipt: Receipt) -> Receipt:
 
 def sides(state: Pinned, entry: Entry, after: Mapping[str, list[Path]]) -> dict[str, Pair]:
     """Of each table, the files of a published run and those that come after it."""
-    before = {table: [file.path for file in state.files_of(entry, table)] for table in entry.versions}
+    before = state.paths_of(entry)
     return {table: (before.get(table, []), after.get(table, [])) for table in {**before, **after}}
 
 
@@ -130,8 +130,7 @@ def difference(
                 f"job {job}: no run {run!r} has published {day}; those that have: {', '.join(entries)}"
             )
     before, after = entries[first].receipt(), entries[last].receipt()
-    files = {table: [f.path for f in state.files_of(entries[last], table)] for table in after.tables}
-    pairs = sides(state, entries[first], files)
+    pairs = sides(state, entries[first], state.paths_of(entries[last]))
     found = changes(pairs, before, after.tables, catalog.query_resources(workspace))
     return RunsDiffer(job=job, day=day.isoformat(), before=first, after=last, tables=found)
 

@@ -32,7 +32,7 @@ from nightscore.pipeline.score.rejects import SHOWN, over_budget
 from nightscore.store import catalog
 from nightscore.store.engine import Engine, SqlMistakes
 from nightscore.store.receipt import ChallengerResult, Receipt
-from nightscore.store.staging import StagedFile, made, refuse_changed, reread, stage, staged, stamped
+from nightscore.store.staging import StagedFile, checked_sha256, made, reread, stage, staged, stamped
 
 Tables = Mapping[str, Sequence[StagedFile]]
 
@@ -49,6 +49,9 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: Report) ->
     with day.steady_inputs():
         report("prove", 0, 0)
         aside, before = _rejects(day, pieces), _replayed(day)
+        # Before DuckDB, which passes over checksums, proves and decides on them.
+        scored: Tables = {job.spec.scores_table: pieces, **aside}
+        read_back = {table: day.read_back(files) for table, files in scored.items()}
         proof = _prove(day, pieces, aside, before)
         watch.lap("prove")
         if plan.limit is not None:
@@ -64,7 +67,7 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: Report) ->
         integrity.refuse_changed(job, plan)
     watch.lap("audit")
     report("read back", 0, 0)
-    read_back = {table: day.read_back(files) for table, files in tables.items()}
+    read_back |= {table: day.read_back(files) for table, files in decided.items()}
     watch.lap("read back")
     receipt = receipt_of(plan, tables, proof, audits, watch, read_back=read_back, before=before)
     receipt = receipt.model_copy(update={"challengers": _challengers(day, receipt)})
@@ -88,6 +91,8 @@ def would_publish(day: Day, pieces: Sequence[StagedFile]) -> Tables:
     """
     with day.steady_inputs():
         aside = _rejects(day, pieces)
+        for piece in pieces:
+            checked_sha256(day.root / piece.path, piece.path)
         _prove(day, pieces, aside, None)
         schemas = binding.bind(day, planned_scorer(day.job, day.plan)).stored
         decided = {table: [file] for table, file in decide(day, pieces, schemas).items()}
@@ -120,8 +125,8 @@ def _prove(day: Day, pieces: Sequence[StagedFile], aside: Tables, before: Receip
     plan, key = day.plan, day.job.spec.key
     source = {r.path for piece in plan.pieces for r in piece.ranges}
     ours = [path for path in source if (day.root / path).parent == day.run.path]  # and not an input
-    for path in [*sorted(ours), *(piece.path for piece in pieces)]:
-        refuse_changed(day.root / path, path)  # before anything parses them
+    for path in sorted(ours):
+        checked_sha256(day.root / path, path)  # before anything parses them
     with day.engine({"scores": pieces, **aside}, source, day.budget.proof) as engine, SqlMistakes(str(day)):
         refuse_bad_keys(engine, [day.root / file.path for file in pieces], key, str(day))
         scored_rows, out = staged_proof(engine, "scores", key)

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nightscore.common.errors import Broken
+from nightscore.store.chunking import CHUNK_BYTES, rows_after, rows_within
 from nightscore.store.engine import Engine, Resources, SqlMistakes, View, quoted
-from nightscore.store.plan import CHUNK_BYTES, Piece, RowRange, rows_after
+from nightscore.store.plan import Piece, RowRange
 
 # What both decode to the same values of the same type (test_scan): pyarrow in half the time, and it holds
 # pages to their checksums, which DuckDB passes over. Whatever else there is, is what DuckDB says it is.
@@ -100,7 +101,7 @@ def _decoded(
 ) -> Iterator[pa.RecordBatch]:
     texts = [name for name in columns if pa.types.is_string(file.schema_arrow.field(name).type)]
     groups, at = _groups(file.metadata, part)
-    step = min(rows, max(1, size // _row_bytes(file, columns)))
+    step = rows_within(size, 1, _row_bytes(file, columns), rows)
     if texts:
         step = min(step, FIRST_ROWS)
     for batch in file.iter_batches(step, row_groups=groups, columns=list(columns), use_threads=False):
@@ -139,8 +140,7 @@ def _plain_bytes(footer: pq.FileMetaData, columns: Sequence[str]) -> int:
 def _rows_within(path: Path, columns: Sequence[str], rows: int, size: int) -> int:
     """Rows that DuckDB is asked for at once: about as many as `size` bytes hold, by the footer."""
     footer = pq.read_metadata(path)
-    fit = size * max(1, int(footer.num_rows)) // max(1, _plain_bytes(footer, columns))
-    return max(1, min(rows, fit))
+    return rows_within(size, max(1, int(footer.num_rows)), _plain_bytes(footer, columns), rows)
 
 
 def _groups(footer: pq.FileMetaData, part: RowRange) -> tuple[list[int], int]:

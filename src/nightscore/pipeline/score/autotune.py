@@ -22,16 +22,18 @@ import pyarrow as pa
 
 from nightscore.common.files import written_once
 from nightscore.job.loader import Job
+from nightscore.pipeline.score.deviation import max_relative
 from nightscore.pipeline.score.open_model import forget, opened, variants_of
 from nightscore.pipeline.score.sample import first_rows
 from nightscore.scorers.contract import Scorer
 from nightscore.scorers.errors import ChunkError, ModelError
 from nightscore.scorers.hardware import hardware
 from nightscore.scorers.variant import Variant, plain
+from nightscore.store.chunking import CHUNK_ROWS, bytes_per_row, chunk_rows, fewer_rows
 from nightscore.store.memory_budget import budget
-from nightscore.store.plan import InputFile, Plan, Tried, chunk_rows, digest
+from nightscore.store.plan import InputFile, Plan, Tried, digest
 
-SAMPLE_ROWS, FIRST_ROWS = 16_384, 512
+FIRST_ROWS = 512
 SECONDS, SHARE = (
     2.0,
     0.02,
@@ -39,7 +41,6 @@ SECONDS, SHARE = (
 WORTH_IT = 2.0  # seconds that the plain variant takes; of less nothing is tried
 EACH = 0.1  # seconds that a variant is measured
 FASTER = 1.1  # than the plain variant, to be worth other bits
-DIVISOR = 4  # the smaller size of a chunk that is tried
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Choice:
 def choose(job: Job, plan: Plan, source: Sequence[InputFile]) -> Choice:
     """The variant that scores a plan's rows. What fails when it is tried is a reason not to take it."""
     rows = min(sum(f.rows for f in source), plan.limit or sys.maxsize)
-    size = chunk_rows(job.spec.scoring.chunk_rows, sum(f.bytes for f in source) / max(rows, 1))
+    size = chunk_rows(job.spec.scoring.chunk_rows, bytes_per_row(source))
     found = variants_of(job, plan.device)
     if len(found) == 1:
         return Choice(found[0], size, "the only one that the job allows")
@@ -125,7 +126,7 @@ class _Trial:
         try:
             with _marked(kept, variant):
                 scorer = self.open(variant)
-                far = max(map(_difference, map(scorer.score, self.sample), self.wanted))
+                far = max(map(max_relative, map(scorer.score, self.sample), self.wanted))
                 speed = self.speed(scorer, variant, self.sample)
         except Exception as error:  # whatever a device or its driver raises costs a line, never a night
             return Tried(str(variant), refused=str(error).splitlines()[0] or type(error).__name__)
@@ -142,8 +143,8 @@ class _Trial:
 
     def size(self, variant: Variant, size: int, measured: Tried) -> int:
         """The rows of a chunk: fewer where that is a tenth faster, if the job leaves it open."""
-        smaller = size // DIVISOR
-        if self.job.spec.scoring.chunk_rows != "auto" or not smaller or time.perf_counter() > self.until:
+        smaller = fewer_rows(self.job.spec.scoring.chunk_rows, size)
+        if not smaller or time.perf_counter() > self.until:
             return size
         sample = [
             chunk.slice(at, smaller) for chunk in self.sample for at in range(0, chunk.num_rows, smaller)
@@ -172,23 +173,8 @@ class _Trial:
 
 def _sample(job: Job, plan: Plan, source: Sequence[InputFile], size: int) -> list[pa.RecordBatch]:
     """The day's first chunk."""
-    found = first_rows(job, plan, source, min(size, SAMPLE_ROWS))
+    found = first_rows(job, plan, source, min(size, CHUNK_ROWS))
     return [] if found is None else [found]
-
-
-def _difference(found: pa.RecordBatch, wanted: pa.RecordBatch) -> float:
-    """The largest difference, relative to a score's size above 1; infinite where other values differ."""
-    return max(_apart(found.column(name), wanted.column(name)) for name in wanted.schema.names)
-
-
-def _apart(found: pa.Array, wanted: pa.Array) -> float:
-    if not pa.types.is_floating(wanted.type):
-        return 0.0 if found.equals(wanted) else float("inf")
-    left, right = (one.to_numpy(zero_copy_only=False).astype(np.float64) for one in (found, wanted))
-    same = (left == right) | (np.isnan(left) & np.isnan(right))
-    with np.errstate(invalid="ignore"):
-        apart = np.where(same, 0.0, np.abs(left - right) / np.maximum(1.0, np.abs(right)))
-    return float(np.nan_to_num(apart, nan=np.inf, posinf=np.inf).max(initial=0.0))
 
 
 def _file(job: Job, plan: Plan, found: Sequence[Variant]) -> Path:

@@ -95,7 +95,7 @@ def scores_apart(reference: Sequence[Path], candidate: Sequence[Path], outputs: 
     """
     found = Change()
     for field in outputs:
-        one, other = (_column(files, field.name) for files in (reference, candidate))
+        one, other = (read_column(files, field.name) for files in (reference, candidate))
         found = found.worst(apart(other, one))
     return found
 
@@ -104,30 +104,53 @@ def apart(found: pa.Array, wanted: pa.Array) -> Change:
     """How far one column of scores is from the reference's."""
     if len(found) != len(wanted):
         return Change(max_abs=float("inf"), rank_correlation=-1.0, cosine=-1.0)
-    if is_list(wanted.type) and _has_numbers(wanted.type.value_type):
+    if is_list(wanted.type) and is_scalar_number(wanted.type.value_type):
         return _lists_apart(found, wanted)
-    if not _has_numbers(wanted.type):
+    if not is_scalar_number(wanted.type):
         return Change() if found.equals(wanted) else Change(max_abs=float("inf"))
     one, other = _numbers(found), _numbers(wanted)
     return Change(max_abs=_max_abs(one, other), rank_correlation=rank_correlation(one, other))
 
 
-def rank_correlation(one: Numbers, other: Numbers) -> float:
-    """Spearman's rank correlation of two arrays [n] with NaNs in the same places; 1 where one is constant.
+def max_relative(found: pa.RecordBatch, wanted: pa.RecordBatch) -> float:
+    """The largest difference of a number, relative to its size where that is above 1; else absolute.
 
-    Pearson's correlation of mean ranks (Kendall and Gibbons, Rank Correlation Methods, 1990, ch. 3).
+    Infinite where only one of the two has a number, or where anything else differs.
+    """
+    return max(_relative(found.column(name), wanted.column(name)) for name in wanted.schema.names)
+
+
+def _relative(found: pa.Array, wanted: pa.Array) -> float:
+    if not pa.types.is_floating(wanted.type):
+        return 0.0 if found.equals(wanted) else float("inf")
+    one, other = _numbers(found), _numbers(wanted)
+    return _largest(one, other, np.maximum(1.0, np.abs(other)))
+
+
+def rank_correlation_of(one: pa.Array, other: pa.Array) -> float:
+    """Spearman's rank correlation of two columns of numbers [n], over the rows that have both."""
+    return rank_correlation(_numbers(one), _numbers(other))
+
+
+def rank_correlation(one: Numbers, other: Numbers) -> float:
+    """Spearman's rank correlation of two arrays [n], over the places where both have a number.
+
+    Pearson's correlation of mean ranks (Kendall and Gibbons, Rank Correlation Methods, 1990, ch. 3). Where
+    all ranks are the same, as of fewer than two rows or of two constants, it is 1; where one alone is
+    constant, 0.
     """
     there = ~(np.isnan(one) | np.isnan(other))
     left, right = _ranks(one[there]), _ranks(other[there])
     if len(left) < 2 or np.array_equal(left, right):
         return 1.0
     deviations = left.std() * right.std()
-    if not deviations:  # one is constant, the other is not
+    if not deviations:
         return 0.0
     return float(np.mean((left - left.mean()) * (right - right.mean())) / deviations)
 
 
-def _has_numbers(kind: pa.DataType) -> bool:
+def is_scalar_number(kind: pa.DataType) -> bool:
+    """Whether a column of scores holds one number a row."""
     return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
 
 
@@ -136,7 +159,8 @@ def is_list(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
-def _column(files: Sequence[Path], name: str) -> pa.Array:
+def read_column(files: Sequence[Path], name: str) -> pa.Array:
+    """One column of several Parquet files, in memory."""
     parts = [pq.read_table(file, columns=[name], partitioning=None)[name] for file in files]
     return pa.chunked_array(
         [chunk for part in parts for chunk in part.chunks], parts[0].type
@@ -148,9 +172,14 @@ def _numbers(values: pa.Array) -> Numbers:
 
 
 def _max_abs(found: Numbers, wanted: Numbers) -> float:
+    return _largest(found, wanted, 1.0)
+
+
+def _largest(found: Numbers, wanted: Numbers, unit: Numbers | float) -> float:
+    """The largest difference in some unit; infinite where only one of the two is a number."""
     same = (found == wanted) | (np.isnan(found) & np.isnan(wanted))
     with np.errstate(invalid="ignore"):
-        far = np.where(same, 0.0, np.abs(found - wanted))
+        far = np.where(same, 0.0, np.abs(found - wanted) / unit)
     return float(np.nan_to_num(far, nan=np.inf, posinf=np.inf).max(initial=0.0))
 
 

@@ -1,9 +1,8 @@
 """What the report of a published day tells: from receipts, and from the tables as they name them."""
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from nightscore.common.errors import Broken
 from nightscore.job.loader import Job
@@ -70,10 +69,10 @@ def gather(job: Job, day: dt.date, run_id: str | None = None) -> Facts:
     replaced = newest.run_id != entry.run_id
     as_of: AsOf = entry.published_at if replaced else now.version
     state = catalog.pinned(job.workspace, as_of) if replaced else now
-    before = _before(state, entry)
-    older = _files(state, before) if before else None
+    before = state.previous(job.name, day)
+    older = state.paths_of(before) if before else None
     resources = catalog.query_resources(job.workspace)
-    with SqlMistakes(f"run {entry.run_id}"), Days(_files(state, entry), older, resources) as days:
+    with SqlMistakes(f"run {entry.run_id}"), Days(state.paths_of(entry), older, resources) as days:
         scores = job.spec.scores_table
         outputs = list(job.spec.model.outputs)
         shapes = [days.distribution(scores, column) for column in outputs[:OUTPUTS]]
@@ -111,16 +110,6 @@ def _listed(days: set[str]) -> str:
     newest = sorted(days)[-NAMED_DAYS:]
     earlier = len(days) - len(newest)
     return ", ".join(newest) + (f" and {earlier} earlier" if earlier else "")
-
-
-def _before(state: Pinned, entry: Entry) -> Entry | None:
-    """The receipt in force of the job's last published day before this one."""
-    days = [day for job, day in state.in_force if job == entry.job and day < entry.day]
-    return state.in_force[entry.job, max(days)] if days else None
-
-
-def _files(state: Pinned, entry: Entry) -> Mapping[str, list[Path]]:
-    return {table: [file.path for file in state.files_of(entry, table)] for table in entry.versions}
 
 
 def _tables(days: Days, job: Job, entry: Entry) -> Iterator[TableFacts]:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from nightscore.scorers.arrays import as_numpy
+from nightscore.scorers.arrays import BATCH_ROWS, as_numpy
 from nightscore.scorers.contract import Options, Signature
 from nightscore.scorers.errors import ModelError
 from nightscore.scorers.model_file import ModelFile
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 # Relative, and absolute below 1. From ONNX Runtime on one thread nothing differs but what comes of an Exp
 # after the trees; on several threads ONNX Runtime sums in another order, and differs from itself.
 TOLERANCE = 4e-7
-BATCH = 16_384  # rows at most, and
-BATCH_BYTES = 1 << 20  # bytes of bins, about: they stay in the second-level cache
+BATCH_BYTES = 1 << 20  # of bins, about, at BATCH_ROWS rows at most: they stay in the second-level cache
 LINE = 64  # bytes: an array starts where a cache line does
 
 Array = npt.NDArray[Any]
@@ -78,7 +77,7 @@ class TreesScorer:
 
     def score(self, chunk: pa.RecordBatch) -> pa.RecordBatch:
         """Predictions for a chunk, in batches whose bins fit the processor's cache."""
-        rows = max(BLOCK, min(BATCH, BATCH_BYTES // self._tables.columns // BLOCK * BLOCK))
+        rows = max(BLOCK, min(BATCH_ROWS, BATCH_BYTES // self._tables.columns // BLOCK * BLOCK))
         if chunk.num_rows <= rows:
             return self._score(chunk)
         starts = range(0, chunk.num_rows, rows)
