@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
             for lake in options.lakes:
                 for writer in LAKES[lake]:
                     writer.write_lake(options.workspace, report)
-                print(f"{lake}: {options.workspace / 'data/lake' / lake}")
+                print(f"{lake}: data/lake/{lake}")
     except NightError as error:
         print(f"broken: {error}", file=sys.stderr)
         return error.exit_code
