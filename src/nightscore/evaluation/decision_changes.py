@@ -19,13 +19,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.common.disk import SpillFolder
 from nightscore.common.errors import Broken
 from nightscore.job.fields import DecisionColumns
 from nightscore.job.loader import sql_file
 from nightscore.job.model import CHALLENGERS
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.publish.closing import resources
+from nightscore.store.disk import SpillFolder
 from nightscore.store.engine import Engine, Resources, SqlMistakes, View, quoted
 from nightscore.store.table_diff import Difference
 

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from nightscore.common import disk
 from nightscore.common.files import write_text_once
 from nightscore.common.workspace import Workspace
+from nightscore.store import disk
 from nightscore.store.plan import Plan, plan_from_json
 
 
