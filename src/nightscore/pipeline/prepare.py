@@ -140,7 +140,7 @@ def refuse_full_disk(job: Job, plan: Plan, run: RunFolder, source: Sequence[Inpu
     try:
         _refuse(job, plan, job.workspace, staged)
     except NotYet:
-        run.features.unlink(missing_ok=True)
+        run.remove_features()
         raise
 
 
