@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from nightscore import NotYet, load, run
-from nightscore.common.disk import PREFIX, SpillFolder, abandoned, spill_limit
 from nightscore.common.workspace import open_workspace
+from nightscore.store.disk import PREFIX, SpillFolder, abandoned, spill_limit
 from nightscore.store.engine import Engine, Resources, SqlMistakes
 from nightscore.store.gc import gc
 from tests.behaviour.processes import spawn

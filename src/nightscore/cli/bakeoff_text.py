@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
+from functools import partial
 from typing import Any
 
 from rich.markup import escape
 
 from nightscore.common.errors import Broken
-from nightscore.common.files import byte_size, replace_bytes, replace_text
+from nightscore.common.files import byte_size
 from nightscore.evaluation.bakeoff import BakeOff
 from nightscore.evaluation.bakeoff.results import Result
 from nightscore.job.loader import Job
@@ -15,6 +16,7 @@ from nightscore.pipeline.score.deviation import Change
 from nightscore.review import text
 from nightscore.review.report import charts
 from nightscore.review.report.html import templates
+from nightscore.store.places.reports import write_bakeoff
 
 COLUMNS = ("candidate", "rows/s", "times", "CPU s/M", "memory", "model", "max abs", "alike", "flips", "")
 NUMBERS = COLUMNS[1:-1]
@@ -70,21 +72,19 @@ def as_json(found: BakeOff) -> dict[str, Any]:
 
 def save(job: Job, found: BakeOff) -> list[str]:
     """Write bakeoff.json, and with the extra `report` bakeoff.html and bakeoff.png; gives their paths."""
-    folder = job.workspace.root / "data" / "bakeoffs" / found.job / found.day
-    replace_text(folder / "bakeoff.json", json.dumps(as_json(found), indent=1, allow_nan=True) + "\n")
-    names = ["bakeoff.json"]
+    write = partial(write_bakeoff, job.workspace, found.job, found.day)
+    text = json.dumps(as_json(found), indent=1, allow_nan=True) + "\n"
+    paths = [write("bakeoff.json", text.encode())]
     try:
         drawing = charts.pareto([_point(one) for one in found.results if one.rounds])
         html = templates().get_template("bakeoff.html").render(
             found=found, rows=[cells(one) for one in found.results], columns=COLUMNS,
             budget=budget_said(found), chart=charts.svg(drawing),
         )  # fmt: skip
-        replace_text(folder / "bakeoff.html", html)
-        replace_bytes(folder / "bakeoff.png", charts.png(drawing))
-        names += ["bakeoff.html", "bakeoff.png"]
+        paths += [write("bakeoff.html", html.encode()), write("bakeoff.png", charts.png(drawing))]
     except Broken:  # without the extra there is the table
         pass
-    return [job.workspace.relative(folder / name) for name in names]
+    return paths
 
 
 def _point(one: Result) -> dict[str, Any]:

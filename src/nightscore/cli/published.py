@@ -106,10 +106,11 @@ def report(
     from nightscore.job.loader import load
     from nightscore.review.report import html
     from nightscore.review.report.data import gather
+    from nightscore.store.places.reports import write_page
 
     facts = gather(load(job, workspace()), day_of(day), run)
     file = out or html.file_of(facts)
-    html.save(html.render(facts), file)
+    write_page(file, html.render(facts))
     print(file)
     if open and not webbrowser.open(file.absolute().as_uri()):
         print("nightscore: no browser could be started; open the file by hand", file=sys.stderr)

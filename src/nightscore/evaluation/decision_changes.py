@@ -19,14 +19,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.common.disk import SpillFolder
 from nightscore.common.errors import Broken
 from nightscore.job.fields import DecisionColumns
 from nightscore.job.loader import sql_file
 from nightscore.job.model import CHALLENGERS
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.publish.closing import resources
+from nightscore.store.disk import SpillFolder
 from nightscore.store.engine import Engine, Resources, SqlMistakes, View, quoted
+from nightscore.store.staging import spill
 from nightscore.store.table_diff import Difference
 
 PUBLISHED = "published scores"
@@ -142,7 +143,6 @@ def _has_fraction(kind: pa.DataType) -> bool:
 
 def _decided(day: Day, scores: Sequence[Path], columns: Mapping[str, str], folder: Path) -> dict[str, Path]:
     """The decisions of a day as files; `columns` are those that stand in for some outputs."""
-    folder.mkdir()
     job, found = day.job, {}
     kept = ", ".join(map(quoted, (*job.spec.key, *job.spec.keep)))
     outputs = ", ".join(f"{quoted(columns.get(o, o))} AS {quoted(o)}" for o in job.spec.model.outputs)
@@ -152,7 +152,5 @@ def _decided(day: Day, scores: Sequence[Path], columns: Mapping[str, str], folde
         for table, sql in job.decide_sql.items():
             with SqlMistakes(sql_file(job, job.spec.decide[table])):
                 found[table] = folder / f"{table}.parquet"
-                with pq.ParquetWriter(found[table], engine.schema(sql)) as writer:
-                    for batch in engine.stream(sql):
-                        writer.write_batch(batch)
+                spill(found[table], engine.stream(sql), engine.schema(sql))
     return found

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from nightscore.common.disk import free
 from nightscore.common.errors import Broken, NotYet
 from nightscore.common.files import byte_size
 from nightscore.common.progress import Report, Stopwatch, silent
@@ -25,6 +24,7 @@ from nightscore.pipeline.read import inputs
 from nightscore.pipeline.read.integrity import verify_inputs
 from nightscore.pipeline.score.canary import with_variant
 from nightscore.store import catalog, run_folder
+from nightscore.store.disk import free
 from nightscore.store.engine import SqlMistakes
 from nightscore.store.memory_budget import budget
 from nightscore.store.pieces import SMALLEST_PIECE, SMALLEST_PIECE_OF_TEXTS, cut
@@ -140,7 +140,7 @@ def refuse_full_disk(job: Job, plan: Plan, run: RunFolder, source: Sequence[Inpu
     try:
         _refuse(job, plan, job.workspace, staged)
     except NotYet:
-        run.features.unlink(missing_ok=True)
+        run.remove_features()
         raise
 
 

@@ -30,7 +30,7 @@ def check_executor(make: Callable[[], Executor], job: Job, plan: Plan) -> None:
     root, pieces = job.workspace.root, plan.pieces
     assert len(pieces) >= 3, f"{len(pieces)} pieces are too few to tell an order"
     expected = _contents(root, InOrder().map(job, plan, pieces))
-    _remove(job, plan)
+    run_folder.folder(job.workspace, plan).remove_scored()
     assert make().map(job, plan, ()) == [], "of no piece there is a file"
     some = [pieces[2], pieces[0]]
     staged = make().map(job, plan, some)
@@ -45,7 +45,7 @@ def check_executor(make: Callable[[], Executor], job: Job, plan: Plan) -> None:
     assert kept == before, "staged pieces are written again"
     rows = sum(piece.rows for piece in pieces)
     assert told[-1:] == [("score", rows, rows)], f"progress ends at {told[-1:]}, not at {rows} of {rows} rows"
-    _remove(job, plan)
+    run_folder.folder(job.workspace, plan).remove_scored()
     assert isinstance(_error(make(), job, plan), NotYet), "a plan of another job is not refused"
     assert not any(_scores(job, plan).glob("*.parquet")), "it was refused, and files were staged"
 
@@ -69,8 +69,3 @@ def _stat(root: Path, file: StagedFile) -> tuple[int, int]:
 
 def _scores(job: Job, plan: Plan) -> Path:
     return run_folder.folder(job.workspace, plan).scores("any").parent
-
-
-def _remove(job: Job, plan: Plan) -> None:
-    for path in _scores(job, plan).glob("*"):
-        path.unlink()

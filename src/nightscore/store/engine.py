@@ -17,9 +17,9 @@ from typing import Any, Self
 import duckdb
 import pyarrow as pa
 
-from nightscore.common.disk import SpillFolder, free, spill_limit
 from nightscore.common.errors import Broken, NotYet
 from nightscore.common.files import byte_size
+from nightscore.store.disk import SpillFolder, free, spill_limit
 
 NUMBERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE"}
 

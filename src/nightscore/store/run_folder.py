@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from nightscore.common import disk
-from nightscore.common.files import write_text_once
+from nightscore.common.files import replace_text, write_text_once
 from nightscore.common.workspace import Workspace
+from nightscore.store import disk
 from nightscore.store.plan import Plan, plan_from_json
 
 
@@ -105,6 +105,27 @@ class RunFolder:
             fcntl.flock(lock, fcntl.LOCK_SH)
             yield
 
+    def replace_held(self, text: str) -> None:
+        """Write `held.json`, instead of one that may be there: held again, a day may have other answers."""
+        replace_text(self.held, text)
+
+    def remove_features(self) -> None:
+        """Remove the feature snapshot, so that trying again does not fill the disk with snapshots."""
+        self.features.unlink(missing_ok=True)
+
+    def remove_decided(self, table: str) -> None:
+        """Remove what an earlier attempt staged of a decision table."""
+        self.decided(table).unlink(missing_ok=True)
+
+    def remove_scored(self) -> None:
+        """Remove what is staged of pieces: they are scored again."""
+        for staged in ("scores", "rejects"):
+            shutil.rmtree(self.path / staged, ignore_errors=True)
+
+    def remove(self) -> None:
+        """Remove the folder and all that is in it: of a run that nobody will take up."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
     def is_idle(self) -> bool:
         """Whether no process works here now."""
         try:
@@ -144,7 +165,7 @@ def remove_trials(workspace: Workspace, job: str, day: date, fingerprint: str) -
     """Remove the runs of a day whose name bears the fingerprint of a trial."""
     for run in folders(workspace, job, day):
         if f"-{fingerprint[:8]}-" in run.run_id:
-            shutil.rmtree(run.path, ignore_errors=True)
+            run.remove()
 
 
 def unfinished(workspace: Workspace, wanted: Plan) -> Plan | None:
@@ -168,9 +189,14 @@ def read_plan(path: Path) -> Plan | None:
         return None
 
 
+def record(path: Path, text: str) -> None:
+    """Write one of a run's documents once, complete and durable, or nothing; one that is there stays."""
+    write_text_once(path, text)
+
+
 def save(run: RunFolder, plan: Plan) -> None:
     """Keep a plan, so that a run that is killed from here on is taken up where it stopped."""
-    write_text_once(run.plan, plan.to_json())
+    record(run.plan, plan.to_json())
 
 
 def new_run_id(fingerprint: str, now: float) -> str:

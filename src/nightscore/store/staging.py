@@ -74,6 +74,26 @@ def stage(
             replace_text(_sums(path), sha256_of(temporary))
 
 
+@contextlib.contextmanager
+def open_once(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    """Open a writer of batches, whose file becomes `path` at the end, complete and durable; or nothing.
+
+    Raises:
+        NotYet: the disk is full.
+    """
+    with written_once(path) as temporary:
+        with pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer:
+            yield writer
+
+
+def spill(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
+    """Write batches as a Parquet file of a spill folder, which goes with it: nothing is synced."""
+    path.parent.mkdir(exist_ok=True)
+    with pq.ParquetWriter(path, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+
+
 def checked_sha256(path: Path, shown: str) -> str:
     """The sha256 of a staged file, which is that of what was written: page checksums cover no footer.
 

@@ -13,7 +13,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from nightscore.common.errors import Broken
-from nightscore.common.files import replace_text, sha256_of
+from nightscore.common.files import replace_bytes, replace_text, sha256_of
 from nightscore.common.strict_yaml import read_yaml
 from nightscore.job.accuracy_budget import AccuracyBudget
 from nightscore.job.fields import Strict
@@ -121,6 +121,16 @@ def write_variant(job: Job, variant: VariantFile) -> str:
     text = yaml.safe_dump(variant.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
     replace_text(path, HEAD + text)
     return job.workspace.relative(path)
+
+
+def write_model(job: Job, variant: VariantFile, data: bytes) -> None:
+    """Write the model file that a variant names, whole, or not at all."""
+    replace_bytes(job.workspace.resolve(variant.model.path), data)
+
+
+def remove_variant(job: Job) -> None:
+    """Remove variant.yaml: the job's own model scores."""
+    (job.file.parent / FILE).unlink(missing_ok=True)
 
 
 def budget_of(job: Job) -> AccuracyBudget:

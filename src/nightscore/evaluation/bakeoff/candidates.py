@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from nightscore.common.files import replace_bytes
 from nightscore.evaluation.bakeoff.workload import Ground
 from nightscore.evaluation.recipes import recipes
 from nightscore.evaluation.recipes.network import read
@@ -21,7 +20,9 @@ from nightscore.scorers.contract import Options
 from nightscore.scorers.model_file import ModelFile, read_model
 from nightscore.scorers.outputs import outputs_of
 from nightscore.scorers.variant import Variant
+from nightscore.store import run_folder
 from nightscore.store.chunking import fewer_rows
+from nightscore.store.places import trials
 from nightscore.store.plan import Plan, Tuned
 from nightscore.store.variant_file import digest_of
 
@@ -94,9 +95,8 @@ def made(ground: Ground, recipe: Recipe, material: Material, variant: Variant) -
 def placed(ground: Ground, recipe: Recipe, data: bytes, variant: Variant) -> Candidate:
     """A candidate of these bytes; they lie in the ground's folder."""
     sha256 = digest_of(data)
-    file = ground.folder / "candidates" / f"{slug(recipe.name)}-{sha256[:12]}.onnx"
-    file.parent.mkdir(exist_ok=True)
-    replace_bytes(file, data)
+    run = run_folder.folder(ground.job.workspace, ground.plan)
+    file = trials.write_candidate(run, f"{slug(recipe.name)}-{sha256[:12]}.onnx", data)
     path = ground.job.workspace.relative(file)
     tuned = Tuned(recipe.name, recipe.technique, path, sha256)
     chosen = _first_that_opens(ground, path, sha256, variant)

@@ -3,9 +3,7 @@
 import contextlib
 import dataclasses
 import datetime as dt
-import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from nightscore.common.errors import NightError
 from nightscore.common.progress import Report
@@ -18,6 +16,7 @@ from nightscore.evaluation.recipes.recipe import Recipe
 from nightscore.job.accuracy_budget import AccuracyBudget
 from nightscore.pipeline.score.deviation import Change
 from nightscore.store import run_folder
+from nightscore.store.run_folder import RunFolder
 
 FINALISTS = 6
 
@@ -82,11 +81,11 @@ class Field:
         except Failed:
             return False
         finally:
-            shutil.rmtree(self._folder(candidate), ignore_errors=True)
+            self._run(candidate).remove()
 
     def trial(self, candidate: Candidate) -> Trial:
         """A process that scores by a candidate."""
-        shutil.rmtree(self._folder(candidate) / "scores", ignore_errors=True)
+        self._run(candidate).remove_scored()
         return Trial(self.job, candidate.plan, self.patience)
 
     def best(self) -> Candidate:
@@ -98,8 +97,8 @@ class Field:
         left = [one for one in self.lines.values() if one.status == "none" and one.rounds]
         yield from (one.name for one in sorted(left, key=lambda one: -one.times))
 
-    def _folder(self, candidate: Candidate) -> Path:
-        return run_folder.folder(self.job.workspace, candidate.plan).path
+    def _run(self, candidate: Candidate) -> RunFolder:
+        return run_folder.folder(self.job.workspace, candidate.plan)
 
     def _measured(self, candidate: Candidate, speed: Speed, change: Change) -> Result:
         return dataclasses.replace(

@@ -13,7 +13,6 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nightscore.common.files import replace_bytes
 from nightscore.common.progress import Report, silent
 from nightscore.evaluation.bakeoff import candidates as entrants
 from nightscore.evaluation.bakeoff.candidates import slug
@@ -27,13 +26,14 @@ from nightscore.job.loader import Job
 from nightscore.pipeline.score.deviation import Change
 from nightscore.scorers.variant import Variant
 from nightscore.store.variant_file import (
-    FILE,
     Evidence,
     ModelOf,
     VariantFile,
     budget_of,
     how,
     machine,
+    remove_variant,
+    write_model,
     write_variant,
 )
 from nightscore.store.versions import versions
@@ -167,10 +167,10 @@ def apply(job: Job, found: BakeOff) -> str:
     Gives the path of variant.yaml; where the reference was taken, it is removed, and the path is empty.
     """
     if found.variant is None:
-        (job.file.parent / FILE).unlink(missing_ok=True)
+        remove_variant(job)
         return ""
     if found.model:
-        replace_bytes(job.workspace.resolve(found.variant.model.path), found.model)
+        write_model(job, found.variant, found.model)
     return write_variant(job, found.variant)
 
 

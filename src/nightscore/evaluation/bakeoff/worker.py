@@ -8,7 +8,6 @@ nobody expects. An answer with `error` says why it could not.
 import contextlib
 import json
 import selectors
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from nightscore.evaluation.bakeoff.stress import surprised
 from nightscore.job.loader import Job, load
 from nightscore.pipeline.executors import HERE
 from nightscore.store import run_folder
+from nightscore.store.places import trials
 from nightscore.store.plan import Plan
 from nightscore.store.run_folder import read_plan
 from nightscore.store.staging import peak_memory
@@ -46,10 +46,9 @@ class Trial:
 
     def __init__(self, job: Job, plan: Plan, patience: float) -> None:
         self.job, self.plan, self.patience = job, plan, patience
-        self._file = run_folder.folder(job.workspace, plan).path / "trial.json"
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        self._file.write_text(plan.to_json())
-        self._errors = (self._file.parent / "trial.log").open("w+")
+        run = run_folder.folder(job.workspace, plan)
+        self._file = trials.write_plan(run, plan)
+        self._errors = trials.open_log(run)
         command = [
             sys.executable,
             "-P",  # a module of the folder that one happens to be in must not stand before the installed ones
@@ -128,11 +127,10 @@ def main(root: str, name: str) -> None:
 
 
 def _scored(job: Job, plan: Plan, order: dict[str, Any]) -> dict[str, Any]:
-    folder = run_folder.folder(job.workspace, plan).path
+    run = run_folder.folder(job.workspace, plan)
     rows, started, cpu = 0, time.perf_counter(), time.process_time()
     while not rows or time.perf_counter() - started < order["seconds"]:
-        for staged in ("scores", "rejects"):
-            shutil.rmtree(folder / staged, ignore_errors=True)
+        run.remove_scored()
         HERE.map(job, plan, plan.pieces)
         rows += max(plan.rows, 1)
     spent = time.perf_counter() - started

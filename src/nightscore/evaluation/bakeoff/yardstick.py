@@ -71,7 +71,7 @@ class Yardstick:
     def _decisions(self, plan: Plan) -> dict[str, Path]:
         day = Day(self._day.job, plan)
         for table in day.job.decide_sql:  # of the rows as they are now, not of an earlier look
-            day.run.decided(table).unlink(missing_ok=True)
+            day.run.remove_decided(table)
         files = decide(day, _staged(day.job, plan), self._stored)
         return {table: day.root / file.path for table, file in files.items()}
 

@@ -56,7 +56,7 @@ def restated(day: Day, ready: Tables, receipt: Receipt) -> Receipt:
         tables=changes(pairs, earlier[-1], receipt.tables, resources(day)),
     )  # fmt: skip
     path = day.run.decided(RESTATED_ROWS)
-    path.unlink(missing_ok=True)  # of an attempt that was stopped
+    day.run.remove_decided(RESTATED_ROWS)  # of an attempt that was stopped
     stage(path, _rows(day, pairs, note.number), BOOKS[RESTATED_ROWS])
     return receipt.model_copy(update={"restatement": note})
 

@@ -27,12 +27,12 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
 from nightscore.common.errors import Broken, NotYet
-from nightscore.common.files import link, sync, write_text_once, written_once
 from nightscore.common.progress import Report, silent
 from nightscore.common.workspace import Workspace
 from nightscore.job.loader import Job
 from nightscore.store import delta, run_folder
 from nightscore.store.catalog import BOOKS, RECEIPTS, RESTATED_ROWS, RESTATEMENTS
+from nightscore.store.places.tables import link_staged, write_rows
 from nightscore.store.plan import Plan
 from nightscore.store.receipt import Receipt, TableResult
 from nightscore.store.run_folder import RunFolder
@@ -79,7 +79,7 @@ def publish(
     rows = [staged_file(run.decided(RESTATED_ROWS), workspace.root)] if receipt.restatement else []
     appended = {RESTATED_ROWS: _link(workspace, plan, RESTATED_ROWS, rows)} if rows else {}
     publication = Publication(receipt=receipt, files=files, seen=list(plan.seen), appended=appended)
-    write_text_once(run.publication, publication.model_dump_json(by_alias=True, indent=2))
+    run_folder.record(run.publication, publication.model_dump_json(by_alias=True, indent=2))
     report("publication", 1, 1)
     return complete(workspace, run, report)
 
@@ -95,14 +95,14 @@ def complete(workspace: Workspace, run: RunFolder, report: Report = silent) -> R
     try:
         results = _commit_tables(workspace, publication, report)
     except delta.Superseded as error:
-        write_text_once(run.superseded, json.dumps({"reason": str(error)}))
+        run_folder.record(run.superseded, json.dumps({"reason": str(error)}))
         raise
     now = dt.datetime.now(dt.UTC)
     _commit_books(workspace, publication, report)
     receipt = publication.receipt.model_copy(update={"tables": results, "published_at": now})
     receipt = _commit_receipt(workspace, receipt)
     report(f"commit {RECEIPTS}", 1, 1)
-    write_text_once(run.receipt, receipt.to_json(indent=2))
+    run_folder.record(run.receipt, receipt.to_json(indent=2))
     report("receipt", 1, 1)
     return receipt
 
@@ -126,16 +126,8 @@ def roll_forward(job: Job, day: dt.date, report: Report = silent) -> None:
 
 
 def _link(workspace: Workspace, plan: Plan, table: str, staged: Sequence[StagedFile]) -> list[str]:
-    folder = workspace.tables / table / f"day={plan.day}"
-    folder.mkdir(parents=True, exist_ok=True)
-    names = []
-    for number, file in enumerate(staged):
-        target = folder / f"{plan.run_id}-{number}.parquet"
-        with contextlib.suppress(FileExistsError):
-            link(workspace.root / file.path, target)
-        names.append(f"{folder.name}/{target.name}")
-    sync(folder)
-    return names
+    files = [workspace.root / file.path for file in staged]
+    return link_staged(workspace.tables / table, plan.day, plan.run_id, files)
 
 
 def _commit_tables(workspace: Workspace, publication: Publication, report: Report) -> dict[str, TableResult]:
@@ -176,8 +168,7 @@ def _append(workspace: Workspace, table: str, receipt: Receipt, rows: pa.Table) 
     root = workspace.tables / table
     # Whoever completes a run writes its rows under a name of its own; one commit of them succeeds.
     path = root / f"day={receipt.day}" / f"{receipt.run_id}-{secrets.token_hex(4)}.parquet"
-    with written_once(path) as temporary:
-        pq.write_table(rows, temporary, compression="zstd", write_page_checksum=True)
+    write_rows(path, rows)
     return delta.commit(root, dataclasses.replace(_change(receipt, (path,)), mode="append"))
 
 

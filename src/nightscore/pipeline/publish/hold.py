@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
 from nightscore.common.errors import Broken
-from nightscore.common.files import replace_text, sha256_of, write_text_once
+from nightscore.common.files import sha256_of
 from nightscore.common.progress import Report, silent
 from nightscore.common.workspace import Workspace
 from nightscore.pipeline.publish.commit import publish
@@ -45,8 +45,7 @@ def hold(
     """Keep what was staged, with the receipt that says what has not passed."""
     files = {table: [file.path for file in some] for table, some in ready.items()}
     waiting = HeldDay(receipt=receipt.model_copy(update={"status": "held"}), files=files)
-    # Held again, the day may have another answer to its audits: the last one counts.
-    replace_text(run_folder.folder(workspace, plan).held, waiting.model_dump_json(by_alias=True, indent=2))
+    run_folder.folder(workspace, plan).replace_held(waiting.model_dump_json(by_alias=True, indent=2))
 
 
 def held(workspace: Workspace, job: str | None = None) -> Iterator[HeldDay]:
@@ -85,7 +84,7 @@ def discard(workspace: Workspace, job: str, day: dt.date, *, by: str, because: s
     """Drop a held day: it is not taken up again, and `gc` removes what was staged. Errors as `release`'s."""
     run = _held_run(workspace, job, day)
     note = {"by": _said(by, "by"), "because": _said(because, "because"), "at": dt.datetime.now(dt.UTC)}
-    write_text_once(run.discarded, json.dumps(note, default=str, ensure_ascii=False))
+    run_folder.record(run.discarded, json.dumps(note, default=str, ensure_ascii=False))
     return _read(run)
 
 

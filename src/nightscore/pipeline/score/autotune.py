@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from nightscore.common.files import written_once
 from nightscore.job.loader import Job
 from nightscore.pipeline.score.deviation import max_relative
 from nightscore.pipeline.score.open_model import forget, opened, variants_of
@@ -31,6 +30,7 @@ from nightscore.scorers.hardware import hardware
 from nightscore.scorers.variant import Variant, plain
 from nightscore.store.chunking import CHUNK_ROWS, bytes_per_row, chunk_rows, fewer_rows
 from nightscore.store.memory_budget import budget
+from nightscore.store.places import choices
 from nightscore.store.plan import InputFile, Plan, Tried, digest
 
 FIRST_ROWS = 512
@@ -194,9 +194,7 @@ def _file(job: Job, plan: Plan, found: Sequence[Variant]) -> Path:
 
 
 def _keep(path: Path, choice: Choice) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with written_once(path) as temporary:
-        Path(temporary).write_text(json.dumps(dataclasses.asdict(choice), indent=1))
+    choices.record(path, json.dumps(dataclasses.asdict(choice), indent=1))
 
 
 def _read(path: Path) -> Choice | None:
@@ -221,9 +219,5 @@ def _marked(kept: Path, variant: Variant) -> Iterator[None]:
     mark = kept.with_suffix(f".{variant.device}")
     if mark.exists():
         raise ModelError(f"the process ended when it was tried; remove {mark.name} to try it again")
-    mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.touch()
-    try:
+    with choices.leave_mark(mark):
         yield
-    finally:
-        mark.unlink(missing_ok=True)

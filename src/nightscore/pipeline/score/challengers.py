@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightscore.common.errors import NightError
-from nightscore.common.files import written_once
 from nightscore.job.loader import Job
 from nightscore.pipeline.score.missing_values import filled
 from nightscore.pipeline.score.mlflow_registry import resolved
@@ -26,6 +25,7 @@ from nightscore.pipeline.score.open_model import Source, opened
 from nightscore.scorers.contract import Scorer
 from nightscore.scorers.errors import ChunkError
 from nightscore.scorers.variant import plain
+from nightscore.store import run_folder
 from nightscore.store.plan import Challenger, Plan, digest
 from nightscore.store.receipt import ChallengerResult, ColumnProof
 from nightscore.store.run_folder import RunFolder
@@ -155,8 +155,7 @@ class Challengers:
         notes = {
             one.name: {"cpu_seconds": one.cpu_seconds, "reason": self._reason(one)} for one in self._ones
         }
-        with written_once(path) as temporary:
-            temporary.write_text(json.dumps(notes))
+        run_folder.record(path, json.dumps(notes))
 
     def _reason(self, one: _One) -> str:
         return (

@@ -8,20 +8,17 @@ Where the registry is, say MLFLOW_REGISTRY_URI or MLFLOW_TRACKING_URI, as everyw
 """
 
 import contextlib
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nightscore.common.errors import Broken, NotYet
-from nightscore.common.files import replace_text, sha256_of, written_once
 from nightscore.common.workspace import Workspace
 from nightscore.job.model import URI, URI_FORMS
+from nightscore.store.places import model_cache
 
 EXTRA = "pip install 'nightscore[registry]'"
-FILE, SUM = "model.onnx", "sha256"
 ABSENT = {
     "RESOURCE_DOES_NOT_EXIST",
     "INVALID_PARAMETER_VALUE",
@@ -54,23 +51,11 @@ def resolved(workspace: Workspace, name: str) -> Named:
     model, version, alias = known.groups()
     if version is None:
         version = _version(model, alias, name)
-    path = workspace.models / ".registry" / model / version / FILE
+    path = model_cache.path_of(workspace, model, version)
     if not path.exists():
         _copy(model, version, name, path)
-    _refuse_changed(path, workspace.relative(path))
+    model_cache.refuse_changed(path, workspace.relative(path))
     return Named(workspace.relative(path), name, version)
-
-
-def _refuse_changed(path: Path, shown: str) -> None:
-    try:
-        same = path.with_name(SUM).read_text() == sha256_of(path)
-    except OSError:
-        same = False
-    if not same:
-        raise Broken(
-            f"{shown}: not the file that was copied from the registry (sha256); remove its folder, and it "
-            "is copied again"
-        )
 
 
 def _version(model: str, alias: str, uri: str) -> str:
@@ -79,22 +64,19 @@ def _version(model: str, alias: str, uri: str) -> str:
 
 
 def _copy(model: str, version: str, uri: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".copying-", dir=path.parent) as folder:
+    with model_cache.open_download(path) as folder:
         with _answers(uri) as client:
             from mlflow.artifacts import download_artifacts
 
             source = client.get_model_version_download_uri(model, version)
-            fetched = Path(download_artifacts(artifact_uri=source, dst_path=folder))
+            fetched = Path(download_artifacts(artifact_uri=source, dst_path=str(folder)))
         found = sorted(fetched.rglob("*.onnx")) if fetched.is_dir() else [fetched]
         if len(found) != 1 or found[0].suffix != ".onnx":
             names = ", ".join(file.name for file in found) or "none"
             raise Broken(
                 f"{uri}: version {version} has to have one .onnx file among its artifacts; it has {names}"
             )
-        replace_text(path.with_name(SUM), sha256_of(found[0]))
-        with written_once(path) as temporary:
-            shutil.copyfile(found[0], temporary)
+        model_cache.keep(found[0], path)
 
 
 @contextlib.contextmanager

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nightscore.common.errors import Broken, key_text, shown
-from nightscore.common.files import written_once
 from nightscore.job.loader import Job
 from nightscore.pipeline.score.row_checks import Fault
 from nightscore.store.plan import Plan
+from nightscore.store.staging import open_once
 
 COLUMNS = ("stage", "reason", "message", "features")
 SHOWN = 3  # reasons in a message
@@ -77,9 +77,7 @@ class Rejects:
 
     def _write(self, rows: pa.RecordBatch, why: list[str], messages: list[str]) -> None:
         if self._writer is None:
-            temporary = self._stack.enter_context(written_once(self._path))
-            writer = pq.ParquetWriter(temporary, self._schema, compression="zstd", write_page_checksum=True)
-            self._writer = self._stack.enter_context(writer)
+            self._writer = self._stack.enter_context(open_once(self._path, self._schema))
         key = [rows.column(f.name).cast(f.type) for f in self._schema if f.name in self.plan.key]
         said = [*(pa.repeat(pa.scalar(text, pa.string()), rows.num_rows) for text in why), pa.array(messages)]
         features = pa.array([as_json(row) for row in rows.to_pylist()], pa.string())

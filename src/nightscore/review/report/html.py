@@ -5,7 +5,6 @@ no text in the data can become more than text. It can be opened from disk, maile
 """
 
 import datetime as dt
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,23 +56,6 @@ def file_of(facts: Facts) -> Path:
     found = facts.receipt
     folder = facts.job.workspace.runs_of(found.job, dt.date.fromisoformat(found.day)) / found.run_id
     return folder / "report.html"
-
-
-def save(html: str, file: Path) -> None:
-    """Write a page; whoever opens the file meanwhile sees the old page or the new one.
-
-    Raises:
-        Broken: `file` is a folder.
-    """
-    if file.is_dir():
-        raise Broken(f"{file} is a folder; name the file to write, such as {file / 'report.html'}")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        temporary.write_text(html, encoding="utf-8")
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def templates() -> "Environment":

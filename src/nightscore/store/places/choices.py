@@ -1,0 +1,26 @@
+"""Which variant was chosen on this machine, for the next nights: `data/choices/`; and what is being tried.
+
+Nothing of it is anybody's but this machine's: without it a night chooses once more.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from nightscore.common.files import write_text_once
+
+
+def record(path: Path, text: str) -> None:
+    """Write a choice once, complete and durable, or nothing; one that is there stays."""
+    write_text_once(path, text)
+
+
+@contextlib.contextmanager
+def leave_mark(path: Path) -> Iterator[None]:
+    """Leave an empty file while a context lasts; it stays where the process ends in between."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,25 @@
+"""Pages and tables for people: written whole, replaced at will, and nothing is decided by them."""
+
+from pathlib import Path
+
+from nightscore.common.errors import Broken
+from nightscore.common.files import replace_bytes
+from nightscore.common.workspace import Workspace
+
+
+def write_page(file: Path, html: str) -> None:
+    """Write a page; whoever opens the file meanwhile sees the old page or the new one.
+
+    Raises:
+        Broken: `file` is a folder.
+    """
+    if file.is_dir():
+        raise Broken(f"{file} is a folder; name the file to write, such as {file / 'report.html'}")
+    replace_bytes(file, html.encode())
+
+
+def write_bakeoff(workspace: Workspace, job: str, day: str, name: str, data: bytes) -> str:
+    """Write a file of a bake-off's result, `data/bakeoffs/<job>/<day>/<name>`; gives its path there."""
+    file = workspace.root / "data" / "bakeoffs" / job / day / name
+    replace_bytes(file, data)
+    return workspace.relative(file)

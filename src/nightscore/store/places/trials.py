@@ -1,0 +1,28 @@
+"""What trials of candidates leave in their run folders, which are removed with the trial."""
+
+from pathlib import Path
+from typing import IO
+
+from nightscore.common.files import replace_bytes
+from nightscore.store.plan import Plan
+from nightscore.store.run_folder import RunFolder
+
+
+def write_plan(run: RunFolder, plan: Plan) -> Path:
+    """Write the plan that a trial scores by; gives its file."""
+    file = run.path / "trial.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(plan.to_json())
+    return file
+
+
+def open_log(run: RunFolder) -> IO[str]:
+    """Open an empty file for what a trial's process writes to its standard error."""
+    return (run.path / "trial.log").open("w+")
+
+
+def write_candidate(run: RunFolder, name: str, data: bytes) -> Path:
+    """Write the model file of a candidate below the run that holds a trial's rows; gives its path."""
+    file = run.path / "candidates" / name
+    replace_bytes(file, data)
+    return file
