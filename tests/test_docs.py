@@ -80,7 +80,7 @@ def commands(page: str) -> list[list[str]]:
     """Every call of `nightscore` in a page's code, in words; up to a pipe."""
     found = []
     for line in code_of(page):
-        match = re.match(r"(?:\$ )?nightscore ([a-z-]+\b.*)", line)
+        match = re.match(r" *(?:\$ )?nightscore ([a-z-]+\b.*)", line)
         if match:
             found.append(words_of(match[1]))
     return found
@@ -123,7 +123,7 @@ def test_every_command_exists_with_its_options(page: str) -> None:
         assert given <= options(name), f"{page}: nightscore {name}"
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for line in code_of(page):
-        if make := re.match(r"make ([a-z-]+)\b", line):
+        if make := re.match(r" *make ([a-z-]+)\b", line):
             assert make[1] in targets, f"{page}: {line}"
         if module := re.search(r"\bpython -m ([\w.]+)", line):
             assert find_spec(module[1]), f"{page}: {line}"

@@ -21,6 +21,8 @@ def test_airflow_is_ready_with_a_log_in_and_goes_with_its_terminal(
 ) -> None:
     """It says address, user and password, and these are right; after the signal no process of it is left."""
     root, home, port = make_workspace(tmp_path / "w", 100), tmp_path / "home", free_port(8380)
+    (root / "airflow").mkdir()  # as a team's repository may have one; without dags/, the package's are taken
+    (root / "airflow/__init__.py").write_text("raise ImportError('airflow of the team')\n")
     command = [
         sys.executable,
         "-m",
