@@ -3,39 +3,49 @@
 python benchmarks/finance.py                              one night of 10,000 positions: some minutes
 python benchmarks/finance.py --backfill 500 --positions 1000    also 500 trading days: hours
 
-QuantLib is called in a loop, one price a call, as its Python has no other way; NumPy is the vectorised
-formula with SciPy's normal distribution. All price the rows that the night scored, 16,384 rows at a time, on
-one thread.
+The workspace's own scorers are measured as a night calls them, Arrow in and Arrow out. QuantLib is called in
+a loop, one price a call, as its Python has no other way; NumPy is the vectorised formula with SciPy's normal
+distribution. All price the same 16,384 rows of those that the night scored, on one thread, in turns. The
+scorecard's scorer is measured beside the graph that it wraps, on the loans of its job.
 """
 
 import argparse
 import itertools
 import math
+import os
 import shutil
 import sys
 import time
 from collections.abc import Callable
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
+import pyarrow as pa
 import pyarrow.parquet as pq
 import QuantLib
 from scipy.special import ndtr
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the root, for data.lakes
 
+from turns import in_turns
+
 from data.lakes.finance import LAKE, write_lake
-from nightscore import load, query, run
+from data.lakes.loans import write_lake as write_loans
+from nightscore import features, load, query, run
+from nightscore.scorers import Options, Scorer, open_scorer, read_model
+from nightscore.scorers.workspace import read_scorer_file
 
 ROOT = Path(__file__).parents[1]
 WORK = Path(__file__).parent / "work" / "finance"
 JOBS = ("volatility", "market_risk", "market_risk_backtest")
 LAST = "2022-12-28"
-CHUNK = 16_384
-SECONDS = 3.0  # that each way of pricing is measured, at least
+LOANS = "2018-06-30"
+CHUNK, LOOP = 16_384, 2_048  # rows; QuantLib's are fewer, a call each
+BASE = "NumPy and SciPy"
 
 Columns = dict[str, np.ndarray[Any, Any]]
 
@@ -56,6 +66,7 @@ def main() -> int:
         stages = "  ".join(f"{name} {value:.1f}" for name, value in receipt.seconds.items())
         print(f"a night: {receipt.rows.scored:,} revaluations in {seconds:.1f} s: {stages}\n")
         prices(rows())
+        reasons()
     else:
         verdict()
     return 0
@@ -66,7 +77,7 @@ def prepare(positions: int, days: int) -> list[str]:
     shutil.rmtree(WORK, ignore_errors=True)
     first = date.fromisoformat(LAST) - timedelta(days=1200 + days * 3 // 2)
     write_lake(WORK, positions=positions, since=first)
-    for folder in ("jobs/finance", "data/models/finance"):
+    for folder in ("jobs/finance", "data/models/finance", "scorers"):
         shutil.copytree(ROOT / folder, WORK / folder)
     found = sorted(path.name.removeprefix("day=") for path in (WORK / LAKE / "prices").iterdir())
     return found[-days - 1 :]
@@ -96,32 +107,68 @@ def rows() -> Columns:
 
 
 def prices(columns: Columns) -> None:
-    """Prices a second of the three ways, on one thread, and how far they are apart."""
+    """Prices a second of each way in turns, on one thread, and how far they are from QuantLib's."""
+    chunk = {name: np.ascontiguousarray(column[:CHUNK]) for name, column in columns.items()}
+    few = {name: column[:LOOP] for name, column in chunk.items()}
+    given = pa.RecordBatch.from_pydict(chunk)
+    graph = session()
+    price, greeks = priced_by("price"), priced_by("price", "delta", "gamma", "vega", "theta", "rho")
+    ways: dict[str, Callable[[], Any]] = {
+        BASE: partial(with_numpy, chunk),
+        "scorers/black_scholes.py": partial(scored, price, given),
+        "the same with five greeks": partial(scored, greeks, given),
+        "ONNX Runtime": lambda: graph.run(["price"], chunk)[0],
+        f"QuantLib, {LOOP:,} rows": partial(with_quantlib, few),
+    }
+    wanted, costs = with_quantlib(few), in_turns(ways)
+    rows = {name: len(way()) for name, way in ways.items()}
+    print(
+        f"Load: {os.getloadavg()[0]:.1f}.\n\n| one thread | prices a second | times NumPy's, by the clock | ",
+        end="",
+    )
+    print("by processor time | from QuantLib, US dollars |\n|---|---|---|---|---|")
+    base = costs[BASE]
+    for name, way in ways.items():
+        share, far = rows[name] / rows[BASE], np.abs(way()[:LOOP] - wanted).max()
+        wall, cpu = share * base.wall / costs[name].wall, share * base.cpu / costs[name].cpu
+        print(f"| {name} | {rows[name] / costs[name].wall:,.0f} | {wall:.2f} | {cpu:.2f} | {far:.1g} |")
+
+
+def scored(scorer: Scorer, chunk: pa.RecordBatch) -> np.ndarray[Any, Any]:
+    """The prices of a chunk, by a scorer."""
+    return np.asarray(scorer.score(chunk)["price"])
+
+
+def session() -> onnxruntime.InferenceSession:
+    """The graph, on one thread."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(WORK / "data/models/finance/black_scholes.onnx", options)
-    ways: dict[str, Callable[[Columns], Any]] = {
-        "ONNX Runtime": lambda chunk: session.run(["price"], chunk)[0],
-        "NumPy": with_numpy,
-        "QuantLib": with_quantlib,
-    }
-    first = {name: column[:CHUNK] for name, column in columns.items()}
-    wanted = ways["ONNX Runtime"](first)
-    print("| one thread | prices a second | largest difference, US dollars |\n|---|---|---|")
-    for name, way in ways.items():
-        far = np.abs(way(first) - wanted).max()
-        print(f"| {name} | {speed(way, columns):,.0f} | {far:.1g} |", flush=True)
+    return onnxruntime.InferenceSession(WORK / "data/models/finance/black_scholes.onnx", options)
 
 
-def speed(way: Callable[[Columns], Any], columns: Columns) -> float:
-    """Prices a second over chunks of the rows, from the first on, for some seconds."""
-    total, started = len(columns["spot"]), time.perf_counter()
-    done = 0
-    while (elapsed := time.perf_counter() - started) < SECONDS:
-        at = done % (total - CHUNK)
-        way({name: column[at : at + CHUNK] for name, column in columns.items()})
-        done += CHUNK
-    return done / elapsed
+def priced_by(*outputs: str) -> Scorer:
+    """The workspace's own scorer."""
+    kind = "scorers/black_scholes.py"
+    options = Options({name: name for name in outputs})
+    return open_scorer(kind, None, options, read_scorer_file(WORK / kind, kind))
+
+
+def reasons() -> None:
+    """Loans a second by the scorecard's graph alone, and by the scorer that adds three reasons to it."""
+    write_loans(WORK)
+    job = load("credit_loss", workspace=WORK)
+    outputs, kind = job.spec.model.outputs, job.spec.model.kind
+    file = read_model(WORK / str(job.spec.model.path), "credit_loss.onnx")
+    table = features(job, LOANS).combine_chunks()
+    own = {name: source for name, source in outputs.items() if not source.startswith("reason")}
+    graph = open_scorer("onnx", file, Options(own))
+    scorer = open_scorer(kind, file, Options(outputs), read_scorer_file(WORK / kind, kind))
+    needed = table.select(graph.signature.inputs.names).to_batches()[0]
+    costs = in_turns({"onnx": partial(graph.score, needed), kind: partial(scorer.score, needed)})
+    print("\n| one thread | loans a second | processor seconds a million |\n|---|---|---|")
+    for name, cost in costs.items():
+        rows = needed.num_rows
+        print(f"| {name} | {rows / cost.wall:,.0f} | {cost.cpu / rows * 1e6:.2f} |")
 
 
 def with_numpy(chunk: Columns) -> np.ndarray[Any, Any]:

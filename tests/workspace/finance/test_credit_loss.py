@@ -26,6 +26,7 @@ from tests.workspace.finance.credit import (
     losses,
     make_credit_workspace,
     open_loans,
+    reasons,
 )
 
 FOLDER = REPOSITORY / "jobs/finance/credit_loss"
@@ -49,6 +50,28 @@ def published(root: Path, table: str, day: str) -> pd.DataFrame:
     for name in [one for one in frame if one in ("exposure", "loss") or one.startswith("loss_")]:
         frame[name] = [int(value * 100) for value in frame[name]]
     return frame
+
+
+def by_the_graph(root: Path, day: str, *names: str) -> list[Any]:
+    """Outputs of the graph for what a run of the day scores, in the order of the key."""
+    rows = features(load("credit_loss", workspace=root), day)
+    session = runtime.session(read_model(MODELS / "credit_loss.onnx", "credit_loss.onnx"), "cpu", 1)
+    feeds = {one.name: rows[one.name].to_numpy() for one in session.get_inputs()}
+    return list(runtime.run(session, list(names), feeds, "cpu"))
+
+
+def test_scores_are_the_graph_s_to_the_bit(credit: Path) -> None:
+    """All that the model itself gives; the scorer around it adds reasons alone."""
+    names = ["score", "pd", "loss", "loss_12_months", "loss_lifetime"]
+    table = query(
+        f"SELECT * FROM credit_loss_scores WHERE day = DATE '{DAYS[1]}' ORDER BY loan_id, as_of", credit
+    )
+    *columns, points, losses_ = by_the_graph(credit, DAYS[1], *names, "points_lost", "scenario_losses")
+    for name, wanted in zip(names, columns, strict=True):
+        assert np.array_equal(table[name].to_numpy(), wanted), name
+    assert np.array_equal(np.array(table["points_lost"].to_pylist()), points)
+    assert np.array_equal(np.array(table["scenario_losses"].to_pylist()), losses_)
+    assert {len(one) for one in table["reason_points"].to_pylist()} == {3}
 
 
 def scorecard(root: Path, day: str) -> Any:
@@ -77,8 +100,7 @@ def test_every_loan_s_loss_is_a_recount_s(credit: Path, day: str) -> None:
 
 def test_the_reasons_are_the_three_largest(credit: Path) -> None:
     """Of the six that the scores hold, in order; equal ones in the model's order; none that costs nothing."""
-    sql = (FOLDER / "by_loan.sql").read_text().partition("SELECT [")[2].partition("]")[0]
-    texts = [line.strip(" ,'").replace("''", "'") for line in sql.strip().splitlines()]
+    texts = reasons()
     rows = query(
         f"SELECT * FROM credit_loss JOIN credit_loss_scores USING (loan_id, day) WHERE as_of = day "
         f"AND day = DATE '{DAYS[1]}'",
