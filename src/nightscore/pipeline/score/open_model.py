@@ -101,6 +101,15 @@ def planned_scorer(job: Job, plan: Plan) -> Scorer:
         ) from error
 
 
+def reference_scorer(job: Job, plan: Plan) -> Scorer:
+    """The plain scorer of a plan's own model, to which its variants and what a bake-off took are held.
+
+    Raises:
+        ModelChangedError, ModelError: as `opened`.
+    """
+    return opened(job, plan.model_path, plan.model_sha256, plain(job.spec.model.kind, plan.device))
+
+
 def opened(job: Job, name: str, sha256: str, variant: Variant) -> Scorer:
     """A model by a variant, kept open for the pieces that come after.
 
