@@ -2,6 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal, get_args
+
+Technique = Literal["engine", "graph", "quantization", "pruning", "distillation"]
+TECHNIQUES: tuple[Technique, ...] = get_args(Technique)  # by which a variant is made, the simplest first
 
 
 @dataclass(frozen=True)

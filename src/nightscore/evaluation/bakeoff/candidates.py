@@ -12,7 +12,7 @@ import pyarrow as pa
 from nightscore.common.files import replace_bytes
 from nightscore.evaluation.bakeoff.workload import Ground
 from nightscore.evaluation.recipes import recipes
-from nightscore.evaluation.recipes.recipe import Feeds, Material, NoCandidate, Recipe, Technique
+from nightscore.evaluation.recipes.recipe import Feeds, Material, NoCandidate, Recipe
 from nightscore.job.loader import Job
 from nightscore.pipeline import steps
 from nightscore.pipeline.score.missing_values import filled
@@ -20,7 +20,7 @@ from nightscore.pipeline.score.open_model import opened, variants_of
 from nightscore.pipeline.score.row_checks import sound
 from nightscore.scorers.contract import Options
 from nightscore.scorers.model_file import ModelFile, read_model
-from nightscore.scorers.variant import Variant
+from nightscore.scorers.variant import Technique, Variant
 from nightscore.store.chunking import fewer_rows
 from nightscore.store.plan import Plan, Tuned
 from nightscore.store.variant_file import digest_of
