@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from nightscore.cli.options import AsJson, JobName, Misuse, day_of, pairs, workspace
 from nightscore.cli.output import print_json
-
-Technique = Literal["engine", "graph", "quantization", "pruning", "distillation"]
+from nightscore.scorers.variant import Technique
 
 if TYPE_CHECKING:
     from nightscore.evaluation.judge import Judgement, Verdict

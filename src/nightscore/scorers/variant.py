@@ -1,6 +1,10 @@
 """Variants: the ways to compute one model on this machine."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
+
+Technique = Literal["engine", "graph", "quantization", "pruning", "distillation"]
+TECHNIQUES: tuple[Technique, ...] = get_args(Technique)  # by which a variant is made, the simplest first
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ any other it is stale: the reference scores, and the receipt says why.
 import dataclasses
 import hashlib
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated
 
 import yaml
 from pydantic import Field, ValidationError
@@ -19,7 +19,7 @@ from nightscore.job.accuracy_budget import AccuracyBudget
 from nightscore.job.fields import Strict
 from nightscore.job.loader import Job
 from nightscore.scorers.hardware import hardware, installed_devices
-from nightscore.scorers.variant import Variant
+from nightscore.scorers.variant import Technique, Variant
 from nightscore.store.plan import Plan, Tuned
 
 FILE = "variant.yaml"
@@ -66,7 +66,7 @@ class VariantFile(Strict):
     """
 
     variant: str
-    technique: Literal["engine", "graph", "quantization", "pruning", "distillation"]
+    technique: Technique
     why: str
     model: ModelOf
     how: How

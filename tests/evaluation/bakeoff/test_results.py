@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nightscore.evaluation.bakeoff.results import SIMPLER, Result, faster, order, told
+from nightscore.evaluation.bakeoff.results import Result, faster, order, told
+from nightscore.scorers.variant import TECHNIQUES
 
 REFERENCE = Result("reference", "engine", "", rounds=(1.0, 1.0, 1.0))
 
@@ -42,7 +43,7 @@ def test_what_is_refused_or_has_failed_is_never_taken() -> None:
 ROUNDS = st.lists(st.floats(0.1, 10), min_size=3, max_size=5).map(tuple)
 
 
-@given(st.lists(st.tuples(ROUNDS, st.sampled_from(SIMPLER)), max_size=6))
+@given(st.lists(st.tuples(ROUNDS, st.sampled_from(TECHNIQUES)), max_size=6))
 def test_no_one_that_is_left_is_clearly_faster_than_the_one_taken(
     some: list[tuple[tuple[float, ...], str]],
 ) -> None:

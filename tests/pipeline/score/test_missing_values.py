@@ -11,8 +11,8 @@ from nightscore.common.errors import Broken
 from nightscore.job.loader import load
 from nightscore.pipeline.executors import run
 from nightscore.pipeline.score.missing_values import filled
+from nightscore.pipeline.score.row_checks import NULL_VALUE, feature_faults
 from nightscore.pipeline.steps import outlook
-from nightscore.scorers.errors import ChunkError
 from tests.support.workspace import JOB, make_workspace
 
 NAN = float("nan")
@@ -43,12 +43,14 @@ def test_a_missing_value_becomes_what_the_policy_says(
     assert filled(column([], kind), {"a": rule}).num_rows == 0
 
 
-def test_a_policy_of_fail_counts() -> None:
-    """Nulls and NaN alike."""
-    with pytest.raises(
-        ChunkError, match=r"column 'a' \(double\) has 2 null or NaN values; its policy is fail"
-    ):
-        filled(column([1.0, None, NAN], pa.float64()), {"a": "fail"})
+def test_a_policy_of_fail_is_about_the_row_and_fills_nothing(tmp_path: Path) -> None:
+    """Nulls and NaN alike are faults, each row once; what is there and what is not stays so."""
+    job = load("mini", make_workspace(tmp_path, 10, JOB + "scoring: {features_null: {a: fail}}\n"))
+    rows = column([1.0, None, NAN], pa.float64()).add_column(0, "id", pa.array([1, 2, 3]))
+    [_, fault] = feature_faults(job, rows)
+    assert (fault.rows.tolist(), fault.reason) == ([False, True, True], NULL_VALUE)
+    assert "column 'a' (double) is null or NaN; its policy is fail" in fault.message
+    assert filled(rows, {"a": "fail"}) is rows
 
 
 def night(root: Path, policy: str) -> Path:

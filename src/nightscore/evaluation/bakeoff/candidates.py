@@ -12,14 +12,16 @@ import pyarrow as pa
 from nightscore.evaluation.bakeoff.workload import Ground
 from nightscore.evaluation.recipes import recipes
 from nightscore.evaluation.recipes.network import read
-from nightscore.evaluation.recipes.recipe import Feeds, Material, NoCandidate, Recipe, Technique
+from nightscore.evaluation.recipes.recipe import Feeds, Material, NoCandidate, Recipe
+from nightscore.job.loader import Job
 from nightscore.pipeline import steps
 from nightscore.pipeline.score.missing_values import filled
 from nightscore.pipeline.score.open_model import opened, variants_of
+from nightscore.pipeline.score.row_checks import sound
 from nightscore.scorers.contract import Options
 from nightscore.scorers.model_file import ModelFile, read_model
 from nightscore.scorers.outputs import outputs_of
-from nightscore.scorers.variant import Variant
+from nightscore.scorers.variant import Technique, Variant
 from nightscore.store import run_folder
 from nightscore.store.chunking import fewer_rows
 from nightscore.store.places import trials
@@ -115,7 +117,7 @@ def material(ground: Ground, past: list[pa.Table], most: int, keeps: Callable[[b
     job, plan = ground.job, ground.plan
     scorer = opened(job, plan.model_path, plan.model_sha256, plan.variant)
     needed = scorer.signature.inputs.names
-    table = pa.concat_tables([day.select(needed) for day in past]) if past else None
+    table = pa.concat_tables([_sound(job, day).select(needed) for day in past]) if past else None
     if table is None or not table.num_rows:
         raise NoCandidate("there is no day before the held-out day to learn from")
     step = -(-table.num_rows // min(MATERIAL_ROWS, max(most, LEAST_ROWS)))
@@ -141,6 +143,11 @@ def _graph_outputs(ground: Ground) -> dict[str, str]:
 def past_features(ground: Ground, days: Sequence[dt.date]) -> list[pa.Table]:
     """The features of past days."""
     return [steps.features(ground.job, day, ground.plan.params) for day in days]
+
+
+def _sound(job: Job, day: pa.Table) -> pa.Table:
+    """The rows that a run would score; the others teach nobody anything."""
+    return pa.Table.from_batches([sound(job, batch) for batch in day.to_batches()], day.schema)
 
 
 def slug(name: str) -> str:

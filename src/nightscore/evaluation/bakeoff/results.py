@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from nightscore.evaluation.recipes.recipe import Technique
 from nightscore.pipeline.score.deviation import Change
+from nightscore.scorers.variant import TECHNIQUES, Technique
 
-SIMPLER = ("engine", "graph", "quantization", "pruning", "distillation")  # the simplest first
 CLEARLY = 1.05  # times as fast, or it is a tie
 Status = Literal["reference", "taken", "slower", "tie", "refused", "failed", "none"]
 
@@ -48,7 +47,7 @@ def order(found: Sequence[Result]) -> list[Result]:
     ordered: list[Result] = []
     while left:
         as_fast = [one for one in left if not faster(left[0], one)]
-        first = min(as_fast, key=lambda one: (SIMPLER.index(one.technique), places[one.name]))
+        first = min(as_fast, key=lambda one: (TECHNIQUES.index(one.technique), places[one.name]))
         ordered.append(first)
         left.remove(first)
     return ordered

@@ -13,11 +13,10 @@ import pyarrow.compute as pc
 from nightscore.job.loader import Job
 from nightscore.pipeline.read import inputs
 from nightscore.pipeline.score.deviation import apart, is_list
-from nightscore.pipeline.score.open_model import opened, planned_scorer
+from nightscore.pipeline.score.open_model import planned_scorer, reference_scorer
 from nightscore.pipeline.score.sample import first_rows
 from nightscore.scorers.contract import Scorer
 from nightscore.scorers.errors import ChunkError
-from nightscore.scorers.variant import plain
 from nightscore.store.plan import Plan
 
 ROWS, FEW = 64, 5
@@ -32,7 +31,7 @@ def surprised(job: Job, plan: Plan) -> str:
     rows = first_rows(job, plan, [inputs.look(job.workspace, root / path) for path in files], ROWS)
     if rows is None:
         return ""
-    reference = opened(job, plan.model_path, plan.model_sha256, plain(job.spec.model.kind, plan.device))
+    reference = reference_scorer(job, plan)
     candidate = planned_scorer(job, plan)
     for chunk in adversarial(rows, reference.signature.inputs):
         said = _unlike(reference, candidate, chunk)

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy.typing as npt
 import pyarrow as pa
 
 from nightscore.scorers.contract import Options
 from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.variant import Technique
 
-Technique = Literal["engine", "graph", "quantization", "pruning", "distillation"]
 Feeds = Mapping[str, npt.NDArray[Any]]
 
 

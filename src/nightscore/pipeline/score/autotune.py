@@ -22,12 +22,12 @@ import pyarrow as pa
 
 from nightscore.job.loader import Job
 from nightscore.pipeline.score.deviation import max_relative
-from nightscore.pipeline.score.open_model import forget, opened, variants_of
+from nightscore.pipeline.score.open_model import forget, opened, reference_scorer, variants_of
 from nightscore.pipeline.score.sample import first_rows
 from nightscore.scorers.contract import Scorer
 from nightscore.scorers.errors import ChunkError, ModelError
 from nightscore.scorers.hardware import hardware
-from nightscore.scorers.variant import Variant, plain
+from nightscore.scorers.variant import Variant
 from nightscore.store.chunking import CHUNK_ROWS, bytes_per_row, chunk_rows, fewer_rows
 from nightscore.store.memory_budget import budget
 from nightscore.store.places import choices
@@ -89,7 +89,7 @@ class _Trial:
     def __init__(self, job: Job, plan: Plan, sample: list[pa.RecordBatch], rows: int) -> None:
         self.job, self.plan = job, plan
         self.cores, self.at_once = hardware().cores, budget(job).at_once
-        scorer = self.open(plain(job.spec.model.kind, plan.device))
+        scorer = reference_scorer(job, plan)
         first = [chunk.slice(0, FIRST_ROWS) for chunk in sample[:1]]
         warm = sum(scorer.score(chunk).num_rows for chunk in first)
         started = time.perf_counter()

@@ -12,9 +12,8 @@ from nightscore.job.accuracy_budget import AccuracyBudget
 from nightscore.job.loader import Job
 from nightscore.pipeline.score.autotune import choose, chosen
 from nightscore.pipeline.score.deviation import Change, apart, change_from
-from nightscore.pipeline.score.open_model import opened, planned_scorer
+from nightscore.pipeline.score.open_model import planned_scorer, reference_scorer
 from nightscore.pipeline.score.sample import spread_rows
-from nightscore.scorers.variant import plain
 from nightscore.store.plan import Canary, InputFile, Plan
 from nightscore.store.variant_file import VariantFile, read_variant, stale
 
@@ -63,7 +62,7 @@ def _canary(job: Job, plan: Plan, source: Sequence[InputFile]) -> Canary | None:
     rows = spread_rows(job, plan, source, CANARY_ROWS)
     if rows is None:
         return None
-    reference = opened(job, plan.model_path, plan.model_sha256, plain(job.spec.model.kind, plan.device))
+    reference = reference_scorer(job, plan)
     wanted, found = reference.score(rows), planned_scorer(job, plan).score(rows)
     change = Change()
     for name in wanted.schema.names:

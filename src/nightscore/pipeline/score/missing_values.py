@@ -1,4 +1,7 @@
-"""Missing values of features: what a job's `features_null` says becomes of them."""
+"""Missing values of features: what a job's `features_null` puts in their place.
+
+Where it says `fail`, the row is none to score (`row_checks.py`), and nothing is put anywhere.
+"""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -8,7 +11,6 @@ import pyarrow.compute as pc
 
 from nightscore.job.loader import Job
 from nightscore.scorers.contract import Signature, is_number
-from nightscore.scorers.errors import ChunkError
 
 Policy = Mapping[str, Literal["fail", "nan"] | float]
 
@@ -31,28 +33,19 @@ def check_policy(job: Job, needed: Signature) -> None:
 
 
 def filled(chunk: pa.RecordBatch, policy: Policy) -> pa.RecordBatch:
-    """The chunk with its missing values as the policy says; columns that it does not name are left alone.
-
-    Raises:
-        ChunkError: a value is missing in a column whose policy is `fail`.
-    """
+    """The chunk with its missing values as the policy says; columns that it does not name are left alone."""
     for name, rule in policy.items():
+        if rule == "fail":
+            continue
         i = chunk.schema.get_field_index(name)
-        chunk = chunk.set_column(i, name, _filled(chunk.column(i), name, rule))
+        chunk = chunk.set_column(i, name, _filled(chunk.column(i), rule))
     return chunk
 
 
-def _filled(column: pa.Array, name: str, rule: Literal["fail", "nan"] | float) -> pa.Array:
+def _filled(column: pa.Array, rule: Literal["nan"] | float) -> pa.Array:
     if rule == "nan":
         return column if pa.types.is_floating(column.type) else pc.cast(column, pa.float64())
     missing = pc.is_null(column, nan_is_null=pa.types.is_floating(column.type))
-    if rule == "fail":
-        count = pc.sum(missing).as_py() or 0
-        if count:
-            raise ChunkError(
-                f"column {name!r} ({column.type}) has {count} null or NaN values; its policy is fail"
-            )
-        return column
     if pa.types.is_integer(column.type) and not float(rule).is_integer():
         column = pc.cast(column, pa.float64())
     return pc.if_else(missing, pa.scalar(float(rule)).cast(column.type), column)

@@ -149,6 +149,16 @@ def planned_scorer(job: Job, plan: Plan) -> Scorer:
         ) from error
 
 
+def reference_scorer(job: Job, plan: Plan) -> Scorer:
+    """The plain scorer of a plan's own model, to which its variants and what a bake-off took are held.
+
+    Raises:
+        ModelChangedError, ModelError: as `opened`.
+    """
+    variant = plain(job.spec.model.kind, plan.device)
+    return opened(job, plan.model_path, plan.model_sha256, variant, plan.code)
+
+
 def opened(job: Job, name: str, sha256: str, variant: Variant, code: str = "") -> Scorer:
     """A model by a variant, kept open for the pieces that come after.
 

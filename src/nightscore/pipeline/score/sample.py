@@ -8,9 +8,8 @@ from nightscore.job.loader import Job
 from nightscore.pipeline.read.scan import chunks
 from nightscore.pipeline.score.batches import needed_columns
 from nightscore.pipeline.score.missing_values import filled
-from nightscore.pipeline.score.open_model import opened
+from nightscore.pipeline.score.open_model import reference_scorer
 from nightscore.pipeline.score.row_checks import sound
-from nightscore.scorers.variant import plain
 from nightscore.store.engine import Resources
 from nightscore.store.memory_budget import budget
 from nightscore.store.plan import InputFile, Piece, Plan, RowRange
@@ -47,7 +46,7 @@ def _ranges(source: Sequence[InputFile], start: int, rows: int) -> Iterable[RowR
 
 
 def _read(job: Job, plan: Plan, ranges: Sequence[RowRange], rows: int) -> pa.RecordBatch:
-    scorer = opened(job, plan.model_path, plan.model_sha256, plain(job.spec.model.kind, plan.device))
+    scorer = reference_scorer(job, plan)
     room = budget(job).piece
     resources = Resources(1, room.duckdb, job.workspace.runs)
     columns = needed_columns(job, scorer)
