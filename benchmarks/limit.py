@@ -15,15 +15,15 @@ import pyarrow as pa
 
 from nightscore import load
 from nightscore.job.loader import Job
-from nightscore.pipeline.read.scan import chunks
+from nightscore.pipeline.read.scan import scan_chunks
 from nightscore.pipeline.request import RunRequest
-from nightscore.pipeline.score.open_model import planned_scorer
+from nightscore.pipeline.score.open_model import open_planned_scorer
 from nightscore.pipeline.steps import plan_day
 from nightscore.scorers.arrays import matrix
 from nightscore.scorers.hardware import hardware
-from nightscore.store.engine import Resources
+from nightscore.store.engine import EngineResources
 from nightscore.store.plan import Piece, Plan
-from nightscore.store.staging import stage, stamped
+from nightscore.store.staging import stage_batches, stamped
 
 DAY = date(2020, 1, 1)
 CORES = hardware().cores
@@ -41,14 +41,14 @@ class Stages:
     """The stages of some pieces of a day, each for one piece."""
 
     def __init__(self, job: Job, plan: Plan) -> None:
-        self.plan, self.scorer = plan, planned_scorer(job, plan)
+        self.plan, self.scorer = plan, open_planned_scorer(job, plan)
         self.names, self.root = self.scorer.signature.inputs.names, job.workspace.root
-        self.resources = Resources(1, 128_000_000, job.workspace.runs)
+        self.resources = EngineResources(1, 128_000_000, job.workspace.runs)
         self.folder = self.root / "data/limit"
 
     def decoded(self, piece: Piece) -> Iterator[pa.RecordBatch]:
         """Chunks as they are scored."""
-        return chunks(self.root, piece, ["id", *self.names], self.plan.chunk_rows, self.resources)
+        return scan_chunks(self.root, piece, ["id", *self.names], self.plan.chunk_rows, self.resources)
 
     def decode(self, piece: Piece) -> None:
         """Read and forget."""
@@ -69,7 +69,7 @@ class Stages:
         number, batches = item
         schema = pa.schema([("id", pa.int64()), ("score", pa.float32()), ("run_id", pa.string())])
         rows = (stamped(batch, self.plan.run_id, schema) for batch in batches)
-        stage(self.folder / f"{number}.parquet", rows, schema)
+        stage_batches(self.folder / f"{number}.parquet", rows, schema)
 
 
 def main() -> None:

@@ -7,9 +7,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from nightscore import load
-from nightscore.pipeline.executors import HERE
+from nightscore.pipeline.executors import LOCAL_THREADS
 from nightscore.pipeline.request import RunRequest
-from nightscore.pipeline.score.open_model import forget
+from nightscore.pipeline.score.open_model import close_models
 from nightscore.pipeline.steps import plan_day, publish_day
 
 DAY = "2020-01-01"
@@ -22,8 +22,8 @@ started = time.perf_counter()
 job = load(asked.job, asked.workspace)
 plan = plan_day(job, __import__("datetime").date.fromisoformat(DAY), RunRequest(force=True))
 planned = time.perf_counter()
-forget()  # the model is opened again, as the others do within their time
-staged = HERE.map(job, plan, plan.pieces)
+close_models()  # the model is opened again, as the others do within their time
+staged = LOCAL_THREADS.map(job, plan, plan.pieces)
 scored = time.perf_counter()
 receipt = publish_day(job, plan, staged)
 ended = time.perf_counter()

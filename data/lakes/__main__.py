@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from data.lakes import digits, finance, loans, retail
-from nightscore.common.errors import NightError
-from nightscore.common.progress import shown
+from nightscore.common.errors import NightscoreError
+from nightscore.common.progress import show_progress
 
 WORKSPACE = Path(__file__).resolve().parents[2]
 LAKES = {
@@ -23,12 +23,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--workspace", type=Path, default=WORKSPACE, help="default: this repository")
     options = parser.parse_args(arguments)
     try:
-        with shown() as report:
+        with show_progress() as report:
             for lake in options.lakes:
                 for writer in LAKES[lake]:
                     writer.write_lake(options.workspace, report)
                 print(f"{lake}: data/lake/{lake}")
-    except NightError as error:
+    except NightscoreError as error:
         print(f"broken: {error}", file=sys.stderr)
         return error.exit_code
     return 0

@@ -18,7 +18,7 @@ from nightscore.airflow.dag import build_dag
 from nightscore.airflow.day_timetable import DayTimetable
 from nightscore.airflow.plugin import NightscorePlugin
 from nightscore.airflow.timetable import MAKERS, ByHandTimetable, timetable_of
-from nightscore.job.closures import workspace_overrides
+from nightscore.job.closures import read_workspace_overrides
 from nightscore.job.loader import load
 from nightscore.job.schedule import KINDS
 from tests.airflow.test_dags import add, stored
@@ -49,7 +49,7 @@ def timetables(tmp_path: Path) -> dict[str, Any]:
         add(tmp_path, f"by_{name}", text)
     jobs = {name: load(f"by_{name}", tmp_path) for name in SCHEDULES}
     return {
-        name: (job, timetable_of(job), stored(build_dag(job)).timetable, workspace_overrides(tmp_path))
+        name: (job, timetable_of(job), stored(build_dag(job)).timetable, read_workspace_overrides(tmp_path))
         for name, job in jobs.items()
     }
 

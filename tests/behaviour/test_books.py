@@ -13,15 +13,15 @@ from nightscore.cli.main import call
 from nightscore.common.errors import Broken, NotYet
 from nightscore.common.units import as_day
 from nightscore.common.workspace import open_workspace
-from nightscore.pipeline.executors import HERE
+from nightscore.pipeline.executors import LOCAL_THREADS
 from nightscore.pipeline.publish.closing import Closed
-from nightscore.pipeline.publish.hold import Held, release
+from nightscore.pipeline.publish.hold import Held, release_day
 from nightscore.pipeline.request import RunRequest
-from nightscore.pipeline.steps import outlook, plan_day, publish_day
-from nightscore.review.late_data import late
-from nightscore.review.verify import verify
-from nightscore.store.catalog import pinned
-from nightscore.store.gc import gc
+from nightscore.pipeline.steps import draft_plan, plan_day, publish_day
+from nightscore.review.late_data import find_late_days
+from nightscore.review.verify import verify_days
+from nightscore.store.catalog import read_catalog
+from nightscore.store.gc import collect_garbage
 from tests.behaviour.conftest import ROWS, Build
 from tests.behaviour.processes import Fault, night
 from tests.behaviour.world import DAY, TABLES, Truth, copy, ours, receipts, tree
@@ -140,12 +140,12 @@ def test_rejects_of_a_closed_day_are_not_replayed(fresh: Build) -> None:
     assert run(load("mini", root), DAY).rows.rejected
     with pytest.raises(Closed):
         replay_rejects(load("mini", root), DAY)
-    assert len(pinned(open_workspace(root)).history) == 1
+    assert len(read_catalog(open_workspace(root)).history) == 1
 
 
 def test_a_restatement_says_what_it_replaces_and_by_how_much(closed: Path) -> None:
     """Rows and sums are those of a NumPy recount; the receipt and `restatements` agree, row by row, too."""
-    [first] = [e.run_id for e in pinned(open_workspace(closed)).history if e.day == DAY]
+    [first] = [e.run_id for e in read_catalog(open_workspace(closed)).history if e.day == DAY]
     later(closed)
     receipt = run(load("mini", closed), DAY, restate=LATE)
     note = receipt.restatement
@@ -173,7 +173,7 @@ def test_a_restatement_says_what_it_replaces_and_by_how_much(closed: Path) -> No
             # Texts of float32 are rounded to what tells them apart; the sums are of the numbers themselves.
             assert float(moved) == pytest.approx(by_row or 0.0, abs=1e-3)
         assert dict(change.moved) == json.loads(row["moved"]) and "id" not in change.moved
-    assert [one.differences for one in verify(open_workspace(closed))] == [[], []]
+    assert [one.differences for one in verify_days(open_workspace(closed))] == [[], []]
 
 
 def test_what_was_first_reported_and_what_was_known_then_stay_readable(closed: Path) -> None:
@@ -183,8 +183,8 @@ def test_what_was_first_reported_and_what_was_known_then_stay_readable(closed: P
         later(closed, truth)
         done = run(load("mini", closed), DAY, restate=Restate(f"reason {number}", "Ada"))
         assert done.restatement and done.restatement.number == number
-    entries = [e for e in pinned(open_workspace(closed)).history if e.day == DAY]
-    assert [e.receipt().restatement and e.receipt().restatement.replaces for e in entries] == [
+    entries = [e for e in read_catalog(open_workspace(closed)).history if e.day == DAY]
+    assert [e.read_receipt().restatement and e.read_receipt().restatement.replaces for e in entries] == [
         None, entries[0].run_id, entries[1].run_id,
     ]  # fmt: skip
     select = f"SELECT id, score FROM mini_scores WHERE day = '{DAY}' ORDER BY id"
@@ -197,7 +197,7 @@ def test_what_was_first_reported_and_what_was_known_then_stay_readable(closed: P
     for entry, truth in zip(entries, nights, strict=True):
         assert is_(query(select, closed, as_of=entry.published_at), truth)
         assert is_(query(select, closed, as_of=entry.published_at, as_reported=True), nights[0])
-    assert all("runs" in one.path for one in gc(open_workspace(closed), grace_hours=0))
+    assert all("runs" in one.path for one in collect_garbage(open_workspace(closed), grace_hours=0))
     assert is_(query(select, closed, as_reported=True), nights[0])
     assert set(query("SELECT number FROM restated_rows", closed)["number"].to_pylist()) == {1, 2}
     numbers = "SELECT DISTINCT number, because FROM restatements ORDER BY number"
@@ -243,7 +243,7 @@ def test_a_first_night_that_is_killed_while_it_publishes_is_completed_and_closed
     assert night(root, DAY, Fault("commit mini_scores")).killed
     later(root)
     with pytest.raises(NotYet, match="has begun to publish"):
-        outlook(load("mini", root), as_day(DAY))
+        draft_plan(load("mini", root), as_day(DAY))
     with pytest.raises(Closed):
         run(load("mini", root), DAY)
     assert all(ours(root, name).is_(FIRST, name) for name in TABLES)
@@ -262,7 +262,7 @@ def test_a_restatement_that_an_audit_holds_is_released_as_one(fresh: Build) -> N
         run(load("mini", root), DAY, restate=Restate("a better audit", "Ada"))
     with pytest.raises(Closed):
         run(load("mini", root), DAY)
-    done = release(open_workspace(root), "mini", as_day(DAY), by="Grace", because="looked at it")
+    done = release_day(open_workspace(root), "mini", as_day(DAY), by="Grace", because="looked at it")
     assert done.restatement and (done.restatement.number, done.restatement.by) == (2, "Ada")
     assert done.released and done.released.by == "Grace"
     assert query("SELECT max(number) AS n FROM restatements", root)["n"][0].as_py() == 2
@@ -271,20 +271,20 @@ def test_a_restatement_that_an_audit_holds_is_released_as_one(fresh: Build) -> N
 def test_late_says_what_a_restatement_then_does(closed: Path) -> None:
     """The days whose inputs changed, and no others; how much would move; and nothing is left behind."""
     job = load("mini", closed)
-    assert list(late(job, as_day("2020-01-01"))) == []
+    assert list(find_late_days(job, as_day("2020-01-01"))) == []
     write_day(closed, DAY, ROWS + 50)
     before = tree(closed / "data")
-    [one] = late(job, as_day("2020-01-01"))
+    [one] = find_late_days(job, as_day("2020-01-01"))
     assert tree(closed / "data") == before
     assert (one.day, one.closed, one.problem) == (DAY, True, "")
     assert one.causes.changed == [f"data/lake/rows/day={DAY}/part-0.parquet"]
-    assert list(late(job, as_day("2020-01-03"))) == []
-    [listed] = late(job, as_day(DAY), list_only=True)
+    assert list(find_late_days(job, as_day("2020-01-03"))) == []
+    [listed] = find_late_days(job, as_day(DAY), list_only=True)
     assert listed.tables is None and listed.causes == one.causes
     done = run(job, DAY, restate=LATE)
     assert done.restatement and done.restatement.tables == one.tables
     assert one.tables and one.tables["mini_scores"].added == 50
-    assert list(late(job, as_day("2020-01-01"))) == []
+    assert list(find_late_days(job, as_day("2020-01-01"))) == []
 
 
 def test_late_names_a_day_that_could_not_be_run_now(closed: Path) -> None:
@@ -292,7 +292,7 @@ def test_late_names_a_day_that_could_not_be_run_now(closed: Path) -> None:
     for file in (closed / f"data/lake/rows/day={DAY}").iterdir():
         file.unlink()
     write_day(closed, "2020-01-01", ROWS + 1)
-    early, gone = late(load("mini", closed), as_day("2020-01-01"))
+    early, gone = find_late_days(load("mini", closed), as_day("2020-01-01"))
     assert (early.day, early.tables is not None) == ("2020-01-01", True)
     assert (gone.day, gone.tables) == (DAY, None) and f"no partition of {DAY}" in gone.problem
 
@@ -412,7 +412,7 @@ def test_of_two_restatements_at_once_one_is_published(closed: Path) -> None:
     plans = [
         plan_day(job, day, RunRequest(restate=Restate(f"reason {i}", "Ada"), force=True)) for i in (1, 2)
     ]
-    staged = [HERE.map(job, plan, plan.pieces) for plan in plans]
+    staged = [LOCAL_THREADS.map(job, plan, plan.pieces) for plan in plans]
     done = publish_day(job, plans[0], staged[0])
     assert done.restatement and done.restatement.because == "reason 1"
     with pytest.raises(NotYet, match="another run has published the day since"):

@@ -10,10 +10,10 @@ from nightscore.cli.main import call
 from nightscore.common.errors import Broken, NotYet
 from nightscore.common.units import as_day
 from nightscore.common.workspace import Workspace, open_workspace
-from nightscore.pipeline.publish.hold import Held, discard, held, release
-from nightscore.review.verify import verify
-from nightscore.store.catalog import pinned
-from nightscore.store.gc import gc
+from nightscore.pipeline.publish.hold import Held, discard_day, read_held_days, release_day
+from nightscore.review.verify import verify_days
+from nightscore.store.catalog import read_catalog
+from nightscore.store.gc import collect_garbage
 from tests.behaviour.conftest import ROWS, Build
 from tests.behaviour.world import DAY, TABLES, Truth, ours
 from tests.support.workspace import JOB, write_day
@@ -34,9 +34,9 @@ def space(fresh: Build) -> Workspace:
 
 def test_a_held_day_is_staged_and_published_nowhere(space: Workspace) -> None:
     """The tables are not even made; `held` has the audits and the staged files."""
-    assert pinned(space).history == ()
+    assert read_catalog(space).history == ()
     assert not (space.root / "data/tables").exists()
-    [one] = held(space)
+    [one] = read_held_days(space)
     assert (one.receipt.job, one.receipt.day, one.receipt.status) == ("mini", DAY, "held")
     assert [a.name for a in one.receipt.audits if not a.passed] == ["many"]
     assert set(one.files) == set(TABLES)
@@ -45,37 +45,37 @@ def test_a_held_day_is_staged_and_published_nowhere(space: Workspace) -> None:
 
 def test_a_released_day_is_published_as_it_was_staged(space: Workspace) -> None:
     """The receipt keeps the audit that did not pass, and says who released the day, when and why."""
-    receipt = release(space, "mini", as_day(DAY), **WHO)
+    receipt = release_day(space, "mini", as_day(DAY), **WHO)
     assert receipt.status == "published" and receipt.released
     assert (receipt.released.by, receipt.released.because) == (WHO["by"], WHO["because"])
     assert [a.passed for a in receipt.audits] == [True, True, False]
     assert all(ours(space.root, name).is_(Truth(1_000), name) for name in TABLES)
     stored = json.loads(query("SELECT receipt FROM receipts", space.root)["receipt"][0].as_py())
     assert stored["released"]["by"] == "Ada"
-    assert [one.differences for one in verify(space)] == [[]]
-    assert list(held(space)) == []
+    assert [one.differences for one in verify_days(space)] == [[]]
+    assert list(read_held_days(space)) == []
     assert run(load("mini", space.root), DAY).status == "unchanged"
     with pytest.raises(Broken, match=f"job mini: {DAY} is not held; held: nothing"):
-        release(space, "mini", as_day(DAY), **WHO)
+        release_day(space, "mini", as_day(DAY), **WHO)
 
 
 def test_a_discarded_day_is_gone_and_the_next_run_begins_anew(space: Workspace) -> None:
     """Nothing of it is published; gc removes what was staged; a run of the same causes is held again."""
-    [before] = held(space)
-    discard(space, "mini", as_day(DAY), **WHO)
-    assert list(held(space)) == []
+    [before] = read_held_days(space)
+    discard_day(space, "mini", as_day(DAY), **WHO)
+    assert list(read_held_days(space)) == []
     with pytest.raises(Held):
         run(load("mini", space.root), DAY)
-    [after] = held(space)
+    [after] = read_held_days(space)
     assert after.receipt.run_id != before.receipt.run_id
-    removed = {one.path: one.reason for one in gc(space, grace_hours=0)}
+    removed = {one.path: one.reason for one in collect_garbage(space, grace_hours=0)}
     assert removed == {f"data/runs/mini/{DAY}/{before.receipt.run_id}": "discarded"}
 
 
 def test_gc_leaves_what_is_held(space: Workspace) -> None:
     """However old: a person may come back from a holiday."""
-    assert gc(space, grace_hours=0) == []
-    assert release(space, "mini", as_day(DAY), **WHO).rows.published == 1_000
+    assert collect_garbage(space, grace_hours=0) == []
+    assert release_day(space, "mini", as_day(DAY), **WHO).rows.published == 1_000
 
 
 def test_a_held_day_that_would_pass_now_is_published_by_the_next_run(space: Workspace) -> None:
@@ -83,30 +83,30 @@ def test_a_held_day_that_would_pass_now_is_published_by_the_next_run(space: Work
     write_day(space.root, DAY, ROWS)
     assert run(load("mini", space.root), DAY).rows.published == ROWS
     with pytest.raises(NotYet, match="another run has published"):
-        release(space, "mini", as_day(DAY), **WHO)
+        release_day(space, "mini", as_day(DAY), **WHO)
     assert all(ours(space.root, name).is_(Truth(ROWS), name) for name in TABLES)
 
 
 def test_what_changed_since_it_was_held_is_not_released(space: Workspace) -> None:
     """A flipped bit, or a file that is gone: named, and nothing is published."""
-    [one] = held(space)
+    [one] = read_held_days(space)
     path = space.root / one.files["mini_scores"][0]
     data = bytearray(path.read_bytes())
     data[100] ^= 1
     path.unlink()
     path.write_bytes(data)
     with pytest.raises(Broken, match="changed or gone since the day was held; run the day again"):
-        release(space, "mini", as_day(DAY), **WHO)
-    assert pinned(space).history == ()
+        release_day(space, "mini", as_day(DAY), **WHO)
+    assert read_catalog(space).history == ()
 
 
 @pytest.mark.parametrize("empty", ["by", "because"])
 def test_a_release_says_who_and_why(space: Workspace, empty: str) -> None:
     """Without a name or a reason nothing is released, nor discarded."""
-    for act in (release, discard):
+    for act in (release_day, discard_day):
         with pytest.raises(Broken, match=f"{empty} is empty"):
             act(space, "mini", as_day(DAY), **{**WHO, empty: " "})  # type: ignore[operator]
-    assert len(list(held(space))) == 1
+    assert len(list(read_held_days(space))) == 1
 
 
 def test_a_person_sees_decides_and_is_told(space: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
@@ -134,11 +134,11 @@ def test_a_release_that_is_killed_is_completed_by_the_next_run(space: Workspace)
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commit, "complete", killed)
+        patch.setattr(commit, "complete_publication", killed)
         with pytest.raises(KeyboardInterrupt):
-            release(space, "mini", as_day(DAY), **WHO)
+            release_day(space, "mini", as_day(DAY), **WHO)
     assert run(load("mini", space.root), DAY).status == "unchanged"
-    [entry] = pinned(space).history
-    receipt = entry.receipt()
+    [entry] = read_catalog(space).history
+    receipt = entry.read_receipt()
     assert receipt.released and receipt.released.by == "Ada"
     assert Path(space.root / "data/tables/mini_scores").is_dir()

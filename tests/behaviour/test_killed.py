@@ -7,7 +7,7 @@ import pytest
 
 from nightscore import query
 from nightscore.common.workspace import open_workspace
-from nightscore.store.gc import gc
+from nightscore.store.gc import collect_garbage
 from tests.behaviour.conftest import MANY, ROWS, Build
 from tests.behaviour.processes import Fault, night
 from tests.behaviour.world import (
@@ -193,10 +193,10 @@ def test_clearing_up_after_a_killed_night_takes_nothing_that_is_needed(published
     NEW.write_model(published)
     assert night(published, DAY, Fault(stage)).killed
     before = [(name, reader(published, name)) for name in TABLES for reader in READERS]
-    gc(open_workspace(published), grace_hours=0.0)
+    collect_garbage(open_workspace(published), grace_hours=0.0)
     assert before == [(name, reader(published, name)) for name in TABLES for reader in READERS]
     completes(published, NEW, runs=2)
-    gc(open_workspace(published), grace_hours=0.0)
+    collect_garbage(open_workspace(published), grace_hours=0.0)
     all_see(published, NEW)
     for version, truth in ((1, OLD), (2, NEW)):
         rows = query("SELECT * EXCLUDE (day, run_id) FROM mini_scores ORDER BY id", published, version)

@@ -28,7 +28,7 @@ class EvenAudit(BuiltInAudit):
     def __str__(self) -> str:
         return self.name or f"{self.even} has an even number of values"
 
-    def fit(self, known: Known) -> None:
+    def check_names(self, known: Known) -> None:
         """Raise Misplaced where the column is none of the scores."""
         _known(("even",), self.even, known.columns, "no column of the scores")
 

@@ -11,7 +11,7 @@ import pytest
 
 from nightscore import load, run
 from nightscore.common.workspace import open_workspace
-from nightscore.store.catalog import pinned
+from nightscore.store.catalog import read_catalog
 from nightscore.store.plan import plan_from_json
 from tests.behaviour.conftest import ROWS
 from tests.behaviour.processes import Fault, night
@@ -48,7 +48,7 @@ def run_it(answers: Connection, root: Path) -> None:
 
 
 def receipt_of(root: Path) -> Any:
-    return next(iter(pinned(open_workspace(root)).in_force.values())).receipt()
+    return next(iter(read_catalog(open_workspace(root)).in_force.values())).receipt()
 
 
 def test_no_step_is_taken_with_other_libraries_than_the_plan_names(published: Path, image: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from deltalake import DeltaTable, Schema
 
 from nightscore.common.workspace import open_workspace
-from nightscore.store.catalog import pinned
+from nightscore.store.catalog import read_catalog
 from tests.behaviour.conftest import Build
 from tests.behaviour.processes import Night, night, spawn
 from tests.behaviour.world import DAY, receipts
@@ -119,6 +119,6 @@ def test_readers_between_the_making_of_receipts_and_its_first_row_see_nothing_pu
     root = fresh(days=(DAY,))
     schema = pa.schema([("job", pa.string()), ("day", pa.date32())])
     DeltaTable.create(str(root / "data/tables/receipts"), Schema.from_arrow(schema), partition_by=["day"])
-    state = pinned(open_workspace(root))
+    state = read_catalog(open_workspace(root))
     assert (state.version, state.history, state.views()) == (0, (), [])
     assert night(root, DAY).status == "published"

@@ -15,9 +15,9 @@ from nightscore.common.errors import Broken, NotYet
 from nightscore.common.units import as_day
 from nightscore.common.workspace import open_workspace
 from nightscore.pipeline.replay import replay_rejects
-from nightscore.review.rejects import rejected
-from nightscore.review.verify import verify
-from nightscore.store.catalog import pinned
+from nightscore.review.rejects import summarize_rejects
+from nightscore.review.verify import verify_days
+from nightscore.store.catalog import read_catalog
 from tests.behaviour.conftest import Build
 from tests.behaviour.world import DAY
 from tests.support.workspace import JOB, linear_model
@@ -102,7 +102,7 @@ def test_the_rejects_are_those_of_a_recount_and_the_scores_are_all_others(root: 
     ]
     sums = [sum(half) % 2**64 for half in zip(*halves, strict=True)]
     assert receipt.key_hash.in_ == "".join(f"{half:016x}" for half in sums)
-    [found] = verify(open_workspace(root), "mini")
+    [found] = verify_days(open_workspace(root), "mini")
     assert found.differences == []
     assert run(load("mini", root), DAY).status == "unchanged"
 
@@ -119,7 +119,7 @@ def test_a_reject_tells_its_row_and_what_is_wrong_with_it(
     ]
     row = {**features().slice(6, 1).to_pylist()[0], "id": 6}
     assert json.loads(table[0]["features"]) == pytest.approx(row)
-    most = rejected(job, as_day(DAY))[0]
+    most = summarize_rejects(job, as_day(DAY))[0]
     assert (most.reason, most.examples[0]["id"]) == ("out_of_domain", 0)
     assert most.rows == counts(root)["features out_of_domain"]
     assert call(["--workspace", str(root), "rejects", "mini", "--day", DAY]) == 0
@@ -259,8 +259,8 @@ def test_a_replay_publishes_the_day_merged(root: Path, how: str) -> None:
     assert (receipt.rows.read, receipt.key_hash.in_) == (before.rows.read, before.key_hash.in_)
     assert receipt.replayed and receipt.replayed.run_id == before.run_id
     assert receipt.replayed.rows + receipt.replayed.carried == ROWS
-    assert [one.differences for one in verify(open_workspace(root), "mini")] == [[]]
-    assert {f.run_id for t in receipt.tables for f in pinned(open_workspace(root)).files(t)} == {
+    assert [one.differences for one in verify_days(open_workspace(root), "mini")] == [[]]
+    assert {f.run_id for t in receipt.tables for f in read_catalog(open_workspace(root)).files(t)} == {
         receipt.run_id
     }
     whole = run(load("mini", root), DAY)
@@ -283,7 +283,7 @@ def test_a_replay_carries_no_damaged_row(root: Path) -> None:
     with pytest.raises(Broken, match="not published"):
         replay_rejects(load("mini", root), DAY)
     run(load("mini", root), DAY)
-    [file] = [f.path for f in pinned(open_workspace(root)).files("mini_scores")]
+    [file] = [f.path for f in read_catalog(open_workspace(root)).files("mini_scores")]
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.unlink()

@@ -14,9 +14,9 @@ import pytest
 
 from nightscore import NotYet, load, run
 from nightscore.common.workspace import open_workspace
-from nightscore.store.disk import PREFIX, SpillFolder, abandoned, spill_limit
-from nightscore.store.engine import Engine, Resources, SqlMistakes
-from nightscore.store.gc import gc
+from nightscore.store.disk import PREFIX, SpillFolder, find_abandoned_spills, spill_limit
+from nightscore.store.engine import Engine, EngineResources, SqlMistakes
+from nightscore.store.gc import collect_garbage
 from tests.behaviour.processes import spawn
 from tests.behaviour.world import DAY, TABLES, Truth, ours, receipts
 from tests.support.workspace import JOB, make_workspace, write_day
@@ -143,7 +143,7 @@ def test_a_spill_leaves_a_reserve(tmp_path: Path, disk: Disk) -> None:
         r"top\.sql: needs more than 40 MB of memory and 57(\.\d)? MB of temporary disk, the most that it may "
         r"use in .*/small \(.* free .*reserve.*memory: in job\.yaml"
     )
-    with Engine([], Resources(1, 40 * MB, small)) as engine:
+    with Engine([], EngineResources(1, 40 * MB, small)) as engine:
         with pytest.raises(NotYet, match=says), SqlMistakes("top.sql"):
             sum(batch.num_rows for batch in engine.stream(SORT, order="h"))
         assert shutil.disk_usage(small).free >= 2.5 * MB
@@ -153,7 +153,7 @@ def test_a_spill_leaves_a_reserve(tmp_path: Path, disk: Disk) -> None:
 def test_a_spill_on_a_disk_that_others_fill(tmp_path: Path, disk: Disk) -> None:
     """What was free when the engine opened is gone when it spills: the same error, later; nothing stays."""
     small = disk(tmp_path / "small", 100 * MB)
-    with Engine([], Resources(1, 40 * MB, small)) as engine:
+    with Engine([], EngineResources(1, 40 * MB, small)) as engine:
         filler = fill(small, 10 * MB)
         with (
             pytest.raises(NotYet, match=r"top\.sql: needs more than 40 MB of memory"),
@@ -166,7 +166,7 @@ def test_a_spill_on_a_disk_that_others_fill(tmp_path: Path, disk: Disk) -> None:
 
 def spill(answers: Connection, folder: Path) -> None:
     """Sort with little memory, for ever."""
-    with Engine([], Resources(1, 40 * MB, folder)) as engine:
+    with Engine([], EngineResources(1, 40 * MB, folder)) as engine:
         for _ in engine.stream("SELECT md5(i::VARCHAR) AS h FROM range(1_000_000_000) t(i)", order="h"):
             pass
 
@@ -180,7 +180,9 @@ def killed_spill(published: Path) -> Path:
         assert night.process.is_alive()
         time.sleep(0.01)
     assert list(left(published)) == [next(folder.glob(f"{PREFIX}*"))]
-    assert [one for one in gc(open_workspace(published)) if PREFIX in one.path] == [], "it is at work"
+    assert [one for one in collect_garbage(open_workspace(published)) if PREFIX in one.path] == [], (
+        "it is at work"
+    )
     night.process.kill()
     night.process.join()
     return published
@@ -201,7 +203,7 @@ def test_the_next_run_removes_what_a_killed_one_has_spilled(killed_spill: Path) 
 
 def test_gc_removes_what_a_killed_run_has_spilled(killed_spill: Path) -> None:
     """At once, without the hours of grace that its staged files have, and says how many bytes it was."""
-    [one] = [one for one in gc(open_workspace(killed_spill)) if PREFIX in one.path]
+    [one] = [one for one in collect_garbage(open_workspace(killed_spill)) if PREFIX in one.path]
     assert one.bytes > MB
     assert one.reason == "temporary files of a process that is gone"
     assert list(left(killed_spill)) == []
@@ -214,7 +216,7 @@ def test_a_spill_folder_is_never_taken_from_its_owner(tmp_path: Path) -> None:
 
     def look() -> None:
         while not done.is_set():
-            taken.extend(abandoned([tmp_path]))
+            taken.extend(find_abandoned_spills([tmp_path]))
 
     looking = threading.Thread(target=look)
     looking.start()

@@ -10,7 +10,7 @@ import pytest
 
 from nightscore import Broken, load, query, run
 from nightscore.common.workspace import open_workspace
-from nightscore.store.catalog import pinned
+from nightscore.store.catalog import read_catalog
 from tests.behaviour.conftest import Build
 from tests.behaviour.processes import night
 from tests.behaviour.world import DAY, READERS, ours, receipts
@@ -76,7 +76,7 @@ def test_chunks_change_neither_bytes_nor_order_of_what_is_published(fresh: Build
 
 
 def raw(root: Path) -> pa.Table:
-    files = [f.path for f in pinned(open_workspace(root)).files("mini_scores")]
+    files = [f.path for f in read_catalog(open_workspace(root)).files("mini_scores")]
     tables = [pq.read_table(f, partitioning=None).drop(["run_id"]) for f in files]
     return pa.concat_tables(tables).combine_chunks()
 

@@ -25,9 +25,9 @@ from nightscore import load, query, run
 from nightscore.cli.main import call
 from nightscore.common.errors import Broken, NotYet
 from nightscore.common.workspace import open_workspace
-from nightscore.job.closures import workspace_overrides
-from nightscore.store.engine import Engine, Resources, quoted
-from nightscore.store.gc import gc
+from nightscore.job.closures import read_workspace_overrides
+from nightscore.store.engine import Engine, EngineResources, quote_identifier
+from nightscore.store.gc import collect_garbage
 from tests.support.workspace import FEATURES, JOB, TOP, linear_model, make_workspace, rows_of
 
 DAY = "2020-01-02"
@@ -158,7 +158,7 @@ def test_a_job_overwrites_no_input(root: Path, place: str) -> None:
 @pytest.fixture
 def locked(tmp_path: Path) -> Iterator[Engine]:
     """A connection that may see nothing, as every SQL of a job gets it."""
-    with Engine([], Resources(1, 64_000_000, tmp_path / "tmp")) as engine:
+    with Engine([], EngineResources(1, 64_000_000, tmp_path / "tmp")) as engine:
         yield engine
 
 
@@ -178,7 +178,7 @@ def test_no_function_of_this_duckdb_reads_a_file_or_the_environment(
     assert len(calls) > 500 and any(name == "read_csv" for name, _ in calls)
     for name, form in calls:
         for target in targets:
-            assert not _gives(locked, form.format(quoted(name)), target), (name, target)
+            assert not _gives(locked, form.format(quote_identifier(name)), target), (name, target)
 
 
 def _gives(engine: Engine, sql: str, target: str) -> bool:
@@ -377,7 +377,7 @@ def test_clearing_up_removes_nothing_outside(root: Path) -> None:
     precious.write_text("kept")
     os.utime(precious, (1, 1))
     (root / "data/tables/mini_scores/day=2020-09-09").symlink_to(precious.parent)
-    gc(open_workspace(root), grace_hours=0)
+    collect_garbage(open_workspace(root), grace_hours=0)
     assert precious.exists()
 
 
@@ -397,7 +397,7 @@ def test_clearing_up_follows_no_link(root: Path, place: str) -> None:
     orphan = root / f"data/tables/mini_top/day={DAY}/orphan-0.parquet"
     orphan.write_text("")
     os.utime(orphan, (1, 1))
-    gc(open_workspace(root), grace_hours=0)
+    collect_garbage(open_workspace(root), grace_hours=0)
     assert precious.exists() and not orphan.exists()
 
 
@@ -464,7 +464,7 @@ def test_a_yaml_bomb_in_the_calendars_does_not_go_off(root: Path) -> None:
     """calendars.yaml is read as strictly."""
     (root / "calendars.yaml").write_text(BOMB)
     with pytest.raises(Broken, match=r"calendars.yaml:2: alias \*a0"):
-        workspace_overrides(root)
+        read_workspace_overrides(root)
 
 
 # --- a canary in every place where a secret can be ---

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nightscore import NotYet, load, query, run
-from nightscore.pipeline.executors import HERE
+from nightscore.pipeline.executors import LOCAL_THREADS
 from nightscore.pipeline.request import RunRequest
 from nightscore.pipeline.steps import plan_day, publish_day
 from tests.behaviour.conftest import MANY, ROWS, Build
@@ -123,9 +123,9 @@ def test_two_runs_with_the_same_number_do_not_take_each_other_for_themselves(pub
     job, day = load("mini", published), dt.date.fromisoformat(DAY)
     plans = [plan_day(job, day, RunRequest(params={"n": n})) for n in (3, 4)]
     twin = dataclasses.replace(plans[1], run_number=plans[0].run_number)
-    assert publish_day(job, plans[0], HERE.map(job, plans[0], plans[0].pieces)).status == "published"
+    assert publish_day(job, plans[0], LOCAL_THREADS.map(job, plans[0], plans[0].pieces)).status == "published"
     with pytest.raises(NotYet, match="another run"):
-        publish_day(job, twin, HERE.map(job, twin, twin.pieces))
+        publish_day(job, twin, LOCAL_THREADS.map(job, twin, twin.pieces))
     assert ours(published, "mini_top").is_(Truth(ROWS, n=3), "mini_top")
     assert run(job, DAY, params={"n": 4}).status == "published"
 

@@ -9,7 +9,7 @@ from deltalake import DeltaTable
 from nightscore import load, query, run
 from nightscore.common.workspace import open_workspace
 from nightscore.store import delta
-from nightscore.store.catalog import pinned
+from nightscore.store.catalog import read_catalog
 from tests.behaviour.conftest import ROWS, Build
 from tests.behaviour.world import DAY, TABLES, Truth
 
@@ -34,7 +34,7 @@ def vacuumed(root: Path, name: str) -> set[str]:
 
 def named(root: Path, name: str) -> list[str]:
     """The files of a table that any receipt names, by the version that it gives."""
-    state = pinned(open_workspace(root))
+    state = read_catalog(open_workspace(root))
     return [file.path.name for entry in state.history for file in state.files_of(entry, name)]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from nightscore import load, run
 from nightscore.common.workspace import open_workspace
-from nightscore.store.catalog import pinned
+from nightscore.store.catalog import read_catalog
 from nightscore.store.plan import plan_from_json
 from nightscore.store.staging import StagedFile
 from tests.behaviour.conftest import MANY, Build
@@ -70,7 +70,7 @@ def by_hand(root: Path, seed: int) -> str:
 def live(root: Path, table: str) -> list[bytes]:
     """Each live file without its run's name, as bytes."""
     found = []
-    for file in pinned(open_workspace(root)).files(table):
+    for file in read_catalog(open_workspace(root)).files(table):
         sink = pa.BufferOutputStream()
         pq.write_table(pq.read_table(file.path, partitioning=None).drop(["run_id"]), sink)
         found.append(sink.getvalue().to_pybytes())

@@ -14,9 +14,9 @@ import pytest
 from nightscore import load, run
 from nightscore.cli.main import call
 from nightscore.common.errors import Broken
-from nightscore.common.files import sha256_of
+from nightscore.common.files import file_sha256
 from nightscore.common.workspace import Workspace
-from nightscore.review.verify import verify
+from nightscore.review.verify import verify_days
 from nightscore.store.receipt import Receipt
 from tests.behaviour.world import DAY, TABLES, Truth
 
@@ -74,7 +74,7 @@ CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
 
 def test_a_published_day_holds(published: Path) -> None:
     """Every day that was published, table by table."""
-    found = list(verify(Workspace(published)))
+    found = list(verify_days(Workspace(published)))
     assert [one.differences for one in found] == [[]] * len(found)
     assert {one.day for one in found} >= {DAY} and all(one.rows and one.files == 2 for one in found)
 
@@ -94,7 +94,7 @@ def test_what_differs_is_named(
 def test_other_days_and_tables_are_not_blamed(published: Path) -> None:
     """Only what was changed differs."""
     rewrite(one_file(published, "mini_top"), with_score(0, 9.0))
-    found = {one.day: one.differences for one in verify(Workspace(published))}
+    found = {one.day: one.differences for one in verify_days(Workspace(published))}
     assert all(one.startswith("mini_top: ") for one in found.pop(DAY))
     assert set(map(tuple, found.values())) <= {()}
 
@@ -114,7 +114,7 @@ def test_the_receipt_has_what_numpy_counts(published: Path) -> None:
                 values.min(),
                 values.max(),
             )
-        assert table.sha256 == (sha256_of(one_file(published, name)),)
+        assert table.sha256 == (file_sha256(one_file(published, name)),)
 
 
 def test_it_speaks_json(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,14 +129,14 @@ def test_what_is_not_published_can_not_be_verified(published: Path) -> None:
     with pytest.raises(
         Broken, match=r"mini 2031-01-01 is not published; `nightscore receipts` lists what is"
     ):
-        list(verify(Workspace(published), "mini", "2031-01-01"))
+        list(verify_days(Workspace(published), "mini", "2031-01-01"))
     shutil.rmtree(published / "data/tables")
     with pytest.raises(Broken, match=r"nothing is not published|is not published"):
-        list(verify(Workspace(published)))
+        list(verify_days(Workspace(published)))
 
 
 def test_a_day_is_verified_after_later_ones(large: Path) -> None:
     """Each day's files are those of the table's version that its receipt names; pieces are many files."""
-    found = list(verify(Workspace(large)))
+    found = list(verify_days(Workspace(large)))
     assert all(one.differences == [] for one in found)
     assert max(one.files for one in found) > 2

@@ -6,7 +6,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nightscore.common.progress import Count, Lines, Pace, Stopwatch
+from nightscore.common.progress import Pace, ProgressLines, RowCounter, Stopwatch
 
 
 class Clock:
@@ -56,7 +56,7 @@ def test_any_report_is_words(reports: list[tuple[float, int]]) -> None:
 def test_a_log_gets_a_line_at_most_every_few_seconds() -> None:
     """Not one a chunk."""
     out = io.StringIO()
-    lines = Lines(out, every=0.05)
+    lines = ProgressLines(out, every=0.05)
     for done in range(1000):
         lines("score", done, 1000)
         time.sleep(0.0002)
@@ -69,7 +69,7 @@ def test_threads_add_up() -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     seen: list[int] = []
-    count = Count("score", 4_000, lambda _, done, __: seen.append(done))
+    count = RowCounter("score", 4_000, lambda _, done, __: seen.append(done))
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(count, [1] * 4_000))
     assert seen == list(range(1, 4_001))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from yaml import safe_dump
 
 from nightscore.common.errors import Broken
-from nightscore.common.strict_yaml import LARGEST, read_yaml
+from nightscore.common.strict_yaml import MAX_YAML_BYTES, read_yaml
 
 
 def read(folder: Path, text: str | bytes) -> tuple[Any, Any]:
@@ -76,7 +76,7 @@ UNREADABLE = {
     "comments alone": (b"# nothing\n\n", "the file is empty"),
     "not UTF-8": (b"a: 1\nb: \xff\n", "not UTF-8 text (byte 8)"),
     "UTF-16": ("a: 1".encode("utf-16"), "not UTF-8 text (byte 0)"),
-    "2 MB": (b"a: " + b"x" * 2_000_000, f"2000003 bytes; a job.yaml has at most {LARGEST}"),
+    "2 MB": (b"a: " + b"x" * 2_000_000, f"2000003 bytes; a job.yaml has at most {MAX_YAML_BYTES}"),
 }
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nightscore.common.errors import Broken
-from nightscore.common.workspace import VARIABLE, Workspace, open_workspace
+from nightscore.common.workspace import WORKSPACE_VARIABLE, Workspace, open_workspace
 
 
 @pytest.fixture
@@ -121,11 +121,11 @@ def test_the_workspace_is_named_or_set_or_here(
     space: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The folder that is given, else $NIGHTSCORE_WORKSPACE, else the current one."""
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv(WORKSPACE_VARIABLE, raising=False)
     monkeypatch.chdir(space.root)
     assert open_workspace().root == space.root
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(VARIABLE, "space")
+    monkeypatch.setenv(WORKSPACE_VARIABLE, "space")
     assert open_workspace().root == space.root
     (tmp_path / "other" / "jobs").mkdir(parents=True)
     assert open_workspace("other").root == tmp_path / "other"

@@ -14,7 +14,7 @@ from nightscore.evaluation.decision_changes import DecisionChanges, decision_cha
 from nightscore.job.accuracy_budget import AccuracyBudget
 from nightscore.job.fields import DecisionColumns
 from nightscore.job.model import Judge
-from nightscore.store.engine import Resources
+from nightscore.store.engine import EngineResources
 from tests.support.workspace import make_workspace
 
 KEY = ["id"]
@@ -23,7 +23,7 @@ KEY = ["id"]
 def changed(
     folder: Path, before: pa.Table, after: pa.Table, asked: DecisionColumns | None = None, **more: object
 ) -> list[DecisionChanges]:
-    room = Resources(1, 256 << 20, folder)
+    room = EngineResources(1, 256 << 20, folder)
     asked = asked or DecisionColumns()
     return decision_changes("top", pair(folder, before, after), KEY, asked, room, **more)  # type: ignore[arg-type]
 
@@ -49,7 +49,7 @@ def test_scores_may_move_and_ranks_may_not(tmp_path: Path) -> None:
     assert counts(changed(tmp_path, before, after, only)) == (0, 2)
     assert counts(changed(tmp_path, before, after, DecisionColumns(ignore=["rank"]))) == (0, 2)
     files = pair(tmp_path, before, after)
-    assert total_move(files, Resources(1, 256 << 20, tmp_path)) == pytest.approx(0.4 / 1.7)
+    assert total_move(files, EngineResources(1, 256 << 20, tmp_path)) == pytest.approx(0.4 / 1.7)
 
 
 def test_a_row_that_is_lost_and_one_that_is_new_are_one_change(tmp_path: Path) -> None:

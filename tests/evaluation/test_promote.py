@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from nightscore.cli import main
 from nightscore.common.errors import Broken
-from nightscore.common.files import sha256_of
+from nightscore.common.files import file_sha256
 from nightscore.evaluation.promote import promote, with_champion
 from nightscore.job.loader import load
 from nightscore.pipeline import executors
-from nightscore.store.promotions import FILE, note, promotions
+from nightscore.store.promotions import PROMOTIONS_FILE, append_promotion, read_promotions
 from nightscore.store.receipt import Promotion, Receipt
 from tests.pipeline.score.test_challengers import NEXT, contest
 from tests.support.workspace import DAYS, JOB, linear_model, make_workspace
@@ -58,8 +58,8 @@ def test_a_challenger_that_won_is_promoted_by_one_line_and_the_next_receipts_say
     assert receipt.challengers == ()
     assert receipt.promotion == made.model_copy(update={"at": made.at.replace(microsecond=0)})
     assert (made.by, made.verdict, made.instead_of) == ("Ada", "PROMOTE", "data/models/linear.onnx")
-    assert made.sha256 == sha256_of(root / NEXT) == receipt.model.sha256
-    assert made.instead_of_sha256 == sha256_of(root / "data/models/linear.onnx")
+    assert made.sha256 == file_sha256(root / NEXT) == receipt.model.sha256
+    assert made.instead_of_sha256 == file_sha256(root / "data/models/linear.onnx")
     assert run(root, DAYS[2]).promotion == receipt.promotion
 
 
@@ -125,7 +125,7 @@ def test_what_can_not_be_promoted_leaves_everything_as_it_was(tmp_path, text, mo
         promote(load("mini", root), model, by="Ada", force=True, because="I want it")
     assert message in str(error.value)
     assert (root / "jobs/mini/job.yaml").read_text() == before
-    assert not (root / "jobs/mini" / FILE).exists()
+    assert not (root / "jobs/mini" / PROMOTIONS_FILE).exists()
 
 
 def test_nobody_is_no_promoter(tmp_path):
@@ -164,7 +164,7 @@ def test_any_path_is_read_back_as_it_was_given(model):
 
 def test_promotions_are_appended_and_read_back(tmp_path):
     """Whatever people write, and what stood there before stays to the byte."""
-    path, made = tmp_path / FILE, []
+    path, made = tmp_path / PROMOTIONS_FILE, []
     for i, by in enumerate(["Ada", 'O"Neil: #1', "- Grace\n  Hopper", "ß\t"]):
         one = Promotion(
             model=f"m{i}.onnx", sha256="1" * 64, instead_of="a", instead_of_sha256="0" * 64,
@@ -172,15 +172,15 @@ def test_promotions_are_appended_and_read_back(tmp_path):
             at=dt.datetime(2026, 1, 1, 12, 30, i, tzinfo=dt.UTC), verdict="HOLD",
         )  # fmt: skip
         before = path.read_text() if made else ""
-        note(path, FILE, one)
+        append_promotion(path, PROMOTIONS_FILE, one)
         made.append(one)
         assert path.read_text().startswith(before)
-    assert promotions(path, FILE) == made
+    assert read_promotions(path, PROMOTIONS_FILE) == made
 
 
 def test_a_damaged_file_of_promotions_is_an_error_that_names_it(tmp_path):
     root = workspace(tmp_path)
-    (root / "jobs/mini" / FILE).write_text("- by: Ada\n")
+    (root / "jobs/mini" / PROMOTIONS_FILE).write_text("- by: Ada\n")
     with pytest.raises(Broken, match=r"jobs/mini/promotions.yaml: 0.model: Field required; restore the file"):
         run(root)
 

@@ -17,7 +17,7 @@ from deltalake import DeltaTable
 
 from nightscore import query
 from nightscore.common.workspace import open_workspace
-from nightscore.store.catalog import pinned
+from nightscore.store.catalog import read_catalog
 from tests.support.workspace import DAYS, linear_model, make_workspace
 
 TABLES = ("mini_scores", "mini_top")
@@ -153,7 +153,7 @@ class Days:
         found: dict[str, dict[str, pa.Table]] = {day: {} for day in DAYS}
         if not any(state.shown or state.possible for state in self.days.values()):
             return {}
-        if not pinned(open_workspace(self.root)).history:
+        if not read_catalog(open_workspace(self.root)).history:
             return found
         rows = query(BOTH, self.root)
         for day in pc.unique(rows["day"]).to_pylist():
@@ -203,7 +203,7 @@ class Days:
 
     def history(self) -> Iterator[str]:
         """What is wrong with what receipts name: every run of every day, however old, must be readable."""
-        state = pinned(open_workspace(self.root))
+        state = read_catalog(open_workspace(self.root))
         numbers: dict[str, list[int]] = {}
         runs = [entry.run_id for entry in state.history]
         if len(runs) != len(set(runs)):

@@ -23,8 +23,8 @@ from hypothesis.stateful import (
 
 from nightscore import Broken, backfill, load, run
 from nightscore.common.workspace import open_workspace
-from nightscore.review.verify import verify
-from nightscore.store.gc import gc
+from nightscore.review.verify import verify_days
+from nightscore.store.gc import collect_garbage
 from nightscore.store.receipt import Receipt
 from tests.behaviour.processes import End, Fault, Night, start
 from tests.behaviour.world import no_half_files
@@ -69,10 +69,10 @@ class Chaos(RuleBasedStateMachine):
                     self.world.write(day, ((99, 5),))
                 assert self.run_day(day, force=False) in ("published", "unchanged")
                 assert self.world.days[day].shown == self.world.days[day].now
-            gc(open_workspace(self.root), grace_hours=0.0)
+            collect_garbage(open_workspace(self.root), grace_hours=0.0)
             self.readers_see_old_or_new()
             assert list(self.world.history()) == []
-            assert [one.differences for one in verify(open_workspace(self.root))] == [[], [], []]
+            assert [one.differences for one in verify_days(open_workspace(self.root))] == [[], [], []]
         finally:
             for _, night in self.asleep:
                 night.process.kill()
@@ -170,7 +170,7 @@ class Chaos(RuleBasedStateMachine):
 
     @rule(hours=st.sampled_from([0.0, 24.0]))
     def clear_up(self, hours: float) -> None:
-        gc(open_workspace(self.root), grace_hours=hours)
+        collect_garbage(open_workspace(self.root), grace_hours=hours)
         assert list(self.world.history()) == []
 
     # --- what must hold ---

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nightscore.common.workspace import open_workspace
-from nightscore.store.gc import gc
+from nightscore.store.gc import collect_garbage
 from tests.behaviour.conftest import ROWS
 from tests.behaviour.processes import Fault, night
 from tests.behaviour.world import DAY, TABLES, Truth, copy, ours
@@ -137,7 +137,7 @@ def test_what_a_person_removed_by_hand_is_made_again(
     delete(root)
     assert night(root, DAY).status in ("published", "unchanged")
     assert all(ours(root, name).is_(NEW, name) for name in TABLES)
-    gc(open_workspace(root), 0.0)
+    collect_garbage(open_workspace(root), 0.0)
     assert all(ours(root, name).is_(NEW, name) for name in TABLES)
 
 

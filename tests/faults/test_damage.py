@@ -16,10 +16,10 @@ import pytest
 
 from nightscore import load, run
 from nightscore.common.workspace import Workspace
-from nightscore.pipeline.executors import HERE
+from nightscore.pipeline.executors import LOCAL_THREADS
 from nightscore.pipeline.request import RunRequest
 from nightscore.pipeline.steps import plan_day, publish_day
-from nightscore.review.verify import verify
+from nightscore.review.verify import verify_days
 from tests.behaviour.conftest import Build
 from tests.behaviour.world import DAY, TABLES, Truth, ours
 from tests.faults.damage import SEED, TIMES, Flip, each_apart, flips, footer, outcome, pages, replace, said
@@ -73,7 +73,7 @@ def test_without_checksums_a_flipped_bit_of_an_input_is_published(published: Pat
     end = column.data_page_offset + column.total_compressed_size
     answers = [scored_from(Flip(end - 1 - 4 * i, 4), published, good) for i in (3, 5)]
     assert answers == ["WRONG: published"] * 2
-    assert [one.differences for one in verify(Workspace(published))] == [[]]
+    assert [one.differences for one in verify_days(Workspace(published))] == [[]]
 
 
 @pytest.mark.slow
@@ -108,7 +108,7 @@ def staged_flip(flip: Flip, root: Path) -> str:
     """Score the day, flip a bit of the staged scores, publish."""
     job = load("mini", root)
     plan = plan_day(job, dt.date.fromisoformat(DAY), RunRequest(force=True))
-    pieces = HERE.map(job, plan, plan.pieces)
+    pieces = LOCAL_THREADS.map(job, plan, plan.pieces)
     flip(root / pieces[0].path)
     return outcome(lambda: f"{judged(root, publish_day(job, plan, pieces).run_id)}: published")
 
@@ -181,7 +181,7 @@ def verified(flip: Flip, root: Path, table: str, good: bytes) -> str:
     replace(path, good)
     flip(path)
     return outcome(
-        lambda: "; ".join(d for one in verify(Workspace(root)) for d in one.differences) or "nothing"
+        lambda: "; ".join(d for one in verify_days(Workspace(root)) for d in one.differences) or "nothing"
     )
 
 
@@ -199,7 +199,7 @@ def test_a_published_file_cut_short_is_named(published: Path) -> None:
     """P9: as any other change."""
     [path] = (published / f"data/tables/mini_scores/day={DAY}").glob("*.parquet")
     replace(path, path.read_bytes()[:-20])
-    [one] = verify(Workspace(published))
+    [one] = verify_days(Workspace(published))
     assert any(path.name in text for text in one.differences)
 
 
@@ -211,7 +211,9 @@ def test_a_flipped_bit_in_a_receipt_is_noticed(published: Path) -> None:
     assert column.has_dictionary_page  # the text itself; a page's header holds statistics of it, too
     place = column.data_page_offset - 20
     Flip(place, 0)(path)
-    answer = outcome(lambda: "; ".join(d for one in verify(Workspace(published)) for d in one.differences))
+    answer = outcome(
+        lambda: "; ".join(d for one in verify_days(Workspace(published)) for d in one.differences)
+    )
     assert answer, "verify says that all is well"
     assert answer.startswith("Broken"), answer
 

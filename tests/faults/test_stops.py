@@ -57,7 +57,7 @@ def command(answers: Connection, arguments: list[str], fault: Fault | None) -> N
             _set_into(fault, struck)
         else:
             report = lambda stage, *_: struck() if stage == fault.at else None  # noqa: E731
-            progress.shown = lambda: contextlib.nullcontext(report)  # type: ignore[assignment]
+            progress.show_progress = lambda: contextlib.nullcontext(report)  # type: ignore[assignment]
     code = call(arguments)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -220,12 +220,12 @@ def test_a_frozen_run_holds_up_no_other_day_and_no_other_job(fresh: Build) -> No
 def test_a_killed_run_leaves_no_lock(published: Path) -> None:
     """P7, P9: a killed process leaves no lock behind that holds up the next run or `gc`."""
     from nightscore.common.workspace import open_workspace
-    from nightscore.store.gc import gc
+    from nightscore.store.gc import collect_garbage
 
     NEW.write_model(published)
     assert night(published, DAY, Fault("score")).killed
     with contextlib.redirect_stdout(io.StringIO()):
-        assert [one.reason for one in gc(open_workspace(published), 0.0)].count(
+        assert [one.reason for one in collect_garbage(open_workspace(published), 0.0)].count(
             "stopped and not taken up"
         ) == 1
     assert night(published, DAY).status == "published"

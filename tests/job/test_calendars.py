@@ -22,10 +22,10 @@ from nightscore.job.calendars import (
     EveryDay,
     Sessions,
     latest_day,
-    moment,
     next_day,
+    wall_clock_to_utc,
 )
-from nightscore.job.closures import overrides_of
+from nightscore.job.closures import parse_overrides
 from nightscore.job.exchanges import known_exchanges
 from nightscore.job.schedule import BY_HAND, After, Daily, Exchange, ScheduleKind
 from tests.job.golden import make_sessions
@@ -215,7 +215,7 @@ def changes(zone: ZoneInfo) -> list[dt.date]:
 def test_a_moment_is_the_first_at_which_clocks_show_the_time(zone: ZoneInfo) -> None:
     """Where clocks never show it, the moment is the one at which they would have, had they not changed."""
     for on, time in product(changes(zone), map(dt.time.fromisoformat, TIMES)):
-        found, shown = moment(on, time, zone), read_backwards(on, time, zone)
+        found, shown = wall_clock_to_utc(on, time, zone), read_backwards(on, time, zone)
         before = (found - ONE).astimezone(zone).utcoffset()
         assert before is not None
         assert found == (shown[0] if shown else dt.datetime.combine(on, time, dt.UTC) - before)
@@ -231,7 +231,7 @@ def test_each_day_has_one_run_over_forty_years(zone: str, time: str) -> None:
     assert found == sorted(found) and every - set(found) == (
         {day("2011-12-30")} if zone == "Pacific/Apia" else set()
     )
-    starts = [moment(d, dt.time(0), ZoneInfo(zone)) for d in found]
+    starts = [wall_clock_to_utc(d, dt.time(0), ZoneInfo(zone)) for d in found]
     runs = [days.complete(d) for d in found]
     assert all(a < b for a, b in pairwise(starts)) and all(a < b for a, b in pairwise(runs))
     assert all(run >= end for run, end in zip(runs, starts[1:], strict=False))
@@ -276,7 +276,7 @@ def test_the_latest_complete_day_of_each_schedule(schedule: ScheduleKind, now: s
 
 def test_overrides_reach_a_schedule() -> None:
     """A closed session is not the latest."""
-    closed = overrides_of({"XNYS": {"closed": ["2026-11-27"]}})
+    closed = parse_overrides({"XNYS": {"closed": ["2026-11-27"]}})
     found = Exchange(exchange="XNYS").latest_complete_day(at("2026-11-29T12:00Z"), closed)
     assert found == day("2026-11-25")
 
@@ -291,7 +291,7 @@ def test_a_moment_without_a_zone_is_none() -> None:
 def test_a_time_after_the_close_is_in_minutes(text: str) -> None:
     """As job.yaml has it."""
     with pytest.raises(ValueError, match=r"write minutes"):
-        calendars.minutes(text)
+        calendars.parse_minutes(text)
 
 
 def test_importing_the_calendar_is_light() -> None:

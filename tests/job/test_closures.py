@@ -11,12 +11,12 @@ pytest.importorskip("exchange_calendars")
 from nightscore.common.errors import Broken
 from nightscore.job.calendars import Sessions, check_early
 from nightscore.job.closures import (
-    Override,
-    overrides_of,
+    CalendarOverride,
+    parse_overrides,
     read_overrides,
-    workspace_overrides,
+    read_workspace_overrides,
 )
-from nightscore.job.exchanges import unknown_exchange
+from nightscore.job.exchanges import exchange_problem
 
 
 def day(text: str) -> dt.date:
@@ -40,21 +40,21 @@ XLON:
 def test_an_override_closes_days_and_moves_closes(tmp_path: Path) -> None:
     """A closure takes the session away; an early close is a time of the exchange's own zone."""
     (tmp_path / "calendars.yaml").write_text(FILE)
-    sessions = Sessions(("XNYS",), dt.timedelta(minutes=90), workspace_overrides(tmp_path))
+    sessions = Sessions(("XNYS",), dt.timedelta(minutes=90), read_workspace_overrides(tmp_path))
     days = sessions.days(day("2026-11-23"), day("2026-11-30"))
     assert days == [day(f"2026-11-{d}") for d in (23, 25, 27, 30)]
     assert sessions.complete(day("2026-11-25")) == at("2026-11-25T13:00-05:00")
     assert sessions.complete(day("2026-11-23")) == at("2026-11-23T17:30-05:00")
-    assert workspace_overrides(tmp_path / "nowhere") == {}
+    assert read_workspace_overrides(tmp_path / "nowhere") == {}
 
 
 def test_overrides_survive_json() -> None:
     """What goes into a serialized DAG comes out of it."""
     found = {
-        "XNYS": Override(frozenset({day("2025-01-09")}), {day("2026-11-25"): dt.time(11, 30)}),
-        "XLON": Override(),
+        "XNYS": CalendarOverride(frozenset({day("2025-01-09")}), {day("2026-11-25"): dt.time(11, 30)}),
+        "XLON": CalendarOverride(),
     }
-    assert overrides_of({name: override.plain() for name, override in found.items()}) == found
+    assert parse_overrides({name: override.plain() for name, override in found.items()}) == found
 
 
 MISTAKES = {
@@ -111,12 +111,12 @@ def test_a_missing_override_file_that_was_named_is_an_error(tmp_path: Path) -> N
 
 def test_early_closes_can_be_held_to_the_calendar() -> None:
     """One on a day without trading, and one after the usual close, are mistakes."""
-    fine = overrides_of({"XNYS": {"early": {"2026-11-25": "11:30", "2026-11-27": "13:00"}}})
+    fine = parse_overrides({"XNYS": {"early": {"2026-11-25": "11:30", "2026-11-27": "13:00"}}})
     check_early(fine, "o.yaml")
-    none = overrides_of({"XNYS": {"early": {"2026-11-26": "13:00"}}})
+    none = parse_overrides({"XNYS": {"early": {"2026-11-26": "13:00"}}})
     with pytest.raises(Broken, match=r"o.yaml: XNYS: early: 2026-11-26 is no session of XNYS"):
         check_early(none, "o.yaml")
-    late = overrides_of({"XNYS": {"early": {"2026-11-27": "13:30"}}})
+    late = parse_overrides({"XNYS": {"early": {"2026-11-27": "13:30"}}})
     with pytest.raises(Broken, match=r"early: 13:30 on 2026-11-27 is after the close at 13:00"):
         check_early(late, "o.yaml")
     assert Sessions(("XNYS",), overrides=none).days(day("2026-11-26"), day("2026-11-26")) == []
@@ -125,7 +125,7 @@ def test_early_closes_can_be_held_to_the_calendar() -> None:
 def test_without_the_package_every_code_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """A scheduler's other processes may lack it; who computes sessions is told what to install."""
     monkeypatch.setattr("nightscore.job.exchanges.known_exchanges", frozenset)
-    assert unknown_exchange("QQQQ") is None
+    assert exchange_problem("QQQQ") is None
     monkeypatch.setitem(sys.modules, "exchange_calendars", None)
     with pytest.raises(Broken, match=r"exchange_calendars is not installed"):
         Sessions(("QQQQ",)).days(day("2026-11-01"), day("2026-11-30"))

@@ -16,7 +16,7 @@ from nightscore.common.units import as_day
 from nightscore.job.loader import load
 from nightscore.pipeline.binding import check_schedule, check_sql
 from nightscore.pipeline.executors import run
-from nightscore.pipeline.steps import outlook
+from nightscore.pipeline.steps import draft_plan
 from tests.support.workspace import JOB, TOP, linear_model, make_workspace
 
 DAY = "2020-01-02"
@@ -188,7 +188,7 @@ def test_spoilt_data_cannot_be_read(tmp_path: Path) -> None:
     assert pq.read_metadata(path).num_rows == 50
     with pytest.raises((OSError, pa.ArrowException)):
         pq.read_table(path, partitioning=None)
-    assert outlook(load("mini", root), as_day(DAY)).status == "score"
+    assert draft_plan(load("mini", root), as_day(DAY)).status == "score"
     with pytest.raises(Broken, match=r"rows/day=2020-01-02/part-0.parquet"):
         run(load("mini", root), DAY)
 
@@ -255,7 +255,7 @@ def test_the_scores_table_keeps_its_columns(tmp_path: Path) -> None:
 def test_integers_with_nulls_fit_until_one_is_met(tmp_path: Path) -> None:
     """Whether an integer feature holds a null only the rows tell: then the column and the remedy are named."""
     root = build(tmp_path, Case("", job=SQL_JOB, features="SELECT id, a, nullif(id, 7) AS b FROM rows"))
-    assert outlook(load("mini", root), as_day(DAY)).status == "score"
+    assert draft_plan(load("mini", root), as_day(DAY)).status == "score"
     with pytest.raises(
         Broken, match=r"column 'b' \(int64\) has 1 null values; give it a value in the features"
     ):

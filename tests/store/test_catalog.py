@@ -4,13 +4,13 @@ import datetime as dt
 from pathlib import Path
 
 from nightscore.common.workspace import Workspace
-from nightscore.store.catalog import Entry, Pinned
+from nightscore.store.catalog import CatalogEntry, Pinned
 
 AT = dt.datetime(2020, 1, 9, tzinfo=dt.UTC)
 
 
-def entry(job: str, day: int, run: str) -> Entry:
-    return Entry(job, f"2020-01-{day:02}", run, 1, AT, {}, Path("none"))
+def entry(job: str, day: int, run: str) -> CatalogEntry:
+    return CatalogEntry(job, f"2020-01-{day:02}", run, 1, AT, {}, Path("none"))
 
 
 def test_the_day_before_is_the_last_published_one_as_it_is_in_force(tmp_path: Path) -> None:

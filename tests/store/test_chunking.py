@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nightscore.scorers.arrays import BATCH_ROWS
-from nightscore.store.chunking import CHUNK_ROWS, chunk_bytes, chunk_rows, fewer_rows, rows_after
+from nightscore.store.chunking import CHUNK_ROWS, chunk_bytes, fewer_rows, rows_after, rows_per_chunk
 
 CHUNKS = [
     ("auto", 1.0, CHUNK_ROWS),
@@ -21,7 +21,7 @@ CHUNKS = [
 @pytest.mark.parametrize(("asked", "per_row", "rows"), CHUNKS)
 def test_a_chunk_is_as_asked_or_as_fits(asked: int | str, per_row: float, rows: int) -> None:
     """`auto` holds 16 MiB of the file's bytes, from one row to 16,384; a number is taken as it is."""
-    assert chunk_rows(asked, per_row) == rows  # type: ignore[arg-type]
+    assert rows_per_chunk(asked, per_row) == rows  # type: ignore[arg-type]
 
 
 @given(st.integers(1, 10**6), st.integers(1, 10**6), st.integers(0, 10**12), st.integers(1, 10**6))

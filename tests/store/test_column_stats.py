@@ -13,8 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nightscore.common.errors import Broken
-from nightscore.common.files import sha256_of
-from nightscore.store.column_stats import Tally, differences, exact_float_sum, exact_integer_sum, table_proof
+from nightscore.common.files import file_sha256
+from nightscore.store.column_stats import (
+    Tally,
+    compute_table_proof,
+    exact_float_sum,
+    exact_integer_sum,
+    proof_differences,
+)
 from nightscore.store.receipt import ColumnProof
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -96,8 +102,8 @@ def write(path: Path, rows: int = 10, run_id: str = RUN) -> Path:
 def test_files_of_one_table_are_one_proof(tmp_path: Path) -> None:
     """Their columns are added up; each has its hash."""
     paths = [write(tmp_path / "a.parquet"), write(tmp_path / "b.parquet", 5)]
-    found = table_proof([(path, path.name) for path in paths], RUN)
-    assert found.sha256 == tuple(sha256_of(path) for path in paths)
+    found = compute_table_proof([(path, path.name) for path in paths], RUN)
+    assert found.sha256 == tuple(file_sha256(path) for path in paths)
     assert found.columns["id"] == ColumnProof(sum="55", minimum="0", maximum="9")
     assert set(found.columns) == {"id", "score"}
 
@@ -112,7 +118,7 @@ def test_every_flipped_bit_of_the_pages_is_noticed(tmp_path: Path) -> None:
     for at in range(first + size - 8_000, first + size, 500):
         path.write_bytes(good[:at] + bytes([good[at] ^ 16]) + good[at + 1 :])
         with pytest.raises(Broken, match=r"^a.parquet: damaged since it was staged \("):
-            table_proof([(path, "a.parquet")], RUN)
+            compute_table_proof([(path, "a.parquet")], RUN)
         noticed += 1
     assert noticed > 10
 
@@ -121,17 +127,17 @@ def test_a_row_of_another_run_is_refused(tmp_path: Path) -> None:
     """A file that was staged by somebody else is none of this run's."""
     path = write(tmp_path / "a.parquet", run_id="20250101T000000-cccccccc-dddddd")
     with pytest.raises(Broken, match=f"a.parquet: staged by run 2025.* and not by run {RUN}"):
-        table_proof([(path, "a.parquet")], RUN)
+        compute_table_proof([(path, "a.parquet")], RUN)
 
 
 def test_differences_name_column_and_both_values() -> None:
     """A person sees what was recorded and what is there."""
     before = {"a": ColumnProof(sum="1.5", nulls=0), "b": ColumnProof()}
     now = {"a": ColumnProof(sum="2.5", nulls=1), "c": ColumnProof()}
-    assert differences(before, now) == [
+    assert proof_differences(before, now) == [
         "column a: nulls is 1, the receipt says 0",
         "column a: sum is 2.5, the receipt says 1.5",
         "column b is gone",
         "column c is in no receipt",
     ]
-    assert differences(before, before) == []
+    assert proof_differences(before, before) == []

@@ -15,11 +15,11 @@ import pytest
 from nightscore.common.errors import Broken, NotYet
 from nightscore.store.engine import (
     Engine,
-    Resources,
+    EngineResources,
     SqlMistakes,
     View,
     literal,
-    quoted,
+    quote_identifier,
 )
 from nightscore.store.sql_checks import repeatable_select, single_select
 
@@ -48,7 +48,7 @@ def engine(lake: Path) -> Iterator[Engine]:
     """An engine that sees the first two days, as the view `rows`."""
     files = tuple(lake / f"rows/day=2020-01-0{i}/x.parquet" for i in (1, 2))
     with Engine(
-        [View("rows", files, "day")], Resources(1, MEMORY, lake / "tmp"), {"day": dt.date(2020, 1, 2)}
+        [View("rows", files, "day")], EngineResources(1, MEMORY, lake / "tmp"), {"day": dt.date(2020, 1, 2)}
     ) as one:
         yield one
 
@@ -137,7 +137,7 @@ def test_values_are_bound(engine: Engine, lake: Path) -> None:
     evil = f"x'; COPY (SELECT 42) TO '{lake}/out/owned.csv'; --"
     assert engine.rows("SELECT $1", [evil]) == [(evil,)]
     variables = {"evil": evil, 'na"me': 1, "none": None, "flag": True, "day": dt.date(2020, 1, 2), "x": 1.5}
-    with Engine([], Resources(1, MEMORY, lake), variables) as one:
+    with Engine([], EngineResources(1, MEMORY, lake), variables) as one:
         assert one.rows("""SELECT getvariable('evil'), getvariable('na"me')""") == [(evil, 1)]
         got = one.rows(
             "SELECT getvariable('none'), getvariable('flag'), getvariable('day'), getvariable('x')"
@@ -154,19 +154,19 @@ def test_names_are_quoted(tmp_path: Path, name: str) -> None:
     """Whatever a view, a column or a file is called, it is called so in SQL."""
     path = tmp_path / f"{name}.parquet"
     pq.write_table(pa.table({name: [1]}), path)
-    with Engine([View(name, (path,))], Resources(1, MEMORY, tmp_path)) as engine:
-        assert engine.rows(f"SELECT {quoted(name)} FROM {quoted(name)}") == [(1,)]
+    with Engine([View(name, (path,))], EngineResources(1, MEMORY, tmp_path)) as engine:
+        assert engine.rows(f"SELECT {quote_identifier(name)} FROM {quote_identifier(name)}") == [(1,)]
         assert engine.rows(f"SELECT {literal(name)}") == [(name,)]
 
 
 def test_a_view_without_files_has_its_columns(tmp_path: Path) -> None:
     """What an input will be before it has a day: no rows, the columns that the job gives."""
     columns = {"id": "BIGINT", "price": "DECIMAL(10,2)", "tags": "VARCHAR[]", "day": "DATE"}
-    with Engine([View("v", (), "day", columns)], Resources(1, MEMORY, tmp_path)) as engine:
+    with Engine([View("v", (), "day", columns)], EngineResources(1, MEMORY, tmp_path)) as engine:
         assert engine.schema("FROM v").names == list(columns)
         assert engine.rows("SELECT count(*) FROM v") == [(0,)]
     with pytest.raises(Broken, match=r"^input v, columns: .*Type with name BIGNT does not exist"):
-        Engine([View("v", (), "day", {"id": "BIGNT"})], Resources(1, MEMORY, tmp_path))
+        Engine([View("v", (), "day", {"id": "BIGNT"})], EngineResources(1, MEMORY, tmp_path))
 
 
 SINGLE = {
@@ -302,7 +302,7 @@ def test_every_volatile_function_of_this_duckdb_is_known(engine: Engine) -> None
     refused = set()
     for (name,) in found:
         try:
-            repeatable_select(f"SELECT {quoted(name)}()", "x")
+            repeatable_select(f"SELECT {quote_identifier(name)}()", "x")
         except Broken:
             refused.add(name)
     assert {name for (name,) in found} - refused == HARMLESS
@@ -311,7 +311,7 @@ def test_every_volatile_function_of_this_duckdb_is_known(engine: Engine) -> None
 
 def test_results_are_streamed(lake: Path) -> None:
     """The first batch of a result larger than memory comes at once: nothing is held back, or in whole."""
-    with Engine([], Resources(1, 64_000_000, lake)) as engine:
+    with Engine([], EngineResources(1, 64_000_000, lake)) as engine:
         batches = engine.stream("SELECT i, i * 2 AS j, i * 3 AS k FROM range(2_000_000_000) t(i)", 1_000)
         first = next(batches)
         assert first.num_rows <= 2_048
@@ -352,7 +352,7 @@ def test_what_was_spilled_is_removed(lake: Path) -> None:
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        with Engine([], Resources(1, 40_000_000, lake / "spill")) as engine:
+        with Engine([], EngineResources(1, 40_000_000, lake / "spill")) as engine:
             sql = "SELECT i, md5(i::VARCHAR) AS h FROM range(1_000_000) t(i)"
             rows = sum(batch.num_rows for batch in engine.stream(sql, 65_536, order="h"))
     finally:
@@ -367,7 +367,7 @@ def test_nothing_is_left_when_an_engine_cannot_open(lake: Path) -> None:
     """A file that is no Parquet: the engine does not open, and its folder is gone."""
     (lake / "bad.parquet").write_text("no Parquet")
     with pytest.raises(Broken, match="too small to be a Parquet file"), SqlMistakes("here"):
-        Engine([View("v", (lake / "bad.parquet",))], Resources(1, MEMORY, lake / "spill"))
+        Engine([View("v", (lake / "bad.parquet",))], EngineResources(1, MEMORY, lake / "spill"))
     assert list((lake / "spill").iterdir()) == []
 
 
@@ -408,6 +408,6 @@ def test_a_function_that_is_wrong_on_parquet_is_refused(tmp_path: Path) -> None:
         repeatable_select("SELECT count(*) FROM rows WHERE isnan(a)", "x")
     pq.write_table(pa.table({"a": [1.0, float("nan"), float("inf")]}), tmp_path / "a.parquet")
     view = View("rows", (tmp_path / "a.parquet",))
-    with Engine([view], Resources(1, 64_000_000, tmp_path)) as engine:
+    with Engine([view], EngineResources(1, 64_000_000, tmp_path)) as engine:
         sql = "SELECT count(*) FROM rows WHERE NOT (isfinite(a) OR isinf(a))"
         assert engine.rows(repeatable_select(sql, "x")) == [(1,)]

@@ -9,8 +9,8 @@ import pytest
 
 from nightscore import load, query, run
 from nightscore.job.loader import Job
-from nightscore.review.explain import why
-from nightscore.store.gc import gc
+from nightscore.review.explain import explain_row
+from nightscore.store.gc import collect_garbage
 from tests.support.workspace import make_workspace
 
 DAY = "2020-01-02"
@@ -51,7 +51,7 @@ def test_every_published_version_is_kept(job: Job) -> None:
     run(job, DAY, force=True)
     before = [rows(job, 1), rows(job, 2)]
     age(job, 1000)
-    assert gc(job.workspace)
+    assert collect_garbage(job.workspace)
     assert [rows(job, 1), rows(job, 2)] == before
     assert before[0] != before[1]
 
@@ -60,9 +60,9 @@ def test_a_stopped_run_is_kept_for_a_day_then_removed(job: Job) -> None:
     """A run that was stopped keeps its pieces, so that it is taken up; after a day they go."""
     with pytest.raises(KeyboardInterrupt):
         run(job, DAY, report=stop_at("audit"))
-    assert gc(job.workspace) == []
+    assert collect_garbage(job.workspace) == []
     age(job, 25)
-    assert [one.reason for one in gc(job.workspace)] == ["stopped and not taken up"]
+    assert [one.reason for one in collect_garbage(job.workspace)] == ["stopped and not taken up"]
     assert run(job, DAY).status == "published"
 
 
@@ -72,7 +72,7 @@ def test_a_run_that_is_being_published_is_never_touched(job: Job) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(job, DAY, force=True, report=stop_at("commit mini_scores"))
     age(job, 1000)
-    gc(job.workspace)
+    collect_garbage(job.workspace)
     assert run(job, DAY).status == "unchanged"
     assert len(query("SELECT * FROM receipts", job.workspace)) == 2
 
@@ -84,7 +84,7 @@ def test_a_run_at_work_is_never_touched(job: Job) -> None:
     def collect(stage: str, done: int, total: int) -> None:
         if stage == "audit":
             age(job, 1000)
-            removed.extend(gc(job.workspace, grace_hours=0))
+            removed.extend(collect_garbage(job.workspace, grace_hours=0))
 
     assert run(job, DAY, report=collect).status == "published"
     assert removed == []
@@ -96,9 +96,9 @@ def test_orphans_in_a_table_are_removed(job: Job) -> None:
     run(job, DAY)
     orphan = job.workspace.tables / f"mini_scores/day={DAY}/20200101T000000-00000000-000000-0.parquet"
     orphan.write_bytes(b"left behind")
-    assert not [one for one in gc(job.workspace) if one.path.endswith(orphan.name)]
+    assert not [one for one in collect_garbage(job.workspace) if one.path.endswith(orphan.name)]
     age(job, 25)
-    assert [one for one in gc(job.workspace) if one.path.endswith(orphan.name)]
+    assert [one for one in collect_garbage(job.workspace) if one.path.endswith(orphan.name)]
     assert not orphan.exists()
     assert rows(job)[0]["n"] == 5000
 
@@ -111,11 +111,11 @@ def test_why_still_knows_the_features_of_the_run_in_force(tmp_path: Path) -> Non
     job = load("mini", root)
     first, second = run(job, DAY), run(job, DAY, force=True)
     age(job, 1000)
-    gc(job.workspace)
+    collect_garbage(job.workspace)
     folder = job.workspace.runs / "mini" / DAY
     assert not (folder / first.run_id / "features.parquet").exists()
     assert (folder / second.run_id / "features.parquet").exists()
-    explained = why(job, dt.date(2020, 1, 2), {"id": "4"})
+    explained = explain_row(job, dt.date(2020, 1, 2), {"id": "4"})
     assert explained.features is not None
     assert set(explained.features) == {"id", "a", "b"}
 
@@ -123,11 +123,11 @@ def test_why_still_knows_the_features_of_the_run_in_force(tmp_path: Path) -> Non
 def test_dry_run_removes_nothing(job: Job) -> None:
     """`dry_run` lists what would go and leaves it."""
     run(job, DAY)
-    listed = gc(job.workspace, dry_run=True)
+    listed = collect_garbage(job.workspace, dry_run=True)
     assert listed
     assert all((job.workspace.root / one.path).exists() for one in listed)
 
 
 def test_gc_of_nothing(job: Job) -> None:
     """In a workspace where nothing ran there is nothing to do."""
-    assert gc(job.workspace) == []
+    assert collect_garbage(job.workspace) == []

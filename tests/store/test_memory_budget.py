@@ -7,11 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nightscore import Broken, load
-from nightscore.common.units import UNITS, bytes_of
+from nightscore.common.units import UNITS, parse_size
 from nightscore.pipeline.executors import run
 from nightscore.scorers import hardware as module
 from nightscore.scorers.hardware import hardware
-from nightscore.store.memory_budget import LEAST, LIBRARIES, Budget, budget, machine_budget, split
+from nightscore.store.memory_budget import (
+    LEAST,
+    LIBRARIES,
+    MemoryBudget,
+    job_memory_budget,
+    machine_budget,
+    split,
+)
 from tests.support.workspace import DAYS, JOB, make_workspace
 
 SIZES = {
@@ -32,7 +39,7 @@ NO_SIZES = [
 @pytest.mark.parametrize("text", SIZES)
 def test_a_size_is_read(text: str) -> None:
     """A number and a unit, decimal or binary, a space between them or none."""
-    assert bytes_of(text) == SIZES[text]
+    assert parse_size(text) == SIZES[text]
 
 
 @pytest.mark.parametrize("text", NO_SIZES)
@@ -41,18 +48,18 @@ def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(
         ValueError, match=r"is no size; allowed: a number and one of kB, MB, GB, KiB, MiB, GiB"
     ):
-        bytes_of(text)
+        parse_size(text)
 
 
 @given(st.integers(0, 10**11), st.sampled_from(sorted(UNITS)), st.integers(0, 999))
 def test_a_size_is_exact(number: int, unit: str, thousandths: int) -> None:
     """No byte is lost to floating point, whatever the number."""
     assert (
-        bytes_of(f"{number}.{thousandths:03d}{unit}") == (number * 1000 + thousandths) * UNITS[unit] // 1000
+        parse_size(f"{number}.{thousandths:03d}{unit}") == (number * 1000 + thousandths) * UNITS[unit] // 1000
     )
 
 
-def parts(found: Budget) -> list[int]:
+def parts(found: MemoryBudget) -> list[int]:
     piece = found.piece
     return [
         found.at_once, piece.duckdb, piece.arrow, piece.scorer, piece.chunk,
@@ -102,7 +109,7 @@ def test_the_default_is_a_share_of_the_control_group(tmp_path: Path, monkeypatch
     monkeypatch.setattr(module, "CGROUP", tmp_path)
     assert machine_budget() == split(1_200_000_000, hardware().cores)
     job = load("mini", make_workspace(tmp_path / "w", 10, JOB + "memory: auto\n"))
-    assert budget(job) == machine_budget()
+    assert job_memory_budget(job) == machine_budget()
 
 
 def test_a_group_that_this_process_lies_in_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nightscore.store.pieces import LARGEST_PIECE, PIECES, SMALLEST_PIECE, cut
-from nightscore.store.plan import InputFile, Piece, Plan, digest, plan_from_json
+from nightscore.store.pieces import LARGEST_PIECE, PIECES, SMALLEST_PIECE, cut_pieces
+from nightscore.store.plan import InputFile, Piece, Plan, json_digest, plan_from_json
 
 GROUPS = st.lists(st.integers(0, 200_000) | st.integers(0, 3) | st.just(SMALLEST_PIECE), max_size=12)
 FILES = st.lists(GROUPS, max_size=6)
@@ -49,14 +49,14 @@ def test_each_row_is_in_one_piece_in_order(groups: list[list[int]], limit: int |
         left -= rows
         if rows:
             wanted.append((f"f{i}.parquet", 0, rows))
-    found = [span for span in spans(cut(files_of(groups), "m", limit)) if span[1] < span[2]]
+    found = [span for span in spans(cut_pieces(files_of(groups), "m", limit)) if span[1] < span[2]]
     assert found == wanted
 
 
 @given(FILES, LIMITS)
 def test_pieces_have_a_right_size(groups: list[list[int]], limit: int | None) -> None:
     """None is larger than three targets, none but the last smaller than one, none is empty."""
-    pieces = cut(files_of(groups), "m", limit)
+    pieces = cut_pieces(files_of(groups), "m", limit)
     rows = total(groups, limit)
     size = target(rows)
     assert sum(piece.rows for piece in pieces) == rows
@@ -76,7 +76,7 @@ def test_the_sizes_do_not_depend_on_the_grouping_into_files(
     """The same row groups in one file, or in many, are cut after the same rows."""
     cuts = sorted(data.draw(st.lists(st.integers(0, len(groups)), max_size=4)))
     grouped = [groups[a:b] for a, b in zip([0, *cuts], [*cuts, len(groups)], strict=True)]
-    one, many = cut(files_of([groups]), "m", limit), cut(files_of(grouped), "m", limit)
+    one, many = cut_pieces(files_of([groups]), "m", limit), cut_pieces(files_of(grouped), "m", limit)
     assert [p.rows for p in one] == [p.rows for p in many]
 
 
@@ -84,25 +84,25 @@ def test_the_sizes_do_not_depend_on_the_grouping_into_files(
 def test_one_large_row_group_is_divided(rows: int, limit: int | None) -> None:
     """However large a row group is, no piece is larger than two targets."""
     size = target(total([[rows]], limit))
-    assert all(piece.rows <= 2 * size for piece in cut(files_of([[rows]]), "m", limit))
+    assert all(piece.rows <= 2 * size for piece in cut_pieces(files_of([[rows]]), "m", limit))
 
 
 def test_an_empty_day_is_one_empty_piece() -> None:
     """A day without rows still becomes one staged file, so that it can be published; no files are none."""
     for groups in ([[]], [[0]], [[], [0, 0]]):
-        [piece] = cut(files_of(groups), "m")
+        [piece] = cut_pieces(files_of(groups), "m")
         assert piece.rows == 0
-    assert cut([], "m") == ()
+    assert cut_pieces([], "m") == ()
 
 
 @given(FILES, st.text(max_size=5))
 def test_names_tell_pieces_apart(groups: list[list[int]], maker: str) -> None:
     """A piece's fingerprint is of its rows and its maker: the same again, and never shared."""
-    first, again = cut(files_of(groups), maker), cut(files_of(groups), maker)
+    first, again = cut_pieces(files_of(groups), maker), cut_pieces(files_of(groups), maker)
     assert first == again
     names = [piece.fingerprint for piece in first]
     assert len(set(names)) == len(names)
-    assert not set(names) & {piece.fingerprint for piece in cut(files_of(groups), maker + "!")}
+    assert not set(names) & {piece.fingerprint for piece in cut_pieces(files_of(groups), maker + "!")}
     assert all(len(name) == 32 and set(name) <= set("0123456789abcdef") for name in names)
 
 
@@ -142,7 +142,7 @@ PARAMS = st.dictionaries(
         chunk_rows=st.integers(),
         limit=st.none() | st.integers(),
         seen=st.lists(TEXTS, max_size=3).map(tuple),
-        pieces=FILES.map(lambda groups: cut(files_of(groups), "m")),
+        pieces=FILES.map(lambda groups: cut_pieces(files_of(groups), "m")),
         started=st.floats(allow_nan=False),
         seconds=st.dictionaries(TEXTS, st.floats(allow_nan=False), max_size=2),
         reason=TEXTS,
@@ -160,7 +160,17 @@ def test_a_plan_crosses_processes_as_text(plan: Plan) -> None:
 
 def test_a_digest_is_of_values_and_their_order() -> None:
     """Nested values count, the order of keys does not, and no two lists run together."""
-    assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1})
+    assert json_digest({"a": 1, "b": [2]}) == json_digest({"b": [2], "a": 1})
     assert (
-        len({digest("ab"), digest("a", "b"), digest(["a", "b"]), digest(1), digest("1"), digest(None)}) == 6
+        len(
+            {
+                json_digest("ab"),
+                json_digest("a", "b"),
+                json_digest(["a", "b"]),
+                json_digest(1),
+                json_digest("1"),
+                json_digest(None),
+            }
+        )
+        == 6
     )

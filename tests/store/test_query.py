@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from nightscore.common.errors import Broken, NotYet
-from nightscore.store.engine import Resources
-from nightscore.store.query import Limits, ask
+from nightscore.store.engine import EngineResources
+from nightscore.store.query import QueryLimits, run_query
 
 MEMORY = 256_000_000
 HEAVY = "SELECT a.range FROM range(1000000000) a, range(1000000000) b WHERE a.range * b.range = -1"
@@ -14,7 +14,7 @@ HEAVY = "SELECT a.range FROM range(1000000000) a, range(1000000000) b WHERE a.ra
 
 def limited(tmp_path: Path, sql: str, spill: int | None = None, **limits: float) -> int:
     """The rows of the result."""
-    found = ask(sql, [], Resources(1, MEMORY, tmp_path, spill), limits=Limits(**limits))  # type: ignore[arg-type]
+    found = run_query(sql, [], EngineResources(1, MEMORY, tmp_path, spill), limits=QueryLimits(**limits))  # type: ignore[arg-type]
     return int(found.num_rows)
 
 

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nightscore.store.column_stats import Tally
-from nightscore.store.engine import Resources
-from nightscore.store.table_diff import Counts, Difference, moved
+from nightscore.store.engine import EngineResources
+from nightscore.store.table_diff import Counts, TableDiff, sum_changes
 
 SCHEMA = pa.schema([
     ("it\"s", pa.int64()), ("b", pa.string()), ("x", pa.float64()), ("d", pa.decimal128(18, 2)),
@@ -63,7 +63,7 @@ def compare(before: list[Any], after: list[Any]) -> tuple[Counts, list[dict[str,
     with TemporaryDirectory() as folder:
         root = Path(folder)
         files = [[write(root / f"{n}.parquet", t, n)] for n, t in (("old", before), ("new", after))]
-        with Difference(files[0], files[1], KEY, Resources(1, 300_000_000, root)) as found:
+        with TableDiff(files[0], files[1], KEY, EngineResources(1, 300_000_000, root)) as found:
             told = [row for batch in found.rows(ROWS) for row in batch.to_pylist()]
             return found.counts(), told
 
@@ -111,7 +111,7 @@ def test_a_side_without_a_file_is_a_table_without_rows() -> None:
         root = Path(folder)
         file = write(root / "one.parquet", [(1, "a", 1.0, None, None), (2, "a", 1.0, None, None)], "one")
         for sides, counts in ((([], [file]), (0, 2, 0)), (([file], []), (0, 0, 2))):
-            with Difference(*sides, KEY, Resources(1, 300_000_000, root)) as found:
+            with TableDiff(*sides, KEY, EngineResources(1, 300_000_000, root)) as found:
                 assert found.counts() == counts
 
 
@@ -127,7 +127,7 @@ def test_a_sum_moves_by_the_difference_of_the_sums(old: list[float], new: list[f
         tally.add(pa.array(values, pa.float32()))
         proofs.append({"x": tally.proof()})
     was, is_ = (Fraction(one["x"].sum or "0") for one in proofs)
-    found = moved(*proofs)
+    found = sum_changes(*proofs)
     assert (found == {}) == (not old and not new)
     assert Fraction(found.get("x", "0")) == is_ - was
 
@@ -137,4 +137,4 @@ def test_infinite_sums_move_by_what_floats_say() -> None:
     tally = Tally(pa.float64())
     tally.add(pa.array([math.inf]))
     one = {"x": tally.proof()}
-    assert moved(one, one) == {"x": "NaN"} and moved({}, one) == {"x": "Infinity"}
+    assert sum_changes(one, one) == {"x": "NaN"} and sum_changes({}, one) == {"x": "Infinity"}

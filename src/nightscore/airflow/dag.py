@@ -22,7 +22,7 @@ from nightscore.airflow.tasks import PLAN, PlanDay, PublishDay, ScoreShare
 from nightscore.airflow.timetable import table_asset, timetable_of
 from nightscore.common.errors import Broken
 from nightscore.common.workspace import Workspace
-from nightscore.job.loader import Job, load, load_all, name_in
+from nightscore.job.loader import Job, load, load_all, peek_job_name
 
 POOL = "NIGHTSCORE_POOL"  # the environment variable that names the pool of all tasks
 TAG = "nightscore"
@@ -142,7 +142,7 @@ def _jobs(workspace: Workspace, only: str | None) -> Iterator[tuple[Job | None, 
 def _name(workspace: Workspace, shown: str) -> str:
     """The id of a broken job's DAG: the name that it gives itself, as far as that can be seen."""
     file = workspace.root / shown
-    return name_in(file) or re.sub(r"[^A-Za-z0-9_.-]", "_", file.parent.name)
+    return peek_job_name(file) or re.sub(r"[^A-Za-z0-9_.-]", "_", file.parent.name)
 
 
 def _placed() -> dict[str, Any]:

@@ -8,8 +8,8 @@ from airflow.configuration import conf
 
 from nightscore.common.errors import Broken
 from nightscore.common.units import as_day
-from nightscore.common.workspace import VARIABLE, Workspace, open_workspace
-from nightscore.job.closures import workspace_overrides
+from nightscore.common.workspace import WORKSPACE_VARIABLE, Workspace, open_workspace
+from nightscore.job.closures import read_workspace_overrides
 from nightscore.job.loader import Job
 
 
@@ -33,7 +33,7 @@ def day_of(job: Job, partition_key: str | None, asked: str | None) -> dt.date:
 
 def latest_day_of(job: Job) -> dt.date:
     """The job's latest complete day at this moment. Broken where its exchange's calendar is unknown."""
-    overrides = workspace_overrides(job.workspace.root)
+    overrides = read_workspace_overrides(job.workspace.root)
     return job.spec.schedule.latest_complete_day(dt.datetime.now(dt.UTC), overrides)
 
 
@@ -51,4 +51,4 @@ def workspace() -> Workspace:
     Raises:
         Broken: it is no workspace.
     """
-    return open_workspace(os.environ.get(VARIABLE) or Path(conf.get("core", "dags_folder")).parent)
+    return open_workspace(os.environ.get(WORKSPACE_VARIABLE) or Path(conf.get("core", "dags_folder")).parent)

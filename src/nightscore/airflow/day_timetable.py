@@ -18,7 +18,15 @@ from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction, T
 from airflow.utils.types import DagRunType
 
 from nightscore.common.errors import Broken, clipped
-from nightscore.job.calendars import MIDNIGHT, ONE, Calendar, latest_day, moment, next_day, require
+from nightscore.job.calendars import (
+    MIDNIGHT,
+    ONE_DAY,
+    Calendar,
+    latest_day,
+    next_day,
+    require_day,
+    wall_clock_to_utc,
+)
 
 
 def _utc(when: dt.datetime) -> pendulum.DateTime:
@@ -42,7 +50,7 @@ class DayTimetable(Timetable):
         )
 
     def _midnight(self, day: dt.date) -> pendulum.DateTime:
-        return _utc(moment(day, MIDNIGHT, self.calendar.zone))
+        return _utc(wall_clock_to_utc(day, MIDNIGHT, self.calendar.zone))
 
     def next_dagrun_info_v2(
         self, *, last_dagrun_info: DagRunInfo | None, restriction: TimeRestriction
@@ -65,10 +73,10 @@ class DayTimetable(Timetable):
         """The first day that may come next, or None where nothing bounds it."""
         bounds = []
         if last is not None:
-            bounds.append(self._day_of(last) + ONE)
+            bounds.append(self._day_of(last) + ONE_DAY)
         if earliest is not None:
             first = earliest.astimezone(self.calendar.zone).date()
-            bounds.append(first if self._midnight(first) >= earliest else first + ONE)
+            bounds.append(first if self._midnight(first) >= earliest else first + ONE_DAY)
         return max(bounds, default=None)
 
     def _day_of(self, info: DagRunInfo) -> dt.date:
@@ -97,7 +105,7 @@ class DayTimetable(Timetable):
 
     def localize_partition_datetime(self, dt: dt.datetime) -> pendulum.DateTime:
         """The moment when the clocks of this timetable's zone show what `dt` shows."""
-        return _utc(moment(dt.date(), dt.time(), self.calendar.zone))
+        return _utc(wall_clock_to_utc(dt.date(), dt.time(), self.calendar.zone))
 
     def _decode_partition_date(self, partition_key: str) -> dt.datetime:
         try:
@@ -109,7 +117,7 @@ class DayTimetable(Timetable):
                 f"{clipped(partition_key)} is no partition key of this DAG; write a day, YYYY-MM-DD"
             )
         try:
-            require(self.calendar, day)
+            require_day(self.calendar, day)
         except (ValueError, Broken) as error:
             raise InvalidPartitionKeyError(str(error)) from error
         return self._midnight(day)

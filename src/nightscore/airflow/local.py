@@ -28,8 +28,8 @@ from nightscore.airflow.standalone import (
     refuse_ended,
     started,
 )
-from nightscore.common.errors import Broken, NightError
-from nightscore.common.workspace import VARIABLE, open_workspace
+from nightscore.common.errors import Broken, NightscoreError
+from nightscore.common.workspace import WORKSPACE_VARIABLE, open_workspace
 from nightscore.job.loader import load_all
 
 PORT = 8080
@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
         check_plugin()
         home = (asked.home or workspace.root / ".airflow").absolute()
         serve(Local(workspace, home, chosen_port(asked.port)))
-    except NightError as error:
+    except NightscoreError as error:
         say(f"broken: {error}", sys.stderr)
         return error.exit_code
     return 0
@@ -175,7 +175,11 @@ def _parser() -> argparse.ArgumentParser:
     option(
         "--home", type=Path, help="Airflow's database, log-in and logs; default: .airflow in the workspace"
     )
-    option("--workspace", type=Path, help=f"holds jobs/ and data/; default: ${VARIABLE}, else this folder")
+    option(
+        "--workspace",
+        type=Path,
+        help=f"holds jobs/ and data/; default: ${WORKSPACE_VARIABLE}, else this folder",
+    )
     return parser
 
 

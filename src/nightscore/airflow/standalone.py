@@ -19,7 +19,7 @@ from typing import IO, Any
 import psutil  # type: ignore[import-untyped]
 
 from nightscore.common.errors import Broken
-from nightscore.common.workspace import VARIABLE, Workspace
+from nightscore.common.workspace import WORKSPACE_VARIABLE, Workspace
 from nightscore.job.loader import load_all
 
 HOST = "127.0.0.1"
@@ -77,7 +77,7 @@ class Local:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
         return inherited | {
             "AIRFLOW_HOME": str(self.home),
-            VARIABLE: str(self.workspace.root),
+            WORKSPACE_VARIABLE: str(self.workspace.root),
             "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
             **{f"AIRFLOW__{name}": value for name, value in (settings | dict(self.settings)).items()},
         }

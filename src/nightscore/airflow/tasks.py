@@ -29,7 +29,7 @@ from nightscore.airflow.day import day_of
 from nightscore.airflow.form import request_of
 from nightscore.airflow.trigger import PartitionTrigger, absent, unpublished
 from nightscore.common.errors import Broken, NotYet
-from nightscore.common.progress import QUIET_SECONDS, Lines, Report, silent
+from nightscore.common.progress import QUIET_SECONDS, ProgressCallback, ProgressLines, silent
 from nightscore.job.inputs import PathInput, TableInput
 from nightscore.job.loader import Job, load
 from nightscore.pipeline.request import RunRequest
@@ -157,7 +157,7 @@ class PublishDay(Step):
 
         with errors():
             receipt = self.publish(self.read(), self.pulled(context), context)
-        text.receipt(receipt)
+        text.print_receipt(receipt)
         found = receipt.model_dump(mode="json", by_alias=True, exclude={"inputs"})
         if receipt.status in ("preview", "skipped"):
             # A task that succeeds makes an event of each of its assets, and there is nothing new in them.
@@ -192,7 +192,7 @@ class Progress:
     """How far the work is: to the log as the command line says it, and to the task state store."""
 
     def __init__(self, context: Mapping[str, Any]) -> None:
-        self._lines = Lines(sys.stdout)
+        self._lines = ProgressLines(sys.stdout)
         self._store = context.get("task_state_store")
         self._next = 0.0
 
@@ -219,11 +219,11 @@ def errors() -> Iterator[None]:
         raise AirflowException(str(error)) from None
 
 
-def score_share(job: Job, plan: Plan, share: Sequence[int], report: Report) -> list[dict[str, Any]]:
+def score_share(job: Job, plan: Plan, share: Sequence[int], report: ProgressCallback) -> list[dict[str, Any]]:
     """The staged files of the pieces with these numbers, as XCom takes them."""
-    from nightscore.pipeline.executors import HERE
+    from nightscore.pipeline.executors import LOCAL_THREADS
 
-    staged = HERE.map(job, plan, [plan.pieces[i] for i in share], report)
+    staged = LOCAL_THREADS.map(job, plan, [plan.pieces[i] for i in share], report)
     return [dataclasses.asdict(file) for file in staged]
 
 
@@ -234,7 +234,7 @@ class Shares:
     tasks: int
 
     def map(
-        self, job: Job, plan: Plan, pieces: Sequence[Piece], report: Report = silent
+        self, job: Job, plan: Plan, pieces: Sequence[Piece], report: ProgressCallback = silent
     ) -> "list[StagedFile]":
         """The staged files, in order."""
         done: list[list[dict[str, Any]]] = []
@@ -248,7 +248,7 @@ class Shares:
         return files(done)
 
 
-def _onwards(report: Report, before: int, total: int) -> Report:
+def _onwards(report: ProgressCallback, before: int, total: int) -> ProgressCallback:
     """A report of one share, told as that of all: `before` rows are done already."""
     return lambda stage, done, _: report(stage, before + done, total)
 

@@ -19,10 +19,15 @@ from airflow.timetables.base import DagRunInfo, TimeRestriction
 
 from nightscore.airflow.day_timetable import DayTimetable
 from nightscore.common.errors import Broken
-from nightscore.common.workspace import VARIABLE
-from nightscore.job.calendars import MIDNIGHT, EveryDay, Sessions, minutes
-from nightscore.job.closures import Override, overrides_of, read_overrides, workspace_overrides
-from nightscore.job.exchanges import unknown_exchange
+from nightscore.common.workspace import WORKSPACE_VARIABLE
+from nightscore.job.calendars import MIDNIGHT, EveryDay, Sessions, parse_minutes
+from nightscore.job.closures import (
+    CalendarOverride,
+    parse_overrides,
+    read_overrides,
+    read_workspace_overrides,
+)
+from nightscore.job.exchanges import exchange_problem
 from nightscore.job.loader import Job
 from nightscore.job.schedule import After, ByHand, Daily, Exchange, ScheduleKind
 
@@ -133,7 +138,7 @@ class TradingDayTimetable(DayTimetable):
             )
         try:
             self.overrides = {k: v for k, v in _overrides(overrides).items() if k in self.exchanges}
-            self.calendar = Sessions(self.exchanges, minutes(after_close), self.overrides)
+            self.calendar = Sessions(self.exchanges, parse_minutes(after_close), self.overrides)
         except (AttributeError, ValueError, Broken) as error:
             raise AirflowTimetableInvalid(str(error)) from error
         self.description = (
@@ -147,7 +152,7 @@ class TradingDayTimetable(DayTimetable):
             AirflowTimetableInvalid: it has no such exchange; says which was meant.
         """
         for code in self.exchanges:
-            if problem := unknown_exchange(code):
+            if problem := exchange_problem(code):
                 raise AirflowTimetableInvalid(problem)
 
     def serialize(self) -> dict[str, Any]:
@@ -169,10 +174,10 @@ class TradingDayTimetable(DayTimetable):
         return f"{'+'.join(self.exchanges)} close + {self.after_close}"
 
 
-def _overrides(given: str | Path | Mapping[str, Any] | None) -> dict[str, Override]:
+def _overrides(given: str | Path | Mapping[str, Any] | None) -> dict[str, CalendarOverride]:
     if isinstance(given, str | Path):
-        return read_overrides(Path(os.environ.get(VARIABLE, ".")) / given, str(given))
-    return overrides_of(given or {})
+        return read_overrides(Path(os.environ.get(WORKSPACE_VARIABLE, ".")) / given, str(given))
+    return parse_overrides(given or {})
 
 
 def timetable_of(job: Job) -> Any:
@@ -195,12 +200,12 @@ def _daily(job: Job, schedule: Daily) -> DailyPartitionTimetable:  # noqa: ARG00
 
 def _exchange(job: Job, schedule: Exchange) -> TradingDayTimetable:
     try:
-        overrides = workspace_overrides(job.workspace.root)
+        overrides = read_workspace_overrides(job.workspace.root)
         plain = {code: one.plain() for code, one in overrides.items()}
         timetable = TradingDayTimetable(schedule.exchanges, schedule.after_close, plain)
         timetable.validate()
     except AirflowTimetableInvalid as error:
-        job.broken(("schedule", "exchange"), str(error))
+        job.raise_broken(("schedule", "exchange"), str(error))
     return timetable
 
 

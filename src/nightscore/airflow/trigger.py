@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from nightscore.common.files import visible
+from nightscore.common.files import is_data_path
 from nightscore.common.workspace import open_workspace
 
 SECONDS = 60.0  # between two looks
@@ -53,7 +53,7 @@ class PartitionTrigger(BaseTrigger):
 
 def absent(root: Path, folders: list[str]) -> list[str]:
     """Those of some folders without a Parquet file that readers see."""
-    return [f for f in folders if not any(visible(p, root / f) for p in (root / f).rglob("*.parquet"))]
+    return [f for f in folders if not any(is_data_path(p, root / f) for p in (root / f).rglob("*.parquet"))]
 
 
 def unpublished(root: Path, tables: list[str], day: str) -> list[str]:
@@ -62,6 +62,6 @@ def unpublished(root: Path, tables: list[str], day: str) -> list[str]:
         return []
     from nightscore.store import catalog  # DuckDB and Delta: only where a job waits for a table
 
-    entries = catalog.pinned(open_workspace(root)).in_force.values()
+    entries = catalog.read_catalog(open_workspace(root)).in_force.values()
     published = {name for entry in entries if entry.day == day for name in entry.versions}
     return [name for name in tables if name not in published]

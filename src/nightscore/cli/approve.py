@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from nightscore.cli.options import AsJson, JobName, PublishedDay, day_of, workspace
+from nightscore.cli.options import AsJson, JobName, PublishedDay, open_chosen_workspace, parse_day_option
 from nightscore.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ def held(
     job: Annotated[str | None, Parameter(help="One job; default: all.")] = None, /, *, json: AsJson = False
 ) -> int:
     """List the days that an audit holds back: what has not passed, and where the staged files lie."""
-    from nightscore.pipeline.publish.hold import held as waiting
+    from nightscore.pipeline.publish.hold import read_held_days as waiting
 
-    found = list(waiting(workspace(), job))
+    found = list(waiting(open_chosen_workspace(), job))
     if json:
         print_json([one.model_dump(mode="json", by_alias=True) for one in found])
         return 0
@@ -43,11 +43,13 @@ def release(job: JobName, /, *, day: HeldDay, by: By, because: Because, json: As
 
     The receipt keeps the audits that have not passed, and says who released the day and why.
     """
-    from nightscore.common.progress import shown
+    from nightscore.common.progress import show_progress
     from nightscore.pipeline.publish import hold as waiting
 
-    with shown() as report:
-        receipt = waiting.release(workspace(), job, day_of(day), by=by, because=because, report=report)
+    with show_progress() as report:
+        receipt = waiting.release_day(
+            open_chosen_workspace(), job, parse_day_option(day), by=by, because=because, report=report
+        )
     return _published(receipt, json)
 
 
@@ -55,7 +57,7 @@ def discard(job: JobName, /, *, day: HeldDay, by: By, because: Because) -> int:
     """Drop a day that an audit holds back: nothing of it is published, and `gc` removes what was staged."""
     from nightscore.pipeline.publish import hold as waiting
 
-    dropped = waiting.discard(workspace(), job, day_of(day), by=by, because=because)
+    dropped = waiting.discard_day(open_chosen_workspace(), job, parse_day_option(day), by=by, because=because)
     print(f"{dropped.receipt.job} {dropped.receipt.day}: run {dropped.receipt.run_id} is discarded")
     return 0
 
@@ -64,13 +66,13 @@ def rejects(job: JobName, /, *, day: PublishedDay, json: AsJson = False) -> int:
     """Show the rows of a published day that were set aside, by reason, with examples."""
     from nightscore.job.loader import load
     from nightscore.review import text
-    from nightscore.review.rejects import rejected
+    from nightscore.review.rejects import summarize_rejects
 
-    found = rejected(load(job, workspace()), day_of(day))
+    found = summarize_rejects(load(job, open_chosen_workspace()), parse_day_option(day))
     if json:
         print_json([one.model_dump(mode="json") for one in found])
     else:
-        text.rejects(found)
+        text.print_rejects(found)
     return 0
 
 
@@ -80,12 +82,12 @@ def replay_rejects(job: JobName, /, *, day: PublishedDay, json: AsJson = False) 
     The day's other scores are carried over as they were; decisions and audits are made for all of them. Rows
     that can't be scored still stay rejected.
     """
-    from nightscore.common.progress import shown
+    from nightscore.common.progress import show_progress
     from nightscore.job.loader import load
     from nightscore.pipeline.replay import replay_rejects as replay
 
-    with shown() as report:
-        receipt = replay(load(job, workspace()), day_of(day), report)
+    with show_progress() as report:
+        receipt = replay(load(job, open_chosen_workspace()), parse_day_option(day), report)
     return _published(receipt, json)
 
 
@@ -95,5 +97,5 @@ def _published(receipt: "Receipt", json: bool) -> int:
     if json:
         print(receipt.to_json(indent=2))
     else:
-        text.receipt(receipt)
+        text.print_receipt(receipt)
     return 0

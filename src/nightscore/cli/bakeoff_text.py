@@ -12,17 +12,17 @@ from nightscore.common.files import byte_size
 from nightscore.evaluation.bakeoff import BakeOff
 from nightscore.evaluation.bakeoff.results import Result
 from nightscore.job.loader import Job
-from nightscore.pipeline.score.deviation import Change
+from nightscore.pipeline.score.deviation import Deviation
 from nightscore.review import text
 from nightscore.review.report import charts
-from nightscore.review.report.html import templates
+from nightscore.review.report.html import open_templates
 from nightscore.store.places.reports import write_bakeoff
 
 COLUMNS = ("candidate", "rows/s", "times", "CPU s/M", "memory", "model", "max abs", "alike", "flips", "")
 NUMBERS = COLUMNS[1:-1]
 
 
-def table(found: BakeOff, files: list[str], written: str, asked: bool) -> None:
+def print_results(found: BakeOff, files: list[str], written: str, asked: bool) -> None:
     """The table and a sentence for each candidate, on a terminal."""
     out = text.console()
     rows = (
@@ -32,8 +32,8 @@ def table(found: BakeOff, files: list[str], written: str, asked: bool) -> None:
     )
     held = f"; held out: {found.held_out}" if found.held_out else "; there is no earlier day to hold out"
     out.print(f"[bold]{found.job}[/bold] {found.day}: {rows}{held}", soft_wrap=True)
-    out.print(f"budget    {budget_said(found)}", soft_wrap=True)
-    out.print(text.table([cells(one) for one in found.results], COLUMNS, NUMBERS), soft_wrap=True)
+    out.print(f"budget    {budget_text(found)}", soft_wrap=True)
+    out.print(text.text_table([cells(one) for one in found.results], COLUMNS, NUMBERS), soft_wrap=True)
     for one in found.results:
         out.print(escape(f"{one.name}: {one.why}"), soft_wrap=True)
     for file in files:
@@ -41,7 +41,7 @@ def table(found: BakeOff, files: list[str], written: str, asked: bool) -> None:
     out.print(_next(found, written, asked), soft_wrap=True)
 
 
-def budget_said(found: BakeOff) -> str:
+def budget_text(found: BakeOff) -> str:
     """The budget in one line."""
     given = found.budget.model_dump(exclude_none=True, exclude_defaults=True)
     return ", ".join(f"{name} {_plain(value)}" for name, value in given.items())
@@ -51,7 +51,7 @@ def cells(one: Result) -> tuple[str, ...]:
     """One row of the table."""
     if not one.rounds:
         return (one.name, *[""] * 8, one.status)
-    change = one.change or Change()
+    change = one.change or Deviation()
     return (
         one.name, f"{one.rows_per_second:,.0f}", f"{one.times:.2f}",
         f"{one.cpu_seconds_per_million_rows:.2f}", byte_size(one.peak_memory), byte_size(one.bytes),
@@ -70,18 +70,18 @@ def as_json(found: BakeOff) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def save(job: Job, found: BakeOff) -> list[str]:
+def write_results(job: Job, found: BakeOff) -> list[str]:
     """Write bakeoff.json, and with the extra `report` bakeoff.html and bakeoff.png; gives their paths."""
     write = partial(write_bakeoff, job.workspace, found.job, found.day)
     text = json.dumps(as_json(found), indent=1, allow_nan=True) + "\n"
     paths = [write("bakeoff.json", text.encode())]
     try:
-        drawing = charts.pareto([_point(one) for one in found.results if one.rounds])
-        html = templates().get_template("bakeoff.html").render(
+        drawing = charts.pareto_chart([_point(one) for one in found.results if one.rounds])
+        html = open_templates().get_template("bakeoff.html").render(
             found=found, rows=[cells(one) for one in found.results], columns=COLUMNS,
-            budget=budget_said(found), chart=charts.svg(drawing),
+            budget=budget_text(found), chart=charts.render_svg(drawing),
         )  # fmt: skip
-        paths += [write("bakeoff.html", html.encode()), write("bakeoff.png", charts.png(drawing))]
+        paths += [write("bakeoff.html", html.encode()), write("bakeoff.png", charts.render_png(drawing))]
     except Broken:  # without the extra there is the table
         pass
     return paths
@@ -89,7 +89,7 @@ def save(job: Job, found: BakeOff) -> list[str]:
 
 def _point(one: Result) -> dict[str, Any]:
     """A candidate as the chart draws it: how fast, and how far from the reference."""
-    change = one.change or Change()
+    change = one.change or Deviation()
     lists = change.cosine < 1
     return {
         "name": one.name, "times": one.times, "technique": one.technique, "status": one.status,
@@ -97,7 +97,7 @@ def _point(one: Result) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _alike(change: Change) -> str:
+def _alike(change: Deviation) -> str:
     return f"{change.rank_correlation:.5f}" if change.cosine == 1 else f"cos {change.cosine:.4f}"
 
 

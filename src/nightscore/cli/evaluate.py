@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from nightscore.cli.options import AsJson, JobName, Misuse, day_of, pairs, workspace
+from nightscore.cli.options import AsJson, JobName, Misuse, open_chosen_workspace, pairs, parse_day_option
 from nightscore.cli.output import print_json
 from nightscore.scorers.variant import Technique
 
@@ -31,12 +31,12 @@ def judge(job: JobName, /, *, day: LastDay = None, json: AsJson = False) -> int:
 
     What decides stands in job.yaml under `judge`. The exit code is 0 whatever the verdicts are.
     """
-    from nightscore.common.progress import shown
+    from nightscore.common.progress import show_progress
     from nightscore.evaluation.judge import judge as judged
     from nightscore.job.loader import load
 
-    with shown() as report:
-        found = judged(load(job, workspace()), day_of(day) if day else None, report)
+    with show_progress() as report:
+        found = judged(load(job, open_chosen_workspace()), parse_day_option(day) if day else None, report)
     if json:
         print_json(found.model_dump(mode="json"))
     else:
@@ -59,12 +59,14 @@ def promote(
 
     The verdict of `judge` has to be PROMOTE, or --force and --because TEXT are given.
     """
-    from nightscore.common.progress import shown
+    from nightscore.common.progress import show_progress
     from nightscore.evaluation.promote import promote as promoted
     from nightscore.job.loader import load
 
-    with shown() as report:
-        made = promoted(load(job, workspace()), model, by=by, because=because, force=force, report=report)
+    with show_progress() as report:
+        made = promoted(
+            load(job, open_chosen_workspace()), model, by=by, because=because, force=force, report=report
+        )
     if json:
         print_json(made.model_dump(mode="json"))
     else:
@@ -102,7 +104,7 @@ def _table(rows: Sequence[tuple[str, ...]], columns: tuple[str, ...], numbers: i
     from nightscore.review import text
 
     if rows:
-        text.console().print(text.table(rows, columns, columns[numbers:]))
+        text.console().print(text.text_table(rows, columns, columns[numbers:]))
 
 
 def _where(segment: str, value: str) -> str:
@@ -153,27 +155,33 @@ def bakeoff(
     machine, libraries and budget stay as they are, and each night holds a canary sample to the model itself.
     """
     from nightscore.cli import bakeoff_text
-    from nightscore.common.progress import shown
+    from nightscore.common.progress import show_progress
     from nightscore.evaluation.bakeoff import apply as write
     from nightscore.evaluation.bakeoff import bakeoff as run
     from nightscore.job.loader import load
 
-    found = load(job, workspace())
+    found = load(job, open_chosen_workspace())
     asked = _budget(found, budget)
     if apply and asked is not None and asked != found.spec.budget:
         raise Misuse("--apply goes by the budget of job.yaml, for nights hold the variant to it")
     if apply and only:
         raise Misuse("--apply takes all techniques; leave --only out")
-    with shown() as report:
+    with show_progress() as report:
         result = run(
-            found, day_of(day), budget=asked, rows=rows, rounds=max(rounds, 1), only=only, report=report
+            found,
+            parse_day_option(day),
+            budget=asked,
+            rows=rows,
+            rounds=max(rounds, 1),
+            only=only,
+            report=report,
         )
-    files = bakeoff_text.save(found, result)
+    files = bakeoff_text.write_results(found, result)
     written = write(found, result) if apply else ""
     if json:
         print_json({**bakeoff_text.as_json(result), "applied": written})
     else:
-        bakeoff_text.table(result, files, written, apply)
+        bakeoff_text.print_results(result, files, written, apply)
     return 0
 
 
@@ -181,7 +189,7 @@ def _budget(job: Any, given: list[str]) -> Any:
     """The budget of the command line over that of job.yaml; None where nothing is given."""
     from pydantic import ValidationError
 
-    from nightscore.job.accuracy_budget import LIMITS, AccuracyBudget
+    from nightscore.job.accuracy_budget import BUDGET_LIMITS, AccuracyBudget
 
     if not given:
         return None
@@ -193,7 +201,7 @@ def _budget(job: Any, given: list[str]) -> Any:
         first = error.errors()[0]
         at = ".".join(map(str, first["loc"]))
         said = first["msg"].removeprefix("Value error, ")
-        raise Misuse(f"--budget {at}: {said}; names: {', '.join(LIMITS)}") from None
+        raise Misuse(f"--budget {at}: {said}; names: {', '.join(BUDGET_LIMITS)}") from None
 
 
 def _value(text: str) -> float | int | str:

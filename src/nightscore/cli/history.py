@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from nightscore.cli.options import AsJson, JobName, PublishedDay, day_of, workspace
+from nightscore.cli.options import AsJson, JobName, PublishedDay, open_chosen_workspace, parse_day_option
 from nightscore.cli.output import print_json
 
 if TYPE_CHECKING:
-    from nightscore.review.late_data import Late
+    from nightscore.review.late_data import LateDay
 
 Since = Annotated[str, Parameter(help="The first published day that is looked at, YYYY-MM-DD.")]
 ListOnly = Annotated[
@@ -26,12 +26,19 @@ def late(job: JobName, /, *, since: Since, list_only: ListOnly = False, json: As
     How much: each such day is scored and decided with the job as it is now, in a folder that is removed, and
     compared with what is published.
     """
-    from nightscore.common.progress import shown
+    from nightscore.common.progress import show_progress
     from nightscore.job.loader import load
-    from nightscore.review.late_data import late as found_late
+    from nightscore.review.late_data import find_late_days as found_late
 
-    with shown() as report:
-        found = list(found_late(load(job, workspace()), day_of(since), list_only=list_only, report=report))
+    with show_progress() as report:
+        found = list(
+            found_late(
+                load(job, open_chosen_workspace()),
+                parse_day_option(since),
+                list_only=list_only,
+                report=report,
+            )
+        )
     if json:
         print_json([one.model_dump(mode="json") for one in found])
     else:
@@ -44,26 +51,26 @@ def late(job: JobName, /, *, since: Since, list_only: ListOnly = False, json: As
 
 def diff(job: JobName, /, *, day: PublishedDay, runs: Runs = None, json: AsJson = False) -> int:
     """Show how two published runs of a day differ, table by table: rows, and sums of columns."""
-    from nightscore.pipeline.publish.closing import difference
+    from nightscore.pipeline.publish.closing import compare_runs
     from nightscore.review import text
 
-    found = difference(workspace(), job, day_of(day), runs)
+    found = compare_runs(open_chosen_workspace(), job, parse_day_option(day), runs)
     if json:
         print_json(found.model_dump(mode="json"))
     else:
         print(f"{found.job} {found.day}: run {found.after} beside run {found.before}")
         for table, one in found.tables.items():
-            print(f"  {table}: {text.moves(one)}")
+            print(f"  {table}: {text.table_change_text(one)}")
     return 0
 
 
-def _print_late(one: "Late") -> None:
+def _print_late(one: "LateDay") -> None:
     from nightscore.review import text
 
     print(f"{one.job} {one.day}: {'closed' if one.closed else 'open'}, run {one.run_id}")
     for sentence in one.causes.sentences():
         print(f"  {sentence}")
     for table, change in (one.tables or {}).items():
-        print(f"  {table}: {text.moves(change)}")
+        print(f"  {table}: {text.table_change_text(change)}")
     if one.problem:
         print(f"  a run of it would publish nothing: {one.problem}")

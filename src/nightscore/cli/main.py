@@ -12,10 +12,10 @@ from cyclopts import App, CycloptsError, Parameter
 import nightscore
 from nightscore.cli import approve, evaluate, history, maintain, published, run
 from nightscore.cli.options import chosen
-from nightscore.cli.output import complain
-from nightscore.common.errors import Broken, NightError, NotYet
+from nightscore.cli.output import print_error
+from nightscore.common.errors import Broken, NightscoreError, NotYet
 from nightscore.common.signals import exit_on_signals
-from nightscore.common.workspace import VARIABLE
+from nightscore.common.workspace import WORKSPACE_VARIABLE
 
 USAGE = 2
 HELP = """Score a day of rows with a model, publish it atomically, and prove what was published.
@@ -58,7 +58,8 @@ def _launch(
     workspace: Annotated[
         Path | None,
         Parameter(
-            env_var=VARIABLE, help="The folder that holds jobs/ and data/; default: the current folder."
+            env_var=WORKSPACE_VARIABLE,
+            help="The folder that holds jobs/ and data/; default: the current folder.",
         ),
     ] = None,
 ) -> int:
@@ -85,13 +86,13 @@ def call(arguments: list[str]) -> int:
             app.meta(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
         )
     except CycloptsError as error:
-        complain("usage", error)
+        print_error("usage", error)
         print(
             "`nightscore --help` lists the commands, `nightscore COMMAND --help` explains one",
             file=sys.stderr,
         )
         return USAGE
-    except NightError as error:
+    except NightscoreError as error:
         return _failed(arguments, error)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -106,9 +107,9 @@ def call(arguments: list[str]) -> int:
         return _failed(arguments, Broken(f"unexpected {type(error).__name__}: {error}{hint}"))
 
 
-def _failed(arguments: list[str], error: NightError) -> int:
+def _failed(arguments: list[str], error: NightscoreError) -> int:
     status = "not yet" if isinstance(error, NotYet) else "broken"
-    complain(status, error)
+    print_error(status, error)
     if "--json" in arguments:
         print(json.dumps({"status": status, "message": str(error)}, ensure_ascii=False))
     return error.exit_code

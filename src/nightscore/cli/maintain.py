@@ -4,7 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from nightscore.cli.options import AsJson, workspace
+from nightscore.cli.options import AsJson, open_chosen_workspace
 from nightscore.cli.output import print_json
 
 
@@ -14,9 +14,9 @@ def gc(
     dry_run: Annotated[bool, Parameter(negative="", help="Only say what would be removed.")] = False,
 ) -> int:
     """Remove staged files that nothing refers to; never one that is live."""
-    from nightscore.store.gc import gc as collect
+    from nightscore.store.gc import collect_garbage as collect
 
-    removed = collect(workspace(), older_than, dry_run)
+    removed = collect(open_chosen_workspace(), older_than, dry_run)
     for one in removed:
         print(f"{one.path}  {one.bytes:,} bytes: {one.reason}")
     word = "would be removed" if dry_run else "removed"
@@ -36,12 +36,12 @@ def hardware(*, json: AsJson = False) -> int:
 
     machine, there, failed = found(), devices(), problems()
     try:
-        known = kinds(workspace().root)
+        known = kinds(open_chosen_workspace().root)
     except Broken:  # the machine has kinds without a workspace, too
         known = kinds()
     if json:
         listed = {"devices": [asdict(one) for one in there], "problems": failed, "kinds": known}
         print_json({**asdict(machine), **listed})
         return 0
-    text.hardware(machine, there, failed, known)
+    text.print_hardware(machine, there, failed, known)
     return 0

@@ -69,7 +69,7 @@ ModelPath = Annotated[
 ]
 
 
-def workspace() -> Workspace:
+def open_chosen_workspace() -> Workspace:
     """The workspace of this call: --workspace, else the variable, else the current folder."""
     return open_workspace(chosen.get())
 
@@ -82,7 +82,7 @@ def settings(job: "Job", given: list[str]) -> dict[str, Any]:
         raise Misuse(str(error)) from error
 
 
-def day_of(text: str) -> dt.date:
+def parse_day_option(text: str) -> dt.date:
     """A day, as YYYY-MM-DD. Misuse else."""
     try:
         return as_day(text)

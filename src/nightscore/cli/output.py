@@ -9,6 +9,6 @@ def print_json(document: object) -> None:
     print(json.dumps(document, indent=2, default=str, ensure_ascii=False))
 
 
-def complain(status: str, error: Exception) -> None:
+def print_error(status: str, error: Exception) -> None:
     """Say on stderr what is wrong."""
     print(f"nightscore: {status}: {error}", file=sys.stderr)

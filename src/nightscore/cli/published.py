@@ -14,10 +14,10 @@ from nightscore.cli.options import (
     OutFile,
     PublishedDay,
     RunId,
-    day_of,
+    open_chosen_workspace,
     pairs,
+    parse_day_option,
     state_as_of,
-    workspace,
 )
 from nightscore.cli.output import print_json
 from nightscore.common.errors import Broken
@@ -28,7 +28,7 @@ def tables(*, json: AsJson = False) -> int:
     from nightscore.review import text
     from nightscore.store import catalog
 
-    state = catalog.pinned(workspace())
+    state = catalog.read_catalog(open_chosen_workspace())
     rows = []
     for name in state.tables():
         files = state.files(name)
@@ -41,7 +41,7 @@ def tables(*, json: AsJson = False) -> int:
         listed = [dict(zip(columns, row, strict=True)) for row in rows]
         print_json({"as_of_version": state.version, "tables": listed})
     else:
-        text.console().print(text.table(rows, columns, columns[1:2] + columns[4:]))
+        text.console().print(text.text_table(rows, columns, columns[1:2] + columns[4:]))
     return 0
 
 
@@ -59,11 +59,11 @@ def query(
     from nightscore.review import text
     from nightscore.store import catalog
 
-    found = catalog.query(sql, workspace(), state_as_of(as_of), as_reported=as_reported)
+    found = catalog.query(sql, open_chosen_workspace(), state_as_of(as_of), as_reported=as_reported)
     if format == "table":
-        text.rows_table(found)
+        text.print_rows(found)
     else:
-        text.write(found, format, sys.stdout.buffer)
+        text.write_rows(found, format, sys.stdout.buffer)
     return 0
 
 
@@ -76,20 +76,20 @@ def receipts(
     from nightscore.review import text
     from nightscore.store import catalog
 
-    wanted = day_of(day).isoformat() if day else None
-    history = catalog.pinned(workspace()).history
+    wanted = parse_day_option(day).isoformat() if day else None
+    history = catalog.read_catalog(open_chosen_workspace()).history
     entries = [e for e in history if (job is None or e.job == job) and (wanted is None or e.day == wanted)]
-    found = [entry.receipt() for entry in entries]
+    found = [entry.read_receipt() for entry in entries]
     if job and not any(r.job == job for r in history):
         load(
-            job, workspace()
+            job, open_chosen_workspace()
         )  # a job that was never published has no receipts; one that is not there is an error
     if json:
         print_json([r.model_dump(mode="json", by_alias=True) for r in found])
     elif len(found) == 1:
-        text.receipt(found[0])
+        text.print_receipt(found[0])
     else:
-        text.receipts(found)
+        text.print_receipts(found)
     return 0
 
 
@@ -105,12 +105,12 @@ def report(
 
     from nightscore.job.loader import load
     from nightscore.review.report import html
-    from nightscore.review.report.data import gather
+    from nightscore.review.report.data import gather_facts
     from nightscore.store.places.reports import write_page
 
-    facts = gather(load(job, workspace()), day_of(day), run)
-    file = out or html.file_of(facts)
-    write_page(file, html.render(facts))
+    facts = gather_facts(load(job, open_chosen_workspace()), parse_day_option(day), run)
+    file = out or html.report_file(facts)
+    write_page(file, html.render_page(facts))
     print(file)
     if open and not webbrowser.open(file.absolute().as_uri()):
         print("nightscore: no browser could be started; open the file by hand", file=sys.stderr)
@@ -127,10 +127,10 @@ def verify(
     Files by sha256 and page checksums, rows, the key hash, and of every column the nulls, the exact sum, the
     least and the greatest value. Exit code 1 if anything differs.
     """
-    from nightscore.review.verify import verify as recompute
+    from nightscore.review.verify import verify_days as recompute
 
     found = []
-    for one in recompute(workspace(), job, day_of(day).isoformat() if day else None):
+    for one in recompute(open_chosen_workspace(), job, parse_day_option(day).isoformat() if day else None):
         found.append(one)
         if not json:
             said = "differs" if one.differences else "holds"
@@ -150,11 +150,11 @@ def why(
     """Show why a row got what it got: its features as scored, the model, its scores, the decisions."""
     from nightscore.job.loader import load
     from nightscore.review import text
-    from nightscore.review.explain import why as explain
+    from nightscore.review.explain import explain_row as explain
 
-    found = explain(load(job, workspace()), day_of(day), pairs(key.split(","), "--key"))
+    found = explain(load(job, open_chosen_workspace()), parse_day_option(day), pairs(key.split(","), "--key"))
     if json:
         print(found.model_dump_json(indent=2))
     else:
-        text.why(found)
+        text.print_explanation(found)
     return 0

@@ -18,13 +18,13 @@ from nightscore.cli.options import (
     Reason,
     Restating,
     Settings,
-    day_of,
+    open_chosen_workspace,
+    parse_day_option,
     restatement,
     settings,
-    workspace,
 )
-from nightscore.cli.output import complain, print_json
-from nightscore.common.errors import Broken, NightError, NotYet
+from nightscore.cli.output import print_error, print_json
+from nightscore.common.errors import Broken, NightscoreError, NotYet
 
 if TYPE_CHECKING:
     from nightscore.store.receipt import Receipt
@@ -36,9 +36,9 @@ def jobs(*, json: AsJson = False) -> int:
     from nightscore.review import text
     from nightscore.store import catalog
 
-    found, broken = load_all(workspace())
+    found, broken = load_all(open_chosen_workspace())
     last: dict[str, str] = {}
-    for (name, day), _ in sorted(catalog.pinned(workspace()).in_force.items()):
+    for (name, day), _ in sorted(catalog.read_catalog(open_chosen_workspace()).in_force.items()):
         last[name] = day
     if json:
         print_json(
@@ -48,9 +48,9 @@ def jobs(*, json: AsJson = False) -> int:
             }
         )
     else:
-        text.jobs(found, last)
+        text.print_jobs(found, last)
         for error in broken:
-            complain("broken", error)
+            print_error("broken", error)
     return Broken.exit_code if broken else 0
 
 
@@ -58,17 +58,17 @@ def check(job: Annotated[str | None, Parameter(help="One job; default: all.")] =
     """Validate spec, SQL and model without reading data."""
     from nightscore.job.loader import load, load_all
     from nightscore.pipeline.binding import check_schedule
-    from nightscore.pipeline.steps import checked
+    from nightscore.pipeline.steps import check_job
 
-    found, broken = ([load(job, workspace())], []) if job else load_all(workspace())
+    found, broken = ([load(job, open_chosen_workspace())], []) if job else load_all(open_chosen_workspace())
     for one in found:
         try:
             check_schedule(one)
-            print(f"{one.name}: {checked(one)}")
+            print(f"{one.name}: {check_job(one)}")
         except Broken as error:
             broken.append(error)
     for mistake in broken:
-        complain("broken", mistake)
+        print_error("broken", mistake)
     return Broken.exit_code if broken else 0
 
 
@@ -78,21 +78,23 @@ def plan(
 ) -> int:  # fmt: skip
     """Show what a run would do: pieces, rows, bytes, and what is done already. Nothing is written."""
     from nightscore.job.loader import load
-    from nightscore.pipeline.prepare import in_pieces, streamed
+    from nightscore.pipeline.prepare import streamed_files, with_pieces
     from nightscore.pipeline.request import RunRequest
-    from nightscore.pipeline.steps import outlook
+    from nightscore.pipeline.steps import draft_plan
     from nightscore.review import text
     from nightscore.store import run_folder
 
-    found = load(job, workspace())
+    found = load(job, open_chosen_workspace())
     request = RunRequest(settings(found, set), force, limit, model, device, known_at)
-    made = outlook(found, day_of(day), request)
+    made = draft_plan(found, parse_day_option(day), request)
     if made.status == "score" and not made.run_id and found.features_sql is None:
-        made = in_pieces(found, made, streamed(found, made))
+        made = with_pieces(found, made, streamed_files(found, made))
     if json:
         print(made.to_json())
     else:
-        text.plan(made, run_folder.folder(workspace(), made) if made.run_id else None)
+        text.print_plan(
+            made, run_folder.folder_of_plan(open_chosen_workspace(), made) if made.run_id else None
+        )
     return 0
 
 
@@ -108,21 +110,21 @@ def run(
     published day is closed: if something has changed, the run says what and ends with exit code 1, and only
     --restate --because TEXT publishes the day anew.
     """
-    from nightscore.common.progress import shown
+    from nightscore.common.progress import show_progress
     from nightscore.job.loader import load
     from nightscore.pipeline import executors
     from nightscore.pipeline.request import RunRequest
     from nightscore.review import text
 
-    found = load(job, workspace())
+    found = load(job, open_chosen_workspace())
     restating = restatement(restate, because, by)
     request = RunRequest(settings(found, set), force, limit, model, device, known_at, restating)
-    with shown() as report:
-        receipt = executors.run(found, day_of(day), request, report=report)
+    with show_progress() as report:
+        receipt = executors.run(found, parse_day_option(day), request, report=report)
     if json:
         print(receipt.to_json(indent=2))
     else:
-        text.receipt(receipt)
+        text.print_receipt(receipt)
     return 0
 
 
@@ -137,34 +139,36 @@ def backfill(
     A day that fails does not keep the others from running; the exit code is 1 if one is broken, else 75
     if one is not yet there.
     """
-    from nightscore.common.progress import shown
+    from nightscore.common.progress import show_progress
     from nightscore.job.loader import load
     from nightscore.pipeline import executors
     from nightscore.pipeline.request import RunRequest
 
-    wanted = load(job, workspace())
-    found: dict[str, Receipt | NightError] = {}
-    with shown() as report:
+    wanted = load(job, open_chosen_workspace())
+    found: dict[str, Receipt | NightscoreError] = {}
+    with show_progress() as report:
         request = RunRequest(settings(wanted, set), force)
-        for day, result in executors.backfill(wanted, day_of(from_), day_of(to), report, request):
+        for day, result in executors.backfill(
+            wanted, parse_day_option(from_), parse_day_option(to), report, request
+        ):
             found[day.isoformat()] = result
             if not json:
                 print(f"{day}  {_one_line(result)}", flush=True)
     if json:
         print_json([_as_json(day, result) for day, result in found.items()])
-    codes = {result.exit_code for result in found.values() if isinstance(result, NightError)}
+    codes = {result.exit_code for result in found.values() if isinstance(result, NightscoreError)}
     return Broken.exit_code if Broken.exit_code in codes else max(codes, default=0)
 
 
-def _one_line(result: "Receipt | NightError") -> str:
-    if isinstance(result, NightError):
+def _one_line(result: "Receipt | NightscoreError") -> str:
+    if isinstance(result, NightscoreError):
         status = "not yet" if isinstance(result, NotYet) else "broken"
         return f"{status}: {result}"
     return f"{result.status}  {result.rows.published:,} rows  {result.reason}".rstrip()
 
 
-def _as_json(day: str, result: "Receipt | NightError") -> Mapping[str, Any]:
-    if isinstance(result, NightError):
+def _as_json(day: str, result: "Receipt | NightscoreError") -> Mapping[str, Any]:
+    if isinstance(result, NightscoreError):
         return {
             "day": day,
             "status": "not yet" if isinstance(result, NotYet) else "broken",

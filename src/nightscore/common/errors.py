@@ -6,19 +6,19 @@ from typing import ClassVar
 LONGEST = 100  # characters of a value in a message
 
 
-class NightError(Exception):
+class NightscoreError(Exception):
     """What a night says when it does not publish: one message for a person, never a traceback."""
 
     exit_code: ClassVar[int] = 1
 
 
-class Broken(NightError):
+class Broken(NightscoreError):
     """Retrying won't help: a person has to change the job, its model or its data."""
 
     exit_code: ClassVar[int] = 1
 
 
-class NotYet(NightError):
+class NotYet(NightscoreError):
     """The same call may succeed later: an input is missing or was changing, or another run was first."""
 
     exit_code: ClassVar[int] = 75
@@ -26,10 +26,10 @@ class NotYet(NightError):
 
 def key_text(names: Iterable[str], values: Iterable[object]) -> str:
     """A key for a message: `id=1, name=Ada`."""
-    return ", ".join(f"{name}={shown(value)}" for name, value in zip(names, values, strict=True))
+    return ", ".join(f"{name}={value_text(value)}" for name, value in zip(names, values, strict=True))
 
 
-def shown(value: object) -> str:
+def value_text(value: object) -> str:
     """A value for a message as it is; where it can't be printed, or is long, its repr, clipped."""
     text = str(value)
     return text if text.isprintable() and len(text) <= LONGEST else clipped(value)

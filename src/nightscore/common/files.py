@@ -16,7 +16,7 @@ BLOCK = 1 << 20  # bytes that are hashed at once
 
 
 @contextlib.contextmanager
-def written_once(path: Path) -> Iterator[Path]:
+def write_once(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`; on a clean exit its file becomes `path`, durably.
 
     A `path` that exists already is kept as it is: no path is ever written twice, so whoever reads
@@ -30,13 +30,13 @@ def written_once(path: Path) -> Iterator[Path]:
         yield temporary
         sync(temporary)
         with contextlib.suppress(FileExistsError):
-            link(temporary, path)
+            link_or_copy(temporary, path)
         sync(path.parent)
 
 
 def write_text_once(path: Path, text: str) -> None:
     """`text` as the file `path`, complete and durable, or nothing; an existing file is kept."""
-    with written_once(path) as temporary:
+    with write_once(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -55,7 +55,7 @@ def replace_bytes(path: Path, data: bytes) -> None:
         sync(path.parent)
 
 
-def link(source: Path, target: Path) -> None:
+def link_or_copy(source: Path, target: Path) -> None:
     """A second name for a file, or a copy where the file system has no hard links.
 
     Raises:
@@ -114,7 +114,7 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def sha256_of(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     """The sha256 of a file's bytes, in hex."""
     found = hashlib.sha256()
     with path.open("rb") as file:
@@ -123,7 +123,7 @@ def sha256_of(path: Path) -> str:
     return found.hexdigest()
 
 
-def visible(path: Path, below: Path) -> bool:
+def is_data_path(path: Path, below: Path) -> bool:
     """Whether a file counts as data: no part of its path below `below` starts with `.` or `_`."""
     return not any(part.startswith((".", "_")) for part in path.relative_to(below).parts)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     pass
 
-Report = Callable[[str, int, int], None]
+ProgressCallback = Callable[[str, int, int], None]
 """Called with a stage, how much of it is done and how much there is (0: not known)."""
 
 QUIET_SECONDS = 5.0
@@ -23,11 +23,11 @@ def silent(stage: str, done: int, total: int) -> None:
 
 
 @contextmanager
-def shown(out: TextIO | None = None) -> Iterator[Report]:
+def show_progress(out: TextIO | None = None) -> Iterator[ProgressCallback]:
     """A report for a person on stderr: a live bar on a terminal, else a line at most every few seconds."""
     out = out or sys.stderr
     if not out.isatty():
-        yield Lines(out)
+        yield ProgressLines(out)
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
@@ -48,7 +48,7 @@ def shown(out: TextIO | None = None) -> Iterator[Report]:
         yield report
 
 
-class Lines:
+class ProgressLines:
     """One line per stage that lasts, at most one every few seconds: for logs."""
 
     def __init__(self, out: TextIO, every: float = QUIET_SECONDS) -> None:
@@ -117,10 +117,10 @@ class Stopwatch:
         self._last, self._cpu = now, cpu
 
 
-class Count:
+class RowCounter:
     """Rows that several threads have done, told to a report one at a time."""
 
-    def __init__(self, stage: str, total: int, report: Report) -> None:
+    def __init__(self, stage: str, total: int, report: ProgressCallback) -> None:
         self._stage, self._total, self._report = stage, total, report
         self._done, self._lock = 0, threading.Lock()
 

@@ -8,15 +8,15 @@ import yaml
 
 from nightscore.common.errors import Broken, clipped
 
-LARGEST = 1_000_000  # bytes; a job.yaml is a page or two, so anything larger is a mistake or an attack
+MAX_YAML_BYTES = 1_000_000  # bytes; a job.yaml is a page or two, so anything larger is a mistake or an attack
 
 DEEPEST = 20  # levels; a job.yaml has five
 
 Path_ = tuple[str | int, ...]  # the way to a value: ("inputs", "products", "path")
-Lines = dict[Path_, int]
+LineNumbers = dict[Path_, int]
 
 
-def read_yaml(path: Path, shown: str) -> tuple[Any, Lines]:
+def read_yaml(path: Path, shown: str) -> tuple[Any, LineNumbers]:
     """The document of a file, and the line (from 1) of each of its values.
 
     `shown` is the file's name in error messages.
@@ -26,8 +26,8 @@ def read_yaml(path: Path, shown: str) -> tuple[Any, Lines]:
     """
     try:
         raw = path.read_bytes()
-        if len(raw) > LARGEST:
-            raise Broken(f"{shown}: {len(raw)} bytes; a job.yaml has at most {LARGEST}")
+        if len(raw) > MAX_YAML_BYTES:
+            raise Broken(f"{shown}: {len(raw)} bytes; a job.yaml has at most {MAX_YAML_BYTES}")
         text = raw.decode("utf-8")
         _refuse_control_characters(text, shown)
         node = _compose(text, shown)
@@ -37,7 +37,7 @@ def read_yaml(path: Path, shown: str) -> tuple[Any, Lines]:
         raise Broken(f"{shown}: not UTF-8 text (byte {error.start})") from error
     except yaml.YAMLError as error:
         raise Broken(_syntax(error, shown)) from error
-    lines: Lines = {}
+    lines: LineNumbers = {}
     return _value(node, (), lines, shown), lines
 
 
@@ -76,7 +76,7 @@ def _syntax(error: yaml.YAMLError, shown: str) -> str:
     return f"{where}: not valid YAML: {getattr(error, 'problem', None) or error}"
 
 
-def _value(node: yaml.Node, at: Path_, lines: Lines, shown: str) -> Any:
+def _value(node: yaml.Node, at: Path_, lines: LineNumbers, shown: str) -> Any:
     lines[at] = node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, at, lines, shown)
@@ -85,7 +85,7 @@ def _value(node: yaml.Node, at: Path_, lines: Lines, shown: str) -> Any:
     return _scalar(node, shown)
 
 
-def _mapping(node: yaml.MappingNode, at: Path_, lines: Lines, shown: str) -> dict[Hashable, Any]:
+def _mapping(node: yaml.MappingNode, at: Path_, lines: LineNumbers, shown: str) -> dict[Hashable, Any]:
     found: dict[Hashable, Any] = {}
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1

@@ -36,7 +36,7 @@ def as_day(day: dt.date | str) -> dt.date:
     return found
 
 
-def bytes_of(text: str) -> int:
+def parse_size(text: str) -> int:
     """The bytes that a size means, rounded down.
 
     Raises:
@@ -54,7 +54,7 @@ def bytes_of(text: str) -> int:
 
 def _size(value: Any) -> Any:
     if value != "auto":
-        bytes_of(value if isinstance(value, str) else str(value))
+        parse_size(value if isinstance(value, str) else str(value))
     return value
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nightscore.common.errors import Broken
 
-VARIABLE = "NIGHTSCORE_WORKSPACE"
+WORKSPACE_VARIABLE = "NIGHTSCORE_WORKSPACE"
 REFUSED = set("=?#%")  # = is a hive partition's; deltalake (1.6) takes the others for a part of an address
 
 
@@ -78,11 +78,11 @@ def open_workspace(root: Path | str | None = None) -> Workspace:
     Raises:
         Broken: there is no such folder, it holds no `jobs` folder, or its path has a character of REFUSED.
     """
-    folder = Path(root or os.environ.get(VARIABLE) or ".").absolute()
+    folder = Path(root or os.environ.get(WORKSPACE_VARIABLE) or ".").absolute()
     if not (folder / "jobs").is_dir():
         raise Broken(
             f"{folder} is no workspace: it has no folder jobs/. "
-            f"Name one with --workspace or {VARIABLE}, or call from inside it"
+            f"Name one with --workspace or {WORKSPACE_VARIABLE}, or call from inside it"
         )
     if REFUSED & set(folder.resolve().as_posix()):
         raise Broken(f"{folder}: the path of a workspace must not contain any of {' '.join(sorted(REFUSED))}")

@@ -21,14 +21,14 @@ import pyarrow.parquet as pq
 
 from nightscore.common.errors import Broken
 from nightscore.job.fields import DecisionColumns
-from nightscore.job.loader import sql_file
+from nightscore.job.loader import sql_place
 from nightscore.job.model import CHALLENGERS
 from nightscore.pipeline.context import Day
-from nightscore.pipeline.publish.closing import resources
+from nightscore.pipeline.publish.closing import comparison_resources
 from nightscore.store.disk import SpillFolder
-from nightscore.store.engine import Engine, Resources, SqlMistakes, View, quoted
+from nightscore.store.engine import Engine, EngineResources, SqlMistakes, View, quote_identifier
 from nightscore.store.staging import spill
-from nightscore.store.table_diff import Difference
+from nightscore.store.table_diff import TableDiff
 
 PUBLISHED = "published scores"
 VALUES = 50  # of a segment, at most
@@ -60,7 +60,7 @@ def challenger_changes(day: Day, scores: Sequence[Path], challenger: str) -> lis
     with contextlib.closing(SpillFolder(day.temp)) as folder:
         ours = _decided(day, scores, {}, folder.path / "ours")
         theirs = _decided(day, scores, columns, folder.path / "theirs")
-        found, room = [], resources(day)
+        found, room = [], comparison_resources(day)
         for table, file in ours.items():
             pair = file, theirs[table]
             found += decision_changes(table, pair, key, asked, room, segments=asked.segments, scores=scores)
@@ -72,7 +72,7 @@ def decision_changes(
     pair: tuple[Path, Path],
     key: Sequence[str],
     asked: DecisionColumns,
-    room: Resources,
+    room: EngineResources,
     *,
     segments: Sequence[str] = (),
     scores: Sequence[Path] = (),
@@ -86,7 +86,7 @@ def decision_changes(
     """
     counted = counted_columns(table, pq.read_schema(pair[0]), asked)
     found = []
-    with Difference([pair[0]], [pair[1]], key, room, compared=counted, beside=scores) as difference:
+    with TableDiff([pair[0]], [pair[1]], key, room, compared=counted, beside=scores) as difference:
         for segment in ("", *segments):
             by_value = difference.counts_by(segment)
             if by_value is not None and len(by_value) > VALUES:
@@ -123,7 +123,7 @@ def _is_measurement(kind: pa.DataType) -> bool:
     return bool(pa.types.is_floating(kind))
 
 
-def total_move(pair: tuple[Path, Path], room: Resources) -> float:
+def total_move(pair: tuple[Path, Path], room: EngineResources) -> float:
     """The largest relative move of the sum of a column of fractions, floats and decimals with a scale.
 
     Infinite from a sum of nothing.
@@ -131,7 +131,7 @@ def total_move(pair: tuple[Path, Path], room: Resources) -> float:
     columns = [field.name for field in pq.read_schema(pair[0]) if _has_fraction(field.type)]
     if not columns:
         return 0.0
-    sums = ", ".join(f"coalesce(sum({quoted(c)}), 0)::DOUBLE" for c in columns)
+    sums = ", ".join(f"coalesce(sum({quote_identifier(c)}), 0)::DOUBLE" for c in columns)
     with Engine([View("before", pair[:1]), View("after", pair[1:])], room) as engine:
         [was], [now] = (engine.rows(f"SELECT {sums} FROM {side}") for side in ("before", "after"))
     return max(abs(b - a) / abs(a) if a else np.inf if b else 0.0 for a, b in zip(was, now, strict=True))
@@ -144,13 +144,15 @@ def _has_fraction(kind: pa.DataType) -> bool:
 def _decided(day: Day, scores: Sequence[Path], columns: Mapping[str, str], folder: Path) -> dict[str, Path]:
     """The decisions of a day as files; `columns` are those that stand in for some outputs."""
     job, found = day.job, {}
-    kept = ", ".join(map(quoted, (*job.spec.key, *job.spec.keep)))
-    outputs = ", ".join(f"{quoted(columns.get(o, o))} AS {quoted(o)}" for o in job.spec.model.outputs)
+    kept = ", ".join(map(quote_identifier, (*job.spec.key, *job.spec.keep)))
+    outputs = ", ".join(
+        f"{quote_identifier(columns.get(o, o))} AS {quote_identifier(o)}" for o in job.spec.model.outputs
+    )
     with day.engine(views=[View(PUBLISHED, tuple(scores))], threads=day.sql_threads) as engine:
-        engine.define("scores", f"SELECT {kept}, {outputs} FROM {quoted(PUBLISHED)}")
-        engine.define(CHALLENGERS, f"SELECT * EXCLUDE (run_id) FROM {quoted(PUBLISHED)}")
+        engine.define("scores", f"SELECT {kept}, {outputs} FROM {quote_identifier(PUBLISHED)}")
+        engine.define(CHALLENGERS, f"SELECT * EXCLUDE (run_id) FROM {quote_identifier(PUBLISHED)}")
         for table, sql in job.decide_sql.items():
-            with SqlMistakes(sql_file(job, job.spec.decide[table])):
+            with SqlMistakes(sql_place(job, job.spec.decide[table])):
                 found[table] = folder / f"{table}.parquet"
                 spill(found[table], engine.stream(sql), engine.schema(sql))
     return found

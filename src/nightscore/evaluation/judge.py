@@ -14,8 +14,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from nightscore.common.errors import Broken, NightError
-from nightscore.common.progress import Report, silent
+from nightscore.common.errors import Broken, NightscoreError
+from nightscore.common.progress import ProgressCallback, silent
 from nightscore.evaluation.decision_changes import challenger_changes
 from nightscore.evaluation.intervals import DayMetric, compared
 from nightscore.evaluation.outcomes import LabelsError, labelled, labelled_until, scored_output
@@ -23,8 +23,8 @@ from nightscore.evaluation.verdict import DayMeasure, Evidence, FlipMeasure, Met
 from nightscore.job.loader import Job
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.score.deviation import is_scalar_number, rank_correlation_of, read_column
-from nightscore.pipeline.score.mlflow_registry import resolved
-from nightscore.pipeline.score.open_model import Source
+from nightscore.pipeline.score.mlflow_registry import fetch_model
+from nightscore.pipeline.score.open_model import ModelSource
 from nightscore.scorers.errors import ModelError
 from nightscore.store import catalog
 from nightscore.store.receipt import Receipt
@@ -55,7 +55,7 @@ class Judgement(BaseModel):
 
 
 def judge(
-    job: Job, day: dt.date | None = None, report: Report = silent, *, only: str | None = None
+    job: Job, day: dt.date | None = None, report: ProgressCallback = silent, *, only: str | None = None
 ) -> Judgement:
     """The verdict on each challenger of a job (or on one, by its path) by its published days, up to `day`.
 
@@ -65,7 +65,7 @@ def judge(
     """
     rivals = job.spec.model.rivals
     if not rivals:
-        job.broken(("model",), "has no challengers, so there is nobody to judge")
+        job.raise_broken(("model",), "has no challengers, so there is nobody to judge")
     champion = sha256_of(job, job.spec.model.name)
     asked = job.spec.judge
     return Judgement(
@@ -83,17 +83,21 @@ def judge(
 def sha256_of(job: Job, model: str) -> str:
     """The sha256 of a model as it is now. Broken, or NotYet, where it can't be read."""
     try:
-        return Source(job.workspace, job.spec.model.kind, resolved(job.workspace, model).path).read().sha256
+        return (
+            ModelSource(job.workspace, job.spec.model.kind, fetch_model(job.workspace, model).path)
+            .read()
+            .sha256
+        )
     except ModelError as error:
         raise Broken(str(error)) from error
 
 
-def _judged(job: Job, name: str, champion: str, until: dt.date | None, report: Report) -> Verdict:
+def _judged(job: Job, name: str, champion: str, until: dt.date | None, report: ProgressCallback) -> Verdict:
     model = job.spec.model.rivals[name]
     try:
         sha256 = sha256_of(job, model)
         evidence = _evidence(job, name, _days(job, name, (champion, sha256), until), report)
-    except NightError as error:
+    except NightscoreError as error:
         if isinstance(error, LabelsError):
             raise
         sha256, evidence = "", Evidence(problems=[str(error)])
@@ -105,12 +109,12 @@ def _days(
     job: Job, name: str, hashes: tuple[str, str], until: dt.date | None
 ) -> list[tuple[Receipt, list[Path]]]:
     """The receipts and the files of scores of the days to judge by, the newest first."""
-    state, found = catalog.pinned(job.workspace), []
+    state, found = catalog.read_catalog(job.workspace), []
     last = min(filter(None, (until, labelled_until(job))), default=dt.date.max).isoformat()
     for (other, day), entry in sorted(state.in_force.items(), reverse=True):
         if other != job.name or day > last:
             continue
-        receipt = entry.receipt()
+        receipt = entry.read_receipt()
         beside = {one.name: one.sha256 for one in receipt.challengers}
         if receipt.model and (receipt.model.sha256, beside.get(name)) == hashes:
             found.append((receipt, [file.path for file in state.files_of(entry, job.spec.scores_table)]))
@@ -119,7 +123,9 @@ def _days(
     return found
 
 
-def _evidence(job: Job, name: str, days: Sequence[tuple[Receipt, list[Path]]], report: Report) -> Evidence:
+def _evidence(
+    job: Job, name: str, days: Sequence[tuple[Receipt, list[Path]]], report: ProgressCallback
+) -> Evidence:
     measured, problems = [], []
     flipped: Counter[Where] = Counter()
     rows: Counter[Where] = Counter()
@@ -131,7 +137,7 @@ def _evidence(job: Job, name: str, days: Sequence[tuple[Receipt, list[Path]]], r
             for one in challenger_changes(Day.of(job, receipt, known_at=receipt.known_at), files, name):
                 flipped[one[:3]] += one.changed
                 rows[one[:3]] += one.rows
-        except NightError as error:
+        except NightscoreError as error:
             problems.append(f"{receipt.day}: its decisions can't be made again: {error}")
         for where, metric in labelled(job, name, receipt, files):
             metrics.setdefault(where, []).append(metric)

@@ -21,7 +21,7 @@ from nightscore.job.loader import Job, read_sql
 from nightscore.job.model import Labels
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.read import inputs
-from nightscore.store.engine import Engine, SqlMistakes, View, quoted
+from nightscore.store.engine import Engine, SqlMistakes, View, quote_identifier
 from nightscore.store.receipt import Receipt
 from nightscore.store.sql_checks import repeatable_select
 
@@ -46,7 +46,7 @@ def labelled_until(job: Job) -> dt.date | None:
     labels = job.spec.judge.labels
     if labels is None:
         return None
-    days = inputs.days(job)
+    days = inputs.list_input_days(job)
     return (days[-1] if days else dt.date.today()) - dt.timedelta(days=labels.after_days)
 
 
@@ -96,22 +96,24 @@ def _rows(job: Job, labels: Labels, name: str, receipt: Receipt, files: Sequence
     where = job.workspace.relative(job.file.parent / labels.sql)
     repeatable_select(sql, where)
     columns = {"ours": output, "theirs": f"{name}__{output}", "label": "label"}
-    wanted = [f"CAST({quoted(c)} AS DOUBLE) AS {n}" for n, c in columns.items()]
-    wanted += [f"(hash({quoted(labels.cluster or spec.key[0])}) >> 1)::BIGINT AS cluster"]
+    wanted = [f"CAST({quote_identifier(c)} AS DOUBLE) AS {n}" for n, c in columns.items()]
+    wanted += [f"(hash({quote_identifier(labels.cluster or spec.key[0])}) >> 1)::BIGINT AS cluster"]
     wanted += [
-        f"coalesce(CAST({quoted(c)} AS VARCHAR), 'null') AS {quoted(f'segment {i}')}"
+        f"coalesce(CAST({quote_identifier(c)} AS VARCHAR), 'null') AS {quote_identifier(f'segment {i}')}"
         for i, c in enumerate(spec.judge.segments)
     ]
     there = " AND ".join(f"{n} IS NOT NULL" for n in columns)
-    key = ", ".join(map(quoted, spec.key))
+    key = ", ".join(map(quote_identifier, spec.key))
     day = _later(job, receipt, labels.after_days)
     with day.engine(views=[View(PUBLISHED, tuple(files))]) as engine, SqlMistakes(where):
         engine.define(
-            "scores", f"SELECT {', '.join(map(quoted, (*spec.key, *spec.keep)))} FROM {quoted(PUBLISHED)}"
+            "scores",
+            f"SELECT {', '.join(map(quote_identifier, (*spec.key, *spec.keep)))} "
+            f"FROM {quote_identifier(PUBLISHED)}",
         )
         engine.define(LABELS, f"SELECT {key}, label FROM ({sql.strip().rstrip(';')}\n)")
         _refuse_twice(engine, key, where)
-        both = f"SELECT {', '.join(wanted)} FROM {quoted(PUBLISHED)} JOIN {LABELS} USING ({key})"
+        both = f"SELECT {', '.join(wanted)} FROM {quote_identifier(PUBLISHED)} JOIN {LABELS} USING ({key})"
         batches = engine.stream(f"SELECT * FROM ({both}) WHERE {there}")
         rows = pa.Table.from_batches(batches, engine.schema(both))
     _refuse_labels(labels, rows, where)
@@ -120,7 +122,7 @@ def _rows(job: Job, labels: Labels, name: str, receipt: Receipt, files: Sequence
 
 def _later(job: Job, receipt: Receipt, after: int) -> Day:
     """The day with inputs that reach so many days past it."""
-    files = inputs.resolve_later(job, as_day(receipt.day), after)
+    files = inputs.resolve_later_inputs(job, as_day(receipt.day), after)
     return Day.of(job, receipt, files)
 
 

@@ -14,20 +14,26 @@ from typing import Any
 
 import yaml
 
-from nightscore.common.errors import Broken, NightError
+from nightscore.common.errors import Broken, NightscoreError
 from nightscore.common.files import replace_text
-from nightscore.common.progress import Report, silent
+from nightscore.common.progress import ProgressCallback, silent
 from nightscore.evaluation.judge import judge, sha256_of
 from nightscore.job.loader import Job, read_job
-from nightscore.pipeline.score.open_model import open_model
-from nightscore.store.promotions import FILE, note
+from nightscore.pipeline.score.open_model import open_job_model
+from nightscore.store.promotions import PROMOTIONS_FILE, append_promotion
 from nightscore.store.receipt import Promotion
 
 PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # characters that mean nothing to YAML, wherever they stand
 
 
 def promote(
-    job: Job, model: str, *, by: str, because: str = "", force: bool = False, report: Report = silent
+    job: Job,
+    model: str,
+    *,
+    by: str,
+    because: str = "",
+    force: bool = False,
+    report: ProgressCallback = silent,
 ) -> Promotion:
     """Make a model the champion of a job.
 
@@ -44,14 +50,14 @@ def promote(
     old = job.spec.model
     model = old.rivals.get(model, model)
     if old.file is None:
-        job.broken(
+        job.raise_broken(
             ("model", old.place), f"the model is code, {old.name}, and no file; promote takes a model file"
         )
     if model == old.file:
-        job.broken(("model", old.place), f"{model} is the champion already")
-    sha256 = open_model(job, model, pinned=False).sha256
+        job.raise_broken(("model", old.place), f"{model} is the champion already")
+    sha256 = open_job_model(job, model, pinned=False).sha256
     if old.sha256 and old.sha256 != sha256:
-        job.broken(
+        job.raise_broken(
             ("model", "sha256"),
             f"pins another file than {model}, which has sha256 {sha256}; a promotion changes one line, so "
             "remove the pin before it, and pin the new file after it",
@@ -70,13 +76,13 @@ def promote(
     return made
 
 
-def verdict_on(job: Job, model: str, report: Report = silent) -> str:
+def verdict_on(job: Job, model: str, report: ProgressCallback = silent) -> str:
     """What `judge` says of a model: PROMOTE, HOLD or REJECT; or why it says nothing."""
     if model not in job.spec.model.rivals.values():
         return "none: it is no challenger"
     try:
         return judge(job, report=report, only=model).verdicts[0].verdict
-    except NightError as error:  # the champion is gone, or labels can't be made
+    except NightscoreError as error:  # the champion is gone, or labels can't be made
         return f"none: {error}"
 
 
@@ -84,7 +90,7 @@ def _sha256_before(job: Job) -> str:
     """The sha256 of the champion that goes; empty where its file is gone already."""
     try:
         return sha256_of(job, job.spec.model.name)
-    except NightError:
+    except NightscoreError:
         return ""
 
 
@@ -93,8 +99,8 @@ def _replace(job: Job, model: str, made: Promotion) -> None:
     raw = job.file.read_bytes()
     text = raw.decode("utf-8")
     changed = with_champion(text, job.spec.model.place, model, job.shown)
-    promotions = job.file.with_name(FILE)
-    note(promotions, job.workspace.relative(promotions), made)
+    promotions = job.file.with_name(PROMOTIONS_FILE)
+    append_promotion(promotions, job.workspace.relative(promotions), made)
     if job.file.read_bytes() != raw:
         raise Broken(f"{job.shown}: was changed by somebody else in this moment; promote again")
     mode = job.file.stat().st_mode
@@ -102,7 +108,7 @@ def _replace(job: Job, model: str, made: Promotion) -> None:
     job.file.chmod(mode)
     try:
         read_job(job.file, job.workspace)
-    except NightError:
+    except NightscoreError:
         replace_text(job.file, text)
         job.file.chmod(mode)
         raise

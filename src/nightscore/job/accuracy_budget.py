@@ -4,15 +4,15 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints, model_validator
 
-from nightscore.job.fields import DecisionColumns, RowLimit, SqlFile, Strict, rows_allowed
+from nightscore.job.fields import DecisionColumns, RowLimit, SqlFile, StrictModel, rows_allowed
 
 Share = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)? ?%$")]
 
 
-LIMITS = ("max_abs", "rank_correlation", "cosine", "decision_flips", "totals", "metric")
+BUDGET_LIMITS = ("max_abs", "rank_correlation", "cosine", "decision_flips", "totals", "metric")
 
 
-class Metric(Strict):
+class Metric(StrictModel):
     """How good scores are, by labels that the inputs hold: one number, of which more is better."""
 
     sql: Annotated[
@@ -53,13 +53,13 @@ class AccuracyBudget(DecisionColumns):
     @model_validator(mode="after")
     def _limits_something(self) -> "AccuracyBudget":
         if not self.limits:
-            raise ValueError(f"limits nothing; allowed: {', '.join(LIMITS)}")
+            raise ValueError(f"limits nothing; allowed: {', '.join(BUDGET_LIMITS)}")
         return self
 
     @property
     def limits(self) -> list[str]:
         """The names of what is limited."""
-        return [name for name in LIMITS if getattr(self, name) is not None]
+        return [name for name in BUDGET_LIMITS if getattr(self, name) is not None]
 
     def flips(self, rows: int) -> float:
         """The most of `rows` rows that may change."""

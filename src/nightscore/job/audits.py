@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from nightscore.job.fields import Column, Columns, Finite, Misplaced, Name, Strict, Text
+from nightscore.job.fields import Column, Columns, Finite, Misplaced, Name, StrictModel, Text
 from nightscore.job.kinds import Kind, one_of
 
 Previous = Annotated[
@@ -32,7 +32,7 @@ class Known:
     inputs: tuple[str, ...]
 
 
-class RowsBetween(Strict):
+class RowsBetween(StrictModel):
     """The rows of the day, as a share of another day's."""
 
     between: Annotated[
@@ -53,7 +53,7 @@ class RowsBetween(Strict):
         return f"the rows are {low:g} to {high:g} times those of the day before"
 
 
-class Drift(Strict):
+class Drift(StrictModel):
     """How far the values of some columns may have moved since another day."""
 
     columns: Annotated[
@@ -77,7 +77,7 @@ class Drift(Strict):
         return f"{', '.join(self.columns)}: psi of at most {self.psi:g} against the day before"
 
 
-class Bounds(Strict):
+class Bounds(StrictModel):
     """Between what bounds a score lies, and how many different values it has at least."""
 
     column: Annotated[Column, Field(description="a column of numbers of the scores, kept or an output")]
@@ -102,7 +102,7 @@ class Bounds(Strict):
         return f"{self.column}: {', '.join(said)}"
 
 
-class Coverage(Strict):
+class Coverage(StrictModel):
     """What share of the keys of one table stands in another."""
 
     of: Annotated[Name, Field(description="an input, as the job sees it on the day; scores; or a decision")]
@@ -114,7 +114,7 @@ class Coverage(Strict):
         return f"{self.at_least * 100:.10g} % of the {', '.join(self.key)} of {self.of} are in {self.in_}"
 
 
-class SqlAudit(Strict, Kind):
+class SqlAudit(StrictModel, Kind):
     """One SELECT that gives one boolean; a failed one with severity `fail` stops the publish."""
 
     example: ClassVar[str] = "{name: …, sql: …}"
@@ -130,11 +130,11 @@ class SqlAudit(Strict, Kind):
     def __str__(self) -> str:
         return self.name
 
-    def fit(self, known: Known) -> None:
+    def check_names(self, known: Known) -> None:
         """Nothing: only DuckDB knows what the SQL names."""
 
 
-class BuiltInAudit(Strict, Kind):
+class BuiltInAudit(StrictModel, Kind):
     """A question that the framework answers by itself."""
 
     name: Annotated[
@@ -142,7 +142,7 @@ class BuiltInAudit(Strict, Kind):
     ] = None
     severity: Severity = "fail"
 
-    def fit(self, known: Known) -> None:
+    def check_names(self, known: Known) -> None:
         """Hold it to the names of its job.
 
         Raises:
@@ -171,7 +171,7 @@ class DriftAudit(BuiltInAudit):
     def __str__(self) -> str:
         return self.name or str(self.drift)
 
-    def fit(self, known: Known) -> None:
+    def check_names(self, known: Known) -> None:
         """Raise Misplaced where a column is none of the scores."""
         for i, column in enumerate(self.drift.columns):
             _known(("drift", "columns", i), column, known.columns, "no column of the scores that can drift")
@@ -187,7 +187,7 @@ class ScoresAudit(BuiltInAudit):
     def __str__(self) -> str:
         return self.name or str(self.scores)
 
-    def fit(self, known: Known) -> None:
+    def check_names(self, known: Known) -> None:
         """Raise Misplaced where the column is none of the scores."""
         _known(
             ("scores", "column"), self.scores.column, known.columns, "no column of the scores that has bounds"
@@ -204,7 +204,7 @@ class CoverageAudit(BuiltInAudit):
     def __str__(self) -> str:
         return self.name or str(self.coverage)
 
-    def fit(self, known: Known) -> None:
+    def check_names(self, known: Known) -> None:
         """Raise Misplaced where a table is none that the job's SQL sees, or not one that it makes."""
         asked = self.coverage
         _known(("coverage", "of"), asked.of, (*known.inputs, *known.made), "no input or table of the job")

@@ -13,15 +13,18 @@ from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from nightscore.common.errors import Broken
-from nightscore.job.closures import Override
+from nightscore.job.closures import CalendarOverride
 from nightscore.job.exchanges import closes_of, facts_of
 
 MIDNIGHT = dt.time(0)
-ONE = dt.timedelta(days=1)
-REACHES = (10 * ONE, 400 * ONE)  # how far a next or a latest day is looked for; no exchange rests longer
+ONE_DAY = dt.timedelta(days=1)
+REACHES = (
+    10 * ONE_DAY,
+    400 * ONE_DAY,
+)  # how far a next or a latest day is looked for; no exchange rests longer
 
 
-def moment(day: dt.date, at: dt.time, zone: ZoneInfo) -> dt.datetime:
+def wall_clock_to_utc(day: dt.date, at: dt.time, zone: ZoneInfo) -> dt.datetime:
     """The moment (in UTC) when the clocks of `zone` show `at` on `day`.
 
     Where clocks change, iCalendar's rule (RFC 5545, 3.3.5): of a time that comes twice the first; a time that
@@ -70,12 +73,16 @@ class EveryDay:
 
     def days(self, first: dt.date, last: dt.date) -> list[dt.date]:
         """Every day from `first` to `last`; without what a zone left out (2011-12-30 in Pacific/Apia)."""
-        some = (first + i * ONE for i in range((last - first).days + 1))
-        return [day for day in some if moment(day, MIDNIGHT, self.zone).astimezone(self.zone).date() == day]
+        some = (first + i * ONE_DAY for i in range((last - first).days + 1))
+        return [
+            day
+            for day in some
+            if wall_clock_to_utc(day, MIDNIGHT, self.zone).astimezone(self.zone).date() == day
+        ]
 
     def complete(self, day: dt.date) -> dt.datetime:
         """`at` of the day after `day`, as `moment` reads it."""
-        return moment(day + ONE, self.at, self.zone)
+        return wall_clock_to_utc(day + ONE_DAY, self.at, self.zone)
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,7 @@ class Sessions:
 
     exchanges: tuple[str, ...]
     after_close: dt.timedelta = dt.timedelta(0)
-    overrides: Mapping[str, Override] = field(default_factory=dict)
+    overrides: Mapping[str, CalendarOverride] = field(default_factory=dict)
 
     @property
     def zone(self) -> ZoneInfo:
@@ -114,17 +121,19 @@ class Sessions:
         Raises:
             ValueError: `day` is no session of them all; names the nearest ones.
         """
-        require(self, day)
+        require_day(self, day)
         return max(self._closes(name, day, day)[day] for name in self.exchanges) + self.after_close
 
     def _closes(self, exchange: str, first: dt.date, last: dt.date) -> dict[dt.date, dt.datetime]:
-        override = self.overrides.get(exchange, Override())
+        override = self.overrides.get(exchange, CalendarOverride())
         closes = {day: close for day, close in closes_of(exchange, first, last) if day not in override.closed}
-        early = {day: moment(day, at, facts_of(exchange).zone) for day, at in override.early.items()}
+        early = {
+            day: wall_clock_to_utc(day, at, facts_of(exchange).zone) for day, at in override.early.items()
+        }
         return closes | {day: close for day, close in early.items() if day in closes}
 
 
-def require(calendar: Calendar, day: dt.date) -> None:
+def require_day(calendar: Calendar, day: dt.date) -> None:
     """Nothing, if `day` is one of `calendar`.
 
     Raises:
@@ -133,7 +142,7 @@ def require(calendar: Calendar, day: dt.date) -> None:
     if calendar.days(day, day):
         return
     reach = REACHES[-1]
-    near = [*calendar.days(day - reach, day - ONE)[-1:], *calendar.days(day + ONE, day + reach)[:1]]
+    near = [*calendar.days(day - reach, day - ONE_DAY)[-1:], *calendar.days(day + ONE_DAY, day + reach)[:1]]
     nearest = f"the nearest: {' and '.join(map(str, near))}" if near else "there is none near it"
     raise ValueError(f"{day} is no {calendar.unit}; {nearest}")
 
@@ -160,13 +169,13 @@ def latest_day(calendar: Calendar, now: dt.datetime) -> dt.date:
         raise ValueError(f"{now} has no time zone, so it is no moment")
     today = now.astimezone(calendar.zone).date()
     for reach in REACHES:
-        for day in reversed(calendar.days(today - reach, today + ONE)):
+        for day in reversed(calendar.days(today - reach, today + ONE_DAY)):
             if calendar.complete(day) <= now:
                 return day
     raise Broken(f"no {calendar.unit} is known that was complete at {now.isoformat()}{_known(calendar)}")
 
 
-def minutes(text: str) -> dt.timedelta:
+def parse_minutes(text: str) -> dt.timedelta:
     """What `90m` means.
 
     Raises:
@@ -178,7 +187,7 @@ def minutes(text: str) -> dt.timedelta:
     return dt.timedelta(minutes=int(digits))
 
 
-def check_early(overrides: Mapping[str, Override], shown: str) -> None:
+def check_early(overrides: Mapping[str, CalendarOverride], shown: str) -> None:
     """Holds early closes to the exchanges' calendars: each on a session, and none after the usual close.
 
     Not done while scheduling, where an early close that fits no session is better ignored than a night lost.
@@ -191,7 +200,7 @@ def check_early(overrides: Mapping[str, Override], shown: str) -> None:
             listed = dict(closes_of(name, day, day))
             if day not in listed:
                 raise Broken(f"{shown}: {name}: early: {day} is no session of {name}")
-            if moment(day, at, facts_of(name).zone) > listed[day]:
+            if wall_clock_to_utc(day, at, facts_of(name).zone) > listed[day]:
                 usual = listed[day].astimezone(facts_of(name).zone)
                 raise Broken(
                     f"{shown}: {name}: early: {at:%H:%M} on {day} is after the close at {usual:%H:%M}"

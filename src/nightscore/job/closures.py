@@ -14,22 +14,22 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from nightscore.common.errors import Broken, clipped
-from nightscore.common.strict_yaml import Lines, Path_, read_yaml
-from nightscore.job.exchanges import unknown_exchange
+from nightscore.common.strict_yaml import LineNumbers, Path_, read_yaml
+from nightscore.job.exchanges import exchange_problem
 
 FILE = "calendars.yaml"  # of a workspace
 ALLOWED = 'allowed: closed: [YYYY-MM-DD, …] and early: {YYYY-MM-DD: "HH:MM"}'
 
 
 @dataclass(frozen=True)
-class Override:
+class CalendarOverride:
     """What one exchange does otherwise: days without trading, and early closes in its own time."""
 
     closed: frozenset[dt.date] = frozenset()
     early: Mapping[dt.date, dt.time] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
-        """The same as plain JSON, which `overrides_of` reads."""
+        """The same as plain JSON, which `parse_overrides` reads."""
         closed = sorted(map(str, self.closed))
         return {
             "closed": closed,
@@ -37,7 +37,7 @@ class Override:
         }
 
 
-def workspace_overrides(root: Path) -> dict[str, Override]:
+def read_workspace_overrides(root: Path) -> dict[str, CalendarOverride]:
     """What the workspace's calendars.yaml says; nothing where there is none.
 
     Raises:
@@ -46,7 +46,7 @@ def workspace_overrides(root: Path) -> dict[str, Override]:
     return read_overrides(root / FILE, FILE) if (root / FILE).exists() else {}
 
 
-def read_overrides(path: Path, shown: str | None = None) -> dict[str, Override]:
+def read_overrides(path: Path, shown: str | None = None) -> dict[str, CalendarOverride]:
     """What an override file says, by exchange. `shown` is its name in error messages.
 
     Raises:
@@ -57,7 +57,7 @@ def read_overrides(path: Path, shown: str | None = None) -> dict[str, Override]:
     return _Reader(shown, lines).all(document)
 
 
-def overrides_of(document: Any, shown: str = "overrides") -> dict[str, Override]:
+def parse_overrides(document: Any, shown: str = "overrides") -> dict[str, CalendarOverride]:
     """The same from a mapping of the file's form.
 
     Raises:
@@ -71,15 +71,15 @@ class _Reader:
     """One document at work: its name and lines, for messages."""
 
     shown: str
-    lines: Lines
+    lines: LineNumbers
 
-    def all(self, document: Any) -> dict[str, Override]:
+    def all(self, document: Any) -> dict[str, CalendarOverride]:
         if not isinstance(document, Mapping):
             self.wrong((), f"{clipped(document)} is no mapping from exchanges; {ALLOWED}")
         return {code: self.one(code, found) for code, found in document.items()}
 
-    def one(self, code: str, found: Any) -> Override:
-        if problem := unknown_exchange(code):
+    def one(self, code: str, found: Any) -> CalendarOverride:
+        if problem := exchange_problem(code):
             self.wrong((code,), problem)
         if not isinstance(found, Mapping):
             self.wrong((code,), f"{clipped(found)} is no mapping; {ALLOWED}")
@@ -89,7 +89,7 @@ class _Reader:
         early = self.early((code, "early"), found.get("early", {}))
         for day in closed & early.keys():
             self.wrong((code, "early", str(day)), f"{day} is closed, too; say one of the two")
-        return Override(closed, early)
+        return CalendarOverride(closed, early)
 
     def closed(self, at: Path_, found: Any) -> frozenset[dt.date]:
         if not isinstance(found, list):

@@ -28,7 +28,7 @@ def known_exchanges() -> frozenset[str]:
     return frozenset(file.stem[-4:].upper() for file in files)
 
 
-def unknown_exchange(code: object) -> str | None:
+def exchange_problem(code: object) -> str | None:
     """What is wrong with an exchange's code, or None.
 
     Where exchange_calendars isn't installed every code is right: a later error says what is missing.

@@ -15,13 +15,13 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 SHARE = re.compile(r"(\d+(?:\.\d+)?) ?%")
 
 
-class Strict(BaseModel):
+class StrictModel(BaseModel):
     """A part of a job.yaml: frozen, no unknown keys, no silent conversion."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class DecisionColumns(Strict):
+class DecisionColumns(StrictModel):
     """Which columns of decision tables are the decision, for a bake-off as for the judge."""
 
     decision_columns: Annotated[

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field, StringConstraints, model_validator
 
-from nightscore.job.fields import Column, FilePath, Misplaced, Name, Strict
+from nightscore.job.fields import Column, FilePath, Misplaced, Name, StrictModel
 from nightscore.job.kinds import Kind, one_of
 
 TYPE = r"[A-Za-z][A-Za-z0-9_ ]*(\([0-9]+(, ?[0-9]+)?\))?(\[\])*"
@@ -14,7 +14,7 @@ SqlType = Annotated[str, StringConstraints(pattern=rf"^{TYPE}$")]
 Contract = Annotated[str, StringConstraints(pattern=rf"^{TYPE}( NOT NULL)?$")]
 
 
-class PathInput(Strict, Kind):
+class PathInput(StrictModel, Kind):
     """Parquet files of the workspace: hive partitions by day, or (without `partition`) one table."""
 
     example: ClassVar[str] = "{path: …, partition: day, lookback: days}"
@@ -57,7 +57,7 @@ class PathInput(Strict, Kind):
         return self
 
 
-class TableInput(Strict, Kind):
+class TableInput(StrictModel, Kind):
     """An output table of another job, or of this one (then only days before the scored one)."""
 
     example: ClassVar[str] = "{table: …}"

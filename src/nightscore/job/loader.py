@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 from pydantic import BaseModel, ValidationError
 
 from nightscore.common.errors import Broken, clipped
-from nightscore.common.strict_yaml import LARGEST, Lines, Path_, read_yaml
+from nightscore.common.strict_yaml import MAX_YAML_BYTES, LineNumbers, Path_, read_yaml
 from nightscore.common.workspace import Workspace, open_workspace
 from nightscore.job import accuracy_budget, audits, inputs, policy, schedule, spec
 from nightscore.job import model as contest
@@ -47,7 +47,7 @@ class Job:
     file: Path
     features_sql: str | None
     decide_sql: Mapping[str, str]
-    lines: Lines = field(repr=False, compare=False)
+    lines: LineNumbers = field(repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -59,7 +59,7 @@ class Job:
         """The job.yaml as error messages name it."""
         return self.workspace.relative(self.file)
 
-    def broken(self, at: Path_, message: str) -> NoReturn:
+    def raise_broken(self, at: Path_, message: str) -> NoReturn:
         """Raise Broken, naming the line of job.yaml where the value at `at` stands."""
         dotted = ".".join(map(str, at))
         raise Broken(f"{self.shown}:{_line(self.lines, at)}: {dotted}: {message}")
@@ -193,11 +193,11 @@ def read_job(file: Path, workspace: Workspace) -> Job:
     return Job(found, workspace, file, features, decide, lines)
 
 
-def name_in(file: Path) -> str | None:
+def peek_job_name(file: Path) -> str | None:
     """The name that a job.yaml gives itself, as far as that can be seen where it can't be read as YAML."""
     try:
         with file.open("rb") as raw:
-            named = NAMED.search(raw.read(LARGEST))
+            named = NAMED.search(raw.read(MAX_YAML_BYTES))
     except OSError:
         return None
     return named[1].decode() if named else None
@@ -218,7 +218,7 @@ def _peek(file: Path, workspace: Workspace) -> _Peek:
         document, _ = read_yaml(file, workspace.relative(file))
         name, decide = str(document["job"]), document.get("decide")
     except (Broken, KeyError, TypeError):
-        return _Peek(name_in(file), [], file.parent.name, _problem(file, workspace))
+        return _Peek(peek_job_name(file), [], file.parent.name, _problem(file, workspace))
     parts = [part for at in ("policy", "scoring") if isinstance(part := document.get(at), dict)]
     rejects = [f"{name}_rejects"] if any("reject" in part.values() for part in parts) else []
     return _Peek(name, [f"{name}_scores", *(decide if isinstance(decide, dict) else ()), *rejects])
@@ -238,7 +238,7 @@ def _check_unique(job: Job, tables: Iterable[str], other: str) -> None:
     both = [name for name in job.spec.tables if name in tables]
     if both:
         at = ("decide", both[0]) if both[0] in job.spec.decide else ("job",)
-        job.broken(at, f"table {both[0]} is also published by {other}; names are unique")
+        job.raise_broken(at, f"table {both[0]} is also published by {other}; names are unique")
 
 
 def _check_after(job: Job, published: Iterable[str]) -> None:
@@ -248,7 +248,7 @@ def _check_after(job: Job, published: Iterable[str]) -> None:
         if name not in others:
             near = difflib.get_close_matches(name, others, 1)
             hint = f"did you mean {near[0]}?" if near else f"their tables: {', '.join(others) or 'none'}"
-            job.broken(("schedule", "after", i), f"no other job publishes {clipped(name)}; {hint}")
+            job.raise_broken(("schedule", "after", i), f"no other job publishes {clipped(name)}; {hint}")
 
 
 def _unfulfilled(job: Job, published: Iterable[str], broken: list[Broken]) -> bool:
@@ -267,28 +267,28 @@ def read_sql(job: Job, at: Path_, name: str) -> str:
         inside = job.workspace.resolve(job.workspace.relative(path))
         text = inside.read_text(encoding="utf-8")
     except OSError as error:
-        job.broken(at, f"{name} can't be read beside job.yaml: {error.strerror}")
+        job.raise_broken(at, f"{name} can't be read beside job.yaml: {error.strerror}")
     except UnicodeDecodeError:
-        job.broken(at, f"{name} is not UTF-8 text")
+        job.raise_broken(at, f"{name} is not UTF-8 text")
     if not text.strip():
-        job.broken(at, f"{name} is empty; it holds one SELECT")
+        job.raise_broken(at, f"{name} is empty; it holds one SELECT")
     return text
 
 
-def _line(lines: Lines, at: Path_) -> int:
+def _line(lines: LineNumbers, at: Path_) -> int:
     """The line of a value, or of the nearest thing around it that stands in the file."""
     while at and at not in lines:
         at = at[:-1]
     return lines.get(at, 1)
 
 
-def _explain(error: ValidationError, shown: str, lines: Lines) -> str:
+def _explain(error: ValidationError, shown: str, lines: LineNumbers) -> str:
     """Every mistake on a line of its own: file, line, place, offending value, what is allowed."""
     found = [_mistake(dict(one), shown, lines) for one in error.errors()]
     return "\n".join(dict.fromkeys(found))
 
 
-def _mistake(one: dict[str, Any], shown: str, lines: Lines) -> str:
+def _mistake(one: dict[str, Any], shown: str, lines: LineNumbers) -> str:
     error = one.get("ctx", {}).get("error")
     loc = (*_untagged(one["loc"]), *getattr(error, "at", ()))
     at = _in_file(loc, lines, missing=one["type"] == "missing")
@@ -317,7 +317,7 @@ def _plain(kind: str, text: str) -> str:
     return f"{text[0].lower()}{text[1:]}{hint}"
 
 
-def _in_file(loc: tuple[str | int, ...], lines: Lines, missing: bool) -> Path_:
+def _in_file(loc: tuple[str | int, ...], lines: LineNumbers, missing: bool) -> Path_:
     """A location without the parts (types that a value could have had) that stand in no file."""
     at: Path_ = ()
     for i, part in enumerate(loc):
@@ -346,7 +346,7 @@ def _model_at(loc: Path_) -> type[BaseModel]:
     return model
 
 
-def sql_file(job: Job, name: str) -> str:
+def sql_place(job: Job, name: str) -> str:
     """A SQL file as error messages name it."""
     return job.workspace.relative(job.file.parent / name)
 

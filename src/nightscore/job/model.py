@@ -17,7 +17,7 @@ from nightscore.job.fields import (
     FilePath,
     Misplaced,
     SqlFile,
-    Strict,
+    StrictModel,
     Text,
     share_of,
 )
@@ -25,12 +25,12 @@ from nightscore.job.fields import (
 CHALLENGERS = "challengers"  # the view that has their columns, too
 MOST = 6  # challengers: as many models as a process keeps open (open_model.py), less the champion's two
 SCHEME = "models:/"
-URI = re.compile(rf"{SCHEME}([A-Za-z0-9_][A-Za-z0-9_. -]*)(?:/([1-9][0-9]*)|@([A-Za-z0-9_-]+))")
+REGISTRY_URI = re.compile(rf"{SCHEME}([A-Za-z0-9_][A-Za-z0-9_. -]*)(?:/([1-9][0-9]*)|@([A-Za-z0-9_-]+))")
 KIND = r"^([a-z][a-z0-9_]{0,62}|scorers/([A-Za-z0-9_][A-Za-z0-9_.-]*/)*[A-Za-z_][A-Za-z0-9_-]*\.py)$"
 URI_FORMS = f"allowed: {SCHEME}NAME/VERSION or {SCHEME}NAME@ALIAS"
 
 
-class Labels(Strict):
+class Labels(StrictModel):
     """What came true of a day's rows, once it is known, and how scores are held to it."""
 
     sql: Annotated[
@@ -95,7 +95,7 @@ def _kind(value: str) -> str:
     return value
 
 
-class Model(Strict):
+class Model(StrictModel):
     """The model, and how its inputs and outputs are named."""
 
     kind: Annotated[
@@ -211,7 +211,7 @@ def check_model_names(place: str, names: Sequence[str | None]) -> None:
         Misplaced: it names no version and no alias.
     """
     for i, name in enumerate(names):
-        if name and name.startswith("models:") and not URI.fullmatch(name):
+        if name and name.startswith("models:") and not REGISTRY_URI.fullmatch(name):
             at: tuple[str | int, ...] = (place, i) if place == "challengers" else (place,)
             raise Misplaced(at, f"{name!r} names no model of a registry; {URI_FORMS}")
 
@@ -239,7 +239,7 @@ def challenger_names(paths: Sequence[str]) -> dict[str, str]:
 
 def challenger_name(path: str) -> str:
     """The name that a challenger's columns begin with."""
-    known = URI.fullmatch(path)
+    known = REGISTRY_URI.fullmatch(path)
     text = f"{known[1]}_{known[2] or known[3]}" if known else PurePosixPath(path).stem
     name = re.sub(r"[^A-Za-z0-9_]", "_", text)
     return name if name[:1].isalpha() else f"m_{name}"

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from nightscore.common.errors import clipped
-from nightscore.job.fields import Misplaced, Strict
+from nightscore.job.fields import Misplaced, StrictModel
 
 PARAM_TYPES: dict[str, type] = {
     "integer": int,
@@ -19,7 +19,7 @@ PARAM_TYPES: dict[str, type] = {
 ParamValue = int | float | str | bool | dt.date
 
 
-class Param(Strict):
+class Param(StrictModel):
     """One parameter of a job: SQL reads it as getvariable('name')."""
 
     type: Annotated[

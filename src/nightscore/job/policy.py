@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from nightscore.common.units import Size
-from nightscore.job.fields import Finite, Misplaced, RowLimit, Strict, rows_allowed
+from nightscore.job.fields import Finite, Misplaced, RowLimit, StrictModel, rows_allowed
 
 
-class Policy(Strict):
+class Policy(StrictModel):
     """What to do with a day without data, and with a row that breaks its contract or can't be scored."""
 
     missing: Annotated[
@@ -32,12 +32,12 @@ class Policy(Strict):
         ),
     ] = 0
 
-    def budget(self, rows: int) -> int:
+    def max_rejected_rows(self, rows: int) -> int:
         """The most of `rows` rows that may be rejected; of a share, its whole rows."""
         return int(rows_allowed(self.max_rejected, rows) + 1e-9)
 
 
-class Limits(Strict):
+class Limits(StrictModel):
     """The most that a day may be, however small its files are: beyond it nothing is published."""
 
     rows: Annotated[
@@ -57,7 +57,7 @@ class Limits(Strict):
         return int(self.time[:-1]) * {"s": 1, "m": 60, "h": 3600}[self.time[-1]] if self.time else None
 
 
-class Domain(Strict):
+class Domain(StrictModel):
     """What values a column may have, of the features or of the model's outputs."""
 
     null: Annotated[bool, Field(description="false: each row has a value, no null and no NaN")] = True

@@ -14,10 +14,18 @@ from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Ta
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import literal_schema, no_info_after_validator_function
 
-from nightscore.job.calendars import MIDNIGHT, Calendar, EveryDay, Sessions, check_early, latest_day, minutes
-from nightscore.job.closures import FILE, Override, workspace_overrides
-from nightscore.job.exchanges import unknown_exchange
-from nightscore.job.fields import Misplaced, Name, Strict
+from nightscore.job.calendars import (
+    MIDNIGHT,
+    Calendar,
+    EveryDay,
+    Sessions,
+    check_early,
+    latest_day,
+    parse_minutes,
+)
+from nightscore.job.closures import FILE, CalendarOverride, read_workspace_overrides
+from nightscore.job.exchanges import exchange_problem
+from nightscore.job.fields import Misplaced, Name, StrictModel
 from nightscore.job.kinds import Kind, one_of
 
 Code = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{4}$")]
@@ -34,7 +42,7 @@ def _timezone(name: str) -> str:
 class ScheduleKind(Kind):
     """What every kind of schedule says: which days it has, and when each is complete."""
 
-    def calendar(self, closures: Mapping[str, Override] | None = None) -> Calendar:  # noqa: ARG002
+    def calendar(self, closures: Mapping[str, CalendarOverride] | None = None) -> Calendar:  # noqa: ARG002
         """The days of the schedule; `closures` are those of a workspace's calendars.yaml, by exchange.
 
         A kind without days of its own has those of UTC, each complete at its end.
@@ -42,7 +50,7 @@ class ScheduleKind(Kind):
         return EveryDay(MIDNIGHT, ZoneInfo("UTC"))
 
     def latest_complete_day(
-        self, now: dt.datetime, closures: Mapping[str, Override] | None = None
+        self, now: dt.datetime, closures: Mapping[str, CalendarOverride] | None = None
     ) -> dt.date:
         """The last day that a job of this schedule may score at `now` (which has an offset).
 
@@ -60,7 +68,7 @@ class ScheduleKind(Kind):
         """
 
 
-class Daily(Strict, ScheduleKind):
+class Daily(StrictModel, ScheduleKind):
     """Every day at a time of day; the run scores the day before."""
 
     example: ClassVar[str] = "{daily: …}"
@@ -77,12 +85,12 @@ class Daily(Strict, ScheduleKind):
     def __str__(self) -> str:
         return f"daily {self.daily} {self.timezone}"
 
-    def calendar(self, closures: Mapping[str, Override] | None = None) -> Calendar:  # noqa: ARG002
+    def calendar(self, closures: Mapping[str, CalendarOverride] | None = None) -> Calendar:  # noqa: ARG002
         """Every day, complete at the time of day of the next one."""
         return EveryDay(dt.time.fromisoformat(self.daily), ZoneInfo(self.timezone))
 
 
-class Exchange(Strict, ScheduleKind):
+class Exchange(StrictModel, ScheduleKind):
     """After the close of each trading session of an exchange, or of several that all trade that day."""
 
     example: ClassVar[str] = "{exchange: …}"
@@ -106,20 +114,20 @@ class Exchange(Strict, ScheduleKind):
     def __str__(self) -> str:
         return f"{' + '.join(self.exchanges)} close + {self.after_close}"
 
-    def calendar(self, closures: Mapping[str, Override] | None = None) -> Calendar:
+    def calendar(self, closures: Mapping[str, CalendarOverride] | None = None) -> Calendar:
         """The sessions that all of the exchanges have, closures that no calendar foresaw left out."""
-        return Sessions(self.exchanges, minutes(self.after_close), closures or {})
+        return Sessions(self.exchanges, parse_minutes(self.after_close), closures or {})
 
     def check(self, root: Path) -> None:
         """Know that each exchange has a calendar, and that the closures of calendars.yaml fit it."""
         for code in self.exchanges:
-            if problem := unknown_exchange(code):
+            if problem := exchange_problem(code):
                 raise Misplaced(("exchange",), problem)
-        closures = workspace_overrides(root)
+        closures = read_workspace_overrides(root)
         check_early({code: one for code, one in closures.items() if code in self.exchanges}, FILE)
 
 
-class After(Strict, ScheduleKind):
+class After(StrictModel, ScheduleKind):
     """When every named output table has published the day."""
 
     example: ClassVar[str] = "{after: […]}"

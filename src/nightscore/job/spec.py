@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from nightscore.common.units import Size
 from nightscore.job.accuracy_budget import AccuracyBudget
 from nightscore.job.audits import SCORES, Audit, Known
-from nightscore.job.fields import Column, Misplaced, Name, SqlFile, Strict, Text
+from nightscore.job.fields import Column, Misplaced, Name, SqlFile, StrictModel, Text
 from nightscore.job.inputs import Input, PathInput
 from nightscore.job.model import CHALLENGERS, Judge, Model
 from nightscore.job.params import Param
@@ -27,7 +27,7 @@ RUN_OPTIONS = (  # what every run can be asked for
 RESERVED_COLUMNS = {"day", "run_id"}
 
 
-class Scoring(Strict):
+class Scoring(StrictModel):
     """Where and in what portions rows are scored, and what happens to values that are missing."""
 
     device: Annotated[
@@ -71,7 +71,7 @@ class Scoring(Strict):
     ] = 1
 
 
-class JobSpec(Strict):
+class JobSpec(StrictModel):
     """One job: SQL in, a model in the middle, SQL out."""
 
     job: Annotated[Name, Field(description="the DAG's id and the prefix of its tables")]
@@ -224,7 +224,7 @@ class JobSpec(Strict):
         known = Known((*self.keep, *self.model.outputs), (SCORES, *self.decide), tuple(self.inputs))
         for i, audit in enumerate(self.audit):
             try:
-                audit.fit(known)
+                audit.check_names(known)
             except Misplaced as error:
                 raise Misplaced(("audit", i, *error.at), str(error)) from error
 

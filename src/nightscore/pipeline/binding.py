@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from nightscore.common.errors import Broken
 from nightscore.job.fields import Misplaced
 from nightscore.job.inputs import PathInput
-from nightscore.job.loader import Job, sql_file
+from nightscore.job.loader import Job, sql_place
 from nightscore.job.model import CHALLENGERS
 from nightscore.job.spec import RESERVED_COLUMNS
 from nightscore.pipeline.audits.kinds import questions
@@ -19,7 +19,7 @@ from nightscore.pipeline.score.missing_values import check_policy
 from nightscore.pipeline.score.row_checks import check_domain
 from nightscore.scorers.contract import Scorer
 from nightscore.store import delta
-from nightscore.store.engine import Engine, SqlMistakes, quoted
+from nightscore.store.engine import Engine, SqlMistakes, quote_identifier
 from nightscore.store.sql_checks import repeatable_select
 
 DUCKDB_TYPES = {
@@ -45,9 +45,9 @@ def check_sql(job: Job) -> None:
         Broken: names the file, or the line of job.yaml.
     """
     if job.features_sql is not None:
-        repeatable_select(job.features_sql, sql_file(job, job.spec.features))
+        repeatable_select(job.features_sql, sql_place(job, job.spec.features))
     for table, sql in job.decide_sql.items():
-        repeatable_select(sql, sql_file(job, job.spec.decide[table]))
+        repeatable_select(sql, sql_place(job, job.spec.decide[table]))
     for question in questions(job):
         question.check()
 
@@ -61,10 +61,10 @@ def check_schedule(job: Job) -> None:
     try:
         job.spec.schedule.check(job.workspace.root)
     except Misplaced as error:
-        job.broken(("schedule", *error.at), str(error))
+        job.raise_broken(("schedule", *error.at), str(error))
 
 
-def bind(day: Day, scorer: Scorer) -> Bound:
+def bind_job(day: Day, scorer: Scorer) -> Bound:
     """Bind all of a job's SQL against its inputs' columns and the model's outputs.
 
     Raises:
@@ -86,23 +86,23 @@ def bind(day: Day, scorer: Scorer) -> Bound:
     if job.spec.rejecting:
         stored[job.spec.rejects_table] = rejects_schema(job, features)
     for table, schema in stored.items():
-        delta.check_schema(job.workspace.tables / table, schema)
+        delta.check_table_schema(job.workspace.tables / table, schema)
     return Bound(features, stored)
 
 
 def features_select(job: Job) -> str:
     """The SELECT that gives a job's rows, before key order."""
-    return job.features_sql or f"SELECT * FROM {quoted(job.spec.features)}"
+    return job.features_sql or f"SELECT * FROM {quote_identifier(job.spec.features)}"
 
 
 def features_place(job: Job) -> str:
     """What makes the features, as error messages name it."""
-    return sql_file(job, job.spec.features) if job.features_sql else job.shown
+    return sql_place(job, job.spec.features) if job.features_sql else job.shown
 
 
 def key_order(job: Job) -> str:
     """Sort terms for the features: by key, so that the same rows are the same bytes."""
-    return ", ".join(quoted(name) for name in job.spec.key)
+    return ", ".join(quote_identifier(name) for name in job.spec.key)
 
 
 def _check_contracts(engine: Engine, day: Day) -> None:
@@ -111,14 +111,20 @@ def _check_contracts(engine: Engine, day: Day) -> None:
         if not isinstance(source, PathInput) or source.columns is None or not day.plan.inputs[name]:
             continue
         at = ("inputs", name, "columns")
-        casts = ", ".join(f"CAST(NULL AS {kind}) AS {quoted(c)}" for c, kind in source.types.items())
+        casts = ", ".join(
+            f"CAST(NULL AS {kind}) AS {quote_identifier(c)}" for c, kind in source.types.items()
+        )
         with SqlMistakes(f"{day.job.shown}:{day.job.lines.get(at, 1)}: {'.'.join(at)}"):
             wanted = engine.types(f"SELECT {casts}")
         inside = pq.read_schema(day.root / day.plan.inputs[name][0].path).names
-        found = {c: kind for c, kind in engine.types(f"SELECT * FROM {quoted(name)}").items() if c in inside}
+        found = {
+            c: kind
+            for c, kind in engine.types(f"SELECT * FROM {quote_identifier(name)}").items()
+            if c in inside
+        }
         for column in [*wanted, *found]:
             if wanted.get(column) != found.get(column):
-                day.job.broken(
+                day.job.raise_broken(
                     at, f"column {column!r} is {found.get(column, 'absent')} in the files of {source.path} "
                     f"and {wanted.get(column, 'absent')} in their contract"
                 )  # fmt: skip
@@ -134,10 +140,12 @@ def _bind_features(engine: Engine, job: Job, scorer: Scorer) -> pa.Schema:
     for at in ("key", "keep"):
         for name in getattr(job.spec, at):
             if name not in names:
-                job.broken((at,), f"the features have no column {name!r}; their columns: {', '.join(names)}")
+                job.raise_broken(
+                    (at,), f"the features have no column {name!r}; their columns: {', '.join(names)}"
+                )
     misfits = scorer.signature.misfits(schema)
     if misfits:
-        job.broken(("model", "path"), "; ".join(misfits))
+        job.raise_broken(("model", "path"), "; ".join(misfits))
     check_policy(job, scorer.signature)
     check_domain(job, schema, scorer.signature.outputs)
     engine.define(BINDING, features_select(job))
@@ -145,18 +153,22 @@ def _bind_features(engine: Engine, job: Job, scorer: Scorer) -> pa.Schema:
 
 
 def _define_empty_scores(engine: Engine, job: Job, scorer: Scorer) -> None:
-    kept = [quoted(name) for name in (*job.spec.key, *job.spec.keep)]
-    given = [f"CAST(NULL AS {_sql_type(f.type)}) AS {quoted(f.name)}" for f in scorer.signature.outputs]
-    engine.define("scores", f"SELECT {', '.join(kept + given)} FROM {quoted(BINDING)} LIMIT 0")
+    kept = [quote_identifier(name) for name in (*job.spec.key, *job.spec.keep)]
+    given = [
+        f"CAST(NULL AS {_sql_type(f.type)}) AS {quote_identifier(f.name)}" for f in scorer.signature.outputs
+    ]
+    engine.define("scores", f"SELECT {', '.join(kept + given)} FROM {quote_identifier(BINDING)} LIMIT 0")
     if beside := _beside(job, scorer):
-        columns = [f"CAST(NULL AS {_sql_type(field.type)}) AS {quoted(field.name)}" for field in beside]
+        columns = [
+            f"CAST(NULL AS {_sql_type(field.type)}) AS {quote_identifier(field.name)}" for field in beside
+        ]
         engine.define(CHALLENGERS, f"SELECT *, {', '.join(columns)} FROM scores")
 
 
 def _no_rejects(job: Job) -> str:
-    key = [quoted(name) for name in job.spec.key]
+    key = [quote_identifier(name) for name in job.spec.key]
     said = [f"CAST(NULL AS VARCHAR) AS {name}" for name in rejects.COLUMNS]
-    return f"SELECT {', '.join(key + said)} FROM {quoted(BINDING)} LIMIT 0"
+    return f"SELECT {', '.join(key + said)} FROM {quote_identifier(BINDING)} LIMIT 0"
 
 
 def _sql_type(kind: pa.DataType) -> str:
@@ -164,7 +176,7 @@ def _sql_type(kind: pa.DataType) -> str:
 
 
 def _bind_decision(engine: Engine, job: Job, table: str, sql: str) -> pa.Schema:
-    where = sql_file(job, job.spec.decide[table])
+    where = sql_place(job, job.spec.decide[table])
     with SqlMistakes(where):
         schema = engine.schema(sql)
     for name in schema.names:
@@ -218,4 +230,4 @@ def _beside(job: Job, scorer: Scorer) -> list[pa.Field]:
 
 def _stored(job: Job, schema: pa.Schema, at: tuple[str, ...]) -> pa.Schema:
     where = f"{job.shown}:{job.lines.get(at, 1)}: {'.'.join(at)}"
-    return delta.storable(pa.schema([*schema, pa.field("run_id", pa.string())]), where)
+    return delta.storable_schema(pa.schema([*schema, pa.field("run_id", pa.string())]), where)

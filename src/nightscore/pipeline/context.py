@@ -15,14 +15,14 @@ from nightscore.job.model import CHALLENGERS
 from nightscore.pipeline.read import inputs
 from nightscore.scorers.hardware import hardware
 from nightscore.store import run_folder
-from nightscore.store.column_stats import TableProof, table_proof
-from nightscore.store.engine import Engine, Resources, View, quoted
-from nightscore.store.memory_budget import Budget, budget
+from nightscore.store.column_stats import TableProof, compute_table_proof
+from nightscore.store.engine import Engine, EngineResources, View, quote_identifier
+from nightscore.store.memory_budget import MemoryBudget, job_memory_budget
 from nightscore.store.plan import Plan
 from nightscore.store.receipt import Receipt
 from nightscore.store.run_folder import RunFolder
-from nightscore.store.staging import StagedFile, checked_sha256
-from nightscore.store.versions import ABSENT, versions
+from nightscore.store.staging import StagedFile, check_staged_sha256
+from nightscore.store.versions import NOT_INSTALLED, library_versions
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Day:
 
         `files` are what it reads (default: its inputs as they are now), `known_at` cuts what it sees of them.
         """
-        read = inputs.resolve(job, as_day(receipt.day)) if files is None else files
+        read = inputs.resolve_inputs(job, as_day(receipt.day)) if files is None else files
         params = job.own_params(receipt.params)
         return cls(job, Plan(job.name, receipt.day, "score", params=params, inputs=read, known_at=known_at))
 
@@ -53,12 +53,12 @@ class Day:
     @property
     def run(self) -> RunFolder:
         """The folder of the plan's run."""
-        return run_folder.folder(self.job.workspace, self.plan)
+        return run_folder.folder_of_plan(self.job.workspace, self.plan)
 
     @cached_property
-    def budget(self) -> Budget:
+    def budget(self) -> MemoryBudget:
         """What the job may use here. Broken where that is more than there is."""
-        return budget(self.job)
+        return job_memory_budget(self.job)
 
     @property
     def temp(self) -> Path:
@@ -87,9 +87,9 @@ class Day:
         Raises:
             NotYet: one is of another version; a plan that is made here names those that are here.
         """
-        planned, here = self.plan.versions, versions()
+        planned, here = self.plan.versions, library_versions()
         others = [
-            f"{name} {planned.get(name, ABSENT)} (here: {here.get(name, ABSENT)})"
+            f"{name} {planned.get(name, NOT_INSTALLED)} (here: {here.get(name, NOT_INSTALLED)})"
             for name in sorted(planned.keys() | here.keys())
             if planned.get(name) != here.get(name)
         ]
@@ -107,7 +107,7 @@ class Day:
 
     def steady_inputs(self) -> AbstractContextManager[None]:
         """A context that ends with NotYet where an input is not what it was when the plan was made."""
-        return inputs.steady(self.job, self.plan.inputs, dt.date.fromisoformat(self.plan.day))
+        return inputs.steady_inputs(self.job, self.plan.inputs, dt.date.fromisoformat(self.plan.day))
 
     def engine(
         self,
@@ -137,13 +137,15 @@ class Day:
 
     def _define(self, engine: Engine, tables: Iterable[str]) -> None:
         names = ["day", *self.job.spec.params]
-        engine.define("params", "SELECT " + ", ".join(f"getvariable('{n}') AS {quoted(n)}" for n in names))
+        engine.define(
+            "params", "SELECT " + ", ".join(f"getvariable('{n}') AS {quote_identifier(n)}" for n in names)
+        )
         beside = self.job.spec.model.challenger_columns
         for name in tables:
-            hidden = ", ".join(map(quoted, ["run_id", *(beside if name == "scores" else ())]))
-            engine.define(name, f"SELECT * EXCLUDE ({hidden}) FROM {quoted(f'staged {name}')}")
+            hidden = ", ".join(map(quote_identifier, ["run_id", *(beside if name == "scores" else ())]))
+            engine.define(name, f"SELECT * EXCLUDE ({hidden}) FROM {quote_identifier(f'staged {name}')}")
         if beside and "scores" in tables:
-            engine.define(CHALLENGERS, f"SELECT * EXCLUDE (run_id) FROM {quoted('staged scores')}")
+            engine.define(CHALLENGERS, f"SELECT * EXCLUDE (run_id) FROM {quote_identifier('staged scores')}")
 
     def read_back(self, files: Iterable[StagedFile]) -> TableProof:
         """The proof of one table's staged files, each hashed before anything parses it, and once.
@@ -152,12 +154,12 @@ class Day:
             Broken: one is damaged, or of another run.
         """
         named = [(self.root / file.path, file.path) for file in files]
-        sha256 = [checked_sha256(path, shown) for path, shown in named]
-        return table_proof(named, self.plan.run_id, sha256)
+        sha256 = [check_staged_sha256(path, shown) for path, shown in named]
+        return compute_table_proof(named, self.plan.run_id, sha256)
 
-    def _resources(self, memory: int | None, threads: int | None) -> Resources:
+    def _resources(self, memory: int | None, threads: int | None) -> EngineResources:
         allowed = self.budget.sql
-        return Resources(
+        return EngineResources(
             threads or hardware().cores, min(memory or allowed, allowed), self.temp,
             seconds=self.job.spec.limits.seconds,
         )  # fmt: skip

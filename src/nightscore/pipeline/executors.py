@@ -12,14 +12,14 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from nightscore.common.errors import Broken, NightError
-from nightscore.common.progress import Count, Report, silent
+from nightscore.common.errors import Broken, NightscoreError
+from nightscore.common.progress import ProgressCallback, RowCounter, silent
 from nightscore.common.units import as_day
 from nightscore.job.loader import Job
-from nightscore.pipeline.request import AS_USUAL, RunRequest
+from nightscore.pipeline.request import DEFAULT_REQUEST, RunRequest
 from nightscore.pipeline.steps import plan_day, publish_day, score_piece
 from nightscore.scorers.hardware import hardware
-from nightscore.store.memory_budget import budget
+from nightscore.store.memory_budget import job_memory_budget
 from nightscore.store.plan import Piece, Plan
 from nightscore.store.receipt import Receipt
 from nightscore.store.staging import StagedFile
@@ -28,7 +28,9 @@ from nightscore.store.staging import StagedFile
 class Executor(Protocol):
     """Has the pieces of a plan scored. `nightscore.pipeline.testing.check_executor` holds one to this."""
 
-    def map(self, job: Job, plan: Plan, pieces: Sequence[Piece], report: Report = silent) -> list[StagedFile]:
+    def map(
+        self, job: Job, plan: Plan, pieces: Sequence[Piece], report: ProgressCallback = silent
+    ) -> list[StagedFile]:
         """The staged files of some pieces of a plan, in the order of `pieces`.
 
         A piece that is staged already is left as it is. `report` is told of the stage `score`: rows done, and
@@ -45,9 +47,11 @@ class Executor(Protocol):
 class InOrder:
     """One piece after the other, in this thread."""
 
-    def map(self, job: Job, plan: Plan, pieces: Sequence[Piece], report: Report = silent) -> list[StagedFile]:
+    def map(
+        self, job: Job, plan: Plan, pieces: Sequence[Piece], report: ProgressCallback = silent
+    ) -> list[StagedFile]:
         """The staged files, in order."""
-        count = Count("score", sum(piece.rows for piece in pieces), report)
+        count = RowCounter("score", sum(piece.rows for piece in pieces), report)
         return [score_piece(job, plan, piece, count) for piece in pieces]
 
 
@@ -55,10 +59,12 @@ class InOrder:
 class Threads:
     """Threads of this process: as many pieces at once as cores and memory allow."""
 
-    def map(self, job: Job, plan: Plan, pieces: Sequence[Piece], report: Report = silent) -> list[StagedFile]:
+    def map(
+        self, job: Job, plan: Plan, pieces: Sequence[Piece], report: ProgressCallback = silent
+    ) -> list[StagedFile]:
         """The staged files, in order. The first error ends the pieces that have not begun."""
-        count = Count("score", sum(piece.rows for piece in pieces), report)
-        at_once = min(plan.variant.at_once(hardware().cores), budget(job).at_once)
+        count = RowCounter("score", sum(piece.rows for piece in pieces), report)
+        at_once = min(plan.variant.at_once(hardware().cores), job_memory_budget(job).at_once)
         with ThreadPoolExecutor(at_once) as pool:
             futures = [pool.submit(score_piece, job, plan, piece, count) for piece in pieces]
             try:
@@ -71,12 +77,12 @@ class Threads:
         return [future.result() for future in futures]
 
 
-HERE = Threads()
+LOCAL_THREADS = Threads()
 
 
 def run(
-    job: Job, day: dt.date | str, request: RunRequest = AS_USUAL,
-    *, executor: Executor = HERE, report: Report = silent, **options: Any,
+    job: Job, day: dt.date | str, request: RunRequest = DEFAULT_REQUEST,
+    *, executor: Executor = LOCAL_THREADS, report: ProgressCallback = silent, **options: Any,
 ) -> Receipt:  # fmt: skip
     """Score one day of a job and publish it. Safe to call again at any time, from anywhere (idempotent).
 
@@ -102,9 +108,9 @@ def run(
 
 
 def backfill(
-    job: Job, first: dt.date | str, last: dt.date | str, report: Report = silent,
-    request: RunRequest = AS_USUAL, **options: Any,
-) -> Iterator[tuple[dt.date, Receipt | NightError]]:  # fmt: skip
+    job: Job, first: dt.date | str, last: dt.date | str, report: ProgressCallback = silent,
+    request: RunRequest = DEFAULT_REQUEST, **options: Any,
+) -> Iterator[tuple[dt.date, Receipt | NightscoreError]]:  # fmt: skip
     """Run every day from `first` to `last`, the newest first, and give each day's receipt or error.
 
     A day that fails does not keep the others from running. `request` and `options` are those of `run`.
@@ -119,5 +125,5 @@ def backfill(
         day = end - dt.timedelta(days=back)
         try:
             yield day, run(job, day, request, report=report, **options)
-        except NightError as error:
+        except NightscoreError as error:
             yield day, error

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from nightscore.common.errors import Broken, NotYet
 from nightscore.common.files import byte_size
-from nightscore.common.progress import Report, Stopwatch, silent
+from nightscore.common.progress import ProgressCallback, Stopwatch, silent
 from nightscore.common.units import as_day
 from nightscore.common.workspace import Workspace
 from nightscore.job.loader import Job
@@ -22,18 +22,18 @@ from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.read import inputs
 from nightscore.pipeline.read.integrity import verify_inputs
-from nightscore.pipeline.score.canary import with_variant
+from nightscore.pipeline.score.canary import choose_variant
 from nightscore.store import catalog, run_folder
-from nightscore.store.disk import free
+from nightscore.store.disk import free_bytes
 from nightscore.store.engine import SqlMistakes
-from nightscore.store.memory_budget import budget
-from nightscore.store.pieces import SMALLEST_PIECE, SMALLEST_PIECE_OF_TEXTS, cut
-from nightscore.store.plan import InputFile, Plan, digest
+from nightscore.store.memory_budget import job_memory_budget
+from nightscore.store.pieces import SMALLEST_PIECE, SMALLEST_PIECE_OF_TEXTS, cut_pieces
+from nightscore.store.plan import InputFile, Plan, json_digest
 from nightscore.store.receipt import Receipt
 from nightscore.store.run_folder import RunFolder
-from nightscore.store.staging import FEATURE_GROUP_ROWS, peak_memory, stage
+from nightscore.store.staging import FEATURE_GROUP_ROWS, peak_memory, stage_batches
 
-MakeRows = Callable[[Job, Plan, RunFolder, Report], Sequence[InputFile]]
+MakeRows = Callable[[Job, Plan, RunFolder, ProgressCallback], Sequence[InputFile]]
 Choose = Callable[[Job, Plan, Sequence[InputFile]], Plan]
 DOUBT = 2  # times too high an estimate may be before a run that would fit is refused
 ALIKE = 10  # times as many rows as on the last day: beyond that its bytes a row are mostly footers
@@ -42,8 +42,8 @@ Needs = dict[str, int]
 
 
 def begin(
-    job: Job, wanted: Plan, make_rows: MakeRows | None = None, choose: Choose = with_variant,
-    *, watch: Stopwatch | None = None, report: Report = silent,
+    job: Job, wanted: Plan, make_rows: MakeRows | None = None, choose: Choose = choose_variant,
+    *, watch: Stopwatch | None = None, report: ProgressCallback = silent,
 ) -> Plan:  # fmt: skip
     """A run begins: inputs verified, rows made, the disk asked, a variant chosen, pieces cut, the plan kept.
 
@@ -64,7 +64,7 @@ def begin(
     watch = watch or Stopwatch()
     run_id = wanted.run_id or run_folder.new_run_id(wanted.fingerprint, wanted.started)
     plan = dataclasses.replace(wanted, run_id=run_id)
-    run = run_folder.folder(job.workspace, plan)
+    run = run_folder.folder_of_plan(job.workspace, plan)
     with run.in_use():
         with Day(job, plan).steady_inputs():
             plan = dataclasses.replace(plan, sha256=verify_inputs(job, plan.inputs))
@@ -77,42 +77,42 @@ def begin(
         plan = dataclasses.replace(
             plan, seconds=watch.seconds, cpu_seconds=watch.cpu_seconds, peak_memory=peak_memory()
         )
-        plan = in_pieces(job, plan, rows)
-        run_folder.save(run, plan)
+        plan = with_pieces(job, plan, rows)
+        run_folder.save_plan(run, plan)
     return plan
 
 
 @contextlib.contextmanager
-def trial(job: Job, wanted: Plan, purpose: str) -> Iterator[Plan]:
+def trial_plan(job: Job, wanted: Plan, purpose: str) -> Iterator[Plan]:
     """A plan whose runs are thrown away at the end, however that comes: no other run takes one of them up."""
-    mark = digest(purpose, wanted.fingerprint, secrets.token_hex(8))
+    mark = json_digest(purpose, wanted.fingerprint, secrets.token_hex(8))
     try:
         yield dataclasses.replace(wanted, fingerprint=mark)
     finally:
         run_folder.remove_trials(job.workspace, job.name, dt.date.fromisoformat(wanted.day), mark)
 
 
-def stage_features(job: Job, plan: Plan, run: RunFolder, report: Report) -> Sequence[InputFile]:
+def stage_features(job: Job, plan: Plan, run: RunFolder, report: ProgressCallback) -> Sequence[InputFile]:
     """The files whose rows are scored: the input's own partition, or the snapshot of the SQL's rows."""
     if job.features_sql is None:
-        return streamed(job, plan)
+        return streamed_files(job, plan)
     report("features", 0, 0)
     refuse_no_room_for_features(job, plan)
     day = Day(job, plan)
     with day.steady_inputs(), day.engine(threads=day.sql_threads) as engine:
         with SqlMistakes(binding.features_place(job)):
             batches = engine.stream(job.features_sql, order=binding.key_order(job))
-            stage(run.features, batches, engine.schema(job.features_sql), FEATURE_GROUP_ROWS)
+            stage_batches(run.features, batches, engine.schema(job.features_sql), FEATURE_GROUP_ROWS)
     report("features", 1, 1)
-    return [inputs.look(job.workspace, run.features)]
+    return [inputs.inspect_parquet(job.workspace, run.features)]
 
 
-def streamed(job: Job, plan: Plan) -> list[InputFile]:
+def streamed_files(job: Job, plan: Plan) -> list[InputFile]:
     """The scored day's own files of the input that a job streams as it is."""
     return [f for f in plan.inputs[job.spec.features] if f.day == plan.day]
 
 
-def in_pieces(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
+def with_pieces(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
     """The plan with the pieces of the files whose rows are scored.
 
     Raises:
@@ -122,9 +122,11 @@ def in_pieces(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
     if rows == 0 and job.spec.policy.empty == "fail":
         raise Broken(f"job {job.name}: no rows to score on {plan.day}; the policy for an empty day is fail")
     tuned = [plan.tuned.sha256] if plan.tuned else []
-    maker = digest(plan.fingerprint, plan.versions, plan.chunk_rows, dataclasses.asdict(plan.variant), *tuned)
+    maker = json_digest(
+        plan.fingerprint, plan.versions, plan.chunk_rows, dataclasses.asdict(plan.variant), *tuned
+    )
     smallest = SMALLEST_PIECE_OF_TEXTS if plan.variant.kind == "text" else SMALLEST_PIECE
-    return dataclasses.replace(plan, pieces=cut(source, maker, plan.limit, smallest))
+    return dataclasses.replace(plan, pieces=cut_pieces(source, maker, plan.limit, smallest))
 
 
 def refuse_full_disk(job: Job, plan: Plan, run: RunFolder, source: Sequence[InputFile]) -> None:
@@ -158,14 +160,14 @@ def refuse_no_room_for_features(job: Job, plan: Plan) -> None:
         return
     share = min(1.0, _bytes(plan.inputs) / max(1, sum(f.bytes for f in last.inputs)))
     plain = sum(_groups(snapshot, None))
-    sorting = max(0, int(plain * share) - budget(job).sql)
+    sorting = max(0, int(plain * share) - job_memory_budget(job).sql)
     needs = {"the feature snapshot": int(snapshot.stat().st_size * share), "sorting it": sorting}
     _refuse(job, plan, job.workspace, needs, tables=False)
 
 
 def _refuse(job: Job, plan: Plan, workspace: Workspace, needs: Needs, tables: bool = True) -> None:
     for folder in _places(workspace) if tables else [workspace.runs]:
-        total, left = sum(needs.values()), free(folder)
+        total, left = sum(needs.values()), free_bytes(folder)
         if left * DOUBT < total:
             parts = ", ".join(f"{name} {byte_size(size)}" for name, size in needs.items() if size)
             raise NotYet(
@@ -188,8 +190,8 @@ def _places(workspace: Workspace) -> list[Path]:
 
 def _last(job: Job, plan: Plan) -> Receipt | None:
     """The receipt of the job's last published day, up to this one."""
-    entry = catalog.pinned(job.workspace).previous(job.name, as_day(plan.day) + dt.timedelta(days=1))
-    return entry.receipt() if entry else None
+    entry = catalog.read_catalog(job.workspace).previous(job.name, as_day(plan.day) + dt.timedelta(days=1))
+    return entry.read_receipt() if entry else None
 
 
 def _by_rows(last: Receipt, plan: Plan, source: Sequence[InputFile]) -> Needs:

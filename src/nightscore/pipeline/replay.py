@@ -14,33 +14,40 @@ from typing import Any
 import pyarrow as pa
 
 from nightscore.common.errors import Broken
-from nightscore.common.files import sha256_of
-from nightscore.common.progress import Report, silent
+from nightscore.common.files import file_sha256
+from nightscore.common.progress import ProgressCallback, silent
 from nightscore.common.units import as_day
 from nightscore.job.loader import Job
 from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day
-from nightscore.pipeline.executors import HERE
-from nightscore.pipeline.prepare import begin, streamed
+from nightscore.pipeline.executors import LOCAL_THREADS
+from nightscore.pipeline.prepare import begin, streamed_files
 from nightscore.pipeline.read import inputs
 from nightscore.pipeline.request import RunRequest
-from nightscore.pipeline.score.canary import with_variant
+from nightscore.pipeline.score.canary import choose_variant
 from nightscore.pipeline.score.challengers import conformed
-from nightscore.pipeline.steps import outlook, publish_day
+from nightscore.pipeline.steps import draft_plan, publish_day
 from nightscore.store import catalog, delta, run_folder
-from nightscore.store.catalog import Entry, Pinned
+from nightscore.store.catalog import CatalogEntry, Pinned
 from nightscore.store.delta import LiveFile
-from nightscore.store.engine import Engine, SqlMistakes, View, quoted
-from nightscore.store.plan import InputFile, Plan, digest
+from nightscore.store.engine import Engine, SqlMistakes, View, quote_identifier
+from nightscore.store.plan import InputFile, Plan, json_digest
 from nightscore.store.receipt import Receipt
 from nightscore.store.run_folder import RunFolder
-from nightscore.store.staging import FEATURE_GROUP_ROWS, StagedFile, reread, stage, staged, stamped
+from nightscore.store.staging import (
+    FEATURE_GROUP_ROWS,
+    StagedFile,
+    open_staged,
+    read_staged,
+    stage_batches,
+    stamped,
+)
 
 REJECTS, FEATURES = "the rejects", "the features"  # names that no job's SQL can have
 CARRIED = "carried"  # names of staged files
 
 
-def replay_rejects(job: Job, day: dt.date | str, report: Report = silent) -> Receipt:
+def replay_rejects(job: Job, day: dt.date | str, report: ProgressCallback = silent) -> Receipt:
     """Score the rejected rows of a published day again, and publish the day anew.
 
     Rows that are no longer among the features, or have no key, stay rejected.
@@ -51,46 +58,46 @@ def replay_rejects(job: Job, day: dt.date | str, report: Report = silent) -> Rec
         NotYet: as for a run.
     """
     moment = as_day(day)
-    state = catalog.pinned(job.workspace)
+    state = catalog.read_catalog(job.workspace)
     entry = state.in_force.get((job.name, moment.isoformat()))
-    before = entry.receipt() if entry else None
+    before = entry.read_receipt() if entry else None
     if entry is None or before is None:
         raise Broken(f"job {job.name}: {moment} is not published, so there is nothing to replay")
     if not before.rows.rejected:
         raise Broken(f"job {job.name}: {moment} was published without a reject; there is nothing to replay")
-    return _Replay(job, state, entry, before).published(report)
+    return _Replay(job, state, entry, before).publish(report)
 
 
 class _Replay:
     """One replay: the day as it is published, and the run that takes its place."""
 
-    def __init__(self, job: Job, state: Pinned, entry: Entry, before: Receipt) -> None:
+    def __init__(self, job: Job, state: Pinned, entry: CatalogEntry, before: Receipt) -> None:
         self.job, self.before = job, before
         day = dt.date.fromisoformat(before.day)
         request = RunRequest(params=before.params, force=True, known_at=before.known_at)
-        wanted = outlook(job, day, request)
+        wanted = draft_plan(job, day, request)
         # A day of the same causes is `unchanged` to the next run; one of two causes is not.
         same = wanted.fingerprint == before.fingerprint
-        causes = wanted.fingerprint if same else digest("replay", before.fingerprint, wanted.fingerprint)
+        causes = wanted.fingerprint if same else json_digest("replay", before.fingerprint, wanted.fingerprint)
         plan = dataclasses.replace(wanted, fingerprint=causes, replay_of=before.run_id)
         self.plan = dataclasses.replace(plan, run_id=run_folder.new_run_id(causes, plan.started))
-        self.run = run_folder.folder(job.workspace, self.plan)
+        self.run = run_folder.folder_of_plan(job.workspace, self.plan)
         self.rows = self.run.path / "replay.parquet"
-        self.key = ", ".join(map(quoted, job.spec.key))
+        self.key = ", ".join(map(quote_identifier, job.spec.key))
         self.scores = self.unharmed(state.files_of(entry, job.spec.scores_table), job.spec.scores_table)
         self.rejects = self.unharmed(state.files_of(entry, job.spec.rejects_table), job.spec.rejects_table)
 
-    def published(self, report: Report) -> Receipt:
+    def publish(self, report: ProgressCallback) -> Receipt:
         """The receipt of the day, merged."""
         with self.run.in_use():
             plan = begin(self.job, self.plan, self.rows_again, self.with_carried, report=report)
-            carried = [self.carried(i, file) for i, file in enumerate(self.scores)]
-            carried[0] = dataclasses.replace(carried[0], **self.still_rejected())
+            carried = [self.carry_over(i, file) for i, file in enumerate(self.scores)]
+            carried[0] = dataclasses.replace(carried[0], **self.stage_still_rejected())
             return publish_day(
-                self.job, plan, [*carried, *HERE.map(self.job, plan, plan.pieces, report)], report
+                self.job, plan, [*carried, *LOCAL_THREADS.map(self.job, plan, plan.pieces, report)], report
             )
 
-    def rows_again(self, job: Job, plan: Plan, _run: RunFolder, report: Report) -> list[InputFile]:
+    def rows_again(self, job: Job, plan: Plan, _run: RunFolder, report: ProgressCallback) -> list[InputFile]:
         """The file of the rows that are scored again.
 
         Raises:
@@ -98,7 +105,7 @@ class _Replay:
         """
         report("features", 0, 0)
         self.snapshot()
-        source = inputs.look(job.workspace, self.rows)
+        source = inputs.inspect_parquet(job.workspace, self.rows)
         if not source.rows:
             raise Broken(
                 f"job {job.name}, day {plan.day}: none of the {self.before.rows.rejected} rejected "
@@ -111,38 +118,39 @@ class _Replay:
         """The plan with its variant, and with how many rows are carried over."""
         rows = sum(file.rows for file in source)
         plan = dataclasses.replace(plan, carried=self.before.rows.read - rows)
-        return with_variant(job, plan, source)
+        return choose_variant(job, plan, source)
 
     def snapshot(self) -> None:
         """Stage the features of the rejected rows, and for `why` those of the whole day beside them."""
         day, job = Day(self.job, self.plan), self.job
         views = [View(REJECTS, self.rejects)]
         if job.features_sql is None:
-            own = tuple(job.workspace.root / file.path for file in streamed(job, self.plan))
+            own = tuple(job.workspace.root / file.path for file in streamed_files(job, self.plan))
             views.append(View(FEATURES, own))
         with day.steady_inputs(), day.engine(views=views, threads=day.sql_threads) as engine:
             with SqlMistakes(binding.features_place(job)):
                 if job.features_sql is not None:
                     engine.define(FEATURES, job.features_sql)
-                select = f"FROM {quoted(FEATURES)} SEMI JOIN {quoted(REJECTS)} USING ({self.key})"
+                features, rejects = quote_identifier(FEATURES), quote_identifier(REJECTS)
+                select = f"FROM {features} SEMI JOIN {rejects} USING ({self.key})"
                 batches = engine.stream(select, FEATURE_GROUP_ROWS, order=binding.key_order(self.job))
-                stage(self.rows, batches, engine.schema(select), FEATURE_GROUP_ROWS)
+                stage_batches(self.rows, batches, engine.schema(select), FEATURE_GROUP_ROWS)
         old = RunFolder(self.run.path.with_name(self.before.run_id)).features
         if not old.exists():
             return
         with self.looking(BEFORE=(old,), AGAIN=(self.rows,)) as engine:
             merged = f"FROM BEFORE ANTI JOIN AGAIN USING ({self.key}) UNION ALL BY NAME FROM AGAIN"
             batches = engine.stream(merged, FEATURE_GROUP_ROWS, order=binding.key_order(self.job))
-            stage(self.run.features, batches, engine.schema(merged), FEATURE_GROUP_ROWS)
+            stage_batches(self.run.features, batches, engine.schema(merged), FEATURE_GROUP_ROWS)
 
-    def carried(self, number: int, path: Path) -> StagedFile:
+    def carry_over(self, number: int, path: Path) -> StagedFile:
         """A published file of scores, staged as this run's."""
         target = self.run.scores(f"{CARRIED}-{number}")
-        with reread(path, path.name) as file:
+        with open_staged(path, path.name) as file:
             schema, beside = self.stored(file.schema_arrow), list(self.job.spec.model.challenger_columns)
             batches = (conformed(batch, schema, beside) for batch in file.iter_batches())
-            stage(target, (self.renamed(batch, schema) for batch in batches), schema)
-        return staged(target, self.job.workspace.root)
+            stage_batches(target, (self.renamed(batch, schema) for batch in batches), schema)
+        return read_staged(target, self.job.workspace.root)
 
     def stored(self, published: pa.Schema) -> pa.Schema:
         """The columns of a published file of scores, with this job's challengers instead of those of then."""
@@ -152,15 +160,15 @@ class _Replay:
         beside = [delta.optional_field(column, types[output]) for column, (_, output) in columns.items()]
         return pa.schema([*kept, *beside, published.field("run_id")])
 
-    def still_rejected(self) -> dict[str, Any]:
+    def stage_still_rejected(self) -> dict[str, Any]:
         """The rejects of before whose rows are not scored again: without a key, or gone from the features."""
         target = self.run.rejects(CARRIED)
         with self.looking(BEFORE=self.rejects, AGAIN=(self.rows,)) as engine:
             select = f"FROM BEFORE ANTI JOIN AGAIN USING ({self.key})"
             schema = engine.schema(select)
             batches = engine.stream(select, FEATURE_GROUP_ROWS, order="ALL")
-            stage(target, (self.renamed(batch, schema) for batch in batches), schema)
-        found = staged(target, self.job.workspace.root)
+            stage_batches(target, (self.renamed(batch, schema) for batch in batches), schema)
+        found = read_staged(target, self.job.workspace.root)
         return {"rejects": found.path, "rejected": found.rows}
 
     def renamed(self, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
@@ -175,7 +183,7 @@ class _Replay:
     def unharmed(self, files: Sequence[LiveFile], table: str) -> tuple[Path, ...]:
         """The published files of a table. Broken where one is not what the receipt says."""
         for file in files:
-            if not file.path.is_file() or sha256_of(file.path) not in self.before.tables[table].sha256:
+            if not file.path.is_file() or file_sha256(file.path) not in self.before.tables[table].sha256:
                 raise Broken(
                     f"{self.job.workspace.relative(file.path)}: not the file of which the receipt of run "
                     f"{self.before.run_id} holds the sha256; `nightscore verify` says more"

@@ -53,5 +53,5 @@ class RunRequest:
         return dataclasses.replace(self, **{**options, "params": options.get("params") or self.params})
 
 
-AS_USUAL = RunRequest()
+DEFAULT_REQUEST = RunRequest()
 """A run as a scheduler asks for it: the job as it stands, nothing forced."""

@@ -17,35 +17,37 @@ from typing import Any
 import pyarrow as pa
 
 from nightscore.common.errors import Broken, NotYet
-from nightscore.common.progress import Report, Stopwatch, silent
+from nightscore.common.progress import ProgressCallback, Stopwatch, silent
 from nightscore.common.units import as_day
 from nightscore.job.loader import Job
 from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.prepare import begin
-from nightscore.pipeline.publish.closing import restating
-from nightscore.pipeline.publish.commit import complete, roll_forward
+from nightscore.pipeline.publish.closing import plan_restatement
+from nightscore.pipeline.publish.commit import complete_publication, roll_forward
 from nightscore.pipeline.publish.finalize import prove_and_publish
-from nightscore.pipeline.publish.receipt_builder import skipped, unchanged
+from nightscore.pipeline.publish.receipt_builder import read_unchanged_receipt, skipped_receipt
 from nightscore.pipeline.read import as_of, inputs
-from nightscore.pipeline.read.scan import chunks, source_schema
-from nightscore.pipeline.request import AS_USUAL, RunRequest
+from nightscore.pipeline.read.scan import scan_chunks, source_schema
+from nightscore.pipeline.request import DEFAULT_REQUEST, RunRequest
 from nightscore.pipeline.score.batches import Deadline, RowScorer, needed_columns, scores_batch
-from nightscore.pipeline.score.challengers import Challengers, with_challengers
-from nightscore.pipeline.score.open_model import OpenModel, open_model, planned_scorer, score_nothing
-from nightscore.pipeline.score.rejects import Rejects
+from nightscore.pipeline.score.challengers import Challengers, add_challengers
+from nightscore.pipeline.score.open_model import OpenModel, open_job_model, open_planned_scorer, score_nothing
+from nightscore.pipeline.score.rejects import RejectWriter
 from nightscore.store import catalog, delta, run_folder
-from nightscore.store.engine import Resources, SqlMistakes
-from nightscore.store.memory_budget import budget
-from nightscore.store.plan import Piece, Plan, digest
-from nightscore.store.promotions import promotion_of
+from nightscore.store.engine import EngineResources, SqlMistakes
+from nightscore.store.memory_budget import job_memory_budget
+from nightscore.store.plan import Piece, Plan, json_digest
+from nightscore.store.promotions import read_promotion
 from nightscore.store.receipt import Receipt
-from nightscore.store.staging import StagedFile, made, stage, staged
-from nightscore.store.variant_file import VariantFile, read_variant, tuned_by
-from nightscore.store.versions import versions
+from nightscore.store.staging import StagedFile, read_staged, stage_batches, with_timings
+from nightscore.store.variant_file import VariantFile, read_variant, tuned_variant
+from nightscore.store.versions import library_versions
 
 
-def plan_day(job: Job, day: dt.date, request: RunRequest = AS_USUAL, report: Report = silent) -> Plan:
+def plan_day(
+    job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST, report: ProgressCallback = silent
+) -> Plan:
     """What a run of `day` has to do. Stages the feature snapshot where SQL makes the features.
 
     A run that was stopped is taken up again; a day whose causes have not changed is `unchanged` (idempotent).
@@ -59,22 +61,22 @@ def plan_day(job: Job, day: dt.date, request: RunRequest = AS_USUAL, report: Rep
     watch = Stopwatch()
     run_folder.remove_spilled(job.workspace, job.name)
     roll_forward(job, day, report)
-    plan = outlook(job, day, request)
+    plan = draft_plan(job, day, request)
     report("plan", 1, 1)
     if plan.status != "score" or plan.run_id:
         return plan
     return begin(job, plan, watch=watch, report=report)
 
 
-def outlook(job: Job, day: dt.date, request: RunRequest = AS_USUAL) -> Plan:
+def draft_plan(job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST) -> Plan:
     """What `plan_day` would find, as far as it is known before a row is read; nothing is written.
 
     A plan with a `run_id` is a stopped run that would be taken up. Errors as `plan_day`'s.
     """
     values = job.params(request.params)
     binding.check_sql(job)
-    opened = open_model(job, request.model, request.device, pinned=request.limit is None)
-    files = inputs.resolve(job, day)
+    opened = open_job_model(job, request.model, request.device, pinned=request.limit is None)
+    files = inputs.resolve_inputs(job, day)
     inputs.refuse_large(job, files)
     absent = _absent(job, files, day)
     if absent:
@@ -84,23 +86,23 @@ def outlook(job: Job, day: dt.date, request: RunRequest = AS_USUAL) -> Plan:
     known_at = as_of.cutoff(job, request.known_at)
     wanted = _wanted(job, day, opened, files, values, known_at=known_at, picked=picked)
     wanted = dataclasses.replace(wanted, limit=request.limit)
-    with inputs.steady(job, files, day):
-        bound = binding.bind(Day(job, wanted), opened.scorer)
-    wanted = with_challengers(job, wanted, opened.scorer, bound.features)
-    wanted = dataclasses.replace(wanted, promotion=promotion_of(job, wanted))
+    with inputs.steady_inputs(job, files, day):
+        bound = binding.bind_job(Day(job, wanted), opened.scorer)
+    wanted = add_challengers(job, wanted, opened.scorer, bound.features)
+    wanted = dataclasses.replace(wanted, promotion=read_promotion(job, wanted))
     return _beside_published(job, wanted, request)
 
 
 def _beside_published(job: Job, wanted: Plan, request: RunRequest) -> Plan:
     """The plan beside what is published and what was begun: unchanged, taken up, or a run of its own."""
-    last = catalog.pinned(job.workspace).receipt(job.name, as_day(wanted.day))
+    last = catalog.read_catalog(job.workspace).read_receipt(job.name, as_day(wanted.day))
     same = last is not None and last.fingerprint == wanted.fingerprint and _still_there(job, last)
     if last and same and not request.force and request.limit is None:
         return dataclasses.replace(wanted, status="unchanged", run_id=last.run_id)
     number = max(int(wanted.started * 1000), last.run_number + 1 if last else 0)
     if request.limit is None:
-        wanted = restating(job, wanted, last, request.restate)
-    resumed = None if request.force else run_folder.unfinished(job.workspace, wanted)
+        wanted = plan_restatement(job, wanted, last, request.restate)
+    resumed = None if request.force else run_folder.find_unfinished_plan(job.workspace, wanted)
     if resumed:
         return dataclasses.replace(resumed, restate=wanted.restate, replaces=wanted.replaces)
     return dataclasses.replace(wanted, run_number=number)
@@ -124,23 +126,23 @@ def score_piece(
     path, aside = day.run.scores(piece.fingerprint), day.run.rejects(piece.fingerprint)
     if path.exists():
         count(piece.rows)
-        return staged(path, root, aside)
+        return read_staged(path, root, aside)
     with day.run.in_use(), day.steady_inputs():
         started, cpu = time.time(), time.thread_time()
-        scorer = planned_scorer(job, plan)
+        scorer = open_planned_scorer(job, plan)
         challengers = Challengers(job, plan, scorer)
-        room = budget(job).piece
-        resources = Resources(1, room.duckdb, day.run.path)
+        room = job_memory_budget(job).piece
+        resources = EngineResources(1, room.duckdb, day.run.path)
         columns = list(dict.fromkeys([*needed_columns(job, scorer), *challengers.inputs]))
         source = source_schema(root, piece, columns, resources)
         schema = binding.scores_schema(job, source, scorer)
-        rejects = Rejects(job, plan, aside, binding.rejects_schema(job, source))
+        rejects = RejectWriter(job, plan, aside, binding.rejects_schema(job, source))
         rows, deadline = RowScorer(job, scorer, rejects), Deadline(job, rejects.where)
 
         def scores() -> Iterator[pa.RecordBatch]:
             # Rejects and notes are complete before the last batch is given, and so before the file is there.
             with rejects:
-                for chunk in chunks(root, piece, columns, plan.chunk_rows, resources, size=room.chunk):
+                for chunk in scan_chunks(root, piece, columns, plan.chunk_rows, resources, size=room.chunk):
                     deadline.check()
                     for features, outputs in rows.score(chunk):
                         with deadline.paused():  # the time of challengers is not the champion's
@@ -149,11 +151,13 @@ def score_piece(
                         count(features.num_rows)
             challengers.keep_notes(day.run.challengers(piece.fingerprint))
 
-        stage(path, scores(), schema)
-        return made(staged(path, root, aside), started, cpu)
+        stage_batches(path, scores(), schema)
+        return with_timings(read_staged(path, root, aside), started, cpu)
 
 
-def publish_day(job: Job, plan: Plan, pieces: Sequence[StagedFile], report: Report = silent) -> Receipt:
+def publish_day(
+    job: Job, plan: Plan, pieces: Sequence[StagedFile], report: ProgressCallback = silent
+) -> Receipt:
     """Prove what was staged, decide, audit, and publish the day's tables together.
 
     Raises:
@@ -163,13 +167,13 @@ def publish_day(job: Job, plan: Plan, pieces: Sequence[StagedFile], report: Repo
             another run was first; nothing is published.
     """
     if plan.status == "unchanged":
-        return unchanged(job, plan)
+        return read_unchanged_receipt(job, plan)
     if plan.status == "skipped":
-        return skipped(plan)
-    run = run_folder.folder(job.workspace, plan)
+        return skipped_receipt(plan)
+    run = run_folder.folder_of_plan(job.workspace, plan)
     with run.in_use():
         if run.publication.exists():
-            return complete(job.workspace, run, report)
+            return complete_publication(job.workspace, run, report)
         day = Day(job, plan)
         day.refuse_changed_job()
         day.refuse_other_versions()
@@ -187,7 +191,7 @@ def features(job: Job, day: dt.date | str, params: Mapping[str, Any] | None = No
     """
     moment = as_day(day)
     binding.check_sql(job)
-    files = inputs.resolve(job, moment)
+    files = inputs.resolve_inputs(job, moment)
     plan = Plan(job.name, moment.isoformat(), "score", params=job.params(params), inputs=files)
     at_work = Day(job, plan)
     with at_work.engine(threads=at_work.sql_threads) as engine:
@@ -197,21 +201,21 @@ def features(job: Job, day: dt.date | str, params: Mapping[str, Any] | None = No
             return pa.Table.from_batches(batches, engine.schema(select))
 
 
-def checked(job: Job) -> str:
+def check_job(job: Job) -> str:
     """Hold a job's spec, SQL and model together on its latest day, without reading data; says how.
 
     Raises:
         Broken: names file, line, the offending value and what is allowed.
     """
     binding.check_sql(job)
-    opened = open_model(job)
+    opened = open_job_model(job)
     score_nothing(job, opened)
-    days = inputs.days(job)
+    days = inputs.list_input_days(job)
     day = days[-1] if days else dt.date.today()
-    files = inputs.resolve(job, day)
+    files = inputs.resolve_inputs(job, day)
     wanted = _wanted(job, day, opened, files, job.params())
-    bound = binding.bind(Day(job, wanted), opened.scorer)
-    rivals = with_challengers(job, wanted, opened.scorer, bound.features).challengers
+    bound = binding.bind_job(Day(job, wanted), opened.scorer)
+    rivals = add_challengers(job, wanted, opened.scorer, bound.features).challengers
     useless = "".join(
         f"; challenger {one.path} can't be used: {one.refused}" for one in rivals if one.refused
     )
@@ -239,17 +243,17 @@ def _wanted(
     params = {n: v.isoformat() if isinstance(v, dt.date) else v for n, v in values.items()}
     read = {name: [(f.path, f.fingerprint) for f in some] for name, some in files.items()}
     used = picked.cause if picked and picked.reference.sha256 == opened.sha256 else None
-    causes = digest(
+    causes = json_digest(
         job.hash, day.isoformat(), params, opened.sha256, opened.code, opened.device, read,
         *([known_at] if known_at else []), *([used] if used else []),
     )  # fmt: skip
-    scores = delta.live(job.workspace.tables / job.spec.scores_table)
+    scores = delta.list_live_files(job.workspace.tables / job.spec.scores_table)
     return Plan(
         job.name, day.isoformat(), "score", fingerprint=causes, job_hash=job.hash, key=tuple(job.spec.key),
         model_path=opened.name, model_sha256=opened.sha256, device=opened.device,
         model_uri=opened.uri, model_version=opened.version, code=opened.code,
-        tuned=tuned_by(picked) if picked else None,
-        params=params, inputs=files, known_at=known_at, closes=job.spec.close, versions=versions(),
+        tuned=tuned_variant(picked) if picked else None,
+        params=params, inputs=files, known_at=known_at, closes=job.spec.close, versions=library_versions(),
         started=time.time(),
         seen=tuple(sorted(f.path.name for f in scores if f.day == day.isoformat())),
     )  # fmt: skip
@@ -258,6 +262,7 @@ def _wanted(
 def _still_there(job: Job, receipt: Receipt) -> bool:
     """Whether the tables still hold what the receipt says (nobody has rolled one back)."""
     return all(
-        {f.run_id for f in delta.live(job.workspace.tables / t) if f.day == receipt.day} == {receipt.run_id}
+        {f.run_id for f in delta.list_live_files(job.workspace.tables / t) if f.day == receipt.day}
+        == {receipt.run_id}
         for t in receipt.tables
     )

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from nightscore.common.errors import NightError, NotYet
+from nightscore.common.errors import NightscoreError, NotYet
 from nightscore.job.loader import Job
 from nightscore.pipeline.executors import Executor, InOrder
 from nightscore.store import run_folder
@@ -30,12 +30,12 @@ def check_executor(make: Callable[[], Executor], job: Job, plan: Plan) -> None:
     root, pieces = job.workspace.root, plan.pieces
     assert len(pieces) >= 3, f"{len(pieces)} pieces are too few to tell an order"
     expected = _contents(root, InOrder().map(job, plan, pieces))
-    run_folder.folder(job.workspace, plan).remove_scored()
+    run_folder.folder_of_plan(job.workspace, plan).remove_scored()
     assert make().map(job, plan, ()) == [], "of no piece there is a file"
     some = [pieces[2], pieces[0]]
     staged = make().map(job, plan, some)
     assert _contents(root, staged) == [expected[2], expected[0]], "some pieces, in the order asked for"
-    unasked = run_folder.folder(job.workspace, plan).scores(pieces[1].fingerprint)
+    unasked = run_folder.folder_of_plan(job.workspace, plan).scores(pieces[1].fingerprint)
     assert not unasked.exists(), "a piece that was not asked for"
     before = {file.path: _stat(root, file) for file in staged}
     told: list[tuple[str, int, int]] = []
@@ -45,15 +45,15 @@ def check_executor(make: Callable[[], Executor], job: Job, plan: Plan) -> None:
     assert kept == before, "staged pieces are written again"
     rows = sum(piece.rows for piece in pieces)
     assert told[-1:] == [("score", rows, rows)], f"progress ends at {told[-1:]}, not at {rows} of {rows} rows"
-    run_folder.folder(job.workspace, plan).remove_scored()
+    run_folder.folder_of_plan(job.workspace, plan).remove_scored()
     assert isinstance(_error(make(), job, plan), NotYet), "a plan of another job is not refused"
     assert not any(_scores(job, plan).glob("*.parquet")), "it was refused, and files were staged"
 
 
-def _error(executor: Executor, job: Job, plan: Plan) -> NightError | None:
+def _error(executor: Executor, job: Job, plan: Plan) -> NightscoreError | None:
     try:
         executor.map(job, dataclasses.replace(plan, job_hash="0" * 64), plan.pieces)
-    except NightError as error:
+    except NightscoreError as error:
         return error
     return None
 
@@ -68,4 +68,4 @@ def _stat(root: Path, file: StagedFile) -> tuple[int, int]:
 
 
 def _scores(job: Job, plan: Plan) -> Path:
-    return run_folder.folder(job.workspace, plan).scores("any").parent
+    return run_folder.folder_of_plan(job.workspace, plan).scores("any").parent

@@ -11,14 +11,14 @@ from nightscore.common.errors import Broken
 from nightscore.job.loader import Job
 from nightscore.pipeline.read import inputs
 from nightscore.store import catalog
-from nightscore.store.engine import Engine, View, quoted
+from nightscore.store.engine import Engine, View, quote_identifier
 from nightscore.store.receipt import ModelResult, Receipt
 from nightscore.store.run_folder import RunFolder
 
 Row = dict[str, Any]
 
 
-class Why(BaseModel):
+class RowExplanation(BaseModel):
     """One row of a published day, from its features to the decisions about it.
 
     `features` is None where they are no longer there, and `note` says why. `decisions` has the
@@ -36,7 +36,7 @@ class Why(BaseModel):
     note: str = ""
 
 
-def why(job: Job, day: dt.date, key: Mapping[str, str]) -> Why:
+def explain_row(job: Job, day: dt.date, key: Mapping[str, str]) -> RowExplanation:
     """What is known of one row of a published day.
 
     Raises:
@@ -46,18 +46,18 @@ def why(job: Job, day: dt.date, key: Mapping[str, str]) -> Why:
         raise Broken(
             f"the key of job {job.name} is {', '.join(job.spec.key)}; given: {', '.join(key) or 'nothing'}"
         )
-    state = catalog.pinned(job.workspace)
+    state = catalog.read_catalog(job.workspace)
     entry = state.in_force.get((job.name, day.isoformat()))
     if entry is None:
         raise Broken(f"job {job.name}: {day} is not published")
-    receipt, files = entry.receipt(), state.paths_of(entry)
+    receipt, files = entry.read_receipt(), state.paths_of(entry)
     scores = _rows(job, files[job.spec.scores_table], key)
     features, note = _features(job, receipt, key)
     decisions = {t: _rows(job, files[t], key) for t in receipt.tables if t != job.spec.scores_table}
     if not scores and not any(decisions.values()):
         shown = ", ".join(f"{c}={v}" for c, v in key.items())
         raise Broken(f"job {job.name}, day {day}: no row with {shown}; it was not among the rows to score")
-    return Why(
+    return RowExplanation(
         job=job.name, day=receipt.day, run_id=receipt.run_id, key=dict(key), model=receipt.model,
         features=features, scores=scores[0] if scores else None, decisions=decisions, note=note,
     )  # fmt: skip
@@ -72,7 +72,7 @@ def _features(job: Job, receipt: Receipt, key: Mapping[str, str]) -> tuple[Row |
         files = [run.features]
     else:
         recorded = {f.path: f.fingerprint for f in receipt.inputs}
-        now = inputs.resolve(job, dt.date.fromisoformat(receipt.day))[job.spec.features]
+        now = inputs.resolve_inputs(job, dt.date.fromisoformat(receipt.day))[job.spec.features]
         own = [f for f in now if f.day == receipt.day]
         if any(recorded.get(f.path) != f.fingerprint for f in own):
             return None, f"input {job.spec.features} has changed since run {receipt.run_id}"
@@ -89,6 +89,6 @@ def _rows(job: Job, files: Sequence[Path], key: Mapping[str, str]) -> list[Row]:
         if not given:
             return []
         # Compared as text: what a person typed is compared with what a person would see.
-        terms = [f"{quoted(c)}::VARCHAR = ${i}" for i, c in enumerate(given, 1)]
+        terms = [f"{quote_identifier(c)}::VARCHAR = ${i}" for i, c in enumerate(given, 1)]
         found = engine.rows(f"SELECT * FROM rows WHERE {' AND '.join(terms)}", list(given.values()))
     return [{c: v for c, v in zip(columns, row, strict=True) if c != "run_id"} for row in found]

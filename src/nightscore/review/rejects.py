@@ -8,12 +8,12 @@ from pydantic import BaseModel
 from nightscore.common.errors import Broken
 from nightscore.job.loader import Job
 from nightscore.store import catalog
-from nightscore.store.engine import quoted
+from nightscore.store.engine import quote_identifier
 
 EXAMPLES = 3
 
 
-class Reason(BaseModel):
+class RejectReason(BaseModel):
     """Why rows were set aside: in which stage, by what code, how many, and the first of them by key."""
 
     stage: str
@@ -22,32 +22,32 @@ class Reason(BaseModel):
     examples: list[dict[str, Any]]
 
 
-def rejected(job: Job, day: dt.date) -> list[Reason]:
+def summarize_rejects(job: Job, day: dt.date) -> list[RejectReason]:
     """The reasons of a day, the most frequent first.
 
     Raises:
         Broken: the day is not published, or the job sets no rows aside.
     """
-    state = catalog.pinned(job.workspace)
-    receipt = state.receipt(job.name, day)
+    state = catalog.read_catalog(job.workspace)
+    receipt = state.read_receipt(job.name, day)
     if receipt is None:
         raise Broken(f"job {job.name}: {day} is not published")
     table = job.spec.rejects_table
     if table not in receipt.tables:
         raise Broken(f"job {job.name}: {day} has no rejects; policy.bad_row in {job.shown} is fail")
-    key = ", ".join(map(quoted, job.spec.key))
+    key = ", ".join(map(quote_identifier, job.spec.key))
     rows = catalog.query(
         f"SELECT stage, reason, count(*) OVER (PARTITION BY stage, reason) AS rows, {key}, message, features "
-        f"FROM {quoted(table)} WHERE day = $1 "
+        f"FROM {quote_identifier(table)} WHERE day = $1 "
         f"QUALIFY row_number() OVER (PARTITION BY stage, reason ORDER BY {key}) <= {EXAMPLES} "
         f"ORDER BY rows DESC, stage, reason, {key}",
         job.workspace,
         values=[day],
     ).to_pylist()
-    found: dict[tuple[str, str], Reason] = {}
+    found: dict[tuple[str, str], RejectReason] = {}
     for row in rows:
         why = row.pop("stage"), row.pop("reason")
         count = row.pop("rows")
-        found.setdefault(why, Reason(stage=why[0], reason=why[1], rows=count, examples=[]))
+        found.setdefault(why, RejectReason(stage=why[0], reason=why[1], rows=count, examples=[]))
         found[why].examples.append(row)
     return list(found.values())

@@ -15,8 +15,8 @@ from rich.table import Table
 
 from nightscore.common.files import byte_size
 from nightscore.job.loader import Job
-from nightscore.review.explain import Why
-from nightscore.review.rejects import Reason
+from nightscore.review.explain import RowExplanation
+from nightscore.review.rejects import RejectReason
 from nightscore.store.plan import Plan
 from nightscore.store.receipt import AuditResult, Receipt, TableChange
 from nightscore.store.run_folder import RunFolder
@@ -35,7 +35,7 @@ def console() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_A_PIPE)
 
 
-def table(rows: Iterable[Sequence[object]], columns: Sequence[str], right: Sequence[str] = ()) -> Table:
+def text_table(rows: Iterable[Sequence[object]], columns: Sequence[str], right: Sequence[str] = ()) -> Table:
     """A table for a terminal; the columns in `right` are numbers."""
     headed = any(name.strip() for name in columns)
     made = Table(box=None, pad_edge=False, header_style="bold", show_header=headed)
@@ -46,7 +46,7 @@ def table(rows: Iterable[Sequence[object]], columns: Sequence[str], right: Seque
     return made
 
 
-def receipt(found: Receipt) -> None:
+def print_receipt(found: Receipt) -> None:
     """One receipt."""
     out = console()
     out.print(f"[bold]{found.job}[/bold] {found.day}: [bold]{found.status}[/bold] {found.reason}".rstrip())
@@ -67,7 +67,7 @@ def receipt(found: Receipt) -> None:
         ("cost", _cost(found)),
         ("seconds", "  ".join(f"{stage} {seconds:.2f}" for stage, seconds in found.seconds.items())),
     ]
-    out.print(table(facts, ("", " "), ()), soft_wrap=True)
+    out.print(text_table(facts, ("", " "), ()), soft_wrap=True)
     for line in _special(found):
         out.print(escape(line), soft_wrap=True)
     _receipt_tables(out, found)
@@ -75,10 +75,10 @@ def receipt(found: Receipt) -> None:
         mark = "[green]passed[/green]" if audit.passed else f"[red]not passed[/red] ({audit.severity})"
         out.print(f"audit     {mark}: {escape(_said(audit))}", soft_wrap=True)
     if found.preview:
-        rows_table(pa.Table.from_pylist([dict(row) for row in found.preview]))
+        print_rows(pa.Table.from_pylist([dict(row) for row in found.preview]))
 
 
-def rejects(found: Sequence[Reason]) -> None:
+def print_rejects(found: Sequence[RejectReason]) -> None:
     """The rows of a day that were set aside, by reason, with examples."""
     out = console()
     for one in found:
@@ -91,7 +91,7 @@ def rejects(found: Sequence[Reason]) -> None:
         out.print("no row was rejected")
 
 
-def receipts(found: Sequence[Receipt]) -> None:
+def print_receipts(found: Sequence[Receipt]) -> None:
     """Many receipts, a line each."""
     columns = ("job", "day", "run", "rows", "rows/s", "published at (UTC)", "audits")
     rows = [
@@ -106,18 +106,18 @@ def receipts(found: Sequence[Receipt]) -> None:
         )
         for r in found
     ]
-    console().print(table(rows, columns, ("rows", "rows/s")))
+    console().print(text_table(rows, columns, ("rows", "rows/s")))
 
 
-def jobs(found: Sequence[Job], last: Mapping[str, str]) -> None:
+def print_jobs(found: Sequence[Job], last: Mapping[str, str]) -> None:
     """The jobs of a workspace."""
     rows = [
         (j.name, str(j.spec.schedule), last.get(j.name, "never"), j.spec.owner, j.spec.about) for j in found
     ]
-    console().print(table(rows, ("job", "schedule", "last day", "owner", "about")))
+    console().print(text_table(rows, ("job", "schedule", "last day", "owner", "about")))
 
 
-def plan(found: Plan, run: RunFolder | None) -> None:
+def print_plan(found: Plan, run: RunFolder | None) -> None:
     """What a run would do."""
     out = console()
     files = [f for some in found.inputs.values() for f in some]
@@ -137,10 +137,10 @@ def plan(found: Plan, run: RunFolder | None) -> None:
     states = [
         (p.index, f"{p.rows:,}", "scored" if d else "to do") for p, d in zip(found.pieces, done, strict=True)
     ]
-    out.print(table(states, ("piece", "rows", "state"), ("piece", "rows")))
+    out.print(text_table(states, ("piece", "rows", "state"), ("piece", "rows")))
 
 
-def hardware(
+def print_hardware(
     machine: "Hardware", devices: "Sequence[Device]", problems: Mapping[str, str], kinds: Sequence[str]
 ) -> None:
     """What scoring may use here."""
@@ -152,13 +152,13 @@ def hardware(
         ("instructions", " ".join(machine.instructions) or "none that are wide"),
         ("kinds", " ".join(kinds)),
     ]
-    out.print(table(facts, ("", " ")), soft_wrap=True)
+    out.print(text_table(facts, ("", " ")), soft_wrap=True)
     rows = [(d.name, d.kind, d.provider, d.description) for d in devices]
     rows += [(name, "", "", f"can't be used: {error}") for name, error in problems.items()]
-    out.print(table(rows, ("device", "is a", "provider", "description")))
+    out.print(text_table(rows, ("device", "is a", "provider", "description")))
 
 
-def why(found: Why) -> None:
+def print_explanation(found: RowExplanation) -> None:
     """One row, from its features to the decisions about it."""
     out = console()
     key = ", ".join(f"{c}={v}" for c, v in found.key.items())
@@ -170,18 +170,18 @@ def why(found: Why) -> None:
     for title, row in (("features, as scored", found.features), ("scores", found.scores)):
         if row:
             out.print(f"[bold]{title}[/bold]")
-            out.print(table(row.items(), ("", " ")))
+            out.print(text_table(row.items(), ("", " ")))
     for name, rows in found.decisions.items():
         out.print(f"[bold]{name}[/bold]{'' if rows else ': not chosen'}")
         for row in rows:
-            out.print(table(row.items(), ("", " ")))
+            out.print(text_table(row.items(), ("", " ")))
 
 
-def rows_table(found: pa.Table) -> None:
+def print_rows(found: pa.Table) -> None:
     """The rows of a query's result, the first 100."""
     numbers = [f.name for f in found.schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)]
     rows = found.slice(0, SHOWN_ROWS).to_pylist()
-    console().print(table([list(r.values()) for r in rows], found.schema.names, numbers))
+    console().print(text_table([list(r.values()) for r in rows], found.schema.names, numbers))
     if found.num_rows > SHOWN_ROWS:
         print(
             f"… {found.num_rows:,} rows in all; --format csv, json or parquet gives every one",
@@ -189,7 +189,7 @@ def rows_table(found: pa.Table) -> None:
         )
 
 
-def write(found: pa.Table, form: str, out: IO[bytes]) -> None:
+def write_rows(found: pa.Table, form: str, out: IO[bytes]) -> None:
     """A query's result as csv, json (an array of objects) or parquet."""
     if form == "csv":
         pa_csv.write_csv(found, out)
@@ -240,7 +240,7 @@ def _special(found: Receipt) -> Iterator[str]:
             f"restated  number {note.number}, by {note.by} at {note.at:%Y-%m-%d %H:%M} UTC: {note.because}"
             f" (instead of run {note.replaces})"
         )
-        yield from (f"          {name}: {moves(change)}" for name, change in note.tables.items())
+        yield from (f"          {name}: {table_change_text(change)}" for name, change in note.tables.items())
     yield from (f"beside    {one}" for one in found.challengers)
     if found.promotion:
         yield f"promoted  {found.promotion}"
@@ -250,7 +250,7 @@ def _special(found: Receipt) -> Iterator[str]:
         yield f"released  by {let_go.by} at {let_go.at:%Y-%m-%d %H:%M} UTC: {let_go.because}"
 
 
-def moves(one: TableChange) -> str:
+def table_change_text(one: TableChange) -> str:
     """How a table differs from another version of it, in one line."""
     counts = f"{one.changed:,} rows changed, {one.added:,} added, {one.removed:,} removed"
     sums = ", ".join(f"{column} {_signed(by)}" for column, by in one.moved.items() if float(by))
@@ -276,7 +276,9 @@ def _receipt_tables(out: Console, found: Receipt) -> None:
     rows = [(n, f"{t.rows:,}", t.files, byte_size(t.bytes), t.version) for n, t in found.tables.items()]
     if rows:
         out.print(
-            table(rows, ("table", "rows", "files", "size", "version"), ("rows", "files", "size", "version"))
+            text_table(
+                rows, ("table", "rows", "files", "size", "version"), ("rows", "files", "size", "version")
+            )
         )
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from nightscore.common.errors import Broken
-from nightscore.common.files import sha256_of
+from nightscore.common.files import file_sha256
 from nightscore.common.workspace import Workspace
-from nightscore.pipeline.publish.reconcile import hashed, hex_of
+from nightscore.pipeline.publish.reconcile import key_hash_select, key_hash_text
 from nightscore.store import catalog
-from nightscore.store.catalog import Entry, Pinned, query_resources
-from nightscore.store.column_stats import differences, table_proof
+from nightscore.store.catalog import CatalogEntry, Pinned, query_resources
+from nightscore.store.column_stats import compute_table_proof, proof_differences
 from nightscore.store.engine import Engine, SqlMistakes, View
 from nightscore.store.receipt import Receipt
 
@@ -27,7 +27,7 @@ class Verified(BaseModel):
     differences: list[str]
 
 
-def verify(workspace: Workspace, job: str | None = None, day: str | None = None) -> Iterator[Verified]:
+def verify_days(workspace: Workspace, job: str | None = None, day: str | None = None) -> Iterator[Verified]:
     """Each published day of a job (default: of all), one after the other.
 
     Of every table: the files by sha256 and page checksums, rows, and of each column the nulls, the exact sum,
@@ -36,7 +36,7 @@ def verify(workspace: Workspace, job: str | None = None, day: str | None = None)
     Raises:
         Broken: nothing of the job, or of the day, is published.
     """
-    state = catalog.pinned(workspace)
+    state = catalog.read_catalog(workspace)
     found = [e for e in state.in_force.values() if job in (None, e.job) and day in (None, e.day)]
     if not found:
         asked = " ".join(part for part in (job, day) if part) or "nothing"
@@ -45,8 +45,8 @@ def verify(workspace: Workspace, job: str | None = None, day: str | None = None)
         yield _verified(state, entry)
 
 
-def _verified(state: Pinned, entry: Entry) -> Verified:
-    receipt = entry.receipt()
+def _verified(state: Pinned, entry: CatalogEntry) -> Verified:
+    receipt = entry.read_receipt()
     files = state.paths_of(entry)
     said = [f"{table}: {one}" for table in receipt.tables for one in _table(receipt, table, files[table])]
     if not said:
@@ -68,16 +68,16 @@ def _table(receipt: Receipt, table: str, files: Sequence[Path]) -> Iterator[str]
     if not recorded.sha256:
         yield "the receipt holds no proof: it was written by an older version"
         return
-    sha256 = [sha256_of(path) for path in files]
+    sha256 = [file_sha256(path) for path in files]
     yield from _files(recorded.sha256, files, sha256)
     try:
-        found = table_proof([(path, path.name) for path in files], receipt.run_id, sha256)
+        found = compute_table_proof([(path, path.name) for path in files], receipt.run_id, sha256)
     except (Broken, MemoryError) as error:  # a damaged footer may ask for any amount
         yield str(error) or type(error).__name__
         return
     if found.rows != recorded.rows:
         yield f"{found.rows:,} rows, the receipt says {recorded.rows:,}"
-    yield from differences(recorded.columns, found.columns)
+    yield from proof_differences(recorded.columns, found.columns)
 
 
 def _files(recorded: Sequence[str], files: Sequence[Path], sha256: Sequence[str]) -> Iterator[str]:
@@ -99,7 +99,7 @@ def _keys(workspace: Workspace, receipt: Receipt, files: Mapping[str, Sequence[P
         Engine([View("scores", tuple(files[scores]))], query_resources(workspace)) as engine,
         SqlMistakes(scores),
     ):
-        [(rows, lower, upper)] = engine.rows(hashed("scores", key))
-    now = rows, hex_of(int(lower), int(upper))
+        [(rows, lower, upper)] = engine.rows(key_hash_select("scores", key))
+    now = rows, key_hash_text(int(lower), int(upper))
     recorded = receipt.rows.published, receipt.key_hash.out
     return [] if now == recorded else [f"{scores}: rows and key hash are {now}, the receipt says {recorded}"]

@@ -21,13 +21,13 @@ from nightscore.common.workspace import Workspace, open_workspace
 from nightscore.scorers.hardware import hardware
 from nightscore.store import delta
 from nightscore.store.delta import LiveFile
-from nightscore.store.engine import Engine, Resources, SqlMistakes, View
+from nightscore.store.engine import Engine, EngineResources, SqlMistakes, View
 from nightscore.store.memory_budget import machine_budget
-from nightscore.store.query import ask
+from nightscore.store.query import run_query
 from nightscore.store.receipt import Receipt
 
 RESTATEMENTS, RESTATED_ROWS = "restatements", "restated_rows"
-BOOKS: Mapping[str, pa.Schema] = {  # without the partition `day`
+RESTATEMENT_SCHEMAS: Mapping[str, pa.Schema] = {  # without the partition `day`
     RESTATEMENTS: pa.schema(
         [
             ("job", pa.string()), ("number", pa.int64()), ("run_id", pa.string()), ("replaces", pa.string()),
@@ -52,7 +52,7 @@ AsOf = int | dt.datetime | None
 
 
 @dataclass(frozen=True)
-class Entry:
+class CatalogEntry:
     """What readers need of one receipt: which run published a day, and the version of each table.
 
     The receipt itself is read on demand: it names every input file, and there is one a night.
@@ -66,7 +66,7 @@ class Entry:
     versions: Mapping[str, int]
     file: Path
 
-    def receipt(self) -> Receipt:
+    def read_receipt(self) -> Receipt:
         """The whole receipt."""
         try:
             with pq.ParquetFile(self.file, page_checksum_verification=True, pre_buffer=False) as file:
@@ -88,19 +88,19 @@ class Pinned:
 
     workspace: Workspace
     version: int | None
-    history: tuple[Entry, ...]
+    history: tuple[CatalogEntry, ...]
 
     @cached_property
-    def in_force(self) -> dict[tuple[str, str], Entry]:
+    def in_force(self) -> dict[tuple[str, str], CatalogEntry]:
         """(job, day) -> the newest of the day's receipts."""
         return {(entry.job, entry.day): entry for entry in self.history}
 
-    def receipt(self, job: str, day: dt.date) -> Receipt | None:
+    def read_receipt(self, job: str, day: dt.date) -> Receipt | None:
         """The receipt in force for a day, None if the day was never published."""
         found = self.in_force.get((job, day.isoformat()))
-        return found.receipt() if found else None
+        return found.read_receipt() if found else None
 
-    def previous(self, job: str, day: dt.date) -> Entry | None:
+    def previous(self, job: str, day: dt.date) -> CatalogEntry | None:
         """The receipt in force of a job's last published day before this one; None if there is none."""
         days = [when for name, when in self.in_force if name == job and when < day.isoformat()]
         return self.in_force[job, max(days)] if days else None
@@ -115,26 +115,26 @@ class Pinned:
         if not wanted:
             return []
         root = self.workspace.tables / table
-        by_day = _by_day(delta.live(root, max(e.versions[table] for e in wanted.values())))
+        by_day = _by_day(delta.list_live_files(root, max(e.versions[table] for e in wanted.values())))
         for day, entry in wanted.items():
             if {f.run_id for f in by_day.get(day, [])} != {entry.run_id}:
                 # Committed by a run whose receipt is not (yet) there: this day as it was before.
                 by_day[day] = self.files_of(entry, table)
         return [file for day in sorted(wanted) for file in by_day[day]]
 
-    def files_of(self, entry: Entry, table: str) -> list[LiveFile]:
+    def files_of(self, entry: CatalogEntry, table: str) -> list[LiveFile]:
         """The files of a table that one run published, whether its receipt is still in force or not.
 
         Raises:
             Broken: the table's log does not hold them any more.
         """
         root = self.workspace.tables / table
-        found = [file for file in delta.live(root, entry.versions[table]) if file.day == entry.day]
+        found = [file for file in delta.list_live_files(root, entry.versions[table]) if file.day == entry.day]
         if not found:  # even an empty day has a file
             raise Broken(f"table {table}: its log has lost the files of {entry.day}, run {entry.run_id}")
         return found
 
-    def paths_of(self, entry: Entry) -> dict[str, list[Path]]:
+    def paths_of(self, entry: CatalogEntry) -> dict[str, list[Path]]:
         """Table -> the paths of the files that one run published. Errors as those of `files_of`."""
         return {table: [file.path for file in self.files_of(entry, table)] for table in entry.versions}
 
@@ -152,8 +152,8 @@ class Pinned:
         """The tables of restatements, as far as their runs have receipts here."""
         here = {entry.run_id for entry in self.history}
         found = []
-        for name, schema in BOOKS.items():
-            live = delta.live(self.workspace.tables / name)
+        for name, schema in RESTATEMENT_SCHEMAS.items():
+            live = delta.list_live_files(self.workspace.tables / name)
             columns = {field.name: SQL_TYPES[field.type] for field in schema} | {"day": "DATE"}
             files = tuple(file.path for file in live if file.run_id in here)
             found.append(View(name, files, "day", columns))
@@ -161,13 +161,13 @@ class Pinned:
 
     def as_reported(self) -> "Pinned":
         """Each day of each job as it was first published; without what was restated since."""
-        first: dict[tuple[str, str], Entry] = {}
+        first: dict[tuple[str, str], CatalogEntry] = {}
         for entry in self.history:
             first.setdefault((entry.job, entry.day), entry)
         return dataclasses.replace(self, history=tuple(first.values()))
 
 
-def pinned(workspace: Workspace, as_of: AsOf = None) -> Pinned:
+def read_catalog(workspace: Workspace, as_of: AsOf = None) -> Pinned:
     """The state of all tables now, or as of a version of the table `receipts`, or as of a time.
 
     Raises:
@@ -175,12 +175,12 @@ def pinned(workspace: Workspace, as_of: AsOf = None) -> Pinned:
     """
     root = workspace.tables / RECEIPTS
     version = as_of if isinstance(as_of, int) else None
-    if not delta.exists(root):
+    if not delta.table_exists(root):
         if as_of is not None:
             raise Broken(f"nothing is published in {workspace.root}, so there is no state as of {as_of}")
         return Pinned(workspace, None, ())
     version = delta.latest_version(root) if version is None else version
-    history = _entries(workspace, [f.path for f in delta.live(root, version)])
+    history = _entries(workspace, [f.path for f in delta.list_live_files(root, version)])
     if isinstance(as_of, dt.datetime):
         history = [entry for entry in history if entry.published_at <= as_of]
     return Pinned(workspace, version, tuple(history))
@@ -204,14 +204,14 @@ def query(
         Broken: no SELECT, or a mistake in it; lists the tables where one is not known.
     """
     space = workspace if isinstance(workspace, Workspace) else open_workspace(workspace)
-    state = pinned(space, as_of)
+    state = read_catalog(space, as_of)
     views = (state.as_reported() if as_reported else state).views()
-    return ask(sql, views, query_resources(space), values)
+    return run_query(sql, views, query_resources(space), values)
 
 
-def query_resources(workspace: Workspace) -> Resources:
+def query_resources(workspace: Workspace) -> EngineResources:
     """All cores, and the memory that SQL has by default, for one statement of a person."""
-    return Resources(hardware().cores, machine_budget().sql, workspace.runs)
+    return EngineResources(hardware().cores, machine_budget().sql, workspace.runs)
 
 
 def _by_day(files: Sequence[LiveFile]) -> dict[str, list[LiveFile]]:
@@ -221,7 +221,7 @@ def _by_day(files: Sequence[LiveFile]) -> dict[str, list[LiveFile]]:
     return found
 
 
-def _entries(workspace: Workspace, files: Sequence[Path]) -> list[Entry]:
+def _entries(workspace: Workspace, files: Sequence[Path]) -> list[CatalogEntry]:
     """The receipts in some files of the table `receipts`, by run number."""
     if not files:  # the table has been made, and its first receipt is on the way
         return []
@@ -234,6 +234,6 @@ def _entries(workspace: Workspace, files: Sequence[Path]) -> list[Entry]:
     with Engine([view], query_resources(workspace)) as engine, SqlMistakes(f"table {RECEIPTS}"):
         rows = engine.rows(select, [[str(file) for file in files]])
     return [
-        Entry(job, day, run_id, number, published_at, json.loads(versions), Path(file))
+        CatalogEntry(job, day, run_id, number, published_at, json.loads(versions), Path(file))
         for job, day, run_id, number, published_at, versions, file in rows
     ]

@@ -1,8 +1,9 @@
 """How many rows at once: the rows and the bytes of a chunk, and who may lower them.
 
 A chunk has as many rows as the job says, else as many of the day's files as CHUNK_BYTES hold, up to the
-scorers' own batch (`chunk_rows`); a quarter of them where that measures faster (`fewer_rows`); and while it
-is read at most the bytes that the memory leaves (`chunk_bytes`), by the rows before it (`rows_after`).
+scorers' own batch (`rows_per_chunk`); a quarter of them where that measures faster (`smaller_chunk_rows`); and
+while it is read at most the bytes that the memory leaves (`chunk_bytes`), by the rows before it
+(`next_chunk_rows`).
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ DIVISOR = 4  # of the smaller size that is tried
 COPIES = 4  # of a chunk, at once: as read, without its nulls, as a matrix, with its outputs
 
 
-def chunk_rows(asked: int | Literal["auto"], bytes_per_row: float) -> int:
+def rows_per_chunk(asked: int | Literal["auto"], bytes_per_row: float) -> int:
     """Rows per chunk: what the job says, else as many as 16 MiB hold, at most 16,384."""
     if asked != "auto":
         return asked

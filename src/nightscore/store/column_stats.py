@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightscore.common.errors import Broken
-from nightscore.common.files import sha256_of
+from nightscore.common.files import file_sha256
 from nightscore.scorers.contract import is_number
 from nightscore.store.receipt import ColumnProof
-from nightscore.store.staging import reread
+from nightscore.store.staging import open_staged
 
 LOWEST = -1074  # the exponent of the smallest positive float64, 2**-1074
 HALF = 26  # bits; a mantissa has 53, and sums of its halves over a row group are exact in float64
@@ -119,7 +119,7 @@ class TableProof:
     columns: Mapping[str, ColumnProof]
 
 
-def table_proof(
+def compute_table_proof(
     files: Sequence[tuple[Path, str]], run_id: str, sha256: Sequence[str] | None = None
 ) -> TableProof:
     """Read files of one table back: every page is held to its checksum, every row to its run.
@@ -133,15 +133,15 @@ def table_proof(
     tallies: dict[str, Tally] = {}
     rows = 0
     for path, shown in files:
-        with reread(path, shown) as file:
+        with open_staged(path, shown) as file:
             rows += file.metadata.num_rows
             for group in range(file.num_row_groups):
                 _add_group(tallies, file.read_row_group(group), shown, run_id)
     columns = {name: one.proof() for name, one in tallies.items()}
-    return TableProof(rows, tuple(sha256 or (sha256_of(path) for path, _ in files)), columns)
+    return TableProof(rows, tuple(sha256 or (file_sha256(path) for path, _ in files)), columns)
 
 
-def differences(recorded: Mapping[str, ColumnProof], found: Mapping[str, ColumnProof]) -> list[str]:
+def proof_differences(recorded: Mapping[str, ColumnProof], found: Mapping[str, ColumnProof]) -> list[str]:
     """What differs between two proofs of a table, a sentence each."""
     said = []
     for name in sorted(recorded.keys() | found.keys()):

@@ -52,11 +52,11 @@ class LiveFile:
     @property
     def run_id(self) -> str:
         """The run that published the file."""
-        return run_of(self.path)
+        return file_run_id(self.path)
 
 
 @dataclass(frozen=True)
-class Change:
+class TableCommit:
     """One commit: a run's files for a day of one table, instead of the day's (or beside them)."""
 
     job: str
@@ -73,12 +73,12 @@ class Change:
         return f"{self.job}/{self.day}"
 
 
-def run_of(path: Path) -> str:
+def file_run_id(path: Path) -> str:
     """The run that a published file belongs to."""
     return path.stem.rpartition("-")[0]
 
 
-def exists(root: Path) -> bool:
+def table_exists(root: Path) -> bool:
     """Whether a folder holds a table: its log has a commit or a checkpoint.
 
     Not by `DeltaTable.is_deltatable`, which says the same but keeps the GIL (deltalake 1.6): while a network
@@ -91,13 +91,13 @@ def exists(root: Path) -> bool:
         return False
 
 
-def live(root: Path, version: int | None = None) -> list[LiveFile]:
+def list_live_files(root: Path, version: int | None = None) -> list[LiveFile]:
     """The files of a table as of a version (default: the newest), by day and name; [] without a table.
 
     Raises:
         Broken: the table has no such version, or can't be read.
     """
-    if not exists(root):
+    if not table_exists(root):
         return []
     return _live(_opened(root, version), root)
 
@@ -107,7 +107,7 @@ def latest_version(root: Path) -> int:
     return _opened(root).version()
 
 
-def storable(schema: pa.Schema, where: str) -> pa.Schema:
+def storable_schema(schema: pa.Schema, where: str) -> pa.Schema:
     """The schema in which columns like these are stored in a table, nothing lost.
 
     Raises:
@@ -126,7 +126,7 @@ def optional_field(name: str, kind: pa.DataType) -> pa.Field:
 
 def optional_columns(root: Path) -> set[str]:
     """The columns of a table that some of its files may not have; none without a table."""
-    if not exists(root):
+    if not table_exists(root):
         return set()
     return {f.name for f in pa.schema(_opened(root).schema()) if is_optional(f)}
 
@@ -141,7 +141,7 @@ def _plain(schema: pa.Schema) -> list[pa.Field]:
     return [pa.field(f.name, f.type, metadata=OPTIONAL if is_optional(f) else None) for f in schema]
 
 
-def check_schema(root: Path, schema: pa.Schema) -> None:
+def check_table_schema(root: Path, schema: pa.Schema) -> None:
     """Refuse to publish other columns than the table has: Delta would take the new schema silently.
 
     Optional columns may come and go, but keep their type.
@@ -149,7 +149,7 @@ def check_schema(root: Path, schema: pa.Schema) -> None:
     Raises:
         Broken: names the first difference.
     """
-    if not exists(root):
+    if not table_exists(root):
         return
     published = pa.schema(_opened(root).schema())
     there = {f.name: f.type for f in published}
@@ -165,7 +165,7 @@ def check_schema(root: Path, schema: pa.Schema) -> None:
             )
 
 
-def commit(root: Path, change: Change, seen: Sequence[str] | None = None) -> int:
+def commit_files(root: Path, change: TableCommit, seen: Sequence[str] | None = None) -> int:
     """Publish a change, once. Returns the version of the table from which on it is there.
 
     `seen` are the names of the day's files that this change may replace; None replaces whatever is
@@ -202,8 +202,8 @@ def _refuse_hopeless(root: Path, error: Exception) -> None:
         raise NotYet(f"table {root.name}: {found}; nothing is published") from error
 
 
-def _create(root: Path, change: Change) -> None:
-    if exists(root):
+def _create(root: Path, change: TableCommit) -> None:
+    if table_exists(root):
         return
     schema = with_day(pq.read_schema(change.files[0]))
     root.mkdir(parents=True, exist_ok=True)
@@ -214,12 +214,12 @@ def _create(root: Path, change: Change) -> None:
         )  # fmt: skip
     except DeltaError:
         # Another run created it in this moment; any other trouble shows at the commit.
-        if not exists(root):
+        if not table_exists(root):
             raise
 
 
 def _refuse_superseded(
-    table: DeltaTable, root: Path, change: Change, done: int | None, seen: Sequence[str] | None
+    table: DeltaTable, root: Path, change: TableCommit, done: int | None, seen: Sequence[str] | None
 ) -> None:
     newer = done is not None and done > change.run_number
     now = [f.path.name for f in _live(table, root) if f.day == change.day]
@@ -251,7 +251,7 @@ def _keep(table: DeltaTable) -> None:
         )
 
 
-def _write(table: DeltaTable, root: Path, change: Change) -> None:
+def _write(table: DeltaTable, root: Path, change: TableCommit) -> None:
     properties = CommitProperties(
         custom_metadata={"run_id": change.run_id, "job": change.job, **change.metadata},
         app_transactions=[Transaction(change.application, change.run_number)],
@@ -297,7 +297,7 @@ def _add(root: Path, path: Path, day: str) -> AddAction:
     )
 
 
-def _version_of(table: DeltaTable, root: Path, change: Change) -> int:
+def _version_of(table: DeltaTable, root: Path, change: TableCommit) -> int:
     """The version that holds this change's commit: the first that knows its transaction.
 
     Not by `table.history()`: that reads the log anew but counts from the version that was loaded, so
@@ -306,7 +306,7 @@ def _version_of(table: DeltaTable, root: Path, change: Change) -> int:
     version = table.version()
     while version and _knows(root, version - 1, change):
         version -= 1
-    if change.run_id in {file.run_id for file in live(root, version) if file.day == change.day}:
+    if change.run_id in {file.run_id for file in list_live_files(root, version) if file.day == change.day}:
         return version
     raise Superseded(  # the transaction is another run's, which began in the same millisecond
         f"table {root.name}: another run has published {change.day} under the number of run "
@@ -314,7 +314,7 @@ def _version_of(table: DeltaTable, root: Path, change: Change) -> int:
     )
 
 
-def _knows(root: Path, version: int, change: Change) -> bool:
+def _knows(root: Path, version: int, change: TableCommit) -> bool:
     found = _opened(root, version).transaction_version(change.application)
     return bool(found == change.run_number)
 

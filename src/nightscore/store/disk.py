@@ -22,7 +22,7 @@ RESERVE, RESERVE_SHARE = 1_000_000_000, 0.05  # bytes that a spill leaves free, 
 YOUNG = 60.0  # seconds in which a folder without its lock may be one that is just being made
 
 
-def free(folder: Path) -> int:
+def free_bytes(folder: Path) -> int:
     """Bytes that this user may still write to the file system of a folder, there or not."""
     found = os.statvfs(_existing(folder))
     return found.f_bavail * found.f_frsize
@@ -63,7 +63,7 @@ class SpillFolder:
         self._until_closed.close()
 
 
-def abandoned(parents: Iterable[Path]) -> Iterator[Path]:
+def find_abandoned_spills(parents: Iterable[Path]) -> Iterator[Path]:
     """The spill folders directly below some folders whose process is gone."""
     for parent in parents:
         yield from (path for path in sorted(parent.glob(f"{PREFIX}*")) if _is_abandoned(path))

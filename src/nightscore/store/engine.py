@@ -19,9 +19,9 @@ import pyarrow as pa
 
 from nightscore.common.errors import Broken, NotYet
 from nightscore.common.files import byte_size
-from nightscore.store.disk import SpillFolder, free, spill_limit
+from nightscore.store.disk import SpillFolder, free_bytes, spill_limit
 
-NUMBERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE"}
+NUMBER_TYPES = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE"}
 
 BATCH_ROWS, VECTOR_ROWS = 32_768, 2_048  # the latter is DuckDB's own step: it gives no smaller batches
 NARROW = frozenset({
@@ -56,7 +56,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Resources:
+class EngineResources:
     """What one engine may use: threads, bytes of memory, a folder to spill into, and bytes in it.
 
     Without `spill` these are what is free there when the engine opens, less a reserve. `seconds` is how long
@@ -74,7 +74,7 @@ class Engine:
     """One locked-down connection over a fixed set of views. Not for use by two threads at once."""
 
     def __init__(
-        self, views: Sequence[View], resources: Resources, variables: Mapping[str, Any] | None = None
+        self, views: Sequence[View], resources: EngineResources, variables: Mapping[str, Any] | None = None
     ) -> None:
         self._temp = SpillFolder(resources.temp)
         self._memory = resources.memory
@@ -90,7 +90,7 @@ class Engine:
         try:
             self._lock_down(views, resources)
             for name, value in (variables or {}).items():
-                self._connection.execute(f"SET VARIABLE {quoted(name)} = $1", [value])
+                self._connection.execute(f"SET VARIABLE {quote_identifier(name)} = $1", [value])
             for view in views:
                 self._create(view)
         except BaseException:
@@ -109,7 +109,7 @@ class Engine:
         self._connection.close()
         self._temp.close()
 
-    def _lock_down(self, views: Sequence[View], resources: Resources) -> None:
+    def _lock_down(self, views: Sequence[View], resources: EngineResources) -> None:
         files = ", ".join(literal(file) for view in views for file in view.files)
         for setting in (
             f"allowed_paths = [{files}]",
@@ -132,15 +132,19 @@ class Engine:
             self._connection.execute(f"SET {setting}")
 
     def _create(self, view: View) -> None:
-        name = quoted(view.name)
+        name = quote_identifier(view.name)
         if not view.files:
-            columns = ", ".join(f"CAST(NULL AS {t}) AS {quoted(c)}" for c, t in view.columns.items())
+            columns = ", ".join(
+                f"CAST(NULL AS {t}) AS {quote_identifier(c)}" for c, t in view.columns.items()
+            )
             with SqlMistakes(f"input {view.name}, columns"):
                 self._connection.execute(f"CREATE VIEW {name} AS SELECT {columns} WHERE false")
             return
-        variable = quoted(f"files of {view.name}")
+        variable = quote_identifier(f"files of {view.name}")
         self._connection.execute(f"SET VARIABLE {variable} = $1", [[str(f) for f in view.files]])
-        hive = f"true, hive_types = {{{quoted(view.partition)}: DATE}}" if view.partition else "false"
+        hive = (
+            f"true, hive_types = {{{quote_identifier(view.partition)}: DATE}}" if view.partition else "false"
+        )
         with SqlMistakes(view.name):
             self._connection.execute(
                 f"CREATE VIEW {name} AS SELECT * FROM read_parquet("
@@ -153,8 +157,8 @@ class Engine:
         if view.up_to is None:
             return ""
         variable = f"end of {view.name}"
-        self._connection.execute(f"SET VARIABLE {quoted(variable)} = $1", [view.up_to.value])
-        return f" WHERE {quoted(view.up_to.column)} <= getvariable({literal(variable)})"
+        self._connection.execute(f"SET VARIABLE {quote_identifier(variable)} = $1", [view.up_to.value])
+        return f" WHERE {quote_identifier(view.up_to.column)} <= getvariable({literal(variable)})"
 
     def define(self, name: str, select: str) -> None:
         """Make a SELECT a view that later SQL of this engine can read."""
@@ -234,7 +238,7 @@ class Engine:
             return duckdb.InterruptException("stopped: it took longer than limits.time in job.yaml allows")
         said = text.strip().partition("\n")[0]
         if any(mark in text for mark in NO_ROOM):
-            left, folder = free(self._temp.path), self._temp.path.parent
+            left, folder = free_bytes(self._temp.path), self._temp.path.parent
             return NoRoomError(
                 f"needs more than {byte_size(self._memory)} of memory and {byte_size(self._spill)} of "
                 f"temporary disk, the most that it may use in {folder} ({byte_size(left)} are free there, "
@@ -312,7 +316,7 @@ def _bare(select: str) -> str:
     return text[:end].decode()
 
 
-def quoted(identifier: str) -> str:
+def quote_identifier(identifier: str) -> str:
     """An identifier for SQL text."""
     return '"' + identifier.replace('"', '""') + '"'
 

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from nightscore.common.files import visible
+from nightscore.common.files import is_data_path
 from nightscore.common.workspace import Workspace
 from nightscore.store import catalog, delta
 from nightscore.store.catalog import RECEIPTS, RESTATEMENTS, Pinned
-from nightscore.store.run_folder import RunFolder, read_plan, spilled
+from nightscore.store.run_folder import RunFolder, find_spilled, read_plan
 
 GRACE_HOURS = 24.0
 PUBLISHED = (
@@ -33,7 +33,9 @@ class Removed:
     reason: str
 
 
-def gc(workspace: Workspace, grace_hours: float = GRACE_HOURS, dry_run: bool = False) -> list[Removed]:
+def collect_garbage(
+    workspace: Workspace, grace_hours: float = GRACE_HOURS, dry_run: bool = False
+) -> list[Removed]:
     """Remove what is not referenced and was not changed for `grace_hours`; say what.
 
     With `dry_run` nothing is removed.
@@ -43,13 +45,13 @@ def gc(workspace: Workspace, grace_hours: float = GRACE_HOURS, dry_run: bool = F
     before = time.time() - grace_hours * 3600
     folders = [RunFolder(p) for p in sorted(workspace.runs.glob("*/*/*")) if _is_ours(p, workspace)]
     kept = {run.run_id for run in folders if not run.finished and not _abandoned(run, before)}
-    state = catalog.pinned(workspace)
+    state = catalog.read_catalog(workspace)
     found = [
         *_in_runs(folders, kept, state),
         *_in_tables(workspace, kept, state, before),
     ]
     going = {path for path, _ in found}
-    gone = [path for path in spilled(workspace) if not going & set(path.parents)]
+    gone = [path for path in find_spilled(workspace) if not going & set(path.parents)]
     found += [(path, "temporary files of a process that is gone") for path in gone]
     removed = [Removed(workspace.relative(path), _size(path), reason) for path, reason in found]
     if not dry_run:
@@ -78,13 +80,13 @@ def _in_tables(
 ) -> Iterator[tuple[Path, str]]:
     known = kept | {entry.run_id for entry in state.history}
     for root in sorted(p for p in workspace.tables.glob("*") if p.is_dir()):
-        live = {file.path for file in delta.live(root)}
+        live = {file.path for file in delta.list_live_files(root)}
         for path in sorted(root.glob("day=*/*")):
             if path.parent.is_symlink():
                 continue  # what lies elsewhere is not ours
-            hidden = not visible(path, root)
+            hidden = not is_data_path(path, root)
             referenced = path in live or (
-                root.name not in (RECEIPTS, RESTATEMENTS) and not hidden and delta.run_of(path) in known
+                root.name not in (RECEIPTS, RESTATEMENTS) and not hidden and delta.file_run_id(path) in known
             )
             if not referenced and path.stat().st_mtime < before:
                 yield path, "referenced by no receipt"

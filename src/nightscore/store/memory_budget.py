@@ -9,7 +9,7 @@ allocates: the libraries' own code, 200 MB of files that the kernel shares and m
 from dataclasses import dataclass
 
 from nightscore.common.files import byte_size
-from nightscore.common.units import bytes_of
+from nightscore.common.units import parse_size
 from nightscore.job.loader import Job
 from nightscore.scorers.hardware import hardware
 from nightscore.store.chunking import chunk_bytes
@@ -25,7 +25,7 @@ MOST_PROOF = 256_000_000
 
 
 @dataclass(frozen=True)
-class Piece:
+class PieceMemory:
     """Bytes for one piece at work: DuckDB's limit, Arrow's batches, the scorer's own memory."""
 
     duckdb: int
@@ -39,7 +39,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Budget:
+class MemoryBudget:
     """What a process of a night may use, in bytes; `at_once` is how many pieces it scores together.
 
     `sql` is DuckDB's limit for features, proof and decisions, `beside` that of a second connection which is
@@ -48,7 +48,7 @@ class Budget:
 
     memory: int
     at_once: int
-    piece: Piece
+    piece: PieceMemory
     sql: int
     beside: int
     arrow: int
@@ -59,7 +59,7 @@ class Budget:
         return min(MOST_PROOF, self.sql)
 
 
-def split(memory: int, cores: int) -> Budget:
+def split(memory: int, cores: int) -> MemoryBudget:
     """The parts of a number of bytes. More memory never makes a part, or the pieces at once, smaller.
 
     That is why a piece's parts follow from what one of `cores` pieces would have, and not from `at_once`.
@@ -67,11 +67,11 @@ def split(memory: int, cores: int) -> Budget:
     left = max(memory, LEAST) - LIBRARIES
     at_once = max(1, min(cores, left // PIECE))
     one = min(left, max(PIECE, left // cores))
-    piece = Piece(duckdb=min(MOST_DUCKDB, one // 2), arrow=one // 4, scorer=one // 4)
-    return Budget(memory, at_once, piece, sql=left * 6 // 10, beside=left * 15 // 100, arrow=left // 4)
+    piece = PieceMemory(duckdb=min(MOST_DUCKDB, one // 2), arrow=one // 4, scorer=one // 4)
+    return MemoryBudget(memory, at_once, piece, sql=left * 6 // 10, beside=left * 15 // 100, arrow=left // 4)
 
 
-def budget(job: Job) -> Budget:
+def job_memory_budget(job: Job) -> MemoryBudget:
     """What a job may use of this machine.
 
     Raises:
@@ -80,21 +80,21 @@ def budget(job: Job) -> Budget:
     machine = hardware()
     if job.spec.memory == "auto":
         return machine_budget()
-    asked = bytes_of(job.spec.memory)
+    asked = parse_size(job.spec.memory)
     if asked > machine.memory:
-        job.broken(
+        job.raise_broken(
             ("memory",),
             f"{job.spec.memory} is more than the {byte_size(machine.memory)} that this process may use "
             "(of the machine, or of its control group)",
         )
     if asked < LEAST:
-        job.broken(
+        job.raise_broken(
             ("memory",), f"{job.spec.memory} is not allowed: a night needs {byte_size(LEAST)} at the least"
         )
     return split(asked, machine.cores)
 
 
-def machine_budget() -> Budget:
+def machine_budget() -> MemoryBudget:
     """The default: 60 % of what the machine or the control group has."""
     machine = hardware()
     return split(min(machine.memory, max(LEAST, int(machine.memory * SHARE))), machine.cores)

@@ -3,14 +3,14 @@
 import dataclasses
 from collections.abc import Sequence
 
-from nightscore.store.plan import InputFile, Piece, RowRange, digest
+from nightscore.store.plan import InputFile, Piece, RowRange, json_digest
 
 PIECES = 8  # a day is cut in about so many, as far as a piece stays within these sizes
 SMALLEST_PIECE, LARGEST_PIECE = 32_768, 1_000_000  # rows
 SMALLEST_PIECE_OF_TEXTS = 1024  # a row of which takes some thousand times as long
 
 
-def cut(
+def cut_pieces(
     files: Sequence[InputFile], maker: str, limit: int | None = None, smallest: int = SMALLEST_PIECE
 ) -> tuple[Piece, ...]:
     """The pieces of some files: whole row groups together, up to the size of a piece.
@@ -33,7 +33,7 @@ def cut(
     if not pieces and files:
         pieces.append((RowRange(files[0].path, 0, 0),))  # an empty day still becomes one file
     return tuple(
-        Piece(i, ranges_, digest(maker, [dataclasses.astuple(r) for r in ranges_])[:32])
+        Piece(i, ranges_, json_digest(maker, [dataclasses.astuple(r) for r in ranges_])[:32])
         for i, ranges_ in enumerate(pieces)
     )
 

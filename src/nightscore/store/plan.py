@@ -56,7 +56,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Tried:
+class TriedVariant:
     """What came of trying a variant on the day's first rows.
 
     `rows_per_second` with every core busy; `difference` is the largest between its scores and the plain
@@ -70,7 +70,7 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TunedVariant:
     """The variant that a bake-off took, and its model file: of an engine the reference's own."""
 
     name: str
@@ -147,8 +147,8 @@ class Plan:
     device: str = ""
     variant: Variant = PLAIN
     why: str = ""
-    tried: tuple[Tried, ...] = ()
-    tuned: Tuned | None = None
+    tried: tuple[TriedVariant, ...] = ()
+    tuned: TunedVariant | None = None
     canary: Canary | None = None
     warning: str = ""
     params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -202,16 +202,16 @@ def plan_from_json(text: str) -> Plan:
         "seen": tuple(raw["seen"]),
         "key": tuple(raw["key"]),
         "variant": Variant(**raw["variant"]),
-        "tried": tuple(Tried(**one) for one in raw["tried"]),
+        "tried": tuple(TriedVariant(**one) for one in raw["tried"]),
         "challengers": tuple(Challenger(**one) for one in raw.get("challengers", ())),
         "restate": Restate(**raw["restate"]) if raw.get("restate") else None,
-        "tuned": Tuned(**raw["tuned"]) if raw.get("tuned") else None,
+        "tuned": TunedVariant(**raw["tuned"]) if raw.get("tuned") else None,
         "canary": Canary(**raw["canary"]) if raw.get("canary") else None,
     }
     return Plan(**{**raw, **made})
 
 
-def digest(*parts: Any) -> str:
+def json_digest(*parts: Any) -> str:
     """The sha256, in hex, of some values as canonical JSON."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -18,24 +18,24 @@ from nightscore.job.loader import Job
 from nightscore.store.plan import Plan
 from nightscore.store.receipt import Promotion
 
-FILE = "promotions.yaml"
+PROMOTIONS_FILE = "promotions.yaml"
 HEAD = "# Written by `nightscore promote`, read by every run: who made which model the champion, and why.\n"
 
 
-def promotion_of(job: Job, plan: Plan) -> Mapping[str, str]:
+def read_promotion(job: Job, plan: Plan) -> Mapping[str, str]:
     """How the model of a plan became the job's champion; empty where nobody promoted this very file.
 
     Raises:
         Broken: promotions.yaml is damaged.
     """
-    path = job.file.with_name(FILE)
-    last = promotions(path, job.workspace.relative(path))[-1:] if path.exists() else []
+    path = job.file.with_name(PROMOTIONS_FILE)
+    last = read_promotions(path, job.workspace.relative(path))[-1:] if path.exists() else []
     if not last or (last[0].model, last[0].sha256) != (job.spec.model.name, plan.model_sha256):
         return {}
     return {name: str(value) for name, value in last[0].model_dump(mode="json").items()}
 
 
-def promotions(path: Path, shown: str) -> list[Promotion]:
+def read_promotions(path: Path, shown: str) -> list[Promotion]:
     """All promotions of a job, the newest last.
 
     Raises:
@@ -49,10 +49,10 @@ def promotions(path: Path, shown: str) -> list[Promotion]:
         raise Broken(f"{shown}: {'.'.join(map(str, one['loc']))}: {one['msg']}; restore the file") from error
 
 
-def note(path: Path, shown: str, one: Promotion) -> None:
+def append_promotion(path: Path, shown: str, one: Promotion) -> None:
     """Append a promotion: the file is replaced whole, what stood in it stays."""
     if path.exists():
-        promotions(path, shown)
+        read_promotions(path, shown)
     text = path.read_text(encoding="utf-8") if path.exists() else HEAD
     fields = one.model_dump(mode="json") | {"at": one.at.astimezone(dt.UTC).isoformat(timespec="seconds")}
     lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items()]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from nightscore.common.errors import Broken
-from nightscore.store.engine import Engine, Resources, SqlMistakes, View
+from nightscore.store.engine import Engine, EngineResources, SqlMistakes, View
 from nightscore.store.sql_checks import single_select
 
 BATCH_ROWS = 65_536  # of a result without a limit
@@ -17,7 +17,7 @@ AGAIN_SECONDS = 0.05  # between two interrupts
 
 
 @dataclass(frozen=True)
-class Limits:
+class QueryLimits:
     """Where a query ends. None: nowhere.
 
     `rows` of its result are read, and no more; a result of more than `size` bytes is refused; after
@@ -29,12 +29,12 @@ class Limits:
     seconds: float | None = None
 
 
-NONE = Limits()
+NONE = QueryLimits()
 
 
-def ask(
-    sql: str, views: Sequence[View], resources: Resources, values: Sequence[object] = (),
-    limits: Limits = NONE,
+def run_query(
+    sql: str, views: Sequence[View], resources: EngineResources, values: Sequence[object] = (),
+    limits: QueryLimits = NONE,
 ) -> pa.Table:  # fmt: skip
     """The result of one SELECT over some views, on a connection that reads them and nothing else.
 
@@ -75,18 +75,18 @@ def _timed(engine: Engine, seconds: float | None) -> Iterator[None]:
     try:
         yield
     except Broken as error:
-        raise too_long(seconds) if seconds and late.is_set() else error from None
+        raise query_timed_out(seconds) if seconds and late.is_set() else error from None
     finally:
         done.set()
         watcher.join()
 
 
-def too_long(seconds: float) -> Broken:
+def query_timed_out(seconds: float) -> Broken:
     """What is said of a query that was stopped."""
     return Broken(f"the query was stopped after {seconds:g} seconds, the limit; nothing of it is shown")
 
 
-def _within(batches: Iterable[pa.RecordBatch], limits: Limits) -> Iterator[pa.RecordBatch]:
+def _within(batches: Iterable[pa.RecordBatch], limits: QueryLimits) -> Iterator[pa.RecordBatch]:
     """The batches that hold the first `limits.rows` rows.
 
     Raises:

@@ -19,7 +19,7 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Rows(Part):
+class RowCounts(Part):
     """read = scored + rejected; published are the rows of the scores table."""
 
     read: int = 0
@@ -267,7 +267,7 @@ class Receipt(Part):
     day: str
     run_id: str
     status: Status
-    rows: Rows = Rows()
+    rows: RowCounts = RowCounts()
     tables: Mapping[str, TableResult] = {}
     key_hash: KeyHash = KeyHash()
     model: ModelResult | None = None

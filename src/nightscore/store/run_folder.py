@@ -138,39 +138,39 @@ class RunFolder:
         return True
 
 
-def folder(workspace: Workspace, plan: Plan) -> RunFolder:
+def folder_of_plan(workspace: Workspace, plan: Plan) -> RunFolder:
     """The folder of a plan's run."""
     return RunFolder(workspace.runs_of(plan.job, date.fromisoformat(plan.day)) / plan.run_id)
 
 
-def folders(workspace: Workspace, job: str, day: date) -> list[RunFolder]:
+def list_run_folders(workspace: Workspace, job: str, day: date) -> list[RunFolder]:
     """Every run of a day, oldest first (a run's name starts with its time)."""
     root = workspace.runs_of(job, day)
     return [RunFolder(p) for p in sorted(root.glob("*")) if p.is_dir() and not p.name.startswith(".")]
 
 
-def spilled(workspace: Workspace, job: str = "*") -> Iterator[Path]:
+def find_spilled(workspace: Workspace, job: str = "*") -> Iterator[Path]:
     """What killed processes have spilled: of the runs of a job (default: of all), and of queries."""
-    return disk.abandoned([workspace.runs, *workspace.runs.glob(f"{job}/*/*")])
+    return disk.find_abandoned_spills([workspace.runs, *workspace.runs.glob(f"{job}/*/*")])
 
 
 def remove_spilled(workspace: Workspace, job: str) -> None:
     """Remove what killed runs of a job have left of temporary files."""
     with contextlib.suppress(OSError):  # a folder that gc removes meanwhile
-        for path in spilled(workspace, job):
+        for path in find_spilled(workspace, job):
             shutil.rmtree(path, ignore_errors=True)
 
 
 def remove_trials(workspace: Workspace, job: str, day: date, fingerprint: str) -> None:
     """Remove the runs of a day whose name bears the fingerprint of a trial."""
-    for run in folders(workspace, job, day):
+    for run in list_run_folders(workspace, job, day):
         if f"-{fingerprint[:8]}-" in run.run_id:
             run.remove()
 
 
-def unfinished(workspace: Workspace, wanted: Plan) -> Plan | None:
+def find_unfinished_plan(workspace: Workspace, wanted: Plan) -> Plan | None:
     """The plan of a run that was stopped and would have done just what `wanted` does, if any."""
-    for found in reversed(folders(workspace, wanted.job, date.fromisoformat(wanted.day))):
+    for found in reversed(list_run_folders(workspace, wanted.job, date.fromisoformat(wanted.day))):
         if found.finished or not found.plan.exists():
             continue
         plan = read_plan(found.plan)
@@ -194,7 +194,7 @@ def record(path: Path, text: str) -> None:
     write_text_once(path, text)
 
 
-def save(run: RunFolder, plan: Plan) -> None:
+def save_plan(run: RunFolder, plan: Plan) -> None:
     """Keep a plan, so that a run that is killed from here on is taken up where it stopped."""
     record(run.plan, plan.to_json())
 

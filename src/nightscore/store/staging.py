@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nightscore.common.errors import Broken
-from nightscore.common.files import replace_text, sha256_of, written_once
+from nightscore.common.files import file_sha256, replace_text, write_once
 
 UNKNOWN = 16  # bytes of a value of a type that is not looked into (a dictionary's, a view's)
 OFFSET = 4  # bytes beside a text or a list, which say where it ends
@@ -47,7 +47,7 @@ class StagedFile:
     rejected: int = 0
 
 
-def stage(
+def stage_batches(
     path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema, group_rows: int = GROUP_ROWS
 ) -> None:
     """Write batches as the Parquet file `path`, complete and durable, or nothing.
@@ -66,12 +66,12 @@ def stage(
         "use_dictionary": texts or False,
         **({"write_batch_size": PAGE_STEP} if texts else {}),
     }
-    with written_once(path) as temporary:
+    with write_once(path) as temporary:
         with pq.ParquetWriter(temporary, schema, **options) as writer:
             for group in _groups(batches, group_rows):
                 writer.write_table(_whole(group, schema), row_group_size=group_rows)
         if not path.exists():
-            replace_text(_sums(path), sha256_of(temporary))
+            replace_text(_sums(path), file_sha256(temporary))
 
 
 @contextlib.contextmanager
@@ -81,7 +81,7 @@ def open_once(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
     Raises:
         NotYet: the disk is full.
     """
-    with written_once(path) as temporary:
+    with write_once(path) as temporary:
         with pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer:
             yield writer
 
@@ -94,14 +94,14 @@ def spill(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> N
             writer.write_batch(batch)
 
 
-def checked_sha256(path: Path, shown: str) -> str:
+def check_staged_sha256(path: Path, shown: str) -> str:
     """The sha256 of a staged file, which is that of what was written: page checksums cover no footer.
 
     Raises:
         Broken: it has another sha256 than it had then.
     """
     try:
-        recorded, found = _sums(path).read_text(), sha256_of(path)
+        recorded, found = _sums(path).read_text(), file_sha256(path)
     except OSError as error:
         raise Broken(f"{shown}: it, or its sha256, is gone ({error.strerror}); run the day again") from error
     if found != recorded:
@@ -121,7 +121,7 @@ def stamped(batch: pa.RecordBatch, run_id: str, schema: pa.Schema) -> pa.RecordB
     return pa.RecordBatch.from_arrays(cast, schema=schema)
 
 
-def staged(path: Path, root: Path, rejects: Path | None = None) -> StagedFile:
+def read_staged(path: Path, root: Path, rejects: Path | None = None) -> StagedFile:
     """What a staged file holds, from its footer; of a piece, with the file of its rejects."""
     rows = pq.read_metadata(path).num_rows
     found = StagedFile(path.relative_to(root).as_posix(), rows, path.stat().st_size)
@@ -132,7 +132,7 @@ def staged(path: Path, root: Path, rejects: Path | None = None) -> StagedFile:
 
 
 @contextlib.contextmanager
-def reread(path: Path, shown: str) -> Iterator[pq.ParquetFile]:
+def open_staged(path: Path, shown: str) -> Iterator[pq.ParquetFile]:
     """A file that was staged, open for another look; every page is held to its checksum.
 
     Raises:
@@ -148,7 +148,7 @@ def reread(path: Path, shown: str) -> Iterator[pq.ParquetFile]:
         raise Broken(f"{shown}: damaged since it was staged ({text}); remove it and run again") from error
 
 
-def made(file: StagedFile, started: float, cpu: float) -> StagedFile:
+def with_timings(file: StagedFile, started: float, cpu: float) -> StagedFile:
     """A file that this thread made, since the epoch second and CPU second `started` and `cpu`."""
     ended, spent = time.time(), time.thread_time() - cpu
     return replace(file, started=started, ended=ended, cpu_seconds=spent, peak_memory=peak_memory())

@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 
 import pyarrow as pa
 
-from nightscore.store.engine import Engine, Resources, View, literal, quoted
+from nightscore.store.engine import Engine, EngineResources, View, literal, quote_identifier
 from nightscore.store.receipt import ColumnProof
 
 BEFORE, AFTER, BESIDE = "before", "after", "beside"
@@ -31,7 +31,7 @@ class Counts(NamedTuple):
     removed: int = 0
 
 
-class Difference:
+class TableDiff:
     """Two versions of one table, either of which may have no file. A context; close it.
 
     Beside the key, the columns of `compared` say whether two rows differ; default: all. `beside` are files of
@@ -43,7 +43,7 @@ class Difference:
         before: Sequence[Path],
         after: Sequence[Path],
         key: Sequence[str],
-        resources: Resources,
+        resources: EngineResources,
         *,
         compared: Collection[str] | None = None,
         beside: Sequence[Path] = (),
@@ -84,8 +84,12 @@ class Difference:
         own = column in self._all
         if column and not (own or self._key):
             return None
-        sides = f"coalesce(b.{quoted(column)}, a.{quoted(column)})" if self._key else quoted(column)
-        value = f"CAST({sides if own else f's.{quoted(column)}'} AS VARCHAR)" if column else "''"
+        sides = (
+            f"coalesce(b.{quote_identifier(column)}, a.{quote_identifier(column)})"
+            if self._key
+            else quote_identifier(column)
+        )
+        value = f"CAST({sides if own else f's.{quote_identifier(column)}'} AS VARCHAR)" if column else "''"
         given = [f"{value} AS value"]
         if not self._key:
             select = self._counted(given, same=True, also=[column] if column else [])
@@ -120,12 +124,13 @@ class Difference:
             return f"SELECT {said} FROM ({self._counted([row])}) ORDER BY change, one"
         key, first = _json(self._key, "coalesce(b.{0}, a.{0})"), self._key[0]
         sides = [
-            f"CASE WHEN {other}.{quoted(first)} IS NULL THEN {_json(others, side + '.{0}')} "
-            f"WHEN {side}.{quoted(first)} IS NOT NULL THEN {_json(others, side + '.{0}', differ=True)} "
+            f"CASE WHEN {other}.{quote_identifier(first)} IS NULL THEN {_json(others, side + '.{0}')} "
+            f"WHEN {side}.{quote_identifier(first)} IS NOT NULL "
+            f"THEN {_json(others, side + '.{0}', differ=True)} "
             f"END AS {name}"
             for side, other, name in (("b", "a", BEFORE), ("a", "b", AFTER))
         ]
-        order = ", ".join(f"coalesce(b.{quoted(c)}, a.{quoted(c)})" for c in self._key)
+        order = ", ".join(f"coalesce(b.{quote_identifier(c)}, a.{quote_identifier(c)})" for c in self._key)
         return f"{self._matched([f'{key} AS key', *sides])} ORDER BY {order}"
 
     def _matched(self, given: Sequence[str], same: bool = False, is_beside: bool = False) -> str:
@@ -133,16 +138,19 @@ class Difference:
 
         With `same` those that are alike, too; with `is_beside` joined with the rows beside them, as s.
         """
-        first = quoted(self._key[0])
+        first = quote_identifier(self._key[0])
         differs = " OR ".join(_differs(c) for c in self._columns)
         change = (
             f"CASE WHEN b.{first} IS NULL THEN 'added' WHEN a.{first} IS NULL THEN 'removed' "
             f"WHEN {differs} THEN 'changed' ELSE 'same' END AS change"
         )
-        on = " AND ".join(f"b.{quoted(c)} = a.{quoted(c)}" for c in self._key)
+        on = " AND ".join(f"b.{quote_identifier(c)} = a.{quote_identifier(c)}" for c in self._key)
         joined = f"FROM {BEFORE} b FULL OUTER JOIN {AFTER} a ON {on}"
         if is_beside:
-            at = " AND ".join(f"s.{quoted(c)} = coalesce(b.{quoted(c)}, a.{quoted(c)})" for c in self._key)
+            at = " AND ".join(
+                f"s.{quote_identifier(c)} = coalesce(b.{quote_identifier(c)}, a.{quote_identifier(c)})"
+                for c in self._key
+            )
             joined += f" LEFT JOIN {BESIDE} s ON {at}"
         return f"SELECT {', '.join([change, *given])} {joined}" + ("" if same else f" WHERE {differs}")
 
@@ -151,7 +159,7 @@ class Difference:
 
         `also` are columns that count beside those compared.
         """
-        columns = ", ".join(map(quoted, dict.fromkeys([*self._columns, *also]))) or "0 AS nothing"
+        columns = ", ".join(map(quote_identifier, dict.fromkeys([*self._columns, *also]))) or "0 AS nothing"
         old, new = (f"SELECT {columns} FROM {name}" for name in (BEFORE, AFTER))
         parts = {"added": f"{new} EXCEPT ALL {old}", "removed": f"{old} EXCEPT ALL {new}"}
         if same:
@@ -164,13 +172,13 @@ class Difference:
 
 def is_key(engine: Engine, view: str, key: Sequence[str]) -> bool:
     """Whether some columns are a key of a view: each row its own, none missing."""
-    columns, name = ", ".join(map(quoted, key)), quoted(view)
-    null = " OR ".join(f"{quoted(c)} IS NULL" for c in key)
+    columns, name = ", ".join(map(quote_identifier, key)), quote_identifier(view)
+    null = " OR ".join(f"{quote_identifier(c)} IS NULL" for c in key)
     bad = f"FROM {name} WHERE {null} UNION ALL SELECT 1 FROM {name} GROUP BY {columns} HAVING count(*) > 1"
     return not engine.rows(f"SELECT 1 {bad} LIMIT 1")
 
 
-def moved(before: Mapping[str, ColumnProof], after: Mapping[str, ColumnProof]) -> dict[str, str]:
+def sum_changes(before: Mapping[str, ColumnProof], after: Mapping[str, ColumnProof]) -> dict[str, str]:
     """By how much the sum of each column of numbers has moved, as an exact text.
 
     It is the difference of the two sums as receipts hold them. A column without a sum counts as 0.
@@ -191,14 +199,14 @@ def _less(after: str, before: str) -> str:
 
 
 def _differs(column: str) -> str:
-    return f"b.{quoted(column)} IS DISTINCT FROM a.{quoted(column)}"
+    return f"b.{quote_identifier(column)} IS DISTINCT FROM a.{quote_identifier(column)}"
 
 
 def _json(columns: Sequence[str], value: str = "{0}", differ: bool = False) -> str:
     """SQL of a JSON object of columns' values as texts; where `differ`, of those that differ alone."""
     entries = []
     for column in columns:
-        text = f"CAST(to_json(CAST({value.format(quoted(column))} AS VARCHAR)) AS VARCHAR)"
+        text = f"CAST(to_json(CAST({value.format(quote_identifier(column))} AS VARCHAR)) AS VARCHAR)"
         entry = f"{literal(json.dumps(column))} || ':' || coalesce({text}, 'null')"
         entries.append(f"CASE WHEN {_differs(column)} THEN {entry} END" if differ else entry)
     return f"'{{' || concat_ws(',', {', '.join(entries or ['NULL'])}) || '}}'"

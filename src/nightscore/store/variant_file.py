@@ -13,16 +13,16 @@ import yaml
 from pydantic import Field, ValidationError
 
 from nightscore.common.errors import Broken
-from nightscore.common.files import replace_bytes, replace_text, sha256_of
+from nightscore.common.files import file_sha256, replace_bytes, replace_text
 from nightscore.common.strict_yaml import read_yaml
 from nightscore.job.accuracy_budget import AccuracyBudget
-from nightscore.job.fields import Strict
+from nightscore.job.fields import StrictModel
 from nightscore.job.loader import Job
 from nightscore.scorers.hardware import hardware, installed_devices
 from nightscore.scorers.variant import Technique, Variant
-from nightscore.store.plan import Plan, Tuned
+from nightscore.store.plan import Plan, TunedVariant
 
-FILE = "variant.yaml"
+VARIANT_FILE = "variant.yaml"
 HEAD = """\
 # The variant that `nightscore bakeoff … --apply` took for this job on this machine. A run uses it as long as
 # reference, machine, versions and budget are these; remove the file to be rid of it.
@@ -31,14 +31,14 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Numbers = dict[str, float | int | None]
 
 
-class ModelOf(Strict):
+class ModelOf(StrictModel):
     """A model file, relative to the workspace, and its sha256."""
 
     path: str
     sha256: Sha256
 
 
-class How(Strict):
+class VariantSettings(StrictModel):
     """The kind of scorer, device, threads a piece and rows of a chunk."""
 
     kind: str
@@ -47,7 +47,7 @@ class How(Strict):
     chunk_rows: Annotated[int, Field(ge=1)]
 
 
-class Evidence(Strict):
+class BakeoffEvidence(StrictModel):
     """What the bake-off measured: on which day, how fast, and how far from the reference."""
 
     day: str
@@ -59,7 +59,7 @@ class Evidence(Strict):
     held_out_change: Numbers
 
 
-class VariantFile(Strict):
+class VariantFile(StrictModel):
     """The whole file. `why` is the sentence that the bake-off says of it.
 
     `code` is the sha256 of what brings the kind of scorer, where it is not ours.
@@ -69,13 +69,13 @@ class VariantFile(Strict):
     technique: Technique
     why: str
     model: ModelOf
-    how: How
+    how: VariantSettings
     reference: ModelOf
     code: str = ""
     budget: AccuracyBudget
     machine: dict[str, str | int | list[str]]
     versions: dict[str, str]
-    evidence: Evidence
+    evidence: BakeoffEvidence
 
     @property
     def computed(self) -> Variant:
@@ -94,7 +94,7 @@ def read_variant(job: Job) -> VariantFile | None:
     Raises:
         Broken: the file is none that a bake-off wrote; names it, and what is amiss.
     """
-    path = job.file.parent / FILE
+    path = job.file.parent / VARIANT_FILE
     if not path.exists():
         return None
     shown = job.workspace.relative(path)
@@ -110,14 +110,14 @@ def read_variant(job: Job) -> VariantFile | None:
         ) from None
 
 
-def tuned_by(found: VariantFile) -> Tuned:
+def tuned_variant(found: VariantFile) -> TunedVariant:
     """A variant as plans name it."""
-    return Tuned(found.variant, found.technique, found.model.path, found.model.sha256)
+    return TunedVariant(found.variant, found.technique, found.model.path, found.model.sha256)
 
 
 def write_variant(job: Job, variant: VariantFile) -> str:
     """Write variant.yaml whole, or not at all; gives its path, relative to the workspace."""
-    path = job.file.parent / FILE
+    path = job.file.parent / VARIANT_FILE
     text = yaml.safe_dump(variant.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
     replace_text(path, HEAD + text)
     return job.workspace.relative(path)
@@ -130,15 +130,15 @@ def write_model(job: Job, variant: VariantFile, data: bytes) -> None:
 
 def remove_variant(job: Job) -> None:
     """Remove variant.yaml: the job's own model scores."""
-    (job.file.parent / FILE).unlink(missing_ok=True)
+    (job.file.parent / VARIANT_FILE).unlink(missing_ok=True)
 
 
-def budget_of(job: Job) -> AccuracyBudget:
+def accuracy_budget_for(job: Job) -> AccuracyBudget:
     """A job's budget; without one, scores may move by its tolerance, and no decision may flip."""
     return job.spec.budget or AccuracyBudget(max_abs=job.spec.scoring.tolerance, decision_flips=0)
 
 
-def machine() -> dict[str, str | int | list[str]]:
+def machine_facts() -> dict[str, str | int | list[str]]:
     """What of this machine can change which variant is the fastest, or its last bits."""
     here = hardware()
     return {
@@ -149,16 +149,16 @@ def machine() -> dict[str, str | int | list[str]]:
     }
 
 
-def stale(job: Job, found: VariantFile, plan: Plan) -> list[str]:
+def stale_reasons(job: Job, found: VariantFile, plan: Plan) -> list[str]:
     """Why a variant can't be used for a plan as it is, a sentence each; empty if it can."""
     said = []
     if found.reference.sha256 != plan.model_sha256:
         said.append(f"the model is {plan.model_sha256[:12]}…, it was {found.reference.sha256[:12]}…")
     if found.code and found.code != plan.code:  # a file of an older version has none
         said.append(f"the scorer's code is {plan.code[:12]}…, it was {found.code[:12]}…")
-    said += _differences("machine", found.machine, machine())
+    said += _differences("machine", found.machine, machine_facts())
     said += _differences("version", found.versions, plan.versions)
-    if found.budget != budget_of(job):
+    if found.budget != accuracy_budget_for(job):
         said.append("the budget is another one")
     return said + _gone(job, found)
 
@@ -174,17 +174,17 @@ def _differences(what: str, then: Mapping[str, object], now: Mapping[str, object
 def _gone(job: Job, found: VariantFile) -> list[str]:
     """Why the variant's own file can't be used, if it can't."""
     try:
-        same = sha256_of(job.workspace.resolve(found.model.path)) == found.model.sha256
+        same = file_sha256(job.workspace.resolve(found.model.path)) == found.model.sha256
     except (OSError, Broken):
         return [f"its file {found.model.path} is gone"]
     return [] if same else [f"its file {found.model.path} has another sha256"]
 
 
-def digest_of(data: bytes) -> str:
+def bytes_sha256(data: bytes) -> str:
     """The sha256 of a model's bytes, in hex."""
     return hashlib.sha256(data).hexdigest()
 
 
-def how(variant: Variant, chunk_rows: int) -> How:
+def variant_settings(variant: Variant, chunk_rows: int) -> VariantSettings:
     """A variant as the file says it."""
-    return How(**dataclasses.asdict(variant), chunk_rows=chunk_rows)
+    return VariantSettings(**dataclasses.asdict(variant), chunk_rows=chunk_rows)

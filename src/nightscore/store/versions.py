@@ -6,10 +6,10 @@ from importlib.metadata import PackageNotFoundError, version
 from nightscore.scorers.hardware import plugins
 
 PACKAGES = ("nightscore", "duckdb", "pyarrow", "numpy", "onnxruntime", "numba", "deltalake")
-ABSENT = "not installed"
+NOT_INSTALLED = "not installed"
 
 
-def versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
     """Package -> version, of this process; plug-in providers of ONNX Runtime among them."""
     return {name: _version(name) for name in (*PACKAGES, *sorted(plugins().values()))}
 
@@ -19,4 +19,4 @@ def _version(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:
-        return ABSENT
+        return NOT_INSTALLED

@@ -16,7 +16,7 @@ pytest.importorskip("airflow")
 
 from nightscore.airflow.web import HEADERS, process, query, views
 from nightscore.common.errors import Broken, NotYet
-from nightscore.store.query import Limits
+from nightscore.store.query import QueryLimits
 from tests.airflow.test_nights import known
 from tests.support.workspace import DAYS, JOB, make_workspace
 
@@ -387,9 +387,9 @@ def test_a_csv_file_is_the_command_lines(client: Client, root: Path) -> None:
 def test_a_csv_file_is_whole_or_refused(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """One row beyond the limit: an error page, no file. At the limit: the file."""
     ana, sql = client("ana"), "SELECT id FROM open_job_scores"
-    monkeypatch.setattr(query.csv, "__defaults__", (Limits(2 * ROWS, 10**8, 30.0),))
+    monkeypatch.setattr(query.csv, "__defaults__", (QueryLimits(2 * ROWS, 10**8, 30.0),))
     assert ask(ana, sql, "csv").headers["content-type"].startswith("text/csv")
-    monkeypatch.setattr(query.csv, "__defaults__", (Limits(2 * ROWS - 1, 10**8, 30.0),))
+    monkeypatch.setattr(query.csv, "__defaults__", (QueryLimits(2 * ROWS - 1, 10**8, 30.0),))
     answer = ask(ana, sql, "csv")
     assert answer.status_code == 400 and "more than 5,999 rows" in answer.text
     assert "content-disposition" not in answer.headers
@@ -403,7 +403,7 @@ def test_a_long_query_is_stopped() -> None:
         query_grace, query.GRACE = query.GRACE, grace
         try:
             with pytest.raises(Broken, match=r"stopped after 0\.5 seconds, the limit"):
-                query.table(sql, [], Limits(10, 10**6, 0.5))
+                query.table(sql, [], QueryLimits(10, 10**6, 0.5))
         finally:
             query.GRACE = query_grace
 
@@ -411,19 +411,19 @@ def test_a_long_query_is_stopped() -> None:
 def test_a_query_beyond_its_memory_is_refused() -> None:
     """Also where DuckDB's own limit doesn't see it; the server lives on."""
     with pytest.raises((NotYet, Broken), match=r"memory|needed more than"):
-        query.table("SELECT len(range(2000000000 + 0 * len(version())))", [], Limits(10, 10**6, 30.0))
+        query.table("SELECT len(range(2000000000 + 0 * len(version())))", [], QueryLimits(10, 10**6, 30.0))
 
 
 def test_a_large_result_is_refused() -> None:
     """A result of few rows and many bytes doesn't fill the server's memory."""
     with pytest.raises(Broken, match="larger than 1 MB"):
-        query.table("SELECT repeat('x', 100000) FROM range(100)", [], Limits(1_000, 10**6, 30.0))
+        query.table("SELECT repeat('x', 100000) FROM range(100)", [], QueryLimits(1_000, 10**6, 30.0))
 
 
 def test_two_queries_at_once(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """A third is told to come again, with status 429; the two are stopped, and then there is room."""
     ana = client("ana")
-    limits = Limits(10, 10**6, 4.0)
+    limits = QueryLimits(10, 10**6, 4.0)
     threads = [threading.Thread(target=stopped, args=(limits,)) for _ in range(query.TOGETHER)]
     for thread in threads:
         thread.start()
@@ -436,7 +436,7 @@ def test_two_queries_at_once(client: Client, monkeypatch: pytest.MonkeyPatch) ->
     assert ask(ana, "SELECT 1").status_code == 200
 
 
-def stopped(limits: Limits) -> None:
+def stopped(limits: QueryLimits) -> None:
     with pytest.raises(Broken):
         query.table(HEAVY, [], limits)
 

@@ -24,8 +24,8 @@ from nightscore.evaluation.bakeoff import BakeOff, apply, bakeoff
 from nightscore.job.accuracy_budget import AccuracyBudget
 from nightscore.job.loader import Job, load
 from nightscore.pipeline.executors import run
-from nightscore.pipeline.score.deviation import Change
-from nightscore.store.variant_file import FILE, VariantFile, read_variant
+from nightscore.pipeline.score.deviation import Deviation
+from nightscore.store.variant_file import VARIANT_FILE, VariantFile, read_variant
 from tests.support.workspace import JOB, linear_model, make_workspace, rows_of
 
 DAY, HELD = dt.date(2020, 1, 3), "2020-01-02"
@@ -90,24 +90,31 @@ def forced(job: Job, found: BakeOff, name: str = "half") -> VariantFile:
 
 
 def written(job: Job, found: BakeOff, path: str) -> VariantFile:
-    from nightscore.common.files import sha256_of
+    from nightscore.common.files import file_sha256
     from nightscore.common.progress import silent
     from nightscore.evaluation.bakeoff.candidates import reference
     from nightscore.evaluation.bakeoff.workload import ground
-    from nightscore.store.variant_file import Evidence, ModelOf, how, machine, write_variant
-    from nightscore.store.versions import versions
+    from nightscore.store.variant_file import (
+        BakeoffEvidence,
+        ModelOf,
+        machine_facts,
+        variant_settings,
+        write_variant,
+    )
+    from nightscore.store.versions import library_versions
 
     with ground(job, DAY, silent) as whole:
         plan = reference(whole).plan
-    evidence = Evidence(
+    evidence = BakeoffEvidence(
         day=str(DAY), held_out=HELD, rows=1, rows_per_second=2, reference_rows_per_second=1,
         change={"max_abs": 0.0}, held_out_change={"max_abs": 0.0},
     )  # fmt: skip
     variant = VariantFile(
         variant="half", technique="pruning", why="taken: in a test",
-        model=ModelOf(path=path, sha256=sha256_of(job.workspace.root / path)), how=how(plan.variant, 1000),
+        model=ModelOf(path=path, sha256=file_sha256(job.workspace.root / path)),
+        how=variant_settings(plan.variant, 1000),
         reference=ModelOf(path=plan.model_path, sha256=plan.model_sha256), budget=found.budget,
-        machine=machine(), versions=versions(), evidence=evidence,
+        machine=machine_facts(), versions=library_versions(), evidence=evidence,
     )  # fmt: skip
     write_variant(job, variant)
     return variant
@@ -144,7 +151,7 @@ def test_a_bakeoff_leaves_nothing_and_publishes_nothing(baked: tuple[Path, BakeO
     root, _ = baked
     assert not list((root / "data").glob("runs/mini/*/*"))
     assert not (root / "data/tables").exists()
-    assert not (root / "jobs/mini" / FILE).exists()
+    assert not (root / "jobs/mini" / VARIANT_FILE).exists()
 
 
 def test_a_pruned_network_is_smaller_and_scores_alike(baked: tuple[Path, BakeOff]) -> None:
@@ -174,7 +181,7 @@ def test_taking_a_variant_away_is_a_cause(workspace: tuple[Path, BakeOff]) -> No
     root, found = workspace
     forced(job_of(root), found)
     run(job_of(root), DAY)
-    (root / "jobs/mini" / FILE).unlink()
+    (root / "jobs/mini" / VARIANT_FILE).unlink()
     again = run(job_of(root), DAY)
     assert again.status == "published"
     assert again.variant and not again.variant.name
@@ -197,7 +204,7 @@ def test_a_stale_choice_is_not_used_and_the_receipt_says_why(
     """A changed machine, library, model, budget or file: the reference scores, with a warning."""
     root, found = workspace
     forced(job_of(root), found)
-    file = root / "jobs/mini" / FILE
+    file = root / "jobs/mini" / VARIANT_FILE
     document = yaml.safe_load(file.read_text())
     at = document
     for key in path[:-1]:
@@ -245,7 +252,7 @@ def test_a_variant_that_is_no_model_costs_a_warning(workspace: tuple[Path, BakeO
 def test_a_file_that_no_bakeoff_wrote_is_broken(workspace: tuple[Path, BakeOff]) -> None:
     """With the file, what is amiss, and how to be rid of it."""
     root, _ = workspace
-    (root / "jobs/mini" / FILE).write_text("variant: 3\n")
+    (root / "jobs/mini" / VARIANT_FILE).write_text("variant: 3\n")
     with pytest.raises(Broken, match=r"jobs/mini/variant.yaml: variant: .*`nightscore bakeoff mini"):
         run(job_of(root), DAY)
 
@@ -367,7 +374,7 @@ def test_the_metric_sees_labels_of_later_days_and_says_where_there_are_none(
     from nightscore.common.progress import silent
     from nightscore.evaluation.bakeoff.workload import ground
     from nightscore.evaluation.bakeoff.yardstick import Yardstick
-    from nightscore.pipeline.executors import HERE
+    from nightscore.pipeline.executors import LOCAL_THREADS
 
     root = make_workspace(
         tmp_path,
@@ -379,7 +386,7 @@ def test_the_metric_sees_labels_of_later_days_and_says_where_there_are_none(
     )
     job = load("mini", root)
     with ground(job, dt.date(2020, 1, 2), silent) as whole:
-        HERE.map(job, whole.plan, whole.plan.pieces)
+        LOCAL_THREADS.map(job, whole.plan, whole.plan.pieces)
         change = Yardstick(job, whole.plan).change(whole.plan)
     assert job.spec.budget
     if known:
@@ -392,6 +399,6 @@ def test_the_metric_sees_labels_of_later_days_and_says_where_there_are_none(
 def test_a_metric_that_falls_breaks_the_budget() -> None:
     """By more than max_drop; the sentence has both numbers."""
     budget = AccuracyBudget.model_validate({"metric": {"sql": "m.sql", "max_drop": 0.01}})
-    assert Change(metric=0.795, metric_before=0.8).breaks(budget) == []
-    [said] = Change(metric=0.7, metric_before=0.8).breaks(budget)
+    assert Deviation(metric=0.795, metric_before=0.8).breaks(budget) == []
+    [said] = Deviation(metric=0.7, metric_before=0.8).breaks(budget)
     assert said == "the metric falls from 0.8000 to 0.7000, allowed by 0.01"

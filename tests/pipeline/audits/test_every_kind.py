@@ -16,7 +16,7 @@ from nightscore.common.errors import Broken
 from nightscore.job.audits import KINDS
 from nightscore.pipeline.audits.kinds import QUESTIONS
 from nightscore.pipeline.audits.question import Question
-from nightscore.pipeline.steps import checked
+from nightscore.pipeline.steps import check_job
 from tests.behaviour.world import copy, receipts
 from tests.pipeline.audits.test_kinds import DAY, FEATURES, FIRST, LINE, PLAIN, ROWS, audited
 from tests.support.workspace import make_workspace, rows_of
@@ -125,4 +125,4 @@ def test_a_kind_passes_warns_and_stops_as_numpy_counts(space: Path, kind: str) -
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kind_is_bound_before_data_is_read(space: Path, kind: str) -> None:
     """`nightscore check` asks it of columns alone, and takes what fits."""
-    assert checked(load("mini", audited(space, f"{{{DAYS[kind].audit}}}")))
+    assert check_job(load("mini", audited(space, f"{{{DAYS[kind].audit}}}")))

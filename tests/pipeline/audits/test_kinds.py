@@ -19,11 +19,11 @@ from nightscore import load, query, run
 from nightscore.cli.main import call
 from nightscore.common.errors import Broken
 from nightscore.common.units import as_day
-from nightscore.pipeline.audits.drift import chance, chi_square, moved, psi
-from nightscore.pipeline.audits.question import previous
-from nightscore.pipeline.steps import checked
+from nightscore.pipeline.audits.drift import chance, chi_square, measure_drift, psi
+from nightscore.pipeline.audits.question import read_previous_day
+from nightscore.pipeline.steps import check_job
 from nightscore.review.report.html import report
-from nightscore.store.engine import Engine, Resources, View
+from nightscore.store.engine import Engine, EngineResources, View
 from nightscore.store.receipt import AuditResult
 from tests.behaviour.world import copy, receipts
 from tests.support.workspace import JOB, make_workspace
@@ -270,7 +270,7 @@ def test_the_day_before_is_the_last_one_published_before(space: Path) -> None:
     assert asked(space, BETWEEN, DAY, size=500).detail.endswith(f"0.25 times those of {FIRST}")
     assert asked(space, BETWEEN, DAY, size=1_500).detail.endswith(f"0.75 times those of {FIRST}")
     assert asked(space, BETWEEN, LAST, size=750).detail.endswith(f"0.5 times those of {DAY}")
-    found = previous(load("mini", space), as_day(LAST))
+    found = read_previous_day(load("mini", space), as_day(LAST))
     assert found is not None and (found.day, found.rows) == (DAY, 1_500)
 
 
@@ -336,7 +336,7 @@ MISFITS = {
 def test_what_does_not_fit_is_found_before_data_is_read(space: Path, audit: str, says: str) -> None:
     """`nightscore check` names the line, the place, the value and what is allowed; so does a run."""
     job = load("mini", audited(space, f"{{{audit}}}"))
-    for asks in (lambda: checked(job), lambda: run(job, DAY)):
+    for asks in (lambda: check_job(job), lambda: run(job, DAY)):
         with pytest.raises(Broken) as caught:
             asks()
         assert str(caught.value).startswith(f"jobs/mini/job.yaml:{LINE}: audit.0.{says}")
@@ -349,7 +349,7 @@ def test_keys_of_two_types_are_found_before_data_is_read(space: Path) -> None:
     other = "  other: {table: elsewhere, columns: {id: 'INTEGER[]'}}\n"
     (space / "jobs/mini/job.yaml").write_text(text.replace("features: f", f"{other}features: f"))
     with pytest.raises(Broken) as caught:
-        checked(load("mini", space))
+        check_job(load("mini", space))
     says = "audit.0.coverage.key.0: 'id' is INTEGER[] in other and BIGINT in scores: none is found"
     assert str(caught.value) == f"jobs/mini/job.yaml:{LINE + 1}: {says}"
 
@@ -369,7 +369,7 @@ def days(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Days]:
         for name, table in (("now", now), ("before", before)):
             pq.write_table(table, folder / f"{name}.parquet")
             view = View("scores", (folder / f"{name}.parquet",))
-            engines.append(open_ones.enter_context(Engine([view], Resources(1, 200_000_000, folder))))
+            engines.append(open_ones.enter_context(Engine([view], EngineResources(1, 200_000_000, folder))))
         return engines[0], engines[1]
 
     with contextlib.ExitStack() as open_ones:
@@ -418,7 +418,7 @@ def test_the_index_is_numpys(days: Days, kind: str, of: pa.DataType) -> None:
         tables = [pa.table({"x": pa.array(numbers(seed + i, 997 + 500 * i, kind), of)}) for i in (0, 1)]
         now, before = days(*tables)
         with now, before:
-            found = moved("x", now, before, 0.99)
+            found = measure_drift("x", now, before, 0.99)
         values = [table.column("x").to_numpy().astype(float) for table in tables]
         index, bins = recount(*values)
         assert found.psi == pytest.approx(index, rel=1e-9, abs=1e-12)
@@ -430,7 +430,7 @@ def test_one_value_that_becomes_another_has_moved(days: Days) -> None:
     for to in (4.0, 6.0):
         now, before = days(pa.table({"x": [to] * 500}), pa.table({"x": [5.0] * 500}))
         with now, before:
-            found = moved("x", now, before, 0.99)
+            found = measure_drift("x", now, before, 0.99)
         assert found.psi is not None and found.psi > 5
 
 
@@ -442,7 +442,7 @@ def test_texts_are_counted_by_value(days: Days) -> None:
     now = [None if i % 25 == 0 else word for i, word in enumerate(words[::-1])] + ["new"] * 300
     opened = days(pa.table({"x": now}), pa.table({"x": before}))
     with opened[0], opened[1]:
-        found = moved("x", *opened, 0.99)
+        found = measure_drift("x", *opened, 0.99)
     known = {word: before.count(word) for word in set(before) - {None}}
     own = sorted((w for w in known if known[w] >= 5), key=lambda w: (-known[w], w))[:50]
     sides = []
@@ -480,7 +480,7 @@ def test_a_column_against_itself_has_not_moved(days: Days, values: list[float | 
     table = pa.table({"x": pa.array(values, pa.float32())})
     now, before = days(table, table)
     with now, before:
-        assert moved("x", now, before, 0.99).psi == 0
+        assert measure_drift("x", now, before, 0.99).psi == 0
 
 
 @pytest.mark.parametrize(("confidence", "near"), [(0.9, 0.011), (0.95, 0.01), (0.99, 0.003), (0.9999, 0.05)])
@@ -518,6 +518,6 @@ def test_of_equal_days_few_fail_through_the_engine(days: Days) -> None:
         now, before = days(*tables)
         with now, before:
             for column in above:
-                found = moved(column, now, before, 0.99)
+                found = measure_drift(column, now, before, 0.99)
                 above[column] += found.psi > found.chance  # type: ignore[operator]
     assert all(count <= 6 for count in above.values()), above

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from nightscore.common.errors import Broken
 from nightscore.pipeline.publish import reconcile
-from nightscore.pipeline.publish.reconcile import ascending, refuse_bad_keys
-from nightscore.store.engine import Engine, Resources, View
+from nightscore.pipeline.publish.reconcile import keys_ascend, refuse_bad_keys
+from nightscore.store.engine import Engine, EngineResources, View
 
 SCHEMA = pa.schema([("store", pa.string()), ("item", pa.int64())])
 Row = tuple[str | None, int | None]
@@ -29,7 +29,7 @@ def written(folder: Path, parts: list[list[Row]]) -> list[Path]:
 
 
 def verdict(folder: Path, files: list[Path]) -> str:
-    with Engine([View("scores", tuple(files))], Resources(1, 200_000_000, folder)) as engine:
+    with Engine([View("scores", tuple(files))], EngineResources(1, 200_000_000, folder)) as engine:
         try:
             refuse_bad_keys(engine, files, SCHEMA.names, "job mini, day 2020-01-02")
         except Broken as error:
@@ -73,9 +73,9 @@ def test_keys_that_rise_are_known_to_be_unique_at_one_look(tmp_path: Path) -> No
     """Files of rising ranges in any order of files; one row out of order, or ranges that meet, are not."""
     first: list[Row] = [("a", i) for i in range(100)]
     second: list[Row] = [("b", i) for i in range(100)]
-    assert ascending(written(tmp_path, [second, [], first]), SCHEMA.names)
-    assert not ascending(written(tmp_path, [first, [("a", 99), *second]]), SCHEMA.names)
-    assert not ascending(written(tmp_path, [[*second[:50], second[0], *second[50:]]]), SCHEMA.names)
+    assert keys_ascend(written(tmp_path, [second, [], first]), SCHEMA.names)
+    assert not keys_ascend(written(tmp_path, [first, [("a", 99), *second]]), SCHEMA.names)
+    assert not keys_ascend(written(tmp_path, [[*second[:50], second[0], *second[50:]]]), SCHEMA.names)
 
 
 @pytest.mark.parametrize(
@@ -89,4 +89,4 @@ def test_keys_that_rise_are_known_to_be_unique_at_one_look(tmp_path: Path) -> No
 def test_keys_without_an_order_here_take_the_other_look(tmp_path: Path, column: pa.Array) -> None:
     """NaN, lists, and what repeats: never taken for rising."""
     pq.write_table(pa.table({"k": column}), tmp_path / "k.parquet")
-    assert not ascending([tmp_path / "k.parquet"], ["k"])
+    assert not keys_ascend([tmp_path / "k.parquet"], ["k"])

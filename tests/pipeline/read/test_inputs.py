@@ -17,7 +17,7 @@ from nightscore.common.errors import Broken, NotYet
 from nightscore.job.loader import Job, load
 from nightscore.pipeline.executors import run
 from nightscore.pipeline.read import inputs
-from nightscore.pipeline.steps import features, outlook
+from nightscore.pipeline.steps import draft_plan, features
 from tests.support.workspace import JOB, make_workspace, write_day
 
 DAY = dt.date(2020, 1, 3)
@@ -38,7 +38,7 @@ def partition(job: Job, day: str = "2020-01-03") -> Path:
 
 def message(job: Job, day: dt.date = DAY) -> str:
     with pytest.raises(Broken) as caught:
-        inputs.resolve(job, day)
+        inputs.resolve_inputs(job, day)
     return str(caught.value)
 
 
@@ -57,10 +57,10 @@ def test_the_window_is_cut_exactly(
     days = [day + dt.timedelta(days=offset) for offset in there]
     entry = f"{{path: data/lake/rows, partition: day, lookback: {lookback}}}"
     job = loaded(root, with_rows(entry), rows=1, days=tuple(map(str, days)))
-    found = [file.day for file in inputs.resolve(job, day)["rows"]]
+    found = [file.day for file in inputs.resolve_inputs(job, day)["rows"]]
     assert found == sorted(str(d) for d in days if day - dt.timedelta(days=lookback) < d <= day)
-    assert inputs.missing(job, inputs.resolve(job, day), day) == ([] if day in days else ["rows"])
-    assert inputs.days(job) == sorted(days)
+    assert inputs.missing(job, inputs.resolve_inputs(job, day), day) == ([] if day in days else ["rows"])
+    assert inputs.list_input_days(job) == sorted(days)
 
 
 def test_sql_sees_what_the_window_holds(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_hidden_and_temporary_files_do_not_count(tmp_path: Path) -> None:
         path = partition(job) / name
         path.parent.mkdir(exist_ok=True)
         path.write_text("no Parquet")
-    names = [Path(file.path).name for file in inputs.resolve(job, DAY)["rows"]]
+    names = [Path(file.path).name for file in inputs.resolve_inputs(job, DAY)["rows"]]
     assert names == ["part-0.parquet"]
     assert run(job, DAY).rows.published == 5
 
@@ -114,7 +114,7 @@ def test_files_below_a_partition_count(tmp_path: Path) -> None:
     write_day(tmp_path, "2020-01-03", 4, files=2)
     found = [
         Path(f.path).relative_to("data/lake/rows/day=2020-01-03").as_posix()
-        for f in inputs.resolve(job, DAY)["rows"]
+        for f in inputs.resolve_inputs(job, DAY)["rows"]
     ]
     assert found == ["part-0.parquet", "part-1.parquet", "z/b.parquet"]
 
@@ -125,7 +125,7 @@ def test_a_table_without_partitions_is_a_file_or_a_folder(tmp_path: Path) -> Non
     job = loaded(tmp_path, with_rows(entry))
     things = tmp_path / "data/lake/things"
     pq.write_table(pa.table({"x": [1]}), things)
-    assert [(f.path, f.day, f.rows) for f in inputs.resolve(job, DAY)["things"]] == [
+    assert [(f.path, f.day, f.rows) for f in inputs.resolve_inputs(job, DAY)["things"]] == [
         ("data/lake/things", "", 1)
     ]
     things.unlink()
@@ -133,7 +133,10 @@ def test_a_table_without_partitions_is_a_file_or_a_folder(tmp_path: Path) -> Non
     assert "inputs.things.path: data/lake/things holds no .parquet file" in message(job)
     pq.write_table(pa.table({"x": [1]}), things / "deep" / "x.parquet")
     pq.write_table(pa.table({"x": [1]}), things / "a.parquet")
-    assert [Path(f.path).name for f in inputs.resolve(job, DAY)["things"]] == ["a.parquet", "x.parquet"]
+    assert [Path(f.path).name for f in inputs.resolve_inputs(job, DAY)["things"]] == [
+        "a.parquet",
+        "x.parquet",
+    ]
 
 
 NO_DAYS = [
@@ -216,7 +219,7 @@ def test_days_outside_the_window_are_not_looked_at(tmp_path: Path) -> None:
     pq.write_table(TABLE.drop(["b"]), partition(job, "2020-01-02") / "x.parquet")
     (partition(job, "2020-01-04")).mkdir()
     (partition(job, "2020-01-04") / "x.parquet").write_text("no Parquet")
-    assert len(inputs.resolve(job, DAY)["rows"]) == 1
+    assert len(inputs.resolve_inputs(job, DAY)["rows"]) == 1
 
 
 def truncated(path: Path) -> None:
@@ -314,8 +317,8 @@ def test_a_change_between_look_and_check_is_not_yet(
 ) -> None:
     """What changed while it was read is NotYet, even where reading failed because of it."""
     job = loaded(tmp_path)
-    files = inputs.resolve(job, DAY)
-    with pytest.raises(NotYet, match=says), inputs.steady(job, files, DAY):
+    files = inputs.resolve_inputs(job, DAY)
+    with pytest.raises(NotYet, match=says), inputs.steady_inputs(job, files, DAY):
         fault(partition(job) / "part-0.parquet")
         if fails:
             raise Broken("a page can't be read")
@@ -324,11 +327,11 @@ def test_a_change_between_look_and_check_is_not_yet(
 def test_what_did_not_change_passes(tmp_path: Path) -> None:
     """Steady inputs let results and mistakes pass, and other days may come and go."""
     job = loaded(tmp_path, days=("2020-01-02", "2020-01-03"))
-    files = inputs.resolve(job, DAY)
-    with inputs.steady(job, files, DAY):
+    files = inputs.resolve_inputs(job, DAY)
+    with inputs.steady_inputs(job, files, DAY):
         write_day(tmp_path, "2020-01-04", 1)
         (partition(job, "2020-01-02") / "part-0.parquet").unlink()
-    with pytest.raises(Broken, match="a mistake"), inputs.steady(job, files, DAY):
+    with pytest.raises(Broken, match="a mistake"), inputs.steady_inputs(job, files, DAY):
         raise Broken("a mistake")
 
 
@@ -336,18 +339,21 @@ def test_fingerprints_tell_files_apart(tmp_path: Path) -> None:
     """The same file has the same fingerprint at each look; other rows or another time have another."""
     job = loaded(tmp_path)
     path = partition(job) / "part-0.parquet"
-    first = inputs.look(job.workspace, path)
-    assert inputs.look(job.workspace, path) == first
+    first = inputs.inspect_parquet(job.workspace, path)
+    assert inputs.inspect_parquet(job.workspace, path) == first
     assert (first.path, first.bytes, first.rows) == (
         "data/lake/rows/day=2020-01-03/part-0.parquet",
         path.stat().st_size,
         5,
     )
     os.utime(path, ns=(1, 1))
-    second = inputs.look(job.workspace, path)
+    second = inputs.inspect_parquet(job.workspace, path)
     write_day(tmp_path, "2020-01-03", 6)
     os.utime(path, ns=(1, 1))
-    assert len({first.fingerprint, second.fingerprint, inputs.look(job.workspace, path).fingerprint}) == 3
+    assert (
+        len({first.fingerprint, second.fingerprint, inputs.inspect_parquet(job.workspace, path).fingerprint})
+        == 3
+    )
 
 
 # --- tables as inputs ---
@@ -391,7 +397,7 @@ def test_another_jobs_table_is_an_input(tmp_path: Path) -> None:
         run(mini, day)
     assert set(features(reader, DAY)["n"].to_pylist()) == {10}
     with pytest.raises(Broken, match=r"^job reader: no partition of 2020-01-03 in tops"):
-        outlook(reader, DAY)
+        draft_plan(reader, DAY)
     run(mini, DAY)
     table = features(reader, DAY)
     assert set(table["n"].to_pylist()) == {20}

@@ -13,9 +13,9 @@ import pytest
 from nightscore import load, run
 from nightscore.common.errors import Broken, NotYet
 from nightscore.common.units import as_day
-from nightscore.pipeline.read.inputs import resolve
+from nightscore.pipeline.read.inputs import resolve_inputs
 from nightscore.pipeline.read.integrity import verify_inputs
-from nightscore.pipeline.steps import checked, plan_day, publish_day, score_piece
+from nightscore.pipeline.steps import check_job, plan_day, publish_day, score_piece
 from tests.behaviour.world import DAY
 from tests.support.workspace import JOB, make_workspace, rows_of
 
@@ -55,12 +55,12 @@ def test_the_pages_of_every_writer_have_checksums_or_are_known_to_have_none(tmp_
         for version in ("1.0", "2.0"):
             options = {"compression": codec, "data_page_version": version}
             rewrite(root, rows_of(DAY, 2_000), write_page_checksum=True, **options)
-            assert verify_inputs(job, resolve(job, as_day(DAY))) == {}
+            assert verify_inputs(job, resolve_inputs(job, as_day(DAY))) == {}
             rewrite(root, rows_of(DAY, 2_000), **options)
             with pytest.raises(
                 Broken, match=r"part-0.parquet: its pages have no checksums; its writer can add them"
             ):
-                verify_inputs(job, resolve(job, as_day(DAY)))
+                verify_inputs(job, resolve_inputs(job, as_day(DAY)))
 
 
 def test_a_flipped_bit_of_any_value_is_found_by_checksum(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_flipped_bit_of_any_value_is_found_by_checksum(tmp_path: Path) -> None
         data[at] ^= 1 << (at % 8)
         path.write_bytes(data)
         with pytest.raises(Broken, match=f"{path.name}: "):
-            verify_inputs(job, resolve(job, as_day(DAY)))
+            verify_inputs(job, resolve_inputs(job, as_day(DAY)))
     path.write_bytes(whole)
     assert run(job, DAY).status == "published"
 
@@ -170,10 +170,10 @@ def test_files_are_held_to_the_contract_before_a_row_is_read(tmp_path: Path, col
     """Exactly these columns, in this case, of these types; the message names the line of job.yaml."""
     job = load("mini", workspace(tmp_path, "footer", columns))
     if not says:
-        assert checked(job).startswith("ok")
+        assert check_job(job).startswith("ok")
         return
     with pytest.raises(Broken) as caught:
-        checked(job)
+        check_job(job)
     assert str(caught.value).startswith("jobs/mini/job.yaml:5: inputs.rows.columns: ")
     assert says in str(caught.value)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from nightscore import Broken
 from nightscore.pipeline.read import scan
-from nightscore.store.engine import Resources
+from nightscore.store.engine import EngineResources
 from nightscore.store.plan import Piece, RowRange
 
 INTEGERS = (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())
@@ -73,11 +73,11 @@ def test_pyarrow_and_duckdb_decode_the_same(
     start = data.draw(st.integers(0, table.num_rows - 1))
     part = RowRange("x.parquet", start, data.draw(st.integers(start + 1, table.num_rows)))
     names = data.draw(st.permutations(table.column_names))
-    piece, resources = Piece(0, (part,), ""), Resources(1, 64_000_000, root)
+    piece, resources = Piece(0, (part,), ""), EngineResources(1, 64_000_000, root)
     schema = scan.source_schema(root, piece, names, resources)
     with scan._opened(root / "x.parquet") as file:
         assert scan._alike(file.schema_arrow, names)
-    found = list(scan.chunks(root, piece, names, rows, resources))
+    found = list(scan.scan_chunks(root, piece, names, rows, resources))
     wanted = list(scan._selected(root, part, names, rows, resources))
     assert {len(chunk) <= rows for chunk in found} == {True}
     assert same(found, wanted, schema)
@@ -109,9 +109,9 @@ def test_other_types_are_what_duckdb_says(tmp_path: Path) -> None:
         }
     )
     pq.write_table(table, tmp_path / "x.parquet")
-    piece, resources = Piece(0, (RowRange("x.parquet", 0, 3),), ""), Resources(1, 64_000_000, tmp_path)
+    piece, resources = Piece(0, (RowRange("x.parquet", 0, 3),), ""), EngineResources(1, 64_000_000, tmp_path)
     for name in table.column_names:
-        [chunk] = scan.chunks(tmp_path, piece, [name], 10, resources)
+        [chunk] = scan.scan_chunks(tmp_path, piece, [name], 10, resources)
         assert chunk.schema.types == scan.source_schema(tmp_path, piece, [name], resources).types
         assert chunk.schema.types != table.select([name]).schema.types
 
@@ -128,7 +128,7 @@ def test_a_range_within_a_row_group_is_these_rows(tmp_path: Path) -> None:
         ("y.parquet", 81, 100),
     ]
     piece = Piece(0, tuple(RowRange(*one) for one in ranges), "")
-    found = scan.chunks(tmp_path, piece, ["id"], 16, Resources(1, 64_000_000, tmp_path))
+    found = scan.scan_chunks(tmp_path, piece, ["id"], 16, EngineResources(1, 64_000_000, tmp_path))
     offset = {"x.parquet": 0, "y.parquet": 100}
     wanted = [offset[name] + row for name, start, stop in ranges for row in range(start, stop)]
     assert column(list(found), "id") == wanted
@@ -153,8 +153,8 @@ def test_a_chunk_is_within_its_bytes(tmp_path: Path, shape: str, way: str) -> No
         columns["l"] = pa.array([[1.0]] * len(texts))
     pq.write_table(pa.table(columns), tmp_path / "x.parquet", row_group_size=len(texts))
     piece = Piece(0, (RowRange("x.parquet", 0, len(texts)),), "")
-    resources = Resources(1, 64_000_000, tmp_path)
-    found = list(scan.chunks(tmp_path, piece, list(columns), 16_384, resources, size=SIZE))
+    resources = EngineResources(1, 64_000_000, tmp_path)
+    found = list(scan.scan_chunks(tmp_path, piece, list(columns), 16_384, resources, size=SIZE))
     assert column(found, "t") == texts
     assert max(chunk.nbytes for chunk in found) <= SIZE
 
@@ -162,18 +162,24 @@ def test_a_chunk_is_within_its_bytes(tmp_path: Path, shape: str, way: str) -> No
 def test_fixed_columns_are_read_in_whole_chunks(tmp_path: Path) -> None:
     """How wide their rows are is known: every chunk but the last is as large as it may be."""
     pq.write_table(pa.table({f"c{i}": range(10_000) for i in range(10)}), tmp_path / "x.parquet")
-    piece, resources = Piece(0, (RowRange("x.parquet", 0, 10_000),), ""), Resources(1, 64_000_000, tmp_path)
+    piece, resources = (
+        Piece(0, (RowRange("x.parquet", 0, 10_000),), ""),
+        EngineResources(1, 64_000_000, tmp_path),
+    )
     names = [f"c{i}" for i in range(10)]
     for rows, size, wanted in ((4_096, 1 << 20, 4_096), (16_384, SIZE, SIZE // 82)):
-        found = list(scan.chunks(tmp_path, piece, names, rows, resources, size=size))
+        found = list(scan.scan_chunks(tmp_path, piece, names, rows, resources, size=size))
         assert {len(chunk) for chunk in found[:-1]} == {wanted}
 
 
 def test_chunks_of_texts_grow_to_the_rows_asked_for(tmp_path: Path) -> None:
     """The first are small, because nothing is known; of short texts the later ones are whole."""
     pq.write_table(pa.table({"t": [str(i) for i in range(20_000)]}), tmp_path / "x.parquet")
-    piece, resources = Piece(0, (RowRange("x.parquet", 0, 20_000),), ""), Resources(1, 64_000_000, tmp_path)
-    found = [len(chunk) for chunk in scan.chunks(tmp_path, piece, ["t"], 4_096, resources)]
+    piece, resources = (
+        Piece(0, (RowRange("x.parquet", 0, 20_000),), ""),
+        EngineResources(1, 64_000_000, tmp_path),
+    )
+    found = [len(chunk) for chunk in scan.scan_chunks(tmp_path, piece, ["t"], 4_096, resources)]
     assert found[:4] == [64, 256, 1024, 4096]
     assert set(found[4:-1]) == {4096}
 
@@ -184,21 +190,24 @@ def test_a_flipped_bit_is_found_where_pages_have_checksums(tmp_path: Path) -> No
     table = pa.table({"id": range(1000), "f": pa.array([float(i % 7) for i in range(1000)], pa.float32())})
     pq.write_table(table, path, write_page_checksum=True, compression="none", use_dictionary=False)
     whole = path.read_bytes()
-    piece, resources = Piece(0, (RowRange("x.parquet", 0, 1000),), ""), Resources(1, 64_000_000, tmp_path)
+    piece, resources = (
+        Piece(0, (RowRange("x.parquet", 0, 1000),), ""),
+        EngineResources(1, 64_000_000, tmp_path),
+    )
     for name in table.column_names:
         place = pq.read_metadata(path).row_group(0).column(table.column_names.index(name))
         at = place.data_page_offset + place.total_compressed_size - 100
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
         with pytest.raises(Broken, match=r"x\.parquet: can't be read, or is damaged"):
-            list(scan.chunks(tmp_path, piece, table.column_names, 100, resources))
+            list(scan.scan_chunks(tmp_path, piece, table.column_names, 100, resources))
 
 
 def test_text_that_is_no_text_is_broken(tmp_path: Path) -> None:
     """Bytes that are not UTF-8 under the name of a text are refused by both."""
     wrong = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff"]).buffers())
     pq.write_table(pa.table({"t": wrong}), tmp_path / "x.parquet")
-    part, resources = RowRange("x.parquet", 0, 1), Resources(1, 64_000_000, tmp_path)
+    part, resources = RowRange("x.parquet", 0, 1), EngineResources(1, 64_000_000, tmp_path)
     with pytest.raises(Broken, match=r"x\.parquet"):
-        list(scan.chunks(tmp_path, Piece(0, (part,), ""), ["t"], 10, resources))
+        list(scan.scan_chunks(tmp_path, Piece(0, (part,), ""), ["t"], 10, resources))
     with pytest.raises(Broken, match=r"x\.parquet"):
         list(scan._selected(tmp_path, part, ["t"], 10, resources))

@@ -108,7 +108,7 @@ def offer(package: Path, monkeypatch: pytest.MonkeyPatch) -> Offer:
         for part in (module, open_model):
             monkeypatch.setattr(part, "variants_of", lambda *_: list(found))
         monkeypatch.setattr(open_model, "plain", lambda *_: found[0])
-        open_model.forget()
+        open_model.close_models()
 
     return offered
 

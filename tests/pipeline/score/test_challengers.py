@@ -15,9 +15,9 @@ from nightscore.common.errors import Broken
 from nightscore.job.loader import Job, load
 from nightscore.pipeline import executors, replay
 from nightscore.pipeline.score.challengers import SPARED, Challengers
-from nightscore.pipeline.score.open_model import forget, planned_scorer
-from nightscore.pipeline.steps import checked, plan_day, publish_day, score_piece
-from nightscore.review.explain import why
+from nightscore.pipeline.score.open_model import close_models, open_planned_scorer
+from nightscore.pipeline.steps import check_job, plan_day, publish_day, score_piece
+from nightscore.review.explain import explain_row
 from nightscore.store import catalog
 from nightscore.store.receipt import ChallengerResult, Receipt
 from tests.support.workspace import DAYS, JOB, linear_model, make_workspace
@@ -180,7 +180,7 @@ def test_what_is_no_model_costs_its_columns_alone(tmp_path, content, reason):
     """The day is published, its column is null, the receipt says why; `check` said so before."""
     root = workspace(tmp_path, NEXT, rows=50)
     (root / NEXT).unlink() if content is None else (root / NEXT).write_bytes(content)
-    assert "challenger data/models/next.onnx can't be used" in checked(load("mini", root))
+    assert "challenger data/models/next.onnx can't be used" in check_job(load("mini", root))
     receipt = run(root)
     assert (receipt.rows.published, the_one(receipt).rows) == (50, 0)
     assert reason in the_one(receipt).reason
@@ -202,7 +202,7 @@ def test_a_file_that_is_gone_between_plan_and_score_costs_its_columns(tmp_path):
     job = load("mini", root)
     plan = plan_day(job, _day(DAYS[0]))
     (root / NEXT).unlink()
-    forget()  # as in another process: this one has it open
+    close_models()  # as in another process: this one has it open
     receipt = publish_day(job, plan, [score_piece(job, plan, piece) for piece in plan.pieces])
     assert "can't be read" in the_one(receipt).reason
     assert {row[0] for row in scores(root, "next__score")} == {None}
@@ -345,7 +345,7 @@ def test_why_and_previews_show_what_challengers_gave(tmp_path):
     root = workspace(tmp_path, NEXT, rows=20)
     assert "next__score" in run(root, limit=5).preview[0]
     run(root)
-    row = why(load("mini", root), _day(DAYS[0]), {"id": "3"}).scores
+    row = explain_row(load("mini", root), _day(DAYS[0]), {"id": "3"}).scores
     assert row is not None
     assert row["next__score"] == pytest.approx(3 * row["a"] - (row["score"] - row["a"]) / 2, abs=1e-5)
 
@@ -402,7 +402,7 @@ def test_the_time_of_a_challenger_is_not_the_champions(tmp_path):
     slow = contest(NEXT) + "limits: {time: 1s}\nscoring: {chunk_rows: 10}\n"
     job = rewrite(root, slow)
     plan = plan_day(job, _day(DAYS[0]))
-    beside = Challengers(job, plan, planned_scorer(job, plan))
+    beside = Challengers(job, plan, open_planned_scorer(job, plan))
     rows = pa.record_batch({name: np.zeros(10, np.float32) for name in ("a", "b")})
     beside._ones[0].seconds = 2.0
     assert [len(column) for column in beside.columns(rows)] == [10]

@@ -10,9 +10,9 @@ from scipy.stats import spearmanr
 
 from nightscore.job.accuracy_budget import AccuracyBudget
 from nightscore.pipeline.score.deviation import (
-    Change,
-    apart,
-    change_from,
+    Deviation,
+    column_deviation,
+    deviation_from,
     max_relative,
     rank_correlation,
     rank_correlation_of,
@@ -42,49 +42,49 @@ def test_a_difference_is_relative_above_one_and_absolute_below() -> None:
     found[0] = pa.array([101.0, 0.505])
     one, other = (pa.record_batch(columns, ["score", "text"]) for columns in (found, wanted))
     assert max_relative(one, other) == pytest.approx(0.01)
-    assert apart(one["score"], other["score"]).max_abs == pytest.approx(1.0)
+    assert column_deviation(one["score"], other["score"]).max_abs == pytest.approx(1.0)
     assert max_relative(other.set_column(1, "text", pa.array(["a", "c"])), other) == float("inf")
 
 
 def test_a_nan_on_one_side_is_infinitely_far() -> None:
     """And NaNs on both sides are alike, as are infinities."""
     nan, inf = float("nan"), float("inf")
-    assert apart(pa.array([1.0, nan, inf]), pa.array([1.0, nan, inf])).max_abs == 0
-    assert apart(pa.array([1.0, 2.0]), pa.array([1.0, nan])).max_abs == inf
-    assert apart(pa.array([1.0, inf]), pa.array([1.0, 2.0])).max_abs == inf
+    assert column_deviation(pa.array([1.0, nan, inf]), pa.array([1.0, nan, inf])).max_abs == 0
+    assert column_deviation(pa.array([1.0, 2.0]), pa.array([1.0, nan])).max_abs == inf
+    assert column_deviation(pa.array([1.0, inf]), pa.array([1.0, 2.0])).max_abs == inf
 
 
 def test_lists_are_compared_by_cosine_and_by_number() -> None:
     """The least similar row counts; rows of another length are as far as can be."""
     one = pa.array([[1.0, 0.0], [0.0, 2.0]])
     other = pa.array([[1.0, 0.0], [2.0, 2.0]])
-    found = apart(other, one)
+    found = column_deviation(other, one)
     assert found.cosine == pytest.approx(np.sqrt(0.5))
     assert found.max_abs == 2.0
-    assert apart(pa.array([[1.0], [0.0]]), one).cosine == -1
+    assert column_deviation(pa.array([[1.0], [0.0]]), one).cosine == -1
 
 
 def test_texts_are_alike_or_not() -> None:
     """A label that changes is no small difference."""
-    assert apart(pa.array(["a", "b"]), pa.array(["a", "b"])) == Change()
-    assert apart(pa.array(["a", "c"]), pa.array(["a", "b"])).max_abs == float("inf")
+    assert column_deviation(pa.array(["a", "b"]), pa.array(["a", "b"])) == Deviation()
+    assert column_deviation(pa.array(["a", "c"]), pa.array(["a", "b"])).max_abs == float("inf")
 
 
 def test_a_budget_names_what_it_does_not_hold() -> None:
     """Each limit is a sentence with what was found and what is allowed; a NaN keeps no budget."""
     budget = AccuracyBudget(max_abs=1e-4, rank_correlation=0.999, decision_flips="1%", totals="0.1%")
     assert (
-        Change(max_abs=1e-4, rank_correlation=0.999, flips=1, decisions=100, totals=0.001).breaks(budget)
+        Deviation(max_abs=1e-4, rank_correlation=0.999, flips=1, decisions=100, totals=0.001).breaks(budget)
         == []
     )
-    said = Change(max_abs=0.5, rank_correlation=0.9, flips=2, decisions=100, totals=0.5).breaks(budget)
+    said = Deviation(max_abs=0.5, rank_correlation=0.9, flips=2, decisions=100, totals=0.5).breaks(budget)
     assert len(said) == 4
     assert "0.5, allowed 0.0001" in said[0]
     assert "2 of 100 decisions flip, allowed 1%" in said[2]
-    assert Change(max_abs=float("nan")).breaks(AccuracyBudget(max_abs=1.0))
+    assert Deviation(max_abs=float("nan")).breaks(AccuracyBudget(max_abs=1.0))
 
 
 def test_a_change_is_read_back_as_it_was_written() -> None:
     """Also one that a later version wrote with more in it."""
-    change = Change(0.1, 0.9, 0.8, 3, 10, 0.2, 0.5, 0.6)
-    assert change_from({**change.as_dict(), "later": 1.0}) == change
+    change = Deviation(0.1, 0.9, 0.8, 3, 10, 0.2, 0.5, 0.6)
+    assert deviation_from({**change.as_dict(), "later": 1.0}) == change

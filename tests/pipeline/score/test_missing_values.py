@@ -12,7 +12,7 @@ from nightscore.job.loader import load
 from nightscore.pipeline.executors import run
 from nightscore.pipeline.score.missing_values import filled
 from nightscore.pipeline.score.row_checks import NULL_VALUE, feature_faults
-from nightscore.pipeline.steps import outlook
+from nightscore.pipeline.steps import draft_plan
 from tests.support.workspace import JOB, make_workspace
 
 NAN = float("nan")
@@ -96,4 +96,4 @@ def test_a_policy_that_fits_no_input_is_refused(tmp_path: Path, policy: str, say
     from nightscore.common.units import as_day
 
     with pytest.raises(Broken, match=says):
-        outlook(load("mini", night(tmp_path, policy)), as_day("2020-01-01"))
+        draft_plan(load("mini", night(tmp_path, policy)), as_day("2020-01-01"))

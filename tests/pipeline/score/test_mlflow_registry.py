@@ -11,12 +11,12 @@ pytest.importorskip("mlflow")
 from mlflow import MlflowClient
 
 from nightscore.common.errors import Broken, NotYet
-from nightscore.common.files import sha256_of
+from nightscore.common.files import file_sha256
 from nightscore.common.workspace import open_workspace
 from nightscore.job.loader import load
 from nightscore.pipeline import executors
-from nightscore.pipeline.score.mlflow_registry import resolved
-from nightscore.pipeline.steps import checked
+from nightscore.pipeline.score.mlflow_registry import fetch_model
+from nightscore.pipeline.steps import check_job
 from tests.support.workspace import DAYS, JOB, linear_model, make_workspace
 
 URI = "models:/ranker@champion"
@@ -61,7 +61,7 @@ def test_a_plan_names_a_file_and_a_hash_and_the_receipt_the_uri_and_the_version(
     model = receipt.model
     assert model is not None
     assert (model.path, model.uri, model.version) == ("data/models/.registry/ranker/1/model.onnx", URI, "1")
-    assert model.sha256 == sha256_of(root / model.path) == sha256_of(root / "data/models/linear.onnx")
+    assert model.sha256 == file_sha256(root / model.path) == file_sha256(root / "data/models/linear.onnx")
     assert executors.run(load("mini", root), DAYS[0]).status == "unchanged"
     registry.set_registered_model_alias("ranker", "champion", "2")
     again = executors.run(load("mini", root), DAYS[0])
@@ -106,7 +106,7 @@ def unreachable(monkeypatch):
 def test_what_is_not_there_is_broken_and_names_the_line(tmp_path, registry, uri, message):
     root = workspace(tmp_path, uri)
     with pytest.raises(Broken) as error:
-        checked(load("mini", root))
+        check_job(load("mini", root))
     assert message in str(error.value)
     assert "jobs/mini/job.yaml:10: model.path: " in str(error.value)
 
@@ -123,19 +123,19 @@ def test_a_version_has_one_onnx_file(tmp_path, registry, names):
     with pytest.raises(
         Broken, match=f"has to have one .onnx file among its artifacts; it has {', '.join(names) or 'none'}"
     ):
-        checked(load("mini", root))
+        check_job(load("mini", root))
 
 
 def test_the_copy_is_written_once_and_a_changed_one_is_refused(tmp_path, registry):
     space = open_workspace(workspace(tmp_path))
-    found = resolved(space, "models:/ranker/1")
+    found = fetch_model(space, "models:/ranker/1")
     copy = tmp_path / found.path
     before = copy.stat().st_mtime_ns
-    assert resolved(space, "models:/ranker/1") == found
+    assert fetch_model(space, "models:/ranker/1") == found
     assert copy.stat().st_mtime_ns == before
     linear_model(copy, (9.0, 9.0))
     with pytest.raises(Broken, match="not the file that was copied from the registry"):
-        resolved(space, "models:/ranker/1")
+        fetch_model(space, "models:/ranker/1")
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_what_is_no_uri_is_refused_before_any_registry(tmp_path, uri):
     with pytest.raises(Broken, match="names no model of a registry; allowed: models:/NAME/VERSION or"):
         load("mini", workspace(tmp_path, uri))
     with pytest.raises(Broken, match="names no model of a registry"):
-        resolved(open_workspace(tmp_path), uri)
+        fetch_model(open_workspace(tmp_path), uri)
 
 
 def test_without_mlflow_the_message_names_the_extra_and_reading_a_job_needs_none(tmp_path, registry):

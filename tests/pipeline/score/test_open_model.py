@@ -19,8 +19,8 @@ from nightscore.evaluation.promote import promote
 from nightscore.job.loader import load_all
 from nightscore.pipeline.executors import score_pieces
 from nightscore.pipeline.score import autotune
-from nightscore.pipeline.score.open_model import forget
-from nightscore.pipeline.steps import checked, plan_day, publish_day
+from nightscore.pipeline.score.open_model import close_models
+from nightscore.pipeline.steps import check_job, plan_day, publish_day
 from tests.support.workspace import DAYS, JOB, linear_model, make_workspace
 
 KIND = "scorers/mine.py"
@@ -108,9 +108,9 @@ def scores(root: Path, day: str = DAYS[0]) -> Any:
 @pytest.fixture(autouse=True)
 def _fresh() -> Iterator[None]:
     """Every test is a process that has opened nothing."""
-    forget()
+    close_models()
     yield
-    forget()
+    close_models()
 
 
 def test_a_formula_scores_a_night(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_plan_is_scored_by_the_code_it_was_made_for(tmp_path: Path) -> None:
     job = load("mini", root)
     plan = plan_day(job, as_day(DAYS[0]))
     write(root, SUM + "\n# changed\n")
-    forget()
+    close_models()
     with pytest.raises(
         NotYet, match=rf"^{KIND}: has changed \(sha256 [0-9a-f]+, planned {plan.code}\); run the"
     ):
@@ -159,7 +159,7 @@ def test_a_plan_is_scored_by_the_code_it_was_made_for(tmp_path: Path) -> None:
     receipt = publish_day(job, again, score_pieces(job, again))
     assert receipt.model and receipt.model.code == again.code
     write(root, SUM)  # what was planned first is there again: its run is no longer the newest
-    forget()
+    close_models()
     assert plan_day(job, as_day(DAYS[0])).code == plan.code
 
 
@@ -196,7 +196,7 @@ def test_check_names_the_line_of_the_job(tmp_path: Path, scorer: str | None, say
     """And of the scorer, where it is to blame, before a row is read."""
     root = workspace(tmp_path, FORMULA, scorer, rows=10)
     with pytest.raises(Broken, match=rf"^jobs/mini/job\.yaml:{line_of(root, 'kind:')}: {says}"):
-        checked(load("mini", root))
+        check_job(load("mini", root))
 
 
 def test_a_scorer_outside_the_workspace_is_refused(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_a_scorer_outside_the_workspace_is_refused(tmp_path: Path) -> None:
     (root / "scorers").mkdir()
     (root / KIND).symlink_to(outside)
     with pytest.raises(Broken, match=rf"job\.yaml:\d+: model\.kind: {KIND} lies outside the workspace"):
-        checked(load("mini", root))
+        check_job(load("mini", root))
 
 
 NAMES = [
@@ -301,6 +301,6 @@ def test_a_bake_off_races_a_formula_s_variants(tmp_path: Path) -> None:
     night = run(load("mini", root), DAYS[2])
     assert night.variant and night.variant.why == f"bake-off: {found.taken}" and night.variant.threads == 2
     write(root, SUM + "\n# changed\n")
-    forget()
+    close_models()
     night = run(load("mini", root), DAYS[2])
     assert night.variant and "bake-off" not in night.variant.why

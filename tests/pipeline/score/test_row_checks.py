@@ -7,7 +7,7 @@ import pytest
 from nightscore import load
 from nightscore.common.errors import Broken
 from nightscore.job.policy import Policy
-from nightscore.pipeline.steps import checked
+from nightscore.pipeline.steps import check_job
 from tests.support.workspace import JOB, make_workspace
 
 
@@ -51,7 +51,7 @@ def test_what_is_not_allowed_is_named_with_its_line(tmp_path: Path, line: str, s
     text = text.replace("decide: {mini_top: top.sql}\n", "") if line.startswith("decide") else text
     text = text[: text.index("audit:")] + line + "\n"
     with pytest.raises(Broken) as caught:
-        checked(load("mini", make_workspace(tmp_path, 10, text)))
+        check_job(load("mini", make_workspace(tmp_path, 10, text)))
     number = text.splitlines().index(line) + 1
     assert f"jobs/mini/job.yaml:{number}: {says}" in str(caught.value)
 

@@ -20,10 +20,10 @@ import pytest
 
 from nightscore import Broken, Receipt, load, query, report, run
 from nightscore.cli.main import call
-from nightscore.review.report.data import gather
-from nightscore.review.report.profile import Breakdown, Count, Days, bin_edges
-from nightscore.store.engine import Resources
-from nightscore.store.gc import gc
+from nightscore.review.report.data import gather_facts
+from nightscore.review.report.profile import Breakdown, Count, DayProfiler, bin_edges
+from nightscore.store.engine import EngineResources
+from nightscore.store.gc import collect_garbage
 from tests.support.workspace import JOB, linear_model, make_workspace, rows_of, write_day
 
 FIRST, SECOND, THIRD = "2020-01-01", "2020-01-02", "2020-01-03"
@@ -152,7 +152,7 @@ def test_the_totals_are_those_of_the_receipt(space: Path) -> None:
 
 def test_the_histogram_is_numpys(space: Path) -> None:
     """Both days' rows by bin, and their quantiles, are what NumPy counts in the scores it makes itself."""
-    [found] = gather(load("mini", space), dt.date(2020, 1, 2)).distributions
+    [found] = gather_facts(load("mini", space), dt.date(2020, 1, 2)).distributions
     assert found.before
     for side, day in ((found.now, SECOND), (found.before, FIRST)):
         truth = scores(day, (1.0, 2.0))
@@ -194,7 +194,9 @@ def test_values_on_and_beside_an_edge_are_in_numpys_bin(tmp_path: Path, low: flo
     inner = edges[(edges > low) & (edges < high)]
     values = np.concatenate([[low, high], inner, np.nextafter(inner, low), np.nextafter(inner, high)])
     pq.write_table(pa.table({"v": values}), tmp_path / "t.parquet")
-    with Days({"t": [tmp_path / "t.parquet"]}, None, Resources(1, 1_000_000_000, tmp_path)) as days:
+    with DayProfiler(
+        {"t": [tmp_path / "t.parquet"]}, None, EngineResources(1, 1_000_000_000, tmp_path)
+    ) as days:
         found = days.distribution("t", "v")
     assert found
     assert found.edges == tuple(edges)
@@ -203,7 +205,7 @@ def test_values_on_and_beside_an_edge_are_in_numpys_bin(tmp_path: Path, low: flo
 
 def test_decisions_are_counted_by_value_beside_the_day_before(hostile: Path) -> None:
     """Texts and booleans of few values are counted on both days; the key and lists are left out."""
-    facts = gather(load("hostile", hostile), dt.date(2020, 1, 2))
+    facts = gather_facts(load("hostile", hostile), dt.date(2020, 1, 2))
     [tiers] = [t for t in facts.tables if t.name == "hostile_tiers"]
     by_tier, by_odd = tiers.breakdowns
     assert {c.value: (c.now, c.before) for c in by_tier.counts or ()} == {
@@ -263,8 +265,8 @@ def test_a_warned_audit_is_said_at_the_top(hostile: Path, space: Path) -> None:
 def test_a_replaced_run_is_shown_as_it_was(space: Path) -> None:
     """The page of a replaced run says so and has that run's own numbers, also after gc."""
     old, new = receipts(space, SECOND)
-    gc(load("mini", space).workspace, 0.0)
-    facts = gather(load("mini", space), dt.date(2020, 1, 2), old.run_id)
+    collect_garbage(load("mini", space).workspace, 0.0)
+    facts = gather_facts(load("mini", space), dt.date(2020, 1, 2), old.run_id)
     assert facts.replaced_by
     assert facts.replaced_by.run_id == new.run_id
     [found] = facts.distributions
@@ -308,7 +310,7 @@ def test_what_the_page_says_to_type_gives_the_days_rows(
 
 def test_the_first_day_has_nothing_beside_it(space: Path) -> None:
     """Without an earlier day there is no second column and no change, and the page says why."""
-    facts = gather(load("mini", space), dt.date(2020, 1, 1))
+    facts = gather_facts(load("mini", space), dt.date(2020, 1, 1))
     assert facts.before is None
     assert facts.distributions[0].before is None
     text = Page(report("mini", FIRST, space)).text
@@ -321,7 +323,7 @@ def test_one_value_has_no_chart_but_a_sentence(tmp_path: Path) -> None:
     root = make_workspace(tmp_path / "ws", 50)
     linear_model(root / "data/models/linear.onnx", (0.0, 0.0))
     run(load("mini", root), FIRST)
-    [found] = gather(load("mini", root), dt.date(2020, 1, 1)).distributions
+    [found] = gather_facts(load("mini", root), dt.date(2020, 1, 1)).distributions
     assert (found.edges, found.now.quantiles) == ((), (0.0,) * 6)
     text = Page(report("mini", FIRST, root)).text
     assert "No chart: every row has the same value" in text
@@ -346,7 +348,7 @@ def test_infinite_scores_are_counted_apart(tmp_path: Path) -> None:
     infinite = "SELECT id, a, CASE WHEN id < 3 THEN 'inf'::FLOAT ELSE b END AS b FROM rows"
     (root / "jobs/mini/features.sql").write_text(infinite)
     run(load("mini", root), FIRST)
-    [found] = gather(load("mini", root), dt.date(2020, 1, 1)).distributions
+    [found] = gather_facts(load("mini", root), dt.date(2020, 1, 1)).distributions
     assert (sum(found.now.counts), found.now.rows, found.now.other) == (97, 100, 3)
     assert found.now.quantiles
     assert np.isfinite(found.now.quantiles).all()
@@ -468,17 +470,17 @@ def test_gc_keeps_a_report_beside_its_receipt(tmp_path: Path) -> None:
     folder = root / f"data/runs/mini/{FIRST}/{receipt.run_id}"
     written = ["--workspace", str(root), "report", "mini", "--day", FIRST]
     assert call(written) == 0
-    gc(job.workspace, 0.0)
+    collect_garbage(job.workspace, 0.0)
     assert (folder / "report.html").exists()
     shutil.rmtree(folder)
     assert call(written) == 0
     assert (folder / "report.html").exists()
-    gc(job.workspace, 0.5)
+    collect_garbage(job.workspace, 0.5)
     assert (folder / "report.html").exists()
     old = time.time() - 3600
     for path in (folder, *folder.iterdir()):
         os.utime(path, (old, old))
-    gc(job.workspace, 0.5)
+    collect_garbage(job.workspace, 0.5)
     assert not folder.exists()
     assert run(job, FIRST).status == "unchanged"
     assert report("mini", FIRST, root)

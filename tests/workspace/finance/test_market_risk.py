@@ -16,9 +16,9 @@ import QuantLib
 
 from nightscore import features, load, query, run
 from nightscore.common.errors import Broken
-from nightscore.review.explain import why
-from nightscore.review.verify import verify
-from nightscore.store.catalog import pinned
+from nightscore.review.explain import explain_row
+from nightscore.review.verify import verify_days
+from nightscore.store.catalog import read_catalog
 from tests.workspace.finance.recount import Recount, es_975, var_99
 from tests.workspace.finance.world import DAYS, POSITIONS, make_workspace, run_chain
 
@@ -86,17 +86,17 @@ def test_the_receipt_says_which_scorer_it_was(workspace: Path) -> None:
     """The formula's file is the model, by its bytes; `verify` and `why` know the day as any other."""
     job = load("market_risk", workspace=workspace)
     day = dt.date.fromisoformat(DAYS[1])
-    receipt = pinned(job.workspace).receipt("market_risk", day)
+    receipt = read_catalog(job.workspace).read_receipt("market_risk", day)
     sha256 = hashlib.sha256((workspace / "scorers/black_scholes.py").read_bytes()).hexdigest()
     assert receipt and receipt.model and receipt.variant
     assert (receipt.model.path, receipt.model.sha256) == ("scorers/black_scholes.py", sha256)
     assert receipt.model.code == sha256 and receipt.variant.kind == "scorers/black_scholes.py"
-    assert [one.differences for one in verify(job.workspace, "market_risk")] == [[], []]
+    assert [one.differences for one in verify_days(job.workspace, "market_risk")] == [[], []]
     row = query("SELECT position_id, scenario, price FROM market_risk_scores LIMIT 1", workspace).to_pylist()[
         0
     ]
     key = {name: str(row[name]) for name in job.spec.key}
-    found = why(job, dt.date.fromisoformat(DAYS[1]), key)
+    found = explain_row(job, dt.date.fromisoformat(DAYS[1]), key)
     assert found.model == receipt.model and found.features and set(INPUTS) <= set(found.features)
 
 

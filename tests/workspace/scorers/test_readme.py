@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nightscore import load, query, run
-from nightscore.pipeline.steps import checked
+from nightscore.pipeline.steps import check_job
 from nightscore.scorers import Variant
 from nightscore.scorers.registry import variants
 from nightscore.scorers.workspace import read_scorer_file
@@ -48,7 +48,7 @@ def test_the_example_works_as_the_page_says(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout
     job = load("health", workspace=tmp_path)
-    assert checked(job).startswith("ok: ")
+    assert check_job(job).startswith("ok: ")
     assert run(job, DAY).status == "published"
     rows = query("SELECT bmi, is_high FROM health_scores ORDER BY person", tmp_path).to_pylist()
     assert rows == [{"bmi": 50 / 1.6**2, "is_high": False}, {"bmi": 98 / 1.4**2, "is_high": True}]

@@ -22,7 +22,7 @@ from nightscore.common.errors import Broken
 from nightscore.common.workspace import Workspace
 from nightscore.job.loader import Job, load_all
 from nightscore.store import catalog
-from nightscore.store.catalog import Entry, Pinned
+from nightscore.store.catalog import CatalogEntry, Pinned
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Sight:
     @cached_property
     def state(self) -> Pinned:
         """All that is published by jobs that the user may read; the table `receipts` has no other rows."""
-        whole = catalog.pinned(self.workspace)
+        whole = catalog.read_catalog(self.workspace)
         seen = tuple(entry for entry in whole.history if entry.job in self.readable)
         return dataclasses.replace(whole, history=seen)
 
@@ -47,7 +47,7 @@ class Sight:
         every |= {str(stub(self.workspace, str(error)).dag_id): error for error in broken}
         return {name: every[name] for name in sorted(every) if name in self.readable}
 
-    def history(self, job: str) -> list[Entry]:
+    def history(self, job: str) -> list[CatalogEntry]:
         """The receipts of a job, the newest first.
 
         Raises:

@@ -12,16 +12,16 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from nightscore.airflow.web import dag_runs, query, reports
 from nightscore.airflow.web.access import Sight, SightDep, from_here
 from nightscore.airflow.web.html import page
-from nightscore.common.errors import Broken, NightError, NotYet
-from nightscore.store.catalog import Entry
-from nightscore.store.engine import quoted
+from nightscore.common.errors import Broken, NightscoreError, NotYet
+from nightscore.store.catalog import CatalogEntry
+from nightscore.store.engine import quote_identifier
 
 DAYS = 60  # of a job, on its page
 FIRST_ROWS = 10  # of a table, on its page
 SQL = "SELECT *\nFROM {table}\nWHERE day = DATE '{day}'\nLIMIT 100"
 SQL_LENGTH = 100_000  # characters of a query
 MANY_REQUESTS = 429
-EXPLAINED = (StarletteHTTPException, RequestValidationError, NightError)
+EXPLAINED = (StarletteHTTPException, RequestValidationError, NightscoreError)
 
 router = APIRouter(dependencies=[Depends(get_user)], default_response_class=HTMLResponse)
 
@@ -38,11 +38,13 @@ def make_app() -> FastAPI:
 @router.get("/")
 def overview(request: Request, sight: SightDep) -> Response:
     """Every job, with its last published day; broken ones with what is wrong."""
-    last: dict[str, Entry] = {}
+    last: dict[str, CatalogEntry] = {}
     for entry in sorted(sight.state.in_force.values(), key=lambda e: e.day):
         last[entry.job] = entry
     names = [*sight.jobs, *sorted(last.keys() - sight.jobs.keys())]
-    found = [(name, sight.jobs.get(name), last[name].receipt() if name in last else None) for name in names]
+    found = [
+        (name, sight.jobs.get(name), last[name].read_receipt() if name in last else None) for name in names
+    ]
     return page(
         request, "overview", jobs=[row for row in found if not isinstance(row[1], Broken)],
         broken=[(name, job, receipt) for name, job, receipt in found if isinstance(job, Broken)],
@@ -54,7 +56,7 @@ def overview(request: Request, sight: SightDep) -> Response:
 def job_days(request: Request, sight: SightDep, job: str) -> Response:
     """A job's last receipts, the newest first."""
     history = sight.history(job)
-    found = [(e.receipt(), sight.state.in_force[e.job, e.day] is e) for e in history[:DAYS]]
+    found = [(e.read_receipt(), sight.state.in_force[e.job, e.day] is e) for e in history[:DAYS]]
     return page(
         request, "job", title=job, job=sight.jobs.get(job), receipts=found, more=len(history) > len(found)
     )
@@ -105,9 +107,11 @@ def one_table(request: Request, sight: SightDep, table: str) -> Response:
         raise HTTPException(404, f"There is no table {table!r} that you may read.")
     [view] = [view for view in sight.state.views() if view.name == table]
     files = sight.state.files(table)
-    columns, _ = query.table(f"SELECT column_name, column_type FROM (DESCRIBE {quoted(table)})", [view])
-    rows, _ = query.table(f"SELECT * FROM {quoted(table)} LIMIT {FIRST_ROWS}", [view])
-    sql = SQL.format(table=quoted(table) if not table.isidentifier() else table, day=files[-1].day)
+    columns, _ = query.table(
+        f"SELECT column_name, column_type FROM (DESCRIBE {quote_identifier(table)})", [view]
+    )
+    rows, _ = query.table(f"SELECT * FROM {quote_identifier(table)} LIMIT {FIRST_ROWS}", [view])
+    sql = SQL.format(table=quote_identifier(table) if not table.isidentifier() else table, day=files[-1].day)
     return page(
         request, "table", title=table, files=files, columns=columns.to_pylist(), rows=rows, sql=sql,
     )  # fmt: skip
@@ -131,7 +135,7 @@ def run_query(
             name = {"content-disposition": 'attachment; filename="nightscore-query.csv"'}
             return Response(query.csv(sql, views), media_type="text/csv; charset=utf-8", headers=name)
         found, more = query.table(sql, views)
-    except NightError as error:
+    except NightscoreError as error:
         return _box(request, sight, _status(error), sql=sql, message=str(error))
     return _box(request, sight, sql=sql, found=found, more=more)
 
@@ -155,7 +159,7 @@ def _report(sight: Sight, job: str, day: str, run_id: str | None) -> HTMLRespons
     return HTMLResponse(reports.report(job, day, sight.workspace.root, run_id))
 
 
-def _status(error: NightError) -> int:
+def _status(error: NightscoreError) -> int:
     if isinstance(error, query.Busy):
         return MANY_REQUESTS
     return 503 if isinstance(error, NotYet) else 400
@@ -170,6 +174,6 @@ def _explained(request: Request, error: Exception) -> HTMLResponse:
             status, text = 401, "Log in to Airflow to see this page."
         case StarletteHTTPException():
             status, text = error.status_code, str(error.detail)
-        case NightError():
+        case NightscoreError():
             status, text = _status(error), str(error)
     return page(request, "message", status, text=text)

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from nightscore.airflow.web.query_worker import LATER, MISTAKE
-from nightscore.common.errors import Broken, NightError, NotYet
+from nightscore.common.errors import Broken, NightscoreError, NotYet
 
 ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")  # what a process inherits
 
 log = logging.getLogger(__name__)
 
 
-def answer(question: dict[str, Any], seconds: float, late: NightError) -> bytes:
+def answer(question: dict[str, Any], seconds: float, late: NightscoreError) -> bytes:
     """What the process of `query_worker` answers. It is killed after some seconds; then `late` is raised.
 
     Raises:

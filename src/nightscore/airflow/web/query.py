@@ -12,11 +12,11 @@ from nightscore.airflow.web.process import answer
 from nightscore.common.errors import NotYet
 from nightscore.scorers.hardware import hardware
 from nightscore.store.engine import View
-from nightscore.store.query import Limits, too_long
+from nightscore.store.query import QueryLimits, query_timed_out
 
 Form = Literal["arrow", "csv"]
-SHOWN = Limits(rows=1_000, size=20_000_000, seconds=30)
-DOWNLOADED = Limits(rows=1_000_000, size=200_000_000, seconds=60)
+SHOWN = QueryLimits(rows=1_000, size=20_000_000, seconds=30)
+DOWNLOADED = QueryLimits(rows=1_000_000, size=200_000_000, seconds=60)
 TOGETHER = 2  # queries at once, for one process of the API server
 MEMORY_SHARE = 8  # one query has an eighth of the machine's memory
 SPILL = 4_000_000_000  # bytes of temporary disk
@@ -29,20 +29,20 @@ class Busy(NotYet):
     """As many queries run as may."""
 
 
-def table(sql: str, views: Sequence[View], limits: Limits = SHOWN) -> tuple[pa.Table, bool]:
+def table(sql: str, views: Sequence[View], limits: QueryLimits = SHOWN) -> tuple[pa.Table, bool]:
     """The first rows of a query's result, and whether there are more.
 
     Raises:
         Broken: a mistake in the SQL, or beyond a limit.
         NotYet: not enough memory, or too many queries at once.
     """
-    one_more = Limits((limits.rows or 0) + 1, limits.size, limits.seconds)
+    one_more = QueryLimits((limits.rows or 0) + 1, limits.size, limits.seconds)
     with pa.ipc.open_stream(_run(sql, views, one_more, "arrow")) as reader:
         found = reader.read_all()
     return found.slice(0, limits.rows), found.num_rows > (limits.rows or 0)
 
 
-def csv(sql: str, views: Sequence[View], limits: Limits = DOWNLOADED) -> bytes:
+def csv(sql: str, views: Sequence[View], limits: QueryLimits = DOWNLOADED) -> bytes:
     """The whole result, byte for byte as `nightscore query --format csv` writes it; never a part of it.
 
     Raises:
@@ -52,18 +52,20 @@ def csv(sql: str, views: Sequence[View], limits: Limits = DOWNLOADED) -> bytes:
     return _run(sql, views, limits, "csv")
 
 
-def _run(sql: str, views: Sequence[View], limits: Limits, form: Form) -> bytes:
+def _run(sql: str, views: Sequence[View], limits: QueryLimits, form: Form) -> bytes:
     if not _slots.acquire(blocking=False):
         raise Busy(f"{TOGETHER} queries are running, as many as may at once; try again in a moment")
     try:
         with tempfile.TemporaryDirectory(prefix="nightscore-query-") as folder:
             question = _question(sql, views, limits, form, folder)
-            return answer(question, (limits.seconds or 0) + GRACE, too_long(limits.seconds or 0))
+            return answer(question, (limits.seconds or 0) + GRACE, query_timed_out(limits.seconds or 0))
     finally:
         _slots.release()
 
 
-def _question(sql: str, views: Sequence[View], limits: Limits, form: Form, folder: str) -> dict[str, Any]:
+def _question(
+    sql: str, views: Sequence[View], limits: QueryLimits, form: Form, folder: str
+) -> dict[str, Any]:
     machine = hardware()
     return {
         "sql": sql,

@@ -12,9 +12,9 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from nightscore.common.errors import Broken, NightError, NotYet
-from nightscore.store.engine import Resources, View
-from nightscore.store.query import Limits, ask
+from nightscore.common.errors import Broken, NightscoreError, NotYet
+from nightscore.store.engine import EngineResources, View
+from nightscore.store.query import QueryLimits, run_query
 
 MISTAKE, LATER = 65, 75  # EX_DATAERR, EX_TEMPFAIL
 OVERHEAD = 1_000_000_000  # bytes of the interpreter, its libraries and their threads' stacks
@@ -27,7 +27,7 @@ def main(source: IO[bytes], out: IO[bytes]) -> int:
         _report(question, out) if question["form"] == "report" else _query(question, out)
     except MemoryError:
         return _said(NotYet("this needs more memory than it may use"))
-    except NightError as error:
+    except NightscoreError as error:
         return _said(error)
     return 0
 
@@ -45,12 +45,12 @@ def _query(question: dict[str, Any], out: IO[bytes]) -> None:
         View(one["name"], tuple(map(Path, one["files"])), one["partition"], one["columns"])
         for one in question["views"]
     ]
-    memory, limits = question["memory"], Limits(**question["limits"])
-    room = Resources(question["threads"], memory, Path(question["folder"]), question["spill"])
+    memory, limits = question["memory"], QueryLimits(**question["limits"])
+    room = EngineResources(question["threads"], memory, Path(question["folder"]), question["spill"])
     if question["form"] == "csv":
         _write_csv(_whole(question["sql"], views, room, limits), out)
         return
-    found = ask(question["sql"], views, room, limits=limits)
+    found = run_query(question["sql"], views, room, limits=limits)
     with pa.ipc.new_stream(out, found.schema) as writer:
         writer.write_table(found)
 
@@ -64,14 +64,14 @@ def _confine(question: dict[str, Any]) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _whole(sql: str, views: list[View], room: Resources, limits: Limits) -> pa.Table:
+def _whole(sql: str, views: list[View], room: EngineResources, limits: QueryLimits) -> pa.Table:
     """All rows, or none.
 
     Raises:
         Broken: there are more than may be.
     """
     allowed = limits.rows or 0
-    found = ask(sql, views, room, limits=Limits(allowed + 1, limits.size, limits.seconds))
+    found = run_query(sql, views, room, limits=QueryLimits(allowed + 1, limits.size, limits.seconds))
     if found.num_rows > allowed:
         raise Broken(
             f"the result has more than {allowed:,} rows, the limit of a download, and a file without the "
@@ -84,12 +84,12 @@ def _write_csv(found: pa.Table, out: IO[bytes]) -> None:
     from nightscore.review import text
 
     try:
-        text.write(found, "csv", out)
+        text.write_rows(found, "csv", out)
     except pa.ArrowException as error:
         raise Broken(f"CSV has no form for this result: {error}; cast the column to VARCHAR") from error
 
 
-def _said(error: NightError) -> int:
+def _said(error: NightscoreError) -> int:
     sys.stderr.write(str(error))
     return LATER if isinstance(error, NotYet) else MISTAKE
 

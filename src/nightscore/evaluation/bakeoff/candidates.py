@@ -16,8 +16,8 @@ from nightscore.evaluation.recipes.recipe import Feeds, Material, NoCandidate, R
 from nightscore.job.loader import Job
 from nightscore.pipeline import steps
 from nightscore.pipeline.score.missing_values import filled
-from nightscore.pipeline.score.open_model import opened, variants_of
-from nightscore.pipeline.score.row_checks import sound
+from nightscore.pipeline.score.open_model import open_cached_scorer, variants_of
+from nightscore.pipeline.score.row_checks import drop_faulty_rows
 from nightscore.scorers.contract import Options
 from nightscore.scorers.model_file import ModelFile, read_model
 from nightscore.scorers.outputs import outputs_of
@@ -25,8 +25,8 @@ from nightscore.scorers.variant import Technique, Variant
 from nightscore.store import run_folder
 from nightscore.store.chunking import fewer_rows
 from nightscore.store.places import trials
-from nightscore.store.plan import Plan, Tuned
-from nightscore.store.variant_file import digest_of
+from nightscore.store.plan import Plan, TunedVariant
+from nightscore.store.variant_file import bytes_sha256
 
 MATERIAL_ROWS = 200_000  # rows of past days that recipes learn from
 LEAST_ROWS = 2048
@@ -64,7 +64,7 @@ def engines(ground: Ground) -> list[Candidate]:
     found = []
     for variant in others:
         name = slug(str(variant))
-        tuned = Tuned(name, "engine", ground.plan.model_path, ground.plan.model_sha256)
+        tuned = TunedVariant(name, "engine", ground.plan.model_path, ground.plan.model_sha256)
         found.append(
             Candidate(name, "engine", f"the model by {variant}", _planned(ground, tuned, variant), size)
         )
@@ -77,7 +77,7 @@ def smaller_chunks(ground: Ground, best: Candidate) -> list[Candidate]:
     if not rows:
         return []
     name = f"{best.name}-chunks-of-{rows}"
-    tuned = Tuned(name, "engine", ground.plan.model_path, ground.plan.model_sha256)
+    tuned = TunedVariant(name, "engine", ground.plan.model_path, ground.plan.model_sha256)
     plan = _planned(ground, tuned, best.variant, rows)
     return [Candidate(name, "engine", f"{best.about}, {rows:,} rows at once", plan, best.bytes)]
 
@@ -96,11 +96,11 @@ def made(ground: Ground, recipe: Recipe, material: Material, variant: Variant) -
 
 def placed(ground: Ground, recipe: Recipe, data: bytes, variant: Variant) -> Candidate:
     """A candidate of these bytes; they lie in the ground's folder."""
-    sha256 = digest_of(data)
-    run = run_folder.folder(ground.job.workspace, ground.plan)
+    sha256 = bytes_sha256(data)
+    run = run_folder.folder_of_plan(ground.job.workspace, ground.plan)
     file = trials.write_candidate(run, f"{slug(recipe.name)}-{sha256[:12]}.onnx", data)
     path = ground.job.workspace.relative(file)
-    tuned = Tuned(recipe.name, recipe.technique, path, sha256)
+    tuned = TunedVariant(recipe.name, recipe.technique, path, sha256)
     chosen = _first_that_opens(ground, path, sha256, variant)
     return Candidate(
         recipe.name, recipe.technique, recipe.about, _planned(ground, tuned, chosen), len(data), recipe.ladder
@@ -115,7 +115,7 @@ def all_recipes(ground: Ground) -> list[Recipe]:
 def material(ground: Ground, past: list[pa.Table], most: int, keeps: Callable[[bytes], bool]) -> Material:
     """What recipes work with: at most so many rows of past days, and what the reference says of them."""
     job, plan = ground.job, ground.plan
-    scorer = opened(job, plan.model_path, plan.model_sha256, plan.variant)
+    scorer = open_cached_scorer(job, plan.model_path, plan.model_sha256, plan.variant)
     needed = scorer.signature.inputs.names
     table = pa.concat_tables([_sound(job, day).select(needed) for day in past]) if past else None
     if table is None or not table.num_rows:
@@ -147,7 +147,7 @@ def past_features(ground: Ground, days: Sequence[dt.date]) -> list[pa.Table]:
 
 def _sound(job: Job, day: pa.Table) -> pa.Table:
     """The rows that a run would score; the others teach nobody anything."""
-    return pa.Table.from_batches([sound(job, batch) for batch in day.to_batches()], day.schema)
+    return pa.Table.from_batches([drop_faulty_rows(job, batch) for batch in day.to_batches()], day.schema)
 
 
 def slug(name: str) -> str:
@@ -163,10 +163,10 @@ def _feeds(scorer: object, rows: Sequence[pa.RecordBatch]) -> Iterator[Feeds]:
         yield from give(chunk)
 
 
-def _planned(ground: Ground, tuned: Tuned, variant: Variant, chunk_rows: int | None = None) -> Plan:
+def _planned(ground: Ground, tuned: TunedVariant, variant: Variant, chunk_rows: int | None = None) -> Plan:
     """The ground's plan by a candidate, in a run folder of its own."""
     plan = ground.plan
-    label = digest_of(f"{tuned.sha256} {variant} {chunk_rows}".encode())[:8]
+    label = bytes_sha256(f"{tuned.sha256} {variant} {chunk_rows}".encode())[:8]
     return dataclasses.replace(
         plan, tuned=tuned, variant=variant, chunk_rows=chunk_rows or plan.chunk_rows,
         run_id=f"{plan.run_id}-{label}",
@@ -175,7 +175,7 @@ def _planned(ground: Ground, tuned: Tuned, variant: Variant, chunk_rows: int | N
 
 def _first_that_opens(ground: Ground, path: str, sha256: str, variant: Variant) -> Variant:
     try:
-        opened(ground.job, path, sha256, variant)
+        open_cached_scorer(ground.job, path, sha256, variant)
     except Exception:  # the reference's kind opens it, or its trial says why not
         return ground.plan.variant
     return variant

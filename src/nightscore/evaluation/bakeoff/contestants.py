@@ -5,8 +5,8 @@ import dataclasses
 import datetime as dt
 from collections.abc import Callable, Iterator
 
-from nightscore.common.errors import NightError
-from nightscore.common.progress import Report
+from nightscore.common.errors import NightscoreError
+from nightscore.common.progress import ProgressCallback
 from nightscore.evaluation.bakeoff.candidates import Candidate, placed, reference
 from nightscore.evaluation.bakeoff.results import Result, order
 from nightscore.evaluation.bakeoff.worker import Failed, Speed, Trial
@@ -14,7 +14,7 @@ from nightscore.evaluation.bakeoff.workload import Ground, ground
 from nightscore.evaluation.bakeoff.yardstick import Yardstick
 from nightscore.evaluation.recipes.recipe import Recipe
 from nightscore.job.accuracy_budget import AccuracyBudget
-from nightscore.pipeline.score.deviation import Change
+from nightscore.pipeline.score.deviation import Deviation
 from nightscore.store import run_folder
 from nightscore.store.run_folder import RunFolder
 
@@ -42,7 +42,7 @@ class Field:
         self.base = speed.rows_per_second
         self.patience += SLOWER * ground.plan.rows / self.base
         self.yardstick = Yardstick(self.job, ground.plan)
-        self.lines[REFERENCE] = self._measured(reference, speed, Change())
+        self.lines[REFERENCE] = self._measured(reference, speed, Deviation())
 
     def enter(self, candidate: Candidate) -> None:
         """Compare a candidate's scores, then its answers to adversarial rows, then measure its speed."""
@@ -55,7 +55,7 @@ class Field:
                 line = dataclasses.replace(line, change=change)
                 problems = [*change.breaks(self.budget), *filter(None, [trial.surprised()])]
                 line = self._measured(candidate, trial.speed(self.seconds), change)
-        except (Failed, NightError) as error:
+        except (Failed, NightscoreError) as error:
             line = dataclasses.replace(line, status="failed", why=f"failed: {error}")
         else:
             if problems:
@@ -98,9 +98,9 @@ class Field:
         yield from (one.name for one in sorted(left, key=lambda one: -one.times))
 
     def _run(self, candidate: Candidate) -> RunFolder:
-        return run_folder.folder(self.job.workspace, candidate.plan)
+        return run_folder.folder_of_plan(self.job.workspace, candidate.plan)
 
-    def _measured(self, candidate: Candidate, speed: Speed, change: Change) -> Result:
+    def _measured(self, candidate: Candidate, speed: Speed, change: Deviation) -> Result:
         return dataclasses.replace(
             _line(candidate), change=change, rounds=(speed.rows_per_second / self.base,),
             rows_per_second=speed.rows_per_second, peak_memory=speed.peak_memory,
@@ -112,7 +112,7 @@ def _line(candidate: Candidate) -> Result:
     return Result(candidate.name, candidate.technique, candidate.about, bytes=candidate.bytes)
 
 
-def in_turns(field: Field, rounds: int, report: Report) -> None:
+def in_turns(field: Field, rounds: int, report: ProgressCallback) -> None:
     """The fastest that keep the budget and the reference, round after round: ratios that can be compared.
 
     Every other round goes backwards, so that what the machine does meanwhile hits all alike.
@@ -133,7 +133,7 @@ def in_turns(field: Field, rounds: int, report: Report) -> None:
         field.lines[name] = dataclasses.replace(field.lines[name], rounds=ratios, rows_per_second=middle)
 
 
-def taken(field: Field, held: dt.date | None, report: Report) -> str:
+def taken(field: Field, held: dt.date | None, report: ProgressCallback) -> str:
     """The name of the first that keeps the budget on the held-out day, too."""
     with _judge(field, held, report) as keeps:
         for line in order(list(field.lines.values())):
@@ -143,7 +143,7 @@ def taken(field: Field, held: dt.date | None, report: Report) -> str:
 
 
 @contextlib.contextmanager
-def _judge(field: Field, held: dt.date | None, report: Report) -> Iterator[Callable[[str], bool]]:
+def _judge(field: Field, held: dt.date | None, report: ProgressCallback) -> Iterator[Callable[[str], bool]]:
     """A function that says whether a candidate keeps the budget on the held-out day."""
     if held is None:
         yield lambda _: True

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from nightscore.pipeline.score.deviation import Change
+from nightscore.pipeline.score.deviation import Deviation
 from nightscore.scorers.variant import TECHNIQUES, Technique
 
 CLEARLY = 1.05  # times as fast, or it is a tie
@@ -31,8 +31,8 @@ class Result:
     rounds: tuple[float, ...] = ()
     cpu_seconds_per_million_rows: float = 0.0
     peak_memory: int = 0
-    change: Change | None = None
-    held_out: Change | None = None
+    change: Deviation | None = None
+    held_out: Deviation | None = None
 
     @property
     def times(self) -> float:

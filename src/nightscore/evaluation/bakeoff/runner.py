@@ -13,7 +13,7 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nightscore.common.progress import Report, silent
+from nightscore.common.progress import ProgressCallback, silent
 from nightscore.evaluation.bakeoff import candidates as entrants
 from nightscore.evaluation.bakeoff.candidates import slug
 from nightscore.evaluation.bakeoff.contestants import PATIENCE, REFERENCE, Field, in_turns, taken
@@ -23,20 +23,20 @@ from nightscore.evaluation.bakeoff.workload import Ground, day_before, ground, p
 from nightscore.evaluation.recipes.recipe import Material, NoCandidate, Recipe
 from nightscore.job.accuracy_budget import AccuracyBudget
 from nightscore.job.loader import Job
-from nightscore.pipeline.score.deviation import Change
+from nightscore.pipeline.score.deviation import Deviation
 from nightscore.scorers.variant import Variant
 from nightscore.store.variant_file import (
-    Evidence,
+    BakeoffEvidence,
     ModelOf,
     VariantFile,
-    budget_of,
-    how,
-    machine,
+    accuracy_budget_for,
+    machine_facts,
     remove_variant,
+    variant_settings,
     write_model,
     write_variant,
 )
-from nightscore.store.versions import versions
+from nightscore.store.versions import library_versions
 
 FIRST_ROWS = 2048  # from which the reference's speed is told
 WHOLE_SECONDS, LOOP_SECONDS = 30.0, 10.0  # a day that the reference scores in so long takes part whole
@@ -66,7 +66,7 @@ class BakeOff:
 
 def bakeoff(
     job: Job, day: dt.date, *, budget: AccuracyBudget | None = None, rows: int | None = None,
-    rounds: int = 5, seconds: float = 1.0, only: Sequence[str] = (), report: Report = silent,
+    rounds: int = 5, seconds: float = 1.0, only: Sequence[str] = (), report: ProgressCallback = silent,
 ) -> BakeOff:  # fmt: skip
     """Make candidates for a job's model, measure them on a day's rows, and take one. Publishes nothing.
 
@@ -89,7 +89,7 @@ def bakeoff(
     held = day_before(job, day)
     with ground(job, day, report) as whole:
         some = whole.first(rows or _rows_for(whole))
-        field = Field(some, budget_of(job), seconds, entrants.reference(some))
+        field = Field(some, accuracy_budget_for(job), seconds, entrants.reference(some))
         if not only or "engine" in only:
             _try_engines(field, report)
         _try_recipes(field, held, only, report)
@@ -114,7 +114,7 @@ def _rows_for(whole: Ground) -> int:
     return max(1, whole.plan.rows if whole_day else int(speed * LOOP_SECONDS))
 
 
-def _try_engines(field: Field, report: Report) -> None:
+def _try_engines(field: Field, report: ProgressCallback) -> None:
     """Every other way to run the same bytes."""
     for candidate in entrants.engines(field.ground):
         report(f"trying {candidate.name}", 0, 0)
@@ -123,7 +123,7 @@ def _try_engines(field: Field, report: Report) -> None:
         field.enter(candidate)
 
 
-def _try_recipes(field: Field, held: dt.date | None, only: Sequence[str], report: Report) -> None:
+def _try_recipes(field: Field, held: dt.date | None, only: Sequence[str], report: ProgressCallback) -> None:
     """What recipes make of the model."""
     wanted = [one for one in entrants.all_recipes(field.ground) if not only or one.technique in only]
     try:
@@ -185,16 +185,18 @@ def variant_of(
     by_name = {line.name: line for line in lines}
     line, base = by_name[taken], by_name[REFERENCE]
     is_own = tuned.sha256 != plan.model_sha256
-    evidence = Evidence(
+    evidence = BakeoffEvidence(
         day=plan.day, held_out=held_out, rows=plan.rows, rows_per_second=round(line.rows_per_second),
         reference_rows_per_second=round(base.rows_per_second),
-        change=(line.change or Change()).as_dict(), held_out_change=(line.held_out or Change()).as_dict(),
+        change=(line.change or Deviation()).as_dict(),
+        held_out_change=(line.held_out or Deviation()).as_dict(),
     )  # fmt: skip
     path = f"data/variants/{field.job.name}/{slug(taken)}-{tuned.sha256[:12]}.onnx" if is_own else tuned.path
     written = VariantFile(
         variant=taken, technique=line.technique, why=line.why,
-        model=ModelOf(path=path, sha256=tuned.sha256), how=how(candidate.variant, candidate.plan.chunk_rows),
+        model=ModelOf(path=path, sha256=tuned.sha256),
+        how=variant_settings(candidate.variant, candidate.plan.chunk_rows),
         reference=ModelOf(path=plan.model_path, sha256=plan.model_sha256), code=plan.code,
-        budget=field.budget, machine=machine(), versions=versions(), evidence=evidence,
+        budget=field.budget, machine=machine_facts(), versions=library_versions(), evidence=evidence,
     )  # fmt: skip
     return written, field.job.workspace.resolve(tuned.path).read_bytes() if is_own else b""

@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 
 from nightscore.job.loader import Job
 from nightscore.pipeline.read import inputs
-from nightscore.pipeline.score.deviation import apart, is_list
-from nightscore.pipeline.score.open_model import planned_scorer, reference_scorer
-from nightscore.pipeline.score.sample import first_rows
+from nightscore.pipeline.score.deviation import column_deviation, is_list
+from nightscore.pipeline.score.open_model import open_planned_scorer, reference_scorer
+from nightscore.pipeline.score.sample import read_first_rows
 from nightscore.scorers.contract import Scorer
 from nightscore.scorers.errors import ChunkError
 from nightscore.store.plan import Plan
@@ -28,11 +28,13 @@ def surprised(job: Job, plan: Plan) -> str:
     """How the plan's candidate answers adversarial rows otherwise than the reference; empty if alike."""
     root = job.workspace.root
     files = dict.fromkeys(part.path for piece in plan.pieces for part in piece.ranges)
-    rows = first_rows(job, plan, [inputs.look(job.workspace, root / path) for path in files], ROWS)
+    rows = read_first_rows(
+        job, plan, [inputs.inspect_parquet(job.workspace, root / path) for path in files], ROWS
+    )
     if rows is None:
         return ""
     reference = reference_scorer(job, plan)
-    candidate = planned_scorer(job, plan)
+    candidate = open_planned_scorer(job, plan)
     for chunk in adversarial(rows, reference.signature.inputs):
         said = _unlike(reference, candidate, chunk)
         if said:
@@ -56,7 +58,8 @@ def _moved_by_neighbours(scorer: Scorer, rows: pa.RecordBatch) -> float:
     again, whole = pa.concat_batches(parts), scorer.score(rows)
     there = pa.array(np.arange(rows.num_rows)[::-1])
     return max(
-        apart(again.column(name).take(there), whole.column(name)).max_abs for name in whole.schema.names
+        column_deviation(again.column(name).take(there), whole.column(name)).max_abs
+        for name in whole.schema.names
     )
 
 

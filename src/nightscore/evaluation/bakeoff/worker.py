@@ -20,7 +20,7 @@ from nightscore.common.errors import Broken
 from nightscore.common.workspace import open_workspace
 from nightscore.evaluation.bakeoff.stress import surprised
 from nightscore.job.loader import Job, load
-from nightscore.pipeline.executors import HERE
+from nightscore.pipeline.executors import LOCAL_THREADS
 from nightscore.store import run_folder
 from nightscore.store.places import trials
 from nightscore.store.plan import Plan
@@ -46,7 +46,7 @@ class Trial:
 
     def __init__(self, job: Job, plan: Plan, patience: float) -> None:
         self.job, self.plan, self.patience = job, plan, patience
-        run = run_folder.folder(job.workspace, plan)
+        run = run_folder.folder_of_plan(job.workspace, plan)
         self._file = trials.write_plan(run, plan)
         self._errors = trials.open_log(run)
         command = [
@@ -127,11 +127,11 @@ def main(root: str, name: str) -> None:
 
 
 def _scored(job: Job, plan: Plan, order: dict[str, Any]) -> dict[str, Any]:
-    run = run_folder.folder(job.workspace, plan)
+    run = run_folder.folder_of_plan(job.workspace, plan)
     rows, started, cpu = 0, time.perf_counter(), time.process_time()
     while not rows or time.perf_counter() - started < order["seconds"]:
         run.remove_scored()
-        HERE.map(job, plan, plan.pieces)
+        LOCAL_THREADS.map(job, plan, plan.pieces)
         rows += max(plan.rows, 1)
     spent = time.perf_counter() - started
     return {

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nightscore.common.errors import Broken
-from nightscore.common.progress import Report
+from nightscore.common.progress import ProgressCallback
 from nightscore.job.loader import Job
-from nightscore.pipeline.binding import bind
+from nightscore.pipeline.binding import bind_job
 from nightscore.pipeline.context import Day
-from nightscore.pipeline.prepare import begin, in_pieces, trial
+from nightscore.pipeline.prepare import begin, trial_plan, with_pieces
 from nightscore.pipeline.read import inputs
 from nightscore.pipeline.request import RunRequest
-from nightscore.pipeline.score.open_model import open_model
-from nightscore.pipeline.steps import outlook
+from nightscore.pipeline.score.open_model import open_job_model
+from nightscore.pipeline.steps import draft_plan
 from nightscore.scorers.variant import plain
 from nightscore.store import run_folder
-from nightscore.store.chunking import chunk_rows
+from nightscore.store.chunking import rows_per_chunk
 from nightscore.store.plan import InputFile, Piece, Plan
 
 EVERY_ROW = 1 << 62  # a limit that limits nothing: what is planned is not to be published
@@ -36,12 +36,12 @@ class Ground:
     @property
     def folder(self) -> Path:
         """The run folder that holds the rows."""
-        return run_folder.folder(self.job.workspace, self.plan).path
+        return run_folder.folder_of_plan(self.job.workspace, self.plan).path
 
     def first(self, limit: int) -> "Ground":
         """The same day with its first so many rows only."""
         plan = dataclasses.replace(self.plan, limit=limit)
-        return dataclasses.replace(self, plan=in_pieces(self.job, plan, self.rows))
+        return dataclasses.replace(self, plan=with_pieces(self.job, plan, self.rows))
 
     def last(self, rows: int) -> "Ground":
         """The same day with its last pieces only, of so many rows or a few more."""
@@ -52,14 +52,14 @@ class Ground:
 
 
 @contextlib.contextmanager
-def ground(job: Job, day: dt.date, report: Report) -> Iterator[Ground]:
+def ground(job: Job, day: dt.date, report: ProgressCallback) -> Iterator[Ground]:
     """The rows of a day, features made, cut in pieces. Nothing of it stays.
 
     Raises:
         Broken, NotYet: as `plan_day`'s, for the job, its model and its inputs.
     """
-    open_model(job)  # as it is pinned
-    wanted = outlook(job, day, RunRequest(force=True, limit=EVERY_ROW))
+    open_job_model(job)  # as it is pinned
+    wanted = draft_plan(job, day, RunRequest(force=True, limit=EVERY_ROW))
     if wanted.status != "score":
         raise Broken(f"job {job.name}: no bake-off of {day}: {wanted.reason}")
     rivals = tuple(dataclasses.replace(one, refused="it takes no part") for one in wanted.challengers)
@@ -68,25 +68,25 @@ def ground(job: Job, day: dt.date, report: Report) -> Iterator[Ground]:
 
     def plain_variant(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
         rows.extend(source)
-        size = chunk_rows(job.spec.scoring.chunk_rows, _bytes_per_row(source))
+        size = rows_per_chunk(job.spec.scoring.chunk_rows, _bytes_per_row(source))
         return dataclasses.replace(plan, variant=plain(job.spec.model.kind, plan.device), chunk_rows=size)
 
-    with trial(job, wanted, "bakeoff") as marked:
+    with trial_plan(job, wanted, "bakeoff") as marked:
         plan = begin(job, marked, choose=plain_variant, report=report)
-        with run_folder.folder(job.workspace, plan).in_use():
-            bind(Day(job, plan), open_model(job).scorer)
+        with run_folder.folder_of_plan(job.workspace, plan).in_use():
+            bind_job(Day(job, plan), open_job_model(job).scorer)
             yield Ground(job, plan, tuple(rows))
 
 
 def day_before(job: Job, day: dt.date) -> dt.date | None:
     """The newest day with data before `day`: the held-out day; None where there is none."""
-    earlier = [one for one in inputs.days(job) if one < day]
+    earlier = [one for one in inputs.list_input_days(job) if one < day]
     return earlier[-1] if earlier else None
 
 
 def past_days(job: Job, before: dt.date, most: int) -> list[dt.date]:
     """The newest `most` days with data before a day, the newest last: what recipes learn from."""
-    return [one for one in inputs.days(job) if one < before][-most:]
+    return [one for one in inputs.list_input_days(job) if one < before][-most:]
 
 
 def _bytes_per_row(rows: Sequence[InputFile]) -> float:

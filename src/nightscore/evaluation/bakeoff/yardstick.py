@@ -7,23 +7,23 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.common.errors import NightError
+from nightscore.common.errors import NightscoreError
 from nightscore.evaluation.bakeoff.worker import Failed
 from nightscore.evaluation.decision_changes import decision_changes, total_move
 from nightscore.job.accuracy_budget import Metric
-from nightscore.job.loader import Job, read_sql, sql_file
-from nightscore.pipeline.binding import bind
+from nightscore.job.loader import Job, read_sql, sql_place
+from nightscore.pipeline.binding import bind_job
 from nightscore.pipeline.context import Day
-from nightscore.pipeline.publish.closing import resources
-from nightscore.pipeline.publish.finalize import decide
+from nightscore.pipeline.publish.closing import comparison_resources
+from nightscore.pipeline.publish.finalize import stage_decisions
 from nightscore.pipeline.read import inputs
-from nightscore.pipeline.score.deviation import Change, scores_apart
-from nightscore.pipeline.score.open_model import planned_scorer
+from nightscore.pipeline.score.deviation import Deviation, compare_scores
+from nightscore.pipeline.score.open_model import open_planned_scorer
 from nightscore.store import run_folder
 from nightscore.store.engine import SqlMistakes
 from nightscore.store.plan import Plan
-from nightscore.store.staging import StagedFile, staged
-from nightscore.store.variant_file import budget_of
+from nightscore.store.staging import StagedFile, read_staged
+from nightscore.store.variant_file import accuracy_budget_for
 
 
 class Yardstick:
@@ -31,15 +31,15 @@ class Yardstick:
 
     def __init__(self, job: Job, plan: Plan) -> None:
         self._day = Day(job, plan)
-        self._budget = budget_of(job)
-        scorer = planned_scorer(job, plan)
+        self._budget = accuracy_budget_for(job)
+        scorer = open_planned_scorer(job, plan)
         self._outputs = scorer.signature.outputs
-        self._stored = bind(self._day, scorer).stored
+        self._stored = bind_job(self._day, scorer).stored
         self._scores = _staged(job, plan)
         self._decided = self._decisions(plan)
         self._metric = self._measured(plan)
 
-    def change(self, plan: Plan) -> Change:
+    def change(self, plan: Plan) -> Deviation:
         """How far what a candidate's plan has staged is from it.
 
         Raises:
@@ -49,10 +49,10 @@ class Yardstick:
         theirs = _staged(job, plan)
         self._refuse_unlike(theirs)
         try:
-            found = scores_apart(self._paths(self._scores), self._paths(theirs), self._outputs)
+            found = compare_scores(self._paths(self._scores), self._paths(theirs), self._outputs)
             flips, rows, totals = self._flips(plan)
             metric = self._measured(plan)
-        except NightError as error:
+        except NightscoreError as error:
             raise Failed(str(error).splitlines()[0]) from error
         return dataclasses.replace(
             found, flips=flips, decisions=rows, totals=totals, metric=metric, metric_before=self._metric
@@ -61,7 +61,7 @@ class Yardstick:
     def _flips(self, plan: Plan) -> tuple[int, int, float]:
         if not self._decided:
             return 0, 0, 0.0
-        theirs, room, changes = self._decisions(plan), resources(self._day), []
+        theirs, room, changes = self._decisions(plan), comparison_resources(self._day), []
         pairs = {table: (file, theirs[table]) for table, file in self._decided.items()}
         for table, pair in pairs.items():
             changes += decision_changes(table, pair, self._day.job.spec.key, self._budget, room)
@@ -72,7 +72,7 @@ class Yardstick:
         day = Day(self._day.job, plan)
         for table in day.job.decide_sql:  # of the rows as they are now, not of an earlier look
             day.run.remove_decided(table)
-        files = decide(day, _staged(day.job, plan), self._stored)
+        files = stage_decisions(day, _staged(day.job, plan), self._stored)
         return {table: day.root / file.path for table, file in files.items()}
 
     def _measured(self, plan: Plan) -> float | None:
@@ -81,12 +81,14 @@ class Yardstick:
         if metric is None:
             return None
         job, day = self._day.job, dt.date.fromisoformat(plan.day)
-        known = inputs.days(job)
+        known = inputs.list_input_days(job)
         if known and known[-1] < day + dt.timedelta(days=metric.after_days):
             return None
-        later = Day(job, dataclasses.replace(plan, inputs=inputs.resolve_later(job, day, metric.after_days)))
+        later = Day(
+            job, dataclasses.replace(plan, inputs=inputs.resolve_later_inputs(job, day, metric.after_days))
+        )
         text = read_sql(job, ("budget", "metric", "sql"), metric.sql)
-        with later.engine({"scores": _staged(job, plan)}) as engine, SqlMistakes(sql_file(job, metric.sql)):
+        with later.engine({"scores": _staged(job, plan)}) as engine, SqlMistakes(sql_place(job, metric.sql)):
             return _one_number(engine.rows(text), job, metric)
 
     def _refuse_unlike(self, theirs: list[StagedFile]) -> None:
@@ -104,13 +106,13 @@ class Yardstick:
 
 
 def _staged(job: Job, plan: Plan) -> list[StagedFile]:
-    run, root = run_folder.folder(job.workspace, plan), job.workspace.root
-    return [staged(run.scores(p.fingerprint), root, run.rejects(p.fingerprint)) for p in plan.pieces]
+    run, root = run_folder.folder_of_plan(job.workspace, plan), job.workspace.root
+    return [read_staged(run.scores(p.fingerprint), root, run.rejects(p.fingerprint)) for p in plan.pieces]
 
 
 def _one_number(rows: list[tuple[object, ...]], job: Job, metric: Metric) -> float | None:
     if len(rows) != 1 or len(rows[0]) != 1 or isinstance(rows[0][0], str | bytes | list | dict):
-        job.broken(("budget", "metric", "sql"), f"{metric.sql} gives no single number")
+        job.raise_broken(("budget", "metric", "sql"), f"{metric.sql} gives no single number")
     value = rows[0][0]
     return None if value is None else float(value)  # type: ignore[arg-type]
 

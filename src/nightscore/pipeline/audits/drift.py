@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
-from nightscore.store.engine import Engine, quoted
+from nightscore.store.engine import Engine, quote_identifier
 
 QUANTILES = 10  # bins of numbers hold so many equal parts of the earlier day
 VALUES = 50  # texts with a bin of their own, at most: the earlier day's most frequent
@@ -54,7 +54,7 @@ def is_number(kind: str) -> bool:
     return kind in NUMBERS or kind.startswith("DECIMAL")
 
 
-def moved(column: str, now: Engine, before: Engine, confidence: float) -> Moved:
+def measure_drift(column: str, now: Engine, before: Engine, confidence: float) -> Moved:
     """How far a column of `scores` has moved, in bins of the earlier day's values."""
     kind = before.types("SELECT * FROM scores")[column]
     bins = number_bins(before, column) if is_number(kind) else text_bins(before, column)
@@ -99,7 +99,7 @@ def numbers_of(column: str) -> str:
 
     Not by isnan: over Parquet, whose statistics leave NaN out, DuckDB 2.0 takes it to be false everywhere.
     """
-    given = f"SELECT CAST({quoted(column)} AS DOUBLE) AS v FROM scores"
+    given = f"SELECT CAST({quote_identifier(column)} AS DOUBLE) AS v FROM scores"
     return f"SELECT CASE WHEN isfinite(v) OR isinf(v) THEN v END AS x FROM ({given})"
 
 
@@ -121,7 +121,7 @@ def number_bins(before: Engine, column: str) -> Bins:
 
 def text_bins(before: Engine, column: str) -> Bins:
     """A bin for each of the earlier day's most frequent values, and one, 0, for all others."""
-    texts = f"SELECT CAST({quoted(column)} AS VARCHAR) AS v, count(*) AS n FROM scores GROUP BY v"
+    texts = f"SELECT CAST({quote_identifier(column)} AS VARCHAR) AS v, count(*) AS n FROM scores GROUP BY v"
     frequent = before.rows(
         f"SELECT v FROM ({texts}) WHERE v IS NOT NULL AND n >= {ROWS} ORDER BY n DESC, v LIMIT {VALUES}"
     )

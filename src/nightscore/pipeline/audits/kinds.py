@@ -23,11 +23,11 @@ from nightscore.job.audits import (
     SqlAudit,
 )
 from nightscore.job.loader import Job
-from nightscore.pipeline.audits.drift import TEXTS, Moved, is_number, moved, numbers_of
+from nightscore.pipeline.audits.drift import TEXTS, Moved, is_number, measure_drift, numbers_of
 from nightscore.pipeline.audits.question import Answer, Question
 from nightscore.scorers.hardware import hardware
-from nightscore.store.engine import Engine, Resources, View, quoted
-from nightscore.store.memory_budget import budget
+from nightscore.store.engine import Engine, EngineResources, View, quote_identifier
+from nightscore.store.memory_budget import job_memory_budget
 from nightscore.store.sql_checks import repeatable_select
 
 NO_DAY_BEFORE = Answer(True, "no day before")
@@ -90,9 +90,11 @@ class DriftQuestion(Question[DriftAudit]):
         if not before.rows:
             return Answer(True, f"no rows on {before.day} to compare with")
         asked = self.audit.drift
-        resources = Resources(hardware().cores, budget(self.job).beside, self.job.workspace.runs)
+        resources = EngineResources(
+            hardware().cores, job_memory_budget(self.job).beside, self.job.workspace.runs
+        )
         with Engine([View(SCORES, before.files)], resources) as earlier:
-            found = [moved(column, engine, earlier, asked.confidence) for column in asked.columns]
+            found = [measure_drift(column, engine, earlier, asked.confidence) for column in asked.columns]
         failed = [one for one in found if _too_far(one, asked)]
         furthest = sorted(found, key=lambda one: (one not in failed, -(one.psi or 0)))
         texts = [_drift_text(one, asked) for one in furthest[:SHOWN]]
@@ -136,7 +138,7 @@ class CoverageQuestion(Question[CoverageAudit]):
             at = ("coverage", "key", i)
             wanted, found = (self.type_of(engine, at, table, column) for table in (asked.of, asked.in_))
             if wanted != found and not (is_number(wanted) and is_number(found)):
-                self.broken(
+                self.raise_broken(
                     at, f"{column!r} is {wanted} in {asked.of} and {found} in {asked.in_}: none is found"
                 )
 
@@ -185,10 +187,10 @@ def _limit(kind: str) -> str:
 
 def _coverage_select(asked: Coverage) -> str:
     """Different keys without null in one table, and those of them that are in the other."""
-    key = ", ".join(map(quoted, asked.key))
-    known = " AND ".join(f"{quoted(column)} IS NOT NULL" for column in asked.key)
-    wanted = f"SELECT DISTINCT {key} FROM {quoted(asked.of)} WHERE {known}"
-    both = f"{wanted} INTERSECT SELECT {key} FROM {quoted(asked.in_)}"
+    key = ", ".join(map(quote_identifier, asked.key))
+    known = " AND ".join(f"{quote_identifier(column)} IS NOT NULL" for column in asked.key)
+    wanted = f"SELECT DISTINCT {key} FROM {quote_identifier(asked.of)} WHERE {known}"
+    both = f"{wanted} INTERSECT SELECT {key} FROM {quote_identifier(asked.in_)}"
     return f"SELECT (SELECT count(*) FROM ({wanted})), (SELECT count(*) FROM ({both}))"
 
 

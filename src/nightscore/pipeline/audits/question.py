@@ -14,7 +14,7 @@ from nightscore.job.audits import SCORES, Audit
 from nightscore.job.loader import Job, audit_place
 from nightscore.pipeline.audits.drift import is_number
 from nightscore.store import catalog
-from nightscore.store.engine import Engine, quoted
+from nightscore.store.engine import Engine, quote_identifier
 
 A = TypeVar("A", bound=Audit)
 
@@ -55,15 +55,15 @@ class Question(ABC, Generic[A]):
     def answer(self, engine: Engine) -> Answer:
         """Answer it over the day whose staged tables the engine sees."""
 
-    def broken(self, at: tuple[str | int, ...], message: str) -> NoReturn:
+    def raise_broken(self, at: tuple[str | int, ...], message: str) -> NoReturn:
         """Raise Broken, naming the line of job.yaml where the audit's value at `at` stands."""
-        self.job.broken(("audit", self.index, *at), message)
+        self.job.raise_broken(("audit", self.index, *at), message)
 
     def type_of(self, engine: Engine, at: tuple[str | int, ...], table: str, column: str) -> str:
         """The DuckDB type of a table's column, named at `at` in the audit. Broken where there is none."""
-        types = engine.types(f"SELECT * FROM {quoted(table)}")
+        types = engine.types(f"SELECT * FROM {quote_identifier(table)}")
         if column not in types:
-            self.broken(at, f"{table} has no column {column!r}; its columns: {', '.join(types)}")
+            self.raise_broken(at, f"{table} has no column {column!r}; its columns: {', '.join(types)}")
         return types[column]
 
     def refuse_type(
@@ -73,11 +73,11 @@ class Question(ABC, Generic[A]):
         kind = self.type_of(engine, at, SCORES, column)
         if not (is_number(kind) or kind in also):
             more = "".join(f", {one}" for one in sorted(also))
-            self.broken(at, f"{column!r} is {kind}; allowed: a number{more}")
+            self.raise_broken(at, f"{column!r} is {kind}; allowed: a number{more}")
 
     def previous(self, engine: Engine) -> "Previous | None":
         """The day to compare with the one that the engine sees; None if there is none."""
-        return previous(self.job, engine.rows("SELECT getvariable('day')")[0][0])
+        return read_previous_day(self.job, engine.rows("SELECT getvariable('day')")[0][0])
 
 
 @dataclass(frozen=True)
@@ -89,11 +89,11 @@ class Previous:
     files: tuple[Path, ...]
 
 
-def previous(job: Job, day: dt.date) -> Previous | None:
+def read_previous_day(job: Job, day: dt.date) -> Previous | None:
     """The last published day of a job before this one, from the receipts in force; None if there is none."""
-    state = catalog.pinned(job.workspace)
+    state = catalog.read_catalog(job.workspace)
     entry = state.previous(job.name, day)
     if entry is None:
         return None
     files = tuple(file.path for file in state.files_of(entry, job.spec.scores_table))
-    return Previous(entry.day, entry.receipt().rows.published, files)
+    return Previous(entry.day, entry.read_receipt().rows.published, files)

@@ -9,7 +9,7 @@ from nightscore.store.engine import Engine, SqlMistakes
 from nightscore.store.receipt import AuditResult
 
 
-def audit(job: Job, engine: Engine) -> tuple[AuditResult, ...]:
+def run_audits(job: Job, engine: Engine) -> tuple[AuditResult, ...]:
     """Ask every audit of the day whose staged tables the engine sees."""
     return tuple(_asked(question, engine) for question in questions(job))
 

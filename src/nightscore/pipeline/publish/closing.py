@@ -18,12 +18,12 @@ from nightscore.common.workspace import Workspace
 from nightscore.job.loader import Job
 from nightscore.pipeline.context import Day
 from nightscore.store import catalog, delta, run_folder
-from nightscore.store.catalog import BOOKS, RESTATED_ROWS, Entry, Pinned
-from nightscore.store.engine import Resources
+from nightscore.store.catalog import RESTATED_ROWS, RESTATEMENT_SCHEMAS, CatalogEntry, Pinned
+from nightscore.store.engine import EngineResources
 from nightscore.store.plan import Plan, Restate
 from nightscore.store.receipt import Receipt, Restatement, TableChange, TableResult
-from nightscore.store.staging import StagedFile, stage
-from nightscore.store.table_diff import Difference, moved
+from nightscore.store.staging import StagedFile, stage_batches
+from nightscore.store.table_diff import TableDiff, sum_changes
 
 SHOWN = 5  # paths of a kind, in a message
 
@@ -34,7 +34,7 @@ Tables = Mapping[str, Sequence[StagedFile]]
 Pair = tuple[list[Path], list[Path]]  # the files of a table before and after
 
 
-def restated(day: Day, ready: Tables, receipt: Receipt) -> Receipt:
+def stage_restatement(day: Day, ready: Tables, receipt: Receipt) -> Receipt:
     """The receipt with the restatement in it, where the run is one; the rows that differ are staged.
 
     Raises:
@@ -43,53 +43,55 @@ def restated(day: Day, ready: Tables, receipt: Receipt) -> Receipt:
     asked = day.plan.restate
     if asked is None:
         return receipt
-    state = catalog.pinned(day.job.workspace)
+    state = catalog.read_catalog(day.job.workspace)
     history = [e for e in state.history if (e.job, e.day) == (receipt.job, receipt.day)]
     if not history or history[-1].run_id != day.plan.replaces:
         raise NotYet(f"{day}: another run has published the day since this one began; look at it again")
-    earlier = [entry.receipt() for entry in history]
+    earlier = [entry.read_receipt() for entry in history]
     after = {table: [day.root / file.path for file in some] for table, some in ready.items()}
-    pairs = sides(state, history[-1], after)
+    pairs = files_before_and_after(state, history[-1], after)
     note = Restatement(
         number=1 + sum(one.restatement is not None for one in earlier), because=asked.because, by=asked.by,
         at=dt.datetime.now(dt.UTC), replaces=day.plan.replaces,
-        tables=changes(pairs, earlier[-1], receipt.tables, resources(day)),
+        tables=compare_tables(pairs, earlier[-1], receipt.tables, comparison_resources(day)),
     )  # fmt: skip
     path = day.run.decided(RESTATED_ROWS)
     day.run.remove_decided(RESTATED_ROWS)  # of an attempt that was stopped
-    stage(path, _rows(day, pairs, note.number), BOOKS[RESTATED_ROWS])
+    stage_batches(path, _rows(day, pairs, note.number), RESTATEMENT_SCHEMAS[RESTATED_ROWS])
     return receipt.model_copy(update={"restatement": note})
 
 
-def sides(state: Pinned, entry: Entry, after: Mapping[str, list[Path]]) -> dict[str, Pair]:
+def files_before_and_after(
+    state: Pinned, entry: CatalogEntry, after: Mapping[str, list[Path]]
+) -> dict[str, Pair]:
     """Of each table, the files of a published run and those that come after it."""
     before = state.paths_of(entry)
     return {table: (before.get(table, []), after.get(table, [])) for table in {**before, **after}}
 
 
-def changes(
-    pairs: Mapping[str, Pair], before: Receipt, after: Mapping[str, TableResult], room: Resources
+def compare_tables(
+    pairs: Mapping[str, Pair], before: Receipt, after: Mapping[str, TableResult], room: EngineResources
 ) -> dict[str, TableChange]:
     """Of each table, how many rows differ and by how much the sums of its columns have moved."""
     found, key = {}, before.key_hash.columns
     for table, (old, new) in pairs.items():
         was, is_ = before.tables.get(table, NOTHING), after.get(table, NOTHING)
-        with Difference(old, new, key, room) as difference:
+        with TableDiff(old, new, key, room) as difference:
             counts = difference.counts()
-        sums = {c: by for c, by in moved(was.columns, is_.columns).items() if c not in key}
+        sums = {c: by for c, by in sum_changes(was.columns, is_.columns).items() if c not in key}
         found[table] = TableChange(rows_before=was.rows, rows_after=is_.rows, moved=sums, **counts._asdict())
     return found
 
 
-def resources(day: Day) -> Resources:
+def comparison_resources(day: Day) -> EngineResources:
     """What the comparison may use: the job's budget, and the run's folder to spill into."""
-    return Resources(day.sql_threads, day.budget.sql, day.temp)
+    return EngineResources(day.sql_threads, day.budget.sql, day.temp)
 
 
 def _rows(day: Day, pairs: Mapping[str, Pair], number: int) -> Iterator[pa.RecordBatch]:
-    schema = BOOKS[RESTATED_ROWS]
+    schema = RESTATEMENT_SCHEMAS[RESTATED_ROWS]
     for table, (old, new) in pairs.items():
-        with Difference(old, new, day.job.spec.key, resources(day)) as difference:
+        with TableDiff(old, new, day.job.spec.key, comparison_resources(day)) as difference:
             for batch in difference.rows(BATCH_ROWS):
                 said = {"job": day.job.name, "number": number, "table_name": table, "run_id": day.plan.run_id}
                 alike = {
@@ -111,7 +113,7 @@ class RunsDiffer(BaseModel):
     tables: Mapping[str, TableChange]
 
 
-def difference(
+def compare_runs(
     workspace: Workspace, job: str, day: dt.date, runs: tuple[str, str] | None = None
 ) -> RunsDiffer:
     """How two published runs of a day differ; default: the first of all, and the one in force.
@@ -119,7 +121,7 @@ def difference(
     Raises:
         Broken: the day is not published, or not by such a run.
     """
-    state = catalog.pinned(workspace)
+    state = catalog.read_catalog(workspace)
     entries = {e.run_id: e for e in state.history if (e.job, e.day) == (job, day.isoformat())}
     if not entries:
         raise Broken(f"job {job}: {day} is not published; `nightscore receipts` lists what is")
@@ -129,9 +131,9 @@ def difference(
             raise Broken(
                 f"job {job}: no run {run!r} has published {day}; those that have: {', '.join(entries)}"
             )
-    before, after = entries[first].receipt(), entries[last].receipt()
-    pairs = sides(state, entries[first], state.paths_of(entries[last]))
-    found = changes(pairs, before, after.tables, catalog.query_resources(workspace))
+    before, after = entries[first].read_receipt(), entries[last].read_receipt()
+    pairs = files_before_and_after(state, entries[first], state.paths_of(entries[last]))
+    found = compare_tables(pairs, before, after.tables, catalog.query_resources(workspace))
     return RunsDiffer(job=job, day=day.isoformat(), before=first, after=last, tables=found)
 
 
@@ -161,7 +163,7 @@ class Causes(BaseModel):
         return [f"inputs {kind}: {_some(paths)}" for kind, paths in kinds.items() if paths] + self.others
 
 
-def differences(now: Plan, then: Receipt) -> Causes:
+def changed_causes(now: Plan, then: Receipt) -> Causes:
     """What differs between a day as it was published and the plan that is made of it now."""
     files = {f.path: f.fingerprint for some in now.inputs.values() for f in some}
     read = {f.path: f.fingerprint for f in then.inputs}
@@ -177,7 +179,7 @@ def differences(now: Plan, then: Receipt) -> Causes:
     return found
 
 
-def restating(job: Job, wanted: Plan, last: Receipt | None, restate: Restate | None) -> Plan:
+def plan_restatement(job: Job, wanted: Plan, last: Receipt | None, restate: Restate | None) -> Plan:
     """The plan of a day that would be published anew, with what it replaces.
 
     Raises:
@@ -205,10 +207,10 @@ def _refuse_half_published(job: Job, wanted: Plan, last: Receipt | None) -> None
     Otherwise a run that has committed its first table, and no receipt yet, could be replaced by a plain one
     although its day is about to be closed. From here on the commit itself refuses another state of the day.
     """
-    seen = {delta.run_of(Path(name)) for name in wanted.seen}
+    seen = {delta.file_run_id(Path(name)) for name in wanted.seen}
     if seen == ({last.run_id} if last else set()):
         return
-    some = run_folder.folders(job.workspace, job.name, as_day(wanted.day))
+    some = run_folder.list_run_folders(job.workspace, job.name, as_day(wanted.day))
     if any(run.publication.exists() and not run.finished for run in some):
         raise NotYet(
             f"job {job.name}: a run has begun to publish {wanted.day} and has not ended; the next run of the "
@@ -217,7 +219,7 @@ def _refuse_half_published(job: Job, wanted: Plan, last: Receipt | None) -> None
 
 
 def _closed(job: Job, wanted: Plan, last: Receipt) -> Closed:
-    differ = differences(wanted, last).sentences()
+    differ = changed_causes(wanted, last).sentences()
     why = "and its causes are others now" if differ else (
         "its causes are the same, and neither --force nor a table that was rolled back opens it"
     )  # fmt: skip

@@ -27,17 +27,17 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
 from nightscore.common.errors import Broken, NotYet
-from nightscore.common.progress import Report, silent
+from nightscore.common.progress import ProgressCallback, silent
 from nightscore.common.workspace import Workspace
 from nightscore.job.loader import Job
 from nightscore.store import delta, run_folder
-from nightscore.store.catalog import BOOKS, RECEIPTS, RESTATED_ROWS, RESTATEMENTS
+from nightscore.store.catalog import RECEIPTS, RESTATED_ROWS, RESTATEMENT_SCHEMAS, RESTATEMENTS
 from nightscore.store.places.tables import link_staged, write_rows
 from nightscore.store.plan import Plan
 from nightscore.store.receipt import Receipt, TableResult
 from nightscore.store.run_folder import RunFolder
 from nightscore.store.staging import StagedFile
-from nightscore.store.staging import staged as staged_file
+from nightscore.store.staging import read_staged as staged_file
 
 RECEIPT_ROW = pa.schema(
     [
@@ -64,16 +64,16 @@ class Publication(BaseModel):
     appended: dict[str, list[str]] = {}
 
 
-def publish(
+def publish_tables(
     workspace: Workspace, plan: Plan, staged: Mapping[str, Sequence[StagedFile]], receipt: Receipt,
-    report: Report = silent,
+    report: ProgressCallback = silent,
 ) -> Receipt:  # fmt: skip
     """Publish a day's staged files with their receipt.
 
     Raises:
         NotYet: another run has published the day since this one began.
     """
-    run = run_folder.folder(workspace, plan)
+    run = run_folder.folder_of_plan(workspace, plan)
     files = {table: _link(workspace, plan, table, some) for table, some in staged.items()}
     report("link", len(files), len(files))
     rows = [staged_file(run.decided(RESTATED_ROWS), workspace.root)] if receipt.restatement else []
@@ -81,10 +81,10 @@ def publish(
     publication = Publication(receipt=receipt, files=files, seen=list(plan.seen), appended=appended)
     run_folder.record(run.publication, publication.model_dump_json(by_alias=True, indent=2))
     report("publication", 1, 1)
-    return complete(workspace, run, report)
+    return complete_publication(workspace, run, report)
 
 
-def complete(workspace: Workspace, run: RunFolder, report: Report = silent) -> Receipt:
+def complete_publication(workspace: Workspace, run: RunFolder, report: ProgressCallback = silent) -> Receipt:
     """Commit what a run's `publication.json` says, as far as it is not done yet.
 
     Raises:
@@ -117,12 +117,12 @@ def _read(run: RunFolder, workspace: Workspace) -> Publication:
         ) from error
 
 
-def roll_forward(job: Job, day: dt.date, report: Report = silent) -> None:
+def roll_forward(job: Job, day: dt.date, report: ProgressCallback = silent) -> None:
     """Complete every run of a day that was killed while it was publishing."""
-    for run in run_folder.folders(job.workspace, job.name, day):
+    for run in run_folder.list_run_folders(job.workspace, job.name, day):
         if run.publication.exists() and not run.finished:
             with contextlib.suppress(NotYet), run.in_use():
-                complete(job.workspace, run, report)
+                complete_publication(job.workspace, run, report)
 
 
 def _link(workspace: Workspace, plan: Plan, table: str, staged: Sequence[StagedFile]) -> list[str]:
@@ -130,25 +130,27 @@ def _link(workspace: Workspace, plan: Plan, table: str, staged: Sequence[StagedF
     return link_staged(workspace.tables / table, plan.day, plan.run_id, files)
 
 
-def _commit_tables(workspace: Workspace, publication: Publication, report: Report) -> dict[str, TableResult]:
+def _commit_tables(
+    workspace: Workspace, publication: Publication, report: ProgressCallback
+) -> dict[str, TableResult]:
     results = {}
     for i, (table, result) in enumerate(publication.receipt.tables.items()):
         root = workspace.tables / table
         files = tuple(root / name for name in publication.files[table])
         change = _change(publication.receipt, files)
-        version = delta.commit(root, change, publication.seen if i == 0 else None)
+        version = delta.commit_files(root, change, publication.seen if i == 0 else None)
         results[table] = result.model_copy(update={"version": version})
         report(f"commit {table}", i + 1, len(publication.files))
     return results
 
 
-def _commit_books(workspace: Workspace, publication: Publication, report: Report) -> None:
+def _commit_books(workspace: Workspace, publication: Publication, report: ProgressCallback) -> None:
     """Append what a restatement says to its two tables. They are read only for runs that have a receipt."""
     receipt = publication.receipt
     for table, names in publication.appended.items():
         root = workspace.tables / table
         change = _change(receipt, tuple(root / name for name in names))
-        delta.commit(root, dataclasses.replace(change, mode="append"))
+        delta.commit_files(root, dataclasses.replace(change, mode="append"))
         report(f"commit {table}", 1, 1)
     if receipt.restatement:
         _append(workspace, RESTATEMENTS, receipt, _restatement_rows(receipt))
@@ -158,7 +160,7 @@ def _commit_books(workspace: Workspace, publication: Publication, report: Report
 def _commit_receipt(workspace: Workspace, receipt: Receipt) -> Receipt:
     """Commit the receipt's row; returns the receipt as it is in the table."""
     version = _append(workspace, RECEIPTS, receipt, _row(receipt))
-    live = delta.live(workspace.tables / RECEIPTS, version)
+    live = delta.list_live_files(workspace.tables / RECEIPTS, version)
     [row] = [f.path for f in live if f.path.name.startswith(f"{receipt.run_id}-")]
     return Receipt.model_validate_json(pq.read_table(row, partitioning=None).column("receipt")[0].as_py())
 
@@ -169,14 +171,14 @@ def _append(workspace: Workspace, table: str, receipt: Receipt, rows: pa.Table) 
     # Whoever completes a run writes its rows under a name of its own; one commit of them succeeds.
     path = root / f"day={receipt.day}" / f"{receipt.run_id}-{secrets.token_hex(4)}.parquet"
     write_rows(path, rows)
-    return delta.commit(root, dataclasses.replace(_change(receipt, (path,)), mode="append"))
+    return delta.commit_files(root, dataclasses.replace(_change(receipt, (path,)), mode="append"))
 
 
-def _change(receipt: Receipt, files: tuple[Path, ...]) -> delta.Change:
+def _change(receipt: Receipt, files: tuple[Path, ...]) -> delta.TableCommit:
     metadata = {"job_hash": receipt.job_hash, "fingerprint": receipt.fingerprint}
     if receipt.model:
         metadata["model_sha256"] = receipt.model.sha256
-    return delta.Change(
+    return delta.TableCommit(
         receipt.job, receipt.day, receipt.run_id, receipt.run_number, files, metadata=metadata
     )
 
@@ -200,11 +202,11 @@ def _restatement_rows(receipt: Receipt) -> pa.Table:
     """A row for each table of the day that was restated."""
     note = receipt.restatement
     if note is None:
-        return BOOKS[RESTATEMENTS].empty_table()
+        return RESTATEMENT_SCHEMAS[RESTATEMENTS].empty_table()
     alike = {"job": receipt.job, "run_id": receipt.run_id, "number": note.number, "replaces": note.replaces}
     alike |= {"because": note.because, "restated_by": note.by, "restated_at": note.at}
     rows = [
         {**alike, "table_name": table, **one.model_dump(), "moved": json.dumps(dict(one.moved))}
         for table, one in note.tables.items()
     ]
-    return pa.Table.from_pylist(rows, BOOKS[RESTATEMENTS])
+    return pa.Table.from_pylist(rows, RESTATEMENT_SCHEMAS[RESTATEMENTS])

@@ -7,37 +7,45 @@ from collections.abc import Iterator, Mapping, Sequence
 import pyarrow as pa
 
 from nightscore.common.errors import Broken, NotYet
-from nightscore.common.progress import Report, Stopwatch
-from nightscore.job.loader import sql_file
+from nightscore.common.progress import ProgressCallback, Stopwatch
+from nightscore.job.loader import sql_place
 from nightscore.pipeline import binding
-from nightscore.pipeline.audits.run import audit, failures
+from nightscore.pipeline.audits.run import failures, run_audits
 from nightscore.pipeline.context import Day
-from nightscore.pipeline.publish.closing import restated
-from nightscore.pipeline.publish.commit import publish
-from nightscore.pipeline.publish.hold import Held, hold
-from nightscore.pipeline.publish.receipt_builder import preview, receipt_of
+from nightscore.pipeline.publish.closing import stage_restatement
+from nightscore.pipeline.publish.commit import publish_tables
+from nightscore.pipeline.publish.hold import Held, hold_day
+from nightscore.pipeline.publish.receipt_builder import build_preview, build_receipt
 from nightscore.pipeline.publish.reconcile import (
-    Proof,
-    reasons,
+    ControlTotals,
+    combine_key_hashes,
+    read_reject_reasons,
+    read_source_totals,
+    read_staged_totals,
     refuse_bad_keys,
     refuse_scored_rejects,
-    source_proof,
-    staged_proof,
-    together,
 )
 from nightscore.pipeline.read import integrity
-from nightscore.pipeline.score.challengers import results_of
-from nightscore.pipeline.score.open_model import planned_scorer
-from nightscore.pipeline.score.rejects import SHOWN, over_budget
+from nightscore.pipeline.score.challengers import read_challenger_results
+from nightscore.pipeline.score.open_model import open_planned_scorer
+from nightscore.pipeline.score.rejects import SHOWN_REASONS, over_budget
 from nightscore.store import catalog
 from nightscore.store.engine import Engine, SqlMistakes
 from nightscore.store.receipt import ChallengerResult, Receipt
-from nightscore.store.staging import StagedFile, checked_sha256, made, reread, stage, staged, stamped
+from nightscore.store.staging import (
+    StagedFile,
+    check_staged_sha256,
+    open_staged,
+    read_staged,
+    stage_batches,
+    stamped,
+    with_timings,
+)
 
 Tables = Mapping[str, Sequence[StagedFile]]
 
 
-def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: Report) -> Receipt:
+def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: ProgressCallback) -> Receipt:
     """Publish what was scored, or hold it for a person; of a run with a limit, show it.
 
     Raises:
@@ -48,76 +56,78 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: Report) ->
     job, plan, watch = day.job, day.plan, Stopwatch()
     with day.steady_inputs():
         report("prove", 0, 0)
-        aside, before = _rejects(day, pieces), _replayed(day)
+        aside, before = _stage_rejects(day, pieces), _replayed(day)
         # Before DuckDB, which passes over checksums, proves and decides on them.
         scored: Tables = {job.spec.scores_table: pieces, **aside}
         read_back = {table: day.read_back(files) for table, files in scored.items()}
         proof = _prove(day, pieces, aside, before)
         watch.lap("prove")
         if plan.limit is not None:
-            return preview(job, plan, pieces, proof)
+            return build_preview(job, plan, pieces, proof)
         report("decide", 0, 0)
-        schemas = binding.bind(day, planned_scorer(job, plan)).stored
-        decided = {table: [file] for table, file in decide(day, pieces, schemas).items()}
+        schemas = binding.bind_job(day, open_planned_scorer(job, plan)).stored
+        decided = {table: [file] for table, file in stage_decisions(day, pieces, schemas).items()}
         watch.lap("decide")
         report("audit", 0, 0)
         tables: Tables = {job.spec.scores_table: pieces, **decided, **aside}
         with day.engine({"scores": pieces, **decided, **aside}) as engine:
-            audits = audit(job, engine)
-        integrity.refuse_changed(job, plan)
+            audits = run_audits(job, engine)
+        integrity.refuse_changed_inputs(job, plan)
     watch.lap("audit")
     report("read back", 0, 0)
     read_back |= {table: day.read_back(files) for table, files in decided.items()}
     watch.lap("read back")
-    receipt = receipt_of(plan, tables, proof, audits, watch, read_back=read_back, before=before)
+    receipt = build_receipt(plan, tables, proof, audits, watch, read_back=read_back, before=before)
     receipt = receipt.model_copy(update={"challengers": _challengers(day, receipt)})
-    receipt = restated(day, tables, receipt)
+    receipt = stage_restatement(day, tables, receipt)
     if failed := failures(job, audits):
-        hold(job.workspace, plan, tables, receipt)
+        hold_day(job.workspace, plan, tables, receipt)
         raise Held(job.name, plan.day, failed)
-    return publish(job.workspace, plan, tables, receipt, report)
+    return publish_tables(job.workspace, plan, tables, receipt, report)
 
 
 def _challengers(day: Day, receipt: Receipt) -> tuple[ChallengerResult, ...]:
     scores = receipt.tables[day.job.spec.scores_table]
-    return results_of(day.job, day.plan, day.run, scores.rows, scores.columns)
+    return read_challenger_results(day.job, day.plan, day.run, scores.rows, scores.columns)
 
 
-def would_publish(day: Day, pieces: Sequence[StagedFile]) -> Tables:
+def prove_and_decide(day: Day, pieces: Sequence[StagedFile]) -> Tables:
     """The tables of a day as a run would publish them: proven and decided, and published by nobody.
 
     Raises:
         Broken: as for a run; but no audit is asked.
     """
     with day.steady_inputs():
-        aside = _rejects(day, pieces)
+        aside = _stage_rejects(day, pieces)
         for piece in pieces:
-            checked_sha256(day.root / piece.path, piece.path)
+            check_staged_sha256(day.root / piece.path, piece.path)
         _prove(day, pieces, aside, None)
-        schemas = binding.bind(day, planned_scorer(day.job, day.plan)).stored
-        decided = {table: [file] for table, file in decide(day, pieces, schemas).items()}
+        schemas = binding.bind_job(day, open_planned_scorer(day.job, day.plan)).stored
+        decided = {table: [file] for table, file in stage_decisions(day, pieces, schemas).items()}
     return {day.job.spec.scores_table: pieces, **decided, **aside}
 
 
-def _rejects(day: Day, pieces: Sequence[StagedFile]) -> dict[str, list[StagedFile]]:
+def _stage_rejects(day: Day, pieces: Sequence[StagedFile]) -> dict[str, list[StagedFile]]:
     """The rejects of all pieces as one staged file of their table; nothing where the job sets none aside."""
     if not day.job.spec.rejecting:
         return {}
     path = day.run.rejected
     if not path.exists():
-        scorer = planned_scorer(day.job, day.plan)
-        stage(path, _rejected(day, pieces), binding.bind(day, scorer).stored[day.job.spec.rejects_table])
-    return {day.job.spec.rejects_table: [staged(path, day.root)]}
+        scorer = open_planned_scorer(day.job, day.plan)
+        stage_batches(
+            path, _rejected(day, pieces), binding.bind_job(day, scorer).stored[day.job.spec.rejects_table]
+        )
+    return {day.job.spec.rejects_table: [read_staged(path, day.root)]}
 
 
 def _rejected(day: Day, pieces: Sequence[StagedFile]) -> Iterator[pa.RecordBatch]:
     for piece in pieces:
         if piece.rejects:
-            with reread(day.root / piece.rejects, piece.rejects) as file:
+            with open_staged(day.root / piece.rejects, piece.rejects) as file:
                 yield from file.iter_batches()
 
 
-def _prove(day: Day, pieces: Sequence[StagedFile], aside: Tables, before: Receipt | None) -> Proof:
+def _prove(day: Day, pieces: Sequence[StagedFile], aside: Tables, before: Receipt | None) -> ControlTotals:
     """Rows and key hashes of the source, the scores and the rejects.
 
     Broken where they differ, a key is no key, or more rows were rejected than the job allows.
@@ -126,18 +136,18 @@ def _prove(day: Day, pieces: Sequence[StagedFile], aside: Tables, before: Receip
     source = {r.path for piece in plan.pieces for r in piece.ranges}
     ours = [path for path in source if (day.root / path).parent == day.run.path]  # and not an input
     for path in sorted(ours):
-        checked_sha256(day.root / path, path)  # before anything parses them
+        check_staged_sha256(day.root / path, path)  # before anything parses them
     with day.engine({"scores": pieces, **aside}, source, day.budget.proof) as engine, SqlMistakes(str(day)):
         refuse_bad_keys(engine, [day.root / file.path for file in pieces], key, str(day))
-        scored_rows, out = staged_proof(engine, "scores", key)
-        read_rows, in_ = source_proof(engine, str(day.root), plan.pieces, key)
+        scored_rows, out = read_staged_totals(engine, "scores", key)
+        read_rows, in_ = read_source_totals(engine, str(day.root), plan.pieces, key)
         if before:  # a replay has to account for the rows that the run before it read
             read_rows, in_ = before.rows.read, before.key_hash.in_
-        proof = Proof(read_rows, scored_rows, in_, out)
+        proof = ControlTotals(read_rows, scored_rows, in_, out)
         for table in aside:
             proof = _with_rejects(day, engine, table, proof)
     as_planned = read_rows == plan.day_rows
-    same = (read_rows, in_) == (scored_rows + proof.rejected, together(out, proof.aside))
+    same = (read_rows, in_) == (scored_rows + proof.rejected, combine_key_hashes(out, proof.aside))
     if not (as_planned and same):
         raise Broken(
             f"{day}: {read_rows} of {plan.day_rows} rows were read, {scored_rows} staged and "
@@ -151,25 +161,31 @@ def _replayed(day: Day) -> Receipt | None:
     """The receipt of the run whose rejects are scored again, if it is so. NotYet where it is not in force."""
     if not day.plan.replay_of:
         return None
-    before = catalog.pinned(day.job.workspace).receipt(day.job.name, dt.date.fromisoformat(day.plan.day))
+    before = catalog.read_catalog(day.job.workspace).read_receipt(
+        day.job.name, dt.date.fromisoformat(day.plan.day)
+    )
     if before is None or before.run_id != day.plan.replay_of:
         raise NotYet(f"{day}: another run has published the day since the replay began; look at it again")
     return before
 
 
-def _with_rejects(day: Day, engine: Engine, table: str, proof: Proof) -> Proof:
+def _with_rejects(day: Day, engine: Engine, table: str, proof: ControlTotals) -> ControlTotals:
     """The proof with what was set aside. Broken where it is too much, or a key is among the scores, too."""
-    rejected, aside = staged_proof(engine, table, day.job.spec.key)
-    why = reasons(engine, table)
-    if rejected > day.job.spec.policy.budget(day.plan.day_rows):
-        said = "; ".join(f"{rows:,} {code} ({text})" for (_, code), (rows, text) in list(why.items())[:SHOWN])
+    rejected, aside = read_staged_totals(engine, table, day.job.spec.key)
+    why = read_reject_reasons(engine, table)
+    if rejected > day.job.spec.policy.max_rejected_rows(day.plan.day_rows):
+        said = "; ".join(
+            f"{rows:,} {code} ({text})" for (_, code), (rows, text) in list(why.items())[:SHOWN_REASONS]
+        )
         raise Broken(over_budget(day.job, day.plan, f"{rejected:,}", said))
     refuse_scored_rejects(engine, table, day.job.spec.key, str(day))
     counts = {cause: rows for cause, (rows, _) in why.items()}
     return proof._replace(rejected=rejected, aside=aside, reasons=counts)
 
 
-def decide(day: Day, scores: Sequence[StagedFile], schemas: Mapping[str, pa.Schema]) -> dict[str, StagedFile]:
+def stage_decisions(
+    day: Day, scores: Sequence[StagedFile], schemas: Mapping[str, pa.Schema]
+) -> dict[str, StagedFile]:
     """Stage every decision table of the job, in the stored `schemas`.
 
     Rows are sorted by all columns: the same rows are the same bytes.
@@ -184,8 +200,8 @@ def decide(day: Day, scores: Sequence[StagedFile], schemas: Mapping[str, pa.Sche
             path, schema = day.run.decided(table), schemas[table]
             started, cpu = time.time(), time.thread_time()
             if not path.exists():
-                with SqlMistakes(sql_file(job, job.spec.decide[table])):
+                with SqlMistakes(sql_place(job, job.spec.decide[table])):
                     batches = engine.stream(sql, order="ALL")
-                    stage(path, (stamped(batch, run_id, schema) for batch in batches), schema)
-            found[table] = made(staged(path, day.root), started, cpu)
+                    stage_batches(path, (stamped(batch, run_id, schema) for batch in batches), schema)
+            found[table] = with_timings(read_staged(path, day.root), started, cpu)
     return found

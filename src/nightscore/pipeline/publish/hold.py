@@ -9,15 +9,15 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
 from nightscore.common.errors import Broken
-from nightscore.common.files import sha256_of
-from nightscore.common.progress import Report, silent
+from nightscore.common.files import file_sha256
+from nightscore.common.progress import ProgressCallback, silent
 from nightscore.common.workspace import Workspace
-from nightscore.pipeline.publish.commit import publish
+from nightscore.pipeline.publish.commit import publish_tables
 from nightscore.store import delta, run_folder
 from nightscore.store.plan import Plan
 from nightscore.store.receipt import Receipt, Release
 from nightscore.store.run_folder import RunFolder
-from nightscore.store.staging import StagedFile, staged
+from nightscore.store.staging import StagedFile, read_staged
 
 
 class Held(Broken):
@@ -39,16 +39,16 @@ class HeldDay(BaseModel):
     files: dict[str, list[str]]
 
 
-def hold(
+def hold_day(
     workspace: Workspace, plan: Plan, ready: Mapping[str, Sequence[StagedFile]], receipt: Receipt
 ) -> None:
     """Keep what was staged, with the receipt that says what has not passed."""
     files = {table: [file.path for file in some] for table, some in ready.items()}
     waiting = HeldDay(receipt=receipt.model_copy(update={"status": "held"}), files=files)
-    run_folder.folder(workspace, plan).replace_held(waiting.model_dump_json(by_alias=True, indent=2))
+    run_folder.folder_of_plan(workspace, plan).replace_held(waiting.model_dump_json(by_alias=True, indent=2))
 
 
-def held(workspace: Workspace, job: str | None = None) -> Iterator[HeldDay]:
+def read_held_days(workspace: Workspace, job: str | None = None) -> Iterator[HeldDay]:
     """The days that are held, of a job or of all, by job and day; of a day the newest run."""
     for folder in sorted(workspace.runs.glob(f"{job or '*'}/*")):
         newest = _newest(folder)
@@ -56,8 +56,8 @@ def held(workspace: Workspace, job: str | None = None) -> Iterator[HeldDay]:
             yield _read(newest)
 
 
-def release(
-    workspace: Workspace, job: str, day: dt.date, *, by: str, because: str, report: Report = silent
+def release_day(
+    workspace: Workspace, job: str, day: dt.date, *, by: str, because: str, report: ProgressCallback = silent
 ) -> Receipt:
     """Publish a held day as it was staged; the receipt says who did so and why.
 
@@ -73,15 +73,15 @@ def release(
     for table, some in files.items():
         if some:
             schema = pq.read_schema(workspace.root / some[0].path)
-            delta.check_schema(workspace.tables / table, schema)
+            delta.check_table_schema(workspace.tables / table, schema)
     note = Release(by=_said(by, "by"), because=_said(because, "because"), at=dt.datetime.now(dt.UTC))
     receipt = waiting.receipt.model_copy(update={"status": "published", "released": note})
     with run.in_use():
-        return publish(workspace, plan, files, receipt, report)
+        return publish_tables(workspace, plan, files, receipt, report)
 
 
-def discard(workspace: Workspace, job: str, day: dt.date, *, by: str, because: str) -> HeldDay:
-    """Drop a held day: it is not taken up again, and `gc` removes what was staged. Errors as `release`'s."""
+def discard_day(workspace: Workspace, job: str, day: dt.date, *, by: str, because: str) -> HeldDay:
+    """Drop a held day: no run takes it up, and `gc` removes what was staged. Errors as `release_day`'s."""
     run = _held_run(workspace, job, day)
     note = {"by": _said(by, "by"), "because": _said(because, "because"), "at": dt.datetime.now(dt.UTC)}
     run_folder.record(run.discarded, json.dumps(note, default=str, ensure_ascii=False))
@@ -91,7 +91,7 @@ def discard(workspace: Workspace, job: str, day: dt.date, *, by: str, because: s
 def _held_run(workspace: Workspace, job: str, day: dt.date) -> RunFolder:
     run = _newest(workspace.runs_of(job, day))
     if run is None:
-        others = [f"{one.receipt.job} {one.receipt.day}" for one in held(workspace)]
+        others = [f"{one.receipt.job} {one.receipt.day}" for one in read_held_days(workspace)]
         raise Broken(f"job {job}: {day} is not held; held: {', '.join(others) or 'nothing'}")
     return run
 
@@ -115,9 +115,9 @@ def _unharmed(workspace: Workspace, receipt: Receipt, table: str, paths: Sequenc
     found = []
     for path, recorded in zip(paths, receipt.tables[table].sha256, strict=True):
         file = workspace.root / path
-        if not file.is_file() or sha256_of(file) != recorded:
+        if not file.is_file() or file_sha256(file) != recorded:
             raise Broken(f"{path}: changed or gone since the day was held; run the day again")
-        found.append(staged(file, workspace.root))
+        found.append(read_staged(file, workspace.root))
     return found
 
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from nightscore.common.errors import NotYet
 from nightscore.common.progress import Stopwatch
 from nightscore.job.loader import Job
-from nightscore.pipeline.publish.reconcile import Proof
+from nightscore.pipeline.publish.reconcile import ControlTotals
 from nightscore.scorers.hardware import hardware
 from nightscore.store import catalog
 from nightscore.store.column_stats import TableProof
@@ -25,7 +25,7 @@ from nightscore.store.receipt import (
     Receipt,
     RejectResult,
     ReplayResult,
-    Rows,
+    RowCounts,
     TableResult,
     TriedResult,
     VariantResult,
@@ -35,32 +35,32 @@ from nightscore.store.staging import StagedFile, peak_memory
 PREVIEW_ROWS = 20  # rows of a preview that its receipt shows
 
 
-def unchanged(job: Job, plan: Plan) -> Receipt:
+def read_unchanged_receipt(job: Job, plan: Plan) -> Receipt:
     """The receipt in force of a day whose causes have not changed."""
-    receipt = catalog.pinned(job.workspace).receipt(job.name, dt.date.fromisoformat(plan.day))
+    receipt = catalog.read_catalog(job.workspace).read_receipt(job.name, dt.date.fromisoformat(plan.day))
     if receipt is None or receipt.run_id != plan.run_id:
         raise NotYet(f"job {job.name}: {plan.day} was published by another run in this moment; run it again")
     return receipt.model_copy(update={"status": "unchanged"})
 
 
-def skipped(plan: Plan) -> Receipt:
+def skipped_receipt(plan: Plan) -> Receipt:
     """The receipt of a day that the job's policy leaves out."""
     return Receipt(job=plan.job, day=plan.day, run_id=plan.run_id, status="skipped", reason=plan.reason)
 
 
-def preview(job: Job, plan: Plan, pieces: Sequence[StagedFile], proof: Proof) -> Receipt:
+def build_preview(job: Job, plan: Plan, pieces: Sequence[StagedFile], proof: ControlTotals) -> Receipt:
     """The receipt of a run with a limit: nothing is published; it holds the first scored rows."""
-    receipt = receipt_of(plan, {"": pieces}, proof, (), Stopwatch())
+    receipt = build_receipt(plan, {"": pieces}, proof, (), Stopwatch())
     rows = receipt.rows.model_copy(update={"published": 0})
     first = pq.read_table(job.workspace.root / pieces[0].path, partitioning=None).slice(0, PREVIEW_ROWS)
     update = {"status": "preview", "tables": {}, "rows": rows}
     return receipt.model_copy(update={**update, "preview": tuple(first.drop(["run_id"]).to_pylist())})
 
 
-def receipt_of(
+def build_receipt(
     plan: Plan,
     staged: Mapping[str, Sequence[StagedFile]],
-    proof: Proof,
+    proof: ControlTotals,
     audits: tuple[AuditResult, ...],
     watch: Stopwatch,
     *,
@@ -79,7 +79,7 @@ def receipt_of(
         day=plan.day,
         run_id=plan.run_id,
         status="published",
-        rows=Rows(read=proof.read, scored=proof.scored, rejected=proof.rejected, published=proof.scored),
+        rows=RowCounts(read=proof.read, scored=proof.scored, rejected=proof.rejected, published=proof.scored),
         tables={name: _table(files, (read_back or {}).get(name)) for name, files in staged.items()},
         key_hash=KeyHash(in_=proof.in_, out=proof.out, rejected=proof.aside, columns=plan.key),
         rejects=tuple(RejectResult(stage=s, reason=r, rows=n) for (s, r), n in proof.reasons.items()),

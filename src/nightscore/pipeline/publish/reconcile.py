@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightscore.common.errors import Broken, key_text
-from nightscore.store.engine import Engine, quoted
+from nightscore.store.engine import Engine, quote_identifier
 from nightscore.store.plan import Piece, RowRange
-from nightscore.store.staging import reread
+from nightscore.store.staging import open_staged
 
 EXAMPLES = 3
 BATCH = 65_536  # rows
@@ -29,7 +29,7 @@ Row = tuple[Any, ...]
 NO_ROWS = "0" * 32  # the key hash of none
 
 
-class Proof(NamedTuple):
+class ControlTotals(NamedTuple):
     """The rows that were to be scored, those that were, and those set aside, each with its key hash.
 
     `reasons` says why rows were set aside: (stage, code) -> rows.
@@ -44,7 +44,7 @@ class Proof(NamedTuple):
     reasons: Mapping[tuple[str, str], int] = {}
 
 
-def hashed(source: str, key: Sequence[str]) -> str:
+def key_hash_select(source: str, key: Sequence[str]) -> str:
     """A SELECT of the rows of `source` and two sums of the 64-bit halves of their keys' hashes.
 
     A key's hash is the md5 of its values as text, each with its length; a null has none. A sum does not
@@ -53,7 +53,8 @@ def hashed(source: str, key: Sequence[str]) -> str:
     times as fast as md5_number_lower and md5_number_upper, DuckDB 2.0.)
     """
     text = " || ',' || ".join(
-        f"coalesce(strlen({quoted(c)}::VARCHAR) || ':' || {quoted(c)}::VARCHAR, '')" for c in key
+        f"coalesce(strlen({quote_identifier(c)}::VARCHAR) || ':' || {quote_identifier(c)}::VARCHAR, '')"
+        for c in key
     )
     return (
         "SELECT count(*), coalesce(sum((h & 18446744073709551615::UHUGEINT)::UBIGINT), 0), "
@@ -61,31 +62,33 @@ def hashed(source: str, key: Sequence[str]) -> str:
     )
 
 
-def source_proof(engine: Engine, root: str, pieces: Iterable[Piece], key: Sequence[str]) -> tuple[int, str]:
+def read_source_totals(
+    engine: Engine, root: str, pieces: Iterable[Piece], key: Sequence[str]
+) -> tuple[int, str]:
     """Rows and key hash of the rows that were to be scored, from the source itself."""
     rows = lower = upper = 0
     for part in (r for piece in pieces for r in piece.ranges):
         found = _of_range(engine, root, part, key)
         rows, lower, upper = rows + found[0], lower + found[1], upper + found[2]
-    return rows, hex_of(lower, upper)
+    return rows, key_hash_text(lower, upper)
 
 
-def staged_proof(engine: Engine, view: str, key: Sequence[str]) -> tuple[int, str]:
+def read_staged_totals(engine: Engine, view: str, key: Sequence[str]) -> tuple[int, str]:
     """Rows and key hash of a view: what was staged, read back."""
-    [(rows, lower, upper)] = engine.rows(hashed(view, key))
-    return rows, hex_of(int(lower), int(upper))
+    [(rows, lower, upper)] = engine.rows(key_hash_select(view, key))
+    return rows, key_hash_text(int(lower), int(upper))
 
 
-def together(one: str, other: str) -> str:
+def combine_key_hashes(one: str, other: str) -> str:
     """The key hash of the rows of two files, from the hash of each."""
     halves = [(int(h[16:], 16), int(h[:16], 16)) for h in (one, other)]
-    return hex_of(*(sum(half) for half in zip(*halves, strict=True)))
+    return key_hash_text(*(sum(half) for half in zip(*halves, strict=True)))
 
 
-def reasons(engine: Engine, view: str) -> dict[tuple[str, str], tuple[int, str]]:
+def read_reject_reasons(engine: Engine, view: str) -> dict[tuple[str, str], tuple[int, str]]:
     """Why rows were set aside: (stage, code) -> rows, and one of the messages; the most frequent first."""
     found = engine.rows(
-        f"SELECT stage, reason, count(*) AS n, min(message) FROM {quoted(view)} "
+        f"SELECT stage, reason, count(*) AS n, min(message) FROM {quote_identifier(view)} "
         "GROUP BY stage, reason ORDER BY n DESC, stage, reason"
     )
     return {(stage, reason): (rows, message) for stage, reason, rows, message in found}
@@ -96,11 +99,11 @@ def _of_range(engine: Engine, root: str, part: RowRange, key: Sequence[str]) -> 
         "read_parquet($1, hive_partitioning = false, file_row_number = true) "
         "WHERE file_row_number >= $2 AND file_row_number < $3"
     )
-    [found] = engine.rows(hashed(source, key), [f"{root}/{part.path}", part.start, part.stop])
+    [found] = engine.rows(key_hash_select(source, key), [f"{root}/{part.path}", part.start, part.stop])
     return found[0], int(found[1]), int(found[2])
 
 
-def hex_of(lower: int, upper: int) -> str:
+def key_hash_text(lower: int, upper: int) -> str:
     """A key hash as receipts have it: both sums, modulo 2**64."""
     return f"{upper % 2**64:016x}{lower % 2**64:016x}"
 
@@ -111,10 +114,10 @@ def refuse_bad_keys(engine: Engine, files: Sequence[Path], key: Sequence[str], w
     Raises:
         Broken: a key is null, or stands twice; with some of them.
     """
-    if ascending(files, key):
+    if keys_ascend(files, key):
         return
-    names = ", ".join(map(quoted, key))
-    nulls = " OR ".join(f"{quoted(c)} IS NULL" for c in key)
+    names = ", ".join(map(quote_identifier, key))
+    nulls = " OR ".join(f"{quote_identifier(c)} IS NULL" for c in key)
     [(missing, rows)] = engine.rows(f"SELECT count(*) FILTER ({nulls}), count(*) FROM scores")
     if missing:
         raise Broken(f"{where}: {missing} rows have a null in their key ({', '.join(key)})")
@@ -134,18 +137,19 @@ def refuse_scored_rejects(engine: Engine, table: str, key: Sequence[str], where:
     Raises:
         Broken: one does; which of the rows is meant, nobody knows.
     """
-    names = ", ".join(map(quoted, key))
-    known = " AND ".join(f"{quoted(c)} IS NOT NULL" for c in key)
+    names = ", ".join(map(quote_identifier, key))
+    known = " AND ".join(f"{quote_identifier(c)} IS NOT NULL" for c in key)
     twice = engine.rows(
-        f"SELECT {names}, count(*) AS n FROM (SELECT {names} FROM {quoted(table)} WHERE {known} UNION ALL "
-        f"SELECT {names} FROM scores SEMI JOIN {quoted(table)} USING ({names})) "
+        f"SELECT {names}, count(*) AS n FROM ("
+        f"SELECT {names} FROM {quote_identifier(table)} WHERE {known} UNION ALL "
+        f"SELECT {names} FROM scores SEMI JOIN {quote_identifier(table)} USING ({names})) "
         f"GROUP BY {names} HAVING count(*) > 1 ORDER BY n DESC, {names} LIMIT {EXAMPLES}"
     )
     if twice:
         raise Broken(f"{where}: the key is not unique within the day, rejects included: {_shown(key, twice)}")
 
 
-def ascending(files: Sequence[Path], key: Sequence[str]) -> bool:
+def keys_ascend(files: Sequence[Path], key: Sequence[str]) -> bool:
     """Whether the keys rise strictly within each file, and the files hold ranges that do not overlap.
 
     Then no key is null, and none stands twice. False only says that it takes another look.
@@ -166,7 +170,7 @@ def ascending(files: Sequence[Path], key: Sequence[str]) -> bool:
 
 
 def _keys(path: Path, key: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    with reread(path, path.name) as file:
+    with open_staged(path, path.name) as file:
         for batch in file.iter_batches(BATCH, columns=list(key), use_threads=False):
             if batch.num_rows:
                 yield batch.select(list(key))

@@ -49,11 +49,15 @@ def up_to(job: Job, name: str, source: PathInput, files: tuple[InputFile, ...], 
     schema = pq.read_schema(job.workspace.root / files[0].path)
     at = ("inputs", name, "known_at")
     if source.known_at not in schema.names:
-        job.broken(at, f"{files[0].path} has no column {source.known_at!r}; it has {', '.join(schema.names)}")
+        job.raise_broken(
+            at, f"{files[0].path} has no column {source.known_at!r}; it has {', '.join(schema.names)}"
+        )
     kind = schema.field(source.known_at).type
     is_instant = pa.types.is_timestamp(kind) and kind.tz is not None
     if not (is_instant or pa.types.is_date(kind)):
-        job.broken(at, f"column {source.known_at!r} is {kind} in {files[0].path}; allowed: TIMESTAMPTZ, DATE")
+        job.raise_broken(
+            at, f"column {source.known_at!r} is {kind} in {files[0].path}; allowed: TIMESTAMPTZ, DATE"
+        )
     if not known_by:
         return None
     value = dt.datetime.fromisoformat(known_by)

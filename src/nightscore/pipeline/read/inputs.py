@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nightscore.common.errors import Broken, NotYet
-from nightscore.common.files import byte_size, visible
-from nightscore.common.units import bytes_of, read_day
+from nightscore.common.files import byte_size, is_data_path
+from nightscore.common.units import parse_size, read_day
 from nightscore.common.workspace import Workspace
 from nightscore.job.inputs import Input, PathInput
 from nightscore.job.loader import Job
@@ -26,7 +26,7 @@ WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96"
 ParquetColumns = dict[str, tuple[str, str]]
 
 
-def resolve(job: Job, day: dt.date) -> Files:
+def resolve_inputs(job: Job, day: dt.date) -> Files:
     """The files of each input that a run of `day` may read: nothing after it.
 
     Raises:
@@ -41,14 +41,17 @@ def resolve(job: Job, day: dt.date) -> Files:
     }
 
 
-def resolve_later(job: Job, day: dt.date, after_days: int) -> Files:
-    """The same with so many days more, which no run sees: what came true of a day. Errors as `resolve`'s."""
+def resolve_later_inputs(job: Job, day: dt.date, after_days: int) -> Files:
+    """The same with so many days more, which no run sees: what came true of a day.
+
+    Errors as `resolve_inputs`'s.
+    """
     longer = {
         name: one.model_copy(update={"lookback": one.lookback + after_days})
         for name, one in job.spec.inputs.items()
     }
     seeing = dataclasses.replace(job, spec=job.spec.model_copy(update={"inputs": longer}))
-    return resolve(seeing, day + dt.timedelta(days=after_days))
+    return resolve_inputs(seeing, day + dt.timedelta(days=after_days))
 
 
 def refuse_large(job: Job, files: Files) -> None:
@@ -61,14 +64,14 @@ def refuse_large(job: Job, files: Files) -> None:
     every = {file.path: file for some in files.values() for file in some}.values()
     rows = sum(file.rows for file in every)
     if limits.rows is not None and rows > limits.rows:
-        job.broken(("limits", "rows"), f"the input files have {rows:,} rows, more than {limits.rows:,}")
+        job.raise_broken(("limits", "rows"), f"the input files have {rows:,} rows, more than {limits.rows:,}")
     if limits.bytes is not None and limits.bytes != "auto":
         decoded = sum(_decoded(job.workspace.root / file.path) for file in every)
-        if decoded > bytes_of(limits.bytes):
+        if decoded > parse_size(limits.bytes):
             said = (
                 f"the input files have {byte_size(decoded)} when they are decoded, more than {limits.bytes}"
             )
-            job.broken(("limits", "bytes"), said)
+            job.raise_broken(("limits", "bytes"), said)
 
 
 def missing(job: Job, files: Files, day: dt.date) -> list[str]:
@@ -77,7 +80,7 @@ def missing(job: Job, files: Files, day: dt.date) -> list[str]:
     return [name for name in wanted if not any(f.day == day.isoformat() for f in files[name])]
 
 
-def days(job: Job) -> list[dt.date]:
+def list_input_days(job: Job) -> list[dt.date]:
     """The days for which every partitioned path input has a partition, in order."""
     found = [
         {day for day, _ in _partitions(job, name, source)}
@@ -98,7 +101,7 @@ def partition(source: Input) -> str | None:
 
 
 @contextlib.contextmanager
-def steady(job: Job, files: Files, day: dt.date) -> Iterator[None]:
+def steady_inputs(job: Job, files: Files, day: dt.date) -> Iterator[None]:
     """Read inputs in here: they are the same at the end, and a failure while they changed is no mistake.
 
     Raises:
@@ -113,7 +116,7 @@ def steady(job: Job, files: Files, day: dt.date) -> Iterator[None]:
     _refuse_changed(job, files, day)
 
 
-def look(workspace: Workspace, path: Path, day: str = "") -> InputFile:
+def inspect_parquet(workspace: Workspace, path: Path, day: str = "") -> InputFile:
     """One Parquet file as it is now.
 
     Raises:
@@ -142,7 +145,7 @@ def _listed(job: Job, name: str, source: Input, day: dt.date) -> list[tuple[str,
             return [("", path) for path in _files(job, name, source)]
         return [(d.isoformat(), p) for d, p in _partitions(job, name, source, first, day)]
     last = day - dt.timedelta(days=1) if _own(job, source) else day
-    live = catalog.pinned(job.workspace).files(source.table)
+    live = catalog.read_catalog(job.workspace).files(source.table)
     return [(f.day, f.path) for f in live if first.isoformat() <= f.day <= last.isoformat()]
 
 
@@ -174,9 +177,9 @@ def _files(job: Job, name: str, source: PathInput) -> list[Path]:
     root = _root(job, name, source)
     if root.is_file():
         return [root]
-    found = [p for p in sorted(root.rglob("*.parquet")) if visible(p, root) and p.is_file()]
+    found = [p for p in sorted(root.rglob("*.parquet")) if is_data_path(p, root) and p.is_file()]
     if not found:
-        job.broken(("inputs", name, "path"), f"{source.path} holds no .parquet file")
+        job.raise_broken(("inputs", name, "path"), f"{source.path} holds no .parquet file")
     return found
 
 
@@ -193,13 +196,13 @@ def _partitions(
         text = folder.name.partition("=")[2]
         day = read_day(text)
         if day is None:
-            job.broken(
+            job.raise_broken(
                 ("inputs", name, "partition"),
                 f"{job.workspace.relative(folder)}: {text!r} is no day; a partition is "
                 f"{source.partition}=YYYY-MM-DD",
             )
         if first <= day <= last:
-            found += [(day, p) for p in sorted(folder.rglob("*.parquet")) if visible(p, root)]
+            found += [(day, p) for p in sorted(folder.rglob("*.parquet")) if is_data_path(p, root)]
     return sorted(found)
 
 
@@ -208,9 +211,9 @@ def _root(job: Job, name: str, source: PathInput) -> Path:
     try:
         root = job.workspace.resolve(source.path)
     except Broken as error:
-        job.broken(at, str(error))
+        job.raise_broken(at, str(error))
     if not root.exists():
-        job.broken(at, f"there is no {source.path} in the workspace {job.workspace.root}")
+        job.raise_broken(at, f"there is no {source.path} in the workspace {job.workspace.root}")
     return root
 
 
@@ -218,7 +221,7 @@ def _view(job: Job, name: str, source: Input, files: tuple[InputFile, ...], know
     columns = {} if isinstance(source, PathInput) else dict(source.columns or {})
     if not files and not columns:
         hint = "" if isinstance(source, PathInput) else "; give its columns, for the nights before it has one"
-        job.broken(("inputs", name), f"has no file in the days that the job may read{hint}")
+        job.raise_broken(("inputs", name), f"has no file in the days that the job may read{hint}")
     if columns:
         columns["day"] = "DATE"
     paths = tuple(job.workspace.root / file.path for file in files)

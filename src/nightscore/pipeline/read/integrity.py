@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nightscore.common.errors import Broken, NotYet
-from nightscore.common.files import sha256_of
+from nightscore.common.files import file_sha256
 from nightscore.job.inputs import PathInput
 from nightscore.job.loader import Job
 from nightscore.pipeline.read.inputs import Files
@@ -36,14 +36,14 @@ def verify_inputs(job: Job, files: Files) -> dict[str, str]:
     return _hashes(job, files, paths) if job.spec.verify_inputs == "sha256" else {}
 
 
-def refuse_changed(job: Job, plan: Plan) -> None:
+def refuse_changed_inputs(job: Job, plan: Plan) -> None:
     """Know that the files whose sha256 were taken are the same still, every byte of them.
 
     Raises:
         NotYet: one is not; what was read may be a mixture.
     """
     for shown, before in plan.sha256.items():
-        now = sha256_of(job.workspace.root / shown)
+        now = file_sha256(job.workspace.root / shown)
         if now != before:
             raise NotYet(f"{shown}: changed while it was being read (sha256 {before} -> {now})")
 
@@ -56,7 +56,7 @@ def _refuse_broken_contracts(job: Job, files: Files) -> None:
 
 
 def _hashes(job: Job, files: Files, paths: Mapping[str, Path]) -> dict[str, str]:
-    found = {shown: sha256_of(path) for shown, path in paths.items()}
+    found = {shown: file_sha256(path) for shown, path in paths.items()}
     for name, shown, wanted in _written_down(job, files):
         if found[shown] not in wanted:
             said = ", ".join(wanted) or "none"
@@ -130,7 +130,7 @@ def _has_checksum(raw: BinaryIO, at: int) -> bool:
 
 def _written_down(job: Job, files: Files) -> Iterator[tuple[str, str, Collection[str]]]:
     """Input, path, and what its sha256 may be: as its producer wrote it down, or a receipt holds it."""
-    state = catalog.pinned(job.workspace)
+    state = catalog.read_catalog(job.workspace)
     for name, source in job.spec.inputs.items():
         for file in files[name]:
             if isinstance(source, PathInput):
@@ -169,4 +169,4 @@ def _read_sums(path: Path) -> dict[str, str]:
 def _in_receipts(state: Pinned, table: str, file: InputFile) -> tuple[str, ...]:
     """The sha256 of the files that were published for a day of a table."""
     entries = [e for e in state.in_force.values() if e.day == file.day and table in e.versions]
-    return tuple(one for entry in entries for one in entry.receipt().tables[table].sha256)
+    return tuple(one for entry in entries for one in entry.read_receipt().tables[table].sha256)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from nightscore.common.errors import Broken
 from nightscore.store.chunking import CHUNK_BYTES, rows_after, rows_within
-from nightscore.store.engine import Engine, Resources, SqlMistakes, View, quoted
+from nightscore.store.engine import Engine, EngineResources, SqlMistakes, View, quote_identifier
 from nightscore.store.plan import Piece, RowRange
 
 # What both decode to the same values of the same type (test_scan): pyarrow in half the time, and it holds
@@ -23,8 +23,8 @@ BUFFER = 1 << 18  # bytes of a column that are read at once: without, a whole ro
 FIRST_ROWS = 64  # that are read where it is not known how large a row is
 
 
-def chunks(
-    root: Path, piece: Piece, columns: Sequence[str], rows: int, resources: Resources, *,
+def scan_chunks(
+    root: Path, piece: Piece, columns: Sequence[str], rows: int, resources: EngineResources, *,
     size: int = CHUNK_BYTES,
 ) -> Iterator[pa.RecordBatch]:  # fmt: skip
     """The named columns of a piece's rows, in the files' order, as chunks of at most `rows` rows.
@@ -47,14 +47,14 @@ def chunks(
             yield from (chunk for batch in found for chunk in within(batch, size))
 
 
-def source_schema(root: Path, piece: Piece, columns: Sequence[str], resources: Resources) -> pa.Schema:
+def source_schema(root: Path, piece: Piece, columns: Sequence[str], resources: EngineResources) -> pa.Schema:
     """The types in which `chunks` gives the named columns. Errors as `chunks`'s."""
     first = piece.ranges[0].path
     with _damage(first), _opened(root / first) as file:
         if _alike(file.schema_arrow, columns):
             return pa.schema([(name, file.schema_arrow.field(name).type) for name in columns])
     with Engine([View("source", (root / first,))], resources) as engine, SqlMistakes(first):
-        return engine.schema(f"SELECT {', '.join(map(quoted, columns))} FROM source")
+        return engine.schema(f"SELECT {', '.join(map(quote_identifier, columns))} FROM source")
 
 
 def sliced(batch: pa.RecordBatch, rows: int) -> Iterator[pa.RecordBatch]:
@@ -152,12 +152,12 @@ def _groups(footer: pq.FileMetaData, part: RowRange) -> tuple[list[int], int]:
 
 
 def _selected(
-    root: Path, part: RowRange, columns: Sequence[str], rows: int, resources: Resources
+    root: Path, part: RowRange, columns: Sequence[str], rows: int, resources: EngineResources
 ) -> Iterator[pa.RecordBatch]:
     """The same through DuckDB; the filter on the row number lets it skip what other pieces hold."""
     path = root / part.path
     select = (
-        f"SELECT {', '.join(map(quoted, columns))} "
+        f"SELECT {', '.join(map(quote_identifier, columns))} "
         "FROM read_parquet($1, hive_partitioning = false, file_row_number = true) "
         "WHERE file_row_number >= $2 AND file_row_number < $3"
     )

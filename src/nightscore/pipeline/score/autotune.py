@@ -22,16 +22,21 @@ import pyarrow as pa
 
 from nightscore.job.loader import Job
 from nightscore.pipeline.score.deviation import max_relative
-from nightscore.pipeline.score.open_model import forget, opened, reference_scorer, variants_of
-from nightscore.pipeline.score.sample import first_rows
+from nightscore.pipeline.score.open_model import (
+    close_models,
+    open_cached_scorer,
+    reference_scorer,
+    variants_of,
+)
+from nightscore.pipeline.score.sample import read_first_rows
 from nightscore.scorers.contract import Scorer
 from nightscore.scorers.errors import ChunkError, ModelError
 from nightscore.scorers.hardware import hardware
 from nightscore.scorers.variant import Variant
-from nightscore.store.chunking import CHUNK_ROWS, bytes_per_row, chunk_rows, fewer_rows
-from nightscore.store.memory_budget import budget
+from nightscore.store.chunking import CHUNK_ROWS, bytes_per_row, fewer_rows, rows_per_chunk
+from nightscore.store.memory_budget import job_memory_budget
 from nightscore.store.places import choices
-from nightscore.store.plan import InputFile, Plan, Tried, digest
+from nightscore.store.plan import InputFile, Plan, TriedVariant, json_digest
 
 FIRST_ROWS = 512
 SECONDS, SHARE = (
@@ -50,13 +55,13 @@ class Choice:
     variant: Variant
     chunk_rows: int
     why: str
-    tried: tuple[Tried, ...] = ()
+    tried: tuple[TriedVariant, ...] = ()
 
 
-def choose(job: Job, plan: Plan, source: Sequence[InputFile]) -> Choice:
+def autotune_variant(job: Job, plan: Plan, source: Sequence[InputFile]) -> Choice:
     """The variant that scores a plan's rows. What fails when it is tried is a reason not to take it."""
     rows = min(sum(f.rows for f in source), plan.limit or sys.maxsize)
-    size = chunk_rows(job.spec.scoring.chunk_rows, bytes_per_row(source))
+    size = rows_per_chunk(job.spec.scoring.chunk_rows, bytes_per_row(source))
     found = variants_of(job, plan.device)
     if len(found) == 1:
         return Choice(found[0], size, "the only one that the job allows")
@@ -70,7 +75,7 @@ def choose(job: Job, plan: Plan, source: Sequence[InputFile]) -> Choice:
     if not trial.worth_it:
         return Choice(found[0], size, f"{rows:,} rows are too few to try others on")
     choice = trial.best(found, kept, size)
-    forget()
+    close_models()
     with contextlib.suppress(OSError):  # a choice that can't be kept is made again
         _keep(kept, choice)
     return choice
@@ -88,7 +93,7 @@ class _Trial:
 
     def __init__(self, job: Job, plan: Plan, sample: list[pa.RecordBatch], rows: int) -> None:
         self.job, self.plan = job, plan
-        self.cores, self.at_once = hardware().cores, budget(job).at_once
+        self.cores, self.at_once = hardware().cores, job_memory_budget(job).at_once
         scorer = reference_scorer(job, plan)
         first = [chunk.slice(0, FIRST_ROWS) for chunk in sample[:1]]
         warm = sum(scorer.score(chunk).num_rows for chunk in first)
@@ -103,7 +108,7 @@ class _Trial:
         self.wanted = [scorer.score(chunk) for chunk in self.sample] if self.worth_it else []
 
     def open(self, variant: Variant) -> Scorer:
-        return opened(self.job, self.plan.model_path, self.plan.model_sha256, variant)
+        return open_cached_scorer(self.job, self.plan.model_path, self.plan.model_sha256, variant)
 
     def best(self, found: Sequence[Variant], kept: Path, size: int) -> Choice:
         """The fastest that is right, at the better of two sizes of chunk."""
@@ -119,29 +124,29 @@ class _Trial:
         why = f"{times:.1f} times as fast as {found[0]}" if first else "none of the others was a tenth faster"
         return Choice(found[first], self.size(found[first], size, results[first]), why, tuple(results))
 
-    def tried(self, variant: Variant, kept: Path) -> Tried:
+    def tried(self, variant: Variant, kept: Path) -> TriedVariant:
         """How fast a variant is, and how far from the plain one; or why it can't be taken."""
         if time.perf_counter() > self.until:
-            return Tried(str(variant), refused="not tried: the time for trying was over")
+            return TriedVariant(str(variant), refused="not tried: the time for trying was over")
         try:
             with _marked(kept, variant):
                 scorer = self.open(variant)
                 far = max(map(max_relative, map(scorer.score, self.sample), self.wanted))
                 speed = self.speed(scorer, variant, self.sample)
         except Exception as error:  # whatever a device or its driver raises costs a line, never a night
-            return Tried(str(variant), refused=str(error).splitlines()[0] or type(error).__name__)
+            return TriedVariant(str(variant), refused=str(error).splitlines()[0] or type(error).__name__)
         limit = self.job.spec.scoring.tolerance
         refused = f"its scores are {far:.2g} away; the job's tolerance is {limit:g}" if far > limit else ""
-        return Tried(str(variant), round(speed), far if np.isfinite(far) else -1.0, refused)
+        return TriedVariant(str(variant), round(speed), far if np.isfinite(far) else -1.0, refused)
 
-    def again(self, measured: Tried, variant: Variant) -> Tried:
+    def again(self, measured: TriedVariant, variant: Variant) -> TriedVariant:
         """The same with the better speed of two, if there is time."""
         if measured.refused or time.perf_counter() > self.until:
             return measured
         speed = round(self.speed(self.open(variant), variant, self.sample))
         return dataclasses.replace(measured, rows_per_second=max(measured.rows_per_second, speed))
 
-    def size(self, variant: Variant, size: int, measured: Tried) -> int:
+    def size(self, variant: Variant, size: int, measured: TriedVariant) -> int:
         """The rows of a chunk: fewer where that is a tenth faster, if the job leaves it open."""
         smaller = fewer_rows(self.job.spec.scoring.chunk_rows, size)
         if not smaller or time.perf_counter() > self.until:
@@ -173,7 +178,7 @@ class _Trial:
 
 def _sample(job: Job, plan: Plan, source: Sequence[InputFile], size: int) -> list[pa.RecordBatch]:
     """The day's first chunk."""
-    found = first_rows(job, plan, source, min(size, CHUNK_ROWS))
+    found = read_first_rows(job, plan, source, min(size, CHUNK_ROWS))
     return [] if found is None else [found]
 
 
@@ -190,7 +195,7 @@ def _file(job: Job, plan: Plan, found: Sequence[Variant]) -> Path:
         [str(variant) for variant in found],
         *([plan.code] if plan.code else []),
     ]
-    return job.workspace.choices / f"{plan.model_sha256[:12]}-{digest(causes)[:12]}.json"
+    return job.workspace.choices / f"{plan.model_sha256[:12]}-{json_digest(causes)[:12]}.json"
 
 
 def _keep(path: Path, choice: Choice) -> None:
@@ -200,7 +205,7 @@ def _keep(path: Path, choice: Choice) -> None:
 def _read(path: Path) -> Choice | None:
     try:
         raw = json.loads(path.read_text())
-        tried = tuple(Tried(**one) for one in raw["tried"])
+        tried = tuple(TriedVariant(**one) for one in raw["tried"])
         return Choice(Variant(**raw["variant"]), int(raw["chunk_rows"]), raw["why"], tried)
     except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -11,7 +11,7 @@ import pyarrow as pa
 from nightscore.common.errors import Broken, NotYet
 from nightscore.job.loader import Job
 from nightscore.pipeline.score.missing_values import filled
-from nightscore.pipeline.score.rejects import Rejects
+from nightscore.pipeline.score.rejects import RejectWriter
 from nightscore.pipeline.score.row_checks import (
     NULL_VALUE,
     SCORER_ERROR,
@@ -79,7 +79,7 @@ def scores_batch(
 class RowScorer:
     """One scorer, and what becomes of the rows that it can't score: set aside, or the end of the run."""
 
-    def __init__(self, job: Job, scorer: Scorer, rejects: Rejects) -> None:
+    def __init__(self, job: Job, scorer: Scorer, rejects: RejectWriter) -> None:
         self.job, self.scorer, self.rejects = job, scorer, rejects
 
     def score(self, chunk: pa.RecordBatch) -> Iterator[Pair]:

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 from nightscore.job.accuracy_budget import AccuracyBudget
 from nightscore.job.loader import Job
-from nightscore.pipeline.score.autotune import choose, chosen
-from nightscore.pipeline.score.deviation import Change, apart, change_from
-from nightscore.pipeline.score.open_model import planned_scorer, reference_scorer
-from nightscore.pipeline.score.sample import spread_rows
+from nightscore.pipeline.score.autotune import autotune_variant, chosen
+from nightscore.pipeline.score.deviation import Deviation, column_deviation, deviation_from
+from nightscore.pipeline.score.open_model import open_planned_scorer, reference_scorer
+from nightscore.pipeline.score.sample import read_spread_rows
 from nightscore.store.plan import Canary, InputFile, Plan
-from nightscore.store.variant_file import VariantFile, read_variant, stale
+from nightscore.store.variant_file import VariantFile, read_variant, stale_reasons
 
 CANARY_ROWS = 4096
 SLACK = (
@@ -23,16 +23,16 @@ SLACK = (
 )
 
 
-def with_variant(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
+def choose_variant(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
     """The plan with the variant that scores its rows; see the module."""
     picked = read_variant(job) if plan.tuned else None
     if picked is None:
-        return chosen(plan, choose(job, plan, source))
+        return chosen(plan, autotune_variant(job, plan, source))
     planned = dataclasses.replace(
         plan, variant=picked.computed, chunk_rows=picked.how.chunk_rows, why=f"bake-off: {picked.variant}"
     )
     try:
-        problems = stale(job, picked, plan)
+        problems = stale_reasons(job, picked, plan)
         if problems:
             return _reference(job, plan, source, f"{picked.variant} is stale: {'; '.join(problems)}")
         canary = _canary(job, planned, source)
@@ -54,29 +54,31 @@ def _reference(job: Job, plan: Plan, source: Sequence[InputFile], why: str) -> P
     again = (
         f"the reference scores until `nightscore bakeoff {job.name} --day {plan.day} --apply` is run again"
     )
-    return dataclasses.replace(chosen(plain_plan, choose(job, plain_plan, source)), warning=f"{why}; {again}")
+    return dataclasses.replace(
+        chosen(plain_plan, autotune_variant(job, plain_plan, source)), warning=f"{why}; {again}"
+    )
 
 
 def _canary(job: Job, plan: Plan, source: Sequence[InputFile]) -> Canary | None:
     """How far apart the plan's variant and the reference are; None of a day without rows."""
-    rows = spread_rows(job, plan, source, CANARY_ROWS)
+    rows = read_spread_rows(job, plan, source, CANARY_ROWS)
     if rows is None:
         return None
     reference = reference_scorer(job, plan)
-    wanted, found = reference.score(rows), planned_scorer(job, plan).score(rows)
-    change = Change()
+    wanted, found = reference.score(rows), open_planned_scorer(job, plan).score(rows)
+    change = Deviation()
     for name in wanted.schema.names:
-        change = change.worst(apart(found.column(name), wanted.column(name)))
+        change = change.worst(column_deviation(found.column(name), wanted.column(name)))
     return Canary(rows.num_rows, change.max_abs, change.rank_correlation, change.cosine)
 
 
-def _change(canary: Canary) -> Change:
-    return Change(max_abs=canary.max_abs, rank_correlation=canary.rank_correlation, cosine=canary.cosine)
+def _change(canary: Canary) -> Deviation:
+    return Deviation(max_abs=canary.max_abs, rank_correlation=canary.rank_correlation, cosine=canary.cosine)
 
 
 def _limits(job: Job, picked: VariantFile) -> AccuracyBudget:
     """What holds for the canary: the budget where it is about scores, else a multiple of what was seen."""
-    seen = change_from(picked.evidence.change).worst(change_from(picked.evidence.held_out_change))
+    seen = deviation_from(picked.evidence.change).worst(deviation_from(picked.evidence.held_out_change))
     budget = picked.budget
     least = budget.rank_correlation if budget.rank_correlation is not None else seen.rank_correlation
     most = max(SLACK * seen.max_abs, job.spec.scoring.tolerance)

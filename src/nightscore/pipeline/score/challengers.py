@@ -4,7 +4,7 @@ Whatever a challenger does costs its own columns and no more: where it can't be 
 day, and where it can't score a row, or gives NaN for it, they are null in that row. Which rows these are does
 not depend on chunks: a chunk that fails is halved until the guilty rows stand alone, in order, and the
 challenger is given up for the rest of the piece at the SPARED-th of them, or when it has taken limits.time
-there. The receipt names what became of each (`results_of`).
+there. The receipt names what became of each (`read_challenger_results`).
 """
 
 import dataclasses
@@ -17,30 +17,30 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nightscore.common.errors import NightError
+from nightscore.common.errors import NightscoreError
 from nightscore.job.loader import Job
 from nightscore.pipeline.score.missing_values import filled
-from nightscore.pipeline.score.mlflow_registry import resolved
-from nightscore.pipeline.score.open_model import Source, opened
+from nightscore.pipeline.score.mlflow_registry import fetch_model
+from nightscore.pipeline.score.open_model import ModelSource, open_cached_scorer
 from nightscore.scorers.contract import Scorer
 from nightscore.scorers.errors import ChunkError
 from nightscore.scorers.variant import plain
 from nightscore.store import run_folder
-from nightscore.store.plan import Challenger, Plan, digest
+from nightscore.store.plan import Challenger, Plan, json_digest
 from nightscore.store.receipt import ChallengerResult, ColumnProof
 from nightscore.store.run_folder import RunFolder
 
 SPARED = 100  # rows of a piece that a challenger may fail on, before it is given up there
 
 
-def with_challengers(job: Job, plan: Plan, champion: Scorer, features: pa.Schema) -> Plan:
+def add_challengers(job: Job, plan: Plan, champion: Scorer, features: pa.Schema) -> Plan:
     """The plan with the job's challengers, whose bytes are causes of the day; as it is without any."""
     rivals = job.spec.model.rivals
     if not rivals:
         return plan
     needed = (champion.signature.outputs, features)
     found = tuple(_looked_at(job, plan, name, path, needed) for name, path in rivals.items())
-    causes = digest(plan.fingerprint, [(one.name, one.path, one.sha256) for one in found])
+    causes = json_digest(plan.fingerprint, [(one.name, one.path, one.sha256) for one in found])
     return dataclasses.replace(plan, challengers=found, fingerprint=causes)
 
 
@@ -48,8 +48,8 @@ def _looked_at(job: Job, plan: Plan, name: str, path: str, needed: tuple[pa.Sche
     """A challenger as it is now, and why it can't be used, if so; `needed`: outputs, features."""
     found = Challenger(name, path)
     try:
-        named = resolved(job.workspace, path)
-        file = Source(job.workspace, job.spec.model.kind, named.path).read()
+        named = fetch_model(job.workspace, path)
+        file = ModelSource(job.workspace, job.spec.model.kind, named.path).read()
         found = Challenger(name, file.name, file.sha256, named.uri)
         problem = _misfit(_opened(job, plan, found), *needed)
     except Exception as error:  # other people's models: whatever they raise costs their columns
@@ -68,12 +68,12 @@ def _misfit(scorer: Scorer, outputs: pa.Schema, features: pa.Schema) -> str:
 
 
 def _opened(job: Job, plan: Plan, one: Challenger) -> Scorer:
-    return opened(job, one.path, one.sha256, plain(job.spec.model.kind, plan.device), plan.code)
+    return open_cached_scorer(job, one.path, one.sha256, plain(job.spec.model.kind, plan.device), plan.code)
 
 
 def _said(error: BaseException) -> str:
     text = (str(error) or type(error).__name__).splitlines()[0]
-    return text if isinstance(error, NightError | ChunkError) else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, NightscoreError | ChunkError) else f"{type(error).__name__}: {text}"
 
 
 @dataclasses.dataclass
@@ -170,7 +170,7 @@ def _without_nan(column: pa.Array) -> pa.Array:
     return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
 
 
-def results_of(
+def read_challenger_results(
     job: Job, plan: Plan, run: RunFolder, rows: int, columns: Mapping[str, ColumnProof]
 ) -> tuple[ChallengerResult, ...]:
     """What became of a plan's challengers: rows as they were read back, of a table of so many rows."""

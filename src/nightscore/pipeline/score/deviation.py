@@ -16,7 +16,7 @@ Numbers = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Change:
+class Deviation:
     """How far a candidate is from the reference on one day.
 
     Args:
@@ -68,10 +68,10 @@ class Change:
             f"allowed by {budget.metric.max_drop:g}"
         ]
 
-    def worst(self, other: "Change") -> "Change":
+    def worst(self, other: "Deviation") -> "Deviation":
         """The worse of two days in each number; of decisions and the metric those of the worse day."""
         flips = max(self, other, key=lambda one: one.flips / max(one.decisions, 1))
-        return Change(
+        return Deviation(
             max(self.max_abs, other.max_abs), min(self.rank_correlation, other.rank_correlation),
             min(self.cosine, other.cosine), flips.flips, flips.decisions, max(self.totals, other.totals),
             self.metric, self.metric_before,
@@ -82,34 +82,34 @@ class Change:
         return asdict(self)
 
 
-def change_from(raw: Mapping[str, float | int | None]) -> Change:
+def deviation_from(raw: Mapping[str, float | int | None]) -> Deviation:
     """The change whose `as_dict` this is; numbers of a later version are left out."""
-    known = {field.name for field in fields(Change)}
-    return Change(**{name: value for name, value in raw.items() if name in known})  # type: ignore[arg-type]
+    known = {field.name for field in fields(Deviation)}
+    return Deviation(**{name: value for name, value in raw.items() if name in known})  # type: ignore[arg-type]
 
 
-def scores_apart(reference: Sequence[Path], candidate: Sequence[Path], outputs: pa.Schema) -> Change:
+def compare_scores(reference: Sequence[Path], candidate: Sequence[Path], outputs: pa.Schema) -> Deviation:
     """How far staged scores are from the reference's: the same rows in the same order.
 
     `outputs` are the columns of scores. One column is held in memory at a time.
     """
-    found = Change()
+    found = Deviation()
     for field in outputs:
         one, other = (read_column(files, field.name) for files in (reference, candidate))
-        found = found.worst(apart(other, one))
+        found = found.worst(column_deviation(other, one))
     return found
 
 
-def apart(found: pa.Array, wanted: pa.Array) -> Change:
+def column_deviation(found: pa.Array, wanted: pa.Array) -> Deviation:
     """How far one column of scores is from the reference's."""
     if len(found) != len(wanted):
-        return Change(max_abs=float("inf"), rank_correlation=-1.0, cosine=-1.0)
+        return Deviation(max_abs=float("inf"), rank_correlation=-1.0, cosine=-1.0)
     if is_list(wanted.type) and is_scalar_number(wanted.type.value_type):
         return _lists_apart(found, wanted)
     if not is_scalar_number(wanted.type):
-        return Change() if found.equals(wanted) else Change(max_abs=float("inf"))
+        return Deviation() if found.equals(wanted) else Deviation(max_abs=float("inf"))
     one, other = _numbers(found), _numbers(wanted)
-    return Change(max_abs=_max_abs(one, other), rank_correlation=rank_correlation(one, other))
+    return Deviation(max_abs=_max_abs(one, other), rank_correlation=rank_correlation(one, other))
 
 
 def max_relative(found: pa.RecordBatch, wanted: pa.RecordBatch) -> float:
@@ -183,18 +183,18 @@ def _largest(found: Numbers, wanted: Numbers, unit: Numbers | float) -> float:
     return float(np.nan_to_num(far, nan=np.inf, posinf=np.inf).max(initial=0.0))
 
 
-def _lists_apart(found: pa.Array, wanted: pa.Array) -> Change:
+def _lists_apart(found: pa.Array, wanted: pa.Array) -> Deviation:
     one, other = (_flat(values) for values in (found, wanted))
     if len(one) != len(other) or len(wanted) == 0:
-        return Change() if len(one) == len(other) else Change(max_abs=float("inf"), cosine=-1.0)
+        return Deviation() if len(one) == len(other) else Deviation(max_abs=float("inf"), cosine=-1.0)
     width = len(other) // len(wanted)
     if width * len(wanted) != len(other):  # of unlike lengths: element by element alone
-        return Change(max_abs=_max_abs(one, other))
+        return Deviation(max_abs=_max_abs(one, other))
     left, right = one.reshape(-1, width), other.reshape(-1, width)
     lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     dots = np.einsum("ij,ij->i", left, right)
     cosine = np.where(lengths > 0, dots / np.where(lengths > 0, lengths, 1), (left == right).all(axis=1))
-    return Change(max_abs=_max_abs(one, other), cosine=float(np.nan_to_num(cosine, nan=-1.0).min()))
+    return Deviation(max_abs=_max_abs(one, other), cosine=float(np.nan_to_num(cosine, nan=-1.0).min()))
 
 
 def _flat(values: pa.Array) -> Numbers:

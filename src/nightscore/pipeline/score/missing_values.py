@@ -24,12 +24,12 @@ def check_policy(job: Job, needed: Signature) -> None:
     for name, rule in job.spec.scoring.features_null.items():
         at = ("scoring", "features_null", name)
         if name not in needed.inputs.names:
-            job.broken(at, f"is no input of the model; its inputs: {', '.join(needed.inputs.names)}")
+            job.raise_broken(at, f"is no input of the model; its inputs: {', '.join(needed.inputs.names)}")
         kind = needed.inputs.field(name).type
         if rule == "nan" and not pa.types.is_floating(kind):
-            job.broken(at, f"the model takes {kind}, which has no NaN; allowed: fail, or a number")
+            job.raise_broken(at, f"the model takes {kind}, which has no NaN; allowed: fail, or a number")
         if rule not in ("fail", "nan") and not _takes(kind, float(rule)):
-            job.broken(at, f"the model takes {kind}; {rule} is no value of it")
+            job.raise_broken(at, f"the model takes {kind}; {rule} is no value of it")
 
 
 def filled(chunk: pa.RecordBatch, policy: Policy) -> pa.RecordBatch:

@@ -15,7 +15,7 @@ from typing import Any
 
 from nightscore.common.errors import Broken, NotYet
 from nightscore.common.workspace import Workspace
-from nightscore.job.model import URI, URI_FORMS
+from nightscore.job.model import REGISTRY_URI, URI_FORMS
 from nightscore.store.places import model_cache
 
 EXTRA = "pip install 'nightscore[registry]'"
@@ -34,7 +34,7 @@ class Named:
     version: str = ""
 
 
-def resolved(workspace: Workspace, name: str) -> Named:
+def fetch_model(workspace: Workspace, name: str) -> Named:
     """The model that a job names: its path as it is, or of a registry's model the file that was copied here.
 
     Raises:
@@ -43,7 +43,7 @@ def resolved(workspace: Workspace, name: str) -> Named:
         here
             has been changed; or MLflow is not installed.
     """
-    known = URI.fullmatch(name)
+    known = REGISTRY_URI.fullmatch(name)
     if known is None:
         if name.startswith("models:"):
             raise Broken(f"{name!r} names no model of a registry; {URI_FORMS}")

@@ -8,7 +8,7 @@ import pyarrow as pa
 from nightscore.common.errors import Broken, NotYet
 from nightscore.common.workspace import Workspace
 from nightscore.job.loader import Job
-from nightscore.pipeline.score.mlflow_registry import resolved
+from nightscore.pipeline.score.mlflow_registry import fetch_model
 from nightscore.scorers.contract import Options, Scorer
 from nightscore.scorers.errors import (
     ChunkError,
@@ -42,7 +42,7 @@ class OpenModel:
     version: str = ""
 
 
-def open_model(
+def open_job_model(
     job: Job, override: str | None = None, device: str | None = None, pinned: bool = True
 ) -> OpenModel:
     """The job's model on its device, or another file of the workspace, or another device, in their place.
@@ -54,8 +54,8 @@ def open_model(
     """
     asked = device or job.spec.scoring.device
     try:
-        named = resolved(job.workspace, override or job.spec.model.name)
-        file = Source(job.workspace, job.spec.model.kind, named.path).read()
+        named = fetch_model(job.workspace, override or job.spec.model.name)
+        file = ModelSource(job.workspace, job.spec.model.kind, named.path).read()
         wanted = job.spec.model.sha256
         if pinned and wanted and wanted != file.sha256:
             raise ModelError(
@@ -64,14 +64,14 @@ def open_model(
             )
         variant = plain(job.spec.model.kind, asked)
         code = code_of_kind(job)
-        scorer = opened(job, file.name, file.sha256, variant, code)
+        scorer = open_cached_scorer(job, file.name, file.sha256, variant, code)
     except ScorerFileError as error:
-        job.broken(("model", "kind"), str(error))
+        job.raise_broken(("model", "kind"), str(error))
     except (ModelError, Broken) as error:
         if override:
             raise Broken(f"model {override}: {error}") from error
         at = "sha256" if "pins" in str(error) else job.spec.model.place
-        job.broken(("model", at), f"{error}{_how_to_make(job)}")
+        job.raise_broken(("model", at), f"{error}{_how_to_make(job)}")
     return OpenModel(file.name, file.sha256, asked, code, scorer, named.uri, named.version)
 
 
@@ -96,7 +96,7 @@ def score_nothing(job: Job, opened: OpenModel) -> None:
     try:
         opened.scorer.score(nothing)
     except (ChunkError, ContractError) as error:
-        job.broken(("model", "kind"), f"of a chunk without rows: {error}")
+        job.raise_broken(("model", "kind"), f"of a chunk without rows: {error}")
 
 
 def code_of_kind(job: Job) -> str:
@@ -111,7 +111,7 @@ def scorer_file(job: Job) -> ScorerFile | None:
     Raises:
         ScorerFileError: it can't be read, or lies outside the workspace.
     """
-    return Source(job.workspace, job.spec.model.kind, job.spec.model.name).scorer()
+    return ModelSource(job.workspace, job.spec.model.kind, job.spec.model.name).scorer()
 
 
 def variants_of(job: Job, device: str) -> list[Variant]:
@@ -123,10 +123,10 @@ def variants_of(job: Job, device: str) -> list[Variant]:
     try:
         return variants(job.spec.model.kind, device, scorer_file(job))
     except ModelError as error:
-        job.broken(("model", "kind"), str(error))
+        job.raise_broken(("model", "kind"), str(error))
 
 
-def planned_scorer(job: Job, plan: Plan) -> Scorer:
+def open_planned_scorer(job: Job, plan: Plan) -> Scorer:
     """The scorer of a plan, from the very bytes that it was made for, by the variant that it chose.
 
     Of a plan with a bake-off's variant those bytes are the variant's own.
@@ -140,7 +140,7 @@ def planned_scorer(job: Job, plan: Plan) -> Scorer:
     if plan.tuned:
         path, sha256 = plan.tuned.path, plan.tuned.sha256
     try:
-        return opened(job, path, sha256, plan.variant, plan.code)
+        return open_cached_scorer(job, path, sha256, plan.variant, plan.code)
     except ModelChangedError as error:
         raise NotYet(str(error)) from error
     except ModelError as error:
@@ -156,10 +156,10 @@ def reference_scorer(job: Job, plan: Plan) -> Scorer:
         ModelChangedError, ModelError: as `opened`.
     """
     variant = plain(job.spec.model.kind, plan.device)
-    return opened(job, plan.model_path, plan.model_sha256, variant, plan.code)
+    return open_cached_scorer(job, plan.model_path, plan.model_sha256, variant, plan.code)
 
 
-def opened(job: Job, name: str, sha256: str, variant: Variant, code: str = "") -> Scorer:
+def open_cached_scorer(job: Job, name: str, sha256: str, variant: Variant, code: str = "") -> Scorer:
     """A model by a variant, kept open for the pieces that come after.
 
     `code` is the sha256 that a workspace's scorer was planned with; empty: whatever it is now.
@@ -171,11 +171,11 @@ def opened(job: Job, name: str, sha256: str, variant: Variant, code: str = "") -
     model, file = job.spec.model, scorer_file(job)
     wanted = (code or file.sha256) if file else ""
     named = Named(tuple(model.outputs.items()), tuple(model.columns) if model.columns else None)
-    return _scorer(Source(job.workspace, model.kind, name), sha256, named, variant, wanted)
+    return _scorer(ModelSource(job.workspace, model.kind, name), sha256, named, variant, wanted)
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSource:
     """Where a model of a kind comes from: a file of a workspace, or a function of an installed package.
 
     Where a workspace's scorer holds its formula, `name` is its kind, and the model is the scorer's own file.
@@ -210,13 +210,13 @@ class Named:
     columns: tuple[str, ...] | None
 
 
-def forget() -> None:
+def close_models() -> None:
     """Close the models that are kept open, and free what their devices hold for them."""
     _scorer.cache_clear()
 
 
 @functools.lru_cache(maxsize=8)
-def _scorer(source: Source, sha256: str, named: Named, variant: Variant, code: str) -> Scorer:
+def _scorer(source: ModelSource, sha256: str, named: Named, variant: Variant, code: str) -> Scorer:
     # Cached by hash: all pieces of a day share one session, and a model or a scorer that is swapped on disk
     # in the middle of a run changes nothing.
     scorer = source.scorer()

@@ -13,18 +13,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.common.errors import Broken, key_text, shown
+from nightscore.common.errors import Broken, key_text, value_text
 from nightscore.job.loader import Job
 from nightscore.pipeline.score.row_checks import Fault
 from nightscore.store.plan import Plan
 from nightscore.store.staging import open_once
 
 COLUMNS = ("stage", "reason", "message", "features")
-SHOWN = 3  # reasons in a message
+SHOWN_REASONS = 3  # reasons in a message
 LONGEST = 10_000  # characters of a text among a reject's features; what is longer is cut, and says so
 
 
-class Rejects:
+class RejectWriter:
     """The rows of one piece that are not scored; a context, whose file is there and durable after it.
 
     Without a reject there is no file. Where a job's policy is `fail`, the first fault is an error.
@@ -70,9 +70,11 @@ class Rejects:
         self._write(chunk.take(pa.array(rows)), [stage, fault.reason], messages)
 
     def _refuse_beyond_budget(self) -> None:
-        budget = self.job.spec.policy.budget(self.plan.day_rows)
+        budget = self.job.spec.policy.max_rejected_rows(self.plan.day_rows)
         if self.rows > budget:
-            said = [f"{n:,} {r} ({self._examples[s, r]})" for (s, r), n in self._found.most_common(SHOWN)]
+            said = [
+                f"{n:,} {r} ({self._examples[s, r]})" for (s, r), n in self._found.most_common(SHOWN_REASONS)
+            ]
             raise Broken(over_budget(self.job, self.plan, f"{self.rows:,} or more", "; ".join(said)))
 
     def _write(self, rows: pa.RecordBatch, why: list[str], messages: list[str]) -> None:
@@ -100,7 +102,7 @@ def over_budget(job: Job, plan: Plan, found: str, reasons: str) -> str:
     policy = job.spec.policy
     return (
         f"job {plan.job}, day {plan.day}: {found} of {plan.day_rows:,} rows can't be published, and "
-        f"policy.max_rejected ({policy.max_rejected}) allows {policy.budget(plan.day_rows):,}: {reasons}; "
+        f"policy.max_rejected ({policy.max_rejected}) allows {policy.max_rejected_rows(plan.day_rows):,}: {reasons}; "
         "nothing is published"
     )
 
@@ -126,4 +128,6 @@ def _messages(fault: Fault, rows: list[int], batch: pa.RecordBatch) -> list[str]
     if not fault.column:
         return [fault.message] * len(rows)
     values = batch.column(fault.column).take(pa.array(rows)).cast(pa.string())  # 0.95, and not 0.949999988
-    return [f"column {fault.column!r} is {shown(value)}; {fault.message}" for value in values.to_pylist()]
+    return [
+        f"column {fault.column!r} is {value_text(value)}; {fault.message}" for value in values.to_pylist()
+    ]

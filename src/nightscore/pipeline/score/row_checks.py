@@ -45,15 +45,15 @@ def check_domain(job: Job, features: pa.Schema, outputs: pa.Schema) -> None:
         given = outputs if name in outputs.names else features
         if name not in given.names:
             known = ", ".join(dict.fromkeys([*features.names, *outputs.names]))
-            job.broken(at, f"neither the features nor the outputs have this column; theirs: {known}")
+            job.raise_broken(at, f"neither the features nor the outputs have this column; theirs: {known}")
         kind = given.field(name).type
         if (domain.min is not None or domain.max is not None) and not is_number(kind):
-            job.broken(at, f"min and max are for numbers, and the column is {kind}")
+            job.raise_broken(at, f"min and max are for numbers, and the column is {kind}")
         if domain.in_ is not None:
             try:
                 _values(domain, kind)
             except (pa.ArrowException, TypeError):
-                job.broken((*at, "in"), f"{domain.in_} are no values of the column, which is {kind}")
+                job.raise_broken((*at, "in"), f"{domain.in_} are no values of the column, which is {kind}")
 
 
 def feature_faults(job: Job, chunk: pa.RecordBatch) -> Iterator[Fault]:
@@ -68,7 +68,7 @@ def feature_faults(job: Job, chunk: pa.RecordBatch) -> Iterator[Fault]:
     yield from _domain_faults(job, chunk)
 
 
-def sound(job: Job, chunk: pa.RecordBatch) -> pa.RecordBatch:
+def drop_faulty_rows(job: Job, chunk: pa.RecordBatch) -> pa.RecordBatch:
     """The rows of a chunk with which nothing is wrong before they are scored."""
     bad = [fault.rows for fault in feature_faults(job, chunk)]
     return chunk.filter(pa.array(~np.any(bad, axis=0))) if np.any(bad) else chunk

@@ -5,23 +5,23 @@ from collections.abc import Iterable, Sequence
 import pyarrow as pa
 
 from nightscore.job.loader import Job
-from nightscore.pipeline.read.scan import chunks
+from nightscore.pipeline.read.scan import scan_chunks
 from nightscore.pipeline.score.batches import needed_columns
 from nightscore.pipeline.score.missing_values import filled
 from nightscore.pipeline.score.open_model import reference_scorer
-from nightscore.pipeline.score.row_checks import sound
-from nightscore.store.engine import Resources
-from nightscore.store.memory_budget import budget
+from nightscore.pipeline.score.row_checks import drop_faulty_rows
+from nightscore.store.engine import EngineResources
+from nightscore.store.memory_budget import job_memory_budget
 from nightscore.store.plan import InputFile, Piece, Plan, RowRange
 
 
-def first_rows(job: Job, plan: Plan, source: Sequence[InputFile], rows: int) -> pa.RecordBatch | None:
+def read_first_rows(job: Job, plan: Plan, source: Sequence[InputFile], rows: int) -> pa.RecordBatch | None:
     """At most so many of the day's first rows, in one chunk; None of a day without rows."""
     first = next((file for file in source if file.rows), None)
     return _read(job, plan, [RowRange(first.path, 0, min(rows, first.rows))], rows) if first else None
 
 
-def spread_rows(
+def read_spread_rows(
     job: Job, plan: Plan, source: Sequence[InputFile], rows: int, places: int = 4
 ) -> pa.RecordBatch | None:
     """Rows from so many places of a day, from its first to its last, in one chunk; None where it has none."""
@@ -47,11 +47,13 @@ def _ranges(source: Sequence[InputFile], start: int, rows: int) -> Iterable[RowR
 
 def _read(job: Job, plan: Plan, ranges: Sequence[RowRange], rows: int) -> pa.RecordBatch:
     scorer = reference_scorer(job, plan)
-    room = budget(job).piece
-    resources = Resources(1, room.duckdb, job.workspace.runs)
+    room = job_memory_budget(job).piece
+    resources = EngineResources(1, room.duckdb, job.workspace.runs)
     columns = needed_columns(job, scorer)
-    found = chunks(job.workspace.root, Piece(0, tuple(ranges), ""), columns, rows, resources, size=room.chunk)
-    return filled(sound(job, _chunk(found, rows, room.chunk)), job.spec.scoring.features_null)
+    found = scan_chunks(
+        job.workspace.root, Piece(0, tuple(ranges), ""), columns, rows, resources, size=room.chunk
+    )
+    return filled(drop_faulty_rows(job, _chunk(found, rows, room.chunk)), job.spec.scoring.features_null)
 
 
 def _chunk(found: Iterable[pa.RecordBatch], rows: int, size: int) -> pa.RecordBatch:

@@ -118,7 +118,7 @@ def over_runs(days: Sequence[str], amounts: Sequence[int], this: int, title: str
     return _svg({**drawing, "width": HALF, "height": 240})
 
 
-def pareto(points: Sequence[Row]) -> Row:
+def pareto_chart(points: Sequence[Row]) -> Row:
     """Candidates by speed and by how far they are from the reference, as a drawing for `svg` and `png`.
 
     A point has a name, `times` (as fast as the reference), `loss` (1 - rank correlation, or 1 - cosine
@@ -157,12 +157,12 @@ def pareto(points: Sequence[Row]) -> Row:
     return {**drawing, "width": WIDE, "height": 420}
 
 
-def svg(drawing: Row) -> str:
+def render_svg(drawing: Row) -> str:
     """A drawing as SVG, in the colours of the page that it stands in."""
     return _svg(drawing)
 
 
-def png(drawing: Row) -> bytes:
+def render_png(drawing: Row) -> bytes:
     """A drawing as PNG, in the colours of a light page."""
     full = json.loads(_coloured(json.dumps(_full(drawing))))
     full["background"] = "white"

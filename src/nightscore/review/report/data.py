@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from nightscore.common.errors import Broken
 from nightscore.job.loader import Job
-from nightscore.review.report.profile import Breakdown, Days, Distribution, Sample
+from nightscore.review.report.profile import Breakdown, DayProfiler, Distribution, TableSample
 from nightscore.store import catalog
-from nightscore.store.catalog import RECEIPTS, AsOf, Entry, Pinned
+from nightscore.store.catalog import RECEIPTS, AsOf, CatalogEntry, Pinned
 from nightscore.store.engine import Engine, SqlMistakes, View
 from nightscore.store.receipt import Receipt
 
@@ -23,7 +23,7 @@ class TableFacts:
 
     name: str
     rows: int
-    sample: Sample
+    sample: TableSample
     breakdowns: tuple[Breakdown, ...]
 
 
@@ -48,7 +48,7 @@ class Facts:
 
     job: Job
     receipt: Receipt
-    replaced_by: Entry | None
+    replaced_by: CatalogEntry | None
     before: Receipt | None
     tables: tuple[TableFacts, ...]
     distributions: tuple[Distribution, ...]
@@ -57,30 +57,30 @@ class Facts:
     as_of: AsOf
 
 
-def gather(job: Job, day: dt.date, run_id: str | None = None) -> Facts:
+def gather_facts(job: Job, day: dt.date, run_id: str | None = None) -> Facts:
     """The facts of a day's run in force, or of the run called `run_id` as it was when it was in force.
 
     Raises:
         Broken: the day, or that run of it, is not published; says which are. Or a file of it can't be read.
     """
-    now = catalog.pinned(job.workspace)
+    now = catalog.read_catalog(job.workspace)
     entry = _entry(now, job.name, day, run_id)
     newest = now.in_force[job.name, entry.day]
     replaced = newest.run_id != entry.run_id
     as_of: AsOf = entry.published_at if replaced else now.version
-    state = catalog.pinned(job.workspace, as_of) if replaced else now
+    state = catalog.read_catalog(job.workspace, as_of) if replaced else now
     before = state.previous(job.name, day)
     older = state.paths_of(before) if before else None
     resources = catalog.query_resources(job.workspace)
-    with SqlMistakes(f"run {entry.run_id}"), Days(state.paths_of(entry), older, resources) as days:
+    with SqlMistakes(f"run {entry.run_id}"), DayProfiler(state.paths_of(entry), older, resources) as days:
         scores = job.spec.scores_table
         outputs = list(job.spec.model.outputs)
         shapes = [days.distribution(scores, column) for column in outputs[:OUTPUTS]]
         return Facts(
             job=job,
-            receipt=entry.receipt(),
+            receipt=entry.read_receipt(),
             replaced_by=newest if replaced else None,
-            before=before.receipt() if before else None,
+            before=before.read_receipt() if before else None,
             tables=tuple(_tables(days, job, entry)),
             distributions=tuple(shape for shape in shapes if shape),
             more_outputs=tuple(outputs[OUTPUTS:]),
@@ -89,7 +89,7 @@ def gather(job: Job, day: dt.date, run_id: str | None = None) -> Facts:
         )
 
 
-def _entry(state: Pinned, job: str, day: dt.date, run_id: str | None) -> Entry:
+def _entry(state: Pinned, job: str, day: dt.date, run_id: str | None) -> CatalogEntry:
     """The receipt that is asked for."""
     of_job = [entry for entry in state.history if entry.job == job]
     if not of_job:
@@ -112,7 +112,7 @@ def _listed(days: set[str]) -> str:
     return ", ".join(newest) + (f" and {earlier} earlier" if earlier else "")
 
 
-def _tables(days: Days, job: Job, entry: Entry) -> Iterator[TableFacts]:
+def _tables(days: DayProfiler, job: Job, entry: CatalogEntry) -> Iterator[TableFacts]:
     for name in entry.versions:
         columns = days.columns(name)
         if name == job.spec.scores_table:  # its numbers are distributions; a model may also give names

@@ -15,9 +15,9 @@ from nightscore.common.units import as_day
 from nightscore.common.workspace import Workspace
 from nightscore.job.loader import load
 from nightscore.review.report import charts
-from nightscore.review.report.data import Facts, gather
-from nightscore.review.report.profile import VALUES, Breakdown, Distribution
-from nightscore.store.versions import versions
+from nightscore.review.report.data import Facts, gather_facts
+from nightscore.review.report.profile import LISTED_VALUES, Breakdown, Distribution
+from nightscore.store.versions import library_versions
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -39,26 +39,26 @@ def report(
         Broken: there is no such job, or the day or that run of it is not published; or the extra
             `report` is not installed.
     """
-    return render(gather(load(job, workspace), as_day(day), run_id))
+    return render_page(gather_facts(load(job, workspace), as_day(day), run_id))
 
 
-def render(facts: Facts) -> str:
+def render_page(facts: Facts) -> str:
     """The page that tells these facts.
 
     Raises:
         Broken: the extra `report` is not installed.
     """
-    return templates().get_template("report.html").render(**_told(facts))
+    return open_templates().get_template("report.html").render(**_told(facts))
 
 
-def file_of(facts: Facts) -> Path:
+def report_file(facts: Facts) -> Path:
     """Where the page of a run lies unless another file is named: in the run's folder."""
     found = facts.receipt
     folder = facts.job.workspace.runs_of(found.job, dt.date.fromisoformat(found.day)) / found.run_id
     return folder / "report.html"
 
 
-def templates() -> "Environment":
+def open_templates() -> "Environment":
     """The pages that are rendered. Broken where the extra `report` is not installed."""
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -94,7 +94,7 @@ def _told(facts: Facts) -> dict[str, Any]:
         "more_inputs": len(found.inputs) - SHOWN_INPUTS,
         "as_of": _as_of(facts),
         "root": job.workspace.root,
-        "version": versions()["nightscore"],
+        "version": library_versions()["nightscore"],
     }
 
 
@@ -152,7 +152,7 @@ def _breakdowns(found: Sequence[Breakdown]) -> tuple[list[tuple[str, str]], list
             now = [c.now for c in one.counts]
             drawn.append((one.column, charts.by_value(names, now, before if has_before else None)))
     if many:
-        said.append(f"More than {VALUES} values, not drawn: {', '.join(many)}.")
+        said.append(f"More than {LISTED_VALUES} values, not drawn: {', '.join(many)}.")
     return drawn, said
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nightscore.store.engine import NUMBERS, Engine, Resources, View, quoted
+from nightscore.store.engine import NUMBER_TYPES, Engine, EngineResources, View, quote_identifier
 
 BINS = 50  # of a histogram, at most
-VALUES = 12  # of a column whose rows are counted by value, at most
+LISTED_VALUES = 12  # of a column whose rows are counted by value, at most
 SAMPLE = 10  # rows of each table
 COUNTED = {"VARCHAR", "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
 BEFORE = " of the day before"  # behind a table's name
@@ -61,7 +61,7 @@ class Breakdown:
 
 
 @dataclass(frozen=True)
-class Sample:
+class TableSample:
     """The first rows of a table, by key."""
 
     columns: tuple[str, ...]
@@ -69,21 +69,21 @@ class Sample:
     numbers: frozenset[str]  # the columns that hold numbers
 
 
-class Days:
+class DayProfiler:
     """The tables of two days, the second of which may not be there. A context; close it."""
 
     def __init__(
         self,
         now: Mapping[str, Sequence[Path]],
         before: Mapping[str, Sequence[Path]] | None,
-        resources: Resources,
+        resources: EngineResources,
     ) -> None:
         views = [View(name, tuple(files)) for name, files in now.items()]
         views += [View(name + BEFORE, tuple(files)) for name, files in (before or {}).items()]
         self._before = frozenset(before or ())
         self._engine = Engine(views, resources)
 
-    def __enter__(self) -> "Days":
+    def __enter__(self) -> "DayProfiler":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -91,11 +91,11 @@ class Days:
 
     def rows(self, table: str) -> int:
         """How many rows a table holds of the day."""
-        return int(self._engine.rows(f"SELECT count(*) FROM {quoted(table)}")[0][0])
+        return int(self._engine.rows(f"SELECT count(*) FROM {quote_identifier(table)}")[0][0])
 
     def is_number(self, table: str, column: str) -> bool:
         """Whether a column holds numbers."""
-        return self._types(table).get(column) in NUMBERS
+        return self._types(table).get(column) in NUMBER_TYPES
 
     def distribution(self, table: str, column: str) -> Distribution | None:
         """The values of a column of numbers; None for a column of anything else."""
@@ -121,26 +121,27 @@ class Days:
         """The columns of a table that a person has put there."""
         return [c for c in self._types(table) if c != "run_id"]
 
-    def sample(self, table: str, key: Sequence[str]) -> Sample:
+    def sample(self, table: str, key: Sequence[str]) -> TableSample:
         """The first rows of a table by its key columns, then by all others: the same at each call."""
         types = {c: t for c, t in self._types(table).items() if c != "run_id"}
         order = [*(c for c in key if c in types), *(c for c in types if c not in key)]
-        columns = ", ".join(map(quoted, types))
+        columns = ", ".join(map(quote_identifier, types))
         rows = self._engine.rows(
-            f"SELECT {columns} FROM {quoted(table)} ORDER BY {', '.join(map(quoted, order))} LIMIT {SAMPLE}"
+            f"SELECT {columns} FROM {quote_identifier(table)} "
+            f"ORDER BY {', '.join(map(quote_identifier, order))} LIMIT {SAMPLE}"
         )
-        numbers = frozenset(c for c, t in types.items() if t in NUMBERS or t.startswith("DECIMAL"))
-        return Sample(tuple(types), tuple(rows), numbers)
+        numbers = frozenset(c for c, t in types.items() if t in NUMBER_TYPES or t.startswith("DECIMAL"))
+        return TableSample(tuple(types), tuple(rows), numbers)
 
     def _types(self, table: str) -> dict[str, str]:
-        return self._engine.types(f"SELECT * FROM {quoted(table)}")
+        return self._engine.types(f"SELECT * FROM {quote_identifier(table)}")
 
     def _moments(self, table: str, column: str) -> tuple[int, tuple[float, ...] | None, int]:
         """Rows, quantiles and the number of finite values."""
         [(rows, finite, low, middle, high, mean)] = self._engine.rows(
             f"SELECT count(*), count(x), min(x), quantile_cont(x, [0.01, 0.5, 0.99]), max(x), avg(x) FROM "
             f"(SELECT CASE WHEN isfinite(v) THEN v END AS x "
-            f"FROM (SELECT CAST({quoted(column)} AS DOUBLE) AS v FROM {quoted(table)}))"
+            f"FROM (SELECT CAST({quote_identifier(column)} AS DOUBLE) AS v FROM {quote_identifier(table)}))"
         )
         return rows, (low, *middle, high, mean) if finite else None, finite
 
@@ -158,7 +159,8 @@ class Days:
             found = self._engine.rows(
                 "SELECT b - (x < $1[b + 1])::INTEGER + (b < $3 AND x >= $1[b + 2])::INTEGER AS bin, "
                 "count(*) FROM (SELECT x, greatest(least(floor((x - $1[1]) / $2), $3), 0)::INTEGER AS b "
-                f"FROM (SELECT CAST({quoted(column)} AS DOUBLE) AS x FROM {quoted(table)}) "
+                f"FROM (SELECT CAST({quote_identifier(column)} AS DOUBLE) AS x "
+                f"FROM {quote_identifier(table)}) "
                 "WHERE isfinite(x)) GROUP BY bin",
                 [list(edges), edges[1] - edges[0], len(counts) - 1],
             )
@@ -169,13 +171,14 @@ class Days:
     def _breakdown(self, table: str, column: str, kind: str) -> Breakdown:
         sides = [(table, 1)] + ([(table + BEFORE, 0)] if table in self._before else [])
         both = " UNION ALL ".join(
-            f"SELECT {quoted(column)} AS v, {is_now} AS now FROM {quoted(name)}" for name, is_now in sides
+            f"SELECT {quote_identifier(column)} AS v, {is_now} AS now FROM {quote_identifier(name)}"
+            for name, is_now in sides
         )
         found = self._engine.rows(
             "SELECT v, CAST(sum(now) AS BIGINT) AS now, CAST(count(*) - sum(now) AS BIGINT) AS before "
-            f"FROM ({both}) GROUP BY v ORDER BY now DESC, before DESC, v NULLS LAST LIMIT {VALUES + 1}"
+            f"FROM ({both}) GROUP BY v ORDER BY now DESC, before DESC, v NULLS LAST LIMIT {LISTED_VALUES + 1}"
         )
-        if len(found) > VALUES:
+        if len(found) > LISTED_VALUES:
             return Breakdown(column, None)
         if kind != "VARCHAR":  # numbers, false and true have an order of their own
             found.sort(key=lambda row: (row[0] is None, row[0] or 0))

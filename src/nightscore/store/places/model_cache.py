@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nightscore.common.errors import Broken
-from nightscore.common.files import replace_text, sha256_of, written_once
+from nightscore.common.files import file_sha256, replace_text, write_once
 from nightscore.common.workspace import Workspace
 
 FILE, SUM = "model.onnx", "sha256"
@@ -28,15 +28,15 @@ def open_download(path: Path) -> Iterator[Path]:
 
 def keep(source: Path, path: Path) -> None:
     """Copy a model's file to `path`, complete and durable, with its sha256 beside it."""
-    replace_text(path.with_name(SUM), sha256_of(source))
-    with written_once(path) as temporary:
+    replace_text(path.with_name(SUM), file_sha256(source))
+    with write_once(path) as temporary:
         shutil.copyfile(source, temporary)
 
 
 def refuse_changed(path: Path, shown: str) -> None:
     """Know that a file is the one that was copied. Broken where it is not, or is gone."""
     try:
-        same = path.with_name(SUM).read_text() == sha256_of(path)
+        same = path.with_name(SUM).read_text() == file_sha256(path)
     except OSError:
         same = False
     if not same:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.common.files import link, sync, written_once
+from nightscore.common.files import link_or_copy, sync, write_once
 
 
 def link_staged(root: Path, day: str, run_id: str, staged: Sequence[Path]) -> list[str]:
@@ -21,7 +21,7 @@ def link_staged(root: Path, day: str, run_id: str, staged: Sequence[Path]) -> li
     for number, file in enumerate(staged):
         target = folder / f"{run_id}-{number}.parquet"
         with contextlib.suppress(FileExistsError):
-            link(file, target)
+            link_or_copy(file, target)
         names.append(f"{folder.name}/{target.name}")
     sync(folder)
     return names
@@ -33,5 +33,5 @@ def write_rows(path: Path, rows: pa.Table) -> None:
     Raises:
         NotYet: the disk is full.
     """
-    with written_once(path) as temporary:
+    with write_once(path) as temporary:
         pq.write_table(rows, temporary, compression="zstd", write_page_checksum=True)
