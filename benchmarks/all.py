@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from nightscore.scorers.hardware import hardware
+from nightscore.scorers.hardware import read_hardware
 
 HERE = Path(__file__).parent
 
@@ -52,7 +52,7 @@ def main() -> None:
 
 def head() -> str:
     """The machine, and when."""
-    machine = hardware()
+    machine = read_hardware()
     system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
     return (
         f"# Measured\n\nBy `make bench` on {dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M} UTC: "

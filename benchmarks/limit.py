@@ -20,13 +20,13 @@ from nightscore.pipeline.request import RunRequest
 from nightscore.pipeline.score.open_model import open_planned_scorer
 from nightscore.pipeline.steps import plan_day
 from nightscore.scorers.arrays import matrix
-from nightscore.scorers.hardware import hardware
+from nightscore.scorers.hardware import read_hardware
 from nightscore.store.engine import EngineResources
 from nightscore.store.plan import Piece, Plan
 from nightscore.store.staging import stage_batches, stamped
 
 DAY = date(2020, 1, 1)
-CORES = hardware().cores
+CORES = read_hardware().cores
 
 
 def busy(work: Callable[[Any], object], items: Sequence[object]) -> float:

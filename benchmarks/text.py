@@ -34,7 +34,7 @@ import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
 from nightscore.scorers.contract import Options
-from nightscore.scorers.hardware import hardware
+from nightscore.scorers.hardware import read_hardware
 from nightscore.scorers.model_file import read_model
 from nightscore.scorers.text import open_text
 
@@ -42,7 +42,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / "data/models/text/all_minilm_l6_v2.onnx"
 PRODUCTS = ROOT / "data/lake/retail/products.parquet"
 COLUMNS = ("product_type", "product_category", "department", "brand", "package_size")
-CORES = hardware().cores
+CORES = read_hardware().cores
 PEER = """
 import json, sys, time
 import numpy as np, torch

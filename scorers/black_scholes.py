@@ -41,7 +41,7 @@ import pyarrow as pa
 from numba import njit
 
 from nightscore.scorers import ModelError, ModelFile, Options, Scorer, Signature, Variant, as_numpy
-from nightscore.scorers.compiled import compiled
+from nightscore.scorers.compiled import numba_compiled
 
 cuda: Any
 try:
@@ -172,7 +172,7 @@ def _option(spot, strike, rate, years, volatility, right):  # type: ignore[no-un
     return value, delta, bell / spot / deviation, spot * bell * root_years, theta, years * owed
 
 
-@compiled
+@numba_compiled
 def price(columns, found):  # type: ignore[no-untyped-def]
     """The prices of rows into `found` [1, rows]; `columns` are the six inputs, each [rows]."""
     spot, strike, rate, years, volatility, right = columns
@@ -180,7 +180,7 @@ def price(columns, found):  # type: ignore[no-untyped-def]
         found[0, i] = _option(spot[i], strike[i], rate[i], years[i], volatility[i], right[i])[0]
 
 
-@compiled
+@numba_compiled
 def price_and_greeks(columns, found):  # type: ignore[no-untyped-def]
     """All outputs of rows into `found` [6, rows]. A loop over the six would cost the vectors."""
     spot, strike, rate, years, volatility, right = columns

@@ -12,7 +12,7 @@ pytest.importorskip("airflow")
 from sqlalchemy import select
 
 from nightscore.airflow import day_timetable as module
-from nightscore.airflow.day import day_of
+from nightscore.airflow.day import day_of_run
 from nightscore.common.errors import Broken
 from nightscore.job.loader import Job, load
 from tests.airflow.test_dags import add
@@ -40,7 +40,7 @@ def days(job: Job, dag_id: str) -> list[str]:
 
     with create_session() as session:
         found = session.scalars(select(DagRun).where(DagRun.dag_id == dag_id).order_by(DagRun.id))
-        return [str(day_of(job, run.partition_key, (run.conf or {}).get("day"))) for run in found]
+        return [str(day_of_run(job, run.partition_key, (run.conf or {}).get("day"))) for run in found]
 
 
 def trigger(dag_id: str, **options: Any) -> None:
@@ -112,7 +112,7 @@ def test_a_run_without_a_day_is_broken_and_never_today(job: Job) -> None:
     with pytest.raises(
         Broken, match="job mini: this run has no day to score; trigger it with a day"
     ) as found:
-        day_of(job, None, None)
+        day_of_run(job, None, None)
     latest = (yesterday, yesterday - dt.timedelta(days=1))  # before and after two in the morning
     assert str(found.value).endswith(tuple(f"the latest complete day is {day}" for day in latest))
 
@@ -122,11 +122,11 @@ def test_what_is_no_day_is_broken(job: Job, text: str) -> None:
     """From the key and from the form alike, with the command line's message."""
     for key, asked in ((text, None), (None, text)):
         with pytest.raises(Broken, match=f"'{text}' is no day; a day is YYYY-MM-DD"):
-            day_of(job, key, asked)
+            day_of_run(job, key, asked)
 
 
 def test_an_exchanges_latest_session_is_named(tmp_path: Path) -> None:
     """As far as its calendar is known."""
     add(tmp_path, "traded", "{exchange: XNYS, after_close: 90m}")
     with pytest.raises(Broken, match=r"the latest complete day is 20\d\d-\d\d-\d\d"):
-        day_of(load("traded", tmp_path), None, None)
+        day_of_run(load("traded", tmp_path), None, None)

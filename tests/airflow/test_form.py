@@ -11,7 +11,7 @@ pytest.importorskip("airflow")
 
 from airflow.sdk.exceptions import ParamValidationError
 
-from nightscore.airflow.form import form, request_of
+from nightscore.airflow.form import build_form, request_of
 from nightscore.common.errors import Broken
 from nightscore.common.workspace import Workspace
 from nightscore.job.loader import Job, read_job
@@ -54,7 +54,7 @@ def job(tmp_path: Path) -> Job:
 
 def test_the_form_has_the_runs_fields_first_and_then_the_jobs_own(job: Job) -> None:
     """With type, range, choices, default and text of job.yaml."""
-    fields = form(job)
+    fields = build_form(job)
     own = ["n", "share", "since", "kind", "note", "loud"]
     assert list(fields) == [*RUN_OPTIONS, *own]
     n = fields["n"]
@@ -67,7 +67,7 @@ def test_the_form_has_the_runs_fields_first_and_then_the_jobs_own(job: Job) -> N
 
 def test_every_default_is_allowed_so_that_a_schedule_can_run_it(job: Job) -> None:
     """A scheduled run fills nothing in; then it runs as the command line does without options."""
-    values = {name: field.resolve() for name, field in form(job).items()}
+    values = {name: field.resolve() for name, field in build_form(job).items()}
     own = {k: values[k] for k in ("n", "share", "since", "kind", "loud")}
     assert request_of(job, values) == RunRequest(params=own)
     assert job.params(own) == job.params()
@@ -75,8 +75,8 @@ def test_every_default_is_allowed_so_that_a_schedule_can_run_it(job: Job) -> Non
 
 def test_no_default_depends_on_the_day(job: Job) -> None:
     """A day in the form would make a new version of the DAG each day."""
-    assert form(job)["day"].value is None
-    assert form(job)["day"].schema["format"] == "date"
+    assert build_form(job)["day"].value is None
+    assert build_form(job)["day"].schema["format"] == "date"
 
 
 def test_the_menu_of_devices_is_what_there_is(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,15 +87,15 @@ def test_the_menu_of_devices_is_what_there_is(job: Job, monkeypatch: pytest.Monk
     shipped = [here[name] for name in onnxruntime.get_available_providers() if name in here]
     plugged = ["openvino"] if find_spec("onnxruntime_ep_openvino") else []
     menu = ["auto", *sorted(shipped, key=list(here.values()).index), *plugged]
-    assert form(job)["device"].schema["enum"] == menu
+    assert build_form(job)["device"].schema["enum"] == menu
     monkeypatch.setenv("NIGHTSCORE_DEVICES", "cpu, cuda")
-    assert form(job)["device"].schema["enum"] == ["auto", "cpu", "cuda"]
+    assert build_form(job)["device"].schema["enum"] == ["auto", "cpu", "cuda"]
 
 
 def test_the_jobs_own_device_is_the_default_and_no_override(tmp_path: Path) -> None:
     """It stands first in the menu; another one is passed on."""
     job = make(tmp_path, f"{JOB}scoring: {{device: npu}}\n")
-    assert form(job)["device"].schema["enum"][:3] == ["npu", "auto", "cpu"]
+    assert build_form(job)["device"].schema["enum"][:3] == ["npu", "auto", "cpu"]
     assert request_of(job, {"device": "npu"}).device is None
     assert request_of(job, {"device": "cpu"}).device == "cpu"
 
@@ -111,7 +111,7 @@ WRONG: list[tuple[str, Any]] = [
 def test_the_form_refuses_what_is_wrong(job: Job, name: str, value: Any) -> None:
     """Before there is a run."""
     with pytest.raises(ParamValidationError):
-        form(job)[name].resolve(value)
+        build_form(job)[name].resolve(value)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ pytest.importorskip("airflow")
 
 import nightscore
 from nightscore.airflow import local
-from nightscore.airflow.standalone import HOST, Local, dags_folder, free_port, is_free, only_one
+from nightscore.airflow.standalone import HOST, Local, dags_folder, free_port, hold_lock, is_free
 from nightscore.common.errors import Broken
 from nightscore.common.workspace import Workspace
 from tests.support.workspace import make_workspace
@@ -50,12 +50,12 @@ def test_a_port_in_use_is_named(tmp_path: Path, listening: int) -> None:
 
 def test_two_airflows_never_share_a_home(tmp_path: Path) -> None:
     """The second one is refused with the process of the first; when that has ended, it may start."""
-    with only_one(tmp_path) as lock:
+    with hold_lock(tmp_path) as lock:
         lock.write("4711\n")
         lock.flush()
-        with pytest.raises(Broken, match=r"runs from .* already \(process 4711\)"), only_one(tmp_path):
+        with pytest.raises(Broken, match=r"runs from .* already \(process 4711\)"), hold_lock(tmp_path):
             pass
-    with only_one(tmp_path):
+    with hold_lock(tmp_path):
         pass
 
 

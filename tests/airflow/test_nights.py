@@ -20,8 +20,8 @@ from sqlalchemy import select
 
 from nightscore.airflow import tasks
 from nightscore.airflow.dag import build_dag
-from nightscore.airflow.day import day_of
-from nightscore.airflow.form import form, request_of
+from nightscore.airflow.day import day_of_run
+from nightscore.airflow.form import build_form, request_of
 from nightscore.airflow.tasks import errors
 from nightscore.airflow.trigger import PartitionTrigger
 from nightscore.common.errors import NotYet
@@ -176,8 +176,8 @@ def test_what_is_broken_fails_at_once(
     assert states(done)["publish"] == ["upstream_failed"] and published(root) == {}
     with pytest.raises(AirflowFailException, match=re.escape(message)), errors():
         job = load("mini", root)
-        values = {name: field.resolve() for name, field in form(job).items()} | conf
-        day = day_of(job, None, conf.get("day"))
+        values = {name: field.resolve() for name, field in build_form(job).items()} | conf
+        day = day_of_run(job, None, conf.get("day"))
         run(job, day, request_of(job, values, conf))
 
 

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("airflow")
 
 from nightscore.airflow.local import PARTS
-from nightscore.airflow.standalone import Local, free_port, healthy, only_one, started
+from nightscore.airflow.standalone import Local, free_port, healthy, hold_lock, start_airflow
 from nightscore.common.workspace import Workspace
 from tests.e2e.airflow import Airflow
 from tests.e2e.servers import postgres, until
@@ -60,7 +60,7 @@ def airflow(
     settings = {"DATABASE__SQL_ALCHEMY_CONN": database("standalone")}
     home = tmp_path_factory.mktemp("standalone")
     local = Local(Workspace(world), home, free_port(8180), settings)
-    with only_one(home) as lock, started(local, lock):
+    with hold_lock(home) as lock, start_airflow(local, lock):
         for part in PARTS:
             until(lambda part=part: healthy(local, part), READY_SECONDS, f"{part} is healthy: {local.log}")  # type: ignore[misc]
         yield Airflow(local)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nightscore.common.errors import Broken
-from nightscore.evaluation.decision_changes import DecisionChanges, decision_changes, total_move
+from nightscore.evaluation.decision_changes import DecisionChanges, compare_decisions, measure_total_move
 from nightscore.job.accuracy_budget import AccuracyBudget
 from nightscore.job.fields import DecisionColumns
 from nightscore.job.model import Judge
@@ -25,7 +25,7 @@ def changed(
 ) -> list[DecisionChanges]:
     room = EngineResources(1, 256 << 20, folder)
     asked = asked or DecisionColumns()
-    return decision_changes("top", pair(folder, before, after), KEY, asked, room, **more)  # type: ignore[arg-type]
+    return compare_decisions("top", pair(folder, before, after), KEY, asked, room, **more)  # type: ignore[arg-type]
 
 
 def pair(folder: Path, before: pa.Table, after: pa.Table) -> tuple[Path, Path]:
@@ -49,7 +49,7 @@ def test_scores_may_move_and_ranks_may_not(tmp_path: Path) -> None:
     assert counts(changed(tmp_path, before, after, only)) == (0, 2)
     assert counts(changed(tmp_path, before, after, DecisionColumns(ignore=["rank"]))) == (0, 2)
     files = pair(tmp_path, before, after)
-    assert total_move(files, EngineResources(1, 256 << 20, tmp_path)) == pytest.approx(0.4 / 1.7)
+    assert measure_total_move(files, EngineResources(1, 256 << 20, tmp_path)) == pytest.approx(0.4 / 1.7)
 
 
 def test_a_row_that_is_lost_and_one_that_is_new_are_one_change(tmp_path: Path) -> None:

@@ -14,9 +14,21 @@ from scipy.stats import t as student_t
 from sklearn.metrics import log_loss, roc_auc_score
 
 from nightscore.common.errors import Broken
-from nightscore.evaluation.intervals import METRICS, Sample, compared, measured, student
-from nightscore.evaluation.judge import Judgement, Verdict, judge
-from nightscore.evaluation.verdict import DayMeasure, Evidence, FlipMeasure, MetricMeasure, verdict
+from nightscore.evaluation.intervals import (
+    METRICS,
+    LabelledScores,
+    day_metric,
+    metric_interval,
+    student_t_quantile,
+)
+from nightscore.evaluation.judge import Judgement, Verdict, judge_challengers
+from nightscore.evaluation.verdict import (
+    ChallengerEvidence,
+    DayMeasure,
+    FlipMeasure,
+    MetricMeasure,
+    reach_verdict,
+)
 from nightscore.job.loader import load
 from nightscore.job.model import Judge, Labels
 from nightscore.pipeline import executors
@@ -70,7 +82,7 @@ def came_true(root: Path, label: str) -> None:
 
 
 def judged(root: Path) -> Judgement:
-    return judge(load("mini", root))
+    return judge_challengers(load("mini", root))
 
 
 def the_one(root: Path) -> Verdict:
@@ -226,7 +238,7 @@ def test_rows_that_it_has_not_scored_hold_it(tmp_path):
 def test_a_job_without_challengers_has_nobody_to_judge(tmp_path):
     root = make_workspace(tmp_path, rows=5)
     with pytest.raises(Broken, match="has no challengers, so there is nobody to judge"):
-        judge(load("mini", root))
+        judge_challengers(load("mini", root))
 
 
 @pytest.mark.parametrize(
@@ -265,7 +277,7 @@ def test_the_judge_section_scores_no_day_again(tmp_path):
 # The statistics
 
 
-def sample(seed: int, rows: int = 300, clusters: int = 60, skill: float = 1.0) -> Sample:
+def sample(seed: int, rows: int = 300, clusters: int = 60, skill: float = 1.0) -> LabelledScores:
     """Rows of clusters that share part of what comes true; the challenger sees more of it."""
     rng = np.random.default_rng(seed)
     group = rng.integers(0, clusters, rows)
@@ -273,7 +285,7 @@ def sample(seed: int, rows: int = 300, clusters: int = 60, skill: float = 1.0) -
     labels = (truth + rng.normal(size=rows) > 0).astype(np.float64)
     scores = (1 / (1 + np.exp(-(s * truth + rng.normal(size=rows)))) for s in (0.5, 0.5 * skill))
     champion, challenger = scores
-    return Sample(np.round(champion, 2), challenger, labels, group)
+    return LabelledScores(np.round(champion, 2), challenger, labels, group)
 
 
 @given(st.integers(0, 10_000))
@@ -291,7 +303,7 @@ def test_auc_and_log_loss_are_those_of_scikit_learn(seed):
 def test_the_interval_is_that_of_a_paired_bootstrap_over_clusters(metric):
     """Whole clusters drawn with replacement, both models on the same draw (Field and Welsh 2007)."""
     rows = sample(7, rows=3_000, clusters=400, skill=2.0)
-    found = compared(metric, [measured(metric, rows)], 0.95)
+    found = metric_interval(metric, [day_metric(metric, rows)], 0.95)
     measure, sign = METRICS[metric]
     rng = np.random.default_rng(1)
     members = [np.flatnonzero(rows.clusters == c) for c in np.unique(rows.clusters)]
@@ -300,7 +312,7 @@ def test_the_interval_is_that_of_a_paired_bootstrap_over_clusters(metric):
         drawn = np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))])
         ours, theirs = (measure(s[drawn], rows.labels[drawn])[0] for s in (rows.champion, rows.challenger))
         differences.append(sign * (theirs - ours))
-    error = (found.high - found.low) / 2 / student(0.95, found.clusters - 1)
+    error = (found.high - found.low) / 2 / student_t_quantile(0.95, found.clusters - 1)
     assert error == pytest.approx(np.std(differences, ddof=1), rel=0.1)
     assert found.better == pytest.approx(np.mean(differences), abs=error / 3)
 
@@ -309,7 +321,9 @@ def test_intervals_hold_what_they_promise_where_models_are_equal():
     """Of 300 pairs of equally good models about 5 % seem to differ at 95 %."""
     seem = 0
     for seed in range(300):
-        one = compared("auc", [measured("auc", sample(seed)), measured("auc", sample(seed + 1_000))], 0.95)
+        one = metric_interval(
+            "auc", [day_metric("auc", sample(seed)), day_metric("auc", sample(seed + 1_000))], 0.95
+        )
         seem += one.low > 0 or one.high < 0
     assert 4 <= seem <= 28  # 15 are expected; chance alone leaves these bounds once in a thousand times
 
@@ -317,16 +331,16 @@ def test_intervals_hold_what_they_promise_where_models_are_equal():
 @pytest.mark.parametrize("freedom", [29, 60, 500])
 @pytest.mark.parametrize("confidence", [0.9, 0.95, 0.999])
 def test_students_t_is_that_of_scipy(freedom, confidence):
-    assert student(confidence, freedom) == pytest.approx(
+    assert student_t_quantile(confidence, freedom) == pytest.approx(
         student_t.ppf((1 + confidence) / 2, freedom), abs=1e-3
     )
 
 
 def test_few_clusters_or_one_class_of_labels_give_no_interval():
     few = sample(1, rows=100, clusters=5)
-    assert compared("auc", [measured("auc", few)], 0.95).problem == "fewer than 30 clusters"
-    alike = Sample(few.champion, few.challenger, np.ones(100), few.clusters)
-    assert measured("auc", alike) is None
+    assert metric_interval("auc", [day_metric("auc", few)], 0.95).problem == "fewer than 30 clusters"
+    alike = LabelledScores(few.champion, few.challenger, np.ones(100), few.clusters)
+    assert day_metric("auc", alike) is None
 
 
 # The rules
@@ -334,7 +348,7 @@ def test_few_clusters_or_one_class_of_labels_give_no_interval():
 
 def evidence(
     low: float, high: float, segments: tuple[tuple[float, float], ...] = (), flips: int = 0
-) -> Evidence:
+) -> ChallengerEvidence:
     def metric(segment: str, bounds: tuple[float, float]) -> MetricMeasure:
         return MetricMeasure(
             segment="s" * bool(segment), value=segment, rows=9, clusters=40, champion=0.5, challenger=0.5,
@@ -343,7 +357,9 @@ def evidence(
 
     days = [DayMeasure(day="2020-01-01", rows=9, unscored=0, rank_correlation=0.5)]
     metrics = [metric("", (low, high)), *(metric(str(i + 1), one) for i, one in enumerate(segments))]
-    return Evidence(days=days, flips=[FlipMeasure(table="t", rows=100, flips=flips)], metrics=metrics)
+    return ChallengerEvidence(
+        days=days, flips=[FlipMeasure(table="t", rows=100, flips=flips)], metrics=metrics
+    )
 
 
 bounds = st.tuples(st.floats(-1, 1), st.floats(-1, 1)).map(sorted).map(tuple)
@@ -356,7 +372,7 @@ def test_never_promoted_on_the_aggregate_alone(whole, parts, flips, drop):
     With `max_drop` better than that much worse.
     """
     asked = Judge(days=1, labels=Labels(sql="l.sql", after_days=1, max_drop=drop), max_flips="10%")
-    word, reasons = verdict(asked, evidence(*whole, tuple(parts), flips))
+    word, reasons = reach_verdict(asked, evidence(*whole, tuple(parts), flips))
     better, worse = whole[0] > -drop, any(high < -drop for _, high in parts)
     assert (word == "PROMOTE") == (better and not worse and flips <= 10)
     assert (word == "REJECT") == (whole[1] < -drop or flips > 10)
@@ -367,9 +383,9 @@ def test_limits_reject_and_segments_hold():
     """A limit that all rows break rejects; one that a segment alone breaks holds."""
     asked = Judge(days=1, max_flips="10%", min_rank_correlation=0.6)
     found = evidence(0, 0)
-    assert verdict(asked, found)[0] == "REJECT"
+    assert reach_verdict(asked, found)[0] == "REJECT"
     asked = Judge(days=1, max_flips="10%")
-    assert verdict(asked, found)[0] == "PROMOTE"
+    assert reach_verdict(asked, found)[0] == "PROMOTE"
     part = FlipMeasure(table="t", segment="s", value="1", rows=10, flips=9)
-    word, reasons = verdict(asked, found.model_copy(update={"flips": [*found.flips, part]}))
+    word, reasons = reach_verdict(asked, found.model_copy(update={"flips": [*found.flips, part]}))
     assert (word, reasons) == ("HOLD", ["t where s is 1: 90.00% of the rows flip; allowed: 10.00%"])

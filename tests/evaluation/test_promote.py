@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nightscore.cli import main
 from nightscore.common.errors import Broken
 from nightscore.common.files import file_sha256
-from nightscore.evaluation.promote import promote, with_champion
+from nightscore.evaluation.promote import promote_model, with_champion
 from nightscore.job.loader import load
 from nightscore.pipeline import executors
 from nightscore.store.promotions import PROMOTIONS_FILE, append_promotion, read_promotions
@@ -47,7 +47,7 @@ def test_a_challenger_that_won_is_promoted_by_one_line_and_the_next_receipts_say
     file = root / "jobs/mini/job.yaml"
     file.chmod(0o640)
     before = file.read_text()
-    made = promote(load("mini", root), NEXT, by="Ada")
+    made = promote_model(load("mini", root), NEXT, by="Ada")
     assert lines_that_differ(before, file.read_text()) == [
         ("  champion: data/models/linear.onnx", f"  champion: {NEXT}")
     ]
@@ -67,7 +67,7 @@ def test_a_challenger_that_won_is_promoted_by_one_line_and_the_next_receipts_say
 def test_other_bytes_or_another_path_end_a_promotion(tmp_path):
     """What is in the receipt was promoted, and no other file under its name."""
     root = workspace(tmp_path, contest(NEXT) + WON, publish=True)
-    promote(load("mini", root), "next", by="Ada")
+    promote_model(load("mini", root), "next", by="Ada")
     linear_model(root / NEXT, (3.0, 3.0))
     assert run(root).promotion is None
     (root / "jobs/mini/job.yaml").write_text(JOB)
@@ -79,8 +79,8 @@ def test_what_has_not_won_needs_force_and_a_reason_and_the_receipt_says_both(tmp
     root = workspace(tmp_path, publish=True)
     for options in ({}, {"force": True}, {"because": "I like it"}):
         with pytest.raises(Broken, match=f"the verdict on {NEXT} is HOLD; to promote it all the same"):
-            promote(load("mini", root), NEXT, by="Ada", **options)
-    promote(load("mini", root), NEXT, by="Ada", force=True, because="the old one is retired")
+            promote_model(load("mini", root), NEXT, by="Ada", **options)
+    promote_model(load("mini", root), NEXT, by="Ada", force=True, because="the old one is retired")
     found = run(root).promotion
     assert found is not None
     assert (found.verdict, found.because) == ("HOLD", "the old one is retired")
@@ -90,8 +90,8 @@ def test_a_model_that_is_no_challenger_needs_them_too(tmp_path):
     """Of a job with `path:` that line is changed."""
     root = workspace(tmp_path, JOB)
     with pytest.raises(Broken, match="none: it is no challenger"):
-        promote(load("mini", root), NEXT, by="Ada")
-    promote(load("mini", root), NEXT, by="Ada", force=True, because="a first try")
+        promote_model(load("mini", root), NEXT, by="Ada")
+    promote_model(load("mini", root), NEXT, by="Ada", force=True, because="a first try")
     assert f"  path: {NEXT}\n" in (root / "jobs/mini/job.yaml").read_text()
     assert run(root).promotion is not None
 
@@ -122,7 +122,7 @@ def test_what_can_not_be_promoted_leaves_everything_as_it_was(tmp_path, text, mo
     root = workspace(tmp_path, text)
     before = (root / "jobs/mini/job.yaml").read_text()
     with pytest.raises(Broken) as error:
-        promote(load("mini", root), model, by="Ada", force=True, because="I want it")
+        promote_model(load("mini", root), model, by="Ada", force=True, because="I want it")
     assert message in str(error.value)
     assert (root / "jobs/mini/job.yaml").read_text() == before
     assert not (root / "jobs/mini" / PROMOTIONS_FILE).exists()
@@ -130,7 +130,7 @@ def test_what_can_not_be_promoted_leaves_everything_as_it_was(tmp_path, text, mo
 
 def test_nobody_is_no_promoter(tmp_path):
     with pytest.raises(Broken, match="by is empty"):
-        promote(load("mini", workspace(tmp_path)), NEXT, by=" ")
+        promote_model(load("mini", workspace(tmp_path)), NEXT, by=" ")
 
 
 @pytest.mark.parametrize(

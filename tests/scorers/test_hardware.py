@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nightscore.scorers import hardware as module
-from nightscore.scorers.hardware import hardware
+from nightscore.scorers.hardware import read_hardware
 
 GROUPS = {
     "v2, half a core": ({"cpu.max": "50000 100000"}, 1),
@@ -34,7 +34,7 @@ def test_cores_are_granted(
     """The quota of either version of control groups, rounded up, and never more than the affinity."""
     group(tmp_path, files, monkeypatch)
     affinity = len(os.sched_getaffinity(0))
-    assert hardware().cores == (affinity if cores is None else min(cores, affinity))
+    assert read_hardware().cores == (affinity if cores is None else min(cores, affinity))
 
 
 def test_affinity_limits_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +43,7 @@ def test_affinity_limits_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     try:
-        assert hardware().cores == 1
+        assert read_hardware().cores == 1
     finally:
         os.sched_setaffinity(0, before)
 
@@ -64,12 +64,12 @@ def test_memory_is_granted(
     """The smaller of what the machine has and what the control group grants."""
     group(tmp_path, files, monkeypatch)
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert hardware().memory == (machine if limit is None else limit)
+    assert read_hardware().memory == (machine if limit is None else limit)
 
 
 def test_this_machine_has_a_processor() -> None:
     """What receipts say of the machine is there."""
-    found = hardware()
+    found = read_hardware()
     assert found.cores >= 1
     assert found.memory > 100_000_000
     assert found.processor

@@ -15,7 +15,7 @@ from nightscore.pipeline.executors import run
 from nightscore.pipeline.score import autotune
 from nightscore.scorers.contract import Options
 from nightscore.scorers.errors import ChunkError, ModelError
-from nightscore.scorers.hardware import hardware, installed_devices
+from nightscore.scorers.hardware import find_installed_devices, read_hardware
 from nightscore.scorers.onnx import runtime
 from nightscore.scorers.onnx.scorer import OnnxScorer
 from tests.scorers.models import COLUMNS, file, floats, mlp, trees
@@ -28,7 +28,7 @@ openvino = pytest.mark.skipif(
 )
 INTEL = any(one.device.vendor_id == 0x8086 for one in ort.get_ep_devices())  # before a plug-in is registered
 intel = pytest.mark.skipif(
-    not INTEL, reason=f"NOT TESTED: OpenVINO runs on Intel's processors; this is {hardware().processor}"
+    not INTEL, reason=f"NOT TESTED: OpenVINO runs on Intel's processors; this is {read_hardware().processor}"
 )
 elsewhere = pytest.mark.skipif(INTEL, reason="of other processors than Intel's, and this is one of Intel's")
 DAY = "2020-01-01"
@@ -68,10 +68,10 @@ print(json.dumps([receipt.status, tried, runtime.problems(), [one.name for one i
 @intel
 def test_the_real_plug_in_is_a_device() -> None:
     """With the provider and the processor that it found."""
-    assert "openvino" in installed_devices()
-    [found] = [one for one in runtime.devices() if one.name == "openvino"]
+    assert "openvino" in find_installed_devices()
+    [found] = [one for one in runtime.find_devices() if one.name == "openvino"]
     assert (found.provider, found.kind) == ("OpenVINOExecutionProvider", "CPU")
-    assert "openvino" not in runtime.problems()
+    assert "openvino" not in runtime.find_plugin_problems()
 
 
 @openvino
@@ -108,10 +108,10 @@ def test_a_night_goes_on_where_the_real_plug_in_fails(
 @elsewhere
 def test_the_real_plug_in_is_no_device_of_another_makers_processor() -> None:
     """It says so, and what names it is refused with the same words."""
-    if "openvino" not in runtime.problems():
+    if "openvino" not in runtime.find_plugin_problems():
         pytest.skip("OpenVINO has a device of another kind here")
-    assert runtime.problems()["openvino"] == "it registers no device of this machine"
-    assert "openvino" not in {one.name for one in runtime.devices()}
+    assert runtime.find_plugin_problems()["openvino"] == "it registers no device of this machine"
+    assert "openvino" not in {one.name for one in runtime.find_devices()}
     line = "device 'openvino': its plug-in can't be loaded: it registers no device of this machine"
     with pytest.raises(ModelError, match=line):
         OnnxScorer(file(mlp(), COLUMNS), Options({"p": "y[0]"}, device="openvino"))

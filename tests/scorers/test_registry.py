@@ -12,8 +12,14 @@ import pytest
 from nightscore.scorers.contract import Options
 from nightscore.scorers.errors import ChunkError, ContractError, ModelError
 from nightscore.scorers.model_file import ModelFile
-from nightscore.scorers.python import open_python, python_model
-from nightscore.scorers.registry import KINDS, code_of, installed_code, kinds, open_scorer
+from nightscore.scorers.python import open_python, read_python_model
+from nightscore.scorers.registry import (
+    BUILT_IN_KINDS,
+    hash_package,
+    hash_package_of_kind,
+    open_scorer,
+    scorer_kinds,
+)
 from nightscore.scorers.testing import check_scorer
 from tests.scorers.models import COLUMNS, file, floats, mlp
 from tests.support.packages import build
@@ -73,15 +79,15 @@ def test_an_installed_kind_scores(packages: Path) -> None:
     scorer = open_scorer("linear", model, Options({"score": "y"}))
     check_scorer(scorer, TWO)
     assert scorer.score(TWO).column("score").to_pylist() == [a + 2 * (19 - a) for a in range(20)]
-    assert "linear" in kinds() and len(installed_code("linear")) == 64
+    assert "linear" in scorer_kinds() and len(hash_package_of_kind("linear")) == 64
     with pytest.raises(ModelError, match="kind linear runs on the cpu alone, not on cuda"):
         open_scorer("linear", model, Options({"score": "y"}, device="cuda"))
 
 
 def test_our_kinds_are_there_and_need_no_hash() -> None:
     """Their version is nightscore's own."""
-    assert list(KINDS) == kinds()[: len(KINDS)]
-    assert [installed_code(kind) for kind in KINDS] == [""] * len(KINDS)
+    assert list(BUILT_IN_KINDS) == scorer_kinds()[: len(BUILT_IN_KINDS)]
+    assert [hash_package_of_kind(kind) for kind in BUILT_IN_KINDS] == [""] * len(BUILT_IN_KINDS)
     check_scorer(open_scorer("onnx", file(mlp(), COLUMNS), Options({"p": "y[0]"})), floats(50), 1e-6)
 
 
@@ -102,7 +108,7 @@ def test_a_kind_that_is_not_there_suggests_the_nearest(packages: Path) -> None:
 
 def test_a_function_of_a_package_scores(packages: Path) -> None:
     """It gets its columns in the types that it names, and its outputs are called as the job says."""
-    scorer = open_python(python_model("churn:predict"), Options({"risk": "score"}))
+    scorer = open_python(read_python_model("churn:predict"), Options({"risk": "score"}))
     check_scorer(scorer, TWO)
     ints = pa.RecordBatch.from_pydict({"a": np.arange(20), "b": np.arange(20)[::-1]})
     assert scorer.score(ints).to_pylist() == [{"risk": a + 2.0 * (19 - a)} for a in range(20)]
@@ -123,7 +129,7 @@ MISTAKES = {
 def test_a_function_that_does_not_fit_says_why(packages: Path, entry: str, says: str) -> None:
     """When it is opened, before a row is read."""
     with pytest.raises(ModelError, match=re.escape(says)):
-        open_python(python_model(entry), Options({"p": "y"}))
+        open_python(read_python_model(entry), Options({"p": "y"}))
     with pytest.raises(ModelError, match="a Python function has no device 'cuda'; allowed: cpu"):
         open_python(ModelFile("churn:predict", "", b"churn:predict"), Options({"p": "score"}, device="cuda"))
 
@@ -139,7 +145,7 @@ WRONG = {
 @pytest.mark.parametrize(("name", "says"), WRONG.items(), ids=WRONG.keys())
 def test_what_a_function_gives_is_held_to_its_signature(packages: Path, name: str, says: str) -> None:
     """A function that gives something else is told, not believed."""
-    scorer = open_python(python_model(f"bad:{name}"), Options({"p": "y"}))
+    scorer = open_python(read_python_model(f"bad:{name}"), Options({"p": "y"}))
     kind = ChunkError if name == "raises" else ContractError
     with pytest.raises(kind, match=f"^bad:{name}: {re.escape(says)}"):
         scorer.score(TWO)
@@ -147,11 +153,11 @@ def test_what_a_function_gives_is_held_to_its_signature(packages: Path, name: st
 
 def test_code_has_another_hash_when_it_changes(packages: Path) -> None:
     """Any file of the package; so that a day scored by the old code is not taken for unchanged."""
-    before = code_of("churn")
-    assert before == python_model("churn:predict").sha256
+    before = hash_package("churn")
+    assert before == read_python_model("churn:predict").sha256
     place = packages / "churn.py"
     text = place.read_text()
     place.write_text(text + "\n")
-    assert code_of("churn") != before
+    assert hash_package("churn") != before
     place.write_text(text)
-    assert code_of("churn") == before
+    assert hash_package("churn") == before

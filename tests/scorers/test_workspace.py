@@ -14,8 +14,8 @@ import pytest
 
 from nightscore.scorers import ModelFile, Options, Variant, check_scorer, open_scorer
 from nightscore.scorers.errors import ChunkError, ContractError, ModelError, ScorerFileError
-from nightscore.scorers.registry import KINDS, kinds, variants
-from nightscore.scorers.workspace import ScorerFile, load, read_scorer_file
+from nightscore.scorers.registry import BUILT_IN_KINDS, scorer_kinds, variants_of_kind
+from nightscore.scorers.workspace import ScorerFile, load_scorer_module, read_scorer_file
 
 KIND = "scorers/mine.py"
 MINE = """\
@@ -177,9 +177,9 @@ def test_the_same_bytes_run_once_and_others_are_another_module(tmp_path: Path) -
     """In one process: two workspaces with the same file share it; a changed file is loaded beside the old."""
     first, same = written(tmp_path / "a", MINE), written(tmp_path / "b", MINE)
     other = written(tmp_path / "a", MINE + "\nMORE = 1\n")
-    assert load(first) is load(same)
-    assert load(other) is not load(first)
-    assert hasattr(load(other), "MORE") and not hasattr(load(first), "MORE")
+    assert load_scorer_module(first) is load_scorer_module(same)
+    assert load_scorer_module(other) is not load_scorer_module(first)
+    assert hasattr(load_scorer_module(other), "MORE") and not hasattr(load_scorer_module(first), "MORE")
 
 
 TEAM = """
@@ -280,11 +280,15 @@ WAYS = "\ndef variants(device):\n    return {}\n"
 
 def test_a_file_says_in_which_ways_it_computes(tmp_path: Path) -> None:
     """The plain one first; without a word there is no other."""
-    assert variants(KIND, "auto", written(tmp_path, MINE)) == [Variant(KIND)]
+    assert variants_of_kind(KIND, "auto", written(tmp_path, MINE)) == [Variant(KIND)]
     more = "[Variant(KIND, 'cpu', 4), Variant(KIND), Variant(KIND, 'cuda')] if device == 'auto' else []"
     file = written(tmp_path, MINE + WAYS.format(more))
-    assert variants(KIND, "auto", file) == [Variant(KIND), Variant(KIND, "cpu", 4), Variant(KIND, "cuda")]
-    assert variants(KIND, "cuda", file) == [Variant(KIND, "cuda")]
+    assert variants_of_kind(KIND, "auto", file) == [
+        Variant(KIND),
+        Variant(KIND, "cpu", 4),
+        Variant(KIND, "cuda"),
+    ]
+    assert variants_of_kind(KIND, "cuda", file) == [Variant(KIND, "cuda")]
 
 
 @pytest.mark.parametrize("given", ["5", "[Variant('onnx')]", "[Variant(KIND, 'cpu', 0)]", "['cpu']", "1 / 0"])
@@ -295,7 +299,7 @@ def test_what_is_no_variant_of_it_is_refused(tmp_path: Path, given: str) -> None
         "variants fails: ZeroDivisionError" if "/" in given else r"allowed: a list of Variant\('scorers/mine"
     )
     with pytest.raises(ScorerFileError, match=says):
-        variants(KIND, "auto", file)
+        variants_of_kind(KIND, "auto", file)
 
 
 def test_kinds_are_ours_then_packages_then_the_workspace_s(tmp_path: Path) -> None:
@@ -303,8 +307,8 @@ def test_kinds_are_ours_then_packages_then_the_workspace_s(tmp_path: Path) -> No
     written(tmp_path, MINE)
     written(tmp_path, MINE, "scorers/finance/other.py")
     written(tmp_path, "def helper(): ...", "scorers/helper.py")
-    found = kinds(tmp_path)
-    assert found[: len(KINDS)] == list(KINDS)
+    found = scorer_kinds(tmp_path)
+    assert found[: len(BUILT_IN_KINDS)] == list(BUILT_IN_KINDS)
     assert found[-2:] == ["scorers/finance/other.py", KIND]
     assert not any(re.search(r"[/.]", name) for name in found[:-2])
-    assert kinds() == found[:-2]
+    assert scorer_kinds() == found[:-2]

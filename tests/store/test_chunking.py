@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nightscore.scorers.arrays import BATCH_ROWS
+from nightscore.scorers.arrays import SCORER_BATCH_ROWS
 from nightscore.store.chunking import CHUNK_ROWS, chunk_bytes, fewer_rows, rows_after, rows_per_chunk
 
 CHUNKS = [
@@ -40,5 +40,5 @@ def test_a_smaller_chunk_is_tried_only_where_the_job_leaves_it_open() -> None:
 
 def test_a_chunk_is_no_larger_than_a_batch_of_a_scorer_nor_than_memory_allows() -> None:
     """Four copies of a chunk are in memory at once."""
-    assert CHUNK_ROWS == BATCH_ROWS
+    assert CHUNK_ROWS == SCORER_BATCH_ROWS
     assert [chunk_bytes(arrow) for arrow in (8_000_000, 1 << 30)] == [2_000_000, 16 << 20]

@@ -10,7 +10,7 @@ from nightscore import Broken, load
 from nightscore.common.units import UNITS, parse_size
 from nightscore.pipeline.executors import run
 from nightscore.scorers import hardware as module
-from nightscore.scorers.hardware import hardware
+from nightscore.scorers.hardware import read_hardware
 from nightscore.store.memory_budget import (
     LEAST,
     LIBRARIES,
@@ -107,7 +107,7 @@ def test_the_default_is_a_share_of_the_control_group(tmp_path: Path, monkeypatch
     """60 % of what is granted; the job says nothing, or says auto."""
     (tmp_path / "memory.max").write_text("2000000000\n")
     monkeypatch.setattr(module, "CGROUP", tmp_path)
-    assert machine_budget() == split(1_200_000_000, hardware().cores)
+    assert machine_budget() == split(1_200_000_000, read_hardware().cores)
     job = load("mini", make_workspace(tmp_path / "w", 10, JOB + "memory: auto\n"))
     assert job_memory_budget(job) == machine_budget()
 
@@ -124,11 +124,11 @@ def test_a_group_that_this_process_lies_in_counts(tmp_path: Path, monkeypatch: p
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / name).write_text("700000000")
         (tmp_path / folder).parent.joinpath(name).write_text("600000000")
-        assert hardware().memory == 600_000_000
+        assert read_hardware().memory == 600_000_000
         (tmp_path / folder / name).write_text("500000000")
-        assert hardware().memory == 500_000_000
+        assert read_hardware().memory == 500_000_000
     (tmp_path / "own").write_text("0::/elsewhere\n")
-    assert hardware().memory > 700_000_000
+    assert read_hardware().memory > 700_000_000
 
 
 MISTAKES = {

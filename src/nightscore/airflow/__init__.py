@@ -1,1 +1,1 @@
-"""The night as Airflow sees it: timetables, and what registers them. Nothing else in jobs imports it."""
+"""The night as Airflow sees it: timetables, and what registers them. Nothing else imports it."""

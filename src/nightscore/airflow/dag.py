@@ -16,7 +16,7 @@ from typing import Any
 from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
-from nightscore.airflow.form import form
+from nightscore.airflow.form import build_form
 from nightscore.airflow.priority import TonightFirst
 from nightscore.airflow.tasks import PLAN, PlanDay, PublishDay, ScoreShare
 from nightscore.airflow.timetable import table_asset, timetable_of
@@ -52,7 +52,7 @@ def build_dag(job: Job) -> DAG:
         doc_md=_doc(job),
         schedule=timetable_of(job),
         catchup=False,
-        params=form(job),
+        params=build_form(job),
         tags=[TAG, job.file.parent.parent.name],
         max_active_runs=ACTIVE_RUNS,
         default_args={**RETRIES, **_placed(), "owner": job.spec.owner},
@@ -91,7 +91,7 @@ def problems(workspace: Workspace) -> list[str]:
     messages = [str(error) for error in broken]
     for job in found:
         try:
-            form(job)
+            build_form(job)
             timetable_of(job)
         except Broken as error:
             messages.append(str(error))

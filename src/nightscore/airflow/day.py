@@ -13,7 +13,7 @@ from nightscore.job.closures import read_workspace_overrides
 from nightscore.job.loader import Job
 
 
-def day_of(job: Job, partition_key: str | None, asked: str | None) -> dt.date:
+def day_of_run(job: Job, partition_key: str | None, asked: str | None) -> dt.date:
     """The partition key of the run, else the form's `day`; never today.
 
     The key comes first: the form of a backfill has a field `day`, too, and a day in it would stand for
@@ -45,7 +45,7 @@ def _hint(job: Job) -> str:
     return f"; the latest complete day is {latest}"
 
 
-def workspace() -> Workspace:
+def open_dags_workspace() -> Workspace:
     """$NIGHTSCORE_WORKSPACE, else the folder that holds the DAGs' folder: as dags/nightly.py finds it.
 
     Raises:

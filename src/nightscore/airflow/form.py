@@ -16,7 +16,7 @@ from nightscore.job import params as spec
 from nightscore.job.loader import Job
 from nightscore.job.spec import RUN_OPTIONS
 from nightscore.pipeline.request import RunRequest
-from nightscore.scorers.hardware import installed_devices
+from nightscore.scorers.hardware import find_installed_devices
 from nightscore.store.plan import Restate
 
 DEVICES = "NIGHTSCORE_DEVICES"  # the variable that names what the workers have, where this machine doesn't
@@ -26,7 +26,7 @@ day, whatever stands here; a run by hand needs one of the two."""
 # the DAG. A run without a day fails, and its message names the latest complete day.
 
 
-def form(job: Job) -> dict[str, Param]:
+def build_form(job: Job) -> dict[str, Param]:
     """The fields of a job's form, in order."""
     return {**_own(job), **{name: _field(name, one) for name, one in job.spec.params.items()}}
 
@@ -122,7 +122,7 @@ def _text(title: str, about: str) -> Param:
 
 def _devices() -> Sequence[str]:
     named = os.environ.get(DEVICES, "")
-    return [one.strip() for one in named.split(",") if one.strip()] or installed_devices()
+    return [one.strip() for one in named.split(",") if one.strip()] or find_installed_devices()
 
 
 def _field(name: str, one: spec.Param) -> Param:

@@ -23,10 +23,10 @@ from nightscore.airflow.standalone import (
     free_port,
     has_dags,
     healthy,
+    hold_lock,
     is_free,
-    only_one,
     refuse_ended,
-    started,
+    start_airflow,
 )
 from nightscore.common.errors import Broken, NightscoreError
 from nightscore.common.workspace import WORKSPACE_VARIABLE, open_workspace
@@ -81,14 +81,14 @@ def serve(local: Local) -> None:
         Broken: it runs already from this home, or it ended by itself.
     """
     local.home.mkdir(parents=True, exist_ok=True, mode=0o700)  # passwords and keys lie there
-    with only_one(local.home) as lock:
+    with hold_lock(local.home) as lock:
         say(f"Airflow {version('apache-airflow')} for the workspace {local.workspace.root}")
         if stopping.is_set():
             return
         say(f"Starting; its log is {local.log}")
         terminal = sys.stdin.isatty()  # where `make` leads its session, make alone is told that it has closed
         since = time.monotonic()
-        with started(local, lock, stopping) as process:
+        with start_airflow(local, lock, stopping) as process:
             wait_until_ready(local, process)
             if not stopping.is_set():
                 say(welcome(local, time.monotonic() - since))

@@ -12,7 +12,7 @@ import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from nightscore.airflow.day import latest_day_of, workspace
+from nightscore.airflow.day import latest_day_of, open_dags_workspace
 from nightscore.common.errors import Broken
 from nightscore.job.loader import load
 
@@ -52,7 +52,7 @@ class FormDay:
 def latest(name: str) -> str | None:
     """The latest complete day of a job of the workspace, or None where it has none or is no job."""
     try:
-        return latest_day_of(load(name, workspace())).isoformat()
+        return latest_day_of(load(name, open_dags_workspace())).isoformat()
     except Broken:
         return None
 

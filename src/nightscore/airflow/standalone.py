@@ -106,7 +106,7 @@ def is_free(port: int, host: str) -> bool:
 
 
 @contextlib.contextmanager
-def only_one(home: Path) -> Iterator[IO[str]]:
+def hold_lock(home: Path) -> Iterator[IO[str]]:
     """Hold the home's lock. Airflow holds it on, should this process be killed without stopping it.
 
     Raises:
@@ -125,7 +125,7 @@ def only_one(home: Path) -> Iterator[IO[str]]:
 
 
 @contextlib.contextmanager
-def started(
+def start_airflow(
     local: Local, lock: IO[str], hurry: threading.Event | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
     """`airflow standalone` in a session of its own; at the end no process of that session is left.

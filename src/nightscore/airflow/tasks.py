@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from nightscore.airflow.day import day_of
+from nightscore.airflow.day import day_of_run
 from nightscore.airflow.form import request_of
-from nightscore.airflow.trigger import PartitionTrigger, absent, unpublished
+from nightscore.airflow.trigger import PartitionTrigger, find_missing_folders, find_unpublished_tables
 from nightscore.common.errors import Broken, NotYet
 from nightscore.common.progress import QUIET_SECONDS, ProgressCallback, ProgressLines, silent
 from nightscore.job.inputs import PathInput, TableInput
@@ -66,7 +66,7 @@ class Step(BaseOperator):
         run = context["dag_run"]
         return request_of(job, context["params"], run.conf, getattr(run, "triggering_user_name", None))
 
-    def pulled(self, context: Any) -> Plan:
+    def pull_plan(self, context: Any) -> Plan:
         """The plan that the first task made."""
         return plan_from_json(context["ti"].xcom_pull(task_ids=PLAN, key=PLAN))
 
@@ -84,7 +84,7 @@ class PlanDay(Step):
         """Plan the day."""
         with errors():
             job = self.read()
-            day = day_of(job, context.get("partition_key"), context["params"].get("day"))
+            day = day_of_run(job, context.get("partition_key"), context["params"].get("day"))
             plan = self.plan(job, day, context)
         context["ti"].xcom_push(key=PLAN, value=plan.to_json())
         if plan.status == "skipped":
@@ -100,8 +100,8 @@ class PlanDay(Step):
             return plan_day(job, day, self.request(job, context), Progress(context))
         except NotYet as error:
             root, moment = job.workspace.root, day.isoformat()
-            folders = absent(root, partitions(job, day))
-            tables = unpublished(root, others(job), moment)
+            folders = find_missing_folders(root, partitions(job, day))
+            tables = find_unpublished_tables(root, others(job), moment)
             if job.spec.policy.missing != "wait" or not folders + tables:
                 raise
             self.log.info("%s; waiting for %s", error, ", ".join(folders + tables))
@@ -131,7 +131,7 @@ class ScoreShare(Step):
 
     def execute(self, context: Any) -> list[dict[str, Any]]:
         """The staged files, as dicts; none where the plan no longer holds: then publish plans again."""
-        plan = self.pulled(context)
+        plan = self.pull_plan(context)
         first, last = self.share[0], self.share[-1]
         context["share_name"] = f"piece {first}" if first == last else f"pieces {first} to {last}"
         with errors():
@@ -156,7 +156,7 @@ class PublishDay(Step):
         from nightscore.review import text
 
         with errors():
-            receipt = self.publish(self.read(), self.pulled(context), context)
+            receipt = self.publish(self.read(), self.pull_plan(context), context)
         text.print_receipt(receipt)
         found = receipt.model_dump(mode="json", by_alias=True, exclude={"inputs"})
         if receipt.status in ("preview", "skipped"):
@@ -172,7 +172,7 @@ class PublishDay(Step):
         from nightscore.pipeline.steps import publish_day
 
         report = Progress(context)
-        staged = files(self.staged)
+        staged = staged_files(self.staged)
         try:
             if len(staged) < len(plan.pieces):
                 raise NotYet(f"{len(staged)} of {len(plan.pieces)} pieces were staged")
@@ -245,7 +245,7 @@ class Shares:
             told = _onwards(report, rows, total)
             done.append(json.loads(json.dumps(score_share(job, pulled, numbers, told))))
             rows += sum(pieces[i].rows for i in share)
-        return files(done)
+        return staged_files(done)
 
 
 def _onwards(report: ProgressCallback, before: int, total: int) -> ProgressCallback:
@@ -260,7 +260,7 @@ def shares(pieces: int, tasks: int) -> list[list[int]]:
     return [list(range(start, stop)) for start, stop in pairwise(bounds)]
 
 
-def files(staged: Iterable[Iterable[Mapping[str, Any]]] | None) -> "list[StagedFile]":
+def staged_files(staged: Iterable[Iterable[Mapping[str, Any]]] | None) -> "list[StagedFile]":
     """The staged files of all shares, in the plan's order."""
     from nightscore.store.staging import StagedFile
 

@@ -48,15 +48,17 @@ class PartitionTrigger(BaseTrigger):
 
     def _landed(self) -> bool:
         root = Path(self.workspace)
-        return not absent(root, self.folders) and not unpublished(root, self.tables, self.day)
+        return not find_missing_folders(root, self.folders) and not find_unpublished_tables(
+            root, self.tables, self.day
+        )
 
 
-def absent(root: Path, folders: list[str]) -> list[str]:
+def find_missing_folders(root: Path, folders: list[str]) -> list[str]:
     """Those of some folders without a Parquet file that readers see."""
     return [f for f in folders if not any(is_data_path(p, root / f) for p in (root / f).rglob("*.parquet"))]
 
 
-def unpublished(root: Path, tables: list[str], day: str) -> list[str]:
+def find_unpublished_tables(root: Path, tables: list[str], day: str) -> list[str]:
     """Those of some tables that no receipt in force names for the day."""
     if not tables:
         return []

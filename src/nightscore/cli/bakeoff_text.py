@@ -10,7 +10,7 @@ from rich.markup import escape
 from nightscore.common.errors import Broken
 from nightscore.common.files import byte_size
 from nightscore.evaluation.bakeoff import BakeOff
-from nightscore.evaluation.bakeoff.results import Result
+from nightscore.evaluation.bakeoff.results import CandidateResult
 from nightscore.job.loader import Job
 from nightscore.pipeline.score.deviation import Deviation
 from nightscore.review import text
@@ -47,7 +47,7 @@ def budget_text(found: BakeOff) -> str:
     return ", ".join(f"{name} {_plain(value)}" for name, value in given.items())
 
 
-def cells(one: Result) -> tuple[str, ...]:
+def cells(one: CandidateResult) -> tuple[str, ...]:
     """One row of the table."""
     if not one.rounds:
         return (one.name, *[""] * 8, one.status)
@@ -87,7 +87,7 @@ def write_results(job: Job, found: BakeOff) -> list[str]:
     return paths
 
 
-def _point(one: Result) -> dict[str, Any]:
+def _point(one: CandidateResult) -> dict[str, Any]:
     """A candidate as the chart draws it: how fast, and how far from the reference."""
     change = one.change or Deviation()
     lists = change.cosine < 1

@@ -32,7 +32,7 @@ def judge(job: JobName, /, *, day: LastDay = None, json: AsJson = False) -> int:
     What decides stands in job.yaml under `judge`. The exit code is 0 whatever the verdicts are.
     """
     from nightscore.common.progress import show_progress
-    from nightscore.evaluation.judge import judge as judged
+    from nightscore.evaluation.judge import judge_challengers as judged
     from nightscore.job.loader import load
 
     with show_progress() as report:
@@ -60,7 +60,7 @@ def promote(
     The verdict of `judge` has to be PROMOTE, or --force and --because TEXT are given.
     """
     from nightscore.common.progress import show_progress
-    from nightscore.evaluation.promote import promote as promoted
+    from nightscore.evaluation.promote import promote_model as promoted
     from nightscore.job.loader import load
 
     with show_progress() as report:
@@ -156,8 +156,8 @@ def bakeoff(
     """
     from nightscore.cli import bakeoff_text
     from nightscore.common.progress import show_progress
-    from nightscore.evaluation.bakeoff import apply as write
-    from nightscore.evaluation.bakeoff import bakeoff as run
+    from nightscore.evaluation.bakeoff import apply_bakeoff as write
+    from nightscore.evaluation.bakeoff import run_bakeoff as run
     from nightscore.job.loader import load
 
     found = load(job, open_chosen_workspace())

@@ -30,15 +30,15 @@ def hardware(*, json: AsJson = False) -> int:
 
     from nightscore.common.errors import Broken
     from nightscore.review import text
-    from nightscore.scorers.hardware import hardware as found
-    from nightscore.scorers.onnx.runtime import devices, problems
-    from nightscore.scorers.registry import kinds
+    from nightscore.scorers.hardware import read_hardware as found
+    from nightscore.scorers.onnx.runtime import find_devices, find_plugin_problems
+    from nightscore.scorers.registry import scorer_kinds
 
-    machine, there, failed = found(), devices(), problems()
+    machine, there, failed = found(), find_devices(), find_plugin_problems()
     try:
-        known = kinds(open_chosen_workspace().root)
+        known = scorer_kinds(open_chosen_workspace().root)
     except Broken:  # the machine has kinds without a workspace, too
-        known = kinds()
+        known = scorer_kinds()
     if json:
         listed = {"devices": [asdict(one) for one in there], "problems": failed, "kinds": known}
         print_json({**asdict(machine), **listed})

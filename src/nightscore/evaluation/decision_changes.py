@@ -30,8 +30,8 @@ from nightscore.store.engine import Engine, EngineResources, SqlMistakes, View, 
 from nightscore.store.staging import spill
 from nightscore.store.table_diff import TableDiff
 
-PUBLISHED = "published scores"
-VALUES = 50  # of a segment, at most
+PUBLISHED_SCORES = "published scores"
+MAX_SEGMENT_VALUES = 50  # of a segment, at most
 
 
 class DecisionChanges(NamedTuple):
@@ -47,7 +47,7 @@ class DecisionChanges(NamedTuple):
     changed: int
 
 
-def challenger_changes(day: Day, scores: Sequence[Path], challenger: str) -> list[DecisionChanges]:
+def compare_challenger_decisions(day: Day, scores: Sequence[Path], challenger: str) -> list[DecisionChanges]:
     """What a challenger would change on a published day, with the job's SQL and inputs as they are now.
 
     Raises:
@@ -58,16 +58,16 @@ def challenger_changes(day: Day, scores: Sequence[Path], challenger: str) -> lis
     columns = {o: c for c, (n, o) in day.job.spec.model.challenger_columns.items() if n == challenger}
     asked, key = day.job.spec.judge, day.job.spec.key
     with contextlib.closing(SpillFolder(day.temp)) as folder:
-        ours = _decided(day, scores, {}, folder.path / "ours")
-        theirs = _decided(day, scores, columns, folder.path / "theirs")
+        ours = _write_decisions(day, scores, {}, folder.path / "ours")
+        theirs = _write_decisions(day, scores, columns, folder.path / "theirs")
         found, room = [], comparison_resources(day)
         for table, file in ours.items():
             pair = file, theirs[table]
-            found += decision_changes(table, pair, key, asked, room, segments=asked.segments, scores=scores)
+            found += compare_decisions(table, pair, key, asked, room, segments=asked.segments, scores=scores)
         return found
 
 
-def decision_changes(
+def compare_decisions(
     table: str,
     pair: tuple[Path, Path],
     key: Sequence[str],
@@ -89,10 +89,10 @@ def decision_changes(
     with TableDiff([pair[0]], [pair[1]], key, room, compared=counted, beside=scores) as difference:
         for segment in ("", *segments):
             by_value = difference.counts_by(segment)
-            if by_value is not None and len(by_value) > VALUES:
+            if by_value is not None and len(by_value) > MAX_SEGMENT_VALUES:
                 raise Broken(
                     f"judge.segments: {segment!r} has {len(by_value)} values in {table}; "
-                    f"at most {VALUES} are judged"
+                    f"at most {MAX_SEGMENT_VALUES} are judged"
                 )
             for value, (counts, same) in (by_value or {}).items():
                 changed = counts.changed + max(counts.added, counts.removed)
@@ -123,7 +123,7 @@ def _is_measurement(kind: pa.DataType) -> bool:
     return bool(pa.types.is_floating(kind))
 
 
-def total_move(pair: tuple[Path, Path], room: EngineResources) -> float:
+def measure_total_move(pair: tuple[Path, Path], room: EngineResources) -> float:
     """The largest relative move of the sum of a column of fractions, floats and decimals with a scale.
 
     Infinite from a sum of nothing.
@@ -141,16 +141,18 @@ def _has_fraction(kind: pa.DataType) -> bool:
     return bool(pa.types.is_floating(kind) or (pa.types.is_decimal(kind) and kind.scale > 0))
 
 
-def _decided(day: Day, scores: Sequence[Path], columns: Mapping[str, str], folder: Path) -> dict[str, Path]:
+def _write_decisions(
+    day: Day, scores: Sequence[Path], columns: Mapping[str, str], folder: Path
+) -> dict[str, Path]:
     """The decisions of a day as files; `columns` are those that stand in for some outputs."""
     job, found = day.job, {}
     kept = ", ".join(map(quote_identifier, (*job.spec.key, *job.spec.keep)))
     outputs = ", ".join(
         f"{quote_identifier(columns.get(o, o))} AS {quote_identifier(o)}" for o in job.spec.model.outputs
     )
-    with day.engine(views=[View(PUBLISHED, tuple(scores))], threads=day.sql_threads) as engine:
-        engine.define("scores", f"SELECT {kept}, {outputs} FROM {quote_identifier(PUBLISHED)}")
-        engine.define(CHALLENGERS, f"SELECT * EXCLUDE (run_id) FROM {quote_identifier(PUBLISHED)}")
+    with day.engine(views=[View(PUBLISHED_SCORES, tuple(scores))], threads=day.sql_threads) as engine:
+        engine.define("scores", f"SELECT {kept}, {outputs} FROM {quote_identifier(PUBLISHED_SCORES)}")
+        engine.define(CHALLENGERS, f"SELECT * EXCLUDE (run_id) FROM {quote_identifier(PUBLISHED_SCORES)}")
         for table, sql in job.decide_sql.items():
             with SqlMistakes(sql_place(job, job.spec.decide[table])):
                 found[table] = folder / f"{table}.parquet"

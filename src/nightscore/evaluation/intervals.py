@@ -29,7 +29,7 @@ SMALLEST = 1e-7  # a probability is held above it, and below 1 less it, so that 
 
 
 @dataclass(frozen=True)
-class Sample:
+class LabelledScores:
     """Some rows of a day: both models' scores, what came true, and the cluster of each; all [rows]."""
 
     champion: Floats
@@ -95,7 +95,7 @@ class DayMetric:
     sums: Floats
 
 
-def measured(metric: str, rows: Sample) -> DayMetric | None:
+def day_metric(metric: str, rows: LabelledScores) -> DayMetric | None:
     """The metric of a day; None where it has none: no rows, or of two classes only one."""
     if not len(rows.labels) or (metric != SQUARED_ERROR and len(np.unique(rows.labels)) < 2):
         return None
@@ -107,7 +107,7 @@ def measured(metric: str, rows: Sample) -> DayMetric | None:
     return DayMetric(len(rows.labels), champion, challenger, clusters, sums)
 
 
-def compared(metric: str, days: Sequence[DayMetric], confidence: float) -> Compared:
+def metric_interval(metric: str, days: Sequence[DayMetric], confidence: float) -> Compared:
     """The mean of the days' values of each model, and the interval of how much better the challenger's is."""
     if not days:
         return Compared(0, 0, problem="no day has labels, of both kinds where there are two")
@@ -119,11 +119,11 @@ def compared(metric: str, days: Sequence[DayMetric], confidence: float) -> Compa
     found = Compared(rows, count, champion, challenger, better)
     if count < LEAST:
         return replace(found, problem=f"fewer than {LEAST} clusters")
-    reach = student(confidence, count - 1) * math.sqrt(count / (count - 1) * float(sums @ sums))
+    reach = student_t_quantile(confidence, count - 1) * math.sqrt(count / (count - 1) * float(sums @ sums))
     return replace(found, low=better - reach, high=better + reach)
 
 
-def student(confidence: float, freedom: int) -> float:
+def student_t_quantile(confidence: float, freedom: int) -> float:
     """Student's t at a two-sided confidence (Abramowitz and Stegun 26.7.5; to 1e-3 from 29 degrees on)."""
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     terms = (

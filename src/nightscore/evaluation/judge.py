@@ -16,10 +16,22 @@ from pydantic import BaseModel
 
 from nightscore.common.errors import Broken, NightscoreError
 from nightscore.common.progress import ProgressCallback, silent
-from nightscore.evaluation.decision_changes import challenger_changes
-from nightscore.evaluation.intervals import DayMetric, compared
-from nightscore.evaluation.outcomes import LabelsError, labelled, labelled_until, scored_output
-from nightscore.evaluation.verdict import DayMeasure, Evidence, FlipMeasure, MetricMeasure, Word, verdict
+from nightscore.evaluation.decision_changes import compare_challenger_decisions
+from nightscore.evaluation.intervals import DayMetric, metric_interval
+from nightscore.evaluation.outcomes import (
+    LabelsError,
+    find_last_labelled_day,
+    measure_outcomes,
+    scored_output,
+)
+from nightscore.evaluation.verdict import (
+    ChallengerEvidence,
+    DayMeasure,
+    FlipMeasure,
+    MetricMeasure,
+    Word,
+    reach_verdict,
+)
 from nightscore.job.loader import Job
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.score.deviation import is_scalar_number, rank_correlation_of, read_column
@@ -40,7 +52,7 @@ class Verdict(BaseModel):
     sha256: str
     verdict: Word
     reasons: list[str]
-    evidence: Evidence
+    evidence: ChallengerEvidence
 
 
 class Judgement(BaseModel):
@@ -54,7 +66,7 @@ class Judgement(BaseModel):
     verdicts: list[Verdict]
 
 
-def judge(
+def judge_challengers(
     job: Job, day: dt.date | None = None, report: ProgressCallback = silent, *, only: str | None = None
 ) -> Judgement:
     """The verdict on each challenger of a job (or on one, by its path) by its published days, up to `day`.
@@ -66,7 +78,7 @@ def judge(
     rivals = job.spec.model.rivals
     if not rivals:
         job.raise_broken(("model",), "has no challengers, so there is nobody to judge")
-    champion = sha256_of(job, job.spec.model.name)
+    champion = read_model_sha256(job, job.spec.model.name)
     asked = job.spec.judge
     return Judgement(
         job=job.name,
@@ -80,7 +92,7 @@ def judge(
     )
 
 
-def sha256_of(job: Job, model: str) -> str:
+def read_model_sha256(job: Job, model: str) -> str:
     """The sha256 of a model as it is now. Broken, or NotYet, where it can't be read."""
     try:
         return (
@@ -95,13 +107,13 @@ def sha256_of(job: Job, model: str) -> str:
 def _judged(job: Job, name: str, champion: str, until: dt.date | None, report: ProgressCallback) -> Verdict:
     model = job.spec.model.rivals[name]
     try:
-        sha256 = sha256_of(job, model)
+        sha256 = read_model_sha256(job, model)
         evidence = _evidence(job, name, _days(job, name, (champion, sha256), until), report)
     except NightscoreError as error:
         if isinstance(error, LabelsError):
             raise
-        sha256, evidence = "", Evidence(problems=[str(error)])
-    word, reasons = verdict(job.spec.judge, evidence)
+        sha256, evidence = "", ChallengerEvidence(problems=[str(error)])
+    word, reasons = reach_verdict(job.spec.judge, evidence)
     return Verdict(name=name, model=model, sha256=sha256, verdict=word, reasons=reasons, evidence=evidence)
 
 
@@ -110,7 +122,7 @@ def _days(
 ) -> list[tuple[Receipt, list[Path]]]:
     """The receipts and the files of scores of the days to judge by, the newest first."""
     state, found = catalog.read_catalog(job.workspace), []
-    last = min(filter(None, (until, labelled_until(job))), default=dt.date.max).isoformat()
+    last = min(filter(None, (until, find_last_labelled_day(job))), default=dt.date.max).isoformat()
     for (other, day), entry in sorted(state.in_force.items(), reverse=True):
         if other != job.name or day > last:
             continue
@@ -125,7 +137,7 @@ def _days(
 
 def _evidence(
     job: Job, name: str, days: Sequence[tuple[Receipt, list[Path]]], report: ProgressCallback
-) -> Evidence:
+) -> ChallengerEvidence:
     measured, problems = [], []
     flipped: Counter[Where] = Counter()
     rows: Counter[Where] = Counter()
@@ -134,14 +146,16 @@ def _evidence(
         report(f"judge {name}", i, len(days))
         measured.append(_day(job, name, receipt.day, files))
         try:
-            for one in challenger_changes(Day.of(job, receipt, known_at=receipt.known_at), files, name):
+            for one in compare_challenger_decisions(
+                Day.of(job, receipt, known_at=receipt.known_at), files, name
+            ):
                 flipped[one[:3]] += one.changed
                 rows[one[:3]] += one.rows
         except NightscoreError as error:
             problems.append(f"{receipt.day}: its decisions can't be made again: {error}")
-        for where, metric in labelled(job, name, receipt, files):
+        for where, metric in measure_outcomes(job, name, receipt, files):
             metrics.setdefault(where, []).append(metric)
-    return Evidence(
+    return ChallengerEvidence(
         days=measured,
         flips=[_flip(where, rows[where], flipped[where]) for where in rows],
         metrics=list(_metrics(job, metrics)),
@@ -171,7 +185,7 @@ def _metrics(job: Job, found: Mapping[tuple[str, str], Sequence[DayMetric]]) -> 
     parts = sum(1 for segment, _ in found if segment)
     for (segment, value), days in sorted(found.items()):
         asked = 1 - (1 - confidence) / parts if segment else confidence
-        one = compared(labels.metric if labels else "", days, asked)
+        one = metric_interval(labels.metric if labels else "", days, asked)
         known = {n: v if math.isfinite(v) else None for n, v in asdict(one).items() if isinstance(v, float)}
         yield MetricMeasure(
             segment=segment, value=value, rows=one.rows, clusters=one.clusters, problem=one.problem, **known

@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from nightscore.common.errors import Broken
 from nightscore.common.units import as_day
-from nightscore.evaluation.decision_changes import PUBLISHED, VALUES
-from nightscore.evaluation.intervals import SQUARED_ERROR, DayMetric, Sample, measured
+from nightscore.evaluation.decision_changes import MAX_SEGMENT_VALUES, PUBLISHED_SCORES
+from nightscore.evaluation.intervals import SQUARED_ERROR, DayMetric, LabelledScores, day_metric
 from nightscore.job.loader import Job, read_sql
 from nightscore.job.model import Labels
 from nightscore.pipeline.context import Day
@@ -38,7 +38,7 @@ def scored_output(job: Job) -> str:
     return (labels.output if labels else None) or next(iter(job.spec.model.outputs))
 
 
-def labelled_until(job: Job) -> dt.date | None:
+def find_last_labelled_day(job: Job) -> dt.date | None:
     """The last day whose labels are complete, by the newest partition of all inputs; None without labels.
 
     Of a job without partitions it is counted from today.
@@ -50,7 +50,7 @@ def labelled_until(job: Job) -> dt.date | None:
     return (days[-1] if days else dt.date.today()) - dt.timedelta(days=labels.after_days)
 
 
-def labelled(
+def measure_outcomes(
     job: Job, name: str, receipt: Receipt, files: Sequence[Path]
 ) -> Iterator[tuple[tuple[str, str], DayMetric]]:
     """The metric of a challenger on a day: of all rows, and of each value of each segment.
@@ -68,8 +68,8 @@ def labelled(
     ours, theirs, label = (_numbers(rows, column) for column in ("ours", "theirs", "label"))
     clusters = _integers(rows)
     for where, chosen in _parts(job, rows):
-        some = Sample(ours[chosen], theirs[chosen], label[chosen], clusters[chosen])
-        one = measured(labels.metric, some)
+        some = LabelledScores(ours[chosen], theirs[chosen], label[chosen], clusters[chosen])
+        one = day_metric(labels.metric, some)
         if one is not None:
             yield where, one
 
@@ -79,10 +79,10 @@ def _parts(job: Job, rows: pa.Table) -> Iterator[tuple[tuple[str, str], npt.NDAr
     yield ("", ""), np.ones(rows.num_rows, np.bool_)
     for i, segment in enumerate(job.spec.judge.segments):
         column = rows.column(f"segment {i}").combine_chunks().dictionary_encode()
-        if len(column.dictionary) > VALUES:
+        if len(column.dictionary) > MAX_SEGMENT_VALUES:
             raise LabelsError(
                 f"judge.segments: {segment!r} has {len(column.dictionary)} values; "
-                f"at most {VALUES} are judged"
+                f"at most {MAX_SEGMENT_VALUES} are judged"
             )
         codes = column.indices.to_numpy()
         for code, value in enumerate(column.dictionary.to_pylist()):
@@ -105,15 +105,16 @@ def _rows(job: Job, labels: Labels, name: str, receipt: Receipt, files: Sequence
     there = " AND ".join(f"{n} IS NOT NULL" for n in columns)
     key = ", ".join(map(quote_identifier, spec.key))
     day = _later(job, receipt, labels.after_days)
-    with day.engine(views=[View(PUBLISHED, tuple(files))]) as engine, SqlMistakes(where):
+    with day.engine(views=[View(PUBLISHED_SCORES, tuple(files))]) as engine, SqlMistakes(where):
         engine.define(
             "scores",
             f"SELECT {', '.join(map(quote_identifier, (*spec.key, *spec.keep)))} "
-            f"FROM {quote_identifier(PUBLISHED)}",
+            f"FROM {quote_identifier(PUBLISHED_SCORES)}",
         )
         engine.define(LABELS, f"SELECT {key}, label FROM ({sql.strip().rstrip(';')}\n)")
         _refuse_twice(engine, key, where)
-        both = f"SELECT {', '.join(wanted)} FROM {quote_identifier(PUBLISHED)} JOIN {LABELS} USING ({key})"
+        published = quote_identifier(PUBLISHED_SCORES)
+        both = f"SELECT {', '.join(wanted)} FROM {published} JOIN {LABELS} USING ({key})"
         batches = engine.stream(f"SELECT * FROM ({both}) WHERE {there}")
         rows = pa.Table.from_batches(batches, engine.schema(both))
     _refuse_labels(labels, rows, where)

@@ -17,7 +17,7 @@ import yaml
 from nightscore.common.errors import Broken, NightscoreError
 from nightscore.common.files import replace_text
 from nightscore.common.progress import ProgressCallback, silent
-from nightscore.evaluation.judge import judge, sha256_of
+from nightscore.evaluation.judge import judge_challengers, read_model_sha256
 from nightscore.job.loader import Job, read_job
 from nightscore.pipeline.score.open_model import open_job_model
 from nightscore.store.promotions import PROMOTIONS_FILE, append_promotion
@@ -26,7 +26,7 @@ from nightscore.store.receipt import Promotion
 PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # characters that mean nothing to YAML, wherever they stand
 
 
-def promote(
+def promote_model(
     job: Job,
     model: str,
     *,
@@ -62,7 +62,7 @@ def promote(
             f"pins another file than {model}, which has sha256 {sha256}; a promotion changes one line, so "
             "remove the pin before it, and pin the new file after it",
         )
-    said = verdict_on(job, model, report)
+    said = find_verdict(job, model, report)
     if said != "PROMOTE" and not (force and because.strip()):
         raise Broken(
             f"job {job.name}: the verdict on {model} is {said}; to promote it all the same, give --force and "
@@ -76,12 +76,12 @@ def promote(
     return made
 
 
-def verdict_on(job: Job, model: str, report: ProgressCallback = silent) -> str:
+def find_verdict(job: Job, model: str, report: ProgressCallback = silent) -> str:
     """What `judge` says of a model: PROMOTE, HOLD or REJECT; or why it says nothing."""
     if model not in job.spec.model.rivals.values():
         return "none: it is no challenger"
     try:
-        return judge(job, report=report, only=model).verdicts[0].verdict
+        return judge_challengers(job, report=report, only=model).verdicts[0].verdict
     except NightscoreError as error:  # the champion is gone, or labels can't be made
         return f"none: {error}"
 
@@ -89,7 +89,7 @@ def verdict_on(job: Job, model: str, report: ProgressCallback = silent) -> str:
 def _sha256_before(job: Job) -> str:
     """The sha256 of the champion that goes; empty where its file is gone already."""
     try:
-        return sha256_of(job, job.spec.model.name)
+        return read_model_sha256(job, job.spec.model.name)
     except NightscoreError:
         return ""
 

@@ -62,7 +62,7 @@ class MetricMeasure(BaseModel):
     problem: str = ""
 
 
-class Evidence(BaseModel):
+class ChallengerEvidence(BaseModel):
     """What was measured of one challenger."""
 
     days: Sequence[DayMeasure] = ()
@@ -74,7 +74,7 @@ class Evidence(BaseModel):
 Finding = tuple[Word, str]
 
 
-def verdict(judge: Judge, evidence: Evidence) -> tuple[Word, list[str]]:
+def reach_verdict(judge: Judge, evidence: ChallengerEvidence) -> tuple[Word, list[str]]:
     """The verdict on a challenger, and each finding that it follows from: the gravest decide."""
     found = [*_complete(judge, evidence), *_limits(judge, evidence), *_labels(judge, evidence)]
     for word in ("REJECT", "HOLD"):
@@ -84,7 +84,7 @@ def verdict(judge: Judge, evidence: Evidence) -> tuple[Word, list[str]]:
     return "PROMOTE", [text for _, text in found]
 
 
-def _complete(judge: Judge, evidence: Evidence) -> Iterator[Finding]:
+def _complete(judge: Judge, evidence: ChallengerEvidence) -> Iterator[Finding]:
     for problem in evidence.problems:
         yield "HOLD", problem
     if len(evidence.days) < judge.days:
@@ -94,7 +94,7 @@ def _complete(judge: Judge, evidence: Evidence) -> Iterator[Finding]:
         yield "HOLD", f"{unscored:,} of {rows:,} rows have no score of it"
 
 
-def _limits(judge: Judge, evidence: Evidence) -> Iterator[Finding]:
+def _limits(judge: Judge, evidence: ChallengerEvidence) -> Iterator[Finding]:
     least, most = judge.min_rank_correlation, judge.flips
     if least is not None:
         for day in evidence.days:
@@ -108,7 +108,7 @@ def _limits(judge: Judge, evidence: Evidence) -> Iterator[Finding]:
                 yield word, f"{one.table}{_where(one)}: {one.share:.2%} of the rows flip; allowed: {most:.2%}"
 
 
-def _labels(judge: Judge, evidence: Evidence) -> Iterator[Finding]:
+def _labels(judge: Judge, evidence: ChallengerEvidence) -> Iterator[Finding]:
     if judge.labels is None:
         yield _without_labels(judge.flips, evidence)
         return
@@ -122,7 +122,7 @@ def _labels(judge: Judge, evidence: Evidence) -> Iterator[Finding]:
             yield "HOLD", f"{metric}{_where(one)} is worse{_beyond(drop)}: {_interval(one)}"
 
 
-def _without_labels(most: float | None, evidence: Evidence) -> Finding:
+def _without_labels(most: float | None, evidence: ChallengerEvidence) -> Finding:
     if most is None:
         return "HOLD", "neither labels nor max_flips say that it may decide (judge in job.yaml)"
     if not evidence.flips:

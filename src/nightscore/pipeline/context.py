@@ -13,7 +13,7 @@ from nightscore.common.units import as_day
 from nightscore.job.loader import Job
 from nightscore.job.model import CHALLENGERS
 from nightscore.pipeline.read import inputs
-from nightscore.scorers.hardware import hardware
+from nightscore.scorers.hardware import read_hardware
 from nightscore.store import run_folder
 from nightscore.store.column_stats import TableProof, compute_table_proof
 from nightscore.store.engine import Engine, EngineResources, View, quote_identifier
@@ -103,7 +103,7 @@ class Day:
     def sql_threads(self) -> int:
         """Threads of the SQL whose rows are published: one, unless the job says that more do no harm."""
         asked = self.job.spec.scoring.sql_threads
-        return hardware().cores if asked == "auto" else asked
+        return read_hardware().cores if asked == "auto" else asked
 
     def steady_inputs(self) -> AbstractContextManager[None]:
         """A context that ends with NotYet where an input is not what it was when the plan was made."""
@@ -160,7 +160,7 @@ class Day:
     def _resources(self, memory: int | None, threads: int | None) -> EngineResources:
         allowed = self.budget.sql
         return EngineResources(
-            threads or hardware().cores, min(memory or allowed, allowed), self.temp,
+            threads or read_hardware().cores, min(memory or allowed, allowed), self.temp,
             seconds=self.job.spec.limits.seconds,
         )  # fmt: skip
 

@@ -18,7 +18,7 @@ from nightscore.common.units import as_day
 from nightscore.job.loader import Job
 from nightscore.pipeline.request import DEFAULT_REQUEST, RunRequest
 from nightscore.pipeline.steps import plan_day, publish_day, score_piece
-from nightscore.scorers.hardware import hardware
+from nightscore.scorers.hardware import read_hardware
 from nightscore.store.memory_budget import job_memory_budget
 from nightscore.store.plan import Piece, Plan
 from nightscore.store.receipt import Receipt
@@ -64,7 +64,7 @@ class Threads:
     ) -> list[StagedFile]:
         """The staged files, in order. The first error ends the pieces that have not begun."""
         count = RowCounter("score", sum(piece.rows for piece in pieces), report)
-        at_once = min(plan.variant.at_once(hardware().cores), job_memory_budget(job).at_once)
+        at_once = min(plan.variant.at_once(read_hardware().cores), job_memory_budget(job).at_once)
         with ThreadPoolExecutor(at_once) as pool:
             futures = [pool.submit(score_piece, job, plan, piece, count) for piece in pieces]
             try:

@@ -7,7 +7,9 @@ import pyarrow.compute as pc
 
 from nightscore.scorers.errors import ChunkError, MissingValueError
 
-BATCH_ROWS = 16_384  # that a scorer takes at once: larger batches are slower and cost memory (measured)
+SCORER_BATCH_ROWS = (
+    16_384  # that a scorer takes at once: larger batches are slower and cost memory (measured)
+)
 BLOCK = 2048  # rows: a block of the matrix stays in the second-level cache while its columns are filled
 
 

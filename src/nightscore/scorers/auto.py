@@ -5,14 +5,14 @@ It opens nothing itself: its variants are of other kinds, and the plain one is O
 
 from collections.abc import Iterable
 
-from nightscore.scorers.hardware import hardware, installed_devices
+from nightscore.scorers.hardware import find_installed_devices, read_hardware
 from nightscore.scorers.onnx import scorer as onnx
 from nightscore.scorers.variant import Variant
 
 
 def variants(device: str) -> list[Variant]:
     """What an .onnx file may be computed by on a device of this machine, or on any (`auto`)."""
-    return ways(device, installed_devices(), hardware().cores)
+    return ways(device, find_installed_devices(), read_hardware().cores)
 
 
 def ways(device: str, devices: Iterable[str], cores: int) -> list[Variant]:

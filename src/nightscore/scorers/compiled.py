@@ -9,7 +9,7 @@ from typing import Any
 from numba import njit
 
 
-def compiled(function: Callable[..., Any]) -> Any:
+def numba_compiled(function: Callable[..., Any]) -> Any:
     """The function, compiled when it is first called, and kept on disk where there is a place for it."""
     try:
         return njit(cache=True, nogil=True)(function)

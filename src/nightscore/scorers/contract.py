@@ -113,10 +113,10 @@ def serves(given: pa.DataType, needed: pa.DataType) -> bool:
             pa.types.is_unsigned_integer(given) and given.bit_width < needed.bit_width
         )
         return bool(pa.types.is_integer(given) and signed and given.bit_width <= needed.bit_width)
-    return is_number(given)
+    return is_numeric_type(given)
 
 
-def is_number(given: pa.DataType) -> bool:
+def is_numeric_type(given: pa.DataType) -> bool:
     """Whether a type's values are numbers that a matrix of floats can hold."""
     kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean)
     return any(kind(given) for kind in kinds)

@@ -33,12 +33,12 @@ class Hardware:
     instructions: tuple[str, ...] = ()
 
 
-def hardware() -> Hardware:
+def read_hardware() -> Hardware:
     """The smaller of what the machine has and what affinity and the control group (v1, v2) allow."""
     return Hardware(_cores(), _memory(), _processor(), _instructions())
 
 
-def installed_devices() -> list[str]:
+def find_installed_devices() -> list[str]:
     """The devices that the ONNX Runtime of this environment comes with, by its files; `cpu` first.
 
     Whether a device works is found out when a model is opened on it. Nothing heavy is imported here.
@@ -46,11 +46,11 @@ def installed_devices() -> list[str]:
     spec = find_spec("onnxruntime")
     folders = [Path(folder) / "capi" for folder in (spec.submodule_search_locations or [])] if spec else []
     shipped = [name for name in PROVIDER_FILES if any((f / PROVIDER_FILES[name]).is_file() for f in folders)]
-    return list(dict.fromkeys(["cpu", *shipped, *plugins()]))
+    return list(dict.fromkeys(["cpu", *shipped, *find_plugins()]))
 
 
 @functools.cache
-def plugins() -> dict[str, str]:
+def find_plugins() -> dict[str, str]:
     """The plug-in execution providers that are installed: device -> module."""
     names = (found.name for found in pkgutil.iter_modules() if found.name.startswith(PLUGIN))
     return {name.removeprefix(PLUGIN): name for name in names}

@@ -14,7 +14,7 @@ import pyarrow as pa
 from nightscore.scorers.contract import Options, Scorer, Signature, refuse_unlike
 from nightscore.scorers.errors import ChunkError, ModelError
 from nightscore.scorers.model_file import ModelFile
-from nightscore.scorers.registry import code_of
+from nightscore.scorers.registry import hash_package
 
 Predict = Callable[[pa.RecordBatch], pa.RecordBatch]
 
@@ -36,13 +36,13 @@ def scorer(
     return decorated
 
 
-def python_model(entry: str) -> ModelFile:
+def read_python_model(entry: str) -> ModelFile:
     """The function as a model: its bytes are its name, its sha256 is that of its package's code.
 
     Raises:
         ModelError: there is no such package.
     """
-    return ModelFile(entry, code_of(entry.partition(":")[0]), entry.encode())
+    return ModelFile(entry, hash_package(entry.partition(":")[0]), entry.encode())
 
 
 def open_python(model: ModelFile, options: Options) -> Scorer:

@@ -20,12 +20,19 @@ from pathlib import Path
 from nightscore.scorers.contract import Opens, Options, Scorer
 from nightscore.scorers.errors import ModelError
 from nightscore.scorers.model_file import ModelFile
-from nightscore.scorers.variant import Variant, plain
-from nightscore.scorers.workspace import OPEN, ScorerFile, file_variants, is_file, open_file, read_scorer_file
+from nightscore.scorers.variant import Variant, plain_variant_of
+from nightscore.scorers.workspace import (
+    OPEN,
+    ScorerFile,
+    file_variants,
+    is_scorer_file,
+    open_file,
+    read_scorer_file,
+)
 
 GROUP = "nightscore.scorers"
 FOLDER = "scorers"  # of a workspace
-KINDS = {
+BUILT_IN_KINDS = {
     "onnx": "nightscore.scorers.onnx.scorer:open_onnx",
     "text": "nightscore.scorers.text:open_text",
     "trees": "nightscore.scorers.trees:open_trees",
@@ -50,19 +57,19 @@ def open_scorer(
         ModelError: there is no such kind; the model is none of it, or can't be run with these options.
         ScorerFileError: (a ModelError) the workspace's file is at fault.
     """
-    if is_file(kind):
+    if is_scorer_file(kind):
         return open_file(file or read_scorer_file(Path(kind).absolute(), kind), model, options)
     if model is None:
         raise ModelError(f"kind {kind} takes a model file, and none is named")
-    if kind in KINDS:
-        module, _, name = KINDS[kind].partition(":")
+    if kind in BUILT_IN_KINDS:
+        module, _, name = BUILT_IN_KINDS[kind].partition(":")
         opens: Opens = getattr(importlib.import_module(module), name)
     else:
         opens = _loaded(kind)
     return opens(model, options)
 
 
-def variants(kind: str, device: str, file: ScorerFile | None = None) -> list[Variant]:
+def variants_of_kind(kind: str, device: str, file: ScorerFile | None = None) -> list[Variant]:
     """What a job's model may be computed by, the plain one first.
 
     Args:
@@ -76,17 +83,17 @@ def variants(kind: str, device: str, file: ScorerFile | None = None) -> list[Var
     if file is not None:
         return file_variants(file, device)
     offers = getattr(_module(kind), "variants", None)
-    first = plain(kind, device)
+    first = plain_variant_of(kind, device)
     return [first, *(one for one in (offers(device) if offers else ()) if one != first)]
 
 
-def kinds(root: Path | None = None) -> list[str]:
+def scorer_kinds(root: Path | None = None) -> list[str]:
     """Every kind that there is here: ours, those of packages, and the files of a workspace's folder."""
-    names = [*KINDS, *sorted(set(_installed()) - set(KINDS))]
+    names = [*BUILT_IN_KINDS, *sorted(set(_installed()) - set(BUILT_IN_KINDS))]
     return names if root is None else names + _files(root)
 
 
-def code_of(module: str) -> str:
+def hash_package(module: str) -> str:
     """The sha256 of an installed package's code: what stands for its version, and never forgets to change.
 
     Raises:
@@ -108,9 +115,9 @@ def code_of(module: str) -> str:
     return found.hexdigest()
 
 
-def installed_code(kind: str) -> str:
+def hash_package_of_kind(kind: str) -> str:
     """The same of the package that brings a kind; empty for one of ours, whose version is nightscore's."""
-    return "" if kind in KINDS else code_of(_point(kind).module)
+    return "" if kind in BUILT_IN_KINDS else hash_package(_point(kind).module)
 
 
 def _loaded(kind: str) -> Opens:
@@ -126,8 +133,8 @@ def _loaded(kind: str) -> Opens:
 
 def _module(kind: str) -> object:
     """The module that a kind's name leads to."""
-    if kind == "auto" or kind in KINDS:
-        return importlib.import_module(AUTO if kind == "auto" else KINDS[kind].partition(":")[0])
+    if kind == "auto" or kind in BUILT_IN_KINDS:
+        return importlib.import_module(AUTO if kind == "auto" else BUILT_IN_KINDS[kind].partition(":")[0])
     _loaded(kind)
     return importlib.import_module(_point(kind).module)
 
@@ -144,8 +151,8 @@ def _point(kind: str) -> EntryPoint:
     found = _installed()
     if kind in found:
         return found[kind]
-    near = difflib.get_close_matches(kind, kinds(), 1)
-    hint = f"did you mean {near[0]}?" if near else f"kinds here: {', '.join(kinds())}"
+    near = difflib.get_close_matches(kind, scorer_kinds(), 1)
+    hint = f"did you mean {near[0]}?" if near else f"kinds here: {', '.join(scorer_kinds())}"
     raise ModelError(f"unknown kind of scorer {kind!r}; {hint}")
 
 

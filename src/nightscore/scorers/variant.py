@@ -24,10 +24,10 @@ class Variant:
         return max(1, cores // self.threads)
 
 
-PLAIN = Variant("onnx")  # what every other variant of an ONNX model is held to
+PLAIN_ONNX = Variant("onnx")  # what every other variant of an ONNX model is held to
 
 
-def plain(kind: str, device: str) -> Variant:
+def plain_variant_of(kind: str, device: str) -> Variant:
     """The variant that the others are held to.
 
     Args:

@@ -28,7 +28,7 @@ import pyarrow as pa
 from nightscore.scorers.contract import Options, Scorer, Signature, refuse_unlike
 from nightscore.scorers.errors import ChunkError, ContractError, ModelError, ScorerFileError
 from nightscore.scorers.model_file import ModelFile, read_model
-from nightscore.scorers.variant import Variant, plain
+from nightscore.scorers.variant import Variant, plain_variant_of
 
 OPEN, VARIANTS = "open_scorer", "variants"
 ARGUMENTS = {OPEN: "model, options", VARIANTS: "device"}
@@ -45,7 +45,7 @@ class ScorerFile:
     data: bytes = field(repr=False)
 
 
-def is_file(kind: str) -> bool:
+def is_scorer_file(kind: str) -> bool:
     """Whether a kind of scorer is a file of the workspace."""
     return kind.endswith(".py")
 
@@ -76,8 +76,11 @@ def open_file(file: ScorerFile, model: ModelFile | None, options: Options) -> Sc
             scorer of the job's outputs; names the line where one is to blame.
         ModelError: the scorer's own word that it can't serve the model or the options.
     """
-    if not hasattr(load(file), OPEN):
-        offers = ", ".join(name for name in vars(load(file)) if not name.startswith("_")) or "nothing"
+    if not hasattr(load_scorer_module(file), OPEN):
+        offers = (
+            ", ".join(name for name in vars(load_scorer_module(file)) if not name.startswith("_"))
+            or "nothing"
+        )
         raise ScorerFileError(f"{file.name}: has no function {OPEN}(model, options); it has: {offers}")
     found = _called(file, OPEN, model, options)
     given = getattr(found, "signature", None)
@@ -91,7 +94,7 @@ def open_file(file: ScorerFile, model: ModelFile | None, options: Options) -> Sc
             f"{file.name}: its signature gives the columns {', '.join(given.outputs.names) or 'none'}; "
             f"the job's outputs are {', '.join(options.outputs)}"
         )
-    return HeldScorer(file, found)
+    return CheckedScorer(file, found)
 
 
 def file_variants(file: ScorerFile, device: str) -> list[Variant]:
@@ -100,8 +103,8 @@ def file_variants(file: ScorerFile, device: str) -> list[Variant]:
     Raises:
         ScorerFileError: as `open_file`, or it offers what is no variant of its own kind.
     """
-    first = plain(file.name, device)
-    offered = _called(file, VARIANTS, device) if hasattr(load(file), VARIANTS) else []
+    first = plain_variant_of(file.name, device)
+    offered = _called(file, VARIANTS, device) if hasattr(load_scorer_module(file), VARIANTS) else []
     for one in offered if isinstance(offered, list | tuple) else [offered]:
         if not isinstance(one, Variant) or one.kind != file.name or one.threads < 1:
             allowed = f"a list of Variant({file.name!r}, device, threads)"
@@ -109,7 +112,7 @@ def file_variants(file: ScorerFile, device: str) -> list[Variant]:
     return [first, *(one for one in offered if one != first)]
 
 
-def load(file: ScorerFile) -> ModuleType:
+def load_scorer_module(file: ScorerFile) -> ModuleType:
     """The module of a file, run once in a process for the same bytes.
 
     Raises:
@@ -133,7 +136,7 @@ def load(file: ScorerFile) -> ModuleType:
         return module
 
 
-class HeldScorer:
+class CheckedScorer:
     """A scorer of a workspace: what it gives is held to its signature, and its errors name file and line."""
 
     def __init__(self, file: ScorerFile, inner: Any) -> None:
@@ -161,7 +164,7 @@ class HeldScorer:
 
 def _called(file: ScorerFile, name: str, *given: object) -> Any:
     """What a function of a file gives."""
-    function = getattr(load(file), name)
+    function = getattr(load_scorer_module(file), name)
     try:
         inspect.signature(function).bind(*given)
     except TypeError as error:

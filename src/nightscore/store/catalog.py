@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from nightscore.common.errors import Broken
 from nightscore.common.workspace import Workspace, open_workspace
-from nightscore.scorers.hardware import hardware
+from nightscore.scorers.hardware import read_hardware
 from nightscore.store import delta
 from nightscore.store.delta import LiveFile
 from nightscore.store.engine import Engine, EngineResources, SqlMistakes, View
@@ -211,7 +211,7 @@ def query(
 
 def query_resources(workspace: Workspace) -> EngineResources:
     """All cores, and the memory that SQL has by default, for one statement of a person."""
-    return EngineResources(hardware().cores, machine_budget().sql, workspace.runs)
+    return EngineResources(read_hardware().cores, machine_budget().sql, workspace.runs)
 
 
 def _by_day(files: Sequence[LiveFile]) -> dict[str, list[LiveFile]]:

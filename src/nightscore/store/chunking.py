@@ -1,18 +1,18 @@
 """How many rows at once: the rows and the bytes of a chunk, and who may lower them.
 
 A chunk has as many rows as the job says, else as many of the day's files as CHUNK_BYTES hold, up to the
-scorers' own batch (`rows_per_chunk`); a quarter of them where that measures faster (`smaller_chunk_rows`); and
-while it is read at most the bytes that the memory leaves (`chunk_bytes`), by the rows before it
+scorers' own batch (`rows_per_chunk`); a quarter of them where that measures faster (`smaller_chunk_rows`);
+and while it is read at most the bytes that the memory leaves (`chunk_bytes`), by the rows before it
 (`next_chunk_rows`).
 """
 
 from collections.abc import Sequence
 from typing import Literal
 
-from nightscore.scorers.arrays import BATCH_ROWS
+from nightscore.scorers.arrays import SCORER_BATCH_ROWS
 from nightscore.store.plan import InputFile
 
-CHUNK_ROWS, CHUNK_BYTES = BATCH_ROWS, 16 << 20  # the most of a chunk, whichever is reached first
+CHUNK_ROWS, CHUNK_BYTES = SCORER_BATCH_ROWS, 16 << 20  # the most of a chunk, whichever is reached first
 DIVISOR = 4  # of the smaller size that is tried
 COPIES = 4  # of a chunk, at once: as read, without its nulls, as a matrix, with its outputs
 

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from nightscore.common.errors import Broken
 from nightscore.common.files import file_sha256
-from nightscore.scorers.contract import is_number
+from nightscore.scorers.contract import is_numeric_type
 from nightscore.store.receipt import ColumnProof
 from nightscore.store.staging import open_staged
 
@@ -44,7 +44,7 @@ class Tally:
         while pa.types.is_list(column.type):
             column = column.flatten()
         values = column.drop_null()
-        if not len(values) or not is_number(values.type):
+        if not len(values) or not is_numeric_type(values.type):
             return
         if pa.types.is_floating(values.type):
             values = self._finite(values)

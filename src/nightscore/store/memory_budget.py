@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from nightscore.common.files import byte_size
 from nightscore.common.units import parse_size
 from nightscore.job.loader import Job
-from nightscore.scorers.hardware import hardware
+from nightscore.scorers.hardware import read_hardware
 from nightscore.store.chunking import chunk_bytes
 
 SHARE = 0.6  # of what the control group or the machine has; the rest is the page cache's and other processes'
@@ -77,7 +77,7 @@ def job_memory_budget(job: Job) -> MemoryBudget:
     Raises:
         Broken: it asks for more than there is, or for too little; names the line of job.yaml.
     """
-    machine = hardware()
+    machine = read_hardware()
     if job.spec.memory == "auto":
         return machine_budget()
     asked = parse_size(job.spec.memory)
@@ -96,5 +96,5 @@ def job_memory_budget(job: Job) -> MemoryBudget:
 
 def machine_budget() -> MemoryBudget:
     """The default: 60 % of what the machine or the control group has."""
-    machine = hardware()
+    machine = read_hardware()
     return split(min(machine.memory, max(LEAST, int(machine.memory * SHARE))), machine.cores)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from nightscore.scorers.variant import PLAIN, Variant
+from nightscore.scorers.variant import PLAIN_ONNX, Variant
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class Plan:
     challengers: tuple[Challenger, ...] = ()
     promotion: Mapping[str, str] = dataclasses.field(default_factory=dict)
     device: str = ""
-    variant: Variant = PLAIN
+    variant: Variant = PLAIN_ONNX
     why: str = ""
     tried: tuple[TriedVariant, ...] = ()
     tuned: TunedVariant | None = None

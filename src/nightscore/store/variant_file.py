@@ -18,7 +18,7 @@ from nightscore.common.strict_yaml import read_yaml
 from nightscore.job.accuracy_budget import AccuracyBudget
 from nightscore.job.fields import StrictModel
 from nightscore.job.loader import Job
-from nightscore.scorers.hardware import hardware, installed_devices
+from nightscore.scorers.hardware import find_installed_devices, read_hardware
 from nightscore.scorers.variant import Technique, Variant
 from nightscore.store.plan import Plan, TunedVariant
 
@@ -140,12 +140,12 @@ def accuracy_budget_for(job: Job) -> AccuracyBudget:
 
 def machine_facts() -> dict[str, str | int | list[str]]:
     """What of this machine can change which variant is the fastest, or its last bits."""
-    here = hardware()
+    here = read_hardware()
     return {
         "processor": here.processor,
         "cores": here.cores,
         "instructions": list(here.instructions),
-        "devices": installed_devices(),
+        "devices": find_installed_devices(),
     }
 
 

@@ -3,7 +3,7 @@
 import functools
 from importlib.metadata import PackageNotFoundError, version
 
-from nightscore.scorers.hardware import plugins
+from nightscore.scorers.hardware import find_plugins
 
 PACKAGES = ("nightscore", "duckdb", "pyarrow", "numpy", "onnxruntime", "numba", "deltalake")
 NOT_INSTALLED = "not installed"
@@ -11,7 +11,7 @@ NOT_INSTALLED = "not installed"
 
 def library_versions() -> dict[str, str]:
     """Package -> version, of this process; plug-in providers of ONNX Runtime among them."""
-    return {name: _version(name) for name in (*PACKAGES, *sorted(plugins().values()))}
+    return {name: _version(name) for name in (*PACKAGES, *sorted(find_plugins().values()))}
 
 
 @functools.cache  # each piece asks, and what a process has loaded stays

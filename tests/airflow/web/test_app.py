@@ -387,9 +387,9 @@ def test_a_csv_file_is_the_command_lines(client: Client, root: Path) -> None:
 def test_a_csv_file_is_whole_or_refused(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """One row beyond the limit: an error page, no file. At the limit: the file."""
     ana, sql = client("ana"), "SELECT id FROM open_job_scores"
-    monkeypatch.setattr(query.csv, "__defaults__", (QueryLimits(2 * ROWS, 10**8, 30.0),))
+    monkeypatch.setattr(query.query_as_csv, "__defaults__", (QueryLimits(2 * ROWS, 10**8, 30.0),))
     assert ask(ana, sql, "csv").headers["content-type"].startswith("text/csv")
-    monkeypatch.setattr(query.csv, "__defaults__", (QueryLimits(2 * ROWS - 1, 10**8, 30.0),))
+    monkeypatch.setattr(query.query_as_csv, "__defaults__", (QueryLimits(2 * ROWS - 1, 10**8, 30.0),))
     answer = ask(ana, sql, "csv")
     assert answer.status_code == 400 and "more than 5,999 rows" in answer.text
     assert "content-disposition" not in answer.headers
@@ -403,7 +403,7 @@ def test_a_long_query_is_stopped() -> None:
         query_grace, query.GRACE = query.GRACE, grace
         try:
             with pytest.raises(Broken, match=r"stopped after 0\.5 seconds, the limit"):
-                query.table(sql, [], QueryLimits(10, 10**6, 0.5))
+                query.query_first_rows(sql, [], QueryLimits(10, 10**6, 0.5))
         finally:
             query.GRACE = query_grace
 
@@ -411,13 +411,17 @@ def test_a_long_query_is_stopped() -> None:
 def test_a_query_beyond_its_memory_is_refused() -> None:
     """Also where DuckDB's own limit doesn't see it; the server lives on."""
     with pytest.raises((NotYet, Broken), match=r"memory|needed more than"):
-        query.table("SELECT len(range(2000000000 + 0 * len(version())))", [], QueryLimits(10, 10**6, 30.0))
+        query.query_first_rows(
+            "SELECT len(range(2000000000 + 0 * len(version())))", [], QueryLimits(10, 10**6, 30.0)
+        )
 
 
 def test_a_large_result_is_refused() -> None:
     """A result of few rows and many bytes doesn't fill the server's memory."""
     with pytest.raises(Broken, match="larger than 1 MB"):
-        query.table("SELECT repeat('x', 100000) FROM range(100)", [], QueryLimits(1_000, 10**6, 30.0))
+        query.query_first_rows(
+            "SELECT repeat('x', 100000) FROM range(100)", [], QueryLimits(1_000, 10**6, 30.0)
+        )
 
 
 def test_two_queries_at_once(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -438,7 +442,7 @@ def test_two_queries_at_once(client: Client, monkeypatch: pytest.MonkeyPatch) ->
 
 def stopped(limits: QueryLimits) -> None:
     with pytest.raises(Broken):
-        query.table(HEAVY, [], limits)
+        query.query_first_rows(HEAVY, [], limits)
 
 
 def test_a_query_has_no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -454,7 +458,7 @@ def test_a_query_has_no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     monkeypatch.setattr(subprocess, "run", spy)
-    found, more = query.table("SELECT 1 AS x", [])
+    found, more = query.query_first_rows("SELECT 1 AS x", [])
     assert (found.to_pylist(), more) == ([{"x": 1}], False)
     assert seen.keys() <= {*process.ENVIRONMENT, "PYTHONPATH"} and list(tmp_path.iterdir()) == []
 

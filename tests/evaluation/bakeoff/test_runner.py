@@ -92,8 +92,8 @@ def forced(job: Job, found: BakeOff, name: str = "half") -> VariantFile:
 def written(job: Job, found: BakeOff, path: str) -> VariantFile:
     from nightscore.common.files import file_sha256
     from nightscore.common.progress import silent
-    from nightscore.evaluation.bakeoff.candidates import reference
-    from nightscore.evaluation.bakeoff.workload import ground
+    from nightscore.evaluation.bakeoff.candidates import reference_candidate
+    from nightscore.evaluation.bakeoff.workload import stage_workload
     from nightscore.store.variant_file import (
         BakeoffEvidence,
         ModelOf,
@@ -103,8 +103,8 @@ def written(job: Job, found: BakeOff, path: str) -> VariantFile:
     )
     from nightscore.store.versions import library_versions
 
-    with ground(job, DAY, silent) as whole:
-        plan = reference(whole).plan
+    with stage_workload(job, DAY, silent) as whole:
+        plan = reference_candidate(whole).plan
     evidence = BakeoffEvidence(
         day=str(DAY), held_out=HELD, rows=1, rows_per_second=2, reference_rows_per_second=1,
         change={"max_abs": 0.0}, held_out_change={"max_abs": 0.0},
@@ -273,15 +273,15 @@ def test_apply_writes_what_was_taken_or_removes_what_was_there(workspace: tuple[
 def test_a_candidate_that_ends_its_process_costs_a_line(tmp_path: Path) -> None:
     """The line says by which signal; the bake-off goes on."""
     from nightscore.common.progress import silent
-    from nightscore.evaluation.bakeoff.candidates import reference
-    from nightscore.evaluation.bakeoff.worker import Failed, Trial
-    from nightscore.evaluation.bakeoff.workload import ground
+    from nightscore.evaluation.bakeoff.candidates import reference_candidate
+    from nightscore.evaluation.bakeoff.worker import Trial, TrialFailed
+    from nightscore.evaluation.bakeoff.workload import stage_workload
 
     job = load("mini", make_workspace(tmp_path, rows=100))
-    with ground(job, DAY, silent) as whole, Trial(job, reference(whole).plan, 60) as trial:
+    with stage_workload(job, DAY, silent) as whole, Trial(job, reference_candidate(whole).plan, 60) as trial:
         trial.speed(0)
         trial._process.kill()
-        with pytest.raises(Failed, match="its process ended by SIGKILL"):
+        with pytest.raises(TrialFailed, match="its process ended by SIGKILL"):
             trial.speed(0)
 
 
@@ -356,10 +356,10 @@ def test_a_candidate_whose_scores_depend_on_the_rows_beside_them_is_refused(tmp_
 def test_of_a_part_of_a_day_the_other_end_can_be_held_out(tmp_path: Path) -> None:
     """The last pieces of as many rows, and all of them where that is the day."""
     from nightscore.common.progress import silent
-    from nightscore.evaluation.bakeoff.workload import ground
+    from nightscore.evaluation.bakeoff.workload import stage_workload
 
     job = load("mini", make_workspace(tmp_path, rows=100_000))
-    with ground(job, DAY, silent) as whole:
+    with stage_workload(job, DAY, silent) as whole:
         last = whole.last(1000)
         assert [piece.index for piece in last.plan.pieces] == [whole.plan.pieces[-1].index]
         assert whole.last(10**9).plan.pieces == whole.plan.pieces
@@ -372,7 +372,7 @@ def test_the_metric_sees_labels_of_later_days_and_says_where_there_are_none(
 ) -> None:
     """One number over scores and the inputs, cut so many days after the scored day."""
     from nightscore.common.progress import silent
-    from nightscore.evaluation.bakeoff.workload import ground
+    from nightscore.evaluation.bakeoff.workload import stage_workload
     from nightscore.evaluation.bakeoff.yardstick import Yardstick
     from nightscore.pipeline.executors import LOCAL_THREADS
 
@@ -385,9 +385,9 @@ def test_the_metric_sees_labels_of_later_days_and_says_where_there_are_none(
         "SELECT count(DISTINCT day) FROM rows WHERE EXISTS (FROM scores)"
     )
     job = load("mini", root)
-    with ground(job, dt.date(2020, 1, 2), silent) as whole:
+    with stage_workload(job, dt.date(2020, 1, 2), silent) as whole:
         LOCAL_THREADS.map(job, whole.plan, whole.plan.pieces)
-        change = Yardstick(job, whole.plan).change(whole.plan)
+        change = Yardstick(job, whole.plan).measure_deviation(whole.plan)
     assert job.spec.budget
     if known:
         assert (change.metric, change.metric_before) == (1 + after, 1 + after)

@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
-from nightscore.evaluation.recipes.network import constants, read, results
+from nightscore.evaluation.recipes.network import constants, parse_model, run_model
 from nightscore.evaluation.recipes.recipe import Feeds, Material, NoCandidate, Recipe
 from nightscore.scorers.contract import Options
 from nightscore.scorers.model_file import ModelFile
@@ -187,7 +187,7 @@ def made(recipes: list[Recipe], given: Material) -> Iterator[tuple[str, bytes]]:
 
 def difference(data: bytes, other: Material) -> float:
     """The largest difference of an output to a reference's, over all feeds."""
-    pairs = zip(results(data, other.feeds), results(other.model.data, other.feeds), strict=True)
+    pairs = zip(run_model(data, other.feeds), run_model(other.model.data, other.feeds), strict=True)
     return max(float(np.abs(found - wanted).max()) for found, wanted in pairs)
 
 
@@ -203,7 +203,7 @@ def rows(count: int) -> Array:
 
 def loaded(data: bytes) -> onnx.ModelProto:
     """The graph of a candidate."""
-    return read(ModelFile("m", "0" * 64, data))
+    return parse_model(ModelFile("m", "0" * 64, data))
 
 
 def matrices(data: bytes) -> list[tuple[int, ...]]:

@@ -31,7 +31,7 @@ from nightscore.scorers.contract import Options
 from nightscore.scorers.onnx.scorer import open_onnx
 from nightscore.scorers.registry import open_scorer
 from nightscore.scorers.testing import check_scorer
-from nightscore.scorers.trees.forest import LEAF, Forest
+from nightscore.scorers.trees.forest import LEAF_MODE, Forest
 from tests.evaluation.recipes.material import material
 from tests.scorers import forests
 from tests.scorers.models import file, mlp
@@ -211,7 +211,7 @@ def test_a_merged_leaf_is_the_mean_over_the_rows_that_reach_it() -> None:
     small = merge(forest, span <= np.median(span[np.isfinite(span)]), means_of(forest, x))
     before, after = weights_of(forest)[0][:, 0], weights_of(small)[0][:, 0]
     old, new = leaves(forest, x), leaves(small, x)
-    merged = [node for node in np.unique(new) if forest.modes[node] != LEAF]
+    merged = [node for node in np.unique(new) if forest.modes[node] != LEAF_MODE]
     assert len(merged) > 10
     for node in merged:
         np.testing.assert_allclose(after[node], before[old[new == node]].mean(), rtol=1e-5, atol=1e-7)

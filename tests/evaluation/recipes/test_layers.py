@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from nightscore.evaluation.recipes import prune
-from nightscore.evaluation.recipes.heads import heads
+from nightscore.evaluation.recipes.heads import find_heads
 from nightscore.evaluation.recipes.layers import neurons
 from nightscore.evaluation.recipes.network import Array, constants, set_constant
 from nightscore.evaluation.recipes.recipe import NoCandidate
@@ -141,6 +141,6 @@ def test_a_mask_for_each_head_keeps_heads_where_they_are() -> None:
         proto.graph.initializer.append(numpy_helper.from_array(np.zeros(shape, np.float32), "mask"))
         return proto
 
-    assert len(list(heads(masked((1, 1, 12, 12))))) == 2
-    assert len(list(heads(masked((12, 12))))) == 2
-    assert not list(heads(masked((1, HEADS, 12, 12))))
+    assert len(list(find_heads(masked((1, 1, 12, 12))))) == 2
+    assert len(list(find_heads(masked((12, 12))))) == 2
+    assert not list(find_heads(masked((1, HEADS, 12, 12))))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from nightscore.evaluation.recipes import prune, weight_update
-from nightscore.evaluation.recipes.network import Array, constants, results
+from nightscore.evaluation.recipes.network import Array, constants, run_model
 from nightscore.evaluation.recipes.recipe import NoCandidate
 from nightscore.scorers.model_file import ModelFile
 from nightscore.scorers.onnx.scorer import OnnxScorer
@@ -63,7 +63,7 @@ def test_the_pruned_graph_is_the_network_of_its_weights() -> None:
         elif one.op_type == "Relu":
             x = np.maximum(x, 0)
     wanted = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
-    (found,) = results(data, [{"X": digits()[0][:50]}])
+    (found,) = run_model(data, [{"X": digits()[0][:50]}])
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
@@ -128,9 +128,9 @@ def test_what_is_left_is_the_least_squares_fit(
     squares = np.diagonal(moments)[:-1]
     damped = moments + np.diag(np.append(np.full(len(squares), weight_update.DAMPING * squares.mean()), 0))
     damped = damped[: len(weights), : len(weights)]
-    stay, fitted = weight_update.remaining(moments, weights, size, data.draw(st.integers(1, count)))
+    stay, fitted = weight_update.prune_groups(moments, weights, size, data.draw(st.integers(1, count)))
     np.testing.assert_allclose(fitted, best(damped, weights, list(stay), count * size), atol=1e-6)
-    one_less, _ = weight_update.remaining(moments, weights, size, count - 1)
+    one_less, _ = weight_update.prune_groups(moments, weights, size, count - 1)
     groups = np.arange(count * size).reshape(count, size)
     costs = []
     for group in groups:
@@ -164,7 +164,7 @@ def test_candidates_keep_the_contract_and_the_interface() -> None:
             assert after.graph.output == before.graph.output, name
             check_scorer(OnnxScorer(ModelFile("m", "0" * 64, data), reference.options), chunk, 1e-5)
             if reference.options.outputs.keys() == {"low", "high"}:
-                (found,), (wanted,) = (results(one, [{"X": odd}]) for one in (data, reference.model.data))
+                (found,), (wanted,) = (run_model(one, [{"X": odd}]) for one in (data, reference.model.data))
                 assert np.isnan(found[0]).all()
                 assert np.isnan(wanted[0]).all()
                 assert np.isfinite(found[4]).all()

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import quantize_dynamic
 
 from nightscore.evaluation.recipes import quantize
-from nightscore.evaluation.recipes.network import Array, operators, read, results
+from nightscore.evaluation.recipes.network import Array, operators, parse_model, run_model
 from nightscore.evaluation.recipes.recipe import Material, NoCandidate
 from nightscore.scorers.contract import Options
 from nightscore.scorers.model_file import ModelFile
@@ -115,7 +115,7 @@ def test_one_scale_for_a_batch_is_refused_where_features_are_floats() -> None:
         dynamic = (folder / "q.onnx").read_bytes()
     plain = digits()[0][:64]
     odd = [spoilt(plain, 0, np.inf), spoilt(plain, 0, 1e3)]
-    wanted, lost, moved = results(dynamic, [{"X": plain}, *({"X": x} for x in odd)])
+    wanted, lost, moved = run_model(dynamic, [{"X": plain}, *({"X": x} for x in odd)])
     assert np.isnan(lost).all()
     assert np.abs(moved[1:] - wanted[1:]).max() > 0.1
 
@@ -158,16 +158,16 @@ def test_a_nan_stays_one(imputes: bool) -> None:
     plain = rows(6)
     odd = plain.copy()
     odd[0, 0], odd[1, 1], odd[2, 2], odd[3, :] = np.nan, np.nan, np.inf, 3e38
-    (wanted,) = results(reference.model.data, [{"X": odd}])
+    (wanted,) = run_model(reference.model.data, [{"X": odd}])
     candidates = dict(made(quantize.recipes(reference.model), reference))
     assert len(candidates) == 4
     for name, data in candidates.items():
         if name == "float16":
             continue
-        (found,) = results(data, [{"X": odd}])
+        (found,) = run_model(data, [{"X": odd}])
         assert np.isnan(found[:3]).tolist() == np.isnan(wanted[:3]).tolist(), name
         assert np.isnan(found[0]).any() != imputes
-        (alone,) = results(data, [{"X": plain}])
+        (alone,) = run_model(data, [{"X": plain}])
         np.testing.assert_array_equal(found[4:], alone[4:], err_msg=name)
 
 
@@ -206,18 +206,21 @@ def test_a_convolution_is_quantized_with_what_lies_around_it() -> None:
     data = named(quantize.recipes(reference.model))["int8 static, min-max"].make(reference)
     counts = operators(onnx.load_model_from_string(data))
     assert not counts["BatchNormalization"]
-    spread = float(results(reference.model.data, feeds)[0].std())
+    spread = float(run_model(reference.model.data, feeds)[0].std())
     assert difference(data, reference) < 0.2 * spread
     odd = feeds[0]["X"][:3].copy()
     odd[1, 0, 4, 4] = np.nan
-    assert np.isnan(results(data, [{"X": odd}])[0]).any(axis=1).tolist() == [False, True, False]
+    assert np.isnan(run_model(data, [{"X": odd}])[0]).any(axis=1).tolist() == [False, True, False]
 
 
 def test_what_is_quantized_is_no_candidate_again() -> None:
     """A quantized file has no layer with float32 weights left: the reason is said instead."""
     reference = of_bert()
     data = named(quantize.recipes(reference.model))["int8 dynamic, per channel"].make(reference)
-    assert set(operators(read(ModelFile("m", "0" * 64, data)))) >= {"MatMulInteger", "DynamicQuantizeLinear"}
+    assert set(operators(parse_model(ModelFile("m", "0" * 64, data)))) >= {
+        "MatMulInteger",
+        "DynamicQuantizeLinear",
+    }
     again = ModelFile("m", "0" * 64, data)
     with pytest.raises(NoCandidate, match="int8 does nothing"):
         named(quantize.recipes(again))["int8"].make(of_bert(model=again))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from nightscore.evaluation.recipes import quantize
-from nightscore.evaluation.recipes.calibration import TOKENS, calibration
+from nightscore.evaluation.recipes.calibration import TOKENS, calibration_batches
 from nightscore.evaluation.recipes.network import operators
 from nightscore.evaluation.recipes.recipe import NoCandidate
 from nightscore.evaluation.recipes.sensitivity import fewest
@@ -84,17 +84,17 @@ def test_calibration_leaves_out_rows_that_are_no_numbers() -> None:
     """One NaN would be the range of every layer; without any rows there is no candidate."""
     x = rows(100)
     x[::2, 1], x[3, 0] = np.nan, np.inf
-    found = calibration([{"X": x}], 4)
+    found = calibration_batches([{"X": x}], 4)
     assert sum(len(piece["X"]) for piece in found) == 49
     assert all(np.isfinite(piece["X"]).all() for piece in found)
     with pytest.raises(NoCandidate, match="no rows to calibrate with"):
-        calibration([{"X": x[:1]}], 4)
+        calibration_batches([{"X": x[:1]}], 4)
 
 
 def test_calibration_takes_texts_in_small_pieces() -> None:
     """A token is a long vector in every layer, all of which are in memory at once."""
     feeds = [{"ids": np.ones((500, 64), np.int64), "mask": np.ones((500, 64), np.int64)}] * 9
-    found = calibration(feeds, 16)
+    found = calibration_batches(feeds, 16)
     assert len(found) == 16
     assert all(piece["ids"].size <= TOKENS for piece in found)
 

@@ -16,10 +16,10 @@ from nightscore.pipeline.executors import run
 from nightscore.pipeline.score import autotune as module
 from nightscore.pipeline.score import open_model
 from nightscore.scorers import auto
-from nightscore.scorers.hardware import hardware, installed_devices
+from nightscore.scorers.hardware import find_installed_devices, read_hardware
 from nightscore.scorers.onnx import scorer as onnx
-from nightscore.scorers.registry import variants
-from nightscore.scorers.variant import PLAIN, Variant
+from nightscore.scorers.registry import variants_of_kind
+from nightscore.scorers.variant import PLAIN_ONNX, Variant
 from nightscore.store.receipt import Receipt
 from tests.support.packages import installed
 from tests.support.workspace import JOB, linear_model, make_workspace
@@ -157,7 +157,7 @@ def test_a_tolerance_lets_another_one_in(job: Job, offer: Offer, tmp_path: Path)
 
 def test_what_fails_costs_a_line_and_never_a_night(job: Job, offer: Offer) -> None:
     """At opening, or at scoring; the first line of what it said is in the receipt."""
-    offer(PLAIN, Variant("closed"), Variant("fails"), Variant("nothing"))
+    offer(PLAIN_ONNX, Variant("closed"), Variant("fails"), Variant("nothing"))
     found = run(job, DAY)
     assert found.status == "published" and found.variant and found.variant.kind == "onnx"
     said = refusals(found)
@@ -168,7 +168,7 @@ def test_what_fails_costs_a_line_and_never_a_night(job: Job, offer: Offer) -> No
 def test_little_faster_is_not_taken(job: Job, offer: Offer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other bits have to be worth it."""
     monkeypatch.setattr(module, "FASTER", 5.0)
-    offer(PLAIN, RIGHT)
+    offer(PLAIN_ONNX, RIGHT)
     found = run(job, DAY)
     assert found.variant and found.variant.kind == "onnx"
     assert found.variant.why == "none of the others was a tenth faster"
@@ -220,7 +220,7 @@ def test_a_device_that_ended_the_process_is_not_tried_again(job: Job, offer: Off
         [sys.executable, "-c", child, root, str(package)], capture_output=True, check=False
     )
     assert ended.returncode == 9, ended.stderr
-    offer(PLAIN, Variant("ends", "npu"))
+    offer(PLAIN_ONNX, Variant("ends", "npu"))
     found = run(job, DAY)
     assert found.status == "published"
     assert refusals(found)["ends on npu"].startswith("the process ended when it was tried; remove ")
@@ -229,7 +229,7 @@ def test_a_device_that_ended_the_process_is_not_tried_again(job: Job, offer: Off
 def test_a_day_of_few_rows_is_not_measured(job: Job, offer: Offer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trying would take longer than scoring."""
     monkeypatch.setattr(module, "WORTH_IT", 2.0)
-    offer(PLAIN, RIGHT)
+    offer(PLAIN_ONNX, RIGHT)
     found = run(job, DAY)
     assert found.variant and found.variant.why == "3,000 rows are too few to try others on"
     assert found.tried == () and not (job.workspace.root / "data/choices").exists()
@@ -240,20 +240,24 @@ def test_when_the_time_is_over_the_rest_is_not_tried(
 ) -> None:
     """Two seconds, or a share of a long night."""
     monkeypatch.setattr(module, "SECONDS", 0.02)
-    offer(PLAIN, SLOW, RIGHT)
+    offer(PLAIN_ONNX, SLOW, RIGHT)
     found = run(job, DAY)
     assert refusals(found)["right on cpu"] == "not tried: the time for trying was over"
 
 
 NAMED = {
-    "a kind": ("kind: onnx", "cpu", [PLAIN]),
-    "a kind, any device": ("kind: onnx", "auto", [PLAIN, Variant("onnx", "cpu", 4), Variant("onnx", "cuda")]),
+    "a kind": ("kind: onnx", "cpu", [PLAIN_ONNX]),
+    "a kind, any device": (
+        "kind: onnx",
+        "auto",
+        [PLAIN_ONNX, Variant("onnx", "cpu", 4), Variant("onnx", "cuda")],
+    ),
     "auto": (
         "kind: auto",
         "auto",
-        [PLAIN, Variant("trees"), Variant("onnx", "cpu", 4), Variant("onnx", "cuda")],
+        [PLAIN_ONNX, Variant("trees"), Variant("onnx", "cpu", 4), Variant("onnx", "cuda")],
     ),
-    "auto on the cpu": ("kind: auto", "cpu", [PLAIN, Variant("trees"), Variant("onnx", "cpu", 4)]),
+    "auto on the cpu": ("kind: auto", "cpu", [PLAIN_ONNX, Variant("trees"), Variant("onnx", "cpu", 4)]),
     "a named device": ("kind: auto", "cuda", [Variant("onnx", "cuda")]),
 }
 WAYS = {"onnx": onnx.ways, "auto": auto.ways}
@@ -269,18 +273,18 @@ def test_what_is_named_is_used(kind: str, device: str, wanted: list[Variant]) ->
 @pytest.mark.parametrize("device", ["auto", "cpu", "npu"])
 def test_each_kind_gives_its_own_variants(kind: str, device: str) -> None:
     """Those of this machine, the plain one first; a kind that offers none has that alone."""
-    found, first = variants(kind, device), Variant("onnx" if kind == "auto" else kind)
+    found, first = variants_of_kind(kind, device), Variant("onnx" if kind == "auto" else kind)
     assert found[0] == (first if device != "npu" else replace(first, device="npu"))
     assert len(set(found)) == len(found)
     if device == "npu" or kind not in WAYS:
         assert len(found) == 1
     else:
-        assert found == WAYS[kind](device, installed_devices(), hardware().cores)
+        assert found == WAYS[kind](device, find_installed_devices(), read_hardware().cores)
 
 
 def test_on_one_core_there_are_no_threads_to_share() -> None:
     """And at once are as many pieces as there are cores for."""
-    assert onnx.ways("auto", ["cpu"], 1) == [PLAIN]
+    assert onnx.ways("auto", ["cpu"], 1) == [PLAIN_ONNX]
     assert [Variant("onnx", "cpu", threads).at_once(4) for threads in (1, 2, 3, 4, 8)] == [4, 2, 1, 1, 1]
 
 

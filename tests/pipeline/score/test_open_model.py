@@ -14,8 +14,8 @@ import pytest
 from nightscore import Broken, Job, NotYet, load, query, run
 from nightscore.common.units import as_day
 from nightscore.evaluation.bakeoff import apply, bakeoff
-from nightscore.evaluation.judge import judge
-from nightscore.evaluation.promote import promote
+from nightscore.evaluation.judge import judge_challengers
+from nightscore.evaluation.promote import promote_model
 from nightscore.job.loader import load_all
 from nightscore.pipeline.executors import score_pieces
 from nightscore.pipeline.score import autotune
@@ -273,9 +273,9 @@ def test_a_challenger_is_scored_judged_and_promoted(raced: Job) -> None:
     root = raced.workspace.root
     table = query("SELECT * FROM mini_scores", root)
     assert "other__score" in table.column_names and table["other__score"].null_count == 0
-    [found] = judge(raced).verdicts
+    [found] = judge_challengers(raced).verdicts
     assert found.verdict == "PROMOTE", found.reasons
-    promote(raced, "other", by="tests")
+    promote_model(raced, "other", by="tests")
     receipt = run(load("mini", root), DAYS[2])
     assert receipt.model and receipt.model.path == "data/models/other.onnx"
     assert receipt.promotion and receipt.promotion.model == receipt.model.path
@@ -285,7 +285,7 @@ def test_a_formula_is_promoted_by_nobody(tmp_path: Path) -> None:
     """It is code, which version control knows."""
     root = workspace(tmp_path, FORMULA, SUM, rows=10)
     with pytest.raises(Broken, match=rf"model\.kind: the model is code, {KIND}, and no file"):
-        promote(load("mini", root), "data/models/linear.onnx", by="tests")
+        promote_model(load("mini", root), "data/models/linear.onnx", by="tests")
 
 
 @pytest.mark.slow

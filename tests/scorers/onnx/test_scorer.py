@@ -13,10 +13,10 @@ import pyarrow as pa
 import pytest
 from onnx import TensorProto, helper
 
-from nightscore.scorers.arrays import BATCH_ROWS
+from nightscore.scorers.arrays import SCORER_BATCH_ROWS
 from nightscore.scorers.contract import Options
 from nightscore.scorers.errors import ChunkError, ContractError, ModelError
-from nightscore.scorers.hardware import installed_devices
+from nightscore.scorers.hardware import find_installed_devices
 from nightscore.scorers.model_file import ModelFile, read_model
 from nightscore.scorers.onnx import runtime
 from nightscore.scorers.onnx.scorer import OnnxScorer
@@ -38,7 +38,7 @@ def batch(**columns: Any) -> pa.RecordBatch:
 GOOD: dict[str, tuple[ModelFile, dict[str, str], pa.RecordBatch, float]] = {
     "a network in float": (file(mlp(), COLUMNS), PAIR, floats(100), 1e-6),
     "a network in double": (file(mlp(D), COLUMNS), PAIR, floats(100), 1e-14),
-    "a network, more rows than a micro-batch": (file(mlp(), COLUMNS), PAIR, floats(BATCH_ROWS + 7), 1e-6),
+    "a network, more rows than a micro-batch": (file(mlp(), COLUMNS), PAIR, floats(SCORER_BATCH_ROWS + 7), 1e-6),
     "trees, labels and probabilities": (file(trees()[1], COLUMNS), {"is": "label", "p": "probabilities[1]"}, floats(100), 0),
     "a pipeline of texts and numbers": (file(pipeline()[1]), {"is": "label", "p": "probabilities[1]"}, mixed(100), 1e-6),
     "texts in and out": (file(one_op("Identity", S)), {"t": "y"}, batch(x=["a", "ü", ""]), 0),
@@ -66,7 +66,7 @@ def direct(model: ModelFile, feeds: Mapping[str, Any]) -> list[Any]:
     return ort.InferenceSession(model.data, options, providers=["CPUExecutionProvider"]).run(None, feeds)
 
 
-@pytest.mark.parametrize("rows", [1, 2, 1000, BATCH_ROWS])
+@pytest.mark.parametrize("rows", [1, 2, 1000, SCORER_BATCH_ROWS])
 def test_scores_are_what_onnx_runtime_gives(rows: int) -> None:
     """Bit for bit, on the same rows, for a network, for trees and for a pipeline."""
     chunk = floats(rows)
@@ -235,10 +235,10 @@ def test_binding_gives_what_a_plain_run_gives() -> None:
 
 def test_devices_are_what_onnx_runtime_lists() -> None:
     """The CPU comes first; each name stands for a provider that is available."""
-    found = runtime.devices()
+    found = runtime.find_devices()
     assert found[0].name == "cpu" and found[0].kind == "CPU"
     assert {one.provider for one in found} <= set(ort.get_available_providers())
-    assert set(runtime.problems()) <= set(installed_devices())
+    assert set(runtime.find_plugin_problems()) <= set(find_installed_devices())
 
 
 # --- models that do not fit ---

@@ -19,7 +19,7 @@ NAMES = ("spot", "strike", "rate", "years", "volatility", "right")
 GREEKS = ("delta", "gamma", "vega", "theta", "rho")
 FILE = REPOSITORY / "data/models/finance/black_scholes.onnx"
 MODEL: ModelFile = read_model(FILE, "black_scholes.onnx")
-SESSION = runtime.session(MODEL, "cpu", 1)
+SESSION = runtime.open_session(MODEL, "cpu", 1)
 SPOTS, STRIKES = (1.0, 50.0, 100.0, 400.0), (0.5, 50.0, 90.0, 99.0, 100.0, 101.0, 120.0, 1000.0)
 RATES, YEARS = (0.0, 0.02, -0.01, 0.1), (1 / 365 / 24, 1 / 365, 0.1, 1.0, 10.0)
 VOLATILITIES = (0.01, 0.2, 0.8, 3.0)
@@ -30,7 +30,7 @@ def priced(rows: Any) -> dict[str, Numbers]:
     columns = np.asarray(rows, np.float64).T
     feeds = {name: np.ascontiguousarray(column) for name, column in zip(NAMES, columns, strict=True)}
     names = ["price", *GREEKS]
-    return dict(zip(names, runtime.run(SESSION, names, feeds, "cpu"), strict=True))
+    return dict(zip(names, runtime.run_session(SESSION, names, feeds, "cpu"), strict=True))
 
 
 def calculator(row: tuple[float, ...]) -> Any:

@@ -55,9 +55,9 @@ def published(root: Path, table: str, day: str) -> pd.DataFrame:
 def by_the_graph(root: Path, day: str, *names: str) -> list[Any]:
     """Outputs of the graph for what a run of the day scores, in the order of the key."""
     rows = features(load("credit_loss", workspace=root), day)
-    session = runtime.session(read_model(MODELS / "credit_loss.onnx", "credit_loss.onnx"), "cpu", 1)
+    session = runtime.open_session(read_model(MODELS / "credit_loss.onnx", "credit_loss.onnx"), "cpu", 1)
     feeds = {one.name: rows[one.name].to_numpy() for one in session.get_inputs()}
-    return list(runtime.run(session, list(names), feeds, "cpu"))
+    return list(runtime.run_session(session, list(names), feeds, "cpu"))
 
 
 def test_scores_are_the_graph_s_to_the_bit(credit: Path) -> None:
@@ -78,9 +78,9 @@ def scorecard(root: Path, day: str) -> Any:
     """The scorecard's PD of each open loan of a day, by loan_id, straight from the model."""
     rows = features(load("credit_loss", workspace=root), day)
     rows = rows.filter(pa.compute.equal(rows["as_of"], pa.scalar(pd.Timestamp(day).date())))
-    session = runtime.session(read_model(MODELS / "credit_loss.onnx", "credit_loss.onnx"), "cpu", 1)
+    session = runtime.open_session(read_model(MODELS / "credit_loss.onnx", "credit_loss.onnx"), "cpu", 1)
     feeds = {one.name: rows[one.name].to_numpy() for one in session.get_inputs()}
-    return runtime.run(session, ["scorecard_pd"], feeds, "cpu")[0]
+    return runtime.run_session(session, ["scorecard_pd"], feeds, "cpu")[0]
 
 
 @pytest.mark.parametrize("day", DAYS)

@@ -22,7 +22,7 @@ import train_credit
 from credit_graph import LOAN, Scorecard
 
 METRICS = json.loads((MODELS / "credit_metrics.json").read_text())
-SESSION = runtime.session(read_model(MODELS / "credit_loss.onnx", "credit_loss.onnx"), "cpu", 1)
+SESSION = runtime.open_session(read_model(MODELS / "credit_loss.onnx", "credit_loss.onnx"), "cpu", 1)
 OUTPUTS = ["scorecard_pd", "pd", "score", "points_lost"]
 NEUTRAL = {"balance": 1.0, "months": 36.0, "monthly_rate": 0.01, "lgd": 0.9, "stage": 1.0}
 
@@ -37,7 +37,7 @@ def scored(values: dict[str, Any], **loan: float) -> dict[str, Any]:
     """The model's outputs, by name."""
     rows = len(next(iter(values.values())))
     given = {name: np.full(rows, (NEUTRAL | loan).get(name, 0.0)) for name in LOAN}
-    found = runtime.run(SESSION, OUTPUTS, {**values, **given}, "cpu")
+    found = runtime.run_session(SESSION, OUTPUTS, {**values, **given}, "cpu")
     return dict(zip(OUTPUTS, found, strict=True))
 
 

@@ -23,7 +23,7 @@ from tests.workspace.finance.world import DAYS, REPOSITORY
 FOLDER = REPOSITORY / "jobs/finance/market_risk_backtest"
 SPEC = yaml.safe_load((FOLDER / "job.yaml").read_text())
 OUTPUTS = list(SPEC["model"]["outputs"])
-SESSION = runtime.session(
+SESSION = runtime.open_session(
     read_model(REPOSITORY / "data/models/finance/coverage_tests.onnx", "coverage_tests.onnx"), "cpu", 1
 )
 INPUTS = [one.name for one in SESSION.get_inputs()]
@@ -50,7 +50,7 @@ def backtested(exceptions: list[bool]) -> dict[str, Any]:
     sql.execute(f"SET VARIABLE day = DATE '{days[-1]}'")
     counts = sql.sql((FOLDER / "exceptions.sql").read_text()).to_arrow_table()
     feeds = {name: counts[name].to_numpy() for name in INPUTS}
-    found = runtime.run(SESSION, OUTPUTS, feeds, "cpu")
+    found = runtime.run_session(SESSION, OUTPUTS, feeds, "cpu")
     scores = counts.select(["desk", *SPEC["keep"]])
     for name, values in zip(OUTPUTS, found, strict=True):
         scores = scores.append_column(name, [values])

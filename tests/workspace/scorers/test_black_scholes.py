@@ -13,14 +13,14 @@ import QuantLib
 from scipy.special import log_ndtr
 
 from nightscore.scorers import MissingValueError, ModelError, ModelFile, Options, check_scorer, open_scorer
-from nightscore.scorers.registry import variants
+from nightscore.scorers.registry import variants_of_kind
 from nightscore.scorers.variant import Variant
-from nightscore.scorers.workspace import load, read_scorer_file
+from nightscore.scorers.workspace import load_scorer_module, read_scorer_file
 from tests.workspace.finance.world import REPOSITORY
 
 KIND = "scorers/black_scholes.py"
 FILE = read_scorer_file(REPOSITORY / KIND, KIND)
-bs: Any = load(FILE)
+bs: Any = load_scorer_module(FILE)
 GRAPH = onnxruntime.InferenceSession(REPOSITORY / "data/models/finance/black_scholes.onnx")
 NAMES = list(bs.OUTPUTS)
 GRID = list(
@@ -153,5 +153,5 @@ def test_what_it_can_t_do_it_says(options: Options, says: str) -> None:
 def test_a_gpu_is_another_way_where_there_is_one() -> None:
     """Else the CPU is the only one."""
     cuda = [Variant(KIND, "cuda")] if bs._has_cuda() else []
-    assert variants(KIND, "auto", FILE) == [Variant(KIND), *cuda]
-    assert variants(KIND, "cpu", FILE) == [Variant(KIND)]
+    assert variants_of_kind(KIND, "auto", FILE) == [Variant(KIND), *cuda]
+    assert variants_of_kind(KIND, "cpu", FILE) == [Variant(KIND)]

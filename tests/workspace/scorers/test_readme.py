@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from nightscore import load, query, run
 from nightscore.pipeline.steps import check_job
 from nightscore.scorers import Variant
-from nightscore.scorers.registry import variants
+from nightscore.scorers.registry import variants_of_kind
 from nightscore.scorers.workspace import read_scorer_file
 from tests.workspace.finance.world import REPOSITORY
 
@@ -65,5 +65,5 @@ def test_the_variants_of_the_page_are_variants(tmp_path: Path) -> None:
     (tmp_path / "scorers").mkdir()
     path = tmp_path / "scorers/mine.py"
     path.write_text(block("from nightscore.scorers import Variant"))
-    found = variants("scorers/mine.py", "auto", read_scorer_file(path, "scorers/mine.py"))
+    found = variants_of_kind("scorers/mine.py", "auto", read_scorer_file(path, "scorers/mine.py"))
     assert found[1:] == [Variant("scorers/mine.py", "cpu", 4), Variant("scorers/mine.py", "cuda")]

@@ -15,8 +15,8 @@ from airflow.configuration import conf
 from fastapi import Depends, HTTPException, Request
 
 from nightscore.airflow.dag import stub
-from nightscore.airflow.day import workspace
-from nightscore.airflow.form import form
+from nightscore.airflow.day import open_dags_workspace
+from nightscore.airflow.form import build_form
 from nightscore.airflow.timetable import timetable_of
 from nightscore.common.errors import Broken
 from nightscore.common.workspace import Workspace
@@ -62,7 +62,7 @@ class Sight:
 def _whole(job: Job) -> Job | Broken:
     """The job, or what keeps it from being a DAG."""
     try:
-        form(job)
+        build_form(job)
         timetable_of(job)
     except Broken as error:
         return error
@@ -76,13 +76,13 @@ def sight(user: GetUserDep) -> Sight:
         HTTPException: 401 or 403 without such a user; by GetUserDep.
     """
     readable = get_auth_manager().get_authorized_dag_ids(user=user, method="GET")
-    return Sight(workspace(), frozenset(readable))
+    return Sight(open_dags_workspace(), frozenset(readable))
 
 
 SightDep = Annotated[Sight, Depends(sight)]
 
 
-def from_here(request: Request) -> None:
+def check_same_origin(request: Request) -> None:
     """Know that a form was sent from a page of this Airflow.
 
     Airflow's cookie is `SameSite=Lax`, so a browser doesn't send it with another site's form; but a sister

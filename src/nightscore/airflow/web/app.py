@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from nightscore.airflow.web import dag_runs, query, reports
-from nightscore.airflow.web.access import Sight, SightDep, from_here
+from nightscore.airflow.web.access import Sight, SightDep, check_same_origin
 from nightscore.airflow.web.html import page
 from nightscore.common.errors import Broken, NightscoreError, NotYet
 from nightscore.store.catalog import CatalogEntry
@@ -80,7 +80,7 @@ def day_report(sight: SightDep, job: str, day: str, run: str | None = None) -> R
 def run_report(request: Request, sight: SightDep, dag_id: str, run_id: str) -> Response:
     """The report of what a DAG run published, or where that run stands."""
     history = sight.history(dag_id)
-    found = dag_runs.find(dag_id, run_id)
+    found = dag_runs.find_run(dag_id, run_id)
     if found is None:
         raise HTTPException(404, f"DAG {dag_id} has no run {run_id!r}.")
     job = sight.jobs.get(dag_id)
@@ -107,10 +107,10 @@ def one_table(request: Request, sight: SightDep, table: str) -> Response:
         raise HTTPException(404, f"There is no table {table!r} that you may read.")
     [view] = [view for view in sight.state.views() if view.name == table]
     files = sight.state.files(table)
-    columns, _ = query.table(
+    columns, _ = query.query_first_rows(
         f"SELECT column_name, column_type FROM (DESCRIBE {quote_identifier(table)})", [view]
     )
-    rows, _ = query.table(f"SELECT * FROM {quote_identifier(table)} LIMIT {FIRST_ROWS}", [view])
+    rows, _ = query.query_first_rows(f"SELECT * FROM {quote_identifier(table)} LIMIT {FIRST_ROWS}", [view])
     sql = SQL.format(table=quote_identifier(table) if not table.isidentifier() else table, day=files[-1].day)
     return page(
         request, "table", title=table, files=files, columns=columns.to_pylist(), rows=rows, sql=sql,
@@ -123,7 +123,7 @@ def query_box(request: Request, sight: SightDep, sql: str = "") -> Response:
     return _box(request, sight, sql=sql[:SQL_LENGTH])
 
 
-@router.post("/query", dependencies=[Depends(from_here)])
+@router.post("/query", dependencies=[Depends(check_same_origin)])
 def run_query(
     request: Request, sight: SightDep,
     sql: Annotated[str, Form(max_length=SQL_LENGTH)] = "", form: Annotated[str, Form(alias="as")] = "page",
@@ -133,8 +133,10 @@ def run_query(
     try:
         if form == "csv":
             name = {"content-disposition": 'attachment; filename="nightscore-query.csv"'}
-            return Response(query.csv(sql, views), media_type="text/csv; charset=utf-8", headers=name)
-        found, more = query.table(sql, views)
+            return Response(
+                query.query_as_csv(sql, views), media_type="text/csv; charset=utf-8", headers=name
+            )
+        found, more = query.query_first_rows(sql, views)
     except NightscoreError as error:
         return _box(request, sight, _status(error), sql=sql, message=str(error))
     return _box(request, sight, sql=sql, found=found, more=more)
@@ -156,7 +158,7 @@ def _check_published(sight: Sight, job: str, day: str, run: str | None) -> None:
 def _report(sight: Sight, job: str, day: str, run_id: str | None) -> HTMLResponse:
     if isinstance(broken := sight.jobs.get(job), Broken):
         raise broken
-    return HTMLResponse(reports.report(job, day, sight.workspace.root, run_id))
+    return HTMLResponse(reports.make_report(job, day, sight.workspace.root, run_id))
 
 
 def _status(error: NightscoreError) -> int:

@@ -12,7 +12,7 @@ from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
-from nightscore.airflow.day import day_of
+from nightscore.airflow.day import day_of_run
 from nightscore.airflow.tasks import PLAN
 from nightscore.common.errors import Broken
 from nightscore.common.units import read_day
@@ -66,12 +66,12 @@ class Run:
         if handed_on or not isinstance(job, Job):
             return read_day(str(handed_on))
         try:
-            return day_of(job, self.key, self.conf.get("day"))
+            return day_of_run(job, self.key, self.conf.get("day"))
         except Broken:
             return None
 
 
-def find(dag_id: str, run_id: str) -> Run | None:
+def find_run(dag_id: str, run_id: str) -> Run | None:
     """The run, or None."""
     with create_session() as session:
         found = session.scalar(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))

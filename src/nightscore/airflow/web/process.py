@@ -23,7 +23,7 @@ ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")  # what a 
 log = logging.getLogger(__name__)
 
 
-def answer(question: dict[str, Any], seconds: float, late: NightscoreError) -> bytes:
+def run_worker(question: dict[str, Any], seconds: float, late: NightscoreError) -> bytes:
     """What the process of `query_worker` answers. It is killed after some seconds; then `late` is raised.
 
     Raises:

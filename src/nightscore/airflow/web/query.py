@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from nightscore.airflow.web.process import answer
+from nightscore.airflow.web.process import run_worker
 from nightscore.common.errors import NotYet
-from nightscore.scorers.hardware import hardware
+from nightscore.scorers.hardware import read_hardware
 from nightscore.store.engine import View
 from nightscore.store.query import QueryLimits, query_timed_out
 
@@ -29,7 +29,7 @@ class Busy(NotYet):
     """As many queries run as may."""
 
 
-def table(sql: str, views: Sequence[View], limits: QueryLimits = SHOWN) -> tuple[pa.Table, bool]:
+def query_first_rows(sql: str, views: Sequence[View], limits: QueryLimits = SHOWN) -> tuple[pa.Table, bool]:
     """The first rows of a query's result, and whether there are more.
 
     Raises:
@@ -42,7 +42,7 @@ def table(sql: str, views: Sequence[View], limits: QueryLimits = SHOWN) -> tuple
     return found.slice(0, limits.rows), found.num_rows > (limits.rows or 0)
 
 
-def csv(sql: str, views: Sequence[View], limits: QueryLimits = DOWNLOADED) -> bytes:
+def query_as_csv(sql: str, views: Sequence[View], limits: QueryLimits = DOWNLOADED) -> bytes:
     """The whole result, byte for byte as `nightscore query --format csv` writes it; never a part of it.
 
     Raises:
@@ -58,7 +58,7 @@ def _run(sql: str, views: Sequence[View], limits: QueryLimits, form: Form) -> by
     try:
         with tempfile.TemporaryDirectory(prefix="nightscore-query-") as folder:
             question = _question(sql, views, limits, form, folder)
-            return answer(question, (limits.seconds or 0) + GRACE, query_timed_out(limits.seconds or 0))
+            return run_worker(question, (limits.seconds or 0) + GRACE, query_timed_out(limits.seconds or 0))
     finally:
         _slots.release()
 
@@ -66,7 +66,7 @@ def _run(sql: str, views: Sequence[View], limits: QueryLimits, form: Form) -> by
 def _question(
     sql: str, views: Sequence[View], limits: QueryLimits, form: Form, folder: str
 ) -> dict[str, Any]:
-    machine = hardware()
+    machine = read_hardware()
     return {
         "sql": sql,
         "form": form,

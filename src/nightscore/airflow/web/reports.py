@@ -3,7 +3,7 @@
 import threading
 from pathlib import Path
 
-from nightscore.airflow.web.process import answer
+from nightscore.airflow.web.process import run_worker
 from nightscore.common.errors import NotYet
 
 SECONDS = 120.0
@@ -12,7 +12,7 @@ TOGETHER = 2  # reports at once, for one process of the API server; others wait 
 _slots = threading.BoundedSemaphore(TOGETHER)
 
 
-def report(job: str, day: str, workspace: Path, run_id: str | None) -> str:
+def make_report(job: str, day: str, workspace: Path, run_id: str | None) -> str:
     """The report of a published day as HTML, as `nightscore report` writes it.
 
     Raises:
@@ -22,4 +22,4 @@ def report(job: str, day: str, workspace: Path, run_id: str | None) -> str:
     question = {"form": "report", "job": job, "day": day, "workspace": workspace, "run_id": run_id}
     with _slots:
         late = NotYet(f"the report was not ready after {SECONDS:g} seconds; `nightscore report` has no limit")
-        return answer(question, SECONDS, late).decode()
+        return run_worker(question, SECONDS, late).decode()

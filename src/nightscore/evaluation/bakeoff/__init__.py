@@ -5,7 +5,7 @@
 `runner.py` strings these together.
 """
 
-from nightscore.evaluation.bakeoff.results import Result
-from nightscore.evaluation.bakeoff.runner import BakeOff, apply, bakeoff
+from nightscore.evaluation.bakeoff.results import CandidateResult
+from nightscore.evaluation.bakeoff.runner import BakeOff, apply_bakeoff, run_bakeoff
 
-__all__ = ["BakeOff", "Result", "apply", "bakeoff"]
+__all__ = ["BakeOff", "CandidateResult", "apply_bakeoff", "run_bakeoff"]

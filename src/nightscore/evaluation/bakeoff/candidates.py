@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from nightscore.evaluation.bakeoff.workload import Ground
-from nightscore.evaluation.recipes import recipes
-from nightscore.evaluation.recipes.network import read
+from nightscore.evaluation.bakeoff.workload import Workload
+from nightscore.evaluation.recipes import list_recipes
+from nightscore.evaluation.recipes.network import parse_model
 from nightscore.evaluation.recipes.recipe import Feeds, Material, NoCandidate, Recipe
 from nightscore.job.loader import Job
 from nightscore.pipeline import steps
@@ -20,7 +20,7 @@ from nightscore.pipeline.score.open_model import open_cached_scorer, variants_of
 from nightscore.pipeline.score.row_checks import drop_faulty_rows
 from nightscore.scorers.contract import Options
 from nightscore.scorers.model_file import ModelFile, read_model
-from nightscore.scorers.outputs import outputs_of
+from nightscore.scorers.outputs import parse_outputs
 from nightscore.scorers.variant import Technique, Variant
 from nightscore.store import run_folder
 from nightscore.store.chunking import fewer_rows
@@ -52,12 +52,12 @@ class Candidate:
         return self.plan.variant
 
 
-def reference(ground: Ground) -> Candidate:
+def reference_candidate(ground: Workload) -> Candidate:
     """The model itself, by the variant that all others are held to."""
     return Candidate("reference", "engine", "the model as it is", ground.plan, _bytes(ground))
 
 
-def engines(ground: Ground) -> list[Candidate]:
+def engines(ground: Workload) -> list[Candidate]:
     """The same bytes by every other kind of scorer, device and number of threads that the job allows here."""
     size = _bytes(ground)
     others = [v for v in variants_of(ground.job, ground.plan.device) if v != ground.plan.variant]
@@ -71,7 +71,7 @@ def engines(ground: Ground) -> list[Candidate]:
     return found
 
 
-def smaller_chunks(ground: Ground, best: Candidate) -> list[Candidate]:
+def smaller_chunks(ground: Workload, best: Candidate) -> list[Candidate]:
     """The best engine with chunks of fewer rows, where the job leaves their size open."""
     rows = fewer_rows(ground.job.spec.scoring.chunk_rows, best.plan.chunk_rows)
     if not rows:
@@ -82,7 +82,7 @@ def smaller_chunks(ground: Ground, best: Candidate) -> list[Candidate]:
     return [Candidate(name, "engine", f"{best.about}, {rows:,} rows at once", plan, best.bytes)]
 
 
-def made(ground: Ground, recipe: Recipe, material: Material, variant: Variant) -> Candidate:
+def make_candidate(ground: Workload, recipe: Recipe, material: Material, variant: Variant) -> Candidate:
     """What a recipe makes, opened by `variant` if it can be, else by the reference's.
 
     Raises:
@@ -91,10 +91,10 @@ def made(ground: Ground, recipe: Recipe, material: Material, variant: Variant) -
     data = recipe.make(material)
     if data == material.model.data:
         raise NoCandidate("what came out is the model, byte for byte")
-    return placed(ground, recipe, data, variant)
+    return write_candidate(ground, recipe, data, variant)
 
 
-def placed(ground: Ground, recipe: Recipe, data: bytes, variant: Variant) -> Candidate:
+def write_candidate(ground: Workload, recipe: Recipe, data: bytes, variant: Variant) -> Candidate:
     """A candidate of these bytes; they lie in the ground's folder."""
     sha256 = bytes_sha256(data)
     run = run_folder.folder_of_plan(ground.job.workspace, ground.plan)
@@ -107,12 +107,14 @@ def placed(ground: Ground, recipe: Recipe, data: bytes, variant: Variant) -> Can
     )
 
 
-def all_recipes(ground: Ground) -> list[Recipe]:
+def all_recipes(ground: Workload) -> list[Recipe]:
     """The recipes for the job's model; none of a model that is no .onnx file."""
-    return recipes(_model(ground)) if ground.plan.model_path.endswith(".onnx") else []
+    return list_recipes(_model(ground)) if ground.plan.model_path.endswith(".onnx") else []
 
 
-def material(ground: Ground, past: list[pa.Table], most: int, keeps: Callable[[bytes], bool]) -> Material:
+def build_material(
+    ground: Workload, past: list[pa.Table], most: int, keeps: Callable[[bytes], bool]
+) -> Material:
     """What recipes work with: at most so many rows of past days, and what the reference says of them."""
     job, plan = ground.job, ground.plan
     scorer = open_cached_scorer(job, plan.model_path, plan.model_sha256, plan.variant)
@@ -132,15 +134,18 @@ def material(ground: Ground, past: list[pa.Table], most: int, keeps: Callable[[b
     )
 
 
-def _graph_outputs(ground: Ground) -> dict[str, str]:
+def _graph_outputs(ground: Workload) -> dict[str, str]:
     """The job's outputs that the graph itself gives: a workspace's scorer around it may add others."""
-    outputs, there = ground.job.spec.model.outputs, {one.name for one in read(_model(ground)).graph.output}
+    outputs, there = (
+        ground.job.spec.model.outputs,
+        {one.name for one in parse_model(_model(ground)).graph.output},
+    )
     if not ground.job.spec.model.in_workspace:
         return dict(outputs)
-    return {one.column: outputs[one.column] for one in outputs_of(outputs) if one.source in there}
+    return {one.column: outputs[one.column] for one in parse_outputs(outputs) if one.source in there}
 
 
-def past_features(ground: Ground, days: Sequence[dt.date]) -> list[pa.Table]:
+def past_features(ground: Workload, days: Sequence[dt.date]) -> list[pa.Table]:
     """The features of past days."""
     return [steps.features(ground.job, day, ground.plan.params) for day in days]
 
@@ -163,7 +168,7 @@ def _feeds(scorer: object, rows: Sequence[pa.RecordBatch]) -> Iterator[Feeds]:
         yield from give(chunk)
 
 
-def _planned(ground: Ground, tuned: TunedVariant, variant: Variant, chunk_rows: int | None = None) -> Plan:
+def _planned(ground: Workload, tuned: TunedVariant, variant: Variant, chunk_rows: int | None = None) -> Plan:
     """The ground's plan by a candidate, in a run folder of its own."""
     plan = ground.plan
     label = bytes_sha256(f"{tuned.sha256} {variant} {chunk_rows}".encode())[:8]
@@ -173,7 +178,7 @@ def _planned(ground: Ground, tuned: TunedVariant, variant: Variant, chunk_rows: 
     )  # fmt: skip
 
 
-def _first_that_opens(ground: Ground, path: str, sha256: str, variant: Variant) -> Variant:
+def _first_that_opens(ground: Workload, path: str, sha256: str, variant: Variant) -> Variant:
     try:
         open_cached_scorer(ground.job, path, sha256, variant)
     except Exception:  # the reference's kind opens it, or its trial says why not
@@ -181,13 +186,13 @@ def _first_that_opens(ground: Ground, path: str, sha256: str, variant: Variant) 
     return variant
 
 
-def _bytes(ground: Ground) -> int:
+def _bytes(ground: Workload) -> int:
     """The bytes of the model's file; 0 of a function of a package."""
     if ground.job.spec.model.kind == "python":
         return 0
     return ground.job.workspace.resolve(ground.plan.model_path).stat().st_size
 
 
-def _model(ground: Ground) -> ModelFile:
+def _model(ground: Workload) -> ModelFile:
     path = ground.job.workspace.resolve(ground.plan.model_path)
     return read_model(Path(path), ground.plan.model_path)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 
 from nightscore.common.errors import NightscoreError
 from nightscore.common.progress import ProgressCallback
-from nightscore.evaluation.bakeoff.candidates import Candidate, placed, reference
-from nightscore.evaluation.bakeoff.results import Result, order
-from nightscore.evaluation.bakeoff.worker import Failed, Speed, Trial
-from nightscore.evaluation.bakeoff.workload import Ground, ground
+from nightscore.evaluation.bakeoff.candidates import Candidate, reference_candidate, write_candidate
+from nightscore.evaluation.bakeoff.results import CandidateResult, rank_results
+from nightscore.evaluation.bakeoff.worker import Speed, Trial, TrialFailed
+from nightscore.evaluation.bakeoff.workload import Workload, stage_workload
 from nightscore.evaluation.bakeoff.yardstick import Yardstick
 from nightscore.evaluation.recipes.recipe import Recipe
 from nightscore.job.accuracy_budget import AccuracyBudget
@@ -24,19 +24,21 @@ PATIENCE, SLOWER = 120.0, 30  # seconds, and times as long as the reference: the
 REFERENCE = "reference"
 
 
-class Field:
+class Contestants:
     """Who takes part, on which rows, against what; `lines` is what is known of each by now.
 
     `seconds` is how long a speed is measured, at the least.
     """
 
-    def __init__(self, ground: Ground, budget: AccuracyBudget, seconds: float, reference: Candidate) -> None:
+    def __init__(
+        self, ground: Workload, budget: AccuracyBudget, seconds: float, reference: Candidate
+    ) -> None:
         self.ground, self.job, self.budget, self.seconds = ground, ground.job, budget, seconds
         self.candidates: dict[str, Candidate] = {REFERENCE: reference}
-        self.lines: dict[str, Result] = {}
+        self.lines: dict[str, CandidateResult] = {}
         self.broken_ladders: dict[str, str] = {}
         self.patience = PATIENCE
-        with self.trial(reference) as trial:
+        with self.start_trial(reference) as trial:
             trial.speed(0)
             speed = trial.speed(seconds)
         self.base = speed.rows_per_second
@@ -49,13 +51,13 @@ class Field:
         self.candidates[candidate.name] = candidate
         line = _line(candidate)
         try:
-            with self.trial(candidate) as trial:
+            with self.start_trial(candidate) as trial:
                 trial.speed(0)
-                change = self.yardstick.change(candidate.plan)
+                change = self.yardstick.measure_deviation(candidate.plan)
                 line = dataclasses.replace(line, change=change)
-                problems = [*change.breaks(self.budget), *filter(None, [trial.surprised()])]
+                problems = [*change.breaks(self.budget), *filter(None, [trial.find_adversarial_difference()])]
                 line = self._measured(candidate, trial.speed(self.seconds), change)
-        except (Failed, NightscoreError) as error:
+        except (TrialFailed, NightscoreError) as error:
             line = dataclasses.replace(line, status="failed", why=f"failed: {error}")
         else:
             if problems:
@@ -67,23 +69,25 @@ class Field:
     def note(self, recipe: Recipe, why: str, failed: bool = False) -> None:
         """A line for a recipe that made no candidate."""
         said = f"failed: {why}" if failed else why
-        line = Result(recipe.name, recipe.technique, recipe.about, "failed" if failed else "refused", said)
+        line = CandidateResult(
+            recipe.name, recipe.technique, recipe.about, "failed" if failed else "refused", said
+        )
         self.lines[recipe.name] = line
 
     def keeps(self, data: bytes) -> bool:
         """Whether a model keeps the budget on the day's rows: a probe of a recipe that searches."""
         probe = Recipe("probe", "graph", "", lambda _: data)
-        candidate = placed(self.ground, probe, data, self.best().variant)
+        candidate = write_candidate(self.ground, probe, data, self.best().variant)
         try:
-            with self.trial(candidate) as trial:
+            with self.start_trial(candidate) as trial:
                 trial.speed(0)
-                return not self.yardstick.change(candidate.plan).breaks(self.budget)
-        except Failed:
+                return not self.yardstick.measure_deviation(candidate.plan).breaks(self.budget)
+        except TrialFailed:
             return False
         finally:
             self._run(candidate).remove()
 
-    def trial(self, candidate: Candidate) -> Trial:
+    def start_trial(self, candidate: Candidate) -> Trial:
         """A process that scores by a candidate."""
         self._run(candidate).remove_scored()
         return Trial(self.job, candidate.plan, self.patience)
@@ -100,7 +104,7 @@ class Field:
     def _run(self, candidate: Candidate) -> RunFolder:
         return run_folder.folder_of_plan(self.job.workspace, candidate.plan)
 
-    def _measured(self, candidate: Candidate, speed: Speed, change: Deviation) -> Result:
+    def _measured(self, candidate: Candidate, speed: Speed, change: Deviation) -> CandidateResult:
         return dataclasses.replace(
             _line(candidate), change=change, rounds=(speed.rows_per_second / self.base,),
             rows_per_second=speed.rows_per_second, peak_memory=speed.peak_memory,
@@ -108,11 +112,11 @@ class Field:
         )  # fmt: skip
 
 
-def _line(candidate: Candidate) -> Result:
-    return Result(candidate.name, candidate.technique, candidate.about, bytes=candidate.bytes)
+def _line(candidate: Candidate) -> CandidateResult:
+    return CandidateResult(candidate.name, candidate.technique, candidate.about, bytes=candidate.bytes)
 
 
-def in_turns(field: Field, rounds: int, report: ProgressCallback) -> None:
+def measure_finalists(field: Contestants, rounds: int, report: ProgressCallback) -> None:
     """The fastest that keep the budget and the reference, round after round: ratios that can be compared.
 
     Every other round goes backwards, so that what the machine does meanwhile hits all alike.
@@ -120,7 +124,7 @@ def in_turns(field: Field, rounds: int, report: ProgressCallback) -> None:
     names = [REFERENCE, *(name for name in field.fastest() if name != REFERENCE)][: FINALISTS + 1]
     speeds: dict[str, list[float]] = {name: [] for name in names}
     with contextlib.ExitStack() as stack:
-        trials = {name: stack.enter_context(field.trial(field.candidates[name])) for name in names}
+        trials = {name: stack.enter_context(field.start_trial(field.candidates[name])) for name in names}
         for trial in trials.values():
             trial.speed(0)
         for done in range(rounds):
@@ -133,38 +137,40 @@ def in_turns(field: Field, rounds: int, report: ProgressCallback) -> None:
         field.lines[name] = dataclasses.replace(field.lines[name], rounds=ratios, rows_per_second=middle)
 
 
-def taken(field: Field, held: dt.date | None, report: ProgressCallback) -> str:
+def choose_winner(field: Contestants, held: dt.date | None, report: ProgressCallback) -> str:
     """The name of the first that keeps the budget on the held-out day, too."""
     with _judge(field, held, report) as keeps:
-        for line in order(list(field.lines.values())):
+        for line in rank_results(list(field.lines.values())):
             if line.name == REFERENCE or keeps(line.name):
                 return line.name
     return REFERENCE
 
 
 @contextlib.contextmanager
-def _judge(field: Field, held: dt.date | None, report: ProgressCallback) -> Iterator[Callable[[str], bool]]:
+def _judge(
+    field: Contestants, held: dt.date | None, report: ProgressCallback
+) -> Iterator[Callable[[str], bool]]:
     """A function that says whether a candidate keeps the budget on the held-out day."""
     if held is None:
         yield lambda _: True
         return
-    with ground(field.job, held, report) as whole:
+    with stage_workload(field.job, held, report) as whole:
         # Of a part of a day the other end: the same rows may be there on both days.
         part = field.ground.plan.limit is not None and field.ground.plan.rows == field.ground.plan.limit
         other = whole.last(field.ground.plan.rows) if part else whole
-        with field.trial(reference(other)) as trial:
+        with field.start_trial(reference_candidate(other)) as trial:
             trial.speed(0)
         yardstick = Yardstick(field.job, other.plan)
         yield lambda name: _keeps_on(field, other, yardstick, name)
 
 
-def _keeps_on(field: Field, other: Ground, yardstick: Yardstick, name: str) -> bool:
+def _keeps_on(field: Contestants, other: Workload, yardstick: Yardstick, name: str) -> bool:
     line, candidate = field.lines[name], _moved(field.candidates[name], other)
     try:
-        with field.trial(candidate) as trial:
+        with field.start_trial(candidate) as trial:
             trial.speed(0)
-            change = yardstick.change(candidate.plan)
-    except Failed as error:
+            change = yardstick.measure_deviation(candidate.plan)
+    except TrialFailed as error:
         field.lines[name] = dataclasses.replace(line, status="failed", why=f"failed: {error}")
         return False
     line = dataclasses.replace(line, held_out=change)
@@ -175,7 +181,7 @@ def _keeps_on(field: Field, other: Ground, yardstick: Yardstick, name: str) -> b
     return not problems
 
 
-def _moved(candidate: Candidate, other: Ground) -> Candidate:
+def _moved(candidate: Candidate, other: Workload) -> Candidate:
     """The same candidate on another day's rows."""
     plan = dataclasses.replace(
         other.plan, tuned=candidate.plan.tuned, variant=candidate.plan.variant,

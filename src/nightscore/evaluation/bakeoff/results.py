@@ -13,7 +13,7 @@ Status = Literal["reference", "taken", "slower", "tie", "refused", "failed", "no
 
 
 @dataclass(frozen=True)
-class Result:
+class CandidateResult:
     """What became of one candidate.
 
     `rows_per_second` is the median of its rounds; `rounds` is each round's speed over the reference's of the
@@ -40,11 +40,11 @@ class Result:
         return statistics.median(self.rounds) if self.rounds else 0.0
 
 
-def order(found: Sequence[Result]) -> list[Result]:
+def rank_results(found: Sequence[CandidateResult]) -> list[CandidateResult]:
     """Those that keep the budget, the one to be taken first: the fastest, but of a tie the simplest."""
     places = {one.name: place for place, one in enumerate(found)}
     left = sorted((one for one in found if one.status == "none" and one.rounds), key=lambda one: -one.times)
-    ordered: list[Result] = []
+    ordered: list[CandidateResult] = []
     while left:
         as_fast = [one for one in left if not faster(left[0], one)]
         first = min(as_fast, key=lambda one: (TECHNIQUES.index(one.technique), places[one.name]))
@@ -53,7 +53,7 @@ def order(found: Sequence[Result]) -> list[Result]:
     return ordered
 
 
-def faster(one: Result, other: Result) -> bool:
+def faster(one: CandidateResult, other: CandidateResult) -> bool:
     """Whether it is faster beyond the noise: clearly in the middle, and in every round but the worst."""
     pairs = sorted(a / b for a, b in zip(one.rounds, other.rounds, strict=False))
     if not pairs:
@@ -62,13 +62,15 @@ def faster(one: Result, other: Result) -> bool:
     return statistics.median(pairs) >= CLEARLY and worst > 1.0
 
 
-def told(found: Sequence[Result], taken: str, reference: Result) -> list[Result]:
+def explain_results(
+    found: Sequence[CandidateResult], taken: str, reference: CandidateResult
+) -> list[CandidateResult]:
     """The same with a sentence for each; the one called `taken` is taken, and it may be the reference."""
     winner = next(one for one in found if one.name == taken)
     return [_told(one, winner, reference) for one in found]
 
 
-def _told(one: Result, winner: Result, reference: Result) -> Result:
+def _told(one: CandidateResult, winner: CandidateResult, reference: CandidateResult) -> CandidateResult:
     if one.name == reference.name:
         nothing = ": nothing that keeps the budget is faster" if winner.name == one.name else ""
         return replace(one, status="reference", why=f"the model as it is{nothing}")

@@ -16,10 +16,16 @@ from dataclasses import dataclass
 from nightscore.common.progress import ProgressCallback, silent
 from nightscore.evaluation.bakeoff import candidates as entrants
 from nightscore.evaluation.bakeoff.candidates import slug
-from nightscore.evaluation.bakeoff.contestants import PATIENCE, REFERENCE, Field, in_turns, taken
-from nightscore.evaluation.bakeoff.results import Result, told
+from nightscore.evaluation.bakeoff.contestants import (
+    PATIENCE,
+    REFERENCE,
+    Contestants,
+    choose_winner,
+    measure_finalists,
+)
+from nightscore.evaluation.bakeoff.results import CandidateResult, explain_results
 from nightscore.evaluation.bakeoff.worker import Trial
-from nightscore.evaluation.bakeoff.workload import Ground, day_before, ground, past_days
+from nightscore.evaluation.bakeoff.workload import Workload, find_held_out_day, past_days, stage_workload
 from nightscore.evaluation.recipes.recipe import Material, NoCandidate, Recipe
 from nightscore.job.accuracy_budget import AccuracyBudget
 from nightscore.job.loader import Job
@@ -58,13 +64,13 @@ class BakeOff:
     rows: int
     day_rows: int
     budget: AccuracyBudget
-    results: tuple[Result, ...]
+    results: tuple[CandidateResult, ...]
     taken: str
     variant: VariantFile | None
     model: bytes = b""
 
 
-def bakeoff(
+def run_bakeoff(
     job: Job, day: dt.date, *, budget: AccuracyBudget | None = None, rows: int | None = None,
     rounds: int = 5, seconds: float = 1.0, only: Sequence[str] = (), report: ProgressCallback = silent,
 ) -> BakeOff:  # fmt: skip
@@ -86,25 +92,25 @@ def bakeoff(
     """
     if budget is not None:
         job = dataclasses.replace(job, spec=job.spec.model_copy(update={"budget": budget}))
-    held = day_before(job, day)
-    with ground(job, day, report) as whole:
+    held = find_held_out_day(job, day)
+    with stage_workload(job, day, report) as whole:
         some = whole.first(rows or _rows_for(whole))
-        field = Field(some, accuracy_budget_for(job), seconds, entrants.reference(some))
+        field = Contestants(some, accuracy_budget_for(job), seconds, entrants.reference_candidate(some))
         if not only or "engine" in only:
             _try_engines(field, report)
         _try_recipes(field, held, only, report)
-        in_turns(field, rounds, report)
-        name = taken(field, held, report)
-        lines = told(list(field.lines.values()), name, field.lines[REFERENCE])
+        measure_finalists(field, rounds, report)
+        name = choose_winner(field, held, report)
+        lines = explain_results(list(field.lines.values()), name, field.lines[REFERENCE])
         held_out = held.isoformat() if held else None
-        variant, model = variant_of(field, name, held_out, lines)
+        variant, model = build_variant_file(field, name, held_out, lines)
         return BakeOff(
             job.name, day.isoformat(), held_out, some.plan.rows, whole.plan.rows, field.budget, tuple(lines),
             name, variant, model,
         )  # fmt: skip
 
 
-def _rows_for(whole: Ground) -> int:
+def _rows_for(whole: Workload) -> int:
     few = whole.first(min(FIRST_ROWS, max(whole.plan.rows, 1)))
     plan = dataclasses.replace(few.plan, run_id=f"{few.plan.run_id}-few")
     with Trial(whole.job, plan, PATIENCE * 5) as trial:
@@ -114,7 +120,7 @@ def _rows_for(whole: Ground) -> int:
     return max(1, whole.plan.rows if whole_day else int(speed * LOOP_SECONDS))
 
 
-def _try_engines(field: Field, report: ProgressCallback) -> None:
+def _try_engines(field: Contestants, report: ProgressCallback) -> None:
     """Every other way to run the same bytes."""
     for candidate in entrants.engines(field.ground):
         report(f"trying {candidate.name}", 0, 0)
@@ -123,7 +129,9 @@ def _try_engines(field: Field, report: ProgressCallback) -> None:
         field.enter(candidate)
 
 
-def _try_recipes(field: Field, held: dt.date | None, only: Sequence[str], report: ProgressCallback) -> None:
+def _try_recipes(
+    field: Contestants, held: dt.date | None, only: Sequence[str], report: ProgressCallback
+) -> None:
     """What recipes make of the model."""
     wanted = [one for one in entrants.all_recipes(field.ground) if not only or one.technique in only]
     try:
@@ -142,9 +150,9 @@ def _try_recipes(field: Field, held: dt.date | None, only: Sequence[str], report
             _try(field, recipe, material, best)
 
 
-def _try(field: Field, recipe: Recipe, material: Material, best: Variant) -> None:
+def _try(field: Contestants, recipe: Recipe, material: Material, best: Variant) -> None:
     try:
-        candidate = entrants.made(field.ground, recipe, material, best)
+        candidate = entrants.make_candidate(field.ground, recipe, material, best)
     except NoCandidate as error:
         field.note(recipe, str(error))
     except Exception as error:  # a recipe that fails costs its line
@@ -154,14 +162,14 @@ def _try(field: Field, recipe: Recipe, material: Material, best: Variant) -> Non
         field.enter(candidate)
 
 
-def _material(field: Field, held: dt.date | None) -> Material:
+def _material(field: Contestants, held: dt.date | None) -> Material:
     """What recipes learn from: the days before the held-out day."""
     days = past_days(field.job, held, PAST_DAYS) if held else []
     past, most = entrants.past_features(field.ground, days), int(field.base * MATERIAL_SECONDS)
-    return entrants.material(field.ground, past, most, field.keeps)
+    return entrants.build_material(field.ground, past, most, field.keeps)
 
 
-def apply(job: Job, found: BakeOff) -> str:
+def apply_bakeoff(job: Job, found: BakeOff) -> str:
     """Write what was taken: its file below data/variants, and variant.yaml in the job's folder.
 
     Gives the path of variant.yaml; where the reference was taken, it is removed, and the path is empty.
@@ -174,8 +182,8 @@ def apply(job: Job, found: BakeOff) -> str:
     return write_variant(job, found.variant)
 
 
-def variant_of(
-    field: Field, taken: str, held_out: str | None, lines: Sequence[Result]
+def build_variant_file(
+    field: Contestants, taken: str, held_out: str | None, lines: Sequence[CandidateResult]
 ) -> tuple[VariantFile | None, bytes]:
     """What variant.yaml would say, and the bytes of its model where they are not the reference's."""
     plan, candidate = field.ground.plan, field.candidates[taken]

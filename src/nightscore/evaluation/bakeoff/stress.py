@@ -24,7 +24,7 @@ FLOATS = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1e30, -1e30, 1e-30)
 TEXTS = ("", " ", "\U0001f600" * 50, "x" * 5000, "\u0000\u202e", "1e309")
 
 
-def surprised(job: Job, plan: Plan) -> str:
+def find_adversarial_difference(job: Job, plan: Plan) -> str:
     """How the plan's candidate answers adversarial rows otherwise than the reference; empty if alike."""
     root = job.workspace.root
     files = dict.fromkeys(part.path for piece in plan.pieces for part in piece.ranges)

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from nightscore.common.errors import Broken
 from nightscore.common.workspace import open_workspace
-from nightscore.evaluation.bakeoff.stress import surprised
+from nightscore.evaluation.bakeoff.stress import find_adversarial_difference
 from nightscore.job.loader import Job, load
 from nightscore.pipeline.executors import LOCAL_THREADS
 from nightscore.store import run_folder
@@ -28,7 +28,7 @@ from nightscore.store.run_folder import read_plan
 from nightscore.store.staging import peak_memory
 
 
-class Failed(Exception):
+class TrialFailed(Exception):
     """A candidate could not be scored; the message says why, in one line."""
 
 
@@ -76,7 +76,7 @@ class Trial:
         found = self._ask(seconds=seconds)
         return Speed(found["rows_per_second"], found["cpu"], found["peak_memory"])
 
-    def surprised(self) -> str:
+    def find_adversarial_difference(self) -> str:
         """How the candidate answers rows that nobody expects otherwise than the reference; empty if alike."""
         return str(self._ask(adversarial=True)["surprised"])
 
@@ -87,17 +87,17 @@ class Trial:
             self._orders.flush()
             line = self._answer()
         if not line:
-            raise Failed(self._end())
+            raise TrialFailed(self._end())
         found: dict[str, Any] = json.loads(line)
         if "error" in found:
-            raise Failed(found["error"])
+            raise TrialFailed(found["error"])
         return found
 
     def _answer(self) -> str:
         with selectors.DefaultSelector() as selector:
             selector.register(self._answers, selectors.EVENT_READ)
             if not selector.select(self.patience):
-                raise Failed(f"it was given up after {self.patience:.0f} s")
+                raise TrialFailed(f"it was given up after {self.patience:.0f} s")
         return self._answers.readline()
 
     def _end(self) -> str:
@@ -118,7 +118,9 @@ def main(root: str, name: str) -> None:
             if plan is None:
                 raise Broken(f"{order['plan']} is no plan")
             found = (
-                {"surprised": surprised(job, plan)} if "adversarial" in order else _scored(job, plan, order)
+                {"surprised": find_adversarial_difference(job, plan)}
+                if "adversarial" in order
+                else _scored(job, plan, order)
             )
         except Exception as error:  # whatever a candidate raises is a line of the table
             found = {"error": (str(error) or type(error).__name__).splitlines()[0]}

@@ -17,7 +17,7 @@ from nightscore.pipeline.read import inputs
 from nightscore.pipeline.request import RunRequest
 from nightscore.pipeline.score.open_model import open_job_model
 from nightscore.pipeline.steps import draft_plan
-from nightscore.scorers.variant import plain
+from nightscore.scorers.variant import plain_variant_of
 from nightscore.store import run_folder
 from nightscore.store.chunking import rows_per_chunk
 from nightscore.store.plan import InputFile, Piece, Plan
@@ -26,7 +26,7 @@ EVERY_ROW = 1 << 62  # a limit that limits nothing: what is planned is not to be
 
 
 @dataclass(frozen=True)
-class Ground:
+class Workload:
     """One day of a job for trials: `plan` scores it by the reference, `rows` is where its rows lie."""
 
     job: Job
@@ -38,12 +38,12 @@ class Ground:
         """The run folder that holds the rows."""
         return run_folder.folder_of_plan(self.job.workspace, self.plan).path
 
-    def first(self, limit: int) -> "Ground":
+    def first(self, limit: int) -> "Workload":
         """The same day with its first so many rows only."""
         plan = dataclasses.replace(self.plan, limit=limit)
         return dataclasses.replace(self, plan=with_pieces(self.job, plan, self.rows))
 
-    def last(self, rows: int) -> "Ground":
+    def last(self, rows: int) -> "Workload":
         """The same day with its last pieces only, of so many rows or a few more."""
         pieces: list[Piece] = []
         while len(pieces) < len(self.plan.pieces) and sum(piece.rows for piece in pieces) < rows:
@@ -52,7 +52,7 @@ class Ground:
 
 
 @contextlib.contextmanager
-def ground(job: Job, day: dt.date, report: ProgressCallback) -> Iterator[Ground]:
+def stage_workload(job: Job, day: dt.date, report: ProgressCallback) -> Iterator[Workload]:
     """The rows of a day, features made, cut in pieces. Nothing of it stays.
 
     Raises:
@@ -69,16 +69,18 @@ def ground(job: Job, day: dt.date, report: ProgressCallback) -> Iterator[Ground]
     def plain_variant(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
         rows.extend(source)
         size = rows_per_chunk(job.spec.scoring.chunk_rows, _bytes_per_row(source))
-        return dataclasses.replace(plan, variant=plain(job.spec.model.kind, plan.device), chunk_rows=size)
+        return dataclasses.replace(
+            plan, variant=plain_variant_of(job.spec.model.kind, plan.device), chunk_rows=size
+        )
 
     with trial_plan(job, wanted, "bakeoff") as marked:
         plan = begin(job, marked, choose=plain_variant, report=report)
         with run_folder.folder_of_plan(job.workspace, plan).in_use():
             bind_job(Day(job, plan), open_job_model(job).scorer)
-            yield Ground(job, plan, tuple(rows))
+            yield Workload(job, plan, tuple(rows))
 
 
-def day_before(job: Job, day: dt.date) -> dt.date | None:
+def find_held_out_day(job: Job, day: dt.date) -> dt.date | None:
     """The newest day with data before `day`: the held-out day; None where there is none."""
     earlier = [one for one in inputs.list_input_days(job) if one < day]
     return earlier[-1] if earlier else None

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nightscore.common.errors import NightscoreError
-from nightscore.evaluation.bakeoff.worker import Failed
-from nightscore.evaluation.decision_changes import decision_changes, total_move
+from nightscore.evaluation.bakeoff.worker import TrialFailed
+from nightscore.evaluation.decision_changes import compare_decisions, measure_total_move
 from nightscore.job.accuracy_budget import Metric
 from nightscore.job.loader import Job, read_sql, sql_place
 from nightscore.pipeline.binding import bind_job
@@ -35,25 +35,25 @@ class Yardstick:
         scorer = open_planned_scorer(job, plan)
         self._outputs = scorer.signature.outputs
         self._stored = bind_job(self._day, scorer).stored
-        self._scores = _staged(job, plan)
+        self._scores = _read_staged(job, plan)
         self._decided = self._decisions(plan)
         self._metric = self._measured(plan)
 
-    def change(self, plan: Plan) -> Deviation:
+    def measure_deviation(self, plan: Plan) -> Deviation:
         """How far what a candidate's plan has staged is from it.
 
         Raises:
             Failed: the two can't be compared, or the candidate's scores can't be decided on.
         """
         job = self._day.job
-        theirs = _staged(job, plan)
+        theirs = _read_staged(job, plan)
         self._refuse_unlike(theirs)
         try:
             found = compare_scores(self._paths(self._scores), self._paths(theirs), self._outputs)
             flips, rows, totals = self._flips(plan)
             metric = self._measured(plan)
         except NightscoreError as error:
-            raise Failed(str(error).splitlines()[0]) from error
+            raise TrialFailed(str(error).splitlines()[0]) from error
         return dataclasses.replace(
             found, flips=flips, decisions=rows, totals=totals, metric=metric, metric_before=self._metric
         )
@@ -64,15 +64,15 @@ class Yardstick:
         theirs, room, changes = self._decisions(plan), comparison_resources(self._day), []
         pairs = {table: (file, theirs[table]) for table, file in self._decided.items()}
         for table, pair in pairs.items():
-            changes += decision_changes(table, pair, self._day.job.spec.key, self._budget, room)
-        moves = [total_move(pair, room) for pair in pairs.values()]
+            changes += compare_decisions(table, pair, self._day.job.spec.key, self._budget, room)
+        moves = [measure_total_move(pair, room) for pair in pairs.values()]
         return sum(one.changed for one in changes), sum(one.rows for one in changes), max(moves)
 
     def _decisions(self, plan: Plan) -> dict[str, Path]:
         day = Day(self._day.job, plan)
         for table in day.job.decide_sql:  # of the rows as they are now, not of an earlier look
             day.run.remove_decided(table)
-        files = stage_decisions(day, _staged(day.job, plan), self._stored)
+        files = stage_decisions(day, _read_staged(day.job, plan), self._stored)
         return {table: day.root / file.path for table, file in files.items()}
 
     def _measured(self, plan: Plan) -> float | None:
@@ -88,24 +88,27 @@ class Yardstick:
             job, dataclasses.replace(plan, inputs=inputs.resolve_later_inputs(job, day, metric.after_days))
         )
         text = read_sql(job, ("budget", "metric", "sql"), metric.sql)
-        with later.engine({"scores": _staged(job, plan)}) as engine, SqlMistakes(sql_place(job, metric.sql)):
+        with (
+            later.engine({"scores": _read_staged(job, plan)}) as engine,
+            SqlMistakes(sql_place(job, metric.sql)),
+        ):
             return _one_number(engine.rows(text), job, metric)
 
     def _refuse_unlike(self, theirs: list[StagedFile]) -> None:
         root, ours = self._day.root, self._scores
         if sum(f.rows for f in theirs) != sum(f.rows for f in ours):
-            raise Failed(
+            raise TrialFailed(
                 f"it scores {sum(f.rows for f in theirs):,} rows, the model {sum(f.rows for f in ours):,}"
             )
         one, other = (pq.read_schema(root / files[0].path).remove_metadata() for files in (ours, theirs))
         if not one.equals(other):
-            raise Failed(f"it gives ({_shown(other)}); the model gives ({_shown(one)})")
+            raise TrialFailed(f"it gives ({_shown(other)}); the model gives ({_shown(one)})")
 
     def _paths(self, files: list[StagedFile]) -> list[Path]:
         return [self._day.root / file.path for file in files]
 
 
-def _staged(job: Job, plan: Plan) -> list[StagedFile]:
+def _read_staged(job: Job, plan: Plan) -> list[StagedFile]:
     run, root = run_folder.folder_of_plan(job.workspace, plan), job.workspace.root
     return [read_staged(run.scores(p.fingerprint), root, run.rejects(p.fingerprint)) for p in plan.pieces]
 

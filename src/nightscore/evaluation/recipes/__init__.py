@@ -9,7 +9,7 @@ from nightscore.scorers.model_file import ModelFile
 MODULES = ("graph", "quantize", "prune", "forests", "distil")  # the simplest technique first
 
 
-def recipes(model: ModelFile) -> list[Recipe]:
+def list_recipes(model: ModelFile) -> list[Recipe]:
     """Every recipe for an .onnx model, the simplest technique first; nothing is made yet."""
     named = [
         f"nightscore.evaluation.recipes.{name}"

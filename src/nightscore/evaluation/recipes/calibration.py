@@ -9,7 +9,7 @@ from nightscore.evaluation.recipes.recipe import Feeds, NoCandidate
 NUMBERS, TOKENS = 131_072, 2048  # inputs in a piece: the values of all layers have to fit into memory
 
 
-def calibration(feeds: Sequence[Feeds], pieces: int) -> list[Feeds]:
+def calibration_batches(feeds: Sequence[Feeds], pieces: int) -> list[Feeds]:
     """Evenly spaced pieces of the rows in the feeds, those with a NaN or an infinity left out.
 
     One NaN among the values of a layer would make NaN of every range and every mean.

@@ -29,7 +29,7 @@ from nightscore.evaluation.recipes.student_model import (
     scores_of,
 )
 from nightscore.scorers.model_file import ModelFile
-from nightscore.scorers.trees.forest import LEAF
+from nightscore.scorers.trees.forest import LEAF_MODE
 
 MISSING = "needs the extra optimize: pip install 'nightscore[optimize]'"
 ROWS = 400_000  # that a student learns from at most
@@ -72,7 +72,7 @@ def _size(model: ModelFile) -> tuple[int, int]:
         forest = Ensemble(model).forest
     except NoCandidate:
         return USUAL
-    return len(forest.roots), int((forest.modes == LEAF).sum()) // len(forest.roots)
+    return len(forest.roots), int((forest.modes == LEAF_MODE).sum()) // len(forest.roots)
 
 
 def student_trees(material: Material, trees: int, leaves: int) -> bytes:

@@ -14,9 +14,9 @@ from onnx import helper, numpy_helper
 
 from nightscore.evaluation.recipes.recipe import Feeds, NoCandidate
 from nightscore.scorers.model_file import ModelFile
-from nightscore.scorers.trees.forest import LEAF, MODES, Forest, Ints, NotTrees
-from nightscore.scorers.trees.graph import ENSEMBLES, Source, TreeGraph, read_graph
-from nightscore.scorers.trees.opset5 import MEMBER
+from nightscore.scorers.trees.forest import BRANCH_MODES, LEAF_MODE, Forest, Ints, NotTrees
+from nightscore.scorers.trees.graph import ENSEMBLE_OPERATORS, FeatureSource, TreeGraph, read_tree_graph
+from nightscore.scorers.trees.opset5 import MEMBER_MODE
 
 BLOCK = 2048  # rows that go down the trees at a time
 
@@ -25,17 +25,17 @@ Matrix = npt.NDArray[np.floating[Any]]
 
 
 class Ensemble:
-    """An ONNX model that is one ensemble of trees, as `read_graph` takes it."""
+    """An ONNX model that is one ensemble of trees, as `read_tree_graph` takes it."""
 
     def __init__(self, model: ModelFile) -> None:
         """Raises NoCandidate for any other model; the message says what keeps it from being one."""
         try:
-            self._graph: TreeGraph = read_graph(model)
+            self._graph: TreeGraph = read_tree_graph(model)
         except NotTrees as error:
             raise NoCandidate(f"its trees can't be changed: {error}") from error
         self._proto = onnx.load_model_from_string(model.data)
         modes = next(one for one in self._ensemble(self._proto).attribute if one.name == "nodes_modes")
-        if modes.HasField("t") and (numpy_helper.to_array(modes.t) == MEMBER).any():
+        if modes.HasField("t") and (numpy_helper.to_array(modes.t) == MEMBER_MODE).any():
             raise NoCandidate(
                 "its trees have sets of values (BRANCH_MEMBER), which were read as chains of nodes"
             )
@@ -59,7 +59,11 @@ class Ensemble:
     @staticmethod
     def _ensemble(proto: onnx.ModelProto) -> onnx.NodeProto:
         found: onnx.NodeProto
-        [found] = [one for one in proto.graph.node if one.op_type in ENSEMBLES and one.domain == "ai.onnx.ml"]
+        [found] = [
+            one
+            for one in proto.graph.node
+            if one.op_type in ENSEMBLE_OPERATORS and one.domain == "ai.onnx.ml"
+        ]
         return found
 
     def matrix(self, feeds: Sequence[Feeds]) -> Matrix:
@@ -68,14 +72,14 @@ class Ensemble:
 
     def _matrix(self, feeds: Feeds) -> Matrix:
         sources, dtype = self._graph.sources, self.forest.dtype
-        if isinstance(sources, Source) or any(one.column is None for one in sources):
+        if isinstance(sources, FeatureSource) or any(one.column is None for one in sources):
             [values] = feeds.values()
-            return _cast(values, sources if isinstance(sources, Source) else sources[0]).astype(dtype)
+            return _cast(values, sources if isinstance(sources, FeatureSource) else sources[0]).astype(dtype)
         columns = [_cast(feeds[str(one.column)].reshape(-1), one) for one in sources]
         return np.stack(columns, axis=1).astype(dtype)
 
 
-def _cast(values: npt.NDArray[Any], source: Source) -> npt.NDArray[Any]:
+def _cast(values: npt.NDArray[Any], source: FeatureSource) -> npt.NDArray[Any]:
     for dtype in source.casts:
         values = values.astype(dtype)
     return values
@@ -91,12 +95,12 @@ def _leaves(forest: Forest, rows: Matrix) -> Ints:
     trees = len(forest.roots)
     at = np.tile(forest.roots, len(rows))
     row = np.repeat(np.arange(len(rows)), trees)
-    moving = np.flatnonzero(forest.modes[at] != LEAF)
+    moving = np.flatnonzero(forest.modes[at] != LEAF_MODE)
     for _ in range(len(forest.modes)):  # a node that is its own descendant would never end
         if not len(moving):
             break
         at[moving] = onward(forest, at[moving], rows[row[moving], forest.features[at[moving]]])
-        moving = moving[forest.modes[at[moving]] != LEAF]
+        moving = moving[forest.modes[at[moving]] != LEAF_MODE]
     return at.reshape(len(rows), trees)
 
 
@@ -128,7 +132,7 @@ def in_use(forest: Forest) -> Bools:
     front = np.unique(forest.roots)
     while len(front):
         found[front] = True
-        inner = front[forest.modes[front] != LEAF]
+        inner = front[forest.modes[front] != LEAF_MODE]
         below = np.unique(np.concatenate([forest.true[inner], forest.false[inner]]))
         front = below[~found[below]]
     return found
@@ -140,7 +144,7 @@ def _owners(forest: Forest) -> Ints:
 
 def _older(given: dict[str, onnx.AttributeProto], forest: Forest) -> list[onnx.AttributeProto]:
     """TreeEnsembleRegressor and -Classifier: the lists of nodes, without those that are gone."""
-    kept, is_leaf = in_use(forest), forest.modes == LEAF
+    kept, is_leaf = in_use(forest), forest.modes == LEAF_MODE
     tree = np.searchsorted(forest.roots, np.arange(len(kept)), "right") - 1
     place = np.cumsum(kept) - 1
     number = place - place[forest.roots[tree]]  # ONNX Runtime takes no number above that of all nodes
@@ -152,7 +156,7 @@ def _older(given: dict[str, onnx.AttributeProto], forest: Forest) -> list[onnx.A
         "nodes_nodeids": number[kept],
         "nodes_featureids": np.where(is_leaf, 0, forest.features)[kept],
         "nodes_values": np.where(is_leaf, 0, forest.values).astype(forest.dtype)[kept],
-        "nodes_modes": np.array([*MODES, "LEAF"])[forest.modes[kept]],
+        "nodes_modes": np.array([*BRANCH_MODES, "LEAF"])[forest.modes[kept]],
         "nodes_truenodeids": np.where(is_leaf, 0, number[forest.true])[kept],
         "nodes_falsenodeids": np.where(is_leaf, 0, number[forest.false])[kept],
         "nodes_missing_value_tracks_true": forest.missing[kept].astype(np.int64),
@@ -172,7 +176,7 @@ def _older(given: dict[str, onnx.AttributeProto], forest: Forest) -> list[onnx.A
 
 def _newer(given: dict[str, onnx.AttributeProto], forest: Forest) -> list[onnx.AttributeProto]:
     """TreeEnsemble: inner nodes and leaves, each numbered anew by themselves."""
-    kept, is_leaf = in_use(forest), forest.modes == LEAF
+    kept, is_leaf = in_use(forest), forest.modes == LEAF_MODE
     inner, ends = np.flatnonzero(kept & ~is_leaf), np.flatnonzero(kept & is_leaf)
     number = np.zeros(len(kept), np.int64)
     number[inner] = np.arange(len(inner))
@@ -205,10 +209,10 @@ def _newer(given: dict[str, onnx.AttributeProto], forest: Forest) -> list[onnx.A
 def _spare(forest: Forest, number: Ints, ends: Ints) -> int:
     """How many unused leaves go first: a root whose children share a number is a leaf to ONNX Runtime."""
     true, false = forest.true[forest.roots], forest.false[forest.roots]
-    mixed = (forest.modes[true] == LEAF) != (forest.modes[false] == LEAF)
+    mixed = (forest.modes[true] == LEAF_MODE) != (forest.modes[false] == LEAF_MODE)
     number = number.copy()
     number[ends] = np.arange(len(ends))
-    leaf = np.where(forest.modes[true] == LEAF, true, false)[mixed]
-    other = np.where(forest.modes[true] == LEAF, false, true)[mixed]
+    leaf = np.where(forest.modes[true] == LEAF_MODE, true, false)[mixed]
+    other = np.where(forest.modes[true] == LEAF_MODE, false, true)[mixed]
     forbidden = set((number[other] - number[leaf]).tolist())
     return next(spare for spare in range(len(forest.roots) + 1) if spare not in forbidden)

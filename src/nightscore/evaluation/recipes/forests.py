@@ -15,8 +15,8 @@ import onnx
 from nightscore.evaluation.recipes.ensemble import Bools, Ensemble, Matrix, in_use, leaves, onward, weights_of
 from nightscore.evaluation.recipes.recipe import Material, NoCandidate, Recipe
 from nightscore.scorers.model_file import ModelFile
-from nightscore.scorers.trees.forest import LEAF, Forest, Ints
-from nightscore.scorers.trees.graph import ENSEMBLES
+from nightscore.scorers.trees.forest import LEAF_MODE, Forest, Ints
+from nightscore.scorers.trees.graph import ENSEMBLE_OPERATORS
 
 PROBES = 8
 ALIKE = 0.8  # of a random forest of ten trees it is 0.9 or more
@@ -31,7 +31,7 @@ def recipes(model: ModelFile) -> list[Recipe]:
         graph = onnx.load_model_from_string(model.data).graph
     except Exception:  # protobuf's errors have no base class that it documents
         return []
-    if not any(node.op_type in ENSEMBLES and node.domain == "ai.onnx.ml" for node in graph.node):
+    if not any(node.op_type in ENSEMBLE_OPERATORS and node.domain == "ai.onnx.ml" for node in graph.node):
         return []
     return [
         Recipe("fewer trees", "pruning", "The last trees are dropped.", fewer_trees),
@@ -128,16 +128,16 @@ def spans(forest: Forest) -> Weights:
     weights, has = weights_of(forest)
     low, high = _below(forest, weights, np.minimum), _below(forest, weights, np.maximum)
     alike = (_below(forest, has, np.logical_and) == _below(forest, has, np.logical_or)).all(axis=1)
-    can = in_use(forest) & (forest.modes != LEAF) & alike
+    can = in_use(forest) & (forest.modes != LEAF_MODE) & alike
     can[forest.roots] = False  # ONNX's TreeEnsemble has no tree that is a leaf
     return np.where(can, (high - low).max(axis=1), np.inf)
 
 
 def _below(forest: Forest, values: npt.NDArray, of_two: Callable) -> npt.NDArray:  # type: ignore[type-arg]
     """Of the leaves below each node the one that `of_two` comes to, [nodes, targets]."""
-    inner = np.flatnonzero((forest.modes != LEAF) & in_use(forest))
+    inner = np.flatnonzero((forest.modes != LEAF_MODE) & in_use(forest))
     found = values.copy()
-    done = forest.modes == LEAF
+    done = forest.modes == LEAF_MODE
     while len(inner):
         ready = done[forest.true[inner]] & done[forest.false[inner]]
         now, inner = inner[ready], inner[~ready]
@@ -163,7 +163,7 @@ def means_of(forest: Forest, rows: Matrix) -> Weights:
         count += np.bincount(at, minlength=len(count))
         for target in range(forest.targets):
             total[:, target] += np.bincount(at, weights[end, target], len(count))
-        moving = forest.modes[at] != LEAF
+        moving = forest.modes[at] != LEAF_MODE
         at, end, row = at[moving], end[moving], row[moving]
         at = onward(forest, at, rows[row, forest.features[at]])
     return np.where(count[:, None] > 0, total / np.maximum(count, 1)[:, None], middle)
@@ -180,7 +180,7 @@ def merge(forest: Forest, which: Bools, means: Weights) -> Forest:
     counts = np.bincount(owners, minlength=len(which))
     return replace(
         forest,
-        modes=np.where(which, LEAF, forest.modes).astype(forest.modes.dtype),
+        modes=np.where(which, LEAF_MODE, forest.modes).astype(forest.modes.dtype),
         weight_start=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         weight_targets=targets[order],
         weight_values=values[order],

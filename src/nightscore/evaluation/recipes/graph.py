@@ -6,10 +6,16 @@ from functools import partial
 import onnx
 import onnxruntime as ort
 
-from nightscore.evaluation.recipes.network import operators, read, sealed, trimmed, workshop
+from nightscore.evaluation.recipes.network import (
+    operators,
+    parse_model,
+    quiet_scratch_folder,
+    serialize_like,
+    trimmed,
+)
 from nightscore.evaluation.recipes.recipe import Material, NoCandidate, Recipe
 from nightscore.scorers.model_file import ModelFile
-from nightscore.scorers.outputs import outputs_of
+from nightscore.scorers.outputs import parse_outputs
 
 Rewrite = Callable[[onnx.ModelProto], onnx.ModelProto]
 LEVELS = {
@@ -53,7 +59,7 @@ def recipes(model: ModelFile) -> list[Recipe]:
         Recipe(name, "graph", about, partial(_rewritten, rewrite=partial(_offline, level=level)))
         for name, (level, about) in LEVELS.items()
     ]
-    counts = operators(read(model))
+    counts = operators(parse_model(model))
     if counts["Softmax"] and counts["MatMul"]:
         about = "onnxruntime.transformers: attention, GELU and layer normalization each as one operator"
         found.append(
@@ -63,32 +69,32 @@ def recipes(model: ModelFile) -> list[Recipe]:
 
 
 def _trimmed(material: Material) -> bytes:
-    reference = read(material.model)
+    reference = parse_model(material.model)
     if len(_used(material)) == len(reference.graph.output):
         raise NoCandidate("the job uses every output of the model: there is nothing to leave out")
-    return sealed(trimmed(reference, _used(material)), reference)
+    return serialize_like(trimmed(reference, _used(material)), reference)
 
 
 def _rewritten(material: Material, rewrite: Rewrite) -> bytes:
     """A rewrite of what the job uses, compared with that: unused outputs are another candidate's matter."""
-    reference = read(material.model)
-    return sealed(rewrite(trimmed(reference, _used(material))), trimmed(reference, _used(material)))
+    reference = parse_model(material.model)
+    return serialize_like(rewrite(trimmed(reference, _used(material))), trimmed(reference, _used(material)))
 
 
 def _used(material: Material) -> set[str]:
-    return {one.source for one in outputs_of(material.options.outputs)}
+    return {one.source for one in parse_outputs(material.options.outputs)}
 
 
 def _slimmed(proto: onnx.ModelProto) -> onnx.ModelProto:
     import onnxslim  # an extra
 
-    with workshop():
+    with quiet_scratch_folder():
         found: onnx.ModelProto = onnxslim.slim(proto)
     return found
 
 
 def _offline(proto: onnx.ModelProto, level: ort.GraphOptimizationLevel) -> onnx.ModelProto:
-    with workshop() as folder:
+    with quiet_scratch_folder() as folder:
         options = ort.SessionOptions()
         options.graph_optimization_level = level
         options.optimized_model_filepath = str(folder / "optimized.onnx")
@@ -106,7 +112,7 @@ def transformer_fused(proto: onnx.ModelProto) -> onnx.ModelProto:
     """
     from onnxruntime.transformers import optimizer
 
-    with workshop() as folder:
+    with quiet_scratch_folder() as folder:
         onnx.save(proto, folder / "model.onnx")
         # Heads and width are read off the graph; no other level, so that what is fused is told apart.
         fused = optimizer.optimize_model(str(folder / "model.onnx"), "bert", opt_level=0)

@@ -5,7 +5,7 @@ import onnx
 
 from nightscore.evaluation.recipes.layers import Narrowing, Place, bias_of, dense
 from nightscore.evaluation.recipes.network import Array, constants, set_constant, wiring
-from nightscore.evaluation.recipes.weight_update import Floats, remaining
+from nightscore.evaluation.recipes.weight_update import Floats, prune_groups
 
 
 def narrow(proto: onnx.ModelProto, one: Narrowing, moments: Floats, keep: int) -> None:
@@ -18,7 +18,7 @@ def narrow(proto: onnx.ModelProto, one: Narrowing, moments: Floats, keep: int) -
         keep: how many groups stay.
     """
     patient = _Patient(proto)
-    stay, fitted = remaining(moments, patient.stacked(one), one.size, keep)
+    stay, fitted = prune_groups(moments, patient.stacked(one), one.size, keep)
     patient.refit(one, fitted, stay)
     for place in one.cuts:
         patient.put(place, patient.array(place).take(stay, place.axis))

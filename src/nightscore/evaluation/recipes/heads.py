@@ -26,7 +26,7 @@ class Projection:
     size: int
 
 
-def heads(proto: onnx.ModelProto) -> Iterator[Narrowing]:
+def find_heads(proto: onnx.ModelProto) -> Iterator[Narrowing]:
     """Each attention whose heads can be taken out one by one; others are passed over."""
     finder = _Finder(proto)
     for node in proto.graph.node:

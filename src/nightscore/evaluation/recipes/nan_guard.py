@@ -6,11 +6,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from nightscore.evaluation.recipes.network import FLOATS, inputs, observed, set_constant, wiring
+from nightscore.evaluation.recipes.network import FLOATS, graph_inputs, observe_tensors, set_constant, wiring
 from nightscore.evaluation.recipes.recipe import Feeds
 
 
-def guarded(proto: onnx.ModelProto, reference: onnx.ModelProto, row: Feeds) -> onnx.ModelProto:
+def add_nan_guard(proto: onnx.ModelProto, reference: onnx.ModelProto, row: Feeds) -> onnx.ModelProto:
     """The graph, giving NaN where a NaN in a feature makes the reference give NaN; for infinities, too.
 
     QuantizeLinear makes a number out of a NaN (ONNX leaves open which), and a night would publish a score
@@ -24,7 +24,7 @@ def guarded(proto: onnx.ModelProto, reference: onnx.ModelProto, row: Feeds) -> o
     """
     zeros = [
         _zero(proto, one.name, columns, row[one.name][0].size)
-        for one in inputs(reference)
+        for one in graph_inputs(reference)
         if one.type.tensor_type.elem_type == TensorProto.FLOAT
         and (columns := passed_on(reference, one.name, row))
     ]
@@ -52,7 +52,7 @@ def passed_on(reference: onnx.ModelProto, name: str, row: Feeds) -> list[int]:
     outputs = [one.name for one in reference.graph.output if one.type.tensor_type.elem_type in FLOATS]
     if not outputs:
         return []
-    found = next(observed(reference, [feeds], outputs))
+    found = next(observe_tensors(reference, [feeds], outputs))
     lost = np.any([np.isnan(array).reshape(size, -1).any(axis=1) for array in found.values()], axis=0)
     return [int(i) for i in np.flatnonzero(lost)]
 

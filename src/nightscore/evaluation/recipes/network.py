@@ -27,7 +27,7 @@ LINEAR = ("MatMul", "Gemm", "Conv")
 FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16)
 
 
-def read(model: ModelFile) -> onnx.ModelProto:
+def parse_model(model: ModelFile) -> onnx.ModelProto:
     """The graph of a model; every node has a name of its own.
 
     Raises:
@@ -54,7 +54,7 @@ def operators(proto: onnx.ModelProto) -> Counter[str]:
     return Counter(node.op_type for node in proto.graph.node if node.op_type != "Constant")
 
 
-def inputs(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+def graph_inputs(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     """What is fed; older files list weights among the inputs, too."""
     weights = {one.name for one in proto.graph.initializer}
     return [one for one in proto.graph.input if one.name not in weights]
@@ -62,10 +62,10 @@ def inputs(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
 
 def takes_floats(proto: onnx.ModelProto) -> bool:
     """Whether an input may hold a NaN, an infinity or an outlier."""
-    return any(one.type.tensor_type.elem_type in FLOATS for one in inputs(proto))
+    return any(one.type.tensor_type.elem_type in FLOATS for one in graph_inputs(proto))
 
 
-def sealed(proto: onnx.ModelProto, reference: onnx.ModelProto) -> bytes:
+def serialize_like(proto: onnx.ModelProto, reference: onnx.ModelProto) -> bytes:
     """A rewritten graph in the reference's interface: its inputs, outputs, and metadata, and nothing more.
 
     Outputs may be fewer than the reference's, where the job doesn't use them.
@@ -73,7 +73,7 @@ def sealed(proto: onnx.ModelProto, reference: onnx.ModelProto) -> bytes:
     Raises:
         NoCandidate: it is the reference's graph again, or no longer takes its place.
     """
-    _interface(proto.graph.input, inputs(reference), "inputs", fewer=False)
+    _interface(proto.graph.input, graph_inputs(reference), "inputs", fewer=False)
     _interface(proto.graph.output, reference.graph.output, "outputs", fewer=True)
     del proto.metadata_props[:]
     proto.metadata_props.extend(reference.metadata_props)
@@ -175,7 +175,7 @@ def _captured(node: onnx.NodeProto) -> set[str]:
     return {name for body in bodies for inner in body.node for name in {*inner.input, *_captured(inner)}}
 
 
-def observed(
+def observe_tensors(
     proto: onnx.ModelProto, feeds: Sequence[Feeds], tensors: Sequence[str]
 ) -> Iterator[dict[str, Array]]:
     """The values of a graph's tensors, batch by batch.
@@ -187,23 +187,23 @@ def observed(
     opened.CopyFrom(proto)
     known = {one.name for one in proto.graph.output}
     opened.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors if name not in known)
-    session = runtime.session(_file(opened.SerializeToString()), "cpu", 1)
+    session = runtime.open_session(_file(opened.SerializeToString()), "cpu", 1)
     for batch in feeds:
-        yield dict(zip(tensors, runtime.run(session, list(tensors), dict(batch), "cpu"), strict=True))
+        yield dict(zip(tensors, runtime.run_session(session, list(tensors), dict(batch), "cpu"), strict=True))
 
 
-def results(data: bytes, feeds: Sequence[Feeds]) -> list[Array]:
+def run_model(data: bytes, feeds: Sequence[Feeds]) -> list[Array]:
     """All outputs of numbers of a model on some batches, one array after the other."""
-    session = runtime.session(_file(data), "cpu", 1)
+    session = runtime.open_session(_file(data), "cpu", 1)
     names = [one.name for one in session.get_outputs() if one.type in ("tensor(float)", "tensor(double)")]
-    return [array for batch in feeds for array in runtime.run(session, names, dict(batch), "cpu")]
+    return [array for batch in feeds for array in runtime.run_session(session, names, dict(batch), "cpu")]
 
 
 def _file(data: bytes) -> ModelFile:
     return ModelFile("candidate", hashlib.sha256(data).hexdigest(), data)
 
 
-def checked(proto: onnx.ModelProto) -> onnx.ModelProto:
+def check_graph(proto: onnx.ModelProto) -> onnx.ModelProto:
     """The graph, if its shapes fit together.
 
     Raises:
@@ -219,7 +219,7 @@ def checked(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 @contextlib.contextmanager
-def workshop() -> Iterator[Path]:
+def quiet_scratch_folder() -> Iterator[Path]:
     """A folder for files on the way, gone afterwards; what the tools print, log and warn of goes with it."""
     before = logging.root.manager.disable
     with tempfile.TemporaryDirectory(prefix="nightscore-") as folder, contextlib.ExitStack() as stack:

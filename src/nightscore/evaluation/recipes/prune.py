@@ -12,18 +12,18 @@ from itertools import chain
 
 import onnx
 
-from nightscore.evaluation.recipes.calibration import calibration
+from nightscore.evaluation.recipes.calibration import calibration_batches
 from nightscore.evaluation.recipes.graph_surgery import narrow
-from nightscore.evaluation.recipes.heads import heads
+from nightscore.evaluation.recipes.heads import find_heads
 from nightscore.evaluation.recipes.layers import Narrowing, neurons
 from nightscore.evaluation.recipes.network import (
     LINEAR,
-    checked,
-    observed,
+    check_graph,
+    observe_tensors,
     operators,
-    read,
-    results,
-    sealed,
+    parse_model,
+    run_model,
+    serialize_like,
     trimmed,
 )
 from nightscore.evaluation.recipes.recipe import Feeds, Material, NoCandidate, Recipe
@@ -33,12 +33,12 @@ from nightscore.scorers.model_file import ModelFile
 PIECES = 32  # of rows to fit with
 SHARES = (75, 50, 25)  # per cent that stay
 Find = Callable[[onnx.ModelProto], Iterable[Narrowing]]
-KINDS: dict[str, Find] = {"neurons": neurons, "heads": heads}
+KINDS: dict[str, Find] = {"neurons": neurons, "heads": find_heads}
 
 
 def recipes(model: ModelFile) -> list[Recipe]:
     """Recipes that take out neurons and heads, a ladder each; none for a model without linear layers."""
-    proto = read(model)
+    proto = parse_model(model)
     if not any(operators(proto)[name] for name in LINEAR):
         return []
     zeros = Recipe(
@@ -77,7 +77,7 @@ def _none(_: Material) -> bytes:
 
 def _narrowed(material: Material, finders: Sequence[Find], share: float, moments: "_Moments") -> bytes:
     """The reference with a share of the groups of each of its layers."""
-    reference = read(material.model)
+    reference = parse_model(material.model)
     proto = onnx.ModelProto()
     proto.CopyFrom(reference)
     found = list(chain.from_iterable(find(reference) for find in finders))
@@ -87,8 +87,10 @@ def _narrowed(material: Material, finders: Sequence[Find], share: float, moments
         if keep < one.groups:
             narrow(proto, one, known[one.source], keep)
     outputs = [one.name for one in reference.graph.output]
-    data = sealed(checked(trimmed(proto, outputs)), reference)
-    results(data, calibration(material.feeds, 1))  # what does not fit together is found when it runs
+    data = serialize_like(check_graph(trimmed(proto, outputs)), reference)
+    run_model(
+        data, calibration_batches(material.feeds, 1)
+    )  # what does not fit together is found when it runs
     return data
 
 
@@ -104,8 +106,8 @@ class _Moments:
         if feeds is not self._feeds:
             self._feeds, self._found = feeds, {}
         missing = sorted(set(names) - set(self._found))
-        pieces = calibration(feeds, PIECES) if missing else []
-        for values in observed(proto, pieces, missing):
+        pieces = calibration_batches(feeds, PIECES) if missing else []
+        for values in observe_tensors(proto, pieces, missing):
             for name in missing:
                 self._found[name] = self._found.get(name, 0.0) + gram(values[name])
         return self._found

@@ -14,23 +14,23 @@ from onnxruntime import quantization as ort
 from onnxruntime.quantization.calibrate import save_tensors_data
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from nightscore.evaluation.recipes.calibration import calibration
-from nightscore.evaluation.recipes.nan_guard import guarded
+from nightscore.evaluation.recipes.calibration import calibration_batches
+from nightscore.evaluation.recipes.nan_guard import add_nan_guard
 from nightscore.evaluation.recipes.network import (
     LINEAR,
     constants,
     operators,
-    read,
-    results,
-    sealed,
+    parse_model,
+    quiet_scratch_folder,
+    run_model,
+    serialize_like,
     set_constant,
     takes_floats,
     with_names,
-    workshop,
 )
 from nightscore.evaluation.recipes.recipe import Feeds, Material, NoCandidate, Recipe
-from nightscore.evaluation.recipes.sensitivity import fewest, ranked
-from nightscore.scorers.hardware import hardware
+from nightscore.evaluation.recipes.sensitivity import fewest, rank_by_sensitivity
+from nightscore.scorers.hardware import read_hardware
 from nightscore.scorers.model_file import ModelFile
 
 OPSET = 13  # the first with scales per channel
@@ -64,7 +64,7 @@ SEARCHED = ("int8 dynamic, per channel", "int8 static, min-max")
 
 def recipes(model: ModelFile) -> list[Recipe]:
     """Recipes for int8 and float16; for a model without weights that they apply to, the reason in one."""
-    layers = _layers(read(model))
+    layers = _layers(parse_model(model))
     if not layers:
         return [Recipe("int8", "quantization", "weights and activations as integers", _nothing)]
     found = [
@@ -80,7 +80,7 @@ def recipes(model: ModelFile) -> list[Recipe]:
 
 
 def _nothing(material: Material) -> bytes:
-    proto = read(material.model)
+    proto = parse_model(material.model)
     doubles = _layers(proto, TensorProto.DOUBLE)
     if doubles:
         raise NoCandidate(f"int8 takes float32; the weights of {', '.join(doubles[:3])} are float64")
@@ -116,7 +116,9 @@ def _partly(material: Material, scheme: Scheme) -> bytes:
     with _quantizer(material, scheme) as (layers, quantize):
         if material.keeps(quantize(layers)):
             raise NoCandidate("no layer has to be left out: the budget is kept with all of them quantized")
-        units = ranked(material.model.data, layers, quantize, calibration(material.feeds, 2))
+        units = rank_by_sensitivity(
+            material.model.data, layers, quantize, calibration_batches(material.feeds, 2)
+        )
         found = fewest(
             len(units), lambda k: quantize([name for unit in units[k:] for name in unit]), material.keeps
         )
@@ -133,25 +135,25 @@ def _quantizer(
 
     Calibrated once.
     """
-    reference = read(material.model)
+    reference = parse_model(material.model)
     if scheme.method is None and takes_floats(reference):
         raise NoCandidate(
             "dynamic int8 has one scale for all rows of a batch: where features are floats, one outlier "
             "changes its neighbours' scores, and one infinity makes NaN of them all"
         )
     source = _prepared(reference, scheme)
-    with workshop() as folder:
+    with quiet_scratch_folder() as folder:
         onnx.save(source, folder / "source.onnx")
         if scheme.method is not None:
-            _calibrate(folder, scheme.method, _operators(source), calibration(material.feeds, PIECES))
+            _calibrate(folder, scheme.method, _operators(source), calibration_batches(material.feeds, PIECES))
 
         def quantize(layers: Collection[str]) -> bytes:
-            with workshop():
+            with quiet_scratch_folder():
                 (_static if scheme.method else _dynamic)(folder, scheme, source, layers)
                 made = onnx.load(folder / "quantized.onnx")
             if scheme.method and takes_floats(reference):
-                made = guarded(made, reference, calibration(material.feeds, 1)[0])
-            return sealed(made, reference)
+                made = add_nan_guard(made, reference, calibration_batches(material.feeds, 1)[0])
+            return serialize_like(made, reference)
 
         yield _quantized(source, scheme), quantize
 
@@ -227,7 +229,7 @@ def _prepared(reference: onnx.ModelProto, scheme: Scheme) -> onnx.ModelProto:
         except Exception as error:  # a RuntimeError of C++, or a ValueError
             raise NoCandidate(f"it is of opset {versions[0]}, and can't be made {OPSET}: {error}") from error
     if scheme.method is not None:
-        with workshop() as folder:
+        with quiet_scratch_folder() as folder:
             onnx.save(
                 source, folder / "source.onnx"
             )  # given the graph itself, it moves the weights out of it
@@ -257,18 +259,18 @@ def _saturates() -> bool:
 
 
 def _instructions() -> tuple[str, ...]:
-    return hardware().instructions
+    return read_hardware().instructions
 
 
 def _half(material: Material) -> bytes:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    reference = read(material.model)
+    reference = parse_model(material.model)
     source = onnx.ModelProto()
     source.CopyFrom(reference)
-    with workshop():
-        data = sealed(convert_float_to_float16(source, keep_io_types=True), reference)
-    results(
-        data, calibration(material.feeds, 1)
+    with quiet_scratch_folder():
+        data = serialize_like(convert_float_to_float16(source, keep_io_types=True), reference)
+    run_model(
+        data, calibration_batches(material.feeds, 1)
     )  # operators without a float16 kernel are found when it is opened
     return data

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from nightscore.evaluation.recipes.network import Array, results
+from nightscore.evaluation.recipes.network import Array, run_model
 from nightscore.evaluation.recipes.recipe import Feeds
 
 UNITS = 48  # layers that are tried alone; of more, neighbours are tried together
@@ -13,7 +13,7 @@ T = TypeVar("T")
 Quantize = Callable[[Sequence[str]], bytes]
 
 
-def ranked(
+def rank_by_sensitivity(
     reference: bytes, nodes: Sequence[str], quantize: Quantize, feeds: Sequence[Feeds]
 ) -> list[list[str]]:
     """Nodes in units, the most sensitive first: by the outputs' error when a unit alone is quantized.
@@ -22,9 +22,9 @@ def ranked(
     Principles and Empirical Evaluation" (2020, arXiv:2004.09602, section 5.2), with the root mean square
     error on the job's own rows in the place of an accuracy.
     """
-    wanted = results(reference, feeds)
+    wanted = run_model(reference, feeds)
     units = [list(map(str, part)) for part in np.array_split(np.array(nodes), min(len(nodes), UNITS))]
-    return sorted(units, key=lambda unit: -_error(results(quantize(unit), feeds), wanted))
+    return sorted(units, key=lambda unit: -_error(run_model(quantize(unit), feeds), wanted))
 
 
 def _error(found: Sequence[Array], wanted: Sequence[Array]) -> float:

@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from nightscore.evaluation.recipes.recipe import Material, NoCandidate
-from nightscore.scorers.outputs import Output, outputs_of
+from nightscore.scorers.outputs import OutputColumn, parse_outputs
 
 FEATURES, SCORE = "student_features", "student_score"  # [rows, columns] and [rows, 1], both float32
 NUMBERS = (
@@ -32,7 +32,7 @@ class Frame:
     reference: onnx.ModelProto
     inputs: tuple[onnx.ValueInfoProto, ...]
     given: onnx.ValueInfoProto
-    output: Output
+    output: OutputColumn
     is_chance: bool  # every score is between 0 and 1
 
     @property
@@ -58,7 +58,7 @@ def frame_of(material: Material) -> Frame:
     wrong = [one.name for one in inputs if not _fits(one, len(inputs) == 1)]
     if wrong:
         raise NoCandidate(f"a student takes numbers, one matrix or one a column; {wrong[0]!r} is neither")
-    outputs = outputs_of(material.options.outputs)
+    outputs = parse_outputs(material.options.outputs)
     if len(outputs) != 1 or outputs[0].whole:
         raise NoCandidate(f"a student gives one number a row; the job uses {dict(material.options.outputs)}")
     [given] = [one for one in proto.graph.output if one.name == outputs[0].source]

@@ -27,7 +27,9 @@ def gram(inputs: npt.NDArray[np.floating]) -> Floats:
     return found
 
 
-def remaining(moments: Floats, weights: Floats, size: int, keep: int) -> tuple[npt.NDArray[np.intp], Floats]:
+def prune_groups(
+    moments: Floats, weights: Floats, size: int, keep: int
+) -> tuple[npt.NDArray[np.intp], Floats]:
     """The inputs that stay, in order, and the weights fitted again, zero where inputs are removed.
 
     Each step removes the groups S with the least error tr(W_S' [H^-1]_SS^-1 W_S), and spreads what they did

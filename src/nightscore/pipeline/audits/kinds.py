@@ -25,7 +25,7 @@ from nightscore.job.audits import (
 from nightscore.job.loader import Job
 from nightscore.pipeline.audits.drift import TEXTS, Moved, is_number, measure_drift, numbers_of
 from nightscore.pipeline.audits.question import Answer, Question
-from nightscore.scorers.hardware import hardware
+from nightscore.scorers.hardware import read_hardware
 from nightscore.store.engine import Engine, EngineResources, View, quote_identifier
 from nightscore.store.memory_budget import job_memory_budget
 from nightscore.store.sql_checks import repeatable_select
@@ -91,7 +91,7 @@ class DriftQuestion(Question[DriftAudit]):
             return Answer(True, f"no rows on {before.day} to compare with")
         asked = self.audit.drift
         resources = EngineResources(
-            hardware().cores, job_memory_budget(self.job).beside, self.job.workspace.runs
+            read_hardware().cores, job_memory_budget(self.job).beside, self.job.workspace.runs
         )
         with Engine([View(SCORES, before.files)], resources) as earlier:
             found = [measure_drift(column, engine, earlier, asked.confidence) for column in asked.columns]

@@ -10,7 +10,7 @@ from nightscore.common.errors import NotYet
 from nightscore.common.progress import Stopwatch
 from nightscore.job.loader import Job
 from nightscore.pipeline.publish.reconcile import ControlTotals
-from nightscore.scorers.hardware import hardware
+from nightscore.scorers.hardware import read_hardware
 from nightscore.store import catalog
 from nightscore.store.column_stats import TableProof
 from nightscore.store.plan import Plan
@@ -73,7 +73,7 @@ def build_receipt(
     """
     scores = next(iter(staged.values()))
     spent, speed = _scoring(scores)
-    machine = hardware()
+    machine = read_hardware()
     return Receipt(
         job=plan.job,
         day=plan.day,

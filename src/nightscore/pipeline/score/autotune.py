@@ -31,7 +31,7 @@ from nightscore.pipeline.score.open_model import (
 from nightscore.pipeline.score.sample import read_first_rows
 from nightscore.scorers.contract import Scorer
 from nightscore.scorers.errors import ChunkError, ModelError
-from nightscore.scorers.hardware import hardware
+from nightscore.scorers.hardware import read_hardware
 from nightscore.scorers.variant import Variant
 from nightscore.store.chunking import CHUNK_ROWS, bytes_per_row, fewer_rows, rows_per_chunk
 from nightscore.store.memory_budget import job_memory_budget
@@ -93,7 +93,7 @@ class _Trial:
 
     def __init__(self, job: Job, plan: Plan, sample: list[pa.RecordBatch], rows: int) -> None:
         self.job, self.plan = job, plan
-        self.cores, self.at_once = hardware().cores, job_memory_budget(job).at_once
+        self.cores, self.at_once = read_hardware().cores, job_memory_budget(job).at_once
         scorer = reference_scorer(job, plan)
         first = [chunk.slice(0, FIRST_ROWS) for chunk in sample[:1]]
         warm = sum(scorer.score(chunk).num_rows for chunk in first)
@@ -184,7 +184,7 @@ def _sample(job: Job, plan: Plan, source: Sequence[InputFile], size: int) -> lis
 
 def _file(job: Job, plan: Plan, found: Sequence[Variant]) -> Path:
     """Where a choice is kept: by all that it depends on."""
-    machine, model, scoring = hardware(), job.spec.model, job.spec.scoring
+    machine, model, scoring = read_hardware(), job.spec.model, job.spec.scoring
     asked = [model.kind, plan.device, scoring.tolerance, scoring.chunk_rows]
     columns = [dict(model.outputs), model.columns]
     causes = [

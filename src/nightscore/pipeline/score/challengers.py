@@ -24,7 +24,7 @@ from nightscore.pipeline.score.mlflow_registry import fetch_model
 from nightscore.pipeline.score.open_model import ModelSource, open_cached_scorer
 from nightscore.scorers.contract import Scorer
 from nightscore.scorers.errors import ChunkError
-from nightscore.scorers.variant import plain
+from nightscore.scorers.variant import plain_variant_of
 from nightscore.store import run_folder
 from nightscore.store.plan import Challenger, Plan, json_digest
 from nightscore.store.receipt import ChallengerResult, ColumnProof
@@ -68,7 +68,9 @@ def _misfit(scorer: Scorer, outputs: pa.Schema, features: pa.Schema) -> str:
 
 
 def _opened(job: Job, plan: Plan, one: Challenger) -> Scorer:
-    return open_cached_scorer(job, one.path, one.sha256, plain(job.spec.model.kind, plan.device), plan.code)
+    return open_cached_scorer(
+        job, one.path, one.sha256, plain_variant_of(job.spec.model.kind, plan.device), plan.code
+    )
 
 
 def _said(error: BaseException) -> str:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightscore.job.loader import Job
-from nightscore.scorers.contract import Signature, is_number
+from nightscore.scorers.contract import Signature, is_numeric_type
 
 Policy = Mapping[str, Literal["fail", "nan"] | float]
 
@@ -54,4 +54,4 @@ def _filled(column: pa.Array, rule: Literal["nan"] | float) -> pa.Array:
 def _takes(kind: pa.DataType, value: float) -> bool:
     if pa.types.is_integer(kind):
         return value.is_integer()
-    return is_number(kind) and not pa.types.is_boolean(kind)
+    return is_numeric_type(kind) and not pa.types.is_boolean(kind)

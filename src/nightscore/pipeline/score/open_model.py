@@ -18,10 +18,10 @@ from nightscore.scorers.errors import (
     ScorerFileError,
 )
 from nightscore.scorers.model_file import ModelFile, read_model
-from nightscore.scorers.python import python_model
-from nightscore.scorers.registry import installed_code, open_scorer, variants
-from nightscore.scorers.variant import Variant, plain
-from nightscore.scorers.workspace import ScorerFile, is_file, read_scorer_file
+from nightscore.scorers.python import read_python_model
+from nightscore.scorers.registry import hash_package_of_kind, open_scorer, variants_of_kind
+from nightscore.scorers.variant import Variant, plain_variant_of
+from nightscore.scorers.workspace import ScorerFile, is_scorer_file, read_scorer_file
 from nightscore.store.plan import Plan
 
 
@@ -62,7 +62,7 @@ def open_job_model(
                 f"{file.name} has sha256 {file.sha256}, but the job pins {wanted}; change the pin, or look "
                 "at another model without publishing with --limit"
             )
-        variant = plain(job.spec.model.kind, asked)
+        variant = plain_variant_of(job.spec.model.kind, asked)
         code = code_of_kind(job)
         scorer = open_cached_scorer(job, file.name, file.sha256, variant, code)
     except ScorerFileError as error:
@@ -90,7 +90,7 @@ def score_nothing(job: Job, opened: OpenModel) -> None:
         Broken: names the line of job.yaml, and of the scorer's file where one is to blame.
     """
     variants_of(job, opened.device)
-    if not is_file(job.spec.model.kind):
+    if not is_scorer_file(job.spec.model.kind):
         return
     nothing = pa.RecordBatch.from_pylist([], opened.scorer.signature.inputs)
     try:
@@ -102,7 +102,7 @@ def score_nothing(job: Job, opened: OpenModel) -> None:
 def code_of_kind(job: Job) -> str:
     """The sha256 of what brings the job's kind of scorer, a workspace's file or a package; empty for ours."""
     file = scorer_file(job)
-    return file.sha256 if file else installed_code(plain(job.spec.model.kind, "cpu").kind)
+    return file.sha256 if file else hash_package_of_kind(plain_variant_of(job.spec.model.kind, "cpu").kind)
 
 
 def scorer_file(job: Job) -> ScorerFile | None:
@@ -121,7 +121,7 @@ def variants_of(job: Job, device: str) -> list[Variant]:
         Broken: what the kind offers is no variant of it, or it can't be loaded any more.
     """
     try:
-        return variants(job.spec.model.kind, device, scorer_file(job))
+        return variants_of_kind(job.spec.model.kind, device, scorer_file(job))
     except ModelError as error:
         job.raise_broken(("model", "kind"), str(error))
 
@@ -155,7 +155,7 @@ def reference_scorer(job: Job, plan: Plan) -> Scorer:
     Raises:
         ModelChangedError, ModelError: as `opened`.
     """
-    variant = plain(job.spec.model.kind, plan.device)
+    variant = plain_variant_of(job.spec.model.kind, plan.device)
     return open_cached_scorer(job, plan.model_path, plan.model_sha256, variant, plan.code)
 
 
@@ -188,13 +188,13 @@ class ModelSource:
     def read(self) -> ModelFile:
         """The model as it is now."""
         if self.kind == "python":
-            return python_model(self.name)
+            return read_python_model(self.name)
         path = self.workspace.resolve(self.name)
         return read_model(path, self.workspace.relative(path))
 
     def scorer(self) -> ScorerFile | None:
         """The workspace's file that the kind is, as it is now; None where the kind is a name."""
-        if not is_file(self.kind):
+        if not is_scorer_file(self.kind):
             return None
         try:
             return read_scorer_file(self.workspace.resolve(self.kind), self.kind)

@@ -100,9 +100,10 @@ class RejectWriter:
 def over_budget(job: Job, plan: Plan, found: str, reasons: str) -> str:
     """What is said where more rows are bad than a job allows."""
     policy = job.spec.policy
+    allowed = policy.max_rejected_rows(plan.day_rows)
     return (
         f"job {plan.job}, day {plan.day}: {found} of {plan.day_rows:,} rows can't be published, and "
-        f"policy.max_rejected ({policy.max_rejected}) allows {policy.max_rejected_rows(plan.day_rows):,}: {reasons}; "
+        f"policy.max_rejected ({policy.max_rejected}) allows {allowed:,}: {reasons}; "
         "nothing is published"
     )
 

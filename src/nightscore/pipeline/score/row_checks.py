@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from nightscore.job.loader import Job
 from nightscore.job.policy import Domain
-from nightscore.scorers.contract import is_number
+from nightscore.scorers.contract import is_numeric_type
 
 NULL_KEY, NULL_VALUE, OUT_OF_DOMAIN = "null_key", "null_value", "out_of_domain"
 SCORER_ERROR, NAN_OUTPUT = "scorer_error", "nan_output"
@@ -47,7 +47,7 @@ def check_domain(job: Job, features: pa.Schema, outputs: pa.Schema) -> None:
             known = ", ".join(dict.fromkeys([*features.names, *outputs.names]))
             job.raise_broken(at, f"neither the features nor the outputs have this column; theirs: {known}")
         kind = given.field(name).type
-        if (domain.min is not None or domain.max is not None) and not is_number(kind):
+        if (domain.min is not None or domain.max is not None) and not is_numeric_type(kind):
             job.raise_broken(at, f"min and max are for numbers, and the column is {kind}")
         if domain.in_ is not None:
             try:

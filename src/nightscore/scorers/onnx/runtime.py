@@ -15,7 +15,7 @@ from typing import Any
 import onnxruntime as ort
 
 from nightscore.scorers.errors import ModelError
-from nightscore.scorers.hardware import plugins
+from nightscore.scorers.hardware import find_plugins
 from nightscore.scorers.model_file import ModelFile
 
 PROVIDERS = {
@@ -42,10 +42,10 @@ class Device:
     description: str
 
 
-def devices() -> list[Device]:
-    """What there is, `cpu` first. A plug-in that can't be loaded is left out: `problems` says why."""
+def find_devices() -> list[Device]:
+    """What there is, `cpu` first. A plug-in that can't be loaded is left out (`find_plugin_problems`)."""
     found = [Device(name, p, _kind(name), p) for name, p in PROVIDERS.items() if p in _built_in()]
-    for name in (name for name in plugins() if not _register(name)):
+    for name in (name for name in find_plugins() if not _register(name)):
         for one in _plugin_devices(name)[:1]:
             metadata = dict(one.ep_metadata)
             described = metadata.get("FULL_DEVICE_NAME", one.device.vendor)
@@ -53,12 +53,12 @@ def devices() -> list[Device]:
     return found
 
 
-def problems() -> dict[str, str]:
+def find_plugin_problems() -> dict[str, str]:
     """Why installed plug-in providers can't be used, by device."""
-    return {name: error for name in plugins() if (error := _register(name))}
+    return {name: error for name in find_plugins() if (error := _register(name))}
 
 
-def session(model: ModelFile, device: str, threads: int) -> ort.InferenceSession:
+def open_session(model: ModelFile, device: str, threads: int) -> ort.InferenceSession:
     """A session that runs a model's bytes on a device, which is never replaced by another.
 
     Raises:
@@ -82,7 +82,9 @@ def session(model: ModelFile, device: str, threads: int) -> ort.InferenceSession
     return made
 
 
-def run(made: ort.InferenceSession, outputs: list[str], feeds: dict[str, Any], device: str) -> list[Any]:
+def run_session(
+    made: ort.InferenceSession, outputs: list[str], feeds: dict[str, Any], device: str
+) -> list[Any]:
     """The outputs, as NumPy arrays. Other devices than the CPU get their inputs by I/O binding.
 
     So each array is copied to the device once, and only what is asked for is copied back. Several threads
@@ -108,12 +110,12 @@ def _prepared(device: str, options: ort.SessionOptions) -> Sequence[str]:
     """The providers to ask for; a plug-in's are put into the options instead."""
     if PROVIDERS.get(device) in _built_in():
         return [PROVIDERS[device]]
-    if device in plugins():
+    if device in find_plugins():
         if error := _register(device):
             raise ModelError(f"device {device!r}: its plug-in can't be loaded: {error}")
         options.add_provider_for_devices(_plugin_devices(device)[:1], {})
         return []
-    here = ", ".join(one.name for one in devices())
+    here = ", ".join(one.name for one in find_devices())
     known = device in PROVIDERS
     reason = f"needs ONNX Runtime's {PROVIDERS[device]}, which is not installed" if known else "is not known"
     raise ModelError(f"device {device!r} {reason}; devices here: {here}")
@@ -136,7 +138,7 @@ def _registered(device: str) -> str:
     _built_in()
     ort.set_default_logger_severity(QUIET)
     try:
-        module = importlib.import_module(plugins()[device])
+        module = importlib.import_module(find_plugins()[device])
         ort.register_execution_provider_library(device, module.get_library_path())
     except Exception as error:  # a plug-in raises what it likes; it must not cost a night
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
@@ -144,7 +146,7 @@ def _registered(device: str) -> str:
 
 
 def _plugin_devices(device: str) -> list[Any]:
-    module = importlib.import_module(plugins()[device])
+    module = importlib.import_module(find_plugins()[device])
     names = set(module.get_ep_names())
     return [one for one in ort.get_ep_devices() if one.ep_name in names]
 

@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from nightscore.scorers.arrays import BATCH_ROWS, as_numpy, matrix, tensor
+from nightscore.scorers.arrays import SCORER_BATCH_ROWS, as_numpy, matrix, tensor
 from nightscore.scorers.contract import Options, Signature
 from nightscore.scorers.errors import MissingValueError, ModelError
-from nightscore.scorers.hardware import hardware, installed_devices
+from nightscore.scorers.hardware import find_installed_devices, read_hardware
 from nightscore.scorers.model_file import ModelFile
 from nightscore.scorers.onnx.session import ARROW_TYPES, Session
 from nightscore.scorers.variant import Variant
@@ -63,8 +63,8 @@ class OnnxScorer:
         Raises:
             ChunkError: a value of the chunk that the model can't take.
         """
-        for start in range(0, chunk.num_rows, BATCH_ROWS):
-            yield self._batch(chunk.slice(start, BATCH_ROWS))
+        for start in range(0, chunk.num_rows, SCORER_BATCH_ROWS):
+            yield self._batch(chunk.slice(start, SCORER_BATCH_ROWS))
 
     def _batch(self, batch: pa.RecordBatch) -> dict[str, npt.NDArray[Any]]:
         if self._matrix_dtype is not None:
@@ -122,7 +122,7 @@ def open_onnx(model: ModelFile, options: Options) -> OnnxScorer:
 
 def variants(device: str) -> list[Variant]:
     """ONNX Runtime on a device, or on each of this machine (`auto`), on the CPU on one thread and on all."""
-    return ways(device, installed_devices(), hardware().cores)
+    return ways(device, find_installed_devices(), read_hardware().cores)
 
 
 def ways(device: str, devices: Iterable[str], cores: int) -> list[Variant]:

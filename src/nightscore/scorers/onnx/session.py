@@ -12,7 +12,7 @@ from nightscore.scorers.contract import Options
 from nightscore.scorers.errors import ChunkError, ContractError, ModelError
 from nightscore.scorers.model_file import ModelFile
 from nightscore.scorers.onnx import runtime
-from nightscore.scorers.outputs import Output, outputs_of
+from nightscore.scorers.outputs import OutputColumn, parse_outputs
 
 ARROW_TYPES = {
     "tensor(float)": pa.float32(),
@@ -40,10 +40,10 @@ class Session:
             ModelError: not an ONNX model, or a device that is not there.
         """
         self.name, self._device = model.name, options.device
-        self._session = runtime.session(model, options.device, options.threads)
+        self._session = runtime.open_session(model, options.device, options.threads)
         self.inputs = self._session.get_inputs()
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
-        self._asked = outputs_of(options.outputs)
+        self._asked = parse_outputs(options.outputs)
         self._fetch = list(dict.fromkeys(output.source for output in self._asked))
 
     @cached_property
@@ -73,7 +73,7 @@ class Session:
         """
         rows = len(next(iter(feeds.values())))
         try:
-            found = runtime.run(self._session, self._fetch, dict(feeds), self._device)
+            found = runtime.run_session(self._session, self._fetch, dict(feeds), self._device)
         except Exception as error:  # ONNX Runtime's errors share no base class of their own
             if any(said in str(error) for said in NO_MEMORY):
                 raise MemoryError(f"{self.name}: {error}") from error
@@ -82,7 +82,7 @@ class Session:
         arrays = [self._column(output, by_name[output.source], rows) for output in self._asked]
         return pa.RecordBatch.from_arrays(arrays, schema=self.outputs)
 
-    def _column(self, output: Output, found: npt.NDArray[Any], rows: int) -> pa.Array:
+    def _column(self, output: OutputColumn, found: npt.NDArray[Any], rows: int) -> pa.Array:
         if found.shape[:1] != (rows,):
             raise ContractError(
                 f"{self.name}: output {output.source!r} has shape {found.shape} for {rows} rows; "
@@ -93,7 +93,7 @@ class Session:
             return pa.FixedSizeListArray.from_arrays(pa.array(found.reshape(-1)), found.shape[1]).cast(kind)
         return pa.array(found if found.ndim == 1 else found[:, output.index or 0], type=kind)
 
-    def _type(self, output: Output) -> pa.DataType:
+    def _type(self, output: OutputColumn) -> pa.DataType:
         metas = {o.name: o for o in self._session.get_outputs()}
         meta = metas.get(output.source)
         if meta is None:
@@ -110,7 +110,7 @@ class Session:
         self._check_index(output, meta)
         return pa.list_(ARROW_TYPES[meta.type]) if output.whole else ARROW_TYPES[meta.type]
 
-    def _check_index(self, output: Output, meta: Any) -> None:
+    def _check_index(self, output: OutputColumn, meta: Any) -> None:
         asked = f"{self.name}: output {output.column!r}: {meta.name!r} has shape {meta.shape}"
         width = meta.shape[1] if len(meta.shape) == 2 else None
         if len(meta.shape) == 1 and (output.whole or output.index is not None):

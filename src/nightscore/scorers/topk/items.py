@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nightscore.scorers.arrays import tensor
-from nightscore.scorers.contract import is_number
+from nightscore.scorers.contract import is_numeric_type
 from nightscore.scorers.errors import ChunkError, ModelError
 from nightscore.scorers.model_file import ModelFile
 from nightscore.scorers.topk import select
@@ -97,7 +97,7 @@ def _factors(name: str, table: pa.Table) -> tuple[Floats, bool]:
         raise ModelError(f"{name}: {error}") from error
     biased = "bias" in table.column_names
     if biased:
-        if not is_number(table["bias"].type):
+        if not is_numeric_type(table["bias"].type):
             raise ModelError(f"{name}: column 'bias' is {table['bias'].type}; allowed: numbers")
         factors = np.column_stack([factors, table["bias"].to_numpy().astype(np.float32)])
     wrong = np.flatnonzero(~np.isfinite(factors).all(axis=1))

@@ -15,7 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from nightscore.scorers.compiled import compiled
+from nightscore.scorers.compiled import numba_compiled
 
 LANES = 64  # scores that are compared at once, and by how much a block is wide at least
 SUMS = 8  # partial sums of an exact score; factors are filled up with zeros to a multiple of it
@@ -67,14 +67,14 @@ def _lowest(typing, bits):  # type: ignore[no-untyped-def]  # noqa: ARG001
     return types.uint64(types.uint64), in_llvm
 
 
-@compiled
+@numba_compiled
 def _ordered(score):  # type: ignore[no-untyped-def]
     """A float32 as an int32 that compares as it does."""
     bits = np.float32(score).view(np.int32)
     return np.int32(bits ^ ((bits >> 31) & 0x7FFFFFFF))
 
 
-@compiled
+@numba_compiled
 def add_candidates(scores, first, denied, ends, at, k, margins, cuts, ranks, items, counts):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Note a block's candidates for the best k.
 
@@ -114,7 +114,7 @@ def add_candidates(scores, first, denied, ends, at, k, margins, cuts, ranks, ite
         counts[r], cuts[r] = n, cut
 
 
-@compiled
+@numba_compiled
 def _deny(scores, first, denied, at, end):  # type: ignore[no-untyped-def]
     """NaN for the denied items of a block; the first that lies behind it."""
     while at < end and denied[at] < first + scores.shape[0]:
@@ -123,7 +123,7 @@ def _deny(scores, first, denied, at, end):  # type: ignore[no-untyped-def]
     return at
 
 
-@compiled
+@numba_compiled
 def _tightened(ranks, items, n, k, enough, margin, cut):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Without the candidates that can't be among the best k any more: how many are left, and the new cut."""
     if n <= k:
@@ -151,7 +151,7 @@ def _tightened(ranks, items, n, k, enough, margin, cut):  # type: ignore[no-unty
     return left, cut
 
 
-@compiled
+@numba_compiled
 def _count(ranks, n, least):  # type: ignore[no-untyped-def]
     found = np.int32(0)
     for i in range(n):
@@ -159,7 +159,7 @@ def _count(ranks, n, least):  # type: ignore[no-untyped-def]
     return found
 
 
-@compiled
+@numba_compiled
 def drop_the_rest(k, margins, cuts, ranks, items, counts):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Leave the candidates that can be among the best k. Arguments as `add_candidates`'."""
     for r in range(counts.shape[0]):
@@ -181,7 +181,7 @@ def _fetch_in_llvm(_context: Any, builder: Any, _signature: Any, arguments: Any)
     return ir.Constant(byte, None)
 
 
-@compiled
+@numba_compiled
 def exact_keys(users, factors, numbers, items, counts, keys):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Keys of candidates: sorted, the best come first, and of equal scores the item with the smaller number.
 
@@ -205,7 +205,7 @@ def exact_keys(users, factors, numbers, items, counts, keys):  # type: ignore[no
             keys[r, c] = key | np.uint64(numbers[items[r, c]])
 
 
-@compiled
+@numba_compiled
 def _dot(a, i, b, j):  # type: ignore[no-untyped-def]
     """The sum of products of two rows, each exact in float64, in eight sums that are added in pairs."""
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0

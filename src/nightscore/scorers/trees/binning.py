@@ -11,14 +11,14 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import numpy.typing as npt
 
-from nightscore.scorers.trees.forest import LEAF, MODES, Floats, Forest, Ints, NotTrees
+from nightscore.scorers.trees.forest import BRANCH_MODES, LEAF_MODE, Floats, Forest, Ints, NotTrees
 
 CUTS = 253  # of one column: bins 1 to 254 are numbers
 STRIDE = CUTS - 1  # between columns: a cut stands in two, so that each has the one before it at its side
 NAN_BINS = (255, 0)  # where NaN makes a condition false, true
 COLUMNS = 65_536
 
-LEQ, LT, GTE, GT, EQ, NEQ = range(len(MODES))
+LEQ, LT, GTE, GT, EQ, NEQ = range(len(BRANCH_MODES))
 Bools = npt.NDArray[np.bool_]
 
 
@@ -98,7 +98,7 @@ def _tests(forest: Forest) -> _Tests:
     strict = np.isin(modes, (LT, GTE))  # x < v is x <= the number before v
     never = unordered | (strict & np.isneginf(values))
     return _Tests(
-        inner=modes != LEAF,
+        inner=modes != LEAF_MODE,
         feature=forest.features,
         cut=np.where(strict, _before(values), values),
         equal=np.isin(modes, (EQ, NEQ)) & ~never,

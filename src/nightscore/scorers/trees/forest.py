@@ -16,8 +16,8 @@ from nightscore.scorers.errors import ModelError
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.floating[Any]]
 
-MODES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ")
-LEAF = -1
+BRANCH_MODES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ")
+LEAF_MODE = -1
 AGGREGATES = ("AVERAGE", "SUM", "MIN", "MAX")
 POST_TRANSFORMS = ("NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO", "PROBIT")
 
@@ -30,7 +30,7 @@ class NotTrees(ModelError):
 class Forest:
     """Trees whose nodes are numbered through; all arrays but `roots` and the weights are [nodes].
 
-    A child is a node's number. A leaf has mode `LEAF`, and its weights, in the order in which they are
+    A child is a node's number. A leaf has mode `LEAF_MODE`, and its weights, in the order in which they are
     added, are `weight_targets[weight_start[n]:weight_start[n + 1]]` with `weight_values` beside them.
     """
 
@@ -113,10 +113,10 @@ def _older(  # noqa: PLR0917
 
 def _mode(name: str) -> int:
     if name == "LEAF":
-        return LEAF
-    if name not in MODES:
+        return LEAF_MODE
+    if name not in BRANCH_MODES:
         raise NotTrees(f"branch mode {name!r}")
-    return MODES.index(name)
+    return BRANCH_MODES.index(name)
 
 
 def _children(
@@ -129,7 +129,7 @@ def _children(
     children = sized(ints(attributes, name), len(modes), name)
     try:
         found = [
-            number[tree, child] if mode != LEAF else 0
+            number[tree, child] if mode != LEAF_MODE else 0
             for tree, child, mode in zip(trees.tolist(), children.tolist(), modes.tolist(), strict=True)
         ]
     except KeyError as error:
@@ -163,11 +163,11 @@ def check(forest: Forest) -> None:
 
 
 def _check_nodes(forest: Forest) -> None:
-    inner = forest.modes != LEAF
+    inner = forest.modes != LEAF_MODE
     nodes = len(forest.modes)
     if not len(forest.roots):
         raise NotTrees("no trees")
-    if inner.any() and (forest.modes[inner].min() < 0 or forest.modes[inner].max() >= len(MODES)):
+    if inner.any() and (forest.modes[inner].min() < 0 or forest.modes[inner].max() >= len(BRANCH_MODES)):
         raise NotTrees("an unknown branch mode")
     for children in (forest.true[inner], forest.false[inner]):
         if ((children < 0) | (children >= nodes)).any():
@@ -183,7 +183,7 @@ def _check_weights(forest: Forest) -> None:
     targets = forest.weight_targets
     if len(targets) and (targets.min() < 0 or targets.max() >= forest.targets):
         raise NotTrees("a weight for a target that is not there")
-    counts = np.diff(forest.weight_start)[forest.modes == LEAF]
+    counts = np.diff(forest.weight_start)[forest.modes == LEAF_MODE]
     if forest.targets == 1 and not counts.all():
         raise NotTrees("a leaf without a weight")
     if forest.aggregate in ("MIN", "MAX") and np.isnan(forest.weight_values).any():

@@ -20,7 +20,11 @@ from nightscore.scorers.trees import kernel
 from nightscore.scorers.trees.forest import Floats, Forest, NotTrees, check, classifier, regressor
 from nightscore.scorers.trees.opset5 import newer
 
-ENSEMBLES = {"TreeEnsembleRegressor": regressor, "TreeEnsembleClassifier": classifier, "TreeEnsemble": newer}
+ENSEMBLE_OPERATORS = {
+    "TreeEnsembleRegressor": regressor,
+    "TreeEnsembleClassifier": classifier,
+    "TreeEnsemble": newer,
+}
 NUMBERS = (np.float32, np.float64, np.int64, np.int32, np.int16, np.int8, np.bool_)
 ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide
@@ -30,7 +34,7 @@ Step = Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
-class Source:
+class FeatureSource:
     """A feature: the column that it comes from, the column's dtype, and what it is cast to on its way."""
 
     column: str | None  # None: the next of the columns of a matrix that names none
@@ -39,7 +43,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Result:
+class GraphOutput:
     """An output: labels or scores of the ensemble, their dtype there, the steps from there, and the dtype."""
 
     labels: bool
@@ -53,12 +57,12 @@ class TreeGraph:
     """The ensemble, a source for each column of its matrix, and the results by name, or why there is none."""
 
     forest: Forest
-    sources: tuple[Source, ...] | Source  # one for all, where the width is not said
-    results: Mapping[str, Result | str]
+    sources: tuple[FeatureSource, ...] | FeatureSource  # one for all, where the width is not said
+    results: Mapping[str, GraphOutput | str]
     columns: tuple[str, ...] | None  # that the model's own metadata names
 
 
-def read_graph(model: ModelFile) -> TreeGraph:
+def read_tree_graph(model: ModelFile) -> TreeGraph:
     """The graph of a model.
 
     Raises:
@@ -84,7 +88,7 @@ class _Reader:
 
     def read(self) -> TreeGraph:
         ensembles = [
-            node for node in self._nodes if node.domain == "ai.onnx.ml" and node.op_type in ENSEMBLES
+            node for node in self._nodes if node.domain == "ai.onnx.ml" and node.op_type in ENSEMBLE_OPERATORS
         ]
         if len(ensembles) != 1:
             raise NotTrees(f"{len(ensembles)} ensembles of trees in the graph")
@@ -94,9 +98,9 @@ class _Reader:
         found = sources[ensemble.input[0]]
         dtype = _kind(found)
         attributes = {a.name: _value(a) for a in ensemble.attribute}
-        forest = ENSEMBLES[ensemble.op_type](attributes, dtype)
+        forest = ENSEMBLE_OPERATORS[ensemble.op_type](attributes, dtype)
         check(forest)
-        width = None if isinstance(found, Source) else len(found)
+        width = None if isinstance(found, FeatureSource) else len(found)
         used = forest.features[forest.modes >= 0]
         if width is not None and len(used) and used.max() >= width:
             raise NotTrees(f"a condition on column {used.max()} of a matrix of {width}")
@@ -112,7 +116,7 @@ class _Reader:
         rest = [node for node in self._nodes if node not in before and node is not ensemble]
         return before[::-1], rest
 
-    def _sources(self, nodes: list[onnx.NodeProto]) -> dict[str, tuple[Source, ...] | Source]:
+    def _sources(self, nodes: list[onnx.NodeProto]) -> dict[str, tuple[FeatureSource, ...] | FeatureSource]:
         given = [i for i in self._proto.graph.input if i.name not in self._constants]
         found = {one.name: _input(one, len(given) == 1) for one in given}
         for node in nodes:
@@ -123,12 +127,12 @@ class _Reader:
 
     def _results(
         self, ensemble: onnx.NodeProto, forest: Forest, nodes: list[onnx.NodeProto]
-    ) -> dict[str, Result | str]:
+    ) -> dict[str, GraphOutput | str]:
         output = np.dtype(forest.output_dtype)
-        known: dict[str, Result | str] = {ensemble.output[-1]: Result(False, output, (), output)}
+        known: dict[str, GraphOutput | str] = {ensemble.output[-1]: GraphOutput(False, output, (), output)}
         if forest.labels is not None:
             kind = np.dtype(np.int64 if isinstance(forest.labels[0], int) else object)
-            known[ensemble.output[0]] = Result(True, kind, (), kind)
+            known[ensemble.output[0]] = GraphOutput(True, kind, (), kind)
         for node in nodes:
             if node.op_type == "Constant":
                 self._constants[node.output[0]] = _value(node.attribute[0])
@@ -137,7 +141,9 @@ class _Reader:
             known.update(dict.fromkeys(node.output, found))
         return {one.name: known[one.name] for one in self._proto.graph.output if one.name in known}
 
-    def _after(self, node: onnx.NodeProto, known: Mapping[str, Result | str], width: int) -> Result | str:
+    def _after(
+        self, node: onnx.NodeProto, known: Mapping[str, GraphOutput | str], width: int
+    ) -> GraphOutput | str:
         """What a node makes of the ensemble's outputs."""
         places = [i for i, name in enumerate(node.input) if name in known]
         others = [name for name in node.input if name not in known]
@@ -162,7 +168,7 @@ class _Reader:
         return tuple(names) if listed else None
 
 
-def _input(info: onnx.ValueInfoProto, alone: bool) -> tuple[Source, ...] | Source:
+def _input(info: onnx.ValueInfoProto, alone: bool) -> tuple[FeatureSource, ...] | FeatureSource:
     tensor = info.type.tensor_type
     kinds = {int(helper.np_dtype_to_tensor_dtype(np.dtype(kind))): np.dtype(kind) for kind in NUMBERS}
     dims = list(tensor.shape.dim)
@@ -170,15 +176,17 @@ def _input(info: onnx.ValueInfoProto, alone: bool) -> tuple[Source, ...] | Sourc
         raise NotTrees(f"input {info.name!r} is not a matrix of numbers with any number of rows")
     kind, width = kinds[tensor.elem_type], dims[1].dim_value
     if width == 1:
-        return (Source(info.name, kind),)
+        return (FeatureSource(info.name, kind),)
     if not alone:
         raise NotTrees(f"input {info.name!r} is one of several, and not a single column")
     if not np.issubdtype(kind, np.floating):
         raise NotTrees(f"input {info.name!r} is a matrix of {kind}")
-    return tuple(Source(None, kind) for _ in range(width)) if width else Source(None, kind)
+    return tuple(FeatureSource(None, kind) for _ in range(width)) if width else FeatureSource(None, kind)
 
 
-def _before(node: onnx.NodeProto, given: list[tuple[Source, ...] | Source]) -> tuple[Source, ...] | Source:
+def _before(
+    node: onnx.NodeProto, given: list[tuple[FeatureSource, ...] | FeatureSource]
+) -> tuple[FeatureSource, ...] | FeatureSource:
     one = given[0]
     if node.op_type == "Identity":
         return one
@@ -186,9 +194,9 @@ def _before(node: onnx.NodeProto, given: list[tuple[Source, ...] | Source]) -> t
         kind = helper.tensor_dtype_to_np_dtype(_attributes(node)["to"])
         if kind not in (np.float32, np.float64):
             raise NotTrees(f"Cast to {kind} before the trees")
-        if isinstance(one, Source):
-            return Source(one.column, one.dtype, (*one.casts, kind))
-        return tuple(Source(source.column, source.dtype, (*source.casts, kind)) for source in one)
+        if isinstance(one, FeatureSource):
+            return FeatureSource(one.column, one.dtype, (*one.casts, kind))
+        return tuple(FeatureSource(source.column, source.dtype, (*source.casts, kind)) for source in one)
     if node.op_type == "Concat" and _attributes(node)["axis"] in (1, -1):
         if not all(isinstance(sources, tuple) for sources in given):
             raise NotTrees("Concat of a matrix whose width is not said")
@@ -196,9 +204,9 @@ def _before(node: onnx.NodeProto, given: list[tuple[Source, ...] | Source]) -> t
     raise NotTrees(f"{node.op_type} before the trees")
 
 
-def _kind(sources: tuple[Source, ...] | Source) -> np.dtype[Any]:
+def _kind(sources: tuple[FeatureSource, ...] | FeatureSource) -> np.dtype[Any]:
     """The dtype of the ensemble's matrix."""
-    listed = (sources,) if isinstance(sources, Source) else sources
+    listed = (sources,) if isinstance(sources, FeatureSource) else sources
     kinds = {(source.casts or (source.dtype,))[-1] for source in listed}
     if len(kinds) != 1 or not kinds <= {np.dtype(np.float32), np.dtype(np.float64)}:
         raise NotTrees(f"trees over {', '.join(sorted(map(str, kinds)))}")
@@ -206,8 +214,8 @@ def _kind(sources: tuple[Source, ...] | Source) -> np.dtype[Any]:
 
 
 def _after(
-    node: onnx.NodeProto, given: Result, place: int, constants: list[Array], width: int
-) -> Result | None:
+    node: onnx.NodeProto, given: GraphOutput, place: int, constants: list[Array], width: int
+) -> GraphOutput | None:
     if node.op_type == "Identity":
         return given
     if node.op_type == "Cast":
@@ -222,7 +230,7 @@ def _after(
     return None
 
 
-def _cast(given: Result, kind: np.dtype[Any]) -> Result | None:
+def _cast(given: GraphOutput, kind: np.dtype[Any]) -> GraphOutput | None:
     if kind == given.dtype:
         return given
     floats = np.issubdtype(given.dtype, np.floating) and np.issubdtype(kind, np.floating)
@@ -233,8 +241,8 @@ def _cast(given: Result, kind: np.dtype[Any]) -> Result | None:
 
 
 def _arithmetic(
-    operation: Callable[[Any, Any], Any], given: Result, place: int, constant: Array, width: int
-) -> Result | None:
+    operation: Callable[[Any, Any], Any], given: GraphOutput, place: int, constant: Array, width: int
+) -> GraphOutput | None:
     """With one number, or with one for each target; scores are [targets, rows] here."""
     if constant.size not in (1, width) or constant.ndim > 2 or constant.dtype != given.dtype:
         return None

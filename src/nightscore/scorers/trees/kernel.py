@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from nightscore.scorers.compiled import compiled
+from nightscore.scorers.compiled import numba_compiled
 from nightscore.scorers.trees.tables import BLOCK, CONSTANTS, LANES, LEAVES
 
 GROUP = 32  # rows that walk side by side, so that one waits for memory while another steps
@@ -49,7 +49,7 @@ def _choose_in_llvm(_context: Any, builder: Any, _signature: Any, arguments: Any
     return ir.Constant(ir.IntType(8).as_pointer(), None)
 
 
-@compiled
+@numba_compiled
 def put_into_bins(values, cuts, levels, columns, bins):  # type: ignore[no-untyped-def]
     """Bins [blocks, columns, BLOCK] of one feature: values [rows], and its `cuts`, `levels` and `columns`.
 
@@ -76,7 +76,7 @@ def put_into_bins(values, cuts, levels, columns, bins):  # type: ignore[no-untyp
                 found[r] = nan if x[r] != x[r] else np.uint8(place)
 
 
-@compiled
+@numba_compiled
 def add_up(bins, choices, steps, trees, sums, leaves, how, slots, scores):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Scores [targets, rows] of bins [blocks, columns, BLOCK]; the rest is `Tables`, and `slots` for work."""
     total = np.empty((scores.shape[0], BLOCK), leaves.dtype)
@@ -102,7 +102,7 @@ def add_up(bins, choices, steps, trees, sums, leaves, how, slots, scores):  # ty
         scores[:, block * BLOCK : block * BLOCK + here] = total[:, :here]
 
 
-@compiled
+@numba_compiled
 def _decide(bins, choices, first, last, slots, lanes):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """The number of each row's leaf, into the first slot."""
     here, work = bins.ctypes.data, slots.ctypes.data
@@ -119,7 +119,7 @@ def _decide(bins, choices, first, last, slots, lanes):  # type: ignore[no-untype
             _choose(x + row, low, width, *sides, chosen + row)  # type: ignore[call-arg]
 
 
-@compiled
+@numba_compiled
 def _walk(bins, steps, start, at):  # type: ignore[no-untyped-def]
     """The number of each row's leaf, into `at`."""
     flat = bins.reshape(-1)
@@ -141,7 +141,7 @@ def _walk(bins, steps, start, at):  # type: ignore[no-untyped-def]
         at[r] = ~at[r]
 
 
-@compiled
+@numba_compiled
 def _add(total, values, numbers, how):  # type: ignore[no-untyped-def]
     if how == MIN:
         for r in range(total.shape[0]):
@@ -156,7 +156,7 @@ def _add(total, values, numbers, how):  # type: ignore[no-untyped-def]
             total[r] += values[np.uint64(numbers[r])]
 
 
-@compiled
+@numba_compiled
 def exp(values):  # type: ignore[no-untyped-def]
     """The C library's exp of float32 values [targets, rows] or [rows]."""
     found = np.empty_like(values)
@@ -165,7 +165,7 @@ def exp(values):  # type: ignore[no-untyped-def]
     return found
 
 
-@compiled
+@numba_compiled
 def log(values):  # type: ignore[no-untyped-def]
     """The C library's log of float32 values [targets, rows]."""
     found = np.empty_like(values)

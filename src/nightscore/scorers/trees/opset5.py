@@ -12,8 +12,8 @@ import numpy as np
 
 from nightscore.scorers.trees.forest import (
     AGGREGATES,
-    LEAF,
-    MODES,
+    BRANCH_MODES,
+    LEAF_MODE,
     POST_TRANSFORMS,
     Floats,
     Forest,
@@ -25,7 +25,7 @@ from nightscore.scorers.trees.forest import (
     sized,
 )
 
-MEMBER = 6  # BRANCH_MEMBER, which only the newer operator has
+MEMBER_MODE = 6  # BRANCH_MEMBER, which only the newer operator has
 EXACT = 30  # and from 0: to a set with another number in it, ONNX Runtime 1.31 takes 2.5 for 2
 UNROLLED = 1_000_000  # nodes at most, where a node with a set of values becomes one node for each value
 
@@ -43,7 +43,7 @@ def newer(attributes: Mapping[str, Any], dtype: np.dtype[Any]) -> Forest:
         raise NotTrees("a root whose two children have one number")  # ONNX Runtime takes it for a leaf
     nothing = np.zeros(leaves, np.int64)
     forest = Forest(
-        modes=np.concatenate([modes, np.full(leaves, LEAF, np.int8)]),
+        modes=np.concatenate([modes, np.full(leaves, LEAF_MODE, np.int8)]),
         features=np.concatenate(
             [sized(ints(attributes, "nodes_featureids"), nodes, "nodes_featureids"), nothing]
         ),
@@ -68,7 +68,7 @@ def newer(attributes: Mapping[str, Any], dtype: np.dtype[Any]) -> Forest:
 
 def _unrolled(forest: Forest, members: Floats) -> Forest:
     """The same forest, where `x in {a, b, c}` is a chain of x == a, x == b, x == c."""
-    sets = np.flatnonzero(forest.modes == MEMBER)
+    sets = np.flatnonzero(forest.modes == MEMBER_MODE)
     if not len(sets):
         return forest
     ends = np.flatnonzero(np.isnan(members))
@@ -101,7 +101,7 @@ def _unroll(grown: dict[str, list[Any]], values: list[Any], node: int, group: Se
     last = grown["false"][node]
     at = node
     for i, value in enumerate(group):
-        grown["modes"][at], values[at] = MODES.index("BRANCH_EQ"), value
+        grown["modes"][at], values[at] = BRANCH_MODES.index("BRANCH_EQ"), value
         if i + 1 == len(group):
             grown["false"][at] = last
             return

@@ -13,16 +13,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from nightscore.scorers.arrays import BATCH_ROWS, as_numpy
+from nightscore.scorers.arrays import SCORER_BATCH_ROWS, as_numpy
 from nightscore.scorers.contract import Options, Signature
 from nightscore.scorers.errors import ModelError
 from nightscore.scorers.model_file import ModelFile
-from nightscore.scorers.outputs import Output, outputs_of
+from nightscore.scorers.outputs import OutputColumn, parse_outputs
 from nightscore.scorers.trees.forest import AGGREGATES, NotTrees
 from nightscore.scorers.trees.tables import BLOCK, CONSTANTS, tables
 
 if TYPE_CHECKING:
-    from nightscore.scorers.trees.graph import Result, Source
+    from nightscore.scorers.trees.graph import FeatureSource, GraphOutput
 
 # Relative, and absolute below 1. From ONNX Runtime on one thread nothing differs but what comes of an Exp
 # after the trees; on several threads ONNX Runtime sums in another order, and differs from itself.
@@ -45,12 +45,12 @@ class TreesScorer:
         """
         # Not before a model is opened: Numba and onnx are half a second each.
         from nightscore.scorers.trees import kernel
-        from nightscore.scorers.trees.graph import read_graph
+        from nightscore.scorers.trees.graph import read_tree_graph
         from nightscore.scorers.trees.post_transform import Finish
 
         if options.device != "cpu":
             raise ModelError(f"{model.name}: the kind trees runs on the CPU, not on {options.device!r}")
-        graph = read_graph(model)
+        graph = read_tree_graph(model)
         try:
             self._tables = tables(graph.forest)
             self._finish = Finish(graph.forest, self._tables.always, self._tables.ever)
@@ -60,7 +60,7 @@ class TreesScorer:
         self._forest, self._results = graph.forest, graph.results
         self._how = AGGREGATES.index(graph.forest.aggregate)
         self._sources = _named(graph.sources, options.columns, graph.columns, model.name)
-        self._outputs = outputs_of(options.outputs)
+        self._outputs = parse_outputs(options.outputs)
         wanted = 1 + max((feature.feature for feature in self._tables.bins), default=-1)
         if wanted > len(self._sources):
             raise ModelError(f"{model.name}: takes {wanted} columns or more; {len(self._sources)} are named")
@@ -77,7 +77,7 @@ class TreesScorer:
 
     def score(self, chunk: pa.RecordBatch) -> pa.RecordBatch:
         """Predictions for a chunk, in batches whose bins fit the processor's cache."""
-        rows = max(BLOCK, min(BATCH_ROWS, BATCH_BYTES // self._tables.columns // BLOCK * BLOCK))
+        rows = max(BLOCK, min(SCORER_BATCH_ROWS, BATCH_BYTES // self._tables.columns // BLOCK * BLOCK))
         if chunk.num_rows <= rows:
             return self._score(chunk)
         starts = range(0, chunk.num_rows, rows)
@@ -124,7 +124,7 @@ class TreesScorer:
                 values = step(values)
         return values
 
-    def _result(self, source: str) -> "Result":
+    def _result(self, source: str) -> "GraphOutput":
         result = self._results.get(source)
         if result is None:
             raise ModelError(f"{self._model}: no output {source!r}; its outputs: {', '.join(self._results)}")
@@ -132,7 +132,7 @@ class TreesScorer:
             raise NotTrees(f"{self._model}: output {source!r} is {result}")
         return result
 
-    def _type(self, output: Output) -> pa.DataType:
+    def _type(self, output: OutputColumn) -> pa.DataType:
         result = self._result(output.source)
         kind = pa.string() if result.dtype == object else pa.from_numpy_dtype(result.dtype)
         width = self._forest.targets
@@ -159,11 +159,11 @@ def open_trees(model: ModelFile, options: Options) -> TreesScorer:
 
 
 def _named(
-    sources: "tuple[Source, ...] | Source",
+    sources: "tuple[FeatureSource, ...] | FeatureSource",
     asked: Sequence[str] | None,
     known: Sequence[str] | None,
     model: str,
-) -> "tuple[Source, ...]":
+) -> "tuple[FeatureSource, ...]":
     """The sources with the names of their columns: those that the job gives, else those of the metadata."""
     listed = sources if isinstance(sources, tuple) else None
     separate = listed is not None and all(source.column is not None for source in listed)
@@ -187,7 +187,7 @@ def _named(
     return tuple(replace(source, column=name) for source, name in zip(each, names, strict=True))
 
 
-def _numbers(chunk: pa.RecordBatch, source: "Source") -> Array:
+def _numbers(chunk: pa.RecordBatch, source: "FeatureSource") -> Array:
     """A column as the trees compare it, [rows]; always read-only, which is a part of a type to Numba."""
     values = as_numpy(chunk.column(source.column), str(source.column))
     for dtype in (source.dtype, *source.casts):
@@ -197,7 +197,7 @@ def _numbers(chunk: pa.RecordBatch, source: "Source") -> Array:
     return values
 
 
-def _column(values: Array, output: Output, kind: pa.DataType) -> pa.Array:
+def _column(values: Array, output: OutputColumn, kind: pa.DataType) -> pa.Array:
     if output.whole:
         flat = pa.array(values.T.reshape(-1))
         return pa.FixedSizeListArray.from_arrays(flat, values.shape[0]).cast(kind)
