@@ -21,6 +21,7 @@ PAGES = sorted(
     for page in ROOT.rglob("*.md")
     if not IGNORED & set(page.relative_to(ROOT).parts)
 )
+YOURS = {"scorers/body_mass.py"}  # what a page has its reader write
 # A decision names what was there when it was taken, and other people's folders.
 TODAY = [page for page in PAGES if not page.startswith("docs/decisions/")]
 FENCE = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
@@ -112,7 +113,7 @@ def test_every_link_leads_somewhere(page: str) -> None:
 def test_every_path_in_backticks_exists(page: str) -> None:
     """One that begins with a folder of the repository, or names a test."""
     named = {path for path in INLINE.findall(FENCE.sub("", text_of(page))) if PATH.fullmatch(path)}
-    assert {path for path in named if not exists(path, page)} == set()
+    assert {path for path in named - YOURS if not exists(path, page)} == set()
 
 
 @pytest.mark.parametrize("page", PAGES)
