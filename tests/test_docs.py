@@ -21,7 +21,9 @@ PAGES = sorted(
     for page in ROOT.rglob("*.md")
     if not IGNORED & set(page.relative_to(ROOT).parts)
 )
-OLD = {"docs/design.md"}  # still names the modules of the layout before
+YOURS = {"scorers/body_mass.py"}  # what a page has its reader write
+# A decision names what was there when it was taken, and other people's folders.
+TODAY = [page for page in PAGES if not page.startswith("docs/decisions/")]
 FENCE = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)|(?:src|srcset)=\"([^\"]+)\"")
@@ -107,11 +109,11 @@ def test_every_link_leads_somewhere(page: str) -> None:
         assert not anchor or anchor in anchors(file), f"{page}: {target}"
 
 
-@pytest.mark.parametrize("page", sorted({*PAGES} - OLD))
+@pytest.mark.parametrize("page", TODAY)
 def test_every_path_in_backticks_exists(page: str) -> None:
     """One that begins with a folder of the repository, or names a test."""
     named = {path for path in INLINE.findall(FENCE.sub("", text_of(page))) if PATH.fullmatch(path)}
-    assert {path for path in named if not exists(path, page)} == set()
+    assert {path for path in named - YOURS if not exists(path, page)} == set()
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -131,7 +133,7 @@ def test_every_command_exists_with_its_options(page: str) -> None:
             assert (ROOT / program[1]).is_file(), f"{page}: {line}"
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", TODAY)
 def test_every_import_is_possible(page: str) -> None:
     """What a page's Python takes from nightscore is there."""
     for line in code_of(page):

@@ -182,14 +182,14 @@ def seen_by_airflow(environment: Environment, dags: Path, **variables: object) -
     return found
 
 
-def test_the_wheel_holds_the_framework_alone(wheel: Path, source: Path) -> None:
+def test_the_wheel_holds_the_framework_alone(wheel: Path) -> None:
     """Each file of src/nightscore, the DAG files and templates among them; no job, sample, test or model."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         top = archive.read(next(name for name in names if name.endswith("/top_level.txt"))).decode()
     about = {name for name in names if name.partition("/")[0].endswith(".dist-info")}
-    package = source / "src/nightscore"
-    ours = {file.relative_to(source / "src").as_posix() for file in package.rglob("*") if file.is_file()}
+    files = [file for file in (ROOT / "src/nightscore").rglob("*") if file.is_file()]
+    ours = {file.relative_to(ROOT / "src").as_posix() for file in files if "__pycache__" not in file.parts}
     assert names - about == ours and top.split() == ["nightscore"]
     assert {Path(name).suffix for name in ours} == {".py", ".html", ".css", ".typed"}
     assert {"nightscore/py.typed", "nightscore/airflow/dags/nightly.py"} < ours
