@@ -224,6 +224,7 @@ def watched(root: Path, *commands: list[object]) -> set[tuple[str, str]]:
     return {(name, event) for name, event in json.loads(done.stdout.splitlines()[-1])}
 
 
+@pytest.mark.runs
 def test_what_is_written_below_data_while_nights_run_is_written_by_the_store(tmp_path: Path) -> None:
     """A run, one that is held and discarded, a report, what-ifs and gc."""
     job = JOB.replace("keep: [a]", "keep: [a]\npolicy: {bad_row: reject, max_rejected: 100%}")
@@ -251,6 +252,7 @@ def test_what_is_written_below_data_while_nights_run_is_written_by_the_store(tmp
     }
 
 
+@pytest.mark.runs
 @pytest.mark.slow
 def test_what_a_bake_off_writes_below_data_is_written_by_the_store(tmp_path: Path) -> None:
     """Candidates, trials, and the table of them."""
