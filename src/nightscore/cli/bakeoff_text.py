@@ -70,7 +70,7 @@ def as_json(found: BakeOff) -> dict[str, Any]:
 
 def save(job: Job, found: BakeOff) -> list[str]:
     """Write bakeoff.json, and with the extra `report` bakeoff.html and bakeoff.png; gives their paths."""
-    folder = job.workspace.root / "data" / "bakeoffs" / found.job / found.day
+    folder = job.workspace.bakeoffs / found.job / found.day
     replace_text(folder / "bakeoff.json", json.dumps(as_json(found), indent=1, allow_nan=True) + "\n")
     names = ["bakeoff.json"]
     try:

@@ -20,13 +20,12 @@ from nightscore.common.disk import SpillFolder, free, spill_limit
 from nightscore.common.errors import Broken, NotYet
 from nightscore.common.files import byte_size
 
-NUMBERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE"}
-
 BATCH_ROWS, VECTOR_ROWS = 32_768, 2_048  # the latter is DuckDB's own step: it gives no smaller batches
-NARROW = frozenset({
-    "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER",
-    "UBIGINT", "UHUGEINT", "FLOAT", "DOUBLE", "DATE", "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "UUID",
+NUMBERS = frozenset({  # and DECIMAL(…)
+    "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
+    "UHUGEINT", "FLOAT", "DOUBLE",
 })  # fmt: skip
+NARROW = frozenset({"BOOLEAN", "DATE", "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "UUID"})
 NO_ROOM = ("max_temp_directory_size", "failed to offload", "No space left on device")
 
 
@@ -289,7 +288,7 @@ def _is_of_the_disk(error: duckdb.Error) -> bool:
 
 def _are_narrow(relation: duckdb.DuckDBPyRelation) -> bool:
     """Whether no column's values can be of any size, as texts, lists and what holds such are."""
-    return all(str(kind) in NARROW or str(kind).startswith("DECIMAL(") for kind in relation.types)
+    return all(str(kind) in NARROW or is_number(str(kind)) for kind in relation.types)
 
 
 def _bare(select: str) -> str:
@@ -301,6 +300,11 @@ def _bare(select: str) -> str:
             break
         end = start
     return text[:end].decode()
+
+
+def is_number(kind: str) -> bool:
+    """Whether a column of this DuckDB type holds numbers."""
+    return kind in NUMBERS or (kind.startswith("DECIMAL(") and kind.endswith(")"))
 
 
 def quoted(identifier: str) -> str:

@@ -22,10 +22,10 @@ from nightscore.job.audits import (
     ScoresAudit,
 )
 from nightscore.job.loader import Job
-from nightscore.pipeline.audits.drift import TEXTS, Moved, is_number, moved, numbers_of
+from nightscore.pipeline.audits.drift import TEXTS, Moved, moved, numbers_of
 from nightscore.scorers.hardware import hardware
 from nightscore.store import catalog
-from nightscore.store.engine import Engine, Resources, View, quoted
+from nightscore.store.engine import Engine, Resources, View, is_number, quoted
 from nightscore.store.memory_budget import budget
 
 NO_DAY_BEFORE = "no day before"

@@ -5,13 +5,12 @@ no text in the data can become more than text. It can be opened from disk, maile
 """
 
 import datetime as dt
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nightscore.common.errors import Broken
-from nightscore.common.files import byte_size
+from nightscore.common.files import byte_size, replace_text
 from nightscore.common.units import as_day
 from nightscore.common.workspace import Workspace
 from nightscore.job.loader import load
@@ -67,13 +66,7 @@ def save(html: str, file: Path) -> None:
     """
     if file.is_dir():
         raise Broken(f"{file} is a folder; name the file to write, such as {file / 'report.html'}")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        temporary.write_text(html, encoding="utf-8")
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    replace_text(file, html)
 
 
 def templates() -> "Environment":

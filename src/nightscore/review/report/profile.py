@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nightscore.store.engine import NUMBERS, Engine, Resources, View, quoted
+from nightscore.store.engine import Engine, Resources, View, is_number, quoted
 
 BINS = 50  # of a histogram, at most
 VALUES = 12  # of a column whose rows are counted by value, at most
@@ -95,7 +95,7 @@ class Days:
 
     def is_number(self, table: str, column: str) -> bool:
         """Whether a column holds numbers."""
-        return self._types(table).get(column) in NUMBERS
+        return is_number(self._types(table).get(column, ""))
 
     def distribution(self, table: str, column: str) -> Distribution | None:
         """The values of a column of numbers; None for a column of anything else."""
@@ -129,7 +129,7 @@ class Days:
         rows = self._engine.rows(
             f"SELECT {columns} FROM {quoted(table)} ORDER BY {', '.join(map(quoted, order))} LIMIT {SAMPLE}"
         )
-        numbers = frozenset(c for c, t in types.items() if t in NUMBERS or t.startswith("DECIMAL"))
+        numbers = frozenset(c for c, t in types.items() if is_number(t))
         return Sample(tuple(types), tuple(rows), numbers)
 
     def _types(self, table: str) -> dict[str, str]:
