@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.lakes import lake
-from data.lakes.lake import Report, silent
+from nightscore.common.progress import Report, silent
 
 LAKE = Path("data/lake/digits")
 LAYOUT = "1"  # raise it when a type or an order changes, and every lake is written anew

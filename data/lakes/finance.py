@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from data.lakes import lake
 from data.lakes.book import FIRST_DAY, POSITIONS, make_trades
-from data.lakes.lake import Report, silent
+from nightscore.common.progress import Report, silent
 
 LAKE = Path("data/lake/finance")
 LAYOUT = "1"  # raise it when a type, an order or the book changes, and every lake is written anew

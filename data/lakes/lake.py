@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,12 +10,6 @@ import pyarrow.parquet as pq
 
 ROW_GROUP = 122_880  # as DuckDB
 STAMP = b"nightscore.samples"  # key in each file's footer that says what wrote it
-
-Report = Callable[[str, int, int], None]
-
-
-def silent(_stage: str, _done: int, _total: int) -> None:
-    """A ``report`` that says nothing."""
 
 
 def is_complete(lake: Path, stamp: bytes) -> bool:
@@ -62,7 +56,10 @@ def _is_written(path: Path, stamp: bytes) -> bool:
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A name to write to, which no ``*.parquet`` glob finds, renamed at the end: all or nothing."""
+    """A name to write to, which no ``*.parquet`` glob finds, renamed at the end: all or nothing.
+
+    Unlike `nightscore.common.files` it waits for no disk: a lake that was lost is written again.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.writing")
     try:

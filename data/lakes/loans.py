@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data.lakes import lake
-from data.lakes.lake import Report, silent
+from nightscore.common.progress import Report, silent
 
 LAKE = Path("data/lake/finance")
 LAYOUT = "1"  # raise it when a type, an order or the roll-back changes, and the files are written anew

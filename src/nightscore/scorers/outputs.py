@@ -1,7 +1,7 @@
-"""Which output of a model becomes which column."""
+"""Which output of a model becomes which column, and which columns a model's matrix has."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nightscore.scorers.errors import ModelError
@@ -32,3 +32,43 @@ def _output(column: str, source: str) -> OutputColumn:
         raise ModelError(f"output {column!r}: {source!r} is no output's name, or name[index], or name[*]")
     index, whole = found[2], found[2] == "*"
     return OutputColumn(column, found[1], int(index) if index and not whole else None, whole)
+
+
+def check_index(model: str, output: OutputColumn, holds: str, width: int | None) -> None:
+    """Hold the index that a job asks for to what an output `holds`, in words, and how many numbers a row.
+
+    `width` is 0 for an output of rank 1, and None where only the rows tell.
+
+    Raises:
+        ModelError: there is no such index, or none is named where there are several.
+    """
+    asked = f"{model}: output {output.column!r}: {output.source!r} {holds}"
+    if width == 0:
+        if output.whole or output.index is not None:
+            raise ModelError(f"{asked}; a rank-1 output takes no index")
+        return
+    if output.index is None and width != 1 and not output.whole:
+        raise ModelError(f"{asked}; say which, such as {output.source}[1], or {output.source}[*] for a list")
+    if width is not None and (output.index or 0) >= width:
+        raise ModelError(f"{asked}; index {output.index} is not among 0 to {width - 1}")
+
+
+def matrix_columns(
+    model: str, asked: Sequence[str] | None, known: Sequence[str] | None, width: int | None
+) -> list[str]:
+    """The columns of a model's one matrix: those that the job names, else those of the model's metadata.
+
+    Raises:
+        ModelError: there are none, one stands twice, or they are not `width` (None: as many as you like).
+    """
+    names = list(asked or known or ())
+    if not names:
+        raise ModelError(
+            f"{model}: takes one matrix, and nothing says which columns it is made of: name them in the "
+            "job's model.columns, or as a JSON list in the model's metadata, key 'columns'"
+        )
+    if len(set(names)) != len(names):
+        raise ModelError(f"{model}: a column stands twice in {names}")
+    if width is not None and len(names) != width:
+        raise ModelError(f"{model}: takes {width} columns; {len(names)} are named: {names}")
+    return names

@@ -21,13 +21,12 @@ from nightscore.common.errors import Broken, NotYet
 from nightscore.common.files import byte_size
 from nightscore.store.disk import SpillFolder, free_bytes, spill_limit
 
-NUMBER_TYPES = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE"}
-
 BATCH_ROWS, VECTOR_ROWS = 32_768, 2_048  # the latter is DuckDB's own step: it gives no smaller batches
-NARROW = frozenset({
-    "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER",
-    "UBIGINT", "UHUGEINT", "FLOAT", "DOUBLE", "DATE", "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "UUID",
+NUMBER_TYPES = frozenset({  # and DECIMAL(…)
+    "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
+    "UHUGEINT", "FLOAT", "DOUBLE",
 })  # fmt: skip
+NARROW = frozenset({"BOOLEAN", "DATE", "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "UUID"})
 NO_ROOM = ("max_temp_directory_size", "failed to offload", "No space left on device")
 
 
@@ -302,7 +301,7 @@ def _is_of_the_disk(error: duckdb.Error) -> bool:
 
 def _are_narrow(relation: duckdb.DuckDBPyRelation) -> bool:
     """Whether no column's values can be of any size, as texts, lists and what holds such are."""
-    return all(str(kind) in NARROW or str(kind).startswith("DECIMAL(") for kind in relation.types)
+    return all(str(kind) in NARROW or is_number(str(kind)) for kind in relation.types)
 
 
 def _bare(select: str) -> str:
@@ -314,6 +313,11 @@ def _bare(select: str) -> str:
             break
         end = start
     return text[:end].decode()
+
+
+def is_number(kind: str) -> bool:
+    """Whether a column of this DuckDB type holds numbers."""
+    return kind in NUMBER_TYPES or (kind.startswith("DECIMAL(") and kind.endswith(")"))
 
 
 def quote_identifier(identifier: str) -> str:

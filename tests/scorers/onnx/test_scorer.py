@@ -276,7 +276,7 @@ MISFITS: dict[str, tuple[ModelFile, dict[str, Any], str]] = {
     "an input of a type that is not served": (file(one_op("Identity", TensorProto.UINT64)), {"outputs": {"p": "y"}}, "input 'x' is tensor(uint64) of shape [None]; allowed: one float matrix"),
     "a matrix of integers": (file(one_op("Neg", I64, shape=(None, 3))), {"columns": WIDE, "outputs": {"p": "y"}}, "columns ['a', 'b', 'c'] given, but"),
     "an output that is not there": (file(mlp(), COLUMNS), {"outputs": {"p": "z"}}, "output 'p' asks for 'z', which the model does not have; its outputs: y"),
-    "an index that is missing": (file(mlp(), COLUMNS), {"outputs": {"p": "y"}}, "say which column of it, such as y[1]"),
+    "an index that is missing": (file(mlp(), COLUMNS), {"outputs": {"p": "y"}}, "say which, such as y[1]"),
     "an index out of range": (file(mlp(), COLUMNS), {"outputs": {"p": "y[2]"}}, "index 2 is not among 0 to 1"),
     "an index of a column": (file(one_op("Neg", F)), {"outputs": {"p": "y[0]"}}, "a rank-1 output takes no index"),
     "a source that is none": (file(mlp(), COLUMNS), {"outputs": {"p": "y[x]"}}, "output 'p': 'y[x]' is no output's name, or name[index], or name[*]"),

@@ -147,7 +147,7 @@ def test_a_map_is_refused_where_it_is_asked_for() -> None:
 WRONG_OUTPUTS = {
     "unknown": ("nothing", "no output 'nothing'; its outputs: label, prob"),
     "no index": ("prob", r"2 scores a row; say which, such as prob\[1\]"),
-    "too high": ("prob[2]", "index 2 is not among them"),
+    "too high": ("prob[2]", "index 2 is not among 0 to 1"),
     "index of a label": ("label[0]", "takes no index"),
     "malformed": ("prob[x]", "is no output's name"),
 }

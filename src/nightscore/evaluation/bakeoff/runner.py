@@ -199,7 +199,8 @@ def build_variant_file(
         change=(line.change or Deviation()).as_dict(),
         held_out_change=(line.held_out or Deviation()).as_dict(),
     )  # fmt: skip
-    path = f"data/variants/{field.job.name}/{slug(taken)}-{tuned.sha256[:12]}.onnx" if is_own else tuned.path
+    file = field.job.workspace.variants / field.job.name / f"{slug(taken)}-{tuned.sha256[:12]}.onnx"
+    path = field.job.workspace.relative(file) if is_own else tuned.path
     written = VariantFile(
         variant=taken, technique=line.technique, why=line.why,
         model=ModelOf(path=path, sha256=tuned.sha256),

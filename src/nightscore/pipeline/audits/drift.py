@@ -13,15 +13,11 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
-from nightscore.store.engine import Engine, quote_identifier
+from nightscore.store.engine import Engine, is_number, quote_identifier
 
 QUANTILES = 10  # bins of numbers hold so many equal parts of the earlier day
 VALUES = 50  # texts with a bin of their own, at most: the earlier day's most frequent
 ROWS = 5  # of a text with a bin of its own, at least: the chi-square of rarer ones is none
-NUMBERS = frozenset(
-    {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
-     "FLOAT", "DOUBLE"}
-)  # fmt: skip
 TEXTS = frozenset({"VARCHAR", "BOOLEAN"})
 
 
@@ -47,11 +43,6 @@ class Bins:
     def rows(self, engine: Engine) -> dict[int, int]:
         """Bin -> rows of the day that the engine sees. Missing values (null, NaN) are bin -1."""
         return {int(place): int(rows) for place, rows in engine.rows(self.select, self.values)}
-
-
-def is_number(kind: str) -> bool:
-    """Whether a column of this DuckDB type holds numbers."""
-    return kind in NUMBERS or kind.startswith("DECIMAL")
 
 
 def measure_drift(column: str, now: Engine, before: Engine, confidence: float) -> Moved:

@@ -23,10 +23,10 @@ from nightscore.job.audits import (
     SqlAudit,
 )
 from nightscore.job.loader import Job
-from nightscore.pipeline.audits.drift import TEXTS, Moved, is_number, measure_drift, numbers_of
+from nightscore.pipeline.audits.drift import TEXTS, Moved, measure_drift, numbers_of
 from nightscore.pipeline.audits.question import Answer, Question
 from nightscore.scorers.hardware import read_hardware
-from nightscore.store.engine import Engine, EngineResources, View, quote_identifier
+from nightscore.store.engine import Engine, EngineResources, View, is_number, quote_identifier
 from nightscore.store.memory_budget import job_memory_budget
 from nightscore.store.sql_checks import repeatable_select
 

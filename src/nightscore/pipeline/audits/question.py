@@ -12,9 +12,8 @@ from typing import Generic, NamedTuple, NoReturn, TypeVar
 
 from nightscore.job.audits import SCORES, Audit
 from nightscore.job.loader import Job, audit_place
-from nightscore.pipeline.audits.drift import is_number
 from nightscore.store import catalog
-from nightscore.store.engine import Engine, quote_identifier
+from nightscore.store.engine import Engine, is_number, quote_identifier
 
 A = TypeVar("A", bound=Audit)
 

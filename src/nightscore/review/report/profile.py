@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nightscore.store.engine import NUMBER_TYPES, Engine, EngineResources, View, quote_identifier
+from nightscore.store.engine import Engine, EngineResources, View, is_number, quote_identifier
 
 BINS = 50  # of a histogram, at most
 LISTED_VALUES = 12  # of a column whose rows are counted by value, at most
@@ -95,7 +95,7 @@ class DayProfiler:
 
     def is_number(self, table: str, column: str) -> bool:
         """Whether a column holds numbers."""
-        return self._types(table).get(column) in NUMBER_TYPES
+        return is_number(self._types(table).get(column, ""))
 
     def distribution(self, table: str, column: str) -> Distribution | None:
         """The values of a column of numbers; None for a column of anything else."""
@@ -130,7 +130,7 @@ class DayProfiler:
             f"SELECT {columns} FROM {quote_identifier(table)} "
             f"ORDER BY {', '.join(map(quote_identifier, order))} LIMIT {SAMPLE}"
         )
-        numbers = frozenset(c for c, t in types.items() if t in NUMBER_TYPES or t.startswith("DECIMAL"))
+        numbers = frozenset(c for c, t in types.items() if is_number(t))
         return TableSample(tuple(types), tuple(rows), numbers)
 
     def _types(self, table: str) -> dict[str, str]:

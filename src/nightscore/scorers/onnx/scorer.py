@@ -23,6 +23,7 @@ from nightscore.scorers.errors import MissingValueError, ModelError
 from nightscore.scorers.hardware import find_installed_devices, read_hardware
 from nightscore.scorers.model_file import ModelFile
 from nightscore.scorers.onnx.session import ARROW_TYPES, Session
+from nightscore.scorers.outputs import matrix_columns
 from nightscore.scorers.variant import Variant
 
 TENSOR_TYPES = {**ARROW_TYPES, "tensor(uint8)": pa.uint8()}
@@ -77,8 +78,8 @@ class OnnxScorer:
     def _input_schema(self, columns: Sequence[str] | None) -> pa.Schema:
         metas = self._session.inputs
         if self._matrix_dtype is not None:
-            names = list(columns or self._metadata_columns())
-            self._check_width(names, metas[0].shape[1])
+            width = metas[0].shape[1] if isinstance(metas[0].shape[1], int) else None
+            names = matrix_columns(self._model, columns, columns or self._session.columns(), width)
             kind = pa.from_numpy_dtype(self._matrix_dtype)
             return pa.schema([(name, kind) for name in names])
         if columns is not None and list(columns) != self._inputs:
@@ -98,21 +99,6 @@ class OnnxScorer:
             f"{self._model}: input {meta.name!r} is {meta.type} of shape {meta.shape}; allowed: one float "
             "matrix [rows, columns], or an input a column: [rows], [rows, 1], or [rows, …] of fixed sizes"
         )
-
-    def _metadata_columns(self) -> list[str]:
-        names = self._session.columns()
-        if names is None:
-            raise ModelError(
-                f"{self._model}: takes one matrix, and nothing says which columns it is made of: name them "
-                "in the job's model.columns, or as a JSON list in the model's metadata, key 'columns'"
-            )
-        return names
-
-    def _check_width(self, names: list[str], width: object) -> None:
-        if len(set(names)) != len(names):
-            raise ModelError(f"{self._model}: a column stands twice in {names}")
-        if isinstance(width, int) and width != len(names):
-            raise ModelError(f"{self._model}: takes {width} columns; {len(names)} are named: {names}")
 
 
 def open_onnx(model: ModelFile, options: Options) -> OnnxScorer:

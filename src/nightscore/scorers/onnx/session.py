@@ -12,7 +12,7 @@ from nightscore.scorers.contract import Options
 from nightscore.scorers.errors import ChunkError, ContractError, ModelError
 from nightscore.scorers.model_file import ModelFile
 from nightscore.scorers.onnx import runtime
-from nightscore.scorers.outputs import OutputColumn, parse_outputs
+from nightscore.scorers.outputs import OutputColumn, check_index, parse_outputs
 
 ARROW_TYPES = {
     "tensor(float)": pa.float32(),
@@ -107,17 +107,7 @@ class Session:
                 f"{self.name}: output {meta.name!r} is {meta.type} of shape {meta.shape}; "
                 f"allowed: rank 1 or 2 of {', '.join(ARROW_TYPES)}{hint}"
             )
-        self._check_index(output, meta)
+        width = 0 if len(meta.shape) == 1 else meta.shape[1]
+        holds = f"has shape {meta.shape}"
+        check_index(self.name, output, holds, width if isinstance(width, int) else None)
         return pa.list_(ARROW_TYPES[meta.type]) if output.whole else ARROW_TYPES[meta.type]
-
-    def _check_index(self, output: OutputColumn, meta: Any) -> None:
-        asked = f"{self.name}: output {output.column!r}: {meta.name!r} has shape {meta.shape}"
-        width = meta.shape[1] if len(meta.shape) == 2 else None
-        if len(meta.shape) == 1 and (output.whole or output.index is not None):
-            raise ModelError(f"{asked}; a rank-1 output takes no index")
-        if len(meta.shape) == 2 and output.index is None and width != 1 and not output.whole:
-            raise ModelError(
-                f"{asked}; say which column of it, such as {meta.name}[1], or {meta.name}[*] for all of them"
-            )
-        if isinstance(width, int) and (output.index or 0) >= width:
-            raise ModelError(f"{asked}; index {output.index} is not among 0 to {width - 1}")

@@ -17,7 +17,7 @@ from nightscore.scorers.arrays import SCORER_BATCH_ROWS, as_numpy
 from nightscore.scorers.contract import Options, Signature
 from nightscore.scorers.errors import ModelError
 from nightscore.scorers.model_file import ModelFile
-from nightscore.scorers.outputs import OutputColumn, parse_outputs
+from nightscore.scorers.outputs import OutputColumn, check_index, matrix_columns, parse_outputs
 from nightscore.scorers.trees.forest import AGGREGATES, NotTrees
 from nightscore.scorers.trees.tables import BLOCK, CONSTANTS, tables
 
@@ -136,21 +136,9 @@ class TreesScorer:
         result = self._result(output.source)
         kind = pa.string() if result.dtype == object else pa.from_numpy_dtype(result.dtype)
         width = self._forest.targets
-        asked = f"{self._model}: output {output.column!r}: {output.source!r}"
-        if result.labels:
-            if output.whole or output.index is not None:
-                raise ModelError(f"{asked} holds one label a row; it takes no index")
-            return kind
-        if output.whole:
-            return pa.list_(kind)
-        if output.index is None and width != 1:
-            raise ModelError(
-                f"{asked} holds {width} scores a row; say which, such as {output.source}[1], "
-                f"or {output.source}[*] for a list of all"
-            )
-        if (output.index or 0) >= width:
-            raise ModelError(f"{asked} holds {width} scores a row; index {output.index} is not among them")
-        return kind
+        holds = "holds one label a row" if result.labels else f"holds {width} scores a row"
+        check_index(self._model, output, holds, 0 if result.labels else width)
+        return pa.list_(kind) if output.whole else kind
 
 
 def open_trees(model: ModelFile, options: Options) -> TreesScorer:
@@ -173,16 +161,7 @@ def _named(
                 f"{model}: columns {list(asked)} given, but the model has an input for each column"
             )
         return listed
-    names = list(asked or known or ())
-    if not names:
-        raise ModelError(
-            f"{model}: takes one matrix, and nothing says which columns it is made of: name them in the "
-            "job's model.columns, or as a JSON list in the model's metadata, key 'columns'"
-        )
-    if len(set(names)) != len(names):
-        raise ModelError(f"{model}: a column stands twice in {names}")
-    if listed is not None and len(names) != len(listed):
-        raise ModelError(f"{model}: takes {len(listed)} columns; {len(names)} are named: {names}")
+    names = matrix_columns(model, asked, known, len(listed) if listed is not None else None)
     each = sources if isinstance(sources, tuple) else (sources,) * len(names)
     return tuple(replace(source, column=name) for source, name in zip(each, names, strict=True))
 
