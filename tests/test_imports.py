@@ -1,11 +1,13 @@
 """What a scheduler reads at parse time is light, and the small Python API is there."""
 
 import ast
+import importlib
 import os
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -115,10 +117,10 @@ def test_every_name_of_the_api_is_there() -> None:
 
 
 def test_editors_and_python_are_told_the_same() -> None:
-    """What a type checker reads (imports if TYPE_CHECKING) is what Python finds, in the same module."""
-    tree = ast.parse(Path(nightscore.__file__).read_text(encoding="utf-8"))
+    """What a type checker reads (`__init__.pyi`) is what Python finds, in the same module."""
+    tree = ast.parse(Path(nightscore.__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    told = {a.asname: node.module for node in imports for a in node.names if a.asname}
+    told = {a.asname: f"nightscore.{node.module}" for node in imports for a in node.names if a.asname}
     assert told == {name: getattr(nightscore, name).__module__ for name in nightscore.__all__}
     assert (Path(nightscore.__file__).parent / "py.typed").is_file()
 
@@ -139,3 +141,51 @@ def test_the_version_is_read_when_it_is_asked_for() -> None:
     code = "import sys, nightscore; print('importlib.metadata' in sys.modules, nightscore.__version__)"
     expected = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     assert python(code) == f"False {expected}"
+
+
+SOURCE = Path(nightscore.__file__).parent
+ROOMS = ("common", "scorers", "job", "store", "pipeline", "review", "evaluation")
+
+
+def imported(file: Path) -> set[tuple[str, str]]:
+    """What a file of ours imports from ours: (module, name)."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+    return {
+        (str(n.module), a.name) for n in froms for a in n.names if str(n.module).startswith("nightscore.")
+    }
+
+
+def beside_the_face(file: Path) -> set[tuple[str, str]]:
+    """What a file imports from another room that is not in a face, its own or that of a part of the room."""
+    own = file.relative_to(SOURCE).parts[0]
+    others = {(m, n) for m, n in imported(file) if (room := m.split(".")[1]) in ROOMS and room != own}
+    return {(m, n) for m, n in others if n not in getattr(importlib.import_module(m), "__all__", ())}
+
+
+def test_rooms_know_each_other_by_their_faces() -> None:
+    """Nothing is imported across rooms that a face does not show: `__all__`, from `__init__.pyi`."""
+    files = [file for file in SOURCE.rglob("*.py") if file.parent != SOURCE]
+    assert len(files) > 150
+    assert {str(f.relative_to(SOURCE)): found for f in files if (found := beside_the_face(f))} == {}
+
+
+def test_what_is_imported_beside_a_face_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module's own name, and a name that no face shows."""
+    monkeypatch.setattr(sys.modules[__name__], "SOURCE", tmp_path)
+    (tmp_path / "cli").mkdir()
+    file = tmp_path / "cli/new.py"
+    file.write_text(
+        "from nightscore.store.engine import Engine\nfrom nightscore.store import Engine as E, nope\n"
+    )
+    assert beside_the_face(file) == {("nightscore.store.engine", "Engine"), ("nightscore.store", "nope")}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_name_of_a_face_is_there_and_says_what_it_is(room: str) -> None:
+    """Each name can be had, no private one is shown, and none hides a module of the room."""
+    face = importlib.import_module(f"nightscore.{room}")
+    assert face.__all__ and not [name for name in face.__all__ if name.startswith("_")]
+    for name in face.__all__:
+        shown = getattr(face, name)
+        assert isinstance(shown, ModuleType) or not (SOURCE / room / f"{name}.py").exists(), name

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.lakes import lake
-from nightscore.common.progress import Report, silent
+from nightscore.common.progress import ProgressCallback, silent
 
 LAKE = Path("data/lake/digits")
 LAYOUT = "1"  # raise it when a type or an order changes, and every lake is written anew
@@ -26,7 +26,7 @@ IMAGES_A_DAY = 300
 DAYS = tuple(date(2024, 1, 1) + timedelta(days=number) for number in range(6))
 
 
-def write_lake(workspace: Path, report: Report = silent) -> None:
+def write_lake(workspace: Path, report: ProgressCallback = silent) -> None:
     """Write the sample under ``workspace/data/lake/digits``, or do nothing where it is complete.
 
     ``report(stage, done, total)`` is called after each day. A file appears under its name whole or not at

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from data.lakes import lake
 from data.lakes.book import FIRST_DAY, POSITIONS, make_trades
-from nightscore.common.progress import Report, silent
+from nightscore.common.progress import ProgressCallback, silent
 
 LAKE = Path("data/lake/finance")
 LAYOUT = "1"  # raise it when a type, an order or the book changes, and every lake is written anew
@@ -26,7 +26,11 @@ INDICES = ("SP500", "VIX")
 
 
 def write_lake(
-    workspace: Path, report: Report = silent, *, positions: int = POSITIONS, since: date = date(1990, 1, 1)
+    workspace: Path,
+    report: ProgressCallback = silent,
+    *,
+    positions: int = POSITIONS,
+    since: date = date(1990, 1, 1),
 ) -> None:
     """Write the sample under ``workspace/data/lake/finance``, or do nothing where it is complete.
 

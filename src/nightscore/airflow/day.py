@@ -6,11 +6,8 @@ from pathlib import Path
 
 from airflow.configuration import conf
 
-from nightscore.common.errors import Broken
-from nightscore.common.units import as_day
-from nightscore.common.workspace import WORKSPACE_VARIABLE, Workspace, open_workspace
-from nightscore.job.closures import read_workspace_overrides
-from nightscore.job.loader import Job
+from nightscore.common import WORKSPACE_VARIABLE, Broken, Workspace, as_day, open_workspace
+from nightscore.job import Job, read_workspace_overrides
 
 
 def day_of_run(job: Job, partition_key: str | None, asked: str | None) -> dt.date:

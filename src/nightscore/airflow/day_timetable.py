@@ -17,16 +17,8 @@ from airflow.exceptions import InvalidPartitionKeyError
 from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction, Timetable
 from airflow.utils.types import DagRunType
 
-from nightscore.common.errors import Broken, clipped
-from nightscore.job.calendars import (
-    MIDNIGHT,
-    ONE_DAY,
-    Calendar,
-    latest_day,
-    next_day,
-    require_day,
-    wall_clock_to_utc,
-)
+from nightscore.common import Broken, clipped
+from nightscore.job import MIDNIGHT, ONE_DAY, Calendar, latest_day, next_day, require_day, wall_clock_to_utc
 
 
 def _utc(when: dt.datetime) -> pendulum.DateTime:

@@ -11,13 +11,12 @@ from typing import Any
 
 from airflow.sdk import Param
 
-from nightscore.common.errors import Broken
+from nightscore.common import Broken
+from nightscore.job import RUN_OPTIONS, Job
 from nightscore.job import params as spec
-from nightscore.job.loader import Job
-from nightscore.job.spec import RUN_OPTIONS
-from nightscore.pipeline.request import RunRequest
-from nightscore.scorers.hardware import find_installed_devices
-from nightscore.store.plan import Restate
+from nightscore.pipeline import RunRequest
+from nightscore.scorers import find_installed_devices
+from nightscore.store import Restate
 
 DEVICES = "NIGHTSCORE_DEVICES"  # the variable that names what the workers have, where this machine doesn't
 DAY = """The business date to score. A run with a partition key (a scheduled one, a backfill) scores that \

@@ -28,9 +28,8 @@ from nightscore.airflow.standalone import (
     refuse_ended,
     start_airflow,
 )
-from nightscore.common.errors import Broken, NightscoreError
-from nightscore.common.workspace import WORKSPACE_VARIABLE, open_workspace
-from nightscore.job.loader import load_all
+from nightscore.common import WORKSPACE_VARIABLE, Broken, NightscoreError, open_workspace
+from nightscore.job import load_all
 
 PORT = 8080
 PARTS = ("metadatabase", "scheduler", "dag_processor", "triggerer")

@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from nightscore.airflow.day import latest_day_of, open_dags_workspace
-from nightscore.common.errors import Broken
-from nightscore.job.loader import load
+from nightscore.common import Broken
+from nightscore.job import load
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

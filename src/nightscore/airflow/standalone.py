@@ -18,9 +18,8 @@ from typing import IO, Any
 
 import psutil  # type: ignore[import-untyped]
 
-from nightscore.common.errors import Broken
-from nightscore.common.workspace import WORKSPACE_VARIABLE, Workspace
-from nightscore.job.loader import load_all
+from nightscore.common import WORKSPACE_VARIABLE, Broken, Workspace
+from nightscore.job import load_all
 
 HOST = "127.0.0.1"
 USER = "admin"

@@ -28,16 +28,13 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from nightscore.airflow.day import day_of_run
 from nightscore.airflow.form import request_of
 from nightscore.airflow.trigger import PartitionTrigger, find_missing_folders, find_unpublished_tables
-from nightscore.common.errors import Broken, NotYet
-from nightscore.common.progress import QUIET_SECONDS, ProgressCallback, ProgressLines, silent
-from nightscore.job.inputs import PathInput, TableInput
-from nightscore.job.loader import Job, load
-from nightscore.pipeline.request import RunRequest
-from nightscore.store.plan import Piece, Plan, plan_from_json
+from nightscore.common import QUIET_SECONDS, Broken, NotYet, ProgressCallback, ProgressLines, silent
+from nightscore.job import Job, PathInput, TableInput, load
+from nightscore.pipeline import RunRequest
+from nightscore.store import Piece, Plan, plan_from_json
 
 if TYPE_CHECKING:
-    from nightscore.store.receipt import Receipt
-    from nightscore.store.staging import StagedFile
+    from nightscore.store import Receipt, StagedFile
 
 log = logging.getLogger(__name__)
 PLAN = "plan"  # the task, and the key of its plan
@@ -94,7 +91,7 @@ class PlanDay(Step):
 
     def plan(self, job: Job, day: dt.date, context: Any) -> Plan:
         """The plan; or the task is deferred until the partitions that are missing land."""
-        from nightscore.pipeline.steps import plan_day
+        from nightscore.pipeline import plan_day
 
         try:
             return plan_day(job, day, self.request(job, context), Progress(context))
@@ -168,8 +165,7 @@ class PublishDay(Step):
 
     def publish(self, job: Job, plan: Plan, context: Any) -> "Receipt":
         """The receipt of the plan; where that no longer holds, of another run of the day, made here."""
-        from nightscore.pipeline.executors import run
-        from nightscore.pipeline.steps import publish_day
+        from nightscore.pipeline import publish_day, run
 
         report = Progress(context)
         staged = staged_files(self.staged)
@@ -221,7 +217,7 @@ def errors() -> Iterator[None]:
 
 def score_share(job: Job, plan: Plan, share: Sequence[int], report: ProgressCallback) -> list[dict[str, Any]]:
     """The staged files of the pieces with these numbers, as XCom takes them."""
-    from nightscore.pipeline.executors import LOCAL_THREADS
+    from nightscore.pipeline import LOCAL_THREADS
 
     staged = LOCAL_THREADS.map(job, plan, [plan.pieces[i] for i in share], report)
     return [dataclasses.asdict(file) for file in staged]
@@ -262,7 +258,7 @@ def shares(pieces: int, tasks: int) -> list[list[int]]:
 
 def staged_files(staged: Iterable[Iterable[Mapping[str, Any]]] | None) -> "list[StagedFile]":
     """The staged files of all shares, in the plan's order."""
-    from nightscore.store.staging import StagedFile
+    from nightscore.store import StagedFile
 
     return [StagedFile(**one) for share in staged or () for one in share]
 

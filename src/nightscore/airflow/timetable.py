@@ -18,18 +18,24 @@ from airflow.sdk import Asset, AssetAll, IdentityMapper, PartitionedAssetTimetab
 from airflow.timetables.base import DagRunInfo, TimeRestriction
 
 from nightscore.airflow.day_timetable import DayTimetable
-from nightscore.common.errors import Broken
-from nightscore.common.workspace import WORKSPACE_VARIABLE
-from nightscore.job.calendars import MIDNIGHT, EveryDay, Sessions, parse_minutes
-from nightscore.job.closures import (
+from nightscore.common import WORKSPACE_VARIABLE, Broken
+from nightscore.job import (
+    MIDNIGHT,
+    After,
+    ByHand,
     CalendarOverride,
+    Daily,
+    EveryDay,
+    Exchange,
+    Job,
+    ScheduleKind,
+    Sessions,
+    exchange_problem,
+    parse_minutes,
     parse_overrides,
     read_overrides,
     read_workspace_overrides,
 )
-from nightscore.job.exchanges import exchange_problem
-from nightscore.job.loader import Job
-from nightscore.job.schedule import After, ByHand, Daily, Exchange, ScheduleKind
 
 GROUP = "nightscore"  # of the assets
 

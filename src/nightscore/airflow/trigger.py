@@ -8,8 +8,7 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from nightscore.common.files import is_data_path
-from nightscore.common.workspace import open_workspace
+from nightscore.common import is_data_path, open_workspace
 
 SECONDS = 60.0  # between two looks
 

@@ -8,7 +8,7 @@ from nightscore.cli.options import AsJson, JobName, PublishedDay, open_chosen_wo
 from nightscore.cli.output import print_json
 
 if TYPE_CHECKING:
-    from nightscore.store.receipt import Receipt
+    from nightscore.store import Receipt
 
 HeldDay = Annotated[str, Parameter(help="The day that is held, YYYY-MM-DD.")]
 By = Annotated[str, Parameter(help="Who decides; it goes into the receipt.")]
@@ -19,7 +19,7 @@ def held(
     job: Annotated[str | None, Parameter(help="One job; default: all.")] = None, /, *, json: AsJson = False
 ) -> int:
     """List the days that an audit holds back: what has not passed, and where the staged files lie."""
-    from nightscore.pipeline.publish.hold import read_held_days as waiting
+    from nightscore.pipeline import read_held_days as waiting
 
     found = list(waiting(open_chosen_workspace(), job))
     if json:
@@ -43,8 +43,8 @@ def release(job: JobName, /, *, day: HeldDay, by: By, because: Because, json: As
 
     The receipt keeps the audits that have not passed, and says who released the day and why.
     """
-    from nightscore.common.progress import show_progress
-    from nightscore.pipeline.publish import hold as waiting
+    from nightscore.common import show_progress
+    from nightscore.pipeline import hold as waiting
 
     with show_progress() as report:
         receipt = waiting.release_day(
@@ -55,7 +55,7 @@ def release(job: JobName, /, *, day: HeldDay, by: By, because: Because, json: As
 
 def discard(job: JobName, /, *, day: HeldDay, by: By, because: Because) -> int:
     """Drop a day that an audit holds back: nothing of it is published, and `gc` removes what was staged."""
-    from nightscore.pipeline.publish import hold as waiting
+    from nightscore.pipeline import hold as waiting
 
     dropped = waiting.discard_day(open_chosen_workspace(), job, parse_day_option(day), by=by, because=because)
     print(f"{dropped.receipt.job} {dropped.receipt.day}: run {dropped.receipt.run_id} is discarded")
@@ -64,9 +64,8 @@ def discard(job: JobName, /, *, day: HeldDay, by: By, because: Because) -> int:
 
 def rejects(job: JobName, /, *, day: PublishedDay, json: AsJson = False) -> int:
     """Show the rows of a published day that were set aside, by reason, with examples."""
-    from nightscore.job.loader import load
-    from nightscore.review import text
-    from nightscore.review.rejects import summarize_rejects
+    from nightscore.job import load
+    from nightscore.review import summarize_rejects, text
 
     found = summarize_rejects(load(job, open_chosen_workspace()), parse_day_option(day))
     if json:
@@ -82,9 +81,9 @@ def replay_rejects(job: JobName, /, *, day: PublishedDay, json: AsJson = False) 
     The day's other scores are carried over as they were; decisions and audits are made for all of them. Rows
     that can't be scored still stay rejected.
     """
-    from nightscore.common.progress import show_progress
-    from nightscore.job.loader import load
-    from nightscore.pipeline.replay import replay_rejects as replay
+    from nightscore.common import show_progress
+    from nightscore.job import load
+    from nightscore.pipeline import replay_rejects as replay
 
     with show_progress() as report:
         receipt = replay(load(job, open_chosen_workspace()), parse_day_option(day), report)

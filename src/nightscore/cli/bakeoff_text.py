@@ -7,16 +7,14 @@ from typing import Any
 
 from rich.markup import escape
 
-from nightscore.common.errors import Broken
-from nightscore.common.files import byte_size
+from nightscore.common import Broken, byte_size
+from nightscore.evaluation import CandidateResult
 from nightscore.evaluation.bakeoff import BakeOff
-from nightscore.evaluation.bakeoff.results import CandidateResult
-from nightscore.job.loader import Job
-from nightscore.pipeline.score.deviation import Deviation
-from nightscore.review import text
+from nightscore.job import Job
+from nightscore.pipeline import Deviation
+from nightscore.review import open_templates, text
 from nightscore.review.report import charts
-from nightscore.review.report.html import open_templates
-from nightscore.store.places.reports import write_bakeoff
+from nightscore.store import write_bakeoff
 
 COLUMNS = ("candidate", "rows/s", "times", "CPU s/M", "memory", "model", "max abs", "alike", "flips", "")
 NUMBERS = COLUMNS[1:-1]

@@ -8,10 +8,10 @@ from cyclopts import Parameter
 
 from nightscore.cli.options import AsJson, JobName, Misuse, open_chosen_workspace, pairs, parse_day_option
 from nightscore.cli.output import print_json
-from nightscore.scorers.variant import Technique
+from nightscore.scorers import Technique
 
 if TYPE_CHECKING:
-    from nightscore.evaluation.judge import Judgement, Verdict
+    from nightscore.evaluation import Judgement, Verdict
 
 LastDay = Annotated[
     str | None, Parameter(help="The last day that is judged by, YYYY-MM-DD; default: the last published one.")
@@ -31,9 +31,9 @@ def judge(job: JobName, /, *, day: LastDay = None, json: AsJson = False) -> int:
 
     What decides stands in job.yaml under `judge`. The exit code is 0 whatever the verdicts are.
     """
-    from nightscore.common.progress import show_progress
-    from nightscore.evaluation.judge import judge_challengers as judged
-    from nightscore.job.loader import load
+    from nightscore.common import show_progress
+    from nightscore.evaluation import judge_challengers as judged
+    from nightscore.job import load
 
     with show_progress() as report:
         found = judged(load(job, open_chosen_workspace()), parse_day_option(day) if day else None, report)
@@ -59,9 +59,9 @@ def promote(
 
     The verdict of `judge` has to be PROMOTE, or --force and --because TEXT are given.
     """
-    from nightscore.common.progress import show_progress
-    from nightscore.evaluation.promote import promote_model as promoted
-    from nightscore.job.loader import load
+    from nightscore.common import show_progress
+    from nightscore.evaluation import promote_model as promoted
+    from nightscore.job import load
 
     with show_progress() as report:
         made = promoted(
@@ -155,10 +155,10 @@ def bakeoff(
     machine, libraries and budget stay as they are, and each night holds a canary sample to the model itself.
     """
     from nightscore.cli import bakeoff_text
-    from nightscore.common.progress import show_progress
+    from nightscore.common import show_progress
     from nightscore.evaluation.bakeoff import apply_bakeoff as write
     from nightscore.evaluation.bakeoff import run_bakeoff as run
-    from nightscore.job.loader import load
+    from nightscore.job import load
 
     found = load(job, open_chosen_workspace())
     asked = _budget(found, budget)
@@ -189,7 +189,7 @@ def _budget(job: Any, given: list[str]) -> Any:
     """The budget of the command line over that of job.yaml; None where nothing is given."""
     from pydantic import ValidationError
 
-    from nightscore.job.accuracy_budget import BUDGET_LIMITS, AccuracyBudget
+    from nightscore.job import BUDGET_LIMITS, AccuracyBudget
 
     if not given:
         return None

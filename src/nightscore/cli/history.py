@@ -8,7 +8,7 @@ from nightscore.cli.options import AsJson, JobName, PublishedDay, open_chosen_wo
 from nightscore.cli.output import print_json
 
 if TYPE_CHECKING:
-    from nightscore.review.late_data import LateDay
+    from nightscore.review import LateDay
 
 Since = Annotated[str, Parameter(help="The first published day that is looked at, YYYY-MM-DD.")]
 ListOnly = Annotated[
@@ -26,9 +26,9 @@ def late(job: JobName, /, *, since: Since, list_only: ListOnly = False, json: As
     How much: each such day is scored and decided with the job as it is now, in a folder that is removed, and
     compared with what is published.
     """
-    from nightscore.common.progress import show_progress
-    from nightscore.job.loader import load
-    from nightscore.review.late_data import find_late_days as found_late
+    from nightscore.common import show_progress
+    from nightscore.job import load
+    from nightscore.review import find_late_days as found_late
 
     with show_progress() as report:
         found = list(
@@ -51,7 +51,7 @@ def late(job: JobName, /, *, since: Since, list_only: ListOnly = False, json: As
 
 def diff(job: JobName, /, *, day: PublishedDay, runs: Runs = None, json: AsJson = False) -> int:
     """Show how two published runs of a day differ, table by table: rows, and sums of columns."""
-    from nightscore.pipeline.publish.closing import compare_runs
+    from nightscore.pipeline import compare_runs
     from nightscore.review import text
 
     found = compare_runs(open_chosen_workspace(), job, parse_day_option(day), runs)

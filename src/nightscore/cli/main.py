@@ -13,9 +13,7 @@ import nightscore
 from nightscore.cli import approve, evaluate, history, maintain, published, run
 from nightscore.cli.options import chosen
 from nightscore.cli.output import print_error
-from nightscore.common.errors import Broken, NightscoreError, NotYet
-from nightscore.common.signals import exit_on_signals
-from nightscore.common.workspace import WORKSPACE_VARIABLE
+from nightscore.common import WORKSPACE_VARIABLE, Broken, NightscoreError, NotYet, exit_on_signals
 
 USAGE = 2
 HELP = """Score a day of rows with a model, publish it atomically, and prove what was published.

@@ -14,7 +14,7 @@ def gc(
     dry_run: Annotated[bool, Parameter(negative="", help="Only say what would be removed.")] = False,
 ) -> int:
     """Remove staged files that nothing refers to; never one that is live."""
-    from nightscore.store.gc import collect_garbage as collect
+    from nightscore.store import collect_garbage as collect
 
     removed = collect(open_chosen_workspace(), older_than, dry_run)
     for one in removed:
@@ -28,11 +28,10 @@ def hardware(*, json: AsJson = False) -> int:
     """Show what scoring may use here: cores, memory, instruction sets, devices and kinds of scorers."""
     from dataclasses import asdict
 
-    from nightscore.common.errors import Broken
+    from nightscore.common import Broken
     from nightscore.review import text
-    from nightscore.scorers.hardware import read_hardware as found
-    from nightscore.scorers.onnx.runtime import find_devices, find_plugin_problems
-    from nightscore.scorers.registry import scorer_kinds
+    from nightscore.scorers import find_devices, find_plugin_problems, scorer_kinds
+    from nightscore.scorers import read_hardware as found
 
     machine, there, failed = found(), find_devices(), find_plugin_problems()
     try:

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from cyclopts import Parameter
 
-from nightscore.common.errors import Broken
-from nightscore.common.units import as_day
-from nightscore.common.workspace import Workspace, open_workspace
+from nightscore.common import Broken, Workspace, as_day, open_workspace
 
 if TYPE_CHECKING:
-    from nightscore.job.loader import Job
-    from nightscore.store.plan import Restate
+    from nightscore.job import Job
+    from nightscore.store import Restate
 
 Form = Literal["table", "csv", "json", "parquet"]
 
@@ -103,7 +101,7 @@ def pairs(given: list[str], option: str) -> dict[str, str]:
 
 def restatement(restate: bool, because: str | None, by: str | None) -> "Restate | None":
     """That a day is restated, why and by whom; None where it is not. Misuse where one is given alone."""
-    from nightscore.store.plan import Restate
+    from nightscore.store import Restate
 
     if not restate:
         if because or by:

@@ -20,7 +20,7 @@ from nightscore.cli.options import (
     state_as_of,
 )
 from nightscore.cli.output import print_json
-from nightscore.common.errors import Broken
+from nightscore.common import Broken
 
 
 def tables(*, json: AsJson = False) -> int:
@@ -72,7 +72,7 @@ def receipts(
     day: Annotated[str | None, Parameter(help="One day, YYYY-MM-DD.")] = None, json: AsJson = False,
 ) -> int:  # fmt: skip
     """Show what was published, and its proof: every receipt, the newest last."""
-    from nightscore.job.loader import load
+    from nightscore.job import load
     from nightscore.review import text
     from nightscore.store import catalog
 
@@ -103,10 +103,10 @@ def report(
     """
     import webbrowser
 
-    from nightscore.job.loader import load
+    from nightscore.job import load
+    from nightscore.review import gather_facts
     from nightscore.review.report import html
-    from nightscore.review.report.data import gather_facts
-    from nightscore.store.places.reports import write_page
+    from nightscore.store import write_page
 
     facts = gather_facts(load(job, open_chosen_workspace()), parse_day_option(day), run)
     file = out or html.report_file(facts)
@@ -127,7 +127,7 @@ def verify(
     Files by sha256 and page checksums, rows, the key hash, and of every column the nulls, the exact sum, the
     least and the greatest value. Exit code 1 if anything differs.
     """
-    from nightscore.review.verify import verify_days as recompute
+    from nightscore.review import verify_days as recompute
 
     found = []
     for one in recompute(open_chosen_workspace(), job, parse_day_option(day).isoformat() if day else None):
@@ -148,9 +148,9 @@ def why(
     json: AsJson = False,
 ) -> int:  # fmt: skip
     """Show why a row got what it got: its features as scored, the model, its scores, the decisions."""
-    from nightscore.job.loader import load
+    from nightscore.job import load
+    from nightscore.review import explain_row as explain
     from nightscore.review import text
-    from nightscore.review.explain import explain_row as explain
 
     found = explain(load(job, open_chosen_workspace()), parse_day_option(day), pairs(key.split(","), "--key"))
     if json:

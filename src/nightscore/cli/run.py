@@ -24,15 +24,15 @@ from nightscore.cli.options import (
     settings,
 )
 from nightscore.cli.output import print_error, print_json
-from nightscore.common.errors import Broken, NightscoreError, NotYet
+from nightscore.common import Broken, NightscoreError, NotYet
 
 if TYPE_CHECKING:
-    from nightscore.store.receipt import Receipt
+    from nightscore.store import Receipt
 
 
 def jobs(*, json: AsJson = False) -> int:
     """List every job, its schedule and its last published day."""
-    from nightscore.job.loader import load_all
+    from nightscore.job import load_all
     from nightscore.review import text
     from nightscore.store import catalog
 
@@ -56,9 +56,8 @@ def jobs(*, json: AsJson = False) -> int:
 
 def check(job: Annotated[str | None, Parameter(help="One job; default: all.")] = None, /) -> int:
     """Validate spec, SQL and model without reading data."""
-    from nightscore.job.loader import load, load_all
-    from nightscore.pipeline.binding import check_schedule
-    from nightscore.pipeline.steps import check_job
+    from nightscore.job import load, load_all
+    from nightscore.pipeline import check_job, check_schedule
 
     found, broken = ([load(job, open_chosen_workspace())], []) if job else load_all(open_chosen_workspace())
     for one in found:
@@ -77,10 +76,8 @@ def plan(
     model: ModelPath = None, device: Device = None, known_at: KnownAt = None, json: AsJson = False,
 ) -> int:  # fmt: skip
     """Show what a run would do: pieces, rows, bytes, and what is done already. Nothing is written."""
-    from nightscore.job.loader import load
-    from nightscore.pipeline.prepare import streamed_files, with_pieces
-    from nightscore.pipeline.request import RunRequest
-    from nightscore.pipeline.steps import draft_plan
+    from nightscore.job import load
+    from nightscore.pipeline import RunRequest, draft_plan, streamed_files, with_pieces
     from nightscore.review import text
     from nightscore.store import run_folder
 
@@ -110,10 +107,9 @@ def run(
     published day is closed: if something has changed, the run says what and ends with exit code 1, and only
     --restate --because TEXT publishes the day anew.
     """
-    from nightscore.common.progress import show_progress
-    from nightscore.job.loader import load
-    from nightscore.pipeline import executors
-    from nightscore.pipeline.request import RunRequest
+    from nightscore.common import show_progress
+    from nightscore.job import load
+    from nightscore.pipeline import RunRequest, executors
     from nightscore.review import text
 
     found = load(job, open_chosen_workspace())
@@ -139,10 +135,9 @@ def backfill(
     A day that fails does not keep the others from running; the exit code is 1 if one is broken, else 75
     if one is not yet there.
     """
-    from nightscore.common.progress import show_progress
-    from nightscore.job.loader import load
-    from nightscore.pipeline import executors
-    from nightscore.pipeline.request import RunRequest
+    from nightscore.common import show_progress
+    from nightscore.job import load
+    from nightscore.pipeline import RunRequest, executors
 
     wanted = load(job, open_chosen_workspace())
     found: dict[str, Receipt | NightscoreError] = {}

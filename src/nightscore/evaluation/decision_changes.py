@@ -19,16 +19,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.common.errors import Broken
-from nightscore.job.fields import DecisionColumns
-from nightscore.job.loader import sql_place
-from nightscore.job.model import CHALLENGERS
-from nightscore.pipeline.context import Day
-from nightscore.pipeline.publish.closing import comparison_resources
-from nightscore.store.disk import SpillFolder
-from nightscore.store.engine import Engine, EngineResources, SqlMistakes, View, quote_identifier
-from nightscore.store.staging import spill
-from nightscore.store.table_diff import TableDiff
+from nightscore.common import Broken
+from nightscore.job import CHALLENGERS, DecisionColumns, sql_place
+from nightscore.pipeline import Day, comparison_resources
+from nightscore.store import (
+    Engine,
+    EngineResources,
+    SpillFolder,
+    SqlMistakes,
+    TableDiff,
+    View,
+    quote_identifier,
+    spill,
+)
 
 PUBLISHED_SCORES = "published scores"
 MAX_SEGMENT_VALUES = 50  # of a segment, at most

@@ -14,8 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from nightscore.common.errors import Broken, NightscoreError
-from nightscore.common.progress import ProgressCallback, silent
+from nightscore.common import Broken, NightscoreError, ProgressCallback, silent
 from nightscore.evaluation.decision_changes import compare_challenger_decisions
 from nightscore.evaluation.intervals import DayMetric, metric_interval
 from nightscore.evaluation.outcomes import (
@@ -32,14 +31,17 @@ from nightscore.evaluation.verdict import (
     Word,
     reach_verdict,
 )
-from nightscore.job.loader import Job
-from nightscore.pipeline.context import Day
-from nightscore.pipeline.score.deviation import is_scalar_number, rank_correlation_of, read_column
-from nightscore.pipeline.score.mlflow_registry import fetch_model
-from nightscore.pipeline.score.open_model import ModelSource
-from nightscore.scorers.errors import ModelError
-from nightscore.store import catalog
-from nightscore.store.receipt import Receipt
+from nightscore.job import Job
+from nightscore.pipeline import (
+    Day,
+    ModelSource,
+    fetch_model,
+    is_scalar_number,
+    rank_correlation_of,
+    read_column,
+)
+from nightscore.scorers import ModelError
+from nightscore.store import Receipt, catalog
 
 Where = tuple[str, str, str]  # a table, and of it a segment and its value; empty texts are all rows
 

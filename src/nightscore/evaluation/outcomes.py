@@ -13,17 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from nightscore.common.errors import Broken
-from nightscore.common.units import as_day
+from nightscore.common import Broken, as_day
 from nightscore.evaluation.decision_changes import MAX_SEGMENT_VALUES, PUBLISHED_SCORES
 from nightscore.evaluation.intervals import SQUARED_ERROR, DayMetric, LabelledScores, day_metric
-from nightscore.job.loader import Job, read_sql
-from nightscore.job.model import Labels
-from nightscore.pipeline.context import Day
-from nightscore.pipeline.read import inputs
-from nightscore.store.engine import Engine, SqlMistakes, View, quote_identifier
-from nightscore.store.receipt import Receipt
-from nightscore.store.sql_checks import repeatable_select
+from nightscore.job import Job, Labels, read_sql
+from nightscore.pipeline import Day, inputs
+from nightscore.store import Engine, Receipt, SqlMistakes, View, quote_identifier, repeatable_select
 
 LABELS = "labels"  # the view of what the SQL gives
 

@@ -14,14 +14,11 @@ from typing import Any
 
 import yaml
 
-from nightscore.common.errors import Broken, NightscoreError
-from nightscore.common.files import replace_text
-from nightscore.common.progress import ProgressCallback, silent
+from nightscore.common import Broken, NightscoreError, ProgressCallback, replace_text, silent
 from nightscore.evaluation.judge import judge_challengers, read_model_sha256
-from nightscore.job.loader import Job, read_job
-from nightscore.pipeline.score.open_model import open_job_model
-from nightscore.store.promotions import PROMOTIONS_FILE, append_promotion
-from nightscore.store.receipt import Promotion
+from nightscore.job import Job, read_job
+from nightscore.pipeline import open_job_model
+from nightscore.store import PROMOTIONS_FILE, Promotion, append_promotion
 
 PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # characters that mean nothing to YAML, wherever they stand
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from nightscore.job.model import Judge, Labels
+from nightscore.job import Judge, Labels
 
 Word = Literal["PROMOTE", "HOLD", "REJECT"]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
-from nightscore.common.errors import Broken
+from nightscore.common import Broken
 from nightscore.job.closures import CalendarOverride
 from nightscore.job.exchanges import closes_of, facts_of
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from nightscore.common.errors import Broken, clipped
-from nightscore.common.strict_yaml import LineNumbers, Path_, read_yaml
+from nightscore.common import Broken, LineNumbers, Path_, clipped, read_yaml
 from nightscore.job.exchanges import exchange_problem
 
 FILE = "calendars.yaml"  # of a workspace

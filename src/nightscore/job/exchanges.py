@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from nightscore.common.errors import Broken, clipped
+from nightscore.common import Broken, clipped
 
 
 @lru_cache(maxsize=1)

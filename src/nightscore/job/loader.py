@@ -11,9 +11,16 @@ from typing import Any, NamedTuple, NoReturn
 
 from pydantic import BaseModel, ValidationError
 
-from nightscore.common.errors import Broken, clipped
-from nightscore.common.strict_yaml import MAX_YAML_BYTES, LineNumbers, Path_, read_yaml
-from nightscore.common.workspace import Workspace, open_workspace
+from nightscore.common import (
+    MAX_YAML_BYTES,
+    Broken,
+    LineNumbers,
+    Path_,
+    Workspace,
+    clipped,
+    open_workspace,
+    read_yaml,
+)
 from nightscore.job import accuracy_budget, audits, inputs, policy, schedule, spec
 from nightscore.job import model as contest
 from nightscore.job.params import Param, ParamValue

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from nightscore.common.errors import clipped
+from nightscore.common import clipped
 from nightscore.job.fields import (
     Column,
     DecisionColumns,

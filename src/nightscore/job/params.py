@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from nightscore.common.errors import clipped
+from nightscore.common import clipped
 from nightscore.job.fields import Misplaced, StrictModel
 
 PARAM_TYPES: dict[str, type] = {

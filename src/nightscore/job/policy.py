@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from nightscore.common.units import Size
+from nightscore.common import Size
 from nightscore.job.fields import Finite, Misplaced, RowLimit, StrictModel, rows_allowed
 
 

@@ -6,21 +6,15 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.common.errors import Broken
-from nightscore.job.fields import Misplaced
-from nightscore.job.inputs import PathInput
-from nightscore.job.loader import Job, sql_place
-from nightscore.job.model import CHALLENGERS
-from nightscore.job.spec import RESERVED_COLUMNS
+from nightscore.common import Broken
+from nightscore.job import CHALLENGERS, RESERVED_COLUMNS, Job, Misplaced, PathInput, sql_place
 from nightscore.pipeline.audits.kinds import questions
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.score import rejects
 from nightscore.pipeline.score.missing_values import check_policy
 from nightscore.pipeline.score.row_checks import check_domain
-from nightscore.scorers.contract import Scorer
-from nightscore.store import delta
-from nightscore.store.engine import Engine, SqlMistakes, quote_identifier
-from nightscore.store.sql_checks import repeatable_select
+from nightscore.scorers import Scorer
+from nightscore.store import Engine, SqlMistakes, delta, quote_identifier, repeatable_select
 
 DUCKDB_TYPES = {
     pa.float32(): "FLOAT", pa.float64(): "DOUBLE", pa.int64(): "BIGINT", pa.int32(): "INTEGER",

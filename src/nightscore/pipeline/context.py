@@ -8,21 +8,28 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nightscore.common.errors import NotYet
-from nightscore.common.units import as_day
-from nightscore.job.loader import Job
-from nightscore.job.model import CHALLENGERS
+from nightscore.common import NotYet, as_day
+from nightscore.job import CHALLENGERS, Job
 from nightscore.pipeline.read import inputs
-from nightscore.scorers.hardware import read_hardware
-from nightscore.store import run_folder
-from nightscore.store.column_stats import TableProof, compute_table_proof
-from nightscore.store.engine import Engine, EngineResources, View, quote_identifier
-from nightscore.store.memory_budget import MemoryBudget, job_memory_budget
-from nightscore.store.plan import Plan
-from nightscore.store.receipt import Receipt
-from nightscore.store.run_folder import RunFolder
-from nightscore.store.staging import StagedFile, check_staged_sha256
-from nightscore.store.versions import NOT_INSTALLED, library_versions
+from nightscore.scorers import read_hardware
+from nightscore.store import (
+    NOT_INSTALLED,
+    Engine,
+    EngineResources,
+    MemoryBudget,
+    Plan,
+    Receipt,
+    RunFolder,
+    StagedFile,
+    TableProof,
+    View,
+    check_staged_sha256,
+    compute_table_proof,
+    job_memory_budget,
+    library_versions,
+    quote_identifier,
+    run_folder,
+)
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,12 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from nightscore.common.errors import Broken, NightscoreError
-from nightscore.common.progress import ProgressCallback, RowCounter, silent
-from nightscore.common.units import as_day
-from nightscore.job.loader import Job
+from nightscore.common import Broken, NightscoreError, ProgressCallback, RowCounter, as_day, silent
+from nightscore.job import Job
 from nightscore.pipeline.request import DEFAULT_REQUEST, RunRequest
 from nightscore.pipeline.steps import plan_day, publish_day, score_piece
-from nightscore.scorers.hardware import read_hardware
-from nightscore.store.memory_budget import job_memory_budget
-from nightscore.store.plan import Piece, Plan
-from nightscore.store.receipt import Receipt
-from nightscore.store.staging import StagedFile
+from nightscore.scorers import read_hardware
+from nightscore.store import Piece, Plan, Receipt, StagedFile, job_memory_budget
 
 
 class Executor(Protocol):

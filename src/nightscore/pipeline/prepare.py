@@ -12,26 +12,40 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from nightscore.common.errors import Broken, NotYet
-from nightscore.common.files import byte_size
-from nightscore.common.progress import ProgressCallback, Stopwatch, silent
-from nightscore.common.units import as_day
-from nightscore.common.workspace import Workspace
-from nightscore.job.loader import Job
+from nightscore.common import (
+    Broken,
+    NotYet,
+    ProgressCallback,
+    Stopwatch,
+    Workspace,
+    as_day,
+    byte_size,
+    silent,
+)
+from nightscore.job import Job
 from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.read import inputs
 from nightscore.pipeline.read.integrity import verify_inputs
 from nightscore.pipeline.score.canary import choose_variant
-from nightscore.store import catalog, run_folder
-from nightscore.store.disk import free_bytes
-from nightscore.store.engine import SqlMistakes
-from nightscore.store.memory_budget import job_memory_budget
-from nightscore.store.pieces import SMALLEST_PIECE, SMALLEST_PIECE_OF_TEXTS, cut_pieces
-from nightscore.store.plan import InputFile, Plan, json_digest
-from nightscore.store.receipt import Receipt
-from nightscore.store.run_folder import RunFolder
-from nightscore.store.staging import FEATURE_GROUP_ROWS, peak_memory, stage_batches
+from nightscore.store import (
+    FEATURE_GROUP_ROWS,
+    SMALLEST_PIECE,
+    SMALLEST_PIECE_OF_TEXTS,
+    InputFile,
+    Plan,
+    Receipt,
+    RunFolder,
+    SqlMistakes,
+    catalog,
+    cut_pieces,
+    free_bytes,
+    job_memory_budget,
+    json_digest,
+    peak_memory,
+    run_folder,
+    stage_batches,
+)
 
 MakeRows = Callable[[Job, Plan, RunFolder, ProgressCallback], Sequence[InputFile]]
 Choose = Callable[[Job, Plan, Sequence[InputFile]], Plan]

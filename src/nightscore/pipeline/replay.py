@@ -13,11 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from nightscore.common.errors import Broken
-from nightscore.common.files import file_sha256
-from nightscore.common.progress import ProgressCallback, silent
-from nightscore.common.units import as_day
-from nightscore.job.loader import Job
+from nightscore.common import Broken, ProgressCallback, as_day, file_sha256, silent
+from nightscore.job import Job
 from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.executors import LOCAL_THREADS
@@ -27,18 +24,26 @@ from nightscore.pipeline.request import RunRequest
 from nightscore.pipeline.score.canary import choose_variant
 from nightscore.pipeline.score.challengers import conformed
 from nightscore.pipeline.steps import draft_plan, publish_day
-from nightscore.store import catalog, delta, run_folder
-from nightscore.store.catalog import CatalogEntry, Pinned
-from nightscore.store.delta import LiveFile
-from nightscore.store.engine import Engine, SqlMistakes, View, quote_identifier
-from nightscore.store.plan import InputFile, Plan, json_digest
-from nightscore.store.receipt import Receipt
-from nightscore.store.run_folder import RunFolder
-from nightscore.store.staging import (
+from nightscore.store import (
     FEATURE_GROUP_ROWS,
+    CatalogEntry,
+    Engine,
+    InputFile,
+    LiveFile,
+    Pinned,
+    Plan,
+    Receipt,
+    RunFolder,
+    SqlMistakes,
     StagedFile,
+    View,
+    catalog,
+    delta,
+    json_digest,
     open_staged,
+    quote_identifier,
     read_staged,
+    run_folder,
     stage_batches,
     stamped,
 )

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nightscore.common.errors import Broken
-from nightscore.store.plan import Restate
+from nightscore.common import Broken
+from nightscore.store import Restate
 
 
 @dataclass(frozen=True)

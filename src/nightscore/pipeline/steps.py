@@ -16,10 +16,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from nightscore.common.errors import Broken, NotYet
-from nightscore.common.progress import ProgressCallback, Stopwatch, silent
-from nightscore.common.units import as_day
-from nightscore.job.loader import Job
+from nightscore.common import Broken, NotYet, ProgressCallback, Stopwatch, as_day, silent
+from nightscore.job import Job
 from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.prepare import begin
@@ -34,15 +32,27 @@ from nightscore.pipeline.score.batches import Deadline, RowScorer, needed_column
 from nightscore.pipeline.score.challengers import Challengers, add_challengers
 from nightscore.pipeline.score.open_model import OpenModel, open_job_model, open_planned_scorer, score_nothing
 from nightscore.pipeline.score.rejects import RejectWriter
-from nightscore.store import catalog, delta, run_folder
-from nightscore.store.engine import EngineResources, SqlMistakes
-from nightscore.store.memory_budget import job_memory_budget
-from nightscore.store.plan import Piece, Plan, json_digest
-from nightscore.store.promotions import read_promotion
-from nightscore.store.receipt import Receipt
-from nightscore.store.staging import StagedFile, read_staged, stage_batches, with_timings
-from nightscore.store.variant_file import VariantFile, read_variant, tuned_variant
-from nightscore.store.versions import library_versions
+from nightscore.store import (
+    EngineResources,
+    Piece,
+    Plan,
+    Receipt,
+    SqlMistakes,
+    StagedFile,
+    VariantFile,
+    catalog,
+    delta,
+    job_memory_budget,
+    json_digest,
+    library_versions,
+    read_promotion,
+    read_staged,
+    read_variant,
+    run_folder,
+    stage_batches,
+    tuned_variant,
+    with_timings,
+)
 
 
 def plan_day(

@@ -4,12 +4,10 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from nightscore.common.errors import NightscoreError, NotYet
-from nightscore.job.loader import Job
+from nightscore.common import NightscoreError, NotYet
+from nightscore.job import Job
 from nightscore.pipeline.executors import Executor, InOrder
-from nightscore.store import run_folder
-from nightscore.store.plan import Plan
-from nightscore.store.staging import StagedFile
+from nightscore.store import Plan, StagedFile, run_folder
 
 
 def check_executor(make: Callable[[], Executor], job: Job, plan: Plan) -> None:

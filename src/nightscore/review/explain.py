@@ -7,13 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from nightscore.common.errors import Broken
-from nightscore.job.loader import Job
-from nightscore.pipeline.read import inputs
-from nightscore.store import catalog
-from nightscore.store.engine import Engine, View, quote_identifier
-from nightscore.store.receipt import ModelResult, Receipt
-from nightscore.store.run_folder import RunFolder
+from nightscore.common import Broken
+from nightscore.job import Job
+from nightscore.pipeline import inputs
+from nightscore.store import Engine, ModelResult, Receipt, RunFolder, View, catalog, quote_identifier
 
 Row = dict[str, Any]
 

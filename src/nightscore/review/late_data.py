@@ -9,26 +9,23 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import BaseModel
 
-from nightscore.common.errors import NightscoreError
-from nightscore.common.progress import ProgressCallback, silent
-from nightscore.job.loader import Job
-from nightscore.pipeline.context import Day
-from nightscore.pipeline.executors import LOCAL_THREADS
-from nightscore.pipeline.prepare import begin, trial_plan
-from nightscore.pipeline.publish.closing import (
+from nightscore.common import NightscoreError, ProgressCallback, silent
+from nightscore.job import Job
+from nightscore.pipeline import (
+    LOCAL_THREADS,
     Causes,
+    Day,
+    RunRequest,
+    begin,
     changed_causes,
     compare_tables,
     comparison_resources,
+    draft_plan,
     files_before_and_after,
+    prove_and_decide,
+    trial_plan,
 )
-from nightscore.pipeline.publish.finalize import prove_and_decide
-from nightscore.pipeline.request import RunRequest
-from nightscore.pipeline.steps import draft_plan
-from nightscore.store import catalog
-from nightscore.store.catalog import CatalogEntry, Pinned
-from nightscore.store.plan import Plan, Restate
-from nightscore.store.receipt import TableChange, TableResult
+from nightscore.store import CatalogEntry, Pinned, Plan, Restate, TableChange, TableResult, catalog
 
 ASKED = Restate("how much late data would move", "nightscore late")
 

@@ -5,10 +5,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from nightscore.common.errors import Broken
-from nightscore.job.loader import Job
-from nightscore.store import catalog
-from nightscore.store.engine import quote_identifier
+from nightscore.common import Broken
+from nightscore.job import Job
+from nightscore.store import catalog, quote_identifier
 
 EXAMPLES = 3
 

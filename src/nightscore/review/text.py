@@ -13,17 +13,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from nightscore.common.files import byte_size
-from nightscore.job.loader import Job
+from nightscore.common import byte_size
+from nightscore.job import Job
 from nightscore.review.explain import RowExplanation
 from nightscore.review.rejects import RejectReason
-from nightscore.store.plan import Plan
-from nightscore.store.receipt import AuditResult, Receipt, TableChange
-from nightscore.store.run_folder import RunFolder
+from nightscore.store import AuditResult, Plan, Receipt, RunFolder, TableChange
 
 if TYPE_CHECKING:
-    from nightscore.scorers.hardware import Hardware
-    from nightscore.scorers.onnx.runtime import Device
+    from nightscore.scorers import Device, Hardware
 
 WIDTH_OF_A_PIPE = 160  # columns, where no terminal says how wide it is
 SHOWN_ROWS = 100

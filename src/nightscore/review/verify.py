@@ -5,15 +5,20 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from nightscore.common.errors import Broken
-from nightscore.common.files import file_sha256
-from nightscore.common.workspace import Workspace
-from nightscore.pipeline.publish.reconcile import key_hash_select, key_hash_text
-from nightscore.store import catalog
-from nightscore.store.catalog import CatalogEntry, Pinned, query_resources
-from nightscore.store.column_stats import compute_table_proof, proof_differences
-from nightscore.store.engine import Engine, SqlMistakes, View
-from nightscore.store.receipt import Receipt
+from nightscore.common import Broken, Workspace, file_sha256
+from nightscore.pipeline import key_hash_select, key_hash_text
+from nightscore.store import (
+    CatalogEntry,
+    Engine,
+    Pinned,
+    Receipt,
+    SqlMistakes,
+    View,
+    catalog,
+    compute_table_proof,
+    proof_differences,
+    query_resources,
+)
 
 
 class Verified(BaseModel):

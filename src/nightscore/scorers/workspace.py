@@ -98,7 +98,7 @@ def open_file(file: ScorerFile, model: ModelFile | None, options: Options) -> Sc
 
 
 def file_variants(file: ScorerFile, device: str) -> list[Variant]:
-    """The ways in which a file says that it can compute, the plain one first; see `plain`.
+    """The ways in which a file says that it can compute, the plain one first; see `plain_variant_of`.
 
     Raises:
         ScorerFileError: as `open_file`, or it offers what is no variant of its own kind.

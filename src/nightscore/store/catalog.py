@@ -16,9 +16,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.common.errors import Broken
-from nightscore.common.workspace import Workspace, open_workspace
-from nightscore.scorers.hardware import read_hardware
+from nightscore.common import Broken, Workspace, open_workspace
+from nightscore.scorers import read_hardware
 from nightscore.store import delta
 from nightscore.store.delta import LiveFile
 from nightscore.store.engine import Engine, EngineResources, SqlMistakes, View

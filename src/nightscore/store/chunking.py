@@ -9,7 +9,7 @@ and while it is read at most the bytes that the memory leaves (`chunk_bytes`), b
 from collections.abc import Sequence
 from typing import Literal
 
-from nightscore.scorers.arrays import SCORER_BATCH_ROWS
+from nightscore.scorers import SCORER_BATCH_ROWS
 from nightscore.store.plan import InputFile
 
 CHUNK_ROWS, CHUNK_BYTES = SCORER_BATCH_ROWS, 16 << 20  # the most of a chunk, whichever is reached first

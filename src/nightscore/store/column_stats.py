@@ -16,9 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nightscore.common.errors import Broken
-from nightscore.common.files import file_sha256
-from nightscore.scorers.contract import is_numeric_type
+from nightscore.common import Broken, file_sha256
+from nightscore.scorers import is_numeric_type
 from nightscore.store.receipt import ColumnProof
 from nightscore.store.staging import open_staged
 

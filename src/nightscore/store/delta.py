@@ -23,7 +23,7 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Sc
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
 
-from nightscore.common.errors import Broken, NotYet
+from nightscore.common import Broken, NotYet
 
 ATTEMPTS = 60
 HOPELESS = {  # errno -> what a person is told; others may go away by themselves

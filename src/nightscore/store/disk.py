@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from nightscore.common.signals import temporary as removed_at_a_signal
+from nightscore.common import temporary as removed_at_a_signal
 
 PREFIX, MAKING = ".duckdb-", ".new.duckdb-"
 LOCK = "lock"

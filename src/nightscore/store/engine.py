@@ -17,8 +17,7 @@ from typing import Any, Self
 import duckdb
 import pyarrow as pa
 
-from nightscore.common.errors import Broken, NotYet
-from nightscore.common.files import byte_size
+from nightscore.common import Broken, NotYet, byte_size
 from nightscore.store.disk import SpillFolder, free_bytes, spill_limit
 
 BATCH_ROWS, VECTOR_ROWS = 32_768, 2_048  # the latter is DuckDB's own step: it gives no smaller batches

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from nightscore.common.files import is_data_path
-from nightscore.common.workspace import Workspace
+from nightscore.common import Workspace, is_data_path
 from nightscore.store import catalog, delta
 from nightscore.store.catalog import RECEIPTS, RESTATEMENTS, Pinned
 from nightscore.store.run_folder import RunFolder, find_spilled, read_plan

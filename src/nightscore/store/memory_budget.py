@@ -8,10 +8,9 @@ allocates: the libraries' own code, 200 MB of files that the kernel shares and m
 
 from dataclasses import dataclass
 
-from nightscore.common.files import byte_size
-from nightscore.common.units import parse_size
-from nightscore.job.loader import Job
-from nightscore.scorers.hardware import read_hardware
+from nightscore.common import byte_size, parse_size
+from nightscore.job import Job
+from nightscore.scorers import read_hardware
 from nightscore.store.chunking import chunk_bytes
 
 SHARE = 0.6  # of what the control group or the machine has; the rest is the page cache's and other processes'

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from nightscore.scorers.variant import PLAIN_ONNX, Variant
+from nightscore.scorers import PLAIN_ONNX, Variant
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from nightscore.common.errors import Broken
-from nightscore.common.files import replace_text
-from nightscore.common.strict_yaml import read_yaml
-from nightscore.job.loader import Job
+from nightscore.common import Broken, read_yaml, replace_text
+from nightscore.job import Job
 from nightscore.store.plan import Plan
 from nightscore.store.receipt import Promotion
 

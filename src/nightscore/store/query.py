@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from nightscore.common.errors import Broken
+from nightscore.common import Broken
 from nightscore.store.engine import Engine, EngineResources, SqlMistakes, View
 from nightscore.store.sql_checks import single_select
 

@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from nightscore.common.files import replace_text, write_text_once
-from nightscore.common.workspace import Workspace
+from nightscore.common import Workspace, replace_text, write_text_once
 from nightscore.store import disk
 from nightscore.store.plan import Plan, plan_from_json
 

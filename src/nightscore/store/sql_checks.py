@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 
-from nightscore.common.errors import Broken
+from nightscore.common import Broken
 from nightscore.store.engine import SqlMistakes
 
 VOLATILE_NAMES = frozenset(

@@ -13,8 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from nightscore.common.errors import Broken
-from nightscore.common.files import file_sha256, replace_text, write_once
+from nightscore.common import Broken, file_sha256, replace_text, write_once
 
 UNKNOWN = 16  # bytes of a value of a type that is not looked into (a dictionary's, a view's)
 OFFSET = 4  # bytes beside a text or a list, which say where it ends

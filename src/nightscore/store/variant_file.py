@@ -12,14 +12,9 @@ from typing import Annotated
 import yaml
 from pydantic import Field, ValidationError
 
-from nightscore.common.errors import Broken
-from nightscore.common.files import file_sha256, replace_bytes, replace_text
-from nightscore.common.strict_yaml import read_yaml
-from nightscore.job.accuracy_budget import AccuracyBudget
-from nightscore.job.fields import StrictModel
-from nightscore.job.loader import Job
-from nightscore.scorers.hardware import find_installed_devices, read_hardware
-from nightscore.scorers.variant import Technique, Variant
+from nightscore.common import Broken, file_sha256, read_yaml, replace_bytes, replace_text
+from nightscore.job import AccuracyBudget, Job, StrictModel
+from nightscore.scorers import Technique, Variant, find_installed_devices, read_hardware
 from nightscore.store.plan import Plan, TunedVariant
 
 VARIANT_FILE = "variant.yaml"

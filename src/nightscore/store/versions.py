@@ -3,7 +3,7 @@
 import functools
 from importlib.metadata import PackageNotFoundError, version
 
-from nightscore.scorers.hardware import find_plugins
+from nightscore.scorers import find_plugins
 
 PACKAGES = ("nightscore", "duckdb", "pyarrow", "numpy", "onnxruntime", "numba", "deltalake")
 NOT_INSTALLED = "not installed"

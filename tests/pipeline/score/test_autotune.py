@@ -107,7 +107,7 @@ def offer(package: Path, monkeypatch: pytest.MonkeyPatch) -> Offer:
     def offered(*found: Variant) -> None:
         for part in (module, open_model):
             monkeypatch.setattr(part, "variants_of", lambda *_: list(found))
-        monkeypatch.setattr(open_model, "plain", lambda *_: found[0])
+        monkeypatch.setattr(open_model, "plain_variant_of", lambda *_: found[0])
         open_model.close_models()
 
     return offered

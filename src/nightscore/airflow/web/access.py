@@ -18,11 +18,9 @@ from nightscore.airflow.dag import stub
 from nightscore.airflow.day import open_dags_workspace
 from nightscore.airflow.form import build_form
 from nightscore.airflow.timetable import timetable_of
-from nightscore.common.errors import Broken
-from nightscore.common.workspace import Workspace
-from nightscore.job.loader import Job, load_all
-from nightscore.store import catalog
-from nightscore.store.catalog import CatalogEntry, Pinned
+from nightscore.common import Broken, Workspace
+from nightscore.job import Job, load_all
+from nightscore.store import CatalogEntry, Pinned, catalog
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,9 +12,8 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from nightscore.airflow.web import dag_runs, query, reports
 from nightscore.airflow.web.access import Sight, SightDep, check_same_origin
 from nightscore.airflow.web.html import page
-from nightscore.common.errors import Broken, NightscoreError, NotYet
-from nightscore.store.catalog import CatalogEntry
-from nightscore.store.engine import quote_identifier
+from nightscore.common import Broken, NightscoreError, NotYet
+from nightscore.store import CatalogEntry, quote_identifier
 
 DAYS = 60  # of a job, on its page
 FIRST_ROWS = 10  # of a table, on its page

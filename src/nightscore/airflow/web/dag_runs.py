@@ -14,9 +14,8 @@ from sqlalchemy import select
 
 from nightscore.airflow.day import day_of_run
 from nightscore.airflow.tasks import PLAN
-from nightscore.common.errors import Broken
-from nightscore.common.units import read_day
-from nightscore.job.loader import Job
+from nightscore.common import Broken, read_day
+from nightscore.job import Job
 
 PUBLISH = "publish"
 TASKS = (PLAN, "score", PUBLISH)  # in their order

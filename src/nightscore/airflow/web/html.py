@@ -9,7 +9,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from nightscore.common.files import byte_size
+from nightscore.common import byte_size
 
 LONGEST = 200  # characters of a cell
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nightscore.airflow.web.query_worker import LATER, MISTAKE
-from nightscore.common.errors import Broken, NightscoreError, NotYet
+from nightscore.common import Broken, NightscoreError, NotYet
 
 ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")  # what a process inherits
 

@@ -9,10 +9,9 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from nightscore.airflow.web.process import run_worker
-from nightscore.common.errors import NotYet
-from nightscore.scorers.hardware import read_hardware
-from nightscore.store.engine import View
-from nightscore.store.query import QueryLimits, query_timed_out
+from nightscore.common import NotYet
+from nightscore.scorers import read_hardware
+from nightscore.store import QueryLimits, View, query_timed_out
 
 Form = Literal["arrow", "csv"]
 SHOWN = QueryLimits(rows=1_000, size=20_000_000, seconds=30)

@@ -12,9 +12,8 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from nightscore.common.errors import Broken, NightscoreError, NotYet
-from nightscore.store.engine import EngineResources, View
-from nightscore.store.query import QueryLimits, run_query
+from nightscore.common import Broken, NightscoreError, NotYet
+from nightscore.store import EngineResources, QueryLimits, View, run_query
 
 MISTAKE, LATER = 65, 75  # EX_DATAERR, EX_TEMPFAIL
 OVERHEAD = 1_000_000_000  # bytes of the interpreter, its libraries and their threads' stacks

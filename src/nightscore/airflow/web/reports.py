@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 
 from nightscore.airflow.web.process import run_worker
-from nightscore.common.errors import NotYet
+from nightscore.common import NotYet
 
 SECONDS = 120.0
 TOGETHER = 2  # reports at once, for one process of the API server; others wait for them

@@ -13,20 +13,10 @@ from nightscore.evaluation.bakeoff.workload import Workload
 from nightscore.evaluation.recipes import list_recipes
 from nightscore.evaluation.recipes.network import parse_model
 from nightscore.evaluation.recipes.recipe import Feeds, Material, NoCandidate, Recipe
-from nightscore.job.loader import Job
-from nightscore.pipeline import steps
-from nightscore.pipeline.score.missing_values import filled
-from nightscore.pipeline.score.open_model import open_cached_scorer, variants_of
-from nightscore.pipeline.score.row_checks import drop_faulty_rows
-from nightscore.scorers.contract import Options
-from nightscore.scorers.model_file import ModelFile, read_model
-from nightscore.scorers.outputs import parse_outputs
-from nightscore.scorers.variant import Technique, Variant
-from nightscore.store import run_folder
-from nightscore.store.chunking import fewer_rows
-from nightscore.store.places import trials
-from nightscore.store.plan import Plan, TunedVariant
-from nightscore.store.variant_file import bytes_sha256
+from nightscore.job import Job
+from nightscore.pipeline import drop_faulty_rows, filled, open_cached_scorer, steps, variants_of
+from nightscore.scorers import ModelFile, Options, Technique, Variant, parse_outputs, read_model
+from nightscore.store import Plan, TunedVariant, bytes_sha256, fewer_rows, run_folder, trials
 
 MATERIAL_ROWS = 200_000  # rows of past days that recipes learn from
 LEAST_ROWS = 2048
@@ -91,10 +81,10 @@ def make_candidate(ground: Workload, recipe: Recipe, material: Material, variant
     data = recipe.make(material)
     if data == material.model.data:
         raise NoCandidate("what came out is the model, byte for byte")
-    return write_candidate(ground, recipe, data, variant)
+    return store_candidate(ground, recipe, data, variant)
 
 
-def write_candidate(ground: Workload, recipe: Recipe, data: bytes, variant: Variant) -> Candidate:
+def store_candidate(ground: Workload, recipe: Recipe, data: bytes, variant: Variant) -> Candidate:
     """A candidate of these bytes; they lie in the ground's folder."""
     sha256 = bytes_sha256(data)
     run = run_folder.folder_of_plan(ground.job.workspace, ground.plan)

@@ -5,18 +5,16 @@ import dataclasses
 import datetime as dt
 from collections.abc import Callable, Iterator
 
-from nightscore.common.errors import NightscoreError
-from nightscore.common.progress import ProgressCallback
-from nightscore.evaluation.bakeoff.candidates import Candidate, reference_candidate, write_candidate
+from nightscore.common import NightscoreError, ProgressCallback
+from nightscore.evaluation.bakeoff.candidates import Candidate, reference_candidate, store_candidate
 from nightscore.evaluation.bakeoff.results import CandidateResult, rank_results
 from nightscore.evaluation.bakeoff.worker import Speed, Trial, TrialFailed
 from nightscore.evaluation.bakeoff.workload import Workload, stage_workload
 from nightscore.evaluation.bakeoff.yardstick import Yardstick
 from nightscore.evaluation.recipes.recipe import Recipe
-from nightscore.job.accuracy_budget import AccuracyBudget
-from nightscore.pipeline.score.deviation import Deviation
-from nightscore.store import run_folder
-from nightscore.store.run_folder import RunFolder
+from nightscore.job import AccuracyBudget
+from nightscore.pipeline import Deviation
+from nightscore.store import RunFolder, run_folder
 
 FINALISTS = 6
 
@@ -77,7 +75,7 @@ class Contestants:
     def keeps(self, data: bytes) -> bool:
         """Whether a model keeps the budget on the day's rows: a probe of a recipe that searches."""
         probe = Recipe("probe", "graph", "", lambda _: data)
-        candidate = write_candidate(self.ground, probe, data, self.best().variant)
+        candidate = store_candidate(self.ground, probe, data, self.best().variant)
         try:
             with self.start_trial(candidate) as trial:
                 trial.speed(0)

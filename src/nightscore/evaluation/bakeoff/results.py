@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from nightscore.pipeline.score.deviation import Deviation
-from nightscore.scorers.variant import TECHNIQUES, Technique
+from nightscore.pipeline import Deviation
+from nightscore.scorers import TECHNIQUES, Technique
 
 CLEARLY = 1.05  # times as fast, or it is a tie
 Status = Literal["reference", "taken", "slower", "tie", "refused", "failed", "none"]

@@ -13,7 +13,7 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nightscore.common.progress import ProgressCallback, silent
+from nightscore.common import ProgressCallback, silent
 from nightscore.evaluation.bakeoff import candidates as entrants
 from nightscore.evaluation.bakeoff.candidates import slug
 from nightscore.evaluation.bakeoff.contestants import (
@@ -27,22 +27,21 @@ from nightscore.evaluation.bakeoff.results import CandidateResult, explain_resul
 from nightscore.evaluation.bakeoff.worker import Trial
 from nightscore.evaluation.bakeoff.workload import Workload, find_held_out_day, past_days, stage_workload
 from nightscore.evaluation.recipes.recipe import Material, NoCandidate, Recipe
-from nightscore.job.accuracy_budget import AccuracyBudget
-from nightscore.job.loader import Job
-from nightscore.pipeline.score.deviation import Deviation
-from nightscore.scorers.variant import Variant
-from nightscore.store.variant_file import (
+from nightscore.job import AccuracyBudget, Job
+from nightscore.pipeline import Deviation
+from nightscore.scorers import Variant
+from nightscore.store import (
     BakeoffEvidence,
     ModelOf,
     VariantFile,
     accuracy_budget_for,
+    library_versions,
     machine_facts,
     remove_variant,
     variant_settings,
     write_model,
     write_variant,
 )
-from nightscore.store.versions import library_versions
 
 FIRST_ROWS = 2048  # from which the reference's speed is told
 WHOLE_SECONDS, LOOP_SECONDS = 30.0, 10.0  # a day that the reference scores in so long takes part whole

@@ -10,14 +10,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nightscore.job.loader import Job
-from nightscore.pipeline.read import inputs
-from nightscore.pipeline.score.deviation import column_deviation, is_list
-from nightscore.pipeline.score.open_model import open_planned_scorer, reference_scorer
-from nightscore.pipeline.score.sample import read_first_rows
-from nightscore.scorers.contract import Scorer
-from nightscore.scorers.errors import ChunkError
-from nightscore.store.plan import Plan
+from nightscore.job import Job
+from nightscore.pipeline import (
+    column_deviation,
+    inputs,
+    is_list,
+    open_planned_scorer,
+    read_first_rows,
+    reference_scorer,
+)
+from nightscore.scorers import ChunkError, Scorer
+from nightscore.store import Plan
 
 ROWS, FEW = 64, 5
 FLOATS = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1e30, -1e30, 1e-30)

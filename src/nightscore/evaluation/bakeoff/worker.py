@@ -16,16 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from nightscore.common.errors import Broken
-from nightscore.common.workspace import open_workspace
+from nightscore.common import Broken, open_workspace
 from nightscore.evaluation.bakeoff.stress import find_adversarial_difference
-from nightscore.job.loader import Job, load
-from nightscore.pipeline.executors import LOCAL_THREADS
-from nightscore.store import run_folder
-from nightscore.store.places import trials
-from nightscore.store.plan import Plan
-from nightscore.store.run_folder import read_plan
-from nightscore.store.staging import peak_memory
+from nightscore.job import Job, load
+from nightscore.pipeline import LOCAL_THREADS
+from nightscore.store import Plan, peak_memory, read_plan, run_folder, trials
 
 
 class TrialFailed(Exception):

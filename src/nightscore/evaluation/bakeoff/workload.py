@@ -7,20 +7,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nightscore.common.errors import Broken
-from nightscore.common.progress import ProgressCallback
-from nightscore.job.loader import Job
-from nightscore.pipeline.binding import bind_job
-from nightscore.pipeline.context import Day
-from nightscore.pipeline.prepare import begin, trial_plan, with_pieces
-from nightscore.pipeline.read import inputs
-from nightscore.pipeline.request import RunRequest
-from nightscore.pipeline.score.open_model import open_job_model
-from nightscore.pipeline.steps import draft_plan
-from nightscore.scorers.variant import plain_variant_of
-from nightscore.store import run_folder
-from nightscore.store.chunking import rows_per_chunk
-from nightscore.store.plan import InputFile, Piece, Plan
+from nightscore.common import Broken, ProgressCallback
+from nightscore.job import Job
+from nightscore.pipeline import (
+    Day,
+    RunRequest,
+    begin,
+    bind_job,
+    draft_plan,
+    inputs,
+    open_job_model,
+    trial_plan,
+    with_pieces,
+)
+from nightscore.scorers import plain_variant_of
+from nightscore.store import InputFile, Piece, Plan, rows_per_chunk, run_folder
 
 EVERY_ROW = 1 << 62  # a limit that limits nothing: what is planned is not to be published
 

@@ -7,23 +7,21 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.common.errors import NightscoreError
+from nightscore.common import NightscoreError
 from nightscore.evaluation.bakeoff.worker import TrialFailed
 from nightscore.evaluation.decision_changes import compare_decisions, measure_total_move
-from nightscore.job.accuracy_budget import Metric
-from nightscore.job.loader import Job, read_sql, sql_place
-from nightscore.pipeline.binding import bind_job
-from nightscore.pipeline.context import Day
-from nightscore.pipeline.publish.closing import comparison_resources
-from nightscore.pipeline.publish.finalize import stage_decisions
-from nightscore.pipeline.read import inputs
-from nightscore.pipeline.score.deviation import Deviation, compare_scores
-from nightscore.pipeline.score.open_model import open_planned_scorer
-from nightscore.store import run_folder
-from nightscore.store.engine import SqlMistakes
-from nightscore.store.plan import Plan
-from nightscore.store.staging import StagedFile, read_staged
-from nightscore.store.variant_file import accuracy_budget_for
+from nightscore.job import Job, Metric, read_sql, sql_place
+from nightscore.pipeline import (
+    Day,
+    Deviation,
+    bind_job,
+    compare_scores,
+    comparison_resources,
+    inputs,
+    open_planned_scorer,
+    stage_decisions,
+)
+from nightscore.store import Plan, SqlMistakes, StagedFile, accuracy_budget_for, read_staged, run_folder
 
 
 class Yardstick:

@@ -4,7 +4,7 @@ import importlib
 from importlib.util import find_spec
 
 from nightscore.evaluation.recipes.recipe import Recipe
-from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers import ModelFile
 
 MODULES = ("graph", "quantize", "prune", "forests", "distil")  # the simplest technique first
 

@@ -28,8 +28,7 @@ from nightscore.evaluation.recipes.student_model import (
     rows_of,
     scores_of,
 )
-from nightscore.scorers.model_file import ModelFile
-from nightscore.scorers.trees.forest import LEAF_MODE
+from nightscore.scorers import LEAF_MODE, ModelFile
 
 MISSING = "needs the extra optimize: pip install 'nightscore[optimize]'"
 ROWS = 400_000  # that a student learns from at most

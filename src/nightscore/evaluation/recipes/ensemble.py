@@ -13,10 +13,19 @@ import onnx
 from onnx import helper, numpy_helper
 
 from nightscore.evaluation.recipes.recipe import Feeds, NoCandidate
-from nightscore.scorers.model_file import ModelFile
-from nightscore.scorers.trees.forest import BRANCH_MODES, LEAF_MODE, Forest, Ints, NotTrees
-from nightscore.scorers.trees.graph import ENSEMBLE_OPERATORS, FeatureSource, TreeGraph, read_tree_graph
-from nightscore.scorers.trees.opset5 import MEMBER_MODE
+from nightscore.scorers import (
+    BRANCH_MODES,
+    ENSEMBLE_OPERATORS,
+    LEAF_MODE,
+    MEMBER_MODE,
+    FeatureSource,
+    Forest,
+    Ints,
+    ModelFile,
+    NotTrees,
+    TreeGraph,
+    read_tree_graph,
+)
 
 BLOCK = 2048  # rows that go down the trees at a time
 

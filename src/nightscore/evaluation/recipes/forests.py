@@ -14,9 +14,7 @@ import onnx
 
 from nightscore.evaluation.recipes.ensemble import Bools, Ensemble, Matrix, in_use, leaves, onward, weights_of
 from nightscore.evaluation.recipes.recipe import Material, NoCandidate, Recipe
-from nightscore.scorers.model_file import ModelFile
-from nightscore.scorers.trees.forest import LEAF_MODE, Forest, Ints
-from nightscore.scorers.trees.graph import ENSEMBLE_OPERATORS
+from nightscore.scorers import ENSEMBLE_OPERATORS, LEAF_MODE, Forest, Ints, ModelFile
 
 PROBES = 8
 ALIKE = 0.8  # of a random forest of ten trees it is 0.9 or more

@@ -14,8 +14,7 @@ from nightscore.evaluation.recipes.network import (
     trimmed,
 )
 from nightscore.evaluation.recipes.recipe import Material, NoCandidate, Recipe
-from nightscore.scorers.model_file import ModelFile
-from nightscore.scorers.outputs import parse_outputs
+from nightscore.scorers import ModelFile, parse_outputs
 
 Rewrite = Callable[[onnx.ModelProto], onnx.ModelProto]
 LEVELS = {

@@ -18,9 +18,7 @@ import onnx
 from onnx import checker, helper, numpy_helper
 
 from nightscore.evaluation.recipes.recipe import Feeds, NoCandidate
-from nightscore.scorers.errors import ModelError
-from nightscore.scorers.model_file import ModelFile
-from nightscore.scorers.onnx import runtime
+from nightscore.scorers import ModelError, ModelFile, runtime
 
 Array = npt.NDArray[Any]
 LINEAR = ("MatMul", "Gemm", "Conv")

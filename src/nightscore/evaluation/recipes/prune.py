@@ -28,7 +28,7 @@ from nightscore.evaluation.recipes.network import (
 )
 from nightscore.evaluation.recipes.recipe import Feeds, Material, NoCandidate, Recipe
 from nightscore.evaluation.recipes.weight_update import Floats, gram
-from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers import ModelFile
 
 PIECES = 32  # of rows to fit with
 SHARES = (75, 50, 25)  # per cent that stay

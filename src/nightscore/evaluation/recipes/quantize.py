@@ -30,8 +30,7 @@ from nightscore.evaluation.recipes.network import (
 )
 from nightscore.evaluation.recipes.recipe import Feeds, Material, NoCandidate, Recipe
 from nightscore.evaluation.recipes.sensitivity import fewest, rank_by_sensitivity
-from nightscore.scorers.hardware import read_hardware
-from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers import ModelFile, read_hardware
 
 OPSET = 13  # the first with scales per channel
 PIECES = 16  # of rows to calibrate with

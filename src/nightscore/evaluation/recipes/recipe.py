@@ -7,9 +7,7 @@ from typing import Any
 import numpy.typing as npt
 import pyarrow as pa
 
-from nightscore.scorers.contract import Options
-from nightscore.scorers.model_file import ModelFile
-from nightscore.scorers.variant import Technique
+from nightscore.scorers import ModelFile, Options, Technique
 
 Feeds = Mapping[str, npt.NDArray[Any]]
 

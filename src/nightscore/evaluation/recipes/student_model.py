@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from nightscore.evaluation.recipes.recipe import Material, NoCandidate
-from nightscore.scorers.outputs import OutputColumn, parse_outputs
+from nightscore.scorers import OutputColumn, parse_outputs
 
 FEATURES, SCORE = "student_features", "student_score"  # [rows, columns] and [rows, 1], both float32
 NUMBERS = (

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
-from nightscore.store.engine import Engine, is_number, quote_identifier
+from nightscore.store import Engine, is_number, quote_identifier
 
 QUANTILES = 10  # bins of numbers hold so many equal parts of the earlier day
 VALUES = 50  # texts with a bin of their own, at most: the earlier day's most frequent

@@ -10,25 +10,31 @@ from typing import Any
 
 import pyarrow as pa
 
-from nightscore.common.errors import Broken
-from nightscore.job.audits import (
+from nightscore.common import Broken
+from nightscore.job import (
     SCORES,
     BuiltInAudit,
     Coverage,
     CoverageAudit,
     Drift,
     DriftAudit,
+    Job,
     RowsAudit,
     ScoresAudit,
     SqlAudit,
 )
-from nightscore.job.loader import Job
 from nightscore.pipeline.audits.drift import TEXTS, Moved, measure_drift, numbers_of
 from nightscore.pipeline.audits.question import Answer, Question
-from nightscore.scorers.hardware import read_hardware
-from nightscore.store.engine import Engine, EngineResources, View, is_number, quote_identifier
-from nightscore.store.memory_budget import job_memory_budget
-from nightscore.store.sql_checks import repeatable_select
+from nightscore.scorers import read_hardware
+from nightscore.store import (
+    Engine,
+    EngineResources,
+    View,
+    is_number,
+    job_memory_budget,
+    quote_identifier,
+    repeatable_select,
+)
 
 NO_DAY_BEFORE = Answer(True, "no day before")
 SHOWN = 5  # columns of a drift, the furthest first

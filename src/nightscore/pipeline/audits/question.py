@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, NamedTuple, NoReturn, TypeVar
 
-from nightscore.job.audits import SCORES, Audit
-from nightscore.job.loader import Job, audit_place
-from nightscore.store import catalog
-from nightscore.store.engine import Engine, is_number, quote_identifier
+from nightscore.job import SCORES, Audit, Job, audit_place
+from nightscore.store import Engine, catalog, is_number, quote_identifier
 
 A = TypeVar("A", bound=Audit)
 

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from nightscore.job.loader import Job, audit_place
+from nightscore.job import Job, audit_place
 from nightscore.pipeline.audits.kinds import questions
 from nightscore.pipeline.audits.question import Question
-from nightscore.store.engine import Engine, SqlMistakes
-from nightscore.store.receipt import AuditResult
+from nightscore.store import AuditResult, Engine, SqlMistakes
 
 
 def run_audits(job: Job, engine: Engine) -> tuple[AuditResult, ...]:

@@ -12,18 +12,29 @@ from pathlib import Path
 import pyarrow as pa
 from pydantic import BaseModel
 
-from nightscore.common.errors import Broken, NotYet
-from nightscore.common.units import as_day
-from nightscore.common.workspace import Workspace
-from nightscore.job.loader import Job
+from nightscore.common import Broken, NotYet, Workspace, as_day
+from nightscore.job import Job
 from nightscore.pipeline.context import Day
-from nightscore.store import catalog, delta, run_folder
-from nightscore.store.catalog import RESTATED_ROWS, RESTATEMENT_SCHEMAS, CatalogEntry, Pinned
-from nightscore.store.engine import EngineResources
-from nightscore.store.plan import Plan, Restate
-from nightscore.store.receipt import Receipt, Restatement, TableChange, TableResult
-from nightscore.store.staging import StagedFile, stage_batches
-from nightscore.store.table_diff import TableDiff, sum_changes
+from nightscore.store import (
+    RESTATED_ROWS,
+    RESTATEMENT_SCHEMAS,
+    CatalogEntry,
+    EngineResources,
+    Pinned,
+    Plan,
+    Receipt,
+    Restate,
+    Restatement,
+    StagedFile,
+    TableChange,
+    TableDiff,
+    TableResult,
+    catalog,
+    delta,
+    run_folder,
+    stage_batches,
+    sum_changes,
+)
 
 SHOWN = 5  # paths of a kind, in a message
 

@@ -26,18 +26,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
-from nightscore.common.errors import Broken, NotYet
-from nightscore.common.progress import ProgressCallback, silent
-from nightscore.common.workspace import Workspace
-from nightscore.job.loader import Job
-from nightscore.store import delta, run_folder
-from nightscore.store.catalog import RECEIPTS, RESTATED_ROWS, RESTATEMENT_SCHEMAS, RESTATEMENTS
-from nightscore.store.places.tables import link_staged, write_rows
-from nightscore.store.plan import Plan
-from nightscore.store.receipt import Receipt, TableResult
-from nightscore.store.run_folder import RunFolder
-from nightscore.store.staging import StagedFile
-from nightscore.store.staging import read_staged as staged_file
+from nightscore.common import Broken, NotYet, ProgressCallback, Workspace, silent
+from nightscore.job import Job
+from nightscore.store import (
+    RECEIPTS,
+    RESTATED_ROWS,
+    RESTATEMENT_SCHEMAS,
+    RESTATEMENTS,
+    Plan,
+    Receipt,
+    RunFolder,
+    StagedFile,
+    TableResult,
+    delta,
+    link_staged,
+    run_folder,
+    write_rows,
+)
+from nightscore.store import read_staged as staged_file
 
 RECEIPT_ROW = pa.schema(
     [

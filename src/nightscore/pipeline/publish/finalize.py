@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
-from nightscore.common.errors import Broken, NotYet
-from nightscore.common.progress import ProgressCallback, Stopwatch
-from nightscore.job.loader import sql_place
+from nightscore.common import Broken, NotYet, ProgressCallback, Stopwatch
+from nightscore.job import sql_place
 from nightscore.pipeline import binding
 from nightscore.pipeline.audits.run import failures, run_audits
 from nightscore.pipeline.context import Day
@@ -29,11 +28,13 @@ from nightscore.pipeline.read import integrity
 from nightscore.pipeline.score.challengers import read_challenger_results
 from nightscore.pipeline.score.open_model import open_planned_scorer
 from nightscore.pipeline.score.rejects import SHOWN_REASONS, over_budget
-from nightscore.store import catalog
-from nightscore.store.engine import Engine, SqlMistakes
-from nightscore.store.receipt import ChallengerResult, Receipt
-from nightscore.store.staging import (
+from nightscore.store import (
+    ChallengerResult,
+    Engine,
+    Receipt,
+    SqlMistakes,
     StagedFile,
+    catalog,
     check_staged_sha256,
     open_staged,
     read_staged,

@@ -8,16 +8,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
-from nightscore.common.errors import Broken
-from nightscore.common.files import file_sha256
-from nightscore.common.progress import ProgressCallback, silent
-from nightscore.common.workspace import Workspace
+from nightscore.common import Broken, ProgressCallback, Workspace, file_sha256, silent
 from nightscore.pipeline.publish.commit import publish_tables
-from nightscore.store import delta, run_folder
-from nightscore.store.plan import Plan
-from nightscore.store.receipt import Receipt, Release
-from nightscore.store.run_folder import RunFolder
-from nightscore.store.staging import StagedFile, read_staged
+from nightscore.store import Plan, Receipt, Release, RunFolder, StagedFile, delta, read_staged, run_folder
 
 
 class Held(Broken):

@@ -6,31 +6,31 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow.parquet as pq
 
-from nightscore.common.errors import NotYet
-from nightscore.common.progress import Stopwatch
-from nightscore.job.loader import Job
+from nightscore.common import NotYet, Stopwatch
+from nightscore.job import Job
 from nightscore.pipeline.publish.reconcile import ControlTotals
-from nightscore.scorers.hardware import read_hardware
-from nightscore.store import catalog
-from nightscore.store.column_stats import TableProof
-from nightscore.store.plan import Plan
-from nightscore.store.receipt import (
+from nightscore.scorers import read_hardware
+from nightscore.store import (
     AuditResult,
     CanaryResult,
     Cost,
     InputResult,
     KeyHash,
     ModelResult,
+    Plan,
     Promotion,
     Receipt,
     RejectResult,
     ReplayResult,
     RowCounts,
+    StagedFile,
+    TableProof,
     TableResult,
     TriedResult,
     VariantResult,
+    catalog,
+    peak_memory,
 )
-from nightscore.store.staging import StagedFile, peak_memory
 
 PREVIEW_ROWS = 20  # rows of a preview that its receipt shows
 

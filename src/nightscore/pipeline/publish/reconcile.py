@@ -14,10 +14,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nightscore.common.errors import Broken, key_text
-from nightscore.store.engine import Engine, quote_identifier
-from nightscore.store.plan import Piece, RowRange
-from nightscore.store.staging import open_staged
+from nightscore.common import Broken, key_text
+from nightscore.store import Engine, Piece, RowRange, open_staged, quote_identifier
 
 EXAMPLES = 3
 BATCH = 65_536  # rows

@@ -8,11 +8,9 @@ import datetime as dt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.common.errors import Broken
-from nightscore.job.inputs import PathInput
-from nightscore.job.loader import Job
-from nightscore.store.engine import UpTo
-from nightscore.store.plan import InputFile
+from nightscore.common import Broken
+from nightscore.job import Job, PathInput
+from nightscore.store import InputFile, UpTo
 
 
 def cutoff(job: Job, asked: dt.datetime | str | None) -> str:

@@ -10,16 +10,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.common.errors import Broken, NotYet
-from nightscore.common.files import byte_size, is_data_path
-from nightscore.common.units import parse_size, read_day
-from nightscore.common.workspace import Workspace
-from nightscore.job.inputs import Input, PathInput
-from nightscore.job.loader import Job
+from nightscore.common import Broken, NotYet, Workspace, byte_size, is_data_path, parse_size, read_day
+from nightscore.job import Input, Job, PathInput
 from nightscore.pipeline.read.as_of import up_to
-from nightscore.store import catalog, delta
-from nightscore.store.engine import View
-from nightscore.store.plan import InputFile
+from nightscore.store import InputFile, View, catalog, delta
 
 Files = Mapping[str, tuple[InputFile, ...]]
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12}  # bytes in Arrow

@@ -7,14 +7,10 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.common.errors import Broken, NotYet
-from nightscore.common.files import file_sha256
-from nightscore.job.inputs import PathInput
-from nightscore.job.loader import Job
+from nightscore.common import Broken, NotYet, file_sha256
+from nightscore.job import Job, PathInput
 from nightscore.pipeline.read.inputs import Files
-from nightscore.store import catalog
-from nightscore.store.catalog import Pinned
-from nightscore.store.plan import InputFile, Plan
+from nightscore.store import InputFile, Pinned, Plan, catalog
 
 SUMS = "SHA256SUMS"  # as `sha256sum *.parquet > SHA256SUMS` writes it
 I32_NEXT = 0x15  # in Thrift's compact protocol: the next field, an i32

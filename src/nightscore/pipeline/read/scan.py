@@ -8,10 +8,19 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.common.errors import Broken
-from nightscore.store.chunking import CHUNK_BYTES, rows_after, rows_within
-from nightscore.store.engine import Engine, EngineResources, SqlMistakes, View, quote_identifier
-from nightscore.store.plan import Piece, RowRange
+from nightscore.common import Broken
+from nightscore.store import (
+    CHUNK_BYTES,
+    Engine,
+    EngineResources,
+    Piece,
+    RowRange,
+    SqlMistakes,
+    View,
+    quote_identifier,
+    rows_after,
+    rows_within,
+)
 
 # What both decode to the same values of the same type (test_scan): pyarrow in half the time, and it holds
 # pages to their checksums, which DuckDB passes over. Whatever else there is, is what DuckDB says it is.

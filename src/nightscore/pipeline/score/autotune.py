@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from nightscore.job.loader import Job
+from nightscore.job import Job
 from nightscore.pipeline.score.deviation import max_relative
 from nightscore.pipeline.score.open_model import (
     close_models,
@@ -29,14 +29,19 @@ from nightscore.pipeline.score.open_model import (
     variants_of,
 )
 from nightscore.pipeline.score.sample import read_first_rows
-from nightscore.scorers.contract import Scorer
-from nightscore.scorers.errors import ChunkError, ModelError
-from nightscore.scorers.hardware import read_hardware
-from nightscore.scorers.variant import Variant
-from nightscore.store.chunking import CHUNK_ROWS, bytes_per_row, fewer_rows, rows_per_chunk
-from nightscore.store.memory_budget import job_memory_budget
-from nightscore.store.places import choices
-from nightscore.store.plan import InputFile, Plan, TriedVariant, json_digest
+from nightscore.scorers import ChunkError, ModelError, Scorer, Variant, read_hardware
+from nightscore.store import (
+    CHUNK_ROWS,
+    InputFile,
+    Plan,
+    TriedVariant,
+    bytes_per_row,
+    choices,
+    fewer_rows,
+    job_memory_budget,
+    json_digest,
+    rows_per_chunk,
+)
 
 FIRST_ROWS = 512
 SECONDS, SHARE = (

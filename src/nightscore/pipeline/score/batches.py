@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from nightscore.common.errors import Broken, NotYet
-from nightscore.job.loader import Job
+from nightscore.common import Broken, NotYet
+from nightscore.job import Job
 from nightscore.pipeline.score.missing_values import filled
 from nightscore.pipeline.score.rejects import RejectWriter
 from nightscore.pipeline.score.row_checks import (
@@ -21,10 +21,8 @@ from nightscore.pipeline.score.row_checks import (
     feature_faults,
     output_faults,
 )
-from nightscore.scorers.contract import Scorer
-from nightscore.scorers.errors import ChunkError, ContractError, MissingValueError
-from nightscore.store.plan import Plan
-from nightscore.store.staging import stamped
+from nightscore.scorers import ChunkError, ContractError, MissingValueError, Scorer
+from nightscore.store import Plan, stamped
 
 Pair = tuple[pa.RecordBatch, pa.RecordBatch]  # features, and the outputs of the same rows
 

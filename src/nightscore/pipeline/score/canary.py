@@ -8,14 +8,12 @@ are further apart than the budget allows, or the variant is stale, the reference
 import dataclasses
 from collections.abc import Sequence
 
-from nightscore.job.accuracy_budget import AccuracyBudget
-from nightscore.job.loader import Job
+from nightscore.job import AccuracyBudget, Job
 from nightscore.pipeline.score.autotune import autotune_variant, chosen
 from nightscore.pipeline.score.deviation import Deviation, column_deviation, deviation_from
 from nightscore.pipeline.score.open_model import open_planned_scorer, reference_scorer
 from nightscore.pipeline.score.sample import read_spread_rows
-from nightscore.store.plan import Canary, InputFile, Plan
-from nightscore.store.variant_file import VariantFile, read_variant, stale_reasons
+from nightscore.store import Canary, InputFile, Plan, VariantFile, read_variant, stale_reasons
 
 CANARY_ROWS = 4096
 SLACK = (

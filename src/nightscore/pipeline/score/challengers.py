@@ -17,18 +17,21 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nightscore.common.errors import NightscoreError
-from nightscore.job.loader import Job
+from nightscore.common import NightscoreError
+from nightscore.job import Job
 from nightscore.pipeline.score.missing_values import filled
 from nightscore.pipeline.score.mlflow_registry import fetch_model
 from nightscore.pipeline.score.open_model import ModelSource, open_cached_scorer
-from nightscore.scorers.contract import Scorer
-from nightscore.scorers.errors import ChunkError
-from nightscore.scorers.variant import plain_variant_of
-from nightscore.store import run_folder
-from nightscore.store.plan import Challenger, Plan, json_digest
-from nightscore.store.receipt import ChallengerResult, ColumnProof
-from nightscore.store.run_folder import RunFolder
+from nightscore.scorers import ChunkError, Scorer, plain_variant_of
+from nightscore.store import (
+    Challenger,
+    ChallengerResult,
+    ColumnProof,
+    Plan,
+    RunFolder,
+    json_digest,
+    run_folder,
+)
 
 SPARED = 100  # rows of a piece that a challenger may fail on, before it is given up there
 

@@ -9,8 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.job.accuracy_budget import AccuracyBudget
-from nightscore.job.fields import share_of
+from nightscore.job import AccuracyBudget, share_of
 
 Numbers = npt.NDArray[np.float64]
 

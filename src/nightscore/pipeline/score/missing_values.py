@@ -9,8 +9,8 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nightscore.job.loader import Job
-from nightscore.scorers.contract import Signature, is_numeric_type
+from nightscore.job import Job
+from nightscore.scorers import Signature, is_numeric_type
 
 Policy = Mapping[str, Literal["fail", "nan"] | float]
 

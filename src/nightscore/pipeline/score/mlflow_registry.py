@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nightscore.common.errors import Broken, NotYet
-from nightscore.common.workspace import Workspace
-from nightscore.job.model import REGISTRY_URI, URI_FORMS
-from nightscore.store.places import model_cache
+from nightscore.common import Broken, NotYet, Workspace
+from nightscore.job import REGISTRY_URI, URI_FORMS
+from nightscore.store import model_cache
 
 EXTRA = "pip install 'nightscore[registry]'"
 ABSENT = {

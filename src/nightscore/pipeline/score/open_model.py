@@ -5,24 +5,30 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from nightscore.common.errors import Broken, NotYet
-from nightscore.common.workspace import Workspace
-from nightscore.job.loader import Job
+from nightscore.common import Broken, NotYet, Workspace
+from nightscore.job import Job
 from nightscore.pipeline.score.mlflow_registry import fetch_model
-from nightscore.scorers.contract import Options, Scorer
-from nightscore.scorers.errors import (
+from nightscore.scorers import (
     ChunkError,
     ContractError,
     ModelChangedError,
     ModelError,
+    ModelFile,
+    Options,
+    Scorer,
+    ScorerFile,
     ScorerFileError,
+    Variant,
+    hash_package_of_kind,
+    is_scorer_file,
+    open_scorer,
+    plain_variant_of,
+    read_model,
+    read_python_model,
+    read_scorer_file,
+    variants_of_kind,
 )
-from nightscore.scorers.model_file import ModelFile, read_model
-from nightscore.scorers.python import read_python_model
-from nightscore.scorers.registry import hash_package_of_kind, open_scorer, variants_of_kind
-from nightscore.scorers.variant import Variant, plain_variant_of
-from nightscore.scorers.workspace import ScorerFile, is_scorer_file, read_scorer_file
-from nightscore.store.plan import Plan
+from nightscore.store import Plan
 
 
 @dataclass(frozen=True)

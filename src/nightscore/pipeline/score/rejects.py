@@ -13,11 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.common.errors import Broken, key_text, value_text
-from nightscore.job.loader import Job
+from nightscore.common import Broken, key_text, value_text
+from nightscore.job import Job
 from nightscore.pipeline.score.row_checks import Fault
-from nightscore.store.plan import Plan
-from nightscore.store.staging import open_once
+from nightscore.store import Plan, open_once
 
 COLUMNS = ("stage", "reason", "message", "features")
 SHOWN_REASONS = 3  # reasons in a message

@@ -8,9 +8,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nightscore.job.loader import Job
-from nightscore.job.policy import Domain
-from nightscore.scorers.contract import is_numeric_type
+from nightscore.job import Domain, Job
+from nightscore.scorers import is_numeric_type
 
 NULL_KEY, NULL_VALUE, OUT_OF_DOMAIN = "null_key", "null_value", "out_of_domain"
 SCORER_ERROR, NAN_OUTPUT = "scorer_error", "nan_output"

@@ -4,15 +4,13 @@ from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 
-from nightscore.job.loader import Job
+from nightscore.job import Job
 from nightscore.pipeline.read.scan import scan_chunks
 from nightscore.pipeline.score.batches import needed_columns
 from nightscore.pipeline.score.missing_values import filled
 from nightscore.pipeline.score.open_model import reference_scorer
 from nightscore.pipeline.score.row_checks import drop_faulty_rows
-from nightscore.store.engine import EngineResources
-from nightscore.store.memory_budget import job_memory_budget
-from nightscore.store.plan import InputFile, Piece, Plan, RowRange
+from nightscore.store import EngineResources, InputFile, Piece, Plan, RowRange, job_memory_budget
 
 
 def read_first_rows(job: Job, plan: Plan, source: Sequence[InputFile], rows: int) -> pa.RecordBatch | None:

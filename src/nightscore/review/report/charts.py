@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from nightscore.common.errors import Broken
+from nightscore.common import Broken
 
 WIDE, HALF = 1000, 470  # pixels of a chart across the page, and of one of two beside each other
 STEEP = 25  # the fullest bin holds so many times the middle one: shares need a logarithmic scale

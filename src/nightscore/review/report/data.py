@@ -4,13 +4,10 @@ import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from nightscore.common.errors import Broken
-from nightscore.job.loader import Job
+from nightscore.common import Broken
+from nightscore.job import Job
 from nightscore.review.report.profile import Breakdown, DayProfiler, Distribution, TableSample
-from nightscore.store import catalog
-from nightscore.store.catalog import RECEIPTS, AsOf, CatalogEntry, Pinned
-from nightscore.store.engine import Engine, SqlMistakes, View
-from nightscore.store.receipt import Receipt
+from nightscore.store import RECEIPTS, AsOf, CatalogEntry, Engine, Pinned, Receipt, SqlMistakes, View, catalog
 
 PAST_RUNS = 30  # of the job, whose speed is shown
 OUTPUTS = 4  # of the model, whose distribution is shown

@@ -9,15 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nightscore.common.errors import Broken
-from nightscore.common.files import byte_size
-from nightscore.common.units import as_day
-from nightscore.common.workspace import Workspace
-from nightscore.job.loader import load
+from nightscore.common import Broken, Workspace, as_day, byte_size
+from nightscore.job import load
 from nightscore.review.report import charts
 from nightscore.review.report.data import Facts, gather_facts
 from nightscore.review.report.profile import LISTED_VALUES, Breakdown, Distribution
-from nightscore.store.versions import library_versions
+from nightscore.store import library_versions
 
 if TYPE_CHECKING:
     from jinja2 import Environment

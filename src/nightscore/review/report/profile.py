@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nightscore.store.engine import Engine, EngineResources, View, is_number, quote_identifier
+from nightscore.store import Engine, EngineResources, View, is_number, quote_identifier
 
 BINS = 50  # of a histogram, at most
 LISTED_VALUES = 12  # of a column whose rows are counted by value, at most

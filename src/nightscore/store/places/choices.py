@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from nightscore.common.files import write_text_once
+from nightscore.common import write_text_once
 
 
 def record(path: Path, text: str) -> None:

@@ -6,9 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from nightscore.common.errors import Broken
-from nightscore.common.files import file_sha256, replace_text, write_once
-from nightscore.common.workspace import Workspace
+from nightscore.common import Broken, Workspace, file_sha256, replace_text, write_once
 
 FILE, SUM = "model.onnx", "sha256"
 

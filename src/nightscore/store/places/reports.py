@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-from nightscore.common.errors import Broken
-from nightscore.common.files import replace_bytes
-from nightscore.common.workspace import Workspace
+from nightscore.common import Broken, Workspace, replace_bytes
 
 
 def write_page(file: Path, html: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.common.files import link_or_copy, sync, write_once
+from nightscore.common import link_or_copy, sync, write_once
 
 
 def link_staged(root: Path, day: str, run_id: str, staged: Sequence[Path]) -> list[str]:

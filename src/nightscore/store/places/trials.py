@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import IO
 
-from nightscore.common.files import replace_bytes
+from nightscore.common import replace_bytes
 from nightscore.store.plan import Plan
 from nightscore.store.run_folder import RunFolder
 

@@ -1,0 +1,17 @@
+from .common.errors import Broken as Broken
+from .common.errors import NotYet as NotYet
+from .common.workspace import Workspace as Workspace
+from .common.workspace import open_workspace as open_workspace
+from .job.loader import Job as Job
+from .job.loader import load as load
+from .job.loader import load_all as load_all
+from .pipeline.executors import backfill as backfill
+from .pipeline.executors import run as run
+from .pipeline.request import RunRequest as RunRequest
+from .pipeline.steps import features as features
+from .review.report.html import report as report
+from .store.catalog import query as query
+from .store.plan import Restate as Restate
+from .store.receipt import Receipt as Receipt
+
+__version__: str

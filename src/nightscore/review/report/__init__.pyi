@@ -1,0 +1,2 @@
+from . import charts as charts
+from . import html as html
