@@ -53,7 +53,7 @@ def _stamp(positions: int, since: date) -> bytes:
     return f"{read}, layout {LAYOUT}, {positions} positions, since {since}".encode()
 
 
-def _write_prices(closes: pa.Table, root: Path, stamp: bytes, since: date, report: Report) -> None:
+def _write_prices(closes: pa.Table, root: Path, stamp: bytes, since: date, report: ProgressCallback) -> None:
     """``root/day=YYYY-MM-DD/part-0.parquet``, rows by symbol."""
     names = sorted(closes.column_names[1:])
     symbols = pa.array(names)
@@ -68,7 +68,9 @@ def _write_prices(closes: pa.Table, root: Path, stamp: bytes, since: date, repor
         report("prices", done, len(days))
 
 
-def _write_trades(closes: pa.Table, root: Path, stamp: bytes, book: tuple[int, date], report: Report) -> None:
+def _write_trades(
+    closes: pa.Table, root: Path, stamp: bytes, book: tuple[int, date], report: ProgressCallback
+) -> None:
     """``root/day=YYYY-MM-DD/part-0.parquet``, rows by position; a trading day without trades has no row."""
     positions, since = book
     first = max(since, FIRST_DAY)

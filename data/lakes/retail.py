@@ -128,7 +128,7 @@ def _read(source: Path, name: str) -> pa.Table:
         return _typed(file.read())
 
 
-def _write_transactions(source: Path, root: Path, stamp: bytes, report: Report) -> None:
+def _write_transactions(source: Path, root: Path, stamp: bytes, report: ProgressCallback) -> None:
     """``root/day=YYYY-MM-DD/part-0.parquet``, rows by household, basket, product (a unique key)."""
     table = _read(source, "transactions")
     days = store_days(table["transaction_timestamp"])
@@ -143,7 +143,7 @@ def _write_transactions(source: Path, root: Path, stamp: bytes, report: Report) 
         report("transactions", done, len(each))
 
 
-def _write_promotions(source: Path, root: Path, stamp: bytes, report: Report) -> None:
+def _write_promotions(source: Path, root: Path, stamp: bytes, report: ProgressCallback) -> None:
     """``root/day=<first day of the week>/part-0.parquet``, rows by product and store.
 
     21 million rows: they are streamed a week at a time, as the source is sorted by week.
