@@ -10,7 +10,6 @@ of Population Stability Index, Western Michigan University, 2018.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 from nightscore.store import Engine, is_number, quote_identifier
@@ -71,18 +70,10 @@ def chance(bins: int, n: int, m: int, confidence: float) -> float:
 
 
 def chi_square(confidence: float, freedom: int) -> float:
-    """The quantile of a chi-square variable; 0 without freedom.
+    """The quantile of a chi-square variable; 0 without freedom."""
+    from scipy.special import chdtri
 
-    Of one degree of freedom it is the square of a normal variable. Of more, its cube root is nearly normal:
-    E. B. Wilson and M. M. Hilferty, The distribution of chi-square, PNAS 17 (1931) 684-688. That is right
-    to about 1 % for a confidence of 0.9 to 0.99, to 5 % up to 0.9999.
-    """
-    if freedom < 1:
-        return 0.0
-    if freedom == 1:
-        return NormalDist().inv_cdf((1 + confidence) / 2) ** 2
-    spread = 2 / (9 * freedom)
-    return freedom * (1 - spread + NormalDist().inv_cdf(confidence) * math.sqrt(spread)) ** 3
+    return float(chdtri(freedom, 1 - confidence)) if freedom else 0.0
 
 
 def numbers_of(column: str) -> str:
