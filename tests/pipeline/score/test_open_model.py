@@ -17,7 +17,7 @@ from nightscore.evaluation.bakeoff import apply, bakeoff
 from nightscore.evaluation.judge import judge_challengers
 from nightscore.evaluation.promote import promote_model
 from nightscore.job.loader import load_all
-from nightscore.pipeline.executors import score_pieces
+from nightscore.pipeline.executors import HERE
 from nightscore.pipeline.score import autotune
 from nightscore.pipeline.score.open_model import close_models
 from nightscore.pipeline.steps import check_job, plan_day, publish_day
@@ -153,10 +153,10 @@ def test_a_plan_is_scored_by_the_code_it_was_made_for(tmp_path: Path) -> None:
     with pytest.raises(
         NotYet, match=rf"^{KIND}: has changed \(sha256 [0-9a-f]+, planned {plan.code}\); run the"
     ):
-        score_pieces(job, plan)
+        HERE.map(job, plan, plan.pieces)
     again = plan_day(job, as_day(DAYS[0]))
     assert again.run_id != plan.run_id and again.code != plan.code
-    receipt = publish_day(job, again, score_pieces(job, again))
+    receipt = publish_day(job, again, HERE.map(job, again, again.pieces))
     assert receipt.model and receipt.model.code == again.code
     write(root, SUM)  # what was planned first is there again: its run is no longer the newest
     close_models()
