@@ -241,6 +241,8 @@ MISTAKES = {
     "function and file": (changed("  path: data/models/m.onnx", "  kind: python\n  entry: a.b:c\n  path: m.onnx"), 27, "model.entry", "kind python takes entry"),
     "function of another kind": (changed("  path: data/models/m.onnx", "  kind: onnx\n  path: m.onnx\n  entry: a.b:c"), 27, "model.path", "kind onnx takes path: a model file, and no entry"),
     "function that is a path": (changed("  path: data/models/m.onnx", "  kind: python\n  entry: a/b.py"), 27, "model.entry", "'a/b.py' is not allowed"),
+    "kind outside of scorers": (changed("  path: data/models/m.onnx", "  kind: ../x.py\n  path: m.onnx"), 26, "model.kind", "'../x.py' is not allowed: the name of a kind, such as onnx, or a file of the workspace, such as scorers/mine.py"),
+    "entry of a file": (changed("  path: data/models/m.onnx", "  kind: scorers/x.py\n  entry: a.b:c"), 27, "model.entry", "kind scorers/x.py is the function; leave entry out"),
     "missing values of no kind": (changed("  device: cpu", "  features_null: {a: skip}\n  device: cpu"), 32, "scoring.features_null.a", "'skip' is not allowed"),
     "tolerance of nothing": (changed("  device: cpu", "  tolerance: -1\n  device: cpu"), 32, "scoring.tolerance", "-1 is not allowed"),
     "memory without unit": (TEXT + "memory: 4000000000", 49, "memory", "'4000000000' is no size; allowed: a number and one of kB, MB, GB, KiB, MiB, GiB, such as 4GB; or auto"),

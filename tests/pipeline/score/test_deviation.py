@@ -88,3 +88,10 @@ def test_a_change_is_read_back_as_it_was_written() -> None:
     """Also one that a later version wrote with more in it."""
     change = Deviation(0.1, 0.9, 0.8, 3, 10, 0.2, 0.5, 0.6)
     assert deviation_from({**change.as_dict(), "later": 1.0}) == change
+
+
+def test_lists_of_texts_are_the_same_or_another_decision() -> None:
+    """They have no distance, and no cosine."""
+    wanted = pa.array([["a"], ["b", "c"]])
+    assert column_deviation(wanted, wanted) == Deviation()
+    assert column_deviation(pa.array([["a"], ["c", "b"]]), wanted) == Deviation(max_abs=float("inf"))
