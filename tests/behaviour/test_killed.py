@@ -15,6 +15,7 @@ from tests.behaviour.world import (
     READERS,
     TABLES,
     Truth,
+    mostly_slow,
     no_half_files,
     ours,
     plain_delta,
@@ -50,7 +51,7 @@ def completes(root: Path, truth: Truth, runs: int) -> None:
     no_half_files(root)
 
 
-@pytest.mark.parametrize("stage", BEFORE_COMMITS)
+@pytest.mark.parametrize("stage", mostly_slow(BEFORE_COMMITS, "score", "audit", "publication"))
 def test_a_night_killed_before_its_first_commit_changes_nothing_for_any_reader(
     published: Path, stage: str
 ) -> None:
@@ -79,7 +80,10 @@ def test_a_night_killed_between_its_commits_is_old_or_new_as_a_whole(published: 
     completes(published, NEW, runs=2)
 
 
-@pytest.mark.parametrize("stage", ["score", "link", "publication", *COMMITS])
+@pytest.mark.parametrize(
+    "stage",
+    mostly_slow(("score", "link", "publication", *COMMITS), "link", "commit mini_scores", "commit receipts"),
+)
 def test_the_first_night_of_all_killed_is_no_table_or_a_whole_one(fresh: Build, stage: str) -> None:
     """With nothing published before, our readers see no table until the receipt is there."""
     root = fresh(days=(DAY,))
@@ -95,7 +99,7 @@ def test_the_first_night_of_all_killed_is_no_table_or_a_whole_one(fresh: Build, 
 @pytest.mark.parametrize(
     ("call", "after"),
     [
-        (LINK, True),
+        pytest.param(LINK, True, marks=pytest.mark.slow),
         (WRITE, True),
         (COMMIT, False),
         pytest.param(COMMIT, True, marks=pytest.mark.slow),
@@ -187,7 +191,13 @@ def test_a_night_killed_while_committing_is_rolled_forward_and_then_the_new_caus
     completes(published, other, runs=3)
 
 
-@pytest.mark.parametrize("stage", ["score", "link", "publication", "commit mini_scores", "commit receipts"])
+@pytest.mark.parametrize(
+    "stage",
+    mostly_slow(
+        ("score", "link", "publication", "commit mini_scores", "commit receipts"),
+        "publication", "commit mini_scores",
+    ),
+)  # fmt: skip
 def test_clearing_up_after_a_killed_night_takes_nothing_that_is_needed(published: Path, stage: str) -> None:
     """`gc` without any grace, right after the kill: readers see what they saw, and the next run completes."""
     NEW.write_model(published)
