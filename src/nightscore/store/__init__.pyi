@@ -60,7 +60,6 @@ from .query import QueryLimits as QueryLimits
 from .query import query_timed_out as query_timed_out
 from .query import run_query as run_query
 from .receipt import AuditResult as AuditResult
-from .receipt import CanaryResult as CanaryResult
 from .receipt import ChallengerResult as ChallengerResult
 from .receipt import ColumnProof as ColumnProof
 from .receipt import Cost as Cost
@@ -76,7 +75,6 @@ from .receipt import Restatement as Restatement
 from .receipt import RowCounts as RowCounts
 from .receipt import TableChange as TableChange
 from .receipt import TableResult as TableResult
-from .receipt import TriedResult as TriedResult
 from .receipt import VariantResult as VariantResult
 from .run_folder import RunFolder as RunFolder
 from .run_folder import read_plan as read_plan

@@ -1,11 +1,14 @@
 """What one day of a job is made of: pure values and the arithmetic that cuts them. No data is read."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter
 
 from nightscore.scorers import PLAIN_ONNX, Variant
 
@@ -57,10 +60,11 @@ class Piece:
 
 @dataclass(frozen=True)
 class TriedVariant:
-    """What came of trying a variant on the day's first rows.
+    """What came of trying a variant on the day's first rows; receipts hold it, too.
 
     `rows_per_second` with every core busy; `difference` is the largest between its scores and the plain
-    variant's, relative to their size above 1; `refused` says why it can't be taken, if it can't.
+    variant's, relative to their size above 1, and -1 where they can't be compared; `refused` says why it
+    can't be taken, if it can't.
     """
 
     variant: str
@@ -81,7 +85,10 @@ class TunedVariant:
 
 @dataclass(frozen=True)
 class Canary:
-    """How far the variant's scores are from the reference's, on rows from all over the day."""
+    """How far the variant's scores are from the reference's, on rows from all over the day.
+
+    Receipts hold it, too.
+    """
 
     rows: int
     max_abs: float
@@ -128,6 +135,8 @@ class Plan:
     a registry that named the model, `code` is the sha256 of the workspace's file or the package that brings
     the kind of scorer (empty for ours), and `promotion` says how it became champion (`promotions.py`).
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # of its parts, too: no plan of a later version
 
     job: str
     day: str
@@ -186,29 +195,18 @@ class Plan:
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
 
+@functools.cache
+def _reader() -> TypeAdapter[Plan]:
+    return TypeAdapter(Plan)
+
+
 def plan_from_json(text: str) -> Plan:
-    """The plan that `Plan.to_json` wrote."""
-    raw = json.loads(text)
-    pieces = tuple(
-        Piece(p["index"], tuple(RowRange(**r) for r in p["ranges"]), p["fingerprint"]) for p in raw["pieces"]
-    )
-    inputs = {
-        name: tuple(InputFile(**{**f, "groups": tuple(f["groups"])}) for f in files)
-        for name, files in raw["inputs"].items()
-    }
-    made = {
-        "pieces": pieces,
-        "inputs": inputs,
-        "seen": tuple(raw["seen"]),
-        "key": tuple(raw["key"]),
-        "variant": Variant(**raw["variant"]),
-        "tried": tuple(TriedVariant(**one) for one in raw["tried"]),
-        "challengers": tuple(Challenger(**one) for one in raw.get("challengers", ())),
-        "restate": Restate(**raw["restate"]) if raw.get("restate") else None,
-        "tuned": TunedVariant(**raw["tuned"]) if raw.get("tuned") else None,
-        "canary": Canary(**raw["canary"]) if raw.get("canary") else None,
-    }
-    return Plan(**{**raw, **made})
+    """The plan that `Plan.to_json` wrote, here or in an earlier version.
+
+    Raises:
+        ValueError: it is none, or has what a later version added.
+    """
+    return _reader().validate_python(json.loads(text))
 
 
 def json_digest(*parts: Any) -> str:

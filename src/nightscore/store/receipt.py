@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from nightscore.store.plan import Canary, TriedVariant
+
 Status = Literal["published", "unchanged", "skipped", "preview", "held"]
 
 
@@ -125,15 +127,6 @@ class Promotion(Part):
         )
 
 
-class CanaryResult(Part):
-    """How far the variant's scores were from the model's own, on rows from all over the day."""
-
-    rows: int
-    max_abs: float
-    rank_correlation: float
-    cosine: float
-
-
 class VariantResult(Part):
     """How the model was computed: its kind, device and threads a piece, the rows of a chunk, and why so.
 
@@ -150,20 +143,7 @@ class VariantResult(Part):
     technique: str = ""
     path: str = ""
     sha256: str = ""
-    canary: CanaryResult | None = None
-
-
-class TriedResult(Part):
-    """What came of trying a variant on the day's first rows; `refused` says why it could not be taken.
-
-    `difference` is the largest between its scores and the plain variant's, relative to their size above 1;
-    -1 where they can't be compared.
-    """
-
-    variant: str
-    rows_per_second: int
-    difference: float
-    refused: str
+    canary: Canary | None = None
 
 
 class Cost(Part):
@@ -280,7 +260,7 @@ class Receipt(Part):
     rows_per_second: int = 0
     device: str = ""
     variant: VariantResult | None = None
-    tried: tuple[TriedResult, ...] = ()
+    tried: tuple[TriedVariant, ...] = ()
     audits: tuple[AuditResult, ...] = ()
     rejects: tuple[RejectResult, ...] = ()
     released: Release | None = None

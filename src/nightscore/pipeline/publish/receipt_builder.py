@@ -12,7 +12,6 @@ from nightscore.pipeline.publish.reconcile import ControlTotals
 from nightscore.scorers import read_hardware
 from nightscore.store import (
     AuditResult,
-    CanaryResult,
     Cost,
     InputResult,
     KeyHash,
@@ -26,7 +25,6 @@ from nightscore.store import (
     StagedFile,
     TableProof,
     TableResult,
-    TriedResult,
     VariantResult,
     catalog,
     peak_memory,
@@ -101,7 +99,7 @@ def build_receipt(
         rows_per_second=speed,
         device=plan.variant.device,
         variant=_variant(plan),
-        tried=tuple(TriedResult(**dataclasses.asdict(one)) for one in plan.tried),
+        tried=plan.tried,
         audits=(*audits, *_kept_budget(plan)),
         run_number=plan.run_number,
         fingerprint=plan.fingerprint,
@@ -115,8 +113,7 @@ def build_receipt(
 
 def _variant(plan: Plan) -> VariantResult:
     tuned = dataclasses.asdict(plan.tuned) if plan.tuned else {}
-    canary = CanaryResult(**dataclasses.asdict(plan.canary)) if plan.canary else None
-    given = {**dataclasses.asdict(plan.variant), **tuned, "canary": canary}
+    given = {**dataclasses.asdict(plan.variant), **tuned, "canary": plan.canary}
     return VariantResult(**given, chunk_rows=plan.chunk_rows, why=plan.why)
 
 
