@@ -218,15 +218,15 @@ def test_a_team_s_own_package_called_scorers_is_left_alone(tmp_path: Path, place
 COMPILED = """\
 import pyarrow as pa
 from nightscore.scorers import Signature, as_numpy
-from nightscore.scorers.compiled import compiled
+from nightscore.scorers.compiled import numba_compiled
 
 FACTOR = 3.0
 
-@compiled
+@numba_compiled
 def inner(x):
     return FACTOR * x
 
-@compiled
+@numba_compiled
 def kernel(values):
     total = 0.0
     for x in values:
