@@ -70,7 +70,7 @@ UNSEEN = {
     "key twice in another case", "key is the day", "keep is a key", "keep is the run in another case",
     "output is a key", "output is the day", "decision is not there", "decision called scores",
     "decision called like the scores table", "decision called receipts", "parameter called day",
-    "model without path", "function and file", "function of another kind",
+    "model without path", "function and file", "function of another kind", "entry of a file",
     "default of another type", "default out of bounds", "bounds of a text", "owner is a date",
     "rows from above", "rows without end", "drift of a column that is none", "drift of a key",
     "scores of no column", "scores without a question", "bounds from above", "a bound that is no number",

@@ -218,15 +218,15 @@ def test_a_team_s_own_package_called_scorers_is_left_alone(tmp_path: Path, place
 COMPILED = """\
 import pyarrow as pa
 from nightscore.scorers import Signature, as_numpy
-from nightscore.scorers.compiled import compiled
+from nightscore.scorers.compiled import numba_compiled
 
 FACTOR = 3.0
 
-@compiled
+@numba_compiled
 def inner(x):
     return FACTOR * x
 
-@compiled
+@numba_compiled
 def kernel(values):
     total = 0.0
     for x in values:
@@ -247,11 +247,11 @@ import sys
 from pathlib import Path
 import pyarrow as pa
 from nightscore.scorers import Options, open_scorer
-from nightscore.scorers.workspace import load, read_scorer_file
+from nightscore.scorers.workspace import load_scorer_module, read_scorer_file
 file = read_scorer_file(Path(sys.argv[1]) / "scorers/mine.py", "scorers/mine.py")
 scorer = open_scorer("scorers/mine.py", None, Options({"y": "y"}), file)
 found = scorer.score(pa.RecordBatch.from_pydict({"a": [2.0, 5.0]}))["y"].to_pylist()
-print(found, sum(load(file).kernel.stats.cache_hits.values()))
+print(found, sum(load_scorer_module(file).kernel.stats.cache_hits.values()))
 """
 
 

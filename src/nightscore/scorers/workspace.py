@@ -215,6 +215,8 @@ def _lies_in(home: Path, top: str) -> bool:
         spec = None
     if spec is None:
         return top == home.name or any((home / name).exists() for name in (top, f"{top}.py"))
+    if spec.origin is None and top == home.name:  # a folder of that name, of whatever is on sys.path
+        return True
     places = [spec.origin, *(spec.submodule_search_locations or ())]
     return any(Path(place).resolve().is_relative_to(home.resolve()) for place in places if place)
 

@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from nightscore.cli.main import call
 from nightscore.common.errors import Broken
-from nightscore.evaluation.bakeoff import BakeOff, apply, bakeoff
+from nightscore.evaluation.bakeoff import BakeOff, apply_bakeoff, run_bakeoff
 from nightscore.job.accuracy_budget import AccuracyBudget
 from nightscore.job.loader import Job, load
 from nightscore.pipeline.executors import run
@@ -58,7 +58,7 @@ def wide_network(path: Path, twins: int = 256) -> None:
 def baked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, BakeOff]:
     """A workspace, and what a bake-off of one technique found: each candidate takes a second of a core."""
     root = wide_workspace(tmp_path_factory.mktemp("baked"))
-    return root, bakeoff(load("mini", root), DAY, rounds=2, seconds=0.05, only=["pruning"])
+    return root, run_bakeoff(load("mini", root), DAY, rounds=2, seconds=0.05, only=["pruning"])
 
 
 def wide_workspace(root: Path) -> Path:
@@ -129,7 +129,7 @@ def test_every_candidate_has_a_line_and_one_is_taken(baked: tuple[Path, BakeOff]
 def test_candidates_of_three_techniques_have_a_line_each(tmp_path: Path) -> None:
     """The same of other engines and of other graphs."""
     job = load("mini", wide_workspace(tmp_path))
-    found = bakeoff(job, DAY, rounds=2, seconds=0.05, only=["engine", "graph", "pruning"])
+    found = run_bakeoff(job, DAY, rounds=2, seconds=0.05, only=["engine", "graph", "pruning"])
     assert {one.technique for one in found.results} == {"engine", "graph", "pruning"}
     every_line_is_right(found)
 
@@ -263,10 +263,10 @@ def test_apply_writes_what_was_taken_or_removes_what_was_there(workspace: tuple[
     job = job_of(root)
     forced(job, found)
     reference = dataclasses.replace(found, variant=None, taken="reference")
-    assert apply(job, reference) == ""
+    assert apply_bakeoff(job, reference) == ""
     assert read_variant(job) is None
     if found.variant:
-        assert apply(job, found) == "jobs/mini/variant.yaml"
+        assert apply_bakeoff(job, found) == "jobs/mini/variant.yaml"
         assert read_variant(job) == found.variant
 
 

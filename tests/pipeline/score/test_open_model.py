@@ -13,11 +13,11 @@ import pytest
 
 from nightscore import Broken, Job, NotYet, load, query, run
 from nightscore.common.units import as_day
-from nightscore.evaluation.bakeoff import apply, bakeoff
+from nightscore.evaluation.bakeoff import apply_bakeoff, run_bakeoff
 from nightscore.evaluation.judge import judge_challengers
 from nightscore.evaluation.promote import promote_model
 from nightscore.job.loader import load_all
-from nightscore.pipeline.executors import HERE
+from nightscore.pipeline.executors import LOCAL_THREADS
 from nightscore.pipeline.score import autotune
 from nightscore.pipeline.score.open_model import close_models
 from nightscore.pipeline.steps import check_job, plan_day, publish_day
@@ -153,10 +153,10 @@ def test_a_plan_is_scored_by_the_code_it_was_made_for(tmp_path: Path) -> None:
     with pytest.raises(
         NotYet, match=rf"^{KIND}: has changed \(sha256 [0-9a-f]+, planned {plan.code}\); run the"
     ):
-        HERE.map(job, plan, plan.pieces)
+        LOCAL_THREADS.map(job, plan, plan.pieces)
     again = plan_day(job, as_day(DAYS[0]))
     assert again.run_id != plan.run_id and again.code != plan.code
-    receipt = publish_day(job, again, HERE.map(job, again, again.pieces))
+    receipt = publish_day(job, again, LOCAL_THREADS.map(job, again, again.pieces))
     assert receipt.model and receipt.model.code == again.code
     write(root, SUM)  # what was planned first is there again: its run is no longer the newest
     close_models()
@@ -292,12 +292,12 @@ def test_a_formula_is_promoted_by_nobody(tmp_path: Path) -> None:
 def test_a_bake_off_races_a_formula_s_variants(tmp_path: Path) -> None:
     """In processes of their own; the one that is taken scores the next night, until the file changes."""
     root = workspace(tmp_path, FORMULA, SUM)
-    found = bakeoff(load("mini", root), as_day(DAYS[2]), rounds=1, seconds=0.1)
+    found = run_bakeoff(load("mini", root), as_day(DAYS[2]), rounds=1, seconds=0.1)
     lines = {one.name: one for one in found.results}
     assert set(lines) >= {"reference", "scorers-mine-py-on-cpu-2-threads-a-piece"}
     assert "refused" in lines["scorers-mine-py-on-cpu-3-threads-a-piece"].status
     assert found.taken.startswith("scorers-mine-py-on-cpu-2-threads-a-piece") and found.variant
-    apply(load("mini", root), found)
+    apply_bakeoff(load("mini", root), found)
     night = run(load("mini", root), DAYS[2])
     assert night.variant and night.variant.why == f"bake-off: {found.taken}" and night.variant.threads == 2
     write(root, SUM + "\n# changed\n")

@@ -8,7 +8,7 @@ import onnx
 import pyarrow as pa
 import pytest
 
-from nightscore.evaluation.recipes.network import read, sealed, trimmed
+from nightscore.evaluation.recipes.network import parse_model, serialize_like, trimmed
 from nightscore.scorers import ModelError, ModelFile, Options, Scorer, check_scorer, open_scorer, read_model
 from nightscore.scorers.workspace import read_scorer_file
 from tests.workspace.finance.credit import MODELS, REPOSITORY, reasons
@@ -102,8 +102,8 @@ def test_a_reason_belongs_to_its_feature() -> None:
 
 def test_what_a_recipe_makes_of_the_graph_keeps_its_reasons(chunk: pa.RecordBatch) -> None:
     """A bake-off's candidate has the reference's metadata, and is opened by the same scorer."""
-    graph = read(MODEL)
-    data = sealed(trimmed(graph, {"score", "pd", "points_lost"}), graph)
+    graph = parse_model(MODEL)
+    data = serialize_like(trimmed(graph, {"score", "pd", "points_lost"}), graph)
     assert len(data) < len(MODEL.data)
     found = opened(OUTPUTS, ModelFile("trimmed.onnx", "0", data)).score(chunk)
     assert found.equals(opened(OUTPUTS).score(chunk))
