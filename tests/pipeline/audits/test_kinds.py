@@ -1,10 +1,9 @@
 """The built-in audits: whole nights that they pass, warn about and stop; and what stands behind `drift`."""
 
-import contextlib
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -360,7 +359,7 @@ Days = Callable[[pa.Table, pa.Table], tuple[Engine, Engine]]
 
 
 @pytest.fixture(scope="module")
-def days(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Days]:
+def days(tmp_path_factory: pytest.TempPathFactory) -> Days:
     """Engines that see two tables as the scores of two days."""
     folder = tmp_path_factory.mktemp("days")
 
@@ -369,11 +368,10 @@ def days(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Days]:
         for name, table in (("now", now), ("before", before)):
             pq.write_table(table, folder / f"{name}.parquet")
             view = View("scores", (folder / f"{name}.parquet",))
-            engines.append(open_ones.enter_context(Engine([view], EngineResources(1, 200_000_000, folder))))
+            engines.append(Engine([view], EngineResources(1, 200_000_000, folder)))
         return engines[0], engines[1]
 
-    with contextlib.ExitStack() as open_ones:
-        yield opened
+    return opened
 
 
 def recount(now: np.ndarray, before: np.ndarray) -> tuple[float, int]:
