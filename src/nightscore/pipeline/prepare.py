@@ -56,7 +56,7 @@ Needs = dict[str, int]
 
 
 def begin(
-    job: Job, wanted: Plan, make_rows: MakeRows | None = None, choose: Choose = choose_variant,
+    job: Job, draft: Plan, make_rows: MakeRows | None = None, choose: Choose = choose_variant,
     *, watch: Stopwatch | None = None, report: ProgressCallback = silent,
 ) -> Plan:  # fmt: skip
     """A run begins: inputs verified, rows made, the disk asked, a variant chosen, pieces cut, the plan kept.
@@ -65,7 +65,7 @@ def begin(
 
     Args:
         job: the job.
-        wanted: the plan as far as it is known before a row is read; a run id that it has stays.
+        draft: the plan as far as it is known before a row is read; a run id that it has stays.
         make_rows: gives the files whose rows are scored; default: `stage_features`.
         choose: gives the plan with its variant and the rows of a chunk, for those files.
         watch: started when the planning was.
@@ -76,8 +76,8 @@ def begin(
         NotYet: an input is changing; the disk has no room.
     """
     watch = watch or Stopwatch()
-    run_id = wanted.run_id or run_folder.new_run_id(wanted.fingerprint, wanted.started)
-    plan = dataclasses.replace(wanted, run_id=run_id)
+    run_id = draft.run_id or run_folder.new_run_id(draft.fingerprint, draft.started)
+    plan = dataclasses.replace(draft, run_id=run_id)
     run = run_folder.folder_of_plan(job.workspace, plan)
     with run.in_use():
         with Day(job, plan).steady_inputs():
@@ -97,13 +97,13 @@ def begin(
 
 
 @contextlib.contextmanager
-def trial_plan(job: Job, wanted: Plan, purpose: str) -> Iterator[Plan]:
+def trial_plan(job: Job, draft: Plan, purpose: str) -> Iterator[Plan]:
     """A plan whose runs are thrown away at the end, however that comes: no other run takes one of them up."""
-    mark = json_digest(purpose, wanted.fingerprint, secrets.token_hex(8))
+    mark = json_digest(purpose, draft.fingerprint, secrets.token_hex(8))
     try:
-        yield dataclasses.replace(wanted, fingerprint=mark)
+        yield dataclasses.replace(draft, fingerprint=mark)
     finally:
-        run_folder.remove_trials(job.workspace, job.name, dt.date.fromisoformat(wanted.day), mark)
+        run_folder.remove_trials(job.workspace, job.name, dt.date.fromisoformat(draft.day), mark)
 
 
 def stage_features(job: Job, plan: Plan, run: RunFolder, report: ProgressCallback) -> Sequence[InputFile]:
@@ -194,11 +194,11 @@ def _refuse(job: Job, plan: Plan, workspace: Workspace, needs: Needs, tables: bo
 
 def _places(workspace: Workspace) -> list[Path]:
     """The folders that are written: staged files get a second name as tables, or on another disk a copy."""
-    there = {
+    nearest = {
         path: next(p for p in (path, *path.parents) if p.exists())
         for path in (workspace.runs, workspace.tables)
     }
-    devices = {found.stat().st_dev: path for path, found in reversed(there.items())}
+    devices = {existing.stat().st_dev: path for path, existing in reversed(nearest.items())}
     return list(devices.values())
 
 
@@ -239,11 +239,11 @@ def _bytes(inputs: Mapping[str, Sequence[InputFile]]) -> int:
 def _groups(path: Path, columns: set[str] | None) -> list[int]:
     """The bytes of some columns on disk, row group by row group; of all columns before compression."""
     footer = pq.read_metadata(path)
-    found = []
+    sizes = []
     for group in (footer.row_group(i) for i in range(footer.num_row_groups)):
         for column in (group.column(i) for i in range(group.num_columns)):
             if columns is None:
-                found.append(column.total_uncompressed_size)
+                sizes.append(column.total_uncompressed_size)
             elif column.path_in_schema.partition(".")[0] in columns:
-                found.append(column.total_compressed_size)
-    return found
+                sizes.append(column.total_compressed_size)
+    return sizes

@@ -80,11 +80,11 @@ class _Replay:
         self.job, self.before = job, before
         day = dt.date.fromisoformat(before.day)
         request = RunRequest(params=before.params, force=True, known_at=before.known_at)
-        wanted = draft_plan(job, day, request)
+        draft = draft_plan(job, day, request)
         # A day of the same causes is `unchanged` to the next run; one of two causes is not.
-        same = wanted.fingerprint == before.fingerprint
-        causes = wanted.fingerprint if same else json_digest("replay", before.fingerprint, wanted.fingerprint)
-        plan = dataclasses.replace(wanted, fingerprint=causes, replay_of=before.run_id)
+        same = draft.fingerprint == before.fingerprint
+        causes = draft.fingerprint if same else json_digest("replay", before.fingerprint, draft.fingerprint)
+        plan = dataclasses.replace(draft, fingerprint=causes, replay_of=before.run_id)
         self.plan = dataclasses.replace(plan, run_id=run_folder.new_run_id(causes, plan.started))
         self.run = run_folder.folder_of_plan(job.workspace, self.plan)
         self.rows = self.run.path / "replay.parquet"
@@ -152,8 +152,8 @@ class _Replay:
         """A published file of scores, staged as this run's."""
         target = self.run.scores(f"{CARRIED}-{number}")
         with open_staged(path, path.name) as file:
-            schema, beside = self.stored(file.schema_arrow), list(self.job.spec.model.challenger_columns)
-            batches = (conformed(batch, schema, beside) for batch in file.iter_batches())
+            schema, challengers = self.stored(file.schema_arrow), list(self.job.spec.model.challenger_columns)
+            batches = (conformed(batch, schema, challengers) for batch in file.iter_batches())
             stage_batches(target, (self.renamed(batch, schema) for batch in batches), schema)
         return read_staged(target, self.job.workspace.root)
 
@@ -162,8 +162,8 @@ class _Replay:
         kept = [field for field in published if not delta.is_optional(field) and field.name != "run_id"]
         types = {field.name: field.type for field in kept}
         columns = self.job.spec.model.challenger_columns
-        beside = [delta.optional_field(column, types[output]) for column, (_, output) in columns.items()]
-        return pa.schema([*kept, *beside, published.field("run_id")])
+        challengers = [delta.optional_field(column, types[output]) for column, (_, output) in columns.items()]
+        return pa.schema([*kept, *challengers, published.field("run_id")])
 
     def stage_still_rejected(self) -> dict[str, Any]:
         """The rejects of before whose rows are not scored again: without a key, or gone from the features."""
@@ -173,8 +173,8 @@ class _Replay:
             schema = engine.schema(select)
             batches = engine.stream(select, FEATURE_GROUP_ROWS, order="ALL")
             stage_batches(target, (self.renamed(batch, schema) for batch in batches), schema)
-        found = read_staged(target, self.job.workspace.root)
-        return {"rejects": found.path, "rejected": found.rows}
+        staged = read_staged(target, self.job.workspace.root)
+        return {"rejects": staged.path, "rejected": staged.rows}
 
     def renamed(self, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         """A batch of the run before as this run's."""
@@ -182,8 +182,8 @@ class _Replay:
 
     def looking(self, **views: Sequence[Path]) -> Engine:
         """An engine over some files, by name."""
-        found = [View(name, tuple(files)) for name, files in views.items()]
-        return Engine(found, catalog.query_resources(self.job.workspace))
+        table_views = [View(name, tuple(files)) for name, files in views.items()]
+        return Engine(table_views, catalog.query_resources(self.job.workspace))
 
     def unharmed(self, files: Sequence[LiveFile], table: str) -> tuple[Path, ...]:
         """The published files of a table. Broken where one is not what the receipt says."""

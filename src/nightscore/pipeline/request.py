@@ -46,9 +46,9 @@ class RunRequest:
         Raises:
             TypeError: a name is no field of a request.
         """
-        unknown = options.keys() - {one.name for one in dataclasses.fields(self)}
+        unknown = options.keys() - {option.name for option in dataclasses.fields(self)}
         if unknown:
-            allowed = ", ".join(one.name for one in dataclasses.fields(self))
+            allowed = ", ".join(option.name for option in dataclasses.fields(self))
             raise TypeError(f"a run can't be asked for {min(unknown)!r}; allowed: {allowed}")
         return dataclasses.replace(self, **{**options, "params": options.get("params") or self.params})
 

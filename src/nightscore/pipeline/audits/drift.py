@@ -81,8 +81,8 @@ def numbers_of(column: str) -> str:
 
     Not by isnan: over Parquet, whose statistics leave NaN out, DuckDB 2.0 takes it to be false everywhere.
     """
-    given = f"SELECT CAST({quote_identifier(column)} AS DOUBLE) AS v FROM scores"
-    return f"SELECT CASE WHEN isfinite(v) OR isinf(v) THEN v END AS x FROM ({given})"
+    doubles = f"SELECT CAST({quote_identifier(column)} AS DOUBLE) AS v FROM scores"
+    return f"SELECT CASE WHEN isfinite(v) OR isinf(v) THEN v END AS x FROM ({doubles})"
 
 
 def number_bins(before: Engine, column: str) -> Bins:

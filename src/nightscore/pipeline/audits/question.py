@@ -69,7 +69,7 @@ class Question(ABC, Generic[A]):
         """Know that a column of the scores holds numbers, or is of another type that is allowed."""
         kind = self.type_of(engine, at, SCORES, column)
         if not (is_number(kind) or kind in also):
-            more = "".join(f", {one}" for one in sorted(also))
+            more = "".join(f", {other}" for other in sorted(also))
             self.raise_broken(at, f"{column!r} is {kind}; allowed: a number{more}")
 
     def previous(self, engine: Engine) -> "Previous | None":

@@ -175,10 +175,10 @@ def _with_rejects(day: Day, engine: Engine, table: str, proof: ControlTotals) ->
     rejected, aside = read_staged_totals(engine, table, day.job.spec.key)
     why = read_reject_reasons(engine, table)
     if rejected > day.job.spec.policy.max_rejected_rows(day.plan.day_rows):
-        said = "; ".join(
+        reasons = "; ".join(
             f"{rows:,} {code} ({text})" for (_, code), (rows, text) in list(why.items())[:SHOWN_REASONS]
         )
-        raise Broken(over_budget(day.job, day.plan, f"{rejected:,}", said))
+        raise Broken(over_budget(day.job, day.plan, f"{rejected:,}", reasons))
     refuse_scored_rejects(engine, table, day.job.spec.key, str(day))
     counts = {cause: rows for cause, (rows, _) in why.items()}
     return proof._replace(rejected=rejected, aside=aside, reasons=counts)
@@ -195,7 +195,7 @@ def stage_decisions(
         Broken: the SQL fails on these rows.
     """
     job, run_id = day.job, day.plan.run_id
-    found = {}
+    staged = {}
     with day.engine({"scores": scores}, threads=day.sql_threads) as engine:
         for table, sql in job.decide_sql.items():
             path, schema = day.run.decided(table), schemas[table]
@@ -204,5 +204,5 @@ def stage_decisions(
                 with SqlMistakes(sql_place(job, job.spec.decide[table])):
                     batches = engine.stream(sql, order="ALL")
                     stage_batches(path, (stamped(batch, run_id, schema) for batch in batches), schema)
-            found[table] = with_timings(read_staged(path, day.root), started, cpu)
-    return found
+            staged[table] = with_timings(read_staged(path, day.root), started, cpu)
+    return staged

@@ -66,8 +66,8 @@ def read_source_totals(
     """Rows and key hash of the rows that were to be scored, from the source itself."""
     rows = lower = upper = 0
     for part in (r for piece in pieces for r in piece.ranges):
-        found = _of_range(engine, root, part, key)
-        rows, lower, upper = rows + found[0], lower + found[1], upper + found[2]
+        totals = _range_totals(engine, root, part, key)
+        rows, lower, upper = rows + totals[0], lower + totals[1], upper + totals[2]
     return rows, key_hash_text(lower, upper)
 
 
@@ -85,20 +85,20 @@ def combine_key_hashes(one: str, other: str) -> str:
 
 def read_reject_reasons(engine: Engine, view: str) -> dict[tuple[str, str], tuple[int, str]]:
     """Why rows were set aside: (stage, code) -> rows, and one of the messages; the most frequent first."""
-    found = engine.rows(
+    reasons = engine.rows(
         f"SELECT stage, reason, count(*) AS n, min(message) FROM {quote_identifier(view)} "
         "GROUP BY stage, reason ORDER BY n DESC, stage, reason"
     )
-    return {(stage, reason): (rows, message) for stage, reason, rows, message in found}
+    return {(stage, reason): (rows, message) for stage, reason, rows, message in reasons}
 
 
-def _of_range(engine: Engine, root: str, part: RowRange, key: Sequence[str]) -> tuple[int, int, int]:
+def _range_totals(engine: Engine, root: str, part: RowRange, key: Sequence[str]) -> tuple[int, int, int]:
     source = (
         "read_parquet($1, hive_partitioning = false, file_row_number = true) "
         "WHERE file_row_number >= $2 AND file_row_number < $3"
     )
-    [found] = engine.rows(key_hash_select(source, key), [f"{root}/{part.path}", part.start, part.stop])
-    return found[0], int(found[1]), int(found[2])
+    [totals] = engine.rows(key_hash_select(source, key), [f"{root}/{part.path}", part.start, part.stop])
+    return totals[0], int(totals[1]), int(totals[2])
 
 
 def key_hash_text(lower: int, upper: int) -> str:
@@ -136,10 +136,10 @@ def refuse_scored_rejects(engine: Engine, table: str, key: Sequence[str], where:
         Broken: one does; which of the rows is meant, nobody knows.
     """
     names = ", ".join(map(quote_identifier, key))
-    known = " AND ".join(f"{quote_identifier(c)} IS NOT NULL" for c in key)
+    not_null = " AND ".join(f"{quote_identifier(c)} IS NOT NULL" for c in key)
     twice = engine.rows(
         f"SELECT {names}, count(*) AS n FROM ("
-        f"SELECT {names} FROM {quote_identifier(table)} WHERE {known} UNION ALL "
+        f"SELECT {names} FROM {quote_identifier(table)} WHERE {not_null} UNION ALL "
         f"SELECT {names} FROM scores SEMI JOIN {quote_identifier(table)} USING ({names})) "
         f"GROUP BY {names} HAVING count(*) > 1 ORDER BY n DESC, {names} LIMIT {EXAMPLES}"
     )
@@ -164,7 +164,7 @@ def keys_ascend(files: Sequence[Path], key: Sequence[str]) -> bool:
         if last is not None:
             bounds[-1][1] = _row(last, last.num_rows - 1)
     bounds.sort(key=lambda pair: pair[0])
-    return all(one[1] < other[0] for one, other in pairwise(bounds))
+    return all(earlier[1] < later[0] for earlier, later in pairwise(bounds))
 
 
 def _keys(path: Path, key: Sequence[str]) -> Iterator[pa.RecordBatch]:

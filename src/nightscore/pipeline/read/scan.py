@@ -48,12 +48,12 @@ def scan_chunks(
         with _damage(part.path), _opened(root / part.path) as file:
             alike = _alike(file.schema_arrow, columns)
             if alike:
-                found = _decoded(file, part, columns, rows, size)
-                yield from (chunk for batch in found for chunk in within(batch, size))
+                batches = _decoded(file, part, columns, rows, size)
+                yield from (chunk for batch in batches for chunk in within(batch, size))
         if not alike:
             most = _rows_within(root / part.path, columns, rows, size)
-            found = _selected(root, part, columns, most, resources)
-            yield from (chunk for batch in found for chunk in within(batch, size))
+            batches = _selected(root, part, columns, most, resources)
+            yield from (chunk for batch in batches for chunk in within(batch, size))
 
 
 def source_schema(root: Path, piece: Piece, columns: Sequence[str], resources: EngineResources) -> pa.Schema:
@@ -100,7 +100,7 @@ def _damage(shown: str) -> Iterator[None]:
 def _alike(schema: pa.Schema, columns: Sequence[str]) -> bool:
     """Whether pyarrow and DuckDB decode these columns to the same; they find no two of one name, and all."""
     places = [schema.get_all_field_indices(name) for name in columns]
-    kinds = [schema.field(found[0]).type for found in places if len(found) == 1]
+    kinds = [schema.field(indexes[0]).type for indexes in places if len(indexes) == 1]
     alike = all(kind in ALIKE or pa.types.is_decimal128(kind) for kind in kinds)
     return alike and len(kinds) == len(columns)
 
@@ -141,9 +141,9 @@ def _row_bytes(file: pq.ParquetFile, columns: Sequence[str]) -> int:
 def _plain_bytes(footer: pq.FileMetaData, columns: Sequence[str]) -> int:
     """Bytes of some columns (and all below them) before compression, as the footer has them."""
     groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
-    found = (group.column(i) for group in groups for i in range(group.num_columns))
-    wanted = set(columns)
-    return sum(int(c.total_uncompressed_size) for c in found if c.path_in_schema.partition(".")[0] in wanted)
+    chunks = (group.column(i) for group in groups for i in range(group.num_columns))
+    names = set(columns)
+    return sum(int(c.total_uncompressed_size) for c in chunks if c.path_in_schema.partition(".")[0] in names)
 
 
 def _rows_within(path: Path, columns: Sequence[str], rows: int, size: int) -> int:
@@ -156,8 +156,8 @@ def _groups(footer: pq.FileMetaData, part: RowRange) -> tuple[list[int], int]:
     """The row groups that hold some of a range, and the row of the file with which they begin."""
     sizes = [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
     starts = list(accumulate(sizes, initial=0))
-    found = [i for i, size in enumerate(sizes) if starts[i] < part.stop and starts[i] + size > part.start]
-    return found, starts[found[0]] if found else 0
+    holding = [i for i, size in enumerate(sizes) if starts[i] < part.stop and starts[i] + size > part.start]
+    return holding, starts[holding[0]] if holding else 0
 
 
 def _selected(

@@ -67,19 +67,19 @@ def autotune_variant(job: Job, plan: Plan, source: Sequence[InputFile]) -> Choic
     """The variant that scores a plan's rows. What fails when it is tried is a reason not to take it."""
     rows = min(sum(f.rows for f in source), plan.limit or sys.maxsize)
     size = rows_per_chunk(job.spec.scoring.chunk_rows, bytes_per_row(source))
-    found = variants_of(job, plan.device)
-    if len(found) == 1:
-        return Choice(found[0], size, "the only one that the job allows")
-    kept = _file(job, plan, found)
+    variants = variants_of(job, plan.device)
+    if len(variants) == 1:
+        return Choice(variants[0], size, "the only one that the job allows")
+    kept = _file(job, plan, variants)
     if (choice := _read(kept)) is not None:
         return dataclasses.replace(choice, chunk_rows=min(choice.chunk_rows, size))
     try:
         trial = _Trial(job, plan, _sample(job, plan, source, size), rows)
     except ChunkError:  # scoring says so, with the day and what becomes of it
-        return Choice(found[0], size, "the first rows can't be scored")
+        return Choice(variants[0], size, "the first rows can't be scored")
     if not trial.worth_it:
-        return Choice(found[0], size, f"{rows:,} rows are too few to try others on")
-    choice = trial.best(found, kept, size)
+        return Choice(variants[0], size, f"{rows:,} rows are too few to try others on")
+    choice = trial.best(variants, kept, size)
     close_models()
     with contextlib.suppress(OSError):  # a choice that can't be kept is made again
         _keep(kept, choice)
@@ -110,24 +110,28 @@ class _Trial:
         self.until = started + max(SECONDS, SHARE * per_row * rows / self.cores)
         # Of a slow model fewer rows, so that measuring it takes no longer.
         self.sample = [chunk.slice(0, max(FIRST_ROWS, int(EACH / per_row))) for chunk in sample[:1]]
-        self.wanted = [scorer.score(chunk) for chunk in self.sample] if self.worth_it else []
+        self.expected = [scorer.score(chunk) for chunk in self.sample] if self.worth_it else []
 
     def open(self, variant: Variant) -> Scorer:
         return open_cached_scorer(self.job, self.plan.model_path, self.plan.model_sha256, variant)
 
-    def best(self, found: Sequence[Variant], kept: Path, size: int) -> Choice:
+    def best(self, variants: Sequence[Variant], kept: Path, size: int) -> Choice:
         """The fastest that is right, at the better of two sizes of chunk."""
-        results = [self.tried(variant, kept) for variant in found]
+        results = [self.tried(variant, kept) for variant in variants]
         # Twice, the better one counts: what else the machine does comes and goes.
-        results = [self.again(one, variant) for one, variant in zip(results, found, strict=True)]
+        results = [self.again(result, variant) for result, variant in zip(results, variants, strict=True)]
         base = results[0].rows_per_second
-        right = [i for i, one in enumerate(results) if not one.refused]
+        right = [i for i, result in enumerate(results) if not result.refused]
         first = max(right, key=lambda i: results[i].rows_per_second, default=0)
         if results[first].rows_per_second < FASTER * base:
             first = 0
         times = results[first].rows_per_second / max(base, 1)
-        why = f"{times:.1f} times as fast as {found[0]}" if first else "none of the others was a tenth faster"
-        return Choice(found[first], self.size(found[first], size, results[first]), why, tuple(results))
+        why = (
+            f"{times:.1f} times as fast as {variants[0]}"
+            if first
+            else "none of the others was a tenth faster"
+        )
+        return Choice(variants[first], self.size(variants[first], size, results[first]), why, tuple(results))
 
     def tried(self, variant: Variant, kept: Path) -> TriedVariant:
         """How fast a variant is, and how far from the plain one; or why it can't be taken."""
@@ -136,7 +140,7 @@ class _Trial:
         try:
             with _marked(kept, variant):
                 scorer = self.open(variant)
-                far = max(map(max_relative, map(scorer.score, self.sample), self.wanted))
+                far = max(map(max_relative, map(scorer.score, self.sample), self.expected))
                 speed = self.speed(scorer, variant, self.sample)
         except Exception as error:  # whatever a device or its driver raises costs a line, never a night
             return TriedVariant(str(variant), refused=str(error).splitlines()[0] or type(error).__name__)
@@ -183,21 +187,21 @@ class _Trial:
 
 def _sample(job: Job, plan: Plan, source: Sequence[InputFile], size: int) -> list[pa.RecordBatch]:
     """The day's first chunk."""
-    found = read_first_rows(job, plan, source, min(size, CHUNK_ROWS))
-    return [] if found is None else [found]
+    chunk = read_first_rows(job, plan, source, min(size, CHUNK_ROWS))
+    return [] if chunk is None else [chunk]
 
 
-def _file(job: Job, plan: Plan, found: Sequence[Variant]) -> Path:
+def _file(job: Job, plan: Plan, variants: Sequence[Variant]) -> Path:
     """Where a choice is kept: by all that it depends on."""
     machine, model, scoring = read_hardware(), job.spec.model, job.spec.scoring
-    asked = [model.kind, plan.device, scoring.tolerance, scoring.chunk_rows]
+    settings = [model.kind, plan.device, scoring.tolerance, scoring.chunk_rows]
     columns = [dict(model.outputs), model.columns]
     causes = [
-        asked,
+        settings,
         columns,
         dataclasses.asdict(machine),
         plan.versions,
-        [str(variant) for variant in found],
+        [str(variant) for variant in variants],
         *([plan.code] if plan.code else []),
     ]
     return job.workspace.choices / f"{plan.model_sha256[:12]}-{json_digest(causes)[:12]}.json"
@@ -210,7 +214,7 @@ def _keep(path: Path, choice: Choice) -> None:
 def _read(path: Path) -> Choice | None:
     try:
         raw = json.loads(path.read_text())
-        tried = tuple(TriedVariant(**one) for one in raw["tried"])
+        tried = tuple(TriedVariant(**result) for result in raw["tried"])
         return Choice(Variant(**raw["variant"]), int(raw["chunk_rows"]), raw["why"], tried)
     except (OSError, ValueError, TypeError, KeyError):
         return None

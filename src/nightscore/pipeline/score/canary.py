@@ -35,15 +35,15 @@ def choose_variant(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
             return _reference(job, plan, source, f"{picked.variant} is stale: {'; '.join(problems)}")
         canary = _canary(job, planned, source)
     except Exception as error:  # whatever a variant raises costs a warning, never a night
-        said = (str(error) or type(error).__name__).splitlines()[0]
-        return _reference(job, plan, source, f"{picked.variant} can't be tried: {said}")
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        return _reference(job, plan, source, f"{picked.variant} can't be tried: {reason}")
     if canary is None:
         return planned
-    broken = _change(canary).breaks(_limits(job, picked))
+    broken = _canary_deviation(canary).breaks(_limits(job, picked))
     planned = dataclasses.replace(planned, canary=canary)
     if broken:
-        said = f"{picked.variant}: of {canary.rows:,} canary rows, {'; '.join(broken)}"
-        return dataclasses.replace(_reference(job, plan, source, said), canary=canary)
+        reason = f"{picked.variant}: of {canary.rows:,} canary rows, {'; '.join(broken)}"
+        return dataclasses.replace(_reference(job, plan, source, reason), canary=canary)
     return planned
 
 
@@ -63,14 +63,14 @@ def _canary(job: Job, plan: Plan, source: Sequence[InputFile]) -> Canary | None:
     if rows is None:
         return None
     reference = reference_scorer(job, plan)
-    wanted, found = reference.score(rows), open_planned_scorer(job, plan).score(rows)
-    change = Deviation()
-    for name in wanted.schema.names:
-        change = change.worst(column_deviation(found.column(name), wanted.column(name)))
-    return Canary(rows.num_rows, change.max_abs, change.rank_correlation, change.cosine)
+    expected, actual = reference.score(rows), open_planned_scorer(job, plan).score(rows)
+    deviation = Deviation()
+    for name in expected.schema.names:
+        deviation = deviation.worst(column_deviation(actual.column(name), expected.column(name)))
+    return Canary(rows.num_rows, deviation.max_abs, deviation.rank_correlation, deviation.cosine)
 
 
-def _change(canary: Canary) -> Deviation:
+def _canary_deviation(canary: Canary) -> Deviation:
     return Deviation(max_abs=canary.max_abs, rank_correlation=canary.rank_correlation, cosine=canary.cosine)
 
 

@@ -25,7 +25,7 @@ ABSENT = {
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedModel:
     """A model file, relative to the workspace; where a registry named it, its URI and its version."""
 
     path: str
@@ -33,7 +33,7 @@ class Named:
     version: str = ""
 
 
-def fetch_model(workspace: Workspace, name: str) -> Named:
+def fetch_model(workspace: Workspace, name: str) -> NamedModel:
     """The model that a job names: its path as it is, or of a registry's model the file that was copied here.
 
     Raises:
@@ -42,19 +42,19 @@ def fetch_model(workspace: Workspace, name: str) -> Named:
         here
             has been changed; or MLflow is not installed.
     """
-    known = REGISTRY_URI.fullmatch(name)
-    if known is None:
+    match = REGISTRY_URI.fullmatch(name)
+    if match is None:
         if name.startswith("models:"):
             raise Broken(f"{name!r} names no model of a registry; {URI_FORMS}")
-        return Named(name)
-    model, version, alias = known.groups()
+        return NamedModel(name)
+    model, version, alias = match.groups()
     if version is None:
         version = _version(model, alias, name)
     path = model_cache.path_of(workspace, model, version)
     if not path.exists():
         _copy(model, version, name, path)
     model_cache.refuse_changed(path, workspace.relative(path))
-    return Named(workspace.relative(path), name, version)
+    return NamedModel(workspace.relative(path), name, version)
 
 
 def _version(model: str, alias: str, uri: str) -> str:
@@ -69,13 +69,13 @@ def _copy(model: str, version: str, uri: str, path: Path) -> None:
 
             source = client.get_model_version_download_uri(model, version)
             fetched = Path(download_artifacts(artifact_uri=source, dst_path=str(folder)))
-        found = sorted(fetched.rglob("*.onnx")) if fetched.is_dir() else [fetched]
-        if len(found) != 1 or found[0].suffix != ".onnx":
-            names = ", ".join(file.name for file in found) or "none"
+        files = sorted(fetched.rglob("*.onnx")) if fetched.is_dir() else [fetched]
+        if len(files) != 1 or files[0].suffix != ".onnx":
+            names = ", ".join(file.name for file in files) or "none"
             raise Broken(
                 f"{uri}: version {version} has to have one .onnx file among its artifacts; it has {names}"
             )
-        model_cache.keep(found[0], path)
+        model_cache.keep(files[0], path)
 
 
 @contextlib.contextmanager
@@ -89,9 +89,9 @@ def _answers(uri: str) -> Iterator[Any]:
     try:
         yield MlflowClient()
     except MlflowException as error:
-        said = str(error).splitlines()[0]
+        message = str(error).splitlines()[0]
         if error.error_code in ABSENT:
-            raise Broken(f"{uri}: the registry has no such model: {said}") from error
-        raise NotYet(f"{uri}: the registry does not answer: {said}") from error
+            raise Broken(f"{uri}: the registry has no such model: {message}") from error
+        raise NotYet(f"{uri}: the registry does not answer: {message}") from error
     except (OSError, ImportError) as error:  # the network's, and a store's own driver
         raise NotYet(f"{uri}: the registry can't be read: {error}") from error

@@ -28,8 +28,8 @@ def read_spread_rows(
         return None
     each = max(1, min(rows, total) // places)
     starts = sorted({round(at * (total - each) / max(places - 1, 1)) for at in range(places)})
-    found = [_read(job, plan, [one], each) for start in starts for one in _ranges(source, start, each)]
-    return pa.concat_batches(found)
+    batches = [_read(job, plan, [part], each) for start in starts for part in _ranges(source, start, each)]
+    return pa.concat_batches(batches)
 
 
 def _ranges(source: Sequence[InputFile], start: int, rows: int) -> Iterable[RowRange]:
@@ -48,17 +48,17 @@ def _read(job: Job, plan: Plan, ranges: Sequence[RowRange], rows: int) -> pa.Rec
     room = job_memory_budget(job).piece
     resources = EngineResources(1, room.duckdb, job.workspace.runs)
     columns = needed_columns(job, scorer)
-    found = scan_chunks(
+    chunks = scan_chunks(
         job.workspace.root, Piece(0, tuple(ranges), ""), columns, rows, resources, size=room.chunk
     )
-    return filled(drop_faulty_rows(job, _chunk(found, rows, room.chunk)), job.spec.scoring.features_null)
+    return filled(drop_faulty_rows(job, _chunk(chunks, rows, room.chunk)), job.spec.scoring.features_null)
 
 
-def _chunk(found: Iterable[pa.RecordBatch], rows: int, size: int) -> pa.RecordBatch:
+def _chunk(chunks: Iterable[pa.RecordBatch], rows: int, size: int) -> pa.RecordBatch:
     """One whole chunk: the first ones of a piece with texts are small."""
     held: list[pa.RecordBatch] = []
-    for chunk in found:
+    for chunk in chunks:
         held.append(chunk)
-        if sum(one.num_rows for one in held) >= rows or sum(one.nbytes for one in held) >= size:
+        if sum(part.num_rows for part in held) >= rows or sum(part.nbytes for part in held) >= size:
             break
     return pa.concat_batches(held)[:rows]
