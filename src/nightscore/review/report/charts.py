@@ -100,9 +100,9 @@ def over_runs(days: Sequence[str], amounts: Sequence[int], this: int, title: str
         for i, (run, amount) in enumerate(zip(runs, amounts, strict=True))
         if amount
     ]
-    some = runs[:: math.ceil(len(runs) / 6)]
+    labelled = runs[:: math.ceil(len(runs) / 6)]
     x: Row = {"field": "run", "type": "ordinal", "title": "scored day, in the order of the runs"}
-    x |= {"axis": {"labelExpr": UNPLACED, "labelAngle": 0, "values": some}, "scale": {"domain": runs}}
+    x |= {"axis": {"labelExpr": UNPLACED, "labelAngle": 0, "values": labelled}, "scale": {"domain": runs}}
     y: Row = {"field": "amount", "type": "quantitative", "title": title}
     y["axis"] = {"labelExpr": SHORT, "tickCount": 4, "tickMinStep": 1}
     point: Row = {"type": "point", "filled": True, "opacity": 1}
@@ -125,7 +125,7 @@ def pareto_chart(points: Sequence[Row]) -> Row:
     similarity; above 0), a technique and a status. The line joins those that no other beats in both.
     """
     best: list[Row] = []
-    for point in sorted(points, key=lambda one: (-one["times"], one["loss"])):
+    for point in sorted(points, key=lambda candidate: (-candidate["times"], candidate["loss"])):
         if not best or point["loss"] < best[-1]["loss"]:
             best.append(point)
     worst = max((point["loss"] for point in points), default=0.0)
@@ -166,8 +166,8 @@ def render_png(drawing: Row) -> bytes:
     """A drawing as PNG, in the colours of a light page."""
     full = json.loads(_coloured(json.dumps(_full(drawing))))
     full["background"] = "white"
-    made: bytes = _vl_convert().vegalite_to_png(full, scale=2, allowed_base_urls=[])
-    return made
+    png: bytes = _vl_convert().vegalite_to_png(full, scale=2, allowed_base_urls=[])
+    return png
 
 
 def _coloured(text: str) -> str:

@@ -94,13 +94,13 @@ def _entry(state: Pinned, job: str, day: dt.date, run_id: str | None) -> Catalog
     runs = [entry for entry in of_job if entry.day == day.isoformat()]
     if not runs:
         raise Broken(f"job {job}: {day} is not published; published: {_listed({e.day for e in of_job})}")
-    found = [entry for entry in runs if run_id in (None, entry.run_id)]
-    if not found:
+    matching = [entry for entry in runs if run_id in (None, entry.run_id)]
+    if not matching:
         raise Broken(
             f"job {job}, day {day}: no run {run_id!r} is published; "
             f"published: {', '.join(entry.run_id for entry in runs)}"
         )
-    return found[-1]
+    return matching[-1]
 
 
 def _listed(days: set[str]) -> str:
