@@ -20,7 +20,7 @@ DUCKDB_TYPES = {
     pa.float32(): "FLOAT", pa.float64(): "DOUBLE", pa.int64(): "BIGINT", pa.int32(): "INTEGER",
     pa.int16(): "SMALLINT", pa.int8(): "TINYINT", pa.bool_(): "BOOLEAN", pa.string(): "VARCHAR",
 }  # fmt: skip
-HARMED = {"UHUGEINT", "BIT"}  # Arrow (DuckDB 2.0) gets negative numbers from 2**127 on, and raw bytes
+HARMED = {"UHUGEINT", "BIT"}  # DuckDB 2.0 gives Arrow negative numbers from 2**127 on, and raw bytes
 BINDING = "the features"  # a name that no job's SQL can have
 
 
@@ -33,7 +33,7 @@ class Bound:
 
 
 def check_sql(job: Job) -> None:
-    """Know that every SQL of a job is one SELECT that gives the same rows at each run.
+    """Raise `Broken` unless every SQL of a job is one SELECT that gives the same rows at each run.
 
     Raises:
         Broken: names the file, or the line of job.yaml.
@@ -47,10 +47,10 @@ def check_sql(job: Job) -> None:
 
 
 def check_schedule(job: Job) -> None:
-    """Know that a job's exchanges are ones that have a calendar, and the closures of calendars.yaml fit it.
+    """Raise `Broken` unless a job's exchanges have calendars, and the closures of calendars.yaml fit them.
 
     Raises:
-        Broken: names the line of job.yaml, or what calendars.yaml says amiss.
+        Broken: names the line of job.yaml, or what is wrong in calendars.yaml.
     """
     try:
         job.spec.schedule.check(job.workspace.root)
@@ -217,7 +217,7 @@ def scores_schema(job: Job, features: pa.Schema, scorer: Scorer) -> pa.Schema:
 
 
 def _challenger_fields(job: Job, scorer: Scorer) -> list[pa.Field]:
-    """The challengers' columns, in the types of the champion's: one that can't be opened has them, too."""
+    """The challengers' columns, in the types of the champion's, so that one that can't be opened has them."""
     outputs = scorer.signature.outputs
     return [
         delta.optional_field(column, outputs.field(output).type)

@@ -41,7 +41,7 @@ class Day:
 
     @classmethod
     def of(cls, job: Job, receipt: Receipt, files: inputs.Files | None = None, known_at: str = "") -> "Day":
-        """A published day at work again, with its own parameters, and the job's SQL as it is now.
+        """A published day to be computed again: its own parameters, and the job's SQL as it is now.
 
         `files` are what it reads (default: its inputs as they are now), `known_at` cuts what it sees of them.
         """
@@ -128,7 +128,7 @@ class Day:
 
         `source` are further files (relative to the root) that it may read by their path; `memory` is
         what it may use in bytes (default: its part of the budget), before it spills to disk.
-        `threads` are its threads (default: as many as there are cores). `views` are further ones.
+        `threads` are its threads (default: as many as there are cores). `views` are further views.
         """
         tables = staged or {}
         seen = [*inputs.views(self.job, self.plan.inputs, self.plan.known_at), *views]

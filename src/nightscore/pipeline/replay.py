@@ -1,4 +1,4 @@
-"""Rejected rows once more: scored again after a fix, and published with the rest of their day.
+"""Replay of rejected rows: scored again after a fix, and published with the rest of their day.
 
 A replay is a run of its own. It reads the features of the rejected rows as they are now, scores them,
 carries the day's other scores over as they were published, and decides, audits and publishes all of them
@@ -53,7 +53,7 @@ CARRIED = "carried"  # names of staged files
 
 
 def replay_rejects(job: Job, day: dt.date | str, report: ProgressCallback = silent) -> Receipt:
-    """Score the rejected rows of a published day again, and publish the day anew.
+    """Score the rejected rows of a published day again, and publish the day again.
 
     Rows that are no longer among the features, or have no key, stay rejected.
 
@@ -126,7 +126,7 @@ class _Replay:
         return choose_variant(job, plan, source)
 
     def snapshot(self) -> None:
-        """Stage the features of the rejected rows, and for `why` those of the whole day beside them."""
+        """Stage the features of the rejected rows, and for `nightscore why` those of the whole day."""
         day, job = Day(self.job, self.plan), self.job
         views = [View(REJECTS, self.rejects)]
         if job.features_sql is None:
@@ -158,7 +158,7 @@ class _Replay:
         return read_staged(target, self.job.workspace.root)
 
     def stored(self, published: pa.Schema) -> pa.Schema:
-        """The columns of a published file of scores, with this job's challengers instead of those of then."""
+        """The columns of a published file of scores, with the challengers of now instead of those of then."""
         kept = [field for field in published if not delta.is_optional(field) and field.name != "run_id"]
         types = {field.name: field.type for field in kept}
         columns = self.job.spec.model.challenger_columns

@@ -63,7 +63,7 @@ def plan_day(
     A run that was stopped is taken up again; a day whose causes have not changed is `unchanged` (idempotent).
 
     Raises:
-        Closed: (Broken) the day is closed, its causes are others now, and this is no restatement.
+        Closed: (Broken) the day is closed, its causes differ now, and this is no restatement.
         Broken: the job, its model or an input does not fit; the day's partition is missing and the
             policy is `fail`; there are no rows and the policy is `fail`.
         NotYet: the day's partition is missing and the policy is `wait`; an input is changing.
@@ -79,7 +79,7 @@ def plan_day(
 
 
 def draft_plan(job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST) -> Plan:
-    """What `plan_day` would find, as far as it is known before a row is read; nothing is written.
+    """The plan of `plan_day`, as far as it is known before a row is read; nothing is written.
 
     A plan with a `run_id` is a stopped run that would be taken up. Errors as `plan_day`'s.
     """
@@ -104,7 +104,7 @@ def draft_plan(job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST) ->
 
 
 def _beside_published(job: Job, draft: Plan, request: RunRequest) -> Plan:
-    """The plan beside what is published and what was begun: unchanged, taken up, or a run of its own."""
+    """The plan compared with what is published and what was begun: unchanged, taken up, or a new run."""
     last = catalog.read_catalog(job.workspace).read_receipt(job.name, as_day(draft.day))
     same = last is not None and last.fingerprint == draft.fingerprint and _still_there(job, last)
     if last and same and not request.force and request.limit is None:
@@ -171,8 +171,8 @@ def publish_day(
     """Prove what was staged, decide, audit, and publish the day's tables together.
 
     Raises:
-        Broken: rows were lost or gained, a key stands twice, more rows were rejected than the job allows, an
-            audit failed (`Held`: a person may release the day); nothing is published.
+        Broken: rows were lost or gained, a key is there twice, more rows were rejected than the job allows,
+            an audit failed (`Held`: a person may release the day); nothing is published.
         NotYet: an input changed while it was read, a library is of another version than the plan's, or
             another run was first; nothing is published.
     """
@@ -212,7 +212,10 @@ def features(job: Job, day: dt.date | str, params: Mapping[str, Any] | None = No
 
 
 def check_job(job: Job) -> str:
-    """Hold a job's spec, SQL and model together on its latest day, without reading data; says how.
+    """Check that a job's spec, SQL and model fit together on its latest day, without reading data.
+
+    Returns:
+        A line that says so, with what the job publishes.
 
     Raises:
         Broken: names file, line, the offending value and what is allowed.
@@ -249,7 +252,7 @@ def _draft(
     job: Job, day: dt.date, opened: OpenModel, files: inputs.Files, values: Mapping[str, Any],
     *, known_at: str = "", picked: VariantFile | None = None,
 ) -> Plan:  # fmt: skip
-    """The plan without its run: the day's causes and their fingerprint."""
+    """The plan before its run begins: the day's causes and their fingerprint."""
     params = {n: v.isoformat() if isinstance(v, dt.date) else v for n, v in values.items()}
     read = {name: [(f.path, f.fingerprint) for f in input_files] for name, input_files in files.items()}
     used = picked.cause if picked and picked.reference.sha256 == opened.sha256 else None

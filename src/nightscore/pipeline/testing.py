@@ -14,8 +14,8 @@ def check_executor(make: Callable[[], Executor], job: Job, plan: Plan) -> None:
     """Hold an executor to its contract on a plan of at least three pieces, none of which is staged yet.
 
     Checked: the files of `InOrder`, byte for byte and in the order that was asked for; of some pieces those
-    alone; of none none; staged pieces are left as they are; progress ends at all rows; a plan that no longer
-    holds is `NotYet` and stages nothing.
+    alone; of no piece none; staged pieces are left as they are; progress ends at all rows; a plan that no
+    longer holds is `NotYet` and stages nothing.
 
     Args:
         make: gives the executor; called once for each use, so that one with a cluster may start and stop it.

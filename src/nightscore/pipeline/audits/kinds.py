@@ -44,11 +44,11 @@ class SqlQuestion(Question[SqlAudit]):
     """SQL of the job's own: what gives no row, more than one, or NULL has not passed."""
 
     def check(self) -> None:
-        """Know that it is one SELECT that gives the same answer at each run."""
+        """Raise `Broken` unless it is one SELECT that gives the same answer at each run."""
         repeatable_select(self.audit.sql, self.place)
 
     def bind(self, engine: Engine) -> None:
-        """Know that it gives one boolean."""
+        """Raise `Broken` unless it gives one boolean."""
         schema = engine.schema(self.audit.sql)
         if len(schema) != 1 or not pa.types.is_boolean(schema.field(0).type):
             columns = ", ".join(f"{f.name} {f.type}" for f in schema)
@@ -65,7 +65,7 @@ class SqlQuestion(Question[SqlAudit]):
 
 
 class RowsQuestion(Question[RowsAudit]):
-    """As many rows as on the day before, about."""
+    """About as many rows as on the day before."""
 
     def answer(self, engine: Engine) -> Answer:
         """The rows of the day, as a share of the day before's."""
@@ -84,7 +84,7 @@ class DriftQuestion(Question[DriftAudit]):
     """Values that have not moved since the day before, more than a little and more than by chance."""
 
     def bind(self, engine: Engine) -> None:
-        """Know that each column holds numbers, texts or truth values."""
+        """Raise `Broken` unless each column holds numbers, texts or booleans."""
         for i, column in enumerate(self.audit.drift.columns):
             self.refuse_type(engine, ("drift", "columns", i), column, TEXTS)
 
@@ -112,7 +112,7 @@ class ScoresQuestion(Question[ScoresAudit]):
     """A score within its bounds, and not the same everywhere."""
 
     def bind(self, engine: Engine) -> None:
-        """Know that the column holds numbers."""
+        """Raise `Broken` unless the column holds numbers."""
         self.refuse_type(engine, ("scores", "column"), self.audit.scores.column)
 
     def answer(self, engine: Engine) -> Answer:
@@ -135,10 +135,10 @@ class ScoresQuestion(Question[ScoresAudit]):
 
 
 class CoverageQuestion(Question[CoverageAudit]):
-    """Nearly every key of one table in another."""
+    """At least a share of the keys of one table are in another."""
 
     def bind(self, engine: Engine) -> None:
-        """Know that both tables have the key's columns, in types that can be equal."""
+        """Raise `Broken` unless both tables have the key's columns, in types that can be equal."""
         coverage = self.audit.coverage
         for i, column in enumerate(coverage.key):
             at = ("coverage", "key", i)
@@ -150,7 +150,7 @@ class CoverageQuestion(Question[CoverageAudit]):
                 )
 
     def answer(self, engine: Engine) -> Answer:
-        """How many keys of the one are in the other."""
+        """How many keys of one table are in the other."""
         coverage = self.audit.coverage
         [(keys, covered)] = engine.rows(_coverage_select(coverage))
         detail = f"{covered:,} of {keys:,} are in {coverage.in_}"
@@ -187,7 +187,7 @@ def _drift_text(move: Moved, drift: Drift) -> str:
 
 
 def _limit(kind: str) -> str:
-    """A bound as the column has it: of 32-bit floats none is 0.1, but the nearest to it is meant."""
+    """A bound in the column's precision: for 32-bit floats, 0.1 means the float nearest to it."""
     exact = "CAST(${0} AS DOUBLE)"
     return f"coalesce(CAST(TRY_CAST(${{0}} AS FLOAT) AS DOUBLE), {exact})" if kind == "FLOAT" else exact
 
@@ -202,7 +202,7 @@ def _coverage_select(coverage: Coverage) -> str:
 
 
 def _share(part: int, whole: int) -> str:
-    """A share in per cent, cut and not rounded: 100 % is all."""
+    """A share in per cent, cut and not rounded, so that only all of them are 100 %."""
     return f"{math.floor(part / whole * 1e6) / 1e4:g} %"
 
 

@@ -1,4 +1,4 @@
-"""Questions that the staged day must answer with yes before it is published."""
+"""The audits of a job, run over the staged day before it is published."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from nightscore.store import AuditResult, Engine, SqlMistakes
 
 
 def run_audits(job: Job, engine: Engine) -> tuple[AuditResult, ...]:
-    """Ask every audit of the day whose staged tables the engine sees."""
+    """Run every audit over the day whose staged tables the engine sees."""
     return tuple(_run_audit(question, engine) for question in questions(job))
 
 

@@ -1,7 +1,7 @@
-"""Closed days and their restatements: what a closed day would be now, and how one that is restated differs.
+"""Closed days, their restatements, and what differs between two runs of a day.
 
-The difference in total goes into the receipt and the table `restatements`; the rows that differ go to the
-table `restated_rows`.
+A restatement's totals go into the receipt and the table `restatements`, the rows that differ into the table
+`restated_rows`.
 """
 
 import dataclasses
@@ -75,7 +75,7 @@ def stage_restatement(day: Day, ready: Tables, receipt: Receipt) -> Receipt:
 def files_before_and_after(
     state: Pinned, entry: CatalogEntry, after: Mapping[str, list[Path]]
 ) -> dict[str, Pair]:
-    """Of each table, the files of a published run and those that come after it."""
+    """For each table, the files of a published run and those that take their place."""
     before = state.paths_of(entry)
     return {table: (before.get(table, []), after.get(table, [])) for table in {**before, **after}}
 
@@ -83,7 +83,7 @@ def files_before_and_after(
 def compare_tables(
     pairs: Mapping[str, Pair], before: Receipt, after: Mapping[str, TableResult], resources: EngineResources
 ) -> dict[str, TableChange]:
-    """Of each table, how many rows differ and by how much the sums of its columns have moved."""
+    """For each table, how many rows differ and by how much the sums of its columns have changed."""
     changes, key = {}, before.key_hash.columns
     for table, (old, new) in pairs.items():
         was, is_ = before.tables.get(table, NOTHING), after.get(table, NOTHING)
@@ -156,7 +156,7 @@ def compare_runs(
 
 
 class Closed(Broken):
-    """The day is closed, and would be another one now. Nothing is written."""
+    """The day is closed, and its causes differ now. Nothing is written."""
 
 
 class Causes(BaseModel):
@@ -200,7 +200,7 @@ def changed_causes(now: Plan, then: Receipt) -> Causes:
 
 
 def plan_restatement(job: Job, plan: Plan, last: Receipt | None, restate: Restate | None) -> Plan:
-    """The plan of a day that would be published anew, with what it replaces.
+    """The plan of a day that would be published again, with the run that it replaces.
 
     Raises:
         Closed: the day is closed, and this is no restatement.
@@ -222,7 +222,7 @@ def plan_restatement(job: Job, plan: Plan, last: Receipt | None, restate: Restat
 
 
 def _refuse_half_published(job: Job, plan: Plan, last: Receipt | None) -> None:
-    """Know that the files which the plan may replace are those of the receipt in force.
+    """Raise `NotYet` unless the files which the plan may replace are those of the receipt in force.
 
     Otherwise a run that has committed its first table, and no receipt yet, could be replaced by a plain one
     although its day is about to be closed. From here on the commit itself refuses another state of the day.
@@ -250,7 +250,7 @@ def _closed(job: Job, plan: Plan, last: Receipt) -> Closed:
                 f"job {job.name}: {plan.day} is closed: run {last.run_id} published it{when}, {why}; "
                 "nothing is written",
                 *differ,
-                f"to publish it anew beside what was reported: `nightscore run {job.name} --day {plan.day} "
+                f"to publish it again beside what was reported: `nightscore run {job.name} --day {plan.day} "
                 "--restate --because TEXT`",
             ]
         )

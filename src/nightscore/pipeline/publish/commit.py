@@ -1,4 +1,4 @@
-"""Staged files -> published tables: the commit protocol.
+"""Staged files -> published tables: the commit protocol, the last step of write-audit-publish.
 
 1. The staged files get a second name (a hard link) under their table's root: `day=D/<run_id>-<n>.parquet`.
    No reader looks at them yet.
@@ -10,7 +10,7 @@
 4. The row in the table `receipts`, which names the version of each table. Readers go by it.
 5. `receipt.json` in the run's folder.
 
-Each step may be done twice without harm: a link that exists is the same file, a commit knows its own
+Each step is idempotent: a link that exists is the same file, a commit knows its own
 transaction, and a second receipt row is refused by the same means.
 """
 
@@ -119,7 +119,7 @@ def _read(run: RunFolder, workspace: Workspace) -> Publication:
     except ValidationError as error:
         raise Broken(
             f"{workspace.relative(run.publication)}: damaged; it says what a run that was stopped was about "
-            "to commit. Remove it, and the day is run anew"
+            "to commit. Remove it, and the day is run again"
         ) from error
 
 
@@ -151,7 +151,7 @@ def _commit_tables(
 
 
 def _commit_restatement(workspace: Workspace, publication: Publication, report: ProgressCallback) -> None:
-    """Append what a restatement says to its two tables. They are read only for runs that have a receipt."""
+    """Append a restatement to its two tables, of which readers see only runs that have a receipt."""
     receipt = publication.receipt
     for table, names in publication.appended.items():
         root = workspace.tables / table
@@ -172,7 +172,7 @@ def _commit_receipt(workspace: Workspace, receipt: Receipt) -> Receipt:
 
 
 def _append(workspace: Workspace, table: str, receipt: Receipt, rows: pa.Table) -> int:
-    """Append a run's rows to a table, once; the version from which on they are there."""
+    """Append a run's rows to a table, once; returns the version with which they are there."""
     root = workspace.tables / table
     # Whoever completes a run writes its rows under a name of its own; one commit of them succeeds.
     path = root / f"day={receipt.day}" / f"{receipt.run_id}-{secrets.token_hex(4)}.parquet"

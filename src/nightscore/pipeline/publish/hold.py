@@ -1,4 +1,4 @@
-"""Days that an audit holds back: staged and proven, and published only if a person says so, with a reason."""
+"""Days that an audit holds back: staged and proven, and published only if a person says so and why."""
 
 import datetime as dt
 import json
@@ -35,7 +35,7 @@ class HeldDay(BaseModel):
 def hold_day(
     workspace: Workspace, plan: Plan, ready: Mapping[str, Sequence[StagedFile]], receipt: Receipt
 ) -> None:
-    """Keep what was staged, with the receipt that says what has not passed."""
+    """Write held.json: what was staged, and the receipt that says which audit has not passed."""
     files = {table: [file.path for file in table_files] for table, table_files in ready.items()}
     waiting = HeldDay(receipt=receipt.model_copy(update={"status": "held"}), files=files)
     run_folder.folder_of_plan(workspace, plan).replace_held(waiting.model_dump_json(by_alias=True, indent=2))
@@ -55,7 +55,7 @@ def release_day(
     """Publish a held day as it was staged; the receipt says who did so and why.
 
     Raises:
-        Broken: the day is not held, what was staged is damaged or gone, or `by` or `because` says nothing.
+        Broken: the day is not held, what was staged is damaged or gone, or `by` or `because` is empty.
         NotYet: another run has published the day since.
     """
     run = _held_run(workspace, job, day)

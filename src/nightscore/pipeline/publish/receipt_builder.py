@@ -1,4 +1,4 @@
-"""From a plan and what was staged to the receipt of how it ended."""
+"""The receipt of a run, built from its plan and what it staged."""
 
 import dataclasses
 import datetime as dt

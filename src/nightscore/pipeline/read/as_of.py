@@ -1,6 +1,6 @@
-"""The second clock, point in time: an input's column `known_at` says since when each row was known.
+"""The second clock of bitemporal inputs: the column `known_at` says since when each row was known.
 
-A cut-off leaves out what became known later (the trade says bitemporal, or as-of).
+A cut-off leaves out what became known later (an as-of query).
 """
 
 import datetime as dt

@@ -1,4 +1,7 @@
-"""The files that a job reads for a day: listed, cut at the day, fingerprinted, held to one schema."""
+"""The files that a job reads for a day: listed, cut at the day, fingerprinted, held to one schema.
+
+Point-in-time: no partition of a later day is seen, however long afterwards the day is run.
+"""
 
 import contextlib
 import dataclasses
@@ -36,7 +39,7 @@ def resolve_inputs(job: Job, day: dt.date) -> Files:
 
 
 def resolve_later_inputs(job: Job, day: dt.date, after_days: int) -> Files:
-    """The same with so many days more, which no run sees: what came true of a day.
+    """The same and `after_days` later days, which no run sees: what came true of a day.
 
     Errors as `resolve_inputs`'s.
     """
@@ -49,7 +52,7 @@ def resolve_later_inputs(job: Job, day: dt.date, after_days: int) -> Files:
 
 
 def refuse_large(job: Job, files: Files) -> None:
-    """Hold what a run would read to the job's limits, by the files' footers: a bomb has a small file.
+    """Hold what a run would read to the job's limits, by the files' footers: small files can hold a lot.
 
     Raises:
         Broken: there are more rows, or more bytes before compression.
@@ -69,7 +72,7 @@ def refuse_large(job: Job, files: Files) -> None:
 
 
 def missing(job: Job, files: Files, day: dt.date) -> list[str]:
-    """The inputs without a partition of the day itself. A job's own tables never have one yet."""
+    """The inputs without a partition of the day; a job's own tables can't have it yet, and are left out."""
     expected = [n for n, source in job.spec.inputs.items() if partition(source) and not _own(job, source)]
     return [name for name in expected if not any(f.day == day.isoformat() for f in files[name])]
 
@@ -85,7 +88,7 @@ def list_input_days(job: Job) -> list[dt.date]:
 
 
 def views(job: Job, files: Files, known_at: str = "") -> list[View]:
-    """The inputs as SQL sees them: all rows, or those that were known at a moment (`as_of.py`)."""
+    """The inputs as SQL sees them: all rows, or those that were known at a moment."""
     return [_view(job, name, source, files[name], known_at) for name, source in job.spec.inputs.items()]
 
 
@@ -96,10 +99,10 @@ def partition(source: Input) -> str | None:
 
 @contextlib.contextmanager
 def steady_inputs(job: Job, files: Files, day: dt.date) -> Iterator[None]:
-    """Read inputs in here: they are the same at the end, and a failure while they changed is no mistake.
+    """A context to read inputs in: NotYet where they have changed at its end, also instead of an error in it.
 
     Raises:
-        NotYet: one is gone, was changed or has come since the run looked first; what was read may be a
+        NotYet: one is gone, was changed or has come since the run listed them; what was read may be a
             mixture, so nothing is published.
     """
     try:
@@ -225,14 +228,14 @@ def _view(job: Job, name: str, source: Input, files: tuple[InputFile, ...], know
 
 
 def _may_lack(workspace: Workspace, source: Input) -> set[str]:
-    """The columns that some files of an input may not have: of a table, those of challengers."""
+    """The columns that a file of an input may lack: those of challengers, where the input is a table."""
     return set() if isinstance(source, PathInput) else delta.optional_columns(workspace.tables / source.table)
 
 
 def _inspect_files(
     workspace: Workspace, name: str, pairs: Iterable[tuple[str, Path]], may_lack: set[str]
 ) -> tuple[InputFile, ...]:
-    """The files, all of which have the columns of the newest, in name (exact case) and type.
+    """The files as they are now. Broken unless all have the columns of the newest, by exact name and type.
 
     DuckDB takes the first file's types and converts the others silently (1.7 becomes 2), and takes
     `X` for `x`.
@@ -276,7 +279,7 @@ def _inspect(workspace: Workspace, path: Path, day: str) -> tuple[InputFile, Par
     columns = {c.path: (c.physical_type, str(c.logical_type)) for c in listed}
     if len(columns) < len(listed):
         twice = next(c.path for i, c in enumerate(listed) if c.path in [other.path for other in listed[:i]])
-        raise Broken(f"{shown}: has two columns called {twice!r}; which of them is meant, nobody knows")
+        raise Broken(f"{shown}: ambiguous: two columns are called {twice!r}; rename one")
     return InputFile(shown, int(size), stat, mark, day, groups), columns
 
 

@@ -1,4 +1,4 @@
-"""Are input files what their producer wrote? Asked where a job says so, before and after a run reads them."""
+"""Input files held to what their producer wrote, where a job asks for it, before and after they are read."""
 
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -35,10 +35,10 @@ def verify_inputs(job: Job, files: Files) -> dict[str, str]:
 
 
 def refuse_changed_inputs(job: Job, plan: Plan) -> None:
-    """Know that the files whose sha256 were taken are the same still, every byte of them.
+    """Raise `NotYet` unless the files whose sha256 were taken are still the same, every byte of them.
 
     Raises:
-        NotYet: one is not; what was read may be a mixture.
+        NotYet: one has changed; what was read may be a mixture.
     """
     for shown, before in plan.sha256.items():
         now = file_sha256(job.workspace.root / shown)

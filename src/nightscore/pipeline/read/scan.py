@@ -22,24 +22,24 @@ from nightscore.store import (
     rows_within,
 )
 
-# What both decode to the same values of the same type (test_scan): pyarrow in half the time, and it holds
-# pages to their checksums, which DuckDB passes over. Whatever else there is, is what DuckDB says it is.
+# Types that both decode to the same values of the same type (test_scan): pyarrow in half the time, and it
+# checks the pages' checksums, which DuckDB does not. All other types are what DuckDB says they are.
 ALIKE = frozenset(
     {pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()}
     | {pa.float32(), pa.float64(), pa.bool_(), pa.string(), pa.date32(), pa.timestamp("us")}
 )
-BUFFER = 1 << 18  # bytes of a column that are read at once: without, a whole row group lies in memory
-FIRST_ROWS = 64  # that are read where it is not known how large a row is
+BUFFER = 1 << 18  # bytes of a column that are read at once: without it, a whole row group is in memory
+FIRST_ROWS = 64  # rows that are read first where it is not known how large a row is
 
 
 def scan_chunks(
     root: Path, piece: Piece, columns: Sequence[str], rows: int, resources: EngineResources, *,
     size: int = CHUNK_BYTES,
 ) -> Iterator[pa.RecordBatch]:  # fmt: skip
-    """The named columns of a piece's rows, in the files' order, as chunks of at most `rows` rows.
+    """The named columns of a piece's rows, in the files' order, in chunks of at most `rows` rows.
 
-    And of at most `size` bytes, unless one row has more. Where columns hold texts, the first chunks are
-    small, and those after them as large as what came before them lets them be.
+    A chunk has at most `size` bytes, unless it is one larger row. Where columns hold texts, the first chunks
+    are small, and each next one is sized by the bytes per row so far.
 
     Raises:
         Broken: a file can't be read, or is damaged.
@@ -57,7 +57,7 @@ def scan_chunks(
 
 
 def source_schema(root: Path, piece: Piece, columns: Sequence[str], resources: EngineResources) -> pa.Schema:
-    """The types in which `chunks` gives the named columns. Errors as `chunks`'s."""
+    """The types in which `scan_chunks` gives the named columns. Errors as `scan_chunks`'s."""
     first = piece.ranges[0].path
     with _damage(first), _opened(root / first) as file:
         if _alike(file.schema_arrow, columns):
@@ -98,7 +98,7 @@ def _damage(shown: str) -> Iterator[None]:
 
 
 def _alike(schema: pa.Schema, columns: Sequence[str]) -> bool:
-    """Whether pyarrow and DuckDB decode these columns to the same; they find no two of one name, and all."""
+    """Whether each column is there once, and pyarrow and DuckDB decode it to the same."""
     places = [schema.get_all_field_indices(name) for name in columns]
     kinds = [schema.field(indexes[0]).type for indexes in places if len(indexes) == 1]
     alike = all(kind in ALIKE or pa.types.is_decimal128(kind) for kind in kinds)
@@ -117,11 +117,11 @@ def _decoded(
         before, at = at, at + batch.num_rows
         if texts:
             step = rows_after(step, (batch.num_rows, batch.nbytes), rows, size)
-            file.reader.set_batch_size(step)  # it is looked at anew before each batch
+            file.reader.set_batch_size(step)  # read again before each batch
         if at > part.start:
             chunk = batch.select(columns)[max(part.start - before, 0) : part.stop - before]
             for name in texts:
-                chunk.column(name).validate(full=True)  # UTF-8, which DuckDB sees to by itself
+                chunk.column(name).validate(full=True)  # UTF-8, which DuckDB checks by itself
             yield chunk
         if at >= part.stop:
             return

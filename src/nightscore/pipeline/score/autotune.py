@@ -1,9 +1,9 @@
-"""Which variant scores a day: measured on its first rows, on this machine, and held to the plain one.
+"""Autotuning: which variant scores a day, measured on its first rows, on this machine.
 
 A variant is taken if its scores on those rows are within the job's tolerance of the plain variant's and it
 is at least a tenth faster, with every core busy, because that is how a night runs. The choice is kept for
-the next nights, by the model's hash and all of the machine that can matter. A day that the plain variant
-scores in the time that trying takes is scored by it.
+the next nights, by the model's hash and everything about the machine that can matter. Where the plain variant
+scores the day in the time that trials would take, nothing is tried.
 """
 
 import contextlib
@@ -44,18 +44,16 @@ from nightscore.store import (
 )
 
 FIRST_ROWS = 512
-SECONDS, SHARE = (
-    2.0,
-    0.02,
-)  # for all trying: so many seconds, or this share of the day's scoring if it is more
-WORTH_IT = 2.0  # seconds that the plain variant takes; of less nothing is tried
+SECONDS = 2.0  # for all trials, or SHARE of the day's scoring time if that is longer
+SHARE = 0.02
+WORTH_IT = 2.0  # seconds that the plain variant takes for the day, at least: below, nothing is tried
 EACH = 0.1  # seconds that a variant is measured
-FASTER = 1.1  # than the plain variant, to be worth other bits
+FASTER = 1.1  # times as fast as the plain variant, at least, to be worth scores that differ in bits
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The variant, the rows of a chunk, why, and what came of trying the others."""
+    """The variant, the rows of a chunk, why, and the results of the variants that were tried."""
 
     variant: Variant
     chunk_rows: int
@@ -94,7 +92,7 @@ def chosen(plan: Plan, choice: Choice) -> Plan:
 
 
 class _Trial:
-    """The variants of one day at the same rows."""
+    """The variants of one day, tried on the same rows."""
 
     def __init__(self, job: Job, plan: Plan, sample: list[pa.RecordBatch], rows: int) -> None:
         self.job, self.plan = job, plan
@@ -108,7 +106,7 @@ class _Trial:
         per_row = (time.perf_counter() - started) / max(warm, 1)
         self.worth_it = per_row * rows / self.cores > WORTH_IT and bool(sample)
         self.until = started + max(SECONDS, SHARE * per_row * rows / self.cores)
-        # Of a slow model fewer rows, so that measuring it takes no longer.
+        # Fewer rows of a slow model, so that measuring it takes no longer.
         self.sample = [chunk.slice(0, max(FIRST_ROWS, int(EACH / per_row))) for chunk in sample[:1]]
         self.expected = [scorer.score(chunk) for chunk in self.sample] if self.worth_it else []
 
@@ -116,9 +114,9 @@ class _Trial:
         return open_cached_scorer(self.job, self.plan.model_path, self.plan.model_sha256, variant)
 
     def best(self, variants: Sequence[Variant], kept: Path, size: int) -> Choice:
-        """The fastest that is right, at the better of two sizes of chunk."""
+        """The fastest variant within the tolerance, at the better of two sizes of chunk."""
         results = [self.tried(variant, kept) for variant in variants]
-        # Twice, the better one counts: what else the machine does comes and goes.
+        # Measured twice, and the better speed counts: the load of the machine changes.
         results = [self.again(result, variant) for result, variant in zip(results, variants, strict=True)]
         base = results[0].rows_per_second
         right = [i for i, result in enumerate(results) if not result.refused]
@@ -134,7 +132,7 @@ class _Trial:
         return Choice(variants[first], self.size(variants[first], size, results[first]), why, tuple(results))
 
     def tried(self, variant: Variant, kept: Path) -> TriedVariant:
-        """How fast a variant is, and how far from the plain one; or why it can't be taken."""
+        """How fast a variant is, and how far its scores are from the plain one's; or why not to take it."""
         if time.perf_counter() > self.until:
             return TriedVariant(str(variant), refused="not tried: the time for trying was over")
         try:
@@ -142,14 +140,14 @@ class _Trial:
                 scorer = self.open(variant)
                 far = max(map(max_relative, map(scorer.score, self.sample), self.expected))
                 speed = self.speed(scorer, variant, self.sample)
-        except Exception as error:  # whatever a device or its driver raises costs a line, never a night
+        except Exception as error:  # of a device or its driver; it is recorded, and the run goes on
             return TriedVariant(str(variant), refused=str(error).splitlines()[0] or type(error).__name__)
         limit = self.job.spec.scoring.tolerance
         refused = f"its scores are {far:.2g} away; the job's tolerance is {limit:g}" if far > limit else ""
         return TriedVariant(str(variant), round(speed), far if np.isfinite(far) else -1.0, refused)
 
     def again(self, measured: TriedVariant, variant: Variant) -> TriedVariant:
-        """The same with the better speed of two, if there is time."""
+        """The variant measured again, with the better of both speeds, if there is time."""
         if measured.refused or time.perf_counter() > self.until:
             return measured
         speed = round(self.speed(self.open(variant), variant, self.sample))
@@ -192,7 +190,7 @@ def _sample(job: Job, plan: Plan, source: Sequence[InputFile], size: int) -> lis
 
 
 def _file(job: Job, plan: Plan, variants: Sequence[Variant]) -> Path:
-    """Where a choice is kept: by all that it depends on."""
+    """The file of a choice, named by a hash of all that it depends on."""
     machine, model, scoring = read_hardware(), job.spec.model, job.spec.scoring
     settings = [model.kind, plan.device, scoring.tolerance, scoring.chunk_rows]
     columns = [dict(model.outputs), model.columns]
@@ -222,7 +220,7 @@ def _read(path: Path) -> Choice | None:
 
 @contextlib.contextmanager
 def _marked(kept: Path, variant: Variant) -> Iterator[None]:
-    """A mark on disk while a device's driver is tried: what ends the process is not tried again.
+    """A mark on disk while a device's driver is tried: a variant that ends the process is not tried again.
 
     Raises:
         ModelError: it ended the process the last time.

@@ -139,7 +139,7 @@ class RowScorer:
         return [*self.outputs(chunk[:middle]), *self.outputs(chunk[middle:])]
 
     def held(self, chunk: pa.RecordBatch) -> pa.RecordBatch:
-        """What the scorer gives, held to its contract; whatever else it raises is about these rows."""
+        """What the scorer gives, held to its contract; any other error of it is about these rows."""
         try:
             outputs = self.scorer.score(filled(chunk, self.job.spec.scoring.features_null))
         except (ChunkError, MemoryError):
@@ -159,7 +159,7 @@ class RowScorer:
 
 
 def reason_of(error: ChunkError) -> str:
-    """The code of what a scorer can't score."""
+    """The reject code of a row that a scorer can't score."""
     return NULL_VALUE if isinstance(error, MissingValueError) else SCORER_ERROR
 
 

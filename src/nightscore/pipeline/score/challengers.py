@@ -1,10 +1,10 @@
-"""Models that score the same rows as the champion, in the same pass, and decide nothing.
+"""Shadow scoring: challengers score the same rows as the champion, in the same pass, and decide nothing.
 
-Whatever a challenger does costs its own columns and no more: where it can't be opened they are null on that
-day, and where it can't score a row, or gives NaN for it, they are null in that row. Which rows these are does
-not depend on chunks: a chunk that fails is halved until the guilty rows stand alone, in order, and the
-challenger is given up for the rest of the piece at the SPARED-th of them, or when it has taken limits.time
-there. The receipt names what became of each (`read_challenger_results`).
+A challenger's failure affects its own columns alone: where it can't be opened they are null on that day, and
+where it can't score a row, or gives NaN for it, they are null in that row. Which rows these are does not
+depend on chunks: a chunk that fails is halved until the rows at fault stand alone, in order. The challenger
+is given up for the rest of the piece at the SPARED-th of them, or when it has taken limits.time there. The
+receipt says what became of each (`read_challenger_results`).
 """
 
 import dataclasses
@@ -48,20 +48,20 @@ def add_challengers(job: Job, plan: Plan, champion: Scorer, features: pa.Schema)
 
 
 def _inspect(job: Job, plan: Plan, name: str, path: str, needed: tuple[pa.Schema, pa.Schema]) -> Challenger:
-    """A challenger as it is now, and why it can't be used, if so; `needed`: outputs, features."""
+    """A challenger as it is now, with the reason if it can't be used; `needed`: outputs, features."""
     challenger = Challenger(name, path)
     try:
         named = fetch_model(job.workspace, path)
         file = ModelSource(job.workspace, job.spec.model.kind, named.path).read()
         challenger = Challenger(name, file.name, file.sha256, named.uri)
         problem = _misfit(_open_scorer(job, plan, challenger), *needed)
-    except Exception as error:  # other people's models: whatever they raise costs their columns
+    except Exception as error:  # other people's models: whatever they raise, their columns are null
         problem = _message(error)
     return dataclasses.replace(challenger, refused=problem)
 
 
 def _misfit(scorer: Scorer, outputs: pa.Schema, features: pa.Schema) -> str:
-    """Why a challenger can't stand beside the champion, if so."""
+    """Why a challenger can't score beside the champion; empty if it can."""
     misfits = list(scorer.signature.misfits(features))
     for output in outputs:
         kind = scorer.signature.outputs.field(output.name).type
@@ -83,7 +83,7 @@ def _message(error: BaseException) -> str:
 
 @dataclasses.dataclass
 class _OpenChallenger:
-    """A challenger at work on a piece: CPU and wall-clock seconds, rows that it failed on, why at first."""
+    """A challenger of one piece: CPU and wall-clock seconds, rows that it failed on, the first reason."""
 
     name: str
     scorer: Scorer | None = None
@@ -187,7 +187,10 @@ def _without_nan(column: pa.Array) -> pa.Array:
 def read_challenger_results(
     job: Job, plan: Plan, run: RunFolder, rows: int, columns: Mapping[str, ColumnProof]
 ) -> tuple[ChallengerResult, ...]:
-    """What became of a plan's challengers: rows as they were read back, of a table of so many rows."""
+    """What became of a plan's challengers.
+
+    `rows` and `columns` (column -> its statistics) are those of the scores table as it was read back.
+    """
     notes = [_note(run.challengers(piece.fingerprint)) for piece in plan.pieces]
     results = []
     for challenger in plan.challengers:

@@ -1,4 +1,4 @@
-"""How far the scores and decisions of one way to compute a model are from those of another, row by row."""
+"""How far a candidate's scores and decisions (another way to compute a model) are from the reference's."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -24,7 +24,7 @@ class Deviation:
         cosine: the least similarity of a row's list of numbers, over rows and columns of lists.
         flips: rows of the decision tables that changed.
         decisions: rows of the decision tables.
-        totals: the largest relative move of the sum of a column of fractions in a decision table.
+        totals: the largest relative change of the sum of a column of fractions in a decision table.
         metric: how good the candidate's scores are; None without labels.
         metric_before: how good the reference's are.
     """
@@ -84,7 +84,7 @@ class Deviation:
 
 
 def deviation_from(raw: Mapping[str, float | int | None]) -> Deviation:
-    """The change whose `as_dict` this is; numbers of a later version are left out."""
+    """The deviation whose `as_dict` this is; numbers of a later version are left out."""
     names = {field.name for field in fields(Deviation)}
     return Deviation(**{name: value for name, value in raw.items() if name in names})  # type: ignore[arg-type]
 

@@ -1,10 +1,10 @@
-"""Models by their names in an MLflow registry: `models:/ranker@champion`, `models:/ranker/3`.
+"""Models by their names in a model registry, MLflow's: `models:/ranker@champion`, `models:/ranker/3`.
 
 A name is resolved when a day is planned, to a version and the .onnx file among its artifacts. That file is
 copied once to data/models/.registry/<name>/<version>/, with its sha256 beside it, and never written again: a
 plan names a path and a hash, as of any model, and a version that is here needs no registry any more.
 
-Where the registry is, say MLFLOW_REGISTRY_URI or MLFLOW_TRACKING_URI, as everywhere in MLflow.
+MLFLOW_REGISTRY_URI or MLFLOW_TRACKING_URI say where the registry is, as everywhere in MLflow.
 """
 
 import contextlib
@@ -18,10 +18,8 @@ from nightscore.job import REGISTRY_URI, URI_FORMS
 from nightscore.store import model_cache
 
 EXTRA = "pip install 'nightscore[registry]'"
-ABSENT = {
-    "RESOURCE_DOES_NOT_EXIST",
-    "INVALID_PARAMETER_VALUE",
-}  # error codes of MLflow: asking again won't help
+# Error codes of MLflow where asking again won't help.
+ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 
 
 @dataclass(frozen=True)
@@ -34,13 +32,12 @@ class NamedModel:
 
 
 def fetch_model(workspace: Workspace, name: str) -> NamedModel:
-    """The model that a job names: its path as it is, or of a registry's model the file that was copied here.
+    """The model that a job names: a path as it is, or for a registry's model the file that was copied here.
 
     Raises:
         NotYet: the registry can't be reached.
         Broken: it has no such model, version or alias; the version has not exactly one .onnx file; the copy
-        here
-            has been changed; or MLflow is not installed.
+            here has been changed; or MLflow is not installed.
     """
     match = REGISTRY_URI.fullmatch(name)
     if match is None:
@@ -80,7 +77,7 @@ def _copy(model: str, version: str, uri: str, path: Path) -> None:
 
 @contextlib.contextmanager
 def _answers(uri: str) -> Iterator[Any]:
-    """A client of the registry; what it can't answer is NotYet, and what it has not is Broken."""
+    """A client of the registry. NotYet where it does not answer, Broken where it has no such model."""
     try:
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException

@@ -90,10 +90,10 @@ def _how_to_make(job: Job) -> str:
 
 
 def score_nothing(job: Job, opened: OpenModel) -> None:
-    """Hold a workspace's scorer to its contract on a chunk without rows, and see that its variants are some.
+    """Hold a workspace's scorer to its contract on a chunk without rows, and check the variants it offers.
 
     Raises:
-        Broken: names the line of job.yaml, and of the scorer's file where one is to blame.
+        Broken: names the line of job.yaml, and that of the scorer's file where the mistake is there.
     """
     variants_of(job, opened.device)
     if not is_scorer_file(job.spec.model.kind):
@@ -159,7 +159,7 @@ def reference_scorer(job: Job, plan: Plan) -> Scorer:
     """The plain scorer of a plan's own model, to which its variants and what a bake-off took are held.
 
     Raises:
-        ModelChangedError, ModelError: as `opened`.
+        ModelChangedError, ModelError: as `open_cached_scorer`.
     """
     variant = plain_variant_of(job.spec.model.kind, plan.device)
     return open_cached_scorer(job, plan.model_path, plan.model_sha256, variant, plan.code)

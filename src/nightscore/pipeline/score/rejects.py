@@ -1,4 +1,7 @@
-"""Rows that are set aside: to a file of their own, with the reason, as far as the budget goes."""
+"""Rejects: rows that are set aside in a file of their own, with the reason (quarantine, a dead letter table).
+
+More of them than the job's budget allows end the run.
+"""
 
 import contextlib
 import json
@@ -100,7 +103,7 @@ class RejectWriter:
 
 
 def over_budget(job: Job, plan: Plan, rejected: str, reasons: str) -> str:
-    """What is said where more rows are bad than a job allows."""
+    """The message where more rows are rejected than a job allows."""
     policy = job.spec.policy
     allowed = policy.max_rejected_rows(plan.day_rows)
     return (

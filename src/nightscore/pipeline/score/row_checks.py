@@ -1,4 +1,4 @@
-"""Is a row what it has to be: has it a key, the features that it must have, values of their domain?"""
+"""Checks of rows: a key, the features that must be there, values in their domains."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -34,7 +34,7 @@ def domain_columns(job: Job, outputs: pa.Schema) -> list[str]:
 
 
 def check_domain(job: Job, features: pa.Schema, outputs: pa.Schema) -> None:
-    """Know that each column that has a domain is there, and can have such values.
+    """Raise `Broken` unless each column that has a domain is there, and can have such values.
 
     Raises:
         Broken: names the line of job.yaml.
@@ -104,7 +104,7 @@ def _beyond(column: pa.Array, domain: Domain) -> Mask:
     beyond = np.zeros(len(column), np.bool_)
     for bound, crosses in ((domain.min, pc.less), (domain.max, pc.greater)):
         if bound is not None:
-            # Of 32-bit floats none is 0.1, but the one nearest to it is meant.
+            # For 32-bit floats, 0.1 means the float nearest to it.
             limit = pa.scalar(bound).cast(column.type) if pa.types.is_floating(column.type) else bound
             crossed = crosses(column, limit)
             beyond |= pc.fill_null(crossed, False).to_numpy(zero_copy_only=False)

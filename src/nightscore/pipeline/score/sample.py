@@ -14,7 +14,7 @@ from nightscore.store import EngineResources, InputFile, Piece, Plan, RowRange, 
 
 
 def read_first_rows(job: Job, plan: Plan, source: Sequence[InputFile], rows: int) -> pa.RecordBatch | None:
-    """At most so many of the day's first rows, in one chunk; None of a day without rows."""
+    """At most `rows` of the day's first rows, in one chunk; None for a day without rows."""
     first = next((file for file in source if file.rows), None)
     return _read(job, plan, [RowRange(first.path, 0, min(rows, first.rows))], rows) if first else None
 
@@ -22,7 +22,7 @@ def read_first_rows(job: Job, plan: Plan, source: Sequence[InputFile], rows: int
 def read_spread_rows(
     job: Job, plan: Plan, source: Sequence[InputFile], rows: int, places: int = 4
 ) -> pa.RecordBatch | None:
-    """Rows from so many places of a day, from its first to its last, in one chunk; None where it has none."""
+    """About `rows` rows from `places` places of a day, first to last, in one chunk; None without rows."""
     total = sum(file.rows for file in source)
     if not total:
         return None
