@@ -1,4 +1,4 @@
-"""Why a row got what it got: its features as they were scored, its scores, what was decided."""
+"""One row explained: its features as they were scored, its scores, what was decided."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence

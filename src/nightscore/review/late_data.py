@@ -1,6 +1,6 @@
-"""Late data: published days whose inputs have changed since, and how much of them would move.
+"""Late-arriving data: published days whose inputs have changed since, and how much of them would change.
 
-Nothing is published. How much would move is found by doing what a restatement does up to its audits, in a run
+Nothing is published. How much would change is computed as a restatement would be, up to its audits, in a run
 folder that is removed: with the job, its model and all rows as they are now, and the day's own parameters.
 """
 
@@ -33,8 +33,8 @@ ASKED = Restate("how much late data would move", "nightscore late")
 class LateDay(BaseModel):
     """A published day whose inputs have changed since.
 
-    `tables` says how each would differ from what is published; None where it was not asked, or where
-    `problem` says why a run of the day would publish nothing.
+    `tables` says how each would differ from what is published; None where it was not asked for, or
+    where `problem` says why a run of the day would publish nothing.
     """
 
     job: str
@@ -51,7 +51,7 @@ def find_late_days(
 ) -> Iterator[LateDay]:
     """The published days of a job, from `since` on, whose inputs have changed since they were published.
 
-    With `list_only` it is not computed how much would move. A day is compared with what is published now, its
+    With `list_only`, how much would change is not computed. A day is compared with what is published now, its
     newest restatement.
     """
     state = catalog.read_catalog(job.workspace)

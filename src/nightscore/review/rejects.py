@@ -13,7 +13,7 @@ EXAMPLES = 3
 
 
 class RejectReason(BaseModel):
-    """Why rows were set aside: in which stage, by what code, how many, and the first of them by key."""
+    """Why rows were set aside: stage and code, with how many rows, and the first of them by key."""
 
     stage: str
     reason: str

@@ -44,7 +44,7 @@ def text_table(rows: Iterable[Sequence[object]], columns: Sequence[str], right: 
 
 
 def print_receipt(receipt: Receipt) -> None:
-    """One receipt."""
+    """Print one receipt."""
     out = console()
     out.print(
         f"[bold]{receipt.job}[/bold] {receipt.day}: [bold]{receipt.status}[/bold] {receipt.reason}".rstrip()
@@ -78,7 +78,7 @@ def print_receipt(receipt: Receipt) -> None:
 
 
 def print_rejects(reasons: Sequence[RejectReason]) -> None:
-    """The rows of a day that were set aside, by reason, with examples."""
+    """Print the rejected rows of a day, by reason, with examples."""
     out = console()
     for reason in reasons:
         out.print(f"[bold]{reason.rows:,} {reason.reason}[/bold] in {reason.stage}", soft_wrap=True)
@@ -91,7 +91,7 @@ def print_rejects(reasons: Sequence[RejectReason]) -> None:
 
 
 def print_receipts(receipts: Sequence[Receipt]) -> None:
-    """Many receipts, a line each."""
+    """Print receipts, a line each."""
     columns = ("job", "day", "run", "rows", "rows/s", "published at (UTC)", "audits")
     rows = [
         (
@@ -109,7 +109,7 @@ def print_receipts(receipts: Sequence[Receipt]) -> None:
 
 
 def print_jobs(jobs: Sequence[Job], last: Mapping[str, str]) -> None:
-    """The jobs of a workspace."""
+    """Print the jobs of a workspace."""
     rows = [
         (j.name, str(j.spec.schedule), last.get(j.name, "never"), j.spec.owner, j.spec.about) for j in jobs
     ]
@@ -117,7 +117,7 @@ def print_jobs(jobs: Sequence[Job], last: Mapping[str, str]) -> None:
 
 
 def print_plan(plan: Plan, run: RunFolder | None) -> None:
-    """What a run would do."""
+    """Print what a run would do."""
     out = console()
     files = [f for input_files in plan.inputs.values() for f in input_files]
     out.print(f"[bold]{plan.job}[/bold] {plan.day}: {_outcome(plan)}")
@@ -142,7 +142,7 @@ def print_plan(plan: Plan, run: RunFolder | None) -> None:
 def print_hardware(
     machine: "Hardware", devices: "Sequence[Device]", problems: Mapping[str, str], kinds: Sequence[str]
 ) -> None:
-    """What scoring may use here."""
+    """Print what scoring may use here."""
     out = console()
     facts = [
         ("processor", machine.processor),
@@ -158,7 +158,7 @@ def print_hardware(
 
 
 def print_explanation(explanation: RowExplanation) -> None:
-    """One row, from its features to the decisions about it."""
+    """Print one row, from its features to the decisions about it."""
     out = console()
     key = ", ".join(f"{c}={v}" for c, v in explanation.key.items())
     out.print(f"[bold]{explanation.job}[/bold] {explanation.day}, {key} (run {explanation.run_id})")
@@ -177,7 +177,7 @@ def print_explanation(explanation: RowExplanation) -> None:
 
 
 def print_rows(table: pa.Table) -> None:
-    """The rows of a query's result, the first 100."""
+    """Print the first SHOWN_ROWS rows of a query's result."""
     numbers = [f.name for f in table.schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)]
     rows = table.slice(0, SHOWN_ROWS).to_pylist()
     console().print(text_table([list(r.values()) for r in rows], table.schema.names, numbers))
@@ -189,7 +189,7 @@ def print_rows(table: pa.Table) -> None:
 
 
 def write_rows(table: pa.Table, form: str, out: IO[bytes]) -> None:
-    """A query's result as csv, json (an array of objects) or parquet."""
+    """Write a query's result as csv, json (an array of objects) or parquet."""
     if form == "csv":
         pa_csv.write_csv(table, out)
     elif form == "parquet":
@@ -223,7 +223,7 @@ def _key_hash(receipt: Receipt) -> str:
 
 
 def _special(receipt: Receipt) -> Iterator[str]:
-    """What a receipt says of a day that did not go its plain way."""
+    """The lines of a receipt that most days do not have: rejects, replays, restatements, challengers, ..."""
     for reject in receipt.rejects:
         yield f"rejected  {reject.rows:,} {reject.reason} in {reject.stage}"
     if then := receipt.replayed:
@@ -285,7 +285,7 @@ def _audits(receipt: Receipt) -> str:
 
 
 def _audit_text(audit: AuditResult) -> str:
-    """What is asked, and what was measured."""
+    """An audit, and what it measured."""
     return f"{audit.name} ({audit.detail})" if audit.detail else audit.name
 
 

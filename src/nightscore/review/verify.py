@@ -1,4 +1,4 @@
-"""Is a published day still what its receipt says? Asked of the tables' files themselves, any time later."""
+"""Published days verified: the tables' files themselves, held to what the receipt says, any time later."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the report of a published day tells: from receipts, and from the tables as they name them."""
+"""The facts of a published day's report: from receipts, and from the tables' versions that they name."""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -87,7 +87,7 @@ def gather_facts(job: Job, day: dt.date, run_id: str | None = None) -> Facts:
 
 
 def _entry(state: Pinned, job: str, day: dt.date, run_id: str | None) -> CatalogEntry:
-    """The receipt that is asked for."""
+    """The catalog entry of the day's run in force, or of the run `run_id`."""
     of_job = [entry for entry in state.history if entry.job == job]
     if not of_job:
         raise Broken(f"job {job}: nothing is published yet; `nightscore run {job} --day {day}` does")

@@ -40,7 +40,7 @@ def report(
 
 
 def render_page(facts: Facts) -> str:
-    """The page that tells these facts.
+    """The page that shows these facts.
 
     Raises:
         Broken: the extra `report` is not installed.
@@ -56,7 +56,7 @@ def report_file(facts: Facts) -> Path:
 
 
 def open_templates() -> "Environment":
-    """The pages that are rendered. Broken where the extra `report` is not installed."""
+    """The templates of pages. Broken where the extra `report` is not installed."""
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError as error:
@@ -96,7 +96,7 @@ def _context(facts: Facts) -> dict[str, Any]:
 
 
 def _checks(facts: Facts) -> list[tuple[bool, str]]:
-    """The proof, done again: (it holds, in words)."""
+    """The proof, checked again: (whether it holds, in words)."""
     rows, hashes = facts.receipt.rows, facts.receipt.key_hash
     counted = {table.name: table.rows for table in facts.tables}
     recorded = {name: table.rows for name, table in facts.receipt.tables.items()}

@@ -54,7 +54,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Breakdown:
-    """A column's rows by value; None where there are more than VALUES of them."""
+    """A column's rows by value; `counts` is None where there are more than LISTED_VALUES values."""
 
     column: str
     counts: tuple[Count, ...] | None
@@ -118,7 +118,7 @@ class DayProfiler:
         return [self._breakdown(table, c, types[c]) for c in columns if types.get(c) in COUNTED]
 
     def columns(self, table: str) -> list[str]:
-        """The columns of a table that a person has put there."""
+        """The columns of a table, without `run_id`."""
         return [c for c in self._types(table) if c != "run_id"]
 
     def sample(self, table: str, key: Sequence[str]) -> TableSample:
