@@ -20,7 +20,7 @@ DUCKDB_TYPES = {
     pa.float32(): "FLOAT", pa.float64(): "DOUBLE", pa.int64(): "BIGINT", pa.int32(): "INTEGER",
     pa.int16(): "SMALLINT", pa.int8(): "TINYINT", pa.bool_(): "BOOLEAN", pa.string(): "VARCHAR",
 }  # fmt: skip
-HARMED = {"UHUGEINT", "BIT"}  # Arrow (DuckDB 2.0) gets negative numbers from 2**127 on, and raw bytes
+HARMED = {"UHUGEINT", "BIT"}  # DuckDB 2.0 gives Arrow negative numbers from 2**127 on, and raw bytes
 BINDING = "the features"  # a name that no job's SQL can have
 
 
@@ -33,7 +33,7 @@ class Bound:
 
 
 def check_sql(job: Job) -> None:
-    """Know that every SQL of a job is one SELECT that gives the same rows at each run.
+    """Raise `Broken` unless every SQL of a job is one SELECT that gives the same rows at each run.
 
     Raises:
         Broken: names the file, or the line of job.yaml.
@@ -47,10 +47,10 @@ def check_sql(job: Job) -> None:
 
 
 def check_schedule(job: Job) -> None:
-    """Know that a job's exchanges are ones that have a calendar, and the closures of calendars.yaml fit it.
+    """Raise `Broken` unless a job's exchanges have calendars, and the closures of calendars.yaml fit them.
 
     Raises:
-        Broken: names the line of job.yaml, or what calendars.yaml says amiss.
+        Broken: names the line of job.yaml, or what is wrong in calendars.yaml.
     """
     try:
         job.spec.schedule.check(job.workspace.root)
@@ -109,18 +109,18 @@ def _check_contracts(engine: Engine, day: Day) -> None:
             f"CAST(NULL AS {kind}) AS {quote_identifier(c)}" for c, kind in source.types.items()
         )
         with SqlMistakes(f"{day.job.shown}:{day.job.lines.get(at, 1)}: {'.'.join(at)}"):
-            wanted = engine.types(f"SELECT {casts}")
+            contract = engine.types(f"SELECT {casts}")
         inside = pq.read_schema(day.root / day.plan.inputs[name][0].path).names
-        found = {
+        actual = {
             c: kind
             for c, kind in engine.types(f"SELECT * FROM {quote_identifier(name)}").items()
             if c in inside
         }
-        for column in [*wanted, *found]:
-            if wanted.get(column) != found.get(column):
+        for column in [*contract, *actual]:
+            if contract.get(column) != actual.get(column):
                 day.job.raise_broken(
-                    at, f"column {column!r} is {found.get(column, 'absent')} in the files of {source.path} "
-                    f"and {wanted.get(column, 'absent')} in their contract"
+                    at, f"column {column!r} is {actual.get(column, 'absent')} in the files of {source.path} "
+                    f"and {contract.get(column, 'absent')} in their contract"
                 )  # fmt: skip
 
 
@@ -148,21 +148,22 @@ def _bind_features(engine: Engine, job: Job, scorer: Scorer) -> pa.Schema:
 
 def _define_empty_scores(engine: Engine, job: Job, scorer: Scorer) -> None:
     kept = [quote_identifier(name) for name in (*job.spec.key, *job.spec.keep)]
-    given = [
+    outputs = [
         f"CAST(NULL AS {_sql_type(f.type)}) AS {quote_identifier(f.name)}" for f in scorer.signature.outputs
     ]
-    engine.define("scores", f"SELECT {', '.join(kept + given)} FROM {quote_identifier(BINDING)} LIMIT 0")
-    if beside := _beside(job, scorer):
+    engine.define("scores", f"SELECT {', '.join(kept + outputs)} FROM {quote_identifier(BINDING)} LIMIT 0")
+    if challengers := _challenger_fields(job, scorer):
         columns = [
-            f"CAST(NULL AS {_sql_type(field.type)}) AS {quote_identifier(field.name)}" for field in beside
+            f"CAST(NULL AS {_sql_type(field.type)}) AS {quote_identifier(field.name)}"
+            for field in challengers
         ]
         engine.define(CHALLENGERS, f"SELECT *, {', '.join(columns)} FROM scores")
 
 
 def _no_rejects(job: Job) -> str:
     key = [quote_identifier(name) for name in job.spec.key]
-    said = [f"CAST(NULL AS VARCHAR) AS {name}" for name in rejects.COLUMNS]
-    return f"SELECT {', '.join(key + said)} FROM {quote_identifier(BINDING)} LIMIT 0"
+    reasons = [f"CAST(NULL AS VARCHAR) AS {name}" for name in rejects.COLUMNS]
+    return f"SELECT {', '.join(key + reasons)} FROM {quote_identifier(BINDING)} LIMIT 0"
 
 
 def _sql_type(kind: pa.DataType) -> str:
@@ -210,11 +211,13 @@ def rejects_schema(job: Job, features: pa.Schema) -> pa.Schema:
 def scores_schema(job: Job, features: pa.Schema, scorer: Scorer) -> pa.Schema:
     """The columns of a scores file: key, kept columns, the model's outputs, its challengers', `run_id`."""
     kept = [features.field(name) for name in (*job.spec.key, *job.spec.keep)]
-    return _stored(job, pa.schema([*kept, *scorer.signature.outputs, *_beside(job, scorer)]), ("features",))
+    return _stored(
+        job, pa.schema([*kept, *scorer.signature.outputs, *_challenger_fields(job, scorer)]), ("features",)
+    )
 
 
-def _beside(job: Job, scorer: Scorer) -> list[pa.Field]:
-    """The challengers' columns, in the types of the champion's: one that can't be opened has them, too."""
+def _challenger_fields(job: Job, scorer: Scorer) -> list[pa.Field]:
+    """The challengers' columns, in the types of the champion's, so that one that can't be opened has them."""
     outputs = scorer.signature.outputs
     return [
         delta.optional_field(column, outputs.field(output).type)

@@ -41,7 +41,7 @@ class Day:
 
     @classmethod
     def of(cls, job: Job, receipt: Receipt, files: inputs.Files | None = None, known_at: str = "") -> "Day":
-        """A published day at work again, with its own parameters, and the job's SQL as it is now.
+        """A published day to be computed again: its own parameters, and the job's SQL as it is now.
 
         `files` are what it reads (default: its inputs as they are now), `known_at` cuts what it sees of them.
         """
@@ -109,8 +109,8 @@ class Day:
     @property
     def sql_threads(self) -> int:
         """Threads of the SQL whose rows are published: one, unless the job says that more do no harm."""
-        asked = self.job.spec.scoring.sql_threads
-        return read_hardware().cores if asked == "auto" else asked
+        threads = self.job.spec.scoring.sql_threads
+        return read_hardware().cores if threads == "auto" else threads
 
     def steady_inputs(self) -> AbstractContextManager[None]:
         """A context that ends with NotYet where an input is not what it was when the plan was made."""
@@ -128,7 +128,7 @@ class Day:
 
         `source` are further files (relative to the root) that it may read by their path; `memory` is
         what it may use in bytes (default: its part of the budget), before it spills to disk.
-        `threads` are its threads (default: as many as there are cores). `views` are further ones.
+        `threads` are its threads (default: as many as there are cores). `views` are further views.
         """
         tables = staged or {}
         seen = [*inputs.views(self.job, self.plan.inputs, self.plan.known_at), *views]
@@ -147,11 +147,11 @@ class Day:
         engine.define(
             "params", "SELECT " + ", ".join(f"getvariable('{n}') AS {quote_identifier(n)}" for n in names)
         )
-        beside = self.job.spec.model.challenger_columns
+        challengers = self.job.spec.model.challenger_columns
         for name in tables:
-            hidden = ", ".join(map(quote_identifier, ["run_id", *(beside if name == "scores" else ())]))
+            hidden = ", ".join(map(quote_identifier, ["run_id", *(challengers if name == "scores" else ())]))
             engine.define(name, f"SELECT * EXCLUDE ({hidden}) FROM {quote_identifier(f'staged {name}')}")
-        if beside and "scores" in tables:
+        if challengers and "scores" in tables:
             engine.define(CHALLENGERS, f"SELECT * EXCLUDE (run_id) FROM {quote_identifier('staged scores')}")
 
     def read_back(self, files: Iterable[StagedFile]) -> TableProof:

@@ -21,7 +21,7 @@ from nightscore.store import Piece, Plan, Receipt, StagedFile, job_memory_budget
 
 
 class Executor(Protocol):
-    """Has the pieces of a plan scored. `nightscore.pipeline.testing.check_executor` holds one to this."""
+    """Has the pieces of a plan scored. `nightscore.pipeline.testing.check_executor` tests an executor."""
 
     def map(
         self, job: Job, plan: Plan, pieces: Sequence[Piece], report: ProgressCallback = silent
@@ -33,7 +33,7 @@ class Executor(Protocol):
 
         Raises:
             Broken: (permanent) a row can't be scored.
-            NotYet: (retryable) the job, its model, an input or a library is another than the plan's.
+            NotYet: (retryable) the job, its model, an input or a library differs from the plan's.
         """
         ...
 
@@ -68,7 +68,7 @@ class Threads:
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-        pa.default_memory_pool().release_unused()  # a hundred megabytes, which DuckDB is about to need
+        pa.default_memory_pool().release_unused()  # about 100 MB, which DuckDB needs next
         return [future.result() for future in futures]
 
 
@@ -94,9 +94,9 @@ def run(
         (the job's policy for a missing day), `preview`.
 
     Raises:
-        Broken: trying again won't help. Nothing is published. `Closed`: the day is closed, and its causes are
-            others now.
-        NotYet: try again later. Nothing is published.
+        Broken: (permanent) trying again won't help. Nothing is published. `Closed`: the day is closed, and
+            its causes differ now.
+        NotYet: (retryable) try again later. Nothing is published.
     """
     plan = plan_day(job, as_day(day), request.but(**options), report)
     return publish_day(job, plan, executor.map(job, plan, plan.pieces, report), report)

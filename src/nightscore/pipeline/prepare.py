@@ -1,6 +1,6 @@
 """What a day's run scores: the rows of its features SQL, or of an input as they are; cut in pieces.
 
-Before a byte of it is written the disk is asked whether it has room for what the run will write.
+Free space on disk is checked before anything is written.
 """
 
 import contextlib
@@ -49,26 +49,26 @@ from nightscore.store import (
 
 MakeRows = Callable[[Job, Plan, RunFolder, ProgressCallback], Sequence[InputFile]]
 Choose = Callable[[Job, Plan, Sequence[InputFile]], Plan]
-DOUBT = 2  # times too high an estimate may be before a run that would fit is refused
-ALIKE = 10  # times as many rows as on the last day: beyond that its bytes a row are mostly footers
-OUTPUT_BYTES = 4  # of one output of one row, before anything is known of it
+DOUBT = 2  # a run is refused where less than 1/DOUBT of the estimated disk space is free
+ALIKE = 10  # the last day's bytes per row count up to this many times its rows: else they are mostly footers
+OUTPUT_BYTES = 4  # of one output of one row, until a run has shown it
 Needs = dict[str, int]
 
 
 def begin(
-    job: Job, wanted: Plan, make_rows: MakeRows | None = None, choose: Choose = choose_variant,
+    job: Job, draft: Plan, make_rows: MakeRows | None = None, choose: Choose = choose_variant,
     *, watch: Stopwatch | None = None, report: ProgressCallback = silent,
 ) -> Plan:  # fmt: skip
-    """A run begins: inputs verified, rows made, the disk asked, a variant chosen, pieces cut, the plan kept.
+    """Begin a run: verify inputs, make rows, check the disk, choose a variant, cut pieces, save the plan.
 
     Runs, replays of rejects, trials of late data and of bake-offs all begin here.
 
     Args:
         job: the job.
-        wanted: the plan as far as it is known before a row is read; a run id that it has stays.
+        draft: the plan as far as it is known before a row is read; its run id is kept, if it has one.
         make_rows: gives the files whose rows are scored; default: `stage_features`.
         choose: gives the plan with its variant and the rows of a chunk, for those files.
-        watch: started when the planning was.
+        watch: started with the planning; default: now.
         report: told how far it is.
 
     Raises:
@@ -76,8 +76,8 @@ def begin(
         NotYet: an input is changing; the disk has no room.
     """
     watch = watch or Stopwatch()
-    run_id = wanted.run_id or run_folder.new_run_id(wanted.fingerprint, wanted.started)
-    plan = dataclasses.replace(wanted, run_id=run_id)
+    run_id = draft.run_id or run_folder.new_run_id(draft.fingerprint, draft.started)
+    plan = dataclasses.replace(draft, run_id=run_id)
     run = run_folder.folder_of_plan(job.workspace, plan)
     with run.in_use():
         with Day(job, plan).steady_inputs():
@@ -97,13 +97,13 @@ def begin(
 
 
 @contextlib.contextmanager
-def trial_plan(job: Job, wanted: Plan, purpose: str) -> Iterator[Plan]:
+def trial_plan(job: Job, draft: Plan, purpose: str) -> Iterator[Plan]:
     """A plan whose runs are thrown away at the end, however that comes: no other run takes one of them up."""
-    mark = json_digest(purpose, wanted.fingerprint, secrets.token_hex(8))
+    mark = json_digest(purpose, draft.fingerprint, secrets.token_hex(8))
     try:
-        yield dataclasses.replace(wanted, fingerprint=mark)
+        yield dataclasses.replace(draft, fingerprint=mark)
     finally:
-        run_folder.remove_trials(job.workspace, job.name, dt.date.fromisoformat(wanted.day), mark)
+        run_folder.remove_trials(job.workspace, job.name, dt.date.fromisoformat(draft.day), mark)
 
 
 def stage_features(job: Job, plan: Plan, run: RunFolder, report: ProgressCallback) -> Sequence[InputFile]:
@@ -144,11 +144,11 @@ def with_pieces(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
 
 
 def refuse_full_disk(job: Job, plan: Plan, run: RunFolder, source: Sequence[InputFile]) -> None:
-    """Hold the scores and the decision tables of a run to what is free where they will lie.
+    """Raise `NotYet` unless there is disk space for the scores and the decision tables of a run.
 
     Raises:
-        NotYet: the half of it is not; says what is needed, what is free and where. The feature snapshot is
-            removed, so that trying again does not fill the disk with snapshots.
+        NotYet: less than half of it is free; says what is needed, what is free and where. The feature
+            snapshot is removed, so that trying again does not fill the disk with snapshots.
     """
     last = _last(job, plan)
     alike = last is not None and last.rows.published * ALIKE >= _rows(plan, source)
@@ -161,7 +161,7 @@ def refuse_full_disk(job: Job, plan: Plan, run: RunFolder, source: Sequence[Inpu
 
 
 def refuse_no_room_for_features(job: Job, plan: Plan) -> None:
-    """The same before the features SQL runs, by the snapshot of the last published day, if there is one.
+    """The same for the feature snapshot, by that of the last published day, if there is one.
 
     Raises:
         NotYet: as above.
@@ -193,12 +193,12 @@ def _refuse(job: Job, plan: Plan, workspace: Workspace, needs: Needs, tables: bo
 
 
 def _places(workspace: Workspace) -> list[Path]:
-    """The folders that are written: staged files get a second name as tables, or on another disk a copy."""
-    there = {
+    """The folders that are written, one per device; a table's files are links there, or copies."""
+    nearest = {
         path: next(p for p in (path, *path.parents) if p.exists())
         for path in (workspace.runs, workspace.tables)
     }
-    devices = {found.stat().st_dev: path for path, found in reversed(there.items())}
+    devices = {existing.stat().st_dev: path for path, existing in reversed(nearest.items())}
     return list(devices.values())
 
 
@@ -209,7 +209,7 @@ def _last(job: Job, plan: Plan) -> Receipt | None:
 
 
 def _by_rows(last: Receipt, plan: Plan, source: Sequence[InputFile]) -> Needs:
-    """What each table took on the last day, for as many rows as there are now; no decision table more."""
+    """What each table took on the last day, scaled to today's rows; decision tables never scaled up."""
     share = _rows(plan, source) / max(1, last.rows.published)
     scores, *decided = last.tables.items()
     needs = {scores[0]: int(scores[1].bytes * share)}
@@ -217,7 +217,7 @@ def _by_rows(last: Receipt, plan: Plan, source: Sequence[InputFile]) -> Needs:
 
 
 def _by_footers(job: Job, plan: Plan, source: Sequence[InputFile]) -> Needs:
-    """Key and kept columns as large as they are, four bytes an output; of decisions nothing is known."""
+    """Key and kept columns as large as they are, OUTPUT_BYTES per output; decision tables are left out."""
     columns = {*job.spec.key, *job.spec.keep}
     paths = [job.workspace.root / file.path for file in source]
     kept = sum(size for path in paths for size in _groups(path, columns))
@@ -239,11 +239,11 @@ def _bytes(inputs: Mapping[str, Sequence[InputFile]]) -> int:
 def _groups(path: Path, columns: set[str] | None) -> list[int]:
     """The bytes of some columns on disk, row group by row group; of all columns before compression."""
     footer = pq.read_metadata(path)
-    found = []
+    sizes = []
     for group in (footer.row_group(i) for i in range(footer.num_row_groups)):
         for column in (group.column(i) for i in range(group.num_columns)):
             if columns is None:
-                found.append(column.total_uncompressed_size)
+                sizes.append(column.total_uncompressed_size)
             elif column.path_in_schema.partition(".")[0] in columns:
-                found.append(column.total_compressed_size)
-    return found
+                sizes.append(column.total_compressed_size)
+    return sizes

@@ -1,4 +1,4 @@
-"""Rejected rows once more: scored again after a fix, and published with the rest of their day.
+"""Replay of rejected rows: scored again after a fix, and published with the rest of their day.
 
 A replay is a run of its own. It reads the features of the rejected rows as they are now, scores them,
 carries the day's other scores over as they were published, and decides, audits and publishes all of them
@@ -53,7 +53,7 @@ CARRIED = "carried"  # names of staged files
 
 
 def replay_rejects(job: Job, day: dt.date | str, report: ProgressCallback = silent) -> Receipt:
-    """Score the rejected rows of a published day again, and publish the day anew.
+    """Score the rejected rows of a published day again, and publish the day again.
 
     Rows that are no longer among the features, or have no key, stay rejected.
 
@@ -80,11 +80,11 @@ class _Replay:
         self.job, self.before = job, before
         day = dt.date.fromisoformat(before.day)
         request = RunRequest(params=before.params, force=True, known_at=before.known_at)
-        wanted = draft_plan(job, day, request)
+        draft = draft_plan(job, day, request)
         # A day of the same causes is `unchanged` to the next run; one of two causes is not.
-        same = wanted.fingerprint == before.fingerprint
-        causes = wanted.fingerprint if same else json_digest("replay", before.fingerprint, wanted.fingerprint)
-        plan = dataclasses.replace(wanted, fingerprint=causes, replay_of=before.run_id)
+        same = draft.fingerprint == before.fingerprint
+        causes = draft.fingerprint if same else json_digest("replay", before.fingerprint, draft.fingerprint)
+        plan = dataclasses.replace(draft, fingerprint=causes, replay_of=before.run_id)
         self.plan = dataclasses.replace(plan, run_id=run_folder.new_run_id(causes, plan.started))
         self.run = run_folder.folder_of_plan(job.workspace, self.plan)
         self.rows = self.run.path / "replay.parquet"
@@ -126,7 +126,7 @@ class _Replay:
         return choose_variant(job, plan, source)
 
     def snapshot(self) -> None:
-        """Stage the features of the rejected rows, and for `why` those of the whole day beside them."""
+        """Stage the features of the rejected rows, and for `nightscore why` those of the whole day."""
         day, job = Day(self.job, self.plan), self.job
         views = [View(REJECTS, self.rejects)]
         if job.features_sql is None:
@@ -152,18 +152,18 @@ class _Replay:
         """A published file of scores, staged as this run's."""
         target = self.run.scores(f"{CARRIED}-{number}")
         with open_staged(path, path.name) as file:
-            schema, beside = self.stored(file.schema_arrow), list(self.job.spec.model.challenger_columns)
-            batches = (conformed(batch, schema, beside) for batch in file.iter_batches())
+            schema, challengers = self.stored(file.schema_arrow), list(self.job.spec.model.challenger_columns)
+            batches = (conformed(batch, schema, challengers) for batch in file.iter_batches())
             stage_batches(target, (self.renamed(batch, schema) for batch in batches), schema)
         return read_staged(target, self.job.workspace.root)
 
     def stored(self, published: pa.Schema) -> pa.Schema:
-        """The columns of a published file of scores, with this job's challengers instead of those of then."""
+        """The columns of a published file of scores, with the challengers of now instead of those of then."""
         kept = [field for field in published if not delta.is_optional(field) and field.name != "run_id"]
         types = {field.name: field.type for field in kept}
         columns = self.job.spec.model.challenger_columns
-        beside = [delta.optional_field(column, types[output]) for column, (_, output) in columns.items()]
-        return pa.schema([*kept, *beside, published.field("run_id")])
+        challengers = [delta.optional_field(column, types[output]) for column, (_, output) in columns.items()]
+        return pa.schema([*kept, *challengers, published.field("run_id")])
 
     def stage_still_rejected(self) -> dict[str, Any]:
         """The rejects of before whose rows are not scored again: without a key, or gone from the features."""
@@ -173,8 +173,8 @@ class _Replay:
             schema = engine.schema(select)
             batches = engine.stream(select, FEATURE_GROUP_ROWS, order="ALL")
             stage_batches(target, (self.renamed(batch, schema) for batch in batches), schema)
-        found = read_staged(target, self.job.workspace.root)
-        return {"rejects": found.path, "rejected": found.rows}
+        staged = read_staged(target, self.job.workspace.root)
+        return {"rejects": staged.path, "rejected": staged.rows}
 
     def renamed(self, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         """A batch of the run before as this run's."""
@@ -182,8 +182,8 @@ class _Replay:
 
     def looking(self, **views: Sequence[Path]) -> Engine:
         """An engine over some files, by name."""
-        found = [View(name, tuple(files)) for name, files in views.items()]
-        return Engine(found, catalog.query_resources(self.job.workspace))
+        table_views = [View(name, tuple(files)) for name, files in views.items()]
+        return Engine(table_views, catalog.query_resources(self.job.workspace))
 
     def unharmed(self, files: Sequence[LiveFile], table: str) -> tuple[Path, ...]:
         """The published files of a table. Broken where one is not what the receipt says."""

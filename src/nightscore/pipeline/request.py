@@ -1,4 +1,4 @@
-"""What a run is asked for, once: the command line, Airflow's form and Python each make one of these."""
+"""What a run is asked for: the command line, Airflow's form and Python each make a `RunRequest`."""
 
 import dataclasses
 import datetime as dt
@@ -17,10 +17,10 @@ class RunRequest:
     Attributes:
         params: values of the job's parameters, instead of their defaults.
         force: run although nothing has changed.
-        limit: score only the first so many rows and publish nothing: a preview.
+        limit: score only the first `limit` rows and publish nothing: a preview.
         model: another model file of the workspace (a path relative to it).
-        device: another device than the job's, such as cpu or cuda.
-        known_at: leave out rows that became known later (point in time), by the `known_at` of the job's
+        device: a device instead of the job's, such as cpu or cuda.
+        known_at: leave out rows that became known later, by the `known_at` of the job's
             inputs; a time without a zone is UTC.
         restate: publish a day again that is published, closed or not; says why, and who does it.
 
@@ -41,17 +41,17 @@ class RunRequest:
             raise Broken(f"limit {self.limit} is not allowed: a preview has at least one row")
 
     def but(self, **options: Any) -> "RunRequest":
-        """The same with other values of some fields.
+        """A copy with other values of some fields.
 
         Raises:
             TypeError: a name is no field of a request.
         """
-        unknown = options.keys() - {one.name for one in dataclasses.fields(self)}
+        unknown = options.keys() - {option.name for option in dataclasses.fields(self)}
         if unknown:
-            allowed = ", ".join(one.name for one in dataclasses.fields(self))
+            allowed = ", ".join(option.name for option in dataclasses.fields(self))
             raise TypeError(f"a run can't be asked for {min(unknown)!r}; allowed: {allowed}")
         return dataclasses.replace(self, **{**options, "params": options.get("params") or self.params})
 
 
 DEFAULT_REQUEST = RunRequest()
-"""A run as a scheduler asks for it: the job as it stands, nothing forced."""
+"""A run as a scheduler asks for it: the job as it is, nothing forced."""

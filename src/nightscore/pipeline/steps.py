@@ -63,7 +63,7 @@ def plan_day(
     A run that was stopped is taken up again; a day whose causes have not changed is `unchanged` (idempotent).
 
     Raises:
-        Closed: (Broken) the day is closed, its causes are others now, and this is no restatement.
+        Closed: (Broken) the day is closed, its causes differ now, and this is no restatement.
         Broken: the job, its model or an input does not fit; the day's partition is missing and the
             policy is `fail`; there are no rows and the policy is `fail`.
         NotYet: the day's partition is missing and the policy is `wait`; an input is changing.
@@ -79,7 +79,7 @@ def plan_day(
 
 
 def draft_plan(job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST) -> Plan:
-    """What `plan_day` would find, as far as it is known before a row is read; nothing is written.
+    """The plan of `plan_day`, as far as it is known before a row is read; nothing is written.
 
     A plan with a `run_id` is a stopped run that would be taken up. Errors as `plan_day`'s.
     """
@@ -94,28 +94,28 @@ def draft_plan(job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST) ->
     # A model or a device that is asked for is what scores; a variant stands for the job's own.
     picked = None if request.model or request.device else read_variant(job)
     known_at = as_of.cutoff(job, request.known_at)
-    wanted = _wanted(job, day, opened, files, values, known_at=known_at, picked=picked)
-    wanted = dataclasses.replace(wanted, limit=request.limit)
+    draft = _draft(job, day, opened, files, values, known_at=known_at, picked=picked)
+    draft = dataclasses.replace(draft, limit=request.limit)
     with inputs.steady_inputs(job, files, day):
-        bound = binding.bind_job(Day(job, wanted), opened.scorer)
-    wanted = add_challengers(job, wanted, opened.scorer, bound.features)
-    wanted = dataclasses.replace(wanted, promotion=read_promotion(job, wanted))
-    return _beside_published(job, wanted, request)
+        bound = binding.bind_job(Day(job, draft), opened.scorer)
+    draft = add_challengers(job, draft, opened.scorer, bound.features)
+    draft = dataclasses.replace(draft, promotion=read_promotion(job, draft))
+    return _beside_published(job, draft, request)
 
 
-def _beside_published(job: Job, wanted: Plan, request: RunRequest) -> Plan:
-    """The plan beside what is published and what was begun: unchanged, taken up, or a run of its own."""
-    last = catalog.read_catalog(job.workspace).read_receipt(job.name, as_day(wanted.day))
-    same = last is not None and last.fingerprint == wanted.fingerprint and _still_there(job, last)
+def _beside_published(job: Job, draft: Plan, request: RunRequest) -> Plan:
+    """The plan compared with what is published and what was begun: unchanged, taken up, or a new run."""
+    last = catalog.read_catalog(job.workspace).read_receipt(job.name, as_day(draft.day))
+    same = last is not None and last.fingerprint == draft.fingerprint and _still_there(job, last)
     if last and same and not request.force and request.limit is None:
-        return dataclasses.replace(wanted, status="unchanged", run_id=last.run_id)
-    number = max(int(wanted.started * 1000), last.run_number + 1 if last else 0)
+        return dataclasses.replace(draft, status="unchanged", run_id=last.run_id)
+    number = max(int(draft.started * 1000), last.run_number + 1 if last else 0)
     if request.limit is None:
-        wanted = plan_restatement(job, wanted, last, request.restate)
-    resumed = None if request.force else run_folder.find_unfinished_plan(job.workspace, wanted)
+        draft = plan_restatement(job, draft, last, request.restate)
+    resumed = None if request.force else run_folder.find_unfinished_plan(job.workspace, draft)
     if resumed:
-        return dataclasses.replace(resumed, restate=wanted.restate, replaces=wanted.replaces)
-    return dataclasses.replace(wanted, run_number=number)
+        return dataclasses.replace(resumed, restate=draft.restate, replaces=draft.replaces)
+    return dataclasses.replace(draft, run_number=number)
 
 
 def score_piece(
@@ -171,8 +171,8 @@ def publish_day(
     """Prove what was staged, decide, audit, and publish the day's tables together.
 
     Raises:
-        Broken: rows were lost or gained, a key stands twice, more rows were rejected than the job allows, an
-            audit failed (`Held`: a person may release the day); nothing is published.
+        Broken: rows were lost or gained, a key is there twice, more rows were rejected than the job allows,
+            an audit failed (`Held`: a person may release the day); nothing is published.
         NotYet: an input changed while it was read, a library is of another version than the plan's, or
             another run was first; nothing is published.
     """
@@ -212,7 +212,10 @@ def features(job: Job, day: dt.date | str, params: Mapping[str, Any] | None = No
 
 
 def check_job(job: Job) -> str:
-    """Hold a job's spec, SQL and model together on its latest day, without reading data; says how.
+    """Check that a job's spec, SQL and model fit together on its latest day, without reading data.
+
+    Returns:
+        A line that says so, with what the job publishes.
 
     Raises:
         Broken: names file, line, the offending value and what is allowed.
@@ -223,11 +226,11 @@ def check_job(job: Job) -> str:
     days = inputs.list_input_days(job)
     day = days[-1] if days else dt.date.today()
     files = inputs.resolve_inputs(job, day)
-    wanted = _wanted(job, day, opened, files, job.params())
-    bound = binding.bind_job(Day(job, wanted), opened.scorer)
-    rivals = add_challengers(job, wanted, opened.scorer, bound.features).challengers
+    draft = _draft(job, day, opened, files, job.params())
+    bound = binding.bind_job(Day(job, draft), opened.scorer)
+    rivals = add_challengers(job, draft, opened.scorer, bound.features).challengers
     useless = "".join(
-        f"; challenger {one.path} can't be used: {one.refused}" for one in rivals if one.refused
+        f"; challenger {rival.path} can't be used: {rival.refused}" for rival in rivals if rival.refused
     )
     return f"ok: {len(bound.features)} feature columns; publishes {', '.join(bound.stored)}{useless}"
 
@@ -245,13 +248,13 @@ def _absent(job: Job, files: inputs.Files, day: dt.date) -> str:
     return text
 
 
-def _wanted(
+def _draft(
     job: Job, day: dt.date, opened: OpenModel, files: inputs.Files, values: Mapping[str, Any],
     *, known_at: str = "", picked: VariantFile | None = None,
 ) -> Plan:  # fmt: skip
-    """The plan without its run: the day's causes and their fingerprint."""
+    """The plan before its run begins: the day's causes and their fingerprint."""
     params = {n: v.isoformat() if isinstance(v, dt.date) else v for n, v in values.items()}
-    read = {name: [(f.path, f.fingerprint) for f in some] for name, some in files.items()}
+    read = {name: [(f.path, f.fingerprint) for f in input_files] for name, input_files in files.items()}
     used = picked.cause if picked and picked.reference.sha256 == opened.sha256 else None
     causes = json_digest(
         job.hash, day.isoformat(), params, opened.sha256, opened.code, opened.device, read,

@@ -14,8 +14,8 @@ def check_executor(make: Callable[[], Executor], job: Job, plan: Plan) -> None:
     """Hold an executor to its contract on a plan of at least three pieces, none of which is staged yet.
 
     Checked: the files of `InOrder`, byte for byte and in the order that was asked for; of some pieces those
-    alone; of none none; staged pieces are left as they are; progress ends at all rows; a plan that no longer
-    holds is `NotYet` and stages nothing.
+    alone; of no piece none; staged pieces are left as they are; progress ends at all rows; a plan that no
+    longer holds is `NotYet` and stages nothing.
 
     Args:
         make: gives the executor; called once for each use, so that one with a cluster may start and stop it.
@@ -30,19 +30,21 @@ def check_executor(make: Callable[[], Executor], job: Job, plan: Plan) -> None:
     expected = _contents(root, InOrder().map(job, plan, pieces))
     run_folder.folder_of_plan(job.workspace, plan).remove_scored()
     assert make().map(job, plan, ()) == [], "of no piece there is a file"
-    some = [pieces[2], pieces[0]]
-    staged = make().map(job, plan, some)
+    chosen = [pieces[2], pieces[0]]
+    staged = make().map(job, plan, chosen)
     assert _contents(root, staged) == [expected[2], expected[0]], "some pieces, in the order asked for"
     unasked = run_folder.folder_of_plan(job.workspace, plan).scores(pieces[1].fingerprint)
     assert not unasked.exists(), "a piece that was not asked for"
     before = {file.path: _stat(root, file) for file in staged}
-    told: list[tuple[str, int, int]] = []
-    every = make().map(job, plan, pieces, lambda *said: told.append(said))
+    reports: list[tuple[str, int, int]] = []
+    every = make().map(job, plan, pieces, lambda *progress: reports.append(progress))
     assert _contents(root, every) == expected, "other bytes than one piece after the other, or another order"
     kept = {file.path: _stat(root, file) for file in every if file.path in before}
     assert kept == before, "staged pieces are written again"
     rows = sum(piece.rows for piece in pieces)
-    assert told[-1:] == [("score", rows, rows)], f"progress ends at {told[-1:]}, not at {rows} of {rows} rows"
+    assert reports[-1:] == [("score", rows, rows)], (
+        f"progress ends at {reports[-1:]}, not at {rows} of {rows} rows"
+    )
     run_folder.folder_of_plan(job.workspace, plan).remove_scored()
     assert isinstance(_error(make(), job, plan), NotYet), "a plan of another job is not refused"
     assert not any(_scores(job, plan).glob("*.parquet")), "it was refused, and files were staged"
@@ -61,8 +63,8 @@ def _contents(root: Path, staged: list[StagedFile]) -> list[tuple[str, bytes]]:
 
 
 def _stat(root: Path, file: StagedFile) -> tuple[int, int]:
-    found = (root / file.path).stat()
-    return found.st_ino, found.st_mtime_ns
+    stat = (root / file.path).stat()
+    return stat.st_ino, stat.st_mtime_ns
 
 
 def _scores(job: Job, plan: Plan) -> Path:

@@ -1,4 +1,4 @@
-"""Why a row got what it got: its features as they were scored, its scores, what was decided."""
+"""One row explained: its features as they were scored, its scores, what was decided."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -82,10 +82,10 @@ def _rows(job: Job, files: Sequence[Path], key: Mapping[str, str]) -> list[Row]:
     """The rows with this key among files; the key's columns that they have are what counts."""
     with Engine([View("rows", tuple(files))], catalog.query_resources(job.workspace)) as engine:
         columns = engine.schema("SELECT * FROM rows").names
-        given = {c: v for c, v in key.items() if c in columns}
-        if not given:
+        filters = {c: v for c, v in key.items() if c in columns}
+        if not filters:
             return []
         # Compared as text: what a person typed is compared with what a person would see.
-        terms = [f"{quote_identifier(c)}::VARCHAR = ${i}" for i, c in enumerate(given, 1)]
-        found = engine.rows(f"SELECT * FROM rows WHERE {' AND '.join(terms)}", list(given.values()))
-    return [{c: v for c, v in zip(columns, row, strict=True) if c != "run_id"} for row in found]
+        terms = [f"{quote_identifier(c)}::VARCHAR = ${i}" for i, c in enumerate(filters, 1)]
+        rows = engine.rows(f"SELECT * FROM rows WHERE {' AND '.join(terms)}", list(filters.values()))
+    return [{c: v for c, v in zip(columns, row, strict=True) if c != "run_id"} for row in rows]

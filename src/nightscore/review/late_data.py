@@ -1,6 +1,6 @@
-"""Late data: published days whose inputs have changed since, and how much of them would move.
+"""Late-arriving data: published days whose inputs have changed since, and how much of them would change.
 
-Nothing is published. How much would move is found by doing what a restatement does up to its audits, in a run
+Nothing is published. How much would change is computed as a restatement would be, up to its audits, in a run
 folder that is removed: with the job, its model and all rows as they are now, and the day's own parameters.
 """
 
@@ -33,8 +33,8 @@ ASKED = Restate("how much late data would move", "nightscore late")
 class LateDay(BaseModel):
     """A published day whose inputs have changed since.
 
-    `tables` says how each would differ from what is published; None where it was not asked, or where
-    `problem` says why a run of the day would publish nothing.
+    `tables` says how each would differ from what is published; None where it was not asked for, or
+    where `problem` says why a run of the day would publish nothing.
     """
 
     job: str
@@ -51,20 +51,22 @@ def find_late_days(
 ) -> Iterator[LateDay]:
     """The published days of a job, from `since` on, whose inputs have changed since they were published.
 
-    With `list_only` it is not computed how much would move. A day is compared with what is published now, its
+    With `list_only`, how much would change is not computed. A day is compared with what is published now, its
     newest restatement.
     """
     state = catalog.read_catalog(job.workspace)
     for (name, day), entry in sorted(state.in_force.items()):
         if name == job.name and day >= since.isoformat():
-            found = _late(job, state, entry, list_only, report)
-            if found.causes.inputs or found.problem:
-                yield found
+            late_day = _late_day(job, state, entry, list_only, report)
+            if late_day.causes.inputs or late_day.problem:
+                yield late_day
 
 
-def _late(job: Job, state: Pinned, entry: CatalogEntry, list_only: bool, report: ProgressCallback) -> LateDay:
+def _late_day(
+    job: Job, state: Pinned, entry: CatalogEntry, list_only: bool, report: ProgressCallback
+) -> LateDay:
     receipt = entry.read_receipt()
-    found = LateDay(
+    late_day = LateDay(
         job=job.name, day=entry.day, run_id=entry.run_id, closed=job.spec.close or receipt.closed,
         causes=Causes(),
     )  # fmt: skip
@@ -72,14 +74,14 @@ def _late(job: Job, state: Pinned, entry: CatalogEntry, list_only: bool, report:
         request = RunRequest(params=job.own_params(receipt.params), force=True, restate=ASKED)
         plan = draft_plan(job, dt.date.fromisoformat(entry.day), request)
         if plan.status == "skipped":
-            return found.model_copy(update={"problem": plan.reason})
+            return late_day.model_copy(update={"problem": plan.reason})
         causes = changed_causes(plan, receipt)
         if not causes.inputs or list_only:
-            return found.model_copy(update={"causes": causes})
-        found = found.model_copy(update={"causes": causes})
-        return found.model_copy(update={"tables": _moves(job, state, entry, plan, report)})
+            return late_day.model_copy(update={"causes": causes})
+        late_day = late_day.model_copy(update={"causes": causes})
+        return late_day.model_copy(update={"tables": _moves(job, state, entry, plan, report)})
     except NightscoreError as error:
-        return found.model_copy(update={"problem": str(error)})
+        return late_day.model_copy(update={"problem": str(error)})
 
 
 def _moves(
@@ -91,12 +93,12 @@ def _moves(
         day = Day(job, plan)
         with day.run.in_use():
             ready = prove_and_decide(day, LOCAL_THREADS.map(job, plan, plan.pieces, report))
-            proofs = {table: day.read_back(some) for table, some in ready.items()}
+            proofs = {table: day.read_back(files) for table, files in ready.items()}
             counted = {
-                table: TableResult(rows=one.rows, files=0, bytes=0, columns=one.columns)
-                for table, one in proofs.items()
+                table: TableResult(rows=proof.rows, files=0, bytes=0, columns=proof.columns)
+                for table, proof in proofs.items()
             }
-            after = {table: [day.root / file.path for file in some] for table, some in ready.items()}
+            after = {table: [day.root / file.path for file in files] for table, files in ready.items()}
             return compare_tables(
                 files_before_and_after(state, entry, after),
                 entry.read_receipt(),

@@ -13,7 +13,7 @@ EXAMPLES = 3
 
 
 class RejectReason(BaseModel):
-    """Why rows were set aside: in which stage, by what code, how many, and the first of them by key."""
+    """Why rows were set aside: stage and code, with how many rows, and the first of them by key."""
 
     stage: str
     reason: str
@@ -43,10 +43,10 @@ def summarize_rejects(job: Job, day: dt.date) -> list[RejectReason]:
         job.workspace,
         values=[day],
     ).to_pylist()
-    found: dict[tuple[str, str], RejectReason] = {}
+    reasons: dict[tuple[str, str], RejectReason] = {}
     for row in rows:
         why = row.pop("stage"), row.pop("reason")
         count = row.pop("rows")
-        found.setdefault(why, RejectReason(stage=why[0], reason=why[1], rows=count, examples=[]))
-        found[why].examples.append(row)
-    return list(found.values())
+        reasons.setdefault(why, RejectReason(stage=why[0], reason=why[1], rows=count, examples=[]))
+        reasons[why].examples.append(row)
+    return list(reasons.values())

@@ -35,61 +35,63 @@ def console() -> Console:
 def text_table(rows: Iterable[Sequence[object]], columns: Sequence[str], right: Sequence[str] = ()) -> Table:
     """A table for a terminal; the columns in `right` are numbers."""
     headed = any(name.strip() for name in columns)
-    made = Table(box=None, pad_edge=False, header_style="bold", show_header=headed)
+    table = Table(box=None, pad_edge=False, header_style="bold", show_header=headed)
     for name in columns:
-        made.add_column(name, justify="right" if name in right else "left", overflow="fold")
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
     for row in rows:
-        made.add_row(*[_cell(value) for value in row])
-    return made
+        table.add_row(*[_cell(value) for value in row])
+    return table
 
 
-def print_receipt(found: Receipt) -> None:
-    """One receipt."""
+def print_receipt(receipt: Receipt) -> None:
+    """Print one receipt."""
     out = console()
-    out.print(f"[bold]{found.job}[/bold] {found.day}: [bold]{found.status}[/bold] {found.reason}".rstrip())
-    if found.status == "skipped":
+    out.print(
+        f"[bold]{receipt.job}[/bold] {receipt.day}: [bold]{receipt.status}[/bold] {receipt.reason}".rstrip()
+    )
+    if receipt.status == "skipped":
         return
-    rows = found.rows
+    rows = receipt.rows
     facts = [
-        ("run", found.run_id),
+        ("run", receipt.run_id),
         (
             "rows",
             f"{rows.read:,} read = {rows.scored:,} scored + {rows.rejected:,} rejected; "
             f"{rows.published:,} published",
         ),
-        ("key hash", _key_hash(found)),
-        ("model", f"{found.model.path} (sha256 {found.model.sha256[:16]}…)" if found.model else ""),
-        ("inputs", f"{len(found.inputs)} files, {byte_size(sum(f.bytes for f in found.inputs))}"),
-        ("speed", f"{found.rows_per_second:,} rows/s{_variant(found)}"),
-        ("cost", _cost(found)),
-        ("seconds", "  ".join(f"{stage} {seconds:.2f}" for stage, seconds in found.seconds.items())),
+        ("key hash", _key_hash(receipt)),
+        ("model", f"{receipt.model.path} (sha256 {receipt.model.sha256[:16]}…)" if receipt.model else ""),
+        ("inputs", f"{len(receipt.inputs)} files, {byte_size(sum(f.bytes for f in receipt.inputs))}"),
+        ("speed", f"{receipt.rows_per_second:,} rows/s{_variant(receipt)}"),
+        ("cost", _cost(receipt)),
+        ("seconds", "  ".join(f"{stage} {seconds:.2f}" for stage, seconds in receipt.seconds.items())),
     ]
     out.print(text_table(facts, ("", " "), ()), soft_wrap=True)
-    for line in _special(found):
+    for line in _special(receipt):
         out.print(escape(line), soft_wrap=True)
-    _receipt_tables(out, found)
-    for audit in found.audits:
+    _receipt_tables(out, receipt)
+    for audit in receipt.audits:
         mark = "[green]passed[/green]" if audit.passed else f"[red]not passed[/red] ({audit.severity})"
-        out.print(f"audit     {mark}: {escape(_said(audit))}", soft_wrap=True)
-    if found.preview:
-        print_rows(pa.Table.from_pylist([dict(row) for row in found.preview]))
+        out.print(f"audit     {mark}: {escape(_audit_text(audit))}", soft_wrap=True)
+    if receipt.preview:
+        print_rows(pa.Table.from_pylist([dict(row) for row in receipt.preview]))
 
 
-def print_rejects(found: Sequence[RejectReason]) -> None:
-    """The rows of a day that were set aside, by reason, with examples."""
+def print_rejects(reasons: Sequence[RejectReason]) -> None:
+    """Print the rejected rows of a day, by reason, with examples."""
     out = console()
-    for one in found:
-        out.print(f"[bold]{one.rows:,} {one.reason}[/bold] in {one.stage}", soft_wrap=True)
-        for example in one.examples:
+    for reason in reasons:
+        out.print(f"[bold]{reason.rows:,} {reason.reason}[/bold] in {reason.stage}", soft_wrap=True)
+        for example in reason.examples:
             key = ", ".join(f"{c}={v}" for c, v in example.items() if c not in ("message", "features"))
             out.print(escape(f"  {key}: {example['message']}"), soft_wrap=True)
             out.print(escape(f"    {_clipped(example['features'])}"), soft_wrap=True)
-    if not found:
+    if not reasons:
         out.print("no row was rejected")
 
 
-def print_receipts(found: Sequence[Receipt]) -> None:
-    """Many receipts, a line each."""
+def print_receipts(receipts: Sequence[Receipt]) -> None:
+    """Print receipts, a line each."""
     columns = ("job", "day", "run", "rows", "rows/s", "published at (UTC)", "audits")
     rows = [
         (
@@ -101,38 +103,38 @@ def print_receipts(found: Sequence[Receipt]) -> None:
             _moment(r.published_at),
             _audits(r),
         )
-        for r in found
+        for r in receipts
     ]
     console().print(text_table(rows, columns, ("rows", "rows/s")))
 
 
-def print_jobs(found: Sequence[Job], last: Mapping[str, str]) -> None:
-    """The jobs of a workspace."""
+def print_jobs(jobs: Sequence[Job], last: Mapping[str, str]) -> None:
+    """Print the jobs of a workspace."""
     rows = [
-        (j.name, str(j.spec.schedule), last.get(j.name, "never"), j.spec.owner, j.spec.about) for j in found
+        (j.name, str(j.spec.schedule), last.get(j.name, "never"), j.spec.owner, j.spec.about) for j in jobs
     ]
     console().print(text_table(rows, ("job", "schedule", "last day", "owner", "about")))
 
 
-def print_plan(found: Plan, run: RunFolder | None) -> None:
-    """What a run would do."""
+def print_plan(plan: Plan, run: RunFolder | None) -> None:
+    """Print what a run would do."""
     out = console()
-    files = [f for some in found.inputs.values() for f in some]
-    out.print(f"[bold]{found.job}[/bold] {found.day}: {_outcome(found)}")
+    files = [f for input_files in plan.inputs.values() for f in input_files]
+    out.print(f"[bold]{plan.job}[/bold] {plan.day}: {_outcome(plan)}")
     rows, size = sum(f.rows for f in files), sum(f.bytes for f in files)
     out.print(f"inputs    {len(files)} files, {rows:,} rows, {byte_size(size)}")
-    out.print(f"model     {found.model_path} (sha256 {found.model_sha256[:16]}…) on {found.device}")
-    if found.tuned:
-        out.print(f"variant   {found.tuned.name} (sha256 {found.tuned.sha256[:16]}…), by variant.yaml")
-    if found.status != "score":
+    out.print(f"model     {plan.model_path} (sha256 {plan.model_sha256[:16]}…) on {plan.device}")
+    if plan.tuned:
+        out.print(f"variant   {plan.tuned.name} (sha256 {plan.tuned.sha256[:16]}…), by variant.yaml")
+    if plan.status != "score":
         return
-    if not found.pieces:
+    if not plan.pieces:
         out.print("pieces    known when the features have been made")
         return
-    done = [run is not None and run.scores(p.fingerprint).exists() for p in found.pieces]
-    out.print(f"pieces    {len(done)} of {found.rows:,} rows; {sum(done)} scored already")
+    done = [run is not None and run.scores(p.fingerprint).exists() for p in plan.pieces]
+    out.print(f"pieces    {len(done)} of {plan.rows:,} rows; {sum(done)} scored already")
     states = [
-        (p.index, f"{p.rows:,}", "scored" if d else "to do") for p, d in zip(found.pieces, done, strict=True)
+        (p.index, f"{p.rows:,}", "scored" if d else "to do") for p, d in zip(plan.pieces, done, strict=True)
     ]
     out.print(text_table(states, ("piece", "rows", "state"), ("piece", "rows")))
 
@@ -140,7 +142,7 @@ def print_plan(found: Plan, run: RunFolder | None) -> None:
 def print_hardware(
     machine: "Hardware", devices: "Sequence[Device]", problems: Mapping[str, str], kinds: Sequence[str]
 ) -> None:
-    """What scoring may use here."""
+    """Print what scoring may use here."""
     out = console()
     facts = [
         ("processor", machine.processor),
@@ -155,60 +157,58 @@ def print_hardware(
     out.print(text_table(rows, ("device", "is a", "provider", "description")))
 
 
-def print_explanation(found: RowExplanation) -> None:
-    """One row, from its features to the decisions about it."""
+def print_explanation(explanation: RowExplanation) -> None:
+    """Print one row, from its features to the decisions about it."""
     out = console()
-    key = ", ".join(f"{c}={v}" for c, v in found.key.items())
-    out.print(f"[bold]{found.job}[/bold] {found.day}, {key} (run {found.run_id})")
-    if found.model:
-        out.print(f"model     {found.model.path} (sha256 {found.model.sha256[:16]}…)")
-    if found.note:
-        out.print(f"note      {found.note}")
-    for title, row in (("features, as scored", found.features), ("scores", found.scores)):
+    key = ", ".join(f"{c}={v}" for c, v in explanation.key.items())
+    out.print(f"[bold]{explanation.job}[/bold] {explanation.day}, {key} (run {explanation.run_id})")
+    if explanation.model:
+        out.print(f"model     {explanation.model.path} (sha256 {explanation.model.sha256[:16]}…)")
+    if explanation.note:
+        out.print(f"note      {explanation.note}")
+    for title, row in (("features, as scored", explanation.features), ("scores", explanation.scores)):
         if row:
             out.print(f"[bold]{title}[/bold]")
             out.print(text_table(row.items(), ("", " ")))
-    for name, rows in found.decisions.items():
+    for name, rows in explanation.decisions.items():
         out.print(f"[bold]{name}[/bold]{'' if rows else ': not chosen'}")
         for row in rows:
             out.print(text_table(row.items(), ("", " ")))
 
 
-def print_rows(found: pa.Table) -> None:
-    """The rows of a query's result, the first 100."""
-    numbers = [f.name for f in found.schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)]
-    rows = found.slice(0, SHOWN_ROWS).to_pylist()
-    console().print(text_table([list(r.values()) for r in rows], found.schema.names, numbers))
-    if found.num_rows > SHOWN_ROWS:
+def print_rows(table: pa.Table) -> None:
+    """Print the first SHOWN_ROWS rows of a query's result."""
+    numbers = [f.name for f in table.schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)]
+    rows = table.slice(0, SHOWN_ROWS).to_pylist()
+    console().print(text_table([list(r.values()) for r in rows], table.schema.names, numbers))
+    if table.num_rows > SHOWN_ROWS:
         print(
-            f"… {found.num_rows:,} rows in all; --format csv, json or parquet gives every one",
+            f"… {table.num_rows:,} rows in all; --format csv, json or parquet gives every one",
             file=sys.stderr,
         )
 
 
-def write_rows(found: pa.Table, form: str, out: IO[bytes]) -> None:
-    """A query's result as csv, json (an array of objects) or parquet."""
+def write_rows(table: pa.Table, form: str, out: IO[bytes]) -> None:
+    """Write a query's result as csv, json (an array of objects) or parquet."""
     if form == "csv":
-        pa_csv.write_csv(found, out)
+        pa_csv.write_csv(table, out)
     elif form == "parquet":
-        pq.write_table(found, out, compression="zstd", write_page_checksum=True)
+        pq.write_table(table, out, compression="zstd", write_page_checksum=True)
     else:
-        out.write(json.dumps(found.to_pylist(), default=str, ensure_ascii=False).encode() + b"\n")
+        out.write(json.dumps(table.to_pylist(), default=str, ensure_ascii=False).encode() + b"\n")
     out.flush()
 
 
-def _outcome(found: Plan) -> str:
-    if found.status == "unchanged":
-        return f"[bold]unchanged[/bold]: published by run {found.run_id}, a run would do nothing"
-    if found.status == "skipped":
-        return f"[bold]skipped[/bold]: {found.reason}"
-    return (
-        f"[bold]takes up[/bold] the stopped run {found.run_id}" if found.run_id else "[bold]would run[/bold]"
-    )
+def _outcome(plan: Plan) -> str:
+    if plan.status == "unchanged":
+        return f"[bold]unchanged[/bold]: published by run {plan.run_id}, a run would do nothing"
+    if plan.status == "skipped":
+        return f"[bold]skipped[/bold]: {plan.reason}"
+    return f"[bold]takes up[/bold] the stopped run {plan.run_id}" if plan.run_id else "[bold]would run[/bold]"
 
 
-def _cost(found: Receipt) -> str:
-    cost = found.cost
+def _cost(receipt: Receipt) -> str:
+    cost = receipt.cost
     return (
         f"{cost.cpu_seconds_per_million_rows:.2f} CPU seconds per million rows, at most "
         f"{byte_size(cost.peak_memory_bytes)} of memory, {byte_size(cost.bytes_read)} read, "
@@ -216,41 +216,41 @@ def _cost(found: Receipt) -> str:
     )
 
 
-def _key_hash(found: Receipt) -> str:
-    one = found.key_hash
-    aside = f"  rejected {one.rejected}" if found.rows.rejected else ""
-    return f"in {one.in_}  out {one.out}{aside}"
+def _key_hash(receipt: Receipt) -> str:
+    key_hash = receipt.key_hash
+    aside = f"  rejected {key_hash.rejected}" if receipt.rows.rejected else ""
+    return f"in {key_hash.in_}  out {key_hash.out}{aside}"
 
 
-def _special(found: Receipt) -> Iterator[str]:
-    """What a receipt says of a day that did not go its plain way."""
-    for one in found.rejects:
-        yield f"rejected  {one.rows:,} {one.reason} in {one.stage}"
-    if then := found.replayed:
-        same = found.model is not None and then.model_sha256 == found.model.sha256
+def _special(receipt: Receipt) -> Iterator[str]:
+    """The lines of a receipt that most days do not have: rejects, replays, restatements, challengers, ..."""
+    for reject in receipt.rejects:
+        yield f"rejected  {reject.rows:,} {reject.reason} in {reject.stage}"
+    if then := receipt.replayed:
+        same = receipt.model is not None and then.model_sha256 == receipt.model.sha256
         yield (
             f"replayed  {then.rows:,} rejects of run {then.run_id}; {then.carried:,} rows as they were then"
             + ("" if same else f", by model {then.model_sha256[:16]}…")
         )
-    if note := found.restatement:
+    if note := receipt.restatement:
         yield (
             f"restated  number {note.number}, by {note.by} at {note.at:%Y-%m-%d %H:%M} UTC: {note.because}"
             f" (instead of run {note.replaces})"
         )
         yield from (f"          {name}: {table_change_text(change)}" for name, change in note.tables.items())
-    yield from (f"beside    {one}" for one in found.challengers)
-    if found.promotion:
-        yield f"promoted  {found.promotion}"
-    if found.known_at:
-        yield f"known at  {found.known_at}"
-    if let_go := found.released:
-        yield f"released  by {let_go.by} at {let_go.at:%Y-%m-%d %H:%M} UTC: {let_go.because}"
+    yield from (f"beside    {challenger}" for challenger in receipt.challengers)
+    if receipt.promotion:
+        yield f"promoted  {receipt.promotion}"
+    if receipt.known_at:
+        yield f"known at  {receipt.known_at}"
+    if release := receipt.released:
+        yield f"released  by {release.by} at {release.at:%Y-%m-%d %H:%M} UTC: {release.because}"
 
 
-def table_change_text(one: TableChange) -> str:
+def table_change_text(change: TableChange) -> str:
     """How a table differs from another version of it, in one line."""
-    counts = f"{one.changed:,} rows changed, {one.added:,} added, {one.removed:,} removed"
-    sums = ", ".join(f"{column} {_signed(by)}" for column, by in one.moved.items() if float(by))
+    counts = f"{change.changed:,} rows changed, {change.added:,} added, {change.removed:,} removed"
+    sums = ", ".join(f"{column} {_signed(by)}" for column, by in change.moved.items() if float(by))
     return counts + (f"; sums: {sums}" if sums else "")
 
 
@@ -262,15 +262,15 @@ def _clipped(text: str) -> str:
     return text if len(text) <= LONGEST_FEATURES else f"{text[:LONGEST_FEATURES]}…"
 
 
-def _variant(found: Receipt) -> str:
-    variant = found.variant
+def _variant(receipt: Receipt) -> str:
+    variant = receipt.variant
     if variant is None:
-        return f" on {found.device}"
+        return f" on {receipt.device}"
     return f", {variant.kind} on {variant.device}" + (f" ({variant.why})" if variant.why else "")
 
 
-def _receipt_tables(out: Console, found: Receipt) -> None:
-    rows = [(n, f"{t.rows:,}", t.files, byte_size(t.bytes), t.version) for n, t in found.tables.items()]
+def _receipt_tables(out: Console, receipt: Receipt) -> None:
+    rows = [(n, f"{t.rows:,}", t.files, byte_size(t.bytes), t.version) for n, t in receipt.tables.items()]
     if rows:
         out.print(
             text_table(
@@ -279,13 +279,13 @@ def _receipt_tables(out: Console, found: Receipt) -> None:
         )
 
 
-def _audits(found: Receipt) -> str:
-    failed = [_said(a) for a in found.audits if not a.passed]
-    return escape(f"warned: {', '.join(failed)}") if failed else f"{len(found.audits)} passed"
+def _audits(receipt: Receipt) -> str:
+    failed = [_audit_text(a) for a in receipt.audits if not a.passed]
+    return escape(f"warned: {', '.join(failed)}") if failed else f"{len(receipt.audits)} passed"
 
 
-def _said(audit: AuditResult) -> str:
-    """What is asked, and what was measured."""
+def _audit_text(audit: AuditResult) -> str:
+    """An audit, and what it measured."""
     return f"{audit.name} ({audit.detail})" if audit.detail else audit.name
 
 

@@ -1,4 +1,4 @@
-"""Is a published day still what its receipt says? Asked of the tables' files themselves, any time later."""
+"""Published days verified: the tables' files themselves, held to what the receipt says, any time later."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -42,24 +42,28 @@ def verify_days(workspace: Workspace, job: str | None = None, day: str | None = 
         Broken: nothing of the job, or of the day, is published.
     """
     state = catalog.read_catalog(workspace)
-    found = [e for e in state.in_force.values() if job in (None, e.job) and day in (None, e.day)]
-    if not found:
-        asked = " ".join(part for part in (job, day) if part) or "nothing"
-        raise Broken(f"{asked} is not published; `nightscore receipts` lists what is")
-    for entry in sorted(found, key=lambda e: (e.job, e.day)):
+    entries = [e for e in state.in_force.values() if job in (None, e.job) and day in (None, e.day)]
+    if not entries:
+        subject = " ".join(part for part in (job, day) if part) or "nothing"
+        raise Broken(f"{subject} is not published; `nightscore receipts` lists what is")
+    for entry in sorted(entries, key=lambda e: (e.job, e.day)):
         yield _verified(state, entry)
 
 
 def _verified(state: Pinned, entry: CatalogEntry) -> Verified:
     receipt = entry.read_receipt()
     files = state.paths_of(entry)
-    said = [f"{table}: {one}" for table in receipt.tables for one in _table(receipt, table, files[table])]
-    if not said:
-        said = _keys(state.workspace, receipt, files)
-    count = sum(len(some) for some in files.values())
+    differences = [
+        f"{table}: {difference}"
+        for table in receipt.tables
+        for difference in _table(receipt, table, files[table])
+    ]
+    if not differences:
+        differences = _keys(state.workspace, receipt, files)
+    count = sum(len(paths) for paths in files.values())
     return Verified(
         job=entry.job, day=entry.day, run_id=entry.run_id, rows=receipt.rows.published, files=count,
-        differences=said,
+        differences=differences,
     )  # fmt: skip
 
 
@@ -76,13 +80,13 @@ def _table(receipt: Receipt, table: str, files: Sequence[Path]) -> Iterator[str]
     sha256 = [file_sha256(path) for path in files]
     yield from _files(recorded.sha256, files, sha256)
     try:
-        found = compute_table_proof([(path, path.name) for path in files], receipt.run_id, sha256)
+        proof = compute_table_proof([(path, path.name) for path in files], receipt.run_id, sha256)
     except (Broken, MemoryError) as error:  # a damaged footer may ask for any amount
         yield str(error) or type(error).__name__
         return
-    if found.rows != recorded.rows:
-        yield f"{found.rows:,} rows, the receipt says {recorded.rows:,}"
-    yield from proof_differences(recorded.columns, found.columns)
+    if proof.rows != recorded.rows:
+        yield f"{proof.rows:,} rows, the receipt says {recorded.rows:,}"
+    yield from proof_differences(recorded.columns, proof.columns)
 
 
 def _files(recorded: Sequence[str], files: Sequence[Path], sha256: Sequence[str]) -> Iterator[str]:

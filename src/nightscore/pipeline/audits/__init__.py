@@ -1,1 +1,1 @@
-"""The questions that a day has to pass before it is published."""
+"""Audits: data quality checks that a staged day has to pass before it is published."""

@@ -14,9 +14,9 @@ from typing import Any
 
 from nightscore.store import Engine, is_number, quote_identifier
 
-QUANTILES = 10  # bins of numbers hold so many equal parts of the earlier day
+QUANTILES = 10  # bins of numbers, each with an equal part of the earlier day's rows
 VALUES = 50  # texts with a bin of their own, at most: the earlier day's most frequent
-ROWS = 5  # of a text with a bin of its own, at least: the chi-square of rarer ones is none
+ROWS = 5  # of a text with a bin of its own, at least: with fewer the chi-square approximation fails
 TEXTS = frozenset({"VARCHAR", "BOOLEAN"})
 
 
@@ -81,14 +81,14 @@ def numbers_of(column: str) -> str:
 
     Not by isnan: over Parquet, whose statistics leave NaN out, DuckDB 2.0 takes it to be false everywhere.
     """
-    given = f"SELECT CAST({quote_identifier(column)} AS DOUBLE) AS v FROM scores"
-    return f"SELECT CASE WHEN isfinite(v) OR isinf(v) THEN v END AS x FROM ({given})"
+    doubles = f"SELECT CAST({quote_identifier(column)} AS DOUBLE) AS v FROM scores"
+    return f"SELECT CASE WHEN isfinite(v) OR isinf(v) THEN v END AS x FROM ({doubles})"
 
 
 def number_bins(before: Engine, column: str) -> Bins:
     """Bins between the quantiles of the earlier day, each with its upper edge.
 
-    A value that is several of these quantiles (nought, where half of all rows have it) is a bin by itself.
+    A value that is several of these quantiles (zero, where half of all rows have it) is a bin by itself.
     """
     numbers = numbers_of(column)
     places = ", ".join(f"{i / QUANTILES}" for i in range(1, QUANTILES))

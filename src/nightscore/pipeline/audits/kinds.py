@@ -44,14 +44,14 @@ class SqlQuestion(Question[SqlAudit]):
     """SQL of the job's own: what gives no row, more than one, or NULL has not passed."""
 
     def check(self) -> None:
-        """Know that it is one SELECT that gives the same answer at each run."""
+        """Raise `Broken` unless it is one SELECT that gives the same answer at each run."""
         repeatable_select(self.audit.sql, self.place)
 
     def bind(self, engine: Engine) -> None:
-        """Know that it gives one boolean."""
-        given = engine.schema(self.audit.sql)
-        if len(given) != 1 or not pa.types.is_boolean(given.field(0).type):
-            columns = ", ".join(f"{f.name} {f.type}" for f in given)
+        """Raise `Broken` unless it gives one boolean."""
+        schema = engine.schema(self.audit.sql)
+        if len(schema) != 1 or not pa.types.is_boolean(schema.field(0).type):
+            columns = ", ".join(f"{f.name} {f.type}" for f in schema)
             raise Broken(f"{self.place}: gives ({columns}); an audit is one SELECT of one boolean")
 
     def answer(self, engine: Engine) -> Answer:
@@ -65,7 +65,7 @@ class SqlQuestion(Question[SqlAudit]):
 
 
 class RowsQuestion(Question[RowsAudit]):
-    """As many rows as on the day before, about."""
+    """About as many rows as on the day before."""
 
     def answer(self, engine: Engine) -> Answer:
         """The rows of the day, as a share of the day before's."""
@@ -84,7 +84,7 @@ class DriftQuestion(Question[DriftAudit]):
     """Values that have not moved since the day before, more than a little and more than by chance."""
 
     def bind(self, engine: Engine) -> None:
-        """Know that each column holds numbers, texts or truth values."""
+        """Raise `Broken` unless each column holds numbers, texts or booleans."""
         for i, column in enumerate(self.audit.drift.columns):
             self.refuse_type(engine, ("drift", "columns", i), column, TEXTS)
 
@@ -95,15 +95,15 @@ class DriftQuestion(Question[DriftAudit]):
             return NO_DAY_BEFORE
         if not before.rows:
             return Answer(True, f"no rows on {before.day} to compare with")
-        asked = self.audit.drift
+        drift = self.audit.drift
         resources = EngineResources(
             read_hardware().cores, job_memory_budget(self.job).beside, self.job.workspace.runs
         )
         with Engine([View(SCORES, before.files)], resources) as earlier:
-            found = [measure_drift(column, engine, earlier, asked.confidence) for column in asked.columns]
-        failed = [one for one in found if _too_far(one, asked)]
-        furthest = sorted(found, key=lambda one: (one not in failed, -(one.psi or 0)))
-        texts = [_drift_text(one, asked) for one in furthest[:SHOWN]]
+            moves = [measure_drift(column, engine, earlier, drift.confidence) for column in drift.columns]
+        failed = [move for move in moves if _too_far(move, drift)]
+        furthest = sorted(moves, key=lambda move: (move not in failed, -(move.psi or 0)))
+        texts = [_drift_text(move, drift) for move in furthest[:SHOWN]]
         more = [f"{len(furthest) - SHOWN} more moved less"] if len(furthest) > SHOWN else []
         return Answer(not failed, f"against {before.day}: " + "; ".join(texts + more))
 
@@ -112,50 +112,51 @@ class ScoresQuestion(Question[ScoresAudit]):
     """A score within its bounds, and not the same everywhere."""
 
     def bind(self, engine: Engine) -> None:
-        """Know that the column holds numbers."""
+        """Raise `Broken` unless the column holds numbers."""
         self.refuse_type(engine, ("scores", "column"), self.audit.scores.column)
 
     def answer(self, engine: Engine) -> Answer:
         """Between what values the column lies, how many rows are outside, and how many values it has."""
-        asked = self.audit.scores
-        bounds = [(sign, bound) for sign, bound in (("<", asked.min), (">", asked.max)) if bound is not None]
-        limit = _limit(engine.types("SELECT * FROM scores")[asked.column])
+        spec = self.audit.scores
+        bounds = [(sign, bound) for sign, bound in (("<", spec.min), (">", spec.max)) if bound is not None]
+        limit = _limit(engine.types("SELECT * FROM scores")[spec.column])
         crossed = [f"x {sign} {limit.format(i)}" for i, (sign, _) in enumerate(bounds, 1)]
         outside = " OR ".join(["x IS NULL", *crossed]) if bounds else "false"
         [(rows, low, high, wrong, values)] = engine.rows(
             f"SELECT count(*), min(x), max(x), count(*) FILTER ({outside}), count(DISTINCT x) "
-            f"FROM ({numbers_of(asked.column)})",
+            f"FROM ({numbers_of(spec.column)})",
             [bound for _, bound in bounds],
         )
         between = "no value" if low is None else f"{low:.6g} to {high:.6g}"
         beyond = f", {wrong:,} of {rows:,} rows outside" if bounds else ""
-        several = asked.distinct is None or values >= asked.distinct
-        detail = f"{asked.column}: {between}{beyond}, {values:,} different values"
+        several = spec.distinct is None or values >= spec.distinct
+        detail = f"{spec.column}: {between}{beyond}, {values:,} different values"
         return Answer(several and not wrong, detail)
 
 
 class CoverageQuestion(Question[CoverageAudit]):
-    """Nearly every key of one table in another."""
+    """At least a share of the keys of one table are in another."""
 
     def bind(self, engine: Engine) -> None:
-        """Know that both tables have the key's columns, in types that can be equal."""
-        asked = self.audit.coverage
-        for i, column in enumerate(asked.key):
+        """Raise `Broken` unless both tables have the key's columns, in types that can be equal."""
+        coverage = self.audit.coverage
+        for i, column in enumerate(coverage.key):
             at = ("coverage", "key", i)
-            wanted, found = (self.type_of(engine, at, table, column) for table in (asked.of, asked.in_))
-            if wanted != found and not (is_number(wanted) and is_number(found)):
+            kind, other = (self.type_of(engine, at, table, column) for table in (coverage.of, coverage.in_))
+            if kind != other and not (is_number(kind) and is_number(other)):
                 self.raise_broken(
-                    at, f"{column!r} is {wanted} in {asked.of} and {found} in {asked.in_}: none is found"
+                    at,
+                    f"{column!r} is {kind} in {coverage.of} and {other} in {coverage.in_}: none is found",
                 )
 
     def answer(self, engine: Engine) -> Answer:
-        """How many keys of the one are in the other."""
-        asked = self.audit.coverage
-        [(wanted, found)] = engine.rows(_coverage_select(asked))
-        detail = f"{found:,} of {wanted:,} are in {asked.in_}"
-        if not wanted:
-            return Answer(True, f"{detail}: {asked.of} has none")
-        return Answer(found / wanted >= asked.at_least, f"{detail}, {_share(found, wanted)}")
+        """How many keys of one table are in the other."""
+        coverage = self.audit.coverage
+        [(keys, covered)] = engine.rows(_coverage_select(coverage))
+        detail = f"{covered:,} of {keys:,} are in {coverage.in_}"
+        if not keys:
+            return Answer(True, f"{detail}: {coverage.of} has none")
+        return Answer(covered / keys >= coverage.at_least, f"{detail}, {_share(covered, keys)}")
 
 
 QUESTIONS: Mapping[type[SqlAudit | BuiltInAudit], type[Question[Any]]] = {
@@ -172,36 +173,36 @@ def questions(job: Job) -> tuple[Question[Any], ...]:
     return tuple(QUESTIONS[type(audit)](audit, job, i) for i, audit in enumerate(job.spec.audit))
 
 
-def _too_far(found: Moved, asked: Drift) -> bool:
-    return found.psi is not None and found.chance is not None and found.psi > max(asked.psi, found.chance)
+def _too_far(move: Moved, drift: Drift) -> bool:
+    return move.psi is not None and move.chance is not None and move.psi > max(drift.psi, move.chance)
 
 
-def _drift_text(found: Moved, asked: Drift) -> str:
-    if found.psi is None or found.chance is None:
-        return f"no rows of {found.column} to compare"
+def _drift_text(move: Moved, drift: Drift) -> str:
+    if move.psi is None or move.chance is None:
+        return f"no rows of {move.column} to compare"
     return (
-        f"psi of {found.column} {_short(found.psi)} ({asked.confidence * 100:.6g} % of equal days are below "
-        f"{_short(found.chance)}; the limit is {asked.psi:g})"
+        f"psi of {move.column} {_short(move.psi)} ({drift.confidence * 100:.6g} % of equal days are below "
+        f"{_short(move.chance)}; the limit is {drift.psi:g})"
     )
 
 
 def _limit(kind: str) -> str:
-    """A bound as the column has it: of 32-bit floats none is 0.1, but the nearest to it is meant."""
+    """A bound in the column's precision: for 32-bit floats, 0.1 means the float nearest to it."""
     exact = "CAST(${0} AS DOUBLE)"
     return f"coalesce(CAST(TRY_CAST(${{0}} AS FLOAT) AS DOUBLE), {exact})" if kind == "FLOAT" else exact
 
 
-def _coverage_select(asked: Coverage) -> str:
+def _coverage_select(coverage: Coverage) -> str:
     """Different keys without null in one table, and those of them that are in the other."""
-    key = ", ".join(map(quote_identifier, asked.key))
-    known = " AND ".join(f"{quote_identifier(column)} IS NOT NULL" for column in asked.key)
-    wanted = f"SELECT DISTINCT {key} FROM {quote_identifier(asked.of)} WHERE {known}"
-    both = f"{wanted} INTERSECT SELECT {key} FROM {quote_identifier(asked.in_)}"
-    return f"SELECT (SELECT count(*) FROM ({wanted})), (SELECT count(*) FROM ({both}))"
+    key = ", ".join(map(quote_identifier, coverage.key))
+    not_null = " AND ".join(f"{quote_identifier(column)} IS NOT NULL" for column in coverage.key)
+    keys = f"SELECT DISTINCT {key} FROM {quote_identifier(coverage.of)} WHERE {not_null}"
+    both = f"{keys} INTERSECT SELECT {key} FROM {quote_identifier(coverage.in_)}"
+    return f"SELECT (SELECT count(*) FROM ({keys})), (SELECT count(*) FROM ({both}))"
 
 
 def _share(part: int, whole: int) -> str:
-    """A share in per cent, cut and not rounded: 100 % is all."""
+    """A share in per cent, cut and not rounded, so that only all of them are 100 %."""
     return f"{math.floor(part / whole * 1e6) / 1e4:g} %"
 
 

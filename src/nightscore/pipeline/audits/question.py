@@ -1,6 +1,6 @@
 """An audit as it is asked of a day: bound before data is read, answered over the staged day.
 
-Each answer says what was measured, whether it passes or not.
+Each answer says what was measured, whether the audit has passed or not.
 """
 
 import datetime as dt
@@ -66,10 +66,10 @@ class Question(ABC, Generic[A]):
     def refuse_type(
         self, engine: Engine, at: tuple[str | int, ...], column: str, also: Collection[str] = ()
     ) -> None:
-        """Know that a column of the scores holds numbers, or is of another type that is allowed."""
+        """Raise `Broken` unless a column of the scores holds numbers, or is of a type in `also`."""
         kind = self.type_of(engine, at, SCORES, column)
         if not (is_number(kind) or kind in also):
-            more = "".join(f", {one}" for one in sorted(also))
+            more = "".join(f", {other}" for other in sorted(also))
             self.raise_broken(at, f"{column!r} is {kind}; allowed: a number{more}")
 
     def previous(self, engine: Engine) -> "Previous | None":

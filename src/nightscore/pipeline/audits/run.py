@@ -1,4 +1,4 @@
-"""Questions that the staged day must answer with yes before it is published."""
+"""The audits of a job, run over the staged day before it is published."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from nightscore.store import AuditResult, Engine, SqlMistakes
 
 
 def run_audits(job: Job, engine: Engine) -> tuple[AuditResult, ...]:
-    """Ask every audit of the day whose staged tables the engine sees."""
-    return tuple(_asked(question, engine) for question in questions(job))
+    """Run every audit over the day whose staged tables the engine sees."""
+    return tuple(_run_audit(question, engine) for question in questions(job))
 
 
 def failures(job: Job, results: tuple[AuditResult, ...]) -> list[str]:
@@ -22,8 +22,8 @@ def failures(job: Job, results: tuple[AuditResult, ...]) -> list[str]:
     ]
 
 
-def _asked(question: Question[Any], engine: Engine) -> AuditResult:
+def _run_audit(question: Question[Any], engine: Engine) -> AuditResult:
     with SqlMistakes(question.place):
-        found = question.answer(engine)
+        answer = question.answer(engine)
     audit = question.audit
-    return AuditResult(name=str(audit), passed=found.passed, severity=audit.severity, detail=found.detail)
+    return AuditResult(name=str(audit), passed=answer.passed, severity=audit.severity, detail=answer.detail)

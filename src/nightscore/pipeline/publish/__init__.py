@@ -1,4 +1,4 @@
-"""What was staged is reconciled, decided, audited and committed."""
+"""Write-audit-publish: what was staged is reconciled, decided, audited, and only then committed."""
 
 import lazy_loader
 

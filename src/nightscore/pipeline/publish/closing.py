@@ -1,7 +1,7 @@
-"""Closed days and their restatements: what a closed day would be now, and how one that is restated differs.
+"""Closed days, their restatements, and what differs between two runs of a day.
 
-The difference in total goes into the receipt and the table `restatements`; the rows that differ go to the
-table `restated_rows`.
+A restatement's totals go into the receipt and the table `restatements`, the rows that differ into the table
+`restated_rows`.
 """
 
 import dataclasses
@@ -51,19 +51,19 @@ def stage_restatement(day: Day, ready: Tables, receipt: Receipt) -> Receipt:
     Raises:
         NotYet: another run has published the day since the plan was made.
     """
-    asked = day.plan.restate
-    if asked is None:
+    restate = day.plan.restate
+    if restate is None:
         return receipt
     state = catalog.read_catalog(day.job.workspace)
     history = [e for e in state.history if (e.job, e.day) == (receipt.job, receipt.day)]
     if not history or history[-1].run_id != day.plan.replaces:
         raise NotYet(f"{day}: another run has published the day since this one began; look at it again")
     earlier = [entry.read_receipt() for entry in history]
-    after = {table: [day.root / file.path for file in some] for table, some in ready.items()}
+    after = {table: [day.root / file.path for file in files] for table, files in ready.items()}
     pairs = files_before_and_after(state, history[-1], after)
     note = Restatement(
-        number=1 + sum(one.restatement is not None for one in earlier), because=asked.because, by=asked.by,
-        at=dt.datetime.now(dt.UTC), replaces=day.plan.replaces,
+        number=1 + sum(past.restatement is not None for past in earlier), because=restate.because,
+        by=restate.by, at=dt.datetime.now(dt.UTC), replaces=day.plan.replaces,
         tables=compare_tables(pairs, earlier[-1], receipt.tables, comparison_resources(day)),
     )  # fmt: skip
     path = day.run.decided(RESTATED_ROWS)
@@ -75,23 +75,25 @@ def stage_restatement(day: Day, ready: Tables, receipt: Receipt) -> Receipt:
 def files_before_and_after(
     state: Pinned, entry: CatalogEntry, after: Mapping[str, list[Path]]
 ) -> dict[str, Pair]:
-    """Of each table, the files of a published run and those that come after it."""
+    """For each table, the files of a published run and those that take their place."""
     before = state.paths_of(entry)
     return {table: (before.get(table, []), after.get(table, [])) for table in {**before, **after}}
 
 
 def compare_tables(
-    pairs: Mapping[str, Pair], before: Receipt, after: Mapping[str, TableResult], room: EngineResources
+    pairs: Mapping[str, Pair], before: Receipt, after: Mapping[str, TableResult], resources: EngineResources
 ) -> dict[str, TableChange]:
-    """Of each table, how many rows differ and by how much the sums of its columns have moved."""
-    found, key = {}, before.key_hash.columns
+    """For each table, how many rows differ and by how much the sums of its columns have changed."""
+    changes, key = {}, before.key_hash.columns
     for table, (old, new) in pairs.items():
         was, is_ = before.tables.get(table, NOTHING), after.get(table, NOTHING)
-        with TableDiff(old, new, key, room) as difference:
+        with TableDiff(old, new, key, resources) as difference:
             counts = difference.counts()
         sums = {c: by for c, by in sum_changes(was.columns, is_.columns).items() if c not in key}
-        found[table] = TableChange(rows_before=was.rows, rows_after=is_.rows, moved=sums, **counts._asdict())
-    return found
+        changes[table] = TableChange(
+            rows_before=was.rows, rows_after=is_.rows, moved=sums, **counts._asdict()
+        )
+    return changes
 
 
 def comparison_resources(day: Day) -> EngineResources:
@@ -104,11 +106,16 @@ def _rows(day: Day, pairs: Mapping[str, Pair], number: int) -> Iterator[pa.Recor
     for table, (old, new) in pairs.items():
         with TableDiff(old, new, day.job.spec.key, comparison_resources(day)) as difference:
             for batch in difference.rows(BATCH_ROWS):
-                said = {"job": day.job.name, "number": number, "table_name": table, "run_id": day.plan.run_id}
-                alike = {
-                    c: pa.repeat(pa.scalar(v, schema.field(c).type), len(batch)) for c, v in said.items()
+                constants = {
+                    "job": day.job.name,
+                    "number": number,
+                    "table_name": table,
+                    "run_id": day.plan.run_id,
                 }
-                columns = {**alike, **dict(zip(batch.schema.names, batch.columns, strict=True))}
+                repeated = {
+                    c: pa.repeat(pa.scalar(v, schema.field(c).type), len(batch)) for c, v in constants.items()
+                }
+                columns = {**repeated, **dict(zip(batch.schema.names, batch.columns, strict=True))}
                 yield pa.RecordBatch.from_arrays(
                     [columns[field.name].cast(field.type) for field in schema], schema=schema
                 )
@@ -144,12 +151,12 @@ def compare_runs(
             )
     before, after = entries[first].read_receipt(), entries[last].read_receipt()
     pairs = files_before_and_after(state, entries[first], state.paths_of(entries[last]))
-    found = compare_tables(pairs, before, after.tables, catalog.query_resources(workspace))
-    return RunsDiffer(job=job, day=day.isoformat(), before=first, after=last, tables=found)
+    changes = compare_tables(pairs, before, after.tables, catalog.query_resources(workspace))
+    return RunsDiffer(job=job, day=day.isoformat(), before=first, after=last, tables=changes)
 
 
 class Closed(Broken):
-    """The day is closed, and would be another one now. Nothing is written."""
+    """The day is closed, and its causes differ now. Nothing is written."""
 
 
 class Causes(BaseModel):
@@ -171,27 +178,29 @@ class Causes(BaseModel):
     def sentences(self) -> list[str]:
         """What differs, for a person."""
         kinds = {"added": self.added, "removed": self.removed, "changed": self.changed}
-        return [f"inputs {kind}: {_some(paths)}" for kind, paths in kinds.items() if paths] + self.others
+        return [
+            f"inputs {kind}: {_first_paths(paths)}" for kind, paths in kinds.items() if paths
+        ] + self.others
 
 
 def changed_causes(now: Plan, then: Receipt) -> Causes:
     """What differs between a day as it was published and the plan that is made of it now."""
-    files = {f.path: f.fingerprint for some in now.inputs.values() for f in some}
+    files = {f.path: f.fingerprint for input_files in now.inputs.values() for f in input_files}
     read = {f.path: f.fingerprint for f in then.inputs}
-    found = Causes(
+    causes = Causes(
         added=sorted(files.keys() - read.keys()),
         removed=sorted(read.keys() - files.keys()),
         changed=sorted(p for p in files.keys() & read.keys() if files[p] != read[p]),
         others=list(_others(now, then)),
     )
-    if found == Causes() and now.fingerprint != then.fingerprint:
+    if causes == Causes() and now.fingerprint != then.fingerprint:
         replayed = "the day is a replay of rejects, " if then.replayed else ""
-        found.others.append(f"{replayed}the device that was asked for, or the scorer's own code, differs")
-    return found
+        causes.others.append(f"{replayed}the device that was asked for, or the scorer's own code, differs")
+    return causes
 
 
-def plan_restatement(job: Job, wanted: Plan, last: Receipt | None, restate: Restate | None) -> Plan:
-    """The plan of a day that would be published anew, with what it replaces.
+def plan_restatement(job: Job, plan: Plan, last: Receipt | None, restate: Restate | None) -> Plan:
+    """The plan of a day that would be published again, with the run that it replaces.
 
     Raises:
         Closed: the day is closed, and this is no restatement.
@@ -200,37 +209,37 @@ def plan_restatement(job: Job, wanted: Plan, last: Receipt | None, restate: Rest
     """
     closes = job.spec.close or (last is not None and last.closed)
     if closes or restate:
-        _refuse_half_published(job, wanted, last)
+        _refuse_half_published(job, plan, last)
     if restate is None:
         if last and closes:
-            raise _closed(job, wanted, last)
-        return wanted
+            raise _closed(job, plan, last)
+        return plan
     if not (restate.because.strip() and restate.by.strip()):
         raise Broken(f"job {job.name}: a restatement says why and by whom; the receipt keeps both")
     if last is None:
-        raise Broken(f"job {job.name}: {wanted.day} is not published, so there is nothing to restate")
-    return dataclasses.replace(wanted, restate=restate, replaces=last.run_id)
+        raise Broken(f"job {job.name}: {plan.day} is not published, so there is nothing to restate")
+    return dataclasses.replace(plan, restate=restate, replaces=last.run_id)
 
 
-def _refuse_half_published(job: Job, wanted: Plan, last: Receipt | None) -> None:
-    """Know that the files which the plan may replace are those of the receipt in force.
+def _refuse_half_published(job: Job, plan: Plan, last: Receipt | None) -> None:
+    """Raise `NotYet` unless the files which the plan may replace are those of the receipt in force.
 
     Otherwise a run that has committed its first table, and no receipt yet, could be replaced by a plain one
     although its day is about to be closed. From here on the commit itself refuses another state of the day.
     """
-    seen = {delta.file_run_id(Path(name)) for name in wanted.seen}
+    seen = {delta.file_run_id(Path(name)) for name in plan.seen}
     if seen == ({last.run_id} if last else set()):
         return
-    some = run_folder.list_run_folders(job.workspace, job.name, as_day(wanted.day))
-    if any(run.publication.exists() and not run.finished for run in some):
+    runs = run_folder.list_run_folders(job.workspace, job.name, as_day(plan.day))
+    if any(run.publication.exists() and not run.finished for run in runs):
         raise NotYet(
-            f"job {job.name}: a run has begun to publish {wanted.day} and has not ended; the next run of the "
+            f"job {job.name}: a run has begun to publish {plan.day} and has not ended; the next run of the "
             "day completes it"
         )
 
 
-def _closed(job: Job, wanted: Plan, last: Receipt) -> Closed:
-    differ = changed_causes(wanted, last).sentences()
+def _closed(job: Job, plan: Plan, last: Receipt) -> Closed:
+    differ = changed_causes(plan, last).sentences()
     why = "and its causes are others now" if differ else (
         "its causes are the same, and neither --force nor a table that was rolled back opens it"
     )  # fmt: skip
@@ -238,10 +247,10 @@ def _closed(job: Job, wanted: Plan, last: Receipt) -> Closed:
     return Closed(
         "\n  ".join(
             [
-                f"job {job.name}: {wanted.day} is closed: run {last.run_id} published it{when}, {why}; "
+                f"job {job.name}: {plan.day} is closed: run {last.run_id} published it{when}, {why}; "
                 "nothing is written",
                 *differ,
-                f"to publish it anew beside what was reported: `nightscore run {job.name} --day {wanted.day} "
+                f"to publish it again beside what was reported: `nightscore run {job.name} --day {plan.day} "
                 "--restate --because TEXT`",
             ]
         )
@@ -266,16 +275,16 @@ def _others(now: Plan, then: Receipt) -> Iterator[str]:
 
 
 def _challengers(now: Plan, then: Receipt) -> Iterator[str]:
-    was = {one.path: one.sha256 for one in then.challengers}
-    for one in now.challengers:
-        if was.get(one.path, one.sha256) != one.sha256:
-            yield f"the challenger {one.path}: {was[one.path][:16]} -> {one.sha256[:16]}"
+    was = {challenger.path: challenger.sha256 for challenger in then.challengers}
+    for challenger in now.challengers:
+        if was.get(challenger.path, challenger.sha256) != challenger.sha256:
+            yield f"the challenger {challenger.path}: {was[challenger.path][:16]} -> {challenger.sha256[:16]}"
 
 
 def _moment(known_at: str) -> str:
     return f"by {known_at}" if known_at else "all rows"
 
 
-def _some(paths: Sequence[str]) -> str:
+def _first_paths(paths: Sequence[str]) -> str:
     more = f", and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
     return ", ".join(paths[:SHOWN]) + more

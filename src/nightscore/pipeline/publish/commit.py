@@ -1,4 +1,4 @@
-"""Staged files -> published tables: the commit protocol.
+"""Staged files -> published tables: the commit protocol, the last step of write-audit-publish.
 
 1. The staged files get a second name (a hard link) under their table's root: `day=D/<run_id>-<n>.parquet`.
    No reader looks at them yet.
@@ -10,7 +10,7 @@
 4. The row in the table `receipts`, which names the version of each table. Readers go by it.
 5. `receipt.json` in the run's folder.
 
-Each step may be done twice without harm: a link that exists is the same file, a commit knows its own
+Each step is idempotent: a link that exists is the same file, a commit knows its own
 transaction, and a second receipt row is refused by the same means.
 """
 
@@ -40,10 +40,10 @@ from nightscore.store import (
     TableResult,
     delta,
     link_staged,
+    read_staged,
     run_folder,
     write_rows,
 )
-from nightscore.store import read_staged as staged_file
 
 RECEIPT_ROW = pa.schema(
     [
@@ -80,9 +80,9 @@ def publish_tables(
         NotYet: another run has published the day since this one began.
     """
     run = run_folder.folder_of_plan(workspace, plan)
-    files = {table: _link(workspace, plan, table, some) for table, some in staged.items()}
+    files = {table: _link(workspace, plan, table, table_files) for table, table_files in staged.items()}
     report("link", len(files), len(files))
-    rows = [staged_file(run.decided(RESTATED_ROWS), workspace.root)] if receipt.restatement else []
+    rows = [read_staged(run.decided(RESTATED_ROWS), workspace.root)] if receipt.restatement else []
     appended = {RESTATED_ROWS: _link(workspace, plan, RESTATED_ROWS, rows)} if rows else {}
     publication = Publication(receipt=receipt, files=files, seen=list(plan.seen), appended=appended)
     run_folder.record(run.publication, publication.model_dump_json(by_alias=True, indent=2))
@@ -104,7 +104,7 @@ def complete_publication(workspace: Workspace, run: RunFolder, report: ProgressC
         run_folder.record(run.superseded, json.dumps({"reason": str(error)}))
         raise
     now = dt.datetime.now(dt.UTC)
-    _commit_books(workspace, publication, report)
+    _commit_restatement(workspace, publication, report)
     receipt = publication.receipt.model_copy(update={"tables": results, "published_at": now})
     receipt = _commit_receipt(workspace, receipt)
     report(f"commit {RECEIPTS}", 1, 1)
@@ -119,7 +119,7 @@ def _read(run: RunFolder, workspace: Workspace) -> Publication:
     except ValidationError as error:
         raise Broken(
             f"{workspace.relative(run.publication)}: damaged; it says what a run that was stopped was about "
-            "to commit. Remove it, and the day is run anew"
+            "to commit. Remove it, and the day is run again"
         ) from error
 
 
@@ -143,20 +143,20 @@ def _commit_tables(
     for i, (table, result) in enumerate(publication.receipt.tables.items()):
         root = workspace.tables / table
         files = tuple(root / name for name in publication.files[table])
-        change = _change(publication.receipt, files)
-        version = delta.commit_files(root, change, publication.seen if i == 0 else None)
+        commit = _table_commit(publication.receipt, files)
+        version = delta.commit_files(root, commit, publication.seen if i == 0 else None)
         results[table] = result.model_copy(update={"version": version})
         report(f"commit {table}", i + 1, len(publication.files))
     return results
 
 
-def _commit_books(workspace: Workspace, publication: Publication, report: ProgressCallback) -> None:
-    """Append what a restatement says to its two tables. They are read only for runs that have a receipt."""
+def _commit_restatement(workspace: Workspace, publication: Publication, report: ProgressCallback) -> None:
+    """Append a restatement to its two tables, of which readers see only runs that have a receipt."""
     receipt = publication.receipt
     for table, names in publication.appended.items():
         root = workspace.tables / table
-        change = _change(receipt, tuple(root / name for name in names))
-        delta.commit_files(root, dataclasses.replace(change, mode="append"))
+        commit = _table_commit(receipt, tuple(root / name for name in names))
+        delta.commit_files(root, dataclasses.replace(commit, mode="append"))
         report(f"commit {table}", 1, 1)
     if receipt.restatement:
         _append(workspace, RESTATEMENTS, receipt, _restatement_rows(receipt))
@@ -172,15 +172,15 @@ def _commit_receipt(workspace: Workspace, receipt: Receipt) -> Receipt:
 
 
 def _append(workspace: Workspace, table: str, receipt: Receipt, rows: pa.Table) -> int:
-    """Append a run's rows to a table, once; the version from which on they are there."""
+    """Append a run's rows to a table, once; returns the version with which they are there."""
     root = workspace.tables / table
     # Whoever completes a run writes its rows under a name of its own; one commit of them succeeds.
     path = root / f"day={receipt.day}" / f"{receipt.run_id}-{secrets.token_hex(4)}.parquet"
     write_rows(path, rows)
-    return delta.commit_files(root, dataclasses.replace(_change(receipt, (path,)), mode="append"))
+    return delta.commit_files(root, dataclasses.replace(_table_commit(receipt, (path,)), mode="append"))
 
 
-def _change(receipt: Receipt, files: tuple[Path, ...]) -> delta.TableCommit:
+def _table_commit(receipt: Receipt, files: tuple[Path, ...]) -> delta.TableCommit:
     metadata = {"job_hash": receipt.job_hash, "fingerprint": receipt.fingerprint}
     if receipt.model:
         metadata["model_sha256"] = receipt.model.sha256
@@ -209,10 +209,15 @@ def _restatement_rows(receipt: Receipt) -> pa.Table:
     note = receipt.restatement
     if note is None:
         return RESTATEMENT_SCHEMAS[RESTATEMENTS].empty_table()
-    alike = {"job": receipt.job, "run_id": receipt.run_id, "number": note.number, "replaces": note.replaces}
-    alike |= {"because": note.because, "restated_by": note.by, "restated_at": note.at}
+    common = {"job": receipt.job, "run_id": receipt.run_id, "number": note.number, "replaces": note.replaces}
+    common |= {"because": note.because, "restated_by": note.by, "restated_at": note.at}
     rows = [
-        {**alike, "table_name": table, **one.model_dump(), "moved": json.dumps(dict(one.moved))}
-        for table, one in note.tables.items()
+        {
+            **common,
+            "table_name": table,
+            **difference.model_dump(),
+            "moved": json.dumps(dict(difference.moved)),
+        }
+        for table, difference in note.tables.items()
     ]
     return pa.Table.from_pylist(rows, RESTATEMENT_SCHEMAS[RESTATEMENTS])

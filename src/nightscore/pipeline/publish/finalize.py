@@ -47,7 +47,7 @@ Tables = Mapping[str, Sequence[StagedFile]]
 
 
 def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: ProgressCallback) -> Receipt:
-    """Publish what was scored, or hold it for a person; of a run with a limit, show it.
+    """Publish what was scored, or hold it for a person; a run with a limit gives a preview.
 
     Raises:
         Broken: the proof does not hold, or too many rows were rejected.
@@ -93,10 +93,10 @@ def _challengers(day: Day, receipt: Receipt) -> tuple[ChallengerResult, ...]:
 
 
 def prove_and_decide(day: Day, pieces: Sequence[StagedFile]) -> Tables:
-    """The tables of a day as a run would publish them: proven and decided, and published by nobody.
+    """The tables of a day as a run would publish them: proven and decided; nothing is published.
 
     Raises:
-        Broken: as for a run; but no audit is asked.
+        Broken: as for a run; but no audit is run.
     """
     with day.steady_inputs():
         aside = _stage_rejects(day, pieces)
@@ -131,7 +131,7 @@ def _rejected(day: Day, pieces: Sequence[StagedFile]) -> Iterator[pa.RecordBatch
 def _prove(day: Day, pieces: Sequence[StagedFile], aside: Tables, before: Receipt | None) -> ControlTotals:
     """Rows and key hashes of the source, the scores and the rejects.
 
-    Broken where they differ, a key is no key, or more rows were rejected than the job allows.
+    Raises `Broken` where they differ, a key is null or not unique, or more rows were rejected than allowed.
     """
     plan, key = day.plan, day.job.spec.key
     source = {r.path for piece in plan.pieces for r in piece.ranges}
@@ -159,7 +159,7 @@ def _prove(day: Day, pieces: Sequence[StagedFile], aside: Tables, before: Receip
 
 
 def _replayed(day: Day) -> Receipt | None:
-    """The receipt of the run whose rejects are scored again, if it is so. NotYet where it is not in force."""
+    """For a replay, the receipt of the run whose rejects it scores. NotYet where that is not in force."""
     if not day.plan.replay_of:
         return None
     before = catalog.read_catalog(day.job.workspace).read_receipt(
@@ -171,14 +171,14 @@ def _replayed(day: Day) -> Receipt | None:
 
 
 def _with_rejects(day: Day, engine: Engine, table: str, proof: ControlTotals) -> ControlTotals:
-    """The proof with what was set aside. Broken where it is too much, or a key is among the scores, too."""
+    """The proof with what was set aside. Broken where it is too much, or a key is also among the scores."""
     rejected, aside = read_staged_totals(engine, table, day.job.spec.key)
     why = read_reject_reasons(engine, table)
     if rejected > day.job.spec.policy.max_rejected_rows(day.plan.day_rows):
-        said = "; ".join(
+        reasons = "; ".join(
             f"{rows:,} {code} ({text})" for (_, code), (rows, text) in list(why.items())[:SHOWN_REASONS]
         )
-        raise Broken(over_budget(day.job, day.plan, f"{rejected:,}", said))
+        raise Broken(over_budget(day.job, day.plan, f"{rejected:,}", reasons))
     refuse_scored_rejects(engine, table, day.job.spec.key, str(day))
     counts = {cause: rows for cause, (rows, _) in why.items()}
     return proof._replace(rejected=rejected, aside=aside, reasons=counts)
@@ -195,7 +195,7 @@ def stage_decisions(
         Broken: the SQL fails on these rows.
     """
     job, run_id = day.job, day.plan.run_id
-    found = {}
+    staged = {}
     with day.engine({"scores": scores}, threads=day.sql_threads) as engine:
         for table, sql in job.decide_sql.items():
             path, schema = day.run.decided(table), schemas[table]
@@ -204,5 +204,5 @@ def stage_decisions(
                 with SqlMistakes(sql_place(job, job.spec.decide[table])):
                     batches = engine.stream(sql, order="ALL")
                     stage_batches(path, (stamped(batch, run_id, schema) for batch in batches), schema)
-            found[table] = with_timings(read_staged(path, day.root), started, cpu)
-    return found
+            staged[table] = with_timings(read_staged(path, day.root), started, cpu)
+    return staged

@@ -1,4 +1,4 @@
-"""Days that an audit holds back: staged and proven, and published only if a person says so, with a reason."""
+"""Days that an audit holds back: staged and proven, and published only if a person says so and why."""
 
 import datetime as dt
 import json
@@ -17,12 +17,12 @@ class Held(Broken):
     """An audit of severity `fail` has not passed. The day is staged; a person releases or discards it."""
 
     def __init__(self, job: str, day: str, failed: Sequence[str]) -> None:
-        said = (
+        next_steps = (
             f"nothing is published; {day} is held. See `nightscore held {job}`; after a look, "
             f"`nightscore release {job} --day {day} --by NAME --because TEXT` publishes it, and "
             f"`nightscore discard {job} --day {day} --by NAME --because TEXT` drops it"
         )
-        super().__init__("\n".join([*failed, said]))
+        super().__init__("\n".join([*failed, next_steps]))
 
 
 class HeldDay(BaseModel):
@@ -35,8 +35,8 @@ class HeldDay(BaseModel):
 def hold_day(
     workspace: Workspace, plan: Plan, ready: Mapping[str, Sequence[StagedFile]], receipt: Receipt
 ) -> None:
-    """Keep what was staged, with the receipt that says what has not passed."""
-    files = {table: [file.path for file in some] for table, some in ready.items()}
+    """Write held.json: what was staged, and the receipt that says which audit has not passed."""
+    files = {table: [file.path for file in table_files] for table, table_files in ready.items()}
     waiting = HeldDay(receipt=receipt.model_copy(update={"status": "held"}), files=files)
     run_folder.folder_of_plan(workspace, plan).replace_held(waiting.model_dump_json(by_alias=True, indent=2))
 
@@ -55,7 +55,7 @@ def release_day(
     """Publish a held day as it was staged; the receipt says who did so and why.
 
     Raises:
-        Broken: the day is not held, what was staged is damaged or gone, or `by` or `because` says nothing.
+        Broken: the day is not held, what was staged is damaged or gone, or `by` or `because` is empty.
         NotYet: another run has published the day since.
     """
     run = _held_run(workspace, job, day)
@@ -63,11 +63,13 @@ def release_day(
     if plan is None:
         raise Broken(f"{workspace.relative(run.plan)}: damaged, or of another version; run the day again")
     files = {t: _unharmed(workspace, waiting.receipt, t, paths) for t, paths in waiting.files.items()}
-    for table, some in files.items():
-        if some:
-            schema = pq.read_schema(workspace.root / some[0].path)
+    for table, staged in files.items():
+        if staged:
+            schema = pq.read_schema(workspace.root / staged[0].path)
             delta.check_table_schema(workspace.tables / table, schema)
-    note = Release(by=_said(by, "by"), because=_said(because, "because"), at=dt.datetime.now(dt.UTC))
+    note = Release(
+        by=_non_empty(by, "by"), because=_non_empty(because, "because"), at=dt.datetime.now(dt.UTC)
+    )
     receipt = waiting.receipt.model_copy(update={"status": "published", "released": note})
     with run.in_use():
         return publish_tables(workspace, plan, files, receipt, report)
@@ -76,7 +78,11 @@ def release_day(
 def discard_day(workspace: Workspace, job: str, day: dt.date, *, by: str, because: str) -> HeldDay:
     """Drop a held day: no run takes it up, and `gc` removes what was staged. Errors as `release_day`'s."""
     run = _held_run(workspace, job, day)
-    note = {"by": _said(by, "by"), "because": _said(because, "because"), "at": dt.datetime.now(dt.UTC)}
+    note = {
+        "by": _non_empty(by, "by"),
+        "because": _non_empty(because, "because"),
+        "at": dt.datetime.now(dt.UTC),
+    }
     run_folder.record(run.discarded, json.dumps(note, default=str, ensure_ascii=False))
     return _read(run)
 
@@ -84,15 +90,15 @@ def discard_day(workspace: Workspace, job: str, day: dt.date, *, by: str, becaus
 def _held_run(workspace: Workspace, job: str, day: dt.date) -> RunFolder:
     run = _newest(workspace.runs_of(job, day))
     if run is None:
-        others = [f"{one.receipt.job} {one.receipt.day}" for one in read_held_days(workspace)]
+        others = [f"{held.receipt.job} {held.receipt.day}" for held in read_held_days(workspace)]
         raise Broken(f"job {job}: {day} is not held; held: {', '.join(others) or 'nothing'}")
     return run
 
 
 def _newest(folder: Path) -> RunFolder | None:
     """The newest run of a day, if it is held."""
-    found = [RunFolder(path) for path in sorted(folder.glob("*")) if (path / "held.json").is_file()]
-    waiting = [run for run in found if not run.finished and not run.publication.exists()]
+    runs = [RunFolder(path) for path in sorted(folder.glob("*")) if (path / "held.json").is_file()]
+    waiting = [run for run in runs if not run.finished and not run.publication.exists()]
     return waiting[-1] if waiting else None
 
 
@@ -105,16 +111,16 @@ def _read(run: RunFolder) -> HeldDay:
 
 def _unharmed(workspace: Workspace, receipt: Receipt, table: str, paths: Sequence[str]) -> list[StagedFile]:
     """The staged files of a table. Broken where one is not what the receipt says."""
-    found = []
+    staged = []
     for path, recorded in zip(paths, receipt.tables[table].sha256, strict=True):
         file = workspace.root / path
         if not file.is_file() or file_sha256(file) != recorded:
             raise Broken(f"{path}: changed or gone since the day was held; run the day again")
-        found.append(read_staged(file, workspace.root))
-    return found
+        staged.append(read_staged(file, workspace.root))
+    return staged
 
 
-def _said(text: str, option: str) -> str:
+def _non_empty(text: str, option: str) -> str:
     if not text.strip():
         raise Broken(f"{option} is empty; it goes into the receipt, for whoever asks later")
     return text.strip()

@@ -1,4 +1,4 @@
-"""From a plan and what was staged to the receipt of how it ended."""
+"""The receipt of a run, built from its plan and what it staged."""
 
 import dataclasses
 import datetime as dt
@@ -113,8 +113,8 @@ def build_receipt(
 
 def _variant(plan: Plan) -> VariantResult:
     tuned = dataclasses.asdict(plan.tuned) if plan.tuned else {}
-    given = {**dataclasses.asdict(plan.variant), **tuned, "canary": plan.canary}
-    return VariantResult(**given, chunk_rows=plan.chunk_rows, why=plan.why)
+    values = {**dataclasses.asdict(plan.variant), **tuned, "canary": plan.canary}
+    return VariantResult(**values, chunk_rows=plan.chunk_rows, why=plan.why)
 
 
 def _kept_budget(plan: Plan) -> tuple[AuditResult, ...]:
@@ -122,8 +122,8 @@ def _kept_budget(plan: Plan) -> tuple[AuditResult, ...]:
     if not (plan.tuned or plan.warning):
         return ()
     detail = plan.warning or (f"canary of {plan.canary.rows:,} rows" if plan.canary else "")
-    asked = "the bake-off's variant is usable and keeps its budget"
-    return (AuditResult(name=asked, passed=not plan.warning, severity="warn", detail=detail),)
+    name = "the bake-off's variant is usable and keeps its budget"
+    return (AuditResult(name=name, passed=not plan.warning, severity="warn", detail=detail),)
 
 
 def _replayed(plan: Plan, before: Receipt) -> ReplayResult:
@@ -149,7 +149,7 @@ def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
 
 
 def _inputs(plan: Plan) -> tuple[InputResult, ...]:
-    files = {f.path: f for some in plan.inputs.values() for f in some}
+    files = {f.path: f for input_files in plan.inputs.values() for f in input_files}
     return tuple(
         InputResult(path=f.path, bytes=f.bytes, fingerprint=f.fingerprint, sha256=plan.sha256.get(f.path, ""))
         for f in files.values()

@@ -1,9 +1,8 @@
-"""What was staged, read back and held against the source: counts, keys, values (control totals).
+"""Reconciliation: control totals (rows, key hashes) of what was staged, read back, against the source's.
 
-Is the key of a staged day a key: no null, no key twice? However many rows there are: features are staged
-sorted by key and cut in ranges of rows, and the days of a lake often lie so, too. Then one look at each row
-beside the one before it answers, in the memory of a batch. What is not sorted is grouped, some millions of
-rows at a time.
+Keys are checked, too: no null, none twice, for any number of rows. Features are staged sorted by key and cut
+in ranges of rows, and the days of a lake are often sorted as well. Then each row is compared with the one
+before it, in the memory of a batch. What is not sorted is grouped, some millions of rows at a time.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,12 +18,12 @@ from nightscore.store import Engine, Piece, RowRange, open_staged, quote_identif
 
 EXAMPLES = 3
 BATCH = 65_536  # rows
-# Rows that are grouped at once. A share of them by hash, and not spilling: DuckDB 2.0 gives up where the
-# groups are many more than its memory holds (20 million int64 keys in 64 MB).
+# Rows that are grouped at once: a share of the keys by their hash. Spilling would not do: DuckDB 2.0 gives up
+# where the groups are many more than its memory holds (20 million int64 keys in 64 MB).
 AT_ONCE = 8_000_000
 Row = tuple[Any, ...]
 
-NO_ROWS = "0" * 32  # the key hash of none
+NO_ROWS = "0" * 32  # the key hash of no rows
 
 
 class ControlTotals(NamedTuple):
@@ -46,7 +45,7 @@ def key_hash_select(source: str, key: Sequence[str]) -> str:
     """A SELECT of the rows of `source` and two sums of the 64-bit halves of their keys' hashes.
 
     A key's hash is the md5 of its values as text, each with its length; a null has none. A sum does not
-    depend on the order of rows, and unlike an exclusive or it is not cancelled by a row that stands twice.
+    depend on the order of rows, and unlike an exclusive or it is not cancelled by a row that is there twice.
     md5 is the same in every version of every engine. (md5_number once and its halves by arithmetic: four
     times as fast as md5_number_lower and md5_number_upper, DuckDB 2.0.)
     """
@@ -66,8 +65,8 @@ def read_source_totals(
     """Rows and key hash of the rows that were to be scored, from the source itself."""
     rows = lower = upper = 0
     for part in (r for piece in pieces for r in piece.ranges):
-        found = _of_range(engine, root, part, key)
-        rows, lower, upper = rows + found[0], lower + found[1], upper + found[2]
+        totals = _range_totals(engine, root, part, key)
+        rows, lower, upper = rows + totals[0], lower + totals[1], upper + totals[2]
     return rows, key_hash_text(lower, upper)
 
 
@@ -85,20 +84,20 @@ def combine_key_hashes(one: str, other: str) -> str:
 
 def read_reject_reasons(engine: Engine, view: str) -> dict[tuple[str, str], tuple[int, str]]:
     """Why rows were set aside: (stage, code) -> rows, and one of the messages; the most frequent first."""
-    found = engine.rows(
+    reasons = engine.rows(
         f"SELECT stage, reason, count(*) AS n, min(message) FROM {quote_identifier(view)} "
         "GROUP BY stage, reason ORDER BY n DESC, stage, reason"
     )
-    return {(stage, reason): (rows, message) for stage, reason, rows, message in found}
+    return {(stage, reason): (rows, message) for stage, reason, rows, message in reasons}
 
 
-def _of_range(engine: Engine, root: str, part: RowRange, key: Sequence[str]) -> tuple[int, int, int]:
+def _range_totals(engine: Engine, root: str, part: RowRange, key: Sequence[str]) -> tuple[int, int, int]:
     source = (
         "read_parquet($1, hive_partitioning = false, file_row_number = true) "
         "WHERE file_row_number >= $2 AND file_row_number < $3"
     )
-    [found] = engine.rows(key_hash_select(source, key), [f"{root}/{part.path}", part.start, part.stop])
-    return found[0], int(found[1]), int(found[2])
+    [totals] = engine.rows(key_hash_select(source, key), [f"{root}/{part.path}", part.start, part.stop])
+    return totals[0], int(totals[1]), int(totals[2])
 
 
 def key_hash_text(lower: int, upper: int) -> str:
@@ -107,10 +106,10 @@ def key_hash_text(lower: int, upper: int) -> str:
 
 
 def refuse_bad_keys(engine: Engine, files: Sequence[Path], key: Sequence[str], where: str) -> None:
-    """Hold the view `scores` of an engine, which shows the staged `files`, to its key.
+    """Raise `Broken` unless keys are unique and not null in the view `scores` of the staged `files`.
 
     Raises:
-        Broken: a key is null, or stands twice; with some of them.
+        Broken: a key is null, or there twice; with some of them.
     """
     if keys_ascend(files, key):
         return
@@ -130,16 +129,16 @@ def refuse_bad_keys(engine: Engine, files: Sequence[Path], key: Sequence[str], w
 
 
 def refuse_scored_rejects(engine: Engine, table: str, key: Sequence[str], where: str) -> None:
-    """Know that no row was set aside whose key stands among the scores, too, or twice among the rejects.
+    """Raise `Broken` where the key of a reject is also among the scores, or twice among the rejects.
 
     Raises:
-        Broken: one does; which of the rows is meant, nobody knows.
+        Broken: one is, so the key is ambiguous; with some of them.
     """
     names = ", ".join(map(quote_identifier, key))
-    known = " AND ".join(f"{quote_identifier(c)} IS NOT NULL" for c in key)
+    not_null = " AND ".join(f"{quote_identifier(c)} IS NOT NULL" for c in key)
     twice = engine.rows(
         f"SELECT {names}, count(*) AS n FROM ("
-        f"SELECT {names} FROM {quote_identifier(table)} WHERE {known} UNION ALL "
+        f"SELECT {names} FROM {quote_identifier(table)} WHERE {not_null} UNION ALL "
         f"SELECT {names} FROM scores SEMI JOIN {quote_identifier(table)} USING ({names})) "
         f"GROUP BY {names} HAVING count(*) > 1 ORDER BY n DESC, {names} LIMIT {EXAMPLES}"
     )
@@ -150,7 +149,7 @@ def refuse_scored_rejects(engine: Engine, table: str, key: Sequence[str], where:
 def keys_ascend(files: Sequence[Path], key: Sequence[str]) -> bool:
     """Whether the keys rise strictly within each file, and the files hold ranges that do not overlap.
 
-    Then no key is null, and none stands twice. False only says that it takes another look.
+    Then no key is null, and none is there twice. False says nothing: the keys have to be grouped.
     """
     bounds: list[list[Row]] = []
     for path in files:
@@ -164,7 +163,7 @@ def keys_ascend(files: Sequence[Path], key: Sequence[str]) -> bool:
         if last is not None:
             bounds[-1][1] = _row(last, last.num_rows - 1)
     bounds.sort(key=lambda pair: pair[0])
-    return all(one[1] < other[0] for one, other in pairwise(bounds))
+    return all(earlier[1] < later[0] for earlier, later in pairwise(bounds))
 
 
 def _keys(path: Path, key: Sequence[str]) -> Iterator[pa.RecordBatch]:

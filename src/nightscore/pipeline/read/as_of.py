@@ -1,6 +1,6 @@
-"""The second clock, point in time: an input's column `known_at` says since when each row was known.
+"""The second clock of bitemporal inputs: the column `known_at` says since when each row was known.
 
-A cut-off leaves out what became known later (the trade says bitemporal, or as-of).
+A cut-off leaves out what became known later (an as-of query).
 """
 
 import datetime as dt
@@ -13,24 +13,26 @@ from nightscore.job import Job, PathInput
 from nightscore.store import InputFile, UpTo
 
 
-def cutoff(job: Job, asked: dt.datetime | str | None) -> str:
+def cutoff(job: Job, known_at: dt.datetime | str | None) -> str:
     """A cut-off as plans and receipts hold it: UTC, ISO 8601; "" where none is asked for.
 
     Raises:
         Broken: it is no time, or no input of the job says since when its rows are known.
     """
-    if asked is None or asked == "":
+    if known_at is None or known_at == "":
         return ""
     try:
-        found = asked if isinstance(asked, dt.datetime) else dt.datetime.fromisoformat(asked)
+        moment = known_at if isinstance(known_at, dt.datetime) else dt.datetime.fromisoformat(known_at)
     except ValueError:
-        raise Broken(f"known-at {asked!r} is no time; allowed: ISO 8601, such as 2022-12-28T23:00Z") from None
-    if not any(isinstance(one, PathInput) and one.known_at for one in job.spec.inputs.values()):
+        raise Broken(
+            f"known-at {known_at!r} is no time; allowed: ISO 8601, such as 2022-12-28T23:00Z"
+        ) from None
+    if not any(isinstance(source, PathInput) and source.known_at for source in job.spec.inputs.values()):
         raise Broken(
             f"job {job.name}: no input has known_at, the column that says since when a row is known; "
             "so there is nothing to cut at a time"
         )
-    aware = found if found.tzinfo else found.replace(tzinfo=dt.UTC)
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
     return aware.astimezone(dt.UTC).isoformat()
 
 

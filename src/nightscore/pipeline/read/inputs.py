@@ -1,4 +1,7 @@
-"""The files that a job reads for a day: listed, cut at the day, fingerprinted, held to one schema."""
+"""The files that a job reads for a day: listed, cut at the day, fingerprinted, held to one schema.
+
+Point-in-time: no partition of a later day is seen, however long afterwards the day is run.
+"""
 
 import contextlib
 import dataclasses
@@ -28,7 +31,7 @@ def resolve_inputs(job: Job, day: dt.date) -> Files:
             column's name or type.
     """
     return {
-        name: _held_to_one_schema(
+        name: _inspect_files(
             job.workspace, name, _listed(job, name, source, day), _may_lack(job.workspace, source)
         )
         for name, source in job.spec.inputs.items()
@@ -36,56 +39,56 @@ def resolve_inputs(job: Job, day: dt.date) -> Files:
 
 
 def resolve_later_inputs(job: Job, day: dt.date, after_days: int) -> Files:
-    """The same with so many days more, which no run sees: what came true of a day.
+    """The same and `after_days` later days, which no run sees: what came true of a day.
 
     Errors as `resolve_inputs`'s.
     """
     longer = {
-        name: one.model_copy(update={"lookback": one.lookback + after_days})
-        for name, one in job.spec.inputs.items()
+        name: source.model_copy(update={"lookback": source.lookback + after_days})
+        for name, source in job.spec.inputs.items()
     }
-    seeing = dataclasses.replace(job, spec=job.spec.model_copy(update={"inputs": longer}))
-    return resolve_inputs(seeing, day + dt.timedelta(days=after_days))
+    longer_job = dataclasses.replace(job, spec=job.spec.model_copy(update={"inputs": longer}))
+    return resolve_inputs(longer_job, day + dt.timedelta(days=after_days))
 
 
 def refuse_large(job: Job, files: Files) -> None:
-    """Hold what a run would read to the job's limits, by the files' footers: a bomb has a small file.
+    """Hold what a run would read to the job's limits, by the files' footers: small files can hold a lot.
 
     Raises:
         Broken: there are more rows, or more bytes before compression.
     """
     limits = job.spec.limits
-    every = {file.path: file for some in files.values() for file in some}.values()
+    every = {file.path: file for input_files in files.values() for file in input_files}.values()
     rows = sum(file.rows for file in every)
     if limits.rows is not None and rows > limits.rows:
         job.raise_broken(("limits", "rows"), f"the input files have {rows:,} rows, more than {limits.rows:,}")
     if limits.bytes is not None and limits.bytes != "auto":
         decoded = sum(_decoded(job.workspace.root / file.path) for file in every)
         if decoded > parse_size(limits.bytes):
-            said = (
+            message = (
                 f"the input files have {byte_size(decoded)} when they are decoded, more than {limits.bytes}"
             )
-            job.raise_broken(("limits", "bytes"), said)
+            job.raise_broken(("limits", "bytes"), message)
 
 
 def missing(job: Job, files: Files, day: dt.date) -> list[str]:
-    """The inputs without a partition of the day itself. A job's own tables never have one yet."""
-    wanted = [n for n, source in job.spec.inputs.items() if partition(source) and not _own(job, source)]
-    return [name for name in wanted if not any(f.day == day.isoformat() for f in files[name])]
+    """The inputs without a partition of the day; a job's own tables can't have it yet, and are left out."""
+    expected = [n for n, source in job.spec.inputs.items() if partition(source) and not _own(job, source)]
+    return [name for name in expected if not any(f.day == day.isoformat() for f in files[name])]
 
 
 def list_input_days(job: Job) -> list[dt.date]:
     """The days for which every partitioned path input has a partition, in order."""
-    found = [
+    days_by_input = [
         {day for day, _ in _partitions(job, name, source)}
         for name, source in job.spec.inputs.items()
         if isinstance(source, PathInput) and source.partition
     ]
-    return sorted(set.intersection(*found)) if found else []
+    return sorted(set.intersection(*days_by_input)) if days_by_input else []
 
 
 def views(job: Job, files: Files, known_at: str = "") -> list[View]:
-    """The inputs as SQL sees them: all rows, or those that were known at a moment (`as_of.py`)."""
+    """The inputs as SQL sees them: all rows, or those that were known at a moment."""
     return [_view(job, name, source, files[name], known_at) for name, source in job.spec.inputs.items()]
 
 
@@ -96,10 +99,10 @@ def partition(source: Input) -> str | None:
 
 @contextlib.contextmanager
 def steady_inputs(job: Job, files: Files, day: dt.date) -> Iterator[None]:
-    """Read inputs in here: they are the same at the end, and a failure while they changed is no mistake.
+    """A context to read inputs in: NotYet where they have changed at its end, also instead of an error in it.
 
     Raises:
-        NotYet: one is gone, was changed or has come since the run looked first; what was read may be a
+        NotYet: one is gone, was changed or has come since the run listed them; what was read may be a
             mixture, so nothing is published.
     """
     try:
@@ -116,7 +119,7 @@ def inspect_parquet(workspace: Workspace, path: Path, day: str = "") -> InputFil
     Raises:
         Broken: it is no Parquet file that can be read.
     """
-    return _look(workspace, path, day)[0]
+    return _inspect(workspace, path, day)[0]
 
 
 def _decoded(path: Path) -> int:
@@ -144,7 +147,7 @@ def _listed(job: Job, name: str, source: Input, day: dt.date) -> list[tuple[str,
 
 
 def _refuse_changed(job: Job, files: Files, day: dt.date) -> None:
-    for file in (file for some in files.values() for file in some):
+    for file in (file for input_files in files.values() for file in input_files):
         try:
             now = _stat(job.workspace.root / file.path)
         except OSError:
@@ -171,10 +174,10 @@ def _files(job: Job, name: str, source: PathInput) -> list[Path]:
     root = _root(job, name, source)
     if root.is_file():
         return [root]
-    found = [p for p in sorted(root.rglob("*.parquet")) if is_data_path(p, root) and p.is_file()]
-    if not found:
+    paths = [p for p in sorted(root.rglob("*.parquet")) if is_data_path(p, root) and p.is_file()]
+    if not paths:
         job.raise_broken(("inputs", name, "path"), f"{source.path} holds no .parquet file")
-    return found
+    return paths
 
 
 def _partitions(
@@ -185,7 +188,7 @@ def _partitions(
     Folders of other days are not opened: a lake of decades has thousands of them.
     """
     root = _root(job, name, source)
-    found = []
+    dated_paths = []
     for folder in sorted(root.glob(f"{source.partition}=*")):
         text = folder.name.partition("=")[2]
         day = read_day(text)
@@ -196,8 +199,8 @@ def _partitions(
                 f"{source.partition}=YYYY-MM-DD",
             )
         if first <= day <= last:
-            found += [(day, p) for p in sorted(folder.rglob("*.parquet")) if is_data_path(p, root)]
-    return sorted(found)
+            dated_paths += [(day, p) for p in sorted(folder.rglob("*.parquet")) if is_data_path(p, root)]
+    return sorted(dated_paths)
 
 
 def _root(job: Job, name: str, source: PathInput) -> Path:
@@ -225,39 +228,39 @@ def _view(job: Job, name: str, source: Input, files: tuple[InputFile, ...], know
 
 
 def _may_lack(workspace: Workspace, source: Input) -> set[str]:
-    """The columns that some files of an input may not have: of a table, those of challengers."""
+    """The columns that a file of an input may lack: those of challengers, where the input is a table."""
     return set() if isinstance(source, PathInput) else delta.optional_columns(workspace.tables / source.table)
 
 
-def _held_to_one_schema(
+def _inspect_files(
     workspace: Workspace, name: str, pairs: Iterable[tuple[str, Path]], may_lack: set[str]
 ) -> tuple[InputFile, ...]:
-    """The files, all of which have the columns of the newest, in name (exact case) and type.
+    """The files as they are now. Broken unless all have the columns of the newest, by exact name and type.
 
     DuckDB takes the first file's types and converts the others silently (1.7 becomes 2), and takes
     `X` for `x`.
     """
-    looked = [_look(workspace, path, day) for day, path in pairs]
-    looked = [(file, {c: k for c, k in has.items() if c not in may_lack}) for file, has in looked]
-    for file, columns in looked:
-        newest, wanted = looked[-1]
-        for column in sorted(columns.keys() ^ wanted.keys()):
+    inspected = [_inspect(workspace, path, day) for day, path in pairs]
+    inspected = [(file, {c: k for c, k in types.items() if c not in may_lack}) for file, types in inspected]
+    for file, columns in inspected:
+        newest, newest_columns = inspected[-1]
+        for column in sorted(columns.keys() ^ newest_columns.keys()):
             have, lack = (file, newest) if column in columns else (newest, file)
             raise Broken(f"input {name}: {have.path} has a column {column!r}, {lack.path} has not")
         for column, kind in columns.items():
-            if kind != wanted[column]:
+            if kind != newest_columns[column]:
                 raise Broken(
                     f"input {name}: column {column!r} is {_shown(kind)} in {file.path} "
-                    f"and {_shown(wanted[column])} in {newest.path}"
+                    f"and {_shown(newest_columns[column])} in {newest.path}"
                 )
-    return tuple(file for file, _ in looked)
+    return tuple(file for file, _ in inspected)
 
 
 def _shown(kind: tuple[str, str]) -> str:
     return kind[0] if kind[1] == "None" else f"{kind[0]} {kind[1]}"
 
 
-def _look(workspace: Workspace, path: Path, day: str) -> tuple[InputFile, ParquetColumns]:
+def _inspect(workspace: Workspace, path: Path, day: str) -> tuple[InputFile, ParquetColumns]:
     shown = workspace.relative(path)
     if set(shown) & set("*?["):
         raise Broken(f"{shown}: DuckDB takes * ? [ in a path for a pattern; rename it")
@@ -276,7 +279,7 @@ def _look(workspace: Workspace, path: Path, day: str) -> tuple[InputFile, Parque
     columns = {c.path: (c.physical_type, str(c.logical_type)) for c in listed}
     if len(columns) < len(listed):
         twice = next(c.path for i, c in enumerate(listed) if c.path in [other.path for other in listed[:i]])
-        raise Broken(f"{shown}: has two columns called {twice!r}; which of them is meant, nobody knows")
+        raise Broken(f"{shown}: ambiguous: two columns are called {twice!r}; rename one")
     return InputFile(shown, int(size), stat, mark, day, groups), columns
 
 
@@ -289,5 +292,5 @@ def _footer(file: "object", size: int) -> bytes:
 
 
 def _stat(path: Path) -> str:
-    found = path.stat()
-    return f"{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
+    stat = path.stat()
+    return f"{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}"

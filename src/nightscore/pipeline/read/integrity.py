@@ -1,4 +1,4 @@
-"""Are input files what their producer wrote? Asked where a job says so, before and after a run reads them."""
+"""Input files held to what their producer wrote, where a job asks for it, before and after they are read."""
 
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -25,7 +25,9 @@ def verify_inputs(job: Job, files: Files) -> dict[str, str]:
             is not the one whose sha256 its producer wrote down.
     """
     _refuse_broken_contracts(job, files)
-    paths = {file.path: job.workspace.root / file.path for some in files.values() for file in some}
+    paths = {
+        file.path: job.workspace.root / file.path for input_files in files.values() for file in input_files
+    }
     if job.spec.verify_inputs == "checksum":
         for shown, path in paths.items():
             _refuse_damaged(path, shown)
@@ -33,10 +35,10 @@ def verify_inputs(job: Job, files: Files) -> dict[str, str]:
 
 
 def refuse_changed_inputs(job: Job, plan: Plan) -> None:
-    """Know that the files whose sha256 were taken are the same still, every byte of them.
+    """Raise `NotYet` unless the files whose sha256 were taken are still the same, every byte of them.
 
     Raises:
-        NotYet: one is not; what was read may be a mixture.
+        NotYet: one has changed; what was read may be a mixture.
     """
     for shown, before in plan.sha256.items():
         now = file_sha256(job.workspace.root / shown)
@@ -52,12 +54,14 @@ def _refuse_broken_contracts(job: Job, files: Files) -> None:
 
 
 def _hashes(job: Job, files: Files, paths: Mapping[str, Path]) -> dict[str, str]:
-    found = {shown: file_sha256(path) for shown, path in paths.items()}
-    for name, shown, wanted in _written_down(job, files):
-        if found[shown] not in wanted:
-            said = ", ".join(wanted) or "none"
-            raise Broken(f"input {name}: {shown} has sha256 {found[shown]}; its producer wrote down {said}")
-    return found
+    hashes = {shown: file_sha256(path) for shown, path in paths.items()}
+    for name, shown, allowed in _written_down(job, files):
+        if hashes[shown] not in allowed:
+            recorded = ", ".join(allowed) or "none"
+            raise Broken(
+                f"input {name}: {shown} has sha256 {hashes[shown]}; its producer wrote down {recorded}"
+            )
+    return hashes
 
 
 def _refuse_nulls(path: Path, shown: str, name: str, column: str) -> None:
@@ -157,7 +161,7 @@ def _read_sums(path: Path) -> dict[str, str]:
         lines = [
             line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
         ]
-        return {name.removeprefix("*").removeprefix("./"): found.lower() for found, name in lines}
+        return {name.removeprefix("*").removeprefix("./"): sha256.lower() for sha256, name in lines}
     except (OSError, ValueError) as error:
         raise Broken(f"{path.parent.name}/{SUMS} can't be read: a line is SHA256  NAME ({error})") from error
 
@@ -165,4 +169,4 @@ def _read_sums(path: Path) -> dict[str, str]:
 def _in_receipts(state: Pinned, table: str, file: InputFile) -> tuple[str, ...]:
     """The sha256 of the files that were published for a day of a table."""
     entries = [e for e in state.in_force.values() if e.day == file.day and table in e.versions]
-    return tuple(one for entry in entries for one in entry.read_receipt().tables[table].sha256)
+    return tuple(sha256 for entry in entries for sha256 in entry.read_receipt().tables[table].sha256)

@@ -22,24 +22,24 @@ from nightscore.store import (
     rows_within,
 )
 
-# What both decode to the same values of the same type (test_scan): pyarrow in half the time, and it holds
-# pages to their checksums, which DuckDB passes over. Whatever else there is, is what DuckDB says it is.
+# Types that both decode to the same values of the same type (test_scan): pyarrow in half the time, and it
+# checks the pages' checksums, which DuckDB does not. All other types are what DuckDB says they are.
 ALIKE = frozenset(
     {pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()}
     | {pa.float32(), pa.float64(), pa.bool_(), pa.string(), pa.date32(), pa.timestamp("us")}
 )
-BUFFER = 1 << 18  # bytes of a column that are read at once: without, a whole row group lies in memory
-FIRST_ROWS = 64  # that are read where it is not known how large a row is
+BUFFER = 1 << 18  # bytes of a column that are read at once: without it, a whole row group is in memory
+FIRST_ROWS = 64  # rows that are read first where it is not known how large a row is
 
 
 def scan_chunks(
     root: Path, piece: Piece, columns: Sequence[str], rows: int, resources: EngineResources, *,
     size: int = CHUNK_BYTES,
 ) -> Iterator[pa.RecordBatch]:  # fmt: skip
-    """The named columns of a piece's rows, in the files' order, as chunks of at most `rows` rows.
+    """The named columns of a piece's rows, in the files' order, in chunks of at most `rows` rows.
 
-    And of at most `size` bytes, unless one row has more. Where columns hold texts, the first chunks are
-    small, and those after them as large as what came before them lets them be.
+    A chunk has at most `size` bytes, unless it is one larger row. Where columns hold texts, the first chunks
+    are small, and each next one is sized by the bytes per row so far.
 
     Raises:
         Broken: a file can't be read, or is damaged.
@@ -48,16 +48,16 @@ def scan_chunks(
         with _damage(part.path), _opened(root / part.path) as file:
             alike = _alike(file.schema_arrow, columns)
             if alike:
-                found = _decoded(file, part, columns, rows, size)
-                yield from (chunk for batch in found for chunk in within(batch, size))
+                batches = _decoded(file, part, columns, rows, size)
+                yield from (chunk for batch in batches for chunk in within(batch, size))
         if not alike:
             most = _rows_within(root / part.path, columns, rows, size)
-            found = _selected(root, part, columns, most, resources)
-            yield from (chunk for batch in found for chunk in within(batch, size))
+            batches = _selected(root, part, columns, most, resources)
+            yield from (chunk for batch in batches for chunk in within(batch, size))
 
 
 def source_schema(root: Path, piece: Piece, columns: Sequence[str], resources: EngineResources) -> pa.Schema:
-    """The types in which `chunks` gives the named columns. Errors as `chunks`'s."""
+    """The types in which `scan_chunks` gives the named columns. Errors as `scan_chunks`'s."""
     first = piece.ranges[0].path
     with _damage(first), _opened(root / first) as file:
         if _alike(file.schema_arrow, columns):
@@ -98,9 +98,9 @@ def _damage(shown: str) -> Iterator[None]:
 
 
 def _alike(schema: pa.Schema, columns: Sequence[str]) -> bool:
-    """Whether pyarrow and DuckDB decode these columns to the same; they find no two of one name, and all."""
+    """Whether each column is there once, and pyarrow and DuckDB decode it to the same."""
     places = [schema.get_all_field_indices(name) for name in columns]
-    kinds = [schema.field(found[0]).type for found in places if len(found) == 1]
+    kinds = [schema.field(indexes[0]).type for indexes in places if len(indexes) == 1]
     alike = all(kind in ALIKE or pa.types.is_decimal128(kind) for kind in kinds)
     return alike and len(kinds) == len(columns)
 
@@ -117,11 +117,11 @@ def _decoded(
         before, at = at, at + batch.num_rows
         if texts:
             step = rows_after(step, (batch.num_rows, batch.nbytes), rows, size)
-            file.reader.set_batch_size(step)  # it is looked at anew before each batch
+            file.reader.set_batch_size(step)  # read again before each batch
         if at > part.start:
             chunk = batch.select(columns)[max(part.start - before, 0) : part.stop - before]
             for name in texts:
-                chunk.column(name).validate(full=True)  # UTF-8, which DuckDB sees to by itself
+                chunk.column(name).validate(full=True)  # UTF-8, which DuckDB checks by itself
             yield chunk
         if at >= part.stop:
             return
@@ -141,9 +141,9 @@ def _row_bytes(file: pq.ParquetFile, columns: Sequence[str]) -> int:
 def _plain_bytes(footer: pq.FileMetaData, columns: Sequence[str]) -> int:
     """Bytes of some columns (and all below them) before compression, as the footer has them."""
     groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
-    found = (group.column(i) for group in groups for i in range(group.num_columns))
-    wanted = set(columns)
-    return sum(int(c.total_uncompressed_size) for c in found if c.path_in_schema.partition(".")[0] in wanted)
+    chunks = (group.column(i) for group in groups for i in range(group.num_columns))
+    names = set(columns)
+    return sum(int(c.total_uncompressed_size) for c in chunks if c.path_in_schema.partition(".")[0] in names)
 
 
 def _rows_within(path: Path, columns: Sequence[str], rows: int, size: int) -> int:
@@ -156,8 +156,8 @@ def _groups(footer: pq.FileMetaData, part: RowRange) -> tuple[list[int], int]:
     """The row groups that hold some of a range, and the row of the file with which they begin."""
     sizes = [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
     starts = list(accumulate(sizes, initial=0))
-    found = [i for i, size in enumerate(sizes) if starts[i] < part.stop and starts[i] + size > part.start]
-    return found, starts[found[0]] if found else 0
+    holding = [i for i, size in enumerate(sizes) if starts[i] < part.stop and starts[i] + size > part.start]
+    return holding, starts[holding[0]] if holding else 0
 
 
 def _selected(

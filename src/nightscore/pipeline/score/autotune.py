@@ -1,9 +1,9 @@
-"""Which variant scores a day: measured on its first rows, on this machine, and held to the plain one.
+"""Autotuning: which variant scores a day, measured on its first rows, on this machine.
 
 A variant is taken if its scores on those rows are within the job's tolerance of the plain variant's and it
 is at least a tenth faster, with every core busy, because that is how a night runs. The choice is kept for
-the next nights, by the model's hash and all of the machine that can matter. A day that the plain variant
-scores in the time that trying takes is scored by it.
+the next nights, by the model's hash and everything about the machine that can matter. Where the plain variant
+scores the day in the time that trials would take, nothing is tried.
 """
 
 import contextlib
@@ -44,18 +44,16 @@ from nightscore.store import (
 )
 
 FIRST_ROWS = 512
-SECONDS, SHARE = (
-    2.0,
-    0.02,
-)  # for all trying: so many seconds, or this share of the day's scoring if it is more
-WORTH_IT = 2.0  # seconds that the plain variant takes; of less nothing is tried
+SECONDS = 2.0  # for all trials, or SHARE of the day's scoring time if that is longer
+SHARE = 0.02
+WORTH_IT = 2.0  # seconds that the plain variant takes for the day, at least: below, nothing is tried
 EACH = 0.1  # seconds that a variant is measured
-FASTER = 1.1  # than the plain variant, to be worth other bits
+FASTER = 1.1  # times as fast as the plain variant, at least, to be worth scores that differ in bits
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The variant, the rows of a chunk, why, and what came of trying the others."""
+    """The variant, the rows of a chunk, why, and the results of the variants that were tried."""
 
     variant: Variant
     chunk_rows: int
@@ -67,19 +65,19 @@ def autotune_variant(job: Job, plan: Plan, source: Sequence[InputFile]) -> Choic
     """The variant that scores a plan's rows. What fails when it is tried is a reason not to take it."""
     rows = min(sum(f.rows for f in source), plan.limit or sys.maxsize)
     size = rows_per_chunk(job.spec.scoring.chunk_rows, bytes_per_row(source))
-    found = variants_of(job, plan.device)
-    if len(found) == 1:
-        return Choice(found[0], size, "the only one that the job allows")
-    kept = _file(job, plan, found)
+    variants = variants_of(job, plan.device)
+    if len(variants) == 1:
+        return Choice(variants[0], size, "the only one that the job allows")
+    kept = _file(job, plan, variants)
     if (choice := _read(kept)) is not None:
         return dataclasses.replace(choice, chunk_rows=min(choice.chunk_rows, size))
     try:
         trial = _Trial(job, plan, _sample(job, plan, source, size), rows)
     except ChunkError:  # scoring says so, with the day and what becomes of it
-        return Choice(found[0], size, "the first rows can't be scored")
+        return Choice(variants[0], size, "the first rows can't be scored")
     if not trial.worth_it:
-        return Choice(found[0], size, f"{rows:,} rows are too few to try others on")
-    choice = trial.best(found, kept, size)
+        return Choice(variants[0], size, f"{rows:,} rows are too few to try others on")
+    choice = trial.best(variants, kept, size)
     close_models()
     with contextlib.suppress(OSError):  # a choice that can't be kept is made again
         _keep(kept, choice)
@@ -94,7 +92,7 @@ def chosen(plan: Plan, choice: Choice) -> Plan:
 
 
 class _Trial:
-    """The variants of one day at the same rows."""
+    """The variants of one day, tried on the same rows."""
 
     def __init__(self, job: Job, plan: Plan, sample: list[pa.RecordBatch], rows: int) -> None:
         self.job, self.plan = job, plan
@@ -108,44 +106,48 @@ class _Trial:
         per_row = (time.perf_counter() - started) / max(warm, 1)
         self.worth_it = per_row * rows / self.cores > WORTH_IT and bool(sample)
         self.until = started + max(SECONDS, SHARE * per_row * rows / self.cores)
-        # Of a slow model fewer rows, so that measuring it takes no longer.
+        # Fewer rows of a slow model, so that measuring it takes no longer.
         self.sample = [chunk.slice(0, max(FIRST_ROWS, int(EACH / per_row))) for chunk in sample[:1]]
-        self.wanted = [scorer.score(chunk) for chunk in self.sample] if self.worth_it else []
+        self.expected = [scorer.score(chunk) for chunk in self.sample] if self.worth_it else []
 
     def open(self, variant: Variant) -> Scorer:
         return open_cached_scorer(self.job, self.plan.model_path, self.plan.model_sha256, variant)
 
-    def best(self, found: Sequence[Variant], kept: Path, size: int) -> Choice:
-        """The fastest that is right, at the better of two sizes of chunk."""
-        results = [self.tried(variant, kept) for variant in found]
-        # Twice, the better one counts: what else the machine does comes and goes.
-        results = [self.again(one, variant) for one, variant in zip(results, found, strict=True)]
+    def best(self, variants: Sequence[Variant], kept: Path, size: int) -> Choice:
+        """The fastest variant within the tolerance, at the better of two sizes of chunk."""
+        results = [self.tried(variant, kept) for variant in variants]
+        # Measured twice, and the better speed counts: the load of the machine changes.
+        results = [self.again(result, variant) for result, variant in zip(results, variants, strict=True)]
         base = results[0].rows_per_second
-        right = [i for i, one in enumerate(results) if not one.refused]
+        right = [i for i, result in enumerate(results) if not result.refused]
         first = max(right, key=lambda i: results[i].rows_per_second, default=0)
         if results[first].rows_per_second < FASTER * base:
             first = 0
         times = results[first].rows_per_second / max(base, 1)
-        why = f"{times:.1f} times as fast as {found[0]}" if first else "none of the others was a tenth faster"
-        return Choice(found[first], self.size(found[first], size, results[first]), why, tuple(results))
+        why = (
+            f"{times:.1f} times as fast as {variants[0]}"
+            if first
+            else "none of the others was a tenth faster"
+        )
+        return Choice(variants[first], self.size(variants[first], size, results[first]), why, tuple(results))
 
     def tried(self, variant: Variant, kept: Path) -> TriedVariant:
-        """How fast a variant is, and how far from the plain one; or why it can't be taken."""
+        """How fast a variant is, and how far its scores are from the plain one's; or why not to take it."""
         if time.perf_counter() > self.until:
             return TriedVariant(str(variant), refused="not tried: the time for trying was over")
         try:
             with _marked(kept, variant):
                 scorer = self.open(variant)
-                far = max(map(max_relative, map(scorer.score, self.sample), self.wanted))
+                far = max(map(max_relative, map(scorer.score, self.sample), self.expected))
                 speed = self.speed(scorer, variant, self.sample)
-        except Exception as error:  # whatever a device or its driver raises costs a line, never a night
+        except Exception as error:  # of a device or its driver; it is recorded, and the run goes on
             return TriedVariant(str(variant), refused=str(error).splitlines()[0] or type(error).__name__)
         limit = self.job.spec.scoring.tolerance
         refused = f"its scores are {far:.2g} away; the job's tolerance is {limit:g}" if far > limit else ""
         return TriedVariant(str(variant), round(speed), far if np.isfinite(far) else -1.0, refused)
 
     def again(self, measured: TriedVariant, variant: Variant) -> TriedVariant:
-        """The same with the better speed of two, if there is time."""
+        """The variant measured again, with the better of both speeds, if there is time."""
         if measured.refused or time.perf_counter() > self.until:
             return measured
         speed = round(self.speed(self.open(variant), variant, self.sample))
@@ -183,21 +185,21 @@ class _Trial:
 
 def _sample(job: Job, plan: Plan, source: Sequence[InputFile], size: int) -> list[pa.RecordBatch]:
     """The day's first chunk."""
-    found = read_first_rows(job, plan, source, min(size, CHUNK_ROWS))
-    return [] if found is None else [found]
+    chunk = read_first_rows(job, plan, source, min(size, CHUNK_ROWS))
+    return [] if chunk is None else [chunk]
 
 
-def _file(job: Job, plan: Plan, found: Sequence[Variant]) -> Path:
-    """Where a choice is kept: by all that it depends on."""
+def _file(job: Job, plan: Plan, variants: Sequence[Variant]) -> Path:
+    """The file of a choice, named by a hash of all that it depends on."""
     machine, model, scoring = read_hardware(), job.spec.model, job.spec.scoring
-    asked = [model.kind, plan.device, scoring.tolerance, scoring.chunk_rows]
+    settings = [model.kind, plan.device, scoring.tolerance, scoring.chunk_rows]
     columns = [dict(model.outputs), model.columns]
     causes = [
-        asked,
+        settings,
         columns,
         dataclasses.asdict(machine),
         plan.versions,
-        [str(variant) for variant in found],
+        [str(variant) for variant in variants],
         *([plan.code] if plan.code else []),
     ]
     return job.workspace.choices / f"{plan.model_sha256[:12]}-{json_digest(causes)[:12]}.json"
@@ -210,7 +212,7 @@ def _keep(path: Path, choice: Choice) -> None:
 def _read(path: Path) -> Choice | None:
     try:
         raw = json.loads(path.read_text())
-        tried = tuple(TriedVariant(**one) for one in raw["tried"])
+        tried = tuple(TriedVariant(**result) for result in raw["tried"])
         return Choice(Variant(**raw["variant"]), int(raw["chunk_rows"]), raw["why"], tried)
     except (OSError, ValueError, TypeError, KeyError):
         return None
@@ -218,7 +220,7 @@ def _read(path: Path) -> Choice | None:
 
 @contextlib.contextmanager
 def _marked(kept: Path, variant: Variant) -> Iterator[None]:
-    """A mark on disk while a device's driver is tried: what ends the process is not tried again.
+    """A mark on disk while a device's driver is tried: a variant that ends the process is not tried again.
 
     Raises:
         ModelError: it ended the process the last time.

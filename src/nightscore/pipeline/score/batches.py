@@ -100,14 +100,14 @@ class RowScorer:
                 yield features.filter(pa.array(sound)), outputs.filter(pa.array(sound))
 
     def without(
-        self, chunk: pa.RecordBatch, given: pa.RecordBatch, faults: Iterable[Fault], stage: str
+        self, chunk: pa.RecordBatch, values: pa.RecordBatch, faults: Iterable[Fault], stage: str
     ) -> Mask:
         """The rows that have no fault; the others are set aside, each for the first that it has."""
         sound = np.ones(chunk.num_rows, np.bool_)
         for fault in faults:
             bad = fault.rows & sound
             if bad.any():
-                self.rejects.add(chunk, fault._replace(rows=bad), stage, given)
+                self.rejects.add(chunk, fault._replace(rows=bad), stage, values)
                 sound &= ~bad
         return sound
 
@@ -125,13 +125,13 @@ class RowScorer:
                 self.rejects.add(chunk, fault, "score")
                 return []
             before = self.rejects.rows
-            found = self.halves(chunk)
+            pairs = self.halves(chunk)
             if self.rejects.rows == before:
                 raise Broken(
                     f"{self.rejects.where}: {chunk.num_rows:,} rows can't be scored together, though each "
                     f"part of them can: {error}; nothing is published"
                 ) from error
-            return found
+            return pairs
 
     def halves(self, chunk: pa.RecordBatch) -> list[Pair]:
         """The outputs of both halves of a chunk."""
@@ -139,26 +139,27 @@ class RowScorer:
         return [*self.outputs(chunk[:middle]), *self.outputs(chunk[middle:])]
 
     def held(self, chunk: pa.RecordBatch) -> pa.RecordBatch:
-        """What the scorer gives, held to its contract; whatever else it raises is about these rows."""
+        """What the scorer gives, held to its contract; any other error of it is about these rows."""
         try:
-            found = self.scorer.score(filled(chunk, self.job.spec.scoring.features_null))
+            outputs = self.scorer.score(filled(chunk, self.job.spec.scoring.features_null))
         except (ChunkError, MemoryError):
             raise
         except ContractError as error:
             raise Broken(f"{self.rejects.where}: {error}; nothing is published") from error
         except Exception as error:  # other people's scorers
             raise ChunkError(f"{type(error).__name__}: {error}") from error
-        wanted = self.scorer.signature.outputs
-        if found.num_rows != chunk.num_rows or _shown(found.schema) != _shown(wanted):
+        expected = self.scorer.signature.outputs
+        if outputs.num_rows != chunk.num_rows or _shown(outputs.schema) != _shown(expected):
             raise Broken(
-                f"{self.rejects.where}: the scorer gives {found.num_rows} rows of ({_shown(found.schema)}) "
-                f"for {chunk.num_rows} rows; its signature says ({_shown(wanted)}); nothing is published"
+                f"{self.rejects.where}: the scorer gives {outputs.num_rows} rows of "
+                f"({_shown(outputs.schema)}) for {chunk.num_rows} rows; its signature says "
+                f"({_shown(expected)}); nothing is published"
             )
-        return found
+        return outputs
 
 
 def reason_of(error: ChunkError) -> str:
-    """The code of what a scorer can't score."""
+    """The reject code of a row that a scorer can't score."""
     return NULL_VALUE if isinstance(error, MissingValueError) else SCORER_ERROR
 
 

@@ -1,8 +1,8 @@
-"""Which variant scores a day: that of the job's variant.yaml where it keeps its budget here and today.
+"""Canary: a day is scored by the variant of the job's variant.yaml only where it keeps its budget today.
 
-Before a row is scored by it, rows from all over the day are scored by it and by the reference. Where the two
-are further apart than the budget allows, or the variant is stale, the reference scores the day, by what
-`src/nightscore/pipeline/score/autotune.py` takes, and the receipt says why.
+Before it scores the day, rows from all over the day are scored by it and by the reference, the job's own
+model. Where the two differ by more than the budget allows, or the variant is stale, the reference scores the
+day, by the variant that `nightscore.pipeline.score.autotune` takes, and the receipt says why.
 """
 
 import dataclasses
@@ -16,13 +16,11 @@ from nightscore.pipeline.score.sample import read_spread_rows
 from nightscore.store import Canary, InputFile, Plan, VariantFile, read_variant, stale_reasons
 
 CANARY_ROWS = 4096
-SLACK = (
-    2  # a sample is noisier than a day: so many times what the bake-off saw, where the budget says nothing
-)
+SLACK = 2  # times what the bake-off saw, where the budget has no limit: a sample is noisier than a day
 
 
 def choose_variant(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
-    """The plan with the variant that scores its rows; see the module."""
+    """The plan with the variant that scores its rows: the job's, or the one that is the fastest here."""
     picked = read_variant(job) if plan.tuned else None
     if picked is None:
         return chosen(plan, autotune_variant(job, plan, source))
@@ -34,16 +32,16 @@ def choose_variant(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
         if problems:
             return _reference(job, plan, source, f"{picked.variant} is stale: {'; '.join(problems)}")
         canary = _canary(job, planned, source)
-    except Exception as error:  # whatever a variant raises costs a warning, never a night
-        said = (str(error) or type(error).__name__).splitlines()[0]
-        return _reference(job, plan, source, f"{picked.variant} can't be tried: {said}")
+    except Exception as error:  # of a variant; it is recorded as a warning, and the run goes on
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        return _reference(job, plan, source, f"{picked.variant} can't be tried: {reason}")
     if canary is None:
         return planned
-    broken = _change(canary).breaks(_limits(job, picked))
+    broken = _canary_deviation(canary).breaks(_limits(job, picked))
     planned = dataclasses.replace(planned, canary=canary)
     if broken:
-        said = f"{picked.variant}: of {canary.rows:,} canary rows, {'; '.join(broken)}"
-        return dataclasses.replace(_reference(job, plan, source, said), canary=canary)
+        reason = f"{picked.variant}: of {canary.rows:,} canary rows, {'; '.join(broken)}"
+        return dataclasses.replace(_reference(job, plan, source, reason), canary=canary)
     return planned
 
 
@@ -58,24 +56,24 @@ def _reference(job: Job, plan: Plan, source: Sequence[InputFile], why: str) -> P
 
 
 def _canary(job: Job, plan: Plan, source: Sequence[InputFile]) -> Canary | None:
-    """How far apart the plan's variant and the reference are; None of a day without rows."""
+    """How far the plan's variant is from the reference; None for a day without rows."""
     rows = read_spread_rows(job, plan, source, CANARY_ROWS)
     if rows is None:
         return None
     reference = reference_scorer(job, plan)
-    wanted, found = reference.score(rows), open_planned_scorer(job, plan).score(rows)
-    change = Deviation()
-    for name in wanted.schema.names:
-        change = change.worst(column_deviation(found.column(name), wanted.column(name)))
-    return Canary(rows.num_rows, change.max_abs, change.rank_correlation, change.cosine)
+    expected, actual = reference.score(rows), open_planned_scorer(job, plan).score(rows)
+    deviation = Deviation()
+    for name in expected.schema.names:
+        deviation = deviation.worst(column_deviation(actual.column(name), expected.column(name)))
+    return Canary(rows.num_rows, deviation.max_abs, deviation.rank_correlation, deviation.cosine)
 
 
-def _change(canary: Canary) -> Deviation:
+def _canary_deviation(canary: Canary) -> Deviation:
     return Deviation(max_abs=canary.max_abs, rank_correlation=canary.rank_correlation, cosine=canary.cosine)
 
 
 def _limits(job: Job, picked: VariantFile) -> AccuracyBudget:
-    """What holds for the canary: the budget where it is about scores, else a multiple of what was seen."""
+    """The canary's limits: the budget's, or where it has none SLACK times what the bake-off saw."""
     seen = deviation_from(picked.evidence.change).worst(deviation_from(picked.evidence.held_out_change))
     budget = picked.budget
     least = budget.rank_correlation if budget.rank_correlation is not None else seen.rank_correlation

@@ -1,10 +1,10 @@
-"""Models that score the same rows as the champion, in the same pass, and decide nothing.
+"""Shadow scoring: challengers score the same rows as the champion, in the same pass, and decide nothing.
 
-Whatever a challenger does costs its own columns and no more: where it can't be opened they are null on that
-day, and where it can't score a row, or gives NaN for it, they are null in that row. Which rows these are does
-not depend on chunks: a chunk that fails is halved until the guilty rows stand alone, in order, and the
-challenger is given up for the rest of the piece at the SPARED-th of them, or when it has taken limits.time
-there. The receipt names what became of each (`read_challenger_results`).
+A challenger's failure affects its own columns alone: where it can't be opened they are null on that day, and
+where it can't score a row, or gives NaN for it, they are null in that row. Which rows these are does not
+depend on chunks: a chunk that fails is halved until the rows at fault stand alone, in order. The challenger
+is given up for the rest of the piece at the SPARED-th of them, or when it has taken limits.time there. The
+receipt says what became of each (`read_challenger_results`).
 """
 
 import dataclasses
@@ -42,48 +42,48 @@ def add_challengers(job: Job, plan: Plan, champion: Scorer, features: pa.Schema)
     if not rivals:
         return plan
     needed = (champion.signature.outputs, features)
-    found = tuple(_looked_at(job, plan, name, path, needed) for name, path in rivals.items())
-    causes = json_digest(plan.fingerprint, [(one.name, one.path, one.sha256) for one in found])
-    return dataclasses.replace(plan, challengers=found, fingerprint=causes)
+    challengers = tuple(_inspect(job, plan, name, path, needed) for name, path in rivals.items())
+    causes = json_digest(plan.fingerprint, [(c.name, c.path, c.sha256) for c in challengers])
+    return dataclasses.replace(plan, challengers=challengers, fingerprint=causes)
 
 
-def _looked_at(job: Job, plan: Plan, name: str, path: str, needed: tuple[pa.Schema, pa.Schema]) -> Challenger:
-    """A challenger as it is now, and why it can't be used, if so; `needed`: outputs, features."""
-    found = Challenger(name, path)
+def _inspect(job: Job, plan: Plan, name: str, path: str, needed: tuple[pa.Schema, pa.Schema]) -> Challenger:
+    """A challenger as it is now, with the reason if it can't be used; `needed`: outputs, features."""
+    challenger = Challenger(name, path)
     try:
         named = fetch_model(job.workspace, path)
         file = ModelSource(job.workspace, job.spec.model.kind, named.path).read()
-        found = Challenger(name, file.name, file.sha256, named.uri)
-        problem = _misfit(_opened(job, plan, found), *needed)
-    except Exception as error:  # other people's models: whatever they raise costs their columns
-        problem = _said(error)
-    return dataclasses.replace(found, refused=problem)
+        challenger = Challenger(name, file.name, file.sha256, named.uri)
+        problem = _misfit(_open_scorer(job, plan, challenger), *needed)
+    except Exception as error:  # other people's models: whatever they raise, their columns are null
+        problem = _message(error)
+    return dataclasses.replace(challenger, refused=problem)
 
 
 def _misfit(scorer: Scorer, outputs: pa.Schema, features: pa.Schema) -> str:
-    """Why a challenger can't stand beside the champion, if so."""
+    """Why a challenger can't score beside the champion; empty if it can."""
     misfits = list(scorer.signature.misfits(features))
-    for wanted in outputs:
-        kind = scorer.signature.outputs.field(wanted.name).type
-        if kind != wanted.type:
-            misfits.append(f"its {wanted.name} is {kind}; the champion's is {wanted.type}")
+    for output in outputs:
+        kind = scorer.signature.outputs.field(output.name).type
+        if kind != output.type:
+            misfits.append(f"its {output.name} is {kind}; the champion's is {output.type}")
     return "; ".join(misfits)
 
 
-def _opened(job: Job, plan: Plan, one: Challenger) -> Scorer:
+def _open_scorer(job: Job, plan: Plan, challenger: Challenger) -> Scorer:
     return open_cached_scorer(
-        job, one.path, one.sha256, plain_variant_of(job.spec.model.kind, plan.device), plan.code
+        job, challenger.path, challenger.sha256, plain_variant_of(job.spec.model.kind, plan.device), plan.code
     )
 
 
-def _said(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     text = (str(error) or type(error).__name__).splitlines()[0]
     return text if isinstance(error, NightscoreError | ChunkError) else f"{type(error).__name__}: {text}"
 
 
 @dataclasses.dataclass
-class _One:
-    """A challenger at work on a piece: CPU and wall-clock seconds, rows that it failed on, why at first."""
+class _OpenChallenger:
+    """A challenger of one piece: CPU and wall-clock seconds, rows that it failed on, the first reason."""
 
     name: str
     scorer: Scorer | None = None
@@ -103,68 +103,77 @@ class Challengers:
 
     def __init__(self, job: Job, plan: Plan, champion: Scorer) -> None:
         self._job, self._outputs = job, champion.signature.outputs
-        self._ones = [self._open(job, plan, one) for one in plan.challengers]
+        self._challengers = [self._open(job, plan, challenger) for challenger in plan.challengers]
 
-    def _open(self, job: Job, plan: Plan, one: Challenger) -> _One:
-        if one.refused:
-            return _One(one.name, reason=one.refused)
+    def _open(self, job: Job, plan: Plan, challenger: Challenger) -> _OpenChallenger:
+        if challenger.refused:
+            return _OpenChallenger(challenger.name, reason=challenger.refused)
         try:
-            return _One(one.name, _opened(job, plan, one))
+            return _OpenChallenger(challenger.name, _open_scorer(job, plan, challenger))
         except Exception as error:  # gone or another file since the plan was made, or no device here
-            return _One(one.name, reason=_said(error))
+            return _OpenChallenger(challenger.name, reason=_message(error))
 
     @property
     def inputs(self) -> list[str]:
         """The columns of the features that they read."""
-        return [name for one in self._ones if one.scorer for name in one.scorer.signature.inputs.names]
+        scorers = [challenger.scorer for challenger in self._challengers if challenger.scorer]
+        return [name for scorer in scorers for name in scorer.signature.inputs.names]
 
     def columns(self, features: pa.RecordBatch) -> list[pa.Array]:
         """Their columns for rows that the champion has scored, in the order of the scores table."""
-        return [column for one in self._ones for column in self._scored(one, features)]
+        return [column for challenger in self._challengers for column in self._score(challenger, features)]
 
-    def _scored(self, one: _One, rows: pa.RecordBatch) -> list[pa.Array]:
+    def _score(self, challenger: _OpenChallenger, rows: pa.RecordBatch) -> list[pa.Array]:
         cpu, started = time.thread_time(), time.monotonic()
-        parts = self._parts(one, rows)
-        one.cpu_seconds += time.thread_time() - cpu
-        one.seconds += time.monotonic() - started
-        if one.scorer and one.seconds > (self._job.spec.limits.seconds or math.inf):
-            one.scorer, one.reason = None, f"takes longer than limits.time, {self._job.spec.limits.time}"
+        parts = self._parts(challenger, rows)
+        challenger.cpu_seconds += time.thread_time() - cpu
+        challenger.seconds += time.monotonic() - started
+        if challenger.scorer and challenger.seconds > (self._job.spec.limits.seconds or math.inf):
+            challenger.scorer = None
+            challenger.reason = f"takes longer than limits.time, {self._job.spec.limits.time}"
         return [pa.concat_arrays([part[i] for part in parts]) for i in range(len(self._outputs))]
 
-    def _parts(self, one: _One, rows: pa.RecordBatch) -> list[list[pa.Array]]:
+    def _parts(self, challenger: _OpenChallenger, rows: pa.RecordBatch) -> list[list[pa.Array]]:
         """The outputs of some rows, part by part; null where there are none."""
-        if one.scorer is None or one.failed >= SPARED:
+        if challenger.scorer is None or challenger.failed >= SPARED:
             return [[pa.nulls(rows.num_rows, field.type) for field in self._outputs]]
         try:
-            return [self._given(one, one.scorer, rows)]
+            return [self._outputs_of(challenger, challenger.scorer, rows)]
         except Exception as error:  # other people's models
             if rows.num_rows > 1:
                 middle = rows.num_rows // 2
-                return [*self._parts(one, rows[:middle]), *self._parts(one, rows[middle:])]
-            one.fail(1, _said(error))
+                return [*self._parts(challenger, rows[:middle]), *self._parts(challenger, rows[middle:])]
+            challenger.fail(1, _message(error))
             return [[pa.nulls(1, field.type) for field in self._outputs]]
 
-    def _given(self, one: _One, scorer: Scorer, rows: pa.RecordBatch) -> list[pa.Array]:
-        found = scorer.score(filled(rows, self._job.spec.scoring.features_null))
-        if found.num_rows != rows.num_rows or found.schema.types != self._outputs.types:
-            raise ChunkError(f"gives {found.num_rows} rows of {found.schema.types} for {rows.num_rows} rows")
-        columns = [_without_nan(found.column(name)) for name in self._outputs.names]
+    def _outputs_of(
+        self, challenger: _OpenChallenger, scorer: Scorer, rows: pa.RecordBatch
+    ) -> list[pa.Array]:
+        outputs = scorer.score(filled(rows, self._job.spec.scoring.features_null))
+        if outputs.num_rows != rows.num_rows or outputs.schema.types != self._outputs.types:
+            raise ChunkError(
+                f"gives {outputs.num_rows} rows of {outputs.schema.types} for {rows.num_rows} rows"
+            )
+        columns = [_without_nan(outputs.column(name)) for name in self._outputs.names]
         if any(column.null_count for column in columns):
-            one.reason = one.reason or "gives NaN for some rows"
+            challenger.reason = challenger.reason or "gives NaN for some rows"
         return columns
 
     def keep_notes(self, path: Path) -> None:
         """Write down what became of them in this piece."""
-        if not self._ones:
+        if not self._challengers:
             return
         notes = {
-            one.name: {"cpu_seconds": one.cpu_seconds, "reason": self._reason(one)} for one in self._ones
+            challenger.name: {"cpu_seconds": challenger.cpu_seconds, "reason": self._reason(challenger)}
+            for challenger in self._challengers
         }
         run_folder.record(path, json.dumps(notes))
 
-    def _reason(self, one: _One) -> str:
+    def _reason(self, challenger: _OpenChallenger) -> str:
         return (
-            f"given up after {SPARED} rows of a piece: {one.reason}" if one.failed >= SPARED else one.reason
+            f"given up after {SPARED} rows of a piece: {challenger.reason}"
+            if challenger.failed >= SPARED
+            else challenger.reason
         )
 
 
@@ -178,31 +187,36 @@ def _without_nan(column: pa.Array) -> pa.Array:
 def read_challenger_results(
     job: Job, plan: Plan, run: RunFolder, rows: int, columns: Mapping[str, ColumnProof]
 ) -> tuple[ChallengerResult, ...]:
-    """What became of a plan's challengers: rows as they were read back, of a table of so many rows."""
+    """What became of a plan's challengers.
+
+    `rows` and `columns` (column -> its statistics) are those of the scores table as it was read back.
+    """
     notes = [_note(run.challengers(piece.fingerprint)) for piece in plan.pieces]
-    found = []
-    for one in plan.challengers:
+    results = []
+    for challenger in plan.challengers:
         nulls = [
-            columns[c].nulls for c, (name, _) in job.spec.model.challenger_columns.items() if name == one.name
+            columns[c].nulls
+            for c, (name, _) in job.spec.model.challenger_columns.items()
+            if name == challenger.name
         ]
-        own = [note[one.name] for note in notes if one.name in note]
-        found.append(
+        own = [note[challenger.name] for note in notes if challenger.name in note]
+        results.append(
             ChallengerResult(
-                name=one.name, path=one.path, sha256=one.sha256, uri=one.uri,
+                name=challenger.name, path=challenger.path, sha256=challenger.sha256, uri=challenger.uri,
                 rows=rows - max(nulls, default=0),
                 cpu_seconds=round(sum(float(note["cpu_seconds"]) for note in own), 6),
-                reason=next((str(note["reason"]) for note in own if note["reason"]), one.refused),
+                reason=next((str(note["reason"]) for note in own if note["reason"]), challenger.refused),
             )
         )  # fmt: skip
-    return tuple(found)
+    return tuple(results)
 
 
 def _note(path: Path) -> Mapping[str, Mapping[str, float | str]]:
     try:
-        found: Mapping[str, Mapping[str, float | str]] = json.loads(path.read_text())
+        notes: Mapping[str, Mapping[str, float | str]] = json.loads(path.read_text())
     except (OSError, ValueError):  # an attempt was killed between the two; the counts are in the scores
         return {}
-    return found
+    return notes
 
 
 def conformed(batch: pa.RecordBatch, schema: pa.Schema, optional: Sequence[str]) -> pa.RecordBatch:

@@ -1,4 +1,4 @@
-"""How far the scores and decisions of one way to compute a model are from those of another, row by row."""
+"""How far a candidate's scores and decisions (another way to compute a model) are from the reference's."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -24,7 +24,7 @@ class Deviation:
         cosine: the least similarity of a row's list of numbers, over rows and columns of lists.
         flips: rows of the decision tables that changed.
         decisions: rows of the decision tables.
-        totals: the largest relative move of the sum of a column of fractions in a decision table.
+        totals: the largest relative change of the sum of a column of fractions in a decision table.
         metric: how good the candidate's scores are; None without labels.
         metric_before: how good the reference's are.
     """
@@ -40,20 +40,22 @@ class Deviation:
 
     def breaks(self, budget: AccuracyBudget) -> list[str]:
         """What of a budget does not hold, a sentence each; empty if it is kept."""
-        said: list[str] = []
+        broken: list[str] = []
         if budget.max_abs is not None and not self.max_abs <= budget.max_abs:
-            said.append(f"a score moves by {self.max_abs:.2g}, allowed {budget.max_abs:g}")
+            broken.append(f"a score moves by {self.max_abs:.2g}, allowed {budget.max_abs:g}")
         if budget.rank_correlation is not None and not self.rank_correlation >= budget.rank_correlation:
-            said.append(f"rank correlation {self.rank_correlation:.5f}, allowed {budget.rank_correlation:g}")
+            broken.append(
+                f"rank correlation {self.rank_correlation:.5f}, allowed {budget.rank_correlation:g}"
+            )
         if budget.cosine is not None and not self.cosine >= budget.cosine:
-            said.append(f"cosine similarity {self.cosine:.4f}, allowed {budget.cosine:g}")
+            broken.append(f"cosine similarity {self.cosine:.4f}, allowed {budget.cosine:g}")
         if budget.decision_flips is not None and not self.flips <= budget.flips(self.decisions):
-            said.append(
+            broken.append(
                 f"{self.flips:,} of {self.decisions:,} decisions flip, allowed {budget.decision_flips}"
             )
         if budget.totals is not None and not self.totals <= share_of(budget.totals):
-            said.append(f"a total moves by {self.totals:.2%}, allowed {budget.totals}")
-        return said + self._worse(budget)
+            broken.append(f"a total moves by {self.totals:.2%}, allowed {budget.totals}")
+        return broken + self._worse(budget)
 
     def _worse(self, budget: AccuracyBudget) -> list[str]:
         if budget.metric is None:
@@ -69,10 +71,10 @@ class Deviation:
 
     def worst(self, other: "Deviation") -> "Deviation":
         """The worse of two days in each number; of decisions and the metric those of the worse day."""
-        flips = max(self, other, key=lambda one: one.flips / max(one.decisions, 1))
+        worse = max(self, other, key=lambda day: day.flips / max(day.decisions, 1))
         return Deviation(
             max(self.max_abs, other.max_abs), min(self.rank_correlation, other.rank_correlation),
-            min(self.cosine, other.cosine), flips.flips, flips.decisions, max(self.totals, other.totals),
+            min(self.cosine, other.cosine), worse.flips, worse.decisions, max(self.totals, other.totals),
             self.metric, self.metric_before,
         )  # fmt: skip
 
@@ -82,9 +84,9 @@ class Deviation:
 
 
 def deviation_from(raw: Mapping[str, float | int | None]) -> Deviation:
-    """The change whose `as_dict` this is; numbers of a later version are left out."""
-    known = {field.name for field in fields(Deviation)}
-    return Deviation(**{name: value for name, value in raw.items() if name in known})  # type: ignore[arg-type]
+    """The deviation whose `as_dict` this is; numbers of a later version are left out."""
+    names = {field.name for field in fields(Deviation)}
+    return Deviation(**{name: value for name, value in raw.items() if name in names})  # type: ignore[arg-type]
 
 
 def compare_scores(reference: Sequence[Path], candidate: Sequence[Path], outputs: pa.Schema) -> Deviation:
@@ -92,38 +94,38 @@ def compare_scores(reference: Sequence[Path], candidate: Sequence[Path], outputs
 
     `outputs` are the columns of scores. One column is held in memory at a time.
     """
-    found = Deviation()
+    deviation = Deviation()
     for field in outputs:
-        one, other = (read_column(files, field.name) for files in (reference, candidate))
-        found = found.worst(column_deviation(other, one))
-    return found
+        expected, actual = (read_column(files, field.name) for files in (reference, candidate))
+        deviation = deviation.worst(column_deviation(actual, expected))
+    return deviation
 
 
-def column_deviation(found: pa.Array, wanted: pa.Array) -> Deviation:
+def column_deviation(candidate: pa.Array, reference: pa.Array) -> Deviation:
     """How far one column of scores is from the reference's."""
-    if len(found) != len(wanted):
+    if len(candidate) != len(reference):
         return Deviation(max_abs=float("inf"), rank_correlation=-1.0, cosine=-1.0)
-    if is_list(wanted.type) and is_scalar_number(wanted.type.value_type):
-        return _lists_apart(found, wanted)
-    if not is_scalar_number(wanted.type):
-        return Deviation() if found.equals(wanted) else Deviation(max_abs=float("inf"))
-    one, other = _numbers(found), _numbers(wanted)
-    return Deviation(max_abs=_max_abs(one, other), rank_correlation=rank_correlation(one, other))
+    if is_list(reference.type) and is_scalar_number(reference.type.value_type):
+        return _lists_apart(candidate, reference)
+    if not is_scalar_number(reference.type):
+        return Deviation() if candidate.equals(reference) else Deviation(max_abs=float("inf"))
+    left, right = _numbers(candidate), _numbers(reference)
+    return Deviation(max_abs=_max_abs(left, right), rank_correlation=rank_correlation(left, right))
 
 
-def max_relative(found: pa.RecordBatch, wanted: pa.RecordBatch) -> float:
+def max_relative(candidate: pa.RecordBatch, reference: pa.RecordBatch) -> float:
     """The largest difference of a number, relative to its size where that is above 1; else absolute.
 
     Infinite where only one of the two has a number, or where anything else differs.
     """
-    return max(_relative(found.column(name), wanted.column(name)) for name in wanted.schema.names)
+    return max(_relative(candidate.column(name), reference.column(name)) for name in reference.schema.names)
 
 
-def _relative(found: pa.Array, wanted: pa.Array) -> float:
-    if not pa.types.is_floating(wanted.type):
-        return 0.0 if found.equals(wanted) else float("inf")
-    one, other = _numbers(found), _numbers(wanted)
-    return _largest(one, other, np.maximum(1.0, np.abs(other)))
+def _relative(candidate: pa.Array, reference: pa.Array) -> float:
+    if not pa.types.is_floating(reference.type):
+        return 0.0 if candidate.equals(reference) else float("inf")
+    left, right = _numbers(candidate), _numbers(reference)
+    return _largest(left, right, np.maximum(1.0, np.abs(right)))
 
 
 def rank_correlation_of(one: pa.Array, other: pa.Array) -> float:
@@ -170,30 +172,30 @@ def _numbers(values: pa.Array) -> Numbers:
     return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
-def _max_abs(found: Numbers, wanted: Numbers) -> float:
-    return _largest(found, wanted, 1.0)
+def _max_abs(candidate: Numbers, reference: Numbers) -> float:
+    return _largest(candidate, reference, 1.0)
 
 
-def _largest(found: Numbers, wanted: Numbers, unit: Numbers | float) -> float:
+def _largest(candidate: Numbers, reference: Numbers, unit: Numbers | float) -> float:
     """The largest difference in some unit; infinite where only one of the two is a number."""
-    same = (found == wanted) | (np.isnan(found) & np.isnan(wanted))
+    same = (candidate == reference) | (np.isnan(candidate) & np.isnan(reference))
     with np.errstate(invalid="ignore"):
-        far = np.where(same, 0.0, np.abs(found - wanted) / unit)
+        far = np.where(same, 0.0, np.abs(candidate - reference) / unit)
     return float(np.nan_to_num(far, nan=np.inf, posinf=np.inf).max(initial=0.0))
 
 
-def _lists_apart(found: pa.Array, wanted: pa.Array) -> Deviation:
-    one, other = (_flat(values) for values in (found, wanted))
-    if len(one) != len(other) or len(wanted) == 0:
-        return Deviation() if len(one) == len(other) else Deviation(max_abs=float("inf"), cosine=-1.0)
-    width = len(other) // len(wanted)
-    if width * len(wanted) != len(other):  # of unlike lengths: element by element alone
-        return Deviation(max_abs=_max_abs(one, other))
-    left, right = one.reshape(-1, width), other.reshape(-1, width)
+def _lists_apart(candidate: pa.Array, reference: pa.Array) -> Deviation:
+    values, expected = (_flat(column) for column in (candidate, reference))
+    if len(values) != len(expected) or len(reference) == 0:
+        return Deviation() if len(values) == len(expected) else Deviation(max_abs=float("inf"), cosine=-1.0)
+    width = len(expected) // len(reference)
+    if width * len(reference) != len(expected):  # of unlike lengths: element by element alone
+        return Deviation(max_abs=_max_abs(values, expected))
+    left, right = values.reshape(-1, width), expected.reshape(-1, width)
     lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     dots = np.einsum("ij,ij->i", left, right)
     cosine = np.where(lengths > 0, dots / np.where(lengths > 0, lengths, 1), (left == right).all(axis=1))
-    return Deviation(max_abs=_max_abs(one, other), cosine=float(np.nan_to_num(cosine, nan=-1.0).min()))
+    return Deviation(max_abs=_max_abs(values, expected), cosine=float(np.nan_to_num(cosine, nan=-1.0).min()))
 
 
 def _flat(values: pa.Array) -> Numbers:

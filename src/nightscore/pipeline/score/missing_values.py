@@ -1,6 +1,6 @@
 """Missing values of features: what a job's `features_null` puts in their place.
 
-Where it says `fail`, the row is none to score (`row_checks.py`), and nothing is put anywhere.
+Where it says `fail`, nothing is filled: `row_checks` rejects the row.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ Policy = Mapping[str, Literal["fail", "nan"] | float]
 
 
 def check_policy(job: Job, needed: Signature) -> None:
-    """Know that a job's policy is about columns of its model, and has values that they can take.
+    """Raise `Broken` unless a job's policy names columns of its model, with values that they can take.
 
     Raises:
         Broken: names the line of job.yaml.

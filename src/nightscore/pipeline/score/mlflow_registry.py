@@ -1,10 +1,10 @@
-"""Models by their names in an MLflow registry: `models:/ranker@champion`, `models:/ranker/3`.
+"""Models by their names in a model registry, MLflow's: `models:/ranker@champion`, `models:/ranker/3`.
 
 A name is resolved when a day is planned, to a version and the .onnx file among its artifacts. That file is
 copied once to data/models/.registry/<name>/<version>/, with its sha256 beside it, and never written again: a
 plan names a path and a hash, as of any model, and a version that is here needs no registry any more.
 
-Where the registry is, say MLFLOW_REGISTRY_URI or MLFLOW_TRACKING_URI, as everywhere in MLflow.
+MLFLOW_REGISTRY_URI or MLFLOW_TRACKING_URI say where the registry is, as everywhere in MLflow.
 """
 
 import contextlib
@@ -18,14 +18,12 @@ from nightscore.job import REGISTRY_URI, URI_FORMS
 from nightscore.store import model_cache
 
 EXTRA = "pip install 'nightscore[registry]'"
-ABSENT = {
-    "RESOURCE_DOES_NOT_EXIST",
-    "INVALID_PARAMETER_VALUE",
-}  # error codes of MLflow: asking again won't help
+# Error codes of MLflow where asking again won't help.
+ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedModel:
     """A model file, relative to the workspace; where a registry named it, its URI and its version."""
 
     path: str
@@ -33,28 +31,27 @@ class Named:
     version: str = ""
 
 
-def fetch_model(workspace: Workspace, name: str) -> Named:
-    """The model that a job names: its path as it is, or of a registry's model the file that was copied here.
+def fetch_model(workspace: Workspace, name: str) -> NamedModel:
+    """The model that a job names: a path as it is, or for a registry's model the file that was copied here.
 
     Raises:
         NotYet: the registry can't be reached.
         Broken: it has no such model, version or alias; the version has not exactly one .onnx file; the copy
-        here
-            has been changed; or MLflow is not installed.
+            here has been changed; or MLflow is not installed.
     """
-    known = REGISTRY_URI.fullmatch(name)
-    if known is None:
+    match = REGISTRY_URI.fullmatch(name)
+    if match is None:
         if name.startswith("models:"):
             raise Broken(f"{name!r} names no model of a registry; {URI_FORMS}")
-        return Named(name)
-    model, version, alias = known.groups()
+        return NamedModel(name)
+    model, version, alias = match.groups()
     if version is None:
         version = _version(model, alias, name)
     path = model_cache.path_of(workspace, model, version)
     if not path.exists():
         _copy(model, version, name, path)
     model_cache.refuse_changed(path, workspace.relative(path))
-    return Named(workspace.relative(path), name, version)
+    return NamedModel(workspace.relative(path), name, version)
 
 
 def _version(model: str, alias: str, uri: str) -> str:
@@ -69,18 +66,18 @@ def _copy(model: str, version: str, uri: str, path: Path) -> None:
 
             source = client.get_model_version_download_uri(model, version)
             fetched = Path(download_artifacts(artifact_uri=source, dst_path=str(folder)))
-        found = sorted(fetched.rglob("*.onnx")) if fetched.is_dir() else [fetched]
-        if len(found) != 1 or found[0].suffix != ".onnx":
-            names = ", ".join(file.name for file in found) or "none"
+        files = sorted(fetched.rglob("*.onnx")) if fetched.is_dir() else [fetched]
+        if len(files) != 1 or files[0].suffix != ".onnx":
+            names = ", ".join(file.name for file in files) or "none"
             raise Broken(
                 f"{uri}: version {version} has to have one .onnx file among its artifacts; it has {names}"
             )
-        model_cache.keep(found[0], path)
+        model_cache.keep(files[0], path)
 
 
 @contextlib.contextmanager
 def _answers(uri: str) -> Iterator[Any]:
-    """A client of the registry; what it can't answer is NotYet, and what it has not is Broken."""
+    """A client of the registry. NotYet where it does not answer, Broken where it has no such model."""
     try:
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
@@ -89,9 +86,9 @@ def _answers(uri: str) -> Iterator[Any]:
     try:
         yield MlflowClient()
     except MlflowException as error:
-        said = str(error).splitlines()[0]
+        message = str(error).splitlines()[0]
         if error.error_code in ABSENT:
-            raise Broken(f"{uri}: the registry has no such model: {said}") from error
-        raise NotYet(f"{uri}: the registry does not answer: {said}") from error
+            raise Broken(f"{uri}: the registry has no such model: {message}") from error
+        raise NotYet(f"{uri}: the registry does not answer: {message}") from error
     except (OSError, ImportError) as error:  # the network's, and a store's own driver
         raise NotYet(f"{uri}: the registry can't be read: {error}") from error

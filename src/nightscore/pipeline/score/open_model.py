@@ -58,17 +58,17 @@ def open_job_model(
             sha256 is not the pinned one, or the device is not there; or a registry has no such model.
         NotYet: the registry that has the model can't be reached.
     """
-    asked = device or job.spec.scoring.device
+    device_name = device or job.spec.scoring.device
     try:
         named = fetch_model(job.workspace, override or job.spec.model.name)
         file = ModelSource(job.workspace, job.spec.model.kind, named.path).read()
-        wanted = job.spec.model.sha256
-        if pinned and wanted and wanted != file.sha256:
+        pin = job.spec.model.sha256
+        if pinned and pin and pin != file.sha256:
             raise ModelError(
-                f"{file.name} has sha256 {file.sha256}, but the job pins {wanted}; change the pin, or look "
+                f"{file.name} has sha256 {file.sha256}, but the job pins {pin}; change the pin, or look "
                 "at another model without publishing with --limit"
             )
-        variant = plain_variant_of(job.spec.model.kind, asked)
+        variant = plain_variant_of(job.spec.model.kind, device_name)
         code = code_of_kind(job)
         scorer = open_cached_scorer(job, file.name, file.sha256, variant, code)
     except ScorerFileError as error:
@@ -78,7 +78,7 @@ def open_job_model(
             raise Broken(f"model {override}: {error}") from error
         at = "sha256" if "pins" in str(error) else job.spec.model.place
         job.raise_broken(("model", at), f"{error}{_how_to_make(job)}")
-    return OpenModel(file.name, file.sha256, asked, code, scorer, named.uri, named.version)
+    return OpenModel(file.name, file.sha256, device_name, code, scorer, named.uri, named.version)
 
 
 def _how_to_make(job: Job) -> str:
@@ -90,10 +90,10 @@ def _how_to_make(job: Job) -> str:
 
 
 def score_nothing(job: Job, opened: OpenModel) -> None:
-    """Hold a workspace's scorer to its contract on a chunk without rows, and see that its variants are some.
+    """Hold a workspace's scorer to its contract on a chunk without rows, and check the variants it offers.
 
     Raises:
-        Broken: names the line of job.yaml, and of the scorer's file where one is to blame.
+        Broken: names the line of job.yaml, and that of the scorer's file where the mistake is there.
     """
     variants_of(job, opened.device)
     if not is_scorer_file(job.spec.model.kind):
@@ -159,7 +159,7 @@ def reference_scorer(job: Job, plan: Plan) -> Scorer:
     """The plain scorer of a plan's own model, to which its variants and what a bake-off took are held.
 
     Raises:
-        ModelChangedError, ModelError: as `opened`.
+        ModelChangedError, ModelError: as `open_cached_scorer`.
     """
     variant = plain_variant_of(job.spec.model.kind, plan.device)
     return open_cached_scorer(job, plan.model_path, plan.model_sha256, variant, plan.code)
@@ -175,9 +175,9 @@ def open_cached_scorer(job: Job, name: str, sha256: str, variant: Variant, code:
         ModelError: it can't be opened so.
     """
     model, file = job.spec.model, scorer_file(job)
-    wanted = (code or file.sha256) if file else ""
-    named = Named(tuple(model.outputs.items()), tuple(model.columns) if model.columns else None)
-    return _scorer(ModelSource(job.workspace, model.kind, name), sha256, named, variant, wanted)
+    planned_code = (code or file.sha256) if file else ""
+    named = OutputNames(tuple(model.outputs.items()), tuple(model.columns) if model.columns else None)
+    return _scorer(ModelSource(job.workspace, model.kind, name), sha256, named, variant, planned_code)
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ class ModelSource:
 
 
 @dataclass(frozen=True)
-class Named:
+class OutputNames:
     """The names of a model's outputs, and of its matrix's columns."""
 
     outputs: tuple[tuple[str, str], ...]
@@ -222,7 +222,7 @@ def close_models() -> None:
 
 
 @functools.lru_cache(maxsize=8)
-def _scorer(source: ModelSource, sha256: str, named: Named, variant: Variant, code: str) -> Scorer:
+def _scorer(source: ModelSource, sha256: str, named: OutputNames, variant: Variant, code: str) -> Scorer:
     # Cached by hash: all pieces of a day share one session, and a model or a scorer that is swapped on disk
     # in the middle of a run changes nothing.
     scorer = source.scorer()

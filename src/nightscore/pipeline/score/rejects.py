@@ -1,4 +1,7 @@
-"""Rows that are set aside: to a file of their own, with the reason, as far as the budget goes."""
+"""Rejects: rows that are set aside in a file of their own, with the reason (quarantine, a dead letter table).
+
+More of them than the job's budget allows end the run.
+"""
 
 import contextlib
 import json
@@ -34,7 +37,7 @@ class RejectWriter:
         self._stack = contextlib.ExitStack()
         self._writer: pq.ParquetWriter | None = None
         self._examples: dict[tuple[str, str], str] = {}
-        self._found: Counter[tuple[str, str]] = Counter()
+        self._counts: Counter[tuple[str, str]] = Counter()
 
     def __enter__(self) -> Self:
         return self
@@ -47,23 +50,23 @@ class RejectWriter:
     @property
     def rows(self) -> int:
         """How many there are."""
-        return self._found.total()
+        return self._counts.total()
 
     def add(
-        self, chunk: pa.RecordBatch, fault: Fault, stage: str, given: pa.RecordBatch | None = None
+        self, chunk: pa.RecordBatch, fault: Fault, stage: str, values: pa.RecordBatch | None = None
     ) -> None:
-        """Set some rows of a chunk aside; `given` holds the values that the fault is about.
+        """Set some rows of a chunk aside; `values` holds the values that the fault is about.
 
         Raises:
             Broken: the job's policy for such rows is `fail`, or they are more than its budget.
         """
         rows = np.flatnonzero(fault.rows)
-        messages = _messages(fault, rows.tolist(), chunk if given is None else given)
+        messages = _messages(fault, rows.tolist(), chunk if values is None else values)
         first = f"{self._key(chunk, int(rows[0]))}: {messages[0]}"
         if not self.job.spec.sets_aside(fault.reason):
             more = f" (and {len(rows) - 1} more rows of this chunk)" if len(rows) > 1 else ""
             raise Broken(f"{self.where}: {first}{more}; nothing is published")
-        self._found[stage, fault.reason] += len(rows)
+        self._counts[stage, fault.reason] += len(rows)
         self._examples.setdefault((stage, fault.reason), first)
         self._refuse_beyond_budget()
         self._write(chunk.take(pa.array(rows)), [stage, fault.reason], messages)
@@ -71,20 +74,23 @@ class RejectWriter:
     def _refuse_beyond_budget(self) -> None:
         budget = self.job.spec.policy.max_rejected_rows(self.plan.day_rows)
         if self.rows > budget:
-            said = [
-                f"{n:,} {r} ({self._examples[s, r]})" for (s, r), n in self._found.most_common(SHOWN_REASONS)
+            reasons = [
+                f"{n:,} {r} ({self._examples[s, r]})" for (s, r), n in self._counts.most_common(SHOWN_REASONS)
             ]
-            raise Broken(over_budget(self.job, self.plan, f"{self.rows:,} or more", "; ".join(said)))
+            raise Broken(over_budget(self.job, self.plan, f"{self.rows:,} or more", "; ".join(reasons)))
 
     def _write(self, rows: pa.RecordBatch, why: list[str], messages: list[str]) -> None:
         if self._writer is None:
             self._writer = self._stack.enter_context(open_once(self._path, self._schema))
         key = [rows.column(f.name).cast(f.type) for f in self._schema if f.name in self.plan.key]
-        said = [*(pa.repeat(pa.scalar(text, pa.string()), rows.num_rows) for text in why), pa.array(messages)]
+        reasons = [
+            *(pa.repeat(pa.scalar(text, pa.string()), rows.num_rows) for text in why),
+            pa.array(messages),
+        ]
         features = pa.array([as_json(row) for row in rows.to_pylist()], pa.string())
         run = pa.repeat(pa.scalar(self.plan.run_id, pa.string()), rows.num_rows)
         self._writer.write_batch(
-            pa.RecordBatch.from_arrays([*key, *said, features, run], schema=self._schema)
+            pa.RecordBatch.from_arrays([*key, *reasons, features, run], schema=self._schema)
         )
 
     def _key(self, chunk: pa.RecordBatch, row: int) -> str:
@@ -96,12 +102,12 @@ class RejectWriter:
         return f"job {self.plan.job}, day {self.plan.day}"
 
 
-def over_budget(job: Job, plan: Plan, found: str, reasons: str) -> str:
-    """What is said where more rows are bad than a job allows."""
+def over_budget(job: Job, plan: Plan, rejected: str, reasons: str) -> str:
+    """The message where more rows are rejected than a job allows."""
     policy = job.spec.policy
     allowed = policy.max_rejected_rows(plan.day_rows)
     return (
-        f"job {plan.job}, day {plan.day}: {found} of {plan.day_rows:,} rows can't be published, and "
+        f"job {plan.job}, day {plan.day}: {rejected} of {plan.day_rows:,} rows can't be published, and "
         f"policy.max_rejected ({policy.max_rejected}) allows {allowed:,}: {reasons}; "
         "nothing is published"
     )
@@ -120,7 +126,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str) and len(value) > LONGEST:
         return f"{value[:LONGEST]}… ({len(value):,} characters)"
     if isinstance(value, list):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     return value
 
 

@@ -1,4 +1,4 @@
-"""Is a row what it has to be: has it a key, the features that it must have, values of their domain?"""
+"""Checks of rows: a key, the features that must be there, values in their domains."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -34,18 +34,18 @@ def domain_columns(job: Job, outputs: pa.Schema) -> list[str]:
 
 
 def check_domain(job: Job, features: pa.Schema, outputs: pa.Schema) -> None:
-    """Know that each column that has a domain is there, and can have such values.
+    """Raise `Broken` unless each column that has a domain is there, and can have such values.
 
     Raises:
         Broken: names the line of job.yaml.
     """
     for name, domain in job.spec.domain.items():
         at = ("domain", name)
-        given = outputs if name in outputs.names else features
-        if name not in given.names:
-            known = ", ".join(dict.fromkeys([*features.names, *outputs.names]))
-            job.raise_broken(at, f"neither the features nor the outputs have this column; theirs: {known}")
-        kind = given.field(name).type
+        schema = outputs if name in outputs.names else features
+        if name not in schema.names:
+            columns = ", ".join(dict.fromkeys([*features.names, *outputs.names]))
+            job.raise_broken(at, f"neither the features nor the outputs have this column; theirs: {columns}")
+        kind = schema.field(name).type
         if (domain.min is not None or domain.max is not None) and not is_numeric_type(kind):
             job.raise_broken(at, f"min and max are for numbers, and the column is {kind}")
         if domain.in_ is not None:
@@ -62,8 +62,8 @@ def feature_faults(job: Job, chunk: pa.RecordBatch) -> Iterator[Fault]:
     for name, rule in job.spec.scoring.features_null.items():
         if rule == "fail":
             column = chunk.column(name)
-            said = f"column {name!r} ({column.type}) is null or NaN; its policy is fail"
-            yield Fault(_missing(column), NULL_VALUE, said)
+            message = f"column {name!r} ({column.type}) is null or NaN; its policy is fail"
+            yield Fault(_missing(column), NULL_VALUE, message)
     yield from _domain_faults(job, chunk)
 
 
@@ -88,8 +88,8 @@ def _domain_faults(job: Job, batch: pa.RecordBatch) -> Iterator[Fault]:
         if not domain.null:
             yield Fault(_missing(column), NULL_VALUE, f"column {name!r} is null; its domain has no null")
         if domain.in_ is not None:
-            known = pc.is_in(column, value_set=_values(domain, column.type)).to_numpy(zero_copy_only=False)
-            outside = ~known & ~_missing(column)
+            allowed = pc.is_in(column, value_set=_values(domain, column.type)).to_numpy(zero_copy_only=False)
+            outside = ~allowed & ~_missing(column)
         else:
             outside = _beyond(column, domain)
         yield Fault(outside, OUT_OF_DOMAIN, f"allowed: {domain}", name)
@@ -101,14 +101,14 @@ def _values(domain: Domain, kind: pa.DataType) -> pa.Array:
 
 def _beyond(column: pa.Array, domain: Domain) -> Mask:
     """The rows below the least or above the greatest value; a null or NaN is neither."""
-    found = np.zeros(len(column), np.bool_)
+    beyond = np.zeros(len(column), np.bool_)
     for bound, crosses in ((domain.min, pc.less), (domain.max, pc.greater)):
         if bound is not None:
-            # Of 32-bit floats none is 0.1, but the one nearest to it is meant.
+            # For 32-bit floats, 0.1 means the float nearest to it.
             limit = pa.scalar(bound).cast(column.type) if pa.types.is_floating(column.type) else bound
             crossed = crosses(column, limit)
-            found |= pc.fill_null(crossed, False).to_numpy(zero_copy_only=False)
-    return found
+            beyond |= pc.fill_null(crossed, False).to_numpy(zero_copy_only=False)
+    return beyond
 
 
 def _null(column: pa.Array) -> Mask:
@@ -126,9 +126,9 @@ def _missing(column: pa.Array) -> Mask:
 def _nan(column: pa.Array) -> Mask:
     """The rows whose value is NaN, or whose list holds one."""
     if pa.types.is_list(column.type):
-        found = np.zeros(len(column), np.bool_)
-        found[pc.list_parent_indices(column).to_numpy()[_nan(column.flatten())]] = True
-        return found
+        mask = np.zeros(len(column), np.bool_)
+        mask[pc.list_parent_indices(column).to_numpy()[_nan(column.flatten())]] = True
+        return mask
     if not pa.types.is_floating(column.type):
         return np.zeros(len(column), np.bool_)
     return np.asarray(np.isnan(column.to_numpy(zero_copy_only=False)))

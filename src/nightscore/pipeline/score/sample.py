@@ -14,7 +14,7 @@ from nightscore.store import EngineResources, InputFile, Piece, Plan, RowRange, 
 
 
 def read_first_rows(job: Job, plan: Plan, source: Sequence[InputFile], rows: int) -> pa.RecordBatch | None:
-    """At most so many of the day's first rows, in one chunk; None of a day without rows."""
+    """At most `rows` of the day's first rows, in one chunk; None for a day without rows."""
     first = next((file for file in source if file.rows), None)
     return _read(job, plan, [RowRange(first.path, 0, min(rows, first.rows))], rows) if first else None
 
@@ -22,14 +22,14 @@ def read_first_rows(job: Job, plan: Plan, source: Sequence[InputFile], rows: int
 def read_spread_rows(
     job: Job, plan: Plan, source: Sequence[InputFile], rows: int, places: int = 4
 ) -> pa.RecordBatch | None:
-    """Rows from so many places of a day, from its first to its last, in one chunk; None where it has none."""
+    """About `rows` rows from `places` places of a day, first to last, in one chunk; None without rows."""
     total = sum(file.rows for file in source)
     if not total:
         return None
     each = max(1, min(rows, total) // places)
     starts = sorted({round(at * (total - each) / max(places - 1, 1)) for at in range(places)})
-    found = [_read(job, plan, [one], each) for start in starts for one in _ranges(source, start, each)]
-    return pa.concat_batches(found)
+    batches = [_read(job, plan, [part], each) for start in starts for part in _ranges(source, start, each)]
+    return pa.concat_batches(batches)
 
 
 def _ranges(source: Sequence[InputFile], start: int, rows: int) -> Iterable[RowRange]:
@@ -48,17 +48,17 @@ def _read(job: Job, plan: Plan, ranges: Sequence[RowRange], rows: int) -> pa.Rec
     room = job_memory_budget(job).piece
     resources = EngineResources(1, room.duckdb, job.workspace.runs)
     columns = needed_columns(job, scorer)
-    found = scan_chunks(
+    chunks = scan_chunks(
         job.workspace.root, Piece(0, tuple(ranges), ""), columns, rows, resources, size=room.chunk
     )
-    return filled(drop_faulty_rows(job, _chunk(found, rows, room.chunk)), job.spec.scoring.features_null)
+    return filled(drop_faulty_rows(job, _chunk(chunks, rows, room.chunk)), job.spec.scoring.features_null)
 
 
-def _chunk(found: Iterable[pa.RecordBatch], rows: int, size: int) -> pa.RecordBatch:
+def _chunk(chunks: Iterable[pa.RecordBatch], rows: int, size: int) -> pa.RecordBatch:
     """One whole chunk: the first ones of a piece with texts are small."""
     held: list[pa.RecordBatch] = []
-    for chunk in found:
+    for chunk in chunks:
         held.append(chunk)
-        if sum(one.num_rows for one in held) >= rows or sum(one.nbytes for one in held) >= size:
+        if sum(part.num_rows for part in held) >= rows or sum(part.nbytes for part in held) >= size:
             break
     return pa.concat_batches(held)[:rows]

@@ -12,7 +12,7 @@ from typing import Any
 from nightscore.common import Broken
 
 WIDE, HALF = 1000, 470  # pixels of a chart across the page, and of one of two beside each other
-STEEP = 25  # the fullest bin holds so many times the middle one: shares need a logarithmic scale
+STEEP = 25  # times the rows of the middle bin in the fullest one, from which shares need a logarithmic scale
 LABEL_WIDTH = 170  # pixels
 LEAST_LOSS = 1e-9  # of a candidate, on a logarithmic scale: nothing is drawn there
 NOW, BEFORE, INK, MUTED = "var(--now)", "var(--before)", "var(--ink)", "var(--muted)"
@@ -32,7 +32,7 @@ CONFIG = {
     "axisY": {"domain": False, "ticks": False, "labelPadding": 6},
     "text": {"color": "var(--ink)", "fontSize": 11.5},
 }  # fmt: skip
-UNPLACED = "slice(datum.label, 5)"  # what _placed put in front goes again
+UNPLACED = "slice(datum.label, 5)"  # removes what _placed put in front
 Row = dict[str, Any]
 
 
@@ -93,16 +93,16 @@ def stages(seconds: Sequence[tuple[str, float]]) -> str:
 
 
 def over_runs(days: Sequence[str], amounts: Sequence[int], this: int, title: str) -> str:
-    """A number of each run, the oldest first; run number `this` stands out. 0 is not known: left out."""
+    """A number of each run, the oldest first; run number `this` stands out. 0 is unknown, and left out."""
     runs = [_placed(i, day) for i, day in enumerate(days)]
     rows = [
         {"run": run, "amount": amount, "this": i == this}
         for i, (run, amount) in enumerate(zip(runs, amounts, strict=True))
         if amount
     ]
-    some = runs[:: math.ceil(len(runs) / 6)]
+    labelled = runs[:: math.ceil(len(runs) / 6)]
     x: Row = {"field": "run", "type": "ordinal", "title": "scored day, in the order of the runs"}
-    x |= {"axis": {"labelExpr": UNPLACED, "labelAngle": 0, "values": some}, "scale": {"domain": runs}}
+    x |= {"axis": {"labelExpr": UNPLACED, "labelAngle": 0, "values": labelled}, "scale": {"domain": runs}}
     y: Row = {"field": "amount", "type": "quantitative", "title": title}
     y["axis"] = {"labelExpr": SHORT, "tickCount": 4, "tickMinStep": 1}
     point: Row = {"type": "point", "filled": True, "opacity": 1}
@@ -119,13 +119,13 @@ def over_runs(days: Sequence[str], amounts: Sequence[int], this: int, title: str
 
 
 def pareto_chart(points: Sequence[Row]) -> Row:
-    """Candidates by speed and by how far they are from the reference, as a drawing for `svg` and `png`.
+    """Candidates by speed and by how far they are from the reference, for `render_svg` and `render_png`.
 
     A point has a name, `times` (as fast as the reference), `loss` (1 - rank correlation, or 1 - cosine
     similarity; above 0), a technique and a status. The line joins those that no other beats in both.
     """
     best: list[Row] = []
-    for point in sorted(points, key=lambda one: (-one["times"], one["loss"])):
+    for point in sorted(points, key=lambda candidate: (-candidate["times"], candidate["loss"])):
         if not best or point["loss"] < best[-1]["loss"]:
             best.append(point)
     worst = max((point["loss"] for point in points), default=0.0)
@@ -166,8 +166,8 @@ def render_png(drawing: Row) -> bytes:
     """A drawing as PNG, in the colours of a light page."""
     full = json.loads(_coloured(json.dumps(_full(drawing))))
     full["background"] = "white"
-    made: bytes = _vl_convert().vegalite_to_png(full, scale=2, allowed_base_urls=[])
-    return made
+    png: bytes = _vl_convert().vegalite_to_png(full, scale=2, allowed_base_urls=[])
+    return png
 
 
 def _coloured(text: str) -> str:

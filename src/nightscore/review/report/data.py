@@ -1,4 +1,4 @@
-"""What the report of a published day tells: from receipts, and from the tables as they name them."""
+"""The facts of a published day's report: from receipts, and from the tables' versions that they name."""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -87,20 +87,20 @@ def gather_facts(job: Job, day: dt.date, run_id: str | None = None) -> Facts:
 
 
 def _entry(state: Pinned, job: str, day: dt.date, run_id: str | None) -> CatalogEntry:
-    """The receipt that is asked for."""
+    """The catalog entry of the day's run in force, or of the run `run_id`."""
     of_job = [entry for entry in state.history if entry.job == job]
     if not of_job:
         raise Broken(f"job {job}: nothing is published yet; `nightscore run {job} --day {day}` does")
     runs = [entry for entry in of_job if entry.day == day.isoformat()]
     if not runs:
         raise Broken(f"job {job}: {day} is not published; published: {_listed({e.day for e in of_job})}")
-    found = [entry for entry in runs if run_id in (None, entry.run_id)]
-    if not found:
+    matching = [entry for entry in runs if run_id in (None, entry.run_id)]
+    if not matching:
         raise Broken(
             f"job {job}, day {day}: no run {run_id!r} is published; "
             f"published: {', '.join(entry.run_id for entry in runs)}"
         )
-    return found[-1]
+    return matching[-1]
 
 
 def _listed(days: set[str]) -> str:

@@ -40,55 +40,55 @@ def report(
 
 
 def render_page(facts: Facts) -> str:
-    """The page that tells these facts.
+    """The page that shows these facts.
 
     Raises:
         Broken: the extra `report` is not installed.
     """
-    return open_templates().get_template("report.html").render(**_told(facts))
+    return open_templates().get_template("report.html").render(**_context(facts))
 
 
 def report_file(facts: Facts) -> Path:
     """Where the page of a run lies unless another file is named: in the run's folder."""
-    found = facts.receipt
-    folder = facts.job.workspace.runs_of(found.job, dt.date.fromisoformat(found.day)) / found.run_id
+    receipt = facts.receipt
+    folder = facts.job.workspace.runs_of(receipt.job, dt.date.fromisoformat(receipt.day)) / receipt.run_id
     return folder / "report.html"
 
 
 def open_templates() -> "Environment":
-    """The pages that are rendered. Broken where the extra `report` is not installed."""
+    """The templates of pages. Broken where the extra `report` is not installed."""
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError as error:
         raise Broken(f'a report needs {error.name}: pip install "nightscore[report]"') from error
-    found = Environment(
+    environment = Environment(
         loader=PackageLoader("nightscore.review.report"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    found.filters.update(
+    environment.filters.update(
         count=_count, number=_number, size=byte_size, moment=_moment, cell=_cell, change=_change
     )
-    return found
+    return environment
 
 
-def _told(facts: Facts) -> dict[str, Any]:
+def _context(facts: Facts) -> dict[str, Any]:
     """What the template shows."""
-    found, job = facts.receipt, facts.job
+    receipt, job = facts.receipt, facts.job
     return {
         "facts": facts,
-        "found": found,
+        "receipt": receipt,
         "spec": job.spec,
         "before": facts.before,
-        "weekday": dt.date.fromisoformat(found.day).strftime("%A"),
-        "warned": [audit for audit in found.audits if not audit.passed],
+        "weekday": dt.date.fromisoformat(receipt.day).strftime("%A"),
+        "warned": [audit for audit in receipt.audits if not audit.passed],
         "checks": _checks(facts),
         "shapes": [_shape(shape, facts) for shape in facts.distributions],
         "breakdowns": [(t.name, *_breakdowns(t.breakdowns)) for t in facts.tables if t.breakdowns],
-        "stages": charts.stages(list(found.seconds.items())) if found.seconds else "",
+        "stages": charts.stages(list(receipt.seconds.items())) if receipt.seconds else "",
         "trends": _trends(facts),
         "quantiles": QUANTILES,
-        "inputs": found.inputs[:SHOWN_INPUTS],
-        "more_inputs": len(found.inputs) - SHOWN_INPUTS,
+        "inputs": receipt.inputs[:SHOWN_INPUTS],
+        "more_inputs": len(receipt.inputs) - SHOWN_INPUTS,
         "as_of": _as_of(facts),
         "root": job.workspace.root,
         "version": library_versions()["nightscore"],
@@ -96,7 +96,7 @@ def _told(facts: Facts) -> dict[str, Any]:
 
 
 def _checks(facts: Facts) -> list[tuple[bool, str]]:
-    """The proof, done again: (it holds, in words)."""
+    """The proof, checked again: (whether it holds, in words)."""
     rows, hashes = facts.receipt.rows, facts.receipt.key_hash
     counted = {table.name: table.rows for table in facts.tables}
     recorded = {name: table.rows for name, table in facts.receipt.tables.items()}
@@ -120,51 +120,52 @@ def _recount(counted: dict[str, int], recorded: dict[str, int]) -> str:
     return "; ".join(differ) or f"{total:,} rows counted again in {len(counted)} tables = the receipt's"
 
 
-def _shape(found: Distribution, facts: Facts) -> dict[str, Any]:
-    before = found.before.counts if found.before else None
-    empty = not found.edges
+def _shape(distribution: Distribution, facts: Facts) -> dict[str, Any]:
+    before = distribution.before.counts if distribution.before else None
+    edges, now = distribution.edges, distribution.now.counts
+    chart = charts.histogram(edges, now, before, distribution.column) if edges else ""
     return {
-        "found": found,
-        "chart": "" if empty else charts.histogram(found.edges, found.now.counts, before, found.column),
-        "days": [(facts.receipt.day, found.now)]
-        + ([(facts.before.day, found.before)] if facts.before and found.before else []),
+        "distribution": distribution,
+        "chart": chart,
+        "days": [(facts.receipt.day, distribution.now)]
+        + ([(facts.before.day, distribution.before)] if facts.before and distribution.before else []),
     }
 
 
-def _breakdowns(found: Sequence[Breakdown]) -> tuple[list[tuple[str, str]], list[str]]:
+def _breakdowns(breakdowns: Sequence[Breakdown]) -> tuple[list[tuple[str, str]], list[str]]:
     """(column, chart) of the columns that have something to show, and a sentence on each other."""
     drawn: list[tuple[str, str]] = []
-    said: list[str] = []
-    many = [one.column for one in found if one.counts is None]
-    for one in found:
-        if one.counts is None:
+    sentences: list[str] = []
+    many = [breakdown.column for breakdown in breakdowns if breakdown.counts is None]
+    for breakdown in breakdowns:
+        if breakdown.counts is None:
             continue
-        alike = _alike(one)
+        alike = _alike(breakdown)
         if alike:
-            said.append(alike)
+            sentences.append(alike)
         else:
-            before = [c.before or 0 for c in one.counts]
-            has_before = one.counts[0].before is not None
-            names = [_cell(c.value) for c in one.counts]
-            now = [c.now for c in one.counts]
-            drawn.append((one.column, charts.by_value(names, now, before if has_before else None)))
+            before = [c.before or 0 for c in breakdown.counts]
+            has_before = breakdown.counts[0].before is not None
+            names = [_cell(c.value) for c in breakdown.counts]
+            now = [c.now for c in breakdown.counts]
+            drawn.append((breakdown.column, charts.by_value(names, now, before if has_before else None)))
     if many:
-        said.append(f"More than {LISTED_VALUES} values, not drawn: {', '.join(many)}.")
-    return drawn, said
+        sentences.append(f"More than {LISTED_VALUES} values, not drawn: {', '.join(many)}.")
+    return drawn, sentences
 
 
-def _alike(found: Breakdown) -> str:
+def _alike(breakdown: Breakdown) -> str:
     """A sentence for a column whose rows a chart would show as bars of one length; '' for any other."""
-    counts = found.counts or ()
+    counts = breakdown.counts or ()
     if not counts:
-        return f"{found.column}: no rows."
+        return f"{breakdown.column}: no rows."
     if len({c.now for c in counts}) > 1 or len({c.before for c in counts}) > 1:
         return ""
     if len(counts) == 1:
         days = "" if counts[0].before is None else " of both days"
-        return f"{found.column}: “{_cell(counts[0].value)}” in every row{days}."
+        return f"{breakdown.column}: “{_cell(counts[0].value)}” in every row{days}."
     rows = f"{counts[0].now:,} row{'s' if counts[0].now != 1 else ''}"
-    return f"{found.column}: {len(counts)} values, {rows} each."
+    return f"{breakdown.column}: {len(counts)} values, {rows} each."
 
 
 def _trends(facts: Facts) -> list[tuple[str, str]]:

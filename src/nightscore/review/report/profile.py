@@ -54,7 +54,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Breakdown:
-    """A column's rows by value; None where there are more than VALUES of them."""
+    """A column's rows by value; `counts` is None where there are more than LISTED_VALUES values."""
 
     column: str
     counts: tuple[Count, ...] | None
@@ -118,7 +118,7 @@ class DayProfiler:
         return [self._breakdown(table, c, types[c]) for c in columns if types.get(c) in COUNTED]
 
     def columns(self, table: str) -> list[str]:
-        """The columns of a table that a person has put there."""
+        """The columns of a table, without `run_id`."""
         return [c for c in self._types(table) if c != "run_id"]
 
     def sample(self, table: str, key: Sequence[str]) -> TableSample:
@@ -156,7 +156,7 @@ class DayProfiler:
         counts = [0] * max(len(edges) - 1, 0)
         if counts:
             # By division, then set right where an edge is not just where the division puts it.
-            found = self._engine.rows(
+            binned = self._engine.rows(
                 "SELECT b - (x < $1[b + 1])::INTEGER + (b < $3 AND x >= $1[b + 2])::INTEGER AS bin, "
                 "count(*) FROM (SELECT x, greatest(least(floor((x - $1[1]) / $2), $3), 0)::INTEGER AS b "
                 f"FROM (SELECT CAST({quote_identifier(column)} AS DOUBLE) AS x "
@@ -164,7 +164,7 @@ class DayProfiler:
                 "WHERE isfinite(x)) GROUP BY bin",
                 [list(edges), edges[1] - edges[0], len(counts) - 1],
             )
-            for place, count in found:
+            for place, count in binned:
                 counts[place] = count
         return Shape(rows, tuple(counts), quantiles, rows - finite)
 
@@ -174,17 +174,17 @@ class DayProfiler:
             f"SELECT {quote_identifier(column)} AS v, {is_now} AS now FROM {quote_identifier(name)}"
             for name, is_now in sides
         )
-        found = self._engine.rows(
+        rows = self._engine.rows(
             "SELECT v, CAST(sum(now) AS BIGINT) AS now, CAST(count(*) - sum(now) AS BIGINT) AS before "
             f"FROM ({both}) GROUP BY v ORDER BY now DESC, before DESC, v NULLS LAST LIMIT {LISTED_VALUES + 1}"
         )
-        if len(found) > LISTED_VALUES:
+        if len(rows) > LISTED_VALUES:
             return Breakdown(column, None)
         if kind != "VARCHAR":  # numbers, false and true have an order of their own
-            found.sort(key=lambda row: (row[0] is None, row[0] or 0))
+            rows.sort(key=lambda row: (row[0] is None, row[0] or 0))
         has_before = table in self._before
         return Breakdown(
-            column, tuple(Count(_named(v), now, before if has_before else None) for v, now, before in found)
+            column, tuple(Count(_named(v), now, before if has_before else None) for v, now, before in rows)
         )
 
 
