@@ -153,10 +153,10 @@ def _tightened(ranks, items, n, k, enough, margin, cut):  # type: ignore[no-unty
 
 @numba_compiled
 def _count(ranks, n, least):  # type: ignore[no-untyped-def]
-    found = np.int32(0)
+    count = np.int32(0)
     for i in range(n):
-        found += np.int32(ranks[i] >= least)
-    return found
+        count += np.int32(ranks[i] >= least)
+    return count
 
 
 @numba_compiled
