@@ -117,8 +117,8 @@ def _exp(x):  # type: ignore[no-untyped-def]
     power = rounded - ROUNDS
     rest = (x - power * LN2_HIGH) - power * LN2_LOW
     scale = np.int64((np.float64(rounded).view(np.int64) + 1023) << 52).view(np.float64)
-    found = _polynomial(rest, EXP_EVEN, EXP_ODD) * scale
-    return 0.0 if x < -708.0 else (math.inf if x > 709.0 else found)
+    power_of_e = _polynomial(rest, EXP_EVEN, EXP_ODD) * scale
+    return 0.0 if x < -708.0 else (math.inf if x > 709.0 else power_of_e)
 
 
 @formula
@@ -132,9 +132,9 @@ def _log(x):  # type: ignore[no-untyped-def]
     square = share * share
     series = _polynomial(square, LOG_EVEN, LOG_ODD)
     half = 0.5 * above * above
-    found = power * LN2_HIGH - ((half - (share * (half + series) + power * LN2_LOW)) - above)
-    found = found if x < math.inf else x
-    return found if x > 0.0 else (-math.inf if x == 0.0 else math.nan)
+    logarithm = power * LN2_HIGH - ((half - (share * (half + series) + power * LN2_LOW)) - above)
+    logarithm = logarithm if x < math.inf else x
+    return logarithm if x > 0.0 else (-math.inf if x == 0.0 else math.nan)
 
 
 @formula
@@ -173,20 +173,20 @@ def _option(spot, strike, rate, years, volatility, right):  # type: ignore[no-un
 
 
 @numba_compiled
-def price(columns, found):  # type: ignore[no-untyped-def]
-    """The prices of rows into `found` [1, rows]; `columns` are the six inputs, each [rows]."""
+def price(columns, results):  # type: ignore[no-untyped-def]
+    """The prices of rows into `results` [1, rows]; `columns` are the six inputs, each [rows]."""
     spot, strike, rate, years, volatility, right = columns
-    for i in range(found.shape[1]):
-        found[0, i] = _option(spot[i], strike[i], rate[i], years[i], volatility[i], right[i])[0]
+    for i in range(results.shape[1]):
+        results[0, i] = _option(spot[i], strike[i], rate[i], years[i], volatility[i], right[i])[0]
 
 
 @numba_compiled
-def price_and_greeks(columns, found):  # type: ignore[no-untyped-def]
-    """All outputs of rows into `found` [6, rows]. A loop over the six would cost the vectors."""
+def price_and_greeks(columns, results):  # type: ignore[no-untyped-def]
+    """All outputs of rows into `results` [6, rows]. A loop over the six would cost the vectors."""
     spot, strike, rate, years, volatility, right = columns
-    for i in range(found.shape[1]):
+    for i in range(results.shape[1]):
         row = _option(spot[i], strike[i], rate[i], years[i], volatility[i], right[i])
-        found[0, i], found[1, i], found[2, i], found[3, i], found[4, i], found[5, i] = row
+        results[0, i], results[1, i], results[2, i], results[3, i], results[4, i], results[5, i] = row
 
 
 class BlackScholes:
@@ -213,9 +213,9 @@ class BlackScholes:
         Raises:
             MissingValueError: a null in a column of integers, where no NaN stands for it.
         """
-        found = np.empty((self._height, chunk.num_rows))
-        self._compute(tuple(_numbers(chunk, name) for name in INPUTS), found)
-        arrays = [pa.array(found[row]) for row in self._rows]
+        results = np.empty((self._height, chunk.num_rows))
+        self._compute(tuple(_numbers(chunk, name) for name in INPUTS), results)
+        arrays = [pa.array(results[row]) for row in self._rows]
         return pa.RecordBatch.from_arrays(arrays, schema=self._signature.outputs)
 
 
@@ -248,7 +248,7 @@ def _numbers(chunk: pa.RecordBatch, name: str) -> Numbers:
 
 
 def _computer(device: str, kernel: Any) -> Compute:
-    """What fills `found` from the columns, there."""
+    """What fills `results` from the columns, on that device."""
     if device == "cuda" and _has_cuda():
         return _on_cuda()
     if device not in ("auto", "cpu"):
@@ -270,22 +270,22 @@ def _on_cuda() -> Compute:
     option = _option
 
     @cuda.jit
-    def rows(columns, found):  # type: ignore[no-untyped-def]
+    def rows(columns, results):  # type: ignore[no-untyped-def]
         spot, strike, rate, years, volatility, right = columns
         i = cuda.grid(1)
-        if i < found.shape[1]:
+        if i < results.shape[1]:
             row = option(spot[i], strike[i], rate[i], years[i], volatility[i], right[i])
-            for k in range(found.shape[0]):
-                found[k, i] = row[k]
+            for k in range(results.shape[0]):
+                results[k, i] = row[k]
 
-    def compute(columns: Columns, found: Numbers) -> None:
-        if not found.size:
+    def compute(columns: Columns, results: Numbers) -> None:
+        if not results.size:
             return  # a grid of no blocks is an error
         stream = cuda.stream()
-        there = tuple(cuda.to_device(column, stream) for column in columns)
-        result = cuda.device_array(found.shape, np.float64, stream=stream)
-        rows[-(-found.shape[1] // BLOCK), BLOCK, stream](there, result)
-        result.copy_to_host(found, stream)
+        columns_there = tuple(cuda.to_device(column, stream) for column in columns)
+        results_there = cuda.device_array(results.shape, np.float64, stream=stream)
+        rows[-(-results.shape[1] // BLOCK), BLOCK, stream](columns_there, results_there)
+        results_there.copy_to_host(results, stream)
         stream.synchronize()
 
     return compute

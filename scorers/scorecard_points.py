@@ -41,11 +41,11 @@ class ScorecardPoints:
     def __init__(self, inner: Scorer, texts: list[str], asked: Mapping[str, tuple[str, int] | None]) -> None:
         """`inner` gives the points and the model's own outputs, which are None in `asked` (see `_asked`)."""
         self._inner, self._texts = inner, pa.array(texts)
-        self._ours = {column: one for column, one in asked.items() if one is not None}
+        self._ours = {column: ours for column, ours in asked.items() if ours is not None}
         theirs = inner.signature.outputs
         fields = [
-            theirs.field(column) if one is None else pa.field(column, TYPES[one[0]])
-            for column, one in asked.items()
+            theirs.field(column) if ours is None else pa.field(column, TYPES[ours[0]])
+            for column, ours in asked.items()
         ]
         self._signature = Signature(inner.signature.inputs, pa.schema(fields))
 
@@ -56,12 +56,12 @@ class ScorecardPoints:
 
     def score(self, chunk: pa.RecordBatch) -> pa.RecordBatch:
         """The model's outputs and the reasons, of each row. Errors as the kind `onnx`'s."""
-        found = self._inner.score(chunk)
-        lost = _matrix(found.column(POINTS), len(self._texts))
+        batch = self._inner.score(chunk)
+        lost = _matrix(batch.column(POINTS), len(self._texts))
         lost = np.floor(lost * 10 + 0.5) / 10
         order = np.argsort(-lost, axis=1, kind="stable")
         ranked = np.take_along_axis(lost, order, axis=1)
-        columns = {name: found.column(name) for name in found.schema.names}
+        columns = {name: batch.column(name) for name in batch.schema.names}
         for column, (source, k) in self._ours.items():
             first = ranked[:, :k]
             columns[column] = self._reasons(order[:, :k], first) if source == "reasons" else _lists(first)
@@ -99,13 +99,13 @@ def _asked(model: str, column: str, source: str, features: int) -> tuple[str, in
     name, _, rest = source.partition("[")
     if name not in TYPES:
         return None
-    found = re.fullmatch(r"([1-9][0-9]{0,3})\]", rest)
-    if found is None or int(found[1]) > features:
+    match = re.fullmatch(r"([1-9][0-9]{0,3})\]", rest)
+    if match is None or int(match[1]) > features:
         raise ModelError(
-            f"{model}: output {column!r}: {source!r}; allowed: {name}[1] to {name}[{features}], so many "
-            "a row at most"
+            f"{model}: output {column!r}: {source!r}; allowed: {name}[1] to {name}[{features}], the "
+            "most that a row gets"
         )
-    return name, int(found[1])
+    return name, int(match[1])
 
 
 def _texts(model: ModelFile) -> list[str]:
@@ -113,7 +113,9 @@ def _texts(model: ModelFile) -> list[str]:
     import onnx  # a quarter of a second: not before a scorecard is opened
 
     try:
-        properties = {one.key: one.value for one in onnx.load_model_from_string(model.data).metadata_props}
+        properties = {
+            entry.key: entry.value for entry in onnx.load_model_from_string(model.data).metadata_props
+        }
         features, texts = json.loads(properties["features"]), json.loads(properties["reasons"])
     except Exception as error:  # protobuf's errors share no base class
         raise ModelError(

@@ -59,23 +59,25 @@ def compare_challenger_decisions(day: Day, scores: Sequence[Path], challenger: s
     if not day.job.decide_sql:
         return []
     columns = {o: c for c, (n, o) in day.job.spec.model.challenger_columns.items() if n == challenger}
-    asked, key = day.job.spec.judge, day.job.spec.key
+    judge, key = day.job.spec.judge, day.job.spec.key
     with contextlib.closing(SpillFolder(day.temp)) as folder:
         ours = _write_decisions(day, scores, {}, folder.path / "ours")
         theirs = _write_decisions(day, scores, columns, folder.path / "theirs")
-        found, room = [], comparison_resources(day)
+        changes, resources = [], comparison_resources(day)
         for table, file in ours.items():
             pair = file, theirs[table]
-            found += compare_decisions(table, pair, key, asked, room, segments=asked.segments, scores=scores)
-        return found
+            changes += compare_decisions(
+                table, pair, key, judge, resources, segments=judge.segments, scores=scores
+            )
+        return changes
 
 
 def compare_decisions(
     table: str,
     pair: tuple[Path, Path],
     key: Sequence[str],
-    asked: DecisionColumns,
-    room: EngineResources,
+    settings: DecisionColumns,
+    resources: EngineResources,
     *,
     segments: Sequence[str] = (),
     scores: Sequence[Path] = (),
@@ -87,9 +89,9 @@ def compare_decisions(
     Raises:
         Broken: the table has not the columns that are asked for, or a segment has too many values.
     """
-    counted = counted_columns(table, pq.read_schema(pair[0]), asked)
-    found = []
-    with TableDiff([pair[0]], [pair[1]], key, room, compared=counted, beside=scores) as difference:
+    counted = counted_columns(table, pq.read_schema(pair[0]), settings)
+    changes = []
+    with TableDiff([pair[0]], [pair[1]], key, resources, compared=counted, beside=scores) as difference:
         for segment in ("", *segments):
             by_value = difference.counts_by(segment)
             if by_value is not None and len(by_value) > MAX_SEGMENT_VALUES:
@@ -99,24 +101,24 @@ def compare_decisions(
                 )
             for value, (counts, same) in (by_value or {}).items():
                 changed = counts.changed + max(counts.added, counts.removed)
-                found.append(DecisionChanges(table, segment, value, same + changed, changed))
-    return found or [DecisionChanges(table, "", "", 0, 0)]
+                changes.append(DecisionChanges(table, segment, value, same + changed, changed))
+    return changes or [DecisionChanges(table, "", "", 0, 0)]
 
 
-def counted_columns(table: str, schema: pa.Schema, asked: DecisionColumns) -> list[str]:
+def counted_columns(table: str, schema: pa.Schema, settings: DecisionColumns) -> list[str]:
     """The columns of a decision table that are the decision.
 
     Raises:
         Broken: `decision_columns` names one that the table has not.
     """
-    named = asked.decision_columns.get(table)
+    named = settings.decision_columns.get(table)
     for column in named or ():
         if column not in schema.names:
             raise Broken(
                 f"decision_columns: {table} has no column {column!r}; its columns: {', '.join(schema.names)}"
             )
     chosen = named or [field.name for field in schema if not _is_measurement(field.type)]
-    return [column for column in chosen if column not in asked.ignore]
+    return [column for column in chosen if column not in settings.ignore]
 
 
 def _is_measurement(kind: pa.DataType) -> bool:
@@ -126,7 +128,7 @@ def _is_measurement(kind: pa.DataType) -> bool:
     return bool(pa.types.is_floating(kind))
 
 
-def measure_total_move(pair: tuple[Path, Path], room: EngineResources) -> float:
+def measure_total_move(pair: tuple[Path, Path], resources: EngineResources) -> float:
     """The largest relative move of the sum of a column of fractions, floats and decimals with a scale.
 
     Infinite from a sum of nothing.
@@ -135,7 +137,7 @@ def measure_total_move(pair: tuple[Path, Path], room: EngineResources) -> float:
     if not columns:
         return 0.0
     sums = ", ".join(f"coalesce(sum({quote_identifier(c)}), 0)::DOUBLE" for c in columns)
-    with Engine([View("before", pair[:1]), View("after", pair[1:])], room) as engine:
+    with Engine([View("before", pair[:1]), View("after", pair[1:])], resources) as engine:
         [was], [now] = (engine.rows(f"SELECT {sums} FROM {side}") for side in ("before", "after"))
     return max(abs(b - a) / abs(a) if a else np.inf if b else 0.0 for a, b in zip(was, now, strict=True))
 
@@ -148,7 +150,7 @@ def _write_decisions(
     day: Day, scores: Sequence[Path], columns: Mapping[str, str], folder: Path
 ) -> dict[str, Path]:
     """The decisions of a day as files; `columns` are those that stand in for some outputs."""
-    job, found = day.job, {}
+    job, files = day.job, {}
     kept = ", ".join(map(quote_identifier, (*job.spec.key, *job.spec.keep)))
     outputs = ", ".join(
         f"{quote_identifier(columns.get(o, o))} AS {quote_identifier(o)}" for o in job.spec.model.outputs
@@ -158,6 +160,6 @@ def _write_decisions(
         engine.define(CHALLENGERS, f"SELECT * EXCLUDE (run_id) FROM {quote_identifier(PUBLISHED_SCORES)}")
         for table, sql in job.decide_sql.items():
             with SqlMistakes(sql_place(job, job.spec.decide[table])):
-                found[table] = folder / f"{table}.parquet"
-                spill(found[table], engine.stream(sql), engine.schema(sql))
-    return found
+                files[table] = folder / f"{table}.parquet"
+                spill(files[table], engine.stream(sql), engine.schema(sql))
+    return files

@@ -23,7 +23,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 SQUARED_ERROR = "squared_error"
 MODELS = ("champion", "challenger")
-LEAST = 30  # clusters: of fewer the interval is none
+LEAST = 30  # clusters: with fewer there is no interval
 SMALLEST = 1e-7  # a probability is held above it, and below 1 less it, so that its logarithm is finite
 
 
@@ -112,14 +112,14 @@ def metric_interval(metric: str, days: Sequence[DayMetric], confidence: float) -
         return Compared(0, 0, problem="no day has labels, of both kinds where there are two")
     clusters, place = np.unique(np.concatenate([day.clusters for day in days]), return_inverse=True)
     sums = np.bincount(place, np.concatenate([day.sums for day in days]), len(clusters)) / len(days)
-    champion, challenger = (float(np.mean([getattr(day, of) for day in days])) for of in MODELS)
+    champion, challenger = (float(np.mean([getattr(day, model) for day in days])) for model in MODELS)
     better = METRICS[metric][1] * (challenger - champion)
     count, rows = len(clusters), sum(day.rows for day in days)
-    found = Compared(rows, count, champion, challenger, better)
+    compared = Compared(rows, count, champion, challenger, better)
     if count < LEAST:
-        return replace(found, problem=f"fewer than {LEAST} clusters")
+        return replace(compared, problem=f"fewer than {LEAST} clusters")
     reach = student_t_quantile(confidence, count - 1) * math.sqrt(count / (count - 1) * float(sums @ sums))
-    return replace(found, low=better - reach, high=better + reach)
+    return replace(compared, low=better - reach, high=better + reach)
 
 
 def student_t_quantile(confidence: float, freedom: int) -> float:
@@ -132,8 +132,8 @@ def student_t_quantile(confidence: float, freedom: int) -> float:
 def _share_below(sorted_scores: Floats, scores: Floats) -> Floats:
     """The share of sorted scores below each of some scores; those equal to it count one half."""
     below = np.searchsorted(sorted_scores, scores, "left") + np.searchsorted(sorted_scores, scores, "right")
-    found: Floats = below / (2 * len(sorted_scores))
-    return found
+    share: Floats = below / (2 * len(sorted_scores))
+    return share
 
 
 def _mean(losses: Floats) -> tuple[float, Floats]:

@@ -81,13 +81,13 @@ def judge_challengers(
     if not rivals:
         job.raise_broken(("model",), "has no challengers, so there is nobody to judge")
     champion = read_model_sha256(job, job.spec.model.name)
-    asked = job.spec.judge
+    settings = job.spec.judge
     return Judgement(
         job=job.name,
         champion=job.spec.model.name,
         sha256=champion,
-        metric=asked.labels.metric if asked.labels else "",
-        confidence=asked.confidence,
+        metric=settings.labels.metric if settings.labels else "",
+        confidence=settings.confidence,
         verdicts=[
             _judged(job, name, champion, day, report) for name, path in rivals.items() if only in (None, path)
         ],
@@ -123,18 +123,18 @@ def _days(
     job: Job, name: str, hashes: tuple[str, str], until: dt.date | None
 ) -> list[tuple[Receipt, list[Path]]]:
     """The receipts and the files of scores of the days to judge by, the newest first."""
-    state, found = catalog.read_catalog(job.workspace), []
+    state, days = catalog.read_catalog(job.workspace), []
     last = min(filter(None, (until, find_last_labelled_day(job))), default=dt.date.max).isoformat()
     for (other, day), entry in sorted(state.in_force.items(), reverse=True):
         if other != job.name or day > last:
             continue
         receipt = entry.read_receipt()
-        beside = {one.name: one.sha256 for one in receipt.challengers}
-        if receipt.model and (receipt.model.sha256, beside.get(name)) == hashes:
-            found.append((receipt, [file.path for file in state.files_of(entry, job.spec.scores_table)]))
-        if len(found) == job.spec.judge.days:
+        hashes_beside = {challenger.name: challenger.sha256 for challenger in receipt.challengers}
+        if receipt.model and (receipt.model.sha256, hashes_beside.get(name)) == hashes:
+            days.append((receipt, [file.path for file in state.files_of(entry, job.spec.scores_table)]))
+        if len(days) == job.spec.judge.days:
             break
-    return found
+    return days
 
 
 def _evidence(
@@ -148,11 +148,11 @@ def _evidence(
         report(f"judge {name}", i, len(days))
         measured.append(_day(job, name, receipt.day, files))
         try:
-            for one in compare_challenger_decisions(
+            for change in compare_challenger_decisions(
                 Day.of(job, receipt, known_at=receipt.known_at), files, name
             ):
-                flipped[one[:3]] += one.changed
-                rows[one[:3]] += one.rows
+                flipped[change[:3]] += change.changed
+                rows[change[:3]] += change.rows
         except NightscoreError as error:
             problems.append(f"{receipt.day}: its decisions can't be made again: {error}")
         for where, metric in measure_outcomes(job, name, receipt, files):
@@ -169,8 +169,8 @@ def _day(job: Job, name: str, day: str, files: Sequence[Path]) -> DayMeasure:
     """Rows of a day, and Spearman's correlation of both scores."""
     output = scored_output(job)
     ours, theirs = (read_column(files, column) for column in (output, f"{name}__{output}"))
-    known = rank_correlation_of(ours, theirs) if is_scalar_number(ours.type) else None
-    return DayMeasure(day=day, rows=len(ours), unscored=theirs.null_count, rank_correlation=known)
+    correlation = rank_correlation_of(ours, theirs) if is_scalar_number(ours.type) else None
+    return DayMeasure(day=day, rows=len(ours), unscored=theirs.null_count, rank_correlation=correlation)
 
 
 def _flip(where: Where, rows: int, count: int) -> FlipMeasure:
@@ -178,17 +178,24 @@ def _flip(where: Where, rows: int, count: int) -> FlipMeasure:
     return FlipMeasure(table=table, segment=segment, value=value, rows=rows, flips=count)
 
 
-def _metrics(job: Job, found: Mapping[tuple[str, str], Sequence[DayMetric]]) -> Iterator[MetricMeasure]:
+def _metrics(job: Job, by_segment: Mapping[tuple[str, str], Sequence[DayMetric]]) -> Iterator[MetricMeasure]:
     """The metric of all rows, and of segments' values: of k of those each interval is at 1 - (1 - c) / k.
 
     So that one of many values is not worse by chance alone more often than one would be (Bonferroni).
     """
     labels, confidence = job.spec.judge.labels, job.spec.judge.confidence
-    parts = sum(1 for segment, _ in found if segment)
-    for (segment, value), days in sorted(found.items()):
-        asked = 1 - (1 - confidence) / parts if segment else confidence
-        one = metric_interval(labels.metric if labels else "", days, asked)
-        known = {n: v if math.isfinite(v) else None for n, v in asdict(one).items() if isinstance(v, float)}
+    parts = sum(1 for segment, _ in by_segment if segment)
+    for (segment, value), days in sorted(by_segment.items()):
+        level = 1 - (1 - confidence) / parts if segment else confidence
+        compared = metric_interval(labels.metric if labels else "", days, level)
+        numbers = {
+            n: v if math.isfinite(v) else None for n, v in asdict(compared).items() if isinstance(v, float)
+        }
         yield MetricMeasure(
-            segment=segment, value=value, rows=one.rows, clusters=one.clusters, problem=one.problem, **known
+            segment=segment,
+            value=value,
+            rows=compared.rows,
+            clusters=compared.clusters,
+            problem=compared.problem,
+            **numbers,
         )

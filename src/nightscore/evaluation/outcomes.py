@@ -1,4 +1,4 @@
-"""What came true of a published day's rows: the job's labels SQL, which alone may look past the day.
+"""What came true of a published day's rows (ground truth): the job's labels SQL, which alone sees later days.
 
 It sees the job's inputs with `after_days` more days, `scores` (key and kept columns of the published rows),
 `params` and getvariable('day'), and gives the key and `label`: 0 or 1, or a number. Rows without one are left
@@ -63,10 +63,10 @@ def measure_outcomes(
     ours, theirs, label = (_numbers(rows, column) for column in ("ours", "theirs", "label"))
     clusters = _integers(rows)
     for where, chosen in _parts(job, rows):
-        some = LabelledScores(ours[chosen], theirs[chosen], label[chosen], clusters[chosen])
-        one = day_metric(labels.metric, some)
-        if one is not None:
-            yield where, one
+        labelled = LabelledScores(ours[chosen], theirs[chosen], label[chosen], clusters[chosen])
+        metric = day_metric(labels.metric, labelled)
+        if metric is not None:
+            yield where, metric
 
 
 def _parts(job: Job, rows: pa.Table) -> Iterator[tuple[tuple[str, str], npt.NDArray[np.bool_]]]:
@@ -91,13 +91,13 @@ def _rows(job: Job, labels: Labels, name: str, receipt: Receipt, files: Sequence
     where = job.workspace.relative(job.file.parent / labels.sql)
     repeatable_select(sql, where)
     columns = {"ours": output, "theirs": f"{name}__{output}", "label": "label"}
-    wanted = [f"CAST({quote_identifier(c)} AS DOUBLE) AS {n}" for n, c in columns.items()]
-    wanted += [f"(hash({quote_identifier(labels.cluster or spec.key[0])}) >> 1)::BIGINT AS cluster"]
-    wanted += [
+    expressions = [f"CAST({quote_identifier(c)} AS DOUBLE) AS {n}" for n, c in columns.items()]
+    expressions += [f"(hash({quote_identifier(labels.cluster or spec.key[0])}) >> 1)::BIGINT AS cluster"]
+    expressions += [
         f"coalesce(CAST({quote_identifier(c)} AS VARCHAR), 'null') AS {quote_identifier(f'segment {i}')}"
         for i, c in enumerate(spec.judge.segments)
     ]
-    there = " AND ".join(f"{n} IS NOT NULL" for n in columns)
+    is_complete = " AND ".join(f"{n} IS NOT NULL" for n in columns)
     key = ", ".join(map(quote_identifier, spec.key))
     day = _later(job, receipt, labels.after_days)
     with day.engine(views=[View(PUBLISHED_SCORES, tuple(files))]) as engine, SqlMistakes(where):
@@ -109,15 +109,15 @@ def _rows(job: Job, labels: Labels, name: str, receipt: Receipt, files: Sequence
         engine.define(LABELS, f"SELECT {key}, label FROM ({sql.strip().rstrip(';')}\n)")
         _refuse_twice(engine, key, where)
         published = quote_identifier(PUBLISHED_SCORES)
-        both = f"SELECT {', '.join(wanted)} FROM {published} JOIN {LABELS} USING ({key})"
-        batches = engine.stream(f"SELECT * FROM ({both}) WHERE {there}")
+        both = f"SELECT {', '.join(expressions)} FROM {published} JOIN {LABELS} USING ({key})"
+        batches = engine.stream(f"SELECT * FROM ({both}) WHERE {is_complete}")
         rows = pa.Table.from_batches(batches, engine.schema(both))
     _refuse_labels(labels, rows, where)
     return rows
 
 
 def _later(job: Job, receipt: Receipt, after: int) -> Day:
-    """The day with inputs that reach so many days past it."""
+    """The day with inputs that reach `after` days past it."""
     files = inputs.resolve_later_inputs(job, as_day(receipt.day), after)
     return Day.of(job, receipt, files)
 
@@ -128,11 +128,11 @@ def _refuse_twice(engine: Engine, key: str, where: str) -> None:
 
 
 def _refuse_labels(labels: Labels, rows: pa.Table, where: str) -> None:
-    found = _numbers(rows, "label")
-    allowed = np.isfinite(found) if labels.metric == SQUARED_ERROR else np.isin(found, (0.0, 1.0))
+    values = _numbers(rows, "label")
+    allowed = np.isfinite(values) if labels.metric == SQUARED_ERROR else np.isin(values, (0.0, 1.0))
     if not allowed.all():
         takes = "numbers" if labels.metric == SQUARED_ERROR else "0 and 1"
-        raise Broken(f"{where}: gives a label {found[~allowed][0]:g}; {labels.metric} takes {takes}")
+        raise Broken(f"{where}: gives a label {values[~allowed][0]:g}; {labels.metric} takes {takes}")
 
 
 def _numbers(rows: pa.Table, column: str) -> npt.NDArray[np.float64]:

@@ -37,9 +37,8 @@ def promote_model(
     A model that is no challenger, or whose verdict is not PROMOTE, needs `force` and `because`.
 
     Raises:
-        Broken: that is not given; the model can't be read or does not fit; the job pins its model's sha256,
-        or
-            job.yaml can't be changed safely.
+        Broken: that is not given; the model can't be read or does not fit; the job pins its model's sha256;
+            or job.yaml can't be changed safely.
         NotYet: a registry that has the model can't be reached.
     """
     if not by.strip():
@@ -59,18 +58,18 @@ def promote_model(
             f"pins another file than {model}, which has sha256 {sha256}; a promotion changes one line, so "
             "remove the pin before it, and pin the new file after it",
         )
-    said = find_verdict(job, model, report)
-    if said != "PROMOTE" and not (force and because.strip()):
+    verdict = find_verdict(job, model, report)
+    if verdict != "PROMOTE" and not (force and because.strip()):
         raise Broken(
-            f"job {job.name}: the verdict on {model} is {said}; to promote it all the same, give --force and "
-            "--because TEXT, which go into the receipt"
+            f"job {job.name}: the verdict on {model} is {verdict}; to promote it all the same, give --force "
+            "and --because TEXT, which go into the receipt"
         )
-    made = Promotion(
+    promotion = Promotion(
         model=model, sha256=sha256, instead_of=old.name, instead_of_sha256=_sha256_before(job), by=by.strip(),
-        because=because.strip(), at=dt.datetime.now(dt.UTC), verdict=said,
+        because=because.strip(), at=dt.datetime.now(dt.UTC), verdict=verdict,
     )  # fmt: skip
-    _replace(job, model, made)
-    return made
+    _replace(job, model, promotion)
+    return promotion
 
 
 def find_verdict(job: Job, model: str, report: ProgressCallback = silent) -> str:
@@ -91,13 +90,13 @@ def _sha256_before(job: Job) -> str:
         return ""
 
 
-def _replace(job: Job, model: str, made: Promotion) -> None:
+def _replace(job: Job, model: str, promotion: Promotion) -> None:
     """Write job.yaml with another champion, and the promotion before it: alone it changes nothing."""
     raw = job.file.read_bytes()
     text = raw.decode("utf-8")
     changed = with_champion(text, job.spec.model.place, model, job.shown)
-    promotions = job.file.with_name(PROMOTIONS_FILE)
-    append_promotion(promotions, job.workspace.relative(promotions), made)
+    promotions_file = job.file.with_name(PROMOTIONS_FILE)
+    append_promotion(promotions_file, job.workspace.relative(promotions_file), promotion)
     if job.file.read_bytes() != raw:
         raise Broken(f"{job.shown}: was changed by somebody else in this moment; promote again")
     mode = job.file.stat().st_mode
@@ -145,7 +144,7 @@ def _node(text: str, place: str, shown: str) -> yaml.Node:
 
 def _document(text: str) -> Mapping[str, Any]:
     try:
-        found: Mapping[str, Any] = yaml.safe_load(text)
+        document: Mapping[str, Any] = yaml.safe_load(text)
     except yaml.YAMLError:
         return {"model": {}}
-    return found
+    return document

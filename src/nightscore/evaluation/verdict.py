@@ -76,12 +76,12 @@ Finding = tuple[Word, str]
 
 def reach_verdict(judge: Judge, evidence: ChallengerEvidence) -> tuple[Word, list[str]]:
     """The verdict on a challenger, and each finding that it follows from: the gravest decide."""
-    found = [*_complete(judge, evidence), *_limits(judge, evidence), *_labels(judge, evidence)]
+    findings = [*_complete(judge, evidence), *_limits(judge, evidence), *_labels(judge, evidence)]
     for word in ("REJECT", "HOLD"):
-        reasons = [text for said, text in found if said == word]
+        reasons = [text for verdict, text in findings if verdict == word]
         if reasons:
             return word, reasons
-    return "PROMOTE", [text for _, text in found]
+    return "PROMOTE", [text for _, text in findings]
 
 
 def _complete(judge: Judge, evidence: ChallengerEvidence) -> Iterator[Finding]:
@@ -102,10 +102,11 @@ def _limits(judge: Judge, evidence: ChallengerEvidence) -> Iterator[Finding]:
                 shown = "has none" if day.rank_correlation is None else f"is {day.rank_correlation:.4f}"
                 yield "REJECT", f"{day.day}: the rank correlation {shown}; at least {least:g} is asked for"
     if most is not None:
-        for one in evidence.flips:
-            if one.share > most:
-                word: Word = "HOLD" if one.segment else "REJECT"
-                yield word, f"{one.table}{_where(one)}: {one.share:.2%} of the rows flip; allowed: {most:.2%}"
+        for measure in evidence.flips:
+            if measure.share > most:
+                word: Word = "HOLD" if measure.segment else "REJECT"
+                broken = f"{measure.share:.2%} of the rows flip; allowed: {most:.2%}"
+                yield word, f"{measure.table}{_where(measure)}: {broken}"
 
 
 def _labels(judge: Judge, evidence: ChallengerEvidence) -> Iterator[Finding]:
@@ -113,13 +114,13 @@ def _labels(judge: Judge, evidence: ChallengerEvidence) -> Iterator[Finding]:
         yield _without_labels(judge.flips, evidence)
         return
     metric, drop = judge.labels.metric, judge.labels.max_drop
-    whole = [one for one in evidence.metrics if not one.segment]
-    yield from (_overall(judge.labels, one) for one in whole)
+    whole = [measure for measure in evidence.metrics if not measure.segment]
+    yield from (_overall(judge.labels, measure) for measure in whole)
     if not whole:
         yield "HOLD", "no day has labels"
-    for one in evidence.metrics:
-        if one.segment and one.high is not None and one.high < -drop:
-            yield "HOLD", f"{metric}{_where(one)} is worse{_beyond(drop)}: {_interval(one)}"
+    for measure in evidence.metrics:
+        if measure.segment and measure.high is not None and measure.high < -drop:
+            yield "HOLD", f"{metric}{_where(measure)} is worse{_beyond(drop)}: {_interval(measure)}"
 
 
 def _without_labels(most: float | None, evidence: ChallengerEvidence) -> Finding:
@@ -130,27 +131,27 @@ def _without_labels(most: float | None, evidence: ChallengerEvidence) -> Finding
     return "PROMOTE", f"no more than {most:.2%} of any decision's rows flip"
 
 
-def _overall(labels: Labels, one: MetricMeasure) -> Finding:
+def _overall(labels: Labels, measure: MetricMeasure) -> Finding:
     """Better or worse than the champion less `max_drop`: with one above 0 that asks for no loss beyond it."""
     metric, drop = labels.metric, labels.max_drop
-    if one.low is None or one.high is None:
-        return "HOLD", f"{metric} has no interval: {one.problem}"
-    if one.high < -drop:
-        return "REJECT", f"{metric} is worse{_beyond(drop)}: {_interval(one)}"
-    if one.low > -drop:
-        said = f"no worse{_beyond(drop)}" if drop else "better beyond chance"
-        return "PROMOTE", f"{metric} is {said}: {_interval(one)}"
-    return "HOLD", f"{metric} may be better or worse{_beyond(drop)}: {_interval(one)}"
+    if measure.low is None or measure.high is None:
+        return "HOLD", f"{metric} has no interval: {measure.problem}"
+    if measure.high < -drop:
+        return "REJECT", f"{metric} is worse{_beyond(drop)}: {_interval(measure)}"
+    if measure.low > -drop:
+        how = f"no worse{_beyond(drop)}" if drop else "better beyond chance"
+        return "PROMOTE", f"{metric} is {how}: {_interval(measure)}"
+    return "HOLD", f"{metric} may be better or worse{_beyond(drop)}: {_interval(measure)}"
 
 
 def _beyond(drop: float) -> str:
     return f" by more than {drop:g}" if drop else " beyond chance"
 
 
-def _where(one: FlipMeasure | MetricMeasure) -> str:
-    return f" where {one.segment} is {one.value}" if one.segment else ""
+def _where(measure: FlipMeasure | MetricMeasure) -> str:
+    return f" where {measure.segment} is {measure.value}" if measure.segment else ""
 
 
-def _interval(one: MetricMeasure) -> str:
-    low, high, better = (math.nan if v is None else v for v in (one.low, one.high, one.better))
+def _interval(measure: MetricMeasure) -> str:
+    low, high, better = (math.nan if v is None else v for v in (measure.low, measure.high, measure.better))
     return f"better by {better:+.4g} [{low:+.4g}, {high:+.4g}]"

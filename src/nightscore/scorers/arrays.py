@@ -7,9 +7,8 @@ import pyarrow.compute as pc
 
 from nightscore.scorers.errors import ChunkError, MissingValueError
 
-SCORER_BATCH_ROWS = (
-    16_384  # that a scorer takes at once: larger batches are slower and cost memory (measured)
-)
+# That a scorer takes at once: larger batches are slower and cost memory (measured).
+SCORER_BATCH_ROWS = 16_384
 BLOCK = 2048  # rows: a block of the matrix stays in the second-level cache while its columns are filled
 
 
@@ -77,7 +76,7 @@ def _check_lengths(lengths: pa.Array, name: str, size: int) -> None:
     wrong = pc.not_equal(lengths, size)
     if pc.any(wrong).as_py():
         row = pc.index(wrong, True).as_py()
-        found = lengths[row].as_py()
+        length = lengths[row].as_py()
         raise ChunkError(
-            f"column {name!r} holds {found} values in row {row} of the chunk; the model needs {size}"
+            f"column {name!r} holds {length} values in row {row} of the chunk; the model needs {size}"
         )

@@ -6,7 +6,7 @@ It opens nothing itself: its variants are of other kinds, and the plain one is O
 from collections.abc import Iterable
 
 from nightscore.scorers.hardware import find_installed_devices, read_hardware
-from nightscore.scorers.onnx import scorer as onnx
+from nightscore.scorers.onnx.scorer import ways as onnx_ways
 from nightscore.scorers.variant import Variant
 
 
@@ -19,6 +19,6 @@ def ways(device: str, devices: Iterable[str], cores: int) -> list[Variant]:
     """The same of a machine with these devices and cores. A device that is named is the only one."""
     if device not in ("auto", "cpu"):
         return [Variant("onnx", device)]
-    there = devices if device == "auto" else ["cpu"]
-    first, *others = onnx.ways("auto", there, cores)
+    available = devices if device == "auto" else ["cpu"]
+    first, *others = onnx_ways("auto", available, cores)
     return [first, Variant("trees"), *others]

@@ -20,23 +20,23 @@ class Signature:
     inputs: pa.Schema
     outputs: pa.Schema
 
-    def misfits(self, given: pa.Schema) -> list[str]:
-        """What keeps rows of the schema `given` from being scored, a sentence each; empty if nothing."""
-        found = []
+    def misfits(self, features: pa.Schema) -> list[str]:
+        """What keeps rows of the schema `features` from being scored, a sentence each; empty if nothing."""
+        problems = []
         for needed in self.inputs:
-            places = given.get_all_field_indices(needed.name)
+            places = features.get_all_field_indices(needed.name)
             if len(places) != 1:
                 count = "no column" if not places else f"{len(places)} columns called"
-                found.append(
+                problems.append(
                     f"the model needs column {needed.name!r}; the features have {count} {needed.name!r}"
                     + _hint(needed.type)
                 )
-            elif not serves(given.field(places[0]).type, needed.type):
-                found.append(
-                    f"column {needed.name!r} is {given.field(places[0]).type}; "
+            elif not serves(features.field(places[0]).type, needed.type):
+                problems.append(
+                    f"column {needed.name!r} is {features.field(places[0]).type}; "
                     f"the model needs {needed.type} or what converts to it without a loss of meaning"
                 )
-        return found
+        return problems
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Scorer(Protocol):
 
         Raises:
             ChunkError: a value of the chunk can't be scored; the message names the column.
-            MemoryError: there is no memory for so many rows; with fewer there may be.
+            MemoryError: there is no memory for this many rows; with fewer there may be.
         """
         ...
 
@@ -84,17 +84,17 @@ class Opens(Protocol):
         ...
 
 
-def refuse_unlike(found: Any, outputs: pa.Schema, rows: int, name: str) -> None:
+def refuse_unlike(batch: Any, outputs: pa.Schema, rows: int, name: str) -> None:
     """Hold what other people's code gives for `rows` rows to its signature.
 
     Raises:
         ContractError: it is no batch of these columns and types, or of other rows; `name` is whose it is.
     """
-    if not isinstance(found, pa.RecordBatch) or found.schema != outputs:
-        given = found.schema if isinstance(found, pa.RecordBatch) else type(found).__name__
-        raise ContractError(f"{name}: gives {given}; its signature says {outputs}")
-    if found.num_rows != rows:
-        raise ContractError(f"{name}: gives {found.num_rows} rows for {rows} rows")
+    if not isinstance(batch, pa.RecordBatch) or batch.schema != outputs:
+        actual = batch.schema if isinstance(batch, pa.RecordBatch) else type(batch).__name__
+        raise ContractError(f"{name}: gives {actual}; its signature says {outputs}")
+    if batch.num_rows != rows:
+        raise ContractError(f"{name}: gives {batch.num_rows} rows for {rows} rows")
 
 
 def serves(given: pa.DataType, needed: pa.DataType) -> bool:

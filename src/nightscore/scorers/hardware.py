@@ -15,7 +15,7 @@ WIDE = (
     "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_int8",
     "amx_bf16", "asimd", "asimddp", "sve", "sve2", "i8mm", "bf16",
 )  # fmt: skip
-PLUGIN = "onnxruntime_ep_"  # how their modules are called
+PLUGIN = "onnxruntime_ep_"  # what the names of their modules begin with
 PROVIDER_FILES = {
     "cuda": "libonnxruntime_providers_cuda.so",
     "tensorrt": "libonnxruntime_providers_tensorrt.so",
@@ -52,7 +52,7 @@ def find_installed_devices() -> list[str]:
 @functools.cache
 def find_plugins() -> dict[str, str]:
     """The plug-in execution providers that are installed: device -> module."""
-    names = (found.name for found in pkgutil.iter_modules() if found.name.startswith(PLUGIN))
+    names = (module.name for module in pkgutil.iter_modules() if module.name.startswith(PLUGIN))
     return {name.removeprefix(PLUGIN): name for name in names}
 
 
@@ -63,14 +63,14 @@ def _cores() -> int:
 
 def _quota() -> float | None:
     """Cores' worth of time that the control groups grant, where they limit them."""
-    found = []
+    quotas = []
     for group in _groups("cpu"):
         quota, _, period = _read(group / "cpu.max").partition(" ")
         if not quota:
             quota, period = _read(group / "cpu.cfs_quota_us"), _read(group / "cpu.cfs_period_us")
         if quota.isdigit() and period.isdigit():
-            found.append(int(quota) / int(period))
-    return min(found, default=None)
+            quotas.append(int(quota) / int(period))
+    return min(quotas, default=None)
 
 
 def _memory() -> int:
@@ -85,15 +85,15 @@ def _groups(controller: str) -> list[Path]:
 
     A container usually sees its own group as the root; a service or a test lies below it.
     """
-    found = [CGROUP, CGROUP / controller]
+    folders = [CGROUP, CGROUP / controller]
     for line in _read(OWN_GROUPS).splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue
         root = CGROUP / controller if controllers else CGROUP
         own = root / path.lstrip("/")
-        found += [group for group in (own, *own.parents) if group.is_relative_to(root)]
-    return found
+        folders += [group for group in (own, *own.parents) if group.is_relative_to(root)]
+    return folders
 
 
 def _read(path: Path) -> str:
@@ -120,5 +120,5 @@ def _cpuinfo(key: str) -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return ""
-    found = (line.partition(":") for line in lines)
-    return next((value.strip() for name, _, value in found if name.strip() == key), "")
+    entries = (line.partition(":") for line in lines)
+    return next((value.strip() for name, _, value in entries if name.strip() == key), "")

@@ -27,41 +27,41 @@ def parse_outputs(named: Mapping[str, str]) -> list[OutputColumn]:
 
 
 def _output(column: str, source: str) -> OutputColumn:
-    found = re.fullmatch(r"([^\[\]]+)(?:\[([0-9]+|\*)\])?", source)
-    if found is None:
+    match = re.fullmatch(r"([^\[\]]+)(?:\[([0-9]+|\*)\])?", source)
+    if match is None:
         raise ModelError(f"output {column!r}: {source!r} is no output's name, or name[index], or name[*]")
-    index, whole = found[2], found[2] == "*"
-    return OutputColumn(column, found[1], int(index) if index and not whole else None, whole)
+    index, whole = match[2], match[2] == "*"
+    return OutputColumn(column, match[1], int(index) if index and not whole else None, whole)
 
 
 def check_index(model: str, output: OutputColumn, holds: str, width: int | None) -> None:
-    """Hold the index that a job asks for to what an output `holds`, in words, and how many numbers a row.
+    """Hold the index that a job asks for to what an output `holds`, in words, and its numbers a row.
 
     `width` is 0 for an output of rank 1, and None where only the rows tell.
 
     Raises:
         ModelError: there is no such index, or none is named where there are several.
     """
-    asked = f"{model}: output {output.column!r}: {output.source!r} {holds}"
+    place = f"{model}: output {output.column!r}: {output.source!r} {holds}"
     if width == 0:
         if output.whole or output.index is not None:
-            raise ModelError(f"{asked}; a rank-1 output takes no index")
+            raise ModelError(f"{place}; a rank-1 output takes no index")
         return
     if output.index is None and width != 1 and not output.whole:
-        raise ModelError(f"{asked}; say which, such as {output.source}[1], or {output.source}[*] for a list")
+        raise ModelError(f"{place}; say which, such as {output.source}[1], or {output.source}[*] for a list")
     if width is not None and (output.index or 0) >= width:
-        raise ModelError(f"{asked}; index {output.index} is not among 0 to {width - 1}")
+        raise ModelError(f"{place}; index {output.index} is not among 0 to {width - 1}")
 
 
 def matrix_columns(
-    model: str, asked: Sequence[str] | None, known: Sequence[str] | None, width: int | None
+    model: str, job_columns: Sequence[str] | None, model_columns: Sequence[str] | None, width: int | None
 ) -> list[str]:
     """The columns of a model's one matrix: those that the job names, else those of the model's metadata.
 
     Raises:
         ModelError: there are none, one stands twice, or they are not `width` (None: as many as you like).
     """
-    names = list(asked or known or ())
+    names = list(job_columns or model_columns or ())
     if not names:
         raise ModelError(
             f"{model}: takes one matrix, and nothing says which columns it is made of: name them in the "

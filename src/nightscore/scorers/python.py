@@ -22,7 +22,7 @@ Predict = Callable[[pa.RecordBatch], pa.RecordBatch]
 def scorer(
     inputs: Mapping[str, pa.DataType], outputs: Mapping[str, pa.DataType]
 ) -> Callable[[Predict], Predict]:
-    """Says which columns a function takes and gives.
+    """Declare the columns that a function takes and gives.
 
     It is called with the columns `inputs`, in these types, nulls as they are, from several threads at once;
     it gives a batch of as many rows, in the same order, with the columns `outputs` in these types.
@@ -54,24 +54,24 @@ def open_python(model: ModelFile, options: Options) -> Scorer:
     if options.device not in ("auto", "cpu"):
         raise ModelError(f"{model.name}: a Python function has no device {options.device!r}; allowed: cpu")
     function = _imported(model.data.decode())
-    given = getattr(function, "signature", None)
-    if not isinstance(given, Signature):
+    signature = getattr(function, "signature", None)
+    if not isinstance(signature, Signature):
         raise ModelError(f"{model.name}: has no signature; decorate it with nightscore.scorers.python.scorer")
-    missing = [source for source in options.outputs.values() if source not in given.outputs.names]
+    missing = [source for source in options.outputs.values() if source not in signature.outputs.names]
     if missing:
         raise ModelError(
-            f"{model.name}: gives no {missing[0]!r}; its outputs: {', '.join(given.outputs.names)}"
+            f"{model.name}: gives no {missing[0]!r}; its outputs: {', '.join(signature.outputs.names)}"
         )
-    return PythonScorer(model.name, function, given, options.outputs)
+    return PythonScorer(model.name, function, signature, options.outputs)
 
 
 class PythonScorer:
     """A function that scores."""
 
-    def __init__(self, name: str, function: Predict, given: Signature, outputs: Mapping[str, str]) -> None:
-        self._name, self._function, self._given, self._outputs = name, function, given, outputs
-        named = [(name, given.outputs.field(source).type) for name, source in outputs.items()]
-        self._signature = Signature(given.inputs, pa.schema(named))
+    def __init__(self, name: str, function: Predict, declared: Signature, outputs: Mapping[str, str]) -> None:
+        self._name, self._function, self._declared, self._outputs = name, function, declared, outputs
+        named = [(name, declared.outputs.field(source).type) for name, source in outputs.items()]
+        self._signature = Signature(declared.inputs, pa.schema(named))
 
     @property
     def signature(self) -> Signature:
@@ -81,21 +81,21 @@ class PythonScorer:
     def score(self, chunk: pa.RecordBatch) -> pa.RecordBatch:
         """What the function gives for a chunk, held to its signature."""
         try:
-            typed = [chunk.column(f.name).cast(f.type) for f in self._given.inputs]
-            found = self._function(pa.RecordBatch.from_arrays(typed, schema=self._given.inputs))
+            typed = [chunk.column(f.name).cast(f.type) for f in self._declared.inputs]
+            batch = self._function(pa.RecordBatch.from_arrays(typed, schema=self._declared.inputs))
         except MemoryError:
             raise
         except Exception as error:  # other people's code
             raise ChunkError(f"{self._name}: {type(error).__name__}: {error}") from error
-        refuse_unlike(found, self._given.outputs, chunk.num_rows, self._name)
-        columns = [found.column(source) for source in self._outputs.values()]
+        refuse_unlike(batch, self._declared.outputs, chunk.num_rows, self._name)
+        columns = [batch.column(source) for source in self._outputs.values()]
         return pa.RecordBatch.from_arrays(columns, schema=self._signature.outputs)
 
 
 def _imported(entry: str) -> Predict:
     module, _, name = entry.partition(":")
     try:
-        found: Predict = getattr(importlib.import_module(module), name)
+        function: Predict = getattr(importlib.import_module(module), name)
     except Exception as error:  # other people's code, at import time
         raise ModelError(f"{entry} can't be imported: {type(error).__name__}: {error}") from error
-    return found
+    return function

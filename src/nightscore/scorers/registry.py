@@ -84,7 +84,7 @@ def variants_of_kind(kind: str, device: str, file: ScorerFile | None = None) -> 
         return file_variants(file, device)
     offers = getattr(_module(kind), "variants", None)
     first = plain_variant_of(kind, device)
-    return [first, *(one for one in (offers(device) if offers else ()) if one != first)]
+    return [first, *(variant for variant in (offers(device) if offers else ()) if variant != first)]
 
 
 def scorer_kinds(root: Path | None = None) -> list[str]:
@@ -108,11 +108,11 @@ def hash_package(module: str) -> str:
         raise ModelError(f"no installed package {top!r}")
     origin = Path(spec.origin)
     files = sorted(origin.parent.rglob("*")) if spec.submodule_search_locations else [origin]
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for file in (f for f in files if f.is_file() and "__pycache__" not in f.parts):
-        found.update(f"{file.relative_to(origin.parent)}\0{file.stat().st_size}\0".encode())
-        found.update(file.read_bytes())
-    return found.hexdigest()
+        digest.update(f"{file.relative_to(origin.parent)}\0{file.stat().st_size}\0".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def hash_package_of_kind(kind: str) -> str:
@@ -148,9 +148,9 @@ def _files(root: Path) -> list[str]:
 
 
 def _point(kind: str) -> EntryPoint:
-    found = _installed()
-    if kind in found:
-        return found[kind]
+    installed = _installed()
+    if kind in installed:
+        return installed[kind]
     near = difflib.get_close_matches(kind, scorer_kinds(), 1)
     hint = f"did you mean {near[0]}?" if near else f"kinds here: {', '.join(scorer_kinds())}"
     raise ModelError(f"unknown kind of scorer {kind!r}; {hint}")

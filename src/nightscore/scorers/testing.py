@@ -47,21 +47,21 @@ def check_scorer(scorer: Scorer, chunk: pa.RecordBatch, tolerance: float = 0.0) 
     _check_leaks(scorer, chunk)
 
 
-def _check_shape(scorer: Scorer, found: pa.RecordBatch, rows: int) -> None:
+def _check_shape(scorer: Scorer, batch: pa.RecordBatch, rows: int) -> None:
     outputs = scorer.signature.outputs
-    assert found.schema.equals(outputs), f"outputs are {found.schema}; the signature says {outputs}"
-    assert found.num_rows == rows, f"{found.num_rows} rows out for {rows} rows in"
+    assert batch.schema.equals(outputs), f"outputs are {batch.schema}; the signature says {outputs}"
+    assert batch.num_rows == rows, f"{batch.num_rows} rows out for {rows} rows in"
 
 
 def _check_missing(
     scorer: Scorer, chunk: pa.RecordBatch, whole: pa.RecordBatch, name: str, tolerance: float
 ) -> None:
-    found = [_scored(scorer, _with_first(chunk, name, value)) for value in (None, float("nan"))]
-    assert (found[0] is None) == (found[1] is None), f"{name}: of null and NaN one is scored, one is refused"
-    if found[0] is None or found[1] is None:
+    pair = [_scored(scorer, _with_first(chunk, name, value)) for value in (None, float("nan"))]
+    assert (pair[0] is None) == (pair[1] is None), f"{name}: of null and NaN one is scored, one is refused"
+    if pair[0] is None or pair[1] is None:
         return
-    _same(found[0], found[1], tolerance, f"{name}: null and NaN")
-    _same(found[0].slice(1), whole.slice(1), tolerance, f"{name}: rows beside a null")
+    _same(pair[0], pair[1], tolerance, f"{name}: null and NaN")
+    _same(pair[0].slice(1), whole.slice(1), tolerance, f"{name}: rows beside a null")
 
 
 def _scored(scorer: Scorer, chunk: pa.RecordBatch) -> pa.RecordBatch | None:
@@ -91,17 +91,19 @@ def _check_leaks(scorer: Scorer, chunk: pa.RecordBatch) -> None:
     assert threading.active_count() <= threads, "calls leave threads behind"
 
 
-def _same(found: pa.RecordBatch, wanted: pa.RecordBatch, tolerance: float, what: str) -> None:
-    for name in wanted.schema.names:
-        _same_column(found.column(name), wanted.column(name), tolerance, f"{what}: {name}")
+def _same(actual: pa.RecordBatch, expected: pa.RecordBatch, tolerance: float, what: str) -> None:
+    for name in expected.schema.names:
+        _same_column(actual.column(name), expected.column(name), tolerance, f"{what}: {name}")
 
 
-def _same_column(found: pa.Array, wanted: pa.Array, tolerance: float, what: str) -> None:
-    if pa.types.is_list(wanted.type):
-        _same_column(pc.list_value_length(found), pc.list_value_length(wanted), 0, f"{what}, length of lists")
-        _same_column(found.flatten(), wanted.flatten(), tolerance, what)
+def _same_column(actual: pa.Array, expected: pa.Array, tolerance: float, what: str) -> None:
+    if pa.types.is_list(expected.type):
+        _same_column(
+            pc.list_value_length(actual), pc.list_value_length(expected), 0, f"{what}, length of lists"
+        )
+        _same_column(actual.flatten(), expected.flatten(), tolerance, what)
         return
-    left, right = (one.to_numpy(zero_copy_only=False) for one in (found, wanted))
+    left, right = (column.to_numpy(zero_copy_only=False) for column in (actual, expected))
     if np.issubdtype(right.dtype, np.floating):
         np.testing.assert_allclose(left, right, rtol=0, atol=tolerance, err_msg=what)
     else:

@@ -7,9 +7,9 @@ them, int64 [batch, sequence]; in its metadata lie
     max_length   the most tokens of a text, special ones included; what is longer is cut
     columns      a JSON list with the name of the column of texts; the job's `columns` go before it
 
-Each different text of a chunk is computed once. Texts of as many tokens make a batch, so no batch holds
-padding, and a text gives the same whatever the others are, but for the last bits (4.5e-8 of an embedding of
-length 1, measured: a product of matrices is not added up alike for few rows and for many).
+Each different text of a chunk is computed once. Texts with the same number of tokens make a batch, so no
+batch holds padding, and a text gives the same whatever the others are, but for the last bits (4.5e-8 of an
+embedding of length 1, measured: a product of matrices is not added up alike for few rows and for many).
 """
 
 from collections.abc import Iterator, Sequence
@@ -80,27 +80,27 @@ class TextScorer:
                 f"column {self._column!r} (string) has {column.null_count} null values; a text that says "
                 "nothing is '': coalesce(…, '') in the features SQL"
             )
-        found = column.dictionary_encode()
-        return found.dictionary.to_pylist(), found.indices.to_numpy().astype(np.int64)
+        encoded = column.dictionary_encode()
+        return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
 
     def _batches(self, texts: Sequence[str]) -> list[tuple[Ints, Ints]]:
-        """Batches of texts of as many tokens: which texts, and their tokens [texts, sequence]."""
-        ids = [one.ids for one in self._tokenizer.encode_batch_fast(texts)]
-        lengths = np.array([len(one) for one in ids], np.int64)
+        """Batches of texts of the same length: which texts, and their tokens [texts, sequence]."""
+        ids = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts)]
+        lengths = np.array([len(tokens) for tokens in ids], np.int64)
         batches = []
         for length in np.unique(lengths).tolist():
             alike, rows = np.flatnonzero(lengths == length), max(1, BATCH_TOKENS // max(length, 1))
             for start in range(0, len(alike), rows):
-                some = alike[start : start + rows]
-                batches.append((some, np.array([ids[i] for i in some], np.int64)))
+                part = alike[start : start + rows]
+                batches.append((part, np.array([ids[i] for i in part], np.int64)))
         return batches
 
     def _feeds(self, tokens: Ints) -> dict[str, Ints]:
-        given = {"input_ids": tokens, "attention_mask": np.ones_like(tokens)}
+        feeds = {"input_ids": tokens, "attention_mask": np.ones_like(tokens)}
         if not tokens.shape[1]:  # no special tokens, and a text of none: one of padding, which is masked
-            given = dict.fromkeys(NEEDED, np.zeros((len(tokens), 1), np.int64))
-        given["token_type_ids"] = np.zeros_like(given["input_ids"])
-        return {meta.name: given[meta.name] for meta in self._session.inputs}
+            feeds = dict.fromkeys(NEEDED, np.zeros((len(tokens), 1), np.int64))
+        feeds["token_type_ids"] = np.zeros_like(feeds["input_ids"])
+        return {meta.name: feeds[meta.name] for meta in self._session.inputs}
 
 
 def open_text(model: ModelFile, options: Options) -> TextScorer:
@@ -109,9 +109,9 @@ def open_text(model: ModelFile, options: Options) -> TextScorer:
 
 
 def _check_inputs(session: Session) -> None:
-    found = {meta.name: (meta.type, len(meta.shape)) for meta in session.inputs}
+    kinds = {meta.name: (meta.type, len(meta.shape)) for meta in session.inputs}
     fixed = [size for meta in session.inputs for size in meta.shape if isinstance(size, int)]
-    right = set(NEEDED) <= set(found) <= ALLOWED and set(found.values()) == {("tensor(int64)", 2)}
+    right = set(NEEDED) <= set(kinds) <= ALLOWED and set(kinds.values()) == {("tensor(int64)", 2)}
     if not right or fixed:
         shown = ", ".join(f"{meta.name} {meta.type} {meta.shape}" for meta in session.inputs)
         raise ModelError(
@@ -120,8 +120,8 @@ def _check_inputs(session: Session) -> None:
         )
 
 
-def _column(session: Session, asked: Sequence[str] | None) -> str:
-    names = list(asked or session.columns() or ())
+def _column(session: Session, columns: Sequence[str] | None) -> str:
+    names = list(columns or session.columns() or ())
     if len(names) != 1:
         raise ModelError(
             f"{session.name}: columns are {names}; kind text takes one column of texts: name it in the job's "
@@ -144,12 +144,12 @@ def _tokenizer(session: Session) -> Any:
             "text may have"
         )
     try:
-        made = Tokenizer.from_str(session.metadata.get("tokenizer", ""))
-        made.enable_truncation(int(length))
-        made.no_padding()
+        tokenizer = Tokenizer.from_str(session.metadata.get("tokenizer", ""))
+        tokenizer.enable_truncation(int(length))
+        tokenizer.no_padding()
     except Exception as error:  # the library raises Exception itself
         raise ModelError(
             f"{session.name}: its metadata has no tokenizer under the key 'tokenizer', in the JSON of the "
             f"package tokenizers: {error}"
         ) from error
-    return made
+    return tokenizer

@@ -82,19 +82,19 @@ def open_file(file: ScorerFile, model: ModelFile | None, options: Options) -> Sc
             or "nothing"
         )
         raise ScorerFileError(f"{file.name}: has no function {OPEN}(model, options); it has: {offers}")
-    found = _called(file, OPEN, model, options)
-    given = getattr(found, "signature", None)
-    if not isinstance(given, Signature) or not callable(getattr(found, "score", None)):
+    scorer = _called(file, OPEN, model, options)
+    signature = getattr(scorer, "signature", None)
+    if not isinstance(signature, Signature) or not callable(getattr(scorer, "score", None)):
         raise ScorerFileError(
-            f"{file.name}: {OPEN} gives {type(found).__name__}, which is no scorer: a scorer has "
+            f"{file.name}: {OPEN} gives {type(scorer).__name__}, which is no scorer: a scorer has "
             "`signature`, a Signature, and score(chunk)"
         )
-    if given.outputs.names != list(options.outputs):
+    if signature.outputs.names != list(options.outputs):
         raise ScorerFileError(
-            f"{file.name}: its signature gives the columns {', '.join(given.outputs.names) or 'none'}; "
+            f"{file.name}: its signature gives the columns {', '.join(signature.outputs.names) or 'none'}; "
             f"the job's outputs are {', '.join(options.outputs)}"
         )
-    return CheckedScorer(file, found)
+    return CheckedScorer(file, scorer)
 
 
 def file_variants(file: ScorerFile, device: str) -> list[Variant]:
@@ -105,11 +105,13 @@ def file_variants(file: ScorerFile, device: str) -> list[Variant]:
     """
     first = plain_variant_of(file.name, device)
     offered = _called(file, VARIANTS, device) if hasattr(load_scorer_module(file), VARIANTS) else []
-    for one in offered if isinstance(offered, list | tuple) else [offered]:
-        if not isinstance(one, Variant) or one.kind != file.name or one.threads < 1:
+    for variant in offered if isinstance(offered, list | tuple) else [offered]:
+        if not isinstance(variant, Variant) or variant.kind != file.name or variant.threads < 1:
             allowed = f"a list of Variant({file.name!r}, device, threads)"
-            raise ScorerFileError(f"{file.name}: {VARIANTS}({device!r}) gives {one!r}; allowed: {allowed}")
-    return [first, *(one for one in offered if one != first)]
+            raise ScorerFileError(
+                f"{file.name}: {VARIANTS}({device!r}) gives {variant!r}; allowed: {allowed}"
+            )
+    return [first, *(variant for variant in offered if variant != first)]
 
 
 def load_scorer_module(file: ScorerFile) -> ModuleType:
@@ -153,26 +155,26 @@ class CheckedScorer:
     def score(self, chunk: pa.RecordBatch) -> pa.RecordBatch:
         """What the file's scorer gives for a chunk."""
         try:
-            found = self._inner.score(chunk)
+            batch = self._inner.score(chunk)
         except (ChunkError, ContractError, MemoryError):
             raise
         except Exception as error:  # other people's code
             raise ChunkError(f"{_place(self._file, error)}: {type(error).__name__}: {error}") from error
-        refuse_unlike(found, self._signature.outputs, chunk.num_rows, self._file.name)
-        return found
+        refuse_unlike(batch, self._signature.outputs, chunk.num_rows, self._file.name)
+        return batch
 
 
-def _called(file: ScorerFile, name: str, *given: object) -> Any:
+def _called(file: ScorerFile, name: str, *arguments: object) -> Any:
     """What a function of a file gives."""
     function = getattr(load_scorer_module(file), name)
     try:
-        inspect.signature(function).bind(*given)
+        inspect.signature(function).bind(*arguments)
     except TypeError as error:
         raise ScorerFileError(
             f"{file.name}: {name} is called as {name}({ARGUMENTS[name]}), which does not fit: {error}"
         ) from error
     try:
-        return function(*given)
+        return function(*arguments)
     except ModelError as error:
         raise ModelError(f"{file.name}: {error}") from error
     except MemoryError:
@@ -202,7 +204,7 @@ def _imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """The line and the module of each import; a relative one begins with a dot."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from ((node.lineno, one.name) for one in node.names)
+            yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield node.lineno, "." * node.level + (node.module or "")
 

@@ -26,7 +26,8 @@ LEAST_ROWS = 2048
 class Candidate:
     """Another way to compute the model: its name, technique, and how it was made, in a sentence.
 
-    `plan` scores the ground's rows by it. `ladder` is shared by those of which each is smaller than the last.
+    `plan` scores the workload's rows by it. `ladder` is shared by those of which each is smaller than the
+    last.
     """
 
     name: str
@@ -42,37 +43,37 @@ class Candidate:
         return self.plan.variant
 
 
-def reference_candidate(ground: Workload) -> Candidate:
+def reference_candidate(workload: Workload) -> Candidate:
     """The model itself, by the variant that all others are held to."""
-    return Candidate("reference", "engine", "the model as it is", ground.plan, _bytes(ground))
+    return Candidate("reference", "engine", "the model as it is", workload.plan, _bytes(workload))
 
 
-def engines(ground: Workload) -> list[Candidate]:
+def engines(workload: Workload) -> list[Candidate]:
     """The same bytes by every other kind of scorer, device and number of threads that the job allows here."""
-    size = _bytes(ground)
-    others = [v for v in variants_of(ground.job, ground.plan.device) if v != ground.plan.variant]
-    found = []
+    size = _bytes(workload)
+    others = [v for v in variants_of(workload.job, workload.plan.device) if v != workload.plan.variant]
+    candidates = []
     for variant in others:
         name = slug(str(variant))
-        tuned = TunedVariant(name, "engine", ground.plan.model_path, ground.plan.model_sha256)
-        found.append(
-            Candidate(name, "engine", f"the model by {variant}", _planned(ground, tuned, variant), size)
+        tuned = TunedVariant(name, "engine", workload.plan.model_path, workload.plan.model_sha256)
+        candidates.append(
+            Candidate(name, "engine", f"the model by {variant}", _planned(workload, tuned, variant), size)
         )
-    return found
+    return candidates
 
 
-def smaller_chunks(ground: Workload, best: Candidate) -> list[Candidate]:
+def smaller_chunks(workload: Workload, best: Candidate) -> list[Candidate]:
     """The best engine with chunks of fewer rows, where the job leaves their size open."""
-    rows = fewer_rows(ground.job.spec.scoring.chunk_rows, best.plan.chunk_rows)
+    rows = fewer_rows(workload.job.spec.scoring.chunk_rows, best.plan.chunk_rows)
     if not rows:
         return []
     name = f"{best.name}-chunks-of-{rows}"
-    tuned = TunedVariant(name, "engine", ground.plan.model_path, ground.plan.model_sha256)
-    plan = _planned(ground, tuned, best.variant, rows)
+    tuned = TunedVariant(name, "engine", workload.plan.model_path, workload.plan.model_sha256)
+    plan = _planned(workload, tuned, best.variant, rows)
     return [Candidate(name, "engine", f"{best.about}, {rows:,} rows at once", plan, best.bytes)]
 
 
-def make_candidate(ground: Workload, recipe: Recipe, material: Material, variant: Variant) -> Candidate:
+def make_candidate(workload: Workload, recipe: Recipe, material: Material, variant: Variant) -> Candidate:
     """What a recipe makes, opened by `variant` if it can be, else by the reference's.
 
     Raises:
@@ -81,32 +82,37 @@ def make_candidate(ground: Workload, recipe: Recipe, material: Material, variant
     data = recipe.make(material)
     if data == material.model.data:
         raise NoCandidate("what came out is the model, byte for byte")
-    return store_candidate(ground, recipe, data, variant)
+    return store_candidate(workload, recipe, data, variant)
 
 
-def store_candidate(ground: Workload, recipe: Recipe, data: bytes, variant: Variant) -> Candidate:
-    """A candidate of these bytes; they lie in the ground's folder."""
+def store_candidate(workload: Workload, recipe: Recipe, data: bytes, variant: Variant) -> Candidate:
+    """A candidate of these bytes; they lie in the workload's run folder."""
     sha256 = bytes_sha256(data)
-    run = run_folder.folder_of_plan(ground.job.workspace, ground.plan)
+    run = run_folder.folder_of_plan(workload.job.workspace, workload.plan)
     file = trials.write_candidate(run, f"{slug(recipe.name)}-{sha256[:12]}.onnx", data)
-    path = ground.job.workspace.relative(file)
+    path = workload.job.workspace.relative(file)
     tuned = TunedVariant(recipe.name, recipe.technique, path, sha256)
-    chosen = _first_that_opens(ground, path, sha256, variant)
+    chosen = _first_that_opens(workload, path, sha256, variant)
     return Candidate(
-        recipe.name, recipe.technique, recipe.about, _planned(ground, tuned, chosen), len(data), recipe.ladder
+        recipe.name,
+        recipe.technique,
+        recipe.about,
+        _planned(workload, tuned, chosen),
+        len(data),
+        recipe.ladder,
     )
 
 
-def all_recipes(ground: Workload) -> list[Recipe]:
+def all_recipes(workload: Workload) -> list[Recipe]:
     """The recipes for the job's model; none of a model that is no .onnx file."""
-    return list_recipes(_model(ground)) if ground.plan.model_path.endswith(".onnx") else []
+    return list_recipes(_model(workload)) if workload.plan.model_path.endswith(".onnx") else []
 
 
 def build_material(
-    ground: Workload, past: list[pa.Table], most: int, keeps: Callable[[bytes], bool]
+    workload: Workload, past: list[pa.Table], most: int, keeps: Callable[[bytes], bool]
 ) -> Material:
-    """What recipes work with: at most so many rows of past days, and what the reference says of them."""
-    job, plan = ground.job, ground.plan
+    """What recipes work with: at most `most` rows of past days, and what the reference says of them."""
+    job, plan = workload.job, workload.plan
     scorer = open_cached_scorer(job, plan.model_path, plan.model_sha256, plan.variant)
     needed = scorer.signature.inputs.names
     table = pa.concat_tables([_sound(job, day).select(needed) for day in past]) if past else None
@@ -117,27 +123,29 @@ def build_material(
     rows = [filled(chunk, job.spec.scoring.features_null) for chunk in table.to_batches(plan.chunk_rows)]
     scores = [scorer.score(chunk) for chunk in rows]
     model = job.spec.model
-    options = Options(_graph_outputs(ground), model.columns, plan.variant.device, plan.variant.threads)
+    options = Options(_graph_outputs(workload), model.columns, plan.variant.device, plan.variant.threads)
     feeds = tuple(_feeds(scorer, rows))
     return Material(
-        _model(ground), options, pa.Table.from_batches(rows), pa.Table.from_batches(scores), feeds, keeps
+        _model(workload), options, pa.Table.from_batches(rows), pa.Table.from_batches(scores), feeds, keeps
     )
 
 
-def _graph_outputs(ground: Workload) -> dict[str, str]:
+def _graph_outputs(workload: Workload) -> dict[str, str]:
     """The job's outputs that the graph itself gives: a workspace's scorer around it may add others."""
-    outputs, there = (
-        ground.job.spec.model.outputs,
-        {one.name for one in parse_model(_model(ground)).graph.output},
-    )
-    if not ground.job.spec.model.in_workspace:
+    outputs = workload.job.spec.model.outputs
+    in_graph = {output.name for output in parse_model(_model(workload)).graph.output}
+    if not workload.job.spec.model.in_workspace:
         return dict(outputs)
-    return {one.column: outputs[one.column] for one in parse_outputs(outputs) if one.source in there}
+    return {
+        output.column: outputs[output.column]
+        for output in parse_outputs(outputs)
+        if output.source in in_graph
+    }
 
 
-def past_features(ground: Workload, days: Sequence[dt.date]) -> list[pa.Table]:
+def past_features(workload: Workload, days: Sequence[dt.date]) -> list[pa.Table]:
     """The features of past days."""
-    return [steps.features(ground.job, day, ground.plan.params) for day in days]
+    return [steps.features(workload.job, day, workload.plan.params) for day in days]
 
 
 def _sound(job: Job, day: pa.Table) -> pa.Table:
@@ -158,9 +166,11 @@ def _feeds(scorer: object, rows: Sequence[pa.RecordBatch]) -> Iterator[Feeds]:
         yield from give(chunk)
 
 
-def _planned(ground: Workload, tuned: TunedVariant, variant: Variant, chunk_rows: int | None = None) -> Plan:
-    """The ground's plan by a candidate, in a run folder of its own."""
-    plan = ground.plan
+def _planned(
+    workload: Workload, tuned: TunedVariant, variant: Variant, chunk_rows: int | None = None
+) -> Plan:
+    """The workload's plan by a candidate, in a run folder of its own."""
+    plan = workload.plan
     label = bytes_sha256(f"{tuned.sha256} {variant} {chunk_rows}".encode())[:8]
     return dataclasses.replace(
         plan, tuned=tuned, variant=variant, chunk_rows=chunk_rows or plan.chunk_rows,
@@ -168,21 +178,21 @@ def _planned(ground: Workload, tuned: TunedVariant, variant: Variant, chunk_rows
     )  # fmt: skip
 
 
-def _first_that_opens(ground: Workload, path: str, sha256: str, variant: Variant) -> Variant:
+def _first_that_opens(workload: Workload, path: str, sha256: str, variant: Variant) -> Variant:
     try:
-        open_cached_scorer(ground.job, path, sha256, variant)
+        open_cached_scorer(workload.job, path, sha256, variant)
     except Exception:  # the reference's kind opens it, or its trial says why not
-        return ground.plan.variant
+        return workload.plan.variant
     return variant
 
 
-def _bytes(ground: Workload) -> int:
+def _bytes(workload: Workload) -> int:
     """The bytes of the model's file; 0 of a function of a package."""
-    if ground.job.spec.model.kind == "python":
+    if workload.job.spec.model.kind == "python":
         return 0
-    return ground.job.workspace.resolve(ground.plan.model_path).stat().st_size
+    return workload.job.workspace.resolve(workload.plan.model_path).stat().st_size
 
 
-def _model(ground: Workload) -> ModelFile:
-    path = ground.job.workspace.resolve(ground.plan.model_path)
-    return read_model(Path(path), ground.plan.model_path)
+def _model(workload: Workload) -> ModelFile:
+    path = workload.job.workspace.resolve(workload.plan.model_path)
+    return read_model(Path(path), workload.plan.model_path)

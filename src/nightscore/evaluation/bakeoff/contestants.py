@@ -29,9 +29,9 @@ class Contestants:
     """
 
     def __init__(
-        self, ground: Workload, budget: AccuracyBudget, seconds: float, reference: Candidate
+        self, workload: Workload, budget: AccuracyBudget, seconds: float, reference: Candidate
     ) -> None:
-        self.ground, self.job, self.budget, self.seconds = ground, ground.job, budget, seconds
+        self.workload, self.job, self.budget, self.seconds = workload, workload.job, budget, seconds
         self.candidates: dict[str, Candidate] = {REFERENCE: reference}
         self.lines: dict[str, CandidateResult] = {}
         self.broken_ladders: dict[str, str] = {}
@@ -40,8 +40,8 @@ class Contestants:
             trial.speed(0)
             speed = trial.speed(seconds)
         self.base = speed.rows_per_second
-        self.patience += SLOWER * ground.plan.rows / self.base
-        self.yardstick = Yardstick(self.job, ground.plan)
+        self.patience += SLOWER * workload.plan.rows / self.base
+        self.yardstick = Yardstick(self.job, workload.plan)
         self.lines[REFERENCE] = self._measured(reference, speed, Deviation())
 
     def enter(self, candidate: Candidate) -> None:
@@ -66,16 +66,16 @@ class Contestants:
 
     def note(self, recipe: Recipe, why: str, failed: bool = False) -> None:
         """A line for a recipe that made no candidate."""
-        said = f"failed: {why}" if failed else why
+        reason = f"failed: {why}" if failed else why
         line = CandidateResult(
-            recipe.name, recipe.technique, recipe.about, "failed" if failed else "refused", said
+            recipe.name, recipe.technique, recipe.about, "failed" if failed else "refused", reason
         )
         self.lines[recipe.name] = line
 
     def keeps(self, data: bytes) -> bool:
         """Whether a model keeps the budget on the day's rows: a probe of a recipe that searches."""
         probe = Recipe("probe", "graph", "", lambda _: data)
-        candidate = store_candidate(self.ground, probe, data, self.best().variant)
+        candidate = store_candidate(self.workload, probe, data, self.best().variant)
         try:
             with self.start_trial(candidate) as trial:
                 trial.speed(0)
@@ -96,8 +96,8 @@ class Contestants:
 
     def fastest(self) -> Iterator[str]:
         """The names of those that can still be taken, the fastest first."""
-        left = [one for one in self.lines.values() if one.status == "none" and one.rounds]
-        yield from (one.name for one in sorted(left, key=lambda one: -one.times))
+        left = [line for line in self.lines.values() if line.status == "none" and line.rounds]
+        yield from (line.name for line in sorted(left, key=lambda line: -line.times))
 
     def _run(self, candidate: Candidate) -> RunFolder:
         return run_folder.folder_of_plan(self.job.workspace, candidate.plan)
@@ -114,31 +114,35 @@ def _line(candidate: Candidate) -> CandidateResult:
     return CandidateResult(candidate.name, candidate.technique, candidate.about, bytes=candidate.bytes)
 
 
-def measure_finalists(field: Contestants, rounds: int, report: ProgressCallback) -> None:
+def measure_finalists(contestants: Contestants, rounds: int, report: ProgressCallback) -> None:
     """The fastest that keep the budget and the reference, round after round: ratios that can be compared.
 
     Every other round goes backwards, so that what the machine does meanwhile hits all alike.
     """
-    names = [REFERENCE, *(name for name in field.fastest() if name != REFERENCE)][: FINALISTS + 1]
+    names = [REFERENCE, *(name for name in contestants.fastest() if name != REFERENCE)][: FINALISTS + 1]
     speeds: dict[str, list[float]] = {name: [] for name in names}
     with contextlib.ExitStack() as stack:
-        trials = {name: stack.enter_context(field.start_trial(field.candidates[name])) for name in names}
+        trials = {
+            name: stack.enter_context(contestants.start_trial(contestants.candidates[name])) for name in names
+        }
         for trial in trials.values():
             trial.speed(0)
         for done in range(rounds):
             report("rounds", done, rounds)
             for name in names if done % 2 == 0 else names[::-1]:
-                speeds[name].append(trials[name].speed(field.seconds).rows_per_second)
+                speeds[name].append(trials[name].speed(contestants.seconds).rows_per_second)
     for name in names:
         ratios = tuple(a / b for a, b in zip(speeds[name], speeds[REFERENCE], strict=True))
         middle = sorted(speeds[name])[len(speeds[name]) // 2]
-        field.lines[name] = dataclasses.replace(field.lines[name], rounds=ratios, rows_per_second=middle)
+        contestants.lines[name] = dataclasses.replace(
+            contestants.lines[name], rounds=ratios, rows_per_second=middle
+        )
 
 
-def choose_winner(field: Contestants, held: dt.date | None, report: ProgressCallback) -> str:
+def choose_winner(contestants: Contestants, held: dt.date | None, report: ProgressCallback) -> str:
     """The name of the first that keeps the budget on the held-out day, too."""
-    with _judge(field, held, report) as keeps:
-        for line in rank_results(list(field.lines.values())):
+    with _judge(contestants, held, report) as keeps:
+        for line in rank_results(list(contestants.lines.values())):
             if line.name == REFERENCE or keeps(line.name):
                 return line.name
     return REFERENCE
@@ -146,36 +150,36 @@ def choose_winner(field: Contestants, held: dt.date | None, report: ProgressCall
 
 @contextlib.contextmanager
 def _judge(
-    field: Contestants, held: dt.date | None, report: ProgressCallback
+    contestants: Contestants, held: dt.date | None, report: ProgressCallback
 ) -> Iterator[Callable[[str], bool]]:
     """A function that says whether a candidate keeps the budget on the held-out day."""
     if held is None:
         yield lambda _: True
         return
-    with stage_workload(field.job, held, report) as whole:
-        # Of a part of a day the other end: the same rows may be there on both days.
-        part = field.ground.plan.limit is not None and field.ground.plan.rows == field.ground.plan.limit
-        other = whole.last(field.ground.plan.rows) if part else whole
-        with field.start_trial(reference_candidate(other)) as trial:
+    with stage_workload(contestants.job, held, report) as whole:
+        # Of a part of a day the other end, since the same rows may be there on both days.
+        plan = contestants.workload.plan
+        other = whole.last(plan.rows) if plan.limit is not None and plan.rows == plan.limit else whole
+        with contestants.start_trial(reference_candidate(other)) as trial:
             trial.speed(0)
-        yardstick = Yardstick(field.job, other.plan)
-        yield lambda name: _keeps_on(field, other, yardstick, name)
+        yardstick = Yardstick(contestants.job, other.plan)
+        yield lambda name: _keeps_on(contestants, other, yardstick, name)
 
 
-def _keeps_on(field: Contestants, other: Workload, yardstick: Yardstick, name: str) -> bool:
-    line, candidate = field.lines[name], _moved(field.candidates[name], other)
+def _keeps_on(contestants: Contestants, other: Workload, yardstick: Yardstick, name: str) -> bool:
+    line, candidate = contestants.lines[name], _moved(contestants.candidates[name], other)
     try:
-        with field.start_trial(candidate) as trial:
+        with contestants.start_trial(candidate) as trial:
             trial.speed(0)
             change = yardstick.measure_deviation(candidate.plan)
     except TrialFailed as error:
-        field.lines[name] = dataclasses.replace(line, status="failed", why=f"failed: {error}")
+        contestants.lines[name] = dataclasses.replace(line, status="failed", why=f"failed: {error}")
         return False
     line = dataclasses.replace(line, held_out=change)
-    if problems := change.breaks(field.budget):
+    if problems := change.breaks(contestants.budget):
         why = f"refused: on the held-out day {other.plan.day}, {'; '.join(problems)}"
         line = dataclasses.replace(line, status="refused", why=why)
-    field.lines[name] = line
+    contestants.lines[name] = line
     return not problems
 
 

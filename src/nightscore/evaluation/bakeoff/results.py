@@ -40,22 +40,25 @@ class CandidateResult:
         return statistics.median(self.rounds) if self.rounds else 0.0
 
 
-def rank_results(found: Sequence[CandidateResult]) -> list[CandidateResult]:
+def rank_results(results: Sequence[CandidateResult]) -> list[CandidateResult]:
     """Those that keep the budget, the one to be taken first: the fastest, but of a tie the simplest."""
-    places = {one.name: place for place, one in enumerate(found)}
-    left = sorted((one for one in found if one.status == "none" and one.rounds), key=lambda one: -one.times)
+    places = {result.name: place for place, result in enumerate(results)}
+    left = sorted(
+        (result for result in results if result.status == "none" and result.rounds),
+        key=lambda result: -result.times,
+    )
     ordered: list[CandidateResult] = []
     while left:
-        as_fast = [one for one in left if not faster(left[0], one)]
-        first = min(as_fast, key=lambda one: (TECHNIQUES.index(one.technique), places[one.name]))
+        as_fast = [result for result in left if not faster(left[0], result)]
+        first = min(as_fast, key=lambda result: (TECHNIQUES.index(result.technique), places[result.name]))
         ordered.append(first)
         left.remove(first)
     return ordered
 
 
-def faster(one: CandidateResult, other: CandidateResult) -> bool:
+def faster(result: CandidateResult, other: CandidateResult) -> bool:
     """Whether it is faster beyond the noise: clearly in the middle, and in every round but the worst."""
-    pairs = sorted(a / b for a, b in zip(one.rounds, other.rounds, strict=False))
+    pairs = sorted(a / b for a, b in zip(result.rounds, other.rounds, strict=False))
     if not pairs:
         return False
     worst = pairs[1] if len(pairs) > 2 else pairs[0]
@@ -63,31 +66,33 @@ def faster(one: CandidateResult, other: CandidateResult) -> bool:
 
 
 def explain_results(
-    found: Sequence[CandidateResult], taken: str, reference: CandidateResult
+    results: Sequence[CandidateResult], taken: str, reference: CandidateResult
 ) -> list[CandidateResult]:
     """The same with a sentence for each; the one called `taken` is taken, and it may be the reference."""
-    winner = next(one for one in found if one.name == taken)
-    return [_told(one, winner, reference) for one in found]
+    winner = next(result for result in results if result.name == taken)
+    return [_with_reason(result, winner, reference) for result in results]
 
 
-def _told(one: CandidateResult, winner: CandidateResult, reference: CandidateResult) -> CandidateResult:
-    if one.name == reference.name:
-        nothing = ": nothing that keeps the budget is faster" if winner.name == one.name else ""
-        return replace(one, status="reference", why=f"the model as it is{nothing}")
-    if one.name == winner.name:
-        days = "on both days" if one.held_out else "on the day; there is no held-out day"
-        why = f"taken: {one.times:.2f} times the reference, inside the budget {days}"
-        return replace(one, status="taken", why=why)
-    if one.status != "none":
-        return one
-    if not faster(one, reference):
-        return replace(one, status="slower", why=f"{one.times:.2f} times the reference: not faster")
-    if faster(winner, one):
+def _with_reason(
+    result: CandidateResult, winner: CandidateResult, reference: CandidateResult
+) -> CandidateResult:
+    if result.name == reference.name:
+        nothing = ": nothing that keeps the budget is faster" if winner.name == result.name else ""
+        return replace(result, status="reference", why=f"the model as it is{nothing}")
+    if result.name == winner.name:
+        days = "on both days" if result.held_out else "on the day; there is no held-out day"
+        why = f"taken: {result.times:.2f} times the reference, inside the budget {days}"
+        return replace(result, status="taken", why=why)
+    if result.status != "none":
+        return result
+    if not faster(result, reference):
+        return replace(result, status="slower", why=f"{result.times:.2f} times the reference: not faster")
+    if faster(winner, result):
         return replace(
-            one, status="slower", why=f"{one.times:.2f} times the reference; {winner.name} is faster"
+            result, status="slower", why=f"{result.times:.2f} times the reference; {winner.name} is faster"
         )
     return replace(
-        one,
+        result,
         status="tie",
-        why=f"{one.times:.2f} times the reference: as fast as {winner.name}, which is simpler",
+        why=f"{result.times:.2f} times the reference: as fast as {winner.name}, which is simpler",
     )

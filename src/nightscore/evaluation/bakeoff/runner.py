@@ -1,9 +1,9 @@
-"""A bake-off from its first row to the candidate that is taken; a newcomer reads this.
+"""A bake-off from its first row to the candidate that is taken.
 
 1. The day's features are made once. The reference scores them: what it stages is the yardstick.
 2. Candidates: other engines for the same bytes, then what recipes make. Each scores the day in a process of
    its own, through scan, score and stage. First what it gives is compared, then it gets rows that nobody
-   expects, then its speed is measured. What fails costs its line.
+   expects, then its speed is measured. What fails is listed with the reason; the bake-off goes on.
 3. The fastest that keep the budget run again beside the reference, in turns.
 4. The first of them that keeps the budget on the held-out day, too, is taken.
 """
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nightscore.common import ProgressCallback, silent
-from nightscore.evaluation.bakeoff import candidates as entrants
+from nightscore.evaluation.bakeoff import candidates
 from nightscore.evaluation.bakeoff.candidates import slug
 from nightscore.evaluation.bakeoff.contestants import (
     PATIENCE,
@@ -43,8 +43,9 @@ from nightscore.store import (
     write_variant,
 )
 
-FIRST_ROWS = 2048  # from which the reference's speed is told
-WHOLE_SECONDS, LOOP_SECONDS = 30.0, 10.0  # a day that the reference scores in so long takes part whole
+FIRST_ROWS = 2048  # by which the reference's speed is estimated
+WHOLE_SECONDS = 30.0  # a day that the reference scores within this time takes part whole,
+LOOP_SECONDS = 10.0  # of a longer one as many rows as it scores in this time
 PAST_DAYS = 3  # that recipes learn from
 MATERIAL_SECONDS = 20.0  # that the reference takes to score what they learn from, at the most
 
@@ -93,19 +94,21 @@ def run_bakeoff(
         job = dataclasses.replace(job, spec=job.spec.model_copy(update={"budget": budget}))
     held = find_held_out_day(job, day)
     with stage_workload(job, day, report) as whole:
-        some = whole.first(rows or _rows_for(whole))
-        field = Contestants(some, accuracy_budget_for(job), seconds, entrants.reference_candidate(some))
+        part = whole.first(rows or _rows_for(whole))
+        contestants = Contestants(
+            part, accuracy_budget_for(job), seconds, candidates.reference_candidate(part)
+        )
         if not only or "engine" in only:
-            _try_engines(field, report)
-        _try_recipes(field, held, only, report)
-        measure_finalists(field, rounds, report)
-        name = choose_winner(field, held, report)
-        lines = explain_results(list(field.lines.values()), name, field.lines[REFERENCE])
+            _try_engines(contestants, report)
+        _try_recipes(contestants, held, only, report)
+        measure_finalists(contestants, rounds, report)
+        name = choose_winner(contestants, held, report)
+        lines = explain_results(list(contestants.lines.values()), name, contestants.lines[REFERENCE])
         held_out = held.isoformat() if held else None
-        variant, model = build_variant_file(field, name, held_out, lines)
+        variant, model = build_variant_file(contestants, name, held_out, lines)
         return BakeOff(
-            job.name, day.isoformat(), held_out, some.plan.rows, whole.plan.rows, field.budget, tuple(lines),
-            name, variant, model,
+            job.name, day.isoformat(), held_out, part.plan.rows, whole.plan.rows, contestants.budget,
+            tuple(lines), name, variant, model,
         )  # fmt: skip
 
 
@@ -119,73 +122,78 @@ def _rows_for(whole: Workload) -> int:
     return max(1, whole.plan.rows if whole_day else int(speed * LOOP_SECONDS))
 
 
-def _try_engines(field: Contestants, report: ProgressCallback) -> None:
+def _try_engines(contestants: Contestants, report: ProgressCallback) -> None:
     """Every other way to run the same bytes."""
-    for candidate in entrants.engines(field.ground):
+    for candidate in candidates.engines(contestants.workload):
         report(f"trying {candidate.name}", 0, 0)
-        field.enter(candidate)
-    for candidate in entrants.smaller_chunks(field.ground, field.best()):
-        field.enter(candidate)
+        contestants.enter(candidate)
+    for candidate in candidates.smaller_chunks(contestants.workload, contestants.best()):
+        contestants.enter(candidate)
 
 
 def _try_recipes(
-    field: Contestants, held: dt.date | None, only: Sequence[str], report: ProgressCallback
+    contestants: Contestants, held: dt.date | None, only: Sequence[str], report: ProgressCallback
 ) -> None:
     """What recipes make of the model."""
-    wanted = [one for one in entrants.all_recipes(field.ground) if not only or one.technique in only]
+    recipes = [
+        recipe
+        for recipe in candidates.all_recipes(contestants.workload)
+        if not only or recipe.technique in only
+    ]
     try:
-        material = _material(field, held) if wanted else None
+        material = _material(contestants, held) if recipes else None
     except NoCandidate as error:
-        for recipe in wanted:
-            field.note(recipe, str(error))
+        for recipe in recipes:
+            contestants.note(recipe, str(error))
         return
-    best = field.best().variant
-    for done, recipe in enumerate(wanted):
-        report(f"trying {recipe.name}", done, len(wanted))
-        if material and recipe.ladder in field.broken_ladders:
-            larger = field.broken_ladders[recipe.ladder]
-            field.note(recipe, f"not tried: {larger}, a larger one, is out already")
+    best = contestants.best().variant
+    for done, recipe in enumerate(recipes):
+        report(f"trying {recipe.name}", done, len(recipes))
+        if material and recipe.ladder in contestants.broken_ladders:
+            larger = contestants.broken_ladders[recipe.ladder]
+            contestants.note(recipe, f"not tried: {larger}, a larger one, is out already")
         elif material:
-            _try(field, recipe, material, best)
+            _try(contestants, recipe, material, best)
 
 
-def _try(field: Contestants, recipe: Recipe, material: Material, best: Variant) -> None:
+def _try(contestants: Contestants, recipe: Recipe, material: Material, best: Variant) -> None:
     try:
-        candidate = entrants.make_candidate(field.ground, recipe, material, best)
+        candidate = candidates.make_candidate(contestants.workload, recipe, material, best)
     except NoCandidate as error:
-        field.note(recipe, str(error))
-    except Exception as error:  # a recipe that fails costs its line
-        said = str(error).splitlines()[0] if str(error) else ""
-        field.note(recipe, f"{type(error).__name__}: {said}", failed=True)
+        contestants.note(recipe, str(error))
+    except Exception as error:  # listed as the recipe's reason; the bake-off goes on
+        message = str(error).splitlines()[0] if str(error) else ""
+        contestants.note(recipe, f"{type(error).__name__}: {message}", failed=True)
     else:
-        field.enter(candidate)
+        contestants.enter(candidate)
 
 
-def _material(field: Contestants, held: dt.date | None) -> Material:
+def _material(contestants: Contestants, held: dt.date | None) -> Material:
     """What recipes learn from: the days before the held-out day."""
-    days = past_days(field.job, held, PAST_DAYS) if held else []
-    past, most = entrants.past_features(field.ground, days), int(field.base * MATERIAL_SECONDS)
-    return entrants.build_material(field.ground, past, most, field.keeps)
+    days = past_days(contestants.job, held, PAST_DAYS) if held else []
+    past = candidates.past_features(contestants.workload, days)
+    most = int(contestants.base * MATERIAL_SECONDS)
+    return candidates.build_material(contestants.workload, past, most, contestants.keeps)
 
 
-def apply_bakeoff(job: Job, found: BakeOff) -> str:
+def apply_bakeoff(job: Job, result: BakeOff) -> str:
     """Write what was taken: its file below data/variants, and variant.yaml in the job's folder.
 
     Gives the path of variant.yaml; where the reference was taken, it is removed, and the path is empty.
     """
-    if found.variant is None:
+    if result.variant is None:
         remove_variant(job)
         return ""
-    if found.model:
-        write_model(job, found.variant, found.model)
-    return write_variant(job, found.variant)
+    if result.model:
+        write_model(job, result.variant, result.model)
+    return write_variant(job, result.variant)
 
 
 def build_variant_file(
-    field: Contestants, taken: str, held_out: str | None, lines: Sequence[CandidateResult]
+    contestants: Contestants, taken: str, held_out: str | None, lines: Sequence[CandidateResult]
 ) -> tuple[VariantFile | None, bytes]:
     """What variant.yaml would say, and the bytes of its model where they are not the reference's."""
-    plan, candidate = field.ground.plan, field.candidates[taken]
+    plan, candidate = contestants.workload.plan, contestants.candidates[taken]
     tuned = candidate.plan.tuned
     if tuned is None:  # the reference
         return None, b""
@@ -198,13 +206,15 @@ def build_variant_file(
         change=(line.change or Deviation()).as_dict(),
         held_out_change=(line.held_out or Deviation()).as_dict(),
     )  # fmt: skip
-    file = field.job.workspace.variants / field.job.name / f"{slug(taken)}-{tuned.sha256[:12]}.onnx"
-    path = field.job.workspace.relative(file) if is_own else tuned.path
+    file = (
+        contestants.job.workspace.variants / contestants.job.name / f"{slug(taken)}-{tuned.sha256[:12]}.onnx"
+    )
+    path = contestants.job.workspace.relative(file) if is_own else tuned.path
     written = VariantFile(
         variant=taken, technique=line.technique, why=line.why,
         model=ModelOf(path=path, sha256=tuned.sha256),
         how=variant_settings(candidate.variant, candidate.plan.chunk_rows),
         reference=ModelOf(path=plan.model_path, sha256=plan.model_sha256), code=plan.code,
-        budget=field.budget, machine=machine_facts(), versions=library_versions(), evidence=evidence,
+        budget=contestants.budget, machine=machine_facts(), versions=library_versions(), evidence=evidence,
     )  # fmt: skip
-    return written, field.job.workspace.resolve(tuned.path).read_bytes() if is_own else b""
+    return written, contestants.job.workspace.resolve(tuned.path).read_bytes() if is_own else b""

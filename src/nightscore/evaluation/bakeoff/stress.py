@@ -39,9 +39,9 @@ def find_adversarial_difference(job: Job, plan: Plan) -> str:
     reference = reference_scorer(job, plan)
     candidate = open_planned_scorer(job, plan)
     for chunk in adversarial(rows, reference.signature.inputs):
-        said = _unlike(reference, candidate, chunk)
-        if said:
-            return said
+        difference = _unlike(reference, candidate, chunk)
+        if difference:
+            return difference
     return _swayed(reference, candidate, rows, job.spec.scoring.tolerance)
 
 
@@ -68,13 +68,13 @@ def _moved_by_neighbours(scorer: Scorer, rows: pa.RecordBatch) -> float:
 
 def adversarial(rows: pa.RecordBatch, needed: pa.Schema) -> list[pa.RecordBatch]:
     """The rows, each time with another value in every column that can hold it: NaN, infinities, texts."""
-    found = []
+    batches = []
     for number, text in itertools.zip_longest(FLOATS, TEXTS, fillvalue=None):
         columns = [
             _with(rows.column(i), rows.schema.field(i), needed, number, text) for i in range(rows.num_columns)
         ]
-        found.append(pa.RecordBatch.from_arrays(columns, schema=rows.schema))
-    return found
+        batches.append(pa.RecordBatch.from_arrays(columns, schema=rows.schema))
+    return batches
 
 
 def _with(
@@ -93,17 +93,17 @@ def _with(
 
 def _unlike(reference: Scorer, candidate: Scorer, chunk: pa.RecordBatch) -> str:
     try:
-        wanted = reference.score(chunk)
+        expected = reference.score(chunk)
     except ChunkError:
         return ""  # what the reference refuses, a run refuses
     try:
-        found = candidate.score(chunk)
+        actual = candidate.score(chunk)
     except Exception as error:  # of any kind: the reference takes these rows
         return (
             f"it fails on rows that the model takes: {(str(error) or type(error).__name__).splitlines()[0]}"
         )
-    for name in wanted.schema.names:
-        if (bad := _not_numbers(found.column(name)) & ~_not_numbers(wanted.column(name))).any():
+    for name in expected.schema.names:
+        if (bad := _not_numbers(actual.column(name)) & ~_not_numbers(expected.column(name))).any():
             return f"{name} is no number on {int(bad.sum())} adversarial rows where the model gives one"
     return ""
 

@@ -1,7 +1,7 @@
 """One candidate in a process of its own: what it needs is its own, and what ends it ends nothing else.
 
 The process reads orders, a JSON object a line, and answers each with one: `{"plan": file, "seconds": s}`
-scores the plan's pieces again and again for so long, `{"plan": file, "adversarial": true}` scores rows that
+scores the plan's pieces again and again for s seconds; `{"plan": file, "adversarial": true}` scores rows that
 nobody expects. An answer with `error` says why it could not.
 """
 
@@ -67,9 +67,9 @@ class Trial:
         self._errors.close()
 
     def speed(self, seconds: float) -> Speed:
-        """Score the pieces again and again for so long, once at least."""
-        found = self._ask(seconds=seconds)
-        return Speed(found["rows_per_second"], found["cpu"], found["peak_memory"])
+        """Score the pieces again and again for that time, at least once."""
+        answer = self._ask(seconds=seconds)
+        return Speed(answer["rows_per_second"], answer["cpu"], answer["peak_memory"])
 
     def find_adversarial_difference(self) -> str:
         """How the candidate answers rows that nobody expects otherwise than the reference; empty if alike."""
@@ -83,10 +83,10 @@ class Trial:
             line = self._answer()
         if not line:
             raise TrialFailed(self._end())
-        found: dict[str, Any] = json.loads(line)
-        if "error" in found:
-            raise TrialFailed(found["error"])
-        return found
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise TrialFailed(answer["error"])
+        return answer
 
     def _answer(self) -> str:
         with selectors.DefaultSelector() as selector:
@@ -112,14 +112,14 @@ def main(root: str, name: str) -> None:
             plan = read_plan(Path(order["plan"]))
             if plan is None:
                 raise Broken(f"{order['plan']} is no plan")
-            found = (
+            answer = (
                 {"surprised": find_adversarial_difference(job, plan)}
                 if "adversarial" in order
                 else _scored(job, plan, order)
             )
         except Exception as error:  # whatever a candidate raises is a line of the table
-            found = {"error": (str(error) or type(error).__name__).splitlines()[0]}
-        sys.stdout.write(json.dumps(found) + "\n")
+            answer = {"error": (str(error) or type(error).__name__).splitlines()[0]}
+        sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 
 

@@ -40,12 +40,12 @@ class Workload:
         return run_folder.folder_of_plan(self.job.workspace, self.plan).path
 
     def first(self, limit: int) -> "Workload":
-        """The same day with its first so many rows only."""
+        """The same day with its first `limit` rows only."""
         plan = dataclasses.replace(self.plan, limit=limit)
         return dataclasses.replace(self, plan=with_pieces(self.job, plan, self.rows))
 
     def last(self, rows: int) -> "Workload":
-        """The same day with its last pieces only, of so many rows or a few more."""
+        """The same day with its last pieces only, of `rows` rows or a few more."""
         pieces: list[Piece] = []
         while len(pieces) < len(self.plan.pieces) and sum(piece.rows for piece in pieces) < rows:
             pieces.insert(0, self.plan.pieces[-1 - len(pieces)])
@@ -60,11 +60,11 @@ def stage_workload(job: Job, day: dt.date, report: ProgressCallback) -> Iterator
         Broken, NotYet: as `plan_day`'s, for the job, its model and its inputs.
     """
     open_job_model(job)  # as it is pinned
-    wanted = draft_plan(job, day, RunRequest(force=True, limit=EVERY_ROW))
-    if wanted.status != "score":
-        raise Broken(f"job {job.name}: no bake-off of {day}: {wanted.reason}")
-    rivals = tuple(dataclasses.replace(one, refused="it takes no part") for one in wanted.challengers)
-    wanted = dataclasses.replace(wanted, limit=None, tuned=None, challengers=rivals)
+    draft = draft_plan(job, day, RunRequest(force=True, limit=EVERY_ROW))
+    if draft.status != "score":
+        raise Broken(f"job {job.name}: no bake-off of {day}: {draft.reason}")
+    rivals = tuple(dataclasses.replace(rival, refused="it takes no part") for rival in draft.challengers)
+    draft = dataclasses.replace(draft, limit=None, tuned=None, challengers=rivals)
     rows: list[InputFile] = []
 
     def plain_variant(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
@@ -74,7 +74,7 @@ def stage_workload(job: Job, day: dt.date, report: ProgressCallback) -> Iterator
             plan, variant=plain_variant_of(job.spec.model.kind, plan.device), chunk_rows=size
         )
 
-    with trial_plan(job, wanted, "bakeoff") as marked:
+    with trial_plan(job, draft, "bakeoff") as marked:
         plan = begin(job, marked, choose=plain_variant, report=report)
         with run_folder.folder_of_plan(job.workspace, plan).in_use():
             bind_job(Day(job, plan), open_job_model(job).scorer)
@@ -83,13 +83,13 @@ def stage_workload(job: Job, day: dt.date, report: ProgressCallback) -> Iterator
 
 def find_held_out_day(job: Job, day: dt.date) -> dt.date | None:
     """The newest day with data before `day`: the held-out day; None where there is none."""
-    earlier = [one for one in inputs.list_input_days(job) if one < day]
+    earlier = [other for other in inputs.list_input_days(job) if other < day]
     return earlier[-1] if earlier else None
 
 
 def past_days(job: Job, before: dt.date, most: int) -> list[dt.date]:
     """The newest `most` days with data before a day, the newest last: what recipes learn from."""
-    return [one for one in inputs.list_input_days(job) if one < before][-most:]
+    return [day for day in inputs.list_input_days(job) if day < before][-most:]
 
 
 def _bytes_per_row(rows: Sequence[InputFile]) -> float:

@@ -38,33 +38,33 @@ class Yardstick:
         self._metric = self._measured(plan)
 
     def measure_deviation(self, plan: Plan) -> Deviation:
-        """How far what a candidate's plan has staged is from it.
+        """How far what a candidate's plan has staged is from what the reference staged.
 
         Raises:
-            Failed: the two can't be compared, or the candidate's scores can't be decided on.
+            TrialFailed: the two can't be compared, or the candidate's scores can't be decided on.
         """
         job = self._day.job
         theirs = _read_staged(job, plan)
         self._refuse_unlike(theirs)
         try:
-            found = compare_scores(self._paths(self._scores), self._paths(theirs), self._outputs)
+            deviation = compare_scores(self._paths(self._scores), self._paths(theirs), self._outputs)
             flips, rows, totals = self._flips(plan)
             metric = self._measured(plan)
         except NightscoreError as error:
             raise TrialFailed(str(error).splitlines()[0]) from error
         return dataclasses.replace(
-            found, flips=flips, decisions=rows, totals=totals, metric=metric, metric_before=self._metric
+            deviation, flips=flips, decisions=rows, totals=totals, metric=metric, metric_before=self._metric
         )
 
     def _flips(self, plan: Plan) -> tuple[int, int, float]:
         if not self._decided:
             return 0, 0, 0.0
-        theirs, room, changes = self._decisions(plan), comparison_resources(self._day), []
+        theirs, resources, changes = self._decisions(plan), comparison_resources(self._day), []
         pairs = {table: (file, theirs[table]) for table, file in self._decided.items()}
         for table, pair in pairs.items():
-            changes += compare_decisions(table, pair, self._day.job.spec.key, self._budget, room)
-        moves = [measure_total_move(pair, room) for pair in pairs.values()]
-        return sum(one.changed for one in changes), sum(one.rows for one in changes), max(moves)
+            changes += compare_decisions(table, pair, self._day.job.spec.key, self._budget, resources)
+        moves = [measure_total_move(pair, resources) for pair in pairs.values()]
+        return sum(change.changed for change in changes), sum(change.rows for change in changes), max(moves)
 
     def _decisions(self, plan: Plan) -> dict[str, Path]:
         day = Day(self._day.job, plan)
@@ -79,8 +79,8 @@ class Yardstick:
         if metric is None:
             return None
         job, day = self._day.job, dt.date.fromisoformat(plan.day)
-        known = inputs.list_input_days(job)
-        if known and known[-1] < day + dt.timedelta(days=metric.after_days):
+        days = inputs.list_input_days(job)
+        if days and days[-1] < day + dt.timedelta(days=metric.after_days):
             return None
         later = Day(
             job, dataclasses.replace(plan, inputs=inputs.resolve_later_inputs(job, day, metric.after_days))
@@ -98,9 +98,11 @@ class Yardstick:
             raise TrialFailed(
                 f"it scores {sum(f.rows for f in theirs):,} rows, the model {sum(f.rows for f in ours):,}"
             )
-        one, other = (pq.read_schema(root / files[0].path).remove_metadata() for files in (ours, theirs))
-        if not one.equals(other):
-            raise TrialFailed(f"it gives ({_shown(other)}); the model gives ({_shown(one)})")
+        reference, candidate = (
+            pq.read_schema(root / files[0].path).remove_metadata() for files in (ours, theirs)
+        )
+        if not reference.equals(candidate):
+            raise TrialFailed(f"it gives ({_shown(candidate)}); the model gives ({_shown(reference)})")
 
     def _paths(self, files: list[StagedFile]) -> list[Path]:
         return [self._day.root / file.path for file in files]

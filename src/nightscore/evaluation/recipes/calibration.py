@@ -17,11 +17,11 @@ def calibration_batches(feeds: Sequence[Feeds], pieces: int) -> list[Feeds]:
     Raises:
         NoCandidate: no rows are left.
     """
-    found = [piece for batch in feeds for piece in _pieces(_finite(batch))]
-    if not found:
+    batches = [piece for batch in feeds for piece in _pieces(_finite(batch))]
+    if not batches:
         raise NoCandidate("there are no rows to calibrate with: none, or none without a NaN or an infinity")
-    places = np.unique(np.linspace(0, len(found) - 1, min(pieces, len(found))).astype(int))
-    return [found[i] for i in places]
+    places = np.unique(np.linspace(0, len(batches) - 1, min(pieces, len(batches))).astype(int))
+    return [batches[i] for i in places]
 
 
 def _finite(batch: Feeds) -> Feeds:

@@ -33,7 +33,7 @@ from nightscore.scorers import LEAF_MODE, ModelFile
 MISSING = "needs the extra optimize: pip install 'nightscore[optimize]'"
 ROWS = 400_000  # that a student learns from at most
 SEED = 7
-SHARES = (2, 4, 8, 16)  # of the reference's trees one in so many
+SHARES = (2, 4, 8, 16)  # a student has one in 2, 4, … of the reference's trees
 USUAL = (200, 31)  # trees and leaves of a student's teacher that has none
 HIDDEN = (64, 32, 16)
 TREES: dict[str, Any] = {
@@ -112,10 +112,10 @@ def _as_onnx(booster: Any, objective: str, columns: int) -> onnx.NodeProto:
     shape = [("features", types.FloatTensorType([None, columns]))]
     zipped = {"zipmap": False} if objective == "binary" else {}
     model = tools.convert_lightgbm(lgb.Booster(model_str=text), None, shape, **zipped)
-    [node] = [one for one in model.graph.node if one.op_type.startswith("TreeEnsemble")]
-    found: onnx.NodeProto = node
-    found.input[:] = [FEATURES]
-    return found
+    ensemble: onnx.NodeProto
+    [ensemble] = [node for node in model.graph.node if node.op_type.startswith("TreeEnsemble")]
+    ensemble.input[:] = [FEATURES]
+    return ensemble
 
 
 def exact_in_float32(booster: Any) -> Any:
@@ -154,7 +154,7 @@ def student_network(material: Material, hidden: int) -> bytes:
         target = np.clip(scores, LEAST_CHANCE, 1 - LEAST_CHANCE)
         target = np.log(target / (1 - target))
     scale, mean = float(target.std()) or 1.0, float(target.mean())
-    given = _standards(rows)
+    standards = _standards(rows)
     network = networks.MLPRegressor(
         hidden_layer_sizes=(hidden,),
         batch_size=min(BATCH, len(rows)),
@@ -165,10 +165,10 @@ def student_network(material: Material, hidden: int) -> bytes:
     # One thread, so that sums are the same each time.
     with warnings.catch_warnings(), ThreadpoolController().limit(limits=1):
         warnings.simplefilter("ignore")  # that it has not converged: it is stopped on purpose
-        network.fit(_standardised(rows, given), ((target - mean) / scale).astype(np.float32))
+        network.fit(_standardised(rows, standards), ((target - mean) / scale).astype(np.float32))
     first, last = network.coefs_
     constants = {
-        **given,
+        **standards,
         "first": first,
         "first_bias": network.intercepts_[0],
         "last": last * scale,
@@ -185,22 +185,29 @@ def _standards(rows: Matrix) -> dict[str, Matrix]:
         low, high = np.nanquantile(finite, [OUTER, 1 - OUTER], axis=0)
     low, high = np.nan_to_num(low), np.nan_to_num(high)
     cut = np.clip(rows.astype(np.float64), low, high)
-    known = ~np.isnan(cut)
-    count = np.maximum(known.sum(axis=0), 1)
-    mean = np.where(known, cut, 0).sum(axis=0) / count
-    deviation = np.sqrt((np.where(known, cut - mean, 0) ** 2).sum(axis=0) / count)
-    found = {"low": low, "high": high, "mean": mean, "steep": 1 / np.where(deviation > 0, deviation, np.inf)}
-    return {name: values.astype(np.float32) for name, values in found.items()}
+    is_known = ~np.isnan(cut)
+    count = np.maximum(is_known.sum(axis=0), 1)
+    mean = np.where(is_known, cut, 0).sum(axis=0) / count
+    deviation = np.sqrt((np.where(is_known, cut - mean, 0) ** 2).sum(axis=0) / count)
+    standards = {
+        "low": low,
+        "high": high,
+        "mean": mean,
+        "steep": 1 / np.where(deviation > 0, deviation, np.inf),
+    }
+    return {name: values.astype(np.float32) for name, values in standards.items()}
 
 
-def _standardised(rows: Matrix, given: dict[str, Matrix]) -> Matrix:
+def _standardised(rows: Matrix, standards: dict[str, Matrix]) -> Matrix:
     """As `_layers` begins, [rows, 2 * columns]: the numbers, and whether each is missing."""
     is_missing = np.isnan(rows)
-    known = np.clip(np.where(is_missing, given["mean"], rows), given["low"], given["high"])
-    found: Matrix = np.concatenate(
-        [(known - given["mean"]) * given["steep"], is_missing.astype(np.float32)], axis=1, dtype=np.float32
+    numbers = np.clip(np.where(is_missing, standards["mean"], rows), standards["low"], standards["high"])
+    columns: Matrix = np.concatenate(
+        [(numbers - standards["mean"]) * standards["steep"], is_missing.astype(np.float32)],
+        axis=1,
+        dtype=np.float32,
     )
-    return found
+    return columns
 
 
 def _layers() -> list[onnx.NodeProto]:
@@ -217,7 +224,7 @@ def _layers() -> list[onnx.NodeProto]:
         ("Relu", ["student_sums"], "active", {}),
         ("Gemm", ["student_active", "student_last", "student_last_bias"], "score", {}),
     ]
-    return [helper.make_node(op, given, [f"student_{name}"], **more) for op, given, name, more in steps]
+    return [helper.make_node(op, inputs, [f"student_{name}"], **more) for op, inputs, name, more in steps]
 
 
 def _sample(frame: Frame, material: Material, most: int) -> tuple[Matrix, Numbers]:

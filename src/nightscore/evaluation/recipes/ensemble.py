@@ -43,7 +43,7 @@ class Ensemble:
         except NotTrees as error:
             raise NoCandidate(f"its trees can't be changed: {error}") from error
         self._proto = onnx.load_model_from_string(model.data)
-        modes = next(one for one in self._ensemble(self._proto).attribute if one.name == "nodes_modes")
+        modes = next(a for a in self._ensemble(self._proto).attribute if a.name == "nodes_modes")
         if modes.HasField("t") and (numpy_helper.to_array(modes.t) == MEMBER_MODE).any():
             raise NoCandidate(
                 "its trees have sets of values (BRANCH_MEMBER), which were read as chains of nodes"
@@ -59,32 +59,32 @@ class Ensemble:
         proto = onnx.ModelProto()
         proto.CopyFrom(self._proto)
         node = self._ensemble(proto)
-        given = {one.name: one for one in node.attribute}
-        changed = (_newer if node.op_type == "TreeEnsemble" else _older)(given, forest)
+        attributes = {attribute.name: attribute for attribute in node.attribute}
+        changed = (_newer if node.op_type == "TreeEnsemble" else _older)(attributes, forest)
         del node.attribute[:]
         node.attribute.extend(changed)
         return bytes(proto.SerializeToString(deterministic=True))
 
     @staticmethod
     def _ensemble(proto: onnx.ModelProto) -> onnx.NodeProto:
-        found: onnx.NodeProto
-        [found] = [
-            one
-            for one in proto.graph.node
-            if one.op_type in ENSEMBLE_OPERATORS and one.domain == "ai.onnx.ml"
+        ensemble: onnx.NodeProto
+        [ensemble] = [
+            node
+            for node in proto.graph.node
+            if node.op_type in ENSEMBLE_OPERATORS and node.domain == "ai.onnx.ml"
         ]
-        return found
+        return ensemble
 
     def matrix(self, feeds: Sequence[Feeds]) -> Matrix:
         """Rows as the trees compare them, [rows, columns], of what ONNX Runtime is fed with."""
-        return np.concatenate([self._matrix(one) for one in feeds])
+        return np.concatenate([self._matrix(batch) for batch in feeds])
 
     def _matrix(self, feeds: Feeds) -> Matrix:
         sources, dtype = self._graph.sources, self.forest.dtype
-        if isinstance(sources, FeatureSource) or any(one.column is None for one in sources):
+        if isinstance(sources, FeatureSource) or any(source.column is None for source in sources):
             [values] = feeds.values()
             return _cast(values, sources if isinstance(sources, FeatureSource) else sources[0]).astype(dtype)
-        columns = [_cast(feeds[str(one.column)].reshape(-1), one) for one in sources]
+        columns = [_cast(feeds[str(source.column)].reshape(-1), source) for source in sources]
         return np.stack(columns, axis=1).astype(dtype)
 
 
@@ -137,21 +137,21 @@ def weights_of(forest: Forest) -> tuple[npt.NDArray[np.float64], Bools]:
 
 def in_use(forest: Forest) -> Bools:
     """Which nodes a root leads to, [nodes]."""
-    found = np.zeros(len(forest.modes), bool)
+    used = np.zeros(len(forest.modes), bool)
     front = np.unique(forest.roots)
     while len(front):
-        found[front] = True
+        used[front] = True
         inner = front[forest.modes[front] != LEAF_MODE]
         below = np.unique(np.concatenate([forest.true[inner], forest.false[inner]]))
-        front = below[~found[below]]
-    return found
+        front = below[~used[below]]
+    return used
 
 
 def _owners(forest: Forest) -> Ints:
     return np.repeat(np.arange(len(forest.modes)), np.diff(forest.weight_start))
 
 
-def _older(given: dict[str, onnx.AttributeProto], forest: Forest) -> list[onnx.AttributeProto]:
+def _older(attributes: dict[str, onnx.AttributeProto], forest: Forest) -> list[onnx.AttributeProto]:
     """TreeEnsembleRegressor and -Classifier: the lists of nodes, without those that are gone."""
     kept, is_leaf = in_use(forest), forest.modes == LEAF_MODE
     tree = np.searchsorted(forest.roots, np.arange(len(kept)), "right") - 1
@@ -159,7 +159,7 @@ def _older(given: dict[str, onnx.AttributeProto], forest: Forest) -> list[onnx.A
     number = place - place[forest.roots[tree]]  # ONNX Runtime takes no number above that of all nodes
     owners = _owners(forest)
     weighted = kept[owners]
-    prefix = "target" if "target_ids" in given else "class"
+    prefix = "target" if "target_ids" in attributes else "class"
     columns: dict[str, npt.NDArray[Any]] = {
         "nodes_treeids": tree[kept],
         "nodes_nodeids": number[kept],
@@ -174,17 +174,21 @@ def _older(given: dict[str, onnx.AttributeProto], forest: Forest) -> list[onnx.A
         f"{prefix}_ids": forest.weight_targets[weighted],
         f"{prefix}_weights": forest.weight_values[weighted],
     }
-    others = [one for one in given.values() if not one.name.startswith(("nodes_", f"{prefix}_"))]
+    others = [
+        attribute
+        for attribute in attributes.values()
+        if not attribute.name.startswith(("nodes_", f"{prefix}_"))
+    ]
     return others + [
         helper.make_attribute(f"{name}_as_tensor", numpy_helper.from_array(values))
-        if f"{name}_as_tensor" in given
+        if f"{name}_as_tensor" in attributes
         else helper.make_attribute(name, values.tolist())
         for name, values in columns.items()
     ]
 
 
-def _newer(given: dict[str, onnx.AttributeProto], forest: Forest) -> list[onnx.AttributeProto]:
-    """TreeEnsemble: inner nodes and leaves, each numbered anew by themselves."""
+def _newer(attributes: dict[str, onnx.AttributeProto], forest: Forest) -> list[onnx.AttributeProto]:
+    """TreeEnsemble: inner nodes and leaves, each with numbers of their own, from 0."""
     kept, is_leaf = in_use(forest), forest.modes == LEAF_MODE
     inner, ends = np.flatnonzero(kept & ~is_leaf), np.flatnonzero(kept & is_leaf)
     number = np.zeros(len(kept), np.int64)
@@ -209,7 +213,7 @@ def _newer(given: dict[str, onnx.AttributeProto], forest: Forest) -> list[onnx.A
     }
     gone = {*lists, *tensors, "nodes_hitrates"}
     return [
-        *(one for one in given.values() if one.name not in gone),
+        *(attribute for attribute in attributes.values() if attribute.name not in gone),
         *(helper.make_attribute(name, values.astype(np.int64).tolist()) for name, values in lists.items()),
         *(helper.make_attribute(name, numpy_helper.from_array(values)) for name, values in tensors.items()),
     ]

@@ -60,8 +60,8 @@ def fewer_trees(material: Material) -> bytes:
         return first_trees(forest, int(rounds[place]), averaged)
 
     def keeps(place: int) -> bool:
-        found = candidate(place)
-        return _reads_alike(found, forest) and material.keeps(ensemble.with_forest(found))
+        smaller = candidate(place)
+        return _reads_alike(smaller, forest) and material.keeps(ensemble.with_forest(smaller))
 
     least = bisect(len(rounds) - 1, keeps)
     if least == len(rounds) - 1:
@@ -91,8 +91,8 @@ def merged_leaves(material: Material) -> bytes:
         return merge(forest, span <= bounds[place], means)
 
     def keeps(place: int) -> bool:
-        found = candidate(place)
-        return _reads_alike(found, forest) and material.keeps(ensemble.with_forest(found))
+        smaller = candidate(place)
+        return _reads_alike(smaller, forest) and material.keeps(ensemble.with_forest(smaller))
 
     least = bisect(len(bounds), keeps)
     if least == len(bounds):
@@ -134,16 +134,16 @@ def spans(forest: Forest) -> Weights:
 def _below(forest: Forest, values: npt.NDArray, of_two: Callable) -> npt.NDArray:  # type: ignore[type-arg]
     """Of the leaves below each node the one that `of_two` comes to, [nodes, targets]."""
     inner = np.flatnonzero((forest.modes != LEAF_MODE) & in_use(forest))
-    found = values.copy()
+    result = values.copy()
     done = forest.modes == LEAF_MODE
     while len(inner):
         ready = done[forest.true[inner]] & done[forest.false[inner]]
         now, inner = inner[ready], inner[~ready]
         if not len(now):
             raise NoCandidate("a node that is its own descendant")
-        found[now] = of_two(found[forest.true[now]], found[forest.false[now]])
+        result[now] = of_two(result[forest.true[now]], result[forest.false[now]])
         done[now] = True
-    return found
+    return result
 
 
 def means_of(forest: Forest, rows: Matrix) -> Weights:
@@ -188,12 +188,12 @@ def merge(forest: Forest, which: Bools, means: Weights) -> Forest:
 def _ends_of_rounds(forest: Forest) -> Ints:
     """After how many trees each target has had as many as the others: where boosting ends a round."""
     _, has = weights_of(forest)
-    given = _below(forest, has, np.logical_or)[forest.roots]
-    counts = given[:, given.any(axis=0)].cumsum(axis=0)
+    has_weight = _below(forest, has, np.logical_or)[forest.roots]
+    counts = has_weight[:, has_weight.any(axis=0)].cumsum(axis=0)
     even = (counts == counts[:, :1]).all(axis=1)
     even[-1] = True
-    found: Ints = np.flatnonzero(even) + 1
-    return found
+    ends: Ints = np.flatnonzero(even) + 1
+    return ends
 
 
 def _is_average(forest: Forest, rows: Matrix) -> bool:
@@ -213,15 +213,15 @@ def _is_average(forest: Forest, rows: Matrix) -> bool:
     return bool(is_near and spread[middle:].mean() > ALIKE * spread[:middle].mean())
 
 
-def _reads_alike(found: Forest, forest: Forest) -> bool:
+def _reads_alike(changed: Forest, forest: Forest) -> bool:
     """Whether ONNX Runtime takes the weights of two classes as it did.
 
     That there is a negative weight, or that one class alone has any, says there how a label is decided.
     """
     if forest.labels is None or forest.targets != 2:
         return True
-    pairs = [(one, np.repeat(in_use(one), np.diff(one.weight_start))) for one in (found, forest)]
-    ours, theirs = ((one.weight_targets[u], one.weight_values[u]) for one, u in pairs)
+    pairs = [(each, np.repeat(in_use(each), np.diff(each.weight_start))) for each in (changed, forest)]
+    ours, theirs = ((each.weight_targets[used], each.weight_values[used]) for each, used in pairs)
     return set(ours[0]) == set(theirs[0]) and (ours[1] < 0).any() == (theirs[1] < 0).any()
 
 

@@ -39,7 +39,7 @@ def recipes(model: ModelFile) -> list[Recipe]:
 
     Each starts with the outputs that the job uses, and says so if it comes to nothing more than that.
     """
-    found = [
+    offers = [
         Recipe(
             "graph: trimmed",
             "graph",
@@ -54,17 +54,17 @@ def recipes(model: ModelFile) -> list[Recipe]:
             partial(_rewritten, rewrite=_slimmed),
         ),
     ]
-    found += [
+    offers += [
         Recipe(name, "graph", about, partial(_rewritten, rewrite=partial(_offline, level=level)))
         for name, (level, about) in LEVELS.items()
     ]
     counts = operators(parse_model(model))
     if counts["Softmax"] and counts["MatMul"]:
         about = "onnxruntime.transformers: attention, GELU and layer normalization each as one operator"
-        found.append(
+        offers.append(
             Recipe("graph: transformer fused", "graph", about, partial(_rewritten, rewrite=transformer_fused))
         )
-    return found
+    return offers
 
 
 def _trimmed(material: Material) -> bytes:
@@ -81,15 +81,15 @@ def _rewritten(material: Material, rewrite: Rewrite) -> bytes:
 
 
 def _used(material: Material) -> set[str]:
-    return {one.source for one in parse_outputs(material.options.outputs)}
+    return {output.source for output in parse_outputs(material.options.outputs)}
 
 
 def _slimmed(proto: onnx.ModelProto) -> onnx.ModelProto:
     import onnxslim  # an extra
 
     with quiet_scratch_folder():
-        found: onnx.ModelProto = onnxslim.slim(proto)
-    return found
+        slimmed: onnx.ModelProto = onnxslim.slim(proto)
+    return slimmed
 
 
 def _offline(proto: onnx.ModelProto, level: ort.GraphOptimizationLevel) -> onnx.ModelProto:
@@ -99,8 +99,8 @@ def _offline(proto: onnx.ModelProto, level: ort.GraphOptimizationLevel) -> onnx.
         options.optimized_model_filepath = str(folder / "optimized.onnx")
         options.log_severity_level = 4
         ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        found: onnx.ModelProto = onnx.load(folder / "optimized.onnx")
-    return found
+        optimized: onnx.ModelProto = onnx.load(folder / "optimized.onnx")
+    return optimized
 
 
 def transformer_fused(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -117,7 +117,7 @@ def transformer_fused(proto: onnx.ModelProto) -> onnx.ModelProto:
         fused = optimizer.optimize_model(str(folder / "model.onnx"), "bert", opt_level=0)
     if not any(fused.get_fused_operator_statistics().values()):
         raise NoCandidate("onnxruntime.transformers recognises no part of a transformer in it")
-    found: onnx.ModelProto = fused.model
-    if all(one.domain != "com.microsoft" for one in found.opset_import):
-        found.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
-    return found
+    model: onnx.ModelProto = fused.model
+    if all(opset.domain != "com.microsoft" for opset in model.opset_import):
+        model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
+    return model

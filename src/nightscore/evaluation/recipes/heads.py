@@ -30,25 +30,25 @@ def find_heads(proto: onnx.ModelProto) -> Iterator[Narrowing]:
     """Each attention whose heads can be taken out one by one; others are passed over."""
     finder = _Finder(proto)
     for node in proto.graph.node:
-        if (found := finder.attention(node)) is not None:
-            yield found
+        if (heads := finder.attention(node)) is not None:
+            yield heads
 
 
 class _Finder:
     """Follows a graph backwards from an attention's output layer."""
 
     def __init__(self, proto: onnx.ModelProto) -> None:
-        self.known: Mapping[str, Array] = constants(proto)
+        self.arrays: Mapping[str, Array] = constants(proto)
         self.wires: Wiring = wiring(proto)
         inferred = onnx.shape_inference.infer_shapes(proto).graph
         self.shapes = {
-            one.name: [dim.dim_value or None for dim in one.type.tensor_type.shape.dim]
-            for one in [*inferred.value_info, *inferred.input]
+            info.name: [dim.dim_value or None for dim in info.type.tensor_type.shape.dim]
+            for info in [*inferred.value_info, *inferred.input]
         }
 
     def attention(self, node: onnx.NodeProto) -> Narrowing | None:
         """The heads before a linear layer."""
-        layer = dense(node, self.known)
+        layer = dense(node, self.arrays)
         joined = self._only(node.input[0], "Reshape") if layer else None
         turned = self._only(joined.input[0], "Transpose") if joined else None
         mixed = self._only(turned.input[0], "MatMul") if turned else None
@@ -60,20 +60,20 @@ class _Finder:
         return self._narrowing(layer, joined, parts) if len(parts) == 3 else None
 
     def _narrowing(self, layer: Dense, joined: onnx.NodeProto, parts: list[Projection]) -> Narrowing | None:
-        shape, one = self.known.get(joined.input[1]), parts[0]
-        alike = {(part.heads, part.size) for part in parts} == {(one.heads, one.size)}
+        shape, first = self.arrays.get(joined.input[1]), parts[0]
+        alike = {(part.heads, part.size) for part in parts} == {(first.heads, first.size)}
         if (
             shape is None
             or len(shape) != 3
             or not alike
-            or layer.rows != one.heads * one.size
-            or one.heads < 2
+            or layer.rows != first.heads * first.size
+            or first.heads < 2
         ):
             return None
         return Narrowing(
             joined.output[0],
-            one.size,
-            one.heads,
+            first.size,
+            first.heads,
             (layer.node.name,),
             tuple(cut for part in parts for cut in part.cuts),
             counts=tuple(Place(part.reshape, 1, 2) for part in parts),
@@ -85,34 +85,38 @@ class _Finder:
         node = self._only(name, *MASKS, "MatMul")
         if node is None or node.op_type == "MatMul":
             return node
-        inner = [one for one in node.input if self._maker(one, *MASKS, "MatMul") and not self._for_all(one)]
-        beside = [one for one in node.input if one and one not in inner]
-        return self._scores(inner[0]) if len(inner) == 1 and all(map(self._for_all, beside)) else None
+        inner = [
+            tensor
+            for tensor in node.input
+            if self._maker(tensor, *MASKS, "MatMul") and not self._for_all(tensor)
+        ]
+        others = [tensor for tensor in node.input if tensor and tensor not in inner]
+        return self._scores(inner[0]) if len(inner) == 1 and all(map(self._for_all, others)) else None
 
     def _for_all(self, name: str) -> bool:
         """Whether a tensor is the same for all heads: its third axis from the end, if any, is 1."""
-        shape = list(self.known[name].shape) if name in self.known else self.shapes.get(name)
+        shape = list(self.arrays[name].shape) if name in self.arrays else self.shapes.get(name)
         return shape is not None and (len(shape) < 3 or shape[-3] == 1)
 
     def _projection(self, name: str) -> Projection | None:
         node = self._only(name, "Transpose", "Reshape", *SCALES)
         while node is not None and node.op_type != "Reshape":
-            inner = [one for one in node.input if one not in self.known]
-            beside = [one for one in node.input if one in self.known]
-            plain = len(inner) == 1 and all(self.known[one].size == 1 for one in beside)
+            inner = [tensor for tensor in node.input if tensor not in self.arrays]
+            others = [tensor for tensor in node.input if tensor in self.arrays]
+            plain = len(inner) == 1 and all(self.arrays[tensor].size == 1 for tensor in others)
             node = self._only(inner[0], "Transpose", "Reshape", *SCALES) if plain else None
         return self._split(node) if node is not None else None
 
     def _split(self, reshape: onnx.NodeProto) -> Projection | None:
         """A linear layer whose outputs are cut into heads."""
-        shape = self.known.get(reshape.input[1])
-        made = self._only(reshape.input[0], "Add", "MatMul", "Gemm")
+        shape = self.arrays.get(reshape.input[1])
+        node = self._only(reshape.input[0], "Add", "MatMul", "Gemm")
         cuts = []
-        if made is not None and made.op_type == "Add":
-            places = [i for i, name in enumerate(made.input) if name in self.known]
-            cuts = [Place(made.name, i, -1) for i in places]
-            made = self._only(made.input[1 - places[0]], "MatMul", "Gemm") if len(places) == 1 else None
-        layer = dense(made, self.known) if made is not None else None
+        if node is not None and node.op_type == "Add":
+            places = [i for i, name in enumerate(node.input) if name in self.arrays]
+            cuts = [Place(node.name, i, -1) for i in places]
+            node = self._only(node.input[1 - places[0]], "MatMul", "Gemm") if len(places) == 1 else None
+        layer = dense(node, self.arrays) if node is not None else None
         if layer is None or shape is None or len(shape) != 4 or shape[2] < 1 or layer.width % shape[2]:
             return None
         cuts.append(Place(layer.node.name, 1, 0 if layer.transposed else 1))
@@ -123,8 +127,8 @@ class _Finder:
         return Projection(tuple(cuts), reshape.name, count, layer.width // count) if whole else None
 
     def _length(self, place: Place) -> int:
-        node = next(one for one in self.wires.maker.values() if one.name == place.node)
-        return int(self.known[node.input[place.input]].shape[place.axis])
+        node = next(node for node in self.wires.maker.values() if node.name == place.node)
+        return int(self.arrays[node.input[place.input]].shape[place.axis])
 
     def _maker(self, name: str, *kinds: str) -> onnx.NodeProto | None:
         node = self.wires.maker.get(name)

@@ -57,11 +57,11 @@ class Dense:
     transposed: bool
 
 
-def dense(node: onnx.NodeProto, known: Mapping[str, Array]) -> Dense | None:
+def dense(node: onnx.NodeProto, arrays: Mapping[str, Array]) -> Dense | None:
     """The node as a linear layer of float32 weights, if it is one."""
-    if node.op_type not in ("MatMul", "Gemm") or len(node.input) < 2 or node.input[1] not in known:
+    if node.op_type not in ("MatMul", "Gemm") or len(node.input) < 2 or node.input[1] not in arrays:
         return None
-    weight = known[node.input[1]]
+    weight = arrays[node.input[1]]
     plain = [
         attribute(node, name, usual) == usual
         for name, usual in (("alpha", 1.0), ("beta", 1.0), ("transA", 0))
@@ -83,66 +83,66 @@ class _Walk:
     takers: list[Dense] = field(default_factory=list)
     lost: bool = False
 
-    def visit(self, node: onnx.NodeProto, known: Mapping[str, Array]) -> None:
+    def visit(self, node: onnx.NodeProto, arrays: Mapping[str, Array]) -> None:
         carried = [i for i, name in enumerate(node.input) if name in self.carriers]
         if not carried:
             return
-        taker = dense(node, known)
+        taker = dense(node, arrays)
         if taker and carried == [0] and taker.rows == self.width:
             self.takers.append(taker)
         elif node.op_type in ELEMENTWISE and all(
-            self._beside(node, i, known) for i in range(len(node.input))
+            self._beside(node, i, arrays) for i in range(len(node.input))
         ):
             self.carriers.add(node.output[0])
         else:
             self.lost = True
 
-    def _beside(self, node: onnx.NodeProto, i: int, known: Mapping[str, Array]) -> bool:
+    def _beside(self, node: onnx.NodeProto, i: int, arrays: Mapping[str, Array]) -> bool:
         """Whether an operand goes with the neurons: one of them, a number for all, or one for each."""
         name = node.input[i]
         if name in self.carriers or not name:
             return True
-        if name not in known:
+        if name not in arrays:
             return False
-        if known[name].shape[-1:] == (self.width,) and known[name].size == self.width:
+        if arrays[name].shape[-1:] == (self.width,) and arrays[name].size == self.width:
             self.cuts.append(Place(node.name, i, -1))
             return True
-        return bool(known[name].size == 1)
+        return bool(arrays[name].size == 1)
 
 
 def neurons(proto: onnx.ModelProto) -> Iterator[Narrowing]:
     """Hidden neurons that only other linear layers see, after any elementwise functions."""
-    known, outputs = constants(proto), {one.name for one in proto.graph.output}
+    arrays, outputs = constants(proto), {output.name for output in proto.graph.output}
     for i, node in enumerate(proto.graph.node):
-        if (layer := dense(node, known)) is None:
+        if (layer := dense(node, arrays)) is None:
             continue
-        walk = _Walk(layer.width, {node.output[0]}, _of(layer, known))
+        walk = _Walk(layer.width, {node.output[0]}, _of(layer, arrays))
         for later in proto.graph.node[i + 1 :]:
-            walk.visit(later, known)
-        sources = {one.node.input[0] for one in walk.takers}
+            walk.visit(later, arrays)
+        sources = {taker.node.input[0] for taker in walk.takers}
         if len(sources) == 1 and not walk.lost and not walk.carriers & outputs and layer.width > 1:
-            takers = tuple(one.node.name for one in walk.takers)
+            takers = tuple(taker.node.name for taker in walk.takers)
             yield Narrowing(sources.pop(), 1, layer.width, takers, tuple(walk.cuts))
 
 
-def _of(layer: Dense, known: Mapping[str, Array]) -> list[Place]:
+def _of(layer: Dense, arrays: Mapping[str, Array]) -> list[Place]:
     """The weights of a layer, and its bias if they have one, by output."""
-    found = [Place(layer.node.name, 1, 0 if layer.transposed else 1)]
+    places = [Place(layer.node.name, 1, 0 if layer.transposed else 1)]
     bias = layer.node.input[2] if len(layer.node.input) > 2 else ""
-    if bias in known and known[bias].size == layer.width:
-        found.append(Place(layer.node.name, 2, -1))
-    return found
+    if bias in arrays and arrays[bias].size == layer.width:
+        places.append(Place(layer.node.name, 2, -1))
+    return places
 
 
-def bias_of(layer: Dense, known: Mapping[str, Array], wires: Wiring) -> Place | None:
+def bias_of(layer: Dense, arrays: Mapping[str, Array], wires: Wiring) -> Place | None:
     """Where the bias of a layer is: its own, or that of an Add right after it."""
-    own = [one for one in _of(layer, known) if one.input == 2]
+    own = [place for place in _of(layer, arrays) if place.input == 2]
     if own:
         return own[0]
     takers = wires.takers.get(layer.node.output[0], ())
     if len(takers) != 1 or takers[0].op_type != "Add" or layer.node.output[0] in wires.outputs:
         return None
     for i, name in enumerate(takers[0].input):
-        if name in known and known[name].size == layer.width and known[name].shape[-1] == layer.width:
+        if name in arrays and arrays[name].size == layer.width and arrays[name].shape[-1] == layer.width:
             return Place(takers[0].name, i, -1)
     return None

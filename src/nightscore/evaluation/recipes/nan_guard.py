@@ -13,7 +13,7 @@ from nightscore.evaluation.recipes.recipe import Feeds
 def add_nan_guard(proto: onnx.ModelProto, reference: onnx.ModelProto, row: Feeds) -> onnx.ModelProto:
     """The graph, giving NaN where a NaN in a feature makes the reference give NaN; for infinities, too.
 
-    QuantizeLinear makes a number out of a NaN (ONNX leaves open which), and a night would publish a score
+    QuantizeLinear makes a number out of a NaN (ONNX leaves open which), and a run would publish a score
     for a row without features. With s the sum of the features that the reference passes on, s - s is 0
     for numbers and NaN for all else; it is added to the outputs.
 
@@ -23,12 +23,12 @@ def add_nan_guard(proto: onnx.ModelProto, reference: onnx.ModelProto, row: Feeds
         row: rows that the reference takes, of finite numbers; the first is tried with NaNs.
     """
     zeros = [
-        _zero(proto, one.name, columns, row[one.name][0].size)
-        for one in graph_inputs(reference)
-        if one.type.tensor_type.elem_type == TensorProto.FLOAT
-        and (columns := passed_on(reference, one.name, row))
+        _zero(proto, feature.name, columns, row[feature.name][0].size)
+        for feature in graph_inputs(reference)
+        if feature.type.tensor_type.elem_type == TensorProto.FLOAT
+        and (columns := passed_on(reference, feature.name, row))
     ]
-    outputs = [one for one in proto.graph.output if one.type.tensor_type.elem_type == TensorProto.FLOAT]
+    outputs = [info for info in proto.graph.output if info.type.tensor_type.elem_type == TensorProto.FLOAT]
     for output in outputs if zeros else []:
         rank = len(output.type.tensor_type.shape.dim)
         set_constant(proto, f"{output.name}_guard_shape", np.array([-1] + [1] * (rank - 1), np.int64))
@@ -49,11 +49,13 @@ def passed_on(reference: onnx.ModelProto, name: str, row: Feeds) -> list[int]:
     size = row[name][0].size
     feeds = {key: np.repeat(value[:1], size, axis=0) for key, value in row.items()}
     feeds[name].reshape(size, -1)[np.diag_indices(size)] = np.nan
-    outputs = [one.name for one in reference.graph.output if one.type.tensor_type.elem_type in FLOATS]
+    outputs = [
+        output.name for output in reference.graph.output if output.type.tensor_type.elem_type in FLOATS
+    ]
     if not outputs:
         return []
-    found = next(observe_tensors(reference, [feeds], outputs))
-    lost = np.any([np.isnan(array).reshape(size, -1).any(axis=1) for array in found.values()], axis=0)
+    observed = next(observe_tensors(reference, [feeds], outputs))
+    lost = np.any([np.isnan(array).reshape(size, -1).any(axis=1) for array in observed.values()], axis=0)
     return [int(i) for i in np.flatnonzero(lost)]
 
 
@@ -64,9 +66,9 @@ def _zero(proto: onnx.ModelProto, name: str, columns: list[int], width: int) -> 
         set_constant(proto, f"{at}_{part}", np.array(value, np.int64))
 
     def add(op: str, *inputs: str, **attributes: Any) -> str:
-        made = f"{at}_{op}"
-        proto.graph.node.append(helper.make_node(op, inputs, [made], made, **attributes))
-        return made
+        output = f"{at}_{op}"
+        proto.graph.node.append(helper.make_node(op, inputs, [output], output, **attributes))
+        return output
 
     taken = add("Reshape", name, f"{at}_flat")
     if len(columns) < width:

@@ -54,13 +54,13 @@ def operators(proto: onnx.ModelProto) -> Counter[str]:
 
 def graph_inputs(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     """What is fed; older files list weights among the inputs, too."""
-    weights = {one.name for one in proto.graph.initializer}
-    return [one for one in proto.graph.input if one.name not in weights]
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    return [info for info in proto.graph.input if info.name not in weights]
 
 
 def takes_floats(proto: onnx.ModelProto) -> bool:
     """Whether an input may hold a NaN, an infinity or an outlier."""
-    return any(one.type.tensor_type.elem_type in FLOATS for one in graph_inputs(proto))
+    return any(info.type.tensor_type.elem_type in FLOATS for info in graph_inputs(proto))
 
 
 def serialize_like(proto: onnx.ModelProto, reference: onnx.ModelProto) -> bytes:
@@ -81,16 +81,16 @@ def serialize_like(proto: onnx.ModelProto, reference: onnx.ModelProto) -> bytes:
     return data
 
 
-def _interface(found: Any, wanted: Sequence[onnx.ValueInfoProto], what: str, fewer: bool) -> None:
+def _interface(infos: Any, expected: Sequence[onnx.ValueInfoProto], what: str, fewer: bool) -> None:
     """Put the reference's descriptions (names, types, shapes) in the place of a tool's."""
-    kinds = {one.name: one.type.tensor_type.elem_type for one in found}
-    kept = [one for one in wanted if one.name in kinds]
-    lost = [one.name for one in wanted if one.name not in kinds]
-    other = [one.name for one in kept if one.type.tensor_type.elem_type != kinds[one.name]]
+    kinds = {info.name: info.type.tensor_type.elem_type for info in infos}
+    kept = [info for info in expected if info.name in kinds]
+    lost = [info.name for info in expected if info.name not in kinds]
+    other = [info.name for info in kept if info.type.tensor_type.elem_type != kinds[info.name]]
     if other or (lost and not fewer):
         raise NoCandidate(f"the {what} {', '.join(lost + other)} would not stay as they are")
-    del found[:]
-    found.extend(kept)
+    del infos[:]
+    infos.extend(kept)
 
 
 def _contents(proto: onnx.ModelProto) -> object:
@@ -98,31 +98,31 @@ def _contents(proto: onnx.ModelProto) -> object:
     weights = {
         hashlib.sha256(array.tobytes()).digest() for array in arrays
     }  # merged duplicates are no change
-    return operators(proto), weights, [one.name for one in proto.graph.output]
+    return operators(proto), weights, [output.name for output in proto.graph.output]
 
 
 def constants(proto: onnx.ModelProto) -> dict[str, Array]:
     """The weights and other constants of a graph: name -> array."""
-    found = {one.name: numpy_helper.to_array(one) for one in proto.graph.initializer}
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
     for node in proto.graph.node:
         if node.op_type == "Constant" and node.attribute[0].name == "value":
-            found[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
-    return found
+            arrays[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+    return arrays
 
 
 def set_constant(proto: onnx.ModelProto, name: str, value: Array) -> None:
     """Give a constant another value, and maybe another shape; make it where there is none of that name."""
     for node in [node for node in proto.graph.node if node.op_type == "Constant" and node.output[0] == name]:
         proto.graph.node.remove(node)
-    for one in [one for one in proto.graph.initializer if one.name == name]:
-        proto.graph.initializer.remove(one)
+    for tensor in [tensor for tensor in proto.graph.initializer if tensor.name == name]:
+        proto.graph.initializer.remove(tensor)
     proto.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
 
 
 def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
     """The value of a node's attribute."""
-    found = [helper.get_attribute_value(one) for one in node.attribute if one.name == name]
-    return found[0] if found else default
+    values = [helper.get_attribute_value(entry) for entry in node.attribute if entry.name == name]
+    return values[0] if values else default
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def wiring(proto: onnx.ModelProto) -> Wiring:
         for name in node.input:
             takers[name].append(node)
     maker = {name: node for node in proto.graph.node for name in node.output}
-    return Wiring(maker, dict(takers), frozenset(one.name for one in proto.graph.output))
+    return Wiring(maker, dict(takers), frozenset(output.name for output in proto.graph.output))
 
 
 def trimmed(proto: onnx.ModelProto, used: Iterable[str]) -> onnx.ModelProto:
@@ -149,27 +149,27 @@ def trimmed(proto: onnx.ModelProto, used: Iterable[str]) -> onnx.ModelProto:
 
     ONNX Runtime computes every output of a graph, whichever are asked for.
     """
-    found = onnx.ModelProto()
-    found.CopyFrom(proto)
-    outputs = [one for one in proto.graph.output if one.name in set(used)]
-    needed, nodes = {one.name for one in outputs}, []
+    smaller = onnx.ModelProto()
+    smaller.CopyFrom(proto)
+    outputs = [output for output in proto.graph.output if output.name in set(used)]
+    needed, nodes = {output.name for output in outputs}, []
     for node in reversed(proto.graph.node):
         if needed & set(node.output):
             nodes.append(node)
             needed |= set(node.input) | _captured(node)
     for field, kept in (
-        (found.graph.output, outputs),
-        (found.graph.node, nodes[::-1]),
-        (found.graph.initializer, [one for one in proto.graph.initializer if one.name in needed]),
+        (smaller.graph.output, outputs),
+        (smaller.graph.node, nodes[::-1]),
+        (smaller.graph.initializer, [tensor for tensor in proto.graph.initializer if tensor.name in needed]),
     ):
         del field[:]
         field.extend(kept)
-    return found
+    return smaller
 
 
 def _captured(node: onnx.NodeProto) -> set[str]:
     """What the bodies of an If or a Loop take from outside."""
-    bodies = [one.g for one in node.attribute if one.type == onnx.AttributeProto.GRAPH]
+    bodies = [entry.g for entry in node.attribute if entry.type == onnx.AttributeProto.GRAPH]
     return {name for body in bodies for inner in body.node for name in {*inner.input, *_captured(inner)}}
 
 
@@ -183,8 +183,8 @@ def observe_tensors(
     """
     opened = onnx.ModelProto()
     opened.CopyFrom(proto)
-    known = {one.name for one in proto.graph.output}
-    opened.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors if name not in known)
+    outputs = {output.name for output in proto.graph.output}
+    opened.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors if name not in outputs)
     session = runtime.open_session(_file(opened.SerializeToString()), "cpu", 1)
     for batch in feeds:
         yield dict(zip(tensors, runtime.run_session(session, list(tensors), dict(batch), "cpu"), strict=True))
@@ -193,7 +193,9 @@ def observe_tensors(
 def run_model(data: bytes, feeds: Sequence[Feeds]) -> list[Array]:
     """All outputs of numbers of a model on some batches, one array after the other."""
     session = runtime.open_session(_file(data), "cpu", 1)
-    names = [one.name for one in session.get_outputs() if one.type in ("tensor(float)", "tensor(double)")]
+    names = [
+        output.name for output in session.get_outputs() if output.type in ("tensor(float)", "tensor(double)")
+    ]
     return [array for batch in feeds for array in runtime.run_session(session, names, dict(batch), "cpu")]
 
 

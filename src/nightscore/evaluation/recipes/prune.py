@@ -80,13 +80,13 @@ def _narrowed(material: Material, finders: Sequence[Find], share: float, moments
     reference = parse_model(material.model)
     proto = onnx.ModelProto()
     proto.CopyFrom(reference)
-    found = list(chain.from_iterable(find(reference) for find in finders))
-    known = moments.of(reference, [one.source for one in found], material.feeds)
-    for one in found:
-        keep = max(1, round(share * one.groups))
-        if keep < one.groups:
-            narrow(proto, one, known[one.source], keep)
-    outputs = [one.name for one in reference.graph.output]
+    narrowings = list(chain.from_iterable(find(reference) for find in finders))
+    by_tensor = moments.of(reference, [narrowing.source for narrowing in narrowings], material.feeds)
+    for narrowing in narrowings:
+        keep = max(1, round(share * narrowing.groups))
+        if keep < narrowing.groups:
+            narrow(proto, narrowing, by_tensor[narrowing.source], keep)
+    outputs = [output.name for output in reference.graph.output]
     data = serialize_like(check_graph(trimmed(proto, outputs)), reference)
     run_model(
         data, calibration_batches(material.feeds, 1)
@@ -99,15 +99,15 @@ class _Moments:
 
     def __init__(self) -> None:
         self._feeds: Sequence[Feeds] = ()
-        self._found: dict[str, Floats] = {}
+        self._by_tensor: dict[str, Floats] = {}
 
     def of(self, proto: onnx.ModelProto, names: Iterable[str], feeds: Sequence[Feeds]) -> dict[str, Floats]:
-        """By tensor; batch by batch, since the values themselves would fill the memory."""
+        """The moments by tensor; batch by batch, since the values themselves would fill the memory."""
         if feeds is not self._feeds:
-            self._feeds, self._found = feeds, {}
-        missing = sorted(set(names) - set(self._found))
+            self._feeds, self._by_tensor = feeds, {}
+        missing = sorted(set(names) - set(self._by_tensor))
         pieces = calibration_batches(feeds, PIECES) if missing else []
         for values in observe_tensors(proto, pieces, missing):
             for name in missing:
-                self._found[name] = self._found.get(name, 0.0) + gram(values[name])
-        return self._found
+                self._by_tensor[name] = self._by_tensor.get(name, 0.0) + gram(values[name])
+        return self._by_tensor

@@ -66,16 +66,16 @@ def recipes(model: ModelFile) -> list[Recipe]:
     layers = _layers(parse_model(model))
     if not layers:
         return [Recipe("int8", "quantization", "weights and activations as integers", _nothing)]
-    found = [
+    offers = [
         Recipe(name, "quantization", ABOUT[scheme.method], partial(_whole, scheme=scheme))
         for name, scheme in SCHEMES.items()
     ]
     for name in SEARCHED:
         about = "the same, but the layers that suffer most stay in float32: as few as keep the budget"
         search = partial(_partly, scheme=SCHEMES[name])
-        found.append(Recipe(f"{name}, sensitive layers left out", "quantization", about, search))
+        offers.append(Recipe(f"{name}, sensitive layers left out", "quantization", about, search))
     about = "onnxruntime.transformers.float16: weights and activations in 16 bits; inputs and outputs stay"
-    return [*found, Recipe("float16", "quantization", about, _half)]
+    return [*offers, Recipe("float16", "quantization", about, _half)]
 
 
 def _nothing(material: Material) -> bytes:
@@ -118,12 +118,12 @@ def _partly(material: Material, scheme: Scheme) -> bytes:
         units = rank_by_sensitivity(
             material.model.data, layers, quantize, calibration_batches(material.feeds, 2)
         )
-        found = fewest(
+        best = fewest(
             len(units), lambda k: quantize([name for unit in units[k:] for name in unit]), material.keeps
         )
-    if found is None:
+    if best is None:
         raise NoCandidate("the budget breaks even with all layers but the most robust one left in float32")
-    return found[1]
+    return best[1]
 
 
 @contextmanager
@@ -149,10 +149,10 @@ def _quantizer(
         def quantize(layers: Collection[str]) -> bytes:
             with quiet_scratch_folder():
                 (_static if scheme.method else _dynamic)(folder, scheme, source, layers)
-                made = onnx.load(folder / "quantized.onnx")
+                model = onnx.load(folder / "quantized.onnx")
             if scheme.method and takes_floats(reference):
-                made = add_nan_guard(made, reference, calibration_batches(material.feeds, 1)[0])
-            return serialize_like(made, reference)
+                model = add_nan_guard(model, reference, calibration_batches(material.feeds, 1)[0])
+            return serialize_like(model, reference)
 
         yield _quantized(source, scheme), quantize
 
@@ -221,7 +221,7 @@ def _prepared(reference: onnx.ModelProto, scheme: Scheme) -> onnx.ModelProto:
     then gives integers to the next (a network 64-256-256-1: 2.2 times float32's speed instead of 0.7 times).
     """
     source = reference
-    versions = [one.version for one in source.opset_import if one.domain in ("", "ai.onnx")]
+    versions = [opset.version for opset in source.opset_import if opset.domain in ("", "ai.onnx")]
     if versions and versions[0] < OPSET:
         try:
             source = version_converter.convert_version(source, OPSET)
@@ -239,10 +239,10 @@ def _prepared(reference: onnx.ModelProto, scheme: Scheme) -> onnx.ModelProto:
 
 def _flat_biases(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Biases of Gemms as [n]: ONNX Runtime's per-channel code can't take scikit-learn's [1, n]."""
-    known = constants(proto)
+    arrays = constants(proto)
     for node in proto.graph.node:
-        if node.op_type == "Gemm" and len(node.input) > 2 and np.ndim(known.get(node.input[2], 0)) > 1:
-            bias = known[node.input[2]]
+        if node.op_type == "Gemm" and len(node.input) > 2 and np.ndim(arrays.get(node.input[2], 0)) > 1:
+            bias = arrays[node.input[2]]
             if bias.shape[0] == 1:
                 node.input[2] = f"{node.name}_bias"
                 set_constant(proto, node.input[2], bias.ravel())

@@ -46,7 +46,8 @@ class Recipe:
     Recipes with the same `ladder` are tried in order, each smaller than the one before, until one breaks the
     budget.
 
-    `make` raises NoCandidate where it has nothing to offer; whatever else it raises costs a line, too.
+    `make` raises NoCandidate where it has nothing to offer; whatever else it raises is listed as the recipe's
+    reason, too, and the bake-off goes on.
     """
 
     name: str

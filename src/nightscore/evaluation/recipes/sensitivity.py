@@ -22,13 +22,13 @@ def rank_by_sensitivity(
     Principles and Empirical Evaluation" (2020, arXiv:2004.09602, section 5.2), with the root mean square
     error on the job's own rows in the place of an accuracy.
     """
-    wanted = run_model(reference, feeds)
+    expected = run_model(reference, feeds)
     units = [list(map(str, part)) for part in np.array_split(np.array(nodes), min(len(nodes), UNITS))]
-    return sorted(units, key=lambda unit: -_error(run_model(quantize(unit), feeds), wanted))
+    return sorted(units, key=lambda unit: -_error(run_model(quantize(unit), feeds), expected))
 
 
-def _error(found: Sequence[Array], wanted: Sequence[Array]) -> float:
-    squares = [np.nanmean((one - other) ** 2.0) for one, other in zip(found, wanted, strict=True)]
+def _error(actual: Sequence[Array], expected: Sequence[Array]) -> float:
+    squares = [np.nanmean((array - other) ** 2.0) for array, other in zip(actual, expected, strict=True)]
     return float(np.sqrt(np.mean(squares))) if squares else 0.0
 
 
@@ -41,9 +41,9 @@ def fewest(total: int, make: Callable[[int], T], keeps: Callable[[T], bool]) -> 
     best, low, high = None, 1, total - 1
     while low <= high:
         middle = (low + high) // 2
-        made = make(middle)
-        if keeps(made):
-            best, high = (middle, made), middle - 1
+        candidate = make(middle)
+        if keeps(candidate):
+            best, high = (middle, candidate), middle - 1
         else:
             low = middle + 1
     return best

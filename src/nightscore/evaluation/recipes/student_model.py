@@ -53,23 +53,23 @@ def frame_of(material: Material) -> Frame:
         NoCandidate: texts or lists in, several outputs or lists out, or an output that one score can't fill.
     """
     proto = onnx.load_model_from_string(material.model.data)
-    constants = {one.name for one in proto.graph.initializer}
-    inputs = tuple(one for one in proto.graph.input if one.name not in constants)
-    wrong = [one.name for one in inputs if not _fits(one, len(inputs) == 1)]
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    inputs = tuple(info for info in proto.graph.input if info.name not in constants)
+    wrong = [info.name for info in inputs if not _fits(info, len(inputs) == 1)]
     if wrong:
         raise NoCandidate(f"a student takes numbers, one matrix or one a column; {wrong[0]!r} is neither")
     outputs = parse_outputs(material.options.outputs)
     if len(outputs) != 1 or outputs[0].whole:
         raise NoCandidate(f"a student gives one number a row; the job uses {dict(material.options.outputs)}")
-    [given] = [one for one in proto.graph.output if one.name == outputs[0].source]
+    [used] = [output for output in proto.graph.output if output.name == outputs[0].source]
     scores = material.scores[outputs[0].column].to_numpy()
-    if given.type.tensor_type.elem_type not in FLOATS or not np.isfinite(scores).all():
-        raise NoCandidate(f"a student's scores are finite floats; those of {given.name!r} are not")
+    if used.type.tensor_type.elem_type not in FLOATS or not np.isfinite(scores).all():
+        raise NoCandidate(f"a student's scores are finite floats; those of {used.name!r} are not")
     is_chance = bool(len(scores) and scores.min() >= 0 and scores.max() <= 1)
-    found = Frame(proto, inputs, given, outputs[0], is_chance)
-    if found.rank > 2 or not (found.width == 1 or (found.width == 2 and is_chance)):
-        raise NoCandidate(f"output {given.name!r} is neither one number a row nor the chances of two classes")
-    return found
+    frame = Frame(proto, inputs, used, outputs[0], is_chance)
+    if frame.rank > 2 or not (frame.width == 1 or (frame.width == 2 and is_chance)):
+        raise NoCandidate(f"output {used.name!r} is neither one number a row nor the chances of two classes")
+    return frame
 
 
 def _fits(info: onnx.ValueInfoProto, alone: bool) -> bool:
@@ -82,7 +82,7 @@ def _fits(info: onnx.ValueInfoProto, alone: bool) -> bool:
 
 def rows_of(frame: Frame, material: Material) -> Matrix:
     """The material's rows as the student sees them, [rows, columns]."""
-    names = [one.name for one in frame.inputs]
+    names = [info.name for info in frame.inputs]
     parts = [
         np.concatenate([feed[n].reshape(len(feed[n]), -1) for n in names], axis=1, dtype=np.float32)
         for feed in material.feeds
@@ -122,7 +122,7 @@ def framed(frame: Frame, nodes: Sequence[onnx.NodeProto], constants: dict[str, A
     back = helper.make_node("Cast", [last], [frame.given.name], to=kind)
     arrays = [numpy_helper.from_array(np.asarray(v), name) for name, v in {**constants, **more}.items()]
     graph = helper.make_graph([*front, *nodes, back], "student", list(frame.inputs), [frame.given], arrays)
-    opsets = [helper.make_opsetid(*one) for one in OPSETS]
+    opsets = [helper.make_opsetid(*opset) for opset in OPSETS]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="nightscore")
     model.metadata_props.extend(frame.reference.metadata_props)
     model.doc_string = frame.reference.doc_string
@@ -133,8 +133,8 @@ def framed(frame: Frame, nodes: Sequence[onnx.NodeProto], constants: dict[str, A
 def _front(frame: Frame) -> tuple[list[onnx.NodeProto], dict[str, Any]]:
     """From the inputs to FEATURES; the kind trees knows these nodes, save for Reshape."""
     nodes, names, constants = [], [], {}
-    for i, one in enumerate(frame.inputs):
-        name, tensor = one.name, one.type.tensor_type
+    for i, info in enumerate(frame.inputs):
+        name, tensor = info.name, info.type.tensor_type
         if len(tensor.shape.dim) == 1:
             constants["student_column"] = np.array([-1, 1], np.int64)
             nodes.append(helper.make_node("Reshape", [name, "student_column"], [f"student_reshaped_{i}"]))

@@ -23,8 +23,8 @@ def gram(inputs: npt.NDArray[np.floating]) -> Floats:
     flat = inputs.reshape(-1, inputs.shape[-1])
     flat = flat[np.isfinite(flat).all(axis=1)]
     extended = np.concatenate([flat, np.ones((len(flat), 1), flat.dtype)], axis=1)
-    found: Floats = (extended.T @ extended).astype(np.float64)
-    return found
+    sums: Floats = (extended.T @ extended).astype(np.float64)
+    return sums
 
 
 def prune_groups(
@@ -55,16 +55,16 @@ def prune_groups(
 def _inverse(moments: Floats, size: int) -> Floats:
     squares = np.diagonal(moments)[:-1]
     damping = np.append(np.full(len(squares), DAMPING * max(float(squares.mean()), 1e-12)), 0.0)
-    found: Floats = np.linalg.inv((moments + np.diag(damping))[:size, :size]).astype(np.float64)
-    return found
+    inverse: Floats = np.linalg.inv((moments + np.diag(damping))[:size, :size]).astype(np.float64)
+    return inverse
 
 
 def _errors(inverse: Floats, fitted: Floats, groups: npt.NDArray[np.intp]) -> Floats:
     """What removing each group alone adds to the squared error of the layer's outputs."""
     blocks = inverse[groups[:, :, None], groups[:, None, :]]
     parts = fitted[groups]
-    found: Floats = np.einsum("gko,gko->g", parts, np.linalg.inv(blocks) @ parts)
-    return found
+    errors: Floats = np.einsum("gko,gko->g", parts, np.linalg.inv(blocks) @ parts)
+    return errors
 
 
 def _remove(inverse: Floats, fitted: Floats, gone: npt.NDArray[np.intp]) -> None:

@@ -44,13 +44,15 @@ class Device:
 
 def find_devices() -> list[Device]:
     """What there is, `cpu` first. A plug-in that can't be loaded is left out (`find_plugin_problems`)."""
-    found = [Device(name, p, _kind(name), p) for name, p in PROVIDERS.items() if p in _built_in()]
+    devices = [Device(name, p, _kind(name), p) for name, p in PROVIDERS.items() if p in _built_in()]
     for name in (name for name in find_plugins() if not _register(name)):
-        for one in _plugin_devices(name)[:1]:
-            metadata = dict(one.ep_metadata)
-            described = metadata.get("FULL_DEVICE_NAME", one.device.vendor)
-            found.append(Device(name, one.ep_name, str(one.device.type).rpartition(".")[2], described))
-    return found
+        for ep_device in _plugin_devices(name)[:1]:
+            metadata = dict(ep_device.ep_metadata)
+            described = metadata.get("FULL_DEVICE_NAME", ep_device.device.vendor)
+            devices.append(
+                Device(name, ep_device.ep_name, str(ep_device.device.type).rpartition(".")[2], described)
+            )
+    return devices
 
 
 def find_plugin_problems() -> dict[str, str]:
@@ -73,17 +75,17 @@ def open_session(model: ModelFile, device: str, threads: int) -> ort.InferenceSe
     options.log_severity_level = QUIET
     providers = _prepared(device, options)
     try:
-        made = ort.InferenceSession(model.data, options, providers=providers)
+        session = ort.InferenceSession(model.data, options, providers=providers)
     except Exception as error:  # ONNX Runtime's errors share no base class of their own
         where = "" if device == "cpu" else f" on {device}"
         raise ModelError(f"{model.name}: ONNX Runtime can't load it{where}: {error}") from error
-    if providers and providers[0] not in made.get_providers():
+    if providers and providers[0] not in session.get_providers():
         raise ModelError(f"{model.name}: device {device!r} can't run it; a named device is never replaced")
-    return made
+    return session
 
 
 def run_session(
-    made: ort.InferenceSession, outputs: list[str], feeds: dict[str, Any], device: str
+    session: ort.InferenceSession, outputs: list[str], feeds: dict[str, Any], device: str
 ) -> list[Any]:
     """The outputs, as NumPy arrays. Other devices than the CPU get their inputs by I/O binding.
 
@@ -91,18 +93,18 @@ def run_session(
     may call with one session.
     """
     if device == "cpu" or any(array.dtype == object for array in feeds.values()):
-        return list(made.run(outputs, feeds))
-    return bound(made, outputs, feeds)
+        return list(session.run(outputs, feeds))
+    return bound(session, outputs, feeds)
 
 
-def bound(made: ort.InferenceSession, outputs: list[str], feeds: dict[str, Any]) -> list[Any]:
+def bound(session: ort.InferenceSession, outputs: list[str], feeds: dict[str, Any]) -> list[Any]:
     """A run by I/O binding: inputs from, and outputs to, the memory of this process."""
-    binding = made.io_binding()
+    binding = session.io_binding()
     for name, array in feeds.items():
         binding.bind_cpu_input(name, array)
     for name in outputs:
         binding.bind_output(name, "cpu")
-    made.run_with_iobinding(binding)
+    session.run_with_iobinding(binding)
     return list(binding.copy_outputs_to_cpu())
 
 
@@ -115,9 +117,11 @@ def _prepared(device: str, options: ort.SessionOptions) -> Sequence[str]:
             raise ModelError(f"device {device!r}: its plug-in can't be loaded: {error}")
         options.add_provider_for_devices(_plugin_devices(device)[:1], {})
         return []
-    here = ", ".join(one.name for one in find_devices())
-    known = device in PROVIDERS
-    reason = f"needs ONNX Runtime's {PROVIDERS[device]}, which is not installed" if known else "is not known"
+    here = ", ".join(other.name for other in find_devices())
+    is_known = device in PROVIDERS
+    reason = (
+        f"needs ONNX Runtime's {PROVIDERS[device]}, which is not installed" if is_known else "is not known"
+    )
     raise ModelError(f"device {device!r} {reason}; devices here: {here}")
 
 
@@ -140,7 +144,7 @@ def _registered(device: str) -> str:
     try:
         module = importlib.import_module(find_plugins()[device])
         ort.register_execution_provider_library(device, module.get_library_path())
-    except Exception as error:  # a plug-in raises what it likes; it must not cost a night
+    except Exception as error:  # a plug-in raises what it likes; it must not end a run
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     return "" if _plugin_devices(device) else "it registers no device of this machine"
 
@@ -148,7 +152,7 @@ def _registered(device: str) -> str:
 def _plugin_devices(device: str) -> list[Any]:
     module = importlib.import_module(find_plugins()[device])
     names = set(module.get_ep_names())
-    return [one for one in ort.get_ep_devices() if one.ep_name in names]
+    return [ep_device for ep_device in ort.get_ep_devices() if ep_device.ep_name in names]
 
 
 def _kind(device: str) -> str:

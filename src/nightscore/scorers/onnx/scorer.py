@@ -4,7 +4,7 @@ A model takes its columns in one of two ways:
 - one input of rank 2 and a float type: the columns side by side as a matrix [rows, columns], in the
   order of the job's `columns`, or of the list in the model's own metadata (key `columns`, JSON);
 - one input per column, named like it: of shape [rows] or [rows, 1], a number, a text or a boolean a row;
-  of any other shape [rows, …] whose sizes are fixed, a list of so many numbers a row (an embedding), or
+  of any other shape [rows, …] whose sizes are fixed, a list of that many numbers a row (an embedding), or
   bytes where the model takes uint8 (an image), the last axis running fastest.
 
 An output of rank 2 gives one of its columns, `name[2]`, or a list of all of them, `name[*]`.

@@ -43,8 +43,8 @@ class Session:
         self._session = runtime.open_session(model, options.device, options.threads)
         self.inputs = self._session.get_inputs()
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
-        self._asked = parse_outputs(options.outputs)
-        self._fetch = list(dict.fromkeys(output.source for output in self._asked))
+        self._output_columns = parse_outputs(options.outputs)
+        self._fetch = list(dict.fromkeys(output.source for output in self._output_columns))
 
     @cached_property
     def outputs(self) -> pa.Schema:
@@ -53,7 +53,7 @@ class Session:
         Raises:
             ModelError: the model gives no such output.
         """
-        return pa.schema([(output.column, self._type(output)) for output in self._asked])
+        return pa.schema([(output.column, self._type(output)) for output in self._output_columns])
 
     def columns(self) -> list[str] | None:
         """The names of columns in the model's metadata; None where there is no list of them."""
@@ -61,37 +61,37 @@ class Session:
             names = json.loads(self.metadata.get("columns") or "null")
         except json.JSONDecodeError:
             return None
-        return names if isinstance(names, list) and all(isinstance(one, str) for one in names) else None
+        return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
 
     def run(self, feeds: Feeds) -> pa.RecordBatch:
         """The output columns for a batch: a row for each row of the feeds.
 
         Raises:
             ChunkError: the model can't compute it.
-            MemoryError: there is no memory for so many rows.
+            MemoryError: there is no memory for this many rows.
             ContractError: the model gives other rows than it was given.
         """
         rows = len(next(iter(feeds.values())))
         try:
-            found = runtime.run_session(self._session, self._fetch, dict(feeds), self._device)
+            values = runtime.run_session(self._session, self._fetch, dict(feeds), self._device)
         except Exception as error:  # ONNX Runtime's errors share no base class of their own
-            if any(said in str(error) for said in NO_MEMORY):
+            if any(text in str(error) for text in NO_MEMORY):
                 raise MemoryError(f"{self.name}: {error}") from error
             raise ChunkError(f"{self.name}: {error}") from error
-        by_name = dict(zip(self._fetch, found, strict=True))
-        arrays = [self._column(output, by_name[output.source], rows) for output in self._asked]
+        by_name = dict(zip(self._fetch, values, strict=True))
+        arrays = [self._column(output, by_name[output.source], rows) for output in self._output_columns]
         return pa.RecordBatch.from_arrays(arrays, schema=self.outputs)
 
-    def _column(self, output: OutputColumn, found: npt.NDArray[Any], rows: int) -> pa.Array:
-        if found.shape[:1] != (rows,):
+    def _column(self, output: OutputColumn, values: npt.NDArray[Any], rows: int) -> pa.Array:
+        if values.shape[:1] != (rows,):
             raise ContractError(
-                f"{self.name}: output {output.source!r} has shape {found.shape} for {rows} rows; "
+                f"{self.name}: output {output.source!r} has shape {values.shape} for {rows} rows; "
                 "a scorer gives one row for each row"
             )
         kind = self.outputs.field(output.column).type
         if output.whole:
-            return pa.FixedSizeListArray.from_arrays(pa.array(found.reshape(-1)), found.shape[1]).cast(kind)
-        return pa.array(found if found.ndim == 1 else found[:, output.index or 0], type=kind)
+            return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1]).cast(kind)
+        return pa.array(values if values.ndim == 1 else values[:, output.index or 0], type=kind)
 
     def _type(self, output: OutputColumn) -> pa.DataType:
         metas = {o.name: o for o in self._session.get_outputs()}

@@ -53,9 +53,13 @@ def read_items(model: ModelFile) -> Items:
         table = pq.read_table(pa.BufferReader(model.data)).combine_chunks()
     except (pa.ArrowException, OSError) as error:
         raise ModelError(f"{model.name}: no Parquet file: {error}") from error
-    known = ("item", "factors", "bias", "available")
+    allowed = ("item", "factors", "bias", "available")
     names = table.column_names
-    if not {"item", "factors"} <= set(names) or not set(names) <= set(known) or len(set(names)) < len(names):
+    if (
+        not {"item", "factors"} <= set(names)
+        or not set(names) <= set(allowed)
+        or len(set(names)) < len(names)
+    ):
         raise ModelError(
             f"{model.name}: has the columns {', '.join(names)}; needed: item, factors; "
             "allowed: bias, available"
@@ -75,7 +79,7 @@ def _ids(name: str, table: pa.Table) -> pa.Array:
         raise ModelError(f"{name}: column 'item' is {column.type}; allowed: integers, or texts")
     ids = column.cast(pa.string() if text else pa.int64())
     if len(ids.unique()) != len(ids):
-        twice = next(one["values"] for one in ids.value_counts().to_pylist() if one["counts"] > 1)
+        twice = next(entry["values"] for entry in ids.value_counts().to_pylist() if entry["counts"] > 1)
         raise ModelError(f"{name}: item {twice!r} stands there twice")
     return ids
 
@@ -136,8 +140,8 @@ def _sorted(
     filled = filled[numbers]
     blocks = np.full((-(-len(by_id) // BLOCK_ITEMS), width, BLOCK_ITEMS), np.nan, np.float32)
     for i, block in enumerate(blocks):
-        some = filled[i * BLOCK_ITEMS : (i + 1) * BLOCK_ITEMS, :width]
-        block[:, : len(some)] = some.T
+        part = filled[i * BLOCK_ITEMS : (i + 1) * BLOCK_ITEMS, :width]
+        block[:, : len(part)] = part.T
     return Items(
         ids.take(pa.array(by_id)), numbers, places, lengths[numbers], filled, blocks, width - biased, biased
     )
@@ -145,5 +149,5 @@ def _sorted(
 
 def norms(factors: Floats) -> Doubles:
     """The Euclidean length of each row, in float64."""
-    norms: Doubles = np.sqrt(np.square(factors.astype(np.float64)).sum(axis=1))
-    return norms
+    lengths: Doubles = np.sqrt(np.square(factors.astype(np.float64)).sum(axis=1))
+    return lengths

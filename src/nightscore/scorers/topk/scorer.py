@@ -8,7 +8,7 @@ given is left out before the best k are chosen. So a user gets k distinct items,
 they are fewer.
 
 A score is the sum of products in float64, rounded once to float32; equal scores go to the smaller item. That
-holds whatever chunks, blocks or threads there are (`scorers.select` says how).
+holds whatever chunks, blocks or threads there are (select.py says how).
 
 Runs on the CPU and was tried on no other device: NumPy's BLAS multiplies, with one thread, because pieces run
 in parallel. Items are sorted by the length of their factors, longest first, and a block of users is done as
@@ -48,21 +48,25 @@ class TopkScorer:
     """The best k items of each row."""
 
     def __init__(self, model: ModelFile, options: Options) -> None:
-        """Reads the items; ModelError where they, or what the job asks for, are amiss."""
+        """Read the items.
+
+        Raises:
+            ModelError: the items, or what the job asks for, are wrong.
+        """
         if options.device not in ("auto", "cpu"):
             raise ModelError(f"{model.name}: kind topk has no device {options.device!r}; allowed: cpu")
-        asked, self._outputs = _asked(model.name, options)
+        k, self._outputs = _asked(model.name, options)
         self._user, self._deny = _columns(model.name, options.columns)
         self._items = items = read_items(model)
-        self._k = min(asked, len(items.ids))
+        self._k = min(k, len(items.ids))
         candidates = CANDIDATE_BYTES // (8 * select.capacity(self._k))
         self._rows = max(1, min(BLOCK_BYTES // (4 * BLOCK_ITEMS), candidates))
         needed = [(self._user, pa.list_(pa.float32(), items.dimensions))]
         if self._deny is not None:
             needed.append((self._deny, pa.list_(items.ids.type)))
         kinds = {"items": pa.list_(items.ids.type), "scores": pa.list_(pa.float32())}
-        given = [(name, kinds[source]) for name, source in self._outputs]
-        self._signature = Signature(pa.schema(needed), pa.schema(given))
+        outputs = [(name, kinds[source]) for name, source in self._outputs]
+        self._signature = Signature(pa.schema(needed), pa.schema(outputs))
 
     @property
     def signature(self) -> Signature:
@@ -128,7 +132,7 @@ class TopkScorer:
         lengths = norms(users)
         margins = _margins(lengths * items.norms[0], width)
         cuts = np.full(rows, -np.inf, np.float32)
-        ranks, found = np.empty((rows, most), np.int32), np.empty((rows, most), np.int32)
+        ranks, candidates = np.empty((rows, most), np.int32), np.empty((rows, most), np.int32)
         counts = np.zeros(rows, np.int64)
         at, ends = (denied.starts[first + i : first + i + rows].copy() for i in (0, 1))
         scores = block[:rows]
@@ -138,12 +142,22 @@ class TopkScorer:
                 break
             np.matmul(users[:, :width], factors, out=scores)
             select.add_candidates(
-                scores, number * BLOCK_ITEMS, denied.places, ends, at, k, margins, cuts, ranks, found, counts
+                scores,
+                number * BLOCK_ITEMS,
+                denied.places,
+                ends,
+                at,
+                k,
+                margins,
+                cuts,
+                ranks,
+                candidates,
+                counts,
             )
-        select.drop_the_rest(k, margins, cuts, ranks, found, counts)
+        select.drop_the_rest(k, margins, cuts, ranks, candidates, counts)
         many = np.flatnonzero(counts < 0)
         keys = np.full((rows, max(counts.max(), k if len(many) else 0)), select.NONE)
-        select.exact_keys(users, items.factors, items.numbers, found, counts, keys)
+        select.exact_keys(users, items.factors, items.numbers, candidates, counts, keys)
         keys.sort(axis=1)
         for row in many:
             best = self._best_of_all(users[row], denied, first + int(row))
@@ -153,9 +167,9 @@ class TopkScorer:
     def _best_of_all(self, user: Floats, denied: Denied, row: int) -> select.Keys:
         """The same of one row, in whose scores there are too many ties to choose candidates."""
         items = self._items
-        given = np.ones(len(items.ids), np.bool_)
-        given[denied.places[denied.starts[row] : denied.starts[row + 1]]] = False
-        candidates = np.flatnonzero(given).astype(np.int32)[None]
+        is_allowed = np.ones(len(items.ids), np.bool_)
+        is_allowed[denied.places[denied.starts[row] : denied.starts[row + 1]]] = False
+        candidates = np.flatnonzero(is_allowed).astype(np.int32)[None]
         counts = np.array([candidates.shape[1]])
         keys = np.empty(candidates.shape, np.uint64)
         select.exact_keys(user[None], items.factors, items.numbers, candidates, counts, keys)
@@ -180,17 +194,17 @@ def open_topk(model: ModelFile, options: Options) -> TopkScorer:
 
 
 def _asked(name: str, options: Options) -> tuple[int, list[tuple[str, str]]]:
-    """How many items a row gets, and the outputs: (column, `items` or `scores`)."""
+    """The number of items that a row gets, and the outputs: (column, `items` or `scores`)."""
     outputs, sizes = [], set()
     for column, source in options.outputs.items():
-        found = re.fullmatch(r"(items|scores)\[([1-9][0-9]{0,8})\]", source)
-        if found is None:
+        match = re.fullmatch(r"(items|scores)\[([1-9][0-9]{0,8})\]", source)
+        if match is None:
             raise ModelError(
                 f"{name}: output {column!r}: {source!r} is no output of kind topk; allowed: items[k] and "
                 "scores[k], k being how many a row gets, such as items[100]"
             )
-        outputs.append((column, found[1]))
-        sizes.add(int(found[2]))
+        outputs.append((column, match[1]))
+        sizes.add(int(match[2]))
     if len(sizes) != 1:
         raise ModelError(
             f"{name}: outputs ask for {' and '.join(map(str, sorted(sizes)))} items a row; allowed: one k"
@@ -198,9 +212,9 @@ def _asked(name: str, options: Options) -> tuple[int, list[tuple[str, str]]]:
     return sizes.pop(), outputs
 
 
-def _columns(name: str, asked: Sequence[str] | None) -> tuple[str, str | None]:
+def _columns(name: str, columns: Sequence[str] | None) -> tuple[str, str | None]:
     """The columns of the user's factors and of the items that it must not be given."""
-    names = list(asked or ("factors",))
+    names = list(columns or ("factors",))
     if len(names) > 2 or len(set(names)) != len(names):
         raise ModelError(
             f"{name}: columns {names}: kind topk takes the column of the user's factors and, if there is "

@@ -51,10 +51,10 @@ def _at_least_in_llvm(_context: Any, builder: Any, _signature: Any, arguments: A
     numbers = ir.VectorType(ir.FloatType(), LANES)
     places = ir.VectorType(ir.IntType(32), LANES)
     scores, cut = arguments
-    found = builder.load(builder.inttoptr(scores, numbers.as_pointer()), align=4)
+    loaded = builder.load(builder.inttoptr(scores, numbers.as_pointer()), align=4)
     first = builder.insert_element(ir.Constant(numbers, ir.Undefined), cut, ir.IntType(32)(0))
     everywhere = builder.shuffle_vector(first, ir.Constant(numbers, ir.Undefined), ir.Constant(places, None))
-    return builder.bitcast(builder.fcmp_ordered(">=", found, everywhere), ir.IntType(LANES))
+    return builder.bitcast(builder.fcmp_ordered(">=", loaded, everywhere), ir.IntType(LANES))
 
 
 @intrinsic
@@ -135,9 +135,9 @@ def _tightened(ranks, items, n, k, enough, margin, cut):  # type: ignore[no-unty
     count = n
     while high - low > 1 and count > enough:
         middle = (low + high) >> 1
-        found = _count(ranks, n, np.int32(middle))
-        if found >= k:
-            low, count = middle, found
+        above = _count(ranks, n, np.int32(middle))
+        if above >= k:
+            low, count = middle, above
         else:
             high = middle
     rank = np.int32(low)
@@ -153,10 +153,10 @@ def _tightened(ranks, items, n, k, enough, margin, cut):  # type: ignore[no-unty
 
 @numba_compiled
 def _count(ranks, n, least):  # type: ignore[no-untyped-def]
-    found = np.int32(0)
+    count = np.int32(0)
     for i in range(n):
-        found += np.int32(ranks[i] >= least)
-    return found
+        count += np.int32(ranks[i] >= least)
+    return count
 
 
 @numba_compiled

@@ -128,13 +128,13 @@ def _children(
 ) -> Ints:
     children = sized(ints(attributes, name), len(modes), name)
     try:
-        found = [
+        indices = [
             number[tree, child] if mode != LEAF_MODE else 0
             for tree, child, mode in zip(trees.tolist(), children.tolist(), modes.tolist(), strict=True)
         ]
     except KeyError as error:
         raise NotTrees(f"{name}: there is no node {error.args[0][1]} in tree {error.args[0][0]}") from error
-    return np.array(found, np.int64)
+    return np.array(indices, np.int64)
 
 
 def _weights(

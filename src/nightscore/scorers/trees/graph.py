@@ -84,7 +84,7 @@ class _Reader:
     def __init__(self, proto: onnx.ModelProto) -> None:
         self._proto = proto
         self._nodes = list(proto.graph.node)
-        self._constants = {one.name: _constant(one) for one in proto.graph.initializer}
+        self._constants = {tensor.name: _constant(tensor) for tensor in proto.graph.initializer}
 
     def read(self) -> TreeGraph:
         ensembles = [
@@ -95,16 +95,16 @@ class _Reader:
         ensemble = ensembles[0]
         before, after = self._split(ensemble)
         sources = self._sources(before)
-        found = sources[ensemble.input[0]]
-        dtype = _kind(found)
+        matrix = sources[ensemble.input[0]]
+        dtype = _kind(matrix)
         attributes = {a.name: _value(a) for a in ensemble.attribute}
         forest = ENSEMBLE_OPERATORS[ensemble.op_type](attributes, dtype)
         check(forest)
-        width = None if isinstance(found, FeatureSource) else len(found)
+        width = None if isinstance(matrix, FeatureSource) else len(matrix)
         used = forest.features[forest.modes >= 0]
         if width is not None and len(used) and used.max() >= width:
             raise NotTrees(f"a condition on column {used.max()} of a matrix of {width}")
-        return TreeGraph(forest, found, self._results(ensemble, forest, after), self._columns())
+        return TreeGraph(forest, matrix, self._results(ensemble, forest, after), self._columns())
 
     def _split(self, ensemble: onnx.NodeProto) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:
         """The nodes that lead to the ensemble, and those that come from it, in the order of the graph."""
@@ -117,49 +117,49 @@ class _Reader:
         return before[::-1], rest
 
     def _sources(self, nodes: list[onnx.NodeProto]) -> dict[str, tuple[FeatureSource, ...] | FeatureSource]:
-        given = [i for i in self._proto.graph.input if i.name not in self._constants]
-        found = {one.name: _input(one, len(given) == 1) for one in given}
+        inputs = [i for i in self._proto.graph.input if i.name not in self._constants]
+        by_name = {info.name: _input(info, len(inputs) == 1) for info in inputs}
         for node in nodes:
-            if node.op_type == "Constant" or any(name not in found for name in node.input):
+            if node.op_type == "Constant" or any(name not in by_name for name in node.input):
                 raise NotTrees(f"{node.op_type} before the trees")
-            found[node.output[0]] = _before(node, [found[name] for name in node.input])
-        return found
+            by_name[node.output[0]] = _before(node, [by_name[name] for name in node.input])
+        return by_name
 
     def _results(
         self, ensemble: onnx.NodeProto, forest: Forest, nodes: list[onnx.NodeProto]
     ) -> dict[str, GraphOutput | str]:
         output = np.dtype(forest.output_dtype)
-        known: dict[str, GraphOutput | str] = {ensemble.output[-1]: GraphOutput(False, output, (), output)}
+        by_name: dict[str, GraphOutput | str] = {ensemble.output[-1]: GraphOutput(False, output, (), output)}
         if forest.labels is not None:
             kind = np.dtype(np.int64 if isinstance(forest.labels[0], int) else object)
-            known[ensemble.output[0]] = GraphOutput(True, kind, (), kind)
+            by_name[ensemble.output[0]] = GraphOutput(True, kind, (), kind)
         for node in nodes:
             if node.op_type == "Constant":
                 self._constants[node.output[0]] = _value(node.attribute[0])
                 continue
-            found = self._after(node, known, forest.targets)
-            known.update(dict.fromkeys(node.output, found))
-        return {one.name: known[one.name] for one in self._proto.graph.output if one.name in known}
+            result = self._after(node, by_name, forest.targets)
+            by_name.update(dict.fromkeys(node.output, result))
+        return {info.name: by_name[info.name] for info in self._proto.graph.output if info.name in by_name}
 
     def _after(
-        self, node: onnx.NodeProto, known: Mapping[str, GraphOutput | str], width: int
+        self, node: onnx.NodeProto, by_name: Mapping[str, GraphOutput | str], width: int
     ) -> GraphOutput | str:
         """What a node makes of the ensemble's outputs."""
-        places = [i for i, name in enumerate(node.input) if name in known]
-        others = [name for name in node.input if name not in known]
-        given = known[node.input[places[0]]] if len(places) == 1 else "made of several"
-        if isinstance(given, str):
-            return given
+        places = [i for i, name in enumerate(node.input) if name in by_name]
+        others = [name for name in node.input if name not in by_name]
+        before = by_name[node.input[places[0]]] if len(places) == 1 else "made of several"
+        if isinstance(before, str):
+            return before
         if node.op_type == "ZipMap":
             return "a list of maps; export the classifier without ZipMap"
         if any(name not in self._constants for name in others):
             return f"made by {node.op_type} of something else than the trees"
-        step = _after(node, given, places[0], [self._constants[name] for name in others], width)
+        step = _after(node, before, places[0], [self._constants[name] for name in others], width)
         return step if step is not None else f"made by {node.op_type}, which the kind trees does not run"
 
     def _columns(self) -> tuple[str, ...] | None:
         """The list in the metadata, if it is one of names."""
-        texts = {one.key: one.value for one in self._proto.metadata_props}
+        texts = {entry.key: entry.value for entry in self._proto.metadata_props}
         try:
             names = json.loads(texts.get("columns", "null"))
         except json.JSONDecodeError:
@@ -185,22 +185,22 @@ def _input(info: onnx.ValueInfoProto, alone: bool) -> tuple[FeatureSource, ...] 
 
 
 def _before(
-    node: onnx.NodeProto, given: list[tuple[FeatureSource, ...] | FeatureSource]
+    node: onnx.NodeProto, inputs: list[tuple[FeatureSource, ...] | FeatureSource]
 ) -> tuple[FeatureSource, ...] | FeatureSource:
-    one = given[0]
+    first = inputs[0]
     if node.op_type == "Identity":
-        return one
+        return first
     if node.op_type == "Cast":
         kind = helper.tensor_dtype_to_np_dtype(_attributes(node)["to"])
         if kind not in (np.float32, np.float64):
             raise NotTrees(f"Cast to {kind} before the trees")
-        if isinstance(one, FeatureSource):
-            return FeatureSource(one.column, one.dtype, (*one.casts, kind))
-        return tuple(FeatureSource(source.column, source.dtype, (*source.casts, kind)) for source in one)
+        if isinstance(first, FeatureSource):
+            return FeatureSource(first.column, first.dtype, (*first.casts, kind))
+        return tuple(FeatureSource(source.column, source.dtype, (*source.casts, kind)) for source in first)
     if node.op_type == "Concat" and _attributes(node)["axis"] in (1, -1):
-        if not all(isinstance(sources, tuple) for sources in given):
+        if not all(isinstance(sources, tuple) for sources in inputs):
             raise NotTrees("Concat of a matrix whose width is not said")
-        return tuple(source for sources in given if isinstance(sources, tuple) for source in sources)
+        return tuple(source for sources in inputs if isinstance(sources, tuple) for source in sources)
     raise NotTrees(f"{node.op_type} before the trees")
 
 
@@ -214,47 +214,47 @@ def _kind(sources: tuple[FeatureSource, ...] | FeatureSource) -> np.dtype[Any]:
 
 
 def _after(
-    node: onnx.NodeProto, given: GraphOutput, place: int, constants: list[Array], width: int
+    node: onnx.NodeProto, before: GraphOutput, place: int, constants: list[Array], width: int
 ) -> GraphOutput | None:
     if node.op_type == "Identity":
-        return given
+        return before
     if node.op_type == "Cast":
         kind = helper.tensor_dtype_to_np_dtype(_attributes(node)["to"])
-        return _cast(given, np.dtype(kind))
-    if given.labels:
+        return _cast(before, np.dtype(kind))
+    if before.labels:
         return None
-    if node.op_type == "Exp" and given.dtype == np.float32:
-        return replace(given, steps=(*given.steps, kernel.exp))
+    if node.op_type == "Exp" and before.dtype == np.float32:
+        return replace(before, steps=(*before.steps, kernel.exp))
     if node.op_type in ARITHMETIC and len(constants) == 1:
-        return _arithmetic(ARITHMETIC[node.op_type], given, place, constants[0], width)
+        return _arithmetic(ARITHMETIC[node.op_type], before, place, constants[0], width)
     return None
 
 
-def _cast(given: GraphOutput, kind: np.dtype[Any]) -> GraphOutput | None:
-    if kind == given.dtype:
-        return given
-    floats = np.issubdtype(given.dtype, np.floating) and np.issubdtype(kind, np.floating)
-    labels = given.labels and given.dtype == np.int64 and kind in (np.int32, np.float32, np.float64)
+def _cast(before: GraphOutput, kind: np.dtype[Any]) -> GraphOutput | None:
+    if kind == before.dtype:
+        return before
+    floats = np.issubdtype(before.dtype, np.floating) and np.issubdtype(kind, np.floating)
+    labels = before.labels and before.dtype == np.int64 and kind in (np.int32, np.float32, np.float64)
     if not floats and not labels:
         return None
-    return replace(given, steps=(*given.steps, lambda values: values.astype(kind)), dtype=kind)
+    return replace(before, steps=(*before.steps, lambda values: values.astype(kind)), dtype=kind)
 
 
 def _arithmetic(
-    operation: Callable[[Any, Any], Any], given: GraphOutput, place: int, constant: Array, width: int
+    operation: Callable[[Any, Any], Any], before: GraphOutput, place: int, constant: Array, width: int
 ) -> GraphOutput | None:
     """With one number, or with one for each target; scores are [targets, rows] here."""
-    if constant.size not in (1, width) or constant.ndim > 2 or constant.dtype != given.dtype:
+    if constant.size not in (1, width) or constant.ndim > 2 or constant.dtype != before.dtype:
         return None
     if constant.size != 1 and constant.shape[-1] != width:
         return None
     other: Floats = constant.reshape(-1, 1)
 
     def step(scores: Array) -> Array:
-        found: Array = operation(scores, other) if place == 0 else operation(other, scores)
-        return found
+        result: Array = operation(scores, other) if place == 0 else operation(other, scores)
+        return result
 
-    return replace(given, steps=(*given.steps, step))
+    return replace(before, steps=(*before.steps, step))
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:

@@ -44,8 +44,8 @@ def _choose_in_llvm(_context: Any, builder: Any, _signature: Any, arguments: Any
     bins, low, width, true, false, chosen = arguments
     above = builder.sub(load(bins), everywhere(low))
     holds = builder.icmp_unsigned("<=", above, everywhere(width))
-    found = builder.select(holds, load(true), load(false))
-    builder.store(found, builder.inttoptr(chosen, lanes.as_pointer()), align=1)
+    sides = builder.select(holds, load(true), load(false))
+    builder.store(sides, builder.inttoptr(chosen, lanes.as_pointer()), align=1)
     return ir.Constant(ir.IntType(8).as_pointer(), None)
 
 
@@ -69,11 +69,11 @@ def put_into_bins(values, cuts, levels, columns, bins):  # type: ignore[no-untyp
                 further = below[r] + step
                 below[r] = further if x[r] > cuts[np.uint32(further - one)] else below[r]
         for c in range(columns.shape[0]):
-            found = bins[block, columns[c, 0]]
+            column = bins[block, columns[c, 0]]
             start, nan = columns[c, 1], np.uint8(columns[c, 2])
             for r in range(rows):
                 place = min(max(np.int32(below[r]) - np.int32(start), np.int32(0)), np.int32(253)) + 1
-                found[r] = nan if x[r] != x[r] else np.uint8(place)
+                column[r] = nan if x[r] != x[r] else np.uint8(place)
 
 
 @numba_compiled
@@ -159,16 +159,16 @@ def _add(total, values, numbers, how):  # type: ignore[no-untyped-def]
 @numba_compiled
 def exp(values):  # type: ignore[no-untyped-def]
     """The C library's exp of float32 values [targets, rows] or [rows]."""
-    found = np.empty_like(values)
+    result = np.empty_like(values)
     for i in np.ndindex(values.shape):
-        found[i] = math.exp(values[i])
-    return found
+        result[i] = math.exp(values[i])
+    return result
 
 
 @numba_compiled
 def log(values):  # type: ignore[no-untyped-def]
     """The C library's log of float32 values [targets, rows]."""
-    found = np.empty_like(values)
+    result = np.empty_like(values)
     for i in np.ndindex(values.shape):
-        found[i] = math.log(values[i])
-    return found
+        result[i] = math.log(values[i])
+    return result

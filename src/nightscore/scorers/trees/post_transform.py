@@ -126,8 +126,8 @@ def _transformed(scores: Floats, transform: str) -> Floats:
 
 def _logistic(scores: Floats) -> npt.NDArray[np.float32]:
     value = scores.astype(np.float32)
-    found = ONE / (ONE + kernel.exp(-np.abs(value)))
-    both: npt.NDArray[np.float32] = np.where(value < 0, ONE - found, found)
+    upper = ONE / (ONE + kernel.exp(-np.abs(value)))
+    both: npt.NDArray[np.float32] = np.where(value < 0, ONE - upper, upper)
     return both
 
 
@@ -140,8 +140,8 @@ def _highest(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 def _softmax(scores: Floats) -> npt.NDArray[np.float32]:
     value = scores.astype(np.float32)
     powers = kernel.exp(value - _highest(value))
-    found: npt.NDArray[np.float32] = powers / _summed(powers)
-    return found
+    shares: npt.NDArray[np.float32] = powers / _summed(powers)
+    return shares
 
 
 def _softmax_zero(scores: Floats) -> Floats:
@@ -151,8 +151,8 @@ def _softmax_zero(scores: Floats) -> Floats:
     far = (value > np.float32(1e-7)) | (value < np.float32(-1e-7))
     powers = kernel.exp(value - highest)
     total = _summed(np.where(far, powers, np.float32(0)))
-    found: Floats = np.where(far, powers, scores * kernel.exp(-highest[None])) / total
-    return found
+    shares: Floats = np.where(far, powers, scores * kernel.exp(-highest[None])) / total
+    return shares
 
 
 def _summed(powers: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -171,5 +171,5 @@ def _probit(scores: Floats) -> npt.NDArray[np.float32]:
     log = kernel.log((ONE - x) * (ONE + x))
     v = f(2) / (f(np.pi) * f(0.147)) + f(0.5) * log
     v2 = ONE / f(0.147) * log
-    found: npt.NDArray[np.float32] = f(np.sqrt(2)) * (sign * np.sqrt(-v + np.sqrt(v * v - v2)))
-    return found
+    quantiles: npt.NDArray[np.float32] = f(np.sqrt(2)) * (sign * np.sqrt(-v + np.sqrt(v * v - v2)))
+    return quantiles

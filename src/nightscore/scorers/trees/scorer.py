@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 # Relative, and absolute below 1. From ONNX Runtime on one thread nothing differs but what comes of an Exp
 # after the trees; on several threads ONNX Runtime sums in another order, and differs from itself.
 TOLERANCE = 4e-7
-BATCH_BYTES = 1 << 20  # of bins, about, at BATCH_ROWS rows at most: they stay in the second-level cache
+# Of bins, about, and of SCORER_BATCH_ROWS rows at most: they stay in the second-level cache.
+BATCH_BYTES = 1 << 20
 LINE = 64  # bytes: an array starts where a cache line does
 
 Array = npt.NDArray[Any]
@@ -61,9 +62,9 @@ class TreesScorer:
         self._how = AGGREGATES.index(graph.forest.aggregate)
         self._sources = _named(graph.sources, options.columns, graph.columns, model.name)
         self._outputs = parse_outputs(options.outputs)
-        wanted = 1 + max((feature.feature for feature in self._tables.bins), default=-1)
-        if wanted > len(self._sources):
-            raise ModelError(f"{model.name}: takes {wanted} columns or more; {len(self._sources)} are named")
+        width = 1 + max((feature.feature for feature in self._tables.bins), default=-1)
+        if width > len(self._sources):
+            raise ModelError(f"{model.name}: takes {width} columns or more; {len(self._sources)} are named")
         needed = {str(source.column): pa.from_numpy_dtype(source.dtype) for source in self._sources}
         self._signature = Signature(
             inputs=pa.schema(list(needed.items())),
@@ -85,29 +86,29 @@ class TreesScorer:
 
     def _score(self, chunk: pa.RecordBatch) -> pa.RecordBatch:
         numbers, scores = self._finish(self._sums(chunk))
-        found = {
+        by_source = {
             source: self._values(source, numbers, scores) for source in {o.source for o in self._outputs}
         }
-        arrays = [_column(found[o.source], o, self._type(o)) for o in self._outputs]
+        arrays = [_column(by_source[o.source], o, self._type(o)) for o in self._outputs]
         return pa.RecordBatch.from_arrays(arrays, schema=self._signature.outputs)
 
     def _sums(self, chunk: pa.RecordBatch) -> Array:
         """What the trees come to, [targets, rows]."""
-        given = self._tables
+        layout = self._tables
         blocks = -(-chunk.num_rows // BLOCK)
-        bins = _aligned(blocks * given.columns * BLOCK).reshape(blocks, given.columns, BLOCK)
-        for feature in given.bins:
+        bins = _aligned(blocks * layout.columns * BLOCK).reshape(blocks, layout.columns, BLOCK)
+        for feature in layout.bins:
             values = _numbers(chunk, self._sources[feature.feature])
             self._kernel.put_into_bins(values, feature.cuts, feature.levels, feature.columns, bins)
-        slots = _aligned(CONSTANTS + given.slots * BLOCK)
+        slots = _aligned(CONSTANTS + layout.slots * BLOCK)
         sums = np.empty((self._forest.targets, chunk.num_rows), self._forest.dtype)
         self._kernel.add_up(
             bins,
-            given.choices,
-            given.steps,
-            given.trees,
-            given.sums,
-            given.leaves,
+            layout.choices,
+            layout.steps,
+            layout.trees,
+            layout.sums,
+            layout.leaves,
             self._how,
             slots,
             sums,
@@ -148,20 +149,20 @@ def open_trees(model: ModelFile, options: Options) -> TreesScorer:
 
 def _named(
     sources: "tuple[FeatureSource, ...] | FeatureSource",
-    asked: Sequence[str] | None,
-    known: Sequence[str] | None,
+    job_columns: Sequence[str] | None,
+    model_columns: Sequence[str] | None,
     model: str,
 ) -> "tuple[FeatureSource, ...]":
     """The sources with the names of their columns: those that the job gives, else those of the metadata."""
     listed = sources if isinstance(sources, tuple) else None
     separate = listed is not None and all(source.column is not None for source in listed)
-    if listed is not None and separate and (len(listed) > 1 or not (asked or known)):
-        if asked is not None and list(asked) != [source.column for source in listed]:
+    if listed is not None and separate and (len(listed) > 1 or not (job_columns or model_columns)):
+        if job_columns is not None and list(job_columns) != [source.column for source in listed]:
             raise ModelError(
-                f"{model}: columns {list(asked)} given, but the model has an input for each column"
+                f"{model}: columns {list(job_columns)} given, but the model has an input for each column"
             )
         return listed
-    names = matrix_columns(model, asked, known, len(listed) if listed is not None else None)
+    names = matrix_columns(model, job_columns, model_columns, len(listed) if listed is not None else None)
     each = sources if isinstance(sources, tuple) else (sources,) * len(names)
     return tuple(replace(source, column=name) for source, name in zip(each, names, strict=True))
 
@@ -184,7 +185,7 @@ def _column(values: Array, output: OutputColumn, kind: pa.DataType) -> pa.Array:
 
 
 def _aligned(size: int) -> npt.NDArray[np.uint8]:
-    """So many bytes, of any value, from the start of a cache line on."""
+    """`size` bytes, of any value, from the start of a cache line on."""
     memory = np.empty(size + LINE, np.uint8)
     start = -memory.ctypes.data % LINE
     return memory[start : start + size]

@@ -110,7 +110,7 @@ class _Builder:
     def _add_choices(self, root: int, order: list[int], number: dict[int, int]) -> None:
         """From the root down, the side that needs more slots first; then the list turned round."""
         needs = self._needs(order)
-        found, stack = [], [(root, 0)]
+        choices, stack = [], [(root, 0)]
         while stack:
             node, slot = stack.pop()
             sides = [self._true[node], self._false[node]]
@@ -121,9 +121,9 @@ class _Builder:
                 self._slot(place) << 1 | 1 if self._inner[side] else number[side] * LANES << 1
                 for side, place in zip(sides, places, strict=True)
             ]
-            found.append((self._column[node], self._test[node], *ends, self._slot(slot)))
+            choices.append((self._column[node], self._test[node], *ends, self._slot(slot)))
             stack += [(sides[i], places[i]) for i in (heavy, 1 - heavy) if self._inner[sides[i]]]
-        self.choices += reversed(found)
+        self.choices += reversed(choices)
 
     def _needs(self, order: list[int]) -> dict[int, int]:
         """Slots that each node's subtree needs (Sethi and Ullman 1970)."""
@@ -131,8 +131,8 @@ class _Builder:
         for node in order:
             needs[node] = 0
             if self._inner[node]:
-                one, other = needs[self._true[node]], needs[self._false[node]]
-                needs[node] = max(one, other) if one != other else one + 1
+                true, false = needs[self._true[node]], needs[self._false[node]]
+                needs[node] = max(true, false) if true != false else true + 1
         return needs
 
     def _slot(self, place: int) -> int:
