@@ -107,7 +107,7 @@ def _print_table(rows: Sequence[tuple[str, ...]], columns: tuple[str, ...], numb
     from nightscore.review import text
 
     if rows:
-        text.console().print(text.text_print_table(rows, columns, columns[numbers:]))
+        text.console().print(text.text_table(rows, columns, columns[numbers:]))
 
 
 def _where(segment: str, value: str) -> str:
