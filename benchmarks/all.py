@@ -41,12 +41,12 @@ def main() -> None:
     parser.add_argument(
         "--only", choices=["peers", "memory", "startup", "trees", "topk", "finance", "text"], nargs="+"
     )
-    asked = parser.parse_args()
+    options = parser.parse_args()
     parts = [head()]
-    for title, (script, *options) in (FULL if asked.full else QUICK).items():
-        if not asked.only or script.removesuffix(".py") in asked.only:
+    for title, (script, *arguments) in (FULL if options.full else QUICK).items():
+        if not options.only or script.removesuffix(".py") in options.only:
             print(f"\n## {title}\n", flush=True)
-            parts += [f"\n## {title}\n", output([sys.executable, str(HERE / script), *options])]
+            parts += [f"\n## {title}\n", output([sys.executable, str(HERE / script), *arguments])]
     (HERE / "results.md").write_text("\n".join(parts))
 
 

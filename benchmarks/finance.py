@@ -57,10 +57,10 @@ def main() -> int:
     )
     parser.add_argument("--positions", type=int, default=10_000)
     parser.add_argument("--backfill", type=int, default=0, metavar="DAYS")
-    asked = parser.parse_args()
-    days = prepare(asked.positions, max(asked.backfill, 1))
+    options = parser.parse_args()
+    days = prepare(options.positions, max(options.backfill, 1))
     nights(days)
-    if not asked.backfill:
+    if not options.backfill:
         receipt = run(load("market_risk", workspace=WORK), LAST, force=True)
         seconds = sum(receipt.seconds.values())
         stages = "  ".join(f"{name} {value:.1f}" for name, value in receipt.seconds.items())
@@ -73,14 +73,14 @@ def main() -> int:
 
 
 def prepare(positions: int, days: int) -> list[str]:
-    """A workspace over so many positions; the last trading days, one more than asked for."""
+    """A workspace over `positions` positions; the last trading days, one more than asked for."""
     shutil.rmtree(WORK, ignore_errors=True)
     first = date.fromisoformat(LAST) - timedelta(days=1200 + days * 3 // 2)
     write_lake(WORK, positions=positions, since=first)
     for folder in ("jobs/finance", "data/models/finance", "scorers"):
         shutil.copytree(ROOT / folder, WORK / folder)
-    found = sorted(path.name.removeprefix("day=") for path in (WORK / LAKE / "prices").iterdir())
-    return found[-days - 1 :]
+    trading_days = sorted(path.name.removeprefix("day=") for path in (WORK / LAKE / "prices").iterdir())
+    return trading_days[-days - 1 :]
 
 
 def nights(days: list[str]) -> None:
@@ -110,18 +110,18 @@ def prices(columns: Columns) -> None:
     """Prices a second of each way in turns, on one thread, and how far they are from QuantLib's."""
     chunk = {name: np.ascontiguousarray(column[:CHUNK]) for name, column in columns.items()}
     few = {name: column[:LOOP] for name, column in chunk.items()}
-    given = pa.RecordBatch.from_pydict(chunk)
+    batch = pa.RecordBatch.from_pydict(chunk)
     graph = session()
     price, greeks = priced_by("price"), priced_by("price", "delta", "gamma", "vega", "theta", "rho")
     ways: dict[str, Callable[[], Any]] = {
         BASE: partial(with_numpy, chunk),
-        "scorers/black_scholes.py": partial(scored, price, given),
-        "the same with five greeks": partial(scored, greeks, given),
+        "scorers/black_scholes.py": partial(scored, price, batch),
+        "the same with five greeks": partial(scored, greeks, batch),
         "ONNX Runtime": lambda: graph.run(["price"], chunk)[0],
         f"QuantLib, {LOOP:,} rows": partial(with_quantlib, few),
     }
-    wanted, costs = with_quantlib(few), in_turns(ways)
-    rows = {name: len(way()) for name, way in ways.items()}
+    expected, costs = with_quantlib(few), in_turns(ways)
+    counts = {name: len(way()) for name, way in ways.items()}
     print(
         f"Load: {os.getloadavg()[0]:.1f}.\n\n| one thread | prices a second | times NumPy's, by the clock | ",
         end="",
@@ -129,9 +129,9 @@ def prices(columns: Columns) -> None:
     print("by processor time | from QuantLib, US dollars |\n|---|---|---|---|---|")
     base = costs[BASE]
     for name, way in ways.items():
-        share, far = rows[name] / rows[BASE], np.abs(way()[:LOOP] - wanted).max()
+        share, far = counts[name] / counts[BASE], np.abs(way()[:LOOP] - expected).max()
         wall, cpu = share * base.wall / costs[name].wall, share * base.cpu / costs[name].cpu
-        print(f"| {name} | {rows[name] / costs[name].wall:,.0f} | {wall:.2f} | {cpu:.2f} | {far:.1g} |")
+        print(f"| {name} | {counts[name] / costs[name].wall:,.0f} | {wall:.2f} | {cpu:.2f} | {far:.1g} |")
 
 
 def scored(scorer: Scorer, chunk: pa.RecordBatch) -> np.ndarray[Any, Any]:
@@ -147,7 +147,7 @@ def session() -> onnxruntime.InferenceSession:
 
 
 def priced_by(*outputs: str) -> Scorer:
-    """The workspace's own scorer."""
+    """The workspace's own scorer of prices and greeks."""
     kind = "scorers/black_scholes.py"
     options = Options({name: name for name in outputs})
     return open_scorer(kind, None, options, read_scorer_file(WORK / kind, kind))
@@ -167,8 +167,8 @@ def reasons() -> None:
     costs = in_turns({"onnx": partial(graph.score, needed), kind: partial(scorer.score, needed)})
     print("\n| one thread | loans a second | processor seconds a million |\n|---|---|---|")
     for name, cost in costs.items():
-        rows = needed.num_rows
-        print(f"| {name} | {rows / cost.wall:,.0f} | {cost.cpu / rows * 1e6:.2f} |")
+        count = needed.num_rows
+        print(f"| {name} | {count / cost.wall:,.0f} | {cost.cpu / count * 1e6:.2f} |")
 
 
 def with_numpy(chunk: Columns) -> np.ndarray[Any, Any]:
@@ -178,17 +178,17 @@ def with_numpy(chunk: Columns) -> np.ndarray[Any, Any]:
         deviation = volatility * np.sqrt(years)
         d1 = (np.log(spot / strike) + (rate + volatility**2 / 2) * years) / deviation
         owed = strike * np.exp(-rate * years)
-        found = right * (spot * ndtr(right * d1) - owed * ndtr(right * (d1 - deviation)))
-    return np.where(strike == 0, spot, found)
+        price = right * (spot * ndtr(right * d1) - owed * ndtr(right * (d1 - deviation)))
+    return np.where(strike == 0, spot, price)
 
 
 def with_quantlib(chunk: Columns) -> np.ndarray[Any, Any]:
     """A call of QuantLib's Black formula for each row; shares are what they are."""
-    given = zip(*(column.tolist() for column in chunk.values()), strict=True)
-    return np.array([_one(*row) if row[1] else row[0] for row in given])
+    records = zip(*(column.tolist() for column in chunk.values()), strict=True)
+    return np.array([_black(*row) if row[1] else row[0] for row in records])
 
 
-def _one(*row: float) -> float:
+def _black(*row: float) -> float:
     spot, strike, rate, years, volatility, right = row
     discount = math.exp(-rate * years)
     kind = QuantLib.Option.Call if right > 0 else QuantLib.Option.Put

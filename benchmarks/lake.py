@@ -45,11 +45,11 @@ def workspace(model: str, rows: int) -> Path:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    made = _model(model)
+    trained = _model(model)
     (root / "data/models").mkdir(exist_ok=True)
-    shutil.copyfile(made, root / f"data/models/{model}.onnx")
+    shutil.copyfile(trained, root / f"data/models/{model}.onnx")
     if model == "trees":  # for LightGBM's own predict
-        shutil.copyfile(made.with_suffix(".txt"), root / "data/models/trees.txt")
+        shutil.copyfile(trained.with_suffix(".txt"), root / "data/models/trees.txt")
     return root
 
 

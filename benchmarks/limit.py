@@ -77,8 +77,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--job", required=True)
     parser.add_argument("workspace", type=Path)
-    asked = parser.parse_args()
-    job = load(asked.job, asked.workspace)
+    options = parser.parse_args()
+    job = load(options.job, options.workspace)
     plan = plan_day(job, DAY, RunRequest(force=True))
     pieces, stages = plan.pieces[: 2 * CORES], Stages(job, plan)
     shutil.rmtree(stages.folder, ignore_errors=True)
@@ -87,15 +87,15 @@ def main() -> None:
     seconds["assemble and model"] = busy(stages.score, read)
     if plan.variant.kind == "onnx":
         seconds["of which assemble"] = busy(stages.assemble, read)
-    pairs = [zip(some, stages.score(some), strict=True) for some in read]
+    pairs = [zip(chunks, stages.score(chunks), strict=True) for chunks in read]
     results = [
         [pa.RecordBatch.from_arrays([c["id"], s["score"]], ["id", "score"]) for c, s in p] for p in pairs
     ]
     seconds["write"] = busy(stages.write, list(enumerate(results)))
     shutil.rmtree(stages.folder)
     share = sum(piece.rows for piece in pieces) / plan.rows
-    whole = {name: round(found / share, 3) for name, found in seconds.items()}
-    total = sum(found for name, found in whole.items() if not name.startswith("of which"))
+    whole = {name: round(measured / share, 3) for name, measured in seconds.items()}
+    total = sum(stage for name, stage in whole.items() if not name.startswith("of which"))
     print(json.dumps({"seconds": total, "stages": whole}))
 
 

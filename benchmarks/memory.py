@@ -73,14 +73,16 @@ def main() -> None:
 def measure(rows: int) -> float:
     """Score one day of `rows` rows; prints a line; returns the peak in MB above the start."""
     root = workspace(rows)
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", CHILD, str(root)], capture_output=True, text=True, check=True
     )
-    found = json.loads(done.stdout)
-    above = (found["peak"] - found["start"]) / 1024
-    stages = "  ".join(f"{stage} {seconds:.2f}" for stage, seconds in found["seconds"].items())
-    whole = sum(found["seconds"].values())
-    print(f"{rows:>12,} {above:>15.0f} {found['rows_per_second']:>15,} {whole:>12.1f}  {stages}", flush=True)
+    measured = json.loads(completed.stdout)
+    above = (measured["peak"] - measured["start"]) / 1024
+    stages = "  ".join(f"{stage} {seconds:.2f}" for stage, seconds in measured["seconds"].items())
+    whole = sum(measured["seconds"].values())
+    print(
+        f"{rows:>12,} {above:>15.0f} {measured['rows_per_second']:>15,} {whole:>12.1f}  {stages}", flush=True
+    )
     shutil.rmtree(root / "data" / "tables")
     shutil.rmtree(root / "data" / "runs")
     return above

@@ -40,7 +40,7 @@ LONGEST = 1800  # seconds of one contender
 
 
 @dataclass
-class Found:
+class Measured:
     """What came of a contender: seconds by round, and why one failed, if one did."""
 
     by_round: dict[int, float] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Found:
         """Of the rounds that it finished."""
         return list(self.by_round.values())
 
-    def times(self, other: "Found") -> list[float]:
+    def times(self, other: "Measured") -> list[float]:
         """How many times as long as another it took, in each round that both finished."""
         return [s / other.by_round[i] for i, s in self.by_round.items() if i in other.by_round]
 
@@ -71,30 +71,29 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peers", nargs="*", choices=[*PEERS, "lightgbm"], default=[*PEERS, "lightgbm"])
-    asked = parser.parse_args()
-    for model in asked.model:
-        peers = [peer for peer in asked.peers if model == "trees" or peer != "lightgbm"]
-        compare(model, asked.rows or ROWS[model], asked.rounds, peers)
+    options = parser.parse_args()
+    for model in options.model:
+        peers = [peer for peer in options.peers if model == "trees" or peer != "lightgbm"]
+        compare(model, options.rows or ROWS[model], options.rounds, peers)
     print("\nHow each is set; of Polars several ways were tried, of the others only this one:\n")
-    for name in ("nightscore", *asked.peers):
+    for name in ("nightscore", *options.peers):
         print("- " + " ".join((ast.get_docstring(ast.parse(_script(name).read_text())) or "").split()))
 
 
 def compare(model: str, rows: int, rounds: int, peers: Sequence[str]) -> None:
     """One table."""
     root = workspace(model, rows)
-    found = {name: Found() for name in ("nightscore", "own limit", *peers)}
+    results = {name: Measured() for name in ("nightscore", "own limit", *peers)}
     for turn in range(rounds):
-        for name, one in found.items():
-            if one.tries_left:
-                _take_turn(name, model, root, one, turn)
-                print(
-                    f"  {turn + 1}/{rounds} {model} {name}: {_said(one, turn)}", file=sys.stderr, flush=True
-                )
-    _print(model, rows, rounds, found)
+        for name, measured in results.items():
+            if measured.tries_left:
+                _take_turn(name, model, root, measured, turn)
+                outcome = _outcome(measured, turn)
+                print(f"  {turn + 1}/{rounds} {model} {name}: {outcome}", file=sys.stderr, flush=True)
+    _print(model, rows, rounds, results)
 
 
-def _take_turn(name: str, model: str, root: Path, one: Found, turn: int) -> None:
+def _take_turn(name: str, model: str, root: Path, measured: Measured, turn: int) -> None:
     out = WORK / "out"
     shutil.rmtree(out, ignore_errors=True)
     for folder in (
@@ -105,18 +104,18 @@ def _take_turn(name: str, model: str, root: Path, one: Found, turn: int) -> None
     os.sync()  # what one has written is not to be paid for by the next
     started = time.perf_counter()
     try:
-        said = _run(_command(name, model, root, out))
-        one.process.append(time.perf_counter() - started)
+        last_line = _run(_command(name, model, root, out))
+        measured.process.append(time.perf_counter() - started)
         if name != "own limit":
-            _hold_to_ours(name, said, out)
+            _hold_to_ours(name, last_line, out)
     except (subprocess.SubprocessError, OSError, ValueError) as error:
-        one.failed = str(error).strip().splitlines()[-1].replace(str(HERE.parent), ".")[:200]
-        one.tries_left -= 1
+        measured.failed = str(error).strip().splitlines()[-1].replace(str(HERE.parent), ".")[:200]
+        measured.tries_left -= 1
         return
-    one.by_round[turn] = float(said["seconds"])
-    if "night" in said:
-        one.nights.append(float(said["night"]))
-    one.details = said
+    measured.by_round[turn] = float(last_line["seconds"])
+    if "night" in last_line:
+        measured.nights.append(float(last_line["night"]))
+    measured.details = last_line
 
 
 def _command(name: str, model: str, root: Path, out: Path) -> list[str]:
@@ -138,19 +137,21 @@ def _script(name: str) -> Path:
 def _run(command: list[str]) -> dict[str, object]:
     """What a contender says in its last line. OSError with its last words if it fails."""
     paths = {"PYTHONPATH": f"{HERE / 'contenders'}", "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(
+    completed = subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=LONGEST, env={**os.environ, **paths}
     )
-    if done.returncode:
-        raise OSError(next(iter(reversed(done.stderr.strip().splitlines())), f"exit {done.returncode}"))
-    last: dict[str, object] = json.loads(done.stdout.strip().splitlines()[-1])
+    if completed.returncode:
+        raise OSError(
+            next(iter(reversed(completed.stderr.strip().splitlines())), f"exit {completed.returncode}")
+        )
+    last: dict[str, object] = json.loads(completed.stdout.strip().splitlines()[-1])
     return last
 
 
-def _hold_to_ours(name: str, said: dict[str, object], out: Path) -> None:
+def _hold_to_ours(name: str, last_line: dict[str, object], out: Path) -> None:
     """Keep nightscore's scores for the others of the round; ValueError where theirs differ."""
     kept = WORK / "ours.npz"
-    paths = said["files"] if name == "nightscore" else sorted(map(str, out.rglob("*.parquet")))
+    paths = last_line["files"] if name == "nightscore" else sorted(map(str, out.rglob("*.parquet")))
     keys, scores = _sorted(
         [pq.read_table(path, columns=["id", "score"], partitioning=None) for path in paths]
     )
@@ -164,7 +165,7 @@ def _hold_to_ours(name: str, said: dict[str, object], out: Path) -> None:
     beyond = float((~(far <= TOLERANCE)).mean())
     if beyond > OTHERS.get(name, 0):
         raise ValueError(f"{beyond:.2%} of its scores are up to {far.max():.2g} away from ours")
-    said["difference"] = f"{far.max():.1g}" + (
+    last_line["difference"] = f"{far.max():.1g}" + (
         f" ({beyond:.3%} of the rows beyond {TOLERANCE:g})" if beyond else ""
     )
 
@@ -176,39 +177,40 @@ def _sorted(tables: list[pa.Table]) -> tuple[np.ndarray, np.ndarray]:
     return keys[order], scores[order].astype(np.float64)
 
 
-def _print(model: str, rows: int, rounds: int, found: dict[str, Found]) -> None:
-    ours = found["nightscore"]
+def _print(model: str, rows: int, rounds: int, results: dict[str, Measured]) -> None:
+    ours = results["nightscore"]
     print(f"\n### {ABOUT[model].capitalize()}: {rows:,} rows of 40 float32, {rounds} rounds\n")
     print("| | rows/s | median s | each round, s | process s | nightscore is | difference | versions |")
     print("|---|---|---|---|---|---|---|---|")
-    for name, one in found.items():
-        if one.seconds:
-            print(_line(name, rows, one, ours))
+    for name, measured in results.items():
+        if measured.seconds:
+            print(_line(name, rows, measured, ours))
         else:
-            print(f"| {name} | not measured: {one.failed} | | | | | | |")
-        if one.nights:
-            night = statistics.median(one.nights)
+            print(f"| {name} | not measured: {measured.failed} | | | | | | |")
+        if measured.nights:
+            night = statistics.median(measured.nights)
             print(f"| nightscore: the whole night | {rows / night:,.0f} | {night:.2f} | | | | | |")
-    _print_more(found)
+    _print_more(results)
 
 
-def _line(name: str, rows: int, one: Found, ours: Found) -> str:
-    median = statistics.median(one.seconds)
+def _line(name: str, rows: int, measured: Measured, ours: Measured) -> str:
+    median = statistics.median(measured.seconds)
     cells = [
         name + (": scan, score, stage" if name == "nightscore" else ""),
         f"{rows / median:,.0f}",
         f"{median:.2f}",
-        " ".join(f"{s:.1f}" for s in one.seconds) + (f"; else {one.failed}" if one.failed else ""),
-        f"{statistics.median(one.process):.1f}",
-        "" if one is ours else f"{statistics.median(one.times(ours)):.2f}x",
-        str(one.details.get("difference") or ""),
-        ", ".join(f"{package} {v}" for package, v in dict(one.details.get("versions", {})).items()),
+        " ".join(f"{s:.1f}" for s in measured.seconds)
+        + (f"; else {measured.failed}" if measured.failed else ""),
+        f"{statistics.median(measured.process):.1f}",
+        "" if measured is ours else f"{statistics.median(measured.times(ours)):.2f}x",
+        str(measured.details.get("difference") or ""),
+        ", ".join(f"{package} {v}" for package, v in dict(measured.details.get("versions", {})).items()),
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def _print_more(found: dict[str, Found]) -> None:
-    ours, limit = found["nightscore"], found["own limit"]
+def _print_more(results: dict[str, Measured]) -> None:
+    ours, limit = results["nightscore"], results["own limit"]
     print(
         f"\nChosen: {ours.details.get('variant')}. Stages of the last night, s: {ours.details.get('stages')}."
     )
@@ -216,7 +218,7 @@ def _print_more(found: dict[str, Found]) -> None:
         reached = statistics.median(limit.times(ours))
         print(f"Own limit, s a stage, both cores busy: {limit.details.get('stages')}; ", end="")
         print(f"nightscore reaches {reached:.2f} of it.")
-    peers = {n: f.times(ours) for n, f in found.items() if f is not ours and f is not limit and f.seconds}
+    peers = {n: f.times(ours) for n, f in results.items() if f is not ours and f is not limit and f.seconds}
     if peers:
         best = min(peers, key=lambda name: statistics.median(peers[name]))
         print(
@@ -226,8 +228,8 @@ def _print_more(found: dict[str, Found]) -> None:
         print(f"(round by round {', '.join(f'{times:.2f}' for times in peers[best])}).")
 
 
-def _said(one: Found, turn: int) -> str:
-    return f"{one.by_round[turn]:.2f} s" if turn in one.by_round else one.failed
+def _outcome(measured: Measured, turn: int) -> str:
+    return f"{measured.by_round[turn]:.2f} s" if turn in measured.by_round else measured.failed
 
 
 if __name__ == "__main__":

@@ -50,12 +50,12 @@ from sentence_transformers import SentenceTransformer
 model = SentenceTransformer(sys.argv[1], device="cpu")
 default = torch.get_num_threads()
 for line in sys.stdin:
-    asked = json.loads(line)
-    torch.set_num_threads(asked["threads"] or default)
+    task = json.loads(line)
+    torch.set_num_threads(task["threads"] or default)
     start = time.perf_counter()
-    found = model.encode(asked["texts"], show_progress_bar=False)
+    embeddings = model.encode(task["texts"], show_progress_bar=False)
     seconds = time.perf_counter() - start
-    np.save(asked["to"], found)
+    np.save(task["to"], embeddings)
     print(json.dumps({"seconds": seconds}), flush=True)
 """
 
@@ -71,25 +71,25 @@ def main() -> None:
     parser.add_argument("--int8", type=Path)
     parser.add_argument("--peer")
     parser.add_argument("--weights")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     missing = next((path for path in (MODEL, PRODUCTS) if not path.exists()), None)
     if missing:
         print(f"{missing.relative_to(ROOT)} is missing: run  make text  and  python -m data.lakes retail")
         return
-    texts = descriptions(asked.rows)
+    texts = descriptions(options.rows)
     contenders: dict[str, Embeds] = {"onnxruntime, as it comes": naive(), "kind text, fp32": ours(MODEL)}
-    if asked.int8:
-        contenders["kind text, int8"] = ours(asked.int8)
-    with peer(asked.peer, asked.weights) as others:
-        print(table(measured({**contenders, **others}, texts, asked.rounds), len(texts)))
-    if not (asked.peer and asked.weights):
+    if options.int8:
+        contenders["kind text, int8"] = ours(options.int8)
+    with peer(options.peer, options.weights) as others:
+        print(table(measured({**contenders, **others}, texts, options.rounds), len(texts)))
+    if not (options.peer and options.weights):
         print("\nsentence-transformers was not measured: name a Python that has it (--peer), and --weights.")
 
 
 def descriptions(rows: int) -> list[str]:
     """Different ones, shuffled."""
-    found = pq.read_table(PRODUCTS, columns=list(COLUMNS))
-    joined = pc.binary_join_element_wise(*(found[name] for name in COLUMNS), ", ", null_handling="skip")
+    products = pq.read_table(PRODUCTS, columns=list(COLUMNS))
+    joined = pc.binary_join_element_wise(*(products[name] for name in COLUMNS), ", ", null_handling="skip")
     texts: list[str] = sorted(joined.unique().to_pylist())
     random.Random(1).shuffle(texts)  # noqa: S311 - an order, no secret
     return texts[:rows]
@@ -121,15 +121,15 @@ def naive() -> Embeds:
     tokenizer.enable_padding()
 
     def embed(texts: list[str]) -> tuple[float, Any]:
-        start, found = time.perf_counter(), []
+        start, batches = time.perf_counter(), []
         for at in range(0, len(texts), 32):
-            given = tokenizer.encode_batch(texts[at : at + 32])
+            encodings = tokenizer.encode_batch(texts[at : at + 32])
             feeds = {
-                "input_ids": np.array([one.ids for one in given]),
-                "attention_mask": np.array([one.attention_mask for one in given]),
+                "input_ids": np.array([encoding.ids for encoding in encodings]),
+                "attention_mask": np.array([encoding.attention_mask for encoding in encodings]),
             }
-            found.append(session.run(["embedding"], feeds)[0])
-        return time.perf_counter() - start, np.concatenate(found)
+            batches.append(session.run(["embedding"], feeds)[0])
+        return time.perf_counter() - start, np.concatenate(batches)
 
     return embed
 
@@ -162,7 +162,7 @@ def peer(python: str | None, weights: str | None) -> Iterator[dict[str, Embeds]]
 
 def measured(contenders: dict[str, Embeds], texts: list[str], rounds: int) -> dict[str, dict[str, float]]:
     """Rows per second, the median ratio to the first, and how far from its embeddings."""
-    wanted = {name: embed(texts[:200])[1] for name, embed in contenders.items()}  # warm, too
+    sample = {name: embed(texts[:200])[1] for name, embed in contenders.items()}  # warm, too
     first = next(iter(contenders))
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
@@ -172,24 +172,23 @@ def measured(contenders: dict[str, Embeds], texts: list[str], rounds: int) -> di
         name: {
             "rows": len(texts) / min(times),
             "ratio": statistics.median(a / b for a, b in zip(seconds[first], times, strict=True)),
-            "cosine": float(np.einsum("ij,ij->i", wanted[name], wanted[first]).min()),
-            "apart": float(np.abs(wanted[name] - wanted[first]).max()),
+            "cosine": float(np.einsum("ij,ij->i", sample[name], sample[first]).min()),
+            "apart": float(np.abs(sample[name] - sample[first]).max()),
         }
         for name, times in seconds.items()
     }
 
 
-def table(found: dict[str, dict[str, float]], rows: int) -> str:
+def table(results: dict[str, dict[str, float]], rows: int) -> str:
     """Markdown."""
     lines = [
         f"{rows:,} product descriptions, {CORES} cores; cosine (least), difference (most) of 200.\n",
         "| | rows/s | times the first | cosine | difference |",
         "|---|---|---|---|---|",
     ]
-    for name, one in found.items():
-        lines.append(
-            f"| {name} | {one['rows']:,.0f} | {one['ratio']:.2f} | {one['cosine']:.5f} | {one['apart']:.1e} |"
-        )
+    for name, figures in results.items():
+        speed = f"{figures['rows']:,.0f} | {figures['ratio']:.2f}"
+        lines.append(f"| {name} | {speed} | {figures['cosine']:.5f} | {figures['apart']:.1e} |")
     return "\n".join(lines)
 
 

@@ -48,7 +48,7 @@ def main() -> None:
         for name, python in pythons.items():
             if (seconds := run(name, python, options.k)) is not None:
                 times[name].append(seconds)
-    report({name: found for name, found in times.items() if found}, options)
+    report({name: seconds for name, seconds in times.items() if seconds}, options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,19 +80,19 @@ def make(options: argparse.Namespace) -> None:
 def run(name: str, python: str, k: int) -> float | None:
     """Seconds of one contender; None where its package isn't installed."""
     command = [python, __file__, "--contender", name, "--k", str(k)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        print(f"{name}: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    if completed.returncode:
+        print(f"{name}: {completed.stderr.strip().splitlines()[-1]}", file=sys.stderr)
         return None
-    found = json.loads(done.stdout)
-    print(f"  {name} {found['version']}: {found['seconds']:.2f} s", flush=True)
-    return float(found["seconds"])
+    result = json.loads(completed.stdout)
+    print(f"  {name} {result['version']}: {result['seconds']:.2f} s", flush=True)
+    return float(result["seconds"])
 
 
 def report(times: dict[str, list[float]], options: argparse.Namespace) -> None:
     """The table: medians, the share of the bare product's rate, how many times our time, agreement."""
     work = 2e-9 * options.users * options.items * options.factors
-    middle = {name: statistics.median(found) for name, found in times.items()}
+    middle = {name: statistics.median(seconds) for name, seconds in times.items()}
     print(f"\n{platform.processor() or platform.machine()}, {CORES} cores, numpy {np.__version__}")
     print(
         f"{options.users:,} x {options.items:,} x {options.factors}, k = {options.k}, spread {options.spread}"
@@ -113,8 +113,7 @@ def agreement(name: str) -> float:
 def child(name: str, k: int) -> None:
     """One contender, once: seconds and version as JSON, the items beside the factors."""
     users, items = np.load(WORK / "users.npy"), np.load(WORK / "items.npy")
-    found = CONTENDERS[name](users, items, k)
-    print(json.dumps(found))
+    print(json.dumps(CONTENDERS[name](users, items, k)))
 
 
 def timed(work: Callable[[Floats], Ints | None], users: Floats, name: str) -> float:
@@ -142,13 +141,13 @@ def nightscore(users: Floats, items: Floats, k: int) -> dict[str, object]:
     pq.write_table(pa.table({"item": np.arange(len(items)), "factors": factors}), file)
     scorer = open_topk(ModelFile("items", "", file.getvalue()), Options({"items": f"items[{k}]"}))
 
-    def score(some: Floats) -> Ints:
-        parts = [some[i : i + CHUNK] for i in range(0, len(some), CHUNK)]
+    def score(rows: Floats) -> Ints:
+        parts = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
         lists = [pa.FixedSizeListArray.from_arrays(part.ravel(), part.shape[1]) for part in parts]
-        chunks = [pa.RecordBatch.from_arrays([one], ["factors"]) for one in lists]
+        chunks = [pa.RecordBatch.from_arrays([factors], ["factors"]) for factors in lists]
         with ThreadPoolExecutor(CORES) as pool:
-            found = list(pool.map(scorer.score, chunks))
-        return np.concatenate([one["items"].flatten().to_numpy() for one in found]).reshape(-1, k)
+            best = list(pool.map(scorer.score, chunks))
+        return np.concatenate([batch["items"].flatten().to_numpy() for batch in best]).reshape(-1, k)
 
     return {"seconds": timed(score, users, "nightscore"), "version": version("nightscore")}
 
@@ -160,24 +159,24 @@ def bare_product(users: Floats, items: Floats, _k: int) -> dict[str, object]:
     small = [np.ascontiguousarray(items[i : i + 1024].T) for i in range(0, len(items), 1024)]
     large = [items[i : i + 4096].T for i in range(0, len(items), 4096)]
 
-    def in_threads(some: Floats) -> None:
+    def in_threads(rows: Floats) -> None:
         with ThreadPoolExecutor(CORES) as pool:
-            list(pool.map(multiply, np.array_split(some, CORES), [small] * CORES, [256] * CORES))
+            list(pool.map(multiply, np.array_split(rows, CORES), [small] * CORES, [256] * CORES))
 
     with threadpool_limits(1):
         seconds = timed(in_threads, users, "")
     with threadpool_limits(CORES):
-        seconds = min(seconds, timed(lambda some: multiply(some, large, 2048), users, ""))
+        seconds = min(seconds, timed(lambda rows: multiply(rows, large, 2048), users, ""))
     return {"seconds": seconds, "version": np.__version__}
 
 
 def multiply(users: Floats, blocks: list[Floats], rows: int) -> None:
-    """All users with all blocks of items, so many rows at once, into the same memory."""
+    """All users with all blocks of items, `rows` users at once, into the same memory."""
     out = np.empty((rows, max(block.shape[1] for block in blocks)), np.float32)
     for start in range(0, len(users), rows):
-        some = users[start : start + rows]
+        part = users[start : start + rows]
         for block in blocks:
-            np.matmul(some, block, out=out[: len(some), : block.shape[1]])
+            np.matmul(part, block, out=out[: len(part), : block.shape[1]])
 
 
 def implicit(users: Floats, items: Floats, k: int) -> dict[str, object]:
@@ -188,10 +187,10 @@ def implicit(users: Floats, items: Floats, k: int) -> dict[str, object]:
     model = AlternatingLeastSquares(factors=users.shape[1])
     model.item_factors = items
 
-    def recommend(some: Floats) -> Ints:
-        model.user_factors = some
+    def recommend(rows: Floats) -> Ints:
+        model.user_factors = rows
         return np.asarray(
-            model.recommend(np.arange(len(some)), None, k, filter_already_liked_items=False)[0], np.int64
+            model.recommend(np.arange(len(rows)), None, k, filter_already_liked_items=False)[0], np.int64
         )
 
     with threadpool_limits(1, "blas"):
@@ -205,7 +204,7 @@ def faiss(users: Floats, items: Floats, k: int) -> dict[str, object]:
     library.omp_set_num_threads(CORES)
     index = library.IndexFlatIP(items.shape[1])
     index.add(items)
-    seconds = timed(lambda some: index.search(some, k)[1], users, "faiss")
+    seconds = timed(lambda rows: index.search(rows, k)[1], users, "faiss")
     return {"seconds": seconds, "version": library.__version__}
 
 

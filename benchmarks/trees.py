@@ -14,7 +14,6 @@ import importlib.util
 import os
 import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -29,12 +28,12 @@ import pyarrow as pa
 from onnxmltools import convert_lightgbm
 from onnxmltools.convert.common.data_types import FloatTensorType
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from nightscore.scorers.arrays import matrix
 from nightscore.scorers.contract import Options
 from nightscore.scorers.model_file import read_model
+from nightscore.scorers.onnx.runtime import open_session
 from nightscore.scorers.onnx.scorer import open_onnx
 from nightscore.scorers.trees import open_trees
 
@@ -54,7 +53,7 @@ def main() -> None:
     parser.add_argument("--trees", type=int, nargs="*", default=[10, 100, 500])
     parser.add_argument("--rows", type=int, nargs="*", default=[1_000, 16_384, 200_000])
     parser.add_argument("--rounds", type=int, default=5)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     names = ("numba", "onnxruntime", "lightgbm")
     print(
         platform.processor() or platform.machine(), *(f"{name} {version(name)}" for name in names), sep=", "
@@ -64,18 +63,18 @@ def main() -> None:
     print("|", " | ".join(heads), "|")
     print("|" + "---|" * len(heads))
     for trees, leaves in SIZES:
-        if trees in asked.trees:
+        if trees in options.trees:
             contenders = _contenders(*_model(trees, leaves))
-            for rows in asked.rows:
-                _measure(f"{trees} x {leaves}", contenders, _chunk(rows), asked.rounds)
+            for rows in options.rows:
+                _measure(f"{trees} x {leaves}", contenders, _chunk(rows), options.rounds)
 
 
 def _measure(name: str, contenders: dict[str, Contender], chunk: pa.RecordBatch, rounds: int) -> None:
     """One line of the table; contenders take turns."""
-    found = {who: score(chunk) for who, score in contenders.items()}
-    np.testing.assert_array_equal(found["trees"], found["onnx"])
+    scores = {who: score(chunk) for who, score in contenders.items()}
+    np.testing.assert_array_equal(scores["trees"], scores["onnx"])
     # The exporter rounds thresholds to float32: a row in a hundred thousand falls on the other side of one.
-    near = np.isclose(found["trees"], found["lightgbm"], rtol=1e-4, atol=1e-4).mean()
+    near = np.isclose(scores["trees"], scores["lightgbm"], rtol=1e-4, atol=1e-4).mean()
     if near < 0.9999:
         raise SystemExit(f"{name}: {1 - near:.2%} of LightGBM's own predictions are others")
     seconds: dict[str, list[float]] = {who: [] for who in contenders}
@@ -102,7 +101,7 @@ def _contenders(onnx_file: Path, text_file: Path) -> dict[str, Contender]:
     trees = open_trees(model, OPTIONS)
     trees.score(_chunk(1))
     print(f"<!-- {onnx_file.name}: opened and compiled in {time.perf_counter() - start:.1f} s -->")
-    onnx = open_onnx(model, OPTIONS)
+    onnx, session = open_onnx(model, OPTIONS), open_session(model, "cpu", 1)
     booster = lgb.Booster(model_file=text_file)
     ready: dict[int, npt.NDArray[Any]] = {}
 
@@ -112,12 +111,12 @@ def _contenders(onnx_file: Path, text_file: Path) -> dict[str, Contender]:
         return ready[chunk.num_rows]
 
     def onnxruntime(chunk: pa.RecordBatch) -> npt.NDArray[Any]:
-        x, run = rows(chunk), onnx._session.run
+        x, run = rows(chunk), session.run
         return np.concatenate(
             [run(None, {"X": x[i : i + 16_384]})[0][:, 0] for i in range(0, len(x), 16_384)]
         )
 
-    found: dict[str, Contender] = {
+    contenders: dict[str, Contender] = {
         "trees": partial(_scored, trees),
         "onnxruntime": onnxruntime,
         "onnx": partial(_scored, onnx),
@@ -128,8 +127,8 @@ def _contenders(onnx_file: Path, text_file: Path) -> dict[str, Contender]:
 
         compiled = lleaves.Model(model_file=str(text_file))
         compiled.compile(cache=text_file.with_suffix(".lleaves"))
-        found["lleaves"] = lambda chunk: compiled.predict(rows(chunk), n_jobs=1)
-    return found
+        contenders["lleaves"] = lambda chunk: compiled.predict(rows(chunk), n_jobs=1)
+    return contenders
 
 
 def _scored(scorer: Any, chunk: pa.RecordBatch) -> npt.NDArray[Any]:

@@ -27,7 +27,7 @@ def in_turns(ways: Mapping[str, Way]) -> dict[str, Cost]:
     for done in range(ROUNDS):
         for name in list(ways) if done % 2 == 0 else list(ways)[::-1]:
             times[name].append(_timed(ways[name], repeats[name]))
-    return {name: Cost(*map(statistics.median, zip(*found, strict=True))) for name, found in times.items()}
+    return {name: Cost(*map(statistics.median, zip(*pairs, strict=True))) for name, pairs in times.items()}
 
 
 def _repeats(way: Way) -> int:

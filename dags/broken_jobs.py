@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 from nightscore.airflow.dag import problems
-from nightscore.common.errors import Broken
-from nightscore.common.workspace import WORKSPACE_VARIABLE, open_workspace
+from nightscore.common import WORKSPACE_VARIABLE, Broken, open_workspace
 
-found = problems(open_workspace(os.environ.get(WORKSPACE_VARIABLE) or Path(__file__).resolve().parents[1]))
-if found:
-    raise Broken("\n".join(found))
+workspace = open_workspace(os.environ.get(WORKSPACE_VARIABLE) or Path(__file__).resolve().parents[1])
+messages = problems(workspace)
+if messages:
+    raise Broken("\n".join(messages))

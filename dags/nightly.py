@@ -12,7 +12,7 @@ from pathlib import Path
 from airflow.sdk import get_parsing_context
 
 from nightscore.airflow.dag import dags
-from nightscore.common.workspace import WORKSPACE_VARIABLE, open_workspace
+from nightscore.common import WORKSPACE_VARIABLE, open_workspace
 
 workspace = open_workspace(os.environ.get(WORKSPACE_VARIABLE) or Path(__file__).resolve().parents[1])
 only = get_parsing_context().dag_id  # given where a worker reads this file to run one task

@@ -31,15 +31,15 @@ class Task:
         return len(os.sched_getaffinity(0))
 
 
-def task() -> Task:
-    """The task of this process."""
+def read_task() -> Task:
+    """The task of this process, from its command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("files", nargs="+")
-    asked = parser.parse_args()
-    asked.out.mkdir(parents=True)
-    return Task(asked.model, asked.out, asked.files)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True)
+    return Task(options.model, options.out, options.files)
 
 
 def session(model: Path, threads: int) -> Any:
@@ -53,13 +53,13 @@ def session(model: Path, threads: int) -> Any:
     return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
 
 
-def predicted(made: Any, matrix: Any, batch: int = BATCH) -> Any:
+def predicted(opened: Any, matrix: Any, batch: int = BATCH) -> Any:
     """The model's only output for a float32 matrix [rows, columns], as an array [rows]."""
     import numpy as np
 
-    name = made.get_inputs()[0].name
+    name = opened.get_inputs()[0].name
     parts = [
-        made.run(None, {name: np.ascontiguousarray(matrix[start : start + batch])})[0]
+        opened.run(None, {name: np.ascontiguousarray(matrix[start : start + batch])})[0]
         for start in range(0, len(matrix), batch)
     ]
     return np.concatenate(parts).reshape(-1)

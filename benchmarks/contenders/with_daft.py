@@ -5,14 +5,14 @@ from pathlib import Path
 
 import daft
 import numpy as np
-from task import BATCH, done, predicted, session, task
+from task import BATCH, done, predicted, read_task, session
 
-asked = task()
+task = read_task()
 daft.set_runner_native()
 started = time.perf_counter()
 
 
-@daft.cls(max_concurrency=asked.cores, use_process=False)
+@daft.cls(max_concurrency=task.cores, use_process=False)
 class Score:
     """The model, opened once."""
 
@@ -26,8 +26,8 @@ class Score:
         return daft.Series.from_numpy(predicted(self.session, matrix))
 
 
-model = Score(str(asked.model))
-rows = daft.read_parquet(asked.files)
-found = rows.select(rows["id"], model.scores(*(rows[name] for name in asked.columns)).alias("score"))
-found.write_parquet(str(asked.out), compression="zstd")
+model = Score(str(task.model))
+rows = daft.read_parquet(task.files)
+scores = rows.select(rows["id"], model.scores(*(rows[name] for name in task.columns)).alias("score"))
+scores.write_parquet(str(task.out), compression="zstd")
 done(started, "daft", "pyarrow", "onnxruntime")

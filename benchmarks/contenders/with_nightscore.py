@@ -1,6 +1,7 @@
 """nightscore: `features: rows`, `kind: auto`; what its first night chooses serves the later ones."""
 
 import argparse
+import datetime as dt
 import json
 import time
 from importlib.metadata import version
@@ -16,11 +17,11 @@ DAY = "2020-01-01"
 parser = argparse.ArgumentParser()
 parser.add_argument("--job", required=True)
 parser.add_argument("workspace", type=Path)
-asked = parser.parse_args()
+options = parser.parse_args()
 
 started = time.perf_counter()
-job = load(asked.job, asked.workspace)
-plan = plan_day(job, __import__("datetime").date.fromisoformat(DAY), RunRequest(force=True))
+job = load(options.job, options.workspace)
+plan = plan_day(job, dt.date.fromisoformat(DAY), RunRequest(force=True))
 planned = time.perf_counter()
 close_models()  # the model is opened again, as the others do within their time
 staged = LOCAL_THREADS.map(job, plan, plan.pieces)
@@ -28,12 +29,12 @@ scored = time.perf_counter()
 receipt = publish_day(job, plan, staged)
 ended = time.perf_counter()
 packages = ("nightscore", "duckdb", "pyarrow", "onnxruntime", "numba")
-found = {
+result = {
     "seconds": scored - planned,
     "night": ended - started,
     "stages": {**plan.seconds, "score": scored - planned, **receipt.seconds},
     "variant": str(plan.variant),
-    "files": [str(asked.workspace / file.path) for file in staged],
+    "files": [str(options.workspace / file.path) for file in staged],
     "versions": {name: version(name) for name in packages},
 }
-print(json.dumps(found))
+print(json.dumps(result))

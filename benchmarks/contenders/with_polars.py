@@ -7,11 +7,11 @@ from one thread at a time. `LazyFrame.map_batches` is alike within the noise.
 import time
 
 import polars as pl
-from task import done, predicted, session, task
+from task import done, predicted, read_task, session
 
-asked = task()
+task = read_task()
 started = time.perf_counter()
-model = session(asked.model, asked.cores)
+model = session(task.model, task.cores)
 
 
 def score(columns: pl.Series) -> pl.Series:
@@ -19,9 +19,9 @@ def score(columns: pl.Series) -> pl.Series:
     return pl.Series(predicted(model, columns.struct.unnest().to_numpy(order="c")), dtype=pl.Float32)
 
 
-scores = pl.struct(asked.columns).map_batches(score, return_dtype=pl.Float32, is_elementwise=True)
-rows = pl.scan_parquet(asked.files, hive_partitioning=False)
+scores = pl.struct(task.columns).map_batches(score, return_dtype=pl.Float32, is_elementwise=True)
+rows = pl.scan_parquet(task.files, hive_partitioning=False)
 rows.select("id", scores.alias("score")).sink_parquet(
-    asked.out / "scores.parquet", compression="zstd", engine="streaming"
+    task.out / "scores.parquet", compression="zstd", engine="streaming"
 )
 done(started, "polars", "onnxruntime")

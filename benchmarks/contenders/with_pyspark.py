@@ -9,11 +9,11 @@ from pathlib import Path
 import pandas as pd
 from pyspark.sql import SparkSession
 from pyspark.sql.functions import pandas_udf, struct
-from task import BATCH, done, predicted, session, task
+from task import BATCH, done, predicted, read_task, session
 
 os.environ["PYSPARK_PYTHON"] = sys.executable
 sys.path.insert(0, str(Path(__file__).parent))
-asked = task()
+task = read_task()
 settings = {
     "spark.driver.memory": "4g",
     "spark.ui.enabled": "false",
@@ -25,13 +25,13 @@ settings = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
 }
-builder = SparkSession.builder.master(f"local[{asked.cores}]")
+builder = SparkSession.builder.master(f"local[{task.cores}]")
 for name, value in settings.items():
     builder = builder.config(name, value)
 spark = builder.getOrCreate()
 spark.sparkContext.setLogLevel("ERROR")
 started = time.perf_counter()
-path = asked.model
+path = task.model
 
 
 @pandas_udf("float")
@@ -42,7 +42,7 @@ def score(batches: Iterator[pd.DataFrame]) -> Iterator[pd.Series]:
         yield pd.Series(predicted(model, batch.to_numpy("float32")))
 
 
-rows = spark.read.option("recursiveFileLookup", "true").parquet(*asked.files)
-scores = rows.select("id", score(struct(*asked.columns)).alias("score"))
-scores.write.mode("overwrite").parquet(str(asked.out))
+rows = spark.read.option("recursiveFileLookup", "true").parquet(*task.files)
+scores = rows.select("id", score(struct(*task.columns)).alias("score"))
+scores.write.mode("overwrite").parquet(str(task.out))
 done(started, "pyspark", "pandas", "pyarrow", "onnxruntime")

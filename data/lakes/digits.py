@@ -20,7 +20,7 @@ from data.lakes import lake
 from nightscore.common.progress import ProgressCallback, silent
 
 LAKE = Path("data/lake/digits")
-LAYOUT = "1"  # raise it when a type or an order changes, and every lake is written anew
+LAYOUT = "1"  # raise it when a type or an order changes, and every lake is written again
 DIGITS = Path(__file__).parents[1] / "sources/digits.parquet"
 IMAGES_A_DAY = 300
 DAYS = tuple(date(2024, 1, 1) + timedelta(days=number) for number in range(6))

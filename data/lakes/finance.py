@@ -20,7 +20,7 @@ from data.lakes.book import FIRST_DAY, POSITIONS, make_trades
 from nightscore.common.progress import ProgressCallback, silent
 
 LAKE = Path("data/lake/finance")
-LAYOUT = "1"  # raise it when a type, an order or the book changes, and every lake is written anew
+LAYOUT = "1"  # raise it when a type, an order or the book changes, and every lake is written again
 PRICES = Path(__file__).parents[1] / "sources/prices.parquet"
 INDICES = ("SP500", "VIX")
 
@@ -49,7 +49,7 @@ def write_lake(
 
 def _stamp(positions: int, since: date) -> bytes:
     sources = json.loads(pq.read_metadata(PRICES).metadata[b"sources"])
-    read = ", ".join(f"{one['package']} {one['version']}" for one in sources[::2])
+    read = ", ".join(f"{source['package']} {source['version']}" for source in sources[::2])
     return f"{read}, layout {LAYOUT}, {positions} positions, since {since}".encode()
 
 
@@ -63,8 +63,8 @@ def _write_prices(closes: pa.Table, root: Path, stamp: bytes, since: date, repor
     for done, (day, row) in enumerate(zip(days, values, strict=True), 1):
         if day >= since:
             table = pa.table({"symbol": symbols, "kind": kinds, "close": row})
-            known = pa.array(~np.isnan(row))
-            lake.write(root / f"day={day}" / "part-0.parquet", table.filter(known), stamp)
+            has_close = pa.array(~np.isnan(row))
+            lake.write(root / f"day={day}" / "part-0.parquet", table.filter(has_close), stamp)
         report("prices", done, len(days))
 
 

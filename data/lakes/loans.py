@@ -27,7 +27,7 @@ from data.lakes import lake
 from nightscore.common.progress import ProgressCallback, silent
 
 LAKE = Path("data/lake/finance")
-LAYOUT = "1"  # raise it when a type, an order or the roll-back changes, and the files are written anew
+LAYOUT = "1"  # raise it when a type, an order or the roll-back changes, and the files are written again
 LOANS = Path(__file__).parents[1] / "sources/loans.parquet"
 SNAPSHOT = date(2018, 6, 30)
 DAYS = (
@@ -97,11 +97,11 @@ def book_of(source: pa.Table, day: date) -> pa.Table:
     Of ``SNAPSHOT`` the values are the source's; ``instalments_paid`` is what was paid over the instalment,
     rounded.
     """
-    months = pa.array([MONTHS[one] for one in source["issue_month"].to_pylist()])
+    months = pa.array([MONTHS[name] for name in source["issue_month"].to_pylist()])
     issued = pa.array([date(2018, month, 1) for month in months.to_pylist()])
     state = _as_it_was(source) if day == SNAPSHOT else _rolled_back(source, months.to_numpy(), day.month)
-    given = source.rename_columns([NAMES.get(name, name) for name in source.column_names])
-    book = given.select(KEPT).add_column(1, "issued_on", issued)
+    renamed = source.rename_columns([NAMES.get(name, name) for name in source.column_names])
+    book = renamed.select(KEPT).add_column(1, "issued_on", issued)
     for name, values in state.items():
         book = book.append_column(name, values)
     is_issued = pc.less_equal(issued, pa.scalar(day))
@@ -159,7 +159,7 @@ def _instalments_paid(source: pa.Table) -> Numbers:
 
 
 def _repaid_share(source: pa.Table, paid: Numbers) -> Numbers:
-    """Which share of an annuity loan's principal is repaid after so many instalments, 0 to 1, [loans]."""
+    """Which share of an annuity loan's principal is repaid after `paid` instalments, 0 to 1, [loans]."""
     growth = 1 + _numbers(source, "interest_rate") / 1200
     share: Numbers = (growth**paid - 1) / (growth ** _numbers(source, "term") - 1)
     return share

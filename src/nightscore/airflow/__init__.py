@@ -1,1 +1,1 @@
-"""The night as Airflow sees it: timetables, and what registers them. Nothing else imports it."""
+"""A job as Airflow sees it: DAGs, tasks, timetables, the form, the page in its UI. Nothing imports it."""

@@ -54,7 +54,7 @@ def build_dag(job: Job) -> DAG:
         params=build_form(job),
         tags=[TAG, job.file.parent.parent.name],
         max_active_runs=ACTIVE_RUNS,
-        default_args={**RETRIES, **_placed(), "owner": job.spec.owner},
+        default_args={**RETRIES, **_operator_defaults(), "owner": job.spec.owner},
         user_defined_macros={"workspace": str(job.workspace.root)},  # is not part of the DAG's version
     )
     common: dict[str, Any] = {"job": job.name, "job_hash": job.hash}
@@ -76,19 +76,19 @@ def build_dag(job: Job) -> DAG:
 
 
 def dags(workspace: Workspace, only: str | None = None) -> Iterator[DAG]:
-    """The DAGs of a workspace's jobs, with a stub for each that is broken; that of one id, if it is given."""
+    """The DAGs of a workspace's jobs, or that of `only`; a job that is broken has a stub."""
     for job, error in _jobs(workspace, only):
         try:
             yield build_dag(job) if job else stub(workspace, str(error))
-        except Broken as found:
-            yield stub(workspace, str(found), job)
+        except Broken as mistake:
+            yield stub(workspace, str(mistake), job)
 
 
 def problems(workspace: Workspace) -> list[str]:
     """What is wrong with the jobs of a workspace: file, line, the offending value and what is allowed."""
-    found, broken = load_all(workspace)
+    jobs, broken = load_all(workspace)
     messages = [str(error) for error in broken]
-    for job in found:
+    for job in jobs:
         try:
             build_form(job)
             timetable_of(job)
@@ -133,8 +133,8 @@ def _jobs(workspace: Workspace, only: str | None) -> Iterator[tuple[Job | None, 
         with contextlib.suppress(Broken):  # a stub's id may be a folder's name: then look at all
             yield load(only, workspace), None
             return
-    found, broken = load_all(workspace)
-    yield from ((job, None) for job in found)
+    jobs, broken = load_all(workspace)
+    yield from ((job, None) for job in jobs)
     yield from ((None, error) for error in broken)
 
 
@@ -144,13 +144,13 @@ def _name(workspace: Workspace, shown: str) -> str:
     return peek_job_name(file) or re.sub(r"[^A-Za-z0-9_.-]", "_", file.parent.name)
 
 
-def _placed() -> dict[str, Any]:
+def _operator_defaults() -> dict[str, Any]:
     """What the operator of this Airflow says: the pool of all tasks, and how soon to retry."""
-    placed = {"pool": os.environ.get(POOL, "default_pool"), "weight_rule": FIRST}
+    defaults = {"pool": os.environ.get(POOL, "default_pool"), "weight_rule": FIRST}
     seconds = os.environ.get(RETRY_SECONDS, "")
     if seconds.isdecimal() and int(seconds):  # what is no number is no reason to lose every DAG
-        return {**placed, "retry_delay": dt.timedelta(seconds=int(seconds))}
-    return placed
+        return {**defaults, "retry_delay": dt.timedelta(seconds=int(seconds))}
+    return defaults
 
 
 def _doc(job: Job) -> str:

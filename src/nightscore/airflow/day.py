@@ -10,7 +10,7 @@ from nightscore.common import WORKSPACE_VARIABLE, Broken, Workspace, as_day, ope
 from nightscore.job import Job, read_workspace_overrides
 
 
-def day_of_run(job: Job, partition_key: str | None, asked: str | None) -> dt.date:
+def day_of_run(job: Job, partition_key: str | None, form_day: str | None) -> dt.date:
     """The partition key of the run, else the form's `day`; never today.
 
     The key comes first: the form of a backfill has a field `day`, too, and a day in it would stand for
@@ -19,9 +19,9 @@ def day_of_run(job: Job, partition_key: str | None, asked: str | None) -> dt.dat
     Raises:
         Broken: the run has neither, or it is no day.
     """
-    given = partition_key or asked
-    if given:
-        return as_day(given)
+    text = partition_key or form_day
+    if text:
+        return as_day(text)
     raise Broken(
         f"job {job.name}: this run has no day to score; trigger it with a day in the form "
         f'(or {{"day": "YYYY-MM-DD"}} as its conf), or with a partition key{_hint(job)}'

@@ -51,9 +51,9 @@ class DayTimetable(Timetable):
         latest = latest_day(self.calendar, _now())
         after = self._after(last_dagrun_info, restriction.earliest)
         day = latest if after is None or (after <= latest and not restriction.catchup) else after
-        found = next_day(self.calendar, day)
-        late = restriction.latest is not None and self._midnight(found) > restriction.latest
-        return None if late else self._info(found)
+        coming = next_day(self.calendar, day)
+        late = restriction.latest is not None and self._midnight(coming) > restriction.latest
+        return None if late else self._info(coming)
 
     def next_dagrun_info(
         self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction

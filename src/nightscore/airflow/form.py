@@ -13,7 +13,7 @@ from airflow.sdk import Param
 
 from nightscore.common import Broken
 from nightscore.job import RUN_OPTIONS, Job
-from nightscore.job import params as spec
+from nightscore.job import params as job_params
 from nightscore.pipeline import RunRequest
 from nightscore.scorers import find_installed_devices
 from nightscore.store import Restate
@@ -27,7 +27,7 @@ day, whatever stands here; a run by hand needs one of the two."""
 
 def build_form(job: Job) -> dict[str, Param]:
     """The fields of a job's form, in order."""
-    return {**_own(job), **{name: _field(name, one) for name, one in job.spec.params.items()}}
+    return {**_run_options(job), **{name: _field(name, param) for name, param in job.spec.params.items()}}
 
 
 def request_of(
@@ -40,12 +40,12 @@ def request_of(
     Raises:
         Broken: a value is not allowed, or a name is unknown; the message is the command line's.
     """
-    given = {n: values[n] for n in job.spec.params if values.get(n) is not None}
+    params = {n: values[n] for n in job.spec.params if values.get(n) is not None}
     unknown = {n: v for n, v in (conf or {}).items() if n not in (*RUN_OPTIONS, *job.spec.params)}
-    job.params({**unknown, **given})
+    job.params({**unknown, **params})
     device = values.get("device")
     return RunRequest(
-        params=given,
+        params=params,
         force=bool(values.get("force")),
         limit=values.get("limit"),
         model=values.get("model") or None,
@@ -63,13 +63,13 @@ def _restate(values: Mapping[str, Any], user: str | None) -> Restate | None:
             raise Broken("`because` says why a day is restated; tick `restate`, too")
         return None
     if not because:
-        raise Broken("`restate` needs `because`: why the day is published anew")
+        raise Broken("`restate` needs `because`: why the day is published again")
     if not (by or user):
-        raise Broken("`restate` needs `by`: who publishes the day anew")
+        raise Broken("`restate` needs `by`: who publishes the day again")
     return Restate(because, by or user or "")
 
 
-def _own(job: Job) -> dict[str, Param]:
+def _run_options(job: Job) -> dict[str, Param]:
     own, model = job.spec.scoring.device, job.spec.model.name
     return {
         "day": Param(None, DAY, type=["null", "string"], format="date", title="Day"),
@@ -81,7 +81,7 @@ def _own(job: Job) -> dict[str, Param]:
         ),
         "limit": Param(
             None,
-            "Preview: score only the first so many rows and publish nothing.",
+            "Preview: score only the first N rows and publish nothing.",
             type=["null", "integer"],
             minimum=1,
             title="Limit",
@@ -100,13 +100,13 @@ def _own(job: Job) -> dict[str, Param]:
             maxLength=500,
             title="Model",
         ),
-        **_of_books(),
+        **_closing_options(),
     }
 
 
-def _of_books() -> dict[str, Param]:
+def _closing_options() -> dict[str, Param]:
     """What a run is asked for about what was known, and about days that are published."""
-    restate = "Publish a published day anew, closed or not, and say why."
+    restate = "Publish a published day again, closed or not, and say why."
     return {
         "known_at": _text("Known at", "See only rows known by then, such as 2022-12-28T23:00Z."),
         "restate": Param(False, restate, type="boolean", title="Restate"),
@@ -120,27 +120,27 @@ def _text(title: str, about: str) -> Param:
 
 
 def _devices() -> Sequence[str]:
-    named = os.environ.get(DEVICES, "")
-    return [one.strip() for one in named.split(",") if one.strip()] or find_installed_devices()
+    names = os.environ.get(DEVICES, "").split(",")
+    return [name.strip() for name in names if name.strip()] or find_installed_devices()
 
 
-def _field(name: str, one: spec.Param) -> Param:
+def _field(name: str, param: job_params.Param) -> Param:
     """A parameter of the job, with its type, its range and its text."""
     schema: dict[str, Any] = {"title": name, "section": "Parameters of the job"}
-    schema["type"] = "string" if one.type == "date" else one.type
-    if one.type == "date":
+    schema["type"] = "string" if param.type == "date" else param.type
+    if param.type == "date":
         schema["format"] = "date"
-    if one.enum is not None:
-        schema["enum"] = [_json(value) for value in one.enum]
-    bounds = {"minimum": one.minimum, "maximum": one.maximum}
+    if param.enum is not None:
+        schema["enum"] = [_json(value) for value in param.enum]
+    bounds = {"minimum": param.minimum, "maximum": param.maximum}
     schema |= {key: bound for key, bound in bounds.items() if bound is not None}
-    default: Any = _json(one.default)
+    default: Any = _json(param.default)
     if default == "":  # to Airflow's form an empty text is a missing one, and it blocks the button
         default, schema["type"] = None, ["null", "string"]
-        if one.enum is not None:
+        if param.enum is not None:
             schema["enum"] = [None, *(value for value in schema["enum"] if value)]
-    return Param(default, one.about or None, **schema)
+    return Param(default, param.about or None, **schema)
 
 
-def _json(value: spec.ParamValue) -> int | float | str | bool:
+def _json(value: job_params.ParamValue) -> int | float | str | bool:
     return value.isoformat() if isinstance(value, dt.date) else value

@@ -58,15 +58,15 @@ stopping = threading.Event()  # a signal came
 
 def main(arguments: list[str] | None = None) -> int:
     """Start Airflow, wait for a signal, stop it; returns the exit code."""
-    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # A handler, so that Airflow starts with the default even where a script has SIGINT ignored.
-        signal.signal(one, lambda *_: stopping.set())
-    asked = _parser().parse_args(arguments)
+        signal.signal(number, lambda *_: stopping.set())
+    options = _parser().parse_args(arguments)
     try:
-        workspace = open_workspace(asked.workspace)
+        workspace = open_workspace(options.workspace)
         check_plugin()
-        home = (asked.home or workspace.root / ".airflow").absolute()
-        serve(Local(workspace, home, chosen_port(asked.port)))
+        home = (options.home or workspace.root / ".airflow").absolute()
+        serve(Local(workspace, home, chosen_port(options.port)))
     except NightscoreError as error:
         say(f"broken: {error}", sys.stderr)
         return error.exit_code
@@ -111,15 +111,15 @@ def check_plugin() -> None:
         )
 
 
-def chosen_port(asked: int | None) -> int:
-    """The port that was asked for, which must be free; else the first free one from PORT on.
+def chosen_port(port: int | None) -> int:
+    """The port of --port, which must be free; without one the first free port from PORT on.
 
     Raises:
         Broken: the port is in use.
     """
-    if asked is not None and not is_free(asked, HOST):
-        raise Broken(f"port {asked} is in use (by another Airflow?); name another with --port")
-    return asked if asked is not None else free_port(PORT)
+    if port is not None and not is_free(port, HOST):
+        raise Broken(f"port {port} is in use (by another Airflow?); name another with --port")
+    return port if port is not None else free_port(PORT)
 
 
 def wait_until_ready(local: Local, process: subprocess.Popen[bytes]) -> None:
@@ -141,8 +141,8 @@ def wait_until_ready(local: Local, process: subprocess.Popen[bytes]) -> None:
 
 def welcome(local: Local, seconds: float) -> str:
     """What a person needs to know now."""
-    found, broken = load_all(local.workspace)
-    names = [job.name for job in found]
+    jobs, broken = load_all(local.workspace)
+    names = [job.name for job in jobs]
     lines = [
         f"\nAirflow is ready after {seconds:.0f} s.\n",
         f"  address   {local.url}",

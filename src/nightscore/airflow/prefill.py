@@ -33,8 +33,8 @@ class FormDay:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass everything through; fill in the day where a form is asked for."""
-        found = DETAILS.search(scope.get("path", "")) if scope["type"] == "http" else None
-        if found is None or scope.get("method") != "GET":
+        details = DETAILS.search(scope.get("path", "")) if scope["type"] == "http" else None
+        if details is None or scope.get("method") != "GET":
             await self.app(scope, receive, send)
             return
         answer: list[Message] = []
@@ -45,7 +45,7 @@ class FormDay:
         # What we want to read shall not be compressed.
         headers = [(key, value) for key, value in scope["headers"] if key != b"accept-encoding"]
         await self.app({**scope, "headers": headers}, receive, keep)
-        for message in await asyncio.to_thread(_filled, found[1], answer):
+        for message in await asyncio.to_thread(_filled, details[1], answer):
             await send(message)
 
 

@@ -177,12 +177,12 @@ def stop(
 
 def members(leader: int) -> list[int]:
     """The living processes of the session that a process leads, or has led."""
-    found = []
-    for one in psutil.process_iter():
+    pids = []
+    for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if os.getsid(one.pid) == leader and one.status() != psutil.STATUS_ZOMBIE:
-                found.append(one.pid)
-    return found
+            if os.getsid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
+                pids.append(process.pid)
+    return pids
 
 
 def refuse_ended(local: Local, process: subprocess.Popen[bytes]) -> None:
@@ -198,8 +198,8 @@ def refuse_ended(local: Local, process: subprocess.Popen[bytes]) -> None:
 
 def healthy(local: Local, part: str) -> bool:
     """Whether a part of Airflow says that it is healthy."""
-    found = call(local, "GET", "/api/v2/monitor/health")
-    return isinstance(found, dict) and found.get(part, {}).get("status") == "healthy"
+    health = call(local, "GET", "/api/v2/monitor/health")
+    return isinstance(health, dict) and health.get(part, {}).get("status") == "healthy"
 
 
 def has_dags(local: Local) -> bool:
@@ -207,8 +207,8 @@ def has_dags(local: Local) -> bool:
     if not (local.home / PASSWORDS).exists():
         return False
     token = call(local, "POST", "/auth/token", {"username": USER, "password": local.password})
-    found = call(local, "GET", "/api/v2/dags?limit=1", token=token and token["access_token"])
-    return found is not None and found["total_entries"] >= len(load_all(local.workspace)[0])
+    page = call(local, "GET", "/api/v2/dags?limit=1", token=token and token["access_token"])
+    return page is not None and page["total_entries"] >= len(load_all(local.workspace)[0])
 
 
 def call(local: Local, method: str, path: str, body: Any = None, token: str | None = None) -> Any:

@@ -98,7 +98,7 @@ class PlanDay(Step):
         except NotYet as error:
             root, moment = job.workspace.root, day.isoformat()
             folders = find_missing_folders(root, partitions(job, day))
-            tables = find_unpublished_tables(root, others(job), moment)
+            tables = find_unpublished_tables(root, tables_of_others(job), moment)
             if job.spec.policy.missing != "wait" or not folders + tables:
                 raise
             self.log.info("%s; waiting for %s", error, ", ".join(folders + tables))
@@ -155,13 +155,13 @@ class PublishDay(Step):
         with errors():
             receipt = self.publish(self.read(), self.pull_plan(context), context)
         text.print_receipt(receipt)
-        found = receipt.model_dump(mode="json", by_alias=True, exclude={"inputs"})
+        document = receipt.model_dump(mode="json", by_alias=True, exclude={"inputs"})
         if receipt.status in ("preview", "skipped"):
             # A task that succeeds makes an event of each of its assets, and there is nothing new in them.
-            context["ti"].xcom_push(key="return_value", value=found)
+            context["ti"].xcom_push(key="return_value", value=document)
             raise AirflowSkipException(receipt.reason or f"{receipt.status}: nothing is published")
         self.announce(receipt.day, context)
-        return found
+        return document
 
     def publish(self, job: Job, plan: Plan, context: Any) -> "Receipt":
         """The receipt of the plan; where that no longer holds, of another run of the day, made here."""
@@ -238,14 +238,14 @@ class Shares:
         for share in shares(len(pieces), self.tasks):
             pulled = plan_from_json(plan.to_json())
             numbers = [pieces[i].index for i in share]
-            told = _onwards(report, rows, total)
-            done.append(json.loads(json.dumps(score_share(job, pulled, numbers, told))))
+            progress = _report_share(report, rows, total)
+            done.append(json.loads(json.dumps(score_share(job, pulled, numbers, progress))))
             rows += sum(pieces[i].rows for i in share)
         return staged_files(done)
 
 
-def _onwards(report: ProgressCallback, before: int, total: int) -> ProgressCallback:
-    """A report of one share, told as that of all: `before` rows are done already."""
+def _report_share(report: ProgressCallback, before: int, total: int) -> ProgressCallback:
+    """The progress of one share, reported as that of all: `before` rows are done already."""
     return lambda stage, done, _: report(stage, before + done, total)
 
 
@@ -260,7 +260,7 @@ def staged_files(staged: Iterable[Iterable[Mapping[str, Any]]] | None) -> "list[
     """The staged files of all shares, in the plan's order."""
     from nightscore.store import StagedFile
 
-    return [StagedFile(**one) for share in staged or () for one in share]
+    return [StagedFile(**file) for share in staged or () for file in share]
 
 
 def partitions(job: Job, day: dt.date) -> list[str]:
@@ -272,7 +272,8 @@ def partitions(job: Job, day: dt.date) -> list[str]:
     ]
 
 
-def others(job: Job) -> list[str]:
+def tables_of_others(job: Job) -> list[str]:
     """The tables of other jobs that the job reads."""
     inputs = job.spec.inputs.values()
-    return [one.table for one in inputs if isinstance(one, TableInput) and one.table not in job.spec.tables]
+    own = job.spec.tables
+    return [source.table for source in inputs if isinstance(source, TableInput) and source.table not in own]

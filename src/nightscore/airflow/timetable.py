@@ -3,7 +3,7 @@
     @dag(schedule=DailyPartitionTimetable("02:00", timezone="America/Chicago"))
     @dag(schedule=TradingDayTimetable("XNYS", after_close="90m", overrides="calendars.yaml"))
 
-What runs, keys and midnights they have stands in `nightscore.airflow.day_timetable`.
+Their runs, keys and midnights are those of `nightscore.airflow.day_timetable`.
 """
 
 import datetime as dt
@@ -180,10 +180,10 @@ class TradingDayTimetable(DayTimetable):
         return f"{'+'.join(self.exchanges)} close + {self.after_close}"
 
 
-def _overrides(given: str | Path | Mapping[str, Any] | None) -> dict[str, CalendarOverride]:
-    if isinstance(given, str | Path):
-        return read_overrides(Path(os.environ.get(WORKSPACE_VARIABLE, ".")) / given, str(given))
-    return parse_overrides(given or {})
+def _overrides(source: str | Path | Mapping[str, Any] | None) -> dict[str, CalendarOverride]:
+    if isinstance(source, str | Path):
+        return read_overrides(Path(os.environ.get(WORKSPACE_VARIABLE, ".")) / source, str(source))
+    return parse_overrides(source or {})
 
 
 def timetable_of(job: Job) -> Any:
@@ -207,7 +207,7 @@ def _daily(job: Job, schedule: Daily) -> DailyPartitionTimetable:  # noqa: ARG00
 def _exchange(job: Job, schedule: Exchange) -> TradingDayTimetable:
     try:
         overrides = read_workspace_overrides(job.workspace.root)
-        plain = {code: one.plain() for code, one in overrides.items()}
+        plain = {code: override.plain() for code, override in overrides.items()}
         timetable = TradingDayTimetable(schedule.exchanges, schedule.after_close, plain)
         timetable.validate()
     except AirflowTimetableInvalid as error:

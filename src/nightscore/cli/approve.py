@@ -19,21 +19,21 @@ def held(
     job: Annotated[str | None, Parameter(help="One job; default: all.")] = None, /, *, json: AsJson = False
 ) -> int:
     """List the days that an audit holds back: what has not passed, and where the staged files lie."""
-    from nightscore.pipeline import read_held_days as waiting
+    from nightscore.pipeline import read_held_days
 
-    found = list(waiting(open_chosen_workspace(), job))
+    held_days = list(read_held_days(open_chosen_workspace(), job))
     if json:
-        print_json([one.model_dump(mode="json", by_alias=True) for one in found])
+        print_json([held_day.model_dump(mode="json", by_alias=True) for held_day in held_days])
         return 0
-    for one in found:
-        receipt = one.receipt
+    for held_day in held_days:
+        receipt = held_day.receipt
         print(f"{receipt.job} {receipt.day}: held, run {receipt.run_id}, {receipt.rows.scored:,} rows")
         for audit in receipt.audits:
             if not audit.passed:
                 print(f"  {audit.severity}: {audit.name}: {audit.detail}")
-        for table, files in one.files.items():
+        for table, files in held_day.files.items():
             print(f"  {table}: {', '.join(files)}")
-    if not found:
+    if not held_days:
         print("no day is held")
     return 0
 
@@ -44,20 +44,20 @@ def release(job: JobName, /, *, day: HeldDay, by: By, because: Because, json: As
     The receipt keeps the audits that have not passed, and says who released the day and why.
     """
     from nightscore.common import show_progress
-    from nightscore.pipeline import hold as waiting
+    from nightscore.pipeline import hold
 
     with show_progress() as report:
-        receipt = waiting.release_day(
+        receipt = hold.release_day(
             open_chosen_workspace(), job, parse_day_option(day), by=by, because=because, report=report
         )
-    return _published(receipt, json)
+    return _print_published(receipt, json)
 
 
 def discard(job: JobName, /, *, day: HeldDay, by: By, because: Because) -> int:
     """Drop a day that an audit holds back: nothing of it is published, and `gc` removes what was staged."""
-    from nightscore.pipeline import hold as waiting
+    from nightscore.pipeline import hold
 
-    dropped = waiting.discard_day(open_chosen_workspace(), job, parse_day_option(day), by=by, because=because)
+    dropped = hold.discard_day(open_chosen_workspace(), job, parse_day_option(day), by=by, because=because)
     print(f"{dropped.receipt.job} {dropped.receipt.day}: run {dropped.receipt.run_id} is discarded")
     return 0
 
@@ -67,16 +67,16 @@ def rejects(job: JobName, /, *, day: PublishedDay, json: AsJson = False) -> int:
     from nightscore.job import load
     from nightscore.review import summarize_rejects, text
 
-    found = summarize_rejects(load(job, open_chosen_workspace()), parse_day_option(day))
+    by_reason = summarize_rejects(load(job, open_chosen_workspace()), parse_day_option(day))
     if json:
-        print_json([one.model_dump(mode="json") for one in found])
+        print_json([rows.model_dump(mode="json") for rows in by_reason])
     else:
-        text.print_rejects(found)
+        text.print_rejects(by_reason)
     return 0
 
 
 def replay_rejects(job: JobName, /, *, day: PublishedDay, json: AsJson = False) -> int:
-    """Score the rejected rows of a published day again, after a fix, and publish the day anew.
+    """Score the rejected rows of a published day again, after a fix, and republish the day.
 
     The day's other scores are carried over as they were; decisions and audits are made for all of them. Rows
     that can't be scored still stay rejected.
@@ -87,10 +87,10 @@ def replay_rejects(job: JobName, /, *, day: PublishedDay, json: AsJson = False) 
 
     with show_progress() as report:
         receipt = replay(load(job, open_chosen_workspace()), parse_day_option(day), report)
-    return _published(receipt, json)
+    return _print_published(receipt, json)
 
 
-def _published(receipt: "Receipt", json: bool) -> int:
+def _print_published(receipt: "Receipt", json: bool) -> int:
     from nightscore.review import text
 
     if json:

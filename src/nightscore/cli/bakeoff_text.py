@@ -1,4 +1,4 @@
-"""What a bake-off found, for a person: the table, the chart of accuracy against speed, and files of both."""
+"""The result of a bake-off for a person: the table, the chart of accuracy against speed, files of both."""
 
 import dataclasses
 import json
@@ -20,64 +20,66 @@ COLUMNS = ("candidate", "rows/s", "times", "CPU s/M", "memory", "model", "max ab
 NUMBERS = COLUMNS[1:-1]
 
 
-def print_results(found: BakeOff, files: list[str], written: str, asked: bool) -> None:
+def print_results(bakeoff: BakeOff, files: list[str], written: str, apply: bool) -> None:
     """The table and a sentence for each candidate, on a terminal."""
     out = text.console()
     rows = (
-        f"{found.rows:,} rows"
-        if found.rows == found.day_rows
-        else f"the first {found.rows:,} of {found.day_rows:,} rows"
+        f"{bakeoff.rows:,} rows"
+        if bakeoff.rows == bakeoff.day_rows
+        else f"the first {bakeoff.rows:,} of {bakeoff.day_rows:,} rows"
     )
-    held = f"; held out: {found.held_out}" if found.held_out else "; there is no earlier day to hold out"
-    out.print(f"[bold]{found.job}[/bold] {found.day}: {rows}{held}", soft_wrap=True)
-    out.print(f"budget    {budget_text(found)}", soft_wrap=True)
-    out.print(text.text_table([cells(one) for one in found.results], COLUMNS, NUMBERS), soft_wrap=True)
-    for one in found.results:
-        out.print(escape(f"{one.name}: {one.why}"), soft_wrap=True)
+    held = f"; held out: {bakeoff.held_out}" if bakeoff.held_out else "; there is no earlier day to hold out"
+    out.print(f"[bold]{bakeoff.job}[/bold] {bakeoff.day}: {rows}{held}", soft_wrap=True)
+    out.print(f"budget    {budget_text(bakeoff)}", soft_wrap=True)
+    out.print(
+        text.text_table([cells(result) for result in bakeoff.results], COLUMNS, NUMBERS), soft_wrap=True
+    )
+    for result in bakeoff.results:
+        out.print(escape(f"{result.name}: {result.why}"), soft_wrap=True)
     for file in files:
         out.print(f"written   {file}", soft_wrap=True)
-    out.print(_next(found, written, asked), soft_wrap=True)
+    out.print(_next_step(bakeoff, written, apply), soft_wrap=True)
 
 
-def budget_text(found: BakeOff) -> str:
+def budget_text(bakeoff: BakeOff) -> str:
     """The budget in one line."""
-    given = found.budget.model_dump(exclude_none=True, exclude_defaults=True)
-    return ", ".join(f"{name} {_plain(value)}" for name, value in given.items())
+    limits = bakeoff.budget.model_dump(exclude_none=True, exclude_defaults=True)
+    return ", ".join(f"{name} {_plain(value)}" for name, value in limits.items())
 
 
-def cells(one: CandidateResult) -> tuple[str, ...]:
+def cells(result: CandidateResult) -> tuple[str, ...]:
     """One row of the table."""
-    if not one.rounds:
-        return (one.name, *[""] * 8, one.status)
-    change = one.change or Deviation()
+    if not result.rounds:
+        return (result.name, *[""] * 8, result.status)
+    change = result.change or Deviation()
     return (
-        one.name, f"{one.rows_per_second:,.0f}", f"{one.times:.2f}",
-        f"{one.cpu_seconds_per_million_rows:.2f}", byte_size(one.peak_memory), byte_size(one.bytes),
+        result.name, f"{result.rows_per_second:,.0f}", f"{result.times:.2f}",
+        f"{result.cpu_seconds_per_million_rows:.2f}", byte_size(result.peak_memory), byte_size(result.bytes),
         f"{change.max_abs:.2g}", _alike(change),
-        f"{change.flips:,}" if change.decisions else "-", one.status,
+        f"{change.flips:,}" if change.decisions else "-", result.status,
     )  # fmt: skip
 
 
-def as_json(found: BakeOff) -> dict[str, Any]:
+def as_json(bakeoff: BakeOff) -> dict[str, Any]:
     """The whole of it as plain values."""
     return {
-        "job": found.job, "day": found.day, "held_out": found.held_out, "rows": found.rows,
-        "day_rows": found.day_rows, "taken": found.taken,
-        "budget": found.budget.model_dump(mode="json", exclude_none=True),
-        "results": [{**dataclasses.asdict(one), "times": one.times} for one in found.results],
+        "job": bakeoff.job, "day": bakeoff.day, "held_out": bakeoff.held_out, "rows": bakeoff.rows,
+        "day_rows": bakeoff.day_rows, "taken": bakeoff.taken,
+        "budget": bakeoff.budget.model_dump(mode="json", exclude_none=True),
+        "results": [{**dataclasses.asdict(result), "times": result.times} for result in bakeoff.results],
     }  # fmt: skip
 
 
-def write_results(job: Job, found: BakeOff) -> list[str]:
+def write_results(job: Job, bakeoff: BakeOff) -> list[str]:
     """Write bakeoff.json, and with the extra `report` bakeoff.html and bakeoff.png; gives their paths."""
-    write = partial(write_bakeoff, job.workspace, found.job, found.day)
-    text = json.dumps(as_json(found), indent=1, allow_nan=True) + "\n"
-    paths = [write("bakeoff.json", text.encode())]
+    write = partial(write_bakeoff, job.workspace, bakeoff.job, bakeoff.day)
+    document = json.dumps(as_json(bakeoff), indent=1, allow_nan=True) + "\n"
+    paths = [write("bakeoff.json", document.encode())]
     try:
-        drawing = charts.pareto_chart([_point(one) for one in found.results if one.rounds])
+        drawing = charts.pareto_chart([_point(result) for result in bakeoff.results if result.rounds])
         html = open_templates().get_template("bakeoff.html").render(
-            found=found, rows=[cells(one) for one in found.results], columns=COLUMNS,
-            budget=budget_text(found), chart=charts.render_svg(drawing),
+            found=bakeoff, rows=[cells(result) for result in bakeoff.results], columns=COLUMNS,
+            budget=budget_text(bakeoff), chart=charts.render_svg(drawing),
         )  # fmt: skip
         paths += [write("bakeoff.html", html.encode()), write("bakeoff.png", charts.render_png(drawing))]
     except Broken:  # without the extra there is the table
@@ -85,12 +87,12 @@ def write_results(job: Job, found: BakeOff) -> list[str]:
     return paths
 
 
-def _point(one: CandidateResult) -> dict[str, Any]:
+def _point(result: CandidateResult) -> dict[str, Any]:
     """A candidate as the chart draws it: how fast, and how far from the reference."""
-    change = one.change or Deviation()
+    change = result.change or Deviation()
     lists = change.cosine < 1
     return {
-        "name": one.name, "times": one.times, "technique": one.technique, "status": one.status,
+        "name": result.name, "times": result.times, "technique": result.technique, "status": result.status,
         "loss": max(1 - (change.cosine if lists else change.rank_correlation), charts.LEAST_LOSS),
     }  # fmt: skip
 
@@ -101,19 +103,18 @@ def _alike(change: Deviation) -> str:
 
 def _plain(value: object) -> str:
     if isinstance(value, dict):
-        return "(" + ", ".join(f"{name} {_plain(one)}" for name, one in value.items()) + ")"
+        return "(" + ", ".join(f"{name} {_plain(limit)}" for name, limit in value.items()) + ")"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _next(found: BakeOff, written: str, asked: bool) -> str:
+def _next_step(bakeoff: BakeOff, written: str, apply: bool) -> str:
     if written:
-        return f"applied   {written}: the next nights score by {found.taken}"
-    if found.variant is None:
+        return f"applied   {written}: the next nights score by {bakeoff.taken}"
+    if bakeoff.variant is None:
         return (
             "applied   nothing is faster: variant.yaml is not there (any more)"
-            if asked
+            if apply
             else "nothing to apply"
         )
-    return (
-        f"to use {found.taken} in the next nights: nightscore bakeoff {found.job} --day {found.day} --apply"
-    )
+    command = f"nightscore bakeoff {bakeoff.job} --day {bakeoff.day} --apply"
+    return f"to use {bakeoff.taken} in the next nights: {command}"

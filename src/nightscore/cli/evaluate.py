@@ -32,16 +32,17 @@ def judge(job: JobName, /, *, day: LastDay = None, json: AsJson = False) -> int:
     What decides stands in job.yaml under `judge`. The exit code is 0 whatever the verdicts are.
     """
     from nightscore.common import show_progress
-    from nightscore.evaluation import judge_challengers as judged
+    from nightscore.evaluation import judge_challengers
     from nightscore.job import load
 
+    last_day = parse_day_option(day) if day else None
     with show_progress() as report:
-        found = judged(load(job, open_chosen_workspace()), parse_day_option(day) if day else None, report)
+        judgement = judge_challengers(load(job, open_chosen_workspace()), last_day, report)
     if json:
-        print_json(found.model_dump(mode="json"))
+        print_json(judgement.model_dump(mode="json"))
     else:
-        for one in found.verdicts:
-            _show(found, one)
+        for verdict in judgement.verdicts:
+            _print_verdict(judgement, verdict)
     return 0
 
 
@@ -60,47 +61,49 @@ def promote(
     The verdict of `judge` has to be PROMOTE, or --force and --because TEXT are given.
     """
     from nightscore.common import show_progress
-    from nightscore.evaluation import promote_model as promoted
+    from nightscore.evaluation import promote_model
     from nightscore.job import load
 
     with show_progress() as report:
-        made = promoted(
+        promotion = promote_model(
             load(job, open_chosen_workspace()), model, by=by, because=because, force=force, report=report
         )
     if json:
-        print_json(made.model_dump(mode="json"))
+        print_json(promotion.model_dump(mode="json"))
     else:
-        print(f"{job}: {made}")
+        print(f"{job}: {promotion}")
     return 0
 
 
-def _show(found: "Judgement", one: "Verdict") -> None:
+def _print_verdict(judgement: "Judgement", verdict: "Verdict") -> None:
     """One verdict, its reasons, and the tables that they follow from."""
     from nightscore.review import text
 
-    out, evidence = text.console(), one.evidence
-    out.print(f"[bold]{one.verdict}[/bold] {one.model} (sha256 {one.sha256[:16]}…) beside {found.champion}")
-    for reason in one.reasons:
+    out, evidence = text.console(), verdict.evidence
+    model = f"{verdict.model} (sha256 {verdict.sha256[:16]}…)"
+    out.print(f"[bold]{verdict.verdict}[/bold] {model} beside {judgement.champion}")
+    for reason in verdict.reasons:
         out.print(f"  {reason}", soft_wrap=True, markup=False)
     days = [(d.day, f"{d.rows:,}", f"{d.unscored:,}", _number(d.rank_correlation)) for d in evidence.days]
-    _table(days, ("day", "rows", "unscored", "rank correlation"), 1)
+    _print_table(days, ("day", "rows", "unscored", "rank correlation"), 1)
     flips = [
         (f.table, _where(f.segment, f.value), f"{f.rows:,}", f"{f.flips:,}", f"{f.share:.2%}")
         for f in evidence.flips
     ]
-    _table(flips, ("decisions", "where", "rows", "flips", "share"), 2)
+    _print_table(flips, ("decisions", "where", "rows", "flips", "share"), 2)
     metrics = [
         (
-            found.metric, _where(m.segment, m.value), f"{m.rows:,}", f"{m.clusters:,}", _number(m.champion),
-            _number(m.challenger), _number(m.better), m.problem or f"{_number(m.low)} to {_number(m.high)}",
+            judgement.metric, _where(m.segment, m.value), f"{m.rows:,}", f"{m.clusters:,}",
+            _number(m.champion), _number(m.challenger), _number(m.better),
+            m.problem or f"{_number(m.low)} to {_number(m.high)}",
         )
         for m in evidence.metrics
     ]  # fmt: skip
     columns = ("metric", "where", "rows", "clusters", "champion", "challenger", "better by", "interval")
-    _table(metrics, columns, 2)
+    _print_table(metrics, columns, 2)
 
 
-def _table(rows: Sequence[tuple[str, ...]], columns: tuple[str, ...], numbers: int) -> None:
+def _print_table(rows: Sequence[tuple[str, ...]], columns: tuple[str, ...], numbers: int) -> None:
     from nightscore.review import text
 
     if rows:
@@ -132,7 +135,7 @@ def bakeoff(
     rows: Annotated[
         int | None,
         Parameter(
-            help="Only the first so many rows; default: all that the model scores in half a minute, else as "
+            help="Only the first N rows; default: all that the model scores in half a minute, else as "
             "many as in 10 seconds. Decisions that need all rows of a day are only fair on all of them."
         ),
     ] = None,
@@ -156,28 +159,27 @@ def bakeoff(
     """
     from nightscore.cli import bakeoff_text
     from nightscore.common import show_progress
-    from nightscore.evaluation.bakeoff import apply_bakeoff as write
-    from nightscore.evaluation.bakeoff import run_bakeoff as run
+    from nightscore.evaluation.bakeoff import apply_bakeoff, run_bakeoff
     from nightscore.job import load
 
-    found = load(job, open_chosen_workspace())
-    asked = _budget(found, budget)
-    if apply and asked is not None and asked != found.spec.budget:
+    loaded = load(job, open_chosen_workspace())
+    other_budget = _budget(loaded, budget)
+    if apply and other_budget is not None and other_budget != loaded.spec.budget:
         raise Misuse("--apply goes by the budget of job.yaml, for nights hold the variant to it")
     if apply and only:
         raise Misuse("--apply takes all techniques; leave --only out")
     with show_progress() as report:
-        result = run(
-            found,
+        result = run_bakeoff(
+            loaded,
             parse_day_option(day),
-            budget=asked,
+            budget=other_budget,
             rows=rows,
             rounds=max(rounds, 1),
             only=only,
             report=report,
         )
-    files = bakeoff_text.write_results(found, result)
-    written = write(found, result) if apply else ""
+    files = bakeoff_text.write_results(loaded, result)
+    written = apply_bakeoff(loaded, result) if apply else ""
     if json:
         print_json({**bakeoff_text.as_json(result), "applied": written})
     else:
@@ -185,23 +187,23 @@ def bakeoff(
     return 0
 
 
-def _budget(job: Any, given: list[str]) -> Any:
-    """The budget of the command line over that of job.yaml; None where nothing is given."""
+def _budget(job: Any, limits: list[str]) -> Any:
+    """The limits of the command line over those of job.yaml; None where there are none."""
     from pydantic import ValidationError
 
     from nightscore.job import BUDGET_LIMITS, AccuracyBudget
 
-    if not given:
+    if not limits:
         return None
-    values: dict[str, Any] = {name: _value(text) for name, text in pairs(given, "--budget").items()}
+    values: dict[str, Any] = {name: _value(text) for name, text in pairs(limits, "--budget").items()}
     base = job.spec.budget.model_dump(exclude_none=True) if job.spec.budget else {}
     try:
         return AccuracyBudget.model_validate({**base, **values})
     except ValidationError as error:
         first = error.errors()[0]
         at = ".".join(map(str, first["loc"]))
-        said = first["msg"].removeprefix("Value error, ")
-        raise Misuse(f"--budget {at}: {said}; names: {', '.join(BUDGET_LIMITS)}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise Misuse(f"--budget {at}: {message}; names: {', '.join(BUDGET_LIMITS)}") from None
 
 
 def _value(text: str) -> float | int | str:

@@ -28,11 +28,11 @@ def late(job: JobName, /, *, since: Since, list_only: ListOnly = False, json: As
     """
     from nightscore.common import show_progress
     from nightscore.job import load
-    from nightscore.review import find_late_days as found_late
+    from nightscore.review import find_late_days
 
     with show_progress() as report:
-        found = list(
-            found_late(
+        late_days = list(
+            find_late_days(
                 load(job, open_chosen_workspace()),
                 parse_day_option(since),
                 list_only=list_only,
@@ -40,11 +40,11 @@ def late(job: JobName, /, *, since: Since, list_only: ListOnly = False, json: As
             )
         )
     if json:
-        print_json([one.model_dump(mode="json") for one in found])
+        print_json([late_day.model_dump(mode="json") for late_day in late_days])
     else:
-        for one in found:
-            _print_late(one)
-        if not found:
+        for late_day in late_days:
+            _print_late(late_day)
+        if not late_days:
             print("no published day has changed inputs")
     return 0
 
@@ -54,23 +54,24 @@ def diff(job: JobName, /, *, day: PublishedDay, runs: Runs = None, json: AsJson 
     from nightscore.pipeline import compare_runs
     from nightscore.review import text
 
-    found = compare_runs(open_chosen_workspace(), job, parse_day_option(day), runs)
+    difference = compare_runs(open_chosen_workspace(), job, parse_day_option(day), runs)
     if json:
-        print_json(found.model_dump(mode="json"))
+        print_json(difference.model_dump(mode="json"))
     else:
-        print(f"{found.job} {found.day}: run {found.after} beside run {found.before}")
-        for table, one in found.tables.items():
-            print(f"  {table}: {text.table_change_text(one)}")
+        print(f"{difference.job} {difference.day}: run {difference.after} beside run {difference.before}")
+        for table, change in difference.tables.items():
+            print(f"  {table}: {text.table_change_text(change)}")
     return 0
 
 
-def _print_late(one: "LateDay") -> None:
+def _print_late(late_day: "LateDay") -> None:
     from nightscore.review import text
 
-    print(f"{one.job} {one.day}: {'closed' if one.closed else 'open'}, run {one.run_id}")
-    for sentence in one.causes.sentences():
+    state = "closed" if late_day.closed else "open"
+    print(f"{late_day.job} {late_day.day}: {state}, run {late_day.run_id}")
+    for sentence in late_day.causes.sentences():
         print(f"  {sentence}")
-    for table, change in (one.tables or {}).items():
+    for table, change in (late_day.tables or {}).items():
         print(f"  {table}: {text.table_change_text(change)}")
-    if one.problem:
-        print(f"  a run of it would publish nothing: {one.problem}")
+    if late_day.problem:
+        print(f"  a run of it would publish nothing: {late_day.problem}")

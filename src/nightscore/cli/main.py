@@ -27,7 +27,7 @@ Exit codes: 0 published or unchanged; 1 broken (retrying won't help); 75 not yet
 
 def paragraphs(text: str | None) -> str:
     """A docstring with each paragraph on one line, for the terminal to break where it is wide."""
-    return "\n\n".join(" ".join(one.split()) for one in (text or "").split("\n\n"))
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in (text or "").split("\n\n"))
 
 
 # Plain text: to show Markdown takes a tenth of a second to import.

@@ -14,13 +14,13 @@ def gc(
     dry_run: Annotated[bool, Parameter(negative="", help="Only say what would be removed.")] = False,
 ) -> int:
     """Remove staged files that nothing refers to; never one that is live."""
-    from nightscore.store import collect_garbage as collect
+    from nightscore.store import collect_garbage
 
-    removed = collect(open_chosen_workspace(), older_than, dry_run)
-    for one in removed:
-        print(f"{one.path}  {one.bytes:,} bytes: {one.reason}")
+    removed = collect_garbage(open_chosen_workspace(), older_than, dry_run)
+    for file in removed:
+        print(f"{file.path}  {file.bytes:,} bytes: {file.reason}")
     word = "would be removed" if dry_run else "removed"
-    print(f"{len(removed)} {word}, {sum(one.bytes for one in removed):,} bytes")
+    print(f"{len(removed)} {word}, {sum(file.bytes for file in removed):,} bytes")
     return 0
 
 
@@ -30,17 +30,16 @@ def hardware(*, json: AsJson = False) -> int:
 
     from nightscore.common import Broken
     from nightscore.review import text
-    from nightscore.scorers import find_devices, find_plugin_problems, scorer_kinds
-    from nightscore.scorers import read_hardware as found
+    from nightscore.scorers import find_devices, find_plugin_problems, read_hardware, scorer_kinds
 
-    machine, there, failed = found(), find_devices(), find_plugin_problems()
+    machine, devices, problems = read_hardware(), find_devices(), find_plugin_problems()
     try:
-        known = scorer_kinds(open_chosen_workspace().root)
+        kinds = scorer_kinds(open_chosen_workspace().root)
     except Broken:  # the machine has kinds without a workspace, too
-        known = scorer_kinds()
+        kinds = scorer_kinds()
     if json:
-        listed = {"devices": [asdict(one) for one in there], "problems": failed, "kinds": known}
-        print_json({**asdict(machine), **listed})
+        scoring = {"devices": [asdict(device) for device in devices], "problems": problems, "kinds": kinds}
+        print_json({**asdict(machine), **scoring})
         return 0
-    text.print_hardware(machine, there, failed, known)
+    text.print_hardware(machine, devices, problems, kinds)
     return 0

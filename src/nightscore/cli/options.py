@@ -45,9 +45,7 @@ Settings = Annotated[
     Parameter(name="--set", negative="", help="NAME=VALUE: a parameter of the job; may be repeated."),
 ]
 Force = Annotated[bool, Parameter(negative="", help="Run although nothing has changed.")]
-Limit = Annotated[
-    int | None, Parameter(help="Score only the first so many rows and publish nothing: a preview.")
-]
+Limit = Annotated[int | None, Parameter(help="Score only the first N rows and publish nothing: a preview.")]
 KnownAt = Annotated[
     str | None,
     Parameter(
@@ -55,7 +53,7 @@ KnownAt = Annotated[
     ),
 ]
 Restating = Annotated[
-    bool, Parameter(name="--restate", negative="", help="Publish a published day anew, closed or not.")
+    bool, Parameter(name="--restate", negative="", help="Publish a published day again, closed or not.")
 ]
 Reason = Annotated[
     str | None, Parameter(help="Why the day is restated; it goes into the receipt and `restatements`.")
@@ -72,10 +70,10 @@ def open_chosen_workspace() -> Workspace:
     return open_workspace(chosen.get())
 
 
-def settings(job: "Job", given: list[str]) -> dict[str, Any]:
+def settings(job: "Job", texts: list[str]) -> dict[str, Any]:
     """The values of a job's parameters, those of `--set` instead of their defaults. Misuse else."""
     try:
-        return job.params(pairs(given, "--set"))
+        return job.params(pairs(texts, "--set"))
     except Broken as error:
         raise Misuse(str(error)) from error
 
@@ -88,15 +86,15 @@ def parse_day_option(text: str) -> dt.date:
         raise Misuse(str(error)) from error
 
 
-def pairs(given: list[str], option: str) -> dict[str, str]:
+def pairs(texts: list[str], option: str) -> dict[str, str]:
     """NAME=VALUE texts as a dict. Misuse else."""
-    found: dict[str, str] = {}
-    for text in given:
+    values: dict[str, str] = {}
+    for text in texts:
         name, equals, value = text.partition("=")
         if not (name and equals):
             raise Misuse(f"{option} {text!r} is not of the form NAME=VALUE")
-        found[name.strip()] = value
-    return found
+        values[name.strip()] = value
+    return values
 
 
 def restatement(restate: bool, because: str | None, by: str | None) -> "Restate | None":
@@ -108,7 +106,7 @@ def restatement(restate: bool, because: str | None, by: str | None) -> "Restate 
             raise Misuse("--because and --by say why and by whom a day is restated; give --restate, too")
         return None
     if not (because or "").strip():
-        raise Misuse("--restate needs --because TEXT: why the day is published anew")
+        raise Misuse("--restate needs --because TEXT: why the day is published again")
     return Restate((because or "").strip(), (by or "").strip() or _user())
 
 

@@ -38,8 +38,8 @@ def tables(*, json: AsJson = False) -> int:
         )
     columns = ("table", "days", "first_day", "last_day", "rows", "bytes")
     if json:
-        listed = [dict(zip(columns, row, strict=True)) for row in rows]
-        print_json({"as_of_version": state.version, "tables": listed})
+        documents = [dict(zip(columns, row, strict=True)) for row in rows]
+        print_json({"as_of_version": state.version, "tables": documents})
     else:
         text.console().print(text.text_table(rows, columns, columns[1:2] + columns[4:]))
     return 0
@@ -59,11 +59,11 @@ def query(
     from nightscore.review import text
     from nightscore.store import catalog
 
-    found = catalog.query(sql, open_chosen_workspace(), state_as_of(as_of), as_reported=as_reported)
+    result = catalog.query(sql, open_chosen_workspace(), state_as_of(as_of), as_reported=as_reported)
     if format == "table":
-        text.print_rows(found)
+        text.print_rows(result)
     else:
-        text.write_rows(found, format, sys.stdout.buffer)
+        text.write_rows(result, format, sys.stdout.buffer)
     return 0
 
 
@@ -76,20 +76,19 @@ def receipts(
     from nightscore.review import text
     from nightscore.store import catalog
 
-    wanted = parse_day_option(day).isoformat() if day else None
+    only_day = parse_day_option(day).isoformat() if day else None
     history = catalog.read_catalog(open_chosen_workspace()).history
-    entries = [e for e in history if (job is None or e.job == job) and (wanted is None or e.day == wanted)]
-    found = [entry.read_receipt() for entry in entries]
-    if job and not any(r.job == job for r in history):
-        load(
-            job, open_chosen_workspace()
-        )  # a job that was never published has no receipts; one that is not there is an error
+    entries = [e for e in history if job in (None, e.job) and only_day in (None, e.day)]
+    listed = [entry.read_receipt() for entry in entries]
+    if job and not any(entry.job == job for entry in history):
+        # A job that was never published has no receipts; one that is not there is an error.
+        load(job, open_chosen_workspace())
     if json:
-        print_json([r.model_dump(mode="json", by_alias=True) for r in found])
-    elif len(found) == 1:
-        text.print_receipt(found[0])
+        print_json([receipt.model_dump(mode="json", by_alias=True) for receipt in listed])
+    elif len(listed) == 1:
+        text.print_receipt(listed[0])
     else:
-        text.print_receipts(found)
+        text.print_receipts(listed)
     return 0
 
 
@@ -127,19 +126,21 @@ def verify(
     Files by sha256 and page checksums, rows, the key hash, and of every column the nulls, the exact sum, the
     least and the greatest value. Exit code 1 if anything differs.
     """
-    from nightscore.review import verify_days as recompute
+    from nightscore.review import verify_days
 
-    found = []
-    for one in recompute(open_chosen_workspace(), job, parse_day_option(day).isoformat() if day else None):
-        found.append(one)
+    only_day = parse_day_option(day).isoformat() if day else None
+    checks = []
+    for check in verify_days(open_chosen_workspace(), job, only_day):
+        checks.append(check)
         if not json:
-            said = "differs" if one.differences else "holds"
-            print(f"{one.job} {one.day}: {said}  {one.rows:,} rows, {one.files} files, run {one.run_id}")
-            for difference in one.differences:
+            status = "differs" if check.differences else "holds"
+            counts = f"{check.rows:,} rows, {check.files} files"
+            print(f"{check.job} {check.day}: {status}  {counts}, run {check.run_id}")
+            for difference in check.differences:
                 print(f"  {difference}")
     if json:
-        print_json([one.model_dump() for one in found])
-    return Broken.exit_code if any(one.differences for one in found) else 0
+        print_json([check.model_dump() for check in checks])
+    return Broken.exit_code if any(check.differences for check in checks) else 0
 
 
 def why(
@@ -149,12 +150,12 @@ def why(
 ) -> int:  # fmt: skip
     """Show why a row got what it got: its features as scored, the model, its scores, the decisions."""
     from nightscore.job import load
-    from nightscore.review import explain_row as explain
-    from nightscore.review import text
+    from nightscore.review import explain_row, text
 
-    found = explain(load(job, open_chosen_workspace()), parse_day_option(day), pairs(key.split(","), "--key"))
+    row = pairs(key.split(","), "--key")
+    explanation = explain_row(load(job, open_chosen_workspace()), parse_day_option(day), row)
     if json:
-        print(found.model_dump_json(indent=2))
+        print(explanation.model_dump_json(indent=2))
     else:
-        text.print_explanation(found)
+        text.print_explanation(explanation)
     return 0

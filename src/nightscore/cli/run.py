@@ -36,19 +36,19 @@ def jobs(*, json: AsJson = False) -> int:
     from nightscore.review import text
     from nightscore.store import catalog
 
-    found, broken = load_all(open_chosen_workspace())
+    readable, broken = load_all(open_chosen_workspace())
     last: dict[str, str] = {}
     for (name, day), _ in sorted(catalog.read_catalog(open_chosen_workspace()).in_force.items()):
         last[name] = day
     if json:
         print_json(
             {
-                "jobs": [{**j.spec.model_dump(mode="json"), "last_day": last.get(j.name)} for j in found],
+                "jobs": [{**j.spec.model_dump(mode="json"), "last_day": last.get(j.name)} for j in readable],
                 "broken": [str(error) for error in broken],
             }
         )
     else:
-        text.print_jobs(found, last)
+        text.print_jobs(readable, last)
         for error in broken:
             print_error("broken", error)
     return Broken.exit_code if broken else 0
@@ -59,11 +59,12 @@ def check(job: Annotated[str | None, Parameter(help="One job; default: all.")] =
     from nightscore.job import load, load_all
     from nightscore.pipeline import check_job, check_schedule
 
-    found, broken = ([load(job, open_chosen_workspace())], []) if job else load_all(open_chosen_workspace())
-    for one in found:
+    workspace = open_chosen_workspace()
+    readable, broken = ([load(job, workspace)], []) if job else load_all(workspace)
+    for checked in readable:
         try:
-            check_schedule(one)
-            print(f"{one.name}: {check_job(one)}")
+            check_schedule(checked)
+            print(f"{checked.name}: {check_job(checked)}")
         except Broken as error:
             broken.append(error)
     for mistake in broken:
@@ -81,17 +82,16 @@ def plan(
     from nightscore.review import text
     from nightscore.store import run_folder
 
-    found = load(job, open_chosen_workspace())
-    request = RunRequest(settings(found, set), force, limit, model, device, known_at)
-    made = draft_plan(found, parse_day_option(day), request)
-    if made.status == "score" and not made.run_id and found.features_sql is None:
-        made = with_pieces(found, made, streamed_files(found, made))
+    loaded = load(job, open_chosen_workspace())
+    request = RunRequest(settings(loaded, set), force, limit, model, device, known_at)
+    draft = draft_plan(loaded, parse_day_option(day), request)
+    if draft.status == "score" and not draft.run_id and loaded.features_sql is None:
+        draft = with_pieces(loaded, draft, streamed_files(loaded, draft))
     if json:
-        print(made.to_json())
+        print(draft.to_json())
     else:
-        text.print_plan(
-            made, run_folder.folder_of_plan(open_chosen_workspace(), made) if made.run_id else None
-        )
+        folder = run_folder.folder_of_plan(open_chosen_workspace(), draft) if draft.run_id else None
+        text.print_plan(draft, folder)
     return 0
 
 
@@ -105,18 +105,18 @@ def run(
     Safe to call again at any time: a day whose inputs, model, SQL and parameters have not changed is
     `unchanged`, and a run that was killed is taken up where it stopped. Of a job with `close: true` a
     published day is closed: if something has changed, the run says what and ends with exit code 1, and only
-    --restate --because TEXT publishes the day anew.
+    --restate --because TEXT publishes the day again.
     """
     from nightscore.common import show_progress
     from nightscore.job import load
     from nightscore.pipeline import RunRequest, executors
     from nightscore.review import text
 
-    found = load(job, open_chosen_workspace())
+    loaded = load(job, open_chosen_workspace())
     restating = restatement(restate, because, by)
-    request = RunRequest(settings(found, set), force, limit, model, device, known_at, restating)
+    request = RunRequest(settings(loaded, set), force, limit, model, device, known_at, restating)
     with show_progress() as report:
-        receipt = executors.run(found, parse_day_option(day), request, report=report)
+        receipt = executors.run(loaded, parse_day_option(day), request, report=report)
     if json:
         print(receipt.to_json(indent=2))
     else:
@@ -139,19 +139,19 @@ def backfill(
     from nightscore.job import load
     from nightscore.pipeline import RunRequest, executors
 
-    wanted = load(job, open_chosen_workspace())
-    found: dict[str, Receipt | NightscoreError] = {}
+    loaded = load(job, open_chosen_workspace())
+    results: dict[str, Receipt | NightscoreError] = {}
     with show_progress() as report:
-        request = RunRequest(settings(wanted, set), force)
+        request = RunRequest(settings(loaded, set), force)
         for day, result in executors.backfill(
-            wanted, parse_day_option(from_), parse_day_option(to), report, request
+            loaded, parse_day_option(from_), parse_day_option(to), report, request
         ):
-            found[day.isoformat()] = result
+            results[day.isoformat()] = result
             if not json:
                 print(f"{day}  {_one_line(result)}", flush=True)
     if json:
-        print_json([_as_json(day, result) for day, result in found.items()])
-    codes = {result.exit_code for result in found.values() if isinstance(result, NightscoreError)}
+        print_json([_as_json(day, result) for day, result in results.items()])
+    codes = {result.exit_code for result in results.values() if isinstance(result, NightscoreError)}
     return Broken.exit_code if Broken.exit_code in codes else max(codes, default=0)
 
 

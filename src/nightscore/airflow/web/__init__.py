@@ -44,12 +44,12 @@ class Page:
                 message["headers"] = [*theirs, *ours.items()]
             await send(message)
 
-        app = await asyncio.to_thread(_made)
+        app = await asyncio.to_thread(_application)
         await app(scope, receive, guarded)
 
 
 @lru_cache(maxsize=1)
-def _made() -> App:
+def _application() -> App:
     from nightscore.airflow.web.app import make_app
 
     return make_app()

@@ -40,8 +40,8 @@ class Sight:
     @cached_property
     def jobs(self) -> dict[str, Job | Broken]:
         """Every job of the workspace that the user may read, or what is wrong with it, by name."""
-        found, broken = load_all(self.workspace)
-        every = {job.name: _whole(job) for job in found}
+        jobs, broken = load_all(self.workspace)
+        every: dict[str, Job | Broken] = {job.name: _job_or_mistake(job) for job in jobs}
         every |= {str(stub(self.workspace, str(error)).dag_id): error for error in broken}
         return {name: every[name] for name in sorted(every) if name in self.readable}
 
@@ -51,13 +51,13 @@ class Sight:
         Raises:
             HTTPException: 404, whether there is no such job or the user may not read it.
         """
-        found = [entry for entry in reversed(self.state.history) if entry.job == job]
-        if not found and job not in self.jobs:
+        entries = [entry for entry in reversed(self.state.history) if entry.job == job]
+        if not entries and job not in self.jobs:
             raise HTTPException(404, f"There is no job {job!r} in this workspace that you may read.")
-        return found
+        return entries
 
 
-def _whole(job: Job) -> Job | Broken:
+def _job_or_mistake(job: Job) -> Job | Broken:
     """The job, or what keeps it from being a DAG."""
     try:
         build_form(job)
@@ -81,7 +81,7 @@ SightDep = Annotated[Sight, Depends(sight)]
 
 
 def check_same_origin(request: Request) -> None:
-    """Know that a form was sent from a page of this Airflow.
+    """Refuse a form that was not sent from a page of this Airflow.
 
     Airflow's cookie is `SameSite=Lax`, so a browser doesn't send it with another site's form; but a sister
     host is of the same site, and an Airflow that makes everyone an admin asks for no cookie at all. Browsers

@@ -41,12 +41,12 @@ def overview(request: Request, sight: SightDep) -> Response:
     for entry in sorted(sight.state.in_force.values(), key=lambda e: e.day):
         last[entry.job] = entry
     names = [*sight.jobs, *sorted(last.keys() - sight.jobs.keys())]
-    found = [
+    rows = [
         (name, sight.jobs.get(name), last[name].read_receipt() if name in last else None) for name in names
     ]
     return page(
-        request, "overview", jobs=[row for row in found if not isinstance(row[1], Broken)],
-        broken=[(name, job, receipt) for name, job, receipt in found if isinstance(job, Broken)],
+        request, "overview", jobs=[row for row in rows if not isinstance(row[1], Broken)],
+        broken=[(name, job, receipt) for name, job, receipt in rows if isinstance(job, Broken)],
         next_runs=dag_runs.next_runs(names), workspace=str(sight.workspace.root),
     )  # fmt: skip
 
@@ -55,9 +55,14 @@ def overview(request: Request, sight: SightDep) -> Response:
 def job_days(request: Request, sight: SightDep, job: str) -> Response:
     """A job's last receipts, the newest first."""
     history = sight.history(job)
-    found = [(e.read_receipt(), sight.state.in_force[e.job, e.day] is e) for e in history[:DAYS]]
+    receipts = [(e.read_receipt(), sight.state.in_force[e.job, e.day] is e) for e in history[:DAYS]]
     return page(
-        request, "job", title=job, job=sight.jobs.get(job), receipts=found, more=len(history) > len(found)
+        request,
+        "job",
+        title=job,
+        job=sight.jobs.get(job),
+        receipts=receipts,
+        more=len(history) > len(receipts),
     )
 
 
@@ -79,24 +84,24 @@ def day_report(sight: SightDep, job: str, day: str, run: str | None = None) -> R
 def run_report(request: Request, sight: SightDep, dag_id: str, run_id: str) -> Response:
     """The report of what a DAG run published, or where that run stands."""
     history = sight.history(dag_id)
-    found = dag_runs.find_run(dag_id, run_id)
-    if found is None:
+    run = dag_runs.find_run(dag_id, run_id)
+    if run is None:
         raise HTTPException(404, f"DAG {dag_id} has no run {run_id!r}.")
     job = sight.jobs.get(dag_id)
-    day = found.day(job)
+    day = run.day(job)
     entries = [e for e in history if day and e.day == day.isoformat()]
-    if found.published and found.published in {e.run_id for e in entries}:
-        return _report(sight, dag_id, str(day), found.published)
+    if run.published and run.published in {e.run_id for e in entries}:
+        return _report(sight, dag_id, str(day), run.published)
     in_force = entries[0] if entries else None
-    return page(request, "run", run=found, day=day, job=job, in_force=in_force)
+    return page(request, "run", run=run, day=day, job=job, in_force=in_force)
 
 
 @router.get("/tables")
 def tables(request: Request, sight: SightDep) -> Response:
     """Every published table that the user may read."""
     owner = {name: e.job for e in sight.state.in_force.values() for name in e.versions}
-    found = [(name, owner[name], sight.state.files(name)) for name in sight.state.tables()]
-    return page(request, "tables", tables=found)
+    published = [(name, owner[name], sight.state.files(name)) for name in sight.state.tables()]
+    return page(request, "tables", tables=published)
 
 
 @router.get("/tables/{table}")
@@ -135,16 +140,16 @@ def run_query(
             return Response(
                 query.query_as_csv(sql, views), media_type="text/csv; charset=utf-8", headers=name
             )
-        found, more = query.query_first_rows(sql, views)
+        rows, more = query.query_first_rows(sql, views)
     except NightscoreError as error:
         return _box(request, sight, _status(error), sql=sql, message=str(error))
-    return _box(request, sight, sql=sql, found=found, more=more)
+    return _box(request, sight, sql=sql, result=rows, more=more)
 
 
 def _box(request: Request, sight: Sight, status: int = 200, **values: Any) -> HTMLResponse:
     views = [(view.name, view.name in sight.state.tables()) for view in sight.state.views()]
     limits = {"shown": query.SHOWN, "downloaded": query.DOWNLOADED}
-    empty = {"message": "", "found": None, "more": False}
+    empty = {"message": "", "result": None, "more": False}
     return page(request, "query", status, **(empty | limits | values), views=views)
 
 
@@ -170,7 +175,7 @@ def _explained(request: Request, error: Exception) -> HTMLResponse:
     """A page that says what is wrong, for each of EXPLAINED."""
     match error:
         case RequestValidationError():
-            status, text = 422, "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())
+            status, text = 422, "; ".join(f"{e['loc'][-1]}: {e['msg']}" for e in error.errors())
         case StarletteHTTPException(status_code=401):
             status, text = 401, "Log in to Airflow to see this page."
         case StarletteHTTPException():

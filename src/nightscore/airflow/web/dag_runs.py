@@ -73,18 +73,18 @@ class Run:
 def find_run(dag_id: str, run_id: str) -> Run | None:
     """The run, or None."""
     with create_session() as session:
-        found = session.scalar(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
-        if found is None:
+        run = session.scalar(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
+        if run is None:
             return None
         tasks = [
-            Task(_named(one), str(one.state or "none"), one.try_number)
-            for one in sorted(found.task_instances, key=_place)
+            Task(_task_name(instance), str(instance.state or "none"), instance.try_number)
+            for instance in sorted(run.task_instances, key=_task_order)
         ]
-        plan = _handed_on(session, found, PLAN, PLAN)
-        receipt = _handed_on(session, found, PUBLISH, "return_value")
-        conf = found.conf if isinstance(found.conf, dict) else {}
+        plan = _handed_on(session, run, PLAN, PLAN)
+        receipt = _handed_on(session, run, PUBLISH, "return_value")
+        conf = run.conf if isinstance(run.conf, dict) else {}
         return Run(
-            dag_id, run_id, str(found.state), found.partition_key, conf, tuple(tasks),
+            dag_id, run_id, str(run.state), run.partition_key, conf, tuple(tasks),
             plan, receipt if receipt.get("job") == dag_id else {},
         )  # fmt: skip
 
@@ -100,18 +100,18 @@ def next_runs(dag_ids: list[str]) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _place(one: Any) -> tuple[int, str, int]:
-    known = TASKS.index(one.task_id) if one.task_id in TASKS else len(TASKS)
-    return known, one.task_id, one.map_index
+def _task_order(instance: Any) -> tuple[int, str, int]:
+    place = TASKS.index(instance.task_id) if instance.task_id in TASKS else len(TASKS)
+    return place, instance.task_id, instance.map_index
 
 
-def _named(one: Any) -> str:
-    return one.task_id if one.map_index < 0 else f"{one.task_id} [{one.map_index}]"
+def _task_name(instance: Any) -> str:
+    return instance.task_id if instance.map_index < 0 else f"{instance.task_id} [{instance.map_index}]"
 
 
-def _handed_on(session: Any, found: DagRun, task: str, key: str) -> dict[str, Any]:
+def _handed_on(session: Any, run: DagRun, task: str, key: str) -> dict[str, Any]:
     """A dict that a task handed on, also where it did as JSON text; empty without one."""
-    query = XComModel.get_many(run_id=found.run_id, dag_ids=found.dag_id, task_ids=task, key=key)
+    query = XComModel.get_many(run_id=run.run_id, dag_ids=run.dag_id, task_ids=task, key=key)
     row = session.scalars(query).first()
     value = XComModel.deserialize_value(row) if row is not None else {}
     try:

@@ -32,7 +32,7 @@ def run_worker(question: dict[str, Any], seconds: float, late: NightscoreError) 
     """
     inherited = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
     try:
-        done = subprocess.run(  # noqa: S603 - this interpreter, a module of ours, the question on its input
+        completed = subprocess.run(  # noqa: S603 - this interpreter, a module of ours, the question on its input
             [sys.executable, "-P", "-m", f"{__package__}.query_worker"],
             input=json.dumps(question, default=str).encode(),
             env=inherited | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
@@ -40,12 +40,12 @@ def run_worker(question: dict[str, Any], seconds: float, late: NightscoreError) 
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise late from None
-    message = done.stderr.decode(errors="replace").strip()
-    if done.returncode == 0:
-        return done.stdout
-    if done.returncode in (MISTAKE, LATER):
-        raise (Broken if done.returncode == MISTAKE else NotYet)(message)
-    log.error("the process of a page ended with %s: %s", done.returncode, message)
+    message = completed.stderr.decode(errors="replace").strip()
+    if completed.returncode == 0:
+        return completed.stdout
+    if completed.returncode in (MISTAKE, LATER):
+        raise (Broken if completed.returncode == MISTAKE else NotYet)(message)
+    log.error("the process of a page ended with %s: %s", completed.returncode, message)
     raise Broken(
         "its process died; it needed more than it may use, or has a fault (see the API server's log)"
     )

@@ -37,8 +37,8 @@ def query_first_rows(sql: str, views: Sequence[View], limits: QueryLimits = SHOW
     """
     one_more = QueryLimits((limits.rows or 0) + 1, limits.size, limits.seconds)
     with pa.ipc.open_stream(_run(sql, views, one_more, "arrow")) as reader:
-        found = reader.read_all()
-    return found.slice(0, limits.rows), found.num_rows > (limits.rows or 0)
+        rows = reader.read_all()
+    return rows.slice(0, limits.rows), rows.num_rows > (limits.rows or 0)
 
 
 def query_as_csv(sql: str, views: Sequence[View], limits: QueryLimits = DOWNLOADED) -> bytes:

@@ -25,9 +25,9 @@ def main(source: IO[bytes], out: IO[bytes]) -> int:
     try:
         _report(question, out) if question["form"] == "report" else _query(question, out)
     except MemoryError:
-        return _said(NotYet("this needs more memory than it may use"))
+        return _print_error(NotYet("this needs more memory than it may use"))
     except NightscoreError as error:
-        return _said(error)
+        return _print_error(error)
     return 0
 
 
@@ -41,17 +41,17 @@ def _report(question: dict[str, Any], out: IO[bytes]) -> None:
 def _query(question: dict[str, Any], out: IO[bytes]) -> None:
     _confine(question)
     views = [
-        View(one["name"], tuple(map(Path, one["files"])), one["partition"], one["columns"])
-        for one in question["views"]
+        View(view["name"], tuple(map(Path, view["files"])), view["partition"], view["columns"])
+        for view in question["views"]
     ]
     memory, limits = question["memory"], QueryLimits(**question["limits"])
-    room = EngineResources(question["threads"], memory, Path(question["folder"]), question["spill"])
+    resources = EngineResources(question["threads"], memory, Path(question["folder"]), question["spill"])
     if question["form"] == "csv":
-        _write_csv(_whole(question["sql"], views, room, limits), out)
+        _write_csv(_all_rows(question["sql"], views, resources, limits), out)
         return
-    found = run_query(question["sql"], views, room, limits=limits)
-    with pa.ipc.new_stream(out, found.schema) as writer:
-        writer.write_table(found)
+    rows = run_query(question["sql"], views, resources, limits=limits)
+    with pa.ipc.new_stream(out, rows.schema) as writer:
+        writer.write_table(rows)
 
 
 def _confine(question: dict[str, Any]) -> None:
@@ -63,32 +63,32 @@ def _confine(question: dict[str, Any]) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _whole(sql: str, views: list[View], room: EngineResources, limits: QueryLimits) -> pa.Table:
+def _all_rows(sql: str, views: list[View], resources: EngineResources, limits: QueryLimits) -> pa.Table:
     """All rows, or none.
 
     Raises:
         Broken: there are more than may be.
     """
     allowed = limits.rows or 0
-    found = run_query(sql, views, room, limits=QueryLimits(allowed + 1, limits.size, limits.seconds))
-    if found.num_rows > allowed:
+    rows = run_query(sql, views, resources, limits=QueryLimits(allowed + 1, limits.size, limits.seconds))
+    if rows.num_rows > allowed:
         raise Broken(
             f"the result has more than {allowed:,} rows, the limit of a download, and a file without the "
             "rest would look whole; choose fewer rows, or use `nightscore query --format csv`"
         )
-    return found
+    return rows
 
 
-def _write_csv(found: pa.Table, out: IO[bytes]) -> None:
+def _write_csv(rows: pa.Table, out: IO[bytes]) -> None:
     from nightscore.review import text
 
     try:
-        text.write_rows(found, "csv", out)
+        text.write_rows(rows, "csv", out)
     except pa.ArrowException as error:
         raise Broken(f"CSV has no form for this result: {error}; cast the column to VARCHAR") from error
 
 
-def _said(error: NightscoreError) -> int:
+def _print_error(error: NightscoreError) -> int:
     sys.stderr.write(str(error))
     return LATER if isinstance(error, NotYet) else MISTAKE
 
