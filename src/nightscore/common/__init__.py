@@ -1,4 +1,4 @@
-"""Needs nothing of ours, and nothing heavy."""
+"""What every room uses: errors, files, progress, signals, YAML, units, the workspace; nothing heavy."""
 
 import lazy_loader
 

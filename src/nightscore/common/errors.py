@@ -13,13 +13,16 @@ class NightscoreError(Exception):
 
 
 class Broken(NightscoreError):
-    """Retrying won't help: a person has to change the job, its model or its data."""
+    """A permanent error: retrying won't help, a person has to change the job, its model or its data."""
 
     exit_code: ClassVar[int] = 1
 
 
 class NotYet(NightscoreError):
-    """The same call may succeed later: an input is missing or was changing, or another run was first."""
+    """A retryable (transient) error: the same call may succeed later.
+
+    An input is missing or was changing, or another run was first.
+    """
 
     exit_code: ClassVar[int] = 75
 

@@ -87,9 +87,9 @@ def _room_for(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        left = os.statvfs(path.parent)
+        disk = os.statvfs(path.parent)
         raise NotYet(
-            f"the disk is full: {path.parent} has {byte_size(left.f_bavail * left.f_frsize)} free, too "
+            f"the disk is full: {path.parent} has {byte_size(disk.f_bavail * disk.f_frsize)} free, too "
             f"little for {path.name}; free some there, and run again"
         ) from error
 
@@ -97,12 +97,12 @@ def _room_for(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _temporary(path: Path) -> Iterator[Path]:
     """A name beside `path` for what becomes it; whatever ends the work, nothing is left there."""
-    made = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    with removed_at_a_signal(made):
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    with removed_at_a_signal(temporary):
         try:
-            yield made
+            yield temporary
         finally:
-            made.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:
@@ -116,11 +116,11 @@ def sync(path: Path) -> None:
 
 def file_sha256(path: Path) -> str:
     """The sha256 of a file's bytes, in hex."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(BLOCK):
-            found.update(block)
-    return found.hexdigest()
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def is_data_path(path: Path, below: Path) -> bool:

@@ -7,10 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO
-
-if TYPE_CHECKING:
-    pass
+from typing import TextIO
 
 ProgressCallback = Callable[[str, int, int], None]
 """Called with a stage, how much of it is done and how much there is (0: not known)."""
@@ -36,14 +33,14 @@ def show_progress(out: TextIO | None = None) -> Iterator[ProgressCallback]:
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.fields[said]}"),
+        TextColumn("{task.fields[state]}"),
     )
     with Progress(*columns, console=Console(file=out), transient=True) as progress:
-        task, pace = progress.add_task("", total=None, said=""), Pace()
+        task, pace = progress.add_task("", total=None, state=""), Pace()
 
         def report(stage: str, done: int, total: int) -> None:
-            words = pace(stage, done, total)
-            progress.update(task, description=stage, completed=done, total=total or None, said=words)
+            state = pace(stage, done, total)
+            progress.update(task, description=stage, completed=done, total=total or None, state=state)
 
         yield report
 
@@ -56,11 +53,11 @@ class ProgressLines:
         self._next = time.monotonic() + min(1.0, every)
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Say where a stage is, unless something was said a moment ago."""
-        said = self._pace(stage, done, total)
+        """Print where a stage is, unless a line was printed a moment ago."""
+        state = self._pace(stage, done, total)
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + self._every
-            print(f"{stage} {said}".rstrip(), file=self._out, flush=True)
+            print(f"{stage} {state}".rstrip(), file=self._out, flush=True)
 
 
 class Pace:
@@ -125,7 +122,7 @@ class RowCounter:
         self._done, self._lock = 0, threading.Lock()
 
     def __call__(self, rows: int) -> None:
-        """So many more are done."""
+        """Add `rows` to what is done, and report it."""
         with self._lock:
             self._done += rows
             self._report(self._stage, self._done, self._total)

@@ -42,10 +42,10 @@ def read_yaml(path: Path, shown: str) -> tuple[Any, LineNumbers]:
 
 
 def _refuse_control_characters(text: str, shown: str) -> None:
-    found = yaml.reader.Reader.NON_PRINTABLE.search(text)
-    if found:
-        line = text.count("\n", 0, found.start()) + 1
-        raise Broken(f"{shown}:{line}: the character {found[0]!r} is not allowed; write it as an escape")
+    match = yaml.reader.Reader.NON_PRINTABLE.search(text)
+    if match:
+        line = text.count("\n", 0, match.start()) + 1
+        raise Broken(f"{shown}:{line}: the character {match[0]!r} is not allowed; write it as an escape")
 
 
 def _compose(text: str, shown: str) -> yaml.Node:
@@ -86,17 +86,17 @@ def _value(node: yaml.Node, at: Path_, lines: LineNumbers, shown: str) -> Any:
 
 
 def _mapping(node: yaml.MappingNode, at: Path_, lines: LineNumbers, shown: str) -> dict[Hashable, Any]:
-    found: dict[Hashable, Any] = {}
+    mapping: dict[Hashable, Any] = {}
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1
         if not isinstance(key_node, yaml.ScalarNode):
             raise Broken(f"{shown}:{line}: a key must be a plain word")
         key = key_node.value
-        if key in found:
+        if key in mapping:
             raise Broken(f"{shown}:{line}: the key {key!r} stands twice (first in line {lines[*at, key]})")
-        found[key] = _value(value_node, (*at, key), lines, shown)
+        mapping[key] = _value(value_node, (*at, key), lines, shown)
         lines[*at, key] = line
-    return found
+    return mapping
 
 
 def _scalar(node: yaml.Node, shown: str) -> Any:

@@ -30,10 +30,10 @@ def as_day(day: dt.date | str) -> dt.date:
     Raises:
         Broken: it is no such day.
     """
-    found = day if isinstance(day, dt.date) else read_day(day)
-    if found is None:
+    date = day if isinstance(day, dt.date) else read_day(day)
+    if date is None:
         raise Broken(f"{day!r} is no day; a day is YYYY-MM-DD, such as 2017-11-01")
-    return found
+    return date
 
 
 def parse_size(text: str) -> int:
@@ -42,13 +42,13 @@ def parse_size(text: str) -> int:
     Raises:
         ValueError: it is none; says what is allowed.
     """
-    found = re.fullmatch(r"([0-9.]+) ?([A-Za-z]+)", text) if re.fullmatch(PATTERN, text) else None
-    if found is None:
+    match = re.fullmatch(r"([0-9.]+) ?([A-Za-z]+)", text) if re.fullmatch(PATTERN, text) else None
+    if match is None:
         raise ValueError(
             f"{text!r} is no size; allowed: a number and one of {', '.join(UNITS)}, such as 4GB; or auto"
         )
-    whole, _, fraction = found[1].partition(".")
-    scaled = int(whole + fraction) * UNITS[found[2]]  # in integers: a float would lose the last bytes
+    whole, _, fraction = match[1].partition(".")
+    scaled = int(whole + fraction) * UNITS[match[2]]  # in integers: a float would lose the last bytes
     return scaled // int(10 ** len(fraction))
 
 

@@ -1,4 +1,4 @@
-"""What a job.yaml may say; light to import."""
+"""A job: what its job.yaml may say, read and checked; light to import."""
 
 import lazy_loader
 

@@ -7,8 +7,6 @@ from pydantic import Field, StringConstraints, model_validator
 from nightscore.job.fields import DecisionColumns, RowLimit, SqlFile, StrictModel, rows_allowed
 
 Share = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)? ?%$")]
-
-
 BUDGET_LIMITS = ("max_abs", "rank_correlation", "cosine", "decision_flips", "totals", "metric")
 
 
@@ -21,7 +19,10 @@ class Metric(StrictModel):
     ]
     max_drop: Annotated[float, Field(ge=0, allow_inf_nan=False, description="by how much it may fall")]
     after_days: Annotated[
-        int, Field(ge=0, le=3650, description="the inputs are cut so many days after the scored day: labels")
+        int,
+        Field(
+            ge=0, le=3650, description="the inputs are cut this many days after the scored day, for labels"
+        ),
     ] = 0
 
 

@@ -84,7 +84,7 @@ class Bounds(StrictModel):
     min: Annotated[Finite | None, Field(description="no row lies below")] = None
     max: Annotated[Finite | None, Field(description="no row lies above")] = None
     distinct: Annotated[
-        Annotated[int, Field(ge=1)] | None, Field(description="at least so many different values")
+        Annotated[int, Field(ge=1)] | None, Field(description="at least this many different values")
     ] = None
 
     @model_validator(mode="after")
@@ -96,10 +96,10 @@ class Bounds(StrictModel):
         return self
 
     def __str__(self) -> str:
-        said = [f"at least {self.min:g}"] if self.min is not None else []
-        said += [f"at most {self.max:g}"] if self.max is not None else []
-        said += [f"{self.distinct:,} different values or more"] if self.distinct else []
-        return f"{self.column}: {', '.join(said)}"
+        limits = [f"at least {self.min:g}"] if self.min is not None else []
+        limits += [f"at most {self.max:g}"] if self.max is not None else []
+        limits += [f"{self.distinct:,} different values or more"] if self.distinct else []
+        return f"{self.column}: {', '.join(limits)}"
 
 
 class Coverage(StrictModel):
@@ -131,7 +131,7 @@ class SqlAudit(StrictModel, Kind):
         return self.name
 
     def check_names(self, known: Known) -> None:
-        """Nothing: only DuckDB knows what the SQL names."""
+        """Check nothing: only DuckDB knows what the SQL names."""
 
 
 class BuiltInAudit(StrictModel, Kind):
@@ -143,7 +143,7 @@ class BuiltInAudit(StrictModel, Kind):
     severity: Severity = "fail"
 
     def check_names(self, known: Known) -> None:
-        """Hold it to the names of its job.
+        """Check the names that it uses against those of its job.
 
         Raises:
             Misplaced: it names one that is not there.
@@ -172,7 +172,7 @@ class DriftAudit(BuiltInAudit):
         return self.name or str(self.drift)
 
     def check_names(self, known: Known) -> None:
-        """Raise Misplaced where a column is none of the scores."""
+        """Raise `Misplaced` unless each column is one of the scores."""
         for i, column in enumerate(self.drift.columns):
             _known(("drift", "columns", i), column, known.columns, "no column of the scores that can drift")
 
@@ -188,7 +188,7 @@ class ScoresAudit(BuiltInAudit):
         return self.name or str(self.scores)
 
     def check_names(self, known: Known) -> None:
-        """Raise Misplaced where the column is none of the scores."""
+        """Raise `Misplaced` unless the column is one of the scores."""
         _known(
             ("scores", "column"), self.scores.column, known.columns, "no column of the scores that has bounds"
         )
@@ -205,10 +205,10 @@ class CoverageAudit(BuiltInAudit):
         return self.name or str(self.coverage)
 
     def check_names(self, known: Known) -> None:
-        """Raise Misplaced where a table is none that the job's SQL sees, or not one that it makes."""
-        asked = self.coverage
-        _known(("coverage", "of"), asked.of, (*known.inputs, *known.made), "no input or table of the job")
-        _known(("coverage", "in"), asked.in_, known.made, "no table that the job makes")
+        """Raise `Misplaced` unless the job's SQL sees the one table and makes the other."""
+        coverage = self.coverage
+        _known(("coverage", "of"), coverage.of, (*known.inputs, *known.made), "no input or table of the job")
+        _known(("coverage", "in"), coverage.in_, known.made, "no table that the job makes")
 
 
 def _known(at: tuple[str | int, ...], name: str, allowed: Collection[str], wrong: str) -> None:

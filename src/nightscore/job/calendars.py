@@ -73,10 +73,10 @@ class EveryDay:
 
     def days(self, first: dt.date, last: dt.date) -> list[dt.date]:
         """Every day from `first` to `last`; without what a zone left out (2011-12-30 in Pacific/Apia)."""
-        some = (first + i * ONE_DAY for i in range((last - first).days + 1))
+        dates = (first + i * ONE_DAY for i in range((last - first).days + 1))
         return [
             day
-            for day in some
+            for day in dates
             if wall_clock_to_utc(day, MIDNIGHT, self.zone).astimezone(self.zone).date() == day
         ]
 
@@ -134,7 +134,7 @@ class Sessions:
 
 
 def require_day(calendar: Calendar, day: dt.date) -> None:
-    """Nothing, if `day` is one of `calendar`.
+    """Raise `ValueError` unless `day` is a day of `calendar`.
 
     Raises:
         ValueError: it is none; names the nearest ones.
@@ -154,9 +154,9 @@ def next_day(calendar: Calendar, day: dt.date) -> dt.date:
         Broken: none is known; an exchange's calendar ends.
     """
     for reach in REACHES:
-        if found := calendar.days(day, day + reach):
-            return found[0]
-    raise Broken(f"no {calendar.unit} is known on or after {day}{_known(calendar)}")
+        if days := calendar.days(day, day + reach):
+            return days[0]
+    raise Broken(f"no {calendar.unit} is known on or after {day}{_known_spans(calendar)}")
 
 
 def latest_day(calendar: Calendar, now: dt.datetime) -> dt.date:
@@ -172,7 +172,9 @@ def latest_day(calendar: Calendar, now: dt.datetime) -> dt.date:
         for day in reversed(calendar.days(today - reach, today + ONE_DAY)):
             if calendar.complete(day) <= now:
                 return day
-    raise Broken(f"no {calendar.unit} is known that was complete at {now.isoformat()}{_known(calendar)}")
+    raise Broken(
+        f"no {calendar.unit} is known that was complete at {now.isoformat()}{_known_spans(calendar)}"
+    )
 
 
 def parse_minutes(text: str) -> dt.timedelta:
@@ -188,7 +190,7 @@ def parse_minutes(text: str) -> dt.timedelta:
 
 
 def check_early(overrides: Mapping[str, CalendarOverride], shown: str) -> None:
-    """Holds early closes to the exchanges' calendars: each on a session, and none after the usual close.
+    """Check early closes against the exchanges' calendars: each on a session, and none after the usual close.
 
     Not done while scheduling, where an early close that fits no session is better ignored than a night lost.
 
@@ -207,7 +209,7 @@ def check_early(overrides: Mapping[str, CalendarOverride], shown: str) -> None:
                 )
 
 
-def _known(calendar: Calendar) -> str:
+def _known_spans(calendar: Calendar) -> str:
     names = calendar.exchanges if isinstance(calendar, Sessions) else ()
     spans = (f"{name} from {facts_of(name).first} to {facts_of(name).last}" for name in names)
     return "".join(f"; exchange_calendars knows {span}" for span in spans)

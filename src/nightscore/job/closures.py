@@ -4,7 +4,7 @@
       closed: [2025-01-09]            # the day of mourning for President Carter
       early: {2026-11-27: "13:00"}    # a time of the exchange's own zone
 
-Light to import; what a day means to an exchange is the business of `nightscore.job.calendars`.
+Light to import; `nightscore.job.calendars` says what it means for the days of an exchange.
 """
 
 import datetime as dt
@@ -67,7 +67,7 @@ def parse_overrides(document: Any, shown: str = "overrides") -> dict[str, Calend
 
 @dataclass(frozen=True)
 class _Reader:
-    """One document at work: its name and lines, for messages."""
+    """Reads one document; has its name and its lines, for messages."""
 
     shown: str
     lines: LineNumbers
@@ -75,30 +75,30 @@ class _Reader:
     def all(self, document: Any) -> dict[str, CalendarOverride]:
         if not isinstance(document, Mapping):
             self.wrong((), f"{clipped(document)} is no mapping from exchanges; {ALLOWED}")
-        return {code: self.one(code, found) for code, found in document.items()}
+        return {code: self.exchange(code, override) for code, override in document.items()}
 
-    def one(self, code: str, found: Any) -> CalendarOverride:
+    def exchange(self, code: str, override: Any) -> CalendarOverride:
         if problem := exchange_problem(code):
             self.wrong((code,), problem)
-        if not isinstance(found, Mapping):
-            self.wrong((code,), f"{clipped(found)} is no mapping; {ALLOWED}")
-        for key in found.keys() - {"closed", "early"}:
+        if not isinstance(override, Mapping):
+            self.wrong((code,), f"{clipped(override)} is no mapping; {ALLOWED}")
+        for key in override.keys() - {"closed", "early"}:
             self.wrong((code, key), f"{clipped(key)} is unknown; {ALLOWED}")
-        closed = self.closed((code, "closed"), found.get("closed", []))
-        early = self.early((code, "early"), found.get("early", {}))
+        closed = self.closed((code, "closed"), override.get("closed", []))
+        early = self.early((code, "early"), override.get("early", {}))
         for day in closed & early.keys():
             self.wrong((code, "early", str(day)), f"{day} is closed, too; say one of the two")
         return CalendarOverride(closed, early)
 
-    def closed(self, at: Path_, found: Any) -> frozenset[dt.date]:
-        if not isinstance(found, list):
-            self.wrong(at, f"{clipped(found)} is no list; {ALLOWED}")
-        return frozenset(self.day((*at, i), value) for i, value in enumerate(found))
+    def closed(self, at: Path_, days: Any) -> frozenset[dt.date]:
+        if not isinstance(days, list):
+            self.wrong(at, f"{clipped(days)} is no list; {ALLOWED}")
+        return frozenset(self.day((*at, i), value) for i, value in enumerate(days))
 
-    def early(self, at: Path_, found: Any) -> dict[dt.date, dt.time]:
-        if not isinstance(found, Mapping):
-            self.wrong(at, f"{clipped(found)} is no mapping; {ALLOWED}")
-        return {self.day((*at, key), key): self.time((*at, key), value) for key, value in found.items()}
+    def early(self, at: Path_, times: Any) -> dict[dt.date, dt.time]:
+        if not isinstance(times, Mapping):
+            self.wrong(at, f"{clipped(times)} is no mapping; {ALLOWED}")
+        return {self.day((*at, key), key): self.time((*at, key), value) for key, value in times.items()}
 
     def day(self, at: Path_, value: Any) -> dt.date:
         try:

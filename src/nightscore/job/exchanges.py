@@ -33,10 +33,10 @@ def exchange_problem(code: object) -> str | None:
 
     Where exchange_calendars isn't installed every code is right: a later error says what is missing.
     """
-    known = known_exchanges()
-    if isinstance(code, str) and (code in known or not known):
+    codes = known_exchanges()
+    if isinstance(code, str) and (code in codes or not codes):
         return None
-    near = difflib.get_close_matches(str(code).upper(), sorted(known), 1, 0.7)
+    near = difflib.get_close_matches(str(code).upper(), sorted(codes), 1, 0.7)
     hint = f"did you mean {near[0]}?" if near else "allowed: an ISO 10383 code that it has, such as XNYS"
     return f"exchange_calendars has no exchange {clipped(code)}; {hint}"
 
@@ -57,11 +57,11 @@ def facts_of(exchange: str) -> Facts:
     Raises:
         Broken: exchange_calendars is missing, or can't compute the exchange.
     """
-    found = _get(exchange)
-    low, high = found.bound_min(), found.bound_max()
+    calendar = _get(exchange)
+    low, high = calendar.bound_min(), calendar.bound_max()
     first = low.date() if low is not None else dt.date(1990, 1, 1)
     last = high.date() if high is not None else dt.date(2199, 12, 31)
-    return Facts(ZoneInfo(str(found.tz)), first, last)
+    return Facts(ZoneInfo(str(calendar.tz)), first, last)
 
 
 def closes_of(exchange: str, first: dt.date, last: dt.date) -> Iterator[tuple[dt.date, dt.datetime]]:
@@ -83,9 +83,9 @@ def _decade(exchange: str, decade: int) -> dict[dt.date, dt.datetime]:
     facts = facts_of(exchange)
     first = max(facts.first, dt.date(decade * 10, 1, 1))
     last = min(facts.last, dt.date(decade * 10 + 9, 12, 31))
-    found = _get(exchange, start=first.isoformat(), end=last.isoformat())
-    closes = (close.to_pydatetime().astimezone(dt.UTC) for close in found.closes)
-    return dict(zip((session.date() for session in found.sessions), closes, strict=True))
+    calendar = _get(exchange, start=first.isoformat(), end=last.isoformat())
+    closes = (close.to_pydatetime().astimezone(dt.UTC) for close in calendar.closes)
+    return dict(zip((session.date() for session in calendar.sessions), closes, strict=True))
 
 
 def _get(exchange: str, **bounds: str) -> Any:

@@ -1,4 +1,7 @@
-"""The inputs of a job, as its job.yaml says them: files of the workspace, or an output table of a job."""
+"""The inputs of a job, as its job.yaml says them: files of the workspace, or an output table of a job.
+
+The contract of an input's columns is what the trade calls a data contract.
+"""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar

@@ -15,18 +15,18 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 def job_schema() -> dict[str, Any]:
     """What a job.yaml may say, as JSON Schema."""
-    found: dict[str, Any] = _closed(JobSpec.model_json_schema())
-    return {"$schema": DIALECT, **found, "title": "A nightscore job"}
+    schema: dict[str, Any] = _closed(JobSpec.model_json_schema())
+    return {"$schema": DIALECT, **schema, "title": "A nightscore job"}
 
 
 def _closed(part: Any) -> Any:
     """The schema with no other keys allowed where keys have a pattern: pydantic leaves that out."""
     if isinstance(part, list):
-        return [_closed(one) for one in part]
+        return [_closed(item) for item in part]
     if not isinstance(part, dict):
         return part
-    found = {name: _closed(one) for name, one in part.items()}
-    return {**found, "additionalProperties": False} if "patternProperties" in found else found
+    closed = {name: _closed(value) for name, value in part.items()}
+    return {**closed, "additionalProperties": False} if "patternProperties" in closed else closed
 
 
 def main() -> None:

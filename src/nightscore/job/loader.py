@@ -21,20 +21,22 @@ from nightscore.common import (
     open_workspace,
     read_yaml,
 )
-from nightscore.job import accuracy_budget, audits, inputs, policy, schedule, spec
-from nightscore.job import model as contest
+from nightscore.job import audits, inputs, schedule
+from nightscore.job.accuracy_budget import AccuracyBudget
+from nightscore.job.model import Judge, Model
 from nightscore.job.params import Param, ParamValue
-from nightscore.job.spec import JobSpec
+from nightscore.job.policy import Domain, Limits, Policy
+from nightscore.job.spec import JobSpec, Scoring
 
 PARTS: dict[str, type[BaseModel]] = {
-    "model": contest.Model,
-    "judge": contest.Judge,
-    "scoring": spec.Scoring,
-    "policy": policy.Policy,
-    "domain": policy.Domain,
-    "limits": policy.Limits,
+    "model": Model,
+    "judge": Judge,
+    "scoring": Scoring,
+    "policy": Policy,
+    "domain": Domain,
+    "limits": Limits,
     "params": Param,
-    "budget": accuracy_budget.AccuracyBudget,
+    "budget": AccuracyBudget,
 }
 KINDS: dict[str, Mapping[str, type[Any]]] = {  # models all, but for the word `none`
     "schedule": schedule.KINDS,
@@ -67,7 +69,7 @@ class Job:
         return self.workspace.relative(self.file)
 
     def raise_broken(self, at: Path_, message: str) -> NoReturn:
-        """Raise Broken, naming the line of job.yaml where the value at `at` stands."""
+        """Raise `Broken` with the line of job.yaml on which the value at `at` stands."""
         dotted = ".".join(map(str, at))
         raise Broken(f"{self.shown}:{_line(self.lines, at)}: {dotted}: {message}")
 
@@ -77,14 +79,14 @@ class Job:
         Raises:
             Broken: an override names no parameter of this job or has a value that is not allowed.
         """
-        given = dict(overrides or {})
-        unknown = sorted(given.keys() - self.spec.params.keys())
+        overrides = dict(overrides or {})
+        unknown = sorted(overrides.keys() - self.spec.params.keys())
         if unknown:
-            known = ", ".join(self.spec.params) or "none"
-            raise Broken(f"job {self.name} has no parameter {unknown[0]!r}; its parameters: {known}")
+            names = ", ".join(self.spec.params) or "none"
+            raise Broken(f"job {self.name} has no parameter {unknown[0]!r}; its parameters: {names}")
         values: dict[str, ParamValue] = {}
         for name, param in self.spec.params.items():
-            value = given.get(name, param.default)
+            value = overrides.get(name, param.default)
             try:
                 values[name] = param.parse(value) if isinstance(value, str) else param.check(value)
             except ValueError as error:
@@ -130,12 +132,12 @@ def load(name: str, workspace: Workspace | Path | str | None = None) -> Job:
     called = [file for file, peek in peeked.items() if name in (peek.name, peek.folder)]
     if not called:
         raise Broken(_unknown(name, space, list(peeked.values())))
-    file = min(called, key=lambda one: bool(peeked[one].problem))  # of two, the one that can be read
+    file = min(called, key=lambda path: bool(peeked[path].problem))  # of two, the one that can be read
     job = read_job(file, space)
     for other, peek in peeked.items():
         if other != file:
             _check_unique(job, peek.tables, space.relative(other))
-    if not any(peek.problem for peek in peeked.values()):  # else nobody knows what is published
+    if not any(peek.problem for peek in peeked.values()):  # else it is not known what is published
         _check_after(job, [table for peek in peeked.values() for table in peek.tables])
     return job
 
@@ -172,7 +174,7 @@ def load_all(workspace: Workspace | Path | str | None = None) -> tuple[list[Job]
             peek = _peek(file, space)
             published += peek.tables
             unread = unread or bool(peek.problem)
-    if unread:  # nobody knows which tables it publishes, so no schedule can be held against them
+    if unread:  # which tables it publishes is not known, so no schedule can be held against them
         return jobs, broken
     return [job for job in jobs if not _unfulfilled(job, published, broken)], broken
 
@@ -189,15 +191,15 @@ def read_job(file: Path, workspace: Workspace) -> Job:
     if not isinstance(document, dict):
         raise Broken(f"{shown}:1: a job.yaml is a mapping that starts with `job: name`")
     try:
-        found = JobSpec.model_validate(document)
+        spec = JobSpec.model_validate(document)
     except ValidationError as error:
         raise Broken(_explain(error, shown, lines)) from None
-    job = Job(found, workspace, file, None, {}, lines)
-    features = read_sql(job, ("features",), found.features) if found.features.endswith(".sql") else None
-    decide = {name: read_sql(job, ("decide", name), path) for name, path in found.decide.items()}
-    if found.judge.labels:
-        read_sql(job, ("judge", "labels", "sql"), found.judge.labels.sql)
-    return Job(found, workspace, file, features, decide, lines)
+    job = Job(spec, workspace, file, None, {}, lines)
+    features = read_sql(job, ("features",), spec.features) if spec.features.endswith(".sql") else None
+    decide = {name: read_sql(job, ("decide", name), path) for name, path in spec.decide.items()}
+    if spec.judge.labels:
+        read_sql(job, ("judge", "labels", "sql"), spec.judge.labels.sql)
+    return Job(spec, workspace, file, features, decide, lines)
 
 
 def peek_job_name(file: Path) -> str | None:
@@ -249,7 +251,7 @@ def _check_unique(job: Job, tables: Iterable[str], other: str) -> None:
 
 
 def _check_after(job: Job, published: Iterable[str]) -> None:
-    """A job that waits for a table that nobody publishes would never run, and nobody would be told."""
+    """Refuse a job that waits for a table that no job publishes: silently, it would never run."""
     others = sorted(set(published) - set(job.spec.tables))
     for i, name in enumerate(getattr(job.spec.schedule, "after", ())):
         if name not in others:
@@ -291,22 +293,22 @@ def _line(lines: LineNumbers, at: Path_) -> int:
 
 def _explain(error: ValidationError, shown: str, lines: LineNumbers) -> str:
     """Every mistake on a line of its own: file, line, place, offending value, what is allowed."""
-    found = [_mistake(dict(one), shown, lines) for one in error.errors()]
-    return "\n".join(dict.fromkeys(found))
+    messages = [_mistake(dict(details), shown, lines) for details in error.errors()]
+    return "\n".join(dict.fromkeys(messages))
 
 
-def _mistake(one: dict[str, Any], shown: str, lines: LineNumbers) -> str:
-    error = one.get("ctx", {}).get("error")
-    loc = (*_untagged(one["loc"]), *getattr(error, "at", ()))
-    at = _in_file(loc, lines, missing=one["type"] == "missing")
+def _mistake(details: dict[str, Any], shown: str, lines: LineNumbers) -> str:
+    error = details.get("ctx", {}).get("error")
+    loc = (*_untagged(details["loc"]), *getattr(error, "at", ()))
+    at = _in_file(loc, lines, missing=details["type"] == "missing")
     dotted = ".".join(map(str, at))
-    text = one["msg"].removeprefix("Value error, ")
-    if one["type"] == "extra_forbidden":
-        text = f"unknown key{_near(at, one['loc'])}"
-    elif one["type"] == "missing":
+    text = details["msg"].removeprefix("Value error, ")
+    if details["type"] == "extra_forbidden":
+        text = f"unknown key{_near(at, details['loc'])}"
+    elif details["type"] == "missing":
         text = "is missing"
-    elif one["type"] != "value_error":
-        text = f"{clipped(one['input'])} is not allowed: {_plain(one['type'], text)}"
+    elif details["type"] != "value_error":
+        text = f"{clipped(details['input'])} is not allowed: {_plain(details['type'], text)}"
     return f"{shown}:{_line(lines, at)}: {dotted + ': ' if dotted else ''}{text}"
 
 
@@ -335,7 +337,7 @@ def _in_file(loc: tuple[str | int, ...], lines: LineNumbers, missing: bool) -> P
 
 def _near(at: Path_, loc: tuple[str | int, ...]) -> str:
     """The allowed keys where an unknown one stands."""
-    keys = [field.alias or name for name, field in _model_at(loc[:-1]).model_fields.items()]
+    keys = [info.alias or name for name, info in _model_at(loc[:-1]).model_fields.items()]
     near = difflib.get_close_matches(str(at[-1]), keys, 1) if at else []
     return f"; did you mean {near[0]}?" if near else f"; allowed: {', '.join(keys)}"
 
@@ -347,9 +349,9 @@ def _model_at(loc: Path_) -> type[BaseModel]:
     top = str(loc[0])
     model = KINDS[top][str(loc[TAGS[top]])] if top in KINDS else PARTS[top]
     for part in loc[TAGS.get(top, 0) + 1 :]:
-        field = model.model_fields.get(str(part))
-        if field and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            model = field.annotation
+        info = model.model_fields.get(str(part))
+        if info and isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            model = info.annotation
     return model
 
 

@@ -1,4 +1,4 @@
-"""Champion and challengers as a job.yaml says them: names, columns, and what a verdict asks for.
+"""The model of a job as its job.yaml says it, its challengers, and what a verdict (`nightscore judge`) needs.
 
 Light to import, as all of a job's spec.
 """
@@ -205,10 +205,10 @@ class Model(StrictModel):
 
 
 def check_model_names(place: str, names: Sequence[str | None]) -> None:
-    """Know that what begins like a registry's URI is one.
+    """Raise `Misplaced` unless each name that begins like a registry's URI is one.
 
     Raises:
-        Misplaced: it names no version and no alias.
+        Misplaced: a URI names no version and no alias.
     """
     for i, name in enumerate(names):
         if name and name.startswith("models:") and not REGISTRY_URI.fullmatch(name):
@@ -225,22 +225,22 @@ def challenger_names(paths: Sequence[str]) -> dict[str, str]:
     Raises:
         Misplaced: two have the same name, though SQL takes upper and lower case for the same.
     """
-    found: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     for i, path in enumerate(paths):
         name = challenger_name(path)
-        twin = next((p for n, p in found.items() if n.lower() == name.lower()), None)
+        twin = next((p for n, p in by_name.items() if n.lower() == name.lower()), None)
         if twin is not None:
             raise Misplaced(
                 (CHALLENGERS, i), f"{path!r} and {twin!r} would both have columns {name}__…; rename a file"
             )
-        found[name] = path
-    return found
+        by_name[name] = path
+    return by_name
 
 
 def challenger_name(path: str) -> str:
     """The name that a challenger's columns begin with."""
-    known = REGISTRY_URI.fullmatch(path)
-    text = f"{known[1]}_{known[2] or known[3]}" if known else PurePosixPath(path).stem
+    uri = REGISTRY_URI.fullmatch(path)
+    text = f"{uri[1]}_{uri[2] or uri[3]}" if uri else PurePosixPath(path).stem
     name = re.sub(r"[^A-Za-z0-9_]", "_", text)
     return name if name[:1].isalpha() else f"m_{name}"
 

@@ -1,4 +1,4 @@
-"""What becomes of days without data and of rows that can't be scored, and what values a row may have."""
+"""What happens to days without data and to rows that can't be scored; which values a row may have."""
 
 from typing import Annotated, Literal
 
@@ -79,7 +79,7 @@ class Domain(StrictModel):
         return self
 
     def __str__(self) -> str:
-        said = [f"at least {self.min:g}"] if self.min is not None else []
-        said += [f"at most {self.max:g}"] if self.max is not None else []
-        said += [f"one of {', '.join(map(str, self.in_))}"] if self.in_ is not None else []
-        return ", ".join(said)
+        limits = [f"at least {self.min:g}"] if self.min is not None else []
+        limits += [f"at most {self.max:g}"] if self.max is not None else []
+        limits += [f"one of {', '.join(map(str, self.in_))}"] if self.in_ is not None else []
+        return ", ".join(limits)

@@ -60,7 +60,7 @@ class ScheduleKind(Kind):
         return latest_day(self.calendar(closures), now)
 
     def check(self, root: Path) -> None:
-        """Hold it to what it needs of the workspace at `root` and of this machine, beyond job.yaml.
+        """Check what it needs of the workspace at `root` and of this machine, beyond job.yaml.
 
         Raises:
             Misplaced: a value of job.yaml is wrong there.
@@ -119,12 +119,12 @@ class Exchange(StrictModel, ScheduleKind):
         return Sessions(self.exchanges, parse_minutes(self.after_close), closures or {})
 
     def check(self, root: Path) -> None:
-        """Know that each exchange has a calendar, and that the closures of calendars.yaml fit it."""
+        """Raise unless each exchange has a calendar, and the closures of calendars.yaml fit it."""
         for code in self.exchanges:
             if problem := exchange_problem(code):
                 raise Misplaced(("exchange",), problem)
         closures = read_workspace_overrides(root)
-        check_early({code: one for code, one in closures.items() if code in self.exchanges}, FILE)
+        check_early({code: override for code, override in closures.items() if code in self.exchanges}, FILE)
 
 
 class After(StrictModel, ScheduleKind):

@@ -124,7 +124,7 @@ class JobSpec(StrictModel):
     judge: Annotated[Judge, Field(description="when a challenger is promoted (`nightscore judge`)")] = Judge()
     close: Annotated[
         bool,
-        Field(description="a day that is published is closed: only a restatement publishes it anew"),
+        Field(description="a day that is published is closed: only a restatement publishes it again"),
     ] = False
 
     @property
@@ -187,20 +187,20 @@ class JobSpec(StrictModel):
                 )
 
     def _check_judge(self) -> None:
-        known, labels = [*self.key, *self.keep], self.judge.labels
-        asked: list[tuple[Place, str | None]] = [
+        allowed, labels = [*self.key, *self.keep], self.judge.labels
+        columns: list[tuple[Place, str | None]] = [
             (("segments", i), c) for i, c in enumerate(self.judge.segments)
         ]
-        asked += [(("labels", "cluster"), labels.cluster)] if labels else []
-        for at, column in asked:
-            if column is not None and column not in known:
+        columns += [(("labels", "cluster"), labels.cluster)] if labels else []
+        for at, column in columns:
+            if column is not None and column not in allowed:
                 raise Misplaced(
-                    ("judge", *at), f"{column!r} is no key or kept column; allowed: {', '.join(known)}"
+                    ("judge", *at), f"{column!r} is no key or kept column; allowed: {', '.join(allowed)}"
                 )
         if labels and labels.output and labels.output not in self.model.outputs:
-            allowed = ", ".join(self.model.outputs)
+            outputs = ", ".join(self.model.outputs)
             raise Misplaced(
-                ("judge", "labels", "output"), f"{labels.output!r} is no output; allowed: {allowed}"
+                ("judge", "labels", "output"), f"{labels.output!r} is no output; allowed: {outputs}"
             )
 
     @property

@@ -18,7 +18,7 @@ SPAN = 40 * ONE_DAY  # around each moment, in which days are looked at one by on
 
 
 def check_calendar(calendar: Calendar, moments: Sequence[dt.datetime]) -> None:
-    """Hold `calendar` to its contract around some moments (which have offsets).
+    """Check that `calendar` keeps its contract around some moments (which have offsets).
 
     Checked: days rise, each once, and are the same asked for together or in parts; later days are complete
     later, and none before it has begun; the latest complete day never goes back in time, is never in the

@@ -96,8 +96,8 @@ class Pinned:
 
     def read_receipt(self, job: str, day: dt.date) -> Receipt | None:
         """The receipt in force for a day, None if the day was never published."""
-        found = self.in_force.get((job, day.isoformat()))
-        return found.read_receipt() if found else None
+        entry = self.in_force.get((job, day.isoformat()))
+        return entry.read_receipt() if entry else None
 
     def previous(self, job: str, day: dt.date) -> CatalogEntry | None:
         """The receipt in force of a job's last published day before this one; None if there is none."""
@@ -110,16 +110,16 @@ class Pinned:
 
     def files(self, table: str) -> list[LiveFile]:
         """The files of a table, by day, of the runs whose receipts are in force."""
-        wanted = {e.day: e for e in self.in_force.values() if table in e.versions}
-        if not wanted:
+        entries = {e.day: e for e in self.in_force.values() if table in e.versions}
+        if not entries:
             return []
         root = self.workspace.tables / table
-        by_day = _by_day(delta.list_live_files(root, max(e.versions[table] for e in wanted.values())))
-        for day, entry in wanted.items():
+        by_day = _by_day(delta.list_live_files(root, max(e.versions[table] for e in entries.values())))
+        for day, entry in entries.items():
             if {f.run_id for f in by_day.get(day, [])} != {entry.run_id}:
                 # Committed by a run whose receipt is not (yet) there: this day as it was before.
                 by_day[day] = self.files_of(entry, table)
-        return [file for day in sorted(wanted) for file in by_day[day]]
+        return [file for day in sorted(entries) for file in by_day[day]]
 
     def files_of(self, entry: CatalogEntry, table: str) -> list[LiveFile]:
         """The files of a table that one run published, whether its receipt is still in force or not.
@@ -128,10 +128,10 @@ class Pinned:
             Broken: the table's log does not hold them any more.
         """
         root = self.workspace.tables / table
-        found = [file for file in delta.list_live_files(root, entry.versions[table]) if file.day == entry.day]
-        if not found:  # even an empty day has a file
+        files = [file for file in delta.list_live_files(root, entry.versions[table]) if file.day == entry.day]
+        if not files:  # even an empty day has a file
             raise Broken(f"table {table}: its log has lost the files of {entry.day}, run {entry.run_id}")
-        return found
+        return files
 
     def paths_of(self, entry: CatalogEntry) -> dict[str, list[Path]]:
         """Table -> the paths of the files that one run published. Errors as those of `files_of`."""
@@ -139,24 +139,26 @@ class Pinned:
 
     def views(self) -> list[View]:
         """Every table, and `receipts`, as SQL sees them."""
-        found = [self._view(table) for table in self.tables()]
+        tables = [self._view(table) for table in self.tables()]
         receipts = tuple(entry.file for entry in self.history)
-        return [*found, View(RECEIPTS, receipts, "day"), *self._books()] if receipts else found
+        if not receipts:
+            return tables
+        return [*tables, View(RECEIPTS, receipts, "day"), *self._restatement_views()]
 
     def _view(self, table: str) -> View:
         may_lack = bool(delta.optional_columns(self.workspace.tables / table))
         return View(table, tuple(f.path for f in self.files(table)), "day", by_name=may_lack)
 
-    def _books(self) -> list[View]:
+    def _restatement_views(self) -> list[View]:
         """The tables of restatements, as far as their runs have receipts here."""
         here = {entry.run_id for entry in self.history}
-        found = []
+        views = []
         for name, schema in RESTATEMENT_SCHEMAS.items():
             live = delta.list_live_files(self.workspace.tables / name)
             columns = {field.name: SQL_TYPES[field.type] for field in schema} | {"day": "DATE"}
             files = tuple(file.path for file in live if file.run_id in here)
-            found.append(View(name, files, "day", columns))
-        return found
+            views.append(View(name, files, "day", columns))
+        return views
 
     def as_reported(self) -> "Pinned":
         """Each day of each job as it was first published; without what was restated since."""
@@ -214,15 +216,15 @@ def query_resources(workspace: Workspace) -> EngineResources:
 
 
 def _by_day(files: Sequence[LiveFile]) -> dict[str, list[LiveFile]]:
-    found: dict[str, list[LiveFile]] = {}
+    by_day: dict[str, list[LiveFile]] = {}
     for file in files:
-        found.setdefault(file.day, []).append(file)
-    return found
+        by_day.setdefault(file.day, []).append(file)
+    return by_day
 
 
 def _entries(workspace: Workspace, files: Sequence[Path]) -> list[CatalogEntry]:
     """The receipts in some files of the table `receipts`, by run number."""
-    if not files:  # the table has been made, and its first receipt is on the way
+    if not files:  # the table is there, and its first receipt is not yet
         return []
     select = (
         "SELECT job, day, run_id, run_number, published_at, tables, filename FROM read_parquet("

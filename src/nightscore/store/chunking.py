@@ -1,9 +1,9 @@
 """How many rows at once: the rows and the bytes of a chunk, and who may lower them.
 
 A chunk has as many rows as the job says, else as many of the day's files as CHUNK_BYTES hold, up to the
-scorers' own batch (`rows_per_chunk`); a quarter of them where that measures faster (`smaller_chunk_rows`);
+scorers' own batch (`rows_per_chunk`); a quarter of them where that measures faster (`fewer_rows`);
 and while it is read at most the bytes that the memory leaves (`chunk_bytes`), by the rows before it
-(`next_chunk_rows`).
+(`rows_after`).
 """
 
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ DIVISOR = 4  # of the smaller size that is tried
 COPIES = 4  # of a chunk, at once: as read, without its nulls, as a matrix, with its outputs
 
 
-def rows_per_chunk(asked: int | Literal["auto"], bytes_per_row: float) -> int:
+def rows_per_chunk(setting: int | Literal["auto"], row_bytes: float) -> int:
     """Rows per chunk: what the job says, else as many as 16 MiB hold, at most 16,384."""
-    if asked != "auto":
-        return asked
-    return max(1, min(CHUNK_ROWS, int(CHUNK_BYTES / max(bytes_per_row, 1))))
+    if setting != "auto":
+        return setting
+    return max(1, min(CHUNK_ROWS, int(CHUNK_BYTES / max(row_bytes, 1))))
 
 
 def bytes_per_row(source: Sequence[InputFile]) -> float:
@@ -29,13 +29,13 @@ def bytes_per_row(source: Sequence[InputFile]) -> float:
     return sum(f.bytes for f in source) / max(sum(f.rows for f in source), 1)
 
 
-def fewer_rows(asked: int | Literal["auto"], rows: int) -> int:
+def fewer_rows(setting: int | Literal["auto"], rows: int) -> int:
     """Rows of a smaller chunk that may be faster, as it stays in a cache; 0 where the job names the size."""
-    return rows // DIVISOR if asked == "auto" else 0
+    return rows // DIVISOR if setting == "auto" else 0
 
 
 def chunk_bytes(arrow: int) -> int:
-    """The most bytes of a chunk where Arrow may use so many for a piece."""
+    """The most bytes of a chunk where Arrow may use `arrow` bytes for a piece."""
     return min(CHUNK_BYTES, arrow // COPIES)
 
 

@@ -68,8 +68,8 @@ class Tally:
         return pa.array(array[np.isfinite(array)])
 
     def _add(self, values: pa.Array) -> None:
-        found = pc.min_max(values)
-        self.bounds += [found["min"].as_py(), found["max"].as_py()]
+        extremes = pc.min_max(values)
+        self.bounds += [extremes["min"].as_py(), extremes["max"].as_py()]
         if pa.types.is_decimal(values.type):
             with localcontext(prec=MAX_DIGITS):
                 self.total += pc.sum(values.cast(pa.decimal256(MAX_DIGITS, values.type.scale))).as_py()
@@ -136,24 +136,24 @@ def compute_table_proof(
             rows += file.metadata.num_rows
             for group in range(file.num_row_groups):
                 _add_group(tallies, file.read_row_group(group), shown, run_id)
-    columns = {name: one.proof() for name, one in tallies.items()}
+    columns = {name: tally.proof() for name, tally in tallies.items()}
     return TableProof(rows, tuple(sha256 or (file_sha256(path) for path, _ in files)), columns)
 
 
-def proof_differences(recorded: Mapping[str, ColumnProof], found: Mapping[str, ColumnProof]) -> list[str]:
-    """What differs between two proofs of a table, a sentence each."""
-    said = []
-    for name in sorted(recorded.keys() | found.keys()):
-        before, now = recorded.get(name), found.get(name)
+def proof_differences(recorded: Mapping[str, ColumnProof], counted: Mapping[str, ColumnProof]) -> list[str]:
+    """What differs between the recorded proof of a table and its columns as counted now, a sentence each."""
+    differences = []
+    for name in sorted(recorded.keys() | counted.keys()):
+        before, now = recorded.get(name), counted.get(name)
         if before is None or now is None:
-            said.append(f"column {name} " + ("is gone" if now is None else "is in no receipt"))
+            differences.append(f"column {name} " + ("is gone" if now is None else "is in no receipt"))
         elif before != now:
             parts = [p for p in ColumnProof.model_fields if getattr(before, p) != getattr(now, p)]
-            said += [
+            differences += [
                 f"column {name}: {p} is {getattr(now, p)}, the receipt says {getattr(before, p)}"
                 for p in parts
             ]
-    return said
+    return differences
 
 
 def _add_group(tallies: dict[str, Tally], group: pa.Table, shown: str, run_id: str) -> None:
@@ -162,9 +162,9 @@ def _add_group(tallies: dict[str, Tally], group: pa.Table, shown: str, run_id: s
         raise Broken(f"{shown}: staged by run {min(names - {run_id})} and not by run {run_id}")
     for name in group.column_names:
         if name != "run_id":
-            one = tallies.setdefault(name, Tally(group.schema.field(name).type))
+            tally = tallies.setdefault(name, Tally(group.schema.field(name).type))
             for chunk in group.column(name).chunks:
-                one.add(chunk)
+                tally.add(chunk)
 
 
 def _element(kind: pa.DataType) -> pa.DataType:

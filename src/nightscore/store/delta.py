@@ -26,9 +26,8 @@ from deltalake.transaction import AddAction
 from nightscore.common import Broken, NotYet
 
 ATTEMPTS = 60
-HOPELESS = {  # errno -> what a person is told; others may go away by themselves
-    number: os.strerror(number)
-    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
+HOPELESS = {  # errno -> what the message says; others may go away by themselves
+    code: os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 }
 LOGGED = re.compile(r"\d{20}\.(.+\.)?(json|crc|parquet)")  # a log's commits and checkpoints, and their like
 OPTIONAL = {b"nightscore.optional": b"true"}  # the mark of a column that files may lack
@@ -99,12 +98,12 @@ def list_live_files(root: Path, version: int | None = None) -> list[LiveFile]:
     """
     if not table_exists(root):
         return []
-    return _live(_opened(root, version), root)
+    return _live(_open(root, version), root)
 
 
 def latest_version(root: Path) -> int:
     """The newest version's number."""
-    return _opened(root).version()
+    return _open(root).version()
 
 
 def storable_schema(schema: pa.Schema, where: str) -> pa.Schema:
@@ -128,12 +127,12 @@ def optional_columns(root: Path) -> set[str]:
     """The columns of a table that some of its files may not have; none without a table."""
     if not table_exists(root):
         return set()
-    return {f.name for f in pa.schema(_opened(root).schema()) if is_optional(f)}
+    return {f.name for f in pa.schema(_open(root).schema()) if is_optional(f)}
 
 
-def is_optional(field: pa.Field) -> bool:
+def is_optional(column: pa.Field) -> bool:
     """Whether a column is one that files may lack."""
-    return OPTIONAL.items() <= (field.metadata or {}).items()
+    return OPTIONAL.items() <= (column.metadata or {}).items()
 
 
 def _plain(schema: pa.Schema) -> list[pa.Field]:
@@ -151,7 +150,7 @@ def check_table_schema(root: Path, schema: pa.Schema) -> None:
     """
     if not table_exists(root):
         return
-    published = pa.schema(_opened(root).schema())
+    published = pa.schema(_open(root).schema())
     there = {f.name: f.type for f in published}
     here = {f.name: f.type for f in with_day(schema)}
     may_lack = {f.name for f in (*published, *schema) if is_optional(f)}
@@ -176,7 +175,7 @@ def commit_files(root: Path, change: TableCommit, seen: Sequence[str] | None = N
     """
     _create(root, change)
     for attempt in range(ATTEMPTS):
-        table = _opened(root)
+        table = _open(root)
         done = table.transaction_version(change.application)
         if done == change.run_number:
             return _version_of(table, root, change)
@@ -196,10 +195,10 @@ def commit_files(root: Path, change: TableCommit, seen: Sequence[str] | None = N
 
 
 def _refuse_hopeless(root: Path, error: Exception) -> None:
-    """Know that a failed commit may succeed at once: the disk has room, and takes what is written."""
+    """Raise `NotYet` unless a failed commit may succeed at once: not where the disk is full or read-only."""
     text = str(error)
-    if found := next((said for number, said in HOPELESS.items() if f"os error {number})" in text), None):
-        raise NotYet(f"table {root.name}: {found}; nothing is published") from error
+    if reason := next((reason for code, reason in HOPELESS.items() if f"os error {code})" in text), None):
+        raise NotYet(f"table {root.name}: {reason}; nothing is published") from error
 
 
 def _create(root: Path, change: TableCommit) -> None:
@@ -300,7 +299,7 @@ def _add(root: Path, path: Path, day: str) -> AddAction:
 def _version_of(table: DeltaTable, root: Path, change: TableCommit) -> int:
     """The version that holds this change's commit: the first that knows its transaction.
 
-    Not by `table.history()`: that reads the log anew but counts from the version that was loaded, so
+    Not by `table.history()`: that reads the log again but counts from the version that was loaded, so
     that a commit of another day in between makes every number in it too low (deltalake 1.6).
     """
     version = table.version()
@@ -315,23 +314,23 @@ def _version_of(table: DeltaTable, root: Path, change: TableCommit) -> int:
 
 
 def _knows(root: Path, version: int, change: TableCommit) -> bool:
-    found = _opened(root, version).transaction_version(change.application)
-    return bool(found == change.run_number)
+    number = _open(root, version).transaction_version(change.application)
+    return bool(number == change.run_number)
 
 
-def _opened(root: Path, version: int | None = None) -> DeltaTable:
-    """A table at a version. Broken where there is none such, or its log can't be read."""
+def _open(root: Path, version: int | None = None) -> DeltaTable:
+    """Open a table at a version. `Broken` where there is no such version, or its log can't be read."""
     try:
         return DeltaTable(str(root), version=version)
     except Exception as error:  # deltalake's own, and whatever its parsers raise
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         at = "" if version is None else f"has no version {version}, or "
-        raise Broken(f"table {root.name}: {at}can't be read: {said}") from error
+        raise Broken(f"table {root.name}: {at}can't be read: {reason}") from error
 
 
 def _live(table: DeltaTable, root: Path) -> list[LiveFile]:
     actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
-    found = [
+    files = [
         LiveFile(
             root / action["path"],
             _iso(action["partition.day"]),
@@ -340,7 +339,7 @@ def _live(table: DeltaTable, root: Path) -> list[LiveFile]:
         )
         for action in actions
     ]
-    return sorted(found, key=lambda f: (f.day, f.path.name))
+    return sorted(files, key=lambda f: (f.day, f.path.name))
 
 
 def _iso(day: dt.date | str) -> str:

@@ -1,7 +1,7 @@
 """Room on disk: how much there is, how much may be spilled, and the folders that hold what was spilled.
 
 Such a folder is locked by the process that spills into it, and the lock goes with the process, however it
-ends. So what a killed process has left is known by that nobody holds its lock.
+ends. So a folder whose lock is free was left by a process that was killed.
 """
 
 import contextlib
@@ -24,14 +24,14 @@ YOUNG = 60.0  # seconds in which a folder without its lock may be one that is ju
 
 def free_bytes(folder: Path) -> int:
     """Bytes that this user may still write to the file system of a folder, there or not."""
-    found = os.statvfs(_existing(folder))
-    return found.f_bavail * found.f_frsize
+    disk = os.statvfs(_existing(folder))
+    return disk.f_bavail * disk.f_frsize
 
 
 def spill_limit(folder: Path) -> int:
     """Bytes that may be spilled into a folder now: what is free, less a reserve."""
-    found = os.statvfs(_existing(folder))
-    size, available = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+    disk = os.statvfs(_existing(folder))
+    size, available = disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
     return max(0, available - min(RESERVE, int(size * RESERVE_SHARE)))
 
 

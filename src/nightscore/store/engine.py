@@ -171,8 +171,8 @@ class Engine:
         with self._within_means():
             reader = relation.limit(0).to_arrow_reader(1)
         try:
-            fields = zip(reader.schema, relation.columns, strict=True)
-            return pa.schema([field.with_name(name) for field, name in fields])
+            columns = zip(reader.schema, relation.columns, strict=True)
+            return pa.schema([column.with_name(name) for column, name in columns])
         finally:
             reader.close()
 
@@ -234,20 +234,20 @@ class Engine:
         text, kind = str(error), type(error)
         if self._late.is_set():
             return duckdb.InterruptException("stopped: it took longer than limits.time in job.yaml allows")
-        said = text.strip().partition("\n")[0]
+        reason = text.strip().partition("\n")[0]
         if any(mark in text for mark in NO_ROOM):
             left, folder = free_bytes(self._temp.path), self._temp.path.parent
             return NoRoomError(
                 f"needs more than {byte_size(self._memory)} of memory and {byte_size(self._spill)} of "
                 f"temporary disk, the most that it may use in {folder} ({byte_size(left)} are free there, "
                 "and a reserve is kept). Free disk there; a job gets more memory by memory: in job.yaml. "
-                f"{said}"
+                f"{reason}"
             )
         if issubclass(kind, duckdb.OutOfMemoryException):
             return duckdb.OutOfMemoryException(
                 f"needs more than {byte_size(self._memory)} of memory, its part of the budget, and what it "
                 "needs can't be spilled to disk. Let the SQL do with less; a job gets more by memory: in "
-                f"job.yaml. {said}"
+                f"job.yaml. {reason}"
             )
         return error
 
@@ -256,9 +256,9 @@ class Engine:
             return self._connection.sql(_bare(select), params=list(values) or None)
 
 
-def _expire(engine: "weakref.ref[Engine]") -> None:
-    if found := engine():
-        found.expire()
+def _expire(reference: "weakref.ref[Engine]") -> None:
+    if engine := reference():
+        engine.expire()
 
 
 class NoRoomError(duckdb.OutOfMemoryException):

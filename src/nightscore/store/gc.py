@@ -45,16 +45,16 @@ def collect_garbage(
     folders = [RunFolder(p) for p in sorted(workspace.runs.glob("*/*/*")) if _is_ours(p, workspace)]
     kept = {run.run_id for run in folders if not run.finished and not _abandoned(run, before)}
     state = catalog.read_catalog(workspace)
-    found = [
+    garbage = [
         *_in_runs(folders, kept, state),
         *_in_tables(workspace, kept, state, before),
     ]
-    going = {path for path, _ in found}
+    going = {path for path, _ in garbage}
     gone = [path for path in find_spilled(workspace) if not going & set(path.parents)]
-    found += [(path, "temporary files of a process that is gone") for path in gone]
-    removed = [Removed(workspace.relative(path), _size(path), reason) for path, reason in found]
+    garbage += [(path, "temporary files of a process that is gone") for path in gone]
+    removed = [Removed(workspace.relative(path), _size(path), reason) for path, reason in garbage]
     if not dry_run:
-        for path, _ in found:
+        for path, _ in garbage:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
     return removed
 
@@ -77,7 +77,7 @@ def _in_runs(folders: list[RunFolder], kept: set[str], state: Pinned) -> Iterato
 def _in_tables(
     workspace: Workspace, kept: set[str], state: Pinned, before: float
 ) -> Iterator[tuple[Path, str]]:
-    known = kept | {entry.run_id for entry in state.history}
+    run_ids = kept | {entry.run_id for entry in state.history}
     for root in sorted(p for p in workspace.tables.glob("*") if p.is_dir()):
         live = {file.path for file in delta.list_live_files(root)}
         for path in sorted(root.glob("day=*/*")):
@@ -85,7 +85,9 @@ def _in_tables(
                 continue  # what lies elsewhere is not ours
             hidden = not is_data_path(path, root)
             referenced = path in live or (
-                root.name not in (RECEIPTS, RESTATEMENTS) and not hidden and delta.file_run_id(path) in known
+                root.name not in (RECEIPTS, RESTATEMENTS)
+                and not hidden
+                and delta.file_run_id(path) in run_ids
             )
             if not referenced and path.stat().st_mtime < before:
                 yield path, "referenced by no receipt"

@@ -65,8 +65,8 @@ def split(memory: int, cores: int) -> MemoryBudget:
     """
     left = max(memory, LEAST) - LIBRARIES
     at_once = max(1, min(cores, left // PIECE))
-    one = min(left, max(PIECE, left // cores))
-    piece = PieceMemory(duckdb=min(MOST_DUCKDB, one // 2), arrow=one // 4, scorer=one // 4)
+    share = min(left, max(PIECE, left // cores))
+    piece = PieceMemory(duckdb=min(MOST_DUCKDB, share // 2), arrow=share // 4, scorer=share // 4)
     return MemoryBudget(memory, at_once, piece, sql=left * 6 // 10, beside=left * 15 // 100, arrow=left // 4)
 
 
@@ -79,18 +79,18 @@ def job_memory_budget(job: Job) -> MemoryBudget:
     machine = read_hardware()
     if job.spec.memory == "auto":
         return machine_budget()
-    asked = parse_size(job.spec.memory)
-    if asked > machine.memory:
+    requested = parse_size(job.spec.memory)
+    if requested > machine.memory:
         job.raise_broken(
             ("memory",),
             f"{job.spec.memory} is more than the {byte_size(machine.memory)} that this process may use "
             "(of the machine, or of its control group)",
         )
-    if asked < LEAST:
+    if requested < LEAST:
         job.raise_broken(
             ("memory",), f"{job.spec.memory} is not allowed: a night needs {byte_size(LEAST)} at the least"
         )
-    return split(asked, machine.cores)
+    return split(requested, machine.cores)
 
 
 def machine_budget() -> MemoryBudget:

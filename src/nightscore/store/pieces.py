@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from nightscore.store.plan import InputFile, Piece, RowRange, json_digest
 
-PIECES = 8  # a day is cut in about so many, as far as a piece stays within these sizes
+PIECES = 8  # a day is cut in about this many, as far as a piece stays within these sizes
 SMALLEST_PIECE, LARGEST_PIECE = 32_768, 1_000_000  # rows
 SMALLEST_PIECE_OF_TEXTS = 1024  # a row of which takes some thousand times as long
 
@@ -23,8 +23,8 @@ def cut_pieces(
     target = min(max(total // PIECES, smallest), LARGEST_PIECE)
     pieces: list[tuple[RowRange, ...]] = []
     ranges: list[RowRange] = []
-    for piece in _portions(files, target, total):
-        ranges.append(piece)
+    for portion in _portions(files, target, total):
+        ranges.append(portion)
         if sum(r.stop - r.start for r in ranges) >= target:
             pieces.append(_joined(ranges))
             ranges = []
@@ -40,7 +40,7 @@ def cut_pieces(
 
 def _portions(files: Sequence[InputFile], target: int, left: int) -> list[RowRange]:
     """The row groups in order, those larger than a piece divided, up to `left` rows in all."""
-    found: list[RowRange] = []
+    portions: list[RowRange] = []
     for file in files:
         start = 0
         for group in file.groups:
@@ -48,19 +48,19 @@ def _portions(files: Sequence[InputFile], target: int, left: int) -> list[RowRan
             step = group if group <= 2 * target else target  # a small overhang is no piece of its own
             while start < end and left:
                 stop = min(start + step, end, start + left)
-                found.append(RowRange(file.path, start, stop))
+                portions.append(RowRange(file.path, start, stop))
                 left -= stop - start
                 start = stop
             start = end
-    return found
+    return portions
 
 
 def _joined(ranges: Sequence[RowRange]) -> tuple[RowRange, ...]:
     """The same rows with neighbouring ranges of one file made one."""
-    found: list[RowRange] = []
-    for one in ranges:
-        if found and found[-1].path == one.path and found[-1].stop == one.start:
-            found[-1] = RowRange(one.path, found[-1].start, one.stop)
+    joined: list[RowRange] = []
+    for rows in ranges:
+        if joined and joined[-1].path == rows.path and joined[-1].stop == rows.start:
+            joined[-1] = RowRange(rows.path, joined[-1].start, rows.stop)
         else:
-            found.append(one)
-    return tuple(found)
+            joined.append(rows)
+    return tuple(joined)

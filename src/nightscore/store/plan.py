@@ -1,4 +1,4 @@
-"""What one day of a job is made of: pure values and the arithmetic that cuts them. No data is read."""
+"""What a run of one day of a job has to do: pure values that cross processes. No data is read."""
 
 import dataclasses
 import functools
@@ -98,7 +98,7 @@ class Canary:
 
 @dataclass(frozen=True)
 class Restate:
-    """That a published day is to be published anew: why, and by whom. Both go into the receipt."""
+    """That a published day is to be published again: why, and by whom. Both go into the receipt."""
 
     because: str
     by: str
@@ -129,7 +129,7 @@ class Plan:
     `run_id` is the run that published what this one would; with `skipped` there is none. Of a replay,
     `replay_of` is the run whose rejects are scored again, and `carried` the rows of it that are not.
     `known_at` is the moment at which rows must have been known to be seen (UTC, ISO 8601), "" for all rows.
-    `closes` is whether the day is closed once it is published; `restate` says that it is published anew,
+    `closes` is whether the day is closed once it is published; `restate` says that it is published again,
     instead of what the run `replaces` published. `tuned` is what a bake-off took to score it in the model's
     place, with its `canary`; `warning` says why it is not used. `model_uri` and `model_version` are those of
     a registry that named the model, `code` is the sha256 of the workspace's file or the package that brings

@@ -43,15 +43,17 @@ def read_promotions(path: Path, shown: str) -> list[Promotion]:
     try:
         return TypeAdapter(list[Promotion]).validate_python(document)
     except ValidationError as error:
-        one = error.errors()[0]
-        raise Broken(f"{shown}: {'.'.join(map(str, one['loc']))}: {one['msg']}; restore the file") from error
+        first = error.errors()[0]
+        at = ".".join(map(str, first["loc"]))
+        raise Broken(f"{shown}: {at}: {first['msg']}; restore the file") from error
 
 
-def append_promotion(path: Path, shown: str, one: Promotion) -> None:
+def append_promotion(path: Path, shown: str, promotion: Promotion) -> None:
     """Append a promotion: the file is replaced whole, what stood in it stays."""
     if path.exists():
         read_promotions(path, shown)
     text = path.read_text(encoding="utf-8") if path.exists() else HEAD
-    fields = one.model_dump(mode="json") | {"at": one.at.astimezone(dt.UTC).isoformat(timespec="seconds")}
+    at = promotion.at.astimezone(dt.UTC).isoformat(timespec="seconds")
+    fields = promotion.model_dump(mode="json") | {"at": at}
     lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items()]
     replace_text(path, text + "- " + "\n  ".join(lines) + "\n")

@@ -49,8 +49,8 @@ def run_query(
     with Engine(views, resources) as engine, _timed(engine, limits.seconds), SqlMistakes(where):
         schema = engine.schema(sql, values)
         batches = engine.stream(sql, BATCH_ROWS if limits == NONE else VECTOR_ROWS, values)
-        found = pa.Table.from_batches(_within(batches, limits), schema)
-    return found if limits.rows is None else found.slice(0, limits.rows)
+        result = pa.Table.from_batches(_within(batches, limits), schema)
+    return result if limits.rows is None else result.slice(0, limits.rows)
 
 
 @contextlib.contextmanager

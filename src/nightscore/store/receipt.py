@@ -1,5 +1,7 @@
 """The receipt of a published day: what was read, scored, rejected and published, and the proof.
 
+It holds the lineage (provenance) of the day: its input files, model, code, parameters and library versions.
+
 Its counts and hashes are computed by reading the staged files back and the source again, not from
 counters that were kept while scoring.
 """
@@ -226,7 +228,11 @@ class TableChange(Part):
 
 
 class Restatement(Part):
-    """That a published day was published anew: the how manieth time, why, by whom, instead of which run."""
+    """That a published day was published again.
+
+    `number` counts its restatements, from 1; `because` and `by` say why and by whom; `replaces` is the run
+    whose tables were replaced.
+    """
 
     number: int
     because: str
@@ -239,8 +245,8 @@ class Restatement(Part):
 class Receipt(Part):
     """What one run of one day did. Times are UTC, `seconds` are wall-clock by stage.
 
-    `closed` says that the day is closed with it: only a restatement publishes it anew. Rows that became known
-    after `known_at` were not seen; "": all rows were.
+    `closed` says that the day is closed with it: only a restatement publishes it again. Rows that became
+    known after `known_at` were not seen; "": all rows were.
     """
 
     job: str

@@ -118,8 +118,8 @@ class RunFolder:
 
     def remove_scored(self) -> None:
         """Remove what is staged of pieces: they are scored again."""
-        for staged in ("scores", "rejects"):
-            shutil.rmtree(self.path / staged, ignore_errors=True)
+        for folder in ("scores", "rejects"):
+            shutil.rmtree(self.path / folder, ignore_errors=True)
 
     def remove(self) -> None:
         """Remove the folder and all that is in it: of a run that nobody will take up."""
@@ -167,21 +167,21 @@ def remove_trials(workspace: Workspace, job: str, day: date, fingerprint: str) -
             run.remove()
 
 
-def find_unfinished_plan(workspace: Workspace, wanted: Plan) -> Plan | None:
-    """The plan of a run that was stopped and would have done just what `wanted` does, if any."""
-    for found in reversed(list_run_folders(workspace, wanted.job, date.fromisoformat(wanted.day))):
-        if found.finished or not found.plan.exists():
+def find_unfinished_plan(workspace: Workspace, new: Plan) -> Plan | None:
+    """The plan of a run that was stopped and would have done just what `new` does, if any."""
+    for run in reversed(list_run_folders(workspace, new.job, date.fromisoformat(new.day))):
+        if run.finished or not run.plan.exists():
             continue
-        plan = read_plan(found.plan)
+        plan = read_plan(run.plan)
         # The inputs too: a file restored with its old time is the same cause, but not what was read.
         same = ("fingerprint", "versions", "seen", "limit", "inputs", "replay_of")
-        if plan and all(getattr(plan, name) == getattr(wanted, name) for name in same):
+        if plan and all(getattr(plan, name) == getattr(new, name) for name in same):
             return plan
     return None
 
 
 def read_plan(path: Path) -> Plan | None:
-    """The plan in a file; None where it is damaged or of another version: it is made anew then."""
+    """The plan in a file; None where it is damaged or of another version: the day is planned again then."""
     try:
         return plan_from_json(path.read_text(encoding="utf-8"))
     except (ValueError, TypeError, KeyError):

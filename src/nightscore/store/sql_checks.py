@@ -30,7 +30,7 @@ HIDING = frozenset({"query", "json_execute_serialized_sql"})  # run a text as SQ
 
 
 def single_select(sql: str, where: str) -> None:
-    """Know that `sql` is one SELECT, and nothing in it writes.
+    """Raise `Broken` unless `sql` is one SELECT, and nothing in it writes.
 
     Raises:
         Broken: it is not one statement, not a SELECT, holds another one, or can't be parsed.
@@ -39,7 +39,7 @@ def single_select(sql: str, where: str) -> None:
 
 
 def repeatable_select(sql: str, where: str) -> str:
-    """`sql`, known to be one SELECT whose result depends on its inputs alone.
+    """`sql`, checked to be one SELECT whose result depends on its inputs alone.
 
     Raises:
         Broken: no single SELECT, or it calls a function whose value changes between two runs of one
@@ -92,8 +92,8 @@ def _serialized(sql: str) -> str:
 def _nodes(tree: object) -> Iterator[dict[str, Any]]:
     """Every mapping of a parsed statement."""
     if isinstance(tree, list):
-        for one in tree:
-            yield from _nodes(one)
+        for child in tree:
+            yield from _nodes(child)
     elif isinstance(tree, dict):
         yield tree
         yield from _nodes(list(tree.values()))
@@ -111,12 +111,12 @@ def _calls(tree: object) -> set[str]:
 
 def _called(node: Mapping[str, Any]) -> set[str]:
     """What one node of a parsed statement itself calls."""
-    found = {"a sample"} if node.get("sample") else set()
+    calls = {"a sample"} if node.get("sample") else set()
     if "function_name" in node:
         name = str(node["function_name"]).lower()
         # age(x) counts from today, age(x, y) does not.
-        found.add("age of one argument" if name == "age" and len(node["arguments"]) == 1 else name)
+        calls.add("age of one argument" if name == "age" and len(node["arguments"]) == 1 else name)
     if node.get("class") == "COLUMN_REF" and len(node["column_names"]) == 1:
         # current_date and its like are parsed as columns and become calls only when bound.
-        found |= VOLATILE_NAMES & {str(node["column_names"][0]).lower()}
-    return found
+        calls |= VOLATILE_NAMES & {str(node["column_names"][0]).lower()}
+    return calls

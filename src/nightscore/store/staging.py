@@ -100,12 +100,12 @@ def check_staged_sha256(path: Path, shown: str) -> str:
         Broken: it has another sha256 than it had then.
     """
     try:
-        recorded, found = _sums(path).read_text(), file_sha256(path)
+        recorded, computed = _sums(path).read_text(), file_sha256(path)
     except OSError as error:
         raise Broken(f"{shown}: it, or its sha256, is gone ({error.strerror}); run the day again") from error
-    if found != recorded:
+    if computed != recorded:
         raise Broken(f"{shown}: damaged since it was staged (its sha256); remove it and run again")
-    return found
+    return computed
 
 
 def _sums(path: Path) -> Path:
@@ -123,11 +123,11 @@ def stamped(batch: pa.RecordBatch, run_id: str, schema: pa.Schema) -> pa.RecordB
 def read_staged(path: Path, root: Path, rejects: Path | None = None) -> StagedFile:
     """What a staged file holds, from its footer; of a piece, with the file of its rejects."""
     rows = pq.read_metadata(path).num_rows
-    found = StagedFile(path.relative_to(root).as_posix(), rows, path.stat().st_size)
+    file = StagedFile(path.relative_to(root).as_posix(), rows, path.stat().st_size)
     if rejects is None or not rejects.exists():
-        return found
-    aside = pq.read_metadata(rejects).num_rows
-    return replace(found, rejects=rejects.relative_to(root).as_posix(), rejected=aside)
+        return file
+    rejected = pq.read_metadata(rejects).num_rows
+    return replace(file, rejects=rejects.relative_to(root).as_posix(), rejected=rejected)
 
 
 @contextlib.contextmanager
@@ -166,7 +166,7 @@ def _whole(held: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
 
 
 def _groups(batches: Iterable[pa.RecordBatch], group_rows: int) -> Iterator[list[pa.RecordBatch]]:
-    """The batches of each row group: it ends at so many rows, or at the row that reaches GROUP_BYTES."""
+    """The batches of each row group: it ends at `group_rows` rows, or at the row that reaches GROUP_BYTES."""
     held: list[pa.RecordBatch] = []
     rows = size = 0
     for batch in batches:
@@ -199,8 +199,8 @@ def _sizes(column: pa.Array) -> Sizes:
     if pa.types.is_list(kind):
         ends = np.concatenate([[0], np.cumsum(_sizes(column.flatten()))])
         stops = np.cumsum(lengths := _lengths(pc.list_value_length(column)))
-        found: Sizes = ends[stops] - ends[stops - lengths] + OFFSET
-        return found
+        sizes: Sizes = ends[stops] - ends[stops - lengths] + OFFSET
+        return sizes
     return np.full(len(column), _fixed(kind), np.int64)
 
 
@@ -220,6 +220,6 @@ def _sum(columns: Iterable[pa.Array], rows: int) -> Sizes:
     return total
 
 
-def _lengths(found: pa.Array) -> Sizes:
-    lengths: Sizes = found.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+def _lengths(column: pa.Array) -> Sizes:
+    lengths: Sizes = column.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
     return lengths

@@ -1,8 +1,8 @@
 """What differs between two versions of one table's day: row by row, and in the sum of each column.
 
-Restatements, late data and decision changes are all told by it. Rows are matched by the job's key where the
-table has all of it, each row its own, none missing. Any other table is compared as a multiset: what there is
-more often on one side was added or removed, and nothing is `changed`. Values are compared by IS DISTINCT
+Restatements, late data and decision changes are all computed by it. Rows are matched by the job's key where
+the table has all of it, each row its own, none missing. Any other table is compared as a multiset: what there
+is more often on one side was added or removed, and nothing is `changed`. Values are compared by IS DISTINCT
 FROM: a NaN is the same as a NaN, a null as a null. A column that only one version has, a challenger's, makes
 no row differ.
 """
@@ -72,8 +72,8 @@ class TableDiff:
     def counts(self) -> Counts:
         """How many rows differ, and how."""
         select = self._matched([]) if self._key else self._counted([])
-        found = self._engine.rows(f"SELECT change, count(*) FROM ({select}) GROUP BY change")
-        return Counts(**dict(found))
+        rows = self._engine.rows(f"SELECT change, count(*) FROM ({select}) GROUP BY change")
+        return Counts(**dict(rows))
 
     def counts_by(self, column: str = "") -> dict[str, tuple[Counts, int]] | None:
         """How many rows differ, and how many are alike, by the values of a column, as texts ("null": none).
@@ -90,19 +90,21 @@ class TableDiff:
             else quote_identifier(column)
         )
         value = f"CAST({sides if own else f's.{quote_identifier(column)}'} AS VARCHAR)" if column else "''"
-        given = [f"{value} AS value"]
+        terms = [f"{value} AS value"]
         if not self._key:
-            select = self._counted(given, same=True, also=[column] if column else [])
+            select = self._counted(terms, same=True, also=[column] if column else [])
         else:
-            select = self._matched(given, same=True, is_beside=bool(column) and not own)
-        found: dict[str, dict[str, int]] = {}
+            select = self._matched(terms, same=True, is_beside=bool(column) and not own)
+        counted: dict[str, dict[str, int]] = {}
         for text, change, rows in self._engine.rows(
             f"SELECT coalesce(value, 'null') AS text, change, count(*) FROM ({select}) "
             "GROUP BY ALL ORDER BY text"
         ):
-            found.setdefault(text, {})[change] = rows
+            counted.setdefault(text, {})[change] = rows
         return {
-            text: (Counts(**some), same) for text, some in found.items() for same in [some.pop("same", 0)]
+            text: (Counts(**changes), same)
+            for text, changes in counted.items()
+            for same in [changes.pop("same", 0)]
         }
 
     def rows(self, size: int) -> Iterator[pa.RecordBatch]:
@@ -120,8 +122,8 @@ class TableDiff:
         if not self._key:
             row = f"{_json(others)} AS one"
             before, after = (f"CASE change WHEN '{c}' THEN one END" for c in ("removed", "added"))
-            said = f"change, NULL::VARCHAR AS key, {before} AS before, {after} AS after"
-            return f"SELECT {said} FROM ({self._counted([row])}) ORDER BY change, one"
+            terms = f"change, NULL::VARCHAR AS key, {before} AS before, {after} AS after"
+            return f"SELECT {terms} FROM ({self._counted([row])}) ORDER BY change, one"
         key, first = _json(self._key, "coalesce(b.{0}, a.{0})"), self._key[0]
         sides = [
             f"CASE WHEN {other}.{quote_identifier(first)} IS NULL THEN {_json(others, side + '.{0}')} "
@@ -133,8 +135,8 @@ class TableDiff:
         order = ", ".join(f"coalesce(b.{quote_identifier(c)}, a.{quote_identifier(c)})" for c in self._key)
         return f"{self._matched([f'{key} AS key', *sides])} ORDER BY {order}"
 
-    def _matched(self, given: Sequence[str], same: bool = False, is_beside: bool = False) -> str:
-        """SELECT of the rows that differ, matched by key, with `change` and what else is wanted of them.
+    def _matched(self, terms: Sequence[str], same: bool = False, is_beside: bool = False) -> str:
+        """SELECT of the rows that differ, matched by key: `change`, and the SQL `terms`.
 
         With `same` those that are alike, too; with `is_beside` joined with the rows beside them, as s.
         """
@@ -152,12 +154,12 @@ class TableDiff:
                 for c in self._key
             )
             joined += f" LEFT JOIN {BESIDE} s ON {at}"
-        return f"SELECT {', '.join([change, *given])} {joined}" + ("" if same else f" WHERE {differs}")
+        return f"SELECT {', '.join([change, *terms])} {joined}" + ("" if same else f" WHERE {differs}")
 
-    def _counted(self, given: Sequence[str], same: bool = False, also: Sequence[str] = ()) -> str:
-        """SELECT of the rows that one side has more often than the other; with `same` those that both have.
+    def _counted(self, terms: Sequence[str], same: bool = False, also: Sequence[str] = ()) -> str:
+        """SELECT of the rows that one side has more often than the other: `change`, and the SQL `terms`.
 
-        `also` are columns that count beside those compared.
+        With `same` those that both have, too. `also` are columns that count beside those compared.
         """
         columns = ", ".join(map(quote_identifier, dict.fromkeys([*self._columns, *also]))) or "0 AS nothing"
         old, new = (f"SELECT {columns} FROM {name}" for name in (BEFORE, AFTER))
@@ -165,7 +167,7 @@ class TableDiff:
         if same:
             parts["same"] = f"{old} INTERSECT ALL {new}"
         return " UNION ALL ".join(
-            f"SELECT {', '.join([f'{literal(change)} AS change', *given])} FROM ({rows})"
+            f"SELECT {', '.join([f'{literal(change)} AS change', *terms])} FROM ({rows})"
             for change, rows in parts.items()
         )
 

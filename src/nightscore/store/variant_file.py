@@ -87,7 +87,7 @@ def read_variant(job: Job) -> VariantFile | None:
     """What variant.yaml of a job says; None where there is none.
 
     Raises:
-        Broken: the file is none that a bake-off wrote; names it, and what is amiss.
+        Broken: the file is none that a bake-off wrote; names it, and what is wrong.
     """
     path = job.file.parent / VARIANT_FILE
     if not path.exists():
@@ -100,14 +100,14 @@ def read_variant(job: Job) -> VariantFile | None:
         first = error.errors()[0]
         at = ".".join(map(str, first["loc"])) or "the file"
         raise Broken(
-            f"{shown}: {at}: {first['msg']}; `nightscore bakeoff {job.name} --day D --apply` writes it anew, "
-            "and without the file the job's own model scores"
+            f"{shown}: {at}: {first['msg']}; `nightscore bakeoff {job.name} --day D --apply` writes it "
+            "again, and without the file the job's own model scores"
         ) from None
 
 
-def tuned_variant(found: VariantFile) -> TunedVariant:
+def tuned_variant(file: VariantFile) -> TunedVariant:
     """A variant as plans name it."""
-    return TunedVariant(found.variant, found.technique, found.model.path, found.model.sha256)
+    return TunedVariant(file.variant, file.technique, file.model.path, file.model.sha256)
 
 
 def write_variant(job: Job, variant: VariantFile) -> str:
@@ -144,18 +144,18 @@ def machine_facts() -> dict[str, str | int | list[str]]:
     }
 
 
-def stale_reasons(job: Job, found: VariantFile, plan: Plan) -> list[str]:
+def stale_reasons(job: Job, file: VariantFile, plan: Plan) -> list[str]:
     """Why a variant can't be used for a plan as it is, a sentence each; empty if it can."""
-    said = []
-    if found.reference.sha256 != plan.model_sha256:
-        said.append(f"the model is {plan.model_sha256[:12]}…, it was {found.reference.sha256[:12]}…")
-    if found.code and found.code != plan.code:  # a file of an older version has none
-        said.append(f"the scorer's code is {plan.code[:12]}…, it was {found.code[:12]}…")
-    said += _differences("machine", found.machine, machine_facts())
-    said += _differences("version", found.versions, plan.versions)
-    if found.budget != accuracy_budget_for(job):
-        said.append("the budget is another one")
-    return said + _gone(job, found)
+    reasons = []
+    if file.reference.sha256 != plan.model_sha256:
+        reasons.append(f"the model is {plan.model_sha256[:12]}…, it was {file.reference.sha256[:12]}…")
+    if file.code and file.code != plan.code:  # a file of an older version has none
+        reasons.append(f"the scorer's code is {plan.code[:12]}…, it was {file.code[:12]}…")
+    reasons += _differences("machine", file.machine, machine_facts())
+    reasons += _differences("version", file.versions, plan.versions)
+    if file.budget != accuracy_budget_for(job):
+        reasons.append("the budget is another one")
+    return reasons + _gone(job, file)
 
 
 def _differences(what: str, then: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
@@ -166,13 +166,13 @@ def _differences(what: str, then: Mapping[str, object], now: Mapping[str, object
     ]
 
 
-def _gone(job: Job, found: VariantFile) -> list[str]:
+def _gone(job: Job, file: VariantFile) -> list[str]:
     """Why the variant's own file can't be used, if it can't."""
     try:
-        same = file_sha256(job.workspace.resolve(found.model.path)) == found.model.sha256
+        same = file_sha256(job.workspace.resolve(file.model.path)) == file.model.sha256
     except (OSError, Broken):
-        return [f"its file {found.model.path} is gone"]
-    return [] if same else [f"its file {found.model.path} has another sha256"]
+        return [f"its file {file.model.path} is gone"]
+    return [] if same else [f"its file {file.model.path} has another sha256"]
 
 
 def bytes_sha256(data: bytes) -> str:

@@ -1,6 +1,6 @@
 """Which variant was chosen on this machine, for the next nights: `data/choices/`; and what is being tried.
 
-Nothing of it is anybody's but this machine's: without it a night chooses once more.
+It is of this machine alone, and a cache: without it a night chooses once more.
 """
 
 import contextlib

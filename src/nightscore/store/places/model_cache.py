@@ -32,7 +32,7 @@ def keep(source: Path, path: Path) -> None:
 
 
 def refuse_changed(path: Path, shown: str) -> None:
-    """Know that a file is the one that was copied. Broken where it is not, or is gone."""
+    """Raise `Broken` unless a file is the one that was copied."""
     try:
         same = path.with_name(SUM).read_text() == file_sha256(path)
     except OSError:
