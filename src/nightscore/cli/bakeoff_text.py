@@ -78,7 +78,7 @@ def write_results(job: Job, bakeoff: BakeOff) -> list[str]:
     try:
         drawing = charts.pareto_chart([_point(result) for result in bakeoff.results if result.rounds])
         html = open_templates().get_template("bakeoff.html").render(
-            found=bakeoff, rows=[cells(result) for result in bakeoff.results], columns=COLUMNS,
+            bakeoff=bakeoff, rows=[cells(result) for result in bakeoff.results], columns=COLUMNS,
             budget=budget_text(bakeoff), chart=charts.render_svg(drawing),
         )  # fmt: skip
         paths += [write("bakeoff.html", html.encode()), write("bakeoff.png", charts.render_png(drawing))]
