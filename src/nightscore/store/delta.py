@@ -168,7 +168,7 @@ def commit_files(root: Path, change: TableCommit, seen: Sequence[str] | None = N
 
 
 def _refuse_hopeless(root: Path, error: Exception) -> None:
-    """Raise `NotYet` unless a failed commit may succeed at once: not where the disk is full or read-only."""
+    """Raise `NotYet` where trying again at once is hopeless: the disk is full, say, or read-only."""
     text = str(error)
     if reason := next((reason for code, reason in HOPELESS.items() if f"os error {code})" in text), None):
         raise NotYet(f"table {root.name}: {reason}; nothing is published") from error
