@@ -40,11 +40,11 @@ ELSEWHERE = {
 
 MODULES = {"shutil", "tempfile", "fcntl", "sqlite3"}  # whoever imports one of them writes
 FILES = {
-    "written_once",
+    "write_once",
     "write_text_once",
     "replace_text",
     "replace_bytes",
-    "link",
+    "link_or_copy",
     "sync",
 }  # of common/files
 OS = {
@@ -76,7 +76,7 @@ def imported(node: ast.ImportFrom) -> Iterator[str]:
     if node.module in MODULES:
         yield str(node.module)
     names = {alias.name for alias in node.names}
-    if node.module == "nightscore.common.files":
+    if node.module in ("nightscore.common", "nightscore.common.files"):
         yield from names & FILES
     if node.module == "os":
         yield from (f"os.{name}" for name in names & OS)
@@ -145,7 +145,8 @@ WRITES = {
     "open(path, mode='ab')": "open",
     "pq.write_table(table, path)": "write_table",
     "with pq.ParquetWriter(path, schema) as w: pass": "ParquetWriter",
-    "files.link(a, b)": "link",
+    "files.link_or_copy(a, b)": "link_or_copy",
+    "from nightscore.common import replace_text": "replace_text",
     "onnx.save(proto, path)": "onnx.save",
 }
 READS = (
@@ -155,7 +156,7 @@ READS = (
     "dataclasses.replace(plan, limit=1)",
     "found.remove(1)",
     "moment.replace(tzinfo=UTC)",
-    "from nightscore.common.files import sha256_of",
+    "from nightscore.common.files import file_sha256",
     "path.read_text()",
     "os.environ.get('X')",
     "run_folder.save(run, plan)",

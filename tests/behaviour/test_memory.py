@@ -42,7 +42,7 @@ NIGHT = """\
 import json, sys, threading
 from pathlib import Path
 from nightscore import load, run
-from nightscore.scorers.hardware import hardware
+from nightscore.scorers.hardware import read_hardware
 
 done, peak = threading.Event(), 0  # bytes that are no file's: what a process without memory is killed for
 
@@ -60,7 +60,7 @@ finally:
     done.set()
     watcher.join()
 print(json.dumps({"peak": peak * 1024, "rows": receipt.rows.published, "status": receipt.status,
-                  "memory": hardware().memory, "seconds": dict(receipt.seconds)}))
+                  "memory": read_hardware().memory, "seconds": dict(receipt.seconds)}))
 """
 
 

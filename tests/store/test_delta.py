@@ -22,7 +22,7 @@ from deltalake.exceptions import DeltaError
 
 from nightscore import load, query, run
 from nightscore.common.errors import Broken, NotYet
-from nightscore.store import delta
+from nightscore.store import delta, table_schema
 from nightscore.store.delta import Superseded, TableCommit
 from tests.support.workspace import JOB, make_workspace
 
@@ -292,7 +292,7 @@ LOG = "delta.logRetentionDuration"
 
 def made_before(root: Path, configuration: dict[str, str] | None = None) -> None:
     """A table as it was made before tables kept what was replaced, or by somebody else."""
-    schema = Schema.from_arrow(delta.with_day(pa.schema([("x", pa.int64()), ("run_id", pa.string())])))
+    schema = Schema.from_arrow(table_schema.with_day(pa.schema([("x", pa.int64()), ("run_id", pa.string())])))
     DeltaTable.create(str(root), schema, partition_by=["day"], configuration=configuration)
 
 
@@ -384,7 +384,9 @@ def test_a_column_that_comes_later_leaves_the_properties(tmp_path: Path) -> None
     root = tmp_path / "t"
     delta.commit_files(root, change(root, DAY, 1), seen=[])
     wider = change(root, DAY, 2)
-    schema = pa.schema([("x", pa.int64()), ("run_id", pa.string()), delta.optional_field("y", pa.int64())])
+    schema = pa.schema(
+        [("x", pa.int64()), ("run_id", pa.string()), table_schema.optional_field("y", pa.int64())]
+    )
     pq.write_table(pa.table([[1], ["run2"], [2]], schema=schema), wider.files[0])
     delta.commit_files(root, wider)
     assert metadata_at(root) == [0, 2]

@@ -115,7 +115,7 @@ class Stopwatch:
 
 
 class RowCounter:
-    """Rows that several threads have done, told to a report one at a time."""
+    """Rows that several threads have done, reported one call at a time."""
 
     def __init__(self, stage: str, total: int, report: ProgressCallback) -> None:
         self._stage, self._total, self._report = stage, total, report

@@ -27,7 +27,7 @@ class Kind:
 def one_of(noun: str, kinds: Mapping[str, type[Kind]]) -> Any:
     """The type of a value that is of one of some kinds, in their order; `noun` is `a schedule`, for messages.
 
-    A mistake of a value is told as one of its kind, not as one of every kind that it could have been.
+    A mistake of a value is reported as one of its kind, not as one of every kind that it could have been.
     """
     examples = [kind.example for kind in kinds.values()]
     return Annotated[

@@ -14,7 +14,7 @@ from nightscore.pipeline.score import rejects
 from nightscore.pipeline.score.missing_values import check_policy
 from nightscore.pipeline.score.row_checks import check_domain
 from nightscore.scorers import Scorer
-from nightscore.store import Engine, SqlMistakes, delta, quote_identifier, repeatable_select
+from nightscore.store import Engine, SqlMistakes, delta, quote_identifier, repeatable_select, table_schema
 
 DUCKDB_TYPES = {
     pa.float32(): "FLOAT", pa.float64(): "DOUBLE", pa.int64(): "BIGINT", pa.int32(): "INTEGER",
@@ -220,11 +220,11 @@ def _challenger_fields(job: Job, scorer: Scorer) -> list[pa.Field]:
     """The challengers' columns, in the types of the champion's, so that one that can't be opened has them."""
     outputs = scorer.signature.outputs
     return [
-        delta.optional_field(column, outputs.field(output).type)
+        table_schema.optional_field(column, outputs.field(output).type)
         for column, (_, output) in job.spec.model.challenger_columns.items()
     ]
 
 
 def _stored(job: Job, schema: pa.Schema, at: tuple[str, ...]) -> pa.Schema:
     where = f"{job.shown}:{job.lines.get(at, 1)}: {'.'.join(at)}"
-    return delta.storable_schema(pa.schema([*schema, pa.field("run_id", pa.string())]), where)
+    return table_schema.storable_schema(pa.schema([*schema, pa.field("run_id", pa.string())]), where)

@@ -38,7 +38,6 @@ from nightscore.store import (
     StagedFile,
     View,
     catalog,
-    delta,
     json_digest,
     open_staged,
     quote_identifier,
@@ -46,6 +45,7 @@ from nightscore.store import (
     run_folder,
     stage_batches,
     stamped,
+    table_schema,
 )
 
 REJECTS, FEATURES = "the rejects", "the features"  # names that no job's SQL can have
@@ -159,10 +159,14 @@ class _Replay:
 
     def stored(self, published: pa.Schema) -> pa.Schema:
         """The columns of a published file of scores, with the challengers of now instead of those of then."""
-        kept = [field for field in published if not delta.is_optional(field) and field.name != "run_id"]
+        kept = [
+            field for field in published if not table_schema.is_optional(field) and field.name != "run_id"
+        ]
         types = {field.name: field.type for field in kept}
         columns = self.job.spec.model.challenger_columns
-        challengers = [delta.optional_field(column, types[output]) for column, (_, output) in columns.items()]
+        challengers = [
+            table_schema.optional_field(column, types[output]) for column, (_, output) in columns.items()
+        ]
         return pa.schema([*kept, *challengers, published.field("run_id")])
 
     def stage_still_rejected(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 from . import catalog as catalog
 from . import delta as delta
 from . import run_folder as run_folder
+from . import table_schema as table_schema
 from .catalog import RECEIPTS as RECEIPTS
 from .catalog import RESTATED_ROWS as RESTATED_ROWS
 from .catalog import RESTATEMENT_SCHEMAS as RESTATEMENT_SCHEMAS

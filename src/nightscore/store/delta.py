@@ -24,13 +24,13 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
 
 from nightscore.common import Broken, NotYet
+from nightscore.store.table_schema import is_optional, plain_fields, with_day
 
 ATTEMPTS = 60
 HOPELESS = {  # errno -> what the message says; others may go away by themselves
     code: os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 }
 LOGGED = re.compile(r"\d{20}\.(.+\.)?(json|crc|parquet)")  # a log's commits and checkpoints, and their like
-OPTIONAL = {b"nightscore.optional": b"true"}  # the mark of a column that files may lack
 # Every published version stays readable, after other engines' VACUUM, too: unless the table says otherwise,
 # it takes files that were replaced a week ago, and those that lie uncommitted.
 KEPT = {
@@ -106,38 +106,11 @@ def latest_version(root: Path) -> int:
     return _open(root).version()
 
 
-def storable_schema(schema: pa.Schema, where: str) -> pa.Schema:
-    """The schema in which columns like these are stored in a table, nothing lost.
-
-    Raises:
-        Broken: a column's type has no place in a Delta table; says what to cast it to.
-    """
-    return pa.schema([f.with_type(_storable(f.type, f.name, where)) for f in _plain(schema)])
-
-
-def optional_field(name: str, kind: pa.DataType) -> pa.Field:
-    """A column that a table's files may have or not: it may come and go from day to day.
-
-    It is null where a file has it not. The mark stands in the file's footer and in the table's schema.
-    """
-    return pa.field(name, kind, metadata=OPTIONAL)
-
-
 def optional_columns(root: Path) -> set[str]:
     """The columns of a table that some of its files may not have; none without a table."""
     if not table_exists(root):
         return set()
     return {f.name for f in pa.schema(_open(root).schema()) if is_optional(f)}
-
-
-def is_optional(column: pa.Field) -> bool:
-    """Whether a column is one that files may lack."""
-    return OPTIONAL.items() <= (column.metadata or {}).items()
-
-
-def _plain(schema: pa.Schema) -> list[pa.Field]:
-    """Its fields, nullable, and without marks but ours."""
-    return [pa.field(f.name, f.type, metadata=OPTIONAL if is_optional(f) else None) for f in schema]
 
 
 def check_table_schema(root: Path, schema: pa.Schema) -> None:
@@ -195,7 +168,7 @@ def commit_files(root: Path, change: TableCommit, seen: Sequence[str] | None = N
 
 
 def _refuse_hopeless(root: Path, error: Exception) -> None:
-    """Raise `NotYet` unless a failed commit may succeed at once: not where the disk is full or read-only."""
+    """Raise `NotYet` where trying again at once is hopeless: the disk is full, say, or read-only."""
     text = str(error)
     if reason := next((reason for code, reason in HOPELESS.items() if f"os error {code})" in text), None):
         raise NotYet(f"table {root.name}: {reason}; nothing is published") from error
@@ -273,7 +246,7 @@ def _widened(table: DeltaTable, files: Sequence[Path]) -> Schema:
     again.
     """
     have = pa.schema(table.schema())
-    more = {f.name: f for path in files for f in _plain(pq.read_schema(path)) if is_optional(f)}
+    more = {f.name: f for path in files for f in plain_fields(pq.read_schema(path)) if is_optional(f)}
     new = [f for name, f in more.items() if name not in have.names]
     return Schema.from_arrow(pa.schema([*have, *new])) if new else table.schema()
 
@@ -344,34 +317,3 @@ def _live(table: DeltaTable, root: Path) -> list[LiveFile]:
 
 def _iso(day: dt.date | str) -> str:
     return day if isinstance(day, str) else day.isoformat()
-
-
-def with_day(schema: pa.Schema) -> pa.Schema:
-    """A data file's columns and the partition column, which stands in the path alone."""
-    return pa.schema([*_plain(schema), pa.field("day", pa.date32())])
-
-
-WIDENED = {
-    pa.uint8(): pa.int16(),
-    pa.uint16(): pa.int32(),
-    pa.uint32(): pa.int64(),
-    pa.float16(): pa.float32(),
-    pa.large_string(): pa.string(),
-}
-STORED = {pa.bool_(), pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.float32(), pa.float64(), pa.string(),
-          pa.binary(), pa.date32()}  # fmt: skip
-
-
-def _storable(kind: pa.DataType, name: str, where: str) -> pa.DataType:
-    if pa.types.is_dictionary(kind):
-        return _storable(kind.value_type, name, where)
-    if pa.types.is_list(kind):
-        return pa.list_(_storable(kind.value_type, name, where))
-    if pa.types.is_timestamp(kind) and kind.tz is not None:
-        return pa.timestamp("us", "UTC")
-    if kind in STORED or pa.types.is_decimal128(kind):
-        return kind
-    if kind in WIDENED:
-        return WIDENED[kind]
-    hint = "TIMESTAMPTZ or DATE" if pa.types.is_timestamp(kind) else "one of BIGINT, DOUBLE, DECIMAL, VARCHAR"
-    raise Broken(f"{where}: column {name!r} is {kind}, which a table can't hold; cast it to {hint} in SQL")

@@ -210,9 +210,9 @@ def test_a_device_that_ended_the_process_is_not_tried_again(job: Job, offer: Off
     child = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
         "from nightscore import load, run; from nightscore.pipeline.score import autotune\n"
-        "from nightscore.scorers.variant import PLAIN, Variant\n"
+        "from nightscore.scorers.variant import PLAIN_ONNX, Variant\n"
         "autotune.WORTH_IT = 0.0\n"
-        "autotune.variants_of = lambda *_: [PLAIN, Variant('ends', 'npu')]\n"
+        "autotune.variants_of = lambda *_: [PLAIN_ONNX, Variant('ends', 'npu')]\n"
         f"run(load('mini', sys.argv[1]), '{DAY}')\n"
     )
     root = str(job.workspace.root)

@@ -156,8 +156,8 @@ def test_without_mlflow_the_message_names_the_extra_and_reading_a_job_needs_none
         "from nightscore.job.loader import load\n"
         f"job = load('mini', {str(root)!r})\n"
         "assert not {'duckdb', 'pyarrow', 'onnxruntime'} & set(sys.modules)\n"
-        "from nightscore.pipeline.steps import checked\n"
-        "checked(job)\n"
+        "from nightscore.pipeline.steps import check_job\n"
+        "check_job(job)\n"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (

@@ -239,7 +239,10 @@ def nowhere(folder: Path) -> dict[str, str]:
 def test_a_function_that_can_not_be_kept_is_compiled_all_the_same(tmp_path: Path) -> None:
     """Where there is no folder for compiled code: a small one, as the kernel takes seconds."""
     (tmp_path / "__pycache__").write_text("a file where the folder would be")
-    code = "from nightscore.scorers.compiled import compiled\n@compiled\ndef twice(x):\n    return x + x\n"
+    code = (
+        "from nightscore.scorers.compiled import numba_compiled\n"
+        "@numba_compiled\ndef twice(x):\n    return x + x\n"
+    )
     (tmp_path / "small.py").write_text(code)
     done = subprocess.run(
         [sys.executable, "-c", "from small import twice; print(twice(21), type(twice._cache).__name__)"],

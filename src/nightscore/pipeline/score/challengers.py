@@ -103,7 +103,7 @@ class Challengers:
 
     def __init__(self, job: Job, plan: Plan, champion: Scorer) -> None:
         self._job, self._outputs = job, champion.signature.outputs
-        self._challengers = [self._open(job, plan, challenger) for challenger in plan.challengers]
+        self._ones = [self._open(job, plan, challenger) for challenger in plan.challengers]
 
     def _open(self, job: Job, plan: Plan, challenger: Challenger) -> _OpenChallenger:
         if challenger.refused:
@@ -116,12 +116,12 @@ class Challengers:
     @property
     def inputs(self) -> list[str]:
         """The columns of the features that they read."""
-        scorers = [challenger.scorer for challenger in self._challengers if challenger.scorer]
+        scorers = [challenger.scorer for challenger in self._ones if challenger.scorer]
         return [name for scorer in scorers for name in scorer.signature.inputs.names]
 
     def columns(self, features: pa.RecordBatch) -> list[pa.Array]:
         """Their columns for rows that the champion has scored, in the order of the scores table."""
-        return [column for challenger in self._challengers for column in self._score(challenger, features)]
+        return [column for challenger in self._ones for column in self._score(challenger, features)]
 
     def _score(self, challenger: _OpenChallenger, rows: pa.RecordBatch) -> list[pa.Array]:
         cpu, started = time.thread_time(), time.monotonic()
@@ -161,11 +161,11 @@ class Challengers:
 
     def keep_notes(self, path: Path) -> None:
         """Write down what became of them in this piece."""
-        if not self._challengers:
+        if not self._ones:
             return
         notes = {
             challenger.name: {"cpu_seconds": challenger.cpu_seconds, "reason": self._reason(challenger)}
-            for challenger in self._challengers
+            for challenger in self._ones
         }
         run_folder.record(path, json.dumps(notes))
 

@@ -1,0 +1,103 @@
+"""What pydantic finds wrong in a job.yaml, in words: file, line, place, the value, what is allowed."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from nightscore.common import LineNumbers, Path_, clipped
+from nightscore.job import audits, inputs, schedule
+from nightscore.job.accuracy_budget import AccuracyBudget
+from nightscore.job.model import Judge, Model
+from nightscore.job.params import Param
+from nightscore.job.policy import Domain, Limits, Policy
+from nightscore.job.spec import JobSpec, Scoring
+
+PARTS: dict[str, type[BaseModel]] = {
+    "model": Model,
+    "judge": Judge,
+    "scoring": Scoring,
+    "policy": Policy,
+    "domain": Domain,
+    "limits": Limits,
+    "params": Param,
+    "budget": AccuracyBudget,
+}
+KINDS: dict[str, Mapping[str, type[Any]]] = {  # models all, but for the word `none`
+    "schedule": schedule.KINDS,
+    "inputs": inputs.KINDS,
+    "audit": audits.KINDS,
+}
+TAGS = {"schedule": 1, "inputs": 2, "audit": 2}  # where in a location pydantic puts the kind
+
+
+def line_of(lines: LineNumbers, at: Path_) -> int:
+    """The line of a value, or of the nearest thing around it that stands in the file."""
+    while at and at not in lines:
+        at = at[:-1]
+    return lines.get(at, 1)
+
+
+def explain_mistakes(error: ValidationError, shown: str, lines: LineNumbers) -> str:
+    """Every mistake on a line of its own: file, line, place, offending value, what is allowed."""
+    messages = [_mistake(dict(details), shown, lines) for details in error.errors()]
+    return "\n".join(dict.fromkeys(messages))
+
+
+def _mistake(details: dict[str, Any], shown: str, lines: LineNumbers) -> str:
+    error = details.get("ctx", {}).get("error")
+    loc = (*_untagged(details["loc"]), *getattr(error, "at", ()))
+    at = _in_file(loc, lines, missing=details["type"] == "missing")
+    dotted = ".".join(map(str, at))
+    text = details["msg"].removeprefix("Value error, ")
+    if details["type"] == "extra_forbidden":
+        text = f"unknown key{_near(at, details['loc'])}"
+    elif details["type"] == "missing":
+        text = "is missing"
+    elif details["type"] != "value_error":
+        text = f"{clipped(details['input'])} is not allowed: {_plain(details['type'], text)}"
+    return f"{shown}:{line_of(lines, at)}: {dotted + ': ' if dotted else ''}{text}"
+
+
+def _untagged(loc: Path_) -> Path_:
+    """A pydantic location without the tag of its union: the kind of a schedule, an input or an audit."""
+    place = TAGS.get(str(loc[0]), len(loc)) if loc else 0
+    return (*loc[:place], *loc[place + 1 :])
+
+
+def _plain(kind: str, text: str) -> str:
+    """What pydantic says, in words for people who write YAML and no Python."""
+    if kind in ("model_type", "dict_type"):
+        return "a mapping of keys to values is"
+    hint = "; put it in quotes" if kind == "string_type" else ""
+    return f"{text[0].lower()}{text[1:]}{hint}"
+
+
+def _in_file(loc: tuple[str | int, ...], lines: LineNumbers, missing: bool) -> Path_:
+    """A location without the parts (types that a value could have had) that stand in no file."""
+    at: Path_ = ()
+    for i, part in enumerate(loc):
+        if (*at, part) in lines or (missing and i == len(loc) - 1):
+            at = (*at, part)
+    return at
+
+
+def _near(at: Path_, loc: tuple[str | int, ...]) -> str:
+    """The allowed keys where an unknown one stands."""
+    keys = [info.alias or name for name, info in _model_at(loc[:-1]).model_fields.items()]
+    near = difflib.get_close_matches(str(at[-1]), keys, 1) if at else []
+    return f"; did you mean {near[0]}?" if near else f"; allowed: {', '.join(keys)}"
+
+
+def _model_at(loc: Path_) -> type[BaseModel]:
+    """The model class at a pydantic location, in which the tags of unions stand."""
+    if not loc:
+        return JobSpec
+    top = str(loc[0])
+    model = KINDS[top][str(loc[TAGS[top]])] if top in KINDS else PARTS[top]
+    for part in loc[TAGS.get(top, 0) + 1 :]:
+        info = model.model_fields.get(str(part))
+        if info and isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            model = info.annotation
+    return model
