@@ -99,7 +99,7 @@ def test_what_a_killed_night_left_half_is_never_taken_for_finished(large: Path) 
     """Temporary files beside finished pieces are passed over; the day is complete all the same."""
     truth = Truth(MANY, (4.0, 1.0))
     truth.write_model(large)
-    assert night(large, DAY, Fault("nightscore.pipeline.steps.made", after=True)).killed
+    assert night(large, DAY, Fault("nightscore.pipeline.steps.with_timings", after=True)).killed
     [scores] = {p.parent for p in (large / "data/runs").glob("*/*/*/scores/*.parquet")
                 if "receipt.json" not in {q.name for q in p.parent.parent.iterdir()}}  # fmt: skip
     (scores / ".half.parquet.0.tmp").write_bytes(b"PAR1 half")

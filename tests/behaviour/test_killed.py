@@ -141,7 +141,7 @@ def test_pieces_that_were_finished_are_not_scored_again(large: Path, pieces: int
     before = staged(large)
     new = Truth(MANY, weights=(4.0, 1.0))
     new.write_model(large)
-    assert night(large, DAY, Fault("nightscore.pipeline.steps.made", pieces, after=True)).killed
+    assert night(large, DAY, Fault("nightscore.pipeline.steps.with_timings", pieces, after=True)).killed
     done = {p: s for p, s in staged(large).items() if p not in before}
     assert len(done) >= pieces
     assert night(large, DAY).status == "published"

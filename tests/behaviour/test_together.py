@@ -154,7 +154,7 @@ def test_many_pieces_scored_by_two_processes_at_once_are_one_run(large: Path) ->
     new = Truth(MANY, weights=(4.0, 1.0))
     new.write_model(large)
     assert night(large, DAY, Fault("plan", after=True)).killed
-    assert night(large, DAY, Fault("nightscore.pipeline.steps.made", after=True)).killed
+    assert night(large, DAY, Fault("nightscore.pipeline.steps.with_timings", after=True)).killed
     ends = [n.wait() for n in [start(large, DAY), start(large, DAY)]]
     assert any(e.status == "published" for e in ends), ends
     assert len(receipts(large)) == 2

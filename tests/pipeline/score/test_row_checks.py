@@ -25,7 +25,7 @@ from tests.support.workspace import JOB, make_workspace
 )
 def test_a_budget_is_a_number_of_rows_or_a_share_of_them(given: int | str, rows: int, budget: int) -> None:
     """Of a share the whole rows, exactly: 0.1 % of 29,000 are 29, though 0.1 is no float."""
-    assert Policy(max_rejected=given).budget(rows) == budget
+    assert Policy(max_rejected=given).max_rejected_rows(rows) == budget
 
 
 WRONG = {
