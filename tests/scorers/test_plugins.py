@@ -60,7 +60,8 @@ from nightscore.scorers.onnx import runtime
 autotune.WORTH_IT, autotune.SECONDS = 0.0, 60.0
 receipt = run(load("mini", sys.argv[2]), sys.argv[3])
 tried = {one.variant: one.refused for one in receipt.tried}
-print(json.dumps([receipt.status, tried, runtime.find_plugin_problems(), [one.name for one in runtime.find_devices()]]))
+devices = [device.name for device in runtime.find_devices()]
+print(json.dumps([receipt.status, tried, runtime.find_plugin_problems(), devices]))
 """
 
 

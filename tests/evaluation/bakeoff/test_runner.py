@@ -26,6 +26,8 @@ from nightscore.job.loader import Job, load
 from nightscore.pipeline.executors import run
 from nightscore.pipeline.score.deviation import Deviation
 from nightscore.store.variant_file import VARIANT_FILE, VariantFile, read_variant
+from tests.pipeline.score.test_open_model import FORMULA, SUM
+from tests.pipeline.score.test_open_model import workspace as workspace_of
 from tests.support.workspace import JOB, linear_model, make_workspace, rows_of
 
 DAY, HELD = dt.date(2020, 1, 3), "2020-01-02"
@@ -283,6 +285,19 @@ def test_a_candidate_that_ends_its_process_costs_a_line(tmp_path: Path) -> None:
         trial._process.kill()
         with pytest.raises(TrialFailed, match="its process ended by SIGKILL"):
             trial.speed(0)
+
+
+def test_a_model_that_can_not_be_scored_is_said_to_be_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No candidate can be held to it: broken, with the row and why, and nothing to report to anybody."""
+    raises = "        if chunk.num_rows:\n            raise ValueError('too steep')\n"
+    fails = SUM.replace("        if self.slow:\n", f"{raises}        if self.slow:\n")
+    root = workspace_of(tmp_path, FORMULA, fails, rows=100)
+    assert call(["--workspace", str(root), "bakeoff", "mini", "--day", str(DAY)]) == 1
+    message = capsys.readouterr().err
+    assert f"job mini: the model itself can't be scored on {DAY}" in message and "too steep" in message
+    assert "unexpected" not in message and "report it" not in message
 
 
 def test_the_command_prints_a_table_and_writes_a_page(

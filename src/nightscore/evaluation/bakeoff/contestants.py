@@ -55,7 +55,7 @@ class Contestants:
                 line = dataclasses.replace(line, change=change)
                 problems = [*change.breaks(self.budget), *filter(None, [trial.find_adversarial_difference()])]
                 line = self._measured(candidate, trial.speed(self.seconds), change)
-        except (TrialFailed, NightscoreError) as error:
+        except NightscoreError as error:
             line = dataclasses.replace(line, status="failed", why=f"failed: {error}")
         else:
             if problems:

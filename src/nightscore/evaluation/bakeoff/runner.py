@@ -13,7 +13,7 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nightscore.common import ProgressCallback, silent
+from nightscore.common import Broken, ProgressCallback, silent
 from nightscore.evaluation.bakeoff import candidates
 from nightscore.evaluation.bakeoff.candidates import slug
 from nightscore.evaluation.bakeoff.contestants import (
@@ -24,7 +24,7 @@ from nightscore.evaluation.bakeoff.contestants import (
     measure_finalists,
 )
 from nightscore.evaluation.bakeoff.results import CandidateResult, explain_results
-from nightscore.evaluation.bakeoff.worker import Trial
+from nightscore.evaluation.bakeoff.worker import Trial, TrialFailed
 from nightscore.evaluation.bakeoff.workload import Workload, find_held_out_day, past_days, stage_workload
 from nightscore.evaluation.recipes.recipe import Material, NoCandidate, Recipe
 from nightscore.job import AccuracyBudget, Job
@@ -94,10 +94,7 @@ def run_bakeoff(
         job = dataclasses.replace(job, spec=job.spec.model_copy(update={"budget": budget}))
     held = find_held_out_day(job, day)
     with stage_workload(job, day, report) as whole:
-        part = whole.first(rows or _rows_for(whole))
-        contestants = Contestants(
-            part, accuracy_budget_for(job), seconds, candidates.reference_candidate(part)
-        )
+        contestants = _start(whole, rows, seconds)
         if not only or "engine" in only:
             _try_engines(contestants, report)
         _try_recipes(contestants, held, only, report)
@@ -107,9 +104,26 @@ def run_bakeoff(
         held_out = held.isoformat() if held else None
         variant, model = build_variant_file(contestants, name, held_out, lines)
         return BakeOff(
-            job.name, day.isoformat(), held_out, part.plan.rows, whole.plan.rows, contestants.budget,
-            tuple(lines), name, variant, model,
+            job.name, day.isoformat(), held_out, contestants.workload.plan.rows, whole.plan.rows,
+            contestants.budget, tuple(lines), name, variant, model,
         )  # fmt: skip
+
+
+def _start(whole: Workload, rows: int | None, seconds: float) -> Contestants:
+    """The reference, measured: what the candidates are held against.
+
+    Raises:
+        Broken: it can't be scored itself.
+    """
+    job = whole.job
+    try:
+        part = whole.first(rows or _rows_for(whole))
+        return Contestants(part, accuracy_budget_for(job), seconds, candidates.reference_candidate(part))
+    except TrialFailed as error:
+        raise Broken(
+            f"job {job.name}: the model itself can't be scored on {whole.plan.day}, "
+            f"so there is nothing to hold a candidate to: {error}"
+        ) from error
 
 
 def _rows_for(whole: Workload) -> int:

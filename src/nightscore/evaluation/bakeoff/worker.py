@@ -23,7 +23,7 @@ from nightscore.pipeline import LOCAL_THREADS
 from nightscore.store import Plan, peak_memory, read_plan, run_folder, trials
 
 
-class TrialFailed(Exception):
+class TrialFailed(Broken):
     """A candidate could not be scored; the message says why, in one line."""
 
 
