@@ -183,7 +183,7 @@ def test_what_is_broken_fails_at_once(
 
 def test_not_yet_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second try of the plan succeeds, and the night with it."""
-    calls = fail_first(monkeypatch, "nightscore.pipeline.steps", "plan_day")
+    calls = fail_first(monkeypatch, "nightscore.pipeline", "plan_day")
     done = night(make_workspace(tmp_path, 100), "again", day=DAYS[0])
     plan = next(t for t in done.get_task_instances() if t.task_id == "plan")
     assert (done.state, plan.try_number, len(calls)) == ("success", 2, 2)

@@ -1,4 +1,4 @@
-"""A new kind of audit, and one of schedule, are a class and a line in each of two files, and nothing else.
+"""A new kind of audit, and one of schedule, are a class and a line in each of two rooms, and one in a face.
 
 Each is added to a copy of the package; then a real day is run with it, in a process of its own.
 """
@@ -39,18 +39,18 @@ class EvenQuestion(Question[EvenAudit]):
     """An even number of values."""
 
     def bind(self, engine: Engine) -> None:
-        """Know that the column holds numbers."""
+        """Raise `Broken` unless the column holds numbers."""
         self.refuse_type(engine, ("even",), self.audit.even)
 
     def answer(self, engine: Engine) -> Answer:
         """How many there are."""
-        [(values,)] = engine.rows(f"SELECT count(DISTINCT {quoted(self.audit.even)}) FROM scores")
+        [(values,)] = engine.rows(f"SELECT count(DISTINCT {quote_identifier(self.audit.even)}) FROM scores")
         return Answer(values % 2 == 0, f"{values} values")
 
 
 '''
 MONTHLY = '''
-class Monthly(Strict, ScheduleKind):
+class Monthly(StrictModel, ScheduleKind):
     """On the first day of each month, at midnight UTC; the run scores the day before."""
 
     example: ClassVar[str] = "{monthly: last}"
@@ -60,7 +60,7 @@ class Monthly(Strict, ScheduleKind):
     def __str__(self) -> str:
         return "monthly"
 
-    def calendar(self, closures: Mapping[str, Override] | None = None) -> Calendar:
+    def calendar(self, closures: Mapping[str, CalendarOverride] | None = None) -> Calendar:
         """The last day of each month."""
         return LastDays(MIDNIGHT, ZoneInfo("UTC"))
 
@@ -96,6 +96,10 @@ class MonthlyTimetable(DayTimetable):
 '''
 
 
+AUDIT_FACE = "from .audits import DriftAudit as DriftAudit\nfrom .audits import EvenAudit as EvenAudit\n"
+SCHEDULE_FACE = "from .schedule import Exchange as Exchange\nfrom .schedule import Monthly as Monthly\n"
+
+
 def edit(root: Path, file: str, *pairs: tuple[str, str]) -> None:
     """Replace texts of a file of the copy, each of which stands there once."""
     path = root / "nightscore" / file
@@ -122,7 +126,7 @@ def python(package: Path, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_new_kind_of_audit_is_two_files(tmp_path: Path, package: Path) -> None:
+def test_a_new_kind_of_audit_is_two_classes(tmp_path: Path, package: Path) -> None:
     """It is read, checked, asked of a real day, kept in the receipt; its mistakes have their lines."""
     edit(
         package,
@@ -132,8 +136,13 @@ def test_a_new_kind_of_audit_is_two_files(tmp_path: Path, package: Path) -> None
     )
     edit(
         package,
+        "job/__init__.pyi",
+        ("from .audits import DriftAudit as DriftAudit\n", AUDIT_FACE),
+    )
+    edit(
+        package,
         "pipeline/audits/kinds.py",
-        ("    DriftAudit,\n    RowsAudit", "    DriftAudit,\n    EvenAudit,\n    RowsAudit"),
+        ("    DriftAudit,\n    Job,", "    DriftAudit,\n    EvenAudit,\n    Job,"),
         ("QUESTIONS: Mapping[", EVEN_QUESTION + "QUESTIONS: Mapping["),
         (
             "    CoverageAudit: CoverageQuestion,\n",
@@ -174,7 +183,7 @@ def values_of(root: Path) -> int:
     )
 
 
-def test_a_new_kind_of_schedule_is_two_files(tmp_path: Path, package: Path) -> None:
+def test_a_new_kind_of_schedule_is_two_classes(tmp_path: Path, package: Path) -> None:
     """Its days are the calendar's on the command line, and Airflow's timetable has them."""
     pytest.importorskip("airflow")
     edit(
@@ -186,8 +195,13 @@ def test_a_new_kind_of_schedule_is_two_files(tmp_path: Path, package: Path) -> N
     )
     edit(
         package,
+        "job/__init__.pyi",
+        ("from .schedule import Exchange as Exchange\n", SCHEDULE_FACE),
+    )
+    edit(
+        package,
         "airflow/timetable.py",
-        ("Exchange, ScheduleKind\n", "Exchange, Monthly, ScheduleKind\n"),
+        ("    Job,\n    ScheduleKind,\n", "    Job,\n    Monthly,\n    ScheduleKind,\n"),
         ("MAKERS: Mapping[", MONTHLY_TIMETABLE + "MAKERS: Mapping["),
         ("    ByHand: _by_hand,\n", "    ByHand: _by_hand,\n    Monthly: lambda *_: MonthlyTimetable(),\n"),
         ("TradingDayTimetable]\n", "TradingDayTimetable, MonthlyTimetable]\n"),

@@ -48,7 +48,7 @@ def run_it(answers: Connection, root: Path) -> None:
 
 
 def receipt_of(root: Path) -> Any:
-    return next(iter(read_catalog(open_workspace(root)).in_force.values())).receipt()
+    return next(iter(read_catalog(open_workspace(root)).in_force.values())).read_receipt()
 
 
 def test_no_step_is_taken_with_other_libraries_than_the_plan_names(published: Path, image: Path) -> None:

@@ -110,7 +110,7 @@ def test_one_scale_for_a_batch_is_refused_where_features_are_floats() -> None:
     for name in ("int8 dynamic", "int8 dynamic, per channel"):
         with pytest.raises(NoCandidate, match="one outlier changes its neighbours' scores"):
             named(quantize.recipes(reference.model))[name].make(reference)
-    with quantize.workshop() as folder:
+    with quantize.quiet_scratch_folder() as folder:
         quantize_dynamic(onnx.load_model_from_string(reference.model.data), folder / "q.onnx")
         dynamic = (folder / "q.onnx").read_bytes()
     plain = digits()[0][:64]
