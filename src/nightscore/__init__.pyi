@@ -5,6 +5,9 @@ from .common.workspace import open_workspace as open_workspace
 from .job.loader import Job as Job
 from .job.loader import load as load
 from .job.loader import load_all as load_all
+from .pipeline.executors import Executor as Executor
+from .pipeline.executors import InOrder as InOrder
+from .pipeline.executors import Threads as Threads
 from .pipeline.executors import backfill as backfill
 from .pipeline.executors import run as run
 from .pipeline.request import RunRequest as RunRequest

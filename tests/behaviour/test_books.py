@@ -102,7 +102,7 @@ def test_a_closed_day_whose_causes_changed_says_what_differs_and_stays(closed: P
 
 
 def test_force_does_not_open_a_day_of_the_same_causes(closed: Path) -> None:
-    """It says that nothing differs; with a restatement it is published anew, with no row changed."""
+    """It says that nothing differs; with a restatement it is published again, with no row changed."""
     with pytest.raises(Closed, match="neither --force nor"):
         run(load("mini", closed), DAY, force=True)
     assert run(load("mini", closed), DAY, restate=LATE).status == "unchanged"
@@ -132,7 +132,7 @@ def test_a_job_that_begins_to_close_closes_what_is_published(published: Path) ->
 
 
 def test_rejects_of_a_closed_day_are_not_replayed(fresh: Build) -> None:
-    """A replay would publish the day anew; a restatement may."""
+    """A replay would publish the day again; a restatement may."""
     from nightscore.pipeline.replay import replay_rejects
 
     job = CLOSING + "policy: {bad_row: reject, max_rejected: 100%}\ndomain: {a: {max: 0.9}}\n"

@@ -272,7 +272,7 @@ def test_a_held_day_is_held_again_by_another_run(root: Path) -> None:
 def test_a_run_that_stopped_while_it_scored_is_finished(
     root: Path, moved: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Taken up with its staged pieces where all is the same, the packages too; else planned anew."""
+    """Taken up with its staged pieces where all is the same, the packages too; else planned again."""
     day, before = DAYS["stopped"], FACTS["stopped"]
     plan = plan_of(root, day, before["run_id"])
     if not moved:

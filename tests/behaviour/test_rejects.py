@@ -348,7 +348,7 @@ def use(root: Path, function: str, policy: str = "") -> None:
     )
 
 
-def test_a_chunk_that_fails_is_halved_until_the_guilty_rows_stand_alone(picky: Path) -> None:
+def test_a_chunk_that_fails_is_halved_until_the_rows_at_fault_stand_alone(picky: Path) -> None:
     """Three rows of a thousand make their chunk fail: these are rejected, with the scorer's words."""
     use(picky, "raises", "policy: {bad_row: reject, max_rejected: 3}\n")
     receipt = run(load("mini", picky), DAY)

@@ -132,11 +132,12 @@ def test_the_workspace_is_named_or_set_or_here(
 
 
 def test_a_folder_that_is_no_workspace_says_how_to_name_one(tmp_path: Path) -> None:
-    """No folder jobs/: the message names the folder, the option and the variable."""
-    for folder in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(
-            Broken, match=rf"^{folder} is no workspace: it has no folder jobs/. Name one with"
-        ):
+    """No folder jobs/, or no folder: the message names the folder, the option and the variable."""
+    for folder, lacks in (
+        (tmp_path, "it has no folder jobs/"),
+        (tmp_path / "absent", "there is no such folder"),
+    ):
+        with pytest.raises(Broken, match=rf"^{folder} is no workspace: {lacks}. Name one with"):
             open_workspace(folder)
 
 

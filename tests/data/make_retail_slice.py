@@ -28,7 +28,7 @@ NEVER_BOUGHT = 10
 
 
 def main() -> None:
-    """Write the slice anew."""
+    """Write the slice again."""
     shutil.rmtree(SLICE, ignore_errors=True)
     with tempfile.TemporaryDirectory() as folder:
         write_lake(Path(folder))

@@ -132,7 +132,7 @@ def test_no_session_is_lost_between_decades() -> None:
 
 @given(st.datetimes(dt.datetime(2023, 3, 1), dt.datetime(2026, 12, 31), timezones=st.just(UTC)))
 def test_the_latest_session_is_the_last_whose_run_may_have_started(now: dt.datetime) -> None:
-    """At any moment: found anew in the golden answers."""
+    """At any moment: as they are in the golden answers."""
     delay = dt.timedelta(minutes=90)
     closes = list(golden("XNYS").items())
     index = bisect_right([close + delay for _, close in closes], now)

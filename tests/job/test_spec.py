@@ -282,7 +282,7 @@ MISTAKES = {
     "rows between nothing": (with_audit("rows: {of: previous}"), 50, "audit.0.rows.between", "is missing"),
     "rows from above": (with_audit("rows:", "  between: [1.25, 0.8]"), 51, "audit.0.rows.between", "[1.25, 0.8] holds no share; allowed: [smallest, largest]"),
     "rows between three": (with_audit("rows:", "  between: [0, 1, 2]"), 51, "audit.0.rows.between", "[0, 1, 2] is not allowed: list should have at most 2 items"),
-    "rows below nought": (with_audit("rows:", "  between: [-1, 1]"), 51, "audit.0.rows.between.0", "-1 is not allowed: input should be greater than or equal to 0"),
+    "rows below zero": (with_audit("rows:", "  between: [-1, 1]"), 51, "audit.0.rows.between.0", "-1 is not allowed: input should be greater than or equal to 0"),
     "rows without end": (with_audit("rows:", "  between: [0, .inf]"), 51, "audit.0.rows.between.1", "inf is not allowed: input should be a finite number"),
     "rows of another day": (with_audit("rows:", "  between: [0, 1]", "  of: yesterday"), 52, "audit.0.rows.of", "'yesterday' is not allowed: input should be 'previous'"),
     "drift of nothing": (with_audit("drift: {columns: []}"), 50, "audit.0.drift.columns", "[] is not allowed: list should have at least 1 item"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,3 +94,20 @@ def test_options_are_fields_of_the_request_for_short(tmp_path: Path) -> None:
     job = load("mini", make_workspace(tmp_path, 100, days=(DAY,)))
     short, long = run(job, DAY, limit=5), run(job, DAY, RunRequest(limit=5))
     assert (short.status, short.rows.scored) == (long.status, long.rows.scored) == ("preview", 5)
+
+
+SLIPS: dict[str, tuple[dict[str, object], str]] = {
+    "a job's name": ({"job": "mini"}, "job is 'mini'; allowed: what load"),
+    "a dict": ({"request": {"force": True}}, "request is .*; allowed: a RunRequest, or its fields by name"),
+    "a class": ({"executor": InOrder}, "executor is .*InOrder'>; allowed: an Executor, such as InOrder"),
+}
+
+
+@pytest.mark.parametrize(("slip", "says"), SLIPS.values(), ids=SLIPS.keys())
+def test_a_slip_in_a_call_is_said(tmp_path: Path, slip: dict[str, object], says: str) -> None:
+    """Before anything is read: what was given, and what is allowed."""
+    right: dict[str, Any] = {"job": load("mini", make_workspace(tmp_path, 10, days=(DAY,))), "day": DAY}
+    with pytest.raises(TypeError, match=says):
+        run(**{**right, **slip})
+    with pytest.raises(TypeError, match="restate is 'late data'; allowed: Restate"):
+        RunRequest(restate="late data")  # type: ignore[arg-type]

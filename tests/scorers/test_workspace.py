@@ -86,7 +86,7 @@ MISTAKES = {
     "it exits": ("import sys\nsys.exit(3)\n", r"^scorers/mine\.py:2: can't be loaded: SystemExit: 3$"),
     "no open_scorer": (
         "import json\ndef open(m, o): ...\n",
-        r"^scorers/mine\.py: has no function open_scorer\(model, options\); it has: json, open$",
+        r"^scorers/mine\.py: has no function open_scorer\(model, options\); it has: open$",
     ),
     "another signature": (
         "def open_scorer(model): ...\n",
@@ -289,6 +289,15 @@ def test_a_file_says_in_which_ways_it_computes(tmp_path: Path) -> None:
         Variant(KIND, "cuda"),
     ]
     assert variants_of_kind(KIND, "cuda", file) == [Variant(KIND, "cuda")]
+
+
+def test_a_device_that_no_variant_offers_is_refused(tmp_path: Path) -> None:
+    """A receipt would name it, and nothing would have run there."""
+    options = Options({"score": "sum"}, device="cuda")
+    with pytest.raises(ScorerFileError, match="has no device 'cuda' here; allowed: auto, cpu"):
+        open_scorer(KIND, None, options, written(tmp_path, MINE))
+    offers = "[Variant(KIND, 'cuda')] if device == 'auto' else []"
+    assert open_scorer(KIND, None, options, written(tmp_path, MINE + WAYS.format(offers)))
 
 
 @pytest.mark.parametrize("given", ["5", "[Variant('onnx')]", "[Variant(KIND, 'cpu', 0)]", "['cpu']", "1 / 0"])

@@ -380,7 +380,7 @@ def test_what_an_operator_has_set_stays(tmp_path: Path) -> None:
 
 
 def test_a_column_that_comes_later_leaves_the_properties(tmp_path: Path) -> None:
-    """A commit that widens the schema sets the metadata anew, and all that is kept with it."""
+    """A commit that widens the schema sets the metadata again, and all that is kept with it."""
     root = tmp_path / "t"
     delta.commit_files(root, change(root, DAY, 1), seen=[])
     wider = change(root, DAY, 2)

@@ -6,7 +6,7 @@ Six features that the loans with an outcome (data/sources/loan_outcomes.parquet)
 (data/sources/loans.parquet) have in common; each is cut into bins by a tree that is monotone in it, a bin has
 its weight of evidence, and a logistic regression weighs the features (Siddiqi, Intelligent Credit Scoring,
 2017). The log-odds are calibrated by a line (Platt, 1999) that is fitted to predictions out of fold, so that
-the scorecard's own optimism is taken back. Binning, weights and calibration are made anew in each fold when
+the scorecard's own optimism is taken back. Binning, weights and calibration are made again in each fold when
 it is measured.
 
 What stays, beside this script, is credit_loss.onnx, credit_metrics.json and credit_card.md.

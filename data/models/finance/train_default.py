@@ -5,7 +5,7 @@
 Trees instead of the scorecard's bins, on the same loans with an outcome and by the same protocol as
 `train_credit.py`: the features that those loans and the book have in common, five more than the scorecard's;
 boosting with the directions that a lender expects (monotone constraints); log-odds calibrated by a line
-(Platt, 1999) that is fitted to predictions out of fold. Training and calibration are made anew in each fold
+(Platt, 1999) that is fitted to predictions out of fold. Training and calibration are made again in each fold
 when the model is measured. Its settings were written down before and not tuned.
 
 What stays, beside this script, is credit_default.onnx, credit_default_metrics.json and

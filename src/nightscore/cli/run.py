@@ -144,7 +144,7 @@ def backfill(
     with show_progress() as report:
         request = RunRequest(settings(loaded, set), force)
         for day, result in executors.backfill(
-            loaded, parse_day_option(from_), parse_day_option(to), report, request
+            loaded, parse_day_option(from_), parse_day_option(to), request, report=report
         ):
             results[day.isoformat()] = result
             if not json:

@@ -90,9 +90,10 @@ def open_workspace(root: Path | str | None = None) -> Workspace:
     """
     folder = Path(root or os.environ.get(WORKSPACE_VARIABLE) or ".").absolute()
     if not (folder / "jobs").is_dir():
+        lacks = "it has no folder jobs/" if folder.is_dir() else "there is no such folder"
         raise Broken(
-            f"{folder} is no workspace: it has no folder jobs/. "
-            f"Name one with --workspace or {WORKSPACE_VARIABLE}, or call from inside it"
+            f"{folder} is no workspace: {lacks}. "
+            f"Name one with --workspace or {WORKSPACE_VARIABLE}, or call from its top folder"
         )
     if REFUSED & set(folder.resolve().as_posix()):
         raise Broken(f"{folder}: the path of a workspace must not contain any of {' '.join(sorted(REFUSED))}")

@@ -98,17 +98,28 @@ def run(
             its causes differ now.
         NotYet: (retryable) try again later. Nothing is published.
     """
+    _check_arguments(job, request, executor)
     plan = plan_day(job, as_day(day), request.but(**options), report)
     return publish_day(job, plan, executor.map(job, plan, plan.pieces, report), report)
 
 
+def _check_arguments(job: Job, request: RunRequest, executor: Executor) -> None:
+    """Raise TypeError where a notebook's slip would end in an error from deep inside."""
+    if not isinstance(job, Job):
+        raise TypeError(f"job is {job!r}; allowed: what load(name) gives")
+    if not isinstance(request, RunRequest):
+        raise TypeError(f"request is {request!r}; allowed: a RunRequest, or its fields by name: force=True")
+    if isinstance(executor, type) or not hasattr(executor, "map"):
+        raise TypeError(f"executor is {executor!r}; allowed: an Executor, such as InOrder()")
+
+
 def backfill(
-    job: Job, first: dt.date | str, last: dt.date | str, report: ProgressCallback = silent,
-    request: RunRequest = DEFAULT_REQUEST, **options: Any,
+    job: Job, first: dt.date | str, last: dt.date | str, request: RunRequest = DEFAULT_REQUEST,
+    *, executor: Executor = LOCAL_THREADS, report: ProgressCallback = silent, **options: Any,
 ) -> Iterator[tuple[dt.date, Receipt | NightscoreError]]:  # fmt: skip
     """Run every day from `first` to `last`, the newest first, and give each day's receipt or error.
 
-    A day that fails does not keep the others from running. `request` and `options` are those of `run`.
+    A day that fails does not keep the others from running. The other arguments are those of `run`.
 
     Raises:
         Broken: `first` is after `last`.
@@ -119,6 +130,6 @@ def backfill(
     for back in range((end - start).days + 1):
         day = end - dt.timedelta(days=back)
         try:
-            yield day, run(job, day, request, report=report, **options)
+            yield day, run(job, day, request, executor=executor, report=report, **options)
         except NightscoreError as error:
             yield day, error

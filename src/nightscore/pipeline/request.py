@@ -37,6 +37,8 @@ class RunRequest:
     restate: Restate | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.restate, Restate | None):
+            raise TypeError(f"restate is {self.restate!r}; allowed: Restate(because, by), or None")
         if self.limit is not None and self.limit < 1:
             raise Broken(f"limit {self.limit} is not allowed: a preview has at least one row")
 

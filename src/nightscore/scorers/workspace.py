@@ -72,16 +72,14 @@ def open_file(file: ScorerFile, model: ModelFile | None, options: Options) -> Sc
         options: the job's outputs, and where to compute.
 
     Raises:
-        ScorerFileError: the file can't be loaded, has no such function, or the function fails or gives no
-            scorer of the job's outputs; names the line where one is to blame.
+        ScorerFileError: the file can't be loaded, has no such function, offers no such device, or the
+            function fails or gives no scorer of the job's outputs; names the line where one is to blame.
         ModelError: the scorer's own word that it can't serve the model or the options.
     """
     if not hasattr(load_scorer_module(file), OPEN):
-        offers = (
-            ", ".join(name for name in vars(load_scorer_module(file)) if not name.startswith("_"))
-            or "nothing"
-        )
+        offers = ", ".join(_defined(load_scorer_module(file))) or "nothing"
         raise ScorerFileError(f"{file.name}: has no function {OPEN}(model, options); it has: {offers}")
+    _refuse_device(file, options.device)
     scorer = _called(file, OPEN, model, options)
     signature = getattr(scorer, "signature", None)
     if not isinstance(signature, Signature) or not callable(getattr(scorer, "score", None)):
@@ -95,6 +93,24 @@ def open_file(file: ScorerFile, model: ModelFile | None, options: Options) -> Sc
             f"the job's outputs are {', '.join(options.outputs)}"
         )
     return CheckedScorer(file, scorer)
+
+
+def _defined(module: ModuleType) -> list[str]:
+    """The public functions and classes that a file defines itself."""
+    found = [
+        name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__
+    ]
+    return [name for name in found if not name.startswith("_")]
+
+
+def _refuse_device(file: ScorerFile, device: str) -> None:
+    """Raise ScorerFileError unless the file says that it computes there: a receipt names no other device."""
+    offered = {"cpu", *(variant.device for variant in file_variants(file, "auto"))}
+    if device not in ("auto", *offered):
+        raise ScorerFileError(
+            f"{file.name}: has no device {device!r} here; allowed: auto, {', '.join(sorted(offered))} "
+            f"(a file offers others by {VARIANTS}('auto'))"
+        )
 
 
 def file_variants(file: ScorerFile, device: str) -> list[Variant]:
@@ -118,7 +134,7 @@ def load_scorer_module(file: ScorerFile) -> ModuleType:
     """The module of a file, run once in a process for the same bytes.
 
     Raises:
-        ScorerFileError: it is no Python, imports what lies beside it, or fails while it runs.
+        ScorerFileError: it is not Python, imports what lies beside it, or fails while it runs.
     """
     name = f"_nightscore_{file.path.stem}_{file.sha256[:16]}"
     with _LOADING:

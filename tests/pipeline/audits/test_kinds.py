@@ -396,7 +396,7 @@ def numbers(seed: int, rows: int, kind: str) -> np.ndarray:
     rng = np.random.default_rng(seed)
     made = {
         "normal": lambda: rng.normal(0.1 * (seed % 3), 1, rows),
-        "half are nought": lambda: np.where(rng.random(rows) < 0.5, 0.0, rng.exponential(1, rows)),
+        "half are zero": lambda: np.where(rng.random(rows) < 0.5, 0.0, rng.exponential(1, rows)),
         "few values": lambda: rng.binomial(3, 0.3 + 0.1 * (seed % 2), rows).astype(float),
         "one value": lambda: np.full(rows, 5.0 - seed % 2),
         "holes": lambda: np.where(rng.random(rows) < 0.1 * (1 + seed % 2), np.nan, rng.random(rows)),
@@ -405,7 +405,7 @@ def numbers(seed: int, rows: int, kind: str) -> np.ndarray:
     return made[kind]()
 
 
-KINDS = ("normal", "half are nought", "few values", "one value", "holes", "infinite")
+KINDS = ("normal", "half are zero", "few values", "one value", "holes", "infinite")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -465,7 +465,7 @@ def test_the_index_is_never_negative(pairs: list[tuple[int, int]]) -> None:
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=30).filter(any), st.integers(1, 1000))
-def test_the_index_of_equal_shares_is_nought(counts: list[int], times: int) -> None:
+def test_the_index_of_equal_shares_is_zero(counts: list[int], times: int) -> None:
     """Of a day against itself, exactly; of one several times as large, but for rounding."""
     assert psi(counts, counts) == 0
     assert psi([count * times for count in counts], counts) == pytest.approx(0, abs=1e-12)

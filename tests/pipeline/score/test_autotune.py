@@ -177,7 +177,7 @@ def test_little_faster_is_not_taken(job: Job, offer: Offer, monkeypatch: pytest.
 def test_a_choice_is_kept_for_the_next_nights(
     job: Job, offer: Offer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By model and machine: a second night measures nothing, another model is measured anew."""
+    """By model and machine: a second night measures nothing, another model is measured again."""
     offer(SLOW, RIGHT)
     first = run(job, DAY)
     [kept] = (job.workspace.root / "data/choices").glob("*.json")

@@ -210,7 +210,7 @@ def test_a_file_that_is_gone_between_plan_and_score_costs_its_columns(tmp_path):
 
 
 def test_one_that_raises_on_some_rows_is_null_in_these_alone(tmp_path):
-    """Whatever the chunks are: the rows before and between the guilty ones keep their scores."""
+    """Whatever the chunks are: the rows before and between those at fault keep their scores."""
     root = workspace(tmp_path, NEXT, rows=300)
     failing_model(root / NEXT, bad=0.9)
     receipt = run(root)
@@ -229,7 +229,7 @@ def test_one_that_raises_on_some_rows_is_null_in_these_alone(tmp_path):
 
 @pytest.mark.slow
 def test_one_that_fails_on_many_rows_is_given_up_at_the_same_row_whatever_the_chunks(tmp_path):
-    """After the hundredth guilty row of a piece nothing of it is asked any more."""
+    """After the hundredth row that fails of a piece nothing of it is asked any more."""
     root = workspace(tmp_path, NEXT, rows=1_000)
     failing_model(root / NEXT, bad=0.5)
     receipt = run(root)

@@ -215,7 +215,7 @@ def moved(opening: list[Any], scores: list[Any], loans: list[Any]) -> list[tuple
 @settings(max_examples=25, deadline=None)
 @given(BOOKS, BOOKS, st.sets(st.integers(1, 12)))
 def test_a_movement_adds_up(before: dict[int, Any], today: dict[int, Any], charged_off: set[int]) -> None:
-    """Of any two books, to the cent: movement.sql itself on loans that come, go, move and are valued anew."""
+    """Of any two books, to the cent: movement.sql itself on loans that come, go, move and are revalued."""
     opening, again, now, known = [], [], [], []
     for loan, (grade, stage, owed, loss, revalued) in before.items():
         row = [loan, grade, stage, Decimal(owed).scaleb(-2)]

@@ -137,7 +137,7 @@ MISTAKES = {
         "gives no 'prices'; its outputs: price, delta, gamma, vega, theta, rho",
     ),
     "columns": (Options({"p": "price"}, columns=("spot",)), "leave model.columns out"),
-    "device": (Options({"p": "price"}, device="rocm"), "has no device 'rocm'; allowed: cpu"),
+    "device": (Options({"p": "price"}, device="rocm"), "has no device 'rocm' here; allowed: auto, cpu"),
 }
 
 
