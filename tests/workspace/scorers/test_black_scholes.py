@@ -147,7 +147,7 @@ def test_what_it_can_t_do_it_says(options: Options, says: str) -> None:
     with pytest.raises(ModelError, match=f"^{KIND}: .*{says}"):
         open_scorer(KIND, None, options, FILE)
     with pytest.raises(ModelError, match=r"holds its formula and reads no x\.onnx; leave model\.path out"):
-        open_scorer(KIND, ModelFile("x.onnx", "0", b"x"), options, FILE)
+        open_scorer(KIND, ModelFile("x.onnx", "0", b"x"), Options({"p": "price"}), FILE)
 
 
 def test_a_gpu_is_another_way_where_there_is_one() -> None:
