@@ -225,6 +225,7 @@ def watched(root: Path, *commands: list[object]) -> set[tuple[str, str]]:
     return {(name, event) for name, event in json.loads(done.stdout.splitlines()[-1])}
 
 
+@pytest.mark.slow
 @pytest.mark.runs
 def test_what_is_written_below_data_while_nights_run_is_written_by_the_store(tmp_path: Path) -> None:
     """A run, one that is held and discarded, a report, what-ifs and gc."""

@@ -13,6 +13,7 @@ from tests.support.workspace import DAYS, JOB, make_workspace, write_day
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("metadata")]
 
 
+@pytest.mark.slow
 def test_a_closed_day_is_restated_from_the_form(tmp_path: Path) -> None:
     """Unchanged, then failed and nothing written, then restated by whoever started the run."""
     root = make_workspace(tmp_path, 100, JOB + "close: true\n", days=(DAYS[0],))

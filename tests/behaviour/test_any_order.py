@@ -146,6 +146,7 @@ def explore(examples: int, steps: int) -> None:
     run_state_machine_as_test(seed(SEED)(Nights), settings=options)
 
 
+@pytest.mark.slow
 def test_whatever_happens_in_whatever_order_the_tables_hold_what_they_must() -> None:
     """Runs, forced runs, kills, stops, previews, new inputs, models and parameters, ten steps at a time."""
     explore(examples=3, steps=10)

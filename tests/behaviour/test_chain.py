@@ -81,6 +81,7 @@ def test_a_job_whose_source_is_not_published_yet_is_broken_or_waits(chain: Path)
     assert run(load("chained", chain), SECOND).status == "published"
 
 
+@pytest.mark.slow
 def test_a_source_that_is_published_again_is_a_cause(chain: Path) -> None:
     """The first job runs again with another parameter: the second is not unchanged any more."""
     first, second = load("mini", chain), load("chained", chain)

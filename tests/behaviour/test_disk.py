@@ -40,6 +40,7 @@ def without_links(answers: Connection, root: Path, fatal: int) -> None:
     answers.send({"status": run(load("mini", root), DAY).status})
 
 
+@pytest.mark.slow
 def test_without_hard_links_a_night_killed_in_a_copy_leaves_no_half_file(published: Path) -> None:
     """Killed in the middle of its k-th copy, for each k: what bears the name of a file is whole."""
     NEW.write_model(published)

@@ -126,6 +126,7 @@ def python(package: Path, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_new_kind_of_audit_is_two_classes(tmp_path: Path, package: Path) -> None:
     """It is read, checked, asked of a real day, kept in the receipt; its mistakes have their lines."""
     edit(
@@ -183,6 +184,7 @@ def values_of(root: Path) -> int:
     )
 
 
+@pytest.mark.slow
 def test_a_new_kind_of_schedule_is_two_classes(tmp_path: Path, package: Path) -> None:
     """Its days are the calendar's on the command line, and Airflow's timetable has them."""
     pytest.importorskip("airflow")

@@ -118,6 +118,7 @@ def test_every_table_has_the_rows_that_were_published(root: Path) -> None:
         assert set(days) == {day for (_, day), one in IN_FORCE.items() if table in one["tables"]}
 
 
+@pytest.mark.slow
 def test_what_was_known_then_and_first_reported_is_what_it_was(root: Path) -> None:
     """As of each receipt's version, as of its time, and as reported: the rows of the runs of then."""
     for version in VERSIONS:

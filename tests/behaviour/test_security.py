@@ -523,6 +523,7 @@ PRYING = (
 )
 
 
+@pytest.mark.slow
 def test_no_secret_comes_out(birds: Birdcage) -> None:
     """Nights that end well and badly, reports, queries that pry: no secret of environment or home anywhere.
 

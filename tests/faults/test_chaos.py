@@ -224,6 +224,7 @@ def explore(examples: int, steps: int) -> None:
     run_state_machine_as_test(seed(SEED)(Chaos), settings=options)
 
 
+@pytest.mark.slow
 def test_chaos() -> None:
     """P1-P9: 20 steps of runs, kills, freezes, changes, backfills, gc; each day old or new to all readers."""
     explore(examples=2, steps=10)

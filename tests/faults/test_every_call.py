@@ -112,6 +112,7 @@ def every_call(forks: Forks, root: Path, kind: str, count: int) -> None:
     assert wrong == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["a full disk", "kill -9"])
 def test_a_night_that_fails_at_a_call_leaves_old_or_new(published: Path, forks: Forks, kind: str) -> None:
     """P1, P9: a few calls of each kind; readers see old or new, and the next night completes."""

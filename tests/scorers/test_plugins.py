@@ -18,6 +18,7 @@ from nightscore.scorers.errors import ChunkError, ModelError
 from nightscore.scorers.hardware import find_installed_devices, read_hardware
 from nightscore.scorers.onnx import runtime
 from nightscore.scorers.onnx.scorer import OnnxScorer
+from tests.behaviour.world import mostly_slow
 from tests.scorers.models import COLUMNS, file, floats, mlp, trees
 from tests.support.packages import build
 from tests.support.workspace import make_workspace
@@ -118,10 +119,12 @@ def test_the_real_plug_in_is_no_device_of_another_makers_processor() -> None:
         OnnxScorer(file(mlp(), COLUMNS), Options({"p": "y[0]"}, device="openvino"))
 
 
-@pytest.mark.parametrize("code", BROKEN.values(), ids=BROKEN.keys())
-def test_a_broken_plug_in_costs_a_line(tmp_path: Path, code: str) -> None:
+@pytest.mark.parametrize("kind", mostly_slow(BROKEN, "an import error", "another interface"))
+def test_a_broken_plug_in_costs_a_line(tmp_path: Path, kind: str) -> None:
     """A wheel whose library is not there, is none, or can't be imported: the night is scored by another."""
-    target = build(tmp_path / "package", {"onnxruntime_ep_broken.py": code, "pyproject.toml": PROJECT})
+    target = build(
+        tmp_path / "package", {"onnxruntime_ep_broken.py": BROKEN[kind], "pyproject.toml": PROJECT}
+    )
     root = make_workspace(tmp_path / "ws", 2_000, days=(DAY,))
     command = [sys.executable, "-c", CHILD, str(target), str(root), DAY]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -424,6 +424,7 @@ def test_a_large_result_is_refused() -> None:
         )
 
 
+@pytest.mark.slow
 def test_two_queries_at_once(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """A third is told to come again, with status 429; the two are stopped, and then there is room."""
     ana = client("ana")

@@ -300,6 +300,7 @@ def test_a_model_that_can_not_be_scored_is_said_to_be_it(
     assert "unexpected" not in message and "report it" not in message
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_and_writes_a_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

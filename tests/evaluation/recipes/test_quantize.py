@@ -83,6 +83,7 @@ def test_every_candidate_takes_the_references_place(reference: Callable[[], Mate
         assert difference(data, one) < (0.2 if network else 0.7), name
 
 
+@pytest.mark.slow
 def test_every_candidate_keeps_the_scorers_contract() -> None:
     """Static int8 and float16 to the last bits, whatever a row's neighbours are.
 

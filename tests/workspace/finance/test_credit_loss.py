@@ -165,6 +165,7 @@ def test_the_movement_is_that_of_the_two_days(credit: Path) -> None:
         assert ((each[name] * each["sign"]).groupby([each["grade"], each["stage"]]).sum() == 0).all()
 
 
+@pytest.mark.slow
 def test_a_harder_downturn_is_a_change_of_the_model(credit: Path, tmp_path: Path) -> None:
     """The same loans of the day before, counted once more with the new parameter, less what was published."""
     root = shutil.copytree(credit, tmp_path / "w")

@@ -165,6 +165,7 @@ def test_a_lake_that_was_cut_short_is_completed(workspace: Path, tmp_path: Path)
         )
 
 
+@pytest.mark.slow
 def test_a_lake_of_another_version_is_written_anew(
     workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
