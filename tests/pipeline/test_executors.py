@@ -1,9 +1,11 @@
 """Executors: whoever scores the pieces, the same files; and what a run is asked for."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from nightscore import load, run
@@ -83,7 +85,7 @@ def test_a_day_is_the_same_whoever_scores_it(make: Callable[[], Executor], tmp_p
 def test_a_request_holds_its_values_to_what_is_allowed() -> None:
     """A preview of nothing is refused where it is asked for; an unknown name is a TypeError."""
     assert RunRequest(limit=3).but(force=True) == RunRequest(limit=3, force=True)
-    with pytest.raises(Broken, match="limit 0 is not allowed: a preview has at least one row"):
+    with pytest.raises(Broken, match="limit 0 is not allowed: a preview has a number of rows, at least one"):
         RunRequest(limit=0)
     with pytest.raises(TypeError, match="can't be asked for 'forse'; allowed: params, force, limit"):
         RunRequest().but(forse=True)
@@ -111,3 +113,28 @@ def test_a_slip_in_a_call_is_said(tmp_path: Path, slip: dict[str, object], says:
         run(**{**right, **slip})
     with pytest.raises(TypeError, match="restate is 'late data'; allowed: Restate"):
         RunRequest(restate="late data")  # type: ignore[arg-type]
+
+
+class Liar:
+    """Scores every piece, and tells other rows and bytes of it than there are."""
+
+    def map(self, job: Job, plan: Plan, pieces, report=lambda *_: None):  # type: ignore[no-untyped-def]
+        return [dataclasses.replace(f, rows=1, bytes=1) for f in InOrder().map(job, plan, pieces, report)]
+
+
+class Lazy:
+    """Scores nothing."""
+
+    def map(self, _job: Job, _plan: Plan, _pieces, _report=None):  # type: ignore[no-untyped-def]
+        return []
+
+
+def test_what_an_executor_tells_is_not_believed(tmp_path: Path) -> None:
+    """The receipt says what lies there, and verifies; of nothing staged nothing is published."""
+    job = load("mini", make_workspace(tmp_path, 100, days=(DAY,)))
+    with pytest.raises(Broken, match="none of 1 pieces was staged; nothing is published"):
+        run(job, DAY, executor=Lazy())
+    receipt = run(job, DAY, executor=Liar())
+    [file] = (job.workspace.tables / "mini_scores").glob(f"day={DAY}/*.parquet")
+    table = receipt.tables["mini_scores"]
+    assert (table.rows, table.bytes) == (pq.read_metadata(file).num_rows, file.stat().st_size)

@@ -138,6 +138,7 @@ def test_what_a_scorer_refuses_is_its_own_word(tmp_path: Path) -> None:
 
 
 WRONG = {
+    "exits": ("raise SystemExit(0)", ChunkError, r"^scorers/mine\.py:18: SystemExit: 0$"),
     "raises": ("raise KeyError('gone')", ChunkError, r"^scorers/mine\.py:18: KeyError: 'gone'$"),
     "fewer rows": ("return WHOLE(self, chunk).slice(1)", ContractError, "gives 8 rows for 9 rows$"),
     "another type": (

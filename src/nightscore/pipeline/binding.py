@@ -167,7 +167,11 @@ def _no_rejects(job: Job) -> str:
 
 
 def _sql_type(kind: pa.DataType) -> str:
-    return f"{DUCKDB_TYPES[kind.value_type]}[]" if pa.types.is_list(kind) else DUCKDB_TYPES[kind]
+    inner = kind.value_type if pa.types.is_list(kind) else kind
+    if inner not in DUCKDB_TYPES:
+        allowed = ", ".join(map(str, DUCKDB_TYPES))
+        raise Broken(f"an output of the scorer is {kind}; allowed: {allowed}, or a list of one of them")
+    return f"{DUCKDB_TYPES[inner]}[]" if pa.types.is_list(kind) else DUCKDB_TYPES[inner]
 
 
 def _bind_decision(engine: Engine, job: Job, table: str, sql: str) -> pa.Schema:

@@ -148,7 +148,7 @@ def refuse_full_disk(job: Job, plan: Plan, run: RunFolder, source: Sequence[Inpu
 
     Raises:
         NotYet: less than half of it is free; says what is needed, what is free and where. The feature
-            snapshot is removed, so that trying again does not fill the disk with snapshots.
+            run's folder is removed, so that trying again does not fill the disk with snapshots.
     """
     last = _last(job, plan)
     alike = last is not None and last.rows.published * ALIKE >= _rows(plan, source)
@@ -156,7 +156,7 @@ def refuse_full_disk(job: Job, plan: Plan, run: RunFolder, source: Sequence[Inpu
     try:
         _refuse(job, plan, job.workspace, staged)
     except NotYet:
-        run.remove_features()
+        run.remove()
         raise
 
 
@@ -228,8 +228,9 @@ def _by_footers(job: Job, plan: Plan, source: Sequence[InputFile]) -> Needs:
 
 
 def _rows(plan: Plan, source: Sequence[InputFile]) -> int:
+    """Rows that the run stages: those to score, and those that a replay carries over."""
     rows = sum(file.rows for file in source)
-    return rows if plan.limit is None else min(rows, plan.limit)
+    return (rows if plan.limit is None else min(rows, plan.limit)) + plan.carried
 
 
 def _bytes(inputs: Mapping[str, Sequence[InputFile]]) -> int:

@@ -84,7 +84,10 @@ class _Replay:
         # A day of the same causes is `unchanged` to the next run; one of two causes is not.
         same = draft.fingerprint == before.fingerprint
         causes = draft.fingerprint if same else json_digest("replay", before.fingerprint, draft.fingerprint)
-        plan = dataclasses.replace(draft, fingerprint=causes, replay_of=before.run_id)
+        # How many rows are carried over is known once the rejects are read; till then, all that were scored.
+        plan = dataclasses.replace(
+            draft, fingerprint=causes, replay_of=before.run_id, carried=before.rows.scored
+        )
         self.plan = dataclasses.replace(plan, run_id=run_folder.new_run_id(causes, plan.started))
         self.run = run_folder.folder_of_plan(job.workspace, self.plan)
         self.rows = self.run.path / "replay.parquet"

@@ -39,8 +39,9 @@ class RunRequest:
     def __post_init__(self) -> None:
         if not isinstance(self.restate, Restate | None):
             raise TypeError(f"restate is {self.restate!r}; allowed: Restate(because, by), or None")
-        if self.limit is not None and self.limit < 1:
-            raise Broken(f"limit {self.limit} is not allowed: a preview has at least one row")
+        whole = isinstance(self.limit, int) and not isinstance(self.limit, bool)
+        if self.limit is not None and not (whole and self.limit >= 1):
+            raise Broken(f"limit {self.limit!r} is not allowed: a preview has a number of rows, at least one")
 
     def but(self, **options: Any) -> "RunRequest":
         """A copy with other values of some fields.

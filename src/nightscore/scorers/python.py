@@ -83,9 +83,9 @@ class PythonScorer:
         try:
             typed = [chunk.column(f.name).cast(f.type) for f in self._declared.inputs]
             batch = self._function(pa.RecordBatch.from_arrays(typed, schema=self._declared.inputs))
-        except MemoryError:
-            raise
-        except Exception as error:  # other people's code
+        except (MemoryError, OSError, ImportError):
+            raise  # of files, devices and packages: no fault of these rows
+        except (Exception, SystemExit) as error:  # other people's code
             raise ChunkError(f"{self._name}: {type(error).__name__}: {error}") from error
         refuse_unlike(batch, self._declared.outputs, chunk.num_rows, self._name)
         columns = [batch.column(source) for source in self._outputs.values()]

@@ -172,9 +172,12 @@ class CheckedScorer:
         """What the file's scorer gives for a chunk."""
         try:
             batch = self._inner.score(chunk)
-        except (ChunkError, ContractError, MemoryError):
-            raise
-        except Exception as error:  # other people's code
+        except (ChunkError, ContractError, MemoryError, OSError, ImportError):
+            raise  # of files, devices and packages: no fault of these rows
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # other people's code; an exit would be silent
             raise ChunkError(f"{_place(self._file, error)}: {type(error).__name__}: {error}") from error
         refuse_unlike(batch, self._signature.outputs, chunk.num_rows, self._file.name)
         return batch
@@ -195,7 +198,7 @@ def _called(file: ScorerFile, name: str, *arguments: object) -> Any:
         raise ModelError(f"{file.name}: {error}") from error
     except MemoryError:
         raise
-    except Exception as error:  # other people's code
+    except (Exception, SystemExit) as error:  # other people's code
         raise _blamed(file, error, f"{name} fails") from error
 
 

@@ -139,14 +139,24 @@ class RowScorer:
         return [*self.outputs(chunk[:middle]), *self.outputs(chunk[middle:])]
 
     def held(self, chunk: pa.RecordBatch) -> pa.RecordBatch:
-        """What the scorer gives, held to its contract; any other error of it is about these rows."""
+        """What the scorer gives, held to its contract; any other error of it is about these rows.
+
+        But for those of the machine: a file or a device that is not there, a package that is missing.
+        """
         try:
             outputs = self.scorer.score(filled(chunk, self.job.spec.scoring.features_null))
         except (ChunkError, MemoryError):
             raise
         except ContractError as error:
             raise Broken(f"{self.rejects.where}: {error}; nothing is published") from error
-        except Exception as error:  # other people's scorers
+        except OSError as error:
+            raise NotYet(
+                f"{self.rejects.where}: the scorer: {type(error).__name__}: {error}; what it needs of this "
+                "machine is not there now; nothing is published"
+            ) from error
+        except ImportError as error:
+            raise Broken(f"{self.rejects.where}: the scorer: {error}; nothing is published") from error
+        except (Exception, SystemExit) as error:  # other people's scorers
             raise ChunkError(f"{type(error).__name__}: {error}") from error
         expected = self.scorer.signature.outputs
         if outputs.num_rows != chunk.num_rows or _shown(outputs.schema) != _shown(expected):
