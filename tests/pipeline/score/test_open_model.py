@@ -291,7 +291,7 @@ def test_a_formula_is_promoted_by_nobody(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_bake_off_races_a_formula_s_variants(tmp_path: Path) -> None:
     """In processes of their own; the one that is taken scores the next night, until the file changes."""
-    root = workspace(tmp_path, FORMULA, SUM)
+    root = workspace(tmp_path, FORMULA, SUM.replace("sleep(0.002)", "sleep(0.1)"))
     found = run_bakeoff(load("mini", root), as_day(DAYS[2]), rounds=1, seconds=0.1)
     lines = {one.name: one for one in found.results}
     assert set(lines) >= {"reference", "scorers-mine-py-on-cpu-2-threads-a-piece"}
