@@ -41,7 +41,7 @@ class RunRequest:
             raise TypeError(f"restate is {self.restate!r}; allowed: Restate(because, by), or None")
         whole = isinstance(self.limit, int) and not isinstance(self.limit, bool)
         if self.limit is not None and not (whole and self.limit >= 1):
-            raise Broken(f"limit {self.limit!r} is not allowed: a preview has a number of rows, at least one")
+            raise Broken(f"limit {self.limit!r} is not allowed: a preview has at least one row")
 
     def but(self, **options: Any) -> "RunRequest":
         """A copy with other values of some fields.
