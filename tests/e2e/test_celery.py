@@ -19,7 +19,7 @@ from tests.e2e.airflow import Airflow, process_of
 from tests.e2e.conftest import READY_SECONDS
 from tests.e2e.names import NAME
 from tests.e2e.servers import binary, launched, redis, until
-from tests.e2e.world import HEAVY_DAYS, HEAVY_ROWS, loop, published, receipts
+from tests.e2e.world import HEAVY_DAYS, HEAVY_ROWS, REPOSITORY, loop, published, receipts
 
 DAG = "shared"
 POOL_NAME = "nights"
@@ -58,7 +58,8 @@ def cluster(
         airflow = Airflow(local)
         airflow.command("db", "migrate")
         airflow.command("pools", "set", POOL_NAME, "4", "as many score tasks as there may be at once")
-        environment = local.environment()
+        # The names of the workers come from a module of these tests.
+        environment = local.environment() | {"PYTHONPATH": str(REPOSITORY)}
 
         def start(name: str, *arguments: str) -> "Popen[bytes]":
             command: list[Any] = [sys.executable, "-m", "airflow", *arguments]
