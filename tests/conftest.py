@@ -1,5 +1,6 @@
 """Settings of all tests."""
 
+import atexit
 import gc
 from pathlib import Path
 
@@ -58,9 +59,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     gc.unfreeze()
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
+def forget_hypothesis() -> None:
     """Take Hypothesis' callback from the collector, which outlives all modules and holds its own.
 
     Through it DuckDB's types were alive when its bindings looked, and told them as leaked.
     """
     gc.callbacks[:] = [one for one in gc.callbacks if "hypothesis" not in getattr(one, "__module__", "")]
+
+
+atexit.register(forget_hypothesis)  # at the very end: a worker of pytest-xdist goes on after its session
