@@ -24,7 +24,8 @@ from nightscore.store.catalog import read_catalog
 from nightscore.store.gc import collect_garbage
 from tests.behaviour.conftest import ROWS, Build
 from tests.behaviour.processes import Fault, night
-from tests.behaviour.world import DAY, TABLES, Truth, copy, mostly_slow, ours, receipts, tree
+from tests.behaviour.world import DAY, TABLES, Truth, copy, ours, receipts, tree
+from tests.faults.marks import mostly_slow
 from tests.support.workspace import JOB, make_workspace, write_day
 
 CLOSING = JOB + "close: true\n"
@@ -219,7 +220,7 @@ def test_a_day_that_is_not_published_is_not_restated(closed: Path) -> None:
             run(load("mini", closed), DAY, restate=wrong)
 
 
-@pytest.mark.parametrize("stage", mostly_slow(BOOK_COMMITS, "commit restatements", "commit receipts"))
+@pytest.mark.parametrize("stage", mostly_slow(BOOK_COMMITS, ["commit restatements", "commit receipts"]))
 def test_a_restatement_that_is_killed_is_completed_whole(closed: Path, stage: str) -> None:
     """Killed at each commit: readers have all or nothing of it, and the next plain run completes it."""
     later(closed)

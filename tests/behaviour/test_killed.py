@@ -15,7 +15,6 @@ from tests.behaviour.world import (
     READERS,
     TABLES,
     Truth,
-    mostly_slow,
     no_half_files,
     ours,
     plain_delta,
@@ -23,6 +22,7 @@ from tests.behaviour.world import (
     receipts,
     staged,
 )
+from tests.faults.marks import mostly_slow
 from tests.support.workspace import JOB
 
 OLD = Truth(ROWS)
@@ -51,7 +51,7 @@ def completes(root: Path, truth: Truth, runs: int) -> None:
     no_half_files(root)
 
 
-@pytest.mark.parametrize("stage", mostly_slow(BEFORE_COMMITS, "score", "audit", "publication"))
+@pytest.mark.parametrize("stage", mostly_slow(BEFORE_COMMITS, ["score", "audit", "publication"]))
 def test_a_night_killed_before_its_first_commit_changes_nothing_for_any_reader(
     published: Path, stage: str
 ) -> None:
@@ -82,7 +82,9 @@ def test_a_night_killed_between_its_commits_is_old_or_new_as_a_whole(published: 
 
 @pytest.mark.parametrize(
     "stage",
-    mostly_slow(("score", "link", "publication", *COMMITS), "link", "commit mini_scores", "commit receipts"),
+    mostly_slow(
+        ("score", "link", "publication", *COMMITS), ["link", "commit mini_scores", "commit receipts"]
+    ),
 )
 def test_the_first_night_of_all_killed_is_no_table_or_a_whole_one(fresh: Build, stage: str) -> None:
     """With nothing published before, our readers see no table until the receipt is there."""
@@ -195,7 +197,7 @@ def test_a_night_killed_while_committing_is_rolled_forward_and_then_the_new_caus
     "stage",
     mostly_slow(
         ("score", "link", "publication", "commit mini_scores", "commit receipts"),
-        "publication", "commit mini_scores",
+        ["publication", "commit mini_scores"],
     ),
 )  # fmt: skip
 def test_clearing_up_after_a_killed_night_takes_nothing_that_is_needed(published: Path, stage: str) -> None:

@@ -13,7 +13,8 @@ from nightscore.pipeline.request import RunRequest
 from nightscore.pipeline.steps import plan_day, publish_day
 from tests.behaviour.conftest import MANY, ROWS, Build
 from tests.behaviour.processes import Fault, night, start
-from tests.behaviour.world import DAY, TABLES, Truth, mostly_slow, ours, plain_delta, receipts, tree
+from tests.behaviour.world import DAY, TABLES, Truth, ours, plain_delta, receipts, tree
+from tests.faults.marks import mostly_slow
 from tests.support.workspace import DAYS, JOB
 
 COMMIT = "deltalake.DeltaTable.create_write_transaction"
@@ -93,7 +94,7 @@ def test_different_jobs_at_once_all_publish(fresh: Build) -> None:
 
 @pytest.mark.parametrize(
     "fault",
-    mostly_slow(FROZEN, *(one for one in FROZEN if one.at in ("audit", "commit mini_top", "os.link"))),
+    mostly_slow(FROZEN, [*(one for one in FROZEN if one.at in ("audit", "commit mini_top", "os.link"))]),
     ids=str,
 )
 def test_a_frozen_run_cannot_publish_over_a_later_one(published: Path, fault: Fault) -> None:

@@ -1,16 +1,14 @@
 """What the tables must hold, by NumPy alone, and how readers of three kinds see them."""
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 from deltalake import DeltaTable
 
 from nightscore import query
@@ -120,11 +118,6 @@ def no_half_files(root: Path) -> None:
     for path in (root / "data/tables").rglob("*.parquet"):
         assert not path.name.startswith((".", "_")), path
         assert pq.read_metadata(path).num_rows >= 0, path
-
-
-def mostly_slow(every: Iterable[Any], *kept: Any) -> list[Any]:
-    """Parameters of a test: `kept` in the default tier, the others in that of `make test-slow`."""
-    return [one if one in kept else pytest.param(one, marks=pytest.mark.slow) for one in every]
 
 
 def copy(template: Path, target: Path) -> Path:

@@ -18,7 +18,7 @@ from nightscore.scorers.errors import ChunkError, ModelError
 from nightscore.scorers.hardware import find_installed_devices, read_hardware
 from nightscore.scorers.onnx import runtime
 from nightscore.scorers.onnx.scorer import OnnxScorer
-from tests.behaviour.world import mostly_slow
+from tests.faults.marks import mostly_slow
 from tests.scorers.models import COLUMNS, file, floats, mlp, trees
 from tests.support.packages import build
 from tests.support.workspace import make_workspace
@@ -119,7 +119,7 @@ def test_the_real_plug_in_is_no_device_of_another_makers_processor() -> None:
         OnnxScorer(file(mlp(), COLUMNS), Options({"p": "y[0]"}, device="openvino"))
 
 
-@pytest.mark.parametrize("kind", mostly_slow(BROKEN, "an import error", "another interface"))
+@pytest.mark.parametrize("kind", mostly_slow(BROKEN, ["an import error", "another interface"]))
 def test_a_broken_plug_in_costs_a_line(tmp_path: Path, kind: str) -> None:
     """A wheel whose library is not there, is none, or can't be imported: the night is scored by another."""
     target = build(

@@ -8,7 +8,6 @@ Only plans, staged files and receipts pass between them: frozen strings and numb
 in a process of its own. Each may be killed at any point and called again.
 """
 
-import contextlib
 import dataclasses
 import datetime as dt
 import time
@@ -186,29 +185,9 @@ def publish_day(
         if run.publication.exists():
             return complete_publication(job.workspace, run, report)
         day = Day(job, plan)
-        pieces = _as_they_lie(day, pieces)
         day.refuse_changed_job()
         day.refuse_other_versions()
         return prove_and_publish(day, pieces, report)
-
-
-def _as_they_lie(day: Day, pieces: Sequence[StagedFile]) -> list[StagedFile]:
-    """The staged files with the rows and bytes that they have: whoever staged them is not believed.
-
-    One that is gone or damaged stays as it is told: what reads it back says what is wrong with it.
-
-    Raises:
-        Broken: there is none.
-    """
-    if not pieces:
-        raise Broken(f"{day}: none of {len(day.plan.pieces)} pieces was staged; nothing is published")
-    found = []
-    for piece in pieces:
-        with contextlib.suppress(OSError, ValueError, KeyError, pa.ArrowException):
-            lies = read_staged(day.root / piece.path, day.root)
-            piece = dataclasses.replace(piece, rows=lies.rows, bytes=lies.bytes)  # noqa: PLW2901
-        found.append(piece)
-    return found
 
 
 def features(job: Job, day: dt.date | str, params: Mapping[str, Any] | None = None) -> pa.Table:

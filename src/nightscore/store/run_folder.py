@@ -108,10 +108,6 @@ class RunFolder:
         """Write `held.json`, instead of one that may be there: held again, a day may have other answers."""
         replace_text(self.held, text)
 
-    def remove_features(self) -> None:
-        """Remove the feature snapshot, so that trying again does not fill the disk with snapshots."""
-        self.features.unlink(missing_ok=True)
-
     def remove_decided(self, table: str) -> None:
         """Remove what an earlier attempt staged of a decision table."""
         self.decided(table).unlink(missing_ok=True)

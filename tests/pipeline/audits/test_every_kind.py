@@ -17,7 +17,8 @@ from nightscore.job.audits import KINDS
 from nightscore.pipeline.audits.kinds import QUESTIONS
 from nightscore.pipeline.audits.question import Question
 from nightscore.pipeline.steps import check_job
-from tests.behaviour.world import copy, mostly_slow, receipts
+from tests.behaviour.world import copy, receipts
+from tests.faults.marks import mostly_slow
 from tests.pipeline.audits.test_kinds import DAY, FEATURES, FIRST, LINE, PLAIN, ROWS, audited
 from tests.support.workspace import make_workspace, rows_of
 
@@ -101,7 +102,7 @@ def test_every_kind_of_audit_has_one_answer() -> None:
         assert question.__doc__ and question.answer is not Question.answer
 
 
-@pytest.mark.parametrize("kind", mostly_slow(KINDS, "sql", "drift"))
+@pytest.mark.parametrize("kind", mostly_slow(KINDS, ["sql", "drift"]))
 def test_a_kind_passes_warns_and_stops_as_numpy_counts(space: Path, kind: str) -> None:
     """A day that passes; one that does not, published with a warning, held where the audit may stop it."""
     days, before = DAYS[kind], counted(FIRST)
