@@ -91,7 +91,7 @@ def with_damage(damage: Damage, root: Path, scratch: Path, commands: tuple[tuple
 
 PLACES = {
     "plan.json": "data/runs/mini/*/*/plan.json",
-    "publication.json": "data/runs/mini/*/*/publication.json",
+    "outcome.json": "data/runs/mini/*/*/outcome.json",
     "receipt.json": "data/runs/mini/*/*/receipt.json",
     "the log of a table": "data/tables/mini_*/_delta_log/*.json",
     "the log of the receipts": "data/tables/receipts/_delta_log/*.json",
@@ -100,7 +100,7 @@ PLACES = {
 }
 
 
-QUICK = ("publication.json", "the log of the receipts")
+QUICK = ("outcome.json", "the log of the receipts")
 
 
 def holds(halfway: Path, tmp_path: Path, place: str, count: int) -> None:
@@ -118,9 +118,9 @@ def test_damaged_state_is_one_message(halfway: Path, tmp_path: Path, place: str)
 
 DELETED: dict[str, Callable[[Path], object]] = {
     "the runs' folders": lambda root: shutil.rmtree(root / "data/runs"),
-    "all but publication.json of the run": lambda root: [
+    "all but outcome.json of the run": lambda root: [
         shutil.rmtree(p.parent / n, ignore_errors=True)
-        for p in root.glob("data/runs/mini/*/*/publication.json") for n in ("scores", "decide")
+        for p in root.glob("data/runs/mini/*/*/outcome.json") for n in ("scores", "decide")
     ],
     "empty folders in their place": lambda root: (root / f"data/runs/mini/{DAY}/20990101T000000-x-y").mkdir(),
     "a file in place of a folder": lambda root: (root / f"data/runs/mini/{DAY}/x").write_text("x"),
@@ -145,13 +145,11 @@ def test_a_damaged_publication_is_named_and_can_be_removed(halfway: Path, tmp_pa
     """P9: the run can't be completed: its file is named; without it, the day runs again."""
     root = copy(halfway, tmp_path / "w")
     [path] = [
-        p
-        for p in root.glob("data/runs/mini/*/*/publication.json")
-        if not (p.parent / "receipt.json").exists()
+        p for p in root.glob("data/runs/mini/*/*/outcome.json") if not (p.parent / "receipt.json").exists()
     ]
-    path.write_text(json.dumps({**json.loads(path.read_text()), "files": 7}))
+    path.write_text(json.dumps({"publish": {**json.loads(path.read_text())["publish"], "files": 7}}))
     answer = told(root, *RUN)
-    assert answer.startswith("1: nightscore: broken: ") and "publication.json" in answer, answer
+    assert answer.startswith("1: nightscore: broken: ") and "outcome.json" in answer, answer
     assert all(ours(root, name).is_(Truth(ROWS), name) for name in TABLES)
     path.unlink()
     assert night(root, DAY).status == "published"

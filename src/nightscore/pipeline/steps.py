@@ -127,12 +127,13 @@ def score_piece(
 
     Raises:
         Broken: a row can't be scored.
-        NotYet: the job, its model or an input has changed since the plan was made, or a library is of
-            another version here.
+        NotYet: the job, its model or an input has changed since the plan was made, a library is of another
+            version here, or it was decided meanwhile that the run is not published.
     """
     day, root = Day(job, plan), job.workspace.root
     day.refuse_changed_job()
     day.refuse_other_versions()
+    day.run.refuse_ended()
     path, aside = day.run.scores(piece.fingerprint), day.run.rejects(piece.fingerprint)
     if path.exists():
         count(piece.rows)
@@ -182,7 +183,7 @@ def publish_day(
         return skipped_receipt(plan)
     run = run_folder.folder_of_plan(job.workspace, plan)
     with run.in_use():
-        if run.publication.exists():
+        if run.outcome:
             return complete_publication(job.workspace, run, report)
         day = Day(job, plan)
         day.refuse_changed_job()

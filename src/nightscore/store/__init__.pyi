@@ -33,6 +33,10 @@ from .engine import quote_identifier as quote_identifier
 from .gc import collect_garbage as collect_garbage
 from .memory_budget import MemoryBudget as MemoryBudget
 from .memory_budget import job_memory_budget as job_memory_budget
+from .outcome import DISCARDED as DISCARDED
+from .outcome import PUBLISH as PUBLISH
+from .outcome import SUPERSEDED as SUPERSEDED
+from .outcome import Outcome as Outcome
 from .pieces import SMALLEST_PIECE as SMALLEST_PIECE
 from .pieces import SMALLEST_PIECE_OF_TEXTS as SMALLEST_PIECE_OF_TEXTS
 from .pieces import cut_pieces as cut_pieces

@@ -2,9 +2,12 @@
 
 Kept, always: every published file that a receipt names, old versions too (time travel), everything of a
 run that works now or is being published, the feature snapshot of the run in force of each day, every
-receipt. A stopped run is kept for some hours, so that it can be taken up.
+receipt. A stopped run is kept for some hours, so that it can be taken up. Before anything of it is removed,
+its outcome is recorded: a run that is decided to be published meanwhile is left alone, and one that is
+collected can't be published any more, whoever comes back to it (`outcome.py`). The record stays for weeks.
 """
 
+import datetime as dt
 import shutil
 import time
 from collections.abc import Iterator
@@ -14,9 +17,11 @@ from pathlib import Path
 from nightscore.common import Workspace, is_data_path
 from nightscore.store import catalog, delta
 from nightscore.store.catalog import RECEIPTS, RESTATEMENTS, Pinned
+from nightscore.store.outcome import COLLECTED, PUBLISH
 from nightscore.store.run_folder import RunFolder, find_spilled, read_plan
 
 GRACE_HOURS = 24.0
+FENCE_DAYS = 30  # what decided a run that left nothing else is kept for so long
 PUBLISHED = (
     *("scores", "rejects", "decide", "challengers"),
     *("rejects.parquet", "rejects.sha256", "replay.parquet", "replay.sha256"),
@@ -43,7 +48,7 @@ def collect_garbage(
     # then protected twice, never not at all.
     before = time.time() - grace_hours * 3600
     folders = [RunFolder(p) for p in sorted(workspace.runs.glob("*/*/*")) if _is_ours(p, workspace)]
-    kept = {run.run_id for run in folders if not run.finished and not _abandoned(run, before)}
+    kept = {run.run_id for run in folders if not run.finished and not _given_up(run, before, dry_run)}
     state = catalog.read_catalog(workspace)
     garbage = [
         *_in_runs(folders, kept, state),
@@ -54,9 +59,17 @@ def collect_garbage(
     garbage += [(path, "temporary files of a process that is gone") for path in gone]
     removed = [Removed(workspace.relative(path), _size(path), reason) for path, reason in garbage]
     if not dry_run:
+        fenced = {run.path: run for run in folders if run.remains and _may_come_back(run)}
         for path, _ in garbage:
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+            if path in fenced:
+                fenced[path].collect()
+            else:
+                _remove(path)
     return removed
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
 
 def _in_runs(folders: list[RunFolder], kept: set[str], state: Pinned) -> Iterator[tuple[Path, str]]:
@@ -65,7 +78,8 @@ def _in_runs(folders: list[RunFolder], kept: set[str], state: Pinned) -> Iterato
         if run.run_id in kept or not run.is_idle():
             continue
         if not run.receipt.exists():
-            yield run.path, _end_of(run)
+            if run.remains or _outlived(run):
+                yield run.path, _end_of(run)
             continue
         published = [run.path / name for name in PUBLISHED]
         yield from ((path, "published, lies in its table") for path in published if path.exists())
@@ -99,14 +113,41 @@ def _is_ours(path: Path, workspace: Workspace) -> bool:
 
 
 def _end_of(run: RunFolder) -> str:
-    if run.discarded.exists():
-        return "discarded"
-    return "superseded" if run.superseded.exists() else "stopped and not taken up"
+    outcome = run.outcome
+    if run.superseded.exists():
+        return "superseded"
+    return outcome.kind if outcome and outcome.kind != COLLECTED else "stopped and not taken up"
+
+
+def _outlived(run: RunFolder) -> bool:
+    """Whether what decided a run has been there so long that nobody comes back to the run any more."""
+    outcome, before = run.outcome, time.time() - FENCE_DAYS * 86_400
+    return outcome is None or outcome.path.stat().st_mtime < before
+
+
+def _given_up(run: RunFolder, before: float, dry_run: bool) -> bool:
+    """Whether a run that did not finish may go; from then on it can't be published."""
+    if not _abandoned(run, before):
+        return False
+    if dry_run or not _may_come_back(run):
+        return True
+    return run.decide(COLLECTED, {"at": dt.datetime.now(dt.UTC)}).kind != PUBLISH
+
+
+def _may_come_back(run: RunFolder) -> bool:
+    """Whether somebody may hold the plan of a run, and publish by it unless that is fenced off.
+
+    A run that was superseded can't be published, whatever happens to its folder; a preview never is.
+    """
+    if run.superseded.exists() or not run.plan.exists():
+        return False
+    plan = read_plan(run.plan)
+    return plan is None or plan.limit is None
 
 
 def _abandoned(run: RunFolder, before: float) -> bool:
-    """Whether a run that did not finish may go: nothing works on it, nobody comes back for it."""
-    if run.publication.exists() or run.held.exists() or not run.is_idle():
+    """Whether nothing works on a run that did not finish, and nobody comes back for it."""
+    if run.publishing or run.held.exists() or not run.is_idle():
         return False  # what is held waits for a person
     plan = read_plan(run.plan) if run.plan.exists() else None
     if plan and plan.limit is not None:

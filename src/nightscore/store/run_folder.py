@@ -5,8 +5,8 @@ features.parquet     the rows as they were scored, where SQL made them
 scores/<hash>.parquet, rejects/<hash>.parquet     of a piece: what was scored, and what could not be
 decide/<table>.parquet, rejects.parquet           staged: unique, immutable, unread by others
 held.json            an audit has failed: staged, and published only if a person releases it
-publication.json     all is staged and audited, and is being committed
-receipt.json         published; or superseded.json: another run was first; or discarded.json: by a person
+outcome.json         what became of it, decided once (`outcome.py`): it is published, or never will be
+receipt.json         published; or superseded.json: it was to be published, and another run was first
 """
 
 import contextlib
@@ -14,13 +14,15 @@ import fcntl
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
-from nightscore.common import Workspace, replace_text, write_text_once
+from nightscore.common import NotYet, Workspace, replace_text, write_text_once
 from nightscore.store import disk
+from nightscore.store.outcome import EARLIER, FILE, PUBLISH, Outcome, read_outcome, record_outcome
 from nightscore.store.plan import Plan, plan_from_json
 
 
@@ -46,29 +48,19 @@ class RunFolder:
         return self.path / "features.parquet"
 
     @property
-    def publication(self) -> Path:
-        """What is being committed; once it is there, the run is completed by whoever comes next."""
-        return self.path / "publication.json"
-
-    @property
     def receipt(self) -> Path:
         """The receipt of a published run."""
         return self.path / "receipt.json"
 
     @property
     def superseded(self) -> Path:
-        """Why a run that was ready was not published."""
+        """Why a run that was to be published was not: another was first."""
         return self.path / "superseded.json"
 
     @property
     def held(self) -> Path:
         """What is held back, for a person to release or to discard."""
         return self.path / "held.json"
-
-    @property
-    def discarded(self) -> Path:
-        """Who discarded the run, and why."""
-        return self.path / "discarded.json"
 
     def challengers(self, fingerprint: str) -> Path:
         """What became of the challengers in a piece: CPU seconds, and why they failed."""
@@ -92,9 +84,38 @@ class RunFolder:
         return self.path / "decide" / f"{table}.parquet"
 
     @property
+    def outcome(self) -> Outcome | None:
+        """What became of the run; None while it is open."""
+        return read_outcome(self.path)
+
+    def decide(self, kind: str, content: Mapping[str, Any]) -> Outcome:
+        """Decide what becomes of the run, once; gives what was decided, here or by another before."""
+        return record_outcome(self.path, kind, content)
+
+    @property
     def finished(self) -> bool:
         """Whether nothing is left to do for this run."""
-        return any(path.exists() for path in (self.receipt, self.superseded, self.discarded))
+        if self.receipt.exists() or self.superseded.exists():
+            return True
+        outcome = self.outcome
+        return outcome is not None and outcome.kind != PUBLISH
+
+    @property
+    def publishing(self) -> bool:
+        """Whether it was decided that the run is published, and that is not done yet."""
+        return not self.finished and self.outcome is not None
+
+    def refuse_ended(self) -> None:
+        """Keep a run from coming to life after it was decided that it is not published.
+
+        Raises:
+            NotYet: it was; the next run of the day begins anew.
+        """
+        outcome = self.outcome
+        if outcome and outcome.kind != PUBLISH:
+            raise NotYet(
+                f"run {self.run_id} of {self.path.parent.name} is not published: {outcome}; run the day again"
+            )
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
@@ -120,6 +141,17 @@ class RunFolder:
     def remove(self) -> None:
         """Remove the folder and all that is in it: of a run that nobody will take up."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+    def collect(self) -> None:
+        """Remove all but what decided the run, which fences whoever comes back to it later."""
+        for path in self.remains:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+
+    @property
+    def remains(self) -> list[Path]:
+        """What lies in the folder beside the records of what became of the run, and its lock."""
+        kept = {FILE, *EARLIER, "lock"}
+        return [path for path in sorted(self.path.glob("*")) if path.name not in kept]
 
     def is_idle(self) -> bool:
         """Whether no process works here now."""

@@ -231,7 +231,7 @@ def _refuse_half_published(job: Job, plan: Plan, last: Receipt | None) -> None:
     if seen == ({last.run_id} if last else set()):
         return
     runs = run_folder.list_run_folders(job.workspace, job.name, as_day(plan.day))
-    if any(run.publication.exists() and not run.finished for run in runs):
+    if any(run.publishing for run in runs):
         raise NotYet(
             f"job {job.name}: a run has begun to publish {plan.day} and has not ended; the next run of the "
             "day completes it"

@@ -2,8 +2,9 @@
 
 1. The staged files get a second name (a hard link) under their table's root: `day=D/<run_id>-<n>.parquet`.
    No reader looks at them yet.
-2. `publication.json` appears in the run's folder, with the receipt and the files of each table. From here
-   on the run is completed by whoever comes next, should it be killed.
+2. `outcome.json` appears in the run's folder: it says `publish`, with the receipt and each table's files. It
+   is created once, and is there before where somebody has discarded the run, or `gc` has collected it. From
+   here on the run is completed by whoever comes next, should it be killed.
 3. One commit per table, in the job's order. The first is made only if the day still holds what the run saw
    when it began, so it decides between runs that overlap; those after it follow. Of a restatement, one commit
    each that appends to `restated_rows` and `restatements`.
@@ -29,6 +30,7 @@ from pydantic import BaseModel, ValidationError
 from nightscore.common import Broken, NotYet, ProgressCallback, Workspace, silent
 from nightscore.job import Job
 from nightscore.store import (
+    PUBLISH,
     RECEIPTS,
     RESTATED_ROWS,
     RESTATEMENT_SCHEMAS,
@@ -74,10 +76,11 @@ def publish_tables(
     workspace: Workspace, plan: Plan, staged: Mapping[str, Sequence[StagedFile]], receipt: Receipt,
     report: ProgressCallback = silent,
 ) -> Receipt:  # fmt: skip
-    """Publish a day's staged files with their receipt.
+    """Publish a day's staged files with their receipt; where the run is being published, with that one's.
 
     Raises:
-        NotYet: another run has published the day since this one began.
+        NotYet: another run has published the day since this one began, or it was decided that this one is not
+            published.
     """
     run = run_folder.folder_of_plan(workspace, plan)
     files = {table: _link(workspace, plan, table, table_files) for table, table_files in staged.items()}
@@ -85,18 +88,20 @@ def publish_tables(
     rows = [read_staged(run.decided(RESTATED_ROWS), workspace.root)] if receipt.restatement else []
     appended = {RESTATED_ROWS: _link(workspace, plan, RESTATED_ROWS, rows)} if rows else {}
     publication = Publication(receipt=receipt, files=files, seen=list(plan.seen), appended=appended)
-    run_folder.record(run.publication, publication.model_dump_json(by_alias=True, indent=2))
+    run.decide(PUBLISH, publication.model_dump(mode="json", by_alias=True))
     report("publication", 1, 1)
     return complete_publication(workspace, run, report)
 
 
 def complete_publication(workspace: Workspace, run: RunFolder, report: ProgressCallback = silent) -> Receipt:
-    """Commit what a run's `publication.json` says, as far as it is not done yet.
+    """Commit what a run's `outcome.json` says, as far as it is not done yet.
 
     Raises:
-        NotYet: another run has published the day since this one began.
+        NotYet: another run has published the day since this one began, or it says that this one is not
+            published.
         Broken: it is damaged.
     """
+    run.refuse_ended()
     publication = _read(run, workspace)
     try:
         results = _commit_tables(workspace, publication, report)
@@ -114,19 +119,21 @@ def complete_publication(workspace: Workspace, run: RunFolder, report: ProgressC
 
 
 def _read(run: RunFolder, workspace: Workspace) -> Publication:
+    outcome = run.outcome
     try:
-        return Publication.model_validate_json(run.publication.read_bytes())
+        return Publication.model_validate(outcome.content if outcome else {})
     except ValidationError as error:
+        shown = workspace.relative(outcome.path if outcome else run.path)
         raise Broken(
-            f"{workspace.relative(run.publication)}: damaged; it says what a run that was stopped was about "
-            "to commit. Remove it, and the day is run again"
+            f"{shown}: damaged; it says what a run that was stopped was about to commit. Remove it, and the "
+            "day is run again"
         ) from error
 
 
 def roll_forward(job: Job, day: dt.date, report: ProgressCallback = silent) -> None:
     """Complete every run of a day that was killed while it was publishing."""
     for run in run_folder.list_run_folders(job.workspace, job.name, day):
-        if run.publication.exists() and not run.finished:
+        if run.publishing:
             with contextlib.suppress(NotYet), run.in_use():
                 complete_publication(job.workspace, run, report)
 

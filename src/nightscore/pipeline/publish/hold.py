@@ -1,16 +1,35 @@
 """Days that an audit holds back: staged and proven, and published only if a person says so and why."""
 
+import contextlib
 import datetime as dt
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
-from nightscore.common import Broken, ProgressCallback, Workspace, file_sha256, silent
+from nightscore.common import (
+    Broken,
+    NightscoreError,
+    NotYet,
+    ProgressCallback,
+    Workspace,
+    file_sha256,
+    silent,
+)
 from nightscore.pipeline.publish.commit import publish_tables
-from nightscore.store import Plan, Receipt, Release, RunFolder, StagedFile, delta, read_staged, run_folder
+from nightscore.store import (
+    DISCARDED,
+    PUBLISH,
+    Plan,
+    Receipt,
+    Release,
+    RunFolder,
+    StagedFile,
+    delta,
+    read_staged,
+    run_folder,
+)
 
 
 class Held(Broken):
@@ -35,10 +54,19 @@ class HeldDay(BaseModel):
 def hold_day(
     workspace: Workspace, plan: Plan, ready: Mapping[str, Sequence[StagedFile]], receipt: Receipt
 ) -> None:
-    """Write held.json: what was staged, and the receipt that says which audit has not passed."""
+    """Write held.json: what was staged, and the receipt that says which audit has not passed.
+
+    Raises:
+        NotYet: the day was held before, and somebody has released or discarded it meanwhile.
+    """
     files = {table: [file.path for file in table_files] for table, table_files in ready.items()}
     waiting = HeldDay(receipt=receipt.model_copy(update={"status": "held"}), files=files)
-    run_folder.folder_of_plan(workspace, plan).replace_held(waiting.model_dump_json(by_alias=True, indent=2))
+    run = run_folder.folder_of_plan(workspace, plan)
+    run.replace_held(waiting.model_dump_json(by_alias=True, indent=2))
+    if outcome := run.outcome:
+        raise NotYet(
+            f"job {plan.job}: {plan.day} was held, and would be again; but {outcome}. Look at it again"
+        )
 
 
 def read_held_days(workspace: Workspace, job: str | None = None) -> Iterator[HeldDay]:
@@ -55,36 +83,73 @@ def release_day(
     """Publish a held day as it was staged; the receipt says who did so and why.
 
     Raises:
-        Broken: the day is not held, what was staged is damaged or gone, or `by` or `because` is empty.
+        Broken: the day is not held, what was staged is damaged or gone, `by` or `because` is empty, or
+            somebody else has released or discarded it in this moment.
         NotYet: another run has published the day since.
     """
     run = _held_run(workspace, job, day)
-    waiting, plan = _read(run), run_folder.read_plan(run.plan)
-    if plan is None:
-        raise Broken(f"{workspace.relative(run.plan)}: damaged, or of another version; run the day again")
+    note = Release(
+        by=_non_empty(by, "by"), because=_non_empty(because, "because"), at=dt.datetime.now(dt.UTC)
+    )
+    with run.in_use(), _told_by_whom(run, "released"):
+        waiting, plan = _read(run), run_folder.read_plan(run.plan)
+        if plan is None:
+            raise Broken(f"{workspace.relative(run.plan)}: damaged, or of another version; run the day again")
+        receipt = waiting.receipt.model_copy(update={"status": "published", "released": note})
+        files = _staged(workspace, waiting)
+        published = publish_tables(workspace, plan, files, receipt, report)
+        if published.released != note:
+            raise _Lost
+    return published
+
+
+def _staged(workspace: Workspace, waiting: HeldDay) -> dict[str, list[StagedFile]]:
+    """The staged files of each table. Broken where one has changed, or the table has other columns now."""
     files = {t: _unharmed(workspace, waiting.receipt, t, paths) for t, paths in waiting.files.items()}
     for table, staged in files.items():
         if staged:
             schema = pq.read_schema(workspace.root / staged[0].path)
             delta.check_table_schema(workspace.tables / table, schema)
-    note = Release(
-        by=_non_empty(by, "by"), because=_non_empty(because, "because"), at=dt.datetime.now(dt.UTC)
-    )
-    receipt = waiting.receipt.model_copy(update={"status": "published", "released": note})
-    with run.in_use():
-        return publish_tables(workspace, plan, files, receipt, report)
+    return files
 
 
 def discard_day(workspace: Workspace, job: str, day: dt.date, *, by: str, because: str) -> HeldDay:
     """Drop a held day: no run takes it up, and `gc` removes what was staged. Errors as `release_day`'s."""
     run = _held_run(workspace, job, day)
+    waiting = _read(run)
     note = {
         "by": _non_empty(by, "by"),
         "because": _non_empty(because, "because"),
-        "at": dt.datetime.now(dt.UTC),
+        "at": dt.datetime.now(dt.UTC).isoformat(),
     }
-    run_folder.record(run.discarded, json.dumps(note, default=str, ensure_ascii=False))
-    return _read(run)
+    with _told_by_whom(run, "discarded"):
+        if not run.decide(DISCARDED, note).is_(DISCARDED, note):
+            raise _Lost
+    return waiting
+
+
+class _Lost(Exception):
+    """Somebody else has decided what becomes of a held day."""
+
+
+@contextlib.contextmanager
+def _told_by_whom(run: RunFolder, wanted: str) -> Iterator[None]:
+    """A context in which whoever comes too late is told what was decided instead, and by whom.
+
+    Raises:
+        Broken: it was decided otherwise: trying again won't help.
+    """
+    try:
+        yield
+    except (_Lost, NightscoreError, OSError) as error:
+        outcome = run.outcome  # what fails may do so because another has decided: its files are gone, say
+        lost = isinstance(error, _Lost) or (outcome is not None and outcome.kind != PUBLISH)
+        if not lost:
+            raise
+        raise Broken(
+            f"run {run.run_id} of {run.path.parent.name} is not {wanted}: {outcome}; `nightscore held` lists "
+            "what is held now"
+        ) from None
 
 
 def _held_run(workspace: Workspace, job: str, day: dt.date) -> RunFolder:
@@ -98,7 +163,7 @@ def _held_run(workspace: Workspace, job: str, day: dt.date) -> RunFolder:
 def _newest(folder: Path) -> RunFolder | None:
     """The newest run of a day, if it is held."""
     runs = [RunFolder(path) for path in sorted(folder.glob("*")) if (path / "held.json").is_file()]
-    waiting = [run for run in runs if not run.finished and not run.publication.exists()]
+    waiting = [run for run in runs if run.outcome is None]
     return waiting[-1] if waiting else None
 
 
