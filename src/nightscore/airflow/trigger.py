@@ -63,6 +63,5 @@ def find_unpublished_tables(root: Path, tables: list[str], day: str) -> list[str
         return []
     from nightscore.store import catalog  # DuckDB and Delta: only where a job waits for a table
 
-    entries = catalog.read_catalog(open_workspace(root)).in_force.values()
-    published = {name for entry in entries if entry.day == day for name in entry.versions}
-    return [name for name in tables if name not in published]
+    published = catalog.read_catalog(open_workspace(root)).published
+    return [name for name in tables if day not in published.get(name, {})]

@@ -62,6 +62,42 @@ def discard(job: JobName, /, *, day: HeldDay, by: By, because: Because) -> int:
     return 0
 
 
+def hand_over(
+    table: Annotated[str, Parameter(help="The table, as `nightscore tables` lists it.")], /, *,
+    source: Annotated[str, Parameter(name="--from", help="The job that it belongs to now.")],
+    target: Annotated[str, Parameter(name="--to", help="The job that publishes it from now on.")],
+    by: Annotated[str, Parameter(help="Who decides; it goes into the record.")],
+    because: Annotated[str, Parameter(help="Why; it goes into the record.")],
+    json: AsJson = False,
+) -> int:  # fmt: skip
+    """Hand a table over to another job: a job was renamed, say, or split in two.
+
+    A table belongs to the job that was the first to publish it, and no other job may: `check`, `plan` and
+    `run` of one that names it end with exit code 1. After a hand-over it is the other way round. Nothing that
+    is published changes: a closed day stays closed, whoever closed it, and its restatement is compared with
+    what was reported; `query` and --as-reported show what they showed. A day that is half published is
+    completed first; runs that had begun, or are held, publish the table no more: run their days again.
+
+    To rename a job: edit job.yaml, `check` it, and hand over each table that it names. A table may be handed
+    back at any time. `nightscore receipts` lists the hand-overs, `nightscore tables` whose each table is.
+    """
+    from nightscore.common import show_progress
+    from nightscore.pipeline import hand_over_table
+
+    with show_progress() as report:
+        note = hand_over_table(
+            open_chosen_workspace(),
+            table,
+            source=source,
+            target=target,
+            by=by,
+            because=because,
+            report=report,
+        )
+    print(note.model_dump_json(by_alias=True, indent=2) if json else f"{note.table}: {note}")
+    return 0
+
+
 def rejects(job: JobName, /, *, day: PublishedDay, json: AsJson = False) -> int:
     """Show the rows of a published day that were set aside, by reason, with examples."""
     from nightscore.job import load

@@ -24,24 +24,23 @@ from nightscore.common import Broken
 
 
 def tables(*, json: AsJson = False) -> int:
-    """List the published tables: their days, rows and files, as receipts name them."""
+    """List the published tables: their days, rows and files, as receipts name them, and whose each is."""
     from nightscore.review import text
-    from nightscore.store import catalog
+    from nightscore.store import catalog, owners
 
     state = catalog.read_catalog(open_chosen_workspace())
     rows = []
     for name in state.tables():
         files = state.files(name)
-        days = sorted({f.day for f in files})
-        rows.append(
-            (name, len(days), days[0], days[-1], sum(f.rows for f in files), sum(f.bytes for f in files))
-        )
-    columns = ("table", "days", "first_day", "last_day", "rows", "bytes")
+        days, owner = sorted({f.day for f in files}), owners.read_owner(state.workspace, name, state)
+        counts = sum(f.rows for f in files), sum(f.bytes for f in files)
+        rows.append((name, len(days), days[0], days[-1], *counts, owner.to if owner else ""))
+    columns = ("table", "days", "first_day", "last_day", "rows", "bytes", "job")
     if json:
         documents = [dict(zip(columns, row, strict=True)) for row in rows]
         print_json({"as_of_version": state.version, "tables": documents})
     else:
-        text.console().print(text.text_table(rows, columns, columns[1:2] + columns[4:]))
+        text.console().print(text.text_table(rows, columns, ("days", "rows", "bytes")))
     return 0
 
 
@@ -71,10 +70,10 @@ def receipts(
     job: Annotated[str | None, Parameter(help="One job; default: all.")] = None, /, *,
     day: Annotated[str | None, Parameter(help="One day, YYYY-MM-DD.")] = None, json: AsJson = False,
 ) -> int:  # fmt: skip
-    """Show what was published, and its proof: every receipt, the newest last."""
+    """Show what was published, and its proof: every receipt, the newest last; then who handed tables over."""
     from nightscore.job import load
     from nightscore.review import text
-    from nightscore.store import catalog
+    from nightscore.store import catalog, owners
 
     only_day = parse_day_option(day).isoformat() if day else None
     history = catalog.read_catalog(open_chosen_workspace()).history
@@ -89,6 +88,9 @@ def receipts(
         text.print_receipt(listed[0])
     else:
         text.print_receipts(listed)
+    for note in [] if json else owners.list_hand_overs(open_chosen_workspace()):
+        if job in (None, note.source, note.to):
+            print(f"table {note.table} {note}")
     return 0
 
 

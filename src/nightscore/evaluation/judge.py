@@ -126,7 +126,7 @@ def _days(
     state, days = catalog.read_catalog(job.workspace), []
     last = min(filter(None, (until, find_last_labelled_day(job))), default=dt.date.max).isoformat()
     for (other, day), entry in sorted(state.in_force.items(), reverse=True):
-        if other != job.name or day > last:
+        if other != job.name or day > last or job.spec.scores_table not in state.holds(entry):
             continue
         receipt = entry.read_receipt()
         hashes_beside = {challenger.name: challenger.sha256 for challenger in receipt.challengers}

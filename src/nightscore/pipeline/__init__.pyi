@@ -15,12 +15,13 @@ from .prepare import with_pieces as with_pieces
 from .publish import hold as hold
 from .publish.closing import Causes as Causes
 from .publish.closing import changed_causes as changed_causes
-from .publish.closing import compare_runs as compare_runs
-from .publish.closing import compare_tables as compare_tables
-from .publish.closing import comparison_resources as comparison_resources
-from .publish.closing import files_before_and_after as files_before_and_after
+from .publish.comparison import Reported as Reported
+from .publish.comparison import compare_runs as compare_runs
+from .publish.comparison import compare_tables as compare_tables
+from .publish.comparison import comparison_resources as comparison_resources
 from .publish.finalize import prove_and_decide as prove_and_decide
 from .publish.finalize import stage_decisions as stage_decisions
+from .publish.hand_over import hand_over_table as hand_over_table
 from .publish.hold import read_held_days as read_held_days
 from .publish.reconcile import key_hash_select as key_hash_select
 from .publish.reconcile import key_hash_text as key_hash_text

@@ -24,6 +24,7 @@ from nightscore.pipeline.prepare import begin
 from nightscore.pipeline.publish.closing import plan_restatement
 from nightscore.pipeline.publish.commit import complete_publication, roll_forward
 from nightscore.pipeline.publish.finalize import prove_and_publish
+from nightscore.pipeline.publish.ownership import refuse_foreign_tables
 from nightscore.pipeline.publish.receipt_builder import read_unchanged_receipt, skipped_receipt
 from nightscore.pipeline.read import as_of, inputs
 from nightscore.pipeline.read.scan import scan_chunks, source_schema
@@ -45,6 +46,7 @@ from nightscore.store import (
     job_memory_budget,
     json_digest,
     library_versions,
+    owners,
     read_promotion,
     read_staged,
     read_variant,
@@ -105,17 +107,27 @@ def draft_plan(job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST) ->
 
 def _beside_published(job: Job, draft: Plan, request: RunRequest) -> Plan:
     """The plan compared with what is published and what was begun: unchanged, taken up, or a new run."""
-    last = catalog.read_catalog(job.workspace).read_receipt(job.name, as_day(draft.day))
+    state = catalog.read_catalog(job.workspace)
+    if request.limit is None:  # a preview publishes nothing
+        refuse_foreign_tables(job, state)
+    past = state.day_history(job.name, job.spec.tables, draft.day)
+    last = state.read_receipt(job.name, as_day(draft.day))
     same = last is not None and last.fingerprint == draft.fingerprint and _still_there(job, last)
     if last and same and not request.force and request.limit is None:
         return dataclasses.replace(draft, status="unchanged", run_id=last.run_id)
-    number = max(int(draft.started * 1000), last.run_number + 1 if last else 0)
+    first = 1 + max((entry.run_number for entry in past), default=-1)  # above the last one's, whosever it is
+    hand_overs = owners.read_numbers(job.workspace, job.spec.tables)
+    draft = dataclasses.replace(
+        draft, run_number=max(int(draft.started * 1000), first), hand_overs=hand_overs
+    )
     if request.limit is None:
-        draft = plan_restatement(job, draft, last, request.restate)
+        draft = plan_restatement(job, draft, past, request.restate)
     resumed = None if request.force else run_folder.find_unfinished_plan(job.workspace, draft)
-    if resumed:
-        return dataclasses.replace(resumed, restate=draft.restate, replaces=draft.replaces)
-    return dataclasses.replace(draft, run_number=number)
+    if resumed and resumed.run_number >= first:
+        return dataclasses.replace(
+            resumed, restate=draft.restate, replaces=draft.replaces, hand_overs=hand_overs
+        )
+    return draft
 
 
 def score_piece(
@@ -222,6 +234,7 @@ def check_job(job: Job) -> str:
         Broken: names file, line, the offending value and what is allowed.
     """
     binding.check_sql(job)
+    refuse_foreign_tables(job)
     opened = open_job_model(job)
     score_nothing(job, opened)
     days = inputs.list_input_days(job)

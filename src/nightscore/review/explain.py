@@ -50,7 +50,8 @@ def explain_row(job: Job, day: dt.date, key: Mapping[str, str]) -> RowExplanatio
     receipt, files = entry.read_receipt(), state.paths_of(entry)
     scores = _rows(job, files[job.spec.scores_table], key)
     features, note = _features(job, receipt, key)
-    decisions = {t: _rows(job, files[t], key) for t in receipt.tables if t != job.spec.scores_table}
+    held = [t for t in state.holds(entry) if t != job.spec.scores_table]  # others decide by another job now
+    decisions = {t: _rows(job, files[t], key) for t in held}
     if not scores and not any(decisions.values()):
         shown = ", ".join(f"{c}={v}" for c, v in key.items())
         raise Broken(f"job {job.name}, day {day}: no row with {shown}; it was not among the rows to score")

@@ -15,13 +15,13 @@ from nightscore.pipeline import (
     LOCAL_THREADS,
     Causes,
     Day,
+    Reported,
     RunRequest,
     begin,
     changed_causes,
     compare_tables,
     comparison_resources,
     draft_plan,
-    files_before_and_after,
     prove_and_decide,
     trial_plan,
 )
@@ -49,14 +49,14 @@ class LateDay(BaseModel):
 def find_late_days(
     job: Job, since: dt.date, *, list_only: bool = False, report: ProgressCallback = silent
 ) -> Iterator[LateDay]:
-    """The published days of a job, from `since` on, whose inputs have changed since they were published.
+    """The published days of a job's tables, from `since` on, whose inputs have changed since.
 
     With `list_only`, how much would change is not computed. A day is compared with what is published now, its
-    newest restatement.
+    newest restatement; of a table that was handed over to the job, with what the job before published.
     """
     state = catalog.read_catalog(job.workspace)
-    for (name, day), entry in sorted(state.in_force.items()):
-        if name == job.name and day >= since.isoformat():
+    for day in sorted({entry.day for entry in state.history if entry.day >= since.isoformat()}):
+        for entry in state.day_history(job.name, job.spec.tables, day)[-1:]:
             late_day = _late_day(job, state, entry, list_only, report)
             if late_day.causes.inputs or late_day.problem:
                 yield late_day
@@ -79,15 +79,13 @@ def _late_day(
         if not causes.inputs or list_only:
             return late_day.model_copy(update={"causes": causes})
         late_day = late_day.model_copy(update={"causes": causes})
-        return late_day.model_copy(update={"tables": _moves(job, state, entry, plan, report)})
+        return late_day.model_copy(update={"tables": _moves(job, state, plan, report)})
     except NightscoreError as error:
         return late_day.model_copy(update={"problem": str(error)})
 
 
-def _moves(
-    job: Job, state: Pinned, entry: CatalogEntry, plan: Plan, report: ProgressCallback
-) -> dict[str, TableChange]:
-    """How each table would differ from what the run of `entry` published."""
+def _moves(job: Job, state: Pinned, plan: Plan, report: ProgressCallback) -> dict[str, TableChange]:
+    """How each table would differ from what is published of it."""
     with trial_plan(job, plan, "late") as marked:
         plan = begin(job, marked, report=report)
         day = Day(job, plan)
@@ -99,9 +97,5 @@ def _moves(
                 for table, proof in proofs.items()
             }
             after = {table: [day.root / file.path for file in files] for table, files in ready.items()}
-            return compare_tables(
-                files_before_and_after(state, entry, after),
-                entry.read_receipt(),
-                counted,
-                comparison_resources(day),
-            )
+            before = Reported.of(state, day.plan.day, [*after, job.spec.rejects_table])
+            return compare_tables(before.beside(after), before, counted, comparison_resources(day))

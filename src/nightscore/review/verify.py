@@ -35,14 +35,15 @@ class Verified(BaseModel):
 def verify_days(workspace: Workspace, job: str | None = None, day: str | None = None) -> Iterator[Verified]:
     """Each published day of a job (default: of all), one after the other.
 
-    Of every table: the files by sha256 and page checksums, rows, and of each column the nulls, the exact sum,
-    the least and the greatest value; of the scores the key hash.
+    Each receipt, with the tables that it is in force for. Of every table: the files by sha256 and page
+    checksums, rows, and of each column the nulls, the exact sum, the least and the greatest value; of the scores
+    the key hash.
 
     Raises:
         Broken: nothing of the job, or of the day, is published.
     """
     state = catalog.read_catalog(workspace)
-    entries = [e for e in state.in_force.values() if job in (None, e.job) and day in (None, e.day)]
+    entries = [e for e in state.history if job in (None, e.job) and day in (None, e.day) and state.holds(e)]
     if not entries:
         subject = " ".join(part for part in (job, day) if part) or "nothing"
         raise Broken(f"{subject} is not published; `nightscore receipts` lists what is")
@@ -51,14 +52,15 @@ def verify_days(workspace: Workspace, job: str | None = None, day: str | None = 
 
 
 def _verified(state: Pinned, entry: CatalogEntry) -> Verified:
-    receipt = entry.read_receipt()
-    files = state.paths_of(entry)
+    receipt, held = entry.read_receipt(), state.holds(entry)
+    files = {table: paths for table, paths in state.paths_of(entry).items() if table in held}
     differences = [
         f"{table}: {difference}"
         for table in receipt.tables
+        if table in files
         for difference in _table(receipt, table, files[table])
     ]
-    if not differences:
+    if not differences and next(iter(receipt.tables)) in files:
         differences = _keys(state.workspace, receipt, files)
     count = sum(len(paths) for paths in files.values())
     return Verified(

@@ -1,5 +1,6 @@
 from . import catalog as catalog
 from . import delta as delta
+from . import owners as owners
 from . import run_folder as run_folder
 from . import table_schema as table_schema
 from .catalog import RECEIPTS as RECEIPTS
@@ -37,6 +38,7 @@ from .outcome import DISCARDED as DISCARDED
 from .outcome import PUBLISH as PUBLISH
 from .outcome import SUPERSEDED as SUPERSEDED
 from .outcome import Outcome as Outcome
+from .owners import HandOver as HandOver
 from .pieces import SMALLEST_PIECE as SMALLEST_PIECE
 from .pieces import SMALLEST_PIECE_OF_TEXTS as SMALLEST_PIECE_OF_TEXTS
 from .pieces import cut_pieces as cut_pieces

@@ -8,7 +8,7 @@ receipt is written last.
 import dataclasses
 import datetime as dt
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -80,9 +80,10 @@ class CatalogEntry:
 
 @dataclass(frozen=True)
 class Pinned:
-    """One consistent state of all tables: for each day of each job, the receipt that is in force.
+    """One consistent state of all tables: for each day of each table, the receipt that is in force.
 
-    `history` are all receipts up to this state, the newest last.
+    `history` are all receipts up to this state, the newest last. Most tables have receipts of one job; one
+    that was handed over has those of several, and of a day the newest counts, whichever job's it is.
     """
 
     workspace: Workspace
@@ -90,27 +91,82 @@ class Pinned:
     history: tuple[CatalogEntry, ...]
 
     @cached_property
+    def published(self) -> dict[str, dict[str, CatalogEntry]]:
+        """Table -> day -> the receipt that is in force there: the newest that names the table.
+
+        What a job no longer publishes stays as it was, but for a day's rejects, which go with its scores.
+        """
+        found: dict[str, dict[str, CatalogEntry]] = {}
+        for entry in self.history:
+            for table in entry.versions:
+                found.setdefault(table, {})[entry.day] = entry
+        for job in {entry.job for entry in self.history}:
+            scores, rejects = found.get(f"{job}_scores", {}), found.get(f"{job}_rejects", {})
+            for day, entry in list(rejects.items()):
+                if entry.job == job and scores.get(day, entry).run_id != entry.run_id:
+                    del rejects[day]
+        return {table: days for table, days in found.items() if days}
+
+    @cached_property
     def in_force(self) -> dict[tuple[str, str], CatalogEntry]:
-        """(job, day) -> the newest of the day's receipts."""
+        """(job, day) -> the newest of the receipts that a job has for a day."""
         return {(entry.job, entry.day): entry for entry in self.history}
 
+    def holds(self, entry: CatalogEntry) -> list[str]:
+        """The tables whose day a receipt is in force of; none where later ones have replaced all of them."""
+        return [t for t in entry.versions if self.published.get(t, {}).get(entry.day) == entry]
+
+    def replaced_by(self, entry: CatalogEntry) -> CatalogEntry | None:
+        """The newest of the runs that have replaced a run, or a table of it; None where it stands."""
+        others = [e for t in entry.versions if (e := self.published.get(t, {}).get(entry.day)) and e != entry]
+        newest = self.in_force.get((entry.job, entry.day), entry)
+        return max(
+            [*others, *([newest] if newest != entry else [])], key=lambda e: e.run_number, default=None
+        )
+
+    def day_history(self, job: str, tables: Iterable[str], day: str) -> list[CatalogEntry]:
+        """The receipts of a day that are of a job, or name one of some tables; the newest last."""
+        named = set(tables)
+        return [
+            entry
+            for entry in self.history
+            if entry.day == day and (entry.job == job or not named.isdisjoint(entry.versions))
+        ]
+
+    def publisher(self, table: str) -> str:
+        """The job of a table's newest receipt; "" where there is none."""
+        entries = (entry for entry in reversed(self.history) if table in entry.versions)
+        return next((entry.job for entry in entries), "")
+
+    def readable(self, jobs: Collection[str]) -> "Pinned":
+        """What some jobs have published: nothing of others, and no day that another has published since."""
+        kept = []
+        for entry in self.history:
+            if entry.job in jobs:
+                held = {
+                    t: v for t, v in entry.versions.items()
+                    if self.published.get(t, {}).get(entry.day, entry).job in jobs
+                }  # fmt: skip
+                kept.append(dataclasses.replace(entry, versions=held))
+        return dataclasses.replace(self, history=tuple(kept))
+
     def read_receipt(self, job: str, day: dt.date) -> Receipt | None:
-        """The receipt in force for a day, None if the day was never published."""
+        """The newest receipt that a job has for a day, None if it has never published the day."""
         entry = self.in_force.get((job, day.isoformat()))
         return entry.read_receipt() if entry else None
 
     def previous(self, job: str, day: dt.date) -> CatalogEntry | None:
-        """The receipt in force of a job's last published day before this one; None if there is none."""
+        """The newest receipt of a job's last published day before this one; None if there is none."""
         days = [when for name, when in self.in_force if name == job and when < day.isoformat()]
         return self.in_force[job, max(days)] if days else None
 
     def tables(self) -> list[str]:
         """The names of all published tables."""
-        return sorted({name for entry in self.in_force.values() for name in entry.versions})
+        return sorted(self.published)
 
     def files(self, table: str) -> list[LiveFile]:
         """The files of a table, by day, of the runs whose receipts are in force."""
-        entries = {e.day: e for e in self.in_force.values() if table in e.versions}
+        entries = self.published.get(table, {})
         if not entries:
             return []
         root = self.workspace.tables / table
@@ -161,11 +217,15 @@ class Pinned:
         return views
 
     def as_reported(self) -> "Pinned":
-        """Each day of each job as it was first published; without what was restated since."""
-        first: dict[tuple[str, str], CatalogEntry] = {}
+        """Each day of each table as it was first published; without what was restated since."""
+        seen: set[tuple[str, str]] = set()
+        first = []
         for entry in self.history:
-            first.setdefault((entry.job, entry.day), entry)
-        return dataclasses.replace(self, history=tuple(first.values()))
+            new = {t: v for t, v in entry.versions.items() if (t, entry.day) not in seen}
+            seen |= {(t, entry.day) for t in new}
+            if new:
+                first.append(dataclasses.replace(entry, versions=new))
+        return dataclasses.replace(self, history=tuple(first))
 
 
 def read_catalog(workspace: Workspace, as_of: AsOf = None) -> Pinned:

@@ -73,7 +73,7 @@ def _remove(path: Path) -> None:
 
 
 def _in_runs(folders: list[RunFolder], kept: set[str], state: Pinned) -> Iterator[tuple[Path, str]]:
-    in_force = {entry.run_id for entry in state.in_force.values()}
+    in_force = {entry.run_id for entry in state.history if state.holds(entry)}
     for run in folders:
         if run.run_id in kept or not run.is_idle():
             continue

@@ -134,6 +134,7 @@ class Plan:
     place, with its `canary`; `warning` says why it is not used. `model_uri` and `model_version` are those of
     a registry that named the model, `code` is the sha256 of the workspace's file or the package that brings
     the kind of scorer (empty for ours), and `promotion` says how it became champion (`promotions.py`).
+    `hand_overs` is how often each table of the job had changed hands, where it had.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # of its parts, too: no plan of a later version
@@ -173,6 +174,7 @@ class Plan:
     restate: Restate | None = None
     replaces: str = ""
     seen: tuple[str, ...] = ()
+    hand_overs: Mapping[str, int] = dataclasses.field(default_factory=dict)
     pieces: tuple[Piece, ...] = ()
     started: float = 0.0
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)

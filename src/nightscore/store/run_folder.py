@@ -176,6 +176,12 @@ def list_run_folders(workspace: Workspace, job: str, day: date) -> list[RunFolde
     return [RunFolder(p) for p in sorted(root.glob("*")) if p.is_dir() and not p.name.startswith(".")]
 
 
+def list_job_runs(workspace: Workspace, job: str) -> list[RunFolder]:
+    """Every run of a job, by day and time."""
+    days = sorted(path.name for path in (workspace.runs / job).glob("*-*-*") if path.is_dir())
+    return [run for day in days for run in list_run_folders(workspace, job, date.fromisoformat(day))]
+
+
 def find_spilled(workspace: Workspace, job: str = "*") -> Iterator[Path]:
     """What killed processes have spilled: of the runs of a job (default: of all), and of queries."""
     return disk.find_abandoned_spills([workspace.runs, *workspace.runs.glob(f"{job}/*/*")])

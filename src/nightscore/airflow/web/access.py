@@ -33,9 +33,7 @@ class Sight:
     @cached_property
     def state(self) -> Pinned:
         """All that is published by jobs that the user may read; the table `receipts` has no other rows."""
-        whole = catalog.read_catalog(self.workspace)
-        seen = tuple(entry for entry in whole.history if entry.job in self.readable)
-        return dataclasses.replace(whole, history=seen)
+        return catalog.read_catalog(self.workspace).readable(self.readable)
 
     @cached_property
     def jobs(self) -> dict[str, Job | Broken]:

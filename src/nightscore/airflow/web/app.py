@@ -55,7 +55,7 @@ def overview(request: Request, sight: SightDep) -> Response:
 def job_days(request: Request, sight: SightDep, job: str) -> Response:
     """A job's last receipts, the newest first."""
     history = sight.history(job)
-    receipts = [(e.read_receipt(), sight.state.in_force[e.job, e.day] is e) for e in history[:DAYS]]
+    receipts = [(e.read_receipt(), bool(sight.state.holds(e))) for e in history[:DAYS]]
     return page(
         request,
         "job",
@@ -99,8 +99,8 @@ def run_report(request: Request, sight: SightDep, dag_id: str, run_id: str) -> R
 @router.get("/tables")
 def tables(request: Request, sight: SightDep) -> Response:
     """Every published table that the user may read."""
-    owner = {name: e.job for e in sight.state.in_force.values() for name in e.versions}
-    published = [(name, owner[name], sight.state.files(name)) for name in sight.state.tables()]
+    state = sight.state
+    published = [(name, state.publisher(name), state.files(name)) for name in state.tables()]
     return page(request, "tables", tables=published)
 
 

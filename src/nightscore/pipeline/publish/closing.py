@@ -1,4 +1,4 @@
-"""Closed days, their restatements, and what differs between two runs of a day.
+"""Closed days, their restatements, and why a day would be another one now.
 
 A restatement's totals go into the receipt and the table `restatements`, the rows that differ into the table
 `restated_rows`.
@@ -12,37 +12,30 @@ from pathlib import Path
 import pyarrow as pa
 from pydantic import BaseModel
 
-from nightscore.common import Broken, NotYet, Workspace, as_day
+from nightscore.common import Broken, NotYet, as_day
 from nightscore.job import Job
 from nightscore.pipeline.context import Day
+from nightscore.pipeline.publish.comparison import Pair, Reported, compare_tables, comparison_resources
 from nightscore.store import (
     RESTATED_ROWS,
     RESTATEMENT_SCHEMAS,
     CatalogEntry,
-    EngineResources,
-    Pinned,
     Plan,
     Receipt,
     Restate,
     Restatement,
     StagedFile,
-    TableChange,
     TableDiff,
-    TableResult,
     catalog,
     delta,
     run_folder,
     stage_batches,
-    sum_changes,
 )
 
 SHOWN = 5  # paths of a kind, in a message
 
 BATCH_ROWS = 32_768
-NOTHING = TableResult(rows=0, files=0, bytes=0)
-
 Tables = Mapping[str, Sequence[StagedFile]]
-Pair = tuple[list[Path], list[Path]]  # the files of a table before and after
 
 
 def stage_restatement(day: Day, ready: Tables, receipt: Receipt) -> Receipt:
@@ -55,50 +48,22 @@ def stage_restatement(day: Day, ready: Tables, receipt: Receipt) -> Receipt:
     if restate is None:
         return receipt
     state = catalog.read_catalog(day.job.workspace)
-    history = [e for e in state.history if (e.job, e.day) == (receipt.job, receipt.day)]
+    history = state.day_history(receipt.job, day.job.spec.tables, receipt.day)
     if not history or history[-1].run_id != day.plan.replaces:
         raise NotYet(f"{day}: another run has published the day since this one began; look at it again")
-    earlier = [entry.read_receipt() for entry in history]
+    earlier = [past.restatement for entry in history if (past := entry.read_receipt())]
     after = {table: [day.root / file.path for file in files] for table, files in ready.items()}
-    pairs = files_before_and_after(state, history[-1], after)
+    before = Reported.of(state, receipt.day, [*after, day.job.spec.rejects_table])
+    pairs = before.beside(after)
     note = Restatement(
-        number=1 + sum(past.restatement is not None for past in earlier), because=restate.because,
+        number=1 + max((past.number for past in earlier if past), default=0), because=restate.because,
         by=restate.by, at=dt.datetime.now(dt.UTC), replaces=day.plan.replaces,
-        tables=compare_tables(pairs, earlier[-1], receipt.tables, comparison_resources(day)),
+        tables=compare_tables(pairs, before, receipt.tables, comparison_resources(day)),
     )  # fmt: skip
     path = day.run.decided(RESTATED_ROWS)
     day.run.remove_decided(RESTATED_ROWS)  # of an attempt that was stopped
     stage_batches(path, _rows(day, pairs, note.number), RESTATEMENT_SCHEMAS[RESTATED_ROWS])
     return receipt.model_copy(update={"restatement": note})
-
-
-def files_before_and_after(
-    state: Pinned, entry: CatalogEntry, after: Mapping[str, list[Path]]
-) -> dict[str, Pair]:
-    """For each table, the files of a published run and those that take their place."""
-    before = state.paths_of(entry)
-    return {table: (before.get(table, []), after.get(table, [])) for table in {**before, **after}}
-
-
-def compare_tables(
-    pairs: Mapping[str, Pair], before: Receipt, after: Mapping[str, TableResult], resources: EngineResources
-) -> dict[str, TableChange]:
-    """For each table, how many rows differ and by how much the sums of its columns have changed."""
-    changes, key = {}, before.key_hash.columns
-    for table, (old, new) in pairs.items():
-        was, is_ = before.tables.get(table, NOTHING), after.get(table, NOTHING)
-        with TableDiff(old, new, key, resources) as difference:
-            counts = difference.counts()
-        sums = {c: by for c, by in sum_changes(was.columns, is_.columns).items() if c not in key}
-        changes[table] = TableChange(
-            rows_before=was.rows, rows_after=is_.rows, moved=sums, **counts._asdict()
-        )
-    return changes
-
-
-def comparison_resources(day: Day) -> EngineResources:
-    """What the comparison may use: the job's budget, and the run's folder to spill into."""
-    return EngineResources(day.sql_threads, day.budget.sql, day.temp)
 
 
 def _rows(day: Day, pairs: Mapping[str, Pair], number: int) -> Iterator[pa.RecordBatch]:
@@ -119,40 +84,6 @@ def _rows(day: Day, pairs: Mapping[str, Pair], number: int) -> Iterator[pa.Recor
                 yield pa.RecordBatch.from_arrays(
                     [columns[field.name].cast(field.type) for field in schema], schema=schema
                 )
-
-
-class RunsDiffer(BaseModel):
-    """How one published run of a day differs from an earlier one, table by table."""
-
-    job: str
-    day: str
-    before: str
-    after: str
-    tables: Mapping[str, TableChange]
-
-
-def compare_runs(
-    workspace: Workspace, job: str, day: dt.date, runs: tuple[str, str] | None = None
-) -> RunsDiffer:
-    """How two published runs of a day differ; default: the first of all, and the one in force.
-
-    Raises:
-        Broken: the day is not published, or not by such a run.
-    """
-    state = catalog.read_catalog(workspace)
-    entries = {e.run_id: e for e in state.history if (e.job, e.day) == (job, day.isoformat())}
-    if not entries:
-        raise Broken(f"job {job}: {day} is not published; `nightscore receipts` lists what is")
-    first, last = runs or (next(iter(entries)), next(reversed(entries)))
-    for run in (first, last):
-        if run not in entries:
-            raise Broken(
-                f"job {job}: no run {run!r} has published {day}; those that have: {', '.join(entries)}"
-            )
-    before, after = entries[first].read_receipt(), entries[last].read_receipt()
-    pairs = files_before_and_after(state, entries[first], state.paths_of(entries[last]))
-    changes = compare_tables(pairs, before, after.tables, catalog.query_resources(workspace))
-    return RunsDiffer(job=job, day=day.isoformat(), before=first, after=last, tables=changes)
 
 
 class Closed(Broken):
@@ -199,36 +130,40 @@ def changed_causes(now: Plan, then: Receipt) -> Causes:
     return causes
 
 
-def plan_restatement(job: Job, plan: Plan, last: Receipt | None, restate: Restate | None) -> Plan:
+def plan_restatement(job: Job, plan: Plan, past: Sequence[CatalogEntry], restate: Restate | None) -> Plan:
     """The plan of a day that would be published again, with the run that it replaces.
+
+    `past` are the day's receipts that are of the job, or name a table of it: what was closed stays closed,
+    whichever job a table belongs to now.
 
     Raises:
         Closed: the day is closed, and this is no restatement.
         Broken: it is one, and the day was never published.
         NotYet: another run is publishing the day.
     """
-    closes = job.spec.close or (last is not None and last.closed)
-    if closes or restate:
-        _refuse_half_published(job, plan, last)
+    closed = next((entry for entry in reversed(past) if job.spec.close or entry.read_receipt().closed), None)
+    if job.spec.close or closed or restate:
+        _refuse_half_published(job, plan, past)
     if restate is None:
-        if last and closes:
-            raise _closed(job, plan, last)
+        if closed:
+            raise _closed(job, plan, closed.read_receipt())
         return plan
     if not (restate.because.strip() and restate.by.strip()):
         raise Broken(f"job {job.name}: a restatement says why and by whom; the receipt keeps both")
-    if last is None:
+    if not past:
         raise Broken(f"job {job.name}: {plan.day} is not published, so there is nothing to restate")
-    return dataclasses.replace(plan, restate=restate, replaces=last.run_id)
+    return dataclasses.replace(plan, restate=restate, replaces=past[-1].run_id)
 
 
-def _refuse_half_published(job: Job, plan: Plan, last: Receipt | None) -> None:
+def _refuse_half_published(job: Job, plan: Plan, past: Sequence[CatalogEntry]) -> None:
     """Raise `NotYet` unless the files which the plan may replace are those of the receipt in force.
 
     Otherwise a run that has committed its first table, and no receipt yet, could be replaced by a plain one
     although its day is about to be closed. From here on the commit itself refuses another state of the day.
     """
     seen = {delta.file_run_id(Path(name)) for name in plan.seen}
-    if seen == ({last.run_id} if last else set()):
+    own = [entry.run_id for entry in past if job.spec.scores_table in entry.versions]
+    if seen == set(own[-1:]):
         return
     runs = run_folder.list_run_folders(job.workspace, job.name, as_day(plan.day))
     if any(run.publishing for run in runs):
@@ -243,11 +178,12 @@ def _closed(job: Job, plan: Plan, last: Receipt) -> Closed:
     why = "and its causes are others now" if differ else (
         "its causes are the same, and neither --force nor a table that was rolled back opens it"
     )  # fmt: skip
+    of = f" of job {last.job}, whose tables are {job.name}'s now," if last.job != job.name else ""
     when = f" at {last.published_at:%Y-%m-%d %H:%M} UTC" if last.published_at else ""
     return Closed(
         "\n  ".join(
             [
-                f"job {job.name}: {plan.day} is closed: run {last.run_id} published it{when}, {why}; "
+                f"job {job.name}: {plan.day} is closed: run {last.run_id}{of} published it{when}, {why}; "
                 "nothing is written",
                 *differ,
                 f"to publish it again beside what was reported: `nightscore run {job.name} --day {plan.day} "

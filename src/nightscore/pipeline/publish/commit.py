@@ -2,6 +2,7 @@
 
 1. The staged files get a second name (a hard link) under their table's root: `day=D/<run_id>-<n>.parquet`.
    No reader looks at them yet.
+   Each table is the run's job's, or nobody's yet and claimed now: a table of another job publishes nothing.
 2. `outcome.json` appears in the run's folder: it says `publish`, with the receipt and each table's files. It
    is created once, and is there before where somebody has discarded the run, or `gc` has collected it. From
    here on the run is completed by whoever comes next, should it be killed.
@@ -29,12 +30,14 @@ from pydantic import BaseModel, ValidationError
 
 from nightscore.common import Broken, NotYet, ProgressCallback, Workspace, silent
 from nightscore.job import Job
+from nightscore.pipeline.publish.ownership import Foreign, claim_or_explain
 from nightscore.store import (
     PUBLISH,
     RECEIPTS,
     RESTATED_ROWS,
     RESTATEMENT_SCHEMAS,
     RESTATEMENTS,
+    SUPERSEDED,
     Plan,
     Receipt,
     RunFolder,
@@ -42,6 +45,7 @@ from nightscore.store import (
     TableResult,
     delta,
     link_staged,
+    owners,
     read_staged,
     run_folder,
     write_rows,
@@ -63,13 +67,15 @@ class Publication(BaseModel):
     """What a run is about to commit: its receipt, and for each table its files, in order of commit.
 
     Paths are relative to the table's root; `seen` are the files of the first table that may be replaced.
-    `appended` are files of tables to which the runs of all jobs append.
+    `appended` are files of tables to which the runs of all jobs append. `hand_overs` is how often each table
+    had been handed over when the run began, where it had.
     """
 
     receipt: Receipt
     files: dict[str, list[str]]
     seen: list[str]
     appended: dict[str, list[str]] = {}
+    hand_overs: dict[str, int] = {}
 
 
 def publish_tables(
@@ -79,6 +85,7 @@ def publish_tables(
     """Publish a day's staged files with their receipt; where the run is being published, with that one's.
 
     Raises:
+        Foreign: (Broken) a table is another job's, or has changed hands since this run began.
         NotYet: another run has published the day since this one began, or it was decided that this one is not
             published.
     """
@@ -87,22 +94,74 @@ def publish_tables(
     report("link", len(files), len(files))
     rows = [read_staged(run.decided(RESTATED_ROWS), workspace.root)] if receipt.restatement else []
     appended = {RESTATED_ROWS: _link(workspace, plan, RESTATED_ROWS, rows)} if rows else {}
-    publication = Publication(receipt=receipt, files=files, seen=list(plan.seen), appended=appended)
-    run.decide(PUBLISH, publication.model_dump(mode="json", by_alias=True))
-    report("publication", 1, 1)
-    return complete_publication(workspace, run, report)
+    publication = Publication(
+        receipt=receipt,
+        files=files,
+        seen=list(plan.seen),
+        appended=appended,
+        hand_overs=dict(plan.hand_overs),
+    )
+    with owners.sharing(workspace, files):
+        if reason := _foreign(workspace, publication):
+            run.decide(SUPERSEDED, {"reason": reason})
+            raise Foreign(f"job {plan.job}: {plan.day} is not published: {reason}")
+        run.decide(PUBLISH, publication.model_dump(mode="json", by_alias=True))
+        report("publication", 1, 1)
+        return complete_publication(workspace, run, report)
 
 
 def complete_publication(workspace: Workspace, run: RunFolder, report: ProgressCallback = silent) -> Receipt:
     """Commit what a run's `outcome.json` says, as far as it is not done yet.
 
     Raises:
+        Foreign: (Broken) nothing of it is committed yet, and a table has changed hands since the run began.
         NotYet: another run has published the day since this one began, or it says that this one is not
             published.
         Broken: it is damaged.
     """
     run.refuse_ended()
     publication = _read(run, workspace)
+    with owners.sharing(workspace, publication.files):
+        reason = _foreign(workspace, publication)
+        if reason and not _begun(workspace, publication):
+            run_folder.record(run.superseded, json.dumps({"reason": reason}))
+            raise Foreign(f"{publication.receipt.job} {publication.receipt.day} is not published: {reason}")
+        return _complete(workspace, run, publication, report)
+
+
+def complete_half_published(workspace: Workspace, job: str, table: str, report: ProgressCallback) -> None:
+    """Complete the days of a job of which a table is to be handed over, where a part of them is committed.
+
+    The caller has the lock of that table. A run that has committed nothing yet is left: it will find the
+    table another's, and publish nothing.
+    """
+    for run in run_folder.list_job_runs(workspace, job):
+        if run.publishing:
+            publication = _read(run, workspace)
+            if table in publication.files and _begun(workspace, publication):
+                with run.in_use():
+                    _complete(workspace, run, publication, report)
+
+
+def _begun(workspace: Workspace, publication: Publication) -> bool:
+    """Whether a table of the day is committed: from the first on, all of them have to be."""
+    receipt = publication.receipt
+    return any(
+        (file.day, file.run_id) == (receipt.day, receipt.run_id)
+        for table in publication.files
+        for file in delta.list_live_files(workspace.tables / table)
+    )
+
+
+def _foreign(workspace: Workspace, publication: Publication) -> str:
+    """Why a run may not publish its tables, "" where it may."""
+    job = publication.receipt.job
+    return claim_or_explain(workspace, job, publication.files, publication.hand_overs)
+
+
+def _complete(
+    workspace: Workspace, run: RunFolder, publication: Publication, report: ProgressCallback
+) -> Receipt:
     try:
         results = _commit_tables(workspace, publication, report)
     except delta.Superseded as error:
@@ -134,7 +193,7 @@ def roll_forward(job: Job, day: dt.date, report: ProgressCallback = silent) -> N
     """Complete every run of a day that was killed while it was publishing."""
     for run in run_folder.list_run_folders(job.workspace, job.name, day):
         if run.publishing:
-            with contextlib.suppress(NotYet), run.in_use():
+            with contextlib.suppress(NotYet, Foreign), run.in_use():
                 complete_publication(job.workspace, run, report)
 
 

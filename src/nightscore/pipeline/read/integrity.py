@@ -168,5 +168,5 @@ def _read_sums(path: Path) -> dict[str, str]:
 
 def _in_receipts(state: Pinned, table: str, file: InputFile) -> tuple[str, ...]:
     """The sha256 of the files that were published for a day of a table."""
-    entries = [e for e in state.in_force.values() if e.day == file.day and table in e.versions]
-    return tuple(sha256 for entry in entries for sha256 in entry.read_receipt().tables[table].sha256)
+    entry = state.published.get(table, {}).get(file.day)
+    return entry.read_receipt().tables[table].sha256 if entry else ()

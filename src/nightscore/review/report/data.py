@@ -62,8 +62,8 @@ def gather_facts(job: Job, day: dt.date, run_id: str | None = None) -> Facts:
     """
     now = catalog.read_catalog(job.workspace)
     entry = _entry(now, job.name, day, run_id)
-    newest = now.in_force[job.name, entry.day]
-    replaced = newest.run_id != entry.run_id
+    newest = now.replaced_by(entry)
+    replaced = newest is not None
     as_of: AsOf = entry.published_at if replaced else now.version
     state = catalog.read_catalog(job.workspace, as_of) if replaced else now
     before = state.previous(job.name, day)
@@ -76,7 +76,7 @@ def gather_facts(job: Job, day: dt.date, run_id: str | None = None) -> Facts:
         return Facts(
             job=job,
             receipt=entry.read_receipt(),
-            replaced_by=newest if replaced else None,
+            replaced_by=newest,
             before=before.read_receipt() if before else None,
             tables=tuple(_tables(days, job, entry)),
             distributions=tuple(shape for shape in shapes if shape),

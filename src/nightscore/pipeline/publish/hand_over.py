@@ -1,0 +1,52 @@
+"""A table handed over from one job to another, by a person."""
+
+import datetime as dt
+
+from nightscore.common import Broken, ProgressCallback, Workspace, silent
+from nightscore.job import peek_job_name
+from nightscore.pipeline.publish.commit import complete_half_published
+from nightscore.store import HandOver, owners
+
+
+def hand_over_table(
+    workspace: Workspace, table: str, *, source: str, target: str, by: str, because: str,
+    report: ProgressCallback = silent,
+) -> HandOver:  # fmt: skip
+    """Hand a table over from one job to another: from now on that one publishes it, and no other.
+
+    A day that the first job has published half is completed before. Nothing that is published changes: closed
+    days stay closed, and readers see what they saw.
+
+    Raises:
+        Broken: the table is not the first job's, there is no such other job, or `by` or `because` is empty.
+        NotYet: a run is publishing the table now.
+    """
+    _refuse_unfit(workspace, table, source, target)
+    for option, text in (("by", by), ("because", because)):
+        if not text.strip():
+            raise Broken(f"{option} is empty; it stands in the record, for whoever asks later")
+    with owners.alone(workspace, table):
+        number = _refuse_unfit(workspace, table, source, target).number + 1
+        complete_half_published(workspace, source, table, report)
+        note = HandOver(
+            table=table, number=number, source=source, to=target, by=by.strip(), because=because.strip(),
+            at=dt.datetime.now(dt.UTC),
+        )  # fmt: skip
+        owners.record_hand_over(workspace, note)
+    return note
+
+
+def _refuse_unfit(workspace: Workspace, table: str, source: str, target: str) -> HandOver:
+    """Whose table it is. Broken unless it can be handed over as it is asked for."""
+    owner = owners.read_owner(workspace, table)
+    if owner is None:
+        raise Broken(f"table {table!r} is published by no job; `nightscore tables` lists those that are")
+    if owner.to != source:
+        raise Broken(f"table {table} is not of job {source}, but of {owner.to}; nothing is handed over")
+    jobs = sorted({name for file in workspace.job_files() if (name := peek_job_name(file))})
+    if target not in jobs or target == source:
+        others = ", ".join(job for job in jobs if job != source) or "none"
+        raise Broken(
+            f"table {table} can't be handed over to {target!r}; the workspace's other jobs: {others}"
+        )
+    return owner

@@ -1,0 +1,170 @@
+"""Which job a table belongs to: records in `data/owners/<table>/`, each created once.
+
+`0.json` is the claim of the job that was the first to publish the table; `1.json`, `2.json`, … are
+hand-overs, the newest of which counts. A table of a version before, that has no record, is of the job of its
+newest receipt.
+
+Publications of a table share a lock, and a hand-over takes it for itself: so none of them is half-way while
+the table changes hands. The lock goes with its process, however that ends.
+"""
+
+import contextlib
+import datetime as dt
+import fcntl
+import json
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nightscore.common import Broken, NotYet, Workspace, write_text_once
+from nightscore.store import catalog
+
+PATIENCE = 5.0  # seconds that a hand-over waits for publications to end
+
+
+class HandOver(BaseModel):
+    """That a table belongs to job `to` from now on, who gave it from whom, and why; 0: the first claim."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    table: str
+    number: int = 0
+    source: str = Field(default="", alias="from")
+    to: str
+    by: str = ""
+    because: str = ""
+    at: dt.datetime
+
+    def __str__(self) -> str:
+        return (
+            f"handed over from {self.source} to {self.to} by {self.by} at {self.at:%Y-%m-%d %H:%M} UTC: "
+            f"{self.because}"
+        )
+
+
+def read_owner(workspace: Workspace, table: str, state: catalog.Pinned | None = None) -> HandOver | None:
+    """Whose a table is by its newest record, else by its newest receipt; None where nobody has published it.
+
+    Raises:
+        Broken: a record can't be read.
+    """
+    if records := _files(workspace, table):
+        return _read(workspace, records[-1])
+    state = state or catalog.read_catalog(workspace)
+    if not (job := state.publisher(table)):
+        return None
+    return HandOver(table=table, to=job, at=dt.datetime.fromtimestamp(0, dt.UTC))
+
+
+def list_hand_overs(workspace: Workspace) -> list[HandOver]:
+    """Every hand-over there was, by time."""
+    tables = sorted(path.name for path in _root(workspace).glob("*") if path.is_dir())
+    found = [_read(workspace, file) for table in tables for file in _files(workspace, table)]
+    return sorted((one for one in found if one.number), key=lambda one: (one.at, one.table))
+
+
+def find_foreign(
+    workspace: Workspace, job: str, tables: Iterable[str], state: catalog.Pinned | None = None
+) -> list[HandOver]:
+    """Those of some tables that are another job's."""
+    owners = (read_owner(workspace, table, state) for table in tables)
+    return [owner for owner in owners if owner and owner.to != job]
+
+
+def read_numbers(workspace: Workspace, tables: Iterable[str]) -> dict[str, int]:
+    """Table -> how often it was handed over, of those that were at all."""
+    newest = {table: files[-1] for table in tables if (files := _files(workspace, table))}
+    return {table: int(file.stem) for table, file in newest.items() if int(file.stem)}
+
+
+def claim(workspace: Workspace, job: str, tables: Iterable[str]) -> list[HandOver]:
+    """Claim tables for a job, those that are nobody's; gives those that are another's.
+
+    Of two jobs that claim a table at once, one has it.
+    """
+    tables = list(tables)
+    for table in tables:
+        owner = None if _files(workspace, table) else read_owner(workspace, table)
+        if not _files(workspace, table) and (owner is None or owner.to == job):
+            _write(workspace, HandOver(table=table, to=job, at=dt.datetime.now(dt.UTC)))
+    return find_foreign(workspace, job, tables)
+
+
+def record_hand_over(workspace: Workspace, note: HandOver) -> None:
+    """Record a hand-over, which has the lock of its table; the claim that goes before it, too, if need be.
+
+    Raises:
+        NotYet: the table was handed over by another in this moment.
+    """
+    if not _files(workspace, note.table):
+        _write(workspace, HandOver(table=note.table, to=note.source, at=note.at))
+    _write(workspace, note)
+    there = read_owner(workspace, note.table)
+    if there != note:
+        raise NotYet(f"table {note.table}: in this moment it was {there}; look at it again")
+
+
+@contextlib.contextmanager
+def sharing(workspace: Workspace, tables: Iterable[str]) -> Iterator[None]:
+    """A context in which none of some tables is handed over."""
+    with contextlib.ExitStack() as stack:
+        for table in tables:
+            lock = stack.enter_context(_lock(workspace, table).open("a+"))
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
+
+
+@contextlib.contextmanager
+def alone(workspace: Workspace, table: str, patience: float = PATIENCE) -> Iterator[None]:
+    """A context in which nothing of a table is being published.
+
+    Raises:
+        NotYet: something is, for longer than `patience` seconds.
+    """
+    end = time.monotonic() + patience
+    with _lock(workspace, table).open("a+") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise NotYet(
+                        f"table {table}: a run is publishing it now; it can be handed over once that has "
+                        "ended, so try again"
+                    ) from None
+                time.sleep(0.05)
+        yield
+
+
+def _root(workspace: Workspace) -> Path:
+    return workspace.root / "data" / "owners"
+
+
+def _lock(workspace: Workspace, table: str) -> Path:
+    folder = _root(workspace) / table
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / "lock"
+
+
+def _files(workspace: Workspace, table: str) -> list[Path]:
+    """A table's records, by number."""
+    found = (_root(workspace) / table).glob("*.json")
+    return sorted((path for path in found if path.stem.isdigit()), key=lambda path: int(path.stem))
+
+
+def _write(workspace: Workspace, note: HandOver) -> None:
+    path = _root(workspace) / note.table / f"{note.number}.json"
+    write_text_once(path, note.model_dump_json(by_alias=True, indent=2))
+
+
+def _read(workspace: Workspace, file: Path) -> HandOver:
+    try:
+        return HandOver.model_validate(json.loads(file.read_bytes()))
+    except (ValueError, ValidationError, OSError) as error:
+        raise Broken(
+            f"{workspace.relative(file)}: damaged; it says to which job the table belongs. Restore it from a "
+            "backup; or remove it, and the record before it counts, or else the table's newest receipt"
+        ) from error

@@ -1,0 +1,303 @@
+"""A table belongs to one job: what a renamed job, a hand-over and two claims at once do to days and readers.
+
+The truth is pandas over the files of the lake, and deltalake over the tables; ours has to say the same.
+"""
+
+import json
+import multiprocessing
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from deltalake import DeltaTable
+
+from nightscore import Restate, load, query, run
+from nightscore.cli.main import call
+from nightscore.common.errors import Broken, NotYet
+from nightscore.common.units import as_day
+from nightscore.common.workspace import open_workspace
+from nightscore.pipeline.publish.closing import Closed
+from nightscore.pipeline.publish.comparison import compare_runs
+from nightscore.pipeline.publish.hand_over import hand_over_table
+from nightscore.pipeline.publish.hold import Held, read_held_days, release_day
+from nightscore.review.late_data import find_late_days
+from nightscore.review.verify import verify_days
+from nightscore.store import owners
+from nightscore.store.catalog import read_catalog
+from nightscore.store.gc import collect_garbage
+from tests.behaviour.processes import Fault, night, start
+from tests.behaviour.world import DAY
+from tests.support.workspace import linear_model, write_day
+
+BLUE = """\
+job: blue
+about: Prices of a day
+owner: tests
+inputs:
+  rows: {path: data/lake/rows, partition: day}
+features: rows
+key: [id]
+model: {path: data/models/linear.onnx, outputs: {score: y}}
+decide:
+  prices: prices.sql
+"""
+OTHER_DAY = "2020-01-03"
+ROWS = 40
+WHO = {"by": "Ann", "because": "renamed"}
+WEIGHTS = ((1.0, 2.0), (4.0, 1.0), (8.0, 1.0))
+
+
+def make(root: Path, job: str = BLUE, sql: str = "SELECT id, score FROM scores") -> Path:
+    """A workspace with the job `blue`, which decides the table `prices`."""
+    write_job(root, "blue", job, sql)
+    linear_model(root / "data/models/linear.onnx", WEIGHTS[0])
+    for day in (DAY, OTHER_DAY):
+        write_day(root, day, ROWS)
+    return root
+
+
+def write_job(root: Path, folder: str, job: str, sql: str = "SELECT id, score FROM scores") -> None:
+    """A job folder."""
+    (root / "jobs" / folder).mkdir(parents=True, exist_ok=True)
+    (root / "jobs" / folder / "job.yaml").write_text(job)
+    (root / "jobs" / folder / "prices.sql").write_text(sql)
+
+
+def rename(root: Path, old: str, new: str) -> None:
+    """Another name for the job in the same folder; the table `prices` stays."""
+    file = root / "jobs/blue/job.yaml"
+    file.write_text(file.read_text().replace(f"job: {old}\n", f"job: {new}\n"))
+
+
+def weigh(root: Path, weights: tuple[float, float]) -> None:
+    """Another model: powers of two, so that every float32 sum is exact."""
+    linear_model(root / "data/models/linear.onnx", weights)
+
+
+def truth(root: Path, weights: tuple[float, float], day: str = DAY) -> list[tuple[int, float]]:
+    """(id, score) of a day, by pandas from the lake."""
+    rows = pd.read_parquet(root / f"data/lake/rows/day={day}").sort_values("id")
+    score = rows["a"] * np.float32(weights[0]) + rows["b"] * np.float32(weights[1])
+    return list(zip(rows["id"].tolist(), score.tolist(), strict=True))
+
+
+def seen(root: Path, table: str = "prices", day: str = DAY, **options: Any) -> list[tuple[int, float]]:
+    """(id, score) of a day as our reader has it."""
+    found = query(f"SELECT id, score FROM {table} WHERE day = $1 ORDER BY id", root, values=[day], **options)
+    return [tuple(row.values()) for row in found.to_pylist()]
+
+
+def plain(root: Path, table: str = "prices", day: str = DAY) -> list[tuple[int, float]]:
+    """The same by deltalake, which knows nothing of receipts."""
+    rows = DeltaTable(str(root / "data/tables" / table)).to_pandas()
+    rows = rows[rows["day"].astype(str) == day].sort_values("id")
+    return list(zip(rows["id"].tolist(), rows["score"].tolist(), strict=True))
+
+
+def hand_over(root: Path, source: str, target: str, table: str = "prices") -> owners.HandOver:
+    return hand_over_table(open_workspace(root), table, source=source, target=target, **WHO)
+
+
+def holds(root: Path) -> bool:
+    return all(not one.differences for one in verify_days(open_workspace(root)))
+
+
+def test_a_job_renamed_and_back_is_refused_until_it_has_the_table(tmp_path: Path) -> None:
+    """Without a hand-over nothing is published; with one, each time the newest run's rows are what all see."""
+    root = make(tmp_path)
+    run(load("blue", root), DAY)
+    rename(root, "blue", "green")
+    weigh(root, WEIGHTS[1])
+    with pytest.raises(Broken, match=r"job.yaml:\d+: decide.prices: table prices belongs to job blue"):
+        run(load("green", root), DAY)
+    assert seen(root) == plain(root) == truth(root, WEIGHTS[0])
+    assert not (root / "data/tables/green_scores").exists()
+    hand_over(root, "blue", "green")
+    assert seen(root) == plain(root) == truth(root, WEIGHTS[0])
+    run(load("green", root), DAY)
+    assert seen(root) == plain(root) == seen(root, "green_scores") == truth(root, WEIGHTS[1])
+    rename(root, "green", "blue")
+    with pytest.raises(Broken, match="belongs to job green .handed over from blue to green by Ann"):
+        run(load("blue", root), DAY)
+    hand_over(root, "green", "blue")
+    weigh(root, WEIGHTS[0])  # the causes of blue's first run, whose table is another's now
+    assert run(load("blue", root), DAY).status == "published"
+    assert seen(root) == plain(root) == truth(root, WEIGHTS[0])
+    assert run(load("blue", root), DAY).status == "unchanged"
+    assert seen(root, as_reported=True) == truth(root, WEIGHTS[0])
+    states = [seen(root, as_of=version) for version in (1, 2, 3)]
+    assert states == [truth(root, WEIGHTS[i]) for i in (0, 1, 0)]
+    assert holds(root)
+
+
+def test_a_workspace_in_which_a_job_was_renamed_without_a_hand_over_shows_the_newest_rows(
+    tmp_path: Path,
+) -> None:
+    """As a version before left it: receipts of blue, green and blue for one day of one table, no records."""
+    root = make(tmp_path)
+    for i, (old, new) in enumerate((("blue", "blue"), ("blue", "green"), ("green", "blue"))):
+        rename(root, old, new)
+        weigh(root, WEIGHTS[i])
+        if i:
+            hand_over(root, old, new)
+        run(load(new, root), DAY, force=True)
+    shutil.rmtree(root / "data/owners")
+    assert seen(root) == plain(root) == truth(root, WEIGHTS[2])
+    assert seen(root, as_reported=True) == truth(root, WEIGHTS[0])
+    rename(root, "blue", "green")
+    with pytest.raises(Broken, match="belongs to job blue"):
+        run(load("green", root), DAY)
+    rename(root, "green", "blue")
+    assert run(load("blue", root), DAY).status == "unchanged"
+    assert run(load("blue", root), OTHER_DAY).status == "published"
+
+
+def test_a_closed_day_stays_closed_for_whoever_has_the_table(tmp_path: Path) -> None:
+    """Neither a rename nor a hand-over opens it; a restatement is compared with what was reported."""
+    root = make(tmp_path, BLUE + "close: true\n")
+    run(load("blue", root), DAY)
+    rename(root, "blue", "green")
+    weigh(root, WEIGHTS[1])
+    hand_over(root, "blue", "green")
+    for again in (1, 2):
+        with pytest.raises(Closed, match=rf"{DAY} is closed: run .* of job blue"):
+            run(load("green", root), DAY, force=again == 2)
+    assert seen(root) == plain(root) == truth(root, WEIGHTS[0])
+    file = root / "jobs/blue/job.yaml"
+    file.write_text(file.read_text().replace("close: true\n", ""))
+    with pytest.raises(Closed):  # nor does a job that closes no day
+        run(load("green", root), DAY)
+    receipt = run(load("green", root), DAY, restate=Restate("a better model", "Ada"))
+    assert seen(root) == plain(root) == truth(root, WEIGHTS[1])
+    assert seen(root, as_reported=True) == truth(root, WEIGHTS[0])
+    before, after = (dict(truth(root, WEIGHTS[i])) for i in (0, 1))
+    changed = sum(before[key] != after[key] for key in before)
+    note = receipt.restatement
+    assert note and note.number == 1
+    counts = {t: (c.rows_before, c.changed, c.added, c.removed) for t, c in note.tables.items()}
+    assert counts == {"prices": (ROWS, changed, 0, 0), "green_scores": (0, 0, ROWS, 0)}
+    with pytest.raises(Closed):  # what was closed once is
+        run(load("green", root), DAY, force=True)
+    weigh(root, WEIGHTS[2])
+    rename(root, "green", "blue")
+    hand_over(root, "green", "blue")
+    with pytest.raises(Closed):
+        run(load("blue", root), DAY)
+    again = run(load("blue", root), DAY, restate=Restate("once more", "Ada"))
+    assert again.restatement and (again.restatement.number, again.restatement.replaces) == (2, receipt.run_id)
+    assert again.restatement.tables["prices"].changed == ROWS - sum(
+        dict(truth(root, WEIGHTS[2]))[key] == value for key, value in after.items()
+    )
+    assert seen(root) == plain(root) == truth(root, WEIGHTS[2])
+    assert seen(root, as_reported=True) == truth(root, WEIGHTS[0])
+    assert holds(root)
+
+
+def test_diff_late_and_verify_go_by_the_table(tmp_path: Path) -> None:
+    """Two jobs' runs of one day: compared by the table of both, late for its owner, verified as they stand."""
+    root = make(tmp_path)
+    first = run(load("blue", root), DAY)
+    run(load("blue", root), OTHER_DAY)
+    rename(root, "blue", "green")
+    hand_over(root, "blue", "green")
+    weigh(root, WEIGHTS[1])
+    second = run(load("green", root), DAY)
+    difference = compare_runs(open_workspace(root), "green", as_day(DAY))
+    assert (difference.before, difference.after) == (first.run_id, second.run_id)
+    before, after = (dict(truth(root, WEIGHTS[i])) for i in (0, 1))
+    assert list(difference.tables) == ["prices"]
+    assert difference.tables["prices"].changed == sum(before[key] != after[key] for key in before)
+    write_day(root, OTHER_DAY, ROWS + 3)  # published by blue, and green's to restate
+    [late] = find_late_days(load("green", root), as_day(DAY))
+    assert late.day == OTHER_DAY and late.tables and late.tables["prices"].added == 3
+    held = {(one.job, one.day, one.files) for one in verify_days(open_workspace(root))}
+    assert held == {("blue", DAY, 1), ("blue", OTHER_DAY, 2), ("green", DAY, 2)}
+
+
+def test_a_table_that_one_job_drops_and_another_takes_up(tmp_path: Path) -> None:
+    """Refused until it is handed over; its days stay what they were reported to be, for every reader."""
+    root = make(tmp_path)
+    run(load("blue", root), DAY)
+    write_job(root, "blue", BLUE.replace("decide:\n  prices: prices.sql\n", ""))
+    write_job(root, "green", BLUE.replace("job: blue", "job: green"))
+    weigh(root, WEIGHTS[1])
+    run(load("blue", root), DAY)
+    assert seen(root) == plain(root) == truth(root, WEIGHTS[0])
+    assert seen(root, "blue_scores") == truth(root, WEIGHTS[1])
+    with pytest.raises(Broken, match="belongs to job blue"):
+        run(load("green", root), DAY)
+    hand_over(root, "blue", "green")
+    run(load("green", root), DAY)
+    run(load("blue", root), DAY, force=True)  # it has nothing to do with the table any more
+    assert seen(root) == plain(root) == truth(root, WEIGHTS[1])
+    assert holds(root)
+
+
+def test_a_renamed_job_whose_tables_have_other_names_begins_anew(tmp_path: Path) -> None:
+    """No table is claimed twice: the old job's days stay readable and closed, the new one's are its own."""
+    root = make(tmp_path, BLUE.replace("decide:\n  prices: prices.sql\n", "close: true\n"))
+    run(load("blue", root), DAY)
+    rename(root, "blue", "green")
+    weigh(root, WEIGHTS[1])
+    assert run(load("green", root), DAY).status == "published"
+    assert seen(root, "blue_scores") == truth(root, WEIGHTS[0])
+    assert seen(root, "green_scores") == truth(root, WEIGHTS[1])
+    assert holds(root)
+
+
+def test_rejects_go_with_the_scores_of_their_day(tmp_path: Path) -> None:
+    """A day that is run again without setting rows aside has no rejects of the run before."""
+    rejecting = "domain:\n  a: {max: 0.5}\npolicy: {bad_row: reject, max_rejected: 100%}\n"
+    root = make(tmp_path, BLUE + rejecting)
+    run(load("blue", root), DAY)
+    rows = pd.read_parquet(root / f"data/lake/rows/day={DAY}")
+    count = "SELECT count(*) AS n FROM blue_rejects WHERE day = '2020-01-02'"
+    assert query(count, root)["n"][0].as_py() == (rows["a"] > 0.5).sum() > 0
+    run(load("blue", root), OTHER_DAY)
+    write_job(root, "blue", BLUE)
+    run(load("blue", root), DAY)
+    assert query(count, root)["n"][0].as_py() == 0
+    assert seen(root, "blue_scores") == truth(root, WEIGHTS[0])
+
+
+def test_a_person_is_told_whose_a_table_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """check, plan and run refuse with the command to hand over; receipts and tables show what was done."""
+    root = make(tmp_path)
+    at = ["--workspace", str(root)]
+    assert call([*at, "run", "blue", "--day", DAY]) == 0
+    rename(root, "blue", "green")
+    capsys.readouterr()
+    for command in (["check", "green"], ["plan", "green", "--day", DAY], ["run", "green", "--day", DAY]):
+        assert call([*at, *command]) == 1
+        assert "nightscore hand-over prices --from blue --to green --by" in capsys.readouterr().err
+    assert call([*at, "run", "green", "--day", DAY, "--limit", "3"]) == 0  # a preview publishes nothing
+    why = ["--by", "Ann", "--because", "a new name"]
+    wrong = {
+        "is not of job red, but of blue": ["prices", "--from", "red", "--to", "green"],
+        "can't be handed over to 'red'; the workspace's other jobs: green": [
+            *("prices", "--from", "blue", "--to", "red")
+        ],
+        "'nothing' is published by no job": ["nothing", "--from", "blue", "--to", "green"],
+    }
+    for message, arguments in wrong.items():
+        assert call([*at, "hand-over", *arguments, *why]) == 1
+        assert message in capsys.readouterr().err
+    ask = ["hand-over", "prices", "--from", "blue", "--to", "green"]
+    assert call([*at, *ask, "--by", " ", "--because", "x"]) == 1
+    assert "by is empty" in capsys.readouterr().err
+    assert call([*at, *ask, *why, "--json"]) == 0
+    note = json.loads(capsys.readouterr().out)
+    assert (note["table"], note["from"], note["to"], note["number"]) == ("prices", "blue", "green", 1)
+    assert call([*at, *ask, *why]) == 1
+    assert call([*at, "run", "green", "--day", DAY]) == 0
+    capsys.readouterr()
+    assert call([*at, "receipts"]) == 0
+    assert "table prices handed over from blue to green by Ann at" in capsys.readouterr().out
+    assert call([*at, "tables", "--json"]) == 0
+    owned = {one["table"]: one["job"] for one in json.loads(capsys.readouterr().out)["tables"]}
+    assert owned == {"blue_scores": "blue", "green_scores": "green", "prices": "green"}
+    assert call(["hand-over", "--help"]) == 0
+    assert "To rename a job" in capsys.readouterr().out
