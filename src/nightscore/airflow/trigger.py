@@ -8,7 +8,8 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from nightscore.common import is_data_path, open_workspace
+from nightscore.common import Broken, NotYet, Workspace, open_workspace
+from nightscore.store import Walk
 
 SECONDS = 60.0  # between two looks
 
@@ -47,14 +48,30 @@ class PartitionTrigger(BaseTrigger):
 
     def _landed(self) -> bool:
         root = Path(self.workspace)
-        return not find_missing_folders(root, self.folders) and not find_unpublished_tables(
-            root, self.tables, self.day
-        )
+        try:
+            return not find_missing_folders(root, self.folders) and not find_unpublished_tables(
+                root, self.tables, self.day
+            )
+        except Broken:
+            return True  # the task goes on, and its plan says what is wrong
 
 
 def find_missing_folders(root: Path, folders: list[str]) -> list[str]:
-    """Those of some folders without a Parquet file that readers see."""
-    return [f for f in folders if not any(is_data_path(p, root / f) for p in (root / f).rglob("*.parquet"))]
+    """Those of some folders in which there is nothing to read yet, nor to refuse: a plan says what is wrong.
+
+    Raises:
+        Broken: one can't be, for it leads out of the workspace or into a table.
+    """
+    workspace = open_workspace(root)
+    return [f for f in folders if not _holds_data(workspace, f)]
+
+
+def _holds_data(workspace: Workspace, folder: str) -> bool:
+    try:
+        path = workspace.resolve(folder)
+        return Walk(workspace, path).holds_data(path)
+    except NotYet:  # a disk that does not answer, or a file that is being written
+        return False
 
 
 def find_unpublished_tables(root: Path, tables: list[str], day: str) -> list[str]:

@@ -159,7 +159,10 @@ def _one_line(result: "Receipt | NightscoreError") -> str:
     if isinstance(result, NightscoreError):
         status = "not yet" if isinstance(result, NotYet) else "broken"
         return f"{status}: {result}"
-    return f"{result.status}  {result.rows.published:,} rows  {result.reason}".rstrip()
+    gaps = [
+        f"days seen of {n}: {seen}" for n, seen in result.days_seen.items() if seen.missing or seen.unknown
+    ]
+    return f"{result.status}  {result.rows.published:,} rows  {result.reason}{'; '.join(gaps)}".rstrip()
 
 
 def _as_json(day: str, result: "Receipt | NightscoreError") -> Mapping[str, Any]:

@@ -3,11 +3,13 @@
 The contract of an input's columns is what the trade calls a data contract.
 """
 
+import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 
+from nightscore.common import clipped
 from nightscore.job.fields import Column, FilePath, Misplaced, Name, StrictModel
 from nightscore.job.kinds import Kind, one_of
 
@@ -15,6 +17,31 @@ TYPE = r"[A-Za-z][A-Za-z0-9_ ]*(\([0-9]+(, ?[0-9]+)?\))?(\[\])*"
 NOT_NULL = " NOT NULL"
 SqlType = Annotated[str, StringConstraints(pattern=rf"^{TYPE}$")]
 Contract = Annotated[str, StringConstraints(pattern=rf"^{TYPE}( NOT NULL)?$")]
+
+DAILY, NO_DAYS = "daily", "none"
+CODE = re.compile(r"[A-Z0-9]{4}")
+
+
+def _calendar(value: Any) -> Any:
+    codes = value if isinstance(value, list) else [value]
+    words = () if isinstance(value, list) else (DAILY, NO_DAYS)
+    if not codes or not all(isinstance(c, str) and (c in words or CODE.fullmatch(c)) for c in codes):
+        raise ValueError(
+            f"{clipped(value)} is not allowed; allowed: {DAILY}, {NO_DAYS}, the code of an exchange such as "
+            "XNYS, or a list of such codes"
+        )
+    return value
+
+
+InputCalendar = Annotated[
+    Annotated[str, Tag("word")] | Annotated[list[str], Tag("codes")],
+    Discriminator(lambda value: "codes" if isinstance(value, list) else "word"),
+    BeforeValidator(_calendar),
+    Field(
+        description="which days of a lookback are expected: daily, none, the sessions of an exchange such as "
+        "XNYS, or of several; default: the days of the job's schedule"
+    ),
+]
 
 
 class PathInput(StrictModel, Kind):
@@ -31,10 +58,25 @@ class PathInput(StrictModel, Kind):
         dict[str, Contract] | None,
         Field(
             description="the contract of the files: their columns, these and no others, each with its DuckDB "
-            "type, and NOT NULL where each row has a value"
+            "type, and NOT NULL where each row has a value; and the types of what folders give, else text"
         ),
     ] = None
 
+    partition_column: Annotated[
+        Literal["folder", "file"] | None,
+        Field(
+            description="which counts where a column stands in the files and in the names of their folders: "
+            "folder, or file (then folders give no columns); default: broken where they differ"
+        ),
+    ] = None
+    ignore: Annotated[
+        list[Annotated[str, StringConstraints(min_length=1, max_length=200)]],
+        Field(
+            description="patterns (*, ?) of names, or of paths below `path`, that are left out; plans and "
+            "receipts name what they match"
+        ),
+    ] = []
+    calendar: InputCalendar | None = None
     known_at: Annotated[
         Column | None,
         Field(
@@ -57,6 +99,9 @@ class PathInput(StrictModel, Kind):
     def _lookback_needs_partition(self) -> "PathInput":
         if self.partition is None and "lookback" in self.model_fields_set:
             raise Misplaced(("lookback",), "needs partition: a table without partitions has no days")
+        for key in ("calendar", "partition_column"):
+            if self.partition is None and getattr(self, key) is not None:
+                raise Misplaced((key,), "needs partition: a table without partitions has no days")
         return self
 
 
@@ -71,6 +116,7 @@ class TableInput(StrictModel, Kind):
         dict[Column, SqlType] | None,
         Field(description="DuckDB types of the columns, for the nights before the table has a day"),
     ] = None
+    calendar: InputCalendar | None = None
 
 
 KINDS: Mapping[str, type[PathInput | TableInput]] = {"path": PathInput, "table": TableInput}

@@ -93,9 +93,13 @@ class Job:
             "params": True,
             "scoring": {"tasks", "tolerance"},
             "model": {"made_by"},
+            "policy": {"gaps"},  # nor whether holes in an input are said, or stop the run
+            "inputs": {"__all__": {"calendar"}},
         }
         # Without defaults: a field that comes with a later version changes no job that does not use it.
         spec = self.spec.model_dump(mode="json", exclude=harmless, exclude_defaults=True)
+        if not spec.get("policy", True):
+            del spec["policy"]
         sql = {"features": self.features_sql, "decide": dict(self.decide_sql)}
         text = json.dumps({"spec": spec, "sql": sql}, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()

@@ -15,6 +15,13 @@ class Policy(StrictModel):
         Literal["fail", "wait", "skip"],
         Field(description="the day has no partition: broken, not yet, or no run"),
     ] = "fail"
+    gaps: Annotated[
+        Literal["fail", "warn"],
+        Field(
+            description="an expected day of a lookback has no partition: broken (not yet, if missing is "
+            "wait), or said in plan and receipt"
+        ),
+    ] = "warn"
     empty: Annotated[
         Literal["fail", "publish"], Field(description="there are no rows to score: broken, or an empty day")
     ] = "fail"

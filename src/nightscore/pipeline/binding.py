@@ -1,6 +1,8 @@
 """Does the job fit together: SQL, inputs, model, tables? Asked before any row is read."""
 
-from collections.abc import Mapping
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -10,6 +12,7 @@ from nightscore.common import Broken
 from nightscore.job import CHALLENGERS, RESERVED_COLUMNS, Job, Misplaced, PathInput, sql_place
 from nightscore.pipeline.audits.kinds import questions
 from nightscore.pipeline.context import Day
+from nightscore.pipeline.read import inputs
 from nightscore.pipeline.score import rejects
 from nightscore.pipeline.score.missing_values import check_policy
 from nightscore.pipeline.score.row_checks import check_domain
@@ -65,7 +68,7 @@ def bind_job(day: Day, scorer: Scorer) -> Bound:
         Broken: something does not fit; names the file or line, and what is allowed.
     """
     job = day.job
-    with day.engine() as engine:
+    with _text_columns(day), day.engine() as engine:
         _check_contracts(engine, day)
         features = _bind_features(engine, job, scorer)
         _define_empty_scores(engine, job, scorer)
@@ -82,6 +85,29 @@ def bind_job(day: Day, scorer: Scorer) -> Bound:
     for table, schema in stored.items():
         delta.check_table_schema(job.workspace.tables / table, schema)
     return Bound(features, stored)
+
+
+@contextlib.contextmanager
+def _text_columns(day: Day) -> Iterator[None]:
+    """A context in which a mistake that names a column of folders says that it is text, and what to do."""
+    try:
+        yield
+    except Broken as error:
+        keys = {
+            key: name
+            for name, source in day.job.spec.inputs.items()
+            for file in day.plan.inputs[name][:1]
+            for key, kind in inputs.folder_columns(source).types(file.path).items()
+            if kind == "VARCHAR" and re.search(rf"\b{re.escape(key)}\b", str(error), re.IGNORECASE)
+        }
+        if not keys or "VARCHAR" not in str(error):
+            raise
+        hint = "; ".join(
+            f"column {key!r} of input {name} comes from the names of folders and is text: cast it in SQL "
+            f"({key}::INTEGER), or give its type in the input's columns"
+            for key, name in keys.items()
+        )
+        raise Broken(f"{error}\n{hint}") from error
 
 
 def features_select(job: Job) -> str:
@@ -110,7 +136,9 @@ def _check_contracts(engine: Engine, day: Day) -> None:
         )
         with SqlMistakes(f"{day.job.shown}:{day.job.lines.get(at, 1)}: {'.'.join(at)}"):
             contract = engine.types(f"SELECT {casts}")
-        inside = pq.read_schema(day.root / day.plan.inputs[name][0].path).names
+        first = day.plan.inputs[name][0].path
+        given = inputs.folder_columns(source).types(first).keys() & contract.keys()
+        inside = {*pq.read_schema(day.root / first).names, *given}
         actual = {
             c: kind
             for c, kind in engine.types(f"SELECT * FROM {quote_identifier(name)}").items()

@@ -133,8 +133,8 @@ class _Replay:
         day, job = Day(self.job, self.plan), self.job
         views = [View(REJECTS, self.rejects)]
         if job.features_sql is None:
-            own = tuple(job.workspace.root / file.path for file in streamed_files(job, self.plan))
-            views.append(View(FEATURES, own))
+            own = streamed_files(job, self.plan)
+            views.append(inputs.view(job, job.spec.features, own, FEATURES))
         with day.steady_inputs(), day.engine(views=views, threads=day.sql_threads) as engine:
             with SqlMistakes(binding.features_place(job)):
                 if job.features_sql is not None:

@@ -27,6 +27,8 @@ from nightscore.pipeline.publish.finalize import prove_and_publish
 from nightscore.pipeline.publish.ownership import refuse_foreign_tables
 from nightscore.pipeline.publish.receipt_builder import read_unchanged_receipt, skipped_receipt
 from nightscore.pipeline.read import as_of, inputs
+from nightscore.pipeline.read.days_seen import see_days, see_ignored
+from nightscore.pipeline.read.manifest import refuse_incomplete
 from nightscore.pipeline.read.scan import scan_chunks, source_schema
 from nightscore.pipeline.request import DEFAULT_REQUEST, RunRequest
 from nightscore.pipeline.score.batches import Deadline, RowScorer, needed_columns, scores_batch
@@ -90,6 +92,7 @@ def draft_plan(job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST) ->
     opened = open_job_model(job, request.model, request.device, pinned=request.limit is None)
     files = inputs.resolve_inputs(job, day)
     inputs.refuse_large(job, files)
+    refuse_incomplete(job, day)
     absent = _absent(job, files, day)
     if absent:
         return Plan(job.name, day.isoformat(), "skipped", reason=absent)
@@ -97,7 +100,9 @@ def draft_plan(job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST) ->
     picked = None if request.model or request.device else read_variant(job)
     known_at = as_of.cutoff(job, request.known_at)
     draft = _draft(job, day, opened, files, values, known_at=known_at, picked=picked)
-    draft = dataclasses.replace(draft, limit=request.limit)
+    draft = dataclasses.replace(
+        draft, limit=request.limit, days_seen=see_days(job, files, day), ignored=see_ignored(job, day)
+    )
     with inputs.steady_inputs(job, files, day):
         bound = binding.bind_job(Day(job, draft), opened.scorer)
     draft = add_challengers(job, draft, opened.scorer, bound.features)
@@ -157,7 +162,8 @@ def score_piece(
         room = job_memory_budget(job).piece
         resources = EngineResources(1, room.duckdb, day.run.path)
         columns = list(dict.fromkeys([*needed_columns(job, scorer), *challengers.inputs]))
-        source = source_schema(root, piece, columns, resources)
+        folders = inputs.scored_folders(job)
+        source = source_schema(root, piece, columns, resources, folders)
         schema = binding.scores_schema(job, source, scorer)
         rejects = RejectWriter(job, plan, aside, binding.rejects_schema(job, source))
         rows, deadline = RowScorer(job, scorer, rejects), Deadline(job, rejects.where)
@@ -165,7 +171,9 @@ def score_piece(
         def scores() -> Iterator[pa.RecordBatch]:
             # Rejects and notes are complete before the last batch is given, and so before the file is there.
             with rejects:
-                for chunk in scan_chunks(root, piece, columns, plan.chunk_rows, resources, size=room.chunk):
+                for chunk in scan_chunks(
+                    root, piece, columns, plan.chunk_rows, resources, size=room.chunk, folders=folders
+                ):
                     deadline.check()
                     for features, outputs in rows.score(chunk):
                         with deadline.paused():  # the time of challengers is not the champion's
@@ -215,6 +223,7 @@ def features(job: Job, day: dt.date | str, params: Mapping[str, Any] | None = No
     moment = as_day(day)
     binding.check_sql(job)
     files = inputs.resolve_inputs(job, moment)
+    see_days(job, files, moment)
     plan = Plan(job.name, moment.isoformat(), "score", params=job.params(params), inputs=files)
     at_work = Day(job, plan)
     with at_work.engine(threads=at_work.sql_threads) as engine:

@@ -74,14 +74,19 @@ def _features(job: Job, receipt: Receipt, key: Mapping[str, str]) -> tuple[Row |
         own = [f for f in now if f.day == receipt.day]
         if any(recorded.get(f.path) != f.fingerprint for f in own):
             return None, f"input {job.spec.features} has changed since run {receipt.run_id}"
-        files = [job.workspace.root / f.path for f in own]
+        rows = _matching(job, inputs.view(job, job.spec.features, own, "rows"), key)
+        return (rows[0], "") if rows else (None, "the row is not among the input's")
     rows = _rows(job, files, key)
     return (rows[0], "") if rows else (None, "the row is not in the feature snapshot")
 
 
 def _rows(job: Job, files: Sequence[Path], key: Mapping[str, str]) -> list[Row]:
     """The rows with this key among files; the key's columns that they have are what counts."""
-    with Engine([View("rows", tuple(files))], catalog.query_resources(job.workspace)) as engine:
+    return _matching(job, View("rows", tuple(files)), key)
+
+
+def _matching(job: Job, view: View, key: Mapping[str, str]) -> list[Row]:
+    with Engine([view], catalog.query_resources(job.workspace)) as engine:
         columns = engine.schema("SELECT * FROM rows").names
         filters = {c: v for c, v in key.items() if c in columns}
         if not filters:

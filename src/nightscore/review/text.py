@@ -123,6 +123,8 @@ def print_plan(plan: Plan, run: RunFolder | None) -> None:
     out.print(f"[bold]{plan.job}[/bold] {plan.day}: {_outcome(plan)}")
     rows, size = sum(f.rows for f in files), sum(f.bytes for f in files)
     out.print(f"inputs    {len(files)} files, {rows:,} rows, {byte_size(size)}")
+    for line in _inputs_text(plan):
+        out.print(escape(line), soft_wrap=True)
     out.print(f"model     {plan.model_path} (sha256 {plan.model_sha256[:16]}…) on {plan.device}")
     if plan.tuned:
         out.print(f"variant   {plan.tuned.name} (sha256 {plan.tuned.sha256[:16]}…), by variant.yaml")
@@ -224,6 +226,7 @@ def _key_hash(receipt: Receipt) -> str:
 
 def _special(receipt: Receipt) -> Iterator[str]:
     """The lines of a receipt that most days do not have: rejects, replays, restatements, challengers, ..."""
+    yield from _inputs_text(receipt)
     for reject in receipt.rejects:
         yield f"rejected  {reject.rows:,} {reject.reason} in {reject.stage}"
     if then := receipt.replayed:
@@ -245,6 +248,12 @@ def _special(receipt: Receipt) -> Iterator[str]:
         yield f"known at  {receipt.known_at}"
     if release := receipt.released:
         yield f"released  by {release.by} at {release.at:%Y-%m-%d %H:%M} UTC: {release.because}"
+
+
+def _inputs_text(of: Plan | Receipt) -> Iterator[str]:
+    """How many of the expected days each input has, and what of its folders is left out."""
+    yield from (f"days seen {name}: {seen}" for name, seen in of.days_seen.items())
+    yield from (f"ignored   {name}: {', '.join(names)}" for name, names in of.ignored.items())
 
 
 def table_change_text(change: TableChange) -> str:

@@ -31,6 +31,10 @@ from .engine import UpTo as UpTo
 from .engine import View as View
 from .engine import is_number as is_number
 from .engine import quote_identifier as quote_identifier
+from .folder_columns import NO_FOLDERS as NO_FOLDERS
+from .folder_columns import FolderColumns as FolderColumns
+from .folder_columns import folder_values as folder_values
+from .folder_columns import hive_options as hive_options
 from .gc import collect_garbage as collect_garbage
 from .memory_budget import MemoryBudget as MemoryBudget
 from .memory_budget import job_memory_budget as job_memory_budget
@@ -51,6 +55,7 @@ from .places.tables import link_staged as link_staged
 from .places.tables import write_rows as write_rows
 from .plan import Canary as Canary
 from .plan import Challenger as Challenger
+from .plan import DaysSeen as DaysSeen
 from .plan import InputFile as InputFile
 from .plan import Piece as Piece
 from .plan import Plan as Plan
@@ -114,3 +119,6 @@ from .variant_file import write_model as write_model
 from .variant_file import write_variant as write_variant
 from .versions import NOT_INSTALLED as NOT_INSTALLED
 from .versions import library_versions as library_versions
+from .walk import SUMS as SUMS
+from .walk import Found as Found
+from .walk import Walk as Walk

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from nightscore.common import Broken, NotYet, byte_size
 from nightscore.store.disk import SpillFolder, free_bytes, spill_limit
+from nightscore.store.folder_columns import DAY, hive_options
 
 BATCH_ROWS, VECTOR_ROWS = 32_768, 2_048  # the latter is DuckDB's own step: it gives no smaller batches
 NUMBER_TYPES = frozenset({  # and DECIMAL(…)
@@ -41,6 +42,7 @@ class UpTo:
 class View:
     """Parquet files under one name. `partition` is a hive key in their paths, seen as a DATE column.
 
+    `folder_types` (name -> DuckDB type) are the columns that folders give, where there are more than that.
     `columns` (name -> DuckDB type) describes the view while it has no files. With `up_to` only some rows are
     seen. Where files have not all columns alike, `by_name` gives null for those that one lacks.
     """
@@ -51,6 +53,7 @@ class View:
     columns: Mapping[str, str] = field(default_factory=dict)
     up_to: UpTo | None = None
     by_name: bool = False
+    folder_types: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -140,13 +143,11 @@ class Engine:
             return
         variable = quote_identifier(f"files of {view.name}")
         self._connection.execute(f"SET VARIABLE {variable} = $1", [[str(f) for f in view.files]])
-        hive = (
-            f"true, hive_types = {{{quote_identifier(view.partition)}: DATE}}" if view.partition else "false"
-        )
+        hive = hive_options(view.folder_types or ({view.partition: DAY} if view.partition else {}))
         with SqlMistakes(view.name):
             self._connection.execute(
                 f"CREATE VIEW {name} AS SELECT * FROM read_parquet("
-                f"getvariable({literal(f'files of {view.name}')}), hive_partitioning = {hive}"
+                f"getvariable({literal(f'files of {view.name}')}), {hive}"
                 f"{', union_by_name = true' if view.by_name else ''})" + self._where(view)
             )
 

@@ -12,6 +12,8 @@ from pydantic import ConfigDict, TypeAdapter
 
 from nightscore.scorers import PLAIN_ONNX, Variant
 
+SHOWN_GAPS = 5  # in a line
+
 
 @dataclass(frozen=True)
 class InputFile:
@@ -33,6 +35,27 @@ class InputFile:
     def rows(self) -> int:
         """Rows in the file."""
         return sum(self.groups)
+
+
+@dataclass(frozen=True)
+class DaysSeen:
+    """Of the days of an input's lookback that are expected, how many it has; receipts hold it, too.
+
+    `missing` are the others: a day, or `first/last` of neighbours, ISO 8601. `unknown` says why it isn't
+    known which days are expected.
+    """
+
+    seen: int
+    expected: int
+    missing: tuple[str, ...] = ()
+    unknown: str = ""
+
+    def __str__(self) -> str:
+        if self.unknown:
+            return f"not known, which days are expected: {self.unknown}"
+        listed = ", ".join(span.replace("/", " to ") for span in self.missing[:SHOWN_GAPS])
+        more = f" and {len(self.missing) - SHOWN_GAPS} more gaps" if len(self.missing) > SHOWN_GAPS else ""
+        return f"{self.seen} of {self.expected}" + (f", missing {listed}{more}" if listed else "")
 
 
 @dataclass(frozen=True)
@@ -135,6 +158,7 @@ class Plan:
     a registry that named the model, `code` is the sha256 of the workspace's file or the package that brings
     the kind of scorer (empty for ours), and `promotion` says how it became champion (`promotions.py`).
     `hand_overs` is how often each table of the job had changed hands, where it had.
+    `days_seen` are the inputs with a lookback, `ignored` what lies in an input's folders and is left out.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # of its parts, too: no plan of a later version
@@ -163,6 +187,8 @@ class Plan:
     warning: str = ""
     params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     inputs: Mapping[str, tuple[InputFile, ...]] = dataclasses.field(default_factory=dict)
+    days_seen: Mapping[str, DaysSeen] = dataclasses.field(default_factory=dict)
+    ignored: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     sha256: Mapping[str, str] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     chunk_rows: int = 0

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from nightscore.store.plan import Canary, TriedVariant
+from nightscore.store.plan import Canary, DaysSeen, TriedVariant
 
 Status = Literal["published", "unchanged", "skipped", "preview", "held"]
 
@@ -246,7 +246,8 @@ class Receipt(Part):
     """What one run of one day did. Times are UTC, `seconds` are wall-clock by stage.
 
     `closed` says that the day is closed with it: only a restatement publishes it again. Rows that became
-    known after `known_at` were not seen; "": all rows were.
+    known after `known_at` were not seen; "": all rows were. `days_seen` are the inputs with a lookback,
+    `ignored` what lay in an input's folders and was left out, because the job says so.
     """
 
     job: str
@@ -260,6 +261,8 @@ class Receipt(Part):
     challengers: tuple[ChallengerResult, ...] = ()
     promotion: Promotion | None = None
     inputs: tuple[InputResult, ...] = ()
+    days_seen: Mapping[str, DaysSeen] = {}
+    ignored: Mapping[str, tuple[str, ...]] = {}
     params: Mapping[str, int | float | str | bool | None] = {}
     seconds: Mapping[str, float] = {}
     cost: Cost = Cost()

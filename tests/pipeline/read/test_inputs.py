@@ -88,15 +88,15 @@ def test_only_the_day_itself_is_streamed(tmp_path: Path) -> None:
 
 
 def test_hidden_and_temporary_files_do_not_count(tmp_path: Path) -> None:
-    """Names with a dot or an underscore in front, of files and of folders, and other endings."""
+    """Names with a dot or an underscore in front, of files and of folders; and what is known beside data."""
     job = loaded(tmp_path)
     for name in (
         ".hidden.parquet",
         "_tmp.parquet",
         "_temporary/x.parquet",
         ".spark/x.parquet",
-        "x.csv",
-        "x.parquet.tmp",
+        "part-0.parquet.crc",
+        "SHA256SUMS",
     ):
         path = partition(job) / name
         path.parent.mkdir(exist_ok=True)

@@ -26,7 +26,7 @@ from nightscore.pipeline.publish.reconcile import (
     refuse_bad_keys,
     refuse_scored_rejects,
 )
-from nightscore.pipeline.read import integrity
+from nightscore.pipeline.read import inputs, integrity
 from nightscore.pipeline.score.challengers import read_challenger_results
 from nightscore.pipeline.score.open_model import open_planned_scorer
 from nightscore.pipeline.score.rejects import SHOWN_REASONS, over_budget
@@ -163,7 +163,9 @@ def _prove(day: Day, pieces: Sequence[StagedFile], aside: Tables, before: Receip
     with day.engine({"scores": pieces, **aside}, source, day.budget.proof) as engine, SqlMistakes(str(day)):
         refuse_bad_keys(engine, [day.root / file.path for file in pieces], key, str(day))
         scored_rows, out = read_staged_totals(engine, "scores", key)
-        read_rows, in_ = read_source_totals(engine, str(day.root), plan.pieces, key)
+        read_rows, in_ = read_source_totals(
+            engine, str(day.root), plan.pieces, key, inputs.scored_folders(day.job)
+        )
         if before:  # a replay has to account for the rows that the run before it read
             read_rows, in_ = before.rows.read, before.key_hash.in_
         proof = ControlTotals(read_rows, scored_rows, in_, out)

@@ -90,6 +90,8 @@ def build_receipt(
         ),
         promotion=Promotion.model_validate(plan.promotion) if plan.promotion else None,
         inputs=_inputs(plan),
+        days_seen=plan.days_seen,
+        ignored=plan.ignored,
         replayed=_replayed(plan, before) if before else None,
         params=plan.params,
         closed=plan.closes,

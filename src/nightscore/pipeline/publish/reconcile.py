@@ -14,7 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightscore.common import Broken, key_text
-from nightscore.store import Engine, Piece, RowRange, open_staged, quote_identifier
+from nightscore.store import (
+    NO_FOLDERS,
+    Engine,
+    FolderColumns,
+    Piece,
+    RowRange,
+    hive_options,
+    open_staged,
+    quote_identifier,
+)
 
 EXAMPLES = 3
 BATCH = 65_536  # rows
@@ -60,12 +69,13 @@ def key_hash_select(source: str, key: Sequence[str]) -> str:
 
 
 def read_source_totals(
-    engine: Engine, root: str, pieces: Iterable[Piece], key: Sequence[str]
-) -> tuple[int, str]:
+    engine: Engine, root: str, pieces: Iterable[Piece], key: Sequence[str],
+    folders: FolderColumns = NO_FOLDERS,
+) -> tuple[int, str]:  # fmt: skip
     """Rows and key hash of the rows that were to be scored, from the source itself."""
     rows = lower = upper = 0
     for part in (r for piece in pieces for r in piece.ranges):
-        totals = _range_totals(engine, root, part, key)
+        totals = _range_totals(engine, root, part, key, folders)
         rows, lower, upper = rows + totals[0], lower + totals[1], upper + totals[2]
     return rows, key_hash_text(lower, upper)
 
@@ -91,9 +101,11 @@ def read_reject_reasons(engine: Engine, view: str) -> dict[tuple[str, str], tupl
     return {(stage, reason): (rows, message) for stage, reason, rows, message in reasons}
 
 
-def _range_totals(engine: Engine, root: str, part: RowRange, key: Sequence[str]) -> tuple[int, int, int]:
+def _range_totals(
+    engine: Engine, root: str, part: RowRange, key: Sequence[str], folders: FolderColumns
+) -> tuple[int, int, int]:
     source = (
-        "read_parquet($1, hive_partitioning = false, file_row_number = true) "
+        f"read_parquet($1, {hive_options(folders.types(part.path))}, file_row_number = true) "
         "WHERE file_row_number >= $2 AND file_row_number < $3"
     )
     [totals] = engine.rows(key_hash_select(source, key), [f"{root}/{part.path}", part.start, part.stop])

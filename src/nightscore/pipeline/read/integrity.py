@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 from nightscore.common import Broken, NotYet, file_sha256
 from nightscore.job import Job, PathInput
 from nightscore.pipeline.read.inputs import Files
-from nightscore.store import InputFile, Pinned, Plan, catalog
+from nightscore.pipeline.read.manifest import written_down
+from nightscore.store import InputFile, Pinned, Plan, catalog, folder_values
 
-SUMS = "SHA256SUMS"  # as `sha256sum *.parquet > SHA256SUMS` writes it
 I32_NEXT = 0x15  # in Thrift's compact protocol: the next field, an i32
 ROWS = 65_536
 
@@ -65,12 +65,20 @@ def _hashes(job: Job, files: Files, paths: Mapping[str, Path]) -> dict[str, str]
 
 
 def _refuse_nulls(path: Path, shown: str, name: str, column: str) -> None:
+    if column in pq.read_schema(path).names:
+        nulls = _nulls(path, column)
+    else:  # a folder gives it
+        nulls = int(folder_values(shown).get(column) is None)
+    if nulls:
+        raise Broken(f"input {name}: {shown}: column {column!r} has {nulls} nulls; its contract is NOT NULL")
+
+
+def _nulls(path: Path, column: str) -> int:
     with pq.ParquetFile(path) as file:
         nulls = _counted_nulls(file, column)
         if nulls is None:  # the writer left no statistics
             nulls = sum(batch.column(0).null_count for batch in file.iter_batches(ROWS, columns=[column]))
-    if nulls:
-        raise Broken(f"input {name}: {shown}: column {column!r} has {nulls} nulls; its contract is NOT NULL")
+    return nulls
 
 
 def _counted_nulls(file: pq.ParquetFile, column: str) -> int | None:
@@ -131,39 +139,13 @@ def _has_checksum(raw: BinaryIO, at: int) -> bool:
 def _written_down(job: Job, files: Files) -> Iterator[tuple[str, str, Collection[str]]]:
     """Input, path, and what its sha256 may be: as its producer wrote it down, or a receipt holds it."""
     state = catalog.read_catalog(job.workspace)
+    read: dict[Path, dict[str, str]] = {}
     for name, source in job.spec.inputs.items():
         for file in files[name]:
             if isinstance(source, PathInput):
-                path, root = job.workspace.root / file.path, job.workspace.resolve(source.path)
-                yield name, file.path, [_in_sums(path, root, file.path)]
+                yield name, file.path, [written_down(job, source, file.path, read)]
             else:
                 yield name, file.path, _in_receipts(state, source.table, file)
-
-
-def _in_sums(path: Path, root: Path, shown: str) -> str:
-    """The sha256 of a file in the nearest SHA256SUMS between it and the root of its input."""
-    for folder in path.resolve().parents:
-        sums = folder / SUMS
-        if sums.is_file():
-            listed = _read_sums(sums)
-            if (name := path.resolve().relative_to(folder).as_posix()) in listed:
-                return listed[name]
-        if folder == (root if root.is_dir() else root.parent):
-            break
-    raise Broken(
-        f"{shown} stands in no {SUMS} of its input; its producer writes one with "
-        f"`sha256sum *.parquet > {SUMS}`, or the job's verify_inputs is footer or checksum"
-    )
-
-
-def _read_sums(path: Path) -> dict[str, str]:
-    try:
-        lines = [
-            line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
-        ]
-        return {name.removeprefix("*").removeprefix("./"): sha256.lower() for sha256, name in lines}
-    except (OSError, ValueError) as error:
-        raise Broken(f"{path.parent.name}/{SUMS} can't be read: a line is SHA256  NAME ({error})") from error
 
 
 def _in_receipts(state: Pinned, table: str, file: InputFile) -> tuple[str, ...]:

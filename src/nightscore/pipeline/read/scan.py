@@ -1,6 +1,6 @@
 """Parquet -> chunks: by pyarrow's decoder where it and DuckDB cannot differ, and else through DuckDB."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
@@ -11,12 +11,15 @@ import pyarrow.parquet as pq
 from nightscore.common import Broken
 from nightscore.store import (
     CHUNK_BYTES,
+    NO_FOLDERS,
     Engine,
     EngineResources,
+    FolderColumns,
     Piece,
     RowRange,
     SqlMistakes,
     View,
+    hive_options,
     quote_identifier,
     rows_after,
     rows_within,
@@ -34,35 +37,42 @@ FIRST_ROWS = 64  # rows that are read first where it is not known how large a ro
 
 def scan_chunks(
     root: Path, piece: Piece, columns: Sequence[str], rows: int, resources: EngineResources, *,
-    size: int = CHUNK_BYTES,
+    size: int = CHUNK_BYTES, folders: FolderColumns = NO_FOLDERS,
 ) -> Iterator[pa.RecordBatch]:  # fmt: skip
     """The named columns of a piece's rows, in the files' order, in chunks of at most `rows` rows.
 
     A chunk has at most `size` bytes, unless it is one larger row. Where columns hold texts, the first chunks
-    are small, and each next one is sized by the bytes per row so far.
+    are small, and each next one is sized by the bytes per row so far. What a folder of `folders` gives is a
+    column as SQL sees it.
 
     Raises:
         Broken: a file can't be read, or is damaged.
     """
     for part in piece.ranges:
         with _damage(part.path), _opened(root / part.path) as file:
-            alike = _alike(file.schema_arrow, columns)
+            types = folders.types(part.path)
+            alike = _alike(file.schema_arrow, columns, types)
             if alike:
                 batches = _decoded(file, part, columns, rows, size)
                 yield from (chunk for batch in batches for chunk in within(batch, size))
         if not alike:
             most = _rows_within(root / part.path, columns, rows, size)
-            batches = _selected(root, part, columns, most, resources)
+            batches = _selected(root, part, columns, most, resources, folder_types=types)
             yield from (chunk for batch in batches for chunk in within(batch, size))
 
 
-def source_schema(root: Path, piece: Piece, columns: Sequence[str], resources: EngineResources) -> pa.Schema:
+def source_schema(
+    root: Path, piece: Piece, columns: Sequence[str], resources: EngineResources,
+    folders: FolderColumns = NO_FOLDERS,
+) -> pa.Schema:  # fmt: skip
     """The types in which `scan_chunks` gives the named columns. Errors as `scan_chunks`'s."""
     first = piece.ranges[0].path
+    types = folders.types(first)
     with _damage(first), _opened(root / first) as file:
-        if _alike(file.schema_arrow, columns):
+        if _alike(file.schema_arrow, columns, types):
             return pa.schema([(name, file.schema_arrow.field(name).type) for name in columns])
-    with Engine([View("source", (root / first,))], resources) as engine, SqlMistakes(first):
+    view = View("source", (root / first,), folder_types=types)
+    with Engine([view], resources) as engine, SqlMistakes(first):
         return engine.schema(f"SELECT {', '.join(map(quote_identifier, columns))} FROM source")
 
 
@@ -97,8 +107,10 @@ def _damage(shown: str) -> Iterator[None]:
         raise Broken(f"{shown}: can't be read, or is damaged: {str(error).partition(chr(10))[0]}") from error
 
 
-def _alike(schema: pa.Schema, columns: Sequence[str]) -> bool:
+def _alike(schema: pa.Schema, columns: Sequence[str], folder_types: Mapping[str, str]) -> bool:
     """Whether each column is there once, and pyarrow and DuckDB decode it to the same."""
+    if {name.lower() for name in folder_types} & {name.lower() for name in columns}:
+        return False
     places = [schema.get_all_field_indices(name) for name in columns]
     kinds = [schema.field(indexes[0]).type for indexes in places if len(indexes) == 1]
     alike = all(kind in ALIKE or pa.types.is_decimal128(kind) for kind in kinds)
@@ -161,13 +173,19 @@ def _groups(footer: pq.FileMetaData, part: RowRange) -> tuple[list[int], int]:
 
 
 def _selected(
-    root: Path, part: RowRange, columns: Sequence[str], rows: int, resources: EngineResources
+    root: Path,
+    part: RowRange,
+    columns: Sequence[str],
+    rows: int,
+    resources: EngineResources,
+    *,
+    folder_types: Mapping[str, str],
 ) -> Iterator[pa.RecordBatch]:
     """The same through DuckDB; the filter on the row number lets it skip what other pieces hold."""
     path = root / part.path
     select = (
         f"SELECT {', '.join(map(quote_identifier, columns))} "
-        "FROM read_parquet($1, hive_partitioning = false, file_row_number = true) "
+        f"FROM read_parquet($1, {hive_options(folder_types)}, file_row_number = true) "
         "WHERE file_row_number >= $2 AND file_row_number < $3"
     )
     with Engine([View("source", (path,))], resources) as engine, SqlMistakes(part.path):

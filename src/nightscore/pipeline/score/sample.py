@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import pyarrow as pa
 
 from nightscore.job import Job
+from nightscore.pipeline.read.inputs import scored_folders
 from nightscore.pipeline.read.scan import scan_chunks
 from nightscore.pipeline.score.batches import needed_columns
 from nightscore.pipeline.score.missing_values import filled
@@ -49,8 +50,9 @@ def _read(job: Job, plan: Plan, ranges: Sequence[RowRange], rows: int) -> pa.Rec
     resources = EngineResources(1, room.duckdb, job.workspace.runs)
     columns = needed_columns(job, scorer)
     chunks = scan_chunks(
-        job.workspace.root, Piece(0, tuple(ranges), ""), columns, rows, resources, size=room.chunk
-    )
+        job.workspace.root, Piece(0, tuple(ranges), ""), columns, rows, resources, size=room.chunk,
+        folders=scored_folders(job),
+    )  # fmt: skip
     return filled(drop_faulty_rows(job, _chunk(chunks, rows, room.chunk)), job.spec.scoring.features_null)
 
 

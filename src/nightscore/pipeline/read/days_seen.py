@@ -1,0 +1,96 @@
+"""Holes in the days that an input is read for: which are expected, which are there, and what is left out."""
+
+import datetime as dt
+from collections.abc import Sequence
+from itertools import groupby
+from zoneinfo import ZoneInfo
+
+from nightscore.common import Broken, NotYet
+from nightscore.job import MIDNIGHT, Calendar, EveryDay, Input, Job, PathInput, Sessions, exchange_problem
+from nightscore.job import read_workspace_overrides as read_closures
+from nightscore.pipeline.read.inputs import Files, partition
+from nightscore.pipeline.read.listing import list_input, own_table, window
+from nightscore.store import DaysSeen, catalog
+
+NAMED = 50  # names of what is ignored in an input, at most
+
+
+def see_days(job: Job, files: Files, day: dt.date) -> dict[str, DaysSeen]:
+    """The days seen of each input with a lookback of more than one day.
+
+    Raises:
+        Broken: an expected day is missing, and `policy.gaps` is fail; or no calendar says which are expected,
+            and it is.
+        NotYet: the same where `policy.missing` is wait: it may still come.
+    """
+    found = {}
+    for name, source in job.spec.inputs.items():
+        if source.lookback > 1 and partition(source) and source.calendar != "none":
+            found[name] = _days_seen(job, name, source, {f.day for f in files[name]}, day)
+            _refuse_gap(job, name, found[name], day)
+    return found
+
+
+def see_ignored(job: Job, day: dt.date) -> dict[str, tuple[str, ...]]:
+    """What lies in the folders of each input and its `ignore` leaves out: paths below its own."""
+    found = {}
+    for name, source in job.spec.inputs.items():
+        if isinstance(source, PathInput) and source.ignore:
+            names = list_input(job, name, source, day).ignored
+            more = (f"and {len(names) - NAMED} more",) if len(names) > NAMED else ()
+            found[name] = names[:NAMED] + more
+    return {name: names for name, names in found.items() if names}
+
+
+def _refuse_gap(job: Job, name: str, seen: DaysSeen, day: dt.date) -> None:
+    if job.spec.policy.gaps == "warn" or not (seen.missing or seen.unknown):
+        return
+    kind = NotYet if job.spec.policy.missing == "wait" and not seen.unknown else Broken
+    raise kind(
+        f"job {job.name}, day {day}: days seen of input {name}: {seen}; the policy for gaps is fail (or warn)"
+    )
+
+
+def _days_seen(job: Job, name: str, source: Input, there: set[str], day: dt.date) -> DaysSeen:
+    first, last = window(job, source, day)
+    if own_table(job, source):  # before its first night it has no day
+        first = max(first, _first_night(job, source, last))
+    every = [first + dt.timedelta(days=i) for i in range((last - first).days + 1)]
+    # A calendar is asked only where a day is missing: that of an exchange takes seconds to import.
+    if all(d.isoformat() in there for d in every):
+        return DaysSeen(len(every), len(every))
+    try:
+        expected = _calendar(job, name, source).days(first, last) if every else []
+    except Broken as error:
+        return DaysSeen(len(there), 0, unknown=str(error))
+    missing = [d.isoformat() not in there for d in expected]
+    return DaysSeen(len(expected) - sum(missing), len(expected), _spans(expected, missing))
+
+
+def _first_night(job: Job, source: Input, last: dt.date) -> dt.date:
+    """The first day that a job's own table has; the day after `last`, if it has none by then."""
+    table = "" if isinstance(source, PathInput) else source.table
+    days = [f.day for f in catalog.read_catalog(job.workspace).files(table) if f.day <= last.isoformat()]
+    return dt.date.fromisoformat(min(days)) if days else last + dt.timedelta(days=1)
+
+
+def _calendar(job: Job, name: str, source: Input) -> Calendar:
+    """The days that are expected of an input: those of its own calendar, or of the job's schedule."""
+    if source.calendar is None:
+        return job.spec.schedule.calendar(read_closures(job.workspace.root))
+    if source.calendar == "daily":
+        return EveryDay(MIDNIGHT, ZoneInfo("UTC"))
+    codes = (source.calendar,) if isinstance(source.calendar, str) else tuple(source.calendar)
+    for code in codes:
+        if problem := exchange_problem(code):
+            job.raise_broken(("inputs", name, "calendar"), problem)
+    return Sessions(codes, overrides=read_closures(job.workspace.root))
+
+
+def _spans(days: Sequence[dt.date], missing: Sequence[bool]) -> tuple[str, ...]:
+    """The missing ones among some days; neighbours as `first/last`."""
+    spans = []
+    for gap, run in groupby(zip(days, missing, strict=True), key=lambda pair: pair[1]):
+        group = [d.isoformat() for d, _ in run]
+        spans += [group[0] if len(group) == 1 else f"{group[0]}/{group[-1]}"] if gap else []
+    return tuple(spans)

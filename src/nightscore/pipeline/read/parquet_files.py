@@ -1,0 +1,125 @@
+"""Parquet files as a run finds them: fingerprinted by their footers, and held to one schema."""
+
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nightscore.common import Broken, Workspace
+from nightscore.pipeline.read.twofold import refuse_twofold
+from nightscore.store import FolderColumns, InputFile
+
+WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12}  # bytes in Arrow
+ParquetColumns = dict[str, tuple[str, str]]
+
+
+def inspect_parquet(workspace: Workspace, path: Path, day: str = "") -> InputFile:
+    """One Parquet file as it is now.
+
+    Raises:
+        Broken: it is no Parquet file that can be read.
+    """
+    return _inspect(workspace, path, day)[0]
+
+
+def decoded_bytes(path: Path) -> int:
+    """The bytes of a file's values: numbers as wide as they are, and texts as they are encoded."""
+    footer = pq.read_metadata(path)
+    columns = [footer.schema.column(i) for i in range(footer.num_columns)]
+    widths = [WIDTHS.get(column.physical_type, column.length) for column in columns]
+    total = 0
+    for group in (footer.row_group(i) for i in range(footer.num_row_groups)):
+        encoded = [group.column(i).total_uncompressed_size for i in range(group.num_columns)]
+        total += sum(max(e, w * group.num_rows) for e, w in zip(encoded, widths, strict=True))
+    return total
+
+
+def inspect_files(
+    workspace: Workspace,
+    name: str,
+    pairs: Iterable[tuple[str, Path]],
+    folders: FolderColumns,
+    may_lack: Collection[str],
+) -> tuple[InputFile, ...]:
+    """The files as they are now.
+
+    Raises:
+        Broken: unless all have the columns of the newest, by exact name and type (DuckDB takes the first
+            file's types and converts the others silently, 1.7 to 2, and takes `X` for `x`), and their
+            folders give the same columns, with the values that a file has of them.
+    """
+    inspected = [_inspect(workspace, path, day) for day, path in pairs]
+    inspected = [(file, {c: k for c, k in types.items() if c not in may_lack}) for file, types in inspected]
+    for file, columns in inspected:
+        newest, newest_columns = inspected[-1]
+        for column in sorted(columns.keys() ^ newest_columns.keys()):
+            have, lack = (file, newest) if column in columns else (newest, file)
+            raise Broken(f"input {name}: {have.path} has a column {column!r}, {lack.path} has not")
+        for column, kind in columns.items():
+            if kind != newest_columns[column]:
+                raise Broken(
+                    f"input {name}: column {column!r} is {_shown(kind)} in {file.path} "
+                    f"and {_shown(newest_columns[column])} in {newest.path}"
+                )
+    if folders.partition is not None:
+        _refuse_other_folders(workspace, name, inspected, folders)
+    return tuple(file for file, _ in inspected)
+
+
+def _refuse_other_folders(
+    workspace: Workspace,
+    name: str,
+    inspected: Sequence[tuple[InputFile, ParquetColumns]],
+    folders: FolderColumns,
+) -> None:
+    for file, columns in inspected:
+        newest, types = inspected[-1][0], folders.types(file.path)
+        for key in sorted(types.keys() ^ folders.types(newest.path).keys()):
+            have, lack = (file, newest) if key in types else (newest, file)
+            raise Broken(f"input {name}: {have.path} lies in a folder {key}=…, {lack.path} does not")
+        if not folders.of_folder:
+            inside = {path.partition(".")[0] for path in columns}
+            refuse_twofold(workspace.root / file.path, file.path, inside, types)
+
+
+def _shown(kind: tuple[str, str]) -> str:
+    return kind[0] if kind[1] == "None" else f"{kind[0]} {kind[1]}"
+
+
+def _inspect(workspace: Workspace, path: Path, day: str) -> tuple[InputFile, ParquetColumns]:
+    shown = workspace.relative(path)
+    if set(shown) & set("*?["):
+        raise Broken(f"{shown}: DuckDB takes * ? [ in a path for a pattern; rename it")
+    workspace.resolve(path.as_posix())  # a file of a folder inside may be a link to elsewhere
+    try:
+        with path.open("rb") as file:
+            stat = file_stat(path)
+            meta = pq.read_metadata(file)
+            footer = _footer(file, path.stat().st_size)
+    except (OSError, pa.ArrowException) as error:
+        raise Broken(f"{shown}: no Parquet file that can be read: {str(error).splitlines()[0]}") from error
+    _, size, changed = stat.split(":")
+    mark = hashlib.sha256(f"{size}:{changed}:".encode() + footer).hexdigest()
+    groups = tuple(meta.row_group(i).num_rows for i in range(meta.num_row_groups))
+    listed = [meta.schema.column(i) for i in range(len(meta.schema))]
+    columns = {c.path: (c.physical_type, str(c.logical_type)) for c in listed}
+    if len(columns) < len(listed):
+        twice = next(c.path for i, c in enumerate(listed) if c.path in [other.path for other in listed[:i]])
+        raise Broken(f"{shown}: ambiguous: two columns are called {twice!r}; rename one")
+    return InputFile(shown, int(size), stat, mark, day, groups), columns
+
+
+def _footer(file: "object", size: int) -> bytes:
+    read, seek = file.read, file.seek  # type: ignore[attr-defined]
+    seek(size - 8)
+    length = int.from_bytes(read(4), "little")
+    seek(size - 8 - length)
+    return bytes(read(length))
+
+
+def file_stat(path: Path) -> str:
+    """A file as plans hold it: inode:bytes:time of change, in ns."""
+    stat = path.stat()
+    return f"{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}"

@@ -1,0 +1,73 @@
+"""Tables whose files are not their rows: another engine's, and this workspace's own.
+
+Read as a folder of Parquet, rows that were deleted or replaced come back, and what was never committed is
+read, too. Light to import.
+"""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from nightscore.common import Broken, Workspace
+
+LOGS = {  # a name in a table's folder -> what the table is
+    "_delta_log": "a Delta Lake table",
+    ".hoodie": "a Hudi table",
+    "_spark_metadata": "the output of a Spark stream, whose log says which files count",
+}
+ICEBERG = "metadata"  # the folder of an Iceberg table's metadata files
+LATER = (
+    "read as plain Parquet, rows that were deleted or replaced would come back. Such tables can't be read "
+    "yet: let its engine write the rows as Parquet to a folder of their own"
+)
+
+
+def refuse_table(workspace: Workspace, folder: Path, names: Collection[str]) -> None:
+    """Refuse a folder whose entries say that it is a table.
+
+    Raises:
+        Broken: says of which kind, and what to do.
+    """
+    for name in sorted(LOGS.keys() & set(names)):
+        _refuse_own(workspace, folder)
+        raise Broken(f"{workspace.relative(folder)} is {LOGS[name]} (it holds {name}); {LATER}")
+    if ICEBERG in names and _is_iceberg(folder / ICEBERG):
+        raise Broken(f"{workspace.relative(folder)} is an Iceberg table (it holds {ICEBERG}/); {LATER}")
+
+
+def refuse_table_above(workspace: Workspace, path: Path) -> None:
+    """Refuse a path that lies in a table, or in what a workspace's runs write. Errors as `refuse_table`'s."""
+    _refuse_own(workspace, path)
+    for folder in _inside(workspace, path):
+        names = [*LOGS, ICEBERG]
+        refuse_table(workspace, folder, [name for name in names if (folder / name).is_dir()])
+
+
+def _inside(workspace: Workspace, path: Path) -> Iterator[Path]:
+    """The folders above a path, within the workspace."""
+    homes = (workspace.root.resolve(), (workspace.root / "data").resolve())
+    yield from (folder for folder in path.parents if any(folder.is_relative_to(home) for home in homes))
+
+
+def _refuse_own(workspace: Workspace, path: Path) -> None:
+    tables = workspace.tables.resolve()
+    if path.is_relative_to(tables) and path != tables:
+        name = path.relative_to(tables).parts[0]
+        raise Broken(
+            f"{workspace.relative(path)} is of the output table {name}, whose files are not its rows: "
+            f"replaced ones lie among them. Read it as {{table: {name}}}, which sees what receipts name"
+        )
+    if path.is_relative_to(workspace.runs.resolve()):
+        raise Broken(
+            f"{workspace.relative(path)} is of what runs have staged, none of which is published; read the "
+            "output table, as {table: …}"
+        )
+
+
+def _is_iceberg(folder: Path) -> bool:
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except NotADirectoryError:
+        return False
+    except OSError as error:
+        raise Broken(f"{folder}: can't be listed: {error.strerror}") from error
+    return any(".metadata.json" in name or name == "version-hint.text" for name in names)
