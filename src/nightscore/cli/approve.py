@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from nightscore.cli.options import AsJson, JobName, PublishedDay, open_chosen_workspace, parse_day_option
-from nightscore.cli.output import print_json
+from nightscore.cli.output import print_document, print_json, say
 
 if TYPE_CHECKING:
     from nightscore.store import Receipt
@@ -27,14 +27,14 @@ def held(
         return 0
     for held_day in held_days:
         receipt = held_day.receipt
-        print(f"{receipt.job} {receipt.day}: held, run {receipt.run_id}, {receipt.rows.scored:,} rows")
+        say(f"{receipt.job} {receipt.day}: held, run {receipt.run_id}, {receipt.rows.scored:,} rows")
         for audit in receipt.audits:
             if not audit.passed:
-                print(f"  {audit.severity}: {audit.name}: {audit.detail}")
+                say(f"  {audit.severity}: {audit.name}: {audit.detail}")
         for table, files in held_day.files.items():
-            print(f"  {table}: {', '.join(files)}")
+            say(f"  {table}: {', '.join(files)}")
     if not held_days:
-        print("no day is held")
+        say("no day is held")
     return 0
 
 
@@ -58,7 +58,7 @@ def discard(job: JobName, /, *, day: HeldDay, by: By, because: Because) -> int:
     from nightscore.pipeline import hold
 
     dropped = hold.discard_day(open_chosen_workspace(), job, parse_day_option(day), by=by, because=because)
-    print(f"{dropped.receipt.job} {dropped.receipt.day}: run {dropped.receipt.run_id} is discarded")
+    say(f"{dropped.receipt.job} {dropped.receipt.day}: run {dropped.receipt.run_id} is discarded")
     return 0
 
 
@@ -130,7 +130,7 @@ def _print_published(receipt: "Receipt", json: bool) -> int:
     from nightscore.review import text
 
     if json:
-        print(receipt.to_json(indent=2))
+        print_document(receipt.to_json(indent=2))
     else:
         text.print_receipt(receipt)
     return 0

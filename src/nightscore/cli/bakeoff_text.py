@@ -37,7 +37,7 @@ def print_results(bakeoff: BakeOff, files: list[str], written: str, apply: bool)
     for result in bakeoff.results:
         out.print(escape(f"{result.name}: {result.why}"), soft_wrap=True)
     for file in files:
-        out.print(f"written   {file}", soft_wrap=True)
+        out.print(escape(f"written   {file}"), soft_wrap=True)
     out.print(_next_step(bakeoff, written, apply), soft_wrap=True)
 
 

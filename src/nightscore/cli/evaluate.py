@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from nightscore.cli.options import AsJson, JobName, Misuse, open_chosen_workspace, pairs, parse_day_option
-from nightscore.cli.output import print_json
+from nightscore.cli.output import print_json, say
 from nightscore.scorers import Technique
 
 if TYPE_CHECKING:
@@ -71,17 +71,19 @@ def promote(
     if json:
         print_json(promotion.model_dump(mode="json"))
     else:
-        print(f"{job}: {promotion}")
+        say(f"{job}: {promotion}")
     return 0
 
 
 def _print_verdict(judgement: "Judgement", verdict: "Verdict") -> None:
     """One verdict, its reasons, and the tables that they follow from."""
+    from rich.markup import escape
+
     from nightscore.review import text
 
     out, evidence = text.console(), verdict.evidence
-    model = f"{verdict.model} (sha256 {verdict.sha256[:16]}…)"
-    out.print(f"[bold]{verdict.verdict}[/bold] {model} beside {judgement.champion}")
+    model = escape(f"{verdict.model} (sha256 {verdict.sha256[:16]}…) beside {judgement.champion}")
+    out.print(f"[bold]{verdict.verdict}[/bold] {model}")
     for reason in verdict.reasons:
         out.print(f"  {reason}", soft_wrap=True, markup=False)
     days = [(d.day, f"{d.rows:,}", f"{d.unscored:,}", _number(d.rank_correlation)) for d in evidence.days]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from nightscore.cli.options import AsJson, JobName, PublishedDay, open_chosen_workspace, parse_day_option
-from nightscore.cli.output import print_json
+from nightscore.cli.output import print_json, say
 
 if TYPE_CHECKING:
     from nightscore.review import LateDay
@@ -45,7 +45,7 @@ def late(job: JobName, /, *, since: Since, list_only: ListOnly = False, json: As
         for late_day in late_days:
             _print_late(late_day)
         if not late_days:
-            print("no published day has changed inputs")
+            say("no published day has changed inputs")
     return 0
 
 
@@ -58,9 +58,9 @@ def diff(job: JobName, /, *, day: PublishedDay, runs: Runs = None, json: AsJson 
     if json:
         print_json(difference.model_dump(mode="json"))
     else:
-        print(f"{difference.job} {difference.day}: run {difference.after} beside run {difference.before}")
+        say(f"{difference.job} {difference.day}: run {difference.after} beside run {difference.before}")
         for table, change in difference.tables.items():
-            print(f"  {table}: {text.table_change_text(change)}")
+            say(f"  {table}: {text.table_change_text(change)}")
     return 0
 
 
@@ -68,10 +68,10 @@ def _print_late(late_day: "LateDay") -> None:
     from nightscore.review import text
 
     state = "closed" if late_day.closed else "open"
-    print(f"{late_day.job} {late_day.day}: {state}, run {late_day.run_id}")
+    say(f"{late_day.job} {late_day.day}: {state}, run {late_day.run_id}")
     for sentence in late_day.causes.sentences():
-        print(f"  {sentence}")
+        say(f"  {sentence}")
     for table, change in (late_day.tables or {}).items():
-        print(f"  {table}: {text.table_change_text(change)}")
+        say(f"  {table}: {text.table_change_text(change)}")
     if late_day.problem:
-        print(f"  a run of it would publish nothing: {late_day.problem}")
+        say(f"  a run of it would publish nothing: {late_day.problem}")

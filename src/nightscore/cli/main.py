@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import traceback
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated
 
@@ -12,10 +13,19 @@ from cyclopts import App, CycloptsError, Parameter
 import nightscore
 from nightscore.cli import approve, evaluate, history, maintain, published, run
 from nightscore.cli.options import chosen
-from nightscore.cli.output import print_error
-from nightscore.common import WORKSPACE_VARIABLE, Broken, NightscoreError, NotYet, exit_on_signals
+from nightscore.cli.output import open_streams, print_document, print_error
+from nightscore.common import (
+    WORKSPACE_VARIABLE,
+    Broken,
+    NightscoreError,
+    NotYet,
+    calls_left_running,
+    exit_on_signals,
+)
 
 USAGE = 2
+ACTS = ("run", "backfill", "release", "discard", "replay-rejects", "promote", "bakeoff", "gc", "report")
+asked: ContextVar[str] = ContextVar("asked", default="")  # the command of this call
 HELP = """Score a day of rows with a model, publish it atomically, and prove what was published.
 
 A workspace is a folder with `jobs/**/job.yaml` and `data/`. Start with `nightscore jobs`.
@@ -62,6 +72,7 @@ def _launch(
     ] = None,
 ) -> int:
     chosen.set(workspace)
+    asked.set(tokens[0] if tokens else "")
     if not tokens:
         app.help_print([])
         return 0
@@ -70,11 +81,26 @@ def _launch(
 
 def main() -> None:
     """Run the command line; every failure is one message and an exit code."""
+    output = open_streams()
     exit_on_signals("--json" in sys.argv[1:])
     code = call(sys.argv[1:])
     sys.stdout.flush()
+    if output.problem and not isinstance(output.problem, BrokenPipeError):
+        code = _untold(code, output.problem)
+    if calls_left_running():  # to end as usual, the interpreter would take a model's memory from under it
+        os._exit(code)
     # Threads that wait for a signal, or a library's own, must not keep a finished command.
     sys.exit(code)
+
+
+def _untold(code: int, problem: OSError) -> int:
+    """The exit code where standard output could not be written: of what was done it stays as it is."""
+    if asked.get() in ACTS:
+        said = "what was done is done, and the exit code is its own"
+        print_error("warning", RuntimeError(f"standard output can't be written: {problem}; {said}"))
+        return code
+    print_error("not yet", RuntimeError(f"standard output can't be written: {problem}"))
+    return code or NotYet.exit_code
 
 
 def call(arguments: list[str]) -> int:
@@ -92,9 +118,6 @@ def call(arguments: list[str]) -> int:
         return USAGE
     except NightscoreError as error:
         return _failed(arguments, error)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except (OSError, MemoryError) as error:
         # The disk, the network or the memory of this moment; what was staged is kept.
         return _failed(arguments, NotYet(f"{type(error).__name__}: {error}"))
@@ -109,5 +132,5 @@ def _failed(arguments: list[str], error: NightscoreError) -> int:
     status = "not yet" if isinstance(error, NotYet) else "broken"
     print_error(status, error)
     if "--json" in arguments:
-        print(json.dumps({"status": status, "message": str(error)}, ensure_ascii=False))
+        print_document(json.dumps({"status": status, "message": str(error)}, ensure_ascii=False))
     return error.exit_code

@@ -5,7 +5,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from nightscore.cli.options import AsJson, open_chosen_workspace
-from nightscore.cli.output import print_json
+from nightscore.cli.output import print_json, say
 
 
 def gc(
@@ -18,9 +18,9 @@ def gc(
 
     removed = collect_garbage(open_chosen_workspace(), older_than, dry_run)
     for file in removed:
-        print(f"{file.path}  {file.bytes:,} bytes: {file.reason}")
+        say(f"{file.path}  {file.bytes:,} bytes: {file.reason}")
     word = "would be removed" if dry_run else "removed"
-    print(f"{len(removed)} {word}, {sum(file.bytes for file in removed):,} bytes")
+    say(f"{len(removed)} {word}, {sum(file.bytes for file in removed):,} bytes")
     return 0
 
 

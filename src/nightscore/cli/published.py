@@ -19,7 +19,7 @@ from nightscore.cli.options import (
     parse_day_option,
     state_as_of,
 )
-from nightscore.cli.output import print_json
+from nightscore.cli.output import print_document, print_json, say
 from nightscore.common import Broken
 
 
@@ -53,16 +53,24 @@ def query(
     as_reported: Annotated[
         bool, Parameter(negative="", help="Each day as it was first published, whatever was restated since.")
     ] = False,
+    raw: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="Of --format csv: texts as they are. Otherwise those that a spreadsheet would take for a "
+            "formula (=, +, -, @, a tab or a carriage return first) get an apostrophe before them.",
+        ),
+    ] = False,
 ) -> int:  # fmt: skip
     """Query the published tables, read-only. Every table is a view, pinned to what receipts name."""
-    from nightscore.review import text
+    from nightscore.review import text, write_rows
     from nightscore.store import catalog
 
     result = catalog.query(sql, open_chosen_workspace(), state_as_of(as_of), as_reported=as_reported)
     if format == "table":
         text.print_rows(result)
     else:
-        text.write_rows(result, format, sys.stdout.buffer)
+        write_rows(result, format, sys.stdout.buffer, raw=raw)
     return 0
 
 
@@ -112,7 +120,7 @@ def report(
     facts = gather_facts(load(job, open_chosen_workspace()), parse_day_option(day), run)
     file = out or html.report_file(facts)
     write_page(file, html.render_page(facts))
-    print(file)
+    say(str(file))
     if open and not webbrowser.open(file.absolute().as_uri()):
         print("nightscore: no browser could be started; open the file by hand", file=sys.stderr)
     return 0
@@ -137,9 +145,9 @@ def verify(
         if not json:
             status = "differs" if check.differences else "holds"
             counts = f"{check.rows:,} rows, {check.files} files"
-            print(f"{check.job} {check.day}: {status}  {counts}, run {check.run_id}")
+            say(f"{check.job} {check.day}: {status}  {counts}, run {check.run_id}")
             for difference in check.differences:
-                print(f"  {difference}")
+                say(f"  {difference}")
     if json:
         print_json([check.model_dump() for check in checks])
     return Broken.exit_code if any(check.differences for check in checks) else 0
@@ -157,7 +165,7 @@ def why(
     row = pairs(key.split(","), "--key")
     explanation = explain_row(load(job, open_chosen_workspace()), parse_day_option(day), row)
     if json:
-        print(explanation.model_dump_json(indent=2))
+        print_document(explanation.model_dump_json(indent=2))
     else:
         text.print_explanation(explanation)
     return 0

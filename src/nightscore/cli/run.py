@@ -23,7 +23,7 @@ from nightscore.cli.options import (
     restatement,
     settings,
 )
-from nightscore.cli.output import print_error, print_json
+from nightscore.cli.output import print_document, print_error, print_json, say
 from nightscore.common import Broken, NightscoreError, NotYet
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def check(job: Annotated[str | None, Parameter(help="One job; default: all.")] =
     for checked in readable:
         try:
             check_schedule(checked)
-            print(f"{checked.name}: {check_job(checked)}")
+            say(f"{checked.name}: {check_job(checked)}")
         except Broken as error:
             broken.append(error)
     for mistake in broken:
@@ -88,7 +88,7 @@ def plan(
     if draft.status == "score" and not draft.run_id and loaded.features_sql is None:
         draft = with_pieces(loaded, draft, streamed_files(loaded, draft))
     if json:
-        print(draft.to_json())
+        print_document(draft.to_json())
     else:
         folder = run_folder.folder_of_plan(open_chosen_workspace(), draft) if draft.run_id else None
         text.print_plan(draft, folder)
@@ -118,7 +118,7 @@ def run(
     with show_progress() as report:
         receipt = executors.run(loaded, parse_day_option(day), request, report=report)
     if json:
-        print(receipt.to_json(indent=2))
+        print_document(receipt.to_json(indent=2))
     else:
         text.print_receipt(receipt)
     return 0
@@ -148,7 +148,7 @@ def backfill(
         ):
             results[day.isoformat()] = result
             if not json:
-                print(f"{day}  {_one_line(result)}", flush=True)
+                say(f"{day}  {_one_line(result)}")
     if json:
         print_json([_as_json(day, result) for day, result in results.items()])
     codes = {result.exit_code for result in results.values() if isinstance(result, NightscoreError)}

@@ -1,3 +1,7 @@
+from .deadline import TimeOver as TimeOver
+from .deadline import call_in_time as call_in_time
+from .deadline import calls_left_running as calls_left_running
+from .deadline import thread_seconds as thread_seconds
 from .errors import Broken as Broken
 from .errors import NightscoreError as NightscoreError
 from .errors import NotYet as NotYet
@@ -26,6 +30,9 @@ from .strict_yaml import MAX_YAML_BYTES as MAX_YAML_BYTES
 from .strict_yaml import LineNumbers as LineNumbers
 from .strict_yaml import Path_ as Path_
 from .strict_yaml import read_yaml as read_yaml
+from .terminal import visible as visible
+from .terminal import visible_cell as visible_cell
+from .terminal import visible_json as visible_json
 from .units import Size as Size
 from .units import as_day as as_day
 from .units import parse_size as parse_size

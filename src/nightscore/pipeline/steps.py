@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from nightscore.common import Broken, NotYet, ProgressCallback, Stopwatch, as_day, silent
+from nightscore.common import Broken, NotYet, ProgressCallback, Stopwatch, as_day, silent, thread_seconds
 from nightscore.job import Job
 from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day
@@ -35,6 +35,7 @@ from nightscore.pipeline.score.batches import Deadline, RowScorer, needed_column
 from nightscore.pipeline.score.challengers import Challengers, add_challengers
 from nightscore.pipeline.score.open_model import OpenModel, open_job_model, open_planned_scorer, score_nothing
 from nightscore.pipeline.score.rejects import RejectWriter
+from nightscore.pipeline.score.time_limit import until
 from nightscore.store import (
     EngineResources,
     Piece,
@@ -156,7 +157,7 @@ def score_piece(
         count(piece.rows)
         return read_staged(path, root, aside)
     with day.run.in_use(), day.steady_inputs():
-        started, cpu = time.time(), time.thread_time()
+        started, cpu = time.time(), thread_seconds()
         scorer = open_planned_scorer(job, plan)
         challengers = Challengers(job, plan, scorer)
         room = job_memory_budget(job).piece
@@ -166,7 +167,8 @@ def score_piece(
         source = source_schema(root, piece, columns, resources, folders)
         schema = binding.scores_schema(job, source, scorer)
         rejects = RejectWriter(job, plan, aside, binding.rejects_schema(job, source))
-        rows, deadline = RowScorer(job, scorer, rejects), Deadline(job, rejects.where)
+        deadline = Deadline(job, rejects.where)
+        rows = RowScorer(job, until(scorer, deadline.left, deadline.message), rejects)
 
         def scores() -> Iterator[pa.RecordBatch]:
             # Rejects and notes are complete before the last batch is given, and so before the file is there.

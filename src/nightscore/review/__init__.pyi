@@ -1,5 +1,6 @@
 from . import text as text
 from .explain import explain_row as explain_row
+from .export import write_rows as write_rows
 from .late_data import LateDay as LateDay
 from .late_data import find_late_days as find_late_days
 from .rejects import summarize_rejects as summarize_rejects

@@ -1,19 +1,17 @@
 """Receipts, plans and tables as a person reads them on a terminal."""
 
 import datetime as dt
-import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from nightscore.common import byte_size
+from nightscore.common import byte_size, visible, visible_cell
 from nightscore.job import Job
 from nightscore.review.explain import RowExplanation
 from nightscore.review.rejects import RejectReason
@@ -27,28 +25,39 @@ SHOWN_ROWS = 100
 LONGEST_FEATURES = 400  # characters of a reject's features on a terminal
 
 
+class PlainConsole(Console):
+    """A terminal or a pipe whose texts steer nothing: what would is shown (`visible`)."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print texts in rich's markup, and tables."""
+        super().print(*(visible(one) if isinstance(one, str) else one for one in objects), **options)
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command: rich would end the process, with exit code 1."""
+        raise  # noqa: PLE0704 - it is called where the error is caught
+
+
 def console() -> Console:
     """Standard output, wide enough for a table where it is no terminal."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_A_PIPE)
+    return PlainConsole(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_A_PIPE)
 
 
 def text_table(rows: Iterable[Sequence[object]], columns: Sequence[str], right: Sequence[str] = ()) -> Table:
-    """A table for a terminal; the columns in `right` are numbers."""
+    """A table for a terminal; the columns in `right` are numbers. What stands in it is no markup."""
     headed = any(name.strip() for name in columns)
     table = Table(box=None, pad_edge=False, header_style="bold", show_header=headed)
     for name in columns:
-        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+        table.add_column(_cell(name), justify="right" if name in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*[_cell(value) for value in row])
+        table.add_row(*map(_cell, row))
     return table
 
 
 def print_receipt(receipt: Receipt) -> None:
     """Print one receipt."""
     out = console()
-    out.print(
-        f"[bold]{receipt.job}[/bold] {receipt.day}: [bold]{receipt.status}[/bold] {receipt.reason}".rstrip()
-    )
+    said = f"[bold]{receipt.job}[/bold] {receipt.day}: [bold]{receipt.status}[/bold] {escape(receipt.reason)}"
+    out.print(said.rstrip())
     if receipt.status == "skipped":
         return
     rows = receipt.rows
@@ -125,7 +134,7 @@ def print_plan(plan: Plan, run: RunFolder | None) -> None:
     out.print(f"inputs    {len(files)} files, {rows:,} rows, {byte_size(size)}")
     for line in _inputs_text(plan):
         out.print(escape(line), soft_wrap=True)
-    out.print(f"model     {plan.model_path} (sha256 {plan.model_sha256[:16]}…) on {plan.device}")
+    out.print(f"model     {escape(plan.model_path)} (sha256 {plan.model_sha256[:16]}…) on {plan.device}")
     if plan.tuned:
         out.print(f"variant   {plan.tuned.name} (sha256 {plan.tuned.sha256[:16]}…), by variant.yaml")
     if plan.status != "score":
@@ -163,11 +172,11 @@ def print_explanation(explanation: RowExplanation) -> None:
     """Print one row, from its features to the decisions about it."""
     out = console()
     key = ", ".join(f"{c}={v}" for c, v in explanation.key.items())
-    out.print(f"[bold]{explanation.job}[/bold] {explanation.day}, {key} (run {explanation.run_id})")
+    out.print(f"[bold]{explanation.job}[/bold] {explanation.day}, {escape(key)} (run {explanation.run_id})")
     if explanation.model:
-        out.print(f"model     {explanation.model.path} (sha256 {explanation.model.sha256[:16]}…)")
+        out.print(f"model     {escape(explanation.model.path)} (sha256 {explanation.model.sha256[:16]}…)")
     if explanation.note:
-        out.print(f"note      {explanation.note}")
+        out.print(f"note      {escape(explanation.note)}")
     for title, row in (("features, as scored", explanation.features), ("scores", explanation.scores)):
         if row:
             out.print(f"[bold]{title}[/bold]")
@@ -190,22 +199,11 @@ def print_rows(table: pa.Table) -> None:
         )
 
 
-def write_rows(table: pa.Table, form: str, out: IO[bytes]) -> None:
-    """Write a query's result as csv, json (an array of objects) or parquet."""
-    if form == "csv":
-        pa_csv.write_csv(table, out)
-    elif form == "parquet":
-        pq.write_table(table, out, compression="zstd", write_page_checksum=True)
-    else:
-        out.write(json.dumps(table.to_pylist(), default=str, ensure_ascii=False).encode() + b"\n")
-    out.flush()
-
-
 def _outcome(plan: Plan) -> str:
     if plan.status == "unchanged":
         return f"[bold]unchanged[/bold]: published by run {plan.run_id}, a run would do nothing"
     if plan.status == "skipped":
-        return f"[bold]skipped[/bold]: {plan.reason}"
+        return f"[bold]skipped[/bold]: {escape(plan.reason)}"
     return f"[bold]takes up[/bold] the stopped run {plan.run_id}" if plan.run_id else "[bold]would run[/bold]"
 
 
@@ -298,7 +296,11 @@ def _audit_text(audit: AuditResult) -> str:
     return f"{audit.name} ({audit.detail})" if audit.detail else audit.name
 
 
-def _cell(value: object) -> str:
+def _cell(value: object) -> Text:
+    return Text(visible_cell(_plain(value)))
+
+
+def _plain(value: object) -> str:
     if isinstance(value, bool) or value is None:
         return "" if value is None else str(value).lower()
     if isinstance(value, float):

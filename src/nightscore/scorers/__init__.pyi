@@ -28,6 +28,8 @@ from .registry import hash_package_of_kind as hash_package_of_kind
 from .registry import open_scorer as open_scorer
 from .registry import scorer_kinds as scorer_kinds
 from .registry import variants_of_kind as variants_of_kind
+from .running import stop_calls as stop_calls
+from .running import stoppable as stoppable
 from .testing import check_scorer as check_scorer
 from .trees.forest import BRANCH_MODES as BRANCH_MODES
 from .trees.forest import LEAF_MODE as LEAF_MODE

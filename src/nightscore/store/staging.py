@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from nightscore.common import Broken, file_sha256, replace_text, write_once
+from nightscore.common import Broken, file_sha256, replace_text, thread_seconds, write_once
 
 UNKNOWN = 16  # bytes of a value of a type that is not looked into (a dictionary's, a view's)
 OFFSET = 4  # bytes beside a text or a list, which say where it ends
@@ -149,7 +149,7 @@ def open_staged(path: Path, shown: str) -> Iterator[pq.ParquetFile]:
 
 def with_timings(file: StagedFile, started: float, cpu: float) -> StagedFile:
     """A file that this thread made, since the epoch second and CPU second `started` and `cpu`."""
-    ended, spent = time.time(), time.thread_time() - cpu
+    ended, spent = time.time(), thread_seconds() - cpu
     return replace(file, started=started, ended=ended, cpu_seconds=spent, peak_memory=peak_memory())
 
 

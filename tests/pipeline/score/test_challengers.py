@@ -409,3 +409,112 @@ def test_the_time_of_a_challenger_is_not_the_champions(tmp_path):
     assert beside._ones[0].reason == "takes longer than limits.time, 1s"
     assert beside.columns(rows)[0].null_count == 10
     assert run(root).rows.published == 40
+
+
+REJECTING = JOB + "policy: {empty: publish, bad_row: reject, max_rejected: 100%}\ndomain: {a: {max: 0.9}}\n"
+
+
+def put_rows(root: Path, a: list[float], day: str = DAYS[0]) -> None:
+    """Instead of the day's input: one row for each value of a."""
+    ids, values = pa.array(range(len(a)), pa.int64()), pa.array(a, pa.float32())
+    folder = root / f"data/lake/rows/day={day}"
+    pq.write_table(pa.table({"id": ids, "a": values, "b": values}), folder / "part-0.parquet")
+
+
+@pytest.mark.parametrize(
+    "values", [[], [5.0], [5.0, 6.0]], ids=["no row", "its row rejected", "all rejected"]
+)
+def test_a_day_of_which_no_row_is_scored_is_published(tmp_path, values):
+    """As without the challenger; the receipt says 0 rows of it, and the days around it have their scores."""
+    root = workspace(tmp_path, NEXT, rows=20, job=REJECTING)
+    put_rows(root, values)
+    receipt = run(root)
+    assert (receipt.rows.read, receipt.rows.rejected, receipt.rows.published) == (len(values), len(values), 0)
+    assert (the_one(receipt).rows, the_one(receipt).reason) == (0, "")
+    assert run(root).status == "unchanged"
+    assert the_one(run(root, DAYS[1])).rows == 20 - sum(a > 0.9 for a in day_of(root, DAYS[1]))
+    assert the_one(run(root, force=True)).rows == 0
+
+
+def day_of(root: Path, day: str) -> list[float]:
+    return pq.read_table(root / f"data/lake/rows/day={day}/part-0.parquet", partitioning=None)[
+        "a"
+    ].to_pylist()
+
+
+def test_a_day_of_rejects_alone_is_replayed_with_its_challenger(tmp_path):
+    """After the fix both score: what each gives is its weights times the row."""
+    root = workspace(tmp_path, NEXT, rows=20, job=REJECTING)
+    put_rows(root, [5.0, 6.0])
+    run(root)
+    job = rewrite(root, contest(NEXT, job=REJECTING.replace("max: 0.9", "max: 9")))
+    assert the_one(replay.replay_rejects(job, DAYS[0])).rows == 2
+    assert scores(root, "id, score, next__score") == [(0, 15.0, 10.0), (1, 18.0, 12.0)]
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["damaged", "gone"])
+def test_on_a_day_without_rows_one_that_can_not_be_opened_costs_nothing_either(tmp_path, there):
+    """The reason is in the receipt."""
+    root = workspace(tmp_path, NEXT, rows=20, job=REJECTING)
+    put_rows(root, [])
+    (root / NEXT).write_bytes(b"no model") if there else (root / NEXT).unlink()
+    one = the_one(run(root))
+    assert one.rows == 0 and one.reason
+
+
+BESIDE = """\
+import pyarrow as pa
+
+from nightscore.scorers import Signature
+
+
+class Named:
+    def __init__(self, name):
+        self.name = name
+        floats = [("a", pa.float32()), ("b", pa.float32())]
+        self.signature = Signature(pa.schema(floats), pa.schema([("score", pa.float32())]))
+
+    def score(self, chunk):
+        if self.name == "next" and chunk.num_rows:
+            {act}
+        return pa.record_batch([pa.repeat(pa.scalar(1.0, pa.float32()), chunk.num_rows)], ["score"])
+
+
+def open_scorer(model, options):
+    return Named(model.data.decode())
+"""
+ACTS = {
+    "raises": 'raise ValueError("no")',
+    "exits": "raise SystemExit(3)",
+    "is out of memory": "raise MemoryError()",
+    "gives another type": "return pa.record_batch([pa.array([1] * chunk.num_rows)], ['score'])",
+    "gives another column": "return pa.record_batch([pa.array([1.0] * chunk.num_rows)], ['other'])",
+    "gives a row less": "return pa.record_batch([pa.array([1.0] * (chunk.num_rows - 1))], ['score'])",
+    "gives none": "return None",
+    "gives NaN": "return pa.record_batch([pa.array([float('nan')] * len(chunk), pa.float32())], ['score'])",
+}
+
+
+def beside(root: Path, act: str, more: str = "") -> Path:
+    """A workspace whose scorer, a file of it, does something else for the challenger."""
+    job = (
+        contest("data/models/next.txt")
+        .replace("linear.onnx", "linear.txt")
+        .replace("{score: y}", "{score: score}")
+    )
+    make_workspace(root, rows=300, job=job.replace("model:\n", "model:\n  kind: scorers/named.py\n") + more)
+    (root / "scorers").mkdir()
+    (root / "scorers/named.py").write_text(BESIDE.format(act=act))
+    for name in ("linear", "next"):
+        (root / f"data/models/{name}.txt").write_text(name)
+    return root
+
+
+@pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
+def test_whatever_a_challenger_does_the_day_is_published(tmp_path, act):
+    """Its column is null, the receipt says why, the champion's scores are there."""
+    root = beside(tmp_path, act)
+    one = the_one(run(root))
+    assert one.rows == 0 and one.reason
+    found = catalog.query("SELECT count(*) n, sum(score) s, count(next__score) c FROM mini_scores", root)
+    assert found.to_pylist() == [{"n": 300, "s": 300.0, "c": 0}]

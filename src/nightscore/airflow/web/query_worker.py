@@ -80,10 +80,10 @@ def _all_rows(sql: str, views: list[View], resources: EngineResources, limits: Q
 
 
 def _write_csv(rows: pa.Table, out: IO[bytes]) -> None:
-    from nightscore.review import text
+    from nightscore.review import write_rows
 
     try:
-        text.write_rows(rows, "csv", out)
+        write_rows(rows, "csv", out)
     except pa.ArrowException as error:
         raise Broken(f"CSV has no form for this result: {error}; cast the column to VARCHAR") from error
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
-from nightscore.common import Broken, NotYet, ProgressCallback, Stopwatch
+from nightscore.common import Broken, NotYet, ProgressCallback, Stopwatch, thread_seconds
 from nightscore.job import sql_place
 from nightscore.pipeline import binding
 from nightscore.pipeline.audits.run import failures, run_audits
@@ -223,7 +223,7 @@ def stage_decisions(
     with day.engine({"scores": scores}, threads=day.sql_threads) as engine:
         for table, sql in job.decide_sql.items():
             path, schema = day.run.decided(table), schemas[table]
-            started, cpu = time.time(), time.thread_time()
+            started, cpu = time.time(), thread_seconds()
             if not path.exists():
                 with SqlMistakes(sql_place(job, job.spec.decide[table])):
                     batches = engine.stream(sql, order="ALL")

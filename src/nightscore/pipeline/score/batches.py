@@ -21,6 +21,7 @@ from nightscore.pipeline.score.row_checks import (
     feature_faults,
     output_faults,
 )
+from nightscore.pipeline.score.time_limit import TookTooLong, too_long
 from nightscore.scorers import ChunkError, ContractError, MissingValueError, Scorer
 from nightscore.store import Plan, stamped
 
@@ -39,16 +40,17 @@ class Deadline:
 
     def __init__(self, job: Job, where: str) -> None:
         limit = job.spec.limits.seconds
-        self._allowed, self._where = job.spec.limits.time, where
+        self.message = too_long(job, where)
         self._until = time.monotonic() + limit if limit is not None else math.inf
 
     def check(self) -> None:
-        """Raise `Broken` once the time is over."""
+        """Raise `TookTooLong` once the time is over."""
         if time.monotonic() > self._until:
-            raise Broken(
-                f"{self._where}: scoring one piece took longer than limits.time, {self._allowed}, of its "
-                "job.yaml; nothing is published"
-            )
+            raise TookTooLong(self.message)
+
+    def left(self) -> float:
+        """Seconds until it is over."""
+        return self._until - time.monotonic()
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -145,7 +147,7 @@ class RowScorer:
         """
         try:
             outputs = self.scorer.score(filled(chunk, self.job.spec.scoring.features_null))
-        except (ChunkError, MemoryError):
+        except (ChunkError, MemoryError, TookTooLong):
             raise
         except ContractError as error:
             raise Broken(f"{self.rejects.where}: {error}; nothing is published") from error

@@ -13,15 +13,18 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nightscore.common import NightscoreError
+from nightscore.common import NightscoreError, thread_seconds
 from nightscore.job import Job
 from nightscore.pipeline.score.missing_values import filled
 from nightscore.pipeline.score.mlflow_registry import fetch_model
 from nightscore.pipeline.score.open_model import ModelSource, open_cached_scorer
+from nightscore.pipeline.score.row_checks import nan_rows
+from nightscore.pipeline.score.time_limit import TookTooLong, until
 from nightscore.scorers import ChunkError, Scorer, plain_variant_of
 from nightscore.store import (
     Challenger,
@@ -55,7 +58,7 @@ def _inspect(job: Job, plan: Plan, name: str, path: str, needed: tuple[pa.Schema
         file = ModelSource(job.workspace, job.spec.model.kind, named.path).read()
         challenger = Challenger(name, file.name, file.sha256, named.uri)
         problem = _misfit(_open_scorer(job, plan, challenger), *needed)
-    except Exception as error:  # other people's models: whatever they raise, their columns are null
+    except (Exception, SystemExit) as error:  # other people's models: whatever they raise, theirs are null
         problem = _message(error)
     return dataclasses.replace(challenger, refused=problem)
 
@@ -83,14 +86,23 @@ def _message(error: BaseException) -> str:
 
 @dataclasses.dataclass
 class _OpenChallenger:
-    """A challenger of one piece: CPU and wall-clock seconds, rows that it failed on, the first reason."""
+    """A challenger of one piece: CPU and wall-clock seconds, rows that it failed on, the first reason.
+
+    It may take `allowed` seconds in all.
+    """
 
     name: str
+    allowed: float = math.inf
     scorer: Scorer | None = None
     cpu_seconds: float = 0.0
     seconds: float = 0.0
+    started: float = 0.0
     failed: int = 0
     reason: str = ""
+
+    def left(self) -> float:
+        """The seconds that are left to it, in the middle of a call."""
+        return self.allowed - self.seconds - (time.monotonic() - self.started)
 
     def fail(self, rows: int, reason: str) -> None:
         """Note rows that it gives nothing for."""
@@ -103,15 +115,18 @@ class Challengers:
 
     def __init__(self, job: Job, plan: Plan, champion: Scorer) -> None:
         self._job, self._outputs = job, champion.signature.outputs
+        self._slow = f"takes longer than limits.time, {job.spec.limits.time}"
         self._ones = [self._open(job, plan, challenger) for challenger in plan.challengers]
 
     def _open(self, job: Job, plan: Plan, challenger: Challenger) -> _OpenChallenger:
         if challenger.refused:
             return _OpenChallenger(challenger.name, reason=challenger.refused)
+        one = _OpenChallenger(challenger.name, job.spec.limits.seconds or math.inf)
         try:
-            return _OpenChallenger(challenger.name, _open_scorer(job, plan, challenger))
-        except Exception as error:  # gone or another file since the plan was made, or no device here
-            return _OpenChallenger(challenger.name, reason=_message(error))
+            one.scorer = until(_open_scorer(job, plan, challenger), one.left, self._slow)
+        except (Exception, SystemExit) as error:  # gone or another file since the plan, or no device here
+            one.reason = _message(error)
+        return one
 
     @property
     def inputs(self) -> list[str]:
@@ -124,13 +139,12 @@ class Challengers:
         return [column for challenger in self._ones for column in self._score(challenger, features)]
 
     def _score(self, challenger: _OpenChallenger, rows: pa.RecordBatch) -> list[pa.Array]:
-        cpu, started = time.thread_time(), time.monotonic()
+        cpu, challenger.started = thread_seconds(), time.monotonic()
         parts = self._parts(challenger, rows)
-        challenger.cpu_seconds += time.thread_time() - cpu
-        challenger.seconds += time.monotonic() - started
-        if challenger.scorer and challenger.seconds > (self._job.spec.limits.seconds or math.inf):
-            challenger.scorer = None
-            challenger.reason = f"takes longer than limits.time, {self._job.spec.limits.time}"
+        challenger.cpu_seconds += thread_seconds() - cpu
+        challenger.seconds += time.monotonic() - challenger.started
+        if challenger.scorer and challenger.seconds > challenger.allowed:
+            challenger.scorer, challenger.reason = None, self._slow
         return [pa.concat_arrays([part[i] for part in parts]) for i in range(len(self._outputs))]
 
     def _parts(self, challenger: _OpenChallenger, rows: pa.RecordBatch) -> list[list[pa.Array]]:
@@ -139,7 +153,10 @@ class Challengers:
             return [[pa.nulls(rows.num_rows, field.type) for field in self._outputs]]
         try:
             return [self._outputs_of(challenger, challenger.scorer, rows)]
-        except Exception as error:  # other people's models
+        except TookTooLong:
+            challenger.scorer, challenger.reason = None, self._slow
+            return [[pa.nulls(rows.num_rows, field.type) for field in self._outputs]]
+        except (Exception, SystemExit) as error:  # other people's models
             if rows.num_rows > 1:
                 middle = rows.num_rows // 2
                 return [*self._parts(challenger, rows[:middle]), *self._parts(challenger, rows[middle:])]
@@ -178,10 +195,9 @@ class Challengers:
 
 
 def _without_nan(column: pa.Array) -> pa.Array:
-    """A column with a null for each NaN."""
-    if not pa.types.is_floating(column.type):
-        return column
-    return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+    """A column with a null for each NaN, and for each list that holds one."""
+    bad = nan_rows(column)
+    return pc.if_else(pa.array(~bad), column, pa.scalar(None, column.type)) if bad.any() else column
 
 
 def read_challenger_results(
@@ -189,13 +205,14 @@ def read_challenger_results(
 ) -> tuple[ChallengerResult, ...]:
     """What became of a plan's challengers.
 
-    `rows` and `columns` (column -> its statistics) are those of the scores table as it was read back.
+    `rows` and `columns` (column -> its statistics) are those of the scores table as it was read back; of a
+    table without rows no column has any.
     """
     notes = [_note(run.challengers(piece.fingerprint)) for piece in plan.pieces]
     results = []
     for challenger in plan.challengers:
         nulls = [
-            columns[c].nulls
+            columns[c].nulls if c in columns else 0
             for c, (name, _) in job.spec.model.challenger_columns.items()
             if name == challenger.name
         ]
@@ -211,12 +228,12 @@ def read_challenger_results(
     return tuple(results)
 
 
-def _note(path: Path) -> Mapping[str, Mapping[str, float | str]]:
+def _note(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        notes: Mapping[str, Mapping[str, float | str]] = json.loads(path.read_text())
-    except (OSError, ValueError):  # an attempt was killed between the two; the counts are in the scores
-        return {}
-    return notes
+        notes = json.loads(path.read_text())
+        return {str(name): {"cpu_seconds": 0.0, "reason": "", **note} for name, note in notes.items()}
+    except (OSError, ValueError, TypeError, AttributeError):  # an attempt was killed between the two, or it
+        return {}  # is damaged; the counts are in the scores
 
 
 def conformed(batch: pa.RecordBatch, schema: pa.Schema, optional: Sequence[str]) -> pa.RecordBatch:

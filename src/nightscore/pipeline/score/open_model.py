@@ -8,6 +8,7 @@ import pyarrow as pa
 from nightscore.common import Broken, NotYet, Workspace
 from nightscore.job import Job
 from nightscore.pipeline.score.mlflow_registry import fetch_model
+from nightscore.pipeline.score.time_limit import timed
 from nightscore.scorers import (
     ChunkError,
     ContractError,
@@ -166,7 +167,7 @@ def reference_scorer(job: Job, plan: Plan) -> Scorer:
 
 
 def open_cached_scorer(job: Job, name: str, sha256: str, variant: Variant, code: str = "") -> Scorer:
-    """A model by a variant, kept open for the pieces that come after.
+    """A model by a variant, kept open for the pieces that come after; its calls end after `limits.time`.
 
     `code` is the sha256 that a workspace's scorer was planned with; empty: whatever it is now.
 
@@ -177,7 +178,8 @@ def open_cached_scorer(job: Job, name: str, sha256: str, variant: Variant, code:
     model, file = job.spec.model, scorer_file(job)
     planned_code = (code or file.sha256) if file else ""
     named = OutputNames(tuple(model.outputs.items()), tuple(model.columns) if model.columns else None)
-    return _scorer(ModelSource(job.workspace, model.kind, name), sha256, named, variant, planned_code)
+    source = ModelSource(job.workspace, model.kind, name)
+    return timed(job, _scorer(source, sha256, named, variant, planned_code))
 
 
 @dataclass(frozen=True)

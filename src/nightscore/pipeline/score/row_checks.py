@@ -76,7 +76,7 @@ def drop_faulty_rows(job: Job, chunk: pa.RecordBatch) -> pa.RecordBatch:
 def output_faults(job: Job, outputs: pa.RecordBatch) -> Iterator[Fault]:
     """What is wrong with the rows that a scorer gave, column by column."""
     for name in outputs.schema.names:
-        yield Fault(_nan(outputs.column(name)), NAN_OUTPUT, f"the model gives NaN as {name}")
+        yield Fault(nan_rows(outputs.column(name)), NAN_OUTPUT, f"the model gives NaN as {name}")
     yield from _domain_faults(job, outputs)
 
 
@@ -123,11 +123,11 @@ def _missing(column: pa.Array) -> Mask:
     return np.asarray(pc.is_null(column, nan_is_null=floats).to_numpy(zero_copy_only=False))
 
 
-def _nan(column: pa.Array) -> Mask:
+def nan_rows(column: pa.Array) -> Mask:
     """The rows whose value is NaN, or whose list holds one."""
     if pa.types.is_list(column.type):
         mask = np.zeros(len(column), np.bool_)
-        mask[pc.list_parent_indices(column).to_numpy()[_nan(column.flatten())]] = True
+        mask[pc.list_parent_indices(column).to_numpy()[nan_rows(column.flatten())]] = True
         return mask
     if not pa.types.is_floating(column.type):
         return np.zeros(len(column), np.bool_)

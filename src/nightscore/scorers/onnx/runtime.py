@@ -17,6 +17,7 @@ import onnxruntime as ort
 from nightscore.scorers.errors import ModelError
 from nightscore.scorers.hardware import find_plugins
 from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.running import stoppable
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -90,21 +91,29 @@ def run_session(
     """The outputs, as NumPy arrays. Other devices than the CPU get their inputs by I/O binding.
 
     So each array is copied to the device once, and only what is asked for is copied back. Several threads
-    may call with one session.
+    may call with one session. `stop_calls` ends a run between two of the graph's nodes, those of a loop's
+    body included; one node is computed to its end.
     """
-    if device == "cpu" or any(array.dtype == object for array in feeds.values()):
-        return list(session.run(outputs, feeds))
-    return bound(session, outputs, feeds)
+    options = ort.RunOptions()
+    with stoppable(functools.partial(setattr, options, "terminate", True)):
+        if device == "cpu" or any(array.dtype == object for array in feeds.values()):
+            return list(session.run(outputs, feeds, options))
+        return bound(session, outputs, feeds, options)
 
 
-def bound(session: ort.InferenceSession, outputs: list[str], feeds: dict[str, Any]) -> list[Any]:
+def bound(
+    session: ort.InferenceSession,
+    outputs: list[str],
+    feeds: dict[str, Any],
+    options: ort.RunOptions | None = None,
+) -> list[Any]:
     """A run by I/O binding: inputs from, and outputs to, the memory of this process."""
     binding = session.io_binding()
     for name, array in feeds.items():
         binding.bind_cpu_input(name, array)
     for name in outputs:
         binding.bind_output(name, "cpu")
-    session.run_with_iobinding(binding)
+    session.run_with_iobinding(binding, options)
     return list(binding.copy_outputs_to_cpu())
 
 

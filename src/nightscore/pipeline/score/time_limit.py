@@ -1,0 +1,67 @@
+"""`limits.time` of a job, for what scores: no call of a model is waited for longer, whoever makes it."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+
+from nightscore.common import Broken, TimeOver, call_in_time
+from nightscore.job import Job
+from nightscore.scorers import Scorer, Signature, stop_calls
+
+
+class TookTooLong(Broken):
+    """Scoring took longer than the job allows."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TimedScorer:
+    """A scorer whose calls end after `left()` seconds: ONNX Runtime is stopped, others go on alone."""
+
+    scorer: Scorer
+    left: Callable[[], float]
+    message: str
+
+    @property
+    def signature(self) -> Signature:
+        """The columns needed and given."""
+        return self.scorer.signature
+
+    def score(self, chunk: pa.RecordBatch) -> pa.RecordBatch:
+        """What the scorer gives.
+
+        Raises:
+            TookTooLong: it was not there in time; with the job's limit.
+        """
+        try:
+            return call_in_time(lambda: self.scorer.score(chunk), self.left(), stop_calls)
+        except TimeOver as error:
+            raise TookTooLong(self.message) from error
+
+    def __getattr__(self, name: str) -> Any:
+        """What else a kind of scorer has."""
+        return getattr(self.scorer, name)
+
+
+def timed(job: Job, scorer: Scorer) -> Scorer:
+    """A scorer of which no call takes longer than the job allows; as it is where the job has no limit."""
+    seconds = job.spec.limits.seconds
+    return (
+        scorer if seconds is None else TimedScorer(scorer, lambda: seconds, too_long(job, f"job {job.name}"))
+    )
+
+
+def until(scorer: Scorer, left: Callable[[], float], message: str) -> Scorer:
+    """A timed scorer with other seconds left, and what is said when they are over; any other as it is."""
+    if not isinstance(scorer, TimedScorer):
+        return scorer
+    return dataclasses.replace(scorer, left=left, message=message)
+
+
+def too_long(job: Job, where: str) -> str:
+    """What is said where the time is over."""
+    return (
+        f"{where}: scoring one piece took longer than limits.time, {job.spec.limits.time}, of its job.yaml; "
+        "nothing is published"
+    )
