@@ -37,6 +37,8 @@ from .score.deviation import rank_correlation_of as rank_correlation_of
 from .score.deviation import read_column as read_column
 from .score.missing_values import filled as filled
 from .score.mlflow_registry import fetch_model as fetch_model
+from .score.neighbours import find_sway as find_sway
+from .score.neighbours import largest_sway as largest_sway
 from .score.open_model import ModelSource as ModelSource
 from .score.open_model import open_cached_scorer as open_cached_scorer
 from .score.open_model import open_job_model as open_job_model

@@ -28,6 +28,7 @@ from nightscore.pipeline.context import Day
 from nightscore.pipeline.read import inputs
 from nightscore.pipeline.read.integrity import verify_inputs
 from nightscore.pipeline.score.canary import choose_variant
+from nightscore.pipeline.score.first_opening import hold_to_rows
 from nightscore.store import (
     FEATURE_GROUP_ROWS,
     SMALLEST_PIECE,
@@ -86,7 +87,7 @@ def begin(
         rows = (make_rows or stage_features)(job, plan, run, report)
         refuse_full_disk(job, plan, run, rows)
         watch.lap("features")
-        plan = choose(job, plan, rows)
+        plan = choose(job, hold_to_rows(job, plan, rows), rows)
         watch.lap("choose")
         plan = dataclasses.replace(
             plan, seconds=watch.seconds, cpu_seconds=watch.cpu_seconds, peak_memory=peak_memory()

@@ -85,6 +85,7 @@ from .receipt import Release as Release
 from .receipt import ReplayResult as ReplayResult
 from .receipt import Restatement as Restatement
 from .receipt import RowCounts as RowCounts
+from .receipt import ScoreSample as ScoreSample
 from .receipt import TableChange as TableChange
 from .receipt import TableResult as TableResult
 from .receipt import VariantResult as VariantResult

@@ -192,6 +192,21 @@ class RejectResult(Part):
     rows: int
 
 
+class ScoreSample(Part):
+    """Rows that were scored again one by one, and whose staged scores are the same, looked up by key.
+
+    `by` says what scored them: the reference's variant, or the name of the bake-off's; `difference` is the
+    largest of a score, relative to its size above 1, within scoring.tolerance or what rounding explains.
+    """
+
+    rows: int
+    by: str
+    difference: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.rows:,} rows scored again alone by {self.by}: at most {self.difference:.2g} away"
+
+
 class ReplayResult(Part):
     """Rejects of an earlier run that were scored again; its other rows were carried over, as they were.
 
@@ -273,6 +288,7 @@ class Receipt(Part):
     audits: tuple[AuditResult, ...] = ()
     rejects: tuple[RejectResult, ...] = ()
     released: Release | None = None
+    score_sample: ScoreSample | None = None
     replayed: ReplayResult | None = None
     closed: bool = False
     known_at: str = ""

@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 
 from nightscore.job import Job
 from nightscore.pipeline import (
-    column_deviation,
+    find_sway,
     inputs,
     is_list,
+    largest_sway,
     open_planned_scorer,
     read_first_rows,
     reference_scorer,
@@ -22,7 +23,7 @@ from nightscore.pipeline import (
 from nightscore.scorers import ChunkError, Scorer
 from nightscore.store import Plan
 
-ROWS, FEW = 64, 5
+ROWS = 64
 FLOATS = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1e30, -1e30, 1e-30)
 TEXTS = ("", " ", "\U0001f600" * 50, "x" * 5000, "\u0000\u202e", "1e309")
 
@@ -46,24 +47,12 @@ def find_adversarial_difference(job: Job, plan: Plan) -> str:
 
 
 def _swayed(reference: Scorer, candidate: Scorer, rows: pa.RecordBatch, tolerance: float) -> str:
-    """Whether a row's score depends on the rows beside it: then what is published depends on chunks."""
-    allowed = max(tolerance, 2 * _moved_by_neighbours(reference, rows))
-    moved = _moved_by_neighbours(candidate, rows)
-    if moved <= allowed:
-        return ""
-    return f"a row's score depends on the rows beside it: it moves by {moved:.2g}, allowed {allowed:.2g}"
+    """Whether a row's score depends on the rows beside it: then what is published depends on chunks.
 
-
-def _moved_by_neighbours(scorer: Scorer, rows: pa.RecordBatch) -> float:
-    """The largest difference between rows scored together and the same in small chunks, backwards."""
-    backwards = rows.take(pa.array(np.arange(rows.num_rows)[::-1]))
-    parts = [scorer.score(backwards.slice(at, FEW)) for at in range(0, rows.num_rows, FEW)]
-    again, whole = pa.concat_batches(parts), scorer.score(rows)
-    there = pa.array(np.arange(rows.num_rows)[::-1])
-    return max(
-        column_deviation(again.column(name).take(there), whole.column(name)).max_abs
-        for name in whole.schema.names
-    )
+    A candidate may do what the reference does, twice over.
+    """
+    sway = find_sway(candidate, rows, max(tolerance, 2 * largest_sway(reference, rows)))
+    return f"a row's score depends on the rows beside it: {sway}" if sway else ""
 
 
 def adversarial(rows: pa.RecordBatch, needed: pa.Schema) -> list[pa.RecordBatch]:

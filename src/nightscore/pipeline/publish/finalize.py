@@ -26,6 +26,7 @@ from nightscore.pipeline.publish.reconcile import (
     refuse_bad_keys,
     refuse_scored_rejects,
 )
+from nightscore.pipeline.publish.score_sample import prove_sample
 from nightscore.pipeline.read import inputs, integrity
 from nightscore.pipeline.score.challengers import read_challenger_results
 from nightscore.pipeline.score.open_model import open_planned_scorer
@@ -66,6 +67,8 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: ProgressCa
         read_back = {table: day.read_back(files) for table, files in scored.items()}
         proof = _prove(day, pieces, aside, before)
         watch.lap("prove")
+        sample = prove_sample(day, pieces)
+        watch.lap("sample")
         if plan.limit is not None:
             return build_preview(job, plan, pieces, proof)
         report("decide", 0, 0)
@@ -82,7 +85,7 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: ProgressCa
     read_back |= {table: day.read_back(files) for table, files in decided.items()}
     watch.lap("read back")
     receipt = build_receipt(plan, tables, proof, audits, watch, read_back=read_back, before=before)
-    receipt = receipt.model_copy(update={"challengers": _challengers(day, receipt)})
+    receipt = receipt.model_copy(update={"challengers": _challengers(day, receipt), "score_sample": sample})
     receipt = stage_restatement(day, tables, receipt)
     if failed := failures(job, audits):
         hold_day(job.workspace, plan, tables, receipt)

@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from nightscore.job import Job
 from nightscore.pipeline.score.deviation import max_relative
+from nightscore.pipeline.score.neighbours import find_sway, largest_sway
 from nightscore.pipeline.score.open_model import (
     close_models,
     open_cached_scorer,
@@ -29,7 +30,7 @@ from nightscore.pipeline.score.open_model import (
     variants_of,
 )
 from nightscore.pipeline.score.sample import read_first_rows
-from nightscore.scorers import ChunkError, ModelError, Scorer, Variant, read_hardware
+from nightscore.scorers import ChunkError, ModelError, Scorer, Variant, plain_variant_of, read_hardware
 from nightscore.store import (
     CHUNK_ROWS,
     InputFile,
@@ -44,6 +45,7 @@ from nightscore.store import (
 )
 
 FIRST_ROWS = 512
+SHOWING = 64  # rows that show whether a variant looks at the rows beside
 SECONDS = 2.0  # for all trials, or SHARE of the day's scoring time if that is longer
 SHARE = 0.02
 WORTH_IT = 2.0  # seconds that the plain variant takes for the day, at least: below, nothing is tried
@@ -96,6 +98,7 @@ class _Trial:
 
     def __init__(self, job: Job, plan: Plan, sample: list[pa.RecordBatch], rows: int) -> None:
         self.job, self.plan = job, plan
+        self.plain = plain_variant_of(job.spec.model.kind, plan.device)
         self.cores, self.at_once = read_hardware().cores, job_memory_budget(job).at_once
         scorer = reference_scorer(job, plan)
         first = [chunk.slice(0, FIRST_ROWS) for chunk in sample[:1]]
@@ -139,12 +142,22 @@ class _Trial:
             with _marked(kept, variant):
                 scorer = self.open(variant)
                 far = max(map(max_relative, map(scorer.score, self.sample), self.expected))
+                swayed = self.swayed(scorer) if variant != self.plain else ""
                 speed = self.speed(scorer, variant, self.sample)
         except Exception as error:  # of a device or its driver; it is recorded, and the run goes on
             return TriedVariant(str(variant), refused=str(error).splitlines()[0] or type(error).__name__)
         limit = self.job.spec.scoring.tolerance
-        refused = f"its scores are {far:.2g} away; the job's tolerance is {limit:g}" if far > limit else ""
+        refused = (
+            f"its scores are {far:.2g} away; the job's tolerance is {limit:g}" if far > limit else swayed
+        )
         return TriedVariant(str(variant), round(speed), far if np.isfinite(far) else -1.0, refused)
+
+    def swayed(self, scorer: Scorer) -> str:
+        """Why a variant can't be taken that looks at more than the row; empty if it does not."""
+        rows = self.sample[0].slice(0, SHOWING)
+        own = largest_sway(reference_scorer(self.job, self.plan), rows)
+        sway = find_sway(scorer, rows, max(self.job.spec.scoring.tolerance, 2 * own))
+        return f"a row's score depends on the rows beside it: {sway}" if sway else ""
 
     def again(self, measured: TriedVariant, variant: Variant) -> TriedVariant:
         """The variant measured again, with the better of both speeds, if there is time."""

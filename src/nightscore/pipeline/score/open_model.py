@@ -175,11 +175,22 @@ def open_cached_scorer(job: Job, name: str, sha256: str, variant: Variant, code:
         ModelChangedError: it, or the scorer, has another hash now.
         ModelError: it can't be opened so.
     """
+    return timed(job, _scorer(*_opening(job, name, sha256, variant, code)))
+
+
+def open_fresh_scorer(job: Job, name: str, sha256: str, variant: Variant, code: str = "") -> Scorer:
+    """The same, opened once more and not kept: it has seen no row. Errors as `open_cached_scorer`'s."""
+    return timed(job, _scorer.__wrapped__(*_opening(job, name, sha256, variant, code)))
+
+
+def _opening(
+    job: Job, name: str, sha256: str, variant: Variant, code: str
+) -> tuple["ModelSource", str, "OutputNames", Variant, str]:
+    """What a model is opened with."""
     model, file = job.spec.model, scorer_file(job)
     planned_code = (code or file.sha256) if file else ""
     named = OutputNames(tuple(model.outputs.items()), tuple(model.columns) if model.columns else None)
-    source = ModelSource(job.workspace, model.kind, name)
-    return timed(job, _scorer(source, sha256, named, variant, planned_code))
+    return ModelSource(job.workspace, model.kind, name), sha256, named, variant, planned_code
 
 
 @dataclass(frozen=True)

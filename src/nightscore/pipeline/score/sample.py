@@ -21,15 +21,20 @@ def read_first_rows(job: Job, plan: Plan, source: Sequence[InputFile], rows: int
 
 
 def read_spread_rows(
-    job: Job, plan: Plan, source: Sequence[InputFile], rows: int, places: int = 4
-) -> pa.RecordBatch | None:
-    """About `rows` rows from `places` places of a day, first to last, in one chunk; None without rows."""
+    job: Job, plan: Plan, source: Sequence[InputFile], rows: int, *,
+    places: int = 4, columns: Sequence[str] = (),
+) -> pa.RecordBatch | None:  # fmt: skip
+    """About `rows` rows from `places` places of a day, first to last, in one chunk; None without rows.
+
+    They have the columns that scoring reads, and `columns`.
+    """
     total = sum(file.rows for file in source)
     if not total:
         return None
     each = max(1, min(rows, total) // places)
     starts = sorted({round(at * (total - each) / max(places - 1, 1)) for at in range(places)})
-    batches = [_read(job, plan, [part], each) for start in starts for part in _ranges(source, start, each)]
+    parts = [part for start in starts for part in _ranges(source, start, each)]
+    batches = [_read(job, plan, [part], each, columns) for part in parts]
     return pa.concat_batches(batches)
 
 
@@ -44,13 +49,15 @@ def _ranges(source: Sequence[InputFile], start: int, rows: int) -> Iterable[RowR
         start -= file.rows
 
 
-def _read(job: Job, plan: Plan, ranges: Sequence[RowRange], rows: int) -> pa.RecordBatch:
+def _read(
+    job: Job, plan: Plan, ranges: Sequence[RowRange], rows: int, columns: Sequence[str] = ()
+) -> pa.RecordBatch:
     scorer = reference_scorer(job, plan)
     room = job_memory_budget(job).piece
     resources = EngineResources(1, room.duckdb, job.workspace.runs)
-    columns = needed_columns(job, scorer)
+    named = list(dict.fromkeys([*needed_columns(job, scorer), *columns]))
     chunks = scan_chunks(
-        job.workspace.root, Piece(0, tuple(ranges), ""), columns, rows, resources, size=room.chunk,
+        job.workspace.root, Piece(0, tuple(ranges), ""), named, rows, resources, size=room.chunk,
         folders=scored_folders(job),
     )  # fmt: skip
     return filled(drop_faulty_rows(job, _chunk(chunks, rows, room.chunk)), job.spec.scoring.features_null)

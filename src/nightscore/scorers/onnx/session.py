@@ -12,6 +12,7 @@ from nightscore.scorers.contract import Options
 from nightscore.scorers.errors import ChunkError, ContractError, ModelError
 from nightscore.scorers.model_file import ModelFile
 from nightscore.scorers.onnx import runtime
+from nightscore.scorers.onnx.chance import refuse_chance
 from nightscore.scorers.outputs import OutputColumn, check_index, parse_outputs
 
 ARROW_TYPES = {
@@ -37,9 +38,10 @@ class Session:
         """Open `model` from its bytes, so that no external data can be read.
 
         Raises:
-            ModelError: not an ONNX model, or a device that is not there.
+            ModelError: not an ONNX model, one that draws by chance, or a device that is not there.
         """
         self.name, self._device = model.name, options.device
+        refuse_chance(model)
         self._session = runtime.open_session(model, options.device, options.threads)
         self.inputs = self._session.get_inputs()
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map

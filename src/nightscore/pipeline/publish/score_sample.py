@@ -1,0 +1,218 @@
+"""The score sample: some rows of each night, scored again one by one, and held to what was staged for them.
+
+Keys, counts and sums say that each row is there. That a row has the score of *its* features, and not of the
+row beside it, of another model or another day, they don't say. So some rows are read again from where their
+features came from, scored alone by the reference, and looked up by their key in the staged files.
+
+Where a share s of the rows is wrong, a sample of r rows that lie anywhere misses them with (1 - s)^r: of 128
+rows, lying in fours, 32 places count. What concerns each chunk, a piece or the day is found on each night;
+what concerns a tenth of the day's rows in one stretch, in 96 of 100; two rows among millions are not.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nightscore.common import Broken, NotYet, key_text, value_text
+from nightscore.pipeline.context import Day
+from nightscore.pipeline.read.scan import scan_chunks
+from nightscore.pipeline.score.missing_values import filled
+from nightscore.pipeline.score.open_model import open_planned_scorer, reference_scorer
+from nightscore.pipeline.score.row_distance import column_distances, row_distances, unexplained
+from nightscore.scorers import Scorer, plain_variant_of
+from nightscore.store import (
+    EngineResources,
+    Piece,
+    Plan,
+    RowRange,
+    ScoreSample,
+    SqlMistakes,
+    StagedFile,
+    job_memory_budget,
+    quote_identifier,
+)
+
+ROWS = 128  # of a day
+FEWEST = 16
+SHARE = 64  # one row in so many, of a small day
+TOGETHER = 4  # rows that lie side by side: on both sides of an end of a chunk or a piece
+DEEP = 65_536  # rows that may be read to reach those in the middle of a row group, or DAY of the day's rows
+DAY = 20
+AT, ROW = "sampled range", "sampled row"  # names that no column of a job has, with a space
+
+
+class Sample(NamedTuple):
+    """Some rows: features [rows] as the scorer takes them, with the key, and where each lies (range, row)."""
+
+    features: pa.RecordBatch
+    places: list[tuple[int, int]]
+
+
+def prove_sample(day: Day, pieces: Sequence[StagedFile]) -> ScoreSample | None:
+    """Score some of the day's rows once more, alone, and hold the staged scores to that; None without rows.
+
+    What stands for the model, a bake-off's variant, is held to itself; its canary holds it to the model.
+
+    Raises:
+        Broken: one is another than it was scored again, or is not there; nothing is published.
+        NotYet: the model has changed since the plan was made, or can't be had now.
+    """
+    ranges = sampled_ranges(day)
+    if not ranges:
+        return None
+    plan = day.plan
+    scorer, by = _by(day)
+    sample = _read(day, scorer, ranges)
+    found = _staged(day, pieces, ranges, scorer.signature.outputs.names)
+    at = {place: i for i, place in enumerate(sample.places)}
+    again = pa.array([at[place] for place in found.places], pa.int64())
+    if not len(again):
+        return ScoreSample(rows=0, by=by)
+    rows = sample.features.take(again)
+    expected = _alone(day, scorer, rows)
+    far = row_distances(found.features, expected)
+    tolerance = day.job.spec.scoring.tolerance
+    wrong = unexplained(far, tolerance, scorer, rows, expected)
+    if wrong.any():
+        row = int(np.argmax(np.where(wrong, far, -1.0)))
+        raise Broken(
+            f"{day}: of {len(far)} rows that were scored again one by one, by {by}, {int(wrong.sum())} are "
+            f"staged with another score: {_shown(plan, rows, found.features, expected, row)} "
+            f"(scoring.tolerance is {tolerance:g}): those of other rows, of another model, or of a model "
+            "that looks at the rows beside; nothing is published. `nightscore run --force` scores the day "
+            "anew; where it stays so, name the way to score (scoring.device, model.kind) instead of auto"
+        )
+    return ScoreSample(rows=len(far), by=by, difference=float(far.max(initial=0.0)))
+
+
+def sampled_ranges(day: Day) -> list[RowRange]:
+    """Which rows of a plan are looked at again: the same for the same run, others for another.
+
+    The first rows of each piece, then ends of chunks and of pieces as far as they are cheaply read: a row in
+    the middle of a row group costs those before it.
+    """
+    plan = day.plan
+    most = min(ROWS, max(FEWEST, plan.rows // SHARE))
+    chance = np.random.default_rng(int(plan.fingerprint[:16] or "0", 16))
+    pieces = [piece for piece in plan.pieces if piece.rows]
+    pieces = [pieces[i] for i in chance.permutation(len(pieces))]
+    firsts = [
+        RowRange(r.path, r.start, min(r.start + TOGETHER, r.stop)) for r in (p.ranges[0] for p in pieces)
+    ]
+    taken = firsts[: most // TOGETHER // 2]
+    budget = max(DEEP, plan.rows // DAY)
+    candidates = [part for piece in pieces for part in _places(piece, plan.chunk_rows, chance)]
+    footers: dict[str, list[int]] = {}
+    for i in chance.permutation(len(candidates)):
+        part = candidates[i]
+        if part.path not in footers:
+            footers[part.path] = _group_starts(day, part.path)
+        cost = part.stop - max(start for start in footers[part.path] if start <= part.start)
+        if cost <= budget and len(taken) < most // TOGETHER:
+            budget -= cost
+            taken.append(part)
+    return _apart(taken)
+
+
+def _places(piece: Piece, chunk_rows: int, chance: np.random.Generator) -> Iterator[RowRange]:
+    """The end of a piece, and some ends of its chunks."""
+    last = piece.ranges[-1]
+    yield RowRange(last.path, max(last.start, last.stop - TOGETHER), last.stop)
+    for part in piece.ranges[:1]:
+        chunks = (part.stop - part.start) // max(chunk_rows, 1)
+        for number in chance.permutation(chunks)[: ROWS // TOGETHER]:
+            end = part.start + (int(number) + 1) * chunk_rows
+            yield RowRange(
+                part.path, max(part.start, end - TOGETHER // 2), min(end + TOGETHER // 2, part.stop)
+            )
+
+
+def _group_starts(day: Day, path: str) -> list[int]:
+    footer = pq.read_metadata(day.root / path)
+    sizes = [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
+    return [0, *np.cumsum(sizes).tolist()]
+
+
+def _apart(ranges: Sequence[RowRange]) -> list[RowRange]:
+    """Ranges in order, without rows that stand in two of them."""
+    apart: list[RowRange] = []
+    for part in sorted(ranges, key=lambda r: (r.path, r.start)):
+        before = apart[-1] if apart and apart[-1].path == part.path else None
+        start = max(part.start, before.stop) if before else part.start
+        if start < part.stop:
+            apart.append(RowRange(part.path, start, part.stop))
+    return apart
+
+
+def _by(day: Day) -> tuple[Scorer, str]:
+    """Who scores again: the reference, or a bake-off's variant."""
+    plan = day.plan
+    if plan.tuned:
+        return open_planned_scorer(day.job, plan), plan.tuned.name
+    plain = plain_variant_of(day.job.spec.model.kind, plan.device)
+    return (open_planned_scorer if plan.variant == plain else reference_scorer)(day.job, plan), str(plain)
+
+
+def _read(day: Day, scorer: Scorer, ranges: Sequence[RowRange]) -> Sample:
+    job, room = day.job, job_memory_budget(day.job).piece
+    columns = list(dict.fromkeys([*job.spec.key, *scorer.signature.inputs.names]))
+    resources = EngineResources(1, room.duckdb, day.run.path)
+    batches = [
+        filled(chunk, job.spec.scoring.features_null)
+        for part in ranges
+        for chunk in scan_chunks(
+            day.root, Piece(0, (part,), ""), columns, TOGETHER, resources, size=room.chunk
+        )
+    ]
+    places = [(i, row) for i, part in enumerate(ranges) for row in range(part.start, part.stop)]
+    return Sample(pa.concat_batches(batches), places)
+
+
+def _staged(
+    day: Day, pieces: Sequence[StagedFile], ranges: Sequence[RowRange], outputs: Sequence[str]
+) -> Sample:
+    """What was staged for the sampled rows, by their keys: rows that were rejected are not among them."""
+    keys = ", ".join(map(quote_identifier, day.job.spec.key))
+    parts = [
+        f"SELECT {i} AS {quote_identifier(AT)}, file_row_number AS {quote_identifier(ROW)}, {keys} "
+        f"FROM read_parquet(${3 * i + 1}, hive_partitioning = false, file_row_number = true) "
+        f"WHERE file_row_number >= ${3 * i + 2} AND file_row_number < ${3 * i + 3}"
+        for i in range(len(ranges))
+    ]
+    values = [value for r in ranges for value in (f"{day.root}/{r.path}", r.start, r.stop)]
+    names = ", ".join(map(quote_identifier, [AT, ROW, *outputs]))
+    select = f"SELECT {names} FROM ({' UNION ALL '.join(parts)}) JOIN scores USING ({keys})"
+    source = {r.path for r in ranges}
+    with day.engine({"scores": pieces}, source, day.budget.proof) as engine, SqlMistakes(str(day)):
+        schema = engine.schema(select, values)
+        table = pa.Table.from_batches(engine.stream(select, values=values), schema).combine_chunks()
+    places = list(zip(table[AT].to_pylist(), table[ROW].to_pylist(), strict=True))
+    found = pa.RecordBatch.from_arrays([table[name].combine_chunks() for name in outputs], list(outputs))
+    return Sample(found, places)
+
+
+def _alone(day: Day, scorer: Scorer, rows: pa.RecordBatch) -> pa.RecordBatch:
+    """What each row gets by itself."""
+    try:
+        return pa.concat_batches([scorer.score(rows[i : i + 1]) for i in range(rows.num_rows)])
+    except (OSError, MemoryError) as error:
+        raise NotYet(f"{day}: scored rows can't be scored again now: {error}") from error
+    except Exception as error:  # other people's scorers; these rows were scored together
+        text = (str(error) or type(error).__name__).splitlines()[0]
+        raise Broken(
+            f"{day}: rows that were scored together can't be scored alone: {text}; nothing is published"
+        ) from error
+
+
+def _shown(
+    plan: Plan, rows: pa.RecordBatch, staged: pa.RecordBatch, expected: pa.RecordBatch, row: int
+) -> str:
+    names = expected.schema.names
+    apart = [float(column_distances(staged.column(n), expected.column(n))[row]) for n in names]
+    column = names[int(np.argmax(apart))]
+    key = key_text(plan.key, [rows.column(c)[row].as_py() for c in plan.key])
+    was, now = (value_text(batch.column(column)[row].as_py()) for batch in (staged, expected))
+    return f"{key} has {column} {was}, and gets {now}"
