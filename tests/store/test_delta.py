@@ -197,7 +197,7 @@ def test_a_commit_happens_once_however_often_it_is_tried(tmp_path: Path) -> None
     for i in range(25):
         delta.commit_files(root, change(root, f"2019-01-{i + 1:02}", 1), seen=[])
     assert delta.commit_files(root, first, seen=[]) == 1
-    assert delta.latest_version(root) == 26
+    assert DeltaTable(str(root)).version() == 26
     assert held(root).count((DAY, "run5", 1)) == 1
 
 
@@ -288,6 +288,7 @@ def test_the_schema_of_a_table_is_kept(tmp_path: Path) -> None:
 
 DELETED = "delta.deletedFileRetentionDuration"
 LOG = "delta.logRetentionDuration"
+CHECKPOINTS = "delta.checkpointInterval"
 
 
 def made_before(root: Path, configuration: dict[str, str] | None = None) -> None:
@@ -373,10 +374,11 @@ def test_a_new_table_keeps_what_was_replaced_from_its_first_version_on(tmp_path:
 def test_what_an_operator_has_set_stays(tmp_path: Path) -> None:
     """Another time than ours is somebody's decision: no commit changes it."""
     root = tmp_path / "t"
-    made_before(root, {DELETED: "interval 90 days", LOG: "interval 90 days"})
+    theirs = {DELETED: "interval 90 days", LOG: "interval 90 days", CHECKPOINTS: "25"}
+    made_before(root, theirs)
     delta.commit_files(root, change(root, DAY, 1), seen=[])
     assert metadata_at(root) == [0]
-    assert DeltaTable(str(root)).metadata().configuration[DELETED] == "interval 90 days"
+    assert DeltaTable(str(root)).metadata().configuration == theirs
 
 
 def test_a_column_that_comes_later_leaves_the_properties(tmp_path: Path) -> None:

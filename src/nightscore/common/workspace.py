@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 
 from nightscore.common.errors import Broken
@@ -68,15 +69,18 @@ class Workspace:
             full.exists()  # a name too long is found out here
         except (OSError, RuntimeError, ValueError) as error:
             raise Broken(f"{path!r} is no path that can be read: {error}") from error
-        homes = (self.root.resolve(), (self.root / "data").resolve())
-        if not any(full.is_relative_to(home) for home in homes):
+        if not any(full.is_relative_to(home) for home, _ in self._homes):
             raise Broken(f"{path} lies outside the workspace {self.root}; a job reads only files inside it")
         return full
 
+    @cached_property
+    def _homes(self) -> tuple[tuple[Path, str], ...]:
+        """Where `root` and `data/` lie, links resolved, and what stands for them in plans and receipts."""
+        return (self.root.resolve(), ""), ((self.root / "data").resolve(), "data/")
+
     def relative(self, path: Path) -> str:
         """`path` as written in plans and receipts: relative to the root where it lies inside."""
-        for folder, prefix in ((self.root, ""), (self.root / "data", "data/")):
-            home = folder.resolve()
+        for home, prefix in self._homes:
             if path.is_relative_to(home):
                 return prefix + path.relative_to(home).as_posix()
         return path.as_posix()

@@ -285,7 +285,7 @@ def _draft(
         job.hash, day.isoformat(), params, opened.sha256, opened.code, opened.device, read,
         *([known_at] if known_at else []), *([used] if used else []),
     )  # fmt: skip
-    scores = delta.list_live_files(job.workspace.tables / job.spec.scores_table)
+    scores = delta.live_files_of(job.workspace.tables / job.spec.scores_table, day.isoformat())
     return Plan(
         job.name, day.isoformat(), "score", fingerprint=causes, job_hash=job.hash, key=tuple(job.spec.key),
         model_path=opened.name, model_sha256=opened.sha256, device=opened.device,
@@ -293,14 +293,13 @@ def _draft(
         tuned=tuned_variant(picked) if picked else None,
         params=params, inputs=files, known_at=known_at, closes=job.spec.close, versions=library_versions(),
         started=time.time(),
-        seen=tuple(sorted(f.path.name for f in scores if f.day == day.isoformat())),
+        seen=tuple(sorted(f.path.name for f in scores)),
     )  # fmt: skip
 
 
 def _still_there(job: Job, receipt: Receipt) -> bool:
     """Whether the tables still hold what the receipt says (nobody has rolled one back)."""
     return all(
-        {f.run_id for f in delta.list_live_files(job.workspace.tables / t) if f.day == receipt.day}
-        == {receipt.run_id}
+        {f.run_id for f in delta.live_files_of(job.workspace.tables / t, receipt.day)} == {receipt.run_id}
         for t in receipt.tables
     )

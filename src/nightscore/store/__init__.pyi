@@ -21,7 +21,6 @@ from .chunking import rows_within as rows_within
 from .column_stats import TableProof as TableProof
 from .column_stats import compute_table_proof as compute_table_proof
 from .column_stats import proof_differences as proof_differences
-from .delta import LiveFile as LiveFile
 from .disk import SpillFolder as SpillFolder
 from .disk import free_bytes as free_bytes
 from .engine import Engine as Engine
@@ -89,8 +88,11 @@ from .receipt import ScoreSample as ScoreSample
 from .receipt import TableChange as TableChange
 from .receipt import TableResult as TableResult
 from .receipt import VariantResult as VariantResult
+from .receipt_rows import LOGGED as LOGGED
+from .receipt_rows import read_receipt_text as read_receipt_text
 from .run_folder import RunFolder as RunFolder
 from .run_folder import read_plan as read_plan
+from .snapshots import LiveFile as LiveFile
 from .sql_checks import repeatable_select as repeatable_select
 from .staging import FEATURE_GROUP_ROWS as FEATURE_GROUP_ROWS
 from .staging import StagedFile as StagedFile

@@ -7,23 +7,22 @@ receipt is written last.
 
 import dataclasses
 import datetime as dt
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from nightscore.common import Broken, Workspace, open_workspace
 from nightscore.scorers import read_hardware
 from nightscore.store import delta
-from nightscore.store.delta import LiveFile
-from nightscore.store.engine import Engine, EngineResources, SqlMistakes, View
+from nightscore.store.engine import EngineResources, View
 from nightscore.store.memory_budget import machine_budget
 from nightscore.store.query import run_query
 from nightscore.store.receipt import Receipt
+from nightscore.store.receipt_rows import read_receipt_text, read_rows
+from nightscore.store.snapshots import LiveFile, Snapshot
 
 RESTATEMENTS, RESTATED_ROWS = "restatements", "restated_rows"
 RESTATEMENT_SCHEMAS: Mapping[str, pa.Schema] = {  # without the partition `day`
@@ -68,14 +67,24 @@ class CatalogEntry:
     def read_receipt(self) -> Receipt:
         """The whole receipt."""
         try:
-            with pq.ParquetFile(self.file, page_checksum_verification=True, pre_buffer=False) as file:
-                texts = file.read(["receipt"]).column("receipt")
-            return Receipt.model_validate_json(texts[0].as_py())
+            return self._as_listed(Receipt.model_validate_json(read_receipt_text(self.file, self.run_id)))
         except (OSError, pa.ArrowException, ValueError, IndexError, TypeError) as error:
             raise Broken(
                 f"table {RECEIPTS}: {self.file.name}, the receipt of {self.job} {self.day}, is damaged: "
                 f"{str(error).splitlines()[0]}"
             ) from error
+
+    def _as_listed(self, receipt: Receipt) -> Receipt:
+        """The receipt; `ValueError` where it is not what readers go by: the statistics in the table's log."""
+        told = {name: table.version for name, table in receipt.tables.items()}
+        # A view of the catalogue may leave tables out: those that it has count.
+        versions = {name: told.get(name) for name in self.versions}
+        said = {"job": self.job, "day": self.day, "run_id": self.run_id, "versions": dict(self.versions)}
+        for name, value in said.items():
+            found = versions if name == "versions" else getattr(receipt, name)
+            if found != value:
+                raise ValueError(f"its {name} is {found!r}, and the log of the table says {value!r}")
+        return receipt
 
 
 @dataclass(frozen=True)
@@ -170,7 +179,7 @@ class Pinned:
         if not entries:
             return []
         root = self.workspace.tables / table
-        by_day = _by_day(delta.list_live_files(root, max(e.versions[table] for e in entries.values())))
+        by_day = _by_day(root, max(entry.versions[table] for entry in entries.values()))
         for day, entry in entries.items():
             if {f.run_id for f in by_day.get(day, [])} != {entry.run_id}:
                 # Committed by a run whose receipt is not (yet) there: this day as it was before.
@@ -184,7 +193,9 @@ class Pinned:
             Broken: the table's log does not hold them any more.
         """
         root = self.workspace.tables / table
-        files = [file for file in delta.list_live_files(root, entry.versions[table]) if file.day == entry.day]
+        files = delta.live_files_of(root, entry.day)
+        if {file.run_id for file in files} != {entry.run_id}:  # replaced since, or not as the run left it
+            files = delta.live_files_of(root, entry.day, entry.versions[table])
         if not files:  # even an empty day has a file
             raise Broken(f"table {table}: its log has lost the files of {entry.day}, run {entry.run_id}")
         return files
@@ -240,11 +251,11 @@ def read_catalog(workspace: Workspace, as_of: AsOf = None) -> Pinned:
         if as_of is not None:
             raise Broken(f"nothing is published in {workspace.root}, so there is no state as of {as_of}")
         return Pinned(workspace, None, ())
-    version = delta.latest_version(root) if version is None else version
-    history = _entries(workspace, [f.path for f in delta.list_live_files(root, version)])
+    state = _pinned(workspace, delta.read_snapshot(root, version))
     if isinstance(as_of, dt.datetime):
-        history = [entry for entry in history if entry.published_at <= as_of]
-    return Pinned(workspace, version, tuple(history))
+        known = tuple(entry for entry in state.history if entry.published_at <= as_of)
+        return dataclasses.replace(state, history=known)
+    return state
 
 
 def query(
@@ -275,26 +286,12 @@ def query_resources(workspace: Workspace) -> EngineResources:
     return EngineResources(read_hardware().cores, machine_budget().sql, workspace.runs)
 
 
-def _by_day(files: Sequence[LiveFile]) -> dict[str, list[LiveFile]]:
-    by_day: dict[str, list[LiveFile]] = {}
-    for file in files:
-        by_day.setdefault(file.day, []).append(file)
-    return by_day
+def _by_day(root: Path, version: int) -> dict[str, list[LiveFile]]:
+    return dict(delta.read_snapshot(root, version).by_day) if delta.table_exists(root) else {}
 
 
-def _entries(workspace: Workspace, files: Sequence[Path]) -> list[CatalogEntry]:
-    """The receipts in some files of the table `receipts`, by run number."""
-    if not files:  # the table is there, and its first receipt is not yet
-        return []
-    select = (
-        "SELECT job, day, run_id, run_number, published_at, tables, filename FROM read_parquet("
-        "$1, hive_partitioning = true, hive_types = {day: VARCHAR}, filename = true) "
-        "ORDER BY run_number, run_id"
-    )
-    view = View(RECEIPTS, tuple(files))
-    with Engine([view], query_resources(workspace)) as engine, SqlMistakes(f"table {RECEIPTS}"):
-        rows = engine.rows(select, [[str(file) for file in files]])
-    return [
-        CatalogEntry(job, day, run_id, number, published_at, json.loads(versions), Path(file))
-        for job, day, run_id, number, published_at, versions, file in rows
-    ]
+@lru_cache(maxsize=4)
+def _pinned(workspace: Workspace, receipts: Snapshot) -> Pinned:
+    """The state that a version of the table `receipts` names; made once, for a snapshot never changes."""
+    history = tuple(CatalogEntry(*row) for row in read_rows(receipts))
+    return Pinned(workspace, receipts.version, history)

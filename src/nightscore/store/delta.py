@@ -24,6 +24,8 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
 
 from nightscore.common import Broken, NotYet
+from nightscore.store import snapshots
+from nightscore.store.snapshots import KeptSnapshots, LiveFile, Snapshot
 from nightscore.store.table_schema import is_optional, plain_fields, with_day
 
 ATTEMPTS = 60
@@ -33,30 +35,23 @@ HOPELESS = {  # errno -> what the message says; others may go away by themselves
 LOGGED = re.compile(r"\d{20}\.(.+\.)?(json|crc|parquet)")  # a log's commits and checkpoints, and their like
 # Every published version stays readable, after other engines' VACUUM, too: unless the table says otherwise,
 # it takes files that were replaced a week ago, and those that lie uncommitted.
+# A reader replays what came after a log's last checkpoint, a file each: by default up to a hundred.
 KEPT = {
     "delta.logRetentionDuration": "interval 3650 days",
     "delta.deletedFileRetentionDuration": "interval 3650 days",
+    "delta.checkpointInterval": "10",
 }
-
-
-@dataclass(frozen=True)
-class LiveFile:
-    """One data file of a table, of one day, written by one run: `day=D/<run_id>-<number>.parquet`."""
-
-    path: Path
-    day: str
-    rows: int
-    bytes: int
-
-    @property
-    def run_id(self) -> str:
-        """The run that published the file."""
-        return file_run_id(self.path)
+SNAPSHOTS = KeptSnapshots()
+file_run_id = snapshots.file_run_id
+COLUMNS = {"path": "path", "partition.day": "day", "num_records": "rows", "size_bytes": "bytes"}
 
 
 @dataclass(frozen=True)
 class TableCommit:
-    """One commit: a run's files for a day of one table, instead of the day's (or beside them)."""
+    """One commit: a run's files for a day of one table, instead of the day's (or beside them).
+
+    `row` are columns of the one row that its one file has: the log holds them as the file's statistics.
+    """
 
     job: str
     day: str
@@ -65,16 +60,12 @@ class TableCommit:
     files: tuple[Path, ...]
     mode: Literal["overwrite", "append"] = "overwrite"
     metadata: Mapping[str, str] = field(default_factory=dict)
+    row: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def application(self) -> str:
         """The name under which a table remembers the number of the last run of this job and day."""
         return f"{self.job}/{self.day}"
-
-
-def file_run_id(path: Path) -> str:
-    """The run that a published file belongs to."""
-    return path.stem.rpartition("-")[0]
 
 
 def table_exists(root: Path) -> bool:
@@ -98,19 +89,28 @@ def list_live_files(root: Path, version: int | None = None) -> list[LiveFile]:
     """
     if not table_exists(root):
         return []
-    return _live(_open(root, version), root)
+    return [file for files in read_snapshot(root, version).by_day.values() for file in files]
 
 
-def latest_version(root: Path) -> int:
-    """The newest version's number."""
-    return _open(root).version()
+def live_files_of(root: Path, day: str, version: int | None = None) -> list[LiveFile]:
+    """The same of one day, whatever the number of days."""
+    return read_snapshot(root, version).of_day(day) if table_exists(root) else []
+
+
+def read_snapshot(root: Path, version: int | None = None) -> Snapshot:
+    """A table at a version (default: the newest), as its log says; kept while the process runs.
+
+    Raises:
+        Broken: the table has no such version, or can't be read.
+    """
+    return SNAPSHOTS.get(root, version, lambda root, version: _snapshot(_open(root, version), root))
 
 
 def optional_columns(root: Path) -> set[str]:
     """The columns of a table that some of its files may not have; none without a table."""
     if not table_exists(root):
         return set()
-    return {f.name for f in pa.schema(_open(root).schema()) if is_optional(f)}
+    return {f.name for f in read_snapshot(root).schema if is_optional(f)}
 
 
 def check_table_schema(root: Path, schema: pa.Schema) -> None:
@@ -123,7 +123,7 @@ def check_table_schema(root: Path, schema: pa.Schema) -> None:
     """
     if not table_exists(root):
         return
-    published = pa.schema(_open(root).schema())
+    published = read_snapshot(root).schema
     there = {f.name: f.type for f in published}
     here = {f.name: f.type for f in with_day(schema)}
     may_lack = {f.name for f in (*published, *schema) if is_optional(f)}
@@ -194,7 +194,7 @@ def _refuse_superseded(
     table: DeltaTable, root: Path, change: TableCommit, done: int | None, seen: Sequence[str] | None
 ) -> None:
     newer = done is not None and done > change.run_number
-    now = [f.path.name for f in _live(table, root) if f.day == change.day]
+    now = [file.path.name for file in _snapshot(table, root).of_day(change.day)]
     if newer or (seen is not None and sorted(now) != sorted(seen)):
         raise Superseded(
             f"table {root.name}: another run has published {change.day} since run {change.run_id} began; "
@@ -230,7 +230,7 @@ def _write(table: DeltaTable, root: Path, change: TableCommit) -> None:
         max_commit_retries=0,  # never rebased blindly: we look again ourselves
     )
     table.create_write_transaction(
-        [_add(root, path, change.day) for path in change.files],
+        [_add(root, path, change.day, change.row) for path in change.files],
         mode=change.mode,
         schema=_widened(table, change.files),
         partition_by=["day"],
@@ -251,7 +251,7 @@ def _widened(table: DeltaTable, files: Sequence[Path]) -> Schema:
     return Schema.from_arrow(pa.schema([*have, *new])) if new else table.schema()
 
 
-def _add(root: Path, path: Path, day: str) -> AddAction:
+def _add(root: Path, path: Path, day: str, row: Mapping[str, object]) -> AddAction:
     try:
         stat, rows = path.stat(), pq.read_metadata(path).num_rows
     except (OSError, pa.ArrowException) as error:
@@ -265,8 +265,22 @@ def _add(root: Path, path: Path, day: str) -> AddAction:
         partition_values={"day": day},
         modification_time=stat.st_mtime_ns // 1_000_000,
         data_change=True,
-        stats=json.dumps({"numRecords": rows}),
+        stats=json.dumps({"numRecords": rows} | _of_one_row(row)),
     )
+
+
+def _of_one_row(row: Mapping[str, object]) -> dict[str, object]:
+    """The statistics of a file's columns whose one row is known: the least and the greatest value are it."""
+    if not row:
+        return {}
+    values = {
+        name: _as_text(value) if isinstance(value, dt.datetime) else value for name, value in row.items()
+    }
+    return {"minValues": values, "maxValues": values, "nullCount": dict.fromkeys(values, 0)}
+
+
+def _as_text(moment: dt.datetime) -> str:
+    return f"{moment.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
 def _version_of(table: DeltaTable, root: Path, change: TableCommit) -> int:
@@ -278,7 +292,7 @@ def _version_of(table: DeltaTable, root: Path, change: TableCommit) -> int:
     version = table.version()
     while version and _knows(root, version - 1, change):
         version -= 1
-    if change.run_id in {file.run_id for file in list_live_files(root, version) if file.day == change.day}:
+    if change.run_id in {file.run_id for file in live_files_of(root, change.day, version)}:
         return version
     raise Superseded(  # the transaction is another run's, which began in the same millisecond
         f"table {root.name}: another run has published {change.day} under the number of run "
@@ -301,19 +315,9 @@ def _open(root: Path, version: int | None = None) -> DeltaTable:
         raise Broken(f"table {root.name}: {at}can't be read: {reason}") from error
 
 
-def _live(table: DeltaTable, root: Path) -> list[LiveFile]:
-    actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
-    files = [
-        LiveFile(
-            root / action["path"],
-            _iso(action["partition.day"]),
-            action["num_records"] or 0,
-            action["size_bytes"],
-        )
-        for action in actions
-    ]
-    return sorted(files, key=lambda f: (f.day, f.path.name))
-
-
-def _iso(day: dt.date | str) -> str:
-    return day if isinstance(day, str) else day.isoformat()
+def _snapshot(table: DeltaTable, root: Path) -> Snapshot:
+    adds = pa.table(table.get_add_actions(flatten=True))
+    statistics = [name for name in adds.column_names if name.startswith(("min.", "max.", "null_count."))]
+    named = adds.select([*COLUMNS, *statistics]).rename_columns([*COLUMNS.values(), *statistics])
+    days = named["day"].cast(pa.string())
+    return Snapshot(root, table.version(), pa.schema(table.schema()), named.set_column(1, "day", days))

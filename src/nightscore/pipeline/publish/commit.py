@@ -23,15 +23,16 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
 from nightscore.common import Broken, NotYet, ProgressCallback, Workspace, silent
 from nightscore.job import Job
 from nightscore.pipeline.publish.ownership import Foreign, claim_or_explain
 from nightscore.store import (
+    LOGGED,
     PUBLISH,
     RECEIPTS,
     RESTATED_ROWS,
@@ -46,6 +47,7 @@ from nightscore.store import (
     delta,
     link_staged,
     owners,
+    read_receipt_text,
     read_staged,
     run_folder,
     write_rows,
@@ -231,19 +233,31 @@ def _commit_restatement(workspace: Workspace, publication: Publication, report: 
 
 def _commit_receipt(workspace: Workspace, receipt: Receipt) -> Receipt:
     """Commit the receipt's row; returns the receipt as it is in the table."""
-    version = _append(workspace, RECEIPTS, receipt, _row(receipt))
-    live = delta.list_live_files(workspace.tables / RECEIPTS, version)
-    [row] = [f.path for f in live if f.path.name.startswith(f"{receipt.run_id}-")]
-    return Receipt.model_validate_json(pq.read_table(row, partitioning=None).column("receipt")[0].as_py())
+    row = _row(receipt)
+    told = {name: row[name][0].as_py() for name in LOGGED}
+    version = _append(workspace, RECEIPTS, receipt, row, told)
+    live = delta.live_files_of(workspace.tables / RECEIPTS, receipt.day, version)
+    [file] = [f.path for f in live if f.path.name.startswith(f"{receipt.run_id}-")]
+    return Receipt.model_validate_json(read_receipt_text(file, receipt.run_id))
 
 
-def _append(workspace: Workspace, table: str, receipt: Receipt, rows: pa.Table) -> int:
-    """Append a run's rows to a table, once; returns the version with which they are there."""
+def _append(
+    workspace: Workspace,
+    table: str,
+    receipt: Receipt,
+    rows: pa.Table,
+    told: Mapping[str, object] = MappingProxyType({}),
+) -> int:
+    """Append a run's rows to a table, once; returns the version with which they are there.
+
+    `told` are columns of the one row that there is, for the table's log.
+    """
     root = workspace.tables / table
     # Whoever completes a run writes its rows under a name of its own; one commit of them succeeds.
     path = root / f"day={receipt.day}" / f"{receipt.run_id}-{secrets.token_hex(4)}.parquet"
     write_rows(path, rows)
-    return delta.commit_files(root, dataclasses.replace(_table_commit(receipt, (path,)), mode="append"))
+    commit = dataclasses.replace(_table_commit(receipt, (path,)), mode="append", row=told)
+    return delta.commit_files(root, commit)
 
 
 def _table_commit(receipt: Receipt, files: tuple[Path, ...]) -> delta.TableCommit:

@@ -1,0 +1,136 @@
+"""The rows of the table `receipts`, as far as every reader needs them; one file a run, and thousands of runs.
+
+A run's file has one row, so the least and the greatest value of a column in the file's statistics are the
+row: the table's log, which its checkpoints hold in one file, tells all rows, and no receipt is opened. A file
+whose statistics don't (of an older version, or written by another engine) is read.
+"""
+
+import datetime as dt
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from nightscore.common import Broken
+from nightscore.store.snapshots import Snapshot
+
+LOGGED = ("job", "run_id", "run_number", "published_at", "tables")  # the columns whose statistics are the row
+
+
+class ReceiptRow(NamedTuple):
+    """What readers need of one receipt, and the file that it stands in, which may hold others too."""
+
+    job: str
+    day: str
+    run_id: str
+    run_number: int
+    published_at: dt.datetime
+    versions: Mapping[str, int]
+    file: Path
+
+
+def read_rows(snapshot: Snapshot) -> list[ReceiptRow]:
+    """The rows of the table `receipts` at a version, by run number.
+
+    Raises:
+        Broken: a file that has to be read is damaged or gone.
+    """
+    told, others = _split(snapshot.adds)
+    rows = [*_in_log(snapshot.root, told)]
+    for path, day in zip(others["path"].to_pylist(), others["day"].to_pylist(), strict=True):
+        rows += _in_file(snapshot.root / path, day)
+    return sorted(rows, key=lambda row: (row.run_number, row.run_id))
+
+
+def untold(snapshot: Snapshot) -> dict[str, Mapping[str, object]]:
+    """Path in the log -> its row, of each file of a run of ours whose row the log does not tell.
+
+    Errors as those of `read_rows`.
+    """
+    _, others = _split(snapshot.adds)
+    found: dict[str, Mapping[str, object]] = {}
+    for path in others["path"].to_pylist():
+        columns = _columns(snapshot.root / path)
+        if len(columns["run_id"]) == 1 and _is_named_for(path, columns["run_id"][0]):
+            found[path] = {name: values[0] for name, values in columns.items()}
+    return found
+
+
+def read_receipt_text(file: Path, run_id: str) -> str:
+    """The receipt of a run as JSON text, in a file of the table `receipts`.
+
+    Raises:
+        OSError, pa.ArrowException: the file is damaged or gone.
+        IndexError: the run has no row in it.
+    """
+    with pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False) as parquet:
+        for group in range(parquet.num_row_groups):
+            runs = parquet.read_row_group(group, ["run_id"])["run_id"].to_pylist()
+            if run_id in runs:
+                texts = parquet.read_row_group(group, ["receipt"])["receipt"]
+                return str(texts[runs.index(run_id)].as_py())
+    raise IndexError(f"it has no row of run {run_id}")
+
+
+def _split(adds: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """The files whose row the log tells, and the others."""
+    if not all(f"min.{name}" in adds.column_names for name in LOGGED):
+        return adds.slice(0, 0), adds
+    told = pc.equal(adds["rows"], 1)
+    for name in LOGGED:
+        same = pc.equal(adds[f"min.{name}"], adds[f"max.{name}"])
+        told = pc.and_(told, pc.and_(same, pc.equal(adds[f"null_count.{name}"], 0)))
+    # Another engine may cut long texts in its statistics: only files with a name of ours are believed.
+    ours = [
+        run_id is not None and _is_named_for(path, run_id)
+        for path, run_id in zip(adds["path"].to_pylist(), _least(adds, "run_id"), strict=True)
+    ]
+    told = pc.and_(pc.fill_null(told, False), pa.array(ours, pa.bool_()))
+    return adds.filter(told), adds.filter(pc.invert(told))
+
+
+def _is_named_for(path: str, run_id: str) -> bool:
+    """Whether a file is named as a run's row is: `<run_id>-<8 digits>.parquet`."""
+    name = path.rpartition("/")[2]
+    return name.rpartition("-")[0] == run_id and name.endswith(".parquet")
+
+
+def _least(adds: pa.Table, name: str) -> list[Any]:
+    return adds[f"min.{name}"].to_pylist() if f"min.{name}" in adds.column_names else [None] * len(adds)
+
+
+def _in_log(root: Path, adds: pa.Table) -> Iterator[ReceiptRow]:
+    if not len(adds):
+        return
+    jobs, runs, numbers, moments, versions = (_least(adds, name) for name in LOGGED)
+    days, paths = adds["day"].to_pylist(), adds["path"].to_pylist()
+    for job, day, run_id, number, at, tables, path in zip(
+        jobs, days, runs, numbers, moments, versions, paths, strict=True
+    ):
+        yield ReceiptRow(job, day, run_id, number, at, json.loads(tables), root / path)
+
+
+def _in_file(file: Path, day: str) -> Iterator[ReceiptRow]:
+    columns = _columns(file)
+    for job, run_id, number, at, tables in zip(*(columns[name] for name in LOGGED), strict=True):
+        try:
+            yield ReceiptRow(job, day, run_id, number, at, json.loads(tables), file)
+        except (ValueError, TypeError) as error:
+            raise _damaged(file, error) from error
+
+
+def _columns(file: Path) -> dict[str, Sequence[Any]]:
+    try:
+        with pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False) as parquet:
+            columns: dict[str, Sequence[Any]] = parquet.read(list(LOGGED)).to_pydict()
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise _damaged(file, error) from error
+    return columns
+
+
+def _damaged(file: Path, error: Exception) -> Broken:
+    return Broken(f"table receipts: {file.parent.name}/{file.name} is damaged: {str(error).splitlines()[0]}")
