@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from nightscore.common import Broken, NotYet, key_text, value_text
 from nightscore.pipeline.context import Day
+from nightscore.pipeline.read.inputs import scored_folders
 from nightscore.pipeline.read.scan import scan_chunks
 from nightscore.pipeline.score.missing_values import filled
 from nightscore.pipeline.score.open_model import open_planned_scorer, reference_scorer
@@ -31,6 +32,7 @@ from nightscore.store import (
     ScoreSample,
     SqlMistakes,
     StagedFile,
+    hive_options,
     job_memory_budget,
     quote_identifier,
 )
@@ -164,8 +166,14 @@ def _read(day: Day, scorer: Scorer, ranges: Sequence[RowRange]) -> Sample:
         filled(chunk, job.spec.scoring.features_null)
         for part in ranges
         for chunk in scan_chunks(
-            day.root, Piece(0, (part,), ""), columns, TOGETHER, resources, size=room.chunk
-        )
+            day.root,
+            Piece(0, (part,), ""),
+            columns,
+            TOGETHER,
+            resources,
+            size=room.chunk,
+            folders=scored_folders(job),
+        )  # fmt: skip
     ]
     places = [(i, row) for i, part in enumerate(ranges) for row in range(part.start, part.stop)]
     return Sample(pa.concat_batches(batches), places)
@@ -176,11 +184,12 @@ def _staged(
 ) -> Sample:
     """What was staged for the sampled rows, by their keys: rows that were rejected are not among them."""
     keys = ", ".join(map(quote_identifier, day.job.spec.key))
+    folders = scored_folders(day.job)
     parts = [
         f"SELECT {i} AS {quote_identifier(AT)}, file_row_number AS {quote_identifier(ROW)}, {keys} "
-        f"FROM read_parquet(${3 * i + 1}, hive_partitioning = false, file_row_number = true) "
+        f"FROM read_parquet(${3 * i + 1}, {hive_options(folders.types(part.path))}, file_row_number = true) "
         f"WHERE file_row_number >= ${3 * i + 2} AND file_row_number < ${3 * i + 3}"
-        for i in range(len(ranges))
+        for i, part in enumerate(ranges)
     ]
     values = [value for r in ranges for value in (f"{day.root}/{r.path}", r.start, r.stop)]
     names = ", ".join(map(quote_identifier, [AT, ROW, *outputs]))
