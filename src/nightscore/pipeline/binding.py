@@ -89,16 +89,17 @@ def bind_job(day: Day, scorer: Scorer) -> Bound:
 
 @contextlib.contextmanager
 def _text_columns(day: Day) -> Iterator[None]:
-    """A context in which a mistake that names a column of folders says that it is text, and what to do."""
+    """A context in which a mistake about a text says which column of folders is one, and what to do."""
     try:
         yield
     except Broken as error:
+        texts = "\n".join([str(error), day.job.features_sql or "", *day.job.decide_sql.values()])
         keys = {
             key: name
             for name, source in day.job.spec.inputs.items()
             for file in day.plan.inputs[name][:1]
             for key, kind in inputs.folder_columns(source).types(file.path).items()
-            if kind == "VARCHAR" and re.search(rf"\b{re.escape(key)}\b", str(error), re.IGNORECASE)
+            if kind == "VARCHAR" and re.search(rf"\b{re.escape(key)}\b", texts, re.IGNORECASE)
         }
         if not keys or "VARCHAR" not in str(error):
             raise
