@@ -31,8 +31,8 @@ def refuse_twofold(path: Path, shown: str, columns: Collection[str], types: Mapp
             column = inside[key.lower()]
             if column != key:
                 raise Broken(
-                    f"{shown}: has a column {column!r}, and its folder gives {key!r}, one name to SQL; rename "
-                    "one, or let the input say that the file's counts: partition_column: file"
+                    f"{shown}: has a column {column!r}, and its folder gives {key!r}, one name to SQL; "
+                    "rename one, or let the input say that the file's counts: partition_column: file"
                 )
             others = _other_values(path, column, values[key])
             if others:
