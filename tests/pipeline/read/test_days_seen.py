@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from nightscore import load, run
+from nightscore import load, report, run
 from nightscore.cli.main import call
 from nightscore.common.errors import Broken, NotYet
 from nightscore.pipeline.steps import draft_plan, features
@@ -188,3 +188,14 @@ def test_an_empty_lake_skips_no_day(tmp_path: Path) -> None:
     (root / "data/lake/rows").mkdir()
     with pytest.raises(Broken, match="data/lake/rows has no partition of any day: is it mounted"):
         run(load("mini", root), "2026-01-07")
+
+
+def test_a_report_says_the_days_seen_and_what_is_ignored(tmp_path: Path) -> None:
+    """Where it shows the inputs."""
+    pytest.importorskip("jinja2")
+    root = workspace(tmp_path, 5, ", ignore: [archive]")
+    (root / "data/lake/rows/archive").mkdir()
+    run(load("mini", root), DAY)
+    text = report("mini", DAY, root)
+    assert "4 of 5, missing 2026-01-07" in text
+    assert "archive" in text
