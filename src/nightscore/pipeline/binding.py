@@ -13,6 +13,7 @@ from nightscore.job import CHALLENGERS, RESERVED_COLUMNS, Job, Misplaced, PathIn
 from nightscore.pipeline.audits.kinds import questions
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.read import inputs
+from nightscore.pipeline.read.days_seen import check_calendar_of
 from nightscore.pipeline.score import rejects
 from nightscore.pipeline.score.missing_values import check_policy
 from nightscore.pipeline.score.row_checks import check_domain
@@ -59,6 +60,8 @@ def check_schedule(job: Job) -> None:
         job.spec.schedule.check(job.workspace.root)
     except Misplaced as error:
         job.raise_broken(("schedule", *error.at), str(error))
+    for name, source in job.spec.inputs.items():
+        check_calendar_of(job, name, source)
 
 
 def bind_job(day: Day, scorer: Scorer) -> Bound:

@@ -10,6 +10,7 @@ import pytest
 from nightscore import load, report, run
 from nightscore.cli.main import call
 from nightscore.common.errors import Broken, NotYet
+from nightscore.pipeline.binding import check_schedule
 from nightscore.pipeline.steps import draft_plan, features
 from nightscore.store import DaysSeen
 from tests.support.workspace import JOB, make_workspace, write_day
@@ -152,9 +153,11 @@ def test_a_calendar_that_is_none_is_refused(tmp_path: Path, value: str) -> None:
 
 
 def test_an_exchange_that_nobody_knows_is_said(tmp_path: Path) -> None:
-    """A night does not stop for it, unless gaps do."""
+    """`check` refuses it; a night does not stop for it, unless gaps do."""
     pytest.importorskip("exchange_calendars")
     root = workspace(tmp_path / "a", 5, ", calendar: XXXX")
+    with pytest.raises(Broken, match=r"job.yaml:5: inputs.rows.calendar: .*no exchange 'XXXX'"):
+        check_schedule(load("mini", root))
     assert (
         "no exchange 'XXXX'" in draft_plan(load("mini", root), dt.date(2026, 1, 9)).days_seen["rows"].unknown
     )

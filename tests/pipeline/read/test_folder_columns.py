@@ -209,6 +209,7 @@ UNLIKE = {
     "no key": ({"store=1": rows(1), ".": rows(2)}, r"lies in a folder store=…, .* does not"),
     "the day again": ({f"dt={DAY}": rows(1)}, "two folders give a value of 'dt'"),
     "the key again": ({"store=1/Store=2": rows(1)}, "two folders give a value of 'Store'"),
+    "a backslash": ({"store=a\\b": rows(1)}, "which DuckDB takes for a /"),
     "two equal signs": ({"store=1=2": rows(1)}, "has more than one ="),
 }  # fmt: skip
 

@@ -94,11 +94,25 @@ def _expected(job: Job, name: str, source: Input, first: dt.date, last: dt.date)
         return sorted(set.intersection(*(set(c.days(first, last)) for c in _schedules(job, closures, ()))))
     if source.calendar == "daily":
         return EveryDay(MIDNIGHT, ZoneInfo("UTC")).days(first, last)
-    codes = (source.calendar,) if isinstance(source.calendar, str) else tuple(source.calendar)
-    for code in codes:
+    check_calendar_of(job, name, source)
+    return Sessions(_exchanges(source), overrides=closures).days(first, last)
+
+
+def check_calendar_of(job: Job, name: str, source: Input) -> None:
+    """Raise unless each exchange that an input's calendar names is one.
+
+    Raises:
+        Broken: names the line of job.yaml.
+    """
+    for code in _exchanges(source):
         if problem := exchange_problem(code):
             job.raise_broken(("inputs", name, "calendar"), problem)
-    return Sessions(codes, overrides=closures).days(first, last)
+
+
+def _exchanges(source: Input) -> tuple[str, ...]:
+    if source.calendar in (None, "daily", "none"):
+        return ()
+    return (source.calendar,) if isinstance(source.calendar, str) else tuple(source.calendar or ())
 
 
 def _schedules(job: Job, closures: Closures, seen: tuple[str, ...]) -> list[Calendar]:
