@@ -33,10 +33,12 @@ def _calendar(value: Any) -> Any:
     return value
 
 
-InputCalendar = Annotated[
+Days = Annotated[
     Annotated[str, Tag("word")] | Annotated[list[str], Tag("codes")],
     Discriminator(lambda value: "codes" if isinstance(value, list) else "word"),
-    BeforeValidator(_calendar),
+]
+InputCalendar = Annotated[
+    Annotated[Days, BeforeValidator(_calendar)] | None,
     Field(
         description="which days of a lookback are expected: daily, none, the sessions of an exchange such as "
         "XNYS, or of several; default: the days of the job's schedule"
@@ -76,7 +78,7 @@ class PathInput(StrictModel, Kind):
             "receipts name what they match"
         ),
     ] = []
-    calendar: InputCalendar | None = None
+    calendar: InputCalendar = None
     known_at: Annotated[
         Column | None,
         Field(
@@ -116,7 +118,7 @@ class TableInput(StrictModel, Kind):
         dict[Column, SqlType] | None,
         Field(description="DuckDB types of the columns, for the nights before the table has a day"),
     ] = None
-    calendar: InputCalendar | None = None
+    calendar: InputCalendar = None
 
 
 KINDS: Mapping[str, type[PathInput | TableInput]] = {"path": PathInput, "table": TableInput}

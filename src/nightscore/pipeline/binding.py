@@ -13,6 +13,7 @@ from nightscore.job import CHALLENGERS, RESERVED_COLUMNS, Job, Misplaced, PathIn
 from nightscore.pipeline.audits.kinds import questions
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.read import inputs
+from nightscore.pipeline.read.days_seen import check_calendar_of
 from nightscore.pipeline.score import rejects
 from nightscore.pipeline.score.missing_values import check_policy
 from nightscore.pipeline.score.row_checks import check_domain
@@ -59,6 +60,8 @@ def check_schedule(job: Job) -> None:
         job.spec.schedule.check(job.workspace.root)
     except Misplaced as error:
         job.raise_broken(("schedule", *error.at), str(error))
+    for name, source in job.spec.inputs.items():
+        check_calendar_of(job, name, source)
 
 
 def bind_job(day: Day, scorer: Scorer) -> Bound:
@@ -89,16 +92,17 @@ def bind_job(day: Day, scorer: Scorer) -> Bound:
 
 @contextlib.contextmanager
 def _text_columns(day: Day) -> Iterator[None]:
-    """A context in which a mistake that names a column of folders says that it is text, and what to do."""
+    """A context in which a mistake about a text says which column of folders is one, and what to do."""
     try:
         yield
     except Broken as error:
+        texts = "\n".join([str(error), day.job.features_sql or "", *day.job.decide_sql.values()])
         keys = {
             key: name
             for name, source in day.job.spec.inputs.items()
             for file in day.plan.inputs[name][:1]
             for key, kind in inputs.folder_columns(source).types(file.path).items()
-            if kind == "VARCHAR" and re.search(rf"\b{re.escape(key)}\b", str(error), re.IGNORECASE)
+            if kind == "VARCHAR" and re.search(rf"\b{re.escape(key)}\b", texts, re.IGNORECASE)
         }
         if not keys or "VARCHAR" not in str(error):
             raise

@@ -75,7 +75,7 @@ def _features(job: Job, receipt: Receipt, key: Mapping[str, str]) -> tuple[Row |
         if any(recorded.get(f.path) != f.fingerprint for f in own):
             return None, f"input {job.spec.features} has changed since run {receipt.run_id}"
         rows = _matching(job, inputs.view(job, job.spec.features, own, "rows"), key)
-        return (rows[0], "") if rows else (None, "the row is not among the input's")
+        return (rows[0], "") if rows else (None, "the row is not in the feature snapshot")
     rows = _rows(job, files, key)
     return (rows[0], "") if rows else (None, "the row is not in the feature snapshot")
 

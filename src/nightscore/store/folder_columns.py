@@ -18,13 +18,16 @@ def folder_values(path: str) -> dict[str, str | None]:
     """Key -> value of the folders in a relative path, in order; a null is None.
 
     Raises:
-        Broken: a folder gives a key that one above it gives too, or its value has a further `=`.
+        Broken: a folder gives a key that one above it gives too, or its value has a further `=` or a
+            backslash.
     """
     found: dict[str, str | None] = {}
     for folder in path.split("/")[:-1]:
         key, mark, value = folder.partition("=")
         if not (mark and key):
             continue
+        if "\\" in folder:
+            raise Broken(f"{path}: the folder {folder!r} has a \\, which DuckDB takes for a /; rename it")
         if "=" in value:
             raise Broken(f"{path}: the folder {folder!r} has more than one =; a value's own is written %3D")
         if key.lower() in (name.lower() for name in found):

@@ -20,7 +20,7 @@ from nightscore.store.foreign import refuse_table, refuse_table_above
 DATA = (".parquet", ".parq", ".pq")  # endings of data, in any case
 SUMS = "SHA256SUMS"  # as `sha256sum *.parquet > SHA256SUMS` writes it
 CHECKSUM = ".crc"  # Hadoop's, beside a file
-UNFINISHED = (".tmp", ".temp", ".part", ".partial", ".filepart", ".inprogress", "._copying_", ".crdownload")
+UNFINISHED = (".tmp", ".temp", ".part", ".partial", ".filepart", ".inprogress", "._copying_", ".writing")
 ALLOWED = (
     f"allowed are {', '.join('*' + ending for ending in DATA)}, {SUMS}, *{CHECKSUM}, and names that begin "
     "with . or _, which are left out; move it, or name it in the input's ignore"

@@ -251,6 +251,13 @@ def test_a_file_that_is_no_parquet_is_named(tmp_path: Path, damage: Callable[[Pa
     )
 
 
+def test_a_file_that_goes_before_it_is_opened_is_not_yet(tmp_path: Path) -> None:
+    """It was listed, and nobody can say what it held."""
+    job = loaded(tmp_path)
+    with pytest.raises(NotYet, match=r"part-7\.parquet: has gone since it was listed"):
+        inputs.inspect_parquet(job.workspace, partition(job).resolve() / "part-7.parquet")
+
+
 # --- a missing day ---
 
 

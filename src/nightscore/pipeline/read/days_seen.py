@@ -1,17 +1,30 @@
 """Holes in the days that an input is read for: which are expected, which are there, and what is left out."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from zoneinfo import ZoneInfo
 
 from nightscore.common import Broken, NotYet
-from nightscore.job import MIDNIGHT, Calendar, EveryDay, Input, Job, PathInput, Sessions, exchange_problem
+from nightscore.job import (
+    MIDNIGHT,
+    After,
+    Calendar,
+    CalendarOverride,
+    EveryDay,
+    Input,
+    Job,
+    PathInput,
+    Sessions,
+    exchange_problem,
+    load_all,
+)
 from nightscore.job import read_workspace_overrides as read_closures
 from nightscore.pipeline.read.inputs import Files, partition
 from nightscore.pipeline.read.listing import list_input, own_table, window
 from nightscore.store import DaysSeen, catalog
 
+Closures = Mapping[str, CalendarOverride]
 NAMED = 50  # names of what is ignored in an input, at most
 
 
@@ -57,10 +70,10 @@ def _days_seen(job: Job, name: str, source: Input, there: set[str], day: dt.date
         first = max(first, _first_night(job, source, last))
     every = [first + dt.timedelta(days=i) for i in range((last - first).days + 1)]
     # A calendar is asked only where a day is missing: that of an exchange takes seconds to import.
-    if all(d.isoformat() in there for d in every):
+    if all(d.isoformat() in there for d in every):  # of no day, too
         return DaysSeen(len(every), len(every))
     try:
-        expected = _calendar(job, name, source).days(first, last) if every else []
+        expected = _expected(job, name, source, first, last)
     except Broken as error:
         return DaysSeen(len(there), 0, unknown=str(error))
     missing = [d.isoformat() not in there for d in expected]
@@ -74,17 +87,42 @@ def _first_night(job: Job, source: Input, last: dt.date) -> dt.date:
     return dt.date.fromisoformat(min(days)) if days else last + dt.timedelta(days=1)
 
 
-def _calendar(job: Job, name: str, source: Input) -> Calendar:
-    """The days that are expected of an input: those of its own calendar, or of the job's schedule."""
+def _expected(job: Job, name: str, source: Input, first: dt.date, last: dt.date) -> list[dt.date]:
+    """The days that an input is expected to have: those of its own calendar, or of the job's schedule."""
+    closures = read_closures(job.workspace.root)
     if source.calendar is None:
-        return job.spec.schedule.calendar(read_closures(job.workspace.root))
+        return sorted(set.intersection(*(set(c.days(first, last)) for c in _schedules(job, closures, ()))))
     if source.calendar == "daily":
-        return EveryDay(MIDNIGHT, ZoneInfo("UTC"))
-    codes = (source.calendar,) if isinstance(source.calendar, str) else tuple(source.calendar)
-    for code in codes:
+        return EveryDay(MIDNIGHT, ZoneInfo("UTC")).days(first, last)
+    check_calendar_of(job, name, source)
+    return Sessions(_exchanges(source), overrides=closures).days(first, last)
+
+
+def check_calendar_of(job: Job, name: str, source: Input) -> None:
+    """Raise unless each exchange that an input's calendar names is one.
+
+    Raises:
+        Broken: names the line of job.yaml.
+    """
+    for code in _exchanges(source):
         if problem := exchange_problem(code):
             job.raise_broken(("inputs", name, "calendar"), problem)
-    return Sessions(codes, overrides=read_closures(job.workspace.root))
+
+
+def _exchanges(source: Input) -> tuple[str, ...]:
+    if source.calendar in (None, "daily", "none"):
+        return ()
+    return (source.calendar,) if isinstance(source.calendar, str) else tuple(source.calendar or ())
+
+
+def _schedules(job: Job, closures: Closures, seen: tuple[str, ...]) -> list[Calendar]:
+    """The calendars that a job's days are of: those of the jobs that it comes after, if it does."""
+    schedule = job.spec.schedule
+    after = set(schedule.after) if isinstance(schedule, After) else set()
+    others = load_all(job.workspace)[0] if after else []
+    before = [j for j in others if after & set(j.spec.tables) and j.name not in (*seen, job.name)]
+    found = [calendar for other in before for calendar in _schedules(other, closures, (*seen, job.name))]
+    return found or [schedule.calendar(closures)]
 
 
 def _spans(days: Sequence[dt.date], missing: Sequence[bool]) -> tuple[str, ...]:

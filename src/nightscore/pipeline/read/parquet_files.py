@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.common import Broken, Workspace
+from nightscore.common import Broken, NotYet, Workspace
 from nightscore.pipeline.read.twofold import refuse_twofold
 from nightscore.store import FolderColumns, InputFile
 
@@ -20,6 +20,7 @@ def inspect_parquet(workspace: Workspace, path: Path, day: str = "") -> InputFil
 
     Raises:
         Broken: it is no Parquet file that can be read.
+        NotYet: it is gone.
     """
     return _inspect(workspace, path, day)[0]
 
@@ -98,6 +99,8 @@ def _inspect(workspace: Workspace, path: Path, day: str) -> tuple[InputFile, Par
             stat = file_stat(path)
             meta = pq.read_metadata(file)
             footer = _footer(file, path.stat().st_size)
+    except FileNotFoundError:
+        raise NotYet(f"{shown}: has gone since it was listed") from None
     except (OSError, pa.ArrowException) as error:
         raise Broken(f"{shown}: no Parquet file that can be read: {str(error).splitlines()[0]}") from error
     _, size, changed = stat.split(":")

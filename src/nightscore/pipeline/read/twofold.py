@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from nightscore.common import Broken, clipped
+from nightscore.common import Broken
 from nightscore.store import folder_values
 
 ROWS = 65_536
@@ -29,9 +29,14 @@ def refuse_twofold(path: Path, shown: str, columns: Collection[str], types: Mapp
     for key in types:
         if key.lower() in inside:
             column = inside[key.lower()]
+            if column != key:
+                raise Broken(
+                    f"{shown}: has a column {column!r}, and its folder gives {key!r}, one name to SQL; "
+                    "rename one, or let the input say that the file's counts: partition_column: file"
+                )
             others = _other_values(path, column, values[key])
             if others:
-                found = ", ".join(clipped(str(v)) for v in others)
+                found = ", ".join("null" if v is None else str(v)[:60] for v in others)
                 raise Broken(
                     f"{shown}: column {column!r} has {found} in the file and "
                     f"{values[key] or 'null'} by its folder; they have to be the same, or the input says "
