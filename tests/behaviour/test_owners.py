@@ -146,7 +146,8 @@ def test_a_workspace_in_which_a_job_was_renamed_without_a_hand_over_shows_the_ne
         if i:
             hand_over(root, old, new)
         run(load(new, root), DAY, force=True)
-    shutil.rmtree(root / "data/owners")
+    for folder in (root / "data/tables").glob("*/_owners"):
+        shutil.rmtree(folder)
     assert seen(root) == plain(root) == truth(root, WEIGHTS[2])
     assert seen(root, as_reported=True) == truth(root, WEIGHTS[0])
     rename(root, "blue", "green")
@@ -421,3 +422,33 @@ def test_of_two_jobs_that_claim_a_new_table_at_once_one_has_it(tmp_path: Path, r
         assert [entry.job for entry in read_catalog(open_workspace(root)).history] == [winner]
         collect_garbage(open_workspace(root), 0.0)
         assert seen(root) == plain(root) == truth(root, WEIGHTS[0])
+
+
+def test_two_jobs_that_name_one_table_or_one_name_are_told_before_anything_runs(tmp_path: Path) -> None:
+    """By the second job.yaml; where that can't be read, by whose the table is once it can."""
+    root = make(tmp_path)
+    write_job(root, "green", BLUE.replace("job: blue", "job: green"))
+    with pytest.raises(Broken, match=r"table prices is also published by jobs/.*/job.yaml; names are unique"):
+        load("blue", root)
+    write_job(root, "green", BLUE)
+    with pytest.raises(Broken, match="table blue_scores is also published by"):
+        load("blue", root)
+    (root / "jobs/green/job.yaml").write_text("job: green\nabout: [")
+    assert run(load("blue", root), DAY).status == "published"
+    shutil.rmtree(root / "jobs/blue")
+    write_job(root, "green", BLUE.replace("job: blue", "job: green"))
+    with pytest.raises(Broken, match="table prices belongs to job blue"):
+        run(load("green", root), DAY)
+
+
+def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+    """Whose the table is can't be told: nothing is published, and the file is named."""
+    root = make(tmp_path)
+    run(load("blue", root), DAY)
+    record = root / "data/tables/prices/_owners/0.json"
+    record.write_text("{")
+    with pytest.raises(Broken, match=r"prices/_owners/0.json: damaged"):
+        run(load("blue", root), DAY, force=True)
+    record.unlink()
+    assert run(load("blue", root), DAY, force=True).status == "published"
+    assert seen(root) == truth(root, WEIGHTS[0])

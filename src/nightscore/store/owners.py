@@ -1,4 +1,4 @@
-"""Which job a table belongs to: records in `data/owners/<table>/`, each created once.
+"""Which job a table belongs to: records in `_owners/` of its folder, each created once.
 
 `0.json` is the claim of the job that was the first to publish the table; `1.json`, `2.json`, … are
 hand-overs, the newest of which counts. A table of a version before, that has no record, is of the job of its
@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from nightscore.common import Broken, NotYet, Workspace, write_text_once
 from nightscore.store import catalog
 
+FOLDER = "_owners"  # readers of Delta tables, and VACUUM, pass over what begins with an underscore
 PATIENCE = 5.0  # seconds that a hand-over waits for publications to end
 
 
@@ -60,7 +61,7 @@ def read_owner(workspace: Workspace, table: str, state: catalog.Pinned | None = 
 
 def list_hand_overs(workspace: Workspace) -> list[HandOver]:
     """Every hand-over there was, by time."""
-    tables = sorted(path.name for path in _root(workspace).glob("*") if path.is_dir())
+    tables = sorted(path.parent.name for path in workspace.tables.glob(f"*/{FOLDER}"))
     found = [_read(workspace, file) for table in tables for file in _files(workspace, table)]
     return sorted((one for one in found if one.number), key=lambda one: (one.at, one.table))
 
@@ -85,11 +86,13 @@ def claim(workspace: Workspace, job: str, tables: Iterable[str]) -> list[HandOve
     Of two jobs that claim a table at once, one has it.
     """
     tables = list(tables)
-    for table in tables:
-        owner = None if _files(workspace, table) else read_owner(workspace, table)
-        if not _files(workspace, table) and (owner is None or owner.to == job):
+    unclaimed = [table for table in tables if not _files(workspace, table)]
+    state = catalog.read_catalog(workspace) if unclaimed else None
+    for table in unclaimed:
+        owner = read_owner(workspace, table, state)
+        if owner is None or owner.to == job:
             _write(workspace, HandOver(table=table, to=job, at=dt.datetime.now(dt.UTC)))
-    return find_foreign(workspace, job, tables)
+    return find_foreign(workspace, job, tables, state)
 
 
 def record_hand_over(workspace: Workspace, note: HandOver) -> None:
@@ -139,24 +142,24 @@ def alone(workspace: Workspace, table: str, patience: float = PATIENCE) -> Itera
         yield
 
 
-def _root(workspace: Workspace) -> Path:
-    return workspace.root / "data" / "owners"
+def _home(workspace: Workspace, table: str) -> Path:
+    return workspace.tables / table / FOLDER
 
 
 def _lock(workspace: Workspace, table: str) -> Path:
-    folder = _root(workspace) / table
+    folder = _home(workspace, table)
     folder.mkdir(parents=True, exist_ok=True)
     return folder / "lock"
 
 
 def _files(workspace: Workspace, table: str) -> list[Path]:
     """A table's records, by number."""
-    found = (_root(workspace) / table).glob("*.json")
+    found = _home(workspace, table).glob("*.json")
     return sorted((path for path in found if path.stem.isdigit()), key=lambda path: int(path.stem))
 
 
 def _write(workspace: Workspace, note: HandOver) -> None:
-    path = _root(workspace) / note.table / f"{note.number}.json"
+    path = _home(workspace, note.table) / f"{note.number}.json"
     write_text_once(path, note.model_dump_json(by_alias=True, indent=2))
 
 
