@@ -22,7 +22,7 @@ from nightscore.common import Broken, NotYet, Workspace, write_text_once
 from nightscore.store import catalog
 
 FOLDER = "_owners"  # readers of Delta tables, and VACUUM, pass over what begins with an underscore
-PATIENCE = 5.0  # seconds that a hand-over waits for publications to end
+PATIENCE = 5.0  # seconds that publications and a hand-over of one table wait for each other
 
 
 class HandOver(BaseModel):
@@ -111,45 +111,46 @@ def record_hand_over(workspace: Workspace, note: HandOver) -> None:
 
 @contextlib.contextmanager
 def sharing(workspace: Workspace, tables: Iterable[str]) -> Iterator[None]:
-    """A context in which none of some tables is handed over."""
+    """A context in which none of some tables is handed over.
+
+    Raises:
+        NotYet: one is being handed over, for longer than PATIENCE.
+    """
     with contextlib.ExitStack() as stack:
         for table in tables:
-            lock = stack.enter_context(_lock(workspace, table).open("a+"))
-            fcntl.flock(lock, fcntl.LOCK_SH)
+            stack.enter_context(_locked(workspace, table, fcntl.LOCK_SH, "it is being handed over now"))
         yield
 
 
 @contextlib.contextmanager
-def alone(workspace: Workspace, table: str, patience: float = PATIENCE) -> Iterator[None]:
+def alone(workspace: Workspace, table: str) -> Iterator[None]:
     """A context in which nothing of a table is being published.
 
     Raises:
-        NotYet: something is, for longer than `patience` seconds.
+        NotYet: something is, for longer than PATIENCE.
     """
-    end = time.monotonic() + patience
-    with _lock(workspace, table).open("a+") as lock:
+    with _locked(workspace, table, fcntl.LOCK_EX, "a run is publishing it now"):
+        yield
+
+
+@contextlib.contextmanager
+def _locked(workspace: Workspace, table: str, kind: int, why: str) -> Iterator[None]:
+    folder, end = _home(workspace, table), time.monotonic() + PATIENCE
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a+") as lock:
         while True:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, kind | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if time.monotonic() > end:
-                    raise NotYet(
-                        f"table {table}: a run is publishing it now; it can be handed over once that has "
-                        "ended, so try again"
-                    ) from None
+                    raise NotYet(f"table {table}: {why}; try again once that has ended") from None
                 time.sleep(0.05)
         yield
 
 
 def _home(workspace: Workspace, table: str) -> Path:
     return workspace.tables / table / FOLDER
-
-
-def _lock(workspace: Workspace, table: str) -> Path:
-    folder = _home(workspace, table)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / "lock"
 
 
 def _files(workspace: Workspace, table: str) -> list[Path]:
