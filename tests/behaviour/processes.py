@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,11 @@ def spawn(act: Callable[..., None], *values: Any) -> Night:
     process.start()
     theirs.close()
     return Night(process, ours)
+
+
+def make_barrier(parties: int) -> Barrier:
+    """A place where so many processes of `spawn` wait for each other."""
+    return _context.Barrier(parties)
 
 
 def _night(answers: Connection, root: Path, day: str, fault: Fault | None, options: dict[str, Any]) -> None:

@@ -4,8 +4,9 @@ The truth is pandas over the files of the lake, and deltalake over the tables; o
 """
 
 import json
-import multiprocessing
 import shutil
+import signal
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from nightscore.review.verify import verify_days
 from nightscore.store import owners
 from nightscore.store.catalog import read_catalog
 from nightscore.store.gc import collect_garbage
+from tests.behaviour import processes
 from tests.behaviour.processes import Fault, night, start
 from tests.behaviour.world import DAY
 from tests.support.workspace import linear_model, write_day
@@ -106,7 +108,7 @@ def holds(root: Path) -> bool:
 
 
 def test_a_job_renamed_and_back_is_refused_until_it_has_the_table(tmp_path: Path) -> None:
-    """Without a hand-over nothing is published; with one, each time the newest run's rows are what all see."""
+    """Without a hand-over nothing is published; with one, the newest run's rows are what all see."""
     root = make(tmp_path)
     run(load("blue", root), DAY)
     rename(root, "blue", "green")
@@ -120,7 +122,7 @@ def test_a_job_renamed_and_back_is_refused_until_it_has_the_table(tmp_path: Path
     run(load("green", root), DAY)
     assert seen(root) == plain(root) == seen(root, "green_scores") == truth(root, WEIGHTS[1])
     rename(root, "green", "blue")
-    with pytest.raises(Broken, match="belongs to job green .handed over from blue to green by Ann"):
+    with pytest.raises(Broken, match=r"belongs to job green .handed over from blue to green by Ann"):
         run(load("blue", root), DAY)
     hand_over(root, "green", "blue")
     weigh(root, WEIGHTS[0])  # the causes of blue's first run, whose table is another's now
@@ -144,7 +146,8 @@ def test_a_workspace_in_which_a_job_was_renamed_without_a_hand_over_shows_the_ne
         if i:
             hand_over(root, old, new)
         run(load(new, root), DAY, force=True)
-    shutil.rmtree(root / "data/owners")
+    for folder in (root / "data/tables").glob("*/_owners"):
+        shutil.rmtree(folder)
     assert seen(root) == plain(root) == truth(root, WEIGHTS[2])
     assert seen(root, as_reported=True) == truth(root, WEIGHTS[0])
     rename(root, "blue", "green")
@@ -197,7 +200,7 @@ def test_a_closed_day_stays_closed_for_whoever_has_the_table(tmp_path: Path) -> 
 
 
 def test_diff_late_and_verify_go_by_the_table(tmp_path: Path) -> None:
-    """Two jobs' runs of one day: compared by the table of both, late for its owner, verified as they stand."""
+    """Two jobs' runs of one day: compared by the table of both, late for its owner, verified as is."""
     root = make(tmp_path)
     first = run(load("blue", root), DAY)
     run(load("blue", root), OTHER_DAY)
@@ -301,3 +304,151 @@ def test_a_person_is_told_whose_a_table_is(tmp_path: Path, capsys: pytest.Captur
     assert owned == {"blue_scores": "blue", "green_scores": "green", "prices": "green"}
     assert call(["hand-over", "--help"]) == 0
     assert "To rename a job" in capsys.readouterr().out
+
+
+def test_a_held_day_is_not_released_after_a_hand_over(tmp_path: Path) -> None:
+    """Nor after the table has come back: what was published meanwhile the run has not seen."""
+    root = make(tmp_path, BLUE + "audit:\n  - {name: never, sql: SELECT false}\n")
+    space = open_workspace(root)
+    with pytest.raises(Held):
+        run(load("blue", root), DAY)
+    [one] = read_held_days(space)
+    run_of_blue = root / "data/runs/blue" / DAY / one.receipt.run_id
+    write_job(root, "blue", BLUE)
+    run(load("blue", root), OTHER_DAY)
+    rename(root, "blue", "green")
+    hand_over(root, "blue", "green")
+    weigh(root, WEIGHTS[1])
+    run(load("green", root), DAY)
+    rename(root, "green", "blue")
+    hand_over(root, "green", "blue")
+    with pytest.raises(Broken, match="table prices has changed hands since the run began"):
+        release_day(space, "blue", as_day(DAY), **WHO)
+    assert seen(root) == plain(root) == truth(root, WEIGHTS[1])
+    assert list(json.loads((run_of_blue / "outcome.json").read_text())) == ["superseded"]
+    assert list(read_held_days(space)) == []
+    assert seen(root, "blue_scores") == []
+    weigh(root, WEIGHTS[2])
+    run(load("blue", root), DAY)
+    assert seen(root) == plain(root) == truth(root, WEIGHTS[2])
+
+
+@pytest.mark.parametrize("stage", ["publication", "commit blue_scores", "commit prices", "commit receipts"])
+def test_a_night_killed_while_it_publishes_is_whole_or_refused_after_a_hand_over(
+    tmp_path: Path, stage: str
+) -> None:
+    """Half published, the hand-over completes it; with no commit yet, it is never published by anybody."""
+    root = make(tmp_path)
+    run(load("blue", root), OTHER_DAY)
+    assert night(root, DAY, Fault(stage), job="blue").killed
+    write_job(root, "green", BLUE.replace("job: blue", "job: green").replace("prices", "others"))
+    hand_over(root, "blue", "green")
+    begun = stage != "publication"
+    wanted = truth(root, WEIGHTS[0]) if begun else []
+    for table in ("blue_scores", "prices"):
+        assert seen(root, table) == plain(root, table) == wanted
+    with pytest.raises(Broken, match="table prices belongs to job green"):
+        run(load("blue", root), DAY)
+    write_job(root, "blue", BLUE.replace("decide:\n  prices: prices.sql\n", ""))
+    weigh(root, WEIGHTS[1])
+    run(load("blue", root), DAY)
+    assert seen(root, "prices") == plain(root, "prices") == wanted
+    assert seen(root, "blue_scores") == plain(root, "blue_scores") == truth(root, WEIGHTS[1])
+    if not begun:
+        [reason] = [p.read_text() for p in (root / "data/runs/blue" / DAY).glob("*/superseded.json")]
+        assert "belongs to job green" in reason
+
+
+def test_a_frozen_publication_is_not_robbed_of_its_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a run stands between its commits, its table is not handed over: not yet."""
+    root = make(tmp_path)
+    run(load("blue", root), OTHER_DAY)
+    write_job(root, "green", BLUE.replace("job: blue", "job: green").replace("prices", "others"))
+    monkeypatch.setattr(owners, "PATIENCE", 0.2)
+    frozen = start(root, DAY, Fault("commit blue_scores", signal=signal.SIGSTOP), job="blue")
+    assert frozen.frozen()
+    with pytest.raises(NotYet, match="a run is publishing it now"):
+        hand_over(root, "blue", "green")
+    frozen.thaw()
+    assert frozen.wait().status == "published"
+    hand_over(root, "blue", "green")
+    assert seen(root) == plain(root) == seen(root, "blue_scores") == truth(root, WEIGHTS[0])
+
+
+def test_a_frozen_run_finds_that_its_table_is_another_jobs(tmp_path: Path) -> None:
+    """Staged and audited before a hand-over, it commits nothing after it."""
+    root = make(tmp_path)
+    run(load("blue", root), OTHER_DAY)
+    frozen = start(root, DAY, Fault("link", signal=signal.SIGSTOP), job="blue")
+    assert frozen.frozen()
+    write_job(root, "green", BLUE.replace("job: blue", "job: green").replace("prices", "others"))
+    hand_over(root, "blue", "green")
+    frozen.thaw()
+    end = frozen.wait()
+    assert end.error == "Broken" and "table prices belongs to job green" in end.message, end
+    assert seen(root) == plain(root) == seen(root, "blue_scores") == plain(root, "blue_scores") == []
+
+
+def claims(answers: Connection, root: Path, job: str, barrier: Any) -> None:
+    """A process that publishes a day of a job; it waits for the other just before it claims its tables."""
+    try:
+        receipt = run(load(job, root), DAY, report=lambda stage, *_: stage == "link" and barrier.wait(60))
+        answers.send({"status": receipt.status})
+    except Broken as error:
+        answers.send({"error": "Broken", "message": str(error)})
+
+
+@pytest.mark.parametrize("rounds", [3, pytest.param(25, marks=pytest.mark.slow)])
+def test_of_two_jobs_that_claim_a_new_table_at_once_one_has_it(tmp_path: Path, rounds: int) -> None:
+    """Two checkouts over one data folder: one day is whole, of the other nothing is published at all."""
+    for number in range(rounds):
+        root = make(tmp_path / str(number) / "a")
+        other = tmp_path / str(number) / "b"
+        write_job(other, "green", BLUE.replace("job: blue", "job: green"))
+        (other / "data").symlink_to(root / "data")
+        barrier = processes.make_barrier(2)
+        nights = {
+            job: processes.spawn(claims, where, job, barrier)
+            for job, where in (("blue", root), ("green", other))
+        }
+        ends = {job: one.wait() for job, one in nights.items()}
+        [winner] = [job for job, end in ends.items() if end.status == "published"]
+        [loser] = ends.keys() - {winner}
+        assert f"table prices belongs to job {winner}" in ends[loser].message, ends
+        assert seen(root) == plain(root) == seen(root, f"{winner}_scores") == truth(root, WEIGHTS[0])
+        assert not (root / f"data/tables/{loser}_scores/_delta_log").exists()
+        assert [entry.job for entry in read_catalog(open_workspace(root)).history] == [winner]
+        collect_garbage(open_workspace(root), 0.0)
+        assert seen(root) == plain(root) == truth(root, WEIGHTS[0])
+
+
+def test_two_jobs_that_name_one_table_or_one_name_are_told_before_anything_runs(tmp_path: Path) -> None:
+    """By the second job.yaml; where that can't be read, by whose the table is once it can."""
+    root = make(tmp_path)
+    write_job(root, "green", BLUE.replace("job: blue", "job: green"))
+    with pytest.raises(Broken, match=r"table prices is also published by jobs/.*/job.yaml; names are unique"):
+        load("blue", root)
+    write_job(root, "green", BLUE)
+    with pytest.raises(Broken, match="table blue_scores is also published by"):
+        load("blue", root)
+    (root / "jobs/green/job.yaml").write_text("job: green\nabout: [")
+    assert run(load("blue", root), DAY).status == "published"
+    shutil.rmtree(root / "jobs/blue")
+    write_job(root, "green", BLUE.replace("job: blue", "job: green"))
+    with pytest.raises(Broken, match="table prices belongs to job blue"):
+        run(load("green", root), DAY)
+
+
+def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+    """Whose the table is can't be told: nothing is published, and the file is named."""
+    root = make(tmp_path)
+    run(load("blue", root), DAY)
+    record = root / "data/tables/prices/_owners/0.json"
+    record.write_text("{")
+    with pytest.raises(Broken, match=r"prices/_owners/0.json: damaged"):
+        run(load("blue", root), DAY, force=True)
+    record.unlink()
+    assert run(load("blue", root), DAY, force=True).status == "published"
+    assert seen(root) == truth(root, WEIGHTS[0])

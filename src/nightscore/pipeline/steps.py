@@ -113,6 +113,7 @@ def draft_plan(job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST) ->
 
 def _beside_published(job: Job, draft: Plan, request: RunRequest) -> Plan:
     """The plan compared with what is published and what was begun: unchanged, taken up, or a new run."""
+    hand_overs = owners.read_numbers(job.workspace, job.spec.tables)  # first: what comes later is refused
     state = catalog.read_catalog(job.workspace)
     if request.limit is None:  # a preview publishes nothing
         refuse_foreign_tables(job, state)
@@ -122,7 +123,6 @@ def _beside_published(job: Job, draft: Plan, request: RunRequest) -> Plan:
     if last and same and not request.force and request.limit is None:
         return dataclasses.replace(draft, status="unchanged", run_id=last.run_id)
     first = 1 + max((entry.run_number for entry in past), default=-1)  # above the last one's, whosever it is
-    hand_overs = owners.read_numbers(job.workspace, job.spec.tables)
     draft = dataclasses.replace(
         draft, run_number=max(int(draft.started * 1000), first), hand_overs=hand_overs
     )

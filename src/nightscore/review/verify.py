@@ -36,8 +36,8 @@ def verify_days(workspace: Workspace, job: str | None = None, day: str | None = 
     """Each published day of a job (default: of all), one after the other.
 
     Each receipt, with the tables that it is in force for. Of every table: the files by sha256 and page
-    checksums, rows, and of each column the nulls, the exact sum, the least and the greatest value; of the scores
-    the key hash.
+    checksums, rows, and of each column the nulls, the exact sum, the least and the greatest value; of the
+    scores the key hash.
 
     Raises:
         Broken: nothing of the job, or of the day, is published.

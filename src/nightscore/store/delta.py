@@ -196,9 +196,10 @@ def _refuse_superseded(
     newer = done is not None and done > change.run_number
     now = [file.path.name for file in _snapshot(table, root).of_day(change.day)]
     if newer or (seen is not None and sorted(now) != sorted(seen)):
+        first = ", ".join(sorted({file_run_id(Path(name)) for name in now})) or "none is there now"
         raise Superseded(
-            f"table {root.name}: another run has published {change.day} since run {change.run_id} began; "
-            "this one publishes nothing"
+            f"table {root.name}: another run has published {change.day} since run {change.run_id} began "
+            f"({first}); this one publishes nothing"
         )
 
 

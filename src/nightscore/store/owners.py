@@ -1,4 +1,4 @@
-"""Which job a table belongs to: records in `data/owners/<table>/`, each created once.
+"""Which job a table belongs to: records in `_owners/` of its folder, each created once.
 
 `0.json` is the claim of the job that was the first to publish the table; `1.json`, `2.json`, … are
 hand-overs, the newest of which counts. A table of a version before, that has no record, is of the job of its
@@ -21,7 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from nightscore.common import Broken, NotYet, Workspace, write_text_once
 from nightscore.store import catalog
 
-PATIENCE = 5.0  # seconds that a hand-over waits for publications to end
+FOLDER = "_owners"  # readers of Delta tables, and VACUUM, pass over what begins with an underscore
+PATIENCE = 5.0  # seconds that publications and a hand-over of one table wait for each other
 
 
 class HandOver(BaseModel):
@@ -60,7 +61,7 @@ def read_owner(workspace: Workspace, table: str, state: catalog.Pinned | None = 
 
 def list_hand_overs(workspace: Workspace) -> list[HandOver]:
     """Every hand-over there was, by time."""
-    tables = sorted(path.name for path in _root(workspace).glob("*") if path.is_dir())
+    tables = sorted(path.parent.name for path in workspace.tables.glob(f"*/{FOLDER}"))
     found = [_read(workspace, file) for table in tables for file in _files(workspace, table)]
     return sorted((one for one in found if one.number), key=lambda one: (one.at, one.table))
 
@@ -85,11 +86,13 @@ def claim(workspace: Workspace, job: str, tables: Iterable[str]) -> list[HandOve
     Of two jobs that claim a table at once, one has it.
     """
     tables = list(tables)
-    for table in tables:
-        owner = None if _files(workspace, table) else read_owner(workspace, table)
-        if not _files(workspace, table) and (owner is None or owner.to == job):
+    unclaimed = [table for table in tables if not _files(workspace, table)]
+    state = catalog.read_catalog(workspace) if unclaimed else None
+    for table in unclaimed:
+        owner = read_owner(workspace, table, state)
+        if owner is None or owner.to == job:
             _write(workspace, HandOver(table=table, to=job, at=dt.datetime.now(dt.UTC)))
-    return find_foreign(workspace, job, tables)
+    return find_foreign(workspace, job, tables, state)
 
 
 def record_hand_over(workspace: Workspace, note: HandOver) -> None:
@@ -108,55 +111,56 @@ def record_hand_over(workspace: Workspace, note: HandOver) -> None:
 
 @contextlib.contextmanager
 def sharing(workspace: Workspace, tables: Iterable[str]) -> Iterator[None]:
-    """A context in which none of some tables is handed over."""
+    """A context in which none of some tables is handed over.
+
+    Raises:
+        NotYet: one is being handed over, for longer than PATIENCE.
+    """
     with contextlib.ExitStack() as stack:
         for table in tables:
-            lock = stack.enter_context(_lock(workspace, table).open("a+"))
-            fcntl.flock(lock, fcntl.LOCK_SH)
+            stack.enter_context(_locked(workspace, table, fcntl.LOCK_SH, "it is being handed over now"))
         yield
 
 
 @contextlib.contextmanager
-def alone(workspace: Workspace, table: str, patience: float = PATIENCE) -> Iterator[None]:
+def alone(workspace: Workspace, table: str) -> Iterator[None]:
     """A context in which nothing of a table is being published.
 
     Raises:
-        NotYet: something is, for longer than `patience` seconds.
+        NotYet: something is, for longer than PATIENCE.
     """
-    end = time.monotonic() + patience
-    with _lock(workspace, table).open("a+") as lock:
+    with _locked(workspace, table, fcntl.LOCK_EX, "a run is publishing it now"):
+        yield
+
+
+@contextlib.contextmanager
+def _locked(workspace: Workspace, table: str, kind: int, why: str) -> Iterator[None]:
+    folder, end = _home(workspace, table), time.monotonic() + PATIENCE
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a+") as lock:
         while True:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, kind | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if time.monotonic() > end:
-                    raise NotYet(
-                        f"table {table}: a run is publishing it now; it can be handed over once that has "
-                        "ended, so try again"
-                    ) from None
+                    raise NotYet(f"table {table}: {why}; try again once that has ended") from None
                 time.sleep(0.05)
         yield
 
 
-def _root(workspace: Workspace) -> Path:
-    return workspace.root / "data" / "owners"
-
-
-def _lock(workspace: Workspace, table: str) -> Path:
-    folder = _root(workspace) / table
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / "lock"
+def _home(workspace: Workspace, table: str) -> Path:
+    return workspace.tables / table / FOLDER
 
 
 def _files(workspace: Workspace, table: str) -> list[Path]:
     """A table's records, by number."""
-    found = (_root(workspace) / table).glob("*.json")
+    found = _home(workspace, table).glob("*.json")
     return sorted((path for path in found if path.stem.isdigit()), key=lambda path: int(path.stem))
 
 
 def _write(workspace: Workspace, note: HandOver) -> None:
-    path = _root(workspace) / note.table / f"{note.number}.json"
+    path = _home(workspace, note.table) / f"{note.number}.json"
     write_text_once(path, note.model_dump_json(by_alias=True, indent=2))
 
 

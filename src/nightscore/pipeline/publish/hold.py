@@ -153,16 +153,25 @@ def _told_by_whom(run: RunFolder, wanted: str) -> Iterator[None]:
 
 
 def _held_run(workspace: Workspace, job: str, day: dt.date) -> RunFolder:
-    run = _newest(workspace.runs_of(job, day))
+    folder = workspace.runs_of(job, day)
+    run = _newest(folder)
     if run is None:
         others = [f"{held.receipt.job} {held.receipt.day}" for held in read_held_days(workspace)]
-        raise Broken(f"job {job}: {day} is not held; held: {', '.join(others) or 'nothing'}")
+        decided = [f"; run {one.run_id} was: {one.outcome}" for one in _once_held(folder)[-1:]]
+        raise Broken(
+            f"job {job}: {day} is not held; held: {', '.join(others) or 'nothing'}{''.join(decided)}"
+        )
     return run
+
+
+def _once_held(folder: Path) -> list[RunFolder]:
+    """The runs of a day that an audit has held, whatever became of them; the newest last."""
+    return [RunFolder(path) for path in sorted(folder.glob("*")) if (path / "held.json").is_file()]
 
 
 def _newest(folder: Path) -> RunFolder | None:
     """The newest run of a day, if it is held."""
-    runs = [RunFolder(path) for path in sorted(folder.glob("*")) if (path / "held.json").is_file()]
+    runs = _once_held(folder)
     waiting = [run for run in runs if run.outcome is None]
     return waiting[-1] if waiting else None
 
