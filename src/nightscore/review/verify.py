@@ -51,7 +51,10 @@ def verify_days(workspace: Workspace, job: str | None = None, day: str | None = 
 
 
 def _verified(state: Pinned, entry: CatalogEntry) -> Verified:
-    receipt = entry.read_receipt()
+    receipt = entry.read_receipt_or_reason()
+    if receipt.status == "unreadable":
+        named = {"job": entry.job, "day": entry.day, "run_id": entry.run_id}
+        return Verified(**named, rows=0, files=0, differences=[receipt.reason])
     files = state.paths_of(entry)
     differences = [
         f"{table}: {difference}"

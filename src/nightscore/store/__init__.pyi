@@ -30,6 +30,8 @@ from .engine import UpTo as UpTo
 from .engine import View as View
 from .engine import is_number as is_number
 from .engine import quote_identifier as quote_identifier
+from .formats import FORMAT as FORMAT
+from .formats import LaterFormat as LaterFormat
 from .gc import collect_garbage as collect_garbage
 from .memory_budget import MemoryBudget as MemoryBudget
 from .memory_budget import job_memory_budget as job_memory_budget

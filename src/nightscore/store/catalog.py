@@ -21,6 +21,7 @@ from nightscore.scorers import read_hardware
 from nightscore.store import delta
 from nightscore.store.delta import LiveFile
 from nightscore.store.engine import Engine, EngineResources, SqlMistakes, View
+from nightscore.store.formats import LaterFormat
 from nightscore.store.memory_budget import machine_budget
 from nightscore.store.query import run_query
 from nightscore.store.receipt import Receipt
@@ -66,16 +67,36 @@ class CatalogEntry:
     file: Path
 
     def read_receipt(self) -> Receipt:
-        """The whole receipt."""
+        """The whole receipt.
+
+        Raises:
+            LaterFormat: (Broken) a later version wrote it.
+            Broken: it is damaged.
+        """
         try:
             with pq.ParquetFile(self.file, page_checksum_verification=True, pre_buffer=False) as file:
                 texts = file.read(["receipt"]).column("receipt")
             return Receipt.model_validate_json(texts[0].as_py())
+        except LaterFormat as error:
+            raise LaterFormat(
+                f"the receipt of {self.job} {self.day}, run {self.run_id}, is {error}"
+            ) from error
         except (OSError, pa.ArrowException, ValueError, IndexError, TypeError) as error:
             raise Broken(
                 f"table {RECEIPTS}: {self.file.name}, the receipt of {self.job} {self.day}, is damaged: "
                 f"{str(error).splitlines()[0]}"
             ) from error
+
+    def read_receipt_or_reason(self) -> Receipt:
+        """The whole receipt; where it can't be read, one of status `unreadable` with the reason.
+
+        For lists, which one receipt must not stop.
+        """
+        try:
+            return self.read_receipt()
+        except Broken as error:
+            named = {"job": self.job, "day": self.day, "run_id": self.run_id, "run_number": self.run_number}
+            return Receipt(**named, status="unreadable", reason=str(error), published_at=self.published_at)
 
 
 @dataclass(frozen=True)

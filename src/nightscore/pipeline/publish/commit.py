@@ -33,6 +33,7 @@ from nightscore.store import (
     RESTATED_ROWS,
     RESTATEMENT_SCHEMAS,
     RESTATEMENTS,
+    LaterFormat,
     Plan,
     Receipt,
     RunFolder,
@@ -116,6 +117,8 @@ def complete_publication(workspace: Workspace, run: RunFolder, report: ProgressC
 def _read(run: RunFolder, workspace: Workspace) -> Publication:
     try:
         return Publication.model_validate_json(run.publication.read_bytes())
+    except LaterFormat as error:
+        raise LaterFormat(f"{workspace.relative(run.publication)} is {error}") from error
     except ValidationError as error:
         raise Broken(
             f"{workspace.relative(run.publication)}: damaged; it says what a run that was stopped was about "
