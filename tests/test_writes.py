@@ -30,12 +30,12 @@ ELSEWHERE = {
     "evaluation/recipes/network.py": ({"tempfile"}, "a folder of the system's, for tools that want files"),
     "evaluation/recipes/graph.py": ({"onnx.save"}, "a model on its way through a tool, in that folder"),
     "evaluation/recipes/quantize.py": ({"onnx.save"}, "a model on its way through a tool, in that folder"),
-    "review/text.py": ({"write_table", "write_csv"}, "a query's result, to standard output"),
+    "review/export.py": ({"write_table", "write_csv"}, "a query's result, to standard output"),
     "airflow/local.py": ({"mkdir"}, "the home of Airflow on this machine"),
     "airflow/standalone.py": ({"open", "fcntl", "truncate"}, "log and lock in that home"),
     "airflow/web/query.py": ({"tempfile"}, "a folder of the system's, where a person's query spills"),
     "airflow/web/query_worker.py": ({"write_table"}, "a query's result, to a pipe"),
-    "cli/main.py": ({"os.open"}, "/dev/null, in the place of a closed pipe"),
+    "cli/output.py": ({"os.open"}, "/dev/null, in the place of a stream that is closed"),
 }
 
 MODULES = {"shutil", "tempfile", "fcntl", "sqlite3"}  # whoever imports one of them writes

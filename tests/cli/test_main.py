@@ -86,6 +86,8 @@ def test_the_same_receipt_lies_beside_the_run(space: Path, capsys: pytest.Captur
         (["run", "mini", "--day", DAY, "--set", "n=0"], 2, ">= 1 and <= 100"),
         (["run", "mini", "--day", DAY, "--set", "m=1"], 2, "no parameter 'm'"),
         (["run", "mini", "--day", DAY, "--limit", "0"], 1, "at least one row"),
+        (["run", "mini", "--day", DAY, "--limit", "1.5"], 2, "no whole number"),
+        (["run", "mini", "--day", DAY, "--limit", "1e3"], 2, "no whole number"),
         (["run", "mini", "--day", DAY, "--model", "data/nothing.onnx"], 1, "data/nothing.onnx"),
         (["run", "mini", "--day", DAY, "--model", "/etc/passwd"], 1, "outside the workspace"),
         (["run", "minni", "--day", DAY], 1, "did you mean mini?"),

@@ -8,6 +8,7 @@ from nightscore.cli.options import AsJson, JobName, PublishedDay, open_chosen_wo
 from nightscore.cli.output import print_document, print_json, say
 
 if TYPE_CHECKING:
+    from nightscore.pipeline import hold as holding
     from nightscore.store import Receipt
 
 HeldDay = Annotated[str, Parameter(help="The day that is held, YYYY-MM-DD.")]
@@ -26,16 +27,23 @@ def held(
         print_json([held_day.model_dump(mode="json", by_alias=True) for held_day in held_days])
         return 0
     for held_day in held_days:
-        receipt = held_day.receipt
-        say(f"{receipt.job} {receipt.day}: held, run {receipt.run_id}, {receipt.rows.scored:,} rows")
-        for audit in receipt.audits:
-            if not audit.passed:
-                say(f"  {audit.severity}: {audit.name}: {audit.detail}")
-        for table, files in held_day.files.items():
-            say(f"  {table}: {', '.join(files)}")
+        _print_held(held_day)
     if not held_days:
         say("no day is held")
     return 0
+
+
+def _print_held(held_day: "holding.HeldDay") -> None:
+    receipt = held_day.receipt
+    if receipt.status == "unreadable":
+        say(f"{receipt.job} {receipt.day}: {receipt.reason}")
+        return
+    say(f"{receipt.job} {receipt.day}: held, run {receipt.run_id}, {receipt.rows.scored:,} rows")
+    for audit in receipt.audits:
+        if not audit.passed:
+            say(f"  {audit.severity}: {audit.name}: {audit.detail}")
+    for table, files in held_day.files.items():
+        say(f"  {table}: {', '.join(files)}")
 
 
 def release(job: JobName, /, *, day: HeldDay, by: By, because: Because, json: AsJson = False) -> int:

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from nightscore.cli.options import AsJson, JobName, Misuse, open_chosen_workspace, pairs, parse_day_option
+from nightscore.cli.options import (
+    AsJson,
+    JobName,
+    Misuse,
+    open_chosen_workspace,
+    pairs,
+    parse_day_option,
+    whole_number,
+)
 from nightscore.cli.output import print_json, say
 from nightscore.scorers import Technique
 
@@ -137,11 +145,12 @@ def bakeoff(
     rows: Annotated[
         int | None,
         Parameter(
+            converter=whole_number,
             help="Only the first N rows; default: all that the model scores in half a minute, else as "
             "many as in 10 seconds. Decisions that need all rows of a day are only fair on all of them."
         ),
     ] = None,
-    rounds: Annotated[int, Parameter(help="How often the fastest run in turns.")] = 5,
+    rounds: Annotated[int, Parameter(converter=whole_number, help="How often the fastest run in turns.")] = 5,
     apply: Annotated[
         bool, Parameter(negative="", help="Write what is taken to variant.yaml, for the next nights.")
     ] = False,

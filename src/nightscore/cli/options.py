@@ -2,11 +2,13 @@
 
 import datetime as dt
 import getpass
+import re
+from collections.abc import Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from nightscore.common import Broken, Workspace, as_day, open_workspace
 
@@ -45,7 +47,19 @@ Settings = Annotated[
     Parameter(name="--set", negative="", help="NAME=VALUE: a parameter of the job; may be repeated."),
 ]
 Force = Annotated[bool, Parameter(negative="", help="Run although nothing has changed.")]
-Limit = Annotated[int | None, Parameter(help="Score only the first N rows and publish nothing: a preview.")]
+
+
+def whole_number(_: Any, tokens: Sequence[Token]) -> int:
+    """An option's number, as it is written: 1.5 is not rounded."""
+    if not re.fullmatch(r"[+-]?[0-9]{1,18}", tokens[0].value):
+        raise ValueError(f"{tokens[0].value!r} is no whole number")
+    return int(tokens[0].value)
+
+
+Limit = Annotated[
+    int | None,
+    Parameter(converter=whole_number, help="Score only the first N rows and publish nothing: a preview."),
+]
 KnownAt = Annotated[
     str | None,
     Parameter(

@@ -19,7 +19,7 @@ from nightscore.cli.options import (
     parse_day_option,
     state_as_of,
 )
-from nightscore.cli.output import print_document, print_json, say
+from nightscore.cli.output import print_document, print_error, print_json, say
 from nightscore.common import Broken
 
 
@@ -86,7 +86,7 @@ def receipts(
     only_day = parse_day_option(day).isoformat() if day else None
     history = catalog.read_catalog(open_chosen_workspace()).history
     entries = [e for e in history if job in (None, e.job) and only_day in (None, e.day)]
-    listed = [entry.read_receipt() for entry in entries]
+    listed = [entry.read_receipt_or_reason() for entry in entries]
     if job and not any(entry.job == job for entry in history):
         # A job that was never published has no receipts; one that is not there is an error.
         load(job, open_chosen_workspace())
@@ -99,7 +99,10 @@ def receipts(
     for note in [] if json else owners.list_hand_overs(open_chosen_workspace()):
         if job in (None, note.source, note.to):
             print(f"table {note.table} {note}")
-    return 0
+    unreadable = [Broken(receipt.reason) for receipt in listed if receipt.status == "unreadable"]
+    for error in unreadable:
+        print_error("broken", error)
+    return Broken.exit_code if unreadable else 0
 
 
 def report(

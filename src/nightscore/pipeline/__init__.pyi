@@ -26,6 +26,7 @@ from .publish.hold import read_held_days as read_held_days
 from .publish.reconcile import key_hash_select as key_hash_select
 from .publish.reconcile import key_hash_text as key_hash_text
 from .read import inputs as inputs
+from .read.contents import as_recorded as as_recorded
 from .replay import replay_rejects as replay_rejects
 from .request import RunRequest as RunRequest
 from .score.deviation import Deviation as Deviation

@@ -206,7 +206,10 @@ def _places(workspace: Workspace) -> list[Path]:
 def _last(job: Job, plan: Plan) -> Receipt | None:
     """The receipt of the job's last published day, up to this one."""
     entry = catalog.read_catalog(job.workspace).previous(job.name, as_day(plan.day) + dt.timedelta(days=1))
-    return entry.read_receipt() if entry else None
+    if entry is None:
+        return None
+    last = entry.read_receipt_or_reason()  # for an estimate: one that can't be read is as if there were none
+    return None if last.status == "unreadable" else last
 
 
 def _by_rows(last: Receipt, plan: Plan, source: Sequence[InputFile]) -> Needs:

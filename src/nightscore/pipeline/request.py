@@ -25,7 +25,8 @@ class RunRequest:
         restate: publish a day again that is published, closed or not; says why, and who does it.
 
     Raises:
-        Broken: `limit` is less than one row.
+        Broken: `limit` is no whole number of rows, or less than one; `model` or `device` is empty.
+        TypeError: `restate` or `known_at` is of another type.
     """
 
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -39,6 +40,12 @@ class RunRequest:
     def __post_init__(self) -> None:
         if not isinstance(self.restate, Restate | None):
             raise TypeError(f"restate is {self.restate!r}; allowed: Restate(because, by), or None")
+        if not isinstance(self.known_at, dt.datetime | str | None):
+            raise TypeError(f"known_at is {self.known_at!r}; allowed: a datetime, a text (ISO 8601), or None")
+        for name in ("model", "device"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, str) and value.strip()):
+                raise Broken(f"{name} {value!r} is not allowed: name one, or leave it out (None)")
         whole = isinstance(self.limit, int) and not isinstance(self.limit, bool)
         if self.limit is not None and not (whole and self.limit >= 1):
             raise Broken(f"limit {self.limit!r} is not allowed: a preview has at least one row")

@@ -27,12 +27,13 @@ from nightscore.pipeline.publish.finalize import prove_and_publish
 from nightscore.pipeline.publish.ownership import refuse_foreign_tables
 from nightscore.pipeline.publish.receipt_builder import read_unchanged_receipt, skipped_receipt
 from nightscore.pipeline.read import as_of, inputs
+from nightscore.pipeline.read.contents import as_recorded
 from nightscore.pipeline.read.days_seen import see_days, see_ignored
 from nightscore.pipeline.read.manifest import refuse_incomplete
 from nightscore.pipeline.read.scan import scan_chunks, source_schema
 from nightscore.pipeline.request import DEFAULT_REQUEST, RunRequest
 from nightscore.pipeline.score.batches import Deadline, RowScorer, needed_columns, scores_batch
-from nightscore.pipeline.score.challengers import Challengers, add_challengers
+from nightscore.pipeline.score.challengers import Challengers, add_challengers, add_challengers_cause
 from nightscore.pipeline.score.open_model import OpenModel, open_job_model, open_planned_scorer, score_nothing
 from nightscore.pipeline.score.rejects import RejectWriter
 from nightscore.pipeline.score.time_limit import until
@@ -108,10 +109,10 @@ def draft_plan(job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST) ->
         bound = binding.bind_job(Day(job, draft), opened.scorer)
     draft = add_challengers(job, draft, opened.scorer, bound.features)
     draft = dataclasses.replace(draft, promotion=read_promotion(job, draft))
-    return _beside_published(job, draft, request)
+    return _beside_published(job, draft, request, picked)
 
 
-def _beside_published(job: Job, draft: Plan, request: RunRequest) -> Plan:
+def _beside_published(job: Job, draft: Plan, request: RunRequest, picked: VariantFile | None) -> Plan:
     """The plan compared with what is published and what was begun: unchanged, taken up, or a new run."""
     hand_overs = owners.read_numbers(job.workspace, job.spec.tables)  # first: what comes later is refused
     state = catalog.read_catalog(job.workspace)
@@ -119,7 +120,8 @@ def _beside_published(job: Job, draft: Plan, request: RunRequest) -> Plan:
         refuse_foreign_tables(job, state)
     past = state.day_history(job.name, job.spec.tables, draft.day)
     last = state.read_receipt(job.name, as_day(draft.day))
-    same = last is not None and last.fingerprint == draft.fingerprint and _still_there(job, last)
+    compared = _as_recorded(job, draft, last, picked) if last else draft
+    same = last is not None and last.fingerprint == compared.fingerprint and _still_there(job, last)
     if last and same and not request.force and request.limit is None:
         return dataclasses.replace(draft, status="unchanged", run_id=last.run_id)
     first = 1 + max((entry.run_number for entry in past), default=-1)  # above the last one's, whosever it is
@@ -127,13 +129,22 @@ def _beside_published(job: Job, draft: Plan, request: RunRequest) -> Plan:
         draft, run_number=max(int(draft.started * 1000), first), hand_overs=hand_overs
     )
     if request.limit is None:
-        draft = plan_restatement(job, draft, past, request.restate)
+        restated = plan_restatement(job, compared, past, request.restate)
+        draft = dataclasses.replace(draft, restate=restated.restate, replaces=restated.replaces)
     resumed = None if request.force else run_folder.find_unfinished_plan(job.workspace, draft)
     if resumed and resumed.run_number >= first:
         return dataclasses.replace(
             resumed, restate=draft.restate, replaces=draft.replaces, hand_overs=hand_overs
         )
     return draft
+
+
+def _as_recorded(job: Job, draft: Plan, last: Receipt, picked: VariantFile | None) -> Plan:
+    """The plan with its inputs as the receipt knew them, those whose bytes are the same, for a comparison."""
+    if last.fingerprint == draft.fingerprint:
+        return draft
+    files = as_recorded(job, draft.inputs, last)
+    return dataclasses.replace(draft, inputs=files, fingerprint=_fingerprint(draft, files, picked))
 
 
 def score_piece(
@@ -279,15 +290,9 @@ def _draft(
 ) -> Plan:  # fmt: skip
     """The plan before its run begins: the day's causes and their fingerprint."""
     params = {n: v.isoformat() if isinstance(v, dt.date) else v for n, v in values.items()}
-    read = {name: [(f.path, f.fingerprint) for f in input_files] for name, input_files in files.items()}
-    used = picked.cause if picked and picked.reference.sha256 == opened.sha256 else None
-    causes = json_digest(
-        job.hash, day.isoformat(), params, opened.sha256, opened.code, opened.device, read,
-        *([known_at] if known_at else []), *([used] if used else []),
-    )  # fmt: skip
     scores = delta.live_files_of(job.workspace.tables / job.spec.scores_table, day.isoformat())
-    return Plan(
-        job.name, day.isoformat(), "score", fingerprint=causes, job_hash=job.hash, key=tuple(job.spec.key),
+    plan = Plan(
+        job.name, day.isoformat(), "score", job_hash=job.hash, key=tuple(job.spec.key),
         model_path=opened.name, model_sha256=opened.sha256, device=opened.device,
         model_uri=opened.uri, model_version=opened.version, code=opened.code,
         tuned=tuned_variant(picked) if picked else None,
@@ -295,6 +300,21 @@ def _draft(
         started=time.time(),
         seen=tuple(sorted(f.path.name for f in scores)),
     )  # fmt: skip
+    return dataclasses.replace(plan, fingerprint=_fingerprint(plan, files, picked))
+
+
+def _fingerprint(plan: Plan, files: inputs.Files, picked: VariantFile | None) -> str:
+    """The hash of a day's causes, with some files in the place of its inputs; challengers are among them.
+
+    Its recipe does not change (docs/decisions/0018): what is new enters only where it is not its default.
+    """
+    read = {name: [(f.path, f.fingerprint) for f in input_files] for name, input_files in files.items()}
+    used = picked.cause if picked and picked.reference.sha256 == plan.model_sha256 else None
+    causes = json_digest(
+        plan.job_hash, plan.day, plan.params, plan.model_sha256, plan.code, plan.device, read,
+        *([plan.known_at] if plan.known_at else []), *([used] if used else []),
+    )  # fmt: skip
+    return add_challengers_cause(causes, plan.challengers)
 
 
 def _still_there(job: Job, receipt: Receipt) -> bool:

@@ -4,6 +4,7 @@ Nothing is published. How much would change is computed as a restatement would b
 folder that is removed: with the job, its model and all rows as they are now, and the day's own parameters.
 """
 
+import dataclasses
 import datetime as dt
 from collections.abc import Iterator, Mapping
 
@@ -17,6 +18,7 @@ from nightscore.pipeline import (
     Day,
     Reported,
     RunRequest,
+    as_recorded,
     begin,
     changed_causes,
     compare_tables,
@@ -65,17 +67,20 @@ def find_late_days(
 def _late_day(
     job: Job, state: Pinned, entry: CatalogEntry, list_only: bool, report: ProgressCallback
 ) -> LateDay:
-    receipt = entry.read_receipt()
+    receipt = entry.read_receipt_or_reason()
     late_day = LateDay(
         job=job.name, day=entry.day, run_id=entry.run_id, closed=job.spec.close or receipt.closed,
         causes=Causes(),
     )  # fmt: skip
+    if receipt.status == "unreadable":
+        return late_day.model_copy(update={"problem": receipt.reason})
     try:
         request = RunRequest(params=job.own_params(receipt.params), force=True, restate=ASKED)
         plan = draft_plan(job, dt.date.fromisoformat(entry.day), request)
         if plan.status == "skipped":
             return late_day.model_copy(update={"problem": plan.reason})
-        causes = changed_causes(plan, receipt)
+        known = dataclasses.replace(plan, inputs=as_recorded(job, plan.inputs, receipt))
+        causes = changed_causes(known, receipt)
         if not causes.inputs or list_only:
             return late_day.model_copy(update={"causes": causes})
         late_day = late_day.model_copy(update={"causes": causes})

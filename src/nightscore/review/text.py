@@ -58,7 +58,7 @@ def print_receipt(receipt: Receipt) -> None:
     out = console()
     said = f"[bold]{receipt.job}[/bold] {receipt.day}: [bold]{receipt.status}[/bold] {escape(receipt.reason)}"
     out.print(said.rstrip())
-    if receipt.status == "skipped":
+    if receipt.status in ("skipped", "unreadable"):
         return
     rows = receipt.rows
     facts = [
@@ -287,8 +287,10 @@ def _receipt_tables(out: Console, receipt: Receipt) -> None:
 
 
 def _audits(receipt: Receipt) -> str:
+    if receipt.status == "unreadable":
+        return receipt.status
     failed = [_audit_text(a) for a in receipt.audits if not a.passed]
-    return escape(f"warned: {', '.join(failed)}") if failed else f"{len(receipt.audits)} passed"
+    return f"warned: {', '.join(failed)}" if failed else f"{len(receipt.audits)} passed"
 
 
 def _audit_text(audit: AuditResult) -> str:

@@ -52,7 +52,10 @@ def verify_days(workspace: Workspace, job: str | None = None, day: str | None = 
 
 
 def _verified(state: Pinned, entry: CatalogEntry) -> Verified:
-    receipt, held = entry.read_receipt(), state.holds(entry)
+    receipt, held = entry.read_receipt_or_reason(), state.holds(entry)
+    if receipt.status == "unreadable":
+        named = {"job": entry.job, "day": entry.day, "run_id": entry.run_id}
+        return Verified(**named, rows=0, files=0, differences=[receipt.reason])
     files = {table: paths for table, paths in state.paths_of(entry).items() if table in held}
     differences = [
         f"{table}: {difference}"

@@ -2,7 +2,14 @@
 
 
 class ModelError(Exception):
-    """This model can't be used as asked: the file, its inputs, its outputs or the device."""
+    """This model can't be used as asked: the file, its inputs, its outputs or the device.
+
+    `option` is what was asked for and is to blame: kind, outputs, columns or device; empty: the model.
+    """
+
+    def __init__(self, message: str, option: str = "") -> None:
+        super().__init__(message)
+        self.option = option
 
 
 class ChunkError(Exception):

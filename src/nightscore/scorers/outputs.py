@@ -29,7 +29,9 @@ def parse_outputs(named: Mapping[str, str]) -> list[OutputColumn]:
 def _output(column: str, source: str) -> OutputColumn:
     match = re.fullmatch(r"([^\[\]]+)(?:\[([0-9]+|\*)\])?", source)
     if match is None:
-        raise ModelError(f"output {column!r}: {source!r} is no output's name, or name[index], or name[*]")
+        raise ModelError(
+            f"output {column!r}: {source!r} is no output's name, or name[index], or name[*]", "outputs"
+        )
     index, whole = match[2], match[2] == "*"
     return OutputColumn(column, match[1], int(index) if index and not whole else None, whole)
 
@@ -45,12 +47,14 @@ def check_index(model: str, output: OutputColumn, holds: str, width: int | None)
     place = f"{model}: output {output.column!r}: {output.source!r} {holds}"
     if width == 0:
         if output.whole or output.index is not None:
-            raise ModelError(f"{place}; a rank-1 output takes no index")
+            raise ModelError(f"{place}; a rank-1 output takes no index", "outputs")
         return
     if output.index is None and width != 1 and not output.whole:
-        raise ModelError(f"{place}; say which, such as {output.source}[1], or {output.source}[*] for a list")
+        raise ModelError(
+            f"{place}; say which, such as {output.source}[1], or {output.source}[*] for a list", "outputs"
+        )
     if width is not None and (output.index or 0) >= width:
-        raise ModelError(f"{place}; index {output.index} is not among 0 to {width - 1}")
+        raise ModelError(f"{place}; index {output.index} is not among 0 to {width - 1}", "outputs")
 
 
 def matrix_columns(
@@ -68,7 +72,7 @@ def matrix_columns(
             "job's model.columns, or as a JSON list in the model's metadata, key 'columns'"
         )
     if len(set(names)) != len(names):
-        raise ModelError(f"{model}: a column stands twice in {names}")
+        raise ModelError(f"{model}: a column stands twice in {names}", "columns")
     if width is not None and len(names) != width:
-        raise ModelError(f"{model}: takes {width} columns; {len(names)} are named: {names}")
+        raise ModelError(f"{model}: takes {width} columns; {len(names)} are named: {names}", "columns")
     return names

@@ -52,7 +52,9 @@ def open_python(model: ModelFile, options: Options) -> Scorer:
         ModelError: it can't be imported, has no signature, or does not give an output that is asked for.
     """
     if options.device not in ("auto", "cpu"):
-        raise ModelError(f"{model.name}: a Python function has no device {options.device!r}; allowed: cpu")
+        raise ModelError(
+            f"{model.name}: a Python function has no device {options.device!r}; allowed: cpu", "device"
+        )
     function = _imported(model.data.decode())
     signature = getattr(function, "signature", None)
     if not isinstance(signature, Signature):
@@ -60,7 +62,8 @@ def open_python(model: ModelFile, options: Options) -> Scorer:
     missing = [source for source in options.outputs.values() if source not in signature.outputs.names]
     if missing:
         raise ModelError(
-            f"{model.name}: gives no {missing[0]!r}; its outputs: {', '.join(signature.outputs.names)}"
+            f"{model.name}: gives no {missing[0]!r}; its outputs: {', '.join(signature.outputs.names)}",
+            "outputs",
         )
     return PythonScorer(model.name, function, signature, options.outputs)
 

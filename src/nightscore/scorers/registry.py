@@ -60,7 +60,7 @@ def open_scorer(
     if is_scorer_file(kind):
         return open_file(file or read_scorer_file(Path(kind).absolute(), kind), model, options)
     if model is None:
-        raise ModelError(f"kind {kind} takes a model file, and none is named")
+        raise ModelError(f"kind {kind} takes a model file, and none is named", "kind")
     if kind in BUILT_IN_KINDS:
         module, _, name = BUILT_IN_KINDS[kind].partition(":")
         opens: Opens = getattr(importlib.import_module(module), name)
@@ -126,7 +126,7 @@ def _loaded(kind: str) -> Opens:
         opens: Opens = point.load()
     except Exception as error:  # other people's code, at import time
         raise ModelError(
-            f"kind {kind!r} ({point.value}) can't be imported: {type(error).__name__}: {error}"
+            f"kind {kind!r} ({point.value}) can't be imported: {type(error).__name__}: {error}", "kind"
         ) from error
     return opens
 
@@ -153,7 +153,7 @@ def _point(kind: str) -> EntryPoint:
         return installed[kind]
     near = difflib.get_close_matches(kind, scorer_kinds(), 1)
     hint = f"did you mean {near[0]}?" if near else f"kinds here: {', '.join(scorer_kinds())}"
-    raise ModelError(f"unknown kind of scorer {kind!r}; {hint}")
+    raise ModelError(f"unknown kind of scorer {kind!r}; {hint}", "kind")
 
 
 def _installed() -> dict[str, EntryPoint]:

@@ -195,7 +195,7 @@ def _called(file: ScorerFile, name: str, *arguments: object) -> Any:
     try:
         return function(*arguments)
     except ModelError as error:
-        raise ModelError(f"{file.name}: {error}") from error
+        raise ModelError(f"{file.name}: {error}", error.option) from error
     except MemoryError:
         raise
     except (Exception, SystemExit) as error:  # other people's code

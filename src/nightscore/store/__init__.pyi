@@ -34,6 +34,8 @@ from .folder_columns import NO_FOLDERS as NO_FOLDERS
 from .folder_columns import FolderColumns as FolderColumns
 from .folder_columns import folder_values as folder_values
 from .folder_columns import hive_options as hive_options
+from .formats import FORMAT as FORMAT
+from .formats import LaterFormat as LaterFormat
 from .gc import collect_garbage as collect_garbage
 from .memory_budget import MemoryBudget as MemoryBudget
 from .memory_budget import job_memory_budget as job_memory_budget

@@ -18,6 +18,7 @@ from nightscore.common import Broken, Workspace, open_workspace
 from nightscore.scorers import read_hardware
 from nightscore.store import delta
 from nightscore.store.engine import EngineResources, View
+from nightscore.store.formats import LaterFormat
 from nightscore.store.memory_budget import machine_budget
 from nightscore.store.query import run_query
 from nightscore.store.receipt import Receipt
@@ -65,9 +66,18 @@ class CatalogEntry:
     file: Path
 
     def read_receipt(self) -> Receipt:
-        """The whole receipt."""
+        """The whole receipt.
+
+        Raises:
+            LaterFormat: (Broken) a later version wrote it.
+            Broken: it is damaged.
+        """
         try:
             return self._as_listed(Receipt.model_validate_json(read_receipt_text(self.file, self.run_id)))
+        except LaterFormat as error:
+            raise LaterFormat(
+                f"the receipt of {self.job} {self.day}, run {self.run_id}, is {error}"
+            ) from error
         except (OSError, pa.ArrowException, ValueError, IndexError, TypeError) as error:
             raise Broken(
                 f"table {RECEIPTS}: {self.file.name}, the receipt of {self.job} {self.day}, is damaged: "
@@ -85,6 +95,17 @@ class CatalogEntry:
             if found != value:
                 raise ValueError(f"its {name} is {found!r}, and the log of the table says {value!r}")
         return receipt
+
+    def read_receipt_or_reason(self) -> Receipt:
+        """The whole receipt; where it can't be read, one of status `unreadable` with the reason.
+
+        For lists, which one receipt must not stop.
+        """
+        try:
+            return self.read_receipt()
+        except Broken as error:
+            named = {"job": self.job, "day": self.day, "run_id": self.run_id, "run_number": self.run_number}
+            return Receipt(**named, status="unreadable", reason=str(error), published_at=self.published_at)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, TypeAdapter
 
 from nightscore.scorers import PLAIN_ONNX, Variant
+from nightscore.store.formats import FORMAT, refuse_later_format
 
 SHOWN_GAPS = 5  # in a line
 
@@ -207,6 +208,7 @@ class Plan:
     cpu_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     peak_memory: int = 0
     reason: str = ""
+    format: int = FORMAT
 
     @property
     def rows(self) -> int:
@@ -232,9 +234,13 @@ def plan_from_json(text: str) -> Plan:
     """The plan that `Plan.to_json` wrote, here or in an earlier version.
 
     Raises:
+        LaterFormat: a later version wrote it, and says so.
         ValueError: it is none, or has what a later version added.
     """
-    return _reader().validate_python(json.loads(text))
+    document = json.loads(text)
+    if isinstance(document, dict):
+        refuse_later_format(document.get("format"))
+    return _reader().validate_python(document)
 
 
 def json_digest(*parts: Any) -> str:

@@ -10,11 +10,12 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
+from nightscore.store.formats import refuse_later_format
 from nightscore.store.plan import Canary, DaysSeen, TriedVariant
 
-Status = Literal["published", "unchanged", "skipped", "preview", "held"]
+Status = Literal["published", "unchanged", "skipped", "preview", "held", "unreadable"]
 
 
 class Part(BaseModel):
@@ -260,6 +261,8 @@ class Restatement(Part):
 class Receipt(Part):
     """What one run of one day did. Times are UTC, `seconds` are wall-clock by stage.
 
+    `format`: `store/formats.py`. Of one that can't be read there is the status `unreadable`, and a reason.
+
     `closed` says that the day is closed with it: only a restatement publishes it again. Rows that became
     known after `known_at` were not seen; "": all rows were. `days_seen` are the inputs with a lookback,
     `ignored` what lay in an input's folders and was left out, because the job says so.
@@ -303,6 +306,15 @@ class Receipt(Part):
     published_at: dt.datetime | None = None
     versions: Mapping[str, str] = {}
     hardware: Mapping[str, str | int] = {}
+    format: int = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_of_a_format_known_here(cls, document: Any) -> Any:
+        # Before anything else is read: LaterFormat is no ValueError, so that pydantic lets it through.
+        if isinstance(document, dict):
+            refuse_later_format(document.get("format"))
+        return document
 
     def to_json(self, indent: int | None = None) -> str:
         """The receipt as JSON text; `Receipt.model_validate_json` reads it."""

@@ -22,6 +22,7 @@ from typing import Any
 
 from nightscore.common import NotYet, Workspace, replace_text, write_text_once
 from nightscore.store import disk
+from nightscore.store.formats import LaterFormat
 from nightscore.store.outcome import EARLIER, FILE, PUBLISH, Outcome, read_outcome, record_outcome
 from nightscore.store.plan import Plan, plan_from_json
 
@@ -218,7 +219,7 @@ def read_plan(path: Path) -> Plan | None:
     """The plan in a file; None where it is damaged or of another version: the day is planned again then."""
     try:
         return plan_from_json(path.read_text(encoding="utf-8"))
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, LaterFormat):
         return None
 
 

@@ -42,7 +42,8 @@ def overview(request: Request, sight: SightDep) -> Response:
         last[entry.job] = entry
     names = [*sight.jobs, *sorted(last.keys() - sight.jobs.keys())]
     rows = [
-        (name, sight.jobs.get(name), last[name].read_receipt() if name in last else None) for name in names
+        (name, sight.jobs.get(name), last[name].read_receipt_or_reason() if name in last else None)
+        for name in names
     ]
     return page(
         request, "overview", jobs=[row for row in rows if not isinstance(row[1], Broken)],
@@ -55,7 +56,7 @@ def overview(request: Request, sight: SightDep) -> Response:
 def job_days(request: Request, sight: SightDep, job: str) -> Response:
     """A job's last receipts, the newest first."""
     history = sight.history(job)
-    receipts = [(e.read_receipt(), bool(sight.state.holds(e))) for e in history[:DAYS]]
+    receipts = [(e.read_receipt_or_reason(), bool(sight.state.holds(e))) for e in history[:DAYS]]
     return page(
         request,
         "job",

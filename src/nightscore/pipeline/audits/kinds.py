@@ -170,7 +170,17 @@ QUESTIONS: Mapping[type[SqlAudit | BuiltInAudit], type[Question[Any]]] = {
 
 def questions(job: Job) -> tuple[Question[Any], ...]:
     """The audits of a job, in its order, ready to be asked."""
-    return tuple(QUESTIONS[type(audit)](audit, job, i) for i, audit in enumerate(job.spec.audit))
+    return tuple(_question(audit, job, i) for i, audit in enumerate(job.spec.audit))
+
+
+def _question(audit: SqlAudit | BuiltInAudit, job: Job, index: int) -> Question[Any]:
+    if type(audit) not in QUESTIONS:
+        job.raise_broken(
+            ("audit", index),
+            f"{type(audit).__name__} is a kind of audit that nothing asks: it has no line in QUESTIONS of "
+            "nightscore.pipeline.audits.kinds",
+        )
+    return QUESTIONS[type(audit)](audit, job, index)
 
 
 def _too_far(move: Moved, drift: Drift) -> bool:

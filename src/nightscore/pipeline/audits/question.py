@@ -92,5 +92,5 @@ def read_previous_day(job: Job, day: dt.date) -> Previous | None:
     entry = state.previous(job.name, day)
     if entry is None:
         return None
-    files = tuple(file.path for file in state.files_of(entry, job.spec.scores_table))
-    return Previous(entry.day, entry.read_receipt().rows.published, files)
+    files = state.files_of(entry, job.spec.scores_table)
+    return Previous(entry.day, sum(file.rows for file in files), tuple(file.path for file in files))

@@ -39,6 +39,7 @@ from nightscore.store import (
     RESTATEMENT_SCHEMAS,
     RESTATEMENTS,
     SUPERSEDED,
+    LaterFormat,
     Plan,
     Receipt,
     RunFolder,
@@ -181,10 +182,12 @@ def _complete(
 
 def _read(run: RunFolder, workspace: Workspace) -> Publication:
     outcome = run.outcome
+    shown = workspace.relative(outcome.path if outcome else run.path)
     try:
         return Publication.model_validate(outcome.content if outcome else {})
+    except LaterFormat as error:
+        raise LaterFormat(f"{shown} is {error}") from error
     except ValidationError as error:
-        shown = workspace.relative(outcome.path if outcome else run.path)
         raise Broken(
             f"{shown}: damaged; it says what a run that was stopped was about to commit. Remove it, and the "
             "day is run again"

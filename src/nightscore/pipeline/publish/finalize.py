@@ -28,6 +28,7 @@ from nightscore.pipeline.publish.reconcile import (
 )
 from nightscore.pipeline.publish.score_sample import prove_sample
 from nightscore.pipeline.read import inputs, integrity
+from nightscore.pipeline.read.contents import input_contents
 from nightscore.pipeline.score.challengers import read_challenger_results
 from nightscore.pipeline.score.open_model import open_planned_scorer
 from nightscore.pipeline.score.rejects import SHOWN_REASONS, over_budget
@@ -80,6 +81,7 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: ProgressCa
         with day.engine({"scores": pieces, **decided, **aside}) as engine:
             audits = run_audits(job, engine)
         integrity.refuse_changed_inputs(job, plan)
+        plan = dataclasses.replace(plan, sha256=input_contents(job, plan))
     watch.lap("audit")
     report("read back", 0, 0)
     read_back |= {table: day.read_back(files) for table, files in decided.items()}

@@ -21,6 +21,7 @@ from nightscore.pipeline.publish.commit import publish_tables
 from nightscore.store import (
     DISCARDED,
     PUBLISH,
+    LaterFormat,
     Plan,
     Receipt,
     Release,
@@ -70,11 +71,23 @@ def hold_day(
 
 
 def read_held_days(workspace: Workspace, job: str | None = None) -> Iterator[HeldDay]:
-    """The days that are held, of a job or of all, by job and day; of a day the newest run."""
+    """The days that are held, of a job or of all, by job and day; of a day the newest run.
+
+    One that can't be read, or is of a later version, has the status `unreadable`, and the reason.
+    """
     for folder in sorted(workspace.runs.glob(f"{job or '*'}/*")):
         newest = _newest(folder)
         if newest:
-            yield _read(newest)
+            yield _read_or_reason(newest)
+
+
+def _read_or_reason(run: RunFolder) -> HeldDay:
+    try:
+        return _read(run)
+    except Broken as error:
+        name, day = run.path.parts[-3:-1]
+        receipt = Receipt(job=name, day=day, run_id=run.run_id, status="unreadable", reason=str(error))
+        return HeldDay(receipt=receipt, files={})
 
 
 def release_day(
@@ -179,6 +192,8 @@ def _newest(folder: Path) -> RunFolder | None:
 def _read(run: RunFolder) -> HeldDay:
     try:
         return HeldDay.model_validate_json(run.held.read_text(encoding="utf-8"))
+    except LaterFormat as error:
+        raise LaterFormat(f"{run.held.name} of run {run.run_id} is {error}") from error
     except (OSError, ValidationError) as error:
         raise Broken(f"{run.held.name} of run {run.run_id} can't be read; run the day again") from error
 

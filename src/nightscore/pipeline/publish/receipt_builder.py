@@ -11,6 +11,7 @@ from nightscore.job import Job
 from nightscore.pipeline.publish.reconcile import ControlTotals
 from nightscore.scorers import read_hardware
 from nightscore.store import (
+    FORMAT,
     AuditResult,
     Cost,
     InputResult,
@@ -77,6 +78,7 @@ def build_receipt(
         day=plan.day,
         run_id=plan.run_id,
         status="published",
+        format=FORMAT,
         rows=RowCounts(read=proof.read, scored=proof.scored, rejected=proof.rejected, published=proof.scored),
         tables={name: _table(files, (read_back or {}).get(name)) for name, files in staged.items()},
         key_hash=KeyHash(in_=proof.in_, out=proof.out, rejected=proof.aside, columns=plan.key),

@@ -55,6 +55,7 @@ def key_hash_select(source: str, key: Sequence[str]) -> str:
 
     A key's hash is the md5 of its values as text, each with its length; a null has none. A sum does not
     depend on the order of rows, and unlike an exclusive or it is not cancelled by a row that is there twice.
+    It finds accidents and proves nothing against intent: a sum of hashes can be met on purpose in seconds.
     md5 is the same in every version of every engine. (md5_number once and its halves by arithmetic: four
     times as fast as md5_number_lower and md5_number_upper, DuckDB 2.0.)
     """

@@ -149,17 +149,8 @@ class RowScorer:
             outputs = self.scorer.score(filled(chunk, self.job.spec.scoring.features_null))
         except (ChunkError, MemoryError, TookTooLong):
             raise
-        except ContractError as error:
-            raise Broken(f"{self.rejects.where}: {error}; nothing is published") from error
-        except OSError as error:
-            raise NotYet(
-                f"{self.rejects.where}: the scorer: {type(error).__name__}: {error}; what it needs of this "
-                "machine is not there now; nothing is published"
-            ) from error
-        except ImportError as error:
-            raise Broken(f"{self.rejects.where}: the scorer: {error}; nothing is published") from error
         except (Exception, SystemExit) as error:  # other people's scorers
-            raise ChunkError(f"{type(error).__name__}: {error}") from error
+            raise self.judged(error, chunk.num_rows) from error
         expected = self.scorer.signature.outputs
         if outputs.num_rows != chunk.num_rows or _shown(outputs.schema) != _shown(expected):
             raise Broken(
@@ -168,6 +159,23 @@ class RowScorer:
                 f"({_shown(expected)}); nothing is published"
             )
         return outputs
+
+    def judged(self, error: BaseException, rows: int) -> Exception:
+        """What an error of a scorer says of the run, or of some rows: `ChunkError` is about them."""
+        where = f"{self.rejects.where}: "
+        if isinstance(error, ContractError):
+            if rows == 1:  # such as of a model that loses the dimension of rows
+                return ChunkError(f"of one row: {error}")
+            return Broken(f"{where}{error}; nothing is published")
+        if isinstance(error, ImportError):
+            return Broken(f"{where}the scorer: {error}; nothing is published")
+        # Without a number it is of what a row holds, as of an image that is cut short.
+        if isinstance(error, OSError) and error.errno is not None:
+            return NotYet(
+                f"{where}the scorer: {type(error).__name__}: {error}; what it needs of this machine is not "
+                "there now; nothing is published"
+            )
+        return ChunkError(f"{type(error).__name__}: {error}")
 
 
 def reason_of(error: ChunkError) -> str:

@@ -46,8 +46,15 @@ def add_challengers(job: Job, plan: Plan, champion: Scorer, features: pa.Schema)
         return plan
     needed = (champion.signature.outputs, features)
     challengers = tuple(_inspect(job, plan, name, path, needed) for name, path in rivals.items())
-    causes = json_digest(plan.fingerprint, [(c.name, c.path, c.sha256) for c in challengers])
+    causes = add_challengers_cause(plan.fingerprint, challengers)
     return dataclasses.replace(plan, challengers=challengers, fingerprint=causes)
+
+
+def add_challengers_cause(fingerprint: str, challengers: Sequence[Challenger]) -> str:
+    """The fingerprint of a day with some challengers; as it is without any."""
+    if not challengers:
+        return fingerprint
+    return json_digest(fingerprint, [(c.name, c.path, c.sha256) for c in challengers])
 
 
 def _inspect(job: Job, plan: Plan, name: str, path: str, needed: tuple[pa.Schema, pa.Schema]) -> Challenger:

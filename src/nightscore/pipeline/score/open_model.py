@@ -77,9 +77,17 @@ def open_job_model(
     except (ModelError, Broken) as error:
         if override:
             raise Broken(f"model {override}: {error}") from error
-        at = "sha256" if "pins" in str(error) else job.spec.model.place
-        job.raise_broken(("model", at), f"{error}{_how_to_make(job)}")
+        job.raise_broken(_to_blame(job, error), f"{error}{_how_to_make(job)}")
     return OpenModel(file.name, file.sha256, device_name, code, scorer, named.uri, named.version)
+
+
+def _to_blame(job: Job, error: Exception) -> tuple[str, str]:
+    """Where in job.yaml the mistake stands: at what was asked for, if it is there, else at the model."""
+    option = "sha256" if "pins" in str(error) else getattr(error, "option", "")
+    if option == "device":
+        return ("scoring", "device")
+    written = job.spec.model.model_fields_set
+    return ("model", option if option in written else job.spec.model.place)
 
 
 def _how_to_make(job: Job) -> str:

@@ -77,13 +77,19 @@ def gather_facts(job: Job, day: dt.date, run_id: str | None = None) -> Facts:
             job=job,
             receipt=entry.read_receipt(),
             replaced_by=newest,
-            before=before.read_receipt() if before else None,
+            before=_readable(before),
             tables=tuple(_tables(days, job, entry)),
             distributions=tuple(shape for shape in shapes if shape),
             more_outputs=tuple(outputs[OUTPUTS:]),
             past=_past(state, job.name),
             as_of=as_of,
         )
+
+
+def _readable(entry: CatalogEntry | None) -> Receipt | None:
+    """The receipt of a day that this one is compared with; None where there is none that can be read."""
+    receipt = entry.read_receipt_or_reason() if entry else None
+    return None if receipt and receipt.status == "unreadable" else receipt
 
 
 def _entry(state: Pinned, job: str, day: dt.date, run_id: str | None) -> CatalogEntry:

@@ -81,7 +81,9 @@ def open_session(model: ModelFile, device: str, threads: int) -> ort.InferenceSe
         where = "" if device == "cpu" else f" on {device}"
         raise ModelError(f"{model.name}: ONNX Runtime can't load it{where}: {error}") from error
     if providers and providers[0] not in session.get_providers():
-        raise ModelError(f"{model.name}: device {device!r} can't run it; a named device is never replaced")
+        raise ModelError(
+            f"{model.name}: device {device!r} can't run it; a named device is never replaced", "device"
+        )
     return session
 
 
@@ -123,7 +125,7 @@ def _prepared(device: str, options: ort.SessionOptions) -> Sequence[str]:
         return [PROVIDERS[device]]
     if device in find_plugins():
         if error := _register(device):
-            raise ModelError(f"device {device!r}: its plug-in can't be loaded: {error}")
+            raise ModelError(f"device {device!r}: its plug-in can't be loaded: {error}", "device")
         options.add_provider_for_devices(_plugin_devices(device)[:1], {})
         return []
     here = ", ".join(other.name for other in find_devices())
@@ -131,7 +133,7 @@ def _prepared(device: str, options: ort.SessionOptions) -> Sequence[str]:
     reason = (
         f"needs ONNX Runtime's {PROVIDERS[device]}, which is not installed" if is_known else "is not known"
     )
-    raise ModelError(f"device {device!r} {reason}; devices here: {here}")
+    raise ModelError(f"device {device!r} {reason}; devices here: {here}", "device")
 
 
 @functools.cache

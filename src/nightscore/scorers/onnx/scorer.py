@@ -85,7 +85,8 @@ class OnnxScorer:
         if columns is not None and list(columns) != self._inputs:
             raise ModelError(
                 f"{self._model}: columns {list(columns)} given, but the model has one input per column: "
-                f"{self._inputs}; leave columns out"
+                f"{self._inputs}; leave columns out",
+                "columns",
             )
         return pa.schema([(meta.name, self._input_type(meta)) for meta in metas])
 

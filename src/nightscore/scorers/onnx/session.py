@@ -101,7 +101,8 @@ class Session:
         if meta is None:
             raise ModelError(
                 f"{self.name}: output {output.column!r} asks for {output.source!r}, which the model "
-                f"does not have; its outputs: {', '.join(metas)}"
+                f"does not have; its outputs: {', '.join(metas)}",
+                "outputs",
             )
         if meta.type not in ARROW_TYPES or len(meta.shape) not in (1, 2):
             hint = "; export the classifier without ZipMap" if "map" in meta.type else ""

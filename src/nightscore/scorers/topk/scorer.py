@@ -54,7 +54,9 @@ class TopkScorer:
             ModelError: the items, or what the job asks for, are wrong.
         """
         if options.device not in ("auto", "cpu"):
-            raise ModelError(f"{model.name}: kind topk has no device {options.device!r}; allowed: cpu")
+            raise ModelError(
+                f"{model.name}: kind topk has no device {options.device!r}; allowed: cpu", "device"
+            )
         k, self._outputs = _asked(model.name, options)
         self._user, self._deny = _columns(model.name, options.columns)
         self._items = items = read_items(model)
@@ -201,13 +203,15 @@ def _asked(name: str, options: Options) -> tuple[int, list[tuple[str, str]]]:
         if match is None:
             raise ModelError(
                 f"{name}: output {column!r}: {source!r} is no output of kind topk; allowed: items[k] and "
-                "scores[k], k being how many a row gets, such as items[100]"
+                "scores[k], k being how many a row gets, such as items[100]",
+                "outputs",
             )
         outputs.append((column, match[1]))
         sizes.add(int(match[2]))
     if len(sizes) != 1:
         raise ModelError(
-            f"{name}: outputs ask for {' and '.join(map(str, sorted(sizes)))} items a row; allowed: one k"
+            f"{name}: outputs ask for {' and '.join(map(str, sorted(sizes)))} items a row; allowed: one k",
+            "outputs",
         )
     return sizes.pop(), outputs
 
@@ -218,7 +222,8 @@ def _columns(name: str, columns: Sequence[str] | None) -> tuple[str, str | None]
     if len(names) > 2 or len(set(names)) != len(names):
         raise ModelError(
             f"{name}: columns {names}: kind topk takes the column of the user's factors and, if there is "
-            "one, that of the items that it must not be given"
+            "one, that of the items that it must not be given",
+            "columns",
         )
     return names[0], names[1] if len(names) == 2 else None
 

@@ -50,7 +50,9 @@ class TreesScorer:
         from nightscore.scorers.trees.post_transform import Finish
 
         if options.device != "cpu":
-            raise ModelError(f"{model.name}: the kind trees runs on the CPU, not on {options.device!r}")
+            raise ModelError(
+                f"{model.name}: the kind trees runs on the CPU, not on {options.device!r}", "device"
+            )
         graph = read_tree_graph(model)
         try:
             self._tables = tables(graph.forest)
@@ -128,7 +130,9 @@ class TreesScorer:
     def _result(self, source: str) -> "GraphOutput":
         result = self._results.get(source)
         if result is None:
-            raise ModelError(f"{self._model}: no output {source!r}; its outputs: {', '.join(self._results)}")
+            raise ModelError(
+                f"{self._model}: no output {source!r}; its outputs: {', '.join(self._results)}", "outputs"
+            )
         if isinstance(result, str):
             raise NotTrees(f"{self._model}: output {source!r} is {result}")
         return result
@@ -159,7 +163,8 @@ def _named(
     if listed is not None and separate and (len(listed) > 1 or not (job_columns or model_columns)):
         if job_columns is not None and list(job_columns) != [source.column for source in listed]:
             raise ModelError(
-                f"{model}: columns {list(job_columns)} given, but the model has an input for each column"
+                f"{model}: columns {list(job_columns)} given, but the model has an input for each column",
+                "columns",
             )
         return listed
     names = matrix_columns(model, job_columns, model_columns, len(listed) if listed is not None else None)
