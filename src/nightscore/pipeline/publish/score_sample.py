@@ -39,6 +39,7 @@ ROWS = 128  # of a day
 FEWEST = 16
 SHARE = 64  # one row in so many, of a small day
 TOGETHER = 4  # rows that lie side by side: on both sides of an end of a chunk or a piece
+EACH = 16  # places of a piece that come into question
 DEEP = 65_536  # rows that may be read to reach those in the middle of a row group, or DAY of the day's rows
 DAY = 20
 AT, ROW = "sampled range", "sampled row"  # names that no column of a job has, with a space
@@ -95,6 +96,8 @@ def sampled_ranges(day: Day) -> list[RowRange]:
     the middle of a row group costs those before it.
     """
     plan = day.plan
+    if plan.rows <= FEWEST:
+        return [part for piece in plan.pieces for part in piece.ranges if part.stop > part.start]
     most = min(ROWS, max(FEWEST, plan.rows // SHARE))
     chance = np.random.default_rng(int(plan.fingerprint[:16] or "0", 16))
     pieces = [piece for piece in plan.pieces if piece.rows]
@@ -118,16 +121,21 @@ def sampled_ranges(day: Day) -> list[RowRange]:
 
 
 def _places(piece: Piece, chunk_rows: int, chance: np.random.Generator) -> Iterator[RowRange]:
-    """The end of a piece, and some ends of its chunks."""
+    """The end of a piece, some ends of its chunks, and places anywhere in it."""
     last = piece.ranges[-1]
     yield RowRange(last.path, max(last.start, last.stop - TOGETHER), last.stop)
-    for part in piece.ranges[:1]:
-        chunks = (part.stop - part.start) // max(chunk_rows, 1)
-        for number in chance.permutation(chunks)[: ROWS // TOGETHER]:
-            end = part.start + (int(number) + 1) * chunk_rows
-            yield RowRange(
-                part.path, max(part.start, end - TOGETHER // 2), min(end + TOGETHER // 2, part.stop)
-            )
+    first = piece.ranges[0]
+    chunks = (first.stop - first.start) // max(chunk_rows, 1)
+    ends = [first.start + (int(i) + 1) * chunk_rows for i in chance.permutation(chunks)[:EACH]]
+    yield from (_around(first, end) for end in ends if end < first.stop)
+    for i in chance.integers(len(piece.ranges), size=EACH):
+        part = piece.ranges[i]
+        yield _around(part, int(chance.integers(part.start, part.stop)))
+
+
+def _around(part: RowRange, row: int) -> RowRange:
+    """Rows on both sides of the place before a row."""
+    return RowRange(part.path, max(part.start, row - TOGETHER // 2), min(row + TOGETHER // 2, part.stop))
 
 
 def _group_starts(day: Day, path: str) -> list[int]:
