@@ -71,7 +71,7 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: ProgressCa
         sample = prove_sample(day, pieces)
         watch.lap("sample")
         if plan.limit is not None:
-            return build_preview(job, plan, pieces, proof)
+            return build_preview(job, plan, pieces, proof).model_copy(update={"score_sample": sample})
         report("decide", 0, 0)
         schemas = binding.bind_job(day, open_planned_scorer(job, plan)).stored
         decided = {table: [file] for table, file in stage_decisions(day, pieces, schemas).items()}

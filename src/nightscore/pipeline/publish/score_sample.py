@@ -9,11 +9,15 @@ rows, lying in fours, 32 places count. What concerns each chunk, a piece or the 
 what concerns a tenth of the day's rows in one stretch, in 96 of 100; two rows among millions are not.
 """
 
+import contextlib
+import itertools
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nightscore.common import Broken, NotYet, key_text, value_text
@@ -30,27 +34,20 @@ from nightscore.store import (
     Plan,
     RowRange,
     ScoreSample,
-    SqlMistakes,
     StagedFile,
-    hive_options,
     job_memory_budget,
-    quote_identifier,
+    open_staged,
 )
 
 ROWS = 128  # of a day
 FEWEST = 16
 SHARE = 64  # one row in so many, of a small day
 TOGETHER = 4  # rows that lie side by side: on both sides of an end of a chunk or a piece
+AT_ONCE = 8192  # rows that are decoded at once, on the way to those that are sampled
+EACH = 16  # places of a piece that come into question
 DEEP = 65_536  # rows that may be read to reach those in the middle of a row group, or DAY of the day's rows
 DAY = 20
-AT, ROW = "sampled range", "sampled row"  # names that no column of a job has, with a space
-
-
-class Sample(NamedTuple):
-    """Some rows: features [rows] as the scorer takes them, with the key, and where each lies (range, row)."""
-
-    features: pa.RecordBatch
-    places: list[tuple[int, int]]
+Rows = npt.NDArray[np.int64]
 
 
 def prove_sample(day: Day, pieces: Sequence[StagedFile]) -> ScoreSample | None:
@@ -68,21 +65,23 @@ def prove_sample(day: Day, pieces: Sequence[StagedFile]) -> ScoreSample | None:
     plan = day.plan
     scorer, by = _by(day)
     sample = _read(day, scorer, ranges)
-    found = _staged(day, pieces, ranges, scorer.signature.outputs.names)
-    at = {place: i for i, place in enumerate(sample.places)}
-    again = pa.array([at[place] for place in found.places], pa.int64())
-    if not len(again):
+    places, staged = _staged(day, pieces, sample, scorer.signature.outputs.names)
+    if len(places) < sample.num_rows and not day.job.spec.rejecting:
+        raise Broken(
+            f"{day}: {sample.num_rows - len(places)} of {sample.num_rows} rows are not staged by their keys"
+        )
+    if staged is None:
         return ScoreSample(rows=0, by=by)
-    rows = sample.features.take(again)
+    rows = sample.take(pa.array(places))
     expected = _alone(day, scorer, rows)
-    far = row_distances(found.features, expected)
+    far = row_distances(staged, expected)
     tolerance = day.job.spec.scoring.tolerance
     wrong = unexplained(far, tolerance, scorer, rows, expected)
     if wrong.any():
         row = int(np.argmax(np.where(wrong, far, -1.0)))
         raise Broken(
             f"{day}: of {len(far)} rows that were scored again one by one, by {by}, {int(wrong.sum())} are "
-            f"staged with another score: {_shown(plan, rows, found.features, expected, row)} "
+            f"staged with another score: {_shown(plan, rows, staged, expected, row)} "
             f"(scoring.tolerance is {tolerance:g}): those of other rows, of another model, or of a model "
             "that looks at the rows beside; nothing is published. `nightscore run --force` scores the day "
             "anew; where it stays so, name the way to score (scoring.device, model.kind) instead of auto"
@@ -97,6 +96,8 @@ def sampled_ranges(day: Day) -> list[RowRange]:
     the middle of a row group costs those before it.
     """
     plan = day.plan
+    if plan.rows <= FEWEST:
+        return [part for piece in plan.pieces for part in piece.ranges if part.stop > part.start]
     most = min(ROWS, max(FEWEST, plan.rows // SHARE))
     chance = np.random.default_rng(int(plan.fingerprint[:16] or "0", 16))
     pieces = [piece for piece in plan.pieces if piece.rows]
@@ -120,16 +121,21 @@ def sampled_ranges(day: Day) -> list[RowRange]:
 
 
 def _places(piece: Piece, chunk_rows: int, chance: np.random.Generator) -> Iterator[RowRange]:
-    """The end of a piece, and some ends of its chunks."""
+    """The end of a piece, some ends of its chunks, and places anywhere in it."""
     last = piece.ranges[-1]
     yield RowRange(last.path, max(last.start, last.stop - TOGETHER), last.stop)
-    for part in piece.ranges[:1]:
-        chunks = (part.stop - part.start) // max(chunk_rows, 1)
-        for number in chance.permutation(chunks)[: ROWS // TOGETHER]:
-            end = part.start + (int(number) + 1) * chunk_rows
-            yield RowRange(
-                part.path, max(part.start, end - TOGETHER // 2), min(end + TOGETHER // 2, part.stop)
-            )
+    first = piece.ranges[0]
+    chunks = (first.stop - first.start) // max(chunk_rows, 1)
+    ends = [first.start + (int(i) + 1) * chunk_rows for i in chance.permutation(chunks)[:EACH]]
+    yield from (_around(first, end) for end in ends if end < first.stop)
+    for i in chance.integers(len(piece.ranges), size=EACH):
+        part = piece.ranges[i]
+        yield _around(part, int(chance.integers(part.start, part.stop)))
+
+
+def _around(part: RowRange, row: int) -> RowRange:
+    """Rows on both sides of the place before a row."""
+    return RowRange(part.path, max(part.start, row - TOGETHER // 2), min(row + TOGETHER // 2, part.stop))
 
 
 def _group_starts(day: Day, path: str) -> list[int]:
@@ -158,49 +164,77 @@ def _by(day: Day) -> tuple[Scorer, str]:
     return (open_planned_scorer if plan.variant == plain else reference_scorer)(day.job, plan), str(plain)
 
 
-def _read(day: Day, scorer: Scorer, ranges: Sequence[RowRange]) -> Sample:
+def _read(day: Day, scorer: Scorer, ranges: Sequence[RowRange]) -> pa.RecordBatch:
+    """The sampled rows: key and features. Those of one row group are read at once."""
     job, room = day.job, job_memory_budget(day.job).piece
     columns = list(dict.fromkeys([*job.spec.key, *scorer.signature.inputs.names]))
     resources = EngineResources(1, room.duckdb, day.run.path)
-    batches = [
-        filled(chunk, job.spec.scoring.features_null)
-        for part in ranges
-        for chunk in scan_chunks(
-            day.root,
-            Piece(0, (part,), ""),
-            columns,
-            TOGETHER,
-            resources,
-            size=room.chunk,
-            folders=scored_folders(job),
-        )  # fmt: skip
-    ]
-    places = [(i, row) for i, part in enumerate(ranges) for row in range(part.start, part.stop)]
-    return Sample(pa.concat_batches(batches), places)
+    folders = scored_folders(job)
+    held: list[pa.RecordBatch] = []
+    for span, rows in _spans(day, ranges):
+        at = span.start
+        piece = Piece(0, (span,), "")
+        chunks = scan_chunks(day.root, piece, columns, AT_ONCE, resources, size=room.chunk, folders=folders)
+        for chunk in chunks:
+            own = rows[(rows >= at) & (rows < at + chunk.num_rows)] - at
+            if len(own):
+                held.append(chunk.take(pa.array(own)))
+            at += chunk.num_rows
+    return filled(pa.concat_batches(held), job.spec.scoring.features_null)
+
+
+def _spans(day: Day, ranges: Sequence[RowRange]) -> Iterator[tuple[RowRange, Rows]]:
+    """From the first sampled row of a row group to its last, with all of them, in order."""
+    for path, parts in itertools.groupby(ranges, key=lambda part: part.path):
+        rows = np.concatenate([np.arange(part.start, part.stop) for part in parts])
+        groups = np.searchsorted(_group_starts(day, path), rows, side="right")
+        for group in np.unique(groups):
+            own = rows[groups == group]
+            yield RowRange(path, int(own[0]), int(own[-1]) + 1), own
 
 
 def _staged(
-    day: Day, pieces: Sequence[StagedFile], ranges: Sequence[RowRange], outputs: Sequence[str]
-) -> Sample:
-    """What was staged for the sampled rows, by their keys: rows that were rejected are not among them."""
-    keys = ", ".join(map(quote_identifier, day.job.spec.key))
-    folders = scored_folders(day.job)
-    parts = [
-        f"SELECT {i} AS {quote_identifier(AT)}, file_row_number AS {quote_identifier(ROW)}, {keys} "
-        f"FROM read_parquet(${3 * i + 1}, {hive_options(folders.types(part.path))}, file_row_number = true) "
-        f"WHERE file_row_number >= ${3 * i + 2} AND file_row_number < ${3 * i + 3}"
-        for i, part in enumerate(ranges)
-    ]
-    values = [value for r in ranges for value in (f"{day.root}/{r.path}", r.start, r.stop)]
-    names = ", ".join(map(quote_identifier, [AT, ROW, *outputs]))
-    select = f"SELECT {names} FROM ({' UNION ALL '.join(parts)}) JOIN scores USING ({keys})"
-    source = {r.path for r in ranges}
-    with day.engine({"scores": pieces}, source, day.budget.proof) as engine, SqlMistakes(str(day)):
-        schema = engine.schema(select, values)
-        table = pa.Table.from_batches(engine.stream(select, values=values), schema).combine_chunks()
-    places = list(zip(table[AT].to_pylist(), table[ROW].to_pylist(), strict=True))
-    found = pa.RecordBatch.from_arrays([table[name].combine_chunks() for name in outputs], list(outputs))
-    return Sample(found, places)
+    day: Day, pieces: Sequence[StagedFile], sample: pa.RecordBatch, outputs: Sequence[str]
+) -> tuple[list[int], pa.RecordBatch | None]:
+    """Which of the sampled rows are staged, by their keys, and their scores; the others were rejected."""
+    key = list(day.job.spec.key)
+    places: list[int] = []
+    held: list[pa.RecordBatch] = []
+    for piece in pieces:
+        with open_staged(day.root / piece.path, piece.path) as file:
+            types = [file.schema_arrow.field(name).type for name in key]
+            wanted = [sample.column(name).cast(kind) for name, kind in zip(key, types, strict=True)]
+            numbers = {row: i for i, row in enumerate(_rows(wanted))}
+            for group in range(file.num_row_groups):
+                keys = file.read_row_group(group, columns=key, use_threads=False).combine_chunks()
+                at = np.flatnonzero(_among([keys[name].combine_chunks() for name in key], wanted))
+                found = _rows([keys[name].combine_chunks().take(pa.array(at)) for name in key])
+                own = [
+                    (int(row), numbers[values])
+                    for row, values in zip(at, found, strict=True)
+                    if values in numbers
+                ]
+                if own:
+                    scores = file.read_row_group(group, columns=list(outputs), use_threads=False)
+                    places += [number for _, number in own]
+                    taken = scores.select(list(outputs)).take(pa.array([row for row, _ in own]))
+                    held += taken.combine_chunks().to_batches()
+    return places, pa.concat_batches(held) if held else None
+
+
+def _among(columns: Sequence[pa.Array], wanted: Sequence[pa.Array]) -> npt.NDArray[np.bool_]:
+    """Rows each of whose values is one of the wanted ones in its column: few more than those looked for."""
+    may = np.ones(len(columns[0]), np.bool_)
+    for column, values in zip(columns, wanted, strict=True):
+        with contextlib.suppress(pa.ArrowNotImplementedError):  # a kind of column that can't be looked up
+            may &= np.asarray(pc.is_in(column, value_set=values).to_numpy(zero_copy_only=False))
+    return may
+
+
+def _rows(columns: Sequence[pa.Array]) -> list[tuple[Any, ...]]:
+    """Rows as tuples that are found in a dict, a NaN too."""
+    values = zip(*(column.to_pylist() for column in columns), strict=True)
+    return [tuple("NaN" if value != value else value for value in row) for row in values]  # noqa: PLR0124
 
 
 def _alone(day: Day, scorer: Scorer, rows: pa.RecordBatch) -> pa.RecordBatch:

@@ -6,6 +6,7 @@ memory and machine, and no file shows it. So some rows are scored together, and 
 backwards, in fives, alone, beside rows of other sizes; where a row gets something else, that is the evidence.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -154,14 +155,21 @@ def _parts(rows: pa.RecordBatch, parts: list[Places]) -> Cut:
 def _beside(scorer: Scorer, rows: pa.RecordBatch, own: Places) -> tuple[pa.Array, pa.RecordBatch]:
     """Some rows beside others whose numbers are STRANGE; those count for nothing."""
     names = scorer.signature.inputs.names
-    strange = with_floats(rows, names, lambda values: -STRANGE * np.clip(values, -1e6, 1e6) - 1)
+    large = [with_floats(rows, names, functools.partial(_far_out, sign)) for sign in (-1.0, 1.0)]
+    strange = pa.concat_batches(large)
     plain = pa.RecordBatch.from_arrays(rows.take(pa.array(own)).columns, strange.schema.names)
     together = pa.concat_batches([strange, plain])
     try:
-        scored = scorer.score(together)
+        with np.errstate(all="ignore"):
+            scored = scorer.score(together)
     except Exception:  # it need not take such rows
         scored = scorer.score(plain)
     return pa.array(own), scored[scored.num_rows - len(own) :]
+
+
+def _far_out(sign: float, values: Numbers) -> Numbers:
+    """Numbers of one sign, far from all that a model has seen."""
+    return sign * STRANGE * np.clip(np.abs(values), 1, 1e6)
 
 
 def _compare(
