@@ -29,7 +29,6 @@ from pydantic import BaseModel, ValidationError
 from nightscore.common import Broken, NotYet, ProgressCallback, Workspace, silent
 from nightscore.job import Job
 from nightscore.store import (
-    LOGGED,
     RECEIPTS,
     RESTATED_ROWS,
     RESTATEMENT_SCHEMAS,
@@ -44,6 +43,7 @@ from nightscore.store import (
     read_receipt_text,
     read_staged,
     run_folder,
+    told_row,
     write_rows,
 )
 
@@ -168,8 +168,7 @@ def _commit_restatement(workspace: Workspace, publication: Publication, report: 
 def _commit_receipt(workspace: Workspace, receipt: Receipt) -> Receipt:
     """Commit the receipt's row; returns the receipt as it is in the table."""
     row = _row(receipt)
-    told = {name: row[name][0].as_py() for name in LOGGED}
-    version = _append(workspace, RECEIPTS, receipt, row, told)
+    version = _append(workspace, RECEIPTS, receipt, row, told_row(row))
     live = delta.live_files_of(workspace.tables / RECEIPTS, receipt.day, version)
     [file] = [f.path for f in live if f.path.name.startswith(f"{receipt.run_id}-")]
     return Receipt.model_validate_json(read_receipt_text(file, receipt.run_id))
