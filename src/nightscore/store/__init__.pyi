@@ -90,8 +90,8 @@ from .receipt import ScoreSample as ScoreSample
 from .receipt import TableChange as TableChange
 from .receipt import TableResult as TableResult
 from .receipt import VariantResult as VariantResult
-from .receipt_rows import LOGGED as LOGGED
 from .receipt_rows import read_receipt_text as read_receipt_text
+from .receipt_rows import told_row as told_row
 from .run_folder import RunFolder as RunFolder
 from .run_folder import read_plan as read_plan
 from .snapshots import LiveFile as LiveFile

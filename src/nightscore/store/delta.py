@@ -167,6 +167,37 @@ def commit_files(root: Path, change: TableCommit, seen: Sequence[str] | None = N
     raise NotYet(f"table {root.name}: {ATTEMPTS} commits of day {change.day} failed; others are writing")
 
 
+def tell_rows(root: Path, rows: Mapping[str, Mapping[str, object]]) -> None:
+    """Let a table's log tell the one row of files that it has: path in the log -> columns of the row.
+
+    By one commit, which adds the same files with these statistics. No row comes or goes, no file is written.
+
+    Raises:
+        NotYet: others are committing all the time.
+    """
+    for attempt in range(ATTEMPTS):
+        table = _open(root)
+        adds = _snapshot(table, root).adds
+        days = dict(zip(adds["path"].to_pylist(), adds["day"].to_pylist(), strict=True))
+        there = {path: row for path, row in rows.items() if path in days}
+        if not there:
+            return
+        try:
+            # Never rebased: a file that another commit has removed meanwhile must not come back.
+            table.create_write_transaction(
+                [_add(root, root / path, days[path], row, new=False) for path, row in there.items()],
+                mode="append", schema=table.schema(), partition_by=["day"],
+                commit_properties=CommitProperties(max_commit_retries=0),
+            )  # fmt: skip
+        except (DeltaError, OSError) as error:
+            _refuse_hopeless(root, error)
+            time.sleep(random.uniform(0, 0.01 * (attempt + 1)))  # noqa: S311 - no secret, a pause
+            continue
+        _open(root).create_checkpoint()
+        return
+    raise NotYet(f"table {root.name}: {ATTEMPTS} commits failed; others are writing")
+
+
 def _refuse_hopeless(root: Path, error: Exception) -> None:
     """Raise `NotYet` where trying again at once is hopeless: the disk is full, say, or read-only."""
     text = str(error)
@@ -252,7 +283,7 @@ def _widened(table: DeltaTable, files: Sequence[Path]) -> Schema:
     return Schema.from_arrow(pa.schema([*have, *new])) if new else table.schema()
 
 
-def _add(root: Path, path: Path, day: str, row: Mapping[str, object]) -> AddAction:
+def _add(root: Path, path: Path, day: str, row: Mapping[str, object], new: bool = True) -> AddAction:
     try:
         stat, rows = path.stat(), pq.read_metadata(path).num_rows
     except (OSError, pa.ArrowException) as error:
@@ -265,7 +296,7 @@ def _add(root: Path, path: Path, day: str, row: Mapping[str, object]) -> AddActi
         size=stat.st_size,
         partition_values={"day": day},
         modification_time=stat.st_mtime_ns // 1_000_000,
-        data_change=True,
+        data_change=new,
         stats=json.dumps({"numRecords": rows} | _of_one_row(row)),
     )
 

@@ -17,7 +17,9 @@ from pathlib import Path
 from nightscore.common import Workspace, is_data_path
 from nightscore.store import catalog, delta
 from nightscore.store.catalog import RECEIPTS, RESTATEMENTS, Pinned
+from nightscore.store.log_files import committed_files, spare_checkpoints
 from nightscore.store.outcome import COLLECTED, PUBLISH
+from nightscore.store.receipt_rows import untold
 from nightscore.store.run_folder import RunFolder, find_spilled, read_plan
 
 GRACE_HOURS = 24.0
@@ -60,6 +62,7 @@ def collect_garbage(
     removed = [Removed(workspace.relative(path), _size(path), reason) for path, reason in garbage]
     if not dry_run:
         fenced = {run.path: run for run in folders if run.remains and _may_come_back(run)}
+        _tell_receipts(workspace)
         for path, _ in garbage:
             if path in fenced:
                 fenced[path].collect()
@@ -93,18 +96,28 @@ def _in_tables(
 ) -> Iterator[tuple[Path, str]]:
     run_ids = kept | {entry.run_id for entry in state.history}
     for root in sorted(p for p in workspace.tables.glob("*") if p.is_dir()):
-        live = {file.path for file in delta.list_live_files(root)}
+        yield from ((p, "one checkpoint in ten stays") for p in spare_checkpoints(root) if _is_old(p, before))
+        # Receipts have no receipt: of them every file stays that any version has, for time travel.
+        own = root.name in (RECEIPTS, RESTATEMENTS)
+        live = {file.path for file in delta.list_live_files(root)} | (committed_files(root) if own else set())
         for path in sorted(root.glob("day=*/*")):
             if path.parent.is_symlink():
                 continue  # what lies elsewhere is not ours
             hidden = not is_data_path(path, root)
-            referenced = path in live or (
-                root.name not in (RECEIPTS, RESTATEMENTS)
-                and not hidden
-                and delta.file_run_id(path) in run_ids
-            )
-            if not referenced and path.stat().st_mtime < before:
+            referenced = path in live or (not own and not hidden and delta.file_run_id(path) in run_ids)
+            if not referenced and _is_old(path, before):
                 yield path, "referenced by no receipt"
+
+
+def _tell_receipts(workspace: Workspace) -> None:
+    """Let the log tell the receipts of older versions, too, so that no reader opens their files."""
+    root = workspace.tables / RECEIPTS
+    if delta.table_exists(root) and (rows := untold(delta.read_snapshot(root))):
+        delta.tell_rows(root, rows)
+
+
+def _is_old(path: Path, before: float) -> bool:
+    return path.stat().st_mtime < before
 
 
 def _is_ours(path: Path, workspace: Workspace) -> bool:

@@ -19,6 +19,7 @@ from nightscore.common import Broken
 from nightscore.store.snapshots import Snapshot
 
 LOGGED = ("job", "run_id", "run_number", "published_at", "tables")  # the columns whose statistics are the row
+OWN_END = "-0123abcd.parquet"  # how the file of a run ends: `day=D/<run_id>-<8 digits>.parquet`
 
 
 class ReceiptRow(NamedTuple):
@@ -46,6 +47,11 @@ def read_rows(snapshot: Snapshot) -> list[ReceiptRow]:
     return sorted(rows, key=lambda row: (row.run_number, row.run_id))
 
 
+def told_row(row: pa.Table) -> dict[str, object]:
+    """Of a receipt's row, what its file's statistics in the log have to tell."""
+    return {name: row[name][0].as_py() for name in LOGGED}
+
+
 def untold(snapshot: Snapshot) -> dict[str, Mapping[str, object]]:
     """Path in the log -> its row, of each file of a run of ours whose row the log does not tell.
 
@@ -55,7 +61,8 @@ def untold(snapshot: Snapshot) -> dict[str, Mapping[str, object]]:
     found: dict[str, Mapping[str, object]] = {}
     for path in others["path"].to_pylist():
         columns = _columns(snapshot.root / path)
-        if len(columns["run_id"]) == 1 and _is_named_for(path, columns["run_id"][0]):
+        own = f"{Path(path).parent.name}/{columns['run_id'][0]}" if len(columns["run_id"]) == 1 else None
+        if path[: -len(OWN_END)] == own:
             found[path] = {name: values[0] for name, values in columns.items()}
     return found
 
@@ -84,43 +91,38 @@ def _split(adds: pa.Table) -> tuple[pa.Table, pa.Table]:
     for name in LOGGED:
         same = pc.equal(adds[f"min.{name}"], adds[f"max.{name}"])
         told = pc.and_(told, pc.and_(same, pc.equal(adds[f"null_count.{name}"], 0)))
-    # Another engine may cut long texts in its statistics: only files with a name of ours are believed.
-    ours = [
-        run_id is not None and _is_named_for(path, run_id)
-        for path, run_id in zip(adds["path"].to_pylist(), _least(adds, "run_id"), strict=True)
-    ]
-    told = pc.and_(pc.fill_null(told, False), pa.array(ours, pa.bool_()))
+    # Another engine may cut long texts in its statistics, all alike. So a file has to have a name of ours, and
+    # of its texts the longest has to be whole: `tables`, whose only brace stands at its end.
+    whole = pc.ends_with(adds["min.tables"], "}")
+    longest = pc.less_equal(pc.utf8_length(adds["min.job"]), pc.utf8_length(adds["min.tables"]))
+    named = pc.utf8_slice_codeunits(adds["path"], 0, -len(OWN_END))
+    ours = pc.equal(named, pc.binary_join_element_wise("day=", adds["day"], "/", adds["min.run_id"], ""))
+    told = pc.fill_null(pc.and_(pc.and_(told, ours), pc.and_(whole, longest)), False)
     return adds.filter(told), adds.filter(pc.invert(told))
-
-
-def _is_named_for(path: str, run_id: str) -> bool:
-    """Whether a file is named as a run's row is: `<run_id>-<8 digits>.parquet`."""
-    name = path.rpartition("/")[2]
-    return name.rpartition("-")[0] == run_id and name.endswith(".parquet")
-
-
-def _least(adds: pa.Table, name: str) -> list[Any]:
-    return adds[f"min.{name}"].to_pylist() if f"min.{name}" in adds.column_names else [None] * len(adds)
 
 
 def _in_log(root: Path, adds: pa.Table) -> Iterator[ReceiptRow]:
     if not len(adds):
         return
-    jobs, runs, numbers, moments, versions = (_least(adds, name) for name in LOGGED)
+    jobs, runs, numbers, moments, versions = (adds[f"min.{name}"].to_pylist() for name in LOGGED)
     days, paths = adds["day"].to_pylist(), adds["path"].to_pylist()
     for job, day, run_id, number, at, tables, path in zip(
         jobs, days, runs, numbers, moments, versions, paths, strict=True
     ):
-        yield ReceiptRow(job, day, run_id, number, at, json.loads(tables), root / path)
+        yield ReceiptRow(job, day, run_id, number, at, _versions(tables, root / path), root / path)
 
 
 def _in_file(file: Path, day: str) -> Iterator[ReceiptRow]:
     columns = _columns(file)
     for job, run_id, number, at, tables in zip(*(columns[name] for name in LOGGED), strict=True):
-        try:
-            yield ReceiptRow(job, day, run_id, number, at, json.loads(tables), file)
-        except (ValueError, TypeError) as error:
-            raise _damaged(file, error) from error
+        yield ReceiptRow(job, day, run_id, number, at, _versions(tables, file), file)
+
+
+def _versions(tables: str, file: Path) -> dict[str, int]:
+    try:
+        return dict(json.loads(tables))
+    except (ValueError, TypeError) as error:
+        raise _damaged(file, error) from error
 
 
 def _columns(file: Path) -> dict[str, Sequence[Any]]:

@@ -32,7 +32,6 @@ from nightscore.common import Broken, NotYet, ProgressCallback, Workspace, silen
 from nightscore.job import Job
 from nightscore.pipeline.publish.ownership import Foreign, claim_or_explain
 from nightscore.store import (
-    LOGGED,
     PUBLISH,
     RECEIPTS,
     RESTATED_ROWS,
@@ -51,6 +50,7 @@ from nightscore.store import (
     read_receipt_text,
     read_staged,
     run_folder,
+    told_row,
     write_rows,
 )
 
@@ -237,8 +237,7 @@ def _commit_restatement(workspace: Workspace, publication: Publication, report: 
 def _commit_receipt(workspace: Workspace, receipt: Receipt) -> Receipt:
     """Commit the receipt's row; returns the receipt as it is in the table."""
     row = _row(receipt)
-    told = {name: row[name][0].as_py() for name in LOGGED}
-    version = _append(workspace, RECEIPTS, receipt, row, told)
+    version = _append(workspace, RECEIPTS, receipt, row, told_row(row))
     live = delta.live_files_of(workspace.tables / RECEIPTS, receipt.day, version)
     [file] = [f.path for f in live if f.path.name.startswith(f"{receipt.run_id}-")]
     return Receipt.model_validate_json(read_receipt_text(file, receipt.run_id))
