@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightscore.scorers.errors import ChunkError, MissingValueError
+from nightscore.scorers.numbers import as_doubles
 
 # That a scorer takes at once: larger batches are slower and cost memory (measured).
 SCORER_BATCH_ROWS = 16_384
@@ -37,7 +38,7 @@ def as_numpy(column: pa.Array, name: str) -> npt.NDArray[np.generic]:
     """
     if pa.types.is_decimal(column.type):
         # A decimal with a null may become a float with one: both are measured amounts.
-        column = pc.cast(column, pa.float64())
+        column = as_doubles(column)
     if column.null_count and not pa.types.is_floating(column.type):
         raise MissingValueError(
             f"column {name!r} ({column.type}) has {column.null_count} null values; "

@@ -18,7 +18,7 @@ from nightscore.store.run_folder import RunFolder, find_spilled, read_plan
 
 GRACE_HOURS = 24.0
 PUBLISHED = (
-    *("scores", "rejects", "decide", "challengers"),
+    *("scores", "rejects", "decide", "challengers", "lost_values"),
     *("rejects.parquet", "rejects.sha256", "replay.parquet", "replay.sha256"),
 )
 

@@ -245,6 +245,7 @@ class Restatement(Part):
 class Receipt(Part):
     """What one run of one day did. Times are UTC, `seconds` are wall-clock by stage.
 
+    `value_lost` has, by column, the rows that were scored with the nearest value that the model's type holds.
     `closed` says that the day is closed with it: only a restatement publishes it again. Rows that became
     known after `known_at` were not seen; "": all rows were.
     """
@@ -269,6 +270,7 @@ class Receipt(Part):
     tried: tuple[TriedVariant, ...] = ()
     audits: tuple[AuditResult, ...] = ()
     rejects: tuple[RejectResult, ...] = ()
+    value_lost: Mapping[str, int] = {}
     released: Release | None = None
     replayed: ReplayResult | None = None
     closed: bool = False

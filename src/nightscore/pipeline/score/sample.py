@@ -51,7 +51,8 @@ def _read(job: Job, plan: Plan, ranges: Sequence[RowRange], rows: int) -> pa.Rec
     chunks = scan_chunks(
         job.workspace.root, Piece(0, tuple(ranges), ""), columns, rows, resources, size=room.chunk
     )
-    return filled(drop_faulty_rows(job, _chunk(chunks, rows, room.chunk)), job.spec.scoring.features_null)
+    inputs = scorer.signature.inputs
+    return filled(job, drop_faulty_rows(job, _chunk(chunks, rows, room.chunk), inputs), inputs)
 
 
 def _chunk(chunks: Iterable[pa.RecordBatch], rows: int, size: int) -> pa.RecordBatch:
