@@ -143,12 +143,15 @@ def test_classes_are_columns_or_a_list() -> None:
 
 
 def test_a_job_may_name_the_column() -> None:
-    """Before what the metadata say, and where they say nothing."""
-    for columns in ('["text"]', None):
-        scorer = TextScorer(file(tiny(), columns=columns), Options(EMBEDDING, columns=["about"]))
+    """Where the metadata say nothing, or against them by its own word; else both names are shown."""
+    for columns, override in (('["text"]', True), (None, False)):
+        options = Options(EMBEDDING, columns=["about"], columns_override=override)
+        scorer = TextScorer(file(tiny(), columns=columns), options)
         assert scorer.signature.inputs.names == ["about"]
         assert scorer.signature.misfits(pa.schema([("about", pa.large_string())])) == []
         assert scorer.score(batch(["milk"], "about")).num_rows == 1
+    with pytest.raises(ModelError, match=r"model.columns are \[about\], and the model's own .* are \[text\]"):
+        TextScorer(file(tiny()), Options(EMBEDDING, columns=["about"]))
 
 
 def test_a_missing_text_is_refused() -> None:
@@ -177,7 +180,7 @@ WRONG = {
     "a length of words": ({"max_length": "many"}, None, r"max_length 'many'"),
     "no column": ({"columns": None}, None, r"columns are \[\]; kind text takes one column of texts"),
     "columns that are no list": ({"columns": "text"}, None, r"columns are \[\]"),
-    "two columns": ({}, ["a", "b"], r"columns are \['a', 'b'\]; kind text takes one"),
+    "two columns": ({"columns": None}, ["a", "b"], r"columns are \['a', 'b'\]; kind text takes one"),
 }
 
 

@@ -59,7 +59,7 @@ class Param(StrictModel):
             value = self._as_float(value)
         if type(value) is not PARAM_TYPES[self.type]:
             raise ValueError(f"{clipped(value)} is no {self.type}; {self.allowed()}")
-        if self.type == "integer" and not -HUGE <= value < HUGE:
+        if type(value) is int and not -HUGE <= value < HUGE:
             raise ValueError(f"{clipped(value)} is no integer that SQL holds (128 bits); {self.allowed()}")
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{value!r} is not a finite number; {self.allowed()}")

@@ -1,5 +1,7 @@
 """Arrow columns -> one matrix, once."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -46,6 +48,17 @@ def as_numpy(column: pa.Array, name: str) -> npt.NDArray[np.generic]:
         )
     array: npt.NDArray[np.generic] = column.to_numpy(zero_copy_only=False)
     return array
+
+
+def zeros(schema: pa.Schema) -> pa.RecordBatch:
+    """Two rows of zeros, or of empty texts: to see what a model gives, whatever it says."""
+    return pa.RecordBatch.from_pylist([{field.name: _zero(field.type) for field in schema}] * 2, schema)
+
+
+def _zero(kind: pa.DataType) -> Any:
+    if pa.types.is_fixed_size_list(kind):
+        return [_zero(kind.value_type)] * kind.list_size
+    return "" if pa.types.is_string(kind) else kind.to_pandas_dtype()(0)
 
 
 def tensor(

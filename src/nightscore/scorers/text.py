@@ -23,6 +23,7 @@ from nightscore.scorers.contract import Options, Signature
 from nightscore.scorers.errors import MissingValueError, ModelError
 from nightscore.scorers.model_file import ModelFile
 from nightscore.scorers.onnx.session import Session
+from nightscore.scorers.outputs import refuse_other_columns
 
 BATCH_TOKENS = 1024  # of a batch: what a layer gives stays in the cache; 8,192 cost an eighth more (measured)
 NEEDED = ("input_ids", "attention_mask")
@@ -43,8 +44,9 @@ class TextScorer:
         """
         self._session = Session(model, options)
         _check_inputs(self._session)
-        self._column = _column(self._session, options.columns)
+        self._column = _column(self._session, options)
         self._tokenizer = _tokenizer(self._session)
+        self._session.try_out(self._feeds(np.zeros((2, 1), np.int64)), model)
         self._signature = Signature(pa.schema([(self._column, pa.string())]), self._session.outputs)
 
     @property
@@ -120,8 +122,9 @@ def _check_inputs(session: Session) -> None:
         )
 
 
-def _column(session: Session, columns: Sequence[str] | None) -> str:
-    names = list(columns or session.columns() or ())
+def _column(session: Session, options: Options) -> str:
+    refuse_other_columns(session.name, options, session.columns())
+    names = list(options.columns or session.columns() or ())
     if len(names) != 1:
         raise ModelError(
             f"{session.name}: columns are {names}; kind text takes one column of texts: name it in the job's "

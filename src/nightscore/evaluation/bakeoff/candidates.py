@@ -125,7 +125,10 @@ def build_material(
     rows = [filled(job, chunk, needed) for chunk in table.to_batches(plan.chunk_rows)]
     scores = [scorer.score(chunk) for chunk in rows]
     model = job.spec.model
-    options = Options(_graph_outputs(workload), model.columns, plan.variant.device, plan.variant.threads)
+    options = Options(
+        _graph_outputs(workload), model.columns, plan.variant.device, plan.variant.threads,
+        model.columns_override,
+    )  # fmt: skip
     feeds = tuple(_feeds(scorer, rows))
     return Material(
         _model(workload), options, pa.Table.from_batches(rows), pa.Table.from_batches(scores), feeds, keeps

@@ -27,7 +27,7 @@ from nightscore.job import (
 )
 from nightscore.pipeline.audits.drift import TEXTS, Moved, measure_drift, numbers_of
 from nightscore.pipeline.audits.question import Answer, Question
-from nightscore.pipeline.score.domains import exact_limits, holds_any
+from nightscore.pipeline.bounds import exact_limits, holds_any
 from nightscore.scorers import read_hardware
 from nightscore.store import (
     Engine,
