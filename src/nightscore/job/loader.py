@@ -92,7 +92,8 @@ class Job:
             "judge": True,
             "params": True,
             "scoring": {"tasks", "tolerance"},
-            "model": {"made_by"},
+            # Without an override nothing is published; with it, what was published before it was asked for.
+            "model": {"made_by", "columns_override", "max_length_override"},
         }
         # Without defaults: a field that comes with a later version changes no job that does not use it.
         spec = self.spec.model_dump(mode="json", exclude=harmless, exclude_defaults=True)

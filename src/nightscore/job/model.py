@@ -143,6 +143,13 @@ class Model(StrictModel):
     columns_override: Annotated[
         bool, Field(description="true: `columns` are meant, though the model's own list is another")
     ] = False
+    max_length_override: Annotated[
+        bool,
+        Field(
+            description="true: the max_length in the metadata of a model of texts is meant, though its "
+            "tokenizer says another"
+        ),
+    ] = False
     outputs: Annotated[
         dict[Column, Annotated[str, StringConstraints(pattern=r"^[^\[\]]+(\[([0-9]+|\*)\])?$")]],
         Field(

@@ -45,7 +45,8 @@ class Options:
 
     `outputs` are the columns to give: name -> output of the model, with an index for one of rank 2.
     `columns` are the columns of the model's matrix, in order, where the job names them; `columns_override`
-    says that they are meant, though the model's own list is another. `device` is where to compute, and
+    says that they are meant, though the model's own list is another; `max_length_override` that the
+    metadata's `max_length` is, though the model's tokenizer cuts elsewhere. `device` is where to compute, and
     `threads` how many threads one call of `score` may use.
     """
 
@@ -54,6 +55,7 @@ class Options:
     device: str = "cpu"
     threads: int = 1
     columns_override: bool = False
+    max_length_override: bool = False
 
 
 class Scorer(Protocol):
