@@ -1,5 +1,6 @@
 """Texts score as the tokenizer and ONNX Runtime score them, whatever the others are; misfits are told why."""
 
+import json
 import sys
 from typing import Any
 
@@ -143,12 +144,65 @@ def test_classes_are_columns_or_a_list() -> None:
 
 
 def test_a_job_may_name_the_column() -> None:
-    """Before what the metadata say, and where they say nothing."""
-    for columns in ('["text"]', None):
-        scorer = TextScorer(file(tiny(), columns=columns), Options(EMBEDDING, columns=["about"]))
+    """Where the metadata say nothing, or against them by its own word; else both names are shown."""
+    for columns, override in (('["text"]', True), (None, False)):
+        options = Options(EMBEDDING, columns=["about"], columns_override=override)
+        scorer = TextScorer(file(tiny(), columns=columns), options)
         assert scorer.signature.inputs.names == ["about"]
         assert scorer.signature.misfits(pa.schema([("about", pa.large_string())])) == []
         assert scorer.score(batch(["milk"], "about")).num_rows == 1
+    with pytest.raises(ModelError, match=r"model.columns are \[about\], and the model's own .* are \[text\]"):
+        TextScorer(file(tiny()), Options(EMBEDDING, columns=["about"]))
+
+
+def cut_by(**how: object) -> Tokenizer:
+    """The tokenizer with truncation of its own."""
+    made = Tokenizer.from_str(tokenizer_json())
+    made.enable_truncation(**how)
+    return made
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"direction": "left"},
+        {"direction": "right"},
+        {"direction": "left", "stride": 2},
+        {"strategy": "only_first"},
+    ],
+    ids=str,
+)
+def test_a_text_is_cut_as_its_tokenizer_cuts_it(how: dict[str, object]) -> None:
+    """The truth is the package tokenizers alone: the last words count where it cuts on the left."""
+    own = cut_by(max_length=MAX_LENGTH, **how)
+    scorer = TextScorer(file(tiny(), tokenizer=own.to_str()), Options(EMBEDDING))
+    texts = [" ".join(descriptions()[i : i + 20]) for i in range(0, 60, 20)]
+    [feeds] = scorer.feeds(batch(texts))
+    assert sorted(feeds["input_ids"].tolist()) == sorted(own.encode(text).ids for text in texts)
+    assert own.encode(texts[0]).ids != Tokenizer.from_str(tokenizer_json()).encode(texts[0]).ids
+
+
+def test_a_tokenizer_config_says_the_side_where_the_tokenizer_does_not() -> None:
+    """And is refused where it says another."""
+    text = " ".join(descriptions()[:20])
+    metadata = {"tokenizer_config": json.dumps({"truncation_side": "left"})}
+    [feeds] = TextScorer(file(tiny(), **metadata), Options(EMBEDDING)).feeds(batch([text]))
+    assert feeds["input_ids"].tolist() == [cut_by(max_length=MAX_LENGTH, direction="left").encode(text).ids]
+    right = cut_by(max_length=MAX_LENGTH).to_str()
+    with pytest.raises(ModelError, match=r"cuts texts on the right, .*truncation_side 'left'"):
+        TextScorer(file(tiny(), tokenizer=right, **metadata), Options(EMBEDDING))
+
+
+def test_two_lengths_are_refused_unless_the_job_says_which() -> None:
+    """With both; where the metadata's is meant, texts are cut there."""
+    own = file(tiny(), tokenizer=cut_by(max_length=5, direction="left").to_str())
+    with pytest.raises(
+        ModelError, match=rf"max_length {MAX_LENGTH}, and its tokenizer cuts at 5; .*_override"
+    ):
+        TextScorer(own, Options(EMBEDDING))
+    text = " ".join(descriptions()[:20])
+    [feeds] = TextScorer(own, Options(EMBEDDING, max_length_override=True)).feeds(batch([text]))
+    assert feeds["input_ids"].tolist() == [cut_by(max_length=MAX_LENGTH, direction="left").encode(text).ids]
 
 
 def test_a_missing_text_is_refused() -> None:
@@ -177,7 +231,7 @@ WRONG = {
     "a length of words": ({"max_length": "many"}, None, r"max_length 'many'"),
     "no column": ({"columns": None}, None, r"columns are \[\]; kind text takes one column of texts"),
     "columns that are no list": ({"columns": "text"}, None, r"columns are \[\]"),
-    "two columns": ({}, ["a", "b"], r"columns are \['a', 'b'\]; kind text takes one"),
+    "two columns": ({"columns": None}, ["a", "b"], r"columns are \['a', 'b'\]; kind text takes one"),
 }
 
 
@@ -213,7 +267,7 @@ def test_without_the_extra_the_message_names_it(monkeypatch: pytest.MonkeyPatch)
 def test_minilm_is_the_one_that_sentence_transformers_runs() -> None:
     """Real descriptions, an empty text, one that is cut: as sentence-transformers embeds them."""
     golden = pq.read_table(GOLDEN / "minilm.parquet")
-    scorer = TextScorer(read_model(MINILM, MINILM.name), Options(EMBEDDING))
+    scorer = TextScorer(read_model(MINILM, MINILM.name), Options(EMBEDDING, max_length_override=True))
     found = vectors(scorer.score(batch(golden["text"].to_pylist(), "description")))
     wanted = np.array(golden["embedding"].to_pylist())
     np.testing.assert_allclose(found, wanted, atol=NOISE)

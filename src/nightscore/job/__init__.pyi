@@ -4,6 +4,7 @@ from .accuracy_budget import AccuracyBudget as AccuracyBudget
 from .accuracy_budget import Metric as Metric
 from .audits import SCORES as SCORES
 from .audits import Audit as Audit
+from .audits import Bounds as Bounds
 from .audits import BuiltInAudit as BuiltInAudit
 from .audits import Coverage as Coverage
 from .audits import CoverageAudit as CoverageAudit

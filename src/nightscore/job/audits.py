@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from nightscore.job.fields import Column, Columns, Finite, Misplaced, Name, StrictModel, Text
+from nightscore.job.fields import (
+    Column,
+    Columns,
+    Exact,
+    Finite,
+    Misplaced,
+    Name,
+    StrictModel,
+    Text,
+    number_text,
+)
 from nightscore.job.kinds import Kind, one_of
 
 Previous = Annotated[
@@ -81,8 +91,8 @@ class Bounds(StrictModel):
     """Between what bounds a score lies, and how many different values it has at least."""
 
     column: Annotated[Column, Field(description="a column of numbers of the scores, kept or an output")]
-    min: Annotated[Finite | None, Field(description="no row lies below")] = None
-    max: Annotated[Finite | None, Field(description="no row lies above")] = None
+    min: Annotated[Exact | None, Field(description="no row lies below")] = None
+    max: Annotated[Exact | None, Field(description="no row lies above")] = None
     distinct: Annotated[
         Annotated[int, Field(ge=1)] | None, Field(description="at least this many different values")
     ] = None
@@ -92,12 +102,12 @@ class Bounds(StrictModel):
         if (self.min, self.max, self.distinct) == (None, None, None):
             raise Misplaced((), "asks nothing; give it min, max or distinct")
         if self.min is not None and self.max is not None and self.min > self.max:
-            raise Misplaced(("max",), f"{self.max:g} is below min, {self.min:g}")
+            raise Misplaced(("max",), f"{number_text(self.max)} is below min, {number_text(self.min)}")
         return self
 
     def __str__(self) -> str:
-        limits = [f"at least {self.min:g}"] if self.min is not None else []
-        limits += [f"at most {self.max:g}"] if self.max is not None else []
+        limits = [f"at least {number_text(self.min)}"] if self.min is not None else []
+        limits += [f"at most {number_text(self.max)}"] if self.max is not None else []
         limits += [f"{self.distinct:,} different values or more"] if self.distinct else []
         return f"{self.column}: {', '.join(limits)}"
 

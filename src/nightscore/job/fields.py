@@ -3,7 +3,16 @@
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Column = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
@@ -12,6 +21,18 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 FilePath = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 SqlFile = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.sql$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def _exact(value: Any, as_float: ValidatorFunctionWrapHandler) -> float:
+    """A number; an integer that no float is stays the integer that it was written as."""
+    number: float = as_float(value)
+    return value if type(value) is int and int(number) != value else number
+
+
+Number = Annotated[float, WrapValidator(_exact), PlainSerializer(lambda n: n)]
+"""A number that meets the values of a column."""
+Exact = Annotated[float, Field(allow_inf_nan=False), WrapValidator(_exact), PlainSerializer(lambda n: n)]
+"""The same, finite."""
 SHARE = re.compile(r"(\d+(?:\.\d+)?) ?%")
 
 
@@ -65,3 +86,9 @@ def share_of(text: str) -> float:
 def rows_allowed(limit: int | str, rows: int) -> float:
     """How many of `rows` rows a RowLimit allows; of a share, not rounded."""
     return float(limit) if isinstance(limit, int) else float(limit.strip(" %")) * rows / 100
+
+
+def number_text(number: float) -> str:
+    """A number of job.yaml in a message: in six digits where they are all, else in as many as it has."""
+    short = f"{number:g}"
+    return short if float(short) == number else str(number)

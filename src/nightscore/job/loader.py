@@ -92,7 +92,8 @@ class Job:
             "judge": True,
             "params": True,
             "scoring": {"tasks", "tolerance"},
-            "model": {"made_by"},
+            # Without an override nothing is published; with it, what was published before it was asked for.
+            "model": {"made_by", "columns_override", "max_length_override"},
             "policy": {"gaps"},  # nor whether holes in an input are said, or stop the run
             "inputs": {"__all__": {"calendar"}},
         }

@@ -135,8 +135,21 @@ class Model(StrictModel):
     ] = None
     columns: Annotated[
         Annotated[list[Column], Field(min_length=1)] | None,
-        Field(description="columns of the model's matrix, in order; default: the model's own metadata"),
+        Field(
+            description="columns of the model's matrix, in order; default: the model's own metadata, from "
+            "which they may not differ"
+        ),
     ] = None
+    columns_override: Annotated[
+        bool, Field(description="true: `columns` are meant, though the model's own list is another")
+    ] = False
+    max_length_override: Annotated[
+        bool,
+        Field(
+            description="true: the max_length in the metadata of a model of texts is meant, though its "
+            "tokenizer says another"
+        ),
+    ] = False
     outputs: Annotated[
         dict[Column, Annotated[str, StringConstraints(pattern=r"^[^\[\]]+(\[([0-9]+|\*)\])?$")]],
         Field(
@@ -148,6 +161,8 @@ class Model(StrictModel):
     @model_validator(mode="after")
     def _file_or_function(self) -> "Model":
         self._check_champion()
+        if self.columns_override and self.columns is None:
+            raise Misplaced(("columns_override",), "stands beside columns, and there are none")
         if self.kind == "python" and (self.entry is None or self.file is not None):
             raise Misplaced(("entry",), "kind python takes entry: module:function, and no path")
         if self.in_workspace and self.entry is not None:

@@ -1,5 +1,6 @@
 """The parameters of a job: typed values that SQL reads by name, never pasted into it."""
 
+import contextlib
 import datetime as dt
 import math
 from typing import Annotated, Any, Literal
@@ -16,6 +17,7 @@ PARAM_TYPES: dict[str, type] = {
     "boolean": bool,
     "date": dt.date,
 }
+HUGE = 1 << 127  # DuckDB's largest integers are below
 ParamValue = int | float | str | bool | dt.date
 
 
@@ -54,9 +56,11 @@ class Param(StrictModel):
             ValueError: it has another type, or is not among what is allowed; says what is.
         """
         if self.type == "number" and type(value) is int:
-            value = float(value)
+            value = self._as_float(value)
         if type(value) is not PARAM_TYPES[self.type]:
             raise ValueError(f"{clipped(value)} is no {self.type}; {self.allowed()}")
+        if type(value) is int and not -HUGE <= value < HUGE:
+            raise ValueError(f"{clipped(value)} is no integer that SQL holds (128 bits); {self.allowed()}")
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{value!r} is not a finite number; {self.allowed()}")
         if not self._within(value) or (self.enum is not None and value not in self.enum):
@@ -75,6 +79,12 @@ class Param(StrictModel):
             raise ValueError(f"{clipped(text)} is no {self.type}; {self.allowed()}") from error
         return self.check(value)
 
+    def _as_float(self, value: int) -> float:
+        with contextlib.suppress(OverflowError):
+            if int(number := float(value)) == value:
+                return number
+        raise ValueError(f"{clipped(value)} is no number that a DOUBLE holds; {self.allowed()}")
+
     def _within(self, value: Any) -> bool:
         above = self.minimum is None or value >= self.minimum
         return above and (self.maximum is None or value <= self.maximum)
@@ -88,9 +98,17 @@ class Param(StrictModel):
         return f"allowed: {self.type} {' and '.join(bounds)}".rstrip()
 
 
+def _number(text: str) -> int | float:
+    """An integer as it is written, for `check` to hold to a float."""
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
 _READERS: dict[str, Any] = {
     "integer": int,
-    "number": float,
+    "number": _number,
     "string": str,
     "boolean": {"true": True, "false": False}.__getitem__,
     "date": dt.date.fromisoformat,

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from nightscore.common import Size
-from nightscore.job.fields import Finite, Misplaced, RowLimit, StrictModel, rows_allowed
+from nightscore.job.fields import Exact, Misplaced, RowLimit, StrictModel, number_text, rows_allowed
 
 
 class Policy(StrictModel):
@@ -30,6 +30,14 @@ class Policy(StrictModel):
         Field(
             description="a row without a key, outside its domain, or that the model can't score: nothing is "
             "published, or the row goes to the table <job>_rejects instead"
+        ),
+    ] = "fail"
+    value_lost: Annotated[
+        Literal["fail", "reject", "count"],
+        Field(
+            description="an integer, or a finite number, that the type in which the model computes can't "
+            "hold: nothing is published, or the row goes to <job>_rejects, or the nearest number is scored "
+            "and the receipt counts it by column"
         ),
     ] = "fail"
     max_rejected: Annotated[
@@ -68,8 +76,8 @@ class Domain(StrictModel):
     """What values a column may have, of the features or of the model's outputs."""
 
     null: Annotated[bool, Field(description="false: each row has a value, no null and no NaN")] = True
-    min: Annotated[Finite | None, Field(description="no value lies below")] = None
-    max: Annotated[Finite | None, Field(description="no value lies above")] = None
+    min: Annotated[Exact | None, Field(description="no value lies below")] = None
+    max: Annotated[Exact | None, Field(description="no value lies above")] = None
     in_: Annotated[
         Annotated[list[str | int | bool], Field(min_length=1)] | None,
         Field(alias="in", description="the only values that there are"),
@@ -82,11 +90,11 @@ class Domain(StrictModel):
         if self.in_ is not None and (self.min is not None or self.max is not None):
             raise Misplaced(("in",), "names the values already; leave min and max out")
         if self.min is not None and self.max is not None and self.min > self.max:
-            raise Misplaced(("max",), f"{self.max:g} is below min, {self.min:g}")
+            raise Misplaced(("max",), f"{number_text(self.max)} is below min, {number_text(self.min)}")
         return self
 
     def __str__(self) -> str:
-        limits = [f"at least {self.min:g}"] if self.min is not None else []
-        limits += [f"at most {self.max:g}"] if self.max is not None else []
+        limits = [f"at least {number_text(self.min)}"] if self.min is not None else []
+        limits += [f"at most {number_text(self.max)}"] if self.max is not None else []
         limits += [f"one of {', '.join(map(str, self.in_))}"] if self.in_ is not None else []
         return ", ".join(limits)

@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from nightscore.common import Size
 from nightscore.job.accuracy_budget import AccuracyBudget
 from nightscore.job.audits import SCORES, Audit, Known
-from nightscore.job.fields import Column, Misplaced, Name, SqlFile, StrictModel, Text
+from nightscore.job.fields import Column, Misplaced, Name, Number, SqlFile, StrictModel, Text
 from nightscore.job.inputs import Input, PathInput
 from nightscore.job.model import CHALLENGERS, Judge, Model
 from nightscore.job.params import Param
@@ -52,7 +52,7 @@ class Scoring(StrictModel):
         ),
     ] = 1e-5
     features_null: Annotated[
-        dict[Column, Literal["fail", "nan"] | float],
+        dict[Column, Literal["fail", "nan"] | Number],
         Field(
             description="a feature's null or NaN: fail, nan, or a number instead of it; default: nan for "
             "floats, fail for the rest"
@@ -146,10 +146,12 @@ class JobSpec(StrictModel):
     @property
     def rejecting(self) -> bool:
         """Whether rows may be set aside at all."""
-        return "reject" in (self.policy.bad_row, self.scoring.nan_output)
+        return "reject" in (self.policy.bad_row, self.scoring.nan_output, self.policy.value_lost)
 
     def sets_aside(self, reason: str) -> bool:
         """Whether a row with this fault goes to the table of rejects, and does not stop the run."""
+        if reason == "value_lost":
+            return self.policy.value_lost == "reject"
         rule = self.scoring.nan_output if reason == "nan_output" else None
         return (rule or self.policy.bad_row) == "reject"
 

@@ -15,8 +15,8 @@ from nightscore.pipeline.context import Day
 from nightscore.pipeline.read import inputs
 from nightscore.pipeline.read.days_seen import check_calendar_of
 from nightscore.pipeline.score import rejects
+from nightscore.pipeline.score.domains import check_domain
 from nightscore.pipeline.score.missing_values import check_policy
-from nightscore.pipeline.score.row_checks import check_domain
 from nightscore.scorers import Scorer
 from nightscore.store import Engine, SqlMistakes, delta, quote_identifier, repeatable_select, table_schema
 

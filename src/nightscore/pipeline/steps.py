@@ -194,6 +194,7 @@ def score_piece(
                         yield scores_batch(plan, schema, features, [*outputs.columns, *others])
                         count(features.num_rows)
             challengers.keep_notes(day.run.challengers(piece.fingerprint))
+            rows.lost.keep(day.run.lost_values(piece.fingerprint))
 
         stage_batches(path, scores(), schema)
         return with_timings(read_staged(path, root, aside), started, cpu)

@@ -225,8 +225,11 @@ def _key_hash(receipt: Receipt) -> str:
 def _special(receipt: Receipt) -> Iterator[str]:
     """The lines of a receipt that most days do not have: rejects, replays, restatements, challengers, ..."""
     yield from _inputs_text(receipt)
-    for reject in receipt.rejects:
-        yield f"rejected  {reject.rows:,} {reject.reason} in {reject.stage}"
+    yield from (f"rejected  {reject.rows:,} {reject.reason} in {reject.stage}" for reject in receipt.rejects)
+    yield from (
+        f"lost      {n:,} values of {column}: the nearest is scored"
+        for column, n in receipt.value_lost.items()
+    )
     if then := receipt.replayed:
         same = receipt.model is not None and then.model_sha256 == receipt.model.sha256
         yield (

@@ -1,11 +1,14 @@
 """Arrow columns -> one matrix, once."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightscore.scorers.errors import ChunkError, MissingValueError
+from nightscore.scorers.numbers import as_doubles
 
 # That a scorer takes at once: larger batches are slower and cost memory (measured).
 SCORER_BATCH_ROWS = 16_384
@@ -37,7 +40,7 @@ def as_numpy(column: pa.Array, name: str) -> npt.NDArray[np.generic]:
     """
     if pa.types.is_decimal(column.type):
         # A decimal with a null may become a float with one: both are measured amounts.
-        column = pc.cast(column, pa.float64())
+        column = as_doubles(column)
     if column.null_count and not pa.types.is_floating(column.type):
         raise MissingValueError(
             f"column {name!r} ({column.type}) has {column.null_count} null values; "
@@ -45,6 +48,17 @@ def as_numpy(column: pa.Array, name: str) -> npt.NDArray[np.generic]:
         )
     array: npt.NDArray[np.generic] = column.to_numpy(zero_copy_only=False)
     return array
+
+
+def zeros(schema: pa.Schema) -> pa.RecordBatch:
+    """Two rows of zeros, or of empty texts: to see what a model gives, whatever it says."""
+    return pa.RecordBatch.from_pylist([{field.name: _zero(field.type) for field in schema}] * 2, schema)
+
+
+def _zero(kind: pa.DataType) -> Any:
+    if pa.types.is_fixed_size_list(kind):
+        return [_zero(kind.value_type)] * kind.list_size
+    return "" if pa.types.is_string(kind) else kind.to_pandas_dtype()(0)
 
 
 def tensor(

@@ -44,14 +44,18 @@ class Options:
     """How a model is to be opened.
 
     `outputs` are the columns to give: name -> output of the model, with an index for one of rank 2.
-    `columns` are the columns of the model's matrix, in order, where the job names them. `device` is where to
-    compute, and `threads` how many threads one call of `score` may use.
+    `columns` are the columns of the model's matrix, in order, where the job names them; `columns_override`
+    says that they are meant, though the model's own list is another; `max_length_override` that the
+    metadata's `max_length` is, though the model's tokenizer cuts elsewhere. `device` is where to compute, and
+    `threads` how many threads one call of `score` may use.
     """
 
     outputs: Mapping[str, str]
     columns: Sequence[str] | None = None
     device: str = "cpu"
     threads: int = 1
+    columns_override: bool = False
+    max_length_override: bool = False
 
 
 class Scorer(Protocol):

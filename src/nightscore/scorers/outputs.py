@@ -4,7 +4,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from nightscore.scorers.contract import Options
 from nightscore.scorers.errors import ModelError
+
+SHOWN = 20  # names of a list of columns in a message
 
 
 @dataclass(frozen=True)
@@ -58,14 +61,16 @@ def check_index(model: str, output: OutputColumn, holds: str, width: int | None)
 
 
 def matrix_columns(
-    model: str, job_columns: Sequence[str] | None, model_columns: Sequence[str] | None, width: int | None
+    model: str, options: Options, model_columns: Sequence[str] | None, width: int | None
 ) -> list[str]:
-    """The columns of a model's one matrix: those that the job names, else those of the model's metadata.
+    """The columns of a model's one matrix: those of the model's metadata, which the job's have to be, too.
 
     Raises:
-        ModelError: there are none, one stands twice, or they are not `width` (None: as many as you like).
+        ModelError: there are none, the two lists differ, and the job does not say that its own is meant; one
+            stands twice, or they are not `width` (None: as many as you like).
     """
-    names = list(job_columns or model_columns or ())
+    refuse_other_columns(model, options, model_columns)
+    names = list(options.columns or model_columns or ())
     if not names:
         raise ModelError(
             f"{model}: takes one matrix, and nothing says which columns it is made of: name them in the "
@@ -76,3 +81,30 @@ def matrix_columns(
     if width is not None and len(names) != width:
         raise ModelError(f"{model}: takes {width} columns; {len(names)} are named: {names}", "columns")
     return names
+
+
+def refuse_other_columns(model: str, options: Options, model_columns: Sequence[str] | None) -> None:
+    """Raise unless the job's columns are the model's own, in the same order, where both are known.
+
+    Raises:
+        ModelError: they are not, and the job does not say that its own are meant; shows both lists.
+    """
+    job, own = list(options.columns or ()), list(model_columns or ())
+    if not job or not own or job == own or options.columns_override:
+        return
+    place = next(
+        (i for i, (a, b) in enumerate(zip(job, own, strict=False)) if a != b), min(len(job), len(own))
+    )
+    first, second = (names[place] if place < len(names) else "nothing" for names in (job, own))
+    raise ModelError(
+        f"{model}: the job's model.columns are {_listed(job, place)}, and the model's own (its metadata, key "
+        f"'columns') are {_listed(own, place)}; they differ first in number {place + 1}: {first} and "
+        f"{second}; leave columns out, or say model.columns_override: true if the job's are meant"
+    )
+
+
+def _listed(names: Sequence[str], place: int) -> str:
+    """A list of names, of a long one those around a place."""
+    start = max(0, place - SHOWN // 2)
+    some = [*(["…"] if start else []), *names[start : start + SHOWN]]
+    return f"[{', '.join(some)}{', …' if len(names) > start + SHOWN else ''}]"

@@ -7,13 +7,15 @@ Installed code, never a pickle: what runs is what the package's version control 
 """
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from nightscore.scorers.contract import Options, Scorer, Signature, refuse_unlike
-from nightscore.scorers.errors import ChunkError, ModelError
+from nightscore.scorers.errors import ChunkError, ContractError, ModelError
 from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.outputs import OutputColumn, parse_outputs
 from nightscore.scorers.registry import hash_package
 
 Predict = Callable[[pa.RecordBatch], pa.RecordBatch]
@@ -59,21 +61,43 @@ def open_python(model: ModelFile, options: Options) -> Scorer:
     signature = getattr(function, "signature", None)
     if not isinstance(signature, Signature):
         raise ModelError(f"{model.name}: has no signature; decorate it with nightscore.scorers.python.scorer")
-    missing = [source for source in options.outputs.values() if source not in signature.outputs.names]
-    if missing:
+    outputs = parse_outputs(options.outputs)
+    _check_outputs(model.name, outputs, signature.outputs)
+    if options.columns and list(options.columns) != signature.inputs.names:
         raise ModelError(
-            f"{model.name}: gives no {missing[0]!r}; its outputs: {', '.join(signature.outputs.names)}",
-            "outputs",
+            f"{model.name}: takes the columns {signature.inputs.names}, by its own declaration, and the "
+            f"job's model.columns are {list(options.columns)}; leave columns out",
+            "columns",
         )
-    return PythonScorer(model.name, function, signature, options.outputs)
+    return PythonScorer(model.name, function, signature, outputs)
+
+
+def _check_outputs(name: str, outputs: Sequence[OutputColumn], given: pa.Schema) -> None:
+    """Raise unless the function gives each output, and a list where one value of a list is asked for."""
+    for output in outputs:
+        if output.source not in given.names:
+            raise ModelError(
+                f"{name}: gives no {output.source!r}; its outputs: {', '.join(given.names)}", "outputs"
+            )
+        kind = given.field(output.source).type
+        if (output.whole or output.index is not None) and not pa.types.is_nested(kind):
+            raise ModelError(
+                f"{name}: output {output.source!r} is {kind}, one value a row; it takes no index", "outputs"
+            )
 
 
 class PythonScorer:
     """A function that scores."""
 
-    def __init__(self, name: str, function: Predict, declared: Signature, outputs: Mapping[str, str]) -> None:
+    def __init__(
+        self, name: str, function: Predict, declared: Signature, outputs: Sequence[OutputColumn]
+    ) -> None:
         self._name, self._function, self._declared, self._outputs = name, function, declared, outputs
-        named = [(name, declared.outputs.field(source).type) for name, source in outputs.items()]
+        kinds = [declared.outputs.field(output.source).type for output in outputs]
+        named = [
+            (output.column, kind if output.index is None else kind.value_type)
+            for output, kind in zip(outputs, kinds, strict=True)
+        ]
         self._signature = Signature(declared.inputs, pa.schema(named))
 
     @property
@@ -91,8 +115,19 @@ class PythonScorer:
         except (Exception, SystemExit) as error:  # other people's code
             raise ChunkError(f"{self._name}: {type(error).__name__}: {error}") from error
         refuse_unlike(batch, self._declared.outputs, chunk.num_rows, self._name)
-        columns = [batch.column(source) for source in self._outputs.values()]
+        columns = [self._column(batch, output) for output in self._outputs]
         return pa.RecordBatch.from_arrays(columns, schema=self._signature.outputs)
+
+    def _column(self, batch: pa.RecordBatch, output: OutputColumn) -> pa.Array:
+        column = batch.column(output.source)
+        if output.index is None:
+            return column
+        try:
+            return pc.list_element(column, output.index)
+        except pa.ArrowInvalid as error:
+            raise ContractError(
+                f"{self._name}: output {output.source!r} has lists without a value number {output.index}"
+            ) from error
 
 
 def _imported(entry: str) -> Predict:

@@ -5,14 +5,18 @@ them, int64 [batch, sequence]; in its metadata lie
 
     tokenizer    the tokenizer, in the JSON of Hugging Face's `tokenizers`
     max_length   the most tokens of a text, special ones included; what is longer is cut
-    columns      a JSON list with the name of the column of texts; the job's `columns` go before it
+    columns      a JSON list with the name of the column of texts
+
+A text is cut on the tokenizer's own side, and with its stride; a `tokenizer_config` in the metadata (the text
+of tokenizer_config.json) may say the side where the tokenizer does not. Two that differ are refused.
 
 Each different text of a chunk is computed once. Texts with the same number of tokens make a batch, so no
 batch holds padding, and a text gives the same whatever the others are, but for the last bits (4.5e-8 of an
 embedding of length 1, measured: a product of matrices is not added up alike for few rows and for many).
 """
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +27,7 @@ from nightscore.scorers.contract import Options, Signature
 from nightscore.scorers.errors import MissingValueError, ModelError
 from nightscore.scorers.model_file import ModelFile
 from nightscore.scorers.onnx.session import Session
+from nightscore.scorers.outputs import refuse_other_columns
 
 BATCH_TOKENS = 1024  # of a batch: what a layer gives stays in the cache; 8,192 cost an eighth more (measured)
 NEEDED = ("input_ids", "attention_mask")
@@ -43,8 +48,9 @@ class TextScorer:
         """
         self._session = Session(model, options)
         _check_inputs(self._session)
-        self._column = _column(self._session, options.columns)
-        self._tokenizer = _tokenizer(self._session)
+        self._column = _column(self._session, options)
+        self._tokenizer = _tokenizer(self._session, options)
+        self._session.try_out(self._feeds(np.zeros((2, 1), np.int64)), model)
         self._signature = Signature(pa.schema([(self._column, pa.string())]), self._session.outputs)
 
     @property
@@ -120,8 +126,9 @@ def _check_inputs(session: Session) -> None:
         )
 
 
-def _column(session: Session, columns: Sequence[str] | None) -> str:
-    names = list(columns or session.columns() or ())
+def _column(session: Session, options: Options) -> str:
+    refuse_other_columns(session.name, options, session.columns())
+    names = list(options.columns or session.columns() or ())
     if len(names) != 1:
         raise ModelError(
             f"{session.name}: columns are {names}; kind text takes one column of texts: name it in the job's "
@@ -130,7 +137,7 @@ def _column(session: Session, columns: Sequence[str] | None) -> str:
     return names[0]
 
 
-def _tokenizer(session: Session) -> Any:
+def _tokenizer(session: Session, options: Options) -> Any:
     try:
         from tokenizers import Tokenizer
     except ImportError as error:
@@ -145,11 +152,47 @@ def _tokenizer(session: Session) -> Any:
         )
     try:
         tokenizer = Tokenizer.from_str(session.metadata.get("tokenizer", ""))
-        tokenizer.enable_truncation(int(length))
         tokenizer.no_padding()
     except Exception as error:  # the library raises Exception itself
         raise ModelError(
             f"{session.name}: its metadata has no tokenizer under the key 'tokenizer', in the JSON of the "
             f"package tokenizers: {error}"
         ) from error
+    own = tokenizer.truncation or {}
+    _refuse_other_cuts(session, options, own, int(length))
+    side = own.get("direction") or _configured(session).get("truncation_side", "right")
+    kept = {name: own[name] for name in ("stride", "strategy") if name in own}
+    try:
+        tokenizer.enable_truncation(int(length), direction=side, **kept)
+    except Exception as error:
+        raise ModelError(f"{session.name}: its tokenizer can't cut texts so: {error}") from error
     return tokenizer
+
+
+def _refuse_other_cuts(session: Session, options: Options, own: Mapping[str, Any], length: int) -> None:
+    """Raise unless the tokenizer, its configuration and the metadata agree on where a text is cut.
+
+    Raises:
+        ModelError: they do not; names both.
+    """
+    cut = own.get("max_length", length)
+    if cut != length and not options.max_length_override:
+        raise ModelError(
+            f"{session.name}: its metadata has max_length {length}, and its tokenizer cuts at {cut}; export "
+            "it with the same in both, or say model.max_length_override: true if the metadata's is meant"
+        )
+    side, configured = own.get("direction"), _configured(session).get("truncation_side")
+    if side and configured and side != configured:
+        raise ModelError(
+            f"{session.name}: its tokenizer cuts texts on the {side}, and its tokenizer_config says "
+            f"truncation_side {configured!r}; export it with the same in both"
+        )
+
+
+def _configured(session: Session) -> Mapping[str, Any]:
+    """The tokenizer_config.json in the metadata, where an exporter put it; else nothing."""
+    try:
+        config = json.loads(session.metadata.get("tokenizer_config", "{}"))
+    except json.JSONDecodeError as error:
+        raise ModelError(f"{session.name}: its metadata's tokenizer_config is no JSON: {error}") from error
+    return config if isinstance(config, dict) else {}

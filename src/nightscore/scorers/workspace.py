@@ -92,6 +92,13 @@ def open_file(file: ScorerFile, model: ModelFile | None, options: Options) -> Sc
             f"{file.name}: its signature gives the columns {', '.join(signature.outputs.names) or 'none'}; "
             f"the job's outputs are {', '.join(options.outputs)}"
         )
+    given = [name for name in signature.inputs.names if name in (options.columns or ())]
+    if options.columns and given != list(options.columns) and not options.columns_override:
+        raise ScorerFileError(
+            f"{file.name}: its signature takes the columns {', '.join(signature.inputs.names)}, and the "
+            f"job's model.columns are {', '.join(options.columns)}; leave columns out, name them as it does, "
+            "or say model.columns_override: true"
+        )
     return CheckedScorer(file, scorer)
 
 

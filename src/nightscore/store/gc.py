@@ -25,7 +25,7 @@ from nightscore.store.run_folder import RunFolder, find_spilled, read_plan
 GRACE_HOURS = 24.0
 FENCE_DAYS = 30  # what decided a run that left nothing else is kept for so long
 PUBLISHED = (
-    *("scores", "rejects", "decide", "challengers"),
+    *("scores", "rejects", "decide", "challengers", "lost_values"),
     *("rejects.parquet", "rejects.sha256", "replay.parquet", "replay.sha256"),
 )
 

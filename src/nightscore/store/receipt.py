@@ -263,6 +263,7 @@ class Receipt(Part):
 
     `format`: `store/formats.py`. Of one that can't be read there is the status `unreadable`, and a reason.
 
+    `value_lost` has, by column, the rows that were scored with the nearest value that the model's type holds.
     `closed` says that the day is closed with it: only a restatement publishes it again. Rows that became
     known after `known_at` were not seen; "": all rows were. `days_seen` are the inputs with a lookback,
     `ignored` what lay in an input's folders and was left out, because the job says so.
@@ -290,6 +291,7 @@ class Receipt(Part):
     tried: tuple[TriedVariant, ...] = ()
     audits: tuple[AuditResult, ...] = ()
     rejects: tuple[RejectResult, ...] = ()
+    value_lost: Mapping[str, int] = {}
     released: Release | None = None
     score_sample: ScoreSample | None = None
     replayed: ReplayResult | None = None

@@ -67,6 +67,10 @@ class RunFolder:
         """What became of the challengers in a piece: CPU seconds, and why they failed."""
         return self.path / "challengers" / f"{fingerprint}.json"
 
+    def lost_values(self, fingerprint: str) -> Path:
+        """How many values of a piece the model's type can't hold, by column, where the job counts them."""
+        return self.path / "lost_values" / f"{fingerprint}.json"
+
     @property
     def rejected(self) -> Path:
         """The day's rejects, those of all pieces."""

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nightscore.common import Broken, file_sha256, replace_text, thread_seconds, write_once
+from nightscore.store.table_schema import stored_column
 
 UNKNOWN = 16  # bytes of a value of a type that is not looked into (a dictionary's, a view's)
 OFFSET = 4  # bytes beside a text or a list, which say where it ends
@@ -113,10 +114,14 @@ def _sums(path: Path) -> Path:
 
 
 def stamped(batch: pa.RecordBatch, run_id: str, schema: pa.Schema) -> pa.RecordBatch:
-    """A batch with the run's name in its last column, in the types in which it is stored."""
+    """A batch with the run's name in its last column, in the types in which it is stored.
+
+    Raises:
+        Broken: a value is none of the type in which it is stored.
+    """
     names = pa.repeat(pa.scalar(run_id, pa.string()), batch.num_rows)
     arrays = [*batch.columns, names]
-    cast = [a if a.type == f.type else a.cast(f.type) for a, f in zip(arrays, schema, strict=True)]
+    cast = [stored_column(a, f) for a, f in zip(arrays, schema, strict=True)]
     return pa.RecordBatch.from_arrays(cast, schema=schema)
 
 

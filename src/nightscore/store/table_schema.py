@@ -48,6 +48,55 @@ def with_day(schema: pa.Schema) -> pa.Schema:
     return pa.schema([*plain_fields(schema), pa.field("day", pa.date32())])
 
 
+def stored_column(column: pa.Array, field: pa.Field) -> pa.Array:
+    """A column in the type in which a table stores it, each value as it was.
+
+    Raises:
+        Broken: one is no value of that type: a nanosecond that is no whole microsecond, a HUGEINT of more
+            than 38 digits; names column and value.
+    """
+    if pa.types.is_decimal(column.type):
+        _refuse_digits(column, field)
+    if column.type == field.type:
+        return column
+    try:
+        return column.cast(field.type)
+    except pa.ArrowInvalid as error:
+        value = next(filter(None, (_uncast(column[i : i + 1], field.type) for i in range(len(column)))), "?")
+        raise Broken(
+            f"column {field.name!r} has the value {value} ({column.type}), which a table, that stores "
+            f"{field.type}, can't hold; {_remedy(column.type)}; nothing is published"
+        ) from error
+
+
+def _uncast(value: pa.Array, kind: pa.DataType) -> str:
+    """A value's text if it can't be cast; else nothing."""
+    try:
+        value.cast(kind)
+    except pa.ArrowInvalid:
+        return str(value.cast(pa.string())[0])
+    return ""
+
+
+def _remedy(kind: pa.DataType) -> str:
+    if pa.types.is_timestamp(kind):
+        return "cut it to microseconds in the features SQL: ::TIMESTAMPTZ"
+    return "cast it in SQL"
+
+
+def _refuse_digits(column: pa.Array, field: pa.Field) -> None:
+    """Raise `Broken` unless each decimal has as many digits as its type says; DuckDB's HUGEINT has 39."""
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid as error:
+        most, values = column.type.precision, column.to_pylist()
+        wide = next(v for v in values if v is not None and len(v.as_tuple().digits) > most)
+        raise Broken(
+            f"column {field.name!r} has the value {wide}, whose digits a table, that stores {field.type}, "
+            "can't hold; cast it in SQL, to VARCHAR or to a smaller number; nothing is published"
+        ) from error
+
+
 def _storable(kind: pa.DataType, name: str, where: str) -> pa.DataType:
     if pa.types.is_dictionary(kind):
         return _storable(kind.value_type, name, where)

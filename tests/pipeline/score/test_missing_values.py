@@ -22,6 +22,7 @@ def column(values: list[object], kind: pa.DataType) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array(values, kind), pa.array([1] * len(values))], ["a", "b"])
 
 
+MODEL = pa.schema([("a", pa.float32())])
 CASES = {
     "floats become a number": ([1.0, None, NAN], pa.float32(), 5.0, [1.0, 5.0, 5.0]),
     "integers become a number": ([1, None], pa.int32(), 7.0, [1, 7]),
@@ -34,23 +35,26 @@ CASES = {
 
 @pytest.mark.parametrize(("values", "kind", "rule", "wanted"), CASES.values(), ids=CASES.keys())
 def test_a_missing_value_becomes_what_the_policy_says(
-    values: list[object], kind: pa.DataType, rule: float, wanted: list[object]
+    tmp_path: Path, values: list[object], kind: pa.DataType, rule: float, wanted: list[object]
 ) -> None:
     """Other values and other columns stay as they are; an empty chunk is no error."""
-    found = filled(column(values, kind), {"a": rule})
+    job = load(
+        "mini", make_workspace(tmp_path, 10, JOB + f"scoring: {{features_null: {{a: {rule}}}}}\n", days=())
+    )
+    found = filled(job, column(values, kind), MODEL)
     assert found.column("a").to_pylist() == wanted
     assert found.column("b").to_pylist() == [1] * len(values) and found.schema.names == ["a", "b"]
-    assert filled(column([], kind), {"a": rule}).num_rows == 0
+    assert filled(job, column([], kind), MODEL).num_rows == 0
 
 
 def test_a_policy_of_fail_is_about_the_row_and_fills_nothing(tmp_path: Path) -> None:
     """Nulls and NaN alike are faults, each row once; what is there and what is not stays so."""
     job = load("mini", make_workspace(tmp_path, 10, JOB + "scoring: {features_null: {a: fail}}\n"))
     rows = column([1.0, None, NAN], pa.float64()).add_column(0, "id", pa.array([1, 2, 3]))
-    [_, fault] = feature_faults(job, rows)
+    [_, fault] = feature_faults(job, rows, MODEL)
     assert (fault.rows.tolist(), fault.reason) == ([False, True, True], NULL_VALUE)
     assert "column 'a' (double) is null or NaN; its policy is fail" in fault.message
-    assert filled(rows, {"a": "fail"}) is rows
+    assert filled(job, rows, MODEL) is rows
 
 
 def night(root: Path, policy: str) -> Path:

@@ -114,16 +114,21 @@ def build_material(
     """What recipes work with: at most `most` rows of past days, and what the reference says of them."""
     job, plan = workload.job, workload.plan
     scorer = open_cached_scorer(job, plan.model_path, plan.model_sha256, plan.variant)
-    needed = scorer.signature.inputs.names
-    table = pa.concat_tables([_sound(job, day).select(needed) for day in past]) if past else None
+    needed = scorer.signature.inputs
+    table = (
+        pa.concat_tables([_sound(job, day, needed).select(needed.names) for day in past]) if past else None
+    )
     if table is None or not table.num_rows:
         raise NoCandidate("there is no day before the held-out day to learn from")
     step = -(-table.num_rows // min(MATERIAL_ROWS, max(most, LEAST_ROWS)))
     table = table.take(pa.array(range(0, table.num_rows, step))).combine_chunks()
-    rows = [filled(chunk, job.spec.scoring.features_null) for chunk in table.to_batches(plan.chunk_rows)]
+    rows = [filled(job, chunk, needed) for chunk in table.to_batches(plan.chunk_rows)]
     scores = [scorer.score(chunk) for chunk in rows]
     model = job.spec.model
-    options = Options(_graph_outputs(workload), model.columns, plan.variant.device, plan.variant.threads)
+    options = Options(
+        _graph_outputs(workload), model.columns, plan.variant.device, plan.variant.threads,
+        model.columns_override, model.max_length_override,
+    )  # fmt: skip
     feeds = tuple(_feeds(scorer, rows))
     return Material(
         _model(workload), options, pa.Table.from_batches(rows), pa.Table.from_batches(scores), feeds, keeps
@@ -148,9 +153,11 @@ def past_features(workload: Workload, days: Sequence[dt.date]) -> list[pa.Table]
     return [steps.features(workload.job, day, workload.plan.params) for day in days]
 
 
-def _sound(job: Job, day: pa.Table) -> pa.Table:
+def _sound(job: Job, day: pa.Table, inputs: pa.Schema) -> pa.Table:
     """The rows that a run would score; the others teach nobody anything."""
-    return pa.Table.from_batches([drop_faulty_rows(job, batch) for batch in day.to_batches()], day.schema)
+    return pa.Table.from_batches(
+        [drop_faulty_rows(job, batch, inputs) for batch in day.to_batches()], day.schema
+    )
 
 
 def slug(name: str) -> str:

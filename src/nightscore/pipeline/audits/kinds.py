@@ -6,6 +6,7 @@ A new kind is a class here with its line in `QUESTIONS`, and what job.yaml says 
 
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ import pyarrow as pa
 from nightscore.common import Broken
 from nightscore.job import (
     SCORES,
+    Bounds,
     BuiltInAudit,
     Coverage,
     CoverageAudit,
@@ -25,6 +27,7 @@ from nightscore.job import (
 )
 from nightscore.pipeline.audits.drift import TEXTS, Moved, measure_drift, numbers_of
 from nightscore.pipeline.audits.question import Answer, Question
+from nightscore.pipeline.bounds import exact_limits, holds_any
 from nightscore.scorers import read_hardware
 from nightscore.store import (
     Engine,
@@ -112,26 +115,36 @@ class ScoresQuestion(Question[ScoresAudit]):
     """A score within its bounds, and not the same everywhere."""
 
     def bind(self, engine: Engine) -> None:
-        """Raise `Broken` unless the column holds numbers."""
+        """Raise `Broken` unless the column holds numbers, of which some can lie between the bounds."""
         self.refuse_type(engine, ("scores", "column"), self.audit.scores.column)
+        spec, kind = self.audit.scores, self._kind(engine)
+        if not holds_any(spec.min, spec.max, kind):
+            self.raise_broken(("scores",), f"no value of the column, which is {kind}, is so: {spec}")
 
     def answer(self, engine: Engine) -> Answer:
         """Between what values the column lies, how many rows are outside, and how many values it has."""
-        spec = self.audit.scores
-        bounds = [(sign, bound) for sign, bound in (("<", spec.min), (">", spec.max)) if bound is not None]
+        spec, kind = self.audit.scores, self._kind(engine)
+        exact = not pa.types.is_floating(kind)
+        limits = _exact_bounds(spec, kind) if exact else (spec.min, spec.max)
+        bounds = [(sign, bound) for sign, bound in zip("<>", limits, strict=True) if bound is not None]
         limit = _limit(engine.types("SELECT * FROM scores")[spec.column])
         crossed = [f"x {sign} {limit.format(i)}" for i, (sign, _) in enumerate(bounds, 1)]
-        outside = " OR ".join(["x IS NULL", *crossed]) if bounds else "false"
+        bounded = (spec.min, spec.max) != (None, None)
+        outside = " OR ".join(["x IS NULL", *crossed]) if bounded else "false"
+        as_they_are = f"SELECT {quote_identifier(spec.column)} AS x FROM scores"
         [(rows, low, high, wrong, values)] = engine.rows(
             f"SELECT count(*), min(x), max(x), count(*) FILTER ({outside}), count(DISTINCT x) "
-            f"FROM ({numbers_of(spec.column)})",
+            f"FROM ({as_they_are if exact else numbers_of(spec.column)})",
             [bound for _, bound in bounds],
         )
         between = "no value" if low is None else f"{low:.6g} to {high:.6g}"
-        beyond = f", {wrong:,} of {rows:,} rows outside" if bounds else ""
+        beyond = f", {wrong:,} of {rows:,} rows outside" if bounded else ""
         several = spec.distinct is None or values >= spec.distinct
         detail = f"{spec.column}: {between}{beyond}, {values:,} different values"
         return Answer(several and not wrong, detail)
+
+    def _kind(self, engine: Engine) -> pa.DataType:
+        return engine.schema(f"SELECT {quote_identifier(self.audit.scores.column)} FROM scores").field(0).type
 
 
 class CoverageQuestion(Question[CoverageAudit]):
@@ -196,8 +209,15 @@ def _drift_text(move: Moved, drift: Drift) -> str:
     )
 
 
+def _exact_bounds(spec: Bounds, kind: pa.DataType) -> tuple[int | Decimal | None, ...]:
+    """The bounds as integers or decimals of the column's type; None where each value is within."""
+    return tuple(b if b is None else b.as_py() for b in exact_limits(spec.min, spec.max, kind))
+
+
 def _limit(kind: str) -> str:
     """A bound in the column's precision: for 32-bit floats, 0.1 means the float nearest to it."""
+    if kind not in ("FLOAT", "DOUBLE"):
+        return f"CAST(${{0}} AS {kind})"
     exact = "CAST(${0} AS DOUBLE)"
     return f"coalesce(CAST(TRY_CAST(${{0}} AS FLOAT) AS DOUBLE), {exact})" if kind == "FLOAT" else exact
 

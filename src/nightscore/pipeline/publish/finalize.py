@@ -30,6 +30,7 @@ from nightscore.pipeline.publish.score_sample import prove_sample
 from nightscore.pipeline.read import inputs, integrity
 from nightscore.pipeline.read.contents import input_contents
 from nightscore.pipeline.score.challengers import read_challenger_results
+from nightscore.pipeline.score.lost_values import read_lost_values
 from nightscore.pipeline.score.open_model import open_planned_scorer
 from nightscore.pipeline.score.rejects import SHOWN_REASONS, over_budget
 from nightscore.store import (
@@ -87,7 +88,9 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: ProgressCa
     read_back |= {table: day.read_back(files) for table, files in decided.items()}
     watch.lap("read back")
     receipt = build_receipt(plan, tables, proof, audits, watch, read_back=read_back, before=before)
-    receipt = receipt.model_copy(update={"challengers": _challengers(day, receipt), "score_sample": sample})
+    lost = read_lost_values(plan, day.run, dict(before.value_lost) if before else {})
+    beside = {"challengers": _challengers(day, receipt), "value_lost": lost, "score_sample": sample}
+    receipt = receipt.model_copy(update=beside)
     receipt = stage_restatement(day, tables, receipt)
     if failed := failures(job, audits):
         hold_day(job.workspace, plan, tables, receipt)

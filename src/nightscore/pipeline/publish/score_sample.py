@@ -180,7 +180,7 @@ def _read(day: Day, scorer: Scorer, ranges: Sequence[RowRange]) -> pa.RecordBatc
             if len(own):
                 held.append(chunk.take(pa.array(own)))
             at += chunk.num_rows
-    return filled(pa.concat_batches(held), job.spec.scoring.features_null)
+    return filled(job, pa.concat_batches(held), scorer.signature.inputs)
 
 
 def _spans(day: Day, ranges: Sequence[RowRange]) -> Iterator[tuple[RowRange, Rows]]:

@@ -10,14 +10,14 @@ import pyarrow as pa
 
 from nightscore.common import Broken, NotYet
 from nightscore.job import Job
+from nightscore.pipeline.score.domains import Mask, domain_columns
+from nightscore.pipeline.score.lost_values import LostValues
 from nightscore.pipeline.score.missing_values import filled
 from nightscore.pipeline.score.rejects import RejectWriter
 from nightscore.pipeline.score.row_checks import (
     NULL_VALUE,
     SCORER_ERROR,
     Fault,
-    Mask,
-    domain_columns,
     feature_faults,
     output_faults,
 )
@@ -81,6 +81,7 @@ class RowScorer:
 
     def __init__(self, job: Job, scorer: Scorer, rejects: RejectWriter) -> None:
         self.job, self.scorer, self.rejects = job, scorer, rejects
+        self.lost = LostValues(job, scorer.signature.inputs)
 
     def score(self, chunk: pa.RecordBatch) -> Iterator[Pair]:
         """The rows of a chunk that are scored, with what the scorer gives for them, in order.
@@ -90,16 +91,18 @@ class RowScorer:
                 aside; or the scorer does not keep its contract.
             NotYet: there is no memory to score even one row.
         """
-        sound = self.without(chunk, chunk, feature_faults(self.job, chunk), "features")
+        sound = self.without(
+            chunk, chunk, feature_faults(self.job, chunk, self.scorer.signature.inputs), "features"
+        )
         rows = chunk.filter(pa.array(sound)) if not sound.all() else chunk
         if not rows.num_rows:
             return
         for features, outputs in self.outputs(rows):
             sound = self.without(features, outputs, output_faults(self.job, outputs), "outputs")
-            if sound.all():
-                yield features, outputs
-            else:
-                yield features.filter(pa.array(sound)), outputs.filter(pa.array(sound))
+            if not sound.all():
+                features, outputs = (batch.filter(pa.array(sound)) for batch in (features, outputs))  # noqa: PLW2901
+            self.lost.count(features)
+            yield features, outputs
 
     def without(
         self, chunk: pa.RecordBatch, values: pa.RecordBatch, faults: Iterable[Fault], stage: str
@@ -146,7 +149,7 @@ class RowScorer:
         But for those of the machine: a file or a device that is not there, a package that is missing.
         """
         try:
-            outputs = self.scorer.score(filled(chunk, self.job.spec.scoring.features_null))
+            outputs = self.scorer.score(filled(self.job, chunk, self.scorer.signature.inputs))
         except (ChunkError, MemoryError, TookTooLong):
             raise
         except (Exception, SystemExit) as error:  # other people's scorers

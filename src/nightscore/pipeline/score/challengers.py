@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from nightscore.common import NightscoreError, thread_seconds
 from nightscore.job import Job
+from nightscore.pipeline.score.lost_values import refuse_lost
 from nightscore.pipeline.score.missing_values import filled
 from nightscore.pipeline.score.mlflow_registry import fetch_model
 from nightscore.pipeline.score.open_model import ModelSource, open_cached_scorer
@@ -173,7 +174,9 @@ class Challengers:
     def _outputs_of(
         self, challenger: _OpenChallenger, scorer: Scorer, rows: pa.RecordBatch
     ) -> list[pa.Array]:
-        outputs = scorer.score(filled(rows, self._job.spec.scoring.features_null))
+        if self._job.spec.policy.value_lost != "count":
+            refuse_lost(rows, scorer.signature.inputs)
+        outputs = scorer.score(filled(self._job, rows, scorer.signature.inputs))
         if outputs.num_rows != rows.num_rows or outputs.schema.types != self._outputs.types:
             raise ChunkError(
                 f"gives {outputs.num_rows} rows of {outputs.schema.types} for {rows.num_rows} rows"

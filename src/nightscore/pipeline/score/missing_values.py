@@ -1,18 +1,16 @@
-"""Missing values of features: what a job's `features_null` puts in their place.
+"""What a model is given: features in the types that it computes with, and what stands for missing ones.
 
-Where it says `fail`, nothing is filled: `row_checks` rejects the row.
+Each scorer's chunks come through here, whoever computes: one conversion for all. Where a job's
+`features_null` says `fail`, nothing is filled: `row_checks` rejects the row.
 """
 
-from collections.abc import Mapping
 from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightscore.job import Job
-from nightscore.scorers import Signature, is_numeric_type
-
-Policy = Mapping[str, Literal["fail", "nan"] | float]
+from nightscore.scorers import Signature, as_computed, is_numeric_type, nearest
 
 
 def check_policy(job: Job, needed: Signature) -> None:
@@ -28,30 +26,52 @@ def check_policy(job: Job, needed: Signature) -> None:
         kind = needed.inputs.field(name).type
         if rule == "nan" and not pa.types.is_floating(kind):
             job.raise_broken(at, f"the model takes {kind}, which has no NaN; allowed: fail, or a number")
-        if rule not in ("fail", "nan") and not _takes(kind, float(rule)):
-            job.raise_broken(at, f"the model takes {kind}; {rule} is no value of it")
+        if not isinstance(rule, str):
+            _check_number(job, at, rule, kind)
 
 
-def filled(chunk: pa.RecordBatch, policy: Policy) -> pa.RecordBatch:
-    """The chunk with its missing values as the policy says; columns that it does not name are left alone."""
-    for name, rule in policy.items():
-        if rule == "fail":
-            continue
-        i = chunk.schema.get_field_index(name)
-        chunk = chunk.set_column(i, name, _filled(chunk.column(i), rule))
+def _check_number(job: Job, at: tuple[str, ...], number: float, kind: pa.DataType) -> None:
+    if not is_numeric_type(kind) or pa.types.is_boolean(kind):
+        job.raise_broken(at, f"the model takes {kind}; {number} is no value of it")
+    try:
+        nearest(number, kind)
+    except ValueError as error:
+        job.raise_broken(at, f"the model takes {kind}; {error}")
+
+
+def filled(job: Job, chunk: pa.RecordBatch, inputs: pa.Schema) -> pa.RecordBatch:
+    """The chunk as a model with these inputs is given it; columns that are none of them are left alone.
+
+    Missing values are as the job's `features_null` says. Decimals are of the type that the model computes
+    with, rounded once; so is each column that was filled, and, where the job scores values that are lost,
+    each that may have some. The others hold no number that their own conversion could change.
+    """
+    rules = job.spec.scoring.features_null
+    for needed in inputs:
+        column, rule = chunk.column(needed.name), rules.get(needed.name, "fail")
+        given = column if rule == "fail" else _filled(column, rule, needed.type)
+        if _converts(job, given):
+            given = as_computed(given, needed.type)
+        if given is not column:
+            chunk = chunk.set_column(chunk.schema.get_field_index(needed.name), needed.name, given)
     return chunk
 
 
-def _filled(column: pa.Array, rule: Literal["nan"] | float) -> pa.Array:
-    if rule == "nan":
-        return column if pa.types.is_floating(column.type) else pc.cast(column, pa.float64())
+def _converts(job: Job, column: pa.Array) -> bool:
+    kind = column.type.value_type if pa.types.is_nested(column.type) else column.type
+    if pa.types.is_decimal(kind):
+        return True
+    # Integers with a null stay what they are: the scorer says that no number stands for it.
+    whole = column.null_count == 0 or not pa.types.is_integer(kind)
+    return job.spec.policy.value_lost == "count" and is_numeric_type(kind) and whole
+
+
+def _filled(column: pa.Array, rule: Literal["nan"] | float, kind: pa.DataType) -> pa.Array:
+    """Column and number both in the model's type, before they meet."""
     missing = pc.is_null(column, nan_is_null=pa.types.is_floating(column.type))
-    if pa.types.is_integer(column.type) and not float(rule).is_integer():
-        column = pc.cast(column, pa.float64())
-    return pc.if_else(missing, pa.scalar(float(rule)).cast(column.type), column)
-
-
-def _takes(kind: pa.DataType, value: float) -> bool:
-    if pa.types.is_integer(kind):
-        return value.is_integer()
-    return is_numeric_type(kind) and not pa.types.is_boolean(kind)
+    if not pc.any(missing).as_py():
+        return column
+    converted = as_computed(column, kind)
+    return (
+        converted if rule == "nan" else pc.if_else(missing, pa.scalar(nearest(rule, kind), kind), converted)
+    )

@@ -197,7 +197,10 @@ def _opening(
     """What a model is opened with."""
     model, file = job.spec.model, scorer_file(job)
     planned_code = (code or file.sha256) if file else ""
-    named = OutputNames(tuple(model.outputs.items()), tuple(model.columns) if model.columns else None)
+    columns = tuple(model.columns) if model.columns else None
+    named = OutputNames(
+        tuple(model.outputs.items()), columns, model.columns_override, model.max_length_override
+    )
     return ModelSource(job.workspace, model.kind, name), sha256, named, variant, planned_code
 
 
@@ -235,6 +238,8 @@ class OutputNames:
 
     outputs: tuple[tuple[str, str], ...]
     columns: tuple[str, ...] | None
+    columns_override: bool = False
+    max_length_override: bool = False
 
 
 def close_models() -> None:
@@ -252,7 +257,10 @@ def _scorer(source: ModelSource, sha256: str, named: OutputNames, variant: Varia
     file = source.read()
     if file.sha256 != sha256:
         raise ModelChangedError(_changed(file, sha256))
-    options = Options(dict(named.outputs), named.columns, variant.device, variant.threads)
+    options = Options(
+        dict(named.outputs), named.columns, variant.device, variant.threads,
+        named.columns_override, named.max_length_override,
+    )  # fmt: skip
     is_formula = source.name == source.kind  # there is no model file besides the scorer's own
     return open_scorer(variant.kind, None if is_formula else file, options, scorer)
 

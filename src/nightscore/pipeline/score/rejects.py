@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from nightscore.common import Broken, key_text, value_text
 from nightscore.job import Job
 from nightscore.pipeline.score.row_checks import Fault
-from nightscore.store import Plan, open_once
+from nightscore.store import Plan, open_once, table_schema
 
 COLUMNS = ("stage", "reason", "message", "features")
 SHOWN_REASONS = 3  # reasons in a message
@@ -82,7 +82,11 @@ class RejectWriter:
     def _write(self, rows: pa.RecordBatch, why: list[str], messages: list[str]) -> None:
         if self._writer is None:
             self._writer = self._stack.enter_context(open_once(self._path, self._schema))
-        key = [rows.column(f.name).cast(f.type) for f in self._schema if f.name in self.plan.key]
+        key = [
+            table_schema.stored_column(rows.column(f.name), f)
+            for f in self._schema
+            if f.name in self.plan.key
+        ]
         reasons = [
             *(pa.repeat(pa.scalar(text, pa.string()), rows.num_rows) for text in why),
             pa.array(messages),

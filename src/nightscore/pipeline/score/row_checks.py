@@ -4,16 +4,15 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nightscore.job import Domain, Job
-from nightscore.scorers import is_numeric_type
+from nightscore.job import Job
+from nightscore.pipeline.score.domains import Mask, missing, outside
+from nightscore.pipeline.score.lost_values import lost_values
 
-NULL_KEY, NULL_VALUE, OUT_OF_DOMAIN = "null_key", "null_value", "out_of_domain"
+NULL_KEY, NULL_VALUE, OUT_OF_DOMAIN, VALUE_LOST = "null_key", "null_value", "out_of_domain", "value_lost"
 SCORER_ERROR, NAN_OUTPUT = "scorer_error", "nan_output"
-Mask = npt.NDArray[np.bool_]
 
 
 class Fault(NamedTuple):
@@ -28,48 +27,38 @@ class Fault(NamedTuple):
     column: str = ""
 
 
-def domain_columns(job: Job, outputs: pa.Schema) -> list[str]:
-    """The columns of the features that have a domain; the others are the model's outputs."""
-    return [name for name in job.spec.domain if name not in outputs.names]
+def feature_faults(job: Job, chunk: pa.RecordBatch, inputs: pa.Schema) -> Iterator[Fault]:
+    """What is wrong with the rows of a chunk before it is scored, column by column.
 
-
-def check_domain(job: Job, features: pa.Schema, outputs: pa.Schema) -> None:
-    """Raise `Broken` unless each column that has a domain is there, and can have such values.
-
-    Raises:
-        Broken: names the line of job.yaml.
+    `inputs` are the columns of the model, in the types that it computes with.
     """
-    for name, domain in job.spec.domain.items():
-        at = ("domain", name)
-        schema = outputs if name in outputs.names else features
-        if name not in schema.names:
-            columns = ", ".join(dict.fromkeys([*features.names, *outputs.names]))
-            job.raise_broken(at, f"neither the features nor the outputs have this column; theirs: {columns}")
-        kind = schema.field(name).type
-        if (domain.min is not None or domain.max is not None) and not is_numeric_type(kind):
-            job.raise_broken(at, f"min and max are for numbers, and the column is {kind}")
-        if domain.in_ is not None:
-            try:
-                _values(domain, kind)
-            except (pa.ArrowException, TypeError):
-                job.raise_broken((*at, "in"), f"{domain.in_} are no values of the column, which is {kind}")
-
-
-def feature_faults(job: Job, chunk: pa.RecordBatch) -> Iterator[Fault]:
-    """What is wrong with the rows of a chunk before it is scored, column by column."""
     for name in job.spec.key:
         yield Fault(_null(chunk.column(name)), NULL_KEY, f"key column {name!r} is null")
     for name, rule in job.spec.scoring.features_null.items():
         if rule == "fail":
             column = chunk.column(name)
             message = f"column {name!r} ({column.type}) is null or NaN; its policy is fail"
-            yield Fault(_missing(column), NULL_VALUE, message)
+            yield Fault(missing(column), NULL_VALUE, message)
     yield from _domain_faults(job, chunk)
+    if job.spec.policy.value_lost != "count":
+        yield from (_loss(chunk, rows, needed) for needed, rows in lost_values(chunk, inputs))
 
 
-def drop_faulty_rows(job: Job, chunk: pa.RecordBatch) -> pa.RecordBatch:
-    """The rows of a chunk with which nothing is wrong before they are scored."""
-    bad = [fault.rows for fault in feature_faults(job, chunk)]
+def _loss(chunk: pa.RecordBatch, rows: Mask, needed: pa.Field) -> Fault:
+    kind = chunk.schema.field(needed.name).type
+    message = (
+        f"the model computes with {needed.type}, which has no such number (the column is {kind}); cast or "
+        "scale it in the features SQL, or say policy.value_lost: reject (the row is set aside) or count (the "
+        "nearest number is scored and the receipt counts it) instead of fail"
+    )
+    if pa.types.is_nested(kind):
+        return Fault(rows, VALUE_LOST, f"a value in column {needed.name!r} is lost: {message}")
+    return Fault(rows, VALUE_LOST, message, needed.name)
+
+
+def drop_faulty_rows(job: Job, chunk: pa.RecordBatch, inputs: pa.Schema) -> pa.RecordBatch:
+    """The rows of a chunk with which nothing is wrong before they are scored; see `feature_faults`."""
+    bad = [fault.rows for fault in feature_faults(job, chunk, inputs)]
     return chunk.filter(pa.array(~np.any(bad, axis=0))) if np.any(bad) else chunk
 
 
@@ -86,41 +75,14 @@ def _domain_faults(job: Job, batch: pa.RecordBatch) -> Iterator[Fault]:
             continue
         column = batch.column(name)
         if not domain.null:
-            yield Fault(_missing(column), NULL_VALUE, f"column {name!r} is null; its domain has no null")
-        if domain.in_ is not None:
-            allowed = pc.is_in(column, value_set=_values(domain, column.type)).to_numpy(zero_copy_only=False)
-            outside = ~allowed & ~_missing(column)
-        else:
-            outside = _beyond(column, domain)
-        yield Fault(outside, OUT_OF_DOMAIN, f"allowed: {domain}", name)
-
-
-def _values(domain: Domain, kind: pa.DataType) -> pa.Array:
-    return pa.array(domain.in_).cast(kind)
-
-
-def _beyond(column: pa.Array, domain: Domain) -> Mask:
-    """The rows below the least or above the greatest value; a null or NaN is neither."""
-    beyond = np.zeros(len(column), np.bool_)
-    for bound, crosses in ((domain.min, pc.less), (domain.max, pc.greater)):
-        if bound is not None:
-            # For 32-bit floats, 0.1 means the float nearest to it.
-            limit = pa.scalar(bound).cast(column.type) if pa.types.is_floating(column.type) else bound
-            crossed = crosses(column, limit)
-            beyond |= pc.fill_null(crossed, False).to_numpy(zero_copy_only=False)
-    return beyond
+            yield Fault(missing(column), NULL_VALUE, f"column {name!r} is null; its domain has no null")
+        yield Fault(outside(column, domain), OUT_OF_DOMAIN, f"allowed: {domain}", name)
 
 
 def _null(column: pa.Array) -> Mask:
     if not column.null_count:
         return np.zeros(len(column), np.bool_)
     return np.asarray(pc.is_null(column).to_numpy(zero_copy_only=False))
-
-
-def _missing(column: pa.Array) -> Mask:
-    """The rows that are null or NaN."""
-    floats = pa.types.is_floating(column.type)
-    return np.asarray(pc.is_null(column, nan_is_null=floats).to_numpy(zero_copy_only=False))
 
 
 def nan_rows(column: pa.Array) -> Mask:

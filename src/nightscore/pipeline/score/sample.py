@@ -60,7 +60,8 @@ def _read(
         job.workspace.root, Piece(0, tuple(ranges), ""), named, rows, resources, size=room.chunk,
         folders=scored_folders(job),
     )  # fmt: skip
-    return filled(drop_faulty_rows(job, _chunk(chunks, rows, room.chunk)), job.spec.scoring.features_null)
+    inputs = scorer.signature.inputs
+    return filled(job, drop_faulty_rows(job, _chunk(chunks, rows, room.chunk), inputs), inputs)
 
 
 def _chunk(chunks: Iterable[pa.RecordBatch], rows: int, size: int) -> pa.RecordBatch:

@@ -10,6 +10,7 @@ A model takes its columns in one of two ways:
 An output of rank 2 gives one of its columns, `name[2]`, or a list of all of them, `name[*]`.
 """
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -17,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from nightscore.scorers.arrays import SCORER_BATCH_ROWS, as_numpy, matrix, tensor
+from nightscore.scorers.arrays import SCORER_BATCH_ROWS, as_numpy, matrix, tensor, zeros
 from nightscore.scorers.contract import Options, Signature
-from nightscore.scorers.errors import MissingValueError, ModelError
+from nightscore.scorers.errors import ChunkError, MissingValueError, ModelError
 from nightscore.scorers.hardware import find_installed_devices, read_hardware
 from nightscore.scorers.model_file import ModelFile
 from nightscore.scorers.onnx.session import ARROW_TYPES, Session
@@ -44,7 +45,11 @@ class OnnxScorer:
         self._session = Session(model, options)
         self._matrix_dtype = _matrix_dtype(self._session, options.columns)
         self._inputs = [i.name for i in self._session.inputs]
-        self._signature = Signature(self._input_schema(options.columns), self._session.outputs)
+        inputs = self._input_schema(options)
+        self._signature = Signature(inputs, pa.schema([]))
+        with contextlib.suppress(ChunkError):
+            self._session.try_out(next(self.feeds(zeros(inputs))), model)
+        self._signature = Signature(inputs, self._session.outputs)
 
     @property
     def signature(self) -> Signature:
@@ -75,11 +80,11 @@ class OnnxScorer:
             feeds[meta.name] = _values(batch.column(needed.name), needed, tuple(meta.shape[1:]))
         return feeds
 
-    def _input_schema(self, columns: Sequence[str] | None) -> pa.Schema:
-        metas = self._session.inputs
+    def _input_schema(self, options: Options) -> pa.Schema:
+        columns, metas = options.columns, self._session.inputs
         if self._matrix_dtype is not None:
             width = metas[0].shape[1] if isinstance(metas[0].shape[1], int) else None
-            names = matrix_columns(self._model, columns, columns or self._session.columns(), width)
+            names = matrix_columns(self._model, options, self._session.columns(), width)
             kind = pa.from_numpy_dtype(self._matrix_dtype)
             return pa.schema([(name, kind) for name in names])
         if columns is not None and list(columns) != self._inputs:

@@ -1,5 +1,6 @@
 """An ONNX model, opened: feeds in, output columns out; for each kind that ONNX Runtime runs."""
 
+import contextlib
 import json
 from collections.abc import Mapping
 from functools import cached_property
@@ -13,6 +14,7 @@ from nightscore.scorers.errors import ChunkError, ContractError, ModelError
 from nightscore.scorers.model_file import ModelFile
 from nightscore.scorers.onnx import runtime
 from nightscore.scorers.onnx.chance import refuse_chance
+from nightscore.scorers.onnx.declared import Shape, declared_shapes
 from nightscore.scorers.outputs import OutputColumn, check_index, parse_outputs
 
 ARROW_TYPES = {
@@ -27,6 +29,12 @@ ARROW_TYPES = {
 }
 # As ONNX Runtime and its providers say that there is no room for a tensor.
 NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "out of memory", "BFCArena", "OUT_OF_MEMORY")
+
+ZIP_MAP = (
+    "; its probabilities are maps, which ZipMap makes: export the classifier with zipmap off, or name the "
+    'tensor that goes into the ZipMap as an output instead (docs/models.md, "Without ZipMap")'
+)
+ONE_WAY = "say which, such as {0}[1], or {0}[*] for a list; or export the model with one value a row"
 
 Feeds = Mapping[str, npt.NDArray[Any]]
 
@@ -47,6 +55,8 @@ class Session:
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         self._output_columns = parse_outputs(options.outputs)
         self._fetch = list(dict.fromkeys(output.source for output in self._output_columns))
+        self._shapes: dict[str, list[int]] = {}  # of some rows: what a model declares is not what it gives
+        self._declared: dict[str, Shape] = {}
 
     @cached_property
     def outputs(self) -> pa.Schema:
@@ -56,6 +66,23 @@ class Session:
             ModelError: the model gives no such output.
         """
         return pa.schema([(output.column, self._type(output)) for output in self._output_columns])
+
+    def try_out(self, feeds: Feeds, model: ModelFile) -> None:
+        """Run a few rows for the shapes that the outputs really have; before `outputs` is asked for.
+
+        Where it can't be, what the model declares stands until its first chunk.
+        """
+        rows = len(next(iter(feeds.values())))
+        if self._device != "cpu":  # others compile a model for each new number of rows
+            return
+        with contextlib.suppress(Exception):  # these rows are made up, and a model may refuse them
+            values = runtime.run_session(self._session, self._fetch, dict(feeds), self._device)
+            shapes = {name: list(value.shape) for name, value in zip(self._fetch, values, strict=True)}
+            self._shapes = {name: shape for name, shape in shapes.items() if shape[:1] == [rows]}
+        wide = [name for name, shape in self._shapes.items() if len(shape) > 1 and shape[1] > 1]
+        alone = [output.source for output in self._output_columns if _is_alone(output)]
+        if asked := set(wide) & set(alone):
+            self._declared = declared_shapes(model, asked)
 
     def columns(self) -> list[str] | None:
         """The names of columns in the model's metadata; None where there is no list of them."""
@@ -91,9 +118,19 @@ class Session:
                 "a scorer gives one row for each row"
             )
         kind = self.outputs.field(output.column).type
+        table = values.reshape(rows, 1) if values.ndim == 1 else values
+        index = output.index or 0
+        if table.ndim != 2 or index >= table.shape[1] or (table.shape[1] > 1 and _is_alone(output)):
+            said = next(
+                list(meta.shape) for meta in self._session.get_outputs() if meta.name == output.source
+            )
+            raise ContractError(
+                f"{self.name}: output {output.source!r} is declared as {said} and gives {list(values.shape)} "
+                f"for {rows} rows; {ONE_WAY.format(output.source)}"
+            )
         if output.whole:
-            return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1]).cast(kind)
-        return pa.array(values if values.ndim == 1 else values[:, output.index or 0], type=kind)
+            return pa.FixedSizeListArray.from_arrays(pa.array(table.reshape(-1)), table.shape[1]).cast(kind)
+        return pa.array(table[:, index], type=kind)
 
     def _type(self, output: OutputColumn) -> pa.DataType:
         metas = {o.name: o for o in self._session.get_outputs()}
@@ -104,13 +141,21 @@ class Session:
                 f"does not have; its outputs: {', '.join(metas)}",
                 "outputs",
             )
-        if meta.type not in ARROW_TYPES or len(meta.shape) not in (1, 2):
-            hint = "; export the classifier without ZipMap" if "map" in meta.type else ""
+        shape: Shape = [*self._shapes.get(meta.name, meta.shape)]
+        if meta.type not in ARROW_TYPES or len(shape) not in (1, 2):
             raise ModelError(
-                f"{self.name}: output {meta.name!r} is {meta.type} of shape {meta.shape}; "
-                f"allowed: rank 1 or 2 of {', '.join(ARROW_TYPES)}{hint}"
+                f"{self.name}: output {meta.name!r} is {meta.type} of shape {shape}; "
+                f"allowed: rank 1 or 2 of {', '.join(ARROW_TYPES)}{ZIP_MAP if 'map' in meta.type else ''}"
             )
-        width = 0 if len(meta.shape) == 1 else meta.shape[1]
-        holds = f"has shape {meta.shape}"
+        width = 0 if len(shape) == 1 else shape[1]
+        declared = self._declared.get(meta.name, meta.shape)
+        holds = f"has shape {list(meta.shape)}"
+        if list(declared)[1:] != shape[1:] and meta.name in self._shapes:
+            holds = f"is declared as {list(declared)} and gives {shape} for {shape[0]} rows"
         check_index(self.name, output, holds, width if isinstance(width, int) else None)
         return pa.list_(ARROW_TYPES[meta.type]) if output.whole else ARROW_TYPES[meta.type]
+
+
+def _is_alone(output: OutputColumn) -> bool:
+    """Whether the job names an output without saying which of its columns: then it has one."""
+    return output.index is None and not output.whole

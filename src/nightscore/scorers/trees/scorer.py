@@ -62,7 +62,7 @@ class TreesScorer:
         self._model, self._kernel = model.name, kernel
         self._forest, self._results = graph.forest, graph.results
         self._how = AGGREGATES.index(graph.forest.aggregate)
-        self._sources = _named(graph.sources, options.columns, graph.columns, model.name)
+        self._sources = _named(graph.sources, options, graph.columns, model.name)
         self._outputs = parse_outputs(options.outputs)
         width = 1 + max((feature.feature for feature in self._tables.bins), default=-1)
         if width > len(self._sources):
@@ -153,11 +153,12 @@ def open_trees(model: ModelFile, options: Options) -> TreesScorer:
 
 def _named(
     sources: "tuple[FeatureSource, ...] | FeatureSource",
-    job_columns: Sequence[str] | None,
+    options: Options,
     model_columns: Sequence[str] | None,
     model: str,
 ) -> "tuple[FeatureSource, ...]":
     """The sources with the names of their columns: those that the job gives, else those of the metadata."""
+    job_columns = options.columns
     listed = sources if isinstance(sources, tuple) else None
     separate = listed is not None and all(source.column is not None for source in listed)
     if listed is not None and separate and (len(listed) > 1 or not (job_columns or model_columns)):
@@ -167,7 +168,7 @@ def _named(
                 "columns",
             )
         return listed
-    names = matrix_columns(model, job_columns, model_columns, len(listed) if listed is not None else None)
+    names = matrix_columns(model, options, model_columns, len(listed) if listed is not None else None)
     each = sources if isinstance(sources, tuple) else (sources,) * len(names)
     return tuple(replace(source, column=name) for source, name in zip(each, names, strict=True))
 
