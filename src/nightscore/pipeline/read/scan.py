@@ -32,6 +32,7 @@ ALIKE = frozenset(
     | {pa.float32(), pa.float64(), pa.bool_(), pa.string(), pa.date32(), pa.timestamp("us")}
 )
 BUFFER = 1 << 18  # bytes of a column that are read at once: without it, a whole row group is in memory
+NO_TYPES: Mapping[str, str] = {}  # of columns that folders give
 FIRST_ROWS = 64  # rows that are read first where it is not known how large a row is
 
 
@@ -107,7 +108,7 @@ def _damage(shown: str) -> Iterator[None]:
         raise Broken(f"{shown}: can't be read, or is damaged: {str(error).partition(chr(10))[0]}") from error
 
 
-def _alike(schema: pa.Schema, columns: Sequence[str], folder_types: Mapping[str, str]) -> bool:
+def _alike(schema: pa.Schema, columns: Sequence[str], folder_types: Mapping[str, str] = NO_TYPES) -> bool:
     """Whether each column is there once, and pyarrow and DuckDB decode it to the same."""
     if {name.lower() for name in folder_types} & {name.lower() for name in columns}:
         return False
@@ -179,7 +180,7 @@ def _selected(
     rows: int,
     resources: EngineResources,
     *,
-    folder_types: Mapping[str, str],
+    folder_types: Mapping[str, str] = NO_TYPES,
 ) -> Iterator[pa.RecordBatch]:
     """The same through DuckDB; the filter on the row number lets it skip what other pieces hold."""
     path = root / part.path
