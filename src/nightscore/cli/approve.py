@@ -93,7 +93,7 @@ def hand_over(
     print(note.model_dump_json(by_alias=True, indent=2) if json else f"{note.table}: {note}")
     if target not in (there := job_names(workspace)):
         print(
-            f"nightscore: no job is called {target} yet, so nothing publishes {table} until one is; the jobs: "
+            f"nightscore: no job is called {target} yet, and nothing publishes {table} until one is; jobs: "
             f"{', '.join(there)}",
             file=sys.stderr,
         )
