@@ -280,9 +280,10 @@ def test_a_person_is_told_whose_a_table_is(tmp_path: Path, capsys: pytest.Captur
     why = ["--by", "Ann", "--because", "a new name"]
     wrong = {
         "is not of job red, but of blue": ["prices", "--from", "red", "--to", "green"],
-        "can't be handed over to 'red'; the workspace's other jobs: green": [
-            *("prices", "--from", "blue", "--to", "red")
+        "can't be handed over to '../red'; the workspace's other jobs: green": [
+            *("prices", "--from", "blue", "--to", "../red")
         ],
+        "can't be handed over to 'blue'": ["prices", "--from", "blue", "--to", "blue"],
         "'nothing' is published by no job": ["nothing", "--from", "blue", "--to", "green"],
     }
     for message, arguments in wrong.items():
@@ -296,6 +297,9 @@ def test_a_person_is_told_whose_a_table_is(tmp_path: Path, capsys: pytest.Captur
     assert (note["table"], note["from"], note["to"], note["number"]) == ("prices", "blue", "green", 1)
     assert call([*at, *ask, *why]) == 1
     assert call([*at, "run", "green", "--day", DAY]) == 0
+    assert call([*at, "hand-over", "blue_scores", "--from", "blue", "--to", "grean", *why]) == 0
+    assert "no job is called grean yet" in capsys.readouterr().err
+    assert call([*at, "hand-over", "blue_scores", "--from", "grean", "--to", "blue", *why]) == 0
     capsys.readouterr()
     assert call([*at, "receipts"]) == 0
     assert "table prices handed over from blue to green by Ann at" in capsys.readouterr().out

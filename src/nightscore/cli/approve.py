@@ -1,5 +1,6 @@
 """Commands with which a person decides: about days that are held, and about rows that were set aside."""
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -90,19 +91,20 @@ def hand_over(
     back at any time. `nightscore receipts` lists the hand-overs, `nightscore tables` whose each table is.
     """
     from nightscore.common import show_progress
-    from nightscore.pipeline import hand_over_table
+    from nightscore.pipeline import hand_over_table, job_names
 
+    workspace = open_chosen_workspace()
     with show_progress() as report:
         note = hand_over_table(
-            open_chosen_workspace(),
-            table,
-            source=source,
-            target=target,
-            by=by,
-            because=because,
-            report=report,
+            workspace, table, source=source, target=target, by=by, because=because, report=report
         )
     print(note.model_dump_json(by_alias=True, indent=2) if json else f"{note.table}: {note}")
+    if target not in (there := job_names(workspace)):
+        print(
+            f"nightscore: no job is called {target} yet, and nothing publishes {table} until one is; jobs: "
+            f"{', '.join(there)}",
+            file=sys.stderr,
+        )
     return 0
 
 

@@ -22,6 +22,7 @@ from .publish.comparison import comparison_resources as comparison_resources
 from .publish.finalize import prove_and_decide as prove_and_decide
 from .publish.finalize import stage_decisions as stage_decisions
 from .publish.hand_over import hand_over_table as hand_over_table
+from .publish.hand_over import job_names as job_names
 from .publish.hold import read_held_days as read_held_days
 from .publish.reconcile import key_hash_select as key_hash_select
 from .publish.reconcile import key_hash_text as key_hash_text

@@ -1,11 +1,14 @@
 """A table handed over from one job to another, by a person."""
 
 import datetime as dt
+import re
 
 from nightscore.common import Broken, ProgressCallback, Workspace, silent
 from nightscore.job import peek_job_name
 from nightscore.pipeline.publish.commit import complete_half_published
 from nightscore.store import HandOver, owners
+
+JOB_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
 def hand_over_table(
@@ -18,7 +21,8 @@ def hand_over_table(
     days stay closed, and readers see what they saw.
 
     Raises:
-        Broken: the table is not the first job's, there is no such other job, or `by` or `because` is empty.
+        Broken: the table is not the first job's, `target` is no name of another job, or `by` or `because` is
+            empty.
         NotYet: a run is publishing the table now.
     """
     _refuse_unfit(workspace, table, source, target)
@@ -43,10 +47,14 @@ def _refuse_unfit(workspace: Workspace, table: str, source: str, target: str) ->
         raise Broken(f"table {table!r} is published by no job; `nightscore tables` lists those that are")
     if owner.to != source:
         raise Broken(f"table {table} is not of job {source}, but of {owner.to}; nothing is handed over")
-    jobs = sorted({name for file in workspace.job_files() if (name := peek_job_name(file))})
-    if target not in jobs or target == source:
-        others = ", ".join(job for job in jobs if job != source) or "none"
+    if target == source or not JOB_NAME.fullmatch(target):
+        others = ", ".join(job for job in job_names(workspace) if job != source) or "none"
         raise Broken(
             f"table {table} can't be handed over to {target!r}; the workspace's other jobs: {others}"
         )
     return owner
+
+
+def job_names(workspace: Workspace) -> list[str]:
+    """The names of the workspace's jobs. A table may be handed over to one that is only about to be there."""
+    return sorted({name for file in workspace.job_files() if (name := peek_job_name(file))})
