@@ -24,11 +24,13 @@ QUICK = {
     "Best items for users": ["topk.py"],
     "Market risk": ["finance.py"],
     "Texts": ["text.py"],
+    "Published days": ["published_days.py", "--days", "0", "20", "500"],
 }
 FULL = {
     **QUICK,
     "Whole jobs": ["peers.py", "--rows", "4000000"],
     "Memory and time by rows": ["memory.py", "--rows", "2000000", "20000000"],
+    "Published days": ["published_days.py"],
 }
 
 
@@ -39,7 +41,9 @@ def main() -> None:
     )
     parser.add_argument("--full", action="store_true")
     parser.add_argument(
-        "--only", choices=["peers", "memory", "startup", "trees", "topk", "finance", "text"], nargs="+"
+        "--only",
+        choices=["peers", "memory", "startup", "trees", "topk", "finance", "text", "published_days"],
+        nargs="+",
     )
     options = parser.parse_args()
     parts = [head()]

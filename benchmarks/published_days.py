@@ -252,13 +252,14 @@ def commit_together(root: Path, job: str, files: dict[dt.date, tuple[Path, dict[
         for day, (path, row) in files.items()
     ]
     table = delta._open(root)
+    version = int(table.version()) + 1
     table.create_write_transaction(
         adds, mode="append", schema=table.schema(), partition_by=["day"],
         commit_properties=CommitProperties(
             app_transactions=[Transaction(f"{job}/{day}", number(day)) for day in files]
         ),
     )  # fmt: skip
-    return int(table.version()) + 1
+    return version
 
 
 def like(first: "object", day: dt.date, version: int) -> "object":

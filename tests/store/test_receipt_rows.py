@@ -258,6 +258,16 @@ def test_a_long_process_sees_what_others_publish_and_what_is_put_back(small: Pat
     assert theirs[-1]["run_id"] != mine[-1]["run_id"]
 
 
+def test_a_query_sees_the_tables_that_it_names_and_can_list_all(small: Path) -> None:
+    """In any case and in quotes; the message of a table that is not there lists every one."""
+    for name in ("MINI_SCORES", '"mini_scores"', "Mini_Top"):
+        assert query(f"SELECT count(*) > 0 AS there FROM {name}", small).to_pylist() == [{"there": True}]
+    listed = query("SELECT table_name FROM information_schema.tables", small)["table_name"].to_pylist()
+    assert {"mini_scores", "mini_top", "receipts"} <= set(listed)
+    with pytest.raises(Broken, match="tables: mini_scores, mini_top, receipts"):
+        query("SELECT * FROM nothing", small)
+
+
 # --- checkpoints ---
 
 

@@ -155,7 +155,10 @@ def commit_files(root: Path, change: TableCommit, seen: Sequence[str] | None = N
         _refuse_superseded(table, root, change, done, seen)
         try:
             _keep(table)
+            version = table.version() + 1  # what a commit becomes that is never rebased
             _write(table, root, change)
+            if _is_commit_of(root, version, change):
+                return version
         except CommitFailedError as error:
             # Another day or job won this log slot. Nothing is lost: look again, then try again.
             _refuse_hopeless(root, error)
@@ -313,6 +316,15 @@ def _of_one_row(row: Mapping[str, object]) -> dict[str, object]:
 
 def _as_text(moment: dt.datetime) -> str:
     return f"{moment.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+def _is_commit_of(root: Path, version: int, change: TableCommit) -> bool:
+    """Whether a version's commit is this change's, by the log's own file: no table is opened for it."""
+    try:
+        text = (root / "_delta_log" / f"{version:020}.json").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return f"{change.run_id}-" in text and '"txn"' in text
 
 
 def _version_of(table: DeltaTable, root: Path, change: TableCommit) -> int:

@@ -14,6 +14,7 @@ from nightscore.store.sql_checks import single_select
 BATCH_ROWS = 65_536  # of a result without a limit
 VECTOR_ROWS = 2_048  # of one with a limit: DuckDB's own step
 AGAIN_SECONDS = 0.05  # between two interrupts
+LISTING = ("information_schema", "duckdb_", "pg_", "sqlite_", "show", "describe", "summarize", "query")
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,26 @@ def run_query(
     """
     where = f"query (tables: {', '.join(v.name for v in views) or 'none published yet'})"
     single_select(sql, where)
-    with Engine(views, resources) as engine, _timed(engine, limits.seconds), SqlMistakes(where):
+    with (
+        Engine(_named_in(sql, views), resources) as engine,
+        _timed(engine, limits.seconds),
+        SqlMistakes(where),
+    ):
         schema = engine.schema(sql, values)
         batches = engine.stream(sql, BATCH_ROWS if limits == NONE else VECTOR_ROWS, values)
         result = pa.Table.from_batches(_within(batches, limits), schema)
     return result if limits.rows is None else result.slice(0, limits.rows)
+
+
+def _named_in(sql: str, views: Sequence[View]) -> list[View]:
+    """The views that SQL may read: DuckDB takes 0.3 ms of CPU for each file that it is told of, asked or not.
+
+    All of them where the SQL may ask what there is.
+    """
+    text = sql.lower()
+    if any(word in text for word in LISTING):
+        return list(views)
+    return [view for view in views if view.name.lower() in text]
 
 
 @contextlib.contextmanager

@@ -91,8 +91,8 @@ def _split(adds: pa.Table) -> tuple[pa.Table, pa.Table]:
     for name in LOGGED:
         same = pc.equal(adds[f"min.{name}"], adds[f"max.{name}"])
         told = pc.and_(told, pc.and_(same, pc.equal(adds[f"null_count.{name}"], 0)))
-    # Another engine may cut long texts in its statistics, all alike. So a file has to have a name of ours, and
-    # of its texts the longest has to be whole: `tables`, whose only brace stands at its end.
+    # Another engine may cut long texts in its statistics, all alike. So a file has to have a name of ours,
+    # and of its texts the longest has to be whole: `tables`, whose brace is its end.
     whole = pc.ends_with(adds["min.tables"], "}")
     longest = pc.less_equal(pc.utf8_length(adds["min.job"]), pc.utf8_length(adds["min.tables"]))
     named = pc.utf8_slice_codeunits(adds["path"], 0, -len(OWN_END))
