@@ -17,7 +17,7 @@ from nightscore.common import byte_size
 from nightscore.job import Job
 from nightscore.review.explain import RowExplanation
 from nightscore.review.rejects import RejectReason
-from nightscore.store import AuditResult, Plan, Receipt, RunFolder, TableChange
+from nightscore.store import AuditResult, Plan, Receipt, RunFolder, TableChange, sound_statistics
 
 if TYPE_CHECKING:
     from nightscore.scorers import Device, Hardware
@@ -193,7 +193,8 @@ def write_rows(table: pa.Table, form: str, out: IO[bytes]) -> None:
     if form == "csv":
         pa_csv.write_csv(table, out)
     elif form == "parquet":
-        pq.write_table(table, out, compression="zstd", write_page_checksum=True)
+        statistics = sound_statistics(table.schema)
+        pq.write_table(table, out, compression="zstd", write_page_checksum=True, write_statistics=statistics)
     else:
         out.write(json.dumps(table.to_pylist(), default=str, ensure_ascii=False).encode() + b"\n")
     out.flush()
