@@ -40,10 +40,10 @@ def test_the_fuzz_finds_nan_where_footers_are_believed(
     """It can fail: as DuckDB is by itself the same questions have wrong answers, of nested floats, too."""
     monkeypatch.setattr(Engine, "_lock_down", MagicMock())
     monkeypatch.setattr("nightscore.store.engine._veiled", MagicMock(return_value=""))
-    floats = [column for column in COLUMNS if column.value in ("f32", "f64", "l[1]", "m['k']", "s.y")]
-    _, wrong = hunt(seeded(SEED), tmp_path, columns=floats, files=2)
+    floats = [column for column in COLUMNS if column.value in ("f64", "l[1]", "m['k']", "s.y")] * 2
+    _, wrong = hunt(seeded(SEED), tmp_path, columns=floats, files=2, writers=WRITERS[:1])
     found = {one.column.name for one in wrong}
-    assert {"f32", "f64"} & found
+    assert "f64" in found
     assert {"l", "m", "s"} & found
 
 

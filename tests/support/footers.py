@@ -417,7 +417,13 @@ def seeded(seed: int) -> random.Random:
 
 
 def hunt(
-    rng: random.Random, folder: Path, columns: Sequence[Column] = COLUMNS, files: int = 1, rows: int = ROWS
+    rng: random.Random,
+    folder: Path,
+    *,
+    columns: Sequence[Column] = COLUMNS,
+    files: int = 1,
+    rows: int = ROWS,
+    writers: Sequence[Writer] = WRITERS,
 ) -> tuple[int, list[Wrong]]:
     """Ask each column's questions of `files` files of the same rows: their number, and what is wrong."""
     asked, wrong = 0, []
@@ -426,7 +432,7 @@ def hunt(
         table = make_rows(rng, [column.name], rows)
         texts = list(questions(column, rng, joins=rows <= SMALL))
         right = behind_a_barrier(table, texts)
-        for writer, group in rng.sample([(w, g) for w in WRITERS for g in groups], files):
+        for writer, group in rng.sample([(w, g) for w in writers for g in groups], files):
             place = folder / f"{at}-{WRITERS.index(writer)}-{group}"
             got = through_views(*write_both(table, place, writer, group), texts, place)
             asked += len(texts)
