@@ -8,6 +8,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from nightscore.store import sound_statistics
+
 FORMULA = "^[=+\\-@\\t\\r]"  # how a cell begins that a spreadsheet computes instead of showing it
 NUMBER = "^[+-]?[0-9]+([.][0-9]+)?([eE][+-]?[0-9]+)?$"  # which is the same, computed or shown
 
@@ -21,7 +23,8 @@ def write_rows(table: pa.Table, form: str, out: IO[bytes], *, raw: bool = False)
     if form == "csv":
         pa_csv.write_csv(table if raw else _defused(table), out)
     elif form == "parquet":
-        pq.write_table(table, out, compression="zstd", write_page_checksum=True)
+        statistics = sound_statistics(table.schema)
+        pq.write_table(table, out, compression="zstd", write_page_checksum=True, write_statistics=statistics)
     else:
         out.write(json.dumps(table.to_pylist(), default=str, ensure_ascii=False).encode() + b"\n")
     out.flush()

@@ -103,6 +103,7 @@ from .staging import open_once as open_once
 from .staging import open_staged as open_staged
 from .staging import peak_memory as peak_memory
 from .staging import read_staged as read_staged
+from .staging import sound_statistics as sound_statistics
 from .staging import spill as spill
 from .staging import stage_batches as stage_batches
 from .staging import stamped as stamped

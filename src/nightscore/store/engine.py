@@ -6,6 +6,7 @@ runs. DuckDB promises no privilege boundary inside its process, so this is a sec
 who may write job folders is the first.
 """
 
+import re
 import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ NUMBER_TYPES = frozenset({  # and DECIMAL(…)
     "UHUGEINT", "FLOAT", "DOUBLE",
 })  # fmt: skip
 NARROW = frozenset({"BOOLEAN", "DATE", "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "UUID"})
+FLOATING = re.compile(r"\b(FLOAT|DOUBLE)\b")  # in a type; a field of that name does no harm
 NO_ROOM = ("max_temp_directory_size", "failed to offload", "No space left on device")
 
 
@@ -122,6 +124,8 @@ class Engine:
             "python_enable_replacements = false",
             "enable_progress_bar = false",
             "enable_external_file_cache = false",
+            # A footer's least and greatest leave NaN out, and DuckDB orders it above all numbers.
+            "parquet_can_have_nan = true",
             "TimeZone = 'UTC'",
             f"threads = {resources.threads}",
             f"memory_limit = '{resources.memory // 1_000_000}MB'",
@@ -144,11 +148,14 @@ class Engine:
         variable = quote_identifier(f"files of {view.name}")
         self._connection.execute(f"SET VARIABLE {variable} = $1", [[str(f) for f in view.files]])
         hive = hive_options(view.folder_types or ({view.partition: DAY} if view.partition else {}))
+        source = (
+            f"read_parquet(getvariable({literal(f'files of {view.name}')}), {hive}"
+            f"{', union_by_name = true' if view.by_name else ''})"
+        )
         with SqlMistakes(view.name):
+            types = self.types(f"SELECT * FROM {source}")
             self._connection.execute(
-                f"CREATE VIEW {name} AS SELECT * FROM read_parquet("
-                f"getvariable({literal(f'files of {view.name}')}), {hive}"
-                f"{', union_by_name = true' if view.by_name else ''})" + self._where(view)
+                f"CREATE VIEW {name} AS SELECT *{_veiled(types)} FROM {source}{self._where(view)}"
             )
 
     def _where(self, view: View) -> str:
@@ -278,6 +285,15 @@ class SqlMistakes:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, duckdb.Error):
             raise _translated(error, self._where) from error
+
+
+def _veiled(columns: Mapping[str, str]) -> str:
+    """SQL that puts what holds floats, lists and structs of them too, behind a TRY.
+
+    It changes no value, and hides from the optimizer what a footer says of them.
+    """
+    floats = [quote_identifier(c) for c, kind in columns.items() if FLOATING.search(kind)]
+    return f" REPLACE ({', '.join(f'TRY({c}) AS {c}' for c in floats)})" if floats else ""
 
 
 def _of_reader(error: OSError) -> duckdb.Error:

@@ -23,6 +23,7 @@ Sizes = npt.NDArray[np.int64]
 GROUP_ROWS = 131_072  # rows of a row group of a published file
 FEATURE_GROUP_ROWS = 32_768  # of a feature snapshot: pieces are cut between row groups
 GROUP_BYTES = 32 << 20  # of a row group in Arrow: a row that reaches it is the last
+FLOATS = ("FLOAT", "DOUBLE")  # as Parquet stores them
 PAGE_STEP = 16  # texts after which a page may end: of a megabyte, Arrow's 1,024 are a page of a gigabyte
 
 
@@ -64,6 +65,7 @@ def stage_batches(
         "compression": "zstd",
         "write_page_checksum": True,
         "use_dictionary": texts or False,
+        "write_statistics": sound_statistics(schema),
         **({"write_batch_size": PAGE_STEP} if texts else {}),
     }
     with write_once(path) as temporary:
@@ -82,8 +84,24 @@ def open_once(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
         NotYet: the disk is full.
     """
     with write_once(path) as temporary:
-        with pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer:
+        with pq.ParquetWriter(
+            temporary, schema, compression="zstd", write_page_checksum=True,
+            write_statistics=sound_statistics(schema),
+        ) as writer:  # fmt: skip
             yield writer
+
+
+def sound_statistics(schema: pa.Schema) -> list[str]:
+    """The paths of the columns of a Parquet file, nested ones too, whose statistics lead no reader wrong.
+
+    Those of floating-point numbers leave NaN out, and some readers skip rows by them.
+    """
+    empty = pa.BufferOutputStream()
+    pq.write_table(schema.empty_table(), empty)
+    leaves = pq.ParquetFile(empty.getvalue()).schema
+    columns = [leaves.column(i) for i in range(len(leaves))]
+    floats = {c.path for c in columns if c.physical_type in FLOATS or c.logical_type.type == "FLOAT16"}
+    return [c.path for c in columns if c.path not in floats]
 
 
 def spill(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:

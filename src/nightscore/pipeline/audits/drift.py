@@ -77,12 +77,9 @@ def chi_square(confidence: float, freedom: int) -> float:
 
 
 def numbers_of(column: str) -> str:
-    """A SELECT of a column of `scores` as x, with null for NaN.
-
-    Not by isnan: over Parquet, whose statistics leave NaN out, DuckDB 2.0 takes it to be false everywhere.
-    """
+    """A SELECT of a column of `scores` as x, with null for NaN."""
     doubles = f"SELECT CAST({quote_identifier(column)} AS DOUBLE) AS v FROM scores"
-    return f"SELECT CASE WHEN isfinite(v) OR isinf(v) THEN v END AS x FROM ({doubles})"
+    return f"SELECT CASE WHEN NOT isnan(v) THEN v END AS x FROM ({doubles})"
 
 
 def number_bins(before: Engine, column: str) -> Bins:

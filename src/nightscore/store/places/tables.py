@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nightscore.common import link_or_copy, sync, write_once
+from nightscore.store.staging import sound_statistics
 
 
 def link_staged(root: Path, day: str, run_id: str, staged: Sequence[Path]) -> list[str]:
@@ -34,4 +35,7 @@ def write_rows(path: Path, rows: pa.Table) -> None:
         NotYet: the disk is full.
     """
     with write_once(path) as temporary:
-        pq.write_table(rows, temporary, compression="zstd", write_page_checksum=True)
+        pq.write_table(
+            rows, temporary, compression="zstd", write_page_checksum=True,
+            write_statistics=sound_statistics(rows.schema),
+        )  # fmt: skip
