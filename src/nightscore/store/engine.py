@@ -6,6 +6,8 @@ runs. DuckDB promises no privilege boundary inside its process, so this is a sec
 who may write job folders is the first.
 """
 
+import datetime as dt
+import re
 import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +28,9 @@ NUMBER_TYPES = frozenset({  # and DECIMAL(…)
     "UHUGEINT", "FLOAT", "DOUBLE",
 })  # fmt: skip
 NARROW = frozenset({"BOOLEAN", "DATE", "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "UUID"})
+SAID = re.compile(
+    r"Conversion Error: Could not convert string '(two rows are alike [^']*)' to BOOL.*", re.DOTALL
+)
 NO_ROOM = ("max_temp_directory_size", "failed to offload", "No space left on device")
 
 
@@ -34,7 +39,7 @@ class UpTo:
     """A column, and the greatest value of it with which a row is seen."""
 
     column: str
-    value: Any
+    value: dt.date  # or an instant
 
 
 @dataclass(frozen=True)
@@ -138,25 +143,15 @@ class Engine:
             with SqlMistakes(f"input {view.name}, columns"):
                 self._connection.execute(f"CREATE VIEW {name} AS SELECT {columns} WHERE false")
             return
-        variable = quote_identifier(f"files of {view.name}")
-        self._connection.execute(f"SET VARIABLE {variable} = $1", [[str(f) for f in view.files]])
+        files = ", ".join(map(literal, view.files))  # and not in a variable, which SQL of a job could read
         hive = (
             f"true, hive_types = {{{quote_identifier(view.partition)}: DATE}}" if view.partition else "false"
         )
         with SqlMistakes(view.name):
             self._connection.execute(
-                f"CREATE VIEW {name} AS SELECT * FROM read_parquet("
-                f"getvariable({literal(f'files of {view.name}')}), hive_partitioning = {hive}"
-                f"{', union_by_name = true' if view.by_name else ''})" + self._where(view)
+                f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{files}], hive_partitioning = {hive}"
+                f"{', union_by_name = true' if view.by_name else ''})" + _where(view.up_to)
             )
-
-    def _where(self, view: View) -> str:
-        """Which rows of a view are seen, as SQL; the value is bound."""
-        if view.up_to is None:
-            return ""
-        variable = f"end of {view.name}"
-        self._connection.execute(f"SET VARIABLE {quote_identifier(variable)} = $1", [view.up_to.value])
-        return f" WHERE {quote_identifier(view.up_to.column)} <= getvariable({literal(variable)})"
 
     def define(self, name: str, select: str) -> None:
         """Make a SELECT a view that later SQL of this engine can read."""
@@ -256,6 +251,15 @@ class Engine:
             return self._connection.sql(_bare(select), params=list(values) or None)
 
 
+def _where(up_to: UpTo | None) -> str:
+    """Which rows of a view are seen, as SQL."""
+    if up_to is None:
+        return ""
+    kind = "TIMESTAMPTZ" if isinstance(up_to.value, dt.datetime) else "DATE"
+    value = f"CAST({literal(up_to.value.isoformat())} AS {kind})"
+    return f" WHERE {quote_identifier(up_to.column)} <= {value}"
+
+
 def _expire(reference: "weakref.ref[Engine]") -> None:
     if engine := reference():
         engine.expire()
@@ -285,7 +289,7 @@ def _of_reader(error: OSError) -> duckdb.Error:
 
 
 def _translated(error: duckdb.Error, where: str) -> Exception:
-    text = str(error).strip()
+    text = SAID.sub(r"\1", str(error).strip())
     if isinstance(error, NoRoomError) or _is_of_the_disk(error):
         return NotYet(f"{where}: {text}")
     if isinstance(error, duckdb.PermissionException):
@@ -325,5 +329,5 @@ def quote_identifier(identifier: str) -> str:
 
 
 def literal(value: object) -> str:
-    """A string literal for SQL text; only for settings, which take no parameters."""
+    """A string literal for SQL text; for settings and views, which take no parameters."""
     return "'" + str(value).replace("'", "''") + "'"
