@@ -246,7 +246,8 @@ class Receipt(Part):
     """What one run of one day did. Times are UTC, `seconds` are wall-clock by stage.
 
     `closed` says that the day is closed with it: only a restatement publishes it again. Rows that became
-    known after `known_at` were not seen; "": all rows were.
+    known after `known_at` were not seen; "": all rows were. `sql` is `approximate` where the job says that
+    its bytes may depend on memory, threads and the layout of files.
     """
 
     job: str
@@ -273,6 +274,7 @@ class Receipt(Part):
     replayed: ReplayResult | None = None
     closed: bool = False
     known_at: str = ""
+    sql: str = ""
     restatement: Restatement | None = None
     reason: str = ""
     preview: tuple[Mapping[str, Any], ...] = ()
