@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from nightscore.common import Broken
 from nightscore.job import CHALLENGERS, DecisionColumns, sql_place
-from nightscore.pipeline import Day, comparison_resources
+from nightscore.pipeline import Day, comparison_resources, decide_select
 from nightscore.store import (
     Engine,
     EngineResources,
@@ -158,7 +158,8 @@ def _write_decisions(
     with day.engine(views=[View(PUBLISHED_SCORES, tuple(scores))], threads=day.sql_threads) as engine:
         engine.define("scores", f"SELECT {kept}, {outputs} FROM {quote_identifier(PUBLISHED_SCORES)}")
         engine.define(CHALLENGERS, f"SELECT * EXCLUDE (run_id) FROM {quote_identifier(PUBLISHED_SCORES)}")
-        for table, sql in job.decide_sql.items():
+        for table in job.decide_sql:
+            sql = decide_select(job, table)
             with SqlMistakes(sql_place(job, job.spec.decide[table])):
                 files[table] = folder / f"{table}.parquet"
                 spill(files[table], engine.stream(sql), engine.schema(sql))

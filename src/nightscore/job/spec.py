@@ -65,8 +65,8 @@ class Scoring(StrictModel):
     sql_threads: Annotated[
         Annotated[int, Field(ge=1, le=1024)] | Literal["auto"],
         Field(
-            description="threads of the features and decisions; more than one only where the SQL gives the "
-            "same rows in any order of work (it sums integers and decimals); auto: as many as there are cores"
+            description="threads of the features and decisions; more change no byte, but with sql: "
+            "approximate, and need more memory; auto: as many as there are cores"
         ),
     ] = 1
 
@@ -98,6 +98,13 @@ class JobSpec(StrictModel):
     memory: Annotated[
         Size, Field(description="what a process of a night may use, such as 4GB; auto: 60 % of what there is")
     ] = "auto"
+    sql: Annotated[
+        Literal["exact", "approximate"],
+        Field(
+            description="exact: no byte depends on memory, threads or the layout of files, and what depends "
+            "on the order of rows is refused; approximate: as DuckDB computes it, said in each receipt"
+        ),
+    ] = "exact"
     decide: Annotated[
         dict[Name, SqlFile],
         Field(description="output table -> .sql file of this folder, one SELECT over scores"),

@@ -2,6 +2,7 @@ from . import executors as executors
 from . import steps as steps
 from .binding import bind_job as bind_job
 from .binding import check_schedule as check_schedule
+from .binding import decide_select as decide_select
 from .context import Day as Day
 from .executors import LOCAL_THREADS as LOCAL_THREADS
 from .executors import Executor as Executor

@@ -18,7 +18,15 @@ from nightscore.pipeline.score import rejects
 from nightscore.pipeline.score.domains import check_domain
 from nightscore.pipeline.score.missing_values import check_policy
 from nightscore.scorers import Scorer
-from nightscore.store import Engine, SqlMistakes, delta, quote_identifier, repeatable_select, table_schema
+from nightscore.store import (
+    Engine,
+    SqlMistakes,
+    delta,
+    ordered_select,
+    quote_identifier,
+    repeatable_select,
+    table_schema,
+)
 
 DUCKDB_TYPES = {
     pa.float32(): "FLOAT", pa.float64(): "DOUBLE", pa.int64(): "BIGINT", pa.int32(): "INTEGER",
@@ -37,15 +45,17 @@ class Bound:
 
 
 def check_sql(job: Job) -> None:
-    """Raise `Broken` unless every SQL of a job is one SELECT that gives the same rows at each run.
+    """Raise `Broken` unless every SQL of a job is one SELECT that gives the same bytes at each run.
 
     Raises:
         Broken: names the file, or the line of job.yaml.
     """
     if job.features_sql is not None:
-        repeatable_select(job.features_sql, sql_place(job, job.spec.features))
+        repeatable_select(job.features_sql, features_place(job))
+        features_select(job)
     for table, sql in job.decide_sql.items():
         repeatable_select(sql, sql_place(job, job.spec.decide[table]))
+        decide_select(job, table)
     for question in questions(job):
         question.check()
 
@@ -75,9 +85,9 @@ def bind_job(day: Day, scorer: Scorer) -> Bound:
         _check_contracts(engine, day)
         features = _bind_features(engine, job, scorer)
         _define_empty_scores(engine, job, scorer)
-        decided = {t: _bind_decision(engine, job, t, sql) for t, sql in job.decide_sql.items()}
-        for table, sql in job.decide_sql.items():
-            engine.define(table, sql)
+        decided = {table: _bind_decision(engine, job, table) for table in job.decide_sql}
+        for table in job.decide_sql:
+            engine.define(table, decide_select(job, table))
         if job.spec.rejecting:
             engine.define(job.spec.rejects_table, _no_rejects(job))
         _bind_audits(engine, job)
@@ -115,8 +125,23 @@ def _text_columns(day: Day) -> Iterator[None]:
 
 
 def features_select(job: Job) -> str:
-    """The SELECT that gives a job's rows, before key order."""
-    return job.features_sql or f"SELECT * FROM {quote_identifier(job.spec.features)}"
+    """The SELECT that gives a job's rows, before key order; no bytes of it depend on memory or threads.
+
+    Raises:
+        Broken: something in it depends on the order of rows, and has no ORDER BY.
+    """
+    if job.features_sql is None:
+        return f"SELECT * FROM {quote_identifier(job.spec.features)}"
+    return _ordered(job, job.features_sql, features_place(job))
+
+
+def decide_select(job: Job, table: str) -> str:
+    """The SELECT that gives a decision table, as `features_select`."""
+    return _ordered(job, job.decide_sql[table], sql_place(job, job.spec.decide[table]))
+
+
+def _ordered(job: Job, sql: str, where: str) -> str:
+    return ordered_select(sql, where) if job.spec.sql == "exact" else sql
 
 
 def features_place(job: Job) -> str:
@@ -158,8 +183,7 @@ def _check_contracts(engine: Engine, day: Day) -> None:
 
 def _bind_features(engine: Engine, job: Job, scorer: Scorer) -> pa.Schema:
     where = features_place(job)
-    with SqlMistakes(where):
-        schema = engine.schema(features_select(job))
+    schema = _schema(engine, job.features_sql, features_select(job), where)
     _refuse_twice(schema, where)
     _refuse_harmed(engine, features_select(job), where)
     names = schema.names
@@ -206,10 +230,22 @@ def _sql_type(kind: pa.DataType) -> str:
     return f"{DUCKDB_TYPES[inner]}[]" if pa.types.is_list(kind) else DUCKDB_TYPES[inner]
 
 
-def _bind_decision(engine: Engine, job: Job, table: str, sql: str) -> pa.Schema:
-    where = sql_place(job, job.spec.decide[table])
+def _schema(engine: Engine, written: str | None, select: str, where: str) -> pa.Schema:
+    """The columns that a SELECT gives. Mistakes are shown in the SQL as it is written."""
     with SqlMistakes(where):
-        schema = engine.schema(sql)
+        if written is None or written == select:
+            return engine.schema(select)
+        schema, ordered = engine.schema(written), engine.schema(select)
+    for column, other in zip(schema, ordered, strict=True):
+        if column != other:
+            raise Broken(f"{where}: column {column.name!r} has no name of its own; give it one by AS")
+    return schema
+
+
+def _bind_decision(engine: Engine, job: Job, table: str) -> pa.Schema:
+    where = sql_place(job, job.spec.decide[table])
+    sql = decide_select(job, table)
+    schema = _schema(engine, job.decide_sql[table], sql, where)
     for name in schema.names:
         if name.lower() in RESERVED_COLUMNS:
             raise Broken(f"{where}: gives a column {name!r}, which the framework sets in every table")

@@ -116,8 +116,9 @@ def stage_features(job: Job, plan: Plan, run: RunFolder, report: ProgressCallbac
     day = Day(job, plan)
     with day.steady_inputs(), day.engine(threads=day.sql_threads) as engine:
         with SqlMistakes(binding.features_place(job)):
-            batches = engine.stream(job.features_sql, order=binding.key_order(job))
-            stage_batches(run.features, batches, engine.schema(job.features_sql), FEATURE_GROUP_ROWS)
+            select = binding.features_select(job)
+            batches = engine.stream(select, order=binding.key_order(job))
+            stage_batches(run.features, batches, engine.schema(select), FEATURE_GROUP_ROWS)
     report("features", 1, 1)
     return [inputs.inspect_parquet(job.workspace, run.features)]
 

@@ -138,7 +138,7 @@ class _Replay:
         with day.steady_inputs(), day.engine(views=views, threads=day.sql_threads) as engine:
             with SqlMistakes(binding.features_place(job)):
                 if job.features_sql is not None:
-                    engine.define(FEATURES, job.features_sql)
+                    engine.define(FEATURES, binding.features_select(job))
                 features, rejects = quote_identifier(FEATURES), quote_identifier(REJECTS)
                 select = f"FROM {features} SEMI JOIN {rejects} USING ({self.key})"
                 batches = engine.stream(select, FEATURE_GROUP_ROWS, order=binding.key_order(self.job))

@@ -6,6 +6,7 @@ runs. DuckDB promises no privilege boundary inside its process, so this is a sec
 who may write job folders is the first.
 """
 
+import datetime as dt
 import re
 import threading
 import weakref
@@ -29,6 +30,9 @@ NUMBER_TYPES = frozenset({  # and DECIMAL(…)
 })  # fmt: skip
 NARROW = frozenset({"BOOLEAN", "DATE", "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "UUID"})
 FLOATING = re.compile(r"\b(FLOAT|DOUBLE)\b")  # in a type; a field of that name does no harm
+SAID = re.compile(
+    r"Conversion Error: Could not convert string '(two rows are alike [^']*)' to BOOL.*", re.DOTALL
+)
 NO_ROOM = ("max_temp_directory_size", "failed to offload", "No space left on device")
 
 
@@ -37,7 +41,7 @@ class UpTo:
     """A column, and the greatest value of it with which a row is seen."""
 
     column: str
-    value: Any
+    value: dt.date  # or an instant
 
 
 @dataclass(frozen=True)
@@ -145,26 +149,14 @@ class Engine:
             with SqlMistakes(f"input {view.name}, columns"):
                 self._connection.execute(f"CREATE VIEW {name} AS SELECT {columns} WHERE false")
             return
-        variable = quote_identifier(f"files of {view.name}")
-        self._connection.execute(f"SET VARIABLE {variable} = $1", [[str(f) for f in view.files]])
         hive = hive_options(view.folder_types or ({view.partition: DAY} if view.partition else {}))
-        source = (
-            f"read_parquet(getvariable({literal(f'files of {view.name}')}), {hive}"
-            f"{', union_by_name = true' if view.by_name else ''})"
-        )
+        files = ", ".join(map(literal, view.files))  # and not in a variable, which SQL of a job could read
+        source = f"read_parquet([{files}], {hive}{', union_by_name = true' if view.by_name else ''})"
         with SqlMistakes(view.name):
             types = self.types(f"SELECT * FROM {source}")
             self._connection.execute(
-                f"CREATE VIEW {name} AS SELECT *{_veiled(types)} FROM {source}{self._where(view)}"
+                f"CREATE VIEW {name} AS SELECT *{_veiled(types)} FROM {source}{_where(view.up_to)}"
             )
-
-    def _where(self, view: View) -> str:
-        """Which rows of a view are seen, as SQL; the value is bound."""
-        if view.up_to is None:
-            return ""
-        variable = f"end of {view.name}"
-        self._connection.execute(f"SET VARIABLE {quote_identifier(variable)} = $1", [view.up_to.value])
-        return f" WHERE {quote_identifier(view.up_to.column)} <= getvariable({literal(variable)})"
 
     def define(self, name: str, select: str) -> None:
         """Make a SELECT a view that later SQL of this engine can read."""
@@ -264,6 +256,15 @@ class Engine:
             return self._connection.sql(_bare(select), params=list(values) or None)
 
 
+def _where(up_to: UpTo | None) -> str:
+    """Which rows of a view are seen, as SQL."""
+    if up_to is None:
+        return ""
+    kind = "TIMESTAMPTZ" if isinstance(up_to.value, dt.datetime) else "DATE"
+    value = f"CAST({literal(up_to.value.isoformat())} AS {kind})"
+    return f" WHERE {quote_identifier(up_to.column)} <= {value}"
+
+
 def _expire(reference: "weakref.ref[Engine]") -> None:
     if engine := reference():
         engine.expire()
@@ -302,7 +303,7 @@ def _of_reader(error: OSError) -> duckdb.Error:
 
 
 def _translated(error: duckdb.Error, where: str) -> Exception:
-    text = str(error).strip()
+    text = SAID.sub(r"\1", str(error).strip())
     if isinstance(error, NoRoomError) or _is_of_the_disk(error):
         return NotYet(f"{where}: {text}")
     if isinstance(error, duckdb.PermissionException):
@@ -342,5 +343,5 @@ def quote_identifier(identifier: str) -> str:
 
 
 def literal(value: object) -> str:
-    """A string literal for SQL text; only for settings, which take no parameters."""
+    """A string literal for SQL text; for settings and views, which take no parameters."""
     return "'" + str(value).replace("'", "''") + "'"

@@ -266,7 +266,8 @@ class Receipt(Part):
     `value_lost` has, by column, the rows that were scored with the nearest value that the model's type holds.
     `closed` says that the day is closed with it: only a restatement publishes it again. Rows that became
     known after `known_at` were not seen; "": all rows were. `days_seen` are the inputs with a lookback,
-    `ignored` what lay in an input's folders and was left out, because the job says so.
+    `ignored` what lay in an input's folders and was left out, because the job says so. `sql` is
+    `approximate` where the job says that its bytes may depend on memory, threads and the layout of files.
     """
 
     job: str
@@ -297,6 +298,7 @@ class Receipt(Part):
     replayed: ReplayResult | None = None
     closed: bool = False
     known_at: str = ""
+    sql: str = ""
     restatement: Restatement | None = None
     reason: str = ""
     preview: tuple[Mapping[str, Any], ...] = ()

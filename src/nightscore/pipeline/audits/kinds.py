@@ -35,6 +35,7 @@ from nightscore.store import (
     View,
     is_number,
     job_memory_budget,
+    ordered_select,
     quote_identifier,
     repeatable_select,
 )
@@ -49,6 +50,11 @@ class SqlQuestion(Question[SqlAudit]):
     def check(self) -> None:
         """Raise `Broken` unless it is one SELECT that gives the same answer at each run."""
         repeatable_select(self.audit.sql, self.place)
+        self._select()
+
+    def _select(self) -> str:
+        exact = self.job.spec.sql == "exact"
+        return ordered_select(self.audit.sql, self.place) if exact else self.audit.sql
 
     def bind(self, engine: Engine) -> None:
         """Raise `Broken` unless it gives one boolean."""
@@ -59,7 +65,7 @@ class SqlQuestion(Question[SqlAudit]):
 
     def answer(self, engine: Engine) -> Answer:
         """Passed with one row that is true; else what there was instead."""
-        rows = engine.rows(self.audit.sql)
+        rows = engine.rows(self._select())
         if rows == [(True,)]:
             return Answer(True, "")
         if len(rows) != 1:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import pyarrow as pa
 
 from nightscore.common import Broken, NotYet, ProgressCallback, Stopwatch, thread_seconds
-from nightscore.job import sql_place
+from nightscore.job import Job, sql_place
 from nightscore.pipeline import binding
 from nightscore.pipeline.audits.run import failures, run_audits
 from nightscore.pipeline.context import Day
@@ -89,7 +89,12 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: ProgressCa
     watch.lap("read back")
     receipt = build_receipt(plan, tables, proof, audits, watch, read_back=read_back, before=before)
     lost = read_lost_values(plan, day.run, dict(before.value_lost) if before else {})
-    beside = {"challengers": _challengers(day, receipt), "value_lost": lost, "score_sample": sample}
+    beside = {
+        "challengers": _challengers(day, receipt),
+        "value_lost": lost,
+        "score_sample": sample,
+        **_said_of_sql(job),
+    }
     receipt = receipt.model_copy(update=beside)
     receipt = stage_restatement(day, tables, receipt)
     if failed := failures(job, audits):
@@ -115,6 +120,10 @@ def _as_they_lie(day: Day, pieces: Sequence[StagedFile]) -> list[StagedFile]:
             piece = dataclasses.replace(piece, rows=lies.rows, bytes=lies.bytes)  # noqa: PLW2901
         found.append(piece)
     return found
+
+
+def _said_of_sql(job: Job) -> dict[str, str]:
+    return {} if job.spec.sql == "exact" else {"sql": job.spec.sql}
 
 
 def _challengers(day: Day, receipt: Receipt) -> tuple[ChallengerResult, ...]:
@@ -229,12 +238,12 @@ def stage_decisions(
     job, run_id = day.job, day.plan.run_id
     staged = {}
     with day.engine({"scores": scores}, threads=day.sql_threads) as engine:
-        for table, sql in job.decide_sql.items():
+        for table in job.decide_sql:
             path, schema = day.run.decided(table), schemas[table]
             started, cpu = time.time(), thread_seconds()
             if not path.exists():
                 with SqlMistakes(sql_place(job, job.spec.decide[table])):
-                    batches = engine.stream(sql, order="ALL")
+                    batches = engine.stream(binding.decide_select(job, table), order="ALL")
                     stage_batches(path, (stamped(batch, run_id, schema) for batch in batches), schema)
             staged[table] = with_timings(read_staged(path, day.root), started, cpu)
     return staged

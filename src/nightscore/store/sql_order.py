@@ -1,0 +1,302 @@
+"""One order of rows for a SELECT: then its result depends on no memory, threads or layout of files.
+
+DuckDB adds numbers in the order in which rows arrive, adds partial sums when it outgrows its memory, and
+takes the row that comes first where several will do. So, in the parsed statement:
+
+1. a sum of floating-point numbers (and what is made of sums: avg, stddev, corr, …) is taken in the order of
+   its arguments: `sum(x)` becomes `sum(x ORDER BY x)`. DuckDB forgets that order for integers and decimals,
+   whose sums are exact;
+2. what takes one row of several (any_value, arg_max) or is a list of rows has the arguments of all such calls
+   beside it behind its own ORDER BY: rows that tie then are alike in all that is taken of them, so that
+   `list(a ORDER BY t)` and `list(b ORDER BY t)` still go together;
+3. LIMIT and DISTINCT ON have the columns that they give behind their ORDER BY;
+4. a window function that counts rows (row_number, lag, a frame of ROWS) stops at a tie in its ORDER BY.
+
+What has no ORDER BY, and is nothing without, is refused.
+"""
+
+import copy
+import json
+from collections.abc import Iterator, Sequence
+from functools import cache, lru_cache
+from typing import Any
+
+from nightscore.common import Broken
+from nightscore.store import sql_functions as known
+from nightscore.store.sql_checks import arguments_of, nodes_of, parse_select, unparse_select
+
+Node = dict[str, Any]
+WHOLE = ("UNBOUNDED_PRECEDING", "UNBOUNDED_FOLLOWING")
+APPROXIMATE = "; or say sql: approximate in job.yaml, and its bytes may depend on memory, threads and files"
+TIE = (
+    "two rows are alike in the ORDER BY of {}, so that which comes first is chance: add columns to it until "
+    "none are (or SELECT DISTINCT first)" + APPROXIMATE
+)
+
+
+def ordered_select(sql: str, where: str) -> str:
+    """A SELECT that gives the rows of `sql`, and the same bytes whatever the order in which rows arrive.
+
+    It is `sql` itself where nothing in it depends on that order.
+
+    Raises:
+        Broken: something has no ORDER BY and depends on the order of rows; names it, and what to write.
+    """
+    return _ordered(sql, where)
+
+
+@lru_cache(maxsize=64)
+def _ordered(sql: str, where: str) -> str:
+    tree = parse_select(sql, where)
+    before = copy.deepcopy(tree)
+    for query in [node for node in nodes_of(tree) if _is_query(node)]:
+        _Query(query, where).order()
+    return sql if tree == before else unparse_select(tree, where)
+
+
+class _Query:
+    """One SELECT of a statement, without those inside it."""
+
+    def __init__(self, node: Node, where: str) -> None:
+        self.node, self.where = node, where
+
+    def order(self) -> None:
+        """Put everything in it that depends on the order of rows into one order."""
+        names = self._names()
+        source = self.node.get("from_table")
+        parts = [[value for key, value in self.node.items() if key not in {"from_table", "modifiers"}]]
+        parts[0].append(self.node["modifiers"])
+        parts += [[node] for node in _own_nodes(source) if node.get("type") == "PIVOT"]
+        for part in parts:
+            self._order_calls([node for node in _own_nodes(part) if "function_name" in node])
+        self._refuse_positional(source)
+        self._order_rows()
+        for column, name in names:
+            if name and not column["alias"] and _text(column) != name:
+                column["alias"] = name
+
+    def _names(self) -> list[tuple[Node, str]]:
+        """The columns that it gives, each with the name that it has without an AS, where that may change."""
+        columns = self.node.get("select_list", [])
+        unnamed = [c for c in columns if not c["alias"] and _depends(c)]
+        return [(c, _text(c)) for c in unnamed if not _has_star(c)]
+
+    def _order_calls(self, calls: Sequence[Node]) -> None:
+        plain = [call for call in calls if call["class"] == "FUNCTION"]
+        chosen = [call for call in plain if _name(call) in known.CHOOSING | known.ORDERED]
+        beside = _distinct([a for call in chosen for a in _sortable(call)])
+        for call in plain:
+            self._order_call(call, beside)
+        for window in (call for call in calls if call["class"] == "WINDOW"):
+            self._order_window(window)
+
+    def _order_call(self, call: Node, beside: list[Node]) -> None:
+        name, orders = _name(call), call["order_bys"]["orders"]
+        if name in known.UNORDERED:
+            self._refuse(f"{name} depends on the order of rows: write {known.UNORDERED[name]}")
+        if name in known.ORDERED:
+            self._hold_to_order(call, orders)
+        if name == "mode" and not call["arguments"]:  # mode() WITHIN GROUP (ORDER BY x)
+            call["arguments"] = [{"name": "", "expression": order["expression"]} for order in orders]
+        if name in known.SUMS or (name in known.CHOOSING | known.ORDERED and call["distinct"]):
+            _append(orders, _sortable(call))
+        elif name in known.CHOOSING | known.ORDERED:
+            _append(orders, beside)
+
+    def _hold_to_order(self, call: Node, orders: list[Node]) -> None:
+        """Raise `Broken` unless a list has an ORDER BY; ARRAY(SELECT …) has it in that SELECT."""
+        if orders:
+            return
+        inner = (self.node.get("from_table") or {}).get("subquery", {}).get("node", {})
+        if [a["class"] for a in arguments_of(call)] == ["POSITIONAL_REFERENCE"] and _terms(inner):
+            _Query(inner, self.where).complete_order()
+            return
+        name = _name(call)
+        self._refuse(f"{name}(x) depends on the order of rows: write {name}(x ORDER BY …)")
+
+    def _order_window(self, window: Node) -> None:
+        name, orders = _name(window), window["arg_orders"]
+        counts = name in known.POSITIONS or _by_rows(window)
+        taking = name in known.ORDERED and not orders
+        if (counts or taking) and not window["orders"] and not orders:
+            self._refuse(f"{name} depends on the order of rows: write {name}(…) OVER (… ORDER BY …)")
+        if name in known.SUMS | known.CHOOSING or (name in known.ORDERED and orders):
+            _append(orders, _sortable(window))
+        if (counts or taking) and not self._is_total(window):
+            _stop_at_ties(window, name)
+
+    def _is_total(self, window: Node) -> bool:
+        """Whether no two rows can be alike in the ORDER BY: all that the rows are grouped by is in it."""
+        groups = self.node.get("group_expressions", [])
+        if not groups or len(self.node["group_sets"]) > 1:
+            return False
+        terms = [order["expression"] for order in window["arg_orders"] or window["orders"]]
+        said = {_key(term) for term in [*window["partitions"], *terms]}
+        return all(_key(group) in said for group in groups)
+
+    def _refuse_positional(self, source: object) -> None:
+        if any(node.get("ref_type") == "POSITIONAL" for node in _own_nodes(source)):
+            self._refuse("a POSITIONAL JOIN depends on the order of rows: join by a column")
+
+    def _order_rows(self) -> None:
+        """Put a LIMIT and a DISTINCT ON into an order that is total."""
+        kinds = {_cut(modifier) for modifier in self.node["modifiers"]} - {""}
+        if kinds and not _terms(self.node):
+            cut = min(kinds)
+            self._refuse(f"{cut} without ORDER BY depends on the order of rows: write ORDER BY … (or ALL)")
+        if kinds:
+            self.complete_order()
+
+    def complete_order(self) -> None:
+        """Append the columns that it gives to its ORDER BY, so that rows that tie are alike."""
+        terms = _terms(self.node)
+        if _key(terms[0]["expression"]) == _key(_snippet("ALL")["expression"]):
+            return  # ORDER BY ALL
+        first = _first(self.node)
+        columns = first.get("select_list", [])
+        if not any(map(_has_star, columns)):
+            terms += [_snippet(str(i + 1)) for i in range(len(columns))]
+        elif first is self.node:
+            terms.append(_snippet("COLUMNS(*)"))
+        else:
+            self._refuse("LIMIT of a UNION of SELECT * has no total order: name the columns")
+
+    def _refuse(self, reason: str) -> None:
+        raise Broken(f"{self.where}: {reason}{APPROXIMATE}")
+
+
+def _stop_at_ties(window: Node, name: str) -> None:
+    """Make a window function an error for a row that ties with the one before it.
+
+    Then `row_number()` is more than `rank()`. Both share the sort of the function itself.
+    """
+    plain: Node = {**window, "alias": "", "arguments": [], "ignore_nulls": False, "has_ignore_nulls": False}
+    plain |= {"filter_expr": None, "distinct": False, "offset_expr": None, "default_expr": None}
+    if name != "row_number" and _by_rows(window):  # of a frame alone: ORDER BY of the arguments is its own
+        plain |= {"arg_orders": []}
+    check = _tie_check(TIE.format(name))
+    compared = check["case_checks"][0]["when_expr"]["case_checks"][0]["when_expr"]
+    for side in ("left", "right"):
+        called = {key: compared[side][key] for key in ("type", "function_name", "qualified_name")}
+        compared[side] = {**plain, **called, **_frame()}
+    check["case_checks"][0]["then_expr"] = {**window, "alias": ""}
+    check["alias"] = window["alias"]
+    window.clear()
+    window.update(check)
+
+
+def _tie_check(message: str) -> Node:
+    """The case of no tie, and else the message: by a cast: no other column may name one with `error()`."""
+    same, text = "row_number() OVER () = rank() OVER ()", message.replace("'", "''")
+    sql = f"SELECT CASE WHEN CASE WHEN {same} THEN true ELSE CAST('{text}' AS BOOLEAN) END THEN NULL END"
+    return copy.deepcopy(_column(sql))
+
+
+def _frame() -> Node:
+    """The frame that a window has where none is written."""
+    window = _column("SELECT rank() OVER ()")
+    return {key: window[key] for key in ("start", "end", "start_expr", "end_expr", "exclude_clause")}
+
+
+@cache
+def _column(sql: str) -> Node:
+    node: Node = parse_select(sql, "")["statements"][0]["node"]["select_list"][0]
+    return node
+
+
+def _snippet(term: str) -> Node:
+    """A term of an ORDER BY, as parsed."""
+    return copy.deepcopy(_term(term))
+
+
+@cache
+def _term(term: str) -> Node:
+    node: Node = parse_select(f"SELECT 1 ORDER BY {term}", "")["statements"][0]["node"]
+    return _terms(node)[0]
+
+
+def _terms(query: Node) -> list[Node]:
+    """The terms of the ORDER BY of a SELECT."""
+    orders = [m["orders"] for m in query.get("modifiers", []) if m["type"] == "ORDER_MODIFIER"]
+    return orders[0] if orders else []
+
+
+def _first(query: Node) -> Node:
+    """The SELECT that names the columns: of a UNION the first."""
+    inside = query.get("children") or [query.get("left")]
+    return _first(inside[0]) if inside[0] else query
+
+
+def _cut(modifier: Node) -> str:
+    """How a modifier of a SELECT takes some rows and leaves others, or nothing."""
+    if modifier["type"] == "DISTINCT_MODIFIER":
+        return "DISTINCT ON" if modifier["distinct_on_targets"] else ""
+    return "LIMIT" if modifier["type"].startswith("LIMIT") else ""
+
+
+def _append(orders: list[Node], terms: Sequence[Node]) -> None:
+    """Add terms to an ORDER BY that it has not yet."""
+    said = {_key(order["expression"]) for order in orders}
+    new = [copy.deepcopy(term) for term in terms if _key(term) not in said]
+    orders += [{**_snippet("a"), "expression": term} for term in new]
+
+
+def _sortable(call: Node) -> list[Node]:
+    """The arguments of a call that differ from row to row."""
+    return [argument for argument in arguments_of(call) if argument["class"] != "CONSTANT"]
+
+
+def _distinct(terms: Sequence[Node]) -> list[Node]:
+    return list({_key(term): term for term in terms}.values())
+
+
+def _by_rows(window: Node) -> bool:
+    """Whether a frame is counted in rows, so that it can end between two that tie."""
+    return any(window[end].endswith("ROWS") for end in ("start", "end"))
+
+
+def _depends(column: Node) -> bool:
+    names = known.SUMS | known.CHOOSING | known.ORDERED | known.POSITIONS
+    return any(_name(node) in names or node.get("class") == "WINDOW" for node in _own_nodes(column))
+
+
+def _has_star(column: Node) -> bool:
+    return any(node.get("class") == "STAR" for node in _own_nodes(column))
+
+
+def _name(call: Node) -> str:
+    return str(call.get("function_name", "")).lower()
+
+
+def _is_query(node: Node) -> bool:
+    return str(node.get("type")).endswith("_NODE") and "modifiers" in node
+
+
+def _own_nodes(tree: object) -> Iterator[Node]:
+    """Every mapping of a part of a SELECT that belongs to no SELECT inside it."""
+    if isinstance(tree, list):
+        for child in tree:
+            yield from _own_nodes(child)
+    elif isinstance(tree, dict) and not _is_query(tree):
+        yield tree
+        yield from _own_nodes(list(tree.values()))
+
+
+def _key(node: object) -> str:
+    """What two expressions have in common that say the same."""
+    return json.dumps(_bare(node), sort_keys=True)
+
+
+def _bare(node: object) -> object:
+    if isinstance(node, list):
+        return [_bare(child) for child in node]
+    if not isinstance(node, dict):
+        return node
+    return {k: _bare(v) for k, v in node.items() if not k.startswith("query_location") and k != "alias"}
+
+
+def _text(column: Node) -> str:
+    """What a column is called that has no AS."""
+    tree = copy.deepcopy(parse_select("SELECT 1", ""))
+    tree["statements"][0]["node"]["select_list"] = [column]
+    return unparse_select(tree, "").removeprefix("SELECT ")
