@@ -62,7 +62,7 @@ def find_missing_folders(root: Path, folders: list[str]) -> list[str]:
     Raises:
         Broken: one can't be, for it leads out of the workspace or into a table.
     """
-    workspace = open_workspace(root)
+    workspace = Workspace(root)
     return [f for f in folders if not _holds_data(workspace, f)]
 
 
