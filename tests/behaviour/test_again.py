@@ -55,7 +55,7 @@ CAUSES: dict[str, Callable[[Path], object]] = {
         root, f"{FOLDER}/job.yaml", "params:", "scoring: {chunk_rows: 7}\nparams:"
     ),
     "the columns' order": lambda root: edit(
-        root, f"{FOLDER}/job.yaml", "outputs:", "columns: [b, a]\n  outputs:"
+        root, f"{FOLDER}/job.yaml", "outputs:", "columns: [b, a]\n  columns_override: true\n  outputs:"
     ),
 }
 TEXTS: dict[str, Callable[[Path], object]] = {
