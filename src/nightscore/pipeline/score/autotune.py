@@ -29,7 +29,7 @@ from nightscore.pipeline.score.open_model import (
     variants_of,
 )
 from nightscore.pipeline.score.sample import read_first_rows
-from nightscore.scorers import ChunkError, ModelError, Scorer, Variant, read_hardware
+from nightscore.scorers import ChunkError, ContractError, ModelError, Scorer, Variant, read_hardware
 from nightscore.store import (
     CHUNK_ROWS,
     InputFile,
@@ -73,7 +73,7 @@ def autotune_variant(job: Job, plan: Plan, source: Sequence[InputFile]) -> Choic
         return dataclasses.replace(choice, chunk_rows=min(choice.chunk_rows, size))
     try:
         trial = _Trial(job, plan, _sample(job, plan, source, size), rows)
-    except ChunkError:  # scoring says so, with the day and what becomes of it
+    except (ChunkError, ContractError):  # scoring says so, with the day and what becomes of it
         return Choice(variants[0], size, "the first rows can't be scored")
     if not trial.worth_it:
         return Choice(variants[0], size, f"{rows:,} rows are too few to try others on")
