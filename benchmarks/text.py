@@ -97,7 +97,12 @@ def descriptions(rows: int) -> list[str]:
 
 def ours(path: Path) -> Embeds:
     """Kind text, a piece on each core."""
-    scorer = open_text(read_model(path, path.name), Options({"embedding": "embedding[*]"}, columns=["text"]))
+    scorer = open_text(
+        read_model(path, path.name),
+        Options(
+            {"embedding": "embedding[*]"}, columns=["text"], columns_override=True, max_length_override=True
+        ),
+    )
 
     def embed(texts: list[str]) -> tuple[float, Any]:
         chunk = pa.RecordBatch.from_pydict({"text": texts})

@@ -15,8 +15,8 @@ SCORER_BATCH_ROWS = 16_384
 BLOCK = 2048  # rows: a block of the matrix stays in the second-level cache while its columns are filled
 
 
-def matrix(chunk: pa.RecordBatch, columns: list[str], dtype: npt.DTypeLike) -> npt.NDArray[np.floating]:
-    """The named columns as a C-contiguous matrix [rows, columns] of a float dtype.
+def matrix(chunk: pa.RecordBatch, columns: list[str], dtype: npt.DTypeLike) -> npt.NDArray[np.number]:
+    """The named columns as a C-contiguous matrix [rows, columns] of a dtype.
 
     A null of a floating-point column becomes NaN, which tree models take as a missing value.
 

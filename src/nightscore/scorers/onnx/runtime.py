@@ -29,6 +29,10 @@ PROVIDERS = {
     "coreml": "CoreMLExecutionProvider",
     "qnn": "QNNExecutionProvider",
 }
+BESIDE = (
+    "some of its weights lie in a file beside it; a model is one file, whose bytes are hashed: export it by "
+    "torch.onnx.export(…, external_data=False), or write it again by onnx.save(onnx.load(path), path)"
+)
 QUIET = 4  # only what is fatal is logged: what fails is raised
 _registering = threading.Lock()
 
@@ -79,6 +83,8 @@ def open_session(model: ModelFile, device: str, threads: int) -> ort.InferenceSe
         session = ort.InferenceSession(model.data, options, providers=providers)
     except Exception as error:  # ONNX Runtime's errors share no base class of their own
         where = "" if device == "cpu" else f" on {device}"
+        if "external data" in str(error).lower():
+            raise ModelError(f"{model.name}: {BESIDE}") from error
         raise ModelError(f"{model.name}: ONNX Runtime can't load it{where}: {error}") from error
     if providers and providers[0] not in session.get_providers():
         raise ModelError(

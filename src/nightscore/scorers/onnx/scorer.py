@@ -28,7 +28,13 @@ from nightscore.scorers.outputs import matrix_columns
 from nightscore.scorers.variant import Variant
 
 TENSOR_TYPES = {**ARROW_TYPES, "tensor(uint8)": pa.uint8()}
-MATRIX_TYPES: dict[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, "tensor(double)": np.float64}
+MATRIX_TYPES: dict[str, type[np.number[Any]]] = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+}
+HALF = "; no column is a float16: export the model with a float32 input and a Cast behind it"
 
 
 class OnnxScorer:
@@ -87,13 +93,14 @@ class OnnxScorer:
             names = matrix_columns(self._model, options, self._session.columns(), width)
             kind = pa.from_numpy_dtype(self._matrix_dtype)
             return pa.schema([(name, kind) for name in names])
+        schema = pa.schema([(meta.name, self._input_type(meta)) for meta in metas])
         if columns is not None and list(columns) != self._inputs:
             raise ModelError(
                 f"{self._model}: columns {list(columns)} given, but the model has one input per column: "
                 f"{self._inputs}; leave columns out",
                 "columns",
             )
-        return pa.schema([(meta.name, self._input_type(meta)) for meta in metas])
+        return schema
 
     def _input_type(self, meta: Any) -> pa.DataType:
         if meta.type in ARROW_TYPES and _is_column(meta.shape):
@@ -103,7 +110,8 @@ class OnnxScorer:
             return pa.list_(TENSOR_TYPES[meta.type], int(np.prod(sizes)))
         raise ModelError(
             f"{self._model}: input {meta.name!r} is {meta.type} of shape {meta.shape}; allowed: one float "
-            "matrix [rows, columns], or an input a column: [rows], [rows, 1], or [rows, …] of fixed sizes"
+            "or int matrix [rows, columns], or an input a column: [rows], [rows, 1], or [rows, …] of fixed "
+            f"sizes{HALF if meta.type == 'tensor(float16)' else ''}"
         )
 
 
@@ -125,7 +133,7 @@ def ways(device: str, devices: Iterable[str], cores: int) -> list[Variant]:
     return [Variant("onnx"), *threads, *(Variant("onnx", name) for name in devices if name != "cpu")]
 
 
-def _matrix_dtype(session: Session, columns: Sequence[str] | None) -> type[np.floating[Any]] | None:
+def _matrix_dtype(session: Session, columns: Sequence[str] | None) -> type[np.number[Any]] | None:
     """The dtype of the matrix that a model takes; None for a model with one input per column."""
     metas = session.inputs
     for meta in metas:
@@ -136,9 +144,11 @@ def _matrix_dtype(session: Session, columns: Sequence[str] | None) -> type[np.fl
             )
     if len(metas) != 1 or len(metas[0].shape) != 2 or metas[0].type not in MATRIX_TYPES:
         return None
-    named = columns is not None or "columns" in session.metadata
+    is_float = metas[0].type in ("tensor(float)", "tensor(double)")
+    named = columns is not None or (is_float and "columns" in session.metadata)
     # Of a width that is not fixed no list of numbers can be held to it: then somebody has to name columns.
-    return MATRIX_TYPES[metas[0].type] if named or not isinstance(metas[0].shape[1], int) else None
+    unknown = is_float and not isinstance(metas[0].shape[1], int)
+    return MATRIX_TYPES[metas[0].type] if named or unknown else None
 
 
 def _is_column(shape: Sequence[object]) -> bool:
