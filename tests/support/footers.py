@@ -159,6 +159,7 @@ PLAIN = {"use_dictionary": False, "data_page_version": "2.0", "write_page_index"
 WRITERS = (
     Writer("pyarrow", {}),
     Writer("pyarrow, pages of one value, no dictionary, page index", PLAIN),
+    Writer("pyarrow, no dictionary", {"use_dictionary": False}),
     Writer("pyarrow, no statistics, Bloom filters", {"write_statistics": False, "bloom": True}),
     Writer("pyarrow, Bloom filters, old version", {"bloom": True, "version": "2.4", "compression": "none"}),
     Writer("DuckDB", {}),
