@@ -4,6 +4,7 @@ import hashlib
 import math
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -211,3 +212,28 @@ UNCHANGED = [
 def test_what_depends_on_no_order_stays_as_it_is_written(sql: str) -> None:
     """Comments and all."""
     assert ordered_select(sql, "x.sql") == sql
+
+
+KEPT = {
+    "VALUES with a cast": "SELECT k, sum(x) FROM (VALUES (1, 2.0::DOUBLE), (1, 0.5)) v(k, x) GROUP BY k",
+    "VALUES as DuckDB calls them": "SELECT a, sum(b) OVER () FROM (VALUES (1, 2.5)) valueslist(a, b)",
+    "a PIVOT of two": "SELECT * FROM (PIVOT t ON n IN (0, 1) USING sum(x), avg(y) GROUP BY k)",
+    "a PIVOT of one": "SELECT * FROM (PIVOT t ON n IN (0, 1) USING sum(x) GROUP BY k)",
+    "a subquery without a name": "SELECT k, (SELECT sum(x) FROM t) FROM t WHERE y = 0",
+    "a sum without a name": "SELECT sum(x), max(y) FROM t",
+}
+
+
+@pytest.mark.parametrize("sql", KEPT.values(), ids=KEPT.keys())
+def test_columns_keep_their_names_and_values(sql: str) -> None:
+    """By DuckDB itself, over a table in memory, with and without an order of rows."""
+    with duckdb.connect() as connection:
+        connection.execute(
+            "CREATE TABLE t AS SELECT i % 3 AS k, i % 2 AS n, i / 7 AS x, i / 3 AS y FROM range(99) r(i)"
+        )
+        plain, ordered = (
+            connection.sql(f"FROM ({text}) ORDER BY ALL") for text in (sql, ordered_select(sql, "x.sql"))
+        )
+        assert ordered.columns == plain.columns
+        for row, wanted in zip(ordered.fetchall(), plain.fetchall(), strict=True):
+            assert row == pytest.approx(wanted, rel=1e-12)

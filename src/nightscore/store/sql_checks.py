@@ -134,9 +134,22 @@ def _plain(tree: object, within: str = "") -> object:
         return [_plain(child, within) for child in tree]
     if not isinstance(tree, dict):
         return tree
+    tree = _wrapped_values(tree) or tree
     left_out = {"query_location", "query_location_length", "is_operator"}
     left_out |= {"alias"} if within == "expression" else set()  # of an argument that is named
     return {key: _plain(child, key) for key, child in tree.items() if key not in left_out}
+
+
+def _wrapped_values(tree: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The VALUES of `(SELECT * FROM (VALUES …) AS valueslist) AS valueslist`, as DuckDB writes them out."""
+    if tree.get("type") != "SUBQUERY" or tree.get("column_name_alias"):
+        return None
+    node = tree["subquery"]["node"]
+    source = node.get("from_table") or {}
+    whole = [column.get("class") for column in node.get("select_list", [])] == ["STAR"]
+    if source.get("type") != "EXPRESSION_LIST" or not whole or node.get("where_clause") or node["modifiers"]:
+        return None
+    return dict(source) if source.get("alias") == tree.get("alias") else None
 
 
 def _refuse_no_view(node: Mapping[str, Any], where: str) -> None:

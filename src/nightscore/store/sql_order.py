@@ -49,8 +49,11 @@ def ordered_select(sql: str, where: str) -> str:
 def _ordered(sql: str, where: str) -> str:
     tree = parse_select(sql, where)
     before = copy.deepcopy(tree)
-    for query in [node for node in nodes_of(tree) if _is_query(node)]:
-        _Query(query, where).order()
+    queries = [_Query(node, where) for node in nodes_of(tree) if _is_query(node)]
+    for query in queries:
+        query.order()
+    for query in queries:  # of those inside others, too: a subquery that was changed names a column
+        query.keep_names()
     return sql if tree == before else unparse_select(tree, where)
 
 
@@ -59,10 +62,16 @@ class _Query:
 
     def __init__(self, node: Node, where: str) -> None:
         self.node, self.where = node, where
+        self._names = self._unnamed()
+
+    def keep_names(self) -> None:
+        """Give the columns without an AS the names that they had before."""
+        for column, name in self._names:
+            if not column["alias"] and _text(column) != name:
+                column["alias"] = name
 
     def order(self) -> None:
         """Put everything in it that depends on the order of rows into one order."""
-        names = self._names()
         source = self.node.get("from_table")
         parts = [[value for key, value in self.node.items() if key not in {"from_table", "modifiers"}]]
         parts[0].append(self.node["modifiers"])
@@ -71,13 +80,12 @@ class _Query:
             self._order_calls([node for node in _own_nodes(part) if "function_name" in node])
         self._refuse_positional(source)
         self._order_rows()
-        for column, name in names:
-            if name and not column["alias"] and _text(column) != name:
-                column["alias"] = name
 
-    def _names(self) -> list[tuple[Node, str]]:
-        """The columns that it gives, each with the name that it has without an AS, where that may change."""
-        columns = self.node.get("select_list", [])
+    def _unnamed(self) -> list[tuple[Node, str]]:
+        """The columns without an AS that may change, each with its name; of several in a PIVOT, too."""
+        pivots = [node for node in _own_nodes(self.node.get("from_table")) if node.get("type") == "PIVOT"]
+        several = [p["aggregates"] for p in pivots if len(p["aggregates"]) > 1]  # a single one names nothing
+        columns = [*self.node.get("select_list", []), *(column for columns in several for column in columns)]
         unnamed = [c for c in columns if not c["alias"] and _depends(c)]
         return [(c, _text(c)) for c in unnamed if not _has_star(c)]
 
@@ -257,7 +265,7 @@ def _by_rows(window: Node) -> bool:
 
 def _depends(column: Node) -> bool:
     names = known.SUMS | known.CHOOSING | known.ORDERED | known.POSITIONS
-    return any(_name(node) in names or node.get("class") == "WINDOW" for node in _own_nodes(column))
+    return any(_name(node) in names or node.get("class") == "WINDOW" for node in nodes_of(column))
 
 
 def _has_star(column: Node) -> bool:

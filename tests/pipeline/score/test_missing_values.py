@@ -76,6 +76,19 @@ def test_a_night_scores_with_the_value_instead(tmp_path: Path) -> None:
     np.testing.assert_allclose(found["score"].to_numpy(), wanted, rtol=1e-6)
 
 
+def test_integers_with_a_gap_in_some_rows_only_are_scored(tmp_path: Path) -> None:
+    """A gap in the last row alone makes no other type of it: y = a + 2 b, a is 1, then 5."""
+    root = make_workspace(tmp_path, 10, JOB + "scoring: {features_null: {a: 5}}\n", ("2020-01-01",))
+    [part] = (root / "data/lake/rows").rglob("*.parquet")
+    rows = pq.read_table(part, partitioning=None)
+    a = pa.array([1] * (rows.num_rows - 1) + [None], pa.int32())
+    pq.write_table(rows.set_column(rows.schema.get_field_index("a"), "a", a), part)
+    run(load("mini", root), "2020-01-01")
+    found = pq.read_table(next((root / "data/tables/mini_scores").rglob("*.parquet")), partitioning=None)
+    wanted = np.float32([1] * 9 + [5]) + np.float32(2) * rows["b"].to_numpy()
+    np.testing.assert_allclose(found.sort_by("id")["score"].to_numpy(), wanted, rtol=1e-6)
+
+
 def test_a_night_stops_where_the_policy_is_fail(tmp_path: Path) -> None:
     """Nothing is published; the message has the column."""
     with pytest.raises(

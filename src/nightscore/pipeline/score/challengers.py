@@ -25,7 +25,7 @@ from nightscore.pipeline.score.missing_values import filled
 from nightscore.pipeline.score.mlflow_registry import fetch_model
 from nightscore.pipeline.score.open_model import ModelSource, open_cached_scorer
 from nightscore.pipeline.score.row_checks import nan_rows
-from nightscore.pipeline.score.time_limit import TookTooLong, until
+from nightscore.pipeline.score.time_limit import TookTooLong, too_slow, until
 from nightscore.scorers import ChunkError, Scorer, plain_variant_of
 from nightscore.store import (
     Challenger,
@@ -123,7 +123,7 @@ class Challengers:
 
     def __init__(self, job: Job, plan: Plan, champion: Scorer) -> None:
         self._job, self._outputs = job, champion.signature.outputs
-        self._slow = f"takes longer than limits.time, {job.spec.limits.time}"
+        self._slow = too_slow(job)
         self._ones = [self._open(job, plan, challenger) for challenger in plan.challengers]
 
     def _open(self, job: Job, plan: Plan, challenger: Challenger) -> _OpenChallenger:

@@ -21,6 +21,7 @@ from nightscore.job import Job
 from nightscore.pipeline.score.neighbours import Sway, find_sway, sound_rows
 from nightscore.pipeline.score.open_model import open_cached_scorer, open_fresh_scorer
 from nightscore.pipeline.score.sample import read_spread_rows
+from nightscore.pipeline.score.time_limit import TookTooLong, too_slow
 from nightscore.scorers import (
     ChunkError,
     ContractError,
@@ -78,6 +79,8 @@ class _Asked:
         """The same of a challenger, which breaks nothing but itself."""
         try:
             return self.of(path, sha256)
+        except TookTooLong:
+            return too_slow(self.job)
         except Exception as error:  # other people's models
             return (str(error) or type(error).__name__).splitlines()[0]
 

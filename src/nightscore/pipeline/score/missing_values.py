@@ -68,10 +68,8 @@ def _converts(job: Job, column: pa.Array) -> bool:
 
 def _filled(column: pa.Array, rule: Literal["nan"] | float, kind: pa.DataType) -> pa.Array:
     """Column and number both in the model's type, before they meet."""
+    converted = as_computed(column, kind)  # of each chunk, with or without a gap: all are of one type
     missing = pc.is_null(column, nan_is_null=pa.types.is_floating(column.type))
-    if not pc.any(missing).as_py():
-        return column
-    converted = as_computed(column, kind)
-    return (
-        converted if rule == "nan" else pc.if_else(missing, pa.scalar(nearest(rule, kind), kind), converted)
-    )
+    if rule == "nan" or not pc.any(missing).as_py():
+        return converted
+    return pc.if_else(missing, pa.scalar(nearest(rule, kind), kind), converted)

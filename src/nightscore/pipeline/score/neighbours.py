@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from nightscore.common import value_text
+from nightscore.common import NightscoreError, value_text
 from nightscore.pipeline.score.row_distance import (
     LAST_BITS,
     Numbers,
@@ -29,7 +29,8 @@ FEW = 5  # rows of the smaller chunks
 ALONE = 16  # rows that are scored one by one
 STRANGE = 1000.0  # times as large are the numbers of the rows beside
 Places = npt.NDArray[np.int64]
-OutOfMachine = (MemoryError, OSError, ImportError)  # no fault of the rows' company
+# No fault of the rows' company; ours is that a call took too long.
+OutOfMachine = (MemoryError, OSError, ImportError, NightscoreError)
 
 
 class Sway(NamedTuple):

@@ -65,3 +65,8 @@ def too_long(job: Job, where: str) -> str:
         f"{where}: scoring one piece took longer than limits.time, {job.spec.limits.time}, of its job.yaml; "
         "nothing is published"
     )
+
+
+def too_slow(job: Job) -> str:
+    """What is said of a challenger of which a call took longer."""
+    return f"takes longer than limits.time, {job.spec.limits.time}"

@@ -2,7 +2,8 @@
 
 import contextlib
 import json
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +17,7 @@ from nightscore.scorers.onnx import runtime
 from nightscore.scorers.onnx.chance import refuse_chance
 from nightscore.scorers.onnx.declared import Shape, declared_shapes
 from nightscore.scorers.outputs import OutputColumn, check_index, parse_outputs
+from nightscore.scorers.running import stop_calls
 
 ARROW_TYPES = {
     "tensor(float)": pa.float32(),
@@ -34,6 +36,7 @@ ZIP_MAP = (
     "; its probabilities are maps, which ZipMap makes: export the classifier with zipmap off, or name the "
     'tensor that goes into the ZipMap as an output instead (docs/models.md, "Without ZipMap")'
 )
+TRY_SECONDS = 3.0  # that two rows may take when a model is opened
 ONE_WAY = "say which, such as {0}[1], or {0}[*] for a list; or export the model with one value a row"
 
 Feeds = Mapping[str, npt.NDArray[Any]]
@@ -75,7 +78,8 @@ class Session:
         rows = len(next(iter(feeds.values())))
         if self._device != "cpu":  # others compile a model for each new number of rows
             return
-        with contextlib.suppress(Exception):  # these rows are made up, and a model may refuse them
+        # These rows are made up, and a model may refuse them, or never end of them.
+        with contextlib.suppress(Exception), _stopped_after(TRY_SECONDS):
             values = runtime.run_session(self._session, self._fetch, dict(feeds), self._device)
             shapes = {name: list(value.shape) for name, value in zip(self._fetch, values, strict=True)}
             self._shapes = {name: shape for name, shape in shapes.items() if shape[:1] == [rows]}
@@ -159,3 +163,15 @@ class Session:
 def _is_alone(output: OutputColumn) -> bool:
     """Whether the job names an output without saying which of its columns: then it has one."""
     return output.index is None and not output.whole
+
+
+@contextlib.contextmanager
+def _stopped_after(seconds: float) -> Iterator[None]:
+    """A context of one call of ONNX Runtime in this thread, which raises if it takes longer."""
+    timer = threading.Timer(seconds, stop_calls, [threading.get_ident()])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
