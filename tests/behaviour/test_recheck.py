@@ -37,8 +37,14 @@ TOUCHED = {  # job -> the kind of its finding, and the days
     "swapped": ("model refused", DAYS),
     "sums": ("", ()),
     "plain": ("", ()),
+    "chain": ("NaN compared", DAYS),
+    "decided": ("NaN compared", DAYS),
+    "structs": ("NaN compared", ODD),
+    "cents": ("fill cast", ODD),
+    "listed": ("files listed, not there", ODD),
 }
-REFUSED = {"lake", "neighbours", "large", "swapped"}
+REFUSED = {"lake", "neighbours", "large", "swapped", "listed"}
+MOVED = ("nans", "texts", "filled", "others", "chain", "structs", "cents")
 
 
 @pytest.fixture
@@ -90,17 +96,21 @@ def published(root: Path, job: str, day: str) -> pd.Series:
 
 
 def right(root: Path, job: str, day: str) -> pd.Series:
-    """The scores as they have to be: DuckDB's NaN is the largest number, a null flag counts -1."""
-    rows = lake(root, job, day)
-    if job == "nans":
-        first = ((rows["a"] > 2) | rows["a"].isna()).astype(float)
+    """The scores as they have to be: DuckDB's NaN is the largest number, a null is what the job says."""
+    rows = lake(root, "plain" if job == "chain" else job, day)
+    if job in {"nans", "chain"}:
+        first = (rows["a"] > 2) | rows["a"].isna()
+    elif job == "structs":  # pandas has null and NaN alike; a null is not above 2
+        first = pd.Series([v["a"] is not None and not v["a"] <= 2 for v in rows["s"]])
     elif job == "filled":
         first = rows["flag"].map({True: 1.0, False: 0.0}).fillna(-1.0)
+    elif job == "cents":
+        first = rows["cost"].map(lambda cost: 0.005 if cost is None else float(cost))
     else:
         rows = rows[rows["colour"].isna()] if job == "texts" else rows
-        first = rows["a"].astype(float)
-    score = first + 2 * rows["b"].astype(float)
-    return pd.Series(score.to_numpy(), index=rows["id"]).sort_index()
+        first = rows["a"]
+    score = first.to_numpy(np.float32) + np.float32(2) * rows["b"].to_numpy(np.float32)
+    return pd.Series(score.astype(float), index=rows["id"].to_numpy()).sort_index()
 
 
 @pytest.mark.parametrize("job", TOUCHED)
@@ -113,13 +123,13 @@ def test_each_cause_is_found_on_its_days_and_on_no_other(
     assert len(found) == len(TOUCHED) * len(DAYS)
     for day in DAYS:
         one = found[job, day]
-        assert [f["kind"] for f in one["findings"]] == ([kind] if day in days else []), one
+        assert {f["kind"] for f in one["findings"]} == ({kind} if day in days else set()), one
         assert (one["doubts"], one["held"]) == ([], False)
         assert bool(one["problem"]) == (day in days and job in REFUSED)
         assert one["closed"] == (job == "nans")
 
 
-@pytest.mark.parametrize("job", ["nans", "texts", "filled", "others"])
+@pytest.mark.parametrize("job", MOVED)
 @pytest.mark.parametrize("day", DAYS)
 def test_what_would_move_is_what_pandas_says(
     looked_at: tuple[Path, dict[tuple[str, str], Any]], job: str, day: str
@@ -141,6 +151,19 @@ def test_what_would_move_is_what_pandas_says(
     assert (change["changed"], change["added"], change["removed"]) == counts
     assert sum(counts) > 0  # the day was really published wrong
     assert float(change["moved"]["score"]) == pytest.approx(now.sum() - was.sum())
+
+
+def test_a_decision_that_compared_nan_of_the_scores_would_move(
+    looked_at: tuple[Path, dict[tuple[str, str], Any]],
+) -> None:
+    """The scores stay; of the decision all rows with NaN were missing."""
+    root, found = looked_at
+    for day in DAYS:
+        nans = int(lake(root, "decided", day)["a"].isna().sum())
+        tables = found["decided", day]["tables"]
+        assert nans > 0
+        assert tables["decided_scores"]["changed"] == 0
+        assert (tables["decided_big"]["rows_before"], tables["decided_big"]["added"]) == (0, nans)
 
 
 def test_the_archive_holds_wrong_scores_where_a_trial_is_refused(root: Path) -> None:
@@ -171,6 +194,8 @@ def test_the_evidence_names_what_a_person_looks_for(
     assert "[b, a]" in said["swapped", DAYS[0]]
     assert "[a, b]" in said["swapped", DAYS[0]]
     assert "_delta_log" in said["lake", DAYS[0]]
+    assert "part-1.parquet" in said["listed", DAYS[0]]
+    assert "data/tables/plain_scores" in said["chain", DAYS[0]]
     lost = int((lake(root, "large", DAYS[0])["n"] > 1 << 24).sum())
     assert f"{lost} rows have a value of n" in said["large", DAYS[0]]
     assert any("last bits" in note for note in found["sums", DAYS[0]]["notes"])
@@ -214,7 +239,7 @@ def test_a_restated_day_is_no_finding_any_more(root: Path) -> None:
 
 
 def test_what_has_changed_since_cannot_be_rechecked_and_is_never_fine(root: Path) -> None:
-    """A file that was overwritten, one that is gone, a model that is gone, a job that was edited or removed."""
+    """A file that was overwritten or is gone, a model that is gone, a job that was edited or removed."""
     day = root / "data/lake/plain" / f"day={DAYS[0]}" / "part-0.parquet"
     pq.write_table(pq.ParquetFile(day).read().slice(1), day)
     (root / "data/lake/plain" / f"day={DAYS[1]}" / "part-0.parquet").unlink()
@@ -270,3 +295,16 @@ def test_a_person_reads_the_way_on(root: Path, capfd: pytest.CaptureFixture[str]
     assert f"nightscore run nans --day {DAYS[0]} --force --restate --because TEXT" in out
     assert "would move nans_scores: 4 rows changed, 0 added, 0 removed" in out
     assert "3 published days: 2 to be looked at" in out
+
+
+def test_a_linked_folder_that_was_not_read_is_named(root: Path) -> None:
+    """Older versions did not follow links; the rows behind one would be added."""
+    elsewhere = root / "data/elsewhere"
+    elsewhere.mkdir()
+    table = pq.ParquetFile(root / f"data/lake/filled/day={DAYS[1]}/part-0.parquet").read().slice(0, 2)
+    pq.write_table(table.set_column(0, "id", pa.array([70, 71])), elsewhere / "part-9.parquet")
+    (root / f"data/lake/filled/day={DAYS[1]}/more").symlink_to("../../../elsewhere")
+    _, said = recheck(root, "filled")
+    assert [f["kind"] for f in said[1]["findings"]] == ["files overlooked"]
+    change = said[1]["tables"]["filled_scores"]
+    assert (change["changed"], change["added"], change["removed"]) == (0, 2, 0)

@@ -15,15 +15,22 @@ That commit has DuckDB 2.0.0. Each job has one cause, which its audits and `veri
     swapped     model.columns in another order than the list in the model
     sums        a sum of doubles: right, but its last bits depend on memory
     plain       nothing of all that, with NaN that nothing compares
+    chain       as nans, of a table that plain has published
+    decided     as nans, in a decision over the job's own scores
+    structs     as nans, of a float in a struct
+    cents       features_null: {cost: 0.005} of a DECIMAL(4, 2), which became 0.01; 2020-01-02 has no null
+    listed      SHA256SUMS lists a file that had not come; on 2020-01-02 it lists what came
 
 Rows are whole numbers or halves, so that tests compute them again with pandas.
 """
 
+import hashlib
 import json
 import os
 import sys
 import tarfile
 import tempfile
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +50,7 @@ job: {name}
 about: A day that was published before
 owner: tests
 inputs:
-  rows: {{path: data/lake/{name}, partition: day{inputs}}}
+  rows: {{{inputs}}}
 features: {features}
 key: [id]
 model:
@@ -73,7 +80,12 @@ JOBS = {
     "large": ("n, b", "", "", ""),
     "swapped": ("b, a", "", "", ""),
     "sums": ("a, b", "SELECT id, sum(a) AS a, max(b) AS b FROM rows GROUP BY id", "", ""),
-    "plain": ("b, c", "SELECT id, a, b, c FROM rows", "keep: [a]\n", ""),
+    "plain": ("b, c", "SELECT id, a, b, c FROM rows", "keep: [a, b]\n", ""),
+    "chain": ("big, b", "SELECT id, CASE WHEN a > 2 THEN 1 ELSE 0 END AS big, b FROM rows", "", "table: plain_scores"),
+    "decided": ("b, c", "SELECT id, a, b, c FROM rows", "keep: [a]\ndecide: {decided_big: big.sql}\n", ""),
+    "structs": ("big, b", "SELECT id, CASE WHEN s.a > 2 THEN 1 ELSE 0 END AS big, b FROM rows", "", ""),
+    "cents": ("cost, b", "", "scoring: {features_null: {cost: 0.005}}\n", ""),
+    "listed": ("a, b", "", "verify_inputs: sha256\n", ""),
 }
 
 
@@ -84,12 +96,17 @@ def rows_of(name: str, day: str) -> pd.DataFrame:
     frame = pd.DataFrame({"id": i, "a": a, "b": b, "c": b + 1, "n": i % 5})
     frame["colour"] = pd.Series(np.where(i % 4 == 0, None, "red"), dtype=object)
     frame["flag"] = pd.Series(np.where(i % 2 == 0, True, False), dtype=object)
-    if name == "plain" or (name == "nans" and day != DAYS[1]):
+    if name in {"plain", "decided"} or (name in {"nans", "structs"} and day != DAYS[1]):
         frame.loc[i % 5 == 3, "a"] = np.nan
     if name == "filled" and day != DAYS[1]:
         frame.loc[i % 5 == 2, "flag"] = None
     if name == "large" and day != DAYS[1]:
         frame.loc[i % 5 == 1, "n"] = (1 << 24) + 1
+    frame["cost"] = pd.Series([Decimal(25 * (k % 5) + 1000).scaleb(-2) for k in range(20)], dtype=object)
+    if name == "cents" and day != DAYS[1]:
+        frame.loc[i % 5 == 2, "cost"] = None
+    if name == "structs":
+        frame["s"] = [{"a": None if k % 7 == 6 else v} for k, v in zip(range(20), frame["a"].tolist(), strict=True)]
     return frame
 
 
@@ -104,7 +121,7 @@ def put(path: Path, frame: pd.DataFrame) -> None:
 
 def write_lake(root: Path, day: str) -> None:
     """A Delta table: rows of 20 ids in two files, of which the second was deleted."""
-    frame = rows_of("lake", day).drop(columns=["flag"]).assign(day=day)
+    frame = rows_of("lake", day).drop(columns=["flag", "cost"]).assign(day=day)
     for half in (frame[:12], frame[12:]):
         table = pa.Table.from_pandas(half, preserve_index=False)
         write_deltalake(root / "data/lake/lake", table, mode="append", partition_by=["day"])
@@ -135,14 +152,17 @@ def make(root: Path) -> None:
         folder = root / "jobs" / name
         folder.mkdir(parents=True)
         features = "features.sql" if sql else "rows"
-        text = JOB.format(name=name, inputs=settings, features=features, columns=columns, more=more)
+        source = settings if settings.startswith("table") else f"path: data/lake/{name}, partition: day{settings}"
+        text = JOB.format(name=name, inputs=source, features=features, columns=columns, more=more)
         (folder / "job.yaml").write_text(text)
         if sql:
             (folder / "features.sql").write_text(sql + "\n")
         model = root / f"data/models/{name}.onnx"
         inside = ("a", "b") if name == "swapped" else tuple(columns.split(", "))
         mean_model(model) if name == "neighbours" else linear_model(model, (1.0, 2.0), inside)
-        for day in DAYS:
+        if name == "decided":
+            (folder / "big.sql").write_text("SELECT id, score FROM scores WHERE a > 2\n")
+        for day in DAYS if name != "chain" else ():
             if name == "lake":
                 write_lake(root, day)
             else:
@@ -150,6 +170,11 @@ def make(root: Path) -> None:
             if name == "others" and day != DAYS[1]:
                 late = rows_of(name, day)[:3].assign(id=[20, 21, 22])
                 put(root / f"data/lake/{name}/day={day}/part-1.PARQUET", late)
+            if name == "listed":
+                file = root / f"data/lake/{name}/day={day}/part-0.parquet"
+                lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}"]
+                lines += [f"{'0' * 64}  part-1.parquet"] if day != DAYS[1] else []
+                (file.parent / "SHA256SUMS").write_text("\n".join(lines) + "\n")
     for path in [
         *root.glob("data/lake/*/*/*.parquet"),
         *root.glob("data/lake/*/*/*.PARQUET"),
@@ -161,6 +186,8 @@ def make(root: Path) -> None:
             receipt = run(load(name, root), day)
             print(name, day, receipt.status, receipt.rows.published)
             assert receipt.status == "published"
+        for file in (root / f"data/tables/{name}_scores").rglob("*.parquet"):  # chain reads them
+            os.utime(file, (WHEN, WHEN))
 
 
 def pack(root: Path, archive: Path) -> None:

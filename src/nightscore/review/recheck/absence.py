@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 
 from nightscore.common import Broken, NightscoreError
 from nightscore.job import Job, PathInput
@@ -82,12 +83,19 @@ def _overlooked(published: PublishedDay, now: inputs.Files, doubts: list[str]) -
 def _was_there(published: PublishedDay, path: str) -> bool:
     """Whether a file was there when the day was read: of a name that was overlooked, or by its time."""
     homes = [published.home(source) for source in published.job.spec.inputs.values()]
-    linked = not any(path == home or path.startswith(f"{home}/") for home in homes)
-    if linked or not path.endswith(".parquet"):
+    placed = any(path == home or path.startswith(f"{home}/") for home in homes)
+    if not placed or _is_linked(published, path, homes) or not path.endswith(".parquet"):
         return True
     began = published.receipt.started_at
     stat = (published.root / path).stat()
     return began is not None and max(stat.st_mtime, stat.st_ctime) < began.timestamp()
+
+
+def _is_linked(published: PublishedDay, path: str, homes: list[str]) -> bool:
+    """Whether a folder below an input's own, on the way to a file, is a link: older versions left it out."""
+    above = [folder for folder in Path(path).parents if folder.as_posix() not in (*homes, ".")]
+    inside = [f for f in above if any(f.as_posix().startswith(f"{home}/") for home in homes)]
+    return any((published.root / folder).is_symlink() for folder in inside)
 
 
 def _some(paths: list[str]) -> str:
