@@ -24,11 +24,15 @@ class Finding(BaseModel):
 
 @dataclass(frozen=True)
 class Sql:
-    """A SELECT of a job, and where it stands. `staged` is whether it sees the day's own tables, too."""
+    """A SELECT of a job, and where it stands.
+
+    `staged` is whether it sees the day's own tables, too; `audit` whether it gives no table itself.
+    """
 
     place: str
     text: str
     staged: bool
+    audit: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,7 @@ class PublishedDay:
             yield Sql(spec.decide[table], text, staged=True)
         for audit in spec.audit:
             if isinstance(audit, SqlAudit):
-                yield Sql(f"the audit {audit.name!r}", audit.sql, staged=True)
+                yield Sql(f"the audit {audit.name!r}", audit.sql, staged=True, audit=True)
 
     def scored(self) -> list[InputFile] | None:
         """The files whose rows were scored; None where the snapshot of them is gone."""
