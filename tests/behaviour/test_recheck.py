@@ -8,6 +8,7 @@ published is read by deltalake and pandas.
 import contextlib
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -308,3 +309,19 @@ def test_a_linked_folder_that_was_not_read_is_named(root: Path) -> None:
     assert [f["kind"] for f in said[1]["findings"]] == ["files overlooked"]
     change = said[1]["tables"]["filled_scores"]
     assert (change["changed"], change["added"], change["removed"]) == (0, 2, 0)
+
+
+def test_a_damaged_file_is_a_doubt_and_stops_no_other_day(root: Path) -> None:
+    """Its size, time and footer are those of the receipt; only a look at the column shows it."""
+    path = root / f"data/lake/nans/day={DAYS[0]}/part-0.parquet"
+    when, bytes_ = path.stat().st_mtime_ns, bytearray(path.read_bytes())
+    chunk = pq.read_metadata(path).row_group(0).column(1)
+    assert chunk.path_in_schema == "a"
+    start = chunk.data_page_offset
+    bytes_[start : start + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
+    path.write_bytes(bytes_)
+    os.utime(path, ns=(when, when))
+    code, said = recheck(root, "nans", "--list-only")
+    assert code == 1
+    assert [bool(one["doubts"]) for one in said] == [True, False, False]
+    assert [bool(one["findings"]) for one in said] == [False, False, True]

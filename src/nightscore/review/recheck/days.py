@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import pyarrow as pa
 from pydantic import BaseModel
 
 from nightscore.common import Broken, NightscoreError, ProgressCallback, Workspace, file_sha256, silent
@@ -101,8 +102,8 @@ def _recheck(job: Job, entry: CatalogEntry, asked: _Asked) -> RecheckedDay:
     look = _Look(PublishedDay(job, asked.state, entry, receipt, asked.inspected), asked)
     try:
         look.look()
-    except (NightscoreError, OSError) as error:
-        look.doubts.append(f"can't be looked at whole: {error}")
+    except (NightscoreError, OSError, MemoryError, pa.ArrowException) as error:
+        look.doubts.append(f"it can't be looked at whole: {str(error) or type(error).__name__}")
     return _named(
         entry, closed=closed, findings=look.findings, doubts=look.doubts, notes=look.notes,
         tables=look.tables, problem=look.problem,
