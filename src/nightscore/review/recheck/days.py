@@ -17,9 +17,10 @@ from nightscore.review.recheck.absence import absences
 from nightscore.review.recheck.believed import believed_footers, rounded_sums
 from nightscore.review.recheck.published_day import Finding, Inspected, PublishedDay
 from nightscore.review.recheck.scored import rounded_decimals, scored_otherwise
-from nightscore.store import FORMAT, CatalogEntry, ModelResult, Pinned, Plan, Restate, TableChange, catalog
+from nightscore.store import CatalogEntry, ModelResult, Pinned, Plan, Restate, TableChange, catalog
 
 ASKED = Restate("what a restatement would move", "nightscore recheck")
+HELD_SINCE = 2  # the format of receipts from which on a run holds its day to all that is looked for here
 REFUSED, MODEL, UNKNOWN = "refused now", "model refused", "rows that move"
 
 
@@ -97,7 +98,7 @@ def _recheck(job: Job, entry: CatalogEntry, asked: _Asked) -> RecheckedDay:
     if receipt.status == "unreadable":
         return _unknown(entry, receipt.reason)
     closed = job.spec.close or receipt.closed
-    if receipt.format >= FORMAT:
+    if receipt.format >= HELD_SINCE:
         return _named(entry, closed=closed, held=True)
     look = _Look(PublishedDay(job, asked.state, entry, receipt, asked.inspected), asked)
     try:
