@@ -55,7 +55,8 @@ for command in (
     run.jobs, run.check, run.plan, run.run, run.backfill, published.tables, published.query,
     published.receipts, published.report, published.verify, published.why, approve.held, approve.release,
     approve.discard, approve.hand_over, approve.rejects, approve.replay_rejects, evaluate.bakeoff,
-    evaluate.judge, evaluate.promote, history.late, history.diff, maintain.gc, maintain.hardware,
+    evaluate.judge, evaluate.promote, history.late, history.recheck, history.diff, maintain.gc,
+    maintain.hardware,
 ):  # fmt: skip
     app.command(command, help=paragraphs(command.__doc__))
 

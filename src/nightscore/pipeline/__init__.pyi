@@ -29,6 +29,9 @@ from .publish.reconcile import key_hash_select as key_hash_select
 from .publish.reconcile import key_hash_text as key_hash_text
 from .read import inputs as inputs
 from .read.contents import as_recorded as as_recorded
+from .read.days_seen import see_days as see_days
+from .read.manifest import refuse_incomplete as refuse_incomplete
+from .read.scan import scan_chunks as scan_chunks
 from .replay import replay_rejects as replay_rejects
 from .request import RunRequest as RunRequest
 from .score.deviation import Deviation as Deviation
@@ -38,6 +41,8 @@ from .score.deviation import is_list as is_list
 from .score.deviation import is_scalar_number as is_scalar_number
 from .score.deviation import rank_correlation_of as rank_correlation_of
 from .score.deviation import read_column as read_column
+from .score.first_opening import hold_to_rows as hold_to_rows
+from .score.lost_values import lost_values as lost_values
 from .score.missing_values import filled as filled
 from .score.mlflow_registry import fetch_model as fetch_model
 from .score.neighbours import find_sway as find_sway

@@ -3,6 +3,8 @@ from .explain import explain_row as explain_row
 from .export import write_rows as write_rows
 from .late_data import LateDay as LateDay
 from .late_data import find_late_days as find_late_days
+from .recheck.days import RecheckedDay as RecheckedDay
+from .recheck.days import recheck_days as recheck_days
 from .rejects import summarize_rejects as summarize_rejects
 from .report.data import gather_facts as gather_facts
 from .report.html import open_templates as open_templates

@@ -84,14 +84,20 @@ def _late_day(
         if not causes.inputs or list_only:
             return late_day.model_copy(update={"causes": causes})
         late_day = late_day.model_copy(update={"causes": causes})
-        return late_day.model_copy(update={"tables": _moves(job, state, plan, report)})
+        return late_day.model_copy(update={"tables": moves(job, state, plan, "late", report)})
     except NightscoreError as error:
         return late_day.model_copy(update={"problem": str(error)})
 
 
-def _moves(job: Job, state: Pinned, plan: Plan, report: ProgressCallback) -> dict[str, TableChange]:
-    """How each table would differ from what is published of it."""
-    with trial_plan(job, plan, "late") as marked:
+def moves(
+    job: Job, state: Pinned, plan: Plan, purpose: str, report: ProgressCallback
+) -> dict[str, TableChange]:
+    """How each table would differ from what is published of it, by a run that is thrown away.
+
+    Raises:
+        NightscoreError: such a run would publish nothing; says why.
+    """
+    with trial_plan(job, plan, purpose) as marked:
         plan = begin(job, marked, report=report)
         day = Day(job, plan)
         with day.run.in_use():

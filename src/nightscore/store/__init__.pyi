@@ -96,6 +96,9 @@ from .run_folder import RunFolder as RunFolder
 from .run_folder import read_plan as read_plan
 from .snapshots import LiveFile as LiveFile
 from .sql_checks import repeatable_select as repeatable_select
+from .sql_columns import EVERY as EVERY
+from .sql_columns import compared_columns as compared_columns
+from .sql_columns import named_columns as named_columns
 from .sql_order import ordered_select as ordered_select
 from .staging import FEATURE_GROUP_ROWS as FEATURE_GROUP_ROWS
 from .staging import StagedFile as StagedFile

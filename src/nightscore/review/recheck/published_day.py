@@ -1,0 +1,158 @@
+"""One published day as it is looked at again: its receipt, its job as it is now, the files that it read."""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from nightscore.common import NightscoreError, Workspace, as_day, file_sha256
+from nightscore.job import Input, Job, PathInput, SqlAudit
+from nightscore.pipeline import inputs
+from nightscore.store import CatalogEntry, InputFile, InputResult, Pinned, Receipt, RunFolder
+
+
+class Finding(BaseModel):
+    """A cause that may have made a day wrong: its kind (a few words), and the evidence, a sentence."""
+
+    kind: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Sql:
+    """A SELECT of a job, and where it stands.
+
+    `staged` is whether it sees the day's own tables, too; `audit` whether it gives no table itself.
+    """
+
+    place: str
+    text: str
+    staged: bool
+    audit: bool = False
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """Input files as they are now, each looked at once however many days have read it."""
+
+    workspace: Workspace
+    _kept: dict[str, InputFile | None] = field(default_factory=dict)
+
+    def get(self, then: InputResult) -> InputFile | None:
+        """A file of a receipt, where it is what it was; None where it is another one now, or gone."""
+        if then.path not in self._kept:
+            self._kept[then.path] = self._inspect(then.path)
+        now = self._kept[then.path]
+        if now is None or now.fingerprint == then.fingerprint:
+            return now
+        same = then.sha256 and then.bytes == now.bytes
+        return now if same and file_sha256(self.workspace.root / then.path) == then.sha256 else None
+
+    def _inspect(self, path: str) -> InputFile | None:
+        try:
+            return inputs.inspect_parquet(self.workspace, self.workspace.root / path)
+        except (NightscoreError, OSError):
+            return None
+
+
+@dataclass(frozen=True)
+class PublishedDay:
+    """A day, and what is known of it."""
+
+    job: Job
+    state: Pinned
+    entry: CatalogEntry
+    receipt: Receipt
+    inspected: Inspected
+
+    @property
+    def day(self) -> dt.date:
+        """The business day."""
+        return as_day(self.entry.day)
+
+    @property
+    def root(self) -> Path:
+        """The workspace's root, to which the paths of receipts are relative."""
+        return self.job.workspace.root
+
+    def home(self, source: Input) -> str:
+        """The folder or file of an input, as receipts begin its files' paths."""
+        space = self.job.workspace
+        place = space.resolve(source.path) if isinstance(source, PathInput) else space.tables / source.table
+        return space.relative(place)
+
+    @cached_property
+    def files(self) -> Mapping[str, tuple[InputFile, ...]]:
+        """The files of each input that the day read, as far as they are what they were, with their days."""
+        found: dict[str, tuple[InputFile, ...]] = {}
+        for name, source in self.job.spec.inputs.items():
+            home = self.home(source)
+            own = [f for f in self.receipt.inputs if f.path == home or f.path.startswith(f"{home}/")]
+            there = [(f, self.inspected.get(f)) for f in own]
+            found[name] = tuple(
+                dataclasses.replace(now, day=_partition(then.path, inputs.partition(source)))
+                for then, now in there
+                if now is not None
+            )
+        return found
+
+    @cached_property
+    def changed(self) -> list[str]:
+        """The paths of files that the day read, and that are others now or gone."""
+        return [f.path for f in self.receipt.inputs if self.inspected.get(f) is None]
+
+    @cached_property
+    def unplaced(self) -> list[str]:
+        """The paths of unchanged files that lie in no input as the job names them now."""
+        placed = {file.path for files in self.files.values() for file in files}
+        return [f.path for f in self.receipt.inputs if f.path not in placed and f.path not in self.changed]
+
+    @cached_property
+    def seen_days(self) -> Mapping[str, tuple[InputFile, ...]]:
+        """The same as `files`, whatever has become of them: for what only asks for days."""
+        return {
+            name: tuple(
+                InputFile(
+                    f.path, f.bytes, "", f.fingerprint, _partition(f.path, inputs.partition(source)), ()
+                )
+                for f in self.receipt.inputs
+                if f.path.startswith(f"{self.home(source)}/")
+            )
+            for name, source in self.job.spec.inputs.items()
+        }
+
+    @cached_property
+    def tables(self) -> Mapping[str, list[Path]]:
+        """Table -> the files that the day's run published, as far as they are there."""
+        paths = self.state.paths_of(self.entry)
+        return {table: [path for path in files if path.is_file()] for table, files in paths.items()}
+
+    def sql(self) -> Iterator[Sql]:
+        """Every SELECT of the job whose result was published, or decided whether it was."""
+        spec = self.job.spec
+        if self.job.features_sql is not None:
+            yield Sql(spec.features, self.job.features_sql, staged=False)
+        for table, text in self.job.decide_sql.items():
+            yield Sql(spec.decide[table], text, staged=True)
+        for audit in spec.audit:
+            if isinstance(audit, SqlAudit):
+                yield Sql(f"the audit {audit.name!r}", audit.sql, staged=True, audit=True)
+
+    def scored(self) -> list[InputFile] | None:
+        """The files whose rows were scored; None where the snapshot of them is gone."""
+        if self.job.features_sql is None:
+            return [f for f in self.files[self.job.spec.features] if f.day == self.entry.day]
+        run = RunFolder(self.job.workspace.runs / self.entry.job / self.entry.day / self.entry.run_id)
+        if not run.features.is_file():
+            return None
+        return [inputs.inspect_parquet(self.job.workspace, run.features)]
+
+
+def _partition(path: str, key: str | None) -> str:
+    """The day of the partition that a file lies in, "" for an input without partitions."""
+    named = [part.partition("=")[2] for part in path.split("/") if key and part.startswith(f"{key}=")]
+    return named[0] if named else ""

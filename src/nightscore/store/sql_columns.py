@@ -1,0 +1,72 @@
+"""Which columns a SELECT compares, by its parsed tree: where an optimizer that believes footers may be wrong.
+
+Cautious: names alone, of whatever table they are, and through the aliases of inner SELECTs.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from nightscore.store.sql_checks import nodes_of, parse_select
+
+Node = dict[str, Any]
+EVERY = "*"  # stands for all columns: a star, or a NATURAL JOIN
+CLAUSES = ("where_clause", "having", "qualify", "condition", "filter", "group_expressions", "modifiers")
+COMPARING = frozenset({"COMPARISON", "BETWEEN", "CASE", "CONJUNCTION", "OPERATOR", "WINDOW", "SUBQUERY"})
+ARITHMETIC = frozenset({"+", "-", "*", "/"})  # gives no truth and takes none of several rows
+
+
+def compared_columns(sql: str, where: str) -> frozenset[str]:
+    """The columns, in lower case, that a SELECT compares, aggregates or gives to a function; `*` for all.
+
+    Raises:
+        Broken: it is no SELECT over views.
+    """
+    tree = parse_select(sql, where)
+    nodes = list(nodes_of(tree))
+    names = {name for part in _comparing(nodes) for name in _names(part)} | set(_joined(nodes))
+    while added := set(_through_aliases(nodes, names)) - names:
+        names |= added
+    return frozenset(names)
+
+
+def named_columns(sql: str, where: str) -> frozenset[str]:
+    """All columns, in lower case, that a SELECT names; `*` where it has a star. Errors as above."""
+    tree = parse_select(sql, where)
+    return frozenset(_names(tree)) | frozenset(_joined(list(nodes_of(tree))))
+
+
+def _comparing(nodes: list[Node]) -> Iterator[object]:
+    for node in nodes:
+        yield from (node[clause] for clause in CLAUSES if node.get(clause))
+        called = str(node.get("function_name")).lower() if node.get("class") == "FUNCTION" else "+"
+        if node.get("class") in COMPARING or called not in ARITHMETIC:
+            yield node
+
+
+def _joined(nodes: list[Node]) -> Iterator[str]:
+    """What is compared without an expression: by USING, by a NATURAL JOIN, row by row, under other names."""
+    for node in nodes:
+        yield from (str(name).lower() for name in node.get("using_columns") or ())
+        kinds = {node.get("ref_type"), node.get("type"), node.get("setop_type")}
+        renamed = node.get("column_name_alias") or ("query_node" in node and node.get("aliases"))
+        if renamed or kinds & {"NATURAL", "PIVOT", "EXCEPT", "INTERSECT"}:
+            yield EVERY
+
+
+def _through_aliases(nodes: list[Node], names: set[str]) -> Iterator[str]:
+    for node in nodes:
+        for column in node.get("select_list") or ():
+            if str(column.get("alias") or "").lower() in names:
+                yield from _names(column)
+        if node.get("type") == "SET_OPERATION_NODE":  # its branches go together by position
+            columns = [c for query in nodes_of(node) for c in query.get("select_list") or ()]
+            if names & {str(c.get("alias") or "").lower() for c in columns} or names & set(_names(columns)):
+                yield from _names(columns)
+
+
+def _names(tree: object) -> Iterator[str]:
+    for node in nodes_of(tree):
+        if node.get("class") == "COLUMN_REF":
+            yield from (str(name).lower() for name in node["column_names"])
+        elif node.get("class") == "STAR":
+            yield EVERY
