@@ -19,7 +19,7 @@ inputs:
   top: {table: mini_top, lookback: 2}
 features: features.sql
 key: [id, of]
-model: {path: data/models/linear.onnx, columns: [score, rank], outputs: {score: y}}
+model: {path: data/models/linear.onnx, columns: [score, rank], columns_override: true, outputs: {score: y}}
 """
 CHAINED_SQL = "SELECT id, day AS of, score, rank::FLOAT AS rank FROM top"
 OWN = (

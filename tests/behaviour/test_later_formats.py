@@ -129,9 +129,12 @@ def test_a_plan_of_a_later_format_is_planned_again(tmp_path: Path) -> None:
     assert read_plan(file) is not None, "as an earlier version wrote it"
 
 
-def later(path: Path) -> None:
+def later(path: Path, *inside: str) -> None:
     document = json.loads(path.read_text())
-    document["receipt"]["format"] = LATER
+    part = document
+    for key in inside:
+        part = part[key]
+    part["receipt"]["format"] = LATER
     path.write_text(json.dumps(document))
 
 
@@ -157,7 +160,7 @@ def test_a_publication_of_a_later_format_is_left_for_that_version(root: Path) ->
     run(load("mini", root), DAYS[2])
     [folder] = (root / f"data/runs/mini/{DAYS[2]}").iterdir()
     (folder / "receipt.json").unlink()  # as if it were still to be completed
-    later(folder / "publication.json")
+    later(folder / "outcome.json", "publish")
     with pytest.raises(Broken, match="written by a later nightscore") as caught:
         run(load("mini", root), DAYS[2])
     assert "emove" not in str(caught.value)

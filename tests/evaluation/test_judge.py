@@ -76,7 +76,7 @@ def came_true(root: Path, label: str) -> None:
     """Labels by an expression of the next day's rows (a, b) and a number that follows from the id."""
     (root / "jobs/mini/came_true.sql").write_text(
         f"SELECT id, ({label})::INT AS label "
-        "FROM (SELECT *, hash(id) % 1000 / 1000.0 AS random_number FROM rows "
+        "FROM (SELECT *, (md5_number(id::VARCHAR) % 1000)::DOUBLE / 1000.0 AS random_number FROM rows "
         "WHERE day = getvariable('day') AND getvariable('day') + 1 IN (SELECT day FROM rows))"
     )
 
@@ -174,7 +174,8 @@ def test_labels_decide_and_only_days_whose_labels_are_complete_count(tmp_path):
     aucs = []
     for day in DAYS[:2]:
         rows = catalog.query(
-            "SELECT score, next__score, (a + 0.2 * (hash(id) % 1000 / 1000.0) > 0.6)::INT AS label "
+            "SELECT score, next__score, "
+            "(a + 0.2 * ((md5_number(id::VARCHAR) % 1000)::DOUBLE / 1000.0) > 0.6)::INT AS label "
             f"FROM mini_scores WHERE day = '{day}'", root,
         )  # fmt: skip
         aucs.append([roc_auc_score(rows["label"], rows[c]) for c in ("score", "next__score")])

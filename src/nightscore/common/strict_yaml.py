@@ -1,5 +1,6 @@
 """YAML read strictly: no duplicate keys, no aliases, no tags, and every value knows its line."""
 
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,15 @@ DEEPEST = 20  # levels; a job.yaml has five
 
 Path_ = tuple[str | int, ...]  # the way to a value: ("inputs", "products", "path")
 LineNumbers = dict[Path_, int]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1, as PyYAML has it, but 1e-4 is the number that it is in YAML 1.2 and in JSON."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 def read_yaml(path: Path, shown: str) -> tuple[Any, LineNumbers]:
@@ -50,7 +60,7 @@ def _refuse_control_characters(text: str, shown: str) -> None:
 
 def _compose(text: str, shown: str) -> yaml.Node:
     depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+    for event in yaml.parse(text, Loader=_Loader):
         line = event.start_mark.line + 1 if event.start_mark else 1
         opened, closed = (
             isinstance(event, yaml.CollectionStartEvent),
@@ -64,7 +74,7 @@ def _compose(text: str, shown: str) -> yaml.Node:
         tag = getattr(event, "tag", None)
         if tag is not None:
             raise Broken(f"{shown}:{line}: tag {tag}; tags are not allowed, put a text in quotes")
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    node = yaml.compose(text, Loader=_Loader)
     if node is None:
         raise Broken(f"{shown}: the file is empty")
     return node
@@ -101,7 +111,7 @@ def _mapping(node: yaml.MappingNode, at: Path_, lines: LineNumbers, shown: str) 
 
 def _scalar(node: yaml.Node, shown: str) -> Any:
     # A loader for one node: PyYAML keeps its constructors on loader instances.
-    loader = yaml.SafeLoader("")
+    loader = _Loader("")
     try:
         return loader.construct_object(node, deep=True)
     except (yaml.YAMLError, ValueError) as error:

@@ -278,6 +278,9 @@ def _absent(job: Job, files: inputs.Files, day: dt.date) -> str:
     if not names:
         return ""
     text = f"job {job.name}: no partition of {day} in {', '.join(names)}"
+    if left := {name: found for name, found in see_ignored(job, day).items() if name in names}:
+        listed = "; ".join(f"{name}: {', '.join(found)}" for name, found in left.items())
+        raise Broken(f"{text}, without what its ignore leaves out ({listed})")
     if job.spec.policy.missing == "wait":
         raise NotYet(f"{text} yet")
     if job.spec.policy.missing == "fail":

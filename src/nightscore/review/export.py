@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from nightscore.common import Broken
 from nightscore.store import sound_statistics
 
 FORMULA = "^[=+\\-@\\t\\r]"  # how a cell begins that a spreadsheet computes instead of showing it
@@ -18,16 +19,34 @@ def write_rows(table: pa.Table, form: str, out: IO[bytes], *, raw: bool = False)
     """Write a query's result as csv, json (an array of objects) or parquet.
 
     Texts of a CSV, and names of its columns, that a spreadsheet would take for a formula get an apostrophe
-    before them, unless they are wanted `raw`.
+    before them, unless they are wanted `raw`. Lists, structs, maps and intervals are texts of JSON there.
+
+    Raises:
+        Broken: two columns of a json or parquet have one name.
     """
+    twice = sorted({name for name in table.schema.names if table.schema.names.count(name) > 1})
+    if twice and form != "csv":
+        raise Broken(f"two columns are called {twice[0]!r}; name them apart with AS, or write --format csv")
     if form == "csv":
-        pa_csv.write_csv(table if raw else _defused(table), out)
+        flat = pa.Table.from_arrays([_flat(column) for column in table.columns], table.schema.names)
+        pa_csv.write_csv(flat if raw else _defused(flat), out)
     elif form == "parquet":
         statistics = sound_statistics(table.schema)
         pq.write_table(table, out, compression="zstd", write_page_checksum=True, write_statistics=statistics)
     else:
         out.write(json.dumps(table.to_pylist(), default=str, ensure_ascii=False).encode() + b"\n")
     out.flush()
+
+
+def _flat(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column that a cell can hold: what has parts, as JSON."""
+    if not (pa.types.is_nested(column.type) or pa.types.is_interval(column.type)):
+        return column
+    texts = (
+        None if value is None else json.dumps(value, default=str, ensure_ascii=False)
+        for value in column.to_pylist()
+    )
+    return pa.chunked_array([pa.array(texts, pa.string())])
 
 
 def _defused(table: pa.Table) -> pa.Table:

@@ -190,8 +190,9 @@ def print_explanation(explanation: RowExplanation) -> None:
 def print_rows(table: pa.Table) -> None:
     """Print the first SHOWN_ROWS rows of a query's result."""
     numbers = [f.name for f in table.schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)]
-    rows = table.slice(0, SHOWN_ROWS).to_pylist()
-    console().print(text_table([list(r.values()) for r in rows], table.schema.names, numbers))
+    columns = [column.to_pylist() for column in table.slice(0, SHOWN_ROWS).columns]  # two may have one name
+    rows = [list(row) for row in zip(*columns, strict=True)]
+    console().print(text_table(rows, table.schema.names, numbers))
     if table.num_rows > SHOWN_ROWS:
         print(
             f"… {table.num_rows:,} rows in all; --format csv, json or parquet gives every one",
@@ -225,6 +226,8 @@ def _key_hash(receipt: Receipt) -> str:
 def _special(receipt: Receipt) -> Iterator[str]:
     """The lines of a receipt that most days do not have: rejects, replays, restatements, challengers, ..."""
     yield from _inputs_text(receipt)
+    if receipt.sql:
+        yield f"sql       {receipt.sql}: bytes may depend on memory, threads and the layout of files"
     yield from (f"rejected  {reject.rows:,} {reject.reason} in {reject.stage}" for reject in receipt.rejects)
     yield from (
         f"lost      {n:,} values of {column}: the nearest is scored"
@@ -253,7 +256,8 @@ def _special(receipt: Receipt) -> Iterator[str]:
 
 def _inputs_text(of: Plan | Receipt) -> Iterator[str]:
     """How many of the expected days each input has, and what of its folders is left out."""
-    yield from (f"days seen {name}: {seen}" for name, seen in of.days_seen.items())
+    seen = {name: days for name, days in of.days_seen.items() if days.expected or days.unknown}
+    yield from (f"days seen {name}: {days}" for name, days in seen.items())
     yield from (f"ignored   {name}: {', '.join(names)}" for name, names in of.ignored.items())
 
 

@@ -99,7 +99,8 @@ def refuse_other_columns(model: str, options: Options, model_columns: Sequence[s
     raise ModelError(
         f"{model}: the job's model.columns are {_listed(job, place)}, and the model's own (its metadata, key "
         f"'columns') are {_listed(own, place)}; they differ first in number {place + 1}: {first} and "
-        f"{second}; leave columns out, or say model.columns_override: true if the job's are meant"
+        f"{second}; leave columns out, or say model.columns_override: true if the job's are meant",
+        "columns",
     )
 
 

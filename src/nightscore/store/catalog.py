@@ -17,7 +17,7 @@ import pyarrow as pa
 from nightscore.common import Broken, Workspace, open_workspace
 from nightscore.scorers import read_hardware
 from nightscore.store import delta
-from nightscore.store.engine import EngineResources, View
+from nightscore.store.engine import Among, EngineResources, View
 from nightscore.store.formats import LaterFormat
 from nightscore.store.memory_budget import machine_budget
 from nightscore.store.query import run_query
@@ -228,10 +228,16 @@ class Pinned:
     def views(self) -> list[View]:
         """Every table, and `receipts`, as SQL sees them."""
         tables = [self._view(table) for table in self.tables()]
-        receipts = tuple(entry.file for entry in self.history)
-        if not receipts:
+        if not self.history:
             return tables
-        return [*tables, View(RECEIPTS, receipts, "day"), *self._restatement_views()]
+        files = tuple(dict.fromkeys(entry.file for entry in self.history))
+        merged = len(files) < len(self.history)  # another engine's OPTIMIZE puts several receipts into a file
+        receipts = View(RECEIPTS, files, "day", among=self._of_runs() if merged else None)
+        return [*tables, receipts, *self._restatement_views()]
+
+    def _of_runs(self) -> Among:
+        """The rows of the runs whose receipts are here."""
+        return Among("run_id", tuple(sorted({entry.run_id for entry in self.history})))
 
     def _view(self, table: str) -> View:
         may_lack = bool(delta.optional_columns(self.workspace.tables / table))
@@ -244,8 +250,9 @@ class Pinned:
         for name, schema in RESTATEMENT_SCHEMAS.items():
             live = delta.list_live_files(self.workspace.tables / name)
             columns = {field.name: SQL_TYPES[field.type] for field in schema} | {"day": "DATE"}
-            files = tuple(file.path for file in live if file.run_id in here)
-            views.append(View(name, files, "day", columns))
+            ours = all(file.run_id in here for file in live)  # not of a run without a receipt, nor merged
+            among = None if ours else self._of_runs()
+            views.append(View(name, tuple(file.path for file in live), "day", columns, among=among))
         return views
 
     def as_reported(self) -> "Pinned":

@@ -33,6 +33,7 @@ FLOATING = re.compile(r"\b(FLOAT|DOUBLE)\b")  # in a type; a field of that name 
 SAID = re.compile(
     r"Conversion Error: Could not convert string '(two rows are alike [^']*)' to BOOL.*", re.DOTALL
 )
+GONE = re.compile(r'Cannot access file "([^"]*[.]parquet)/[*][*]/[*][.]parquet"')  # it takes it for a folder
 NO_ROOM = ("max_temp_directory_size", "failed to offload", "No space left on device")
 
 
@@ -45,12 +46,20 @@ class UpTo:
 
 
 @dataclass(frozen=True)
+class Among:
+    """A column, and the texts of it with which a row is seen."""
+
+    column: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class View:
     """Parquet files under one name. `partition` is a hive key in their paths, seen as a DATE column.
 
     `folder_types` (name -> DuckDB type) are the columns that folders give, where there are more than that.
-    `columns` (name -> DuckDB type) describes the view while it has no files. With `up_to` only some rows are
-    seen. Where files have not all columns alike, `by_name` gives null for those that one lacks.
+    `columns` (name -> DuckDB type) describes the view while it has no files. With `up_to` or `among` only
+    some rows are seen. Where files have not all columns alike, `by_name` gives null for those that one lacks.
     """
 
     name: str
@@ -58,6 +67,7 @@ class View:
     partition: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     up_to: UpTo | None = None
+    among: Among | None = None
     by_name: bool = False
     folder_types: Mapping[str, str] = field(default_factory=dict)
 
@@ -155,7 +165,7 @@ class Engine:
         with SqlMistakes(view.name):
             types = self.types(f"SELECT * FROM {source}")
             self._connection.execute(
-                f"CREATE VIEW {name} AS SELECT *{_veiled(types)} FROM {source}{_where(view.up_to)}"
+                f"CREATE VIEW {name} AS SELECT *{_veiled(types)} FROM {source}{_where(view)}"
             )
 
     def define(self, name: str, select: str) -> None:
@@ -256,13 +266,17 @@ class Engine:
             return self._connection.sql(_bare(select), params=list(values) or None)
 
 
-def _where(up_to: UpTo | None) -> str:
+def _where(view: View) -> str:
     """Which rows of a view are seen, as SQL."""
-    if up_to is None:
-        return ""
-    kind = "TIMESTAMPTZ" if isinstance(up_to.value, dt.datetime) else "DATE"
-    value = f"CAST({literal(up_to.value.isoformat())} AS {kind})"
-    return f" WHERE {quote_identifier(up_to.column)} <= {value}"
+    terms = []
+    if view.up_to is not None:
+        kind = "TIMESTAMPTZ" if isinstance(view.up_to.value, dt.datetime) else "DATE"
+        value = f"CAST({literal(view.up_to.value.isoformat())} AS {kind})"
+        terms.append(f"{quote_identifier(view.up_to.column)} <= {value}")
+    if view.among is not None:
+        values = ", ".join(map(literal, view.among.values))
+        terms.append(f"{quote_identifier(view.among.column)} IN ({values})")
+    return f" WHERE {' AND '.join(terms)}" if terms else ""
 
 
 def _expire(reference: "weakref.ref[Engine]") -> None:
@@ -306,6 +320,12 @@ def _translated(error: duckdb.Error, where: str) -> Exception:
     text = SAID.sub(r"\1", str(error).strip())
     if isinstance(error, NoRoomError) or _is_of_the_disk(error):
         return NotYet(f"{where}: {text}")
+    if gone := GONE.search(text):
+        return Broken(
+            f"{where}: {gone[1]} is gone: another program has removed it, such as a VACUUM below the table's "
+            "retention. `nightscore verify` names the days that lack files; `nightscore run JOB --day DAY "
+            "--force` publishes one again"
+        )
     if isinstance(error, duckdb.PermissionException):
         text += "\nA job's SQL sees its inputs by their names, cut at the day, and no other file"
     return Broken(f"{where}: {text}")

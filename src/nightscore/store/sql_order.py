@@ -128,9 +128,10 @@ class _Query:
         taking = name in known.ORDERED and not orders
         if (counts or taking) and not window["orders"] and not orders:
             self._refuse(f"{name} depends on the order of rows: write {name}(…) OVER (… ORDER BY …)")
+        total = self._is_total(window)  # as it is written: what is appended orders no frame
         if name in known.SUMS | known.CHOOSING or (name in known.ORDERED and orders):
             _append(orders, _sortable(window))
-        if (counts or taking) and not self._is_total(window):
+        if (counts or taking) and not total:
             _stop_at_ties(window, name)
 
     def _is_total(self, window: Node) -> bool:
@@ -138,8 +139,11 @@ class _Query:
         groups = self.node.get("group_expressions", [])
         if not groups or len(self.node["group_sets"]) > 1:
             return False
-        terms = [order["expression"] for order in window["arg_orders"] or window["orders"]]
-        said = {_key(term) for term in [*window["partitions"], *terms]}
+        deciding = window["orders"] if _by_rows(window) else window["arg_orders"] or window["orders"]
+        terms = [*window["partitions"], *(order["expression"] for order in deciding)]
+        said = {
+            _key(term) for term in terms if term["class"] != "CONSTANT"
+        }  # a 1 is a column only in GROUP BY
         return all(_key(group) in said for group in groups)
 
     def _refuse_positional(self, source: object) -> None:

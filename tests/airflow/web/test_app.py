@@ -218,11 +218,11 @@ def test_a_user_sees_nothing_of_what_he_may_not_read(client: Client) -> None:
 
 
 def test_no_file_of_a_closed_table_can_be_read(client: Client, root: Path) -> None:
-    """The query's connection does not know the files, so that their paths are of no use."""
+    """SQL reads views by their names, whoever asks."""
     [file] = (root / "data/tables/closed_top").glob("day=*/*.parquet")
-    answer = ask(client("ana"), f"SELECT * FROM read_parquet('{file}')")
-    assert answer.status_code == 400 and "no other file" in answer.text
-    assert ask(client("tess"), f"SELECT count(*) FROM read_parquet('{file}')").status_code == 200
+    for who in ("ana", "tess"):
+        answer = ask(client(who), f"SELECT * FROM read_parquet('{file}')")
+        assert answer.status_code == 400 and "views by their names" in answer.text
 
 
 def test_a_user_without_a_role_sees_no_job(client: Client, nights: dict[str, Any]) -> None:
@@ -346,7 +346,7 @@ def test_a_query_comes_from_our_form(client: Client, headers: dict[str, str], st
         ("", "0 statements; allowed: exactly one SELECT"),
         ("SELECT 1; SELECT 2", "2 statements"),
         ("DROP VIEW open_top", "a DROP statement; allowed: exactly one SELECT"),
-        ("SELECT * FROM read_csv('/etc/passwd')", "no other file"),
+        ("SELECT * FROM read_csv('/etc/passwd')", "views by their names"),
         ("SELECT getenv('HOME')", "getenv"),
     ],
 )
@@ -393,8 +393,7 @@ def test_a_csv_file_is_whole_or_refused(client: Client, monkeypatch: pytest.Monk
     answer = ask(ana, sql, "csv")
     assert answer.status_code == 400 and "more than 5,999 rows" in answer.text
     assert "content-disposition" not in answer.headers
-    answer = ask(ana, "SELECT [1, 2] AS pair", "csv")
-    assert answer.status_code == 400 and "cast the column to VARCHAR" in answer.text
+    assert "[1, 2]" in ask(ana, "SELECT [1, 2] AS pair", "csv").text
 
 
 def test_a_long_query_is_stopped() -> None:

@@ -98,7 +98,7 @@ def sampled_ranges(day: Day) -> list[RowRange]:
     plan = day.plan
     if plan.rows <= FEWEST:
         return [part for piece in plan.pieces for part in piece.ranges if part.stop > part.start]
-    most = min(ROWS, max(FEWEST, plan.rows // SHARE))
+    most = min(ROWS, max(FEWEST, plan.rows // SHARE), _within_a_chunk(day))
     chance = np.random.default_rng(int(plan.fingerprint[:16] or "0", 16))
     pieces = [piece for piece in plan.pieces if piece.rows]
     pieces = [pieces[i] for i in chance.permutation(len(pieces))]
@@ -142,6 +142,14 @@ def _group_starts(day: Day, path: str) -> list[int]:
     footer = pq.read_metadata(day.root / path)
     sizes = [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
     return [0, *np.cumsum(sizes).tolist()]
+
+
+def _within_a_chunk(day: Day) -> int:
+    """Rows that a chunk has the memory for, by the footer of the day's first file; at least TOGETHER."""
+    footer = pq.read_metadata(day.root / day.plan.pieces[0].ranges[0].path)
+    size = sum(footer.row_group(i).total_byte_size for i in range(footer.num_row_groups))
+    room = job_memory_budget(day.job).piece.chunk
+    return max(TOGETHER, room * int(footer.num_rows) // max(1, int(size)))
 
 
 def _apart(ranges: Sequence[RowRange]) -> list[RowRange]:

@@ -34,7 +34,7 @@ def read_spread_rows(
     each = max(1, min(rows, total) // places)
     starts = sorted({round(at * (total - each) / max(places - 1, 1)) for at in range(places)})
     parts = [part for start in starts for part in _ranges(source, start, each)]
-    batches = [_read(job, plan, [part], each, columns) for part in parts]
+    batches = [_read(job, plan, [part], each, columns=columns, share=places) for part in parts]
     # Where lost values are counted, integers are converted in the places without a null.
     tables = [pa.Table.from_batches([batch]) for batch in batches]
     whole = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
@@ -53,18 +53,21 @@ def _ranges(source: Sequence[InputFile], start: int, rows: int) -> Iterable[RowR
 
 
 def _read(
-    job: Job, plan: Plan, ranges: Sequence[RowRange], rows: int, columns: Sequence[str] = ()
-) -> pa.RecordBatch:
+    job: Job, plan: Plan, ranges: Sequence[RowRange], rows: int, *,
+    columns: Sequence[str] = (), share: int = 1,
+) -> pa.RecordBatch:  # fmt: skip
+    """At most `rows` rows, within one part in `share` of what a chunk may take."""
     scorer = reference_scorer(job, plan)
     room = job_memory_budget(job).piece
+    size = room.chunk // share
     resources = EngineResources(1, room.duckdb, job.workspace.runs)
     named = list(dict.fromkeys([*needed_columns(job, scorer), *columns]))
     chunks = scan_chunks(
-        job.workspace.root, Piece(0, tuple(ranges), ""), named, rows, resources, size=room.chunk,
+        job.workspace.root, Piece(0, tuple(ranges), ""), named, rows, resources, size=size,
         folders=scored_folders(job),
     )  # fmt: skip
     inputs = scorer.signature.inputs
-    return filled(job, drop_faulty_rows(job, _chunk(chunks, rows, room.chunk), inputs), inputs)
+    return filled(job, drop_faulty_rows(job, _chunk(chunks, rows, size), inputs), inputs)
 
 
 def _chunk(chunks: Iterable[pa.RecordBatch], rows: int, size: int) -> pa.RecordBatch:
