@@ -49,7 +49,7 @@ MACROS = frozenset({
 
 # Not the same from one version of DuckDB to the next, or not exact: what to write instead.
 BY_TEXT = "md5_number of a canonical text, such as md5_number(concat_ws('|', id, 'fold'))"
-NO_ESTIMATE = "count(DISTINCT x), quantile_cont(x, 0.5) and the like are exact"
+NO_ESTIMATE = "count(DISTINCT x), quantile_cont(x, 0.5) and the like, which are exact"
 INEXACT: Mapping[str, str] = {
     "hash": BY_TEXT,
     "create_sort_key": "the columns themselves",

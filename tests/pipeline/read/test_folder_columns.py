@@ -90,6 +90,18 @@ def test_columns_give_a_folders_column_its_type(tmp_path: Path, job: str) -> Non
 
 
 @MODES
+def test_a_typed_folder_and_its_file_are_compared_as_that_type(tmp_path: Path, job: str) -> None:
+    """`store=007` and the integer 7 of its file are one value; 8 is another."""
+    typed = job.replace("partition: dt", f"partition: dt, columns: {CONTRACT}")
+    root = workspace(tmp_path, typed, {"store=007": rows(1, store=pa.array([7], pa.int32()))})
+    run(load("mini", root), DAY)
+    assert published(root) == [(7, 1, 3.0)]
+    workspace(root, typed, {"store=007": rows(1, store=pa.array([8], pa.int32()))}, "2020-01-04")
+    with pytest.raises(Broken, match="column 'store' has 8 in the file and 007 by its folder"):
+        run(load("mini", root), "2020-01-04")
+
+
+@MODES
 def test_the_partition_itself_can_be_kept_and_is_a_date(tmp_path: Path, job: str) -> None:
     """It is in no file."""
     root = workspace(tmp_path, job.replace("keep: [a]", "keep: [dt]"), {"store=1": rows(1)})

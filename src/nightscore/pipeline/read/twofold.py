@@ -34,7 +34,7 @@ def refuse_twofold(path: Path, shown: str, columns: Collection[str], types: Mapp
                     f"{shown}: has a column {column!r}, and its folder gives {key!r}, one name to SQL; "
                     "rename one, or let the input say that the file's counts: partition_column: file"
                 )
-            others = _other_values(path, column, values[key])
+            others = _other_values(path, column, _as_typed(values[key], types[key]))
             if others:
                 found = ", ".join("null" if v is None else str(v)[:60] for v in others)
                 raise Broken(
@@ -42,6 +42,12 @@ def refuse_twofold(path: Path, shown: str, columns: Collection[str], types: Mapp
                     f"{values[key] or 'null'} by its folder; they have to be the same, or the input says "
                     "which counts: partition_column: folder, or partition_column: file"
                 )
+
+
+def _as_typed(value: str | None, kind: str) -> str | None:
+    """A folder's text as a column of its type says it: 007 is the integer 7."""
+    whole = value is not None and kind.upper().endswith(("INT", "INTEGER")) and value.lstrip("+-").isdigit()
+    return str(int(value or "")) if whole else value
 
 
 def _other_values(path: Path, column: str, value: str | None) -> list[Any]:

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -84,22 +84,21 @@ def recheck_days(
     for number, entry in enumerate(chosen):
         report("recheck", number, len(chosen))
         started = time.monotonic()
-        if entry.job in known:
-            found = _recheck(known[entry.job], entry, asked)
-        else:
-            named = [str(error) for error in broken if entry.job in str(error)] or [*map(str, broken)]
-            why = (named or ["no job.yaml has this name"])[0]
-            found = _unknown(entry, f"its job can't be read: {why}")
+        found = _recheck(known.get(entry.job), entry, asked, broken)
         yield found.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
 
 
-def _recheck(job: Job, entry: CatalogEntry, asked: _Asked) -> RecheckedDay:
+def _recheck(job: Job | None, entry: CatalogEntry, asked: _Asked, broken: Sequence[Broken]) -> RecheckedDay:
     receipt = entry.read_receipt_or_reason()
     if receipt.status == "unreadable":
         return _unknown(entry, receipt.reason)
-    closed = job.spec.close or receipt.closed
+    closed = receipt.closed or (job is not None and job.spec.close)
     if receipt.format >= HELD_SINCE:
         return _named(entry, closed=closed, held=True)
+    if job is None:
+        own = [str(error) for error in broken if f"jobs/{entry.job}/" in str(error)]
+        why = f"can't be read: {own[0]}" if own else "is not there: no job.yaml that can be read has its name"
+        return _unknown(entry, f"its job {why}")
     look = _Look(PublishedDay(job, asked.state, entry, receipt, asked.inspected), asked)
     try:
         look.look()
