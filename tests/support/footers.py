@@ -161,7 +161,10 @@ WRITERS = (
     Writer("pyarrow, pages of one value, no dictionary, page index", PLAIN),
     Writer("pyarrow, no dictionary", {"use_dictionary": False}),
     Writer("pyarrow, no statistics, Bloom filters", {"write_statistics": False, "bloom": True}),
-    Writer("pyarrow, Bloom filters, old version", {"bloom": True, "version": "2.4", "compression": "none"}),
+    Writer(
+        "pyarrow, Bloom filters, no Arrow schema",
+        {"bloom": True, "store_schema": False, "compression": "none"},
+    ),
     Writer("DuckDB", {}),
     Writer("nightscore", {}),
 )
