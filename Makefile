@@ -32,7 +32,7 @@ test-unit: .venv/test.stamp ## the tests that run no job: a minute
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not runs and not slow and not e2e"
 
 test-slow: .venv/test.stamp ## the tests that take minutes: every fault at every call
-	@$(BIN)/python -m pytest -m slow
+	@$(BIN)/python -m pytest $(PARALLEL) -m slow
 
 faults: .venv/test.stamp ## every fault of docs/faults.md: root, cc and libfaketime, or it says what it lacks
 	@FAULTS_SEED=$${FAULTS_SEED:-$$(date +%s)} $(BIN)/python -m pytest tests/faults -m "slow or not slow" -rs
