@@ -3,12 +3,10 @@ from . import delta as delta
 from . import owners as owners
 from . import run_folder as run_folder
 from . import table_schema as table_schema
-from .catalog import RECEIPTS as RECEIPTS
 from .catalog import RESTATED_ROWS as RESTATED_ROWS
 from .catalog import RESTATEMENT_SCHEMAS as RESTATEMENT_SCHEMAS
 from .catalog import RESTATEMENTS as RESTATEMENTS
 from .catalog import AsOf as AsOf
-from .catalog import CatalogEntry as CatalogEntry
 from .catalog import Pinned as Pinned
 from .catalog import query_resources as query_resources
 from .chunking import CHUNK_BYTES as CHUNK_BYTES
@@ -90,6 +88,8 @@ from .receipt import ScoreSample as ScoreSample
 from .receipt import TableChange as TableChange
 from .receipt import TableResult as TableResult
 from .receipt import VariantResult as VariantResult
+from .receipt_rows import RECEIPTS as RECEIPTS
+from .receipt_rows import CatalogEntry as CatalogEntry
 from .receipt_rows import read_receipt_text as read_receipt_text
 from .receipt_rows import told_row as told_row
 from .run_folder import RunFolder as RunFolder

@@ -18,11 +18,10 @@ from nightscore.common import Broken, Workspace, open_workspace
 from nightscore.scorers import read_hardware
 from nightscore.store import delta
 from nightscore.store.engine import Among, EngineResources, View
-from nightscore.store.formats import LaterFormat
 from nightscore.store.memory_budget import machine_budget
 from nightscore.store.query import run_query
 from nightscore.store.receipt import Receipt
-from nightscore.store.receipt_rows import read_receipt_text, read_rows
+from nightscore.store.receipt_rows import RECEIPTS, CatalogEntry, read_rows
 from nightscore.store.snapshots import LiveFile, Snapshot
 
 RESTATEMENTS, RESTATED_ROWS = "restatements", "restated_rows"
@@ -46,66 +45,7 @@ RESTATEMENT_SCHEMAS: Mapping[str, pa.Schema] = {  # without the partition `day`
 }  # fmt: skip
 SQL_TYPES = {pa.string(): "VARCHAR", pa.int64(): "BIGINT", pa.timestamp("us", "UTC"): "TIMESTAMPTZ"}
 
-RECEIPTS = "receipts"
 AsOf = int | dt.datetime | None
-
-
-@dataclass(frozen=True)
-class CatalogEntry:
-    """What readers need of one receipt: which run published a day, and the version of each table.
-
-    The receipt itself is read on demand: it names every input file, and there is one a night.
-    """
-
-    job: str
-    day: str
-    run_id: str
-    run_number: int
-    published_at: dt.datetime
-    versions: Mapping[str, int]
-    file: Path
-
-    def read_receipt(self) -> Receipt:
-        """The whole receipt.
-
-        Raises:
-            LaterFormat: (Broken) a later version wrote it.
-            Broken: it is damaged.
-        """
-        try:
-            return self._as_listed(Receipt.model_validate_json(read_receipt_text(self.file, self.run_id)))
-        except LaterFormat as error:
-            raise LaterFormat(
-                f"the receipt of {self.job} {self.day}, run {self.run_id}, is {error}"
-            ) from error
-        except (OSError, pa.ArrowException, ValueError, IndexError, TypeError) as error:
-            raise Broken(
-                f"table {RECEIPTS}: {self.file.name}, the receipt of {self.job} {self.day}, is damaged: "
-                f"{str(error).splitlines()[0]}"
-            ) from error
-
-    def _as_listed(self, receipt: Receipt) -> Receipt:
-        """The receipt; `ValueError` where it is not what readers go by: the statistics in the table's log."""
-        told = {name: table.version for name, table in receipt.tables.items()}
-        # A view of the catalogue may leave tables out: those that it has count.
-        versions = {name: told.get(name) for name in self.versions}
-        said = {"job": self.job, "day": self.day, "run_id": self.run_id, "versions": dict(self.versions)}
-        for name, value in said.items():
-            found = versions if name == "versions" else getattr(receipt, name)
-            if found != value:
-                raise ValueError(f"its {name} is {found!r}, and the log of the table says {value!r}")
-        return receipt
-
-    def read_receipt_or_reason(self) -> Receipt:
-        """The whole receipt; where it can't be read, one of status `unreadable` with the reason.
-
-        For lists, which one receipt must not stop.
-        """
-        try:
-            return self.read_receipt()
-        except Broken as error:
-            named = {"job": self.job, "day": self.day, "run_id": self.run_id, "run_number": self.run_number}
-            return Receipt(**named, status="unreadable", reason=str(error), published_at=self.published_at)
 
 
 @dataclass(frozen=True)
@@ -321,5 +261,5 @@ def _by_day(root: Path, version: int) -> dict[str, list[LiveFile]]:
 @lru_cache(maxsize=4)
 def _pinned(workspace: Workspace, receipts: Snapshot) -> Pinned:
     """The state that a version of the table `receipts` names; made once, for a snapshot never changes."""
-    history = tuple(CatalogEntry(*row) for row in read_rows(receipts))
+    history = tuple(read_rows(receipts))
     return Pinned(workspace, receipts.version, history)

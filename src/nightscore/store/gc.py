@@ -16,10 +16,10 @@ from pathlib import Path
 
 from nightscore.common import Workspace, is_data_path
 from nightscore.store import catalog, delta
-from nightscore.store.catalog import RECEIPTS, RESTATEMENTS, Pinned
+from nightscore.store.catalog import RESTATEMENTS, Pinned
 from nightscore.store.log_files import committed_files, spare_checkpoints
 from nightscore.store.outcome import COLLECTED, PUBLISH
-from nightscore.store.receipt_rows import untold
+from nightscore.store.receipt_rows import RECEIPTS, untold
 from nightscore.store.run_folder import RunFolder, find_spilled, read_plan
 
 GRACE_HOURS = 24.0

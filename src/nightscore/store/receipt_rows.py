@@ -8,22 +8,31 @@ whose statistics don't (of an older version, or written by another engine) is re
 import datetime as dt
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nightscore.common import Broken
+from nightscore.store.formats import LaterFormat
+from nightscore.store.receipt import Receipt
 from nightscore.store.snapshots import Snapshot
 
+RECEIPTS = "receipts"
 LOGGED = ("job", "run_id", "run_number", "published_at", "tables")  # the columns whose statistics are the row
 OWN_END = "-0123abcd.parquet"  # how the file of a run ends: `day=D/<run_id>-<8 digits>.parquet`
 
 
-class ReceiptRow(NamedTuple):
-    """What readers need of one receipt, and the file that it stands in, which may hold others too."""
+@dataclass(frozen=True)
+class CatalogEntry:
+    """What readers need of one receipt: which run published a day, and the version of each table.
+
+    The receipt itself is read on demand from `file`, which may hold others too: it names every input file,
+    and there is one a night.
+    """
 
     job: str
     day: str
@@ -33,8 +42,50 @@ class ReceiptRow(NamedTuple):
     versions: Mapping[str, int]
     file: Path
 
+    def read_receipt(self) -> Receipt:
+        """The whole receipt.
 
-def read_rows(snapshot: Snapshot) -> list[ReceiptRow]:
+        Raises:
+            LaterFormat: (Broken) a later version wrote it.
+            Broken: it is damaged.
+        """
+        try:
+            return self._as_listed(Receipt.model_validate_json(read_receipt_text(self.file, self.run_id)))
+        except LaterFormat as error:
+            raise LaterFormat(
+                f"the receipt of {self.job} {self.day}, run {self.run_id}, is {error}"
+            ) from error
+        except (OSError, pa.ArrowException, ValueError, IndexError, TypeError) as error:
+            raise Broken(
+                f"table {RECEIPTS}: {self.file.name}, the receipt of {self.job} {self.day}, is damaged: "
+                f"{str(error).splitlines()[0]}"
+            ) from error
+
+    def _as_listed(self, receipt: Receipt) -> Receipt:
+        """The receipt; `ValueError` where it is not what readers go by: the statistics in the table's log."""
+        told = {name: table.version for name, table in receipt.tables.items()}
+        # A view of the catalogue may leave tables out: those that it has count.
+        versions = {name: told.get(name) for name in self.versions}
+        said = {"job": self.job, "day": self.day, "run_id": self.run_id, "versions": dict(self.versions)}
+        for name, value in said.items():
+            found = versions if name == "versions" else getattr(receipt, name)
+            if found != value:
+                raise ValueError(f"its {name} is {found!r}, and the log of the table says {value!r}")
+        return receipt
+
+    def read_receipt_or_reason(self) -> Receipt:
+        """The whole receipt; where it can't be read, one of status `unreadable` with the reason.
+
+        For lists, which one receipt must not stop.
+        """
+        try:
+            return self.read_receipt()
+        except Broken as error:
+            named = {"job": self.job, "day": self.day, "run_id": self.run_id, "run_number": self.run_number}
+            return Receipt(**named, status="unreadable", reason=str(error), published_at=self.published_at)
+
+
+def read_rows(snapshot: Snapshot) -> list[CatalogEntry]:
     """The rows of the table `receipts` at a version, by run number.
 
     Raises:
@@ -101,7 +152,7 @@ def _split(adds: pa.Table) -> tuple[pa.Table, pa.Table]:
     return adds.filter(told), adds.filter(pc.invert(told))
 
 
-def _in_log(root: Path, adds: pa.Table) -> Iterator[ReceiptRow]:
+def _in_log(root: Path, adds: pa.Table) -> Iterator[CatalogEntry]:
     if not len(adds):
         return
     jobs, runs, numbers, moments, versions = (adds[f"min.{name}"].to_pylist() for name in LOGGED)
@@ -109,13 +160,13 @@ def _in_log(root: Path, adds: pa.Table) -> Iterator[ReceiptRow]:
     for job, day, run_id, number, at, tables, path in zip(
         jobs, days, runs, numbers, moments, versions, paths, strict=True
     ):
-        yield ReceiptRow(job, day, run_id, number, at, _versions(tables, root / path), root / path)
+        yield CatalogEntry(job, day, run_id, number, at, _versions(tables, root / path), root / path)
 
 
-def _in_file(file: Path, day: str) -> Iterator[ReceiptRow]:
+def _in_file(file: Path, day: str) -> Iterator[CatalogEntry]:
     columns = _columns(file)
     for job, run_id, number, at, tables in zip(*(columns[name] for name in LOGGED), strict=True):
-        yield ReceiptRow(job, day, run_id, number, at, _versions(tables, file), file)
+        yield CatalogEntry(job, day, run_id, number, at, _versions(tables, file), file)
 
 
 def _versions(tables: str, file: Path) -> dict[str, int]:
@@ -135,4 +186,6 @@ def _columns(file: Path) -> dict[str, Sequence[Any]]:
 
 
 def _damaged(file: Path, error: Exception) -> Broken:
-    return Broken(f"table receipts: {file.parent.name}/{file.name} is damaged: {str(error).splitlines()[0]}")
+    return Broken(
+        f"table {RECEIPTS}: {file.parent.name}/{file.name} is damaged: {str(error).splitlines()[0]}"
+    )
