@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -163,9 +164,13 @@ class _Trial:
     def swayed(self, scorer: Scorer) -> str:
         """Why a variant can't be taken that looks at more than the row; empty if it does not."""
         rows = self.sample[0].slice(0, SHOWING)
-        own = largest_sway(reference_scorer(self.job, self.plan), rows)
-        sway = find_sway(scorer, rows, max(self.job.spec.scoring.tolerance, 2 * own))
+        sway = find_sway(scorer, rows, max(self.job.spec.scoring.tolerance, 2 * self.own_sway))
         return f"a row's score depends on the rows beside it: {sway}" if sway else ""
+
+    @cached_property
+    def own_sway(self) -> float:
+        """How far the plain scorer's own rows move with their company: the same for every variant."""
+        return largest_sway(reference_scorer(self.job, self.plan), self.sample[0].slice(0, SHOWING))
 
     def again(self, measured: TriedVariant, variant: Variant) -> TriedVariant:
         """The variant measured again, with the better of both speeds, if there is time."""
