@@ -28,6 +28,7 @@ from .closures import parse_overrides as parse_overrides
 from .closures import read_overrides as read_overrides
 from .closures import read_workspace_overrides as read_workspace_overrides
 from .exchanges import exchange_problem as exchange_problem
+from .fields import NAME as NAME
 from .fields import DecisionColumns as DecisionColumns
 from .fields import Misplaced as Misplaced
 from .fields import StrictModel as StrictModel

@@ -14,7 +14,8 @@ from pydantic import (
     WrapValidator,
 )
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+NAME = r"^[a-z][a-z0-9_]{0,62}$"  # of jobs and tables
+Name = Annotated[str, StringConstraints(pattern=NAME)]
 Column = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
 Columns = Annotated[list[Column], Field(min_length=1)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500)]

@@ -4,11 +4,9 @@ import datetime as dt
 import re
 
 from nightscore.common import Broken, ProgressCallback, Workspace, silent
-from nightscore.job import peek_job_name
+from nightscore.job import NAME, peek_job_name
 from nightscore.pipeline.publish.commit import complete_half_published
 from nightscore.store import HandOver, owners
-
-JOB_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
 def hand_over_table(
@@ -47,7 +45,7 @@ def _refuse_unfit(workspace: Workspace, table: str, source: str, target: str) ->
         raise Broken(f"table {table!r} is published by no job; `nightscore tables` lists those that are")
     if owner.to != source:
         raise Broken(f"table {table} is not of job {source}, but of {owner.to}; nothing is handed over")
-    if target == source or not JOB_NAME.fullmatch(target):
+    if target == source or not re.fullmatch(NAME, target):
         others = ", ".join(job for job in job_names(workspace) if job != source) or "none"
         raise Broken(
             f"table {table} can't be handed over to {target!r}; the workspace's other jobs: {others}"
