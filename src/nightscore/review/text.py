@@ -259,6 +259,9 @@ def _inputs_text(of: Plan | Receipt) -> Iterator[str]:
     seen = {name: days for name, days in of.days_seen.items() if days.expected or days.unknown}
     yield from (f"days seen {name}: {days}" for name, days in seen.items())
     yield from (f"ignored   {name}: {', '.join(names)}" for name, names in of.ignored.items())
+    for name, days in of.as_reported.items():
+        again = f"; published again since: {', '.join(days)}" if days else ""
+        yield f"as first reported {name}{again}"
 
 
 def table_change_text(change: TableChange) -> str:

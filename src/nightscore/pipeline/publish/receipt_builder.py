@@ -94,6 +94,7 @@ def build_receipt(
         inputs=_inputs(plan),
         days_seen=plan.days_seen,
         ignored=plan.ignored,
+        as_reported=plan.as_reported,
         replayed=_replayed(plan, before) if before else None,
         params=plan.params,
         closed=plan.closes,
