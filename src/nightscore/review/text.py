@@ -69,7 +69,7 @@ def print_receipt(receipt: Receipt) -> None:
             f"{rows.published:,} published",
         ),
         ("key hash", _key_hash(receipt)),
-        ("model", f"{receipt.model.path} (sha256 {receipt.model.sha256[:16]}…)" if receipt.model else ""),
+        ("model", f"{receipt.model.path} (sha256 {receipt.model.sha256[:16]}…)" if receipt.model else "none"),
         ("inputs", f"{len(receipt.inputs)} files, {byte_size(sum(f.bytes for f in receipt.inputs))}"),
         ("speed", f"{receipt.rows_per_second:,} rows/s{_variant(receipt)}"),
         ("cost", _cost(receipt)),
@@ -134,7 +134,7 @@ def print_plan(plan: Plan, run: RunFolder | None) -> None:
     out.print(f"inputs    {len(files)} files, {rows:,} rows, {byte_size(size)}")
     for line in _inputs_text(plan):
         out.print(escape(line), soft_wrap=True)
-    out.print(f"model     {escape(plan.model_path)} (sha256 {plan.model_sha256[:16]}…) on {plan.device}")
+    out.print(f"model     {escape(_model_text(plan))}")
     if plan.tuned:
         out.print(f"variant   {plan.tuned.name} (sha256 {plan.tuned.sha256[:16]}…), by variant.yaml")
     if plan.status != "score":
@@ -198,6 +198,12 @@ def print_rows(table: pa.Table) -> None:
             f"… {table.num_rows:,} rows in all; --format csv, json or parquet gives every one",
             file=sys.stderr,
         )
+
+
+def _model_text(plan: Plan) -> str:
+    if plan.model_path and not plan.model_sha256:
+        return "none"
+    return f"{plan.model_path} (sha256 {plan.model_sha256[:16]}…) on {plan.device}"
 
 
 def _outcome(plan: Plan) -> str:
@@ -282,7 +288,7 @@ def _clipped(text: str) -> str:
 def _variant(receipt: Receipt) -> str:
     variant = receipt.variant
     if variant is None:
-        return f" on {receipt.device}"
+        return f" on {receipt.device}" if receipt.device else ""
     return f", {variant.kind} on {variant.device}" + (f" ({variant.why})" if variant.why else "")
 
 
