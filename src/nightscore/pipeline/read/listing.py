@@ -121,8 +121,8 @@ def _partitions(
         if day is None:
             job.raise_broken(
                 ("inputs", name, "partition"),
-                f"{job.workspace.relative(walk.root / folder)}: {text!r} is no day; a partition is {key}=YYYY-MM-DD"
-                f"{_rows_without(folder)}",
+                f"{job.workspace.relative(walk.root / folder)}: {text!r} is no day; a partition is "
+                f"{key}=YYYY-MM-DD{_rows_without(folder)}",
             )
         days.append((day, folder))
     return days, partitions.beside
@@ -132,9 +132,7 @@ def _rows_without(folder: str) -> str:
     """The way on where a writer has put rows that have no day."""
     if not folder.endswith("__HIVE_DEFAULT_PARTITION__"):
         return ""
-    return (
-        f", and these are rows without one; ignore: [{folder}] in the input leaves them out, and says so"
-    )
+    return f", and these are rows without one; ignore: [{folder}] in the input leaves them out, and says so"
 
 
 @contextlib.contextmanager
