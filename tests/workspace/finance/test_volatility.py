@@ -16,10 +16,10 @@ from arch import arch_model
 from data.lakes.finance import PRICES
 from nightscore import features, load, query
 from tests.workspace.finance.recount import Recount
+from tests.workspace.finance.volatility import METRICS, SPANS, forecasts, read_returns
 from tests.workspace.finance.world import DAYS, REPOSITORY
 
 MODELS = REPOSITORY / "data/models/finance"
-SPANS = {"variance_1": 1, "variance_5": 5, "variance_22": 22, "variance_66": 66, "variance_252": 252}
 
 
 def recounted(day: str) -> dict[str, pd.DataFrame]:
@@ -61,15 +61,15 @@ def test_a_price_after_the_day_changes_nothing(workspace: Path, tmp_path: Path) 
 
 def test_the_past_is_forecast_by_the_same_model(workspace: Path) -> None:
     """What was forecast on the first night stands in the history of the second."""
-    forecasts = query(
+    found = query(
         "SELECT first.volatility, history.forecast "
         "FROM volatility AS first JOIN volatility_history AS history "
         f"ON history.symbol = first.symbol AND history.day = DATE '{DAYS[1]}' AND history.ago = 1 "
         f"WHERE first.day = DATE '{DAYS[0]}'",
         workspace,
     )
-    assert forecasts.num_rows == 20
-    assert forecasts["volatility"].equals(forecasts["forecast"])
+    assert found.num_rows == 20
+    assert found["volatility"].equals(found["forecast"])
 
 
 def test_the_model_is_better_than_its_baselines_on_years_that_it_has_not_seen() -> None:
@@ -84,20 +84,7 @@ def test_the_model_is_better_than_its_baselines_on_years_that_it_has_not_seen() 
 @pytest.fixture(scope="module")
 def unseen() -> tuple[dict[str, Any], pd.DataFrame]:
     """The card's figures, and the log returns by stock of all days, from the raw prices."""
-    closes = pq.read_table(PRICES).to_pandas().set_index("day").drop(columns=["SP500", "VIX"])
-    return json.loads((MODELS / "volatility_metrics.json").read_text()), np.log(closes).diff()
-
-
-def model_by_pandas(metrics: dict[str, Any], returns: pd.DataFrame) -> pd.DataFrame:
-    """What the model forecast the day before, by the weights that the card names."""
-    index = np.log(pd.read_parquet(PRICES).set_index("day")["SP500"]).diff()
-    variance = metrics["weights"]["constant"] * 1e-4 + 0 * returns
-    for name, days in SPANS.items():
-        variance += metrics["weights"][name] * (returns**2).rolling(days).mean()
-    for days in (5, 22):
-        variance += metrics["weights"][f"down_{days}"] * (returns.clip(upper=0) ** 2).rolling(days).mean()
-    variance = variance.add(metrics["weights"]["index_5"] * (index**2).rolling(5).mean(), axis=0)
-    return np.sqrt(variance).shift(1)
+    return METRICS, read_returns()
 
 
 def garch_by_hand(returns: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -136,7 +123,7 @@ def test_the_model_beats_garch_as_the_card_says(
     who = "GJR-GARCH, skewed t, 2000 to 2014"
     volatility, quantiles = garch_by_hand(returns)
     theirs = losses(returns, volatility * quantiles.loc[level], level)
-    ours = losses(returns, model_by_pandas(metrics, returns) * metrics["quantiles"][name], level)
+    ours = losses(returns, forecasts(returns) * metrics["quantiles"][name], level)
     assert metrics["figures"][who][name]["pinball"] == pytest.approx(theirs.to_numpy().mean(), abs=2e-3)
     assert metrics["figures"]["model"][name]["pinball"] == pytest.approx(ours.to_numpy().mean(), abs=1e-3)
     days = (ours - theirs).mean(axis=1).to_numpy()
@@ -151,7 +138,7 @@ def test_the_errors_of_the_coverage_are_of_days(
 ) -> None:
     """Shares below, and their standard errors clustered by day as statsmodels has them."""
     metrics, returns = unseen
-    quantile = model_by_pandas(metrics, returns) * metrics["quantiles"][name]
+    quantile = forecasts(returns) * metrics["quantiles"][name]
     below = (returns < quantile).loc[dt.date(2015, 1, 1) :].stack()
     fit = sm.OLS(below.to_numpy().astype(float), np.ones(len(below))).fit(
         cov_type="cluster",
