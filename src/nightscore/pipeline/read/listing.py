@@ -8,7 +8,8 @@ from pathlib import Path
 
 from nightscore.common import Broken, read_day
 from nightscore.job import Input, Job, PathInput
-from nightscore.store import SUMS, Found, Walk, catalog
+from nightscore.pipeline.read.as_reported import published_files
+from nightscore.store import SUMS, Found, Walk
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,7 @@ def list_input(job: Job, name: str, source: Input, day: dt.date) -> Listed:
         at = ("inputs", name, "path")
         with _at(job, at):
             return _days(job, name, source, first, last) if source.partition else _files(job, source)
-    live = catalog.read_catalog(job.workspace).files(source.table)
-    return Listed(tuple((f.day, f.path) for f in live if first.isoformat() <= f.day <= last.isoformat()))
+    return Listed(tuple((f.day, f.path) for f in published_files(job, name, source, first, last)))
 
 
 def list_input_days(job: Job) -> list[dt.date]:
