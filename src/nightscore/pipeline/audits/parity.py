@@ -89,8 +89,8 @@ class ParityQuestion(Question[ParityAudit]):
 
 
 def full_rows(index: int) -> str:
-    """The view of the rows that the query of a parity audit gives; no SQL of a job can name it."""
-    return f"the full rows of audit {index}"
+    """The view of the rows that the query of a parity audit gives, and of their file; no table is called so."""
+    return f"full-rows-{index}"
 
 
 def _example(engine: Engine, rows: str) -> str:
