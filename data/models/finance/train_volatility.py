@@ -13,7 +13,8 @@ implementation of them. Nothing after 2014-12-31 is seen in training, neither as
 before.
 
 Everything happens in a workspace of its own that is thrown away; what stays, beside this script, is
-volatility.onnx, volatility_metrics.json and volatility_card.md.
+volatility.onnx, volatility_shape.parquet (the distribution that the quantiles are of, which the job
+volatility_outcomes reads), volatility_metrics.json and volatility_card.md.
 """
 
 import json
@@ -67,6 +68,7 @@ def main() -> int:
     quantiles = {name: float(np.quantile(standardised, level)) for name, level in LEVELS.items()}
     model = to_onnx(columns, weights, quantiles)
     (HERE / "volatility.onnx").write_bytes(model)
+    pq.write_table(shape_of(standardised), HERE / "volatility_shape.parquet", write_page_checksum=True)
     held_out = known & (returns.days[row] >= LAST_SEEN_DAY)
     metrics = {
         "weights": {
@@ -133,6 +135,18 @@ def forecast(values: Numbers, weights: Numbers) -> Numbers:
     """The volatility of a day, [rows]."""
     volatility: Numbers = np.sqrt(values @ weights[:-1] + UNIT * weights[-1])
     return volatility
+
+
+def shape_of(standardised: Numbers) -> pa.Table:
+    """The distribution of returns over forecasts in training: `probability`, `standardised`, both rising.
+
+    Its quantiles in steps of half a percent. Where many are equal (a price that stood still), the value
+    comes once, with the middle of their probabilities.
+    """
+    probability = np.linspace(0, 1, 201)
+    values, at = np.unique(np.quantile(standardised, probability), return_inverse=True)
+    middle = np.bincount(at, probability) / np.bincount(at)
+    return pa.table({"probability": middle, "standardised": values})
 
 
 def to_onnx(columns: list[str], weights: Numbers, quantiles: dict[str, float]) -> bytes:
