@@ -54,6 +54,11 @@ class Job:
         dotted = ".".join(map(str, at))
         raise Broken(f"{self.shown}:{line_of(self.lines, at)}: {dotted}: {message}")
 
+    def refuse_no_model(self, done: str) -> None:
+        """Raise `Broken` unless the job has a model that can be `done`, such as judged or promoted."""
+        if self.spec.model.is_none:
+            self.raise_broken(("model",), f"is none: the job has no model that could be {done}")
+
     def params(self, overrides: Mapping[str, Any] | None = None) -> dict[str, ParamValue]:
         """Every parameter's value: the default, or the override (a text is parsed).
 
