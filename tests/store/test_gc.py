@@ -2,7 +2,9 @@
 
 import datetime as dt
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from nightscore import load, query, run
 from nightscore.job.loader import Job
 from nightscore.review.explain import explain_row
-from nightscore.store.gc import collect_garbage
+from nightscore.store.gc import Removed, collect_garbage
 from tests.support.workspace import make_workspace
 
 DAY = "2020-01-02"
@@ -126,6 +128,26 @@ def test_dry_run_removes_nothing(job: Job) -> None:
     listed = collect_garbage(job.workspace, dry_run=True)
     assert listed
     assert all((job.workspace.root / one.path).exists() for one in listed)
+
+
+def test_several_at_once_remove_the_same_and_none_fails(job: Job) -> None:
+    """An operator's beside the nightly one: what another has removed by then is gone, and that is all."""
+    with pytest.raises(KeyboardInterrupt):
+        run(job, DAY, report=stop_at("audit"))
+    [folder] = (job.workspace.runs / "mini" / DAY).glob("*")
+    for number in range(2_000):
+        (folder / "scores" / f"{number}.parquet").touch()
+    age(job, 48)
+    together = threading.Barrier(4)
+
+    def collect() -> list[Removed]:
+        together.wait()
+        return collect_garbage(job.workspace)
+
+    with ThreadPoolExecutor(4) as pool:
+        done = [future.result() for future in [pool.submit(collect) for _ in range(4)]]
+    assert any(done) and not list(folder.glob("scores"))
+    assert run(job, DAY).status == "published"
 
 
 def test_gc_of_nothing(job: Job) -> None:

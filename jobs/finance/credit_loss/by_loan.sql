@@ -2,9 +2,10 @@
 --
 -- * loss is that of the loan's stage, weighted over scenarios; loss_downturn, loss_base and loss_upturn are those
 --   of each. Money is rounded to the cent loan by loan, so that every sum of it is exact in any order.
+-- * pd is that of the next twelve months, pd_lifetime that of all that are left; both are 1 in stage 3.
 -- * reason_1 to reason_3 are the scorer's (scorers/scorecard_points.py): a feature that costs nothing is none.
 SELECT
-    loan_id, grade, CAST(stage AS SMALLINT) AS stage, status, days_late, exposure, pd,
+    loan_id, grade, CAST(stage AS SMALLINT) AS stage, status, days_late, exposure, pd, pd_lifetime,
     CAST(round(score) AS SMALLINT) AS score,
     CAST(round(loss, 2) AS DECIMAL(18, 2)) AS loss,
     CAST(round(loss_12_months, 2) AS DECIMAL(18, 2)) AS loss_12_months,

@@ -5,9 +5,12 @@
 --
 -- * days_late: the source has ranges (1 to 15, 16 to 30, 31 to 120). Within a range it is the least that fits the
 --   instalments missed: with m of them missed, 30 (m - 1) + 1.
--- * pd_floor: the scorecard knows the application alone, and a loan that is late is far more likely to default.
---   The shares are those that the lender itself expects to be written off of loans in grace, late by 16 days, and
---   by 31 (23, 58 and 75 %; 2015, second hand, from a forum of its investors): an assumption for these loans.
+-- * late_share: the scorecard knows the application alone, and a loan that is late is far more likely to default.
+--   The shares (23, 58 and 75 %) are those of the principal of loans in grace, late by 16 days, and by 31, that the
+--   lender expects to be written off (2015, second hand, from a forum of its investors); it took them from what was
+--   written off within nine months (its help page, second hand, too). So they are shares of late_months, 9, and no
+--   hazard runs on from them. It fits what the lender does: it writes a loan off some 150 days after the first
+--   instalment that was missed. An assumption for these loans.
 -- * income is that of all who owe: of both in a joint application.
 -- * lgd: an assumption by grade; see data/README.md.
 WITH
@@ -72,7 +75,8 @@ SELECT
         WHEN days_late > 15 THEN getvariable('pd_late')
         WHEN days_late > 0 THEN getvariable('pd_in_grace')
         ELSE 0
-    END AS DOUBLE) AS pd_floor,
+    END AS DOUBLE) AS late_share,
+    CAST(getvariable('late_months') AS DOUBLE) AS late_months,
     CAST(getvariable('shift_downturn') AS DOUBLE) AS shift_downturn,
     CAST(getvariable('shift_upturn') AS DOUBLE) AS shift_upturn,
     CAST(getvariable('weight_downturn') AS DOUBLE) AS weight_downturn,

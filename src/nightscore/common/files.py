@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from nightscore.common.errors import NotYet
+from nightscore.common.errors import Broken, NotYet
 from nightscore.common.signals import temporary as removed_at_a_signal
 
 BLOCK = 1 << 20  # bytes that are hashed at once
@@ -112,6 +112,27 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def remove_path(path: Path) -> None:
+    """Remove a file, a link, or a folder with all that is in it; what is gone, or goes meanwhile, is gone.
+
+    Raises:
+        Broken: the system does not let us.
+    """
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, onerror=_unless_gone)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise Broken(f"{error.filename or path} can't be removed: {error.strerror or error}") from error
+
+
+def _unless_gone(_: object, __: str, caught: tuple[type[BaseException], BaseException, object]) -> None:
+    """What rmtree does about an error: nothing where another process was first."""
+    if not isinstance(caught[1], FileNotFoundError):
+        raise caught[1]
 
 
 def file_sha256(path: Path) -> str:

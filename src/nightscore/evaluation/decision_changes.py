@@ -163,4 +163,5 @@ def _write_decisions(
             with SqlMistakes(sql_place(job, job.spec.decide[table])):
                 files[table] = folder / f"{table}.parquet"
                 spill(files[table], engine.stream(sql), engine.schema(sql))
+            engine.define(table, sql)  # for those after it
     return files

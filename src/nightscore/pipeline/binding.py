@@ -85,8 +85,9 @@ def bind_job(day: Day, scorer: Scorer) -> Bound:
         _check_contracts(engine, day)
         features = _bind_features(engine, job, scorer)
         _define_empty_scores(engine, job, scorer)
-        decided = {table: _bind_decision(engine, job, table) for table in job.decide_sql}
-        for table in job.decide_sql:
+        decided = {}
+        for table in job.decide_sql:  # each may read those before it
+            decided[table] = _bind_decision(engine, job, table)
             engine.define(table, decide_select(job, table))
         if job.spec.rejecting:
             engine.define(job.spec.rejects_table, _no_rejects(job))

@@ -20,7 +20,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from nightscore.common import NotYet, Workspace, replace_text, write_text_once
+from nightscore.common import NotYet, Workspace, remove_path, replace_text, write_text_once
 from nightscore.store import disk
 from nightscore.store.formats import LaterFormat
 from nightscore.store.outcome import EARLIER, FILE, PUBLISH, Outcome, read_outcome, record_outcome
@@ -150,7 +150,7 @@ class RunFolder:
     def collect(self) -> None:
         """Remove all but what decided the run, which fences whoever comes back to it later."""
         for path in self.remains:
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+            remove_path(path)
 
     @property
     def remains(self) -> list[Path]:

@@ -67,50 +67,68 @@ def open_loans(root: Path, day: str) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class Scenarios:
-    """Parameters of the job, as job.yaml has them."""
+class Assumptions:
+    """Parameters of the job, as job.yaml has them, and the loss given default."""
 
     shifts: tuple[float, ...] = (0.5, 0.0, -0.3)
     weights: tuple[float, ...] = (0.25, 0.5, 0.25)
     lgd: float = 0.9
+    late_shares: tuple[float, float, float] = (0.23, 0.58, 0.75)
+    late_months: int = 9
 
 
-def losses(book: pd.DataFrame, scorecard_pd: Any, given: Scenarios = Scenarios()) -> pd.DataFrame:
+def losses(book: pd.DataFrame, scorecard_pd: Any, given: Assumptions = Assumptions()) -> pd.DataFrame:
     """Expected losses of loans: month after month, a balance that is paid down and a share that survives.
 
-    `book` is that of `open_loans`. Columns: pd, loss, loss_12_months, loss_lifetime, and the loss of each
-    scenario. Nothing here is a closed form, unlike the model's graph.
+    `book` is that of `open_loans`. Columns: pd, pd_lifetime, loss, loss_12_months, loss_lifetime, and the
+    loss of each scenario. Nothing here is a closed form or a hazard, unlike the model's graph.
     """
-    late = book["days_late"].to_numpy()
-    floor = np.select([late > 30, late > 15, late > 0], [0.75, 0.58, 0.23], 0.0)
-    pd_ = np.maximum(scorecard_pd, floor)
-    stage, owed = book["stage"].to_numpy(), book["balance"].to_numpy()
-    found = {"pd": np.where(stage == 3, 1.0, pd_)}
+    late, stage, owed = (book[name].to_numpy() for name in ("days_late", "stage", "balance"))
+    in_grace, later, latest = given.late_shares
+    share = np.select([late > 30, late > 15, late > 0], [latest, later, in_grace], 0.0)
+    found: dict[str, Any] = {}
     year, life = np.zeros(len(book)), np.zeros(len(book))
     for name, shift, weight in zip(
         ("loss_downturn", "loss_base", "loss_upturn"), given.shifts, given.weights, strict=True
     ):
-        odds = pd_ / (1 - pd_) * np.exp(shift)
-        first, all_ = _months(book, odds / (1 + odds))
-        found[name] = given.lgd * np.select([stage == 1, stage == 2], [first, all_], owed)
-        year, life = year + weight * given.lgd * first, life + weight * given.lgd * all_
+        one = _months(book, _shifted(scorecard_pd, shift), _shifted(share, shift), given)
+        first, all_ = given.lgd * one["loss_12_months"], given.lgd * one["loss_lifetime"]
+        found[name] = np.select([stage == 1, stage == 2], [first, all_], given.lgd * owed)
+        year, life = year + weight * first, life + weight * all_
+        if shift == 0:
+            found["pd"] = np.where(stage == 3, 1.0, one["pd"])
+            found["pd_lifetime"] = np.where(stage == 3, 1.0, one["pd_lifetime"])
     found["loss_12_months"], found["loss_lifetime"] = year, life
     found["loss"] = np.select([stage == 1, stage == 2], [year, life], given.lgd * owed)
     return pd.DataFrame(found, index=book.index)
 
 
-def _months(book: pd.DataFrame, probability: Any) -> tuple[Any, Any]:
-    """What is owed when it defaults, discounted: within 12 months, and within all that are left."""
+def _shifted(probability: Any, shift: float) -> Any:
+    odds = probability / (1 - probability) * np.exp(shift)
+    return odds / (1 + odds)
+
+
+def _months(book: pd.DataFrame, probability: Any, share: Any, given: Assumptions) -> dict[str, Any]:
+    """Loans that may default each month: how likely it is, and what is owed then, discounted.
+
+    `probability` is that of twelve months by the application, `share` what defaults of late ones in theirs.
+    """
     rate, months = book["interest_rate"].to_numpy() / 1200, book["months"].to_numpy()
     balance, alive, discount = book["balance"].to_numpy(), np.ones(len(book)), np.ones(len(book))
     payment = balance * rate / (1 - (1 + rate) ** -months.astype(float))
-    stays = (1 - probability) ** (1 / 12)
-    first, total = np.zeros(len(book)), np.zeros(len(book))
+    usual = (1 - probability) ** (1 / 12)
+    counted = np.minimum(given.late_months, months)
+    while_late = (1 - share) ** (1 / counted)
+    found = dict.fromkeys(("pd", "pd_lifetime", "loss_12_months", "loss_lifetime"), np.zeros(len(book)))
     for month in range(1, 61):
         discount = discount / (1 + rate)
-        lost = np.where(month <= months, alive * (1 - stays) * balance * discount, 0.0)
-        total = total + lost
-        first = first + (lost if month <= 12 else 0.0)
+        stays = np.where(month <= counted, np.minimum(usual, while_late), usual)
+        defaults = np.where(month <= months, alive * (1 - stays), 0.0)
+        lost = defaults * balance * discount
+        for name, value in (("pd", defaults), ("loss_12_months", lost)):
+            found[name] = found[name] + (value if month <= 12 else 0.0)
+        for name, value in (("pd_lifetime", defaults), ("loss_lifetime", lost)):
+            found[name] = found[name] + value
         alive = alive * stays
         balance = balance * (1 + rate) - payment
-    return first, total
+    return found

@@ -13,19 +13,20 @@ from scipy.special import ndtr
 
 from data.lakes.finance import INDICES, PRICES
 
-SCENARIOS, DECAY, RATE, SPAN = 500, 0.97, 0.02, 250
+SCENARIOS, DECAY, SPAN = 500, 0.97, 250
+TARGETS = PRICES.parent / "fed_funds.csv"
 Numbers = np.ndarray[Any, np.dtype[Any]]
 
 
-def black_scholes(
-    spot: Numbers, strike: Numbers, years: Numbers, volatility: Numbers, is_put: Numbers
+def black_scholes(  # noqa: PLR0917
+    spot: Numbers, strike: Numbers, rate: float, years: Numbers, volatility: Numbers, is_put: Numbers
 ) -> Numbers:
     """The price of a European option (a share where the strike is 0), from SciPy's normal distribution."""
     with np.errstate(divide="ignore", invalid="ignore"):
         deviation = volatility * np.sqrt(years)
-        d1 = (np.log(spot / strike) + (RATE + volatility**2 / 2) * years) / deviation
+        d1 = (np.log(spot / strike) + (rate + volatility**2 / 2) * years) / deviation
         d2 = d1 - deviation
-        owed = strike * np.exp(-RATE * years)
+        owed = strike * np.exp(-rate * years)
         call = spot * ndtr(d1) - owed * ndtr(d2)
         put = owed * ndtr(-d2) - spot * ndtr(-d1)
     return np.where(strike == 0, spot, np.where(is_put, put, call))
@@ -60,6 +61,16 @@ class Recount:
         windows = np.lib.stride_tricks.sliding_window_view(squares, SPAN, axis=0) @ (weights / weights.sum())
         return np.vstack([np.full((SPAN, squares.shape[1]), np.nan), np.sqrt(252 * windows)])
 
+    @cached_property
+    def targets(self) -> pd.DataFrame:
+        """The lower and upper end of the federal funds target, in percent, by the first day of each."""
+        return pd.read_csv(TARGETS, index_col="since", parse_dates=True)
+
+    def rate(self, day: dt.date) -> float:
+        """A year's, continuously compounded: what lending overnight makes of a dollar in 365 nights."""
+        overnight = self.targets.loc[: pd.Timestamp(day)].iloc[-1].mean() / 100 / 360
+        return float(np.log((1 + overnight) ** 365))
+
     def index(self, day: str) -> int:
         """The row of a day."""
         return int(self.closes.index.get_loc(dt.date.fromisoformat(day)))
@@ -77,11 +88,11 @@ class Recount:
         expiry = pd.to_datetime(book["expiry"])
         years = np.nan_to_num(((expiry - pd.Timestamp(day)).dt.days / 365).to_numpy())
         column = self.closes.columns.get_indexer(book["symbol"])
-        strike, is_put = book["strike"].to_numpy(), (book["kind"] == "put").to_numpy()
+        rate, strike, is_put = self.rate(day), book["strike"].to_numpy(), (book["kind"] == "put").to_numpy()
         if spot.ndim == 1:
-            return black_scholes(spot[column], strike, years, volatility[column], is_put)
+            return black_scholes(spot[column], strike, rate, years, volatility[column], is_put)
         return black_scholes(
-            spot[:, column].T, strike[:, None], years[:, None], volatility[:, column].T, is_put[:, None]
+            spot[:, column].T, strike[:, None], rate, years[:, None], volatility[:, column].T, is_put[:, None]
         )
 
     def pnl(self, day: str, scale: Numbers | None = None) -> tuple[pd.DataFrame, Numbers, Numbers]:

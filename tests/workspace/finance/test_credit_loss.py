@@ -22,7 +22,7 @@ from tests.workspace.finance.credit import (
     DAYS,
     MODELS,
     REPOSITORY,
-    Scenarios,
+    Assumptions,
     losses,
     make_credit_workspace,
     open_loans,
@@ -62,7 +62,7 @@ def by_the_graph(root: Path, day: str, *names: str) -> list[Any]:
 
 def test_scores_are_the_graph_s_to_the_bit(credit: Path) -> None:
     """All that the model itself gives; the scorer around it adds reasons alone."""
-    names = ["score", "pd", "loss", "loss_12_months", "loss_lifetime"]
+    names = ["score", "pd", "pd_lifetime", "loss", "loss_12_months", "loss_lifetime"]
     table = query(
         f"SELECT * FROM credit_loss_scores WHERE day = DATE '{DAYS[1]}' ORDER BY loan_id, as_of", credit
     )
@@ -92,10 +92,28 @@ def test_every_loan_s_loss_is_a_recount_s(credit: Path, day: str) -> None:
     assert list(found.index) == list(book.index)
     assert (found["days_late"] == book["days_late"]).all()
     assert (found["stage"] == book["stage"]).all()
-    np.testing.assert_allclose(found["pd"], expected["pd"], rtol=1e-12)
+    for name in ("pd", "pd_lifetime"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-12, err_msg=name)
     assert (found["exposure"] == (book["balance"] * 100).round()).all()
     for name in ("loss", "loss_12_months", "loss_lifetime", "loss_downturn", "loss_base", "loss_upturn"):
         np.testing.assert_allclose(found[name], expected[name] * 100, atol=0.5 + 1e-4, err_msg=name)
+
+
+def test_the_share_of_late_loans_is_one_of_its_own_months(credit: Path) -> None:
+    """75 % within nine months; from then on a loan is as likely to default as its application says.
+
+    Spread over all months that are left, the losses of stage 2 are those that a validator counted by hand.
+    """
+    found = published(credit, "credit_loss", DAYS[1]).set_index("loan_id").sort_index()
+    book = open_loans(credit, DAYS[1])
+    by_application = scorecard(credit, DAYS[1])
+    late = ((book["days_late"] > 30) & (book["stage"] == 2)).to_numpy()
+    survives = 0.25 * (1 - by_application[late]) ** (3 / 12)
+    np.testing.assert_allclose(found["pd"][late], 1 - survives, rtol=1e-9)
+    assert (found["pd_lifetime"][late] < 0.9).all()
+    whole = losses(book, by_application, Assumptions(late_months=60))
+    assert whole["loss"][late].sum() == pytest.approx(388_412.35, abs=0.01)
+    assert found["loss"][late].sum() == pytest.approx(62_053_747, abs=50)
 
 
 def test_the_reasons_are_the_three_largest(credit: Path) -> None:
@@ -173,7 +191,7 @@ def test_a_harder_downturn_is_a_change_of_the_model(credit: Path, tmp_path: Path
     found = published(root, "credit_loss_movement", DAYS[1])
     change = found[found["line"] == "model_change"]["loss"].sum()
     book, pds = open_loans(root, DAYS[0]), scorecard(credit, DAYS[0])
-    again = losses(book, pds, Scenarios(shifts=(1.0, 0.0, -0.3)))["loss"]
+    again = losses(book, pds, Assumptions(shifts=(1.0, 0.0, -0.3)))["loss"]
     first = losses(book, pds)["loss"]
     assert change == pytest.approx((again.round(2) - first.round(2)).sum() * 100, abs=5)
     assert change > 0

@@ -24,7 +24,7 @@ from credit_graph import LOAN, Scorecard
 METRICS = json.loads((MODELS / "credit_metrics.json").read_text())
 SESSION = runtime.open_session(read_model(MODELS / "credit_loss.onnx", "credit_loss.onnx"), "cpu", 1)
 OUTPUTS = ["scorecard_pd", "pd", "score", "points_lost"]
-NEUTRAL = {"balance": 1.0, "months": 36.0, "monthly_rate": 0.01, "lgd": 0.9, "stage": 1.0}
+NEUTRAL = {"balance": 1.0, "months": 36.0, "monthly_rate": 0.01, "lgd": 0.9, "stage": 1.0, "late_months": 9.0}
 
 
 @pytest.fixture(scope="module")
@@ -110,11 +110,16 @@ def test_a_feature_counts_in_one_direction(card: Scorecard) -> None:
         assert (direction * np.diff(card.points_lost(i)[:-1]) >= 0).all(), name
 
 
-def test_the_least_probability_is_the_floor() -> None:
-    """A loan that is late has at least the PD of its lateness; one in stage 3 is in default."""
+def test_a_late_loan_has_the_share_of_its_lateness() -> None:
+    """Within its months, never less than by the application, which counts alone afterwards; 1 in stage 3."""
     values = {name: np.array([1.0]) for name in METRICS["scorecard"]}
-    assert scored(values, pd_floor=0.58)["pd"] == [0.58]
-    assert scored(values, stage=3.0, pd_floor=0.75)["pd"] == [1.0]
+    usual = scored(values)["scorecard_pd"]
+    assert scored(values, late_share=0.58, late_months=12.0)["pd"] == pytest.approx(0.58)
+    assert scored(values, late_share=0.58, late_months=12.0, months=5.0)["pd"] == pytest.approx(0.58)
+    nine = 1 - 0.42 * (1 - usual) ** (3 / 12)
+    assert scored(values, late_share=0.58)["pd"] == pytest.approx(nine)
+    assert scored(values, late_share=1e-9)["pd"] == pytest.approx(usual)
+    assert scored(values, stage=3.0, late_share=0.75)["pd"] == [1.0]
 
 
 def test_the_card_s_figures_out_of_time_are_a_recount_s() -> None:

@@ -137,6 +137,18 @@ def test_hypothetical_pnl_is_that_of_the_book_of_the_day_before(workspace: Path,
         assert float(row.hypothetical_pnl) == pytest.approx(pnl[mine].sum(), abs=0.021)
 
 
+def test_each_book_is_valued_at_the_rate_of_its_own_day(workspace: Path, tmp_path: Path) -> None:
+    """Of the latest change up to the day; the book of the day before keeps that day's; a shift adds."""
+    root = tmp_path / "w"
+    shutil.copytree(workspace, root, ignore=shutil.ignore_patterns("runs"))
+    changes = [dt.date(2022, 11, 3), dt.date.fromisoformat(DAYS[1]), dt.date(2022, 12, 29)]
+    rates = pd.DataFrame({"since": changes, "rate": [0.03, 0.05, 0.9]})
+    rates.to_parquet(root / "data/lake/finance/rates.parquet")
+    rows = features(load("market_risk", workspace=root), DAYS[1], {"rate_shift": 0.01}).to_pandas()
+    assert set(rows.loc[rows["scenario"] < 0, "rate"]) == {0.03 + 0.01}
+    assert set(rows.loc[rows["scenario"] >= 0, "rate"]) == {0.05 + 0.01}
+
+
 def test_the_latest_scenario_is_today_s_own_move(workspace: Path, recount: Recount) -> None:
     """A share in scenario 1 makes its value times the day's own move once more, to the cent."""
     shares = query(

@@ -17,14 +17,19 @@ POSITIONS = 120
 def make_workspace(root: Path, positions: int = POSITIONS, since: date = SINCE) -> Path:
     """A workspace with the lake from a day on, the jobs and their models."""
     write_lake(root, positions=positions, since=since)
-    for job in JOBS:
-        shutil.copytree(REPOSITORY / "jobs/finance" / job, root / "jobs/finance" / job)
+    add_jobs(root, *JOBS)
     models = root / "data/models/finance"
     models.mkdir(parents=True)
     for model in (REPOSITORY / "data/models/finance").glob("*.onnx"):
         shutil.copy(model, models)
     copy_scorers(root)
     return root
+
+
+def add_jobs(root: Path, *jobs: str) -> None:
+    """The repository's own jobs of these names."""
+    for job in jobs:
+        shutil.copytree(REPOSITORY / "jobs/finance" / job, root / "jobs/finance" / job)
 
 
 def copy_scorers(root: Path) -> None:

@@ -41,7 +41,8 @@ def chunk() -> pa.RecordBatch:
         "stage": np.ones(500),
     }
     values |= {
-        "pd_floor": np.zeros(500),
+        "late_share": np.zeros(500),
+        "late_months": np.full(500, 9.0),
         "weight_downturn": np.full(500, 0.25),
         "weight_upturn": np.full(500, 0.25),
     }

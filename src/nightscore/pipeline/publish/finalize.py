@@ -228,22 +228,30 @@ def _with_rejects(day: Day, engine: Engine, table: str, proof: ControlTotals) ->
 def stage_decisions(
     day: Day, scores: Sequence[StagedFile], schemas: Mapping[str, pa.Schema]
 ) -> dict[str, StagedFile]:
-    """Stage every decision table of the job, in the stored `schemas`.
+    """Stage every decision table of the job, in the stored `schemas`; each sees those that stand before it.
 
     Rows are sorted by all columns: the same rows are the same bytes.
 
     Raises:
         Broken: the SQL fails on these rows.
     """
-    job, run_id = day.job, day.plan.run_id
-    staged = {}
-    with day.engine({"scores": scores}, threads=day.sql_threads) as engine:
-        for table in job.decide_sql:
-            path, schema = day.run.decided(table), schemas[table]
-            started, cpu = time.time(), thread_seconds()
-            if not path.exists():
-                with SqlMistakes(sql_place(job, job.spec.decide[table])):
-                    batches = engine.stream(binding.decide_select(job, table), order="ALL")
-                    stage_batches(path, (stamped(batch, run_id, schema) for batch in batches), schema)
-            staged[table] = with_timings(read_staged(path, day.root), started, cpu)
+    staged: dict[str, StagedFile] = {}
+    for table in day.job.decide_sql:
+        seen = {"scores": scores, **{name: [file] for name, file in staged.items()}}
+        staged[table] = _stage_decision(day, table, seen, schemas[table])
     return staged
+
+
+def _stage_decision(
+    day: Day, table: str, seen: Mapping[str, Sequence[StagedFile]], schema: pa.Schema
+) -> StagedFile:
+    job, run_id, path = day.job, day.plan.run_id, day.run.decided(table)
+    started, cpu = time.time(), thread_seconds()
+    if not path.exists():
+        with (
+            day.engine(seen, threads=day.sql_threads) as engine,
+            SqlMistakes(sql_place(job, job.spec.decide[table])),
+        ):
+            batches = engine.stream(binding.decide_select(job, table), order="ALL")
+            stage_batches(path, (stamped(batch, run_id, schema) for batch in batches), schema)
+    return with_timings(read_staged(path, day.root), started, cpu)
