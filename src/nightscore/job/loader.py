@@ -246,7 +246,10 @@ def _check_unique(job: Job, tables: Iterable[str], other: str) -> None:
     both = [name for name in job.spec.tables if name in tables]
     if both:
         at = ("decide", both[0]) if both[0] in job.spec.decide else ("job",)
-        job.raise_broken(at, f"table {both[0]} is also published by {other}; names are unique")
+        job.raise_broken(
+            at, f"table {both[0]} is also published by {other}; names are unique: take it out of one, "
+            "and `nightscore hand-over` gives it to the other"
+        )  # fmt: skip
 
 
 def _check_after(job: Job, published: Iterable[str]) -> None:
