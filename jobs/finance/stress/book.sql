@@ -5,29 +5,50 @@
 -- close in the order of their days, and after those of a day (there are `days`) the windows, each as one move.
 --
 -- What moves is the price, by its ratio, and the volatility proxy, by its ratio, as in market_risk; time and rate stand
--- still. The proxy is that of the job volatility: 250 squared log returns, exponentially weighted, a year of 252 days.
+-- still. The proxy is that of the job volatility, with the numbers of data/models/finance/implied_volatility_card.md.
 WITH
 returns AS (
     SELECT symbol, day, close, ln(close / lag(close) OVER (PARTITION BY symbol ORDER BY day)) AS log_return
     FROM prices
-    WHERE kind = 'stock'
+    WHERE kind = 'stock' OR symbol = 'SP500'
 ),
 weights AS (  -- oldest first; they add up to 1
-    SELECT list(pow(0.97::DOUBLE, 249 - i) * (1 - 0.97::DOUBLE) / (1 - pow(0.97::DOUBLE, 250)) ORDER BY i) AS weights
+    SELECT list(pow(0.99::DOUBLE, 249 - i) * (1 - 0.99::DOUBLE) / (1 - pow(0.99::DOUBLE, 250)) ORDER BY i) AS weights
     FROM range(250) AS days (i)
+),
+index_weights AS (
+    SELECT
+        list(pow(0.94::DOUBLE, 65 - i) * (1 - 0.94::DOUBLE) / (1 - pow(0.94::DOUBLE, 66)) ORDER BY i) AS weights,
+        list(pow(0.9::DOUBLE, 65 - i) ORDER BY i) AS fading
+    FROM range(66) AS days (i)
 ),
 squared AS (
     SELECT
-        symbol, day, close,
+        symbol, day, close, log_return,
         list(log_return * log_return) OVER (PARTITION BY symbol ORDER BY day ROWS 249 PRECEDING) AS squares
     FROM returns
     WHERE log_return IS NOT NULL
 ),
-marks AS (
-    SELECT symbol, day, close, sqrt(252 * list_inner_product(squares, weights)) AS proxy
+index AS (  -- the index's moves, each over its volatility by the day before
+    SELECT day, log_return / sqrt(list_inner_product(squares[-67:-2], weights)) AS standardised
     FROM squared
+    CROSS JOIN index_weights
+    WHERE symbol = 'SP500' AND len(squares) > 66
+),
+shocks AS (
+    SELECT day, list(standardised) OVER (ORDER BY day ROWS 65 PRECEDING) AS standardised
+    FROM index
+),
+marks AS (
+    SELECT
+        symbol, day, close,
+        sqrt(252 * list_inner_product(squares, weights.weights))
+        * exp(-0.07::DOUBLE * list_inner_product(standardised, fading)) AS proxy
+    FROM squared
+    JOIN shocks USING (day)
     CROSS JOIN weights
-    WHERE len(squares) = 250
+    CROSS JOIN index_weights
+    WHERE symbol <> 'SP500' AND len(squares) = 250
 ),
 days AS (
     SELECT lag(day) OVER (ORDER BY day) AS moved_from, day AS moved_on
