@@ -80,8 +80,8 @@ class Assumptions:
 def losses(book: pd.DataFrame, scorecard_pd: Any, given: Assumptions = Assumptions()) -> pd.DataFrame:
     """Expected losses of loans: month after month, a balance that is paid down and a share that survives.
 
-    `book` is that of `open_loans`. Columns: pd, pd_lifetime, loss, loss_12_months, loss_lifetime, and the loss of
-    each scenario. Nothing here is a closed form or a hazard, unlike the model's graph.
+    `book` is that of `open_loans`. Columns: pd, pd_lifetime, loss, loss_12_months, loss_lifetime, and the
+    loss of each scenario. Nothing here is a closed form or a hazard, unlike the model's graph.
     """
     late, stage, owed = (book[name].to_numpy() for name in ("days_late", "stage", "balance"))
     in_grace, later, latest = given.late_shares

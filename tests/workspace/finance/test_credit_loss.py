@@ -100,7 +100,7 @@ def test_every_loan_s_loss_is_a_recount_s(credit: Path, day: str) -> None:
 
 
 def test_the_share_of_late_loans_is_one_of_its_own_months(credit: Path) -> None:
-    """75 % are written off within nine months; from then on a loan is as likely to default as its application.
+    """75 % within nine months; from then on a loan is as likely to default as its application says.
 
     Spread over all months that are left, the losses of stage 2 are those that a validator counted by hand.
     """
