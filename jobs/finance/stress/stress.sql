@@ -8,18 +8,7 @@
 --   it would be in the firm's, the one that a stressed calibration takes (MAR33 of the Basel framework).
 -- * ratio is the stressed one over the one of now: how much calmer the last 250 days were.
 WITH
-moves AS (
-    SELECT
-        desk, unnest(moved_on) AS moved_on, generate_subscripts(moved_on, 1) AS number, days,
-        CAST(round(unnest(pnl), 2) AS DECIMAL(18, 2)) AS pnl
-    FROM scores
-),
-losses AS (
-    SELECT CASE WHEN grouping(desk) = 1 THEN 'firm' ELSE desk END AS desk, moved_on, -sum(pnl) AS loss
-    FROM moves
-    WHERE number <= days
-    GROUP BY GROUPING SETS ((desk, moved_on), (moved_on))
-),
+losses AS (SELECT desk, moved_on, -pnl AS loss FROM stress_pnl WHERE is_day),
 spans AS (
     SELECT
         desk, moved_on, loss,

@@ -1,21 +1,6 @@
 -- Today's book in the named windows, by desk and for the firm, in US dollars: the worst of a window's days, the sum of
 -- its days, each as a move from today's close, and the whole window as one move (at_once), from the last close before
 -- its first month to the last close of its last.
-WITH
-moves AS (
-    SELECT
-        desk, days, generate_subscripts(moved_on, 1) AS number,
-        unnest(moved_from) AS moved_from, unnest(moved_on) AS moved_on,
-        CAST(round(unnest(pnl), 2) AS DECIMAL(18, 2)) AS pnl
-    FROM scores
-),
-summed AS (
-    SELECT
-        CASE WHEN grouping(desk) = 1 THEN 'firm' ELSE desk END AS desk,
-        moved_from, moved_on, number <= days AS is_day, sum(pnl) AS pnl
-    FROM moves
-    GROUP BY GROUPING SETS ((desk, moved_from, moved_on, is_day), (moved_from, moved_on, is_day))
-)
 SELECT
     whole.desk,
     strftime(min(days.moved_on), '%Y-%m') || coalesce(':' || nullif(
@@ -27,7 +12,7 @@ SELECT
     CAST(min(days.pnl) AS DECIMAL(18, 2)) AS worst_pnl,
     CAST(sum(days.pnl) AS DECIMAL(18, 2)) AS sum_of_days,
     CAST(whole.pnl AS DECIMAL(18, 2)) AS at_once
-FROM (SELECT * FROM summed WHERE NOT is_day) AS whole
-JOIN (SELECT * FROM summed WHERE is_day) AS days
+FROM (SELECT * FROM stress_pnl WHERE NOT is_day) AS whole
+JOIN (SELECT * FROM stress_pnl WHERE is_day) AS days
     ON days.desk = whole.desk AND days.moved_on > whole.moved_from AND days.moved_on <= whole.moved_on
 GROUP BY whole.desk, whole.moved_from, whole.moved_on, whole.pnl

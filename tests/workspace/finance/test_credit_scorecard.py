@@ -24,7 +24,10 @@ from credit_graph import LOAN, Scorecard
 METRICS = json.loads((MODELS / "credit_metrics.json").read_text())
 SESSION = runtime.open_session(read_model(MODELS / "credit_loss.onnx", "credit_loss.onnx"), "cpu", 1)
 OUTPUTS = ["scorecard_pd", "pd", "score", "points_lost"]
-NEUTRAL = {"balance": 1.0, "months": 36.0, "monthly_rate": 0.01, "lgd": 0.9, "stage": 1.0, "late_months": 9.0}
+NEUTRAL = {
+    "balance": 1.0, "months": 36.0, "monthly_rate": 0.01, "lgd": 0.9, "bad_in_default": 1.0,
+    "late_months": 9.0, "stage_by_arrears": 1.0, "stage_held": 1.0, "stage_2_times": 2.5,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +122,7 @@ def test_a_late_loan_has_the_share_of_its_lateness() -> None:
     nine = 1 - 0.42 * (1 - usual) ** (3 / 12)
     assert scored(values, late_share=0.58)["pd"] == pytest.approx(nine)
     assert scored(values, late_share=1e-9)["pd"] == pytest.approx(usual)
-    assert scored(values, stage=3.0, late_share=0.75)["pd"] == [1.0]
+    assert scored(values, stage_by_arrears=3.0, late_share=0.75)["pd"] == [1.0]
 
 
 def test_the_card_s_figures_out_of_time_are_a_recount_s() -> None:
