@@ -14,8 +14,8 @@ DAY = dt.date(2022, 12, 28)
 FIGURE = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 # What is no measurement: levels and spans that are definitions, years, and sources with their numbers.
 NAMED = re.compile(
-    r"\b(1|5|99|97\.5|2\.5|95) %|\b(250|500|501) days\b|\b(19|20)\d\d\b|S&P 500|MAR\d+(\.\d+)?|IFRS 9( [B\d.]+)?|"
-    r"`[^`]*`|\bZ2\b|\bstage [123]\b"
+    r"\b(1|5|99|97\.5|2\.5|95) %|\b(250|500|501) days\b|\b(19|20)\d\d\b|S&P 500|MAR\d+(\.\d+)?|"
+    r"IFRS 9( [B\d.]+)?|`[^`]*`|\bZ2\b|\bstage [123]\b"
 )
 MEASURED = ("Limitations", "Outcomes analysis", "Benchmarks")
 
