@@ -30,6 +30,7 @@ from .signals import temporary as temporary
 from .strict_yaml import MAX_YAML_BYTES as MAX_YAML_BYTES
 from .strict_yaml import LineNumbers as LineNumbers
 from .strict_yaml import Path_ as Path_
+from .strict_yaml import parse_yaml as parse_yaml
 from .strict_yaml import read_yaml as read_yaml
 from .terminal import visible as visible
 from .terminal import visible_cell as visible_cell

@@ -239,7 +239,9 @@ def read_model_word(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     if value != NO_MODEL:
-        raise ValueError(f"{clipped(value)} is not allowed; allowed: {{path: …, outputs: …}}, or {NO_MODEL}")
+        raise ValueError(
+            f"{clipped(value)} is not allowed: a mapping of keys to values is, or the word {NO_MODEL}"
+        )
     return {"kind": NO_MODEL, "outputs": {}}
 
 

@@ -21,10 +21,10 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def explained(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with both days of pnl_explain, too. Not to be written to."""
+    """The same with both days of pnl_explain, and the job stress. Written to by its tests alone."""
     root = tmp_path_factory.mktemp("explained") / "w"
     shutil.copytree(workspace, root)
-    add_jobs(root, "pnl_explain")
+    add_jobs(root, "pnl_explain", "stress")
     for day in DAYS:
         run(load("pnl_explain", workspace=root), day)
     return root

@@ -13,7 +13,8 @@ from scipy.special import ndtr
 
 from data.lakes.finance import INDICES, PRICES
 
-SCENARIOS, DECAY, SPAN = 500, 0.97, 250
+SCENARIOS, DECAY, SPAN = 500, 0.99, 250
+INDEX_DECAY, INDEX_SLOPE, INDEX_SPAN = 0.9, -0.07, 66
 TARGETS = PRICES.parent / "fed_funds.csv"
 Numbers = np.ndarray[Any, np.dtype[Any]]
 
@@ -30,6 +31,17 @@ def black_scholes(  # noqa: PLR0917
         call = spot * ndtr(d1) - owed * ndtr(d2)
         put = owed * ndtr(-d2) - spot * ndtr(-d1)
     return np.where(strike == 0, spot, np.where(is_put, put, call))
+
+
+def index_shock() -> Numbers:
+    """The index's standardised returns, summed with fading weights [days]: in pandas, from the raw prices."""
+    index = pd.read_parquet(PRICES).set_index("day")["SP500"]
+    returns = np.log(index).diff()
+    fading = 0.94 ** np.arange(INDEX_SPAN - 1, -1, -1)
+    variance = (returns**2).rolling(INDEX_SPAN).apply(lambda x: x @ (fading / fading.sum()), raw=True)
+    moves = returns / np.sqrt(variance.shift(1))
+    weights = INDEX_DECAY ** np.arange(INDEX_SPAN - 1, -1, -1)
+    return np.asarray(moves.rolling(INDEX_SPAN).apply(lambda x: x @ weights, raw=True))
 
 
 @dataclass
@@ -55,11 +67,12 @@ class Recount:
 
     @cached_property
     def volatility(self) -> Numbers:
-        """The volatility proxy [days, symbols]; NaN where there are not 250 returns."""
+        """The volatility proxy [days, symbols]: an EWMA, moved by the index; NaN on the first days."""
         squares = np.diff(np.log(self.closes.to_numpy()), axis=0) ** 2
         weights = DECAY ** np.arange(SPAN - 1, -1, -1)
         windows = np.lib.stride_tricks.sliding_window_view(squares, SPAN, axis=0) @ (weights / weights.sum())
-        return np.vstack([np.full((SPAN, squares.shape[1]), np.nan), np.sqrt(252 * windows)])
+        smooth = np.vstack([np.full((SPAN, squares.shape[1]), np.nan), np.sqrt(252 * windows)])
+        return smooth * np.exp(INDEX_SLOPE * index_shock())[:, None]
 
     @cached_property
     def targets(self) -> pd.DataFrame:

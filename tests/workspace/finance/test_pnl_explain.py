@@ -9,15 +9,14 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
-import QuantLib
 import yaml
 
 from nightscore import load, query, run
+from tests.workspace.finance.greeks import GREEKS, greeks
 from tests.workspace.finance.recount import Recount
 from tests.workspace.finance.world import DAYS, REPOSITORY, add_jobs, make_workspace
 
 SPEC = yaml.safe_load((REPOSITORY / "jobs/finance/pnl_explain/job.yaml").read_text())
-GREEKS = ("delta", "gamma", "vega", "theta", "rho")
 LINES = ("opening", *GREEKS, "unexplained", "new", "closed", "expired", "closing")
 PNL = ("actual_pnl", "hypothetical_pnl", "risk_theoretical_pnl", "gross")
 # After an expiry on Good Friday, no trading day; when the rate rose; when options expired at the close.
@@ -41,30 +40,6 @@ def published(root: Path, day: str, table: str = "pnl_explain") -> pd.DataFrame:
     """A table's rows of all stocks, by desk."""
     rows = query(f"SELECT * FROM {table} WHERE day = DATE '{day}' AND symbol = 'all'", root).to_pandas()
     return rows.set_index("desk")
-
-
-def greeks_of(row: Any, spot: float, rate: float, years: float, volatility: float) -> tuple[float, ...]:
-    """A position's greeks a share by QuantLib, theta a year; a share has a delta of 1."""
-    if row.kind == "stock":
-        return 1.0, 0.0, 0.0, 0.0, 0.0
-    kind = QuantLib.Option.Call if row.kind == "call" else QuantLib.Option.Put
-    one = QuantLib.BlackCalculator(
-        QuantLib.PlainVanillaPayoff(kind, row.strike),
-        spot * float(np.exp(rate * years)),
-        volatility * float(np.sqrt(years)),
-        float(np.exp(-rate * years)),
-    )
-    return one.delta(spot), one.gamma(spot), one.vega(years), one.theta(spot, years), one.rho(years)
-
-
-def greeks(recount: Recount, book: pd.DataFrame, at: int) -> Numbers:
-    """QuantLib's greeks [positions, 5] of a book at the close of trading day `at`."""
-    day = recount.closes.index[at]
-    column = recount.closes.columns.get_indexer(book["symbol"])
-    spot, volatility = recount.closes.to_numpy()[at][column], recount.volatility[at][column]
-    years = (pd.to_datetime(book["expiry"]) - pd.Timestamp(day)).dt.days.to_numpy() / 365
-    rows = zip(book.itertuples(), spot, years, volatility, strict=True)
-    return np.array([greeks_of(row, s, recount.rate(day), t, v) for row, s, t, v in rows])
 
 
 def explained_lines(recount: Recount, day: str) -> pd.DataFrame:

@@ -11,11 +11,12 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import statsmodels.api as sm
+import yaml
 from arch import arch_model
 
 from data.lakes.finance import PRICES
 from nightscore import features, load, query
-from tests.workspace.finance.recount import Recount
+from tests.workspace.finance.recount import DECAY, INDEX_SLOPE, SPAN, Recount, index_shock
 from tests.workspace.finance.volatility import METRICS, SPANS, forecasts, read_returns
 from tests.workspace.finance.world import DAYS, REPOSITORY
 
@@ -48,6 +49,42 @@ def test_features_are_a_recount_s_from_the_raw_prices(workspace: Path, recount: 
         found = table.pivot_table(index="made_on", columns="symbol", values=name)
         # The rolling means of pandas are running sums, which lose digits after a large return.
         np.testing.assert_allclose(found, frame[found.columns], rtol=1e-6, atol=1e-12, err_msg=name)
+
+
+def test_the_volatility_proxy_moves_as_the_vix_did_in_years_that_it_has_not_seen() -> None:
+    """By pandas, of the index, 2017 and 2018: it falls on rallies and rises on falls, by as much."""
+    table = pd.read_parquet(PRICES).set_index("day")
+    table.index = pd.to_datetime(table.index)
+    returns = np.log(table["SP500"]).diff()
+    fading = DECAY ** np.arange(SPAN - 1, -1, -1)
+    smooth = (returns**2).rolling(SPAN).apply(lambda x: x @ (fading / fading.sum()), raw=True) ** 0.5
+    proxy = smooth * np.exp(INDEX_SLOPE * index_shock())
+    moves = pd.DataFrame(
+        {"index": returns, "proxy": np.log(proxy).diff(), "vix": np.log(table["VIX"]).diff()}
+    )
+    unseen = moves.loc["2017":"2018"].dropna()
+    up, down = unseen[unseen["index"] > 0.015], unseen[unseen["index"] < -0.015]
+    assert (len(unseen), len(up), len(down)) == (502, 12, 25)
+    assert 0.85 < unseen["proxy"].std() / unseen["vix"].std() < 1.15
+    assert unseen["proxy"].corr(unseen["vix"]) > 0.8
+    assert unseen["proxy"].corr(unseen["index"]) < -0.7
+    for large, sign in ((up, -1), (down, 1)):
+        mean, truth = sign * large["proxy"].mean(), sign * large["vix"].mean()
+        assert 0.75 * truth < mean < 1.25 * truth
+        assert truth > 0.1
+    metrics = json.loads((MODELS / "implied_volatility_metrics.json").read_text())
+    found = metrics["figures"]["the proxy"]["not seen"]
+    assert found["deviation"] == pytest.approx(unseen["proxy"].std(ddof=0), abs=1e-3)
+    assert found["up"] == pytest.approx(up["proxy"].mean(), abs=1e-3)
+    assert found["down"] == pytest.approx(down["proxy"].mean(), abs=1e-3)
+
+
+def test_the_job_has_the_fitted_proxy() -> None:
+    """The defaults of its parameters are those of the metrics that the script wrote."""
+    params = yaml.safe_load((REPOSITORY / "jobs/finance/volatility/job.yaml").read_text())["params"]
+    metrics = json.loads((MODELS / "implied_volatility_metrics.json").read_text())
+    names = ("decay", "index_decay", "index_slope")
+    assert {name: params[name]["default"] for name in names} == {name: metrics[name] for name in names}
 
 
 def test_a_price_after_the_day_changes_nothing(workspace: Path, tmp_path: Path) -> None:

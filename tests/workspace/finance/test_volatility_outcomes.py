@@ -1,20 +1,27 @@
 """What forecasts of volatility were worth: the job's SQL, held to pandas, SciPy and statsmodels."""
 
 import datetime as dt
+import json
+import shutil
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
+import onnx
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import statsmodels.api as sm
 import yaml
+from deltalake import DeltaTable
 from scipy.stats import kstest, norm
 
+from data.lakes.finance import write_lake
+from nightscore import Restate, load, run
 from tests.workspace.finance.volatility import METRICS, forecasts, read_returns
-from tests.workspace.finance.world import REPOSITORY
+from tests.workspace.finance.world import DAYS, REPOSITORY, SINCE
 
 FOLDER = REPOSITORY / "jobs/finance/volatility_outcomes"
 SHAPE = REPOSITORY / "data/models/finance/volatility_shape.parquet"
@@ -171,3 +178,85 @@ def test_the_distribution_is_the_one_of_the_model_s_quantiles() -> None:
     for name, level in (("quantile_1", 0.01), ("quantile_5", 0.05)):
         value = np.interp(level, shape["probability"], shape["standardised"])
         assert METRICS["quantiles"][name] == pytest.approx(value, abs=1e-4)
+
+
+@pytest.mark.parametrize(("n", "level"), LEVELS.items())
+def test_how_often_the_thresholds_would_have_asked_is_a_recount_s(n: int, level: float) -> None:
+    """By pandas' rolling means over all unseen days: of all stocks, and of the counts of each."""
+    returns = read_returns().loc[dt.date(2015, 1, 1) :]
+    below = (returns < METRICS["quantiles"][f"quantile_{n}"] * forecasts(read_returns())).loc[returns.index]
+    days = below.mean(axis=1)
+    errors = (days.rolling(250).std(ddof=0) / 250**0.5).clip(lower=(level * (1 - level) / 5_000) ** 0.5)
+    asked = ((days.rolling(250).mean() - level) / errors > PARAMS["review_errors"]).iloc[249:]
+    found = METRICS["reviews"]
+    assert found["nights"] == len(asked) == 1_763
+    by_reason = found["by_reason"]
+    assert by_reason[f"too many below the {n} % quantile"] == round(asked.mean(), 4)
+    counts = below.rolling(250).sum().iloc[249:]
+    stocks = (counts >= {1: 12, 5: 26}[n]).any(axis=1)
+    assert by_reason[f"a stock has too many below the {n} % quantile"] == round(stocks.mean(), 4)
+    assert max(by_reason.values()) <= found["anything"] <= sum(by_reason.values())
+
+
+@pytest.fixture(scope="module")
+def nights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two nights of volatility and of its outcomes, over the real prices."""
+    root = tmp_path_factory.mktemp("outcomes")
+    write_lake(root, positions=1, since=SINCE)
+    for name in ("volatility", "volatility_outcomes"):
+        shutil.copytree(REPOSITORY / "jobs/finance" / name, root / "jobs/finance" / name)
+    (root / "data/models/finance").mkdir(parents=True)
+    for name in ("volatility.onnx", "volatility_shape.parquet"):
+        shutil.copy(REPOSITORY / "data/models/finance" / name, root / "data/models/finance")
+    for day in DAYS:
+        for name in ("volatility", "volatility_outcomes"):
+            run(load(name, root), day)
+    return root
+
+
+def receipt(root: Path, day: str) -> dict[str, Any]:
+    """The receipt of a night of the outcomes, as the run's folder has it."""
+    [file] = (root / f"data/runs/volatility_outcomes/{day}").glob("*/receipt.json")
+    return dict(json.loads(file.read_text()))
+
+
+def test_a_night_holds_the_returns_to_what_was_published_the_night_before(nights: Path) -> None:
+    """By the tables' own files: forecasts of the first night, returns from the raw prices."""
+    said = DeltaTable(nights / "data/tables/volatility").to_pandas()
+    said = said[said["day"].astype(str) == DAYS[0]].set_index("symbol")
+    found = DeltaTable(nights / "data/tables/volatility_outcomes").to_pandas().set_index("symbol")
+    assert set(found["day"].astype(str)) == {DAYS[1]} and len(found) == 20
+    returns = read_returns().loc[dt.date.fromisoformat(DAYS[1])]
+    np.testing.assert_allclose(found["log_return"], returns[found.index], rtol=1e-12)
+    for name in ("volatility", "quantile_1", "quantile_5"):
+        np.testing.assert_array_equal(found[name], said[name][found.index])
+    np.testing.assert_array_equal(found["is_below_5"], found["log_return"] < found["quantile_5"])
+
+
+def test_the_first_night_says_that_nothing_was_held(nights: Path) -> None:
+    """It publishes no row, and its first audit warns; on the second all pass, with no verdict yet."""
+    first, second = (receipt(nights, day) for day in DAYS)
+    assert [one["tables"]["volatility_outcomes"]["rows"] for one in (first, second)] == [0, 20]
+    failed = [[audit["name"] for audit in one["audits"] if not audit["passed"]] for one in (first, second)]
+    assert failed == [["every stock's return is held to the forecast of the trading day before"], []]
+    assert len(second["audits"]) == 4
+
+
+def test_a_forecast_that_was_run_again_once_the_day_was_known_changes_nothing(
+    nights: Path, tmp_path: Path
+) -> None:
+    """The night is unchanged, and run anew it has the forecasts that were published first."""
+    root = tmp_path / "again"
+    shutil.copytree(nights, root)
+    model = onnx.load(root / "data/models/finance/volatility.onnx")
+    for constant in model.graph.initializer:
+        if constant.name == "weight_quantile_1":
+            constant.CopyFrom(onnx.numpy_helper.from_array(np.array(-9.0), constant.name))
+    onnx.save(model, root / "data/models/finance/volatility.onnx")
+    run(load("volatility", root), DAYS[0], restate=Restate("the day is known now", by="nobody"))
+    job = load("volatility_outcomes", root)
+    assert run(job, DAYS[1]).status == "unchanged"
+    again = run(job, DAYS[1], force=True, restate=Restate("to be sure", by="nobody"))
+    assert again.restatement and all(
+        (one.changed, one.added, one.removed) == (0, 0, 0) for one in again.restatement.tables.values()
+    )

@@ -1,0 +1,86 @@
+-- Today's book, and every move that the market has made in a day since there is a price for it.
+--
+-- One row per (desk, symbol), of the positions that a desk holds in a stock; what they are, and the moves, are lists,
+-- so that a row is all that the stock's history means for it: positions in the order of their id, moves from close to
+-- close in the order of their days, and after those of a day (there are `days`) the windows, each as one move.
+--
+-- What moves is the price, by its ratio, and the volatility proxy, by its ratio, as in market_risk; time and rate stand
+-- still. The proxy is that of the job volatility: 250 squared log returns, exponentially weighted, a year of 252 days.
+WITH
+returns AS (
+    SELECT symbol, day, close, ln(close / lag(close) OVER (PARTITION BY symbol ORDER BY day)) AS log_return
+    FROM prices
+    WHERE kind = 'stock'
+),
+weights AS (  -- oldest first; they add up to 1
+    SELECT list(pow(0.97::DOUBLE, 249 - i) * (1 - 0.97::DOUBLE) / (1 - pow(0.97::DOUBLE, 250)) ORDER BY i) AS weights
+    FROM range(250) AS days (i)
+),
+squared AS (
+    SELECT
+        symbol, day, close,
+        list(log_return * log_return) OVER (PARTITION BY symbol ORDER BY day ROWS 249 PRECEDING) AS squares
+    FROM returns
+    WHERE log_return IS NOT NULL
+),
+marks AS (
+    SELECT symbol, day, close, sqrt(252 * list_inner_product(squares, weights)) AS proxy
+    FROM squared
+    CROSS JOIN weights
+    WHERE len(squares) = 250
+),
+days AS (
+    SELECT lag(day) OVER (ORDER BY day) AS moved_from, day AS moved_on
+    FROM (SELECT DISTINCT day FROM marks)
+),
+windows AS (  -- from the last close before a window's first month to the last close of its last month
+    SELECT max(day) FILTER (day < first_day) AS moved_from, max(day) FILTER (day <= end_day) AS moved_on
+    FROM (
+        SELECT
+            CAST(string_split(months, ':')[1] || '-01' AS DATE) AS first_day,
+            last_day(CAST(string_split(months, ':')[-1] || '-01' AS DATE)) AS end_day
+        FROM (SELECT DISTINCT unnest(string_split(getvariable('windows'), ' ')) AS months)
+    )
+    CROSS JOIN (SELECT DISTINCT day FROM marks)
+    GROUP BY first_day, end_day
+),
+moves AS (
+    SELECT moved_from, moved_on, true AS is_day FROM days WHERE moved_from IS NOT NULL
+    UNION ALL
+    SELECT moved_from, moved_on, false FROM windows WHERE moved_from IS NOT NULL
+),
+histories AS (
+    SELECT
+        later.symbol,
+        CAST(count(*) FILTER (is_day) AS INTEGER) AS days,
+        list(moved_from ORDER BY is_day DESC, moved_from, moved_on) AS moved_from,
+        list(moved_on ORDER BY is_day DESC, moved_from, moved_on) AS moved_on,
+        list(later.close / earlier.close ORDER BY is_day DESC, moved_from, moved_on) AS price_ratios,
+        list(later.proxy / earlier.proxy ORDER BY is_day DESC, moved_from, moved_on) AS volatility_ratios
+    FROM moves
+    JOIN marks AS later ON later.day = moved_on
+    JOIN marks AS earlier ON earlier.day = moved_from AND earlier.symbol = later.symbol
+    GROUP BY later.symbol
+),
+positions AS (
+    SELECT
+        desk, symbol,
+        CAST(count(*) AS INTEGER) AS positions,
+        list(CAST(quantity AS DOUBLE) ORDER BY position_id) AS quantities,
+        list(coalesce(CAST(strike AS DOUBLE), 0) ORDER BY position_id) AS strikes,
+        list(coalesce((expiry - getvariable('day')) / 365.0, 0) ORDER BY position_id) AS years,
+        list(CASE kind WHEN 'put' THEN -1::DOUBLE ELSE 1::DOUBLE END ORDER BY position_id) AS rights
+    FROM trades AS opening
+    ANTI JOIN (SELECT position_id FROM trades WHERE action = 'close') AS closing USING (position_id)
+    WHERE action = 'open' AND (expiry IS NULL OR expiry > getvariable('day'))
+    GROUP BY desk, symbol
+)
+SELECT
+    desk, symbol, positions, days, moved_from, moved_on,
+    close AS spot, proxy AS volatility,
+    (SELECT arg_max(rate, since) FROM rates WHERE since <= getvariable('day')) AS rate,
+    quantities, strikes, years, rights, price_ratios, volatility_ratios
+FROM positions
+JOIN histories USING (symbol)
+JOIN marks USING (symbol)
+WHERE marks.day = getvariable('day')
