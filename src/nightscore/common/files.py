@@ -139,8 +139,8 @@ def _unless_gone(_: object, __: str, caught: tuple[type[BaseException], BaseExce
 def list_paths(folder: Path, *patterns: str) -> list[Path]:
     """What lies in a folder by patterns (`*`, `?`), one a level, sorted; a hidden name by its dot alone.
 
-    What another process removes meanwhile is left out. `Path.glob` fails then (Python 3.11), and takes for empty
-    what it may not list.
+    What another process removes meanwhile is left out. `Path.glob` fails then (Python 3.11), and takes for
+    empty what it may not list.
 
     Raises:
         Broken: a folder can't be listed.
