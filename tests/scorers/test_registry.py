@@ -12,8 +12,8 @@ import pytest
 from nightscore.scorers.contract import Options
 from nightscore.scorers.errors import ChunkError, ContractError, ModelError
 from nightscore.scorers.model_file import ModelFile
-from nightscore.scorers.python import open_python, read_python_model
 from nightscore.scorers.none import NO_MODEL
+from nightscore.scorers.python import open_python, read_python_model
 from nightscore.scorers.registry import (
     BUILT_IN_KINDS,
     hash_package,
