@@ -28,11 +28,14 @@ how each of them rounds, and none is fused or reordered (no fast-math): a row ha
 and on any processor. A chunk has one thread: a night scores as many chunks at once as there are cores.
 
 On CUDA the same functions are compiled for the device, where products and sums are fused, so that the last
-bits differ. That was compiled (PTX, sm_80 and sm_90) and run in Numba's simulator, never on a GPU: its speed
-is not known. With `device: auto` it is measured, and held to the CPU's prices, before it is taken.
+bits differ: on an H200 prices were within 7e-13 of the CPU's, and a row had the same bits in any chunk. The
+copies take the time there: at a million rows a chunk it priced 166 million a second, where one core of that
+machine priced 49 million and its sixteen 579 million; at 16,384 rows 14 million. With `device: auto` it is
+measured, and held to the CPU's prices, before it is taken.
 """
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +43,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from numba import njit
+from numba.core.errors import NumbaPerformanceWarning
 
 from nightscore.scorers import ModelError, ModelFile, Options, Scorer, Signature, Variant, as_numpy
 from nightscore.scorers.compiled import numba_compiled
@@ -273,6 +277,8 @@ def _has_cuda() -> bool:
 def _on_cuda() -> Compute:
     """A row a CUDA thread; columns go to the device, and results come back, on a stream of their own."""
     option = _option
+    # A chunk is what the night gives; that a card could take more at once is nothing for its log.
+    warnings.filterwarnings("ignore", message="Grid size", category=NumbaPerformanceWarning)
 
     @cuda.jit
     def rows(columns, results):  # type: ignore[no-untyped-def]

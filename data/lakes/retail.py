@@ -12,6 +12,8 @@ unsaid:
   decimals add up to the same bits in any order.
 - Promotions hold for a week, Monday to Sunday, and lie under that week's first day, so that a job
   which is cut at a day sees a mailer from the day on which it came out.
+
+Beside the data lies ``eligibility.parquet``: what may not be recommended, by made-up rules.
 """
 
 import importlib.metadata
@@ -29,6 +31,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data.lakes import lake
+from data.lakes.eligibility import write_eligibility
 from data.lakes.lake import ROW_GROUP
 from nightscore.common.errors import Broken
 from nightscore.common.progress import ProgressCallback, silent
@@ -70,6 +73,7 @@ def write_lake(workspace: Path, report: ProgressCallback = silent) -> None:
     """
     source, stamp = _source()
     root = workspace / LAKE
+    write_eligibility(root / "eligibility.parquet", stamp)  # its rules change more often than the data
     if lake.is_complete(root, stamp):
         return
     for done, name in enumerate(PLAIN_TABLES, 1):

@@ -7,33 +7,55 @@ those of the `Scorecard`; a NaN is in the bin for what is missing. The others:
     months           n, until the last instalment falls due, 1 to 60
     monthly_rate     r, of the loan itself, > 0: it discounts, and it shapes the annuity
     lgd              loss given default, a share of what is owed then
-    stage            1, 2 or 3
-    late_share       of loans as late as this one, the share that defaults within `late_months`; 0: it is not late
+    unpaid_instalments   k, >= 0: those that are unpaid when a loan defaults
+    prepayment       q, the share of loans that is repaid early in a month, >= 0 and < 1
+    bad_in_default   the share of what the scorecard calls bad that defaults, > 0 and <= 1
+    late_share       l, of loans as late as this one, what defaults within `late_months`; 0: not late
     late_months      m, >= 1; of a loan with fewer months left, those
+    stage_by_arrears   1, 2 or 3, by the days that it is late
+    stage_held       the least stage that its past allows, 1, 2 or 3
+    stage_2_times, stage_2_from   the risk has risen significantly where `pd` is both so many times
+                     `pd_at_origination` and at least that
     shift_downturn, shift_upturn     what a scenario adds to the log-odds of default
     weight_downturn, weight_upturn   how likely a scenario is; the base scenario has the rest
 
-Outputs, float64: `scorecard_pd` (within 12 months of the application), `pd` and `pd_lifetime` (within the next
-12 months, and until the last instalment; base scenario; 1 in stage 3), `score` (points) and `loss`,
-`loss_12_months`, `loss_lifetime` (US dollars, weighted over scenarios), each [rows]; `points_lost`
-[rows, features]; `scenario_losses` [rows, 3] (downturn, base, upturn; the loan's own stage).
+Outputs, float64:
 
-The loss of a scenario, with p the scorecard's probability and l the `late_share`, both with the scenario's shift
-on their log-odds:
+    scorecard_pd, score, points_lost [rows, features]   of going bad within 12 months; points
+    pd_at_origination   p, of default within them
+    pd, pd_lifetime     within the next 12 months, and until the last instalment; base scenario; 1 in stage 3
+    stage_without_cure  the worse of `stage_by_arrears` and, where the risk has risen significantly, 2
+    stage               the worse of that and `stage_held`
+    exposure_at_default   balance (1 + r)^k: of a loan that defaults at once, US dollars
+    loss, loss_12_months, loss_lifetime     US dollars, weighted over scenarios; `loss` is that of the stage
+    scenario_losses [rows, 3]   downturn, base, upturn; of the stage
 
-    hazard of month t                    the larger of -log(1 - p) / 12 and, for t <= m, -log(1 - l) / m
+Each is [rows] unless it says otherwise. The loss of a scenario, p and l with its shift on their log-odds:
+
+    hazard of month t                    the larger of -log(1 - p) (1 - q)^(t - 1) / (sum of that power over
+                                         the first 12 months) and, for t <= m, -log(1 - l) / m
     probability of default in month t    exp(-H(t - 1)) - exp(-H(t)), H(t) being the sum of hazards to t
-    exposure in month t                  balance ((1 + r)^n - (1 + r)^(t - 1)) / ((1 + r)^n - 1): an annuity
+    exposure in month t                  balance ((1 + r)^n - (1 + r)^s) / ((1 + r)^n - 1) * (1 + r)^min(t, k)
+                                         with s = max(t - 1 - k, 0): an annuity that is k months behind
     loss                                 lgd * sum over t of probability * exposure / (1 + r)^t
 
 over t = 1 to n for a lifetime and to 12 for twelve months; stage 3 is in default, and its loss is
-lgd * balance. So a share that was measured over m months is that of m months, and no hazard runs on from it: a
-late loan that has not defaulted by then has the hazard of its application. As IFRS 9 has it: 12 months in stage 1
-(5.5.5), a lifetime in stages 2 and 3 (5.5.3), weighted over scenarios (5.5.17, B5.5.41), 12-month losses being
-the part of lifetime losses that default within 12 months causes (B5.5.43), discounted at the effective interest
-rate (B5.5.44), for which the loan's own rate stands in: fees are not known. The sum over months is the usual one
-(Bellini, IFRS 9 and CECL Credit Risk Modelling and Validation, 2019). That a loan may be repaid early is left
-out, which makes lifetime losses too large. Points: Siddiqi, Intelligent Credit Scoring (2017).
+lgd * exposure_at_default. So:
+
+- A share that was measured over m months is that of m months, and no hazard runs on from it: a late loan
+  that has not defaulted by then has the hazard of its application.
+- A loan that defaults is k instalments behind the contract's annuity, and owes the interest of k months.
+- p was measured on loans of which some were repaid early (modeldata calls good what is "fully paid back or
+  currently on-time"), so it is the same for any q: early repayment shapes what is made of it for the months
+  after the first twelve. Late loans are not repaid early.
+
+As IFRS 9 has it: 12 months in stage 1 (5.5.5), a lifetime in stages 2 and 3 (5.5.3); stage 2 where the
+risk has risen significantly since origination (5.5.9), told by 12-month probabilities, which stand in for
+lifetime ones (B5.5.13); weighted over scenarios (5.5.17, B5.5.41); 12-month losses are the part of
+lifetime losses that default within 12 months causes (B5.5.43); discounted at the effective interest rate
+(B5.5.44), for which the loan's own rate stands in: fees are not known. The sum over months is the usual
+one (Bellini, IFRS 9 and CECL Credit Risk Modelling and Validation, 2019). Points: Siddiqi, Intelligent
+Credit Scoring (2017).
 """
 
 import json
@@ -47,10 +69,14 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 LOAN = (
-    "balance", "months", "monthly_rate", "lgd", "stage", "late_share", "late_months", "shift_downturn",
-    "shift_upturn", "weight_downturn", "weight_upturn",
+    "balance", "months", "monthly_rate", "lgd", "unpaid_instalments", "prepayment", "bad_in_default",
+    "late_share", "late_months", "stage_by_arrears", "stage_held", "stage_2_times", "stage_2_from",
+    "shift_downturn", "shift_upturn", "weight_downturn", "weight_upturn",
 )  # fmt: skip
-OUTPUTS = ("scorecard_pd", "pd", "pd_lifetime", "score", "loss", "loss_12_months", "loss_lifetime")
+OUTPUTS = (
+    "scorecard_pd", "score", "pd_at_origination", "pd", "pd_lifetime", "stage_without_cure", "stage",
+    "exposure_at_default", "loss", "loss_12_months", "loss_lifetime",
+)  # fmt: skip
 LONGEST, YEAR = 60, 12  # months
 SCORE, ODDS, DOUBLE = 600.0, 30.0, 20.0  # 600 points are 30 good loans to a bad one; 20 more double that
 FACTOR = DOUBLE / np.log(2)
@@ -167,15 +193,17 @@ def _scorecard(g: Graph, card: Scorecard) -> None:
 
 def _losses(g: Graph) -> None:
     """All but the scorecard's own; axes are [rows, scenarios, months]."""
+    g.op("Mul", "scorecard_pd", "bad_in_default", name="pd_at_origination")
     hazard = _hazard(g)
-    _probabilities(g, hazard)
+    _probabilities_and_stages(g, hazard)
+    discounted = _discounted_exposure(g)
     of_month = g.op("Sub", 1.0, g.op("Exp", g.op("Neg", hazard)))
     last = g.constant(np.array(2, np.int64))
     alive = g.op("Exp", g.op("Neg", g.op("CumSum", hazard, last, exclusive=1)))  # when the month begins
-    loss = g.op("Mul", g.op("Mul", alive, of_month), g.column(_discounted_exposure(g), (1,)))
+    loss = g.op("Mul", g.op("Mul", alive, of_month), g.column(discounted, (1,)))
     lifetime = g.op("Mul", g.total(loss, 2), g.column("lgd"))
     year = g.op("Mul", g.total(g.op("Mul", loss, FIRST_YEAR), 2), g.column("lgd"))
-    in_default = g.column(g.op("Mul", "balance", "lgd"))
+    in_default = g.column(g.op("Mul", "exposure_at_default", "lgd"))
     later = g.op("Where", g.op("Less", g.column("stage"), 2.5), lifetime, in_default)
     g.op("Where", g.op("Less", g.column("stage"), 1.5), year, later, name="scenario_losses")
     rest = g.op("Sub", g.op("Sub", 1.0, "weight_downturn"), "weight_upturn")
@@ -186,14 +214,16 @@ def _losses(g: Graph) -> None:
 
 def _hazard(g: Graph) -> str:
     """The hazard of each month by scenario, [rows, 3, 60]; 0 after the last instalment."""
-    by_application = g.op("Div", _whole_hazard(g, "scorecard_pd"), float(YEAR))
+    stays = g.op("Pow", g.column(g.op("Sub", 1.0, "prepayment")), BEFORE)
+    year = g.column(g.total(g.op("Mul", stays, FIRST_YEAR), 1))
+    share = g.op("Div", stays, year)  # of a month in the hazard of twelve
+    by_application = g.op("Mul", g.column(_whole_hazard(g, "pd_at_origination"), (2,)), g.column(share))
     months = g.op("Min", "months", "late_months")
     is_late = g.op("Cast", g.op("Less", BEFORE, g.column(months)), to=TensorProto.DOUBLE)
     by_lateness = g.op("Div", _whole_hazard(g, "late_share"), g.column(months))
     by_lateness = g.op("Mul", g.column(by_lateness, (2,)), g.column(is_late))
     is_due = g.op("Cast", g.op("Less", BEFORE, g.column("months")), to=TensorProto.DOUBLE)
-    larger = g.op("Max", g.column(by_application, (2,)), by_lateness)
-    return g.op("Mul", larger, g.column(is_due))
+    return g.op("Mul", g.op("Max", by_application, by_lateness), g.column(is_due))
 
 
 def _whole_hazard(g: Graph, probability: str) -> str:
@@ -204,19 +234,35 @@ def _whole_hazard(g: Graph, probability: str) -> str:
     return g.op("Log", g.op("Add", 1.0, g.op("Mul", g.column(odds), g.op("Exp", shifts))))
 
 
-def _probabilities(g: Graph, hazard: str) -> None:
-    """`pd` and `pd_lifetime`, of the base scenario."""
+def _probabilities_and_stages(g: Graph, hazard: str) -> None:
+    """`pd` and `pd_lifetime` of the base scenario, and both stages."""
     base = g.op("Gather", hazard, g.constant(np.array(1, np.int64)), axis=1)
-    for considered, name in ((g.op("Mul", base, FIRST_YEAR), "pd"), (base, "pd_lifetime")):
-        survives = g.op("Exp", g.op("Neg", g.total(considered, 1)))
-        g.op("Where", g.op("Less", "stage", 2.5), g.op("Sub", 1.0, survives), 1.0, name=name)
+    year, life = (
+        g.op("Sub", 1.0, g.op("Exp", g.op("Neg", g.total(considered, 1))))
+        for considered in (g.op("Mul", base, FIRST_YEAR), base)
+    )
+    risen = g.op("GreaterOrEqual", year, g.op("Mul", "pd_at_origination", "stage_2_times"))
+    significant = g.op("And", risen, g.op("GreaterOrEqual", year, "stage_2_from"))
+    by_risk = g.op("Add", 1.0, g.op("Cast", significant, to=TensorProto.DOUBLE))
+    g.op("Max", "stage_by_arrears", by_risk, name="stage_without_cure")
+    g.op("Max", "stage_without_cure", "stage_held", name="stage")
+    for probability, name in ((year, "pd"), (life, "pd_lifetime")):
+        g.op("Where", g.op("Less", "stage", 2.5), probability, 1.0, name=name)
 
 
 def _discounted_exposure(g: Graph) -> str:
-    """What is owed in each month, discounted from its end: [rows, 60], 0 after the last instalment."""
+    """What is owed by a loan that defaults in each month, discounted from its end: [rows, 60].
+
+    And `exposure_at_default`. At the loan's own rate the interest of k months takes back as much discount.
+    """
     growth = g.op("Add", 1.0, "monthly_rate")
+    g.op("Mul", "balance", g.op("Pow", growth, "unpaid_instalments"), name="exposure_at_default")
     whole = g.op("Pow", growth, "months")
-    grown = g.op("Pow", g.column(growth), BEFORE)
+    paid, discounted = (
+        g.op("Max", g.op("Sub", months, g.column("unpaid_instalments")), 0.0)
+        for months in (BEFORE, BEFORE + 1)
+    )
+    grown = g.op("Pow", g.column(growth), paid)
     owed = g.op("Div", g.op("Sub", g.column(whole), grown), g.column(g.op("Sub", whole, 1.0)))
-    left = g.op("Mul", g.op("Max", owed, 0.0), g.column("balance"))
-    return g.op("Div", left, g.op("Mul", grown, g.column(growth)))
+    left = g.op("Mul", owed, g.column("balance"))
+    return g.op("Div", left, g.op("Pow", g.column(growth), discounted))

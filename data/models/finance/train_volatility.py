@@ -81,7 +81,7 @@ def main() -> int:
         "first_training_day": str(returns.days[row[training]].min()),
         **evaluate(returns, (row[held_out], column[held_out]), volatility[held_out], quantiles),
         "reviews": reviewed(
-            returns, row[held_out] + 1, column[held_out], volatility[held_out], quantiles, shape
+            returns, (row[held_out] + 1, column[held_out]), volatility[held_out], quantiles, shape
         ),
     }
     (HERE / "volatility_metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")

@@ -1,200 +1,205 @@
 """How good are ten recommendations? Real runs of the job, counted against what was bought afterwards.
 
-Full catalogue, no sampled negatives: a household's list counts against everything that it bought in the 14
-days after the scored day, whether or not it was among the candidates.
+All lists are cut by the same mask: what may not be named is in none of them, however often it is bought. What
+was bought is counted whole, masked products too, so that the mask's price shows.
 """
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
+from baselines import decayed_counts, decayed_counts_with_neighbours, tifu_knn
+from lists import TEN, Ints, Receipts, Top, by_household, measure
+from rules import Pool, Rules, categories, masked_products
 
 from nightscore import Job, query, run
 
 LABEL_DAYS = 14
-TEN = 10
 HELD_OUT_DAYS = [
     dt.date(2017, month, day) for month, day in ((10, 4), (10, 18), (11, 1), (11, 15), (12, 1), (12, 15))
 ]
-SLOTS_DAY = dt.date(2017, 11, 1)  # the day on which the price of discovery slots is shown
-Ints = npt.NDArray[np.int64]
+LATER_DAY = dt.date(2017, 12, 6)  # of which nobody had seen a figure when the model and its rules were chosen
+FREE, PUBLISHED, HARDEST = "model, free", "published", "decayed counts with neighbours"
+NOTHING = np.empty(0, np.int64)
+# What each rule costs: one is moved, the others stay as the job has them.
+GRID: dict[str, dict[str, Any]] = {
+    **{f"{n} a category, no slot": {"category_places": n, "discovery_slots": 0} for n in (1, 2, 3, 4)},
+    "no rule": {"category_places": TEN, "discovery_slots": 0},
+    **{
+        f"3 a category, {n} slot{'s' if n > 1 else ''}, floor {floor}": {
+            "category_places": 3, "discovery_slots": n, "discovery_floor": floor,
+        }
+        for n, floor in ((1, 0.75), (1, 0.5), (1, 0.25), (1, 0), (2, 0.25), (2, 0), (3, 0))
+    },
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Top:
-    """Ranked lists: [n] households, products and ranks (1 = first), at most ten rows a household."""
+class Day:
+    """One scored day: what the job published on it, and what was bought in the two weeks after."""
 
-    household: Ints
-    product: Ints
-    rank: Ints
+    job: Job
+    receipts: Receipts
+    day: dt.date
 
-    @staticmethod
-    def of(household: Ints, product: Ints, *best: npt.NDArray[Any]) -> "Top":
-        """The first ten of each household; `best` are sort keys, lowest first, then the product id."""
-        order = np.lexsort((product, *reversed(best), household))
-        household, product = household[order], product[order]
-        _, starts, sizes = np.unique(household, return_index=True, return_counts=True)
-        rank = np.arange(len(household)) - np.repeat(starts, sizes) + 1
-        return Top(household[rank <= TEN], product[rank <= TEN], rank[rank <= TEN])
+    @cached_property
+    def truth(self) -> tuple[Ints, Ints]:
+        """Pairs bought after the day by households that shopped before it; those that bought anything."""
+        before = np.unique(self.receipts.until(self.day - dt.timedelta(days=1)).household)
+        bought = self.receipts.bought_after(self.day, LABEL_DAYS)
+        bought = bought[np.isin(bought >> 32, before)]
+        return bought, np.unique(bought >> 32)
 
+    @cached_property
+    def known(self) -> Receipts:
+        """All lines up to the day."""
+        return self.receipts.until(self.day)
 
-@dataclass(frozen=True)
-class Receipts:
-    """Every line of every till receipt: [n] int64 ids, and the store's day."""
+    @cached_property
+    def masked(self) -> Ints:
+        """The products that may not be named."""
+        unsold = self.job.spec.params["unsold_days"].default
+        return masked_products(self.job.workspace.root / "data/lake/retail", self.receipts, self.day, unsold)
 
-    household: Ints
-    product: Ints
-    day: npt.NDArray[np.datetime64]
+    @cached_property
+    def scores(self) -> dict[str, npt.NDArray[Any]]:
+        """The candidates: ids as int64, and the score."""
+        found = self.read(f"SELECT household_id, product_id, score FROM {self.job.spec.scores_table}")
+        return {
+            name: column if name == "score" else column.astype(np.int64) for name, column in found.items()
+        }
 
-    @staticmethod
-    def pairs(household: npt.NDArray[Any], product: npt.NDArray[Any]) -> Ints:
-        """One int64 for each (household, product)."""
-        pairs: Ints = (household.astype(np.int64) << 32) | product.astype(np.int64)
-        return pairs
+    @cached_property
+    def published(self) -> Top:
+        """The ten of the job."""
+        ten = self.read(f"SELECT household_id, product_id, rank FROM {self.job.name}")
+        return Top(*(ten[name].astype(np.int64) for name in ("household_id", "product_id", "rank")))
 
-    def until(self, day: dt.date, days: int | None = None) -> "Receipts":
-        """The lines of the `days` days that end with `day`, all days before by default."""
-        kept = self.day <= np.datetime64(day)
-        if days is not None:
-            kept &= self.day > np.datetime64(day) - days
-        return Receipts(self.household[kept], self.product[kept], self.day[kept])
+    @cached_property
+    def pool(self) -> Pool:
+        """The candidates that the mask leaves."""
+        household, product, score = self.scores.values()
+        kept = ~np.isin(product, self.masked)
+        household, product, score = household[kept], product[kept], score[kept]
+        catalogue, category = categories(self.job.workspace.root / "data/lake/retail")
+        own = np.unique(Receipts.pairs(self.known.household, self.known.product))
+        never = ~np.isin(Receipts.pairs(household, product), own)
+        return Pool.of(household, product, score, category[np.searchsorted(catalogue, product)], never)
 
-    def bought_after(self, day: dt.date, days: int) -> Ints:
-        """The distinct pairs that were bought in the `days` days after `day`, sorted."""
-        some = self.until(day + dt.timedelta(days=days), days)
-        return np.unique(self.pairs(some.household, some.product))
+    def read(self, sql: str) -> dict[str, npt.NDArray[Any]]:
+        """Columns of the day's rows of a table."""
+        found = query(f"{sql} WHERE day = $1", self.job.workspace, values=[self.day])
+        return {name: found[name].to_numpy() for name in found.column_names}
 
-    def most_bought(self) -> Top:
-        """Each household's own most-bought products: most baskets; a tie goes to the smaller product id."""
-        pairs, count = np.unique(self.pairs(self.household, self.product), return_counts=True)
-        return Top.of(pairs >> 32, pairs & 0xFFFFFFFF, -count)
-
-    def most_bought_lately(self, lately: "Receipts | None" = None) -> Top:
-        """The same, with ties to the latest purchase; and before all that most baskets among `lately`."""
-        pairs, last, count = np.unique(
-            self.pairs(self.household, self.product)[::-1], return_index=True, return_counts=True
+    def lists(self) -> dict[str, Top]:
+        """Everybody's ten by name; those that end with `unmasked` may name what the others may not."""
+        household, product, score = self.scores.values()
+        named, lately = self.known.without(self.masked), self.receipts.until(self.day, 84)
+        counted, near, tifu = (
+            tastes.tens(self.masked, NOTHING)
+            for tastes in (
+                decayed_counts(self.known, self.day),
+                decayed_counts_with_neighbours(self.known, self.day),
+                tifu_knn(self.known),
+            )
         )
-        latest = self.day[::-1][last].astype(np.int64)  # lines are sorted by day
-        first = np.zeros(len(pairs), dtype=np.int64)
-        if lately is not None:
-            found, times = np.unique(self.pairs(lately.household, lately.product), return_counts=True)
-            first[np.searchsorted(pairs, found)] = times
-        return Top.of(pairs >> 32, pairs & 0xFFFFFFFF, -first, -count, -latest)
-
-    def most_popular(self, households: Ints) -> Top:
-        """The ten products that most households bought, for everybody."""
-        pairs = np.unique(self.pairs(self.household, self.product))
-        products, buyers = np.unique(pairs & 0xFFFFFFFF, return_counts=True)
-        ten = products[np.lexsort((products, -buyers))[:TEN]]
-        return Top(
-            np.repeat(households, TEN),
-            np.tile(ten, len(households)),
-            np.tile(np.arange(1, TEN + 1), len(households)),
-        )
-
-
-def read_receipts(workspace: Path) -> Receipts:
-    """The whole year of the sample lake, sorted by day."""
-    parts = []
-    for file in sorted((workspace / "data/lake/retail/transactions").glob("day=*/*.parquet")):
-        table = pq.read_table(file, columns=["household_id", "product_id"], partitioning=None)
-        day = pa.scalar(dt.date.fromisoformat(file.parent.name.removeprefix("day=")))
-        parts.append(table.append_column("day", pa.repeat(day, table.num_rows)))
-    year = pa.concat_tables(parts)
-    household, product = (year[name].to_numpy().astype(np.int64) for name in ("household_id", "product_id"))
-    return Receipts(household, product, year["day"].to_numpy().astype("datetime64[D]"))
+        month = self.receipts.until(self.day, 28)
+        return {
+            FREE: self.pool.ten(Rules()),
+            PUBLISHED: self.published,
+            HARDEST: near[0],
+            "TIFU-KNN": tifu[0],
+            "decayed counts": counted[0],
+            "own most-bought, last 84 days first": named.most_bought_lately(lately.without(self.masked)),
+            "own most-bought, ties to the latest": named.most_bought_lately(),
+            "own most-bought": named.most_bought(),
+            "most popular, 28 days": month.without(self.masked).most_popular(self.truth[1]),
+            f"{FREE}, unmasked": Top.of(household, product, -score),
+            f"{HARDEST}, unmasked": near[1],
+            "TIFU-KNN, unmasked": tifu[1],
+            "decayed counts, unmasked": counted[1],
+            "own most-bought, unmasked": self.known.most_bought(),
+            "most popular, 28 days, unmasked": month.most_popular(self.truth[1]),
+        }
 
 
-def measure(top: Top, bought: Ints, households: Ints) -> dict[str, float]:
-    """Means over `households` [h] (sorted, all of them in `bought` pairs).
-
-    recall: hits / min(10, products bought). ndcg: gain 1 / log2(rank + 1) of the hits, over that of a perfect
-    ten. hit_rate: share with at least one hit. products: how many distinct ones the lists hold.
-    """
-    kept = np.isin(top.household, households)
-    where = np.searchsorted(households, top.household[kept])
-    hit = np.isin(Receipts.pairs(top.household[kept], top.product[kept]), bought)
-    hits = np.bincount(where[hit], minlength=len(households))
-    gains = np.bincount(where[hit], 1 / np.log2(top.rank[kept][hit] + 1), minlength=len(households))
-    possible = np.minimum(np.bincount(np.searchsorted(households, bought >> 32)), TEN)
-    ideal = np.cumsum(1 / np.log2(np.arange(2, TEN + 2)))[possible - 1]
+def evaluate(job: Job, receipts: Receipts) -> dict[str, Any]:
+    """Run the job on each day and compare; the figures of each day, their means, and what each rule costs."""
+    default = Rules(**{name: job.spec.params[name].default for name in Rules.__dataclass_fields__})
+    days, leads, grid = {}, [], {}
+    for one in (Day(job, receipts, day) for day in (*HELD_OUT_DAYS, LATER_DAY)):
+        print(f"scoring {one.day}", flush=True)
+        run(job, one.day)
+        _hold_to_rules(one, default)
+        lists = one.lists()
+        days[str(one.day)] = _figures(one, lists)
+        if one.day != LATER_DAY:
+            leads.append({name: _lead(one, lists[name], lists[HARDEST]) for name in (FREE, PUBLISHED)})
+            for name, rules in GRID.items():
+                grid.setdefault(name, []).append(_costs(one, one.pool.ten(replace(default, **rules))))
+    later = days.pop(str(LATER_DAY))
+    names = list(later["lists"])
     return {
-        "recall": float((hits / possible).mean()),
-        "ndcg": float((gains / ideal).mean()),
-        "hit_rate": float((hits > 0).mean()),
-        "products": float(len(np.unique(top.product[kept]))),
+        "window": {"days": list(days), "label_days": LABEL_DAYS},
+        "mean": {name: _mean([day["lists"][name] for day in days.values()]) for name in names},
+        "lead": {name: _clustered([lead[name] for lead in leads]) for name in (FREE, PUBLISHED)},
+        "rules": {name: _mean(figures) for name, figures in grid.items()},
+        "days": days,
+        "later": {"day": str(LATER_DAY), **later},
     }
 
 
-def evaluate(job: Job, receipts: Receipts, days: Sequence[dt.date]) -> dict[str, Any]:
-    """Run the job on each day and compare; the figures of each day, and their means."""
-    by_day = {day.isoformat(): _one_day(job, receipts, day) for day in days}
-    names = list(by_day[days[0].isoformat()]["lists"])
-    slots = {str(n): _published(job, receipts, SLOTS_DAY, {"discovery_slots": n}) for n in range(4)}
-    return {
-        "window": {"days": [str(day) for day in days], "label_days": LABEL_DAYS},
-        "mean": {name: _mean([one["lists"][name] for one in by_day.values()]) for name in names},
-        "days": by_day,
-        "discovery_slots": {"day": str(SLOTS_DAY), "published": slots},
-    }
+def _hold_to_rules(one: Day, default: Rules) -> None:
+    """The job's SQL and the rules here choose the same, or the figures of the rules would be of others."""
+    ours, theirs = one.pool.ten(default), one.published
+    mine, published = (np.sort(Receipts.pairs(top.household, top.product)) for top in (ours, theirs))
+    if not np.array_equal(mine, published):
+        raise ValueError(f"{one.day}: the published ten are not those of rules.py")
 
 
-def _one_day(job: Job, receipts: Receipts, day: dt.date) -> dict[str, Any]:
-    print(f"scoring {day}", flush=True)
-    run(job, day)
-    bought, households = _truth(receipts, day)
-    scores = _read(
-        job, f"SELECT household_id, product_id, score FROM {job.spec.scores_table} WHERE day = $1", day
-    )
-    household, product = scores["household_id"].astype(np.int64), scores["product_id"].astype(np.int64)
-    known = receipts.until(day)
-    lists = {
-        "model, free": Top.of(household, product, -scores["score"]),
-        "published": _top_products(job, day),
-        "own most-bought": known.most_bought(),
-        "own most-bought, ties to the latest": known.most_bought_lately(),
-        "own most-bought, last 84 days first": known.most_bought_lately(receipts.until(day, 84)),
-        "most popular, 28 days": receipts.until(day, 28).most_popular(households),
-    }
-    happened = np.isin(Receipts.pairs(household, product), bought)
+def _figures(one: Day, lists: Mapping[str, Top]) -> dict[str, Any]:
+    bought, households = one.truth
+    happened = np.isin(Receipts.pairs(one.scores["household_id"], one.scores["product_id"]), bought)
     return {
         "households": len(households),
-        "products_sold_so_far": len(np.unique(known.product)),
-        "candidates": len(household),
+        "products_sold_so_far": len(np.unique(one.known.product)),
+        "candidates": len(happened),
+        "candidates_masked": len(happened) - len(one.pool.household),
         "share_of_purchases_among_candidates": round(float(happened.sum() / len(bought)), 4),
-        "mean_score": round(float(scores["score"].mean()), 5),
+        "share_of_purchases_masked": round(float(np.isin(bought & 0xFFFFFFFF, one.masked).mean()), 4),
+        "mean_score": round(float(one.scores["score"].mean()), 5),
         "share_of_candidates_bought": round(float(happened.mean()), 5),
         "lists": {name: _rounded(measure(top, bought, households)) for name, top in lists.items()},
     }
 
 
-def _published(job: Job, receipts: Receipts, day: dt.date, params: Mapping[str, int]) -> dict[str, float]:
-    run(job, day, params=params)
-    return _rounded(measure(_top_products(job, day), *_truth(receipts, day)))
+def _costs(one: Day, top: Top) -> dict[str, float]:
+    """How good a list is, and the share of households that find something in it that they never bought."""
+    own = np.unique(Receipts.pairs(one.known.household, one.known.product))
+    never = ~np.isin(Receipts.pairs(top.household, top.product), own)
+    new = len(np.unique(top.household[never])) / len(np.unique(top.household))
+    return _rounded({**measure(top, *one.truth), "households_with_new": new})
 
 
-def _truth(receipts: Receipts, day: dt.date) -> tuple[Ints, Ints]:
-    """What was bought after the day by households that shopped before it, and those that bought anything."""
-    before = np.unique(receipts.until(day - dt.timedelta(days=1)).household)
-    bought = receipts.bought_after(day, LABEL_DAYS)
-    bought = bought[np.isin(bought >> 32, before)]
-    return bought, np.unique(bought >> 32)
+def _lead(one: Day, top: Top, other: Top) -> dict[str, Any]:
+    better = zip(by_household(top, *one.truth), by_household(other, *one.truth), strict=True)
+    recall, ndcg = (a - b for a, b in better)
+    return {"household": one.truth[1], "recall": recall, "ndcg": ndcg}
 
 
-def _top_products(job: Job, day: dt.date) -> Top:
-    ten = _read(job, f"SELECT household_id, product_id, rank FROM {job.name} WHERE day = $1", day)
-    return Top(*(ten[name].astype(np.int64) for name in ("household_id", "product_id", "rank")))
-
-
-def _read(job: Job, sql: str, day: dt.date) -> dict[str, npt.NDArray[Any]]:
-    found = query(sql, job.workspace, values=[day])
-    return {name: found[name].to_numpy() for name in found.column_names}
+def _clustered(days: Sequence[Mapping[str, npt.NDArray[Any]]]) -> dict[str, float]:
+    """Mean differences, and their standard errors with all days of a household as one observation."""
+    household = np.concatenate([day["household"] for day in days])
+    found = {}
+    for kind in ("recall", "ndcg"):
+        values = np.concatenate([day[kind] for day in days])
+        sums = np.bincount(household, values - values.mean())
+        found |= {kind: values.mean(), f"{kind}_error": np.sqrt((sums**2).sum()) / len(values)}
+    return _rounded({name: float(value) for name, value in found.items()})
 
 
 def _mean(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:

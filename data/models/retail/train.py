@@ -1,6 +1,7 @@
 """Train the basket ranker: the chance that a household buys a product within the next 14 days.
 
     python data/models/retail/train.py              # everything: a few minutes on two cores
+    python data/models/retail/train.py --keep       # the model as it is: its figures and its card alone
 
 The features are read from the job `retail_recommendations` itself (`nightscore.features`), so there is no
 second implementation of them. Nothing after 2017-09-30 is seen in training, neither as a feature nor as a
@@ -26,7 +27,8 @@ import numpy.typing as npt
 import onnx
 import pyarrow as pa
 from card import model_card
-from evaluate import HELD_OUT_DAYS, Receipts, evaluate, read_receipts
+from evaluate import evaluate
+from lists import Receipts, read_receipts
 from onnxmltools import convert_lightgbm
 from onnxmltools.convert.common.data_types import FloatTensorType
 
@@ -71,19 +73,28 @@ def main(arguments: list[str] | None = None) -> int:
         workspace = prepare(Path(folder))
         receipts = read_receipts(workspace)
         job = load(JOB, workspace=workspace)
-        booster = fit(job, receipts, TRAINING_DAYS[-options.days :])
+        booster = _model(job, receipts, options)
         columns = booster.feature_name()
-        (workspace / job.spec.model.path).write_bytes(to_onnx(booster, columns))
+        shutil.copy(options.into / "basket_ranker.onnx", workspace / job.spec.model.path)
         print("evaluating: real runs of the held-out days")
-        metrics = evaluate(load(JOB, workspace=workspace), receipts, HELD_OUT_DAYS)
+        metrics = evaluate(load(JOB, workspace=workspace), receipts)
         metrics["training"] = _training_facts(booster, options.days)
-        metrics["default_discovery_slots"] = job.spec.params["discovery_slots"].default
-        shutil.copy(workspace / job.spec.model.path, options.into / "basket_ranker.onnx")
-    booster.save_model(str(options.into / "basket_ranker.txt"))
+        metrics["defaults"] = {name: param.default for name, param in job.spec.params.items()}
     (options.into / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     (options.into / "model_card.md").write_text(model_card(metrics, columns))
     print(f"written to {options.into} after {time.perf_counter() - started:.0f} s")
     return 0
+
+
+def _model(job: Job, receipts: Receipts, options: argparse.Namespace) -> lgb.Booster:
+    """The model in `options.into`, both of its files: trained now, or as it lies there."""
+    text = options.into / "basket_ranker.txt"
+    if options.keep:
+        return lgb.Booster(model_file=str(text))
+    booster = fit(job, receipts, TRAINING_DAYS[-options.days :])
+    (options.into / "basket_ranker.onnx").write_bytes(to_onnx(booster, booster.feature_name()))
+    booster.save_model(str(text))
+    return booster
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         "--days", type=int, default=len(TRAINING_DAYS), choices=range(1, len(TRAINING_DAYS) + 1), metavar="N",
         help=f"train on the last N of the {len(TRAINING_DAYS)} training days; fewer is faster (default: all)",
     )  # fmt: skip
+    parser.add_argument("--keep", action="store_true", help="train nothing: evaluate the model that is there")
     parser.add_argument(
         "--into", type=Path, default=HERE, metavar="DIR",
         help="write the four files into this folder instead of beside the script",

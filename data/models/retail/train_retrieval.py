@@ -27,8 +27,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from evaluate import HELD_OUT_DAYS, LABEL_DAYS, Ints, Receipts, read_receipts
+from evaluate import HELD_OUT_DAYS, LABEL_DAYS
 from implicit.cpu.als import AlternatingLeastSquares
+from lists import Ints, Receipts, read_receipts
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 

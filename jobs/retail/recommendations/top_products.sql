@@ -1,19 +1,29 @@
 -- Ten products for every household that shopped on or before the day.
 --
 -- The rules, each of which an audit in job.yaml holds on every published day:
--- * ten distinct products, at most three of one category;
--- * at least getvariable('discovery_slots') that the household has never bought, as far as the
---   catalogue has that many for it;
+-- * nothing that `eligibility` rules out on the day, and nothing that was sold nowhere in the last
+--   getvariable('unsold_days'); what is masked is gone before anything is ranked, on every rung;
+-- * ten distinct products, at most getvariable('category_places') of one category;
+-- * getvariable('discovery_slots') are kept for what the household has never bought, where that is at
+--   least getvariable('discovery_floor') times as likely to be bought as the product in tenth place;
 -- * a ladder, so that nobody gets nine: `personal` (scored by the model for this household), then
 --   `segment` (what sells to households like it; one without demographics skips this rung), then
---   `store` (what sells to everybody, down to products that nobody has bought yet);
+--   `store` (what sells to everybody);
 -- * a tie goes to the smaller product_id.
--- Only a catalogue that cannot fill ten places within three a category gives fewer, and then the
--- audit keeps the day from being published.
+-- Only a catalogue that cannot fill ten places within these rules gives fewer, and then the audit
+-- keeps the day from being published.
 WITH
-catalogue AS (
+catalogue AS (  -- what may be named today
     SELECT product_id, coalesce(product_category, department, 'UNKNOWN') AS category
     FROM products
+    ANTI JOIN (
+        FROM eligibility
+        WHERE getvariable('day') BETWEEN "from" AND coalesce(until, DATE '9999-12-31')
+    ) USING (product_type)
+    WHERE getvariable('unsold_days') = 0
+        OR product_id IN (
+            SELECT product_id FROM transactions WHERE day > getvariable('day') - getvariable('unsold_days')
+        )
 ),
 bought AS (
     SELECT DISTINCT household_id, product_id
@@ -46,18 +56,18 @@ short AS (
     FROM households
     LEFT JOIN (
         SELECT
-            household_id, least(count(*), 3) AS places,
-            least(count(*) FILTER (is_discovery), 3) AS discoveries
+            household_id, least(count(*), getvariable('category_places')) AS places,
+            least(count(*) FILTER (is_discovery), getvariable('category_places')) AS discoveries
         FROM personal
         GROUP BY household_id, category
     ) USING (household_id)
     GROUP BY household_id
     HAVING coalesce(sum(places), 0) < 10 OR coalesce(sum(discoveries), 0) < getvariable('discovery_slots')
 ),
--- Rungs 2 and 3. A rung goes as deep in a category as the household's own purchases there plus three,
--- so that it always holds three that the household has never bought, where the category has them.
+-- Rungs 2 and 3. A rung goes as deep in a category as the household's own purchases there plus its places,
+-- so that it always holds as many that the household has never bought, where the category has them.
 depth AS (
-    SELECT household_id, category, count(*) + 3 AS places
+    SELECT household_id, category, count(*) + getvariable('category_places') AS places
     FROM short
     JOIN bought USING (household_id)
     JOIN catalogue USING (product_id)
@@ -97,7 +107,7 @@ ladder AS (
     JOIN segment_sales USING (segment)
     LEFT JOIN depth USING (household_id, category)
     LEFT JOIN bought USING (household_id, product_id)
-    WHERE place <= coalesce(depth.places, 3)
+    WHERE place <= coalesce(depth.places, getvariable('category_places'))
     UNION ALL
     SELECT
         household_id, product_id, category, 3 AS rung, NULL AS score, buyers AS strength,
@@ -106,7 +116,7 @@ ladder AS (
     CROSS JOIN store_sales
     LEFT JOIN depth USING (household_id, category)
     LEFT JOIN bought USING (household_id, product_id)
-    WHERE place <= coalesce(depth.places, 3)
+    WHERE place <= coalesce(depth.places, getvariable('category_places'))
 ),
 pool AS (  -- a product on several rungs counts on the highest; position 1 is the best of the household
     SELECT *, row_number() OVER (
@@ -118,29 +128,60 @@ pool AS (  -- a product on several rungs counts on the highest; position 1 is th
         QUALIFY 1 = row_number() OVER (PARTITION BY household_id, product_id ORDER BY rung)
     )
 ),
--- First the discovery slots, then everything else by position. As the slots count towards the three of
--- a category, and come first in that count, the cap can never take one away again.
+plain AS (  -- the ten, were there no discovery slots
+    SELECT *
+    FROM (
+        SELECT *
+        FROM pool
+        QUALIFY row_number() OVER (PARTITION BY household_id, category ORDER BY position)
+            <= getvariable('category_places')
+    )
+    QUALIFY row_number() OVER (PARTITION BY household_id ORDER BY position) <= 10
+),
+tenth AS (  -- what a discovery has to be measured with: the product that it would push out
+    SELECT household_id, max(rung) AS rung, min(score) AS score
+    FROM plain
+    GROUP BY household_id
+),
 discoveries AS (
-    SELECT household_id, product_id
+    SELECT *
     FROM (
         SELECT *
         FROM pool
         WHERE is_discovery
-        QUALIFY row_number() OVER (PARTITION BY household_id, category ORDER BY position) <= 3
+        QUALIFY row_number() OVER (PARTITION BY household_id, category ORDER BY position)
+            <= getvariable('category_places')
     )
     QUALIFY row_number() OVER (PARTITION BY household_id ORDER BY position)
         <= getvariable('discovery_slots')
 ),
+-- First the discoveries that are worth a slot, then the plain ten by position: nothing else can be chosen,
+-- for a discovery pushes products down and never up. As the slots count towards the places of a category,
+-- and come first in that count, the cap can never take one away again.
 chosen AS (
     SELECT *
     FROM (
-        SELECT pool.*, discoveries.product_id IS NULL AS after_discoveries
-        FROM pool
-        LEFT JOIN discoveries USING (household_id, product_id)
-        QUALIFY row_number() OVER (
-            PARTITION BY household_id, category ORDER BY after_discoveries, position
-        ) <= 3
+        SELECT *
+        FROM (
+            SELECT discoveries.*, false AS after_discoveries
+            FROM discoveries
+            JOIN tenth USING (household_id)
+            WHERE getvariable('discovery_floor') = 0
+                OR discoveries.rung < tenth.rung
+                OR discoveries.rung = tenth.rung
+                    AND coalesce(discoveries.score >= getvariable('discovery_floor') * tenth.score, true)
+            UNION ALL
+            SELECT plain.*, true AS after_discoveries
+            FROM plain
+        )
+        QUALIFY 1 = row_number() OVER (PARTITION BY household_id, product_id ORDER BY after_discoveries)
     )
+    QUALIFY row_number() OVER (PARTITION BY household_id, category ORDER BY after_discoveries, position)
+        <= getvariable('category_places')
+),
+ten AS (
+    SELECT *
+    FROM chosen
     QUALIFY row_number() OVER (PARTITION BY household_id ORDER BY after_discoveries, position) <= 10
 )
 SELECT
@@ -155,5 +196,5 @@ SELECT
     products.department,
     products.brand,
     products.package_size
-FROM chosen
+FROM ten
 JOIN products USING (product_id)

@@ -10,6 +10,8 @@ from .audits import Coverage as Coverage
 from .audits import CoverageAudit as CoverageAudit
 from .audits import Drift as Drift
 from .audits import DriftAudit as DriftAudit
+from .audits import Parity as Parity
+from .audits import ParityAudit as ParityAudit
 from .audits import RowsAudit as RowsAudit
 from .audits import ScoresAudit as ScoresAudit
 from .audits import SqlAudit as SqlAudit

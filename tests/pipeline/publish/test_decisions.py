@@ -13,7 +13,6 @@ from nightscore.pipeline.binding import check_sql
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.executors import run
 from nightscore.pipeline.steps import draft_plan
-
 from tests.support.workspace import JOB, linear_model, make_workspace, rows_of
 
 DAY = "2020-01-02"

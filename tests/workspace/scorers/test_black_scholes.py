@@ -180,6 +180,25 @@ def test_what_it_can_t_do_it_says(options: Options, says: str) -> None:
         open_scorer(KIND, ModelFile("x.onnx", "0", b"x"), Options({"p": "price"}), FILE)
 
 
+@pytest.mark.skipif(not bs._has_cuda(), reason="there is no CUDA device here")
+def test_a_gpu_prices_as_the_cpu_does_and_every_row_by_itself() -> None:
+    """Ran on an H200; to the last digits, in chunks of any size, and a lone row."""
+    random = np.random.default_rng(7)
+    spot, years = random.uniform(5, 500, 20_000), random.uniform(0, 2, 20_000)
+    strike = spot * random.uniform(0.5, 1.6, 20_000)
+    rows = np.column_stack([
+        spot, strike, random.uniform(-0.02, 0.06, 20_000), years, random.uniform(0.05, 1.2, 20_000),
+        random.choice([-1.0, 1.0], 20_000),
+    ])  # fmt: skip
+    options = Options({name: name for name in NAMES}, device="cuda")
+    gpu = open_scorer(KIND, None, options, FILE)
+    whole, here = gpu.score(chunk_of(rows)), scored(rows)
+    for name in NAMES:
+        assert np.allclose(whole[name].to_numpy(), here[name], rtol=1e-9, atol=1e-12), name
+    for size in (1, 2, 255, 257, 9_999):
+        assert gpu.score(chunk_of(rows[:size])).equals(whole.slice(0, size))
+
+
 def test_a_gpu_is_another_way_where_there_is_one() -> None:
     """Else the CPU is the only one."""
     cuda = [Variant(KIND, "cuda")] if bs._has_cuda() else []

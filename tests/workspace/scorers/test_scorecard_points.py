@@ -38,7 +38,8 @@ def chunk() -> pa.RecordBatch:
     values |= {
         "months": g.integers(1, 60, 500).astype(float),
         "monthly_rate": np.full(500, 0.01),
-        "stage": np.ones(500),
+        "prepayment": np.zeros(500),
+        "bad_in_default": np.ones(500),
     }
     values |= {
         "late_share": np.zeros(500),
