@@ -287,6 +287,19 @@ def test_figures_are_read_and_never_typed(page: Page, space: Path) -> None:
     card.write_text(json.dumps(CARD))
 
 
+def test_sql_says_what_it_does_in_its_own_words(space: Path, tmp_path: Path) -> None:
+    """The comment at the top of each file, its lines joined as a reader has them; no comment further down."""
+    root = tmp_path / "ws"
+    shutil.copytree(space, root)
+    sql = (root / "jobs/mini/top.sql").read_text()
+    comment = "-- The best of the day,\n-- by score.\n--\n"
+    comment += "-- * ties go to\n--   the smaller id\n-- * <b>n</b> of them\n"
+    (root / "jobs/mini/top.sql").write_text(f"{comment}WITH none AS (SELECT 1) -- not this\n{sql}")
+    said = Page(dossier("mini", FIRST, THIRD, root)).sections["method"]
+    assert "The best of the day, by score.\n\n* ties go to the smaller id\n* <b>n</b> of them" in said
+    assert "not this" not in said
+
+
 def test_a_span_has_its_own_days_alone(space: Path) -> None:
     """From the second to the second: one receipt, and no restatement or discard of other days."""
     page = Page(dossier("mini", SECOND, SECOND, space))
