@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nightscore import Restate, features, load, query, run
+from nightscore import Restate, features, load, query, report, run
 from nightscore.common.errors import Broken
 from nightscore.scorers.model_file import read_model
 from nightscore.scorers.onnx import runtime
@@ -208,6 +208,9 @@ def test_the_sensitivities_are_a_recount_s(credit: Path) -> None:
         loss = losses(book.assign(by_arrears=stages), by_application, held=past)["loss"].sum()
         assert float(found.loc[name, "loss"]) == pytest.approx(loss, abs=5), name
     assert found["from_value"]["loss_given_default"] == 0.9
+    page = report("credit_loss", DAYS[1], credit)
+    assert "All 17 rows, by key" in page
+    assert all(f"<td>{name}</td>" in page for name in found.index)
     assert (found["from_value"] != found["to_value"]).all()
 
 

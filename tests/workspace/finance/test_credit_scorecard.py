@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
+from yaml import safe_load as load_yaml
 
 from data.lakes.loans import LOANS
 from nightscore.scorers.model_file import read_model
@@ -149,6 +150,36 @@ def test_the_card_says_what_training_measures() -> None:
     assert figures["lender's sub-grade"]["auc"] == pytest.approx(baseline, abs=1e-4)
     assert all(one["p"] > 0.05 / 7 for one in METRICS["calibration"].values())
     assert sum(one["bad"] for one in METRICS["calibration"].values()) == METRICS["bad"] == 517
+
+
+def test_what_the_book_says_of_the_loss_is_a_recount_s() -> None:
+    """Early repayment by the months that each loan had; bad loans and those in default by pandas.
+
+    The job's parameter is the one, to a tenth of a percent; where its sensitivity moves to is the other.
+    """
+    book = pq.read_table(LOANS).to_pandas()
+    age = book["issue_month"].map({"Jan-2018": 5, "Feb-2018": 4, "Mar-2018": 3})
+    found = METRICS["book"]["repaid_early"]
+    expected = sum(1 - (1 - found["a_month"]) ** months for months in age)
+    assert found["repaid"] == (book["loan_status"] == "Fully Paid").sum() == 447
+    assert expected == pytest.approx(447, abs=2)
+    missed = age - (book["paid_total"] / book["installment"].astype(float)).round()
+    late = book["loan_status"]
+    beyond_90 = (late == "Late (31-120 days)") & (missed >= 4)
+    between = (late == "Late (31-120 days)") & (missed < 4)
+    from_21 = (late == "Late (16-30 days)") & (missed >= 2)
+    default = (late == "Charged Off").sum() + beyond_90.sum()
+    share = (default + 0.75 * between.sum() + 0.58 * from_21.sum()) / (
+        default + between.sum() + from_21.sum()
+    )
+    figures = METRICS["book"]["bad_in_default"]
+    assert figures["bad"] == default + between.sum() + from_21.sum() == 77
+    assert figures["in_default"] == default == 17
+    assert figures["share"] == pytest.approx(share, abs=5e-4)
+    job = load_yaml((MODELS.parents[2] / "jobs/finance/credit_loss/job.yaml").read_text())
+    assert job["params"]["prepayment"]["default"] == round(found["a_month"], 3) == 0.011
+    assert "('bad_in_default', 0.8)" in (MODELS.parents[2] / "jobs/finance/credit_loss/loans.sql").read_text()
+    assert round(figures["share"], 1) == 0.8
 
 
 def test_the_population_is_stable_as_the_card_says() -> None:
