@@ -17,13 +17,13 @@ from nightscore.review.dossier.document import SECTIONS, read_document
 from tests.workspace.finance.world import DAYS, REPOSITORY, add_jobs
 
 JOBS = sorted(file.parent.name for file in (REPOSITORY / "jobs/finance").glob("*/job.yaml"))
-MARKET = ("volatility", "market_risk", "market_risk_backtest", "pnl_explain")
+MARKET = ("volatility", "historical_simulation", "market_risk", "market_risk_backtest", "pnl_explain")
 JUDGES = ("volatility_outcomes", "pla_test")
 DAY = dt.date(2022, 12, 28)
 FIGURE = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 # What is no measurement: levels and spans that are definitions, years, and sources with their numbers.
 NAMED = re.compile(
-    r"\b(1|5|99|97\.5|2\.5|95) %|\b(250|500|501) days\b|\b(19|20)\d\d\b|S&P 500|MAR\d+(\.\d+)?|"
+    r"\b(1|5|98|99|97\.5|2\.5|95) %|\b(250|500|501) days\b|\b(19|20)\d\d\b|S&P 500|MAR\d+(\.\d+)?|"
     r"IFRS 9( [B\d.]+)?|`[^`]*`|\bZ2\b|\bstage [123]\b"
 )
 MEASURED = ("Limitations", "Outcomes analysis", "Benchmarks")
@@ -116,7 +116,8 @@ def test_figures_of_the_page_are_the_published_ones(judged: Path) -> None:
         judged, "market_risk"
     )
     test = newest(judged, "market_risk_backtest").set_index("desk").loc["firm"]
-    assert f"{test['exceptions']} exceptions in {test['days']} days" in plain(judged, "market_risk_backtest")
+    said = f"over the last {test['days']} days {test['exceptions']} exceptions in hypothetical P&L"
+    assert said in plain(judged, "market_risk_backtest")
     lines = newest(judged, "pnl_explain").query("desk == 'firm' and symbol == 'all'").iloc[0]
     assert f"On the last day {lines['unexplained']:,.2f} of the firm's" in plain(judged, "pnl_explain")
     outcomes = newest(judged, "volatility_coverage").set_index("symbol").loc["all"]
