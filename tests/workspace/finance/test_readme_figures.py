@@ -34,7 +34,7 @@ def gain(who: str, name: str) -> str:
 
 
 def test_volatility() -> None:
-    """Against RiskMetrics and GJR-GARCH, coverage in clustered errors, and how often a review is asked for."""
+    """Against RiskMetrics and GJR-GARCH, coverage in clustered errors, how often a review is asked for."""
     who = "GJR-GARCH, skewed t, 2000 to 2014"
     smooth = METRICS["against"]["EWMA 0.94, empirical"]["quantile_1"]
     assert f"{percent(smooth['gain'])} at the 1 % quantile, t {smooth['t']:.1f})" in SECTION
