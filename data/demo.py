@@ -23,7 +23,7 @@ ORDER BY household_id, rank
 """.strip().replace("\n", " ")
 CLOSE = "2022-12-28"  # the last trading day of the sample
 VAR = f"""
-SELECT desk, value, var_99, es_975, component_var_99, moved_on
+SELECT desk, value, var_99, var_99_historical, es_975, component_var_99, moved_on
 FROM market_risk
 WHERE day = DATE '{CLOSE}'
 ORDER BY desk = 'firm', desk
@@ -53,7 +53,7 @@ def main() -> int:
     started = time.perf_counter()
     nights = [["run", JOB, "--day", day] for day in DAYS]
     looks = [["verify", JOB], ["report", JOB, "--day", DAYS[-1]], ["query", TEN_FOR_THREE]]
-    closed = [["run", job, "--day", CLOSE] for job in ("volatility", "market_risk")]
+    closed = [["run", job, "--day", CLOSE] for job in ("volatility", "historical_simulation", "market_risk")]
     steps: list[Step] = [
         ("python -m data.lakes", write_lakes, ["retail"]),
         *[("nightscore", nightscore, arguments) for arguments in (*nights, *looks)],

@@ -40,6 +40,12 @@ def main() -> None:
         others = pc.invert(pc.is_in(catalogue["product_id"], products))
         rest = catalogue.filter(others).slice(0, NEVER_BOUGHT)
         _write("products.parquet", pa.concat_tables([rest, catalogue.filter(known)]).sort_by("product_id"))
+        catalogue = pq.read_table(SLICE / "products.parquet")
+        rules = pq.read_table(lake / "eligibility.parquet")
+        _write(
+            "eligibility.parquet",
+            rules.filter(pc.is_in(rules["product_type"], catalogue["product_type"].combine_chunks())),
+        )
         demographics = pq.read_table(lake / "demographics.parquet")
         _write(
             "demographics.parquet", demographics.filter(pc.is_in(demographics["household_id"], HOUSEHOLDS))

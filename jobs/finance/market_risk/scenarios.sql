@@ -1,4 +1,4 @@
--- Every position that is held at the day's close, at that close and under 500 historical scenarios.
+-- Every position that is held at the day's close, at that close and under 500 scenarios of history.
 --
 -- One row per (position_id, scenario): about 5 million. Scenario 0 is the close itself; scenario k is the move of
 -- all stocks together from k trading days ago to the day after that, made once more from today's close: 1 is
@@ -7,9 +7,11 @@
 -- that day's close, -2 today's. Each book is valued at the interest rate of its own day, which stands still as time
 -- does: a difference of two values of a book is of prices and volatilities alone.
 --
--- * With simulation = 'filtered' the log return of scenario k is multiplied by tomorrow's forecast volatility
---   over the one that was forecast for its own day: filtered historical simulation (Barone-Adesi, Giannopoulos
---   and Vosper, 1999; Hull and White, 1998).
+-- * With simulation = 'filtered', the default, the log return of scenario k is multiplied by tomorrow's forecast
+--   volatility over the one that was forecast for its own day: filtered historical simulation (Barone-Adesi, Giannopoulos
+--   and Vosper, 1999; Hull and White, 1998). So prices move by how unusual the move was, times today's volatility. The
+--   move of the volatility proxy goes with how unusual the move was, and no more (those of the VIX hardly grow with
+--   volatility: data/models/finance/implied_volatility_card.md), so that there is nothing in it to scale.
 -- * A share goes through the same model: it is the call that is struck at nothing.
 WITH
 scaling AS (  -- of the returns of a stock's scenario

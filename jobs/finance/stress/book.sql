@@ -4,30 +4,49 @@
 -- so that a row is all that the stock's history means for it: positions in the order of their id, moves from close to
 -- close in the order of their days, and after those of a day (there are `days`) the windows, each as one move.
 --
--- What moves is the price, by its ratio, and the volatility proxy, by its ratio, as in market_risk; time and rate stand
--- still. The proxy is that of the job volatility: 250 squared log returns, exponentially weighted, a year of 252 days.
+-- What moves is the price, by its ratio, and the proxy of implied volatility, by its ratio; time and rate stand still.
+-- The proxy is that of the job volatility, which says what it is, over all days instead of its last 501; an audit
+-- holds the two together.
 WITH
 returns AS (
-    SELECT symbol, day, close, ln(close / lag(close) OVER (PARTITION BY symbol ORDER BY day)) AS log_return
+    SELECT symbol, kind, day, close, ln(close / lag(close) OVER (PARTITION BY symbol ORDER BY day)) AS log_return
     FROM prices
-    WHERE kind = 'stock'
+    WHERE kind = 'stock' OR symbol = 'SP500'
 ),
-weights AS (  -- oldest first; they add up to 1
-    SELECT list(pow(0.97::DOUBLE, 249 - i) * (1 - 0.97::DOUBLE) / (1 - pow(0.97::DOUBLE, 250)) ORDER BY i) AS weights
+weights AS (  -- oldest first; the first two add up to 1
+    SELECT
+        list(pow(0.99::DOUBLE, 249 - i) * (1 - 0.99::DOUBLE) / (1 - pow(0.99::DOUBLE, 250)) ORDER BY i) AS of_stock,
+        list(pow(0.94::DOUBLE, 65 - i) * (1 - 0.94::DOUBLE) / (1 - pow(0.94::DOUBLE, 66)) ORDER BY i)
+            FILTER (i < 66) AS of_index,
+        list(pow(0.9::DOUBLE, 65 - i) ORDER BY i) FILTER (i < 66) AS fading
     FROM range(250) AS days (i)
 ),
 squared AS (
     SELECT
-        symbol, day, close,
+        symbol, kind, day, close, log_return,
         list(log_return * log_return) OVER (PARTITION BY symbol ORDER BY day ROWS 249 PRECEDING) AS squares
     FROM returns
     WHERE log_return IS NOT NULL
 ),
-marks AS (
-    SELECT symbol, day, close, sqrt(252 * list_inner_product(squares, weights)) AS proxy
+index AS (  -- the S&P 500's moves over the volatility that it had by the day before
+    SELECT day, log_return / sqrt(list_inner_product(squares[-67:-2], of_index)) AS standardised
     FROM squared
     CROSS JOIN weights
-    WHERE len(squares) = 250
+    WHERE symbol = 'SP500' AND len(squares) > 66
+),
+shocks AS (
+    SELECT day, list(standardised) OVER (ORDER BY day ROWS 65 PRECEDING) AS standardised
+    FROM index
+),
+marks AS (
+    SELECT
+        symbol, day, close,
+        sqrt(252 * list_inner_product(squares, of_stock)) * exp(-0.07 * list_inner_product(standardised, fading))
+            AS proxy
+    FROM squared
+    JOIN shocks USING (day)
+    CROSS JOIN weights
+    WHERE kind = 'stock' AND len(squares) = 250
 ),
 days AS (
     SELECT lag(day) OVER (ORDER BY day) AS moved_from, day AS moved_on

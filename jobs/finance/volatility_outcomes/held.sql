@@ -6,14 +6,25 @@
 --   the return lies in the distribution that was forecast, which is the volatility times the standardised returns of
 --   the training years. Uniform if the forecasts are right.
 -- * loss_n is the pinball loss of the forecast n % quantile (Koenker and Bassett, 1978), usual_loss_n that of
---   RiskMetrics' (1996): the exponentially weighted volatility that volatility_history calls proxy, and the normal law.
+--   RiskMetrics' (1996): exponentially weighted volatility (250 returns, decay 0.97), and the normal law.
 WITH
+weights AS (  -- oldest first; they add up to 1
+    SELECT list(pow(0.97::DOUBLE, 249 - i) * (1 - 0.97::DOUBLE) / (1 - pow(0.97::DOUBLE, 250)) ORDER BY i) AS weights
+    FROM range(250) AS days (i)
+),
+returns AS (
+    SELECT
+        symbol, ago, made_on, log_return,
+        list(log_return * log_return) OVER (PARTITION BY symbol ORDER BY ago DESC ROWS 249 PRECEDING) AS squares
+    FROM history
+),
 realised AS (  -- of the days in the history, each with the one before it
     SELECT
         now.symbol, before.made_on AS forecast_on, now.made_on AS realised_on, now.log_return,
-        before.proxy / sqrt(252) AS usual
-    FROM history AS now
-    JOIN history AS before ON before.symbol = now.symbol AND before.ago = now.ago + 1
+        CASE WHEN len(before.squares) = 250 THEN sqrt(list_inner_product(before.squares, weights)) END AS usual
+    FROM returns AS now
+    JOIN returns AS before ON before.symbol = now.symbol AND before.ago = now.ago + 1
+    CROSS JOIN weights
 ),
 compared AS (
     SELECT realised.*, volatility, quantile_1, quantile_5

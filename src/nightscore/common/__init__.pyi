@@ -12,6 +12,7 @@ from .files import byte_size as byte_size
 from .files import file_sha256 as file_sha256
 from .files import is_data_path as is_data_path
 from .files import link_or_copy as link_or_copy
+from .files import list_paths as list_paths
 from .files import remove_path as remove_path
 from .files import replace_bytes as replace_bytes
 from .files import replace_text as replace_text

@@ -7,6 +7,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from nightscore.common.errors import Broken, NotYet
@@ -133,6 +134,32 @@ def _unless_gone(_: object, __: str, caught: tuple[type[BaseException], BaseExce
     """What rmtree does about an error: nothing where another process was first."""
     if not isinstance(caught[1], FileNotFoundError):
         raise caught[1]
+
+
+def list_paths(folder: Path, *patterns: str) -> list[Path]:
+    """What lies in a folder by patterns (`*`, `?`), one a level, sorted; a hidden name by its dot alone.
+
+    What another process removes meanwhile is left out. `Path.glob` fails then (Python 3.11), and takes for
+    empty what it may not list.
+
+    Raises:
+        Broken: a folder can't be listed.
+    """
+    found = [folder]
+    for pattern in patterns:
+        found = [path for above in found for path in _entries(above, pattern)]
+    return sorted(found)
+
+
+def _entries(folder: Path, pattern: str) -> list[Path]:
+    try:
+        paths = list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise Broken(f"{folder} can't be listed: {error.strerror}") from error
+    hidden = pattern.startswith(".")
+    return [p for p in paths if fnmatchcase(p.name, pattern) and p.name.startswith(".") == hidden]
 
 
 def file_sha256(path: Path) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from nightscore.common import Workspace, is_data_path, remove_path
+from nightscore.common import Workspace, is_data_path, list_paths, remove_path
 from nightscore.store import catalog, delta
 from nightscore.store.catalog import RESTATEMENTS, Pinned
 from nightscore.store.log_files import committed_files, spare_checkpoints
@@ -51,7 +51,7 @@ def collect_garbage(
     # The runs at work are looked at before what is published: a run that publishes in between is
     # then protected twice, never not at all.
     before = time.time() - grace_hours * 3600
-    folders = [RunFolder(p) for p in sorted(workspace.runs.glob("*/*/*")) if _is_ours(p, workspace)]
+    folders = [RunFolder(p) for p in list_paths(workspace.runs, "*", "*", "*") if _is_ours(p, workspace)]
     kept = {run.run_id for run in folders if not run.finished and not _given_up(run, before, dry_run)}
     state = catalog.read_catalog(workspace)
     garbage = [
@@ -93,12 +93,12 @@ def _in_tables(
     workspace: Workspace, kept: set[str], state: Pinned, before: float
 ) -> Iterator[tuple[Path, str]]:
     run_ids = kept | {entry.run_id for entry in state.history}
-    for root in sorted(p for p in workspace.tables.glob("*") if p.is_dir()):
+    for root in (p for p in list_paths(workspace.tables, "*") if p.is_dir()):
         yield from ((p, "one checkpoint in ten stays") for p in spare_checkpoints(root) if _is_old(p, before))
         # Receipts have no receipt: of them every file stays that any version has, for time travel.
         own = root.name in (RECEIPTS, RESTATEMENTS)
         live = {file.path for file in delta.list_live_files(root)} | (committed_files(root) if own else set())
-        for path in sorted(root.glob("day=*/*")):
+        for path in [*list_paths(root, "day=*", "*"), *list_paths(root, "day=*", ".*")]:
             if path.parent.is_symlink():
                 continue  # what lies elsewhere is not ours
             hidden = not is_data_path(path, root)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from nightscore import load, run
 from tests.workspace.finance.recount import Recount
 from tests.workspace.finance.world import DAYS, add_jobs, make_workspace, run_chain
 
@@ -21,12 +20,10 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def explained(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with both days of pnl_explain, and the job stress. Written to by its tests alone."""
+    """The same with the job stress. Written to by its tests alone."""
     root = tmp_path_factory.mktemp("explained") / "w"
     shutil.copytree(workspace, root)
-    add_jobs(root, "pnl_explain", "stress")
-    for day in DAYS:
-        run(load("pnl_explain", workspace=root), day)
+    add_jobs(root, "stress")
     return root
 
 

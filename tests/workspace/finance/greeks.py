@@ -8,27 +8,41 @@ import QuantLib
 
 from tests.workspace.finance.recount import Recount
 
-GREEKS = ("delta", "gamma", "vega", "theta", "rho")
+GREEKS = ("delta", "gamma", "vega", "theta", "rho", "vanna", "volga")
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
 
 
-def greeks_of(row: Any, spot: float, rate: float, years: float, volatility: float) -> tuple[float, ...]:
-    """A position's greeks a share by QuantLib, theta a year; a share has a delta of 1."""
-    if row.kind == "stock":
-        return 1.0, 0.0, 0.0, 0.0, 0.0
+def calculator(row: Any, spot: float, rate: float, years: float, volatility: float) -> Any:
     kind = QuantLib.Option.Call if row.kind == "call" else QuantLib.Option.Put
-    one = QuantLib.BlackCalculator(
+    return QuantLib.BlackCalculator(
         QuantLib.PlainVanillaPayoff(kind, row.strike),
         spot * float(np.exp(rate * years)),
         volatility * float(np.sqrt(years)),
         float(np.exp(-rate * years)),
     )
-    return one.delta(spot), one.gamma(spot), one.vega(years), one.theta(spot, years), one.rho(years)
+
+
+def greeks_of(row: Any, spot: float, rate: float, years: float, volatility: float) -> list[float]:
+    """A position's greeks a share by QuantLib, theta a year; a share has a delta of 1.
+
+    Vanna and volga, which it does not give, are differences of its delta and vega, extrapolated (Richardson).
+    """
+    if row.kind == "stock":
+        return [1.0, *[0.0] * 6]
+    one = calculator(row, spot, rate, years, volatility)
+    slopes = []
+    for h in (1e-3 * volatility, 2e-3 * volatility):
+        up, down = (calculator(row, spot, rate, years, volatility + move) for move in (h, -h))
+        slopes.append(
+            np.array([up.delta(spot) - down.delta(spot), up.vega(years) - down.vega(years)]) / (2 * h)
+        )
+    first = [one.delta(spot), one.gamma(spot), one.vega(years), one.theta(spot, years), one.rho(years)]
+    return [*first, *((4 * slopes[0] - slopes[1]) / 3)]
 
 
 def greeks(recount: Recount, book: pd.DataFrame, at: int) -> Numbers:
-    """QuantLib's greeks [positions, 5] of a book at the close of trading day `at`."""
+    """QuantLib's greeks [positions, 7] of a book at the close of trading day `at`."""
     day = recount.closes.index[at]
     column = recount.closes.columns.get_indexer(book["symbol"])
     spot, volatility = recount.closes.to_numpy()[at][column], recount.volatility[at][column]

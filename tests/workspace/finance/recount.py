@@ -134,10 +134,11 @@ class Recount:
         return book, np.round(book["quantity"].to_numpy() * (after - before), 2)
 
 
-def var_99(pnl: Numbers) -> float:
-    """The empirical 99 % quantile of the losses of [scenarios], by its definition."""
-    losses = np.sort(-pnl)
-    return float(next(x for x in losses if np.mean(losses <= x) >= 0.99))
+def value_at_risk(pnl: Numbers, level: float = 0.99) -> float:
+    """The largest loss of [scenarios] that the next one is beyond with a chance of 1 - level at most."""
+    losses = np.sort(-pnl)[::-1]
+    chances = np.arange(1, len(losses) + 1) / (len(losses) + 1)
+    return float(losses[np.flatnonzero(chances <= 1 - level)[-1]])
 
 
 def es_975(pnl: Numbers) -> float:

@@ -63,14 +63,17 @@ def assert_is_scipy_s(row: dict[str, Any], hypothetical: Numbers, theoretical: N
 
 
 def by_desk(recount: Recount, at: int) -> dict[str, Numbers]:
-    """Hypothetical P&L and what QuantLib's delta, gamma and vega make of it, on trading day `at`, by desk."""
+    """Hypothetical P&L and what QuantLib's greeks make of it, on trading day `at`, by desk."""
     book, pnl = recount.hypothetical(str(recount.closes.index[at]))
     column = recount.closes.columns.get_indexer(book["symbol"])
     risen, grown = (
         (table[at] - table[at - 1])[column] for table in (recount.closes.to_numpy(), recount.volatility)
     )
-    delta, gamma, vega, _, _ = greeks(recount, book, at - 1).T
-    theoretical = book["quantity"].to_numpy() * (delta * risen + gamma * risen**2 / 2 + vega * grown)
+    delta, gamma, vega, _, _, vanna, volga = greeks(recount, book, at - 1).T
+    explained = (
+        delta * risen + gamma * risen**2 / 2 + vega * grown + vanna * risen * grown + volga * grown**2 / 2
+    )
+    theoretical = book["quantity"].to_numpy() * explained
     both = pd.DataFrame({"hypothetical": pnl, "theoretical": theoretical})
     sums = both.groupby(book["desk"].to_numpy()).sum()
     return {desk: sums.loc[desk].to_numpy() for desk in sums.index} | {"firm": both.sum().to_numpy()}

@@ -45,17 +45,18 @@ class Sql:
     connection: duckdb.DuckDBPyConnection
 
     @staticmethod
-    def over(lake: Path, day: str = DAY, threads: int = 2, slots: int = 1) -> "Sql":
-        """The three inputs in `lake`, up to and including `day`."""
+    def over(lake: Path, day: str = DAY, threads: int = 2, **params: float) -> "Sql":
+        """The inputs in `lake`, up to and including `day`; parameters are the job's but for `params`."""
         sql = duckdb.connect()
         sql.execute(f"SET threads = {threads}")
         sql.execute(f"SET VARIABLE day = DATE '{day}'")
-        sql.execute(f"SET VARIABLE discovery_slots = {slots}")
+        for name, param in SPEC["params"].items():
+            sql.execute(f"SET VARIABLE {name} = {params.get(name, param['default'])}")
         sql.execute(
             f"CREATE TABLE transactions AS FROM read_parquet('{lake}/transactions/*/*.parquet', "
             f"hive_partitioning = true, hive_types = {{'day': DATE}}) WHERE day <= DATE '{day}'"
         )
-        for name in ("products", "demographics"):
+        for name in ("products", "demographics", "eligibility"):
             sql.execute(f"CREATE TABLE {name} AS FROM '{lake}/{name}.parquet'")
         return Sql(sql)
 

@@ -89,7 +89,7 @@ class ParityQuestion(Question[ParityAudit]):
 
 
 def full_rows(index: int) -> str:
-    """The view of the rows that the query of a parity audit gives, and of their file; no table is called so."""
+    """The view of the rows that the query of a parity audit gives, and of their file."""
     return f"full-rows-{index}"
 
 
