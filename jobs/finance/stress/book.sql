@@ -21,32 +21,35 @@ weights AS (  -- oldest first; the first two add up to 1
         list(pow(0.9::DOUBLE, 65 - i) ORDER BY i) FILTER (i < 66) AS fading
     FROM range(250) AS days (i)
 ),
-squared AS (
-    SELECT
-        symbol, kind, day, close, log_return,
-        list(log_return * log_return) OVER (PARTITION BY symbol ORDER BY day ROWS 249 PRECEDING) AS squares
-    FROM returns
-    WHERE log_return IS NOT NULL
-),
 index AS (  -- the S&P 500's moves over the volatility that it had by the day before
-    SELECT day, log_return / sqrt(list_inner_product(squares[-67:-2], of_index)) AS standardised
-    FROM squared
+    SELECT day, log_return / sqrt(list_inner_product(squares[:66], of_index)) AS standardised
+    FROM (
+        SELECT day, log_return, list(log_return * log_return) OVER (ORDER BY day ROWS 66 PRECEDING) AS squares
+        FROM returns
+        WHERE symbol = 'SP500' AND log_return IS NOT NULL
+    )
     CROSS JOIN weights
-    WHERE symbol = 'SP500' AND len(squares) > 66
+    WHERE len(squares) = 67
 ),
 shocks AS (
-    SELECT day, list(standardised) OVER (ORDER BY day ROWS 65 PRECEDING) AS standardised
-    FROM index
+    SELECT day, list_inner_product(standardised, fading) AS shock
+    FROM (SELECT day, list(standardised) OVER (ORDER BY day ROWS 65 PRECEDING) AS standardised FROM index)
+    CROSS JOIN weights
+    WHERE len(standardised) = 66
 ),
 marks AS (
     SELECT
-        symbol, day, close,
-        sqrt(252 * list_inner_product(squares, of_stock)) * exp(-0.07 * list_inner_product(standardised, fading))
-            AS proxy
-    FROM squared
+        symbol, day, close, sqrt(252 * list_inner_product(squares, of_stock)) * exp(-0.07 * shock) AS proxy
+    FROM (
+        SELECT
+            symbol, day, close,
+            list(log_return * log_return) OVER (PARTITION BY symbol ORDER BY day ROWS 249 PRECEDING) AS squares
+        FROM returns
+        WHERE kind = 'stock' AND log_return IS NOT NULL
+    )
     JOIN shocks USING (day)
     CROSS JOIN weights
-    WHERE kind = 'stock' AND len(squares) = 250
+    WHERE len(squares) = 250
 ),
 days AS (
     SELECT lag(day) OVER (ORDER BY day) AS moved_from, day AS moved_on

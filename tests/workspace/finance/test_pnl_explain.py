@@ -42,6 +42,12 @@ def published(root: Path, day: str, table: str = "pnl_explain") -> pd.DataFrame:
     return rows.set_index("desk")
 
 
+def _instant(spot_step: Numbers, volatility_step: Numbers) -> list[Numbers]:
+    """What delta, gamma, vega, vanna and volga are multiplied by."""
+    squares = spot_step**2 / 2, volatility_step**2 / 2
+    return [spot_step, squares[0], volatility_step, spot_step * volatility_step, squares[1]]
+
+
 def explained_lines(recount: Recount, day: str) -> pd.DataFrame:
     """The lines once more, a row a position: from the table's description, not from the SQL."""
     at = recount.index(day)
@@ -64,12 +70,12 @@ def explained_lines(recount: Recount, day: str) -> pd.DataFrame:
     steps = spot - closes[at - 1][column], implied - volatility[at - 1][column]
     factor = greeks(recount, book, at - 1)
     rate_step = recount.rate(today) - recount.rate(yesterday)
-    moves = np.column_stack(
-        [steps[0], steps[0] ** 2 / 2, steps[1], days / 365, np.full(len(book), rate_step)]
-    )
+    still = np.zeros(len(book))
+    moves = np.column_stack([*_instant(*steps)[:3], days / 365, still + rate_step, *_instant(*steps)[3:]])
     risen = closes[at][column] - closes[at - 1][column]
     grown = volatility[at][column] - volatility[at - 1][column]
-    instant = np.column_stack([risen, risen**2 / 2, grown, 0 * risen, 0 * risen, risen * grown, grown**2 / 2])
+    moved_alone = _instant(risen, grown)
+    instant = np.column_stack([*moved_alone[:3], still, still, *moved_alone[3:]])
     theoretical = (factor * instant).sum(axis=1)
     held = book["position_id"].isin(recount.book(today)["position_id"]).to_numpy()
     rows = {name: quantity * (factor * moves)[:, i] for i, name in enumerate(GREEKS)}

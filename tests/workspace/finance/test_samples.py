@@ -90,7 +90,7 @@ def test_a_lake_that_was_cut_short_is_completed(workspace: Path, tmp_path: Path)
     write_lake(tmp_path, positions=POSITIONS, since=since)
     lake = tmp_path / "data/lake/finance"
     whole = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in lake.rglob("*.parquet")}
-    assert len(whole) == 2 * 19 + 1  # and the rates
+    assert len(whole) == 2 * 19 + 3  # and the rates, the limits and their acknowledgements
     (lake / "_complete").unlink()
     lost, broken = sorted(whole)[3], sorted(whole)[-2]
     lost.unlink()
