@@ -7,7 +7,8 @@ Nothing of the jobs' SQL or of the workspace's scorers is used, but for the weig
 its features, proxies, rates and prices are made of the raw files by NumPy, SciPy and Numba. For each day
 the book is revalued under its 500 scenarios, as they were and filtered; the next day's hypothetical and
 actual P&L are held to the fifth and the sixth largest loss. It rounds no cents: of a VaR of millions that
-is a dollar."""
+is a dollar.
+"""
 
 import argparse
 import math
