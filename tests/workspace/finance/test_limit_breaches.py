@@ -59,6 +59,20 @@ def test_limits_are_dated_complete_and_those_of_the_file() -> None:
     assert (small["red"] * 10 == table["red"]).all() and (table["amber"] <= table["red"]).all()
 
 
+def test_limits_that_are_edited_are_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alone, though the lake is complete; unchanged ones keep their file."""
+    limits.write_limits(tmp_path, 100)
+    file = tmp_path / "data/lake/finance/limits.parquet"
+    before = file.stat().st_ino
+    limits.write_limits(tmp_path, 100)
+    assert file.stat().st_ino == before
+    edited = tmp_path / "limits.csv"
+    edited.write_text(limits.SOURCE.read_text() + "2022-12-01,firm,var_99,1000000,2000000\n")
+    monkeypatch.setattr(limits, "SOURCE", edited)
+    limits.write_limits(tmp_path, 100)
+    assert pq.read_table(file).num_rows == limits.make_limits(100).num_rows == 27
+
+
 def test_use_is_what_was_published_over_what_is_allowed(limited: Path) -> None:
     """By pandas, from the tables of the other jobs and the limits' file: the latest limit of each counts."""
     day = dt.date.fromisoformat(DAYS[1])
