@@ -30,11 +30,12 @@ def with_limits(root: Path, change: Any = None) -> None:
 
 @pytest.fixture(scope="module")
 def limited(explained: Path) -> Path:
-    """Both days of limits that are reached: the options' vega is red at any value, the firm's VaR amber."""
+    """Both days of limits of which two are reached: the options' vega is red, the firm's VaR amber."""
 
     def tight(table: pd.DataFrame) -> pd.DataFrame:
         vega = (table["desk"] == "options") & (table["measure"] == "vega_per_point")
         var = (table["desk"] == "firm") & (table["measure"] == "var_99")
+        table[["amber", "red"]] = [10**11, 10**12]
         table.loc[vega, ["amber", "red"]] = [1, 2]
         table.loc[var, ["amber", "red"]] = [1, 10**12]
         return table
