@@ -187,10 +187,9 @@ def card(metrics: dict[str, Any]) -> str:
     """The card in Markdown."""
     mean, days = metrics["mean"], list(metrics["days"].values())
     text, kind = mean[TEXT], mean[TYPE]
-    better = {True: "better", False: "worse"}
     verdict = VERDICT.format(
-        first_is=better[text["first"] > kind["first"]],
-        ten_is=better[text["any_of_ten"] > kind["any_of_ten"]],
+        first_is=_compared(text["first"], kind["first"]),
+        ten_is=_compared(text["any_of_ten"], kind["any_of_ten"]),
         first=text["first"],
         first_of_type=kind["first"],
         ten=text["any_of_ten"],
@@ -210,6 +209,11 @@ def card(metrics: dict[str, Any]) -> str:
         verdict=verdict,
         least=LEAST,
     )
+
+
+def _compared(ours: float, theirs: float) -> str:
+    """Two shares in a word; a point of difference is none."""
+    return "no better" if abs(ours - theirs) < 0.01 else "better" if ours > theirs else "worse"
 
 
 def _row(name: str, figures: dict[str, float]) -> str:
