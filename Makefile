@@ -73,7 +73,7 @@ lock: ## resolve the dependencies again (needs uv)
 	  --generate-hashes -q -o requirements/bench.lock --custom-compile-command "make lock"
 
 clean: ## remove all that was generated, the environment too
-	rm -rf .venv .venv-bench .airflow e2e-screenshots data/lake data/tables data/runs data/choices data/bakeoffs data/variants \
+	rm -rf .venv .venv-bench .airflow e2e-screenshots data/lake data/tables data/runs data/choices data/bakeoffs data/dossiers data/variants \
 	  data/models/text/all_minilm_l6_v2.onnx data/models/text/wheel data/models/retail/similar_items.parquet
 
 .venv/bin/python:

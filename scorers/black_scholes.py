@@ -1,6 +1,6 @@
 """The Black-Scholes-Merton price of European options and its greeks, in float64, compiled by Numba.
 
-One row in, one row out; it reads no model file. Inputs and outputs are those of the graph
+One row in, one row out; it reads no model file. Inputs and the first six outputs are those of the graph
 data/models/finance/black_scholes.onnx, each float64 [rows]:
 
     spot        price of the stock, > 0, US dollars
@@ -10,7 +10,8 @@ data/models/finance/black_scholes.onnx, each float64 [rows]:
     volatility  of the stock's log return, a year, >= 0
     right       1 for a call, -1 for a put
 
-    price (US dollars), delta, gamma, vega, theta (a year of calendar time), rho
+    price (US dollars), delta, gamma, vega, theta (a year of calendar time), rho,
+    vanna (of delta by volatility) and volga (of vega by volatility)
 
 With no time or no volatility left the price is the discounted intrinsic value. A null or a NaN makes its
 row NaN.
@@ -27,11 +28,14 @@ how each of them rounds, and none is fused or reordered (no fast-math): a row ha
 and on any processor. A chunk has one thread: a night scores as many chunks at once as there are cores.
 
 On CUDA the same functions are compiled for the device, where products and sums are fused, so that the last
-bits differ. That was compiled (PTX, sm_80 and sm_90) and run in Numba's simulator, never on a GPU: its speed
-is not known. With `device: auto` it is measured, and held to the CPU's prices, before it is taken.
+bits differ: on an H200 prices were within 7e-13 of the CPU's, and a row had the same bits in any chunk. The
+copies take the time there: at a million rows a chunk it priced 166 million a second, where one core of that
+machine priced 49 million and its sixteen 579 million; at 16,384 rows 14 million. With `device: auto` it is
+measured, and held to the CPU's prices, before it is taken.
 """
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +43,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from numba import njit
+from numba.core.errors import NumbaPerformanceWarning
 
 from nightscore.scorers import ModelError, ModelFile, Options, Scorer, Signature, Variant, as_numpy
 from nightscore.scorers.compiled import numba_compiled
@@ -51,7 +56,7 @@ except ImportError:  # it is about to leave Numba for a package of its own
 
 KIND = "scorers/black_scholes.py"
 INPUTS = ("spot", "strike", "rate", "years", "volatility", "right")
-OUTPUTS = ("price", "delta", "gamma", "vega", "theta", "rho")
+OUTPUTS = ("price", "delta", "gamma", "vega", "theta", "rho", "vanna", "volga")
 BLOCK = 256  # CUDA threads in a block
 LARGEST = 37.0  # |d1| and |d2| are cut off here, where N is 6e-300: beyond, numbers get denormal and slow
 SMALLEST = 1e-150  # instead of a standard deviation of 0
@@ -155,7 +160,7 @@ def _within(x, least, most):  # type: ignore[no-untyped-def]
 
 @formula
 def _option(spot, strike, rate, years, volatility, right):  # type: ignore[no-untyped-def] # noqa: PLR0917
-    """The six outputs of a row, in their order. LLVM drops what the caller does not use."""
+    """The outputs of a row, in their order. LLVM drops what the caller does not use."""
     root_years = math.sqrt(years)
     deviation = _within(volatility * root_years, SMALLEST, math.inf)
     moneyness = (_log(spot / strike) + rate * years) / deviation
@@ -169,7 +174,10 @@ def _option(spot, strike, rate, years, volatility, right):  # type: ignore[no-un
     # sigma² / deviation, where the textbook has sigma / sqrt(years): it is 0 / 0 at expiry.
     decay = spot * bell * (volatility * volatility * 0.5) / deviation
     theta = -(decay + rate * owed)
-    return value, delta, bell / spot / deviation, spot * bell * root_years, theta, years * owed
+    vega = spot * bell * root_years
+    by_volatility = second * root_years / deviation  # d2 / sigma, signed by right; 0 at expiry
+    vanna, volga = -right * bell * by_volatility, vega * first * by_volatility
+    return value, delta, bell / spot / deviation, vega, theta, years * owed, vanna, volga
 
 
 @numba_compiled
@@ -182,11 +190,12 @@ def price(columns, results):  # type: ignore[no-untyped-def]
 
 @numba_compiled
 def price_and_greeks(columns, results):  # type: ignore[no-untyped-def]
-    """All outputs of rows into `results` [6, rows]. A loop over the six would cost the vectors."""
+    """All outputs of rows into `results` [8, rows]. A loop over the eight would cost the vectors."""
     spot, strike, rate, years, volatility, right = columns
     for i in range(results.shape[1]):
         row = _option(spot[i], strike[i], rate[i], years[i], volatility[i], right[i])
-        results[0, i], results[1, i], results[2, i], results[3, i], results[4, i], results[5, i] = row
+        results[0, i], results[1, i], results[2, i], results[3, i] = row[0], row[1], row[2], row[3]
+        results[4, i], results[5, i], results[6, i], results[7, i] = row[4], row[5], row[6], row[7]
 
 
 class BlackScholes:
@@ -268,6 +277,8 @@ def _has_cuda() -> bool:
 def _on_cuda() -> Compute:
     """A row a CUDA thread; columns go to the device, and results come back, on a stream of their own."""
     option = _option
+    # A chunk is what the night gives; that a card could take more at once is nothing for its log.
+    warnings.filterwarnings("ignore", message="Grid size", category=NumbaPerformanceWarning)
 
     @cuda.jit
     def rows(columns, results):  # type: ignore[no-untyped-def]

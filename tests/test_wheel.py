@@ -187,12 +187,16 @@ def test_the_wheel_holds_the_framework_alone(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         top = archive.read(next(name for name in names if name.endswith("/top_level.txt"))).decode()
+        licences = {name: archive.read(name) for name in names if "/licenses/" in name}
     about = {name for name in names if name.partition("/")[0].endswith(".dist-info")}
     files = [file for file in (ROOT / "src/nightscore").rglob("*") if file.is_file()]
     ours = {file.relative_to(ROOT / "src").as_posix() for file in files if "__pycache__" not in file.parts}
     assert names - about == ours and top.split() == ["nightscore"]
     assert {Path(name).suffix for name in ours} == {".py", ".pyi", ".html", ".css", ".typed"}
     assert {"nightscore/py.typed", "nightscore/airflow/dags/nightly.py"} < ours
+    assert {name.rpartition("/")[2]: text for name, text in licences.items()} == {
+        "LICENSE": (ROOT / "LICENSE").read_bytes()
+    }  # the loans under the GPL, and whatever else data/ holds, are in no wheel
 
 
 def test_the_version_is_that_of_the_project(environment: Environment, tmp_path: Path) -> None:

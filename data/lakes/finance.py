@@ -5,6 +5,8 @@
   name package, version, licence and sha256.
 - ``trades/day=D``: the trades of a book that a seeded generator makes (``data.lakes.book``): no bank
   publishes its positions.
+- ``limits.parquet`` and ``acknowledgements/``: limits of desks, made up (``data.lakes.limits``).
+- ``rates.parquet``: one short interest rate by day, the federal funds target (``data.lakes.rates``).
 """
 
 import json
@@ -17,10 +19,12 @@ import pyarrow.parquet as pq
 
 from data.lakes import lake
 from data.lakes.book import FIRST_DAY, POSITIONS, make_trades
+from data.lakes.limits import write_limits
+from data.lakes.rates import make_rates
 from nightscore.common.progress import ProgressCallback, silent
 
 LAKE = Path("data/lake/finance")
-LAYOUT = "1"  # raise it when a type, an order or the book changes, and every lake is written again
+LAYOUT = "3"  # raise it when a type, an order or the book changes, and every lake is written again
 PRICES = Path(__file__).parents[1] / "sources/prices.parquet"
 INDICES = ("SP500", "VIX")
 
@@ -41,6 +45,8 @@ def write_lake(
     folder, stamp = workspace / LAKE, _stamp(positions, since)
     if lake.is_complete(folder, stamp):
         return
+    lake.write(folder / "rates.parquet", make_rates(), stamp)
+    write_limits(folder, positions, stamp)
     closes = pq.read_table(PRICES)
     _write_prices(closes, folder / "prices", stamp, since, report)
     _write_trades(closes, folder / "trades", stamp, (positions, since), report)

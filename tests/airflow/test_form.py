@@ -52,6 +52,16 @@ def job(tmp_path: Path) -> Job:
     return make(tmp_path)
 
 
+def test_a_job_without_a_model_is_asked_for_no_model_and_no_device(tmp_path: Path) -> None:
+    """All other fields are there, and a run by hand is the scheduled run."""
+    none = make(tmp_path, JOB.replace("{path: data/models/linear.onnx, outputs: {score: y}}", "none"))
+    fields = build_form(none)
+    assert set(RUN_OPTIONS) - set(fields) == {"device", "model"}
+    values = {name: field.value for name, field in fields.items()}
+    request = request_of(none, values)
+    assert (request.model, request.device, request.force) == (None, None, False)
+
+
 def test_the_form_has_the_runs_fields_first_and_then_the_jobs_own(job: Job) -> None:
     """With type, range, choices, default and text of job.yaml."""
     fields = build_form(job)

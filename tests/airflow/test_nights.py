@@ -318,3 +318,23 @@ def events(dag_id: str) -> list[tuple[str, str | None]]:
     with create_session() as session:
         found = session.scalars(select(AssetEvent).where(AssetEvent.source_dag_id == dag_id))
         return sorted((event.asset.name, event.partition_key) for event in found)
+
+
+def test_a_job_without_a_model_is_published_as_the_loop_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pieces are shared among tasks, and the files are the same, byte for byte."""
+    monkeypatch.setattr(
+        "nightscore.store.run_folder.new_run_id", lambda *_: "20200101T000000-00000000-000000"
+    )
+    model = "model:\n  path: data/models/linear.onnx\n  outputs: {score: y}\n"
+    job = JOB.replace(model, "model: none\nscoring: {tasks: 3}\n")
+    one, two = (make_workspace(tmp_path / name, ROWS, job) for name in ("airflow", "loop"))
+    for root in (one, two):
+        (root / "jobs/mini/top.sql").write_text("SELECT id, a FROM scores WHERE a > 0.99")
+        (root / "jobs/mini/job.yaml").write_text(job.split("audit:")[0])
+    done = night(one, "none3", day=DAYS[0])
+    assert (done.state, states(done)["score"]) == ("success", ["success"] * 3)
+    expected = run(load("mini", two), DAYS[0])
+    assert receipt(done)["key_hash"]["out"] == expected.key_hash.out and receipt(done)["model"] is None
+    assert published(one) == published(two) and len(published(one)) == 4

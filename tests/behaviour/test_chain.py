@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nightscore import Broken, load, query, run
+from nightscore import Broken, backfill, load, query, run
 from tests.behaviour.conftest import Build
 from tests.behaviour.processes import Fault, night
 from tests.behaviour.world import Truth, receipts
@@ -122,6 +122,15 @@ def test_a_source_published_again_during_the_run_does_not_disturb_it(chain: Path
     assert chosen(chain) == [(FIRST, 10), (SECOND, 10)]
     assert run(second, SECOND).status == "published"
     assert chosen(chain) == [(FIRST, 10), (SECOND, 4)]
+
+
+def test_a_backfill_of_a_job_that_reads_its_own_table_begins_with_the_oldest_day(fresh: Build) -> None:
+    """Each day finds those before it; of any other job the newest day is there first."""
+    root = fresh(rows=50)
+    add(root, "own", OWN, OWN_SQL)
+    assert [day.isoformat() for day, _ in backfill(load("own", root), FIRST, THIRD)] == list(DAYS)
+    seen = query("SELECT DISTINCT day::VARCHAR AS d, seen AS s FROM own_scores ORDER BY d", root)
+    assert seen.to_pylist() == [{"d": day, "s": i} for i, day in enumerate(DAYS)]
 
 
 def test_a_job_reads_its_own_table_of_the_nights_before(fresh: Build) -> None:

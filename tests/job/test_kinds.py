@@ -68,6 +68,11 @@ MISTAKES: dict[str, tuple[str, int, str]] = {
         51,
         "audit.0.coverage.of",
     ),
+    "audit parity": (
+        with_audit("parity:", "  full: features.sql", "  every: 0"),
+        52,
+        "audit.0.parity.every",
+    ),
 }
 
 

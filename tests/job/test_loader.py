@@ -163,7 +163,10 @@ def test_two_jobs_never_publish_one_table(tmp_path: Path, name: str, decision: s
     add_job(tmp_path, "b", renamed(name, decision))
     jobs, [broken] = load_all(Workspace(tmp_path))
     assert [job.shown for job in jobs] == ["jobs/a/job.yaml"]
-    assert str(broken) == f"jobs/b/job.yaml:{says} is also published by jobs/a/job.yaml; names are unique"
+    assert str(broken) == (
+        f"jobs/b/job.yaml:{says} is also published by jobs/a/job.yaml; names are unique: take it out of one, "
+        "and `nightscore hand-over` gives it to the other"
+    )
     for one in {"mini", name}:
         with pytest.raises(Broken, match=r"table mini_\w+ is also published by jobs/[ab]/job.yaml"):
             load(one, tmp_path)

@@ -152,6 +152,14 @@ AUDITS = {
         "{coverage: {of: scores, key: [id], at_least: 1, in: full_top}}",
         "100 % of the id of scores are in full_top",
     ),
+    "parity": (
+        "{parity: {full: features.sql}}",
+        "the rows of scores are those of features.sql, asked on one day in 30",
+    ),
+    "parity with all": (
+        "{parity: {full: top.sql, of: full_top, every: 1, lookback: {rows: 400}}}",
+        "the rows of full_top are those of top.sql",
+    ),
 }
 
 
@@ -272,7 +280,7 @@ MISTAKES = {
     "default left out": (changed("    default: 10 ", "    # "), 37, "params.n.default", "is missing"),
     "bounds of a text": (changed("type: integer", "type: string"), 40, "params.n.minimum", "minimum and maximum are for integer and number, not string"),
     "audit without name": (changed("name: is well", "nam: is well"), 43, "audit.0.nam", "unknown key; did you mean name?"),
-    "audit of no kind": (with_audit("name: is well", "sqll: SELECT true"), 50, "audit.0", "is not allowed: an audit is {name: …, sql: …}, {rows: {between: [low, high]}}, {drift: {columns: […]}}, {scores: {column: …}} or {coverage: {of: …, key: […], at_least: …}}"),
+    "audit of no kind": (with_audit("name: is well", "sqll: SELECT true"), 50, "audit.0", "is not allowed: an audit is {name: …, sql: …}, {rows: {between: [low, high]}}, {drift: {columns: […]}}, {scores: {column: …}}, {coverage: {of: …, key: […], at_least: …}} or {parity: {full: …}}"),
     "audit is a text": (with_audit("SELECT true"), 50, "audit.0", "'SELECT true' is not allowed: an audit is"),
     "audit of two kinds": (with_audit("sql: SELECT true", "name: is well", "rows: {between: [0, 1]}"), 52, "audit.0.rows", "unknown key; allowed: name, sql, severity"),
     "SQL without a name": (with_audit("sql: SELECT true"), 50, "audit.0.name", "is missing"),

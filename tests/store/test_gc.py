@@ -2,15 +2,19 @@
 
 import datetime as dt
 import os
+import shutil
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from nightscore import load, query, run
 from nightscore.job.loader import Job
+from nightscore.pipeline.publish.hold import read_held_days
 from nightscore.review.explain import explain_row
-from nightscore.store.gc import collect_garbage
+from nightscore.store.gc import Removed, collect_garbage
 from tests.support.workspace import make_workspace
 
 DAY = "2020-01-02"
@@ -126,6 +130,49 @@ def test_dry_run_removes_nothing(job: Job) -> None:
     listed = collect_garbage(job.workspace, dry_run=True)
     assert listed
     assert all((job.workspace.root / one.path).exists() for one in listed)
+
+
+def test_several_at_once_remove_the_same_and_none_fails(job: Job) -> None:
+    """An operator's beside the nightly one: what another has removed by then is gone, and that is all."""
+    with pytest.raises(KeyboardInterrupt):
+        run(job, DAY, report=stop_at("audit"))
+    [folder] = (job.workspace.runs / "mini" / DAY).glob("*")
+    for number in range(2_000):
+        (folder / "scores" / f"{number}.parquet").touch()
+    age(job, 48)
+    together = threading.Barrier(4)
+
+    def collect() -> list[Removed]:
+        together.wait()
+        return collect_garbage(job.workspace)
+
+    with ThreadPoolExecutor(4) as pool:
+        done = [future.result() for future in [pool.submit(collect) for _ in range(4)]]
+    assert any(done) and not list(folder.glob("scores"))
+    assert run(job, DAY).status == "published"
+
+
+def test_gc_goes_on_beside_folders_that_come_and_go(job: Job) -> None:
+    """Queries and runs make their spill folders where gc looks, and remove them while it does."""
+    run(job, DAY)
+    collect_garbage(job.workspace)
+    done = threading.Event()
+
+    def spill(number: int) -> None:
+        while not done.is_set():
+            folder = job.workspace.runs / f".duckdb-{number}" / "a" / "b"
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(folder.parents[1])
+
+    with ThreadPoolExecutor(4) as pool:
+        working = [pool.submit(spill, number) for number in range(4)]
+        try:
+            for _ in range(60):
+                assert collect_garbage(job.workspace) == []
+                assert list(read_held_days(job.workspace)) == []
+        finally:
+            done.set()
+        assert [future.result() for future in working] == [None] * 4
 
 
 def test_gc_of_nothing(job: Job) -> None:

@@ -64,6 +64,7 @@ AGGREGATES = [
     "corr(x, y)", "covar_samp(x, y)", "regr_slope(x, y)", "kurtosis(x)", "skewness(x)", "sem(x)",
     "product(y)", "fsum(x)", "favg(x)", "mode(i)", "mode() WITHIN GROUP (ORDER BY i)",
     "any_value(x)", "arg_max(x, i)", "min_by(r, i)", "arg_max(x, i, 2)", "list(x ORDER BY i)",
+    "arg_min(x, row(i, x))", "arg_min(r, row(i, x)) + arg_min(x, row(i, x))",
     "string_agg(s, ',' ORDER BY i)", "first(x ORDER BY i)", "last(s ORDER BY i DESC)", "median(x)",
     "quantile_cont(x, 0.3)", "histogram(i)", "sum(x) / count(*) + 1", "round(sum(x * y), 9)",
 ]  # fmt: skip
@@ -124,6 +125,14 @@ def test_bytes_do_not_depend_on_memory(tmp_path: Path) -> None:
     assert digest(results[0]) == digest(results[1])
     plain = asked(sql, files, tmp_path)
     assert plain.select(["whole", "money"]).equals(results[0].select(["whole", "money"]))
+
+
+def test_what_compares_all_that_it_takes_is_left_alone() -> None:
+    """And what compares less than is taken beside it is not."""
+    whole = "SELECT k, arg_min(x, row(i, x)) AS v FROM rows GROUP BY k"
+    assert ordered_select(whole, "x.sql") == whole
+    for less in ("arg_min(x, row(i, y))", "arg_min(x, row(i, x)), any_value(s)", "arg_min(x, row(x, i), 2)"):
+        assert "ORDER BY" in ordered_select(f"SELECT k, {less} FROM rows GROUP BY k", "x.sql")
 
 
 def test_rows_that_tie_stay_together(layouts: list[tuple[Path, ...]], tmp_path: Path) -> None:

@@ -145,8 +145,9 @@ Written by `train_credit.py`; the figures are those of `credit_metrics.json`.
 - **Trained on** {loans:,} Lending Club loans of the first quarter of 2016, {bad} of them ({bad_rate:.1%})
   *bad*: charged off, in default, or 21 to 120 days late (modeldata's `lending_club`; see `data/README.md`).
   The source does not say on which day that was seen. It is taken for twelve months after issue, **an
-  assumption** on which the level of every probability rests; and a late loan is not in default yet, which
-  makes the probabilities too high.
+  assumption** on which the level of every probability rests. A late loan is not in default yet, which makes
+  the probabilities too high: by how much is under *The loss*. Good is what is "fully paid back or currently
+  on-time": loans that were repaid early are among the good, so the probabilities are net of early repayment.
 - **Not for**: deciding who gets a loan. Only loans that were granted are in the data. Sub-grade, the
   strongest feature by far, is the lender's own opinion; whether incomes were checked is a choice of the
   lender, too: that a checked income costs points says whom it checks, not that checking harms.
@@ -194,6 +195,24 @@ PSI from the training loans to the book; above 0.1 it is said to have moved a li
 |---|---|
 {psi}
 
+## The loss
+
+What the job makes of the probabilities, `credit_graph.py` says; its assumptions are parameters, and its
+table `credit_loss_sensitivity` says what each is worth. Two of them can be looked up in the book:
+
+- **Early repayment** (`prepayment`): {repaid} of {book_loans:,} loans were repaid within three to five
+  months of their issue, {prepayment:.2%} a month. Whether that stays so can't be known from a snapshot.
+- **What bad means** (`bad_in_default`): the scorecard's bad begins at 21 days late, stage 3's default
+  beyond 90. {all_bad} loans of the book are bad by the first and {in_default} by the second; with what
+  the lender expects to write off of the others, {bad_in_default:.1%} of the bad default. The loans are
+  three to five months old; after twelve months more of the bad ones have been written off, so the share
+  is higher then. The job takes 1.
+
+What it can't tell: PD now is that of the application, and of the days that a loan is late. The book has
+nothing else that was learned since, no bureau's score and no later income, so that a risk that rises
+before an instalment is missed is not seen. Nor does it know of forbearance. Probabilities have no
+economy in them but the scenarios', which are assumptions.
+
 ## The card
 
 Points that a loan has less than one in the best bin. Bins are closed on the right; the last is for a missing
@@ -227,6 +246,11 @@ def credit_card(metrics: dict[str, Any], size: int) -> str:
         calibration="\n".join(_calibrated(name, one) for name, one in metrics["calibration"].items()),
         mean_pd=book["mean_pd"],
         psi="\n".join(f"| {name} | {value:.3f} |" for name, value in book["psi"].items()),
+        repaid=book["repaid_early"]["repaid"],
+        prepayment=book["repaid_early"]["a_month"],
+        all_bad=book["bad_in_default"]["bad"],
+        in_default=book["bad_in_default"]["in_default"],
+        bad_in_default=book["bad_in_default"]["share"],
         scorecard="\n".join(_binned(name, one) for name, one in metrics["scorecard"].items()),
     )
 

@@ -4,32 +4,58 @@ One row, a loan on a day, in; one row out; an input a column, each float64 [rows
 those of the `Scorecard`; a NaN is in the bin for what is missing. The others:
 
     balance          owed now, US dollars, >= 0
-    months           until the last instalment falls due, 1 to 60
-    monthly_rate     of the loan itself, > 0: it discounts, and it shapes the annuity
+    months           n, until the last instalment falls due, 1 to 60
+    monthly_rate     r, of the loan itself, > 0: it discounts, and it shapes the annuity
     lgd              loss given default, a share of what is owed then
-    stage            1, 2 or 3
-    pd_floor         the probability of default is at least this, >= 0 and < 1
+    unpaid_instalments   k, >= 0: those that are unpaid when a loan defaults
+    prepayment       q, the share of loans that is repaid early in a month, >= 0 and < 1
+    bad_in_default   the share of what the scorecard calls bad that defaults, > 0 and <= 1
+    late_share       l, of loans as late as this one, what defaults within `late_months`; 0: not late
+    late_months      m, >= 1; of a loan with fewer months left, those
+    stage_by_arrears   1, 2 or 3, by the days that it is late
+    stage_held       the least stage that its past allows, 1, 2 or 3
+    stage_2_times, stage_2_from   the risk has risen significantly where `pd` is both so many times
+                     `pd_at_origination` and at least that
     shift_downturn, shift_upturn     what a scenario adds to the log-odds of default
     weight_downturn, weight_upturn   how likely a scenario is; the base scenario has the rest
 
-Outputs, float64: `scorecard_pd`, `pd` (within 12 months, base scenario, from the floor on; 1 in stage 3),
-`score` (points) and `loss`, `loss_12_months`, `loss_lifetime` (US dollars, weighted over scenarios), each
-[rows]; `points_lost` [rows, features]; `scenario_losses` [rows, 3] (downturn, base, upturn; the loan's own
-stage).
+Outputs, float64:
 
-The loss of a scenario, with p its probability of default within 12 months, h = 1 - p:
+    scorecard_pd, score, points_lost [rows, features]   of going bad within 12 months; points
+    pd_at_origination   p, of default within them
+    pd, pd_lifetime     within the next 12 months, and until the last instalment; base scenario; 1 in stage 3
+    stage_without_cure  the worse of `stage_by_arrears` and, where the risk has risen significantly, 2
+    stage               the worse of that and `stage_held`
+    exposure_at_default   balance (1 + r)^k: of a loan that defaults at once, US dollars
+    loss, loss_12_months, loss_lifetime     US dollars, weighted over scenarios; `loss` is that of the stage
+    scenario_losses [rows, 3]   downturn, base, upturn; of the stage
 
-    probability of default in month t    h^((t - 1) / 12) - h^(t / 12): a constant hazard
-    exposure in month t                  balance ((1 + r)^n - (1 + r)^(t - 1)) / ((1 + r)^n - 1): an annuity
+Each is [rows] unless it says otherwise. The loss of a scenario, p and l with its shift on their log-odds:
+
+    hazard of month t                    the larger of -log(1 - p) (1 - q)^(t - 1) / (sum of that power over
+                                         the first 12 months) and, for t <= m, -log(1 - l) / m
+    probability of default in month t    exp(-H(t - 1)) - exp(-H(t)), H(t) being the sum of hazards to t
+    exposure in month t                  balance ((1 + r)^n - (1 + r)^s) / ((1 + r)^n - 1) * (1 + r)^min(t, k)
+                                         with s = max(t - 1 - k, 0): an annuity that is k months behind
     loss                                 lgd * sum over t of probability * exposure / (1 + r)^t
 
 over t = 1 to n for a lifetime and to 12 for twelve months; stage 3 is in default, and its loss is
-lgd * balance. As IFRS 9 has it: 12 months in stage 1 (5.5.5), a lifetime in stages 2 and 3 (5.5.3), weighted
-over scenarios (5.5.17, B5.5.41), 12-month losses being the part of lifetime losses that default within
-12 months causes (B5.5.43), discounted at the effective interest rate (B5.5.44), for which the loan's own rate
-stands in: fees are not known. The sum over months is the usual one (Bellini, IFRS 9 and CECL Credit Risk
-Modelling and Validation, 2019). That a loan may be repaid early is left out, which makes lifetime losses too
-large. Points: Siddiqi, Intelligent Credit Scoring (2017).
+lgd * exposure_at_default. So:
+
+- A share that was measured over m months is that of m months, and no hazard runs on from it: a late loan
+  that has not defaulted by then has the hazard of its application.
+- A loan that defaults is k instalments behind the contract's annuity, and owes the interest of k months.
+- p was measured on loans of which some were repaid early (modeldata calls good what is "fully paid back or
+  currently on-time"), so it is the same for any q: early repayment shapes what is made of it for the months
+  after the first twelve. Late loans are not repaid early.
+
+As IFRS 9 has it: 12 months in stage 1 (5.5.5), a lifetime in stages 2 and 3 (5.5.3); stage 2 where the
+risk has risen significantly since origination (5.5.9), told by 12-month probabilities, which stand in for
+lifetime ones (B5.5.13); weighted over scenarios (5.5.17, B5.5.41); 12-month losses are the part of
+lifetime losses that default within 12 months causes (B5.5.43); discounted at the effective interest rate
+(B5.5.44), for which the loan's own rate stands in: fees are not known. The sum over months is the usual
+one (Bellini, IFRS 9 and CECL Credit Risk Modelling and Validation, 2019). Points: Siddiqi, Intelligent
+Credit Scoring (2017).
 """
 
 import json
@@ -43,14 +69,20 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 LOAN = (
-    "balance", "months", "monthly_rate", "lgd", "stage", "pd_floor", "shift_downturn", "shift_upturn",
-    "weight_downturn", "weight_upturn",
+    "balance", "months", "monthly_rate", "lgd", "unpaid_instalments", "prepayment", "bad_in_default",
+    "late_share", "late_months", "stage_by_arrears", "stage_held", "stage_2_times", "stage_2_from",
+    "shift_downturn", "shift_upturn", "weight_downturn", "weight_upturn",
 )  # fmt: skip
-OUTPUTS = ("scorecard_pd", "pd", "score", "loss", "loss_12_months", "loss_lifetime")
+OUTPUTS = (
+    "scorecard_pd", "score", "pd_at_origination", "pd", "pd_lifetime", "stage_without_cure", "stage",
+    "exposure_at_default", "loss", "loss_12_months", "loss_lifetime",
+)  # fmt: skip
 LONGEST, YEAR = 60, 12  # months
 SCORE, ODDS, DOUBLE = 600.0, 30.0, 20.0  # 600 points are 30 good loans to a bad one; 20 more double that
 FACTOR = DOUBLE / np.log(2)
 OPSET, IR = 20, 10
+BEFORE = np.arange(LONGEST, dtype=np.float64)  # months that are over when month t begins
+FIRST_YEAR = (BEFORE < YEAR).astype(np.float64)
 
 Numbers = npt.NDArray[Any]
 
@@ -142,7 +174,7 @@ def _info(name: str, width: int | None = None) -> onnx.ValueInfoProto:
 
 
 def _scorecard(g: Graph, card: Scorecard) -> None:
-    """`scorecard_pd`, `pd`, `score` and `points_lost`."""
+    """`scorecard_pd`, `score` and `points_lost`."""
     log_odds, lost = g.constant(np.array(card.intercept)), []
     for i, feature in enumerate(card.features):
         above = g.op("Greater", g.column(feature), card.edges[i])
@@ -155,27 +187,23 @@ def _scorecard(g: Graph, card: Scorecard) -> None:
         lost.append(g.column(g.op("Gather", card.points_lost(i), bin_of)))
     g.op("Concat", *lost, axis=1, name="points_lost")
     g.op("Sigmoid", log_odds, name="scorecard_pd")
-    g.op("Max", "scorecard_pd", "pd_floor", name="floored_pd")
-    g.op("Where", g.op("Less", "stage", 2.5), "floored_pd", 1.0, name="pd")
     at_even = SCORE - FACTOR * np.log(ODDS)
     g.op("Sub", at_even, g.op("Mul", log_odds, FACTOR), name="score")
 
 
 def _losses(g: Graph) -> None:
-    """`loss`, `loss_12_months`, `loss_lifetime` and `scenario_losses`; axes are [rows, scenarios, months]."""
-    log_odds = g.op("Log", g.op("Div", "floored_pd", g.op("Sub", 1.0, "floored_pd")))
-    of_base = g.op("Mul", "floored_pd", 0.0)
-    shifts = g.op("Concat", *(g.column(s) for s in ("shift_downturn", of_base, "shift_upturn")), axis=1)
-    pd = g.op("Sigmoid", g.op("Add", g.column(log_odds), shifts))
-    hazard = g.op("Div", g.op("Log", g.op("Sub", 1.0, pd)), float(YEAR))  # of a month: log h / 12
-    before = np.arange(LONGEST, dtype=np.float64)  # months that are over when month t begins
-    alive = g.op("Exp", g.op("Mul", g.column(hazard, (2,)), before))
-    default = g.op("Mul", alive, g.op("Sub", 1.0, g.op("Exp", g.column(hazard, (2,)))))
-    loss = g.op("Mul", default, g.column(_discounted_exposure(g, before), (1,)))
+    """All but the scorecard's own; axes are [rows, scenarios, months]."""
+    g.op("Mul", "scorecard_pd", "bad_in_default", name="pd_at_origination")
+    hazard = _hazard(g)
+    _probabilities_and_stages(g, hazard)
+    discounted = _discounted_exposure(g)
+    of_month = g.op("Sub", 1.0, g.op("Exp", g.op("Neg", hazard)))
+    last = g.constant(np.array(2, np.int64))
+    alive = g.op("Exp", g.op("Neg", g.op("CumSum", hazard, last, exclusive=1)))  # when the month begins
+    loss = g.op("Mul", g.op("Mul", alive, of_month), g.column(discounted, (1,)))
     lifetime = g.op("Mul", g.total(loss, 2), g.column("lgd"))
-    first = g.op("Mul", loss, (before < YEAR).astype(np.float64))
-    year = g.op("Mul", g.total(first, 2), g.column("lgd"))
-    in_default = g.column(g.op("Mul", "balance", "lgd"))
+    year = g.op("Mul", g.total(g.op("Mul", loss, FIRST_YEAR), 2), g.column("lgd"))
+    in_default = g.column(g.op("Mul", "exposure_at_default", "lgd"))
     later = g.op("Where", g.op("Less", g.column("stage"), 2.5), lifetime, in_default)
     g.op("Where", g.op("Less", g.column("stage"), 1.5), year, later, name="scenario_losses")
     rest = g.op("Sub", g.op("Sub", 1.0, "weight_downturn"), "weight_upturn")
@@ -184,11 +212,57 @@ def _losses(g: Graph) -> None:
         g.total(g.op("Mul", losses, weights), 1, name=name)
 
 
-def _discounted_exposure(g: Graph, before: Numbers) -> str:
-    """What is owed in each month, discounted from its end: [rows, 60], 0 after the last instalment."""
+def _hazard(g: Graph) -> str:
+    """The hazard of each month by scenario, [rows, 3, 60]; 0 after the last instalment."""
+    stays = g.op("Pow", g.column(g.op("Sub", 1.0, "prepayment")), BEFORE)
+    year = g.column(g.total(g.op("Mul", stays, FIRST_YEAR), 1))
+    share = g.op("Div", stays, year)  # of a month in the hazard of twelve
+    by_application = g.op("Mul", g.column(_whole_hazard(g, "pd_at_origination"), (2,)), g.column(share))
+    months = g.op("Min", "months", "late_months")
+    is_late = g.op("Cast", g.op("Less", BEFORE, g.column(months)), to=TensorProto.DOUBLE)
+    by_lateness = g.op("Div", _whole_hazard(g, "late_share"), g.column(months))
+    by_lateness = g.op("Mul", g.column(by_lateness, (2,)), g.column(is_late))
+    is_due = g.op("Cast", g.op("Less", BEFORE, g.column("months")), to=TensorProto.DOUBLE)
+    return g.op("Mul", g.op("Max", by_application, by_lateness), g.column(is_due))
+
+
+def _whole_hazard(g: Graph, probability: str) -> str:
+    """-log(1 - p) of a probability < 1 by scenario, [rows, 3]: p of 0 stays 0, which has no log-odds."""
+    odds = g.op("Div", probability, g.op("Sub", 1.0, probability))
+    none = g.op("Mul", odds, 0.0)
+    shifts = g.op("Concat", *(g.column(s) for s in ("shift_downturn", none, "shift_upturn")), axis=1)
+    return g.op("Log", g.op("Add", 1.0, g.op("Mul", g.column(odds), g.op("Exp", shifts))))
+
+
+def _probabilities_and_stages(g: Graph, hazard: str) -> None:
+    """`pd` and `pd_lifetime` of the base scenario, and both stages."""
+    base = g.op("Gather", hazard, g.constant(np.array(1, np.int64)), axis=1)
+    year, life = (
+        g.op("Sub", 1.0, g.op("Exp", g.op("Neg", g.total(considered, 1))))
+        for considered in (g.op("Mul", base, FIRST_YEAR), base)
+    )
+    risen = g.op("GreaterOrEqual", year, g.op("Mul", "pd_at_origination", "stage_2_times"))
+    significant = g.op("And", risen, g.op("GreaterOrEqual", year, "stage_2_from"))
+    by_risk = g.op("Add", 1.0, g.op("Cast", significant, to=TensorProto.DOUBLE))
+    g.op("Max", "stage_by_arrears", by_risk, name="stage_without_cure")
+    g.op("Max", "stage_without_cure", "stage_held", name="stage")
+    for probability, name in ((year, "pd"), (life, "pd_lifetime")):
+        g.op("Where", g.op("Less", "stage", 2.5), probability, 1.0, name=name)
+
+
+def _discounted_exposure(g: Graph) -> str:
+    """What is owed by a loan that defaults in each month, discounted from its end: [rows, 60].
+
+    And `exposure_at_default`. At the loan's own rate the interest of k months takes back as much discount.
+    """
     growth = g.op("Add", 1.0, "monthly_rate")
+    g.op("Mul", "balance", g.op("Pow", growth, "unpaid_instalments"), name="exposure_at_default")
     whole = g.op("Pow", growth, "months")
-    grown = g.op("Pow", g.column(growth), before)
+    paid, discounted = (
+        g.op("Max", g.op("Sub", months, g.column("unpaid_instalments")), 0.0)
+        for months in (BEFORE, BEFORE + 1)
+    )
+    grown = g.op("Pow", g.column(growth), paid)
     owed = g.op("Div", g.op("Sub", g.column(whole), grown), g.column(g.op("Sub", whole, 1.0)))
-    left = g.op("Mul", g.op("Max", owed, 0.0), g.column("balance"))
-    return g.op("Div", left, g.op("Mul", grown, g.column(growth)))
+    left = g.op("Mul", owed, g.column("balance"))
+    return g.op("Div", left, g.op("Pow", g.column(growth), discounted))

@@ -68,7 +68,9 @@ the figures are those of `credit_default_metrics.json`.
   them ({bad_rate:.1%}) *bad*. What bad means, and the assumption that it was seen after twelve months, is in
   `credit_card.md`; all of it holds here.
 - **Not for**: deciding who gets a loan; only loans that were granted are in the data. It knows the
-  application alone: a loan that is late by now is far more likely to default than the model says.
+  application alone: a loan that is late by now is far more likely to default than the model says. Of the
+  {late} loans of the book that are late {late_not_highest} would not be in the highest tier of the job, and
+  {late_lowest} in the lowest: the job gives them a tier of their own, and no probability.
 
 ## How good it is
 
@@ -125,6 +127,9 @@ def default_card(metrics: dict[str, Any], size: int) -> str:
         book_loans=book["loans"],
         out_of_time=ranking(book["out_of_time"]),
         mean_pd=book["mean_pd"],
+        late=book["in_arrears"]["loans"],
+        late_not_highest=book["in_arrears"]["not_in_the_highest_tier"],
+        late_lowest=book["in_arrears"]["in_the_lowest"],
         slope=metrics["calibration_slope"],
         deciles="\n".join(
             f"| {i} | {one['loans']:,} | {one['bad']} | {one['observed_rate']:.2%} | {one['mean_pd']:.2%} |"

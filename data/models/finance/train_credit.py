@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+from credit_book import book_figures
 from credit_card import Sample, credit_card, evaluate
 from credit_graph import Scorecard, bins, credit_loss
 from sklearn.linear_model import LogisticRegression
@@ -67,6 +68,7 @@ def main() -> int:
     applicant = [name for name in BINS if name != "sub_grade"]
     without = [held_out(values, is_bad, SEED + repeat, applicant) for repeat in range(REPEATS)]
     metrics = evaluate(card, Sample(values, is_bad), out_of_fold, without, book_sample(book))
+    metrics["book"] |= book_figures(book)
     metrics["scorecard"] = {
         name: {
             "edges": [round(float(edge), 6) for edge in card.edges[i]],

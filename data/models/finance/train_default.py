@@ -35,6 +35,10 @@ from nightscore.evaluation.recipes.distil import exact_in_float32
 HERE, OUTCOMES, BOOK = train_credit.HERE, train_credit.OUTCOMES, train_credit.BOOK
 SEED, FOLDS, REPEATS = train_credit.SEED, train_credit.FOLDS, 5
 TREES = 200
+LOWEST, HIGHEST = (
+    0.02,
+    0.1,
+)  # where the job's lowest tier ends and its highest begins, unless its parameters move
 # What the log-odds do as a feature grows, as a lender expects it; 0 where nothing is expected.
 DIRECTIONS = {
     **{name: settings[0] for name, settings in train_credit.BINS.items()},
@@ -79,6 +83,7 @@ def main() -> int:
         "scorecard": 1 / (1 + np.exp(-train_credit.trained(cards, is_bad).log_odds(book.values))),
     }
     metrics = evaluate(Sample(values, is_bad), ours, card, book, later)
+    metrics["book"]["in_arrears"] = in_arrears(pq.read_table(BOOK), later["boosted trees"])
     metrics["training"] = {"trees": TREES, "parameters": PARAMETERS, "lightgbm": lgb.__version__}
     (HERE / "credit_default_metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     (HERE / "credit_default_card.md").write_text(default_card(metrics, len(model)))
@@ -111,6 +116,19 @@ def book_sample(table: pa.Table) -> Sample:
         "delinquencies_2y": _numbers(table, "delinq_2y"),
     }
     return Sample({**sample.values, **more}, sample.is_bad)
+
+
+def in_arrears(table: pa.Table, pds: Numbers) -> dict[str, int]:
+    """Loans of the book that are late, and of how many the application alone says otherwise."""
+    late = np.array(
+        [one == "In Grace Period" or one.startswith("Late") for one in table["loan_status"].to_pylist()]
+    )
+    found = {
+        "loans": late,
+        "not_in_the_highest_tier": late & (pds < HIGHEST),
+        "in_the_lowest": late & (pds < LOWEST),
+    }
+    return {name: int(one.sum()) for name, one in found.items()}
 
 
 def _numbers(table: pa.Table, name: str) -> Numbers:

@@ -13,7 +13,8 @@ implementation of them. Nothing after 2014-12-31 is seen in training, neither as
 before.
 
 Everything happens in a workspace of its own that is thrown away; what stays, beside this script, is
-volatility.onnx, volatility_metrics.json and volatility_card.md.
+volatility.onnx, volatility_shape.parquet (the distribution that the quantiles are of, which the job
+volatility_outcomes reads), volatility_metrics.json and volatility_card.md.
 """
 
 import json
@@ -31,6 +32,7 @@ import pyarrow.parquet as pq
 from onnx import TensorProto, helper, numpy_helper
 from scipy.optimize import minimize
 from volatility_card import Returns, evaluate, volatility_card
+from volatility_reviews import reviews
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the root, for data.lakes
 
@@ -67,6 +69,8 @@ def main() -> int:
     quantiles = {name: float(np.quantile(standardised, level)) for name, level in LEVELS.items()}
     model = to_onnx(columns, weights, quantiles)
     (HERE / "volatility.onnx").write_bytes(model)
+    shape = shape_of(standardised)
+    pq.write_table(shape, HERE / "volatility_shape.parquet", write_page_checksum=True)
     held_out = known & (returns.days[row] >= LAST_SEEN_DAY)
     metrics = {
         "weights": {
@@ -76,6 +80,9 @@ def main() -> int:
         "training_rows": int(training.sum()),
         "first_training_day": str(returns.days[row[training]].min()),
         **evaluate(returns, (row[held_out], column[held_out]), volatility[held_out], quantiles),
+        "reviews": reviewed(
+            returns, (row[held_out] + 1, column[held_out]), volatility[held_out], quantiles, shape
+        ),
     }
     (HERE / "volatility_metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     (HERE / "volatility_card.md").write_text(volatility_card(metrics, len(model)))
@@ -133,6 +140,31 @@ def forecast(values: Numbers, weights: Numbers) -> Numbers:
     """The volatility of a day, [rows]."""
     volatility: Numbers = np.sqrt(values @ weights[:-1] + UNIT * weights[-1])
     return volatility
+
+
+def shape_of(standardised: Numbers) -> pa.Table:
+    """The distribution of returns over forecasts in training: `probability`, `standardised`, both rising.
+
+    Its quantiles in steps of half a percent. Where many are equal (a price that stood still), the value
+    comes once, with the middle of their probabilities.
+    """
+    probability = np.linspace(0, 1, 201)
+    values, at = np.unique(np.quantile(standardised, probability), return_inverse=True)
+    middle = np.bincount(at, probability) / np.bincount(at)
+    return pa.table({"probability": middle, "standardised": values})
+
+
+def reviewed(
+    returns: Returns, places: tuple[Numbers, Numbers], volatility: Numbers, quantiles: dict[str, float],
+    shape: pa.Table,
+) -> dict[str, Any]:  # fmt: skip
+    """What the thresholds of volatility_outcomes would have asked for; `places` are of the forecast days."""
+    row, column = places
+    first = row.min()
+    forecasts = np.full((len(returns.days) - first, len(returns.symbols)), np.nan)
+    forecasts[row - first, column] = volatility
+    pit = np.interp(returns.values[first:] / forecasts, shape["standardised"], shape["probability"])
+    return reviews(returns.values, int(first), forecasts, quantiles, pit)
 
 
 def to_onnx(columns: list[str], weights: Numbers, quantiles: dict[str, float]) -> bytes:

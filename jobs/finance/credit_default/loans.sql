@@ -12,6 +12,7 @@ owed AS (
 SELECT
     loan_id,
     grade,
+    status,
     balance AS exposure,
     CAST(5 * (ascii(sub_grade) - ascii('A')) + CAST(sub_grade[2] AS INTEGER) AS FLOAT) AS sub_grade,
     CAST(inquiries_12m AS FLOAT) AS inquiries_12m,

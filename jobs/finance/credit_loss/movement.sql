@@ -28,7 +28,7 @@ today AS (
         loan_id, grade, CAST(stage AS SMALLINT) AS stage, exposure,
         CAST(round(loss, 2) AS DECIMAL(18, 2)) AS loss
     FROM scores
-    WHERE as_of = getvariable('day')
+    WHERE as_of = getvariable('day') AND moved = 'nothing'
 ),
 ended AS (
     SELECT published.*, status = 'Charged Off' AS is_written_off

@@ -15,6 +15,6 @@ SELECT
     ) AS coverage,
     round(sum(pd * CAST(exposure AS DOUBLE)) / nullif(CAST(sum(exposure) AS DOUBLE), 0), 6) AS pd
 FROM scores
-WHERE as_of = getvariable('day')
+WHERE as_of = getvariable('day') AND moved = 'nothing'
 GROUP BY GROUPING SETS ((grade, stage), (grade), (stage), ())
 HAVING count(*) > 0

@@ -57,7 +57,7 @@ own AS (  -- a household and a product that it has bought
         count(*) FILTER (lines.ago < 84) AS times_84,
         min(lines.ago) AS last_ago, max(lines.ago) AS first_ago, max(day) AS last_bought,
         min(trips.number) AS last_trip,
-        sum(quantity) AS quantity, arg_min(quantity, trips.number) AS last_quantity,
+        sum(quantity) AS quantity, arg_min(quantity, row(trips.number, quantity)) AS last_quantity,
         sum(retail_disc) AS discount, sum(sales_value + retail_disc) AS full_price,
         sum(lines.weight) AS weight, sum(lines.slow_weight) AS slow_weight
     FROM lines

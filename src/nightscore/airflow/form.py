@@ -18,6 +18,7 @@ from nightscore.pipeline import RunRequest
 from nightscore.scorers import find_installed_devices
 from nightscore.store import Restate
 
+OF_A_MODEL = ("device", "model")
 DEVICES = "NIGHTSCORE_DEVICES"  # the variable that names what the workers have, where this machine doesn't
 DAY = """The business date to score. A run with a partition key (a scheduled one, a backfill) scores that \
 day, whatever stands here; a run by hand needs one of the two."""
@@ -27,7 +28,10 @@ day, whatever stands here; a run by hand needs one of the two."""
 
 def build_form(job: Job) -> dict[str, Param]:
     """The fields of a job's form, in order."""
-    return {**_run_options(job), **{name: _field(name, param) for name, param in job.spec.params.items()}}
+    options = {
+        n: p for n, p in _run_options(job).items() if n not in OF_A_MODEL or not job.spec.model.is_none
+    }
+    return {**options, **{name: _field(name, param) for name, param in job.spec.params.items()}}
 
 
 def request_of(

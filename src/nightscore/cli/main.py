@@ -24,7 +24,18 @@ from nightscore.common import (
 )
 
 USAGE = 2
-ACTS = ("run", "backfill", "release", "discard", "replay-rejects", "promote", "bakeoff", "gc", "report")
+ACTS = (
+    "run",
+    "backfill",
+    "release",
+    "discard",
+    "replay-rejects",
+    "promote",
+    "bakeoff",
+    "gc",
+    "report",
+    "dossier",
+)
 asked: ContextVar[str] = ContextVar("asked", default="")  # the command of this call
 HELP = """Score a day of rows with a model, publish it atomically, and prove what was published.
 
@@ -53,10 +64,10 @@ app.meta.group_parameters = "Global options"
 
 for command in (
     run.jobs, run.check, run.plan, run.run, run.backfill, published.tables, published.query,
-    published.receipts, published.report, published.verify, published.why, approve.held, approve.release,
-    approve.discard, approve.hand_over, approve.rejects, approve.replay_rejects, evaluate.bakeoff,
-    evaluate.judge, evaluate.promote, history.late, history.recheck, history.diff, maintain.gc,
-    maintain.hardware,
+    published.receipts, published.report, published.dossier, published.verify, published.why,
+    approve.held, approve.release, approve.discard, approve.hand_over, approve.rejects,
+    approve.replay_rejects, evaluate.bakeoff, evaluate.judge, evaluate.promote, history.late,
+    history.recheck, history.diff, maintain.gc, maintain.hardware,
 ):  # fmt: skip
     app.command(command, help=paragraphs(command.__doc__))
 

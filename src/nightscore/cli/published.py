@@ -1,6 +1,7 @@
 """Commands that look at what was published."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -10,6 +11,7 @@ from nightscore.cli.options import (
     Day,
     Form,
     JobName,
+    Misuse,
     OpenIt,
     OutFile,
     PublishedDay,
@@ -123,6 +125,45 @@ def report(
     facts = gather_facts(load(job, open_chosen_workspace()), parse_day_option(day), run)
     file = out or html.report_file(facts)
     write_page(file, html.render_page(facts))
+    say(str(file))
+    if open and not webbrowser.open(file.absolute().as_uri()):
+        print("nightscore: no browser could be started; open the file by hand", file=sys.stderr)
+    return 0
+
+
+def dossier(
+    job: JobName, /, *,
+    first: Annotated[str, Parameter(name="--from", help="The first business date, YYYY-MM-DD.")],
+    last: Annotated[str, Parameter(name="--to", help="The last business date, YYYY-MM-DD.")],
+    out: Annotated[
+        Path | None, Parameter(help="The file to write; default: data/dossiers/JOB/FROM_TO.html.")
+    ] = None,
+    open: OpenIt = False,
+) -> int:  # fmt: skip
+    """Write the dossier of a job over some days, for whoever validates its model: one HTML page.
+
+    First its model document, from model.md beside job.yaml: purpose, data, method, assumptions, limitations,
+    outcomes analysis, benchmarks, thresholds, changes, owner. Figures in it are read from the files and
+    tables that it names, each time, and never typed. Then the record of the published days: every receipt,
+    restatements with what moved and why, approvals (releases, discards, promotions, hand-overs), audits with
+    the nights when they had not passed, and which night had which job, model, parameters and libraries.
+
+    A job without a model.md has the record all the same, and the page says what nobody has written. Nothing
+    is computed again: `nightscore verify` does that. Needs the extra `report`. Prints the file's path.
+    """
+    import webbrowser
+
+    from nightscore.job import load
+    from nightscore.review import gather_record
+    from nightscore.review.dossier import page
+    from nightscore.store import write_page
+
+    days = parse_day_option(first), parse_day_option(last)
+    if days[0] > days[1]:
+        raise Misuse(f"--from {days[0]} is after --to {days[1]}")
+    record = gather_record(load(job, open_chosen_workspace()), *days)
+    file = out or page.dossier_file(record)
+    write_page(file, page.render_dossier(record))
     say(str(file))
     if open and not webbrowser.open(file.absolute().as_uri()):
         print("nightscore: no browser could be started; open the file by hand", file=sys.stderr)

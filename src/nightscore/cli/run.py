@@ -132,8 +132,8 @@ def backfill(
 ) -> int:  # fmt: skip
     """Run a range of days, the newest first; days that are published and unchanged are skipped.
 
-    A day that fails does not keep the others from running; the exit code is 1 if one is broken, else 75
-    if one is not yet there.
+    Of a job that goes on from its own table of the days before, the oldest comes first. A day that fails does
+    not keep the others from running; the exit code is 1 if one is broken, else 75 if one is not yet there.
     """
     from nightscore.common import show_progress
     from nightscore.job import load

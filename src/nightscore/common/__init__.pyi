@@ -12,6 +12,8 @@ from .files import byte_size as byte_size
 from .files import file_sha256 as file_sha256
 from .files import is_data_path as is_data_path
 from .files import link_or_copy as link_or_copy
+from .files import list_paths as list_paths
+from .files import remove_path as remove_path
 from .files import replace_bytes as replace_bytes
 from .files import replace_text as replace_text
 from .files import sync as sync
@@ -29,6 +31,7 @@ from .signals import temporary as temporary
 from .strict_yaml import MAX_YAML_BYTES as MAX_YAML_BYTES
 from .strict_yaml import LineNumbers as LineNumbers
 from .strict_yaml import Path_ as Path_
+from .strict_yaml import parse_yaml as parse_yaml
 from .strict_yaml import read_yaml as read_yaml
 from .terminal import visible as visible
 from .terminal import visible_cell as visible_cell

@@ -7,9 +7,10 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 
-from nightscore.common.errors import NotYet
+from nightscore.common.errors import Broken, NotYet
 from nightscore.common.signals import temporary as removed_at_a_signal
 
 BLOCK = 1 << 20  # bytes that are hashed at once
@@ -112,6 +113,53 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def remove_path(path: Path) -> None:
+    """Remove a file, a link, or a folder with all that is in it; what is gone, or goes meanwhile, is gone.
+
+    Raises:
+        Broken: the system does not let us.
+    """
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, onerror=_unless_gone)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise Broken(f"{error.filename or path} can't be removed: {error.strerror or error}") from error
+
+
+def _unless_gone(_: object, __: str, caught: tuple[type[BaseException], BaseException, object]) -> None:
+    """What rmtree does about an error: nothing where another process was first."""
+    if not isinstance(caught[1], FileNotFoundError):
+        raise caught[1]
+
+
+def list_paths(folder: Path, *patterns: str) -> list[Path]:
+    """What lies in a folder by patterns (`*`, `?`), one a level, sorted; a hidden name by its dot alone.
+
+    What another process removes meanwhile is left out. `Path.glob` fails then (Python 3.11), and takes for
+    empty what it may not list.
+
+    Raises:
+        Broken: a folder can't be listed.
+    """
+    found = [folder]
+    for pattern in patterns:
+        found = [path for above in found for path in _entries(above, pattern)]
+    return sorted(found)
+
+
+def _entries(folder: Path, pattern: str) -> list[Path]:
+    try:
+        paths = list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise Broken(f"{folder} can't be listed: {error.strerror}") from error
+    hidden = pattern.startswith(".")
+    return [p for p in paths if fnmatchcase(p.name, pattern) and p.name.startswith(".") == hidden]
 
 
 def file_sha256(path: Path) -> str:

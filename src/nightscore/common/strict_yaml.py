@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Hashable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,18 @@ def read_yaml(path: Path, shown: str) -> tuple[Any, LineNumbers]:
         if len(raw) > MAX_YAML_BYTES:
             raise Broken(f"{shown}: {len(raw)} bytes; a job.yaml has at most {MAX_YAML_BYTES}")
         text = raw.decode("utf-8")
-        _refuse_control_characters(text, shown)
-        node = _compose(text, shown)
     except OSError as error:
         raise Broken(f"{shown}: can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise Broken(f"{shown}: not UTF-8 text (byte {error.start})") from error
+    return parse_yaml(text, shown)
+
+
+def parse_yaml(text: str, shown: str) -> tuple[Any, LineNumbers]:
+    """The document of a text, as `read_yaml`'s of a file, with the same errors."""
+    try:
+        _refuse_control_characters(text, shown)
+        node = _compose(text, shown)
     except yaml.YAMLError as error:
         raise Broken(_syntax(error, shown)) from error
     lines: LineNumbers = {}
@@ -58,6 +65,7 @@ def _refuse_control_characters(text: str, shown: str) -> None:
         raise Broken(f"{shown}:{line}: the character {match[0]!r} is not allowed; write it as an escape")
 
 
+@lru_cache(maxsize=128)  # a night reads the jobs of its workspace some ten times over; nobody changes a node
 def _compose(text: str, shown: str) -> yaml.Node:
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):

@@ -77,6 +77,7 @@ def judge_challengers(
         Broken: the job has no challengers, or its labels can't be made.
         NotYet: the registry that has the champion can't be reached.
     """
+    job.refuse_no_model("judged")
     rivals = job.spec.model.rivals
     if not rivals:
         job.raise_broken(("model",), "has no challengers, so there is nobody to judge")

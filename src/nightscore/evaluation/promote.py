@@ -43,6 +43,7 @@ def promote_model(
     """
     if not by.strip():
         raise Broken("by is empty; it goes into the receipt, for whoever asks later")
+    job.refuse_no_model("promoted")
     old = job.spec.model
     model = old.rivals.get(model, model)
     if old.file is None:

@@ -10,6 +10,8 @@ from .audits import Coverage as Coverage
 from .audits import CoverageAudit as CoverageAudit
 from .audits import Drift as Drift
 from .audits import DriftAudit as DriftAudit
+from .audits import Parity as Parity
+from .audits import ParityAudit as ParityAudit
 from .audits import RowsAudit as RowsAudit
 from .audits import ScoresAudit as ScoresAudit
 from .audits import SqlAudit as SqlAudit
@@ -27,6 +29,7 @@ from .closures import CalendarOverride as CalendarOverride
 from .closures import parse_overrides as parse_overrides
 from .closures import read_overrides as read_overrides
 from .closures import read_workspace_overrides as read_workspace_overrides
+from .exchanges import calendars_version as calendars_version
 from .exchanges import exchange_problem as exchange_problem
 from .fields import NAME as NAME
 from .fields import DecisionColumns as DecisionColumns

@@ -17,6 +17,7 @@ from nightscore.job.fields import (
     Finite,
     Misplaced,
     Name,
+    SqlFile,
     StrictModel,
     Text,
     number_text,
@@ -124,6 +125,33 @@ class Coverage(StrictModel):
         return f"{self.at_least * 100:.10g} % of the {', '.join(self.key)} of {self.of} are in {self.in_}"
 
 
+class Parity(StrictModel):
+    """A second query that has to give the very rows of a table, on some of the days."""
+
+    full: Annotated[
+        SqlFile,
+        Field(description="a .sql file of the folder: one SELECT over the inputs that gives the same rows"),
+    ]
+    of: Annotated[Name, Field(description="scores, or a decision table: whose rows they have to be")] = SCORES
+    every: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=10_000,
+            description="asked on one day in so many, by a hash of the day, so that reruns agree; and on "
+            "each day for which the job's own tables have none to go on from",
+        ),
+    ] = 30
+    lookback: Annotated[
+        dict[Name, Annotated[int, Field(ge=1, le=100_000)]],
+        Field(description="input -> the days, the scored one included, that the full query sees of it"),
+    ] = {}
+
+    def __str__(self) -> str:
+        often = f", asked on one day in {self.every:,}" if self.every > 1 else ""
+        return f"the rows of {self.of} are those of {self.full}{often}"
+
+
 class SqlAudit(StrictModel, Kind):
     """One SELECT that gives one boolean; a failed one with severity `fail` stops the publish."""
 
@@ -221,6 +249,23 @@ class CoverageAudit(BuiltInAudit):
         _known(("coverage", "in"), coverage.in_, known.made, "no table that the job makes")
 
 
+class ParityAudit(BuiltInAudit):
+    """The rows of a table are, one by one, those that another query gives, which reads more."""
+
+    example: ClassVar[str] = "{parity: {full: …}}"
+
+    parity: Annotated[Parity, Field(description="the other query, and on which days it is asked")]
+
+    def __str__(self) -> str:
+        return self.name or str(self.parity)
+
+    def check_names(self, known: Known) -> None:
+        """Raise `Misplaced` unless the job makes the table, and has the inputs."""
+        _known(("parity", "of"), self.parity.of, known.made, "no table that the job makes")
+        for name in self.parity.lookback:
+            _known(("parity", "lookback", name), name, known.inputs, "no input of the job")
+
+
 def _known(at: tuple[str | int, ...], name: str, allowed: Collection[str], wrong: str) -> None:
     if name not in allowed:
         raise Misplaced(at, f"{name!r} is {wrong}; allowed: {', '.join(allowed)}")
@@ -232,6 +277,7 @@ KINDS: Mapping[str, type[SqlAudit | BuiltInAudit]] = {
     "drift": DriftAudit,
     "scores": ScoresAudit,
     "coverage": CoverageAudit,
+    "parity": ParityAudit,
 }
 if TYPE_CHECKING:
     Audit = SqlAudit | BuiltInAudit

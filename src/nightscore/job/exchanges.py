@@ -8,6 +8,7 @@ import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,14 @@ def known_exchanges() -> frozenset[str]:
     folders = (spec.submodule_search_locations or []) if spec else []
     files = (file for folder in folders for file in Path(folder).glob("exchange_calendar_????.py"))
     return frozenset(file.stem[-4:].upper() for file in files)
+
+
+def calendars_version() -> str:
+    """The version of exchange_calendars, without importing it; "" where it isn't installed."""
+    try:
+        return version("exchange_calendars")
+    except PackageNotFoundError:
+        return ""
 
 
 def exchange_problem(code: object) -> str | None:

@@ -119,6 +119,13 @@ class TableInput(StrictModel, Kind):
         Field(description="DuckDB types of the columns, for the nights before the table has a day"),
     ] = None
     calendar: InputCalendar = None
+    as_reported: Annotated[
+        bool,
+        Field(
+            description="each day as it was first published, whatever was published again since, as "
+            "`nightscore query --as-reported` reads it"
+        ),
+    ] = False
 
 
 KINDS: Mapping[str, type[PathInput | TableInput]] = {"path": PathInput, "table": TableInput}

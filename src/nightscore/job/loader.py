@@ -21,6 +21,7 @@ from nightscore.common import (
     open_workspace,
     read_yaml,
 )
+from nightscore.job.audits import ParityAudit
 from nightscore.job.mistakes import explain_mistakes, line_of
 from nightscore.job.params import ParamValue
 from nightscore.job.spec import JobSpec
@@ -38,6 +39,7 @@ class Job:
     features_sql: str | None
     decide_sql: Mapping[str, str]
     lines: LineNumbers = field(repr=False, compare=False)
+    audit_sql: Mapping[str, str] = field(default_factory=dict)  # of audits that name a .sql file, by its name
 
     @property
     def name(self) -> str:
@@ -53,6 +55,11 @@ class Job:
         """Raise `Broken` with the line of job.yaml on which the value at `at` stands."""
         dotted = ".".join(map(str, at))
         raise Broken(f"{self.shown}:{line_of(self.lines, at)}: {dotted}: {message}")
+
+    def refuse_no_model(self, done: str) -> None:
+        """Raise `Broken` unless the job has a model that can be `done`, such as judged or promoted."""
+        if self.spec.model.is_none:
+            self.raise_broken(("model",), f"is none: the job has no model that could be {done}")
 
     def params(self, overrides: Mapping[str, Any] | None = None) -> dict[str, ParamValue]:
         """Every parameter's value: the default, or the override (a text is parsed).
@@ -101,7 +108,9 @@ class Job:
         spec = self.spec.model_dump(mode="json", exclude=harmless, exclude_defaults=True)
         if not spec.get("policy", True):
             del spec["policy"]
-        sql = {"features": self.features_sql, "decide": dict(self.decide_sql)}
+        sql: dict[str, Any] = {"features": self.features_sql, "decide": dict(self.decide_sql)}
+        if self.audit_sql:
+            sql["audit"] = dict(self.audit_sql)
         text = json.dumps({"spec": spec, "sql": sql}, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -185,7 +194,11 @@ def read_job(file: Path, workspace: Workspace) -> Job:
     decide = {name: read_sql(job, ("decide", name), path) for name, path in spec.decide.items()}
     if spec.judge.labels:
         read_sql(job, ("judge", "labels", "sql"), spec.judge.labels.sql)
-    return Job(spec, workspace, file, features, decide, lines)
+    parities = [
+        (i, audit.parity.full) for i, audit in enumerate(spec.audit) if isinstance(audit, ParityAudit)
+    ]
+    full = {name: read_sql(job, ("audit", i, "parity", "full"), name) for i, name in parities}
+    return Job(spec, workspace, file, features, decide, lines, full)
 
 
 def peek_job_name(file: Path) -> str | None:
@@ -233,7 +246,10 @@ def _check_unique(job: Job, tables: Iterable[str], other: str) -> None:
     both = [name for name in job.spec.tables if name in tables]
     if both:
         at = ("decide", both[0]) if both[0] in job.spec.decide else ("job",)
-        job.raise_broken(at, f"table {both[0]} is also published by {other}; names are unique")
+        job.raise_broken(
+            at, f"table {both[0]} is also published by {other}; names are unique: take it out of one, "
+            "and `nightscore hand-over` gives it to the other"
+        )  # fmt: skip
 
 
 def _check_after(job: Job, published: Iterable[str]) -> None:

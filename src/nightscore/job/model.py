@@ -6,7 +6,7 @@ Light to import, as all of a job's spec.
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
@@ -27,6 +27,7 @@ MOST = 6  # challengers: as many models as a process keeps open (open_model.py),
 SCHEME = "models:/"
 REGISTRY_URI = re.compile(rf"{SCHEME}([A-Za-z0-9_][A-Za-z0-9_. -]*)(?:/([1-9][0-9]*)|@([A-Za-z0-9_-]+))")
 KIND = r"^([a-z][a-z0-9_]{0,62}|scorers/([A-Za-z0-9_][A-Za-z0-9_.-]*/)*[A-Za-z_][A-Za-z0-9_-]*\.py)$"
+NO_MODEL = "none"  # the word, and the kind of scorer that stands for it
 URI_FORMS = f"allowed: {SCHEME}NAME/VERSION or {SCHEME}NAME@ALIAS"
 
 
@@ -153,13 +154,18 @@ class Model(StrictModel):
     outputs: Annotated[
         dict[Column, Annotated[str, StringConstraints(pattern=r"^[^\[\]]+(\[([0-9]+|\*)\])?$")]],
         Field(
-            min_length=1,
             description="output column: model output, with an index for a 2-D one, or [*] for a list",
+            json_schema_extra={"minProperties": 1},
         ),
     ]
 
     @model_validator(mode="after")
     def _file_or_function(self) -> "Model":
+        if self.is_none:
+            self._check_alone()
+            return self
+        if not self.outputs:
+            raise Misplaced(("outputs",), "names no output; a model gives one at least")
         self._check_champion()
         if self.columns_override and self.columns is None:
             raise Misplaced(("columns_override",), "stands beside columns, and there are none")
@@ -170,6 +176,10 @@ class Model(StrictModel):
         if self.takes_path and (self.file is None or self.entry is not None):
             raise Misplaced(("path",), f"kind {self.kind} takes path: a model file, and no entry")
         return self
+
+    def _check_alone(self) -> None:
+        if self.model_fields_set > {"kind", "outputs"} or self.outputs:
+            raise Misplaced(("kind",), "a job without a model has the word alone: `model: none`")
 
     def _check_champion(self) -> None:
         if self.path is not None and self.champion is not None:
@@ -184,6 +194,11 @@ class Model(StrictModel):
         challenger_names(self.challengers)
 
     @property
+    def is_none(self) -> bool:
+        """Whether there is none: the rows of the features go through as they are, and SQL decides."""
+        return self.kind == NO_MODEL
+
+    @property
     def in_workspace(self) -> bool:
         """Whether the kind is a file of the workspace, which may hold its formula and need no model file."""
         return self.kind.endswith(".py")
@@ -191,7 +206,7 @@ class Model(StrictModel):
     @property
     def takes_path(self) -> bool:
         """Whether there has to be a model file."""
-        return self.kind != "python" and not self.in_workspace
+        return self.kind != "python" and not self.in_workspace and not self.is_none
 
     @property
     def file(self) -> str | None:
@@ -217,6 +232,17 @@ class Model(StrictModel):
     def challenger_columns(self) -> dict[str, tuple[str, str]]:
         """The challengers' columns of the scores table: column -> (challenger, output)."""
         return challenger_columns(list(self.rivals), self.outputs)
+
+
+def read_model_word(value: Any) -> Any:
+    """What stands under `model`: a mapping as it is, and the word none as the kind that scores nothing."""
+    if not isinstance(value, str):
+        return value
+    if value != NO_MODEL:
+        raise ValueError(
+            f"{clipped(value)} is not allowed: a mapping of keys to values is, or the word {NO_MODEL}"
+        )
+    return {"kind": NO_MODEL, "outputs": {}}
 
 
 def check_model_names(place: str, names: Sequence[str | None]) -> None:

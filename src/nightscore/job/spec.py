@@ -6,14 +6,14 @@ Light to import (no duckdb, pyarrow, numpy, onnxruntime): a scheduler reads ever
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from nightscore.common import Size
 from nightscore.job.accuracy_budget import AccuracyBudget
 from nightscore.job.audits import SCORES, Audit, Known
 from nightscore.job.fields import Column, Misplaced, Name, Number, SqlFile, StrictModel, Text
 from nightscore.job.inputs import Input, PathInput
-from nightscore.job.model import CHALLENGERS, Judge, Model
+from nightscore.job.model import CHALLENGERS, Judge, Model, read_model_word
 from nightscore.job.params import Param
 from nightscore.job.policy import Domain, Limits, Policy
 from nightscore.job.schedule import BY_HAND, Schedule
@@ -25,6 +25,10 @@ RUN_OPTIONS = (  # what every run can be asked for
     "day", "force", "limit", "device", "model", "known_at", "restate", "because", "by",
 )  # fmt: skip
 RESERVED_COLUMNS = {"day", "run_id"}
+OF_A_MODEL: tuple[tuple[str, ...], ...] = (  # what says something of a model, or of what it gives
+    ("scoring", "device"), ("scoring", "tolerance"), ("scoring", "features_null"), ("scoring", "nan_output"),
+    ("policy", "value_lost"), ("budget",), ("judge",),
+)  # fmt: skip
 
 
 class Scoring(StrictModel):
@@ -72,7 +76,7 @@ class Scoring(StrictModel):
 
 
 class JobSpec(StrictModel):
-    """One job: SQL in, a model in the middle, SQL out."""
+    """One job: SQL in, a model in the middle (or none), SQL out."""
 
     job: Annotated[Name, Field(description="the DAG's id and the prefix of its tables")]
     about: Annotated[Text, Field(description="what the job is for, in a sentence")]
@@ -93,7 +97,11 @@ class JobSpec(StrictModel):
     keep: Annotated[
         list[Column], Field(description="columns of the features carried along into the scores table")
     ] = []
-    model: Annotated[Model, Field(description="the model file, and how its inputs and outputs are named")]
+    model: Annotated[
+        Model,
+        BeforeValidator(read_model_word, json_schema_input_type=Model | Literal["none"]),
+        Field(description="the model file, and how its inputs and outputs are named; or none: SQL alone"),
+    ]
     scoring: Annotated[Scoring, Field(description="where and in what portions rows are scored")] = Scoring()
     memory: Annotated[
         Size, Field(description="what a process of a night may use, such as 4GB; auto: 60 % of what there is")
@@ -171,6 +179,7 @@ class JobSpec(StrictModel):
 
     @model_validator(mode="after")
     def _names_fit(self) -> "JobSpec":
+        self._check_no_model()
         self._check_features()
         self._check_columns()
         for name in self.inputs:
@@ -185,6 +194,12 @@ class JobSpec(StrictModel):
         self._check_judge()
         self._check_decision_columns()
         return self
+
+    def _check_no_model(self) -> None:
+        for at in OF_A_MODEL if self.model.is_none else ():
+            part: BaseModel = getattr(self, at[0]) if len(at) > 1 else self
+            if at[-1] in part.model_fields_set:
+                raise Misplaced(at, "is about a model, and the job has none (model: none); leave it out")
 
     def _check_decision_columns(self) -> None:
         named = [("budget", name) for name in (self.budget.decision_columns if self.budget else ())]
@@ -245,6 +260,12 @@ class JobSpec(StrictModel):
             allowed = ", ".join(self.inputs)
             raise Misplaced(
                 ("features",), f"{self.features!r} is no input; allowed: a .sql file, or one of {allowed}"
+            )
+        if not isinstance(source, PathInput) and source.table in self.tables:
+            raise Misplaced(
+                ("features",),
+                f"input {self.features!r} is a table of this job, without rows of the day before its run; "
+                "allowed: a .sql file, or an input with a partition of the day",
             )
         if isinstance(source, PathInput) and source.partition is None:
             raise Misplaced(

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from nightscore.common import Broken, NightscoreError, ProgressCallback, RowCounter, as_day, silent
 from nightscore.job import Job
+from nightscore.pipeline.read.listing import own_table
 from nightscore.pipeline.request import DEFAULT_REQUEST, RunRequest
 from nightscore.pipeline.steps import plan_day, publish_day, score_piece
 from nightscore.scorers import read_hardware
@@ -119,7 +120,8 @@ def backfill(
 ) -> Iterator[tuple[dt.date, Receipt | NightscoreError]]:  # fmt: skip
     """Run every day from `first` to `last`, the newest first, and give each day's receipt or error.
 
-    A day that fails does not keep the others from running. The other arguments are those of `run`.
+    Of a job that reads its own tables of the days before, the oldest comes first. A day that fails does not
+    keep the others from running. The other arguments are those of `run`.
 
     Raises:
         Broken: `first` is after `last`.
@@ -127,8 +129,9 @@ def backfill(
     start, end = as_day(first), as_day(last)
     if start > end:
         raise Broken(f"the first day, {start}, is after the last, {end}")
-    for back in range((end - start).days + 1):
-        day = end - dt.timedelta(days=back)
+    days = [start + dt.timedelta(days=i) for i in range((end - start).days + 1)]
+    reads_itself = any(own_table(job, source) for source in job.spec.inputs.values())
+    for day in days if reads_itself else reversed(days):
         try:
             yield day, run(job, day, request, executor=executor, report=report, **options)
         except NightscoreError as error:

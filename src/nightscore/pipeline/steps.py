@@ -27,6 +27,7 @@ from nightscore.pipeline.publish.finalize import prove_and_publish
 from nightscore.pipeline.publish.ownership import refuse_foreign_tables
 from nightscore.pipeline.publish.receipt_builder import read_unchanged_receipt, skipped_receipt
 from nightscore.pipeline.read import as_of, inputs
+from nightscore.pipeline.read.as_reported import see_as_reported
 from nightscore.pipeline.read.contents import as_recorded
 from nightscore.pipeline.read.days_seen import see_days, see_ignored
 from nightscore.pipeline.read.manifest import refuse_incomplete
@@ -99,12 +100,14 @@ def draft_plan(job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST) ->
     if absent:
         return Plan(job.name, day.isoformat(), "skipped", reason=absent)
     # A model or a device that is asked for is what scores; a variant stands for the job's own.
-    picked = None if request.model or request.device else read_variant(job)
+    asked = request.model or request.device or job.spec.model.is_none
+    picked = None if asked else read_variant(job)
     known_at = as_of.cutoff(job, request.known_at)
     draft = _draft(job, day, opened, files, values, known_at=known_at, picked=picked)
     draft = dataclasses.replace(
-        draft, limit=request.limit, days_seen=see_days(job, files, day), ignored=see_ignored(job, day)
-    )
+        draft, limit=request.limit, days_seen=see_days(job, files, day), ignored=see_ignored(job, day),
+        as_reported=see_as_reported(job, files),
+    )  # fmt: skip
     with inputs.steady_inputs(job, files, day):
         bound = binding.bind_job(Day(job, draft), opened.scorer)
     draft = add_challengers(job, draft, opened.scorer, bound.features)

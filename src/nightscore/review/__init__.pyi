@@ -1,4 +1,6 @@
 from . import text as text
+from .dossier.nights import gather_record as gather_record
+from .dossier.page import dossier as dossier
 from .explain import explain_row as explain_row
 from .export import write_rows as write_rows
 from .late_data import LateDay as LateDay

@@ -69,7 +69,8 @@ def print_receipt(receipt: Receipt) -> None:
             f"{rows.published:,} published",
         ),
         ("key hash", _key_hash(receipt)),
-        ("model", f"{receipt.model.path} (sha256 {receipt.model.sha256[:16]}…)" if receipt.model else ""),
+        ("sample", str(receipt.score_sample or "")),
+        ("model", f"{receipt.model.path} (sha256 {receipt.model.sha256[:16]}…)" if receipt.model else "none"),
         ("inputs", f"{len(receipt.inputs)} files, {byte_size(sum(f.bytes for f in receipt.inputs))}"),
         ("speed", f"{receipt.rows_per_second:,} rows/s{_variant(receipt)}"),
         ("cost", _cost(receipt)),
@@ -134,7 +135,7 @@ def print_plan(plan: Plan, run: RunFolder | None) -> None:
     out.print(f"inputs    {len(files)} files, {rows:,} rows, {byte_size(size)}")
     for line in _inputs_text(plan):
         out.print(escape(line), soft_wrap=True)
-    out.print(f"model     {escape(plan.model_path)} (sha256 {plan.model_sha256[:16]}…) on {plan.device}")
+    out.print(f"model     {escape(_model_text(plan))}")
     if plan.tuned:
         out.print(f"variant   {plan.tuned.name} (sha256 {plan.tuned.sha256[:16]}…), by variant.yaml")
     if plan.status != "score":
@@ -200,6 +201,12 @@ def print_rows(table: pa.Table) -> None:
         )
 
 
+def _model_text(plan: Plan) -> str:
+    if plan.model_path and not plan.model_sha256:
+        return "none"
+    return f"{plan.model_path} (sha256 {plan.model_sha256[:16]}…) on {plan.device}"
+
+
 def _outcome(plan: Plan) -> str:
     if plan.status == "unchanged":
         return f"[bold]unchanged[/bold]: published by run {plan.run_id}, a run would do nothing"
@@ -259,6 +266,9 @@ def _inputs_text(of: Plan | Receipt) -> Iterator[str]:
     seen = {name: days for name, days in of.days_seen.items() if days.expected or days.unknown}
     yield from (f"days seen {name}: {days}" for name, days in seen.items())
     yield from (f"ignored   {name}: {', '.join(names)}" for name, names in of.ignored.items())
+    for name, days in of.as_reported.items():
+        again = f"; published again since: {', '.join(days)}" if days else ""
+        yield f"as first reported {name}{again}"
 
 
 def table_change_text(change: TableChange) -> str:
@@ -279,7 +289,7 @@ def _clipped(text: str) -> str:
 def _variant(receipt: Receipt) -> str:
     variant = receipt.variant
     if variant is None:
-        return f" on {receipt.device}"
+        return f" on {receipt.device}" if receipt.device else ""
     return f", {variant.kind} on {variant.device}" + (f" ({variant.why})" if variant.why else "")
 
 

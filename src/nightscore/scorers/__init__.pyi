@@ -17,6 +17,7 @@ from .hardware import find_plugins as find_plugins
 from .hardware import read_hardware as read_hardware
 from .model_file import ModelFile as ModelFile
 from .model_file import read_model as read_model
+from .none import NO_MODEL as NO_MODEL
 from .numbers import as_computed as as_computed
 from .numbers import lost as lost
 from .numbers import nearest as nearest

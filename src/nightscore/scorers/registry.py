@@ -38,6 +38,7 @@ BUILT_IN_KINDS = {
     "trees": "nightscore.scorers.trees:open_trees",
     "topk": "nightscore.scorers.topk:open_topk",
     "python": "nightscore.scorers.python:open_python",
+    "none": "nightscore.scorers.none:open_none",
 }
 AUTO = "nightscore.scorers.auto"  # a kind that has variants and opens nothing
 

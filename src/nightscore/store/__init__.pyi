@@ -67,6 +67,7 @@ from .plan import plan_from_json as plan_from_json
 from .promotions import PROMOTIONS_FILE as PROMOTIONS_FILE
 from .promotions import append_promotion as append_promotion
 from .promotions import read_promotion as read_promotion
+from .promotions import read_promotions as read_promotions
 from .query import QueryLimits as QueryLimits
 from .query import query_timed_out as query_timed_out
 from .query import run_query as run_query

@@ -134,18 +134,25 @@ class Pinned:
         """The names of all published tables."""
         return sorted(self.published)
 
-    def files(self, table: str) -> list[LiveFile]:
-        """The files of a table, by day, of the runs whose receipts are in force."""
+    def files(self, table: str, first: str = "", last: str = "9999-12-31") -> list[LiveFile]:
+        """The files of a table, by day, of the runs whose receipts are in force; of some of its days.
+
+        Raises:
+            Broken: the table's log does not hold those of a day any more.
+        """
         entries = self.published.get(table, {})
         if not entries:
             return []
         root = self.workspace.tables / table
         by_day = _by_day(root, max(entry.versions[table] for entry in entries.values()))
-        for day, entry in entries.items():
-            if {f.run_id for f in by_day.get(day, [])} != {entry.run_id}:
+        files = []
+        for day, entry in sorted(entries.items()):
+            if first <= day <= last:
+                live = by_day.get(day, [])
                 # Committed by a run whose receipt is not (yet) there: this day as it was before.
-                by_day[day] = self.files_of(entry, table)
-        return [file for day in sorted(entries) for file in by_day[day]]
+                own = {f.run_id for f in live} == {entry.run_id}
+                files += live if own else self.files_of(entry, table)
+        return files
 
     def files_of(self, entry: CatalogEntry, table: str) -> list[LiveFile]:
         """The files of a table that one run published, whether its receipt is still in force or not.
@@ -195,6 +202,7 @@ class Pinned:
             views.append(View(name, tuple(file.path for file in live), "day", columns, among=among))
         return views
 
+    @cached_property
     def as_reported(self) -> "Pinned":
         """Each day of each table as it was first published; without what was restated since."""
         seen: set[tuple[str, str]] = set()
@@ -245,7 +253,7 @@ def query(
     """
     space = workspace if isinstance(workspace, Workspace) else open_workspace(workspace)
     state = read_catalog(space, as_of)
-    views = (state.as_reported() if as_reported else state).views()
+    views = (state.as_reported if as_reported else state).views()
     return run_query(sql, views, query_resources(space), values)
 
 

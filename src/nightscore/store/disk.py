@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from nightscore.common import list_paths
 from nightscore.common import temporary as removed_at_a_signal
 
 PREFIX, MAKING = ".duckdb-", ".new.duckdb-"
@@ -66,8 +67,8 @@ class SpillFolder:
 def find_abandoned_spills(parents: Iterable[Path]) -> Iterator[Path]:
     """The spill folders directly below some folders whose process is gone."""
     for parent in parents:
-        yield from (path for path in sorted(parent.glob(f"{PREFIX}*")) if _is_abandoned(path))
-        yield from (path for path in sorted(parent.glob(f"{MAKING}*")) if _is_old(path))
+        yield from (path for path in list_paths(parent, f"{PREFIX}*") if _is_abandoned(path))
+        yield from (path for path in list_paths(parent, f"{MAKING}*") if _is_old(path))
 
 
 def _is_old(path: Path) -> bool:

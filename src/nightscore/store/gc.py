@@ -7,14 +7,16 @@ its outcome is recorded: a run that is decided to be published meanwhile is left
 collected can't be published any more, whoever comes back to it (`outcome.py`). The record stays for weeks.
 """
 
+import contextlib
 import datetime as dt
-import shutil
+import os
+import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from nightscore.common import Workspace, is_data_path
+from nightscore.common import Workspace, is_data_path, list_paths, remove_path
 from nightscore.store import catalog, delta
 from nightscore.store.catalog import RESTATEMENTS, Pinned
 from nightscore.store.log_files import committed_files, spare_checkpoints
@@ -49,7 +51,7 @@ def collect_garbage(
     # The runs at work are looked at before what is published: a run that publishes in between is
     # then protected twice, never not at all.
     before = time.time() - grace_hours * 3600
-    folders = [RunFolder(p) for p in sorted(workspace.runs.glob("*/*/*")) if _is_ours(p, workspace)]
+    folders = [RunFolder(p) for p in list_paths(workspace.runs, "*", "*", "*") if _is_ours(p, workspace)]
     kept = {run.run_id for run in folders if not run.finished and not _given_up(run, before, dry_run)}
     state = catalog.read_catalog(workspace)
     garbage = [
@@ -67,12 +69,8 @@ def collect_garbage(
             if path in fenced:
                 fenced[path].collect()
             else:
-                _remove(path)
+                remove_path(path)
     return removed
-
-
-def _remove(path: Path) -> None:
-    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
 
 def _in_runs(folders: list[RunFolder], kept: set[str], state: Pinned) -> Iterator[tuple[Path, str]]:
@@ -95,12 +93,12 @@ def _in_tables(
     workspace: Workspace, kept: set[str], state: Pinned, before: float
 ) -> Iterator[tuple[Path, str]]:
     run_ids = kept | {entry.run_id for entry in state.history}
-    for root in sorted(p for p in workspace.tables.glob("*") if p.is_dir()):
+    for root in (p for p in list_paths(workspace.tables, "*") if p.is_dir()):
         yield from ((p, "one checkpoint in ten stays") for p in spare_checkpoints(root) if _is_old(p, before))
         # Receipts have no receipt: of them every file stays that any version has, for time travel.
         own = root.name in (RECEIPTS, RESTATEMENTS)
         live = {file.path for file in delta.list_live_files(root)} | (committed_files(root) if own else set())
-        for path in sorted(root.glob("day=*/*")):
+        for path in [*list_paths(root, "day=*", "*"), *list_paths(root, "day=*", ".*")]:
             if path.parent.is_symlink():
                 continue  # what lies elsewhere is not ours
             hidden = not is_data_path(path, root)
@@ -117,7 +115,7 @@ def _tell_receipts(workspace: Workspace) -> None:
 
 
 def _is_old(path: Path, before: float) -> bool:
-    return path.stat().st_mtime < before
+    return any(found.st_mtime < before for found in _stats([path]))
 
 
 def _is_ours(path: Path, workspace: Workspace) -> bool:
@@ -135,7 +133,7 @@ def _end_of(run: RunFolder) -> str:
 def _outlived(run: RunFolder) -> bool:
     """Whether what decided a run has been there so long that nobody comes back to the run any more."""
     outcome, before = run.outcome, time.time() - FENCE_DAYS * 86_400
-    return outcome is None or outcome.path.stat().st_mtime < before
+    return outcome is None or any(found.st_mtime < before for found in _stats([outcome.path]))
 
 
 def _given_up(run: RunFolder, before: float, dry_run: bool) -> bool:
@@ -165,10 +163,22 @@ def _abandoned(run: RunFolder, before: float) -> bool:
     plan = read_plan(run.plan) if run.plan.exists() else None
     if plan and plan.limit is not None:
         return True  # a preview was looked at when it was made
-    newest = max((p.stat().st_mtime for p in run.path.rglob("*") if p.exists()), default=0.0)
-    return newest < before
+    return max((found.st_mtime for found in _stats(_all_in(run.path))), default=0.0) < before
 
 
 def _size(path: Path) -> int:
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(f.stat().st_size for f in files if f.is_file())
+    stats = _stats(_all_in(path) if path.is_dir() else [path])
+    return sum(found.st_size for found in stats if stat.S_ISREG(found.st_mode))
+
+
+def _all_in(folder: Path) -> Iterator[Path]:
+    """All that is in a folder; not by `rglob`, which fails where another process removes one meanwhile."""
+    for root, folders, files in os.walk(folder):
+        yield from (Path(root, name) for name in (*folders, *files))
+
+
+def _stats(paths: Iterable[Path]) -> Iterator[os.stat_result]:
+    """What the system says of some paths; those that are gone by now are left out."""
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            yield path.stat()

@@ -160,6 +160,8 @@ class Plan:
     the kind of scorer (empty for ours), and `promotion` says how it became champion (`promotions.py`).
     `hand_overs` is how often each table of the job had changed hands, where it had.
     `days_seen` are the inputs with a lookback, `ignored` what lies in an input's folders and is left out.
+    `as_reported` are the inputs whose days are read as they were first published, each with those of its days
+    that were published again since (ISO 8601).
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # of its parts, too: no plan of a later version
@@ -190,6 +192,7 @@ class Plan:
     inputs: Mapping[str, tuple[InputFile, ...]] = dataclasses.field(default_factory=dict)
     days_seen: Mapping[str, DaysSeen] = dataclasses.field(default_factory=dict)
     ignored: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    as_reported: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     sha256: Mapping[str, str] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     chunk_rows: int = 0

@@ -266,7 +266,8 @@ class Receipt(Part):
     `value_lost` has, by column, the rows that were scored with the nearest value that the model's type holds.
     `closed` says that the day is closed with it: only a restatement publishes it again. Rows that became
     known after `known_at` were not seen; "": all rows were. `days_seen` are the inputs with a lookback,
-    `ignored` what lay in an input's folders and was left out, because the job says so. `sql` is
+    `ignored` what lay in an input's folders and was left out, because the job says so; `as_reported` those
+    whose days were read as first published, with the days that had been published again by then. `sql` is
     `approximate` where the job says that its bytes may depend on memory, threads and the layout of files.
     """
 
@@ -283,6 +284,7 @@ class Receipt(Part):
     inputs: tuple[InputResult, ...] = ()
     days_seen: Mapping[str, DaysSeen] = {}
     ignored: Mapping[str, tuple[str, ...]] = {}
+    as_reported: Mapping[str, tuple[str, ...]] = {}
     params: Mapping[str, int | float | str | bool | None] = {}
     seconds: Mapping[str, float] = {}
     cost: Cost = Cost()

@@ -160,7 +160,8 @@ def _in_log(root: Path, adds: pa.Table) -> Iterator[CatalogEntry]:
     for job, day, run_id, number, at, tables, path in zip(
         jobs, days, runs, numbers, moments, versions, paths, strict=True
     ):
-        yield CatalogEntry(job, day, run_id, number, at, _versions(tables, root / path), root / path)
+        file = root / path
+        yield CatalogEntry(job, day, run_id, number, at, _versions(tables, file), file)
 
 
 def _in_file(file: Path, day: str) -> Iterator[CatalogEntry]:

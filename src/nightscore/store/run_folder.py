@@ -20,7 +20,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from nightscore.common import NotYet, Workspace, replace_text, write_text_once
+from nightscore.common import NotYet, Workspace, list_paths, remove_path, replace_text, write_text_once
 from nightscore.store import disk
 from nightscore.store.formats import LaterFormat
 from nightscore.store.outcome import EARLIER, FILE, PUBLISH, Outcome, read_outcome, record_outcome
@@ -150,13 +150,14 @@ class RunFolder:
     def collect(self) -> None:
         """Remove all but what decided the run, which fences whoever comes back to it later."""
         for path in self.remains:
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+            remove_path(path)
 
     @property
     def remains(self) -> list[Path]:
         """What lies in the folder beside the records of what became of the run, and its lock."""
         kept = {FILE, *EARLIER, "lock"}
-        return [path for path in sorted(self.path.glob("*")) if path.name not in kept]
+        found = [*list_paths(self.path, "*"), *list_paths(self.path, ".*")]
+        return [path for path in found if path.name not in kept]
 
     def is_idle(self) -> bool:
         """Whether no process works here now."""
@@ -178,18 +179,18 @@ def folder_of_plan(workspace: Workspace, plan: Plan) -> RunFolder:
 def list_run_folders(workspace: Workspace, job: str, day: date) -> list[RunFolder]:
     """Every run of a day, oldest first (a run's name starts with its time)."""
     root = workspace.runs_of(job, day)
-    return [RunFolder(p) for p in sorted(root.glob("*")) if p.is_dir() and not p.name.startswith(".")]
+    return [RunFolder(path) for path in list_paths(root, "*") if path.is_dir()]
 
 
 def list_job_runs(workspace: Workspace, job: str) -> list[RunFolder]:
     """Every run of a job, by day and time."""
-    days = sorted(path.name for path in (workspace.runs / job).glob("*-*-*") if path.is_dir())
+    days = [path.name for path in list_paths(workspace.runs / job, "*-*-*") if path.is_dir()]
     return [run for day in days for run in list_run_folders(workspace, job, date.fromisoformat(day))]
 
 
 def find_spilled(workspace: Workspace, job: str = "*") -> Iterator[Path]:
     """What killed processes have spilled: of the runs of a job (default: of all), and of queries."""
-    return disk.find_abandoned_spills([workspace.runs, *workspace.runs.glob(f"{job}/*/*")])
+    return disk.find_abandoned_spills([workspace.runs, *list_paths(workspace.runs, job, "*", "*")])
 
 
 def remove_spilled(workspace: Workspace, job: str) -> None:

@@ -46,9 +46,12 @@ class Found:
 
 @dataclass(frozen=True)
 class Partitions:
-    """The folders `<key>=<value>` right below an input's, by name, and what else lies beside them."""
+    """The folders `<key>=<value>` right below an input's, as (value, name), and what else lies beside them.
 
-    folders: tuple[tuple[str, Path], ...]
+    By name and not by path: a run lists thousands of days, and opens those of its lookback.
+    """
+
+    folders: tuple[tuple[str, str], ...]
     beside: Found
 
 
@@ -100,17 +103,17 @@ class Walk:
             Broken: also where anything else lies beside them that is no file of sums.
         """
         folders, sums, ignored = [], [], []
-        for path, entry in self._listed(self.root):
-            name, mark, value = path.name.partition("=")
+        for entry in self._listed(self.root):
+            name, mark, value = entry.name.partition("=")
             mine = name == key and bool(mark)
-            if self._is_ignored(path):
-                ignored.append(path.name)
-            elif mine and (self._kind(path, entry) == "folder"):
-                folders.append((value, path))
-            elif path.name == SUMS or path.name.endswith(CHECKSUM):
-                sums += [path] if path.name == SUMS else []
-            elif mine or not _is_hidden(path.name):
-                self._refuse_beside(path, key)
+            if self._is_ignored(entry):
+                ignored.append(entry.name)
+            elif mine and self._kind(entry) == "folder":
+                folders.append((value, entry.name))
+            elif entry.name == SUMS or entry.name.endswith(CHECKSUM):
+                sums += [Path(entry.path)] if entry.name == SUMS else []
+            elif mine or not _is_hidden(entry.name):
+                self._refuse_beside(Path(entry.path), key)
         return Partitions(tuple(folders), Found((), tuple(sums), tuple(ignored)))
 
     def holds_data(self, folder: Path) -> bool:
@@ -125,14 +128,14 @@ class Walk:
 
     def _below(self, folder: Path) -> Iterator[tuple[Path, str]]:
         """Each file below a folder, what is ignored, and each link that was followed."""
-        for path, entry in self._listed(folder):
-            if self._is_ignored(path):
-                yield path, "ignored"
-            elif not _is_hidden(path.name):
-                yield from self._entry(path, entry)
+        for entry in self._listed(folder):
+            if self._is_ignored(entry):
+                yield Path(entry.path), "ignored"
+            elif not _is_hidden(entry.name):
+                yield from self._entry(entry)
 
-    def _entry(self, path: Path, entry: os.DirEntry[str]) -> Iterator[tuple[Path, str]]:
-        kind = self._kind(path, entry)
+    def _entry(self, entry: os.DirEntry[str]) -> Iterator[tuple[Path, str]]:
+        path, kind = Path(entry.path), self._kind(entry)
         if entry.is_symlink():
             yield path, "link"
         if kind == "folder":
@@ -140,7 +143,7 @@ class Walk:
         elif self._is_wanted(path):
             yield path, kind
 
-    def _listed(self, folder: Path) -> list[tuple[Path, os.DirEntry[str]]]:
+    def _listed(self, folder: Path) -> list[os.DirEntry[str]]:
         """The entries of a folder by name, hidden ones included."""
         try:
             with os.scandir(folder) as found:
@@ -148,8 +151,9 @@ class Walk:
         except OSError as error:
             self._unread(folder, "can't be listed", error)
         refuse_table(self._workspace, folder, [entry.name for entry in entries])
-        shown: dict[str, str] = {}
-        for name in (entry.name for entry in entries if not _is_hidden(entry.name)):
+        # Of names in ASCII there is one spelling.
+        shown = {entry.name: entry.name for entry in entries if entry.name.isascii()}
+        for name in (e.name for e in entries if not (e.name.isascii() or _is_hidden(e.name))):
             if any("\ud800" <= letter <= "\udfff" for letter in name):
                 self._refuse(
                     folder, f"holds a name that is no UTF-8, {name.encode(errors='replace')!r}; rename it"
@@ -160,10 +164,13 @@ class Walk:
                     folder, f"holds {other!a} and {name!a}, one name in two spellings of Unicode: "
                     "as a copy by another system makes them; remove one"
                 )  # fmt: skip
-        return [(folder / entry.name, entry) for entry in entries]
+        return entries
 
-    def _kind(self, path: Path, entry: os.DirEntry[str]) -> str:
+    def _kind(self, entry: os.DirEntry[str]) -> str:
         """Whether an entry is a folder or a file, by what it links to; nothing else is either."""
+        if entry.is_dir(follow_symlinks=False):  # as the listing says: no look at each of thousands
+            return "folder"
+        path = Path(entry.path)
         try:
             mode = entry.stat().st_mode
         except OSError as error:
@@ -216,9 +223,11 @@ class Walk:
             "begin with . (or _, without =), or name it in the input's ignore"
         )  # fmt: skip
 
-    def _is_ignored(self, path: Path) -> bool:
-        below = path.relative_to(self.root).as_posix()
-        return any(fnmatchcase(path.name, p) or fnmatchcase(below, p) for p in self._ignore)
+    def _is_ignored(self, entry: os.DirEntry[str]) -> bool:
+        if not self._ignore:
+            return False
+        below = Path(entry.path).relative_to(self.root).as_posix()
+        return any(fnmatchcase(entry.name, p) or fnmatchcase(below, p) for p in self._ignore)
 
     def _refuse(self, path: Path, why: str) -> NoReturn:
         raise Broken(f"{self._workspace.relative(path)}: {why}")

@@ -22,6 +22,9 @@ from tests.faults.marks import mostly_slow
 from tests.pipeline.audits.test_kinds import DAY, FEATURES, FIRST, LINE, PLAIN, ROWS, audited
 from tests.support.workspace import make_workspace, rows_of
 
+KEPT = "id, a, band, holed, spotted, steps, clipped, is_high, listed"  # with NULL, NaN and a list
+UNSHIFTED = FEATURES.replace("getvariable('shift')", "0")
+FULL = f"SELECT {KEPT}, (a + 2.0::FLOAT * b)::FLOAT AS score FROM ({UNSHIFTED})"
 Columns = Mapping[str, np.ndarray]
 
 
@@ -78,6 +81,12 @@ DAYS = {
         {"size": 1_499},
         lambda now, _: len(np.intersect1d(now["id"], np.arange(ROWS))) / ROWS >= 0.75,
     ),
+    "parity": Days(
+        "parity: {full: full.sql, every: 1}",
+        {},
+        {"shift": 0.25},
+        lambda now, _: np.array_equal(now["score"], counted(DAY)["score"]),
+    ),
 }
 
 
@@ -85,6 +94,7 @@ DAYS = {
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = make_workspace(tmp_path_factory.mktemp("every") / "w", ROWS, PLAIN)
     (root / "jobs/mini/features.sql").write_text(FEATURES)
+    (root / "jobs/mini/full.sql").write_text(FULL)
     run(load("mini", root), FIRST)
     return root
 

@@ -39,7 +39,8 @@ SELECT id, a, (b + getvariable('shift'))::FLOAT AS b,
     CASE WHEN a >= getvariable('holes') THEN a END AS holed,
     CASE WHEN a >= getvariable('holes') THEN a ELSE 'nan'::FLOAT END AS spotted,
     (a >= 0.25)::INTEGER * floor(a * 40)::INTEGER AS steps,
-    least(a, 0.1::FLOAT) AS clipped, a > 0.5 AS is_high, [a] AS listed
+    least(a, 0.1::FLOAT) AS clipped, a > 0.5 AS is_high, [a] AS listed,
+    9007199254740992 + (id = 7)::BIGINT AS wide
 FROM rows WHERE id < getvariable('size') ORDER BY id
 """
 PARAMS = """\
@@ -51,7 +52,7 @@ PARAMS = """\
 PLAIN = (
     JOB.partition("audit:")[0]
     .replace("features: rows", "features: features.sql")
-    .replace("keep: [a]", "keep: [a, band, holed, spotted, steps, clipped, is_high, listed]")
+    .replace("keep: [a]", "keep: [a, band, holed, spotted, steps, clipped, is_high, listed, wide]")
     .replace("params:\n", "params:\n" + PARAMS)
     + "policy: {empty: publish}\n"
 )
@@ -149,6 +150,13 @@ CASES = {
     "a score above": Case("scores: {column: score, max: 2.5}", False, r"score: .* rows outside, .*"),
     "32 bits on their bound": Case("scores: {column: clipped, max: 0.1}", True, r"clipped: .* to 0\.1, 0 of .*"),
     "a bound that 32 bits don't hold": Case("scores: {column: clipped, max: 1.0e+300}", True, r"clipped: .*"),
+    "an integer that no double holds": Case(  # 2^53 + 1, beside a bound of 2^53
+        "scores: {column: wide, max: 9007199254740992}", False,
+        "wide: .*, 1 of 2,000 rows outside, 2 different values",
+    ),
+    "an integer that no double holds, within": Case(
+        "scores: {column: wide, max: 9007199254740993}", True, "wide: .*, 0 of 2,000 rows outside, .*"
+    ),
     "too few values": Case(
         "scores: {column: steps, distinct: 100}", False, r"steps: 0 to 39, 31 different values"
     ),

@@ -2,6 +2,8 @@
 
 import datetime as dt
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -104,6 +106,40 @@ def test_the_days_of_an_exchange_are_its_sessions(tmp_path: Path) -> None:
     assert draft_plan(load("mini", root), dt.date(2026, 1, 9)).days_seen["rows"].expected == 10
     root = workspace(tmp_path / "none", 10, ", calendar: none", exchange + "policy: {gaps: fail}\n", days)
     assert draft_plan(load("mini", root), dt.date(2026, 1, 9)).days_seen == {}
+
+
+ASK = """
+import datetime as dt, json, sys
+from nightscore import load
+from nightscore.pipeline.steps import draft_plan
+day = dt.date.fromisoformat(sys.argv[2])
+seen = draft_plan(load("mini", sys.argv[1]), day).days_seen["rows"]
+print(json.dumps([seen.seen, seen.expected, "exchange_calendars" in sys.modules]))
+"""
+
+
+def asked(root: Path, day: str) -> list[int | bool]:
+    """Days seen and expected in a process of its own, and whether it imported what computes sessions."""
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, str(root), day], capture_output=True, text=True, check=True
+    )
+    found: list[int | bool] = json.loads(done.stdout)
+    return found
+
+
+def test_sessions_are_computed_once_a_year_and_not_each_night(tmp_path: Path) -> None:
+    """The next night of that year reads them; one that the workspace closes, or a damaged file, asks anew."""
+    pytest.importorskip("exchange_calendars")
+    root = workspace(tmp_path, 5, ", calendar: XNYS")
+    assert asked(root, DAY) == [4, 5, True]
+    assert asked(root, DAY) == [4, 5, False]
+    [kept] = (root / "data/choices").glob("XNYS-*.days")
+    assert json.loads(kept.read_text())[:3] == ["2026-01-02", "2026-01-05", "2026-01-06"]
+    (root / "calendars.yaml").write_text("XNYS: {closed: [2026-01-07]}\n")
+    assert asked(root, DAY) == [4, 4, True]
+    kept.write_text("[")
+    (root / "calendars.yaml").unlink()
+    assert asked(root, DAY) == [4, 5, True]
 
 
 def test_a_job_after_another_has_its_days(tmp_path: Path) -> None:

@@ -354,6 +354,25 @@ def test_infinite_scores_are_counted_apart(tmp_path: Path) -> None:
     assert np.isfinite(found.now.quantiles).all()
 
 
+def test_what_a_validator_asks_of_the_numbers_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows that were scored again, values that the model's type does not hold, SQL that is approximate."""
+    root = make_workspace(tmp_path / "ws", 300)
+    more = "policy: {value_lost: count}\nsql: approximate\n"
+    (root / "jobs/mini/job.yaml").write_text(JOB.replace("features: rows", "features: features.sql") + more)
+    wide = "SELECT id, a, CASE WHEN id < 7 THEN 16777217 ELSE id END AS b FROM rows"  # 2^24 + 1 is no float32
+    (root / "jobs/mini/features.sql").write_text(wide)
+    receipt = run(load("mini", root), FIRST)
+    assert receipt.value_lost == {"b": 7} and receipt.score_sample
+    text = Page(report("mini", FIRST, root)).text
+    call(["--workspace", str(root), "receipts", "mini", "--day", FIRST])
+    again = f"{receipt.score_sample.rows} rows scored again alone by onnx"
+    assert again in text and again in capsys.readouterr().out
+    assert "7 values that the model's type does not hold" in text
+    assert "approximate: bytes may depend on memory, threads and the layout of files" in text
+
+
 def test_files_that_are_not_listed_are_counted(tmp_path: Path) -> None:
     """Of more than 200 input files 200 are named, and the page says how many more there are."""
     root = make_workspace(tmp_path / "ws", days=())

@@ -13,22 +13,35 @@ from scipy.special import ndtr
 
 from data.lakes.finance import INDICES, PRICES
 
-SCENARIOS, DECAY, RATE, SPAN = 500, 0.97, 0.02, 250
+SCENARIOS, DECAY, SPAN = 500, 0.99, 250
+INDEX_DECAY, INDEX_SLOPE, INDEX_SPAN = 0.9, -0.07, 66
+TARGETS = PRICES.parent / "fed_funds.csv"
 Numbers = np.ndarray[Any, np.dtype[Any]]
 
 
-def black_scholes(
-    spot: Numbers, strike: Numbers, years: Numbers, volatility: Numbers, is_put: Numbers
+def black_scholes(  # noqa: PLR0917
+    spot: Numbers, strike: Numbers, rate: float, years: Numbers, volatility: Numbers, is_put: Numbers
 ) -> Numbers:
     """The price of a European option (a share where the strike is 0), from SciPy's normal distribution."""
     with np.errstate(divide="ignore", invalid="ignore"):
         deviation = volatility * np.sqrt(years)
-        d1 = (np.log(spot / strike) + (RATE + volatility**2 / 2) * years) / deviation
+        d1 = (np.log(spot / strike) + (rate + volatility**2 / 2) * years) / deviation
         d2 = d1 - deviation
-        owed = strike * np.exp(-RATE * years)
+        owed = strike * np.exp(-rate * years)
         call = spot * ndtr(d1) - owed * ndtr(d2)
         put = owed * ndtr(-d2) - spot * ndtr(-d1)
     return np.where(strike == 0, spot, np.where(is_put, put, call))
+
+
+def index_shock() -> Numbers:
+    """The index's standardised returns, summed with fading weights [days]: in pandas, from the raw prices."""
+    index = pd.read_parquet(PRICES).set_index("day")["SP500"]
+    returns = np.log(index).diff()
+    fading = 0.94 ** np.arange(INDEX_SPAN - 1, -1, -1)
+    variance = (returns**2).rolling(INDEX_SPAN).apply(lambda x: x @ (fading / fading.sum()), raw=True)
+    moves = returns / np.sqrt(variance.shift(1))
+    weights = INDEX_DECAY ** np.arange(INDEX_SPAN - 1, -1, -1)
+    return np.asarray(moves.rolling(INDEX_SPAN).apply(lambda x: x @ weights, raw=True))
 
 
 @dataclass
@@ -54,11 +67,22 @@ class Recount:
 
     @cached_property
     def volatility(self) -> Numbers:
-        """The volatility proxy [days, symbols]; NaN where there are not 250 returns."""
+        """The volatility proxy [days, symbols]: an EWMA, moved by the index; NaN on the first days."""
         squares = np.diff(np.log(self.closes.to_numpy()), axis=0) ** 2
         weights = DECAY ** np.arange(SPAN - 1, -1, -1)
         windows = np.lib.stride_tricks.sliding_window_view(squares, SPAN, axis=0) @ (weights / weights.sum())
-        return np.vstack([np.full((SPAN, squares.shape[1]), np.nan), np.sqrt(252 * windows)])
+        smooth = np.vstack([np.full((SPAN, squares.shape[1]), np.nan), np.sqrt(252 * windows)])
+        return smooth * np.exp(INDEX_SLOPE * index_shock())[:, None]
+
+    @cached_property
+    def targets(self) -> pd.DataFrame:
+        """The lower and upper end of the federal funds target, in percent, by the first day of each."""
+        return pd.read_csv(TARGETS, index_col="since", parse_dates=True)
+
+    def rate(self, day: dt.date) -> float:
+        """A year's, continuously compounded: what lending overnight makes of a dollar in 365 nights."""
+        overnight = self.targets.loc[: pd.Timestamp(day)].iloc[-1].mean() / 100 / 360
+        return float(np.log((1 + overnight) ** 365))
 
     def index(self, day: str) -> int:
         """The row of a day."""
@@ -77,11 +101,11 @@ class Recount:
         expiry = pd.to_datetime(book["expiry"])
         years = np.nan_to_num(((expiry - pd.Timestamp(day)).dt.days / 365).to_numpy())
         column = self.closes.columns.get_indexer(book["symbol"])
-        strike, is_put = book["strike"].to_numpy(), (book["kind"] == "put").to_numpy()
+        rate, strike, is_put = self.rate(day), book["strike"].to_numpy(), (book["kind"] == "put").to_numpy()
         if spot.ndim == 1:
-            return black_scholes(spot[column], strike, years, volatility[column], is_put)
+            return black_scholes(spot[column], strike, rate, years, volatility[column], is_put)
         return black_scholes(
-            spot[:, column].T, strike[:, None], years[:, None], volatility[:, column].T, is_put[:, None]
+            spot[:, column].T, strike[:, None], rate, years[:, None], volatility[:, column].T, is_put[:, None]
         )
 
     def pnl(self, day: str, scale: Numbers | None = None) -> tuple[pd.DataFrame, Numbers, Numbers]:
@@ -110,10 +134,11 @@ class Recount:
         return book, np.round(book["quantity"].to_numpy() * (after - before), 2)
 
 
-def var_99(pnl: Numbers) -> float:
-    """The empirical 99 % quantile of the losses of [scenarios], by its definition."""
-    losses = np.sort(-pnl)
-    return float(next(x for x in losses if np.mean(losses <= x) >= 0.99))
+def value_at_risk(pnl: Numbers, level: float = 0.99) -> float:
+    """The largest loss of [scenarios] that the next one is beyond with a chance of 1 - level at most."""
+    losses = np.sort(-pnl)[::-1]
+    chances = np.arange(1, len(losses) + 1) / (len(losses) + 1)
+    return float(losses[np.flatnonzero(chances <= 1 - level)[-1]])
 
 
 def es_975(pnl: Numbers) -> float:

@@ -104,16 +104,49 @@ def test_the_job_s_features_are_those_of_training(workspace: Path) -> None:
 
 
 def test_a_day_has_every_open_loan_in_its_tier(published: Path) -> None:
-    """A row for each loan that owes, LightGBM's PD, and the tier by pandas."""
+    """A row for each loan that owes, LightGBM's PD, and the tier by pandas; none of it for one in arrears."""
     found = query(f"SELECT * FROM credit_default WHERE day = DATE '{DAY}'", published).to_pandas()
     found = found.set_index("loan_id").sort_index()
     book = open_loans(published, DAY)
     assert list(found.index) == list(book.index)
-    tiers = pd.cut(found["pd"], [-np.inf, 0.02, 0.05, 0.1, np.inf], right=False, labels=NAMES)
-    assert (found["tier"] == tiers.astype(str)).all()
-    counts = found["tier"].value_counts()
+    assert (found["status"] == book["status"]).all()
+    is_late = book["days_late"] > 0
+    assert is_late.sum() == 171
+    assert (found["tier"][is_late] == "in arrears").all()
+    assert found["pd"][is_late].isna().all()
+    rest = found[~is_late]
+    tiers = pd.cut(rest["pd"], [-np.inf, 0.02, 0.05, 0.1, np.inf], right=False, labels=NAMES)
+    assert (rest["tier"] == tiers.astype(str)).all()
+    counts = rest["tier"].value_counts()
     assert set(counts.index) == set(NAMES)
     assert counts.min() > 100
+
+
+def test_by_the_application_alone_most_loans_in_arrears_would_look_better(published: Path) -> None:
+    """Of 171, 111 would not be in the highest tier and 20 in the lowest, 6 of those over 30 days late."""
+    scores = (
+        query("SELECT loan_id, pd FROM credit_default_scores", published).to_pandas().set_index("loan_id")
+    )
+    late = open_loans(published, DAY)["days_late"]
+    pds = scores["pd"].reindex(late.index[late > 0])
+    assert len(pds) == 171
+    assert (pds < 0.1).sum() == 111
+    assert (pds < 0.02).sum() == 20
+    assert (pds[late[late > 0] > 30] < 0.02).sum() == 6
+    expected = {"loans": 171, "not_in_the_highest_tier": 111, "in_the_lowest": 20}
+    assert METRICS["book"]["in_arrears"] == expected
+
+
+def test_a_loan_in_arrears_in_another_tier_holds_the_day(workspace: Path, tmp_path: Path) -> None:
+    """As it was before they had one: the audit finds it, and nothing is published."""
+    root = shutil.copytree(workspace, tmp_path / "w")
+    sql = root / "jobs/finance/credit_default/tiers.sql"
+    wrong = sql.read_text().replace("WHEN status <> 'Current' THEN 'in arrears'", "")
+    assert wrong != sql.read_text()
+    sql.write_text(wrong)
+    with pytest.raises(Broken, match="every loan in arrears is in the tier in arrears"):
+        run(load("credit_default", workspace=root), DAY)
+    assert not (root / "data/tables/credit_default").exists()
 
 
 def test_thresholds_are_parameters(workspace: Path, tmp_path: Path) -> None:
@@ -121,7 +154,7 @@ def test_thresholds_are_parameters(workspace: Path, tmp_path: Path) -> None:
     root = shutil.copytree(workspace, tmp_path / "w")
     run(load("credit_default", workspace=root), DAY, params={"very_high_from": 1})
     tiers = query("SELECT DISTINCT tier FROM credit_default", root).to_pydict()["tier"]
-    assert sorted(tiers) == sorted(NAMES[:3])
+    assert sorted(tiers) == sorted([*NAMES[:3], "in arrears"])
     with pytest.raises(Broken, match="tiers rise with their thresholds"):
         run(load("credit_default", workspace=root), DAY, params={"medium_from": 0.5})
 
@@ -131,7 +164,7 @@ def test_a_loan_that_is_left_out_holds_the_day(workspace: Path, tmp_path: Path) 
     root = shutil.copytree(workspace, tmp_path / "w")
     sql = root / "jobs/finance/credit_default/tiers.sql"
     sql.write_text(sql.read_text() + "WHERE loan_id > 3\n")
-    with pytest.raises(Broken, match="every open loan of the book has a PD"):
+    with pytest.raises(Broken, match="every open loan of the book is in it"):
         run(load("credit_default", workspace=root), DAY)
     assert not (root / "data/tables/credit_default").exists()
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
+from yaml import safe_load as load_yaml
 
 from data.lakes.loans import LOANS
 from nightscore.scorers.model_file import read_model
@@ -24,7 +25,10 @@ from credit_graph import LOAN, Scorecard
 METRICS = json.loads((MODELS / "credit_metrics.json").read_text())
 SESSION = runtime.open_session(read_model(MODELS / "credit_loss.onnx", "credit_loss.onnx"), "cpu", 1)
 OUTPUTS = ["scorecard_pd", "pd", "score", "points_lost"]
-NEUTRAL = {"balance": 1.0, "months": 36.0, "monthly_rate": 0.01, "lgd": 0.9, "stage": 1.0}
+NEUTRAL = {
+    "balance": 1.0, "months": 36.0, "monthly_rate": 0.01, "lgd": 0.9, "bad_in_default": 1.0,
+    "late_months": 9.0, "stage_by_arrears": 1.0, "stage_held": 1.0, "stage_2_times": 2.5,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -110,11 +114,16 @@ def test_a_feature_counts_in_one_direction(card: Scorecard) -> None:
         assert (direction * np.diff(card.points_lost(i)[:-1]) >= 0).all(), name
 
 
-def test_the_least_probability_is_the_floor() -> None:
-    """A loan that is late has at least the PD of its lateness; one in stage 3 is in default."""
+def test_a_late_loan_has_the_share_of_its_lateness() -> None:
+    """Within its months, never less than by the application, which counts alone afterwards; 1 in stage 3."""
     values = {name: np.array([1.0]) for name in METRICS["scorecard"]}
-    assert scored(values, pd_floor=0.58)["pd"] == [0.58]
-    assert scored(values, stage=3.0, pd_floor=0.75)["pd"] == [1.0]
+    usual = scored(values)["scorecard_pd"]
+    assert scored(values, late_share=0.58, late_months=12.0)["pd"] == pytest.approx(0.58)
+    assert scored(values, late_share=0.58, late_months=12.0, months=5.0)["pd"] == pytest.approx(0.58)
+    nine = 1 - 0.42 * (1 - usual) ** (3 / 12)
+    assert scored(values, late_share=0.58)["pd"] == pytest.approx(nine)
+    assert scored(values, late_share=1e-9)["pd"] == pytest.approx(usual)
+    assert scored(values, stage_by_arrears=3.0, late_share=0.75)["pd"] == [1.0]
 
 
 def test_the_card_s_figures_out_of_time_are_a_recount_s() -> None:
@@ -141,6 +150,36 @@ def test_the_card_says_what_training_measures() -> None:
     assert figures["lender's sub-grade"]["auc"] == pytest.approx(baseline, abs=1e-4)
     assert all(one["p"] > 0.05 / 7 for one in METRICS["calibration"].values())
     assert sum(one["bad"] for one in METRICS["calibration"].values()) == METRICS["bad"] == 517
+
+
+def test_what_the_book_says_of_the_loss_is_a_recount_s() -> None:
+    """Early repayment by the months that each loan had; bad loans and those in default by pandas.
+
+    The job's parameter is the one, to a tenth of a percent; where its sensitivity moves to is the other.
+    """
+    book = pq.read_table(LOANS).to_pandas()
+    age = book["issue_month"].map({"Jan-2018": 5, "Feb-2018": 4, "Mar-2018": 3})
+    found = METRICS["book"]["repaid_early"]
+    expected = sum(1 - (1 - found["a_month"]) ** months for months in age)
+    assert found["repaid"] == (book["loan_status"] == "Fully Paid").sum() == 447
+    assert expected == pytest.approx(447, abs=2)
+    missed = age - (book["paid_total"] / book["installment"].astype(float)).round()
+    late = book["loan_status"]
+    beyond_90 = (late == "Late (31-120 days)") & (missed >= 4)
+    between = (late == "Late (31-120 days)") & (missed < 4)
+    from_21 = (late == "Late (16-30 days)") & (missed >= 2)
+    default = (late == "Charged Off").sum() + beyond_90.sum()
+    share = (default + 0.75 * between.sum() + 0.58 * from_21.sum()) / (
+        default + between.sum() + from_21.sum()
+    )
+    figures = METRICS["book"]["bad_in_default"]
+    assert figures["bad"] == default + between.sum() + from_21.sum() == 77
+    assert figures["in_default"] == default == 17
+    assert figures["share"] == pytest.approx(share, abs=5e-4)
+    job = load_yaml((MODELS.parents[2] / "jobs/finance/credit_loss/job.yaml").read_text())
+    assert job["params"]["prepayment"]["default"] == round(found["a_month"], 3) == 0.011
+    assert "('bad_in_default', 0.8)" in (MODELS.parents[2] / "jobs/finance/credit_loss/loans.sql").read_text()
+    assert round(figures["share"], 1) == 0.8
 
 
 def test_the_population_is_stable_as_the_card_says() -> None:

@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 import QuantLib
 
-from nightscore import features, load, query, run
+from nightscore import Restate, features, load, query, run
 from nightscore.common.errors import Broken
 from nightscore.review.explain import explain_row
 from nightscore.review.verify import verify_days
 from nightscore.store.catalog import read_catalog
-from tests.workspace.finance.recount import Recount, es_975, var_99
+from tests.workspace.finance.recount import Recount, es_975, value_at_risk
 from tests.workspace.finance.world import DAYS, POSITIONS, make_workspace, run_chain
 
 INPUTS = ("spot", "strike", "rate", "years", "volatility", "right")
@@ -30,8 +30,21 @@ def risk(workspace: Path, day: str) -> pd.DataFrame:
     """The table of a day, by desk; decimals as floats."""
     table = query(f"SELECT * FROM market_risk WHERE day = DATE '{day}' ORDER BY desk", workspace).to_pandas()
     table["pnl"] = [np.array(pnl, np.float64) for pnl in table["pnl"]]
-    money = ["value", "var_99", "es_975", "component_var_99", "component_es_975"]
+    money = ["value", "var_99", "var_975", "es_975", "component_var_99", "component_es_975"]
+    money += ["var_99_historical", "var_975_historical", "es_975_historical"]
     return table.astype(dict.fromkeys(money, np.float64)).set_index("desk")
+
+
+def scale(workspace: Path, day: str) -> np.ndarray[Any, Any]:
+    """Tomorrow's forecast over that of each scenario's own day [500, symbols], the latest move first."""
+    now = query(f"SELECT symbol, volatility FROM volatility WHERE day = DATE '{day}' ORDER BY 1", workspace)
+    history = query(
+        f"SELECT symbol, ago, forecast FROM volatility_history WHERE day = DATE '{day}' AND ago > 0",
+        workspace,
+    ).to_pandas()
+    then = history.pivot_table(index="ago", columns="symbol", values="forecast")
+    assert list(then.columns) == now["symbol"].to_pylist()
+    return np.asarray(now["volatility"].to_numpy() / then.to_numpy())
 
 
 def assert_equals_recount(
@@ -45,7 +58,8 @@ def assert_equals_recount(
         np.testing.assert_allclose(row["pnl"], by_scenario, rtol=0, atol=0.021)
         assert row["positions"] == mine.sum()
         assert row["value"] == pytest.approx(float((book["quantity"] * base)[mine].sum()), abs=0.5)
-        assert row["var_99"] == pytest.approx(var_99(by_scenario), abs=0.021)
+        assert row["var_99"] == pytest.approx(value_at_risk(by_scenario), abs=0.021)
+        assert row["var_975"] == pytest.approx(value_at_risk(by_scenario, 0.975), abs=0.021)
         assert row["es_975"] == pytest.approx(es_975(by_scenario), abs=0.021)
     component = pnl[:, int(found.loc["firm", "scenario"]) - 1]
     for desk in DESKS:
@@ -55,8 +69,36 @@ def assert_equals_recount(
 
 @pytest.mark.parametrize("day", DAYS)
 def test_var_and_es_are_a_recount_s_from_the_raw_prices(workspace: Path, recount: Recount, day: str) -> None:
-    """Each desk and the firm: P&L by scenario, value, VaR, ES, component VaR."""
-    assert_equals_recount(risk(workspace, day), *recount.pnl(day))
+    """Each desk and the firm: P&L by scenario at today's volatility; value, VaR, ES, component VaR."""
+    assert_equals_recount(risk(workspace, day), *recount.pnl(day, scale(workspace, day)))
+
+
+@pytest.mark.parametrize("day", DAYS)
+def test_the_historical_simulation_beside_it_is_a_recount_s(
+    workspace: Path, recount: Recount, day: str
+) -> None:
+    """VaR at both levels and ES by moves as they were, of each desk and the firm, in both jobs' tables."""
+    book, base, pnl = recount.pnl(day)
+    beside, own = (
+        risk(workspace, day),
+        query(f"SELECT * FROM historical_simulation WHERE day = DATE '{day}'", workspace)
+        .to_pandas()
+        .set_index("desk"),
+    )
+    assert set(own.index) == set(beside.index) == {*DESKS, "firm"}
+    for desk, row in beside.iterrows():
+        mine = np.ones(len(book), bool) if desk == "firm" else (book["desk"] == desk).to_numpy()
+        by_scenario = pnl[mine].sum(axis=0)
+        assert row["var_99_historical"] == pytest.approx(value_at_risk(by_scenario), abs=0.021)
+        assert row["var_975_historical"] == pytest.approx(value_at_risk(by_scenario, 0.975), abs=0.021)
+        assert row["es_975_historical"] == pytest.approx(es_975(by_scenario), abs=0.021)
+        assert row["var_99"] != row["var_99_historical"]
+        assert float(own.loc[desk, "var_99"]) == row["var_99_historical"]
+        assert float(own.loc[desk, "value"]) == row["value"]
+        assert own.loc[desk, "positions"] == mine.sum()
+        number = int(own.loc[desk, "scenario"])
+        assert -by_scenario[number - 1] == pytest.approx(row["var_99_historical"], abs=0.021)
+    assert float((book["quantity"] * base).sum()) == pytest.approx(beside.loc["firm", "value"], abs=0.5)
 
 
 def test_prices_are_the_graph_s_and_quantlib_s(workspace: Path) -> None:
@@ -137,15 +179,30 @@ def test_hypothetical_pnl_is_that_of_the_book_of_the_day_before(workspace: Path,
         assert float(row.hypothetical_pnl) == pytest.approx(pnl[mine].sum(), abs=0.021)
 
 
+def test_each_book_is_valued_at_the_rate_of_its_own_day(workspace: Path, tmp_path: Path) -> None:
+    """Of the latest change up to the day; the book of the day before keeps that day's; a shift adds."""
+    root = tmp_path / "w"
+    shutil.copytree(workspace, root, ignore=shutil.ignore_patterns("runs"))
+    changes = [dt.date(2022, 11, 3), dt.date.fromisoformat(DAYS[1]), dt.date(2022, 12, 29)]
+    rates = pd.DataFrame({"since": changes, "rate": [0.03, 0.05, 0.9]})
+    rates.to_parquet(root / "data/lake/finance/rates.parquet")
+    rows = features(load("market_risk", workspace=root), DAYS[1], {"rate_shift": 0.01}).to_pandas()
+    assert set(rows.loc[rows["scenario"] < 0, "rate"]) == {0.03 + 0.01}
+    assert set(rows.loc[rows["scenario"] >= 0, "rate"]) == {0.05 + 0.01}
+
+
 def test_the_latest_scenario_is_today_s_own_move(workspace: Path, recount: Recount) -> None:
-    """A share in scenario 1 makes its value times the day's own move once more, to the cent."""
+    """A share in scenario 1 makes the day's own move once more, at today's volatility, to the cent."""
     shares = query(
         "SELECT symbol, quantity, pnl[1] AS pnl FROM market_risk_pnl "
         f"WHERE day = DATE '{DAYS[1]}' AND kind = 'stock'",
         workspace,
     ).to_pandas()
     before, close = (recount.closes.loc[pd.Timestamp(day).date()] for day in DAYS)
-    move = (close * (close / before - 1))[shares["symbol"]].to_numpy() * shares["quantity"].to_numpy()
+    factor = scale(workspace, DAYS[1])[0]
+    move = (close * ((close / before) ** factor - 1))[shares["symbol"]].to_numpy() * shares[
+        "quantity"
+    ].to_numpy()
     assert len(shares) > POSITIONS / 4
     np.testing.assert_allclose(shares["pnl"].astype(float), move, rtol=0, atol=0.0051)
 
@@ -165,7 +222,12 @@ def test_a_var_that_jumps_is_held(workspace: Path) -> None:
     """With a factor of 1 the second day's VaR differs from the first's: nothing is published."""
     before = query("SELECT run_id FROM market_risk", workspace)
     with pytest.raises(Broken, match="VaR is within a factor of that of the day before"):
-        run(load("market_risk", workspace=workspace), DAYS[1], params={"var_factor": 1})
+        run(
+            load("market_risk", workspace=workspace),
+            DAYS[1],
+            params={"var_factor": 1},
+            restate=Restate("a limit that no night keeps to", by="a test"),
+        )
     assert query("SELECT run_id FROM market_risk", workspace).equals(before)
 
 
@@ -178,7 +240,7 @@ def test_a_price_that_came_late_fails_the_night(workspace: Path, tmp_path: Path)
     table.loc[table["symbol"] == "JPM", "close"] += 0.01
     table.to_parquet(file)
     with pytest.raises(Broken, match="shares are worth what they closed at"):
-        run(load("market_risk", workspace=root), DAYS[1])
+        run(load("market_risk", workspace=root), DAYS[1], restate=Restate("a late price", by="a test"))
 
 
 @pytest.mark.slow
@@ -190,7 +252,7 @@ def test_a_month_of_real_nights(tmp_path: Path) -> None:
     days = [str(day) for day in recount.closes.index[-21:]]
     for day in days:
         run_chain(root, day)
-    wanted = {day: var_99(recount.pnl(day)[2].sum(axis=0)) for day in days}
+    wanted = {day: value_at_risk(recount.pnl(day, scale(root, day))[2].sum(axis=0)) for day in days}
     found = query(
         "SELECT CAST(day AS VARCHAR) AS day, CAST(held_on AS VARCHAR) AS held_on, var_99, is_exception, days "
         "FROM market_risk_backtest WHERE desk = 'firm' ORDER BY day",

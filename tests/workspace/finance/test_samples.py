@@ -90,7 +90,7 @@ def test_a_lake_that_was_cut_short_is_completed(workspace: Path, tmp_path: Path)
     write_lake(tmp_path, positions=POSITIONS, since=since)
     lake = tmp_path / "data/lake/finance"
     whole = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in lake.rglob("*.parquet")}
-    assert len(whole) == 2 * 19
+    assert len(whole) == 2 * 19 + 3  # and the rates, the limits and their acknowledgements
     (lake / "_complete").unlink()
     lost, broken = sorted(whole)[3], sorted(whole)[-2]
     lost.unlink()
@@ -105,6 +105,26 @@ def test_a_lake_that_was_cut_short_is_completed(workspace: Path, tmp_path: Path)
     seen.clear()
     write_lake(tmp_path, lambda stage, *_: seen.append(stage), positions=POSITIONS, since=since)
     assert seen == []
+
+
+def test_rates_are_the_federal_funds_targets(recount: Recount) -> None:
+    """The middle of the target, compounded overnight, by the days since which it held; from 1990 to 2022."""
+    table = pq.read_table(recount.lake / "rates.parquet")
+    assert table.schema.equals(pa.schema({"since": pa.date32(), "rate": pa.float64()}))
+    days = table["since"].to_pylist()
+    assert days == sorted(set(days))
+    assert (str(days[0]), str(days[-1])) == ("1990-12-18", "2022-12-15")
+    found = [recount.rate(day) for day in days]
+    np.testing.assert_allclose(table["rate"], found, rtol=1e-9)
+    known = {
+        "2000-06-01": 0.065,
+        "2008-12-15": 0.01,
+        "2015-01-02": 0.00125,
+        "2019-06-03": 0.02375,
+        "2022-12-28": 0.04375,
+    }
+    for day, target in known.items():
+        assert recount.rate(dt.date.fromisoformat(day)) == pytest.approx(target * 365 / 360, rel=1e-4)
 
 
 def test_trades_are_typed_for_money(workspace: Path, recount: Recount) -> None:

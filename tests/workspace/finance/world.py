@@ -8,7 +8,7 @@ from data.lakes.finance import write_lake
 from nightscore import Receipt, load, run
 
 REPOSITORY = Path(__file__).parents[3]
-JOBS = ("volatility", "market_risk", "market_risk_backtest")
+JOBS = ("volatility", "historical_simulation", "market_risk", "pnl_explain", "market_risk_backtest")
 DAYS = ("2022-12-27", "2022-12-28")  # the last two trading days that there are
 SINCE = date(2019, 10, 1)  # the first day of the lake: 2022-12-27 looks back 1,150 days
 POSITIONS = 120
@@ -17,14 +17,19 @@ POSITIONS = 120
 def make_workspace(root: Path, positions: int = POSITIONS, since: date = SINCE) -> Path:
     """A workspace with the lake from a day on, the jobs and their models."""
     write_lake(root, positions=positions, since=since)
-    for job in JOBS:
-        shutil.copytree(REPOSITORY / "jobs/finance" / job, root / "jobs/finance" / job)
+    add_jobs(root, *JOBS)
     models = root / "data/models/finance"
     models.mkdir(parents=True)
     for model in (REPOSITORY / "data/models/finance").glob("*.onnx"):
         shutil.copy(model, models)
     copy_scorers(root)
     return root
+
+
+def add_jobs(root: Path, *jobs: str) -> None:
+    """The repository's own jobs of these names."""
+    for job in jobs:
+        shutil.copytree(REPOSITORY / "jobs/finance" / job, root / "jobs/finance" / job, dirs_exist_ok=True)
 
 
 def copy_scorers(root: Path) -> None:
@@ -35,7 +40,7 @@ def copy_scorers(root: Path) -> None:
 
 
 def run_chain(workspace: Path, day: str, **params: str | float) -> list[Receipt]:
-    """The three jobs of a day, in the order of their schedules; `params` are those of market_risk."""
+    """The jobs of a day, in the order of their schedules; `params` are those of market_risk."""
     return [
         run(load(job, workspace=workspace), day, params=params if job == "market_risk" else None)
         for job in JOBS

@@ -23,6 +23,7 @@ FILE = read_scorer_file(REPOSITORY / KIND, KIND)
 bs: Any = load_scorer_module(FILE)
 GRAPH = onnxruntime.InferenceSession(REPOSITORY / "data/models/finance/black_scholes.onnx")
 NAMES = list(bs.OUTPUTS)
+GRAPHED = NAMES[:6]  # what the graph gives, too
 GRID = list(
     itertools.product(
         (1e-6, 1.0, 50.0, 100.0, 400.0, 1e6),
@@ -59,11 +60,11 @@ def scored(rows: Any) -> dict[str, Any]:
 def by_graph(rows: Any) -> dict[str, Any]:
     columns = np.asarray(rows, np.float64).T
     feeds = {n: np.ascontiguousarray(c) for n, c in zip(bs.INPUTS, columns, strict=True)}
-    return dict(zip(NAMES, GRAPH.run(NAMES, feeds), strict=True))
+    return dict(zip(GRAPHED, GRAPH.run(GRAPHED, feeds), strict=True))
 
 
 @pytest.mark.parametrize("rows", [GRID, ODD], ids=["grid", "nan, infinite, negative"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", GRAPHED)
 def test_it_is_the_graph(rows: Any, name: str) -> None:
     """Within 1e-9 of each output, relative above 1, over 12,960 options, and the same NaN and infinities."""
     found, wanted = scored(rows)[name], by_graph(rows)[name]
@@ -87,6 +88,35 @@ def test_prices_are_quantlib_s() -> None:
         )
     assert len(grid) == 5600
     assert np.abs(found - np.array(wanted)).max() <= 1e-9
+
+
+def test_vanna_and_volga_are_differences_of_quantlib_s_greeks() -> None:
+    """Of its delta and its vega, by a small move of the volatility, central and extrapolated; 0 at expiry."""
+    grid = list(
+        itertools.product((80.0, 100.0), (70.0, 95.0, 100.0, 130.0), (0.02,), (1 / 365, 0.5, 2.0), (0.2, 0.6))
+    )
+    rows = [(*row, right) for row in grid for right in (1.0, -1.0)]
+    found = scored(rows)
+
+    def greeks(row: tuple[float, ...], move: float) -> Any:
+        spot, strike, rate, years, volatility, right = row
+        kind = QuantLib.Option.Call if right > 0 else QuantLib.Option.Put
+        one = QuantLib.BlackCalculator(
+            QuantLib.PlainVanillaPayoff(kind, strike),
+            spot * math.exp(rate * years),
+            (volatility + move) * math.sqrt(years),
+            math.exp(-rate * years),
+        )
+        return np.array([one.delta(spot), one.vega(years)])
+
+    def slope(row: tuple[float, ...], h: float) -> Any:
+        return (greeks(row, h) - greeks(row, -h)) / (2 * h)
+
+    wanted = np.array([(4 * slope(row, 1e-3) - slope(row, 2e-3)) / 3 for row in rows])
+    np.testing.assert_allclose(found["vanna"], wanted[:, 0], rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(found["volga"], wanted[:, 1], rtol=1e-5, atol=1e-5)
+    at_expiry = scored([(100.0, 100.0, 0.02, 0.0, 0.3, right) for right in (1.0, -1.0)])
+    assert not at_expiry["vanna"].any() and not at_expiry["volga"].any()
 
 
 def test_the_functions_are_those_of_the_c_library() -> None:
@@ -134,7 +164,7 @@ def test_a_share_and_an_option_at_its_end() -> None:
 MISTAKES = {
     "output": (
         Options({"p": "prices"}),
-        "gives no 'prices'; its outputs: price, delta, gamma, vega, theta, rho",
+        "gives no 'prices'; its outputs: price, delta, gamma, vega, theta, rho, vanna, volga",
     ),
     "columns": (Options({"p": "price"}, columns=("spot",)), "leave model.columns out"),
     "device": (Options({"p": "price"}, device="rocm"), "has no device 'rocm' here; allowed: auto, cpu"),
@@ -148,6 +178,25 @@ def test_what_it_can_t_do_it_says(options: Options, says: str) -> None:
         open_scorer(KIND, None, options, FILE)
     with pytest.raises(ModelError, match=r"holds its formula and reads no x\.onnx; leave model\.path out"):
         open_scorer(KIND, ModelFile("x.onnx", "0", b"x"), Options({"p": "price"}), FILE)
+
+
+@pytest.mark.skipif(not bs._has_cuda(), reason="there is no CUDA device here")
+def test_a_gpu_prices_as_the_cpu_does_and_every_row_by_itself() -> None:
+    """Ran on an H200; to the last digits, in chunks of any size, and a lone row."""
+    random = np.random.default_rng(7)
+    spot, years = random.uniform(5, 500, 20_000), random.uniform(0, 2, 20_000)
+    strike = spot * random.uniform(0.5, 1.6, 20_000)
+    rows = np.column_stack([
+        spot, strike, random.uniform(-0.02, 0.06, 20_000), years, random.uniform(0.05, 1.2, 20_000),
+        random.choice([-1.0, 1.0], 20_000),
+    ])  # fmt: skip
+    options = Options({name: name for name in NAMES}, device="cuda")
+    gpu = open_scorer(KIND, None, options, FILE)
+    whole, here = gpu.score(chunk_of(rows)), scored(rows)
+    for name in NAMES:
+        assert np.allclose(whole[name].to_numpy(), here[name], rtol=1e-9, atol=1e-12), name
+    for size in (1, 2, 255, 257, 9_999):
+        assert gpu.score(chunk_of(rows[:size])).equals(whole.slice(0, size))
 
 
 def test_a_gpu_is_another_way_where_there_is_one() -> None:

@@ -38,10 +38,12 @@ def chunk() -> pa.RecordBatch:
     values |= {
         "months": g.integers(1, 60, 500).astype(float),
         "monthly_rate": np.full(500, 0.01),
-        "stage": np.ones(500),
+        "prepayment": np.zeros(500),
+        "bad_in_default": np.ones(500),
     }
     values |= {
-        "pd_floor": np.zeros(500),
+        "late_share": np.zeros(500),
+        "late_months": np.full(500, 9.0),
         "weight_downturn": np.full(500, 0.25),
         "weight_upturn": np.full(500, 0.25),
     }

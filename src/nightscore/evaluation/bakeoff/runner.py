@@ -90,6 +90,7 @@ def run_bakeoff(
     Raises:
         Broken, NotYet: the day can't be scored as it is.
     """
+    job.refuse_no_model("computed faster")
     if budget is not None:
         job = dataclasses.replace(job, spec=job.spec.model_copy(update={"budget": budget}))
     held = find_held_out_day(job, day)

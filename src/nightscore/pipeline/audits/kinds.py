@@ -21,11 +21,13 @@ from nightscore.job import (
     Drift,
     DriftAudit,
     Job,
+    ParityAudit,
     RowsAudit,
     ScoresAudit,
     SqlAudit,
 )
 from nightscore.pipeline.audits.drift import TEXTS, Moved, measure_drift, numbers_of
+from nightscore.pipeline.audits.parity import ParityQuestion
 from nightscore.pipeline.audits.question import Answer, Question
 from nightscore.pipeline.bounds import exact_limits, holds_any
 from nightscore.scorers import read_hardware
@@ -184,6 +186,7 @@ QUESTIONS: Mapping[type[SqlAudit | BuiltInAudit], type[Question[Any]]] = {
     DriftAudit: DriftQuestion,
     ScoresAudit: ScoresQuestion,
     CoverageAudit: CoverageQuestion,
+    ParityAudit: ParityQuestion,
 }
 
 

@@ -197,10 +197,10 @@ def _others(now: Plan, then: Receipt) -> Iterator[str]:
     if now.job_hash != then.job_hash:
         yield (f"the job (its SQL or job.yaml): hash {then.job_hash[:16]} -> {now.job_hash[:16]}")
     model = then.model
-    if model is None or model.sha256 != now.model_sha256:
+    if (model.sha256 if model else "") != now.model_sha256:
         old = f"{model.path} {model.sha256[:16]}" if model else "none"
-        yield (f"the model: {old} -> {now.model_path} {now.model_sha256[:16]}")
-    elif model.code != now.code and model.code and now.code:  # an older receipt has none
+        yield f"the model: {old} -> {now.model_path} {now.model_sha256[:16]}".rstrip()
+    elif model and model.code != now.code and model.code and now.code:  # an older receipt has none
         yield f"the scorer's code: {model.code[:16]} -> {now.code[:16]}"
     yield from _challengers(now, then)
     for name in sorted(now.params.keys() | then.params.keys()):

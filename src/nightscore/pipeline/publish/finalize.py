@@ -15,6 +15,7 @@ from nightscore.pipeline.audits.run import failures, run_audits
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.publish.closing import stage_restatement
 from nightscore.pipeline.publish.commit import publish_tables
+from nightscore.pipeline.publish.full_rows import stage_full_rows
 from nightscore.pipeline.publish.hold import Held, hold_day
 from nightscore.pipeline.publish.receipt_builder import build_preview, build_receipt
 from nightscore.pipeline.publish.reconcile import (
@@ -79,8 +80,9 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: ProgressCa
         watch.lap("decide")
         report("audit", 0, 0)
         tables: Tables = {job.spec.scores_table: pieces, **decided, **aside}
-        with day.engine({"scores": pieces, **decided, **aside}) as engine:
-            audits = run_audits(job, engine)
+        full = stage_full_rows(day)
+        with day.engine({"scores": pieces, **decided, **aside}, views=full.views) as engine:
+            audits = full.noted(run_audits(job, engine, full.unasked))
         integrity.refuse_changed_inputs(job, plan)
         plan = dataclasses.replace(plan, sha256=input_contents(job, plan))
     watch.lap("audit")

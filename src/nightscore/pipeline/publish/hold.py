@@ -15,6 +15,7 @@ from nightscore.common import (
     ProgressCallback,
     Workspace,
     file_sha256,
+    list_paths,
     silent,
 )
 from nightscore.pipeline.publish.commit import publish_tables
@@ -75,7 +76,7 @@ def read_held_days(workspace: Workspace, job: str | None = None) -> Iterator[Hel
 
     One that can't be read, or is of a later version, has the status `unreadable`, and the reason.
     """
-    for folder in sorted(workspace.runs.glob(f"{job or '*'}/*")):
+    for folder in list_paths(workspace.runs, job or "*", "*"):
         newest = _newest(folder)
         if newest:
             yield _read_or_reason(newest)
@@ -179,7 +180,7 @@ def _held_run(workspace: Workspace, job: str, day: dt.date) -> RunFolder:
 
 def _once_held(folder: Path) -> list[RunFolder]:
     """The runs of a day that an audit has held, whatever became of them; the newest last."""
-    return [RunFolder(path) for path in sorted(folder.glob("*")) if (path / "held.json").is_file()]
+    return [RunFolder(path) for path in list_paths(folder, "*") if (path / "held.json").is_file()]
 
 
 def _newest(folder: Path) -> RunFolder | None:

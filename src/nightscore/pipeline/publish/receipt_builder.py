@@ -3,6 +3,7 @@
 import dataclasses
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -83,17 +84,12 @@ def build_receipt(
         tables={name: _table(files, (read_back or {}).get(name)) for name, files in staged.items()},
         key_hash=KeyHash(in_=proof.in_, out=proof.out, rejected=proof.aside, columns=plan.key),
         rejects=tuple(RejectResult(stage=s, reason=r, rows=n) for (s, r), n in proof.reasons.items()),
-        model=ModelResult(
-            path=plan.model_path,
-            sha256=plan.model_sha256,
-            uri=plan.model_uri,
-            version=plan.model_version,
-            code=plan.code,
-        ),
+        **_scored_by(plan),
         promotion=Promotion.model_validate(plan.promotion) if plan.promotion else None,
         inputs=_inputs(plan),
         days_seen=plan.days_seen,
         ignored=plan.ignored,
+        as_reported=plan.as_reported,
         replayed=_replayed(plan, before) if before else None,
         params=plan.params,
         closed=plan.closes,
@@ -101,9 +97,6 @@ def build_receipt(
         seconds=_rounded({**plan.seconds, "score": spent, **watch.seconds}),
         cost=_cost(plan, staged, watch),
         rows_per_second=speed,
-        device=plan.variant.device,
-        variant=_variant(plan),
-        tried=plan.tried,
         audits=(*audits, *_kept_budget(plan)),
         run_number=plan.run_number,
         fingerprint=plan.fingerprint,
@@ -113,6 +106,18 @@ def build_receipt(
         versions=plan.versions,
         hardware={"processor": machine.processor, "cores": machine.cores, "memory_bytes": machine.memory},
     )
+
+
+def _scored_by(plan: Plan) -> dict[str, Any]:
+    """The model, and how it was computed; nothing of a job without one."""
+    if not plan.model_sha256:
+        return {}
+    model = ModelResult(
+        path=plan.model_path, sha256=plan.model_sha256, uri=plan.model_uri, version=plan.model_version,
+        code=plan.code,
+    )  # fmt: skip
+    device = plan.variant.device
+    return {"model": model, "device": device, "variant": _variant(plan), "tried": plan.tried}
 
 
 def _variant(plan: Plan) -> VariantResult:

@@ -51,15 +51,16 @@ Rows = npt.NDArray[np.int64]
 
 
 def prove_sample(day: Day, pieces: Sequence[StagedFile]) -> ScoreSample | None:
-    """Score some of the day's rows once more, alone, and hold the staged scores to that; None without rows.
+    """Score some of the day's rows once more, alone, and hold the staged scores to that.
 
-    What stands for the model, a bake-off's variant, is held to itself; its canary holds it to the model.
+    None without rows, and of a job without a model. What stands for the model, a bake-off's variant, is held
+    to itself; its canary holds it to the model.
 
     Raises:
         Broken: one is another than it was scored again, or is not there; nothing is published.
         NotYet: the model has changed since the plan was made, or can't be had now.
     """
-    ranges = sampled_ranges(day)
+    ranges = [] if day.job.spec.model.is_none else sampled_ranges(day)
     if not ranges:
         return None
     plan = day.plan

@@ -22,6 +22,7 @@ from nightscore.job import (
 from nightscore.job import read_workspace_overrides as read_closures
 from nightscore.pipeline.read.inputs import Files, partition
 from nightscore.pipeline.read.listing import list_input, own_table, window
+from nightscore.pipeline.read.sessions import calendar_days
 from nightscore.store import DaysSeen, catalog
 
 Closures = Mapping[str, CalendarOverride]
@@ -91,11 +92,14 @@ def _expected(job: Job, name: str, source: Input, first: dt.date, last: dt.date)
     """The days that an input is expected to have: those of its own calendar, or of the job's schedule."""
     closures = read_closures(job.workspace.root)
     if source.calendar is None:
-        return sorted(set.intersection(*(set(c.days(first, last)) for c in _schedules(job, closures, ()))))
+        calendars = _schedules(job, closures, ())
+        return sorted(
+            set.intersection(*(set(calendar_days(job.workspace, c, first, last)) for c in calendars))
+        )
     if source.calendar == "daily":
         return EveryDay(MIDNIGHT, ZoneInfo("UTC")).days(first, last)
     check_calendar_of(job, name, source)
-    return Sessions(_exchanges(source), overrides=closures).days(first, last)
+    return calendar_days(job.workspace, Sessions(_exchanges(source), overrides=closures), first, last)
 
 
 def check_calendar_of(job: Job, name: str, source: Input) -> None:

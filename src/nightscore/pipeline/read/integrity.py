@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from nightscore.common import Broken, NotYet, file_sha256
 from nightscore.job import Job, PathInput
+from nightscore.pipeline.read.as_reported import table_state
 from nightscore.pipeline.read.inputs import Files
 from nightscore.pipeline.read.manifest import written_down
 from nightscore.store import InputFile, Pinned, Plan, catalog, folder_values
@@ -145,7 +146,7 @@ def _written_down(job: Job, files: Files) -> Iterator[tuple[str, str, Collection
             if isinstance(source, PathInput):
                 yield name, file.path, [written_down(job, source, file.path, read)]
             else:
-                yield name, file.path, _in_receipts(state, source.table, file)
+                yield name, file.path, _in_receipts(table_state(state, source), source.table, file)
 
 
 def _in_receipts(state: Pinned, table: str, file: InputFile) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from nightscore.common import Broken, read_day
 from nightscore.job import Input, Job, PathInput
-from nightscore.store import SUMS, Found, Walk, catalog
+from nightscore.pipeline.read.as_reported import published_files
+from nightscore.store import SUMS, Found, Walk
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,7 @@ def list_input(job: Job, name: str, source: Input, day: dt.date) -> Listed:
         at = ("inputs", name, "path")
         with _at(job, at):
             return _days(job, name, source, first, last) if source.partition else _files(job, source)
-    live = catalog.read_catalog(job.workspace).files(source.table)
-    return Listed(tuple((f.day, f.path) for f in live if first.isoformat() <= f.day <= last.isoformat()))
+    return Listed(tuple((f.day, f.path) for f in published_files(job, name, source, first, last)))
 
 
 def list_input_days(job: Job) -> list[dt.date]:
@@ -59,7 +59,7 @@ def list_input_days(job: Job) -> list[dt.date]:
             with _at(job, ("inputs", name, "path")):
                 walk = _walk(job, source)
                 days = _partitions(job, name, source, walk)[0]
-                days_by_input.append({day for day, folder in days if walk.holds_data(folder)})
+                days_by_input.append({day for day, folder in days if walk.holds_data(walk.root / folder)})
     return sorted(set.intersection(*days_by_input)) if days_by_input else []
 
 
@@ -102,7 +102,7 @@ def _days(job: Job, name: str, source: PathInput, first: dt.date, last: dt.date)
     files, sums, ignored = [], [*beside.sums], [*beside.ignored]
     for day, folder in days:
         if first <= day <= last:
-            found = walk.files(folder)
+            found = walk.files(walk.root / folder)
             files += [(day.isoformat(), path) for path in found.files]
             sums += found.sums
             ignored += found.ignored
@@ -111,7 +111,8 @@ def _days(job: Job, name: str, source: PathInput, first: dt.date, last: dt.date)
 
 def _partitions(
     job: Job, name: str, source: PathInput, walk: Walk
-) -> tuple[list[tuple[dt.date, Path]], Found]:
+) -> tuple[list[tuple[dt.date, str]], Found]:
+    """The days that an input has, each with the name of its folder; and what else lies beside them."""
     key = source.partition or ""
     partitions = walk.partitions(key)
     days = []
@@ -120,20 +121,18 @@ def _partitions(
         if day is None:
             job.raise_broken(
                 ("inputs", name, "partition"),
-                f"{job.workspace.relative(folder)}: {text!r} is no day; a partition is {key}=YYYY-MM-DD"
-                f"{_rows_without(folder)}",
+                f"{job.workspace.relative(walk.root / folder)}: {text!r} is no day; a partition is "
+                f"{key}=YYYY-MM-DD{_rows_without(folder)}",
             )
         days.append((day, folder))
     return days, partitions.beside
 
 
-def _rows_without(folder: Path) -> str:
+def _rows_without(folder: str) -> str:
     """The way on where a writer has put rows that have no day."""
-    if not folder.name.endswith("__HIVE_DEFAULT_PARTITION__"):
+    if not folder.endswith("__HIVE_DEFAULT_PARTITION__"):
         return ""
-    return (
-        f", and these are rows without one; ignore: [{folder.name}] in the input leaves them out, and says so"
-    )
+    return f", and these are rows without one; ignore: [{folder}] in the input leaves them out, and says so"
 
 
 @contextlib.contextmanager

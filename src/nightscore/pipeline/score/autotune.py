@@ -1,9 +1,11 @@
 """Autotuning: which variant scores a day, measured on its first rows, on this machine.
 
 A variant is taken if its scores on those rows are within the job's tolerance of the plain variant's and it
-is at least a tenth faster, with every core busy, because that is how a night runs. The choice is kept for
-the next nights, by the model's hash and everything about the machine that can matter. Where the plain variant
+is at least a tenth faster, with every core busy, because that is how a night runs. Where the plain variant
 scores the day in the time that trials would take, nothing is tried.
+
+The choice is kept for the next nights, by the model's hash and everything about the machine that can matter:
+once there was the time to try every variant.
 """
 
 import contextlib
@@ -59,6 +61,7 @@ SECONDS = 2.0  # for all trials, or SHARE of the day's scoring time if that is l
 SHARE = 0.02
 WORTH_IT = 2.0  # seconds that the plain variant takes for the day, at least: below, nothing is tried
 EACH = 0.1  # seconds that a variant is measured
+UNTRIED = "not tried: the time for trying was over"
 FASTER = 1.1  # times as fast as the plain variant, at least, to be worth scores that differ in bits
 
 
@@ -90,8 +93,9 @@ def autotune_variant(job: Job, plan: Plan, source: Sequence[InputFile]) -> Choic
         return Choice(variants[0], size, f"{rows:,} rows are too few to try others on")
     choice = trial.best(variants, kept, size)
     close_models()
-    with contextlib.suppress(OSError):  # a choice that can't be kept is made again
-        _keep(kept, choice)
+    if UNTRIED not in {result.refused for result in choice.tried}:  # else another night may have the time
+        with contextlib.suppress(OSError):  # a choice that can't be kept is made again
+            _keep(kept, choice)
     return choice
 
 
@@ -146,7 +150,7 @@ class _Trial:
     def tried(self, variant: Variant, kept: Path) -> TriedVariant:
         """How fast a variant is, and how far its scores are from the plain one's; or why not to take it."""
         if time.perf_counter() > self.until:
-            return TriedVariant(str(variant), refused="not tried: the time for trying was over")
+            return TriedVariant(str(variant), refused=UNTRIED)
         try:
             with _marked(kept, variant):
                 scorer = self.open(variant)

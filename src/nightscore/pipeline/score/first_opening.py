@@ -50,6 +50,8 @@ def hold_to_rows(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
         Broken: the model does not, with the evidence.
         NotYet: the model has changed since the plan was made.
     """
+    if job.spec.model.is_none:
+        return plan
     asked = _Asked(job, plan, source)
     try:
         problem = asked.of(plan.model_path, plan.model_sha256)

@@ -10,6 +10,7 @@ from nightscore.job import Job
 from nightscore.pipeline.score.mlflow_registry import fetch_model
 from nightscore.pipeline.score.time_limit import timed
 from nightscore.scorers import (
+    NO_MODEL,
     ChunkError,
     ContractError,
     ModelChangedError,
@@ -60,6 +61,8 @@ def open_job_model(
         NotYet: the registry that has the model can't be reached.
     """
     device_name = device or job.spec.scoring.device
+    if job.spec.model.is_none:
+        _refuse_options_of_a_model(job, override, device)
     try:
         named = fetch_model(job.workspace, override or job.spec.model.name)
         file = ModelSource(job.workspace, job.spec.model.kind, named.path).read()
@@ -79,6 +82,15 @@ def open_job_model(
             raise Broken(f"model {override}: {error}") from error
         job.raise_broken(_to_blame(job, error), f"{error}{_how_to_make(job)}")
     return OpenModel(file.name, file.sha256, device_name, code, scorer, named.uri, named.version)
+
+
+def _refuse_options_of_a_model(job: Job, override: str | None, device: str | None) -> None:
+    """Raise `Broken` where another model or a device is asked for, of a job that has no model."""
+    if override not in (None, job.spec.model.name) or device not in (None, job.spec.scoring.device):
+        job.raise_broken(
+            ("model",), "is none: the job has no model, so none can stand in its place, and no device scores "
+            "it; leave both options out"
+        )  # fmt: skip
 
 
 def _to_blame(job: Job, error: Exception) -> tuple[str, str]:
@@ -219,6 +231,8 @@ class ModelSource:
         """The model as it is now."""
         if self.kind == "python":
             return read_python_model(self.name)
+        if self.kind == NO_MODEL.name:
+            return NO_MODEL
         path = self.workspace.resolve(self.name)
         return read_model(path, self.workspace.relative(path))
 
@@ -261,7 +275,9 @@ def _scorer(source: ModelSource, sha256: str, named: OutputNames, variant: Varia
         dict(named.outputs), named.columns, variant.device, variant.threads,
         named.columns_override, named.max_length_override,
     )  # fmt: skip
-    is_formula = source.name == source.kind  # there is no model file besides the scorer's own
+    is_formula = (
+        scorer is not None and source.name == source.kind
+    )  # there is no model file besides the scorer's own
     return open_scorer(variant.kind, None if is_formula else file, options, scorer)
 
 

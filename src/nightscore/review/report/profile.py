@@ -10,7 +10,7 @@ from nightscore.store import Engine, EngineResources, View, is_number, quote_ide
 
 BINS = 50  # of a histogram, at most
 LISTED_VALUES = 12  # of a column whose rows are counted by value, at most
-SAMPLE = 10  # rows of each table
+SAMPLE, WHOLE = 10, 30  # rows of each table; one that has no more than WHOLE is shown whole
 COUNTED = {"VARCHAR", "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
 BEFORE = " of the day before"  # behind a table's name
 
@@ -122,13 +122,14 @@ class DayProfiler:
         return [c for c in self._types(table) if c != "run_id"]
 
     def sample(self, table: str, key: Sequence[str]) -> TableSample:
-        """The first rows of a table by its key columns, then by all others: the same at each call."""
+        """The first rows of a table, or all of a short one, by its key columns, then by all others."""
         types = {c: t for c, t in self._types(table).items() if c != "run_id"}
         order = [*(c for c in key if c in types), *(c for c in types if c not in key)]
         columns = ", ".join(map(quote_identifier, types))
         rows = self._engine.rows(
             f"SELECT {columns} FROM {quote_identifier(table)} "
-            f"ORDER BY {', '.join(map(quote_identifier, order))} LIMIT {SAMPLE}"
+            f"ORDER BY {', '.join(map(quote_identifier, order))} "
+            f"LIMIT {WHOLE if self.rows(table) <= WHOLE else SAMPLE}"
         )
         numbers = frozenset(c for c, t in types.items() if is_number(t))
         return TableSample(tuple(types), tuple(rows), numbers)

