@@ -28,6 +28,24 @@ FROM market_risk
 WHERE day = DATE '{CLOSE}'
 ORDER BY desk = 'firm', desk
 """.strip().replace("\n", " ")
+MADE = (
+    f"""
+SELECT desk, opening, delta + gamma + vega + vanna + volga + theta + rho AS by_greeks, unexplained,
+    new + closed + expired AS traded, closing
+FROM pnl_explain
+WHERE day = DATE '{CLOSE}' AND symbol = 'all'
+ORDER BY desk = 'firm', desk
+""".strip()
+    .replace("\n    ", " ")
+    .replace("\n", " ")
+)
+BREACHES = f"""
+SELECT desk, measure, amount, red, used, status, days_amber, acknowledged_by
+FROM limit_breaches
+WHERE day = DATE '{CLOSE}'
+ORDER BY used DESC, desk, measure
+""".strip().replace("\n", " ")
+CLOSED = ("volatility", "historical_simulation", "market_risk", "pnl_explain", "limit_breaches")
 NEXT = (
     f'nightscore query "SELECT product_type, count(*) AS n FROM {JOB} GROUP BY 1 ORDER BY 2 DESC LIMIT 5"',
     f"nightscore run {JOB} --day 2017-11-03 --set discovery_slots=3",
@@ -35,6 +53,7 @@ NEXT = (
     f"nightscore report {JOB} --day 2017-11-02 --open",
     "nightscore run retail_retrieval --day 2017-11-02",
     "nightscore run credit_loss --day 2018-06-30",
+    f"nightscore run stress --day {CLOSE}",
     "make airflow",
 )
 
@@ -53,12 +72,13 @@ def main() -> int:
     started = time.perf_counter()
     nights = [["run", JOB, "--day", day] for day in DAYS]
     looks = [["verify", JOB], ["report", JOB, "--day", DAYS[-1]], ["query", TEN_FOR_THREE]]
-    closed = [["run", job, "--day", CLOSE] for job in ("volatility", "historical_simulation", "market_risk")]
+    asked = [["query", sql] for sql in (VAR, MADE, BREACHES)]
+    closed = [["run", job, "--day", CLOSE] for job in CLOSED]
     steps: list[Step] = [
         ("python -m data.lakes", write_lakes, ["retail"]),
         *[("nightscore", nightscore, arguments) for arguments in (*nights, *looks)],
         ("python -m data.lakes", write_lakes, ["finance"]),
-        *[("nightscore", nightscore, arguments) for arguments in (*closed, ["query", VAR])],
+        *[("nightscore", nightscore, arguments) for arguments in (*closed, *asked)],
     ]
     for name, command, arguments in steps:
         print(f"\n$ {name} {shlex.join(arguments)}", flush=True)

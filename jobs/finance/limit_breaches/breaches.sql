@@ -1,7 +1,7 @@
 -- What is at or beyond a limit today, and who has acknowledged it, until when, and why.
 --
--- An acknowledgement is of one breach: it counts from its from_day, which is a day of the breach, until its last, and not
--- for a breach that began anew after it. Of several the latest counts.
+-- An acknowledgement is of one breach: it counts from its from_day, which is a day of the breach, to its last, and
+-- not for a breach that began anew after it. Of several the latest counts.
 WITH
 acknowledged AS (
     SELECT

@@ -1,7 +1,7 @@
 -- How much of its limits each desk, and the firm, uses today, and for how long it has been at or beyond them.
 --
--- One row per (desk, measure). amount is as published, its sign says which way; used is its absolute value as a share of
--- the red limit. Of a desk and a measure the limit with the latest `since` up to today holds.
+-- One row per (desk, measure). amount is as published, its sign says which way; used is its absolute value as a share
+-- of the red limit. Of a desk and a measure the limit with the latest `since` up to today holds.
 --
 -- days_amber counts the days in a row, this one included, on which amber was reached (so red, too), days_red those on
 -- which red was; first_day is the first of the former. They are days that this job has published, from its own table

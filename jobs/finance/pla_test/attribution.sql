@@ -1,8 +1,9 @@
 -- Of each desk and the firm: how alike the P&L that the greeks explain and the hypothetical P&L are, over the last 250
 -- days for which both were published.
 --
--- * spearman is the correlation of their ranks, equal ones sharing the mean of theirs; ks is the largest distance between
---   their empirical distribution functions (MAR32.38 to 32.40 of the Basel framework, 2019). One day has no correlation.
+-- * spearman is the correlation of their ranks, equal ones sharing the mean of theirs; ks is the largest distance
+--   between their empirical distribution functions (MAR32.38 to 32.40 of the Basel framework, 2019). One day has no
+--   correlation.
 -- * unexplained_share is the standard deviation of their difference over that of the hypothetical P&L.
 WITH
 days AS (

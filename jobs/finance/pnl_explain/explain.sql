@@ -15,8 +15,8 @@
 -- All before it add up to the closing value to the cent: money is rounded position by position. Greeks are those of
 -- the close before (Taylor's expansion; Hull, Options, Futures, and Other Derivatives, 2018, chapter 19).
 --
--- * actual_pnl is what the positions made, from delta to unexplained: trades are made at the day's close, so what is new
---   makes nothing yet. hypothetical_pnl is what they would have made by prices and volatilities alone, time and rate
+-- * actual_pnl is what the positions made, from delta to unexplained: trades are made at the day's close, so what is
+--   new makes nothing yet. hypothetical_pnl is what they would have made by prices and volatilities alone, time and rate
 --   standing still, to the cent as market_risk has it; risk_theoretical_pnl is what the greeks by price and volatility
 --   explain of that (MAR32 of the Basel framework has all three).
 -- * gross is the sum of the absolute values of the positions before.

@@ -1,11 +1,11 @@
 -- The worst of all days for today's book, and its expected shortfall in the worst 250 of them that follow each other,
 -- beside that of the last 250, by desk and for the firm; US dollars, losses are > 0 but in worst_pnl.
 --
--- * es_975 is the mean of the worst 2.5 %, which is six and a quarter of 250 losses (Acerbi and Tasche, On the coherence
---   of expected shortfall, 2002, definition 2.6): (4 * six worst + the seventh) / 25.
--- * stressed_es_975 is the largest of any 250 days in a row, the earliest of equal ones; window_first and window_last are
---   the first and the last of them. Moves keep their days: a desk's window is its own, and es_975_in_firm_window is what
---   it would be in the firm's, the one that a stressed calibration takes (MAR33 of the Basel framework).
+-- * es_975 is the mean of the worst 2.5 %, which is six and a quarter of 250 losses (Acerbi and Tasche, On the
+--   coherence of expected shortfall, 2002, definition 2.6): (4 * six worst + the seventh) / 25.
+-- * stressed_es_975 is the largest of any 250 days in a row, the earliest of equal ones; window_first and window_last
+--   are the first and the last of them. A desk's window is its own, and es_975_in_firm_window is what it would be in
+--   the firm's, the one that a stressed calibration takes (MAR33 of the Basel framework).
 -- * ratio is the stressed one over the one of now: how much calmer the last 250 days were.
 WITH
 losses AS (SELECT desk, moved_on, -pnl AS loss FROM stress_pnl WHERE is_day),

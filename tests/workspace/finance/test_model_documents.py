@@ -112,9 +112,8 @@ def test_a_dossier_of_real_nights_has_its_outcomes(judged: Path, job: str) -> No
 def test_figures_of_the_page_are_the_published_ones(judged: Path) -> None:
     """Of four documents, read from the tables' own files."""
     risk = newest(judged, "market_risk").set_index("desk").loc["firm"]
-    assert f"{risk['var_99']:,.0f} US dollars on a book worth {risk['value']:,.0f}" in plain(
-        judged, "market_risk"
-    )
+    said = f"a VaR of {risk['var_99_historical']:,.0f} US dollars beside {risk['var_99']:,.0f} at the firm"
+    assert said in plain(judged, "market_risk")
     test = newest(judged, "market_risk_backtest").set_index("desk").loc["firm"]
     said = f"over the last {test['days']} days {test['exceptions']} exceptions in hypothetical P&L"
     assert said in plain(judged, "market_risk_backtest")
