@@ -160,7 +160,7 @@ def reasons() -> None:
     job = load("credit_loss", workspace=WORK)
     outputs, kind = job.spec.model.outputs, job.spec.model.kind
     file = read_model(WORK / str(job.spec.model.path), "credit_loss.onnx")
-    table = features(job, LOANS).combine_chunks()
+    table = features(job, LOANS).slice(0, CHUNK).combine_chunks()
     own = {name: source for name, source in outputs.items() if not source.startswith("reason")}
     graph = open_scorer("onnx", file, Options(own))
     scorer = open_scorer(kind, file, Options(outputs), read_scorer_file(WORK / kind, kind))

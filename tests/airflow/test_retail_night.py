@@ -19,6 +19,7 @@ def published(root: Path) -> dict[str, bytes]:
     return {f"{path.parts[-3]} {path.name}": path.read_bytes() for path in paths}
 
 
+@pytest.mark.slow
 def test_the_retail_job_publishes_what_the_command_publishes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

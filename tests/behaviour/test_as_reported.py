@@ -10,6 +10,7 @@ from nightscore.cli.main import call
 from nightscore.common.units import as_day
 from nightscore.pipeline.publish.closing import Closed
 from nightscore.review.late_data import find_late_days
+from nightscore.review.report.html import report
 from nightscore.review.verify import verify_days
 from nightscore.store.gc import collect_garbage
 from tests.behaviour.conftest import ROWS, Build
@@ -71,7 +72,7 @@ def top(truth: Truth) -> list[tuple[int, float]]:
     return list(zip(found["id"].to_pylist(), found["score"].to_pylist(), strict=True))
 
 
-def test_what_is_restated_after_the_day_was_known_is_not_what_the_day_is_held_to(books: Path) -> None:
+def test_what_is_restated_later_is_not_what_a_day_is_held_to(books: Path) -> None:
     """The validator's case: rerun yesterday, then hold today to it. It is held to what was said first."""
     rerun(books)
     assert top(AS_PUBLISHED) != top(RERUN)
@@ -138,6 +139,8 @@ def test_plan_and_run_say_what_is_read_as_first_reported(
         assert line in capfd.readouterr().out
     call(["run", "held_to", "--day", THIRD, "--workspace", str(books), "--json"])
     assert json.loads(capfd.readouterr().out)["as_reported"] == {"said": [SECOND]}
+    page = report("held_to", THIRD, books)
+    assert f"<dt>said</dt><dd>as first reported; published again since: {SECOND}</dd>" in page
 
 
 def test_a_whole_lookback_is_read_as_first_published(books: Path) -> None:

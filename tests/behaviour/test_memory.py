@@ -143,6 +143,7 @@ def write_long_texts(path: Path, group: int = LONG) -> None:
     )
 
 
+@pytest.mark.slow
 def test_texts_of_a_megabyte_go_through_a_night(tmp_path: Path) -> None:
     """300 MB of texts in one row group, within 300 MB, and each is published as it was."""
     root = workspace(tmp_path / "w", WIDE_JOB, ("f0",))

@@ -79,7 +79,8 @@ def test_the_example_of_the_docs_keeps_the_totals(shop: Path) -> None:
         (audit,) = run(load("customer_totals", shop), day).audits
         assert audit.passed and published(shop, day) == by_pandas(DAYS[:n])
         if n == 1:
-            assert audit.detail == f"{len(by_pandas(DAYS[:1]))} rows, each as full.sql gives it"
+            rows = f"{len(by_pandas(DAYS[:1]))} rows, each as full.sql gives it"
+            assert audit.detail == f"{rows}; over 1 day of sales, 2020-03-01 to 2020-03-01"
 
 
 def test_a_night_reads_the_days_since_and_not_the_history(shop: Path) -> None:
@@ -90,7 +91,7 @@ def test_a_night_reads_the_days_since_and_not_the_history(shop: Path) -> None:
         receipt = run(load("customer_totals", shop), day)
     sales = [file.path for file in receipt.inputs if "/sales/" in file.path]
     assert sales == [f"data/lake/sales/day={day}/part-0.parquet" for day in DAYS[-2:]]
-    assert "each as full.sql gives it" in receipt.audits[0].detail
+    assert "over 6 days of sales, 2020-03-01 to 2020-03-06" in receipt.audits[0].detail
 
 
 def test_what_differs_is_counted_and_shown(shop: Path) -> None:

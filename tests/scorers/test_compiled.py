@@ -37,6 +37,7 @@ def ended(folder: Path) -> str:
 DAMAGES: dict[str, bytes | None] = {"empty": b"", "other": b"no pickle at all", "cut short": None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", mostly_slow(["*.nbi", "*.nbc", "*.nb?"], {"*.nb?"}))
 @pytest.mark.parametrize("how", mostly_slow(DAMAGES, {"cut short"}))
 def test_damaged_code_that_was_kept_is_compiled_again(tmp_path: Path, name: str, how: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 from nightscore.scorers.contract import Options
 from nightscore.scorers.errors import ChunkError, ContractError, ModelError
 from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.none import NO_MODEL
 from nightscore.scorers.python import open_python, read_python_model
 from nightscore.scorers.registry import (
     BUILT_IN_KINDS,
@@ -89,6 +90,15 @@ def test_our_kinds_are_there_and_need_no_hash() -> None:
     assert list(BUILT_IN_KINDS) == scorer_kinds()[: len(BUILT_IN_KINDS)]
     assert [hash_package_of_kind(kind) for kind in BUILT_IN_KINDS] == [""] * len(BUILT_IN_KINDS)
     check_scorer(open_scorer("onnx", file(mlp(), COLUMNS), Options({"p": "y[0]"})), floats(50), 1e-6)
+
+
+def test_no_model_keeps_the_contract_and_gives_no_column() -> None:
+    """As many rows as it is given, for any chunking; it needs no column, so every schema fits."""
+    scorer = open_scorer("none", NO_MODEL, Options({}))
+    check_scorer(scorer, floats(50))
+    given = scorer.score(floats(50))
+    assert (given.num_rows, given.num_columns, scorer.signature.inputs.names) == (50, 0, [])
+    assert NO_MODEL.sha256 == "" and NO_MODEL.name == "none"
 
 
 def test_a_kind_that_is_not_there_suggests_the_nearest(packages: Path) -> None:

@@ -256,6 +256,7 @@ print(found, sum(load_scorer_module(file).kernel.stats.cache_hits.values()))
 """
 
 
+@pytest.mark.slow
 def test_compiled_code_is_kept_for_the_next_process_and_in_a_copy(tmp_path: Path) -> None:
     """Numba finds what it kept under the module's name; a changed constant is compiled again."""
     environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}

@@ -34,6 +34,7 @@ def test_answers_depend_on_no_footer(tmp_path: Path, turn: int) -> None:
     assert asked >= ASKED
 
 
+@pytest.mark.slow
 def test_nulls_of_plain_columns_are_found(tmp_path: Path) -> None:
     """Texts and their like without a dictionary, of few values: where DuckDB 2.0.0 took all rows for null."""
     plain = [column for column in COLUMNS if column.name in ("t", "b")] * 4
@@ -41,6 +42,7 @@ def test_nulls_of_plain_columns_are_found(tmp_path: Path) -> None:
     assert not wrong, f"FOOTERS_SEED={SEED}: {len(wrong)} of {asked} answers\n{wrong[0].told(tmp_path)}"
 
 
+@pytest.mark.slow
 def test_the_fuzz_finds_nan_where_footers_are_believed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,6 +56,7 @@ def test_the_fuzz_finds_nan_where_footers_are_believed(
     assert {"l", "m", "s"} & found
 
 
+@pytest.mark.slow
 def test_the_fuzz_finds_what_duckdb_has_from_its_own_setting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,7 @@ from nightscore.store import catalog, delta
 from nightscore.store.gc import collect_garbage
 from nightscore.store.receipt_rows import LOGGED
 from nightscore.store.snapshots import KeptSnapshots
+from tests.faults.marks import mostly_slow
 from tests.support.workspace import JOB, TOP, make_workspace
 
 DAYS = ("2020-01-01", "2020-01-02", "2020-01-03")
@@ -107,6 +108,7 @@ def test_the_statistics_in_the_log_are_the_rows(root: Path, monkeypatch: pytest.
     assert seen(root) == expected(rows)
 
 
+@pytest.mark.slow
 def test_other_readers_prune_by_these_statistics_and_lose_nothing(root: Path) -> None:
     """A filter on a column whose statistics are there gives what it gives on all rows."""
     everything = DeltaTable(str(receipts_of(root))).to_pyarrow_table()
@@ -166,11 +168,11 @@ FOREIGN: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("what", FOREIGN.values(), ids=FOREIGN.keys())
-def test_what_the_log_does_not_tell_is_read(root: Path, what: Callable[[Path], object]) -> None:
+@pytest.mark.parametrize("what", mostly_slow(FOREIGN, ["OPTIMIZE"]))
+def test_what_the_log_does_not_tell_is_read(root: Path, what: str) -> None:
     """After another engine, or written by an older version: the same rows, receipts and states of before."""
     rows, before = rows_by_deltalake(root), [seen(root, version) for version in range(1, 5)]
-    what(root)
+    FOREIGN[what](root)
     assert seen(root) == expected(rows)
     assert [seen(root, version) for version in range(1, 5)] == before
     state = catalog.read_catalog(open_workspace(root))
@@ -183,6 +185,7 @@ def test_what_the_log_does_not_tell_is_read(root: Path, what: Callable[[Path], o
     assert len(seen(root)) == 5
 
 
+@pytest.mark.slow
 def test_texts_that_a_writer_has_cut_are_never_taken_for_the_row(root: Path) -> None:
     """Bounds that are equal and cut: the file is read, with the whole name of the job and all its tables."""
     rows = rows_by_deltalake(root)

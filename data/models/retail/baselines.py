@@ -40,19 +40,30 @@ class Tastes:
     def tens(self, *left_out: Ints) -> list[Top]:
         """The ten most wanted of each household, once without each of `left_out`; ties to the smaller id."""
         kept = [~np.isin(self.product, products) for products in left_out]
-        found = []
+        rows: list[list[tuple[Ints, Ints, Floats]]] = [[] for _ in kept]
         for start in range(0, len(self.household), BLOCK):
             wants = self._block(start)
-            found.append([self._ten(start, wants * columns) for columns in kept])
-        return [
-            Top(*map(np.concatenate, zip(*((t.household, t.product, t.rank) for t in tops), strict=True)))
-            for tops in zip(*found, strict=True)
-        ]
+            for row in range(wants.shape[0]):
+                mine = slice(wants.indptr[row], wants.indptr[row + 1])
+                for columns, found in zip(kept, rows, strict=True):
+                    found.append(self._best(start + row, wants.indices[mine], wants.data[mine], columns))
+        tops = ([np.concatenate(column) for column in zip(*found, strict=True)] for found in rows)
+        return [Top.of(household, product, -wanted) for household, product, wanted in tops]
 
-    def _block(self, start: int) -> Floats:
+    def _best(
+        self, row: int, columns: Ints, wants: Floats, kept: npt.NDArray[np.bool_]
+    ) -> tuple[Ints, Ints, Floats]:
+        """The products of one household that are among its ten, or tie with the last of them."""
+        some = kept[columns]
+        columns, wants = columns[some], wants[some]
+        least = np.partition(wants, -TEN)[-TEN] if len(wants) > TEN else 0.0
+        best = wants >= least
+        return np.full(best.sum(), self.household[row]), self.product[columns[best]], wants[best]
+
+    def _block(self, start: int) -> csr_matrix:
         mine = self.wants[start : start + BLOCK]
         if not self.neighbours:
-            return mine.toarray()
+            return mine
         squares = np.asarray(self.wants.multiply(self.wants).sum(axis=1)).ravel()
         distance = squares[None, :] - 2 * mine.dot(self.wants.T).toarray()  # of Euclid, but for a constant
         here = np.arange(mine.shape[0])
@@ -60,13 +71,7 @@ class Tastes:
         nearest = np.argpartition(distance, NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
         places = np.repeat(here, NEIGHBOURS), nearest.ravel()
         theirs = csr_matrix((np.ones(nearest.size), places), shape=distance.shape).dot(self.wants)
-        mixed: Floats = (OWN_SHARE * mine + (1 - OWN_SHARE) / NEIGHBOURS * theirs).toarray()
-        return mixed
-
-    def _ten(self, start: int, wants: Floats) -> Top:
-        least = np.partition(wants, -TEN, axis=1)[:, -TEN, None]
-        row, column = np.nonzero((wants >= least) & (wants > 0))
-        return Top.of(self.household[start + row], self.product[column], -wants[row, column])
+        return csr_matrix(OWN_SHARE * mine + (1 - OWN_SHARE) / NEIGHBOURS * theirs)
 
 
 def decayed_counts(known: Receipts, day: dt.date) -> Tastes:

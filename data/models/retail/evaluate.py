@@ -99,29 +99,22 @@ class Day:
         """Everybody's ten by name; those that end with `unmasked` may name what the others may not."""
         household, product, score = self.scores.values()
         named, lately = self.known.without(self.masked), self.receipts.until(self.day, 84)
-        counted, near, tifu = (
-            tastes.tens(self.masked, NOTHING)
-            for tastes in (
-                decayed_counts(self.known, self.day),
-                decayed_counts_with_neighbours(self.known, self.day),
-                tifu_knn(self.known),
-            )
-        )
+        near, near_unmasked = decayed_counts_with_neighbours(self.known, self.day).tens(self.masked, NOTHING)
+        [tifu] = tifu_knn(self.known).tens(self.masked)
+        [counted] = decayed_counts(self.known, self.day).tens(self.masked)
         month = self.receipts.until(self.day, 28)
         return {
             FREE: self.pool.ten(Rules()),
             PUBLISHED: self.published,
-            HARDEST: near[0],
-            "TIFU-KNN": tifu[0],
-            "decayed counts": counted[0],
+            HARDEST: near,
+            "TIFU-KNN": tifu,
+            "decayed counts": counted,
             "own most-bought, last 84 days first": named.most_bought_lately(lately.without(self.masked)),
             "own most-bought, ties to the latest": named.most_bought_lately(),
             "own most-bought": named.most_bought(),
             "most popular, 28 days": month.without(self.masked).most_popular(self.truth[1]),
             f"{FREE}, unmasked": Top.of(household, product, -score),
-            f"{HARDEST}, unmasked": near[1],
-            "TIFU-KNN, unmasked": tifu[1],
-            "decayed counts, unmasked": counted[1],
+            f"{HARDEST}, unmasked": near_unmasked,
             "own most-bought, unmasked": self.known.most_bought(),
             "most popular, 28 days, unmasked": month.most_popular(self.truth[1]),
         }

@@ -3,11 +3,15 @@
 -- * difference is to the loss of the summary, share is the difference as a share of it. Assumptions that are moved
 --   together make more or less than the sum of their rows.
 -- * from_value of the loss given default is the mean by exposure: a table has it by grade.
+-- * The past is what was published of it: a loan that is not cured stays so, whatever is moved but cure_months.
 -- * A row of 0 is no mistake: no loan of the day turns on that assumption.
 WITH
 assumed AS (
     SELECT assumption, from_value
-    FROM (UNPIVOT (SELECT CAST(COLUMNS(* EXCLUDE (day)) AS DOUBLE) FROM params) ON COLUMNS(*) INTO NAME assumption VALUE from_value)
+    FROM (
+        UNPIVOT (SELECT CAST(COLUMNS(* EXCLUDE (day)) AS DOUBLE) FROM params)
+        ON COLUMNS(*) INTO NAME assumption VALUE from_value
+    )
     UNION ALL
     SELECT
         'loss_given_default',

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Hashable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ def _refuse_control_characters(text: str, shown: str) -> None:
         raise Broken(f"{shown}:{line}: the character {match[0]!r} is not allowed; write it as an escape")
 
 
+@lru_cache(maxsize=128)  # a night reads the jobs of its workspace some ten times over; nobody changes a node
 def _compose(text: str, shown: str) -> yaml.Node:
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):

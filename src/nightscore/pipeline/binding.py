@@ -81,7 +81,7 @@ def bind_job(day: Day, scorer: Scorer) -> Bound:
         Broken: something does not fit; names the file or line, and what is allowed.
     """
     job = day.job
-    with _text_columns(day), day.engine() as engine:
+    with _text_columns(day), day.binding_engine() as engine:
         _check_contracts(engine, day)
         features = _bind_features(engine, job, scorer)
         _define_empty_scores(engine, job, scorer)

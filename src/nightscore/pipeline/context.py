@@ -1,5 +1,6 @@
 """One day of a job at work: its plan, its folder, what its SQL may see and use."""
 
+import dataclasses
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -134,7 +135,22 @@ class Day:
         seen = [*inputs.views(self.job, self.plan.inputs, self.plan.known_at), *views]
         seen += [View(f"staged {n}", self._paths(f.path for f in files)) for n, files in tables.items()]
         seen.append(View("the source", self._paths(source), columns={"nothing": "INTEGER"}))
-        engine = Engine(seen, self._resources(memory, threads), self.variables)
+        return self._opened(seen, self._resources(memory, threads), tables)
+
+    def binding_engine(self) -> Engine:
+        """An engine to bind SQL by, not to run it: of each input it sees the first file alone.
+
+        The files of an input have the same columns, which is seen when they are listed; DuckDB would look at
+        hundreds of them again for each statement, which is most of a small night.
+        """
+        seen = [
+            view if view.by_name else dataclasses.replace(view, files=view.files[:1])
+            for view in inputs.views(self.job, self.plan.inputs, self.plan.known_at)
+        ]
+        return self._opened(seen, self._resources(None, None), ())
+
+    def _opened(self, seen: Sequence[View], resources: EngineResources, tables: Iterable[str]) -> Engine:
+        engine = Engine(seen, resources, self.variables)
         try:
             self._define(engine, tables)
         except BaseException:

@@ -100,7 +100,8 @@ def draft_plan(job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST) ->
     if absent:
         return Plan(job.name, day.isoformat(), "skipped", reason=absent)
     # A model or a device that is asked for is what scores; a variant stands for the job's own.
-    picked = None if request.model or request.device else read_variant(job)
+    asked = request.model or request.device or job.spec.model.is_none
+    picked = None if asked else read_variant(job)
     known_at = as_of.cutoff(job, request.known_at)
     draft = _draft(job, day, opened, files, values, known_at=known_at, picked=picked)
     draft = dataclasses.replace(

@@ -239,7 +239,7 @@ def report(client: "TestClient", dag_id: str, run: Any) -> Any:
     return client.get("/nightscore/report", params={"dag_id": dag_id, "run_id": run.run_id})
 
 
-@pytest.mark.parametrize("name", ["published", "unchanged"])
+@pytest.mark.parametrize("name", ["published", pytest.param("unchanged", marks=pytest.mark.slow)])
 def test_a_run_that_published_has_its_report(client: Client, nights: dict[str, Any], name: str) -> None:
     """A run that changed nothing shows the receipt that is in force."""
     pytest.importorskip("vl_convert")

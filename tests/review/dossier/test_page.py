@@ -17,7 +17,7 @@ from nightscore.cli.main import call
 from nightscore.evaluation.promote import promote_model
 from nightscore.pipeline.publish.hold import Held, discard_day, release_day
 from nightscore.review import dossier
-from tests.support.workspace import JOB, linear_model, make_workspace, rows_of
+from tests.support.workspace import JOB, linear_model, make_workspace, rows_of, write_day
 
 FIRST, SECOND, THIRD = "2020-01-01", "2020-01-02", "2020-01-03"
 ROWS = 400
@@ -287,6 +287,19 @@ def test_figures_are_read_and_never_typed(page: Page, space: Path) -> None:
     card.write_text(json.dumps(CARD))
 
 
+def test_sql_says_what_it_does_in_its_own_words(space: Path, tmp_path: Path) -> None:
+    """The comment at the top of each file, its lines joined as a reader has them; no comment further down."""
+    root = tmp_path / "ws"
+    shutil.copytree(space, root)
+    sql = (root / "jobs/mini/top.sql").read_text()
+    comment = "-- The best of the day,\n-- by score.\n--\n"
+    comment += "-- * ties go to\n--   the smaller id\n-- * <b>n</b> of them\n"
+    (root / "jobs/mini/top.sql").write_text(f"{comment}WITH none AS (SELECT 1) -- not this\n{sql}")
+    said = Page(dossier("mini", FIRST, THIRD, root)).sections["method"]
+    assert "The best of the day, by score.\n\n* ties go to the smaller id\n* <b>n</b> of them" in said
+    assert "not this" not in said
+
+
 def test_a_span_has_its_own_days_alone(space: Path) -> None:
     """From the second to the second: one receipt, and no restatement or discard of other days."""
     page = Page(dossier("mini", SECOND, SECOND, space))
@@ -382,6 +395,18 @@ def test_the_command_writes_the_page_and_prints_its_path(
     assert f"--from {THIRD} is after --to {FIRST}" in capsys.readouterr().err
     assert call([*at, "--from", "2021-01-01", "--to", "2021-01-31"]) == 1
     assert f"published: 3 days from {FIRST} to {THIRD}" in capsys.readouterr().err
+
+
+def test_a_day_that_is_held_is_said_with_what_has_failed(space: Path, tmp_path: Path) -> None:
+    """It has no receipt yet, and waits for a person; a day outside of the span is not of the page."""
+    root = tmp_path / "ws"
+    shutil.copytree(space, root)
+    write_day(root, "2020-01-04", ROWS)
+    with pytest.raises(Held):
+        run(load("mini", root), "2020-01-04", model="data/models/large.onnx")
+    said = " ".join(Page(dossier("mini", FIRST, "2020-01-04", root)).text.split())
+    assert "Held, and nobody has decided: 2020-01-04, run " in said and ": scores are small" in said
+    assert "Held, and" not in Page(dossier("mini", FIRST, THIRD, root)).text
 
 
 def test_a_receipt_that_cannot_be_read_is_a_red_band(space: Path, tmp_path: Path) -> None:

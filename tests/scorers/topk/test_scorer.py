@@ -404,6 +404,7 @@ def test_what_the_job_asks_amiss_is_refused(options: Options, says: str) -> None
     assert str(caught.value).startswith(f"m.parquet: {says}")
 
 
+@pytest.mark.slow
 def test_many_calls_keep_no_memory() -> None:
     """Resident memory stays where it is after two hundred chunks, in a process of its own."""
     code = """

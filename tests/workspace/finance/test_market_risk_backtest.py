@@ -65,7 +65,7 @@ def night(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The outcomes and the backtest that the job would publish after some past: its SQL and its graph.
 
-    `losses` are today's by hypothetical and by actual P&L, against a VaR of 100 (99 %), 80 (97.5 %), an ES of 125.
+    `losses` are today's by hypothetical and actual P&L; VaR is 100 at 99 % and 80 at 97.5 %, ES is 125.
     """
     held_on = FIRST + dt.timedelta(days=len(past))
     day = held_on + dt.timedelta(days=1)

@@ -51,6 +51,7 @@ def test_every_feature_of_the_slice_equals_a_recount_in_pandas(small: Path) -> N
     assert_rows_equal(found, recount)
 
 
+@pytest.mark.slow
 def test_features_of_real_households_equal_a_recount_in_pandas(lake: Path, rows: pa.Table) -> None:
     """The same over the whole year, for the candidates of three households."""
     recount = recounted(lake, DAY)
@@ -100,6 +101,7 @@ def test_features_are_floats_without_infinities(rows: pa.Table) -> None:
         assert not np.isinf(rows[name].to_numpy()).any(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_same_rows_with_any_number_of_threads(lake: Path, rows: pa.Table, threads: int) -> None:
     """Bit for bit: no floating-point sum runs in the order of the threads. `rows` has one for each core."""

@@ -8,12 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import onnx
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from nightscore import Broken, load, query, run
 from tests.scorers.texts import file, tiny
@@ -22,6 +25,7 @@ from tests.workspace.retail.world import DAY, REPOSITORY, SLICE
 EMBEDDINGS, SIMILAR = Path("jobs/retail/product_embeddings"), Path("jobs/retail/similar_products")
 MODEL = Path("data/models/text/all_minilm_l6_v2.onnx")
 SCRIPT, ITEMS = Path("data/models/retail/similar_items.py"), Path("data/models/retail/similar_items.parquet")
+AUDITS = yaml.safe_load((REPOSITORY / SIMILAR / "job.yaml").read_text())["audit"]
 WIDTH = 32  # of the small model's embeddings
 
 
@@ -39,10 +43,14 @@ def workspace(tmp_path: Path) -> Path:
     (root / MODEL).write_bytes(file(tiny(), columns=json.dumps(["description"])).data)
     (root / SCRIPT).parent.mkdir(parents=True, exist_ok=True)
     # A slice of six households has no product that ten have bought.
-    for place, said in ((SCRIPT, "HOUSEHOLDS = {}"), (SIMILAR / "job.yaml", "households >= {}")):
-        text = (REPOSITORY / place).read_text()
-        assert said.format(10) in text
-        (root / place).write_text(text.replace(said.format(10), said.format(1)))
+    text = (REPOSITORY / SCRIPT).read_text()
+    assert "HOUSEHOLDS = 10" in text
+    (root / SCRIPT).write_text(text.replace("HOUSEHOLDS = 10", "HOUSEHOLDS = 1"))
+    # Nor does the small model, which nobody has trained, find anything alike.
+    similar = root / SIMILAR / "job.yaml"
+    text = similar.read_text().replace(">= 2 * sum(buyers)", ">= 0 * sum(buyers)")
+    assert "households >= 10" in text
+    similar.write_text(text.replace("households >= 10", "households >= 1"))
     return root
 
 
@@ -181,3 +189,50 @@ def test_a_thousand_texts_are_a_piece(workspace: Path) -> None:
     receipt = run(load("product_embeddings", workspace=workspace), DAY)
     files = list((workspace / "data/tables/product_embeddings_scores" / f"day={DAY}").iterdir())
     assert len(files) == -(-receipt.rows.published // 1024) > 1
+
+
+def liked(lists: pd.DataFrame, bought: pd.DataFrame) -> float:
+    """How many times as often the listed were bought by the new products' buyers as by all households."""
+    pairs = set(zip(bought["household_id"], bought["product_id"], strict=True))
+    households, buyers = (
+        bought["household_id"].nunique(),
+        bought.groupby("product_id")["household_id"].nunique(),
+    )
+    rows = lists.merge(bought.drop_duplicates(["household_id", "product_id"]), on="product_id")
+    had = [pair in pairs for pair in zip(rows["household_id"], rows["similar_id"], strict=True)]
+    return float(np.mean(had) / (rows["similar_id"].map(buyers).fillna(0) / households).mean())
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_lists_that_were_drawn_from_a_hat_fail_the_audit(drawn: bool) -> None:
+    """Households of two tastes, and new products of each: lists within the taste pass, others' don't."""
+    random = np.random.default_rng(7)
+    rows = [
+        (household, product)
+        for household in range(200)
+        for product in range(40)
+        if random.random() < (0.5 if household % 2 == product % 2 else 0.02)
+    ]
+    bought = pd.DataFrame(rows, columns=["household_id", "product_id"])
+    counted = bought.groupby("product_id")["household_id"].nunique().rename("households").reset_index()
+    lists = pd.DataFrame(
+        [(new, (new + 2 * k + drawn * (k % 2)) % 30) for new in range(30, 40) for k in range(10)],
+        columns=["product_id", "similar_id"],
+    )
+    expected = liked(lists, bought)
+    assert (expected < 1.5) == drawn
+    [asked] = [a["sql"] for a in AUDITS if a["name"].startswith("what new products are like")]
+    connection = duckdb.connect()
+    for name, table in (("transactions", bought), ("embeddings", counted), ("similar_products", lists)):
+        connection.register(name, table)
+    least = next(step / 100 for step in range(100, 300) if not is_passed(connection, asked, step))
+    assert least == pytest.approx(expected, abs=0.011)
+    assert is_passed(connection, asked, 150) != drawn
+
+
+def is_passed(connection: duckdb.DuckDBPyConnection, asked: str, hundredths: int) -> bool:
+    """The audit, with another factor in the place of two."""
+    assert ">= 2 * sum(buyers)" in asked
+    other = asked.replace(">= 2 * sum(buyers)", f"* 100 >= {hundredths} * sum(buyers)")
+    [[passed]] = connection.sql(other).fetchall()
+    return bool(passed)

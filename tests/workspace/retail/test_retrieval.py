@@ -19,6 +19,7 @@ from tests.workspace.retail.world import JOB as RECOMMENDATIONS
 JOB = "retail_retrieval"
 RETRIEVAL = Path("jobs/retail/retrieval")
 ITEMS, USERS = MODEL / "retrieval_items.parquet", MODEL / "retrieval_users.parquet"
+DATE = dt.date.fromisoformat(DAY)
 METRICS = json.loads((MODEL / "retrieval_metrics.json").read_text())
 ROAD = """
     UNION
@@ -72,14 +73,19 @@ def until_the_day(workspace: Path) -> pa.Table:
 def expected(workspace: Path, household: int) -> list[int]:
     """The best hundred by a plain sum in float64, of what may be given and was not bought."""
     lines = until_the_day(workspace)
-    bought = lines.filter(pc.equal(lines["household_id"], household))["product_id"].to_pylist()
+    bought = set(lines.filter(pc.equal(lines["household_id"], household))["product_id"].to_pylist())
+    lake = workspace / "data/lake/retail"
+    rules = pq.read_table(lake / "eligibility.parquet").to_pylist()
+    ruled = {r["product_type"] for r in rules if r["from"] <= DATE <= (r["until"] or DATE)}
+    products = pq.read_table(lake / "products.parquet").to_pylist()
+    masked = {row["product_id"] for row in products if row["product_type"] in ruled}
     file = workspace / "data/models/retail/retrieval_users.parquet"
     users = {row["household_id"]: row["factors"] for row in pq.read_table(file).to_pylist()}
     taste = np.array(users.get(household) or users[None])
     scored = [
         (-float(np.float32(np.array(row["factors"]) @ taste)), row["item"])
         for row in pq.read_table(ITEMS).to_pylist()
-        if row["available"] and row["item"] not in set(bought)
+        if row["available"] and row["item"] not in bought | masked
     ]
     return [item for _, item in sorted(scored)[:100]]
 
@@ -97,6 +103,27 @@ def test_a_night_publishes_the_best_hundred_that_were_never_bought(slice_: Path)
         assert mine["product_id"].to_pylist() == expected(slice_, household)
         assert (np.diff(mine["score"].to_numpy()) <= 0).all()
     assert set(found["has_factors"].to_pylist()) == {True}
+
+
+def test_what_eligibility_rules_out_is_in_no_list(slice_: Path) -> None:
+    """A rule for the type of what was named: on its days others move up, before them nothing changes."""
+    job, file = load(JOB, workspace=slice_), slice_ / "data/lake/retail/eligibility.parquet"
+    run(job, DAY)
+    free, rules = published(slice_).drop_columns("run_id"), pq.read_table(file)
+    products = pq.read_table(slice_ / "data/lake/retail/products.parquet").to_pylist()
+    listed = set(free["product_id"].to_pylist())
+    kind = next(row["product_type"] for row in products if row["product_id"] in listed)
+    ruled = {row["product_id"] for row in products if row["product_type"] == kind}
+    for first, until, named in ((DATE, DATE, False), (DATE + dt.timedelta(1), None, True)):
+        rule = {"product_type": kind, "from": first, "until": until, "reason": "a trial"}
+        pq.write_table(pa.Table.from_pylist([*rules.to_pylist(), rule], rules.schema), file)
+        receipt = run(job, DAY)
+        assert receipt.status == "published" and {audit.passed for audit in receipt.audits} == {True}
+        found = published(slice_).drop_columns("run_id")
+        assert bool(set(found["product_id"].to_pylist()) & ruled) == named
+        assert found.equals(free) == named
+        mine = found.filter(pc.equal(found["household_id"], 661))["product_id"].to_pylist()
+        assert mine == expected(slice_, 661)
 
 
 def test_a_new_household_gets_what_the_average_one_likes(slice_: Path) -> None:

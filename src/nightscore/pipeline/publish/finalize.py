@@ -82,7 +82,7 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: ProgressCa
         tables: Tables = {job.spec.scores_table: pieces, **decided, **aside}
         full = stage_full_rows(day)
         with day.engine({"scores": pieces, **decided, **aside}, views=full.views) as engine:
-            audits = run_audits(job, engine, full.unasked)
+            audits = full.noted(run_audits(job, engine, full.unasked))
         integrity.refuse_changed_inputs(job, plan)
         plan = dataclasses.replace(plan, sha256=input_contents(job, plan))
     watch.lap("audit")

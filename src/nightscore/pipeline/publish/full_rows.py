@@ -10,15 +10,25 @@ from nightscore.pipeline.audits.parity import ParityQuestion, full_rows
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.read import inputs
 from nightscore.pipeline.read.listing import own_table
-from nightscore.store import SqlMistakes, View, stage_batches
+from nightscore.store import AuditResult, SqlMistakes, View, stage_batches
 
 
 @dataclasses.dataclass(frozen=True)
 class FullRows:
-    """The views of the rows that are there, and of the audits that are not asked, why; by their index."""
+    """The views of the rows that are there; by index what was read for those audits, or why others rest."""
 
     views: tuple[View, ...]
+    read: Mapping[int, str]
     unasked: Mapping[int, str]
+
+    def noted(self, audits: tuple[AuditResult, ...]) -> tuple[AuditResult, ...]:
+        """The results, with what was read for each that was asked."""
+        return tuple(
+            audit.model_copy(update={"detail": f"{audit.detail}; {self.read[i]}"})
+            if i in self.read
+            else audit
+            for i, audit in enumerate(audits)
+        )
 
 
 def stage_full_rows(day: Day) -> FullRows:
@@ -31,16 +41,19 @@ def stage_full_rows(day: Day) -> FullRows:
         NotYet: one has changed while it was read.
     """
     views: list[View] = []
+    read: dict[int, str] = {}
     unasked: dict[int, str] = {}
     starts = _starts_anew(day)
     for question in questions(day.job):
         if isinstance(question, ParityQuestion):
             if starts or question.is_due(day.plan.day):
-                views.append(_staged(day, question))
+                wide = _wide(day, question.audit)
+                views.append(_staged(wide, question))
+                read[question.index] = _read_by(wide, question.audit)
             else:
                 every = question.audit.parity.every
                 unasked[question.index] = f"not asked: of {every:,} days one is, by a hash of the day"
-    return FullRows(tuple(views), unasked)
+    return FullRows(tuple(views), read, unasked)
 
 
 def _starts_anew(day: Day) -> bool:
@@ -49,10 +62,10 @@ def _starts_anew(day: Day) -> bool:
     return bool(own) and not all(day.plan.inputs[name] for name in own)
 
 
-def _staged(day: Day, question: ParityQuestion) -> View:
+def _staged(wide: Day, question: ParityQuestion) -> View:
     name = full_rows(question.index)
-    day.run.remove_decided(name)  # of an attempt that was stopped: what it read may be other files now
-    path, wide = day.run.decided(name), _wide(day, question.audit)
+    wide.run.remove_decided(name)  # of an attempt that was stopped: what it read may be other files now
+    path = wide.run.decided(name)
     with (
         wide.steady_inputs(),
         wide.engine(threads=wide.sql_threads) as engine,
@@ -61,6 +74,16 @@ def _staged(day: Day, question: ParityQuestion) -> View:
         select = question.select()
         stage_batches(path, engine.stream(select), engine.schema(select))
     return View(name, (path,))
+
+
+def _read_by(wide: Day, audit: ParityAudit) -> str:
+    """What the second query has seen of the inputs with a lookback of its own."""
+    seen = []
+    for name in audit.parity.lookback:
+        days = sorted({file.day for file in wide.plan.inputs[name]})
+        span = f", {days[0]} to {days[-1]}" if days else ""
+        seen.append(f"{len(days):,} day{'s' if len(days) != 1 else ''} of {name}{span}")
+    return f"over {', '.join(seen) or 'the inputs of the day'}"
 
 
 def _wide(day: Day, audit: ParityAudit) -> Day:

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from nightscore.common import Broken
 from nightscore.job import Job
+from nightscore.pipeline import read_held_days
 from nightscore.store import (
     DISCARDED,
     PROMOTIONS_FILE,
@@ -92,7 +93,8 @@ class Record:
     """All that is recorded of a job's days from `first` to `last`.
 
     `runs` are all published runs in the order in which they were published, `nights` those in force, by day.
-    `unreadable` says of which receipts nothing more can be told. Promotions and hand-overs are not of a day:
+    `unreadable` says of which receipts nothing more can be told, `held` which days wait for a person now, and
+    why. Promotions and hand-overs are not of a day:
     all that there ever were are among the approvals.
     """
 
@@ -102,6 +104,7 @@ class Record:
     runs: tuple[Night, ...]
     unreadable: tuple[str, ...]
     approvals: tuple[Approval, ...]
+    held: tuple[str, ...] = ()
 
     @property
     def nights(self) -> tuple[Night, ...]:
@@ -186,7 +189,16 @@ def gather_record(job: Job, first: dt.date, last: dt.date) -> Record:
         runs=runs,
         unreadable=tuple(_unreadable(read)),
         approvals=tuple(_approvals(job, first, last, runs)),
+        held=tuple(_held(job, first, last)),
     )
+
+
+def _held(job: Job, first: dt.date, last: dt.date) -> Iterator[str]:
+    for one in read_held_days(job.workspace, job.name):
+        receipt = one.receipt
+        if first.isoformat() <= receipt.day <= last.isoformat():
+            failed = [audit.name for audit in receipt.audits if not audit.passed]
+            yield f"{receipt.day}, run {receipt.run_id}: {receipt.reason or '; '.join(failed)}"
 
 
 def _unreadable(read: Iterable[tuple[CatalogEntry, Receipt]]) -> Iterator[str]:

@@ -123,10 +123,14 @@ def _sql(job: Job) -> list[tuple[str, str]]:
 
 
 def _first_comment(sql: str) -> str:
-    """The comment at the top of a SQL file, without its dashes."""
+    """The comment at the top of a SQL file, without its dashes; points and tables begin lines."""
     found = COMMENT.match(sql)
-    lines = found[0].splitlines() if found else []
-    return "\n".join(line.removeprefix("--").removeprefix(" ") for line in lines)
+    text = ""
+    for line in found[0].splitlines() if found else []:
+        said = line.removeprefix("--").removeprefix(" ")
+        is_apart = not said.strip() or said.startswith(("* ", "   ")) or text.endswith("\n")
+        text += ("\n" if is_apart else " ") + said.strip() + ("\n" if said.startswith("   ") else "")
+    return text.strip()
 
 
 def _markdown() -> "MarkdownIt":
