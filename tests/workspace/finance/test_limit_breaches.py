@@ -1,6 +1,7 @@
 """Limits, their use, the age of breaches and their acknowledgement: held to pandas over made-up days."""
 
 import datetime as dt
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,9 @@ def limited(explained: Path) -> Path:
     def tight(table: pd.DataFrame) -> pd.DataFrame:
         vega = (table["desk"] == "options") & (table["measure"] == "vega_per_point")
         var = (table["desk"] == "firm") & (table["measure"] == "var_99")
-        table[["amber", "red"]] = [10**11, 10**12]
-        table.loc[vega, ["amber", "red"]] = [1, 2]
-        table.loc[var, ["amber", "red"]] = [1, 10**12]
+        table = table.assign(amber=Decimal(10**11), red=Decimal(10**12))
+        table.loc[vega, ["amber", "red"]] = [Decimal(1), Decimal(2)]
+        table.loc[var, ["amber", "red"]] = [Decimal(1), Decimal(10**12)]
         return table
 
     add_jobs(explained, "limit_breaches")
