@@ -106,9 +106,10 @@ them. What was bought is counted whole: {masked:.1%} of it can't be hit.
   and {ndcg_gain:+.1%}.
 - Features and settings were chosen on 2017-09-16 first, but later comparisons looked at these days too,
   so the figures may flatter the model a little. More trees, more days, ranking objectives and promotions
-  changed nothing. The rules were chosen by these days' figures (below). On **{later_day}**,
-  which is none of them (its two weeks overlap with theirs): published {later_published}, free {later_free}, decayed counts with neighbours {later_hard},
-  TIFU-KNN {later_tifu}, own most-bought {later_own} (recall@10 / NDCG@10).
+  changed nothing. The rules were chosen by these days' figures (below). On **{later_day}**, which is none
+  of them (its two weeks overlap with theirs): published {later_published}, free {later_free}, decayed
+  counts with neighbours {later_hard}, TIFU-KNN {later_tifu}, own most-bought {later_own} (recall@10 /
+  NDCG@10).
 - The lists hold {coverage:.1%} of the {sold:,} products sold so far ({products:,.0f} different ones a day).
 - {candidates_hold:.0%} of all purchases are among the candidates. The rest are mostly first purchases of
   products that few households buy; no list of ten reaches them.

@@ -158,7 +158,7 @@ def test_the_published_ten_beat_every_list_without_a_model(kind: str) -> None:
 
 
 def test_the_default_rules_cost_less_than_the_model_wins() -> None:
-    """The grid holds the defaults and their neighbours; a slot for everybody would cost more than the lead."""
+    """The grid holds the defaults; a slot for everybody would cost more than the lead."""
     mean, rules, defaults = METRICS["mean"], METRICS["rules"], METRICS["defaults"]
     assert defaults == {name: param["default"] for name, param in SPEC["params"].items()}
     ours = rules["3 a category, 1 slot, floor 0.25"]
