@@ -115,7 +115,7 @@ def test_of_all_days_since_1991_the_worst_is_the_16th_of_march_2020(tmp_path: Pa
     """8,062 moves, and the worst 250 of them in a row are of the crisis of 2008."""
     root = make_workspace(tmp_path, positions=500, since=dt.date(1990, 1, 1))
     add_jobs(root, "stress")
-    for job in ("volatility", "market_risk", "stress"):
+    for job in ("volatility", "historical_simulation", "market_risk", "stress"):
         run(load(job, workspace=root), DAY)
     recount = Recount(root / "data/lake/finance")
     assert query("SELECT DISTINCT days FROM stress_scores", root).to_pylist() == [{"days": 8062}]
