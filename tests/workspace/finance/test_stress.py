@@ -111,11 +111,11 @@ def test_windows_are_a_recount_s(stressed: Path, recount: Recount) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_of_all_days_since_1991_the_worst_is_the_16th_of_march_2020(tmp_path: Path) -> None:
+def test_the_worst_of_all_days_since_1991_is_a_recount_s(tmp_path: Path) -> None:
     """8,062 moves, and the worst 250 of them in a row are of the crisis of 2008."""
     root = make_workspace(tmp_path, positions=500, since=dt.date(1990, 1, 1))
     add_jobs(root, "stress")
-    for job in ("volatility", "market_risk", "stress"):
+    for job in ("volatility", "historical_simulation", "market_risk", "stress"):
         run(load(job, workspace=root), DAY)
     recount = Recount(root / "data/lake/finance")
     assert query("SELECT DISTINCT days FROM stress_scores", root).to_pylist() == [{"days": 8062}]
@@ -123,7 +123,7 @@ def test_of_all_days_since_1991_the_worst_is_the_16th_of_march_2020(tmp_path: Pa
     first, at = first_day(recount), recount.index(DAY)
     pnl = pnl_of(recount, [(i - 1, i) for i in range(first + 1, at + 1)])["firm"].to_numpy()
     rolling = [shortfall(pnl[i - 250 : i]) for i in range(250, len(pnl) + 1)]
-    assert str(firm["worst_day"]) == "2020-03-16" == str(recount.closes.index[first + 1 + int(pnl.argmin())])
+    assert firm["worst_day"] == recount.closes.index[first + 1 + int(pnl.argmin())]
     assert float(firm["worst_pnl"]) == pytest.approx(pnl.min(), abs=0.03)
     assert float(firm["stressed_es_975"]) == pytest.approx(max(rolling), abs=0.03)
     assert 2008 <= firm["window_last"].year <= 2009
