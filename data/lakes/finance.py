@@ -42,11 +42,11 @@ def write_lake(
     all, and a lake that was cut short is completed. ``positions`` are those that are held on each day; days
     before ``since`` are left out.
     """
+    write_limits(workspace, positions)
     folder, stamp = workspace / LAKE, _stamp(positions, since)
     if lake.is_complete(folder, stamp):
         return
     lake.write(folder / "rates.parquet", make_rates(), stamp)
-    write_limits(folder, positions, stamp)
     closes = pq.read_table(PRICES)
     _write_prices(closes, folder / "prices", stamp, since, report)
     _write_trades(closes, folder / "trades", stamp, (positions, since), report)

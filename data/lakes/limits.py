@@ -68,10 +68,15 @@ def make_limits(positions: int) -> pa.Table:
     )
 
 
-def write_limits(folder: Path, positions: int, stamp: bytes) -> None:
-    """``limits.parquet``, and a file of ``acknowledgements`` without a row, so that the folder is there."""
-    lake.write(folder / "limits.parquet", make_limits(positions), stamp)
-    lake.write(folder / "acknowledgements/none.parquet", ACKNOWLEDGEMENTS.empty_table(), stamp)
+def write_limits(workspace: Path, positions: int) -> None:
+    """``limits.parquet``, and a file of ``acknowledgements`` without a row, so that the folder is there.
+
+    Written again when the source has changed, whatever else of the lake is there.
+    """
+    digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()
+    stamp = f"limits {digest}, {positions} positions".encode()
+    lake.write(workspace / LAKE / "limits.parquet", make_limits(positions), stamp)
+    lake.write(workspace / LAKE / "acknowledgements/none.parquet", ACKNOWLEDGEMENTS.empty_table(), stamp)
 
 
 def acknowledge(workspace: Path, row: dict[str, object]) -> Path:

@@ -23,7 +23,7 @@ def published(root: Path) -> dict[str, bytes]:
 def test_the_retail_job_publishes_what_the_command_publishes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Byte for byte the same files in all tables, for runs of the same name, with the job's own audits."""
+    """Byte for byte the same files in all three tables, for runs of the same name, and the job's audits."""
     monkeypatch.setattr(
         "nightscore.store.run_folder.new_run_id", lambda *_: "20200101T000000-00000000-000000"
     )

@@ -1,6 +1,7 @@
 """Limits, their use, the age of breaches and their acknowledgement: held to pandas over made-up days."""
 
 import datetime as dt
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,9 @@ def limited(explained: Path) -> Path:
     def tight(table: pd.DataFrame) -> pd.DataFrame:
         vega = (table["desk"] == "options") & (table["measure"] == "vega_per_point")
         var = (table["desk"] == "firm") & (table["measure"] == "var_99")
-        table[["amber", "red"]] = [10**11, 10**12]
-        table.loc[vega, ["amber", "red"]] = [1, 2]
-        table.loc[var, ["amber", "red"]] = [1, 10**12]
+        table = table.assign(amber=Decimal(10**11), red=Decimal(10**12))
+        table.loc[vega, ["amber", "red"]] = [Decimal(1), Decimal(2)]
+        table.loc[var, ["amber", "red"]] = [Decimal(1), Decimal(10**12)]
         return table
 
     add_jobs(explained, "limit_breaches")
@@ -57,6 +58,20 @@ def test_limits_are_dated_complete_and_those_of_the_file() -> None:
     assert len(first) == 25 and not table.duplicated(["since", "desk", "measure"]).any()
     small = limits.make_limits(POSITIONS // 10).to_pandas()
     assert (small["red"] * 10 == table["red"]).all() and (table["amber"] <= table["red"]).all()
+
+
+def test_limits_that_are_edited_are_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alone, though the lake is complete; unchanged ones keep their file."""
+    limits.write_limits(tmp_path, 100)
+    file = tmp_path / "data/lake/finance/limits.parquet"
+    before = file.stat().st_ino
+    limits.write_limits(tmp_path, 100)
+    assert file.stat().st_ino == before
+    edited = tmp_path / "limits.csv"
+    edited.write_text(limits.SOURCE.read_text() + "2022-12-01,firm,var_99,1000000,2000000\n")
+    monkeypatch.setattr(limits, "SOURCE", edited)
+    limits.write_limits(tmp_path, 100)
+    assert pq.read_table(file).num_rows == limits.make_limits(100).num_rows == 27
 
 
 def test_use_is_what_was_published_over_what_is_allowed(limited: Path) -> None:

@@ -184,7 +184,8 @@ def test_the_distribution_is_the_one_of_the_model_s_quantiles() -> None:
 def test_how_often_the_thresholds_would_have_asked_is_a_recount_s(n: int, level: float) -> None:
     """By pandas' rolling means over all unseen days: of all stocks, and of the counts of each."""
     returns = read_returns().loc[dt.date(2015, 1, 1) :]
-    below = (returns < METRICS["quantiles"][f"quantile_{n}"] * forecasts(read_returns())).loc[returns.index]
+    volatility = forecasts(read_returns()).loc[returns.index]
+    below = (returns < METRICS["quantiles"][f"quantile_{n}"] * volatility).astype(float)
     days = below.mean(axis=1)
     errors = (days.rolling(250).std(ddof=0) / 250**0.5).clip(lower=(level * (1 - level) / 5_000) ** 0.5)
     asked = ((days.rolling(250).mean() - level) / errors > PARAMS["review_errors"]).iloc[249:]
