@@ -22,7 +22,7 @@ from tests.faults.marks import mostly_slow
 from tests.pipeline.audits.test_kinds import DAY, FEATURES, FIRST, LINE, PLAIN, ROWS, audited
 from tests.support.workspace import make_workspace, rows_of
 
-KEPT = "id, a, band, holed, spotted, steps, clipped, is_high, listed"  # with NULL, NaN and a list
+KEPT = "id, a, band, holed, spotted, steps, clipped, is_high, listed, wide"  # with NULL, NaN and a list
 UNSHIFTED = FEATURES.replace("getvariable('shift')", "0")
 FULL = f"SELECT {KEPT}, (a + 2.0::FLOAT * b)::FLOAT AS score FROM ({UNSHIFTED})"
 Columns = Mapping[str, np.ndarray]
