@@ -53,6 +53,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_a_form_opens_with_the_latest_complete_day(client: Any, root: Path) -> None:
     """By the job's schedule, at this moment; all else is as Airflow says it, compressed or not."""
     url = "/api/v2/dags/mini/details"

@@ -83,6 +83,7 @@ def test_what_is_restated_later_is_not_what_a_day_is_held_to(books: Path) -> Non
     assert [tuple(row.values()) for row in in_force.to_pylist()] == top(RERUN)
 
 
+@pytest.mark.slow
 def test_without_the_key_the_day_is_held_to_the_rerun(books: Path) -> None:
     """So the key is what does it, and not anything else."""
     add_reader(books, as_reported=False)
@@ -143,6 +144,7 @@ def test_plan_and_run_say_what_is_read_as_first_reported(
     assert f"<dt>said</dt><dd>as first reported; published again since: {SECOND}</dd>" in page
 
 
+@pytest.mark.slow
 def test_a_whole_lookback_is_read_as_first_published(books: Path) -> None:
     """Every day of it was rerun: all are read from the first runs, and their sha256 are held to those."""
     text = HELD_TO.replace("lookback: 2", "lookback: 3").replace("close: true\n", "verify_inputs: sha256\n")

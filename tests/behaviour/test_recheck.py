@@ -202,6 +202,7 @@ def test_the_evidence_names_what_a_person_looks_for(
     assert any("last bits" in note for note in found["sums", DAYS[0]]["notes"])
 
 
+@pytest.mark.slow
 def test_list_only_finds_the_same_and_scores_nothing(
     root: Path, looked_at: tuple[Path, dict[tuple[str, str], Any]]
 ) -> None:

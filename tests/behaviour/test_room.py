@@ -97,6 +97,7 @@ def test_too_small_a_disk_for_the_features_is_said_before_they_are_made(tmp_path
     assert run(load("mini", root), "2020-01-03").status == "published"
 
 
+@pytest.mark.slow
 def test_a_run_that_fits_is_not_refused(tmp_path: Path, disk: Disk) -> None:
     """With a tenth more than it takes, whether the day before was as large, had one row, or is not there."""
     roomy = make_workspace(tmp_path / "roomy", ROWS, days=(DAY,))

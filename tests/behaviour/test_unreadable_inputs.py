@@ -36,6 +36,7 @@ CLOSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["skip", pytest.param("wait", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("closed", CLOSED.values(), ids=CLOSED.keys())
 def test_a_folder_that_is_closed_to_the_run_is_broken(tmp_path: Path, closed: str, missing: str) -> None:

@@ -85,6 +85,7 @@ def test_a_backfill_goes_on_when_its_reader_is_gone(root):
     ].to_pylist() == [*DAYS]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_full_disk_below_the_output_is_said_and_is_not_the_nights_failure(root):
     """Of a run it is a warning; of a query, whose output is all there is, an error."""

@@ -93,6 +93,7 @@ def small(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_the_statistics_in_the_log_are_the_rows(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of each file the least and the greatest value are its row's, to the microsecond; no file is opened."""
     adds = pa.table(DeltaTable(str(receipts_of(root))).get_add_actions(flatten=True)).to_pylist()
@@ -168,6 +169,7 @@ FOREIGN: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", mostly_slow(FOREIGN, ["OPTIMIZE"]))
 def test_what_the_log_does_not_tell_is_read(root: Path, what: str) -> None:
     """After another engine, or written by an older version: the same rows, receipts and states of before."""
@@ -240,6 +242,7 @@ def test_gc_keeps_the_receipts_that_older_versions_have(small: Path) -> None:
     assert [query("SELECT * FROM receipts ORDER BY run_number", small, v) for v in (1, 2)] == before
 
 
+@pytest.mark.slow
 def test_a_long_process_sees_what_others_publish_and_what_is_put_back(small: Path, tmp_path: Path) -> None:
     """New versions, a workspace that was put back from a copy, one that begins anew: never what was kept."""
     shutil.copytree(small, tmp_path / "copy")

@@ -30,6 +30,8 @@ from tests.pipeline.score.test_open_model import FORMULA, SUM
 from tests.pipeline.score.test_open_model import workspace as workspace_of
 from tests.support.workspace import JOB, linear_model, make_workspace, rows_of
 
+pytestmark = pytest.mark.slow  # real nights of whole jobs
+
 DAY, HELD = dt.date(2020, 1, 3), "2020-01-02"
 BUDGET = JOB + "budget: {max_abs: 0.001, decision_flips: 10%}\n"
 

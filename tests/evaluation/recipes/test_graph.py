@@ -54,6 +54,7 @@ def scores(data: bytes, options: Options, chunk: pa.RecordBatch) -> list[list[ob
     return [column.to_pylist() for column in found.columns]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("given", "rows"), CASES.values(), ids=CASES.keys())
 def test_every_candidate_scores_as_the_reference(
     given: Callable[[], Material], rows: Callable[[], pa.RecordBatch]

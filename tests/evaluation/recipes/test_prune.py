@@ -149,6 +149,7 @@ def best(moments: Array, weights: Array, stay: list[int], inputs: int) -> Array:
     return found
 
 
+@pytest.mark.slow
 def test_candidates_keep_the_contract_and_the_interface() -> None:
     """Rows that are no numbers, or huge, don't crash; where the reference gives NaN, so does a candidate."""
     odd = np.array(

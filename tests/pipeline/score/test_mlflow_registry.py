@@ -54,6 +54,7 @@ def workspace(root: Path, uri: str = URI) -> Path:
     return make_workspace(root, rows=50, job=JOB.replace(PATH, f'path: "{uri}"'))
 
 
+@pytest.mark.slow
 def test_a_plan_names_a_file_and_a_hash_and_the_receipt_the_uri_and_the_version(tmp_path, registry):
     """An alias that moves is another cause: the day is scored again, by the other version."""
     root = workspace(tmp_path)

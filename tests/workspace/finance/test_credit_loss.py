@@ -41,6 +41,8 @@ sys.path.insert(0, str(MODELS))  # where its programs are run
 
 from credit_graph import OUTPUTS
 
+pytestmark = pytest.mark.slow  # real nights of whole jobs
+
 FOLDER = REPOSITORY / "jobs/finance/credit_loss"
 MONEY = (
     "exposure_at_default", "loss", "loss_12_months", "loss_lifetime", "loss_downturn", "loss_base",

@@ -16,6 +16,8 @@ from nightscore import load, query, run
 from nightscore.common.errors import Broken
 from tests.workspace.finance.world import DAYS, add_jobs
 
+pytestmark = pytest.mark.slow  # real nights of whole jobs
+
 MEASURES = ("var_99", "es_975", "delta_per_percent", "gamma_per_percent", "vega_per_point")
 
 

@@ -218,6 +218,7 @@ def test_components_and_desks_add_up_exactly(workspace: Path) -> None:
         assert sum((row["pnl"][k] for row in desks), Decimal(0)) == firm["pnl"][k]
 
 
+@pytest.mark.slow
 def test_a_var_that_jumps_is_held(workspace: Path) -> None:
     """With a factor of 1 the second day's VaR differs from the first's: nothing is published."""
     before = query("SELECT run_id FROM market_risk", workspace)
@@ -231,6 +232,7 @@ def test_a_var_that_jumps_is_held(workspace: Path) -> None:
     assert query("SELECT run_id FROM market_risk", workspace).equals(before)
 
 
+@pytest.mark.slow
 def test_a_price_that_came_late_fails_the_night(workspace: Path, tmp_path: Path) -> None:
     """Shares are held to the day's own prices, though their moves come from the table of another job."""
     root = tmp_path / "w"

@@ -23,6 +23,8 @@ from nightscore.scorers.model_file import read_model
 from nightscore.scorers.onnx import runtime
 from tests.workspace.finance.world import DAYS, REPOSITORY
 
+pytestmark = pytest.mark.slow  # real nights of whole jobs
+
 FOLDER = REPOSITORY / "jobs/finance/market_risk_backtest"
 SPEC = yaml.safe_load((FOLDER / "job.yaml").read_text())
 OUTPUTS = list(SPEC["model"]["outputs"])

@@ -91,6 +91,7 @@ def newest(root: Path, table: str) -> pd.DataFrame:
     return rows[rows["day"].astype(str) == DAYS[-1]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", [*MARKET, *JUDGES])
 def test_a_dossier_of_real_nights_has_its_outcomes(judged: Path, job: str) -> None:
     """Every SELECT of the document is answered, and the record is that of two nights."""

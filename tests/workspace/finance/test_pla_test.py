@@ -18,6 +18,8 @@ from tests.workspace.finance.greeks import greeks
 from tests.workspace.finance.recount import Recount
 from tests.workspace.finance.world import DAYS, REPOSITORY, add_jobs
 
+pytestmark = pytest.mark.slow  # real nights of whole jobs
+
 FOLDER = REPOSITORY / "jobs/finance/pla_test"
 SPEC = yaml.safe_load((FOLDER / "job.yaml").read_text())
 FIRST = dt.date(2020, 1, 1)

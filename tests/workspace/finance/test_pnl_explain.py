@@ -16,6 +16,8 @@ from tests.workspace.finance.greeks import GREEKS, greeks
 from tests.workspace.finance.recount import Recount
 from tests.workspace.finance.world import DAYS, REPOSITORY, add_jobs, make_workspace
 
+pytestmark = pytest.mark.slow  # real nights of whole jobs
+
 SPEC = yaml.safe_load((REPOSITORY / "jobs/finance/pnl_explain/job.yaml").read_text())
 LINES = ("opening", *GREEKS, "unexplained", "new", "closed", "expired", "closing")
 PNL = ("actual_pnl", "hypothetical_pnl", "risk_theoretical_pnl", "gross")

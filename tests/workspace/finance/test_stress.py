@@ -51,6 +51,7 @@ def shortfall(pnl: Numbers) -> float:
     return float((worst[:6].sum() + worst[6] / 4) / 6.25)
 
 
+@pytest.mark.slow
 def test_every_day_s_pnl_is_a_recount_s(stressed: Path, recount: Recount) -> None:
     """Each desk and the firm, under each move from close to close; a cent may round the other way."""
     first, at = first_day(recount), recount.index(DAY)

@@ -23,6 +23,8 @@ from nightscore import Restate, load, run
 from tests.workspace.finance.volatility import METRICS, forecasts, read_returns
 from tests.workspace.finance.world import DAYS, REPOSITORY, SINCE
 
+pytestmark = pytest.mark.slow  # real nights of whole jobs
+
 FOLDER = REPOSITORY / "jobs/finance/volatility_outcomes"
 SHAPE = REPOSITORY / "data/models/finance/volatility_shape.parquet"
 PARAMS = {

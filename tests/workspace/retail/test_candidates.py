@@ -15,6 +15,8 @@ from nightscore import features, load
 from tests.workspace.retail.recount import Recount
 from tests.workspace.retail.world import DAY, JOB, SLICE, SPEC, Sql, sql_of
 
+pytestmark = pytest.mark.slow  # real nights of whole jobs
+
 REAL_HOUSEHOLDS = (1, 552, 1609)  # a regular one, one with few trips, one with many
 COUNTED_ROWS = 40  # of each real household
 

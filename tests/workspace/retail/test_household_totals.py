@@ -12,6 +12,8 @@ from nightscore import backfill, load, query, run
 from nightscore.pipeline.publish.hold import Held
 from tests.workspace.retail.world import REPOSITORY, SLICE
 
+pytestmark = pytest.mark.slow  # real nights of whole jobs
+
 JOB, FOLDER = "household_totals", Path("jobs/retail/household_totals")
 COLUMNS = ["household_id", "trips", "lines", "units", "spend", "saved", "first_day", "last_day"]
 PARITY = "the totals are those of all lines since the first"

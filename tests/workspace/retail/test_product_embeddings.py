@@ -142,6 +142,7 @@ def test_a_new_product_gets_the_established_ones_most_like_it(workspace: Path) -
         np.testing.assert_allclose([score for _, _, score in sorted(given)], scores[order], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_items_of_another_model_are_held(workspace: Path) -> None:
     """A new model of texts, and established products embedded by the old one: nothing is published."""
     add_new_products(workspace)

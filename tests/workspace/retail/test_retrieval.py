@@ -16,6 +16,8 @@ from nightscore import Broken, load, query, run
 from tests.workspace.retail.world import DAY, FOLDER, MODEL, REPOSITORY, make_slice
 from tests.workspace.retail.world import JOB as RECOMMENDATIONS
 
+pytestmark = pytest.mark.slow  # real nights of whole jobs
+
 JOB = "retail_retrieval"
 RETRIEVAL = Path("jobs/retail/retrieval")
 ITEMS, USERS = MODEL / "retrieval_items.parquet", MODEL / "retrieval_users.parquet"

@@ -292,6 +292,7 @@ def test_a_product_that_was_sold_nowhere_for_so_many_days_is_masked(days: int, n
     assert passed["the funnel adds up, from the scored candidates to the published places"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slots", [0, 1, 10])
 def test_a_night_on_the_slice_publishes_ten_for_everybody(small: Path, slots: int) -> None:
     """Through the framework with the real model: published, audits passed, one row per place."""

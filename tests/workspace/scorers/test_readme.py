@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from nightscore import load, query, run
 from nightscore.pipeline.steps import check_job
@@ -34,6 +35,7 @@ def block(head: str) -> str:
     return found[1]
 
 
+@pytest.mark.slow
 def test_the_example_works_as_the_page_says(tmp_path: Path) -> None:
     """The file, the job and the test, each as it stands there: pytest, check, run."""
     folder = tmp_path / "data/lake/people" / f"day={DAY}"
