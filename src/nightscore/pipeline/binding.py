@@ -28,9 +28,10 @@ from nightscore.store import (
     table_schema,
 )
 
-DUCKDB_TYPES = {
+DUCKDB_TYPES = {  # of what a table stores, beside decimals, moments and lists
     pa.float32(): "FLOAT", pa.float64(): "DOUBLE", pa.int64(): "BIGINT", pa.int32(): "INTEGER",
     pa.int16(): "SMALLINT", pa.int8(): "TINYINT", pa.bool_(): "BOOLEAN", pa.string(): "VARCHAR",
+    pa.binary(): "BLOB", pa.date32(): "DATE",
 }  # fmt: skip
 HARMED = {"UHUGEINT", "BIT"}  # DuckDB 2.0 gives Arrow negative numbers from 2**127 on, and raw bytes
 BINDING = "the features"  # a name that no job's SQL can have
@@ -84,18 +85,15 @@ def bind_job(day: Day, scorer: Scorer) -> Bound:
     with _text_columns(day), day.binding_engine() as engine:
         _check_contracts(engine, day)
         features = _bind_features(engine, job, scorer)
-        _define_empty_scores(engine, job, scorer)
-        decided = {}
+        stored = {job.spec.scores_table: scores_schema(job, features, scorer)}
+        _define_scores(engine, job, stored[job.spec.scores_table])
         for table in job.decide_sql:  # each may read those before it
-            decided[table] = _bind_decision(engine, job, table)
-            engine.define(table, decide_select(job, table))
+            stored[table] = _stored(job, _bind_decision(engine, job, table), ("decide", table))
+            _define_stored(engine, table, stored[table])
         if job.spec.rejecting:
-            engine.define(job.spec.rejects_table, _no_rejects(job))
+            stored[job.spec.rejects_table] = rejects_schema(job, features)
+            _define_stored(engine, job.spec.rejects_table, stored[job.spec.rejects_table])
         _bind_audits(engine, job)
-    stored = {job.spec.scores_table: scores_schema(job, features, scorer)}
-    stored |= {t: _stored(job, schema, ("decide", t)) for t, schema in decided.items()}
-    if job.spec.rejecting:
-        stored[job.spec.rejects_table] = rejects_schema(job, features)
     for table, schema in stored.items():
         delta.check_table_schema(job.workspace.tables / table, schema)
     return Bound(features, stored)
@@ -203,32 +201,49 @@ def _bind_features(engine: Engine, job: Job, scorer: Scorer) -> pa.Schema:
     return schema
 
 
-def _define_empty_scores(engine: Engine, job: Job, scorer: Scorer) -> None:
-    kept = [quote_identifier(name) for name in (*job.spec.key, *job.spec.keep)]
-    outputs = [
-        f"CAST(NULL AS {_sql_type(f.type)}) AS {quote_identifier(f.name)}" for f in scorer.signature.outputs
+def refuse_unbound(job: Job, table: str, given: pa.Schema, bound: pa.Schema) -> None:
+    """Hold what a decision table's SQL gives on the day's rows to what it was bound as: no quiet cast.
+
+    Raises:
+        Broken: a column is of another type; names both.
+    """
+    for now, then in zip(_stored(job, given, ("decide", table)), bound, strict=True):
+        if now.type != then.type:
+            job.raise_broken(
+                ("decide", table), f"column {now.name!r} is {now.type} on the rows of the day, and "
+                f"{then.type} without rows; cast it in SQL"
+            )  # fmt: skip
+
+
+def _define_scores(engine: Engine, job: Job, stored: pa.Schema) -> None:
+    """The scores as SQL sees them: without challengers, and with them under a name of their own."""
+    rivals = job.spec.model.challenger_columns
+    _define_stored(engine, "scores", pa.schema([f for f in stored if f.name not in rivals]))
+    if rivals:
+        _define_stored(engine, CHALLENGERS, stored)
+
+
+def _define_stored(engine: Engine, name: str, stored: pa.Schema) -> None:
+    """A table without rows, in the types in which it is stored: a night's SQL reads what was staged.
+
+    A UTINYINT is a SMALLINT for the next SELECT, for example.
+    """
+    columns = [
+        f"CAST(NULL AS {_sql_type(f.type)}) AS {quote_identifier(f.name)}"
+        for f in stored
+        if f.name != "run_id"
     ]
-    engine.define("scores", f"SELECT {', '.join(kept + outputs)} FROM {quote_identifier(BINDING)} LIMIT 0")
-    if challengers := _challenger_fields(job, scorer):
-        columns = [
-            f"CAST(NULL AS {_sql_type(field.type)}) AS {quote_identifier(field.name)}"
-            for field in challengers
-        ]
-        engine.define(CHALLENGERS, f"SELECT *, {', '.join(columns)} FROM scores")
-
-
-def _no_rejects(job: Job) -> str:
-    key = [quote_identifier(name) for name in job.spec.key]
-    reasons = [f"CAST(NULL AS VARCHAR) AS {name}" for name in rejects.COLUMNS]
-    return f"SELECT {', '.join(key + reasons)} FROM {quote_identifier(BINDING)} LIMIT 0"
+    engine.define(name, f"SELECT {', '.join(columns)} LIMIT 0")
 
 
 def _sql_type(kind: pa.DataType) -> str:
-    inner = kind.value_type if pa.types.is_list(kind) else kind
-    if inner not in DUCKDB_TYPES:
-        allowed = ", ".join(map(str, DUCKDB_TYPES))
-        raise Broken(f"an output of the scorer is {kind}; allowed: {allowed}, or a list of one of them")
-    return f"{DUCKDB_TYPES[inner]}[]" if pa.types.is_list(kind) else DUCKDB_TYPES[inner]
+    if pa.types.is_list(kind):
+        return f"{_sql_type(kind.value_type)}[]"
+    if kind == pa.decimal128(38):  # so is a HUGEINT stored, and read back
+        return "HUGEINT"
+    if pa.types.is_decimal(kind):
+        return f"DECIMAL({kind.precision}, {kind.scale})"
+    return "TIMESTAMPTZ" if pa.types.is_timestamp(kind) else DUCKDB_TYPES[kind]
 
 
 def _schema(engine: Engine, written: str | None, select: str, where: str) -> pa.Schema:

@@ -32,6 +32,8 @@ from nightscore.store import (
     run_folder,
 )
 
+WIDE = "DECIMAL(38,0)"  # as a table stores DuckDB's HUGEINT
+
 
 @dataclass(frozen=True)
 class Day:
@@ -165,10 +167,9 @@ class Day:
         )
         challengers = self.job.spec.model.challenger_columns
         for name in tables:
-            hidden = ", ".join(map(quote_identifier, ["run_id", *(challengers if name == "scores" else ())]))
-            engine.define(name, f"SELECT * EXCLUDE ({hidden}) FROM {quote_identifier(f'staged {name}')}")
+            _define_staged(engine, name, name, ["run_id", *(challengers if name == "scores" else ())])
         if challengers and "scores" in tables:
-            engine.define(CHALLENGERS, f"SELECT * EXCLUDE (run_id) FROM {quote_identifier('staged scores')}")
+            _define_staged(engine, CHALLENGERS, "scores", ["run_id"])
 
     def read_back(self, files: Iterable[StagedFile]) -> TableProof:
         """The proof of one table's staged files, each hashed before anything parses it, and once.
@@ -189,3 +190,18 @@ class Day:
 
     def _paths(self, relative: Iterable[str]) -> tuple[Path, ...]:
         return tuple(self.root / path for path in relative)
+
+
+def _define_staged(engine: Engine, name: str, table: str, hidden: Sequence[str]) -> None:
+    """A staged table as SQL sees it, without some columns.
+
+    A HUGEINT, such as a sum of integers, is staged as a DECIMAL(38, 0), and is one here again: a decimal of 38
+    digits has no room for places, and DuckDB takes `CASE WHEN a THEN s ELSE 0.5 END` for 1.
+    """
+    staged = quote_identifier(f"staged {table}")
+    types = engine.types(f"SELECT * FROM {staged}")
+    wide = [quote_identifier(c) for c, kind in types.items() if kind == WIDE and c not in hidden]
+    replaced = f" REPLACE ({', '.join(f'CAST({c} AS HUGEINT) AS {c}' for c in wide)})" if wide else ""
+    engine.define(
+        name, f"SELECT * EXCLUDE ({', '.join(map(quote_identifier, hidden))}){replaced} FROM {staged}"
+    )

@@ -69,7 +69,7 @@ def print_receipt(receipt: Receipt) -> None:
             f"{rows.published:,} published",
         ),
         ("key hash", _key_hash(receipt)),
-        ("sample", str(receipt.score_sample or "")),
+        *([("sample", str(receipt.score_sample))] if receipt.score_sample else []),
         ("model", f"{receipt.model.path} (sha256 {receipt.model.sha256[:16]}…)" if receipt.model else "none"),
         ("inputs", f"{len(receipt.inputs)} files, {byte_size(sum(f.bytes for f in receipt.inputs))}"),
         ("speed", f"{receipt.rows_per_second:,} rows/s{_variant(receipt)}"),

@@ -49,6 +49,46 @@ def test_a_decision_that_reads_a_later_one_is_refused(tmp_path: Path) -> None:
     check_sql(load("mini", make(tmp_path / "w", JOB.replace(DECIDE, COUNTED))))
 
 
+WIDE = {  # over s, a sum of integers (a HUGEINT): 9,900 and 10,000; what is right, as Python has it
+    "s // 16": [9_900 // 16, 10_000 // 16],
+    "CASE WHEN g = 0 THEN s ELSE 0.5 END": [9_900, 0.5],
+    "least(s, 0.75)": [0.75, 0.75],
+    "list_sum([s, 0.5])": [9_900.5, 10_000.5],
+    "s + 0.25": [9_900.25, 10_000.25],
+}
+
+
+@pytest.mark.parametrize("says", WIDE)
+@pytest.mark.parametrize("kept", [True, False], ids=["from the scores", "from a decision"])
+def test_a_sum_of_integers_is_one_for_the_sql_that_reads_it(tmp_path: Path, says: str, kept: bool) -> None:
+    """It is stored as a decimal of 38 digits, in which DuckDB has no room for a half."""
+    sums = "SELECT id % 2 AS g, sum(id) AS s FROM rows GROUP BY g"
+    job = f"""\
+job: wide
+about: sums
+owner: tests
+inputs:
+  rows: {{path: data/lake/rows, partition: day}}
+features: features.sql
+key: [{"g" if kept else "id"}]
+{"keep: [s]" if kept else ""}
+model: none
+decide:
+  wide_sums: sums.sql
+  wide_halves: halves.sql
+"""
+    root = make_workspace(tmp_path, rows=200)
+    folder = root / "jobs/wide"
+    folder.mkdir()
+    (folder / "job.yaml").write_text(job)
+    (folder / "features.sql").write_text(sums if kept else "SELECT id FROM rows")
+    (folder / "sums.sql").write_text("SELECT g, s FROM scores" if kept else sums.replace("rows", "scores"))
+    (folder / "halves.sql").write_text(f"SELECT g, {says} AS h FROM {'scores' if kept else 'wide_sums'}")
+    run(load("wide", root), DAY)
+    found = query("SELECT h FROM wide_halves ORDER BY g", root)["h"].to_pylist()
+    assert [float(h) for h in found] == WIDE[says]
+
+
 def test_the_judge_decides_in_the_same_order(tmp_path: Path) -> None:
     """A challenger's ten are counted from the challenger's, not from the champion's: here the ten worst."""
     job = JOB.replace(DECIDE, COUNTED).replace("  path: data/models/linear.onnx\n  outputs", BESIDE)

@@ -51,15 +51,18 @@ class ParityQuestion(Question[ParityAudit]):
     def bind(self, engine: Engine) -> None:
         """Raise `Broken` unless it gives the columns of the table, in their types."""
         with SqlMistakes(self.file):
-            given = engine.types(self.sql)
+            given, names = engine.types(self.sql), engine.schema(self.sql).names
+        if len(names) > len(given):
+            twice = next(name for name in names if names.count(name) > 1)
+            self.raise_broken(("parity", "full"), f"{self.file} gives two columns {twice!r}; name them apart")
         wanted = engine.types(f"SELECT * FROM {quote_identifier(self.audit.parity.of)}")
         if given != wanted:
             both = given.items() ^ wanted.items()
-            names = ", ".join(dict.fromkeys(c for c in (*wanted, *given) if c in dict(both)))
+            apart = ", ".join(dict.fromkeys(c for c in (*wanted, *given) if c in dict(both)))
             self.raise_broken(
                 ("parity", "full"),
                 f"{self.file} gives ({_columns(given)}); {self.audit.parity.of} has ({_columns(wanted)}): "
-                f"other in {names}. The rows can be the same only with the same columns and types; cast them",
+                f"other in {apart}. The rows can be the same only with the same columns and types; cast them",
             )
 
     def answer(self, engine: Engine) -> Answer:

@@ -254,6 +254,8 @@ def _stage_decision(
             day.engine(seen, threads=day.sql_threads) as engine,
             SqlMistakes(sql_place(job, job.spec.decide[table])),
         ):
-            batches = engine.stream(binding.decide_select(job, table), order="ALL")
+            select = binding.decide_select(job, table)
+            binding.refuse_unbound(job, table, engine.schema(select), schema)
+            batches = engine.stream(select, order="ALL")
             stage_batches(path, (stamped(batch, run_id, schema) for batch in batches), schema)
     return with_timings(read_staged(path, day.root), started, cpu)
