@@ -195,7 +195,7 @@ class Day:
 def _define_staged(engine: Engine, name: str, table: str, hidden: Sequence[str]) -> None:
     """A staged table as SQL sees it, without some columns.
 
-    A HUGEINT, such as a sum of integers, is staged as a DECIMAL(38, 0), and is one here again: a decimal of 38
+    A HUGEINT, such as a sum of integers, is staged as a DECIMAL(38, 0), and is one here again: one of 38
     digits has no room for places, and DuckDB takes `CASE WHEN a THEN s ELSE 0.5 END` for 1.
     """
     staged = quote_identifier(f"staged {table}")

@@ -145,7 +145,7 @@ def _read_head(text: str, shown: str) -> tuple[Head, int]:
 def _read_figures(job: Job, shown: str, name: str, file: str) -> Any:
     try:
         return json.loads(job.workspace.resolve(file).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise Broken(f"{shown}: head: figures.{name}: {file} can't be read as JSON: {error}") from error
 
 
@@ -155,9 +155,10 @@ def _run(job: Job, name: str, outcome: Outcome, days: tuple[dt.date, dt.date]) -
     sql = PLACE.sub(lambda place: f"${used.index(place[1]) + 1}", outcome.sql)
     try:
         table = catalog.query(sql, job.workspace, values=[days[int(place) - 1] for place in used])
-    except Broken as error:
+        columns = [column.to_pylist() for column in table.columns]  # by place: two may have one name
+    except (Broken, ArithmeticError, ValueError) as error:  # a day that Python has not, such as 20000-01-01
         return OutcomeRows(name, outcome.about, outcome.sql, problem=str(error))
-    rows = tuple(tuple(row.values()) for row in table.to_pylist())
+    rows = tuple(zip(*columns, strict=True))
     return OutcomeRows(name, outcome.about, outcome.sql, tuple(table.column_names), rows)
 
 
@@ -197,7 +198,7 @@ def _figure(path: str, form: str, place: str, values: Mapping[str, Any]) -> str:
     """One value, formatted, as Markdown that is only text."""
     value: Any = values
     for i, part in enumerate(steps := path.split("/")):
-        key: Any = int(part) if isinstance(value, list) and part.isdigit() else part
+        key: Any = int(part) if isinstance(value, list) and part.isdecimal() else part
         if value is None:  # a table without a row: the job that makes it has not run
             return NOT_PUBLISHED
         try:
@@ -207,7 +208,7 @@ def _figure(path: str, form: str, place: str, values: Mapping[str, Any]) -> str:
             raise Broken(f"{place}: {path}: {at} has no {clipped(part)}; there: {_names(value)}") from None
     try:
         written = format(value, form) if value is not None else NOT_PUBLISHED
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ArithmeticError, MemoryError) as error:
         raise Broken(
             f"{place}: {path}: {clipped(str(value))} can't be written as {form!r}: {error}"
         ) from None
