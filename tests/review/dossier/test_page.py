@@ -305,7 +305,8 @@ def test_a_span_has_its_own_days_alone(space: Path) -> None:
     page = Page(dossier("mini", SECOND, SECOND, space))
     assert [row[0] for row in page.tables["receipts"]] == [SECOND]
     assert "restatements" not in page.tables
-    assert [row[0] for row in page.tables["approvals"]] == ["release", "promotion"]
+    # A promotion's moment has whole seconds: one that came later may stand before the release.
+    assert {row[0] for row in page.tables["approvals"]} == {"release", "promotion"}
     assert page.facts["runs"] == "1"
 
 

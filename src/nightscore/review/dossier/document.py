@@ -212,7 +212,8 @@ def _figure(path: str, form: str, place: str, values: Mapping[str, Any]) -> str:
         raise Broken(
             f"{place}: {path}: {clipped(str(value))} can't be written as {form!r}: {error}"
         ) from None
-    return PUNCTUATION.sub(r"\\\1", written)
+    # JSON may hold half of a character, which no page can.
+    return PUNCTUATION.sub(r"\\\1", written.encode(errors="replace").decode())
 
 
 def _names(value: Any) -> str:
