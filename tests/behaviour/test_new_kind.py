@@ -163,7 +163,7 @@ def test_a_new_kind_of_audit_is_two_classes(tmp_path: Path, package: Path) -> No
     }  # fmt: skip
     for wrong, told in (
         ("{even: scor}", "audit.1.even: 'scor' is no column of the scores; allowed: a, score"),
-        ("{eve: score}", "or {even: column}"),
+        ("{eve: score}", "{even: column}"),
     ):
         (root / "jobs/mini/job.yaml").write_text(JOB + f"  - {wrong}\n")
         done = python(package, *day)
