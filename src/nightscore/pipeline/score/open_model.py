@@ -275,9 +275,8 @@ def _scorer(source: ModelSource, sha256: str, named: OutputNames, variant: Varia
         dict(named.outputs), named.columns, variant.device, variant.threads,
         named.columns_override, named.max_length_override,
     )  # fmt: skip
-    is_formula = (
-        scorer is not None and source.name == source.kind
-    )  # there is no model file besides the scorer's own
+    # There is no model file besides the scorer's own.
+    is_formula = scorer is not None and source.name == source.kind
     return open_scorer(variant.kind, None if is_formula else file, options, scorer)
 
 

@@ -119,9 +119,7 @@ def read_document(job: Job, first: dt.date, last: dt.date, known: Mapping[str, A
     head, start = _read_head(text, shown)
     tables = tuple(_run(job, name, one, (first, last)) for name, one in head.tables.items())
     figures = {name: _read_figures(job, shown, name, file) for name, file in head.figures.items()}
-    rows = {
-        one.name: dict(zip(one.columns, one.rows[0], strict=True)) if one.rows else None for one in tables
-    }
+    rows = {one.name: one.first_row for one in tables}
     values = {**known, **figures, **rows}
     return Document(shown, _sections(text, start, shown, values), tables, head.figures)
 

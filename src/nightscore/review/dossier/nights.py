@@ -32,11 +32,6 @@ class Night:
     in_force: bool
     files: Mapping[str, str]  # path -> fingerprint
 
-    @property
-    def bytes_read(self) -> int:
-        """Of all input files."""
-        return sum(file.bytes for file in self.receipt.inputs)
-
 
 @dataclass(frozen=True)
 class Change:
@@ -94,8 +89,7 @@ class Record:
 
     `runs` are all published runs in the order in which they were published, `nights` those in force, by day.
     `unreadable` says of which receipts nothing more can be told, `held` which days wait for a person now, and
-    why. Promotions and hand-overs are not of a day:
-    all that there ever were are among the approvals.
+    why. Promotions and hand-overs are not of a day: all that there ever were are among the approvals.
     """
 
     job: Job

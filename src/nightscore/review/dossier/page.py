@@ -42,7 +42,7 @@ def render_dossier(record: Record) -> str:
     templates = open_templates()
     known = {"params": _params(record), "record": _counts(record)}
     document = read_document(record.job, record.first, record.last, known)
-    return templates.get_template("dossier.html").render(**_context(record, document))
+    return templates.get_template("dossier.html").render(**_context(record, document, known))
 
 
 def dossier_file(record: Record) -> Path:
@@ -73,8 +73,8 @@ def _params(record: Record) -> dict[str, Any]:
     return {name: newest.get(name, param.default) for name, param in record.job.spec.params.items()}
 
 
-def _context(record: Record, document: Document) -> dict[str, Any]:
-    """What the template shows."""
+def _context(record: Record, document: Document, known: Mapping[str, Any]) -> dict[str, Any]:
+    """What the template shows; `known` are the figures of the record and its parameters."""
     job, markdown = record.job, _markdown()
     return {
         "record": record,
@@ -85,8 +85,8 @@ def _context(record: Record, document: Document) -> dict[str, Any]:
         "file": FILE,
         "sections": SECTIONS,
         "written": {name: markdown.render(text) for name, text in document.sections.items()},
-        "counts": _counts(record),
-        "params": _params(record),
+        "counts": known["record"],
+        "params": known["params"],
         "inputs": _inputs(job),
         "sql": _sql(job),
         "models": record.spans(model_text),
