@@ -136,8 +136,8 @@ def _unless_gone(_: object, __: str, caught: tuple[type[BaseException], BaseExce
         raise caught[1]
 
 
-def list_paths(folder: Path, *patterns: str) -> list[Path]:
-    """What lies in a folder by patterns (`*`, `?`), one a level, sorted; a hidden name by its dot alone.
+def list_paths(folder: Path, *patterns: str, hidden: bool = False) -> list[Path]:
+    """What lies in a folder by patterns (`*`, `?`), one a level, sorted; hidden names if asked for.
 
     What another process removes meanwhile is left out. `Path.glob` fails then (Python 3.11), and takes for
     empty what it may not list.
@@ -147,19 +147,18 @@ def list_paths(folder: Path, *patterns: str) -> list[Path]:
     """
     found = [folder]
     for pattern in patterns:
-        found = [path for above in found for path in _entries(above, pattern)]
+        found = [path for above in found for path in _entries(above, pattern, hidden)]
     return sorted(found)
 
 
-def _entries(folder: Path, pattern: str) -> list[Path]:
+def _entries(folder: Path, pattern: str, hidden: bool) -> list[Path]:
     try:
         paths = list(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise Broken(f"{folder} can't be listed: {error.strerror}") from error
-    hidden = pattern.startswith(".")
-    return [p for p in paths if fnmatchcase(p.name, pattern) and p.name.startswith(".") == hidden]
+    return [p for p in paths if fnmatchcase(p.name, pattern) and (hidden or not p.name.startswith("."))]
 
 
 def file_sha256(path: Path) -> str:

@@ -67,8 +67,8 @@ class SpillFolder:
 def find_abandoned_spills(parents: Iterable[Path]) -> Iterator[Path]:
     """The spill folders directly below some folders whose process is gone."""
     for parent in parents:
-        yield from (path for path in list_paths(parent, f"{PREFIX}*") if _is_abandoned(path))
-        yield from (path for path in list_paths(parent, f"{MAKING}*") if _is_old(path))
+        yield from (path for path in list_paths(parent, f"{PREFIX}*", hidden=True) if _is_abandoned(path))
+        yield from (path for path in list_paths(parent, f"{MAKING}*", hidden=True) if _is_old(path))
 
 
 def _is_old(path: Path) -> bool:

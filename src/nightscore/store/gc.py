@@ -98,7 +98,7 @@ def _in_tables(
         # Receipts have no receipt: of them every file stays that any version has, for time travel.
         own = root.name in (RECEIPTS, RESTATEMENTS)
         live = {file.path for file in delta.list_live_files(root)} | (committed_files(root) if own else set())
-        for path in [*list_paths(root, "day=*", "*"), *list_paths(root, "day=*", ".*")]:
+        for path in list_paths(root, "day=*", "*", hidden=True):
             if path.parent.is_symlink():
                 continue  # what lies elsewhere is not ours
             hidden = not is_data_path(path, root)

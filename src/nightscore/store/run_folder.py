@@ -156,8 +156,7 @@ class RunFolder:
     def remains(self) -> list[Path]:
         """What lies in the folder beside the records of what became of the run, and its lock."""
         kept = {FILE, *EARLIER, "lock"}
-        found = [*list_paths(self.path, "*"), *list_paths(self.path, ".*")]
-        return [path for path in found if path.name not in kept]
+        return [path for path in list_paths(self.path, "*", hidden=True) if path.name not in kept]
 
     def is_idle(self) -> bool:
         """Whether no process works here now."""
