@@ -34,6 +34,7 @@ from .read.manifest import refuse_incomplete as refuse_incomplete
 from .read.scan import scan_chunks as scan_chunks
 from .replay import replay_rejects as replay_rejects
 from .request import RunRequest as RunRequest
+from .row_order import in_one_order as in_one_order
 from .score.deviation import Deviation as Deviation
 from .score.deviation import column_deviation as column_deviation
 from .score.deviation import compare_scores as compare_scores

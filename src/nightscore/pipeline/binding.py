@@ -14,6 +14,7 @@ from nightscore.pipeline.audits.kinds import questions
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.read import inputs
 from nightscore.pipeline.read.days_seen import check_calendar_of
+from nightscore.pipeline.row_order import in_one_order
 from nightscore.pipeline.score import rejects
 from nightscore.pipeline.score.domains import check_domain
 from nightscore.pipeline.score.missing_values import check_policy
@@ -22,7 +23,6 @@ from nightscore.store import (
     Engine,
     SqlMistakes,
     delta,
-    ordered_select,
     quote_identifier,
     repeatable_select,
     table_schema,
@@ -131,16 +131,12 @@ def features_select(job: Job) -> str:
     """
     if job.features_sql is None:
         return f"SELECT * FROM {quote_identifier(job.spec.features)}"
-    return _ordered(job, job.features_sql, features_place(job))
+    return in_one_order(job, job.features_sql, features_place(job))
 
 
 def decide_select(job: Job, table: str) -> str:
     """The SELECT that gives a decision table, as `features_select`."""
-    return _ordered(job, job.decide_sql[table], sql_place(job, job.spec.decide[table]))
-
-
-def _ordered(job: Job, sql: str, where: str) -> str:
-    return ordered_select(sql, where) if job.spec.sql == "exact" else sql
+    return in_one_order(job, job.decide_sql[table], sql_place(job, job.spec.decide[table]))
 
 
 def features_place(job: Job) -> str:

@@ -30,6 +30,7 @@ from nightscore.pipeline.audits.drift import TEXTS, Moved, measure_drift, number
 from nightscore.pipeline.audits.parity import ParityQuestion
 from nightscore.pipeline.audits.question import Answer, Question
 from nightscore.pipeline.bounds import exact_limits, holds_any
+from nightscore.pipeline.row_order import in_one_order
 from nightscore.scorers import read_hardware
 from nightscore.store import (
     Engine,
@@ -37,7 +38,6 @@ from nightscore.store import (
     View,
     is_number,
     job_memory_budget,
-    ordered_select,
     quote_identifier,
     repeatable_select,
 )
@@ -55,8 +55,7 @@ class SqlQuestion(Question[SqlAudit]):
         self._select()
 
     def _select(self) -> str:
-        exact = self.job.spec.sql == "exact"
-        return ordered_select(self.audit.sql, self.place) if exact else self.audit.sql
+        return in_one_order(self.job, self.audit.sql, self.place)
 
     def bind(self, engine: Engine) -> None:
         """Raise `Broken` unless it gives one boolean."""

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from nightscore.common import key_text
 from nightscore.job import ParityAudit, PathInput, sql_place
 from nightscore.pipeline.audits.question import Answer, Question
-from nightscore.store import Engine, SqlMistakes, ordered_select, quote_identifier, repeatable_select
+from nightscore.pipeline.row_order import in_one_order
+from nightscore.store import Engine, SqlMistakes, quote_identifier, repeatable_select
 
 LONGEST_ROW = 300  # characters of a row that is shown
 
@@ -41,7 +42,7 @@ class ParityQuestion(Question[ParityAudit]):
 
     def select(self) -> str:
         """The query as it is run."""
-        return ordered_select(self.sql, self.file) if self.job.spec.sql == "exact" else self.sql
+        return in_one_order(self.job, self.sql, self.file)
 
     def is_due(self, day: str) -> bool:
         """Whether it is asked on a day (ISO 8601): by a hash, so that every run of the day asks, or none."""

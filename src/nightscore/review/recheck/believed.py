@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from nightscore.common import Broken
+from nightscore.pipeline import in_one_order
 from nightscore.review.recheck.columns import KnownFile, nan_rows, plain_null_columns
 from nightscore.review.recheck.published_day import Finding, PublishedDay, Sql
-from nightscore.store import compared_columns, named_columns, ordered_select
+from nightscore.store import compared_columns, named_columns
 
 NAN, TEXT, SUMS = "NaN compared", "plain text nulls", "last bits of sums"
 NAMED = 3  # files in a sentence
@@ -29,7 +30,7 @@ def rounded_sums(published: PublishedDay) -> Iterator[str]:
     """SQL whose last bits depended on memory and threads: a note, no fault that can be seen."""
     for sql in (sql for sql in published.sql() if not sql.audit):
         try:
-            ordered = sql.text if published.job.spec.sql != "exact" else ordered_select(sql.text, sql.place)
+            ordered = in_one_order(published.job, sql.text, sql.place)
         except Broken:
             continue
         if ordered != sql.text:
