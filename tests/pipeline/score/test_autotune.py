@@ -240,12 +240,13 @@ def test_when_the_time_is_over_the_rest_is_not_tried(
 ) -> None:
     """Two seconds, or a share of a long night."""
     monkeypatch.setattr(module, "SECONDS", 0.02)
-    offer(PLAIN_ONNX, SLOW, RIGHT)
+    offer(SLOW, Variant("off", "cpu"), RIGHT)
     found = run(job, DAY)
     assert refusals(found)["right on cpu"] == "not tried: the time for trying was over"
     # A machine that was busy for one night does not choose for all others.
     monkeypatch.setattr(module, "SECONDS", 60.0)
     again = run(job, DAY, force=True)
+    assert refusals(again)["right on cpu"] == ""
     assert again.variant and again.variant.kind == "right"
 
 
