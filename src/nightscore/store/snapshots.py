@@ -21,12 +21,16 @@ Mark = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class LiveFile:
-    """One data file of a table, of one day, written by one run: `day=D/<run_id>-<number>.parquet`."""
+    """One data file of a table, of one day, written by one run: `day=D/<run_id>-<number>.parquet`.
+
+    `rows`, `bytes` and `modified`, its time of change in ms, are those that the table's log says.
+    """
 
     path: Path
     day: str
     rows: int
     bytes: int
+    modified: int
 
     @property
     def run_id(self) -> str:
@@ -41,7 +45,7 @@ def file_run_id(path: Path) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """A table at one version. `adds` has a row for each file: path, size, rows, day, and its statistics."""
+    """A table at one version. `adds` has a row for each file: path, size, time, rows, day, statistics."""
 
     root: Path
     version: int
@@ -111,8 +115,9 @@ def _mark(stat: os.stat_result) -> Mark:
 
 def _files(root: Path, adds: pa.Table) -> list[LiveFile]:
     """The files in some rows of `adds`, by day and name."""
-    columns = (adds[name].to_pylist() for name in ("path", "day", "rows", "bytes"))
+    columns = (adds[name].to_pylist() for name in ("path", "day", "rows", "bytes", "modified"))
     files = [
-        LiveFile(root / path, day, rows or 0, size) for path, day, rows, size in zip(*columns, strict=True)
+        LiveFile(root / path, day, rows or 0, size, modified)
+        for path, day, rows, size, modified in zip(*columns, strict=True)
     ]
     return sorted(files, key=lambda file: (file.day, file.path.name))
