@@ -1,8 +1,8 @@
 """The files of published tables, held to what was published: one that was replaced in its place is not read.
 
 A table's log has the size and the time of change of each file, as they were when it was committed; holding
-a file to them costs a look at it. A copy or a backup gives the same bytes another time: such a file is held to
-the sha256 in the receipt of its run.
+a file to them costs a look at it. A copy or a backup gives the same bytes another time: such a file is held
+to the sha256 in the receipt of its run.
 """
 
 from collections.abc import Iterable
