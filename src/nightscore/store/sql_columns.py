@@ -44,6 +44,13 @@ def named_views(sql: str, where: str) -> frozenset[str]:
     return frozenset(str(name).lower() for name in named)
 
 
+def with_names(sql: str, where: str) -> frozenset[str]:
+    """The names, in lower case, of the WITH of a SELECT and of those inside it. Errors as above."""
+    tree = parse_select(sql, where)
+    maps = (node["cte_map"]["map"] for node in nodes_of(tree) if node.get("cte_map"))
+    return frozenset(str(entry["key"]).lower() for entries in maps for entry in entries)
+
+
 def gives_collated(sql: str, where: str) -> bool:
     """Whether a column of a SELECT, or of one inside it, may have a COLLATE. Errors as above.
 
