@@ -14,11 +14,11 @@ from nightscore.pipeline.audits.kinds import questions
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.read import inputs
 from nightscore.pipeline.read.days_seen import check_calendar_of
+from nightscore.pipeline.read_back import define_stored, refuse_changed_order, refuse_made_later
 from nightscore.pipeline.row_order import in_one_order
 from nightscore.pipeline.score import rejects
 from nightscore.pipeline.score.domains import check_domain
 from nightscore.pipeline.score.missing_values import check_policy
-from nightscore.pipeline.stored_types import define_stored, refuse_changed_order
 from nightscore.scorers import Scorer
 from nightscore.store import (
     Engine,
@@ -49,9 +49,11 @@ def check_sql(job: Job) -> None:
     """
     if job.features_sql is not None:
         repeatable_select(job.features_sql, features_place(job))
+        refuse_made_later(job, SCORES, job.features_sql)
         features_select(job)
     for table, sql in job.decide_sql.items():
         repeatable_select(sql, sql_place(job, job.spec.decide[table]))
+        refuse_made_later(job, table, sql)
         decide_select(job, table)
     for question in questions(job):
         question.check()

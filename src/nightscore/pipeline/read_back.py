@@ -1,9 +1,10 @@
-"""The types in which tables are stored, as the SQL of a night reads them back.
+"""What the SQL of a night may read of what the night itself makes, and in which types it does.
 
-A later SELECT reads a staged table, and so every column in the type in which it is stored. Its values are
-the same, and for most types whatever is asked of them: an unsigned integer is a wider signed one, a HUGEINT
-is one again (`nightscore.store.View`), a UUID and JSON are their texts. Of two kinds order or equality would
-be others, so a later SELECT may not name such a column: an ENUM, whose order is that of its list, and a text
+Features come first, then the scores, each decision table in its turn, and the rejects; audits read them all.
+Each is read from its staged files, and so every column in the type in which it is stored. Its values are the
+same, and for most types whatever is asked of them: an unsigned integer is a wider signed one, a HUGEINT is one
+again (`nightscore.store.View`), a UUID and JSON are their texts. Of two kinds order or equality would be
+others, so a later SELECT may not name such a column: an ENUM, whose order is that of its list, and a text
 with a COLLATE.
 """
 
@@ -13,7 +14,15 @@ import pyarrow as pa
 
 from nightscore.common import Broken
 from nightscore.job import CHALLENGERS, SCORES, Job, SqlAudit, audit_place, sql_place
-from nightscore.store import EVERY, Engine, gives_collated, named_columns, named_views, quote_identifier
+from nightscore.store import (
+    EVERY,
+    Engine,
+    gives_collated,
+    named_columns,
+    named_views,
+    quote_identifier,
+    with_names,
+)
 
 DUCKDB_TYPES = {  # of what a table stores, beside decimals, moments and lists
     pa.float32(): "FLOAT", pa.float64(): "DOUBLE", pa.int64(): "BIGINT", pa.int32(): "INTEGER",
@@ -30,6 +39,29 @@ def define_stored(engine: Engine, name: str, stored: pa.Schema) -> None:
         if f.name != "run_id"
     ]
     engine.define(name, f"SELECT {', '.join(columns)} LIMIT 0")
+
+
+def refuse_made_later(job: Job, table: str, sql: str) -> None:
+    """Refuse SQL that reads what is not there yet when it makes `table`, the scores or a decision table.
+
+    Raises:
+        Broken: names what it reads, and why that is not there.
+    """
+    place = _place(job, table)
+    read = named_views(sql, place) - with_names(sql, place) - {name.lower() for name in job.spec.inputs}
+    for later, why in _made_later(job, table).items():
+        if later.lower() in read:
+            raise Broken(f"{place}: reads {later}, which {why}")
+
+
+def _made_later(job: Job, table: str) -> dict[str, str]:
+    """What is not there yet when a table is made, each with what of it."""
+    decided = list(job.decide_sql)
+    if table == SCORES:
+        made = (SCORES, CHALLENGERS, *decided, job.spec.rejects_table)
+        return dict.fromkeys(made, "is made of these features")
+    later = dict.fromkeys(decided[decided.index(table) :], "stands later in job.yaml; move it up")
+    return later | {table: "is this table itself", job.spec.rejects_table: "is made after the decisions"}
 
 
 def refuse_changed_order(job: Job, engine: Engine, table: str, select: str) -> None:

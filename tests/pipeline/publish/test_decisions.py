@@ -41,12 +41,48 @@ def test_a_decision_reads_the_one_before_it(tmp_path: Path) -> None:
 
 
 def test_a_decision_that_reads_a_later_one_is_refused(tmp_path: Path) -> None:
-    """Nor itself; `check` says so, with the file."""
+    """`check` says so, with the file and the way on; before, the table was said not to exist."""
     turned = "decide:\n  mini_count: count.sql\n  mini_top: top.sql\n"
     root = make(tmp_path, JOB.replace(DECIDE, turned))
-    with pytest.raises(Broken, match=r"jobs/mini/count\.sql: Catalog Error.*mini_top"):
+    later = r"jobs/mini/count\.sql: reads mini_top, which stands later in job\.yaml; move it up"
+    with pytest.raises(Broken, match=later):
+        check_sql(load("mini", root))
+    with pytest.raises(Broken, match=later):
         run(load("mini", root), DAY)
     check_sql(load("mini", make(tmp_path / "w", JOB.replace(DECIDE, COUNTED))))
+
+
+@pytest.mark.parametrize(
+    ("file", "sql", "says"),
+    [
+        (
+            "top.sql",
+            "SELECT * FROM scores ANTI JOIN mini_top USING (id)",
+            "mini_top, which is this table",
+        ),
+        ("top.sql", "SELECT * FROM Mini_Rejects", "mini_rejects, which is made after the decisions"),
+        (
+            "features.sql",
+            "SELECT id, a, b FROM rows SEMI JOIN scores USING (id)",
+            "scores, which is made",
+        ),
+        ("features.sql", "SELECT id, a, b FROM mini_top", "mini_top, which is made of these features"),
+    ],
+)
+def test_what_is_not_made_yet_can_not_be_read(tmp_path: Path, file: str, sql: str, says: str) -> None:
+    """Features come first, then the scores, the decisions in their order, and the rejects."""
+    root = make(tmp_path, JOB.replace("features: rows", "features: features.sql"))
+    (root / "jobs/mini" / file).write_text(sql)
+    with pytest.raises(Broken, match=f"jobs/mini/{file}: reads {says}"):
+        check_sql(load("mini", root))
+
+
+def test_a_name_of_its_own_with_is_not_a_table_that_comes_later(tmp_path: Path) -> None:
+    """What a WITH calls as a later table, or an input, is that."""
+    root = make(tmp_path, JOB.replace("features: rows", "features: features.sql"))
+    sql = "WITH mini_top AS (SELECT id, a, b FROM rows) SELECT * FROM mini_top"
+    (root / "jobs/mini/features.sql").write_text(sql)
+    assert run(load("mini", root), DAY).status == "published"
 
 
 WIDE = {  # over s, a sum of integers (a HUGEINT): 9,900 and 10,000; what is right, as Python has it
