@@ -26,6 +26,7 @@ from nightscore.store import (
     delta,
     quote_identifier,
     repeatable_select,
+    storage,
     table_schema,
 )
 
@@ -95,7 +96,7 @@ def bind_job(day: Day, scorer: Scorer) -> Bound:
             define_stored(engine, job.spec.rejects_table, stored[job.spec.rejects_table])
         _bind_audits(engine, job)
     for table, schema in stored.items():
-        delta.check_table_schema(job.workspace.tables / table, schema)
+        delta.check_table_schema(storage.tables(job.workspace) / table, schema)
     return Bound(features, stored)
 
 

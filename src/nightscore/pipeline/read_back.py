@@ -1,8 +1,8 @@
 """What the SQL of a night may read of what the night itself makes, and in which types it does.
 
 Features come first, then the scores, each decision table in its turn, and the rejects; audits read them all.
-Each is read from its staged files, and so every column in the type in which it is stored: the same values, and
-for most types whatever is asked of them. An unsigned integer is a wider signed one, a HUGEINT is one
+Each is read from its staged files, and so every column in the type in which it is stored: the same values,
+and for most types whatever is asked of them. An unsigned integer is a wider signed one, a HUGEINT is one
 again (`nightscore.store.View`), a UUID and JSON are their texts. Of two kinds order or equality would be
 others, so a later SELECT may not name such a column: an ENUM, whose order is that of its list, and a text
 with a COLLATE.

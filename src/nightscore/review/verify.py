@@ -90,7 +90,9 @@ def _verified(state: Pinned, entry: CatalogEntry, first: tuple[str, ...]) -> Ver
     held = {*state.holds(entry), *first}
     try:
         receipt = entry.read_receipt()
-        files = {t: [file.path for file in state.files_of(entry, t)] for t in entry.versions if t in held}
+        files = {
+            t: [file.path.local() for file in state.files_of(entry, t)] for t in entry.versions if t in held
+        }
     except Broken as error:
         return Verified(**named, rows=0, files=0, differences=[str(error)])
     differences = [

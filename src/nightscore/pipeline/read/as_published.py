@@ -6,11 +6,12 @@ to the sha256 in the receipt of its run.
 """
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from nightscore.common import file_sha256
 from nightscore.job import Job
-from nightscore.store import LiveFile, Pinned
+from nightscore.store import LiveFile, Pinned, Place
+
+A_MOMENT = 1.5  # ms by which two times of one file differ in rounding
 
 
 def hold_to_published(job: Job, name: str, state: Pinned, table: str, files: Iterable[LiveFile]) -> None:
@@ -26,7 +27,7 @@ def hold_to_published(job: Job, name: str, state: Pinned, table: str, files: Ite
         if problem := _problem(state, table, file):
             job.raise_broken(
                 ("inputs", name, "table"),
-                f"{job.workspace.relative(file.path)} is not what run {file.run_id} published for "
+                f"{file.path} is not what run {file.run_id} published for "
                 f"{file.day}: {problem}. Restore it from a backup; of a day in force, `nightscore run "
                 f"{state.published[table][file.day].job} --day {file.day} --force` publishes it again. "
                 "`nightscore verify` names every such file",
@@ -46,16 +47,18 @@ def published_sha256(state: Pinned, table: str, day: str) -> tuple[str, ...]:
 def _problem(state: Pinned, table: str, file: LiveFile) -> str:
     """What is not as it was published, "" where it is."""
     try:
-        stat = file.path.stat()
-    except OSError:
+        seen = file.path.look()
+    except OSError:  # whoever opens it says so
+        seen = None
+    if seen is None:
         return ""
-    if stat.st_size != file.bytes:
-        return f"it has {stat.st_size:,} bytes, and the table's log says {file.bytes:,}"
-    if stat.st_mtime_ns // 1_000_000 == file.modified:
+    if seen.bytes != file.bytes:
+        return f"it has {seen.bytes:,} bytes, and the table's log says {file.bytes:,}"
+    if abs(seen.modified * 1000 - file.modified) <= A_MOMENT:
         return ""
     return _other_bytes(file.path, published_sha256(state, table, file.day))
 
 
-def _other_bytes(path: Path, recorded: tuple[str, ...]) -> str:
-    now = file_sha256(path) if recorded else ""
+def _other_bytes(file: Place, recorded: tuple[str, ...]) -> str:
+    now = file_sha256(file.local()) if recorded else ""
     return f"its sha256 is {now}, which its receipt does not have" if now not in ("", *recorded) else ""
