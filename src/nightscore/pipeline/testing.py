@@ -47,7 +47,7 @@ def check_executor(make: Callable[[], Executor], job: Job, plan: Plan) -> None:
     )
     run_folder.folder_of_plan(job.workspace, plan).remove_scored()
     assert isinstance(_error(make(), job, plan), NotYet), "a plan of another job is not refused"
-    assert not any(_scores(job, plan).list("*.parquet")), "it was refused, and files were staged"
+    assert not any(_scores(job, plan).glob("*.parquet")), "it was refused, and files were staged"
 
 
 def _error(executor: Executor, job: Job, plan: Plan) -> NightscoreError | None:

@@ -68,9 +68,12 @@ class Folder:
             return None
         return None if (self.root / key).is_dir() else _seen(key, found)
 
-    def list(self, key: str, patterns: Sequence[str], *, hidden: bool = False) -> list[str]:
+    def glob(self, key: str, patterns: Sequence[str], *, hidden: bool = False) -> list[str]:
         start = len(self.root.as_posix()) + 1
         return [path.as_posix()[start:] for path in list_paths(self.root / key, *patterns, hidden=hidden)]
+
+    def glob_folders(self, key: str, patterns: Sequence[str]) -> list[str]:
+        return [found for found in self.glob(key, patterns) if self.is_folder(found)]
 
     def is_folder(self, key: str) -> bool:
         return (self.root / key).is_dir()
@@ -118,6 +121,12 @@ class Folder:
 
     def scratch(self, key: str) -> Path:
         return self.root / key
+
+    def scratch_folders(self, key: str, patterns: Sequence[str]) -> list[Path]:
+        return [self.root / found for found in self.glob_folders(key, patterns)]
+
+    def now(self) -> float:
+        return time.time()
 
     def free_bytes(self, key: str) -> int:
         return disk.free_bytes(self.root / key)
