@@ -25,6 +25,7 @@ from nightscore.store import (
     delta,
     quote_identifier,
     repeatable_select,
+    storage,
     table_schema,
 )
 
@@ -91,7 +92,7 @@ def bind_job(day: Day, scorer: Scorer) -> Bound:
     bound = next((bound for known, bound in LAST if known == causes), None) or _bind(day, scorer)
     LAST[:] = [(causes, bound)]
     for table, schema in bound.stored.items():
-        delta.check_table_schema(day.job.workspace.tables / table, schema)
+        delta.check_table_schema(storage.tables(day.job.workspace) / table, schema)
     return bound
 
 

@@ -18,6 +18,7 @@ from nightscore.store import (
     Engine,
     EngineResources,
     MemoryBudget,
+    Place,
     Plan,
     Receipt,
     RunFolder,
@@ -30,6 +31,7 @@ from nightscore.store import (
     library_versions,
     quote_identifier,
     run_folder,
+    storage,
 )
 
 WIDE = "DECIMAL(38,0)"  # as a table stores DuckDB's HUGEINT
@@ -60,6 +62,10 @@ class Day:
         """The workspace's root, to which the paths of plans and staged files are relative."""
         return self.job.workspace.root
 
+    def place(self, path: str) -> Place:
+        """What a path of a staged file names."""
+        return storage.place_of(self.job.workspace, path)
+
     @property
     def run(self) -> RunFolder:
         """The folder of the plan's run."""
@@ -73,7 +79,8 @@ class Day:
     @property
     def temp(self) -> Path:
         """Where SQL spills: the run's own folder, once there is one."""
-        return self.run.path if self.plan.run_id else self.job.workspace.runs
+        folder = self.run.path if self.plan.run_id else storage.runs(self.job.workspace)
+        return folder.scratch()
 
     @cached_property
     def variables(self) -> dict[str, Any]:
@@ -177,9 +184,9 @@ class Day:
         Raises:
             Broken: one is damaged, or of another run.
         """
-        named = [(self.root / file.path, file.path) for file in files]
-        sha256 = [check_staged_sha256(path, shown) for path, shown in named]
-        return compute_table_proof(named, self.plan.run_id, sha256)
+        places = [self.place(file.path) for file in files]
+        sha256 = [check_staged_sha256(place) for place in places]
+        return compute_table_proof([(p.local(), p.key) for p in places], self.plan.run_id, sha256)
 
     def _resources(self, memory: int | None, threads: int | None) -> EngineResources:
         allowed = self.budget.sql

@@ -7,7 +7,7 @@ from pathlib import Path
 from nightscore.common import NightscoreError, NotYet
 from nightscore.job import Job
 from nightscore.pipeline.executors import Executor, InOrder
-from nightscore.store import Plan, StagedFile, run_folder
+from nightscore.store import Place, Plan, StagedFile, run_folder
 
 
 def check_executor(make: Callable[[], Executor], job: Job, plan: Plan) -> None:
@@ -47,7 +47,7 @@ def check_executor(make: Callable[[], Executor], job: Job, plan: Plan) -> None:
     )
     run_folder.folder_of_plan(job.workspace, plan).remove_scored()
     assert isinstance(_error(make(), job, plan), NotYet), "a plan of another job is not refused"
-    assert not any(_scores(job, plan).glob("*.parquet")), "it was refused, and files were staged"
+    assert not any(_scores(job, plan).list("*.parquet")), "it was refused, and files were staged"
 
 
 def _error(executor: Executor, job: Job, plan: Plan) -> NightscoreError | None:
@@ -67,5 +67,5 @@ def _stat(root: Path, file: StagedFile) -> tuple[int, int]:
     return stat.st_ino, stat.st_mtime_ns
 
 
-def _scores(job: Job, plan: Plan) -> Path:
+def _scores(job: Job, plan: Plan) -> Place:
     return run_folder.folder_of_plan(job.workspace, plan).scores("any").parent

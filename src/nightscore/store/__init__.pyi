@@ -2,6 +2,7 @@ from . import catalog as catalog
 from . import delta as delta
 from . import owners as owners
 from . import run_folder as run_folder
+from . import storage as storage
 from . import table_schema as table_schema
 from .catalog import RESTATED_ROWS as RESTATED_ROWS
 from .catalog import RESTATEMENT_SCHEMAS as RESTATEMENT_SCHEMAS
@@ -113,6 +114,7 @@ from .staging import spill as spill
 from .staging import stage_batches as stage_batches
 from .staging import stamped as stamped
 from .staging import with_timings as with_timings
+from .storage import Place as Place
 from .table_diff import TableDiff as TableDiff
 from .table_diff import sum_changes as sum_changes
 from .variant_file import BakeoffEvidence as BakeoffEvidence

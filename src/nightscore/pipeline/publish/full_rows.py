@@ -73,7 +73,7 @@ def _staged(wide: Day, question: ParityQuestion) -> View:
     ):
         select = question.select()
         stage_batches(path, engine.stream(select), engine.schema(select))
-    return View(name, (path,))
+    return View(name, (path.local(),))
 
 
 def _read_by(wide: Day, audit: ParityAudit) -> str:

@@ -31,7 +31,7 @@ def published_files(job: Job, name: str, source: TableInput, first: dt.date, las
         if not file.path.exists():
             _raise_gone(
                 job, name, source.table,
-                f"{job.workspace.relative(file.path)}, which run {file.run_id} first published for "
+                f"{file.path}, which run {file.run_id} first published for "
                 f"{file.day}, is not there any more",
             )  # fmt: skip
     return files

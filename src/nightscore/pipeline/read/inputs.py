@@ -13,7 +13,7 @@ from nightscore.job import Input, Job, PathInput
 from nightscore.pipeline.read.as_of import up_to
 from nightscore.pipeline.read.listing import has_partitions, list_input, list_input_days, own_table
 from nightscore.pipeline.read.parquet_files import decoded_bytes, file_stat, inspect_files, inspect_parquet
-from nightscore.store import NO_FOLDERS, FolderColumns, InputFile, View, delta
+from nightscore.store import NO_FOLDERS, FolderColumns, InputFile, View, delta, storage
 
 __all__ = [
     "Files", "folder_columns", "inspect_parquet", "list_input_days", "missing", "partition", "refuse_large",
@@ -177,4 +177,8 @@ def _view(job: Job, name: str, source: Input, files: tuple[InputFile, ...], know
 
 def _may_lack(workspace: Workspace, source: Input) -> set[str]:
     """The columns that a file of an input may lack: those of challengers, where the input is a table."""
-    return set() if isinstance(source, PathInput) else delta.optional_columns(workspace.tables / source.table)
+    return (
+        set()
+        if isinstance(source, PathInput)
+        else delta.optional_columns(storage.tables(workspace) / source.table)
+    )

@@ -44,7 +44,7 @@ def list_input(job: Job, name: str, source: Input, day: dt.date) -> Listed:
         at = ("inputs", name, "path")
         with _at(job, at):
             return _days(job, name, source, first, last) if source.partition else _files(job, source)
-    return Listed(tuple((f.day, f.path) for f in published_files(job, name, source, first, last)))
+    return Listed(tuple((f.day, f.path.local()) for f in published_files(job, name, source, first, last)))
 
 
 def list_input_days(job: Job) -> list[dt.date]:
