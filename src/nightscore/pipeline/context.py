@@ -34,8 +34,6 @@ from nightscore.store import (
     storage,
 )
 
-WIDE = "DECIMAL(38,0)"  # as a table stores DuckDB's HUGEINT
-
 
 @dataclass(frozen=True)
 class Day:
@@ -142,7 +140,7 @@ class Day:
         """
         tables = staged or {}
         seen = [*inputs.views(self.job, self.plan.inputs, self.plan.known_at), *views]
-        seen += [View(f"staged {n}", self._paths(f.path for f in files)) for n, files in tables.items()]
+        seen += [self._staged(name, files) for name, files in tables.items()]
         seen.append(View("the source", self._paths(source), columns={"nothing": "INTEGER"}))
         return self._opened(seen, self._resources(memory, threads), tables)
 
@@ -195,20 +193,14 @@ class Day:
             seconds=self.job.spec.limits.seconds,
         )  # fmt: skip
 
+    def _staged(self, name: str, files: Sequence[StagedFile]) -> View:
+        return View(f"staged {name}", self._paths(file.path for file in files), stored=True)
+
     def _paths(self, relative: Iterable[str]) -> tuple[Path, ...]:
         return tuple(self.root / path for path in relative)
 
 
 def _define_staged(engine: Engine, name: str, table: str, hidden: Sequence[str]) -> None:
-    """A staged table as SQL sees it, without some columns.
-
-    A HUGEINT, such as a sum of integers, is staged as a DECIMAL(38, 0), and is one here again: one of 38
-    digits has no room for places, and DuckDB takes `CASE WHEN a THEN s ELSE 0.5 END` for 1.
-    """
-    staged = quote_identifier(f"staged {table}")
-    types = engine.types(f"SELECT * FROM {staged}")
-    wide = [quote_identifier(c) for c, kind in types.items() if kind == WIDE and c not in hidden]
-    replaced = f" REPLACE ({', '.join(f'CAST({c} AS HUGEINT) AS {c}' for c in wide)})" if wide else ""
-    engine.define(
-        name, f"SELECT * EXCLUDE ({', '.join(map(quote_identifier, hidden))}){replaced} FROM {staged}"
-    )
+    """A staged table as SQL sees it, without some columns."""
+    columns, staged = ", ".join(map(quote_identifier, hidden)), quote_identifier(f"staged {table}")
+    engine.define(name, f"SELECT * EXCLUDE ({columns}) FROM {staged}")

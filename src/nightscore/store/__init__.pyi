@@ -100,7 +100,10 @@ from .snapshots import LiveFile as LiveFile
 from .sql_checks import repeatable_select as repeatable_select
 from .sql_columns import EVERY as EVERY
 from .sql_columns import compared_columns as compared_columns
+from .sql_columns import gives_collated as gives_collated
 from .sql_columns import named_columns as named_columns
+from .sql_columns import named_views as named_views
+from .sql_columns import with_names as with_names
 from .sql_order import ordered_select as ordered_select
 from .staging import FEATURE_GROUP_ROWS as FEATURE_GROUP_ROWS
 from .staging import StagedFile as StagedFile

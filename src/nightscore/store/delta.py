@@ -43,7 +43,10 @@ KEPT = {
 }
 SNAPSHOTS = KeptSnapshots()
 file_run_id = snapshots.file_run_id
-COLUMNS = {"path": "path", "partition.day": "day", "num_records": "rows", "size_bytes": "bytes"}
+COLUMNS = {
+    "path": "path", "partition.day": "day", "num_records": "rows", "size_bytes": "bytes",
+    "modification_time": "modified",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,8 @@ def view(job: Job, name: str, files: Sequence[InputFile], called: str = "") -> V
     types = folder_columns(source).types(files[0].path) if files else {}
     paths = tuple(job.workspace.root / file.path for file in files)
     by_name = bool(_may_lack(job.workspace, source))
-    return View(called or name, paths, by_name=by_name, folder_types=types)
+    ours = not isinstance(source, PathInput)
+    return View(called or name, paths, by_name=by_name, folder_types=types, stored=ours)
 
 
 @contextlib.contextmanager
