@@ -157,7 +157,7 @@ def acknowledge(root: Path, first: str, until: str, who: str) -> None:
 
 
 def test_who_acknowledged_amber_has_not_acknowledged_red(limited: Path, tmp_path: Path) -> None:
-    """The firm's VaR is amber, and acknowledged; its limit is lowered, and it is red, which nobody has seen."""
+    """The firm's VaR is amber, and acknowledged; its limit is lowered: red, which nobody has seen."""
     root = tmp_path / "w"
     shutil.copytree(limited, root)
     acknowledge(root, DAYS[0], "2023-01-31", "Ada")
