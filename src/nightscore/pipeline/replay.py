@@ -158,7 +158,7 @@ class _Replay:
             schema, challengers = self.stored(file.schema_arrow), list(self.job.spec.model.challenger_columns)
             batches = (conformed(batch, schema, challengers) for batch in file.iter_batches())
             stage_batches(target, (self.renamed(batch, schema) for batch in batches), schema)
-        return read_staged(target, self.job.workspace.root)
+        return read_staged(target, self.job.workspace)
 
     def stored(self, published: pa.Schema) -> pa.Schema:
         """The columns of a published file of scores, with the challengers of now instead of those of then."""
@@ -180,7 +180,7 @@ class _Replay:
             schema = engine.schema(select)
             batches = engine.stream(select, FEATURE_GROUP_ROWS, order="ALL")
             stage_batches(target, (self.renamed(batch, schema) for batch in batches), schema)
-        staged = read_staged(target, self.job.workspace.root)
+        staged = read_staged(target, self.job.workspace)
         return {"rejects": staged.path, "rejected": staged.rows}
 
     def renamed(self, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

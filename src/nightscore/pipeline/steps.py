@@ -162,14 +162,14 @@ def score_piece(
         NotYet: the job, its model or an input has changed since the plan was made, a library is of another
             version here, or it was decided meanwhile that the run is not published.
     """
-    day, root = Day(job, plan), job.workspace.root
+    day, workspace = Day(job, plan), job.workspace
     day.refuse_changed_job()
     day.refuse_other_versions()
     day.run.refuse_ended()
     path, aside = day.run.scores(piece.fingerprint), day.run.rejects(piece.fingerprint)
     if path.exists():
         count(piece.rows)
-        return read_staged(path, root, aside)
+        return read_staged(path, workspace, aside)
     with day.run.in_use(), day.steady_inputs():
         started, cpu = time.time(), thread_seconds()
         scorer = open_planned_scorer(job, plan)
@@ -178,7 +178,7 @@ def score_piece(
         resources = EngineResources(1, room.duckdb, day.run.path)
         columns = list(dict.fromkeys([*needed_columns(job, scorer), *challengers.inputs]))
         folders = inputs.scored_folders(job)
-        source = source_schema(root, piece, columns, resources, folders)
+        source = source_schema(workspace, piece, columns, resources, folders)
         schema = binding.scores_schema(job, source, scorer)
         rejects = RejectWriter(job, plan, aside, binding.rejects_schema(job, source))
         deadline = Deadline(job, rejects.where)
@@ -188,7 +188,7 @@ def score_piece(
             # Rejects and notes are complete before the last batch is given, and so before the file is there.
             with rejects:
                 for chunk in scan_chunks(
-                    root, piece, columns, plan.chunk_rows, resources, size=room.chunk, folders=folders
+                    workspace, piece, columns, plan.chunk_rows, resources, size=room.chunk, folders=folders
                 ):
                     deadline.check()
                     for features, outputs in rows.score(chunk):
@@ -200,7 +200,7 @@ def score_piece(
             rows.lost.keep(day.run.lost_values(piece.fingerprint))
 
         stage_batches(path, scores(), schema)
-        return with_timings(read_staged(path, root, aside), started, cpu)
+        return with_timings(read_staged(path, workspace, aside), started, cpu)
 
 
 def publish_day(

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from nightscore.common import Broken, file_sha256, replace_text, thread_seconds, write_once
+from nightscore.common import Broken, Workspace, file_sha256, replace_text, thread_seconds, write_once
 from nightscore.store.table_schema import stored_column
 
 UNKNOWN = 16  # bytes of a value of a type that is not looked into (a dictionary's, a view's)
@@ -143,14 +143,14 @@ def stamped(batch: pa.RecordBatch, run_id: str, schema: pa.Schema) -> pa.RecordB
     return pa.RecordBatch.from_arrays(cast, schema=schema)
 
 
-def read_staged(path: Path, root: Path, rejects: Path | None = None) -> StagedFile:
+def read_staged(path: Path, workspace: Workspace, rejects: Path | None = None) -> StagedFile:
     """What a staged file holds, from its footer; of a piece, with the file of its rejects."""
     rows = pq.read_metadata(path).num_rows
-    file = StagedFile(path.relative_to(root).as_posix(), rows, path.stat().st_size)
+    file = StagedFile(workspace.relative(path), rows, path.stat().st_size)
     if rejects is None or not rejects.exists():
         return file
     rejected = pq.read_metadata(rejects).num_rows
-    return replace(file, rejects=rejects.relative_to(root).as_posix(), rejected=rejected)
+    return replace(file, rejects=workspace.relative(rejects), rejected=rejected)
 
 
 @contextlib.contextmanager

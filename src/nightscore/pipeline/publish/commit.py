@@ -95,7 +95,7 @@ def publish_tables(
     run = run_folder.folder_of_plan(workspace, plan)
     files = {table: _link(workspace, plan, table, table_files) for table, table_files in staged.items()}
     report("link", len(files), len(files))
-    rows = [read_staged(run.decided(RESTATED_ROWS), workspace.root)] if receipt.restatement else []
+    rows = [read_staged(run.decided(RESTATED_ROWS), workspace)] if receipt.restatement else []
     appended = {RESTATED_ROWS: _link(workspace, plan, RESTATED_ROWS, rows)} if rows else {}
     publication = Publication(
         receipt=receipt,
@@ -203,7 +203,7 @@ def roll_forward(job: Job, day: dt.date, report: ProgressCallback = silent) -> N
 
 
 def _link(workspace: Workspace, plan: Plan, table: str, staged: Sequence[StagedFile]) -> list[str]:
-    files = [workspace.root / file.path for file in staged]
+    files = [workspace.locate(file.path) for file in staged]
     return link_staged(workspace.tables / table, plan.day, plan.run_id, files)
 
 

@@ -122,7 +122,7 @@ def _staged(workspace: Workspace, waiting: HeldDay) -> dict[str, list[StagedFile
     files = {t: _unharmed(workspace, waiting.receipt, t, paths) for t, paths in waiting.files.items()}
     for table, staged in files.items():
         if staged:
-            schema = pq.read_schema(workspace.root / staged[0].path)
+            schema = pq.read_schema(workspace.locate(staged[0].path))
             delta.check_table_schema(workspace.tables / table, schema)
     return files
 
@@ -203,10 +203,10 @@ def _unharmed(workspace: Workspace, receipt: Receipt, table: str, paths: Sequenc
     """The staged files of a table. Broken where one is not what the receipt says."""
     staged = []
     for path, recorded in zip(paths, receipt.tables[table].sha256, strict=True):
-        file = workspace.root / path
+        file = workspace.locate(path)
         if not file.is_file() or file_sha256(file) != recorded:
             raise Broken(f"{path}: changed or gone since the day was held; run the day again")
-        staged.append(read_staged(file, workspace.root))
+        staged.append(read_staged(file, workspace))
     return staged
 
 
