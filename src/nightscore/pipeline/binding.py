@@ -176,7 +176,7 @@ def _check_contracts(engine: Engine, day: Day) -> None:
             contract = engine.types(f"SELECT {casts}")
         first = day.plan.inputs[name][0].path
         given = inputs.folder_columns(source).types(first).keys() & contract.keys()
-        inside = {*pq.read_schema(day.root / first).names, *given}
+        inside = {*pq.read_schema(day.locate(first)).names, *given}
         actual = {
             c: kind
             for c, kind in engine.types(f"SELECT * FROM {quote_identifier(name)}").items()

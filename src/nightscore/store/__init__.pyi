@@ -137,4 +137,6 @@ from .versions import NOT_INSTALLED as NOT_INSTALLED
 from .versions import library_versions as library_versions
 from .walk import SUMS as SUMS
 from .walk import Found as Found
+from .walk import Partition as Partition
+from .walk import Span as Span
 from .walk import Walk as Walk

@@ -46,7 +46,7 @@ def up_to(job: Job, name: str, source: PathInput, files: tuple[InputFile, ...], 
     """
     if source.known_at is None or not files:
         return None
-    schema = pq.read_schema(job.workspace.root / files[0].path)
+    schema = pq.read_schema(job.workspace.locate(files[0].path))
     at = ("inputs", name, "known_at")
     if source.known_at not in schema.names:
         job.raise_broken(
