@@ -89,6 +89,14 @@ class PathInput(StrictModel, Kind):
         ),
     ] = None
 
+    since: Annotated[
+        Column | None,
+        Field(
+            description="the column (DATE) that says from which day on a row holds, of a table in one file: "
+            "a run sees the rows up to its day, and no later one is a cause of it"
+        ),
+    ] = None
+
     @cached_property
     def layout(self) -> Layout | None:
         """How its days lie below `path`; None without partitions."""
@@ -102,7 +110,8 @@ class PathInput(StrictModel, Kind):
     @property
     def never_null(self) -> list[str]:
         """The columns in which each row has a value."""
-        return [name for name, kind in (self.columns or {}).items() if kind.endswith(NOT_NULL)]
+        said = [name for name, kind in (self.columns or {}).items() if kind.endswith(NOT_NULL)]
+        return list(dict.fromkeys([*said, *([self.since] if self.since else [])]))
 
     @model_validator(mode="after")
     def _lookback_needs_partition(self) -> "PathInput":
@@ -111,6 +120,8 @@ class PathInput(StrictModel, Kind):
         for key in ("calendar", "partition_column"):
             if self.partition is None and getattr(self, key) is not None:
                 raise Misplaced((key,), "needs partition: a table without partitions has no days")
+        if self.partition is not None and self.since is not None:
+            raise Misplaced(("since",), "is for a table without partitions: of those no later day is seen")
         return self
 
 
