@@ -2,12 +2,11 @@
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 
 from nightscore.common import NightscoreError, NotYet, Workspace
 from nightscore.job import Job
 from nightscore.pipeline.executors import Executor, InOrder
-from nightscore.store import Plan, StagedFile, run_folder
+from nightscore.store import Place, Plan, StagedFile, run_folder
 
 
 def check_executor(make: Callable[[], Executor], job: Job, plan: Plan) -> None:
@@ -67,5 +66,5 @@ def _stat(workspace: Workspace, file: StagedFile) -> tuple[int, int]:
     return stat.st_ino, stat.st_mtime_ns
 
 
-def _scores(job: Job, plan: Plan) -> Path:
+def _scores(job: Job, plan: Plan) -> Place:
     return run_folder.folder_of_plan(job.workspace, plan).scores("any").parent

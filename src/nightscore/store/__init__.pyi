@@ -2,6 +2,7 @@ from . import catalog as catalog
 from . import delta as delta
 from . import owners as owners
 from . import run_folder as run_folder
+from . import storage as storage
 from . import table_schema as table_schema
 from .catalog import RESTATED_ROWS as RESTATED_ROWS
 from .catalog import RESTATEMENT_SCHEMAS as RESTATEMENT_SCHEMAS
@@ -102,7 +103,10 @@ from .snapshots import LiveFile as LiveFile
 from .sql_checks import repeatable_select as repeatable_select
 from .sql_columns import EVERY as EVERY
 from .sql_columns import compared_columns as compared_columns
+from .sql_columns import gives_collated as gives_collated
 from .sql_columns import named_columns as named_columns
+from .sql_columns import named_views as named_views
+from .sql_columns import with_names as with_names
 from .sql_order import ordered_select as ordered_select
 from .staging import FEATURE_GROUP_ROWS as FEATURE_GROUP_ROWS
 from .staging import StagedFile as StagedFile
@@ -116,6 +120,7 @@ from .staging import spill as spill
 from .staging import stage_batches as stage_batches
 from .staging import stamped as stamped
 from .staging import with_timings as with_timings
+from .storage import Place as Place
 from .table_diff import TableDiff as TableDiff
 from .table_diff import sum_changes as sum_changes
 from .variant_file import BakeoffEvidence as BakeoffEvidence

@@ -109,8 +109,8 @@ class Yardstick:
 
 
 def _read_staged(job: Job, plan: Plan) -> list[StagedFile]:
-    run, space = run_folder.folder_of_plan(job.workspace, plan), job.workspace
-    return [read_staged(run.scores(p.fingerprint), space, run.rejects(p.fingerprint)) for p in plan.pieces]
+    run = run_folder.folder_of_plan(job.workspace, plan)
+    return [read_staged(run.scores(p.fingerprint), run.rejects(p.fingerprint)) for p in plan.pieces]
 
 
 def _one_number(rows: list[tuple[object, ...]], job: Job, metric: Metric) -> float | None:

@@ -177,7 +177,7 @@ def _read(day: Day, scorer: Scorer, ranges: Sequence[RowRange]) -> pa.RecordBatc
     """The sampled rows: key and features. Those of one row group are read at once."""
     job, room = day.job, job_memory_budget(day.job).piece
     columns = list(dict.fromkeys([*job.spec.key, *scorer.signature.inputs.names]))
-    resources = EngineResources(1, room.duckdb, day.run.path)
+    resources = EngineResources(1, room.duckdb, day.temp)
     folders = scored_folders(job)
     held: list[pa.RecordBatch] = []
     for span, rows in _spans(day, ranges):

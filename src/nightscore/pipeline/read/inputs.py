@@ -13,7 +13,7 @@ from nightscore.job import Input, Job, Layout, PathInput, parse_layout
 from nightscore.pipeline.read.as_of import up_to
 from nightscore.pipeline.read.listing import input_days, list_input, list_input_days, own_table
 from nightscore.pipeline.read.parquet_files import decoded_bytes, file_stat, inspect_files, inspect_parquet
-from nightscore.store import NO_FOLDERS, FolderColumns, InputFile, View, delta
+from nightscore.store import NO_FOLDERS, FolderColumns, InputFile, View, delta, storage
 
 __all__ = [
     "Files", "folder_columns", "input_days", "inspect_parquet", "list_input_days", "missing", "partition",
@@ -128,7 +128,8 @@ def view(job: Job, name: str, files: Sequence[InputFile], called: str = "") -> V
     types = folder_columns(source).types(files[0].path) if files else {}
     paths = tuple(job.workspace.locate(file.path) for file in files)
     by_name = bool(_may_lack(job.workspace, source))
-    return View(called or name, paths, by_name=by_name, folder_types=types)
+    ours = not isinstance(source, PathInput)
+    return View(called or name, paths, by_name=by_name, folder_types=types, stored=ours)
 
 
 @contextlib.contextmanager
@@ -184,4 +185,8 @@ def _layout(source: Input) -> Layout | None:
 
 def _may_lack(workspace: Workspace, source: Input) -> set[str]:
     """The columns that a file of an input may lack: those of challengers, where the input is a table."""
-    return set() if isinstance(source, PathInput) else delta.optional_columns(workspace.tables / source.table)
+    return (
+        set()
+        if isinstance(source, PathInput)
+        else delta.optional_columns(storage.tables(workspace) / source.table)
+    )

@@ -9,10 +9,11 @@ import pyarrow.parquet as pq
 
 from nightscore.common import Broken, NotYet, file_sha256
 from nightscore.job import Job, PathInput
+from nightscore.pipeline.read.as_published import published_sha256
 from nightscore.pipeline.read.as_reported import table_state
 from nightscore.pipeline.read.inputs import Files
 from nightscore.pipeline.read.manifest import written_down
-from nightscore.store import InputFile, Pinned, Plan, catalog, folder_values
+from nightscore.store import Plan, catalog, folder_values
 
 I32_NEXT = 0x15  # in Thrift's compact protocol: the next field, an i32
 ROWS = 65_536
@@ -146,10 +147,4 @@ def _written_down(job: Job, files: Files) -> Iterator[tuple[str, str, Collection
             if isinstance(source, PathInput):
                 yield name, file.path, [written_down(job, source, file.path, read)]
             else:
-                yield name, file.path, _in_receipts(table_state(state, source), source.table, file)
-
-
-def _in_receipts(state: Pinned, table: str, file: InputFile) -> tuple[str, ...]:
-    """The sha256 of the files that were published for a day of a table."""
-    entry = state.published.get(table, {}).get(file.day)
-    return entry.read_receipt().tables[table].sha256 if entry else ()
+                yield name, file.path, published_sha256(table_state(state, source), source.table, file.day)

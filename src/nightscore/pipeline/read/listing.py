@@ -46,7 +46,7 @@ def list_input(job: Job, name: str, source: Input, day: dt.date) -> Listed:
             if source.layout is None:
                 return _files(job, source)
             return _days(job, name, source, source.layout, (first, last))
-    return Listed(tuple((f.day, f.path) for f in published_files(job, name, source, first, last)))
+    return Listed(tuple((f.day, f.path.local()) for f in published_files(job, name, source, first, last)))
 
 
 def list_input_days(job: Job) -> list[dt.date]:

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from nightscore.common import NightscoreError, Workspace, as_day, file_sha256
 from nightscore.job import Input, Job, PathInput, SqlAudit
 from nightscore.pipeline import inputs
-from nightscore.store import CatalogEntry, InputFile, InputResult, Pinned, Receipt, RunFolder
+from nightscore.store import CatalogEntry, InputFile, InputResult, Pinned, Receipt, RunFolder, storage
 
 
 class Finding(BaseModel):
@@ -152,10 +152,12 @@ class PublishedDay:
         """The files whose rows were scored; None where the snapshot of them is gone."""
         if self.job.features_sql is None:
             return [f for f in self.files[self.job.spec.features] if f.day == self.entry.day]
-        run = RunFolder(self.job.workspace.runs / self.entry.job / self.entry.day / self.entry.run_id)
-        if not run.features.is_file():
+        run = RunFolder(
+            storage.runs(self.job.workspace) / self.entry.job / self.entry.day / self.entry.run_id
+        )
+        if not run.features.exists():
             return None
-        return [inputs.inspect_parquet(self.job.workspace, run.features)]
+        return [inputs.inspect_parquet(self.job.workspace, run.features.local())]
 
 
 def _partition(path: str, key: str | None) -> str:

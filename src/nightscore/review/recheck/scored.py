@@ -15,7 +15,7 @@ from nightscore.common import Broken, NightscoreError
 from nightscore.job import Job
 from nightscore.pipeline import hold_to_rows, inputs, lost_values, open_job_model, scan_chunks
 from nightscore.review.recheck.published_day import Finding, PublishedDay
-from nightscore.store import EngineResources, InputFile, Piece, Plan, RowRange, job_memory_budget
+from nightscore.store import EngineResources, InputFile, Piece, Plan, RowRange, job_memory_budget, storage
 
 NEIGHBOURS, LOST, FILLED, DECIMALS = (
     "neighbours", "value lost", "fill cast", "last bits of decimals",
@@ -93,7 +93,7 @@ def _lost(job: Job, source: Sequence[InputFile], needed: pa.Schema) -> Iterator[
     doubtful = [f for f in needed if any(not _is_held(job.workspace.locate(file.path), f) for file in source)]
     if not doubtful:
         return
-    resources = EngineResources(1, job_memory_budget(job).piece.duckdb, job.workspace.runs)
+    resources = EngineResources(1, job_memory_budget(job).piece.duckdb, storage.runs(job.workspace).scratch())
     ranges = tuple(RowRange(file.path, 0, file.rows) for file in source if file.rows)
     names, rows = [field.name for field in doubtful], Counter[str]()
     folders = inputs.scored_folders(job)
