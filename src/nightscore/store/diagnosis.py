@@ -62,22 +62,20 @@ def diagnose(workspace: Workspace) -> Diagnosis:
 
 def _state(root: Root) -> RootState:
     if root.is_bucket:
-        return _lacking(
-            root, f"{root.at} is a bucket, which this version can't read; set a folder that mounts it"
-        )
+        return _lacking(root, f"{root.at} is a bucket, which can't be read yet; set a folder that mounts it")
     folder = root.folder
     if not folder.is_dir():
         if root.setting == "default":  # it comes with the first night
             folder = folder.parent
         else:
             return _lacking(
-                root, f"{folder} is no folder; make it, mount it, or set another by {root.setting}"
+                root, f"{folder} is no folder; make or mount it, or set another by {root.setting}"
             )
     if not os.access(folder, os.R_OK | os.X_OK):
-        return _lacking(root, f"{folder} can't be read by this user ({os.geteuid()}); allow it r and x there")
-    return (
-        _written(root, folder) if root.write else RootState(root.name, root.at, root.setting, readable=True)
-    )
+        return _lacking(root, f"{folder} can't be read by user {os.geteuid()}, who needs r and x there")
+    if root.name == DATA:
+        return _written(root, folder)
+    return RootState(root.name, root.at, root.setting, readable=True)
 
 
 def _lacking(root: Root, problem: str) -> RootState:
