@@ -185,8 +185,8 @@ def _check_contracts(engine: Engine, day: Day) -> None:
         for column in [*contract, *actual]:
             if contract.get(column) != actual.get(column):
                 day.job.raise_broken(
-                    at, f"column {column!r} is {actual.get(column, 'absent')} in the files of {source.path} "
-                    f"and {contract.get(column, 'absent')} in their contract"
+                    at, f"column {column!r} is {actual.get(column, 'absent')} in the files of "
+                    f"{source.address} and {contract.get(column, 'absent')} in their contract"
                 )  # fmt: skip
 
 

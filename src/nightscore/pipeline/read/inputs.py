@@ -89,8 +89,8 @@ def missing(job: Job, files: Files, day: dt.date) -> list[str]:
         source = job.spec.inputs[name]
         if isinstance(source, PathInput) and not input_days(job, name, source):
             job.raise_broken(
-                ("inputs", name, "path"), f"{source.path} has no partition of any day: is it mounted? A day "
-                "is skipped only where others are there"
+                ("inputs", name, "path"), f"{source.address} has no partition of any day: is it mounted? "
+                "A day is skipped only where others are there"
             )  # fmt: skip
     return names
 
