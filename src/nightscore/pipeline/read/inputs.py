@@ -150,6 +150,21 @@ def steady_inputs(job: Job, files: Files, day: dt.date) -> Iterator[None]:
 
 
 def _refuse_changed(job: Job, files: Files, day: dt.date) -> None:
+    _refuse_other_files(job, files)
+    for name, source in job.spec.inputs.items():
+        # Published tables gain files all the time; a run stays with those that receipts named.
+        if isinstance(source, PathInput):
+            listed = {job.workspace.relative(p) for _, p in list_input(job, name, source, day).files}
+            read = {file.path for file in files[name]}
+            for path in sorted(listed ^ read):
+                what = "came" if path in listed else "removed"
+                raise NotYet(f"{path}: {what} while input {name} was being read; nothing is published")
+    _refuse_other_files(
+        job, files
+    )  # what lies in a bucket, and is another now, was fetched again by the listing
+
+
+def _refuse_other_files(job: Job, files: Files) -> None:
     for file in (file for input_files in files.values() for file in input_files):
         try:
             now = file_stat(job.workspace.locate(file.path))
@@ -160,12 +175,6 @@ def _refuse_changed(job: Job, files: Files, day: dt.date) -> None:
                 f"{file.path}: changed while it was being read (inode:bytes:time {file.stat} -> {now}); "
                 "nothing is published"
             )
-    for name, source in job.spec.inputs.items():
-        # Published tables gain files all the time; a run stays with those that receipts named.
-        if isinstance(source, PathInput):
-            listed = {job.workspace.relative(p) for _, p in list_input(job, name, source, day).files}
-            for path in sorted(listed - {file.path for file in files[name]}):
-                raise NotYet(f"{path}: came while input {name} was being read; nothing is published")
 
 
 def _view(
