@@ -18,9 +18,9 @@ from nightscore.review.late_data import find_late_days
 from nightscore.review.report.html import report
 from nightscore.review.verify import verify_days
 from nightscore.store.gc import collect_garbage
-from tests.behaviour.conftest import ROWS, Build
-from tests.behaviour.world import Truth
-from tests.support.workspace import DAYS, JOB
+from tests.behaviour.conftest import ROWS
+from tests.behaviour.world import Truth, copy
+from tests.support.workspace import DAYS, JOB, make_workspace
 
 FIRST, SECOND, THIRD = DAYS
 AS_PUBLISHED, RERUN = (Truth(ROWS, weights, day=SECOND) for weights in ((1.0, 2.0), (4.0, 1.0)))
@@ -48,14 +48,20 @@ def add_reader(root: Path, as_reported: bool = True) -> None:
     (folder / "features.sql").write_text(DAY_BEFORE)
 
 
-@pytest.fixture
-def books(fresh: Build) -> Path:
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace whose job `mini` has closed three days, and a job that holds each to the day before."""
-    root = fresh(job=JOB + "close: true\n")
+    root = make_workspace(tmp_path_factory.mktemp("closed") / "w", ROWS, JOB + "close: true\n")
     add_reader(root)
     for day in DAYS:
         assert run(load("mini", root), day).closed
     return root
+
+
+@pytest.fixture
+def books(closed: Path, tmp_path: Path) -> Path:
+    """The same, to be written to."""
+    return copy(closed, tmp_path / "w")
 
 
 def rerun(root: Path) -> None:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nightscore.common import NotYet, as_day
+from nightscore.common import NotYet, Workspace, as_day
 from nightscore.job import CHALLENGERS, Job
 from nightscore.pipeline.read import inputs
 from nightscore.scorers import read_hardware
@@ -56,9 +56,13 @@ class Day:
         return f"job {self.job.name}, day {self.plan.day}"
 
     @property
-    def root(self) -> Path:
-        """The workspace's root, to which the paths of plans and staged files are relative."""
-        return self.job.workspace.root
+    def workspace(self) -> Workspace:
+        """The workspace, whose paths plans and staged files name."""
+        return self.job.workspace
+
+    def locate(self, path: str) -> Path:
+        """Where a file lies that the plan, or a staged file, names."""
+        return self.workspace.locate(path)
 
     def place(self, path: str) -> Place:
         """What a path of a staged file names."""
@@ -136,7 +140,7 @@ class Day:
     ) -> Engine:
         """An engine that sees the inputs, `params`, and staged files under the given names.
 
-        `source` are further files (relative to the root) that it may read by their path; `memory` is
+        `source` are further files (as plans name them) that it may read by their path; `memory` is
         what it may use in bytes (default: its part of the budget), before it spills to disk.
         `threads` are its threads (default: as many as there are cores). `views` are further views.
         `asked` is the SQL that it will be asked, where that is known: inputs that it does not name are left
@@ -213,7 +217,7 @@ class Day:
         return View(f"staged {name}", self._paths(file.path for file in files), stored=True)
 
     def _paths(self, relative: Iterable[str]) -> tuple[Path, ...]:
-        return tuple(self.root / path for path in relative)
+        return tuple(self.locate(path) for path in relative)
 
 
 def _define_staged(engine: Engine, name: str, table: str, hidden: Sequence[str]) -> None:

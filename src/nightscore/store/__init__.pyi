@@ -20,6 +20,9 @@ from .chunking import rows_within as rows_within
 from .column_stats import TableProof as TableProof
 from .column_stats import compute_table_proof as compute_table_proof
 from .column_stats import proof_differences as proof_differences
+from .diagnosis import Diagnosis as Diagnosis
+from .diagnosis import RootState as RootState
+from .diagnosis import diagnose as diagnose
 from .disk import SpillFolder as SpillFolder
 from .disk import free_bytes as free_bytes
 from .engine import Engine as Engine
@@ -121,6 +124,7 @@ from .staging import with_timings as with_timings
 from .storage import Place as Place
 from .table_diff import TableDiff as TableDiff
 from .table_diff import sum_changes as sum_changes
+from .trees import tree_of as tree_of
 from .variant_file import BakeoffEvidence as BakeoffEvidence
 from .variant_file import ModelOf as ModelOf
 from .variant_file import VariantFile as VariantFile
@@ -138,4 +142,6 @@ from .versions import NOT_INSTALLED as NOT_INSTALLED
 from .versions import library_versions as library_versions
 from .walk import SUMS as SUMS
 from .walk import Found as Found
+from .walk import Partition as Partition
+from .walk import Span as Span
 from .walk import Walk as Walk

@@ -65,7 +65,7 @@ def column_type(job: Job, name: str, key: str, column: str, file: InputFile) -> 
     Raises:
         Broken: the file has no such column.
     """
-    schema = pq.read_schema(job.workspace.root / file.path)
+    schema = pq.read_schema(job.workspace.locate(file.path))
     if column not in schema.names:
         job.raise_broken(
             ("inputs", name, key), f"{file.path} has no column {column!r}; it has {', '.join(schema.names)}"

@@ -28,7 +28,7 @@ def verify_inputs(job: Job, files: Files) -> dict[str, str]:
     """
     _refuse_broken_contracts(job, files)
     paths = {
-        file.path: job.workspace.root / file.path for input_files in files.values() for file in input_files
+        file.path: job.workspace.locate(file.path) for input_files in files.values() for file in input_files
     }
     if job.spec.verify_inputs == "checksum":
         for shown, path in paths.items():
@@ -43,7 +43,7 @@ def refuse_changed_inputs(job: Job, plan: Plan) -> None:
         NotYet: one has changed; what was read may be a mixture.
     """
     for shown, before in plan.sha256.items():
-        now = file_sha256(job.workspace.root / shown)
+        now = file_sha256(job.workspace.locate(shown))
         if now != before:
             raise NotYet(f"{shown}: changed while it was being read (sha256 {before} -> {now})")
 
@@ -52,7 +52,7 @@ def _refuse_broken_contracts(job: Job, files: Files) -> None:
     for name, source in job.spec.inputs.items():
         for column in source.never_null if isinstance(source, PathInput) else ():
             for file in files[name]:
-                _refuse_nulls(job.workspace.root / file.path, file.path, name, column)
+                _refuse_nulls(job.workspace.locate(file.path), file.path, name, column)
 
 
 def _hashes(job: Job, files: Files, paths: Mapping[str, Path]) -> dict[str, str]:

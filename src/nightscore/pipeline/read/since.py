@@ -51,7 +51,7 @@ def by_rows(
 def _rows_sha256(job: Job, file: InputFile, column: str, day: dt.date) -> str:
     """Of the columns, and of the rows up to a day in an order of their own."""
     try:
-        with pq.ParquetFile(job.workspace.root / file.path) as parquet:
+        with pq.ParquetFile(job.workspace.locate(file.path)) as parquet:
             columns = [(field.name, str(field.type)) for field in parquet.schema_arrow]
             rows = [
                 hashlib.sha256(json.dumps(list(row.values()), default=str).encode()).digest()
