@@ -12,7 +12,7 @@ and one fault:
     status    this status is the answer, nothing is forwarded
     after     it is forwarded, and this status is the answer
     cut       half of the answer's body is sent
-    strip     a header of the request is left out
+    fit       false: a condition that the server refuses (412) is answered by success, as if it were ignored
     delay     seconds before it is forwarded
 """
 
@@ -25,6 +25,7 @@ from collections import Counter
 from typing import Any
 
 ERROR = b"<Error><Code>SlowDown</Code><Message>a fault of a test</Message></Error>"
+SOME_TIME = "Wed, 01 Jan 2020 00:00:00 GMT"
 HOP = ("connection", "transfer-encoding", "content-length", "expect")
 
 
@@ -112,6 +113,10 @@ class _Server:
             (name, value) for name, value in headers if name.lower() not in (*HOP, fault.get("strip", ""))
         ]
         line, answered, data = await self.forward(method, first, kept, body)
+        if fault.get("fit") is False and " 412 " in line:
+            return await _send(
+                writer, "HTTP/1.1 200 OK", [("ETag", '"1"'), ("Last-Modified", SOME_TIME)], b""
+            )
         if fault.get("lost"):
             return _drop(writer)
         if status := fault.get("after"):

@@ -66,7 +66,7 @@ def refuse_large(job: Job, files: Files) -> None:
     if limits.rows is not None and rows > limits.rows:
         job.raise_broken(("limits", "rows"), f"the input files have {rows:,} rows, more than {limits.rows:,}")
     if limits.bytes is not None and limits.bytes != "auto":
-        decoded = sum(decoded_bytes(job.workspace.locate(file.path)) for file in every)
+        decoded = sum(decoded_bytes(storage.locate(job.workspace, file.path)) for file in every)
         if decoded > parse_size(limits.bytes):
             message = (
                 f"the input files have {byte_size(decoded)} when they are decoded, more than {limits.bytes}"
@@ -127,7 +127,7 @@ def view(job: Job, name: str, files: Sequence[InputFile], called: str = "") -> V
     """Some files of an input as SQL sees them, all rows, under its name or another."""
     source = job.spec.inputs[name]
     types = folder_columns(source).types(files[0].path) if files else {}
-    paths = tuple(job.workspace.locate(file.path) for file in files)
+    paths = tuple(storage.locate(job.workspace, file.path) for file in files)
     by_name = bool(_may_lack(job.workspace, source))
     ours = not isinstance(source, PathInput)
     return View(called or name, paths, by_name=by_name, folder_types=types, stored=ours)
@@ -167,7 +167,7 @@ def _refuse_changed(job: Job, files: Files, day: dt.date) -> None:
 def _refuse_other_files(job: Job, files: Files) -> None:
     for file in (file for input_files in files.values() for file in input_files):
         try:
-            now = file_stat(job.workspace.locate(file.path))
+            now = file_stat(storage.locate(job.workspace, file.path))
         except OSError:
             raise NotYet(f"{file.path}: removed while it was being read; nothing is published") from None
         if now != file.stat:
