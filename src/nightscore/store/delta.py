@@ -43,7 +43,10 @@ KEPT = {
 }
 SNAPSHOTS = KeptSnapshots()
 file_run_id = snapshots.file_run_id
-COLUMNS = {"path": "path", "partition.day": "day", "num_records": "rows", "size_bytes": "bytes"}
+COLUMNS = {
+    "path": "path", "partition.day": "day", "num_records": "rows", "size_bytes": "bytes",
+    "modification_time": "modified",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def table_exists(root: Place) -> bool:
     Not by `DeltaTable.is_deltatable`, which says the same but keeps the GIL (deltalake 1.6): while a network
     file system hangs, no other thread of the process would run, nor would a signal be seen.
     """
-    return any(LOGGED.fullmatch(entry.name) for entry in (root / "_delta_log").list("*"))
+    return any(LOGGED.fullmatch(entry.name) for entry in (root / "_delta_log").glob("*"))
 
 
 def list_live_files(root: Place, version: int | None = None) -> list[LiveFile]:

@@ -30,6 +30,7 @@ NUMBER_TYPES = frozenset({  # and DECIMAL(…)
 })  # fmt: skip
 NARROW = frozenset({"BOOLEAN", "DATE", "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "UUID"})
 FLOATING = re.compile(r"\b(FLOAT|DOUBLE)\b")  # in a type; a field of that name does no harm
+WIDE = re.compile(r"DECIMAL\(38, ?0\)((?:\[\])*)")  # as a table stores a HUGEINT, and lists of such
 SAID = re.compile(
     r"Conversion Error: Could not convert string '(two rows are alike [^']*)' to BOOL.*", re.DOTALL
 )
@@ -60,16 +61,18 @@ class View:
     `folder_types` (name -> DuckDB type) are the columns that folders give, where there are more than that.
     `columns` (name -> DuckDB type) describes the view while it has no files. With `up_to` or `among` only
     some rows are seen. Where files have not all columns alike, `by_name` gives null for those that one lacks.
+    In files of ours, `stored`, a DECIMAL(38, 0) is the HUGEINT that it was before it was stored.
     """
 
     name: str
     files: tuple[Path, ...]
     partition: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
-    up_to: UpTo | None = None
+    up_to: tuple[UpTo, ...] = ()
     among: Among | None = None
     by_name: bool = False
     folder_types: Mapping[str, str] = field(default_factory=dict)
+    stored: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,21 +155,10 @@ class Engine:
 
     def _create(self, view: View) -> None:
         name = quote_identifier(view.name)
-        if not view.files:
-            columns = ", ".join(
-                f"CAST(NULL AS {t}) AS {quote_identifier(c)}" for c, t in view.columns.items()
-            )
-            with SqlMistakes(f"input {view.name}, columns"):
-                self._connection.execute(f"CREATE VIEW {name} AS SELECT {columns} WHERE false")
-            return
-        hive = hive_options(view.folder_types or ({view.partition: DAY} if view.partition else {}))
-        files = ", ".join(map(literal, view.files))  # and not in a variable, which SQL of a job could read
-        source = f"read_parquet([{files}], {hive}{', union_by_name = true' if view.by_name else ''})"
-        with SqlMistakes(view.name):
-            types = self.types(f"SELECT * FROM {source}")
-            self._connection.execute(
-                f"CREATE VIEW {name} AS SELECT *{_veiled(types)} FROM {source}{_where(view)}"
-            )
+        with SqlMistakes(view.name if view.files else f"input {view.name}, columns"):
+            source = _source(view)
+            seen = _seen_as(self.types(f"SELECT * FROM {source}"), view)
+            self._connection.execute(f"CREATE VIEW {name} AS SELECT *{seen} FROM {source}{_where(view)}")
 
     def define(self, name: str, select: str) -> None:
         """Make a SELECT a view that later SQL of this engine can read."""
@@ -269,10 +261,10 @@ class Engine:
 def _where(view: View) -> str:
     """Which rows of a view are seen, as SQL."""
     terms = []
-    if view.up_to is not None:
-        kind = "TIMESTAMPTZ" if isinstance(view.up_to.value, dt.datetime) else "DATE"
-        value = f"CAST({literal(view.up_to.value.isoformat())} AS {kind})"
-        terms.append(f"{quote_identifier(view.up_to.column)} <= {value}")
+    for bound in view.up_to:
+        kind = "TIMESTAMPTZ" if isinstance(bound.value, dt.datetime) else "DATE"
+        value = f"CAST({literal(bound.value.isoformat())} AS {kind})"
+        terms.append(f"{quote_identifier(bound.column)} <= {value}")
     if view.among is not None:
         values = ", ".join(map(literal, view.among.values))
         terms.append(f"{quote_identifier(view.among.column)} IN ({values})")
@@ -302,13 +294,32 @@ class SqlMistakes:
             raise _translated(error, self._where) from error
 
 
-def _veiled(columns: Mapping[str, str]) -> str:
-    """SQL that puts what holds floats, lists and structs of them too, behind a TRY.
+def _source(view: View) -> str:
+    """What a view's rows come from, in a FROM: its files, or nothing in the columns that it would have."""
+    if not view.files:
+        columns = ", ".join(f"CAST(NULL AS {t}) AS {quote_identifier(c)}" for c, t in view.columns.items())
+        return f"(SELECT {columns} WHERE false)"
+    hive = hive_options(view.folder_types or ({view.partition: DAY} if view.partition else {}))
+    files = ", ".join(map(literal, view.files))  # and not in a variable, which SQL of a job could read
+    return f"read_parquet([{files}], {hive}{', union_by_name = true' if view.by_name else ''})"
 
-    It changes no value, and hides from the optimizer what a footer says of them.
+
+def _seen_as(columns: Mapping[str, str], view: View) -> str:
+    """SQL that gives some columns otherwise than they are read.
+
+    What holds floats, lists and structs of them too, stands behind a TRY, which changes no value, and hides
+    from the optimizer what a footer says of them. And a HUGEINT, such as a sum of integers, is stored as a
+    DECIMAL(38, 0): one of 38 digits has no room for places, and DuckDB takes `CASE WHEN a THEN s ELSE 0.5
+    END` for 1.
     """
-    floats = [quote_identifier(c) for c, kind in columns.items() if FLOATING.search(kind)]
-    return f" REPLACE ({', '.join(f'TRY({c}) AS {c}' for c in floats)})" if floats else ""
+    seen = {}
+    for column, kind in columns.items():
+        name = quote_identifier(column)
+        if FLOATING.search(kind) and view.files:
+            seen[name] = f"TRY({name})"
+        elif view.stored and (lists := WIDE.fullmatch(kind)):
+            seen[name] = f"CAST({name} AS HUGEINT{lists[1]})"
+    return f" REPLACE ({', '.join(f'{sql} AS {name}' for name, sql in seen.items())})" if seen else ""
 
 
 def _of_reader(error: OSError) -> duckdb.Error:

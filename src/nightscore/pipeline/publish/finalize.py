@@ -180,10 +180,10 @@ def _prove(day: Day, pieces: Sequence[StagedFile], aside: Tables, before: Receip
     for path in sorted(ours):
         check_staged_sha256(path)  # before anything parses them
     with day.engine({"scores": pieces, **aside}, source, day.budget.proof) as engine, SqlMistakes(str(day)):
-        refuse_bad_keys(engine, [day.root / file.path for file in pieces], key, str(day))
+        refuse_bad_keys(engine, [day.locate(file.path) for file in pieces], key, str(day))
         scored_rows, out = read_staged_totals(engine, "scores", key)
         read_rows, in_ = read_source_totals(
-            engine, str(day.root), plan.pieces, key, inputs.scored_folders(day.job)
+            engine, day.workspace, plan.pieces, key, inputs.scored_folders(day.job)
         )
         if before:  # a replay has to account for the rows that the run before it read
             read_rows, in_ = before.rows.read, before.key_hash.in_

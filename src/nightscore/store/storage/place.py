@@ -82,9 +82,13 @@ class Place:
         """A context that gives a local path, whose file is the data here at its end; see `Storage.save`."""
         return self.storage.save(self.key)
 
-    def list(self, *patterns: str, hidden: bool = False) -> "list[Place]":
+    def glob(self, *patterns: str, hidden: bool = False) -> list["Place"]:
         """What lies below by patterns, one a level, sorted. Raises `Broken`."""
-        return [Place(self.storage, key) for key in self.storage.list(self.key, patterns, hidden=hidden)]
+        return [Place(self.storage, key) for key in self.storage.glob(self.key, patterns, hidden=hidden)]
+
+    def glob_folders(self, *patterns: str) -> list["Place"]:
+        """The folders among them, hidden ones left out."""
+        return [Place(self.storage, key) for key in self.storage.glob_folders(self.key, patterns)]
 
     def is_folder(self) -> bool:
         """Whether something may lie below."""
