@@ -115,9 +115,9 @@ def stage_features(job: Job, plan: Plan, run: RunFolder, report: ProgressCallbac
     report("features", 0, 0)
     refuse_no_room_for_features(job, plan)
     day = Day(job, plan)
-    with day.steady_inputs(), day.engine(threads=day.sql_threads) as engine:
+    select = binding.features_select(job)
+    with day.steady_inputs(), day.engine(threads=day.sql_threads, asked=[select]) as engine:
         with SqlMistakes(binding.features_place(job)):
-            select = binding.features_select(job)
             batches = engine.stream(select, order=binding.key_order(job))
             stage_batches(run.features, batches, engine.schema(select), FEATURE_GROUP_ROWS)
     report("features", 1, 1)

@@ -110,6 +110,7 @@ from .sql_columns import with_names as with_names
 from .sql_order import ordered_select as ordered_select
 from .staging import FEATURE_GROUP_ROWS as FEATURE_GROUP_ROWS
 from .staging import StagedFile as StagedFile
+from .staging import as_stored as as_stored
 from .staging import check_staged_sha256 as check_staged_sha256
 from .staging import open_once as open_once
 from .staging import open_staged as open_staged
