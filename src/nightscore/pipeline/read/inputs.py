@@ -11,13 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from nightscore.common import NotYet, Workspace, byte_size, parse_size
 from nightscore.job import Input, Job, PathInput
 from nightscore.pipeline.read.as_of import up_to
-from nightscore.pipeline.read.listing import has_partitions, list_input, list_input_days, own_table
+from nightscore.pipeline.read.listing import list_full_days, list_input, list_input_days
 from nightscore.pipeline.read.parquet_files import decoded_bytes, file_stat, inspect_files, inspect_parquet
 from nightscore.store import NO_FOLDERS, FolderColumns, InputFile, View, delta
 
 __all__ = [
-    "Files", "folder_columns", "inspect_parquet", "list_input_days", "missing", "partition", "refuse_large",
-    "resolve_inputs", "resolve_later_inputs", "scored_folders", "steady_inputs", "view", "views",
+    "Files", "folder_columns", "inspect_parquet", "list_full_days", "list_input_days", "partition",
+    "refuse_large", "resolve_inputs", "resolve_later_inputs", "scored_folders", "steady_inputs", "view",
+    "views",
 ]  # fmt: skip
 Files = Mapping[str, tuple[InputFile, ...]]
 
@@ -73,27 +74,6 @@ def refuse_large(job: Job, files: Files) -> None:
                 f"the input files have {byte_size(decoded)} when they are decoded, more than {limits.bytes}"
             )
             job.raise_broken(("limits", "bytes"), message)
-
-
-def missing(job: Job, files: Files, day: dt.date) -> list[str]:
-    """The inputs without a partition of the day; a job's own tables can't have it yet, and are left out.
-
-    Raises:
-        Broken: one has no partition of any day, and days without one are skipped: so looks a disk that is
-            not mounted.
-    """
-    expected = [
-        n for n, source in job.spec.inputs.items() if partition(source) and not own_table(job, source)
-    ]
-    names = [name for name in expected if not any(f.day == day.isoformat() for f in files[name])]
-    for name in names if job.spec.policy.missing == "skip" else ():
-        source = job.spec.inputs[name]
-        if isinstance(source, PathInput) and not has_partitions(job, name, source):
-            job.raise_broken(
-                ("inputs", name, "path"), f"{source.path} has no partition of any day: is it mounted? A day "
-                "is skipped only where others are there"
-            )  # fmt: skip
-    return names
 
 
 def views(job: Job, files: Files, known_at: str = "") -> list[View]:
@@ -167,8 +147,12 @@ def _refuse_changed(job: Job, files: Files, day: dt.date) -> None:
 def _view(job: Job, name: str, source: Input, files: tuple[InputFile, ...], known_at: str) -> View:
     columns = {} if isinstance(source, PathInput) else dict(source.columns or {})
     if not files and not columns:
-        hint = "" if isinstance(source, PathInput) else "; give its columns, for the nights before it has one"
-        job.raise_broken(("inputs", name), f"has no file in the days that the job may read{hint}")
+        if isinstance(source, PathInput):
+            job.raise_broken(("inputs", name), "has no file in the days that the job may read")
+        job.raise_broken(
+            ("inputs", name), f"table {source.table} has no file in the days that the job may read; give its "
+            "columns, for the nights before it has one"
+        )  # fmt: skip
     if columns:
         columns["day"] = "DATE"
     seen = up_to(job, name, source, files, known_at) if isinstance(source, PathInput) else None

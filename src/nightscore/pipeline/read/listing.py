@@ -63,10 +63,29 @@ def list_input_days(job: Job) -> list[dt.date]:
     return sorted(set.intersection(*days_by_input)) if days_by_input else []
 
 
-def has_partitions(job: Job, name: str, source: PathInput) -> bool:
-    """Whether an input has a partition of any day at all. Errors as `list_input`'s."""
+def list_days(job: Job, name: str, source: PathInput) -> list[dt.date]:
+    """The days of which an input has a partition. Errors as `list_input`'s."""
     with _at(job, ("inputs", name, "path")):
-        return bool(_partitions(job, name, source, _walk(job, source))[0])
+        return [day for day, _ in _partitions(job, name, source, _walk(job, source))[0]]
+
+
+def list_full_days(job: Job) -> list[dt.date]:
+    """The days for which every input has its rows, tables of other jobs too, in order.
+
+    Errors as `list_input`'s.
+    """
+    days = (
+        [set(list_input_days(job))] if any(_has_days(source) for source in job.spec.inputs.values()) else []
+    )
+    for name, source in job.spec.inputs.items():
+        if not isinstance(source, PathInput) and not own_table(job, source):
+            files = published_files(job, name, source, dt.date.min, dt.date.max)
+            days.append({dt.date.fromisoformat(file.day) for file in files})
+    return sorted(set.intersection(*days)) if days else []
+
+
+def _has_days(source: Input) -> bool:
+    return isinstance(source, PathInput) and bool(source.partition)
 
 
 def _walk(job: Job, source: PathInput) -> Walk:
