@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from nightscore import Broken, NotYet, load, run
+from nightscore import Broken, NotYet, backfill, load, run
 from nightscore.job.loader import Job
 from nightscore.pipeline.steps import check_job
-from tests.support.workspace import DAYS, make_workspace
+from nightscore.store import Receipt
+from tests.support.workspace import DAYS, JOB, make_workspace, write_day
 
 FIRST, SECOND, _ = DAYS
 LIST = """\
@@ -88,3 +89,30 @@ def test_check_looks_at_the_newest_day_that_the_tables_have(tmp_path: Path) -> N
     job = campaign(tmp_path, LIST.replace(", columns: {id: BIGINT, y: FLOAT}", ", as_reported: true"))
     assert check_job(job) == "ok: 1 feature columns; publishes campaign_scores"
     assert run(job, FIRST).status == "published"
+
+
+def test_a_backfill_leaves_out_the_days_that_an_exchange_rests(tmp_path: Path) -> None:
+    """Christmas 2022: the Monday after was a holiday of the New York Stock Exchange, too.
+
+    What comes after such a job rests as it does. A day of the schedule that is not there is broken as ever,
+    and a day off that has rows is run.
+    """
+    traded = ("2022-12-22", "2022-12-27")
+    root = make_workspace(tmp_path, 9, JOB + "schedule: {exchange: XNYS, after_close: 90m}\n", traded)
+    mini, after = load("mini", root), campaign(root, LIST + "schedule: {after: [mini_top]}\n")
+
+    def found(job: Job) -> list[tuple[str, str]]:
+        ran = backfill(job, "2022-12-22", "2022-12-27")
+        return [(str(day)[5:], getattr(end, "status", type(end).__name__)) for day, end in ran]
+
+    expected = [
+        ("12-27", "published"), ("12-26", "skipped"), ("12-25", "skipped"), ("12-24", "skipped"),
+        ("12-23", "Broken"), ("12-22", "published"),
+    ]  # fmt: skip
+    assert found(mini) == expected
+    assert found(after) == expected
+    write_day(root, "2022-12-24", 9)
+    assert found(mini)[3] == ("12-24", "published")
+    [(_, rest)] = backfill(mini, "2022-12-25", "2022-12-25")
+    assert isinstance(rest, Receipt)
+    assert rest.reason == "no day of the schedule (XNYS close + 90m), and no input has anything of it"

@@ -1,12 +1,13 @@
 """What a day lacks: inputs without a partition of it, and tables that no job publishes."""
 
+import contextlib
 import datetime as dt
 import difflib
 from collections.abc import Iterator
 
-from nightscore.common import Broken, NotYet, clipped
-from nightscore.job import Job, PathInput, TableInput, load_all
-from nightscore.pipeline.read.days_seen import see_ignored
+from nightscore.common import Broken, NightscoreError, NotYet, clipped
+from nightscore.job import Input, Job, PathInput, TableInput, load_all
+from nightscore.pipeline.read.days_seen import scheduled_days, see_ignored
 from nightscore.pipeline.read.inputs import Files, partition
 from nightscore.pipeline.read.listing import list_days, own_table
 from nightscore.store import catalog
@@ -73,6 +74,26 @@ def refuse_unknown_tables(job: Job, names: list[str] | None = None) -> None:
             near = difflib.get_close_matches(table, there, 1)
             hint = f"did you mean {near[0]}?" if near else f"their tables: {', '.join(there)}"
             job.raise_broken(("inputs", name, "table"), f"no job publishes {clipped(table)}; {hint}")
+
+
+def rest_days(job: Job, first: dt.date, last: dt.date) -> set[dt.date]:
+    """Days that a job's schedule has not, and of which no input has anything: weekends of an exchange.
+
+    None where the schedule's days or an input's can't be told: then the run of each day says why.
+    """
+    days = {first + dt.timedelta(days=i) for i in range((last - first).days + 1)}
+    with contextlib.suppress(NightscoreError):
+        days -= set(scheduled_days(job, first, last))
+        return days - {day for name, source in job.spec.inputs.items() for day in _days(job, name, source)}
+    return set()
+
+
+def _days(job: Job, name: str, source: Input) -> Iterator[dt.date]:
+    if isinstance(source, PathInput):
+        yield from list_days(job, name, source) if source.partition else ()
+    elif not own_table(job, source):
+        published = catalog.read_catalog(job.workspace).published.get(source.table, {})
+        yield from map(dt.date.fromisoformat, published)
 
 
 def _ways_on(job: Job, names: list[str], day: dt.date) -> Iterator[str]:
