@@ -86,7 +86,8 @@ def test_the_verbs_of_an_operator_work(workspace: Path, capsys: pytest.CaptureFi
     """Run, receipts, verify, why, query, gc."""
     at = ["--workspace", str(workspace)]
     for command in (
-        ["run", "mini", "--day", DAY], ["receipts", "mini"], ["verify"], ["why", "mini", "--day", DAY, "--key", "id=3"],
+        ["run", "mini", "--day", DAY], ["receipts", "mini"], ["verify"],
+            ["why", "mini", "--day", DAY, "--key", "id=3"],
         ["query", "SELECT count(*) FROM mini_scores"], ["gc", "--older-than", "0"], ["verify"], ["doctor"],
     ):  # fmt: skip
         assert call([*command, *at]) == 0, (command, capsys.readouterr())
@@ -121,7 +122,7 @@ def test_the_requests_of_a_night_are_few(workspace: Path, proxy: Proxy) -> None:
     assert sum(second.values()) <= REQUESTS, second
 
 
-REQUESTS = 400
+REQUESTS = 300  # the first number that was measured, and a little; it only goes down
 FAULTS: dict[str, dict[str, Any]] = {
     "reset": {"reset": True}, "lost": {"lost": True}, "500": {"status": 500}, "500 after": {"after": 500},
     "503": {"status": 503}, "409": {"status": 409, "method": "PUT"}, "cut": {"cut": True, "method": "GET"},
@@ -215,7 +216,7 @@ def test_what_nobody_needs_is_collected_and_nothing_else(
 def test_a_storage_that_ignores_conditions_is_refused(
     workspace: Path, proxy: Proxy, method: str, header: str
 ) -> None:
-    """Two runs could both decide what becomes of a day there, or a file be half of one and half of another."""
+    """Two runs could both decide what becomes of a day there, or a file be two states of it mixed."""
     proxy.set_rules({"fit": False, "method": method, "times": 1_000_000})
     with pytest.raises(NightscoreError, match=f"this storage ignores {header}"):
         run(load("mini", workspace), DAY)

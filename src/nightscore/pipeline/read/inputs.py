@@ -11,13 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from nightscore.common import NotYet, Workspace, byte_size, parse_size
 from nightscore.job import Input, Job, Layout, PathInput, parse_layout
 from nightscore.pipeline.read.as_of import up_to
-from nightscore.pipeline.read.listing import input_days, list_input, list_input_days, own_table
+from nightscore.pipeline.read.listing import list_days, list_full_days, list_input, list_input_days
 from nightscore.pipeline.read.parquet_files import decoded_bytes, file_stat, inspect_files, inspect_parquet
 from nightscore.pipeline.read.since import by_rows, held_by
 from nightscore.store import NO_FOLDERS, FolderColumns, InputFile, View, delta, storage
 
 __all__ = [
-    "Files", "folder_columns", "input_days", "inspect_parquet", "list_input_days", "missing", "partition",
+    "Files", "folder_columns", "inspect_parquet", "list_days", "list_full_days", "list_input_days",
+    "partition",
     "refuse_large", "resolve_inputs", "resolve_later_inputs", "scored_folders", "steady_inputs", "view",
     "views",
 ]  # fmt: skip
@@ -72,27 +73,6 @@ def refuse_large(job: Job, files: Files) -> None:
                 f"the input files have {byte_size(decoded)} when they are decoded, more than {limits.bytes}"
             )
             job.raise_broken(("limits", "bytes"), message)
-
-
-def missing(job: Job, files: Files, day: dt.date) -> list[str]:
-    """The inputs without a partition of the day; a job's own tables can't have it yet, and are left out.
-
-    Raises:
-        Broken: one has no partition of any day, and days without one are skipped: so looks a disk that is
-            not mounted.
-    """
-    expected = [
-        n for n, source in job.spec.inputs.items() if partition(source) and not own_table(job, source)
-    ]
-    names = [name for name in expected if not any(f.day == day.isoformat() for f in files[name])]
-    for name in names if job.spec.policy.missing == "skip" else ():
-        source = job.spec.inputs[name]
-        if isinstance(source, PathInput) and not input_days(job, name, source):
-            job.raise_broken(
-                ("inputs", name, "path"), f"{source.address} has no partition of any day: is it mounted? "
-                "A day is skipped only where others are there"
-            )  # fmt: skip
-    return names
 
 
 def views(job: Job, files: Files, day: dt.date, known_at: str = "") -> list[View]:
@@ -182,8 +162,12 @@ def _view(
 ) -> View:
     columns = {} if isinstance(source, PathInput) else dict(source.columns or {})
     if not files and not columns:
-        hint = "" if isinstance(source, PathInput) else "; give its columns, for the nights before it has one"
-        job.raise_broken(("inputs", name), f"has no file in the days that the job may read{hint}")
+        if isinstance(source, PathInput):
+            job.raise_broken(("inputs", name), "has no file in the days that the job may read")
+        job.raise_broken(
+            ("inputs", name), f"table {source.table} has no file in the days that the job may read; give its "
+            "columns, for the nights before it has one"
+        )  # fmt: skip
     if columns:
         columns["day"] = "DATE"
     bounds = []

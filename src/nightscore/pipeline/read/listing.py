@@ -67,13 +67,32 @@ def list_input_days(job: Job) -> list[dt.date]:
     return sorted(set.intersection(*days_by_input)) if days_by_input else []
 
 
-def input_days(job: Job, name: str, source: PathInput) -> list[dt.date]:
+def list_days(job: Job, name: str, source: PathInput) -> list[dt.date]:
     """The days of which an input has a partition, empty or not, in order. Errors as `list_input`'s."""
     if source.layout is None:
         return []
     with _at(job, ("inputs", name, "path")):
         days = _partitions(job, name, source.layout, _walk(job, source))[0]
         return sorted({p.day for p in days if p.day})
+
+
+def list_full_days(job: Job) -> list[dt.date]:
+    """The days for which every input has its rows, tables of other jobs too, in order.
+
+    Errors as `list_input`'s.
+    """
+    days = (
+        [set(list_input_days(job))] if any(_has_days(source) for source in job.spec.inputs.values()) else []
+    )
+    for name, source in job.spec.inputs.items():
+        if not isinstance(source, PathInput) and not own_table(job, source):
+            files = published_files(job, name, source, dt.date.min, dt.date.max)
+            days.append({dt.date.fromisoformat(file.day) for file in files})
+    return sorted(set.intersection(*days)) if days else []
+
+
+def _has_days(source: Input) -> bool:
+    return isinstance(source, PathInput) and bool(source.partition)
 
 
 def _walk(job: Job, source: PathInput) -> Walk:
