@@ -32,7 +32,8 @@ def doctor(*, json: AsJson = False) -> int:
     """Show where the workspace and its roots lie, by which setting, and what is wrong there, if anything is.
 
     Of `data` it shows whether it can be written, what is free, and whether its file system has hard links
-    (without them published files are copies) and file locks. Exit code 1 if something is wrong.
+    (without them published files are copies) and file locks; of a bucket how long a request took, and what is
+    free for the files that are fetched. Exit code 1 if something is wrong.
     """
     from dataclasses import asdict
 
@@ -55,7 +56,11 @@ def doctor(*, json: AsJson = False) -> int:
 def _abilities(root: "RootState") -> str:
     """What may be done in a root, in words."""
     if root.writable is None:
-        return "can be read" if root.readable else "can't be read"
+        said = "can be read" if root.readable else "can't be read"
+        if root.seconds is not None:
+            room = byte_size(root.free or 0)
+            said += f", {root.seconds * 1000:.0f} ms a request; {room} free for its files on this machine"
+        return said
     said = [f"can{'' if root.writable else 'not'} be written", f"{byte_size(root.free or 0)} free"]
     if root.writable:
         links = "hard links" if root.hard_links else "no hard links, so published files are copies"

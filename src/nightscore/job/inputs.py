@@ -124,6 +124,14 @@ class PathInput(StrictModel, Kind):
         ),
     ] = None
 
+    since: Annotated[
+        Column | None,
+        Field(
+            description="the column (DATE) that says from which day on a row holds, of a table in one file: "
+            "a run sees the rows up to its day, and no later one is a cause of it"
+        ),
+    ] = None
+
     @property
     def address(self) -> str:
         """Where it lies, as plans and receipts write it: path, or root:path."""
@@ -142,7 +150,8 @@ class PathInput(StrictModel, Kind):
     @property
     def never_null(self) -> list[str]:
         """The columns in which each row has a value."""
-        return [name for name, kind in (self.columns or {}).items() if kind.endswith(NOT_NULL)]
+        said = [name for name, kind in (self.columns or {}).items() if kind.endswith(NOT_NULL)]
+        return list(dict.fromkeys([*said, *([self.since] if self.since else [])]))
 
     @model_validator(mode="after")
     def _lookback_needs_partition(self) -> "PathInput":
@@ -151,6 +160,8 @@ class PathInput(StrictModel, Kind):
         for key in ("calendar", "partition_column", "no_day"):
             if self.partition is None and getattr(self, key) is not None:
                 raise Misplaced((key,), "needs partition: a table without partitions has no days")
+        if self.partition is not None and self.since is not None:
+            raise Misplaced(("since",), "is for a table without partitions: of those no later day is seen")
         return self
 
 

@@ -123,6 +123,7 @@ from .staging import with_timings as with_timings
 from .storage import Place as Place
 from .table_diff import TableDiff as TableDiff
 from .table_diff import sum_changes as sum_changes
+from .trees import tree_of as tree_of
 from .variant_file import BakeoffEvidence as BakeoffEvidence
 from .variant_file import ModelOf as ModelOf
 from .variant_file import VariantFile as VariantFile

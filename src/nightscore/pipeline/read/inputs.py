@@ -13,6 +13,7 @@ from nightscore.job import Input, Job, Layout, PathInput, parse_layout
 from nightscore.pipeline.read.as_of import up_to
 from nightscore.pipeline.read.listing import input_days, list_input, list_input_days, own_table
 from nightscore.pipeline.read.parquet_files import decoded_bytes, file_stat, inspect_files, inspect_parquet
+from nightscore.pipeline.read.since import by_rows, held_by
 from nightscore.store import NO_FOLDERS, FolderColumns, InputFile, View, delta, storage
 
 __all__ = [
@@ -31,16 +32,13 @@ def resolve_inputs(job: Job, day: dt.date) -> Files:
             differ in a column's name or type; a file and its folder give a column other values.
         NotYet: a folder does not answer, or a file is still being written.
     """
-    return {
-        name: inspect_files(
-            job.workspace,
-            name,
-            list_input(job, name, source, day).files,
-            folder_columns(job.workspace, source),
-            _may_lack(job.workspace, source),
-        )
-        for name, source in job.spec.inputs.items()
-    }
+    return {name: _resolve(job, name, source, day) for name, source in job.spec.inputs.items()}
+
+
+def _resolve(job: Job, name: str, source: Input, day: dt.date) -> tuple[InputFile, ...]:
+    listed, may_lack = list_input(job, name, source, day).files, _may_lack(job.workspace, source)
+    files = inspect_files(job.workspace, name, listed, folder_columns(job.workspace, source), may_lack)
+    return by_rows(job, name, source, files, day) if isinstance(source, PathInput) else files
 
 
 def resolve_later_inputs(job: Job, day: dt.date, after_days: int) -> Files:
@@ -97,9 +95,12 @@ def missing(job: Job, files: Files, day: dt.date) -> list[str]:
     return names
 
 
-def views(job: Job, files: Files, known_at: str = "") -> list[View]:
-    """The inputs as SQL sees them: all rows, or those that were known at a moment."""
-    return [_view(job, name, source, files[name], known_at) for name, source in job.spec.inputs.items()]
+def views(job: Job, files: Files, day: dt.date, known_at: str = "") -> list[View]:
+    """The inputs as SQL sees them on a day: all rows that hold by then, or those known at a moment."""
+    return [
+        _view(job, name, source, files[name], day=day, known_at=known_at)
+        for name, source in job.spec.inputs.items()
+    ]
 
 
 def partition(source: Input) -> str | None:
@@ -154,6 +155,21 @@ def steady_inputs(job: Job, files: Files, day: dt.date) -> Iterator[None]:
 
 
 def _refuse_changed(job: Job, files: Files, day: dt.date) -> None:
+    _refuse_other_files(job, files)
+    for name, source in job.spec.inputs.items():
+        # Published tables gain files all the time; a run stays with those that receipts named.
+        if isinstance(source, PathInput):
+            listed = {job.workspace.relative(p) for _, p in list_input(job, name, source, day).files}
+            read = {file.path for file in files[name]}
+            for path in sorted(listed ^ read):
+                what = "came" if path in listed else "removed"
+                raise NotYet(f"{path}: {what} while input {name} was being read; nothing is published")
+    _refuse_other_files(
+        job, files
+    )  # what lies in a bucket, and is another now, was fetched again by the listing
+
+
+def _refuse_other_files(job: Job, files: Files) -> None:
     for file in (file for input_files in files.values() for file in input_files):
         try:
             now = file_stat(job.workspace.locate(file.path))
@@ -164,22 +180,21 @@ def _refuse_changed(job: Job, files: Files, day: dt.date) -> None:
                 f"{file.path}: changed while it was being read (inode:bytes:time {file.stat} -> {now}); "
                 "nothing is published"
             )
-    for name, source in job.spec.inputs.items():
-        # Published tables gain files all the time; a run stays with those that receipts named.
-        if isinstance(source, PathInput):
-            listed = {job.workspace.relative(p) for _, p in list_input(job, name, source, day).files}
-            for path in sorted(listed - {file.path for file in files[name]}):
-                raise NotYet(f"{path}: came while input {name} was being read; nothing is published")
 
 
-def _view(job: Job, name: str, source: Input, files: tuple[InputFile, ...], known_at: str) -> View:
+def _view(
+    job: Job, name: str, source: Input, files: tuple[InputFile, ...], *, day: dt.date, known_at: str
+) -> View:
     columns = {} if isinstance(source, PathInput) else dict(source.columns or {})
     if not files and not columns:
         hint = "" if isinstance(source, PathInput) else "; give its columns, for the nights before it has one"
         job.raise_broken(("inputs", name), f"has no file in the days that the job may read{hint}")
     if columns:
         columns["day"] = "DATE"
-    seen = up_to(job, name, source, files, known_at) if isinstance(source, PathInput) else None
+    bounds = []
+    if isinstance(source, PathInput):
+        bounds = [up_to(job, name, source, files, known_at), held_by(source, day)]
+    seen = tuple(bound for bound in bounds if bound)
     return dataclasses.replace(view(job, name, files), columns=columns, up_to=seen)
 
 

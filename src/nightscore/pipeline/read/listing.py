@@ -77,12 +77,13 @@ def input_days(job: Job, name: str, source: PathInput) -> list[dt.date]:
 def _walk(job: Job, source: PathInput) -> Walk:
     root = job.workspace.resolve(source.address)
     try:
-        root.stat()
-    except FileNotFoundError:
-        raise Broken(f"there is no {source.address} in {_place(job, source)}") from None
+        walk = Walk(job.workspace, root, source.ignore)
+        is_there = bool(walk.tree.kind(root))
     except OSError as error:
         raise Broken(f"{source.address} can't be looked at: {error.strerror}") from error
-    return Walk(job.workspace, root, source.ignore)
+    if not is_there:
+        raise Broken(f"there is no {source.address} in {_place(job, source)}")
+    return walk
 
 
 def _place(job: Job, source: PathInput) -> str:
@@ -90,18 +91,22 @@ def _place(job: Job, source: PathInput) -> str:
     if source.root is None:
         return f"the workspace {job.workspace.root}"
     root = job.workspace.roots[source.root]
-    return f"root {root.name}, which is {root.at} (by {root.setting}): is it mounted?"
+    mounted = "" if root.is_bucket else ": is it mounted?"
+    return f"root {root.name}, which is {root.at} (by {root.setting}){mounted}"
 
 
 def _files(job: Job, source: PathInput) -> Listed:
     """All data files of an input without partitions."""
     walk = _walk(job, source)
-    if not walk.root.is_dir():
+    if walk.tree.kind(walk.root) == "file":
         sums = walk.root.with_name(SUMS)
-        return Listed((("", walk.root),), (sums,) if sums.is_file() else ())
+        beside = (sums,) if walk.tree.kind(sums) == "file" else ()
+        walk.tree.fetch([walk.root, *beside])
+        return Listed((("", walk.root),), beside)
     found = walk.files()
     if not found.files:
         raise Broken(f"{source.address} holds no .parquet file")
+    walk.tree.fetch([*found.files, *found.sums])
     return Listed(tuple(("", path) for path in found.files), found.sums, found.ignored)
 
 
@@ -119,6 +124,7 @@ def _days(job: Job, name: str, source: PathInput, layout: Layout, span: Span) ->
             files += [(partition.day.isoformat(), path) for path in found.files]
             sums += found.sums
             ignored += found.ignored
+    walk.tree.fetch([*(path for _, path in files), *sums])
     return Listed(tuple(sorted(files)), tuple(sums), tuple(ignored))
 
 

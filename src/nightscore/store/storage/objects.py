@@ -148,6 +148,7 @@ class Objects:
                 file.truncate(found.bytes)
                 starts = range(0, found.bytes, RANGE)
                 _each(lambda start: self._fetch_range(found, file.fileno(), start), starts, "ranges")
+            os.utime(part, ns=(found.changed_ns, found.changed_ns))
             part.rename(path)
         finally:
             part.unlink(missing_ok=True)
@@ -185,11 +186,29 @@ class Objects:
         """
         start = len(key) + 1
         for found in self._below(key, flat=len(patterns) > 1):
-            parts = found[start:].rstrip("/").split("/")
+            if not (below := found[start:].rstrip("/")):
+                continue  # what some servers keep of a folder that was there
+            parts = below.split("/")
             is_folder = found.endswith("/") or len(parts) > len(patterns)
             head = parts[: len(patterns)]
             if is_folder == folders and len(head) == len(patterns) and _fit(head, patterns, hidden):
                 yield f"{key}/{'/'.join(head)}"
+
+    def children(self, key: str) -> tuple[Sequence[str], Sequence[tuple[str, Seen]]]:
+        """The folders and the objects right below a key ("": the top), by name."""
+        prefix = f"{key}/" if key else ""
+        listed = self._again(key, lambda: obstore.list_with_delimiter(self._store, prefix or None))
+        folders = (found[len(prefix) :] for found in listed["common_prefixes"])
+        objects = ((found["path"][len(prefix) :], _seen(found)) for found in listed["objects"])
+        return sorted(name for name in folders if name), sorted((n, seen) for n, seen in objects if n)
+
+    def fetch(self, files: Mapping[Seen, Path]) -> None:
+        """Fetch objects as a look found them, many at once, each to a path, instead of what may be there.
+
+        Raises:
+            NotYet: one is another now.
+        """
+        _each(lambda pair: self._fetch(*pair), files.items(), "objects")
 
     def _below(self, key: str, flat: bool) -> Iterator[str]:
         if flat:
