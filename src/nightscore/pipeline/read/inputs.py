@@ -38,7 +38,7 @@ def resolve_inputs(job: Job, day: dt.date) -> Files:
 
 def _resolve(job: Job, name: str, source: Input, day: dt.date) -> tuple[InputFile, ...]:
     listed, may_lack = list_input(job, name, source, day).files, _may_lack(job.workspace, source)
-    files = inspect_files(job.workspace, name, listed, folder_columns(source), may_lack)
+    files = inspect_files(job.workspace, name, listed, folder_columns(job.workspace, source), may_lack)
     return by_rows(job, name, source, files, day) if isinstance(source, PathInput) else files
 
 
@@ -89,28 +89,33 @@ def partition(source: Input) -> str | None:
     return None if layout is None else layout.column
 
 
-def folder_columns(source: Input) -> FolderColumns:
+def folder_columns(workspace: Workspace, source: Input) -> FolderColumns:
     """The columns that the folders of an input give: none where its files alone count."""
     if not isinstance(source, PathInput):
         return FolderColumns(_layout(source))
     if source.partition_column == "file":
         return NO_FOLDERS
-    return FolderColumns(source.layout, source.types, source.partition_column == "folder")
+    at = workspace.resolve(source.address)
+    of_folder = source.partition_column == "folder"
+    return FolderColumns(source.layout, source.types, of_folder, workspace.relative(at), str(at))
 
 
 def scored_folders(job: Job) -> FolderColumns:
     """The same of the input that a job streams as it is; none where SQL makes the features."""
-    return folder_columns(job.spec.inputs[job.spec.features]) if job.features_sql is None else NO_FOLDERS
+    if job.features_sql is not None:
+        return NO_FOLDERS
+    return folder_columns(job.workspace, job.spec.inputs[job.spec.features])
 
 
 def view(job: Job, name: str, files: Sequence[InputFile], called: str = "") -> View:
     """Some files of an input as SQL sees them, all rows, under its name or another."""
     source = job.spec.inputs[name]
-    types = folder_columns(source).types(files[0].path) if files else {}
+    folders = folder_columns(job.workspace, source)
+    types, sql = (folders.types(files[0].path), folders.sql(files[0].path)) if files else ({}, {})
     paths = tuple(storage.locate(job.workspace, file.path) for file in files)
     by_name = bool(_may_lack(job.workspace, source))
     ours = not isinstance(source, PathInput)
-    return View(called or name, paths, by_name=by_name, folder_types=types, stored=ours)
+    return View(called or name, paths, by_name=by_name, folder_types=types, folder_sql=sql, stored=ours)
 
 
 @contextlib.contextmanager

@@ -3,13 +3,13 @@
 import contextlib
 import datetime as dt
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nightscore.common import Broken
 from nightscore.job import Input, Job, Layout, PathInput
 from nightscore.pipeline.read.as_reported import published_files
-from nightscore.store import SUMS, Found, Partition, Span, Walk, storage
+from nightscore.store import NOTHING, SUMS, Found, Partition, Partitions, Span, Walk, storage
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,11 @@ def _partitions(
 ) -> tuple[tuple[Partition, ...], Found]:
     """The partitions that an input has, and what else lies beside them."""
     partitions = walk.partitions(layout, span)
+    source = job.spec.inputs[name]
+    without = [path for day, path in partitions.found if day is None and NOTHING in path]
+    if without and isinstance(source, PathInput) and source.no_day == "ignore":
+        beside = replace(partitions.beside, ignored=(*partitions.beside.ignored, *without))
+        partitions = Partitions(tuple(p for p in partitions.found if p.path not in without), beside)
     for day, path in partitions.found:
         if day is None:
             level = path.rpartition("/")[2]
@@ -168,9 +173,9 @@ def _partitions(
 
 def _rows_without(folder: str) -> str:
     """The way on where a writer has put rows that have no day."""
-    if not folder.endswith("__HIVE_DEFAULT_PARTITION__"):
+    if NOTHING not in folder:
         return ""
-    return f", and these are rows without one; ignore: [{folder}] in the input leaves them out, and says so"
+    return ", and these are rows without one; no_day: ignore in the input leaves them out, and says so"
 
 
 @contextlib.contextmanager
