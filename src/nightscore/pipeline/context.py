@@ -62,7 +62,7 @@ class Day:
 
     def locate(self, path: str) -> Path:
         """Where a file lies that the plan, or a staged file, names."""
-        return self.workspace.locate(path)
+        return storage.locate(self.workspace, path)
 
     def place(self, path: str) -> Place:
         """What a path of a staged file names."""

@@ -225,7 +225,7 @@ def _by_rows(last: Receipt, plan: Plan, source: Sequence[InputFile]) -> Needs:
 def _by_footers(job: Job, plan: Plan, source: Sequence[InputFile]) -> Needs:
     """Key and kept columns as large as they are, OUTPUT_BYTES per output; decision tables are left out."""
     columns = {*job.spec.key, *job.spec.keep}
-    paths = [job.workspace.locate(file.path) for file in source]
+    paths = [storage.locate(job.workspace, file.path) for file in source]
     kept = sum(size for path in paths for size in _groups(path, columns))
     share = _rows(plan, source) / max(1, sum(f.rows for f in source))
     models = 1 + len(job.spec.model.rivals)

@@ -20,9 +20,9 @@ from nightscore.store import (
     FolderColumns,
     Piece,
     RowRange,
-    hive_options,
     open_staged,
     quote_identifier,
+    storage,
 )
 
 EXAMPLES = 3
@@ -106,11 +106,11 @@ def _range_totals(
     engine: Engine, workspace: Workspace, part: RowRange, key: Sequence[str], folders: FolderColumns
 ) -> tuple[int, int, int]:
     source = (
-        f"read_parquet($1, {hive_options(folders.types(part.path))}, file_row_number = true) "
+        f"{folders.reader('$1', part.path, ', file_row_number = true')} "
         "WHERE file_row_number >= $2 AND file_row_number < $3"
     )
     [totals] = engine.rows(
-        key_hash_select(source, key), [str(workspace.locate(part.path)), part.start, part.stop]
+        key_hash_select(source, key), [str(storage.locate(workspace, part.path)), part.start, part.stop]
     )
     return totals[0], int(totals[1]), int(totals[2])
 

@@ -19,10 +19,10 @@ from nightscore.store import (
     RowRange,
     SqlMistakes,
     View,
-    hive_options,
     quote_identifier,
     rows_after,
     rows_within,
+    storage,
 )
 
 # Types that both decode to the same values of the same type (test_scan): pyarrow in half the time, and it
@@ -50,15 +50,15 @@ def scan_chunks(
         Broken: a file can't be read, or is damaged.
     """
     for part in piece.ranges:
-        with _damage(part.path), _opened(workspace.locate(part.path)) as file:
+        with _damage(part.path), _opened(storage.locate(workspace, part.path)) as file:
             types = folders.types(part.path)
             alike = _alike(file.schema_arrow, columns, types)
             if alike:
                 batches = _decoded(file, part, columns, rows, size)
                 yield from (chunk for batch in batches for chunk in within(batch, size))
         if not alike:
-            most = _rows_within(workspace.locate(part.path), columns, rows, size)
-            batches = _selected(workspace, part, columns, most, resources, folder_types=types)
+            most = _rows_within(storage.locate(workspace, part.path), columns, rows, size)
+            batches = _selected(workspace, part, columns, most, resources, folders=folders)
             yield from (chunk for batch in batches for chunk in within(batch, size))
 
 
@@ -69,10 +69,12 @@ def source_schema(
     """The types in which `scan_chunks` gives the named columns. Errors as `scan_chunks`'s."""
     first = piece.ranges[0].path
     types = folders.types(first)
-    with _damage(first), _opened(workspace.locate(first)) as file:
+    with _damage(first), _opened(storage.locate(workspace, first)) as file:
         if _alike(file.schema_arrow, columns, types):
             return pa.schema([(name, file.schema_arrow.field(name).type) for name in columns])
-    view = View("source", (workspace.locate(first),), folder_types=types)
+    view = View(
+        "source", (storage.locate(workspace, first),), folder_types=types, folder_sql=folders.sql(first)
+    )
     with Engine([view], resources) as engine, SqlMistakes(first):
         return engine.schema(f"SELECT {', '.join(map(quote_identifier, columns))} FROM source")
 
@@ -180,13 +182,13 @@ def _selected(
     rows: int,
     resources: EngineResources,
     *,
-    folder_types: Mapping[str, str] = NO_TYPES,
+    folders: FolderColumns = NO_FOLDERS,
 ) -> Iterator[pa.RecordBatch]:
     """The same through DuckDB; the filter on the row number lets it skip what other pieces hold."""
-    path = workspace.locate(part.path)
+    path = storage.locate(workspace, part.path)
     select = (
         f"SELECT {', '.join(map(quote_identifier, columns))} "
-        f"FROM read_parquet($1, {hive_options(folder_types)}, file_row_number = true) "
+        f"FROM {folders.reader('$1', part.path, ', file_row_number = true')} "
         "WHERE file_row_number >= $2 AND file_row_number < $3"
     )
     with Engine([View("source", (path,))], resources) as engine, SqlMistakes(part.path):
