@@ -162,10 +162,10 @@ def without_pandas() -> dict[str, str]:
 def cpu_of_opening(root: Path) -> float:
     """CPU seconds of the first catalogue of a process, libraries loaded."""
     from nightscore.common import open_workspace
-    from nightscore.store import catalog, delta, query_resources
+    from nightscore.store import catalog, delta, query_resources, storage
 
     workspace = open_workspace(root)
-    delta.table_exists(workspace.tables)
+    delta.table_exists(storage.tables(workspace))
     query_resources(workspace)
     started = time.process_time()
     catalog.read_catalog(workspace)

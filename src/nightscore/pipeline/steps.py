@@ -163,7 +163,7 @@ def score_piece(
         NotYet: the job, its model or an input has changed since the plan was made, a library is of another
             version here, or it was decided meanwhile that the run is not published.
     """
-    day, root = Day(job, plan), job.workspace.root
+    day, workspace = Day(job, plan), job.workspace
     day.refuse_changed_job()
     day.refuse_other_versions()
     day.run.refuse_ended()
@@ -179,7 +179,7 @@ def score_piece(
         resources = EngineResources(1, room.duckdb, day.temp)
         columns = list(dict.fromkeys([*needed_columns(job, scorer), *challengers.inputs]))
         folders = inputs.scored_folders(job)
-        source = source_schema(root, piece, columns, resources, folders)
+        source = source_schema(workspace, piece, columns, resources, folders)
         schema = binding.scores_schema(job, source, scorer)
         rejects = RejectWriter(job, plan, aside, binding.rejects_schema(job, source))
         deadline = Deadline(job, rejects.where)
@@ -189,7 +189,7 @@ def score_piece(
             # Rejects and notes are complete before the last batch is given, and so before the file is there.
             with rejects:
                 for chunk in scan_chunks(
-                    root, piece, columns, plan.chunk_rows, resources, size=room.chunk, folders=folders
+                    workspace, piece, columns, plan.chunk_rows, resources, size=room.chunk, folders=folders
                 ):
                     deadline.check()
                     for features, outputs in rows.score(chunk):

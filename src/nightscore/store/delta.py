@@ -43,7 +43,10 @@ KEPT = {
 }
 SNAPSHOTS = KeptSnapshots()
 file_run_id = snapshots.file_run_id
-COLUMNS = {"path": "path", "partition.day": "day", "num_records": "rows", "size_bytes": "bytes"}
+COLUMNS = {
+    "path": "path", "partition.day": "day", "num_records": "rows", "size_bytes": "bytes",
+    "modification_time": "modified",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def table_exists(root: Place) -> bool:
     Not by `DeltaTable.is_deltatable`, which says the same but keeps the GIL (deltalake 1.6): while a network
     file system hangs, no other thread of the process would run, nor would a signal be seen.
     """
-    return any(LOGGED.fullmatch(entry.name) for entry in (root / "_delta_log").list("*"))
+    return any(LOGGED.fullmatch(entry.name) for entry in (root / "_delta_log").glob("*"))
 
 
 def list_live_files(root: Place, version: int | None = None) -> list[LiveFile]:
@@ -208,11 +211,10 @@ def _create(root: Place, change: TableCommit) -> None:
     if table_exists(root):
         return
     schema = with_day(pq.read_schema(change.files[0].local()))
-    root.scratch().mkdir(parents=True, exist_ok=True)
     try:
         DeltaTable.create(
-            str(root.local()), Schema.from_arrow(schema), mode="ignore", partition_by=["day"], name=root.name,
-            configuration=KEPT,
+            root.storage.table_address(root.key), Schema.from_arrow(schema), mode="ignore",
+            partition_by=["day"], name=root.name, configuration=KEPT,
         )  # fmt: skip
     except DeltaError:
         # Another run created it in this moment; any other trouble shows at the commit.
@@ -349,7 +351,7 @@ def _knows(root: Place, version: int, change: TableCommit) -> bool:
 def _open(root: Place, version: int | None = None) -> DeltaTable:
     """Open a table at a version. `Broken` where there is no such version, or its log can't be read."""
     try:
-        return DeltaTable(str(root.local()), version=version)
+        return DeltaTable(root.storage.table_address(root.key), version=version)
     except Exception as error:  # deltalake's own, and whatever its parsers raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         at = "" if version is None else f"has no version {version}, or "

@@ -9,7 +9,6 @@ collected can't be published any more, whoever comes back to it (`outcome.py`). 
 
 import datetime as dt
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,9 +49,9 @@ def collect_garbage(
     """
     # The runs at work are looked at before what is published: a run that publishes in between is
     # then protected twice, never not at all.
-    before = time.time() - grace_hours * 3600
+    before = storage.storage_of(workspace).now() - grace_hours * 3600
     home = storage.runs(workspace)
-    folders = [RunFolder(p) for p in home.list("*", "*", "*") if p.is_folder() and p.lies_in(home)]
+    folders = [RunFolder(p) for p in home.glob_folders("*", "*", "*") if p.lies_in(home)]
     kept = {run.run_id for run in folders if not run.finished and not _given_up(run, before, dry_run)}
     state = catalog.read_catalog(workspace)
     garbage = [
@@ -96,12 +95,12 @@ def _in_tables(
     workspace: Workspace, kept: set[str], state: Pinned, before: float
 ) -> Iterator[tuple[Place, str]]:
     run_ids = kept | {entry.run_id for entry in state.history}
-    for root in (p for p in storage.tables(workspace).list("*") if p.is_folder()):
+    for root in storage.tables(workspace).glob_folders("*"):
         yield from ((p, "one checkpoint in ten stays") for p in spare_checkpoints(root) if _is_old(p, before))
         # Receipts have no receipt: of them every file stays that any version has, for time travel.
         own = root.name in (RECEIPTS, RESTATEMENTS)
         live = {file.path for file in delta.list_live_files(root)} | (committed_files(root) if own else set())
-        for path in root.list("day=*", "*", hidden=True):
+        for path in root.glob("day=*", "*", hidden=True):
             if not path.parent.lies_in(root):
                 continue  # what lies elsewhere is not ours
             hidden = path.name.startswith((".", "_"))
@@ -134,7 +133,7 @@ def _end_of(run: RunFolder) -> str:
 
 def _outlived(run: RunFolder) -> bool:
     """Whether what decided a run has been there so long that nobody comes back to the run any more."""
-    outcome, before = run.outcome, time.time() - FENCE_DAYS * 86_400
+    outcome, before = run.outcome, run.path.storage.now() - FENCE_DAYS * 86_400
     return outcome is None or _is_old(outcome.path, before)
 
 

@@ -21,7 +21,7 @@ def committed_files(root: Place) -> set[Place]:
         Broken: a commit is damaged.
     """
     named: set[Place] = set()
-    for commit in (root / "_delta_log").list("*.json"):
+    for commit in (root / "_delta_log").glob("*.json"):
         try:
             actions = [json.loads(line) for line in commit.read_text().splitlines()]
             files = [action[kind]["path"] for action in actions for kind in NAMING if kind in action]
@@ -37,7 +37,7 @@ def spare_checkpoints(root: Place) -> Iterator[Place]:
     A checkpoint holds a whole table, so one for every ten commits would soon be larger than the receipts.
     One whose commits are not all there, from the checkpoint on that stays before it, is no spare one.
     """
-    names = [path.name for path in (root / "_delta_log").list("*")]
+    names = [path.name for path in (root / "_delta_log").glob("*")]
     commits = {int(found[1]) for found in map(COMMIT.fullmatch, names) if found}
     checkpoints = sorted(int(found[1]) for found in map(CHECKPOINT.fullmatch, names) if found)
     base = -1  # the last version that is readable without what is spared

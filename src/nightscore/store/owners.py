@@ -59,7 +59,7 @@ def read_owner(workspace: Workspace, table: str, state: catalog.Pinned | None = 
 
 def list_hand_overs(workspace: Workspace) -> list[HandOver]:
     """Every hand-over there was, by time."""
-    tables = [home.parent.name for home in storage.tables(workspace).list("*", FOLDER)]
+    tables = [home.parent.name for home in storage.tables(workspace).glob("*", FOLDER)]
     found = [_read(file) for table in tables for file in _files(workspace, table)]
     return sorted((one for one in found if one.number), key=lambda one: (one.at, one.table))
 
@@ -146,7 +146,7 @@ def _home(workspace: Workspace, table: str) -> Place:
 
 def _files(workspace: Workspace, table: str) -> list[Place]:
     """A table's records, by number."""
-    found = _home(workspace, table).list("*.json")
+    found = _home(workspace, table).glob("*.json")
     return sorted((path for path in found if path.stem.isdigit()), key=lambda path: int(path.stem))
 
 

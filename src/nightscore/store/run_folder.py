@@ -156,7 +156,7 @@ class RunFolder:
     def remains(self) -> list[Place]:
         """What lies in the folder beside the records of what became of the run, and its lock."""
         kept = {FILE, *EARLIER, "lock"}
-        return [path for path in self.path.list("*", hidden=True) if path.name not in kept]
+        return [path for path in self.path.glob("*", hidden=True) if path.name not in kept]
 
     def is_idle(self) -> bool:
         """Whether no process works here now."""
@@ -171,19 +171,20 @@ def folder_of_plan(workspace: Workspace, plan: Plan) -> RunFolder:
 def list_run_folders(workspace: Workspace, job: str, day: date) -> list[RunFolder]:
     """Every run of a day, oldest first (a run's name starts with its time)."""
     root = storage.runs_of(workspace, job, day)
-    return [RunFolder(path) for path in root.list("*") if path.is_folder()]
+    return [RunFolder(path) for path in root.glob_folders("*")]
 
 
 def list_job_runs(workspace: Workspace, job: str) -> list[RunFolder]:
     """Every run of a job, by day and time."""
-    days = [path.name for path in (storage.runs(workspace) / job).list("*-*-*") if path.is_folder()]
+    days = [path.name for path in (storage.runs(workspace) / job).glob_folders("*-*-*")]
     return [run for day in days for run in list_run_folders(workspace, job, date.fromisoformat(day))]
 
 
 def find_spilled(workspace: Workspace, job: str = "*") -> Iterator[Path]:
     """What killed processes have spilled: of the runs of a job (default: of all), and of queries."""
     home = storage.runs(workspace)
-    return disk.find_abandoned_spills(path.scratch() for path in [home, *home.list(job, "*", "*")])
+    of_runs = home.storage.scratch_folders(home.key, (job, "*", "*"))
+    return disk.find_abandoned_spills([home.scratch(), *of_runs])
 
 
 def remove_spilled(workspace: Workspace, job: str) -> None:

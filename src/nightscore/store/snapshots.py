@@ -22,12 +22,16 @@ KEPT_SNAPSHOTS = 12  # some MB each, of a table of 10,000 days
 
 @dataclass(frozen=True)
 class LiveFile:
-    """One data file of a table, of one day, written by one run: `day=D/<run_id>-<number>.parquet`."""
+    """One data file of a table, of one day, written by one run: `day=D/<run_id>-<number>.parquet`.
+
+    `rows`, `bytes` and `modified`, its time of change in ms, are those that the table's log says.
+    """
 
     path: Place
     day: str
     rows: int
     bytes: int
+    modified: int
 
     @property
     def run_id(self) -> str:
@@ -42,7 +46,7 @@ def file_run_id(name: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """A table at one version. `adds` has a row for each file: path, size, rows, day, and its statistics."""
+    """A table at one version. `adds` has a row for each file: path, size, time, rows, day, statistics."""
 
     root: Place
     version: int
@@ -105,8 +109,9 @@ def _look(root: Place, version: int) -> Seen | None:
 
 def _files(root: Place, adds: pa.Table) -> list[LiveFile]:
     """The files in some rows of `adds`, by day and name."""
-    columns = (adds[name].to_pylist() for name in ("path", "day", "rows", "bytes"))
+    columns = (adds[name].to_pylist() for name in ("path", "day", "rows", "bytes", "modified"))
     files = [
-        LiveFile(root / path, day, rows or 0, size) for path, day, rows, size in zip(*columns, strict=True)
+        LiveFile(root / path, day, rows or 0, size, modified)
+        for path, day, rows, size, modified in zip(*columns, strict=True)
     ]
     return sorted(files, key=lambda file: (file.day, file.path.name))

@@ -63,11 +63,11 @@ def test_a_position_that_the_trades_read_do_not_reach_holds_the_night(
     ids=["a part is closed", "another word", "another word for a put", "no expiry", "no strike", "a future"],
 )
 def test_a_trade_that_the_jobs_would_take_for_another_holds_the_night(
-    workspace: Path, tmp_path: Path, trades: list[tuple[str, int]], terms: dict[str, Any]
+    whole: Path, tmp_path: Path, trades: list[tuple[str, int]], terms: dict[str, Any]
 ) -> None:
     """A position of which a part is closed was gone, one with another word for its action was not there."""
     root = tmp_path / "w"
-    shutil.copytree(workspace, root)
+    shutil.copytree(whole, root)
     for action, quantity in trades:
         book(root, TODAY, 10**6, action, quantity, **terms)
     with pytest.raises(Broken, match="every trade opens a position or closes all of it"):
@@ -83,10 +83,10 @@ def test_all_readers_of_trades_ask_the_same_of_them() -> None:
     assert len(set.intersection(*asked)) == 2
 
 
-def test_trades_that_come_and_go_within_a_day_leave_nothing_behind(workspace: Path, tmp_path: Path) -> None:
+def test_trades_that_come_and_go_within_a_day_leave_nothing_behind(whole: Path, tmp_path: Path) -> None:
     """An option that expires on its day, shares sold again, an option on nothing: no line moves."""
     root = tmp_path / "w"
-    shutil.copytree(workspace, root)
+    shutil.copytree(whole, root)
     today = dt.date.fromisoformat(TODAY)
     later = today + dt.timedelta(days=30)
     book(root, TODAY, 10**6, "open", 1_000, kind="call", strike=100, expiry=today)

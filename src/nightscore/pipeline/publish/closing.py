@@ -51,7 +51,7 @@ def stage_restatement(day: Day, ready: Tables, receipt: Receipt) -> Receipt:
     if not history or history[-1].run_id != day.plan.replaces:
         raise NotYet(f"{day}: another run has published the day since this one began; look at it again")
     earlier = [past.restatement for entry in history if (past := entry.read_receipt())]
-    after = {table: [day.root / file.path for file in files] for table, files in ready.items()}
+    after = {table: [day.locate(file.path) for file in files] for table, files in ready.items()}
     before = Reported.of(state, receipt.day, [*after, day.job.spec.rejects_table])
     pairs = before.beside(after)
     note = Restatement(

@@ -76,7 +76,7 @@ def read_held_days(workspace: Workspace, job: str | None = None) -> Iterator[Hel
 
     One that can't be read, or is of a later version, has the status `unreadable`, and the reason.
     """
-    for folder in storage.runs(workspace).list(job or "*", "*"):
+    for folder in storage.runs(workspace).glob(job or "*", "*"):
         newest = _newest(folder)
         if newest:
             yield _read_or_reason(newest)
@@ -180,7 +180,7 @@ def _held_run(workspace: Workspace, job: str, day: dt.date) -> RunFolder:
 
 def _once_held(folder: Place) -> list[RunFolder]:
     """The runs of a day that an audit has held, whatever became of them; the newest last."""
-    return [RunFolder(path) for path in folder.list("*") if (path / "held.json").exists()]
+    return [RunFolder(path) for path in folder.glob("*") if (path / "held.json").exists()]
 
 
 def _newest(folder: Place) -> RunFolder | None:

@@ -9,15 +9,17 @@ import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 
 from nightscore.common import NotYet, Workspace, byte_size, parse_size
-from nightscore.job import Input, Job, PathInput
+from nightscore.job import Input, Job, Layout, PathInput, parse_layout
 from nightscore.pipeline.read.as_of import up_to
-from nightscore.pipeline.read.listing import has_partitions, list_input, list_input_days, own_table
+from nightscore.pipeline.read.listing import input_days, list_input, list_input_days, own_table
 from nightscore.pipeline.read.parquet_files import decoded_bytes, file_stat, inspect_files, inspect_parquet
+from nightscore.pipeline.read.since import by_rows, held_by
 from nightscore.store import NO_FOLDERS, FolderColumns, InputFile, View, delta, storage
 
 __all__ = [
-    "Files", "folder_columns", "inspect_parquet", "list_input_days", "missing", "partition", "refuse_large",
-    "resolve_inputs", "resolve_later_inputs", "scored_folders", "steady_inputs", "view", "views",
+    "Files", "folder_columns", "input_days", "inspect_parquet", "list_input_days", "missing", "partition",
+    "refuse_large", "resolve_inputs", "resolve_later_inputs", "scored_folders", "steady_inputs", "view",
+    "views",
 ]  # fmt: skip
 Files = Mapping[str, tuple[InputFile, ...]]
 
@@ -30,16 +32,13 @@ def resolve_inputs(job: Job, day: dt.date) -> Files:
             differ in a column's name or type; a file and its folder give a column other values.
         NotYet: a folder does not answer, or a file is still being written.
     """
-    return {
-        name: inspect_files(
-            job.workspace,
-            name,
-            list_input(job, name, source, day).files,
-            folder_columns(source),
-            _may_lack(job.workspace, source),
-        )
-        for name, source in job.spec.inputs.items()
-    }
+    return {name: _resolve(job, name, source, day) for name, source in job.spec.inputs.items()}
+
+
+def _resolve(job: Job, name: str, source: Input, day: dt.date) -> tuple[InputFile, ...]:
+    listed, may_lack = list_input(job, name, source, day).files, _may_lack(job.workspace, source)
+    files = inspect_files(job.workspace, name, listed, folder_columns(source), may_lack)
+    return by_rows(job, name, source, files, day) if isinstance(source, PathInput) else files
 
 
 def resolve_later_inputs(job: Job, day: dt.date, after_days: int) -> Files:
@@ -67,7 +66,7 @@ def refuse_large(job: Job, files: Files) -> None:
     if limits.rows is not None and rows > limits.rows:
         job.raise_broken(("limits", "rows"), f"the input files have {rows:,} rows, more than {limits.rows:,}")
     if limits.bytes is not None and limits.bytes != "auto":
-        decoded = sum(decoded_bytes(job.workspace.root / file.path) for file in every)
+        decoded = sum(decoded_bytes(storage.locate(job.workspace, file.path)) for file in every)
         if decoded > parse_size(limits.bytes):
             message = (
                 f"the input files have {byte_size(decoded)} when they are decoded, more than {limits.bytes}"
@@ -88,31 +87,35 @@ def missing(job: Job, files: Files, day: dt.date) -> list[str]:
     names = [name for name in expected if not any(f.day == day.isoformat() for f in files[name])]
     for name in names if job.spec.policy.missing == "skip" else ():
         source = job.spec.inputs[name]
-        if isinstance(source, PathInput) and not has_partitions(job, name, source):
+        if isinstance(source, PathInput) and not input_days(job, name, source):
             job.raise_broken(
-                ("inputs", name, "path"), f"{source.path} has no partition of any day: is it mounted? A day "
-                "is skipped only where others are there"
+                ("inputs", name, "path"), f"{source.address} has no partition of any day: is it mounted? "
+                "A day is skipped only where others are there"
             )  # fmt: skip
     return names
 
 
-def views(job: Job, files: Files, known_at: str = "") -> list[View]:
-    """The inputs as SQL sees them: all rows, or those that were known at a moment."""
-    return [_view(job, name, source, files[name], known_at) for name, source in job.spec.inputs.items()]
+def views(job: Job, files: Files, day: dt.date, known_at: str = "") -> list[View]:
+    """The inputs as SQL sees them on a day: all rows that hold by then, or those known at a moment."""
+    return [
+        _view(job, name, source, files[name], day=day, known_at=known_at)
+        for name, source in job.spec.inputs.items()
+    ]
 
 
 def partition(source: Input) -> str | None:
-    """The hive key of an input's partitions."""
-    return source.partition if isinstance(source, PathInput) else "day"
+    """The column of the day of an input's partitions."""
+    layout = _layout(source)
+    return None if layout is None else layout.column
 
 
 def folder_columns(source: Input) -> FolderColumns:
     """The columns that the folders of an input give: none where its files alone count."""
     if not isinstance(source, PathInput):
-        return FolderColumns("day")
+        return FolderColumns(_layout(source))
     if source.partition_column == "file":
         return NO_FOLDERS
-    return FolderColumns(source.partition, source.types, source.partition_column == "folder")
+    return FolderColumns(source.layout, source.types, source.partition_column == "folder")
 
 
 def scored_folders(job: Job) -> FolderColumns:
@@ -124,9 +127,10 @@ def view(job: Job, name: str, files: Sequence[InputFile], called: str = "") -> V
     """Some files of an input as SQL sees them, all rows, under its name or another."""
     source = job.spec.inputs[name]
     types = folder_columns(source).types(files[0].path) if files else {}
-    paths = tuple(job.workspace.root / file.path for file in files)
+    paths = tuple(storage.locate(job.workspace, file.path) for file in files)
     by_name = bool(_may_lack(job.workspace, source))
-    return View(called or name, paths, by_name=by_name, folder_types=types)
+    ours = not isinstance(source, PathInput)
+    return View(called or name, paths, by_name=by_name, folder_types=types, stored=ours)
 
 
 @contextlib.contextmanager
@@ -146,9 +150,24 @@ def steady_inputs(job: Job, files: Files, day: dt.date) -> Iterator[None]:
 
 
 def _refuse_changed(job: Job, files: Files, day: dt.date) -> None:
+    _refuse_other_files(job, files)
+    for name, source in job.spec.inputs.items():
+        # Published tables gain files all the time; a run stays with those that receipts named.
+        if isinstance(source, PathInput):
+            listed = {job.workspace.relative(p) for _, p in list_input(job, name, source, day).files}
+            read = {file.path for file in files[name]}
+            for path in sorted(listed ^ read):
+                what = "came" if path in listed else "removed"
+                raise NotYet(f"{path}: {what} while input {name} was being read; nothing is published")
+    _refuse_other_files(
+        job, files
+    )  # what lies in a bucket, and is another now, was fetched again by the listing
+
+
+def _refuse_other_files(job: Job, files: Files) -> None:
     for file in (file for input_files in files.values() for file in input_files):
         try:
-            now = file_stat(job.workspace.root / file.path)
+            now = file_stat(storage.locate(job.workspace, file.path))
         except OSError:
             raise NotYet(f"{file.path}: removed while it was being read; nothing is published") from None
         if now != file.stat:
@@ -156,23 +175,27 @@ def _refuse_changed(job: Job, files: Files, day: dt.date) -> None:
                 f"{file.path}: changed while it was being read (inode:bytes:time {file.stat} -> {now}); "
                 "nothing is published"
             )
-    for name, source in job.spec.inputs.items():
-        # Published tables gain files all the time; a run stays with those that receipts named.
-        if isinstance(source, PathInput):
-            listed = {job.workspace.relative(p) for _, p in list_input(job, name, source, day).files}
-            for path in sorted(listed - {file.path for file in files[name]}):
-                raise NotYet(f"{path}: came while input {name} was being read; nothing is published")
 
 
-def _view(job: Job, name: str, source: Input, files: tuple[InputFile, ...], known_at: str) -> View:
+def _view(
+    job: Job, name: str, source: Input, files: tuple[InputFile, ...], *, day: dt.date, known_at: str
+) -> View:
     columns = {} if isinstance(source, PathInput) else dict(source.columns or {})
     if not files and not columns:
         hint = "" if isinstance(source, PathInput) else "; give its columns, for the nights before it has one"
         job.raise_broken(("inputs", name), f"has no file in the days that the job may read{hint}")
     if columns:
         columns["day"] = "DATE"
-    seen = up_to(job, name, source, files, known_at) if isinstance(source, PathInput) else None
+    bounds = []
+    if isinstance(source, PathInput):
+        bounds = [up_to(job, name, source, files, known_at), held_by(source, day)]
+    seen = tuple(bound for bound in bounds if bound)
     return dataclasses.replace(view(job, name, files), columns=columns, up_to=seen)
+
+
+def _layout(source: Input) -> Layout | None:
+    """How an input's days lie; those of an output table lie in its hive folders."""
+    return source.layout if isinstance(source, PathInput) else parse_layout("day")
 
 
 def _may_lack(workspace: Workspace, source: Input) -> set[str]:

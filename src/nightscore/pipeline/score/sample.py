@@ -63,7 +63,7 @@ def _read(
     resources = EngineResources(1, room.duckdb, storage.runs(job.workspace).scratch())
     named = list(dict.fromkeys([*needed_columns(job, scorer), *columns]))
     chunks = scan_chunks(
-        job.workspace.root, Piece(0, tuple(ranges), ""), named, rows, resources, size=size,
+        job.workspace, Piece(0, tuple(ranges), ""), named, rows, resources, size=size,
         folders=scored_folders(job),
     )  # fmt: skip
     inputs = scorer.signature.inputs

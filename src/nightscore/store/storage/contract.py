@@ -7,7 +7,7 @@ are pages for people and notes on what is held, which are replaced at will.
 A key is a path as plans and receipts write it, relative to the workspace and with `/`: `data/runs/…`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,15 +68,21 @@ class Storage(Protocol):
             FileNotFoundError: there is none, where that shows without a look at its bytes.
         """
 
+    def local_all(self, keys: Iterable[str]) -> Sequence[Path]:
+        """The same of several keys, many at once."""
+
     def look(self, key: str) -> Seen | None:
         """What is there under a key, None where nothing or a folder is."""
 
-    def list(self, key: str, patterns: Sequence[str], *, hidden: bool = False) -> list[str]:
+    def glob(self, key: str, patterns: Sequence[str], *, hidden: bool = False) -> list[str]:
         """The keys below a folder by patterns (`*`, `?`), one a level, sorted; hidden names if asked for.
 
         Raises:
             Broken: a folder can't be listed.
         """
+
+    def glob_folders(self, key: str, patterns: Sequence[str]) -> list[str]:
+        """The same of folders alone, hidden ones left out."""
 
     def is_folder(self, key: str) -> bool:
         """Whether something may lie below a key."""
@@ -104,7 +110,16 @@ class Storage(Protocol):
         """A lock of a folder while a context lasts, shared or alone; gives whether it was got in time."""
 
     def scratch(self, key: str) -> Path:
-        """A folder of this machine for what is temporary in the work on a key: spills, trials."""
+        """A folder of this machine, there or not, for what is temporary in the work on a key: spills."""
+
+    def scratch_folders(self, key: str, patterns: Sequence[str]) -> list[Path]:
+        """The folders of this kind that are there, of keys below a folder's by patterns."""
+
+    def table_address(self, key: str) -> str:
+        """The address by which Delta's library opens the table in a folder."""
+
+    def now(self) -> float:
+        """The time by the storage's clock, by which `modified` goes, in seconds since the epoch."""
 
     def free_bytes(self, key: str) -> int:
         """Bytes that may still be written below a key."""

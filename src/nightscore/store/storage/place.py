@@ -3,7 +3,7 @@
 It is no path, so that a type checker finds whoever would open it without `local()`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -82,9 +82,13 @@ class Place:
         """A context that gives a local path, whose file is the data here at its end; see `Storage.save`."""
         return self.storage.save(self.key)
 
-    def list(self, *patterns: str, hidden: bool = False) -> "list[Place]":
+    def glob(self, *patterns: str, hidden: bool = False) -> list["Place"]:
         """What lies below by patterns, one a level, sorted. Raises `Broken`."""
-        return [Place(self.storage, key) for key in self.storage.list(self.key, patterns, hidden=hidden)]
+        return [Place(self.storage, key) for key in self.storage.glob(self.key, patterns, hidden=hidden)]
+
+    def glob_folders(self, *patterns: str) -> list["Place"]:
+        """The folders among them, hidden ones left out."""
+        return [Place(self.storage, key) for key in self.storage.glob_folders(self.key, patterns)]
 
     def is_folder(self) -> bool:
         """Whether something may lie below."""
@@ -105,3 +109,9 @@ class Place:
     def scratch(self) -> Path:
         """A folder of this machine for what is temporary in the work on it."""
         return self.storage.scratch(self.key)
+
+
+def local_files(places: Iterable[Place]) -> tuple[Path, ...]:
+    """The data of some places of one storage as local files, many fetched at once. Errors as `Place.local`'s."""
+    places = list(places)
+    return tuple(places[0].storage.local_all(place.key for place in places)) if places else ()
