@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NoReturn
 
-from nightscore.common import Broken, NotYet, Workspace
+from nightscore.common import Broken, NotYet, Workspace, read_day
 from nightscore.store.foreign import refuse_table, refuse_table_above
 
 DATA = (".parquet", ".parq", ".pq")  # endings of data, in any case
@@ -216,8 +216,12 @@ class Walk:
         return False
 
     def _refuse_beside(self, path: Path, key: str) -> NoReturn:
-        name, mark, _ = path.name.partition("=")
-        meant = f"; the input's partition is {key!r}" if mark and name.strip().lower() == key.lower() else ""
+        name, _, value = path.name.partition("=")
+        meant = ""
+        if value and name.strip().lower() == key.lower():
+            meant = f"; the input's partition is {key!r}"
+        elif read_day(value):  # the days are there: it is the job that calls them otherwise
+            meant = f"; where it is a day of this input, write partition: {name}"
         self._refuse(
             path, f"lies beside the partitions {key}=YYYY-MM-DD and is none{meant}; move it, let its name "
             "begin with . (or _, without =), or name it in the input's ignore"
