@@ -211,19 +211,19 @@ def test_backfill_runs_newest_first_and_goes_on_after_a_failure(
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "parquet"])
-def test_query_formats_hold_the_same_rows(published: Path, form: str) -> None:
+def test_query_formats_hold_the_same_rows(
+    published: Path, form: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
     """Each format of `query` gives every row of the result, in order, on stdout alone."""
     sql = "SELECT id, rank FROM mini_top WHERE day = '2020-01-02' ORDER BY rank"
-    done = subprocess.run(
-        [sys.executable, "-m", "nightscore", "query", sql, "--format", form],
-        cwd=published, capture_output=True, check=True,
-    )  # fmt: skip
+    assert call(["--workspace", str(published), "query", sql, "--format", form]) == 0
+    out = capfdbinary.readouterr().out
     if form == "parquet":
-        rows = pq.read_table(io.BytesIO(done.stdout)).to_pylist()
+        rows = pq.read_table(io.BytesIO(out)).to_pylist()
     elif form == "json":
-        rows = json.loads(done.stdout)
+        rows = json.loads(out)
     else:
-        lines = done.stdout.decode().splitlines()[1:]
+        lines = out.decode().splitlines()[1:]
         rows = [dict(zip(("id", "rank"), map(int, line.split(",")), strict=True)) for line in lines]
     table = rows_of(DAY, 5000)
     scores = table["a"].to_numpy() + 2 * table["b"].to_numpy()

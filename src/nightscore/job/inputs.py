@@ -5,19 +5,22 @@ The contract of an input's columns is what the trade calls a data contract.
 
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 
 from nightscore.common import clipped
-from nightscore.job.fields import Column, FilePath, Misplaced, Name, StrictModel
+from nightscore.job.fields import Column, FilePath, Misplaced, Name, RootName, StrictModel
 from nightscore.job.kinds import Kind, one_of
+from nightscore.job.layout import ALLOWED, Layout, parse_layout
 
 TYPE = r"[A-Za-z][A-Za-z0-9_ ]*(\([0-9]+(, ?[0-9]+)?\))?(\[\])*"
 NOT_NULL = " NOT NULL"
 SqlType = Annotated[str, StringConstraints(pattern=rf"^{TYPE}$")]
 Contract = Annotated[str, StringConstraints(pattern=rf"^{TYPE}( NOT NULL)?$")]
 
+QUOTED = "partition: 'dt={day:%Y%m%d}'"
 DAILY, NO_DAYS = "daily", "none"
 CODE = re.compile(r"[A-Z0-9]{4}")
 
@@ -33,6 +36,21 @@ def _calendar(value: Any) -> Any:
     return value
 
 
+def _partition(value: Any) -> Any:
+    problem = "" if isinstance(value, str) else f"{clipped(value)} is not allowed; {ALLOWED}"
+    if isinstance(value, Mapping):
+        problem = f"is a template without quotes, which YAML takes for a mapping; quote it: {QUOTED}"
+    if problem:
+        raise ValueError(problem)
+    parse_layout(value)
+    return value
+
+
+Partition = Annotated[
+    str,
+    BeforeValidator(_partition),
+    StringConstraints(min_length=1, max_length=200),
+]
 Days = Annotated[
     Annotated[str, Tag("word")] | Annotated[list[str], Tag("codes")],
     Discriminator(lambda value: "codes" if isinstance(value, list) else "word"),
@@ -47,13 +65,25 @@ InputCalendar = Annotated[
 
 
 class PathInput(StrictModel, Kind):
-    """Parquet files of the workspace: hive partitions by day, or (without `partition`) one table."""
+    """Parquet files of the workspace, or of a root: partitions by day, or (without `partition`) one table."""
 
     example: ClassVar[str] = "{path: …, partition: day, lookback: days}"
 
-    path: Annotated[FilePath, Field(description="a folder or a file, relative to the workspace")]
+    path: Annotated[FilePath, Field(description="a folder or a file, relative to the workspace or the root")]
+    root: Annotated[
+        RootName | None,
+        Field(
+            description="a root of the workspace, as workspace.yaml names it; default: the workspace itself"
+        ),
+    ] = None
     partition: Annotated[
-        Column | None, Field(description="hive key of the partitions: day for day=2017-11-01")
+        Partition | None,
+        Field(
+            description="how the days lie: the hive key of the partitions (day for day=2017-11-01), or a "
+            "template of names in quotes, such as 'dt={day:%Y%m%d}', "
+            "'year={day:%Y}/month={day:%m}/day={day:%d}', "
+            "'region=*/day={day}' or 'customers_{day:%Y%m%d}.parquet'"
+        ),
     ] = None
     lookback: Annotated[int, Field(ge=1, le=100_000, description="days, the scored day included")] = 1
     columns: Annotated[
@@ -78,6 +108,13 @@ class PathInput(StrictModel, Kind):
             "receipts name what they match"
         ),
     ] = []
+    no_day: Annotated[
+        Literal["refuse", "ignore"] | None,
+        Field(
+            description="partitions without a day (__HIVE_DEFAULT_PARTITION__): refuse (the default), or "
+            "ignore; plans and receipts name them"
+        ),
+    ] = None
     calendar: InputCalendar = None
     known_at: Annotated[
         Column | None,
@@ -87,6 +124,24 @@ class PathInput(StrictModel, Kind):
         ),
     ] = None
 
+    since: Annotated[
+        Column | None,
+        Field(
+            description="the column (DATE) that says from which day on a row holds, of a table in one file: "
+            "a run sees the rows up to its day, and no later one is a cause of it"
+        ),
+    ] = None
+
+    @property
+    def address(self) -> str:
+        """Where it lies, as plans and receipts write it: path, or root:path."""
+        return self.path if self.root is None else f"{self.root}:{self.path}"
+
+    @cached_property
+    def layout(self) -> Layout | None:
+        """How its days lie below `path`; None without partitions."""
+        return None if self.partition is None else parse_layout(self.partition)
+
     @property
     def types(self) -> dict[str, str]:
         """The DuckDB type of each column of the contract."""
@@ -95,15 +150,18 @@ class PathInput(StrictModel, Kind):
     @property
     def never_null(self) -> list[str]:
         """The columns in which each row has a value."""
-        return [name for name, kind in (self.columns or {}).items() if kind.endswith(NOT_NULL)]
+        said = [name for name, kind in (self.columns or {}).items() if kind.endswith(NOT_NULL)]
+        return list(dict.fromkeys([*said, *([self.since] if self.since else [])]))
 
     @model_validator(mode="after")
     def _lookback_needs_partition(self) -> "PathInput":
         if self.partition is None and "lookback" in self.model_fields_set:
             raise Misplaced(("lookback",), "needs partition: a table without partitions has no days")
-        for key in ("calendar", "partition_column"):
+        for key in ("calendar", "partition_column", "no_day"):
             if self.partition is None and getattr(self, key) is not None:
                 raise Misplaced((key,), "needs partition: a table without partitions has no days")
+        if self.partition is not None and self.since is not None:
+            raise Misplaced(("since",), "is for a table without partitions: of those no later day is seen")
         return self
 
 

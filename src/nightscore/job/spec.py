@@ -283,7 +283,7 @@ class JobSpec(StrictModel):
                 ("features",),
                 f"input {self.features!r} has known_at, but what is streamed can't be cut at a time; "
                 f"write a .sql file: SELECT * FROM {self.features} "
-                f"WHERE {source.partition} = getvariable('day')",
+                f"WHERE {source.layout.column if source.layout else ''} = getvariable('day')",
             )
 
     def _check_columns(self) -> None:

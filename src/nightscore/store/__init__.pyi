@@ -2,6 +2,7 @@ from . import catalog as catalog
 from . import delta as delta
 from . import owners as owners
 from . import run_folder as run_folder
+from . import storage as storage
 from . import table_schema as table_schema
 from .catalog import RESTATED_ROWS as RESTATED_ROWS
 from .catalog import RESTATEMENT_SCHEMAS as RESTATEMENT_SCHEMAS
@@ -19,6 +20,9 @@ from .chunking import rows_within as rows_within
 from .column_stats import TableProof as TableProof
 from .column_stats import compute_table_proof as compute_table_proof
 from .column_stats import proof_differences as proof_differences
+from .diagnosis import Diagnosis as Diagnosis
+from .diagnosis import RootState as RootState
+from .diagnosis import diagnose as diagnose
 from .disk import SpillFolder as SpillFolder
 from .disk import free_bytes as free_bytes
 from .engine import Engine as Engine
@@ -27,11 +31,10 @@ from .engine import SqlMistakes as SqlMistakes
 from .engine import UpTo as UpTo
 from .engine import View as View
 from .engine import is_number as is_number
-from .engine import quote_identifier as quote_identifier
 from .folder_columns import NO_FOLDERS as NO_FOLDERS
+from .folder_columns import NOTHING as NOTHING
 from .folder_columns import FolderColumns as FolderColumns
 from .folder_columns import folder_values as folder_values
-from .folder_columns import hive_options as hive_options
 from .formats import FORMAT as FORMAT
 from .formats import LaterFormat as LaterFormat
 from .gc import collect_garbage as collect_garbage
@@ -99,10 +102,15 @@ from .snapshots import LiveFile as LiveFile
 from .sql_checks import repeatable_select as repeatable_select
 from .sql_columns import EVERY as EVERY
 from .sql_columns import compared_columns as compared_columns
+from .sql_columns import gives_collated as gives_collated
 from .sql_columns import named_columns as named_columns
+from .sql_columns import named_views as named_views
+from .sql_columns import with_names as with_names
 from .sql_order import ordered_select as ordered_select
+from .sql_text import quote_identifier as quote_identifier
 from .staging import FEATURE_GROUP_ROWS as FEATURE_GROUP_ROWS
 from .staging import StagedFile as StagedFile
+from .staging import as_stored as as_stored
 from .staging import check_staged_sha256 as check_staged_sha256
 from .staging import open_once as open_once
 from .staging import open_staged as open_staged
@@ -113,8 +121,11 @@ from .staging import spill as spill
 from .staging import stage_batches as stage_batches
 from .staging import stamped as stamped
 from .staging import with_timings as with_timings
+from .storage import Place as Place
 from .table_diff import TableDiff as TableDiff
 from .table_diff import sum_changes as sum_changes
+from .trees import fetched as fetched
+from .trees import tree_of as tree_of
 from .variant_file import BakeoffEvidence as BakeoffEvidence
 from .variant_file import ModelOf as ModelOf
 from .variant_file import VariantFile as VariantFile
@@ -132,4 +143,7 @@ from .versions import NOT_INSTALLED as NOT_INSTALLED
 from .versions import library_versions as library_versions
 from .walk import SUMS as SUMS
 from .walk import Found as Found
+from .walk import Partition as Partition
+from .walk import Partitions as Partitions
+from .walk import Span as Span
 from .walk import Walk as Walk

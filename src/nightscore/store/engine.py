@@ -12,16 +12,17 @@ import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 import duckdb
 import pyarrow as pa
 
-from nightscore.common import Broken, NotYet, byte_size
+from nightscore.common import Broken, NotYet, byte_size, link_or_copy
 from nightscore.store.disk import SpillFolder, free_bytes, spill_limit
-from nightscore.store.folder_columns import DAY, hive_options
+from nightscore.store.folder_columns import DAY, folder_reader
+from nightscore.store.sql_text import literal, quote_identifier
 
 BATCH_ROWS, VECTOR_ROWS = 32_768, 2_048  # the latter is DuckDB's own step: it gives no smaller batches
 NUMBER_TYPES = frozenset({  # and DECIMAL(…)
@@ -30,6 +31,7 @@ NUMBER_TYPES = frozenset({  # and DECIMAL(…)
 })  # fmt: skip
 NARROW = frozenset({"BOOLEAN", "DATE", "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "UUID"})
 FLOATING = re.compile(r"\b(FLOAT|DOUBLE)\b")  # in a type; a field of that name does no harm
+WIDE = re.compile(r"DECIMAL\(38, ?0\)((?:\[\])*)")  # as a table stores a HUGEINT, and lists of such
 SAID = re.compile(
     r"Conversion Error: Could not convert string '(two rows are alike [^']*)' to BOOL.*", re.DOTALL
 )
@@ -57,19 +59,23 @@ class Among:
 class View:
     """Parquet files under one name. `partition` is a hive key in their paths, seen as a DATE column.
 
-    `folder_types` (name -> DuckDB type) are the columns that folders give, where there are more than that.
+    `folder_types` (name -> DuckDB type) are the columns that folders give, where there are more than that,
+    `folder_sql` what gets them where their names are no hive folders'.
     `columns` (name -> DuckDB type) describes the view while it has no files. With `up_to` or `among` only
     some rows are seen. Where files have not all columns alike, `by_name` gives null for those that one lacks.
+    In files of ours, `stored`, a DECIMAL(38, 0) is the HUGEINT that it was before it was stored.
     """
 
     name: str
     files: tuple[Path, ...]
     partition: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
-    up_to: UpTo | None = None
+    up_to: tuple[UpTo, ...] = ()
     among: Among | None = None
     by_name: bool = False
     folder_types: Mapping[str, str] = field(default_factory=dict)
+    folder_sql: Mapping[str, str] = field(default_factory=dict)
+    stored: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,12 +104,8 @@ class Engine:
         self._spill = spill_limit(self._temp.path) if resources.spill is None else resources.spill
         self._connection = duckdb.connect()
         self._late = threading.Event()
-        # By a weak reference: a timer that is still waiting keeps no engine, and no connection, alive.
-        self._timer = threading.Timer(resources.seconds or 0, _expire, [weakref.ref(self)])
-        self._timer.daemon = True
-        weakref.finalize(self, self._timer.cancel)  # of an engine that nobody closed, at exit at the latest
-        if resources.seconds is not None:
-            self._timer.start()
+        self._seconds = resources.seconds
+        self._timer = self._started()
         try:
             self._lock_down(views, resources)
             for name, value in (variables or {}).items():
@@ -126,10 +128,34 @@ class Engine:
         self._connection.close()
         self._temp.close()
 
+    def _started(self) -> threading.Timer:
+        """The end of what the engine runs from now on."""
+        # By a weak reference: a timer that is still waiting keeps no engine, and no connection, alive.
+        timer = threading.Timer(self._seconds or 0, _expire, [weakref.ref(self)])
+        timer.daemon = True
+        weakref.finalize(self, timer.cancel)  # of an engine that nobody closed, at exit at the latest
+        if self._seconds is not None:
+            timer.start()
+        return timer
+
+    def add(self, view: View) -> None:
+        """Let what is asked from now on see one more view, and have the whole time for itself.
+
+        The view's files may have come since the engine was opened: it reads them by names in its own folder.
+        """
+        self._timer.cancel()
+        names = []
+        for number, file in enumerate(view.files):
+            names.append(self._temp.path / f"{view.name} {number}.parquet")
+            link_or_copy(file, names[-1])
+        self._create(replace(view, files=tuple(names)))
+        self._timer = self._started()
+
     def _lock_down(self, views: Sequence[View], resources: EngineResources) -> None:
         files = ", ".join(literal(file) for view in views for file in view.files)
         for setting in (
             f"allowed_paths = [{files}]",
+            f"allowed_directories = [{literal(self._temp.path)}]",  # for what is added
             "autoinstall_known_extensions = false",
             "autoload_known_extensions = false",
             "allow_community_extensions = false",
@@ -152,21 +178,10 @@ class Engine:
 
     def _create(self, view: View) -> None:
         name = quote_identifier(view.name)
-        if not view.files:
-            columns = ", ".join(
-                f"CAST(NULL AS {t}) AS {quote_identifier(c)}" for c, t in view.columns.items()
-            )
-            with SqlMistakes(f"input {view.name}, columns"):
-                self._connection.execute(f"CREATE VIEW {name} AS SELECT {columns} WHERE false")
-            return
-        hive = hive_options(view.folder_types or ({view.partition: DAY} if view.partition else {}))
-        files = ", ".join(map(literal, view.files))  # and not in a variable, which SQL of a job could read
-        source = f"read_parquet([{files}], {hive}{', union_by_name = true' if view.by_name else ''})"
-        with SqlMistakes(view.name):
-            types = self.types(f"SELECT * FROM {source}")
-            self._connection.execute(
-                f"CREATE VIEW {name} AS SELECT *{_veiled(types)} FROM {source}{_where(view)}"
-            )
+        with SqlMistakes(view.name if view.files else f"input {view.name}, columns"):
+            source = _source(view)
+            seen = _seen_as(self.types(f"SELECT * FROM {source}"), view)
+            self._connection.execute(f"CREATE VIEW {name} AS SELECT *{seen} FROM {source}{_where(view)}")
 
     def define(self, name: str, select: str) -> None:
         """Make a SELECT a view that later SQL of this engine can read."""
@@ -269,10 +284,10 @@ class Engine:
 def _where(view: View) -> str:
     """Which rows of a view are seen, as SQL."""
     terms = []
-    if view.up_to is not None:
-        kind = "TIMESTAMPTZ" if isinstance(view.up_to.value, dt.datetime) else "DATE"
-        value = f"CAST({literal(view.up_to.value.isoformat())} AS {kind})"
-        terms.append(f"{quote_identifier(view.up_to.column)} <= {value}")
+    for bound in view.up_to:
+        kind = "TIMESTAMPTZ" if isinstance(bound.value, dt.datetime) else "DATE"
+        value = f"CAST({literal(bound.value.isoformat())} AS {kind})"
+        terms.append(f"{quote_identifier(bound.column)} <= {value}")
     if view.among is not None:
         values = ", ".join(map(literal, view.among.values))
         terms.append(f"{quote_identifier(view.among.column)} IN ({values})")
@@ -302,13 +317,33 @@ class SqlMistakes:
             raise _translated(error, self._where) from error
 
 
-def _veiled(columns: Mapping[str, str]) -> str:
-    """SQL that puts what holds floats, lists and structs of them too, behind a TRY.
+def _source(view: View) -> str:
+    """What a view's rows come from, in a FROM: its files, or nothing in the columns that it would have."""
+    if not view.files:
+        columns = ", ".join(f"CAST(NULL AS {t}) AS {quote_identifier(c)}" for c, t in view.columns.items())
+        return f"(SELECT {columns} WHERE false)"
+    folders = view.folder_types or ({view.partition: DAY} if view.partition else {})
+    files = ", ".join(map(literal, view.files))  # and not in a variable, which SQL of a job could read
+    by_name = ", union_by_name = true" if view.by_name else ""
+    return folder_reader(f"[{files}]", folders, view.folder_sql, by_name)
 
-    It changes no value, and hides from the optimizer what a footer says of them.
+
+def _seen_as(columns: Mapping[str, str], view: View) -> str:
+    """SQL that gives some columns otherwise than they are read.
+
+    What holds floats, lists and structs of them too, stands behind a TRY, which changes no value, and hides
+    from the optimizer what a footer says of them. And a HUGEINT, such as a sum of integers, is stored as a
+    DECIMAL(38, 0): one of 38 digits has no room for places, and DuckDB takes `CASE WHEN a THEN s ELSE 0.5
+    END` for 1.
     """
-    floats = [quote_identifier(c) for c, kind in columns.items() if FLOATING.search(kind)]
-    return f" REPLACE ({', '.join(f'TRY({c}) AS {c}' for c in floats)})" if floats else ""
+    seen = {}
+    for column, kind in columns.items():
+        name = quote_identifier(column)
+        if FLOATING.search(kind) and view.files:
+            seen[name] = f"TRY({name})"
+        elif view.stored and (lists := WIDE.fullmatch(kind)):
+            seen[name] = f"CAST({name} AS HUGEINT{lists[1]})"
+    return f" REPLACE ({', '.join(f'{sql} AS {name}' for name, sql in seen.items())})" if seen else ""
 
 
 def _of_reader(error: OSError) -> duckdb.Error:
@@ -355,13 +390,3 @@ def _bare(select: str) -> str:
 def is_number(kind: str) -> bool:
     """Whether a column of this DuckDB type holds numbers."""
     return kind in NUMBER_TYPES or (kind.startswith("DECIMAL(") and kind.endswith(")"))
-
-
-def quote_identifier(identifier: str) -> str:
-    """An identifier for SQL text."""
-    return '"' + identifier.replace('"', '""') + '"'
-
-
-def literal(value: object) -> str:
-    """A string literal for SQL text; for settings and views, which take no parameters."""
-    return "'" + str(value).replace("'", "''") + "'"

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from nightscore.common import Broken, Workspace
+from nightscore.store.trees import Tree
 
 LOGS = {  # a name in a table's folder -> what the table is
     "_delta_log": "a Delta Lake table",
@@ -21,7 +22,7 @@ LATER = (
 )
 
 
-def refuse_table(workspace: Workspace, folder: Path, names: Collection[str]) -> None:
+def refuse_table(workspace: Workspace, folder: Path, names: Collection[str], tree: Tree) -> None:
     """Refuse a folder whose entries say that it is a table.
 
     Raises:
@@ -30,22 +31,27 @@ def refuse_table(workspace: Workspace, folder: Path, names: Collection[str]) -> 
     for name in sorted(LOGS.keys() & set(names)):
         _refuse_own(workspace, folder)
         raise Broken(f"{workspace.relative(folder)} is {LOGS[name]} (it holds {name}); {LATER}")
-    if ICEBERG in names and _is_iceberg(folder / ICEBERG):
+    if ICEBERG in names and _is_iceberg(folder / ICEBERG, tree):
         raise Broken(f"{workspace.relative(folder)} is an Iceberg table (it holds {ICEBERG}/); {LATER}")
 
 
-def refuse_table_above(workspace: Workspace, path: Path) -> None:
+def refuse_table_above(workspace: Workspace, path: Path, tree: Tree) -> None:
     """Refuse a path that lies in a table, or in what a workspace's runs write. Errors as `refuse_table`'s."""
     _refuse_own(workspace, path)
     for folder in _inside(workspace, path):
         names = [*LOGS, ICEBERG]
-        refuse_table(workspace, folder, [name for name in names if (folder / name).is_dir()])
+        refuse_table(workspace, folder, [n for n in names if tree.kind(folder / n) == "folder"], tree)
 
 
 def _inside(workspace: Workspace, path: Path) -> Iterator[Path]:
-    """The folders above a path, within the workspace."""
-    homes = (workspace.root.resolve(), (workspace.root / "data").resolve())
-    yield from (folder for folder in path.parents if any(folder.is_relative_to(home) for home in homes))
+    """The folders above a path: in the workspace its own; of a root all, for it may lie in a table."""
+    own = (workspace.root.resolve(), workspace.data.resolve())
+    is_own = any(path.is_relative_to(home) for home in own)
+    homes = own if is_own else [root.folder for root in workspace.roots.values() if root.is_bucket]
+    mirrored = any(path.is_relative_to(home) for home in homes)
+    for folder in path.parents:
+        if not mirrored or any(folder.is_relative_to(home) for home in homes):
+            yield folder
 
 
 def _refuse_own(workspace: Workspace, path: Path) -> None:
@@ -63,9 +69,9 @@ def _refuse_own(workspace: Workspace, path: Path) -> None:
         )
 
 
-def _is_iceberg(folder: Path) -> bool:
+def _is_iceberg(folder: Path, tree: Tree) -> bool:
     try:
-        names = [path.name for path in folder.iterdir()]
+        names = [entry.name for entry in tree.entries(folder)]
     except NotADirectoryError:
         return False
     except OSError as error:

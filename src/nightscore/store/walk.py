@@ -4,18 +4,20 @@ What it can't list, or doesn't understand, is an error with its name and never l
 nobody has noticed looks like a day with fewer rows. Light to import: a scheduler waits for folders, too.
 """
 
+import datetime as dt
 import errno
-import os
 import stat
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from nightscore.common import Broken, NotYet, Workspace, read_day
+from nightscore.job import Layout, Segment
 from nightscore.store.foreign import refuse_table, refuse_table_above
+from nightscore.store.trees import Entry, tree_of
 
 DATA = (".parquet", ".parq", ".pq")  # endings of data, in any case
 SUMS = "SHA256SUMS"  # as `sha256sum *.parquet > SHA256SUMS` writes it
@@ -34,6 +36,8 @@ PASSING = {
     errno.ENETDOWN, errno.ENETUNREACH, errno.EAGAIN, errno.EINTR, errno.ENOENT, errno.EMFILE, errno.ENFILE,
 }  # fmt: skip
 
+Span = tuple[dt.date, dt.date]  # a first and a last day
+
 
 @dataclass(frozen=True)
 class Found:
@@ -44,14 +48,21 @@ class Found:
     ignored: tuple[str, ...] = ()
 
 
+class Partition(NamedTuple):
+    """What has the name of a partition: the day that it says, or none, and its path below the input's."""
+
+    day: dt.date | None
+    path: str
+
+
 @dataclass(frozen=True)
 class Partitions:
-    """The folders `<key>=<value>` right below an input's, as (value, name), and what else lies beside them.
+    """The folders, or files, of an input's days, and what else lies beside them.
 
     By name and not by path: a run lists thousands of days, and opens those of its lookback.
     """
 
-    folders: tuple[tuple[str, str], ...]
+    found: tuple[Partition, ...]
     beside: Found
 
 
@@ -69,7 +80,8 @@ class Walk:
             Broken: it lies in a table of this workspace or another engine's, or among what runs staged.
         """
         self._workspace, self.root, self._ignore = workspace, root, tuple(ignore)
-        refuse_table_above(workspace, root)
+        self.tree = tree_of(workspace, root)
+        refuse_table_above(workspace, root, self.tree)
 
     def files(self, folder: Path | None = None) -> Found:
         """All below a folder of the input (default: its own).
@@ -96,33 +108,66 @@ class Walk:
             self._refuse_doubles(files)
         return Found(tuple(sorted(files)), tuple(sorted(sums)), tuple(sorted(ignored)))
 
-    def partitions(self, key: str) -> Partitions:
-        """The folders of the partitions by `key`; they are not opened. Errors as those of `files`.
+    def partitions(self, layout: Layout, span: Span | None = None) -> Partitions:
+        """The folders, or files, of a layout's days; they are not opened. Errors as those of `files`.
+
+        Of a layout of several levels, folders are opened in which days of a `span` may lie (default: all).
 
         Raises:
             Broken: also where anything else lies beside them that is no file of sums.
         """
-        folders, sums, ignored = [], [], []
-        for entry in self._listed(self.root):
-            name, mark, value = entry.name.partition("=")
-            mine = name == key and bool(mark)
+        found: list[Partition] = []
+        sums: list[Path] = []
+        ignored: list[str] = []
+        for path, kind in self._level(layout, self.root, (), span):
+            if kind == "ignored":
+                ignored.append(path.relative_to(self.root).as_posix())
+            elif kind == "sums":
+                sums.append(path)
+            else:
+                names = path.relative_to(self.root).parts
+                found.append(Partition(layout.day_of(names), "/".join(names)))
+        return Partitions(tuple(found), Found((), tuple(sums), tuple(ignored)))
+
+    def _level(
+        self, layout: Layout, folder: Path, names: tuple[str, ...], span: Span | None
+    ) -> Iterator[tuple[Path, str]]:
+        """The partitions below a folder, what is ignored there, and files of sums."""
+        segment, is_last = layout.segments[len(names)], len(names) + 1 == len(layout.segments)
+        wanted = "file" if is_last and layout.of_files else "folder"
+        for entry in self._listed(folder):
+            path, mine = Path(entry.path), _is_of(segment, entry.name)
             if self._is_ignored(entry):
-                ignored.append(entry.name)
-            elif mine and self._kind(entry) == "folder":
-                folders.append((value, entry.name))
+                yield path, "ignored"
+            elif mine and self._kind(entry) == wanted:
+                yield from self._partition(layout, path, (*names, entry.name), span)
             elif entry.name == SUMS or entry.name.endswith(CHECKSUM):
-                sums += [Path(entry.path)] if entry.name == SUMS else []
+                yield from [(path, "sums")] if entry.name == SUMS else []
             elif mine or not _is_hidden(entry.name):
-                self._refuse_beside(Path(entry.path), key)
-        return Partitions(tuple(folders), Found((), tuple(sums), tuple(ignored)))
+                self._refuse_beside(path, layout, segment)
+
+    def _partition(
+        self, layout: Layout, path: Path, names: tuple[str, ...], span: Span | None
+    ) -> Iterator[tuple[Path, str]]:
+        """One partition, or those in a folder that holds some."""
+        days = layout.span_of(names)
+        if days is None or len(names) == len(layout.segments):
+            yield path, "partition"
+        elif span is None or (days[0] <= span[1] and span[0] <= days[1]):
+            yield from self._level(layout, path, names, span)
+
+    def at(self, partition: Partition) -> Found:
+        """All of a partition: what lies below its folder, or the file that it is. Errors as `files`'s."""
+        path = self.root / partition.path
+        if self.tree.kind(path) == "folder":
+            return self.files(path)
+        return Found((path,) if self._is_wanted(path) else ())
 
     def holds_data(self, folder: Path) -> bool:
-        """Whether there is something below a folder that reading it would find, or refuse."""
+        """Whether something below a folder would be found, or refused; of a file whether it is there."""
         try:
-            folder.stat()
-            return bool(self.files(folder).files)
-        except FileNotFoundError:
-            return False
+            kind = self.tree.kind(folder)
+            return kind == "file" or (kind == "folder" and bool(self.files(folder).files))
         except (OSError, Broken):
             return True
 
@@ -134,7 +179,7 @@ class Walk:
             elif not _is_hidden(entry.name):
                 yield from self._entry(entry)
 
-    def _entry(self, entry: os.DirEntry[str]) -> Iterator[tuple[Path, str]]:
+    def _entry(self, entry: Entry) -> Iterator[tuple[Path, str]]:
         path, kind = Path(entry.path), self._kind(entry)
         if entry.is_symlink():
             yield path, "link"
@@ -143,14 +188,13 @@ class Walk:
         elif self._is_wanted(path):
             yield path, kind
 
-    def _listed(self, folder: Path) -> list[os.DirEntry[str]]:
+    def _listed(self, folder: Path) -> list[Entry]:
         """The entries of a folder by name, hidden ones included."""
         try:
-            with os.scandir(folder) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
+            entries = sorted(self.tree.entries(folder), key=lambda entry: entry.name)
         except OSError as error:
             self._unread(folder, "can't be listed", error)
-        refuse_table(self._workspace, folder, [entry.name for entry in entries])
+        refuse_table(self._workspace, folder, [entry.name for entry in entries], self.tree)
         # Of names in ASCII there is one spelling.
         shown = {entry.name: entry.name for entry in entries if entry.name.isascii()}
         for name in (e.name for e in entries if not (e.name.isascii() or _is_hidden(e.name))):
@@ -166,7 +210,7 @@ class Walk:
                 )  # fmt: skip
         return entries
 
-    def _kind(self, entry: os.DirEntry[str]) -> str:
+    def _kind(self, entry: Entry) -> str:
         """Whether an entry is a folder or a file, by what it links to; nothing else is either."""
         if entry.is_dir(follow_symlinks=False):  # as the listing says: no look at each of thousands
             return "folder"
@@ -185,10 +229,10 @@ class Walk:
 
     def _refuse_link(self, path: Path, is_folder: bool) -> None:
         """Refuse a link that leaves the workspace, leads into a table, or to a folder that it lies in."""
-        target = self._workspace.resolve(path.as_posix())
+        target = self._workspace.follow(path)
         if is_folder and path.parent.resolve().is_relative_to(target):
             self._refuse(path, f"a link to {self._workspace.relative(target)}, a folder that it lies in")
-        refuse_table_above(self._workspace, target)
+        refuse_table_above(self._workspace, target, self.tree)
 
     def _refuse_doubles(self, files: Sequence[Path]) -> None:
         """Refuse two names of one file: its rows would count twice."""
@@ -215,19 +259,19 @@ class Walk:
             self._refuse(path, f"neither data nor known beside data; {ALLOWED}")
         return False
 
-    def _refuse_beside(self, path: Path, key: str) -> NoReturn:
+    def _refuse_beside(self, path: Path, layout: Layout, segment: Segment) -> NoReturn:
         name, _, value = path.name.partition("=")
-        meant = ""
+        key, meant = segment.hive_key or "", ""
         if value and name.strip().lower() == key.lower():
             meant = f"; the input's partition is {key!r}"
         elif read_day(value):  # the days are there: it is the job that calls them otherwise
             meant = f"; where it is a day of this input, write partition: {name}"
         self._refuse(
-            path, f"lies beside the partitions {key}=YYYY-MM-DD and is none{meant}; move it, let its name "
+            path, f"lies beside the partitions {layout.shown} and is none{meant}; move it, let its name "
             "begin with . (or _, without =), or name it in the input's ignore"
         )  # fmt: skip
 
-    def _is_ignored(self, entry: os.DirEntry[str]) -> bool:
+    def _is_ignored(self, entry: Entry) -> bool:
         if not self._ignore:
             return False
         below = Path(entry.path).relative_to(self.root).as_posix()
@@ -239,6 +283,13 @@ class Walk:
     def _unread(self, path: Path, what: str, error: OSError) -> NoReturn:
         kind = NotYet if error.errno in PASSING else Broken
         raise kind(f"{self._workspace.relative(path)} {what}: {error.strerror or error}") from error
+
+
+def _is_of(segment: Segment, name: str) -> bool:
+    """Whether a name is meant for a level of a layout: it matches, or has its hive key."""
+    if _is_hidden(name) and not segment.head:
+        return False
+    return segment.match(name) is not None or (segment.hive_key is not None and name.startswith(segment.head))
 
 
 def _is_hidden(name: str) -> bool:

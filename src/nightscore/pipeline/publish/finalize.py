@@ -11,7 +11,7 @@ import pyarrow as pa
 from nightscore.common import Broken, NotYet, ProgressCallback, Stopwatch, thread_seconds
 from nightscore.job import Job, sql_place
 from nightscore.pipeline import binding
-from nightscore.pipeline.audits.run import failures, run_audits
+from nightscore.pipeline.audits.run import audited, failures, run_audits
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.publish.closing import stage_restatement
 from nightscore.pipeline.publish.commit import publish_tables
@@ -81,7 +81,8 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: ProgressCa
         report("audit", 0, 0)
         tables: Tables = {job.spec.scores_table: pieces, **decided, **aside}
         full = stage_full_rows(day)
-        with day.engine({"scores": pieces, **decided, **aside}, views=full.views) as engine:
+        staged = {"scores": pieces, **decided, **aside}
+        with day.engine(staged, views=full.views, asked=audited(job)) as engine:
             audits = full.noted(run_audits(job, engine, full.unasked))
         integrity.refuse_changed_inputs(job, plan)
         plan = dataclasses.replace(plan, sha256=input_contents(job, plan))
@@ -118,7 +119,7 @@ def _as_they_lie(day: Day, pieces: Sequence[StagedFile]) -> list[StagedFile]:
     found = []
     for piece in pieces:
         with contextlib.suppress(OSError, ValueError, KeyError, pa.ArrowException):
-            lies = read_staged(day.root / piece.path, day.root)
+            lies = read_staged(day.place(piece.path))
             piece = dataclasses.replace(piece, rows=lies.rows, bytes=lies.bytes)  # noqa: PLW2901
         found.append(piece)
     return found
@@ -142,7 +143,7 @@ def prove_and_decide(day: Day, pieces: Sequence[StagedFile]) -> Tables:
     with day.steady_inputs():
         aside = _stage_rejects(day, pieces)
         for piece in pieces:
-            check_staged_sha256(day.root / piece.path, piece.path)
+            check_staged_sha256(day.place(piece.path))
         _prove(day, pieces, aside, None)
         schemas = binding.bind_job(day, open_planned_scorer(day.job, day.plan)).stored
         decided = {table: [file] for table, file in stage_decisions(day, pieces, schemas).items()}
@@ -159,13 +160,13 @@ def _stage_rejects(day: Day, pieces: Sequence[StagedFile]) -> dict[str, list[Sta
         stage_batches(
             path, _rejected(day, pieces), binding.bind_job(day, scorer).stored[day.job.spec.rejects_table]
         )
-    return {day.job.spec.rejects_table: [read_staged(path, day.root)]}
+    return {day.job.spec.rejects_table: [read_staged(path)]}
 
 
 def _rejected(day: Day, pieces: Sequence[StagedFile]) -> Iterator[pa.RecordBatch]:
     for piece in pieces:
         if piece.rejects:
-            with open_staged(day.root / piece.rejects, piece.rejects) as file:
+            with open_staged(day.place(piece.rejects).local(), piece.rejects) as file:
                 yield from file.iter_batches()
 
 
@@ -176,14 +177,17 @@ def _prove(day: Day, pieces: Sequence[StagedFile], aside: Tables, before: Receip
     """
     plan, key = day.plan, day.job.spec.key
     source = {r.path for piece in plan.pieces for r in piece.ranges}
-    ours = [path for path in source if (day.root / path).parent == day.run.path]  # and not an input
+    ours = [path for path in map(day.place, source) if path.parent == day.run.path]  # and not an input
     for path in sorted(ours):
-        check_staged_sha256(day.root / path, path)  # before anything parses them
-    with day.engine({"scores": pieces, **aside}, source, day.budget.proof) as engine, SqlMistakes(str(day)):
-        refuse_bad_keys(engine, [day.root / file.path for file in pieces], key, str(day))
+        check_staged_sha256(path)  # before anything parses them
+    with (
+        day.engine({"scores": pieces, **aside}, source, day.budget.proof, asked=()) as engine,
+        SqlMistakes(str(day)),
+    ):
+        refuse_bad_keys(engine, [day.locate(file.path) for file in pieces], key, str(day))
         scored_rows, out = read_staged_totals(engine, "scores", key)
         read_rows, in_ = read_source_totals(
-            engine, str(day.root), plan.pieces, key, inputs.scored_folders(day.job)
+            engine, day.workspace, plan.pieces, key, inputs.scored_folders(day.job)
         )
         if before:  # a replay has to account for the rows that the run before it read
             read_rows, in_ = before.rows.read, before.key_hash.in_
@@ -238,24 +242,23 @@ def stage_decisions(
         Broken: the SQL fails on these rows.
     """
     staged: dict[str, StagedFile] = {}
-    for table in day.job.decide_sql:
-        seen = {"scores": scores, **{name: [file] for name, file in staged.items()}}
-        staged[table] = _stage_decision(day, table, seen, schemas[table])
+    if not day.job.decide_sql:
+        return staged
+    asked = list(day.job.decide_sql.values())
+    with day.engine({"scores": scores}, threads=day.sql_threads, asked=asked) as engine:
+        for table in day.job.decide_sql:
+            staged[table] = _stage_decision(day, engine, table, schemas[table])
+            day.show(engine, table, staged[table])
     return staged
 
 
-def _stage_decision(
-    day: Day, table: str, seen: Mapping[str, Sequence[StagedFile]], schema: pa.Schema
-) -> StagedFile:
+def _stage_decision(day: Day, engine: Engine, table: str, schema: pa.Schema) -> StagedFile:
     job, run_id, path = day.job, day.plan.run_id, day.run.decided(table)
     started, cpu = time.time(), thread_seconds()
     if not path.exists():
-        with (
-            day.engine(seen, threads=day.sql_threads) as engine,
-            SqlMistakes(sql_place(job, job.spec.decide[table])),
-        ):
+        with SqlMistakes(sql_place(job, job.spec.decide[table])):
             select = binding.decide_select(job, table)
             binding.refuse_unbound(job, table, engine.schema(select), schema)
             batches = engine.stream(select, order="ALL")
             stage_batches(path, (stamped(batch, run_id, schema) for batch in batches), schema)
-    return with_timings(read_staged(path, day.root), started, cpu)
+    return with_timings(read_staged(path), started, cpu)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from nightscore.common import Broken
 from nightscore.job import Job, PathInput
-from nightscore.store import InputFile, UpTo
+from nightscore.store import InputFile, UpTo, storage
 
 
 def cutoff(job: Job, known_at: dt.datetime | str | None) -> str:
@@ -46,19 +46,28 @@ def up_to(job: Job, name: str, source: PathInput, files: tuple[InputFile, ...], 
     """
     if source.known_at is None or not files:
         return None
-    schema = pq.read_schema(job.workspace.root / files[0].path)
-    at = ("inputs", name, "known_at")
-    if source.known_at not in schema.names:
-        job.raise_broken(
-            at, f"{files[0].path} has no column {source.known_at!r}; it has {', '.join(schema.names)}"
-        )
-    kind = schema.field(source.known_at).type
+    kind = column_type(job, name, "known_at", source.known_at, files[0])
     is_instant = pa.types.is_timestamp(kind) and kind.tz is not None
     if not (is_instant or pa.types.is_date(kind)):
         job.raise_broken(
-            at, f"column {source.known_at!r} is {kind} in {files[0].path}; allowed: TIMESTAMPTZ, DATE"
+            ("inputs", name, "known_at"),
+            f"column {source.known_at!r} is {kind} in {files[0].path}; allowed: TIMESTAMPTZ, DATE",
         )
     if not known_by:
         return None
     value = dt.datetime.fromisoformat(known_by)
     return UpTo(source.known_at, value if is_instant else value.date())
+
+
+def column_type(job: Job, name: str, key: str, column: str, file: InputFile) -> pa.DataType:
+    """The type of the column that a key of an input names.
+
+    Raises:
+        Broken: the file has no such column.
+    """
+    schema = pq.read_schema(storage.locate(job.workspace, file.path))
+    if column not in schema.names:
+        job.raise_broken(
+            ("inputs", name, key), f"{file.path} has no column {column!r}; it has {', '.join(schema.names)}"
+        )
+    return schema.field(column).type

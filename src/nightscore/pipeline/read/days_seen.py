@@ -49,7 +49,7 @@ def see_ignored(job: Job, day: dt.date) -> dict[str, tuple[str, ...]]:
     """What lies in the folders of each input and its `ignore` leaves out: paths below its own."""
     found = {}
     for name, source in job.spec.inputs.items():
-        if isinstance(source, PathInput) and source.ignore:
+        if isinstance(source, PathInput) and (source.ignore or source.no_day == "ignore"):
             names = list_input(job, name, source, day).ignored
             more = (f"and {len(names) - NAMED} more",) if len(names) > NAMED else ()
             found[name] = names[:NAMED] + more

@@ -9,14 +9,16 @@ import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 
 from nightscore.common import NotYet, Workspace, byte_size, parse_size
-from nightscore.job import Input, Job, PathInput
+from nightscore.job import Input, Job, Layout, PathInput, parse_layout
 from nightscore.pipeline.read.as_of import up_to
-from nightscore.pipeline.read.listing import list_full_days, list_input, list_input_days
+from nightscore.pipeline.read.listing import list_days, list_full_days, list_input, list_input_days
 from nightscore.pipeline.read.parquet_files import decoded_bytes, file_stat, inspect_files, inspect_parquet
-from nightscore.store import NO_FOLDERS, FolderColumns, InputFile, View, delta
+from nightscore.pipeline.read.since import by_rows, held_by
+from nightscore.store import NO_FOLDERS, FolderColumns, InputFile, View, delta, storage
 
 __all__ = [
-    "Files", "folder_columns", "inspect_parquet", "list_full_days", "list_input_days", "partition",
+    "Files", "folder_columns", "inspect_parquet", "list_days", "list_full_days", "list_input_days",
+    "partition",
     "refuse_large", "resolve_inputs", "resolve_later_inputs", "scored_folders", "steady_inputs", "view",
     "views",
 ]  # fmt: skip
@@ -31,16 +33,13 @@ def resolve_inputs(job: Job, day: dt.date) -> Files:
             differ in a column's name or type; a file and its folder give a column other values.
         NotYet: a folder does not answer, or a file is still being written.
     """
-    return {
-        name: inspect_files(
-            job.workspace,
-            name,
-            list_input(job, name, source, day).files,
-            folder_columns(source),
-            _may_lack(job.workspace, source),
-        )
-        for name, source in job.spec.inputs.items()
-    }
+    return {name: _resolve(job, name, source, day) for name, source in job.spec.inputs.items()}
+
+
+def _resolve(job: Job, name: str, source: Input, day: dt.date) -> tuple[InputFile, ...]:
+    listed, may_lack = list_input(job, name, source, day).files, _may_lack(job.workspace, source)
+    files = inspect_files(job.workspace, name, listed, folder_columns(job.workspace, source), may_lack)
+    return by_rows(job, name, source, files, day) if isinstance(source, PathInput) else files
 
 
 def resolve_later_inputs(job: Job, day: dt.date, after_days: int) -> Files:
@@ -68,7 +67,7 @@ def refuse_large(job: Job, files: Files) -> None:
     if limits.rows is not None and rows > limits.rows:
         job.raise_broken(("limits", "rows"), f"the input files have {rows:,} rows, more than {limits.rows:,}")
     if limits.bytes is not None and limits.bytes != "auto":
-        decoded = sum(decoded_bytes(job.workspace.root / file.path) for file in every)
+        decoded = sum(decoded_bytes(storage.locate(job.workspace, file.path)) for file in every)
         if decoded > parse_size(limits.bytes):
             message = (
                 f"the input files have {byte_size(decoded)} when they are decoded, more than {limits.bytes}"
@@ -76,37 +75,47 @@ def refuse_large(job: Job, files: Files) -> None:
             job.raise_broken(("limits", "bytes"), message)
 
 
-def views(job: Job, files: Files, known_at: str = "") -> list[View]:
-    """The inputs as SQL sees them: all rows, or those that were known at a moment."""
-    return [_view(job, name, source, files[name], known_at) for name, source in job.spec.inputs.items()]
+def views(job: Job, files: Files, day: dt.date, known_at: str = "") -> list[View]:
+    """The inputs as SQL sees them on a day: all rows that hold by then, or those known at a moment."""
+    return [
+        _view(job, name, source, files[name], day=day, known_at=known_at)
+        for name, source in job.spec.inputs.items()
+    ]
 
 
 def partition(source: Input) -> str | None:
-    """The hive key of an input's partitions."""
-    return source.partition if isinstance(source, PathInput) else "day"
+    """The column of the day of an input's partitions."""
+    layout = _layout(source)
+    return None if layout is None else layout.column
 
 
-def folder_columns(source: Input) -> FolderColumns:
+def folder_columns(workspace: Workspace, source: Input) -> FolderColumns:
     """The columns that the folders of an input give: none where its files alone count."""
     if not isinstance(source, PathInput):
-        return FolderColumns("day")
+        return FolderColumns(_layout(source))
     if source.partition_column == "file":
         return NO_FOLDERS
-    return FolderColumns(source.partition, source.types, source.partition_column == "folder")
+    at = workspace.resolve(source.address)
+    of_folder = source.partition_column == "folder"
+    return FolderColumns(source.layout, source.types, of_folder, workspace.relative(at), str(at))
 
 
 def scored_folders(job: Job) -> FolderColumns:
     """The same of the input that a job streams as it is; none where SQL makes the features."""
-    return folder_columns(job.spec.inputs[job.spec.features]) if job.features_sql is None else NO_FOLDERS
+    if job.features_sql is not None:
+        return NO_FOLDERS
+    return folder_columns(job.workspace, job.spec.inputs[job.spec.features])
 
 
 def view(job: Job, name: str, files: Sequence[InputFile], called: str = "") -> View:
     """Some files of an input as SQL sees them, all rows, under its name or another."""
     source = job.spec.inputs[name]
-    types = folder_columns(source).types(files[0].path) if files else {}
-    paths = tuple(job.workspace.root / file.path for file in files)
+    folders = folder_columns(job.workspace, source)
+    types, sql = (folders.types(files[0].path), folders.sql(files[0].path)) if files else ({}, {})
+    paths = tuple(storage.locate(job.workspace, file.path) for file in files)
     by_name = bool(_may_lack(job.workspace, source))
-    return View(called or name, paths, by_name=by_name, folder_types=types)
+    ours = not isinstance(source, PathInput)
+    return View(called or name, paths, by_name=by_name, folder_types=types, folder_sql=sql, stored=ours)
 
 
 @contextlib.contextmanager
@@ -126,9 +135,24 @@ def steady_inputs(job: Job, files: Files, day: dt.date) -> Iterator[None]:
 
 
 def _refuse_changed(job: Job, files: Files, day: dt.date) -> None:
+    _refuse_other_files(job, files)
+    for name, source in job.spec.inputs.items():
+        # Published tables gain files all the time; a run stays with those that receipts named.
+        if isinstance(source, PathInput):
+            listed = {job.workspace.relative(p) for _, p in list_input(job, name, source, day).files}
+            read = {file.path for file in files[name]}
+            for path in sorted(listed ^ read):
+                what = "came" if path in listed else "removed"
+                raise NotYet(f"{path}: {what} while input {name} was being read; nothing is published")
+    _refuse_other_files(
+        job, files
+    )  # what lies in a bucket, and is another now, was fetched again by the listing
+
+
+def _refuse_other_files(job: Job, files: Files) -> None:
     for file in (file for input_files in files.values() for file in input_files):
         try:
-            now = file_stat(job.workspace.root / file.path)
+            now = file_stat(storage.locate(job.workspace, file.path))
         except OSError:
             raise NotYet(f"{file.path}: removed while it was being read; nothing is published") from None
         if now != file.stat:
@@ -136,15 +160,11 @@ def _refuse_changed(job: Job, files: Files, day: dt.date) -> None:
                 f"{file.path}: changed while it was being read (inode:bytes:time {file.stat} -> {now}); "
                 "nothing is published"
             )
-    for name, source in job.spec.inputs.items():
-        # Published tables gain files all the time; a run stays with those that receipts named.
-        if isinstance(source, PathInput):
-            listed = {job.workspace.relative(p) for _, p in list_input(job, name, source, day).files}
-            for path in sorted(listed - {file.path for file in files[name]}):
-                raise NotYet(f"{path}: came while input {name} was being read; nothing is published")
 
 
-def _view(job: Job, name: str, source: Input, files: tuple[InputFile, ...], known_at: str) -> View:
+def _view(
+    job: Job, name: str, source: Input, files: tuple[InputFile, ...], *, day: dt.date, known_at: str
+) -> View:
     columns = {} if isinstance(source, PathInput) else dict(source.columns or {})
     if not files and not columns:
         if isinstance(source, PathInput):
@@ -155,10 +175,22 @@ def _view(job: Job, name: str, source: Input, files: tuple[InputFile, ...], know
         )  # fmt: skip
     if columns:
         columns["day"] = "DATE"
-    seen = up_to(job, name, source, files, known_at) if isinstance(source, PathInput) else None
+    bounds = []
+    if isinstance(source, PathInput):
+        bounds = [up_to(job, name, source, files, known_at), held_by(source, day)]
+    seen = tuple(bound for bound in bounds if bound)
     return dataclasses.replace(view(job, name, files), columns=columns, up_to=seen)
+
+
+def _layout(source: Input) -> Layout | None:
+    """How an input's days lie; those of an output table lie in its hive folders."""
+    return source.layout if isinstance(source, PathInput) else parse_layout("day")
 
 
 def _may_lack(workspace: Workspace, source: Input) -> set[str]:
     """The columns that a file of an input may lack: those of challengers, where the input is a table."""
-    return set() if isinstance(source, PathInput) else delta.optional_columns(workspace.tables / source.table)
+    return (
+        set()
+        if isinstance(source, PathInput)
+        else delta.optional_columns(storage.tables(workspace) / source.table)
+    )

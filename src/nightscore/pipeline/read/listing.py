@@ -3,13 +3,13 @@
 import contextlib
 import datetime as dt
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nightscore.common import Broken, read_day
-from nightscore.job import Input, Job, PathInput
+from nightscore.common import Broken
+from nightscore.job import Input, Job, Layout, PathInput
 from nightscore.pipeline.read.as_reported import published_files
-from nightscore.store import SUMS, Found, Walk
+from nightscore.store import NOTHING, SUMS, Found, Partition, Partitions, Span, Walk, storage
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,12 @@ def list_input(job: Job, name: str, source: Input, day: dt.date) -> Listed:
     if isinstance(source, PathInput):
         at = ("inputs", name, "path")
         with _at(job, at):
-            return _days(job, name, source, first, last) if source.partition else _files(job, source)
-    return Listed(tuple((f.day, f.path) for f in published_files(job, name, source, first, last)))
+            if source.layout is None:
+                return _files(job, source)
+            return _days(job, name, source, source.layout, (first, last))
+    files = published_files(job, name, source, first, last)
+    local = storage.local_files(file.path for file in files)
+    return Listed(tuple((file.day, path) for file, path in zip(files, local, strict=True)))
 
 
 def list_input_days(job: Job) -> list[dt.date]:
@@ -55,18 +59,21 @@ def list_input_days(job: Job) -> list[dt.date]:
     """
     days_by_input = []
     for name, source in job.spec.inputs.items():
-        if isinstance(source, PathInput) and source.partition:
+        if isinstance(source, PathInput) and source.layout:
             with _at(job, ("inputs", name, "path")):
                 walk = _walk(job, source)
-                days = _partitions(job, name, source, walk)[0]
-                days_by_input.append({day for day, folder in days if walk.holds_data(walk.root / folder)})
+                days = _partitions(job, name, source.layout, walk)[0]
+                days_by_input.append({p.day for p in days if p.day and walk.holds_data(walk.root / p.path)})
     return sorted(set.intersection(*days_by_input)) if days_by_input else []
 
 
 def list_days(job: Job, name: str, source: PathInput) -> list[dt.date]:
-    """The days of which an input has a partition. Errors as `list_input`'s."""
+    """The days of which an input has a partition, empty or not, in order. Errors as `list_input`'s."""
+    if source.layout is None:
+        return []
     with _at(job, ("inputs", name, "path")):
-        return [day for day, _ in _partitions(job, name, source, _walk(job, source))[0]]
+        days = _partitions(job, name, source.layout, _walk(job, source))[0]
+        return sorted({p.day for p in days if p.day})
 
 
 def list_full_days(job: Job) -> list[dt.date]:
@@ -85,73 +92,90 @@ def list_full_days(job: Job) -> list[dt.date]:
 
 
 def _has_days(source: Input) -> bool:
-    return isinstance(source, PathInput) and bool(source.partition)
+    return isinstance(source, PathInput) and source.layout is not None
 
 
 def _walk(job: Job, source: PathInput) -> Walk:
-    root = job.workspace.resolve(source.path)
+    root = job.workspace.resolve(source.address)
     try:
-        root.stat()
-    except FileNotFoundError:
-        raise Broken(f"there is no {source.path} in the workspace {job.workspace.root}") from None
+        walk = Walk(job.workspace, root, source.ignore)
+        is_there = bool(walk.tree.kind(root))
     except OSError as error:
-        raise Broken(f"{source.path} can't be looked at: {error.strerror}") from error
-    return Walk(job.workspace, root, source.ignore)
+        raise Broken(f"{source.address} can't be looked at: {error.strerror}") from error
+    if not is_there:
+        raise Broken(f"there is no {source.address} in {_place(job, source)}")
+    return walk
+
+
+def _place(job: Job, source: PathInput) -> str:
+    """The workspace, or the root, in which an input lies, for messages."""
+    if source.root is None:
+        return f"the workspace {job.workspace.root}"
+    root = job.workspace.roots[source.root]
+    mounted = "" if root.is_bucket else ": is it mounted?"
+    return f"root {root.name}, which is {root.at} (by {root.setting}){mounted}"
 
 
 def _files(job: Job, source: PathInput) -> Listed:
     """All data files of an input without partitions."""
     walk = _walk(job, source)
-    if not walk.root.is_dir():
+    if walk.tree.kind(walk.root) == "file":
         sums = walk.root.with_name(SUMS)
-        return Listed((("", walk.root),), (sums,) if sums.is_file() else ())
+        beside = (sums,) if walk.tree.kind(sums) == "file" else ()
+        walk.tree.fetch([walk.root, *beside])
+        return Listed((("", walk.root),), beside)
     found = walk.files()
     if not found.files:
-        raise Broken(f"{source.path} holds no .parquet file")
+        raise Broken(f"{source.address} holds no .parquet file")
+    walk.tree.fetch([*found.files, *found.sums])
     return Listed(tuple(("", path) for path in found.files), found.sums, found.ignored)
 
 
-def _days(job: Job, name: str, source: PathInput, first: dt.date, last: dt.date) -> Listed:
-    """The files of an input's days from `first` to `last`.
+def _days(job: Job, name: str, source: PathInput, layout: Layout, span: Span) -> Listed:
+    """The files of an input's days of a span.
 
     Folders of other days are not opened: a lake of decades has thousands of them.
     """
     walk = _walk(job, source)
-    days, beside = _partitions(job, name, source, walk)
+    days, beside = _partitions(job, name, layout, walk, span)
     files, sums, ignored = [], [*beside.sums], [*beside.ignored]
-    for day, folder in days:
-        if first <= day <= last:
-            found = walk.files(walk.root / folder)
-            files += [(day.isoformat(), path) for path in found.files]
+    for partition in days:
+        if partition.day and span[0] <= partition.day <= span[1]:
+            found = walk.at(partition)
+            files += [(partition.day.isoformat(), path) for path in found.files]
             sums += found.sums
             ignored += found.ignored
+    walk.tree.fetch([*(path for _, path in files), *sums])
     return Listed(tuple(sorted(files)), tuple(sums), tuple(ignored))
 
 
 def _partitions(
-    job: Job, name: str, source: PathInput, walk: Walk
-) -> tuple[list[tuple[dt.date, str]], Found]:
-    """The days that an input has, each with the name of its folder; and what else lies beside them."""
-    key = source.partition or ""
-    partitions = walk.partitions(key)
-    days = []
-    for text, folder in partitions.folders:
-        day = read_day(text)
+    job: Job, name: str, layout: Layout, walk: Walk, span: Span | None = None
+) -> tuple[tuple[Partition, ...], Found]:
+    """The partitions that an input has, and what else lies beside them."""
+    partitions = walk.partitions(layout, span)
+    source = job.spec.inputs[name]
+    without = [path for day, path in partitions.found if day is None and NOTHING in path]
+    if without and isinstance(source, PathInput) and source.no_day == "ignore":
+        beside = replace(partitions.beside, ignored=(*partitions.beside.ignored, *without))
+        partitions = Partitions(tuple(p for p in partitions.found if p.path not in without), beside)
+    for day, path in partitions.found:
         if day is None:
+            level = path.rpartition("/")[2]
+            text = level.partition("=")[2] if "=" in level else level
             job.raise_broken(
                 ("inputs", name, "partition"),
-                f"{job.workspace.relative(walk.root / folder)}: {text!r} is no day; a partition is "
-                f"{key}=YYYY-MM-DD{_rows_without(folder)}",
+                f"{job.workspace.relative(walk.root / path)}: {text!r} is no day; a partition is "
+                f"{layout.shown}{_rows_without(path)}",
             )
-        days.append((day, folder))
-    return days, partitions.beside
+    return partitions.found, partitions.beside
 
 
 def _rows_without(folder: str) -> str:
     """The way on where a writer has put rows that have no day."""
-    if not folder.endswith("__HIVE_DEFAULT_PARTITION__"):
+    if NOTHING not in folder:
         return ""
-    return f", and these are rows without one; ignore: [{folder}] in the input leaves them out, and says so"
+    return ", and these are rows without one; no_day: ignore in the input leaves them out, and says so"
 
 
 @contextlib.contextmanager

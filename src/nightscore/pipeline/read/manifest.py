@@ -1,16 +1,15 @@
 """SHA256SUMS, in which a producer says which files a day has: all have to be there, each with its sha256."""
 
 import datetime as dt
-import os
 import re
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from nightscore.common import Broken, NotYet, Workspace, read_day
+from nightscore.common import Broken, NotYet, Workspace
 from nightscore.job import Job, PathInput
 from nightscore.pipeline.read.listing import list_input, window
-from nightscore.store import SUMS
+from nightscore.store import SUMS, tree_of
 
 LINE = re.compile(r"\\?([0-9a-fA-F]{64})[ \t]+\*?(?:\./)*(\S.*)")
 TAGGED = re.compile(r"SHA256 \((?:\./)*(.+)\) = ([0-9a-fA-F]{64})")  # as `sha256sum --tag` writes it
@@ -35,7 +34,7 @@ def refuse_incomplete(job: Job, day: dt.date) -> None:
             for sums in listed.sums:
                 names = [sums.parent / n for n in read_sums(job.workspace, sums)]
                 counted = list(_counted(job, source, names, day))
-                absent = [p for p in counted if p not in there and not os.path.lexists(p)]
+                absent = [p for p in counted if p not in there and not tree_of(job.workspace, p).kind(p)]
                 _refuse_absent(job.workspace, name, sums, absent, len(counted))
 
 
@@ -45,7 +44,7 @@ def written_down(job: Job, source: PathInput, shown: str, read: dict[Path, dict[
     Raises:
         Broken: none lists it, or two do and differ.
     """
-    root = job.workspace.resolve(source.path)
+    root = job.workspace.resolve(source.address)
     path = root / _below(job, source, shown)  # as it is listed: behind a link it lies elsewhere
     top = root if root.is_dir() else root.parent
     found: dict[str, Path] = {}
@@ -104,15 +103,14 @@ def _line(place: str, shown: str, line: str) -> tuple[str, str]:
 
 def _counted(job: Job, source: PathInput, paths: Iterable[Path], day: dt.date) -> Iterator[Path]:
     """Those of some listed files that the run of a day has to read."""
-    root = job.workspace.resolve(source.path)
+    root = job.workspace.resolve(source.address)
     first, last = window(job, source, day)
     for path in paths:
         parts = path.relative_to(root).parts if path.is_relative_to(root) else ()
         if root.is_file() or not parts or _left_out(source, parts):
             continue
-        key, _, text = parts[0].partition("=")
-        on = read_day(text) if key == source.partition else None
-        if source.partition is None or (on is not None and first <= on <= last):
+        on = source.layout.day_of(parts) if source.layout else None
+        if source.layout is None or (on is not None and first <= on <= last):
             yield path
 
 
@@ -139,5 +137,5 @@ def _refuse_absent(workspace: Workspace, name: str, sums: Path, absent: list[Pat
 
 def _below(job: Job, source: PathInput, shown: str) -> str:
     """A file's path below its input's, of which both are as receipts name them; "" for that file itself."""
-    home = job.workspace.relative(job.workspace.resolve(source.path))
+    home = job.workspace.relative(job.workspace.resolve(source.address))
     return shown.removeprefix(home).removeprefix("/")

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from nightscore.common import Broken, NotYet, Workspace
 from nightscore.pipeline.read.twofold import refuse_twofold
-from nightscore.store import FolderColumns, InputFile
+from nightscore.store import FolderColumns, InputFile, storage
 
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12}  # bytes in Arrow
 ParquetColumns = dict[str, tuple[str, str]]
@@ -64,7 +64,7 @@ def inspect_files(
                     f"input {name}: column {column!r} is {_shown(kind)} in {file.path} "
                     f"and {_shown(newest_columns[column])} in {newest.path}"
                 )
-    if folders.partition is not None:
+    if folders.layout is not None:
         _refuse_other_folders(workspace, name, inspected, folders)
     return tuple(file for file, _ in inspected)
 
@@ -82,7 +82,7 @@ def _refuse_other_folders(
             raise Broken(f"input {name}: {have.path} lies in a folder {key}=…, {lack.path} does not")
         if not folders.of_folder:
             inside = {path.partition(".")[0] for path in columns}
-            refuse_twofold(workspace.root / file.path, file.path, inside, types)
+            refuse_twofold(storage.locate(workspace, file.path), file.path, inside, folders)
 
 
 def _shown(kind: tuple[str, str]) -> str:
@@ -93,7 +93,7 @@ def _inspect(workspace: Workspace, path: Path, day: str) -> tuple[InputFile, Par
     shown = workspace.relative(path)
     if set(shown) & set("*?["):
         raise Broken(f"{shown}: DuckDB takes * ? [ in a path for a pattern; rename it")
-    workspace.resolve(path.as_posix())  # a file of a folder inside may be a link to elsewhere
+    workspace.follow(path)  # a file of a folder inside may be a link to elsewhere
     try:
         with path.open("rb") as file:
             stat = file_stat(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.common import Broken
+from nightscore.common import Broken, Workspace
 from nightscore.store import (
     CHUNK_BYTES,
     NO_FOLDERS,
@@ -19,10 +19,10 @@ from nightscore.store import (
     RowRange,
     SqlMistakes,
     View,
-    hive_options,
     quote_identifier,
     rows_after,
     rows_within,
+    storage,
 )
 
 # Types that both decode to the same values of the same type (test_scan): pyarrow in half the time, and it
@@ -37,7 +37,7 @@ FIRST_ROWS = 64  # rows that are read first where it is not known how large a ro
 
 
 def scan_chunks(
-    root: Path, piece: Piece, columns: Sequence[str], rows: int, resources: EngineResources, *,
+    workspace: Workspace, piece: Piece, columns: Sequence[str], rows: int, resources: EngineResources, *,
     size: int = CHUNK_BYTES, folders: FolderColumns = NO_FOLDERS,
 ) -> Iterator[pa.RecordBatch]:  # fmt: skip
     """The named columns of a piece's rows, in the files' order, in chunks of at most `rows` rows.
@@ -50,29 +50,31 @@ def scan_chunks(
         Broken: a file can't be read, or is damaged.
     """
     for part in piece.ranges:
-        with _damage(part.path), _opened(root / part.path) as file:
+        with _damage(part.path), _opened(storage.locate(workspace, part.path)) as file:
             types = folders.types(part.path)
             alike = _alike(file.schema_arrow, columns, types)
             if alike:
                 batches = _decoded(file, part, columns, rows, size)
                 yield from (chunk for batch in batches for chunk in within(batch, size))
         if not alike:
-            most = _rows_within(root / part.path, columns, rows, size)
-            batches = _selected(root, part, columns, most, resources, folder_types=types)
+            most = _rows_within(storage.locate(workspace, part.path), columns, rows, size)
+            batches = _selected(workspace, part, columns, most, resources, folders=folders)
             yield from (chunk for batch in batches for chunk in within(batch, size))
 
 
 def source_schema(
-    root: Path, piece: Piece, columns: Sequence[str], resources: EngineResources,
+    workspace: Workspace, piece: Piece, columns: Sequence[str], resources: EngineResources,
     folders: FolderColumns = NO_FOLDERS,
 ) -> pa.Schema:  # fmt: skip
     """The types in which `scan_chunks` gives the named columns. Errors as `scan_chunks`'s."""
     first = piece.ranges[0].path
     types = folders.types(first)
-    with _damage(first), _opened(root / first) as file:
+    with _damage(first), _opened(storage.locate(workspace, first)) as file:
         if _alike(file.schema_arrow, columns, types):
             return pa.schema([(name, file.schema_arrow.field(name).type) for name in columns])
-    view = View("source", (root / first,), folder_types=types)
+    view = View(
+        "source", (storage.locate(workspace, first),), folder_types=types, folder_sql=folders.sql(first)
+    )
     with Engine([view], resources) as engine, SqlMistakes(first):
         return engine.schema(f"SELECT {', '.join(map(quote_identifier, columns))} FROM source")
 
@@ -174,19 +176,19 @@ def _groups(footer: pq.FileMetaData, part: RowRange) -> tuple[list[int], int]:
 
 
 def _selected(
-    root: Path,
+    workspace: Workspace,
     part: RowRange,
     columns: Sequence[str],
     rows: int,
     resources: EngineResources,
     *,
-    folder_types: Mapping[str, str] = NO_TYPES,
+    folders: FolderColumns = NO_FOLDERS,
 ) -> Iterator[pa.RecordBatch]:
     """The same through DuckDB; the filter on the row number lets it skip what other pieces hold."""
-    path = root / part.path
+    path = storage.locate(workspace, part.path)
     select = (
         f"SELECT {', '.join(map(quote_identifier, columns))} "
-        f"FROM read_parquet($1, {hive_options(folder_types)}, file_row_number = true) "
+        f"FROM {folders.reader('$1', part.path, ', file_row_number = true')} "
         "WHERE file_row_number >= $2 AND file_row_number < $3"
     )
     with Engine([View("source", (path,))], resources) as engine, SqlMistakes(part.path):

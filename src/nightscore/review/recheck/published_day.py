@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from nightscore.common import NightscoreError, Workspace, as_day, file_sha256
 from nightscore.job import Input, Job, PathInput, SqlAudit
 from nightscore.pipeline import inputs
-from nightscore.store import CatalogEntry, InputFile, InputResult, Pinned, Receipt, RunFolder
+from nightscore.store import CatalogEntry, InputFile, InputResult, Pinned, Receipt, RunFolder, storage
 
 
 class Finding(BaseModel):
@@ -50,11 +50,11 @@ class Inspected:
         if now is None or now.fingerprint == then.fingerprint:
             return now
         same = then.sha256 and then.bytes == now.bytes
-        return now if same and file_sha256(self.workspace.root / then.path) == then.sha256 else None
+        return now if same and file_sha256(storage.locate(self.workspace, then.path)) == then.sha256 else None
 
     def _inspect(self, path: str) -> InputFile | None:
         try:
-            return inputs.inspect_parquet(self.workspace, self.workspace.root / path)
+            return inputs.inspect_parquet(self.workspace, storage.locate(self.workspace, path))
         except (NightscoreError, OSError):
             return None
 
@@ -75,14 +75,20 @@ class PublishedDay:
         return as_day(self.entry.day)
 
     @property
-    def root(self) -> Path:
-        """The workspace's root, to which the paths of receipts are relative."""
-        return self.job.workspace.root
+    def workspace(self) -> Workspace:
+        """The workspace, whose paths receipts name."""
+        return self.job.workspace
+
+    def locate(self, path: str) -> Path:
+        """Where a file lies that the receipt names."""
+        return storage.locate(self.workspace, path)
 
     def home(self, source: Input) -> str:
         """The folder or file of an input, as receipts begin its files' paths."""
         space = self.job.workspace
-        place = space.resolve(source.path) if isinstance(source, PathInput) else space.tables / source.table
+        place = (
+            space.resolve(source.address) if isinstance(source, PathInput) else space.tables / source.table
+        )
         return space.relative(place)
 
     @cached_property
@@ -146,10 +152,12 @@ class PublishedDay:
         """The files whose rows were scored; None where the snapshot of them is gone."""
         if self.job.features_sql is None:
             return [f for f in self.files[self.job.spec.features] if f.day == self.entry.day]
-        run = RunFolder(self.job.workspace.runs / self.entry.job / self.entry.day / self.entry.run_id)
-        if not run.features.is_file():
+        run = RunFolder(
+            storage.runs(self.job.workspace) / self.entry.job / self.entry.day / self.entry.run_id
+        )
+        if not run.features.exists():
             return None
-        return [inputs.inspect_parquet(self.job.workspace, run.features)]
+        return [inputs.inspect_parquet(self.job.workspace, run.features.local())]
 
 
 def _partition(path: str, key: str | None) -> str:
