@@ -146,7 +146,7 @@ LISTING = {
 
 @pytest.mark.parametrize("fault", LISTING)
 @pytest.mark.parametrize("page", [0, 1])
-def test_a_listing_that_fails_is_made_again_and_is_not_a_shorter_one(
+def test_a_listing_that_fails_is_made_again_and_is_not_a_shorter_one(  # noqa: PLR0917
     bucket: Storage, s3_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, page: int
 ) -> None:
     """As often as the client gives up: a table would be none, a run undecided, a file garbage."""
