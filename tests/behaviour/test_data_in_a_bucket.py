@@ -86,7 +86,8 @@ def test_the_verbs_of_an_operator_work(workspace: Path, capsys: pytest.CaptureFi
     """Run, receipts, verify, why, query, gc."""
     at = ["--workspace", str(workspace)]
     for command in (
-        ["run", "mini", "--day", DAY], ["receipts", "mini"], ["verify"], ["why", "mini", "--day", DAY, "--key", "id=3"],
+        ["run", "mini", "--day", DAY], ["receipts", "mini"], ["verify"],
+            ["why", "mini", "--day", DAY, "--key", "id=3"],
         ["query", "SELECT count(*) FROM mini_scores"], ["gc", "--older-than", "0"], ["verify"], ["doctor"],
     ):  # fmt: skip
         assert call([*command, *at]) == 0, (command, capsys.readouterr())
@@ -121,7 +122,7 @@ def test_the_requests_of_a_night_are_few(workspace: Path, proxy: Proxy) -> None:
     assert sum(second.values()) <= REQUESTS, second
 
 
-REQUESTS = 400
+REQUESTS = 300  # the first number that was measured, and a little; it only goes down
 FAULTS: dict[str, dict[str, Any]] = {
     "reset": {"reset": True}, "lost": {"lost": True}, "500": {"status": 500}, "500 after": {"after": 500},
     "503": {"status": 503}, "409": {"status": 409, "method": "PUT"}, "cut": {"cut": True, "method": "GET"},
@@ -215,9 +216,36 @@ def test_what_nobody_needs_is_collected_and_nothing_else(
 def test_a_storage_that_ignores_conditions_is_refused(
     workspace: Path, proxy: Proxy, method: str, header: str
 ) -> None:
-    """Two runs could both decide what becomes of a day there, or a file be half of one and half of another."""
+    """Two runs could both decide what becomes of a day there, or a file be two states of it mixed."""
     proxy.set_rules({"fit": False, "method": method, "times": 1_000_000})
     with pytest.raises(NightscoreError, match=f"this storage ignores {header}"):
         run(load("mini", workspace), DAY)
     proxy.set_rules()
     assert not any(homes.storage_of(open_workspace(workspace)).walk("data/tables"))
+
+
+def test_a_workspace_on_disk_is_brought_to_the_bucket(
+    tmp_path: Path, bucket: Objects, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its published days are there, without a run; a second copy copies nothing, and none overwrites."""
+    address = f"{bucket.address}-copied"
+    monkeypatch.delenv("NIGHTSCORE_ROOT_DATA")
+    root = make_workspace(tmp_path / "disk", ROWS)
+    run(load("mini", root), DAY)
+    before = scores(root)
+    monkeypatch.setenv("NIGHTSCORE_ROOT_DATA", address)
+    copy = ["storage", "copy", str(root / "data"), "--workspace", str(root)]
+    assert call([*copy, "--dry-run"]) == 0
+    assert "would be copied" in capsys.readouterr().out
+    assert call(["verify", "--workspace", str(root)]) == 1, "nothing is there yet"
+    assert call(copy) == 0
+    shutil.move(root / "data", tmp_path / "away")
+    assert scores(root) == before
+    assert call(["verify", "--workspace", str(root)]) == 0
+    capsys.readouterr()
+    again = ["storage", "copy", str(tmp_path / "away"), "--workspace", str(root)]
+    assert call(again) == 0
+    assert "0 files copied" in capsys.readouterr().out
+    (tmp_path / "away/models/linear.onnx").write_bytes(b"another")
+    assert call(again) == 1
+    assert "is there already, and is another file" in capsys.readouterr().err

@@ -91,7 +91,12 @@ def test_the_same_receipt_lies_beside_the_run(space: Path, capsys: pytest.Captur
         (["run", "mini", "--day", DAY, "--model", "data/nothing.onnx"], 1, "data/nothing.onnx"),
         (["run", "mini", "--day", DAY, "--model", "/etc/passwd"], 1, "outside the workspace"),
         (["run", "minni", "--day", DAY], 1, "did you mean mini?"),
-        (["backfill", "mini", "--from", DAY, "--to", "2020-01-01"], 1, "is after the last"),
+        (
+            ["backfill", "mini", "--from", DAY, "--to", "2020-01-01"],
+            2,
+            f"usage: --from {DAY} is after --to 2020-01-01",
+        ),
+        (["run", "mini", "--day", "01.02.2020"], 2, "usage: '01.02.2020' is no day; a day is YYYY-MM-DD"),
         (["why", "mini", "--day", DAY, "--key", "id=1"], 1, "is not published"),
         (["why", "mini", "--day", DAY, "--key", "x=1"], 1, "the key of job mini is id"),
         (["query", "SELECT 1 FROM nothing"], 1, "nothing"),

@@ -113,21 +113,28 @@ class _Server:
             (name, value) for name, value in headers if name.lower() not in (*HOP, fault.get("strip", ""))
         ]
         line, answered, data = await self.forward(method, first, kept, body)
-        if fault.get("fit") is False and " 412 " in line:
-            return await _send(
-                writer, "HTTP/1.1 200 OK", [("ETag", '"1"'), ("Last-Modified", SOME_TIME)], b""
-            )
         if fault.get("lost"):
             return _drop(writer)
         if status := fault.get("after"):
             return await _send(writer, f"HTTP/1.1 {status} Fault", [], ERROR)
+        if fault.get("fit") is False and " 412 " in line:
+            line, answered, data = "HTTP/1.1 200 OK", [("ETag", '"1"'), ("Last-Modified", SOME_TIME)], b""
+        return await self.hand_on(writer, method, (line, answered, data), cut="cut" in fault)
+
+    async def hand_on(
+        self,
+        writer: asyncio.StreamWriter,
+        method: str,
+        message: tuple[str, list[tuple[str, str]], bytes],
+        cut: bool,
+    ) -> bool:
+        """The server's answer, or half of it."""
+        line, answered, data = message
         length = next((value for name, value in answered if name.lower() == "content-length"), "0")
         rest = [(name, value) for name, value in answered if name.lower() not in HOP]
         size = int(length) if method == "HEAD" else len(data)
-        if fault.get("cut"):
-            await _send(writer, line, rest, data[: len(data) // 2], size)
-            return _drop(writer)
-        return await _send(writer, line, rest, data, size)
+        await _send(writer, line, rest, data[: len(data) // 2] if cut else data, size)
+        return _drop(writer) if cut else True
 
     async def forward(
         self, method: str, first: str, headers: list[tuple[str, str]], body: bytes

@@ -23,7 +23,7 @@ class Workspace:
 
     @cached_property
     def data(self) -> Path:
-        """The folder that is written below, and where models and the default lake lie; of a bucket its mirror.
+        """The folder that is written below, and where models and the lake lie; of a bucket its mirror.
 
         Raises:
             Broken: it is set to what is no folder.

@@ -148,6 +148,11 @@ class JobSpec(StrictModel):
         return f"{self.job}_scores"
 
     @property
+    def variables(self) -> tuple[str, ...]:
+        """What SQL may read with getvariable: the scored day and the parameters."""
+        return ("day", *self.params)
+
+    @property
     def tables(self) -> tuple[str, ...]:
         """The output tables in the fixed order in which a day of them is committed."""
         rejects = (self.rejects_table,) if self.rejecting else ()
@@ -278,7 +283,7 @@ class JobSpec(StrictModel):
                 ("features",),
                 f"input {self.features!r} has known_at, but what is streamed can't be cut at a time; "
                 f"write a .sql file: SELECT * FROM {self.features} "
-                f"WHERE {source.partition} = getvariable('day')",
+                f"WHERE {source.layout.column if source.layout else ''} = getvariable('day')",
             )
 
     def _check_columns(self) -> None:

@@ -52,11 +52,11 @@ def check_sql(job: Job) -> None:
         Broken: names the file, or the line of job.yaml.
     """
     if job.features_sql is not None:
-        repeatable_select(job.features_sql, features_place(job))
+        repeatable_select(job.features_sql, features_place(job), job.spec.variables)
         refuse_made_later(job, SCORES, job.features_sql)
         features_select(job)
     for table, sql in job.decide_sql.items():
-        repeatable_select(sql, sql_place(job, job.spec.decide[table]))
+        repeatable_select(sql, sql_place(job, job.spec.decide[table]), job.spec.variables)
         refuse_made_later(job, table, sql)
         decide_select(job, table)
     for question in questions(job):
@@ -124,7 +124,7 @@ def _text_columns(day: Day) -> Iterator[None]:
             key: name
             for name, source in day.job.spec.inputs.items()
             for file in day.plan.inputs[name][:1]
-            for key, kind in inputs.folder_columns(source).types(file.path).items()
+            for key, kind in inputs.folder_columns(day.job.workspace, source).types(file.path).items()
             if kind == "VARCHAR" and re.search(rf"\b{re.escape(key)}\b", texts, re.IGNORECASE)
         }
         if not keys or "VARCHAR" not in str(error):
@@ -175,7 +175,7 @@ def _check_contracts(engine: Engine, day: Day) -> None:
         with SqlMistakes(f"{day.job.shown}:{day.job.lines.get(at, 1)}: {'.'.join(at)}"):
             contract = engine.types(f"SELECT {casts}")
         first = day.plan.inputs[name][0].path
-        given = inputs.folder_columns(source).types(first).keys() & contract.keys()
+        given = inputs.folder_columns(day.job.workspace, source).types(first).keys() & contract.keys()
         inside = {*pq.read_schema(day.locate(first)).names, *given}
         actual = {
             c: kind

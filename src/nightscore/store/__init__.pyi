@@ -20,6 +20,7 @@ from .chunking import rows_within as rows_within
 from .column_stats import TableProof as TableProof
 from .column_stats import compute_table_proof as compute_table_proof
 from .column_stats import proof_differences as proof_differences
+from .copying import copy_data as copy_data
 from .diagnosis import Diagnosis as Diagnosis
 from .diagnosis import RootState as RootState
 from .diagnosis import diagnose as diagnose
@@ -31,11 +32,10 @@ from .engine import SqlMistakes as SqlMistakes
 from .engine import UpTo as UpTo
 from .engine import View as View
 from .engine import is_number as is_number
-from .engine import quote_identifier as quote_identifier
 from .folder_columns import NO_FOLDERS as NO_FOLDERS
+from .folder_columns import NOTHING as NOTHING
 from .folder_columns import FolderColumns as FolderColumns
 from .folder_columns import folder_values as folder_values
-from .folder_columns import hive_options as hive_options
 from .formats import FORMAT as FORMAT
 from .formats import LaterFormat as LaterFormat
 from .gc import collect_garbage as collect_garbage
@@ -108,6 +108,7 @@ from .sql_columns import named_columns as named_columns
 from .sql_columns import named_views as named_views
 from .sql_columns import with_names as with_names
 from .sql_order import ordered_select as ordered_select
+from .sql_text import quote_identifier as quote_identifier
 from .staging import FEATURE_GROUP_ROWS as FEATURE_GROUP_ROWS
 from .staging import StagedFile as StagedFile
 from .staging import as_stored as as_stored
@@ -144,5 +145,6 @@ from .versions import library_versions as library_versions
 from .walk import SUMS as SUMS
 from .walk import Found as Found
 from .walk import Partition as Partition
+from .walk import Partitions as Partitions
 from .walk import Span as Span
 from .walk import Walk as Walk

@@ -21,7 +21,8 @@ import pyarrow as pa
 
 from nightscore.common import Broken, NotYet, byte_size, link_or_copy
 from nightscore.store.disk import SpillFolder, free_bytes, spill_limit
-from nightscore.store.folder_columns import DAY, hive_options
+from nightscore.store.folder_columns import DAY, folder_reader
+from nightscore.store.sql_text import literal, quote_identifier
 
 BATCH_ROWS, VECTOR_ROWS = 32_768, 2_048  # the latter is DuckDB's own step: it gives no smaller batches
 NUMBER_TYPES = frozenset({  # and DECIMAL(…)
@@ -58,7 +59,8 @@ class Among:
 class View:
     """Parquet files under one name. `partition` is a hive key in their paths, seen as a DATE column.
 
-    `folder_types` (name -> DuckDB type) are the columns that folders give, where there are more than that.
+    `folder_types` (name -> DuckDB type) are the columns that folders give, where there are more than that,
+    `folder_sql` what gets them where their names are no hive folders'.
     `columns` (name -> DuckDB type) describes the view while it has no files. With `up_to` or `among` only
     some rows are seen. Where files have not all columns alike, `by_name` gives null for those that one lacks.
     In files of ours, `stored`, a DECIMAL(38, 0) is the HUGEINT that it was before it was stored.
@@ -72,6 +74,7 @@ class View:
     among: Among | None = None
     by_name: bool = False
     folder_types: Mapping[str, str] = field(default_factory=dict)
+    folder_sql: Mapping[str, str] = field(default_factory=dict)
     stored: bool = False
 
 
@@ -319,9 +322,10 @@ def _source(view: View) -> str:
     if not view.files:
         columns = ", ".join(f"CAST(NULL AS {t}) AS {quote_identifier(c)}" for c, t in view.columns.items())
         return f"(SELECT {columns} WHERE false)"
-    hive = hive_options(view.folder_types or ({view.partition: DAY} if view.partition else {}))
+    folders = view.folder_types or ({view.partition: DAY} if view.partition else {})
     files = ", ".join(map(literal, view.files))  # and not in a variable, which SQL of a job could read
-    return f"read_parquet([{files}], {hive}{', union_by_name = true' if view.by_name else ''})"
+    by_name = ", union_by_name = true" if view.by_name else ""
+    return folder_reader(f"[{files}]", folders, view.folder_sql, by_name)
 
 
 def _seen_as(columns: Mapping[str, str], view: View) -> str:
@@ -386,13 +390,3 @@ def _bare(select: str) -> str:
 def is_number(kind: str) -> bool:
     """Whether a column of this DuckDB type holds numbers."""
     return kind in NUMBER_TYPES or (kind.startswith("DECIMAL(") and kind.endswith(")"))
-
-
-def quote_identifier(identifier: str) -> str:
-    """An identifier for SQL text."""
-    return '"' + identifier.replace('"', '""') + '"'
-
-
-def literal(value: object) -> str:
-    """A string literal for SQL text; for settings and views, which take no parameters."""
-    return "'" + str(value).replace("'", "''") + "'"

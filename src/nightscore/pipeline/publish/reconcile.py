@@ -20,7 +20,6 @@ from nightscore.store import (
     FolderColumns,
     Piece,
     RowRange,
-    hive_options,
     open_staged,
     quote_identifier,
     storage,
@@ -107,7 +106,7 @@ def _range_totals(
     engine: Engine, workspace: Workspace, part: RowRange, key: Sequence[str], folders: FolderColumns
 ) -> tuple[int, int, int]:
     source = (
-        f"read_parquet($1, {hive_options(folders.types(part.path))}, file_row_number = true) "
+        f"{folders.reader('$1', part.path, ', file_row_number = true')} "
         "WHERE file_row_number >= $2 AND file_row_number < $3"
     )
     [totals] = engine.rows(

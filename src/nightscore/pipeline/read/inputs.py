@@ -11,13 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from nightscore.common import NotYet, Workspace, byte_size, parse_size
 from nightscore.job import Input, Job, Layout, PathInput, parse_layout
 from nightscore.pipeline.read.as_of import up_to
-from nightscore.pipeline.read.listing import input_days, list_input, list_input_days, own_table
+from nightscore.pipeline.read.listing import list_days, list_full_days, list_input, list_input_days
 from nightscore.pipeline.read.parquet_files import decoded_bytes, file_stat, inspect_files, inspect_parquet
 from nightscore.pipeline.read.since import by_rows, held_by
 from nightscore.store import NO_FOLDERS, FolderColumns, InputFile, View, delta, storage
 
 __all__ = [
-    "Files", "folder_columns", "input_days", "inspect_parquet", "list_input_days", "missing", "partition",
+    "Files", "folder_columns", "inspect_parquet", "list_days", "list_full_days", "list_input_days",
+    "partition",
     "refuse_large", "resolve_inputs", "resolve_later_inputs", "scored_folders", "steady_inputs", "view",
     "views",
 ]  # fmt: skip
@@ -37,7 +38,7 @@ def resolve_inputs(job: Job, day: dt.date) -> Files:
 
 def _resolve(job: Job, name: str, source: Input, day: dt.date) -> tuple[InputFile, ...]:
     listed, may_lack = list_input(job, name, source, day).files, _may_lack(job.workspace, source)
-    files = inspect_files(job.workspace, name, listed, folder_columns(source), may_lack)
+    files = inspect_files(job.workspace, name, listed, folder_columns(job.workspace, source), may_lack)
     return by_rows(job, name, source, files, day) if isinstance(source, PathInput) else files
 
 
@@ -74,27 +75,6 @@ def refuse_large(job: Job, files: Files) -> None:
             job.raise_broken(("limits", "bytes"), message)
 
 
-def missing(job: Job, files: Files, day: dt.date) -> list[str]:
-    """The inputs without a partition of the day; a job's own tables can't have it yet, and are left out.
-
-    Raises:
-        Broken: one has no partition of any day, and days without one are skipped: so looks a disk that is
-            not mounted.
-    """
-    expected = [
-        n for n, source in job.spec.inputs.items() if partition(source) and not own_table(job, source)
-    ]
-    names = [name for name in expected if not any(f.day == day.isoformat() for f in files[name])]
-    for name in names if job.spec.policy.missing == "skip" else ():
-        source = job.spec.inputs[name]
-        if isinstance(source, PathInput) and not input_days(job, name, source):
-            job.raise_broken(
-                ("inputs", name, "path"), f"{source.address} has no partition of any day: is it mounted? "
-                "A day is skipped only where others are there"
-            )  # fmt: skip
-    return names
-
-
 def views(job: Job, files: Files, day: dt.date, known_at: str = "") -> list[View]:
     """The inputs as SQL sees them on a day: all rows that hold by then, or those known at a moment."""
     return [
@@ -109,28 +89,33 @@ def partition(source: Input) -> str | None:
     return None if layout is None else layout.column
 
 
-def folder_columns(source: Input) -> FolderColumns:
+def folder_columns(workspace: Workspace, source: Input) -> FolderColumns:
     """The columns that the folders of an input give: none where its files alone count."""
     if not isinstance(source, PathInput):
         return FolderColumns(_layout(source))
     if source.partition_column == "file":
         return NO_FOLDERS
-    return FolderColumns(source.layout, source.types, source.partition_column == "folder")
+    at = workspace.resolve(source.address)
+    of_folder = source.partition_column == "folder"
+    return FolderColumns(source.layout, source.types, of_folder, workspace.relative(at), str(at))
 
 
 def scored_folders(job: Job) -> FolderColumns:
     """The same of the input that a job streams as it is; none where SQL makes the features."""
-    return folder_columns(job.spec.inputs[job.spec.features]) if job.features_sql is None else NO_FOLDERS
+    if job.features_sql is not None:
+        return NO_FOLDERS
+    return folder_columns(job.workspace, job.spec.inputs[job.spec.features])
 
 
 def view(job: Job, name: str, files: Sequence[InputFile], called: str = "") -> View:
     """Some files of an input as SQL sees them, all rows, under its name or another."""
     source = job.spec.inputs[name]
-    types = folder_columns(source).types(files[0].path) if files else {}
+    folders = folder_columns(job.workspace, source)
+    types, sql = (folders.types(files[0].path), folders.sql(files[0].path)) if files else ({}, {})
     paths = tuple(storage.locate(job.workspace, file.path) for file in files)
     by_name = bool(_may_lack(job.workspace, source))
     ours = not isinstance(source, PathInput)
-    return View(called or name, paths, by_name=by_name, folder_types=types, stored=ours)
+    return View(called or name, paths, by_name=by_name, folder_types=types, folder_sql=sql, stored=ours)
 
 
 @contextlib.contextmanager
@@ -182,8 +167,12 @@ def _view(
 ) -> View:
     columns = {} if isinstance(source, PathInput) else dict(source.columns or {})
     if not files and not columns:
-        hint = "" if isinstance(source, PathInput) else "; give its columns, for the nights before it has one"
-        job.raise_broken(("inputs", name), f"has no file in the days that the job may read{hint}")
+        if isinstance(source, PathInput):
+            job.raise_broken(("inputs", name), "has no file in the days that the job may read")
+        job.raise_broken(
+            ("inputs", name), f"table {source.table} has no file in the days that the job may read; give its "
+            "columns, for the nights before it has one"
+        )  # fmt: skip
     if columns:
         columns["day"] = "DATE"
     bounds = []

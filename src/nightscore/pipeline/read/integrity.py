@@ -11,9 +11,9 @@ from nightscore.common import Broken, NotYet, file_sha256
 from nightscore.job import Job, PathInput
 from nightscore.pipeline.read.as_published import published_sha256
 from nightscore.pipeline.read.as_reported import table_state
-from nightscore.pipeline.read.inputs import Files
+from nightscore.pipeline.read.inputs import Files, folder_columns
 from nightscore.pipeline.read.manifest import written_down
-from nightscore.store import Plan, catalog, folder_values, storage
+from nightscore.store import FolderColumns, Plan, catalog, storage
 
 I32_NEXT = 0x15  # in Thrift's compact protocol: the next field, an i32
 ROWS = 65_536
@@ -54,7 +54,8 @@ def _refuse_broken_contracts(job: Job, files: Files) -> None:
     for name, source in job.spec.inputs.items():
         for column in source.never_null if isinstance(source, PathInput) else ():
             for file in files[name]:
-                _refuse_nulls(storage.locate(job.workspace, file.path), file.path, name, column)
+                folders = folder_columns(job.workspace, source)
+                _refuse_nulls(storage.locate(job.workspace, file.path), file.path, name, column, folders)
 
 
 def _hashes(job: Job, files: Files, paths: Mapping[str, Path]) -> dict[str, str]:
@@ -68,11 +69,11 @@ def _hashes(job: Job, files: Files, paths: Mapping[str, Path]) -> dict[str, str]
     return hashes
 
 
-def _refuse_nulls(path: Path, shown: str, name: str, column: str) -> None:
+def _refuse_nulls(path: Path, shown: str, name: str, column: str, folders: FolderColumns) -> None:
     if column in pq.read_schema(path).names:
         nulls = _nulls(path, column)
     else:  # a folder gives it
-        nulls = int(folder_values(shown).get(column) is None)
+        nulls = int(folders.values(shown).get(column) is None)
     if nulls:
         raise Broken(f"input {name}: {shown}: column {column!r} has {nulls} nulls; its contract is NOT NULL")
 

@@ -3,13 +3,13 @@
 import contextlib
 import datetime as dt
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nightscore.common import Broken
 from nightscore.job import Input, Job, Layout, PathInput
 from nightscore.pipeline.read.as_reported import published_files
-from nightscore.store import SUMS, Found, Partition, Span, Walk, storage
+from nightscore.store import NOTHING, SUMS, Found, Partition, Partitions, Span, Walk, storage
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,32 @@ def list_input_days(job: Job) -> list[dt.date]:
     return sorted(set.intersection(*days_by_input)) if days_by_input else []
 
 
-def input_days(job: Job, name: str, source: PathInput) -> list[dt.date]:
+def list_days(job: Job, name: str, source: PathInput) -> list[dt.date]:
     """The days of which an input has a partition, empty or not, in order. Errors as `list_input`'s."""
     if source.layout is None:
         return []
     with _at(job, ("inputs", name, "path")):
         days = _partitions(job, name, source.layout, _walk(job, source))[0]
         return sorted({p.day for p in days if p.day})
+
+
+def list_full_days(job: Job) -> list[dt.date]:
+    """The days for which every input has its rows, tables of other jobs too, in order.
+
+    Errors as `list_input`'s.
+    """
+    days = (
+        [set(list_input_days(job))] if any(_has_days(source) for source in job.spec.inputs.values()) else []
+    )
+    for name, source in job.spec.inputs.items():
+        if not isinstance(source, PathInput) and not own_table(job, source):
+            files = published_files(job, name, source, dt.date.min, dt.date.max)
+            days.append({dt.date.fromisoformat(file.day) for file in files})
+    return sorted(set.intersection(*days)) if days else []
+
+
+def _has_days(source: Input) -> bool:
+    return isinstance(source, PathInput) and source.layout is not None
 
 
 def _walk(job: Job, source: PathInput) -> Walk:
@@ -135,6 +154,11 @@ def _partitions(
 ) -> tuple[tuple[Partition, ...], Found]:
     """The partitions that an input has, and what else lies beside them."""
     partitions = walk.partitions(layout, span)
+    source = job.spec.inputs[name]
+    without = [path for day, path in partitions.found if day is None and NOTHING in path]
+    if without and isinstance(source, PathInput) and source.no_day == "ignore":
+        beside = replace(partitions.beside, ignored=(*partitions.beside.ignored, *without))
+        partitions = Partitions(tuple(p for p in partitions.found if p.path not in without), beside)
     for day, path in partitions.found:
         if day is None:
             level = path.rpartition("/")[2]
@@ -149,9 +173,9 @@ def _partitions(
 
 def _rows_without(folder: str) -> str:
     """The way on where a writer has put rows that have no day."""
-    if not folder.endswith("__HIVE_DEFAULT_PARTITION__"):
+    if NOTHING not in folder:
         return ""
-    return f", and these are rows without one; ignore: [{folder}] in the input leaves them out, and says so"
+    return ", and these are rows without one; no_day: ignore in the input leaves them out, and says so"
 
 
 @contextlib.contextmanager

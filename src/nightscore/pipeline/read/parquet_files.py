@@ -82,7 +82,7 @@ def _refuse_other_folders(
             raise Broken(f"input {name}: {have.path} lies in a folder {key}=…, {lack.path} does not")
         if not folders.of_folder:
             inside = {path.partition(".")[0] for path in columns}
-            refuse_twofold(storage.locate(workspace, file.path), file.path, inside, types)
+            refuse_twofold(storage.locate(workspace, file.path), file.path, inside, folders)
 
 
 def _shown(kind: tuple[str, str]) -> str:

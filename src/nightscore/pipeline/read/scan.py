@@ -19,7 +19,6 @@ from nightscore.store import (
     RowRange,
     SqlMistakes,
     View,
-    hive_options,
     quote_identifier,
     rows_after,
     rows_within,
@@ -59,7 +58,7 @@ def scan_chunks(
                 yield from (chunk for batch in batches for chunk in within(batch, size))
         if not alike:
             most = _rows_within(storage.locate(workspace, part.path), columns, rows, size)
-            batches = _selected(workspace, part, columns, most, resources, folder_types=types)
+            batches = _selected(workspace, part, columns, most, resources, folders=folders)
             yield from (chunk for batch in batches for chunk in within(batch, size))
 
 
@@ -73,7 +72,9 @@ def source_schema(
     with _damage(first), _opened(storage.locate(workspace, first)) as file:
         if _alike(file.schema_arrow, columns, types):
             return pa.schema([(name, file.schema_arrow.field(name).type) for name in columns])
-    view = View("source", (storage.locate(workspace, first),), folder_types=types)
+    view = View(
+        "source", (storage.locate(workspace, first),), folder_types=types, folder_sql=folders.sql(first)
+    )
     with Engine([view], resources) as engine, SqlMistakes(first):
         return engine.schema(f"SELECT {', '.join(map(quote_identifier, columns))} FROM source")
 
@@ -181,13 +182,13 @@ def _selected(
     rows: int,
     resources: EngineResources,
     *,
-    folder_types: Mapping[str, str] = NO_TYPES,
+    folders: FolderColumns = NO_FOLDERS,
 ) -> Iterator[pa.RecordBatch]:
     """The same through DuckDB; the filter on the row number lets it skip what other pieces hold."""
     path = storage.locate(workspace, part.path)
     select = (
         f"SELECT {', '.join(map(quote_identifier, columns))} "
-        f"FROM read_parquet($1, {hive_options(folder_types)}, file_row_number = true) "
+        f"FROM {folders.reader('$1', part.path, ', file_row_number = true')} "
         "WHERE file_row_number >= $2 AND file_row_number < $3"
     )
     with Engine([View("source", (path,))], resources) as engine, SqlMistakes(part.path):

@@ -37,7 +37,7 @@ def by_rows(
         return files
     if len(files) > 1:
         job.raise_broken(
-            ("inputs", name, "since"), f"{source.path} has {len(files)} files; allowed: one, with all rows"
+            ("inputs", name, "since"), f"{source.address} has {len(files)} files; allowed: one, with all rows"
         )
     kind = column_type(job, name, "since", source.since, files[0])
     if not pa.types.is_date(kind):

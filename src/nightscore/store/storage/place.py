@@ -112,6 +112,6 @@ class Place:
 
 
 def local_files(places: Iterable[Place]) -> tuple[Path, ...]:
-    """The data of some places of one storage as local files, many fetched at once. Errors as `Place.local`'s."""
+    """The data of places of one storage as local files, many fetched at once. Errors as `Place.local`'s."""
     places = list(places)
     return tuple(places[0].storage.local_all(place.key for place in places)) if places else ()
