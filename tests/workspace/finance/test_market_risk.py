@@ -248,10 +248,10 @@ def test_a_price_that_came_late_fails_the_night(workspace: Path, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_a_rate_that_is_added_later_changes_no_day(whole: Path, tmp_path: Path) -> None:
+def test_a_rate_that_is_added_later_changes_no_day(workspace: Path, tmp_path: Path) -> None:
     """Of each job that reads the rates: next year's is nothing to it, and one of before is."""
     root = tmp_path / "w"
-    shutil.copytree(whole, root)
+    shutil.copytree(workspace, root)
     file = root / "data/lake/finance/rates.parquet"
     rates = pq.read_table(file)
 
