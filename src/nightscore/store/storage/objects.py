@@ -26,9 +26,9 @@ from obstore import exceptions as raised
 from obstore.store import MemoryStore, from_url
 
 from nightscore.common import Broken, NotYet
-from nightscore.common import temporary as removed_at_a_signal
 from nightscore.store import disk
 from nightscore.store.storage.contract import Seen
+from nightscore.store.storage.mirror import Mirror, changed
 
 TRIES, FIRST_PAUSE, LONGEST_PAUSE = 8, 0.05, 2.0  # of what can't be known to have been done; seconds
 AT_ONCE = 32  # requests
@@ -38,7 +38,6 @@ COPIED = 5_000_000_000  # bytes up to which S3 copies an object by one request
 BEAT, ALIVE = 600.0, 1_800.0  # seconds between two signs of life; for so long one of them counts
 LEASE = 300.0  # seconds that a lock counts whose process has gone
 PAUSE = 0.1  # seconds between two looks at a lock
-TAG = ".tag"  # behind the name of a fetched file, in a hidden one beside it: which object it is
 LOCK = "lock"  # the folder of signs of life and of locks
 CLIENT: Any = {"timeout": timedelta(minutes=2), "connect_timeout": timedelta(seconds=10)}
 RETRY: Any = {"max_retries": 4, "retry_timeout": timedelta(minutes=2)}
@@ -72,9 +71,9 @@ class Objects:
     """
 
     def __init__(self, store: Any, address: str, mirror: Path, drop: str) -> None:
-        self._store, self.address, self._mirror, self._drop = store, address.rstrip("/"), mirror, drop
+        self._store, self.address, self._drop = store, address.rstrip("/"), drop
+        self._mirror = Mirror(mirror)
         self._working = mirror.with_name(f"{mirror.name}-working")
-        self._mark = secrets.token_hex(8)
         self._is_fit = False
         self._fit_lock = threading.Lock()
 
@@ -103,17 +102,12 @@ class Objects:
 
     @contextlib.contextmanager
     def save(self, key: str) -> Iterator[Path]:
-        target = self._mirror / self._name(key)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-        with removed_at_a_signal(part):
-            try:
-                yield part
-                found = self._put_file(key, part)
-                if found:
-                    self._take(found, part, target)
-            finally:
-                part.unlink(missing_ok=True)
+        target = self._mirror.path(self._name(key))
+        before = self._mirror.state(target)
+        with self._mirror.part(target) as part:
+            yield part
+            if found := self._put_file(key, part):
+                self._mirror.take(found, part, target, before)
 
     def _put_file(self, key: str, file: Path) -> Seen | None:
         """Put a file unless there is one; gives what is there now where that is ours."""
@@ -149,14 +143,14 @@ class Objects:
         found = self.look(key)
         if found is None:
             raise FileNotFoundError(self._shown(key))
-        path = self._mirror / self._name(key)
+        path = self._mirror.path(self._name(key))
         self._fetch(found, path)
         return path
 
     def local_all(self, keys: Iterable[str]) -> Sequence[Path]:
         keys = list(keys)
         _each(self.local, keys, "objects")
-        return [self._mirror / self._name(key) for key in keys]
+        return [self._mirror.path(self._name(key)) for key in keys]
 
     def fetch(self, files: Mapping[Seen, Path]) -> None:
         """Have objects on this machine as a look found them, many at once, each under a path.
@@ -164,30 +158,20 @@ class Objects:
         Raises:
             NotYet: one is another now.
         """
+        self._mirror.refuse_others()
         _each(lambda pair: self._fetch(*pair), files.items(), "objects")
 
     def _fetch(self, found: Seen, path: Path) -> None:
-        if _is_fetched(path, found):
+        if self._mirror.holds(path, found):
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-        with removed_at_a_signal(part):
-            try:
-                with part.open("wb") as file:
-                    file.truncate(found.bytes)
-                    starts = range(0, found.bytes, RANGE)
-                    _each(lambda start: self._fetch_range(found, file.fileno(), start), starts, "ranges")
-                self._take(found, part, path)
-            finally:
-                part.unlink(missing_ok=True)
-
-    def _take(self, found: Seen, part: Path, path: Path) -> None:
-        """Let a whole file be that of an object, with the object's time, and note which one it is."""
-        os.utime(part, ns=(found.changed_ns, found.changed_ns))
-        part.rename(path)
-        note = path.with_name(f".{path.name}{TAG}")
-        part.write_text(_mark(path, found))
-        part.rename(note)
+        before = self._mirror.state(path)
+        with self._mirror.part(path) as part:
+            with part.open("wb") as file:
+                file.truncate(found.bytes)
+                starts = range(0, found.bytes, RANGE)
+                _each(lambda start: self._fetch_range(found, file.fileno(), start), starts, "ranges")
+            if not self._mirror.take(found, part, path, before):
+                raise changed(self._shown(found.key))
 
     def _fetch_range(self, found: Seen, descriptor: int, start: int) -> None:
         stop = min(start + RANGE, found.bytes)
@@ -197,10 +181,12 @@ class Objects:
                 found.key, lambda: obstore.get(self._store, self._name(found.key), options=options).bytes()
             )
         except (raised.PreconditionError, FileNotFoundError) as error:
-            raise NotYet(f"{self._shown(found.key)}: changed or removed while it was being read") from error
+            raise changed(self._shown(found.key)) from error
         if len(data) != stop - start:
             raise NotYet(f"{self._shown(found.key)}: cut short while it was being read")
-        os.pwrite(descriptor, data, start)
+        while data:  # of what a disk has no room for, the system writes the first part and says no more
+            written = os.pwrite(descriptor, data, start)
+            data, start = data[written:], start + written
 
     def look(self, key: str) -> Seen | None:
         try:
@@ -275,9 +261,16 @@ class Objects:
 
     @contextlib.contextmanager
     def hold(self, key: str) -> Iterator[None]:
-        sign, ended = f"{key}/{LOCK}/{secrets.token_hex(8)}", threading.Event()
+        sign = f"{key}/{LOCK}/{secrets.token_hex(8)}"
         self.replace(sign, b"")
-        beat = threading.Thread(target=self._beat, args=(sign, ended), daemon=True)
+        with self._beating(sign, BEAT):
+            yield
+
+    @contextlib.contextmanager
+    def _beating(self, sign: str, seconds: float) -> Iterator[None]:
+        """A context in which a sign of life is renewed every so often, and removed at its end."""
+        ended = threading.Event()
+        beat = threading.Thread(target=self._beat, args=(sign, seconds, ended), daemon=True)
         beat.start()
         try:
             yield
@@ -287,8 +280,8 @@ class Objects:
             with contextlib.suppress(NotYet, Broken):
                 self.remove(sign)
 
-    def _beat(self, sign: str, ended: threading.Event) -> None:
-        while not ended.wait(BEAT):
+    def _beat(self, sign: str, seconds: float, ended: threading.Event) -> None:
+        while not ended.wait(seconds):
             with contextlib.suppress(NotYet, Broken):  # the next beat may get through
                 self.replace(sign, b"")
 
@@ -300,7 +293,7 @@ class Objects:
     def lock(self, key: str, *, shared: bool, seconds: float) -> Iterator[bool]:
         """Each puts its mark and then looks for others': of two at once at least one sees the other's.
 
-        A mark of a process that has gone counts for `LEASE` seconds.
+        A mark of a process that has gone counts for `LEASE` seconds; one that is there renews it.
         """
         kind = "shared" if shared else "alone"
         mark, end = f"{key}/{LOCK}/{kind}-{secrets.token_hex(8)}", time.monotonic() + seconds
@@ -310,7 +303,8 @@ class Objects:
                 self.remove(mark)  # so that of two who wait for each other one goes first
                 time.sleep(PAUSE * (1 + secrets.randbelow(4)))
                 self.replace(mark, b"")
-            yield not others
+            with self._beating(mark, LEASE / 4) if not others else contextlib.nullcontext():
+                yield not others
         finally:
             with contextlib.suppress(NotYet, Broken):
                 self.remove(mark)
@@ -324,12 +318,14 @@ class Objects:
         return [sign.key for sign in signs if sign.modified > now - LEASE]
 
     def now(self) -> float:
-        key = f"data/.nightscore/clock-{self._mark}"
+        key = "data/.nightscore/clock"
         self.replace(key, b"")
-        found = self.look(key)
-        return found.modified if found else time.time()
+        if found := self.look(key):
+            return found.modified
+        raise NotYet(f"{self._shown(key)}: was written, and is not there; try again later")
 
     def scratch(self, key: str) -> Path:
+        self._mirror.refuse_others()
         return self._working / key
 
     def scratch_folders(self, key: str, patterns: Sequence[str]) -> list[Path]:
@@ -441,19 +437,6 @@ class Objects:
         moment = found["last_modified"].timestamp()
         tag = f"{found['e_tag']}:{found['size']}"
         return Seen(f"{self._drop}{found['path']}", found["size"], tag, moment, int(moment * 1e9))
-
-
-def _is_fetched(path: Path, found: Seen) -> bool:
-    try:
-        return path.with_name(f".{path.name}{TAG}").read_text() == _mark(path, found)
-    except OSError:
-        return False
-
-
-def _mark(path: Path, found: Seen) -> str:
-    """Which object a fetched file is, and that it is this very file."""
-    now = path.stat()
-    return f"{found.tag} {now.st_ino} {now.st_size} {now.st_mtime_ns}"
 
 
 def _fit(parts: Sequence[str], patterns: Sequence[str], hidden: bool) -> bool:
