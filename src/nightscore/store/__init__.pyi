@@ -27,7 +27,9 @@ from .engine import SqlMistakes as SqlMistakes
 from .engine import UpTo as UpTo
 from .engine import View as View
 from .engine import is_number as is_number
-from .engine import quote_identifier as quote_identifier
+from .file_columns import AS_THEY_ARE as AS_THEY_ARE
+from .file_columns import FileColumn as FileColumn
+from .file_columns import SourceColumns as SourceColumns
 from .folder_columns import NO_FOLDERS as NO_FOLDERS
 from .folder_columns import FolderColumns as FolderColumns
 from .folder_columns import folder_values as folder_values
@@ -100,7 +102,9 @@ from .sql_checks import repeatable_select as repeatable_select
 from .sql_columns import EVERY as EVERY
 from .sql_columns import compared_columns as compared_columns
 from .sql_columns import named_columns as named_columns
+from .sql_columns import used_columns as used_columns
 from .sql_order import ordered_select as ordered_select
+from .sql_text import quote_identifier as quote_identifier
 from .staging import FEATURE_GROUP_ROWS as FEATURE_GROUP_ROWS
 from .staging import StagedFile as StagedFile
 from .staging import check_staged_sha256 as check_staged_sha256

@@ -21,7 +21,9 @@ import pyarrow as pa
 
 from nightscore.common import Broken, NotYet, byte_size
 from nightscore.store.disk import SpillFolder, free_bytes, spill_limit
-from nightscore.store.folder_columns import DAY, hive_options
+from nightscore.store.file_columns import FileColumns, parquet_source
+from nightscore.store.folder_columns import DAY
+from nightscore.store.sql_text import literal, quote_identifier
 
 BATCH_ROWS, VECTOR_ROWS = 32_768, 2_048  # the latter is DuckDB's own step: it gives no smaller batches
 NUMBER_TYPES = frozenset({  # and DECIMAL(…)
@@ -59,7 +61,8 @@ class View:
 
     `folder_types` (name -> DuckDB type) are the columns that folders give, where there are more than that.
     `columns` (name -> DuckDB type) describes the view while it has no files. With `up_to` or `among` only
-    some rows are seen. Where files have not all columns alike, `by_name` gives null for those that one lacks.
+    some rows are seen. Where files have not all columns alike, `by_name` gives null for those that one lacks,
+    or `by_file` says file by file what is read of it.
     """
 
     name: str
@@ -70,6 +73,7 @@ class View:
     among: Among | None = None
     by_name: bool = False
     folder_types: Mapping[str, str] = field(default_factory=dict)
+    by_file: Mapping[Path, FileColumns] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -159,9 +163,9 @@ class Engine:
             with SqlMistakes(f"input {view.name}, columns"):
                 self._connection.execute(f"CREATE VIEW {name} AS SELECT {columns} WHERE false")
             return
-        hive = hive_options(view.folder_types or ({view.partition: DAY} if view.partition else {}))
-        files = ", ".join(map(literal, view.files))  # and not in a variable, which SQL of a job could read
-        source = f"read_parquet([{files}], {hive}{', union_by_name = true' if view.by_name else ''})"
+        folders = view.folder_types or ({view.partition: DAY} if view.partition else {})
+        # The files stand in the text, and not in a variable, which SQL of a job could read.
+        source = parquet_source(view.files, view.by_file, folders, view.by_name)
         with SqlMistakes(view.name):
             types = self.types(f"SELECT * FROM {source}")
             self._connection.execute(
@@ -355,13 +359,3 @@ def _bare(select: str) -> str:
 def is_number(kind: str) -> bool:
     """Whether a column of this DuckDB type holds numbers."""
     return kind in NUMBER_TYPES or (kind.startswith("DECIMAL(") and kind.endswith(")"))
-
-
-def quote_identifier(identifier: str) -> str:
-    """An identifier for SQL text."""
-    return '"' + identifier.replace('"', '""') + '"'
-
-
-def literal(value: object) -> str:
-    """A string literal for SQL text; for settings and views, which take no parameters."""
-    return "'" + str(value).replace("'", "''") + "'"

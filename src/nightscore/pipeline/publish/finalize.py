@@ -183,7 +183,7 @@ def _prove(day: Day, pieces: Sequence[StagedFile], aside: Tables, before: Receip
         refuse_bad_keys(engine, [day.root / file.path for file in pieces], key, str(day))
         scored_rows, out = read_staged_totals(engine, "scores", key)
         read_rows, in_ = read_source_totals(
-            engine, str(day.root), plan.pieces, key, inputs.scored_folders(day.job)
+            engine, str(day.root), plan.pieces, key, inputs.scored_columns(day.job, plan.inputs)
         )
         if before:  # a replay has to account for the rows that the run before it read
             read_rows, in_ = before.rows.read, before.key_hash.in_

@@ -90,6 +90,7 @@ def build_receipt(
         days_seen=plan.days_seen,
         ignored=plan.ignored,
         as_reported=plan.as_reported,
+        widened=plan.widened,
         replayed=_replayed(plan, before) if before else None,
         params=plan.params,
         closed=plan.closes,

@@ -4,12 +4,11 @@ A cut-off leaves out what became known later (an as-of query).
 """
 
 import datetime as dt
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from collections.abc import Mapping
 
 from nightscore.common import Broken
 from nightscore.job import Job, PathInput
+from nightscore.pipeline.read.parquet_types import types_in
 from nightscore.store import InputFile, UpTo
 
 
@@ -46,19 +45,23 @@ def up_to(job: Job, name: str, source: PathInput, files: tuple[InputFile, ...], 
     """
     if source.known_at is None or not files:
         return None
-    schema = pq.read_schema(job.workspace.root / files[0].path)
     at = ("inputs", name, "known_at")
-    if source.known_at not in schema.names:
-        job.raise_broken(
-            at, f"{files[0].path} has no column {source.known_at!r}; it has {', '.join(schema.names)}"
-        )
-    kind = schema.field(source.known_at).type
-    is_instant = pa.types.is_timestamp(kind) and kind.tz is not None
-    if not (is_instant or pa.types.is_date(kind)):
+    kinds = _kinds(job, files[0])
+    if source.known_at not in kinds:
+        job.raise_broken(at, f"{files[0].path} has no column {source.known_at!r}; it has {', '.join(kinds)}")
+    kind = kinds[source.known_at]
+    if kind not in ("DATE", "TIMESTAMP WITH TIME ZONE"):
         job.raise_broken(
             at, f"column {source.known_at!r} is {kind} in {files[0].path}; allowed: TIMESTAMPTZ, DATE"
         )
     if not known_by:
         return None
     value = dt.datetime.fromisoformat(known_by)
-    return UpTo(source.known_at, value if is_instant else value.date())
+    return UpTo(source.known_at, value.date() if kind == "DATE" else value)
+
+
+def _kinds(job: Job, file: InputFile) -> Mapping[str, str]:
+    """The columns of an input as SQL sees them, with their DuckDB types."""
+    if file.columns:
+        return {column.name: column.kind for column in file.columns}
+    return types_in(job.workspace, job.workspace.root / file.path)

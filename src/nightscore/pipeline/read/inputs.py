@@ -8,16 +8,26 @@ import dataclasses
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 
+import pyarrow.parquet as pq
+
 from nightscore.common import NotYet, Workspace, byte_size, parse_size
 from nightscore.job import Input, Job, PathInput
 from nightscore.pipeline.read.as_of import up_to
+from nightscore.pipeline.read.columns import read_as_one, widened
 from nightscore.pipeline.read.listing import has_partitions, list_input, list_input_days, own_table
-from nightscore.pipeline.read.parquet_files import decoded_bytes, file_stat, inspect_files, inspect_parquet
-from nightscore.store import NO_FOLDERS, FolderColumns, InputFile, View, delta
+from nightscore.pipeline.read.parquet_files import (
+    decoded_bytes,
+    file_stat,
+    inspect_files,
+    inspect_parquet,
+    refuse_other_columns,
+)
+from nightscore.store import AS_THEY_ARE, NO_FOLDERS, FolderColumns, InputFile, SourceColumns, View, delta
 
 __all__ = [
-    "Files", "folder_columns", "inspect_parquet", "list_input_days", "missing", "partition", "refuse_large",
-    "resolve_inputs", "resolve_later_inputs", "scored_folders", "steady_inputs", "view", "views",
+    "Files", "folder_columns", "inspect_parquet", "left_out", "list_input_days", "missing", "partition",
+    "refuse_large", "resolve_inputs", "resolve_later_inputs", "scored_columns", "see_widened",
+    "steady_inputs", "view", "views",
 ]  # fmt: skip
 Files = Mapping[str, tuple[InputFile, ...]]
 
@@ -26,20 +36,21 @@ def resolve_inputs(job: Job, day: dt.date) -> Files:
     """The files of each input that a run of `day` may read: nothing after it.
 
     Raises:
-        Broken: an input is nowhere, or can't be listed whole; a file is no Parquet; two files of one input
-            differ in a column's name or type; a file and its folder give a column other values.
+        Broken: an input is nowhere, or can't be listed whole; a file is no Parquet; what the job uses of
+            the files of an input is not one (see `read_as_one`); a file and its folder give other values.
         NotYet: a folder does not answer, or a file is still being written.
     """
-    return {
-        name: inspect_files(
-            job.workspace,
-            name,
-            list_input(job, name, source, day).files,
-            folder_columns(source),
-            _may_lack(job.workspace, source),
+    return {name: _resolved(job, name, source, day) for name, source in job.spec.inputs.items()}
+
+
+def _resolved(job: Job, name: str, source: Input, day: dt.date) -> tuple[InputFile, ...]:
+    listed, folders = list_input(job, name, source, day).files, folder_columns(source)
+    inspected = inspect_files(job.workspace, name, listed, folders)
+    if isinstance(source, PathInput):
+        return read_as_one(
+            job, name, source, inspected, folders.types(inspected[-1][0].path if inspected else "")
         )
-        for name, source in job.spec.inputs.items()
-    }
+    return refuse_other_columns(name, inspected, delta.optional_columns(job.workspace.tables / source.table))
 
 
 def resolve_later_inputs(job: Job, day: dt.date, after_days: int) -> Files:
@@ -115,9 +126,29 @@ def folder_columns(source: Input) -> FolderColumns:
     return FolderColumns(source.partition, source.types, source.partition_column == "folder")
 
 
-def scored_folders(job: Job) -> FolderColumns:
-    """The same of the input that a job streams as it is; none where SQL makes the features."""
-    return folder_columns(job.spec.inputs[job.spec.features]) if job.features_sql is None else NO_FOLDERS
+def scored_columns(job: Job, files: Files) -> SourceColumns:
+    """How the columns of the input are read that a job streams; as they are, where SQL makes the features."""
+    if job.features_sql is not None:
+        return AS_THEY_ARE
+    by_file = {file.path: file.columns for file in files[job.spec.features] if file.columns}
+    return SourceColumns(folder_columns(job.spec.inputs[job.spec.features]), by_file)
+
+
+def see_widened(files: Files) -> dict[str, tuple[str, ...]]:
+    """Of inputs whose files are not alike, the columns read in a wider type than a file's, or as null."""
+    found = {name: widened(input_files) for name, input_files in files.items()}
+    return {name: lines for name, lines in found.items() if lines}
+
+
+def left_out(job: Job, files: Sequence[InputFile]) -> set[str]:
+    """The columns that some files of an input have and that are not read of any."""
+    names = {
+        name
+        for file in files
+        if file.columns
+        for name in pq.read_schema(job.workspace.root / file.path).names
+    }
+    return names - {column.name for file in files for column in file.columns}
 
 
 def view(job: Job, name: str, files: Sequence[InputFile], called: str = "") -> View:
@@ -126,7 +157,8 @@ def view(job: Job, name: str, files: Sequence[InputFile], called: str = "") -> V
     types = folder_columns(source).types(files[0].path) if files else {}
     paths = tuple(job.workspace.root / file.path for file in files)
     by_name = bool(_may_lack(job.workspace, source))
-    return View(called or name, paths, by_name=by_name, folder_types=types)
+    by_file = {path: file.columns for path, file in zip(paths, files, strict=True) if file.columns}
+    return View(called or name, paths, by_name=by_name, folder_types=types, by_file=by_file)
 
 
 @contextlib.contextmanager

@@ -66,10 +66,11 @@ def _hashes(job: Job, files: Files, paths: Mapping[str, Path]) -> dict[str, str]
 
 
 def _refuse_nulls(path: Path, shown: str, name: str, column: str) -> None:
+    folders = folder_values(shown)
     if column in pq.read_schema(path).names:
         nulls = _nulls(path, column)
-    else:  # a folder gives it
-        nulls = int(folder_values(shown).get(column) is None)
+    else:  # a folder gives it, or the file has it not
+        nulls = int(folders[column] is None) if column in folders else pq.read_metadata(path).num_rows
     if nulls:
         raise Broken(f"input {name}: {shown}: column {column!r} has {nulls} nulls; its contract is NOT NULL")
 
