@@ -24,6 +24,7 @@ from nightscore.scorers.hardware import read_hardware
 from nightscore.store.engine import EngineResources
 from nightscore.store.plan import Piece, Plan
 from nightscore.store.staging import stage_batches, stamped
+from nightscore.store.storage import Folder, Place
 
 DAY = date(2020, 1, 1)
 CORES = read_hardware().cores
@@ -69,7 +70,7 @@ class Stages:
         number, batches = item
         schema = pa.schema([("id", pa.int64()), ("score", pa.float32()), ("run_id", pa.string())])
         rows = (stamped(batch, self.plan.run_id, schema) for batch in batches)
-        stage_batches(self.folder / f"{number}.parquet", rows, schema)
+        stage_batches(Place(Folder(self.folder), f"{number}.parquet"), rows, schema)
 
 
 def main() -> None:

@@ -162,10 +162,10 @@ def without_pandas() -> dict[str, str]:
 def cpu_of_opening(root: Path) -> float:
     """CPU seconds of the first catalogue of a process, libraries loaded."""
     from nightscore.common import open_workspace
-    from nightscore.store import catalog, delta, query_resources
+    from nightscore.store import catalog, delta, query_resources, storage
 
     workspace = open_workspace(root)
-    delta.table_exists(workspace.tables)
+    delta.table_exists(storage.tables(workspace))
     query_resources(workspace)
     started = time.process_time()
     catalog.read_catalog(workspace)
@@ -219,7 +219,7 @@ def make_workspace(root: Path, days: Sequence[dt.date]) -> None:
 def commit_days(job: "object", first: "object", days: Sequence[dt.date]) -> None:
     """Publish days like the first one: files, receipts and commits by what writes those of a night."""
     from nightscore.pipeline.publish import commit
-    from nightscore.store import RECEIPTS, delta, write_rows
+    from nightscore.store import RECEIPTS, storage, write_rows
 
     tables = job.workspace.tables  # type: ignore[attr-defined]
     for name in first.tables:  # type: ignore[attr-defined]
@@ -234,10 +234,9 @@ def commit_days(job: "object", first: "object", days: Sequence[dt.date]) -> None
     for day, receipt in zip(days, receipts, strict=True):
         path = tables / RECEIPTS / f"day={day}" / f"{run_id(day)}-0123abcd.parquet"
         row = commit._row(receipt)
-        write_rows(path, row)
+        write_rows(storage.place_of(job.workspace, path.relative_to(job.workspace.root).as_posix()), row)
         rows[day] = path, commit.told_row(row) if hasattr(commit, "told_row") else {}
     commit_together(tables / RECEIPTS, job.name, rows)  # type: ignore[attr-defined]
-    delta.table_exists(tables)
 
 
 def commit_together(root: Path, job: str, files: dict[dt.date, tuple[Path, dict[str, object]]]) -> int:

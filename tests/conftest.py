@@ -2,10 +2,15 @@
 
 import atexit
 import gc
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tests.support.s3 import Server
 
 HERE = Path(__file__).parent
 
@@ -68,3 +73,13 @@ def forget_hypothesis() -> None:
 
 
 atexit.register(forget_hypothesis)  # at the very end: a worker of pytest-xdist goes on after its session
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Server"]:
+    """A real S3 server, of this process of tests."""
+    from tests.support.s3 import start_server
+
+    server = start_server(tmp_path_factory.mktemp("s3"))
+    yield server
+    server.kill()

@@ -1,8 +1,13 @@
 """A table input with `as_reported: true`: rows as they were first published, whatever was restated since."""
 
 import json
+import os
+import re
+from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from nightscore import Broken, Restate, backfill, load, query, run
@@ -13,9 +18,9 @@ from nightscore.review.late_data import find_late_days
 from nightscore.review.report.html import report
 from nightscore.review.verify import verify_days
 from nightscore.store.gc import collect_garbage
-from tests.behaviour.conftest import ROWS, Build
-from tests.behaviour.world import Truth
-from tests.support.workspace import DAYS, JOB
+from tests.behaviour.conftest import ROWS
+from tests.behaviour.world import Truth, copy
+from tests.support.workspace import DAYS, JOB, make_workspace
 
 FIRST, SECOND, THIRD = DAYS
 AS_PUBLISHED, RERUN = (Truth(ROWS, weights, day=SECOND) for weights in ((1.0, 2.0), (4.0, 1.0)))
@@ -43,14 +48,20 @@ def add_reader(root: Path, as_reported: bool = True) -> None:
     (folder / "features.sql").write_text(DAY_BEFORE)
 
 
-@pytest.fixture
-def books(fresh: Build) -> Path:
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace whose job `mini` has closed three days, and a job that holds each to the day before."""
-    root = fresh(job=JOB + "close: true\n")
+    root = make_workspace(tmp_path_factory.mktemp("closed") / "w", ROWS, JOB + "close: true\n")
     add_reader(root)
     for day in DAYS:
         assert run(load("mini", root), day).closed
     return root
+
+
+@pytest.fixture
+def books(closed: Path, tmp_path: Path) -> Path:
+    """The same, to be written to."""
+    return copy(closed, tmp_path / "w")
 
 
 def rerun(root: Path) -> None:
@@ -127,6 +138,78 @@ def test_first_files_that_are_gone_are_said_and_nothing_is_published(books: Path
     assert file.name in said and "VACUUM" in said and "restore them from a backup" in said
     with pytest.raises(Broken, match="held_to_scores"):
         query("SELECT * FROM held_to_scores", books)
+
+
+def file_of_the_first_run(root: Path) -> Path:
+    """The file of `mini_top` that was published first for the second day; that day is not run again yet."""
+    [file] = (root / f"data/tables/mini_top/day={SECOND}").glob("*.parquet")
+    return file
+
+
+def other_scores(file: Path) -> None:
+    """The same file with the scores the other way round, written in its place."""
+    table = pq.read_table(file, partitioning=None)
+    place = table.schema.get_field_index("score")
+    scores = pa.array(table["score"].to_pylist()[::-1], table["score"].type)
+    file.unlink()  # not its second name, in the run's folder
+    pq.write_table(table.set_column(place, "score", scores), file, write_page_checksum=True)
+
+
+def other_byte(file: Path) -> None:
+    """The same size, and a byte of a page is another."""
+    data = bytearray(file.read_bytes())
+    data[len(data) // 3] ^= 1
+    file.unlink()
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("first_reported", [True, False])
+@pytest.mark.parametrize(
+    ("replace", "why"),
+    [
+        (other_scores, "it has [0-9,]+ bytes, and the table's log says [0-9,]+"),
+        (other_byte, "its sha256 is [0-9a-f]{64}, which its receipt does not have"),
+    ],
+)
+def test_a_file_that_was_replaced_in_its_place_is_not_read(
+    books: Path, replace: Callable[[Path], None], why: str, first_reported: bool
+) -> None:
+    """A published file that is another by now stops whoever reads it, and is not read without a word."""
+    add_reader(books, as_reported=first_reported)
+    file = file_of_the_first_run(books)
+    if first_reported:
+        rerun(books)
+    replace(file)
+    with pytest.raises(Broken) as found:
+        run(load("held_to", books), THIRD)
+    said = str(found.value)
+    assert said.startswith("jobs/held_to/job.yaml:5: inputs.said.table: data/tables/mini_top/day=2020-01-02/")
+    assert file.name in said and "Restore it from a backup" in said
+    assert re.search(why, said)
+
+
+def test_a_file_of_another_time_and_the_same_bytes_is_read(books: Path) -> None:
+    """A copy, a checkout and a backup give files another time: they are held to the receipt's sha256."""
+    file = file_of_the_first_run(books)
+    rerun(books)
+    os.utime(file, ns=(0, 0))
+    assert run(load("held_to", books), THIRD).status == "published"
+    assert read_by_the_reader(books) == top(AS_PUBLISHED)
+
+
+def test_what_a_job_reads_as_first_reported_is_verified(books: Path) -> None:
+    """A restated day's first files count, where a job reads them; where none does, only those in force do."""
+    file = file_of_the_first_run(books)
+    rerun(books)
+    workspace = load("mini", books).workspace
+    first = [d for d in verify_days(workspace, "mini", SECOND) if d.first_reported]
+    assert [(d.first_reported, d.files, d.differences) for d in first] == [(("mini_top",), 1, [])]
+    other_byte(file)
+    [found] = [d for d in verify_days(workspace, "mini") if d.differences]
+    assert (found.day, found.run_id) == (SECOND, file.stem.rpartition("-")[0])
+    assert found.differences[0].startswith(f"mini_top: {file.name} has sha256 ")
+    add_reader(books, as_reported=False)
+    assert not [d for d in verify_days(workspace, "mini") if d.differences or d.first_reported]
 
 
 def test_plan_and_run_say_what_is_read_as_first_reported(

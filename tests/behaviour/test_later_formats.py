@@ -14,6 +14,8 @@ from nightscore.store import catalog
 from nightscore.store.formats import FORMAT
 from nightscore.store.plan import Plan, plan_from_json
 from nightscore.store.run_folder import read_plan
+from tests.behaviour.world import copy
+from tests.support.places import place
 from tests.support.workspace import DAYS, FEATURES, JOB, make_workspace, write_day
 
 LATER = FORMAT + 1
@@ -33,10 +35,10 @@ def rewritten(root: Path, job: str, day: str, **changes: Any) -> None:
     pq.write_table(table.set_column(at, "receipt", pa.array([json.dumps(receipt)])), path)
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two jobs with two published days each; of the second, mini's receipt is of a later format."""
-    root = make_workspace(tmp_path, rows=30, job=ROWS)
+    root = make_workspace(tmp_path_factory.mktemp("later") / "w", rows=30, job=ROWS)
     other = root / "jobs/other"
     other.mkdir()
     (other / "job.yaml").write_text(OTHER)
@@ -48,6 +50,12 @@ def root(tmp_path: Path) -> Path:
             run(load(job, root), day)
     rewritten(root, "mini", FORGED, format=LATER, status="sealed", rows="many", closed={"by": "somebody"})
     return root
+
+
+@pytest.fixture
+def root(made: Path, tmp_path: Path) -> Path:
+    """The same, to be written to."""
+    return copy(made, tmp_path / "w")
 
 
 def said(root: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -121,12 +129,12 @@ def test_a_plan_of_a_later_format_is_planned_again(tmp_path: Path) -> None:
     document = json.loads(plan.to_json())
     assert document["format"] == FORMAT and plan_from_json(plan.to_json()) == plan
     file.write_text(json.dumps(document | {"format": LATER}))
-    assert read_plan(file) is None
+    assert read_plan(place(file)) is None
     with pytest.raises(Broken, match=f"format {LATER}"):
         plan_from_json(file.read_text())
     del document["format"]
     file.write_text(json.dumps(document))
-    assert read_plan(file) is not None, "as an earlier version wrote it"
+    assert read_plan(place(file)) is not None, "as an earlier version wrote it"
 
 
 def later(path: Path, *inside: str) -> None:

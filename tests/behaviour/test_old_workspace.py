@@ -16,6 +16,7 @@ from deltalake import DeltaTable
 
 from nightscore import Broken, Receipt, Restate, load, query, run
 from nightscore.cli.main import call
+from tests.behaviour.world import copy
 
 HERE = Path(__file__).parents[1] / "data/old_workspace"
 FACTS: dict[str, Any] = json.loads((HERE / "old_workspace.json").read_text())
@@ -33,12 +34,19 @@ EXPECTED = {
 }
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The workspace as it was, every time of change with it."""
+    folder = tmp_path_factory.mktemp("old")
     with tarfile.open(HERE / "old_workspace.tar.xz") as archive:
-        archive.extractall(tmp_path, filter="data")
-    return tmp_path / "w"
+        archive.extractall(folder, filter="data")
+    return folder / "w"
+
+
+@pytest.fixture
+def root(unpacked: Path, tmp_path: Path) -> Path:
+    """The same, to be written to."""
+    return copy(unpacked, tmp_path / "w")
 
 
 def lists(found: pa.Table) -> list[list[Any]]:

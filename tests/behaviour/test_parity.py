@@ -1,6 +1,7 @@
 """Totals kept day by day as docs/job.md has them, and the parity audit that holds them to one full query."""
 
 import re
+import shutil
 from decimal import Decimal
 from pathlib import Path
 
@@ -114,6 +115,35 @@ def test_what_differs_is_counted_and_shown(shop: Path) -> None:
         f"customer_id=7, orders={orders + 1}, spend={spend}; full.sql has customer_id=7, orders={orders}, "
         f"spend={spend}"
     ) in str(held.value)
+
+
+@pytest.mark.parametrize("sales", [1, 3])
+def test_days_between_the_totals_and_a_shorter_lookback_are_asked_for(shop: Path, sales: int) -> None:
+    """Four nights were left out, and the sales reach back less far than the totals: held, with the days."""
+    edit(shop, "job.yaml", "partition: day, lookback: 8", f"partition: day, lookback: {sales}")
+    edit(shop, "job.yaml", "every: 30", "every: 10000")
+    run(load("customer_totals", shop), DAYS[0])
+    with pytest.raises(Held) as held:
+        run(load("customer_totals", shop), DAYS[5])
+    assert (
+        f"asked since {5 - sales} days of sales, {DAYS[1]} to {DAYS[5 - sales]}, lie between {DAYS[0]}, the "
+        "newest day of the job's own table, and the lookback"
+    ) in str(held.value)
+    edit(shop, "job.yaml", f"partition: day, lookback: {sales}", "partition: day, lookback: 5")
+    (audit,) = run(load("customer_totals", shop), DAYS[5]).audits
+    assert audit.detail.startswith("not asked") and published(shop, DAYS[5]) == by_pandas(DAYS)
+
+
+def test_days_that_an_input_does_not_have_are_not_asked_for(shop: Path) -> None:
+    """A shop that is closed for three days: the night after them has left nothing out."""
+    edit(shop, "job.yaml", "partition: day, lookback: 8", "partition: day, lookback: 1")
+    edit(shop, "job.yaml", "every: 30", "every: 10000")
+    for day in DAYS[1:4]:
+        shutil.rmtree(shop / f"data/lake/sales/day={day}")
+    run(load("customer_totals", shop), DAYS[0])
+    (audit,) = run(load("customer_totals", shop), DAYS[4]).audits
+    assert audit.detail.startswith("not asked")
+    assert published(shop, DAYS[4]) == by_pandas([DAYS[0], DAYS[4]])
 
 
 def test_rows_count_as_often_as_they_are_there(shop: Path) -> None:

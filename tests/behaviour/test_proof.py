@@ -191,7 +191,7 @@ def test_a_staged_file_of_another_run_is_never_published(published: Path) -> Non
 
 
 def test_a_file_of_another_schema_among_the_inputs_is_broken(published: Path) -> None:
-    """No cast of one file's doubles to another's integers, no column that only differs in case, or is in one."""
+    """No cast of doubles to another file's integers, no column that only differs in case, or is in one."""
     write_day(published, DAY, ROWS, files=2)
     path = partition(published) / "part-1.parquet"
     rows = pq.read_table(path, partitioning=None)

@@ -22,6 +22,7 @@ from deltalake import DeltaTable
 
 from nightscore import Restate, load, run
 from nightscore.cli.main import call
+from tests.behaviour.world import copy
 
 ARCHIVE = Path(__file__).parents[1] / "data/touched_workspace/touched_workspace.tar.xz"
 DAYS = ("2020-01-01", "2020-01-02", "2020-01-04")
@@ -48,20 +49,24 @@ REFUSED = {"lake", "neighbours", "large", "swapped", "listed"}
 MOVED = ("nans", "texts", "filled", "others", "chain", "structs", "cents")
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """The workspace as it was, every time of change with it."""
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(tmp_path, filter="data")
-    return tmp_path / "w"
-
-
 @pytest.fixture(scope="module")
-def looked_at(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[tuple[str, str], Any]]:
-    """The workspace, and what a whole recheck of it says, by job and day."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workspace `w` as it was, every time of change with it. Not to be written to."""
     folder = tmp_path_factory.mktemp("touched")
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture
+def root(folder: Path, tmp_path: Path) -> Path:
+    """The same, to be written to."""
+    return copy(folder / "w", tmp_path / "w")
+
+
+@pytest.fixture(scope="module")
+def looked_at(folder: Path) -> tuple[Path, dict[tuple[str, str], Any]]:
+    """The workspace, and what a whole recheck of it says, by job and day."""
     before = state(folder / "w")
     code, said = recheck(folder / "w")
     assert code == 1

@@ -76,7 +76,7 @@ def test_chunks_change_neither_bytes_nor_order_of_what_is_published(fresh: Build
 
 
 def raw(root: Path) -> pa.Table:
-    files = [f.path for f in read_catalog(open_workspace(root)).files("mini_scores")]
+    files = [f.path.local() for f in read_catalog(open_workspace(root)).files("mini_scores")]
     tables = [pq.read_table(f, partitioning=None).drop(["run_id"]) for f in files]
     return pa.concat_tables(tables).combine_chunks()
 

@@ -72,7 +72,7 @@ def live(root: Path, table: str) -> list[bytes]:
     found = []
     for file in read_catalog(open_workspace(root)).files(table):
         sink = pa.BufferOutputStream()
-        pq.write_table(pq.read_table(file.path, partitioning=None).drop(["run_id"]), sink)
+        pq.write_table(pq.read_table(file.path.local(), partitioning=None).drop(["run_id"]), sink)
         found.append(sink.getvalue().to_pybytes())
     return found
 

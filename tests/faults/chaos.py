@@ -213,7 +213,7 @@ class Days:
             known = self.runs.get(entry.run_id)
             allowed = [known] if known else list(self.ever[entry.day])
             for name in TABLES:
-                paths = [file.path for file in state.files_of(entry, name)]
+                paths = [file.path.local() for file in state.files_of(entry, name)]
                 gone = [path for path in paths if not path.exists()]
                 if gone or not paths:
                     yield f"{entry.run_id}: {name} lacks {gone}"

@@ -81,7 +81,7 @@ CASES = {
     "features that read another file": featured(
         "SELECT id, a, b FROM read_csv('/etc/passwd')", "jobs/mini/features.sql: read_csv is no table function that SQL may read here"
     ),
-    "features that read scores": featured("SELECT id, a, b FROM scores", "jobs/mini/features.sql: Catalog Error"),
+    "features that read scores": featured("SELECT id, a, b FROM scores", "jobs/mini/features.sql: reads scores, which is made of these features"),
     "a parameter that is not there": featured(
         "SELECT id, a, b FROM rows WHERE id < (SELECT m FROM params)", "jobs/mini/features.sql: Binder Error"
     ),

@@ -19,6 +19,7 @@ import pytest
 from nightscore.store import Engine, EngineResources, View
 from nightscore.store.staging import stage_batches
 from tests.support.footers import COLUMNS, NAN, WRITERS, hunt, seeded
+from tests.support.places import place
 
 SEED = int(os.environ.get("FOOTERS_SEED", "130913"))
 ASKED = 3_000  # questions of one turn, at least: each column of each type, by two writers
@@ -115,7 +116,7 @@ def test_staged_files_have_no_statistics_of_floats(tmp_path: Path) -> None:
         "s": pa.array([{"y": 1.0, "n": 1}] * 3),
     }  # fmt: skip
     table = pa.table(values)
-    stage_batches(tmp_path / "a.parquet", table.to_batches(), table.schema)
+    stage_batches(place(tmp_path / "a.parquet"), table.to_batches(), table.schema)
     group = pq.read_metadata(tmp_path / "a.parquet").row_group(0)
     told = {group.column(i).path_in_schema: group.column(i).is_stats_set for i in range(group.num_columns)}
     assert told == {

@@ -30,6 +30,7 @@ from nightscore.store.gc import collect_garbage
 from nightscore.store.receipt_rows import LOGGED
 from nightscore.store.snapshots import KeptSnapshots
 from tests.faults.marks import mostly_slow
+from tests.support.places import place
 from tests.support.workspace import JOB, TOP, make_workspace
 
 DAYS = ("2020-01-01", "2020-01-02", "2020-01-03")
@@ -300,8 +301,8 @@ def test_checkpoints_come_every_ten_commits_and_spare_ones_go(tmp_path: Path) ->
         path = root / f"day=2020-01-01/run{number}-0.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table({"x": [number]}), path)
-        commit = delta.TableCommit("job", "2020-01-01", f"run{number}", number, (path,))
-        assert delta.commit_files(root, commit) == number
+        commit = delta.TableCommit("job", "2020-01-01", f"run{number}", number, (place(path),))
+        assert delta.commit_files(place(root), commit) == number
     log = root / "_delta_log"
 
     def checkpoints() -> list[int]:

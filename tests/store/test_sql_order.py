@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -13,7 +14,7 @@ import pytest
 from nightscore.common import Broken
 from nightscore.store import Engine, EngineResources, SqlMistakes, View, ordered_select
 
-ROWS, GROUPS = 60_000, 9_000
+ROWS, GROUPS = 30_000, 4_500
 SMALL, LARGE = 96_000_000, 2_000_000_000  # bytes of memory: 96 MB is little for a million groups
 
 
@@ -32,24 +33,39 @@ def table(rows: int, groups: int) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def layouts(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, ...]]:
-    """The same rows as one file in row groups of 50,000, and shuffled in three files in groups of 700."""
+    """The same rows as one file in row groups of 25,000, and shuffled in three files in groups of 350."""
     root, whole = tmp_path_factory.mktemp("lake"), table(ROWS, GROUPS)
-    pq.write_table(whole, root / "one.parquet", row_group_size=50_000)
+    pq.write_table(whole, root / "one.parquet", row_group_size=25_000)
     order = np.random.default_rng(4).permutation(ROWS)
     files = []
-    for n, part in enumerate(np.array_split(order, [9_000, 30_000])):
-        pq.write_table(whole.take(part), root / f"part{n}.parquet", row_group_size=700)
+    for n, part in enumerate(np.array_split(order, [4_500, 15_000])):
+        pq.write_table(whole.take(part), root / f"part{n}.parquet", row_group_size=350)
         files.append(root / f"part{n}.parquet")
     return [(root / "one.parquet",), tuple(reversed(files))]
 
 
-def asked(sql: str, files: tuple[Path, ...], temp: Path, memory: int = LARGE, threads: int = 1) -> pa.Table:
+OPEN: dict[tuple[tuple[Path, ...], int, int], Engine] = {}  # all tests ask them: opening takes longer
+
+
+@pytest.fixture(scope="module", autouse=True)
+def closed_at_the_end() -> Iterator[None]:
+    yield
+    while OPEN:
+        OPEN.popitem()[1].close()
+
+
+def opened(files: tuple[Path, ...], memory: int, threads: int) -> Engine:
+    """The engine over some files, with so many bytes and threads."""
+    if (files, memory, threads) not in OPEN:
+        resources = EngineResources(threads, memory, files[0].parent)
+        OPEN[files, memory, threads] = Engine([View("rows", files)], resources)
+    return OPEN[files, memory, threads]
+
+
+def asked(sql: str, files: tuple[Path, ...], memory: int = LARGE, threads: int = 1) -> pa.Table:
     """The result of a SELECT over `rows`, sorted by all columns."""
-    with (
-        Engine([View("rows", files)], EngineResources(threads, memory, temp)) as engine,
-        SqlMistakes("x.sql"),
-    ):
-        return pa.Table.from_batches(list(engine.stream(sql, order="ALL")))
+    with SqlMistakes("x.sql"):
+        return pa.Table.from_batches(list(opened(files, memory, threads).stream(sql, order="ALL")))
 
 
 def digest(result: pa.Table) -> str:
@@ -88,24 +104,24 @@ SELECTS = {
 
 
 @pytest.mark.parametrize("sql", SELECTS.values(), ids=SELECTS.keys())
-def test_the_same_rows_give_the_same_bytes(sql: str, layouts: list[tuple[Path, ...]], tmp_path: Path) -> None:
+def test_the_same_rows_give_the_same_bytes(sql: str, layouts: list[tuple[Path, ...]]) -> None:
     """For other row groups, files, orders of files and numbers of threads; and no column changes its name."""
     one, other = layouts
     select = ordered_select(sql, "x.sql")
-    plain, found = asked(sql, one, tmp_path), asked(select, one, tmp_path)
+    plain, found = asked(sql, one), asked(select, one)
     assert found.schema.equals(plain.schema), "another schema than without an order"
     assert found.num_rows == plain.num_rows > 0
     for files, threads in ((other, 1), (one, 4), (other, 3)):
-        assert digest(asked(select, files, tmp_path, threads=threads)) == digest(found), threads
+        assert digest(asked(select, files, threads=threads)) == digest(found), threads
 
 
-def test_a_sum_is_that_of_the_sorted_numbers(layouts: list[tuple[Path, ...]], tmp_path: Path) -> None:
+def test_a_sum_is_that_of_the_sorted_numbers(layouts: list[tuple[Path, ...]]) -> None:
     """Bit for bit as Python adds them from the smallest on, and within rounding of the exact sum."""
     groups: dict[int, list[float]] = {}
     for k, x in zip(*table(ROWS, GROUPS).select(["k", "x"]).to_pydict().values(), strict=True):
         groups.setdefault(k, []).append(x)
     select = ordered_select("SELECT k, sum(x) AS v FROM rows GROUP BY k", "x.sql")
-    found = dict(zip(*asked(select, layouts[1], tmp_path).to_pydict().values(), strict=True))
+    found = dict(zip(*asked(select, layouts[1]).to_pydict().values(), strict=True))
     assert found.keys() == groups.keys()
     for k, numbers in groups.items():
         total = 0.0
@@ -121,9 +137,9 @@ def test_bytes_do_not_depend_on_memory(tmp_path: Path) -> None:
     pq.write_table(table(4_000_000, 1_000_000), tmp_path / "rows.parquet", row_group_size=100_000)
     files = (tmp_path / "rows.parquet",)
     sql = "SELECT k, sum(x) AS total, sum(i) AS whole, sum(x::DECIMAL(18, 4)) AS money FROM rows GROUP BY k"
-    results = [asked(ordered_select(sql, "x.sql"), files, tmp_path, memory) for memory in (SMALL, LARGE)]
+    results = [asked(ordered_select(sql, "x.sql"), files, memory) for memory in (SMALL, LARGE)]
     assert digest(results[0]) == digest(results[1])
-    plain = asked(sql, files, tmp_path)
+    plain = asked(sql, files)
     assert plain.select(["whole", "money"]).equals(results[0].select(["whole", "money"]))
 
 
@@ -135,7 +151,7 @@ def test_what_compares_all_that_it_takes_is_left_alone() -> None:
         assert "ORDER BY" in ordered_select(f"SELECT k, {less} FROM rows GROUP BY k", "x.sql")
 
 
-def test_rows_that_tie_stay_together(layouts: list[tuple[Path, ...]], tmp_path: Path) -> None:
+def test_rows_that_tie_stay_together(layouts: list[tuple[Path, ...]]) -> None:
     """Two lists in one order, and two values of one row, are of the same rows although the order has ties."""
     sql = (
         "SELECT k, list(x ORDER BY i) AS xs, list(r ORDER BY i) AS rs, arg_max(x, i) AS x, "
@@ -143,7 +159,7 @@ def test_rows_that_tie_stay_together(layouts: list[tuple[Path, ...]], tmp_path: 
     )
     rows = {row["r"]: row for row in table(ROWS, GROUPS).to_pylist()}
     pairs = {(row["k"], row["s"], row["y"]) for row in rows.values()}
-    for group in asked(ordered_select(sql, "x.sql"), layouts[1], tmp_path).to_pylist():
+    for group in asked(ordered_select(sql, "x.sql"), layouts[1]).to_pylist():
         assert [rows[r]["x"] for r in group["rs"]] == group["xs"]
         assert [rows[r]["i"] for r in group["rs"]] == sorted(rows[r]["i"] for r in group["rs"])
         assert rows[group["r"]]["x"] == group["x"]
@@ -190,21 +206,19 @@ POSITIONS = [
 
 
 @pytest.mark.parametrize("call", POSITIONS)
-def test_a_tie_where_rows_are_counted_stops_the_run(
-    call: str, layouts: list[tuple[Path, ...]], tmp_path: Path
-) -> None:
+def test_a_tie_where_rows_are_counted_stops_the_run(call: str, layouts: list[tuple[Path, ...]]) -> None:
     """Two rows alike in ORDER BY: broken, in words; with a total order it gives what it gave."""
     name = call.partition("(")[0]
     says = rf"^x.sql: two rows are alike in the ORDER BY of {name}, so that which comes first is chance: add"
     select = ordered_select(f"SELECT r, {call} AS v, 1 AS w FROM rows", "x.sql")
     with pytest.raises(Broken, match=says):
-        asked(select, layouts[0], tmp_path)
+        asked(select, layouts[0])
     total = (
         f"SELECT r, {call.replace('ORDER BY i', 'ORDER BY i, r').replace('BY s', 'BY s, r')} AS v FROM rows"
     )
-    found = asked(ordered_select(total, "x.sql"), layouts[1], tmp_path)
+    found = asked(ordered_select(total, "x.sql"), layouts[1])
     if not name.startswith("sum"):  # of which the last bits are those of another order
-        assert found.equals(asked(total, layouts[0], tmp_path))
+        assert found.equals(asked(total, layouts[0]))
 
 
 UNCHANGED = [
@@ -257,9 +271,7 @@ GROUPED = [
 
 
 @pytest.mark.parametrize("sql", GROUPED)
-def test_a_tie_among_groups_stops_the_run_too(
-    sql: str, layouts: list[tuple[Path, ...]], tmp_path: Path
-) -> None:
+def test_a_tie_among_groups_stops_the_run_too(sql: str, layouts: list[tuple[Path, ...]]) -> None:
     """The arguments of a sum order no frame, and a constant in ORDER BY is no column of GROUP BY."""
     with pytest.raises(Broken, match="two rows are alike in the ORDER BY"):
-        asked(ordered_select(sql, "x.sql"), layouts[0], tmp_path)
+        asked(ordered_select(sql, "x.sql"), layouts[0])

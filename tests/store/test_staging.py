@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nightscore.store.staging import GROUP_BYTES, row_bytes, stage_batches
+from tests.support.places import place
 
 TEXTS = st.none() | st.text(max_size=20)
 LISTS = st.none() | st.lists(TEXTS, max_size=4)
@@ -81,7 +82,7 @@ def test_row_groups_are_bounded_in_rows_and_bytes(tmp_path: Path, rows: int, siz
     table, found = texts(rows, size), []
     for step in (1, 7, rows):
         path = tmp_path / f"{step}.parquet"
-        stage_batches(path, cut(table, step), table.schema, 128)
+        stage_batches(place(path), cut(table, step), table.schema, 128)
         found.append(path.read_bytes())
     assert found[0] == found[1] == found[2]
     footer = pq.read_metadata(path)
@@ -96,7 +97,7 @@ def test_row_groups_are_bounded_in_rows_and_bytes(tmp_path: Path, rows: int, siz
 def test_pages_of_long_texts_hold_a_few(tmp_path: Path) -> None:
     """So that who reads a row needs memory for about 16 of them, twice, and not for all 80, or a thousand."""
     table = texts(80, 500_000)
-    stage_batches(tmp_path / "x.parquet", cut(table, 80), table.schema)
+    stage_batches(place(tmp_path / "x.parquet"), cut(table, 80), table.schema)
     before = pa.total_allocated_bytes()
     with pq.ParquetFile(tmp_path / "x.parquet", pre_buffer=False) as file:
         batches = file.iter_batches(1, use_threads=False)

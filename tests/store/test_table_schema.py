@@ -26,7 +26,7 @@ def night(root: Path, seen: str) -> list[object]:
     (root / "jobs/mini/features.sql").write_text(f"SELECT id, a, b, {seen} AS seen FROM rows")
     run(load("mini", root), DAY)
     files = [
-        f.path.as_posix() for f in catalog.read_catalog(load("mini", root).workspace).files("mini_scores")
+        str(f.path.local()) for f in catalog.read_catalog(load("mini", root).workspace).files("mini_scores")
     ]
     found = duckdb.execute("SELECT seen FROM read_parquet($1) ORDER BY id", [files]).fetchall()
     return [value for (value,) in found]
@@ -62,7 +62,7 @@ def test_a_moment_within_a_microsecond_ends_the_night(tmp_path: Path) -> None:
     assert not (root / "data/tables").exists()
     write_moments(root, [whole, whole + 1_000, whole + 2_000_000])
     run(load("mini", root), DAY)
-    files = [f.path for f in catalog.read_catalog(load("mini", root).workspace).files("mini_scores")]
+    files = [f.path.local() for f in catalog.read_catalog(load("mini", root).workspace).files("mini_scores")]
     found = pa.concat_tables(pq.read_table(f, partitioning=None) for f in files).sort_by("id")
     first = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
     assert found["seen"].to_pylist() == [first + dt.timedelta(microseconds=n) for n in (0, 1, 2_000)]

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from nightscore.common import as_day
 from nightscore.common.errors import Broken, NotYet
 from nightscore.common.workspace import Workspace
+from nightscore.job.layout import parse_layout
 from nightscore.store.walk import Walk
 
 NOBODY = 65534
@@ -225,9 +227,9 @@ def test_what_lies_beside_partitions_is_refused_by_name(space: Workspace, name: 
     with pytest.raises(
         Broken, match=f"data/lake/{name}: lies beside the partitions day=YYYY-MM-DD and is none"
     ):
-        Walk(space, lake(space)).partitions("day")
-    partitions = Walk(space, lake(space), [name]).partitions("day")
-    assert [value for value, _ in partitions.folders] == ["2020-01-03"]
+        Walk(space, lake(space)).partitions(parse_layout("day"))
+    partitions = Walk(space, lake(space), [name]).partitions(parse_layout("day"))
+    assert [p.day for p in partitions.found] == [as_day("2020-01-03")]
     assert partitions.beside.ignored == (name,)
 
 
@@ -236,15 +238,15 @@ def test_a_file_beside_partitions_is_refused(space: Workspace) -> None:
     for name in ("x.parquet", "day=2020-01-04"):
         (lake(space) / name).touch()
         with pytest.raises(Broken, match=f"data/lake/{name}: lies beside the partitions"):
-            Walk(space, lake(space)).partitions("day")
+            Walk(space, lake(space)).partitions(parse_layout("day"))
         (lake(space) / name).unlink()
 
 
 def test_a_partition_whose_key_begins_with_an_underscore_is_found(space: Workspace) -> None:
     """What is hidden elsewhere is the key itself here."""
     (space.root / "data/other/_load=2020-01-03").mkdir(parents=True)
-    found = Walk(space, space.root / "data/other").partitions("_load")
-    assert [value for value, _ in found.folders] == ["2020-01-03"]
+    found = Walk(space, space.root / "data/other").partitions(parse_layout("_load"))
+    assert [p.day for p in found.found] == [as_day("2020-01-03")]
 
 
 TABLES: dict[str, tuple[str, str]] = {
@@ -268,7 +270,7 @@ def test_a_table_of_another_engine_is_refused_at_above_and_below_the_path(
     path.touch()
     with pytest.raises(Broken, match=f"is {kind}.* write the rows as Parquet to a folder of their own"):
         walk = Walk(space, lake(space), ["*"])
-        walk.partitions("day")
+        walk.partitions(parse_layout("day"))
         walk.files(lake(space) / "day=2020-01-03")
 
 

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from nightscore.store import Engine, EngineResources, View
 from nightscore.store.staging import stage_batches
+from tests.support.places import place
 
 ROWS = 12
 SMALL = 100  # rows, of which row groups may have one or two
@@ -189,7 +190,7 @@ def write(table: pa.Table, folder: Path, writer: Writer, group: int) -> tuple[Pa
     folder.mkdir(parents=True)
     path = folder / "rows.parquet"
     if writer.name == "nightscore":
-        stage_batches(path, table.to_batches(), table.schema, group)
+        stage_batches(place(path), table.to_batches(), table.schema, group)
         return (path,)
     if writer.name == "DuckDB":
         return tuple(_by_duckdb(table, folder, group))

@@ -189,7 +189,8 @@ def verify(
         if not json:
             status = "differs" if check.differences else "holds"
             counts = f"{check.rows:,} rows, {check.files} files"
-            say(f"{check.job} {check.day}: {status}  {counts}, run {check.run_id}")
+            first = f", first reported: {', '.join(check.first_reported)}" if check.first_reported else ""
+            say(f"{check.job} {check.day}: {status}  {counts}, run {check.run_id}{first}")
             for difference in check.differences:
                 say(f"  {difference}")
     if json:

@@ -19,34 +19,44 @@ class Workspace:
     root: Path
 
     @property
+    def data(self) -> Path:
+        """The folder that is written below, and where the models and the default lake lie."""
+        return self.root / "data"
+
+    @property
     def tables(self) -> Path:
         """The folder of the output tables, one Delta table a folder."""
-        return self.root / "data" / "tables"
+        return self.data / "tables"
 
     @property
     def runs(self) -> Path:
         """The folder of what runs stage, and of their receipts: `<job>/<day>/<run_id>/`."""
-        return self.root / "data" / "runs"
+        return self.data / "runs"
 
     @property
     def models(self) -> Path:
         """The folder of the models; those of a registry are copied to `.registry` in it."""
-        return self.root / "data" / "models"
+        return self.data / "models"
 
     @property
     def choices(self) -> Path:
         """The folder of the variants that were chosen on this machine, for the next nights."""
-        return self.root / "data" / "choices"
+        return self.data / "choices"
 
     @property
     def variants(self) -> Path:
         """The folder of the models that bake-offs made and took: `<job>/`."""
-        return self.root / "data" / "variants"
+        return self.data / "variants"
 
     @property
     def bakeoffs(self) -> Path:
         """The folder of what bake-offs found: `<job>/<day>/`."""
-        return self.root / "data" / "bakeoffs"
+        return self.data / "bakeoffs"
+
+    @property
+    def dossiers(self) -> Path:
+        """The folder of the jobs' model documents: `<job>/`."""
+        return self.data / "dossiers"
 
     def runs_of(self, job: str, day: date) -> Path:
         """The folder that holds the runs of one day of one job."""
@@ -76,11 +86,20 @@ class Workspace:
     @cached_property
     def _homes(self) -> tuple[tuple[Path, str], ...]:
         """Where `root` and `data/` lie, links resolved, and what stands for them in plans and receipts."""
-        return (self.root.resolve(), ""), ((self.root / "data").resolve(), "data/")
+        return (self.root.resolve(), ""), (self.data.resolve(), "data/")
+
+    @property
+    def homes(self) -> tuple[Path, ...]:
+        """The folders in which all lies that a job may read, links resolved."""
+        return tuple(home for home, _ in self._homes)
+
+    def locate(self, path: str) -> Path:
+        """Where a file lies that a plan or a receipt names, as `relative` wrote it."""
+        return self.root / path
 
     def relative(self, path: Path) -> str:
         """`path` as written in plans and receipts: relative to the root where it lies inside."""
-        for home, prefix in self._homes:
+        for home, prefix in ((self.root, ""), *self._homes):
             if path.is_relative_to(home):
                 return prefix + path.relative_to(home).as_posix()
         return path.as_posix()

@@ -132,7 +132,9 @@ def _days(
         receipt = entry.read_receipt()
         hashes_beside = {challenger.name: challenger.sha256 for challenger in receipt.challengers}
         if receipt.model and (receipt.model.sha256, hashes_beside.get(name)) == hashes:
-            days.append((receipt, [file.path for file in state.files_of(entry, job.spec.scores_table)]))
+            days.append(
+                (receipt, [file.path.local() for file in state.files_of(entry, job.spec.scores_table)])
+            )
         if len(days) == job.spec.judge.days:
             break
     return days

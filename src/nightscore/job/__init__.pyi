@@ -39,6 +39,9 @@ from .fields import share_of as share_of
 from .inputs import Input as Input
 from .inputs import PathInput as PathInput
 from .inputs import TableInput as TableInput
+from .layout import Layout as Layout
+from .layout import Segment as Segment
+from .layout import parse_layout as parse_layout
 from .loader import Job as Job
 from .loader import audit_place as audit_place
 from .loader import load as load

@@ -139,7 +139,8 @@ class Parity(StrictModel):
             ge=1,
             le=10_000,
             description="asked on one day in so many, by a hash of the day, so that reruns agree; and on "
-            "each day for which the job's own tables have none to go on from",
+            "each day for which the job's own tables have none to go on from, or days of an input lie "
+            "between them and its lookback",
         ),
     ] = 30
     lookback: Annotated[

@@ -5,6 +5,7 @@ The contract of an input's columns is what the trade calls a data contract.
 
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag, model_validator
@@ -12,6 +13,7 @@ from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, T
 from nightscore.common import clipped
 from nightscore.job.fields import Column, FilePath, Misplaced, Name, StrictModel
 from nightscore.job.kinds import Kind, one_of
+from nightscore.job.layout import Layout, parse_layout
 
 TYPE = r"[A-Za-z][A-Za-z0-9_ ]*(\([0-9]+(, ?[0-9]+)?\))?(\[\])*"
 NOT_NULL = " NOT NULL"
@@ -86,6 +88,11 @@ class PathInput(StrictModel, Kind):
             "--known-at TIME sees those known by then"
         ),
     ] = None
+
+    @cached_property
+    def layout(self) -> Layout | None:
+        """How its days lie below `path`; None without partitions."""
+        return None if self.partition is None else parse_layout(self.partition)
 
     @property
     def types(self) -> dict[str, str]:

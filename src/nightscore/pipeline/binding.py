@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from nightscore.common import Broken
-from nightscore.job import CHALLENGERS, RESERVED_COLUMNS, Job, Misplaced, sql_place
+from nightscore.job import CHALLENGERS, RESERVED_COLUMNS, SCORES, Job, Misplaced, sql_place
 from nightscore.pipeline.audits.kinds import questions
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.read import inputs
 from nightscore.pipeline.read.days_seen import check_calendar_of
+from nightscore.pipeline.read_back import define_stored, refuse_changed_order, refuse_made_later
 from nightscore.pipeline.row_order import in_one_order
 from nightscore.pipeline.score import rejects
 from nightscore.pipeline.score.domains import check_domain
@@ -24,14 +25,10 @@ from nightscore.store import (
     delta,
     quote_identifier,
     repeatable_select,
+    storage,
     table_schema,
 )
 
-DUCKDB_TYPES = {  # of what a table stores, beside decimals, moments and lists
-    pa.float32(): "FLOAT", pa.float64(): "DOUBLE", pa.int64(): "BIGINT", pa.int32(): "INTEGER",
-    pa.int16(): "SMALLINT", pa.int8(): "TINYINT", pa.bool_(): "BOOLEAN", pa.string(): "VARCHAR",
-    pa.binary(): "BLOB", pa.date32(): "DATE",
-}  # fmt: skip
 HARMED = {"UHUGEINT", "BIT"}  # DuckDB 2.0 gives Arrow negative numbers from 2**127 on, and raw bytes
 BINDING = "the features"  # a name that no job's SQL can have
 
@@ -44,6 +41,9 @@ class Bound:
     stored: Mapping[str, pa.Schema]
 
 
+LAST: list[tuple[object, Bound]] = []  # what this process bound last, with all that it depends on
+
+
 def check_sql(job: Job) -> None:
     """Raise `Broken` unless every SQL of a job is one SELECT that gives the same bytes at each run.
 
@@ -52,9 +52,11 @@ def check_sql(job: Job) -> None:
     """
     if job.features_sql is not None:
         repeatable_select(job.features_sql, features_place(job))
+        refuse_made_later(job, SCORES, job.features_sql)
         features_select(job)
     for table, sql in job.decide_sql.items():
         repeatable_select(sql, sql_place(job, job.spec.decide[table]))
+        refuse_made_later(job, table, sql)
         decide_select(job, table)
     for question in questions(job):
         question.check()
@@ -77,23 +79,35 @@ def check_schedule(job: Job) -> None:
 def bind_job(day: Day, scorer: Scorer) -> Bound:
     """Bind all of a job's SQL against its inputs' columns and the model's outputs.
 
+    Planning and publishing ask the same: the last answer is kept. Tables may have changed meanwhile.
+
     Raises:
         Broken: something does not fit; names the file or line, and what is allowed.
     """
+    plan = day.plan
+    causes = (day.job, plan.day, plan.params, plan.inputs, plan.known_at, scorer.signature)
+    bound = next((bound for known, bound in LAST if known == causes), None) or _bind(day, scorer)
+    LAST[:] = [(causes, bound)]
+    for table, schema in bound.stored.items():
+        delta.check_table_schema(storage.tables(day.job.workspace) / table, schema)
+    return bound
+
+
+def _bind(day: Day, scorer: Scorer) -> Bound:
     job = day.job
     with _hints(day), day.binding_engine() as engine:
         features = _bind_features(engine, job, scorer)
         stored = {job.spec.scores_table: scores_schema(job, features, scorer)}
+        refuse_changed_order(job, engine, SCORES, features_select(job))
         _define_scores(engine, job, stored[job.spec.scores_table])
         for table in job.decide_sql:  # each may read those before it
             stored[table] = _stored(job, _bind_decision(engine, job, table), ("decide", table))
-            _define_stored(engine, table, stored[table])
+            refuse_changed_order(job, engine, table, decide_select(job, table))
+            define_stored(engine, table, stored[table])
         if job.spec.rejecting:
             stored[job.spec.rejects_table] = rejects_schema(job, features)
-            _define_stored(engine, job.spec.rejects_table, stored[job.spec.rejects_table])
+            define_stored(engine, job.spec.rejects_table, stored[job.spec.rejects_table])
         _bind_audits(engine, job)
-    for table, schema in stored.items():
-        delta.check_table_schema(job.workspace.tables / table, schema)
     return Bound(features, stored)
 
 
@@ -205,32 +219,9 @@ def refuse_unbound(job: Job, table: str, given: pa.Schema, bound: pa.Schema) -> 
 def _define_scores(engine: Engine, job: Job, stored: pa.Schema) -> None:
     """The scores as SQL sees them: without challengers, and with them under a name of their own."""
     rivals = job.spec.model.challenger_columns
-    _define_stored(engine, "scores", pa.schema([f for f in stored if f.name not in rivals]))
+    define_stored(engine, "scores", pa.schema([f for f in stored if f.name not in rivals]))
     if rivals:
-        _define_stored(engine, CHALLENGERS, stored)
-
-
-def _define_stored(engine: Engine, name: str, stored: pa.Schema) -> None:
-    """A table without rows, in the types in which it is stored: a night's SQL reads what was staged.
-
-    A UTINYINT is a SMALLINT for the next SELECT, for example.
-    """
-    columns = [
-        f"CAST(NULL AS {_sql_type(f.type)}) AS {quote_identifier(f.name)}"
-        for f in stored
-        if f.name != "run_id"
-    ]
-    engine.define(name, f"SELECT {', '.join(columns)} LIMIT 0")
-
-
-def _sql_type(kind: pa.DataType) -> str:
-    if pa.types.is_list(kind):
-        return f"{_sql_type(kind.value_type)}[]"
-    if kind == pa.decimal128(38):  # so is a HUGEINT stored, and read back
-        return "HUGEINT"
-    if pa.types.is_decimal(kind):
-        return f"DECIMAL({kind.precision}, {kind.scale})"
-    return "TIMESTAMPTZ" if pa.types.is_timestamp(kind) else DUCKDB_TYPES[kind]
+        define_stored(engine, CHALLENGERS, stored)
 
 
 def _schema(engine: Engine, written: str | None, select: str, where: str) -> pa.Schema:

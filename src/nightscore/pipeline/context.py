@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nightscore.common import NotYet, as_day
+from nightscore.common import NotYet, Workspace, as_day
 from nightscore.job import CHALLENGERS, Job
 from nightscore.pipeline.read import inputs
 from nightscore.scorers import read_hardware
@@ -18,6 +18,7 @@ from nightscore.store import (
     Engine,
     EngineResources,
     MemoryBudget,
+    Place,
     Plan,
     Receipt,
     RunFolder,
@@ -30,9 +31,8 @@ from nightscore.store import (
     library_versions,
     quote_identifier,
     run_folder,
+    storage,
 )
-
-WIDE = "DECIMAL(38,0)"  # as a table stores DuckDB's HUGEINT
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,17 @@ class Day:
         return f"job {self.job.name}, day {self.plan.day}"
 
     @property
-    def root(self) -> Path:
-        """The workspace's root, to which the paths of plans and staged files are relative."""
-        return self.job.workspace.root
+    def workspace(self) -> Workspace:
+        """The workspace, whose paths plans and staged files name."""
+        return self.job.workspace
+
+    def locate(self, path: str) -> Path:
+        """Where a file lies that the plan, or a staged file, names."""
+        return self.workspace.locate(path)
+
+    def place(self, path: str) -> Place:
+        """What a path of a staged file names."""
+        return storage.place_of(self.job.workspace, path)
 
     @property
     def run(self) -> RunFolder:
@@ -73,7 +81,8 @@ class Day:
     @property
     def temp(self) -> Path:
         """Where SQL spills: the run's own folder, once there is one."""
-        return self.run.path if self.plan.run_id else self.job.workspace.runs
+        folder = self.run.path if self.plan.run_id else storage.runs(self.job.workspace)
+        return folder.scratch()
 
     @cached_property
     def variables(self) -> dict[str, Any]:
@@ -129,13 +138,13 @@ class Day:
     ) -> Engine:
         """An engine that sees the inputs, `params`, and staged files under the given names.
 
-        `source` are further files (relative to the root) that it may read by their path; `memory` is
+        `source` are further files (as plans name them) that it may read by their path; `memory` is
         what it may use in bytes (default: its part of the budget), before it spills to disk.
         `threads` are its threads (default: as many as there are cores). `views` are further views.
         """
         tables = staged or {}
         seen = [*inputs.views(self.job, self.plan.inputs, self.plan.known_at), *views]
-        seen += [View(f"staged {n}", self._paths(f.path for f in files)) for n, files in tables.items()]
+        seen += [self._staged(name, files) for name, files in tables.items()]
         seen.append(View("the source", self._paths(source), columns={"nothing": "INTEGER"}))
         return self._opened(seen, self._resources(memory, threads), tables)
 
@@ -177,9 +186,9 @@ class Day:
         Raises:
             Broken: one is damaged, or of another run.
         """
-        named = [(self.root / file.path, file.path) for file in files]
-        sha256 = [check_staged_sha256(path, shown) for path, shown in named]
-        return compute_table_proof(named, self.plan.run_id, sha256)
+        places = [self.place(file.path) for file in files]
+        sha256 = [check_staged_sha256(place) for place in places]
+        return compute_table_proof([(p.local(), p.key) for p in places], self.plan.run_id, sha256)
 
     def _resources(self, memory: int | None, threads: int | None) -> EngineResources:
         allowed = self.budget.sql
@@ -188,20 +197,14 @@ class Day:
             seconds=self.job.spec.limits.seconds,
         )  # fmt: skip
 
+    def _staged(self, name: str, files: Sequence[StagedFile]) -> View:
+        return View(f"staged {name}", self._paths(file.path for file in files), stored=True)
+
     def _paths(self, relative: Iterable[str]) -> tuple[Path, ...]:
-        return tuple(self.root / path for path in relative)
+        return tuple(self.locate(path) for path in relative)
 
 
 def _define_staged(engine: Engine, name: str, table: str, hidden: Sequence[str]) -> None:
-    """A staged table as SQL sees it, without some columns.
-
-    A HUGEINT, such as a sum of integers, is staged as a DECIMAL(38, 0), and is one here again: one of 38
-    digits has no room for places, and DuckDB takes `CASE WHEN a THEN s ELSE 0.5 END` for 1.
-    """
-    staged = quote_identifier(f"staged {table}")
-    types = engine.types(f"SELECT * FROM {staged}")
-    wide = [quote_identifier(c) for c, kind in types.items() if kind == WIDE and c not in hidden]
-    replaced = f" REPLACE ({', '.join(f'CAST({c} AS HUGEINT) AS {c}' for c in wide)})" if wide else ""
-    engine.define(
-        name, f"SELECT * EXCLUDE ({', '.join(map(quote_identifier, hidden))}){replaced} FROM {staged}"
-    )
+    """A staged table as SQL sees it, without some columns."""
+    columns, staged = ", ".join(map(quote_identifier, hidden)), quote_identifier(f"staged {table}")
+    engine.define(name, f"SELECT * EXCLUDE ({columns}) FROM {staged}")

@@ -46,6 +46,7 @@ from nightscore.store import (
     peak_memory,
     run_folder,
     stage_batches,
+    storage,
 )
 
 MakeRows = Callable[[Job, Plan, RunFolder, ProgressCallback], Sequence[InputFile]]
@@ -120,7 +121,7 @@ def stage_features(job: Job, plan: Plan, run: RunFolder, report: ProgressCallbac
             batches = engine.stream(select, order=binding.key_order(job))
             stage_batches(run.features, batches, engine.schema(select), FEATURE_GROUP_ROWS)
     report("features", 1, 1)
-    return [inputs.inspect_parquet(job.workspace, run.features)]
+    return [inputs.inspect_parquet(job.workspace, run.features.local())]
 
 
 def streamed_files(job: Job, plan: Plan) -> list[InputFile]:
@@ -171,13 +172,13 @@ def refuse_no_room_for_features(job: Job, plan: Plan) -> None:
     last = _last(job, plan)
     if last is None:
         return
-    snapshot = RunFolder(job.workspace.runs / job.name / last.day / last.run_id).features
+    snapshot = RunFolder(storage.runs(job.workspace) / job.name / last.day / last.run_id).features
     if not snapshot.exists():
         return
     share = min(1.0, _bytes(plan.inputs) / max(1, sum(f.bytes for f in last.inputs)))
-    plain = sum(_groups(snapshot, None))
+    plain = sum(_groups(snapshot.local(), None))
     sorting = max(0, int(plain * share) - job_memory_budget(job).sql)
-    needs = {"the feature snapshot": int(snapshot.stat().st_size * share), "sorting it": sorting}
+    needs = {"the feature snapshot": int(snapshot.local().stat().st_size * share), "sorting it": sorting}
     _refuse(job, plan, job.workspace, needs, tables=False)
 
 
@@ -224,7 +225,7 @@ def _by_rows(last: Receipt, plan: Plan, source: Sequence[InputFile]) -> Needs:
 def _by_footers(job: Job, plan: Plan, source: Sequence[InputFile]) -> Needs:
     """Key and kept columns as large as they are, OUTPUT_BYTES per output; decision tables are left out."""
     columns = {*job.spec.key, *job.spec.keep}
-    paths = [job.workspace.root / file.path for file in source]
+    paths = [job.workspace.locate(file.path) for file in source]
     kept = sum(size for path in paths for size in _groups(path, columns))
     share = _rows(plan, source) / max(1, sum(f.rows for f in source))
     models = 1 + len(job.spec.model.rivals)

@@ -113,7 +113,7 @@ class _Replay:
         """
         report("features", 0, 0)
         self.snapshot()
-        source = inputs.inspect_parquet(job.workspace, self.rows)
+        source = inputs.inspect_parquet(job.workspace, self.rows.local())
         if not source.rows:
             raise Broken(
                 f"job {job.name}, day {plan.day}: none of the {self.before.rows.rejected} rejected "
@@ -143,10 +143,10 @@ class _Replay:
                 select = f"FROM {features} SEMI JOIN {rejects} USING ({self.key})"
                 batches = engine.stream(select, FEATURE_GROUP_ROWS, order=binding.key_order(self.job))
                 stage_batches(self.rows, batches, engine.schema(select), FEATURE_GROUP_ROWS)
-        old = RunFolder(self.run.path.with_name(self.before.run_id)).features
+        old = RunFolder(self.run.path.parent / self.before.run_id).features
         if not old.exists():
             return
-        with self.looking(BEFORE=(old,), AGAIN=(self.rows,)) as engine:
+        with self.looking(BEFORE=(old.local(),), AGAIN=(self.rows.local(),)) as engine:
             merged = f"FROM BEFORE ANTI JOIN AGAIN USING ({self.key}) UNION ALL BY NAME FROM AGAIN"
             batches = engine.stream(merged, FEATURE_GROUP_ROWS, order=binding.key_order(self.job))
             stage_batches(self.run.features, batches, engine.schema(merged), FEATURE_GROUP_ROWS)
@@ -158,7 +158,7 @@ class _Replay:
             schema, challengers = self.stored(file.schema_arrow), list(self.job.spec.model.challenger_columns)
             batches = (conformed(batch, schema, challengers) for batch in file.iter_batches())
             stage_batches(target, (self.renamed(batch, schema) for batch in batches), schema)
-        return read_staged(target, self.job.workspace.root)
+        return read_staged(target)
 
     def stored(self, published: pa.Schema) -> pa.Schema:
         """The columns of a published file of scores, with the challengers of now instead of those of then."""
@@ -175,12 +175,12 @@ class _Replay:
     def stage_still_rejected(self) -> dict[str, Any]:
         """The rejects of before whose rows are not scored again: without a key, or gone from the features."""
         target = self.run.rejects(CARRIED)
-        with self.looking(BEFORE=self.rejects, AGAIN=(self.rows,)) as engine:
+        with self.looking(BEFORE=self.rejects, AGAIN=(self.rows.local(),)) as engine:
             select = f"FROM BEFORE ANTI JOIN AGAIN USING ({self.key})"
             schema = engine.schema(select)
             batches = engine.stream(select, FEATURE_GROUP_ROWS, order="ALL")
             stage_batches(target, (self.renamed(batch, schema) for batch in batches), schema)
-        staged = read_staged(target, self.job.workspace.root)
+        staged = read_staged(target)
         return {"rejects": staged.path, "rejected": staged.rows}
 
     def renamed(self, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
@@ -195,9 +195,10 @@ class _Replay:
     def unharmed(self, files: Sequence[LiveFile], table: str) -> tuple[Path, ...]:
         """The published files of a table. Broken where one is not what the receipt says."""
         for file in files:
-            if not file.path.is_file() or file_sha256(file.path) not in self.before.tables[table].sha256:
+            there = file.path.exists()
+            if not there or file_sha256(file.path.local()) not in self.before.tables[table].sha256:
                 raise Broken(
-                    f"{self.job.workspace.relative(file.path)}: not the file of which the receipt of run "
+                    f"{file.path}: not the file of which the receipt of run "
                     f"{self.before.run_id} holds the sha256; `nightscore verify` says more"
                 )
-        return tuple(file.path for file in files)
+        return tuple(file.path.local() for file in files)

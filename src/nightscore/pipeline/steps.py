@@ -57,6 +57,7 @@ from nightscore.store import (
     read_variant,
     run_folder,
     stage_batches,
+    storage,
     tuned_variant,
     with_timings,
 )
@@ -162,23 +163,23 @@ def score_piece(
         NotYet: the job, its model or an input has changed since the plan was made, a library is of another
             version here, or it was decided meanwhile that the run is not published.
     """
-    day, root = Day(job, plan), job.workspace.root
+    day, workspace = Day(job, plan), job.workspace
     day.refuse_changed_job()
     day.refuse_other_versions()
     day.run.refuse_ended()
     path, aside = day.run.scores(piece.fingerprint), day.run.rejects(piece.fingerprint)
     if path.exists():
         count(piece.rows)
-        return read_staged(path, root, aside)
+        return read_staged(path, aside)
     with day.run.in_use(), day.steady_inputs():
         started, cpu = time.time(), thread_seconds()
         scorer = open_planned_scorer(job, plan)
         challengers = Challengers(job, plan, scorer)
         room = job_memory_budget(job).piece
-        resources = EngineResources(1, room.duckdb, day.run.path)
+        resources = EngineResources(1, room.duckdb, day.temp)
         columns = list(dict.fromkeys([*needed_columns(job, scorer), *challengers.inputs]))
         read = inputs.scored_columns(job, plan.inputs)
-        source = source_schema(root, piece, columns, resources, read)
+        source = source_schema(workspace, piece, columns, resources, read)
         schema = binding.scores_schema(job, source, scorer)
         rejects = RejectWriter(job, plan, aside, binding.rejects_schema(job, source))
         deadline = Deadline(job, rejects.where)
@@ -188,7 +189,7 @@ def score_piece(
             # Rejects and notes are complete before the last batch is given, and so before the file is there.
             with rejects:
                 for chunk in scan_chunks(
-                    root, piece, columns, plan.chunk_rows, resources, size=room.chunk, read=read
+                    workspace, piece, columns, plan.chunk_rows, resources, size=room.chunk, read=read
                 ):
                     deadline.check()
                     for features, outputs in rows.score(chunk):
@@ -200,7 +201,7 @@ def score_piece(
             rows.lost.keep(day.run.lost_values(piece.fingerprint))
 
         stage_batches(path, scores(), schema)
-        return with_timings(read_staged(path, root, aside), started, cpu)
+        return with_timings(read_staged(path, aside), started, cpu)
 
 
 def publish_day(
@@ -297,7 +298,7 @@ def _draft(
 ) -> Plan:  # fmt: skip
     """The plan before its run begins: the day's causes and their fingerprint."""
     params = {n: v.isoformat() if isinstance(v, dt.date) else v for n, v in values.items()}
-    scores = delta.live_files_of(job.workspace.tables / job.spec.scores_table, day.isoformat())
+    scores = delta.live_files_of(storage.tables(job.workspace) / job.spec.scores_table, day.isoformat())
     plan = Plan(
         job.name, day.isoformat(), "score", job_hash=job.hash, key=tuple(job.spec.key),
         model_path=opened.name, model_sha256=opened.sha256, device=opened.device,
@@ -327,6 +328,7 @@ def _fingerprint(plan: Plan, files: inputs.Files, picked: VariantFile | None) ->
 def _still_there(job: Job, receipt: Receipt) -> bool:
     """Whether the tables still hold what the receipt says (nobody has rolled one back)."""
     return all(
-        {f.run_id for f in delta.live_files_of(job.workspace.tables / t, receipt.day)} == {receipt.run_id}
+        {f.run_id for f in delta.live_files_of(storage.tables(job.workspace) / t, receipt.day)}
+        == {receipt.run_id}
         for t in receipt.tables
     )

@@ -2,12 +2,11 @@
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 
-from nightscore.common import NightscoreError, NotYet
+from nightscore.common import NightscoreError, NotYet, Workspace
 from nightscore.job import Job
 from nightscore.pipeline.executors import Executor, InOrder
-from nightscore.store import Plan, StagedFile, run_folder
+from nightscore.store import Place, Plan, StagedFile, run_folder
 
 
 def check_executor(make: Callable[[], Executor], job: Job, plan: Plan) -> None:
@@ -25,21 +24,21 @@ def check_executor(make: Callable[[], Executor], job: Job, plan: Plan) -> None:
     Raises:
         AssertionError: with what does not hold.
     """
-    root, pieces = job.workspace.root, plan.pieces
+    space, pieces = job.workspace, plan.pieces
     assert len(pieces) >= 3, f"{len(pieces)} pieces are too few to tell an order"
-    expected = _contents(root, InOrder().map(job, plan, pieces))
+    expected = _contents(space, InOrder().map(job, plan, pieces))
     run_folder.folder_of_plan(job.workspace, plan).remove_scored()
     assert make().map(job, plan, ()) == [], "of no piece there is a file"
     chosen = [pieces[2], pieces[0]]
     staged = make().map(job, plan, chosen)
-    assert _contents(root, staged) == [expected[2], expected[0]], "some pieces, in the order asked for"
+    assert _contents(space, staged) == [expected[2], expected[0]], "some pieces, in the order asked for"
     unasked = run_folder.folder_of_plan(job.workspace, plan).scores(pieces[1].fingerprint)
     assert not unasked.exists(), "a piece that was not asked for"
-    before = {file.path: _stat(root, file) for file in staged}
+    before = {file.path: _stat(space, file) for file in staged}
     reports: list[tuple[str, int, int]] = []
     every = make().map(job, plan, pieces, lambda *progress: reports.append(progress))
-    assert _contents(root, every) == expected, "other bytes than one piece after the other, or another order"
-    kept = {file.path: _stat(root, file) for file in every if file.path in before}
+    assert _contents(space, every) == expected, "other bytes than one piece after the other, or another order"
+    kept = {file.path: _stat(space, file) for file in every if file.path in before}
     assert kept == before, "staged pieces are written again"
     rows = sum(piece.rows for piece in pieces)
     assert reports[-1:] == [("score", rows, rows)], (
@@ -58,14 +57,14 @@ def _error(executor: Executor, job: Job, plan: Plan) -> NightscoreError | None:
     return None
 
 
-def _contents(root: Path, staged: list[StagedFile]) -> list[tuple[str, bytes]]:
-    return [(file.path, (root / file.path).read_bytes()) for file in staged]
+def _contents(workspace: Workspace, staged: list[StagedFile]) -> list[tuple[str, bytes]]:
+    return [(file.path, workspace.locate(file.path).read_bytes()) for file in staged]
 
 
-def _stat(root: Path, file: StagedFile) -> tuple[int, int]:
-    stat = (root / file.path).stat()
+def _stat(workspace: Workspace, file: StagedFile) -> tuple[int, int]:
+    stat = workspace.locate(file.path).stat()
     return stat.st_ino, stat.st_mtime_ns
 
 
-def _scores(job: Job, plan: Plan) -> Path:
+def _scores(job: Job, plan: Plan) -> Place:
     return run_folder.folder_of_plan(job.workspace, plan).scores("any").parent

@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from nightscore.common import Broken
+from nightscore.common import Broken, as_day
 from nightscore.job import Job
 from nightscore.pipeline import inputs
-from nightscore.store import Engine, ModelResult, Receipt, RunFolder, View, catalog, quote_identifier
+from nightscore.store import Engine, ModelResult, Receipt, RunFolder, View, catalog, quote_identifier, storage
 
 Row = dict[str, Any]
 
@@ -64,10 +64,10 @@ def explain_row(job: Job, day: dt.date, key: Mapping[str, str]) -> RowExplanatio
 def _features(job: Job, receipt: Receipt, key: Mapping[str, str]) -> tuple[Row | None, str]:
     """The row as it was scored; None and the reason where it can't be shown any more."""
     if job.spec.features.endswith(".sql"):
-        run = RunFolder(job.workspace.runs_of(job.name, dt.date.fromisoformat(receipt.day)) / receipt.run_id)
+        run = RunFolder(storage.runs_of(job.workspace, job.name, as_day(receipt.day)) / receipt.run_id)
         if not run.features.exists():
             return None, f"the feature snapshot of run {receipt.run_id} has been removed"
-        files = [run.features]
+        rows = _rows(job, [run.features.local()], key)
     else:
         recorded = {f.path: f.fingerprint for f in receipt.inputs}
         now = inputs.resolve_inputs(job, dt.date.fromisoformat(receipt.day))[job.spec.features]
@@ -75,8 +75,6 @@ def _features(job: Job, receipt: Receipt, key: Mapping[str, str]) -> tuple[Row |
         if any(recorded.get(f.path) != f.fingerprint for f in own):
             return None, f"input {job.spec.features} has changed since run {receipt.run_id}"
         rows = _matching(job, inputs.view(job, job.spec.features, own, "rows"), key)
-        return (rows[0], "") if rows else (None, "the row is not in the feature snapshot")
-    rows = _rows(job, files, key)
     return (rows[0], "") if rows else (None, "the row is not in the feature snapshot")
 
 

@@ -107,6 +107,6 @@ def moves(
                 table: TableResult(rows=proof.rows, files=0, bytes=0, columns=proof.columns)
                 for table, proof in proofs.items()
             }
-            after = {table: [day.root / file.path for file in files] for table, files in ready.items()}
+            after = {table: [day.locate(file.path) for file in files] for table, files in ready.items()}
             before = Reported.of(state, day.plan.day, [*after, job.spec.rejects_table])
             return compare_tables(before.beside(after), before, counted, comparison_resources(day))

@@ -1,11 +1,15 @@
-"""Published days verified: the tables' files themselves, held to what the receipt says, any time later."""
+"""Published days verified: the tables' files themselves, held to what the receipt says, any time later.
 
-from collections.abc import Iterator, Mapping, Sequence
+Verified are the days in force, and of those that were published again what a job reads as first reported.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from nightscore.common import Broken, Workspace, file_sha256
+from nightscore.job import TableInput, load_all
 from nightscore.pipeline import key_hash_select, key_hash_text
 from nightscore.store import (
     CatalogEntry,
@@ -22,7 +26,11 @@ from nightscore.store import (
 
 
 class Verified(BaseModel):
-    """One published day, recomputed. `differences` names what is not as the receipt says; none: all is."""
+    """One published day, recomputed. `differences` names what is not as the receipt says; none: all is.
+
+    `first_reported` are the tables that have been published again since, and that a job still reads as they
+    were first published by this run.
+    """
 
     job: str
     day: str
@@ -30,12 +38,14 @@ class Verified(BaseModel):
     rows: int
     files: int
     differences: list[str]
+    first_reported: tuple[str, ...] = ()
 
 
 def verify_days(workspace: Workspace, job: str | None = None, day: str | None = None) -> Iterator[Verified]:
     """Each published day of a job (default: of all), one after the other.
 
-    Each receipt, with the tables that it is in force for. Of every table: the files by sha256 and page
+    Each receipt, with the tables that it is in force for, and those that a job reads as it first reported
+    them. Of every table: the files by sha256 and page
     checksums, rows, and of each column the nulls, the exact sum, the least and the greatest value; of the
     scores the key hash.
 
@@ -43,20 +53,48 @@ def verify_days(workspace: Workspace, job: str | None = None, day: str | None = 
         Broken: nothing of the job, or of the day, is published.
     """
     state = catalog.read_catalog(workspace)
-    entries = [e for e in state.history if job in (None, e.job) and day in (None, e.day) and state.holds(e)]
+    chosen = [e for e in state.history if job in (None, e.job) and day in (None, e.day)]
+    first = _first_reported(state, _read_as_reported(workspace))
+    entries = [e for e in chosen if e.run_id in first or state.holds(e)]
     if not entries:
         subject = " ".join(part for part in (job, day) if part) or "nothing"
         raise Broken(f"{subject} is not published; `nightscore receipts` lists what is")
     for entry in sorted(entries, key=lambda e: (e.job, e.day)):
-        yield _verified(state, entry)
+        yield _verified(state, entry, first.get(entry.run_id, ()))
 
 
-def _verified(state: Pinned, entry: CatalogEntry) -> Verified:
-    receipt, held = entry.read_receipt_or_reason(), state.holds(entry)
-    if receipt.status == "unreadable":
-        named = {"job": entry.job, "day": entry.day, "run_id": entry.run_id}
-        return Verified(**named, rows=0, files=0, differences=[receipt.reason])
-    files = {table: paths for table, paths in state.paths_of(entry).items() if table in held}
+def _read_as_reported(workspace: Workspace) -> set[str]:
+    """The tables that a job reads as they were first published."""
+    sources = [source for job in load_all(workspace)[0] for source in job.spec.inputs.values()]
+    return {source.table for source in sources if isinstance(source, TableInput) and source.as_reported}
+
+
+def _first_reported(state: Pinned, tables: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Run -> those of some tables whose day it was the first to publish, and is not in force of any more."""
+    found = {}
+    for entry in state.as_reported.history:
+        again = [t for t in entry.versions if t in tables and _in_force(state, t, entry.day) != entry.run_id]
+        if again:
+            found[entry.run_id] = tuple(again)
+    return found
+
+
+def _in_force(state: Pinned, table: str, day: str) -> str:
+    """The run whose files are those of a table's day."""
+    entry = state.published.get(table, {}).get(day)
+    return entry.run_id if entry else ""
+
+
+def _verified(state: Pinned, entry: CatalogEntry, first: tuple[str, ...]) -> Verified:
+    named = {"job": entry.job, "day": entry.day, "run_id": entry.run_id, "first_reported": first}
+    held = {*state.holds(entry), *first}
+    try:
+        receipt = entry.read_receipt()
+        files = {
+            t: [file.path.local() for file in state.files_of(entry, t)] for t in entry.versions if t in held
+        }
+    except Broken as error:
+        return Verified(**named, rows=0, files=0, differences=[str(error)])
     differences = [
         f"{table}: {difference}"
         for table in receipt.tables
@@ -66,10 +104,7 @@ def _verified(state: Pinned, entry: CatalogEntry) -> Verified:
     if not differences and next(iter(receipt.tables)) in files:
         differences = _keys(state.workspace, receipt, files)
     count = sum(len(paths) for paths in files.values())
-    return Verified(
-        job=entry.job, day=entry.day, run_id=entry.run_id, rows=receipt.rows.published, files=count,
-        differences=differences,
-    )  # fmt: skip
+    return Verified(**named, rows=receipt.rows.published, files=count, differences=differences)
 
 
 def _table(receipt: Receipt, table: str, files: Sequence[Path]) -> Iterator[str]:

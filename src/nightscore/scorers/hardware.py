@@ -80,20 +80,26 @@ def _memory() -> int:
     return min([machine, *(int(limit) for limit in limits if limit.isdigit())])
 
 
-def _groups(controller: str) -> list[Path]:
+def _groups(controller: str) -> tuple[Path, ...]:
     """The folders of this process's control group and of those that it lies in, of v2 and of v1.
 
     A container usually sees its own group as the root; a service or a test lies below it.
     """
-    folders = [CGROUP, CGROUP / controller]
-    for line in _read(OWN_GROUPS).splitlines():
+    return _folders_of(controller, CGROUP, _read(OWN_GROUPS))
+
+
+@functools.cache
+def _folders_of(controller: str, mounted: Path, own_groups: str) -> tuple[Path, ...]:
+    """The folders that /proc/self/cgroup names, each once: a night asks for them dozens of times."""
+    folders = [mounted, mounted / controller]
+    for line in own_groups.splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue
-        root = CGROUP / controller if controllers else CGROUP
+        root = mounted / controller if controllers else mounted
         own = root / path.lstrip("/")
         folders += [group for group in (own, *own.parents) if group.is_relative_to(root)]
-    return folders
+    return tuple(dict.fromkeys(folders))
 
 
 def _read(path: Path) -> str:

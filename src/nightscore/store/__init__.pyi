@@ -2,6 +2,7 @@ from . import catalog as catalog
 from . import delta as delta
 from . import owners as owners
 from . import run_folder as run_folder
+from . import storage as storage
 from . import table_schema as table_schema
 from .catalog import RESTATED_ROWS as RESTATED_ROWS
 from .catalog import RESTATEMENT_SCHEMAS as RESTATEMENT_SCHEMAS
@@ -101,8 +102,11 @@ from .snapshots import LiveFile as LiveFile
 from .sql_checks import repeatable_select as repeatable_select
 from .sql_columns import EVERY as EVERY
 from .sql_columns import compared_columns as compared_columns
+from .sql_columns import gives_collated as gives_collated
 from .sql_columns import named_columns as named_columns
+from .sql_columns import named_views as named_views
 from .sql_columns import used_columns as used_columns
+from .sql_columns import with_names as with_names
 from .sql_order import ordered_select as ordered_select
 from .sql_text import quote_identifier as quote_identifier
 from .staging import FEATURE_GROUP_ROWS as FEATURE_GROUP_ROWS
@@ -117,6 +121,7 @@ from .staging import spill as spill
 from .staging import stage_batches as stage_batches
 from .staging import stamped as stamped
 from .staging import with_timings as with_timings
+from .storage import Place as Place
 from .table_diff import TableDiff as TableDiff
 from .table_diff import sum_changes as sum_changes
 from .variant_file import BakeoffEvidence as BakeoffEvidence
@@ -136,4 +141,6 @@ from .versions import NOT_INSTALLED as NOT_INSTALLED
 from .versions import library_versions as library_versions
 from .walk import SUMS as SUMS
 from .walk import Found as Found
+from .walk import Partition as Partition
+from .walk import Span as Span
 from .walk import Walk as Walk

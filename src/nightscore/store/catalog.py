@@ -16,13 +16,14 @@ import pyarrow as pa
 
 from nightscore.common import Broken, Workspace, open_workspace
 from nightscore.scorers import read_hardware
-from nightscore.store import delta
+from nightscore.store import delta, storage
 from nightscore.store.engine import Among, EngineResources, View
 from nightscore.store.memory_budget import machine_budget
 from nightscore.store.query import run_query
 from nightscore.store.receipt import Receipt
 from nightscore.store.receipt_rows import RECEIPTS, CatalogEntry, read_rows
 from nightscore.store.snapshots import LiveFile, Snapshot
+from nightscore.store.storage import Place
 
 RESTATEMENTS, RESTATED_ROWS = "restatements", "restated_rows"
 RESTATEMENT_SCHEMAS: Mapping[str, pa.Schema] = {  # without the partition `day`
@@ -143,7 +144,7 @@ class Pinned:
         entries = self.published.get(table, {})
         if not entries:
             return []
-        root = self.workspace.tables / table
+        root = storage.tables(self.workspace) / table
         by_day = _by_day(root, max(entry.versions[table] for entry in entries.values()))
         files = []
         for day, entry in sorted(entries.items()):
@@ -160,7 +161,7 @@ class Pinned:
         Raises:
             Broken: the table's log does not hold them any more.
         """
-        root = self.workspace.tables / table
+        root = storage.tables(self.workspace) / table
         files = delta.live_files_of(root, entry.day)
         if {file.run_id for file in files} != {entry.run_id}:  # replaced since, or not as the run left it
             files = delta.live_files_of(root, entry.day, entry.versions[table])
@@ -169,15 +170,15 @@ class Pinned:
         return files
 
     def paths_of(self, entry: CatalogEntry) -> dict[str, list[Path]]:
-        """Table -> the paths of the files that one run published. Errors as those of `files_of`."""
-        return {table: [file.path for file in self.files_of(entry, table)] for table in entry.versions}
+        """Table -> the local paths of the files that one run published. Errors as those of `files_of`."""
+        return {t: [file.path.local() for file in self.files_of(entry, t)] for t in entry.versions}
 
     def views(self) -> list[View]:
         """Every table, and `receipts`, as SQL sees them."""
         tables = [self._view(table) for table in self.tables()]
         if not self.history:
             return tables
-        files = tuple(dict.fromkeys(entry.file for entry in self.history))
+        files = tuple(file.local() for file in dict.fromkeys(entry.file for entry in self.history))
         merged = len(files) < len(self.history)  # another engine's OPTIMIZE puts several receipts into a file
         receipts = View(RECEIPTS, files, "day", among=self._of_runs() if merged else None)
         return [*tables, receipts, *self._restatement_views()]
@@ -187,19 +188,19 @@ class Pinned:
         return Among("run_id", tuple(sorted({entry.run_id for entry in self.history})))
 
     def _view(self, table: str) -> View:
-        may_lack = bool(delta.optional_columns(self.workspace.tables / table))
-        return View(table, tuple(f.path for f in self.files(table)), "day", by_name=may_lack)
+        may_lack = bool(delta.optional_columns(storage.tables(self.workspace) / table))
+        return View(table, tuple(f.path.local() for f in self.files(table)), "day", by_name=may_lack)
 
     def _restatement_views(self) -> list[View]:
         """The tables of restatements, as far as their runs have receipts here."""
         here = {entry.run_id for entry in self.history}
         views = []
         for name, schema in RESTATEMENT_SCHEMAS.items():
-            live = delta.list_live_files(self.workspace.tables / name)
+            live = delta.list_live_files(storage.tables(self.workspace) / name)
             columns = {field.name: SQL_TYPES[field.type] for field in schema} | {"day": "DATE"}
             ours = all(file.run_id in here for file in live)  # not of a run without a receipt, nor merged
             among = None if ours else self._of_runs()
-            views.append(View(name, tuple(file.path for file in live), "day", columns, among=among))
+            views.append(View(name, tuple(file.path.local() for file in live), "day", columns, among=among))
         return views
 
     @cached_property
@@ -221,7 +222,7 @@ def read_catalog(workspace: Workspace, as_of: AsOf = None) -> Pinned:
     Raises:
         Broken: there is no such version.
     """
-    root = workspace.tables / RECEIPTS
+    root = storage.tables(workspace) / RECEIPTS
     version = as_of if isinstance(as_of, int) else None
     if not delta.table_exists(root):
         if as_of is not None:
@@ -259,10 +260,10 @@ def query(
 
 def query_resources(workspace: Workspace) -> EngineResources:
     """All cores, and the memory that SQL has by default, for one statement of a person."""
-    return EngineResources(read_hardware().cores, machine_budget().sql, workspace.runs)
+    return EngineResources(read_hardware().cores, machine_budget().sql, storage.runs(workspace).scratch())
 
 
-def _by_day(root: Path, version: int) -> dict[str, list[LiveFile]]:
+def _by_day(root: Place, version: int) -> dict[str, list[LiveFile]]:
     return dict(delta.read_snapshot(root, version).by_day) if delta.table_exists(root) else {}
 
 

@@ -14,7 +14,6 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
@@ -26,6 +25,7 @@ from deltalake.transaction import AddAction
 from nightscore.common import Broken, NotYet
 from nightscore.store import snapshots
 from nightscore.store.snapshots import KeptSnapshots, LiveFile, Snapshot
+from nightscore.store.storage import Place
 from nightscore.store.table_schema import is_optional, plain_fields, with_day
 
 ATTEMPTS = 60
@@ -43,7 +43,10 @@ KEPT = {
 }
 SNAPSHOTS = KeptSnapshots()
 file_run_id = snapshots.file_run_id
-COLUMNS = {"path": "path", "partition.day": "day", "num_records": "rows", "size_bytes": "bytes"}
+COLUMNS = {
+    "path": "path", "partition.day": "day", "num_records": "rows", "size_bytes": "bytes",
+    "modification_time": "modified",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class TableCommit:
     day: str
     run_id: str
     run_number: int
-    files: tuple[Path, ...]
+    files: tuple[Place, ...]
     mode: Literal["overwrite", "append"] = "overwrite"
     metadata: Mapping[str, str] = field(default_factory=dict)
     row: Mapping[str, object] = field(default_factory=dict)
@@ -68,20 +71,16 @@ class TableCommit:
         return f"{self.job}/{self.day}"
 
 
-def table_exists(root: Path) -> bool:
+def table_exists(root: Place) -> bool:
     """Whether a folder holds a table: its log has a commit or a checkpoint.
 
     Not by `DeltaTable.is_deltatable`, which says the same but keeps the GIL (deltalake 1.6): while a network
     file system hangs, no other thread of the process would run, nor would a signal be seen.
     """
-    try:
-        with os.scandir(root / "_delta_log") as log:
-            return any(LOGGED.fullmatch(entry.name) for entry in log)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+    return any(LOGGED.fullmatch(entry.name) for entry in (root / "_delta_log").glob("*"))
 
 
-def list_live_files(root: Path, version: int | None = None) -> list[LiveFile]:
+def list_live_files(root: Place, version: int | None = None) -> list[LiveFile]:
     """The files of a table as of a version (default: the newest), by day and name; [] without a table.
 
     Raises:
@@ -92,12 +91,12 @@ def list_live_files(root: Path, version: int | None = None) -> list[LiveFile]:
     return [file for files in read_snapshot(root, version).by_day.values() for file in files]
 
 
-def live_files_of(root: Path, day: str, version: int | None = None) -> list[LiveFile]:
+def live_files_of(root: Place, day: str, version: int | None = None) -> list[LiveFile]:
     """The same of one day, whatever the number of days."""
     return read_snapshot(root, version).of_day(day) if table_exists(root) else []
 
 
-def read_snapshot(root: Path, version: int | None = None) -> Snapshot:
+def read_snapshot(root: Place, version: int | None = None) -> Snapshot:
     """A table at a version (default: the newest), as its log says; kept while the process runs.
 
     Raises:
@@ -106,14 +105,14 @@ def read_snapshot(root: Path, version: int | None = None) -> Snapshot:
     return SNAPSHOTS.get(root, version, lambda root, version: _snapshot(_open(root, version), root))
 
 
-def optional_columns(root: Path) -> set[str]:
+def optional_columns(root: Place) -> set[str]:
     """The columns of a table that some of its files may not have; none without a table."""
     if not table_exists(root):
         return set()
     return {f.name for f in read_snapshot(root).schema if is_optional(f)}
 
 
-def check_table_schema(root: Path, schema: pa.Schema) -> None:
+def check_table_schema(root: Place, schema: pa.Schema) -> None:
     """Refuse to publish other columns than the table has: Delta would take the new schema silently.
 
     Optional columns may come and go, but keep their type.
@@ -148,7 +147,7 @@ def _as_before(now: pa.DataType | None, before: pa.DataType | None) -> str:
     )
 
 
-def commit_files(root: Path, change: TableCommit, seen: Sequence[str] | None = None) -> int:
+def commit_files(root: Place, change: TableCommit, seen: Sequence[str] | None = None) -> int:
     """Publish a change, once. Returns the version of the table from which on it is there.
 
     `seen` are the names of the day's files that this change may replace; None replaces whatever is
@@ -181,7 +180,7 @@ def commit_files(root: Path, change: TableCommit, seen: Sequence[str] | None = N
     raise NotYet(f"table {root.name}: {ATTEMPTS} commits of day {change.day} failed; others are writing")
 
 
-def tell_rows(root: Path, rows: Mapping[str, Mapping[str, object]]) -> None:
+def tell_rows(root: Place, rows: Mapping[str, Mapping[str, object]]) -> None:
     """Let a table's log tell the one row of files that it has: path in the log -> columns of the row.
 
     By one commit, which adds the same files with these statistics. No row comes or goes, no file is written.
@@ -212,21 +211,21 @@ def tell_rows(root: Path, rows: Mapping[str, Mapping[str, object]]) -> None:
     raise NotYet(f"table {root.name}: {ATTEMPTS} commits failed; others are writing")
 
 
-def _refuse_hopeless(root: Path, error: Exception) -> None:
+def _refuse_hopeless(root: Place, error: Exception) -> None:
     """Raise `NotYet` where trying again at once is hopeless: the disk is full, say, or read-only."""
     text = str(error)
     if reason := next((reason for code, reason in HOPELESS.items() if f"os error {code})" in text), None):
         raise NotYet(f"table {root.name}: {reason}; nothing is published") from error
 
 
-def _create(root: Path, change: TableCommit) -> None:
+def _create(root: Place, change: TableCommit) -> None:
     if table_exists(root):
         return
-    schema = with_day(pq.read_schema(change.files[0]))
-    root.mkdir(parents=True, exist_ok=True)
+    schema = with_day(pq.read_schema(change.files[0].local()))
+    root.scratch().mkdir(parents=True, exist_ok=True)
     try:
         DeltaTable.create(
-            str(root), Schema.from_arrow(schema), mode="ignore", partition_by=["day"], name=root.name,
+            str(root.local()), Schema.from_arrow(schema), mode="ignore", partition_by=["day"], name=root.name,
             configuration=KEPT,
         )  # fmt: skip
     except DeltaError:
@@ -236,12 +235,12 @@ def _create(root: Path, change: TableCommit) -> None:
 
 
 def _refuse_superseded(
-    table: DeltaTable, root: Path, change: TableCommit, done: int | None, seen: Sequence[str] | None
+    table: DeltaTable, root: Place, change: TableCommit, done: int | None, seen: Sequence[str] | None
 ) -> None:
     newer = done is not None and done > change.run_number
     now = [file.path.name for file in _snapshot(table, root).of_day(change.day)]
     if newer or (seen is not None and sorted(now) != sorted(seen)):
-        first = ", ".join(sorted({file_run_id(Path(name)) for name in now})) or "none is there now"
+        first = ", ".join(sorted({file_run_id(name) for name in now})) or "none is there now"
         raise Superseded(
             f"table {root.name}: another run has published {change.day} since run {change.run_id} began "
             f"({first}); this one publishes nothing"
@@ -269,7 +268,7 @@ def _keep(table: DeltaTable) -> None:
         )
 
 
-def _write(table: DeltaTable, root: Path, change: TableCommit) -> None:
+def _write(table: DeltaTable, root: Place, change: TableCommit) -> None:
     properties = CommitProperties(
         custom_metadata={"run_id": change.run_id, "job": change.job, **change.metadata},
         app_transactions=[Transaction(change.application, change.run_number)],
@@ -285,28 +284,29 @@ def _write(table: DeltaTable, root: Path, change: TableCommit) -> None:
     )
 
 
-def _widened(table: DeltaTable, files: Sequence[Path]) -> Schema:
+def _widened(table: DeltaTable, files: Sequence[Place]) -> Schema:
     """The table's schema, and behind it the optional columns of some files that it has not yet.
 
     A commit with a wider schema carries new metadata: one that was begun beside it is refused, and looks
     again.
     """
     have = pa.schema(table.schema())
-    more = {f.name: f for path in files for f in plain_fields(pq.read_schema(path)) if is_optional(f)}
+    more = {f.name: f for path in files for f in plain_fields(pq.read_schema(path.local())) if is_optional(f)}
     new = [f for name, f in more.items() if name not in have.names]
     return Schema.from_arrow(pa.schema([*have, *new])) if new else table.schema()
 
 
-def _add(root: Path, path: Path, day: str, row: Mapping[str, object], new: bool = True) -> AddAction:
+def _add(root: Place, path: Place, day: str, row: Mapping[str, object], new: bool = True) -> AddAction:
     try:
-        stat, rows = path.stat(), pq.read_metadata(path).num_rows
+        local = path.local()
+        stat, rows = local.stat(), pq.read_metadata(local).num_rows
     except (OSError, pa.ArrowException) as error:
         raise Broken(
             f"table {root.name}: {path.name}, which is to be published, is damaged or gone: "
             f"{str(error).splitlines()[0]}; run the day again with --force"
         ) from error
     return AddAction(
-        path=path.relative_to(root).as_posix(),
+        path=path.relative_to(root),
         size=stat.st_size,
         partition_values={"day": day},
         modification_time=stat.st_mtime_ns // 1_000_000,
@@ -329,16 +329,16 @@ def _as_text(moment: dt.datetime) -> str:
     return f"{moment.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
-def _is_commit_of(root: Path, version: int, change: TableCommit) -> bool:
+def _is_commit_of(root: Place, version: int, change: TableCommit) -> bool:
     """Whether a version's commit is this change's, by the log's own file: no table is opened for it."""
     try:
-        text = (root / "_delta_log" / f"{version:020}.json").read_text(encoding="utf-8")
+        text = (root / "_delta_log" / f"{version:020}.json").read_text()
     except OSError:
         return False
     return f"{change.run_id}-" in text and '"txn"' in text
 
 
-def _version_of(table: DeltaTable, root: Path, change: TableCommit) -> int:
+def _version_of(table: DeltaTable, root: Place, change: TableCommit) -> int:
     """The version that holds this change's commit: the first that knows its transaction.
 
     Not by `table.history()`: that reads the log again but counts from the version that was loaded, so
@@ -355,22 +355,22 @@ def _version_of(table: DeltaTable, root: Path, change: TableCommit) -> int:
     )
 
 
-def _knows(root: Path, version: int, change: TableCommit) -> bool:
+def _knows(root: Place, version: int, change: TableCommit) -> bool:
     number = _open(root, version).transaction_version(change.application)
     return bool(number == change.run_number)
 
 
-def _open(root: Path, version: int | None = None) -> DeltaTable:
+def _open(root: Place, version: int | None = None) -> DeltaTable:
     """Open a table at a version. `Broken` where there is no such version, or its log can't be read."""
     try:
-        return DeltaTable(str(root), version=version)
+        return DeltaTable(str(root.local()), version=version)
     except Exception as error:  # deltalake's own, and whatever its parsers raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         at = "" if version is None else f"has no version {version}, or "
         raise Broken(f"table {root.name}: {at}can't be read: {reason}") from error
 
 
-def _snapshot(table: DeltaTable, root: Path) -> Snapshot:
+def _snapshot(table: DeltaTable, root: Place) -> Snapshot:
     adds = pa.table(table.get_add_actions(flatten=True))
     statistics = [name for name in adds.column_names if name.startswith(("min.", "max.", "null_count."))]
     named = adds.select([*COLUMNS, *statistics]).rename_columns([*COLUMNS.values(), *statistics])

@@ -32,6 +32,7 @@ NUMBER_TYPES = frozenset({  # and DECIMAL(…)
 })  # fmt: skip
 NARROW = frozenset({"BOOLEAN", "DATE", "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "UUID"})
 FLOATING = re.compile(r"\b(FLOAT|DOUBLE)\b")  # in a type; a field of that name does no harm
+WIDE = re.compile(r"DECIMAL\(38, ?0\)((?:\[\])*)")  # as a table stores a HUGEINT, and lists of such
 SAID = re.compile(
     r"Conversion Error: Could not convert string '(two rows are alike [^']*)' to BOOL.*", re.DOTALL
 )
@@ -63,6 +64,7 @@ class View:
     `columns` (name -> DuckDB type) describes the view while it has no files. With `up_to` or `among` only
     some rows are seen. Where files have not all columns alike, `by_name` gives null for those that one lacks,
     or `by_file` says file by file what is read of it.
+    In files of ours, `stored`, a DECIMAL(38, 0) is the HUGEINT that it was before it was stored.
     """
 
     name: str
@@ -73,6 +75,7 @@ class View:
     among: Among | None = None
     by_name: bool = False
     folder_types: Mapping[str, str] = field(default_factory=dict)
+    stored: bool = False
     by_file: Mapping[Path, FileColumns] = field(default_factory=dict)
 
 
@@ -156,21 +159,10 @@ class Engine:
 
     def _create(self, view: View) -> None:
         name = quote_identifier(view.name)
-        if not view.files:
-            columns = ", ".join(
-                f"CAST(NULL AS {t}) AS {quote_identifier(c)}" for c, t in view.columns.items()
-            )
-            with SqlMistakes(f"input {view.name}, columns"):
-                self._connection.execute(f"CREATE VIEW {name} AS SELECT {columns} WHERE false")
-            return
-        folders = view.folder_types or ({view.partition: DAY} if view.partition else {})
-        # The files stand in the text, and not in a variable, which SQL of a job could read.
-        source = parquet_source(view.files, view.by_file, folders, view.by_name)
-        with SqlMistakes(view.name):
-            types = self.types(f"SELECT * FROM {source}")
-            self._connection.execute(
-                f"CREATE VIEW {name} AS SELECT *{_veiled(types)} FROM {source}{_where(view)}"
-            )
+        with SqlMistakes(view.name if view.files else f"input {view.name}, columns"):
+            source = _source(view)
+            seen = _seen_as(self.types(f"SELECT * FROM {source}"), view)
+            self._connection.execute(f"CREATE VIEW {name} AS SELECT *{seen} FROM {source}{_where(view)}")
 
     def define(self, name: str, select: str) -> None:
         """Make a SELECT a view that later SQL of this engine can read."""
@@ -306,13 +298,32 @@ class SqlMistakes:
             raise _translated(error, self._where) from error
 
 
-def _veiled(columns: Mapping[str, str]) -> str:
-    """SQL that puts what holds floats, lists and structs of them too, behind a TRY.
+def _source(view: View) -> str:
+    """What a view's rows come from, in a FROM: its files, or nothing in the columns that it would have."""
+    if not view.files:
+        columns = ", ".join(f"CAST(NULL AS {t}) AS {quote_identifier(c)}" for c, t in view.columns.items())
+        return f"(SELECT {columns} WHERE false)"
+    folders = view.folder_types or ({view.partition: DAY} if view.partition else {})
+    # The files stand in the text, and not in a variable, which SQL of a job could read.
+    return parquet_source(view.files, view.by_file, folders, view.by_name)
 
-    It changes no value, and hides from the optimizer what a footer says of them.
+
+def _seen_as(columns: Mapping[str, str], view: View) -> str:
+    """SQL that gives some columns otherwise than they are read.
+
+    What holds floats, lists and structs of them too, stands behind a TRY, which changes no value, and hides
+    from the optimizer what a footer says of them. And a HUGEINT, such as a sum of integers, is stored as a
+    DECIMAL(38, 0): one of 38 digits has no room for places, and DuckDB takes `CASE WHEN a THEN s ELSE 0.5
+    END` for 1.
     """
-    floats = [quote_identifier(c) for c, kind in columns.items() if FLOATING.search(kind)]
-    return f" REPLACE ({', '.join(f'TRY({c}) AS {c}' for c in floats)})" if floats else ""
+    seen = {}
+    for column, kind in columns.items():
+        name = quote_identifier(column)
+        if FLOATING.search(kind) and view.files:
+            seen[name] = f"TRY({name})"
+        elif view.stored and (lists := WIDE.fullmatch(kind)):
+            seen[name] = f"CAST({name} AS HUGEINT{lists[1]})"
+    return f" REPLACE ({', '.join(f'{sql} AS {name}' for name, sql in seen.items())})" if seen else ""
 
 
 def _of_reader(error: OSError) -> duckdb.Error:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from nightscore.common import Broken
+from nightscore.job import Layout
 
 NOTHING = "__HIVE_DEFAULT_PARTITION__"  # what writers call a null
 DAY, TEXT = "DATE", "VARCHAR"
@@ -38,22 +39,22 @@ def folder_values(path: str) -> dict[str, str | None]:
 
 @dataclass(frozen=True)
 class FolderColumns:
-    """Which columns the folders of an input's files give: none without a `partition`, its key.
+    """Which columns the folders of an input's files give: none without a `layout`.
 
     `declared` are DuckDB types by name, for those that are to be no text. With `of_folder` a column of a file
     that has the name of one of them does not count.
     """
 
-    partition: str | None = None
+    layout: Layout | None = None
     declared: Mapping[str, str] = field(default_factory=dict)
     of_folder: bool = False
 
     def types(self, path: str) -> dict[str, str]:
         """Key -> DuckDB type, for a file's path relative to the workspace. Errors as `folder_values`'s."""
-        if self.partition is None:
+        if self.layout is None:
             return {}
         keys = folder_values(path)
-        return {key: DAY if key == self.partition else self.declared.get(key, TEXT) for key in keys}
+        return {key: DAY if key == self.layout.column else self.declared.get(key, TEXT) for key in keys}
 
 
 NO_FOLDERS = FolderColumns()

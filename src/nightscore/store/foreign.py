@@ -44,7 +44,7 @@ def refuse_table_above(workspace: Workspace, path: Path) -> None:
 
 def _inside(workspace: Workspace, path: Path) -> Iterator[Path]:
     """The folders above a path, within the workspace."""
-    homes = (workspace.root.resolve(), (workspace.root / "data").resolve())
+    homes = workspace.homes
     yield from (folder for folder in path.parents if any(folder.is_relative_to(home) for home in homes))
 
 

@@ -7,24 +7,23 @@ its outcome is recorded: a run that is decided to be published meanwhile is left
 collected can't be published any more, whoever comes back to it (`outcome.py`). The record stays for weeks.
 """
 
-import contextlib
 import datetime as dt
 import os
-import stat
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from nightscore.common import Workspace, is_data_path, list_paths, remove_path
-from nightscore.store import catalog, delta
+from nightscore.common import Workspace, remove_path
+from nightscore.store import catalog, delta, storage
 from nightscore.store.catalog import RESTATEMENTS, Pinned
 from nightscore.store.log_files import committed_files, spare_checkpoints
 from nightscore.store.outcome import COLLECTED, PUBLISH
 from nightscore.store.receipt_rows import RECEIPTS, untold
 from nightscore.store.run_folder import RunFolder, find_spilled, read_plan
+from nightscore.store.storage import Place
 
 GRACE_HOURS = 24.0
+SPILLED = "temporary files of a process that is gone"
 FENCE_DAYS = 30  # what decided a run that left nothing else is kept for so long
 PUBLISHED = (
     *("scores", "rejects", "decide", "challengers", "lost_values"),
@@ -50,18 +49,19 @@ def collect_garbage(
     """
     # The runs at work are looked at before what is published: a run that publishes in between is
     # then protected twice, never not at all.
-    before = time.time() - grace_hours * 3600
-    folders = [RunFolder(p) for p in list_paths(workspace.runs, "*", "*", "*") if _is_ours(p, workspace)]
+    before = storage.storage_of(workspace).now() - grace_hours * 3600
+    home = storage.runs(workspace)
+    folders = [RunFolder(p) for p in home.glob_folders("*", "*", "*") if p.lies_in(home)]
     kept = {run.run_id for run in folders if not run.finished and not _given_up(run, before, dry_run)}
     state = catalog.read_catalog(workspace)
     garbage = [
         *_in_runs(folders, kept, state),
         *_in_tables(workspace, kept, state, before),
     ]
-    going = {path for path, _ in garbage}
-    gone = [path for path in find_spilled(workspace) if not going & set(path.parents)]
-    garbage += [(path, "temporary files of a process that is gone") for path in gone]
-    removed = [Removed(workspace.relative(path), _size(path), reason) for path, reason in garbage]
+    removed = [Removed(path.key, _size(path), reason) for path, reason in garbage]
+    going = {path.scratch() for path, _ in garbage}
+    spilled = [path for path in find_spilled(workspace) if not going & set(path.parents)]
+    removed += [Removed(workspace.relative(path), _spilled_bytes(path), SPILLED) for path in spilled]
     if not dry_run:
         fenced = {run.path: run for run in folders if run.remains and _may_come_back(run)}
         _tell_receipts(workspace)
@@ -69,11 +69,13 @@ def collect_garbage(
             if path in fenced:
                 fenced[path].collect()
             else:
-                remove_path(path)
+                path.remove()
+        for spill in spilled:
+            remove_path(spill)
     return removed
 
 
-def _in_runs(folders: list[RunFolder], kept: set[str], state: Pinned) -> Iterator[tuple[Path, str]]:
+def _in_runs(folders: list[RunFolder], kept: set[str], state: Pinned) -> Iterator[tuple[Place, str]]:
     in_force = {entry.run_id for entry in state.history if state.holds(entry)}
     for run in folders:
         if run.run_id in kept or not run.is_idle():
@@ -83,7 +85,7 @@ def _in_runs(folders: list[RunFolder], kept: set[str], state: Pinned) -> Iterato
                 yield run.path, _end_of(run)
             continue
         published = [run.path / name for name in PUBLISHED]
-        yield from ((path, "published, lies in its table") for path in published if path.exists())
+        yield from ((path, "published, lies in its table") for path in published if _is_there(path))
         if run.run_id not in in_force:
             features = (run.features, run.features.with_suffix(".sha256"))
             yield from ((path, "of a run that is no longer in force") for path in features if path.exists())
@@ -91,36 +93,35 @@ def _in_runs(folders: list[RunFolder], kept: set[str], state: Pinned) -> Iterato
 
 def _in_tables(
     workspace: Workspace, kept: set[str], state: Pinned, before: float
-) -> Iterator[tuple[Path, str]]:
+) -> Iterator[tuple[Place, str]]:
     run_ids = kept | {entry.run_id for entry in state.history}
-    for root in (p for p in list_paths(workspace.tables, "*") if p.is_dir()):
+    for root in storage.tables(workspace).glob_folders("*"):
         yield from ((p, "one checkpoint in ten stays") for p in spare_checkpoints(root) if _is_old(p, before))
         # Receipts have no receipt: of them every file stays that any version has, for time travel.
         own = root.name in (RECEIPTS, RESTATEMENTS)
         live = {file.path for file in delta.list_live_files(root)} | (committed_files(root) if own else set())
-        for path in list_paths(root, "day=*", "*", hidden=True):
-            if path.parent.is_symlink():
+        for path in root.glob("day=*", "*", hidden=True):
+            if not path.parent.lies_in(root):
                 continue  # what lies elsewhere is not ours
-            hidden = not is_data_path(path, root)
-            referenced = path in live or (not own and not hidden and delta.file_run_id(path) in run_ids)
+            hidden = path.name.startswith((".", "_"))
+            referenced = path in live or (not own and not hidden and delta.file_run_id(path.name) in run_ids)
             if not referenced and _is_old(path, before):
                 yield path, "referenced by no receipt"
 
 
 def _tell_receipts(workspace: Workspace) -> None:
     """Let the log tell the receipts of older versions, too, so that no reader opens their files."""
-    root = workspace.tables / RECEIPTS
+    root = storage.tables(workspace) / RECEIPTS
     if delta.table_exists(root) and (rows := untold(delta.read_snapshot(root))):
         delta.tell_rows(root, rows)
 
 
-def _is_old(path: Path, before: float) -> bool:
-    return any(found.st_mtime < before for found in _stats([path]))
+def _is_there(path: Place) -> bool:
+    return path.exists() or path.is_folder()
 
 
-def _is_ours(path: Path, workspace: Workspace) -> bool:
-    """Whether a folder of a run lies where it seems to: what a link leads to is not ours."""
-    return path.is_dir() and path.resolve() == workspace.runs.resolve() / path.relative_to(workspace.runs)
+def _is_old(path: Place, before: float) -> bool:
+    return any(found.modified < before for found in path.walk())
 
 
 def _end_of(run: RunFolder) -> str:
@@ -132,8 +133,8 @@ def _end_of(run: RunFolder) -> str:
 
 def _outlived(run: RunFolder) -> bool:
     """Whether what decided a run has been there so long that nobody comes back to the run any more."""
-    outcome, before = run.outcome, time.time() - FENCE_DAYS * 86_400
-    return outcome is None or any(found.st_mtime < before for found in _stats([outcome.path]))
+    outcome, before = run.outcome, run.path.storage.now() - FENCE_DAYS * 86_400
+    return outcome is None or _is_old(outcome.path, before)
 
 
 def _given_up(run: RunFolder, before: float, dry_run: bool) -> bool:
@@ -163,22 +164,14 @@ def _abandoned(run: RunFolder, before: float) -> bool:
     plan = read_plan(run.plan) if run.plan.exists() else None
     if plan and plan.limit is not None:
         return True  # a preview was looked at when it was made
-    return max((found.st_mtime for found in _stats(_all_in(run.path))), default=0.0) < before
+    return max((found.modified for found in run.path.walk()), default=0.0) < before
 
 
-def _size(path: Path) -> int:
-    stats = _stats(_all_in(path) if path.is_dir() else [path])
-    return sum(found.st_size for found in stats if stat.S_ISREG(found.st_mode))
+def _size(path: Place) -> int:
+    return sum(found.bytes for found in path.walk())
 
 
-def _all_in(folder: Path) -> Iterator[Path]:
-    """All that is in a folder; not by `rglob`, which fails where another process removes one meanwhile."""
-    for root, folders, files in os.walk(folder):
-        yield from (Path(root, name) for name in (*folders, *files))
-
-
-def _stats(paths: Iterable[Path]) -> Iterator[os.stat_result]:
-    """What the system says of some paths; those that are gone by now are left out."""
-    for path in paths:
-        with contextlib.suppress(FileNotFoundError):
-            yield path.stat()
+def _spilled_bytes(folder: Path) -> int:
+    """The bytes in a folder that another process may be removing."""
+    files = (Path(root, name) for root, _, names in os.walk(folder) for name in names)
+    return sum(file.stat().st_size for file in files if file.exists())

@@ -3,10 +3,10 @@
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import unquote
 
 from nightscore.common import Broken
+from nightscore.store.storage import Place
 
 NAMING = ("add", "remove")  # the actions of a commit that name a data file
 KEPT_NEAR, KEPT_EVERY = 100, 100  # versions: all checkpoints near the newest, farther back one in so many
@@ -14,16 +14,16 @@ CHECKPOINT = re.compile(r"(\d{20})\.checkpoint\.parquet")
 COMMIT = re.compile(r"(\d{20})\.json")
 
 
-def committed_files(root: Path) -> set[Path]:
+def committed_files(root: Place) -> set[Place]:
     """Every data file that a commit of a table has named, whether its newest version has it or not.
 
     Raises:
         Broken: a commit is damaged.
     """
-    named: set[Path] = set()
-    for commit in sorted((root / "_delta_log").glob("*.json")):
+    named: set[Place] = set()
+    for commit in (root / "_delta_log").glob("*.json"):
         try:
-            actions = [json.loads(line) for line in commit.read_text(encoding="utf-8").splitlines()]
+            actions = [json.loads(line) for line in commit.read_text().splitlines()]
             files = [action[kind]["path"] for action in actions for kind in NAMING if kind in action]
             named.update(root / unquote(name) for name in files)
         except (ValueError, TypeError, KeyError) as error:
@@ -31,7 +31,7 @@ def committed_files(root: Path) -> set[Path]:
     return named
 
 
-def spare_checkpoints(root: Path) -> Iterator[Path]:
+def spare_checkpoints(root: Place) -> Iterator[Place]:
     """Checkpoints without which every version is readable as before, by its commits behind an earlier one.
 
     A checkpoint holds a whole table, so one for every ten commits would soon be larger than the receipts.

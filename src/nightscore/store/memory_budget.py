@@ -76,9 +76,9 @@ def job_memory_budget(job: Job) -> MemoryBudget:
     Raises:
         Broken: it asks for more than there is, or for too little; names the line of job.yaml.
     """
-    machine = read_hardware()
     if job.spec.memory == "auto":
         return machine_budget()
+    machine = read_hardware()
     requested = parse_size(job.spec.memory)
     if requested > machine.memory:
         job.raise_broken(

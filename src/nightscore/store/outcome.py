@@ -15,10 +15,9 @@ Versions before had a file each: publication.json, discarded.json, superseded.js
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from nightscore.common import write_text_once
+from nightscore.store.storage import Place
 
 PUBLISH, DISCARDED, SUPERSEDED, COLLECTED = "publish", "discarded", "superseded", "collected"
 KINDS = (PUBLISH, DISCARDED, SUPERSEDED, COLLECTED)
@@ -32,7 +31,7 @@ class Outcome:
 
     kind: str
     content: Mapping[str, Any]
-    path: Path
+    path: Place
 
     def __str__(self) -> str:
         what = self.content
@@ -51,7 +50,7 @@ class Outcome:
         return (self.kind, self.content) == (kind, _as_read(content))
 
 
-def read_outcome(folder: Path) -> Outcome | None:
+def read_outcome(folder: Place) -> Outcome | None:
     """What became of the run in a folder; None while it is open.
 
     A record that can't be read counts as a publication: it is kept, and named by whoever completes it.
@@ -64,23 +63,24 @@ def read_outcome(folder: Path) -> Outcome | None:
     return None
 
 
-def record_outcome(folder: Path, kind: str, content: Mapping[str, Any]) -> Outcome:
+def record_outcome(folder: Place, kind: str, content: Mapping[str, Any]) -> Outcome:
     """Decide what becomes of a run, unless that is decided; gives what was decided, by whomever."""
     if found := read_outcome(folder):
         return found
-    write_text_once(folder / FILE, json.dumps({kind: content}, ensure_ascii=False, default=str, indent=2))
+    text = json.dumps({kind: content}, ensure_ascii=False, default=str, indent=2)
+    (folder / FILE).create_text(text)
     return _read(folder / FILE)
 
 
-def _read(path: Path) -> Outcome:
+def _read(path: Place) -> Outcome:
     kind, inner = next(iter(_content(path).items()), (PUBLISH, {}))
     known = kind in KINDS and isinstance(inner, dict)
     return Outcome(kind, inner, path) if known else Outcome(PUBLISH, {}, path)
 
 
-def _content(path: Path) -> Mapping[str, Any]:
+def _content(path: Place) -> Mapping[str, Any]:
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(path.read_text())
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

@@ -10,16 +10,14 @@ the table changes hands. The lock goes with its process, however that ends.
 
 import contextlib
 import datetime as dt
-import fcntl
 import json
-import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from nightscore.common import Broken, NotYet, Workspace, write_text_once
-from nightscore.store import catalog
+from nightscore.common import Broken, NotYet, Workspace
+from nightscore.store import catalog, storage
+from nightscore.store.storage import Place
 
 FOLDER = "_owners"  # readers of Delta tables, and VACUUM, pass over what begins with an underscore
 PATIENCE = 5.0  # seconds that publications and a hand-over of one table wait for each other
@@ -52,7 +50,7 @@ def read_owner(workspace: Workspace, table: str, state: catalog.Pinned | None = 
         Broken: a record can't be read.
     """
     if records := _files(workspace, table):
-        return _read(workspace, records[-1])
+        return _read(records[-1])
     state = state or catalog.read_catalog(workspace)
     if not (job := state.publisher(table)):
         return None
@@ -61,8 +59,8 @@ def read_owner(workspace: Workspace, table: str, state: catalog.Pinned | None = 
 
 def list_hand_overs(workspace: Workspace) -> list[HandOver]:
     """Every hand-over there was, by time."""
-    tables = sorted(path.parent.name for path in workspace.tables.glob(f"*/{FOLDER}"))
-    found = [_read(workspace, file) for table in tables for file in _files(workspace, table)]
+    tables = [home.parent.name for home in storage.tables(workspace).glob("*", FOLDER)]
+    found = [_read(file) for table in tables for file in _files(workspace, table)]
     return sorted((one for one in found if one.number), key=lambda one: (one.at, one.table))
 
 
@@ -118,7 +116,7 @@ def sharing(workspace: Workspace, tables: Iterable[str]) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         for table in tables:
-            stack.enter_context(_locked(workspace, table, fcntl.LOCK_SH, "it is being handed over now"))
+            stack.enter_context(_locked(workspace, table, True, "it is being handed over now"))
         yield
 
 
@@ -129,31 +127,24 @@ def alone(workspace: Workspace, table: str) -> Iterator[None]:
     Raises:
         NotYet: something is, for longer than PATIENCE.
     """
-    with _locked(workspace, table, fcntl.LOCK_EX, "a run is publishing it now"):
+    with _locked(workspace, table, False, "a run is publishing it now"):
         yield
 
 
 @contextlib.contextmanager
-def _locked(workspace: Workspace, table: str, kind: int, why: str) -> Iterator[None]:
-    folder, end = _home(workspace, table), time.monotonic() + PATIENCE
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a+") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, kind | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise NotYet(f"table {table}: {why}; try again once that has ended") from None
-                time.sleep(0.05)
+def _locked(workspace: Workspace, table: str, shared: bool, why: str) -> Iterator[None]:
+    home = _home(workspace, table)
+    with home.storage.lock(home.key, shared=shared, seconds=PATIENCE) as locked:
+        if not locked:
+            raise NotYet(f"table {table}: {why}; try again once that has ended")
         yield
 
 
-def _home(workspace: Workspace, table: str) -> Path:
-    return workspace.tables / table / FOLDER
+def _home(workspace: Workspace, table: str) -> Place:
+    return storage.tables(workspace) / table / FOLDER
 
 
-def _files(workspace: Workspace, table: str) -> list[Path]:
+def _files(workspace: Workspace, table: str) -> list[Place]:
     """A table's records, by number."""
     found = _home(workspace, table).glob("*.json")
     return sorted((path for path in found if path.stem.isdigit()), key=lambda path: int(path.stem))
@@ -161,14 +152,14 @@ def _files(workspace: Workspace, table: str) -> list[Path]:
 
 def _write(workspace: Workspace, note: HandOver) -> None:
     path = _home(workspace, note.table) / f"{note.number}.json"
-    write_text_once(path, note.model_dump_json(by_alias=True, indent=2))
+    path.create_text(note.model_dump_json(by_alias=True, indent=2))
 
 
-def _read(workspace: Workspace, file: Path) -> HandOver:
+def _read(file: Place) -> HandOver:
     try:
-        return HandOver.model_validate(json.loads(file.read_bytes()))
+        return HandOver.model_validate(json.loads(file.read_text()))
     except (ValueError, ValidationError, OSError) as error:
         raise Broken(
-            f"{workspace.relative(file)}: damaged; it says to which job the table belongs. Restore it from a "
+            f"{file}: damaged; it says to which job the table belongs. Restore it from a "
             "backup; or remove it, and the record before it counts, or else the table's newest receipt"
         ) from error

@@ -9,7 +9,6 @@ import datetime as dt
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -20,6 +19,7 @@ from nightscore.common import Broken
 from nightscore.store.formats import LaterFormat
 from nightscore.store.receipt import Receipt
 from nightscore.store.snapshots import Snapshot
+from nightscore.store.storage import Place
 
 RECEIPTS = "receipts"
 LOGGED = ("job", "run_id", "run_number", "published_at", "tables")  # the columns whose statistics are the row
@@ -40,7 +40,7 @@ class CatalogEntry:
     run_number: int
     published_at: dt.datetime
     versions: Mapping[str, int]
-    file: Path
+    file: Place
 
     def read_receipt(self) -> Receipt:
         """The whole receipt.
@@ -112,20 +112,20 @@ def untold(snapshot: Snapshot) -> dict[str, Mapping[str, object]]:
     found: dict[str, Mapping[str, object]] = {}
     for path in others["path"].to_pylist():
         columns = _columns(snapshot.root / path)
-        own = f"{Path(path).parent.name}/{columns['run_id'][0]}" if len(columns["run_id"]) == 1 else None
+        own = f"{path.partition('/')[0]}/{columns['run_id'][0]}" if len(columns["run_id"]) == 1 else None
         if path[: -len(OWN_END)] == own:
             found[path] = {name: values[0] for name, values in columns.items()}
     return found
 
 
-def read_receipt_text(file: Path, run_id: str) -> str:
+def read_receipt_text(file: Place, run_id: str) -> str:
     """The receipt of a run as JSON text, in a file of the table `receipts`.
 
     Raises:
         OSError, pa.ArrowException: the file is damaged or gone.
         IndexError: the run has no row in it.
     """
-    with pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False) as parquet:
+    with pq.ParquetFile(file.local(), page_checksum_verification=True, pre_buffer=False) as parquet:
         for group in range(parquet.num_row_groups):
             runs = parquet.read_row_group(group, ["run_id"])["run_id"].to_pylist()
             if run_id in runs:
@@ -152,7 +152,7 @@ def _split(adds: pa.Table) -> tuple[pa.Table, pa.Table]:
     return adds.filter(told), adds.filter(pc.invert(told))
 
 
-def _in_log(root: Path, adds: pa.Table) -> Iterator[CatalogEntry]:
+def _in_log(root: Place, adds: pa.Table) -> Iterator[CatalogEntry]:
     if not len(adds):
         return
     jobs, runs, numbers, moments, versions = (adds[f"min.{name}"].to_pylist() for name in LOGGED)
@@ -164,29 +164,29 @@ def _in_log(root: Path, adds: pa.Table) -> Iterator[CatalogEntry]:
         yield CatalogEntry(job, day, run_id, number, at, _versions(tables, file), file)
 
 
-def _in_file(file: Path, day: str) -> Iterator[CatalogEntry]:
+def _in_file(file: Place, day: str) -> Iterator[CatalogEntry]:
     columns = _columns(file)
     for job, run_id, number, at, tables in zip(*(columns[name] for name in LOGGED), strict=True):
         yield CatalogEntry(job, day, run_id, number, at, _versions(tables, file), file)
 
 
-def _versions(tables: str, file: Path) -> dict[str, int]:
+def _versions(tables: str, file: Place) -> dict[str, int]:
     try:
         return dict(json.loads(tables))
     except (ValueError, TypeError) as error:
         raise _damaged(file, error) from error
 
 
-def _columns(file: Path) -> dict[str, Sequence[Any]]:
+def _columns(file: Place) -> dict[str, Sequence[Any]]:
     try:
-        with pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False) as parquet:
+        with pq.ParquetFile(file.local(), page_checksum_verification=True, pre_buffer=False) as parquet:
             columns: dict[str, Sequence[Any]] = parquet.read(list(LOGGED)).to_pydict()
     except (OSError, pa.ArrowException, ValueError) as error:
         raise _damaged(file, error) from error
     return columns
 
 
-def _damaged(file: Path, error: Exception) -> Broken:
+def _damaged(file: Place, error: Exception) -> Broken:
     return Broken(
         f"table {RECEIPTS}: {file.parent.name}/{file.name} is damaged: {str(error).splitlines()[0]}"
     )

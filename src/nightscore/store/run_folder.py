@@ -10,7 +10,6 @@ receipt.json         published; or superseded.json: it was to be published, and 
 """
 
 import contextlib
-import fcntl
 import secrets
 import shutil
 import time
@@ -20,18 +19,19 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from nightscore.common import NotYet, Workspace, list_paths, remove_path, replace_text, write_text_once
-from nightscore.store import disk
+from nightscore.common import Broken, NotYet, Workspace
+from nightscore.store import disk, storage
 from nightscore.store.formats import LaterFormat
 from nightscore.store.outcome import EARLIER, FILE, PUBLISH, Outcome, read_outcome, record_outcome
 from nightscore.store.plan import Plan, plan_from_json
+from nightscore.store.storage import Place
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The paths of one run."""
+    """The places of one run."""
 
-    path: Path
+    path: Place
 
     @property
     def run_id(self) -> str:
@@ -39,52 +39,52 @@ class RunFolder:
         return self.path.name
 
     @property
-    def plan(self) -> Path:
+    def plan(self) -> Place:
         """The plan, written when it is complete."""
         return self.path / "plan.json"
 
     @property
-    def features(self) -> Path:
+    def features(self) -> Place:
         """The feature snapshot."""
         return self.path / "features.parquet"
 
     @property
-    def receipt(self) -> Path:
+    def receipt(self) -> Place:
         """The receipt of a published run."""
         return self.path / "receipt.json"
 
     @property
-    def superseded(self) -> Path:
+    def superseded(self) -> Place:
         """Why a run that was to be published was not: another was first."""
         return self.path / "superseded.json"
 
     @property
-    def held(self) -> Path:
+    def held(self) -> Place:
         """What is held back, for a person to release or to discard."""
         return self.path / "held.json"
 
-    def challengers(self, fingerprint: str) -> Path:
+    def challengers(self, fingerprint: str) -> Place:
         """What became of the challengers in a piece: CPU seconds, and why they failed."""
         return self.path / "challengers" / f"{fingerprint}.json"
 
-    def lost_values(self, fingerprint: str) -> Path:
+    def lost_values(self, fingerprint: str) -> Place:
         """How many values of a piece the model's type can't hold, by column, where the job counts them."""
         return self.path / "lost_values" / f"{fingerprint}.json"
 
     @property
-    def rejected(self) -> Path:
+    def rejected(self) -> Place:
         """The day's rejects, those of all pieces."""
         return self.path / "rejects.parquet"
 
-    def rejects(self, fingerprint: str) -> Path:
+    def rejects(self, fingerprint: str) -> Place:
         """The rows of a piece that were set aside; there is no such file where none was."""
         return self.path / "rejects" / f"{fingerprint}.parquet"
 
-    def scores(self, fingerprint: str) -> Path:
+    def scores(self, fingerprint: str) -> Place:
         """The staged file of a piece."""
         return self.path / "scores" / f"{fingerprint}.parquet"
 
-    def decided(self, table: str) -> Path:
+    def decided(self, table: str) -> Place:
         """The staged file of a decision table."""
         return self.path / "decide" / f"{table}.parquet"
 
@@ -124,72 +124,67 @@ class RunFolder:
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
-        """Keep `gc` away while a process works here; the lock goes with the process, however it ends."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "lock").open("a+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH)
+        """Keep `gc` away while a process works here; that goes with the process, however it ends."""
+        with self.path.storage.hold(self.path.key):
             yield
 
     def replace_held(self, text: str) -> None:
         """Write `held.json`, instead of one that may be there: held again, a day may have other answers."""
-        replace_text(self.held, text)
+        self.held.replace_text(text)
 
     def remove_decided(self, table: str) -> None:
         """Remove what an earlier attempt staged of a decision table."""
-        self.decided(table).unlink(missing_ok=True)
+        self.decided(table).remove()
 
     def remove_scored(self) -> None:
         """Remove what is staged of pieces: they are scored again."""
         for folder in ("scores", "rejects"):
-            shutil.rmtree(self.path / folder, ignore_errors=True)
+            with contextlib.suppress(Broken):
+                (self.path / folder).remove()
 
     def remove(self) -> None:
         """Remove the folder and all that is in it: of a run that nobody will take up."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        with contextlib.suppress(Broken):
+            self.path.remove()
 
     def collect(self) -> None:
         """Remove all but what decided the run, which fences whoever comes back to it later."""
         for path in self.remains:
-            remove_path(path)
+            path.remove()
 
     @property
-    def remains(self) -> list[Path]:
+    def remains(self) -> list[Place]:
         """What lies in the folder beside the records of what became of the run, and its lock."""
         kept = {FILE, *EARLIER, "lock"}
-        return [path for path in list_paths(self.path, "*", hidden=True) if path.name not in kept]
+        return [path for path in self.path.glob("*", hidden=True) if path.name not in kept]
 
     def is_idle(self) -> bool:
         """Whether no process works here now."""
-        try:
-            with (self.path / "lock").open("a+") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except FileNotFoundError:
-            return True
-        return True
+        return not self.path.storage.is_held(self.path.key)
 
 
 def folder_of_plan(workspace: Workspace, plan: Plan) -> RunFolder:
     """The folder of a plan's run."""
-    return RunFolder(workspace.runs_of(plan.job, date.fromisoformat(plan.day)) / plan.run_id)
+    return RunFolder(storage.runs_of(workspace, plan.job, date.fromisoformat(plan.day)) / plan.run_id)
 
 
 def list_run_folders(workspace: Workspace, job: str, day: date) -> list[RunFolder]:
     """Every run of a day, oldest first (a run's name starts with its time)."""
-    root = workspace.runs_of(job, day)
-    return [RunFolder(path) for path in list_paths(root, "*") if path.is_dir()]
+    root = storage.runs_of(workspace, job, day)
+    return [RunFolder(path) for path in root.glob_folders("*")]
 
 
 def list_job_runs(workspace: Workspace, job: str) -> list[RunFolder]:
     """Every run of a job, by day and time."""
-    days = [path.name for path in list_paths(workspace.runs / job, "*-*-*") if path.is_dir()]
+    days = [path.name for path in (storage.runs(workspace) / job).glob_folders("*-*-*")]
     return [run for day in days for run in list_run_folders(workspace, job, date.fromisoformat(day))]
 
 
 def find_spilled(workspace: Workspace, job: str = "*") -> Iterator[Path]:
     """What killed processes have spilled: of the runs of a job (default: of all), and of queries."""
-    return disk.find_abandoned_spills([workspace.runs, *list_paths(workspace.runs, job, "*", "*")])
+    home = storage.runs(workspace)
+    of_runs = home.storage.scratch_folders(home.key, (job, "*", "*"))
+    return disk.find_abandoned_spills([home.scratch(), *of_runs])
 
 
 def remove_spilled(workspace: Workspace, job: str) -> None:
@@ -219,17 +214,17 @@ def find_unfinished_plan(workspace: Workspace, new: Plan) -> Plan | None:
     return None
 
 
-def read_plan(path: Path) -> Plan | None:
-    """The plan in a file; None where it is damaged or of another version: the day is planned again then."""
+def read_plan(path: Place) -> Plan | None:
+    """The plan in a record; None where it is damaged or of another version: the day is planned again then."""
     try:
-        return plan_from_json(path.read_text(encoding="utf-8"))
+        return plan_from_json(path.read_text())
     except (ValueError, TypeError, KeyError, LaterFormat):
         return None
 
 
-def record(path: Path, text: str) -> None:
+def record(path: Place, text: str) -> None:
     """Write one of a run's documents once, complete and durable, or nothing; one that is there stays."""
-    write_text_once(path, text)
+    path.create_text(text)
 
 
 def save_plan(run: RunFolder, plan: Plan) -> None:

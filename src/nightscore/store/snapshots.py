@@ -5,45 +5,50 @@ newest version there must be no next one. So a process that lives long sees what
 that was removed, rolled back or restored is read anew.
 """
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import PurePosixPath
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nightscore.store.storage import Place
+from nightscore.store.storage.contract import Seen
+
 KEPT_SNAPSHOTS = 12  # some MB each, of a table of 10,000 days
-Mark = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class LiveFile:
-    """One data file of a table, of one day, written by one run: `day=D/<run_id>-<number>.parquet`."""
+    """One data file of a table, of one day, written by one run: `day=D/<run_id>-<number>.parquet`.
 
-    path: Path
+    `rows`, `bytes` and `modified`, its time of change in ms, are those that the table's log says.
+    """
+
+    path: Place
     day: str
     rows: int
     bytes: int
+    modified: int
 
     @property
     def run_id(self) -> str:
         """The run that published the file."""
-        return file_run_id(self.path)
+        return file_run_id(self.path.name)
 
 
-def file_run_id(path: Path) -> str:
-    """The run that a published file belongs to."""
-    return path.stem.rpartition("-")[0]
+def file_run_id(name: str) -> str:
+    """The run that a published file belongs to, by the file's name."""
+    return PurePosixPath(name).stem.rpartition("-")[0]
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """A table at one version. `adds` has a row for each file: path, size, rows, day, and its statistics."""
+    """A table at one version. `adds` has a row for each file: path, size, time, rows, day, statistics."""
 
-    root: Path
+    root: Place
     version: int
     schema: pa.Schema
     adds: pa.Table
@@ -63,56 +68,50 @@ class Snapshot:
         return _files(self.root, self.adds.filter(pc.equal(self.adds["day"], day)))
 
 
-Read = Callable[[Path, int | None], Snapshot]
+Read = Callable[[Place, int | None], Snapshot]
 
 
 class KeptSnapshots:
     """The snapshots that were read last. Safe for threads: what is kept is replaced, never changed."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[Path, int], tuple[Mark, Snapshot]] = {}
-        self._newest: dict[Path, int] = {}
+        self._kept: dict[tuple[Place, int], tuple[str, Snapshot]] = {}
+        self._newest: dict[Place, int] = {}
 
-    def get(self, root: Path, version: int | None, read: Read) -> Snapshot:
+    def get(self, root: Place, version: int | None, read: Read) -> Snapshot:
         """The snapshot of a table at a version (default: the newest), read only if it is not kept."""
         if found := self._find(root, version):
             return found
         began = time.time_ns()
         snapshot = read(root, version)
-        stat = _stat(root, snapshot.version)
-        if stat is None or stat.st_ctime_ns > began:  # cleaned away; or another table's, which came meanwhile
+        seen = _look(root, snapshot.version)
+        if seen is None or seen.changed_ns > began:  # cleaned away; or another table's, which came meanwhile
             return snapshot
         at = (root, snapshot.version)
-        kept = [*((k, v) for k, v in self._kept.items() if k != at), (at, (_mark(stat), snapshot))]
+        kept = [*((k, v) for k, v in self._kept.items() if k != at), (at, (seen.tag, snapshot))]
         self._kept = dict(kept[-KEPT_SNAPSHOTS:])
         if version is None:
             self._newest[root] = snapshot.version
         return snapshot
 
-    def _find(self, root: Path, version: int | None) -> Snapshot | None:
+    def _find(self, root: Place, version: int | None) -> Snapshot | None:
         wanted = self._newest.get(root, -1) if version is None else version
         mark, snapshot = self._kept.get((root, wanted), (None, None))
-        stat = _stat(root, wanted) if snapshot else None
-        if stat is None or _mark(stat) != mark:
+        seen = _look(root, wanted) if snapshot else None
+        if seen is None or seen.tag != mark:
             return None
-        return None if version is None and _stat(root, wanted + 1) else snapshot
+        return None if version is None and _look(root, wanted + 1) else snapshot
 
 
-def _stat(root: Path, version: int) -> os.stat_result | None:
-    try:
-        return (root / "_delta_log" / f"{version:020}.json").stat()
-    except OSError:
-        return None
+def _look(root: Place, version: int) -> Seen | None:
+    return (root / "_delta_log" / f"{version:020}.json").look()
 
 
-def _mark(stat: os.stat_result) -> Mark:
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns
-
-
-def _files(root: Path, adds: pa.Table) -> list[LiveFile]:
+def _files(root: Place, adds: pa.Table) -> list[LiveFile]:
     """The files in some rows of `adds`, by day and name."""
-    columns = (adds[name].to_pylist() for name in ("path", "day", "rows", "bytes"))
+    columns = (adds[name].to_pylist() for name in ("path", "day", "rows", "bytes", "modified"))
     files = [
-        LiveFile(root / path, day, rows or 0, size) for path, day, rows, size in zip(*columns, strict=True)
+        LiveFile(root / path, day, rows or 0, size, modified)
+        for path, day, rows, size, modified in zip(*columns, strict=True)
     ]
     return sorted(files, key=lambda file: (file.day, file.path.name))

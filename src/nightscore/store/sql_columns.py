@@ -1,4 +1,6 @@
-"""Which columns a SELECT compares, by its parsed tree: where an optimizer that believes footers may be wrong.
+"""Which views and columns a SELECT reads, and which it compares, by its parsed tree.
+
+It is asked where an optimizer that believes footers may be wrong, and where a table stores another type.
 
 Cautious: names alone, of whatever table they are, and through the aliases of inner SELECTs.
 """
@@ -33,6 +35,36 @@ def named_columns(sql: str, where: str) -> frozenset[str]:
     """All columns, in lower case, that a SELECT names; `*` where it has a star. Errors as above."""
     tree = parse_select(sql, where)
     return frozenset(_names(tree)) | frozenset(_joined(list(nodes_of(tree))))
+
+
+def named_views(sql: str, where: str) -> frozenset[str]:
+    """The names, in lower case, of all views that a SELECT reads, and of its WITH. Errors as above."""
+    tree = parse_select(sql, where)
+    named = (node["table_name"] for node in nodes_of(tree) if node.get("type") == "BASE_TABLE")
+    return frozenset(str(name).lower() for name in named)
+
+
+def with_names(sql: str, where: str) -> frozenset[str]:
+    """The names, in lower case, of the WITH of a SELECT and of those inside it. Errors as above."""
+    tree = parse_select(sql, where)
+    maps = (node["cte_map"]["map"] for node in nodes_of(tree) if node.get("cte_map"))
+    return frozenset(str(entry["key"]).lower() for entries in maps for entry in entries)
+
+
+def gives_collated(sql: str, where: str) -> bool:
+    """Whether a column of a SELECT, or of one inside it, may have a COLLATE. Errors as above.
+
+    One that stands in a comparison is none: what that gives is no text.
+    """
+    tree = parse_select(sql, where)
+    return any(_collates(column) for node in nodes_of(tree) for column in node.get("select_list") or ())
+
+
+def _collates(node: Node) -> bool:
+    if str(node.get("type")).startswith("COMPARE_") or node.get("class") == "SUBQUERY":
+        return False  # of a SELECT inside, its own list counts
+    children = [c for value in node.values() for c in (value if isinstance(value, list) else [value])]
+    return node.get("class") == "COLLATE" or any(_collates(c) for c in children if isinstance(c, dict))
 
 
 def _comparing(nodes: list[Node]) -> Iterator[object]:

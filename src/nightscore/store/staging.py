@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from nightscore.common import Broken, file_sha256, replace_text, thread_seconds, write_once
+from nightscore.common import Broken, file_sha256, thread_seconds
+from nightscore.store.storage import Place
 from nightscore.store.table_schema import stored_column
 
 UNKNOWN = 16  # bytes of a value of a type that is not looked into (a dictionary's, a view's)
@@ -49,7 +50,7 @@ class StagedFile:
 
 
 def stage_batches(
-    path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema, group_rows: int = GROUP_ROWS
+    path: Place, batches: Iterable[pa.RecordBatch], schema: pa.Schema, group_rows: int = GROUP_ROWS
 ) -> None:
     """Write batches as the Parquet file `path`, complete and durable, or nothing.
 
@@ -68,22 +69,22 @@ def stage_batches(
         "write_statistics": sound_statistics(schema),
         **({"write_batch_size": PAGE_STEP} if texts else {}),
     }
-    with write_once(path) as temporary:
+    with path.save() as temporary:
         with pq.ParquetWriter(temporary, schema, **options) as writer:
             for group in _groups(batches, group_rows):
                 writer.write_table(_whole(group, schema), row_group_size=group_rows)
         if not path.exists():
-            replace_text(_sums(path), file_sha256(temporary))
+            _sums(path).replace_text(file_sha256(temporary))
 
 
 @contextlib.contextmanager
-def open_once(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+def open_once(path: Place, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
     """Open a writer of batches, whose file becomes `path` at the end, complete and durable; or nothing.
 
     Raises:
         NotYet: the disk is full.
     """
-    with write_once(path) as temporary:
+    with path.save() as temporary:
         with pq.ParquetWriter(
             temporary, schema, compression="zstd", write_page_checksum=True,
             write_statistics=sound_statistics(schema),
@@ -112,22 +113,22 @@ def spill(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> N
             writer.write_batch(batch)
 
 
-def check_staged_sha256(path: Path, shown: str) -> str:
+def check_staged_sha256(path: Place) -> str:
     """The sha256 of a staged file, which is that of what was written: page checksums cover no footer.
 
     Raises:
         Broken: it has another sha256 than it had then.
     """
     try:
-        recorded, computed = _sums(path).read_text(), file_sha256(path)
+        recorded, computed = _sums(path).read_text(), file_sha256(path.local())
     except OSError as error:
-        raise Broken(f"{shown}: it, or its sha256, is gone ({error.strerror}); run the day again") from error
+        raise Broken(f"{path}: it, or its sha256, is gone ({error.strerror}); run the day again") from error
     if computed != recorded:
-        raise Broken(f"{shown}: damaged since it was staged (its sha256); remove it and run again")
+        raise Broken(f"{path}: damaged since it was staged (its sha256); remove it and run again")
     return computed
 
 
-def _sums(path: Path) -> Path:
+def _sums(path: Place) -> Place:
     return path.with_suffix(".sha256")
 
 
@@ -143,14 +144,14 @@ def stamped(batch: pa.RecordBatch, run_id: str, schema: pa.Schema) -> pa.RecordB
     return pa.RecordBatch.from_arrays(cast, schema=schema)
 
 
-def read_staged(path: Path, root: Path, rejects: Path | None = None) -> StagedFile:
+def read_staged(path: Place, rejects: Place | None = None) -> StagedFile:
     """What a staged file holds, from its footer; of a piece, with the file of its rejects."""
-    rows = pq.read_metadata(path).num_rows
-    file = StagedFile(path.relative_to(root).as_posix(), rows, path.stat().st_size)
+    local = path.local()
+    file = StagedFile(path.key, pq.read_metadata(local).num_rows, local.stat().st_size)
     if rejects is None or not rejects.exists():
         return file
-    rejected = pq.read_metadata(rejects).num_rows
-    return replace(file, rejects=rejects.relative_to(root).as_posix(), rejected=rejected)
+    rejected = pq.read_metadata(rejects.local()).num_rows
+    return replace(file, rejects=rejects.key, rejected=rejected)
 
 
 @contextlib.contextmanager

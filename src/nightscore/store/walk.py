@@ -4,6 +4,7 @@ What it can't list, or doesn't understand, is an error with its name and never l
 nobody has noticed looks like a day with fewer rows. Light to import: a scheduler waits for folders, too.
 """
 
+import datetime as dt
 import errno
 import os
 import stat
@@ -12,9 +13,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from nightscore.common import Broken, NotYet, Workspace
+from nightscore.job import Layout, Segment
 from nightscore.store.foreign import refuse_table, refuse_table_above
 
 DATA = (".parquet", ".parq", ".pq")  # endings of data, in any case
@@ -34,6 +36,8 @@ PASSING = {
     errno.ENETDOWN, errno.ENETUNREACH, errno.EAGAIN, errno.EINTR, errno.ENOENT, errno.EMFILE, errno.ENFILE,
 }  # fmt: skip
 
+Span = tuple[dt.date, dt.date]  # a first and a last day
+
 
 @dataclass(frozen=True)
 class Found:
@@ -44,14 +48,21 @@ class Found:
     ignored: tuple[str, ...] = ()
 
 
+class Partition(NamedTuple):
+    """What has the name of a partition: the day that it says, or none, and its path below the input's."""
+
+    day: dt.date | None
+    path: str
+
+
 @dataclass(frozen=True)
 class Partitions:
-    """The folders `<key>=<value>` right below an input's, as (value, name), and what else lies beside them.
+    """The folders, or files, of an input's days, and what else lies beside them.
 
     By name and not by path: a run lists thousands of days, and opens those of its lookback.
     """
 
-    folders: tuple[tuple[str, str], ...]
+    found: tuple[Partition, ...]
     beside: Found
 
 
@@ -96,31 +107,65 @@ class Walk:
             self._refuse_doubles(files)
         return Found(tuple(sorted(files)), tuple(sorted(sums)), tuple(sorted(ignored)))
 
-    def partitions(self, key: str) -> Partitions:
-        """The folders of the partitions by `key`; they are not opened. Errors as those of `files`.
+    def partitions(self, layout: Layout, span: Span | None = None) -> Partitions:
+        """The folders, or files, of a layout's days; they are not opened. Errors as those of `files`.
+
+        Of a layout of several levels, folders are opened in which days of a `span` may lie (default: all).
 
         Raises:
             Broken: also where anything else lies beside them that is no file of sums.
         """
-        folders, sums, ignored = [], [], []
-        for entry in self._listed(self.root):
-            name, mark, value = entry.name.partition("=")
-            mine = name == key and bool(mark)
+        found: list[Partition] = []
+        sums: list[Path] = []
+        ignored: list[str] = []
+        for path, kind in self._level(layout, self.root, (), span):
+            if kind == "ignored":
+                ignored.append(path.relative_to(self.root).as_posix())
+            elif kind == "sums":
+                sums.append(path)
+            else:
+                names = path.relative_to(self.root).parts
+                found.append(Partition(layout.day_of(names), "/".join(names)))
+        return Partitions(tuple(found), Found((), tuple(sums), tuple(ignored)))
+
+    def _level(
+        self, layout: Layout, folder: Path, names: tuple[str, ...], span: Span | None
+    ) -> Iterator[tuple[Path, str]]:
+        """The partitions below a folder, what is ignored there, and files of sums."""
+        segment, is_last = layout.segments[len(names)], len(names) + 1 == len(layout.segments)
+        wanted = "file" if is_last and layout.of_files else "folder"
+        for entry in self._listed(folder):
+            path, mine = Path(entry.path), _is_of(segment, entry.name)
             if self._is_ignored(entry):
-                ignored.append(entry.name)
-            elif mine and self._kind(entry) == "folder":
-                folders.append((value, entry.name))
+                yield path, "ignored"
+            elif mine and self._kind(entry) == wanted:
+                yield from self._partition(layout, path, (*names, entry.name), span)
             elif entry.name == SUMS or entry.name.endswith(CHECKSUM):
-                sums += [Path(entry.path)] if entry.name == SUMS else []
+                yield from [(path, "sums")] if entry.name == SUMS else []
             elif mine or not _is_hidden(entry.name):
-                self._refuse_beside(Path(entry.path), key)
-        return Partitions(tuple(folders), Found((), tuple(sums), tuple(ignored)))
+                self._refuse_beside(path, layout, segment)
+
+    def _partition(
+        self, layout: Layout, path: Path, names: tuple[str, ...], span: Span | None
+    ) -> Iterator[tuple[Path, str]]:
+        """One partition, or those in a folder that holds some."""
+        days = layout.span_of(names)
+        if days is None or len(names) == len(layout.segments):
+            yield path, "partition"
+        elif span is None or (days[0] <= span[1] and span[0] <= days[1]):
+            yield from self._level(layout, path, names, span)
+
+    def at(self, partition: Partition) -> Found:
+        """All of a partition: what lies below its folder, or the file that it is. Errors as `files`'s."""
+        path = self.root / partition.path
+        if path.is_dir():
+            return self.files(path)
+        return Found((path,) if self._is_wanted(path) else ())
 
     def holds_data(self, folder: Path) -> bool:
-        """Whether there is something below a folder that reading it would find, or refuse."""
+        """Whether something below a folder would be found, or refused; of a file whether it is there."""
         try:
-            folder.stat()
-            return bool(self.files(folder).files)
+            return not stat.S_ISDIR(folder.stat().st_mode) or bool(self.files(folder).files)
         except FileNotFoundError:
             return False
         except (OSError, Broken):
@@ -215,11 +260,12 @@ class Walk:
             self._refuse(path, f"neither data nor known beside data; {ALLOWED}")
         return False
 
-    def _refuse_beside(self, path: Path, key: str) -> NoReturn:
+    def _refuse_beside(self, path: Path, layout: Layout, segment: Segment) -> NoReturn:
         name, mark, _ = path.name.partition("=")
+        key = segment.hive_key or ""
         meant = f"; the input's partition is {key!r}" if mark and name.strip().lower() == key.lower() else ""
         self._refuse(
-            path, f"lies beside the partitions {key}=YYYY-MM-DD and is none{meant}; move it, let its name "
+            path, f"lies beside the partitions {layout.shown} and is none{meant}; move it, let its name "
             "begin with . (or _, without =), or name it in the input's ignore"
         )  # fmt: skip
 
@@ -235,6 +281,13 @@ class Walk:
     def _unread(self, path: Path, what: str, error: OSError) -> NoReturn:
         kind = NotYet if error.errno in PASSING else Broken
         raise kind(f"{self._workspace.relative(path)} {what}: {error.strerror or error}") from error
+
+
+def _is_of(segment: Segment, name: str) -> bool:
+    """Whether a name is meant for a level of a layout: it matches, or has its hive key."""
+    if _is_hidden(name) and not segment.head:
+        return False
+    return segment.match(name) is not None or (segment.hive_key is not None and name.startswith(segment.head))
 
 
 def _is_hidden(name: str) -> bool:

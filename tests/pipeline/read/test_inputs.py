@@ -181,7 +181,7 @@ OTHER_SCHEMAS: dict[str, tuple[pa.Table, str]] = {
     "a text": (TABLE.set_column(0, "id", pa.array(["1"])), "input rows: column 'id' is BIGINT in data/lake/rows/day=2020-01-03/part-8.parquet and VARCHAR in data/lake/rows/day=2020-01-03/part-9.parquet"),
     "another scale of a decimal": (TABLE.set_column(0, "id", pa.array([1]).cast(pa.decimal128(20, 1))), "input rows: column 'id' is"),
     "a renamed column": (TABLE.rename_columns(["id", "a", "c"]), NOT_ALIKE),
-    "another case": (TABLE.rename_columns(["id", "A", "b"]), "part-9.parquet has a column 'A', data/lake/rows/day=2020-01-03/part-8.parquet has 'a', one name to SQL"),
+    "another case": (TABLE.rename_columns(["id", "A", "b"]), "part-8.parquet has a column 'a', data/lake/rows/day=2020-01-03/part-9.parquet has 'A', one name to SQL"),
     "a space behind": (TABLE.rename_columns(["id", "a ", "b"]), "part-8.parquet has a column 'a', data/lake/rows/day=2020-01-03/part-9.parquet has not"),
     "a missing column": (TABLE.drop(["b"]), NOT_ALIKE),
     "a missing column that is kept": (TABLE.drop(["a"]), "part-8.parquet has a column 'a', "),

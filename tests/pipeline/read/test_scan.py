@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nightscore import Broken
+from nightscore.common import Workspace
 from nightscore.pipeline.read import scan
 from nightscore.store.engine import EngineResources
 from nightscore.store.plan import Piece, RowRange
@@ -74,11 +75,11 @@ def test_pyarrow_and_duckdb_decode_the_same(
     part = RowRange("x.parquet", start, data.draw(st.integers(start + 1, table.num_rows)))
     names = data.draw(st.permutations(table.column_names))
     piece, resources = Piece(0, (part,), ""), EngineResources(1, 64_000_000, root)
-    schema = scan.source_schema(root, piece, names, resources)
+    schema = scan.source_schema(Workspace(root), piece, names, resources)
     with scan._opened(root / "x.parquet") as file:
         assert scan._alike(file.schema_arrow, names)
-    found = list(scan.scan_chunks(root, piece, names, rows, resources))
-    wanted = list(scan._selected(root, part, names, rows, resources))
+    found = list(scan.scan_chunks(Workspace(root), piece, names, rows, resources))
+    wanted = list(scan._selected(Workspace(root), part, names, rows, resources))
     assert {len(chunk) <= rows for chunk in found} == {True}
     assert same(found, wanted, schema)
 
@@ -111,8 +112,8 @@ def test_other_types_are_what_duckdb_says(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "x.parquet")
     piece, resources = Piece(0, (RowRange("x.parquet", 0, 3),), ""), EngineResources(1, 64_000_000, tmp_path)
     for name in table.column_names:
-        [chunk] = scan.scan_chunks(tmp_path, piece, [name], 10, resources)
-        assert chunk.schema.types == scan.source_schema(tmp_path, piece, [name], resources).types
+        [chunk] = scan.scan_chunks(Workspace(tmp_path), piece, [name], 10, resources)
+        assert chunk.schema.types == scan.source_schema(Workspace(tmp_path), piece, [name], resources).types
         assert chunk.schema.types != table.select([name]).schema.types
 
 
@@ -128,7 +129,7 @@ def test_a_range_within_a_row_group_is_these_rows(tmp_path: Path) -> None:
         ("y.parquet", 81, 100),
     ]
     piece = Piece(0, tuple(RowRange(*one) for one in ranges), "")
-    found = scan.scan_chunks(tmp_path, piece, ["id"], 16, EngineResources(1, 64_000_000, tmp_path))
+    found = scan.scan_chunks(Workspace(tmp_path), piece, ["id"], 16, EngineResources(1, 64_000_000, tmp_path))
     offset = {"x.parquet": 0, "y.parquet": 100}
     wanted = [offset[name] + row for name, start, stop in ranges for row in range(start, stop)]
     assert column(list(found), "id") == wanted
@@ -154,7 +155,7 @@ def test_a_chunk_is_within_its_bytes(tmp_path: Path, shape: str, way: str) -> No
     pq.write_table(pa.table(columns), tmp_path / "x.parquet", row_group_size=len(texts))
     piece = Piece(0, (RowRange("x.parquet", 0, len(texts)),), "")
     resources = EngineResources(1, 64_000_000, tmp_path)
-    found = list(scan.scan_chunks(tmp_path, piece, list(columns), 16_384, resources, size=SIZE))
+    found = list(scan.scan_chunks(Workspace(tmp_path), piece, list(columns), 16_384, resources, size=SIZE))
     assert column(found, "t") == texts
     assert max(chunk.nbytes for chunk in found) <= SIZE
 
@@ -168,7 +169,7 @@ def test_fixed_columns_are_read_in_whole_chunks(tmp_path: Path) -> None:
     )
     names = [f"c{i}" for i in range(10)]
     for rows, size, wanted in ((4_096, 1 << 20, 4_096), (16_384, SIZE, SIZE // 82)):
-        found = list(scan.scan_chunks(tmp_path, piece, names, rows, resources, size=size))
+        found = list(scan.scan_chunks(Workspace(tmp_path), piece, names, rows, resources, size=size))
         assert {len(chunk) for chunk in found[:-1]} == {wanted}
 
 
@@ -179,7 +180,7 @@ def test_chunks_of_texts_grow_to_the_rows_asked_for(tmp_path: Path) -> None:
         Piece(0, (RowRange("x.parquet", 0, 20_000),), ""),
         EngineResources(1, 64_000_000, tmp_path),
     )
-    found = [len(chunk) for chunk in scan.scan_chunks(tmp_path, piece, ["t"], 4_096, resources)]
+    found = [len(chunk) for chunk in scan.scan_chunks(Workspace(tmp_path), piece, ["t"], 4_096, resources)]
     assert found[:4] == [64, 256, 1024, 4096]
     assert set(found[4:-1]) == {4096}
 
@@ -199,7 +200,7 @@ def test_a_flipped_bit_is_found_where_pages_have_checksums(tmp_path: Path) -> No
         at = place.data_page_offset + place.total_compressed_size - 100
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
         with pytest.raises(Broken, match=r"x\.parquet: can't be read, or is damaged"):
-            list(scan.scan_chunks(tmp_path, piece, table.column_names, 100, resources))
+            list(scan.scan_chunks(Workspace(tmp_path), piece, table.column_names, 100, resources))
 
 
 def test_text_that_is_no_text_is_broken(tmp_path: Path) -> None:
@@ -208,6 +209,6 @@ def test_text_that_is_no_text_is_broken(tmp_path: Path) -> None:
     pq.write_table(pa.table({"t": wrong}), tmp_path / "x.parquet")
     part, resources = RowRange("x.parquet", 0, 1), EngineResources(1, 64_000_000, tmp_path)
     with pytest.raises(Broken, match=r"x\.parquet"):
-        list(scan.scan_chunks(tmp_path, Piece(0, (part,), ""), ["t"], 10, resources))
+        list(scan.scan_chunks(Workspace(tmp_path), Piece(0, (part,), ""), ["t"], 10, resources))
     with pytest.raises(Broken, match=r"x\.parquet"):
-        list(scan._selected(tmp_path, part, ["t"], 10, resources))
+        list(scan._selected(Workspace(tmp_path), part, ["t"], 10, resources))

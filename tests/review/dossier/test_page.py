@@ -44,7 +44,7 @@ tables:
   days:
     about: Rows by day
     sql: SELECT day, count(*) AS n FROM mini_top WHERE day BETWEEN $1 AND $2 GROUP BY 1
-  gone: {about: Of a job that has not run, sql: SELECT * FROM nothing_there}
+  gone: {about: Of a job that has not run, sql: SELECT * FROM later_scores}
 ---
 ## Purpose
 Rows are scored by **two weights**. <b>Not bold</b>, [no link](http://example.com), ![no image](x.png).
@@ -139,6 +139,9 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = make_workspace(tmp_path_factory.mktemp("dossier") / "ws", ROWS, JOB + STRICT[1:])
     (root / "data/models/card.json").write_text(json.dumps(CARD))
     (root / "jobs/mini/model.md").write_text(MODEL)
+    shutil.copytree(root / "jobs/mini", root / "jobs/later")
+    later = JOB.replace("job: mini", "job: later").replace("mini_top", "later_top")
+    (root / "jobs/later/job.yaml").write_text(later)
     run(load("mini", root), FIRST)
     linear_model(root / "data/models/large.onnx", (40.0, 1.0))
     linear_model(root / "data/models/next.onnx", (1.0, 1.0))
@@ -280,7 +283,7 @@ def test_figures_are_read_and_never_typed(page: Page, space: Path) -> None:
         (SECOND, "10"),
         (THIRD, "7"),
     ]
-    assert "No outcomes of gone:" in page.text and "nothing_there" in page.text
+    assert "No outcomes of gone:" in page.text and "later_scores" in page.text
     card = space / "data/models/card.json"
     card.write_text(json.dumps(CARD | {"forecasts": 7}))
     assert "in 7 forecasts" in " ".join(Page(dossier("mini", FIRST, THIRD, space)).text.split())
@@ -355,6 +358,18 @@ def test_a_job_without_a_model_document_has_its_record_all_the_same(space: Path,
         ("figures: {card", "figurs: {card", "head: figurs: Extra inputs are not permitted"),
         ("about: The best", "about: [The best", "jobs/mini/model.md:"),
         ("{{ card/list/2 }}", "{{ card/list/9 }}", "card/list has no '9'; there: 0 to 2"),
+        (
+            "FROM later_scores",
+            "FROM later_score",
+            "head: tables.gone: 'later_score' is a table of no job; those of mini: mini_scores, mini_top; "
+            "published: ",
+        ),
+        ("figures: {card", "figures: {record", "head: 'record' stands for two things"),
+        ("figures: {card", "figures: {params: data/models/card.json, card", "head: 'params' stands for two"),
+        ("  days:\n", "  card:\n", "head: 'card' stands for two things"),
+        ("  days:\n", "  record:\n", "head: 'record' stands for two things"),
+        ("---\n## Purpose", "---\n\n\nNot to be used.\n## Purpose", "model.md:14: 'Not to be used.' stands"),
+        ("---\nfigures", "----\nfigures", "model.md:1: '----' stands before the first heading"),
     ],
 )
 def test_a_mistake_in_the_document_is_named_with_its_line(
@@ -367,6 +382,51 @@ def test_a_mistake_in_the_document_is_named_with_its_line(
     (root / "jobs/mini/model.md").write_text(MODEL.replace(was, is_))
     with pytest.raises(Broken, match=re.escape(says)):
         dossier("mini", FIRST, THIRD, root)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["SELECT score + nothing AS x FROM mini_top", "WITH later AS (FROM mini_top) SELECT nothing FROM later"],
+)
+def test_an_outcome_that_cannot_be_read_is_not_called_unpublished(
+    space: Path, tmp_path: Path, sql: str
+) -> None:
+    """Its figures say that it can't be read, and a band says why."""
+    root = tmp_path / "ws"
+    shutil.copytree(space, root)
+    (root / "jobs/mini/model.md").write_text(MODEL.replace("SELECT * FROM later_scores", sql))
+    page = Page(dossier("mini", FIRST, THIRD, root))
+    assert "; can't be read." in page.sections["outcomes-analysis"]
+    assert "No outcomes of gone:" in page.text and "nothing" in page.text
+
+
+def test_a_value_of_nothing_is_no_value(space: Path, tmp_path: Path) -> None:
+    """A NULL of a published row is not an outcome that is not published."""
+    root = tmp_path / "ws"
+    shutil.copytree(space, root)
+    (root / "jobs/mini/model.md").write_text(MODEL.replace("SELECT * FROM later_scores", "SELECT NULL AS x"))
+    assert "; no value." in Page(dossier("mini", FIRST, THIRD, root)).sections["outcomes-analysis"]
+
+
+def test_a_night_that_another_job_has_taken_over_is_not_counted(tmp_path: Path) -> None:
+    """The old job's nights in force are those that it still has whole; the new job has its own."""
+    root = make_workspace(tmp_path, 40, JOB, days=(FIRST, SECOND))
+    run(load("mini", root), FIRST)
+    run(load("mini", root), SECOND)
+    shutil.copytree(root / "jobs/mini", root / "jobs/other")
+    other = JOB.replace("job: mini", "job: other")
+    (root / "jobs/other/job.yaml").write_text(other)
+    (root / "jobs/mini/job.yaml").write_text(
+        JOB.replace("mini_top:", "mini_old:").replace("mini_top", "mini_old")
+    )
+    to_other = ("mini_top", "--from", "mini", "--to", "other", "--by", "Ada", "--because", "renamed")
+    assert call(["--workspace", str(root), "hand-over", *to_other]) == 0
+    assert Page(dossier("mini", FIRST, SECOND, root)).facts["nights"] == "2"
+    run(load("other", root), SECOND)
+    old, new = (Page(dossier(job, FIRST, SECOND, root)) for job in ("mini", "other"))
+    assert (old.facts["nights"], old.facts["runs"], new.facts["nights"]) == ("1", "2", "1")
+    state = {row[0]: " ".join(row[8].split()) for row in old.tables["receipts"]}
+    assert state == {FIRST: "in force", SECOND: "replaced by other"}
 
 
 def test_limitations_without_a_figure_are_refused(space: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Limits, their use, the age of breaches and their acknowledgement: held to pandas over made-up days."""
 
 import datetime as dt
+import shutil
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -149,9 +150,68 @@ def test_a_person_acknowledges_a_breach_with_a_reason(limited: Path) -> None:
         limits.main([*said, "--from", "2023-02-01", *who])
 
 
+def acknowledge(root: Path, first: str, until: str, who: str) -> None:
+    """Of the firm's VaR, by the command."""
+    said = ["--workspace", str(root), "--desk", "firm", "--measure", "var_99", "--because", "as agreed"]
+    assert limits.main([*said, "--from", first, "--until", until, "--by", who]) == 0
+
+
+def test_who_acknowledged_amber_has_not_acknowledged_red(limited: Path, tmp_path: Path) -> None:
+    """The firm's VaR is amber, and acknowledged; its limit is lowered: red, which nobody has seen."""
+    root = tmp_path / "w"
+    shutil.copytree(limited, root)
+    acknowledge(root, DAYS[0], "2023-01-31", "Ada")
+    run(load("limit_breaches", workspace=root), DAYS[1])
+    assert breach(root, DAYS[1], "firm", "var_99")["acknowledged_by"] == "Ada"
+
+    def lower(table: pd.DataFrame) -> pd.DataFrame:
+        one = table[(table["desk"] == "firm") & (table["measure"] == "var_99")].tail(1)
+        since = dt.date.fromisoformat(DAYS[1])
+        return pd.concat([table, one.assign(since=since, amber=Decimal(1), red=Decimal(2))])
+
+    with_limits(root, lower)
+    run(load("limit_breaches", workspace=root), DAYS[1])
+    row = breach(root, DAYS[1], "firm", "var_99")
+    assert (row["status"], row["days_red"], row["days_amber"]) == ("red", 1, 2)
+    assert (row["first_red_day"], row["acknowledged_by"]) == (dt.date.fromisoformat(DAYS[1]), None)
+    acknowledge(root, DAYS[1], "2023-01-31", "Bob")
+    run(load("limit_breaches", workspace=root), DAYS[1])
+    assert breach(root, DAYS[1], "firm", "var_99")["acknowledged_by"] == "Bob"
+
+
+def test_a_breach_that_is_acknowledged_twice_is_as_the_latest_says(limited: Path, tmp_path: Path) -> None:
+    """Twice the same is once; a later one that ended yesterday takes an earlier, longer one back."""
+    root = tmp_path / "w"
+    shutil.copytree(limited, root)
+    for _ in range(2):
+        acknowledge(root, DAYS[0], "2023-01-31", "Ada")
+    run(load("limit_breaches", workspace=root), DAYS[1])
+    assert breach(root, DAYS[1], "firm", "var_99")["acknowledged_by"] == "Ada"
+    acknowledge(root, DAYS[0], DAYS[0], "Bob")
+    for day, who in zip(DAYS, ("Bob", None), strict=True):
+        run(load("limit_breaches", workspace=root), day)
+        assert breach(root, day, "firm", "var_99")["acknowledged_by"] == who
+
+
+def test_a_desk_that_holds_nothing_uses_nothing_of_its_limits(limited: Path, tmp_path: Path) -> None:
+    """It has its five limits and no position: a correct night, which is published."""
+    root = tmp_path / "w"
+    shutil.copytree(limited, root)
+
+    def more(table: pd.DataFrame) -> pd.DataFrame:
+        return pd.concat([table, table[table["desk"] == "hedging"].assign(desk="treasury")])
+
+    with_limits(root, more)
+    assert run(load("limit_breaches", workspace=root), DAYS[1]).status == "published"
+    where = f"day = DATE '{DAYS[1]}' AND desk = 'treasury'"
+    rows = query(f"SELECT measure, amount, status FROM limit_breaches_scores WHERE {where}", root).to_pylist()
+    assert sorted(row["measure"] for row in rows) == sorted(MEASURES)
+    assert {(row["amount"], row["status"]) for row in rows} == {(Decimal(0), "green")}
+
+
 @pytest.mark.parametrize("what", ["missing", "twice", "unknown"])
 def test_a_limit_that_is_missing_or_there_twice_holds_the_night(limited: Path, what: str) -> None:
-    """So does one of a desk that there is not."""
+    """So does a single one of a desk that there is not: its name may be misspelt."""
     file = limited / "data/lake/finance/limits.parquet"
     before = file.read_bytes()
 

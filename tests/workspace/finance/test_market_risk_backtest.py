@@ -225,7 +225,7 @@ def test_clusters_are_found() -> None:
     assert backtested(row)["kupiec_p"] == pytest.approx(backtested(apart)["kupiec_p"])
 
 
-def test_the_loss_of_a_day_is_held_to_the_var_of_the_day_before(workspace: Path) -> None:
+def test_the_loss_of_a_day_is_held_to_the_var_of_the_day_before(whole: Path) -> None:
     """The second night's row of each desk: that night's hypothetical P&L, the first night's VaR."""
     rows = query(
         "SELECT backtest.desk, backtest.var_99 = risk.var_99 AS is_before, "
@@ -237,26 +237,26 @@ def test_the_loss_of_a_day_is_held_to_the_var_of_the_day_before(workspace: Path)
         "AND hypothetical.day = backtest.day "
         "JOIN pnl_explain AS explained ON explained.desk = backtest.desk AND explained.day = backtest.day "
         "AND explained.symbol = 'all' ORDER BY 1",
-        workspace,
+        whole,
     ).to_pylist()
     assert [row["desk"] for row in rows] == ["cash equity", "firm", "hedging", "market making", "options"]
     assert all(row["is_before"] and row["is_today"] and row["is_actual"] and row["days"] == 1 for row in rows)
 
 
-def test_the_first_day_has_nothing_to_be_held_to(workspace: Path) -> None:
+def test_the_first_day_has_nothing_to_be_held_to(whole: Path) -> None:
     """No VaR of the day before: an empty day is published, and the audit warns."""
     receipts = query(
         "SELECT status, rows_scored, audits_failed FROM receipts "
         f"WHERE job = 'market_risk_backtest' AND day = DATE '{DAYS[0]}'",
-        workspace,
+        whole,
     )
     assert [(row["status"], row["rows_scored"]) for row in receipts.to_pylist()] == [("published", 0)]
 
 
-def test_what_is_run_again_once_the_day_is_known_moves_no_backtest(workspace: Path, tmp_path: Path) -> None:
+def test_what_is_run_again_once_the_day_is_known_moves_no_backtest(whole: Path, tmp_path: Path) -> None:
     """The first night is closed; published again with another model, the backtest keeps to the first."""
     root = tmp_path / "w"
-    shutil.copytree(workspace, root)
+    shutil.copytree(whole, root)
     said = "SELECT desk, var_99, var_975, es_975, is_exception FROM market_risk_backtest ORDER BY desk"
     before = query(said, root).to_pylist()
     job, how = load("market_risk", workspace=root), {"simulation": "historical", "rate_shift": 0.01}
@@ -267,9 +267,6 @@ def test_what_is_run_again_once_the_day_is_known_moves_no_backtest(workspace: Pa
     [firm] = [row for row in before if row["desk"] == "firm"]
     assert restated["var_99"][0].as_py() != firm["var_99"]
     backtest = load("market_risk_backtest", workspace=root)
-    assert (
-        run(backtest, DAYS[1]).run_id
-        == run(load("market_risk_backtest", workspace=workspace), DAYS[1]).run_id
-    )
+    assert run(backtest, DAYS[1]).run_id == run(load("market_risk_backtest", workspace=whole), DAYS[1]).run_id
     run(backtest, DAYS[1], force=True, restate=Restate("once more", by="a validator"))
     assert query(said, root).to_pylist() == before

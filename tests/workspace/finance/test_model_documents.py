@@ -110,6 +110,7 @@ def test_a_dossier_of_real_nights_has_its_outcomes(judged: Path, job: str) -> No
             assert library in page and version in page
 
 
+@pytest.mark.slow  # whole nights of seven jobs
 def test_figures_of_the_page_are_the_published_ones(judged: Path) -> None:
     """Of four documents, read from the tables' own files."""
     risk = newest(judged, "market_risk").set_index("desk").loc["firm"]

@@ -1,6 +1,7 @@
 """P&L by day and by window, expected shortfall and its worst window: held to a recount in NumPy."""
 
 import datetime as dt
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ Numbers = np.ndarray[Any, np.dtype[Any]]
 
 
 @pytest.fixture(scope="module")
-def stressed(explained: Path) -> Path:
+def stressed(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The day of the workspace with other windows."""
-    run(load("stress", workspace=explained), DAY, params={"windows": WINDOWS})
-    return explained
+    root = shutil.copytree(workspace, tmp_path_factory.mktemp("stressed") / "w")
+    add_jobs(root, "stress")
+    run(load("stress", workspace=root), DAY, params={"windows": WINDOWS})
+    return root
 
 
 def first_day(recount: Recount) -> int:

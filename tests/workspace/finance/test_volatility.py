@@ -15,7 +15,8 @@ import yaml
 from arch import arch_model
 
 from data.lakes.finance import PRICES
-from nightscore import features, load, query
+from nightscore import Restate, features, load, query, run
+from nightscore.common.errors import Broken
 from tests.workspace.finance.recount import DECAY, INDEX_SLOPE, SPAN, Recount, index_shock
 from tests.workspace.finance.volatility import METRICS, SPANS, forecasts, read_returns
 from tests.workspace.finance.world import DAYS, REPOSITORY
@@ -94,6 +95,44 @@ def test_a_price_after_the_day_changes_nothing(workspace: Path, tmp_path: Path) 
     before = features(load("volatility", workspace=workspace), DAYS[0])
     shutil.rmtree(root / f"data/lake/finance/prices/day={DAYS[1]}")
     assert features(load("volatility", workspace=root), DAYS[0]).equals(before)
+
+
+def with_closes(workspace: Path, root: Path, day: str, symbol: str, times: float | None) -> Path:
+    """The workspace once more; a stock's close of a day is multiplied, or (None) not there."""
+    shutil.copytree(workspace, root)
+    file = root / f"data/lake/finance/prices/day={day}/part-0.parquet"
+    table = pq.read_table(file, partitioning=None).to_pandas()
+    one = table["symbol"] == symbol
+    table.loc[one, "close"] *= times or 1
+    table[~one | (times is not None)].to_parquet(file)
+    return root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [0.5, 0.25, 100])
+def test_a_split_or_a_price_in_cents_holds_the_night(workspace: Path, tmp_path: Path, times: float) -> None:
+    """The close of a day is half, a quarter, a hundred times what it was: positions would be worth that."""
+    root = with_closes(workspace, tmp_path / "w", DAYS[1], "AAPL", times)
+    with pytest.raises(Broken, match="a split or a wrong price is likelier"):
+        run(load("volatility", workspace=root), DAYS[1], restate=Restate("a split", by="a test"))
+
+
+def test_no_real_move_since_the_book_began_is_taken_for_a_split() -> None:
+    """By pandas; so that a backfill from 2015 stops at no night."""
+    params = yaml.safe_load((REPOSITORY / "jobs/finance/volatility/job.yaml").read_text())["params"]
+    closes = pd.read_parquet(PRICES).set_index("day").drop(columns=["SP500", "VIX"])
+    moves = np.log(closes).diff().abs().stack()
+    days = pd.to_datetime(moves.index.get_level_values("day"))
+    assert moves[days >= "2001"].max() < params["largest_move"]["default"] < np.log(2)
+    assert moves[days >= "2015"].max() == pytest.approx(0.4206, abs=1e-4)  # AMD, 2016-04-22
+
+
+@pytest.mark.slow
+def test_a_close_that_is_missing_long_ago_holds_the_night(workspace: Path, tmp_path: Path) -> None:
+    """More than 501 trading days back, where the move after it would be one of two days without a word."""
+    root = with_closes(workspace, tmp_path / "w", "2020-07-01", "XOM", None)
+    with pytest.raises(Broken, match="no stock lacks a close"):
+        run(load("volatility", workspace=root), DAYS[1], restate=Restate("a hole", by="a test"))
 
 
 def test_the_past_is_forecast_by_the_same_model(workspace: Path) -> None:

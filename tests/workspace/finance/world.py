@@ -1,6 +1,7 @@
 """The finance jobs in a workspace, over real prices and a book of some positions."""
 
 import shutil
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
@@ -8,7 +9,9 @@ from data.lakes.finance import write_lake
 from nightscore import Receipt, load, run
 
 REPOSITORY = Path(__file__).parents[3]
-JOBS = ("volatility", "historical_simulation", "market_risk", "pnl_explain", "market_risk_backtest")
+MARKET = ("volatility", "historical_simulation", "market_risk")
+LATER = ("pnl_explain", "market_risk_backtest")  # which read what those have published
+JOBS = (*MARKET, *LATER)
 DAYS = ("2022-12-27", "2022-12-28")  # the last two trading days that there are
 SINCE = date(2019, 10, 1)  # the first day of the lake: 2022-12-27 looks back 1,150 days
 POSITIONS = 120
@@ -41,7 +44,12 @@ def copy_scorers(root: Path) -> None:
 
 def run_chain(workspace: Path, day: str, **params: str | float) -> list[Receipt]:
     """The jobs of a day, in the order of their schedules; `params` are those of market_risk."""
+    return run_jobs(workspace, day, JOBS, **params)
+
+
+def run_jobs(workspace: Path, day: str, jobs: Sequence[str], **params: str | float) -> list[Receipt]:
+    """Some jobs of a day, in this order; `params` are those of market_risk."""
     return [
         run(load(job, workspace=workspace), day, params=params if job == "market_risk" else None)
-        for job in JOBS
+        for job in jobs
     ]

@@ -7,15 +7,14 @@ import pytest
 
 from data.lakes.retail import write_lake
 from nightscore import features, load
+from tests.support.shared import made_once
 from tests.workspace.retail.world import DAY, JOB, add_job, make_slice
 
 
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with the whole year, the job and its model. Not to be written to."""
-    root = tmp_path_factory.mktemp("retail")
-    write_lake(root)
-    return add_job(root)
+    return made_once(tmp_path_factory, "retail", lambda root: (write_lake(root), add_job(root)))
 
 
 @pytest.fixture(scope="session")

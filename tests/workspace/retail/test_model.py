@@ -2,6 +2,8 @@
 
 import datetime as dt
 import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import lightgbm as lgb
@@ -9,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from nightscore import features, load
 from nightscore.scorers.arrays import matrix
-from tests.workspace.retail.world import MODEL, SPEC
+from tests.workspace.retail.world import DAY, JOB, MODEL, SPEC
 
 TOLERANCE = 2e-6  # ONNX Runtime adds the trees' values in float32, LightGBM in float64
 ONNX = MODEL / "basket_ranker.onnx"
@@ -33,8 +37,19 @@ def booster() -> lgb.Booster:
 
 
 @pytest.fixture(scope="module")
+def rows(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
+    """What the job scores on 2017-11-01 of every twentieth household: about 25,000 rows."""
+    root = tmp_path_factory.mktemp("some") / "w"
+    shutil.copytree(workspace, root, ignore=shutil.ignore_patterns("promotions"))
+    for path in root.glob("data/lake/retail/transactions/*/*.parquet"):
+        table = pq.read_table(path, partitioning=None)
+        pq.write_table(table.filter(pa.array(table["household_id"].to_numpy() % 20 == 0)), path)
+    return features(load(JOB, workspace=root), DAY)
+
+
+@pytest.fixture(scope="module")
 def real(rows: pa.Table, booster: lgb.Booster) -> Matrix:
-    """20,000 rows [20000, columns] of 2017-11-01, spread over all households."""
+    """20,000 rows [20000, columns] of them, spread over all of these households."""
     some = rows.take(np.linspace(0, rows.num_rows - 1, 20_000).astype(int)).combine_chunks()
     found: Matrix = matrix(some.to_batches()[0], booster.feature_name(), np.float32)
     return found

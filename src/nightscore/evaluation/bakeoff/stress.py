@@ -30,10 +30,9 @@ TEXTS = ("", " ", "\U0001f600" * 50, "x" * 5000, "\u0000\u202e", "1e309")
 
 def find_adversarial_difference(job: Job, plan: Plan) -> str:
     """How the plan's candidate answers adversarial rows otherwise than the reference; empty if alike."""
-    root = job.workspace.root
     files = dict.fromkeys(part.path for piece in plan.pieces for part in piece.ranges)
     rows = read_first_rows(
-        job, plan, [inputs.inspect_parquet(job.workspace, root / path) for path in files], ROWS
+        job, plan, [inputs.inspect_parquet(job.workspace, job.workspace.locate(path)) for path in files], ROWS
     )
     if rows is None:
         return ""

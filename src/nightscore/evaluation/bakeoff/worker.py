@@ -20,7 +20,7 @@ from nightscore.common import Broken, open_workspace
 from nightscore.evaluation.bakeoff.stress import find_adversarial_difference
 from nightscore.job import Job, load
 from nightscore.pipeline import LOCAL_THREADS
-from nightscore.store import Plan, peak_memory, read_plan, run_folder, trials
+from nightscore.store import Plan, peak_memory, run_folder, trials
 
 
 class TrialFailed(Broken):
@@ -109,9 +109,7 @@ def main(root: str, name: str) -> None:
     for line in sys.stdin:
         order = json.loads(line)
         try:
-            plan = read_plan(Path(order["plan"]))
-            if plan is None:
-                raise Broken(f"{order['plan']} is no plan")
+            plan = trials.read_plan(Path(order["plan"]))
             answer = (
                 {"surprised": find_adversarial_difference(job, plan)}
                 if "adversarial" in order

@@ -37,7 +37,7 @@ class Workload:
     @property
     def folder(self) -> Path:
         """The run folder that holds the rows."""
-        return run_folder.folder_of_plan(self.job.workspace, self.plan).path
+        return run_folder.folder_of_plan(self.job.workspace, self.plan).path.scratch()
 
     def first(self, limit: int) -> "Workload":
         """The same day with its first `limit` rows only."""

@@ -71,7 +71,7 @@ class Yardstick:
         for table in day.job.decide_sql:  # of the rows as they are now, not of an earlier look
             day.run.remove_decided(table)
         files = stage_decisions(day, _read_staged(day.job, plan), self._stored)
-        return {table: day.root / file.path for table, file in files.items()}
+        return {table: day.locate(file.path) for table, file in files.items()}
 
     def _measured(self, plan: Plan) -> float | None:
         """The metric, where the job has one and there are labels."""
@@ -93,24 +93,24 @@ class Yardstick:
             return _one_number(engine.rows(text), job, metric)
 
     def _refuse_unlike(self, theirs: list[StagedFile]) -> None:
-        root, ours = self._day.root, self._scores
+        ours = self._scores
         if sum(f.rows for f in theirs) != sum(f.rows for f in ours):
             raise TrialFailed(
                 f"it scores {sum(f.rows for f in theirs):,} rows, the model {sum(f.rows for f in ours):,}"
             )
         reference, candidate = (
-            pq.read_schema(root / files[0].path).remove_metadata() for files in (ours, theirs)
+            pq.read_schema(self._day.locate(files[0].path)).remove_metadata() for files in (ours, theirs)
         )
         if not reference.equals(candidate):
             raise TrialFailed(f"it gives ({_shown(candidate)}); the model gives ({_shown(reference)})")
 
     def _paths(self, files: list[StagedFile]) -> list[Path]:
-        return [self._day.root / file.path for file in files]
+        return [self._day.locate(file.path) for file in files]
 
 
 def _read_staged(job: Job, plan: Plan) -> list[StagedFile]:
-    run, root = run_folder.folder_of_plan(job.workspace, plan), job.workspace.root
-    return [read_staged(run.scores(p.fingerprint), root, run.rejects(p.fingerprint)) for p in plan.pieces]
+    run = run_folder.folder_of_plan(job.workspace, plan)
+    return [read_staged(run.scores(p.fingerprint), run.rejects(p.fingerprint)) for p in plan.pieces]
 
 
 def _one_number(rows: list[tuple[object, ...]], job: Job, metric: Metric) -> float | None:

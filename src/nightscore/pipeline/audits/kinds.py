@@ -40,6 +40,7 @@ from nightscore.store import (
     job_memory_budget,
     quote_identifier,
     repeatable_select,
+    storage,
 )
 
 NO_DAY_BEFORE = Answer(True, "no day before")
@@ -107,7 +108,9 @@ class DriftQuestion(Question[DriftAudit]):
             return Answer(True, f"no rows on {before.day} to compare with")
         drift = self.audit.drift
         resources = EngineResources(
-            read_hardware().cores, job_memory_budget(self.job).beside, self.job.workspace.runs
+            read_hardware().cores,
+            job_memory_budget(self.job).beside,
+            storage.runs(self.job.workspace).scratch(),
         )
         with Engine([View(SCORES, before.files)], resources) as earlier:
             moves = [measure_drift(column, engine, earlier, drift.confidence) for column in drift.columns]

@@ -93,4 +93,4 @@ def read_previous_day(job: Job, day: dt.date) -> Previous | None:
     if entry is None:
         return None
     files = state.files_of(entry, job.spec.scores_table)
-    return Previous(entry.day, sum(file.rows for file in files), tuple(file.path for file in files))
+    return Previous(entry.day, sum(file.rows for file in files), tuple(file.path.local() for file in files))

@@ -7,7 +7,6 @@ A restatement's totals go into the receipt and the table `restatements`, the row
 import dataclasses
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import pyarrow as pa
 from pydantic import BaseModel
@@ -52,7 +51,7 @@ def stage_restatement(day: Day, ready: Tables, receipt: Receipt) -> Receipt:
     if not history or history[-1].run_id != day.plan.replaces:
         raise NotYet(f"{day}: another run has published the day since this one began; look at it again")
     earlier = [past.restatement for entry in history if (past := entry.read_receipt())]
-    after = {table: [day.root / file.path for file in files] for table, files in ready.items()}
+    after = {table: [day.locate(file.path) for file in files] for table, files in ready.items()}
     before = Reported.of(state, receipt.day, [*after, day.job.spec.rejects_table])
     pairs = before.beside(after)
     note = Restatement(
@@ -161,7 +160,7 @@ def _refuse_half_published(job: Job, plan: Plan, past: Sequence[CatalogEntry]) -
     Otherwise a run that has committed its first table, and no receipt yet, could be replaced by a plain one
     although its day is about to be closed. From here on the commit itself refuses another state of the day.
     """
-    seen = {delta.file_run_id(Path(name)) for name in plan.seen}
+    seen = {delta.file_run_id(name) for name in plan.seen}
     own = [entry.run_id for entry in past if job.spec.scores_table in entry.versions]
     if seen == set(own[-1:]):
         return

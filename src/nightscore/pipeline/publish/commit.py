@@ -22,7 +22,6 @@ import datetime as dt
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 
 import pyarrow as pa
@@ -39,6 +38,7 @@ from nightscore.store import (
     RESTATEMENTS,
     SUPERSEDED,
     LaterFormat,
+    Place,
     Plan,
     Receipt,
     RunFolder,
@@ -50,6 +50,7 @@ from nightscore.store import (
     read_receipt_text,
     read_staged,
     run_folder,
+    storage,
     told_row,
     write_rows,
 )
@@ -95,7 +96,7 @@ def publish_tables(
     run = run_folder.folder_of_plan(workspace, plan)
     files = {table: _link(workspace, plan, table, table_files) for table, table_files in staged.items()}
     report("link", len(files), len(files))
-    rows = [read_staged(run.decided(RESTATED_ROWS), workspace.root)] if receipt.restatement else []
+    rows = [read_staged(run.decided(RESTATED_ROWS))] if receipt.restatement else []
     appended = {RESTATED_ROWS: _link(workspace, plan, RESTATED_ROWS, rows)} if rows else {}
     publication = Publication(
         receipt=receipt,
@@ -123,7 +124,7 @@ def complete_publication(workspace: Workspace, run: RunFolder, report: ProgressC
         Broken: it is damaged.
     """
     run.refuse_ended()
-    publication = _read(run, workspace)
+    publication = _read(run)
     with owners.sharing(workspace, publication.files):
         reason = _foreign(workspace, publication)
         if reason and not _begun(workspace, publication):
@@ -140,7 +141,7 @@ def complete_half_published(workspace: Workspace, job: str, table: str, report: 
     """
     for run in run_folder.list_job_runs(workspace, job):
         if run.publishing:
-            publication = _read(run, workspace)
+            publication = _read(run)
             if table in publication.files and _begun(workspace, publication):
                 with run.in_use():
                     _complete(workspace, run, publication, report)
@@ -152,7 +153,7 @@ def _begun(workspace: Workspace, publication: Publication) -> bool:
     return any(
         (file.day, file.run_id) == (receipt.day, receipt.run_id)
         for table in publication.files
-        for file in delta.list_live_files(workspace.tables / table)
+        for file in delta.list_live_files(storage.tables(workspace) / table)
     )
 
 
@@ -180,9 +181,9 @@ def _complete(
     return receipt
 
 
-def _read(run: RunFolder, workspace: Workspace) -> Publication:
+def _read(run: RunFolder) -> Publication:
     outcome = run.outcome
-    shown = workspace.relative(outcome.path if outcome else run.path)
+    shown = outcome.path if outcome else run.path
     try:
         return Publication.model_validate(outcome.content if outcome else {})
     except LaterFormat as error:
@@ -203,8 +204,8 @@ def roll_forward(job: Job, day: dt.date, report: ProgressCallback = silent) -> N
 
 
 def _link(workspace: Workspace, plan: Plan, table: str, staged: Sequence[StagedFile]) -> list[str]:
-    files = [workspace.root / file.path for file in staged]
-    return link_staged(workspace.tables / table, plan.day, plan.run_id, files)
+    files = [storage.place_of(workspace, file.path) for file in staged]
+    return link_staged(storage.tables(workspace) / table, plan.day, plan.run_id, files)
 
 
 def _commit_tables(
@@ -212,7 +213,7 @@ def _commit_tables(
 ) -> dict[str, TableResult]:
     results = {}
     for i, (table, result) in enumerate(publication.receipt.tables.items()):
-        root = workspace.tables / table
+        root = storage.tables(workspace) / table
         files = tuple(root / name for name in publication.files[table])
         commit = _table_commit(publication.receipt, files)
         version = delta.commit_files(root, commit, publication.seen if i == 0 else None)
@@ -225,7 +226,7 @@ def _commit_restatement(workspace: Workspace, publication: Publication, report: 
     """Append a restatement to its two tables, of which readers see only runs that have a receipt."""
     receipt = publication.receipt
     for table, names in publication.appended.items():
-        root = workspace.tables / table
+        root = storage.tables(workspace) / table
         commit = _table_commit(receipt, tuple(root / name for name in names))
         delta.commit_files(root, dataclasses.replace(commit, mode="append"))
         report(f"commit {table}", 1, 1)
@@ -238,7 +239,7 @@ def _commit_receipt(workspace: Workspace, receipt: Receipt) -> Receipt:
     """Commit the receipt's row; returns the receipt as it is in the table."""
     row = _row(receipt)
     version = _append(workspace, RECEIPTS, receipt, row, told_row(row))
-    live = delta.live_files_of(workspace.tables / RECEIPTS, receipt.day, version)
+    live = delta.live_files_of(storage.tables(workspace) / RECEIPTS, receipt.day, version)
     [file] = [f.path for f in live if f.path.name.startswith(f"{receipt.run_id}-")]
     return Receipt.model_validate_json(read_receipt_text(file, receipt.run_id))
 
@@ -254,7 +255,7 @@ def _append(
 
     `told` are columns of the one row that there is, for the table's log.
     """
-    root = workspace.tables / table
+    root = storage.tables(workspace) / table
     # Whoever completes a run writes its rows under a name of its own; one commit of them succeeds.
     path = root / f"day={receipt.day}" / f"{receipt.run_id}-{secrets.token_hex(4)}.parquet"
     write_rows(path, rows)
@@ -262,7 +263,7 @@ def _append(
     return delta.commit_files(root, commit)
 
 
-def _table_commit(receipt: Receipt, files: tuple[Path, ...]) -> delta.TableCommit:
+def _table_commit(receipt: Receipt, files: tuple[Place, ...]) -> delta.TableCommit:
     metadata = {"job_hash": receipt.job_hash, "fingerprint": receipt.fingerprint}
     if receipt.model:
         metadata["model_sha256"] = receipt.model.sha256

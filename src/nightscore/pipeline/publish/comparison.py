@@ -46,7 +46,7 @@ class Reported:
     def of_runs(cls, state: Pinned, entries: Mapping[str, CatalogEntry]) -> "Reported":
         """Tables as some runs have published them, in force or not."""
         runs = {entry.run_id: entry.read_receipt() for entry in entries.values()}
-        files = {t: [file.path for file in state.files_of(e, t)] for t, e in entries.items()}
+        files = {t: [file.path.local() for file in state.files_of(e, t)] for t, e in entries.items()}
         return cls({t: runs[e.run_id] for t, e in entries.items()}, files)
 
     def beside(self, after: Mapping[str, list[Path]]) -> dict[str, Pair]:

@@ -118,7 +118,7 @@ def _as_they_lie(day: Day, pieces: Sequence[StagedFile]) -> list[StagedFile]:
     found = []
     for piece in pieces:
         with contextlib.suppress(OSError, ValueError, KeyError, pa.ArrowException):
-            lies = read_staged(day.root / piece.path, day.root)
+            lies = read_staged(day.place(piece.path))
             piece = dataclasses.replace(piece, rows=lies.rows, bytes=lies.bytes)  # noqa: PLW2901
         found.append(piece)
     return found
@@ -142,7 +142,7 @@ def prove_and_decide(day: Day, pieces: Sequence[StagedFile]) -> Tables:
     with day.steady_inputs():
         aside = _stage_rejects(day, pieces)
         for piece in pieces:
-            check_staged_sha256(day.root / piece.path, piece.path)
+            check_staged_sha256(day.place(piece.path))
         _prove(day, pieces, aside, None)
         schemas = binding.bind_job(day, open_planned_scorer(day.job, day.plan)).stored
         decided = {table: [file] for table, file in stage_decisions(day, pieces, schemas).items()}
@@ -159,13 +159,13 @@ def _stage_rejects(day: Day, pieces: Sequence[StagedFile]) -> dict[str, list[Sta
         stage_batches(
             path, _rejected(day, pieces), binding.bind_job(day, scorer).stored[day.job.spec.rejects_table]
         )
-    return {day.job.spec.rejects_table: [read_staged(path, day.root)]}
+    return {day.job.spec.rejects_table: [read_staged(path)]}
 
 
 def _rejected(day: Day, pieces: Sequence[StagedFile]) -> Iterator[pa.RecordBatch]:
     for piece in pieces:
         if piece.rejects:
-            with open_staged(day.root / piece.rejects, piece.rejects) as file:
+            with open_staged(day.place(piece.rejects).local(), piece.rejects) as file:
                 yield from file.iter_batches()
 
 
@@ -176,14 +176,14 @@ def _prove(day: Day, pieces: Sequence[StagedFile], aside: Tables, before: Receip
     """
     plan, key = day.plan, day.job.spec.key
     source = {r.path for piece in plan.pieces for r in piece.ranges}
-    ours = [path for path in source if (day.root / path).parent == day.run.path]  # and not an input
+    ours = [path for path in map(day.place, source) if path.parent == day.run.path]  # and not an input
     for path in sorted(ours):
-        check_staged_sha256(day.root / path, path)  # before anything parses them
+        check_staged_sha256(path)  # before anything parses them
     with day.engine({"scores": pieces, **aside}, source, day.budget.proof) as engine, SqlMistakes(str(day)):
-        refuse_bad_keys(engine, [day.root / file.path for file in pieces], key, str(day))
+        refuse_bad_keys(engine, [day.locate(file.path) for file in pieces], key, str(day))
         scored_rows, out = read_staged_totals(engine, "scores", key)
         read_rows, in_ = read_source_totals(
-            engine, str(day.root), plan.pieces, key, inputs.scored_columns(day.job, plan.inputs)
+            engine, day.workspace, plan.pieces, key, inputs.scored_columns(day.job, plan.inputs)
         )
         if before:  # a replay has to account for the rows that the run before it read
             read_rows, in_ = before.rows.read, before.key_hash.in_
@@ -258,4 +258,4 @@ def _stage_decision(
             binding.refuse_unbound(job, table, engine.schema(select), schema)
             batches = engine.stream(select, order="ALL")
             stage_batches(path, (stamped(batch, run_id, schema) for batch in batches), schema)
-    return with_timings(read_staged(path, day.root), started, cpu)
+    return with_timings(read_staged(path), started, cpu)

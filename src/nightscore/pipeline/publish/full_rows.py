@@ -9,7 +9,7 @@ from nightscore.pipeline.audits.kinds import questions
 from nightscore.pipeline.audits.parity import ParityQuestion, full_rows
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.read import inputs
-from nightscore.pipeline.read.listing import own_table
+from nightscore.pipeline.read.listing import list_input, own_table, window
 from nightscore.store import AuditResult, SqlMistakes, View, stage_batches
 
 
@@ -46,10 +46,11 @@ def stage_full_rows(day: Day) -> FullRows:
     starts = _starts_anew(day)
     for question in questions(day.job):
         if isinstance(question, ParityQuestion):
-            if starts or question.is_due(day.plan.day):
+            left = "" if starts else _left_out(day, question.audit)
+            if starts or left or question.is_due(day.plan.day):
                 wide = _wide(day, question.audit)
                 views.append(_staged(wide, question))
-                read[question.index] = _read_by(wide, question.audit)
+                read[question.index] = _read_by(wide, question.audit) + left
             else:
                 every = question.audit.parity.every
                 unasked[question.index] = f"not asked: of {every:,} days one is, by a hash of the day"
@@ -58,8 +59,40 @@ def stage_full_rows(day: Day) -> FullRows:
 
 def _starts_anew(day: Day) -> bool:
     """Whether the job's own tables have no day to go on from: on the first night, or after a long gap."""
-    own = [name for name, source in day.job.spec.inputs.items() if own_table(day.job, source)]
+    own = _own_tables(day.job)
     return bool(own) and not all(day.plan.inputs[name] for name in own)
+
+
+def _left_out(day: Day, audit: ParityAudit) -> str:
+    """What of the inputs that the query reads for long is in no own table, and was not read by the night.
+
+    Such are days after the newest of an own table that lie before an input's lookback: they are in no total.
+    """
+    newest = [max(file.day for file in day.plan.inputs[name]) for name in _own_tables(day.job)]
+    if not newest:
+        return ""
+    since, now = dt.date.fromisoformat(min(newest)), dt.date.fromisoformat(day.plan.day)
+    return "".join(_between(day.job, name, since, now) for name in audit.parity.lookback)
+
+
+def _between(job: Job, name: str, since: dt.date, now: dt.date) -> str:
+    """Which days of an input lie after `since` and before its lookback; "" where none does."""
+    source = job.spec.inputs[name]
+    first, _ = window(job, source, now)
+    if own_table(job, source) or first <= since + dt.timedelta(days=1):
+        return ""
+    longer = source.model_copy(update={"lookback": (now - since).days})
+    days = {when for when, _ in list_input(job, name, longer, now).files if when < first.isoformat()}
+    if not days:
+        return ""
+    return (
+        f"; asked since {len(days):,} day{'s' if len(days) != 1 else ''} of {name}, {min(days)} to "
+        f"{max(days)}, lie between {since}, the newest day of the job's own table, and the lookback"
+    )
+
+
+def _own_tables(job: Job) -> list[str]:
+    return [name for name, source in job.spec.inputs.items() if own_table(job, source)]
 
 
 def _staged(wide: Day, question: ParityQuestion) -> View:
@@ -73,7 +106,7 @@ def _staged(wide: Day, question: ParityQuestion) -> View:
     ):
         select = question.select()
         stage_batches(path, engine.stream(select), engine.schema(select))
-    return View(name, (path,))
+    return View(name, (path.local(),), stored=True)
 
 
 def _read_by(wide: Day, audit: ParityAudit) -> str:

@@ -3,7 +3,6 @@
 import contextlib
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
@@ -15,7 +14,6 @@ from nightscore.common import (
     ProgressCallback,
     Workspace,
     file_sha256,
-    list_paths,
     silent,
 )
 from nightscore.pipeline.publish.commit import publish_tables
@@ -23,6 +21,7 @@ from nightscore.store import (
     DISCARDED,
     PUBLISH,
     LaterFormat,
+    Place,
     Plan,
     Receipt,
     Release,
@@ -31,6 +30,7 @@ from nightscore.store import (
     delta,
     read_staged,
     run_folder,
+    storage,
 )
 
 
@@ -76,7 +76,7 @@ def read_held_days(workspace: Workspace, job: str | None = None) -> Iterator[Hel
 
     One that can't be read, or is of a later version, has the status `unreadable`, and the reason.
     """
-    for folder in list_paths(workspace.runs, job or "*", "*"):
+    for folder in storage.runs(workspace).glob(job or "*", "*"):
         newest = _newest(folder)
         if newest:
             yield _read_or_reason(newest)
@@ -86,7 +86,7 @@ def _read_or_reason(run: RunFolder) -> HeldDay:
     try:
         return _read(run)
     except Broken as error:
-        name, day = run.path.parts[-3:-1]
+        name, day = run.path.key.split("/")[-3:-1]
         receipt = Receipt(job=name, day=day, run_id=run.run_id, status="unreadable", reason=str(error))
         return HeldDay(receipt=receipt, files={})
 
@@ -108,7 +108,7 @@ def release_day(
     with run.in_use(), _told_by_whom(run, "released"):
         waiting, plan = _read(run), run_folder.read_plan(run.plan)
         if plan is None:
-            raise Broken(f"{workspace.relative(run.plan)}: damaged, or of another version; run the day again")
+            raise Broken(f"{run.plan}: damaged, or of another version; run the day again")
         receipt = waiting.receipt.model_copy(update={"status": "published", "released": note})
         files = _staged(workspace, waiting)
         published = publish_tables(workspace, plan, files, receipt, report)
@@ -122,8 +122,8 @@ def _staged(workspace: Workspace, waiting: HeldDay) -> dict[str, list[StagedFile
     files = {t: _unharmed(workspace, waiting.receipt, t, paths) for t, paths in waiting.files.items()}
     for table, staged in files.items():
         if staged:
-            schema = pq.read_schema(workspace.root / staged[0].path)
-            delta.check_table_schema(workspace.tables / table, schema)
+            schema = pq.read_schema(storage.place_of(workspace, staged[0].path).local())
+            delta.check_table_schema(storage.tables(workspace) / table, schema)
     return files
 
 
@@ -167,7 +167,7 @@ def _told_by_whom(run: RunFolder, wanted: str) -> Iterator[None]:
 
 
 def _held_run(workspace: Workspace, job: str, day: dt.date) -> RunFolder:
-    folder = workspace.runs_of(job, day)
+    folder = storage.runs_of(workspace, job, day)
     run = _newest(folder)
     if run is None:
         others = [f"{held.receipt.job} {held.receipt.day}" for held in read_held_days(workspace)]
@@ -178,12 +178,12 @@ def _held_run(workspace: Workspace, job: str, day: dt.date) -> RunFolder:
     return run
 
 
-def _once_held(folder: Path) -> list[RunFolder]:
+def _once_held(folder: Place) -> list[RunFolder]:
     """The runs of a day that an audit has held, whatever became of them; the newest last."""
-    return [RunFolder(path) for path in list_paths(folder, "*") if (path / "held.json").is_file()]
+    return [RunFolder(path) for path in folder.glob("*") if (path / "held.json").exists()]
 
 
-def _newest(folder: Path) -> RunFolder | None:
+def _newest(folder: Place) -> RunFolder | None:
     """The newest run of a day, if it is held."""
     runs = _once_held(folder)
     waiting = [run for run in runs if run.outcome is None]
@@ -192,7 +192,7 @@ def _newest(folder: Path) -> RunFolder | None:
 
 def _read(run: RunFolder) -> HeldDay:
     try:
-        return HeldDay.model_validate_json(run.held.read_text(encoding="utf-8"))
+        return HeldDay.model_validate_json(run.held.read_text())
     except LaterFormat as error:
         raise LaterFormat(f"{run.held.name} of run {run.run_id} is {error}") from error
     except (OSError, ValidationError) as error:
@@ -203,10 +203,10 @@ def _unharmed(workspace: Workspace, receipt: Receipt, table: str, paths: Sequenc
     """The staged files of a table. Broken where one is not what the receipt says."""
     staged = []
     for path, recorded in zip(paths, receipt.tables[table].sha256, strict=True):
-        file = workspace.root / path
-        if not file.is_file() or file_sha256(file) != recorded:
+        file = storage.place_of(workspace, path)
+        if not file.exists() or file_sha256(file.local()) != recorded:
             raise Broken(f"{path}: changed or gone since the day was held; run the day again")
-        staged.append(read_staged(file, workspace.root))
+        staged.append(read_staged(file))
     return staged
 
 

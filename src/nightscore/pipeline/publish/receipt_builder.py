@@ -52,7 +52,7 @@ def build_preview(job: Job, plan: Plan, pieces: Sequence[StagedFile], proof: Con
     """The receipt of a run with a limit: nothing is published; it holds the first scored rows."""
     receipt = build_receipt(plan, {"": pieces}, proof, (), Stopwatch())
     rows = receipt.rows.model_copy(update={"published": 0})
-    first = pq.read_table(job.workspace.root / pieces[0].path, partitioning=None).slice(0, PREVIEW_ROWS)
+    first = pq.read_table(job.workspace.locate(pieces[0].path), partitioning=None).slice(0, PREVIEW_ROWS)
     update = {"status": "preview", "tables": {}, "rows": rows}
     return receipt.model_copy(update={**update, "preview": tuple(first.drop(["run_id"]).to_pylist())})
 

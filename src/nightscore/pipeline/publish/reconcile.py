@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nightscore.common import Broken, key_text
+from nightscore.common import Broken, Workspace, key_text
 from nightscore.store import (
     AS_THEY_ARE,
     Engine,
@@ -70,13 +70,13 @@ def key_hash_select(source: str, key: Sequence[str]) -> str:
 
 
 def read_source_totals(
-    engine: Engine, root: str, pieces: Iterable[Piece], key: Sequence[str],
+    engine: Engine, workspace: Workspace, pieces: Iterable[Piece], key: Sequence[str],
     read: SourceColumns = AS_THEY_ARE,
 ) -> tuple[int, str]:  # fmt: skip
     """Rows and key hash of the rows that were to be scored, from the source itself."""
     rows = lower = upper = 0
     for part in (r for piece in pieces for r in piece.ranges):
-        totals = _range_totals(engine, root, part, key, read)
+        totals = _range_totals(engine, workspace, part, key, read)
         rows, lower, upper = rows + totals[0], lower + totals[1], upper + totals[2]
     return rows, key_hash_text(lower, upper)
 
@@ -103,14 +103,16 @@ def read_reject_reasons(engine: Engine, view: str) -> dict[tuple[str, str], tupl
 
 
 def _range_totals(
-    engine: Engine, root: str, part: RowRange, key: Sequence[str], read: SourceColumns
+    engine: Engine, workspace: Workspace, part: RowRange, key: Sequence[str], read: SourceColumns
 ) -> tuple[int, int, int]:
     source = (
         f"(SELECT {read.terms(part.path, key)} "
         f"FROM read_parquet($1, {hive_options(read.folders.types(part.path))}, file_row_number = true) "
         "WHERE file_row_number >= $2 AND file_row_number < $3)"
     )
-    [totals] = engine.rows(key_hash_select(source, key), [f"{root}/{part.path}", part.start, part.stop])
+    [totals] = engine.rows(
+        key_hash_select(source, key), [str(workspace.locate(part.path)), part.start, part.stop]
+    )
     return totals[0], int(totals[1]), int(totals[2])
 
 

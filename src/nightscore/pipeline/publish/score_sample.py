@@ -140,14 +140,14 @@ def _around(part: RowRange, row: int) -> RowRange:
 
 
 def _group_starts(day: Day, path: str) -> list[int]:
-    footer = pq.read_metadata(day.root / path)
+    footer = pq.read_metadata(day.locate(path))
     sizes = [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
     return [0, *np.cumsum(sizes).tolist()]
 
 
 def _within_a_chunk(day: Day) -> int:
     """Rows that a chunk has the memory for, by the footer of the day's first file; at least TOGETHER."""
-    footer = pq.read_metadata(day.root / day.plan.pieces[0].ranges[0].path)
+    footer = pq.read_metadata(day.locate(day.plan.pieces[0].ranges[0].path))
     size = sum(footer.row_group(i).total_byte_size for i in range(footer.num_row_groups))
     room = job_memory_budget(day.job).piece.chunk
     return max(TOGETHER, room * int(footer.num_rows) // max(1, int(size)))
@@ -177,13 +177,13 @@ def _read(day: Day, scorer: Scorer, ranges: Sequence[RowRange]) -> pa.RecordBatc
     """The sampled rows: key and features. Those of one row group are read at once."""
     job, room = day.job, job_memory_budget(day.job).piece
     columns = list(dict.fromkeys([*job.spec.key, *scorer.signature.inputs.names]))
-    resources = EngineResources(1, room.duckdb, day.run.path)
+    resources = EngineResources(1, room.duckdb, day.temp)
     read = scored_columns(job, day.plan.inputs)
     held: list[pa.RecordBatch] = []
     for span, rows in _spans(day, ranges):
         at = span.start
         piece = Piece(0, (span,), "")
-        chunks = scan_chunks(day.root, piece, columns, AT_ONCE, resources, size=room.chunk, read=read)
+        chunks = scan_chunks(day.workspace, piece, columns, AT_ONCE, resources, size=room.chunk, read=read)
         for chunk in chunks:
             own = rows[(rows >= at) & (rows < at + chunk.num_rows)] - at
             if len(own):
@@ -210,7 +210,7 @@ def _staged(
     places: list[int] = []
     held: list[pa.RecordBatch] = []
     for piece in pieces:
-        with open_staged(day.root / piece.path, piece.path) as file:
+        with open_staged(day.locate(piece.path), piece.path) as file:
             types = [file.schema_arrow.field(name).type for name in key]
             wanted = [sample.column(name).cast(kind) for name, kind in zip(key, types, strict=True)]
             numbers = {row: i for i, row in enumerate(_rows(wanted))}

@@ -64,4 +64,4 @@ def _kinds(job: Job, file: InputFile) -> Mapping[str, str]:
     """The columns of an input as SQL sees them, with their DuckDB types."""
     if file.columns:
         return {column.name: column.kind for column in file.columns}
-    return types_in(job.workspace, job.workspace.root / file.path)
+    return types_in(job.workspace, job.workspace.locate(file.path))

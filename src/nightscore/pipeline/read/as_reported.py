@@ -1,10 +1,14 @@
-"""The published days that a table input reads: those in force, or each as it was first published."""
+"""The published days that a table input reads: those in force, or each as it was first published.
+
+Either way its files are those that were published, and no others (`as_published`).
+"""
 
 import datetime as dt
 from collections.abc import Iterator, Mapping
 
 from nightscore.common import Broken
 from nightscore.job import Job, TableInput
+from nightscore.pipeline.read.as_published import hold_to_published
 from nightscore.store import InputFile, LiveFile, Pinned, catalog
 
 
@@ -17,12 +21,20 @@ def published_files(job: Job, name: str, source: TableInput, first: dt.date, las
     """The files of a table input's days from `first` to `last`.
 
     Raises:
-        Broken: those of a day as it was first published are gone; `nightscore gc` keeps them.
+        Broken: those of a day as it was first published are gone, which `nightscore gc` keeps; or one is not
+            what was published.
     """
     state = table_state(catalog.read_catalog(job.workspace), source)
     days = (source.table, first.isoformat(), last.isoformat())
-    if not source.as_reported:
-        return state.files(*days)
+    files = _first_files(job, name, source, state, days) if source.as_reported else state.files(*days)
+    hold_to_published(job, name, state, source.table, files)
+    return files
+
+
+def _first_files(
+    job: Job, name: str, source: TableInput, state: Pinned, days: tuple[str, str, str]
+) -> list[LiveFile]:
+    """The files of a table's days as they were first published; Broken where one is gone."""
     try:
         files = state.files(*days)
     except Broken as error:
@@ -31,7 +43,7 @@ def published_files(job: Job, name: str, source: TableInput, first: dt.date, las
         if not file.path.exists():
             _raise_gone(
                 job, name, source.table,
-                f"{job.workspace.relative(file.path)}, which run {file.run_id} first published for "
+                f"{file.path}, which run {file.run_id} first published for "
                 f"{file.day}, is not there any more",
             )  # fmt: skip
     return files

@@ -36,7 +36,7 @@ def read_as_one(
     alike = all(columns == inspected[-1][1] for _, columns in inspected)
     if not files or (alike and source.columns is None):
         return files
-    own = [column_types(job.workspace, job.workspace.root / f.path, columns) for f, columns in inspected]
+    own = [column_types(job.workspace, job.workspace.locate(f.path), columns) for f, columns in inspected]
     whole = _Whole(job, name, source, files, own, given)
     kinds = whole.seen() if source.columns is None else whole.contracted()
     if all(dict(types) == kinds for types in own):

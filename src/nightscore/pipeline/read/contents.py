@@ -29,7 +29,7 @@ def input_contents(job: Job, plan: Plan) -> Mapping[str, str]:
     for file in _read_before(job, dt.date.fromisoformat(plan.day)) if files.keys() - known.keys() else ():
         if file.sha256 and file.path in files and files[file.path].fingerprint == file.fingerprint:
             known.setdefault(file.path, file.sha256)
-    return {path: known.get(path) or file_sha256(job.workspace.root / path) for path in files}
+    return {path: known.get(path) or file_sha256(job.workspace.locate(path)) for path in files}
 
 
 def as_recorded(job: Job, files: Files, then: Receipt) -> Files:
@@ -45,7 +45,7 @@ def _as_recorded(job: Job, file: InputFile, then: InputResult | None) -> InputFi
     if then is None or then.fingerprint == file.fingerprint or then.bytes != file.bytes:
         return file
     try:
-        same = file_sha256(job.workspace.root / file.path) == then.sha256
+        same = file_sha256(job.workspace.locate(file.path)) == then.sha256
     except OSError:  # gone in this moment: whoever reads it next says so
         same = False
     return dataclasses.replace(file, fingerprint=then.fingerprint) if same else file

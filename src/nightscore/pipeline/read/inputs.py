@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import pyarrow.parquet as pq
 
 from nightscore.common import NotYet, Workspace, byte_size, parse_size
-from nightscore.job import Input, Job, PathInput
+from nightscore.job import Input, Job, Layout, PathInput, parse_layout
 from nightscore.pipeline.read.as_of import up_to
 from nightscore.pipeline.read.columns import read_as_one, widened
-from nightscore.pipeline.read.listing import has_partitions, list_input, list_input_days, own_table
+from nightscore.pipeline.read.listing import input_days, list_input, list_input_days, own_table
 from nightscore.pipeline.read.parquet_files import (
     decoded_bytes,
     file_stat,
@@ -22,11 +22,20 @@ from nightscore.pipeline.read.parquet_files import (
     inspect_parquet,
     refuse_other_columns,
 )
-from nightscore.store import AS_THEY_ARE, NO_FOLDERS, FolderColumns, InputFile, SourceColumns, View, delta
+from nightscore.store import (
+    AS_THEY_ARE,
+    NO_FOLDERS,
+    FolderColumns,
+    InputFile,
+    SourceColumns,
+    View,
+    delta,
+    storage,
+)
 
 __all__ = [
-    "Files", "folder_columns", "inspect_parquet", "left_out", "list_input_days", "missing", "partition",
-    "refuse_large", "resolve_inputs", "resolve_later_inputs", "scored_columns", "see_widened",
+    "Files", "folder_columns", "input_days", "inspect_parquet", "left_out", "list_input_days", "missing",
+    "partition", "refuse_large", "resolve_inputs", "resolve_later_inputs", "scored_columns", "see_widened",
     "steady_inputs", "view", "views",
 ]  # fmt: skip
 Files = Mapping[str, tuple[InputFile, ...]]
@@ -50,7 +59,7 @@ def _resolved(job: Job, name: str, source: Input, day: dt.date) -> tuple[InputFi
         return read_as_one(
             job, name, source, inspected, folders.types(inspected[-1][0].path if inspected else "")
         )
-    return refuse_other_columns(name, inspected, delta.optional_columns(job.workspace.tables / source.table))
+    return refuse_other_columns(name, inspected, _may_lack(job.workspace, source))
 
 
 def resolve_later_inputs(job: Job, day: dt.date, after_days: int) -> Files:
@@ -78,7 +87,7 @@ def refuse_large(job: Job, files: Files) -> None:
     if limits.rows is not None and rows > limits.rows:
         job.raise_broken(("limits", "rows"), f"the input files have {rows:,} rows, more than {limits.rows:,}")
     if limits.bytes is not None and limits.bytes != "auto":
-        decoded = sum(decoded_bytes(job.workspace.root / file.path) for file in every)
+        decoded = sum(decoded_bytes(job.workspace.locate(file.path)) for file in every)
         if decoded > parse_size(limits.bytes):
             message = (
                 f"the input files have {byte_size(decoded)} when they are decoded, more than {limits.bytes}"
@@ -99,7 +108,7 @@ def missing(job: Job, files: Files, day: dt.date) -> list[str]:
     names = [name for name in expected if not any(f.day == day.isoformat() for f in files[name])]
     for name in names if job.spec.policy.missing == "skip" else ():
         source = job.spec.inputs[name]
-        if isinstance(source, PathInput) and not has_partitions(job, name, source):
+        if isinstance(source, PathInput) and not input_days(job, name, source):
             job.raise_broken(
                 ("inputs", name, "path"), f"{source.path} has no partition of any day: is it mounted? A day "
                 "is skipped only where others are there"
@@ -113,17 +122,18 @@ def views(job: Job, files: Files, known_at: str = "") -> list[View]:
 
 
 def partition(source: Input) -> str | None:
-    """The hive key of an input's partitions."""
-    return source.partition if isinstance(source, PathInput) else "day"
+    """The column of the day of an input's partitions."""
+    layout = _layout(source)
+    return None if layout is None else layout.column
 
 
 def folder_columns(source: Input) -> FolderColumns:
     """The columns that the folders of an input give: none where its files alone count."""
     if not isinstance(source, PathInput):
-        return FolderColumns("day")
+        return FolderColumns(_layout(source))
     if source.partition_column == "file":
         return NO_FOLDERS
-    return FolderColumns(source.partition, source.types, source.partition_column == "folder")
+    return FolderColumns(source.layout, source.types, source.partition_column == "folder")
 
 
 def scored_columns(job: Job, files: Files) -> SourceColumns:
@@ -146,7 +156,7 @@ def left_out(job: Job, files: Sequence[InputFile]) -> set[str]:
         name
         for file in files
         if file.columns
-        for name in pq.read_schema(job.workspace.root / file.path).names
+        for name in pq.read_schema(job.workspace.locate(file.path)).names
     }
     return names - {column.name for file in files for column in file.columns}
 
@@ -155,10 +165,11 @@ def view(job: Job, name: str, files: Sequence[InputFile], called: str = "") -> V
     """Some files of an input as SQL sees them, all rows, under its name or another."""
     source = job.spec.inputs[name]
     types = folder_columns(source).types(files[0].path) if files else {}
-    paths = tuple(job.workspace.root / file.path for file in files)
+    paths = tuple(job.workspace.locate(file.path) for file in files)
     by_name = bool(_may_lack(job.workspace, source))
     by_file = {path: file.columns for path, file in zip(paths, files, strict=True) if file.columns}
-    return View(called or name, paths, by_name=by_name, folder_types=types, by_file=by_file)
+    ours = not isinstance(source, PathInput)
+    return View(called or name, paths, by_name=by_name, folder_types=types, stored=ours, by_file=by_file)
 
 
 @contextlib.contextmanager
@@ -180,7 +191,7 @@ def steady_inputs(job: Job, files: Files, day: dt.date) -> Iterator[None]:
 def _refuse_changed(job: Job, files: Files, day: dt.date) -> None:
     for file in (file for input_files in files.values() for file in input_files):
         try:
-            now = file_stat(job.workspace.root / file.path)
+            now = file_stat(job.workspace.locate(file.path))
         except OSError:
             raise NotYet(f"{file.path}: removed while it was being read; nothing is published") from None
         if now != file.stat:
@@ -207,6 +218,15 @@ def _view(job: Job, name: str, source: Input, files: tuple[InputFile, ...], know
     return dataclasses.replace(view(job, name, files), columns=columns, up_to=seen)
 
 
+def _layout(source: Input) -> Layout | None:
+    """How an input's days lie; those of an output table lie in its hive folders."""
+    return source.layout if isinstance(source, PathInput) else parse_layout("day")
+
+
 def _may_lack(workspace: Workspace, source: Input) -> set[str]:
     """The columns that a file of an input may lack: those of challengers, where the input is a table."""
-    return set() if isinstance(source, PathInput) else delta.optional_columns(workspace.tables / source.table)
+    return (
+        set()
+        if isinstance(source, PathInput)
+        else delta.optional_columns(storage.tables(workspace) / source.table)
+    )

@@ -9,10 +9,11 @@ import pyarrow.parquet as pq
 
 from nightscore.common import Broken, NotYet, file_sha256
 from nightscore.job import Job, PathInput
+from nightscore.pipeline.read.as_published import published_sha256
 from nightscore.pipeline.read.as_reported import table_state
 from nightscore.pipeline.read.inputs import Files
 from nightscore.pipeline.read.manifest import written_down
-from nightscore.store import InputFile, Pinned, Plan, catalog, folder_values
+from nightscore.store import Plan, catalog, folder_values
 
 I32_NEXT = 0x15  # in Thrift's compact protocol: the next field, an i32
 ROWS = 65_536
@@ -27,7 +28,7 @@ def verify_inputs(job: Job, files: Files) -> dict[str, str]:
     """
     _refuse_broken_contracts(job, files)
     paths = {
-        file.path: job.workspace.root / file.path for input_files in files.values() for file in input_files
+        file.path: job.workspace.locate(file.path) for input_files in files.values() for file in input_files
     }
     if job.spec.verify_inputs == "checksum":
         for shown, path in paths.items():
@@ -42,7 +43,7 @@ def refuse_changed_inputs(job: Job, plan: Plan) -> None:
         NotYet: one has changed; what was read may be a mixture.
     """
     for shown, before in plan.sha256.items():
-        now = file_sha256(job.workspace.root / shown)
+        now = file_sha256(job.workspace.locate(shown))
         if now != before:
             raise NotYet(f"{shown}: changed while it was being read (sha256 {before} -> {now})")
 
@@ -51,7 +52,7 @@ def _refuse_broken_contracts(job: Job, files: Files) -> None:
     for name, source in job.spec.inputs.items():
         for column in source.never_null if isinstance(source, PathInput) else ():
             for file in files[name]:
-                _refuse_nulls(job.workspace.root / file.path, file.path, name, column)
+                _refuse_nulls(job.workspace.locate(file.path), file.path, name, column)
 
 
 def _hashes(job: Job, files: Files, paths: Mapping[str, Path]) -> dict[str, str]:
@@ -147,10 +148,4 @@ def _written_down(job: Job, files: Files) -> Iterator[tuple[str, str, Collection
             if isinstance(source, PathInput):
                 yield name, file.path, [written_down(job, source, file.path, read)]
             else:
-                yield name, file.path, _in_receipts(table_state(state, source), source.table, file)
-
-
-def _in_receipts(state: Pinned, table: str, file: InputFile) -> tuple[str, ...]:
-    """The sha256 of the files that were published for a day of a table."""
-    entry = state.published.get(table, {}).get(file.day)
-    return entry.read_receipt().tables[table].sha256 if entry else ()
+                yield name, file.path, published_sha256(table_state(state, source), source.table, file.day)

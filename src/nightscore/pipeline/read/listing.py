@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from nightscore.common import Broken, read_day
-from nightscore.job import Input, Job, PathInput
+from nightscore.common import Broken
+from nightscore.job import Input, Job, Layout, PathInput
 from nightscore.pipeline.read.as_reported import published_files
-from nightscore.store import SUMS, Found, Walk
+from nightscore.store import SUMS, Found, Partition, Span, Walk
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,10 @@ def list_input(job: Job, name: str, source: Input, day: dt.date) -> Listed:
     if isinstance(source, PathInput):
         at = ("inputs", name, "path")
         with _at(job, at):
-            return _days(job, name, source, first, last) if source.partition else _files(job, source)
-    return Listed(tuple((f.day, f.path) for f in published_files(job, name, source, first, last)))
+            if source.layout is None:
+                return _files(job, source)
+            return _days(job, name, source, source.layout, (first, last))
+    return Listed(tuple((f.day, f.path.local()) for f in published_files(job, name, source, first, last)))
 
 
 def list_input_days(job: Job) -> list[dt.date]:
@@ -55,18 +57,21 @@ def list_input_days(job: Job) -> list[dt.date]:
     """
     days_by_input = []
     for name, source in job.spec.inputs.items():
-        if isinstance(source, PathInput) and source.partition:
+        if isinstance(source, PathInput) and source.layout:
             with _at(job, ("inputs", name, "path")):
                 walk = _walk(job, source)
-                days = _partitions(job, name, source, walk)[0]
-                days_by_input.append({day for day, folder in days if walk.holds_data(walk.root / folder)})
+                days = _partitions(job, name, source.layout, walk)[0]
+                days_by_input.append({p.day for p in days if p.day and walk.holds_data(walk.root / p.path)})
     return sorted(set.intersection(*days_by_input)) if days_by_input else []
 
 
-def has_partitions(job: Job, name: str, source: PathInput) -> bool:
-    """Whether an input has a partition of any day at all. Errors as `list_input`'s."""
+def input_days(job: Job, name: str, source: PathInput) -> list[dt.date]:
+    """The days of which an input has a partition, empty or not, in order. Errors as `list_input`'s."""
+    if source.layout is None:
+        return []
     with _at(job, ("inputs", name, "path")):
-        return bool(_partitions(job, name, source, _walk(job, source))[0])
+        days = _partitions(job, name, source.layout, _walk(job, source))[0]
+        return sorted({p.day for p in days if p.day})
 
 
 def _walk(job: Job, source: PathInput) -> Walk:
@@ -92,40 +97,38 @@ def _files(job: Job, source: PathInput) -> Listed:
     return Listed(tuple(("", path) for path in found.files), found.sums, found.ignored)
 
 
-def _days(job: Job, name: str, source: PathInput, first: dt.date, last: dt.date) -> Listed:
-    """The files of an input's days from `first` to `last`.
+def _days(job: Job, name: str, source: PathInput, layout: Layout, span: Span) -> Listed:
+    """The files of an input's days of a span.
 
     Folders of other days are not opened: a lake of decades has thousands of them.
     """
     walk = _walk(job, source)
-    days, beside = _partitions(job, name, source, walk)
+    days, beside = _partitions(job, name, layout, walk, span)
     files, sums, ignored = [], [*beside.sums], [*beside.ignored]
-    for day, folder in days:
-        if first <= day <= last:
-            found = walk.files(walk.root / folder)
-            files += [(day.isoformat(), path) for path in found.files]
+    for partition in days:
+        if partition.day and span[0] <= partition.day <= span[1]:
+            found = walk.at(partition)
+            files += [(partition.day.isoformat(), path) for path in found.files]
             sums += found.sums
             ignored += found.ignored
     return Listed(tuple(sorted(files)), tuple(sums), tuple(ignored))
 
 
 def _partitions(
-    job: Job, name: str, source: PathInput, walk: Walk
-) -> tuple[list[tuple[dt.date, str]], Found]:
-    """The days that an input has, each with the name of its folder; and what else lies beside them."""
-    key = source.partition or ""
-    partitions = walk.partitions(key)
-    days = []
-    for text, folder in partitions.folders:
-        day = read_day(text)
+    job: Job, name: str, layout: Layout, walk: Walk, span: Span | None = None
+) -> tuple[tuple[Partition, ...], Found]:
+    """The partitions that an input has, and what else lies beside them."""
+    partitions = walk.partitions(layout, span)
+    for day, path in partitions.found:
         if day is None:
+            level = path.rpartition("/")[2]
+            text = level.partition("=")[2] if "=" in level else level
             job.raise_broken(
                 ("inputs", name, "partition"),
-                f"{job.workspace.relative(walk.root / folder)}: {text!r} is no day; a partition is "
-                f"{key}=YYYY-MM-DD{_rows_without(folder)}",
+                f"{job.workspace.relative(walk.root / path)}: {text!r} is no day; a partition is "
+                f"{layout.shown}{_rows_without(path)}",
             )
-        days.append((day, folder))
-    return days, partitions.beside
+    return partitions.found, partitions.beside
 
 
 def _rows_without(folder: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from nightscore.common import Broken, NotYet, Workspace, read_day
+from nightscore.common import Broken, NotYet, Workspace
 from nightscore.job import Job, PathInput
 from nightscore.pipeline.read.listing import list_input, window
 from nightscore.store import SUMS
@@ -110,9 +110,8 @@ def _counted(job: Job, source: PathInput, paths: Iterable[Path], day: dt.date) -
         parts = path.relative_to(root).parts if path.is_relative_to(root) else ()
         if root.is_file() or not parts or _left_out(source, parts):
             continue
-        key, _, text = parts[0].partition("=")
-        on = read_day(text) if key == source.partition else None
-        if source.partition is None or (on is not None and first <= on <= last):
+        on = source.layout.day_of(parts) if source.layout else None
+        if source.layout is None or (on is not None and first <= on <= last):
             yield path
 
 

@@ -46,7 +46,7 @@ def inspect_files(
         Broken: their folders don't give the same columns, or other values than a file has of them.
     """
     inspected = [_inspect(workspace, path, day) for day, path in pairs]
-    if folders.partition is not None:
+    if folders.layout is not None:
         _refuse_other_folders(workspace, name, inspected, folders)
     return inspected
 
@@ -82,7 +82,7 @@ def _refuse_other_folders(
             raise Broken(f"input {name}: {have.path} lies in a folder {key}=…, {lack.path} does not")
         if not folders.of_folder:
             inside = {path.partition(".")[0] for path in columns}
-            refuse_twofold(workspace.root / file.path, file.path, inside, types)
+            refuse_twofold(workspace.locate(file.path), file.path, inside, types)
 
 
 def _shown(kind: tuple[str, str]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.common import Broken
+from nightscore.common import Broken, Workspace
 from nightscore.store import (
     AS_THEY_ARE,
     CHUNK_BYTES,
@@ -35,7 +35,7 @@ FIRST_ROWS = 64  # rows that are read first where it is not known how large a ro
 
 
 def scan_chunks(
-    root: Path, piece: Piece, columns: Sequence[str], rows: int, resources: EngineResources, *,
+    workspace: Workspace, piece: Piece, columns: Sequence[str], rows: int, resources: EngineResources, *,
     size: int = CHUNK_BYTES, read: SourceColumns = AS_THEY_ARE,
 ) -> Iterator[pa.RecordBatch]:  # fmt: skip
     """The named columns of a piece's rows, in the files' order, in chunks of at most `rows` rows.
@@ -48,27 +48,27 @@ def scan_chunks(
         Broken: a file can't be read, or is damaged.
     """
     for part in piece.ranges:
-        with _damage(part.path), _opened(root / part.path) as file:
+        with _damage(part.path), _opened(workspace.locate(part.path)) as file:
             alike = _alike(file.schema_arrow, part.path, columns, read)
             if alike:
                 batches = _decoded(file, part, columns, rows, size)
                 yield from (chunk for batch in batches for chunk in within(batch, size))
         if not alike:
-            most = _rows_within(root / part.path, columns, rows, size)
-            batches = _selected(root, part, columns, most, resources, read=read)
+            most = _rows_within(workspace.locate(part.path), columns, rows, size)
+            batches = _selected(workspace, part, columns, most, resources, read=read)
             yield from (chunk for batch in batches for chunk in within(batch, size))
 
 
 def source_schema(
-    root: Path, piece: Piece, columns: Sequence[str], resources: EngineResources,
+    workspace: Workspace, piece: Piece, columns: Sequence[str], resources: EngineResources,
     read: SourceColumns = AS_THEY_ARE,
 ) -> pa.Schema:  # fmt: skip
     """The types in which `scan_chunks` gives the named columns. Errors as `scan_chunks`'s."""
     first = piece.ranges[0].path
-    with _damage(first), _opened(root / first) as file:
+    with _damage(first), _opened(workspace.locate(first)) as file:
         if _alike(file.schema_arrow, first, columns, read):
             return pa.schema([(name, file.schema_arrow.field(name).type) for name in columns])
-    view = View("source", (root / first,), folder_types=read.folders.types(first))
+    view = View("source", (workspace.locate(first),), folder_types=read.folders.types(first))
     with Engine([view], resources) as engine, SqlMistakes(first):
         return engine.schema(f"SELECT {read.terms(first, columns)} FROM source")
 
@@ -170,7 +170,7 @@ def _groups(footer: pq.FileMetaData, part: RowRange) -> tuple[list[int], int]:
 
 
 def _selected(
-    root: Path,
+    workspace: Workspace,
     part: RowRange,
     columns: Sequence[str],
     rows: int,
@@ -179,7 +179,7 @@ def _selected(
     read: SourceColumns = AS_THEY_ARE,
 ) -> Iterator[pa.RecordBatch]:
     """The same through DuckDB; the filter on the row number lets it skip what other pieces hold."""
-    path = root / part.path
+    path = workspace.locate(part.path)
     select = (
         f"SELECT {read.terms(part.path, columns)} "
         f"FROM read_parquet($1, {hive_options(read.folders.types(part.path))}, file_row_number = true) "

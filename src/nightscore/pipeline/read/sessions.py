@@ -3,7 +3,6 @@
 To compute them takes exchange_calendars, whose import and calendars are a good part of a light night.
 """
 
-import contextlib
 import datetime as dt
 import json
 from pathlib import Path
@@ -28,8 +27,7 @@ def calendar_days(workspace: Workspace, calendar: Calendar, first: dt.date, last
     days = _read(kept)
     if days is None:
         days = calendar.days(dt.date(first.year, 1, 1), dt.date(last.year, 12, 31))
-        with contextlib.suppress(OSError):  # what can't be kept is computed again
-            choices.record(kept, json.dumps([day.isoformat() for day in days]))
+        choices.record(kept, json.dumps([day.isoformat() for day in days]))
     return [day for day in days if first <= day <= last]
 
 

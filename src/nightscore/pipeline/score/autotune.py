@@ -94,8 +94,7 @@ def autotune_variant(job: Job, plan: Plan, source: Sequence[InputFile]) -> Choic
     choice = trial.best(variants, kept, size)
     close_models()
     if UNTRIED not in {result.refused for result in choice.tried}:  # else another night may have the time
-        with contextlib.suppress(OSError):  # a choice that can't be kept is made again
-            _keep(kept, choice)
+        choices.record(kept, json.dumps(dataclasses.asdict(choice), indent=1))
     return choice
 
 
@@ -233,10 +232,6 @@ def _file(job: Job, plan: Plan, variants: Sequence[Variant]) -> Path:
         *([plan.code] if plan.code else []),
     ]
     return job.workspace.choices / f"{plan.model_sha256[:12]}-{json_digest(causes)[:12]}.json"
-
-
-def _keep(path: Path, choice: Choice) -> None:
-    choices.record(path, json.dumps(dataclasses.asdict(choice), indent=1))
 
 
 def _read(path: Path) -> Choice | None:

@@ -12,7 +12,6 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -31,6 +30,7 @@ from nightscore.store import (
     Challenger,
     ChallengerResult,
     ColumnProof,
+    Place,
     Plan,
     RunFolder,
     json_digest,
@@ -186,7 +186,7 @@ class Challengers:
             challenger.reason = challenger.reason or "gives NaN for some rows"
         return columns
 
-    def keep_notes(self, path: Path) -> None:
+    def keep_notes(self, path: Place) -> None:
         """Write down what became of them in this piece."""
         if not self._ones:
             return
@@ -238,7 +238,7 @@ def read_challenger_results(
     return tuple(results)
 
 
-def _note(path: Path) -> dict[str, dict[str, Any]]:
+def _note(path: Place) -> dict[str, dict[str, Any]]:
     try:
         notes = json.loads(path.read_text())
         return {str(name): {"cpu_seconds": 0.0, "reason": "", **note} for name, note in notes.items()}

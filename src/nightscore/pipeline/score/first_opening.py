@@ -108,8 +108,7 @@ class _Asked:
             text = json.dumps(
                 {"model": path, "sha256": sha256, "rows": rows.num_rows, "by": str(self.variant)}
             )
-            with contextlib.suppress(OSError):  # what can't be kept is asked again
-                choices.record(kept, text)
+            choices.record(kept, text)
         return "" if sway is None else self._said(sway, rows)
 
     def _rows_for(self, scorer: Scorer) -> pa.RecordBatch | None:

@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +10,7 @@ import pyarrow as pa
 from nightscore.job import Job
 from nightscore.pipeline.score.domains import Mask
 from nightscore.scorers import ChunkError, lost
-from nightscore.store import Plan, RunFolder, run_folder
+from nightscore.store import Place, Plan, RunFolder, run_folder
 
 
 def lost_values(chunk: pa.RecordBatch, inputs: pa.Schema) -> Iterator[tuple[pa.Field, Mask]]:
@@ -44,7 +43,7 @@ class LostValues:
         for needed, rows in lost_values(features, self._inputs) if self._counts else ():
             self._rows[needed.name] += int(np.count_nonzero(rows))
 
-    def keep(self, path: Path) -> None:
+    def keep(self, path: Place) -> None:
         """Write the numbers down for the receipt, if the job wants them."""
         if self._counts:
             run_folder.record(path, json.dumps(self._rows))

@@ -8,7 +8,6 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,7 +18,7 @@ import pyarrow.parquet as pq
 from nightscore.common import Broken, key_text, value_text
 from nightscore.job import Job
 from nightscore.pipeline.score.row_checks import Fault
-from nightscore.store import Plan, open_once, table_schema
+from nightscore.store import Place, Plan, open_once, table_schema
 
 COLUMNS = ("stage", "reason", "message", "features")
 SHOWN_REASONS = 3  # reasons in a message
@@ -32,7 +31,7 @@ class RejectWriter:
     Without a reject there is no file. Where a job's policy is `fail`, the first fault is an error.
     """
 
-    def __init__(self, job: Job, plan: Plan, path: Path, schema: pa.Schema) -> None:
+    def __init__(self, job: Job, plan: Plan, path: Place, schema: pa.Schema) -> None:
         self.job, self.plan, self._path, self._schema = job, plan, path, schema
         self._stack = contextlib.ExitStack()
         self._writer: pq.ParquetWriter | None = None

@@ -11,7 +11,7 @@ from nightscore.pipeline.score.batches import needed_columns
 from nightscore.pipeline.score.missing_values import filled
 from nightscore.pipeline.score.open_model import reference_scorer
 from nightscore.pipeline.score.row_checks import drop_faulty_rows
-from nightscore.store import EngineResources, InputFile, Piece, Plan, RowRange, job_memory_budget
+from nightscore.store import EngineResources, InputFile, Piece, Plan, RowRange, job_memory_budget, storage
 
 
 def read_first_rows(job: Job, plan: Plan, source: Sequence[InputFile], rows: int) -> pa.RecordBatch | None:
@@ -60,10 +60,10 @@ def _read(
     scorer = reference_scorer(job, plan)
     room = job_memory_budget(job).piece
     size = room.chunk // share
-    resources = EngineResources(1, room.duckdb, job.workspace.runs)
+    resources = EngineResources(1, room.duckdb, storage.runs(job.workspace).scratch())
     named = list(dict.fromkeys([*needed_columns(job, scorer), *columns]))
     chunks = scan_chunks(
-        job.workspace.root, Piece(0, tuple(ranges), ""), named, rows, resources, size=size,
+        job.workspace, Piece(0, tuple(ranges), ""), named, rows, resources, size=size,
         read=scored_columns(job, plan.inputs),
     )  # fmt: skip
     inputs = scorer.signature.inputs

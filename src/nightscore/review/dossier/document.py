@@ -18,15 +18,15 @@ Of a table, `coverage/share_1` is that column of its first row, and the rows sta
 import datetime as dt
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nightscore.common import Broken, clipped, parse_yaml
-from nightscore.job import Job
-from nightscore.store import catalog
+from nightscore.job import Job, load_all
+from nightscore.store import catalog, named_views, with_names
 
 FILE = "model.md"
 SECTIONS = (
@@ -39,7 +39,7 @@ FIGURE = re.compile(r"\{\{\s*([^{}|]+?)\s*(?:\|\s*([^{}|]*?)\s*)?\}\}")
 PLACE = re.compile(r"\$([12])\b")
 MOST_ROWS = 60  # of a table on the page
 PUNCTUATION = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~&])")
-NOT_PUBLISHED = "not published"
+NO_VALUE = "no value"  # of a NULL
 
 
 class Outcome(BaseModel):
@@ -59,10 +59,21 @@ class Head(BaseModel):
     figures: Annotated[dict[str, str], Field(description="name: JSON file")] = {}
     tables: dict[str, Outcome] = {}
 
+    def twice(self, known: Iterable[str]) -> set[str]:
+        """The names that stand for two things, of figures, tables and what is `known` without them."""
+        return ({*self.figures, *self.tables} & {*known}) | (self.figures.keys() & self.tables.keys())
+
+
+@dataclass(frozen=True)
+class Said:
+    """What stands in the place of figures that are not there."""
+
+    text: str
+
 
 @dataclass(frozen=True)
 class OutcomeRows:
-    """What an outcome table holds now; `problem` says why it can't be read."""
+    """What an outcome table holds now; `problem` says why it can't be read, `missing` what it waits for."""
 
     name: str
     about: str
@@ -70,11 +81,14 @@ class OutcomeRows:
     columns: tuple[str, ...] = ()
     rows: tuple[tuple[Any, ...], ...] = ()
     problem: str = ""
+    missing: tuple[str, ...] = ()
 
     @property
-    def first_row(self) -> dict[str, Any] | None:
-        """Column -> value of the first row; None where there is no row."""
-        return dict(zip(self.columns, self.rows[0], strict=True)) if self.rows else None
+    def first_row(self) -> "dict[str, Any] | Said":
+        """Column -> value of the first row; or what is said in its place."""
+        if self.problem and not self.missing:
+            return Said("can't be read")
+        return dict(zip(self.columns, self.rows[0], strict=True)) if self.rows else Said("not published")
 
     @property
     def shown(self) -> tuple[tuple[Any, ...], ...]:
@@ -117,7 +131,12 @@ def read_document(job: Job, first: dt.date, last: dt.date, known: Mapping[str, A
     except (OSError, UnicodeDecodeError) as error:
         raise Broken(f"{shown}: can't be read as UTF-8 text: {error}") from error
     head, start = _read_head(text, shown)
-    tables = tuple(_run(job, name, one, (first, last)) for name, one in head.tables.items())
+    if twice := head.twice(known):
+        raise Broken(
+            f"{shown}: head: {min(twice)!r} stands for two things; figures and tables have names of their "
+            f"own, and none of {', '.join(known)}, which every page has"
+        )
+    tables = tuple(_run(job, shown, name, one, (first, last)) for name, one in head.tables.items())
     figures = {name: _read_figures(job, shown, name, file) for name, file in head.figures.items()}
     rows = {one.name: one.first_row for one in tables}
     values = {**known, **figures, **rows}
@@ -147,22 +166,50 @@ def _read_figures(job: Job, shown: str, name: str, file: str) -> Any:
         raise Broken(f"{shown}: head: figures.{name}: {file} can't be read as JSON: {error}") from error
 
 
-def _run(job: Job, name: str, outcome: Outcome, days: tuple[dt.date, dt.date]) -> OutcomeRows:
+def _run(job: Job, shown: str, name: str, outcome: Outcome, days: tuple[dt.date, dt.date]) -> OutcomeRows:
     """The rows of an outcome table. One that can't be read is told, and keeps nothing else away."""
     used = sorted(set(PLACE.findall(outcome.sql)))  # DuckDB refuses a value that has no place
     sql = PLACE.sub(lambda place: f"${used.index(place[1]) + 1}", outcome.sql)
+    missing: tuple[str, ...] = ()
     try:
+        missing = _unpublished(job, sql)
         table = catalog.query(sql, job.workspace, values=[days[int(place) - 1] for place in used])
         columns = [column.to_pylist() for column in table.columns]  # by place: two may have one name
+    except UnknownTable as error:
+        raise Broken(f"{shown}: head: tables.{name}: {error}") from None
     except (Broken, ArithmeticError, ValueError) as error:  # a day that Python has not, such as 20000-01-01
-        return OutcomeRows(name, outcome.about, outcome.sql, problem=str(error))
+        return OutcomeRows(name, outcome.about, outcome.sql, problem=str(error), missing=missing)
     rows = tuple(zip(*columns, strict=True))
     return OutcomeRows(name, outcome.about, outcome.sql, tuple(table.column_names), rows)
+
+
+class UnknownTable(Broken):
+    """A SELECT reads a table that no job makes."""
+
+
+def _unpublished(job: Job, sql: str) -> tuple[str, ...]:
+    """The tables that a SELECT reads and that have no day yet.
+
+    Raises:
+        UnknownTable: one is of no job of the workspace.
+        Broken: it is no SELECT.
+    """
+    there = {view.name.lower() for view in catalog.read_catalog(job.workspace).views()}
+    missing = named_views(sql, FILE) - there - with_names(sql, FILE)
+    jobs, broken = load_all(job.workspace) if missing else ([], [])
+    made = {table.lower() for one in (job, *jobs) for table in one.spec.tables}
+    if (unknown := missing - made) and not broken:  # what a job makes that can't be read is not known
+        raise UnknownTable(
+            f"{min(unknown)!r} is a table of no job; those of {job.name}: {', '.join(job.spec.tables)}; "
+            f"published: {', '.join(sorted(there))}"
+        )
+    return tuple(sorted(missing))
 
 
 def _sections(text: str, start: int, shown: str, values: Mapping[str, Any]) -> dict[str, str]:
     """Section -> its Markdown, with figures."""
     titles = list(TITLE.finditer(text, start))
+    _refuse_unheaded(text, start, titles[0].start() if titles else len(text), shown)
     ends = [*(title.start() for title in titles[1:]), len(text)]
     sections: dict[str, str] = {}
     for title, end in zip(titles, ends, strict=True):
@@ -181,6 +228,17 @@ def _sections(text: str, start: int, shown: str, values: Mapping[str, Any]) -> d
     return sections
 
 
+def _refuse_unheaded(text: str, start: int, end: int, shown: str) -> None:
+    """Raise `Broken` where a line stands between the head and the first heading."""
+    before = text[start:end]
+    if before.strip():
+        line = text.count("\n", 0, start + len(before) - len(before.lstrip())) + 1
+        raise Broken(
+            f"{shown}:{line}: {clipped(before.strip().splitlines()[0])} stands before the first heading, "
+            f"where no page has it; a model document is a head and sections: ## {', ## '.join(SECTIONS)}"
+        )
+
+
 def _filled(text: str, span: tuple[int, int], shown: str, values: Mapping[str, Any]) -> str:
     """A part of the text with each figure in its place."""
     start, end = span
@@ -197,15 +255,15 @@ def _figure(path: str, form: str, place: str, values: Mapping[str, Any]) -> str:
     value: Any = values
     for i, part in enumerate(steps := path.split("/")):
         key: Any = int(part) if isinstance(value, list) and part.isdecimal() else part
-        if value is None:  # a table without a row: the job that makes it has not run
-            return NOT_PUBLISHED
+        if isinstance(value, Said):
+            return value.text
         try:
             value = value[key]
         except (KeyError, IndexError, TypeError):
             at = "/".join(steps[:i]) or "figures"
             raise Broken(f"{place}: {path}: {at} has no {clipped(part)}; there: {_names(value)}") from None
     try:
-        written = format(value, form) if value is not None else NOT_PUBLISHED
+        written = format(value, form) if value is not None else NO_VALUE
     except (ValueError, TypeError, ArithmeticError, MemoryError) as error:
         raise Broken(
             f"{place}: {path}: {clipped(str(value))} can't be written as {form!r}: {error}"

@@ -16,6 +16,7 @@ from nightscore.store import (
     PROMOTIONS_FILE,
     AuditResult,
     CatalogEntry,
+    Pinned,
     Receipt,
     catalog,
     owners,
@@ -26,10 +27,15 @@ from nightscore.store import (
 
 @dataclass(frozen=True)
 class Night:
-    """One published run of a day: its receipt, and what it read. `in_force`: nothing replaced it."""
+    """One published run of a day: its receipt, and what it read.
+
+    `in_force`: nothing has replaced it, nor a table of it. `taken_by` is the job that has published a table
+    of it again, which was handed over to it; "" where none has.
+    """
 
     receipt: Receipt
     in_force: bool
+    taken_by: str
     files: Mapping[str, str]  # path -> fingerprint
 
 
@@ -165,17 +171,8 @@ def gather_record(job: Job, first: dt.date, last: dt.date) -> Record:
     inside = [entry for entry in entries if first.isoformat() <= entry.day <= last.isoformat()]
     if not inside:
         raise Broken(_nothing(job, first, last, {entry.day for entry in entries}))
-    newest = {entry.day: entry.run_id for entry in inside}
     read = [(entry, entry.read_receipt_or_reason()) for entry in inside]
-    runs = tuple(
-        Night(
-            receipt,
-            newest[entry.day] == entry.run_id,
-            {file.path: file.fingerprint for file in receipt.inputs},
-        )
-        for entry, receipt in read
-        if receipt.status != "unreadable"
-    )
+    runs = tuple(_night(state, entry, receipt) for entry, receipt in read if receipt.status != "unreadable")
     return Record(
         job=job,
         first=first,
@@ -185,6 +182,12 @@ def gather_record(job: Job, first: dt.date, last: dt.date) -> Record:
         approvals=tuple(_approvals(job, first, last, runs)),
         held=tuple(_held(job, first, last)),
     )
+
+
+def _night(state: Pinned, entry: CatalogEntry, receipt: Receipt) -> Night:
+    later = state.replaced_by(entry)
+    files = {file.path: file.fingerprint for file in receipt.inputs}
+    return Night(receipt, later is None, later.job if later and later.job != entry.job else "", files)
 
 
 def _held(job: Job, first: dt.date, last: dt.date) -> Iterator[str]:

@@ -47,7 +47,7 @@ def render_dossier(record: Record) -> str:
 
 def dossier_file(record: Record) -> Path:
     """Where the page lies unless another file is named: `data/dossiers/JOB/FROM_TO.html`."""
-    folder = record.job.workspace.root / "data/dossiers" / record.job.name
+    folder = record.job.workspace.dossiers / record.job.name
     return folder / f"{record.first}_{record.last}.html"
 
 

@@ -54,9 +54,7 @@ def _first_day(published: PublishedDay, name: str) -> str:
     source = published.job.spec.inputs[name]
     if not isinstance(source, PathInput):
         return min(published.state.published.get(source.table, {}), default="")
-    key = f"{source.partition}="
-    folders = published.job.workspace.resolve(source.path).glob(f"{key}*")
-    return min((folder.name.removeprefix(key) for folder in folders), default="")
+    return min((day.isoformat() for day in inputs.input_days(published.job, name, source)), default="")
 
 
 def _patient(job: Job) -> Job:
@@ -87,7 +85,7 @@ def _was_there(published: PublishedDay, path: str) -> bool:
     if not placed or _is_linked(published, path, homes) or not path.endswith(".parquet"):
         return True
     began = published.receipt.started_at
-    stat = (published.root / path).stat()
+    stat = published.locate(path).stat()
     return began is not None and max(stat.st_mtime, stat.st_ctime) < began.timestamp()
 
 
@@ -95,7 +93,7 @@ def _is_linked(published: PublishedDay, path: str, homes: list[str]) -> bool:
     """Whether a folder below an input's own, on the way to a file, is a link: older versions left it out."""
     above = [folder for folder in Path(path).parents if folder.as_posix() not in (*homes, ".")]
     inside = [f for f in above if any(f.as_posix().startswith(f"{home}/") for home in homes)]
-    return any((published.root / folder).is_symlink() for folder in inside)
+    return any(published.locate(folder.as_posix()).is_symlink() for folder in inside)
 
 
 def _some(paths: list[str]) -> str:

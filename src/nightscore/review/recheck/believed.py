@@ -66,7 +66,7 @@ def _texts(sql: Sql, files: Files, named: frozenset[str]) -> Iterator[Finding]:
 def _files(published: PublishedDay, sql: Sql) -> Files:
     """The files that a SELECT saw, by the names of receipts, each with what stands for its bytes."""
     files = {
-        file.path: KnownFile(published.root / file.path, file.fingerprint)
+        file.path: KnownFile(published.locate(file.path), file.fingerprint)
         for input_files in published.files.values()
         for file in input_files
     }

@@ -230,6 +230,6 @@ def _other_model(then: ModelResult) -> str:
 
 def _is_there(published: PublishedDay, path: str, sha256: str) -> bool:
     try:
-        return file_sha256(published.root / path) == sha256
+        return file_sha256(published.locate(path)) == sha256
     except OSError:
         return False

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from nightscore.common import NightscoreError, Workspace, as_day, file_sha256
 from nightscore.job import Input, Job, PathInput, SqlAudit
 from nightscore.pipeline import inputs
-from nightscore.store import CatalogEntry, InputFile, InputResult, Pinned, Receipt, RunFolder
+from nightscore.store import CatalogEntry, InputFile, InputResult, Pinned, Receipt, RunFolder, storage
 
 
 class Finding(BaseModel):
@@ -50,11 +50,11 @@ class Inspected:
         if now is None or now.fingerprint == then.fingerprint:
             return now
         same = then.sha256 and then.bytes == now.bytes
-        return now if same and file_sha256(self.workspace.root / then.path) == then.sha256 else None
+        return now if same and file_sha256(self.workspace.locate(then.path)) == then.sha256 else None
 
     def _inspect(self, path: str) -> InputFile | None:
         try:
-            return inputs.inspect_parquet(self.workspace, self.workspace.root / path)
+            return inputs.inspect_parquet(self.workspace, self.workspace.locate(path))
         except (NightscoreError, OSError):
             return None
 
@@ -75,9 +75,13 @@ class PublishedDay:
         return as_day(self.entry.day)
 
     @property
-    def root(self) -> Path:
-        """The workspace's root, to which the paths of receipts are relative."""
-        return self.job.workspace.root
+    def workspace(self) -> Workspace:
+        """The workspace, whose paths receipts name."""
+        return self.job.workspace
+
+    def locate(self, path: str) -> Path:
+        """Where a file lies that the receipt names."""
+        return self.workspace.locate(path)
 
     def home(self, source: Input) -> str:
         """The folder or file of an input, as receipts begin its files' paths."""
@@ -146,10 +150,12 @@ class PublishedDay:
         """The files whose rows were scored; None where the snapshot of them is gone."""
         if self.job.features_sql is None:
             return [f for f in self.files[self.job.spec.features] if f.day == self.entry.day]
-        run = RunFolder(self.job.workspace.runs / self.entry.job / self.entry.day / self.entry.run_id)
-        if not run.features.is_file():
+        run = RunFolder(
+            storage.runs(self.job.workspace) / self.entry.job / self.entry.day / self.entry.run_id
+        )
+        if not run.features.exists():
             return None
-        return [inputs.inspect_parquet(self.job.workspace, run.features)]
+        return [inputs.inspect_parquet(self.job.workspace, run.features.local())]
 
 
 def _partition(path: str, key: str | None) -> str:

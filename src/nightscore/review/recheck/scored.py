@@ -15,7 +15,7 @@ from nightscore.common import Broken, NightscoreError
 from nightscore.job import Job
 from nightscore.pipeline import hold_to_rows, inputs, lost_values, open_job_model, scan_chunks
 from nightscore.review.recheck.published_day import Finding, PublishedDay
-from nightscore.store import EngineResources, InputFile, Piece, Plan, RowRange, job_memory_budget
+from nightscore.store import EngineResources, InputFile, Piece, Plan, RowRange, job_memory_budget, storage
 
 NEIGHBOURS, LOST, FILLED, DECIMALS = (
     "neighbours", "value lost", "fill cast", "last bits of decimals",
@@ -37,7 +37,7 @@ def scored_otherwise(published: PublishedDay, plan: Plan, doubts: list[str]) -> 
     except NightscoreError as error:
         doubts.append(f"its model was not asked about its rows: {error}")
     needed = open_job_model(job, plan.model_path).scorer.signature.inputs
-    yield from _filled(job, published.root, source, needed)
+    yield from _filled(job, source, needed)
     yield from _lost(job, source, needed)
 
 
@@ -46,17 +46,17 @@ def rounded_decimals(published: PublishedDay, plan: Plan) -> Iterator[str]:
     source = published.scored() if published.job.features_sql is None else None
     if not source:
         return
-    kinds = pq.read_schema(published.root / source[0].path)
+    kinds = pq.read_schema(published.locate(source[0].path))
     needed = open_job_model(published.job, plan.model_path).scorer.signature.inputs
     names = [n for n in needed.names if n in kinds.names and pa.types.is_decimal(kinds.field(n).type)]
     if names:
         yield f"{DECIMALS}: {', '.join(names)} may have been scored one unit in the last place off"
 
 
-def _filled(job: Job, root: Path, source: Sequence[InputFile], needed: pa.Schema) -> Iterator[Finding]:
+def _filled(job: Job, source: Sequence[InputFile], needed: pa.Schema) -> Iterator[Finding]:
     """Nulls for which `features_null` stood, cast to the column's type."""
     for name, rule in job.spec.scoring.features_null.items():
-        paths = [root / file.path for file in source]
+        paths = [job.workspace.locate(file.path) for file in source]
         kinds = [pq.read_schema(path) for path in paths]
         if isinstance(rule, str) or name not in needed.names or name not in kinds[0].names:
             continue
@@ -90,15 +90,14 @@ def _nulls(path: Path, name: str) -> int:
 
 def _lost(job: Job, source: Sequence[InputFile], needed: pa.Schema) -> Iterator[Finding]:
     """Values that the model's type does not hold; only of columns whose footers don't rule that out."""
-    root = job.workspace.root
-    doubtful = [f for f in needed if any(not _is_held(root / file.path, f) for file in source)]
+    doubtful = [f for f in needed if any(not _is_held(job.workspace.locate(file.path), f) for file in source)]
     if not doubtful:
         return
-    resources = EngineResources(1, job_memory_budget(job).piece.duckdb, job.workspace.runs)
+    resources = EngineResources(1, job_memory_budget(job).piece.duckdb, storage.runs(job.workspace).scratch())
     ranges = tuple(RowRange(file.path, 0, file.rows) for file in source if file.rows)
     names, rows = [field.name for field in doubtful], Counter[str]()
     read = inputs.scored_columns(job, {job.spec.features: tuple(source)})
-    for chunk in scan_chunks(root, Piece(0, ranges, ""), names, CHUNK, resources, read=read):
+    for chunk in scan_chunks(job.workspace, Piece(0, ranges, ""), names, CHUNK, resources, read=read):
         for field, mask in lost_values(chunk, pa.schema(doubtful)):
             rows[field.name] += int(mask.sum())
     for name, count in rows.items():

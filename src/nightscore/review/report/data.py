@@ -129,7 +129,7 @@ def _tables(days: DayProfiler, job: Job, entry: CatalogEntry) -> Iterator[TableF
 
 def _past(state: Pinned, job: str) -> tuple[Past, ...]:
     """The last runs of a job up to this state, in the order in which they ran."""
-    files = [entry.file for entry in state.history if entry.job == job][-PAST_RUNS:]
+    files = [entry.file.local() for entry in state.history if entry.job == job][-PAST_RUNS:]
     with Engine([View(RECEIPTS, tuple(files), "day")], catalog.query_resources(state.workspace)) as engine:
         rows = engine.rows(
             f"SELECT CAST(day AS VARCHAR), run_id, rows_published, rows_per_second FROM {RECEIPTS} "

@@ -14,7 +14,7 @@ from nightscore.job import load
 from nightscore.review.report import charts
 from nightscore.review.report.data import Facts, gather_facts
 from nightscore.review.report.profile import LISTED_VALUES, Breakdown, Distribution
-from nightscore.store import library_versions
+from nightscore.store import library_versions, storage
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -51,8 +51,8 @@ def render_page(facts: Facts) -> str:
 def report_file(facts: Facts) -> Path:
     """Where the page of a run lies unless another file is named: in the run's folder."""
     receipt = facts.receipt
-    folder = facts.job.workspace.runs_of(receipt.job, dt.date.fromisoformat(receipt.day)) / receipt.run_id
-    return folder / "report.html"
+    runs = storage.runs_of(facts.job.workspace, receipt.job, dt.date.fromisoformat(receipt.day))
+    return (runs / receipt.run_id).scratch() / "report.html"
 
 
 def open_templates() -> "Environment":

@@ -11,8 +11,12 @@ from nightscore.common import write_text_once
 
 
 def record(path: Path, text: str) -> None:
-    """Write a choice once, complete and durable, or nothing; one that is there stays."""
-    write_text_once(path, text)
+    """Write a choice once, complete and durable; one that is there stays.
+
+    One that can't be written is none: what is not kept is chosen, asked or computed again.
+    """
+    with contextlib.suppress(OSError):
+        write_text_once(path, text)
 
 
 @contextlib.contextmanager

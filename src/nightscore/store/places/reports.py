@@ -18,6 +18,6 @@ def write_page(file: Path, html: str) -> None:
 
 def write_bakeoff(workspace: Workspace, job: str, day: str, name: str, data: bytes) -> str:
     """Write a file of a bake-off's result, `data/bakeoffs/<job>/<day>/<name>`; gives its path there."""
-    file = workspace.root / "data" / "bakeoffs" / job / day / name
+    file = workspace.bakeoffs / job / day / name
     replace_bytes(file, data)
     return workspace.relative(file)

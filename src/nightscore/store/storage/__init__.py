@@ -1,0 +1,5 @@
+"""Where `data/` lies, behind one protocol; the disk is its first implementation."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

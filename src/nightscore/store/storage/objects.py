@@ -1,0 +1,412 @@
+"""`data/` in a bucket: S3, Google Cloud Storage, Azure Blob Storage. The only module that imports obstore.
+
+A put is whole and durable once it is answered, and an answer may be lost: so "exists already" proves nothing
+about who was first, and a record is read back after each doubtful answer. Data is read as local files, which
+are fetched as the look before found them (If-Match), so nobody reads half of one object and half of another.
+
+There are no locks. A sign of life is an object that its process renews, and counts by the storage's own
+clock, so that machines may disagree about the time.
+"""
+
+import contextlib
+import functools
+import hashlib
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import obstore
+from obstore import exceptions as raised
+from obstore.store import MemoryStore, from_url
+
+from nightscore.common import Broken, NotYet
+from nightscore.store import disk
+from nightscore.store.storage.contract import Seen
+
+TRIES, FIRST_PAUSE, LONGEST_PAUSE = 8, 0.05, 2.0  # of what can't be known to have been done; seconds
+AT_ONCE = 32  # requests
+RANGE = 8 << 20  # bytes of an object that one request fetches
+WHOLE = 32 << 20  # bytes up to which data is put by one request, which can be conditional
+COPIED = 5_000_000_000  # bytes up to which S3 copies an object by one request
+BEAT, ALIVE = 600.0, 1_800.0  # seconds between two signs of life; for so long one of them counts
+LEASE = 300.0  # seconds that a lock counts whose process has gone
+PAUSE = 0.1  # seconds between two looks at a lock
+LOCK = "lock"  # the folder of signs of life and of locks
+CLIENT: Any = {"timeout": timedelta(minutes=2), "connect_timeout": timedelta(seconds=10)}
+RETRY: Any = {"max_retries": 4, "retry_timeout": timedelta(minutes=2)}
+TAKEN = (raised.AlreadyExistsError, raised.PreconditionError)  # and nothing is said of who was first
+HOPELESS = ("NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "builder error")
+T = TypeVar("T")
+
+
+def open_objects(address: str, scratch: Path) -> "Objects":
+    """The storage at an address such as `s3://bucket/prefix`; credentials come from the cloud's usual chain.
+
+    Raises:
+        Broken: there is no such kind of address, or what the environment says of it is not understood.
+    """
+    if address.startswith("memory:"):
+        return Objects(MemoryStore(), address, scratch)
+    try:
+        plain = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")  # else it would count no more
+        client: Any = {**CLIENT, "allow_http": plain}
+        return Objects(from_url(address, client_options=client, retry_config=RETRY), address, scratch)
+    except (raised.BaseError, ValueError) as error:
+        raise Broken(f"{address} can't be opened: {_first_line(error)}") from error
+
+
+class Objects:
+    """The storage below an address; see `Storage` for what each method promises.
+
+    `scratch` is a folder of this machine for what is fetched, spilled or half written. It may be lost at any
+    time, and be shared by processes.
+    """
+
+    def __init__(self, store: Any, address: str, scratch: Path) -> None:
+        self._store, self.address, self._scratch = store, address.rstrip("/"), scratch
+        self._mark = secrets.token_hex(8)
+        self._is_fit = False
+        self._fit_lock = threading.Lock()
+
+    def create(self, key: str, data: bytes) -> bytes:
+        self.refuse_unfit()
+        for pause in _pauses():
+            with contextlib.suppress(*TAKEN), self._doubtful(key):
+                obstore.put(self._store, key, data, mode="create")
+                return data
+            with contextlib.suppress(FileNotFoundError):
+                return self.read(key)  # ours, whose answer was lost; or another's
+            time.sleep(pause)
+        raise NotYet(f"{self._shown(key)}: the storage takes no record; nothing is decided")
+
+    def read(self, key: str) -> bytes:
+        return bytes(self._again(key, lambda: obstore.get(self._store, key).bytes()))
+
+    def replace(self, key: str, data: bytes) -> None:
+        self._again(key, lambda: obstore.put(self._store, key, data))
+
+    @contextlib.contextmanager
+    def save(self, key: str) -> Iterator[Path]:
+        folder = self._scratch / "writing"
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"{secrets.token_hex(8)}-{key.rpartition('/')[2]}"
+        try:
+            yield file
+            self._put_file(key, file)
+        finally:
+            file.unlink(missing_ok=True)
+
+    def _put_file(self, key: str, file: Path) -> None:
+        if self.look(key) is not None:
+            return
+        size = file.stat().st_size
+        if size <= WHOLE:
+            self.create(key, file.read_bytes())
+        else:  # in parts, which no storage makes conditional; two attempts have the same bytes
+            self._again(key, lambda: obstore.put(self._store, key, file))
+        found = self.look(key)
+        if found is None or found.bytes != size:
+            raise NotYet(f"{self._shown(key)}: {size} bytes were put, and are not there; run again")
+
+    def link(self, names: Mapping[str, str]) -> None:
+        _each(lambda pair: self._copy(*pair), names.items(), "objects")
+
+    def _copy(self, second: str, first: str) -> None:
+        if self.look(second) is not None:
+            return
+        found = self.look(first)
+        if found is None:
+            raise FileNotFoundError(self._shown(first))
+        if found.bytes > COPIED:
+            file = self.local(first)
+            self._again(second, lambda: obstore.put(self._store, second, file))
+        else:
+            self._again(second, lambda: obstore.copy(self._store, first, second))
+
+    def local(self, key: str) -> Path:
+        found = self.look(key)
+        if found is None:
+            raise FileNotFoundError(self._shown(key))
+        mark = hashlib.sha256(f"{self.address}\0{found.tag}".encode()).hexdigest()[:16]
+        path = self._scratch / "fetched" / mark / key
+        if not path.exists():
+            self._fetch(found, path)
+        return path
+
+    def _fetch(self, found: Seen, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        try:
+            with part.open("wb") as file:
+                file.truncate(found.bytes)
+                starts = range(0, found.bytes, RANGE)
+                _each(lambda start: self._fetch_range(found, file.fileno(), start), starts, "ranges")
+            part.rename(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _fetch_range(self, found: Seen, descriptor: int, start: int) -> None:
+        stop = min(start + RANGE, found.bytes)
+        options: Any = {"if_match": found.tag.rpartition(":")[0], "range": (start, stop)}
+        try:
+            data = self._again(
+                found.key, lambda: obstore.get(self._store, found.key, options=options).bytes()
+            )
+        except (raised.PreconditionError, FileNotFoundError) as error:
+            raise NotYet(f"{self._shown(found.key)}: changed or removed while it was being read") from error
+        if len(data) != stop - start:
+            raise NotYet(f"{self._shown(found.key)}: cut short while it was being read")
+        os.pwrite(descriptor, data, start)
+
+    def look(self, key: str) -> Seen | None:
+        try:
+            return _seen(self._again(key, lambda: obstore.head(self._store, key)))
+        except FileNotFoundError:
+            return None
+
+    def glob(self, key: str, patterns: Sequence[str], *, hidden: bool = False) -> list[str]:
+        folders = self._names(key, patterns, hidden, folders=True)
+        return sorted({*folders, *self._names(key, patterns, hidden)})
+
+    def glob_folders(self, key: str, patterns: Sequence[str]) -> list[str]:
+        return sorted(set(self._names(key, patterns, hidden=False, folders=True)))
+
+    def _names(self, key: str, patterns: Sequence[str], hidden: bool, folders: bool = False) -> Iterator[str]:
+        """The keys below a folder that have all of some patterns: those of objects, or of folders.
+
+        Of one level what lies deeper is not listed; of more levels all is, a thousand keys a request.
+        """
+        start = len(key) + 1
+        for found in self._below(key, flat=len(patterns) > 1):
+            parts = found[start:].rstrip("/").split("/")
+            is_folder = found.endswith("/") or len(parts) > len(patterns)
+            head = parts[: len(patterns)]
+            if is_folder == folders and len(head) == len(patterns) and _fit(head, patterns, hidden):
+                yield f"{key}/{'/'.join(head)}"
+
+    def _below(self, key: str, flat: bool) -> Iterator[str]:
+        if flat:
+            yield from (found.key for found in self._walk(f"{key}/"))
+            return
+        listed = self._again(key, lambda: obstore.list_with_delimiter(self._store, f"{key}/"))
+        yield from (f"{prefix}/" for prefix in listed["common_prefixes"])
+        yield from (found["path"] for found in listed["objects"])
+
+    def _walk(self, prefix: str) -> Iterator[Seen]:
+        pages = obstore.list(self._store, prefix, chunk_size=1_000)
+        while page := self._again(prefix, lambda: next(pages, None)):
+            yield from map(_seen, page)
+
+    def is_folder(self, key: str) -> bool:
+        return any(True for _ in self._walk(f"{key}/"))
+
+    def lies_in(self, key: str, folder: str) -> bool:  # noqa: ARG002 - there are no links
+        return True
+
+    def walk(self, key: str) -> Iterator[Seen]:
+        if found := self.look(key):
+            yield found
+        yield from self._walk(f"{key}/")
+
+    def remove(self, key: str) -> None:
+        keys = [found.key for found in self.walk(key)]
+        for start in range(0, len(keys), 1_000):
+            self._remove_all(key, keys[start : start + 1_000])
+
+    def _remove_all(self, key: str, keys: Sequence[str]) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._again(key, lambda: obstore.delete(self._store, keys))
+
+    @contextlib.contextmanager
+    def hold(self, key: str) -> Iterator[None]:
+        sign, ended = f"{key}/{LOCK}/{secrets.token_hex(8)}", threading.Event()
+        self.replace(sign, b"")
+        beat = threading.Thread(target=self._beat, args=(sign, ended), daemon=True)
+        beat.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            beat.join()
+            with contextlib.suppress(NotYet, Broken):
+                self.remove(sign)
+
+    def _beat(self, sign: str, ended: threading.Event) -> None:
+        while not ended.wait(BEAT):
+            with contextlib.suppress(NotYet, Broken):  # the next beat may get through
+                self.replace(sign, b"")
+
+    def is_held(self, key: str) -> bool:
+        signs = list(self._walk(f"{key}/{LOCK}/"))
+        return bool(signs) and max(sign.modified for sign in signs) > self.now() - ALIVE
+
+    @contextlib.contextmanager
+    def lock(self, key: str, *, shared: bool, seconds: float) -> Iterator[bool]:
+        """Each puts its mark and then looks for others': of two at once at least one sees the other's.
+
+        A mark of a process that has gone counts for `LEASE` seconds.
+        """
+        kind = "shared" if shared else "alone"
+        mark, end = f"{key}/{LOCK}/{kind}-{secrets.token_hex(8)}", time.monotonic() + seconds
+        try:
+            self.replace(mark, b"")
+            while (others := self._others(key, mark, shared)) and time.monotonic() <= end:
+                self.remove(mark)  # so that of two who wait for each other one goes first
+                time.sleep(PAUSE * (1 + secrets.randbelow(4)))
+                self.replace(mark, b"")
+            yield not others
+        finally:
+            with contextlib.suppress(NotYet, Broken):
+                self.remove(mark)
+
+    def _others(self, key: str, mark: str, shared: bool) -> list[str]:
+        """The marks in the way of one: all others, or of a shared one those of who would be alone."""
+        signs = [sign for sign in self._walk(f"{key}/{LOCK}/") if sign.key != mark]
+        if shared:
+            signs = [sign for sign in signs if sign.key.rpartition("/")[2].startswith("alone-")]
+        now = self.now() if signs else 0.0
+        return [sign.key for sign in signs if sign.modified > now - LEASE]
+
+    def now(self) -> float:
+        key = f"data/.nightscore/clock-{self._mark}"
+        self.replace(key, b"")
+        found = self.look(key)
+        return found.modified if found else time.time()
+
+    def scratch(self, key: str) -> Path:
+        return self._scratch / "working" / key
+
+    def scratch_folders(self, key: str, patterns: Sequence[str]) -> list[Path]:
+        return [path for path in (self._scratch / "working" / key).glob("/".join(patterns)) if path.is_dir()]
+
+    def free_bytes(self, key: str) -> int:
+        return disk.free_bytes(self.scratch(key))
+
+    def refuse_unfit(self) -> None:
+        """Know that the storage holds to conditions: one that ignores them would lose nights quietly.
+
+        Raises:
+            Broken: it ignores If-None-Match or If-Match.
+        """
+        with self._fit_lock:
+            if not self._is_fit:
+                self._probe(f"data/.nightscore/probe-{secrets.token_hex(8)}")
+                self._is_fit = True
+
+    def _probe(self, key: str) -> None:
+        self._again(key, lambda: obstore.put(self._store, key, b"1"))
+        try:
+            if not self._refused(lambda: obstore.put(self._store, key, b"2", mode="create")):
+                self._raise_unfit("If-None-Match", "two runs could both decide what becomes of a day")
+            first = self.look(key)
+            self._again(key, lambda: obstore.put(self._store, key, b"33"))
+            options: Any = {"if_match": first.tag.rpartition(":")[0] if first else ""}
+            if not self._refused(lambda: obstore.get(self._store, key, options=options).bytes()):
+                self._raise_unfit("If-Match", "a file that changes while it is read could not be noticed")
+        finally:
+            self.remove(key)
+
+    def _refused(self, call: Callable[[], object]) -> bool:
+        try:
+            call()
+        except TAKEN:
+            return True
+        return False
+
+    def _raise_unfit(self, header: str, so: str) -> NoReturn:
+        raise Broken(
+            f"{self.address}: this storage ignores {header}, so {so}; allowed are storages that heed "
+            "conditional requests, as S3, Google Cloud Storage, Azure Blob Storage and SeaweedFS do"
+        )
+
+    def _again(self, key: str, call: Callable[[], T]) -> T:
+        """The result of a call that may be made several times.
+
+        Raises:
+            FileNotFoundError, PreconditionError: what the storage says.
+            Broken: it does not let us.
+            NotYet: it does not answer.
+        """
+        for pause in _pauses():
+            with self._doubtful(key):
+                return call()
+            time.sleep(pause)
+        raise NotYet(f"{self._shown(key)}: the storage does not answer; try again later")
+
+    @contextlib.contextmanager
+    def _doubtful(self, key: str) -> Iterator[None]:
+        """A context that passes over an error after which it is not known what was done."""
+        try:
+            yield
+        except (raised.NotFoundError, FileNotFoundError) as error:
+            raise FileNotFoundError(self._shown(key)) from error
+        except TAKEN:
+            raise
+        except (raised.PermissionDeniedError, raised.UnauthenticatedError) as error:
+            raise Broken(f"{self._shown(key)}: {self._why(error)}") from error
+        except raised.BaseError as error:
+            if self._is_hopeless(error):
+                raise Broken(f"{self._shown(key)}: {self._why(error)}") from error
+        except OSError:
+            pass
+
+    def _is_hopeless(self, error: Exception) -> bool:
+        return any(text in str(error) for text in HOPELESS)
+
+    def _why(self, error: Exception) -> str:
+        """Why the storage does not let us, without what it quotes of the request: that may hold a key."""
+        if isinstance(error, raised.UnauthenticatedError) or any(
+            text in str(error) for text in ("InvalidAccessKeyId", "SignatureDoesNotMatch")
+        ):
+            return "the storage does not know us; set the credentials of its usual chain (for S3: AWS_…)"
+        if "NoSuchBucket" in str(error):
+            return "there is no such bucket"
+        if "builder error" in str(error):
+            return "its endpoint is no https:// address (AWS_ALLOW_HTTP=true allows http://)"
+        return "the storage does not let us read or write there; its policy has to allow both"
+
+    def _shown(self, key: str) -> str:
+        return f"{self.address}/{key}"
+
+
+def _seen(found: Mapping[str, Any]) -> Seen:
+    moment = found["last_modified"].timestamp()
+    tag = f"{found['e_tag']}:{found['size']}"
+    return Seen(found["path"], found["size"], tag, moment, int(moment * 1e9))
+
+
+def _fit(parts: Sequence[str], patterns: Sequence[str], hidden: bool) -> bool:
+    fit = all(fnmatchcase(part, pattern) for part, pattern in zip(parts, patterns, strict=True))
+    return fit and (hidden or not any(part.startswith(".") for part in parts))
+
+
+def _pauses() -> Iterator[float]:
+    return (min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt) for attempt in range(TRIES))
+
+
+@functools.cache
+def _pool(name: str) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(AT_ONCE, thread_name_prefix=name)
+
+
+def _each(call: Callable[[Any], object], items: Iterable[Any], of: str) -> None:
+    """Make a call for each of some items, many at once; the first error is raised once all have ended.
+
+    Those of ranges have threads of their own: an object waits for its ranges.
+    """
+    waiting = [_pool(of).submit(call, item) for item in items]
+    for future in waiting:
+        future.exception()
+    for future in waiting:
+        future.result()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

