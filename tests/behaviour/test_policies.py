@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nightscore import Broken, NotYet, backfill, load, query, run
+from nightscore.cli.main import call
 from tests.behaviour.conftest import MANY, ROWS, Build
 from tests.behaviour.world import DAY, TABLES, Truth, ours, receipts, staged, tree
 from tests.support.workspace import DAYS, JOB, linear_model, rows_of
@@ -51,6 +52,15 @@ def test_a_missing_day_can_be_skipped(fresh: Build) -> None:
     assert receipt.status == "skipped"
     assert "rows" in receipt.reason
     assert not (root / "data/tables").exists()
+
+
+def test_the_plan_of_a_skipped_day_says_so_and_names_no_model(
+    fresh: Build, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """None was looked at: a line `model (sha256 …)` without a name and a hash would be one."""
+    root = fresh(job=with_policy("missing: skip"))
+    assert call(["--workspace", str(root), "plan", "mini", "--day", ABSENT]) == 0
+    assert capsys.readouterr().out == f"mini {ABSENT}: skipped: job mini: no partition of {ABSENT} in rows\n"
 
 
 @pytest.mark.parametrize("rows", [1, 25, 40_000, 10**9])

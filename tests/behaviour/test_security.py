@@ -84,7 +84,7 @@ def in_query(root: Path, sql: str) -> None:
 PLACES = {"features": in_features, "decide": in_decide, "audit": in_audit, "query": in_query}
 NAMED = {
     "features": "jobs/mini/features.sql: ", "decide": "jobs/mini/top.sql: ", "audit": "jobs/mini/job.yaml:",
-    "query": "query (tables: ",
+    "query": "query: ",
 }  # fmt: skip
 EVIL = {
     "COPY": "COPY (SELECT 42) TO '{out}/owned.csv'",

@@ -131,7 +131,7 @@ def test_what_is_not_published_can_not_be_verified(published: Path) -> None:
     ):
         list(verify_days(Workspace(published), "mini", "2031-01-01"))
     shutil.rmtree(published / "data/tables")
-    with pytest.raises(Broken, match=r"nothing is not published|is not published"):
+    with pytest.raises(Broken, match=r"^nothing is published yet; `nightscore run JOB --day DAY` does$"):
         list(verify_days(Workspace(published)))
 
 

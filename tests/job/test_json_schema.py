@@ -1,6 +1,7 @@
 """docs/job.schema.json, which editors complete job.yaml by, is in step with the code and right on files."""
 
 import datetime as dt
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,12 @@ def as_json(text: str, folder: Path) -> Any:
     (folder / "job.yaml").write_text(text)
     document, _ = read_yaml(folder / "job.yaml", "job.yaml")
     return json.loads(json.dumps(document, default=dt.date.isoformat))
+
+
+@functools.cache
+def validator() -> jsonschema.Draft202012Validator:
+    """Of the schema, which `test_it_is_a_schema` holds to its dialect."""
+    return jsonschema.Draft202012Validator(job_schema())
 
 
 def described(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -53,13 +60,13 @@ EVERY_AUDIT = with_audit("\n  - ".join(audit for audit, _ in AUDITS.values()))
 @pytest.mark.parametrize("text", [JOB, TEXT, EVERY_AUDIT], ids=["mini", "every key", "every kind of audit"])
 def test_right_documents_are_valid(tmp_path: Path, text: str) -> None:
     """What the code reads, the schema allows."""
-    jsonschema.validate(as_json(text, tmp_path), job_schema())
+    validator().validate(as_json(text, tmp_path))
 
 
 @pytest.mark.parametrize("file", FILES, ids=[f.parent.name for f in FILES])
 def test_the_jobs_of_this_repository_are_valid(tmp_path: Path, file: Path) -> None:
     """Every job.yaml here is one that an editor takes for right."""
-    jsonschema.validate(as_json(file.read_text(), tmp_path), job_schema())
+    validator().validate(as_json(file.read_text(), tmp_path))
 
 
 # What holds between values, or needs the time zones or the folder, only the code knows.
@@ -82,10 +89,10 @@ UNSEEN = {
 def test_wrong_documents_are_not_valid(tmp_path: Path, name: str) -> None:
     """What the code refuses in one value, the schema refuses too."""
     document = as_json(MISTAKES[name][0], tmp_path)
-    assert not jsonschema.Draft202012Validator(job_schema()).is_valid(document)
+    assert not validator().is_valid(document)
 
 
 @pytest.mark.parametrize("name", sorted(UNSEEN))
 def test_what_a_schema_cannot_see_is_known(tmp_path: Path, name: str) -> None:
     """The list of what only the code refuses is exact."""
-    jsonschema.validate(as_json(MISTAKES[name][0], tmp_path), job_schema())
+    validator().validate(as_json(MISTAKES[name][0], tmp_path))

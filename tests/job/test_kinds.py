@@ -145,11 +145,11 @@ def test_each_kind_is_tried_as_text(tmp_path: Path, part: str) -> None:
         "schedule": [without("schedule") + f"\n{line}\n" for line, _ in SCHEDULES.values()],
         "audit": [with_audit(audit) for audit, _ in AUDITS.values()],
     }
-    seen = set()
+    seen, schema = set(), jsonschema.Draft202012Validator(job_schema())
     for i, text in enumerate(texts[part]):
         found = getattr(read(tmp_path / str(i), text).spec, part)
         seen.add(type(found[0] if part == "audit" else found))
-        jsonschema.validate(as_json(text, tmp_path), job_schema())
+        schema.validate(as_json(text, tmp_path))
     assert seen == set(REGISTRIES[part].values())
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nightscore.common.errors import Broken, NotYet
-from nightscore.store.engine import EngineResources
+from nightscore.store.engine import EngineResources, View
 from nightscore.store.query import QueryLimits, run_query
 
 MEMORY = 256_000_000
@@ -59,3 +59,20 @@ def test_a_mistake_in_a_later_row_is_ours(tmp_path: Path) -> None:
     sql = "SELECT CASE WHEN i < 200000 THEN i ELSE CAST('x' || i AS INT) END FROM range(1000000) t(i)"
     with pytest.raises(Broken, match="Could not convert string 'x200000'"):
         limited(tmp_path, sql)
+
+
+def test_a_mistake_is_told_first_and_tables_only_where_one_is_not_known(tmp_path: Path) -> None:
+    """Forty names before a misspelt column would hide it; after a table that is not there they help."""
+    (tmp_path / "rows.parquet").write_bytes(b"")  # named, and never read
+    views = [View(f"table_{i}", (tmp_path / "rows.parquet",)) for i in range(40)]
+
+    def said(sql: str) -> str:
+        with pytest.raises(Broken) as caught:
+            run_query(sql, views, EngineResources(1, MEMORY, tmp_path))
+        return str(caught.value)
+
+    assert said("SELECT nope").startswith("query: Binder Error") and "table_1" not in said("SELECT nope")
+    first, *_, last = said("SELECT * FROM tabel_1").splitlines()
+    assert first == "query: Catalog Error: Table with name tabel_1 does not exist!"
+    assert last == f"tables: {', '.join(view.name for view in views)}"
+    assert said("SELEC 1").startswith('query: Parser Error: syntax error at or near "SELEC"')

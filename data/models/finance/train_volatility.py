@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 from onnx import TensorProto, helper, numpy_helper
 from scipy.optimize import minimize
 from volatility_card import Returns, evaluate, volatility_card
-from volatility_reviews import reviews
+from volatility_reviews import Forecasts, false_alarms, proxy, reviews
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the root, for data.lakes
 
@@ -72,6 +72,10 @@ def main() -> int:
     shape = shape_of(standardised)
     pq.write_table(shape, HERE / "volatility_shape.parquet", write_page_checksum=True)
     held_out = known & (returns.days[row] >= LAST_SEEN_DAY)
+
+    def of(days: Numbers) -> tuple[Numbers, Forecasts]:
+        return forecasts(returns, (row[days] + 1, column[days]), volatility[days], quantiles, shape)
+
     metrics = {
         "weights": {
             name: round(float(w), 6) for name, w in zip([*columns, "constant"], weights, strict=True)
@@ -80,9 +84,7 @@ def main() -> int:
         "training_rows": int(training.sum()),
         "first_training_day": str(returns.days[row[training]].min()),
         **evaluate(returns, (row[held_out], column[held_out]), volatility[held_out], quantiles),
-        "reviews": reviewed(
-            returns, (row[held_out] + 1, column[held_out]), volatility[held_out], quantiles, shape
-        ),
+        "reviews": reviews(*of(held_out)) | {"of_a_right_model": false_alarms(*of(training))},
     }
     (HERE / "volatility_metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     (HERE / "volatility_card.md").write_text(volatility_card(metrics, len(model)))
@@ -154,17 +156,20 @@ def shape_of(standardised: Numbers) -> pa.Table:
     return pa.table({"probability": middle, "standardised": values})
 
 
-def reviewed(
+def forecasts(
     returns: Returns, places: tuple[Numbers, Numbers], volatility: Numbers, quantiles: dict[str, float],
     shape: pa.Table,
-) -> dict[str, Any]:  # fmt: skip
-    """What the thresholds of volatility_outcomes would have asked for; `places` are of the forecast days."""
-    row, column = places
-    first = row.min()
-    forecasts = np.full((len(returns.days) - first, len(returns.symbols)), np.nan)
-    forecasts[row - first, column] = volatility
-    pit = np.interp(returns.values[first:] / forecasts, shape["standardised"], shape["probability"])
-    return reviews(returns.values, int(first), forecasts, quantiles, pit)
+) -> tuple[Numbers, Forecasts]:  # fmt: skip
+    """The returns [days, stocks] and what was forecast for them; `places` are of the days of the returns.
+
+    Of the days that have a forecast for every stock, RiskMetrics' too.
+    """
+    made = np.full_like(returns.values, np.nan)
+    made[places] = volatility
+    usual = np.vstack([np.full((1, len(returns.symbols)), np.nan), proxy(returns.values)[:-1]])
+    whole = ~np.isnan(made + usual).any(axis=1)
+    law = {name: shape[name].to_numpy() for name in ("standardised", "probability")}
+    return returns.values[whole], Forecasts(made[whole], usual[whole], quantiles, **law)
 
 
 def to_onnx(columns: list[str], weights: Numbers, quantiles: dict[str, float]) -> bytes:

@@ -5,8 +5,8 @@
 -- once with each assumption as it is ('nothing') and once for each assumption that is moved alone, by name:
 -- sensitivity.sql adds them up. Some 180,000 rows. A year is made of 12 equal months.
 --
--- * days_late: the source has ranges (1 to 15, 16 to 30, 31 to 120). Within a range it is the least that fits the
---   instalments missed: with m of them missed, 30 (m - 1) + 1.
+-- * days_late: the source has ranges (1 to 15, 16 to 30, 31 to 120, and Default beyond, until the lender writes the loan
+--   off). Within a range it is the least that fits the instalments missed: with m of them missed, 30 (m - 1) + 1.
 -- * late_share: the scorecard knows the application alone, and a loan that is late is far more likely to default.
 --   The shares (23, 58 and 75 %) are those of the principal of loans in grace, late by 16 days, and by 31, that the
 --   lender expects to be written off (2015, second hand, from a forum of its investors); it took them from what was
@@ -102,6 +102,7 @@ staged AS (
             WHEN 'In Grace Period' THEN least(missed_for, 15)
             WHEN 'Late (16-30 days)' THEN least(greatest(missed_for, 16), 30)
             WHEN 'Late (31-120 days)' THEN least(greatest(missed_for, 31), 120)
+            WHEN 'Default' THEN greatest(missed_for, 121)
         END AS days_late
     FROM late
 )

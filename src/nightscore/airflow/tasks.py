@@ -266,7 +266,7 @@ def staged_files(staged: Iterable[Iterable[Mapping[str, Any]]] | None) -> "list[
 def partitions(job: Job, day: dt.date) -> list[str]:
     """The folders (relative to the workspace) that hold the day's own partition of each input of files."""
     return [
-        f"{source.path}/{source.layout.path_of(day)}"
+        f"{source.address}/{source.layout.path_of(day)}"
         for source in job.spec.inputs.values()
         if isinstance(source, PathInput) and source.layout
     ]

@@ -67,7 +67,7 @@ for command in (
     published.receipts, published.report, published.dossier, published.verify, published.why,
     approve.held, approve.release, approve.discard, approve.hand_over, approve.rejects,
     approve.replay_rejects, evaluate.bakeoff, evaluate.judge, evaluate.promote, history.late,
-    history.recheck, history.diff, maintain.gc, maintain.hardware,
+    history.recheck, history.diff, maintain.doctor, maintain.gc, maintain.hardware,
 ):  # fmt: skip
     app.command(command, help=paragraphs(command.__doc__))
 

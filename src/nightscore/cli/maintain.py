@@ -1,11 +1,15 @@
 """Commands about the workspace and the machine."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from nightscore.cli.options import AsJson, open_chosen_workspace
 from nightscore.cli.output import print_json, say
+from nightscore.common import Broken, byte_size
+
+if TYPE_CHECKING:
+    from nightscore.store import RootState
 
 
 def gc(
@@ -24,11 +28,45 @@ def gc(
     return 0
 
 
+def doctor(*, json: AsJson = False) -> int:
+    """Show where the workspace and its roots lie, by which setting, and what is wrong there, if anything is.
+
+    Of `data` it shows whether it can be written, what is free, and whether its file system has hard links
+    (without them published files are copies) and file locks. Exit code 1 if something is wrong.
+    """
+    from dataclasses import asdict
+
+    from nightscore.store import diagnose
+
+    found = diagnose(open_chosen_workspace())
+    if json:
+        print_json(asdict(found))
+        return Broken.exit_code if found.problems else 0
+    say(f"workspace  {found.workspace}")
+    say(f"python     {found.python}, {', '.join(f'{n} {v}' for n, v in found.versions.items())}")
+    for root in found.roots:
+        say(f"root {root.name:<5} {root.at} ({root.setting}): {_abilities(root)}")
+    for problem in found.problems:
+        say(f"wrong      {problem}")
+    say("" if found.problems else "nothing is wrong")
+    return Broken.exit_code if found.problems else 0
+
+
+def _abilities(root: "RootState") -> str:
+    """What may be done in a root, in words."""
+    if root.writable is None:
+        return "can be read" if root.readable else "can't be read"
+    said = [f"can{'' if root.writable else 'not'} be written", f"{byte_size(root.free or 0)} free"]
+    if root.writable:
+        links = "hard links" if root.hard_links else "no hard links, so published files are copies"
+        said += [links, "file locks" if root.locks else "no file locks"]
+    return ", ".join(said)
+
+
 def hardware(*, json: AsJson = False) -> int:
     """Show what scoring may use here: cores, memory, instruction sets, devices and kinds of scorers."""
     from dataclasses import asdict
 
-    from nightscore.common import Broken
     from nightscore.review import text
     from nightscore.scorers import find_devices, find_plugin_problems, read_hardware, scorer_kinds
 

@@ -1,12 +1,15 @@
 """The workspace: one folder that holds `jobs/**/job.yaml` and `data/`, and where everything in it lies."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from pathlib import Path
+from typing import NoReturn
 
 from nightscore.common.errors import Broken
+from nightscore.common.roots import DATA, FILE, PLACE, SCHEME, Root, read_roots, variable_of
 
 WORKSPACE_VARIABLE = "NIGHTSCORE_WORKSPACE"
 REFUSED = set("=?#%")  # = is a hive partition's; deltalake (1.6) takes the others for a part of an address
@@ -18,10 +21,21 @@ class Workspace:
 
     root: Path
 
-    @property
+    @cached_property
     def data(self) -> Path:
-        """The folder that is written below, and where the models and the default lake lie."""
-        return self.root / "data"
+        """The folder that is written below, and where the models and the default lake lie.
+
+        Raises:
+            Broken: it is set to what is no folder.
+        """
+        if DATA not in self.roots:
+            return self.root / DATA
+        root = self.roots[DATA]
+        if not root.folder.is_dir():
+            raise Broken(
+                f"root data is {root.at} (by {root.setting}), which is no folder; make it, or mount it"
+            )
+        return root.folder
 
     @property
     def tables(self) -> Path:
@@ -67,42 +81,115 @@ class Workspace:
         return sorted((self.root / "jobs").glob("**/job.yaml"))
 
     def resolve(self, path: str) -> Path:
-        """The absolute path that a path of a job.yaml means.
+        """The absolute path that a path of a job.yaml means, or one as plans write it, such as lake:products.
 
         Raises:
-            Broken: it leaves the workspace, by `..`, by an absolute path or through a symbolic link.
-                A link of `data/` itself is the operator's choice of a disk and is followed. Or it is
-                no path at all.
+            Broken: it leaves the workspace and its roots, by `..`, by an absolute path or through a symbolic
+                link. A link of `data/` itself is the operator's choice of a disk and is followed. Or it is
+                no path at all, or of a root that is not set.
         """
-        try:
-            full = (self.root / path).resolve()
-            full.exists()  # a name too long is found out here
-        except (OSError, RuntimeError, ValueError) as error:
-            raise Broken(f"{path!r} is no path that can be read: {error}") from error
-        if not any(full.is_relative_to(home) for home, _ in self._homes):
-            raise Broken(f"{path} lies outside the workspace {self.root}; a job reads only files inside it")
+        if SCHEME.match(path):
+            raise Broken(
+                f"{path} is an address, and a job names paths: set it as a root in {FILE}, roots: {{NAME: "
+                f"{path}}}, and name the root in the input"
+            )
+        full = self._followed(self.locate(path), path)
+        below = path.partition(":")[2] if self._root_of(path) else path
+        if os.path.normpath(below).partition("/")[0] == ".." or not any(
+            full.is_relative_to(home) for home in self.homes
+        ):
+            self._refuse_outside(path, full)
         return full
 
-    @cached_property
-    def _homes(self) -> tuple[tuple[Path, str], ...]:
-        """Where `root` and `data/` lie, links resolved, and what stands for them in plans and receipts."""
-        return (self.root.resolve(), ""), (self.data.resolve(), "data/")
+    def follow(self, path: Path) -> Path:
+        """Where a path ends that was listed below one of `resolve`, links resolved.
+
+        Raises:
+            Broken: a link leads out of the workspace and its roots.
+        """
+        full = self._followed(path, path.as_posix())
+        if not any(full.is_relative_to(home) for home in self.homes):
+            self._refuse_outside(self.relative(path), full)
+        return full
+
+    def locate(self, path: str) -> Path:
+        """Where a file lies that a plan or a receipt names, as `relative` wrote it.
+
+        Raises:
+            Broken: it is of a root that is not set.
+        """
+        if root := self._root_of(path):
+            return root.folder / path.partition(":")[2]
+        first, _, rest = path.partition("/")
+        return self.data / rest if first == DATA and DATA in self.roots else self.root / path
+
+    def relative(self, path: Path) -> str:
+        """`path` as written in plans and receipts: relative to the root where it lies inside."""
+        for home, prefix in self._homes:
+            if path.is_relative_to(home):
+                below = path.relative_to(home).as_posix()
+                return prefix.removesuffix("/") if below == "." and prefix else prefix + below
+        return path.as_posix()
 
     @property
     def homes(self) -> tuple[Path, ...]:
         """The folders in which all lies that a job may read, links resolved."""
-        return tuple(home for home, _ in self._homes)
+        return tuple(home.resolve() for home, _ in self._homes)
 
-    def locate(self, path: str) -> Path:
-        """Where a file lies that a plan or a receipt names, as `relative` wrote it."""
-        return self.root / path
+    @cached_property
+    def roots(self) -> Mapping[str, Root]:
+        """The roots that are set, by name; `data` among them where it lies elsewhere.
 
-    def relative(self, path: Path) -> str:
-        """`path` as written in plans and receipts: relative to the root where it lies inside."""
-        for home, prefix in ((self.root, ""), *self._homes):
-            if path.is_relative_to(home):
-                return prefix + path.relative_to(home).as_posix()
-        return path.as_posix()
+        Raises:
+            Broken: workspace.yaml, or a variable, has a mistake.
+        """
+        return read_roots(self.root)
+
+    @cached_property
+    def _homes(self) -> tuple[tuple[Path, str], ...]:
+        """The folders in which all lies, the workspace also as it is named, and how plans begin its paths.
+
+        What lies in two is of the first: a folder of the workspace is named as one, a root or not.
+        """
+        own = [(self.root, ""), (self.root.resolve(), "")]
+        data = [(self.data.resolve(), f"{DATA}/")]
+        folders = [(root.folder, f"{root.name}:") for root in self.roots.values() if not root.is_bucket]
+        others = sorted((f for f in folders if f[1] != f"{DATA}:"), key=lambda f: -len(f[0].parts))
+        first = [*data, *own] if DATA in self.roots else [*own, *data]
+        return (*first, *others)
+
+    def _root_of(self, path: str) -> Root | None:
+        """The root of a path such as lake:products; None of one in the workspace."""
+        found = PLACE.fullmatch(path) if ":" in path else None
+        if found is None or (found[1] not in self.roots and (self.root / path.partition("/")[0]).exists()):
+            return None
+        if found[1] not in self.roots:
+            raise Broken(
+                f"{path}: root {found[1]} is not set; set are {', '.join(self.roots) or 'none'}. Name its "
+                f"folder in {FILE}, roots: {{{found[1]}: FOLDER}}, or in the variable {variable_of(found[1])}"
+            )
+        return self.roots[found[1]]
+
+    def _followed(self, path: Path, shown: str) -> Path:
+        try:
+            full = path.resolve()
+            full.exists()  # a name too long is found out here
+        except (OSError, RuntimeError, ValueError) as error:
+            raise Broken(f"{shown!r} is no path that can be read: {error}") from error
+        return full
+
+    def _refuse_outside(self, shown: str, full: Path) -> NoReturn:
+        roots = f" and its roots ({', '.join(self.roots)})" if self.roots else ""
+        known = self.relative(full)
+        way = (
+            f"in the input write root: {known.partition(':')[0]}, path: {known.partition(':')[2]}"
+            if PLACE.fullmatch(known)
+            else f"make its folder a root: {FILE}, roots: {{NAME: FOLDER}}, and in the input root: NAME"
+        )
+        raise Broken(
+            f"{shown} lies outside the workspace {self.root}{roots}; a job reads only files inside. "
+            f"If it is to read {full}, {way}"
+        )
 
 
 def open_workspace(root: Path | str | None = None) -> Workspace:

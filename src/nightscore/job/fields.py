@@ -20,6 +20,7 @@ Column = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}
 Columns = Annotated[list[Column], Field(min_length=1)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 FilePath = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+RootName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,30}$")]
 SqlFile = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.sql$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 
 from nightscore.common import clipped
-from nightscore.job.fields import Column, FilePath, Misplaced, Name, StrictModel
+from nightscore.job.fields import Column, FilePath, Misplaced, Name, RootName, StrictModel
 from nightscore.job.kinds import Kind, one_of
 from nightscore.job.layout import Layout, parse_layout
 
@@ -49,11 +49,17 @@ InputCalendar = Annotated[
 
 
 class PathInput(StrictModel, Kind):
-    """Parquet files of the workspace: hive partitions by day, or (without `partition`) one table."""
+    """Parquet files of the workspace, or of a root: partitions by day, or (without `partition`) one table."""
 
     example: ClassVar[str] = "{path: …, partition: day, lookback: days}"
 
-    path: Annotated[FilePath, Field(description="a folder or a file, relative to the workspace")]
+    path: Annotated[FilePath, Field(description="a folder or a file, relative to the workspace or the root")]
+    root: Annotated[
+        RootName | None,
+        Field(
+            description="a root of the workspace, as workspace.yaml names it; default: the workspace itself"
+        ),
+    ] = None
     partition: Annotated[
         Column | None, Field(description="hive key of the partitions: day for day=2017-11-01")
     ] = None
@@ -89,6 +95,19 @@ class PathInput(StrictModel, Kind):
         ),
     ] = None
 
+    since: Annotated[
+        Column | None,
+        Field(
+            description="the column (DATE) that says from which day on a row holds, of a table in one file: "
+            "a run sees the rows up to its day, and no later one is a cause of it"
+        ),
+    ] = None
+
+    @property
+    def address(self) -> str:
+        """Where it lies, as plans and receipts write it: path, or root:path."""
+        return self.path if self.root is None else f"{self.root}:{self.path}"
+
     @cached_property
     def layout(self) -> Layout | None:
         """How its days lie below `path`; None without partitions."""
@@ -102,7 +121,8 @@ class PathInput(StrictModel, Kind):
     @property
     def never_null(self) -> list[str]:
         """The columns in which each row has a value."""
-        return [name for name, kind in (self.columns or {}).items() if kind.endswith(NOT_NULL)]
+        said = [name for name, kind in (self.columns or {}).items() if kind.endswith(NOT_NULL)]
+        return list(dict.fromkeys([*said, *([self.since] if self.since else [])]))
 
     @model_validator(mode="after")
     def _lookback_needs_partition(self) -> "PathInput":
@@ -111,6 +131,8 @@ class PathInput(StrictModel, Kind):
         for key in ("calendar", "partition_column"):
             if self.partition is None and getattr(self, key) is not None:
                 raise Misplaced((key,), "needs partition: a table without partitions has no days")
+        if self.partition is not None and self.since is not None:
+            raise Misplaced(("since",), "is for a table without partitions: of those no later day is seen")
         return self
 
 

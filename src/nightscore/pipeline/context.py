@@ -143,7 +143,7 @@ class Day:
         `threads` are its threads (default: as many as there are cores). `views` are further views.
         """
         tables = staged or {}
-        seen = [*inputs.views(self.job, self.plan.inputs, self.plan.known_at), *views]
+        seen = [*self._inputs(), *views]
         seen += [self._staged(name, files) for name, files in tables.items()]
         seen.append(View("the source", self._paths(source), columns={"nothing": "INTEGER"}))
         return self._opened(seen, self._resources(memory, threads), tables)
@@ -156,7 +156,7 @@ class Day:
         """
         seen = [
             view if view.by_name else dataclasses.replace(view, files=view.files[:1])
-            for view in inputs.views(self.job, self.plan.inputs, self.plan.known_at)
+            for view in self._inputs()
         ]
         return self._opened(seen, self._resources(None, None), ())
 
@@ -196,6 +196,11 @@ class Day:
             threads or read_hardware().cores, min(memory or allowed, allowed), self.temp,
             seconds=self.job.spec.limits.seconds,
         )  # fmt: skip
+
+    def _inputs(self) -> list[View]:
+        return inputs.views(
+            self.job, self.plan.inputs, dt.date.fromisoformat(self.plan.day), self.plan.known_at
+        )
 
     def _staged(self, name: str, files: Sequence[StagedFile]) -> View:
         return View(f"staged {name}", self._paths(file.path for file in files), stored=True)

@@ -131,6 +131,8 @@ def print_plan(plan: Plan, run: RunFolder | None) -> None:
     out = console()
     files = [f for input_files in plan.inputs.values() for f in input_files]
     out.print(f"[bold]{plan.job}[/bold] {plan.day}: {_outcome(plan)}")
+    if plan.status == "skipped":  # no model was looked at, and no file of the day is there
+        return
     rows, size = sum(f.rows for f in files), sum(f.bytes for f in files)
     out.print(f"inputs    {len(files)} files, {rows:,} rows, {byte_size(size)}")
     for line in _inputs_text(plan):

@@ -57,8 +57,11 @@ def verify_days(workspace: Workspace, job: str | None = None, day: str | None = 
     first = _first_reported(state, _read_as_reported(workspace))
     entries = [e for e in chosen if e.run_id in first or state.holds(e)]
     if not entries:
-        subject = " ".join(part for part in (job, day) if part) or "nothing"
-        raise Broken(f"{subject} is not published; `nightscore receipts` lists what is")
+        subject = " ".join(part for part in (job, day) if part)
+        raise Broken(
+            f"{subject} is not published; `nightscore receipts` lists what is" if subject else
+            "nothing is published yet; `nightscore run JOB --day DAY` does"
+        )  # fmt: skip
     for entry in sorted(entries, key=lambda e: (e.job, e.day)):
         yield _verified(state, entry, first.get(entry.run_id, ()))
 

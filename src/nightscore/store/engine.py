@@ -71,7 +71,7 @@ class View:
     files: tuple[Path, ...]
     partition: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
-    up_to: UpTo | None = None
+    up_to: tuple[UpTo, ...] = ()
     among: Among | None = None
     by_name: bool = False
     folder_types: Mapping[str, str] = field(default_factory=dict)
@@ -265,10 +265,10 @@ class Engine:
 def _where(view: View) -> str:
     """Which rows of a view are seen, as SQL."""
     terms = []
-    if view.up_to is not None:
-        kind = "TIMESTAMPTZ" if isinstance(view.up_to.value, dt.datetime) else "DATE"
-        value = f"CAST({literal(view.up_to.value.isoformat())} AS {kind})"
-        terms.append(f"{quote_identifier(view.up_to.column)} <= {value}")
+    for bound in view.up_to:
+        kind = "TIMESTAMPTZ" if isinstance(bound.value, dt.datetime) else "DATE"
+        value = f"CAST({literal(bound.value.isoformat())} AS {kind})"
+        terms.append(f"{quote_identifier(bound.column)} <= {value}")
     if view.among is not None:
         values = ", ".join(map(literal, view.among.values))
         terms.append(f"{quote_identifier(view.among.column)} IN ({values})")

@@ -43,9 +43,12 @@ def refuse_table_above(workspace: Workspace, path: Path) -> None:
 
 
 def _inside(workspace: Workspace, path: Path) -> Iterator[Path]:
-    """The folders above a path, within the workspace."""
-    homes = workspace.homes
-    yield from (folder for folder in path.parents if any(folder.is_relative_to(home) for home in homes))
+    """The folders above a path: in the workspace its own; of a root all, for it may lie in a table."""
+    own = (workspace.root.resolve(), workspace.data.resolve())
+    is_own = any(path.is_relative_to(home) for home in own)
+    for folder in path.parents:
+        if not is_own or any(folder.is_relative_to(home) for home in own):
+            yield folder
 
 
 def _refuse_own(workspace: Workspace, path: Path) -> None:

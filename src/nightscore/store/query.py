@@ -31,6 +31,8 @@ class QueryLimits:
 
 
 NONE = QueryLimits()
+WHERE = "query"  # in front of what is wrong with it
+UNKNOWN = "Table with name"  # as DuckDB says it of one that does not exist
 
 
 def run_query(
@@ -45,12 +47,13 @@ def run_query(
         Broken: no SELECT, a mistake in it, or beyond a limit; lists the views where one is not known.
         NotYet: it needs more memory or disk than it may use.
     """
-    where = f"query (tables: {', '.join(v.name for v in views) or 'none published yet'})"
-    single_select(sql, where)
+    with _tables_listed(views):
+        single_select(sql, WHERE)
     with (
+        _tables_listed(views, UNKNOWN),
         Engine(_named_in(sql, views), resources) as engine,
         _timed(engine, limits.seconds),
-        SqlMistakes(where),
+        SqlMistakes(WHERE),
     ):
         schema = engine.schema(sql, values)
         batches = engine.stream(sql, BATCH_ROWS if limits == NONE else VECTOR_ROWS, values)
@@ -67,6 +70,21 @@ def _named_in(sql: str, views: Sequence[View]) -> list[View]:
     if any(word in text for word in LISTING):
         return list(views)
     return [view for view in views if view.name.lower() in text]
+
+
+@contextlib.contextmanager
+def _tables_listed(views: Sequence[View], only: str = "") -> Iterator[None]:
+    """A context in which a mistake that says `only` is followed by the tables that there are.
+
+    Followed: before it, forty names would hide a slip of the pen.
+    """
+    try:
+        yield
+    except Broken as error:
+        if only not in str(error):
+            raise
+        names = ", ".join(view.name for view in views) or "none published yet"
+        raise Broken(f"{error}\ntables: {names}") from error
 
 
 @contextlib.contextmanager

@@ -230,7 +230,7 @@ class Walk:
 
     def _refuse_link(self, path: Path, is_folder: bool) -> None:
         """Refuse a link that leaves the workspace, leads into a table, or to a folder that it lies in."""
-        target = self._workspace.resolve(path.as_posix())
+        target = self._workspace.follow(path)
         if is_folder and path.parent.resolve().is_relative_to(target):
             self._refuse(path, f"a link to {self._workspace.relative(target)}, a folder that it lies in")
         refuse_table_above(self._workspace, target)

@@ -296,6 +296,23 @@ def test_a_loan_is_cured_three_months_after_the_first_good_close(small: Path) ->
     assert (moved.sort_values("day")["difference"] < 0).tolist() == [False, True, True, True, True]
 
 
+def test_a_loan_that_the_lender_calls_in_default_is_in_stage_3(small: Path) -> None:
+    """More than 120 days late and not written off yet, which no day of the sample has: its loss by hand."""
+    loan = first_open(small, DAYS[1])
+    altered(small, DAYS[1], int(loan.name), status="Default", instalments_paid=0)
+    assert run(load("credit_loss", workspace=small), DAYS[1]).status == "published"
+    found = query(f"SELECT * FROM credit_loss WHERE loan_id = {loan.name}", small).to_pylist()[0]
+    assert (found["stage"], found["days_late"] > 120, found["pd"], found["staged_by"]) == (
+        3,
+        True,
+        1,
+        "days late",
+    )
+    owed = float(loan["balance"]) * (1 + float(loan["interest_rate"]) / 1200) ** 3
+    assert float(found["exposure_at_default"]) == pytest.approx(owed, abs=0.0051)
+    assert float(found["loss"]) == pytest.approx(0.9 * owed, abs=0.0051)
+
+
 def test_a_loan_that_is_cured_too_soon_holds_the_day(small: Path) -> None:
     """A mistake in the features' own SQL: the audit looks at the closes themselves."""
     loan = int(open_loans(small, DAYS[0]).index[0])

@@ -44,7 +44,11 @@ def test_volatility() -> None:
     errors = (below["below"] - 0.01) / below["below_error"]
     share = percent(below["below"], 2)
     assert f"{share} of returns are below the 1 % quantile: {errors:.1f} standard errors" in SECTION
-    assert f"on {METRICS['reviews']['anything']:.0%}".replace("%", " %") + " of the nights" in SECTION
+    asked = METRICS["reviews"]
+    right = asked["of_a_right_model"]
+    assert f"on {percent(right['anything'])} of the nights of a right model" in SECTION
+    assert f"on {percent(right['found']['0.8'], 0)} where volatilities are a fifth too low" in SECTION
+    assert f"on {percent(asked['anything'])} of those since 2015" in SECTION
 
 
 def test_vega() -> None:

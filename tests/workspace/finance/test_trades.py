@@ -49,7 +49,7 @@ def test_a_position_that_the_trades_read_do_not_reach_holds_the_night(
 
 
 def test_trades_that_come_and_go_within_a_day_leave_nothing_behind(workspace: Path, tmp_path: Path) -> None:
-    """An option that expires on its day, shares bought and sold again, an option on nothing: no line moves."""
+    """An option that expires on its day, shares sold again, an option on nothing: no line moves."""
     root = tmp_path / "w"
     shutil.copytree(workspace, root)
     today = dt.date.fromisoformat(TODAY)

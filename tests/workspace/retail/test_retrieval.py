@@ -128,6 +128,18 @@ def test_what_eligibility_rules_out_is_in_no_list(slice_: Path) -> None:
         assert mine == expected(slice_, 661)
 
 
+@pytest.mark.parametrize("wrong", ["a name of small letters", "no rule"])
+def test_a_mask_that_masks_nothing_holds_the_night(slice_: Path, wrong: str) -> None:
+    """Tobacco that is spelt otherwise than in the catalogue, and a file without a row."""
+    file = slice_ / "data/lake/retail/eligibility.parquet"
+    table = pq.read_table(file)
+    small = pc.utf8_lower(table["product_type"])
+    at = table.schema.get_field_index("product_type")
+    pq.write_table(table[:0] if wrong == "no rule" else table.set_column(at, "product_type", small), file)
+    with pytest.raises(Broken, match="there are rules of eligibility today"):
+        run(load(JOB, workspace=slice_), DAY)
+
+
 def test_a_new_household_gets_what_the_average_one_likes(slice_: Path) -> None:
     """Less what it has bought, which is known; an audit warns where too many are new."""
     file = slice_ / "data/models/retail/retrieval_users.parquet"

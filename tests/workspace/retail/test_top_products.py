@@ -212,7 +212,7 @@ def test_audits_find_what_they_are_there_for() -> None:
             f"UPDATE {JOB} SET product_id = {gasoline} WHERE rank = 10 AND household_id = 661"
         ),
         adds_up: f"UPDATE {COUNTS} SET products = products - 1 WHERE reason = 'no shelf'",
-        "every rule of eligibility names a product type of the catalogue": (
+        "there are rules of eligibility today, and each names a product type of the catalogue": (
             "INSERT INTO eligibility VALUES ('NO SUCH TYPE', DATE '2017-01-01', NULL, 'house rule')"
         ),
         "no category has more places than it may": f"UPDATE {JOB} SET product_category = 'X' WHERE rank <= 4",
@@ -254,6 +254,32 @@ def test_the_funnel_is_a_recount_s() -> None:
     assert {(row["step"], row["reason"]): (row["products"], row["households"]) for row in found} == {
         step: (len(group), group["household_id"].nunique()) for step, group in steps.items()
     }
+
+
+MASK = "there are rules of eligibility today, and each names a product type of the catalogue"
+
+
+@pytest.mark.parametrize(
+    ("statement", "passes"),
+    [
+        (
+            "UPDATE eligibility SET product_type = lower(product_type) WHERE product_type = 'CIGARETTES'",
+            False,
+        ),
+        ("UPDATE eligibility SET product_type = 'CIGARETTES ' WHERE product_type = 'CIGARETTES'", False),
+        ("DELETE FROM eligibility", False),
+        ("UPDATE eligibility SET until = DATE '2017-01-31'", False),
+        ("INSERT INTO eligibility VALUES ('GONE', DATE '2017-01-01', DATE '2017-01-31', 'a trial')", True),
+    ],
+    ids=["small letters", "a blank", "no rule", "none today", "one that has ended"],
+)
+def test_a_rule_that_masks_nothing_holds_the_night(statement: str, passes: bool) -> None:
+    """It only warned, and cigarettes were named. A rule that has ended may name anything."""
+    assert "severity" not in next(one for one in SPEC["audit"] if one["name"] == MASK)
+    sql = Sql.over(SLICE)
+    sql.connection.execute(statement)
+    decide({(661, p): 0.5 for p in EVERY}, 0, sql)
+    assert audits(sql)[MASK] == passes
 
 
 RULE_OF_THE_DAY = {

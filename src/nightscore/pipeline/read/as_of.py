@@ -45,14 +45,11 @@ def up_to(job: Job, name: str, source: PathInput, files: tuple[InputFile, ...], 
     """
     if source.known_at is None or not files:
         return None
-    at = ("inputs", name, "known_at")
-    kinds = _kinds(job, files[0])
-    if source.known_at not in kinds:
-        job.raise_broken(at, f"{files[0].path} has no column {source.known_at!r}; it has {', '.join(kinds)}")
-    kind = kinds[source.known_at]
+    kind = column_type(job, name, "known_at", source.known_at, files[0])
     if kind not in ("DATE", "TIMESTAMP WITH TIME ZONE"):
         job.raise_broken(
-            at, f"column {source.known_at!r} is {kind} in {files[0].path}; allowed: TIMESTAMPTZ, DATE"
+            ("inputs", name, "known_at"),
+            f"column {source.known_at!r} is {kind} in {files[0].path}; allowed: TIMESTAMPTZ, DATE",
         )
     if not known_by:
         return None
@@ -60,8 +57,18 @@ def up_to(job: Job, name: str, source: PathInput, files: tuple[InputFile, ...], 
     return UpTo(source.known_at, value.date() if kind == "DATE" else value)
 
 
-def _kinds(job: Job, file: InputFile) -> Mapping[str, str]:
-    """The columns of an input as SQL sees them, with their DuckDB types."""
+def column_type(job: Job, name: str, key: str, column: str, file: InputFile) -> str:
+    """The DuckDB type of the column that a key of an input names.
+
+    Raises:
+        Broken: the file has no such column.
+    """
     if file.columns:
-        return {column.name: column.kind for column in file.columns}
-    return types_in(job.workspace, job.workspace.locate(file.path))
+        kinds: Mapping[str, str] = {c.name: c.kind for c in file.columns}
+    else:
+        kinds = types_in(job.workspace, job.workspace.locate(file.path))
+    if column not in kinds:
+        job.raise_broken(
+            ("inputs", name, key), f"{file.path} has no column {column!r}; it has {', '.join(kinds)}"
+        )
+    return kinds[column]

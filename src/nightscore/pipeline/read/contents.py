@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Mapping
 
 from nightscore.common import file_sha256
-from nightscore.job import Job
+from nightscore.job import Job, PathInput
 from nightscore.store import InputFile, InputResult, Plan, Receipt, catalog
 
 Files = Mapping[str, tuple[InputFile, ...]]
@@ -26,10 +26,18 @@ def input_contents(job: Job, plan: Plan) -> Mapping[str, str]:
         return plan.sha256
     files = {file.path: file for input_files in plan.inputs.values() for file in input_files}
     known = dict(plan.sha256)
-    for file in _read_before(job, dt.date.fromisoformat(plan.day)) if files.keys() - known.keys() else ():
-        if file.sha256 and file.path in files and files[file.path].fingerprint == file.fingerprint:
+    whole = files.keys() - _dated(job, plan)
+    for file in _read_before(job, dt.date.fromisoformat(plan.day)) if whole - known.keys() else ():
+        if file.sha256 and file.path in whole and files[file.path].fingerprint == file.fingerprint:
             known.setdefault(file.path, file.sha256)
     return {path: known.get(path) or file_sha256(job.workspace.locate(path)) for path in files}
+
+
+def _dated(job: Job, plan: Plan) -> set[str]:
+    """The files whose fingerprints are of their rows up to the day, and say nothing of the others."""
+    sources = job.spec.inputs.items()
+    names = [name for name, source in sources if isinstance(source, PathInput) and source.since]
+    return {file.path for name in names for file in plan.inputs[name]}
 
 
 def as_recorded(job: Job, files: Files, then: Receipt) -> Files:

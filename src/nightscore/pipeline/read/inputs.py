@@ -22,6 +22,7 @@ from nightscore.pipeline.read.parquet_files import (
     inspect_parquet,
     refuse_other_columns,
 )
+from nightscore.pipeline.read.since import by_rows, held_by
 from nightscore.store import (
     AS_THEY_ARE,
     NO_FOLDERS,
@@ -55,11 +56,10 @@ def resolve_inputs(job: Job, day: dt.date) -> Files:
 def _resolved(job: Job, name: str, source: Input, day: dt.date) -> tuple[InputFile, ...]:
     listed, folders = list_input(job, name, source, day).files, folder_columns(source)
     inspected = inspect_files(job.workspace, name, listed, folders)
-    if isinstance(source, PathInput):
-        return read_as_one(
-            job, name, source, inspected, folders.types(inspected[-1][0].path if inspected else "")
-        )
-    return refuse_other_columns(name, inspected, _may_lack(job.workspace, source))
+    if not isinstance(source, PathInput):
+        return refuse_other_columns(name, inspected, _may_lack(job.workspace, source))
+    given = folders.types(inspected[-1][0].path) if inspected else {}
+    return by_rows(job, name, source, read_as_one(job, name, source, inspected, given), day)
 
 
 def resolve_later_inputs(job: Job, day: dt.date, after_days: int) -> Files:
@@ -110,15 +110,18 @@ def missing(job: Job, files: Files, day: dt.date) -> list[str]:
         source = job.spec.inputs[name]
         if isinstance(source, PathInput) and not input_days(job, name, source):
             job.raise_broken(
-                ("inputs", name, "path"), f"{source.path} has no partition of any day: is it mounted? A day "
-                "is skipped only where others are there"
+                ("inputs", name, "path"), f"{source.address} has no partition of any day: is it mounted? "
+                "A day is skipped only where others are there"
             )  # fmt: skip
     return names
 
 
-def views(job: Job, files: Files, known_at: str = "") -> list[View]:
-    """The inputs as SQL sees them: all rows, or those that were known at a moment."""
-    return [_view(job, name, source, files[name], known_at) for name, source in job.spec.inputs.items()]
+def views(job: Job, files: Files, day: dt.date, known_at: str = "") -> list[View]:
+    """The inputs as SQL sees them on a day: all rows that hold by then, or those known at a moment."""
+    return [
+        _view(job, name, source, files[name], day=day, known_at=known_at)
+        for name, source in job.spec.inputs.items()
+    ]
 
 
 def partition(source: Input) -> str | None:
@@ -207,14 +210,19 @@ def _refuse_changed(job: Job, files: Files, day: dt.date) -> None:
                 raise NotYet(f"{path}: came while input {name} was being read; nothing is published")
 
 
-def _view(job: Job, name: str, source: Input, files: tuple[InputFile, ...], known_at: str) -> View:
+def _view(
+    job: Job, name: str, source: Input, files: tuple[InputFile, ...], *, day: dt.date, known_at: str
+) -> View:
     columns = {} if isinstance(source, PathInput) else dict(source.columns or {})
     if not files and not columns:
         hint = "" if isinstance(source, PathInput) else "; give its columns, for the nights before it has one"
         job.raise_broken(("inputs", name), f"has no file in the days that the job may read{hint}")
     if columns:
         columns["day"] = "DATE"
-    seen = up_to(job, name, source, files, known_at) if isinstance(source, PathInput) else None
+    bounds = []
+    if isinstance(source, PathInput):
+        bounds = [up_to(job, name, source, files, known_at), held_by(source, day)]
+    seen = tuple(bound for bound in bounds if bound)
     return dataclasses.replace(view(job, name, files), columns=columns, up_to=seen)
 
 

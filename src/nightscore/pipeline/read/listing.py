@@ -75,14 +75,22 @@ def input_days(job: Job, name: str, source: PathInput) -> list[dt.date]:
 
 
 def _walk(job: Job, source: PathInput) -> Walk:
-    root = job.workspace.resolve(source.path)
+    root = job.workspace.resolve(source.address)
     try:
         root.stat()
     except FileNotFoundError:
-        raise Broken(f"there is no {source.path} in the workspace {job.workspace.root}") from None
+        raise Broken(f"there is no {source.address} in {_place(job, source)}") from None
     except OSError as error:
-        raise Broken(f"{source.path} can't be looked at: {error.strerror}") from error
+        raise Broken(f"{source.address} can't be looked at: {error.strerror}") from error
     return Walk(job.workspace, root, source.ignore)
+
+
+def _place(job: Job, source: PathInput) -> str:
+    """The workspace, or the root, in which an input lies, for messages."""
+    if source.root is None:
+        return f"the workspace {job.workspace.root}"
+    root = job.workspace.roots[source.root]
+    return f"root {root.name}, which is {root.at} (by {root.setting}): is it mounted?"
 
 
 def _files(job: Job, source: PathInput) -> Listed:
@@ -93,7 +101,7 @@ def _files(job: Job, source: PathInput) -> Listed:
         return Listed((("", walk.root),), (sums,) if sums.is_file() else ())
     found = walk.files()
     if not found.files:
-        raise Broken(f"{source.path} holds no .parquet file")
+        raise Broken(f"{source.address} holds no .parquet file")
     return Listed(tuple(("", path) for path in found.files), found.sums, found.ignored)
 
 

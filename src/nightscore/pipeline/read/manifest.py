@@ -45,7 +45,7 @@ def written_down(job: Job, source: PathInput, shown: str, read: dict[Path, dict[
     Raises:
         Broken: none lists it, or two do and differ.
     """
-    root = job.workspace.resolve(source.path)
+    root = job.workspace.resolve(source.address)
     path = root / _below(job, source, shown)  # as it is listed: behind a link it lies elsewhere
     top = root if root.is_dir() else root.parent
     found: dict[str, Path] = {}
@@ -104,7 +104,7 @@ def _line(place: str, shown: str, line: str) -> tuple[str, str]:
 
 def _counted(job: Job, source: PathInput, paths: Iterable[Path], day: dt.date) -> Iterator[Path]:
     """Those of some listed files that the run of a day has to read."""
-    root = job.workspace.resolve(source.path)
+    root = job.workspace.resolve(source.address)
     first, last = window(job, source, day)
     for path in paths:
         parts = path.relative_to(root).parts if path.is_relative_to(root) else ()
@@ -138,5 +138,5 @@ def _refuse_absent(workspace: Workspace, name: str, sums: Path, absent: list[Pat
 
 def _below(job: Job, source: PathInput, shown: str) -> str:
     """A file's path below its input's, of which both are as receipts name them; "" for that file itself."""
-    home = job.workspace.relative(job.workspace.resolve(source.path))
+    home = job.workspace.relative(job.workspace.resolve(source.address))
     return shown.removeprefix(home).removeprefix("/")

@@ -93,7 +93,7 @@ def _inspect(workspace: Workspace, path: Path, day: str) -> tuple[InputFile, Par
     shown = workspace.relative(path)
     if set(shown) & set("*?["):
         raise Broken(f"{shown}: DuckDB takes * ? [ in a path for a pattern; rename it")
-    workspace.resolve(path.as_posix())  # a file of a folder inside may be a link to elsewhere
+    workspace.follow(path)  # a file of a folder inside may be a link to elsewhere
     try:
         with path.open("rb") as file:
             stat = file_stat(path)

@@ -86,7 +86,9 @@ class PublishedDay:
     def home(self, source: Input) -> str:
         """The folder or file of an input, as receipts begin its files' paths."""
         space = self.job.workspace
-        place = space.resolve(source.path) if isinstance(source, PathInput) else space.tables / source.table
+        place = (
+            space.resolve(source.address) if isinstance(source, PathInput) else space.tables / source.table
+        )
         return space.relative(place)
 
     @cached_property

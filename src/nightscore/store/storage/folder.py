@@ -24,85 +24,101 @@ from nightscore.store import disk
 from nightscore.store.storage.contract import Seen
 
 LOCK = "lock"
+DATA = "data"
 PAUSE = 0.05  # seconds between two tries of a lock
 
 
 @dataclass(frozen=True)
 class Folder:
-    """The storage below a folder, the workspace's; see `Storage` for what each method promises."""
+    """The storage below a folder, the workspace's; see `Storage` for what each method promises.
+
+    With `data` the keys data/… lie there, wherever that is.
+    """
 
     root: Path
+    data: Path | None = None
+
+    def _path(self, key: str) -> Path:
+        first, _, rest = key.partition("/")
+        return self.root / key if self.data is None or first != DATA else self.data / rest
+
+    def _key(self, path: Path) -> str:
+        if self.data is not None and path.is_relative_to(self.data):
+            return f"{DATA}/{path.relative_to(self.data).as_posix()}"
+        return path.relative_to(self.root).as_posix()
 
     def create(self, key: str, data: bytes) -> bytes:
-        path = self.root / key
+        path = self._path(key)
         with write_once(path) as temporary:
             temporary.write_bytes(data)
         return path.read_bytes()
 
     def read(self, key: str) -> bytes:
-        return (self.root / key).read_bytes()
+        return self._path(key).read_bytes()
 
     def replace(self, key: str, data: bytes) -> None:
-        replace_bytes(self.root / key, data)
+        replace_bytes(self._path(key), data)
 
     def save(self, key: str) -> contextlib.AbstractContextManager[Path]:
-        return write_once(self.root / key)
+        return write_once(self._path(key))
 
     def link(self, names: Mapping[str, str]) -> None:
-        folders = {(self.root / second).parent for second in names}
+        folders = {self._path(second).parent for second in names}
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
         for second, first in names.items():
             with contextlib.suppress(FileExistsError):
-                link_or_copy(self.root / first, self.root / second)
+                link_or_copy(self._path(first), self._path(second))
         for folder in folders:
             sync(folder)
 
     def local(self, key: str) -> Path:
-        return self.root / key
+        return self._path(key)
 
     def look(self, key: str) -> Seen | None:
         try:
-            found = (self.root / key).stat()
+            found = self._path(key).stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return None if (self.root / key).is_dir() else _seen(key, found)
+        return None if self._path(key).is_dir() else _seen(key, found)
 
     def glob(self, key: str, patterns: Sequence[str], *, hidden: bool = False) -> list[str]:
-        start = len(self.root.as_posix()) + 1
-        return [path.as_posix()[start:] for path in list_paths(self.root / key, *patterns, hidden=hidden)]
+        top = self._path(key)
+        start = len(top.as_posix()) + 1
+        found = (path.as_posix()[start:] for path in list_paths(top, *patterns, hidden=hidden))
+        return [f"{key}/{below}" if key else below for below in found]
 
     def glob_folders(self, key: str, patterns: Sequence[str]) -> list[str]:
         return [found for found in self.glob(key, patterns) if self.is_folder(found)]
 
     def is_folder(self, key: str) -> bool:
-        return (self.root / key).is_dir()
+        return self._path(key).is_dir()
 
     def lies_in(self, key: str, folder: str) -> bool:
-        home = (self.root / folder).resolve()
-        return (self.root / key).resolve() == home / Path(key).relative_to(folder)
+        home = self._path(folder).resolve()
+        return self._path(key).resolve() == home / Path(key).relative_to(folder)
 
     def walk(self, key: str) -> Iterator[Seen]:
         """Not by `rglob`, which fails where another process removes something meanwhile."""
-        top = self.root / key
+        top = self._path(key)
         inside = (Path(at, name) for at, _, names in os.walk(top) for name in names)
         for path in inside if top.is_dir() else [top]:
             with contextlib.suppress(FileNotFoundError):
-                yield _seen(path.relative_to(self.root).as_posix(), path.stat())
+                yield _seen(self._key(path), path.stat())
 
     def remove(self, key: str) -> None:
-        remove_path(self.root / key)
+        remove_path(self._path(key))
 
     @contextlib.contextmanager
     def hold(self, key: str) -> Iterator[None]:
-        (self.root / key).mkdir(parents=True, exist_ok=True)
-        with (self.root / key / LOCK).open("a+") as lock:
+        self._path(key).mkdir(parents=True, exist_ok=True)
+        with (self._path(key) / LOCK).open("a+") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH)
             yield
 
     def is_held(self, key: str) -> bool:
         try:
-            with (self.root / key / LOCK).open("a+") as lock:
+            with (self._path(key) / LOCK).open("a+") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
@@ -113,23 +129,23 @@ class Folder:
     @contextlib.contextmanager
     def lock(self, key: str, *, shared: bool, seconds: float) -> Iterator[bool]:
         kind, end = fcntl.LOCK_SH if shared else fcntl.LOCK_EX, time.monotonic() + seconds
-        (self.root / key).mkdir(parents=True, exist_ok=True)
-        with (self.root / key / LOCK).open("a+") as file:
+        self._path(key).mkdir(parents=True, exist_ok=True)
+        with (self._path(key) / LOCK).open("a+") as file:
             while not (locked := _try_lock(file.fileno(), kind)) and time.monotonic() <= end:
                 time.sleep(PAUSE)
             yield locked
 
     def scratch(self, key: str) -> Path:
-        return self.root / key
+        return self._path(key)
 
     def scratch_folders(self, key: str, patterns: Sequence[str]) -> list[Path]:
-        return [self.root / found for found in self.glob_folders(key, patterns)]
+        return [self._path(found) for found in self.glob_folders(key, patterns)]
 
     def now(self) -> float:
         return time.time()
 
     def free_bytes(self, key: str) -> int:
-        return disk.free_bytes(self.root / key)
+        return disk.free_bytes(self._path(key))
 
 
 def _seen(key: str, found: os.stat_result) -> Seen:

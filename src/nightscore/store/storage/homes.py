@@ -2,6 +2,7 @@
 
 import functools
 from datetime import date
+from pathlib import Path
 
 from nightscore.common import Workspace
 from nightscore.store.storage.contract import Storage
@@ -9,10 +10,14 @@ from nightscore.store.storage.folder import Folder
 from nightscore.store.storage.place import Place
 
 
-@functools.lru_cache(maxsize=64)
 def storage_of(workspace: Workspace) -> Storage:
-    """The storage of a workspace's `data/`."""
-    return Folder(workspace.root)
+    """The storage of a workspace's `data/`, wherever its root `data` lies."""
+    return _folder(workspace.root, workspace.data)
+
+
+@functools.lru_cache(maxsize=64)
+def _folder(root: Path, data: Path) -> Storage:
+    return Folder(root) if data == root / "data" else Folder(root, data)
 
 
 def place_of(workspace: Workspace, path: str) -> Place:

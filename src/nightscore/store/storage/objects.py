@@ -185,7 +185,9 @@ class Objects:
         """
         start = len(key) + 1
         for found in self._below(key, flat=len(patterns) > 1):
-            parts = found[start:].rstrip("/").split("/")
+            if not (below := found[start:].rstrip("/")):
+                continue  # what some servers keep of a folder that was there
+            parts = below.split("/")
             is_folder = found.endswith("/") or len(parts) > len(patterns)
             head = parts[: len(patterns)]
             if is_folder == folders and len(head) == len(patterns) and _fit(head, patterns, hidden):

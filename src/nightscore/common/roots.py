@@ -1,0 +1,142 @@
+"""Roots: the folders beside a workspace that its jobs may read, by name; who runs it sets them, no job does.
+
+    roots:                        # workspace.yaml, at the top of the workspace
+      lake: /mnt/lake             # read only
+      crm: {at: /mnt/crm, write: true}
+      data: /mnt/night            # where tables, runs and models lie; default: data/
+
+The variable NIGHTSCORE_ROOT_LAKE stands above what the file says of `lake`, so that two environments differ
+in it alone.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from nightscore.common.errors import Broken, clipped
+from nightscore.common.strict_yaml import LineNumbers, Path_, read_yaml
+
+FILE = "workspace.yaml"
+VARIABLE = "NIGHTSCORE_ROOT_"
+DATA = "data"
+NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
+PLACE = re.compile(rf"({NAME.pattern}):(?!//)(.*)", re.DOTALL)  # lake:transactions, a path in a root
+SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
+BUCKETS = ("s3", "gs", "az")
+REFUSED = set(
+    "=?#%*["
+)  # = is a hive partition's; DuckDB and deltalake take the others for patterns, addresses
+ALLOWED = "allowed: roots: {NAME: FOLDER, NAME: {at: FOLDER, write: true}}"
+
+
+@dataclass(frozen=True)
+class Root:
+    """A named place: `at` as it is set, by which `setting`, and whether it may be written."""
+
+    name: str
+    at: str
+    setting: str
+    write: bool = False
+
+    @property
+    def is_bucket(self) -> bool:
+        """Whether it is an address such as s3://bucket/prefix, and no folder."""
+        return SCHEME.match(self.at) is not None
+
+    @property
+    def folder(self) -> Path:
+        """The folder that it is, links resolved.
+
+        Raises:
+            Broken: it is an address.
+        """
+        if self.is_bucket:
+            raise Broken(
+                f"root {self.name} is {self.at} (by {self.setting}): this version reads folders alone; "
+                "mount the bucket, or copy what is read to a folder, and set the root to that"
+            )
+        return Path(self.at).resolve()
+
+
+def read_roots(workspace: Path) -> dict[str, Root]:
+    """The roots of a workspace by name, of workspace.yaml and of the environment.
+
+    Raises:
+        Broken: workspace.yaml has a mistake, or a variable is no place; names it and what is allowed.
+    """
+    file = workspace / FILE
+    roots = _Reader(workspace, *read_yaml(file, FILE)).roots() if file.exists() else {}
+    named = {variable_of(name): name for name in (DATA, *roots)}
+    for variable, at in sorted(os.environ.items()):
+        if variable.startswith(VARIABLE) and at:
+            name = named.get(variable) or variable.removeprefix(VARIABLE).lower()
+            roots[name] = _from_variable(name, variable, at, roots.get(name))
+    return roots
+
+
+def _from_variable(name: str, variable: str, at: str, written: Root | None) -> Root:
+    if not NAME.fullmatch(name):
+        raise Broken(f"{variable}: {name!r} is no name of a root; allowed: letters, digits and _")
+    if problem := _problem(at):
+        raise Broken(f"{variable}={at}: {problem}")
+    if not (SCHEME.match(at) or Path(at).is_absolute()):
+        raise Broken(f"{variable}={at}: is no absolute path; write it from / on")
+    return Root(name, at, variable, name == DATA or (written is not None and written.write))
+
+
+def variable_of(name: str) -> str:
+    """The environment variable that sets a root."""
+    return VARIABLE + name.upper().replace("-", "_")
+
+
+def _problem(at: str) -> str:
+    """What is wrong with a place; empty where nothing is."""
+    scheme = SCHEME.match(at)
+    if scheme and scheme[1] not in BUCKETS:
+        return f"{scheme[1]}:// is no storage; allowed: a folder, or {', '.join(f'{b}://' for b in BUCKETS)}"
+    if not scheme and REFUSED & set(at):
+        return f"the path of a root must not contain any of {' '.join(sorted(REFUSED))}"
+    return ""
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads workspace.yaml."""
+
+    workspace: Path
+    document: Any
+    lines: LineNumbers
+
+    def roots(self) -> dict[str, Root]:
+        top = self.document
+        if (
+            not isinstance(top, Mapping)
+            or top.keys() - {"roots"}
+            or not isinstance(top.get("roots"), Mapping)
+        ):
+            unknown = sorted(map(str, top.keys() - {"roots"})) if isinstance(top, Mapping) else []
+            self.wrong(tuple(unknown[:1]), f"a workspace.yaml has roots alone; {ALLOWED}")
+        roots = {name: self.root(name, value) for name, value in top["roots"].items()}
+        for name in roots:
+            if other := next((n for n in roots if n < name and variable_of(n) == variable_of(name)), None):
+                self.wrong(("roots", name), f"{name!r} and {other!r} have one variable; rename one")
+        return roots
+
+    def root(self, name: str, value: Any) -> Root:
+        at = ("roots", name)
+        if not NAME.fullmatch(name) or name in BUCKETS:
+            self.wrong(at, f"{clipped(name)} is no name of a root; allowed: small letters, digits, _ and -")
+        written = value if isinstance(value, Mapping) else {"at": value}
+        place, write = written.get("at"), written.get("write", False)
+        if written.keys() - {"at", "write"} or not isinstance(place, str) or not isinstance(write, bool):
+            self.wrong(at, f"{clipped(value)} is no place; {ALLOWED}")
+        if not place or (problem := _problem(place)):
+            self.wrong(at, f"{clipped(place)}: {problem if place else 'is empty'}")
+        folder = place if SCHEME.match(place) else str(self.workspace / place)
+        return Root(name, folder, f"{FILE}:{self.lines[at]}", write or name == DATA)
+
+    def wrong(self, at: Path_, message: str) -> NoReturn:
+        raise Broken(f"{FILE}:{self.lines.get(at, 1)}: {'.'.join(map(str, at)) or 'roots'}: {message}")

@@ -1,0 +1,116 @@
+"""What `nightscore doctor` asks: where a workspace's roots lie, what may be done there, what is wrong."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nightscore.common import Broken, Root, Workspace
+from nightscore.store.disk import free_bytes
+from nightscore.store.versions import library_versions
+
+DATA = "data"
+LOW = 1_000_000_000  # bytes that should be free where a night writes
+
+
+@dataclass(frozen=True)
+class RootState:
+    """A root as it is found: None is what was not asked, of a root that is only read."""
+
+    name: str
+    at: str
+    setting: str
+    readable: bool
+    writable: bool | None = None
+    hard_links: bool | None = None
+    locks: bool | None = None
+    free: int | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A workspace on this machine; `problems` say what is wrong and the way on, none where all is well."""
+
+    workspace: str
+    python: str
+    versions: dict[str, str]
+    roots: list[RootState] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def diagnose(workspace: Workspace) -> Diagnosis:
+    """The state of a workspace. What is written on the way lies below `data/`, and is removed again."""
+    python = ".".join(map(str, sys.version_info[:3]))
+    found = Diagnosis(str(workspace.root), python, library_versions())
+    try:
+        set_roots = dict(workspace.roots)
+    except Broken as error:
+        found.problems.append(str(error))
+        return found
+    set_roots.setdefault(DATA, Root(DATA, str(workspace.root / DATA), "default", write=True))
+    for name in (DATA, *sorted(set_roots.keys() - {DATA})):
+        state = _state(set_roots[name])
+        found.roots.append(state)
+        found.problems.extend([f"root {name}: {state.problem}"] if state.problem else [])
+    return found
+
+
+def _state(root: Root) -> RootState:
+    if root.is_bucket:
+        return _lacking(root, f"{root.at} is a bucket, which can't be read yet; set a folder that mounts it")
+    folder = root.folder
+    if not folder.is_dir():
+        if root.setting == "default":  # it comes with the first night
+            folder = folder.parent
+        else:
+            return _lacking(
+                root, f"{folder} is no folder; make or mount it, or set another by {root.setting}"
+            )
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return _lacking(root, f"{folder} can't be read by user {os.geteuid()}, who needs r and x there")
+    if root.name == DATA:
+        return _written(root, folder)
+    return RootState(root.name, root.at, root.setting, readable=True)
+
+
+def _lacking(root: Root, problem: str) -> RootState:
+    return RootState(root.name, root.at, root.setting, readable=False, problem=problem)
+
+
+def _written(root: Root, folder: Path) -> RootState:
+    """What a folder can do that is written to, as tried in a folder of its own below it."""
+    free = free_bytes(folder)
+    try:
+        probe = Path(tempfile.mkdtemp(prefix=".doctor-", dir=folder))
+    except OSError as error:
+        problem = f"{folder} can't be written: {error.strerror}; a night publishes there: give it the right"
+        return RootState(root.name, root.at, root.setting, True, False, free=free, problem=problem)
+    try:
+        links, locks = _has_links(probe), _has_locks(probe)
+    finally:
+        shutil.rmtree(probe, ignore_errors=True)
+    problem = "" if locks else f"{folder} has no file locks (flock): a run and gc would not see each other"
+    if free < LOW and not problem:
+        problem = f"{free:,} bytes are free in {folder}, less than {LOW:,}: free some (`nightscore gc`)"
+    return RootState(root.name, root.at, root.setting, True, True, links, locks, free, problem)
+
+
+def _has_links(folder: Path) -> bool:
+    (folder / "one").write_bytes(b"1")
+    with contextlib.suppress(OSError):
+        os.link(folder / "one", folder / "two")
+    return (folder / "two").exists()
+
+
+def _has_locks(folder: Path) -> bool:
+    with (folder / "lock").open("wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+    return True

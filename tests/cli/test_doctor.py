@@ -1,0 +1,59 @@
+"""`nightscore doctor` says where all lies, by which setting, and what is wrong with the way on."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nightscore.cli.main import call
+from tests.support.workspace import make_workspace
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace with a root beside it."""
+    monkeypatch.delenv("NIGHTSCORE_ROOT_LAKE", raising=False)
+    (tmp_path / "lake").mkdir()
+    root = make_workspace(tmp_path / "w", 10)
+    (root / "workspace.yaml").write_text("roots: {lake: ../lake}\n")
+    return root
+
+
+def doctor(root: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict]:
+    """The exit code, and what it says."""
+    code = call(["--workspace", str(root), "doctor", "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_a_sound_workspace_has_no_problem(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Roots with their settings, what the disk of data can do; nothing is left behind."""
+    before = sorted((root / "data").iterdir())
+    code, found = doctor(root, capsys)
+    assert (code, found["problems"]) == (0, [])
+    assert [(r["name"], r["setting"], r["readable"]) for r in found["roots"]] == [
+        ("data", "default", True),
+        ("lake", "workspace.yaml:1", True),
+    ]
+    data = found["roots"][0]
+    assert data["writable"] and data["hard_links"] and data["locks"] and data["free"] > 0
+    assert found["versions"]["duckdb"] and found["python"].startswith("3.")
+    assert sorted((root / "data").iterdir()) == before
+    assert call(["--workspace", str(root), "doctor"]) == 0
+    assert "nothing is wrong" in capsys.readouterr().out
+
+
+def test_what_is_wrong_is_said_with_the_way_on(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A root that is not mounted, no data, a bucket, a mistake in workspace.yaml: exit code 1."""
+    monkeypatch.setenv("NIGHTSCORE_ROOT_LAKE", str(tmp_path / "absent"))
+    monkeypatch.setenv("NIGHTSCORE_ROOT_CRM", "s3://crm/drop")
+    code, found = doctor(root, capsys)
+    said = "\n".join(found["problems"])
+    assert code == 1 and "make or mount it, or set another by NIGHTSCORE_ROOT_LAKE" in said
+    assert "root crm: s3://crm/drop is a bucket" in said
+    monkeypatch.setenv("NIGHTSCORE_ROOT_DATA", str(tmp_path / "nowhere"))
+    assert "root data: " in "\n".join(doctor(root, capsys)[1]["problems"])
+    (root / "workspace.yaml").write_text("root: x\n")
+    code, found = doctor(root, capsys)
+    assert code == 1 and "a workspace.yaml has roots alone" in found["problems"][0]

@@ -1,0 +1,158 @@
+"""Roots are an allow list that the operator sets: named paths both ways, and nothing beside them is read."""
+
+from pathlib import Path
+
+import pytest
+
+from nightscore.common.errors import Broken
+from nightscore.common.workspace import Workspace
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace, and beside it a lake, and a folder that is no root."""
+    for name in ("NIGHTSCORE_ROOT_LAKE", "NIGHTSCORE_ROOT_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    for folder in ("w/jobs", "w/data/lake", "lake/sales", "lake2", "secret"):
+        (tmp_path / folder).mkdir(parents=True)
+    for file in ("w/data/lake/x", "lake/sales/x", "secret/x"):
+        (tmp_path / file).write_text(file)
+    return tmp_path / "w"
+
+
+def write(root: Path, text: str) -> Workspace:
+    """The workspace with a workspace.yaml."""
+    (root / "workspace.yaml").write_text(text)
+    return Workspace(root)
+
+
+def test_a_path_of_a_root_is_named_by_it_both_ways(root: Path) -> None:
+    """As plans and receipts write it, wherever the root lies."""
+    space = write(root, f"roots: {{lake: {root.parent}/lake}}\n")
+    assert space.resolve("lake:sales/x") == root.parent / "lake/sales/x"
+    assert space.relative(space.resolve("lake:sales/x")) == "lake:sales/x"
+    assert space.locate("lake:sales/x").read_text() == "lake/sales/x"
+    assert (space.relative(space.resolve("lake:.")), space.locate("lake:")) == ("lake:", root.parent / "lake")
+
+
+def test_without_roots_all_is_as_it_was(root: Path) -> None:
+    """Paths of the workspace keep their names, with roots and without."""
+    for space in (Workspace(root), write(root, f"roots: {{lake: {root.parent}/lake, w: {root.parent}}}\n")):
+        assert space.relative(space.resolve("data/lake/x")) == "data/lake/x"
+        assert space.locate("data/lake/x") == root / "data/lake/x"
+        assert (space.tables, space.runs) == (root / "data/tables", root / "data/runs")
+
+
+def test_a_root_may_be_a_link_and_be_relative_to_the_workspace(root: Path) -> None:
+    """A link in the place of a root is the operator's; it is followed."""
+    (root.parent / "link").symlink_to(root.parent / "lake")
+    space = write(root, "roots: {lake: ../link}\n")
+    assert space.relative(space.resolve("lake:sales/x")) == "lake:sales/x"
+
+
+def test_a_variable_stands_above_the_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that dev and prod differ in it alone; what it does not say of the root stays."""
+    monkeypatch.setenv("NIGHTSCORE_ROOT_MY_LAKE", str(root.parent / "lake2"))
+    space = write(root, f"roots: {{my-lake: {{at: {root.parent}/lake, write: true}}}}\n")
+    assert space.locate("my-lake:x") == root.parent / "lake2/x"
+    assert (space.roots["my-lake"].setting, space.roots["my-lake"].write) == ("NIGHTSCORE_ROOT_MY_LAKE", True)
+    (root / "workspace.yaml").unlink()
+    assert Workspace(root).locate("my_lake:x") == root.parent / "lake2/x", "without the file it is one, too"
+
+
+def test_data_may_lie_elsewhere_and_keeps_its_names(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables, runs, models and the default lake move together; plans and receipts do not see it."""
+    other = root / "elsewhere"  # inside the workspace, too
+    (other / "lake").mkdir(parents=True)
+    monkeypatch.setenv("NIGHTSCORE_ROOT_DATA", str(other))
+    space = Workspace(root)
+    assert (space.tables, space.runs, space.models) == (other / "tables", other / "runs", other / "models")
+    assert space.resolve("data/lake/y") == space.locate("data/lake/y") == other / "lake/y"
+    assert space.relative(other / "lake/y") == "data/lake/y"
+    monkeypatch.setenv("NIGHTSCORE_ROOT_DATA", str(root / "absent"))
+    with pytest.raises(
+        Broken, match=r"root data is .*absent \(by NIGHTSCORE_ROOT_DATA\), which is no folder"
+    ):
+        _ = Workspace(root).tables
+
+
+OUTSIDE = [
+    "lake:../secret/x",
+    "lake:sales/../../secret/x",
+    "../lake/sales/x",
+    "lake:out/x",
+    "lake:y",
+    "data/out",
+]
+
+
+@pytest.mark.parametrize("path", OUTSIDE)
+def test_what_leaves_all_roots_is_refused_with_the_way_on(root: Path, path: str) -> None:
+    """By `..` also where it ends in another root, and by a link."""
+    (root.parent / "lake/out").symlink_to(root.parent / "secret")
+    (root.parent / "lake/y").symlink_to(root.parent / "secret/x")
+    (root / "data/out").symlink_to(root.parent / "secret")
+    space = write(root, f"roots: {{lake: {root.parent}/lake}}\n")
+    with pytest.raises(Broken, match=r"lies outside the workspace .* and its roots \(lake\)") as caught:
+        space.resolve(path)
+    way = "write root: lake, path: sales/x" if path.startswith("..") else "make its folder a root"
+    assert way in str(caught.value)
+
+
+def test_a_link_into_another_root_is_followed(root: Path) -> None:
+    """Both are allowed; the file is named where it lies."""
+    (root / "data/crm").symlink_to(root.parent / "lake2")
+    (root.parent / "lake2/z").write_text("z")
+    space = write(root, f"roots: {{crm: {root.parent}/lake2}}\n")
+    assert space.relative(space.resolve("data/crm/z")) == "crm:z"
+
+
+def test_a_root_that_is_not_set_is_named(root: Path) -> None:
+    """With those that are, and both ways to set one."""
+    with pytest.raises(Broken, match=r"lake:x: root lake is not set; set are none.*NIGHTSCORE_ROOT_LAKE"):
+        Workspace(root).resolve("lake:x")
+
+
+def test_an_address_is_parsed_and_refused_where_it_is_read(root: Path) -> None:
+    """A bucket may stand there, and other roots are read all the same."""
+    space = write(root, f"roots: {{b: 's3://bank/lake', lake: {root.parent}/lake}}\n")
+    assert space.locate("lake:sales/x").exists()
+    with pytest.raises(
+        Broken, match=r"root b is s3://bank/lake \(by workspace.yaml:1\): this version reads folders"
+    ):
+        space.resolve("b:x")
+    with pytest.raises(Broken, match=r"s3://bank/lake is an address, .* set it as a root"):
+        space.resolve("s3://bank/lake")
+
+
+WRONG = {
+    "[]": "a workspace.yaml has roots alone",
+    "roots: {}\nroot: x": "root: a workspace.yaml has roots alone",
+    "roots: {Lake: /x}": "'Lake' is no name of a root",
+    "roots: {s3: /x}": "'s3' is no name of a root",
+    "roots: {lake: 1}": "1 is no place",
+    "roots: {lake: ''}": "is empty",
+    "roots: {lake: {at: /x, writable: true}}": "is no place; allowed",
+    "roots: {lake: {at: /x, write: 1}}": "is no place; allowed",
+    "roots: {lake: 'https://x/y'}": "https:// is no storage; allowed: a folder, or s3://",
+    "roots: {lake: /mnt/a=b}": "must not contain any of",
+    "roots: {a-b: /x, a_b: /y}": "have one variable; rename one",
+}
+
+
+@pytest.mark.parametrize(("text", "said"), WRONG.items())
+def test_a_mistake_in_workspace_yaml_is_named(root: Path, text: str, said: str) -> None:
+    """File, line, the offending value and what is allowed."""
+    with pytest.raises(Broken, match=r"^workspace\.yaml:\d+: ") as caught:
+        _ = write(root, text).roots
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["../x", "ftp://x", "/a?b"])
+def test_a_variable_that_is_no_place_is_named(
+    root: Path, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path of a variable would depend on where a process starts."""
+    monkeypatch.setenv("NIGHTSCORE_ROOT_LAKE", value)
+    with pytest.raises(Broken, match=r"^NIGHTSCORE_ROOT_LAKE="):
+        _ = Workspace(root).roots
