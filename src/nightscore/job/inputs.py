@@ -157,8 +157,76 @@ class TableInput(StrictModel, Kind):
     ] = False
 
 
-KINDS: Mapping[str, type[PathInput | TableInput]] = {"path": PathInput, "table": TableInput}
+class SnapshotInput(StrictModel, Kind):
+    """A table of another engine at a snapshot: its rows are those that its metadata says."""
+
+    root: Annotated[
+        RootName | None,
+        Field(
+            description="a root of the workspace, as workspace.yaml names it; default: the workspace itself"
+        ),
+    ] = None
+    partition: Annotated[
+        Column | None,
+        Field(description="the column that the table is partitioned by, and that is the day; a DATE to SQL"),
+    ] = None
+    lookback: Annotated[int, Field(ge=1, le=100_000, description="days, the scored day included")] = 1
+    columns: Annotated[
+        dict[str, Contract] | None,
+        Field(
+            description="the contract of the table: the columns that are read, each with its DuckDB type, "
+            "and NOT NULL where each row has a value; default: all that it has, as it says them"
+        ),
+    ] = None
+    calendar: InputCalendar = None
+    known_at: Annotated[
+        Column | None,
+        Field(description="the column (TIMESTAMPTZ or DATE) that says since when a row is known"),
+    ] = None
+
+    @property
+    def types(self) -> dict[str, str]:
+        """The DuckDB type of each column of the contract."""
+        return {name: kind.removesuffix(NOT_NULL) for name, kind in (self.columns or {}).items()}
+
+    @property
+    def never_null(self) -> list[str]:
+        """The columns in which each row has a value."""
+        return [name for name, kind in (self.columns or {}).items() if kind.endswith(NOT_NULL)]
+
+    @property
+    def address(self) -> str:
+        """Where it lies, as plans and receipts write it: path, or root:path."""
+        raise NotImplementedError
+
+    @model_validator(mode="after")
+    def _days_need_a_partition(self) -> "SnapshotInput":
+        for key in ("lookback", "calendar"):
+            if self.partition is None and key in self.model_fields_set:
+                raise Misplaced((key,), "needs partition: a table without partitions has no days")
+        return self
+
+
+class DeltaInput(SnapshotInput):
+    """A Delta Lake table of another engine."""
+
+    example: ClassVar[str] = "{delta: …, partition: day, lookback: days}"
+
+    delta: Annotated[FilePath, Field(description="its folder, relative to the workspace or the root")]
+    version: Annotated[
+        int | None, Field(ge=0, description="the version that is read; default: the newest, at each plan")
+    ] = None
+
+    @property
+    def address(self) -> str:
+        """Where it lies, as plans and receipts write it: path, or root:path."""
+        return self.delta if self.root is None else f"{self.root}:{self.delta}"
+
+
+KINDS: Mapping[str, type[PathInput | TableInput | DeltaInput]] = {
+    "path": PathInput, "table": TableInput, "delta": DeltaInput,
+}  # fmt: skip
 if TYPE_CHECKING:
-    Input = PathInput | TableInput
+    Input = PathInput | TableInput | DeltaInput
 else:
     Input = one_of("an input", KINDS)

@@ -12,7 +12,7 @@ from nightscore.common import Size
 from nightscore.job.accuracy_budget import AccuracyBudget
 from nightscore.job.audits import SCORES, Audit, Known
 from nightscore.job.fields import Column, Misplaced, Name, Number, SqlFile, StrictModel, Text
-from nightscore.job.inputs import Input, PathInput
+from nightscore.job.inputs import Input, TableInput
 from nightscore.job.model import CHALLENGERS, Judge, Model, read_model_word
 from nightscore.job.params import Param
 from nightscore.job.policy import Domain, Limits, Policy
@@ -261,19 +261,19 @@ class JobSpec(StrictModel):
             raise Misplaced(
                 ("features",), f"{self.features!r} is no input; allowed: a .sql file, or one of {allowed}"
             )
-        if not isinstance(source, PathInput) and source.table in self.tables:
+        if isinstance(source, TableInput) and source.table in self.tables:
             raise Misplaced(
                 ("features",),
                 f"input {self.features!r} is a table of this job, without rows of the day before its run; "
                 "allowed: a .sql file, or an input with a partition of the day",
             )
-        if isinstance(source, PathInput) and source.partition is None:
+        if not isinstance(source, TableInput) and source.partition is None:
             raise Misplaced(
                 ("features",),
                 f"input {self.features!r} has no partition, so no day to score; "
                 f"allowed: a .sql file, or an input with a partition",
             )
-        if isinstance(source, PathInput) and source.known_at:
+        if not isinstance(source, TableInput) and source.known_at:
             raise Misplaced(
                 ("features",),
                 f"input {self.features!r} has known_at, but what is streamed can't be cut at a time; "

@@ -108,6 +108,7 @@ def draft_plan(job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST) ->
     draft = dataclasses.replace(
         draft, limit=request.limit, days_seen=see_days(job, files, day), ignored=see_ignored(job, day),
         as_reported=see_as_reported(job, files), widened=inputs.see_widened(files),
+        snapshots=inputs.see_snapshots(files),
     )  # fmt: skip
     with inputs.steady_inputs(job, files, day):
         bound = binding.bind_job(Day(job, draft), opened.scorer)

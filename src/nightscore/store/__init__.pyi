@@ -1,5 +1,6 @@
 from . import catalog as catalog
 from . import delta as delta
+from . import delta_input as delta_input
 from . import owners as owners
 from . import run_folder as run_folder
 from . import storage as storage
@@ -38,6 +39,7 @@ from .folder_columns import NO_FOLDERS as NO_FOLDERS
 from .folder_columns import FolderColumns as FolderColumns
 from .folder_columns import folder_values as folder_values
 from .folder_columns import hive_options as hive_options
+from .foreign import refuse_own as refuse_own
 from .formats import FORMAT as FORMAT
 from .formats import LaterFormat as LaterFormat
 from .gc import collect_garbage as collect_garbage
@@ -127,6 +129,9 @@ from .staging import with_timings as with_timings
 from .storage import Place as Place
 from .table_diff import TableDiff as TableDiff
 from .table_diff import sum_changes as sum_changes
+from .table_snapshot import SnapshotColumn as SnapshotColumn
+from .table_snapshot import SnapshotFile as SnapshotFile
+from .table_snapshot import TableSnapshot as TableSnapshot
 from .variant_file import BakeoffEvidence as BakeoffEvidence
 from .variant_file import ModelOf as ModelOf
 from .variant_file import VariantFile as VariantFile

@@ -367,6 +367,13 @@ def _bare(select: str) -> str:
     return text[:end].decode()
 
 
+def arrow_types(schema: pa.Schema) -> dict[str, str]:
+    """DuckDB's own type for each column of an Arrow schema."""
+    with duckdb.connect() as connection:
+        relation = connection.from_arrow(schema.empty_table())
+        return {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}
+
+
 def is_number(kind: str) -> bool:
     """Whether a column of this DuckDB type holds numbers."""
     return kind in NUMBER_TYPES or (kind.startswith("DECIMAL(") and kind.endswith(")"))

@@ -5,7 +5,7 @@ same columns are read together, and each group says what becomes of its own.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nightscore.store.folder_columns import NO_FOLDERS, FolderColumns, hive_options
@@ -17,7 +17,8 @@ class FileColumn:
     """A column of an input, and what a file gives for it.
 
     `kind` is its DuckDB type as SQL sees it, `own` that of the file's column `inside`. Without `inside` each
-    row of the file has `value`, cast to the type; None is a null.
+    row of the file has `value`, cast to the type; None is a null. With `of_folder` the names of its folders
+    say the same, key=value, and files with other values are read together.
     """
 
     name: str
@@ -25,6 +26,7 @@ class FileColumn:
     inside: str = ""
     own: str = ""
     value: str | None = None
+    of_folder: bool = False
 
     @property
     def is_plain(self) -> bool:
@@ -34,6 +36,8 @@ class FileColumn:
     @property
     def sql(self) -> str:
         """The column as a term of a SELECT over the file, without its name."""
+        if self.of_folder:
+            return quote_identifier(self.name)
         if not self.inside:
             return f"CAST({'NULL' if self.value is None else literal(self.value)} AS {self.kind})"
         name = quote_identifier(self.inside)
@@ -60,6 +64,10 @@ class SourceColumns:
         found = next((column for column in self.by_file.get(path, ()) if column.name == name), None)
         return found.is_plain if found else path not in self.by_file
 
+    def folder_types(self, path: str) -> dict[str, str]:
+        """The columns that the folders of a file give, with their DuckDB types."""
+        return {**self.folders.types(path), **_of_folders(self.by_file.get(path, ()))}
+
     def terms(self, path: str, names: Sequence[str]) -> str:
         """The named columns as terms of a SELECT over a file."""
         columns = {column.name: column.sql for column in self.by_file.get(path, ())}
@@ -76,16 +84,24 @@ def parquet_source(
     """All rows of some files, for a FROM; those with the same columns, of the same types, by one reader."""
     groups: dict[FileColumns, list[Path]] = {}
     for file in files:
-        groups.setdefault(by_file.get(file, ()), []).append(file)
-    options = f"{hive_options(folder_types)}{', union_by_name = true' if by_name else ''}"
+        columns = by_file.get(file, ())
+        groups.setdefault(tuple(replace(c, value=None) if c.of_folder else c for c in columns), []).append(
+            file
+        )
+    union = ", union_by_name = true" if by_name else ""
     readers = {
-        columns: f"read_parquet([{', '.join(map(literal, group))}], {options})"
+        columns: f"read_parquet([{', '.join(map(literal, group))}], "
+        f"{hive_options({**folder_types, **_of_folders(columns)})}{union})"
         for columns, group in groups.items()
     }
     if not any(groups):
         return readers[()]
     selects = (f"SELECT {_terms(columns, folder_types)} FROM {reader}" for columns, reader in readers.items())
     return f"({' UNION ALL BY NAME '.join(selects)})"
+
+
+def _of_folders(columns: FileColumns) -> dict[str, str]:
+    return {column.name: column.kind for column in columns if column.of_folder}
 
 
 def _terms(columns: FileColumns, folder_types: Mapping[str, str]) -> str:

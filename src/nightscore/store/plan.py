@@ -24,6 +24,7 @@ class InputFile:
     `fingerprint` is the sha256 of its size, its time of change and its footer. `day` is the
     partition it lies in (ISO), or "" for a table without partitions. `groups` are the rows of each
     of its row groups. `columns` are what is read of it; none where that is all, as it stands there.
+    `snapshot` is that of the table of another engine which it is of.
     """
 
     path: str
@@ -33,6 +34,7 @@ class InputFile:
     day: str
     groups: tuple[int, ...]
     columns: FileColumns = ()
+    snapshot: str = ""
 
     @property
     def rows(self) -> int:
@@ -164,7 +166,8 @@ class Plan:
     `days_seen` are the inputs with a lookback, `ignored` what lies in an input's folders and is left out.
     `as_reported` are the inputs whose days are read as they were first published, each with those of its days
     that were published again since (ISO 8601). `widened` says of inputs whose files are not alike which
-    columns are read in a wider type than a file's, or as null.
+    columns are read in a wider type than a file's, or as null; `snapshots` which snapshot is read of each
+    input that is a table of another engine.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # of its parts, too: no plan of a later version
@@ -197,6 +200,7 @@ class Plan:
     ignored: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     as_reported: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     widened: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    snapshots: Mapping[str, str] = dataclasses.field(default_factory=dict)
     sha256: Mapping[str, str] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     chunk_rows: int = 0

@@ -91,6 +91,7 @@ def build_receipt(
         ignored=plan.ignored,
         as_reported=plan.as_reported,
         widened=plan.widened,
+        snapshots=plan.snapshots,
         replayed=_replayed(plan, before) if before else None,
         params=plan.params,
         closed=plan.closes,

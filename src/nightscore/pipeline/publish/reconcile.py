@@ -107,7 +107,7 @@ def _range_totals(
 ) -> tuple[int, int, int]:
     source = (
         f"(SELECT {read.terms(part.path, key)} "
-        f"FROM read_parquet($1, {hive_options(read.folders.types(part.path))}, file_row_number = true) "
+        f"FROM read_parquet($1, {hive_options(read.folder_types(part.path))}, file_row_number = true) "
         "WHERE file_row_number >= $2 AND file_row_number < $3)"
     )
     [totals] = engine.rows(

@@ -7,7 +7,7 @@ import datetime as dt
 from collections.abc import Mapping
 
 from nightscore.common import Broken
-from nightscore.job import Job, PathInput
+from nightscore.job import Job, PathInput, SnapshotInput, TableInput
 from nightscore.pipeline.read.parquet_types import types_in
 from nightscore.store import InputFile, UpTo
 
@@ -26,7 +26,7 @@ def cutoff(job: Job, known_at: dt.datetime | str | None) -> str:
         raise Broken(
             f"known-at {known_at!r} is no time; allowed: ISO 8601, such as 2022-12-28T23:00Z"
         ) from None
-    if not any(isinstance(source, PathInput) and source.known_at for source in job.spec.inputs.values()):
+    if not any(not isinstance(source, TableInput) and source.known_at for source in job.spec.inputs.values()):
         raise Broken(
             f"job {job.name}: no input has known_at, the column that says since when a row is known; "
             "so there is nothing to cut at a time"
@@ -35,7 +35,9 @@ def cutoff(job: Job, known_at: dt.datetime | str | None) -> str:
     return aware.astimezone(dt.UTC).isoformat()
 
 
-def up_to(job: Job, name: str, source: PathInput, files: tuple[InputFile, ...], known_by: str) -> UpTo | None:
+def up_to(
+    job: Job, name: str, source: PathInput | SnapshotInput, files: tuple[InputFile, ...], known_by: str
+) -> UpTo | None:
     """Which rows of an input are seen: those known at the cut-off; None where all are.
 
     Rows without a value were not known. A DATE counts from the beginning of its day in UTC.

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import pyarrow.parquet as pq
 
 from nightscore.common import NotYet, Workspace, byte_size, parse_size
-from nightscore.job import Input, Job, Layout, PathInput, parse_layout
+from nightscore.job import Input, Job, Layout, PathInput, SnapshotInput, TableInput, parse_layout
 from nightscore.pipeline.read.as_of import up_to
 from nightscore.pipeline.read.columns import read_as_one, widened
-from nightscore.pipeline.read.listing import input_days, list_input, list_input_days, own_table
+from nightscore.pipeline.read.listing import input_days, list_input, list_input_days, own_table, window
 from nightscore.pipeline.read.parquet_files import (
     decoded_bytes,
     file_stat,
@@ -23,6 +23,7 @@ from nightscore.pipeline.read.parquet_files import (
     refuse_other_columns,
 )
 from nightscore.pipeline.read.since import by_rows, held_by
+from nightscore.pipeline.read.snapshots import resolve_snapshot, see_snapshots
 from nightscore.store import (
     AS_THEY_ARE,
     NO_FOLDERS,
@@ -36,8 +37,8 @@ from nightscore.store import (
 
 __all__ = [
     "Files", "folder_columns", "input_days", "inspect_parquet", "left_out", "list_input_days", "missing",
-    "partition", "refuse_large", "resolve_inputs", "resolve_later_inputs", "scored_columns", "see_widened",
-    "steady_inputs", "view", "views",
+    "partition", "refuse_large", "resolve_inputs", "resolve_later_inputs", "scored_columns", "see_snapshots",
+    "see_widened",     "steady_inputs", "view", "views",
 ]  # fmt: skip
 Files = Mapping[str, tuple[InputFile, ...]]
 
@@ -54,6 +55,8 @@ def resolve_inputs(job: Job, day: dt.date) -> Files:
 
 
 def _resolved(job: Job, name: str, source: Input, day: dt.date) -> tuple[InputFile, ...]:
+    if isinstance(source, SnapshotInput):
+        return resolve_snapshot(job, name, source, window(job, source, day))
     listed, folders = list_input(job, name, source, day).files, folder_columns(source)
     inspected = inspect_files(job.workspace, name, listed, folders)
     if not isinstance(source, PathInput):
@@ -108,7 +111,7 @@ def missing(job: Job, files: Files, day: dt.date) -> list[str]:
     names = [name for name in expected if not any(f.day == day.isoformat() for f in files[name])]
     for name in names if job.spec.policy.missing == "skip" else ():
         source = job.spec.inputs[name]
-        if isinstance(source, PathInput) and not input_days(job, name, source):
+        if not isinstance(source, TableInput) and not input_days(job, name, source):
             job.raise_broken(
                 ("inputs", name, "path"), f"{source.address} has no partition of any day: is it mounted? "
                 "A day is skipped only where others are there"
@@ -126,12 +129,16 @@ def views(job: Job, files: Files, day: dt.date, known_at: str = "") -> list[View
 
 def partition(source: Input) -> str | None:
     """The column of the day of an input's partitions."""
+    if isinstance(source, SnapshotInput):
+        return source.partition
     layout = _layout(source)
     return None if layout is None else layout.column
 
 
 def folder_columns(source: Input) -> FolderColumns:
     """The columns that the folders of an input give: none where its files alone count."""
+    if isinstance(source, SnapshotInput):
+        return NO_FOLDERS
     if not isinstance(source, PathInput):
         return FolderColumns(_layout(source))
     if source.partition_column == "file":
@@ -158,7 +165,7 @@ def left_out(job: Job, files: Sequence[InputFile]) -> set[str]:
     names = {
         name
         for file in files
-        if file.columns
+        if file.columns and not file.snapshot
         for name in pq.read_schema(job.workspace.locate(file.path)).names
     }
     return names - {column.name for file in files for column in file.columns}
@@ -171,7 +178,7 @@ def view(job: Job, name: str, files: Sequence[InputFile], called: str = "") -> V
     paths = tuple(job.workspace.locate(file.path) for file in files)
     by_name = bool(_may_lack(job.workspace, source))
     by_file = {path: file.columns for path, file in zip(paths, files, strict=True) if file.columns}
-    ours = not isinstance(source, PathInput)
+    ours = isinstance(source, TableInput)
     return View(called or name, paths, by_name=by_name, folder_types=types, stored=ours, by_file=by_file)
 
 
@@ -213,14 +220,18 @@ def _refuse_changed(job: Job, files: Files, day: dt.date) -> None:
 def _view(
     job: Job, name: str, source: Input, files: tuple[InputFile, ...], *, day: dt.date, known_at: str
 ) -> View:
-    columns = {} if isinstance(source, PathInput) else dict(source.columns or {})
+    columns = dict(source.columns or {}) if isinstance(source, TableInput) else {}
     if not files and not columns:
-        hint = "" if isinstance(source, PathInput) else "; give its columns, for the nights before it has one"
+        hint = (
+            ""
+            if not isinstance(source, TableInput)
+            else "; give its columns, for the nights before it has one"
+        )
         job.raise_broken(("inputs", name), f"has no file in the days that the job may read{hint}")
     if columns:
         columns["day"] = "DATE"
     bounds = []
-    if isinstance(source, PathInput):
+    if not isinstance(source, TableInput):
         bounds = [up_to(job, name, source, files, known_at), held_by(source, day)]
     seen = tuple(bound for bound in bounds if bound)
     return dataclasses.replace(view(job, name, files), columns=columns, up_to=seen)
@@ -235,6 +246,6 @@ def _may_lack(workspace: Workspace, source: Input) -> set[str]:
     """The columns that a file of an input may lack: those of challengers, where the input is a table."""
     return (
         set()
-        if isinstance(source, PathInput)
+        if not isinstance(source, TableInput)
         else delta.optional_columns(storage.tables(workspace) / source.table)
     )

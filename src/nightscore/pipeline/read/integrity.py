@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nightscore.common import Broken, NotYet, file_sha256
-from nightscore.job import Job, PathInput
+from nightscore.job import Job, PathInput, SnapshotInput, TableInput
 from nightscore.pipeline.read.as_published import published_sha256
 from nightscore.pipeline.read.as_reported import table_state
 from nightscore.pipeline.read.inputs import Files
 from nightscore.pipeline.read.manifest import written_down
-from nightscore.store import Plan, catalog, folder_values
+from nightscore.store import FileColumn, InputFile, Plan, catalog, folder_values
 
 I32_NEXT = 0x15  # in Thrift's compact protocol: the next field, an i32
 ROWS = 65_536
@@ -50,9 +50,9 @@ def refuse_changed_inputs(job: Job, plan: Plan) -> None:
 
 def _refuse_broken_contracts(job: Job, files: Files) -> None:
     for name, source in job.spec.inputs.items():
-        for column in source.never_null if isinstance(source, PathInput) else ():
+        for column in () if isinstance(source, TableInput) else source.never_null:
             for file in files[name]:
-                _refuse_nulls(job.workspace.locate(file.path), file.path, name, column)
+                _refuse_nulls(job.workspace.locate(file.path), file, name, column)
 
 
 def _hashes(job: Job, files: Files, paths: Mapping[str, Path]) -> dict[str, str]:
@@ -66,14 +66,19 @@ def _hashes(job: Job, files: Files, paths: Mapping[str, Path]) -> dict[str, str]
     return hashes
 
 
-def _refuse_nulls(path: Path, shown: str, name: str, column: str) -> None:
-    folders = folder_values(shown)
-    if column in pq.read_schema(path).names:
-        nulls = _nulls(path, column)
+def _refuse_nulls(path: Path, file: InputFile, name: str, column: str) -> None:
+    found = next((c for c in file.columns if c.name == column), FileColumn(column, "", column))
+    folders = folder_values(file.path)
+    if found.inside in pq.read_schema(path).names:
+        nulls = _nulls(path, found.inside)
+    elif found.value is not None or folders.get(column) is not None:
+        nulls = 0
     else:  # a folder gives it, or the file has it not
-        nulls = int(folders[column] is None) if column in folders else pq.read_metadata(path).num_rows
+        nulls = 1 if column in folders else file.rows
     if nulls:
-        raise Broken(f"input {name}: {shown}: column {column!r} has {nulls} nulls; its contract is NOT NULL")
+        raise Broken(
+            f"input {name}: {file.path}: column {column!r} has {nulls} nulls; its contract is NOT NULL"
+        )
 
 
 def _nulls(path: Path, column: str) -> int:
@@ -145,6 +150,11 @@ def _written_down(job: Job, files: Files) -> Iterator[tuple[str, str, Collection
     read: dict[Path, dict[str, str]] = {}
     for name, source in job.spec.inputs.items():
         for file in files[name]:
+            if isinstance(source, SnapshotInput):
+                job.raise_broken(
+                    ("verify_inputs",), f"input {name} is a table of another engine, which writes no sha256 "
+                    "of its files down; allowed: footer, checksum"
+                )  # fmt: skip
             if isinstance(source, PathInput):
                 yield name, file.path, [written_down(job, source, file.path, read)]
             else:

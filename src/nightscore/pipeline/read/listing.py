@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nightscore.common import Broken
-from nightscore.job import Input, Job, Layout, PathInput
+from nightscore.job import Input, Job, Layout, PathInput, SnapshotInput, TableInput
 from nightscore.pipeline.read.as_reported import published_files
+from nightscore.pipeline.read.snapshots import in_order, read_snapshot
 from nightscore.store import SUMS, Found, Partition, Span, Walk
 
 
@@ -29,7 +30,7 @@ def window(job: Job, source: Input, day: dt.date) -> tuple[dt.date, dt.date]:
 
 def own_table(job: Job, source: Input) -> bool:
     """Whether an input is an output table of the job itself."""
-    return not isinstance(source, PathInput) and source.table in job.spec.tables
+    return isinstance(source, TableInput) and source.table in job.spec.tables
 
 
 def list_input(job: Job, name: str, source: Input, day: dt.date) -> Listed:
@@ -46,6 +47,9 @@ def list_input(job: Job, name: str, source: Input, day: dt.date) -> Listed:
             if source.layout is None:
                 return _files(job, source)
             return _days(job, name, source, source.layout, (first, last))
+    if isinstance(source, SnapshotInput):
+        files = in_order(read_snapshot(job, name, source, (first, last) if source.partition else None))
+        return Listed(tuple((file.iso_day, file.path) for file in files))
     return Listed(tuple((f.day, f.path.local()) for f in published_files(job, name, source, first, last)))
 
 
@@ -62,11 +66,15 @@ def list_input_days(job: Job) -> list[dt.date]:
                 walk = _walk(job, source)
                 days = _partitions(job, name, source.layout, walk)[0]
                 days_by_input.append({p.day for p in days if p.day and walk.holds_data(walk.root / p.path)})
+        elif isinstance(source, SnapshotInput) and source.partition:
+            days_by_input.append(set(read_snapshot(job, name, source, None).days))
     return sorted(set.intersection(*days_by_input)) if days_by_input else []
 
 
-def input_days(job: Job, name: str, source: PathInput) -> list[dt.date]:
+def input_days(job: Job, name: str, source: PathInput | SnapshotInput) -> list[dt.date]:
     """The days of which an input has a partition, empty or not, in order. Errors as `list_input`'s."""
+    if isinstance(source, SnapshotInput):
+        return list(read_snapshot(job, name, source, None).days)
     if source.layout is None:
         return []
     with _at(job, ("inputs", name, "path")):

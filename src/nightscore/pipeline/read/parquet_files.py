@@ -15,6 +15,14 @@ from nightscore.store import FolderColumns, InputFile
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12}  # bytes in Arrow
 
 
+def inspect_immutable(workspace: Workspace, path: Path, day: str) -> tuple[InputFile, ParquetColumns]:
+    """One file of a table that changes none of its files, with its columns: its time of change says nothing.
+
+    Errors as `inspect_parquet`'s.
+    """
+    return _inspect(workspace, path, day, timed=False)
+
+
 def inspect_parquet(workspace: Workspace, path: Path, day: str = "") -> InputFile:
     """One Parquet file as it is now.
 
@@ -89,7 +97,9 @@ def _shown(kind: tuple[str, str]) -> str:
     return kind[0] if kind[1] == "None" else f"{kind[0]} {kind[1]}"
 
 
-def _inspect(workspace: Workspace, path: Path, day: str) -> tuple[InputFile, ParquetColumns]:
+def _inspect(
+    workspace: Workspace, path: Path, day: str, timed: bool = True
+) -> tuple[InputFile, ParquetColumns]:
     shown = workspace.relative(path)
     if set(shown) & set("*?["):
         raise Broken(f"{shown}: DuckDB takes * ? [ in a path for a pattern; rename it")
@@ -104,7 +114,7 @@ def _inspect(workspace: Workspace, path: Path, day: str) -> tuple[InputFile, Par
     except (OSError, pa.ArrowException) as error:
         raise Broken(f"{shown}: no Parquet file that can be read: {str(error).splitlines()[0]}") from error
     _, size, changed = stat.split(":")
-    mark = hashlib.sha256(f"{size}:{changed}:".encode() + footer).hexdigest()
+    mark = hashlib.sha256(f"{size}:{changed if timed else ''}:".encode() + footer).hexdigest()
     groups = tuple(meta.row_group(i).num_rows for i in range(meta.num_row_groups))
     listed = [meta.schema.column(i) for i in range(len(meta.schema))]
     columns = {c.path: (c.physical_type, str(c.logical_type)) for c in listed}

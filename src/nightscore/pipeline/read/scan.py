@@ -68,7 +68,7 @@ def source_schema(
     with _damage(first), _opened(workspace.locate(first)) as file:
         if _alike(file.schema_arrow, first, columns, read):
             return pa.schema([(name, file.schema_arrow.field(name).type) for name in columns])
-    view = View("source", (workspace.locate(first),), folder_types=read.folders.types(first))
+    view = View("source", (workspace.locate(first),), folder_types=read.folder_types(first))
     with Engine([view], resources) as engine, SqlMistakes(first):
         return engine.schema(f"SELECT {read.terms(first, columns)} FROM source")
 
@@ -182,7 +182,7 @@ def _selected(
     path = workspace.locate(part.path)
     select = (
         f"SELECT {read.terms(part.path, columns)} "
-        f"FROM read_parquet($1, {hive_options(read.folders.types(part.path))}, file_row_number = true) "
+        f"FROM read_parquet($1, {hive_options(read.folder_types(part.path))}, file_row_number = true) "
         "WHERE file_row_number >= $2 AND file_row_number < $3"
     )
     with Engine([View("source", (path,))], resources) as engine, SqlMistakes(part.path):

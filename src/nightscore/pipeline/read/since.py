@@ -15,14 +15,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nightscore.common import Broken
-from nightscore.job import Job, PathInput
+from nightscore.job import Job, PathInput, SnapshotInput
 from nightscore.pipeline.read.as_of import column_type
 from nightscore.store import InputFile, UpTo
 
 
-def held_by(source: PathInput, day: dt.date) -> UpTo | None:
+def held_by(source: PathInput | SnapshotInput, day: dt.date) -> UpTo | None:
     """Which rows of an input a run of a day sees; None where all of them."""
-    return UpTo(source.since, day) if source.since else None
+    return UpTo(source.since, day) if isinstance(source, PathInput) and source.since else None
 
 
 def by_rows(
