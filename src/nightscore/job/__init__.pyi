@@ -37,6 +37,7 @@ from .fields import Misplaced as Misplaced
 from .fields import StrictModel as StrictModel
 from .fields import share_of as share_of
 from .inputs import DeltaInput as DeltaInput
+from .inputs import IcebergInput as IcebergInput
 from .inputs import Input as Input
 from .inputs import PathInput as PathInput
 from .inputs import SnapshotInput as SnapshotInput

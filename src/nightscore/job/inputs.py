@@ -223,10 +223,41 @@ class DeltaInput(SnapshotInput):
         return self.delta if self.root is None else f"{self.root}:{self.delta}"
 
 
-KINDS: Mapping[str, type[PathInput | TableInput | DeltaInput]] = {
-    "path": PathInput, "table": TableInput, "delta": DeltaInput,
+class IcebergInput(SnapshotInput):
+    """An Iceberg table of another engine."""
+
+    example: ClassVar[str] = "{iceberg: …, partition: day, lookback: days}"
+
+    iceberg: Annotated[
+        FilePath,
+        Field(
+            description="its metadata file, or its folder where that has a version-hint.text, relative to "
+            "the workspace or the root; with catalog its name there"
+        ),
+    ]
+    catalog: Annotated[
+        Name | None, Field(description="a catalog of pyiceberg's own configuration, which knows the table")
+    ] = None
+    snapshot: Annotated[
+        int | None, Field(description="the snapshot that is read; default: the current one, at each plan")
+    ] = None
+
+    @property
+    def address(self) -> str:
+        """Where it lies, as plans and receipts write it: path, or root:path; or its name in a catalog."""
+        return self.iceberg if self.root is None else f"{self.root}:{self.iceberg}"
+
+    @model_validator(mode="after")
+    def _catalog_or_root(self) -> "IcebergInput":
+        if self.catalog is not None and self.root is not None:
+            raise Misplaced(("root",), "is of a path, and catalog of a name; allowed: one of them")
+        return self
+
+
+KINDS: Mapping[str, type[PathInput | TableInput | DeltaInput | IcebergInput]] = {
+    "path": PathInput, "table": TableInput, "delta": DeltaInput, "iceberg": IcebergInput,
 }  # fmt: skip
 if TYPE_CHECKING:
-    Input = PathInput | TableInput | DeltaInput
+    Input = PathInput | TableInput | DeltaInput | IcebergInput
 else:
     Input = one_of("an input", KINDS)

@@ -1,6 +1,7 @@
 from . import catalog as catalog
 from . import delta as delta
 from . import delta_input as delta_input
+from . import iceberg_input as iceberg_input
 from . import owners as owners
 from . import run_folder as run_folder
 from . import storage as storage

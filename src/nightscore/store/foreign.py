@@ -31,8 +31,10 @@ def refuse_table(workspace: Workspace, folder: Path, names: Collection[str]) -> 
         way = f"write the input as {{delta: {shown}}}" if name == "_delta_log" else LATER
         raise Broken(f"{shown} is {LOGS[name]} (it holds {name}); {BACK}: {way}")
     if ICEBERG in names and _is_iceberg(folder / ICEBERG):
+        shown = workspace.relative(folder)
         raise Broken(
-            f"{workspace.relative(folder)} is an Iceberg table (it holds {ICEBERG}/); {BACK}: {LATER}"
+            f"{shown} is an Iceberg table (it holds {ICEBERG}/); {BACK}: write the input as {{iceberg: "
+            f"{shown}/{ICEBERG}/….metadata.json}}, with the metadata file that counts"
         )
 
 

@@ -8,12 +8,13 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import NoReturn
 
 import pyarrow.parquet as pq
 
 from nightscore.common import Broken, NotYet
-from nightscore.job import DeltaInput, Job, SnapshotInput
+from nightscore.job import DeltaInput, IcebergInput, Job, SnapshotInput
 from nightscore.pipeline.read.parquet_files import inspect_immutable
 from nightscore.pipeline.read.parquet_types import Types, column_types, contract_types
 from nightscore.pipeline.read.widening import widens
@@ -27,6 +28,7 @@ from nightscore.store import (
     TableSnapshot,
     delta_input,
     folder_values,
+    iceberg_input,
     json_digest,
     refuse_own,
 )
@@ -45,13 +47,21 @@ def read_snapshot(job: Job, name: str, source: SnapshotInput, span: Span | None)
     """
     space = job.workspace
     try:
+        if isinstance(source, IcebergInput) and source.catalog:
+            return _iceberg(source, source.iceberg, span)
         root = space.resolve(source.address)
         refuse_own(space, root)
         if isinstance(source, DeltaInput):
             return delta_input.read_delta(root, source.address, source.version, source.partition, span)
-        raise TypeError(source)
+        return _iceberg(source, root, span)
     except Broken as error:
         job.raise_broken(("inputs", name), str(error))
+
+
+def _iceberg(source: SnapshotInput, place: Path | str, span: Span | None) -> TableSnapshot:
+    assert isinstance(source, IcebergInput)  # noqa: S101 - there is no third kind
+    asked = iceberg_input.Asked(source.address, source.snapshot, source.partition, span)
+    return iceberg_input.read_iceberg(place, source.catalog, asked)
 
 
 def resolve_snapshot(job: Job, name: str, source: SnapshotInput, span: Span) -> tuple[InputFile, ...]:
@@ -85,7 +95,8 @@ class _Table:
     def kinds(self) -> dict[str, str]:
         """The columns that are read, each with its type: those of the table, or of the contract."""
         source = self.source
-        own = {c.name: DAY if c.name == source.partition else c.kind for c in self.snapshot.columns}
+        own = {c.name: c.kind for c in self.snapshot.columns}
+        own |= {source.partition: DAY} if source.partition else {}
         if source.columns is None:
             return own
         at = ("inputs", self.name, "columns")
@@ -112,6 +123,8 @@ class _Table:
             for column in self.snapshot.columns
             if column.name in self.kinds
         )
+        if self.source.partition and all(column.name != self.source.partition for column in columns):
+            columns += (FileColumn(self.source.partition, DAY, value=part.iso_day),)  # a field, and no column
         mark = json_digest(file.fingerprint, [dataclasses.asdict(column) for column in columns])
         return dataclasses.replace(file, columns=columns, fingerprint=mark, snapshot=self.snapshot.name)
 
@@ -145,7 +158,10 @@ def _name_inside(column: SnapshotColumn, part: SnapshotFile) -> str:
     """The name of a table's column in a file: by its number, where files go by numbers."""
     if column.field_id is None:
         return column.inside
-    numbers = {int((f.metadata or {}).get(FIELD_ID, -1)): str(f.name) for f in pq.read_schema(part.path)}
+    fields = [(f.metadata or {}, str(f.name)) for f in pq.read_schema(part.path)]
+    numbers = {int(said[FIELD_ID]): name for said, name in fields if FIELD_ID in said}
+    if not numbers:
+        raise Broken(f"{part.path}: its columns have no numbers, by which the table knows them")
     return numbers.get(column.field_id, f"no field {column.field_id}")
 
 
