@@ -3,11 +3,13 @@
 # ruff: noqa: E501 - a row of a table of cases is one line
 
 import datetime as dt
+import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from nightscore import query
@@ -21,6 +23,16 @@ from tests.support.workspace import JOB, make_workspace, rows_of
 pytest.importorskip("pyiceberg", reason="nightscore[iceberg] is not installed")
 
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.manifest import (
+    DataFile,
+    DataFileContent,
+    FileFormat,
+    ManifestContent,
+    ManifestEntry,
+    ManifestEntryStatus,
+    ManifestWriterV2,
+    write_manifest_list,
+)
 from pyiceberg.table import StaticTable, Table
 from pyiceberg.transforms import DayTransform
 from pyiceberg.types import LongType
@@ -230,3 +242,78 @@ def test_files_of_before_the_table_had_days_are_refused(tmp_path: Path) -> None:
     table.append(rows(30, 100))
     of_job(tmp_path, table, sql=SQL)
     assert "was written when the table had no partition field 'day'" in message(tmp_path)
+
+
+def with_deletes(
+    root: Path, table: Table, content: DataFileContent, names: list[str], values: list[Any]
+) -> str:
+    """One more snapshot, as engines that merge on read write it: a delete file for a file of the day.
+
+    pyiceberg writes none. It makes the manifests here, by its own writers, from a delete file of ours.
+    """
+    folder = Path(table.location().removeprefix("file://"))
+    [task] = table.scan(row_filter=f"day = '{DAY}'").plan_files()
+    if content is DataFileContent.POSITION_DELETES:
+        deletes = pa.table({names[0]: [task.file.file_path] * len(values), names[1]: values})
+        numbers, equality = ["2147483546", "2147483545"], None
+    else:
+        deletes, numbers, equality = pa.table({names[0]: values}), ["1"], [1]
+    fields = [f.with_metadata({"PARQUET:field_id": n}) for f, n in zip(deletes.schema, numbers, strict=True)]
+    path = folder / "data/deletes.parquet"
+    pq.write_table(deletes.cast(pa.schema(fields)), path)
+    number, snapshot = table.metadata.last_sequence_number + 1, 4711
+    part = DataFile.from_args(
+        content=content, file_path=f"file://{path}", file_format=FileFormat.PARQUET, partition=task.file.partition,
+        record_count=len(values), file_size_in_bytes=path.stat().st_size, equality_ids=equality,
+    )  # fmt: skip
+    part.spec_id = task.file.spec_id
+    manifest, listed = folder / "metadata/deletes.avro", folder / "metadata/list.avro"
+    with Deletes(
+        table.spec(), table.schema(), table.io.new_output(f"file://{manifest}"), snapshot, "null"
+    ) as writer:
+        writer.add_entry(
+            ManifestEntry.from_args(status=ManifestEntryStatus.ADDED, snapshot_id=snapshot, data_file=part)
+        )
+    before = table.current_snapshot()
+    with write_manifest_list(
+        2, table.io.new_output(f"file://{listed}"), snapshot, before.snapshot_id, number, "null"
+    ) as every:
+        every.add_manifests([*before.manifests(table.io), writer.to_manifest_file()])
+    said = json.loads(Path(table.metadata_location.removeprefix("file://")).read_text())
+    said["snapshots"].append({**said["snapshots"][-1], "snapshot-id": snapshot, "parent-snapshot-id": before.snapshot_id,
+                              "sequence-number": number, "manifest-list": f"file://{listed}"})  # fmt: skip
+    said |= {"current-snapshot-id": snapshot, "last-sequence-number": number}
+    said["refs"]["main"]["snapshot-id"] = snapshot
+    made = folder / "metadata/00099-deletes.metadata.json"
+    made.write_text(json.dumps(said))
+    return made.relative_to(root).as_posix()
+
+
+class Deletes(ManifestWriterV2):
+    """A manifest of delete files."""
+
+    def content(self) -> ManifestContent:
+        return ManifestContent.DELETES
+
+    @property
+    def _meta(self) -> dict[str, str]:
+        return {**super()._meta, "content": "deletes"}
+
+
+def test_rows_that_a_delete_file_takes_are_refused_and_not_read_past(tmp_path: Path) -> None:
+    """By position: pyiceberg reads three rows less. A day whose files have none is read."""
+    table = table_of(tmp_path)
+    place = with_deletes(tmp_path, table, DataFileContent.POSITION_DELETES, ["file_path", "pos"], [0, 5, 7])
+    read = StaticTable.from_metadata(str(tmp_path / place))
+    assert truth(read, ("id",)).num_rows == truth(table, ("id",)).num_rows - 3
+    workspace(tmp_path, f"iceberg: {place}, partition: day", sql=SQL)
+    assert "are deleted by a delete file, which is not heeded here" in message(tmp_path)
+    assert same(seen(tmp_path, DAYS[0]), truth(table, ("id", "a", "b", "region"), DAYS[0]))
+
+
+def test_equality_deletes_are_refused(tmp_path: Path) -> None:
+    """By value: whatever pyiceberg says of them, no row is read past them."""
+    table = table_of(tmp_path)
+    place = with_deletes(tmp_path, table, DataFileContent.EQUALITY_DELETES, ["id"], [1, 4])
+    workspace(tmp_path, f"iceberg: {place}, partition: day", sql=SQL)
+    assert "delete" in message(tmp_path)
