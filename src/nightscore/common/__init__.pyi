@@ -28,6 +28,7 @@ from .progress import show_progress as show_progress
 from .progress import silent as silent
 from .roots import PLACE as PLACE
 from .roots import Root as Root
+from .roots import scratch_folder as scratch_folder
 from .signals import exit_on_signals as exit_on_signals
 from .signals import temporary as temporary
 from .strict_yaml import MAX_YAML_BYTES as MAX_YAML_BYTES

@@ -9,8 +9,10 @@ The variable NIGHTSCORE_ROOT_LAKE stands above what the file says of `lake`, so 
 in it alone.
 """
 
+import hashlib
 import os
 import re
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ from nightscore.common.strict_yaml import LineNumbers, Path_, read_yaml
 
 FILE = "workspace.yaml"
 VARIABLE = "NIGHTSCORE_ROOT_"
+SCRATCH = "NIGHTSCORE_SCRATCH"
 DATA = "data"
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 PLACE = re.compile(rf"({NAME.pattern}):(?!//)(.*)", re.DOTALL)  # lake:transactions, a path in a root
@@ -48,17 +51,17 @@ class Root:
 
     @property
     def folder(self) -> Path:
-        """The folder that it is, links resolved.
-
-        Raises:
-            Broken: it is an address.
-        """
+        """The folder that it is, links resolved; of a bucket that in which fetched files lie, its mirror."""
         if self.is_bucket:
-            raise Broken(
-                f"root {self.name} is {self.at} (by {self.setting}): this version reads folders alone; "
-                "mount the bucket, or copy what is read to a folder, and set the root to that"
-            )
+            mark = hashlib.sha256(self.at.rstrip("/").encode()).hexdigest()[:16]
+            return scratch_folder().resolve() / "roots" / mark
         return Path(self.at).resolve()
+
+
+def scratch_folder() -> Path:
+    """The folder of this machine for what is fetched from buckets: NIGHTSCORE_SCRATCH, or a temporary one."""
+    set_to = os.environ.get(SCRATCH)
+    return Path(set_to) if set_to else Path(tempfile.gettempdir()) / f"nightscore-{os.getuid()}"
 
 
 def read_roots(workspace: Path) -> dict[str, Root]:

@@ -12,6 +12,7 @@ from nightscore.common.errors import Broken, clipped
 
 MAX_YAML_BYTES = 1_000_000  # bytes; a job.yaml is a page or two, so anything larger is a mistake or an attack
 
+TEMPLATE = "a template of days stands in quotes: partition: 'dt={day:%Y%m%d}'"
 DEEPEST = 20  # levels; a job.yaml has five
 
 Path_ = tuple[str | int, ...]  # the way to a value: ("inputs", "products", "path")
@@ -53,7 +54,7 @@ def parse_yaml(text: str, shown: str) -> tuple[Any, LineNumbers]:
         _refuse_control_characters(text, shown)
         node = _compose(text, shown)
     except yaml.YAMLError as error:
-        raise Broken(_syntax(error, shown)) from error
+        raise Broken(_syntax(error, text, shown)) from error
     lines: LineNumbers = {}
     return _value(node, (), lines, shown), lines
 
@@ -88,10 +89,11 @@ def _compose(text: str, shown: str) -> yaml.Node:
     return node
 
 
-def _syntax(error: yaml.YAMLError, shown: str) -> str:
+def _syntax(error: yaml.YAMLError, text: str, shown: str) -> str:
     mark = getattr(error, "problem_mark", None)
     where = f"{shown}:{mark.line + 1}" if mark else shown
-    return f"{where}: not valid YAML: {getattr(error, 'problem', None) or error}"
+    hint = f"; {TEMPLATE}" if mark and "{day" in text.splitlines()[mark.line] else ""
+    return f"{where}: not valid YAML: {getattr(error, 'problem', None) or error}{hint}"
 
 
 def _value(node: yaml.Node, at: Path_, lines: LineNumbers, shown: str) -> Any:

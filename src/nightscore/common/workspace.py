@@ -23,7 +23,7 @@ class Workspace:
 
     @cached_property
     def data(self) -> Path:
-        """The folder that is written below, and where the models and the default lake lie.
+        """The folder that is written below, and where models and the lake lie; of a bucket its mirror.
 
         Raises:
             Broken: it is set to what is no folder.
@@ -31,7 +31,7 @@ class Workspace:
         if DATA not in self.roots:
             return self.root / DATA
         root = self.roots[DATA]
-        if not root.folder.is_dir():
+        if not (root.is_bucket or root.folder.is_dir()):
             raise Broken(
                 f"root data is {root.at} (by {root.setting}), which is no folder; make it, or mount it"
             )
@@ -153,8 +153,8 @@ class Workspace:
         """
         own = [(self.root, ""), (self.root.resolve(), "")]
         data = [(self.data.resolve(), f"{DATA}/")]
-        folders = [(root.folder, f"{root.name}:") for root in self.roots.values() if not root.is_bucket]
-        others = sorted((f for f in folders if f[1] != f"{DATA}:"), key=lambda f: -len(f[0].parts))
+        folders = [(root.folder, f"{root.name}:") for root in self.roots.values() if root.name != DATA]
+        others = sorted(folders, key=lambda f: -len(f[0].parts))
         first = [*data, *own] if DATA in self.roots else [*own, *data]
         return (*first, *others)
 

@@ -13,13 +13,14 @@ from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, T
 from nightscore.common import clipped
 from nightscore.job.fields import Column, FilePath, Misplaced, Name, RootName, StrictModel
 from nightscore.job.kinds import Kind, one_of
-from nightscore.job.layout import Layout, parse_layout
+from nightscore.job.layout import ALLOWED, Layout, parse_layout
 
 TYPE = r"[A-Za-z][A-Za-z0-9_ ]*(\([0-9]+(, ?[0-9]+)?\))?(\[\])*"
 NOT_NULL = " NOT NULL"
 SqlType = Annotated[str, StringConstraints(pattern=rf"^{TYPE}$")]
 Contract = Annotated[str, StringConstraints(pattern=rf"^{TYPE}( NOT NULL)?$")]
 
+QUOTED = "partition: 'dt={day:%Y%m%d}'"
 DAILY, NO_DAYS = "daily", "none"
 CODE = re.compile(r"[A-Z0-9]{4}")
 
@@ -35,6 +36,21 @@ def _calendar(value: Any) -> Any:
     return value
 
 
+def _partition(value: Any) -> Any:
+    problem = "" if isinstance(value, str) else f"{clipped(value)} is not allowed; {ALLOWED}"
+    if isinstance(value, Mapping):
+        problem = f"is a template without quotes, which YAML takes for a mapping; quote it: {QUOTED}"
+    if problem:
+        raise ValueError(problem)
+    parse_layout(value)
+    return value
+
+
+Partition = Annotated[
+    str,
+    BeforeValidator(_partition),
+    StringConstraints(min_length=1, max_length=200),
+]
 Days = Annotated[
     Annotated[str, Tag("word")] | Annotated[list[str], Tag("codes")],
     Discriminator(lambda value: "codes" if isinstance(value, list) else "word"),
@@ -61,7 +77,13 @@ class PathInput(StrictModel, Kind):
         ),
     ] = None
     partition: Annotated[
-        Column | None, Field(description="hive key of the partitions: day for day=2017-11-01")
+        Partition | None,
+        Field(
+            description="how the days lie: the hive key of the partitions (day for day=2017-11-01), or a "
+            "template of names in quotes, such as 'dt={day:%Y%m%d}', "
+            "'year={day:%Y}/month={day:%m}/day={day:%d}', "
+            "'region=*/day={day}' or 'customers_{day:%Y%m%d}.parquet'"
+        ),
     ] = None
     lookback: Annotated[int, Field(ge=1, le=100_000, description="days, the scored day included")] = 1
     columns: Annotated[
@@ -86,6 +108,13 @@ class PathInput(StrictModel, Kind):
             "receipts name what they match"
         ),
     ] = []
+    no_day: Annotated[
+        Literal["refuse", "ignore"] | None,
+        Field(
+            description="partitions without a day (__HIVE_DEFAULT_PARTITION__): refuse (the default), or "
+            "ignore; plans and receipts name them"
+        ),
+    ] = None
     calendar: InputCalendar = None
     known_at: Annotated[
         Column | None,
@@ -128,7 +157,7 @@ class PathInput(StrictModel, Kind):
     def _lookback_needs_partition(self) -> "PathInput":
         if self.partition is None and "lookback" in self.model_fields_set:
             raise Misplaced(("lookback",), "needs partition: a table without partitions has no days")
-        for key in ("calendar", "partition_column"):
+        for key in ("calendar", "partition_column", "no_day"):
             if self.partition is None and getattr(self, key) is not None:
                 raise Misplaced((key,), "needs partition: a table without partitions has no days")
         if self.partition is not None and self.since is not None:

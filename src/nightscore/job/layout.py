@@ -136,9 +136,19 @@ class Layout:
         return FILES.fullmatch(self.segments[-1].shown) is not None
 
     @cached_property
+    def varying(self) -> tuple[Part, ...]:
+        """The parts that are no text, in the order of the groups of `pattern`."""
+        return tuple(part for segment in self.segments for part in segment.parts if part.kind != "text")
+
+    @cached_property
     def keys(self) -> tuple[str, ...]:
         """The columns beside the day, in the template's order."""
-        return tuple(p.text for segment in self.segments for p in segment.parts if p.kind == "key")
+        return tuple(part.text for part in self.varying if part.kind == "key")
+
+    @cached_property
+    def pattern(self) -> str:
+        """What a path of it matches, below the input's own: a group for each part that is no text."""
+        return "/".join(segment.pattern for segment in self.segments)
 
     def day_of(self, names: Sequence[str]) -> dt.date | None:
         """The day of a path's first names, one a level; None where they do not fit, or are of no day."""

@@ -12,7 +12,7 @@ from nightscore.common import Size
 from nightscore.job.accuracy_budget import AccuracyBudget
 from nightscore.job.audits import SCORES, Audit, Known
 from nightscore.job.fields import Column, Misplaced, Name, Number, SqlFile, StrictModel, Text
-from nightscore.job.inputs import Input, TableInput
+from nightscore.job.inputs import Input, PathInput, TableInput
 from nightscore.job.model import CHALLENGERS, Judge, Model, read_model_word
 from nightscore.job.params import Param
 from nightscore.job.policy import Domain, Limits, Policy
@@ -274,11 +274,12 @@ class JobSpec(StrictModel):
                 f"allowed: a .sql file, or an input with a partition",
             )
         if not isinstance(source, TableInput) and source.known_at:
+            layout = source.layout if isinstance(source, PathInput) else None
             raise Misplaced(
                 ("features",),
                 f"input {self.features!r} has known_at, but what is streamed can't be cut at a time; "
                 f"write a .sql file: SELECT * FROM {self.features} "
-                f"WHERE {source.partition} = getvariable('day')",
+                f"WHERE {layout.column if layout else source.partition} = getvariable('day')",
             )
 
     def _check_columns(self) -> None:

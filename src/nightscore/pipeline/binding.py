@@ -128,7 +128,7 @@ def _text_columns(day: Day, texts: str) -> Iterator[str]:
     """Which columns in some texts come from folders and are text, and what to do."""
     for name, source in day.job.spec.inputs.items():
         for file in day.plan.inputs[name][:1]:
-            for key, kind in inputs.folder_columns(source).types(file.path).items():
+            for key, kind in inputs.folder_columns(day.job.workspace, source).types(file.path).items():
                 if kind == "VARCHAR" and _stands_in(key, texts):
                     yield (
                         f"column {key!r} of input {name} comes from the names of folders and is text: cast "

@@ -22,6 +22,7 @@ from .chunking import rows_within as rows_within
 from .column_stats import TableProof as TableProof
 from .column_stats import compute_table_proof as compute_table_proof
 from .column_stats import proof_differences as proof_differences
+from .copying import copy_data as copy_data
 from .diagnosis import Diagnosis as Diagnosis
 from .diagnosis import RootState as RootState
 from .diagnosis import diagnose as diagnose
@@ -37,9 +38,9 @@ from .file_columns import AS_THEY_ARE as AS_THEY_ARE
 from .file_columns import FileColumn as FileColumn
 from .file_columns import SourceColumns as SourceColumns
 from .folder_columns import NO_FOLDERS as NO_FOLDERS
+from .folder_columns import NOTHING as NOTHING
 from .folder_columns import FolderColumns as FolderColumns
 from .folder_columns import folder_values as folder_values
-from .folder_columns import hive_options as hive_options
 from .foreign import refuse_own as refuse_own
 from .formats import FORMAT as FORMAT
 from .formats import LaterFormat as LaterFormat
@@ -117,6 +118,7 @@ from .sql_order import ordered_select as ordered_select
 from .sql_text import quote_identifier as quote_identifier
 from .staging import FEATURE_GROUP_ROWS as FEATURE_GROUP_ROWS
 from .staging import StagedFile as StagedFile
+from .staging import as_stored as as_stored
 from .staging import check_staged_sha256 as check_staged_sha256
 from .staging import open_once as open_once
 from .staging import open_staged as open_staged
@@ -133,6 +135,8 @@ from .table_diff import sum_changes as sum_changes
 from .table_snapshot import SnapshotColumn as SnapshotColumn
 from .table_snapshot import SnapshotFile as SnapshotFile
 from .table_snapshot import TableSnapshot as TableSnapshot
+from .trees import fetched as fetched
+from .trees import tree_of as tree_of
 from .variant_file import BakeoffEvidence as BakeoffEvidence
 from .variant_file import ModelOf as ModelOf
 from .variant_file import VariantFile as VariantFile
@@ -151,5 +155,6 @@ from .versions import library_versions as library_versions
 from .walk import SUMS as SUMS
 from .walk import Found as Found
 from .walk import Partition as Partition
+from .walk import Partitions as Partitions
 from .walk import Span as Span
 from .walk import Walk as Walk

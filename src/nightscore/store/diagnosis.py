@@ -6,11 +6,13 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nightscore.common import Broken, Root, Workspace
+from nightscore.common import Broken, NotYet, Root, Workspace
 from nightscore.store.disk import free_bytes
+from nightscore.store.storage import open_bucket
 from nightscore.store.versions import library_versions
 
 DATA = "data"
@@ -19,7 +21,11 @@ LOW = 1_000_000_000  # bytes that should be free where a night writes
 
 @dataclass(frozen=True)
 class RootState:
-    """A root as it is found: None is what was not asked, of a root that is only read."""
+    """A root as it is found: None is what was not asked, of a root that is only read.
+
+    `free` are bytes where it is written, of a bucket where its files are fetched to; `seconds` is how long a
+    request took.
+    """
 
     name: str
     at: str
@@ -30,6 +36,7 @@ class RootState:
     locks: bool | None = None
     free: int | None = None
     problem: str = ""
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ def diagnose(workspace: Workspace) -> Diagnosis:
 
 def _state(root: Root) -> RootState:
     if root.is_bucket:
-        return _lacking(root, f"{root.at} is a bucket, which can't be read yet; set a folder that mounts it")
+        return _of_bucket(root)
     folder = root.folder
     if not folder.is_dir():
         if root.setting == "default":  # it comes with the first night
@@ -76,6 +83,19 @@ def _state(root: Root) -> RootState:
     if root.name == DATA:
         return _written(root, folder)
     return RootState(root.name, root.at, root.setting, readable=True)
+
+
+def _of_bucket(root: Root) -> RootState:
+    """The state of a bucket, by one listing: how long that took is what each request will take, about."""
+    started = time.monotonic()
+    try:
+        open_bucket(root).children("")
+    except (Broken, NotYet) as error:
+        return _lacking(root, str(error))
+    seconds = time.monotonic() - started
+    return RootState(
+        root.name, root.at, root.setting, readable=True, free=free_bytes(root.folder), seconds=seconds
+    )
 
 
 def _lacking(root: Root, problem: str) -> RootState:

@@ -12,16 +12,16 @@ import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 import duckdb
 import pyarrow as pa
 
-from nightscore.common import Broken, NotYet, byte_size
+from nightscore.common import Broken, NotYet, byte_size, link_or_copy
 from nightscore.store.disk import SpillFolder, free_bytes, spill_limit
-from nightscore.store.file_columns import FileColumns, parquet_source
+from nightscore.store.file_columns import FileColumns, FolderGiven, parquet_source
 from nightscore.store.folder_columns import DAY
 from nightscore.store.sql_text import literal, quote_identifier
 
@@ -60,7 +60,8 @@ class Among:
 class View:
     """Parquet files under one name. `partition` is a hive key in their paths, seen as a DATE column.
 
-    `folder_types` (name -> DuckDB type) are the columns that folders give, where there are more than that.
+    `folder_types` (name -> DuckDB type) are the columns that folders give, where there are more than that,
+    `folder_sql` what gets them where their names are no hive folders'.
     `columns` (name -> DuckDB type) describes the view while it has no files. With `up_to` or `among` only
     some rows are seen. Where files have not all columns alike, `by_name` gives null for those that one lacks,
     or `by_file` says file by file what is read of it.
@@ -75,6 +76,7 @@ class View:
     among: Among | None = None
     by_name: bool = False
     folder_types: Mapping[str, str] = field(default_factory=dict)
+    folder_sql: Mapping[str, str] = field(default_factory=dict)
     stored: bool = False
     by_file: Mapping[Path, FileColumns] = field(default_factory=dict)
 
@@ -105,12 +107,8 @@ class Engine:
         self._spill = spill_limit(self._temp.path) if resources.spill is None else resources.spill
         self._connection = duckdb.connect()
         self._late = threading.Event()
-        # By a weak reference: a timer that is still waiting keeps no engine, and no connection, alive.
-        self._timer = threading.Timer(resources.seconds or 0, _expire, [weakref.ref(self)])
-        self._timer.daemon = True
-        weakref.finalize(self, self._timer.cancel)  # of an engine that nobody closed, at exit at the latest
-        if resources.seconds is not None:
-            self._timer.start()
+        self._seconds = resources.seconds
+        self._timer = self._started()
         try:
             self._lock_down(views, resources)
             for name, value in (variables or {}).items():
@@ -133,10 +131,34 @@ class Engine:
         self._connection.close()
         self._temp.close()
 
+    def _started(self) -> threading.Timer:
+        """The end of what the engine runs from now on."""
+        # By a weak reference: a timer that is still waiting keeps no engine, and no connection, alive.
+        timer = threading.Timer(self._seconds or 0, _expire, [weakref.ref(self)])
+        timer.daemon = True
+        weakref.finalize(self, timer.cancel)  # of an engine that nobody closed, at exit at the latest
+        if self._seconds is not None:
+            timer.start()
+        return timer
+
+    def add(self, view: View) -> None:
+        """Let what is asked from now on see one more view, and have the whole time for itself.
+
+        The view's files may have come since the engine was opened: it reads them by names in its own folder.
+        """
+        self._timer.cancel()
+        names = []
+        for number, file in enumerate(view.files):
+            names.append(self._temp.path / f"{view.name} {number}.parquet")
+            link_or_copy(file, names[-1])
+        self._create(replace(view, files=tuple(names)))
+        self._timer = self._started()
+
     def _lock_down(self, views: Sequence[View], resources: EngineResources) -> None:
         files = ", ".join(literal(file) for view in views for file in view.files)
         for setting in (
             f"allowed_paths = [{files}]",
+            f"allowed_directories = [{literal(self._temp.path)}]",  # for what is added
             "autoinstall_known_extensions = false",
             "autoload_known_extensions = false",
             "allow_community_extensions = false",
@@ -305,7 +327,8 @@ def _source(view: View) -> str:
         return f"(SELECT {columns} WHERE false)"
     folders = view.folder_types or ({view.partition: DAY} if view.partition else {})
     # The files stand in the text, and not in a variable, which SQL of a job could read.
-    return parquet_source(view.files, view.by_file, folders, view.by_name)
+    given = FolderGiven(folders, view.folder_sql)
+    return parquet_source(view.files, view.by_file, given, view.by_name)
 
 
 def _seen_as(columns: Mapping[str, str], view: View) -> str:

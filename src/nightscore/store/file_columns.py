@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from nightscore.store.folder_columns import NO_FOLDERS, FolderColumns, hive_options
+from nightscore.store.folder_columns import NO_FOLDERS, FolderColumns, folder_reader
 from nightscore.store.sql_text import literal, quote_identifier
 
 
@@ -68,6 +68,10 @@ class SourceColumns:
         """The columns that the folders of a file give, with their DuckDB types."""
         return {**self.folders.types(path), **_of_folders(self.by_file.get(path, ()))}
 
+    def reader(self, files: str, path: str, options: str) -> str:
+        """SQL that reads a file at a path, with the columns that its folders give; for a FROM."""
+        return folder_reader(files, self.folder_types(path), self.folders.sql(path), options)
+
     def terms(self, path: str, names: Sequence[str]) -> str:
         """The named columns as terms of a SELECT over a file."""
         columns = {column.name: column.sql for column in self.by_file.get(path, ())}
@@ -78,8 +82,16 @@ class SourceColumns:
 AS_THEY_ARE = SourceColumns()
 
 
+@dataclass(frozen=True)
+class FolderGiven:
+    """The columns that folders give: name -> DuckDB type, and -> SQL for it where no hive reader gives it."""
+
+    types: Mapping[str, str] = field(default_factory=dict)
+    sql: Mapping[str, str] = field(default_factory=dict)
+
+
 def parquet_source(
-    files: Sequence[Path], by_file: Mapping[Path, FileColumns], folder_types: Mapping[str, str], by_name: bool
+    files: Sequence[Path], by_file: Mapping[Path, FileColumns], given: FolderGiven, by_name: bool
 ) -> str:
     """All rows of some files, for a FROM; those with the same columns, of the same types, by one reader."""
     groups: dict[FileColumns, list[Path]] = {}
@@ -90,13 +102,14 @@ def parquet_source(
         )
     union = ", union_by_name = true" if by_name else ""
     readers = {
-        columns: f"read_parquet([{', '.join(map(literal, group))}], "
-        f"{hive_options({**folder_types, **_of_folders(columns)})}{union})"
+        columns: folder_reader(
+            f"[{', '.join(map(literal, group))}]", {**given.types, **_of_folders(columns)}, given.sql, union
+        )
         for columns, group in groups.items()
     }
     if not any(groups):
         return readers[()]
-    selects = (f"SELECT {_terms(columns, folder_types)} FROM {reader}" for columns, reader in readers.items())
+    selects = (f"SELECT {_terms(columns, given.types)} FROM {reader}" for columns, reader in readers.items())
     return f"({' UNION ALL BY NAME '.join(selects)})"
 
 

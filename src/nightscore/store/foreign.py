@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from nightscore.common import Broken, Workspace
+from nightscore.store.trees import Tree
 
 LOGS = {  # a name in a table's folder -> what the table is
     "_delta_log": "a Delta Lake table",
@@ -19,7 +20,7 @@ BACK = "read as plain Parquet, rows that were deleted or replaced would come bac
 LATER = "let its engine write the rows as Parquet to a folder of their own"
 
 
-def refuse_table(workspace: Workspace, folder: Path, names: Collection[str]) -> None:
+def refuse_table(workspace: Workspace, folder: Path, names: Collection[str], tree: Tree) -> None:
     """Refuse a folder whose entries say that it is a table.
 
     Raises:
@@ -30,7 +31,7 @@ def refuse_table(workspace: Workspace, folder: Path, names: Collection[str]) -> 
         shown = workspace.relative(folder)
         way = f"write the input as {{delta: {shown}}}" if name == "_delta_log" else LATER
         raise Broken(f"{shown} is {LOGS[name]} (it holds {name}); {BACK}: {way}")
-    if ICEBERG in names and _is_iceberg(folder / ICEBERG):
+    if ICEBERG in names and _is_iceberg(folder / ICEBERG, tree):
         shown = workspace.relative(folder)
         raise Broken(
             f"{shown} is an Iceberg table (it holds {ICEBERG}/); {BACK}: write the input as {{iceberg: "
@@ -38,20 +39,22 @@ def refuse_table(workspace: Workspace, folder: Path, names: Collection[str]) -> 
         )
 
 
-def refuse_table_above(workspace: Workspace, path: Path) -> None:
+def refuse_table_above(workspace: Workspace, path: Path, tree: Tree) -> None:
     """Refuse a path that lies in a table, or in what a workspace's runs write. Errors as `refuse_table`'s."""
     refuse_own(workspace, path)
     for folder in _inside(workspace, path):
         names = [*LOGS, ICEBERG]
-        refuse_table(workspace, folder, [name for name in names if (folder / name).is_dir()])
+        refuse_table(workspace, folder, [n for n in names if tree.kind(folder / n) == "folder"], tree)
 
 
 def _inside(workspace: Workspace, path: Path) -> Iterator[Path]:
     """The folders above a path: in the workspace its own; of a root all, for it may lie in a table."""
     own = (workspace.root.resolve(), workspace.data.resolve())
     is_own = any(path.is_relative_to(home) for home in own)
+    homes = own if is_own else [root.folder for root in workspace.roots.values() if root.is_bucket]
+    mirrored = any(path.is_relative_to(home) for home in homes)
     for folder in path.parents:
-        if not is_own or any(folder.is_relative_to(home) for home in own):
+        if not mirrored or any(folder.is_relative_to(home) for home in homes):
             yield folder
 
 
@@ -71,9 +74,9 @@ def refuse_own(workspace: Workspace, path: Path) -> None:
         )
 
 
-def _is_iceberg(folder: Path) -> bool:
+def _is_iceberg(folder: Path, tree: Tree) -> bool:
     try:
-        names = [path.name for path in folder.iterdir()]
+        names = [entry.name for entry in tree.entries(folder)]
     except NotADirectoryError:
         return False
     except OSError as error:

@@ -6,7 +6,6 @@ nobody has noticed looks like a day with fewer rows. Light to import: a schedule
 
 import datetime as dt
 import errno
-import os
 import stat
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from typing import NamedTuple, NoReturn
 from nightscore.common import Broken, NotYet, Workspace
 from nightscore.job import Layout, Segment
 from nightscore.store.foreign import refuse_table, refuse_table_above
+from nightscore.store.trees import Entry, tree_of
 
 DATA = (".parquet", ".parq", ".pq")  # endings of data, in any case
 SUMS = "SHA256SUMS"  # as `sha256sum *.parquet > SHA256SUMS` writes it
@@ -80,7 +80,8 @@ class Walk:
             Broken: it lies in a table of this workspace or another engine's, or among what runs staged.
         """
         self._workspace, self.root, self._ignore = workspace, root, tuple(ignore)
-        refuse_table_above(workspace, root)
+        self.tree = tree_of(workspace, root)
+        refuse_table_above(workspace, root, self.tree)
 
     def files(self, folder: Path | None = None) -> Found:
         """All below a folder of the input (default: its own).
@@ -158,16 +159,15 @@ class Walk:
     def at(self, partition: Partition) -> Found:
         """All of a partition: what lies below its folder, or the file that it is. Errors as `files`'s."""
         path = self.root / partition.path
-        if path.is_dir():
+        if self.tree.kind(path) == "folder":
             return self.files(path)
         return Found((path,) if self._is_wanted(path) else ())
 
     def holds_data(self, folder: Path) -> bool:
         """Whether something below a folder would be found, or refused; of a file whether it is there."""
         try:
-            return not stat.S_ISDIR(folder.stat().st_mode) or bool(self.files(folder).files)
-        except FileNotFoundError:
-            return False
+            kind = self.tree.kind(folder)
+            return kind == "file" or (kind == "folder" and bool(self.files(folder).files))
         except (OSError, Broken):
             return True
 
@@ -179,7 +179,7 @@ class Walk:
             elif not _is_hidden(entry.name):
                 yield from self._entry(entry)
 
-    def _entry(self, entry: os.DirEntry[str]) -> Iterator[tuple[Path, str]]:
+    def _entry(self, entry: Entry) -> Iterator[tuple[Path, str]]:
         path, kind = Path(entry.path), self._kind(entry)
         if entry.is_symlink():
             yield path, "link"
@@ -188,14 +188,13 @@ class Walk:
         elif self._is_wanted(path):
             yield path, kind
 
-    def _listed(self, folder: Path) -> list[os.DirEntry[str]]:
+    def _listed(self, folder: Path) -> list[Entry]:
         """The entries of a folder by name, hidden ones included."""
         try:
-            with os.scandir(folder) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
+            entries = sorted(self.tree.entries(folder), key=lambda entry: entry.name)
         except OSError as error:
             self._unread(folder, "can't be listed", error)
-        refuse_table(self._workspace, folder, [entry.name for entry in entries])
+        refuse_table(self._workspace, folder, [entry.name for entry in entries], self.tree)
         # Of names in ASCII there is one spelling.
         shown = {entry.name: entry.name for entry in entries if entry.name.isascii()}
         for name in (e.name for e in entries if not (e.name.isascii() or _is_hidden(e.name))):
@@ -211,7 +210,7 @@ class Walk:
                 )  # fmt: skip
         return entries
 
-    def _kind(self, entry: os.DirEntry[str]) -> str:
+    def _kind(self, entry: Entry) -> str:
         """Whether an entry is a folder or a file, by what it links to; nothing else is either."""
         if entry.is_dir(follow_symlinks=False):  # as the listing says: no look at each of thousands
             return "folder"
@@ -233,7 +232,7 @@ class Walk:
         target = self._workspace.follow(path)
         if is_folder and path.parent.resolve().is_relative_to(target):
             self._refuse(path, f"a link to {self._workspace.relative(target)}, a folder that it lies in")
-        refuse_table_above(self._workspace, target)
+        refuse_table_above(self._workspace, target, self.tree)
 
     def _refuse_doubles(self, files: Sequence[Path]) -> None:
         """Refuse two names of one file: its rows would count twice."""
@@ -269,7 +268,7 @@ class Walk:
             "begin with . (or _, without =), or name it in the input's ignore"
         )  # fmt: skip
 
-    def _is_ignored(self, entry: os.DirEntry[str]) -> bool:
+    def _is_ignored(self, entry: Entry) -> bool:
         if not self._ignore:
             return False
         below = Path(entry.path).relative_to(self.root).as_posix()

@@ -20,9 +20,9 @@ from nightscore.store import (
     Piece,
     RowRange,
     SourceColumns,
-    hive_options,
     open_staged,
     quote_identifier,
+    storage,
 )
 
 EXAMPLES = 3
@@ -107,11 +107,11 @@ def _range_totals(
 ) -> tuple[int, int, int]:
     source = (
         f"(SELECT {read.terms(part.path, key)} "
-        f"FROM read_parquet($1, {hive_options(read.folder_types(part.path))}, file_row_number = true) "
+        f"FROM {read.reader('$1', part.path, ', file_row_number = true')} "
         "WHERE file_row_number >= $2 AND file_row_number < $3)"
     )
     [totals] = engine.rows(
-        key_hash_select(source, key), [str(workspace.locate(part.path)), part.start, part.stop]
+        key_hash_select(source, key), [str(storage.locate(workspace, part.path)), part.start, part.stop]
     )
     return totals[0], int(totals[1]), int(totals[2])
 

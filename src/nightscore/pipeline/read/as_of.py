@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from nightscore.common import Broken
 from nightscore.job import Job, PathInput, SnapshotInput, TableInput
 from nightscore.pipeline.read.parquet_types import types_in
-from nightscore.store import InputFile, UpTo
+from nightscore.store import InputFile, UpTo, storage
 
 
 def cutoff(job: Job, known_at: dt.datetime | str | None) -> str:
@@ -68,7 +68,7 @@ def column_type(job: Job, name: str, key: str, column: str, file: InputFile) -> 
     if file.columns:
         kinds: Mapping[str, str] = {c.name: c.kind for c in file.columns}
     else:
-        kinds = types_in(job.workspace, job.workspace.locate(file.path))
+        kinds = types_in(job.workspace, storage.locate(job.workspace, file.path))
     if column not in kinds:
         job.raise_broken(
             ("inputs", name, key), f"{file.path} has no column {column!r}; it has {', '.join(kinds)}"

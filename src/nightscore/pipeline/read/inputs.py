@@ -14,7 +14,7 @@ from nightscore.common import NotYet, Workspace, byte_size, parse_size
 from nightscore.job import Input, Job, Layout, PathInput, SnapshotInput, TableInput, parse_layout
 from nightscore.pipeline.read.as_of import up_to
 from nightscore.pipeline.read.columns import read_as_one, widened
-from nightscore.pipeline.read.listing import input_days, list_input, list_input_days, own_table, window
+from nightscore.pipeline.read.listing import list_days, list_full_days, list_input, list_input_days, window
 from nightscore.pipeline.read.parquet_files import (
     decoded_bytes,
     file_stat,
@@ -36,9 +36,9 @@ from nightscore.store import (
 )
 
 __all__ = [
-    "Files", "folder_columns", "input_days", "inspect_parquet", "left_out", "list_input_days", "missing",
-    "partition", "refuse_large", "resolve_inputs", "resolve_later_inputs", "scored_columns", "see_snapshots",
-    "see_widened",     "steady_inputs", "view", "views",
+    "Files", "folder_columns", "inspect_parquet", "left_out", "list_days", "list_full_days",
+    "list_input_days", "partition", "refuse_large", "resolve_inputs", "resolve_later_inputs", "scored_columns",
+    "see_snapshots", "see_widened", "steady_inputs", "view", "views",
 ]  # fmt: skip
 Files = Mapping[str, tuple[InputFile, ...]]
 
@@ -57,7 +57,7 @@ def resolve_inputs(job: Job, day: dt.date) -> Files:
 def _resolved(job: Job, name: str, source: Input, day: dt.date) -> tuple[InputFile, ...]:
     if isinstance(source, SnapshotInput):
         return resolve_snapshot(job, name, source, window(job, source, day))
-    listed, folders = list_input(job, name, source, day).files, folder_columns(source)
+    listed, folders = list_input(job, name, source, day).files, folder_columns(job.workspace, source)
     inspected = inspect_files(job.workspace, name, listed, folders)
     if not isinstance(source, PathInput):
         return refuse_other_columns(name, inspected, _may_lack(job.workspace, source))
@@ -90,33 +90,12 @@ def refuse_large(job: Job, files: Files) -> None:
     if limits.rows is not None and rows > limits.rows:
         job.raise_broken(("limits", "rows"), f"the input files have {rows:,} rows, more than {limits.rows:,}")
     if limits.bytes is not None and limits.bytes != "auto":
-        decoded = sum(decoded_bytes(job.workspace.locate(file.path)) for file in every)
+        decoded = sum(decoded_bytes(storage.locate(job.workspace, file.path)) for file in every)
         if decoded > parse_size(limits.bytes):
             message = (
                 f"the input files have {byte_size(decoded)} when they are decoded, more than {limits.bytes}"
             )
             job.raise_broken(("limits", "bytes"), message)
-
-
-def missing(job: Job, files: Files, day: dt.date) -> list[str]:
-    """The inputs without a partition of the day; a job's own tables can't have it yet, and are left out.
-
-    Raises:
-        Broken: one has no partition of any day, and days without one are skipped: so looks a disk that is
-            not mounted.
-    """
-    expected = [
-        n for n, source in job.spec.inputs.items() if partition(source) and not own_table(job, source)
-    ]
-    names = [name for name in expected if not any(f.day == day.isoformat() for f in files[name])]
-    for name in names if job.spec.policy.missing == "skip" else ():
-        source = job.spec.inputs[name]
-        if not isinstance(source, TableInput) and not input_days(job, name, source):
-            job.raise_broken(
-                ("inputs", name, "path"), f"{source.address} has no partition of any day: is it mounted? "
-                "A day is skipped only where others are there"
-            )  # fmt: skip
-    return names
 
 
 def views(job: Job, files: Files, day: dt.date, known_at: str = "") -> list[View]:
@@ -135,7 +114,7 @@ def partition(source: Input) -> str | None:
     return None if layout is None else layout.column
 
 
-def folder_columns(source: Input) -> FolderColumns:
+def folder_columns(workspace: Workspace, source: Input) -> FolderColumns:
     """The columns that the folders of an input give: none where its files alone count."""
     if isinstance(source, SnapshotInput):
         return NO_FOLDERS
@@ -143,7 +122,9 @@ def folder_columns(source: Input) -> FolderColumns:
         return FolderColumns(_layout(source))
     if source.partition_column == "file":
         return NO_FOLDERS
-    return FolderColumns(source.layout, source.types, source.partition_column == "folder")
+    at = workspace.resolve(source.address)
+    of_folder = source.partition_column == "folder"
+    return FolderColumns(source.layout, source.types, of_folder, workspace.relative(at), str(at))
 
 
 def scored_columns(job: Job, files: Files) -> SourceColumns:
@@ -151,7 +132,7 @@ def scored_columns(job: Job, files: Files) -> SourceColumns:
     if job.features_sql is not None:
         return AS_THEY_ARE
     by_file = {file.path: file.columns for file in files[job.spec.features] if file.columns}
-    return SourceColumns(folder_columns(job.spec.inputs[job.spec.features]), by_file)
+    return SourceColumns(folder_columns(job.workspace, job.spec.inputs[job.spec.features]), by_file)
 
 
 def see_widened(files: Files) -> dict[str, tuple[str, ...]]:
@@ -166,7 +147,7 @@ def left_out(job: Job, files: Sequence[InputFile]) -> set[str]:
         name
         for file in files
         if file.columns and not file.snapshot
-        for name in pq.read_schema(job.workspace.locate(file.path)).names
+        for name in pq.read_schema(storage.locate(job.workspace, file.path)).names
     }
     return names - {column.name for file in files for column in file.columns}
 
@@ -174,12 +155,21 @@ def left_out(job: Job, files: Sequence[InputFile]) -> set[str]:
 def view(job: Job, name: str, files: Sequence[InputFile], called: str = "") -> View:
     """Some files of an input as SQL sees them, all rows, under its name or another."""
     source = job.spec.inputs[name]
-    types = folder_columns(source).types(files[0].path) if files else {}
-    paths = tuple(job.workspace.locate(file.path) for file in files)
+    folders = folder_columns(job.workspace, source)
+    types, sql = (folders.types(files[0].path), folders.sql(files[0].path)) if files else ({}, {})
+    paths = tuple(storage.locate(job.workspace, file.path) for file in files)
     by_name = bool(_may_lack(job.workspace, source))
     by_file = {path: file.columns for path, file in zip(paths, files, strict=True) if file.columns}
     ours = isinstance(source, TableInput)
-    return View(called or name, paths, by_name=by_name, folder_types=types, stored=ours, by_file=by_file)
+    return View(
+        called or name,
+        paths,
+        by_name=by_name,
+        folder_types=types,
+        folder_sql=sql,
+        stored=ours,
+        by_file=by_file,
+    )
 
 
 @contextlib.contextmanager
@@ -199,9 +189,24 @@ def steady_inputs(job: Job, files: Files, day: dt.date) -> Iterator[None]:
 
 
 def _refuse_changed(job: Job, files: Files, day: dt.date) -> None:
+    _refuse_other_files(job, files)
+    for name, source in job.spec.inputs.items():
+        # Published tables gain files all the time; a run stays with those that receipts named.
+        if isinstance(source, PathInput):
+            listed = {job.workspace.relative(p) for _, p in list_input(job, name, source, day).files}
+            read = {file.path for file in files[name]}
+            for path in sorted(listed ^ read):
+                what = "came" if path in listed else "removed"
+                raise NotYet(f"{path}: {what} while input {name} was being read; nothing is published")
+    _refuse_other_files(
+        job, files
+    )  # what lies in a bucket, and is another now, was fetched again by the listing
+
+
+def _refuse_other_files(job: Job, files: Files) -> None:
     for file in (file for input_files in files.values() for file in input_files):
         try:
-            now = file_stat(job.workspace.locate(file.path))
+            now = file_stat(storage.locate(job.workspace, file.path))
         except OSError:
             raise NotYet(f"{file.path}: removed while it was being read; nothing is published") from None
         if now != file.stat:
@@ -209,12 +214,6 @@ def _refuse_changed(job: Job, files: Files, day: dt.date) -> None:
                 f"{file.path}: changed while it was being read (inode:bytes:time {file.stat} -> {now}); "
                 "nothing is published"
             )
-    for name, source in job.spec.inputs.items():
-        # Published tables gain files all the time; a run stays with those that receipts named.
-        if isinstance(source, PathInput):
-            listed = {job.workspace.relative(p) for _, p in list_input(job, name, source, day).files}
-            for path in sorted(listed - {file.path for file in files[name]}):
-                raise NotYet(f"{path}: came while input {name} was being read; nothing is published")
 
 
 def _view(
@@ -222,12 +221,12 @@ def _view(
 ) -> View:
     columns = dict(source.columns or {}) if isinstance(source, TableInput) else {}
     if not files and not columns:
-        hint = (
-            ""
-            if not isinstance(source, TableInput)
-            else "; give its columns, for the nights before it has one"
-        )
-        job.raise_broken(("inputs", name), f"has no file in the days that the job may read{hint}")
+        if not isinstance(source, TableInput):
+            job.raise_broken(("inputs", name), "has no file in the days that the job may read")
+        job.raise_broken(
+            ("inputs", name), f"table {source.table} has no file in the days that the job may read; give its "
+            "columns, for the nights before it has one"
+        )  # fmt: skip
     if columns:
         columns["day"] = "DATE"
     bounds = []

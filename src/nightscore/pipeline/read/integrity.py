@@ -11,9 +11,9 @@ from nightscore.common import Broken, NotYet, file_sha256
 from nightscore.job import Job, PathInput, SnapshotInput, TableInput
 from nightscore.pipeline.read.as_published import published_sha256
 from nightscore.pipeline.read.as_reported import table_state
-from nightscore.pipeline.read.inputs import Files
+from nightscore.pipeline.read.inputs import Files, folder_columns
 from nightscore.pipeline.read.manifest import written_down
-from nightscore.store import FileColumn, InputFile, Plan, catalog, folder_values
+from nightscore.store import FileColumn, FolderColumns, InputFile, Plan, catalog, storage
 
 I32_NEXT = 0x15  # in Thrift's compact protocol: the next field, an i32
 ROWS = 65_536
@@ -28,7 +28,9 @@ def verify_inputs(job: Job, files: Files) -> dict[str, str]:
     """
     _refuse_broken_contracts(job, files)
     paths = {
-        file.path: job.workspace.locate(file.path) for input_files in files.values() for file in input_files
+        file.path: storage.locate(job.workspace, file.path)
+        for input_files in files.values()
+        for file in input_files
     }
     if job.spec.verify_inputs == "checksum":
         for shown, path in paths.items():
@@ -43,7 +45,7 @@ def refuse_changed_inputs(job: Job, plan: Plan) -> None:
         NotYet: one has changed; what was read may be a mixture.
     """
     for shown, before in plan.sha256.items():
-        now = file_sha256(job.workspace.locate(shown))
+        now = file_sha256(storage.locate(job.workspace, shown))
         if now != before:
             raise NotYet(f"{shown}: changed while it was being read (sha256 {before} -> {now})")
 
@@ -52,7 +54,8 @@ def _refuse_broken_contracts(job: Job, files: Files) -> None:
     for name, source in job.spec.inputs.items():
         for column in () if isinstance(source, TableInput) else source.never_null:
             for file in files[name]:
-                _refuse_nulls(job.workspace.locate(file.path), file, name, column)
+                folders = folder_columns(job.workspace, source)
+                _refuse_nulls(storage.locate(job.workspace, file.path), file, name, column, folders)
 
 
 def _hashes(job: Job, files: Files, paths: Mapping[str, Path]) -> dict[str, str]:
@@ -66,15 +69,15 @@ def _hashes(job: Job, files: Files, paths: Mapping[str, Path]) -> dict[str, str]
     return hashes
 
 
-def _refuse_nulls(path: Path, file: InputFile, name: str, column: str) -> None:
+def _refuse_nulls(path: Path, file: InputFile, name: str, column: str, folders: FolderColumns) -> None:
     found = next((c for c in file.columns if c.name == column), FileColumn(column, "", column))
-    folders = folder_values(file.path)
+    given = folders.values(file.path)
     if found.inside in pq.read_schema(path).names:
         nulls = _nulls(path, found.inside)
-    elif found.value is not None or folders.get(column) is not None:
+    elif found.value is not None or given.get(column) is not None:
         nulls = 0
     else:  # a folder gives it, or the file has it not
-        nulls = 1 if column in folders else file.rows
+        nulls = 1 if column in given else file.rows
     if nulls:
         raise Broken(
             f"input {name}: {file.path}: column {column!r} has {nulls} nulls; its contract is NOT NULL"

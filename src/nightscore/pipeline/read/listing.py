@@ -3,14 +3,14 @@
 import contextlib
 import datetime as dt
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nightscore.common import Broken
 from nightscore.job import Input, Job, Layout, PathInput, SnapshotInput, TableInput
 from nightscore.pipeline.read.as_reported import published_files
 from nightscore.pipeline.read.snapshots import in_order, read_snapshot
-from nightscore.store import SUMS, Found, Partition, Span, Walk
+from nightscore.store import NOTHING, SUMS, Found, Partition, Partitions, Span, Walk, storage
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,11 @@ def list_input(job: Job, name: str, source: Input, day: dt.date) -> Listed:
                 return _files(job, source)
             return _days(job, name, source, source.layout, (first, last))
     if isinstance(source, SnapshotInput):
-        files = in_order(read_snapshot(job, name, source, (first, last) if source.partition else None))
-        return Listed(tuple((file.iso_day, file.path) for file in files))
-    return Listed(tuple((f.day, f.path.local()) for f in published_files(job, name, source, first, last)))
+        found = in_order(read_snapshot(job, name, source, (first, last) if source.partition else None))
+        return Listed(tuple((file.iso_day, file.path) for file in found))
+    files = published_files(job, name, source, first, last)
+    local = storage.local_files(file.path for file in files)
+    return Listed(tuple((file.day, path) for file, path in zip(files, local, strict=True)))
 
 
 def list_input_days(job: Job) -> list[dt.date]:
@@ -71,7 +73,7 @@ def list_input_days(job: Job) -> list[dt.date]:
     return sorted(set.intersection(*days_by_input)) if days_by_input else []
 
 
-def input_days(job: Job, name: str, source: PathInput | SnapshotInput) -> list[dt.date]:
+def list_days(job: Job, name: str, source: PathInput | SnapshotInput) -> list[dt.date]:
     """The days of which an input has a partition, empty or not, in order. Errors as `list_input`'s."""
     if isinstance(source, SnapshotInput):
         return list(read_snapshot(job, name, source, None).days)
@@ -82,15 +84,35 @@ def input_days(job: Job, name: str, source: PathInput | SnapshotInput) -> list[d
         return sorted({p.day for p in days if p.day})
 
 
+def list_full_days(job: Job) -> list[dt.date]:
+    """The days for which every input has its rows, tables of other jobs too, in order.
+
+    Errors as `list_input`'s.
+    """
+    days = (
+        [set(list_input_days(job))] if any(_has_days(source) for source in job.spec.inputs.values()) else []
+    )
+    for name, source in job.spec.inputs.items():
+        if isinstance(source, TableInput) and not own_table(job, source):
+            files = published_files(job, name, source, dt.date.min, dt.date.max)
+            days.append({dt.date.fromisoformat(file.day) for file in files})
+    return sorted(set.intersection(*days)) if days else []
+
+
+def _has_days(source: Input) -> bool:
+    return not isinstance(source, TableInput) and bool(source.partition)
+
+
 def _walk(job: Job, source: PathInput) -> Walk:
     root = job.workspace.resolve(source.address)
     try:
-        root.stat()
-    except FileNotFoundError:
-        raise Broken(f"there is no {source.address} in {_place(job, source)}") from None
+        walk = Walk(job.workspace, root, source.ignore)
+        is_there = bool(walk.tree.kind(root))
     except OSError as error:
         raise Broken(f"{source.address} can't be looked at: {error.strerror}") from error
-    return Walk(job.workspace, root, source.ignore)
+    if not is_there:
+        raise Broken(f"there is no {source.address} in {_place(job, source)}")
+    return walk
 
 
 def _place(job: Job, source: PathInput) -> str:
@@ -98,18 +120,22 @@ def _place(job: Job, source: PathInput) -> str:
     if source.root is None:
         return f"the workspace {job.workspace.root}"
     root = job.workspace.roots[source.root]
-    return f"root {root.name}, which is {root.at} (by {root.setting}): is it mounted?"
+    mounted = "" if root.is_bucket else ": is it mounted?"
+    return f"root {root.name}, which is {root.at} (by {root.setting}){mounted}"
 
 
 def _files(job: Job, source: PathInput) -> Listed:
     """All data files of an input without partitions."""
     walk = _walk(job, source)
-    if not walk.root.is_dir():
+    if walk.tree.kind(walk.root) == "file":
         sums = walk.root.with_name(SUMS)
-        return Listed((("", walk.root),), (sums,) if sums.is_file() else ())
+        beside = (sums,) if walk.tree.kind(sums) == "file" else ()
+        walk.tree.fetch([walk.root, *beside])
+        return Listed((("", walk.root),), beside)
     found = walk.files()
     if not found.files:
         raise Broken(f"{source.address} holds no .parquet file")
+    walk.tree.fetch([*found.files, *found.sums])
     return Listed(tuple(("", path) for path in found.files), found.sums, found.ignored)
 
 
@@ -127,6 +153,7 @@ def _days(job: Job, name: str, source: PathInput, layout: Layout, span: Span) ->
             files += [(partition.day.isoformat(), path) for path in found.files]
             sums += found.sums
             ignored += found.ignored
+    walk.tree.fetch([*(path for _, path in files), *sums])
     return Listed(tuple(sorted(files)), tuple(sums), tuple(ignored))
 
 
@@ -135,6 +162,11 @@ def _partitions(
 ) -> tuple[tuple[Partition, ...], Found]:
     """The partitions that an input has, and what else lies beside them."""
     partitions = walk.partitions(layout, span)
+    source = job.spec.inputs[name]
+    without = [path for day, path in partitions.found if day is None and NOTHING in path]
+    if without and isinstance(source, PathInput) and source.no_day == "ignore":
+        beside = replace(partitions.beside, ignored=(*partitions.beside.ignored, *without))
+        partitions = Partitions(tuple(p for p in partitions.found if p.path not in without), beside)
     for day, path in partitions.found:
         if day is None:
             level = path.rpartition("/")[2]
@@ -149,9 +181,9 @@ def _partitions(
 
 def _rows_without(folder: str) -> str:
     """The way on where a writer has put rows that have no day."""
-    if not folder.endswith("__HIVE_DEFAULT_PARTITION__"):
+    if NOTHING not in folder:
         return ""
-    return f", and these are rows without one; ignore: [{folder}] in the input leaves them out, and says so"
+    return ", and these are rows without one; no_day: ignore in the input leaves them out, and says so"
 
 
 @contextlib.contextmanager

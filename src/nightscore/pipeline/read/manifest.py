@@ -1,7 +1,6 @@
 """SHA256SUMS, in which a producer says which files a day has: all have to be there, each with its sha256."""
 
 import datetime as dt
-import os
 import re
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
@@ -10,7 +9,7 @@ from pathlib import Path
 from nightscore.common import Broken, NotYet, Workspace
 from nightscore.job import Job, PathInput
 from nightscore.pipeline.read.listing import list_input, window
-from nightscore.store import SUMS
+from nightscore.store import SUMS, tree_of
 
 LINE = re.compile(r"\\?([0-9a-fA-F]{64})[ \t]+\*?(?:\./)*(\S.*)")
 TAGGED = re.compile(r"SHA256 \((?:\./)*(.+)\) = ([0-9a-fA-F]{64})")  # as `sha256sum --tag` writes it
@@ -35,7 +34,7 @@ def refuse_incomplete(job: Job, day: dt.date) -> None:
             for sums in listed.sums:
                 names = [sums.parent / n for n in read_sums(job.workspace, sums)]
                 counted = list(_counted(job, source, names, day))
-                absent = [p for p in counted if p not in there and not os.path.lexists(p)]
+                absent = [p for p in counted if p not in there and not tree_of(job.workspace, p).kind(p)]
                 _refuse_absent(job.workspace, name, sums, absent, len(counted))
 
 

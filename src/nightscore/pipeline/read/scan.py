@@ -19,9 +19,9 @@ from nightscore.store import (
     SourceColumns,
     SqlMistakes,
     View,
-    hive_options,
     rows_after,
     rows_within,
+    storage,
 )
 
 # Types that both decode to the same values of the same type (test_scan): pyarrow in half the time, and it
@@ -48,13 +48,13 @@ def scan_chunks(
         Broken: a file can't be read, or is damaged.
     """
     for part in piece.ranges:
-        with _damage(part.path), _opened(workspace.locate(part.path)) as file:
+        with _damage(part.path), _opened(storage.locate(workspace, part.path)) as file:
             alike = _alike(file.schema_arrow, part.path, columns, read)
             if alike:
                 batches = _decoded(file, part, columns, rows, size)
                 yield from (chunk for batch in batches for chunk in within(batch, size))
         if not alike:
-            most = _rows_within(workspace.locate(part.path), columns, rows, size)
+            most = _rows_within(storage.locate(workspace, part.path), columns, rows, size)
             batches = _selected(workspace, part, columns, most, resources, read=read)
             yield from (chunk for batch in batches for chunk in within(batch, size))
 
@@ -65,10 +65,13 @@ def source_schema(
 ) -> pa.Schema:  # fmt: skip
     """The types in which `scan_chunks` gives the named columns. Errors as `scan_chunks`'s."""
     first = piece.ranges[0].path
-    with _damage(first), _opened(workspace.locate(first)) as file:
+    with _damage(first), _opened(storage.locate(workspace, first)) as file:
         if _alike(file.schema_arrow, first, columns, read):
             return pa.schema([(name, file.schema_arrow.field(name).type) for name in columns])
-    view = View("source", (workspace.locate(first),), folder_types=read.folder_types(first))
+    view = View(
+        "source", (storage.locate(workspace, first),), folder_types=read.folder_types(first),
+        folder_sql=read.folders.sql(first),
+    )  # fmt: skip
     with Engine([view], resources) as engine, SqlMistakes(first):
         return engine.schema(f"SELECT {read.terms(first, columns)} FROM source")
 
@@ -179,10 +182,10 @@ def _selected(
     read: SourceColumns = AS_THEY_ARE,
 ) -> Iterator[pa.RecordBatch]:
     """The same through DuckDB; the filter on the row number lets it skip what other pieces hold."""
-    path = workspace.locate(part.path)
+    path = storage.locate(workspace, part.path)
     select = (
         f"SELECT {read.terms(part.path, columns)} "
-        f"FROM read_parquet($1, {hive_options(read.folder_types(part.path))}, file_row_number = true) "
+        f"FROM {read.reader('$1', part.path, ', file_row_number = true')} "
         "WHERE file_row_number >= $2 AND file_row_number < $3"
     )
     with Engine([View("source", (path,))], resources) as engine, SqlMistakes(part.path):

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import pyarrow.parquet as pq
 
-from nightscore.common import Broken, NotYet
+from nightscore.common import Broken, NotYet, Workspace
 from nightscore.job import DeltaInput, IcebergInput, Job, SnapshotInput
 from nightscore.pipeline.read.parquet_files import inspect_immutable
 from nightscore.pipeline.read.parquet_types import Types, column_types, contract_types
@@ -49,6 +49,7 @@ def read_snapshot(job: Job, name: str, source: SnapshotInput, span: Span | None)
     try:
         if isinstance(source, IcebergInput) and source.catalog:
             return _iceberg(source, source.iceberg, span)
+        _refuse_bucket(space, source)
         root = space.resolve(source.address)
         refuse_own(space, root)
         if isinstance(source, DeltaInput):
@@ -56,6 +57,15 @@ def read_snapshot(job: Job, name: str, source: SnapshotInput, span: Span | None)
         return _iceberg(source, root, span)
     except Broken as error:
         job.raise_broken(("inputs", name), str(error))
+
+
+def _refuse_bucket(workspace: Workspace, source: SnapshotInput) -> None:
+    root = workspace.roots.get(source.root or source.address.partition("/")[0])
+    if root is not None and root.is_bucket:
+        raise Broken(
+            f"{source.address} lies in {root.at}, and tables of other engines are read of folders alone; set "
+            "the root to a folder that mounts it"
+        )
 
 
 def _iceberg(source: SnapshotInput, place: Path | str, span: Span | None) -> TableSnapshot:

@@ -4,7 +4,7 @@ SQL would see the folder's and a reader of the file the file's, without a word.
 """
 
 import datetime as dt
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nightscore.common import Broken
-from nightscore.store import folder_values
+from nightscore.store import FolderColumns
 
 ROWS = 65_536
 SHOWN = 3  # values in a message
 
 
-def refuse_twofold(path: Path, shown: str, columns: Collection[str], types: Mapping[str, str]) -> None:
-    """Hold a file to the columns that its folders (of `types`) give, where it has some of the same name.
+def refuse_twofold(path: Path, shown: str, columns: Collection[str], folders: FolderColumns) -> None:
+    """Hold a file to the columns that its folders give, where it has some of the same name.
 
     Raises:
         Broken: a row has another value, or none; names both, and the key that says which counts.
     """
-    values, inside = folder_values(shown), {name.lower(): name for name in columns}
+    values, types = folders.values(shown), folders.types(shown)
+    inside = {name.lower(): name for name in columns}
     for key in types:
         if key.lower() in inside:
             column = inside[key.lower()]
