@@ -307,6 +307,25 @@ def test_a_column_that_some_files_of_a_day_lack_needs_a_contract(tmp_path: Path)
         run(load("mini", tmp_path / "three"), DAY)
 
 
+@pytest.mark.parametrize(
+    "sql",
+    ["", "SELECT id, a, b, x, day AS d FROM rows WHERE day = getvariable('day')"],
+    ids=["streamed", "sql"],
+)
+def test_files_that_are_not_alike_lie_below_a_template(tmp_path: Path, sql: str) -> None:
+    """Days of folders without a key, and files of two types among them."""
+    root = workspace(tmp_path, sql, job=JOB.replace("keep: [a]", "keep: [a, x]"))
+    file = root / "jobs/mini/job.yaml"
+    file.write_text(file.read_text().replace("partition: day", 'partition: "{day:%Y/%m/%d}"'))
+    for day, kind in zip(DAYS, (pa.int64(), pa.int64(), pa.int32()), strict=True):
+        path = root / f"data/lake/rows/{day:%Y/%m/%d}/x.parquet"
+        path.parent.mkdir(parents=True)
+        pq.write_table(rows(day, x=pa.array(range(COUNT), kind)), path)
+    assert run(load("mini", root), DAY).rows.published == COUNT
+    found = query("SELECT id, x FROM mini_scores ORDER BY id", root)
+    assert (found["x"].to_pylist(), found.schema.field("x").type) == ([*range(COUNT)], pa.int64())
+
+
 # --- types that are published ---
 
 

@@ -37,7 +37,8 @@ from nightscore.store import (
 
 __all__ = [
     "Files", "folder_columns", "inspect_parquet", "left_out", "list_days", "list_full_days",
-    "list_input_days", "partition", "refuse_large", "resolve_inputs", "resolve_later_inputs", "scored_columns",
+    "list_input_days", "partition", "refuse_large", "resolve_inputs", "resolve_later_inputs",
+    "scored_columns",
     "see_snapshots", "see_widened", "steady_inputs", "view", "views",
 ]  # fmt: skip
 Files = Mapping[str, tuple[InputFile, ...]]
