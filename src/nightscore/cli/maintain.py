@@ -56,11 +56,11 @@ def doctor(*, json: AsJson = False) -> int:
 def _abilities(root: "RootState") -> str:
     """What may be done in a root, in words."""
     if root.writable is None:
-        said = "can be read" if root.readable else "can't be read"
+        read = "can be read" if root.readable else "can't be read"
         if root.seconds is not None:
             room = byte_size(root.free or 0)
-            said += f", {root.seconds * 1000:.0f} ms a request; {room} free for its files on this machine"
-        return said
+            read += f", {root.seconds * 1000:.0f} ms a request; {room} free for its files on this machine"
+        return read
     said = [f"can{'' if root.writable else 'not'} be written", f"{byte_size(root.free or 0)} free"]
     if root.writable:
         links = "hard links" if root.hard_links else "no hard links, so published files are copies"

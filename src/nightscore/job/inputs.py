@@ -108,6 +108,20 @@ class PathInput(StrictModel, Kind):
             "receipts name what they match"
         ),
     ] = []
+    day_column: Annotated[
+        Column | None,
+        Field(
+            description="the column (DATE or a timestamp, in UTC) that says of which day a row is, where "
+            "files have no partitions: a run sees the rows of its days alone"
+        ),
+    ] = None
+    format: Annotated[
+        Literal["parquet", "csv", "json"],
+        Field(
+            description="parquet; csv (with a header, comma, UTF-8) or json (lines), also .gz and .zst, "
+            "whose `columns` have to be given"
+        ),
+    ] = "parquet"
     no_day: Annotated[
         Literal["refuse", "ignore"] | None,
         Field(
@@ -143,6 +157,19 @@ class PathInput(StrictModel, Kind):
         return None if self.partition is None else parse_layout(self.partition)
 
     @property
+    def has_days(self) -> bool:
+        """Whether its rows are of days: by partitions, or by a column."""
+        return self.layout is not None or self.day_column is not None
+
+    def day_select(self, name: str) -> str | None:
+        """SQL for the rows of the day, called `name`; None where its files of the day are streamed."""
+        if self.day_column is not None:
+            return f'SELECT * FROM "{name}" WHERE CAST("{self.day_column}" AS DATE) = getvariable(\'day\')'
+        if self.format == "parquet" or self.layout is None:
+            return None
+        return f'SELECT * FROM "{name}" WHERE "{self.layout.column}" = getvariable(\'day\')'
+
+    @property
     def types(self) -> dict[str, str]:
         """The DuckDB type of each column of the contract."""
         return {name: kind.removesuffix(NOT_NULL) for name, kind in (self.columns or {}).items()}
@@ -155,13 +182,31 @@ class PathInput(StrictModel, Kind):
 
     @model_validator(mode="after")
     def _lookback_needs_partition(self) -> "PathInput":
-        if self.partition is None and "lookback" in self.model_fields_set:
-            raise Misplaced(("lookback",), "needs partition: a table without partitions has no days")
-        for key in ("calendar", "partition_column", "no_day"):
-            if self.partition is None and getattr(self, key) is not None:
+        for key in ("lookback", "calendar", "partition_column", "no_day"):
+            said = key in self.model_fields_set and getattr(self, key) is not None
+            by_column = key in ("lookback", "calendar") and self.day_column is not None
+            if self.partition is None and said and not by_column:
                 raise Misplaced((key,), "needs partition: a table without partitions has no days")
-        if self.partition is not None and self.since is not None:
-            raise Misplaced(("since",), "is for a table without partitions: of those no later day is seen")
+        for key in ("since", "day_column"):
+            if self.partition is not None and getattr(self, key) is not None:
+                raise Misplaced((key,), "is for a table without partitions: of those no later day is seen")
+        if self.since is not None and self.day_column is not None:
+            raise Misplaced(("since",), "and day_column both cut the rows at the day; give one")
+        return self
+
+    @model_validator(mode="after")
+    def _text_needs_columns(self) -> "PathInput":
+        if self.format == "parquet":
+            return self
+        if not self.columns:
+            raise Misplaced(("format",), f"{self.format} has no types of its own: give them as columns")
+        for key in ("since", "known_at"):
+            if getattr(self, key) is not None:
+                raise Misplaced((key,), f"needs Parquet files, and the format is {self.format}")
+        if self.partition_column == "file":
+            raise Misplaced(("partition_column",), f"file: of {self.format} folders give the day")
+        if self.day_column is not None and self.day_column not in self.columns:
+            raise Misplaced(("day_column",), f"{self.day_column!r} is none of columns")
         return self
 
 

@@ -22,6 +22,7 @@ from nightscore.common import (
     read_yaml,
 )
 from nightscore.job.audits import ParityAudit
+from nightscore.job.inputs import PathInput
 from nightscore.job.mistakes import explain_mistakes, line_of
 from nightscore.job.params import ParamValue
 from nightscore.job.spec import JobSpec
@@ -190,7 +191,7 @@ def read_job(file: Path, workspace: Workspace) -> Job:
     except ValidationError as error:
         raise Broken(explain_mistakes(error, shown, lines)) from None
     job = Job(spec, workspace, file, None, {}, lines)
-    features = read_sql(job, ("features",), spec.features) if spec.features.endswith(".sql") else None
+    features = _features_sql(job)
     decide = {name: read_sql(job, ("decide", name), path) for name, path in spec.decide.items()}
     if spec.judge.labels:
         read_sql(job, ("judge", "labels", "sql"), spec.judge.labels.sql)
@@ -199,6 +200,15 @@ def read_job(file: Path, workspace: Workspace) -> Job:
     ]
     full = {name: read_sql(job, ("audit", i, "parity", "full"), name) for i, name in parities}
     return Job(spec, workspace, file, features, decide, lines, full)
+
+
+def _features_sql(job: Job) -> str | None:
+    """The SQL that makes the features; None where the files of an input are streamed as they are."""
+    spec = job.spec
+    if spec.features.endswith(".sql"):
+        return read_sql(job, ("features",), spec.features)
+    source = spec.inputs[spec.features]
+    return source.day_select(spec.features) if isinstance(source, PathInput) else None
 
 
 def peek_job_name(file: Path) -> str | None:

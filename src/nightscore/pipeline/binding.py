@@ -155,7 +155,7 @@ def decide_select(job: Job, table: str) -> str:
 
 def features_place(job: Job) -> str:
     """What makes the features, as error messages name it."""
-    return sql_place(job, job.spec.features) if job.features_sql else job.shown
+    return sql_place(job, job.spec.features) if job.spec.features.endswith(".sql") else job.shown
 
 
 def key_order(job: Job) -> str:
@@ -163,10 +163,15 @@ def key_order(job: Job) -> str:
     return ", ".join(quote_identifier(name) for name in job.spec.key)
 
 
+def _has_contract(source: PathInput) -> bool:
+    """Whether the columns of an input's files are to be held to its contract; text files are read by it."""
+    return source.columns is not None and source.format == "parquet"
+
+
 def _check_contracts(engine: Engine, day: Day) -> None:
     """Hold the files of each input to the columns and types that the job says."""
     for name, source in day.job.spec.inputs.items():
-        if not isinstance(source, PathInput) or source.columns is None or not day.plan.inputs[name]:
+        if not isinstance(source, PathInput) or not _has_contract(source) or not day.plan.inputs[name]:
             continue
         at = ("inputs", name, "columns")
         casts = ", ".join(

@@ -18,11 +18,11 @@ SHOWN_GAPS = 5  # in a line
 
 @dataclass(frozen=True)
 class InputFile:
-    """One Parquet file as it was when the run looked: `stat` is inode:size:mtime_ns.
+    """One input file as it was when the run looked: `stat` is inode:size:mtime_ns.
 
-    `fingerprint` is the sha256 of its size, its time of change and its footer. `day` is the
-    partition it lies in (ISO), or "" for a table without partitions. `groups` are the rows of each
-    of its row groups.
+    `fingerprint` is the sha256 of its size, its time of change and its footer (of a text file: its ends).
+    `day` is the partition it lies in (ISO), or "" for a table without partitions. `groups` are the rows of
+    each of its row groups; a text file has none.
     """
 
     path: str
@@ -30,7 +30,7 @@ class InputFile:
     stat: str
     fingerprint: str
     day: str
-    groups: tuple[int, ...]
+    groups: tuple[int, ...] = ()
 
     @property
     def rows(self) -> int:

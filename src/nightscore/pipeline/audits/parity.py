@@ -25,7 +25,7 @@ class ParityQuestion(Question[ParityAudit]):
         self.select()
         for name in self.audit.parity.lookback:
             source = self.job.spec.inputs[name]
-            if isinstance(source, PathInput) and source.partition is None:
+            if isinstance(source, PathInput) and not source.has_days:
                 self.raise_broken(
                     ("parity", "lookback", name), "is a table without partitions, so it has no days"
                 )

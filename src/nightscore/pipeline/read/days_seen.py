@@ -20,7 +20,7 @@ from nightscore.job import (
     load_all,
 )
 from nightscore.job import read_workspace_overrides as read_closures
-from nightscore.pipeline.read.inputs import Files, partition
+from nightscore.pipeline.read.inputs import Files, days_of, has_days
 from nightscore.pipeline.read.listing import list_input, own_table, window
 from nightscore.pipeline.read.sessions import calendar_days
 from nightscore.store import DaysSeen, catalog
@@ -39,8 +39,8 @@ def see_days(job: Job, files: Files, day: dt.date) -> dict[str, DaysSeen]:
     """
     found = {}
     for name, source in job.spec.inputs.items():
-        if source.lookback > 1 and partition(source) and source.calendar != "none":
-            found[name] = _days_seen(job, name, source, {f.day for f in files[name]}, day)
+        if source.lookback > 1 and has_days(source) and source.calendar != "none":
+            found[name] = _days_seen(job, name, source, days_of(job, name, files, day), day)
             _refuse_gap(job, name, found[name], day)
     return found
 

@@ -11,14 +11,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from nightscore.common import NotYet, Workspace, byte_size, parse_size
 from nightscore.job import Input, Job, Layout, PathInput, parse_layout
 from nightscore.pipeline.read.as_of import up_to
-from nightscore.pipeline.read.listing import input_days, list_input, list_input_days, own_table
+from nightscore.pipeline.read.day_column import days_of_rows, rows_within
+from nightscore.pipeline.read.listing import days_with_data, input_days, list_input, own_table
 from nightscore.pipeline.read.parquet_files import decoded_bytes, file_stat, inspect_files, inspect_parquet
 from nightscore.pipeline.read.since import by_rows, held_by
+from nightscore.pipeline.read.text_inputs import inspect_text, text_columns
 from nightscore.store import NO_FOLDERS, FolderColumns, InputFile, View, delta, storage
 
 __all__ = [
-    "Files", "folder_columns", "input_days", "inspect_parquet", "list_input_days", "missing", "partition",
-    "refuse_large", "resolve_inputs", "resolve_later_inputs", "scored_folders", "steady_inputs", "view",
+    "Files",
+    "days_of",
+    "folder_columns",
+    "has_days",
+    "input_days",
+    "inspect_parquet",
+    "is_text", "layout_of",
+    "list_input_days",
+    "missing",
+    "refuse_large",
+    "resolve_inputs",
+    "resolve_later_inputs",
+    "scored_folders",
+    "steady_inputs",
+    "view",
     "views",
 ]  # fmt: skip
 Files = Mapping[str, tuple[InputFile, ...]]
@@ -37,7 +52,10 @@ def resolve_inputs(job: Job, day: dt.date) -> Files:
 
 def _resolve(job: Job, name: str, source: Input, day: dt.date) -> tuple[InputFile, ...]:
     listed, may_lack = list_input(job, name, source, day).files, _may_lack(job.workspace, source)
-    files = inspect_files(job.workspace, name, listed, folder_columns(job.workspace, source), may_lack)
+    folders = folder_columns(job.workspace, source)
+    if isinstance(source, PathInput) and source.format != "parquet":
+        return inspect_text(job, name, source, listed, folders)
+    files = inspect_files(job.workspace, name, listed, folders, may_lack)
     return by_rows(job, name, source, files, day) if isinstance(source, PathInput) else files
 
 
@@ -61,7 +79,8 @@ def refuse_large(job: Job, files: Files) -> None:
         Broken: there are more rows, or more bytes before compression.
     """
     limits = job.spec.limits
-    every = {file.path: file for input_files in files.values() for file in input_files}.values()
+    listed = [files[name] for name in files if not is_text(job.spec.inputs[name])]
+    every = {file.path: file for input_files in listed for file in input_files}.values()
     rows = sum(file.rows for file in every)
     if limits.rows is not None and rows > limits.rows:
         job.raise_broken(("limits", "rows"), f"the input files have {rows:,} rows, more than {limits.rows:,}")
@@ -81,18 +100,35 @@ def missing(job: Job, files: Files, day: dt.date) -> list[str]:
         Broken: one has no partition of any day, and days without one are skipped: so looks a disk that is
             not mounted.
     """
-    expected = [
-        n for n, source in job.spec.inputs.items() if partition(source) and not own_table(job, source)
-    ]
-    names = [name for name in expected if not any(f.day == day.isoformat() for f in files[name])]
+    expected = [n for n, source in job.spec.inputs.items() if has_days(source) and not own_table(job, source)]
+    names = [name for name in expected if day.isoformat() not in days_of(job, name, files, day)]
     for name in names if job.spec.policy.missing == "skip" else ():
         source = job.spec.inputs[name]
-        if isinstance(source, PathInput) and not input_days(job, name, source):
+        if isinstance(source, PathInput) and source.layout and not input_days(job, name, source):
             job.raise_broken(
                 ("inputs", name, "path"), f"{source.address} has no partition of any day: is it mounted? "
                 "A day is skipped only where others are there"
             )  # fmt: skip
     return names
+
+
+def list_input_days(job: Job) -> list[dt.date]:
+    """The days for which every input of files has a partition, or rows by its `day_column`, in order.
+
+    Errors as `resolve_inputs`'s.
+    """
+    found = [
+        days_with_data(job, name, source) if source.layout else _days_by_column(job, name, source)
+        for name, source in job.spec.inputs.items()
+        if isinstance(source, PathInput) and source.has_days
+    ]
+    return sorted(set.intersection(*found)) if found else []
+
+
+def _days_by_column(job: Job, name: str, source: PathInput) -> set[dt.date]:
+    files = _resolve(job, name, source, dt.date.max)
+    days = days_of_rows(job, view(job, name, files), source.day_column or "")
+    return {dt.date.fromisoformat(day) for day in days}
 
 
 def views(job: Job, files: Files, day: dt.date, known_at: str = "") -> list[View]:
@@ -103,16 +139,29 @@ def views(job: Job, files: Files, day: dt.date, known_at: str = "") -> list[View
     ]
 
 
-def partition(source: Input) -> str | None:
-    """The column of the day of an input's partitions."""
-    layout = _layout(source)
-    return None if layout is None else layout.column
+def has_days(source: Input) -> bool:
+    """Whether the rows of an input are of days."""
+    return source.has_days if isinstance(source, PathInput) else True
+
+
+def is_text(source: Input) -> bool:
+    """Whether an input's files are no Parquet."""
+    return isinstance(source, PathInput) and source.format != "parquet"
+
+
+def days_of(job: Job, name: str, files: Files, day: dt.date) -> set[str]:
+    """The days, YYYY-MM-DD, of which an input has a partition, or rows, among those that a run sees."""
+    source = job.spec.inputs[name]
+    if isinstance(source, PathInput) and source.day_column:
+        seen = _view(job, name, source, files[name], day=day, known_at="")
+        return days_of_rows(job, seen, source.day_column)
+    return {file.day for file in files[name]}
 
 
 def folder_columns(workspace: Workspace, source: Input) -> FolderColumns:
     """The columns that the folders of an input give: none where its files alone count."""
     if not isinstance(source, PathInput):
-        return FolderColumns(_layout(source))
+        return FolderColumns(layout_of(source))
     if source.partition_column == "file":
         return NO_FOLDERS
     at = workspace.resolve(source.address)
@@ -135,7 +184,11 @@ def view(job: Job, name: str, files: Sequence[InputFile], called: str = "") -> V
     paths = tuple(job.workspace.locate(file.path) for file in files)
     by_name = bool(_may_lack(job.workspace, source))
     ours = not isinstance(source, PathInput)
-    return View(called or name, paths, by_name=by_name, folder_types=types, folder_sql=sql, stored=ours)
+    pairs = list(zip(paths, files, strict=True))
+    text = text_columns(source, folders, pairs) if isinstance(source, PathInput) else None
+    return View(
+        called or name, paths, by_name=by_name, folder_types=types, folder_sql=sql, stored=ours, text=text
+    )
 
 
 @contextlib.contextmanager
@@ -191,14 +244,15 @@ def _view(
         job.raise_broken(("inputs", name), f"has no file in the days that the job may read{hint}")
     if columns:
         columns["day"] = "DATE"
-    bounds = []
+    bounds, within = [], None
     if isinstance(source, PathInput):
+        within = rows_within(job, name, source, files, day)
         bounds = [up_to(job, name, source, files, known_at), held_by(source, day)]
     seen = tuple(bound for bound in bounds if bound)
-    return dataclasses.replace(view(job, name, files), columns=columns, up_to=seen)
+    return dataclasses.replace(view(job, name, files), columns=columns, up_to=seen, within=within)
 
 
-def _layout(source: Input) -> Layout | None:
+def layout_of(source: Input) -> Layout | None:
     """How an input's days lie; those of an output table lie in its hive folders."""
     return source.layout if isinstance(source, PathInput) else parse_layout("day")
 

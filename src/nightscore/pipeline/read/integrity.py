@@ -11,8 +11,9 @@ from nightscore.common import Broken, NotYet, file_sha256
 from nightscore.job import Job, PathInput
 from nightscore.pipeline.read.as_published import published_sha256
 from nightscore.pipeline.read.as_reported import table_state
-from nightscore.pipeline.read.inputs import Files, folder_columns
+from nightscore.pipeline.read.inputs import Files, folder_columns, is_text
 from nightscore.pipeline.read.manifest import written_down
+from nightscore.pipeline.read.text_inputs import verify_text
 from nightscore.store import FolderColumns, Plan, catalog
 
 I32_NEXT = 0x15  # in Thrift's compact protocol: the next field, an i32
@@ -27,6 +28,9 @@ def verify_inputs(job: Job, files: Files) -> dict[str, str]:
             is not the one whose sha256 its producer wrote down.
     """
     _refuse_broken_contracts(job, files)
+    verify_text(
+        job, files, {n: folder_columns(job.workspace, source) for n, source in job.spec.inputs.items()}
+    )
     paths = {
         file.path: job.workspace.locate(file.path) for input_files in files.values() for file in input_files
     }
@@ -50,6 +54,8 @@ def refuse_changed_inputs(job: Job, plan: Plan) -> None:
 
 def _refuse_broken_contracts(job: Job, files: Files) -> None:
     for name, source in job.spec.inputs.items():
+        if is_text(source):
+            continue
         for column in source.never_null if isinstance(source, PathInput) else ():
             for file in files[name]:
                 folders = folder_columns(job.workspace, source)

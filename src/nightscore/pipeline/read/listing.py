@@ -9,7 +9,7 @@ from pathlib import Path
 from nightscore.common import Broken
 from nightscore.job import Input, Job, Layout, PathInput
 from nightscore.pipeline.read.as_reported import published_files
-from nightscore.store import NOTHING, SUMS, Found, Partition, Partitions, Span, Walk
+from nightscore.store import ENDINGS, NOTHING, SUMS, Found, Partition, Partitions, Span, Walk
 
 
 @dataclass(frozen=True)
@@ -49,20 +49,18 @@ def list_input(job: Job, name: str, source: Input, day: dt.date) -> Listed:
     return Listed(tuple((f.day, f.path.local()) for f in published_files(job, name, source, first, last)))
 
 
-def list_input_days(job: Job) -> list[dt.date]:
-    """The days for which every partitioned path input has a partition, in order.
+def days_with_data(job: Job, name: str, source: PathInput) -> set[dt.date]:
+    """The days of which an input has a partition that holds something.
 
     A day counts, too, if what lies in its folder would be refused: the run of it says why. Errors as
     `list_input`'s.
     """
-    days_by_input = []
-    for name, source in job.spec.inputs.items():
-        if isinstance(source, PathInput) and source.layout:
-            with _at(job, ("inputs", name, "path")):
-                walk = _walk(job, source)
-                days = _partitions(job, name, source.layout, walk)[0]
-                days_by_input.append({p.day for p in days if p.day and walk.holds_data(walk.root / p.path)})
-    return sorted(set.intersection(*days_by_input)) if days_by_input else []
+    if source.layout is None:
+        return set()
+    with _at(job, ("inputs", name, "path")):
+        walk = _walk(job, source)
+        days = _partitions(job, name, source.layout, walk)[0]
+        return {p.day for p in days if p.day and walk.holds_data(walk.root / p.path)}
 
 
 def input_days(job: Job, name: str, source: PathInput) -> list[dt.date]:
@@ -77,7 +75,7 @@ def input_days(job: Job, name: str, source: PathInput) -> list[dt.date]:
 def _walk(job: Job, source: PathInput) -> Walk:
     root = job.workspace.resolve(source.address)
     try:
-        walk = Walk(job.workspace, root, source.ignore)
+        walk = Walk(job.workspace, root, source.ignore, source.format)
         is_there = bool(walk.tree.kind(root))
     except OSError as error:
         raise Broken(f"{source.address} can't be looked at: {error.strerror}") from error
@@ -105,7 +103,7 @@ def _files(job: Job, source: PathInput) -> Listed:
         return Listed((("", walk.root),), beside)
     found = walk.files()
     if not found.files:
-        raise Broken(f"{source.address} holds no .parquet file")
+        raise Broken(f"{source.address} holds no {ENDINGS[source.format][0]} file")
     walk.tree.fetch([*found.files, *found.sums])
     return Listed(tuple(("", path) for path in found.files), found.sums, found.ignored)
 
