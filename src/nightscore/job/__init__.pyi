@@ -38,6 +38,7 @@ from .fields import StrictModel as StrictModel
 from .fields import share_of as share_of
 from .inputs import Input as Input
 from .inputs import PathInput as PathInput
+from .inputs import Ready as Ready
 from .inputs import TableInput as TableInput
 from .layout import Layout as Layout
 from .layout import Segment as Segment

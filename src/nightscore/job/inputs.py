@@ -3,6 +3,7 @@
 The contract of an input's columns is what the trade calls a data contract.
 """
 
+import datetime as dt
 import re
 from collections.abc import Mapping
 from functools import cached_property
@@ -62,6 +63,48 @@ InputCalendar = Annotated[
         "XNYS, or of several; default: the days of the job's schedule"
     ),
 ]
+
+
+class Ready(StrictModel):
+    """When a day of an input is complete; of several rules all have to hold."""
+
+    file: Annotated[
+        str | None,
+        StringConstraints(min_length=1, max_length=200, pattern=r"^[^/]+$"),
+        Field(
+            description="a file that says so, in the day's folder, such as _SUCCESS; beside a file a day its "
+            "name may hold the day: 'customers_{day:%Y%m%d}.done'"
+        ),
+    ] = None
+    count: Annotated[
+        int | None, Field(ge=1, description="this many folders with data below the day's, or files")
+    ] = None
+    rows: Annotated[int | None, Field(ge=1, description="at least this many rows, by the files' footers")] = (
+        None
+    )
+    age: Annotated[
+        str | None,
+        StringConstraints(pattern=r"^[0-9]{1,4}m$"),
+        Field(description="no file of the day is newer than this many minutes, such as 10m"),
+    ] = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "Ready":
+        if not self.model_fields_set:
+            raise ValueError("says nothing; allowed: file, count, rows, age")
+        if "{" in (self.file or ""):
+            parse_layout(self.file or "")
+        return self
+
+    def mark(self, day: dt.date) -> str:
+        """The name of the file that says that a day is complete; empty where none does."""
+        name = self.file or ""
+        return (parse_layout(name).path_of(day) or "") if "{" in name else name
+
+    @property
+    def pattern(self) -> list[str]:
+        """What is left out as no data, as a pattern of `ignore`."""
+        return [re.sub(r"\{[^}]*\}", "*", self.file)] if self.file else []
 
 
 class PathInput(StrictModel, Kind):
@@ -129,6 +172,13 @@ class PathInput(StrictModel, Kind):
             "ignore; plans and receipts name them"
         ),
     ] = None
+    ready: Annotated[
+        Ready | None,
+        Field(
+            description="when the day's partition is complete; until then the run is not yet, whatever "
+            "policy.missing says"
+        ),
+    ] = None
     calendar: InputCalendar = None
     known_at: Annotated[
         Column | None,
@@ -182,7 +232,7 @@ class PathInput(StrictModel, Kind):
 
     @model_validator(mode="after")
     def _lookback_needs_partition(self) -> "PathInput":
-        for key in ("lookback", "calendar", "partition_column", "no_day"):
+        for key in ("lookback", "calendar", "partition_column", "no_day", "ready"):
             said = key in self.model_fields_set and getattr(self, key) is not None
             by_column = key in ("lookback", "calendar") and self.day_column is not None
             if self.partition is None and said and not by_column:
@@ -207,6 +257,12 @@ class PathInput(StrictModel, Kind):
             raise Misplaced(("partition_column",), f"file: of {self.format} folders give the day")
         if self.day_column is not None and self.day_column not in self.columns:
             raise Misplaced(("day_column",), f"{self.day_column!r} is none of columns")
+        return self
+
+    @model_validator(mode="after")
+    def _text_has_no_footers(self) -> "PathInput":
+        if self.format != "parquet" and self.ready and self.ready.rows is not None:
+            raise Misplaced(("ready", "rows"), f"are counted by footers, and {self.format} has none")
         return self
 
 

@@ -103,7 +103,7 @@ class Job:
             # Without an override nothing is published; with it, what was published before it was asked for.
             "model": {"made_by", "columns_override", "max_length_override"},
             "policy": {"gaps"},  # nor whether holes in an input are said, or stop the run
-            "inputs": {"__all__": {"calendar"}},
+            "inputs": {"__all__": {"calendar", "ready"}},
         }
         # Without defaults: a field that comes with a later version changes no job that does not use it.
         spec = self.spec.model_dump(mode="json", exclude=harmless, exclude_defaults=True)

@@ -31,6 +31,7 @@ from nightscore.pipeline.read.as_reported import see_as_reported
 from nightscore.pipeline.read.contents import as_recorded
 from nightscore.pipeline.read.days_seen import see_days, see_ignored
 from nightscore.pipeline.read.manifest import refuse_incomplete
+from nightscore.pipeline.read.ready import refuse_unready
 from nightscore.pipeline.read.scan import scan_chunks, source_schema
 from nightscore.pipeline.request import DEFAULT_REQUEST, RunRequest
 from nightscore.pipeline.score.batches import Deadline, RowScorer, needed_columns, scores_batch
@@ -39,6 +40,7 @@ from nightscore.pipeline.score.open_model import OpenModel, open_job_model, open
 from nightscore.pipeline.score.rejects import RejectWriter
 from nightscore.pipeline.score.time_limit import until
 from nightscore.store import (
+    NOTHING,
     EngineResources,
     Piece,
     Plan,
@@ -97,6 +99,7 @@ def draft_plan(job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST) ->
     files = inputs.resolve_inputs(job, day)
     inputs.refuse_large(job, files)
     refuse_incomplete(job, day)
+    refuse_unready(job, day)
     absent = _absent(job, files, day)
     if absent:
         return Plan(job.name, day.isoformat(), "skipped", reason=absent)
@@ -282,7 +285,7 @@ def _absent(job: Job, files: inputs.Files, day: dt.date) -> str:
     if not names:
         return ""
     text = f"job {job.name}: no partition of {day} in {', '.join(names)}"
-    if left := {name: found for name, found in see_ignored(job, day).items() if name in names}:
+    if left := {name: found for name, found in see_ignored(job, day, NOTHING).items() if name in names}:
         listed = "; ".join(f"{name}: {', '.join(found)}" for name, found in left.items())
         raise Broken(f"{text}, without what its ignore leaves out ({listed})")
     if job.spec.policy.missing == "wait":

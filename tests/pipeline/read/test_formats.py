@@ -92,10 +92,18 @@ def write_json(folder: Path) -> None:
         own = folder / f"day={day}"
         own.mkdir(parents=True)
         lines = [
-            json.dumps({"id": r.id, "region": or_none(r.region),
-                        "amount": r.amount if r.id % 2 else float(r.amount), "a": float(r.a), "b": float(r.b)}, ensure_ascii=bool(r.id % 3))
+            json.dumps(
+                {
+                    "id": r.id,
+                    "region": or_none(r.region),
+                    "amount": r.amount if r.id % 2 else float(r.amount),
+                    "a": float(r.a),
+                    "b": float(r.b),
+                },
+                ensure_ascii=bool(r.id % 3),
+            )
             for r in part.itertuples()
-        ]  # fmt: skip
+        ]
         (own / "x.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

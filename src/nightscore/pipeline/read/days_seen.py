@@ -45,12 +45,16 @@ def see_days(job: Job, files: Files, day: dt.date) -> dict[str, DaysSeen]:
     return found
 
 
-def see_ignored(job: Job, day: dt.date) -> dict[str, tuple[str, ...]]:
-    """What lies in the folders of each input and its `ignore` leaves out: paths below its own."""
+def see_ignored(job: Job, day: dt.date, but: str = "") -> dict[str, tuple[str, ...]]:
+    """What lies in the folders of each input and its `ignore` leaves out: paths below its own.
+
+    Without those that have `but` in their name.
+    """
     found = {}
     for name, source in job.spec.inputs.items():
         if isinstance(source, PathInput) and (source.ignore or source.no_day == "ignore"):
-            names = list_input(job, name, source, day).ignored
+            ignored = list_input(job, name, source, day).ignored
+            names = tuple(n for n in ignored if not (but and but in n))
             more = (f"and {len(names) - NAMED} more",) if len(names) > NAMED else ()
             found[name] = names[:NAMED] + more
     return {name: names for name, names in found.items() if names}

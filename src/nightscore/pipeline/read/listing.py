@@ -58,7 +58,7 @@ def days_with_data(job: Job, name: str, source: PathInput) -> set[dt.date]:
     if source.layout is None:
         return set()
     with _at(job, ("inputs", name, "path")):
-        walk = _walk(job, source)
+        walk = open_walk(job, source)
         days = _partitions(job, name, source.layout, walk)[0]
         return {p.day for p in days if p.day and walk.holds_data(walk.root / p.path)}
 
@@ -68,14 +68,28 @@ def input_days(job: Job, name: str, source: PathInput) -> list[dt.date]:
     if source.layout is None:
         return []
     with _at(job, ("inputs", name, "path")):
-        days = _partitions(job, name, source.layout, _walk(job, source))[0]
+        days = _partitions(job, name, source.layout, open_walk(job, source))[0]
         return sorted({p.day for p in days if p.day})
 
 
-def _walk(job: Job, source: PathInput) -> Walk:
+def day_partitions(job: Job, name: str, source: PathInput, walk: Walk, day: dt.date) -> list[Partition]:
+    """The partitions of one day of an input. Errors as `list_input`'s."""
+    if source.layout is None:
+        return []
+    with _at(job, ("inputs", name, "path")):
+        return [p for p in _partitions(job, name, source.layout, walk, (day, day))[0] if p.day == day]
+
+
+def open_walk(job: Job, source: PathInput) -> Walk:
+    """The folder of an input, to be listed.
+
+    Raises:
+        Broken: it is not there, or can't be looked at.
+    """
     root = job.workspace.resolve(source.address)
     try:
-        walk = Walk(job.workspace, root, source.ignore, source.format)
+        ignore = [*source.ignore, *(source.ready.pattern if source.ready else [])]
+        walk = Walk(job.workspace, root, ignore, source.format)
         is_there = bool(walk.tree.kind(root))
     except OSError as error:
         raise Broken(f"{source.address} can't be looked at: {error.strerror}") from error
@@ -95,7 +109,7 @@ def _place(job: Job, source: PathInput) -> str:
 
 def _files(job: Job, source: PathInput) -> Listed:
     """All data files of an input without partitions."""
-    walk = _walk(job, source)
+    walk = open_walk(job, source)
     if walk.tree.kind(walk.root) == "file":
         sums = walk.root.with_name(SUMS)
         beside = (sums,) if walk.tree.kind(sums) == "file" else ()
@@ -113,7 +127,7 @@ def _days(job: Job, name: str, source: PathInput, layout: Layout, span: Span) ->
 
     Folders of other days are not opened: a lake of decades has thousands of them.
     """
-    walk = _walk(job, source)
+    walk = open_walk(job, source)
     days, beside = _partitions(job, name, layout, walk, span)
     files, sums, ignored = [], [*beside.sums], [*beside.ignored]
     for partition in days:
