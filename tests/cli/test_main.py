@@ -91,7 +91,12 @@ def test_the_same_receipt_lies_beside_the_run(space: Path, capsys: pytest.Captur
         (["run", "mini", "--day", DAY, "--model", "data/nothing.onnx"], 1, "data/nothing.onnx"),
         (["run", "mini", "--day", DAY, "--model", "/etc/passwd"], 1, "outside the workspace"),
         (["run", "minni", "--day", DAY], 1, "did you mean mini?"),
-        (["backfill", "mini", "--from", DAY, "--to", "2020-01-01"], 1, "is after the last"),
+        (
+            ["backfill", "mini", "--from", DAY, "--to", "2020-01-01"],
+            2,
+            f"usage: --from {DAY} is after --to 2020-01-01",
+        ),
+        (["run", "mini", "--day", "01.02.2020"], 2, "usage: '01.02.2020' is no day; a day is YYYY-MM-DD"),
         (["why", "mini", "--day", DAY, "--key", "id=1"], 1, "is not published"),
         (["why", "mini", "--day", DAY, "--key", "x=1"], 1, "the key of job mini is id"),
         (["query", "SELECT 1 FROM nothing"], 1, "nothing"),
@@ -206,19 +211,19 @@ def test_backfill_runs_newest_first_and_goes_on_after_a_failure(
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "parquet"])
-def test_query_formats_hold_the_same_rows(published: Path, form: str) -> None:
+def test_query_formats_hold_the_same_rows(
+    published: Path, form: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
     """Each format of `query` gives every row of the result, in order, on stdout alone."""
     sql = "SELECT id, rank FROM mini_top WHERE day = '2020-01-02' ORDER BY rank"
-    done = subprocess.run(
-        [sys.executable, "-m", "nightscore", "query", sql, "--format", form],
-        cwd=published, capture_output=True, check=True,
-    )  # fmt: skip
+    assert call(["--workspace", str(published), "query", sql, "--format", form]) == 0
+    out = capfdbinary.readouterr().out
     if form == "parquet":
-        rows = pq.read_table(io.BytesIO(done.stdout)).to_pylist()
+        rows = pq.read_table(io.BytesIO(out)).to_pylist()
     elif form == "json":
-        rows = json.loads(done.stdout)
+        rows = json.loads(out)
     else:
-        lines = done.stdout.decode().splitlines()[1:]
+        lines = out.decode().splitlines()[1:]
         rows = [dict(zip(("id", "rank"), map(int, line.split(",")), strict=True)) for line in lines]
     table = rows_of(DAY, 5000)
     scores = table["a"].to_numpy() + 2 * table["b"].to_numpy()

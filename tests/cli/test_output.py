@@ -13,6 +13,7 @@ import pytest
 
 from nightscore import query
 from nightscore.cli.main import call
+from tests.faults.marks import named
 from tests.support.workspace import DAYS, JOB, make_workspace
 
 MAIN = "from nightscore.cli.main import main; main()"
@@ -46,11 +47,19 @@ def root(tmp_path: Path) -> Path:
     return make_workspace(tmp_path / "w", rows=20, job=job)
 
 
-@pytest.mark.parametrize(
-    "env", [ASCII, {"PYTHONIOENCODING": "ascii:strict"}, {"PYTHONIOENCODING": "latin-1"}]
-)
-@pytest.mark.parametrize("form", [(), ("--json",)], ids=["text", "json"])
-def test_a_terminal_without_the_letters_does_not_make_a_night_fail(root, env, form):
+NARROW = {
+    "C": ASCII,
+    "ascii": {"PYTHONIOENCODING": "ascii:strict"},
+    "latin-1": {"PYTHONIOENCODING": "latin-1"},
+}
+TERMINALS = {  # what is printed, and where
+    **{f"text-{name}": ((), env) for name, env in NARROW.items()},
+    **{f"json-{name}": (("--json",), env) for name, env in NARROW.items()},
+}
+
+
+@pytest.mark.parametrize(("form", "env"), named(TERMINALS, [*list(TERMINALS)[:3], "json-C"]))
+def test_a_terminal_without_the_letters_does_not_make_a_night_fail(root, form, env):
     """Exit code 0, the letters as escapes, and JSON that says the same as in UTF-8."""
     found = ended(root, "run", "mini", "--day", DAYS[0], *form, env=env)
     assert (found.returncode, published(root)) == (0, True), found.stderr

@@ -28,6 +28,7 @@ from nightscore.job.calendars import (
 from nightscore.job.closures import parse_overrides
 from nightscore.job.exchanges import known_exchanges
 from nightscore.job.schedule import BY_HAND, After, Daily, Exchange, ScheduleKind
+from tests.faults.marks import mostly_slow
 from tests.job.golden import make_sessions
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -222,7 +223,7 @@ def test_a_moment_is_the_first_at_which_clocks_show_the_time(zone: ZoneInfo) -> 
 
 
 @pytest.mark.parametrize("zone", ZONES)
-@pytest.mark.parametrize("time", TIMES)
+@pytest.mark.parametrize("time", mostly_slow(TIMES, ["00:00", "02:30", "23:59"]))
 def test_each_day_has_one_run_over_forty_years(zone: str, time: str) -> None:
     """No day skipped or twice, runs in the order of their days and midnights, each after its day is over."""
     days = EveryDay(dt.time.fromisoformat(time), ZoneInfo(zone))

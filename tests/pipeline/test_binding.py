@@ -151,7 +151,7 @@ CASES = {
         job=JOB.replace("data/lake/rows", "../lake"),
     ),
     "a table that was never published, without columns": Case(
-        "jobs/mini/job.yaml:6: inputs.before: has no file in the days that the job may read; give its columns",
+        "jobs/mini/job.yaml:6: inputs.before: table mini_top has no file in the days that the job may read; give",
         job=JOB.replace("features: rows", "  before: {table: mini_top}\nfeatures: rows"),
     ),
     "a column of a type that is none": Case(

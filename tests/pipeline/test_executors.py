@@ -72,14 +72,23 @@ def test_the_suite_finds_who_does_not_keep_it(broken: type, planned: tuple[Job, 
         check_executor(broken, *planned)
 
 
+@pytest.fixture(scope="module")
+def in_order(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The day as the plain loop publishes it."""
+    root = make_workspace(tmp_path_factory.mktemp("in-order") / "w", ROWS, days=(DAY,))
+    assert run(load("mini", root), DAY, executor=InOrder()).status == "published"
+    return root
+
+
 @EVERY
-def test_a_day_is_the_same_whoever_scores_it(make: Callable[[], Executor], tmp_path: Path) -> None:
+def test_a_day_is_the_same_whoever_scores_it(
+    make: Callable[[], Executor], in_order: Path, tmp_path: Path
+) -> None:
     """`run` with an executor publishes what the plain loop does."""
-    one, other = (make_workspace(tmp_path / name, ROWS, days=(DAY,)) for name in ("one", "other"))
-    assert run(load("mini", one), DAY, executor=InOrder()).status == "published"
+    other = make_workspace(tmp_path / "other", ROWS, days=(DAY,))
     receipt = run(load("mini", other), DAY, executor=make())
     assert receipt.rows.published == ROWS
-    assert ours(other, "mini_scores", DAY).rows.equals(ours(one, "mini_scores", DAY).rows)
+    assert ours(other, "mini_scores", DAY).rows.equals(ours(in_order, "mini_scores", DAY).rows)
 
 
 def test_a_request_holds_its_values_to_what_is_allowed() -> None:

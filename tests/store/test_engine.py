@@ -53,6 +53,26 @@ def engine(lake: Path) -> Iterator[Engine]:
         yield one
 
 
+def test_a_view_is_added_of_a_file_that_came_since(engine: Engine, lake: Path) -> None:
+    """What was staged after the engine was opened is seen by its name; what lies beside it is not."""
+    came, beside = write(lake / "out/came.parquet", 5), write(lake / "out/beside.parquet", 7)
+    engine.add(View("came", (came,)))
+    assert engine.rows("SELECT count(*) FROM came JOIN rows USING (id)") == [(6,)]
+    for path in (came, beside):
+        with pytest.raises(duckdb.PermissionException):
+            engine.rows("SELECT * FROM read_parquet($1)", [str(path)])
+    came.unlink()
+    assert engine.rows("SELECT count(*) FROM came") == [(5,)]
+
+
+def test_what_is_asked_after_a_view_was_added_ends_in_time_as_well(lake: Path) -> None:
+    """The time is that of one statement; it begins anew, and ends what would go on for ever."""
+    with Engine([], EngineResources(1, MEMORY, lake / "tmp", seconds=0.2)) as engine:
+        engine.add(View("came", (write(lake / "out/came.parquet"),)))
+        with pytest.raises(Broken, match=r"limits\.time"), SqlMistakes("here"):
+            engine.rows("SELECT max(a.range - b.range) FROM range(1_000_000_000) AS a, range(1_000_000) AS b")
+
+
 def test_the_views_are_seen(engine: Engine, lake: Path) -> None:
     """An input is a view of its name, its partition a DATE; its own files may be read by path."""
     assert engine.rows("SELECT count(*), max(day) FROM rows") == [(6, dt.date(2020, 1, 2))]

@@ -13,7 +13,10 @@ from pathlib import Path
 
 BUCKET, KEY, SECRET = "night", "admin", "of-tests-only"
 PATIENCE = 60.0  # seconds until a server has to answer
-PORTS = ("-master.port", "-volume.port", "-filer.port", "-s3.port", "-webdav.port", "-admin.port")
+PORTS = (
+    "-master.port", "-volume.port", "-filer.port", "-s3.port", "-webdav.port", "-admin.port",
+    "-s3.port.iceberg", "-s3.port.lance",
+)  # fmt: skip
 
 
 @dataclass

@@ -12,7 +12,7 @@ and one fault:
     status    this status is the answer, nothing is forwarded
     after     it is forwarded, and this status is the answer
     cut       half of the answer's body is sent
-    strip     a header of the request is left out
+    fit       false: a condition that the server refuses (412) is answered by success, as if it were ignored
     delay     seconds before it is forwarded
 """
 
@@ -25,6 +25,7 @@ from collections import Counter
 from typing import Any
 
 ERROR = b"<Error><Code>SlowDown</Code><Message>a fault of a test</Message></Error>"
+SOME_TIME = "Wed, 01 Jan 2020 00:00:00 GMT"
 HOP = ("connection", "transfer-encoding", "content-length", "expect")
 
 
@@ -116,13 +117,24 @@ class _Server:
             return _drop(writer)
         if status := fault.get("after"):
             return await _send(writer, f"HTTP/1.1 {status} Fault", [], ERROR)
+        if fault.get("fit") is False and " 412 " in line:
+            line, answered, data = "HTTP/1.1 200 OK", [("ETag", '"1"'), ("Last-Modified", SOME_TIME)], b""
+        return await self.hand_on(writer, method, (line, answered, data), cut="cut" in fault)
+
+    async def hand_on(
+        self,
+        writer: asyncio.StreamWriter,
+        method: str,
+        message: tuple[str, list[tuple[str, str]], bytes],
+        cut: bool,
+    ) -> bool:
+        """The server's answer, or half of it."""
+        line, answered, data = message
         length = next((value for name, value in answered if name.lower() == "content-length"), "0")
         rest = [(name, value) for name, value in answered if name.lower() not in HOP]
         size = int(length) if method == "HEAD" else len(data)
-        if fault.get("cut"):
-            await _send(writer, line, rest, data[: len(data) // 2], size)
-            return _drop(writer)
-        return await _send(writer, line, rest, data, size)
+        await _send(writer, line, rest, data[: len(data) // 2] if cut else data, size)
+        return _drop(writer) if cut else True
 
     async def forward(
         self, method: str, first: str, headers: list[tuple[str, str]], body: bytes

@@ -12,7 +12,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 import nightscore
 from nightscore.cli import approve, evaluate, history, maintain, published, run
-from nightscore.cli.options import chosen
+from nightscore.cli.options import Misuse, chosen
 from nightscore.cli.output import open_streams, print_document, print_error
 from nightscore.common import (
     WORKSPACE_VARIABLE,
@@ -70,6 +70,9 @@ for command in (
     history.recheck, history.diff, maintain.doctor, maintain.gc, maintain.hardware,
 ):  # fmt: skip
     app.command(command, help=paragraphs(command.__doc__))
+storage = App(name="storage", help="Bring data/ to where NIGHTSCORE_ROOT_DATA says.", help_format="plaintext")
+storage.command(maintain.copy, help=paragraphs(maintain.copy.__doc__))
+app.command(storage)
 
 
 @app.meta.default
@@ -142,7 +145,7 @@ def call(arguments: list[str]) -> int:
 
 def _failed(arguments: list[str], error: NightscoreError) -> int:
     status = "not yet" if isinstance(error, NotYet) else "broken"
-    print_error(status, error)
+    print_error("usage" if isinstance(error, Misuse) else status, error)
     if "--json" in arguments:
         print_document(json.dumps({"status": status, "message": str(error)}, ensure_ascii=False))
     return error.exit_code

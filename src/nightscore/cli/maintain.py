@@ -1,5 +1,6 @@
 """Commands about the workspace and the machine."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -56,16 +57,42 @@ def doctor(*, json: AsJson = False) -> int:
 def _abilities(root: "RootState") -> str:
     """What may be done in a root, in words."""
     if root.writable is None:
-        read = "can be read" if root.readable else "can't be read"
-        if root.seconds is not None:
-            room = byte_size(root.free or 0)
-            read += f", {root.seconds * 1000:.0f} ms a request; {room} free for its files on this machine"
-        return read
+        word = "can be read" if root.readable else "can't be read"
+        if root.seconds is None:
+            return word
+        room = byte_size(root.free or 0)
+        return f"{word}, {root.seconds * 1000:.0f} ms a request; {room} free for its files on this machine"
     said = [f"can{'' if root.writable else 'not'} be written", f"{byte_size(root.free or 0)} free"]
     if root.writable:
         links = "hard links" if root.hard_links else "no hard links, so published files are copies"
         said += [links, "file locks" if root.locks else "no file locks"]
     return ", ".join(said)
+
+
+def copy(
+    folder: Annotated[Path, Parameter(help="What is copied, with models/, lake/ and tables/ in it.")] = Path(
+        "data"
+    ),
+    /,
+    *,
+    dry_run: Annotated[bool, Parameter(negative="", help="Only say what would be copied.")] = False,
+) -> int:
+    """Copy a folder's models, lake, tables and runs to where the workspace's data is to lie.
+
+    Set NIGHTSCORE_ROOT_DATA to that place first, such as s3://bucket/prefix. What is there already with the
+    same bytes is left, so a copy that was stopped goes on; nothing is overwritten, and the folder stays as it
+    is. Let no run work in either place meanwhile; `nightscore verify` afterwards says whether all is there.
+    """
+    from nightscore.store import copy_data
+
+    files = size = there = 0
+    for file in copy_data(open_chosen_workspace(), folder, dry_run):
+        files, size, there = files + 1, size + file.bytes, there + file.there
+        if not file.there:
+            say(f"{file.path}  {byte_size(file.bytes)}")
+    word = "would be copied" if dry_run else "copied"
+    say(f"{files - there} files {word}, {there} were there; {byte_size(size)} in all")
+    return 0
 
 
 def hardware(*, json: AsJson = False) -> int:

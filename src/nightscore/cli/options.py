@@ -100,6 +100,14 @@ def parse_day_option(text: str) -> dt.date:
         raise Misuse(str(error)) from error
 
 
+def parse_days(first: str, last: str) -> tuple[dt.date, dt.date]:
+    """The days of --from and --to. Misuse where one is none, or they stand the wrong way round."""
+    days = parse_day_option(first), parse_day_option(last)
+    if days[0] > days[1]:
+        raise Misuse(f"--from {days[0]} is after --to {days[1]}")
+    return days
+
+
 def pairs(texts: list[str], option: str) -> dict[str, str]:
     """NAME=VALUE texts as a dict. Misuse else."""
     values: dict[str, str] = {}

@@ -11,7 +11,6 @@ from nightscore.cli.options import (
     Day,
     Form,
     JobName,
-    Misuse,
     OpenIt,
     OutFile,
     PublishedDay,
@@ -19,6 +18,7 @@ from nightscore.cli.options import (
     open_chosen_workspace,
     pairs,
     parse_day_option,
+    parse_days,
     state_as_of,
 )
 from nightscore.cli.output import print_document, print_error, print_json, say
@@ -158,9 +158,7 @@ def dossier(
     from nightscore.review.dossier import page
     from nightscore.store import write_page
 
-    days = parse_day_option(first), parse_day_option(last)
-    if days[0] > days[1]:
-        raise Misuse(f"--from {days[0]} is after --to {days[1]}")
+    days = parse_days(first, last)
     record = gather_record(load(job, open_chosen_workspace()), *days)
     file = out or page.dossier_file(record)
     write_page(file, page.render_dossier(record))

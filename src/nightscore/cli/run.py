@@ -20,6 +20,7 @@ from nightscore.cli.options import (
     Settings,
     open_chosen_workspace,
     parse_day_option,
+    parse_days,
     restatement,
     settings,
 )
@@ -133,19 +134,19 @@ def backfill(
     """Run a range of days, the newest first; days that are published and unchanged are skipped.
 
     Of a job that goes on from its own table of the days before, the oldest comes first. A day that fails does
-    not keep the others from running; the exit code is 1 if one is broken, else 75 if one is not yet there.
+    not keep the others from running; the exit code is 1 if one is broken, else 75 if one is not yet there. A
+    day that the schedule has not, such as a weekend of an exchange, and of which no input has anything is
+    skipped.
     """
     from nightscore.common import show_progress
     from nightscore.job import load
     from nightscore.pipeline import RunRequest, executors
 
-    loaded = load(job, open_chosen_workspace())
+    loaded, days = load(job, open_chosen_workspace()), parse_days(from_, to)
     results: dict[str, Receipt | NightscoreError] = {}
     with show_progress() as report:
         request = RunRequest(settings(loaded, set), force)
-        for day, result in executors.backfill(
-            loaded, parse_day_option(from_), parse_day_option(to), request, report=report
-        ):
+        for day, result in executors.backfill(loaded, *days, request, report=report):
             results[day.isoformat()] = result
             if not json:
                 say(f"{day}  {_one_line(result)}")

@@ -23,7 +23,7 @@ class Workspace:
 
     @cached_property
     def data(self) -> Path:
-        """The folder that is written below, and where the models and the default lake lie.
+        """The folder that is written below, and where models and the lake lie; of a bucket its mirror.
 
         Raises:
             Broken: it is set to what is no folder.
@@ -31,12 +31,7 @@ class Workspace:
         if DATA not in self.roots:
             return self.root / DATA
         root = self.roots[DATA]
-        if root.is_bucket:
-            raise Broken(
-                f"root data is {root.at} (by {root.setting}): this version writes to folders alone; "
-                "inputs may lie in a bucket, as another root"
-            )
-        if not root.folder.is_dir():
+        if not (root.is_bucket or root.folder.is_dir()):
             raise Broken(
                 f"root data is {root.at} (by {root.setting}), which is no folder; make it, or mount it"
             )

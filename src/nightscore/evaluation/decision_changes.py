@@ -29,8 +29,10 @@ from nightscore.store import (
     SqlMistakes,
     TableDiff,
     View,
+    as_stored,
     quote_identifier,
     spill,
+    table_schema,
 )
 
 PUBLISHED_SCORES = "published scores"
@@ -155,13 +157,17 @@ def _write_decisions(
     outputs = ", ".join(
         f"{quote_identifier(columns.get(o, o))} AS {quote_identifier(o)}" for o in job.spec.model.outputs
     )
-    with day.engine(views=[View(PUBLISHED_SCORES, tuple(scores))], threads=day.sql_threads) as engine:
+    published = View(PUBLISHED_SCORES, tuple(scores), stored=True)
+    asked = list(job.decide_sql.values())
+    with day.engine(views=[published], threads=day.sql_threads, asked=asked) as engine:
         engine.define("scores", f"SELECT {kept}, {outputs} FROM {quote_identifier(PUBLISHED_SCORES)}")
         engine.define(CHALLENGERS, f"SELECT * EXCLUDE (run_id) FROM {quote_identifier(PUBLISHED_SCORES)}")
         for table in job.decide_sql:
-            sql = decide_select(job, table)
-            with SqlMistakes(sql_place(job, job.spec.decide[table])):
-                files[table] = folder / f"{table}.parquet"
-                spill(files[table], engine.stream(sql), engine.schema(sql))
-            engine.define(table, sql)  # for those after it
+            files[table] = folder / f"{table}.parquet"
+            place = sql_place(job, job.spec.decide[table])
+            with SqlMistakes(place):
+                sql = decide_select(job, table)
+                schema = table_schema.storable_schema(engine.schema(sql), place)
+                spill(files[table], (as_stored(batch, schema) for batch in engine.stream(sql)), schema)
+            engine.add(View(table, (files[table],), stored=True))  # for those after it
     return files

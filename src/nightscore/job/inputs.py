@@ -113,12 +113,6 @@ class PathInput(StrictModel, Kind):
     example: ClassVar[str] = "{path: …, partition: day, lookback: days}"
 
     path: Annotated[FilePath, Field(description="a folder or a file, relative to the workspace or the root")]
-    root: Annotated[
-        RootName | None,
-        Field(
-            description="a root of the workspace, as workspace.yaml names it; default: the workspace itself"
-        ),
-    ] = None
     partition: Annotated[
         Partition | None,
         Field(
@@ -137,6 +131,12 @@ class PathInput(StrictModel, Kind):
         ),
     ] = None
 
+    root: Annotated[
+        RootName | None,
+        Field(
+            description="a root of the workspace, as workspace.yaml names it; default: the workspace itself"
+        ),
+    ] = None
     partition_column: Annotated[
         Literal["folder", "file"] | None,
         Field(

@@ -14,6 +14,8 @@ import pyarrow as pa
 
 from nightscore.common import Broken, NightscoreError, ProgressCallback, RowCounter, as_day, silent
 from nightscore.job import Job
+from nightscore.pipeline.publish.receipt_builder import skipped_receipt
+from nightscore.pipeline.read.absent import rest_days
 from nightscore.pipeline.read.listing import own_table
 from nightscore.pipeline.request import DEFAULT_REQUEST, RunRequest
 from nightscore.pipeline.steps import plan_day, publish_day, score_piece
@@ -121,7 +123,8 @@ def backfill(
     """Run every day from `first` to `last`, the newest first, and give each day's receipt or error.
 
     Of a job that reads its own tables of the days before, the oldest comes first. A day that fails does not
-    keep the others from running. The other arguments are those of `run`.
+    keep the others from running. A day that the schedule has not, a weekend of an exchange say, and of which
+    no input has anything is `skipped`. The other arguments are those of `run`.
 
     Raises:
         Broken: `first` is after `last`.
@@ -131,8 +134,18 @@ def backfill(
         raise Broken(f"the first day, {start}, is after the last, {end}")
     days = [start + dt.timedelta(days=i) for i in range((end - start).days + 1)]
     reads_itself = any(own_table(job, source) for source in job.spec.inputs.values())
+    resting = rest_days(job, start, end)
     for day in days if reads_itself else reversed(days):
+        if day in resting:
+            yield day, _rest(job, day)
+            continue
         try:
             yield day, run(job, day, request, executor=executor, report=report, **options)
         except NightscoreError as error:
             yield day, error
+
+
+def _rest(job: Job, day: dt.date) -> Receipt:
+    """The receipt of a day on which nothing is to be run."""
+    reason = f"no day of the schedule ({job.spec.schedule}), and no input has anything of it"
+    return skipped_receipt(Plan(job.name, day.isoformat(), "skipped", reason=reason))

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from nightscore.common import Broken, NotYet, ProgressCallback, Stopwatch, as_day, silent, thread_seconds
+from nightscore.common import ProgressCallback, Stopwatch, as_day, silent, thread_seconds
 from nightscore.job import Job
 from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day
@@ -27,6 +27,7 @@ from nightscore.pipeline.publish.finalize import prove_and_publish
 from nightscore.pipeline.publish.ownership import refuse_foreign_tables
 from nightscore.pipeline.publish.receipt_builder import read_unchanged_receipt, skipped_receipt
 from nightscore.pipeline.read import as_of, inputs
+from nightscore.pipeline.read.absent import refuse_unknown_tables, why_skipped
 from nightscore.pipeline.read.as_reported import see_as_reported
 from nightscore.pipeline.read.contents import as_recorded
 from nightscore.pipeline.read.days_seen import see_days, see_ignored
@@ -40,7 +41,6 @@ from nightscore.pipeline.score.open_model import OpenModel, open_job_model, open
 from nightscore.pipeline.score.rejects import RejectWriter
 from nightscore.pipeline.score.time_limit import until
 from nightscore.store import (
-    NOTHING,
     EngineResources,
     Piece,
     Plan,
@@ -100,7 +100,7 @@ def draft_plan(job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST) ->
     inputs.refuse_large(job, files)
     refuse_incomplete(job, day)
     refuse_unready(job, day)
-    absent = _absent(job, files, day)
+    absent = why_skipped(job, files, day)
     if absent:
         return Plan(job.name, day.isoformat(), "skipped", reason=absent)
     # A model or a device that is asked for is what scores; a variant stands for the job's own.
@@ -267,7 +267,8 @@ def check_job(job: Job) -> str:
     refuse_foreign_tables(job)
     opened = open_job_model(job)
     score_nothing(job, opened)
-    days = inputs.list_input_days(job)
+    refuse_unknown_tables(job)
+    days = inputs.list_full_days(job) or inputs.list_input_days(job)
     day = days[-1] if days else dt.date.today()
     files = inputs.resolve_inputs(job, day)
     draft = _draft(job, day, opened, files, job.params())
@@ -277,22 +278,6 @@ def check_job(job: Job) -> str:
         f"; challenger {rival.path} can't be used: {rival.refused}" for rival in rivals if rival.refused
     )
     return f"ok: {len(bound.features)} feature columns; publishes {', '.join(bound.stored)}{useless}"
-
-
-def _absent(job: Job, files: inputs.Files, day: dt.date) -> str:
-    """Why the day is skipped, if it is."""
-    names = inputs.missing(job, files, day)
-    if not names:
-        return ""
-    text = f"job {job.name}: no partition of {day} in {', '.join(names)}"
-    if left := {name: found for name, found in see_ignored(job, day, NOTHING).items() if name in names}:
-        listed = "; ".join(f"{name}: {', '.join(found)}" for name, found in left.items())
-        raise Broken(f"{text}, without what its ignore leaves out ({listed})")
-    if job.spec.policy.missing == "wait":
-        raise NotYet(f"{text} yet")
-    if job.spec.policy.missing == "fail":
-        raise Broken(f"{text}; the policy for a missing day is fail (or wait, or skip)")
-    return text
 
 
 def _draft(

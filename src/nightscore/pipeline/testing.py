@@ -6,7 +6,7 @@ from collections.abc import Callable
 from nightscore.common import NightscoreError, NotYet, Workspace
 from nightscore.job import Job
 from nightscore.pipeline.executors import Executor, InOrder
-from nightscore.store import Place, Plan, StagedFile, run_folder
+from nightscore.store import Place, Plan, StagedFile, run_folder, storage
 
 
 def check_executor(make: Callable[[], Executor], job: Job, plan: Plan) -> None:
@@ -58,11 +58,11 @@ def _error(executor: Executor, job: Job, plan: Plan) -> NightscoreError | None:
 
 
 def _contents(workspace: Workspace, staged: list[StagedFile]) -> list[tuple[str, bytes]]:
-    return [(file.path, workspace.locate(file.path).read_bytes()) for file in staged]
+    return [(file.path, storage.locate(workspace, file.path).read_bytes()) for file in staged]
 
 
 def _stat(workspace: Workspace, file: StagedFile) -> tuple[int, int]:
-    stat = workspace.locate(file.path).stat()
+    stat = storage.locate(workspace, file.path).stat()
     return stat.st_ino, stat.st_mtime_ns
 
 

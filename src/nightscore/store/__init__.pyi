@@ -20,6 +20,7 @@ from .chunking import rows_within as rows_within
 from .column_stats import TableProof as TableProof
 from .column_stats import compute_table_proof as compute_table_proof
 from .column_stats import proof_differences as proof_differences
+from .copying import copy_data as copy_data
 from .diagnosis import Diagnosis as Diagnosis
 from .diagnosis import RootState as RootState
 from .diagnosis import diagnose as diagnose
@@ -113,6 +114,7 @@ from .sql_order import ordered_select as ordered_select
 from .sql_text import quote_identifier as quote_identifier
 from .staging import FEATURE_GROUP_ROWS as FEATURE_GROUP_ROWS
 from .staging import StagedFile as StagedFile
+from .staging import as_stored as as_stored
 from .staging import check_staged_sha256 as check_staged_sha256
 from .staging import open_once as open_once
 from .staging import open_staged as open_staged
@@ -130,6 +132,7 @@ from .text_files import TextColumns as TextColumns
 from .text_files import is_wrong as is_wrong
 from .text_files import raw_sources as raw_sources
 from .text_files import written as written
+from .trees import fetched as fetched
 from .trees import tree_of as tree_of
 from .variant_file import BakeoffEvidence as BakeoffEvidence
 from .variant_file import ModelOf as ModelOf

@@ -23,7 +23,7 @@ from nightscore.store.query import run_query
 from nightscore.store.receipt import Receipt
 from nightscore.store.receipt_rows import RECEIPTS, CatalogEntry, read_rows
 from nightscore.store.snapshots import LiveFile, Snapshot
-from nightscore.store.storage import Place
+from nightscore.store.storage import Place, local_files
 
 RESTATEMENTS, RESTATED_ROWS = "restatements", "restated_rows"
 RESTATEMENT_SCHEMAS: Mapping[str, pa.Schema] = {  # without the partition `day`
@@ -171,14 +171,14 @@ class Pinned:
 
     def paths_of(self, entry: CatalogEntry) -> dict[str, list[Path]]:
         """Table -> the local paths of the files that one run published. Errors as those of `files_of`."""
-        return {t: [file.path.local() for file in self.files_of(entry, t)] for t in entry.versions}
+        return {t: list(local_files(f.path for f in self.files_of(entry, t))) for t in entry.versions}
 
     def views(self) -> list[View]:
         """Every table, and `receipts`, as SQL sees them."""
         tables = [self._view(table) for table in self.tables()]
         if not self.history:
             return tables
-        files = tuple(file.local() for file in dict.fromkeys(entry.file for entry in self.history))
+        files = local_files(dict.fromkeys(entry.file for entry in self.history))
         merged = len(files) < len(self.history)  # another engine's OPTIMIZE puts several receipts into a file
         receipts = View(RECEIPTS, files, "day", among=self._of_runs() if merged else None)
         return [*tables, receipts, *self._restatement_views()]
@@ -189,7 +189,7 @@ class Pinned:
 
     def _view(self, table: str) -> View:
         may_lack = bool(delta.optional_columns(storage.tables(self.workspace) / table))
-        return View(table, tuple(f.path.local() for f in self.files(table)), "day", by_name=may_lack)
+        return View(table, local_files(f.path for f in self.files(table)), "day", by_name=may_lack)
 
     def _restatement_views(self) -> list[View]:
         """The tables of restatements, as far as their runs have receipts here."""
@@ -200,7 +200,7 @@ class Pinned:
             columns = {field.name: SQL_TYPES[field.type] for field in schema} | {"day": "DATE"}
             ours = all(file.run_id in here for file in live)  # not of a run without a receipt, nor merged
             among = None if ours else self._of_runs()
-            views.append(View(name, tuple(file.path.local() for file in live), "day", columns, among=among))
+            views.append(View(name, local_files(file.path for file in live), "day", columns, among=among))
         return views
 
     @cached_property

@@ -211,11 +211,10 @@ def _create(root: Place, change: TableCommit) -> None:
     if table_exists(root):
         return
     schema = with_day(pq.read_schema(change.files[0].local()))
-    root.scratch().mkdir(parents=True, exist_ok=True)
     try:
         DeltaTable.create(
-            str(root.local()), Schema.from_arrow(schema), mode="ignore", partition_by=["day"], name=root.name,
-            configuration=KEPT,
+            root.storage.table_address(root.key), Schema.from_arrow(schema), mode="ignore",
+            partition_by=["day"], name=root.name, configuration=KEPT,
         )  # fmt: skip
     except DeltaError:
         # Another run created it in this moment; any other trouble shows at the commit.
@@ -352,7 +351,7 @@ def _knows(root: Place, version: int, change: TableCommit) -> bool:
 def _open(root: Place, version: int | None = None) -> DeltaTable:
     """Open a table at a version. `Broken` where there is no such version, or its log can't be read."""
     try:
-        return DeltaTable(str(root.local()), version=version)
+        return DeltaTable(root.storage.table_address(root.key), version=version)
     except Exception as error:  # deltalake's own, and whatever its parsers raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         at = "" if version is None else f"has no version {version}, or "

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nightscore.common import Broken, NotYet, Root, Workspace
 from nightscore.store.disk import free_bytes
-from nightscore.store.trees import open_bucket
+from nightscore.store.storage import open_bucket
 from nightscore.store.versions import library_versions
 
 DATA = "data"
@@ -89,7 +89,7 @@ def _of_bucket(root: Root) -> RootState:
     """The state of a bucket, by one listing: how long that took is what each request will take, about."""
     started = time.monotonic()
     try:
-        open_bucket(root.at).children("")
+        open_bucket(root).children("")
     except (Broken, NotYet) as error:
         return _lacking(root, str(error))
     seconds = time.monotonic() - started

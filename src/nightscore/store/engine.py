@@ -12,14 +12,14 @@ import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 import duckdb
 import pyarrow as pa
 
-from nightscore.common import Broken, NotYet, byte_size
+from nightscore.common import Broken, NotYet, byte_size, link_or_copy
 from nightscore.store.disk import SpillFolder, free_bytes, spill_limit
 from nightscore.store.folder_columns import DAY, folder_reader
 from nightscore.store.sql_text import literal, quote_identifier
@@ -125,12 +125,8 @@ class Engine:
         self._spill = spill_limit(self._temp.path) if resources.spill is None else resources.spill
         self._connection = duckdb.connect()
         self._late = threading.Event()
-        # By a weak reference: a timer that is still waiting keeps no engine, and no connection, alive.
-        self._timer = threading.Timer(resources.seconds or 0, _expire, [weakref.ref(self)])
-        self._timer.daemon = True
-        weakref.finalize(self, self._timer.cancel)  # of an engine that nobody closed, at exit at the latest
-        if resources.seconds is not None:
-            self._timer.start()
+        self._seconds = resources.seconds
+        self._timer = self._started()
         try:
             self._lock_down(views, resources)
             for name, value in (variables or {}).items():
@@ -153,10 +149,34 @@ class Engine:
         self._connection.close()
         self._temp.close()
 
+    def _started(self) -> threading.Timer:
+        """The end of what the engine runs from now on."""
+        # By a weak reference: a timer that is still waiting keeps no engine, and no connection, alive.
+        timer = threading.Timer(self._seconds or 0, _expire, [weakref.ref(self)])
+        timer.daemon = True
+        weakref.finalize(self, timer.cancel)  # of an engine that nobody closed, at exit at the latest
+        if self._seconds is not None:
+            timer.start()
+        return timer
+
+    def add(self, view: View) -> None:
+        """Let what is asked from now on see one more view, and have the whole time for itself.
+
+        The view's files may have come since the engine was opened: it reads them by names in its own folder.
+        """
+        self._timer.cancel()
+        names = []
+        for number, file in enumerate(view.files):
+            names.append(self._temp.path / f"{view.name} {number}.parquet")
+            link_or_copy(file, names[-1])
+        self._create(replace(view, files=tuple(names)))
+        self._timer = self._started()
+
     def _lock_down(self, views: Sequence[View], resources: EngineResources) -> None:
         files = ", ".join(literal(file) for view in views for file in view.files)
         for setting in (
             f"allowed_paths = [{files}]",
+            f"allowed_directories = [{literal(self._temp.path)}]",  # for what is added
             "autoinstall_known_extensions = false",
             "autoload_known_extensions = false",
             "allow_community_extensions = false",

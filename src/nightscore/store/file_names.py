@@ -31,4 +31,4 @@ def hint(name: str, data: str) -> str:
     if other == data:
         return ""
     columns = "" if other == "parquet" else " and its columns"
-    return f"the input's format is {data}: write format: {other}{columns}; "
+    return f". It is {other}, and the input's format is {data}: write format: {other}{columns}"

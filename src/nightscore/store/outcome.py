@@ -55,11 +55,12 @@ def read_outcome(folder: Place) -> Outcome | None:
 
     A record that can't be read counts as a publication: it is kept, and named by whoever completes it.
     """
-    if (path := folder / FILE).exists():
-        return _read(path)
+    there = {path.name for path in folder.glob("*.json")}
+    if FILE in there:
+        return _read(folder / FILE)
     for name, kind in EARLIER.items():  # where there are two, a publication was begun, and counts
-        if (path := folder / name).exists():
-            return Outcome(kind, _content(path), path)
+        if name in there:
+            return Outcome(kind, _content(folder / name), folder / name)
     return None
 
 

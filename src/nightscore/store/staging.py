@@ -139,8 +139,16 @@ def stamped(batch: pa.RecordBatch, run_id: str, schema: pa.Schema) -> pa.RecordB
         Broken: a value is none of the type in which it is stored.
     """
     names = pa.repeat(pa.scalar(run_id, pa.string()), batch.num_rows)
-    arrays = [*batch.columns, names]
-    cast = [stored_column(a, f) for a, f in zip(arrays, schema, strict=True)]
+    return _as_stored([*batch.columns, names], schema)
+
+
+def as_stored(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """A batch in the types in which it is stored. Errors as those of `stamped`."""
+    return _as_stored(batch.columns, schema)
+
+
+def _as_stored(columns: Iterable[pa.Array], schema: pa.Schema) -> pa.RecordBatch:
+    cast = [stored_column(column, field) for column, field in zip(columns, schema, strict=True)]
     return pa.RecordBatch.from_arrays(cast, schema=schema)
 
 

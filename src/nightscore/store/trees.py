@@ -6,21 +6,16 @@ of its object; it is fetched again as soon as the bucket has another.
 """
 
 import contextlib
-import functools
 import os
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from nightscore.common import Broken, Root, Workspace, scratch_folder
+from nightscore.common import Root, Workspace
+from nightscore.store.storage import open_bucket
 from nightscore.store.storage.contract import Seen
-
-if TYPE_CHECKING:
-    from nightscore.store.storage.objects import Objects
-
-TAGS = ".tag"  # behind the name of a fetched file, in a hidden one beside it: which object it is
 
 
 class Entry(Protocol):
@@ -113,7 +108,7 @@ class BucketTree:
     def entries(self, folder: Path) -> Sequence[BucketEntry]:
         """What the bucket's keys have below a folder's, one level."""
         if folder not in self._listed:
-            folders, objects = open_bucket(self.root.at).children(self._key(folder))
+            folders, objects = open_bucket(self.root).children(self._key(folder))
             found = [BucketEntry(str(folder / name)) for name in folders]
             self._listed[folder] = [*found, *(BucketEntry(str(folder / n), seen) for n, seen in objects)]
         if not self._listed[folder] and folder != self.root.folder:
@@ -132,11 +127,7 @@ class BucketTree:
 
     def fetch(self, paths: Iterable[Path]) -> None:
         """Have some files in the mirror as the listing found them."""
-        seen = {path: self._seen(path) for path in paths}
-        stale = {path: found for path, found in seen.items() if not _is_fetched(path, found)}
-        open_bucket(self.root.at).fetch({found: path for path, found in stale.items()})
-        for path, found in stale.items():
-            path.with_name(f".{path.name}{TAGS}").write_text(_mark(path, found))
+        open_bucket(self.root).fetch({self._seen(path): path for path in paths})
 
     def _seen(self, path: Path) -> Seen:
         found = next(e.seen for e in self.entries(path.parent) if Path(e.path) == path)
@@ -156,33 +147,9 @@ def tree_of(workspace: Workspace, path: Path) -> Tree:
     return DiskTree()
 
 
-def is_mirrored(workspace: Workspace, path: Path) -> bool:
-    """Whether a path lies in the mirror of a bucket."""
-    return isinstance(tree_of(workspace, path), BucketTree)
-
-
-@functools.lru_cache(maxsize=16)
-def open_bucket(address: str) -> "Objects":
-    """The objects below an address.
-
-    Raises:
-        Broken: the extra `objects` is not installed, or there is no such kind of address.
-    """
-    try:
-        from nightscore.store.storage.objects import open_objects
-    except ModuleNotFoundError as error:
-        raise Broken(f"{address}: buckets need the extra: pip install 'nightscore[objects]'") from error
-    return open_objects(address, scratch_folder())
-
-
-def _is_fetched(path: Path, seen: Seen) -> bool:
-    try:
-        return path.with_name(f".{path.name}{TAGS}").read_text() == _mark(path, seen)
-    except OSError:
-        return False
-
-
-def _mark(path: Path, seen: Seen) -> str:
-    """Which object a fetched file is, and that it is this very file."""
-    found = path.stat()
-    return f"{seen.tag} {found.st_ino} {found.st_size} {found.st_mtime_ns}"
+def fetched(workspace: Workspace, path: Path) -> Path:
+    """A path of `Workspace.resolve`, whose file is on this machine now if it is there at all."""
+    tree = tree_of(workspace, path)
+    if isinstance(tree, BucketTree) and tree.kind(path) == "file":
+        tree.fetch([path])
+    return path

@@ -255,7 +255,7 @@ class Walk:
             )
         if not name.endswith(CHECKSUM):
             self._refuse(
-                path, f"neither data nor known beside data; {hint(name, self._format)}{allowed(self._format)}"
+                path, f"neither data nor known beside data; {allowed(self._format)}{hint(name, self._format)}"
             )
         return False
 

@@ -1,7 +1,10 @@
 """Several decision tables of one job: each sees those that stand before it in job.yaml."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from nightscore import query
@@ -13,7 +16,8 @@ from nightscore.pipeline.binding import check_sql
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.executors import run
 from nightscore.pipeline.steps import draft_plan
-from tests.support.workspace import JOB, linear_model, make_workspace, rows_of
+from nightscore.store.engine import Engine, View
+from tests.support.workspace import JOB, linear_model, make_workspace, rows_of, write_day
 
 DAY = "2020-01-02"
 DECIDE = "decide:\n  mini_top: top.sql\n"
@@ -214,6 +218,56 @@ def test_a_column_that_is_compared_otherwise_once_it_is_stored_is_refused(
     add(root, "wide", text + audit + " WHERE u IS NOT NULL}\n", features=features, a=first)
     with pytest.raises(Broken, match=REORDERED[column]):
         run(load("wide", root), DAY)
+
+
+def test_decisions_share_an_engine_that_is_told_of_what_they_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three decisions, one of an input: one engine, without the input of many days that none names."""
+    root = make_workspace(tmp_path, rows=4)
+    for number in range(1, 29):
+        write_day(root, f"2019-12-{number:02}", 4)
+    text = SUMS.replace("key: [g]\nkeep: [s]", "key: [id]").replace(
+        "partition: day}", "partition: day, lookback: 60}"
+    )
+    text = text.replace("features:", "  other: {path: data/lake/other.parquet}\nfeatures:")
+    text += "decide:\n  wide_a: a.sql\n  wide_b: b.sql\n  wide_c: c.sql\n"
+    pq.write_table(pa.table({"id": [1, 2]}), root / "data/lake/other.parquet")
+    features = f"SELECT id FROM rows WHERE day = DATE '{DAY}'"
+    chain = {"a": "FROM scores", "b": "FROM wide_a", "c": "SELECT * FROM wide_b SEMI JOIN other USING (id)"}
+    add(root, "wide", text, features=features, **chain)
+    opened, told = Engine.__init__, []
+
+    def spy(self: Engine, views: Sequence[View], *rest: object) -> None:
+        told.append({view.name: len(view.files) for view in views})
+        opened(self, views, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Engine, "__init__", spy)
+    run(load("wide", root), DAY)
+    assert query("SELECT id FROM wide_c ORDER BY id", root)["id"].to_pylist() == [1, 2]
+    deciding = [names for names in told if "other" in names and "staged scores" in names]
+    assert [set(names) for names in deciding] == [{"other", "staged scores", "the source"}]
+    assert sum(names.get("rows", 0) > 1 for names in told) == 1  # the features alone
+
+
+def test_the_judge_reads_earlier_decisions_as_they_are_stored(tmp_path: Path) -> None:
+    """As a night does: an unsigned integer is a wider one for the next decision, and no error."""
+    job = JOB.replace(DECIDE, COUNTED).replace("  path: data/models/linear.onnx\n  outputs", BESIDE)
+    root = make(tmp_path, job.partition("audit:")[0] + "judge: {days: 1, max_flips: 0%}\n")
+    (root / "jobs/mini/top.sql").write_text(
+        "SELECT id, (id % 4)::UTINYINT AS u, score > 1 AS high FROM scores"
+    )
+    (root / "jobs/mini/count.sql").write_text("SELECT id, u - 1 AS less, high FROM mini_top")
+    linear_model(root / "data/models/turned.onnx", (-1.0, -2.0))
+    run(load("mini", root), DAY)
+    day = Day(load("mini", root), draft_plan(load("mini", root), as_day(DAY)))
+    scores = sorted((root / "data/tables/mini_scores").rglob("*.parquet"))
+    changes = {
+        one.table: (one.changed, one.rows) for one in compare_challenger_decisions(day, scores, "turned")
+    }
+    rows = rows_of(DAY, 200).to_pandas()
+    high = int((rows["a"] + 2 * rows["b"] > 1).sum())  # of the turned model, none is
+    assert changes == {"mini_top": (high, 200), "mini_count": (high, 200)}
 
 
 def test_the_judge_decides_in_the_same_order(tmp_path: Path) -> None:

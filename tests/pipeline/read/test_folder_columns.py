@@ -162,18 +162,18 @@ OTHER = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("statistics", [True, False])
 @pytest.mark.parametrize(("name", "values"), ALIKE.values(), ids=ALIKE.keys())
 @MODES
 def test_a_column_in_folder_and_file_with_one_value_is_the_folders(
-    tmp_path: Path, job: str, name: str, values: pa.Array, statistics: bool
+    tmp_path: Path, job: str, name: str, values: pa.Array
 ) -> None:
-    """In both modes, as text or a date."""
+    """In both modes, as text or a date; of a file with statistics, and of one without."""
     root = workspace(tmp_path, job.replace("keep: [a]", "keep: [dt]"), {"store=12": rows(1, 2)})
-    path = root / f"data/lake/rows/dt={DAY}/store=12/x.parquet"
-    pq.write_table(rows(1, 2, **{name: values}), path, write_statistics=statistics)
+    folder = root / f"data/lake/rows/dt={DAY}/store=12"
+    pq.write_table(rows(1, 2, **{name: values}), folder / "x.parquet")
+    pq.write_table(rows(3, 4, **{name: values}), folder / "y.parquet", write_statistics=False)
     run(load("mini", root), DAY)
-    assert published(root, "store, dt, id") == [("12", dt.date(2020, 1, 3), i) for i in (1, 2)]
+    assert published(root, "store, dt, id") == [("12", dt.date(2020, 1, 3), i) for i in (1, 2, 3, 4)]
 
 
 @pytest.mark.parametrize("statistics", [True, False])

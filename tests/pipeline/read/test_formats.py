@@ -14,6 +14,7 @@ from deltalake import DeltaTable
 
 from nightscore import Broken, load, run
 from nightscore.pipeline import inputs, plan_day
+from nightscore.pipeline.read.absent import missing
 from nightscore.store import Engine, EngineResources
 from tests.support.workspace import JOB, make_workspace
 
@@ -216,7 +217,9 @@ def test_a_line_of_json_that_is_none_stops_the_run(name: str, tmp_path: Path) ->
 def test_files_of_another_format_say_which(tmp_path: Path) -> None:
     """The way on is the key to write."""
     write_csv(tmp_path / "w/data/in")
-    with pytest.raises(Broken, match=r"the input's format is parquet: write format: csv and its columns"):
+    with pytest.raises(
+        Broken, match=r"It is csv, and the input's format is parquet: write format: csv and its columns"
+    ):
         inputs.resolve_inputs(job_over(tmp_path / "w", "partition: day"), DAY)
     with pytest.raises(Broken, match=r"format is json: write format: csv"):
         inputs.resolve_inputs(job_over(tmp_path / "w", f"partition: day, format: json, {COLUMNS}"), DAY)
@@ -288,7 +291,7 @@ def test_a_day_without_rows_is_missing(tmp_path: Path) -> None:
     with pytest.raises(Broken, match=r"rows"):
         plan_day(job, later)
     files = inputs.resolve_inputs(job, later)
-    assert inputs.missing(job, files, later) == ["rows"]
+    assert missing(job, files, later) == ["rows"]
     assert inputs.days_of(job, "rows", files, later) == {"2026-02-02"}
 
 

@@ -17,6 +17,7 @@ from nightscore.common.errors import Broken, NotYet
 from nightscore.job.loader import Job, load
 from nightscore.pipeline.executors import run
 from nightscore.pipeline.read import inputs
+from nightscore.pipeline.read.absent import missing
 from nightscore.pipeline.steps import draft_plan, features
 from tests.support.workspace import JOB, make_workspace, write_day
 
@@ -59,7 +60,7 @@ def test_the_window_is_cut_exactly(
     job = loaded(root, with_rows(entry), rows=1, days=tuple(map(str, days)))
     found = [file.day for file in inputs.resolve_inputs(job, day)["rows"]]
     assert found == sorted(str(d) for d in days if day - dt.timedelta(days=lookback) < d <= day)
-    assert inputs.missing(job, inputs.resolve_inputs(job, day), day) == ([] if day in days else ["rows"])
+    assert missing(job, inputs.resolve_inputs(job, day), day) == ([] if day in days else ["rows"])
     assert inputs.list_input_days(job) == sorted(days)
 
 
@@ -397,7 +398,7 @@ def test_another_jobs_table_is_an_input(tmp_path: Path) -> None:
     mini = loaded(tmp_path, rows=20, days=days)
     reader = add_reader(tmp_path)
     with pytest.raises(
-        Broken, match=r"^jobs/reader/job.yaml:6: inputs.tops: has no file .* give its columns"
+        Broken, match=r"^jobs/reader/job.yaml:6: inputs.tops: table mini_top has no file .* give its columns"
     ):
         features(reader, DAY)
     for day in ("2020-01-01", "2020-01-02", "2020-01-04"):

@@ -192,15 +192,15 @@ def test_a_choice_is_kept_for_the_next_nights(
     assert len(list(kept.parent.glob("*.json"))) == 2
 
 
-@pytest.mark.parametrize("spoilt", ["", "{", '{"variant": {"kind": 3, "x": 1}}', "[]"])
-def test_a_kept_choice_that_can_not_be_read_is_made_again(job: Job, offer: Offer, spoilt: str) -> None:
+def test_a_kept_choice_that_can_not_be_read_is_made_again(job: Job, offer: Offer) -> None:
     """It is no more than a saving of time."""
     offer(SLOW, RIGHT)
     run(job, DAY)
     [kept] = (job.workspace.root / "data/choices").glob("*.json")
-    kept.write_text(spoilt)
-    found = run(job, DAY, force=True)
-    assert found.variant and found.variant.kind == "right"
+    for spoilt in ("", "{", '{"variant": {"kind": 3, "x": 1}}', "[]"):
+        kept.write_text(spoilt)
+        found = run(job, DAY, force=True)
+        assert found.variant and found.variant.kind == "right", spoilt
 
 
 def test_a_device_that_ended_the_process_is_not_tried_again(job: Job, offer: Offer, package: Path) -> None:

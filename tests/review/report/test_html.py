@@ -506,7 +506,7 @@ def test_gc_keeps_a_report_beside_its_receipt(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="NO BROWSER: install Debian's chromium to see the page opened")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_a_browser_opens_it_from_disk(hostile: Path, tmp_path: Path, scheme: str) -> None:
     """From file://: no request but the file, no message on the console, the charts drawn in the theme."""
     from playwright.sync_api import sync_playwright

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import QuantLib
@@ -244,6 +245,27 @@ def test_a_price_that_came_late_fails_the_night(workspace: Path, tmp_path: Path)
     table.to_parquet(file)
     with pytest.raises(Broken, match="shares are worth what they closed at"):
         run(load("market_risk", workspace=root), DAYS[1], restate=Restate("a late price", by="a test"))
+
+
+@pytest.mark.slow
+def test_a_rate_that_is_added_later_changes_no_day(workspace: Path, tmp_path: Path) -> None:
+    """Of each job that reads the rates: next year's is nothing to it, and one of before is."""
+    root = tmp_path / "w"
+    shutil.copytree(workspace, root)
+    file = root / "data/lake/finance/rates.parquet"
+    rates = pq.read_table(file)
+
+    def add(day: dt.date) -> None:
+        row = pa.table({"since": pa.array([day]), "rate": pa.array([0.5])})
+        pq.write_table(pa.concat_tables([row, rates]), file)
+
+    readers = ("historical_simulation", "market_risk", "pnl_explain")
+    add(dt.date(2022, 12, 29))
+    assert [run(load(job, workspace=root), DAYS[1]).status for job in readers] == ["unchanged"] * 3
+    add(dt.date(2022, 12, 28))
+    for job in readers:
+        with pytest.raises(Broken, match=r"is closed.*|rates\.parquet"):
+            run(load(job, workspace=root), DAYS[1])
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from tests.workspace.finance.world import DAYS, add_jobs, make_workspace
 
 DAY = DAYS[1]
 WINDOWS = "2021-11 2022-04:2022-06 2020-03"  # before the last one this lake has no price to move from
+pytestmark = pytest.mark.slow  # real nights of whole jobs
 Numbers = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -54,7 +55,6 @@ def shortfall(pnl: Numbers) -> float:
     return float((worst[:6].sum() + worst[6] / 4) / 6.25)
 
 
-@pytest.mark.slow
 def test_every_day_s_pnl_is_a_recount_s(stressed: Path, recount: Recount) -> None:
     """Each desk and the firm, under each move from close to close; a cent may round the other way."""
     first, at = first_day(recount), recount.index(DAY)
@@ -113,7 +113,6 @@ def test_windows_are_a_recount_s(stressed: Path, recount: Recount) -> None:
             assert float(row.at_once) == pytest.approx(at_once[row.desk].iloc[0], abs=0.021)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_the_worst_of_all_days_since_1991_is_a_recount_s(tmp_path: Path) -> None:
     """8,062 moves, and the worst 250 of them in a row are of the crisis of 2008."""

@@ -48,10 +48,10 @@ def test_a_position_that_the_trades_read_do_not_reach_holds_the_night(
         run(load(job, workspace=root), TODAY, restate=AGAIN if job != "stress" else None)
 
 
-def test_trades_that_come_and_go_within_a_day_leave_nothing_behind(workspace: Path, tmp_path: Path) -> None:
+def test_trades_that_come_and_go_within_a_day_leave_nothing_behind(whole: Path, tmp_path: Path) -> None:
     """An option that expires on its day, shares sold again, an option on nothing: no line moves."""
     root = tmp_path / "w"
-    shutil.copytree(workspace, root)
+    shutil.copytree(whole, root)
     today = dt.date.fromisoformat(TODAY)
     later = today + dt.timedelta(days=30)
     book(root, TODAY, 10**6, "open", 1_000, kind="call", strike=100, expiry=today)

@@ -113,6 +113,7 @@ def test_every_product_gets_the_embedding_of_its_description(workspace: Path) ->
         assert row["households"] == who.get(row["product_id"], 0)
 
 
+@pytest.mark.slow  # whole nights of two jobs
 def test_a_new_product_gets_the_established_ones_most_like_it(workspace: Path) -> None:
     """Ten others by cosine, as a plain sum has them; one of the same description comes first."""
     add_new_products(workspace)

@@ -21,7 +21,7 @@ from nightscore.pipeline import (
     reference_scorer,
 )
 from nightscore.scorers import ChunkError, Scorer
-from nightscore.store import Plan
+from nightscore.store import Plan, storage
 
 ROWS = 64
 FLOATS = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1e30, -1e30, 1e-30)
@@ -32,7 +32,10 @@ def find_adversarial_difference(job: Job, plan: Plan) -> str:
     """How the plan's candidate answers adversarial rows otherwise than the reference; empty if alike."""
     files = dict.fromkeys(part.path for piece in plan.pieces for part in piece.ranges)
     rows = read_first_rows(
-        job, plan, [inputs.inspect_parquet(job.workspace, job.workspace.locate(path)) for path in files], ROWS
+        job,
+        plan,
+        [inputs.inspect_parquet(job.workspace, storage.locate(job.workspace, path)) for path in files],
+        ROWS,
     )
     if rows is None:
         return ""

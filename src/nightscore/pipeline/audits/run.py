@@ -27,6 +27,11 @@ def run_audits(
     )
 
 
+def audited(job: Job) -> list[str]:
+    """The texts in which the audits of a job name what they read."""
+    return [*(audit.model_dump_json() for audit in job.spec.audit), *job.audit_sql.values()]
+
+
 def failures(job: Job, results: tuple[AuditResult, ...]) -> list[str]:
     """The audits of severity `fail` that have not passed: where each stands, and what was measured."""
     return [

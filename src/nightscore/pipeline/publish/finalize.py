@@ -11,7 +11,7 @@ import pyarrow as pa
 from nightscore.common import Broken, NotYet, ProgressCallback, Stopwatch, thread_seconds
 from nightscore.job import Job, sql_place
 from nightscore.pipeline import binding
-from nightscore.pipeline.audits.run import failures, run_audits
+from nightscore.pipeline.audits.run import audited, failures, run_audits
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.publish.closing import stage_restatement
 from nightscore.pipeline.publish.commit import publish_tables
@@ -81,7 +81,8 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: ProgressCa
         report("audit", 0, 0)
         tables: Tables = {job.spec.scores_table: pieces, **decided, **aside}
         full = stage_full_rows(day)
-        with day.engine({"scores": pieces, **decided, **aside}, views=full.views) as engine:
+        staged = {"scores": pieces, **decided, **aside}
+        with day.engine(staged, views=full.views, asked=audited(job)) as engine:
             audits = full.noted(run_audits(job, engine, full.unasked))
         integrity.refuse_changed_inputs(job, plan)
         plan = dataclasses.replace(plan, sha256=input_contents(job, plan))
@@ -179,7 +180,10 @@ def _prove(day: Day, pieces: Sequence[StagedFile], aside: Tables, before: Receip
     ours = [path for path in map(day.place, source) if path.parent == day.run.path]  # and not an input
     for path in sorted(ours):
         check_staged_sha256(path)  # before anything parses them
-    with day.engine({"scores": pieces, **aside}, source, day.budget.proof) as engine, SqlMistakes(str(day)):
+    with (
+        day.engine({"scores": pieces, **aside}, source, day.budget.proof, asked=()) as engine,
+        SqlMistakes(str(day)),
+    ):
         refuse_bad_keys(engine, [day.locate(file.path) for file in pieces], key, str(day))
         scored_rows, out = read_staged_totals(engine, "scores", key)
         read_rows, in_ = read_source_totals(
@@ -238,22 +242,21 @@ def stage_decisions(
         Broken: the SQL fails on these rows.
     """
     staged: dict[str, StagedFile] = {}
-    for table in day.job.decide_sql:
-        seen = {"scores": scores, **{name: [file] for name, file in staged.items()}}
-        staged[table] = _stage_decision(day, table, seen, schemas[table])
+    if not day.job.decide_sql:
+        return staged
+    asked = list(day.job.decide_sql.values())
+    with day.engine({"scores": scores}, threads=day.sql_threads, asked=asked) as engine:
+        for table in day.job.decide_sql:
+            staged[table] = _stage_decision(day, engine, table, schemas[table])
+            day.show(engine, table, staged[table])
     return staged
 
 
-def _stage_decision(
-    day: Day, table: str, seen: Mapping[str, Sequence[StagedFile]], schema: pa.Schema
-) -> StagedFile:
+def _stage_decision(day: Day, engine: Engine, table: str, schema: pa.Schema) -> StagedFile:
     job, run_id, path = day.job, day.plan.run_id, day.run.decided(table)
     started, cpu = time.time(), thread_seconds()
     if not path.exists():
-        with (
-            day.engine(seen, threads=day.sql_threads) as engine,
-            SqlMistakes(sql_place(job, job.spec.decide[table])),
-        ):
+        with SqlMistakes(sql_place(job, job.spec.decide[table])):
             select = binding.decide_select(job, table)
             binding.refuse_unbound(job, table, engine.schema(select), schema)
             batches = engine.stream(select, order="ALL")

@@ -101,7 +101,7 @@ def _staged(wide: Day, question: ParityQuestion) -> View:
     path = wide.run.decided(name)
     with (
         wide.steady_inputs(),
-        wide.engine(threads=wide.sql_threads) as engine,
+        wide.engine(threads=wide.sql_threads, asked=[question.sql]) as engine,
         SqlMistakes(question.file),
     ):
         select = question.select()

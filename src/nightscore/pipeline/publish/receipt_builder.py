@@ -30,6 +30,7 @@ from nightscore.store import (
     VariantResult,
     catalog,
     peak_memory,
+    storage,
 )
 
 PREVIEW_ROWS = 20  # rows of a preview that its receipt shows
@@ -52,7 +53,9 @@ def build_preview(job: Job, plan: Plan, pieces: Sequence[StagedFile], proof: Con
     """The receipt of a run with a limit: nothing is published; it holds the first scored rows."""
     receipt = build_receipt(plan, {"": pieces}, proof, (), Stopwatch())
     rows = receipt.rows.model_copy(update={"published": 0})
-    first = pq.read_table(job.workspace.locate(pieces[0].path), partitioning=None).slice(0, PREVIEW_ROWS)
+    first = pq.read_table(storage.locate(job.workspace, pieces[0].path), partitioning=None).slice(
+        0, PREVIEW_ROWS
+    )
     update = {"status": "preview", "tables": {}, "rows": rows}
     return receipt.model_copy(update={**update, "preview": tuple(first.drop(["run_id"]).to_pylist())})
 

@@ -22,6 +22,7 @@ from nightscore.store import (
     RowRange,
     open_staged,
     quote_identifier,
+    storage,
 )
 
 EXAMPLES = 3
@@ -109,7 +110,7 @@ def _range_totals(
         "WHERE file_row_number >= $2 AND file_row_number < $3"
     )
     [totals] = engine.rows(
-        key_hash_select(source, key), [str(workspace.locate(part.path)), part.start, part.stop]
+        key_hash_select(source, key), [str(storage.locate(workspace, part.path)), part.start, part.stop]
     )
     return totals[0], int(totals[1]), int(totals[2])
 

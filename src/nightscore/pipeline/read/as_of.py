@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from nightscore.common import Broken
 from nightscore.job import Job, PathInput
-from nightscore.store import InputFile, UpTo
+from nightscore.store import InputFile, UpTo, storage
 
 
 def cutoff(job: Job, known_at: dt.datetime | str | None) -> str:
@@ -65,7 +65,7 @@ def column_type(job: Job, name: str, key: str, column: str, file: InputFile) -> 
     Raises:
         Broken: the file has no such column.
     """
-    schema = pq.read_schema(job.workspace.locate(file.path))
+    schema = pq.read_schema(storage.locate(job.workspace, file.path))
     if column not in schema.names:
         job.raise_broken(
             ("inputs", name, key), f"{file.path} has no column {column!r}; it has {', '.join(schema.names)}"

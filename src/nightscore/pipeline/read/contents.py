@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from nightscore.common import file_sha256
 from nightscore.job import Job, PathInput
-from nightscore.store import InputFile, InputResult, Plan, Receipt, catalog
+from nightscore.store import InputFile, InputResult, Plan, Receipt, catalog, storage
 
 Files = Mapping[str, tuple[InputFile, ...]]
 
@@ -30,7 +30,7 @@ def input_contents(job: Job, plan: Plan) -> Mapping[str, str]:
     for file in _read_before(job, dt.date.fromisoformat(plan.day)) if whole - known.keys() else ():
         if file.sha256 and file.path in whole and files[file.path].fingerprint == file.fingerprint:
             known.setdefault(file.path, file.sha256)
-    return {path: known.get(path) or file_sha256(job.workspace.locate(path)) for path in files}
+    return {path: known.get(path) or file_sha256(storage.locate(job.workspace, path)) for path in files}
 
 
 def _dated(job: Job, plan: Plan) -> set[str]:
@@ -53,7 +53,7 @@ def _as_recorded(job: Job, file: InputFile, then: InputResult | None) -> InputFi
     if then is None or then.fingerprint == file.fingerprint or then.bytes != file.bytes:
         return file
     try:
-        same = file_sha256(job.workspace.locate(file.path)) == then.sha256
+        same = file_sha256(storage.locate(job.workspace, file.path)) == then.sha256
     except OSError:  # gone in this moment: whoever reads it next says so
         same = False
     return dataclasses.replace(file, fingerprint=then.fingerprint) if same else file

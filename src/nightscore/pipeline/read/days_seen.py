@@ -94,16 +94,23 @@ def _first_night(job: Job, source: Input, last: dt.date) -> dt.date:
 
 def _expected(job: Job, name: str, source: Input, first: dt.date, last: dt.date) -> list[dt.date]:
     """The days that an input is expected to have: those of its own calendar, or of the job's schedule."""
-    closures = read_closures(job.workspace.root)
     if source.calendar is None:
-        calendars = _schedules(job, closures, ())
-        return sorted(
-            set.intersection(*(set(calendar_days(job.workspace, c, first, last)) for c in calendars))
-        )
+        return scheduled_days(job, first, last)
     if source.calendar == "daily":
         return EveryDay(MIDNIGHT, ZoneInfo("UTC")).days(first, last)
     check_calendar_of(job, name, source)
+    closures = read_closures(job.workspace.root)
     return calendar_days(job.workspace, Sessions(_exchanges(source), overrides=closures), first, last)
+
+
+def scheduled_days(job: Job, first: dt.date, last: dt.date) -> list[dt.date]:
+    """The days of a job's schedule, or those of all the jobs that it comes after, in order.
+
+    Raises:
+        Broken: an exchange is not known, or exchange_calendars is missing.
+    """
+    calendars = _schedules(job, read_closures(job.workspace.root), ())
+    return sorted(set.intersection(*(set(calendar_days(job.workspace, c, first, last)) for c in calendars)))
 
 
 def check_calendar_of(job: Job, name: str, source: Input) -> None:

@@ -11,29 +11,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from nightscore.common import NotYet, Workspace, byte_size, parse_size
 from nightscore.job import Input, Job, Layout, PathInput, parse_layout
 from nightscore.pipeline.read.as_of import up_to
+from nightscore.pipeline.read.as_reported import published_files
 from nightscore.pipeline.read.day_column import days_of_rows, rows_within
-from nightscore.pipeline.read.listing import days_with_data, input_days, list_input, own_table
+from nightscore.pipeline.read.listing import days_with_data, list_days, list_input, own_table
 from nightscore.pipeline.read.parquet_files import decoded_bytes, file_stat, inspect_files, inspect_parquet
 from nightscore.pipeline.read.since import by_rows, held_by
 from nightscore.pipeline.read.text_inputs import inspect_text, text_columns
 from nightscore.store import NO_FOLDERS, FolderColumns, InputFile, View, delta, storage
 
 __all__ = [
-    "Files",
-    "days_of",
-    "folder_columns",
-    "has_days",
-    "input_days",
-    "inspect_parquet",
-    "is_text", "layout_of",
-    "list_input_days",
-    "missing",
-    "refuse_large",
-    "resolve_inputs",
-    "resolve_later_inputs",
-    "scored_folders",
-    "steady_inputs",
-    "view",
+    "Files", "days_of", "every_day", "folder_columns", "has_days", "inspect_parquet", "is_text", "layout_of",
+    "list_full_days", "list_input_days", "refuse_large", "resolve_inputs", "resolve_later_inputs",
+    "scored_folders", "steady_inputs", "view",
     "views",
 ]  # fmt: skip
 Files = Mapping[str, tuple[InputFile, ...]]
@@ -85,31 +74,12 @@ def refuse_large(job: Job, files: Files) -> None:
     if limits.rows is not None and rows > limits.rows:
         job.raise_broken(("limits", "rows"), f"the input files have {rows:,} rows, more than {limits.rows:,}")
     if limits.bytes is not None and limits.bytes != "auto":
-        decoded = sum(decoded_bytes(job.workspace.locate(file.path)) for file in every)
+        decoded = sum(decoded_bytes(storage.locate(job.workspace, file.path)) for file in every)
         if decoded > parse_size(limits.bytes):
             message = (
                 f"the input files have {byte_size(decoded)} when they are decoded, more than {limits.bytes}"
             )
             job.raise_broken(("limits", "bytes"), message)
-
-
-def missing(job: Job, files: Files, day: dt.date) -> list[str]:
-    """The inputs without a partition of the day; a job's own tables can't have it yet, and are left out.
-
-    Raises:
-        Broken: one has no partition of any day, and days without one are skipped: so looks a disk that is
-            not mounted.
-    """
-    expected = [n for n, source in job.spec.inputs.items() if has_days(source) and not own_table(job, source)]
-    names = [name for name in expected if day.isoformat() not in days_of(job, name, files, day)]
-    for name in names if job.spec.policy.missing == "skip" else ():
-        source = job.spec.inputs[name]
-        if isinstance(source, PathInput) and source.layout and not input_days(job, name, source):
-            job.raise_broken(
-                ("inputs", name, "path"), f"{source.address} has no partition of any day: is it mounted? "
-                "A day is skipped only where others are there"
-            )  # fmt: skip
-    return names
 
 
 def list_input_days(job: Job) -> list[dt.date]:
@@ -118,16 +88,34 @@ def list_input_days(job: Job) -> list[dt.date]:
     Errors as `resolve_inputs`'s.
     """
     found = [
-        days_with_data(job, name, source) if source.layout else _days_by_column(job, name, source)
+        days_with_data(job, name, source) if source.layout else every_day(job, name, source)
         for name, source in job.spec.inputs.items()
         if isinstance(source, PathInput) and source.has_days
     ]
     return sorted(set.intersection(*found)) if found else []
 
 
-def _days_by_column(job: Job, name: str, source: PathInput) -> set[dt.date]:
+def list_full_days(job: Job) -> list[dt.date]:
+    """The days for which every input has its rows, tables of other jobs too, in order.
+
+    Errors as `resolve_inputs`'s.
+    """
+    sources = job.spec.inputs.items()
+    by_files = any(isinstance(source, PathInput) and source.has_days for _, source in sources)
+    days = [set(list_input_days(job))] if by_files else []
+    for name, source in sources:
+        if not isinstance(source, PathInput) and not own_table(job, source):
+            files = published_files(job, name, source, dt.date.min, dt.date.max)
+            days.append({dt.date.fromisoformat(file.day) for file in files})
+    return sorted(set.intersection(*days)) if days else []
+
+
+def every_day(job: Job, name: str, source: PathInput) -> set[dt.date]:
+    """The days of which an input of files has a partition, empty or not, or rows by its `day_column`."""
+    if source.day_column is None:
+        return set(list_days(job, name, source))
     files = _resolve(job, name, source, dt.date.max)
-    days = days_of_rows(job, view(job, name, files), source.day_column or "")
+    days = days_of_rows(job, view(job, name, files), source.day_column)
     return {dt.date.fromisoformat(day) for day in days}
 
 
@@ -181,7 +169,7 @@ def view(job: Job, name: str, files: Sequence[InputFile], called: str = "") -> V
     source = job.spec.inputs[name]
     folders = folder_columns(job.workspace, source)
     types, sql = (folders.types(files[0].path), folders.sql(files[0].path)) if files else ({}, {})
-    paths = tuple(job.workspace.locate(file.path) for file in files)
+    paths = tuple(storage.locate(job.workspace, file.path) for file in files)
     by_name = bool(_may_lack(job.workspace, source))
     ours = not isinstance(source, PathInput)
     pairs = list(zip(paths, files, strict=True))
@@ -225,7 +213,7 @@ def _refuse_changed(job: Job, files: Files, day: dt.date) -> None:
 def _refuse_other_files(job: Job, files: Files) -> None:
     for file in (file for input_files in files.values() for file in input_files):
         try:
-            now = file_stat(job.workspace.locate(file.path))
+            now = file_stat(storage.locate(job.workspace, file.path))
         except OSError:
             raise NotYet(f"{file.path}: removed while it was being read; nothing is published") from None
         if now != file.stat:
@@ -240,8 +228,12 @@ def _view(
 ) -> View:
     columns = {} if isinstance(source, PathInput) else dict(source.columns or {})
     if not files and not columns:
-        hint = "" if isinstance(source, PathInput) else "; give its columns, for the nights before it has one"
-        job.raise_broken(("inputs", name), f"has no file in the days that the job may read{hint}")
+        if isinstance(source, PathInput):
+            job.raise_broken(("inputs", name), "has no file in the days that the job may read")
+        job.raise_broken(
+            ("inputs", name), f"table {source.table} has no file in the days that the job may read; give its "
+            "columns, for the nights before it has one"
+        )  # fmt: skip
     if columns:
         columns["day"] = "DATE"
     bounds, within = [], None

@@ -14,7 +14,7 @@ from nightscore.pipeline.read.as_reported import table_state
 from nightscore.pipeline.read.inputs import Files, folder_columns, is_text
 from nightscore.pipeline.read.manifest import written_down
 from nightscore.pipeline.read.text_inputs import verify_text
-from nightscore.store import FolderColumns, Plan, catalog
+from nightscore.store import FolderColumns, Plan, catalog, storage
 
 I32_NEXT = 0x15  # in Thrift's compact protocol: the next field, an i32
 ROWS = 65_536
@@ -32,7 +32,9 @@ def verify_inputs(job: Job, files: Files) -> dict[str, str]:
         job, files, {n: folder_columns(job.workspace, source) for n, source in job.spec.inputs.items()}
     )
     paths = {
-        file.path: job.workspace.locate(file.path) for input_files in files.values() for file in input_files
+        file.path: storage.locate(job.workspace, file.path)
+        for input_files in files.values()
+        for file in input_files
     }
     if job.spec.verify_inputs == "checksum":
         for shown, path in paths.items():
@@ -47,7 +49,7 @@ def refuse_changed_inputs(job: Job, plan: Plan) -> None:
         NotYet: one has changed; what was read may be a mixture.
     """
     for shown, before in plan.sha256.items():
-        now = file_sha256(job.workspace.locate(shown))
+        now = file_sha256(storage.locate(job.workspace, shown))
         if now != before:
             raise NotYet(f"{shown}: changed while it was being read (sha256 {before} -> {now})")
 
@@ -59,7 +61,7 @@ def _refuse_broken_contracts(job: Job, files: Files) -> None:
         for column in source.never_null if isinstance(source, PathInput) else ():
             for file in files[name]:
                 folders = folder_columns(job.workspace, source)
-                _refuse_nulls(job.workspace.locate(file.path), file.path, name, column, folders)
+                _refuse_nulls(storage.locate(job.workspace, file.path), file.path, name, column, folders)
 
 
 def _hashes(job: Job, files: Files, paths: Mapping[str, Path]) -> dict[str, str]:

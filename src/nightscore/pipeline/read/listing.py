@@ -9,7 +9,7 @@ from pathlib import Path
 from nightscore.common import Broken
 from nightscore.job import Input, Job, Layout, PathInput
 from nightscore.pipeline.read.as_reported import published_files
-from nightscore.store import ENDINGS, NOTHING, SUMS, Found, Partition, Partitions, Span, Walk
+from nightscore.store import ENDINGS, NOTHING, SUMS, Found, Partition, Partitions, Span, Walk, storage
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ def list_input(job: Job, name: str, source: Input, day: dt.date) -> Listed:
             if source.layout is None:
                 return _files(job, source)
             return _days(job, name, source, source.layout, (first, last))
-    return Listed(tuple((f.day, f.path.local()) for f in published_files(job, name, source, first, last)))
+    files = published_files(job, name, source, first, last)
+    local = storage.local_files(file.path for file in files)
+    return Listed(tuple((file.day, path) for file, path in zip(files, local, strict=True)))
 
 
 def days_with_data(job: Job, name: str, source: PathInput) -> set[dt.date]:
@@ -63,7 +65,7 @@ def days_with_data(job: Job, name: str, source: PathInput) -> set[dt.date]:
         return {p.day for p in days if p.day and walk.holds_data(walk.root / p.path)}
 
 
-def input_days(job: Job, name: str, source: PathInput) -> list[dt.date]:
+def list_days(job: Job, name: str, source: PathInput) -> list[dt.date]:
     """The days of which an input has a partition, empty or not, in order. Errors as `list_input`'s."""
     if source.layout is None:
         return []

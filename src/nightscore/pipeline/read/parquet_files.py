@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from nightscore.common import Broken, NotYet, Workspace
 from nightscore.pipeline.read.twofold import refuse_twofold
-from nightscore.store import FolderColumns, InputFile
+from nightscore.store import FolderColumns, InputFile, storage
 
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12}  # bytes in Arrow
 ParquetColumns = dict[str, tuple[str, str]]
@@ -82,7 +82,7 @@ def _refuse_other_folders(
             raise Broken(f"input {name}: {have.path} lies in a folder {key}=…, {lack.path} does not")
         if not folders.of_folder:
             inside = {path.partition(".")[0] for path in columns}
-            refuse_twofold(workspace.locate(file.path), file.path, inside, folders)
+            refuse_twofold(storage.locate(workspace, file.path), file.path, inside, folders)
 
 
 def _shown(kind: tuple[str, str]) -> str:

@@ -22,6 +22,7 @@ from nightscore.store import (
     quote_identifier,
     rows_after,
     rows_within,
+    storage,
 )
 
 # Types that both decode to the same values of the same type (test_scan): pyarrow in half the time, and it
@@ -49,14 +50,14 @@ def scan_chunks(
         Broken: a file can't be read, or is damaged.
     """
     for part in piece.ranges:
-        with _damage(part.path), _opened(workspace.locate(part.path)) as file:
+        with _damage(part.path), _opened(storage.locate(workspace, part.path)) as file:
             types = folders.types(part.path)
             alike = _alike(file.schema_arrow, columns, types)
             if alike:
                 batches = _decoded(file, part, columns, rows, size)
                 yield from (chunk for batch in batches for chunk in within(batch, size))
         if not alike:
-            most = _rows_within(workspace.locate(part.path), columns, rows, size)
+            most = _rows_within(storage.locate(workspace, part.path), columns, rows, size)
             batches = _selected(workspace, part, columns, most, resources, folders=folders)
             yield from (chunk for batch in batches for chunk in within(batch, size))
 
@@ -68,10 +69,12 @@ def source_schema(
     """The types in which `scan_chunks` gives the named columns. Errors as `scan_chunks`'s."""
     first = piece.ranges[0].path
     types = folders.types(first)
-    with _damage(first), _opened(workspace.locate(first)) as file:
+    with _damage(first), _opened(storage.locate(workspace, first)) as file:
         if _alike(file.schema_arrow, columns, types):
             return pa.schema([(name, file.schema_arrow.field(name).type) for name in columns])
-    view = View("source", (workspace.locate(first),), folder_types=types, folder_sql=folders.sql(first))
+    view = View(
+        "source", (storage.locate(workspace, first),), folder_types=types, folder_sql=folders.sql(first)
+    )
     with Engine([view], resources) as engine, SqlMistakes(first):
         return engine.schema(f"SELECT {', '.join(map(quote_identifier, columns))} FROM source")
 
@@ -182,7 +185,7 @@ def _selected(
     folders: FolderColumns = NO_FOLDERS,
 ) -> Iterator[pa.RecordBatch]:
     """The same through DuckDB; the filter on the row number lets it skip what other pieces hold."""
-    path = workspace.locate(part.path)
+    path = storage.locate(workspace, part.path)
     select = (
         f"SELECT {', '.join(map(quote_identifier, columns))} "
         f"FROM {folders.reader('$1', part.path, ', file_row_number = true')} "

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from nightscore.common import Broken
 from nightscore.job import Job, PathInput
 from nightscore.pipeline.read.as_of import column_type
-from nightscore.store import InputFile, UpTo
+from nightscore.store import InputFile, UpTo, storage
 
 
 def held_by(source: PathInput, day: dt.date) -> UpTo | None:
@@ -51,7 +51,7 @@ def by_rows(
 def _rows_sha256(job: Job, file: InputFile, column: str, day: dt.date) -> str:
     """Of the columns, and of the rows up to a day in an order of their own."""
     try:
-        with pq.ParquetFile(job.workspace.locate(file.path)) as parquet:
+        with pq.ParquetFile(storage.locate(job.workspace, file.path)) as parquet:
             columns = [(field.name, str(field.type)) for field in parquet.schema_arrow]
             rows = [
                 hashlib.sha256(json.dumps(list(row.values()), default=str).encode()).digest()

@@ -89,7 +89,7 @@ def verify_text(
 
 
 def _verify(job: Job, name: str, source: PathInput, file: InputFile, folders: FolderColumns) -> None:
-    path = job.workspace.locate(file.path)
+    path = storage.locate(job.workspace, file.path)
     text = text_columns(source, folders, [(path, file)])
     if text is None:
         return

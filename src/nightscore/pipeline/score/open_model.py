@@ -30,7 +30,7 @@ from nightscore.scorers import (
     read_scorer_file,
     variants_of_kind,
 )
-from nightscore.store import Plan
+from nightscore.store import Plan, fetched
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,11 @@ def _how_to_make(job: Job) -> str:
     """What to run where the model file is not there, if the job says it."""
     model = job.spec.model
     file = model.file if model.made_by else None
-    missing = file and not file.startswith("models:") and not job.workspace.resolve(file).exists()
+    missing = (
+        file
+        and not file.startswith("models:")
+        and not fetched(job.workspace, job.workspace.resolve(file)).exists()
+    )
     return f"; to make it: {model.made_by}" if missing else ""
 
 
@@ -233,7 +237,7 @@ class ModelSource:
             return read_python_model(self.name)
         if self.kind == NO_MODEL.name:
             return NO_MODEL
-        path = self.workspace.resolve(self.name)
+        path = fetched(self.workspace, self.workspace.resolve(self.name))
         return read_model(path, self.workspace.relative(path))
 
     def scorer(self) -> ScorerFile | None:

@@ -50,11 +50,11 @@ class Inspected:
         if now is None or now.fingerprint == then.fingerprint:
             return now
         same = then.sha256 and then.bytes == now.bytes
-        return now if same and file_sha256(self.workspace.locate(then.path)) == then.sha256 else None
+        return now if same and file_sha256(storage.locate(self.workspace, then.path)) == then.sha256 else None
 
     def _inspect(self, path: str) -> InputFile | None:
         try:
-            return inputs.inspect_parquet(self.workspace, self.workspace.locate(path))
+            return inputs.inspect_parquet(self.workspace, storage.locate(self.workspace, path))
         except (NightscoreError, OSError):
             return None
 
@@ -81,7 +81,7 @@ class PublishedDay:
 
     def locate(self, path: str) -> Path:
         """Where a file lies that the receipt names."""
-        return self.workspace.locate(path)
+        return storage.locate(self.workspace, path)
 
     def home(self, source: Input) -> str:
         """The folder or file of an input, as receipts begin its files' paths."""

@@ -56,7 +56,7 @@ def rounded_decimals(published: PublishedDay, plan: Plan) -> Iterator[str]:
 def _filled(job: Job, source: Sequence[InputFile], needed: pa.Schema) -> Iterator[Finding]:
     """Nulls for which `features_null` stood, cast to the column's type."""
     for name, rule in job.spec.scoring.features_null.items():
-        paths = [job.workspace.locate(file.path) for file in source]
+        paths = [storage.locate(job.workspace, file.path) for file in source]
         kinds = [pq.read_schema(path) for path in paths]
         if isinstance(rule, str) or name not in needed.names or name not in kinds[0].names:
             continue
@@ -90,7 +90,9 @@ def _nulls(path: Path, name: str) -> int:
 
 def _lost(job: Job, source: Sequence[InputFile], needed: pa.Schema) -> Iterator[Finding]:
     """Values that the model's type does not hold; only of columns whose footers don't rule that out."""
-    doubtful = [f for f in needed if any(not _is_held(job.workspace.locate(file.path), f) for file in source)]
+    doubtful = [
+        f for f in needed if any(not _is_held(storage.locate(job.workspace, file.path), f) for file in source)
+    ]
     if not doubtful:
         return
     resources = EngineResources(1, job_memory_budget(job).piece.duckdb, storage.runs(job.workspace).scratch())

@@ -7,7 +7,7 @@ are pages for people and notes on what is held, which are replaced at will.
 A key is a path as plans and receipts write it, relative to the workspace and with `/`: `data/runs/…`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +68,9 @@ class Storage(Protocol):
             FileNotFoundError: there is none, where that shows without a look at its bytes.
         """
 
+    def local_all(self, keys: Iterable[str]) -> Sequence[Path]:
+        """The same of several keys, many at once."""
+
     def look(self, key: str) -> Seen | None:
         """What is there under a key, None where nothing or a folder is."""
 
@@ -111,6 +114,9 @@ class Storage(Protocol):
 
     def scratch_folders(self, key: str, patterns: Sequence[str]) -> list[Path]:
         """The folders of this kind that are there, of keys below a folder's by patterns."""
+
+    def table_address(self, key: str) -> str:
+        """The address by which Delta's library opens the table in a folder."""
 
     def now(self) -> float:
         """The time by the storage's clock, by which `modified` goes, in seconds since the epoch."""

@@ -8,7 +8,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +75,9 @@ class Folder:
     def local(self, key: str) -> Path:
         return self._path(key)
 
+    def local_all(self, keys: Iterable[str]) -> Sequence[Path]:
+        return [self._path(key) for key in keys]
+
     def look(self, key: str) -> Seen | None:
         try:
             found = self._path(key).stat()
@@ -140,6 +143,9 @@ class Folder:
 
     def scratch_folders(self, key: str, patterns: Sequence[str]) -> list[Path]:
         return [self._path(found) for found in self.glob_folders(key, patterns)]
+
+    def table_address(self, key: str) -> str:
+        return str(self._path(key))
 
     def now(self) -> float:
         return time.time()

@@ -10,7 +10,6 @@ clock, so that machines may disagree about the time.
 
 import contextlib
 import functools
-import hashlib
 import os
 import secrets
 import threading
@@ -27,6 +26,7 @@ from obstore import exceptions as raised
 from obstore.store import MemoryStore, from_url
 
 from nightscore.common import Broken, NotYet
+from nightscore.common import temporary as removed_at_a_signal
 from nightscore.store import disk
 from nightscore.store.storage.contract import Seen
 
@@ -38,6 +38,7 @@ COPIED = 5_000_000_000  # bytes up to which S3 copies an object by one request
 BEAT, ALIVE = 600.0, 1_800.0  # seconds between two signs of life; for so long one of them counts
 LEASE = 300.0  # seconds that a lock counts whose process has gone
 PAUSE = 0.1  # seconds between two looks at a lock
+TAG = ".tag"  # behind the name of a fetched file, in a hidden one beside it: which object it is
 LOCK = "lock"  # the folder of signs of life and of locks
 CLIENT: Any = {"timeout": timedelta(minutes=2), "connect_timeout": timedelta(seconds=10)}
 RETRY: Any = {"max_retries": 4, "retry_timeout": timedelta(minutes=2)}
@@ -46,18 +47,18 @@ HOPELESS = ("NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "buil
 T = TypeVar("T")
 
 
-def open_objects(address: str, scratch: Path) -> "Objects":
+def open_objects(address: str, mirror: Path, drop: str = "") -> "Objects":
     """The storage at an address such as `s3://bucket/prefix`; credentials come from the cloud's usual chain.
 
     Raises:
         Broken: there is no such kind of address, or what the environment says of it is not understood.
     """
     if address.startswith("memory:"):
-        return Objects(MemoryStore(), address, scratch)
+        return Objects(MemoryStore(), address, mirror, drop)
+    plain = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")  # else it would count no more
+    client: Any = {**CLIENT, "allow_http": plain}
     try:
-        plain = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")  # else it would count no more
-        client: Any = {**CLIENT, "allow_http": plain}
-        return Objects(from_url(address, client_options=client, retry_config=RETRY), address, scratch)
+        return Objects(from_url(address, client_options=client, retry_config=RETRY), address, mirror, drop)
     except (raised.BaseError, ValueError) as error:
         raise Broken(f"{address} can't be opened: {_first_line(error)}") from error
 
@@ -65,21 +66,29 @@ def open_objects(address: str, scratch: Path) -> "Objects":
 class Objects:
     """The storage below an address; see `Storage` for what each method promises.
 
-    `scratch` is a folder of this machine for what is fetched, spilled or half written. It may be lost at any
-    time, and be shared by processes.
+    `mirror` is a folder of this machine in which fetched files lie under their names, and beside it what is
+    temporary. It may be lost at any time, and be shared by processes. `drop` is what keys begin with and
+    names in the bucket do not: `data/` where the address is that of a workspace's `data`.
     """
 
-    def __init__(self, store: Any, address: str, scratch: Path) -> None:
-        self._store, self.address, self._scratch = store, address.rstrip("/"), scratch
+    def __init__(self, store: Any, address: str, mirror: Path, drop: str) -> None:
+        self._store, self.address, self._mirror, self._drop = store, address.rstrip("/"), mirror, drop
+        self._working = mirror.with_name(f"{mirror.name}-working")
         self._mark = secrets.token_hex(8)
         self._is_fit = False
         self._fit_lock = threading.Lock()
+
+    def _name(self, key: str) -> str:
+        """The name of a key in the bucket."""
+        return (
+            key[len(self._drop) :] if key.startswith(self._drop) else "" if f"{key}/" == self._drop else key
+        )
 
     def create(self, key: str, data: bytes) -> bytes:
         self.refuse_unfit()
         for pause in _pauses():
             with contextlib.suppress(*TAKEN), self._doubtful(key):
-                obstore.put(self._store, key, data, mode="create")
+                obstore.put(self._store, self._name(key), data, mode="create")
                 return data
             with contextlib.suppress(FileNotFoundError):
                 return self.read(key)  # ours, whose answer was lost; or another's
@@ -87,33 +96,39 @@ class Objects:
         raise NotYet(f"{self._shown(key)}: the storage takes no record; nothing is decided")
 
     def read(self, key: str) -> bytes:
-        return bytes(self._again(key, lambda: obstore.get(self._store, key).bytes()))
+        return bytes(self._again(key, lambda: obstore.get(self._store, self._name(key)).bytes()))
 
     def replace(self, key: str, data: bytes) -> None:
-        self._again(key, lambda: obstore.put(self._store, key, data))
+        self._again(key, lambda: obstore.put(self._store, self._name(key), data))
 
     @contextlib.contextmanager
     def save(self, key: str) -> Iterator[Path]:
-        folder = self._scratch / "writing"
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder / f"{secrets.token_hex(8)}-{key.rpartition('/')[2]}"
-        try:
-            yield file
-            self._put_file(key, file)
-        finally:
-            file.unlink(missing_ok=True)
+        target = self._mirror / self._name(key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+        with removed_at_a_signal(part):
+            try:
+                yield part
+                found = self._put_file(key, part)
+                if found:
+                    self._take(found, part, target)
+            finally:
+                part.unlink(missing_ok=True)
 
-    def _put_file(self, key: str, file: Path) -> None:
+    def _put_file(self, key: str, file: Path) -> Seen | None:
+        """Put a file unless there is one; gives what is there now where that is ours."""
         if self.look(key) is not None:
-            return
+            return None
         size = file.stat().st_size
-        if size <= WHOLE:
-            self.create(key, file.read_bytes())
-        else:  # in parts, which no storage makes conditional; two attempts have the same bytes
-            self._again(key, lambda: obstore.put(self._store, key, file))
+        data = file.read_bytes() if size <= WHOLE else None
+        if data is None:  # in parts, which no storage makes conditional; two attempts have the same bytes
+            self._again(key, lambda: obstore.put(self._store, self._name(key), file))
+        elif self.create(key, data) != data:
+            return None
         found = self.look(key)
         if found is None or found.bytes != size:
             raise NotYet(f"{self._shown(key)}: {size} bytes were put, and are not there; run again")
+        return found
 
     def link(self, names: Mapping[str, str]) -> None:
         _each(lambda pair: self._copy(*pair), names.items(), "objects")
@@ -126,39 +141,60 @@ class Objects:
             raise FileNotFoundError(self._shown(first))
         if found.bytes > COPIED:
             file = self.local(first)
-            self._again(second, lambda: obstore.put(self._store, second, file))
+            self._again(second, lambda: obstore.put(self._store, self._name(second), file))
         else:
-            self._again(second, lambda: obstore.copy(self._store, first, second))
+            self._again(second, lambda: obstore.copy(self._store, self._name(first), self._name(second)))
 
     def local(self, key: str) -> Path:
         found = self.look(key)
         if found is None:
             raise FileNotFoundError(self._shown(key))
-        mark = hashlib.sha256(f"{self.address}\0{found.tag}".encode()).hexdigest()[:16]
-        path = self._scratch / "fetched" / mark / key
-        if not path.exists():
-            self._fetch(found, path)
+        path = self._mirror / self._name(key)
+        self._fetch(found, path)
         return path
 
+    def local_all(self, keys: Iterable[str]) -> Sequence[Path]:
+        keys = list(keys)
+        _each(self.local, keys, "objects")
+        return [self._mirror / self._name(key) for key in keys]
+
+    def fetch(self, files: Mapping[Seen, Path]) -> None:
+        """Have objects on this machine as a look found them, many at once, each under a path.
+
+        Raises:
+            NotYet: one is another now.
+        """
+        _each(lambda pair: self._fetch(*pair), files.items(), "objects")
+
     def _fetch(self, found: Seen, path: Path) -> None:
+        if _is_fetched(path, found):
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        try:
-            with part.open("wb") as file:
-                file.truncate(found.bytes)
-                starts = range(0, found.bytes, RANGE)
-                _each(lambda start: self._fetch_range(found, file.fileno(), start), starts, "ranges")
-            os.utime(part, ns=(found.changed_ns, found.changed_ns))
-            part.rename(path)
-        finally:
-            part.unlink(missing_ok=True)
+        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        with removed_at_a_signal(part):
+            try:
+                with part.open("wb") as file:
+                    file.truncate(found.bytes)
+                    starts = range(0, found.bytes, RANGE)
+                    _each(lambda start: self._fetch_range(found, file.fileno(), start), starts, "ranges")
+                self._take(found, part, path)
+            finally:
+                part.unlink(missing_ok=True)
+
+    def _take(self, found: Seen, part: Path, path: Path) -> None:
+        """Let a whole file be that of an object, with the object's time, and note which one it is."""
+        os.utime(part, ns=(found.changed_ns, found.changed_ns))
+        part.rename(path)
+        note = path.with_name(f".{path.name}{TAG}")
+        part.write_text(_mark(path, found))
+        part.rename(note)
 
     def _fetch_range(self, found: Seen, descriptor: int, start: int) -> None:
         stop = min(start + RANGE, found.bytes)
         options: Any = {"if_match": found.tag.rpartition(":")[0], "range": (start, stop)}
         try:
             data = self._again(
-                found.key, lambda: obstore.get(self._store, found.key, options=options).bytes()
+                found.key, lambda: obstore.get(self._store, self._name(found.key), options=options).bytes()
             )
         except (raised.PreconditionError, FileNotFoundError) as error:
             raise NotYet(f"{self._shown(found.key)}: changed or removed while it was being read") from error
@@ -168,7 +204,7 @@ class Objects:
 
     def look(self, key: str) -> Seen | None:
         try:
-            return _seen(self._again(key, lambda: obstore.head(self._store, key)))
+            return self._seen(self._again(key, lambda: obstore.head(self._store, self._name(key))))
         except FileNotFoundError:
             return None
 
@@ -196,32 +232,25 @@ class Objects:
 
     def children(self, key: str) -> tuple[Sequence[str], Sequence[tuple[str, Seen]]]:
         """The folders and the objects right below a key ("": the top), by name."""
-        prefix = f"{key}/" if key else ""
+        name = self._name(key)
+        prefix = f"{name}/" if name else ""
         listed = self._again(key, lambda: obstore.list_with_delimiter(self._store, prefix or None))
         folders = (found[len(prefix) :] for found in listed["common_prefixes"])
-        objects = ((found["path"][len(prefix) :], _seen(found)) for found in listed["objects"])
+        objects = ((found["path"][len(prefix) :], self._seen(found)) for found in listed["objects"])
         return sorted(name for name in folders if name), sorted((n, seen) for n, seen in objects if n)
-
-    def fetch(self, files: Mapping[Seen, Path]) -> None:
-        """Fetch objects as a look found them, many at once, each to a path, instead of what may be there.
-
-        Raises:
-            NotYet: one is another now.
-        """
-        _each(lambda pair: self._fetch(*pair), files.items(), "objects")
 
     def _below(self, key: str, flat: bool) -> Iterator[str]:
         if flat:
             yield from (found.key for found in self._walk(f"{key}/"))
             return
-        listed = self._again(key, lambda: obstore.list_with_delimiter(self._store, f"{key}/"))
-        yield from (f"{prefix}/" for prefix in listed["common_prefixes"])
-        yield from (found["path"] for found in listed["objects"])
+        folders, objects = self.children(key)
+        yield from (f"{key}/{name}/" for name in folders)
+        yield from (found.key for _, found in objects)
 
     def _walk(self, prefix: str) -> Iterator[Seen]:
-        pages = obstore.list(self._store, prefix, chunk_size=1_000)
+        pages = obstore.list(self._store, self._name(prefix), chunk_size=1_000)
         while page := self._again(prefix, lambda: next(pages, None)):
-            yield from map(_seen, page)
+            yield from map(self._seen, page)
 
     def is_folder(self, key: str) -> bool:
         return any(True for _ in self._walk(f"{key}/"))
@@ -241,7 +270,7 @@ class Objects:
 
     def _remove_all(self, key: str, keys: Sequence[str]) -> None:
         with contextlib.suppress(FileNotFoundError):
-            self._again(key, lambda: obstore.delete(self._store, keys))
+            self._again(key, lambda: obstore.delete(self._store, [self._name(k) for k in keys]))
 
     @contextlib.contextmanager
     def hold(self, key: str) -> Iterator[None]:
@@ -300,10 +329,13 @@ class Objects:
         return found.modified if found else time.time()
 
     def scratch(self, key: str) -> Path:
-        return self._scratch / "working" / key
+        return self._working / key
 
     def scratch_folders(self, key: str, patterns: Sequence[str]) -> list[Path]:
-        return [path for path in (self._scratch / "working" / key).glob("/".join(patterns)) if path.is_dir()]
+        return [path for path in (self._working / key).glob("/".join(patterns)) if path.is_dir()]
+
+    def table_address(self, key: str) -> str:
+        return f"{self.address}/{self._name(key)}"
 
     def free_bytes(self, key: str) -> int:
         return disk.free_bytes(self.scratch(key))
@@ -320,24 +352,33 @@ class Objects:
                 self._is_fit = True
 
     def _probe(self, key: str) -> None:
-        self._again(key, lambda: obstore.put(self._store, key, b"1"))
+        self._again(key, lambda: obstore.put(self._store, self._name(key), b"1"))
         try:
-            if not self._refused(lambda: obstore.put(self._store, key, b"2", mode="create")):
+            if not self._refused(key, lambda: obstore.put(self._store, self._name(key), b"2", mode="create")):
                 self._raise_unfit("If-None-Match", "two runs could both decide what becomes of a day")
             first = self.look(key)
-            self._again(key, lambda: obstore.put(self._store, key, b"33"))
+            self._again(key, lambda: obstore.put(self._store, self._name(key), b"33"))
             options: Any = {"if_match": first.tag.rpartition(":")[0] if first else ""}
-            if not self._refused(lambda: obstore.get(self._store, key, options=options).bytes()):
+            if not self._refused(
+                key, lambda: obstore.get(self._store, self._name(key), options=options).bytes()
+            ):
                 self._raise_unfit("If-Match", "a file that changes while it is read could not be noticed")
         finally:
             self.remove(key)
 
-    def _refused(self, call: Callable[[], object]) -> bool:
-        try:
-            call()
-        except TAKEN:
-            return True
-        return False
+    def _refused(self, key: str, call: Callable[[], object]) -> bool:
+        """Whether the storage refuses a call for its condition."""
+        for pause in _pauses():
+            try:
+                call()
+            except TAKEN:
+                return True
+            except (raised.BaseError, OSError) as error:
+                self._raise_if_known(key, error)
+                time.sleep(pause)
+            else:
+                return False
+        raise NotYet(f"{self._shown(key)}: the storage does not answer; try again later")
 
     def _raise_unfit(self, header: str, so: str) -> NoReturn:
         raise Broken(
@@ -361,20 +402,21 @@ class Objects:
 
     @contextlib.contextmanager
     def _doubtful(self, key: str) -> Iterator[None]:
-        """A context that passes over an error after which it is not known what was done."""
+        """A context that passes over an error after which it is not known what was done, 409 among them."""
         try:
             yield
-        except (raised.NotFoundError, FileNotFoundError) as error:
-            raise FileNotFoundError(self._shown(key)) from error
-        except TAKEN:
+        except raised.PreconditionError:
             raise
-        except (raised.PermissionDeniedError, raised.UnauthenticatedError) as error:
+        except (raised.BaseError, OSError) as error:
+            self._raise_if_known(key, error)
+
+    def _raise_if_known(self, key: str, error: Exception) -> None:
+        """Raise what an error of the storage says for sure."""
+        if isinstance(error, raised.NotFoundError | FileNotFoundError) and not self._is_hopeless(error):
+            raise FileNotFoundError(self._shown(key)) from error
+        denied = isinstance(error, raised.PermissionDeniedError | raised.UnauthenticatedError)
+        if denied or self._is_hopeless(error):
             raise Broken(f"{self._shown(key)}: {self._why(error)}") from error
-        except raised.BaseError as error:
-            if self._is_hopeless(error):
-                raise Broken(f"{self._shown(key)}: {self._why(error)}") from error
-        except OSError:
-            pass
 
     def _is_hopeless(self, error: Exception) -> bool:
         return any(text in str(error) for text in HOPELESS)
@@ -392,13 +434,25 @@ class Objects:
         return "the storage does not let us read or write there; its policy has to allow both"
 
     def _shown(self, key: str) -> str:
-        return f"{self.address}/{key}"
+        return f"{self.address}/{self._name(key)}"
+
+    def _seen(self, found: Mapping[str, Any]) -> Seen:
+        moment = found["last_modified"].timestamp()
+        tag = f"{found['e_tag']}:{found['size']}"
+        return Seen(f"{self._drop}{found['path']}", found["size"], tag, moment, int(moment * 1e9))
 
 
-def _seen(found: Mapping[str, Any]) -> Seen:
-    moment = found["last_modified"].timestamp()
-    tag = f"{found['e_tag']}:{found['size']}"
-    return Seen(found["path"], found["size"], tag, moment, int(moment * 1e9))
+def _is_fetched(path: Path, found: Seen) -> bool:
+    try:
+        return path.with_name(f".{path.name}{TAG}").read_text() == _mark(path, found)
+    except OSError:
+        return False
+
+
+def _mark(path: Path, found: Seen) -> str:
+    """Which object a fetched file is, and that it is this very file."""
+    now = path.stat()
+    return f"{found.tag} {now.st_ino} {now.st_size} {now.st_mtime_ns}"
 
 
 def _fit(parts: Sequence[str], patterns: Sequence[str], hidden: bool) -> bool:

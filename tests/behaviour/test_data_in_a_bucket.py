@@ -1,0 +1,251 @@
+"""`data/` in a bucket of a real S3 server: the nights that are published on disk, from any machine."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deltalake import DeltaTable
+
+from nightscore import load, query, run
+from nightscore.cli.main import call
+from nightscore.common import NightscoreError, NotYet, open_workspace
+from nightscore.store import collect_garbage
+from nightscore.store.catalog import read_catalog
+from nightscore.store.storage import homes
+from nightscore.store.storage.objects import Objects, open_objects
+from tests.support.s3 import BUCKET, Server, client_environment
+from tests.support.s3_proxy import Proxy
+from tests.support.workspace import DAYS, make_workspace
+
+DAY = DAYS[0]
+ROWS = 400
+
+
+@pytest.fixture
+def proxy(s3_server: Server) -> Iterator[Proxy]:
+    """What lets requests through, counts them, and breaks those that it is told to."""
+    with Proxy(s3_server.port) as one:
+        yield one
+
+
+@pytest.fixture
+def bucket(proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Objects]:
+    """The bucket's prefix of a test, with a workspace's lake and model."""
+    for name, value in client_environment(proxy.port).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("NIGHTSCORE_SCRATCH", str(tmp_path / "scratch"))
+    address = f"s3://{BUCKET}/{tmp_path.name}"
+    source = make_workspace(tmp_path / "source", ROWS)
+    store = open_objects(address, tmp_path / "writer")
+    for file in (path for path in (source / "data").rglob("*") if path.is_file()):
+        store.replace(file.relative_to(source / "data").as_posix(), file.read_bytes())
+    monkeypatch.setenv("NIGHTSCORE_ROOT_DATA", address)
+    homes._bucket.cache_clear()
+    yield store
+    homes._bucket.cache_clear()
+
+
+@pytest.fixture
+def workspace(bucket: Objects, tmp_path: Path) -> Path:
+    """A job over the bucket; there is no folder data/."""
+    return a_machine(tmp_path, "one")
+
+
+def a_machine(tmp_path: Path, name: str) -> Path:
+    """The workspace's jobs on a machine that has nothing else yet."""
+    root = tmp_path / name
+    shutil.copytree(tmp_path / "source/jobs", root / "jobs")
+    return root
+
+
+def scores(root: Path) -> list[dict[str, Any]]:
+    """What is published."""
+    found: list[dict[str, Any]] = query("SELECT id, a, score FROM mini_scores ORDER BY ALL", root).to_pylist()
+    return found
+
+
+def test_a_night_is_the_night_on_disk(
+    workspace: Path, bucket: Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same rows in files of the same bytes but for the run's name; other readers see them, too."""
+    receipt = run(load("mini", workspace), DAY)
+    assert receipt.status == "published"
+    there = scores(workspace)
+    assert not (workspace / "data").exists(), "written beside the bucket"
+    address = f"{bucket.address}/tables/mini_scores"
+    by_delta = DeltaTable(address).to_pyarrow_table().select(["id", "a", "score"]).sort_by("id").to_pylist()
+    monkeypatch.delenv("NIGHTSCORE_ROOT_DATA")
+    on_disk = make_workspace(tmp_path / "disk", ROWS)
+    run(load("mini", on_disk), DAY)
+    assert there == scores(on_disk) == by_delta
+
+
+def test_the_verbs_of_an_operator_work(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Run, receipts, verify, why, query, gc."""
+    at = ["--workspace", str(workspace)]
+    for command in (
+        ["run", "mini", "--day", DAY], ["receipts", "mini"], ["verify"],
+            ["why", "mini", "--day", DAY, "--key", "id=3"],
+        ["query", "SELECT count(*) FROM mini_scores"], ["gc", "--older-than", "0"], ["verify"], ["doctor"],
+    ):  # fmt: skip
+        assert call([*command, *at]) == 0, (command, capsys.readouterr())
+    assert run(load("mini", workspace), DAY).status == "unchanged"
+
+
+def test_another_machine_sees_it_and_goes_on(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With nothing of the first one's: not its scratch, not its process."""
+    run(load("mini", workspace), DAY)
+    monkeypatch.setenv("NIGHTSCORE_SCRATCH", str(tmp_path / "scratch two"))
+    homes._bucket.cache_clear()
+    other = a_machine(tmp_path, "two")
+    assert run(load("mini", other), DAY).status == "unchanged"
+    assert run(load("mini", other), DAYS[1]).status == "published"
+    assert [entry.day for entry in read_catalog(open_workspace(workspace)).history] == list(DAYS[:2])
+    assert scores(other) == scores(workspace)
+
+
+def requests_of_a_night(workspace: Path, proxy: Proxy, day: str) -> dict[str, int]:
+    """How many requests of each kind a night makes."""
+    proxy.set_rules()
+    run(load("mini", workspace), day)
+    return dict(proxy.counts)
+
+
+def test_the_requests_of_a_night_are_few(workspace: Path, proxy: Proxy) -> None:
+    """Counted, and held to: each is some 30 ms."""
+    requests_of_a_night(workspace, proxy, DAYS[0])
+    second = requests_of_a_night(workspace, proxy, DAYS[1])
+    assert sum(second.values()) <= REQUESTS, second
+
+
+REQUESTS = 300  # the first number that was measured, and a little; it only goes down
+FAULTS: dict[str, dict[str, Any]] = {
+    "reset": {"reset": True}, "lost": {"lost": True}, "500": {"status": 500}, "500 after": {"after": 500},
+    "503": {"status": 503}, "409": {"status": 409, "method": "PUT"}, "cut": {"cut": True, "method": "GET"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("skip", [3, 30, 80])
+def test_a_request_that_fails_leaves_the_old_or_the_new(
+    workspace: Path, proxy: Proxy, name: str, skip: int
+) -> None:
+    """The k-th one: the night is published, or the next one publishes it, once."""
+    proxy.set_rules({**FAULTS[name], "skip": skip, "times": 1})
+    try:
+        run(load("mini", workspace), DAY)
+    except NightscoreError as error:
+        assert isinstance(error, NotYet), error
+    proxy.set_rules()
+    run(load("mini", workspace), DAY)
+    hold_to_one_night(workspace)
+
+
+def hold_to_one_night(workspace: Path) -> None:
+    """By our readers and by a plain one: one receipt, and all rows, once."""
+    assert call(["verify", "--workspace", str(workspace)]) == 0
+    [entry] = read_catalog(open_workspace(workspace)).history
+    assert [row["id"] for row in scores(workspace)] == list(range(ROWS))
+    address = entry.file.storage.table_address("data/tables/mini_scores")
+    assert DeltaTable(address).to_pyarrow_table().num_rows == ROWS
+
+
+KILLED = """
+import sys
+from nightscore import load, run
+from nightscore.store.storage import objects
+import obstore, os
+left = int(sys.argv[2])
+def dying(name):
+    real = getattr(obstore, name)
+    def call(*args, **options):
+        global left
+        left -= 1
+        if left == 0 and sys.argv[3] == "before":
+            os._exit(9)
+        found = real(*args, **options)
+        if left == 0:
+            os._exit(9)
+        return found
+    return call
+for name in ("put", "copy", "delete"):
+    setattr(objects.obstore, name, dying(name))
+run(load("mini", sys.argv[1]), sys.argv[4])
+"""
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("number", [1, 4, 7, 10, 13, 16, 19])
+def test_a_machine_that_dies_at_its_kth_write_is_taken_over_by_another(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, moment: str
+) -> None:
+    """Before or after the write: another machine publishes the day, once."""
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-c", KILLED, str(workspace), str(number), moment, DAY]
+    ended = subprocess.run(command, capture_output=True, check=False, text=True)
+    assert ended.returncode in (0, 9), ended.stderr
+    monkeypatch.setenv("NIGHTSCORE_SCRATCH", str(tmp_path / "scratch two"))
+    homes._bucket.cache_clear()
+    other = a_machine(tmp_path, "two")
+    run(load("mini", other), DAY)
+    hold_to_one_night(other)
+
+
+def test_what_nobody_needs_is_collected_and_nothing_else(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the clock of the storage; the night stays as it was."""
+    run(load("mini", workspace), DAY)
+    run(load("mini", workspace), DAY, force=True)
+    space = open_workspace(workspace)
+    before = scores(workspace)
+    removed = collect_garbage(space, grace_hours=0)
+    assert any("scores" in one.path for one in removed)
+    assert collect_garbage(space, grace_hours=0) == []
+    assert scores(workspace) == before
+    assert call(["verify", "--workspace", str(workspace)]) == 0
+
+
+@pytest.mark.parametrize(("method", "header"), [("PUT", "If-None-Match"), ("GET", "If-Match")])
+def test_a_storage_that_ignores_conditions_is_refused(
+    workspace: Path, proxy: Proxy, method: str, header: str
+) -> None:
+    """Two runs could both decide what becomes of a day there, or a file be two states of it mixed."""
+    proxy.set_rules({"fit": False, "method": method, "times": 1_000_000})
+    with pytest.raises(NightscoreError, match=f"this storage ignores {header}"):
+        run(load("mini", workspace), DAY)
+    proxy.set_rules()
+    assert not any(homes.storage_of(open_workspace(workspace)).walk("data/tables"))
+
+
+def test_a_workspace_on_disk_is_brought_to_the_bucket(
+    tmp_path: Path, bucket: Objects, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its published days are there, without a run; a second copy copies nothing, and none overwrites."""
+    address = f"{bucket.address}-copied"
+    monkeypatch.delenv("NIGHTSCORE_ROOT_DATA")
+    root = make_workspace(tmp_path / "disk", ROWS)
+    run(load("mini", root), DAY)
+    before = scores(root)
+    monkeypatch.setenv("NIGHTSCORE_ROOT_DATA", address)
+    copy = ["storage", "copy", str(root / "data"), "--workspace", str(root)]
+    assert call([*copy, "--dry-run"]) == 0
+    assert "would be copied" in capsys.readouterr().out
+    assert call(["verify", "--workspace", str(root)]) == 1, "nothing is there yet"
+    assert call(copy) == 0
+    shutil.move(root / "data", tmp_path / "away")
+    assert scores(root) == before
+    assert call(["verify", "--workspace", str(root)]) == 0
+    capsys.readouterr()
+    again = ["storage", "copy", str(tmp_path / "away"), "--workspace", str(root)]
+    assert call(again) == 0
+    assert "0 files copied" in capsys.readouterr().out
+    (tmp_path / "away/models/linear.onnx").write_bytes(b"another")
+    assert call(again) == 1
+    assert "is there already, and is another file" in capsys.readouterr().err
