@@ -265,6 +265,17 @@ def test_a_column_of_days_cuts_the_rows(kind: str, lookback: int, tmp_path: Path
     assert inputs.list_input_days(job) == DAYS
 
 
+def test_what_came_true_later_is_seen_by_who_asks_for_it(tmp_path: Path) -> None:
+    """Labels reach past the day; no run does."""
+    write_one(tmp_path / "w/data/in", "TIMESTAMP")
+    job = job_over(tmp_path / "w", "day_column: ordered")
+    files = inputs.resolve_later_inputs(job, DAY, 1)
+    resources = EngineResources(2, 500_000_000, job.workspace.root)
+    for after, days in ((0, [DAY]), (1, DAYS[2:])):
+        with Engine(inputs.views(job, files, DAY, "", after), resources) as engine:
+            assert as_texts(engine.rows(SQL)) == sorted(wanted(days), key=lambda r: r[0])
+
+
 @pytest.mark.parametrize("features", ["rows", "features.sql"])
 def test_what_a_column_of_days_publishes_is_what_partitions_do(features: str, tmp_path: Path) -> None:
     """The same rows in one file and in partitions: published alike, with a lookback, too."""

@@ -119,11 +119,21 @@ def every_day(job: Job, name: str, source: PathInput) -> set[dt.date]:
     return {dt.date.fromisoformat(day) for day in days}
 
 
-def views(job: Job, files: Files, day: dt.date, known_at: str = "") -> list[View]:
-    """The inputs as SQL sees them on a day: all rows that hold by then, or those known at a moment."""
-    return [
+def views(job: Job, files: Files, day: dt.date, known_at: str = "", after_days: int = 0) -> list[View]:
+    """The inputs as SQL sees them on a day: all rows that hold by then, or those known at a moment.
+
+    With `after_days` the rows of so many later days, too, in files of `resolve_later_inputs`.
+    """
+    found = (
         _view(job, name, source, files[name], day=day, known_at=known_at)
         for name, source in job.spec.inputs.items()
+    )
+    later = dt.timedelta(days=after_days)
+    return [
+        dataclasses.replace(v, within=dataclasses.replace(v.within, last=v.within.last + later))
+        if v.within
+        else v
+        for v in found
     ]
 
 
