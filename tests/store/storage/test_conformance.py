@@ -14,6 +14,7 @@ from nightscore.common import Broken
 from nightscore.store.storage import Folder, Storage
 from nightscore.store.storage.objects import RANGE, WHOLE, open_objects
 from tests.support.s3 import BUCKET, Server
+from tests.support.s3_proxy import Proxy
 
 KINDS = ("folder", "memory", "s3")
 
@@ -135,6 +136,31 @@ def test_more_than_a_page_of_keys_is_listed(storage: Storage) -> None:
     assert len(storage.glob("data/tables", ["*", "*"])) == 1_050
     storage.remove("data/tables/t")
     assert storage.glob("data/tables/t", ["*"]) == []
+
+
+LISTING = {
+    "a cut body": {"cut": True}, "409": {"status": 409}, "500": {"status": 500, "times": 5},
+    "reset": {"reset": True, "times": 5},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", LISTING)
+@pytest.mark.parametrize("page", [0, 1])
+def test_a_listing_that_fails_is_made_again_and_is_not_a_shorter_one(
+    bucket: Storage, s3_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, page: int
+) -> None:
+    """As often as the client gives up: a table would be none, a run undecided, a file garbage."""
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda n: bucket.replace(f"data/tables/t/n{n:04}.json", b""), range(1_010)))
+    with Proxy(s3_server.port) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
+        storage = open_objects(f"s3://{BUCKET}/{tmp_path.name}", tmp_path / "other")
+        proxy.set_rules({**LISTING[fault], "method": "GET", "skip": page})
+        assert len(list(storage.walk("data/tables"))) == 1_010
+        proxy.set_rules({**LISTING[fault], "method": "GET"})
+        assert storage.is_folder("data/tables")
+        proxy.set_rules({**LISTING[fault], "method": "GET"})
+        assert storage.glob("data/tables", ["*"]) == ["data/tables/t"]
 
 
 def test_what_is_replaced_is_another(storage: Storage) -> None:

@@ -248,12 +248,13 @@ class Objects:
         yield from (found.key for _, found in objects)
 
     def _walk(self, prefix: str) -> Iterator[Seen]:
-        pages = obstore.list(self._store, self._name(prefix), chunk_size=1_000)
-        while page := self._again(prefix, lambda: next(pages, None)):
-            yield from map(self._seen, page)
+        """By listings that are whole: one of which a request has failed ends there, as if no more came."""
+        name = self._name(prefix)
+        return map(self._seen, self._again(prefix, lambda: obstore.list(self._store, name).collect()))
 
     def is_folder(self, key: str) -> bool:
-        return any(True for _ in self._walk(f"{key}/"))
+        name = self._name(f"{key}/")
+        return bool(self._again(key, lambda: next(obstore.list(self._store, name, chunk_size=1), None)))
 
     def lies_in(self, key: str, folder: str) -> bool:  # noqa: ARG002 - there are no links
         return True
