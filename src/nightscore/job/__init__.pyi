@@ -40,6 +40,7 @@ from .inputs import DeltaInput as DeltaInput
 from .inputs import IcebergInput as IcebergInput
 from .inputs import Input as Input
 from .inputs import PathInput as PathInput
+from .inputs import Ready as Ready
 from .inputs import SnapshotInput as SnapshotInput
 from .inputs import TableInput as TableInput
 from .layout import Layout as Layout

@@ -196,6 +196,7 @@ class JobSpec(StrictModel):
         self._check_params()
         self._check_audits()
         self._check_rejects()
+        self._check_checksums()
         self._check_judge()
         self._check_decision_columns()
         return self
@@ -257,6 +258,15 @@ class JobSpec(StrictModel):
             except Misplaced as error:
                 raise Misplaced(("audit", i, *error.at), str(error)) from error
 
+    def _check_checksums(self) -> None:
+        for name, source in self.inputs.items():
+            is_text = isinstance(source, PathInput) and source.format != "parquet"
+            if is_text and self.verify_inputs == "checksum":
+                raise Misplaced(
+                    ("verify_inputs",),
+                    f"checksum: the files of input {name} have no pages; allowed: footer, sha256",
+                )
+
     def _check_features(self) -> None:
         if self.features.endswith(".sql"):
             return
@@ -272,11 +282,11 @@ class JobSpec(StrictModel):
                 f"input {self.features!r} is a table of this job, without rows of the day before its run; "
                 "allowed: a .sql file, or an input with a partition of the day",
             )
-        if not isinstance(source, TableInput) and source.partition is None:
+        if not isinstance(source, TableInput) and not source.has_days:
             raise Misplaced(
                 ("features",),
                 f"input {self.features!r} has no partition, so no day to score; "
-                f"allowed: a .sql file, or an input with a partition",
+                f"allowed: a .sql file, or an input with a partition or a day_column",
             )
         if not isinstance(source, TableInput) and source.known_at:
             layout = source.layout if isinstance(source, PathInput) else None

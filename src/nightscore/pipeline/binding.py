@@ -173,7 +173,7 @@ def decide_select(job: Job, table: str) -> str:
 
 def features_place(job: Job) -> str:
     """What makes the features, as error messages name it."""
-    return sql_place(job, job.spec.features) if job.features_sql else job.shown
+    return sql_place(job, job.spec.features) if job.spec.features.endswith(".sql") else job.shown
 
 
 def key_order(job: Job) -> str:

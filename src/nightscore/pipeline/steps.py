@@ -32,6 +32,7 @@ from nightscore.pipeline.read.as_reported import see_as_reported
 from nightscore.pipeline.read.contents import as_recorded
 from nightscore.pipeline.read.days_seen import see_days, see_ignored
 from nightscore.pipeline.read.manifest import refuse_incomplete
+from nightscore.pipeline.read.ready import refuse_unready
 from nightscore.pipeline.read.scan import scan_chunks, source_schema
 from nightscore.pipeline.request import DEFAULT_REQUEST, RunRequest
 from nightscore.pipeline.score.batches import Deadline, RowScorer, needed_columns, scores_batch
@@ -98,6 +99,7 @@ def draft_plan(job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST) ->
     files = inputs.resolve_inputs(job, day)
     inputs.refuse_large(job, files)
     refuse_incomplete(job, day)
+    refuse_unready(job, day)
     absent = why_skipped(job, files, day)
     if absent:
         return Plan(job.name, day.isoformat(), "skipped", reason=absent)

@@ -33,10 +33,13 @@ from .engine import EngineResources as EngineResources
 from .engine import SqlMistakes as SqlMistakes
 from .engine import UpTo as UpTo
 from .engine import View as View
+from .engine import Within as Within
 from .engine import is_number as is_number
 from .file_columns import AS_THEY_ARE as AS_THEY_ARE
 from .file_columns import FileColumn as FileColumn
 from .file_columns import SourceColumns as SourceColumns
+from .file_names import ENDINGS as ENDINGS
+from .file_names import SUMS as SUMS
 from .folder_columns import NO_FOLDERS as NO_FOLDERS
 from .folder_columns import NOTHING as NOTHING
 from .folder_columns import FolderColumns as FolderColumns
@@ -132,9 +135,14 @@ from .staging import with_timings as with_timings
 from .storage import Place as Place
 from .table_diff import TableDiff as TableDiff
 from .table_diff import sum_changes as sum_changes
+from .table_snapshot import Asked as Asked
 from .table_snapshot import SnapshotColumn as SnapshotColumn
 from .table_snapshot import SnapshotFile as SnapshotFile
 from .table_snapshot import TableSnapshot as TableSnapshot
+from .text_files import TextColumns as TextColumns
+from .text_files import is_wrong as is_wrong
+from .text_files import raw_sources as raw_sources
+from .text_files import written as written
 from .trees import fetched as fetched
 from .trees import tree_of as tree_of
 from .variant_file import BakeoffEvidence as BakeoffEvidence
@@ -152,7 +160,6 @@ from .variant_file import write_model as write_model
 from .variant_file import write_variant as write_variant
 from .versions import NOT_INSTALLED as NOT_INSTALLED
 from .versions import library_versions as library_versions
-from .walk import SUMS as SUMS
 from .walk import Found as Found
 from .walk import Partition as Partition
 from .walk import Partitions as Partitions

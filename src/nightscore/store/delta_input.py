@@ -4,6 +4,7 @@ Which files count and which values their partitions have is what the log says. W
 files (deletion vectors) or is not known here is refused by its name.
 """
 
+import datetime as dt
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from deltalake import DeltaTable
 from nightscore.common import Broken
 from nightscore.store.engine import arrow_types
 from nightscore.store.table_snapshot import (
+    Asked,
     SnapshotColumn,
     SnapshotFile,
     TableSnapshot,
@@ -31,29 +33,30 @@ HEEDED = frozenset({  # features that a reader has to know
 PHYSICAL, FIELD_ID = "delta.columnMapping.physicalName", "delta.columnMapping.id"
 
 
-def read_delta(
-    root: Path, shown: str, version: int | None, partition: str | None, span: Span | None
-) -> TableSnapshot:
-    """A table at a version (default: the newest), with the files of a span of days (default: all).
+def read_delta(root: Path, asked: Asked) -> TableSnapshot:
+    """A table at a version, with the files that are asked for.
 
     Raises:
         Broken: there is no such table or version, its log can't be read, it needs what is not known here, or
             `partition` is none of its partitions or has a value that is no day.
     """
-    table = _open(root, shown, version)
+    shown = asked.shown
+    table = _open(root, shown, asked.snapshot)
     named = f"version {table.version()}"
     _refuse_unknown(table, f"{shown}, {named}")
     keys = list(table.metadata().partition_columns)
-    if partition is not None and partition not in keys:
+    if asked.partition is not None and asked.partition not in keys:
         raise Broken(
-            f"{shown}: {partition!r} is no column that the table is partitioned by; it is by "
+            f"{shown}: {asked.partition!r} is no column that the table is partitioned by; it is by "
             f"{', '.join(keys) or 'none'}"
         )
-    every = list(_files(table, root, shown, keys, partition))
-    files = [f for f in every if span is None or (f.day is not None and span[0] <= f.day <= span[1])]
-    _refuse_vectors(table, files, f"{shown}, {named}")
+    columns = _columns(table)
+    every = list(_files(table, root, asked, keys, columns))
+    files = [file for file in every if asked.may_see(file)]
+    if asked.span is not None or asked.partition is None:
+        _refuse_vectors(table, files, f"{shown}, {named}")
     days = sorted({file.day for file in every if file.day})
-    return TableSnapshot(named, _columns(table), tuple(files), tuple(days))
+    return TableSnapshot(named, columns, tuple(files), tuple(days))
 
 
 def _open(root: Path, shown: str, version: int | None) -> DeltaTable:
@@ -92,14 +95,27 @@ def _refuse_vectors(table: DeltaTable, files: list[SnapshotFile], shown: str) ->
 
 
 def _files(
-    table: DeltaTable, root: Path, shown: str, keys: list[str], partition: str | None
+    table: DeltaTable, root: Path, asked: Asked, keys: list[str], columns: tuple[SnapshotColumn, ...]
 ) -> Iterator[SnapshotFile]:
+    """The table's files, but those whose statistics say that they have no row of the span."""
     adds = pa.table(table.get_add_actions(flatten=True))
-    wanted = ["path", *(f"partition.{key}" for key in keys)]
+    inside = next((column.inside for column in columns if column.name == asked.day_column), "")
+    bounds = [name for name in (f"min.{inside}", f"max.{inside}") if name in adds.column_names]
+    wanted = ["path", *(f"partition.{key}" for key in keys), *bounds]
     for row in adds.select(wanted).to_pylist():
+        if not _may_hold([row[name] for name in bounds], asked.span):
+            continue
         values = {key: row[f"partition.{key}"] for key in keys}
-        day = day_of(values[partition], partition, shown) if partition else None
+        day = day_of(values[asked.partition], asked.partition, asked.shown) if asked.partition else None
         yield SnapshotFile(_place(root, row["path"]), day, {key: value_text(v) for key, v in values.items()})
+
+
+def _may_hold(bounds: list[Any], span: Span | None) -> bool:
+    """Whether the least and the greatest value of a column leave room for a row of a span."""
+    if span is None or len(bounds) < 2 or not all(isinstance(value, dt.date) for value in bounds):
+        return True
+    least, most = (value.date() if isinstance(value, dt.datetime) else value for value in bounds)
+    return bool(least <= span[1] and most >= span[0])
 
 
 def _place(root: Path, path: str) -> Path:

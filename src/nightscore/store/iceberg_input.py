@@ -7,14 +7,13 @@ been called. What would need more than whole files (delete files) or is not know
 import contextlib
 import datetime as dt
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from nightscore.common import Broken
 from nightscore.store.engine import arrow_types
-from nightscore.store.table_snapshot import SnapshotColumn, SnapshotFile, TableSnapshot, day_of
+from nightscore.store.table_snapshot import Asked, SnapshotColumn, SnapshotFile, TableSnapshot, day_of
 from nightscore.store.walk import Span
 
 if TYPE_CHECKING:
@@ -23,20 +22,6 @@ if TYPE_CHECKING:
 
 HINT = "metadata/version-hint.text"
 EPOCH = dt.date(1970, 1, 1)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What is asked of a table, which messages call `shown`.
-
-    A snapshot (default: the current one), and the files of a span of days by `partition`, one of its
-    partition fields by identity or by day; without a span the days alone count, without it all files.
-    """
-
-    shown: str
-    snapshot: int | None = None
-    partition: str | None = None
-    span: Span | None = None
 
 
 def read_iceberg(place: Path | str, catalog: str | None, asked: Asked) -> TableSnapshot:
@@ -56,17 +41,13 @@ def read_iceberg(place: Path | str, catalog: str | None, asked: Asked) -> TableS
         if found is None:
             raise Broken(f"{asked.shown}: has no snapshot {asked.snapshot}")
         named = f"snapshot {found.snapshot_id}"
-        if asked.partition is not None and asked.span is not None:
-            scan = scan.filter(_within(table, asked.shown, asked.partition, asked.span))
+        if asked.span is not None and (column := _column_of_days(table, asked)):
+            scan = scan.filter(_within(table, column, asked.span))
         shown = f"{asked.shown}, {named}"
         columns = _columns(scan, shown)
         tasks = list(scan.plan_files())
         files = [_file(table, task, asked.partition, shown) for task in tasks]
-    counted = [
-        (task, file)
-        for task, file in zip(tasks, files, strict=True)
-        if asked.span is None or (file.day is not None and asked.span[0] <= file.day <= asked.span[1])
-    ]
+    counted = [pair for pair in zip(tasks, files, strict=True) if asked.may_see(pair[1])]
     if asked.span is not None or asked.partition is None:
         for task, _ in counted:
             _refuse_partly(task, shown)
@@ -129,22 +110,31 @@ def _partition_field(table: "Table", partition: str, spec: int) -> "PartitionFie
     return fields[0] if fields and str(fields[0].transform) in ("identity", "day") else None
 
 
-def _within(table: "Table", shown: str, partition: str, span: Span) -> Any:
-    """A filter by which manifests and files of other days are not opened."""
-    from pyiceberg.expressions import And, GreaterThanOrEqual, LessThan
-
-    field = _partition_field(table, partition, table.spec().spec_id)
+def _column_of_days(table: "Table", asked: Asked) -> str | None:
+    """The column that a table's files are cut by: that of the partition field, or of the input's rows."""
+    if asked.partition is None:
+        return asked.day_column
+    field = _partition_field(table, asked.partition, table.spec().spec_id)
     if field is None:
         fields = ", ".join(f"{f.name} ({f.transform})" for f in table.spec().fields) or "none"
         raise Broken(
-            f"{shown}: {partition!r} is no partition field by identity or day; its partition fields: {fields}"
+            f"{asked.shown}: {asked.partition!r} is no partition field by identity or day; its partition "
+            f"fields: {fields}"
         )
-    source = table.schema().find_field(field.source_id)
-    first, after = span[0].isoformat(), (span[1] + dt.timedelta(days=1)).isoformat()
-    if str(source.field_type).startswith("timestamp"):
-        zone = "+00:00" if str(source.field_type).startswith("timestamptz") else ""
-        first, after = (f"{day}T00:00:00{zone}" for day in (first, after))
-    return And(GreaterThanOrEqual(source.name, first), LessThan(source.name, after))
+    return str(table.schema().find_field(field.source_id).name)
+
+
+def _within(table: "Table", column: str, span: Span) -> Any:
+    """A filter by which manifests and files of other days are not opened."""
+    from pyiceberg.expressions import And, GreaterThanOrEqual, LessThan
+
+    kind = str(table.schema().find_field(column).field_type)
+    after = dt.date.max if span[1] == dt.date.max else span[1] + dt.timedelta(days=1)
+    bounds = [span[0].isoformat(), after.isoformat()]
+    if kind.startswith("timestamp"):
+        zone = "+00:00" if kind.startswith("timestamptz") else ""
+        bounds = [f"{day}T00:00:00{zone}" for day in bounds]
+    return And(GreaterThanOrEqual(column, bounds[0]), LessThan(column, bounds[1]))
 
 
 def _file(table: "Table", task: "FileScanTask", partition: str | None, shown: str) -> SnapshotFile:

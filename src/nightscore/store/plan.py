@@ -19,12 +19,12 @@ SHOWN_GAPS = 5  # in a line
 
 @dataclass(frozen=True)
 class InputFile:
-    """One Parquet file as it was when the run looked: `stat` is inode:size:mtime_ns.
+    """One input file as it was when the run looked: `stat` is inode:size:mtime_ns.
 
-    `fingerprint` is the sha256 of its size, its time of change and its footer. `day` is the
-    partition it lies in (ISO), or "" for a table without partitions. `groups` are the rows of each
-    of its row groups. `columns` are what is read of it; none where that is all, as it stands there.
-    `snapshot` is that of the table of another engine which it is of.
+    `fingerprint` is the sha256 of its size, its time of change and its footer (of a text file: its ends).
+    `day` is the partition it lies in (ISO), or "" for a table without partitions. `groups` are the rows of
+    each of its row groups; a text file has none. `columns` are what is read of it; none where that is all, as
+    it stands there. `snapshot` is that of the table of another engine which it is of.
     """
 
     path: str
@@ -32,7 +32,7 @@ class InputFile:
     stat: str
     fingerprint: str
     day: str
-    groups: tuple[int, ...]
+    groups: tuple[int, ...] = ()
     columns: FileColumns = ()
     snapshot: str = ""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nightscore.common import Broken, read_day
+from nightscore.store.walk import Span
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,27 @@ class TableSnapshot:
     columns: tuple[SnapshotColumn, ...]
     files: tuple[SnapshotFile, ...]
     days: tuple[dt.date, ...] = ()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a table, which messages call `shown`: a snapshot (default: the newest), and its files.
+
+    With a span of days those that it may have rows of: by `partition`, which gives each file its day, or by
+    what is known of the values of `day_column`. Without a span, or without both, all.
+    """
+
+    shown: str
+    snapshot: int | None = None
+    partition: str | None = None
+    day_column: str | None = None
+    span: Span | None = None
+
+    def may_see(self, file: SnapshotFile) -> bool:
+        """Whether a file is of the span, as far as its partition says."""
+        if self.span is None or self.partition is None:
+            return True
+        return file.day is not None and self.span[0] <= file.day <= self.span[1]
 
 
 def day_of(value: object, column: str, shown: str) -> dt.date:

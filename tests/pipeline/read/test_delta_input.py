@@ -172,6 +172,26 @@ def test_columns_that_were_added_are_null_before(tmp_path: Path) -> None:
     assert seen(root).select(["id", "more"]).equals(expected.combine_chunks())
 
 
+@pytest.mark.parametrize("sql", ["", "SELECT id, a, b, region FROM rows"], ids=["streamed", "sql"])
+def test_rows_of_a_day_by_a_column_that_is_no_partition(tmp_path: Path, sql: str) -> None:
+    """Rows of the day and no later ones; files whose statistics have none of the days are no cause."""
+    root = workspace(tmp_path, "day_column: day", sql)
+    path = str(root / "data/lake/sales")
+    write_deltalake(path, rows())
+    DeltaTable(path).delete("id % 2 = 0")
+    for i, day in enumerate(DAYS, 1):
+        numbered = rows(90).set_column(0, "id", pa.array(range(1_000 * i, 1_000 * i + 90)))
+        write_deltalake(path, numbered.set_column(3, "day", pa.array([day] * 90)), mode="append")
+    assert run(load("mini", root), DAY).rows.published == truth(Path(path), ["id"]).num_rows
+    found = query("SELECT id, a, region FROM mini_scores ORDER BY id", root).combine_chunks()
+    assert found.equals(truth(Path(path), ["id", "a", "region"]))
+    assert len(inputs.resolve_inputs(load("mini", root), DAY)["rows"]) == 2  # of four
+    assert inputs.list_input_days(load("mini", root)) == DAYS
+    later = rows(30).set_column(3, "day", pa.array([dt.date(2020, 2, 1)] * 30))
+    write_deltalake(path, later, mode="append")
+    assert run(load("mini", root), DAY).status == "unchanged"
+
+
 # --- tables that are made by the protocol, as other engines write them ---
 
 

@@ -145,6 +145,18 @@ def test_days_by_the_transform_of_a_moment(tmp_path: Path) -> None:
     assert inputs.list_input_days(load("mini", tmp_path)) == DAYS
 
 
+def test_rows_of_a_day_by_a_column_that_is_no_partition(tmp_path: Path) -> None:
+    """A moment says the day; files whose metrics have none of the days are not read."""
+    table = catalog(tmp_path).create_table("shop.sales", schema=rows(1).schema)
+    for day in DAYS:
+        table.append(rows().filter(pc.equal(rows()["day"], day)))
+    of_job(tmp_path, table, "day_column: moment, lookback: 2", sql="SELECT id, a, b, region FROM rows")
+    found = features(load("mini", tmp_path), DAY)
+    expected = pa.concat_tables([truth(table, ("id",), day) for day in DAYS[:2]]).sort_by("id")
+    assert found["id"].to_pylist() == expected["id"].to_pylist()
+    assert len(inputs.resolve_inputs(load("mini", tmp_path), DAY)["rows"]) == 2
+
+
 @pytest.mark.parametrize("sql", ["", SQL], ids=["streamed", "sql"])
 def test_columns_go_by_their_numbers(tmp_path: Path, sql: str) -> None:
     """A and b change names, region is new under an old name: what older files call so is not read for it."""

@@ -25,7 +25,7 @@ class ParityQuestion(Question[ParityAudit]):
         self.select()
         for name in self.audit.parity.lookback:
             source = self.job.spec.inputs[name]
-            if not isinstance(source, TableInput) and source.partition is None:
+            if not isinstance(source, TableInput) and not source.has_days:
                 self.raise_broken(
                     ("parity", "lookback", name), "is a table without partitions, so it has no days"
                 )

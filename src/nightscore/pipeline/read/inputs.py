@@ -13,8 +13,10 @@ import pyarrow.parquet as pq
 from nightscore.common import NotYet, Workspace, byte_size, parse_size
 from nightscore.job import Input, Job, Layout, PathInput, SnapshotInput, TableInput, parse_layout
 from nightscore.pipeline.read.as_of import up_to
+from nightscore.pipeline.read.as_reported import published_files
 from nightscore.pipeline.read.columns import read_as_one, widened
-from nightscore.pipeline.read.listing import list_days, list_full_days, list_input, list_input_days, window
+from nightscore.pipeline.read.day_column import days_of_rows, rows_within
+from nightscore.pipeline.read.listing import days_with_data, list_days, list_input, own_table, window
 from nightscore.pipeline.read.parquet_files import (
     decoded_bytes,
     file_stat,
@@ -24,6 +26,7 @@ from nightscore.pipeline.read.parquet_files import (
 )
 from nightscore.pipeline.read.since import by_rows, held_by
 from nightscore.pipeline.read.snapshots import resolve_snapshot, see_snapshots
+from nightscore.pipeline.read.text_inputs import inspect_text, text_columns
 from nightscore.store import (
     AS_THEY_ARE,
     NO_FOLDERS,
@@ -36,10 +39,9 @@ from nightscore.store import (
 )
 
 __all__ = [
-    "Files", "folder_columns", "inspect_parquet", "left_out", "list_days", "list_full_days",
-    "list_input_days", "partition", "refuse_large", "resolve_inputs", "resolve_later_inputs",
-    "scored_columns",
-    "see_snapshots", "see_widened", "steady_inputs", "view", "views",
+    "Files", "days_of", "every_day", "folder_columns", "has_days", "inspect_parquet", "is_text", "layout_of",
+    "left_out", "list_full_days", "list_input_days", "refuse_large", "resolve_inputs", "resolve_later_inputs",
+    "scored_columns", "see_snapshots", "see_widened", "steady_inputs", "view", "views",
 ]  # fmt: skip
 Files = Mapping[str, tuple[InputFile, ...]]
 
@@ -52,15 +54,17 @@ def resolve_inputs(job: Job, day: dt.date) -> Files:
             the files of an input is not one (see `read_as_one`); a file and its folder give other values.
         NotYet: a folder does not answer, or a file is still being written.
     """
-    return {name: _resolved(job, name, source, day) for name, source in job.spec.inputs.items()}
+    return {name: _resolve(job, name, source, day) for name, source in job.spec.inputs.items()}
 
 
-def _resolved(job: Job, name: str, source: Input, day: dt.date) -> tuple[InputFile, ...]:
+def _resolve(job: Job, name: str, source: Input | SnapshotInput, day: dt.date) -> tuple[InputFile, ...]:
     if isinstance(source, SnapshotInput):
         return resolve_snapshot(job, name, source, window(job, source, day))
     listed, folders = list_input(job, name, source, day).files, folder_columns(job.workspace, source)
+    if isinstance(source, PathInput) and source.format != "parquet":
+        return inspect_text(job, name, source, listed, folders)
     inspected = inspect_files(job.workspace, name, listed, folders)
-    if not isinstance(source, PathInput):
+    if isinstance(source, TableInput):
         return refuse_other_columns(name, inspected, _may_lack(job.workspace, source))
     given = folders.types(inspected[-1][0].path) if inspected else {}
     return by_rows(job, name, source, read_as_one(job, name, source, inspected, given), day)
@@ -86,7 +90,8 @@ def refuse_large(job: Job, files: Files) -> None:
         Broken: there are more rows, or more bytes before compression.
     """
     limits = job.spec.limits
-    every = {file.path: file for input_files in files.values() for file in input_files}.values()
+    listed = [files[name] for name in files if not is_text(job.spec.inputs[name])]
+    every = {file.path: file for input_files in listed for file in input_files}.values()
     rows = sum(file.rows for file in every)
     if limits.rows is not None and rows > limits.rows:
         job.raise_broken(("limits", "rows"), f"the input files have {rows:,} rows, more than {limits.rows:,}")
@@ -99,20 +104,87 @@ def refuse_large(job: Job, files: Files) -> None:
             job.raise_broken(("limits", "bytes"), message)
 
 
-def views(job: Job, files: Files, day: dt.date, known_at: str = "") -> list[View]:
-    """The inputs as SQL sees them on a day: all rows that hold by then, or those known at a moment."""
-    return [
+def list_input_days(job: Job) -> list[dt.date]:
+    """The days for which every input of files has a partition, or rows by its `day_column`, in order.
+
+    Errors as `resolve_inputs`'s.
+    """
+    found = [
+        _days_with_data(job, name, source)
+        for name, source in job.spec.inputs.items()
+        if not isinstance(source, TableInput) and source.has_days
+    ]
+    return sorted(set.intersection(*found)) if found else []
+
+
+def list_full_days(job: Job) -> list[dt.date]:
+    """The days for which every input has its rows, tables of other jobs too, in order.
+
+    Errors as `resolve_inputs`'s.
+    """
+    sources = job.spec.inputs.items()
+    by_files = any(not isinstance(source, TableInput) and source.has_days for _, source in sources)
+    days = [set(list_input_days(job))] if by_files else []
+    for name, source in sources:
+        if isinstance(source, TableInput) and not own_table(job, source):
+            files = published_files(job, name, source, dt.date.min, dt.date.max)
+            days.append({dt.date.fromisoformat(file.day) for file in files})
+    return sorted(set.intersection(*days)) if days else []
+
+
+def _days_with_data(job: Job, name: str, source: PathInput | SnapshotInput) -> set[dt.date]:
+    if isinstance(source, PathInput) and source.layout:
+        return days_with_data(job, name, source)
+    return every_day(job, name, source)
+
+
+def every_day(job: Job, name: str, source: PathInput | SnapshotInput) -> set[dt.date]:
+    """The days of which an input of files has a partition, empty or not, or rows by its `day_column`."""
+    if source.day_column is None:
+        return set(list_days(job, name, source))
+    if isinstance(source, SnapshotInput):
+        files = resolve_snapshot(job, name, source, None)
+    else:
+        files = _resolve(job, name, source, dt.date.max)
+    days = days_of_rows(job, view(job, name, files), source.day_column)
+    return {dt.date.fromisoformat(day) for day in days}
+
+
+def views(job: Job, files: Files, day: dt.date, known_at: str = "", after_days: int = 0) -> list[View]:
+    """The inputs as SQL sees them on a day: all rows that hold by then, or those known at a moment.
+
+    With `after_days` the rows of so many later days, too, in files of `resolve_later_inputs`.
+    """
+    found = (
         _view(job, name, source, files[name], day=day, known_at=known_at)
         for name, source in job.spec.inputs.items()
+    )
+    later = dt.timedelta(days=after_days)
+    return [
+        dataclasses.replace(v, within=dataclasses.replace(v.within, last=v.within.last + later))
+        if v.within
+        else v
+        for v in found
     ]
 
 
-def partition(source: Input) -> str | None:
-    """The column of the day of an input's partitions."""
-    if isinstance(source, SnapshotInput):
-        return source.partition
-    layout = _layout(source)
-    return None if layout is None else layout.column
+def has_days(source: Input) -> bool:
+    """Whether the rows of an input are of days."""
+    return True if isinstance(source, TableInput) else source.has_days
+
+
+def is_text(source: Input) -> bool:
+    """Whether an input's files are no Parquet."""
+    return isinstance(source, PathInput) and source.format != "parquet"
+
+
+def days_of(job: Job, name: str, files: Files, day: dt.date) -> set[str]:
+    """The days, YYYY-MM-DD, of which an input has a partition, or rows, among those that a run sees."""
+    source = job.spec.inputs[name]
+    if not isinstance(source, TableInput) and source.day_column:
+        seen = _view(job, name, source, files[name], day=day, known_at="")
+        return days_of_rows(job, seen, source.day_column)
+    return {file.day for file in files[name]}
 
 
 def folder_columns(workspace: Workspace, source: Input) -> FolderColumns:
@@ -120,7 +192,7 @@ def folder_columns(workspace: Workspace, source: Input) -> FolderColumns:
     if isinstance(source, SnapshotInput):
         return NO_FOLDERS
     if not isinstance(source, PathInput):
-        return FolderColumns(_layout(source))
+        return FolderColumns(layout_of(source))
     if source.partition_column == "file":
         return NO_FOLDERS
     at = workspace.resolve(source.address)
@@ -161,14 +233,16 @@ def view(job: Job, name: str, files: Sequence[InputFile], called: str = "") -> V
     paths = tuple(storage.locate(job.workspace, file.path) for file in files)
     by_name = bool(_may_lack(job.workspace, source))
     by_file = {path: file.columns for path, file in zip(paths, files, strict=True) if file.columns}
-    ours = isinstance(source, TableInput)
+    pairs = list(zip(paths, files, strict=True))
+    text = text_columns(source, folders, pairs) if isinstance(source, PathInput) else None
     return View(
         called or name,
         paths,
         by_name=by_name,
         folder_types=types,
         folder_sql=sql,
-        stored=ours,
+        stored=isinstance(source, TableInput),
+        text=text,
         by_file=by_file,
     )
 
@@ -230,15 +304,18 @@ def _view(
         )  # fmt: skip
     if columns:
         columns["day"] = "DATE"
-    bounds = []
+    bounds, within = [], None
     if not isinstance(source, TableInput):
+        within = rows_within(job, name, source, files, day)
         bounds = [up_to(job, name, source, files, known_at), held_by(source, day)]
     seen = tuple(bound for bound in bounds if bound)
-    return dataclasses.replace(view(job, name, files), columns=columns, up_to=seen)
+    return dataclasses.replace(view(job, name, files), columns=columns, up_to=seen, within=within)
 
 
-def _layout(source: Input) -> Layout | None:
+def layout_of(source: Input) -> Layout | None:
     """How an input's days lie; those of an output table lie in its hive folders."""
+    if isinstance(source, SnapshotInput):
+        return None
     return source.layout if isinstance(source, PathInput) else parse_layout("day")
 
 

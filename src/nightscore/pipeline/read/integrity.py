@@ -11,8 +11,9 @@ from nightscore.common import Broken, NotYet, file_sha256
 from nightscore.job import Job, PathInput, SnapshotInput, TableInput
 from nightscore.pipeline.read.as_published import published_sha256
 from nightscore.pipeline.read.as_reported import table_state
-from nightscore.pipeline.read.inputs import Files, folder_columns
+from nightscore.pipeline.read.inputs import Files, folder_columns, is_text
 from nightscore.pipeline.read.manifest import written_down
+from nightscore.pipeline.read.text_inputs import verify_text
 from nightscore.store import FileColumn, FolderColumns, InputFile, Plan, catalog, storage
 
 I32_NEXT = 0x15  # in Thrift's compact protocol: the next field, an i32
@@ -27,6 +28,9 @@ def verify_inputs(job: Job, files: Files) -> dict[str, str]:
             is not the one whose sha256 its producer wrote down.
     """
     _refuse_broken_contracts(job, files)
+    verify_text(
+        job, files, {n: folder_columns(job.workspace, source) for n, source in job.spec.inputs.items()}
+    )
     paths = {
         file.path: storage.locate(job.workspace, file.path)
         for input_files in files.values()
@@ -52,6 +56,8 @@ def refuse_changed_inputs(job: Job, plan: Plan) -> None:
 
 def _refuse_broken_contracts(job: Job, files: Files) -> None:
     for name, source in job.spec.inputs.items():
+        if is_text(source):
+            continue
         for column in () if isinstance(source, TableInput) else source.never_null:
             for file in files[name]:
                 folders = folder_columns(job.workspace, source)

@@ -19,6 +19,7 @@ from nightscore.pipeline.read.parquet_files import inspect_immutable
 from nightscore.pipeline.read.parquet_types import Types, column_types, contract_types
 from nightscore.pipeline.read.widening import widens
 from nightscore.store import (
+    Asked,
     FileColumn,
     InputFile,
     SnapshotColumn,
@@ -53,7 +54,7 @@ def read_snapshot(job: Job, name: str, source: SnapshotInput, span: Span | None)
         root = space.resolve(source.address)
         refuse_own(space, root)
         if isinstance(source, DeltaInput):
-            return delta_input.read_delta(root, source.address, source.version, source.partition, span)
+            return delta_input.read_delta(root, _asked(source, source.version, span))
         return _iceberg(source, root, span)
     except Broken as error:
         job.raise_broken(("inputs", name), str(error))
@@ -70,19 +71,23 @@ def _refuse_bucket(workspace: Workspace, source: SnapshotInput) -> None:
 
 def _iceberg(source: SnapshotInput, place: Path | str, span: Span | None) -> TableSnapshot:
     assert isinstance(source, IcebergInput)  # noqa: S101 - there is no third kind
-    asked = iceberg_input.Asked(source.address, source.snapshot, source.partition, span)
-    return iceberg_input.read_iceberg(place, source.catalog, asked)
+    return iceberg_input.read_iceberg(place, source.catalog, _asked(source, source.snapshot, span))
 
 
-def resolve_snapshot(job: Job, name: str, source: SnapshotInput, span: Span) -> tuple[InputFile, ...]:
-    """The files that a run may read of such an input: those of a span of days, or all without a partition.
+def _asked(source: SnapshotInput, snapshot: int | None, span: Span | None) -> Asked:
+    within = span if source.has_days else None
+    return Asked(source.address, snapshot, source.partition, source.day_column, within)
+
+
+def resolve_snapshot(job: Job, name: str, source: SnapshotInput, span: Span | None) -> tuple[InputFile, ...]:
+    """The files that a run may read of such an input: those of a span of days (default: all).
 
     Raises:
         Broken: the table is none that can be read; a file does not hold what the table says of its columns;
             the input's contract names what the table has not, or in a type that does not hold it.
         NotYet: a file of the newest snapshot has gone meanwhile.
     """
-    snapshot = read_snapshot(job, name, source, span if source.partition else None)
+    snapshot = read_snapshot(job, name, source, span)
     table = _Table(job, name, source, snapshot)
     return tuple(table.resolved(file) for file in in_order(snapshot))
 

@@ -54,7 +54,7 @@ def _first_day(published: PublishedDay, name: str) -> str:
     source = published.job.spec.inputs[name]
     if isinstance(source, TableInput):
         return min(published.state.published.get(source.table, {}), default="")
-    return min((day.isoformat() for day in inputs.list_days(published.job, name, source)), default="")
+    return min((day.isoformat() for day in inputs.every_day(published.job, name, source)), default="")
 
 
 def _patient(job: Job) -> Job:
