@@ -106,14 +106,20 @@ class FolderColumns:
 NO_FOLDERS = FolderColumns()
 
 
-def folder_reader(files: str, types: Mapping[str, str], terms: Mapping[str, str], options: str) -> str:
-    """SQL that reads Parquet files with the columns that folders give: by hive folders, or by `terms`."""
+def folder_reader(
+    files: str,
+    types: Mapping[str, str],
+    terms: Mapping[str, str],
+    options: str,
+    function: str = "read_parquet",
+) -> str:
+    """SQL that reads files with the columns that folders give: by hive folders, or by `terms`."""
     if not terms:
-        return f"read_parquet({files}, {hive_options(types)}{options})"
+        return f"{function}({files}, {hive_options(types)}{options})"
     names = ", ".join(literal(name.lower()) for name in (FILE_NAME, *terms))
     given = ", ".join(f"{sql} AS {quote_identifier(key)}" for key, sql in terms.items())
     return (
-        f"(SELECT COLUMNS(lambda c: lower(c) NOT IN ({names})), {given} FROM read_parquet({files}, "
+        f"(SELECT COLUMNS(lambda c: lower(c) NOT IN ({names})), {given} FROM {function}({files}, "
         f"hive_partitioning = false, filename = {literal(FILE_NAME)}{options}))"
     )
 

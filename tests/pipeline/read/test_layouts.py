@@ -17,6 +17,7 @@ from deltalake import DeltaTable
 from nightscore import Broken, load, run
 from nightscore.job import Job
 from nightscore.pipeline import inputs
+from nightscore.pipeline.read.absent import missing
 from nightscore.store import Engine, EngineResources
 from tests.support.workspace import JOB, make_workspace
 
@@ -137,9 +138,7 @@ def test_a_job_sees_the_rows_of_its_days_and_no_others(name: str, tmp_path: Path
     typed = seen(job, DAY, f"SELECT DISTINCT typeof({column}) AS t, typeof(region) AS r FROM rows")
     assert typed.to_numpy().tolist() == [["DATE", "VARCHAR"]]
     assert inputs.list_input_days(job) == DAYS
-    assert inputs.missing(job, inputs.resolve_inputs(job, dt.date(2026, 2, 3)), dt.date(2026, 2, 3)) == [
-        "rows"
-    ]
+    assert missing(job, inputs.resolve_inputs(job, dt.date(2026, 2, 3)), dt.date(2026, 2, 3)) == ["rows"]
 
 
 @pytest.mark.parametrize("name", ["duckdb, year month day", "a file a day", "duckdb, region and compact"])
