@@ -117,8 +117,8 @@ def _refuse(folder: Path, owners: set[int], bits: int) -> None:
         return
     raise Broken(
         f"{folder} is of user {found.st_uid}, mode {stat.S_IMODE(found.st_mode):o}: others may put there "
-        f"what is scored. Allowed is a folder that user {os.geteuid()} alone may write: chmod go-w it, or set "
-        "NIGHTSCORE_SCRATCH to another one"
+        f"what is scored. Allowed is a folder that only user {os.geteuid()} may write: chmod go-w it, or set "
+        "NIGHTSCORE_SCRATCH to another"
     )
 
 

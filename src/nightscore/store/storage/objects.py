@@ -187,9 +187,10 @@ class Objects:
             raise changed(self._shown(found.key)) from error
         if len(data) != stop - start:
             raise NotYet(f"{self._shown(found.key)}: cut short while it was being read")
-        while data:  # of what a disk has no room for, the system writes the first part and says no more
-            written = os.pwrite(descriptor, data, start)
-            data, start = data[written:], start + written
+        left = memoryview(data)
+        while left:  # of what a disk has no room for, the system writes the first part and says no more
+            written = os.pwrite(descriptor, left, start)
+            left, start = left[written:], start + written
 
     def look(self, key: str) -> Seen | None:
         try:
