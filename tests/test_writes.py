@@ -26,6 +26,7 @@ AT_HOME = (
 
 # Who writes elsewhere than below data/, by which means, and where.
 ELSEWHERE = {
+    "common/roots.py": ({"tempfile"}, "where the system's temporary folder is: nothing is written"),
     "evaluation/promote.py": ({"replace_text", "chmod"}, "job.yaml, below jobs/"),
     "evaluation/recipes/network.py": ({"tempfile"}, "a folder of the system's, for tools that want files"),
     "evaluation/recipes/graph.py": ({"onnx.save"}, "a model on its way through a tool, in that folder"),

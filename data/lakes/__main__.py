@@ -31,6 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
     except NightscoreError as error:
         print(f"broken: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        print(f"broken: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

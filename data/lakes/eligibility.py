@@ -29,7 +29,12 @@ def write_eligibility(path: Path, stamp: bytes, rules: Path = RULES) -> None:
     Raises ``Broken``, with the line, for a row that is no rule.
     """
     content = rules.read_bytes()
-    read = csv.DictReader(content.decode().splitlines())
+    try:
+        text = content.decode("utf-8-sig")  # a spreadsheet puts a mark of its own in front
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise Broken(f"{rules.name}:{line}: is not UTF-8 text; save it as CSV in UTF-8") from None
+    read = csv.DictReader(text.splitlines())
     if read.fieldnames != SCHEMA.names:
         raise Broken(f"{rules.name}:1: the columns are {read.fieldnames}; expected: {SCHEMA.names}")
     rows = [_rule(row, f"{rules.name}:{number}") for number, row in enumerate(read, 2)]

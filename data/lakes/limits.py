@@ -12,6 +12,7 @@ which adds a file to ``data/lake/finance/acknowledgements``, for the next run of
 import argparse
 import csv
 import hashlib
+import sys
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -92,23 +93,53 @@ def acknowledge(workspace: Path, row: dict[str, object]) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     """Write what was said on the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m data.lakes.limits", description="Acknowledge a breach.")
+    parser = argparse.ArgumentParser(
+        prog="python -m data.lakes.limits",
+        description="Acknowledge a breach of a limit, for the next run of limit_breaches.",
+    )
     known = make_limits(POSITIONS)
     parser.add_argument("--desk", required=True, choices=sorted(set(known["desk"].to_pylist())))
     parser.add_argument("--measure", required=True, choices=sorted(set(known["measure"].to_pylist())))
-    parser.add_argument("--from", required=True, type=date.fromisoformat, dest="from_day", metavar="DAY")
-    parser.add_argument("--until", required=True, type=date.fromisoformat, metavar="DAY")
-    parser.add_argument("--by", required=True, dest="acknowledged_by", metavar="NAME")
-    parser.add_argument("--because", required=True, metavar="TEXT")
-    parser.add_argument("--workspace", type=Path, default=Path(__file__).resolve().parents[2])
+    parser.add_argument(
+        "--from",
+        required=True,
+        type=_day,
+        dest="from_day",
+        metavar="DAY",
+        help="a day of the breach, YYYY-MM-DD",
+    )
+    parser.add_argument(
+        "--until", required=True, type=_day, metavar="DAY", help="the last day that it counts"
+    )
+    parser.add_argument(
+        "--by", required=True, dest="acknowledged_by", metavar="NAME", help="who acknowledges it"
+    )
+    parser.add_argument("--because", required=True, metavar="TEXT", help="why it may stand until then")
+    parser.add_argument(
+        "--workspace", type=Path, default=Path(__file__).resolve().parents[2], help="default: this repository"
+    )
     options = vars(parser.parse_args(arguments))
     workspace = options.pop("workspace")
     if not options["acknowledged_by"].strip() or not options["because"].strip():
         parser.error("--by and --because: a name and a reason are not optional")
     if options["until"] < options["from_day"]:
         parser.error(f"--until {options['until']} is before --from {options['from_day']}")
-    print(acknowledge(workspace, options).relative_to(workspace))
+    if not (workspace / LAKE / "acknowledgements").is_dir():
+        parser.error(f"{workspace / LAKE} holds no limits; `python -m data.lakes finance` writes them")
+    try:
+        print(acknowledge(workspace, options).relative_to(workspace))
+    except OSError as error:
+        print(f"broken: {error}", file=sys.stderr)
+        return 1
+    print(f"it counts from the next `nightscore run limit_breaches --day {options['from_day']}` on")
     return 0
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day; a day is YYYY-MM-DD") from None
 
 
 if __name__ == "__main__":

@@ -222,3 +222,30 @@ def test_a_storage_that_ignores_conditions_is_refused(
         run(load("mini", workspace), DAY)
     proxy.set_rules()
     assert not any(homes.storage_of(open_workspace(workspace)).walk("data/tables"))
+
+
+def test_a_workspace_on_disk_is_brought_to_the_bucket(
+    tmp_path: Path, bucket: Objects, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its published days are there, without a run; a second copy copies nothing, and none overwrites."""
+    address = f"{bucket.address}-copied"
+    monkeypatch.delenv("NIGHTSCORE_ROOT_DATA")
+    root = make_workspace(tmp_path / "disk", ROWS)
+    run(load("mini", root), DAY)
+    before = scores(root)
+    monkeypatch.setenv("NIGHTSCORE_ROOT_DATA", address)
+    copy = ["storage", "copy", str(root / "data"), "--workspace", str(root)]
+    assert call([*copy, "--dry-run"]) == 0
+    assert "would be copied" in capsys.readouterr().out
+    assert call(["verify", "--workspace", str(root)]) == 1, "nothing is there yet"
+    assert call(copy) == 0
+    shutil.move(root / "data", tmp_path / "away")
+    assert scores(root) == before
+    assert call(["verify", "--workspace", str(root)]) == 0
+    capsys.readouterr()
+    again = ["storage", "copy", str(tmp_path / "away"), "--workspace", str(root)]
+    assert call(again) == 0
+    assert "0 files copied" in capsys.readouterr().out
+    (tmp_path / "away/models/linear.onnx").write_bytes(b"another")
+    assert call(again) == 1
+    assert "is there already, and is another file" in capsys.readouterr().err

@@ -188,3 +188,22 @@ def test_a_csv_holds_no_formula_unless_it_is_asked_for_raw(hostile):
         assert text in texts
     assert all(row[1:3] == ["-1", "-1.5"] for row in rows[1:])
     assert {row[0].removeprefix("'") for row in rows} >= {row[0].removeprefix("'") for row in raw}
+
+
+def test_a_row_with_more_columns_than_fit_is_printed_downwards(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Side by side the names of forty columns were folded letter by letter, and no number could be read."""
+    make_workspace(tmp_path, 3)
+
+    def lines(columns: int) -> list[str]:
+        sql = ", ".join(f"{i} + 0.5 AS the_column_{i:02}" for i in range(columns))
+        assert call(["--workspace", str(tmp_path), "query", f"SELECT {sql} FROM range(2)"]) == 0
+        return [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+
+    assert len(lines(10)) == 3  # ten names of 13 letters, and their gaps: 148 of the 160 columns of a pipe
+    tall = lines(40)
+    assert (tall[0], tall[1], tall[40], tall[41]) == (
+        "row 1", "the_column_00  0.5", "the_column_39  39.5", "row 2",
+    )  # fmt: skip
+    assert len(tall) == 82

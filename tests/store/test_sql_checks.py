@@ -1,8 +1,10 @@
 """SQL reads views and nothing else, and calls what has one value in every run and every version."""
 
 import hashlib
+import re
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -120,6 +122,18 @@ def test_a_variable_has_a_name_that_can_be_read() -> None:
     with pytest.raises(Broken, match=r"^x.sql: DESCRIBE, SHOW and SUMMARIZE are for `nightscore query`"):
         repeatable_select("FROM (SUMMARIZE rows)", "x.sql")
     single_select("FROM (DESCRIBE rows)", "a person may ask it")
+
+
+def test_a_misspelt_parameter_is_refused() -> None:
+    """DuckDB gives NULL for a variable that nobody has set, which would be scored as if it were meant."""
+    names = ("day", "discovery_slots")
+    for call in ("getvariable('day')", "getvariable('Discovery_Slots')", "GETVARIABLE('discovery_slots')"):
+        repeatable_select(f"SELECT {call}", "x.sql", names)
+    assert duckdb.sql("SELECT getvariable('dya')").fetchall() == [(None,)]
+    for name, hint in (("dya", "did you mean 'day'?"), ("floor", "allowed: day, discovery_slots")):
+        said = f"x.sql: getvariable('{name}'): the job has no such parameter; {hint}"
+        with pytest.raises(Broken, match=f"^{re.escape(said)}$"):
+            repeatable_select(f"SELECT (SELECT max(getvariable('{name}')))", "x.sql", names)
 
 
 def test_no_variable_names_the_files_of_a_view(tmp_path: Path) -> None:

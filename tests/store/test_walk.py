@@ -233,6 +233,15 @@ def test_what_lies_beside_partitions_is_refused_by_name(space: Workspace, name: 
     assert partitions.beside.ignored == (name,)
 
 
+def test_a_partition_that_the_job_calls_otherwise_is_no_folder_to_move(space: Workspace) -> None:
+    """`partition: date` over folders day=…: the way on is the key, not the data."""
+    meant = "is none; where it is a day of this input, write partition: day; move it"
+    with pytest.raises(
+        Broken, match=f"^data/lake/day=2020-01-03: lies beside .* date=YYYY-MM-DD and {meant}"
+    ):
+        Walk(space, lake(space)).partitions(parse_layout("date"))
+
+
 def test_a_file_beside_partitions_is_refused(space: Workspace) -> None:
     """Its rows would be of no day; a file by the name of a day is no partition."""
     for name in ("x.parquet", "day=2020-01-04"):

@@ -70,6 +70,9 @@ for command in (
     history.recheck, history.diff, maintain.doctor, maintain.gc, maintain.hardware,
 ):  # fmt: skip
     app.command(command, help=paragraphs(command.__doc__))
+storage = App(name="storage", help="Bring data/ to where NIGHTSCORE_ROOT_DATA says.", help_format="plaintext")
+storage.command(maintain.copy, help=paragraphs(maintain.copy.__doc__))
+app.command(storage)
 
 
 @app.meta.default

@@ -1,5 +1,6 @@
 """Commands about the workspace and the machine."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -66,6 +67,32 @@ def _abilities(root: "RootState") -> str:
         links = "hard links" if root.hard_links else "no hard links, so published files are copies"
         said += [links, "file locks" if root.locks else "no file locks"]
     return ", ".join(said)
+
+
+def copy(
+    folder: Annotated[Path, Parameter(help="What is copied, with models/, lake/ and tables/ in it.")] = Path(
+        "data"
+    ),
+    /,
+    *,
+    dry_run: Annotated[bool, Parameter(negative="", help="Only say what would be copied.")] = False,
+) -> int:
+    """Copy a folder's models, lake, tables and runs to where the workspace's data is to lie.
+
+    Set NIGHTSCORE_ROOT_DATA to that place first, such as s3://bucket/prefix. What is there already with the
+    same bytes is left, so a copy that was stopped goes on; nothing is overwritten, and the folder stays as it
+    is. Let no run work in either place meanwhile; `nightscore verify` afterwards says whether all is there.
+    """
+    from nightscore.store import copy_data
+
+    files = size = there = 0
+    for file in copy_data(open_chosen_workspace(), folder, dry_run):
+        files, size, there = files + 1, size + file.bytes, there + file.there
+        if not file.there:
+            say(f"{file.path}  {byte_size(file.bytes)}")
+    word = "would be copied" if dry_run else "copied"
+    say(f"{files - there} files {word}, {there} were there; {byte_size(size)} in all")
+    return 0
 
 
 def hardware(*, json: AsJson = False) -> int:

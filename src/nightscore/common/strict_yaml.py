@@ -92,7 +92,7 @@ def _compose(text: str, shown: str) -> yaml.Node:
 def _syntax(error: yaml.YAMLError, text: str, shown: str) -> str:
     mark = getattr(error, "problem_mark", None)
     where = f"{shown}:{mark.line + 1}" if mark else shown
-    hint = f"; {TEMPLATE}" if mark and "{day" in text.splitlines()[mark.line] else ""
+    hint = f"; {TEMPLATE}" if mark and "{day" in "".join(text.splitlines()[mark.line : mark.line + 1]) else ""
     return f"{where}: not valid YAML: {getattr(error, 'problem', None) or error}{hint}"
 
 

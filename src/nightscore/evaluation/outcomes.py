@@ -89,7 +89,7 @@ def _rows(job: Job, labels: Labels, name: str, receipt: Receipt, files: Sequence
     spec, output = job.spec, scored_output(job)
     sql = read_sql(job, ("judge", "labels", "sql"), labels.sql)
     where = job.workspace.relative(job.file.parent / labels.sql)
-    repeatable_select(sql, where)
+    repeatable_select(sql, where, spec.variables)
     columns = {"ours": output, "theirs": f"{name}__{output}", "label": "label"}
     expressions = [f"CAST({quote_identifier(c)} AS DOUBLE) AS {n}" for n, c in columns.items()]
     expressions += [f"(hash({quote_identifier(labels.cluster or spec.key[0])}) >> 1)::BIGINT AS cluster"]

@@ -29,6 +29,8 @@ KINDS: dict[str, Mapping[str, type[Any]]] = {  # models all, but for the word `n
     "inputs": inputs.KINDS,
     "audit": audits.KINDS,
 }
+HINTS = {"string_type": "; put it in quotes", "bool_type": "; write true or false"}
+NO_MODEL_HINT = "; of a job without a model it is the word none"
 TAGS = {"schedule": 1, "inputs": 2, "audit": 2}  # where in a location pydantic puts the kind
 
 
@@ -54,9 +56,9 @@ def _mistake(details: dict[str, Any], shown: str, lines: LineNumbers) -> str:
     if details["type"] == "extra_forbidden":
         text = f"unknown key{_near(at, details['loc'])}"
     elif details["type"] == "missing":
-        text = "is missing"
+        text = "is missing" + (NO_MODEL_HINT if at == ("model",) else "")
     elif details["type"] != "value_error":
-        text = f"{clipped(details['input'])} is not allowed: {_plain(details['type'], text)}"
+        text = f"{clipped(details['input'])} is not allowed: {_plain(details, text)}"
     return f"{shown}:{line_of(lines, at)}: {dotted + ': ' if dotted else ''}{text}"
 
 
@@ -66,11 +68,16 @@ def _untagged(loc: Path_) -> Path_:
     return (*loc[:place], *loc[place + 1 :])
 
 
-def _plain(kind: str, text: str) -> str:
+def _plain(details: dict[str, Any], text: str) -> str:
     """What pydantic says, in words for people who write YAML and no Python."""
+    kind, value = details["type"], details["input"]
     if kind in ("model_type", "dict_type"):
         return "a mapping of keys to values is"
-    hint = "; put it in quotes" if kind == "string_type" else ""
+    hint = HINTS.get(kind, "")
+    if kind in ("list_type", "tuple_type") and isinstance(value, str):
+        hint = f"; write [{value}]"
+    if kind == "string_pattern_mismatch" and details["ctx"]["pattern"].endswith(r"\.sql$"):
+        hint = "; it is the name of a .sql file beside job.yaml"
     return f"{text[0].lower()}{text[1:]}{hint}"
 
 

@@ -236,7 +236,13 @@ class Model(StrictModel):
 
 def read_model_word(value: Any) -> Any:
     """What stands under `model`: a mapping as it is, and the word none as the kind that scores nothing."""
-    if not isinstance(value, str):
+    if (
+        isinstance(value, dict)
+        and "outputs" not in value
+        and NO_MODEL in (value.get("kind"), value.get("path"))
+    ):
+        raise ValueError(f"a job without a model says model: {NO_MODEL}, and nothing below it")
+    if value is not None and not isinstance(value, str | bool):
         return value
     if value != NO_MODEL:
         raise ValueError(

@@ -148,6 +148,11 @@ class JobSpec(StrictModel):
         return f"{self.job}_scores"
 
     @property
+    def variables(self) -> tuple[str, ...]:
+        """What SQL may read with getvariable: the scored day and the parameters."""
+        return ("day", *self.params)
+
+    @property
     def tables(self) -> tuple[str, ...]:
         """The output tables in the fixed order in which a day of them is committed."""
         rejects = (self.rejects_table,) if self.rejecting else ()

@@ -52,11 +52,11 @@ def check_sql(job: Job) -> None:
         Broken: names the file, or the line of job.yaml.
     """
     if job.features_sql is not None:
-        repeatable_select(job.features_sql, features_place(job))
+        repeatable_select(job.features_sql, features_place(job), job.spec.variables)
         refuse_made_later(job, SCORES, job.features_sql)
         features_select(job)
     for table, sql in job.decide_sql.items():
-        repeatable_select(sql, sql_place(job, job.spec.decide[table]))
+        repeatable_select(sql, sql_place(job, job.spec.decide[table]), job.spec.variables)
         refuse_made_later(job, table, sql)
         decide_select(job, table)
     for question in questions(job):

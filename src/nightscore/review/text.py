@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 WIDTH_OF_A_PIPE = 160  # columns, where no terminal says how wide it is
 SHOWN_ROWS = 100
+COLUMN_GAP = 2  # spaces between two columns of a table
 LONGEST_FEATURES = 400  # characters of a reject's features on a terminal
 
 
@@ -191,11 +193,17 @@ def print_explanation(explanation: RowExplanation) -> None:
 
 
 def print_rows(table: pa.Table) -> None:
-    """Print the first SHOWN_ROWS rows of a query's result."""
+    """Print the first SHOWN_ROWS rows of a query's result; one below the other where columns don't fit."""
     numbers = [f.name for f in table.schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)]
     columns = [column.to_pylist() for column in table.slice(0, SHOWN_ROWS).columns]  # two may have one name
     rows = [list(row) for row in zip(*columns, strict=True)]
-    console().print(text_table(rows, table.schema.names, numbers))
+    out, names = console(), table.schema.names
+    if sum(cell_len(name) + COLUMN_GAP for name in names) - COLUMN_GAP <= out.width:
+        out.print(text_table(rows, names, numbers))
+    else:  # not even the names fit side by side: they would be folded letter by letter
+        for i, row in enumerate(rows):
+            out.print(f"[bold]row {i + 1}[/bold]")
+            out.print(text_table(zip(names, row, strict=True), ("", " ")), soft_wrap=True)
     if table.num_rows > SHOWN_ROWS:
         print(
             f"… {table.num_rows:,} rows in all; --format csv, json or parquet gives every one",

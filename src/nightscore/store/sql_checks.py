@@ -4,15 +4,16 @@ The connection alone does not hold that: a file that it may read it may also wri
 WITH, or read past the filter of its view.
 """
 
+import difflib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any
 
 import duckdb
 
-from nightscore.common import Broken
+from nightscore.common import Broken, clipped
 from nightscore.store import sql_functions as known
 from nightscore.store.engine import SqlMistakes
 
@@ -36,12 +37,13 @@ def single_select(sql: str, where: str) -> None:
     parse_select(sql, where)
 
 
-def repeatable_select(sql: str, where: str) -> str:
-    """`sql`, checked to be one SELECT whose result depends on its inputs alone.
+def repeatable_select(sql: str, where: str, variables: Sequence[str] = ("day",)) -> str:
+    """`sql`, checked to be one SELECT whose result depends on its inputs and `variables` alone.
 
     Raises:
         Broken: no single SELECT over views, or it calls a function whose value changes between two runs of
-            one day (now(), random(), …) or two versions of DuckDB (hash()).
+            one day (now(), random(), …) or two versions of DuckDB (hash()); or it reads another variable,
+            which to DuckDB is no mistake, but NULL.
     """
     tree = parse_select(sql, where)
     calls = _calls(tree)
@@ -54,7 +56,7 @@ def repeatable_select(sql: str, where: str) -> str:
         )
     if any(node.get("type") == "SHOW_REF" for node in nodes_of(tree)):
         raise Broken(f"{where}: DESCRIBE, SHOW and SUMMARIZE are for `nightscore query`, not for a night")
-    _refuse_unnamed_variables(tree, where)
+    _refuse_unknown_variables(tree, where, variables)
     return sql
 
 
@@ -180,10 +182,17 @@ def _refuse_inexact(calls: Iterable[str], where: str) -> None:
         )
 
 
-def _refuse_unnamed_variables(tree: object, where: str) -> None:
+def _refuse_unknown_variables(tree: object, where: str, variables: Sequence[str]) -> None:
     for node in nodes_of(tree):
-        if node.get("function_name") == "getvariable" and text_of(arguments_of(node)[:1]) is None:
+        if node.get("function_name") != "getvariable":
+            continue
+        name = text_of(arguments_of(node)[:1])
+        if name is None:
             raise Broken(f"{where}: getvariable takes the name of a parameter in quotes, or 'day'")
+        if name.lower() not in variables:
+            near = difflib.get_close_matches(name, variables, 1)
+            hint = f"did you mean '{near[0]}'?" if near else f"allowed: {', '.join(variables)}"
+            raise Broken(f"{where}: getvariable({clipped(name)}): the job has no such parameter; {hint}")
 
 
 def _aggregates_of_lists(tree: object, where: str) -> Iterator[str]:

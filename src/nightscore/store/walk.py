@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from nightscore.common import Broken, NotYet, Workspace
+from nightscore.common import Broken, NotYet, Workspace, read_day
 from nightscore.job import Layout, Segment
 from nightscore.store.foreign import refuse_table, refuse_table_above
 from nightscore.store.trees import Entry, tree_of
@@ -260,9 +260,12 @@ class Walk:
         return False
 
     def _refuse_beside(self, path: Path, layout: Layout, segment: Segment) -> NoReturn:
-        name, mark, _ = path.name.partition("=")
-        key = segment.hive_key or ""
-        meant = f"; the input's partition is {key!r}" if mark and name.strip().lower() == key.lower() else ""
+        name, _, value = path.name.partition("=")
+        key, meant = segment.hive_key or "", ""
+        if value and name.strip().lower() == key.lower():
+            meant = f"; the input's partition is {key!r}"
+        elif read_day(value):  # the days are there: it is the job that calls them otherwise
+            meant = f"; where it is a day of this input, write partition: {name}"
         self._refuse(
             path, f"lies beside the partitions {layout.shown} and is none{meant}; move it, let its name "
             "begin with . (or _, without =), or name it in the input's ignore"

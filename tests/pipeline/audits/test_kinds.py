@@ -353,7 +353,7 @@ def test_keys_of_two_types_are_found_before_data_is_read(space: Path) -> None:
     """SQL would compare them as texts, and find none."""
     audited(space, "{coverage: {of: other, key: [id], at_least: 1}}")
     text = (space / "jobs/mini/job.yaml").read_text()
-    other = "  other: {table: elsewhere, columns: {id: 'INTEGER[]'}}\n"
+    other = "  other: {table: mini_scores, columns: {id: 'INTEGER[]'}}\n"
     (space / "jobs/mini/job.yaml").write_text(text.replace("features: f", f"{other}features: f"))
     with pytest.raises(Broken) as caught:
         check_job(load("mini", space))

@@ -118,7 +118,7 @@ def seen(job: Job, day: dt.date, select: str) -> pd.DataFrame:
     """What SQL of a job sees."""
     files = inputs.resolve_inputs(job, day)
     resources = EngineResources(2, 500_000_000, job.workspace.root)
-    with Engine(inputs.views(job, files), resources) as engine:
+    with Engine(inputs.views(job, files, day), resources) as engine:
         return pd.DataFrame(engine._relation(select).to_arrow_table().to_pandas())
 
 

@@ -77,6 +77,31 @@ def test_limits_that_are_edited_are_written_again(tmp_path: Path, monkeypatch: p
     assert pq.read_table(file).num_rows == limits.make_limits(100).num_rows == 27
 
 
+def test_an_acknowledgement_is_written_beside_limits_and_leads_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Into a folder without a lake it would count for nobody; a day that is none is told as one."""
+
+    def said(first: str) -> list[str]:
+        return [
+            "--desk", "firm", "--measure", "var_99", "--from", first, "--until", "2023-01-31", "--by", "Ada",
+            "--because", "hedges expire", "--workspace", str(tmp_path),
+        ]  # fmt: skip
+
+    for first, problem in (
+        ("2022-12-28", "holds no limits; `python -m data.lakes finance` writes them"),
+        ("28.12.2022", "argument --from: '28.12.2022' is no day; a day is YYYY-MM-DD"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            limits.main(said(first))
+        assert problem in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+    limits.write_limits(tmp_path, 100)
+    assert limits.main(said("2022-12-28")) == 0
+    file, way_on = capsys.readouterr().out.splitlines()
+    assert pq.read_table(tmp_path / file)["acknowledged_by"].to_pylist() == ["Ada"]
+    assert way_on == "it counts from the next `nightscore run limit_breaches --day 2022-12-28` on"
+
+
 def test_use_is_what_was_published_over_what_is_allowed(limited: Path) -> None:
     """By pandas, from the tables of the other jobs and the limits' file: the latest limit of each counts."""
     day = dt.date.fromisoformat(DAYS[1])

@@ -8,13 +8,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from nightscore import Restate, load, query, run
 from nightscore.common.errors import Broken
-from tests.workspace.finance.world import DAYS
+from tests.workspace.finance.world import DAYS, REPOSITORY
 
 pytestmark = pytest.mark.slow  # real nights of whole jobs
 
+FOLDER = REPOSITORY / "jobs/finance"
 TODAY = DAYS[1]
 READERS = ("historical_simulation", "market_risk", "pnl_explain", "stress")  # of trades
 AGAIN = Restate("trades that were booked late", by="a test")
@@ -46,6 +48,39 @@ def test_a_position_that_the_trades_read_do_not_reach_holds_the_night(
         book(root, TODAY, 10**6, "close", -100_000)
     with pytest.raises(Broken, match="was opened within the trades that are read"):
         run(load(job, workspace=root), TODAY, restate=AGAIN if job != "stress" else None)
+
+
+@pytest.mark.parametrize(
+    ("trades", "terms"),
+    [
+        ([("open", 1_000), ("close", -400)], {}),
+        ([("OPEN", 1_000)], {}),
+        ([("open", 1_000)], {"kind": "PUT", "strike": 100, "expiry": dt.date(2023, 3, 17)}),
+        ([("open", 1_000)], {"kind": "call", "strike": 100}),
+        ([("open", 1_000)], {"kind": "put", "expiry": dt.date(2023, 3, 17)}),
+        ([("open", 1_000)], {"kind": "future"}),
+    ],
+    ids=["a part is closed", "another word", "another word for a put", "no expiry", "no strike", "a future"],
+)
+def test_a_trade_that_the_jobs_would_take_for_another_holds_the_night(
+    whole: Path, tmp_path: Path, trades: list[tuple[str, int]], terms: dict[str, Any]
+) -> None:
+    """A position of which a part is closed was gone, one with another word for its action was not there."""
+    root = tmp_path / "w"
+    shutil.copytree(whole, root)
+    for action, quantity in trades:
+        book(root, TODAY, 10**6, action, quantity, **terms)
+    with pytest.raises(Broken, match="every trade opens a position or closes all of it"):
+        run(load("pnl_explain", workspace=root), TODAY, restate=AGAIN)
+
+
+def test_all_readers_of_trades_ask_the_same_of_them() -> None:
+    """Each job holds its own night, so that none goes by what another has looked at."""
+    asked = [
+        {audit["sql"] for audit in yaml.safe_load((FOLDER / job / "job.yaml").read_text())["audit"]}
+        for job in READERS
+    ]
+    assert len(set.intersection(*asked)) == 2
 
 
 def test_trades_that_come_and_go_within_a_day_leave_nothing_behind(whole: Path, tmp_path: Path) -> None:

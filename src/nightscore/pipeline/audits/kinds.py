@@ -52,7 +52,7 @@ class SqlQuestion(Question[SqlAudit]):
 
     def check(self) -> None:
         """Raise `Broken` unless it is one SELECT that gives the same answer at each run."""
-        repeatable_select(self.audit.sql, self.place)
+        repeatable_select(self.audit.sql, self.place, self.job.spec.variables)
         self._select()
 
     def _select(self) -> str:

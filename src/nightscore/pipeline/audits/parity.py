@@ -21,7 +21,7 @@ class ParityQuestion(Question[ParityAudit]):
 
     def check(self) -> None:
         """Raise `Broken` unless it is one SELECT, and each input with a lookback has days."""
-        repeatable_select(self.sql, self.file)
+        repeatable_select(self.sql, self.file, self.job.spec.variables)
         self.select()
         for name in self.audit.parity.lookback:
             source = self.job.spec.inputs[name]

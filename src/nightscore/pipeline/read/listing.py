@@ -92,7 +92,7 @@ def list_full_days(job: Job) -> list[dt.date]:
 
 
 def _has_days(source: Input) -> bool:
-    return isinstance(source, PathInput) and bool(source.partition)
+    return isinstance(source, PathInput) and source.layout is not None
 
 
 def _walk(job: Job, source: PathInput) -> Walk:

@@ -1,0 +1,69 @@
+"""A folder's models, lake and tables, brought to where a workspace's `data` is to lie from then on."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nightscore.common import Broken, Workspace, file_sha256
+from nightscore.store.storage import Place, place_of
+
+LEFT = ("choices",)  # of this machine: which variant is the fastest here
+LOG = "_delta_log"
+
+
+@dataclass(frozen=True)
+class Copied:
+    """One file: its path as plans write it, its bytes, and whether it was there already, the same."""
+
+    path: str
+    bytes: int
+    there: bool
+
+
+def copy_data(workspace: Workspace, folder: Path, dry_run: bool = False) -> Iterator[Copied]:
+    """Copy what lies in a folder to the root `data` of a workspace, file by file, logs of tables last.
+
+    A file that is there with the same bytes is left, so that a copy that was stopped is gone on with. Nothing
+    of `data/choices`, and no lock, is copied. No run may work in either place meanwhile.
+
+    Raises:
+        Broken: there is no such folder, it is the root itself, or a file is there with other bytes.
+        NotYet: the storage does not answer.
+    """
+    if not folder.is_dir():
+        raise Broken(f"{folder} is no folder; name that with models/, lake/ and tables/ in it")
+    if folder.resolve() == workspace.data.resolve():
+        raise Broken(
+            f"{folder} is what the workspace's data is already; set NIGHTSCORE_ROOT_DATA to where it is to "
+            "lie, such as s3://bucket/prefix, and copy again"
+        )
+    for file in sorted(_files(folder), key=lambda path: (LOG in path.parts, path)):
+        key = f"data/{file.relative_to(folder).as_posix()}"
+        yield _copy(place_of(workspace, key), file, dry_run)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """What is copied: all but what is of one machine alone, and half-written files."""
+    for path in folder.rglob("*"):
+        parts = path.relative_to(folder).parts
+        temporary = path.name == "lock" or path.name.endswith(".tmp")
+        spilled = any(part.startswith((".duckdb-", ".new.duckdb-")) for part in parts)
+        if path.is_file() and parts[0] not in LEFT and not (temporary or spilled):
+            yield path
+
+
+def _copy(place: Place, file: Path, dry_run: bool) -> Copied:
+    size = file.stat().st_size
+    found = place.look()
+    if found is not None:
+        if found.bytes != size or file_sha256(place.local()) != file_sha256(file):
+            raise Broken(
+                f"{place} is there already, and is another file than {file}: a copy overwrites nothing. "
+                "Remove it there, or copy to an empty prefix"
+            )
+        return Copied(place.key, size, there=True)
+    if not dry_run:
+        with place.save() as target:
+            shutil.copyfile(file, target)
+    return Copied(place.key, size, there=False)
