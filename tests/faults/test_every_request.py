@@ -82,8 +82,8 @@ def scores_of(table: pa.Table, weights: tuple[float, float] = (1.0, 2.0)) -> Row
 def fixed_rows() -> pa.Table:
     """The day's rows once the producer has mended them."""
     rows = rows_of(DAY, ROWS)
-    clipped = pa.array(rows["a"].to_numpy().clip(0, np.float32(0.5)))
-    return rows.set_column(1, "a", clipped)
+    a = rows["a"].to_numpy()
+    return rows.set_column(1, "a", pa.array(np.where(a > np.float32(0.9), np.float32(0.5), a)))
 
 
 def night(world: World) -> object:
@@ -273,7 +273,7 @@ def hold_to_new(world: World, work: Work) -> None:
     space = open_workspace(world.root)
     history = read_catalog(space).history
     assert len(history) == len({entry.run_id for entry in history}) == work.receipts
-    assert not any(one.differences for one in verify_days(space))
+    assert not history or not any(one.differences for one in verify_days(space))
     assert not list(read_held_days(space))
 
 

@@ -116,9 +116,9 @@ def _refuse(folder: Path, owners: set[int], bits: int) -> None:
     if stat.S_ISDIR(found.st_mode) and found.st_uid in owners and not is_open:
         return
     raise Broken(
-        f"{folder} is of user {found.st_uid}, mode {stat.S_IMODE(found.st_mode):o}: others may put there what "
-        f"is scored. Allowed is a folder that user {os.geteuid()} alone may write: chmod go-w it, or set "
-        "NIGHTSCORE_SCRATCH to another one"
+        f"{folder} is of user {found.st_uid}, mode {stat.S_IMODE(found.st_mode):o}: others may put there "
+        f"what is scored. Allowed is a folder that only user {os.geteuid()} may write: chmod go-w it, or set "
+        "NIGHTSCORE_SCRATCH to another"
     )
 
 

@@ -11,6 +11,7 @@ clock, so that machines may disagree about the time.
 import contextlib
 import functools
 import os
+import re
 import secrets
 import threading
 import time
@@ -43,6 +44,7 @@ CLIENT: Any = {"timeout": timedelta(minutes=2), "connect_timeout": timedelta(sec
 RETRY: Any = {"max_retries": 4, "retry_timeout": timedelta(minutes=2)}
 TAKEN = (raised.AlreadyExistsError, raised.PreconditionError)  # and nothing is said of who was first
 HOPELESS = ("NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "builder error")
+ENDPOINT = re.compile(r"https?://[^/]*@")  # with a user in it
 T = TypeVar("T")
 
 
@@ -54,6 +56,7 @@ def open_objects(address: str, mirror: Path, drop: str = "") -> "Objects":
     """
     if address.startswith("memory:"):
         return Objects(MemoryStore(), address, mirror, drop)
+    _refuse_credentials()
     plain = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")  # else it would count no more
     client: Any = {**CLIENT, "allow_http": plain}
     try:
@@ -184,9 +187,10 @@ class Objects:
             raise changed(self._shown(found.key)) from error
         if len(data) != stop - start:
             raise NotYet(f"{self._shown(found.key)}: cut short while it was being read")
-        while data:  # of what a disk has no room for, the system writes the first part and says no more
-            written = os.pwrite(descriptor, data, start)
-            data, start = data[written:], start + written
+        left = memoryview(data)
+        while left:  # of what a disk has no room for, the system writes the first part and says no more
+            written = os.pwrite(descriptor, left, start)
+            left, start = left[written:], start + written
 
     def look(self, key: str) -> Seen | None:
         try:
@@ -408,12 +412,12 @@ class Objects:
             self._raise_if_known(key, error)
 
     def _raise_if_known(self, key: str, error: Exception) -> None:
-        """Raise what an error of the storage says for sure."""
+        """Raise what an error of the storage says for sure; not the error, which may quote a signature."""
         if isinstance(error, raised.NotFoundError | FileNotFoundError) and not self._is_hopeless(error):
-            raise FileNotFoundError(self._shown(key)) from error
+            raise FileNotFoundError(self._shown(key)) from None
         denied = isinstance(error, raised.PermissionDeniedError | raised.UnauthenticatedError)
         if denied or self._is_hopeless(error):
-            raise Broken(f"{self._shown(key)}: {self._why(error)}") from error
+            raise Broken(f"{self._shown(key)}: {self._why(error)}") from None
 
     def _is_hopeless(self, error: Exception) -> bool:
         return any(text in str(error) for text in HOPELESS)
@@ -437,6 +441,16 @@ class Objects:
         moment = found["last_modified"].timestamp()
         tag = f"{found['e_tag']}:{found['size']}"
         return Seen(f"{self._drop}{found['path']}", found["size"], tag, moment, int(moment * 1e9))
+
+
+def _refuse_credentials() -> None:
+    """Refuse an endpoint with a password: libraries write it into the text of errors."""
+    for name, value in os.environ.items():
+        if name.startswith(("AWS_", "AZURE_", "GOOGLE_")) and ENDPOINT.match(value):
+            raise Broken(
+                f"{name} holds a user or a password, which would come into messages and logs; an endpoint is "
+                "https://host:port, and credentials come from the cloud's usual chain (for S3: AWS_…)"
+            )
 
 
 def _fit(parts: Sequence[str], patterns: Sequence[str], hidden: bool) -> bool:
