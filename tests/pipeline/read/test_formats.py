@@ -319,7 +319,7 @@ def test_a_column_of_days_of_csv_and_one_of_texts(tmp_path: Path) -> None:
     frame["ordered"] = frame["ordered"].astype(str)
     frame.to_parquet(folder / "all.parquet")
     with pytest.raises(
-        Broken, match=r"column 'ordered' is .*string.*; allowed: DATE, TIMESTAMP, TIMESTAMPTZ"
+        Broken, match=r"column 'ordered' is VARCHAR in .*; allowed: DATE, TIMESTAMP, TIMESTAMPTZ"
     ):
         seen(job_over(tmp_path / "w", "day_column: ordered"), DAY)
 
