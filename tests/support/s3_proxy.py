@@ -1,8 +1,8 @@
 """An HTTP proxy before an S3 server that breaks what it is told to, and counts; a process of its own.
 
 Of its own, because a client may hold Python's lock while it waits. It is told by its standard input, a JSON
-object a line: `{"rules": […]}` sets the rules and forgets the counts; `{}` asks for the counts. It answers
-each with one line.
+object a line: `{"rules": […]}` sets the rules and forgets the counts; `{}` asks for the counts,
+`{"log": 1}` for the requests, each as method and target. It answers each with one line.
 
 A rule is an object: `method` and `path` (regular expressions), `skip` (requests to let pass first), `times`,
 and one fault:
@@ -53,12 +53,16 @@ class Proxy:
         """Requests by kind since the rules were set: GET, HEAD, PUT, LIST, DELETE, POST."""
         return Counter(self._ask({}))
 
-    def _ask(self, order: dict[str, Any]) -> dict[str, int]:
+    @property
+    def log(self) -> list[str]:
+        """The requests since the rules were set, in order: `PUT /bucket/key`."""
+        return list(self._ask({"log": 1}))
+
+    def _ask(self, order: dict[str, Any]) -> Any:
         assert self._process.stdin
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
-        answer: dict[str, int] = json.loads(self._read())
-        return answer
+        return json.loads(self._read())
 
     def _read(self) -> str:
         assert self._process.stdout
@@ -70,13 +74,15 @@ class _Server:
         self.upstream = upstream
         self.rules: list[dict[str, Any]] = []
         self.counts: Counter[str] = Counter()
+        self.log: list[str] = []
 
-    def obey(self, order: dict[str, Any]) -> dict[str, int]:
+    def obey(self, order: dict[str, Any]) -> dict[str, int] | list[str]:
         if "rules" in order:
-            self.rules, self.counts = list(order["rules"]), Counter()
-        return dict(self.counts)
+            self.rules, self.counts, self.log = list(order["rules"]), Counter(), []
+        return self.log if "log" in order else dict(self.counts)
 
     def fault_of(self, method: str, target: str) -> dict[str, Any]:
+        self.log.append(f"{method} {target}")
         self.counts["LIST" if method == "GET" and "list-type=2" in target else method] += 1
         for rule in self.rules:
             if not re.fullmatch(rule.get("method", ".*"), method) or not re.search(

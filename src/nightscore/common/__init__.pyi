@@ -16,6 +16,7 @@ from .files import list_paths as list_paths
 from .files import remove_path as remove_path
 from .files import replace_bytes as replace_bytes
 from .files import replace_text as replace_text
+from .files import room_for as room_for
 from .files import sync as sync
 from .files import write_once as write_once
 from .files import write_text_once as write_text_once

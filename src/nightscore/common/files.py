@@ -27,7 +27,7 @@ def write_once(path: Path) -> Iterator[Path]:
         NotYet: the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _temporary(path) as temporary, _room_for(path):
+    with _temporary(path) as temporary, room_for(path):
         yield temporary
         sync(temporary)
         with contextlib.suppress(FileExistsError):
@@ -81,7 +81,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def _room_for(path: Path) -> Iterator[None]:
+def room_for(path: Path) -> Iterator[None]:
     """A context in which a disk that is full is `NotYet`, with the numbers."""
     try:
         yield

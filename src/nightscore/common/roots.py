@@ -29,6 +29,7 @@ NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 PLACE = re.compile(rf"({NAME.pattern}):(?!//)(.*)", re.DOTALL)  # lake:transactions, a path in a root
 SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 BUCKETS = ("s3", "gs", "az")
+SECRET = set("@?#")  # an address with one of them may hold a password or a signature
 REFUSED = set(
     "=?#%*["
 )  # = is a hive partition's; DuckDB and deltalake take the others for patterns, addresses
@@ -84,10 +85,15 @@ def _from_variable(name: str, variable: str, at: str, written: Root | None) -> R
     if not NAME.fullmatch(name):
         raise Broken(f"{variable}: {name!r} is no name of a root; allowed: letters, digits and _")
     if problem := _problem(at):
-        raise Broken(f"{variable}={at}: {problem}")
+        raise Broken(f"{variable}={_shown(at)}: {problem}")
     if not (SCHEME.match(at) or Path(at).is_absolute()):
         raise Broken(f"{variable}={at}: is no absolute path; write it from / on")
     return Root(name, at, variable, name == DATA or (written is not None and written.write))
+
+
+def _shown(at: str) -> str:
+    """A place for a message, without what may be a secret."""
+    return f"{at.partition('://')[0]}://…" if SCHEME.match(at) and set(at) & SECRET else at
 
 
 def variable_of(name: str) -> str:
@@ -100,6 +106,8 @@ def _problem(at: str) -> str:
     scheme = SCHEME.match(at)
     if scheme and scheme[1] not in BUCKETS:
         return f"{scheme[1]}:// is no storage; allowed: a folder, or {', '.join(f'{b}://' for b in BUCKETS)}"
+    if scheme and set(at) & SECRET:
+        return f"{scheme[1]}:// has no user, password or query: credentials come from the cloud's usual chain"
     if not scheme and REFUSED & set(at):
         return f"the path of a root must not contain any of {' '.join(sorted(REFUSED))}"
     return ""
@@ -137,7 +145,7 @@ class _Reader:
         if written.keys() - {"at", "write"} or not isinstance(place, str) or not isinstance(write, bool):
             self.wrong(at, f"{clipped(value)} is no place; {ALLOWED}")
         if not place or (problem := _problem(place)):
-            self.wrong(at, f"{clipped(place)}: {problem if place else 'is empty'}")
+            self.wrong(at, f"{clipped(_shown(place))}: {problem if place else 'is empty'}")
         folder = place if SCHEME.match(place) else str(self.workspace / place)
         return Root(name, folder, f"{FILE}:{self.lines[at]}", write or name == DATA)
 

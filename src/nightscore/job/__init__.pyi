@@ -36,9 +36,12 @@ from .fields import DecisionColumns as DecisionColumns
 from .fields import Misplaced as Misplaced
 from .fields import StrictModel as StrictModel
 from .fields import share_of as share_of
+from .inputs import DeltaInput as DeltaInput
+from .inputs import IcebergInput as IcebergInput
 from .inputs import Input as Input
 from .inputs import PathInput as PathInput
 from .inputs import Ready as Ready
+from .inputs import SnapshotInput as SnapshotInput
 from .inputs import TableInput as TableInput
 from .layout import Layout as Layout
 from .layout import Segment as Segment

@@ -22,7 +22,7 @@ from nightscore.common import (
     read_yaml,
 )
 from nightscore.job.audits import ParityAudit
-from nightscore.job.inputs import PathInput
+from nightscore.job.inputs import TableInput
 from nightscore.job.mistakes import explain_mistakes, line_of
 from nightscore.job.params import ParamValue
 from nightscore.job.spec import JobSpec
@@ -208,7 +208,7 @@ def _features_sql(job: Job) -> str | None:
     if spec.features.endswith(".sql"):
         return read_sql(job, ("features",), spec.features)
     source = spec.inputs[spec.features]
-    return source.day_select(spec.features) if isinstance(source, PathInput) else None
+    return None if isinstance(source, TableInput) else source.day_select(spec.features)
 
 
 def peek_job_name(file: Path) -> str | None:

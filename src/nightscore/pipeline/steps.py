@@ -110,7 +110,8 @@ def draft_plan(job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST) ->
     draft = _draft(job, day, opened, files, values, known_at=known_at, picked=picked)
     draft = dataclasses.replace(
         draft, limit=request.limit, days_seen=see_days(job, files, day), ignored=see_ignored(job, day),
-        as_reported=see_as_reported(job, files),
+        as_reported=see_as_reported(job, files), widened=inputs.see_widened(files),
+        snapshots=inputs.see_snapshots(files),
     )  # fmt: skip
     with inputs.steady_inputs(job, files, day):
         bound = binding.bind_job(Day(job, draft), opened.scorer)
@@ -181,8 +182,8 @@ def score_piece(
         room = job_memory_budget(job).piece
         resources = EngineResources(1, room.duckdb, day.temp)
         columns = list(dict.fromkeys([*needed_columns(job, scorer), *challengers.inputs]))
-        folders = inputs.scored_folders(job)
-        source = source_schema(workspace, piece, columns, resources, folders)
+        read = inputs.scored_columns(job, plan.inputs)
+        source = source_schema(workspace, piece, columns, resources, read)
         schema = binding.scores_schema(job, source, scorer)
         rejects = RejectWriter(job, plan, aside, binding.rejects_schema(job, source))
         deadline = Deadline(job, rejects.where)
@@ -192,7 +193,7 @@ def score_piece(
             # Rejects and notes are complete before the last batch is given, and so before the file is there.
             with rejects:
                 for chunk in scan_chunks(
-                    workspace, piece, columns, plan.chunk_rows, resources, size=room.chunk, folders=folders
+                    workspace, piece, columns, plan.chunk_rows, resources, size=room.chunk, read=read
                 ):
                     deadline.check()
                     for features, outputs in rows.score(chunk):

@@ -281,6 +281,8 @@ def _inputs_text(of: Plan | Receipt) -> Iterator[str]:
     for name, days in of.as_reported.items():
         again = f"; published again since: {', '.join(days)}" if days else ""
         yield f"as first reported {name}{again}"
+    yield from (f"snapshot  {name}: {snapshot}" for name, snapshot in of.snapshots.items())
+    yield from (f"widened   {name}: {'; '.join(lines)}" for name, lines in of.widened.items())
 
 
 def table_change_text(change: TableChange) -> str:

@@ -22,7 +22,7 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Sc
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
 
-from nightscore.common import Broken, NotYet
+from nightscore.common import Broken, NightscoreError, NotYet
 from nightscore.store import snapshots
 from nightscore.store.snapshots import KeptSnapshots, LiveFile, Snapshot
 from nightscore.store.storage import Place
@@ -32,6 +32,8 @@ ATTEMPTS = 60
 HOPELESS = {  # errno -> what the message says; others may go away by themselves
     code: os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 }
+# In errors of requests to a storage, which quote address and answer; some answers stay what they are.
+REQUEST, REFUSED = re.compile(r"HTTP error|non-2xx status code"), re.compile(r"\b40[0134] [A-Z]")
 LOGGED = re.compile(r"\d{20}\.(.+\.)?(json|crc|parquet)")  # a log's commits and checkpoints, and their like
 # Every published version stays readable, after other engines' VACUUM, too: unless the table says otherwise,
 # it takes files that were replaced a week ago, and those that lie uncommitted.
@@ -133,7 +135,18 @@ def check_table_schema(root: Place, schema: pa.Schema) -> None:
             raise Broken(
                 f"table {root.name}: column {name!r} is {there.get(name, 'absent')} in the published table "
                 f"and would be {here.get(name, 'absent')}; keep its columns, or give the job another name"
+                f"{_as_before(here.get(name), there.get(name))}"
             )
+
+
+def _as_before(now: pa.DataType | None, before: pa.DataType | None) -> str:
+    """The way on where a column has changed its type, as it does where the producer of an input widens it."""
+    if now is None or before is None:
+        return ""
+    return (
+        "; a type that has come with other files of an input is kept by the input's columns (its contract), "
+        "or by a cast in the features SQL, which fails where a value does not fit"
+    )
 
 
 def commit_files(root: Place, change: TableCommit, seen: Sequence[str] | None = None) -> int:
@@ -216,10 +229,11 @@ def _create(root: Place, change: TableCommit) -> None:
             root.storage.table_address(root.key), Schema.from_arrow(schema), mode="ignore",
             partition_by=["day"], name=root.name, configuration=KEPT,
         )  # fmt: skip
-    except DeltaError:
+    except (DeltaError, OSError) as error:
         # Another run created it in this moment; any other trouble shows at the commit.
         if not table_exists(root):
-            raise
+            _refuse_hopeless(root, error)
+            raise _unreadable(root, None, error) from None
 
 
 def _refuse_superseded(
@@ -354,9 +368,22 @@ def _open(root: Place, version: int | None = None) -> DeltaTable:
     try:
         return DeltaTable(root.storage.table_address(root.key), version=version)
     except Exception as error:  # deltalake's own, and whatever its parsers raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        at = "" if version is None else f"has no version {version}, or "
-        raise Broken(f"table {root.name}: {at}can't be read: {reason}") from error
+        raise _unreadable(root, version, error) from None
+
+
+def _unreadable(root: Place, version: int | None, error: Exception) -> NightscoreError:
+    """Why a table can't be opened; `NotYet` where a request to its storage has failed, and may not next time.
+
+    No text of such an error is handed on: it quotes the request, whose address may bear a signature.
+    """
+    text = str(error)
+    if REQUEST.search(text):
+        if REFUSED.search(text):
+            return Broken(f"table {root.name}: its storage does not let us read it; see `nightscore doctor`")
+        return NotYet(f"table {root.name}: its storage does not answer; try again later")
+    reason = text.splitlines()[0] if text else type(error).__name__
+    at = "" if version is None else f"has no version {version}, or "
+    return Broken(f"table {root.name}: {at}can't be read: {reason}")
 
 
 def _snapshot(table: DeltaTable, root: Place) -> Snapshot:

@@ -21,7 +21,8 @@ import pyarrow as pa
 
 from nightscore.common import Broken, NotYet, byte_size, link_or_copy
 from nightscore.store.disk import SpillFolder, free_bytes, spill_limit
-from nightscore.store.folder_columns import DAY, folder_reader
+from nightscore.store.file_columns import FileColumns, FolderGiven, parquet_source
+from nightscore.store.folder_columns import DAY
 from nightscore.store.sql_text import literal, quote_identifier
 from nightscore.store.text_files import TextColumns, text_source
 
@@ -81,7 +82,8 @@ class View:
     `folder_sql` what gets them where their names are no hive folders'.
     `columns` (name -> DuckDB type) describes the view while it has no files. With `up_to` or `among` only
     some rows are seen, `within` those of some days; `text` says how files are read that are no Parquet.
-    Where files have not all columns alike, `by_name` gives null for those that one lacks.
+    Where files have not all columns alike, `by_name` gives null for those that one lacks, or `by_file` says
+    file by file what is read of it.
     In files of ours, `stored`, a DECIMAL(38, 0) is the HUGEINT that it was before it was stored.
     """
 
@@ -97,6 +99,7 @@ class View:
     within: Within | None = None
     text: TextColumns | None = None
     stored: bool = False
+    by_file: Mapping[Path, FileColumns] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -346,11 +349,11 @@ def _source(view: View) -> str:
         columns = ", ".join(f"CAST(NULL AS {t}) AS {quote_identifier(c)}" for c, t in view.columns.items())
         return f"(SELECT {columns} WHERE false)"
     folders = view.folder_types or ({view.partition: DAY} if view.partition else {})
-    files = ", ".join(map(literal, view.files))  # and not in a variable, which SQL of a job could read
+    # The files stand in the text, and not in a variable, which SQL of a job could read.
     if view.text:
         return text_source(view.files, view.text, folders, view.folder_sql)
-    by_name = ", union_by_name = true" if view.by_name else ""
-    return folder_reader(f"[{files}]", folders, view.folder_sql, by_name)
+    given = FolderGiven(folders, view.folder_sql)
+    return parquet_source(view.files, view.by_file, given, view.by_name)
 
 
 def _seen_as(columns: Mapping[str, str], view: View) -> str:
@@ -410,6 +413,13 @@ def _bare(select: str) -> str:
             break
         end = start
     return text[:end].decode()
+
+
+def arrow_types(schema: pa.Schema) -> dict[str, str]:
+    """DuckDB's own type for each column of an Arrow schema."""
+    with duckdb.connect() as connection:
+        relation = connection.from_arrow(schema.empty_table())
+        return {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}
 
 
 def is_number(kind: str) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nightscore.common import Broken
-from nightscore.store.storage import Folder, Storage
+from nightscore.store.storage import Folder, Storage, objects
 from nightscore.store.storage.objects import RANGE, WHOLE, open_objects
 from tests.support.s3 import BUCKET, Server
 from tests.support.s3_proxy import Proxy
@@ -144,23 +144,31 @@ LISTING = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("fault", LISTING)
-@pytest.mark.parametrize("page", [0, 1])
-def test_a_listing_that_fails_is_made_again_and_is_not_a_shorter_one(
-    bucket: Storage, s3_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, page: int
-) -> None:
-    """As often as the client gives up: a table would be none, a run undecided, a file garbage."""
+@pytest.fixture
+def proxied(
+    bucket: Storage, s3_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Storage, Proxy]]:
+    """The same bucket behind a proxy, with more than a page of keys."""
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda n: bucket.replace(f"data/tables/t/n{n:04}.json", b""), range(1_010)))
     with Proxy(s3_server.port) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
-        storage = open_objects(f"s3://{BUCKET}/{tmp_path.name}", tmp_path / "other")
-        proxy.set_rules({**LISTING[fault], "method": "GET", "skip": page})
-        assert len(list(storage.walk("data/tables"))) == 1_010
-        proxy.set_rules({**LISTING[fault], "method": "GET"})
-        assert storage.is_folder("data/tables")
-        proxy.set_rules({**LISTING[fault], "method": "GET"})
-        assert storage.glob("data/tables", ["*"]) == ["data/tables/t"]
+        yield open_objects(f"s3://{BUCKET}/{tmp_path.name}", tmp_path / "other"), proxy
+
+
+@pytest.mark.parametrize("fault", LISTING)
+@pytest.mark.parametrize("page", [0, 1])
+def test_a_listing_that_fails_is_made_again_and_is_not_a_shorter_one(
+    proxied: tuple[Storage, Proxy], fault: str, page: int
+) -> None:
+    """As often as the client gives up: a table would be none, a run undecided, a file garbage."""
+    storage, proxy = proxied
+    proxy.set_rules({**LISTING[fault], "method": "GET", "skip": page})
+    assert len(list(storage.walk("data/tables"))) == 1_010
+    proxy.set_rules({**LISTING[fault], "method": "GET"})
+    assert storage.is_folder("data/tables")
+    proxy.set_rules({**LISTING[fault], "method": "GET"})
+    assert storage.glob("data/tables", ["*"]) == ["data/tables/t"]
 
 
 def test_what_is_replaced_is_another(storage: Storage) -> None:
@@ -242,3 +250,19 @@ def test_credentials_that_are_wrong_are_said_and_not_shown(
         open_objects(f"s3://{BUCKET}/x", tmp_path).create("data/a.json", b"")
     shown = f"{caught.value} {caught.value.__cause__}"
     assert "very-secret" not in shown and "AKIAWRONG" not in str(caught.value)
+
+
+def test_a_lock_counts_while_its_process_is_there(bucket: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long that is; of one that has gone it counts for a while."""
+    monkeypatch.setattr(objects, "LEASE", 3.0)
+    key = "data/tables/t/_owners"
+    with bucket.lock(key, shared=True, seconds=0) as locked:
+        assert locked
+        time.sleep(5.0)
+        with bucket.lock(key, shared=False, seconds=0) as alone:
+            assert not alone, "a table changed hands while it was being published"
+    bucket.replace(f"{key}/lock/alone-of-one-that-was-killed", b"")
+    with bucket.lock(key, shared=True, seconds=0) as locked:
+        assert not locked
+    with bucket.lock(key, shared=True, seconds=20) as locked:
+        assert locked

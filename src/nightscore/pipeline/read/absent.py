@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 
 from nightscore.common import Broken, NightscoreError, NotYet, clipped
-from nightscore.job import Input, Job, PathInput, TableInput, load_all
+from nightscore.job import Input, Job, TableInput, load_all
 from nightscore.pipeline.read.days_seen import scheduled_days, see_ignored
 from nightscore.pipeline.read.inputs import Files, days_of, every_day, has_days
 from nightscore.pipeline.read.listing import own_table
@@ -47,10 +47,10 @@ def missing(job: Job, files: Files, day: dt.date) -> list[str]:
     refuse_unknown_tables(job, names)
     for name in names if job.spec.policy.missing == "skip" else ():
         source = job.spec.inputs[name]
-        if isinstance(source, PathInput) and not every_day(job, name, source):
+        if not isinstance(source, TableInput) and not every_day(job, name, source):
             job.raise_broken(
-                ("inputs", name, "path"), f"{source.address} has no partition of any day: is it mounted? "
-                "A day is skipped only where others are there"
+                ("inputs", name), f"{source.address} has no partition of any day: is it mounted? A day "
+                "is skipped only where others are there"
             )  # fmt: skip
     return names
 
@@ -87,7 +87,7 @@ def rest_days(job: Job, first: dt.date, last: dt.date) -> set[dt.date]:
 
 
 def _days(job: Job, name: str, source: Input) -> Iterator[dt.date]:
-    if isinstance(source, PathInput):
+    if not isinstance(source, TableInput):
         yield from every_day(job, name, source)
     elif not own_table(job, source):
         published = catalog.read_catalog(job.workspace).published.get(source.table, {})

@@ -7,9 +7,7 @@ there are some, so that no SQL of a job can look ahead.
 import datetime as dt
 from collections.abc import Sequence
 
-import pyarrow as pa
-
-from nightscore.job import Job, PathInput
+from nightscore.job import Job, PathInput, SnapshotInput
 from nightscore.pipeline.read.as_of import column_type
 from nightscore.pipeline.read.listing import window
 from nightscore.store import (
@@ -27,7 +25,7 @@ KINDS = ("DATE", "TIMESTAMP", "TIMESTAMPTZ")
 
 
 def rows_within(
-    job: Job, name: str, source: PathInput, files: Sequence[InputFile], day: dt.date
+    job: Job, name: str, source: PathInput | SnapshotInput, files: Sequence[InputFile], day: dt.date
 ) -> Within | None:
     """Which rows of an input a run of a day sees; None where all of them.
 
@@ -53,15 +51,12 @@ def days_of_rows(job: Job, view: View, column: str) -> set[str]:
     return {day.isoformat() for (day,) in found}
 
 
-def _kind(job: Job, name: str, source: PathInput, file: InputFile) -> str:
+def _kind(job: Job, name: str, source: PathInput | SnapshotInput, file: InputFile) -> str:
     """The type of the column, as SQL has it."""
     column = source.day_column or ""
-    if source.format != "parquet":
-        kind = source.types[column].upper().replace("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ")
-    else:
-        found = column_type(job, name, "day_column", column, file)
-        zone = "TIMESTAMPTZ" if pa.types.is_timestamp(found) and found.tz else "TIMESTAMP"
-        kind = "DATE" if pa.types.is_date(found) else zone if pa.types.is_timestamp(found) else str(found)
+    is_text = isinstance(source, PathInput) and source.format != "parquet"
+    found = source.types[column].upper() if is_text else column_type(job, name, "day_column", column, file)
+    kind = found.replace("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ")
     if kind not in KINDS:
         job.raise_broken(
             ("inputs", name, "day_column"),

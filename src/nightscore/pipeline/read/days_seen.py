@@ -16,6 +16,7 @@ from nightscore.job import (
     Job,
     PathInput,
     Sessions,
+    TableInput,
     exchange_problem,
     load_all,
 )
@@ -87,7 +88,7 @@ def _days_seen(job: Job, name: str, source: Input, there: set[str], day: dt.date
 
 def _first_night(job: Job, source: Input, last: dt.date) -> dt.date:
     """The first day that a job's own table has; the day after `last`, if it has none by then."""
-    table = "" if isinstance(source, PathInput) else source.table
+    table = source.table if isinstance(source, TableInput) else ""
     days = [f.day for f in catalog.read_catalog(job.workspace).files(table) if f.day <= last.isoformat()]
     return dt.date.fromisoformat(min(days)) if days else last + dt.timedelta(days=1)
 

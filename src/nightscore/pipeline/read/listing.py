@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nightscore.common import Broken
-from nightscore.job import Input, Job, Layout, PathInput
+from nightscore.job import Input, Job, Layout, PathInput, SnapshotInput, TableInput
 from nightscore.pipeline.read.as_reported import published_files
+from nightscore.pipeline.read.snapshots import in_order, read_snapshot
 from nightscore.store import ENDINGS, NOTHING, SUMS, Found, Partition, Partitions, Span, Walk, storage
 
 
@@ -21,15 +22,15 @@ class Listed:
     ignored: tuple[str, ...] = ()
 
 
-def window(job: Job, source: Input, day: dt.date) -> tuple[dt.date, dt.date]:
+def window(job: Job, source: Input | SnapshotInput, day: dt.date) -> tuple[dt.date, dt.date]:
     """The first and the last day that a run of `day` may read of an input."""
     first = day - dt.timedelta(days=min(source.lookback, day.toordinal()) - 1)
     return first, day - dt.timedelta(days=1) if own_table(job, source) else day
 
 
-def own_table(job: Job, source: Input) -> bool:
+def own_table(job: Job, source: Input | SnapshotInput) -> bool:
     """Whether an input is an output table of the job itself."""
-    return not isinstance(source, PathInput) and source.table in job.spec.tables
+    return isinstance(source, TableInput) and source.table in job.spec.tables
 
 
 def list_input(job: Job, name: str, source: Input, day: dt.date) -> Listed:
@@ -46,6 +47,9 @@ def list_input(job: Job, name: str, source: Input, day: dt.date) -> Listed:
             if source.layout is None:
                 return _files(job, source)
             return _days(job, name, source, source.layout, (first, last))
+    if isinstance(source, SnapshotInput):
+        found = in_order(read_snapshot(job, name, source, (first, last)))
+        return Listed(tuple((file.iso_day, file.path) for file in found))
     files = published_files(job, name, source, first, last)
     local = storage.local_files(file.path for file in files)
     return Listed(tuple((file.day, path) for file, path in zip(files, local, strict=True)))
@@ -65,8 +69,10 @@ def days_with_data(job: Job, name: str, source: PathInput) -> set[dt.date]:
         return {p.day for p in days if p.day and walk.holds_data(walk.root / p.path)}
 
 
-def list_days(job: Job, name: str, source: PathInput) -> list[dt.date]:
+def list_days(job: Job, name: str, source: PathInput | SnapshotInput) -> list[dt.date]:
     """The days of which an input has a partition, empty or not, in order. Errors as `list_input`'s."""
+    if isinstance(source, SnapshotInput):
+        return list(read_snapshot(job, name, source, None).days)
     if source.layout is None:
         return []
     with _at(job, ("inputs", name, "path")):

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from nightscore.common import NightscoreError, Workspace, as_day, file_sha256
-from nightscore.job import Input, Job, PathInput, SqlAudit
+from nightscore.job import Input, Job, SqlAudit, TableInput
 from nightscore.pipeline import inputs
 from nightscore.store import CatalogEntry, InputFile, InputResult, Pinned, Receipt, RunFolder, storage
 
@@ -87,7 +87,7 @@ class PublishedDay:
         """The folder or file of an input, as receipts begin its files' paths."""
         space = self.job.workspace
         place = (
-            space.resolve(source.address) if isinstance(source, PathInput) else space.tables / source.table
+            space.tables / source.table if isinstance(source, TableInput) else space.resolve(source.address)
         )
         return space.relative(place)
 

@@ -11,6 +11,7 @@ clock, so that machines may disagree about the time.
 import contextlib
 import functools
 import os
+import re
 import secrets
 import threading
 import time
@@ -26,9 +27,9 @@ from obstore import exceptions as raised
 from obstore.store import MemoryStore, from_url
 
 from nightscore.common import Broken, NotYet
-from nightscore.common import temporary as removed_at_a_signal
 from nightscore.store import disk
 from nightscore.store.storage.contract import Seen
+from nightscore.store.storage.mirror import Mirror, changed
 
 TRIES, FIRST_PAUSE, LONGEST_PAUSE = 8, 0.05, 2.0  # of what can't be known to have been done; seconds
 AT_ONCE = 32  # requests
@@ -38,12 +39,12 @@ COPIED = 5_000_000_000  # bytes up to which S3 copies an object by one request
 BEAT, ALIVE = 600.0, 1_800.0  # seconds between two signs of life; for so long one of them counts
 LEASE = 300.0  # seconds that a lock counts whose process has gone
 PAUSE = 0.1  # seconds between two looks at a lock
-TAG = ".tag"  # behind the name of a fetched file, in a hidden one beside it: which object it is
 LOCK = "lock"  # the folder of signs of life and of locks
 CLIENT: Any = {"timeout": timedelta(minutes=2), "connect_timeout": timedelta(seconds=10)}
 RETRY: Any = {"max_retries": 4, "retry_timeout": timedelta(minutes=2)}
 TAKEN = (raised.AlreadyExistsError, raised.PreconditionError)  # and nothing is said of who was first
 HOPELESS = ("NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "builder error")
+ENDPOINT = re.compile(r"https?://[^/]*@")  # with a user in it
 T = TypeVar("T")
 
 
@@ -55,6 +56,7 @@ def open_objects(address: str, mirror: Path, drop: str = "") -> "Objects":
     """
     if address.startswith("memory:"):
         return Objects(MemoryStore(), address, mirror, drop)
+    _refuse_credentials()
     plain = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")  # else it would count no more
     client: Any = {**CLIENT, "allow_http": plain}
     try:
@@ -72,9 +74,9 @@ class Objects:
     """
 
     def __init__(self, store: Any, address: str, mirror: Path, drop: str) -> None:
-        self._store, self.address, self._mirror, self._drop = store, address.rstrip("/"), mirror, drop
+        self._store, self.address, self._drop = store, address.rstrip("/"), drop
+        self._mirror = Mirror(mirror)
         self._working = mirror.with_name(f"{mirror.name}-working")
-        self._mark = secrets.token_hex(8)
         self._is_fit = False
         self._fit_lock = threading.Lock()
 
@@ -103,17 +105,12 @@ class Objects:
 
     @contextlib.contextmanager
     def save(self, key: str) -> Iterator[Path]:
-        target = self._mirror / self._name(key)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-        with removed_at_a_signal(part):
-            try:
-                yield part
-                found = self._put_file(key, part)
-                if found:
-                    self._take(found, part, target)
-            finally:
-                part.unlink(missing_ok=True)
+        target = self._mirror.path(self._name(key))
+        before = self._mirror.state(target)
+        with self._mirror.part(target) as part:
+            yield part
+            if found := self._put_file(key, part):
+                self._mirror.take(found, part, target, before)
 
     def _put_file(self, key: str, file: Path) -> Seen | None:
         """Put a file unless there is one; gives what is there now where that is ours."""
@@ -149,14 +146,14 @@ class Objects:
         found = self.look(key)
         if found is None:
             raise FileNotFoundError(self._shown(key))
-        path = self._mirror / self._name(key)
+        path = self._mirror.path(self._name(key))
         self._fetch(found, path)
         return path
 
     def local_all(self, keys: Iterable[str]) -> Sequence[Path]:
         keys = list(keys)
         _each(self.local, keys, "objects")
-        return [self._mirror / self._name(key) for key in keys]
+        return [self._mirror.path(self._name(key)) for key in keys]
 
     def fetch(self, files: Mapping[Seen, Path]) -> None:
         """Have objects on this machine as a look found them, many at once, each under a path.
@@ -164,30 +161,20 @@ class Objects:
         Raises:
             NotYet: one is another now.
         """
+        self._mirror.refuse_others()
         _each(lambda pair: self._fetch(*pair), files.items(), "objects")
 
     def _fetch(self, found: Seen, path: Path) -> None:
-        if _is_fetched(path, found):
+        if self._mirror.holds(path, found):
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-        with removed_at_a_signal(part):
-            try:
-                with part.open("wb") as file:
-                    file.truncate(found.bytes)
-                    starts = range(0, found.bytes, RANGE)
-                    _each(lambda start: self._fetch_range(found, file.fileno(), start), starts, "ranges")
-                self._take(found, part, path)
-            finally:
-                part.unlink(missing_ok=True)
-
-    def _take(self, found: Seen, part: Path, path: Path) -> None:
-        """Let a whole file be that of an object, with the object's time, and note which one it is."""
-        os.utime(part, ns=(found.changed_ns, found.changed_ns))
-        part.rename(path)
-        note = path.with_name(f".{path.name}{TAG}")
-        part.write_text(_mark(path, found))
-        part.rename(note)
+        before = self._mirror.state(path)
+        with self._mirror.part(path) as part:
+            with part.open("wb") as file:
+                file.truncate(found.bytes)
+                starts = range(0, found.bytes, RANGE)
+                _each(lambda start: self._fetch_range(found, file.fileno(), start), starts, "ranges")
+            if not self._mirror.take(found, part, path, before):
+                raise changed(self._shown(found.key))
 
     def _fetch_range(self, found: Seen, descriptor: int, start: int) -> None:
         stop = min(start + RANGE, found.bytes)
@@ -197,10 +184,13 @@ class Objects:
                 found.key, lambda: obstore.get(self._store, self._name(found.key), options=options).bytes()
             )
         except (raised.PreconditionError, FileNotFoundError) as error:
-            raise NotYet(f"{self._shown(found.key)}: changed or removed while it was being read") from error
+            raise changed(self._shown(found.key)) from error
         if len(data) != stop - start:
             raise NotYet(f"{self._shown(found.key)}: cut short while it was being read")
-        os.pwrite(descriptor, data, start)
+        left = memoryview(data)
+        while left:  # of what a disk has no room for, the system writes the first part and says no more
+            written = os.pwrite(descriptor, left, start)
+            left, start = left[written:], start + written
 
     def look(self, key: str) -> Seen | None:
         try:
@@ -275,9 +265,16 @@ class Objects:
 
     @contextlib.contextmanager
     def hold(self, key: str) -> Iterator[None]:
-        sign, ended = f"{key}/{LOCK}/{secrets.token_hex(8)}", threading.Event()
+        sign = f"{key}/{LOCK}/{secrets.token_hex(8)}"
         self.replace(sign, b"")
-        beat = threading.Thread(target=self._beat, args=(sign, ended), daemon=True)
+        with self._beating(sign, BEAT):
+            yield
+
+    @contextlib.contextmanager
+    def _beating(self, sign: str, seconds: float) -> Iterator[None]:
+        """A context in which a sign of life is renewed every so often, and removed at its end."""
+        ended = threading.Event()
+        beat = threading.Thread(target=self._beat, args=(sign, seconds, ended), daemon=True)
         beat.start()
         try:
             yield
@@ -287,8 +284,8 @@ class Objects:
             with contextlib.suppress(NotYet, Broken):
                 self.remove(sign)
 
-    def _beat(self, sign: str, ended: threading.Event) -> None:
-        while not ended.wait(BEAT):
+    def _beat(self, sign: str, seconds: float, ended: threading.Event) -> None:
+        while not ended.wait(seconds):
             with contextlib.suppress(NotYet, Broken):  # the next beat may get through
                 self.replace(sign, b"")
 
@@ -300,7 +297,7 @@ class Objects:
     def lock(self, key: str, *, shared: bool, seconds: float) -> Iterator[bool]:
         """Each puts its mark and then looks for others': of two at once at least one sees the other's.
 
-        A mark of a process that has gone counts for `LEASE` seconds.
+        A mark of a process that has gone counts for `LEASE` seconds; one that is there renews it.
         """
         kind = "shared" if shared else "alone"
         mark, end = f"{key}/{LOCK}/{kind}-{secrets.token_hex(8)}", time.monotonic() + seconds
@@ -310,7 +307,8 @@ class Objects:
                 self.remove(mark)  # so that of two who wait for each other one goes first
                 time.sleep(PAUSE * (1 + secrets.randbelow(4)))
                 self.replace(mark, b"")
-            yield not others
+            with self._beating(mark, LEASE / 4) if not others else contextlib.nullcontext():
+                yield not others
         finally:
             with contextlib.suppress(NotYet, Broken):
                 self.remove(mark)
@@ -324,12 +322,14 @@ class Objects:
         return [sign.key for sign in signs if sign.modified > now - LEASE]
 
     def now(self) -> float:
-        key = f"data/.nightscore/clock-{self._mark}"
+        key = "data/.nightscore/clock"
         self.replace(key, b"")
-        found = self.look(key)
-        return found.modified if found else time.time()
+        if found := self.look(key):
+            return found.modified
+        raise NotYet(f"{self._shown(key)}: was written, and is not there; try again later")
 
     def scratch(self, key: str) -> Path:
+        self._mirror.refuse_others()
         return self._working / key
 
     def scratch_folders(self, key: str, patterns: Sequence[str]) -> list[Path]:
@@ -412,12 +412,12 @@ class Objects:
             self._raise_if_known(key, error)
 
     def _raise_if_known(self, key: str, error: Exception) -> None:
-        """Raise what an error of the storage says for sure."""
+        """Raise what an error of the storage says for sure; not the error, which may quote a signature."""
         if isinstance(error, raised.NotFoundError | FileNotFoundError) and not self._is_hopeless(error):
-            raise FileNotFoundError(self._shown(key)) from error
+            raise FileNotFoundError(self._shown(key)) from None
         denied = isinstance(error, raised.PermissionDeniedError | raised.UnauthenticatedError)
         if denied or self._is_hopeless(error):
-            raise Broken(f"{self._shown(key)}: {self._why(error)}") from error
+            raise Broken(f"{self._shown(key)}: {self._why(error)}") from None
 
     def _is_hopeless(self, error: Exception) -> bool:
         return any(text in str(error) for text in HOPELESS)
@@ -443,17 +443,14 @@ class Objects:
         return Seen(f"{self._drop}{found['path']}", found["size"], tag, moment, int(moment * 1e9))
 
 
-def _is_fetched(path: Path, found: Seen) -> bool:
-    try:
-        return path.with_name(f".{path.name}{TAG}").read_text() == _mark(path, found)
-    except OSError:
-        return False
-
-
-def _mark(path: Path, found: Seen) -> str:
-    """Which object a fetched file is, and that it is this very file."""
-    now = path.stat()
-    return f"{found.tag} {now.st_ino} {now.st_size} {now.st_mtime_ns}"
+def _refuse_credentials() -> None:
+    """Refuse an endpoint with a password: libraries write it into the text of errors."""
+    for name, value in os.environ.items():
+        if name.startswith(("AWS_", "AZURE_", "GOOGLE_")) and ENDPOINT.match(value):
+            raise Broken(
+                f"{name} holds a user or a password, which would come into messages and logs; an endpoint is "
+                "https://host:port, and credentials come from the cloud's usual chain (for S3: AWS_…)"
+            )
 
 
 def _fit(parts: Sequence[str], patterns: Sequence[str], hidden: bool) -> bool:
