@@ -141,8 +141,8 @@ class PathInput(StrictModel, Kind):
     no_day: Annotated[
         Literal["refuse", "ignore"] | None,
         Field(
-            description="partitions without a day (__HIVE_DEFAULT_PARTITION__): refuse (the default), or "
-            "ignore; plans and receipts name them"
+            description="partitions without a day (__HIVE_DEFAULT_PARTITION__), or rows with no day in their "
+            "day_column: refuse (the default), or ignore; plans and receipts name such partitions"
         ),
     ] = None
     ready: Annotated[
@@ -201,13 +201,14 @@ class PathInput(StrictModel, Kind):
     def never_null(self) -> list[str]:
         """The columns in which each row has a value."""
         said = [name for name, kind in (self.columns or {}).items() if kind.endswith(NOT_NULL)]
-        return list(dict.fromkeys([*said, *([self.since] if self.since else [])]))
+        dated = [self.since, self.day_column if self.no_day != "ignore" else None]
+        return list(dict.fromkeys([*said, *(name for name in dated if name)]))
 
     @model_validator(mode="after")
     def _lookback_needs_partition(self) -> "PathInput":
         for key in ("lookback", "calendar", "partition_column", "no_day", "ready"):
             said = key in self.model_fields_set and getattr(self, key) is not None
-            by_column = key in ("lookback", "calendar") and self.day_column is not None
+            by_column = key in ("lookback", "calendar", "no_day") and self.day_column is not None
             if self.partition is None and said and not by_column:
                 raise Misplaced((key,), "needs partition: a table without partitions has no days")
         for key in ("since", "day_column"):

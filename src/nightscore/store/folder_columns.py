@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from nightscore.common import Broken
+from nightscore.common import PLACE, Broken
 from nightscore.job import Layout
 from nightscore.store.sql_text import literal, quote_identifier
 
@@ -26,7 +26,8 @@ def folder_values(path: str) -> dict[str, str | None]:
             backslash.
     """
     found: dict[str, str | None] = {}
-    for folder in path.split("/")[:-1]:
+    place = PLACE.fullmatch(path)  # of lake:day=2026-01-05/a.parquet the root is no part of the folder's name
+    for folder in (place[2] if place else path).split("/")[:-1]:
         key, mark, value = folder.partition("=")
         if not (mark and key):
             continue

@@ -195,9 +195,10 @@ def folder_columns(workspace: Workspace, source: Input) -> FolderColumns:
         return FolderColumns(layout_of(source))
     if source.partition_column == "file":
         return NO_FOLDERS
-    at = workspace.resolve(source.address)
+    home = workspace.relative(workspace.resolve(source.address))
+    at = workspace.locate(home)  # as its files are located: a workspace may be reached through a link
     of_folder = source.partition_column == "folder"
-    return FolderColumns(source.layout, source.types, of_folder, workspace.relative(at), str(at))
+    return FolderColumns(source.layout, source.types, of_folder, home, str(at))
 
 
 def scored_columns(job: Job, files: Files) -> SourceColumns:

@@ -58,9 +58,9 @@ def _refuse_broken_contracts(job: Job, files: Files) -> None:
     for name, source in job.spec.inputs.items():
         if is_text(source):
             continue
+        folders = folder_columns(job.workspace, source)
         for column in () if isinstance(source, TableInput) else source.never_null:
             for file in files[name]:
-                folders = folder_columns(job.workspace, source)
                 _refuse_nulls(storage.locate(job.workspace, file.path), file, name, column, folders)
 
 

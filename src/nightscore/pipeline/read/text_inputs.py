@@ -33,6 +33,7 @@ from nightscore.store import (
 
 ENDS = 65_536  # bytes at either end of a file that its fingerprint is of, beside size and time
 LONGEST = 1_000_000  # bytes of a header
+MEND = "no line is left out: mend the file"
 LINE = re.compile(r"CSV Error on Line: (\d+)\s+(?:Original Line: (.*?)\n\s*)?(.*?)(?:\n|$)", re.DOTALL)
 JSON_LINE = re.compile(
     r"(?:JSON transform error|Malformed JSON) in file \"[^\"]*\",? (?:at byte \d+ )?in line (\d+): (.*)"
@@ -98,23 +99,27 @@ def _verify(job: Job, name: str, source: PathInput, file: InputFile, folders: Fo
         [reader] = raw_sources([path], text, {}, {})
         try:
             [(rows, *found)] = engine.rows(_question(text, reader))
-            keys = _keys(engine, path) if source.format == "json" else set(text.types)
+            keys = _keys(engine, path) if source.format == "json" and rows else set(text.types)
         except Exception as error:
             raise _explained(error, file.path) from error
-    for i, (column, kind) in enumerate(text.types.items()):
-        nulls, row, value = found[3 * i : 3 * i + 3]
+    said = f"input {name}: {file.path}"
+    given = {key: int(value is None) for key, value in folders.values(file.path).items()}
+    nulls = {**given, **dict(zip(text.types, found[::3], strict=True))}
+    for column, row, value in zip(text.types, found[1::3], found[2::3], strict=True):
         if row is not None:
             line = f" (line {row + 1}, if no value has line breaks)" if source.format == "csv" else ""
-            raise Broken(
-                f"input {name}: {file.path}: row {row}{line}: column {column!r}: {value!r} is no {kind}"
-            )
-        if nulls and column in source.never_null:
-            raise Broken(
-                f"input {name}: {file.path}: column {column!r} has {nulls} nulls; its contract is NOT NULL"
-            )
-    for key in sorted(keys ^ text.types.keys()) if rows else ():
+            kind = text.types[column]
+            raise Broken(f"{said}: row {row}{line}: column {column!r}: {value!r} is no {kind}; {MEND}")
+    _refuse_nulls(said, source, nulls)
+    for key in sorted(keys ^ text.types.keys()):
         what = "is none of the input's columns" if key in keys else "is in none of its lines"
-        raise Broken(f"input {name}: {file.path}: {key!r} {what}; the columns are {', '.join(text.types)}")
+        raise Broken(f"{said}: {key!r} {what}; the columns are {', '.join(text.types)}")
+
+
+def _refuse_nulls(said: str, source: PathInput, nulls: Mapping[str, int]) -> None:
+    for column in source.never_null:
+        if nulls.get(column):
+            raise Broken(f"{said}: column {column!r} has {nulls[column]} nulls; its contract is NOT NULL")
 
 
 def _question(text: TextColumns, reader: str) -> str:
@@ -146,11 +151,9 @@ def _explained(error: Exception, shown: str) -> Exception:
     text = str(error)
     if found := LINE.search(text):
         line = f": {found[2]}" if found[2] else ""
-        return Broken(
-            f"{shown}: line {found[1]}: {found[3].strip()}{line}; no line is left out: mend the file"
-        )
+        return Broken(f"{shown}: line {found[1]}: {found[3].strip()}{line}; {MEND}")
     if found := JSON_LINE.search(text):
-        return Broken(f"{shown}: line {found[1]}: {found[2].strip()}; no line is left out: mend the file")
+        return Broken(f"{shown}: line {found[1]}: {found[2].strip()}; {MEND}")
     return error if isinstance(error, NotYet) else Broken(f"{shown}: can't be read: {text.strip()}")
 
 
