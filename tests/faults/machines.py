@@ -38,7 +38,8 @@ time.sleep(at)
 try:
     print(json.dumps({"said": acts[act]()}), flush=True)
 except NightscoreError as error:
-    print(json.dumps({"error": "NotYet" if isinstance(error, NotYet) else "Broken", "message": str(error)}), flush=True)
+    name = "NotYet" if isinstance(error, NotYet) else "Broken"
+    print(json.dumps({"error": name, "message": str(error)}), flush=True)
 """
 
 
