@@ -66,7 +66,7 @@ def binary() -> str:
 
 def start_server(folder: Path) -> Server:
     """Start a server whose data lies in a folder; it answers when this returns."""
-    ports = _free_ports(len(PORTS))
+    ports = free_ports(len(PORTS))
     options = [f"{name}={port}" for name, port in zip(PORTS, ports, strict=True)]
     command = [
         binary(), "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *options,
@@ -101,7 +101,7 @@ def _answers(port: int) -> bool:
     return True
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Free ports whose gRPC ports, 10,000 above, exist."""
     sockets = []
     while len(sockets) < count:

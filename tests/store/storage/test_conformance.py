@@ -1,8 +1,12 @@
 """What every storage of `data/` promises, tried on each: a folder, memory, and a real S3 server."""
 
+import contextlib
 import os
+import shutil
+import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
@@ -13,10 +17,10 @@ import pytest
 from nightscore.common import Broken
 from nightscore.store.storage import Folder, Storage, objects
 from nightscore.store.storage.objects import RANGE, WHOLE, open_objects
-from tests.support.s3 import BUCKET, Server
+from tests.support.s3 import BUCKET, Server, client_environment, free_ports
 from tests.support.s3_proxy import Proxy
 
-KINDS = ("folder", "memory", "s3")
+KINDS = ("folder", "memory", "s3", "moto")
 
 
 @pytest.fixture(params=KINDS)
@@ -27,7 +31,35 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]
     elif request.param == "memory":
         yield open_objects("memory:", tmp_path / "scratch")
     else:
-        yield request.getfixturevalue("bucket")
+        yield request.getfixturevalue("bucket" if request.param == "s3" else "moto")
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[int]:
+    """The port of a second S3 server, which somebody else has written, with the bucket."""
+    program = shutil.which("moto_server")
+    if program is None:
+        pytest.skip("NOT TESTED: no `moto_server` here: pip install 'moto[server]'")
+    [port] = free_ports(1)
+    with subprocess.Popen([program, "-p", str(port)], stderr=subprocess.DEVNULL) as process:
+        try:
+            for _ in range(300):
+                with contextlib.suppress(OSError):
+                    made = urllib.request.Request(f"http://127.0.0.1:{port}/{BUCKET}", method="PUT")
+                    urllib.request.urlopen(made, timeout=5)  # noqa: S310
+                    break
+                time.sleep(0.1)
+            yield port
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def moto(moto_server: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
+    """A prefix of its own in a bucket of that server."""
+    for name, value in client_environment(moto_server).items():
+        monkeypatch.setenv(name, value)
+    return open_objects(f"s3://{BUCKET}/{tmp_path.name}", tmp_path / "scratch/mirror")
 
 
 @pytest.fixture

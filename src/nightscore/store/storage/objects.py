@@ -44,6 +44,7 @@ CLIENT: Any = {"timeout": timedelta(minutes=2), "connect_timeout": timedelta(sec
 RETRY: Any = {"max_retries": 4, "retry_timeout": timedelta(minutes=2)}
 TAKEN = (raised.AlreadyExistsError, raised.PreconditionError)  # and nothing is said of who was first
 HOPELESS = ("NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "builder error")
+EXPIRED, SKEWED = "ExpiredToken", "RequestTimeTooSkewed"
 ENDPOINT = re.compile(r"https?://[^/]*@")  # with a user in it
 T = TypeVar("T")
 
@@ -415,6 +416,10 @@ class Objects:
         """Raise what an error of the storage says for sure; not the error, which may quote a signature."""
         if isinstance(error, raised.NotFoundError | FileNotFoundError) and not self._is_hopeless(error):
             raise FileNotFoundError(self._shown(key)) from None
+        if EXPIRED in str(error):
+            raise NotYet(
+                f"{self._shown(key)}: the credentials have expired; try again with new ones"
+            ) from None
         denied = isinstance(error, raised.PermissionDeniedError | raised.UnauthenticatedError)
         if denied or self._is_hopeless(error):
             raise Broken(f"{self._shown(key)}: {self._why(error)}") from None
@@ -430,6 +435,8 @@ class Objects:
             return "the storage does not know us; set the credentials of its usual chain (for S3: AWS_…)"
         if "NoSuchBucket" in str(error):
             return "there is no such bucket"
+        if SKEWED in str(error):
+            return "this machine's clock is too far from the storage's (S3 allows 15 minutes); set it right"
         if "builder error" in str(error):
             return "its endpoint is no https:// address (AWS_ALLOW_HTTP=true allows http://)"
         return "the storage does not let us read or write there; its policy has to allow both"
