@@ -179,5 +179,7 @@ def _values(table: "Table", task: "FileScanTask") -> Iterator[tuple[str, str | N
             yield field.name, None if value is None else (EPOCH + dt.timedelta(days=int(value))).isoformat()
         elif transform == "identity":
             source = table.schema().find_field(field.source_id)
+            if str(source.field_type).startswith(("binary", "fixed")):
+                continue  # its text is no literal; files have the column
             text = None if value is None else field.transform.to_human_string(source.field_type, value)
             yield source.name, text

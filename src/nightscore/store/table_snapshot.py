@@ -87,9 +87,15 @@ def day_of(value: object, column: str, shown: str) -> dt.date:
 
 
 def value_text(value: object) -> str | None:
-    """The value of a partition as a text that casts to its type."""
+    """The value of a partition as a text that casts to its type.
+
+    Raises:
+        Broken: it has no such text: it is bytes.
+    """
     if value is None:
         return None
+    if isinstance(value, bytes):
+        raise Broken(f"a partition has the bytes {value!r}; allowed: dates, moments, numbers and texts")
     if isinstance(value, bool):
         return str(value).lower()
     return value.isoformat(" ") if isinstance(value, dt.datetime) else str(value)

@@ -337,7 +337,9 @@ def test_a_column_of_days_of_csv_and_one_of_texts(tmp_path: Path) -> None:
     (folder / "all.csv").unlink()
     frame["ordered"] = frame["ordered"].astype(str)
     frame.to_parquet(folder / "all.parquet")
-    with pytest.raises(Broken, match=r"column 'ordered' is VARCHAR in .*; allowed: DATE, TIMESTAMP"):
+    with pytest.raises(
+        Broken, match=r"column 'ordered' is VARCHAR in .*; allowed: DATE, TIMESTAMP, TIMESTAMPTZ"
+    ):
         seen(job_over(tmp_path / "w", "day_column: ordered"), DAY)
 
 

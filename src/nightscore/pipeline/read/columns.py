@@ -15,7 +15,7 @@ from nightscore.common import Broken
 from nightscore.job import CoverageAudit, Job, PathInput, SqlAudit, sql_place
 from nightscore.pipeline.read.parquet_types import Inspected, Types, column_types, contract_types
 from nightscore.pipeline.read.widening import widens, widest
-from nightscore.store import EVERY, FileColumn, InputFile, SqlMistakes, used_columns
+from nightscore.store import EVERY, FileColumn, InputFile, SqlMistakes, storage, used_columns
 
 HOLDS = ", which does not hold each value of it; let the contract say the wider type"
 WAY = "let the input's columns (its contract) name those that the job reads, or its SQL leave this one out"
@@ -36,7 +36,10 @@ def read_as_one(
     alike = all(columns == inspected[-1][1] for _, columns in inspected)
     if not files or (alike and source.columns is None):
         return files
-    own = [column_types(job.workspace, job.workspace.locate(f.path), columns) for f, columns in inspected]
+    own = [
+        column_types(job.workspace, storage.locate(job.workspace, f.path), columns)
+        for f, columns in inspected
+    ]
     whole = _Whole(job, name, source, files, own, given)
     kinds = whole.seen() if source.columns is None else whole.contracted()
     if all(dict(types) == kinds for types in own):
