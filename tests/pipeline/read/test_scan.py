@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from nightscore import Broken
 from nightscore.common import Workspace
 from nightscore.pipeline.read import scan
+from nightscore.store import AS_THEY_ARE
 from nightscore.store.engine import EngineResources
 from nightscore.store.plan import Piece, RowRange
 
@@ -77,7 +78,7 @@ def test_pyarrow_and_duckdb_decode_the_same(
     piece, resources = Piece(0, (part,), ""), EngineResources(1, 64_000_000, root)
     schema = scan.source_schema(Workspace(root), piece, names, resources)
     with scan._opened(root / "x.parquet") as file:
-        assert scan._alike(file.schema_arrow, names)
+        assert scan._alike(file.schema_arrow, "x.parquet", names, AS_THEY_ARE)
     found = list(scan.scan_chunks(Workspace(root), piece, names, rows, resources))
     wanted = list(scan._selected(Workspace(root), part, names, rows, resources))
     assert {len(chunk) <= rows for chunk in found} == {True}
