@@ -6,8 +6,8 @@ import pytest
 
 pytest.importorskip("airflow")
 
-from nightscore.airflow.trigger import PartitionTrigger, find_missing_folders
-from tests.support.workspace import make_workspace
+from nightscore.airflow.trigger import PartitionTrigger, find_missing_folders, find_unready_inputs
+from tests.support.workspace import JOB, make_workspace
 
 FOLDER = "data/lake/rows/day=2020-01-09"
 
@@ -49,3 +49,32 @@ def test_a_link_to_nowhere_and_a_table_end_the_wait(tmp_path: Path) -> None:
     (root / FOLDER / "x.parquet").unlink()
     (root / "data/lake/_delta_log").mkdir()
     assert landed(root)
+
+
+def test_a_job_is_waited_for_by_its_own_rule(tmp_path: Path) -> None:
+    """What is there, and not ready, is not landed; a lake of another layout is waited for as well."""
+    job = JOB.replace(
+        "{path: data/lake/rows, partition: day}",
+        "{root: lake, path: rows, partition: 'region=*/dt={day:%Y%m%d}', ready: {file: _SUCCESS}}",
+    )
+    root = make_workspace(tmp_path / "w", 1, job + "policy: {missing: wait}\n", days=())
+    (root / "workspace.yaml").write_text("roots: {lake: ../lake}\n")
+    folder = tmp_path / "lake/rows/region=eu/dt=20200109"
+    (folder.parent / "dt=20200108").mkdir(parents=True)
+    arguments = PartitionTrigger(
+        workspace=str(root), folders=[], tables=[], day="2020-01-09", deadline=0.0, job="mini"
+    ).serialize()[1]
+    trigger = PartitionTrigger(**arguments)
+    assert not trigger._landed()
+    folder.mkdir()
+    assert not trigger._landed()
+    (folder / "x.parquet").touch()
+    assert find_unready_inputs(root, "mini", "2020-01-09") == {
+        "rows": "lake:rows/region=eu/dt=20200109 has no _SUCCESS yet"
+    }
+    assert not trigger._landed()
+    (folder / "_SUCCESS").touch()
+    assert trigger._landed()
+    (tmp_path / "lake/rows/archive").mkdir()
+    (folder / "_SUCCESS").unlink()
+    assert trigger._landed(), "the plan says what is wrong"

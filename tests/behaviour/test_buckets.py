@@ -162,7 +162,7 @@ def test_an_object_that_is_replaced_between_listing_and_fetch_is_not_mixed(
         real(self, found, path)
 
     monkeypatch.setattr(Objects, "_fetch", late)
-    with pytest.raises(NotYet, match=r"part-1\.parquet: changed or removed while it was being read"):
+    with pytest.raises(NotYet, match=r"part-[01]\.parquet: changed or removed while it was being read"):
         run(load("mini", workspace), DAY)
     assert not (workspace / "data/tables").exists()
 

@@ -28,7 +28,7 @@ FORGED, NEXT = DAYS[1], "2020-01-04"
 def rewritten(root: Path, job: str, day: str, **changes: Any) -> None:
     """The receipt of a published day with other values, in the table's own file."""
     state = catalog.read_catalog(load(job, root).workspace)
-    path = state.in_force[job, day].file
+    path = state.in_force[job, day].file.local()
     table = pq.read_table(path, partitioning=None)
     receipt = json.loads(table["receipt"][0].as_py()) | changes
     at = table.schema.get_field_index("receipt")

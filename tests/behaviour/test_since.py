@@ -138,7 +138,7 @@ def test_a_job_without_the_key_has_the_hash_and_the_causes_that_it_had(tmp_path:
             ("since: since", "since: when"),
             r"job\.yaml:6: inputs\.rates\.since: .* has no column 'when'; it has since, rate",
         ),
-        (("since: since", "since: rate"), r"column 'rate' is double in .*; allowed: DATE"),
+        (("since: since", "since: rate"), r"column 'rate' is DOUBLE in .*; allowed: DATE"),
         (("data/lake/rates.parquet", "data/lake/many"), r"data/lake/many has 2 files; allowed: one"),
         (("day}", "day, since: id}"), r"inputs\.rows\.since: is for a table without partitions"),
     ],

@@ -45,13 +45,11 @@ def test_a_sound_workspace_has_no_problem(root: Path, capsys: pytest.CaptureFixt
 def test_what_is_wrong_is_said_with_the_way_on(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A root that is not mounted, no data, a bucket, a mistake in workspace.yaml: exit code 1."""
+    """A root that is not mounted, no data, a mistake in workspace.yaml: exit code 1."""
     monkeypatch.setenv("NIGHTSCORE_ROOT_LAKE", str(tmp_path / "absent"))
-    monkeypatch.setenv("NIGHTSCORE_ROOT_CRM", "s3://crm/drop")
     code, found = doctor(root, capsys)
     said = "\n".join(found["problems"])
     assert code == 1 and "make or mount it, or set another by NIGHTSCORE_ROOT_LAKE" in said
-    assert "root crm: s3://crm/drop is a bucket" in said
     monkeypatch.setenv("NIGHTSCORE_ROOT_DATA", str(tmp_path / "nowhere"))
     assert "root data: " in "\n".join(doctor(root, capsys)[1]["problems"])
     (root / "workspace.yaml").write_text("root: x\n")

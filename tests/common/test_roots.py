@@ -113,14 +113,10 @@ def test_a_root_that_is_not_set_is_named(root: Path) -> None:
         Workspace(root).resolve("lake:x")
 
 
-def test_an_address_is_parsed_and_refused_where_it_is_read(root: Path) -> None:
-    """A bucket may stand there, and other roots are read all the same."""
+def test_an_address_is_a_root_and_no_path_of_a_job(root: Path) -> None:
+    """A bucket is a root; a job names the root, and no address."""
     space = write(root, f"roots: {{b: 's3://bank/lake', lake: {root.parent}/lake}}\n")
     assert space.locate("lake:sales/x").exists()
-    with pytest.raises(
-        Broken, match=r"root b is s3://bank/lake \(by workspace.yaml:1\): this version reads folders"
-    ):
-        space.resolve("b:x")
     with pytest.raises(Broken, match=r"s3://bank/lake is an address, .* set it as a root"):
         space.resolve("s3://bank/lake")
 

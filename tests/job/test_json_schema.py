@@ -1,5 +1,6 @@
 """docs/job.schema.json, which editors complete job.yaml by, is in step with the code and right on files."""
 
+import contextlib
 import datetime as dt
 import functools
 import json
@@ -10,8 +11,10 @@ from typing import Any
 import jsonschema
 import pytest
 
+from nightscore.common.errors import Broken
+from nightscore.common.roots import read_roots
 from nightscore.common.strict_yaml import read_yaml
-from nightscore.job.json_schema import job_schema
+from nightscore.job.json_schema import job_schema, workspace_schema
 from tests.job.test_spec import AUDITS, MISTAKES, TEXT, with_audit
 from tests.support.workspace import JOB
 
@@ -41,6 +44,28 @@ def described(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 def test_the_committed_file_is_in_step() -> None:
     """docs/job.schema.json is what the code says; `python -m nightscore.job.json_schema` writes it."""
     assert json.loads((ROOT / "docs/job.schema.json").read_text()) == job_schema()
+
+
+ROOTS = {
+    "roots: {lake: /mnt/lake}": True, "roots: {crm: {at: ../crm, write: true}, b: 's3://x/y'}": True,
+    "roots: {}": True, "[]": False, "roots: {}\nroot: x": False, "roots: {Lake: /x}": False,
+    "roots: {s3: /x}": False, "roots: {lake: 1}": False, "roots: {lake: ''}": False,
+    "roots: {lake: {at: /x, writable: true}}": False, "roots: {lake: {at: /x, write: 1}}": False,
+    "roots: {lake: 'https://x/y'}": False, "roots: {lake: {write: true}}": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "is_right"), ROOTS.items())
+def test_the_schema_of_workspace_yaml_says_what_the_reader_says(
+    text: str, is_right: bool, tmp_path: Path
+) -> None:
+    """And the committed file is in step."""
+    assert json.loads((ROOT / "docs/workspace.schema.json").read_text()) == workspace_schema()
+    (tmp_path / "workspace.yaml").write_text(text)
+    document, _ = read_yaml(tmp_path / "workspace.yaml", "workspace.yaml")
+    assert jsonschema.Draft202012Validator(workspace_schema()).is_valid(document) == is_right
+    with contextlib.nullcontext() if is_right else pytest.raises(Broken):
+        read_roots(tmp_path)
 
 
 def test_it_is_a_schema() -> None:

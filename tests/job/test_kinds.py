@@ -55,6 +55,8 @@ MISTAKES: dict[str, tuple[str, int, str]] = {
     "schedule none": (without("schedule") + "\nschedule: None\n", 49, "schedule"),
     "inputs path": (with_input("path: data/lake/extra", "lookback: 0"), 0, "inputs.extra.lookback"),
     "inputs table": (with_input("table: some_table", "lookback: 0"), 0, "inputs.extra.lookback"),
+    "inputs delta": (with_input("delta: data/lake/extra", "lookback: 0"), 0, "inputs.extra.lookback"),
+    "inputs iceberg": (with_input("iceberg: data/lake/extra", "lookback: 0"), 0, "inputs.extra.lookback"),
     "audit sql": (with_audit("name: is well", "sql: ''"), 51, "audit.0.sql"),
     "audit rows": (with_audit("rows:", "  between: [2, 1]"), 51, "audit.0.rows.between"),
     "audit drift": (with_audit("drift:", "  columns: [score]", "  psi: 0"), 52, "audit.0.drift.psi"),

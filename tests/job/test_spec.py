@@ -212,7 +212,7 @@ MISTAKES = {
     # inputs
     "no inputs": (without("inputs") + "\ninputs: {}", 49, "inputs", "{} is not allowed: dictionary should have at least 1 item"),
     "inputs are a list": (without("inputs") + "\ninputs: [a]", 49, "inputs", "['a'] is not allowed: a mapping of keys to values is"),
-    "input of no kind": (changed("path: data/lake/products.parquet", "file: x"), 12, "inputs.products", "{'file': 'x'} is not allowed: an input is {path: …, partition: day, lookback: days} or {table: …}"),
+    "input of no kind": (changed("path: data/lake/products.parquet", "file: x"), 12, "inputs.products", "{'file': 'x'} is not allowed: an input is {path: …, partition: day, lookback: days}, {table: …}"),
     "input is a text": (without("inputs") + "\ninputs:\n  rows: data/x", 50, "inputs.rows", "'data/x' is not allowed: an input is {path"),
     "input is path and table": (changed("lookback: 400  ", "table: other   "), 11, "inputs.rows.table", "unknown key; allowed: path, partition, lookback"),
     "input's name in capitals": (changed("  products:", "  Products:"), 12, "inputs.Products", f"'Products' is not allowed: string {NAME}"),

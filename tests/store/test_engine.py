@@ -18,10 +18,9 @@ from nightscore.store.engine import (
     EngineResources,
     SqlMistakes,
     View,
-    literal,
-    quote_identifier,
 )
 from nightscore.store.sql_checks import repeatable_select, single_select
+from nightscore.store.sql_text import literal, quote_identifier
 
 ROOT = Path(__file__).parents[2]
 MEMORY = 256_000_000

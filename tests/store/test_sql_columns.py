@@ -2,7 +2,7 @@
 
 import pytest
 
-from nightscore.store import EVERY, compared_columns, named_columns
+from nightscore.store import EVERY, compared_columns, named_columns, used_columns
 
 COMPARED = {
     "SELECT id, a, b FROM t": set(),
@@ -45,3 +45,30 @@ def test_what_is_not_compared_is_left_out(sql: str) -> None:
     given = "id" if "a > 1" in sql else "a"
     assert given not in compared_columns(sql, "test")
     assert given in named_columns(sql, "test")
+
+
+USED = {  # of the table t
+    "SELECT id, a + b AS c FROM t WHERE d > 1": {"id", "a", "b", "d"},
+    "SELECT count(*) FROM t": set(),
+    "SELECT * FROM t": {EVERY},
+    "FROM t": {EVERY},
+    "SELECT x.* FROM t AS x": {EVERY, "x"},
+    "SELECT COLUMNS('a.*') FROM t": {EVERY},
+    "SELECT x FROM t AS x": {EVERY, "x"},
+    "SELECT t FROM t": {EVERY, "t"},
+    "SELECT x.a FROM t AS x": {"x", "a"},
+    "WITH w AS (SELECT a, b FROM t) SELECT * FROM w": {"a", "b"},
+    "SELECT * FROM (SELECT a FROM t)": {"a"},
+    "SELECT * FROM u JOIN (SELECT a FROM t) AS v USING (k)": {"a", "k"},
+    "SELECT * FROM u JOIN t USING (k)": {EVERY, "k"},
+    "SELECT id FROM u NATURAL JOIN t": {EVERY, "id"},
+    "SELECT id FROM t AS x(id, y)": {EVERY, "id"},
+    "SELECT id FROM u WHERE EXISTS (SELECT * FROM t WHERE t.a = u.a)": {EVERY, "id", "t", "u", "a"},
+}
+
+
+@pytest.mark.parametrize("sql", USED)
+def test_what_a_select_may_depend_on(sql: str) -> None:
+    """All columns that it names, of whatever table; of a star those of the tables that it is over."""
+    found = used_columns(sql, "t", "test")
+    assert found - {"t", "u", "x", "v", "w"} == USED[sql] - {"t", "u", "x", "v", "w"}

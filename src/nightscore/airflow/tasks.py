@@ -27,9 +27,9 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 
 from nightscore.airflow.day import day_of_run
 from nightscore.airflow.form import request_of
-from nightscore.airflow.trigger import PartitionTrigger, find_missing_folders, find_unpublished_tables
+from nightscore.airflow.trigger import PartitionTrigger, find_unpublished_tables, find_unready_inputs
 from nightscore.common import QUIET_SECONDS, Broken, NotYet, ProgressCallback, ProgressLines, silent
-from nightscore.job import Job, PathInput, TableInput, load
+from nightscore.job import Job, TableInput, load
 from nightscore.pipeline import RunRequest
 from nightscore.store import Piece, Plan, plan_from_json
 
@@ -97,14 +97,15 @@ class PlanDay(Step):
             return plan_day(job, day, self.request(job, context), Progress(context))
         except NotYet as error:
             root, moment = job.workspace.root, day.isoformat()
-            folders = find_missing_folders(root, partitions(job, day))
-            tables = find_unpublished_tables(root, tables_of_others(job), moment)
-            if job.spec.policy.missing != "wait" or not folders + tables:
+            inputs = find_unready_inputs(root, job.name, moment)
+            waits = job.spec.policy.missing == "wait"
+            tables = find_unpublished_tables(root, tables_of_others(job), moment) if waits else []
+            if not (inputs or tables):
                 raise
-            self.log.info("%s; waiting for %s", error, ", ".join(folders + tables))
+            self.log.info("%s; waiting for %s", error, ", ".join([*inputs.values(), *tables]))
             deadline = time.time() + WAIT.total_seconds()
             trigger = PartitionTrigger(
-                workspace=str(root), folders=folders, tables=tables, day=moment, deadline=deadline
+                workspace=str(root), folders=[], tables=tables, day=moment, deadline=deadline, job=job.name
             )
             self.defer(trigger=trigger, method_name="resume")
 
@@ -261,15 +262,6 @@ def staged_files(staged: Iterable[Iterable[Mapping[str, Any]]] | None) -> "list[
     from nightscore.store import StagedFile
 
     return [StagedFile(**file) for share in staged or () for file in share]
-
-
-def partitions(job: Job, day: dt.date) -> list[str]:
-    """The folders (relative to the workspace) that hold the day's own partition of each input of files."""
-    return [
-        f"{source.address}/{source.layout.path_of(day)}"
-        for source in job.spec.inputs.values()
-        if isinstance(source, PathInput) and source.layout
-    ]
 
 
 def tables_of_others(job: Job) -> list[str]:

@@ -8,14 +8,17 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from nightscore.common import Broken, NotYet, Workspace, open_workspace
+from nightscore.common import Broken, NotYet, Workspace, as_day, open_workspace
 from nightscore.store import Walk
 
 SECONDS = 60.0  # between two looks
 
 
 class PartitionTrigger(BaseTrigger):
-    """Fires when each of some partition folders holds a Parquet file, and each of some tables the day.
+    """Fires when a job's inputs have the day, ready by their rules, and each of some tables has it.
+
+    `folders` are those of a trigger that a version before has left in Airflow's database: each has to hold
+    data.
 
     Its event is True then, and False at `deadline` (epoch seconds). The triggerer has to see the workspace
     under the same path as the workers.
@@ -30,14 +33,15 @@ class PartitionTrigger(BaseTrigger):
         day: str,
         deadline: float,
         seconds: float = SECONDS,
+        job: str = "",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.workspace, self.folders, self.tables, self.day = workspace, folders, tables, day
-        self.deadline, self.seconds = deadline, seconds
+        self.deadline, self.seconds, self.job = deadline, seconds, job
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """What the triggerer makes it from."""
-        names = ("workspace", "folders", "tables", "day", "deadline", "seconds")
+        names = ("workspace", "folders", "tables", "day", "deadline", "seconds", "job")
         return f"{__name__}.{type(self).__name__}", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -49,11 +53,25 @@ class PartitionTrigger(BaseTrigger):
     def _landed(self) -> bool:
         root = Path(self.workspace)
         try:
-            return not find_missing_folders(root, self.folders) and not find_unpublished_tables(
-                root, self.tables, self.day
+            return (
+                not find_missing_folders(root, self.folders)
+                and not (self.job and find_unready_inputs(root, self.job, self.day))
+                and not find_unpublished_tables(root, self.tables, self.day)
             )
         except Broken:
             return True  # the task goes on, and its plan says what is wrong
+
+
+def find_unready_inputs(root: Path, job: str, day: str) -> dict[str, str]:
+    """What a run of a day waits for, by input of files.
+
+    Raises:
+        Broken: waiting does not help.
+    """
+    from nightscore.job import load
+    from nightscore.pipeline import waited_for  # not at parse time
+
+    return waited_for(load(job, open_workspace(root)), as_day(day))
 
 
 def find_missing_folders(root: Path, folders: list[str]) -> list[str]:

@@ -27,7 +27,10 @@ from .progress import RowCounter as RowCounter
 from .progress import Stopwatch as Stopwatch
 from .progress import show_progress as show_progress
 from .progress import silent as silent
+from .roots import BUCKETS as BUCKETS
 from .roots import PLACE as PLACE
+from .roots import ROOT_NAME as ROOT_NAME
+from .roots import SCHEME as SCHEME
 from .roots import Root as Root
 from .roots import scratch_folder as scratch_folder
 from .signals import exit_on_signals as exit_on_signals

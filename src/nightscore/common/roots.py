@@ -25,8 +25,8 @@ FILE = "workspace.yaml"
 VARIABLE = "NIGHTSCORE_ROOT_"
 SCRATCH = "NIGHTSCORE_SCRATCH"
 DATA = "data"
-NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
-PLACE = re.compile(rf"({NAME.pattern}):(?!//)(.*)", re.DOTALL)  # lake:transactions, a path in a root
+ROOT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
+PLACE = re.compile(rf"({ROOT_NAME.pattern}):(?!//)(.*)", re.DOTALL)  # lake:transactions, a path in a root
 SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 BUCKETS = ("s3", "gs", "az")
 SECRET = set("@?#")  # an address with one of them may hold a password or a signature
@@ -82,7 +82,7 @@ def read_roots(workspace: Path) -> dict[str, Root]:
 
 
 def _from_variable(name: str, variable: str, at: str, written: Root | None) -> Root:
-    if not NAME.fullmatch(name):
+    if not ROOT_NAME.fullmatch(name):
         raise Broken(f"{variable}: {name!r} is no name of a root; allowed: letters, digits and _")
     if problem := _problem(at):
         raise Broken(f"{variable}={_shown(at)}: {problem}")
@@ -138,7 +138,7 @@ class _Reader:
 
     def root(self, name: str, value: Any) -> Root:
         at = ("roots", name)
-        if not NAME.fullmatch(name) or name in BUCKETS:
+        if not ROOT_NAME.fullmatch(name) or name in BUCKETS:
             self.wrong(at, f"{clipped(name)} is no name of a root; allowed: small letters, digits, _ and -")
         written = value if isinstance(value, Mapping) else {"at": value}
         place, write = written.get("at"), written.get("write", False)

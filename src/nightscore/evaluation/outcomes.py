@@ -5,6 +5,7 @@ It sees the job's inputs with `after_days` more days, `scores` (key and kept col
 out.
 """
 
+import dataclasses
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -119,7 +120,7 @@ def _rows(job: Job, labels: Labels, name: str, receipt: Receipt, files: Sequence
 def _later(job: Job, receipt: Receipt, after: int) -> Day:
     """The day with inputs that reach `after` days past it."""
     files = inputs.resolve_later_inputs(job, as_day(receipt.day), after)
-    return Day.of(job, receipt, files)
+    return dataclasses.replace(Day.of(job, receipt, files), after_days=after)
 
 
 def _refuse_twice(engine: Engine, key: str, where: str) -> None:

@@ -38,6 +38,7 @@ from .fields import StrictModel as StrictModel
 from .fields import share_of as share_of
 from .inputs import Input as Input
 from .inputs import PathInput as PathInput
+from .inputs import Ready as Ready
 from .inputs import TableInput as TableInput
 from .layout import Layout as Layout
 from .layout import Segment as Segment
@@ -61,6 +62,9 @@ from .schedule import ByHand as ByHand
 from .schedule import Daily as Daily
 from .schedule import Exchange as Exchange
 from .schedule import ScheduleKind as ScheduleKind
+from .snapshot_inputs import DeltaInput as DeltaInput
+from .snapshot_inputs import IcebergInput as IcebergInput
+from .snapshot_inputs import SnapshotInput as SnapshotInput
 from .spec import RESERVED_COLUMNS as RESERVED_COLUMNS
 from .spec import RUN_OPTIONS as RUN_OPTIONS
 from .spec import JobSpec as JobSpec

@@ -3,37 +3,22 @@
 The contract of an input's columns is what the trade calls a data contract.
 """
 
+import datetime as dt
 import re
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from nightscore.common import clipped
 from nightscore.job.fields import Column, FilePath, Misplaced, Name, RootName, StrictModel
+from nightscore.job.input_fields import NOT_NULL, Contract, InputCalendar, SqlType
 from nightscore.job.kinds import Kind, one_of
 from nightscore.job.layout import ALLOWED, Layout, parse_layout
-
-TYPE = r"[A-Za-z][A-Za-z0-9_ ]*(\([0-9]+(, ?[0-9]+)?\))?(\[\])*"
-NOT_NULL = " NOT NULL"
-SqlType = Annotated[str, StringConstraints(pattern=rf"^{TYPE}$")]
-Contract = Annotated[str, StringConstraints(pattern=rf"^{TYPE}( NOT NULL)?$")]
+from nightscore.job.snapshot_inputs import DeltaInput, IcebergInput
 
 QUOTED = "partition: 'dt={day:%Y%m%d}'"
-DAILY, NO_DAYS = "daily", "none"
-CODE = re.compile(r"[A-Z0-9]{4}")
-
-
-def _calendar(value: Any) -> Any:
-    codes = value if isinstance(value, list) else [value]
-    words = () if isinstance(value, list) else (DAILY, NO_DAYS)
-    if not codes or not all(isinstance(c, str) and (c in words or CODE.fullmatch(c)) for c in codes):
-        raise ValueError(
-            f"{clipped(value)} is not allowed; allowed: {DAILY}, {NO_DAYS}, the code of an exchange such as "
-            "XNYS, or a list of such codes"
-        )
-    return value
 
 
 def _partition(value: Any) -> Any:
@@ -51,17 +36,48 @@ Partition = Annotated[
     BeforeValidator(_partition),
     StringConstraints(min_length=1, max_length=200),
 ]
-Days = Annotated[
-    Annotated[str, Tag("word")] | Annotated[list[str], Tag("codes")],
-    Discriminator(lambda value: "codes" if isinstance(value, list) else "word"),
-]
-InputCalendar = Annotated[
-    Annotated[Days, BeforeValidator(_calendar)] | None,
-    Field(
-        description="which days of a lookback are expected: daily, none, the sessions of an exchange such as "
-        "XNYS, or of several; default: the days of the job's schedule"
-    ),
-]
+
+
+class Ready(StrictModel):
+    """When a day of an input is complete; of several rules all have to hold."""
+
+    file: Annotated[
+        str | None,
+        StringConstraints(min_length=1, max_length=200, pattern=r"^[^/]+$"),
+        Field(
+            description="a file that says so, in the day's folder, such as _SUCCESS; beside a file a day its "
+            "name may hold the day: 'customers_{day:%Y%m%d}.done'"
+        ),
+    ] = None
+    count: Annotated[
+        int | None, Field(ge=1, description="this many folders with data below the day's, or files")
+    ] = None
+    rows: Annotated[int | None, Field(ge=1, description="at least this many rows, by the files' footers")] = (
+        None
+    )
+    age: Annotated[
+        str | None,
+        StringConstraints(pattern=r"^[0-9]{1,4}m$"),
+        Field(description="no file of the day is newer than this many minutes, such as 10m"),
+    ] = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "Ready":
+        if not self.model_fields_set:
+            raise ValueError("says nothing; allowed: file, count, rows, age")
+        if "{" in (self.file or ""):
+            parse_layout(self.file or "")
+        return self
+
+    def mark(self, day: dt.date) -> str:
+        """The name of the file that says that a day is complete; empty where none does."""
+        name = self.file or ""
+        return (parse_layout(name).path_of(day) or "") if "{" in name else name
+
+    @property
+    def pattern(self) -> list[str]:
+        """What is left out as no data, as a pattern of `ignore`."""
+        return [re.sub(r"\{[^}]*\}", "*", self.file)] if self.file else []
 
 
 class PathInput(StrictModel, Kind):
@@ -70,12 +86,6 @@ class PathInput(StrictModel, Kind):
     example: ClassVar[str] = "{path: …, partition: day, lookback: days}"
 
     path: Annotated[FilePath, Field(description="a folder or a file, relative to the workspace or the root")]
-    root: Annotated[
-        RootName | None,
-        Field(
-            description="a root of the workspace, as workspace.yaml names it; default: the workspace itself"
-        ),
-    ] = None
     partition: Annotated[
         Partition | None,
         Field(
@@ -94,6 +104,12 @@ class PathInput(StrictModel, Kind):
         ),
     ] = None
 
+    root: Annotated[
+        RootName | None,
+        Field(
+            description="a root of the workspace, as workspace.yaml names it; default: the workspace itself"
+        ),
+    ] = None
     partition_column: Annotated[
         Literal["folder", "file"] | None,
         Field(
@@ -108,11 +124,32 @@ class PathInput(StrictModel, Kind):
             "receipts name what they match"
         ),
     ] = []
+    day_column: Annotated[
+        Column | None,
+        Field(
+            description="the column (DATE or a timestamp, in UTC) that says of which day a row is, where "
+            "files have no partitions: a run sees the rows of its days alone"
+        ),
+    ] = None
+    format: Annotated[
+        Literal["parquet", "csv", "json"],
+        Field(
+            description="parquet; csv (with a header, comma, UTF-8) or json (lines), also .gz and .zst, "
+            "whose `columns` have to be given"
+        ),
+    ] = "parquet"
     no_day: Annotated[
         Literal["refuse", "ignore"] | None,
         Field(
-            description="partitions without a day (__HIVE_DEFAULT_PARTITION__): refuse (the default), or "
-            "ignore; plans and receipts name them"
+            description="partitions without a day (__HIVE_DEFAULT_PARTITION__), or rows with no day in their "
+            "day_column: refuse (the default), or ignore; plans and receipts name such partitions"
+        ),
+    ] = None
+    ready: Annotated[
+        Ready | None,
+        Field(
+            description="when the day's partition is complete; until then the run is not yet, whatever "
+            "policy.missing says"
         ),
     ] = None
     calendar: InputCalendar = None
@@ -143,6 +180,19 @@ class PathInput(StrictModel, Kind):
         return None if self.partition is None else parse_layout(self.partition)
 
     @property
+    def has_days(self) -> bool:
+        """Whether its rows are of days: by partitions, or by a column."""
+        return self.layout is not None or self.day_column is not None
+
+    def day_select(self, name: str) -> str | None:
+        """SQL for the rows of the day, called `name`; None where its files of the day are streamed."""
+        if self.day_column is not None:
+            return f'SELECT * FROM "{name}" WHERE CAST("{self.day_column}" AS DATE) = getvariable(\'day\')'
+        if self.format == "parquet" or self.layout is None:
+            return None
+        return f'SELECT * FROM "{name}" WHERE "{self.layout.column}" = getvariable(\'day\')'
+
+    @property
     def types(self) -> dict[str, str]:
         """The DuckDB type of each column of the contract."""
         return {name: kind.removesuffix(NOT_NULL) for name, kind in (self.columns or {}).items()}
@@ -151,17 +201,42 @@ class PathInput(StrictModel, Kind):
     def never_null(self) -> list[str]:
         """The columns in which each row has a value."""
         said = [name for name, kind in (self.columns or {}).items() if kind.endswith(NOT_NULL)]
-        return list(dict.fromkeys([*said, *([self.since] if self.since else [])]))
+        dated = [self.since, self.day_column if self.no_day != "ignore" else None]
+        return list(dict.fromkeys([*said, *(name for name in dated if name)]))
 
     @model_validator(mode="after")
     def _lookback_needs_partition(self) -> "PathInput":
-        if self.partition is None and "lookback" in self.model_fields_set:
-            raise Misplaced(("lookback",), "needs partition: a table without partitions has no days")
-        for key in ("calendar", "partition_column", "no_day"):
-            if self.partition is None and getattr(self, key) is not None:
+        for key in ("lookback", "calendar", "partition_column", "no_day", "ready"):
+            said = key in self.model_fields_set and getattr(self, key) is not None
+            by_column = key in ("lookback", "calendar", "no_day") and self.day_column is not None
+            if self.partition is None and said and not by_column:
                 raise Misplaced((key,), "needs partition: a table without partitions has no days")
-        if self.partition is not None and self.since is not None:
-            raise Misplaced(("since",), "is for a table without partitions: of those no later day is seen")
+        for key in ("since", "day_column"):
+            if self.partition is not None and getattr(self, key) is not None:
+                raise Misplaced((key,), "is for a table without partitions: of those no later day is seen")
+        if self.since is not None and self.day_column is not None:
+            raise Misplaced(("since",), "and day_column both cut the rows at the day; give one")
+        return self
+
+    @model_validator(mode="after")
+    def _text_needs_columns(self) -> "PathInput":
+        if self.format == "parquet":
+            return self
+        if not self.columns:
+            raise Misplaced(("format",), f"{self.format} has no types of its own: give them as columns")
+        for key in ("since", "known_at"):
+            if getattr(self, key) is not None:
+                raise Misplaced((key,), f"needs Parquet files, and the format is {self.format}")
+        if self.partition_column == "file":
+            raise Misplaced(("partition_column",), f"file: of {self.format} folders give the day")
+        if self.day_column is not None and self.day_column not in self.columns:
+            raise Misplaced(("day_column",), f"{self.day_column!r} is none of columns")
+        return self
+
+    @model_validator(mode="after")
+    def _text_has_no_footers(self) -> "PathInput":
+        if self.format != "parquet" and self.ready and self.ready.rows is not None:
+            raise Misplaced(("ready", "rows"), f"are counted by footers, and {self.format} has none")
         return self
 
 
@@ -186,8 +261,10 @@ class TableInput(StrictModel, Kind):
     ] = False
 
 
-KINDS: Mapping[str, type[PathInput | TableInput]] = {"path": PathInput, "table": TableInput}
+KINDS: Mapping[str, type[PathInput | TableInput | DeltaInput | IcebergInput]] = {
+    "path": PathInput, "table": TableInput, "delta": DeltaInput, "iceberg": IcebergInput,
+}  # fmt: skip
 if TYPE_CHECKING:
-    Input = PathInput | TableInput
+    Input = PathInput | TableInput | DeltaInput | IcebergInput
 else:
     Input = one_of("an input", KINDS)

@@ -1,4 +1,7 @@
-"""The JSON Schema of job.yaml, for editors: `python -m nightscore.job.json_schema > docs/job.schema.json`.
+"""The JSON Schemas of job.yaml and of workspace.yaml, for editors.
+
+    python -m nightscore.job.json_schema > docs/job.schema.json
+    python -m nightscore.job.json_schema workspace > docs/workspace.schema.json
 
 It says what a schema can say. What holds between values (a key that is no column, a default outside its
 bounds) only `nightscore check` knows.
@@ -8,6 +11,7 @@ import json
 import sys
 from typing import Any
 
+from nightscore.common import BUCKETS, ROOT_NAME, SCHEME
 from nightscore.job.spec import JobSpec
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -17,6 +21,31 @@ def job_schema() -> dict[str, Any]:
     """What a job.yaml may say, as JSON Schema."""
     schema: dict[str, Any] = _closed(JobSpec.model_json_schema())
     return {"$schema": DIALECT, **schema, "title": "A nightscore job"}
+
+
+def workspace_schema() -> dict[str, Any]:
+    """What a workspace.yaml may say, as JSON Schema."""
+    place = {
+        "type": "string", "minLength": 1, "pattern": rf"^((?!{SCHEME.pattern})|({'|'.join(BUCKETS)})://)",
+        "description": "a folder, absolute or relative to the workspace; or s3://, gs:// or az://",
+    }  # fmt: skip
+    writable = {
+        "type": "object", "additionalProperties": False, "required": ["at"],
+        "properties": {
+            "at": place,
+            "write": {"type": "boolean", "description": "whether it may be written; default: read only"},
+        },
+    }  # fmt: skip
+    name = rf"^(?!({'|'.join(BUCKETS)})$){ROOT_NAME.pattern}$"
+    roots = {
+        "type": "object", "additionalProperties": False,
+        "patternProperties": {name: {"anyOf": [place, writable]}},
+        "description": "the places that jobs may read, by name; data: where tables, runs and models lie",
+    }  # fmt: skip
+    return {
+        "$schema": DIALECT, "title": "A nightscore workspace", "type": "object",
+        "additionalProperties": False, "required": ["roots"], "properties": {"roots": roots},
+    }  # fmt: skip
 
 
 def _closed(part: Any) -> Any:
@@ -30,8 +59,9 @@ def _closed(part: Any) -> Any:
 
 
 def main() -> None:
-    """Print the schema as docs/job.schema.json holds it."""
-    sys.stdout.write(json.dumps(job_schema(), indent=2, ensure_ascii=False) + "\n")
+    """Print a schema as docs/job.schema.json, or docs/workspace.schema.json, holds it."""
+    schema = workspace_schema() if sys.argv[1:] == ["workspace"] else job_schema()
+    sys.stdout.write(json.dumps(schema, indent=2, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

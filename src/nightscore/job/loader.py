@@ -22,6 +22,7 @@ from nightscore.common import (
     read_yaml,
 )
 from nightscore.job.audits import ParityAudit
+from nightscore.job.inputs import TableInput
 from nightscore.job.mistakes import explain_mistakes, line_of
 from nightscore.job.params import ParamValue
 from nightscore.job.spec import JobSpec
@@ -102,7 +103,7 @@ class Job:
             # Without an override nothing is published; with it, what was published before it was asked for.
             "model": {"made_by", "columns_override", "max_length_override"},
             "policy": {"gaps"},  # nor whether holes in an input are said, or stop the run
-            "inputs": {"__all__": {"calendar"}},
+            "inputs": {"__all__": {"calendar", "ready"}},
         }
         # Without defaults: a field that comes with a later version changes no job that does not use it.
         spec = self.spec.model_dump(mode="json", exclude=harmless, exclude_defaults=True)
@@ -190,7 +191,7 @@ def read_job(file: Path, workspace: Workspace) -> Job:
     except ValidationError as error:
         raise Broken(explain_mistakes(error, shown, lines)) from None
     job = Job(spec, workspace, file, None, {}, lines)
-    features = read_sql(job, ("features",), spec.features) if spec.features.endswith(".sql") else None
+    features = _features_sql(job)
     decide = {name: read_sql(job, ("decide", name), path) for name, path in spec.decide.items()}
     if spec.judge.labels:
         read_sql(job, ("judge", "labels", "sql"), spec.judge.labels.sql)
@@ -199,6 +200,15 @@ def read_job(file: Path, workspace: Workspace) -> Job:
     ]
     full = {name: read_sql(job, ("audit", i, "parity", "full"), name) for i, name in parities}
     return Job(spec, workspace, file, features, decide, lines, full)
+
+
+def _features_sql(job: Job) -> str | None:
+    """The SQL that makes the features; None where the files of an input are streamed as they are."""
+    spec = job.spec
+    if spec.features.endswith(".sql"):
+        return read_sql(job, ("features",), spec.features)
+    source = spec.inputs[spec.features]
+    return None if isinstance(source, TableInput) else source.day_select(spec.features)
 
 
 def peek_job_name(file: Path) -> str | None:

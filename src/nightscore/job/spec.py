@@ -12,7 +12,7 @@ from nightscore.common import Size
 from nightscore.job.accuracy_budget import AccuracyBudget
 from nightscore.job.audits import SCORES, Audit, Known
 from nightscore.job.fields import Column, Misplaced, Name, Number, SqlFile, StrictModel, Text
-from nightscore.job.inputs import Input, PathInput
+from nightscore.job.inputs import Input, PathInput, TableInput
 from nightscore.job.model import CHALLENGERS, Judge, Model, read_model_word
 from nightscore.job.params import Param
 from nightscore.job.policy import Domain, Limits, Policy
@@ -196,6 +196,7 @@ class JobSpec(StrictModel):
         self._check_params()
         self._check_audits()
         self._check_rejects()
+        self._check_checksums()
         self._check_judge()
         self._check_decision_columns()
         return self
@@ -257,6 +258,15 @@ class JobSpec(StrictModel):
             except Misplaced as error:
                 raise Misplaced(("audit", i, *error.at), str(error)) from error
 
+    def _check_checksums(self) -> None:
+        for name, source in self.inputs.items():
+            is_text = isinstance(source, PathInput) and source.format != "parquet"
+            if is_text and self.verify_inputs == "checksum":
+                raise Misplaced(
+                    ("verify_inputs",),
+                    f"checksum: the files of input {name} have no pages; allowed: footer, sha256",
+                )
+
     def _check_features(self) -> None:
         if self.features.endswith(".sql"):
             return
@@ -266,24 +276,25 @@ class JobSpec(StrictModel):
             raise Misplaced(
                 ("features",), f"{self.features!r} is no input; allowed: a .sql file, or one of {allowed}"
             )
-        if not isinstance(source, PathInput) and source.table in self.tables:
+        if isinstance(source, TableInput) and source.table in self.tables:
             raise Misplaced(
                 ("features",),
                 f"input {self.features!r} is a table of this job, without rows of the day before its run; "
                 "allowed: a .sql file, or an input with a partition of the day",
             )
-        if isinstance(source, PathInput) and source.partition is None:
+        if not isinstance(source, TableInput) and not source.has_days:
             raise Misplaced(
                 ("features",),
                 f"input {self.features!r} has no partition, so no day to score; "
-                f"allowed: a .sql file, or an input with a partition",
+                f"allowed: a .sql file, or an input with a partition or a day_column",
             )
-        if isinstance(source, PathInput) and source.known_at:
+        if not isinstance(source, TableInput) and source.known_at:
+            layout = source.layout if isinstance(source, PathInput) else None
             raise Misplaced(
                 ("features",),
                 f"input {self.features!r} has known_at, but what is streamed can't be cut at a time; "
                 f"write a .sql file: SELECT * FROM {self.features} "
-                f"WHERE {source.layout.column if source.layout else ''} = getvariable('day')",
+                f"WHERE {layout.column if layout else source.partition} = getvariable('day')",
             )
 
     def _check_columns(self) -> None:

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from nightscore.common import Broken
-from nightscore.job import CHALLENGERS, RESERVED_COLUMNS, SCORES, Job, Misplaced, PathInput, sql_place
+from nightscore.job import CHALLENGERS, RESERVED_COLUMNS, SCORES, Job, Misplaced, sql_place
 from nightscore.pipeline.audits.kinds import questions
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.read import inputs
@@ -96,8 +95,7 @@ def bind_job(day: Day, scorer: Scorer) -> Bound:
 
 def _bind(day: Day, scorer: Scorer) -> Bound:
     job = day.job
-    with _text_columns(day), day.binding_engine() as engine:
-        _check_contracts(engine, day)
+    with _hints(day), day.binding_engine() as engine:
         features = _bind_features(engine, job, scorer)
         stored = {job.spec.scores_table: scores_schema(job, features, scorer)}
         refuse_changed_order(job, engine, SCORES, features_select(job))
@@ -114,27 +112,47 @@ def _bind(day: Day, scorer: Scorer) -> Bound:
 
 
 @contextlib.contextmanager
-def _text_columns(day: Day) -> Iterator[None]:
-    """A context in which a mistake about a text says which column of folders is one, and what to do."""
+def _hints(day: Day) -> Iterator[None]:
+    """A context in which a mistake about a column of an input says what its files have to do with it."""
     try:
         yield
     except Broken as error:
         texts = "\n".join([str(error), day.job.features_sql or "", *day.job.decide_sql.values()])
-        keys = {
-            key: name
-            for name, source in day.job.spec.inputs.items()
-            for file in day.plan.inputs[name][:1]
-            for key, kind in inputs.folder_columns(day.job.workspace, source).types(file.path).items()
-            if kind == "VARCHAR" and re.search(rf"\b{re.escape(key)}\b", texts, re.IGNORECASE)
-        }
-        if not keys or "VARCHAR" not in str(error):
+        hints = [*(_text_columns(day, texts) if "VARCHAR" in str(error) else ()), *_left_out(day, str(error))]
+        if not hints:
             raise
-        hint = "; ".join(
-            f"column {key!r} of input {name} comes from the names of folders and is text: cast it in SQL "
-            f"({key}::INTEGER), or give its type in the input's columns"
-            for key, name in keys.items()
-        )
-        raise Broken(f"{error}\n{hint}") from error
+        raise Broken("\n".join([str(error), *hints])) from error
+
+
+def _text_columns(day: Day, texts: str) -> Iterator[str]:
+    """Which columns in some texts come from folders and are text, and what to do."""
+    for name, source in day.job.spec.inputs.items():
+        for file in day.plan.inputs[name][:1]:
+            for key, kind in inputs.folder_columns(day.job.workspace, source).types(file.path).items():
+                if kind == "VARCHAR" and _stands_in(key, texts):
+                    yield (
+                        f"column {key!r} of input {name} comes from the names of folders and is text: cast "
+                        f"it in SQL ({key}::INTEGER), or give its type in the input's columns"
+                    )
+
+
+def _left_out(day: Day, text: str) -> Iterator[str]:
+    """Which columns in a text some files of an input have, and are not read, because not all are alike."""
+    for name in day.job.spec.inputs:
+        for column in sorted(inputs.left_out(day.job, day.plan.inputs[name])):
+            if _stands_in(column, text):
+                yield (
+                    f"column {column!r} of input {name} is not read: {_why_not(day.job, name)}; name it "
+                    "in the input's columns, with its type"
+                )
+
+
+def _why_not(job: Job, name: str) -> str:
+    return "its contract has it not" if job.spec.inputs[name].columns else "its files don't have it alike"
+
+
+def _stands_in(column: str, text: str) -> bool:
+    return bool(re.search(rf"(?<!\w){re.escape(column)}(?!\w)", text, re.IGNORECASE))
 
 
 def features_select(job: Job) -> str:
@@ -155,39 +173,12 @@ def decide_select(job: Job, table: str) -> str:
 
 def features_place(job: Job) -> str:
     """What makes the features, as error messages name it."""
-    return sql_place(job, job.spec.features) if job.features_sql else job.shown
+    return sql_place(job, job.spec.features) if job.spec.features.endswith(".sql") else job.shown
 
 
 def key_order(job: Job) -> str:
     """Sort terms for the features: by key, so that the same rows are the same bytes."""
     return ", ".join(quote_identifier(name) for name in job.spec.key)
-
-
-def _check_contracts(engine: Engine, day: Day) -> None:
-    """Hold the files of each input to the columns and types that the job says."""
-    for name, source in day.job.spec.inputs.items():
-        if not isinstance(source, PathInput) or source.columns is None or not day.plan.inputs[name]:
-            continue
-        at = ("inputs", name, "columns")
-        casts = ", ".join(
-            f"CAST(NULL AS {kind}) AS {quote_identifier(c)}" for c, kind in source.types.items()
-        )
-        with SqlMistakes(f"{day.job.shown}:{day.job.lines.get(at, 1)}: {'.'.join(at)}"):
-            contract = engine.types(f"SELECT {casts}")
-        first = day.plan.inputs[name][0].path
-        given = inputs.folder_columns(day.job.workspace, source).types(first).keys() & contract.keys()
-        inside = {*pq.read_schema(day.locate(first)).names, *given}
-        actual = {
-            c: kind
-            for c, kind in engine.types(f"SELECT * FROM {quote_identifier(name)}").items()
-            if c in inside
-        }
-        for column in [*contract, *actual]:
-            if contract.get(column) != actual.get(column):
-                day.job.raise_broken(
-                    at, f"column {column!r} is {actual.get(column, 'absent')} in the files of "
-                    f"{source.address} and {contract.get(column, 'absent')} in their contract"
-                )  # fmt: skip
 
 
 def _bind_features(engine: Engine, job: Job, scorer: Scorer) -> pa.Schema:

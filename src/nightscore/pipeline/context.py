@@ -37,10 +37,14 @@ from nightscore.store import (
 
 @dataclass(frozen=True)
 class Day:
-    """A job and the plan of one of its days."""
+    """A job and the plan of one of its days.
+
+    With `after_days` it sees inputs that reach so many days past it (`resolve_later_inputs`): what came true.
+    """
 
     job: Job
     plan: Plan
+    after_days: int = 0
 
     @classmethod
     def of(cls, job: Job, receipt: Receipt, files: inputs.Files | None = None, known_at: str = "") -> "Day":
@@ -209,9 +213,8 @@ class Day:
         )  # fmt: skip
 
     def _inputs(self) -> list[View]:
-        return inputs.views(
-            self.job, self.plan.inputs, dt.date.fromisoformat(self.plan.day), self.plan.known_at
-        )
+        day = dt.date.fromisoformat(self.plan.day)
+        return inputs.views(self.job, self.plan.inputs, day, self.plan.known_at, self.after_days)
 
     def _staged(self, name: str, files: Sequence[StagedFile]) -> View:
         return View(f"staged {name}", self._paths(file.path for file in files), stored=True)

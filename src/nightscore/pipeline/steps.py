@@ -32,6 +32,7 @@ from nightscore.pipeline.read.as_reported import see_as_reported
 from nightscore.pipeline.read.contents import as_recorded
 from nightscore.pipeline.read.days_seen import see_days, see_ignored
 from nightscore.pipeline.read.manifest import refuse_incomplete
+from nightscore.pipeline.read.ready import refuse_unready
 from nightscore.pipeline.read.scan import scan_chunks, source_schema
 from nightscore.pipeline.request import DEFAULT_REQUEST, RunRequest
 from nightscore.pipeline.score.batches import Deadline, RowScorer, needed_columns, scores_batch
@@ -98,6 +99,7 @@ def draft_plan(job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST) ->
     files = inputs.resolve_inputs(job, day)
     inputs.refuse_large(job, files)
     refuse_incomplete(job, day)
+    refuse_unready(job, day)
     absent = why_skipped(job, files, day)
     if absent:
         return Plan(job.name, day.isoformat(), "skipped", reason=absent)
@@ -108,7 +110,8 @@ def draft_plan(job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST) ->
     draft = _draft(job, day, opened, files, values, known_at=known_at, picked=picked)
     draft = dataclasses.replace(
         draft, limit=request.limit, days_seen=see_days(job, files, day), ignored=see_ignored(job, day),
-        as_reported=see_as_reported(job, files),
+        as_reported=see_as_reported(job, files), widened=inputs.see_widened(files),
+        snapshots=inputs.see_snapshots(files),
     )  # fmt: skip
     with inputs.steady_inputs(job, files, day):
         bound = binding.bind_job(Day(job, draft), opened.scorer)
@@ -179,8 +182,8 @@ def score_piece(
         room = job_memory_budget(job).piece
         resources = EngineResources(1, room.duckdb, day.temp)
         columns = list(dict.fromkeys([*needed_columns(job, scorer), *challengers.inputs]))
-        folders = inputs.scored_folders(job)
-        source = source_schema(workspace, piece, columns, resources, folders)
+        read = inputs.scored_columns(job, plan.inputs)
+        source = source_schema(workspace, piece, columns, resources, read)
         schema = binding.scores_schema(job, source, scorer)
         rejects = RejectWriter(job, plan, aside, binding.rejects_schema(job, source))
         deadline = Deadline(job, rejects.where)
@@ -190,7 +193,7 @@ def score_piece(
             # Rejects and notes are complete before the last batch is given, and so before the file is there.
             with rejects:
                 for chunk in scan_chunks(
-                    workspace, piece, columns, plan.chunk_rows, resources, size=room.chunk, folders=folders
+                    workspace, piece, columns, plan.chunk_rows, resources, size=room.chunk, read=read
                 ):
                     deadline.check()
                     for features, outputs in rows.score(chunk):

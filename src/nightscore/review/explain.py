@@ -63,7 +63,7 @@ def explain_row(job: Job, day: dt.date, key: Mapping[str, str]) -> RowExplanatio
 
 def _features(job: Job, receipt: Receipt, key: Mapping[str, str]) -> tuple[Row | None, str]:
     """The row as it was scored; None and the reason where it can't be shown any more."""
-    if job.spec.features.endswith(".sql"):
+    if job.features_sql is not None:
         run = RunFolder(storage.runs_of(job.workspace, job.name, as_day(receipt.day)) / receipt.run_id)
         if not run.features.exists():
             return None, f"the feature snapshot of run {receipt.run_id} has been removed"

@@ -16,7 +16,7 @@ from nightscore.common import byte_size, visible, visible_cell
 from nightscore.job import Job
 from nightscore.review.explain import RowExplanation
 from nightscore.review.rejects import RejectReason
-from nightscore.store import AuditResult, Plan, Receipt, RunFolder, TableChange
+from nightscore.store import ENDINGS, AuditResult, Plan, Receipt, RunFolder, TableChange
 
 if TYPE_CHECKING:
     from nightscore.scorers import Device, Hardware
@@ -136,7 +136,9 @@ def print_plan(plan: Plan, run: RunFolder | None) -> None:
     if plan.status == "skipped":  # no model was looked at, and no file of the day is there
         return
     rows, size = sum(f.rows for f in files), sum(f.bytes for f in files)
-    out.print(f"inputs    {len(files)} files, {rows:,} rows, {byte_size(size)}")
+    texts = sum(not f.path.lower().endswith(ENDINGS["parquet"]) for f in files)
+    uncounted = f" and those of {texts} text files" if texts else ""
+    out.print(f"inputs    {len(files)} files, {rows:,} rows{uncounted}, {byte_size(size)}")
     for line in _inputs_text(plan):
         out.print(escape(line), soft_wrap=True)
     out.print(f"model     {escape(_model_text(plan))}")
@@ -279,6 +281,8 @@ def _inputs_text(of: Plan | Receipt) -> Iterator[str]:
     for name, days in of.as_reported.items():
         again = f"; published again since: {', '.join(days)}" if days else ""
         yield f"as first reported {name}{again}"
+    yield from (f"snapshot  {name}: {snapshot}" for name, snapshot in of.snapshots.items())
+    yield from (f"widened   {name}: {'; '.join(lines)}" for name, lines in of.widened.items())
 
 
 def table_change_text(change: TableChange) -> str:

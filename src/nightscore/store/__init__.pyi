@@ -1,5 +1,7 @@
 from . import catalog as catalog
 from . import delta as delta
+from . import delta_input as delta_input
+from . import iceberg_input as iceberg_input
 from . import owners as owners
 from . import run_folder as run_folder
 from . import storage as storage
@@ -31,11 +33,18 @@ from .engine import EngineResources as EngineResources
 from .engine import SqlMistakes as SqlMistakes
 from .engine import UpTo as UpTo
 from .engine import View as View
+from .engine import Within as Within
 from .engine import is_number as is_number
+from .file_columns import AS_THEY_ARE as AS_THEY_ARE
+from .file_columns import FileColumn as FileColumn
+from .file_columns import SourceColumns as SourceColumns
+from .file_names import ENDINGS as ENDINGS
+from .file_names import SUMS as SUMS
 from .folder_columns import NO_FOLDERS as NO_FOLDERS
 from .folder_columns import NOTHING as NOTHING
 from .folder_columns import FolderColumns as FolderColumns
 from .folder_columns import folder_values as folder_values
+from .foreign import refuse_own as refuse_own
 from .formats import FORMAT as FORMAT
 from .formats import LaterFormat as LaterFormat
 from .gc import collect_garbage as collect_garbage
@@ -106,6 +115,7 @@ from .sql_columns import compared_columns as compared_columns
 from .sql_columns import gives_collated as gives_collated
 from .sql_columns import named_columns as named_columns
 from .sql_columns import named_views as named_views
+from .sql_columns import used_columns as used_columns
 from .sql_columns import with_names as with_names
 from .sql_order import ordered_select as ordered_select
 from .sql_text import quote_identifier as quote_identifier
@@ -125,6 +135,14 @@ from .staging import with_timings as with_timings
 from .storage import Place as Place
 from .table_diff import TableDiff as TableDiff
 from .table_diff import sum_changes as sum_changes
+from .table_snapshot import Asked as Asked
+from .table_snapshot import SnapshotColumn as SnapshotColumn
+from .table_snapshot import SnapshotFile as SnapshotFile
+from .table_snapshot import TableSnapshot as TableSnapshot
+from .text_files import TextColumns as TextColumns
+from .text_files import is_wrong as is_wrong
+from .text_files import raw_sources as raw_sources
+from .text_files import written as written
 from .trees import fetched as fetched
 from .trees import tree_of as tree_of
 from .variant_file import BakeoffEvidence as BakeoffEvidence
@@ -142,7 +160,6 @@ from .variant_file import write_model as write_model
 from .variant_file import write_variant as write_variant
 from .versions import NOT_INSTALLED as NOT_INSTALLED
 from .versions import library_versions as library_versions
-from .walk import SUMS as SUMS
 from .walk import Found as Found
 from .walk import Partition as Partition
 from .walk import Partitions as Partitions

@@ -135,7 +135,18 @@ def check_table_schema(root: Place, schema: pa.Schema) -> None:
             raise Broken(
                 f"table {root.name}: column {name!r} is {there.get(name, 'absent')} in the published table "
                 f"and would be {here.get(name, 'absent')}; keep its columns, or give the job another name"
+                f"{_as_before(here.get(name), there.get(name))}"
             )
+
+
+def _as_before(now: pa.DataType | None, before: pa.DataType | None) -> str:
+    """The way on where a column has changed its type, as it does where the producer of an input widens it."""
+    if now is None or before is None:
+        return ""
+    return (
+        "; a type that has come with other files of an input is kept by the input's columns (its contract), "
+        "or by a cast in the features SQL, which fails where a value does not fit"
+    )
 
 
 def commit_files(root: Place, change: TableCommit, seen: Sequence[str] | None = None) -> int:

@@ -21,8 +21,10 @@ import pyarrow as pa
 
 from nightscore.common import Broken, NotYet, byte_size, link_or_copy
 from nightscore.store.disk import SpillFolder, free_bytes, spill_limit
-from nightscore.store.folder_columns import DAY, folder_reader
+from nightscore.store.file_columns import FileColumns, FolderGiven, parquet_source
+from nightscore.store.folder_columns import DAY
 from nightscore.store.sql_text import literal, quote_identifier
+from nightscore.store.text_files import TextColumns, text_source
 
 BATCH_ROWS, VECTOR_ROWS = 32_768, 2_048  # the latter is DuckDB's own step: it gives no smaller batches
 NUMBER_TYPES = frozenset({  # and DECIMAL(…)
@@ -48,6 +50,23 @@ class UpTo:
 
 
 @dataclass(frozen=True)
+class Within:
+    """A column of a type (DATE, or a timestamp), and the first and last day with which a row is seen."""
+
+    column: str
+    kind: str
+    first: dt.date
+    last: dt.date
+
+    @property
+    def sql(self) -> str:
+        """The condition: of the column itself, so that statistics of files and row groups are asked."""
+        name, after = quote_identifier(self.column), self.last + dt.timedelta(days=1)
+        first, end = (f"CAST({literal(day.isoformat())} AS {self.kind})" for day in (self.first, after))
+        return f"{name} >= {first} AND {name} < {end}"
+
+
+@dataclass(frozen=True)
 class Among:
     """A column, and the texts of it with which a row is seen."""
 
@@ -62,7 +81,9 @@ class View:
     `folder_types` (name -> DuckDB type) are the columns that folders give, where there are more than that,
     `folder_sql` what gets them where their names are no hive folders'.
     `columns` (name -> DuckDB type) describes the view while it has no files. With `up_to` or `among` only
-    some rows are seen. Where files have not all columns alike, `by_name` gives null for those that one lacks.
+    some rows are seen, `within` those of some days; `text` says how files are read that are no Parquet.
+    Where files have not all columns alike, `by_name` gives null for those that one lacks, or `by_file` says
+    file by file what is read of it.
     In files of ours, `stored`, a DECIMAL(38, 0) is the HUGEINT that it was before it was stored.
     """
 
@@ -75,7 +96,10 @@ class View:
     by_name: bool = False
     folder_types: Mapping[str, str] = field(default_factory=dict)
     folder_sql: Mapping[str, str] = field(default_factory=dict)
+    within: Within | None = None
+    text: TextColumns | None = None
     stored: bool = False
+    by_file: Mapping[Path, FileColumns] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -288,6 +312,8 @@ def _where(view: View) -> str:
         kind = "TIMESTAMPTZ" if isinstance(bound.value, dt.datetime) else "DATE"
         value = f"CAST({literal(bound.value.isoformat())} AS {kind})"
         terms.append(f"{quote_identifier(bound.column)} <= {value}")
+    if view.within is not None:
+        terms.append(view.within.sql)
     if view.among is not None:
         values = ", ".join(map(literal, view.among.values))
         terms.append(f"{quote_identifier(view.among.column)} IN ({values})")
@@ -323,9 +349,11 @@ def _source(view: View) -> str:
         columns = ", ".join(f"CAST(NULL AS {t}) AS {quote_identifier(c)}" for c, t in view.columns.items())
         return f"(SELECT {columns} WHERE false)"
     folders = view.folder_types or ({view.partition: DAY} if view.partition else {})
-    files = ", ".join(map(literal, view.files))  # and not in a variable, which SQL of a job could read
-    by_name = ", union_by_name = true" if view.by_name else ""
-    return folder_reader(f"[{files}]", folders, view.folder_sql, by_name)
+    # The files stand in the text, and not in a variable, which SQL of a job could read.
+    if view.text:
+        return text_source(view.files, view.text, folders, view.folder_sql)
+    given = FolderGiven(folders, view.folder_sql)
+    return parquet_source(view.files, view.by_file, given, view.by_name)
 
 
 def _seen_as(columns: Mapping[str, str], view: View) -> str:
@@ -339,7 +367,7 @@ def _seen_as(columns: Mapping[str, str], view: View) -> str:
     seen = {}
     for column, kind in columns.items():
         name = quote_identifier(column)
-        if FLOATING.search(kind) and view.files:
+        if FLOATING.search(kind) and view.files and view.text is None:
             seen[name] = f"TRY({name})"
         elif view.stored and (lists := WIDE.fullmatch(kind)):
             seen[name] = f"CAST({name} AS HUGEINT{lists[1]})"
@@ -385,6 +413,13 @@ def _bare(select: str) -> str:
             break
         end = start
     return text[:end].decode()
+
+
+def arrow_types(schema: pa.Schema) -> dict[str, str]:
+    """DuckDB's own type for each column of an Arrow schema."""
+    with duckdb.connect() as connection:
+        relation = connection.from_arrow(schema.empty_table())
+        return {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}
 
 
 def is_number(kind: str) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from nightscore.common import Broken
+from nightscore.common import PLACE, Broken
 from nightscore.job import Layout
 from nightscore.store.sql_text import literal, quote_identifier
 
@@ -26,7 +26,8 @@ def folder_values(path: str) -> dict[str, str | None]:
             backslash.
     """
     found: dict[str, str | None] = {}
-    for folder in path.split("/")[:-1]:
+    place = PLACE.fullmatch(path)  # of lake:day=2026-01-05/a.parquet the root is no part of the folder's name
+    for folder in (place[2] if place else path).split("/")[:-1]:
         key, mark, value = folder.partition("=")
         if not (mark and key):
             continue
@@ -106,14 +107,20 @@ class FolderColumns:
 NO_FOLDERS = FolderColumns()
 
 
-def folder_reader(files: str, types: Mapping[str, str], terms: Mapping[str, str], options: str) -> str:
-    """SQL that reads Parquet files with the columns that folders give: by hive folders, or by `terms`."""
+def folder_reader(
+    files: str,
+    types: Mapping[str, str],
+    terms: Mapping[str, str],
+    options: str,
+    function: str = "read_parquet",
+) -> str:
+    """SQL that reads files with the columns that folders give: by hive folders, or by `terms`."""
     if not terms:
-        return f"read_parquet({files}, {hive_options(types)}{options})"
+        return f"{function}({files}, {hive_options(types)}{options})"
     names = ", ".join(literal(name.lower()) for name in (FILE_NAME, *terms))
     given = ", ".join(f"{sql} AS {quote_identifier(key)}" for key, sql in terms.items())
     return (
-        f"(SELECT COLUMNS(lambda c: lower(c) NOT IN ({names})), {given} FROM read_parquet({files}, "
+        f"(SELECT COLUMNS(lambda c: lower(c) NOT IN ({names})), {given} FROM {function}({files}, "
         f"hive_partitioning = false, filename = {literal(FILE_NAME)}{options}))"
     )
 

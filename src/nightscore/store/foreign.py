@@ -16,10 +16,8 @@ LOGS = {  # a name in a table's folder -> what the table is
     "_spark_metadata": "the output of a Spark stream, whose log says which files count",
 }
 ICEBERG = "metadata"  # the folder of an Iceberg table's metadata files
-LATER = (
-    "read as plain Parquet, rows that were deleted or replaced would come back. Such tables can't be read "
-    "yet: let its engine write the rows as Parquet to a folder of their own"
-)
+BACK = "read as plain Parquet, rows that were deleted or replaced would come back"
+LATER = "let its engine write the rows as Parquet to a folder of their own"
 
 
 def refuse_table(workspace: Workspace, folder: Path, names: Collection[str], tree: Tree) -> None:
@@ -29,15 +27,21 @@ def refuse_table(workspace: Workspace, folder: Path, names: Collection[str], tre
         Broken: says of which kind, and what to do.
     """
     for name in sorted(LOGS.keys() & set(names)):
-        _refuse_own(workspace, folder)
-        raise Broken(f"{workspace.relative(folder)} is {LOGS[name]} (it holds {name}); {LATER}")
+        refuse_own(workspace, folder)
+        shown = workspace.relative(folder)
+        way = f"write the input as {{delta: {shown}}}" if name == "_delta_log" else LATER
+        raise Broken(f"{shown} is {LOGS[name]} (it holds {name}); {BACK}: {way}")
     if ICEBERG in names and _is_iceberg(folder / ICEBERG, tree):
-        raise Broken(f"{workspace.relative(folder)} is an Iceberg table (it holds {ICEBERG}/); {LATER}")
+        shown = workspace.relative(folder)
+        raise Broken(
+            f"{shown} is an Iceberg table (it holds {ICEBERG}/); {BACK}: write the input as {{iceberg: "
+            f"{shown}/{ICEBERG}/….metadata.json}}, with the metadata file that counts"
+        )
 
 
 def refuse_table_above(workspace: Workspace, path: Path, tree: Tree) -> None:
     """Refuse a path that lies in a table, or in what a workspace's runs write. Errors as `refuse_table`'s."""
-    _refuse_own(workspace, path)
+    refuse_own(workspace, path)
     for folder in _inside(workspace, path):
         names = [*LOGS, ICEBERG]
         refuse_table(workspace, folder, [n for n in names if tree.kind(folder / n) == "folder"], tree)
@@ -54,7 +58,8 @@ def _inside(workspace: Workspace, path: Path) -> Iterator[Path]:
             yield folder
 
 
-def _refuse_own(workspace: Workspace, path: Path) -> None:
+def refuse_own(workspace: Workspace, path: Path) -> None:
+    """Refuse what a workspace's runs write. Errors as `refuse_table`'s."""
     tables = workspace.tables.resolve()
     if path.is_relative_to(tables) and path != tables:
         name = path.relative_to(tables).parts[0]

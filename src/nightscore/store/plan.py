@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, TypeAdapter
 
 from nightscore.scorers import PLAIN_ONNX, Variant
+from nightscore.store.file_columns import FileColumns
 from nightscore.store.formats import FORMAT, refuse_later_format
 
 SHOWN_GAPS = 5  # in a line
@@ -18,11 +19,12 @@ SHOWN_GAPS = 5  # in a line
 
 @dataclass(frozen=True)
 class InputFile:
-    """One Parquet file as it was when the run looked: `stat` is inode:size:mtime_ns.
+    """One input file as it was when the run looked: `stat` is inode:size:mtime_ns.
 
-    `fingerprint` is the sha256 of its size, its time of change and its footer. `day` is the
-    partition it lies in (ISO), or "" for a table without partitions. `groups` are the rows of each
-    of its row groups.
+    `fingerprint` is the sha256 of its size, its time of change and its footer (of a text file: its ends).
+    `day` is the partition it lies in (ISO), or "" for a table without partitions. `groups` are the rows of
+    each of its row groups; a text file has none. `columns` are what is read of it; none where that is all, as
+    it stands there. `snapshot` is that of the table of another engine which it is of.
     """
 
     path: str
@@ -30,7 +32,9 @@ class InputFile:
     stat: str
     fingerprint: str
     day: str
-    groups: tuple[int, ...]
+    groups: tuple[int, ...] = ()
+    columns: FileColumns = ()
+    snapshot: str = ""
 
     @property
     def rows(self) -> int:
@@ -161,7 +165,9 @@ class Plan:
     `hand_overs` is how often each table of the job had changed hands, where it had.
     `days_seen` are the inputs with a lookback, `ignored` what lies in an input's folders and is left out.
     `as_reported` are the inputs whose days are read as they were first published, each with those of its days
-    that were published again since (ISO 8601).
+    that were published again since (ISO 8601). `widened` says of inputs whose files are not alike which
+    columns are read in a wider type than a file's, or as null; `snapshots` which snapshot is read of each
+    input that is a table of another engine.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # of its parts, too: no plan of a later version
@@ -193,6 +199,8 @@ class Plan:
     days_seen: Mapping[str, DaysSeen] = dataclasses.field(default_factory=dict)
     ignored: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     as_reported: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    widened: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    snapshots: Mapping[str, str] = dataclasses.field(default_factory=dict)
     sha256: Mapping[str, str] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     chunk_rows: int = 0

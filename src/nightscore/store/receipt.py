@@ -267,7 +267,9 @@ class Receipt(Part):
     `closed` says that the day is closed with it: only a restatement publishes it again. Rows that became
     known after `known_at` were not seen; "": all rows were. `days_seen` are the inputs with a lookback,
     `ignored` what lay in an input's folders and was left out, because the job says so; `as_reported` those
-    whose days were read as first published, with the days that had been published again by then. `sql` is
+    whose days were read as first published, with the days that had been published again by then; `widened`
+    those whose files were not alike, with the columns that were read in a wider type, or as null;
+    `snapshots` which snapshot was read of each table of another engine. `sql` is
     `approximate` where the job says that its bytes may depend on memory, threads and the layout of files.
     """
 
@@ -285,6 +287,8 @@ class Receipt(Part):
     days_seen: Mapping[str, DaysSeen] = {}
     ignored: Mapping[str, tuple[str, ...]] = {}
     as_reported: Mapping[str, tuple[str, ...]] = {}
+    widened: Mapping[str, tuple[str, ...]] = {}
+    snapshots: Mapping[str, str] = {}
     params: Mapping[str, int | float | str | bool | None] = {}
     seconds: Mapping[str, float] = {}
     cost: Cost = Cost()

@@ -102,3 +102,39 @@ def _names(tree: object) -> Iterator[str]:
             yield from (str(name).lower() for name in node["column_names"])
         elif node.get("class") == "STAR":
             yield EVERY
+
+
+def used_columns(sql: str, table: str, where: str) -> frozenset[str]:
+    """The columns of a table, in lower case, of which the result of a SELECT may depend; `*` for all of them.
+
+    A table's name in the place of a column is its whole row. Errors as those of `compared_columns`.
+    """
+    tree = parse_select(sql, where)
+    nodes = list(nodes_of(tree))
+    using = {str(name).lower() for node in nodes for name in node.get("using_columns") or ()}
+    every = any(_takes_all(node, table.lower()) for node in nodes)
+    return frozenset(_names(tree)) - {EVERY} | using | ({EVERY} if every else frozenset())
+
+
+def _takes_all(node: Node, table: str) -> bool:
+    """Whether a SELECT has a star over a table or its whole row, or a join takes columns without names."""
+    if {node.get("ref_type"), node.get("type")} & {"NATURAL", "PIVOT"} or node.get("column_name_alias"):
+        return True
+    called = {name for ref in _tables(node.get("from_table")) for name in _called(ref)}
+    if table not in called:
+        return False
+    rows = [part["column_names"] for part in nodes_of(node) if part.get("class") == "COLUMN_REF"]
+    stars = any(part.get("class") == "STAR" for part in nodes_of(node.get("select_list")))
+    return stars or any(len(names) == 1 and names[0].lower() in called for names in rows)
+
+
+def _tables(tree: object) -> Iterator[Node]:
+    """The tables that a FROM names, not those within its subqueries."""
+    if isinstance(tree, dict) and tree.get("type") == "BASE_TABLE":
+        yield tree
+    elif isinstance(tree, dict) and tree.get("type") == "JOIN":
+        yield from (*_tables(tree.get("left")), *_tables(tree.get("right")))
+
+
+def _called(table: Node) -> set[str]:
+    return {str(table[key]).lower() for key in ("table_name", "alias") if table.get(key)}

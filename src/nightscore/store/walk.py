@@ -16,17 +16,10 @@ from typing import NamedTuple, NoReturn
 
 from nightscore.common import Broken, NotYet, Workspace, read_day
 from nightscore.job import Layout, Segment
+from nightscore.store.file_names import CHECKSUM, SUMS, UNFINISHED, allowed, hint, is_data
 from nightscore.store.foreign import refuse_table, refuse_table_above
 from nightscore.store.trees import Entry, tree_of
 
-DATA = (".parquet", ".parq", ".pq")  # endings of data, in any case
-SUMS = "SHA256SUMS"  # as `sha256sum *.parquet > SHA256SUMS` writes it
-CHECKSUM = ".crc"  # Hadoop's, beside a file
-UNFINISHED = (".tmp", ".temp", ".part", ".partial", ".filepart", ".inprogress", "._copying_", ".writing")
-ALLOWED = (
-    f"allowed are {', '.join('*' + ending for ending in DATA)}, {SUMS}, *{CHECKSUM}, and names that begin "
-    "with . or _, which are left out; move it, or name it in the input's ignore"
-)
 KINDS = {
     stat.S_IFIFO: "a fifo", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
 }  # fmt: skip
@@ -73,13 +66,15 @@ class Walk:
     inside the workspace are followed.
     """
 
-    def __init__(self, workspace: Workspace, root: Path, ignore: Sequence[str] = ()) -> None:
-        """Begin at `root`, a path that `Workspace.resolve` gave.
+    def __init__(
+        self, workspace: Workspace, root: Path, ignore: Sequence[str] = (), data: str = "parquet"
+    ) -> None:
+        """Begin at `root`, a path that `Workspace.resolve` gave; `data` is the format of its files.
 
         Raises:
             Broken: it lies in a table of this workspace or another engine's, or among what runs staged.
         """
-        self._workspace, self.root, self._ignore = workspace, root, tuple(ignore)
+        self._workspace, self.root, self._ignore, self._format = workspace, root, tuple(ignore), data
         self.tree = tree_of(workspace, root)
         refuse_table_above(workspace, root, self.tree)
 
@@ -224,7 +219,10 @@ class Walk:
         if entry.is_symlink():
             self._refuse_link(path, stat.S_ISDIR(mode))
         if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
-            self._refuse(path, f"{KINDS.get(stat.S_IFMT(mode), 'no regular file')}, and no file; {ALLOWED}")
+            self._refuse(
+                path,
+                f"{KINDS.get(stat.S_IFMT(mode), 'no regular file')}, and no file; {allowed(self._format)}",
+            )
         return "folder" if stat.S_ISDIR(mode) else "file"
 
     def _refuse_link(self, path: Path, is_folder: bool) -> None:
@@ -248,7 +246,7 @@ class Walk:
     def _is_wanted(self, path: Path) -> bool:
         """Whether a file is data or sums; False for what is known beside data. Refuses all others."""
         name = path.name.lower()
-        if name.endswith(DATA) or path.name == SUMS:
+        if is_data(name, self._format) or path.name == SUMS:
             return True
         if name.endswith(UNFINISHED):
             raise NotYet(
@@ -256,7 +254,9 @@ class Walk:
                 "writer that was stopped is to be removed, or named in the input's ignore"
             )
         if not name.endswith(CHECKSUM):
-            self._refuse(path, f"neither data nor known beside data; {ALLOWED}")
+            self._refuse(
+                path, f"neither data nor known beside data; {allowed(self._format)}{hint(name, self._format)}"
+            )
         return False
 
     def _refuse_beside(self, path: Path, layout: Layout, segment: Segment) -> NoReturn:

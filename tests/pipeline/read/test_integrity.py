@@ -153,12 +153,9 @@ CONTRACTS = {
     "as they are": ("{id: BIGINT NOT NULL, a: FLOAT, b: real}", ""),
     "another type": (
         "{id: INTEGER, a: FLOAT, b: FLOAT}",
-        "column 'id' is BIGINT in the files of data/lake/rows and INTEGER",
+        "column 'id' is BIGINT in data/lake/rows/day=2020-01-02/part-0.parquet and INTEGER in their contract",
     ),
-    "one more": (
-        "{id: BIGINT, a: FLOAT}",
-        "column 'b' is FLOAT in the files of data/lake/rows and absent in their",
-    ),
+    "wider ones": ("{id: HUGEINT, a: DOUBLE, b: FLOAT}", ""),
     "one less": ("{id: BIGINT, a: FLOAT, b: FLOAT, c: DATE}", "column 'c' is absent in the files of"),
     "another case": ("{ID: BIGINT, a: FLOAT, b: FLOAT}", "column 'ID' is absent in the files"),
     "no type": ("{id: NUMBERS, a: FLOAT, b: FLOAT}", "NUMBERS"),
@@ -167,7 +164,7 @@ CONTRACTS = {
 
 @pytest.mark.parametrize(("columns", "says"), CONTRACTS.values(), ids=CONTRACTS.keys())
 def test_files_are_held_to_the_contract_before_a_row_is_read(tmp_path: Path, columns: str, says: str) -> None:
-    """Exactly these columns, in this case, of these types; the message names the line of job.yaml."""
+    """These columns, in this case, of these types or narrower; the message names the line of job.yaml."""
     job = load("mini", workspace(tmp_path, "footer", columns))
     if not says:
         assert check_job(job).startswith("ok")
@@ -176,6 +173,14 @@ def test_files_are_held_to_the_contract_before_a_row_is_read(tmp_path: Path, col
         check_job(job)
     assert str(caught.value).startswith("jobs/mini/job.yaml:5: inputs.rows.columns: ")
     assert says in str(caught.value)
+
+
+def test_a_column_beside_the_contract_is_not_read(tmp_path: Path) -> None:
+    """SQL does not see it, a model neither: the message says that the contract has it not."""
+    job = load("mini", workspace(tmp_path, "footer", "{id: BIGINT, a: FLOAT}"))
+    says = "no column 'b'\ncolumn 'b' of input rows is not read: its contract has it not"
+    with pytest.raises(Broken, match=says):
+        check_job(job)
 
 
 @pytest.mark.parametrize("statistics", [True, False])

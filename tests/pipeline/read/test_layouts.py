@@ -17,6 +17,7 @@ from deltalake import DeltaTable
 from nightscore import Broken, load, run
 from nightscore.job import Job
 from nightscore.pipeline import inputs
+from nightscore.pipeline.read.absent import missing
 from nightscore.store import Engine, EngineResources
 from tests.support.workspace import JOB, make_workspace
 
@@ -137,9 +138,7 @@ def test_a_job_sees_the_rows_of_its_days_and_no_others(name: str, tmp_path: Path
     typed = seen(job, DAY, f"SELECT DISTINCT typeof({column}) AS t, typeof(region) AS r FROM rows")
     assert typed.to_numpy().tolist() == [["DATE", "VARCHAR"]]
     assert inputs.list_input_days(job) == DAYS
-    assert inputs.missing(job, inputs.resolve_inputs(job, dt.date(2026, 2, 3)), dt.date(2026, 2, 3)) == [
-        "rows"
-    ]
+    assert missing(job, inputs.resolve_inputs(job, dt.date(2026, 2, 3)), dt.date(2026, 2, 3)) == ["rows"]
 
 
 @pytest.mark.parametrize("name", ["duckdb, year month day", "a file a day", "duckdb, region and compact"])
@@ -162,6 +161,45 @@ def test_the_published_rows_are_those_of_the_plain_layout(name: str, features: s
         table = DeltaTable(str(root / "data/tables/mini_scores")).to_pyarrow_table().to_pandas()
         published.append(table.drop(columns="run_id").sort_values("id", ignore_index=True))
     pd.testing.assert_frame_equal(*published)
+
+
+@pytest.mark.parametrize("through", ["workspace", "data", "path", "root"])
+def test_a_lake_behind_a_link_is_read_alike(through: str, tmp_path: Path) -> None:
+    """Where a link stands does not matter: of the workspace, of data/, of the path, a root."""
+    writer, partition, keys = LAYOUTS["duckdb, region and compact"]
+    root = tmp_path / "w"
+    write(rows(), root / "data/in", writer, keys)
+    job_over(root, partition)
+    if through == "workspace":
+        (tmp_path / "link").symlink_to(root)
+        root = tmp_path / "link"
+    elif through == "data":
+        (root / "data").rename(tmp_path / "disk")
+        (root / "data").symlink_to(tmp_path / "disk")
+    elif through == "path":
+        (root / "data/in").rename(root / "data/there")
+        (root / "data/in").symlink_to("there")
+    else:
+        (root / "data/in").rename(tmp_path / "lake")
+        (root / "lake").symlink_to(tmp_path / "lake")
+        (root / "workspace.yaml").write_text("roots: {x: lake}\n")
+        text = (root / "jobs/mini/job.yaml").read_text()
+        (root / "jobs/mini/job.yaml").write_text(text.replace("path: data/in", "root: x, path: ."))
+    select = "SELECT count(*) AS n, min(region) AS r, min(dt)::VARCHAR AS d FROM rows"
+    found = seen(load("mini", root), DAY, select)
+    assert found.to_numpy().tolist() == [[60, "a=b/ü", str(DAY)]]
+
+
+def test_hive_folders_right_below_a_root_are_read(tmp_path: Path) -> None:
+    """The name of the root is no part of the first folder's."""
+    write(rows(), tmp_path / "lake", *LAYOUTS["pandas, region first"][::2])
+    root = tmp_path / "w"
+    job_over(root, "region=*/day={day}")
+    (root / "workspace.yaml").write_text("roots: {x: ../lake}\n")
+    text = (root / "jobs/mini/job.yaml").read_text()
+    (root / "jobs/mini/job.yaml").write_text(text.replace("path: data/in", "root: x, path: ."))
+    found = seen(load("mini", root), DAY, "SELECT count(*) AS n, max(region) AS r FROM rows")
+    assert found.to_numpy().tolist() == [[60, "us west"]]
 
 
 def test_a_column_in_the_file_of_the_same_name_is_held_to_the_path(tmp_path: Path) -> None:

@@ -82,9 +82,8 @@ class Yardstick:
         days = inputs.list_input_days(job)
         if days and days[-1] < day + dt.timedelta(days=metric.after_days):
             return None
-        later = Day(
-            job, dataclasses.replace(plan, inputs=inputs.resolve_later_inputs(job, day, metric.after_days))
-        )
+        files = inputs.resolve_later_inputs(job, day, metric.after_days)
+        later = Day(job, dataclasses.replace(plan, inputs=files), metric.after_days)
         text = read_sql(job, ("budget", "metric", "sql"), metric.sql)
         with (
             later.engine({"scores": _read_staged(job, plan)}) as engine,

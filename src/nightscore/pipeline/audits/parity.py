@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Mapping
 
 from nightscore.common import key_text
-from nightscore.job import ParityAudit, PathInput, sql_place
+from nightscore.job import ParityAudit, TableInput, sql_place
 from nightscore.pipeline.audits.question import Answer, Question
 from nightscore.pipeline.row_order import in_one_order
 from nightscore.store import Engine, SqlMistakes, quote_identifier, repeatable_select
@@ -25,7 +25,7 @@ class ParityQuestion(Question[ParityAudit]):
         self.select()
         for name in self.audit.parity.lookback:
             source = self.job.spec.inputs[name]
-            if isinstance(source, PathInput) and source.partition is None:
+            if not isinstance(source, TableInput) and not source.has_days:
                 self.raise_broken(
                     ("parity", "lookback", name), "is a table without partitions, so it has no days"
                 )

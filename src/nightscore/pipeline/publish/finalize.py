@@ -187,7 +187,7 @@ def _prove(day: Day, pieces: Sequence[StagedFile], aside: Tables, before: Receip
         refuse_bad_keys(engine, [day.locate(file.path) for file in pieces], key, str(day))
         scored_rows, out = read_staged_totals(engine, "scores", key)
         read_rows, in_ = read_source_totals(
-            engine, day.workspace, plan.pieces, key, inputs.scored_folders(day.job)
+            engine, day.workspace, plan.pieces, key, inputs.scored_columns(day.job, plan.inputs)
         )
         if before:  # a replay has to account for the rows that the run before it read
             read_rows, in_ = before.rows.read, before.key_hash.in_

@@ -93,6 +93,8 @@ def build_receipt(
         days_seen=plan.days_seen,
         ignored=plan.ignored,
         as_reported=plan.as_reported,
+        widened=plan.widened,
+        snapshots=plan.snapshots,
         replayed=_replayed(plan, before) if before else None,
         params=plan.params,
         closed=plan.closes,

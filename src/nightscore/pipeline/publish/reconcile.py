@@ -15,11 +15,11 @@ import pyarrow.compute as pc
 
 from nightscore.common import Broken, Workspace, key_text
 from nightscore.store import (
-    NO_FOLDERS,
+    AS_THEY_ARE,
     Engine,
-    FolderColumns,
     Piece,
     RowRange,
+    SourceColumns,
     open_staged,
     quote_identifier,
     storage,
@@ -71,12 +71,12 @@ def key_hash_select(source: str, key: Sequence[str]) -> str:
 
 def read_source_totals(
     engine: Engine, workspace: Workspace, pieces: Iterable[Piece], key: Sequence[str],
-    folders: FolderColumns = NO_FOLDERS,
+    read: SourceColumns = AS_THEY_ARE,
 ) -> tuple[int, str]:  # fmt: skip
     """Rows and key hash of the rows that were to be scored, from the source itself."""
     rows = lower = upper = 0
     for part in (r for piece in pieces for r in piece.ranges):
-        totals = _range_totals(engine, workspace, part, key, folders)
+        totals = _range_totals(engine, workspace, part, key, read)
         rows, lower, upper = rows + totals[0], lower + totals[1], upper + totals[2]
     return rows, key_hash_text(lower, upper)
 
@@ -103,11 +103,12 @@ def read_reject_reasons(engine: Engine, view: str) -> dict[tuple[str, str], tupl
 
 
 def _range_totals(
-    engine: Engine, workspace: Workspace, part: RowRange, key: Sequence[str], folders: FolderColumns
+    engine: Engine, workspace: Workspace, part: RowRange, key: Sequence[str], read: SourceColumns
 ) -> tuple[int, int, int]:
     source = (
-        f"{folders.reader('$1', part.path, ', file_row_number = true')} "
-        "WHERE file_row_number >= $2 AND file_row_number < $3"
+        f"(SELECT {read.terms(part.path, key)} "
+        f"FROM {read.reader('$1', part.path, ', file_row_number = true')} "
+        "WHERE file_row_number >= $2 AND file_row_number < $3)"
     )
     [totals] = engine.rows(
         key_hash_select(source, key), [str(storage.locate(workspace, part.path)), part.start, part.stop]

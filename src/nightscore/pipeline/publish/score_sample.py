@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from nightscore.common import Broken, NotYet, key_text, value_text
 from nightscore.pipeline.context import Day
-from nightscore.pipeline.read.inputs import scored_folders
+from nightscore.pipeline.read.inputs import scored_columns
 from nightscore.pipeline.read.scan import scan_chunks
 from nightscore.pipeline.score.missing_values import filled
 from nightscore.pipeline.score.open_model import open_planned_scorer, reference_scorer
@@ -178,14 +178,12 @@ def _read(day: Day, scorer: Scorer, ranges: Sequence[RowRange]) -> pa.RecordBatc
     job, room = day.job, job_memory_budget(day.job).piece
     columns = list(dict.fromkeys([*job.spec.key, *scorer.signature.inputs.names]))
     resources = EngineResources(1, room.duckdb, day.temp)
-    folders = scored_folders(job)
+    read = scored_columns(job, day.plan.inputs)
     held: list[pa.RecordBatch] = []
     for span, rows in _spans(day, ranges):
         at = span.start
         piece = Piece(0, (span,), "")
-        chunks = scan_chunks(
-            day.workspace, piece, columns, AT_ONCE, resources, size=room.chunk, folders=folders
-        )
+        chunks = scan_chunks(day.workspace, piece, columns, AT_ONCE, resources, size=room.chunk, read=read)
         for chunk in chunks:
             own = rows[(rows >= at) & (rows < at + chunk.num_rows)] - at
             if len(own):

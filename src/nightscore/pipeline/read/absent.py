@@ -6,11 +6,11 @@ import difflib
 from collections.abc import Iterator
 
 from nightscore.common import Broken, NightscoreError, NotYet, clipped
-from nightscore.job import Input, Job, PathInput, TableInput, load_all
+from nightscore.job import Input, Job, TableInput, load_all
 from nightscore.pipeline.read.days_seen import scheduled_days, see_ignored
-from nightscore.pipeline.read.inputs import Files, partition
-from nightscore.pipeline.read.listing import list_days, own_table
-from nightscore.store import catalog
+from nightscore.pipeline.read.inputs import Files, days_of, every_day, has_days
+from nightscore.pipeline.read.listing import own_table
+from nightscore.store import NOTHING, catalog
 
 
 def why_skipped(job: Job, files: Files, day: dt.date) -> str:
@@ -24,7 +24,7 @@ def why_skipped(job: Job, files: Files, day: dt.date) -> str:
     if not names:
         return ""
     text = f"job {job.name}: no partition of {day} in {', '.join(names)}"
-    if left := {name: found for name, found in see_ignored(job, day).items() if name in names}:
+    if left := {name: found for name, found in see_ignored(job, day, NOTHING).items() if name in names}:
         listed = "; ".join(f"{name}: {', '.join(found)}" for name, found in left.items())
         raise Broken(f"{text}, without what its ignore leaves out ({listed})")
     if job.spec.policy.missing == "wait":
@@ -42,16 +42,14 @@ def missing(job: Job, files: Files, day: dt.date) -> list[str]:
         Broken: one is a table that there is not; or it has no partition of any day, and days without one are
             skipped: so looks a disk that is not mounted.
     """
-    expected = [
-        n for n, source in job.spec.inputs.items() if partition(source) and not own_table(job, source)
-    ]
-    names = [name for name in expected if not any(f.day == day.isoformat() for f in files[name])]
+    expected = [n for n, source in job.spec.inputs.items() if has_days(source) and not own_table(job, source)]
+    names = [name for name in expected if day.isoformat() not in days_of(job, name, files, day)]
     refuse_unknown_tables(job, names)
     for name in names if job.spec.policy.missing == "skip" else ():
         source = job.spec.inputs[name]
-        if isinstance(source, PathInput) and not list_days(job, name, source):
+        if not isinstance(source, TableInput) and not every_day(job, name, source):
             job.raise_broken(
-                ("inputs", name, "path"), f"{source.path} has no partition of any day: is it mounted? A day "
+                ("inputs", name), f"{source.address} has no partition of any day: is it mounted? A day "
                 "is skipped only where others are there"
             )  # fmt: skip
     return names
@@ -89,8 +87,8 @@ def rest_days(job: Job, first: dt.date, last: dt.date) -> set[dt.date]:
 
 
 def _days(job: Job, name: str, source: Input) -> Iterator[dt.date]:
-    if isinstance(source, PathInput):
-        yield from list_days(job, name, source) if source.partition else ()
+    if not isinstance(source, TableInput):
+        yield from every_day(job, name, source)
     elif not own_table(job, source):
         published = catalog.read_catalog(job.workspace).published.get(source.table, {})
         yield from map(dt.date.fromisoformat, published)

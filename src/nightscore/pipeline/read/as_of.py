@@ -4,12 +4,11 @@ A cut-off leaves out what became known later (an as-of query).
 """
 
 import datetime as dt
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from collections.abc import Mapping
 
 from nightscore.common import Broken
-from nightscore.job import Job, PathInput
+from nightscore.job import Job, PathInput, SnapshotInput, TableInput
+from nightscore.pipeline.read.parquet_types import types_in
 from nightscore.store import InputFile, UpTo, storage
 
 
@@ -27,7 +26,7 @@ def cutoff(job: Job, known_at: dt.datetime | str | None) -> str:
         raise Broken(
             f"known-at {known_at!r} is no time; allowed: ISO 8601, such as 2022-12-28T23:00Z"
         ) from None
-    if not any(isinstance(source, PathInput) and source.known_at for source in job.spec.inputs.values()):
+    if not any(not isinstance(source, TableInput) and source.known_at for source in job.spec.inputs.values()):
         raise Broken(
             f"job {job.name}: no input has known_at, the column that says since when a row is known; "
             "so there is nothing to cut at a time"
@@ -36,7 +35,9 @@ def cutoff(job: Job, known_at: dt.datetime | str | None) -> str:
     return aware.astimezone(dt.UTC).isoformat()
 
 
-def up_to(job: Job, name: str, source: PathInput, files: tuple[InputFile, ...], known_by: str) -> UpTo | None:
+def up_to(
+    job: Job, name: str, source: PathInput | SnapshotInput, files: tuple[InputFile, ...], known_by: str
+) -> UpTo | None:
     """Which rows of an input are seen: those known at the cut-off; None where all are.
 
     Rows without a value were not known. A DATE counts from the beginning of its day in UTC.
@@ -47,8 +48,7 @@ def up_to(job: Job, name: str, source: PathInput, files: tuple[InputFile, ...], 
     if source.known_at is None or not files:
         return None
     kind = column_type(job, name, "known_at", source.known_at, files[0])
-    is_instant = pa.types.is_timestamp(kind) and kind.tz is not None
-    if not (is_instant or pa.types.is_date(kind)):
+    if kind not in ("DATE", "TIMESTAMP WITH TIME ZONE"):
         job.raise_broken(
             ("inputs", name, "known_at"),
             f"column {source.known_at!r} is {kind} in {files[0].path}; allowed: TIMESTAMPTZ, DATE",
@@ -56,18 +56,21 @@ def up_to(job: Job, name: str, source: PathInput, files: tuple[InputFile, ...], 
     if not known_by:
         return None
     value = dt.datetime.fromisoformat(known_by)
-    return UpTo(source.known_at, value if is_instant else value.date())
+    return UpTo(source.known_at, value.date() if kind == "DATE" else value)
 
 
-def column_type(job: Job, name: str, key: str, column: str, file: InputFile) -> pa.DataType:
-    """The type of the column that a key of an input names.
+def column_type(job: Job, name: str, key: str, column: str, file: InputFile) -> str:
+    """The DuckDB type of the column that a key of an input names.
 
     Raises:
         Broken: the file has no such column.
     """
-    schema = pq.read_schema(storage.locate(job.workspace, file.path))
-    if column not in schema.names:
+    if file.columns:
+        kinds: Mapping[str, str] = {c.name: c.kind for c in file.columns}
+    else:
+        kinds = types_in(job.workspace, storage.locate(job.workspace, file.path))
+    if column not in kinds:
         job.raise_broken(
-            ("inputs", name, key), f"{file.path} has no column {column!r}; it has {', '.join(schema.names)}"
+            ("inputs", name, key), f"{file.path} has no column {column!r}; it has {', '.join(kinds)}"
         )
-    return schema.field(column).type
+    return kinds[column]

@@ -16,11 +16,12 @@ from nightscore.job import (
     Job,
     PathInput,
     Sessions,
+    TableInput,
     exchange_problem,
     load_all,
 )
 from nightscore.job import read_workspace_overrides as read_closures
-from nightscore.pipeline.read.inputs import Files, partition
+from nightscore.pipeline.read.inputs import Files, days_of, has_days
 from nightscore.pipeline.read.listing import list_input, own_table, window
 from nightscore.pipeline.read.sessions import calendar_days
 from nightscore.store import DaysSeen, catalog
@@ -39,18 +40,22 @@ def see_days(job: Job, files: Files, day: dt.date) -> dict[str, DaysSeen]:
     """
     found = {}
     for name, source in job.spec.inputs.items():
-        if source.lookback > 1 and partition(source) and source.calendar != "none":
-            found[name] = _days_seen(job, name, source, {f.day for f in files[name]}, day)
+        if source.lookback > 1 and has_days(source) and source.calendar != "none":
+            found[name] = _days_seen(job, name, source, days_of(job, name, files, day), day)
             _refuse_gap(job, name, found[name], day)
     return found
 
 
-def see_ignored(job: Job, day: dt.date) -> dict[str, tuple[str, ...]]:
-    """What lies in the folders of each input and its `ignore` leaves out: paths below its own."""
+def see_ignored(job: Job, day: dt.date, but: str = "") -> dict[str, tuple[str, ...]]:
+    """What lies in the folders of each input and its `ignore` leaves out: paths below its own.
+
+    Without those that have `but` in their name.
+    """
     found = {}
     for name, source in job.spec.inputs.items():
         if isinstance(source, PathInput) and (source.ignore or source.no_day == "ignore"):
-            names = list_input(job, name, source, day).ignored
+            ignored = list_input(job, name, source, day).ignored
+            names = tuple(n for n in ignored if not (but and but in n))
             more = (f"and {len(names) - NAMED} more",) if len(names) > NAMED else ()
             found[name] = names[:NAMED] + more
     return {name: names for name, names in found.items() if names}
@@ -83,7 +88,7 @@ def _days_seen(job: Job, name: str, source: Input, there: set[str], day: dt.date
 
 def _first_night(job: Job, source: Input, last: dt.date) -> dt.date:
     """The first day that a job's own table has; the day after `last`, if it has none by then."""
-    table = "" if isinstance(source, PathInput) else source.table
+    table = source.table if isinstance(source, TableInput) else ""
     days = [f.day for f in catalog.read_catalog(job.workspace).files(table) if f.day <= last.isoformat()]
     return dt.date.fromisoformat(min(days)) if days else last + dt.timedelta(days=1)
 

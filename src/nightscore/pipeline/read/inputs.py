@@ -8,19 +8,40 @@ import dataclasses
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 
+import pyarrow.parquet as pq
+
 from nightscore.common import NotYet, Workspace, byte_size, parse_size
-from nightscore.job import Input, Job, Layout, PathInput, parse_layout
+from nightscore.job import Input, Job, Layout, PathInput, SnapshotInput, TableInput, parse_layout
 from nightscore.pipeline.read.as_of import up_to
-from nightscore.pipeline.read.listing import list_days, list_full_days, list_input, list_input_days
-from nightscore.pipeline.read.parquet_files import decoded_bytes, file_stat, inspect_files, inspect_parquet
+from nightscore.pipeline.read.as_reported import published_files
+from nightscore.pipeline.read.columns import read_as_one, widened
+from nightscore.pipeline.read.day_column import days_of_rows, rows_within
+from nightscore.pipeline.read.listing import days_with_data, list_days, list_input, own_table, window
+from nightscore.pipeline.read.parquet_files import (
+    decoded_bytes,
+    file_stat,
+    inspect_files,
+    inspect_parquet,
+    refuse_other_columns,
+)
 from nightscore.pipeline.read.since import by_rows, held_by
-from nightscore.store import NO_FOLDERS, FolderColumns, InputFile, View, delta, storage
+from nightscore.pipeline.read.snapshots import resolve_snapshot, see_snapshots
+from nightscore.pipeline.read.text_inputs import inspect_text, text_columns
+from nightscore.store import (
+    AS_THEY_ARE,
+    NO_FOLDERS,
+    FolderColumns,
+    InputFile,
+    SourceColumns,
+    View,
+    delta,
+    storage,
+)
 
 __all__ = [
-    "Files", "folder_columns", "inspect_parquet", "list_days", "list_full_days", "list_input_days",
-    "partition",
-    "refuse_large", "resolve_inputs", "resolve_later_inputs", "scored_folders", "steady_inputs", "view",
-    "views",
+    "Files", "days_of", "every_day", "folder_columns", "has_days", "inspect_parquet", "is_text", "layout_of",
+    "left_out", "list_full_days", "list_input_days", "refuse_large", "resolve_inputs", "resolve_later_inputs",
+    "scored_columns", "see_snapshots", "see_widened", "steady_inputs", "view", "views",
 ]  # fmt: skip
 Files = Mapping[str, tuple[InputFile, ...]]
 
@@ -29,17 +50,24 @@ def resolve_inputs(job: Job, day: dt.date) -> Files:
     """The files of each input that a run of `day` may read: nothing after it.
 
     Raises:
-        Broken: an input is nowhere, or can't be listed whole; a file is no Parquet; two files of one input
-            differ in a column's name or type; a file and its folder give a column other values.
+        Broken: an input is nowhere, or can't be listed whole; a file is no Parquet; what the job uses of
+            the files of an input is not one (see `read_as_one`); a file and its folder give other values.
         NotYet: a folder does not answer, or a file is still being written.
     """
     return {name: _resolve(job, name, source, day) for name, source in job.spec.inputs.items()}
 
 
-def _resolve(job: Job, name: str, source: Input, day: dt.date) -> tuple[InputFile, ...]:
-    listed, may_lack = list_input(job, name, source, day).files, _may_lack(job.workspace, source)
-    files = inspect_files(job.workspace, name, listed, folder_columns(job.workspace, source), may_lack)
-    return by_rows(job, name, source, files, day) if isinstance(source, PathInput) else files
+def _resolve(job: Job, name: str, source: Input | SnapshotInput, day: dt.date) -> tuple[InputFile, ...]:
+    if isinstance(source, SnapshotInput):
+        return resolve_snapshot(job, name, source, window(job, source, day))
+    listed, folders = list_input(job, name, source, day).files, folder_columns(job.workspace, source)
+    if isinstance(source, PathInput) and source.format != "parquet":
+        return inspect_text(job, name, source, listed, folders)
+    inspected = inspect_files(job.workspace, name, listed, folders)
+    if isinstance(source, TableInput):
+        return refuse_other_columns(name, inspected, _may_lack(job.workspace, source))
+    given = folders.types(inspected[-1][0].path) if inspected else {}
+    return by_rows(job, name, source, read_as_one(job, name, source, inspected, given), day)
 
 
 def resolve_later_inputs(job: Job, day: dt.date, after_days: int) -> Files:
@@ -62,7 +90,8 @@ def refuse_large(job: Job, files: Files) -> None:
         Broken: there are more rows, or more bytes before compression.
     """
     limits = job.spec.limits
-    every = {file.path: file for input_files in files.values() for file in input_files}.values()
+    listed = [files[name] for name in files if not is_text(job.spec.inputs[name])]
+    every = {file.path: file for input_files in listed for file in input_files}.values()
     rows = sum(file.rows for file in every)
     if limits.rows is not None and rows > limits.rows:
         job.raise_broken(("limits", "rows"), f"the input files have {rows:,} rows, more than {limits.rows:,}")
@@ -75,36 +104,126 @@ def refuse_large(job: Job, files: Files) -> None:
             job.raise_broken(("limits", "bytes"), message)
 
 
-def views(job: Job, files: Files, day: dt.date, known_at: str = "") -> list[View]:
-    """The inputs as SQL sees them on a day: all rows that hold by then, or those known at a moment."""
-    return [
+def list_input_days(job: Job) -> list[dt.date]:
+    """The days for which every input of files has a partition, or rows by its `day_column`, in order.
+
+    Errors as `resolve_inputs`'s.
+    """
+    found = [
+        _days_with_data(job, name, source)
+        for name, source in job.spec.inputs.items()
+        if not isinstance(source, TableInput) and source.has_days
+    ]
+    return sorted(set.intersection(*found)) if found else []
+
+
+def list_full_days(job: Job) -> list[dt.date]:
+    """The days for which every input has its rows, tables of other jobs too, in order.
+
+    Errors as `resolve_inputs`'s.
+    """
+    sources = job.spec.inputs.items()
+    by_files = any(not isinstance(source, TableInput) and source.has_days for _, source in sources)
+    days = [set(list_input_days(job))] if by_files else []
+    for name, source in sources:
+        if isinstance(source, TableInput) and not own_table(job, source):
+            files = published_files(job, name, source, dt.date.min, dt.date.max)
+            days.append({dt.date.fromisoformat(file.day) for file in files})
+    return sorted(set.intersection(*days)) if days else []
+
+
+def _days_with_data(job: Job, name: str, source: PathInput | SnapshotInput) -> set[dt.date]:
+    if isinstance(source, PathInput) and source.layout:
+        return days_with_data(job, name, source)
+    return every_day(job, name, source)
+
+
+def every_day(job: Job, name: str, source: PathInput | SnapshotInput) -> set[dt.date]:
+    """The days of which an input of files has a partition, empty or not, or rows by its `day_column`."""
+    if source.day_column is None:
+        return set(list_days(job, name, source))
+    if isinstance(source, SnapshotInput):
+        files = resolve_snapshot(job, name, source, None)
+    else:
+        files = _resolve(job, name, source, dt.date.max)
+    days = days_of_rows(job, view(job, name, files), source.day_column)
+    return {dt.date.fromisoformat(day) for day in days}
+
+
+def views(job: Job, files: Files, day: dt.date, known_at: str = "", after_days: int = 0) -> list[View]:
+    """The inputs as SQL sees them on a day: all rows that hold by then, or those known at a moment.
+
+    With `after_days` the rows of so many later days, too, in files of `resolve_later_inputs`.
+    """
+    found = (
         _view(job, name, source, files[name], day=day, known_at=known_at)
         for name, source in job.spec.inputs.items()
+    )
+    later = dt.timedelta(days=after_days)
+    return [
+        dataclasses.replace(v, within=dataclasses.replace(v.within, last=v.within.last + later))
+        if v.within
+        else v
+        for v in found
     ]
 
 
-def partition(source: Input) -> str | None:
-    """The column of the day of an input's partitions."""
-    layout = _layout(source)
-    return None if layout is None else layout.column
+def has_days(source: Input) -> bool:
+    """Whether the rows of an input are of days."""
+    return True if isinstance(source, TableInput) else source.has_days
+
+
+def is_text(source: Input) -> bool:
+    """Whether an input's files are no Parquet."""
+    return isinstance(source, PathInput) and source.format != "parquet"
+
+
+def days_of(job: Job, name: str, files: Files, day: dt.date) -> set[str]:
+    """The days, YYYY-MM-DD, of which an input has a partition, or rows, among those that a run sees."""
+    source = job.spec.inputs[name]
+    if not isinstance(source, TableInput) and source.day_column:
+        seen = _view(job, name, source, files[name], day=day, known_at="")
+        return days_of_rows(job, seen, source.day_column)
+    return {file.day for file in files[name]}
 
 
 def folder_columns(workspace: Workspace, source: Input) -> FolderColumns:
     """The columns that the folders of an input give: none where its files alone count."""
+    if isinstance(source, SnapshotInput):
+        return NO_FOLDERS
     if not isinstance(source, PathInput):
-        return FolderColumns(_layout(source))
+        return FolderColumns(layout_of(source))
     if source.partition_column == "file":
         return NO_FOLDERS
-    at = workspace.resolve(source.address)
+    home = workspace.relative(workspace.resolve(source.address))
+    at = workspace.locate(home)  # as its files are located: a workspace may be reached through a link
     of_folder = source.partition_column == "folder"
-    return FolderColumns(source.layout, source.types, of_folder, workspace.relative(at), str(at))
+    return FolderColumns(source.layout, source.types, of_folder, home, str(at))
 
 
-def scored_folders(job: Job) -> FolderColumns:
-    """The same of the input that a job streams as it is; none where SQL makes the features."""
+def scored_columns(job: Job, files: Files) -> SourceColumns:
+    """How the columns of the input are read that a job streams; as they are, where SQL makes the features."""
     if job.features_sql is not None:
-        return NO_FOLDERS
-    return folder_columns(job.workspace, job.spec.inputs[job.spec.features])
+        return AS_THEY_ARE
+    by_file = {file.path: file.columns for file in files[job.spec.features] if file.columns}
+    return SourceColumns(folder_columns(job.workspace, job.spec.inputs[job.spec.features]), by_file)
+
+
+def see_widened(files: Files) -> dict[str, tuple[str, ...]]:
+    """Of inputs whose files are not alike, the columns read in a wider type than a file's, or as null."""
+    found = {name: widened(input_files) for name, input_files in files.items()}
+    return {name: lines for name, lines in found.items() if lines}
+
+
+def left_out(job: Job, files: Sequence[InputFile]) -> set[str]:
+    """The columns that some files of an input have and that are not read of any."""
+    names = {
+        name
+        for file in files
+        if file.columns and not file.snapshot
+        for name in pq.read_schema(storage.locate(job.workspace, file.path)).names
+    }
+    return names - {column.name for file in files for column in file.columns}
 
 
 def view(job: Job, name: str, files: Sequence[InputFile], called: str = "") -> View:
@@ -114,8 +233,19 @@ def view(job: Job, name: str, files: Sequence[InputFile], called: str = "") -> V
     types, sql = (folders.types(files[0].path), folders.sql(files[0].path)) if files else ({}, {})
     paths = tuple(storage.locate(job.workspace, file.path) for file in files)
     by_name = bool(_may_lack(job.workspace, source))
-    ours = not isinstance(source, PathInput)
-    return View(called or name, paths, by_name=by_name, folder_types=types, folder_sql=sql, stored=ours)
+    by_file = {path: file.columns for path, file in zip(paths, files, strict=True) if file.columns}
+    pairs = list(zip(paths, files, strict=True))
+    text = text_columns(source, folders, pairs) if isinstance(source, PathInput) else None
+    return View(
+        called or name,
+        paths,
+        by_name=by_name,
+        folder_types=types,
+        folder_sql=sql,
+        stored=isinstance(source, TableInput),
+        text=text,
+        by_file=by_file,
+    )
 
 
 @contextlib.contextmanager
@@ -165,9 +295,9 @@ def _refuse_other_files(job: Job, files: Files) -> None:
 def _view(
     job: Job, name: str, source: Input, files: tuple[InputFile, ...], *, day: dt.date, known_at: str
 ) -> View:
-    columns = {} if isinstance(source, PathInput) else dict(source.columns or {})
+    columns = dict(source.columns or {}) if isinstance(source, TableInput) else {}
     if not files and not columns:
-        if isinstance(source, PathInput):
+        if not isinstance(source, TableInput):
             job.raise_broken(("inputs", name), "has no file in the days that the job may read")
         job.raise_broken(
             ("inputs", name), f"table {source.table} has no file in the days that the job may read; give its "
@@ -175,15 +305,18 @@ def _view(
         )  # fmt: skip
     if columns:
         columns["day"] = "DATE"
-    bounds = []
-    if isinstance(source, PathInput):
+    bounds, within = [], None
+    if not isinstance(source, TableInput):
+        within = rows_within(job, name, source, files, day)
         bounds = [up_to(job, name, source, files, known_at), held_by(source, day)]
     seen = tuple(bound for bound in bounds if bound)
-    return dataclasses.replace(view(job, name, files), columns=columns, up_to=seen)
+    return dataclasses.replace(view(job, name, files), columns=columns, up_to=seen, within=within)
 
 
-def _layout(source: Input) -> Layout | None:
+def layout_of(source: Input) -> Layout | None:
     """How an input's days lie; those of an output table lie in its hive folders."""
+    if isinstance(source, SnapshotInput):
+        return None
     return source.layout if isinstance(source, PathInput) else parse_layout("day")
 
 
@@ -191,6 +324,6 @@ def _may_lack(workspace: Workspace, source: Input) -> set[str]:
     """The columns that a file of an input may lack: those of challengers, where the input is a table."""
     return (
         set()
-        if isinstance(source, PathInput)
+        if not isinstance(source, TableInput)
         else delta.optional_columns(storage.tables(workspace) / source.table)
     )

@@ -8,12 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nightscore.common import Broken, NotYet, file_sha256
-from nightscore.job import Job, PathInput
+from nightscore.job import Job, PathInput, SnapshotInput, TableInput
 from nightscore.pipeline.read.as_published import published_sha256
 from nightscore.pipeline.read.as_reported import table_state
-from nightscore.pipeline.read.inputs import Files, folder_columns
+from nightscore.pipeline.read.inputs import Files, folder_columns, is_text
 from nightscore.pipeline.read.manifest import written_down
-from nightscore.store import FolderColumns, Plan, catalog, storage
+from nightscore.pipeline.read.text_inputs import verify_text
+from nightscore.store import FileColumn, FolderColumns, InputFile, Plan, catalog, storage
 
 I32_NEXT = 0x15  # in Thrift's compact protocol: the next field, an i32
 ROWS = 65_536
@@ -27,6 +28,9 @@ def verify_inputs(job: Job, files: Files) -> dict[str, str]:
             is not the one whose sha256 its producer wrote down.
     """
     _refuse_broken_contracts(job, files)
+    verify_text(
+        job, files, {n: folder_columns(job.workspace, source) for n, source in job.spec.inputs.items()}
+    )
     paths = {
         file.path: storage.locate(job.workspace, file.path)
         for input_files in files.values()
@@ -52,10 +56,12 @@ def refuse_changed_inputs(job: Job, plan: Plan) -> None:
 
 def _refuse_broken_contracts(job: Job, files: Files) -> None:
     for name, source in job.spec.inputs.items():
-        for column in source.never_null if isinstance(source, PathInput) else ():
+        if is_text(source):
+            continue
+        folders = folder_columns(job.workspace, source)
+        for column in () if isinstance(source, TableInput) else source.never_null:
             for file in files[name]:
-                folders = folder_columns(job.workspace, source)
-                _refuse_nulls(storage.locate(job.workspace, file.path), file.path, name, column, folders)
+                _refuse_nulls(storage.locate(job.workspace, file.path), file, name, column, folders)
 
 
 def _hashes(job: Job, files: Files, paths: Mapping[str, Path]) -> dict[str, str]:
@@ -69,13 +75,19 @@ def _hashes(job: Job, files: Files, paths: Mapping[str, Path]) -> dict[str, str]
     return hashes
 
 
-def _refuse_nulls(path: Path, shown: str, name: str, column: str, folders: FolderColumns) -> None:
-    if column in pq.read_schema(path).names:
-        nulls = _nulls(path, column)
-    else:  # a folder gives it
-        nulls = int(folders.values(shown).get(column) is None)
+def _refuse_nulls(path: Path, file: InputFile, name: str, column: str, folders: FolderColumns) -> None:
+    found = next((c for c in file.columns if c.name == column), FileColumn(column, "", column))
+    given = folders.values(file.path)
+    if found.inside in pq.read_schema(path).names:
+        nulls = _nulls(path, found.inside)
+    elif found.value is not None or given.get(column) is not None:
+        nulls = 0
+    else:  # a folder gives it, or the file has it not
+        nulls = 1 if column in given else file.rows
     if nulls:
-        raise Broken(f"input {name}: {shown}: column {column!r} has {nulls} nulls; its contract is NOT NULL")
+        raise Broken(
+            f"input {name}: {file.path}: column {column!r} has {nulls} nulls; its contract is NOT NULL"
+        )
 
 
 def _nulls(path: Path, column: str) -> int:
@@ -147,6 +159,11 @@ def _written_down(job: Job, files: Files) -> Iterator[tuple[str, str, Collection
     read: dict[Path, dict[str, str]] = {}
     for name, source in job.spec.inputs.items():
         for file in files[name]:
+            if isinstance(source, SnapshotInput):
+                job.raise_broken(
+                    ("verify_inputs",), f"input {name} is a table of another engine, which writes no sha256 "
+                    "of its files down; allowed: footer, checksum"
+                )  # fmt: skip
             if isinstance(source, PathInput):
                 yield name, file.path, [written_down(job, source, file.path, read)]
             else:

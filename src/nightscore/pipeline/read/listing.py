@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nightscore.common import Broken
-from nightscore.job import Input, Job, Layout, PathInput
+from nightscore.job import Input, Job, Layout, PathInput, SnapshotInput, TableInput
 from nightscore.pipeline.read.as_reported import published_files
-from nightscore.store import NOTHING, SUMS, Found, Partition, Partitions, Span, Walk, storage
+from nightscore.pipeline.read.snapshots import in_order, read_snapshot
+from nightscore.store import ENDINGS, NOTHING, SUMS, Found, Partition, Partitions, Span, Walk, storage
 
 
 @dataclass(frozen=True)
@@ -21,15 +22,15 @@ class Listed:
     ignored: tuple[str, ...] = ()
 
 
-def window(job: Job, source: Input, day: dt.date) -> tuple[dt.date, dt.date]:
+def window(job: Job, source: Input | SnapshotInput, day: dt.date) -> tuple[dt.date, dt.date]:
     """The first and the last day that a run of `day` may read of an input."""
     first = day - dt.timedelta(days=min(source.lookback, day.toordinal()) - 1)
     return first, day - dt.timedelta(days=1) if own_table(job, source) else day
 
 
-def own_table(job: Job, source: Input) -> bool:
+def own_table(job: Job, source: Input | SnapshotInput) -> bool:
     """Whether an input is an output table of the job itself."""
-    return not isinstance(source, PathInput) and source.table in job.spec.tables
+    return isinstance(source, TableInput) and source.table in job.spec.tables
 
 
 def list_input(job: Job, name: str, source: Input, day: dt.date) -> Listed:
@@ -46,59 +47,57 @@ def list_input(job: Job, name: str, source: Input, day: dt.date) -> Listed:
             if source.layout is None:
                 return _files(job, source)
             return _days(job, name, source, source.layout, (first, last))
+    if isinstance(source, SnapshotInput):
+        found = in_order(read_snapshot(job, name, source, (first, last)))
+        return Listed(tuple((file.iso_day, file.path) for file in found))
     files = published_files(job, name, source, first, last)
     local = storage.local_files(file.path for file in files)
     return Listed(tuple((file.day, path) for file, path in zip(files, local, strict=True)))
 
 
-def list_input_days(job: Job) -> list[dt.date]:
-    """The days for which every partitioned path input has a partition, in order.
+def days_with_data(job: Job, name: str, source: PathInput) -> set[dt.date]:
+    """The days of which an input has a partition that holds something.
 
     A day counts, too, if what lies in its folder would be refused: the run of it says why. Errors as
     `list_input`'s.
     """
-    days_by_input = []
-    for name, source in job.spec.inputs.items():
-        if isinstance(source, PathInput) and source.layout:
-            with _at(job, ("inputs", name, "path")):
-                walk = _walk(job, source)
-                days = _partitions(job, name, source.layout, walk)[0]
-                days_by_input.append({p.day for p in days if p.day and walk.holds_data(walk.root / p.path)})
-    return sorted(set.intersection(*days_by_input)) if days_by_input else []
+    if source.layout is None:
+        return set()
+    with _at(job, ("inputs", name, "path")):
+        walk = open_walk(job, source)
+        days = _partitions(job, name, source.layout, walk)[0]
+        return {p.day for p in days if p.day and walk.holds_data(walk.root / p.path)}
 
 
-def list_days(job: Job, name: str, source: PathInput) -> list[dt.date]:
+def list_days(job: Job, name: str, source: PathInput | SnapshotInput) -> list[dt.date]:
     """The days of which an input has a partition, empty or not, in order. Errors as `list_input`'s."""
+    if isinstance(source, SnapshotInput):
+        return list(read_snapshot(job, name, source, None).days)
     if source.layout is None:
         return []
     with _at(job, ("inputs", name, "path")):
-        days = _partitions(job, name, source.layout, _walk(job, source))[0]
+        days = _partitions(job, name, source.layout, open_walk(job, source))[0]
         return sorted({p.day for p in days if p.day})
 
 
-def list_full_days(job: Job) -> list[dt.date]:
-    """The days for which every input has its rows, tables of other jobs too, in order.
+def day_partitions(job: Job, name: str, source: PathInput, walk: Walk, day: dt.date) -> list[Partition]:
+    """The partitions of one day of an input. Errors as `list_input`'s."""
+    if source.layout is None:
+        return []
+    with _at(job, ("inputs", name, "path")):
+        return [p for p in _partitions(job, name, source.layout, walk, (day, day))[0] if p.day == day]
 
-    Errors as `list_input`'s.
+
+def open_walk(job: Job, source: PathInput) -> Walk:
+    """The folder of an input, to be listed.
+
+    Raises:
+        Broken: it is not there, or can't be looked at.
     """
-    days = (
-        [set(list_input_days(job))] if any(_has_days(source) for source in job.spec.inputs.values()) else []
-    )
-    for name, source in job.spec.inputs.items():
-        if not isinstance(source, PathInput) and not own_table(job, source):
-            files = published_files(job, name, source, dt.date.min, dt.date.max)
-            days.append({dt.date.fromisoformat(file.day) for file in files})
-    return sorted(set.intersection(*days)) if days else []
-
-
-def _has_days(source: Input) -> bool:
-    return isinstance(source, PathInput) and source.layout is not None
-
-
-def _walk(job: Job, source: PathInput) -> Walk:
     root = job.workspace.resolve(source.address)
     try:
-        walk = Walk(job.workspace, root, source.ignore)
+        ignore = [*source.ignore, *(source.ready.pattern if source.ready else [])]
+        walk = Walk(job.workspace, root, ignore, source.format)
         is_there = bool(walk.tree.kind(root))
     except OSError as error:
         raise Broken(f"{source.address} can't be looked at: {error.strerror}") from error
@@ -118,7 +117,7 @@ def _place(job: Job, source: PathInput) -> str:
 
 def _files(job: Job, source: PathInput) -> Listed:
     """All data files of an input without partitions."""
-    walk = _walk(job, source)
+    walk = open_walk(job, source)
     if walk.tree.kind(walk.root) == "file":
         sums = walk.root.with_name(SUMS)
         beside = (sums,) if walk.tree.kind(sums) == "file" else ()
@@ -126,7 +125,7 @@ def _files(job: Job, source: PathInput) -> Listed:
         return Listed((("", walk.root),), beside)
     found = walk.files()
     if not found.files:
-        raise Broken(f"{source.address} holds no .parquet file")
+        raise Broken(f"{source.address} holds no {ENDINGS[source.format][0]} file")
     walk.tree.fetch([*found.files, *found.sums])
     return Listed(tuple(("", path) for path in found.files), found.sums, found.ignored)
 
@@ -136,7 +135,7 @@ def _days(job: Job, name: str, source: PathInput, layout: Layout, span: Span) ->
 
     Folders of other days are not opened: a lake of decades has thousands of them.
     """
-    walk = _walk(job, source)
+    walk = open_walk(job, source)
     days, beside = _partitions(job, name, layout, walk, span)
     files, sums, ignored = [], [*beside.sums], [*beside.ignored]
     for partition in days:

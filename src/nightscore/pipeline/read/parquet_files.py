@@ -1,18 +1,26 @@
 """Parquet files as a run finds them: fingerprinted by their footers, and held to one schema."""
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nightscore.common import Broken, NotYet, Workspace
+from nightscore.pipeline.read.parquet_types import Inspected, ParquetColumns
 from nightscore.pipeline.read.twofold import refuse_twofold
 from nightscore.store import FolderColumns, InputFile, storage
 
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12}  # bytes in Arrow
-ParquetColumns = dict[str, tuple[str, str]]
+
+
+def inspect_immutable(workspace: Workspace, path: Path, day: str) -> tuple[InputFile, ParquetColumns]:
+    """One file of a table that changes none of its files, with its columns: its time of change says nothing.
+
+    Errors as `inspect_parquet`'s.
+    """
+    return _inspect(workspace, path, day, timed=False)
 
 
 def inspect_parquet(workspace: Workspace, path: Path, day: str = "") -> InputFile:
@@ -38,20 +46,25 @@ def decoded_bytes(path: Path) -> int:
 
 
 def inspect_files(
-    workspace: Workspace,
-    name: str,
-    pairs: Iterable[tuple[str, Path]],
-    folders: FolderColumns,
-    may_lack: Collection[str],
-) -> tuple[InputFile, ...]:
-    """The files as they are now.
+    workspace: Workspace, name: str, pairs: Iterable[tuple[str, Path]], folders: FolderColumns
+) -> Inspected:
+    """The files as they are now, each with its columns.
 
     Raises:
-        Broken: unless all have the columns of the newest, by exact name and type (DuckDB takes the first
-            file's types and converts the others silently, 1.7 to 2, and takes `X` for `x`), and their
-            folders give the same columns, with the values that a file has of them.
+        Broken: their folders don't give the same columns, or other values than a file has of them.
     """
     inspected = [_inspect(workspace, path, day) for day, path in pairs]
+    if folders.layout is not None:
+        _refuse_other_folders(workspace, name, inspected, folders)
+    return inspected
+
+
+def refuse_other_columns(name: str, inspected: Inspected, may_lack: Collection[str]) -> tuple[InputFile, ...]:
+    """Hold files of a table to the columns of the newest, by exact name and type.
+
+    Raises:
+        Broken: one has others, but those that it may lack.
+    """
     inspected = [(file, {c: k for c, k in types.items() if c not in may_lack}) for file, types in inspected]
     for file, columns in inspected:
         newest, newest_columns = inspected[-1]
@@ -64,16 +77,11 @@ def inspect_files(
                     f"input {name}: column {column!r} is {_shown(kind)} in {file.path} "
                     f"and {_shown(newest_columns[column])} in {newest.path}"
                 )
-    if folders.layout is not None:
-        _refuse_other_folders(workspace, name, inspected, folders)
     return tuple(file for file, _ in inspected)
 
 
 def _refuse_other_folders(
-    workspace: Workspace,
-    name: str,
-    inspected: Sequence[tuple[InputFile, ParquetColumns]],
-    folders: FolderColumns,
+    workspace: Workspace, name: str, inspected: Inspected, folders: FolderColumns
 ) -> None:
     for file, columns in inspected:
         newest, types = inspected[-1][0], folders.types(file.path)
@@ -89,7 +97,9 @@ def _shown(kind: tuple[str, str]) -> str:
     return kind[0] if kind[1] == "None" else f"{kind[0]} {kind[1]}"
 
 
-def _inspect(workspace: Workspace, path: Path, day: str) -> tuple[InputFile, ParquetColumns]:
+def _inspect(
+    workspace: Workspace, path: Path, day: str, timed: bool = True
+) -> tuple[InputFile, ParquetColumns]:
     shown = workspace.relative(path)
     if set(shown) & set("*?["):
         raise Broken(f"{shown}: DuckDB takes * ? [ in a path for a pattern; rename it")
@@ -104,7 +114,7 @@ def _inspect(workspace: Workspace, path: Path, day: str) -> tuple[InputFile, Par
     except (OSError, pa.ArrowException) as error:
         raise Broken(f"{shown}: no Parquet file that can be read: {str(error).splitlines()[0]}") from error
     _, size, changed = stat.split(":")
-    mark = hashlib.sha256(f"{size}:{changed}:".encode() + footer).hexdigest()
+    mark = hashlib.sha256(f"{size}:{changed if timed else ''}:".encode() + footer).hexdigest()
     groups = tuple(meta.row_group(i).num_rows for i in range(meta.num_row_groups))
     listed = [meta.schema.column(i) for i in range(len(meta.schema))]
     columns = {c.path: (c.physical_type, str(c.logical_type)) for c in listed}

@@ -1,6 +1,6 @@
 """Parquet -> chunks: by pyarrow's decoder where it and DuckDB cannot differ, and else through DuckDB."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
@@ -10,16 +10,15 @@ import pyarrow.parquet as pq
 
 from nightscore.common import Broken, Workspace
 from nightscore.store import (
+    AS_THEY_ARE,
     CHUNK_BYTES,
-    NO_FOLDERS,
     Engine,
     EngineResources,
-    FolderColumns,
     Piece,
     RowRange,
+    SourceColumns,
     SqlMistakes,
     View,
-    quote_identifier,
     rows_after,
     rows_within,
     storage,
@@ -32,51 +31,49 @@ ALIKE = frozenset(
     | {pa.float32(), pa.float64(), pa.bool_(), pa.string(), pa.date32(), pa.timestamp("us")}
 )
 BUFFER = 1 << 18  # bytes of a column that are read at once: without it, a whole row group is in memory
-NO_TYPES: Mapping[str, str] = {}  # of columns that folders give
 FIRST_ROWS = 64  # rows that are read first where it is not known how large a row is
 
 
 def scan_chunks(
     workspace: Workspace, piece: Piece, columns: Sequence[str], rows: int, resources: EngineResources, *,
-    size: int = CHUNK_BYTES, folders: FolderColumns = NO_FOLDERS,
+    size: int = CHUNK_BYTES, read: SourceColumns = AS_THEY_ARE,
 ) -> Iterator[pa.RecordBatch]:  # fmt: skip
     """The named columns of a piece's rows, in the files' order, in chunks of at most `rows` rows.
 
     A chunk has at most `size` bytes, unless it is one larger row. Where columns hold texts, the first chunks
-    are small, and each next one is sized by the bytes per row so far. What a folder of `folders` gives is a
-    column as SQL sees it.
+    are small, and each next one is sized by the bytes per row so far. Columns are as SQL sees them (`read`):
+    cast where a file has another type, and given by folders.
 
     Raises:
         Broken: a file can't be read, or is damaged.
     """
     for part in piece.ranges:
         with _damage(part.path), _opened(storage.locate(workspace, part.path)) as file:
-            types = folders.types(part.path)
-            alike = _alike(file.schema_arrow, columns, types)
+            alike = _alike(file.schema_arrow, part.path, columns, read)
             if alike:
                 batches = _decoded(file, part, columns, rows, size)
                 yield from (chunk for batch in batches for chunk in within(batch, size))
         if not alike:
             most = _rows_within(storage.locate(workspace, part.path), columns, rows, size)
-            batches = _selected(workspace, part, columns, most, resources, folders=folders)
+            batches = _selected(workspace, part, columns, most, resources, read=read)
             yield from (chunk for batch in batches for chunk in within(batch, size))
 
 
 def source_schema(
     workspace: Workspace, piece: Piece, columns: Sequence[str], resources: EngineResources,
-    folders: FolderColumns = NO_FOLDERS,
+    read: SourceColumns = AS_THEY_ARE,
 ) -> pa.Schema:  # fmt: skip
     """The types in which `scan_chunks` gives the named columns. Errors as `scan_chunks`'s."""
     first = piece.ranges[0].path
-    types = folders.types(first)
     with _damage(first), _opened(storage.locate(workspace, first)) as file:
-        if _alike(file.schema_arrow, columns, types):
+        if _alike(file.schema_arrow, first, columns, read):
             return pa.schema([(name, file.schema_arrow.field(name).type) for name in columns])
     view = View(
-        "source", (storage.locate(workspace, first),), folder_types=types, folder_sql=folders.sql(first)
-    )
+        "source", (storage.locate(workspace, first),), folder_types=read.folder_types(first),
+        folder_sql=read.folders.sql(first),
+    )  # fmt: skip
     with Engine([view], resources) as engine, SqlMistakes(first):
-        return engine.schema(f"SELECT {', '.join(map(quote_identifier, columns))} FROM source")
+        return engine.schema(f"SELECT {read.terms(first, columns)} FROM source")
 
 
 def sliced(batch: pa.RecordBatch, rows: int) -> Iterator[pa.RecordBatch]:
@@ -110,9 +107,9 @@ def _damage(shown: str) -> Iterator[None]:
         raise Broken(f"{shown}: can't be read, or is damaged: {str(error).partition(chr(10))[0]}") from error
 
 
-def _alike(schema: pa.Schema, columns: Sequence[str], folder_types: Mapping[str, str] = NO_TYPES) -> bool:
-    """Whether each column is there once, and pyarrow and DuckDB decode it to the same."""
-    if {name.lower() for name in folder_types} & {name.lower() for name in columns}:
+def _alike(schema: pa.Schema, path: str, columns: Sequence[str], read: SourceColumns) -> bool:
+    """Whether each column is read as it is, is there once, and pyarrow and DuckDB decode it to the same."""
+    if not all(read.is_plain(path, name) for name in columns):
         return False
     places = [schema.get_all_field_indices(name) for name in columns]
     kinds = [schema.field(indexes[0]).type for indexes in places if len(indexes) == 1]
@@ -182,13 +179,13 @@ def _selected(
     rows: int,
     resources: EngineResources,
     *,
-    folders: FolderColumns = NO_FOLDERS,
+    read: SourceColumns = AS_THEY_ARE,
 ) -> Iterator[pa.RecordBatch]:
     """The same through DuckDB; the filter on the row number lets it skip what other pieces hold."""
     path = storage.locate(workspace, part.path)
     select = (
-        f"SELECT {', '.join(map(quote_identifier, columns))} "
-        f"FROM {folders.reader('$1', part.path, ', file_row_number = true')} "
+        f"SELECT {read.terms(part.path, columns)} "
+        f"FROM {read.reader('$1', part.path, ', file_row_number = true')} "
         "WHERE file_row_number >= $2 AND file_row_number < $3"
     )
     with Engine([View("source", (path,))], resources) as engine, SqlMistakes(part.path):

@@ -15,14 +15,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nightscore.common import Broken
-from nightscore.job import Job, PathInput
+from nightscore.job import Job, PathInput, SnapshotInput
 from nightscore.pipeline.read.as_of import column_type
 from nightscore.store import InputFile, UpTo, storage
 
 
-def held_by(source: PathInput, day: dt.date) -> UpTo | None:
+def held_by(source: PathInput | SnapshotInput, day: dt.date) -> UpTo | None:
     """Which rows of an input a run of a day sees; None where all of them."""
-    return UpTo(source.since, day) if source.since else None
+    return UpTo(source.since, day) if isinstance(source, PathInput) and source.since else None
 
 
 def by_rows(
@@ -40,7 +40,7 @@ def by_rows(
             ("inputs", name, "since"), f"{source.address} has {len(files)} files; allowed: one, with all rows"
         )
     kind = column_type(job, name, "since", source.since, files[0])
-    if not pa.types.is_date(kind):
+    if kind != "DATE":
         job.raise_broken(
             ("inputs", name, "since"),
             f"column {source.since!r} is {kind} in {files[0].path}; allowed: DATE",

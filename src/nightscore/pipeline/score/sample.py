@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import pyarrow as pa
 
 from nightscore.job import Job
-from nightscore.pipeline.read.inputs import scored_folders
+from nightscore.pipeline.read.inputs import scored_columns
 from nightscore.pipeline.read.scan import scan_chunks
 from nightscore.pipeline.score.batches import needed_columns
 from nightscore.pipeline.score.missing_values import filled
@@ -64,7 +64,7 @@ def _read(
     named = list(dict.fromkeys([*needed_columns(job, scorer), *columns]))
     chunks = scan_chunks(
         job.workspace, Piece(0, tuple(ranges), ""), named, rows, resources, size=size,
-        folders=scored_folders(job),
+        read=scored_columns(job, plan.inputs),
     )  # fmt: skip
     inputs = scorer.signature.inputs
     return filled(job, drop_faulty_rows(job, _chunk(chunks, rows, size), inputs), inputs)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nightscore.common import Broken, NightscoreError
-from nightscore.job import Job, PathInput
+from nightscore.job import Job, TableInput
 from nightscore.pipeline import inputs, refuse_incomplete, see_days
 from nightscore.review.recheck.published_day import Finding, PublishedDay
 
@@ -52,9 +52,9 @@ def _holes(published: PublishedDay, doubts: list[str]) -> Iterator[Finding]:
 def _first_day(published: PublishedDay, name: str) -> str:
     """The first day that an input has at all: what is missing before it is no hole."""
     source = published.job.spec.inputs[name]
-    if not isinstance(source, PathInput):
+    if isinstance(source, TableInput):
         return min(published.state.published.get(source.table, {}), default="")
-    return min((day.isoformat() for day in inputs.list_days(published.job, name, source)), default="")
+    return min((day.isoformat() for day in inputs.every_day(published.job, name, source)), default="")
 
 
 def _patient(job: Job) -> Job:

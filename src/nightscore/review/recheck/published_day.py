@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from nightscore.common import NightscoreError, Workspace, as_day, file_sha256
-from nightscore.job import Input, Job, PathInput, SqlAudit
+from nightscore.job import Input, Job, SqlAudit, TableInput
 from nightscore.pipeline import inputs
 from nightscore.store import CatalogEntry, InputFile, InputResult, Pinned, Receipt, RunFolder, storage
 
@@ -87,7 +87,7 @@ class PublishedDay:
         """The folder or file of an input, as receipts begin its files' paths."""
         space = self.job.workspace
         place = (
-            space.resolve(source.address) if isinstance(source, PathInput) else space.tables / source.table
+            space.tables / source.table if isinstance(source, TableInput) else space.resolve(source.address)
         )
         return space.relative(place)
 
@@ -100,7 +100,7 @@ class PublishedDay:
             own = [f for f in self.receipt.inputs if f.path == home or f.path.startswith(f"{home}/")]
             there = [(f, self.inspected.get(f)) for f in own]
             found[name] = tuple(
-                dataclasses.replace(now, day=_partition(then.path, inputs.partition(source)))
+                dataclasses.replace(now, day=_day(then.path, home, source))
                 for then, now in there
                 if now is not None
             )
@@ -122,9 +122,7 @@ class PublishedDay:
         """The same as `files`, whatever has become of them: for what only asks for days."""
         return {
             name: tuple(
-                InputFile(
-                    f.path, f.bytes, "", f.fingerprint, _partition(f.path, inputs.partition(source)), ()
-                )
+                InputFile(f.path, f.bytes, "", f.fingerprint, _day(f.path, self.home(source), source), ())
                 for f in self.receipt.inputs
                 if f.path.startswith(f"{self.home(source)}/")
             )
@@ -160,7 +158,8 @@ class PublishedDay:
         return [inputs.inspect_parquet(self.job.workspace, run.features.local())]
 
 
-def _partition(path: str, key: str | None) -> str:
-    """The day of the partition that a file lies in, "" for an input without partitions."""
-    named = [part.partition("=")[2] for part in path.split("/") if key and part.startswith(f"{key}=")]
-    return named[0] if named else ""
+def _day(path: str, home: str, source: Input) -> str:
+    """The day of a file of an input that lies in `home`, as plans hold it."""
+    layout = inputs.layout_of(source)
+    day = layout.day_of(path.removeprefix(home).removeprefix("/").split("/")) if layout else None
+    return day.isoformat() if day else ""

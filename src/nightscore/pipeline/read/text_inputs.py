@@ -1,0 +1,195 @@
+"""Inputs of CSV and JSON lines: fingerprinted, and held whole to the columns that the job declares.
+
+Nothing is guessed and no line is left out: what is no value of its column's type stops the run, with the file
+and the row.
+"""
+
+import csv
+import hashlib
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import pyarrow as pa
+
+from nightscore.common import Broken, NotYet
+from nightscore.job import Job, PathInput
+from nightscore.pipeline.read.parquet_files import file_stat
+from nightscore.store import (
+    Engine,
+    EngineResources,
+    FolderColumns,
+    InputFile,
+    TextColumns,
+    View,
+    is_wrong,
+    job_memory_budget,
+    raw_sources,
+    storage,
+    written,
+)
+
+ENDS = 65_536  # bytes at either end of a file that its fingerprint is of, beside size and time
+LONGEST = 1_000_000  # bytes of a header
+MEND = "no line is left out: mend the file"
+LINE = re.compile(r"CSV Error on Line: (\d+)\s+(?:Original Line: (.*?)\n\s*)?(.*?)(?:\n|$)", re.DOTALL)
+JSON_LINE = re.compile(
+    r"(?:JSON transform error|Malformed JSON) in file \"[^\"]*\",? (?:at byte \d+ )?in line (\d+): (.*)"
+)
+
+
+def text_columns(
+    source: PathInput, folders: FolderColumns, files: Sequence[tuple[Path, InputFile]]
+) -> TextColumns | None:
+    """How the files of an input are read; None of Parquet. `files` are (where it lies, the file)."""
+    if source.format == "parquet":
+        return None
+    types = _declared(source, folders, [file.path for _, file in files])
+    headers = {path: _header(path, file.stat) for path, file in files} if source.format == "csv" else {}
+    return TextColumns(source.format, types, headers)
+
+
+def inspect_text(
+    job: Job, name: str, source: PathInput, listed: Iterable[tuple[str, Path]], folders: FolderColumns
+) -> tuple[InputFile, ...]:
+    """The text files of an input as they are now.
+
+    Raises:
+        Broken: a file can't be read, or the header of a CSV file has other columns than the job declares.
+        NotYet: a file has gone.
+    """
+    files = [(path, _inspect(job, path, day)) for day, path in listed]
+    types = _declared(source, folders, [file.path for _, file in files])
+    for path, file in files if source.format == "csv" else ():
+        header = _header(path, file.stat)
+        for column in (*types, *header):
+            if header.count(column) != 1 or column not in types:
+                there = "stands twice" if header.count(column) > 1 else "is not in its header"
+                what = there if column in types else "is none of the input's columns"
+                job.raise_broken(
+                    ("inputs", name, "columns"), f"{file.path}: column {column!r} {what}; it has "
+                    f"{', '.join(header)}, and the columns are {', '.join(types)}"
+                )  # fmt: skip
+    return tuple(file for _, file in files)
+
+
+def verify_text(
+    job: Job, files: Mapping[str, Sequence[InputFile]], folders: Mapping[str, FolderColumns]
+) -> None:
+    """Read each text file whole: every line has to be one, and every value one of its type.
+
+    Raises:
+        Broken: names the file, the line or the row, the column and the value; or a NOT NULL column has nulls.
+    """
+    for name, source in job.spec.inputs.items():
+        if isinstance(source, PathInput) and source.format != "parquet":
+            for file in files[name]:
+                _verify(job, name, source, file, folders[name])
+
+
+def _verify(job: Job, name: str, source: PathInput, file: InputFile, folders: FolderColumns) -> None:
+    path = storage.locate(job.workspace, file.path)
+    text = text_columns(source, folders, [(path, file)])
+    if text is None:
+        return
+    resources = EngineResources(1, job_memory_budget(job).sql, storage.runs(job.workspace).scratch())
+    with Engine([View("source", (path,), columns={"nothing": "INTEGER"}, text=text)], resources) as engine:
+        [reader] = raw_sources([path], text, {}, {})
+        try:
+            [(rows, *found)] = engine.rows(_question(text, reader))
+            keys = _keys(engine, path) if source.format == "json" and rows else set(text.types)
+        except Exception as error:
+            raise _explained(error, file.path) from error
+    said = f"input {name}: {file.path}"
+    given = {key: int(value is None) for key, value in folders.values(file.path).items()}
+    nulls = {**given, **dict(zip(text.types, found[::3], strict=True))}
+    for column, row, value in zip(text.types, found[1::3], found[2::3], strict=True):
+        if row is not None:
+            line = f" (line {row + 1}, if no value has line breaks)" if source.format == "csv" else ""
+            kind = text.types[column]
+            raise Broken(f"{said}: row {row}{line}: column {column!r}: {value!r} is no {kind}; {MEND}")
+    _refuse_nulls(said, source, nulls)
+    for key in sorted(keys ^ text.types.keys()):
+        what = "is none of the input's columns" if key in keys else "is in none of its lines"
+        raise Broken(f"{said}: {key!r} {what}; the columns are {', '.join(text.types)}")
+
+
+def _refuse_nulls(said: str, source: PathInput, nulls: Mapping[str, int]) -> None:
+    for column in source.never_null:
+        if nulls.get(column):
+            raise Broken(f"{said}: column {column!r} has {nulls[column]} nulls; its contract is NOT NULL")
+
+
+def _question(text: TextColumns, reader: str) -> str:
+    """Of each column its nulls, and the first row with a value that is none of its type, and that value."""
+    terms = ["count(*)"]
+    for name, kind in text.types.items():
+        value = written(text, name)
+        wrong = is_wrong(text, name, kind)
+        terms += [
+            f"count(*) FILTER ({value} IS NULL)",
+            f"min(the_row) FILTER ({wrong})",
+            f"arg_min({value}, the_row) FILTER ({wrong})",
+        ]
+    return f"SELECT {', '.join(terms)} FROM (SELECT *, row_number() OVER () AS the_row FROM {reader})"
+
+
+def _keys(engine: Engine, path: Path) -> set[str]:
+    """The keys of the objects of a file."""
+    quoted = str(path).replace("'", "''")
+    rows = engine.rows(
+        f"SELECT DISTINCT unnest(json_keys(json)) FROM read_json_objects(['{quoted}'], "
+        "format = 'newline_delimited')"
+    )
+    return {key for (key,) in rows}
+
+
+def _explained(error: Exception, shown: str) -> Exception:
+    """What the reader says of a line, in a line."""
+    text = str(error)
+    if found := LINE.search(text):
+        line = f": {found[2]}" if found[2] else ""
+        return Broken(f"{shown}: line {found[1]}: {found[3].strip()}{line}; {MEND}")
+    if found := JSON_LINE.search(text):
+        return Broken(f"{shown}: line {found[1]}: {found[2].strip()}; {MEND}")
+    return error if isinstance(error, NotYet) else Broken(f"{shown}: can't be read: {text.strip()}")
+
+
+def _declared(source: PathInput, folders: FolderColumns, paths: Sequence[str]) -> dict[str, str]:
+    """The columns that the files themselves have to have."""
+    given = folders.types(paths[0]) if paths else {}
+    return {name: kind for name, kind in source.types.items() if name not in given}
+
+
+def _inspect(job: Job, path: Path, day: str) -> InputFile:
+    shown = job.workspace.relative(path)
+    if set(shown) & set("*?["):
+        raise Broken(f"{shown}: DuckDB takes * ? [ in a path for a pattern; rename it")
+    job.workspace.follow(path)
+    try:
+        stat = file_stat(path)
+        _, size, changed = stat.split(":")
+        with path.open("rb") as file:
+            ends = file.read(ENDS)
+            file.seek(max(0, int(size) - ENDS))
+            ends += file.read(ENDS)
+    except FileNotFoundError:
+        raise NotYet(f"{shown}: has gone since it was listed") from None
+    except OSError as error:
+        raise Broken(f"{shown}: can't be read: {error.strerror}") from error
+    mark = hashlib.sha256(f"{size}:{changed}:".encode() + ends).hexdigest()
+    return InputFile(shown, int(size), stat, mark, day)
+
+
+@lru_cache(maxsize=8192)
+def _header(path: Path, stat: str) -> tuple[str, ...]:  # noqa: ARG001 - the key of the cache
+    """The names of a CSV file's columns. `stat` is the file's, so that another file is read again."""
+    packed = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix.lower())
+    try:
+        with pa.input_stream(str(path), compression=packed) as file:
+            head = io.BytesIO(file.read(LONGEST)).read().decode("utf-8-sig", errors="replace")
+        return tuple(next(csv.reader(io.StringIO(head, newline="")), ()))
+    except (OSError, pa.ArrowException, csv.Error) as error:
+        raise Broken(f"{path}: no CSV file that can be read: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,140 @@
+"""Delta Lake tables of other engines, read at one version; beside `delta` the one module with deltalake.
+
+Which files count and which values their partitions have is what the log says. What would need more than whole
+files (deletion vectors) or is not known here is refused by its name.
+"""
+
+import datetime as dt
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from nightscore.common import Broken
+from nightscore.store.engine import arrow_types
+from nightscore.store.table_snapshot import (
+    Asked,
+    SnapshotColumn,
+    SnapshotFile,
+    TableSnapshot,
+    day_of,
+    value_text,
+)
+from nightscore.store.walk import Span
+
+HEEDED = frozenset({  # features that a reader has to know
+    "columnMapping", "deletionVectors", "timestampNtz", "typeWidening", "typeWidening-preview",
+    "v2Checkpoint", "vacuumProtocolCheck",
+})  # fmt: skip
+PHYSICAL, FIELD_ID = "delta.columnMapping.physicalName", "delta.columnMapping.id"
+
+
+def read_delta(root: Path, asked: Asked) -> TableSnapshot:
+    """A table at a version, with the files that are asked for.
+
+    Raises:
+        Broken: there is no such table or version, its log can't be read, it needs what is not known here, or
+            `partition` is none of its partitions or has a value that is no day.
+    """
+    shown = asked.shown
+    table = _open(root, shown, asked.snapshot)
+    named = f"version {table.version()}"
+    _refuse_unknown(table, f"{shown}, {named}")
+    keys = list(table.metadata().partition_columns)
+    if asked.partition is not None and asked.partition not in keys:
+        raise Broken(
+            f"{shown}: {asked.partition!r} is no column that the table is partitioned by; it is by "
+            f"{', '.join(keys) or 'none'}"
+        )
+    columns = _columns(table)
+    every = list(_files(table, root, asked, keys, columns))
+    files = [file for file in every if asked.may_see(file)]
+    if asked.span is not None or asked.partition is None:
+        _refuse_vectors(table, files, f"{shown}, {named}")
+    days = sorted({file.day for file in every if file.day})
+    return TableSnapshot(named, columns, tuple(files), tuple(days))
+
+
+def _open(root: Path, shown: str, version: int | None) -> DeltaTable:
+    if not (root / "_delta_log").is_dir():
+        raise Broken(f"{shown} is no Delta Lake table: it has no folder _delta_log")
+    try:
+        return DeltaTable(str(root), version=version)
+    except Exception as error:  # deltalake's own, and whatever its parsers raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        newest = "" if version is None else f"has no version {version} any more or yet, or "
+        raise Broken(f"{shown}: {newest}can't be read: {reason}") from error
+
+
+def _refuse_unknown(table: DeltaTable, shown: str) -> None:
+    unknown = sorted({*(table.protocol().reader_features or ())} - HEEDED)
+    if unknown:
+        raise Broken(
+            f"{shown}: needs a reader of {', '.join(unknown)}, which is not known here; allowed: "
+            f"{', '.join(sorted(HEEDED))}. Let its engine write the rows to a table without it"
+        )
+
+
+def _refuse_vectors(table: DeltaTable, files: list[SnapshotFile], shown: str) -> None:
+    """Refuse files some of whose rows are deleted by a deletion vector."""
+    if "deletionVectors" not in (table.protocol().reader_features or ()):
+        return
+    found = pa.table(table.deletion_vectors().read_all())["filepath"].to_pylist()
+    having = {Path(unquote(urlsplit(path).path)).resolve() for path in found}
+    for file in files:
+        if file.path.resolve() in having:
+            raise Broken(
+                f"{shown}: rows of {file.path.name} are deleted by a deletion vector, which is not heeded "
+                "here; its engine rewrites such files by REORG TABLE … APPLY (PURGE), and makes none with "
+                "the table's property delta.enableDeletionVectors = false"
+            )
+
+
+def _files(
+    table: DeltaTable, root: Path, asked: Asked, keys: list[str], columns: tuple[SnapshotColumn, ...]
+) -> Iterator[SnapshotFile]:
+    """The table's files, but those whose statistics say that they have no row of the span."""
+    adds = pa.table(table.get_add_actions(flatten=True))
+    inside = next((column.inside for column in columns if column.name == asked.day_column), "")
+    bounds = [name for name in (f"min.{inside}", f"max.{inside}") if name in adds.column_names]
+    wanted = ["path", *(f"partition.{key}" for key in keys), *bounds]
+    for row in adds.select(wanted).to_pylist():
+        if not _may_hold([row[name] for name in bounds], asked.span):
+            continue
+        values = {key: row[f"partition.{key}"] for key in keys}
+        day = day_of(values[asked.partition], asked.partition, asked.shown) if asked.partition else None
+        yield SnapshotFile(_place(root, row["path"]), day, {key: value_text(v) for key, v in values.items()})
+
+
+def _may_hold(bounds: list[Any], span: Span | None) -> bool:
+    """Whether the least and the greatest value of a column leave room for a row of a span."""
+    if span is None or len(bounds) < 2 or not all(isinstance(value, dt.date) for value in bounds):
+        return True
+    least, most = (value.date() if isinstance(value, dt.datetime) else value for value in bounds)
+    return bool(least <= span[1] and most >= span[0])
+
+
+def _place(root: Path, path: str) -> Path:
+    """Where a file lies: in the log, paths are addresses, below the table or absolute."""
+    address = urlsplit(path)
+    if address.scheme not in ("", "file"):
+        raise Broken(f"{path}: lies in no folder; a table's files have to lie in the workspace")
+    return root / unquote(address.path)
+
+
+def _columns(table: DeltaTable) -> tuple[SnapshotColumn, ...]:
+    """The table's columns: with column mapping, files have them by other names or by numbers."""
+    fields: list[Mapping[str, Any]] = json.loads(table.schema().to_json())["fields"]
+    kinds = arrow_types(pa.schema(table.schema()))
+    by_id = table.metadata().configuration.get("delta.columnMapping.mode") == "id"
+    return tuple(
+        SnapshotColumn(
+            f["name"], kinds[f["name"]], f["metadata"].get(PHYSICAL, f["name"]),
+            f["metadata"].get(FIELD_ID) if by_id else None,
+        )
+        for f in fields
+    )  # fmt: skip

@@ -1,0 +1,185 @@
+"""Iceberg tables of other engines, read at one snapshot; the only module that imports pyiceberg.
+
+Which files count is what the snapshot's manifests say, and columns go by their numbers, whatever they have
+been called. What would need more than whole files (delete files) or is not known here is refused by its name.
+"""
+
+import contextlib
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from nightscore.common import Broken
+from nightscore.store.engine import arrow_types
+from nightscore.store.table_snapshot import Asked, SnapshotColumn, SnapshotFile, TableSnapshot, day_of
+from nightscore.store.walk import Span
+
+if TYPE_CHECKING:
+    from pyiceberg.partitioning import PartitionField
+    from pyiceberg.table import DataScan, FileScanTask, Table
+
+HINT = "metadata/version-hint.text"
+EPOCH = dt.date(1970, 1, 1)
+
+
+def read_iceberg(place: Path | str, catalog: str | None, asked: Asked) -> TableSnapshot:
+    """A table at a snapshot, with the files that are asked for.
+
+    `place` is its metadata file, its folder, or, in a `catalog` of pyiceberg's own configuration, its name.
+
+    Raises:
+        Broken: there is no such table or snapshot, it can't be read or needs what is not known here.
+    """
+    with _told(asked.shown):
+        table = _open(place, catalog, asked.shown)
+        if table.current_snapshot() is None:
+            raise Broken(f"{asked.shown}: has no snapshot: nothing was ever written")
+        scan = table.scan(snapshot_id=asked.snapshot)
+        found = scan.snapshot()
+        if found is None:
+            raise Broken(f"{asked.shown}: has no snapshot {asked.snapshot}")
+        named = f"snapshot {found.snapshot_id}"
+        if asked.span is not None and (column := _column_of_days(table, asked)):
+            scan = scan.filter(_within(table, column, asked.span))
+        shown = f"{asked.shown}, {named}"
+        columns = _columns(scan, shown)
+        tasks = list(scan.plan_files())
+        files = [_file(table, task, asked.partition, shown) for task in tasks]
+    counted = [pair for pair in zip(tasks, files, strict=True) if asked.may_see(pair[1])]
+    if asked.span is not None or asked.partition is None:
+        for task, _ in counted:
+            _refuse_partly(task, shown)
+    days = sorted({file.day for file in files if file.day})
+    return TableSnapshot(named, columns, tuple(file for _, file in counted), tuple(days))
+
+
+def _open(place: Path | str, catalog: str | None, shown: str) -> "Table":
+    try:
+        from pyiceberg.catalog import load_catalog
+        from pyiceberg.table import StaticTable
+    except ImportError as error:
+        raise Broken(
+            f"{shown}: an Iceberg table is read by pyiceberg; pip install 'nightscore[iceberg]' ({error})"
+        ) from error
+    if catalog is not None:
+        return load_catalog(catalog).load_table(str(place))
+    return StaticTable.from_metadata(str(_metadata(Path(place), shown)))
+
+
+def _metadata(place: Path, shown: str) -> Path:
+    """A table's metadata file: of a folder the one that its hint names."""
+    if not place.is_dir():
+        return place
+    if not (place / HINT).is_file():
+        raise Broken(
+            f"{shown}: has no {HINT}, and which of its metadata files counts is known to its catalog; name "
+            "the file (…/metadata/….metadata.json), or the catalog and the table's name in it"
+        )
+    hint = (place / HINT).read_text().strip()
+    return place / "metadata" / (hint if hint.endswith(".json") else f"v{hint}.metadata.json")
+
+
+@contextlib.contextmanager
+def _told(shown: str) -> Iterator[None]:
+    """A context in which what pyiceberg can't do or read is `Broken`."""
+    try:
+        yield
+    except Broken:
+        raise
+    except Exception as error:  # pyiceberg's own, and whatever its parsers and catalogs raise
+        text = (str(error) or type(error).__name__).splitlines()[0]
+        raise Broken(f"{shown}: can't be read: {text}") from error
+
+
+def _columns(scan: "DataScan", shown: str) -> tuple[SnapshotColumn, ...]:
+    from pyiceberg.io.pyarrow import schema_to_pyarrow
+
+    schema = scan.projection()
+    kinds = arrow_types(schema_to_pyarrow(schema, include_field_ids=False))
+    for field in schema.fields:
+        if getattr(field, "initial_default", None) is not None:
+            raise Broken(f"{shown}: column {field.name!r} has a default, which is not heeded here")
+    return tuple(SnapshotColumn(f.name, kinds[f.name], f.name, f.field_id) for f in schema.fields)
+
+
+def _partition_field(table: "Table", partition: str, spec: int) -> "PartitionField | None":
+    """The partition field of a spec that a name means, if its values say a day."""
+    fields = [field for field in table.specs()[spec].fields if field.name == partition]
+    return fields[0] if fields and str(fields[0].transform) in ("identity", "day") else None
+
+
+def _column_of_days(table: "Table", asked: Asked) -> str | None:
+    """The column that a table's files are cut by: that of the partition field, or of the input's rows."""
+    if asked.partition is None:
+        return asked.day_column
+    field = _partition_field(table, asked.partition, table.spec().spec_id)
+    if field is None:
+        fields = ", ".join(f"{f.name} ({f.transform})" for f in table.spec().fields) or "none"
+        raise Broken(
+            f"{asked.shown}: {asked.partition!r} is no partition field by identity or day; its partition "
+            f"fields: {fields}"
+        )
+    return str(table.schema().find_field(field.source_id).name)
+
+
+def _within(table: "Table", column: str, span: Span) -> Any:
+    """A filter by which manifests and files of other days are not opened."""
+    from pyiceberg.expressions import And, GreaterThanOrEqual, LessThan
+
+    kind = str(table.schema().find_field(column).field_type)
+    after = dt.date.max if span[1] == dt.date.max else span[1] + dt.timedelta(days=1)
+    bounds = [span[0].isoformat(), after.isoformat()]
+    if kind.startswith("timestamp"):
+        zone = "+00:00" if kind.startswith("timestamptz") else ""
+        bounds = [f"{day}T00:00:00{zone}" for day in bounds]
+    return And(GreaterThanOrEqual(column, bounds[0]), LessThan(column, bounds[1]))
+
+
+def _file(table: "Table", task: "FileScanTask", partition: str | None, shown: str) -> SnapshotFile:
+    """A data file, with its day.
+
+    Raises:
+        Broken: it is no Parquet, lies in no folder, or is of no day.
+    """
+    address = urlsplit(task.file.file_path)
+    name = address.path.rpartition("/")[2]
+    if address.scheme not in ("", "file") or task.file.file_format.value != "PARQUET":
+        raise Broken(f"{shown}: {task.file.file_path}: allowed are Parquet files in folders")
+    values = dict(_values(table, task))
+    day = None
+    if partition is not None:
+        if _partition_field(table, partition, task.file.spec_id) is None:
+            raise Broken(
+                f"{shown}: {name} was written when the table had no partition field {partition!r} by "
+                "identity or day, so its rows are of no known day; let its engine rewrite it"
+            )
+        day = day_of(values[partition], partition, shown)
+        values[partition] = day.isoformat()
+    return SnapshotFile(Path(unquote(address.path)), day, values)
+
+
+def _refuse_partly(task: "FileScanTask", shown: str) -> None:
+    """Refuse a file some of whose rows are deleted."""
+    if task.delete_files:
+        name = task.file.file_path.rpartition("/")[2]
+        raise Broken(
+            f"{shown}: rows of {name} are deleted by a delete file, which is not heeded here; its engine "
+            "rewrites such files (Spark: CALL rewrite_data_files(table => …, options => "
+            "map('delete-file-threshold', '1'))), and makes none with write.delete.mode = copy-on-write"
+        )
+
+
+def _values(table: "Table", task: "FileScanTask") -> Iterator[tuple[str, str | None]]:
+    """The columns that have one value in a file: those of identity, and days of moments by their field."""
+    for place, field in enumerate(table.specs()[task.file.spec_id].fields):
+        value, transform = task.file.partition[place], str(field.transform)
+        if transform == "day":
+            yield field.name, None if value is None else (EPOCH + dt.timedelta(days=int(value))).isoformat()
+        elif transform == "identity":
+            source = table.schema().find_field(field.source_id)
+            if str(source.field_type).startswith(("binary", "fixed")):
+                continue  # its text is no literal; files have the column
+            text = None if value is None else field.transform.to_human_string(source.field_type, value)
+            yield source.name, text

@@ -1,0 +1,358 @@
+"""Rows by a column of days, CSV and JSON lines: pandas' and Python's rows, and nothing dropped or rounded."""
+
+import datetime as dt
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable
+
+from nightscore import Broken, load, run
+from nightscore.pipeline import inputs, plan_day
+from nightscore.pipeline.read.absent import missing
+from nightscore.store import Engine, EngineResources
+from tests.support.workspace import JOB, make_workspace
+
+DAYS = [dt.date(2026, 1, 30), dt.date(2026, 1, 31), dt.date(2026, 2, 1), dt.date(2026, 2, 2)]
+DAY = DAYS[2]
+COLUMNS = "columns: {id: BIGINT NOT NULL, region: VARCHAR, amount: 'DECIMAL(12, 2)', a: FLOAT, b: FLOAT}"
+SQL = "SELECT id, region, amount, a, b FROM rows"
+
+
+def rows() -> pd.DataFrame:
+    """Some rows a day: with nulls, quotes, commas, line breaks, an empty text."""
+    n = 40
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame({"day": [d for d in DAYS for _ in range(n)]})
+    frame["id"] = np.arange(len(frame)) + 2**53
+    frame["region"] = np.resize(np.array(["eu", 'a "b"', "x,y", "two\nlines", "é", None], object), len(frame))
+    frame["amount"] = [f"{i // 100}.{i % 100:02d}" for i in rng.integers(0, 10**9, len(frame))]
+    frame["a"], frame["b"] = (rng.integers(0, 1024, (2, len(frame))) / 1024).astype(np.float32)
+    return frame
+
+
+def job_over(root: Path, spec: str, features: str = "rows") -> object:
+    """The job over an input in `data/in`; its features are the input as it is, or SQL."""
+    text = JOB.replace("{path: data/lake/rows, partition: day}", f"{{path: data/in, {spec}}}")
+    text = text.replace("features: rows", f"features: {features}").replace(
+        "keep: [a]", "keep: [region, amount]"
+    )
+    if not (root / "jobs").exists():
+        make_workspace(root, 5, text, ())
+    (root / "jobs/mini/job.yaml").write_text(text)
+    return load("mini", root)
+
+
+def seen(job, day: dt.date, select: str = SQL) -> list[tuple]:
+    """What SQL of a job sees."""
+    files = inputs.resolve_inputs(job, day)
+    with Engine(inputs.views(job, files, day), EngineResources(2, 500_000_000, job.workspace.root)) as engine:
+        return engine.rows(select)
+
+
+def or_none(value: object) -> object:
+    """Pandas' NaN as a null."""
+    return None if pd.isna(value) else value
+
+
+def wanted(days: list[dt.date]) -> list[tuple]:
+    """The same by Python alone."""
+    own = rows()[lambda f: f["day"].isin(days)]
+    return [
+        (int(r.id), None if pd.isna(r.region) else r.region, str(r.amount), r.a, r.b)
+        for r in own.itertuples()
+    ]
+
+
+def as_texts(found: list[tuple]) -> list[tuple]:
+    return sorted((i, region, str(amount), a, b) for i, region, amount, a, b in found)
+
+
+def write_csv(folder: Path) -> None:
+    """By pandas: plain, gzip and zstd by turns, columns in another order in each, CRLF in one."""
+    for i, (day, part) in enumerate(rows().groupby("day")):
+        own = folder / f"day={day}"
+        own.mkdir(parents=True)
+        order = ["id", "region", "amount", "a", "b"][:: -1 if i % 2 else 1]
+        ending = ("csv", "csv.gz", "csv.zst", "CSV")[i]
+        table = part[order].to_csv(index=False, lineterminator="\r\n" if i == 3 else "\n").encode()
+        if i == 0:
+            table = b"\xef\xbb\xbf" + table
+        packed = {"csv.gz": gzip.compress, "csv.zst": lambda t: pa.compress(t, "zstd", asbytes=True)}
+        (own / f"x.{ending}").write_bytes(packed.get(ending, bytes)(table))
+
+
+def write_json(folder: Path) -> None:
+    """By Python's json: lines, large numbers in quotes or not."""
+    for day, part in rows().groupby("day"):
+        own = folder / f"day={day}"
+        own.mkdir(parents=True)
+        lines = [
+            json.dumps(
+                {
+                    "id": r.id,
+                    "region": or_none(r.region),
+                    "amount": r.amount if r.id % 2 else float(r.amount),
+                    "a": float(r.a),
+                    "b": float(r.b),
+                },
+                ensure_ascii=bool(r.id % 3),
+            )
+            for r in part.itertuples()
+        ]
+        (own / "x.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def write_parquet(folder: Path) -> None:
+    """The same rows in the plain layout."""
+    for day, part in rows().groupby("day"):
+        table = pa.Table.from_pandas(part.drop(columns="day"), preserve_index=False)
+        amount = table["amount"].cast(pa.decimal128(12, 2))
+        (folder / f"day={day}").mkdir(parents=True)
+        pq.write_table(table.set_column(2, "amount", amount), folder / f"day={day}/x.parquet")
+
+
+WRITERS = {"csv": write_csv, "json": write_json}
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_text_files_are_read_by_their_columns_and_nothing_else(form: str, tmp_path: Path) -> None:
+    """Types as declared, columns by name, nulls and empty texts apart, whatever the compression."""
+    WRITERS[form](tmp_path / "w/data/in")
+    job = job_over(tmp_path / "w", f"partition: day, lookback: 2, format: {form}, {COLUMNS}")
+    assert as_texts(seen(job, DAY)) == sorted(wanted(DAYS[1:3]), key=lambda r: r[0])
+    kinds = "SELECT DISTINCT typeof(id), typeof(amount), typeof(a), typeof(day) FROM rows"
+    assert seen(job, DAY, kinds) == [("BIGINT", "DECIMAL(12,2)", "FLOAT", "DATE")]
+    assert inputs.list_input_days(job) == DAYS
+
+
+@pytest.mark.parametrize("form", WRITERS)
+@pytest.mark.parametrize("features", ["rows", "features.sql"])
+def test_the_published_rows_are_those_of_parquet(form: str, features: str, tmp_path: Path) -> None:
+    """Streamed (through the feature snapshot) and by SQL."""
+    published = []
+    for name, write, spec in (
+        ("w", write_parquet, "partition: day"),
+        ("x", WRITERS[form], f"partition: day, format: {form}, {COLUMNS}"),
+    ):
+        root = tmp_path / name
+        write(root / "data/in")
+        job_over(root, spec, features)
+        (root / "jobs/mini/features.sql").write_text(SQL)
+        assert run(load("mini", root), DAY.isoformat()).rows.published == 40
+        assert run(load("mini", root), DAY.isoformat()).status == "unchanged"
+        table = DeltaTable(str(root / "data/tables/mini_scores")).to_pyarrow_table().to_pandas()
+        published.append(table.drop(columns="run_id").sort_values("id", ignore_index=True))
+    pd.testing.assert_frame_equal(*published)
+
+
+HEAD = "id,region,amount,a,b\n1,eu,1.00,0,0\n"
+BAD_CSV = {
+    "a value that is no number": (HEAD + "2,eu,x,0,0\n",
+                       r"x\.csv: row 2 \(line 3.*'amount': 'x' is no DECIMAL"),
+    "an integer with places": (HEAD + "2.7,eu,1,0,0\n", r"column 'id': '2\.7' is no BIGINT"),
+    "money with a third place": (HEAD + "2,eu,1.239,0,0\n", r"column 'amount': '1\.239' is no DECIMAL"),
+    "a number too large": (HEAD + "9223372036854775808,eu,1,0,0\n", r"'9223372036854775808' is no BIGINT"),
+    "a value too few": (HEAD + "2,eu,1.00,0\n",
+                       r"x\.csv: line 3: Expected Number of Columns: 5 Found: 4: 2,eu"),
+    "a value too many": (HEAD + "2,eu,1.00,0,0,9\n",
+                       r"x\.csv: line 3: Expected Number of Columns: 5 Found: 6"),
+    "a quote that stays open": (HEAD + '2,"eu,1.00,0,0\n', r"x\.csv: line 3: Value with unterminated quote"),
+    "no UTF-8": (HEAD.encode() + "2,\xe9,1,0,0\n".encode("latin-1"), r"x\.csv: line 3: Invalid unicode"),
+    "no key": (HEAD + ",eu,1,0,0\n", r"column 'id' has 1 nulls; its contract is NOT NULL"),
+    "a column that is not declared": ("id,region,amount,a,b,c\n",
+                       r"column 'c' is none of the input's columns"),
+    "a column that is not there": ("id,region,amount,a\n", r"column 'b' is not in its header"),
+    "another case": ("ID,region,amount,a,b\n", r"column 'id' is not in its header"),
+    "twice": ("id,id,region,amount,a,b\n", r"column 'id' stands twice"),
+    "no header": ("1,eu,1.00,0,0\n", r"column 'id' is not in its header"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_CSV)
+def test_a_line_that_is_none_stops_the_run(name: str, tmp_path: Path) -> None:
+    """With file, line or row, and value; nothing is dropped, rounded or filled."""
+    text, said = BAD_CSV[name]
+    path = tmp_path / f"w/data/in/day={DAY}/x.csv"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    job = job_over(tmp_path / "w", f"partition: day, format: csv, {COLUMNS}")
+    with pytest.raises(Broken, match=said):
+        run(job, DAY.isoformat())
+
+
+GOOD = '{"id": 1, "region": "eu", "amount": "1.00", "a": 0, "b": 0}\n'
+BAD_JSON = {
+    "an integer with places": (
+        GOOD.replace('"id": 1', '"id": 1.5'),
+        r"row 1: column 'id': '1\.5' is no BIGINT",
+    ),
+    "true is no number": (GOOD.replace('"a": 0', '"a": true'), r"column 'a': 'true' is no FLOAT"),
+    "money beyond a double": (GOOD.replace('"1.00"', "1234567890.123456789"), r"is no DECIMAL"),
+    "half a line": (GOOD + '{"id": 2, "region"\n', r"x\.json: line \d: unexpected"),
+    "no object": ("[1]\n", r"x\.json: "),
+    "an unknown key": (GOOD.replace("}", ', "c": 1}'), r"'c' is none of the input's columns"),
+    "a key in no line": ('{"id": 1, "region": "eu", "amount": 1, "a": 0}\n', r"'b' is in none of its lines"),
+    "a key twice": (GOOD.replace("{", '{"id": 2, '), r"duplicate key"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_JSON)
+def test_a_line_of_json_that_is_none_stops_the_run(name: str, tmp_path: Path) -> None:
+    """The same of JSON lines."""
+    text, said = BAD_JSON[name]
+    path = tmp_path / f"w/data/in/day={DAY}/x.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    job = job_over(tmp_path / "w", f"partition: day, format: json, {COLUMNS}")
+    with pytest.raises(Broken, match=said):
+        run(job, DAY.isoformat())
+
+
+def test_files_of_another_format_say_which(tmp_path: Path) -> None:
+    """The way on is the key to write."""
+    write_csv(tmp_path / "w/data/in")
+    with pytest.raises(
+        Broken, match=r"It is csv, and the input's format is parquet: write format: csv and its columns"
+    ):
+        inputs.resolve_inputs(job_over(tmp_path / "w", "partition: day"), DAY)
+    with pytest.raises(Broken, match=r"format is json: write format: csv"):
+        inputs.resolve_inputs(job_over(tmp_path / "w", f"partition: day, format: json, {COLUMNS}"), DAY)
+    with pytest.raises(Broken, match=r"csv has no types of its own: give them as columns"):
+        job_over(tmp_path / "w", "partition: day, format: csv")
+    with pytest.raises(Broken, match=r"needs Parquet files"):
+        job_over(tmp_path / "w", f"known_at: a, partition: day, format: csv, {COLUMNS}")
+
+
+KINDS = {
+    "DATE": (pa.date32(), lambda d: d),
+    "TIMESTAMP": (pa.timestamp("us"), lambda d: dt.datetime(d.year, d.month, d.day, 23, 59, 59, 999_999)),
+    "TIMESTAMPTZ": (pa.timestamp("ms", "UTC"), lambda d: dt.datetime(d.year, d.month, d.day, tzinfo=dt.UTC)),
+    "TIMESTAMPTZ elsewhere": (
+        pa.timestamp("us", "America/New_York"),
+        lambda d: dt.datetime(d.year, d.month, d.day, 23, tzinfo=dt.UTC),
+    ),
+}
+
+
+def write_one(folder: Path, kind: str, files: int = 2) -> None:
+    """All rows in some files without partitions, the day in a column."""
+    folder.mkdir(parents=True)
+    frame, (arrow, moment) = rows(), KINDS[kind]
+    table = pa.Table.from_pandas(frame.drop(columns="day"), preserve_index=False)
+    table = table.set_column(2, "amount", table["amount"].cast(pa.decimal128(12, 2)))
+    table = table.append_column("ordered", pa.array([moment(d) for d in frame["day"]], arrow))
+    for i in range(files):
+        own = table.filter(pa.array(np.arange(len(table)) % files == i))
+        pq.write_table(own, folder / f"part-{i}.parquet", row_group_size=10)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("lookback", [1, 3])
+def test_a_column_of_days_cuts_the_rows(kind: str, lookback: int, tmp_path: Path) -> None:
+    """The days of the lookback, by Python; a later day is not seen, whatever SQL asks for."""
+    write_one(tmp_path / "w/data/in", kind)
+    job = job_over(tmp_path / "w", f"day_column: ordered, lookback: {lookback}")
+    assert as_texts(seen(job, DAY)) == sorted(wanted(DAYS[3 - lookback : 3]), key=lambda r: r[0])
+    assert seen(job, DAY, "SELECT count(*) FROM rows WHERE CAST(ordered AS DATE) > DATE '2026-02-01'") == [
+        (0,)
+    ]
+    assert inputs.list_input_days(job) == DAYS
+
+
+def test_what_came_true_later_is_seen_by_who_asks_for_it(tmp_path: Path) -> None:
+    """Labels reach past the day; no run does."""
+    write_one(tmp_path / "w/data/in", "TIMESTAMP")
+    job = job_over(tmp_path / "w", "day_column: ordered")
+    files = inputs.resolve_later_inputs(job, DAY, 1)
+    resources = EngineResources(2, 500_000_000, job.workspace.root)
+    for after, days in ((0, [DAY]), (1, DAYS[2:])):
+        with Engine(inputs.views(job, files, DAY, "", after), resources) as engine:
+            assert as_texts(engine.rows(SQL)) == sorted(wanted(days), key=lambda r: r[0])
+
+
+@pytest.mark.parametrize("features", ["rows", "features.sql"])
+def test_what_a_column_of_days_publishes_is_what_partitions_do(features: str, tmp_path: Path) -> None:
+    """The same rows in one file and in partitions: published alike, with a lookback, too."""
+    published = []
+    for name, spec in (("w", "partition: day, lookback: 2"), ("x", "day_column: ordered, lookback: 2")):
+        root = tmp_path / name
+        write_parquet(root / "data/in") if name == "w" else write_one(root / "data/in", "TIMESTAMP")
+        job_over(root, spec, features)
+        column = "day" if name == "w" else "CAST(ordered AS DATE)"
+        (root / "jobs/mini/features.sql").write_text(f"{SQL} WHERE {column} = getvariable('day')")
+        receipt = run(load("mini", root), DAY.isoformat())
+        assert receipt.rows.published == 40
+        assert str(receipt.days_seen["rows"]).startswith("2 of 2")
+        table = DeltaTable(str(root / "data/tables/mini_scores")).to_pyarrow_table().to_pandas()
+        published.append(table.drop(columns="run_id").sort_values("id", ignore_index=True))
+    pd.testing.assert_frame_equal(*published)
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+def test_a_row_without_a_day_stops_the_run(form: str, tmp_path: Path) -> None:
+    """Its day is not known, so no day could miss it; left out where the job says so."""
+    folder = tmp_path / "w/data/in"
+    folder.mkdir(parents=True)
+    frame = rows().rename(columns={"day": "ordered"})
+    frame.loc[100, "ordered"] = None  # of the day itself
+    if form == "csv":
+        frame.to_csv(folder / "x.csv", index=False)
+    else:
+        frame.assign(amount=0.5).to_parquet(folder / "x.parquet")
+    spec = "day_column: ordered"
+    spec += f", format: csv, {COLUMNS[:-1]}, ordered: DATE}}" if form == "csv" else ""
+    with pytest.raises(Broken, match=r"column 'ordered' has 1 nulls"):
+        run(job_over(tmp_path / "w", spec), DAY.isoformat())
+    job = job_over(tmp_path / "w", f"{spec}, no_day: ignore")
+    assert run(job, DAY.isoformat()).rows.published == 39
+
+
+def test_a_day_without_rows_is_missing(tmp_path: Path) -> None:
+    """By policy.missing, as a partition that is not there; a hole in a lookback is said."""
+    write_one(tmp_path / "w/data/in", "DATE")
+    job = job_over(tmp_path / "w", "day_column: ordered, lookback: 3")
+    later = dt.date(2026, 2, 4)
+    with pytest.raises(Broken, match=r"rows"):
+        plan_day(job, later)
+    files = inputs.resolve_inputs(job, later)
+    assert missing(job, files, later) == ["rows"]
+    assert inputs.days_of(job, "rows", files, later) == {"2026-02-02"}
+
+
+def test_a_column_of_days_of_csv_and_one_of_texts(tmp_path: Path) -> None:
+    """Of CSV its type is the declared one; a text is no day."""
+    folder = tmp_path / "w/data/in"
+    folder.mkdir(parents=True)
+    frame = rows().rename(columns={"day": "ordered"})
+    frame.to_csv(folder / "all.csv", index=False)
+    job = job_over(tmp_path / "w", f"day_column: ordered, format: csv, {COLUMNS[:-1]}, ordered: DATE}}")
+    assert as_texts(seen(job, DAY)) == sorted(wanted([DAY]), key=lambda r: r[0])
+    assert run(job, DAY.isoformat()).rows.published == 40
+    (folder / "all.csv").unlink()
+    frame["ordered"] = frame["ordered"].astype(str)
+    frame.to_parquet(folder / "all.parquet")
+    with pytest.raises(Broken, match=r"column 'ordered' is VARCHAR in .*; allowed: DATE, TIMESTAMP"):
+        seen(job_over(tmp_path / "w", "day_column: ordered"), DAY)
+
+
+def test_row_groups_of_other_days_are_not_read(tmp_path: Path) -> None:
+    """The condition is one on the column itself, so DuckDB asks the statistics of row groups."""
+    from nightscore.store import View
+    from nightscore.store.engine import Within
+
+    n = 400
+    days = np.repeat(np.datetime64("2025-01-01") + np.arange(n), 1000)
+    pq.write_table(
+        pa.table({"at": days, "x": np.arange(n * 1000)}), tmp_path / "x.parquet", row_group_size=1000
+    )
+    day = dt.date(2025, 6, 1)
+    view = View("rows", (tmp_path / "x.parquet",), within=Within("at", "DATE", day, day))
+    with Engine([view], EngineResources(1, 200_000_000, tmp_path)) as engine:
+        plan = engine._connection.execute("EXPLAIN ANALYZE SELECT sum(x) FROM rows").fetchall()[0][1]
+    assert "at>=" in plan.replace(" ", "")
