@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -246,11 +247,12 @@ def commit_together(root: Path, job: str, files: dict[dt.date, tuple[Path, dict[
     from nightscore.store import delta
 
     tells = len(inspect.signature(delta._add).parameters) > 3
+    table_root: Any = named(root)
     adds = [
-        delta._add(root, path, day.isoformat(), *([row] if tells else []))
+        delta._add(table_root, named(path), day.isoformat(), *([row] if tells else []))
         for day, (path, row) in files.items()
     ]
-    table = delta._open(root)
+    table = delta._open(table_root)
     version = int(table.version()) + 1
     table.create_write_transaction(
         adds, mode="append", schema=table.schema(), partition_by=["day"],
@@ -259,6 +261,15 @@ def commit_together(root: Path, job: str, files: dict[dt.date, tuple[Path, dict[
         ),
     )  # fmt: skip
     return version
+
+
+def named(path: Path) -> Any:
+    """A path as the store of a version names it."""
+    try:
+        from nightscore.store.storage import Folder, Place
+    except ImportError:  # of a version before
+        return path
+    return Place(Folder(Path("/")), path.relative_to("/").as_posix())
 
 
 def like(first: "object", day: dt.date, version: int) -> "object":

@@ -134,7 +134,7 @@ def test_a_release_that_is_killed_is_completed_by_the_next_run(space: Workspace)
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commit, "complete_publication", killed)
+        patch.setattr(commit, "_complete", killed)
         with pytest.raises(KeyboardInterrupt):
             release_day(space, "mini", as_day(DAY), **WHO)
     assert run(load("mini", space.root), DAY).status == "unchanged"

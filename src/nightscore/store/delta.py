@@ -79,7 +79,7 @@ def table_exists(root: Place) -> bool:
     Not by `DeltaTable.is_deltatable`, which says the same but keeps the GIL (deltalake 1.6): while a network
     file system hangs, no other thread of the process would run, nor would a signal be seen.
     """
-    return any(LOGGED.fullmatch(entry.name) for entry in (root / "_delta_log").glob("*"))
+    return any(LOGGED.fullmatch(name) for name in root.storage.first_names(f"{root.key}/_delta_log"))
 
 
 def list_live_files(root: Place, version: int | None = None) -> list[LiveFile]:

@@ -111,7 +111,8 @@ def publish_tables(
             raise Foreign(f"job {plan.job}: {plan.day} is not published: {reason}")
         run.decide(PUBLISH, publication.model_dump(mode="json", by_alias=True))
         report("publication", 1, 1)
-        return complete_publication(workspace, run, report)
+        run.refuse_ended()
+        return _complete(workspace, run, _read(run), report)  # the tables are held, and ours, still
 
 
 def complete_publication(workspace: Workspace, run: RunFolder, report: ProgressCallback = silent) -> Receipt:

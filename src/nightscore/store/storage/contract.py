@@ -81,6 +81,9 @@ class Storage(Protocol):
             Broken: a folder can't be listed.
         """
 
+    def first_names(self, key: str) -> list[str]:
+        """Names right below a folder, of as many as the storage lists at once; [] where there is nothing."""
+
     def glob_folders(self, key: str, patterns: Sequence[str]) -> list[str]:
         """The same of folders alone, hidden ones left out."""
 

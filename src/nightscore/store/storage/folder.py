@@ -91,6 +91,9 @@ class Folder:
         found = (path.as_posix()[start:] for path in list_paths(top, *patterns, hidden=hidden))
         return [f"{key}/{below}" if key else below for below in found]
 
+    def first_names(self, key: str) -> list[str]:
+        return [path.name for path in list_paths(self._path(key), "*")]
+
     def glob_folders(self, key: str, patterns: Sequence[str]) -> list[str]:
         return [found for found in self.glob(key, patterns) if self.is_folder(found)]
 

@@ -33,6 +33,7 @@ from nightscore.store.storage.mirror import Mirror, changed
 
 TRIES, FIRST_PAUSE, LONGEST_PAUSE = 8, 0.05, 2.0  # of what can't be known to have been done; seconds
 AT_ONCE = 32  # requests
+PAGE = 1_000  # keys that a storage lists by one request
 RANGE = 8 << 20  # bytes of an object that one request fetches
 WHOLE = 32 << 20  # bytes up to which data is put by one request, which can be conditional
 COPIED = 5_000_000_000  # bytes up to which S3 copies an object by one request
@@ -200,14 +201,18 @@ class Objects:
             return None
 
     def glob(self, key: str, patterns: Sequence[str], *, hidden: bool = False) -> list[str]:
-        folders = self._names(key, patterns, hidden, folders=True)
-        return sorted({*folders, *self._names(key, patterns, hidden)})
+        return sorted({name for name, _ in self._names(key, patterns, hidden)})
 
     def glob_folders(self, key: str, patterns: Sequence[str]) -> list[str]:
-        return sorted(set(self._names(key, patterns, hidden=False, folders=True)))
+        return sorted({name for name, is_folder in self._names(key, patterns, hidden=False) if is_folder})
 
-    def _names(self, key: str, patterns: Sequence[str], hidden: bool, folders: bool = False) -> Iterator[str]:
-        """The keys below a folder that have all of some patterns: those of objects, or of folders.
+    def first_names(self, key: str) -> list[str]:
+        name = f"{self._name(key)}/"
+        page = self._again(key, lambda: next(obstore.list(self._store, name, chunk_size=PAGE), None))
+        return [found["path"][len(name) :].partition("/")[0] for found in page or ()]
+
+    def _names(self, key: str, patterns: Sequence[str], hidden: bool) -> Iterator[tuple[str, bool]]:
+        """The keys below a folder that have all of some patterns, each with whether it is a folder.
 
         Of one level what lies deeper is not listed; of more levels all is, a thousand keys a request.
         """
@@ -216,10 +221,9 @@ class Objects:
             if not (below := found[start:].rstrip("/")):
                 continue  # what some servers keep of a folder that was there
             parts = below.split("/")
-            is_folder = found.endswith("/") or len(parts) > len(patterns)
             head = parts[: len(patterns)]
-            if is_folder == folders and len(head) == len(patterns) and _fit(head, patterns, hidden):
-                yield f"{key}/{'/'.join(head)}"
+            if len(head) == len(patterns) and _fit(head, patterns, hidden):
+                yield f"{key}/{'/'.join(head)}", found.endswith("/") or len(parts) > len(patterns)
 
     def children(self, key: str) -> tuple[Sequence[str], Sequence[tuple[str, Seen]]]:
         """The folders and the objects right below a key ("": the top), by name."""
@@ -244,8 +248,7 @@ class Objects:
         return map(self._seen, self._again(prefix, lambda: obstore.list(self._store, name).collect()))
 
     def is_folder(self, key: str) -> bool:
-        name = self._name(f"{key}/")
-        return bool(self._again(key, lambda: next(obstore.list(self._store, name, chunk_size=1), None)))
+        return bool(self.first_names(key))
 
     def lies_in(self, key: str, folder: str) -> bool:  # noqa: ARG002 - there are no links
         return True
@@ -283,7 +286,7 @@ class Objects:
             ended.set()
             beat.join()
             with contextlib.suppress(NotYet, Broken):
-                self.remove(sign)
+                self._remove_all(sign, [sign])
 
     def _beat(self, sign: str, seconds: float, ended: threading.Event) -> None:
         while not ended.wait(seconds):
@@ -302,17 +305,13 @@ class Objects:
         """
         kind = "shared" if shared else "alone"
         mark, end = f"{key}/{LOCK}/{kind}-{secrets.token_hex(8)}", time.monotonic() + seconds
-        try:
-            self.replace(mark, b"")
+        self.replace(mark, b"")
+        with self._beating(mark, LEASE / 4):
             while (others := self._others(key, mark, shared)) and time.monotonic() <= end:
-                self.remove(mark)  # so that of two who wait for each other one goes first
+                self._remove_all(mark, [mark])  # so that of two who wait for each other one goes first
                 time.sleep(PAUSE * (1 + secrets.randbelow(4)))
                 self.replace(mark, b"")
-            with self._beating(mark, LEASE / 4) if not others else contextlib.nullcontext():
-                yield not others
-        finally:
-            with contextlib.suppress(NotYet, Broken):
-                self.remove(mark)
+            yield not others
 
     def _others(self, key: str, mark: str, shared: bool) -> list[str]:
         """The marks in the way of one: all others, or of a shared one those of who would be alone."""
