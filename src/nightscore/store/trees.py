@@ -48,6 +48,9 @@ class Tree(Protocol):
     def kind(self, path: Path) -> str:
         """`file`, `folder`, or "" where nothing is. Raises `OSError` where it can't be looked at."""
 
+    def preload(self, folders: Iterable[Path]) -> None:
+        """Say which folders will be asked for: what takes a request each is asked for at once."""
+
     def fetch(self, paths: Iterable[Path]) -> None:
         """Have some files on this machine as they are now. Raises `NotYet` where one changes meanwhile."""
 
@@ -66,6 +69,9 @@ class DiskTree:
             return "folder" if stat.S_ISDIR(path.stat().st_mode) else "file"
         except (FileNotFoundError, NotADirectoryError):
             return ""
+
+    def preload(self, folders: Iterable[Path]) -> None:
+        """A look at a folder is quick."""
 
     def fetch(self, paths: Iterable[Path]) -> None:
         """They are here."""
@@ -108,12 +114,19 @@ class BucketTree:
     def entries(self, folder: Path) -> Sequence[BucketEntry]:
         """What the bucket's keys have below a folder's, one level."""
         if folder not in self._listed:
-            folders, objects = open_bucket(self.root).children(self._key(folder))
-            found = [BucketEntry(str(folder / name)) for name in folders]
-            self._listed[folder] = [*found, *(BucketEntry(str(folder / n), seen) for n, seen in objects)]
+            self._list(folder)
         if not self._listed[folder] and folder != self.root.folder:
             raise FileNotFoundError(2, "no key of the bucket begins so", str(folder))
         return self._listed[folder]
+
+    def _list(self, folder: Path) -> None:
+        folders, objects = open_bucket(self.root).children(self._key(folder))
+        found = [BucketEntry(str(folder / name)) for name in folders]
+        self._listed[folder] = [*found, *(BucketEntry(str(folder / n), seen) for n, seen in objects)]
+
+    def preload(self, folders: Iterable[Path]) -> None:
+        """List some folders, many at once."""
+        open_bucket(self.root).each(self._list, [f for f in folders if f not in self._listed])
 
     def kind(self, path: Path) -> str:
         """What a path is; the bucket's own is a folder, with keys or without."""

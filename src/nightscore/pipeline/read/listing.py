@@ -138,12 +138,13 @@ def _days(job: Job, name: str, source: PathInput, layout: Layout, span: Span) ->
     walk = open_walk(job, source)
     days, beside = _partitions(job, name, layout, walk, span)
     files, sums, ignored = [], [*beside.sums], [*beside.ignored]
-    for partition in days:
-        if partition.day and span[0] <= partition.day <= span[1]:
-            found = walk.at(partition)
-            files += [(partition.day.isoformat(), path) for path in found.files]
-            sums += found.sums
-            ignored += found.ignored
+    wanted = [p for p in days if p.day and span[0] <= p.day <= span[1]]
+    walk.tree.preload(() if layout.of_files else [walk.root / p.path for p in wanted])
+    for partition in wanted:
+        found = walk.at(partition)
+        files += [(str(partition.day), path) for path in found.files]
+        sums += found.sums
+        ignored += found.ignored
     walk.tree.fetch([*(path for _, path in files), *sums])
     return Listed(tuple(sorted(files)), tuple(sums), tuple(ignored))
 

@@ -225,6 +225,10 @@ class Objects:
             if len(head) == len(patterns) and _fit(head, patterns, hidden):
                 yield f"{key}/{'/'.join(head)}", found.endswith("/") or len(parts) > len(patterns)
 
+    def each(self, call: Callable[[Any], object], items: Sequence[Any]) -> None:
+        """Make a call, which asks for something here, for each of some items, many at once."""
+        _each(call, items, "objects")
+
     def children(self, key: str) -> tuple[Sequence[str], Sequence[tuple[str, Seen]]]:
         """The folders and the objects right below a key ("": the top), by name."""
         name = self._name(key)
