@@ -178,8 +178,12 @@ run(load("mini", sys.argv[1]), sys.argv[4])
 """
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("number", [1, 4, 7, 10, 13, 16, 19])
+DEATHS = [(number, moment) for number in (1, 4, 7, 10, 13, 16, 19) for moment in ("before", "after")]
+QUICK = {(7, "before"), (16, "after")}
+CASES = [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow) for case in DEATHS]
+
+
+@pytest.mark.parametrize(("number", "moment"), CASES)
 def test_a_machine_that_dies_at_its_kth_write_is_taken_over_by_another(
     workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, moment: str
 ) -> None:

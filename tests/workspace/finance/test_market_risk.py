@@ -23,6 +23,8 @@ from nightscore.store.catalog import read_catalog
 from tests.workspace.finance.recount import Recount, es_975, value_at_risk
 from tests.workspace.finance.world import DAYS, POSITIONS, make_workspace, run_chain
 
+pytestmark = pytest.mark.slow  # real nights of whole jobs
+
 INPUTS = ("spot", "strike", "rate", "years", "volatility", "right")
 DESKS = ("cash equity", "hedging", "market making", "options")
 

@@ -38,6 +38,7 @@ def recounted(day: str) -> dict[str, pd.DataFrame]:
     return {name: frame.iloc[-501:] for name, frame in found.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("day", DAYS)
 def test_features_are_a_recount_s_from_the_raw_prices(workspace: Path, recount: Recount, day: str) -> None:
     """All columns of all 10,020 rows, the volatility proxy among them."""
@@ -88,6 +89,7 @@ def test_the_job_has_the_fitted_proxy() -> None:
     assert {name: params[name]["default"] for name in names} == {name: metrics[name] for name in names}
 
 
+@pytest.mark.slow
 def test_a_price_after_the_day_changes_nothing(workspace: Path, tmp_path: Path) -> None:
     """With or without the last day, the features of the day before are the same."""
     root = tmp_path / "w"
@@ -109,6 +111,7 @@ def with_closes(workspace: Path, root: Path, day: str, symbol: str, times: float
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [0.5, 0.25, 100])
 def test_a_split_or_a_price_in_cents_holds_the_night(workspace: Path, tmp_path: Path, times: float) -> None:
     """The close of a day is half, a quarter, a hundred times what it was: positions would be worth that."""
@@ -128,6 +131,7 @@ def test_no_real_move_since_the_book_began_is_taken_for_a_split() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_a_close_that_is_missing_long_ago_holds_the_night(workspace: Path, tmp_path: Path) -> None:
     """More than 501 trading days back, where the move after it would be one of two days without a word."""
     root = with_closes(workspace, tmp_path / "w", "2020-07-01", "XOM", None)
@@ -135,6 +139,7 @@ def test_a_close_that_is_missing_long_ago_holds_the_night(workspace: Path, tmp_p
         run(load("volatility", workspace=root), DAYS[1], restate=Restate("a hole", by="a test"))
 
 
+@pytest.mark.slow
 def test_the_past_is_forecast_by_the_same_model(workspace: Path) -> None:
     """What was forecast on the first night stands in the history of the second."""
     found = query(

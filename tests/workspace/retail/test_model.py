@@ -78,6 +78,7 @@ def splits(booster: lgb.Booster) -> list[tuple[int, float]]:
     return sorted(found)
 
 
+@pytest.mark.slow
 def test_onnx_equals_lightgbm_on_real_rows(
     session: ort.InferenceSession, booster: lgb.Booster, real: Matrix
 ) -> None:
@@ -85,6 +86,7 @@ def test_onnx_equals_lightgbm_on_real_rows(
     assert_equal(session, booster, real)
 
 
+@pytest.mark.slow
 def test_onnx_equals_lightgbm_at_every_threshold_and_one_ulp_beside_it(
     session: ort.InferenceSession, booster: lgb.Booster, real: Matrix
 ) -> None:
@@ -103,6 +105,7 @@ def test_onnx_equals_lightgbm_at_every_threshold_and_one_ulp_beside_it(
         assert_equal(session, booster, rows)
 
 
+@pytest.mark.slow
 def test_a_step_over_a_threshold_is_larger_than_the_tolerance(booster: lgb.Booster, real: Matrix) -> None:
     """So the test above would see wrong branches: many single steps move the score by more than it allows."""
     thresholds = splits(booster)
@@ -115,6 +118,7 @@ def test_a_step_over_a_threshold_is_larger_than_the_tolerance(booster: lgb.Boost
     assert (steps > TOLERANCE).mean() > 0.1
 
 
+@pytest.mark.slow
 def test_onnx_equals_lightgbm_on_missing_values(
     session: ort.InferenceSession, booster: lgb.Booster, real: Matrix
 ) -> None:
