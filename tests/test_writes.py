@@ -251,7 +251,7 @@ def test_what_is_written_below_data_while_nights_run_is_written_by_the_store(tmp
     )
     assert {name.partition("/")[0] for name, _ in seen} == {"store"}, sorted(seen)
     assert {name for name, _ in seen} >= {
-        f"store/{module}.py" for module in ("staging", "run_folder", "places/reports")
+        f"store/{module}.py" for module in ("staging", "storage/folder", "places/reports")
     }
 
 
