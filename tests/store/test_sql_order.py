@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nightscore.common import Broken
-from nightscore.store import Engine, EngineResources, SqlMistakes, View, ordered_select
+from nightscore.store import Engine, EngineResources, SqlMistakes, View, ordered_select, sorted_select
 
 ROWS, GROUPS = 30_000, 4_500
 SMALL, LARGE = 96_000_000, 2_000_000_000  # bytes of memory: 96 MB is little for a million groups
@@ -275,3 +275,20 @@ def test_a_tie_among_groups_stops_the_run_too(sql: str, layouts: list[tuple[Path
     """The arguments of a sum order no frame, and a constant in ORDER BY is no column of GROUP BY."""
     with pytest.raises(Broken, match="two rows are alike in the ORDER BY"):
         asked(ordered_select(sql, "x.sql"), layouts[0])
+
+
+@pytest.mark.parametrize(
+    ("sql", "rows"),
+    [
+        ("SELECT * FROM (VALUES (2), (1)) AS t(a)", [(1,), (2,)]),
+        ("SELECT a FROM (VALUES (1), (2)) AS t(a) ORDER BY a DESC; -- its own", [(2,), (1,)]),
+        ("SELECT rank() OVER (ORDER BY a DESC) AS n, a FROM (VALUES (1), (2)) AS t(a); -- in", [(1, 2), (2, 1)]),
+        ("SELECT a, b AS a FROM (VALUES (2, 0), (1, 9)) AS t(a, b)", [(1, 9), (2, 0)]),
+        ("SELECT 2 AS a UNION ALL SELECT 1", [(1,), (2,)]),
+    ],
+)  # fmt: skip
+def test_a_select_that_is_sorted_has_its_rows_in_one_order(sql: str, rows: list[tuple[int, ...]]) -> None:
+    """Its own, if it has one of its own and not of a window; two columns of one name keep it."""
+    found = duckdb.sql(sorted_select(sql, "q"))
+    assert found.fetchall() == rows
+    assert len(set(found.columns)) == len(set(duckdb.sql(sql).columns))

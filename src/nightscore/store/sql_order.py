@@ -45,6 +45,18 @@ def ordered_select(sql: str, where: str) -> str:
     return _ordered(sql, where)
 
 
+def sorted_select(sql: str, where: str) -> str:
+    """A SELECT whose rows come in one order: its own, or where it has none, that of all its columns.
+
+    Raises:
+        Broken: it is no SELECT.
+    """
+    tree = parse_select(sql, where)
+    if _terms(tree["statements"][0]["node"]):
+        return sql
+    return f"({unparse_select(tree, where)}) ORDER BY ALL"  # in brackets two columns may have one name
+
+
 @lru_cache(maxsize=64)
 def _ordered(sql: str, where: str) -> str:
     tree = parse_select(sql, where)

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nightscore.common import Broken, clipped, parse_yaml
 from nightscore.job import Job, load_all
-from nightscore.store import catalog, named_views, with_names
+from nightscore.store import catalog, named_views, sorted_select, with_names
 
 FILE = "model.md"
 SECTIONS = (
@@ -36,7 +36,6 @@ SECTIONS = (
 HEAD = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 TITLE = re.compile(r"^## +(.+?) *$", re.MULTILINE)
 FIGURE = re.compile(r"\{\{\s*([^{}|]+?)\s*(?:\|\s*([^{}|]*?)\s*)?\}\}")
-ORDERED = re.compile(r"\border\s+by\b", re.IGNORECASE)
 PLACE = re.compile(r"\$([12])\b")
 MOST_ROWS = 60  # of a table on the page
 PUNCTUATION = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~&])")
@@ -174,7 +173,8 @@ def _run(job: Job, shown: str, name: str, outcome: Outcome, days: tuple[dt.date,
     missing: tuple[str, ...] = ()
     try:
         missing = _unpublished(job, sql)
-        table = catalog.query(_sorted(sql), job.workspace, values=[days[int(place) - 1] for place in used])
+        text = sorted_select(sql, f"tables.{name}")  # so that a page is the same page again
+        table = catalog.query(text, job.workspace, values=[days[int(place) - 1] for place in used])
         columns = [column.to_pylist() for column in table.columns]  # by place: two may have one name
     except UnknownTable as error:
         raise Broken(f"{shown}: head: tables.{name}: {error}") from None
@@ -182,13 +182,6 @@ def _run(job: Job, shown: str, name: str, outcome: Outcome, days: tuple[dt.date,
         return OutcomeRows(name, outcome.about, outcome.sql, problem=str(error), missing=missing)
     rows = tuple(zip(*columns, strict=True))
     return OutcomeRows(name, outcome.about, outcome.sql, tuple(table.column_names), rows)
-
-
-def _sorted(sql: str) -> str:
-    """A SELECT whose rows are in one order, so that a page is the same page again; its own, if it has one."""
-    if ORDERED.search(sql):
-        return sql
-    return f"SELECT * FROM (\n{sql.strip().rstrip(';')}\n) ORDER BY ALL"
 
 
 class UnknownTable(Broken):
