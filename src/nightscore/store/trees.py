@@ -110,6 +110,7 @@ class BucketTree:
 
     root: Root
     _listed: dict[Path, Sequence[BucketEntry]] = field(default_factory=dict)
+    _entries: dict[Path, BucketEntry] = field(default_factory=dict)  # by path, of what is listed
 
     def entries(self, folder: Path) -> Sequence[BucketEntry]:
         """What the bucket's keys have below a folder's, one level."""
@@ -122,7 +123,10 @@ class BucketTree:
     def _list(self, folder: Path) -> None:
         folders, objects = open_bucket(self.root).children(self._key(folder))
         found = [BucketEntry(str(folder / name)) for name in folders]
-        self._listed[folder] = [*found, *(BucketEntry(str(folder / n), seen) for n, seen in objects)]
+        found += [BucketEntry(str(folder / name), seen) for name, seen in objects]
+        for entry in found:  # where a folder and an object have one name, the folder counts
+            self._entries.setdefault(Path(entry.path), entry)
+        self._listed[folder] = found
 
     def preload(self, folders: Iterable[Path]) -> None:
         """List some folders, many at once."""
@@ -133,18 +137,17 @@ class BucketTree:
         if path == self.root.folder:
             return "folder"
         with contextlib.suppress(FileNotFoundError):
-            found = next((e for e in self.entries(path.parent) if Path(e.path) == path), None)
-            if found:
-                return "folder" if found.is_dir() else "file"
-        return ""
+            self.entries(path.parent)
+        found = self._entries.get(path)
+        return "" if found is None else "folder" if found.is_dir() else "file"
 
     def fetch(self, paths: Iterable[Path]) -> None:
         """Have some files in the mirror as the listing found them."""
         open_bucket(self.root).fetch({self._seen(path): path for path in paths})
 
     def _seen(self, path: Path) -> Seen:
-        found = next(e.seen for e in self.entries(path.parent) if Path(e.path) == path)
-        assert found is not None  # noqa: S101 - the walk asks for files alone
+        found = self._entries[path].seen
+        assert found is not None  # noqa: S101 - the walk asks for files alone, which it has listed
         return found
 
     def _key(self, folder: Path) -> str:
