@@ -123,6 +123,3 @@ class Storage(Protocol):
 
     def now(self) -> float:
         """The time by the storage's clock, by which `modified` goes, in seconds since the epoch."""
-
-    def free_bytes(self, key: str) -> int:
-        """Bytes that may still be written below a key."""

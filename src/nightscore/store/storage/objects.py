@@ -27,13 +27,12 @@ from obstore import exceptions as raised
 from obstore.store import MemoryStore, from_url
 
 from nightscore.common import Broken, NotYet
-from nightscore.store import disk
 from nightscore.store.storage.contract import Seen
 from nightscore.store.storage.mirror import Mirror, changed
 
 TRIES, FIRST_PAUSE, LONGEST_PAUSE = 8, 0.05, 2.0  # of what can't be known to have been done; seconds
 AT_ONCE = 32  # requests
-PAGE = 1_000  # keys that a storage lists by one request
+PAGE = 1_000  # keys that a storage lists, or removes, by one request
 RANGE = 8 << 20  # bytes of an object that one request fetches
 WHOLE = 32 << 20  # bytes up to which data is put by one request, which can be conditional
 COPIED = 5_000_000_000  # bytes up to which S3 copies an object by one request
@@ -47,6 +46,7 @@ TAKEN = (raised.AlreadyExistsError, raised.PreconditionError)  # and nothing is 
 HOPELESS = ("NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "builder error")
 EXPIRED, SKEWED = "ExpiredToken", "RequestTimeTooSkewed"
 ENDPOINT = re.compile(r"https?://[^/]*@")  # with a user in it
+Answers = tuple[type[Exception], ...]  # errors that say what was done
 T = TypeVar("T")
 
 
@@ -91,7 +91,7 @@ class Objects:
     def create(self, key: str, data: bytes) -> bytes:
         self.refuse_unfit()
         for pause in _pauses():
-            with contextlib.suppress(*TAKEN), self._doubtful(key):
+            with contextlib.suppress(*TAKEN), self._doubtful(key, TAKEN):
                 obstore.put(self._store, self._name(key), data, mode="create")
                 return data
             with contextlib.suppress(FileNotFoundError):
@@ -264,8 +264,8 @@ class Objects:
 
     def remove(self, key: str) -> None:
         keys = [found.key for found in self.walk(key)]
-        for start in range(0, len(keys), 1_000):
-            self._remove_all(key, keys[start : start + 1_000])
+        for start in range(0, len(keys), PAGE):
+            self._remove_all(key, keys[start : start + PAGE])
 
     def _remove_all(self, key: str, keys: Sequence[str]) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -342,9 +342,6 @@ class Objects:
     def table_address(self, key: str) -> str:
         return f"{self.address}/{self._name(key)}"
 
-    def free_bytes(self, key: str) -> int:
-        return disk.free_bytes(self.scratch(key))
-
     def refuse_unfit(self) -> None:
         """Know that the storage holds to conditions: one that ignores them would lose nights quietly.
 
@@ -373,17 +370,11 @@ class Objects:
 
     def _refused(self, key: str, call: Callable[[], object]) -> bool:
         """Whether the storage refuses a call for its condition."""
-        for pause in _pauses():
-            try:
-                call()
-            except TAKEN:
-                return True
-            except (raised.BaseError, OSError) as error:
-                self._raise_if_known(key, error)
-                time.sleep(pause)
-            else:
-                return False
-        raise NotYet(f"{self._shown(key)}: the storage does not answer; try again later")
+        try:
+            self._again(key, call, TAKEN)
+        except TAKEN:
+            return True
+        return False
 
     def _raise_unfit(self, header: str, so: str) -> NoReturn:
         raise Broken(
@@ -391,26 +382,29 @@ class Objects:
             "conditional requests, as S3, Google Cloud Storage, Azure Blob Storage and SeaweedFS do"
         )
 
-    def _again(self, key: str, call: Callable[[], T]) -> T:
+    def _again(self, key: str, call: Callable[[], T], said: Answers = (raised.PreconditionError,)) -> T:
         """The result of a call that may be made several times.
 
         Raises:
-            FileNotFoundError, PreconditionError: what the storage says.
+            FileNotFoundError, those of `said`: what the storage says.
             Broken: it does not let us.
             NotYet: it does not answer.
         """
         for pause in _pauses():
-            with self._doubtful(key):
+            with self._doubtful(key, said):
                 return call()
             time.sleep(pause)
         raise NotYet(f"{self._shown(key)}: the storage does not answer; try again later")
 
     @contextlib.contextmanager
-    def _doubtful(self, key: str) -> Iterator[None]:
-        """A context that passes over an error after which it is not known what was done, 409 among them."""
+    def _doubtful(self, key: str, said: Answers) -> Iterator[None]:
+        """A context that passes over an error after which it is not known what was done, 409 among them.
+
+        Errors of `said` are answers.
+        """
         try:
             yield
-        except raised.PreconditionError:
+        except said:
             raise
         except (raised.BaseError, OSError) as error:
             self._raise_if_known(key, error)
