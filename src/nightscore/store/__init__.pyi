@@ -119,6 +119,7 @@ from .sql_columns import used_columns as used_columns
 from .sql_columns import with_names as with_names
 from .sql_order import ordered_select as ordered_select
 from .sql_order import sorted_select as sorted_select
+from .sql_text import literal as literal
 from .sql_text import quote_identifier as quote_identifier
 from .staging import FEATURE_GROUP_ROWS as FEATURE_GROUP_ROWS
 from .staging import StagedFile as StagedFile

@@ -100,10 +100,7 @@ def _shown(kind: tuple[str, str]) -> str:
 def _inspect(
     workspace: Workspace, path: Path, day: str, timed: bool = True
 ) -> tuple[InputFile, ParquetColumns]:
-    shown = workspace.relative(path)
-    if set(shown) & set("*?["):
-        raise Broken(f"{shown}: DuckDB takes * ? [ in a path for a pattern; rename it")
-    workspace.follow(path)  # a file of a folder inside may be a link to elsewhere
+    shown = shown_path(workspace, path)
     try:
         with path.open("rb") as file:
             stat = file_stat(path)
@@ -130,6 +127,19 @@ def _footer(file: "object", size: int) -> bytes:
     length = int.from_bytes(read(4), "little")
     seek(size - 8 - length)
     return bytes(read(length))
+
+
+def shown_path(workspace: Workspace, path: Path) -> str:
+    """A listed file's path, as plans and receipts write it.
+
+    Raises:
+        Broken: DuckDB would take it for a pattern, or it is a link that leads out of all roots.
+    """
+    shown = workspace.relative(path)
+    if set(shown) & set("*?["):
+        raise Broken(f"{shown}: DuckDB takes * ? [ in a path for a pattern; rename it")
+    workspace.follow(path)  # a file of a folder inside may be a link to elsewhere
+    return shown
 
 
 def file_stat(path: Path) -> str:

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from nightscore.common import Broken, NotYet
 from nightscore.job import Job, PathInput
-from nightscore.pipeline.read.parquet_files import file_stat
+from nightscore.pipeline.read.parquet_files import file_stat, shown_path
 from nightscore.store import (
     Engine,
     EngineResources,
@@ -26,6 +26,7 @@ from nightscore.store import (
     View,
     is_wrong,
     job_memory_budget,
+    literal,
     raw_sources,
     storage,
     written,
@@ -138,9 +139,8 @@ def _question(text: TextColumns, reader: str) -> str:
 
 def _keys(engine: Engine, path: Path) -> set[str]:
     """The keys of the objects of a file."""
-    quoted = str(path).replace("'", "''")
     rows = engine.rows(
-        f"SELECT DISTINCT unnest(json_keys(json)) FROM read_json_objects(['{quoted}'], "
+        f"SELECT DISTINCT unnest(json_keys(json)) FROM read_json_objects([{literal(path)}], "
         "format = 'newline_delimited')"
     )
     return {key for (key,) in rows}
@@ -164,10 +164,7 @@ def _declared(source: PathInput, folders: FolderColumns, paths: Sequence[str]) -
 
 
 def _inspect(job: Job, path: Path, day: str) -> InputFile:
-    shown = job.workspace.relative(path)
-    if set(shown) & set("*?["):
-        raise Broken(f"{shown}: DuckDB takes * ? [ in a path for a pattern; rename it")
-    job.workspace.follow(path)
+    shown = shown_path(job.workspace, path)
     try:
         stat = file_stat(path)
         _, size, changed = stat.split(":")
