@@ -28,6 +28,7 @@ from .progress import Stopwatch as Stopwatch
 from .progress import show_progress as show_progress
 from .progress import silent as silent
 from .roots import BUCKETS as BUCKETS
+from .roots import DATA as DATA
 from .roots import PLACE as PLACE
 from .roots import ROOT_NAME as ROOT_NAME
 from .roots import SCHEME as SCHEME

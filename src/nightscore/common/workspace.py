@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import NoReturn
@@ -71,10 +70,6 @@ class Workspace:
     def dossiers(self) -> Path:
         """The folder of the jobs' model documents: `<job>/`."""
         return self.data / "dossiers"
-
-    def runs_of(self, job: str, day: date) -> Path:
-        """The folder that holds the runs of one day of one job."""
-        return self.runs / job / day.isoformat()
 
     def job_files(self) -> list[Path]:
         """Every job.yaml of the workspace, sorted by path."""

@@ -10,12 +10,11 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nightscore.common import Broken, NotYet, Root, Workspace
+from nightscore.common import DATA, Broken, NotYet, Root, Workspace
 from nightscore.store.disk import free_bytes
 from nightscore.store.storage import open_bucket
 from nightscore.store.versions import library_versions
 
-DATA = "data"
 LOW = 1_000_000_000  # bytes that should be free where a night writes
 
 

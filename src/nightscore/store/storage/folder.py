@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nightscore.common import (
+    DATA,
     link_or_copy,
     list_paths,
     remove_path,
@@ -20,11 +21,9 @@ from nightscore.common import (
     sync,
     write_once,
 )
-from nightscore.store import disk
 from nightscore.store.storage.contract import Seen
 
 LOCK = "lock"
-DATA = "data"
 PAUSE = 0.05  # seconds between two tries of a lock
 
 
@@ -152,9 +151,6 @@ class Folder:
 
     def now(self) -> float:
         return time.time()
-
-    def free_bytes(self, key: str) -> int:
-        return disk.free_bytes(self._path(key))
 
 
 def _seen(key: str, found: os.stat_result) -> Seen:

@@ -5,15 +5,13 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nightscore.common import Broken, Root, Workspace
+from nightscore.common import DATA, Broken, Root, Workspace
 from nightscore.store.storage.contract import Storage
 from nightscore.store.storage.folder import Folder
 from nightscore.store.storage.place import Place
 
 if TYPE_CHECKING:
     from nightscore.store.storage.objects import Objects
-
-DATA = "data"
 
 
 def storage_of(workspace: Workspace) -> Storage:
