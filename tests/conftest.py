@@ -11,6 +11,7 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     from tests.support.s3 import Server
+    from tests.support.s3_proxy import Proxy
 
 HERE = Path(__file__).parent
 
@@ -83,3 +84,12 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Server"]:
     server = start_server(tmp_path_factory.mktemp("s3"))
     yield server
     server.kill()
+
+
+@pytest.fixture
+def proxy(s3_server: "Server") -> Iterator["Proxy"]:
+    """What lets requests to the server through, counts them, and breaks those that it is told to."""
+    from tests.support.s3_proxy import Proxy
+
+    with Proxy(s3_server.port) as one:
+        yield one

@@ -16,7 +16,7 @@ from nightscore.common import Broken, NotYet
 from nightscore.pipeline.read import inputs
 from nightscore.store.storage import homes
 from nightscore.store.storage.objects import Objects, open_objects
-from tests.support.s3 import BUCKET, Server, client_environment
+from tests.support.s3 import BUCKET, become_client
 from tests.support.s3_proxy import Proxy
 from tests.support.workspace import DAYS, JOB, make_workspace, rows_of
 
@@ -27,20 +27,10 @@ DAY = DAYS[0]
 
 
 @pytest.fixture
-def proxy(s3_server: Server) -> Iterator[Proxy]:
-    """What lets requests through, counts them, and breaks those that it is told to."""
-    with Proxy(s3_server.port) as one:
-        yield one
-
-
-@pytest.fixture
 def lake(proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Objects]:
     """A bucket with the rows of three days, 500 each, in two files a day."""
-    for name, value in client_environment(proxy.port).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("NIGHTSCORE_SCRATCH", str(tmp_path / "scratch"))
+    become_client(monkeypatch, proxy.port, tmp_path / "scratch")
     monkeypatch.setenv("NIGHTSCORE_ROOT_LAKE", f"s3://{BUCKET}/{tmp_path.name}")
-    homes._bucket.cache_clear()
     bucket = open_objects(f"s3://{BUCKET}/{tmp_path.name}", tmp_path / "writer")
     for day in DAYS:
         put_day(bucket, day)

@@ -15,7 +15,7 @@ from nightscore.store import collect_garbage
 from nightscore.store.catalog import read_catalog
 from nightscore.store.storage import homes
 from nightscore.store.storage.objects import Objects, open_objects
-from tests.support.s3 import BUCKET, Server, client_environment
+from tests.support.s3 import BUCKET, become_client
 from tests.support.s3_proxy import Proxy
 from tests.support.workspace import DAYS, make_workspace
 
@@ -24,25 +24,15 @@ ROWS = 400
 
 
 @pytest.fixture
-def proxy(s3_server: Server) -> Iterator[Proxy]:
-    """What lets requests through, counts them, and breaks those that it is told to."""
-    with Proxy(s3_server.port) as one:
-        yield one
-
-
-@pytest.fixture
 def bucket(proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Objects]:
     """The bucket's prefix of a test, with a workspace's lake and model."""
-    for name, value in client_environment(proxy.port).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("NIGHTSCORE_SCRATCH", str(tmp_path / "scratch"))
+    become_client(monkeypatch, proxy.port, tmp_path / "scratch")
     address = f"s3://{BUCKET}/{tmp_path.name}"
     source = make_workspace(tmp_path / "source", ROWS)
     store = open_objects(address, tmp_path / "writer")
     for file in (path for path in (source / "data").rglob("*") if path.is_file()):
         store.replace(file.relative_to(source / "data").as_posix(), file.read_bytes())
     monkeypatch.setenv("NIGHTSCORE_ROOT_DATA", address)
-    homes._bucket.cache_clear()
     yield store
     homes._bucket.cache_clear()
 

@@ -36,7 +36,7 @@ from nightscore.store import collect_garbage
 from nightscore.store.catalog import read_catalog
 from nightscore.store.storage import homes, objects
 from nightscore.store.storage.objects import Objects, open_objects
-from tests.support.s3 import BUCKET, Server, client_environment
+from tests.support.s3 import BUCKET, become_client
 from tests.support.s3_proxy import Proxy
 from tests.support.workspace import DAYS, JOB, linear_model, make_workspace, rows_of
 
@@ -184,13 +184,6 @@ WORK = {
 }
 
 
-@pytest.fixture
-def proxy(s3_server: Server) -> Iterator[Proxy]:
-    """What breaks requests."""
-    with Proxy(s3_server.port) as one:
-        yield one
-
-
 @dataclass
 class Worlds:
     """Makes a world of a kind once, and copies of it."""
@@ -233,9 +226,7 @@ class Worlds:
 @pytest.fixture
 def worlds(proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worlds]:
     """Worlds before the proxy, whose clients lose patience soon."""
-    for name, value in client_environment(proxy.port).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("NIGHTSCORE_SCRATCH", str(tmp_path / "scratch"))
+    become_client(monkeypatch, proxy.port, tmp_path / "scratch")
     monkeypatch.setattr(objects, "TRIES", 3)
     monkeypatch.setattr(objects, "RETRY", {"max_retries": 1, "retry_timeout": timedelta(seconds=20)})
     monkeypatch.setattr(objects, "CLIENT", {"timeout": timedelta(seconds=3)})

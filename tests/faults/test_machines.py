@@ -22,7 +22,7 @@ from nightscore.store.catalog import read_catalog
 from nightscore.store.storage import homes, objects
 from nightscore.store.storage.objects import Objects, open_objects
 from tests.faults.machines import start, together
-from tests.support.s3 import BUCKET, Server, client_environment, start_server
+from tests.support.s3 import BUCKET, Server, become_client, start_server
 from tests.support.workspace import JOB, make_workspace, write_day
 
 DAY, ROWS = "2020-01-01", 200
@@ -70,12 +70,9 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     """Makes a site on a server."""
 
     def made(server: Server, job: str = JOB, days: tuple[str, ...] = (DAY,)) -> Site:
-        for name, value in client_environment(server.port).items():
-            monkeypatch.setenv(name, value)
+        become_client(monkeypatch, server.port, tmp_path / "scratch")
         address = f"s3://{BUCKET}/{tmp_path.name}"
-        monkeypatch.setenv("NIGHTSCORE_SCRATCH", str(tmp_path / "scratch"))
         monkeypatch.setenv("NIGHTSCORE_ROOT_DATA", address)
-        homes._bucket.cache_clear()
         source = make_workspace(tmp_path / "source", ROWS, job, days=days)
         site = Site(tmp_path, tmp_path / "ws", open_objects(address, tmp_path / "writer/mirror"))
         (source / "jobs").rename(tmp_path / "jobs")

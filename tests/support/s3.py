@@ -11,6 +11,10 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
+from nightscore.store.storage import homes
+
 BUCKET, KEY, SECRET = "night", "admin", "of-tests-only"
 PATIENCE = 60.0  # seconds until a server has to answer
 PORTS = (
@@ -54,6 +58,14 @@ def client_environment(port: int) -> dict[str, str]:
         "AWS_REGION": "us-east-1",
         "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "false",
     }
+
+
+def become_client(monkeypatch: pytest.MonkeyPatch, port: int, scratch: Path) -> None:
+    """Let this process be a client, with a scratch folder, that has opened no bucket yet."""
+    for name, value in client_environment(port).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("NIGHTSCORE_SCRATCH", str(scratch))
+    homes._bucket.cache_clear()
 
 
 def binary() -> str:
