@@ -1,7 +1,8 @@
 """What several kinds of input say alike: types of columns, and which days are expected."""
 
 import re
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag
 
@@ -38,3 +39,21 @@ InputCalendar = Annotated[
         "XNYS, or of several; default: the days of the job's schedule"
     ),
 ]
+Lookback = Annotated[int, Field(ge=1, le=100_000, description="days, the scored day included")]
+
+
+class Contracted:
+    """An input whose `columns` are the contract of what is read."""
+
+    if TYPE_CHECKING:  # else pydantic would take it for the model's first field
+        columns: Mapping[str, str] | None
+
+    @property
+    def types(self) -> dict[str, str]:
+        """The DuckDB type of each column of the contract."""
+        return {name: kind.removesuffix(NOT_NULL) for name, kind in (self.columns or {}).items()}
+
+    @property
+    def never_null(self) -> list[str]:
+        """The columns in which each row has a value."""
+        return [name for name, kind in (self.columns or {}).items() if kind.endswith(NOT_NULL)]

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from nightscore.common import clipped
 from nightscore.job.fields import Column, FilePath, Misplaced, Name, RootName, StrictModel
-from nightscore.job.input_fields import NOT_NULL, Contract, InputCalendar, SqlType
+from nightscore.job.input_fields import Contract, Contracted, InputCalendar, Lookback, SqlType
 from nightscore.job.kinds import Kind, one_of
 from nightscore.job.layout import ALLOWED, Layout, parse_layout
 from nightscore.job.snapshot_inputs import DeltaInput, IcebergInput
@@ -80,7 +80,7 @@ class Ready(StrictModel):
         return [re.sub(r"\{[^}]*\}", "*", self.file)] if self.file else []
 
 
-class PathInput(StrictModel, Kind):
+class PathInput(Contracted, StrictModel, Kind):
     """Parquet files of the workspace, or of a root: partitions by day, or (without `partition`) one table."""
 
     example: ClassVar[str] = "{path: …, partition: day, lookback: days}"
@@ -95,7 +95,7 @@ class PathInput(StrictModel, Kind):
             "'region=*/day={day}' or 'customers_{day:%Y%m%d}.parquet'"
         ),
     ] = None
-    lookback: Annotated[int, Field(ge=1, le=100_000, description="days, the scored day included")] = 1
+    lookback: Lookback = 1
     columns: Annotated[
         dict[str, Contract] | None,
         Field(
@@ -193,16 +193,10 @@ class PathInput(StrictModel, Kind):
         return f'SELECT * FROM "{name}" WHERE "{self.layout.column}" = getvariable(\'day\')'
 
     @property
-    def types(self) -> dict[str, str]:
-        """The DuckDB type of each column of the contract."""
-        return {name: kind.removesuffix(NOT_NULL) for name, kind in (self.columns or {}).items()}
-
-    @property
     def never_null(self) -> list[str]:
-        """The columns in which each row has a value."""
-        said = [name for name, kind in (self.columns or {}).items() if kind.endswith(NOT_NULL)]
+        """The columns in which each row has a value: by the contract, or because they say its day."""
         dated = [self.since, self.day_column if self.no_day != "ignore" else None]
-        return list(dict.fromkeys([*said, *(name for name in dated if name)]))
+        return list(dict.fromkeys([*super().never_null, *(name for name in dated if name)]))
 
     @model_validator(mode="after")
     def _lookback_needs_partition(self) -> "PathInput":
@@ -246,7 +240,7 @@ class TableInput(StrictModel, Kind):
     example: ClassVar[str] = "{table: …}"
 
     table: Annotated[Name, Field(description="the output table's name")]
-    lookback: Annotated[int, Field(ge=1, le=100_000, description="days, the scored day included")] = 1
+    lookback: Lookback = 1
     columns: Annotated[
         dict[Column, SqlType] | None,
         Field(description="DuckDB types of the columns, for the nights before the table has a day"),

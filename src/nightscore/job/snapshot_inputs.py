@@ -5,11 +5,11 @@ from typing import Annotated, ClassVar
 from pydantic import Field, model_validator
 
 from nightscore.job.fields import Column, FilePath, Misplaced, Name, RootName, StrictModel
-from nightscore.job.input_fields import NOT_NULL, Contract, InputCalendar
+from nightscore.job.input_fields import Contract, Contracted, InputCalendar, Lookback
 from nightscore.job.kinds import Kind
 
 
-class SnapshotInput(StrictModel, Kind):
+class SnapshotInput(Contracted, StrictModel, Kind):
     """A table of another engine at a snapshot: its rows are those that its metadata says."""
 
     layout: ClassVar[None] = None
@@ -31,7 +31,7 @@ class SnapshotInput(StrictModel, Kind):
             "no partition does"
         ),
     ] = None
-    lookback: Annotated[int, Field(ge=1, le=100_000, description="days, the scored day included")] = 1
+    lookback: Lookback = 1
     columns: Annotated[
         dict[str, Contract] | None,
         Field(
@@ -44,16 +44,6 @@ class SnapshotInput(StrictModel, Kind):
         Column | None,
         Field(description="the column (TIMESTAMPTZ or DATE) that says since when a row is known"),
     ] = None
-
-    @property
-    def types(self) -> dict[str, str]:
-        """The DuckDB type of each column of the contract."""
-        return {name: kind.removesuffix(NOT_NULL) for name, kind in (self.columns or {}).items()}
-
-    @property
-    def never_null(self) -> list[str]:
-        """The columns in which each row has a value."""
-        return [name for name, kind in (self.columns or {}).items() if kind.endswith(NOT_NULL)]
 
     @property
     def address(self) -> str:
