@@ -12,11 +12,11 @@ from nightscore.common import Broken, NightscoreError, NotYet, open_workspace
 from nightscore.store import delta
 from nightscore.store.storage import homes
 from nightscore.store.storage.objects import Objects, open_objects
-from tests.behaviour.test_data_in_a_bucket import DAY, bucket, proxy, workspace
+from tests.behaviour.test_data_in_a_bucket import DAY, bucket, workspace
 from tests.support.s3 import SECRET
 from tests.support.s3_proxy import Proxy
 
-__all__ = ["bucket", "proxy", "workspace"]
+__all__ = ["bucket", "workspace"]
 
 
 def test_a_night_writes_no_secret(

@@ -126,7 +126,8 @@ def _column_of_days(table: "Table", asked: Asked) -> str | None:
 
 def _within(table: "Table", column: str, span: Span) -> Any:
     """A filter by which manifests and files of other days are not opened."""
-    from pyiceberg.expressions import And, GreaterThanOrEqual, LessThan
+    from pyiceberg.expressions import And, GreaterThanOrEqual, LessThan, Reference
+    from pyiceberg.expressions.literals import literal
 
     kind = str(table.schema().find_field(column).field_type)
     after = dt.date.max if span[1] == dt.date.max else span[1] + dt.timedelta(days=1)
@@ -134,7 +135,9 @@ def _within(table: "Table", column: str, span: Span) -> Any:
     if kind.startswith("timestamp"):
         zone = "+00:00" if kind.startswith("timestamptz") else ""
         bounds = [f"{day}T00:00:00{zone}" for day in bounds]
-    return And(GreaterThanOrEqual(column, bounds[0]), LessThan(column, bounds[1]))
+    first, after_last = map(literal, bounds)
+    term = Reference(column)
+    return And(GreaterThanOrEqual(term=term, value=first), LessThan(term=term, value=after_last))
 
 
 def _file(table: "Table", task: "FileScanTask", partition: str | None, shown: str) -> SnapshotFile:
