@@ -92,6 +92,7 @@ def test_a_second_process_finds_the_day_unchanged(published: Path) -> None:
 
 
 @pytest.mark.parametrize("cause", CAUSES)
+@pytest.mark.sample(3)
 def test_a_changed_cause_runs_again(published: Path, cause: str) -> None:
     """One new run replaces the old day, and then the day is unchanged again."""
     CAUSES[cause](published)
@@ -176,6 +177,7 @@ def test_memory_changes_no_byte(large: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "times"), [(5, 2), *(pytest.param(files, 4, marks=pytest.mark.slow) for files in (1, 5))]
 )
+@pytest.mark.slow
 def test_forced_again_gives_the_same_bytes_from_sql_with_joins_and_aggregates(
     fresh: Build, files: int, times: int
 ) -> None:

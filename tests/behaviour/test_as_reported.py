@@ -171,6 +171,7 @@ def other_byte(file: Path) -> None:
         (other_byte, "its sha256 is [0-9a-f]{64}, which its receipt does not have"),
     ],
 )
+@pytest.mark.sample(2)
 def test_a_file_that_was_replaced_in_its_place_is_not_read(
     books: Path, replace: Callable[[Path], None], why: str, first_reported: bool
 ) -> None:

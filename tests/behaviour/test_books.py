@@ -221,6 +221,7 @@ def test_a_day_that_is_not_published_is_not_restated(closed: Path) -> None:
 
 
 @pytest.mark.parametrize("stage", mostly_slow(BOOK_COMMITS, ["commit restatements", "commit receipts"]))
+@pytest.mark.sample(1)
 def test_a_restatement_that_is_killed_is_completed_whole(closed: Path, stage: str) -> None:
     """Killed at each commit: readers have all or nothing of it, and the next plain run completes it."""
     later(closed)
@@ -352,6 +353,7 @@ def ids(root: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("kind", [pa.timestamp("us", "UTC"), pa.date32()])
+@pytest.mark.sample(1)
 def test_a_run_sees_what_was_known_at_its_cut_off(fresh: Build, kind: pa.DataType) -> None:
     """Rows known by then, the moment included, and none of unknown time; without a cut-off all rows.
 

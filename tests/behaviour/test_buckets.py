@@ -166,6 +166,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", FAULTS)
 @pytest.mark.parametrize("skip", [0, 2, 5])
+@pytest.mark.sample(3)
 def test_a_request_that_fails_is_made_again(workspace: Path, proxy: Proxy, name: str, skip: int) -> None:
     """Once: the night is as it would have been."""
     proxy.set_rules({**FAULTS[name], "skip": skip, "times": 1})

@@ -121,6 +121,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", FAULTS)
 @pytest.mark.parametrize("skip", [3, 30, 80])
+@pytest.mark.sample(3)
 def test_a_request_that_fails_leaves_the_old_or_the_new(
     workspace: Path, proxy: Proxy, name: str, skip: int
 ) -> None:
@@ -174,6 +175,7 @@ CASES = [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow) fo
 
 
 @pytest.mark.parametrize(("number", "moment"), CASES)
+@pytest.mark.sample(1)
 def test_a_machine_that_dies_at_its_kth_write_is_taken_over_by_another(
     workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, moment: str
 ) -> None:

@@ -147,6 +147,7 @@ def test_what_was_known_then_and_first_reported_is_what_it_was(root: Path) -> No
 
 
 @pytest.mark.parametrize("one", FACTS["said"], ids=lambda one: " ".join(one["arguments"])[:70])
+@pytest.mark.sample(8)
 def test_commands_answer_as_they_did(
     root: Path, one: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -278,6 +279,7 @@ def test_a_held_day_is_held_again_by_another_run(root: Path) -> None:
 
 
 @pytest.mark.parametrize("moved", [False, True], ids=["where it stopped", "elsewhere"])
+@pytest.mark.sample(1)
 def test_a_run_that_stopped_while_it_scored_is_finished(
     root: Path, moved: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:

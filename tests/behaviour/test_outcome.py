@@ -123,6 +123,7 @@ QUICK = ("a release and a discard", "everybody")
 
 @pytest.mark.parametrize("rounds", [3, pytest.param(30, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("together", mostly_slow(TOGETHER, QUICK))
+@pytest.mark.sample(1)
 def test_of_several_who_decide_at_once_one_has_it(
     held: Path, tmp_path: Path, together: str, rounds: int
 ) -> None:
@@ -170,6 +171,7 @@ def releasing(root: Path, stage: str, sent: int) -> Night:
 
 @pytest.mark.parametrize("stage", mostly_slow(STAGES, ["link", "commit mini_scores"]))
 @pytest.mark.parametrize("killed", [False, True], ids=["goes on", "is killed"])
+@pytest.mark.sample(2)
 def test_a_discard_while_a_release_stands_at_a_stage(held: Path, stage: str, killed: bool) -> None:
     """Before the outcome the discard has it, and nothing is ever published; after it, all of the day is."""
     folder, decided = run_folder(held), STAGES.index(stage) >= DECIDED

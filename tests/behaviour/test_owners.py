@@ -135,6 +135,7 @@ def test_a_job_renamed_and_back_is_refused_until_it_has_the_table(tmp_path: Path
     assert holds(root)
 
 
+@pytest.mark.slow
 def test_a_workspace_in_which_a_job_was_renamed_without_a_hand_over_shows_the_newest_rows(
     tmp_path: Path,
 ) -> None:
@@ -338,6 +339,7 @@ def test_a_held_day_is_not_released_after_a_hand_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stage", ["publication", "commit blue_scores", "commit prices", "commit receipts"])
+@pytest.mark.sample(1)
 def test_a_night_killed_while_it_publishes_is_whole_or_refused_after_a_hand_over(
     tmp_path: Path, stage: str
 ) -> None:

@@ -231,6 +231,7 @@ SQL = {"streamed": "features: rows", "sql": "features: features.sql"}
 
 
 @pytest.mark.parametrize("how", SQL.values(), ids=SQL.keys())
+@pytest.mark.sample(1)
 def test_a_replay_publishes_the_day_merged(root: Path, how: str) -> None:
     """After a fix of the data the rows that were rejected are scored; the others are carried, bit for bit.
 
@@ -363,6 +364,7 @@ def test_a_chunk_that_fails_is_halved_until_the_rows_at_fault_stand_alone(picky:
         run(load("mini", picky), DAY)
 
 
+@pytest.mark.slow
 def test_a_chunk_for_which_there_is_no_memory_is_halved(picky: Path) -> None:
     """Down to sizes that fit, and nothing is rejected; where not even one row fits, it is not yet time."""
     use(picky, "small")

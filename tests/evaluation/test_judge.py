@@ -184,6 +184,7 @@ def test_labels_decide_and_only_days_whose_labels_are_complete_count(tmp_path):
     assert the_one(root).verdict == "REJECT"
 
 
+@pytest.mark.slow
 def test_one_segment_that_gets_worse_holds_what_is_better_on_the_whole(tmp_path):
     """In the north b decides, which the challenger does not look at."""
     root = workspace(tmp_path, LABELLED, weights=(1.0, 0.0), days=3)

@@ -325,6 +325,7 @@ def every_request(worlds: Worlds, name: str, count: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["first night", "release"])
+@pytest.mark.sample(1)
 def test_a_request_that_fails_leaves_old_or_new(worlds: Worlds, name: str) -> None:
     """P1, P9: two requests of each kind of work."""
     every_request(worlds, name, count=2)

@@ -84,6 +84,7 @@ NESTED = {
 
 @pytest.mark.parametrize(("kind", "values", "term"), NESTED.values(), ids=NESTED.keys())
 @pytest.mark.parametrize("by_name", [False, True])
+@pytest.mark.sample(4)
 def test_nan_is_the_greatest_number_wherever_it_stands(
     tmp_path: Path, kind: pa.DataType, values: list[object], term: str, by_name: bool
 ) -> None:

@@ -160,6 +160,7 @@ def test_what_lies_in_folders_is_listed_by_patterns(storage: Storage) -> None:
     assert glob("data/nowhere", ["*", "*"]) == []
 
 
+@pytest.mark.sample(2)
 def test_more_than_a_page_of_keys_is_listed(storage: Storage) -> None:
     """A storage gives a thousand keys at once."""
     with ThreadPoolExecutor(16) as pool:
@@ -190,6 +191,7 @@ def proxied(
 
 @pytest.mark.parametrize("fault", LISTING)
 @pytest.mark.parametrize("page", [0, 1])
+@pytest.mark.sample(2)
 def test_a_listing_that_fails_is_made_again_and_is_not_a_shorter_one(
     proxied: tuple[Storage, Proxy], fault: str, page: int
 ) -> None:

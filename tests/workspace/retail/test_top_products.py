@@ -273,6 +273,7 @@ MASK = "there are rules of eligibility today, and each names a product type of t
     ],
     ids=["small letters", "a blank", "no rule", "none today", "one that has ended"],
 )
+@pytest.mark.sample(2)
 def test_a_rule_that_masks_nothing_holds_the_night(statement: str, passes: bool) -> None:
     """It only warned, and cigarettes were named. A rule that has ended may name anything."""
     assert "severity" not in next(one for one in SPEC["audit"] if one["name"] == MASK)
