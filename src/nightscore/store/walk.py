@@ -114,42 +114,41 @@ class Walk:
         found: list[Partition] = []
         sums: list[Path] = []
         ignored: list[str] = []
-        for path, kind in self._level(layout, self.root, (), span):
+        for names, kind in self._level(layout, (), span):
             if kind == "ignored":
-                ignored.append(path.relative_to(self.root).as_posix())
+                ignored.append("/".join(names))
             elif kind == "sums":
-                sums.append(path)
+                sums.append(self.root.joinpath(*names))
             else:
-                names = path.relative_to(self.root).parts
                 found.append(Partition(layout.day_of(names), "/".join(names)))
         return Partitions(tuple(found), Found((), tuple(sums), tuple(ignored)))
 
     def _level(
-        self, layout: Layout, folder: Path, names: tuple[str, ...], span: Span | None
-    ) -> Iterator[tuple[Path, str]]:
-        """The partitions below a folder, what is ignored there, and files of sums."""
+        self, layout: Layout, names: tuple[str, ...], span: Span | None
+    ) -> Iterator[tuple[tuple[str, ...], str]]:
+        """The partitions below a folder, what is ignored there, and files of sums, by their names below root."""
         segment, is_last = layout.segments[len(names)], len(names) + 1 == len(layout.segments)
         wanted = "file" if is_last and layout.of_files else "folder"
-        for entry in self._listed(folder):
-            path, mine = Path(entry.path), _is_of(segment, entry.name)
+        for entry in self._listed(self.root.joinpath(*names)):
+            path, mine = (*names, entry.name), _is_of(segment, entry.name)
             if self._is_ignored(entry):
                 yield path, "ignored"
             elif mine and self._kind(entry) == wanted:
-                yield from self._partition(layout, path, (*names, entry.name), span)
+                yield from self._partition(layout, path, span)
             elif entry.name == SUMS or entry.name.endswith(CHECKSUM):
                 yield from [(path, "sums")] if entry.name == SUMS else []
             elif mine or not _is_hidden(entry.name):
-                self._refuse_beside(path, layout, segment)
+                self._refuse_beside(Path(entry.path), layout, segment)
 
     def _partition(
-        self, layout: Layout, path: Path, names: tuple[str, ...], span: Span | None
-    ) -> Iterator[tuple[Path, str]]:
+        self, layout: Layout, names: tuple[str, ...], span: Span | None
+    ) -> Iterator[tuple[tuple[str, ...], str]]:
         """One partition, or those in a folder that holds some."""
-        days = layout.span_of(names)
-        if days is None or len(names) == len(layout.segments):
-            yield path, "partition"
+        days = None if len(names) == len(layout.segments) else layout.span_of(names)
+        if days is None:
+            yield names, "partition"
         elif span is None or (days[0] <= span[1] and span[0] <= days[1]):
-            yield from self._level(layout, path, names, span)
+            yield from self._level(layout, names, span)
 
     def at(self, partition: Partition) -> Found:
         """All of a partition: what lies below its folder, or the file that it is. Errors as `files`'s."""
@@ -289,7 +288,8 @@ def _is_of(segment: Segment, name: str) -> bool:
     """Whether a name is meant for a level of a layout: it matches, or has its hive key."""
     if _is_hidden(name) and not segment.head:
         return False
-    return segment.match(name) is not None or (segment.hive_key is not None and name.startswith(segment.head))
+    has_key = segment.hive_key is not None and name.startswith(segment.head)
+    return has_key or segment.match(name) is not None
 
 
 def _is_hidden(name: str) -> bool:
