@@ -231,6 +231,7 @@ print(json.dumps({"seconds": seconds, "new": sorted(set(sys.modules) - before)})
 """
 
 
+@pytest.mark.slow
 def test_fifty_jobs_are_parsed_in_half_a_second_without_anything_heavy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,6 +104,7 @@ def test_airflow_publishes_what_the_loop_publishes(
     assert published(one) == published(two) and len(published(one)) == 4
 
 
+@pytest.mark.slow
 def test_a_second_run_of_a_day_is_unchanged(tmp_path: Path) -> None:
     """Nothing is scored; publish succeeds with the receipt of the first run."""
     root = make_workspace(tmp_path, 100)

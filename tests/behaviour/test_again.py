@@ -163,6 +163,7 @@ def test_forced_again_gives_the_same_bytes_of_predictions(large: Path) -> None:
     assert len(receipts(large)) == 2
 
 
+@pytest.mark.slow
 def test_memory_changes_no_byte(large: Path) -> None:
     """With the least that can be, and with a gigabyte: other chunks, fewer pieces at once, the same bytes."""
     found = []

@@ -83,6 +83,7 @@ def top(truth: Truth) -> list[tuple[int, float]]:
     return list(zip(found["id"].to_pylist(), found["score"].to_pylist(), strict=True))
 
 
+@pytest.mark.slow
 def test_what_is_restated_later_is_not_what_a_day_is_held_to(books: Path) -> None:
     """The validator's case: rerun yesterday, then hold today to it. It is held to what was said first."""
     rerun(books)

@@ -72,6 +72,7 @@ def test_a_night_is_the_night_on_disk(
     assert there == scores(on_disk) == by_delta
 
 
+@pytest.mark.slow
 def test_the_verbs_of_an_operator_work(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Run, receipts, verify, why, query, gc."""
     at = ["--workspace", str(workspace)]
@@ -220,6 +221,7 @@ def test_a_storage_that_ignores_conditions_is_refused(
     assert not any(homes.storage_of(open_workspace(workspace)).walk("data/tables"))
 
 
+@pytest.mark.slow
 def test_a_workspace_on_disk_is_brought_to_the_bucket(
     tmp_path: Path, bucket: Objects, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

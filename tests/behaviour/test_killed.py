@@ -222,6 +222,7 @@ def test_clearing_up_after_a_killed_night_takes_nothing_that_is_needed(published
         assert rows.combine_chunks().equals(truth.table("mini_scores"))
 
 
+@pytest.mark.slow
 def test_rolling_forward_may_be_killed_too(published: Path) -> None:
     """Killed at each commit, again and again: one publication, one receipt."""
     NEW.write_model(published)
@@ -230,6 +231,7 @@ def test_rolling_forward_may_be_killed_too(published: Path) -> None:
     completes(published, NEW, runs=2)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_over_and_over_leaves_only_temporary_names_that_no_reader_counts(
     published: Path,
 ) -> None:

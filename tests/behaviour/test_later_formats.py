@@ -65,6 +65,7 @@ def said(root: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tup
     return code, done.out, done.err
 
 
+@pytest.mark.slow
 def test_lists_go_on_and_name_it(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`receipts`, `verify` and `late` show the three other days as if nothing were."""
     code, out, err = said(root, capsys, "receipts", "--json")

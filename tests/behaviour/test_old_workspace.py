@@ -203,6 +203,7 @@ def same_causes(receipt: Receipt, before: dict[str, Any]) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_what_was_published_before_a_new_run_stays_readable(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -279,6 +279,7 @@ def collecting(answers: Connection, root: Path, barrier: Any, pause: float) -> N
 
 
 @pytest.mark.parametrize("rounds", [4, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_gc_beside_a_run_that_publishes(open_root: Path, tmp_path: Path, rounds: int) -> None:
     """The run is kept and published whole, or collected and refused; never both, never a part."""
     ends = set()

@@ -269,6 +269,7 @@ def test_a_replay_publishes_the_day_merged(root: Path, how: str) -> None:
     assert query("SELECT * EXCLUDE (run_id) FROM mini_scores ORDER BY id", root).equals(new)
 
 
+@pytest.mark.slow
 def test_a_replay_that_changes_nothing_is_as_the_run_before(root: Path) -> None:
     """The same rows stay rejected, for the same reasons; the next plain run is unchanged."""
     run(load("mini", root), DAY)
@@ -380,6 +381,7 @@ def test_a_chunk_for_which_there_is_no_memory_is_halved(picky: Path) -> None:
         run(load("mini", picky), DAY)
 
 
+@pytest.mark.slow
 def test_rows_that_fail_only_together_are_no_rejects(picky: Path) -> None:
     """A scorer that fails by the number of rows has a mistake of its own; its parts are not believed."""
     use(picky, "together", "policy: {bad_row: reject, max_rejected: 100%}\n")

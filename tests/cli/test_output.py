@@ -113,6 +113,7 @@ def test_a_full_disk_below_the_output_is_said_and_is_not_the_nights_failure(root
         assert found.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_process_without_standard_streams_publishes_the_same(root):
     """Descriptors 0 to 2 closed, as a careless daemon starts it: no file of the night becomes its output."""
     command = f'exec "{sys.executable}" -c "{MAIN}" run mini --day {DAYS[0]} <&- >&- 2>&-'

@@ -140,6 +140,7 @@ def test_decisions_without_the_key_are_compared_as_a_multiset(tmp_path):
     assert (whole.rows, whole.flips <= whole.rows) == (4, True)
 
 
+@pytest.mark.slow
 def test_without_labels_flips_have_to_stand_in(tmp_path):
     """And they do only where the job says so."""
     root = workspace(tmp_path, weights=(2.0, 4.0))

@@ -131,6 +131,7 @@ def days_of(count: int) -> tuple[str, ...]:
     return tuple(f"2020-01-{n + 1:02}" for n in range(count))
 
 
+@pytest.mark.slow
 def test_gc_and_a_run_that_wakes_are_never_both_right(
     make: Make, s3_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

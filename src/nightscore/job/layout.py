@@ -156,7 +156,7 @@ class Layout:
 
     @cached_property
     def _days(self) -> Callable[[tuple[str, ...]], dt.date | None]:
-        """`day_of`, which remembers: a night lists each input several times, and most have thousands of days."""
+        """`day_of`, which remembers: a night lists each input several times, often of thousands of days."""
         return lru_cache(maxsize=50_000)(self._day_of)
 
     def _day_of(self, names: tuple[str, ...]) -> dt.date | None:

@@ -126,7 +126,7 @@ class Walk:
     def _level(
         self, layout: Layout, names: tuple[str, ...], span: Span | None
     ) -> Iterator[tuple[tuple[str, ...], str]]:
-        """The partitions below a folder, what is ignored there, and files of sums, by their names below root."""
+        """Partitions below a folder, what is ignored there, and files of sums, by their names below root."""
         segment, is_last = layout.segments[len(names)], len(names) + 1 == len(layout.segments)
         wanted = "file" if is_last and layout.of_files else "folder"
         for entry in self._listed(self.root.joinpath(*names)):

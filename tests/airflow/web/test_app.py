@@ -362,6 +362,7 @@ def test_a_wrong_query_is_answered_with_its_mistake(client: Client, sql: str, sa
     assert f">{escape(sql)}</textarea>" in answer.text.replace("&#34;", "&quot;").replace("&#39;", "&#x27;")
 
 
+@pytest.mark.slow
 def test_more_rows_than_are_shown_are_said(client: Client) -> None:
     """A page has the first 1,000 rows and says that there are more; at exactly 1,000 it doesn't."""
     ana = client("ana")
@@ -372,6 +373,7 @@ def test_more_rows_than_are_shown_are_said(client: Client) -> None:
     assert "1,000 rows." in exact and "there are more" not in exact
 
 
+@pytest.mark.slow
 def test_a_csv_file_is_the_command_lines(client: Client, root: Path) -> None:
     """Every row, byte for byte what `nightscore query --format csv` prints, as a file to save."""
     sql = "SELECT *, NULL AS nothing, 'a,\"b' AS text FROM open_job_scores ORDER BY day, id"

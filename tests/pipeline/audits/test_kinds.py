@@ -485,6 +485,7 @@ def test_the_index_of_equal_shares_is_zero(counts: list[int], times: int) -> Non
 
 @settings(max_examples=25)
 @given(st.lists(st.none() | st.floats(width=32), min_size=1, max_size=60))
+@pytest.mark.slow
 def test_a_column_against_itself_has_not_moved(days: Days, values: list[float | None]) -> None:
     """Whatever numbers it holds."""
     table = pa.table({"x": pa.array(values, pa.float32())})
@@ -503,6 +504,7 @@ def test_the_quantiles_are_those_of_the_distribution(confidence: float) -> None:
 
 @pytest.mark.parametrize(("n", "m"), [(5_000, 5_000), (1_000, 8_000), (400, 300)])
 @pytest.mark.sample(1)
+@pytest.mark.slow
 def test_of_equal_days_one_in_a_hundred_is_above_chance(n: int, m: int) -> None:
     """4,000 pairs of days from one distribution, in the earlier one's deciles: 0.5 % to 1.5 % are above."""
     rng = np.random.default_rng(20180401)

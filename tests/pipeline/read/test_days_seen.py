@@ -128,6 +128,7 @@ def asked(root: Path, day: str) -> list[int | bool]:
     return found
 
 
+@pytest.mark.slow
 def test_sessions_are_computed_once_a_year_and_not_each_night(tmp_path: Path) -> None:
     """The next night of that year reads them; one that the workspace closes, or a damaged file, asks anew."""
     pytest.importorskip("exchange_calendars")

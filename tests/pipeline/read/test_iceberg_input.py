@@ -179,6 +179,7 @@ def test_columns_go_by_their_numbers(tmp_path: Path, sql: str) -> None:
     assert same(found, truth(table, ("id", "a", "region")))
 
 
+@pytest.mark.slow
 def test_a_snapshot_is_pinned_and_a_later_one_counts_by_the_files_of_the_days(tmp_path: Path) -> None:
     """Another day's rows: unchanged. This day's: a new run. A snapshot that is named: as it was."""
     table = table_of(tmp_path)

@@ -444,6 +444,7 @@ def day_of(root: Path, day: str) -> list[float]:
     ].to_pylist()
 
 
+@pytest.mark.slow
 def test_a_day_of_rejects_alone_is_replayed_with_its_challenger(tmp_path):
     """After the fix both score: what each gives is its weights times the row."""
     root = workspace(tmp_path, NEXT, rows=20, job=REJECTING)

@@ -462,6 +462,7 @@ def test_the_help_does_not_load_what_charts_need(space: Path) -> None:
     assert "report" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_page_and_prints_its_path(
     space: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

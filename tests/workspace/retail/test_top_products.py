@@ -153,6 +153,7 @@ def test_the_rules_hold_for_any_scores(scores: Scores, slots: int, floor: float,
 
 @settings(max_examples=10)
 @given(random_scores, st.integers(0, 10), st.randoms())
+@pytest.mark.slow
 def test_the_order_of_the_scores_changes_nothing(scores: Scores, slots: int, random: Any) -> None:
     """Ties are settled by ids, not by which row came first."""
     shuffled = list(scores.items())
