@@ -176,9 +176,9 @@ def test_a_bucket_without_its_server_is_not_yet(
     workspace: Path, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And nothing is published."""
-    from nightscore.store.storage import objects
+    from nightscore.store.storage import requests
 
-    monkeypatch.setattr(objects, "TRIES", 2)
+    monkeypatch.setattr(requests, "TRIES", 2)
     proxy.set_rules({"status": 503, "times": 1_000_000})
     with pytest.raises(NotYet, match=r"s3://.*: the storage does not answer"):
         run(load("mini", workspace), DAY)
