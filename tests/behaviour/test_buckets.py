@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 from collections.abc import Iterator
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,20 @@ def test_days_that_are_not_read_are_not_opened(workspace: Path, lake: Objects, p
     proxy.set_rules()
     run(load("mini", workspace), DAY)
     assert (proxy.counts["GET"], proxy.counts["LIST"] <= 25) == (2, True), proxy.counts
+
+
+def test_a_lookback_costs_no_listing_a_day(workspace: Path, lake: Objects, proxy: Proxy) -> None:
+    """Days that lie beside each other are listed together; what is asked anew on purpose is not one each."""
+    day = date.fromisoformat(DAY)
+    lake.each(
+        lambda number: put_day(lake, (day - timedelta(days=number)).isoformat(), rows=2), list(range(1, 200))
+    )
+    file = workspace / "jobs/mini/job.yaml"
+    file.write_text(file.read_text().replace("partition: day}", "partition: day, lookback: 200}"))
+    proxy.set_rules()
+    receipt = run(load("mini", workspace), DAY)
+    assert str(receipt.days_seen["rows"]).startswith("200 of 200")
+    assert (proxy.counts["GET"], proxy.counts["LIST"] <= 45) == (400, True), proxy.counts
 
 
 def change_while_read(lake: Objects, kind: str) -> None:

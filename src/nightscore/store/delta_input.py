@@ -16,6 +16,7 @@ from deltalake import DeltaTable
 
 from nightscore.common import Broken
 from nightscore.store.engine import arrow_types
+from nightscore.store.found import Span
 from nightscore.store.table_snapshot import (
     Asked,
     SnapshotColumn,
@@ -24,7 +25,6 @@ from nightscore.store.table_snapshot import (
     day_of,
     value_text,
 )
-from nightscore.store.walk import Span
 
 HEEDED = frozenset({  # features that a reader has to know
     "columnMapping", "deletionVectors", "timestampNtz", "typeWidening", "typeWidening-preview",

@@ -13,8 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 from nightscore.common import Broken
 from nightscore.store.engine import arrow_types
+from nightscore.store.found import Span
 from nightscore.store.table_snapshot import Asked, SnapshotColumn, SnapshotFile, TableSnapshot, day_of
-from nightscore.store.walk import Span
 
 if TYPE_CHECKING:
     from pyiceberg.partitioning import PartitionField

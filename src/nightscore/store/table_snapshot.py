@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nightscore.common import Broken, read_day
-from nightscore.store.walk import Span
+from nightscore.store.found import Span
 
 
 @dataclass(frozen=True)

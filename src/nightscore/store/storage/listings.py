@@ -1,6 +1,6 @@
 """What keys a bucket has: a level at a time, as folders, or all below one, a thousand a request."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -10,6 +10,7 @@ from nightscore.store.storage.contract import Seen
 from nightscore.store.storage.requests import Requests
 
 PAGE = 1_000  # keys that a storage lists, or removes, by one request
+DIRECTORY_BUCKET = "--x-s3"  # in the name of a bucket of S3 Express
 
 
 class Listings:
@@ -32,6 +33,36 @@ class Listings:
         folders = (found[len(prefix) :] for found in listed["common_prefixes"])
         objects = ((found["path"][len(prefix) :], self._ask.seen(found)) for found in listed["objects"])
         return sorted(name for name in folders if name), sorted((n, seen) for n, seen in objects if n)
+
+    def below(self, key: str, folders: Sequence[str]) -> Mapping[str, Sequence[tuple[str, Seen]]]:
+        """All objects below some of a key's folders, each with its name from there on, a thousand a request.
+
+        The folders are neighbours: between the first and the last by name lies no other, and no other name
+        begins with one of theirs. One that is left out is to be listed by itself: the storage does not list
+        by name, and from a name on (S3's directory buckets don't).
+        """
+        if DIRECTORY_BUCKET in self._ask.address:
+            return {}
+        name = self._ask.name(key)
+        prefix = f"{name}/" if name else ""
+        found = self._ask.again(key, lambda: self._neighbours(prefix, folders))
+        return {folder: objects for folder, objects in found.items() if objects}
+
+    def _neighbours(self, prefix: str, folders: Sequence[str]) -> dict[str, list[tuple[str, Seen]]]:
+        found: dict[str, list[tuple[str, Seen]]] = {folder: [] for folder in folders}
+        last = ""
+        start = f"{prefix}{_before(folders[0])}"
+        for page in obstore.list(self._store, prefix or None, offset=start, chunk_size=PAGE):
+            for one in page:
+                name, _, rest = one["path"][len(prefix) :].partition("/")
+                if name < last:
+                    return {}
+                if name > folders[-1]:
+                    return found if all(found.values()) else {}
+                last = name
+                if rest and name in found:
+                    found[name].append((rest, self._ask.seen(one)))
+        return found
 
     def _below(self, key: str, flat: bool) -> Iterator[str]:
         if flat:
@@ -59,6 +90,15 @@ class Listings:
             head = parts[: len(patterns)]
             if len(head) == len(patterns) and _fit(head, patterns, hidden):
                 yield f"{key}/{'/'.join(head)}", found.endswith("/") or len(parts) > len(patterns)
+
+
+def _before(name: str) -> str:
+    """A text before a name and all that lies below it, and after most others, that is no folder's name.
+
+    SeaweedFS takes a folder's name, to list from there on, to be after all that lies in it.
+    """
+    last = name[-1]
+    return f"{name[:-1]}{chr(ord(last) - 1)}~" if "1" <= last <= "9" else name[:-1]
 
 
 def _fit(parts: Sequence[str], patterns: Sequence[str], hidden: bool) -> bool:

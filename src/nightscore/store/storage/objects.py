@@ -211,6 +211,10 @@ class Objects:
         """The folders and the objects right below a key ("": the top), by name."""
         return self._list.children(key)
 
+    def below(self, key: str, folders: Sequence[str]) -> Mapping[str, Sequence[tuple[str, Seen]]]:
+        """All objects below some of a key's folders that are neighbours; see `Listings.below`."""
+        return self._list.below(key, folders)
+
     def list_all(self, prefix: str) -> Iterator[Seen]:
         """The objects below a folder's key, which ends with `/`."""
         return self._list.all(prefix)
