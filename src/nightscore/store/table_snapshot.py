@@ -30,6 +30,7 @@ class SnapshotFile:
     path: Path
     day: dt.date | None = None
     values: Mapping[str, str | None] = field(default_factory=dict)
+    bytes: int | None = None  # as the table says
 
     @property
     def iso_day(self) -> str:

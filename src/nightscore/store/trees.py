@@ -220,11 +220,16 @@ def one_look() -> Iterator[None]:
 
 def tree_of(workspace: Workspace, path: Path) -> Tree:
     """The tree that a path lies in: of a bucket that of this look, or, outside of one, anew."""
-    for root in workspace.roots.values():
-        if root.is_bucket and path.is_relative_to(root.folder):
-            look = _look.get()
-            return BucketTree(root) if look is None else look.setdefault(root.at, BucketTree(root))
-    return DiskTree()
+    root, look = bucket_of(workspace, path), _look.get()
+    if root is None:
+        return DiskTree()
+    return BucketTree(root) if look is None else look.setdefault(root.at, BucketTree(root))
+
+
+def bucket_of(workspace: Workspace, path: Path) -> Root | None:
+    """The root that a path lies in, if it is a bucket."""
+    roots = (root for root in workspace.roots.values() if root.is_bucket)
+    return next((root for root in roots if path.is_relative_to(root.folder)), None)
 
 
 def fetched(workspace: Workspace, path: Path) -> Path:
