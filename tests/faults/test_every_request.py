@@ -34,7 +34,7 @@ from nightscore.pipeline.replay import replay_rejects
 from nightscore.review.verify import verify_days
 from nightscore.store import collect_garbage
 from nightscore.store.catalog import read_catalog
-from nightscore.store.storage import homes, objects
+from nightscore.store.storage import homes, objects, requests
 from nightscore.store.storage.objects import Objects, open_objects
 from tests.support.s3 import BUCKET, become_client
 from tests.support.s3_proxy import Proxy
@@ -227,7 +227,7 @@ class Worlds:
 def worlds(proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worlds]:
     """Worlds before the proxy, whose clients lose patience soon."""
     become_client(monkeypatch, proxy.port, tmp_path / "scratch")
-    monkeypatch.setattr(objects, "TRIES", 3)
+    monkeypatch.setattr(requests, "TRIES", 3)
     monkeypatch.setattr(objects, "RETRY", {"max_retries": 1, "retry_timeout": timedelta(seconds=20)})
     monkeypatch.setattr(objects, "CLIENT", {"timeout": timedelta(seconds=3)})
     yield Worlds(tmp_path / "w", proxy, monkeypatch)

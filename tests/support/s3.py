@@ -11,7 +11,9 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+import obstore
 import pytest
+from obstore.store import S3Store
 
 from nightscore.store.storage import homes
 
@@ -85,6 +87,7 @@ def start_server(folder: Path) -> Server:
     ]  # fmt: skip
     server = Server(_start(command, folder), folder, command, ports[PORTS.index("-s3.port")])
     _wait(server.port)
+    _wait_for_bucket(server)
     return server
 
 
@@ -101,6 +104,25 @@ def _wait(port: int) -> None:
     while not _answers(port):
         assert time.monotonic() < end, f"no S3 server on port {port} after {PATIENCE:.0f} s"
         time.sleep(0.1)
+
+
+def _wait_for_bucket(server: Server) -> None:
+    """It is made a moment after the server answers."""
+    names = {"AWS_ENDPOINT_URL": "endpoint", "AWS_REGION": "region"}
+    options = {name: server.environment[variable] for variable, name in names.items()}
+    store = S3Store(
+        BUCKET, access_key_id=KEY, secret_access_key=SECRET, virtual_hosted_style_request=False,
+        client_options={"allow_http": True}, **options,
+    )  # fmt: skip
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            obstore.list_with_delimiter(store)
+        except obstore.exceptions.BaseError:
+            assert time.monotonic() < end, f"no bucket {BUCKET} after {PATIENCE:.0f} s"
+            time.sleep(0.1)
+        else:
+            return
 
 
 def _answers(port: int) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from nightscore.common import Broken
-from nightscore.store.storage import Folder, Storage, objects
+from nightscore.store.storage import Folder, Storage, marks
 from nightscore.store.storage.objects import RANGE, WHOLE, open_objects
 from tests.support.s3 import BUCKET, Server, client_environment, free_ports
 from tests.support.s3_proxy import Proxy
@@ -288,7 +288,7 @@ def test_credentials_that_are_wrong_are_said_and_not_shown(
 
 def test_a_lock_counts_while_its_process_is_there(bucket: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long that is; of one that has gone it counts for a while."""
-    monkeypatch.setattr(objects, "LEASE", 3.0)
+    monkeypatch.setattr(marks, "LEASE", 3.0)
     key = "data/tables/t/_owners"
     with bucket.lock(key, shared=True, seconds=0) as locked:
         assert locked
