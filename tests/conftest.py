@@ -86,6 +86,15 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Server"]:
     server.kill()
 
 
+@pytest.fixture(scope="session")
+def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a server of Azure's kind, with the container; skipped where there is no such program."""
+    from tests.support.azurite import running_azurite
+
+    with running_azurite(tmp_path_factory.mktemp("azurite")) as port:
+        yield port
+
+
 @pytest.fixture
 def proxy(s3_server: "Server") -> Iterator["Proxy"]:
     """What lets requests to the server through, counts them, and breaks those that it is told to."""

@@ -43,7 +43,10 @@ LOCK = "lock"  # the folder of signs of life and of locks
 CLIENT: Any = {"timeout": timedelta(minutes=2), "connect_timeout": timedelta(seconds=10)}
 RETRY: Any = {"max_retries": 4, "retry_timeout": timedelta(minutes=2)}
 TAKEN = (raised.AlreadyExistsError, raised.PreconditionError)  # and nothing is said of who was first
-HOPELESS = ("NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "builder error")
+NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
+UNKNOWN = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthenticationFailed")
+HOPELESS = (*NO_BUCKET, *UNKNOWN, "builder error")
+ALLOW_HTTP = ("AWS_ALLOW_HTTP", "AZURE_ALLOW_HTTP")
 EXPIRED, SKEWED = "ExpiredToken", "RequestTimeTooSkewed"
 ENDPOINT = re.compile(r"https?://[^/]*@")  # with a user in it
 Answers = tuple[type[Exception], ...]  # errors that say what was done
@@ -59,7 +62,7 @@ def open_objects(address: str, mirror: Path, drop: str = "") -> "Objects":
     if address.startswith("memory:"):
         return Objects(MemoryStore(), address, mirror, drop)
     _refuse_credentials()
-    plain = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")  # else it would count no more
+    plain = any(os.environ.get(name, "").lower() in ("1", "true") for name in ALLOW_HTTP)
     client: Any = {**CLIENT, "allow_http": plain}
     try:
         return Objects(from_url(address, client_options=client, retry_config=RETRY), address, mirror, drop)
@@ -268,8 +271,12 @@ class Objects:
             self._remove_all(key, keys[start : start + PAGE])
 
     def _remove_all(self, key: str, keys: Sequence[str]) -> None:
-        with contextlib.suppress(FileNotFoundError):
+        """Remove keys by one request; at the first that is gone Azure's client stops, so then one by one."""
+        try:
             self._again(key, lambda: obstore.delete(self._store, [self._name(k) for k in keys]))
+        except FileNotFoundError:
+            for one in keys if len(keys) > 1 else ():
+                self._remove_all(one, [one])
 
     @contextlib.contextmanager
     def hold(self, key: str) -> Iterator[None]:
@@ -426,16 +433,17 @@ class Objects:
 
     def _why(self, error: Exception) -> str:
         """Why the storage does not let us, without what it quotes of the request: that may hold a key."""
-        if isinstance(error, raised.UnauthenticatedError) or any(
-            text in str(error) for text in ("InvalidAccessKeyId", "SignatureDoesNotMatch")
-        ):
-            return "the storage does not know us; set the credentials of its usual chain (for S3: AWS_…)"
-        if "NoSuchBucket" in str(error):
+        if isinstance(error, raised.UnauthenticatedError) or any(text in str(error) for text in UNKNOWN):
+            return (
+                "the storage does not know us; set the credentials of its usual chain (for S3: AWS_…, for "
+                "Azure: AZURE_…)"
+            )
+        if any(text in str(error) for text in NO_BUCKET):
             return "there is no such bucket"
         if SKEWED in str(error):
             return "this machine's clock is too far from the storage's (S3 allows 15 minutes); set it right"
         if "builder error" in str(error):
-            return "its endpoint is no https:// address (AWS_ALLOW_HTTP=true allows http://)"
+            return f"its endpoint is no https:// address ({' or '.join(ALLOW_HTTP)}=true allows http://)"
         return "the storage does not let us read or write there; its policy has to allow both"
 
     def _shown(self, key: str) -> str:
