@@ -233,6 +233,20 @@ def test_a_listing_that_fails_is_made_again_and_is_not_a_shorter_one(
     assert storage.glob("data/tables", ["*"]) == ["data/tables/t"]
 
 
+def test_a_listing_that_is_refused_is_not_tried_again_later(proxied: tuple[Storage, Proxy]) -> None:
+    """A policy without ListBucket, or a clock that is hours off: nobody's waiting helps."""
+    storage, proxy = proxied
+    for call in (
+        storage.is_folder,
+        lambda key: list(storage.walk(key)),
+        lambda key: storage.glob(key, ["*"]),
+    ):
+        proxy.set_rules({"status": 403, "method": "GET", "path": "list-type=2", "times": 1_000})
+        with pytest.raises(Broken, match="does not let us read or write there"):
+            call("data/tables")
+        assert proxy.counts["LIST"] == 1
+
+
 def test_what_is_replaced_is_another(storage: Storage) -> None:
     """By its tag; what was fetched before is not what is read after."""
     storage.replace("data/runs/held.json", b"first")

@@ -47,6 +47,7 @@ NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
 UNKNOWN = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthenticationFailed")
 HOPELESS = (*NO_BUCKET, *UNKNOWN, "builder error")
 ALLOW_HTTP = ("AWS_ALLOW_HTTP", "AZURE_ALLOW_HTTP")
+DENIED = re.compile(r"status code: 40[13]\b")  # of a listing obstore tells no other kind of error
 EXPIRED, SKEWED = "ExpiredToken", "RequestTimeTooSkewed"
 ENDPOINT = re.compile(r"https?://[^/]*@")  # with a user in it
 Answers = tuple[type[Exception], ...]  # errors that say what was done
@@ -425,7 +426,7 @@ class Objects:
                 f"{self._shown(key)}: the credentials have expired; try again with new ones"
             ) from None
         denied = isinstance(error, raised.PermissionDeniedError | raised.UnauthenticatedError)
-        if denied or self._is_hopeless(error):
+        if denied or DENIED.search(str(error)) or self._is_hopeless(error):
             raise Broken(f"{self._shown(key)}: {self._why(error)}") from None
 
     def _is_hopeless(self, error: Exception) -> bool:
