@@ -20,6 +20,8 @@ from tests.support.s3 import BUCKET, become_client
 from tests.support.s3_proxy import Proxy
 from tests.support.workspace import DAYS, make_workspace
 
+pytestmark = pytest.mark.disk_only(reason="its data is in a bucket already")
+
 DAY = DAYS[0]
 ROWS = 400
 
