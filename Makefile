@@ -38,6 +38,7 @@ test-slow: .venv/test.stamp ## the tests that take minutes: every fault at every
 
 faults: .venv/test.stamp ## every fault of docs/faults.md: root, cc and libfaketime, or it says what it lacks
 	@FAULTS_SEED=$${FAULTS_SEED:-$$(date +%s)} $(BIN)/python -m pytest tests/faults -m "slow or not slow" -rs
+	@$(BIN)/python -m pytest $(PARALLEL) tests/behaviour -m bucket
 
 # In CI the servers and the browser are installed; elsewhere a test says what it lacks, and is skipped.
 test-e2e: .venv/test.stamp ## servers, workers, a browser: the tests of the whole, about six minutes

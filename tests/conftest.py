@@ -45,7 +45,7 @@ def leave_samples(items: list[pytest.Item]) -> None:
     tables: dict[str, list[tuple[pytest.Item, int]]] = {}
     for item in items:
         mark = item.get_closest_marker("sample")
-        if mark and not item.get_closest_marker("slow"):
+        if mark and not any(map(item.get_closest_marker, ("slow", "bucket"))):  # behaviour samples buckets
             tables.setdefault(item.nodeid.split("[")[0], []).append((item, *mark.args))
     for cases in tables.values():
         last, most = len(cases) - 1, min(cases[0][1], len(cases))
@@ -106,6 +106,15 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Server"]:
     server = start_server(tmp_path_factory.mktemp("s3"))
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a server of Azure's kind, with the container; skipped where there is no such program."""
+    from tests.support.azurite import running_azurite
+
+    with running_azurite(tmp_path_factory.mktemp("azurite")) as port:
+        yield port
 
 
 @pytest.fixture

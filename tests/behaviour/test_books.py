@@ -22,9 +22,9 @@ from nightscore.review.late_data import find_late_days
 from nightscore.review.verify import verify_days
 from nightscore.store.catalog import read_catalog
 from nightscore.store.gc import collect_garbage
-from tests.behaviour.conftest import ROWS, Build
+from tests.behaviour.conftest import ROWS, Build, copied
 from tests.behaviour.processes import Fault, night
-from tests.behaviour.world import DAY, TABLES, Truth, copy, ours, receipts, tree
+from tests.behaviour.world import DAY, TABLES, Truth, ours, receipts, tree
 from tests.faults.marks import mostly_slow
 from tests.support.workspace import JOB, make_workspace, write_day
 
@@ -42,16 +42,20 @@ BOOK_COMMITS = (
 
 @pytest.fixture(scope="module")
 def closed_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = make_workspace(tmp_path_factory.mktemp("books") / "closed", ROWS, CLOSING)
+    return close_days(tmp_path_factory.mktemp("books") / "closed")
+
+
+def close_days(root: Path) -> Path:
+    make_workspace(root, ROWS, CLOSING)
     for day in ("2020-01-01", DAY):
         assert run(load("mini", root), day).closed
     return root
 
 
 @pytest.fixture
-def closed(closed_template: Path, tmp_path: Path) -> Path:
+def closed(request: pytest.FixtureRequest) -> Path:
     """A workspace whose job closes its days, with two of them published."""
-    return copy(closed_template, tmp_path / "w")
+    return copied(request, "closed_template", close_days)
 
 
 def later(root: Path, truth: Truth = SECOND) -> None:

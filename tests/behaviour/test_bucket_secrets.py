@@ -18,6 +18,8 @@ from tests.support.s3_proxy import Proxy
 
 __all__ = ["bucket", "workspace"]
 
+pytestmark = pytest.mark.disk_only(reason="its data is in a bucket already")
+
 
 def test_a_night_writes_no_secret(
     workspace: Path, bucket: Objects, tmp_path: Path, capfd: pytest.CaptureFixture[str]

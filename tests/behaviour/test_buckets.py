@@ -21,6 +21,8 @@ from tests.support.s3 import BUCKET, become_client
 from tests.support.s3_proxy import Proxy
 from tests.support.workspace import DAYS, JOB, make_workspace, rows_of
 
+pytestmark = pytest.mark.disk_only(reason="its lake is in a bucket already")
+
 FROM_LAKE = JOB.replace(
     "{path: data/lake/rows, partition: day}", "{root: lake, path: shop/rows, partition: day}"
 )

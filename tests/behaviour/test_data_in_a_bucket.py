@@ -15,9 +15,12 @@ from nightscore.store import collect_garbage
 from nightscore.store.catalog import read_catalog
 from nightscore.store.storage import homes
 from nightscore.store.storage.objects import Objects, open_objects
+from tests.support.azurite import client_environment as azure_environment
 from tests.support.s3 import BUCKET, become_client
 from tests.support.s3_proxy import Proxy
 from tests.support.workspace import DAYS, make_workspace
+
+pytestmark = pytest.mark.disk_only(reason="its data is in a bucket already")
 
 DAY = DAYS[0]
 ROWS = 400
@@ -247,3 +250,28 @@ def test_a_workspace_on_disk_is_brought_to_the_bucket(
     (tmp_path / "away/models/linear.onnx").write_bytes(b"another")
     assert call(again) == 1
     assert "is there already, and is another file" in capsys.readouterr().err
+
+
+def test_a_night_in_azure_is_the_night_on_disk(
+    azurite_server: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copied there, run, verified, collected; by deltalake's own reader of Azure, too."""
+    on_disk = make_workspace(tmp_path / "disk", ROWS)
+    for name, value in azure_environment(azurite_server).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("NIGHTSCORE_SCRATCH", str(tmp_path / "scratch"))
+    address = f"az://{BUCKET}/{tmp_path.name}"
+    monkeypatch.setenv("NIGHTSCORE_ROOT_DATA", address)
+    root = tmp_path / "one"
+    shutil.copytree(on_disk / "jobs", root / "jobs")
+    at = ["--workspace", str(root)]
+    assert call(["storage", "copy", str(on_disk / "data"), *at]) == 0
+    assert run(load("mini", root), DAY).status == "published"
+    assert run(load("mini", root), DAY).status == "unchanged"
+    for command in (["verify"], ["gc", "--older-than", "0"], ["verify"], ["doctor"]):
+        assert call([*command, *at]) == 0, command
+    there = scores(root)
+    by_delta = DeltaTable(f"{address}/tables/mini_scores").to_pyarrow_table().select(["id", "a", "score"])
+    monkeypatch.delenv("NIGHTSCORE_ROOT_DATA")
+    run(load("mini", on_disk), DAY)
+    assert there == scores(on_disk) == by_delta.sort_by("id").to_pylist()

@@ -17,6 +17,8 @@ from tests.behaviour.conftest import MANY, ROWS
 from tests.behaviour.processes import Fault, night, spawn
 from tests.behaviour.world import DAY, READERS, TABLES, Truth, no_half_files, ours, receipts
 
+pytestmark = pytest.mark.disk_only(reason="its disk is that of data/")
+
 NEW = Truth(ROWS, (4.0, 1.0))
 
 

@@ -25,7 +25,7 @@ from nightscore.review.report.html import report
 from nightscore.review.verify import verify_days
 from nightscore.store.catalog import read_catalog
 from nightscore.store.receipt_rows import CatalogEntry
-from tests.behaviour.conftest import MANY, ROWS, Build
+from tests.behaviour.conftest import MANY, ROWS, Build, copied
 from tests.behaviour.world import DAY, copy, staged
 from tests.support.workspace import DAYS, make_workspace, rows_of, write_day
 
@@ -81,7 +81,11 @@ def published(root: Path, day: str = DAY, **options: Any) -> list[dict[str, int]
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = add_totals(make_workspace(tmp_path_factory.mktemp("sql") / "w", ROWS))
+    return make(tmp_path_factory.mktemp("sql") / "w")
+
+
+def make(root: Path) -> Path:
+    add_totals(make_workspace(root, ROWS))
     (root / "data/models/linear.onnx").unlink()
     for day in (FIRST, SECOND):
         assert run(load("totals", root), day).status == "published"
@@ -89,9 +93,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def root(template: Path, tmp_path: Path) -> Path:
+def root(request: pytest.FixtureRequest) -> Path:
     """A workspace without a model file, with two days of the job `totals` published."""
-    return copy(template, tmp_path / "w")
+    return copied(request, "template", make)
 
 
 def test_what_sql_makes_is_published_and_proven(root: Path) -> None:

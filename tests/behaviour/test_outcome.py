@@ -23,8 +23,9 @@ from nightscore.pipeline.publish.hold import Held, discard_day, read_held_days, 
 from nightscore.pipeline.steps import plan_day, publish_day, score_piece
 from nightscore.store.gc import collect_garbage
 from tests.behaviour import processes
+from tests.behaviour.conftest import copied
 from tests.behaviour.processes import Fault, Night, armed, night
-from tests.behaviour.world import DAY, TABLES, Truth, copy, ours, plain_delta, receipts
+from tests.behaviour.world import DAY, NO_GRACE, TABLES, Truth, copy, ours, plain_delta, receipts
 from tests.faults.marks import mostly_slow
 from tests.support.workspace import JOB, make_workspace
 
@@ -37,16 +38,20 @@ DECIDED = STAGES.index("publication")
 
 @pytest.fixture(scope="module")
 def held_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return hold_day(tmp_path_factory.mktemp("outcome") / "held")
+
+
+def hold_day(root: Path) -> Path:
     """A workspace in which DAY is held."""
-    root = make_workspace(tmp_path_factory.mktemp("outcome") / "held", ROWS, HOLDING, days=(DAY,))
+    make_workspace(root, ROWS, HOLDING, days=(DAY,))
     with pytest.raises(Held):
         run(load("mini", root), DAY)
     return root
 
 
 @pytest.fixture
-def held(held_template: Path, tmp_path: Path) -> Path:
-    return copy(held_template, tmp_path / "w")
+def held(request: pytest.FixtureRequest) -> Path:
+    return copied(request, "held_template", hold_day)
 
 
 def run_folder(root: Path) -> Path:
@@ -226,7 +231,7 @@ def test_a_discarded_run_of_a_version_before_stays_discarded(held: Path) -> None
     assert list(read_held_days(open_workspace(held))) == []
     with pytest.raises(Broken, match="is not held"):
         release(held, "Ann")
-    assert [one.reason for one in collect_garbage(open_workspace(held), 0.0)] == ["discarded"]
+    assert [one.reason for one in collect_garbage(open_workspace(held), NO_GRACE)] == ["discarded"]
     assert not (folder / "scores").exists()
     with pytest.raises(Held):
         run(load("mini", held), DAY)
@@ -238,6 +243,7 @@ def open_root(tmp_path: Path) -> Path:
     return make_workspace(tmp_path / "w", ROWS, days=(DAY,))
 
 
+@pytest.mark.disk_only(reason="it makes a record old by hand")
 def test_a_collected_run_that_comes_to_life_is_not_yet(open_root: Path) -> None:
     """Somebody has its plan: no piece is scored by it, nothing is published, and the day can be run."""
     job = load("mini", open_root)

@@ -24,6 +24,8 @@ from nightscore import Restate, load, run
 from nightscore.cli.main import call
 from tests.behaviour.world import copy
 
+pytestmark = pytest.mark.disk_only(reason="its inputs keep their times on disk alone")
+
 ARCHIVE = Path(__file__).parents[1] / "data/touched_workspace/touched_workspace.tar.xz"
 DAYS = ("2020-01-01", "2020-01-02", "2020-01-04")
 ODD = (DAYS[0], DAYS[2])

@@ -285,7 +285,7 @@ def test_a_replay_carries_no_damaged_row(root: Path) -> None:
     with pytest.raises(Broken, match="not published"):
         replay_rejects(load("mini", root), DAY)
     run(load("mini", root), DAY)
-    [file] = [f.path.local() for f in read_catalog(open_workspace(root)).files("mini_scores")]
+    [file] = [root / f.path.key for f in read_catalog(open_workspace(root)).files("mini_scores")]
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.unlink()

@@ -21,6 +21,8 @@ from tests.behaviour.processes import spawn
 from tests.behaviour.world import DAY, TABLES, Truth, ours, receipts
 from tests.support.workspace import JOB, make_workspace, write_day
 
+pytestmark = pytest.mark.disk_only(reason="spills and their disk are this machine's, wherever data/ lies")
+
 ROWS = 150_000
 MB = 1_000_000
 SORT = "SELECT i, md5(i::VARCHAR) AS h FROM range(3_000_000) t(i)"

@@ -40,6 +40,8 @@ from tests.support.s3 import BUCKET, become_client
 from tests.support.s3_proxy import Proxy
 from tests.support.workspace import DAYS, JOB, linear_model, make_workspace, rows_of
 
+pytestmark = pytest.mark.disk_only(reason="its data is in a bucket already")
+
 SEED = int(os.environ.get("FAULTS_SEED", "303627"))
 ALL = bool(os.environ.get("FAULTS_ALL"))
 DAY, ROWS = DAYS[0], 400
