@@ -145,6 +145,7 @@ from .text_files import TextColumns as TextColumns
 from .text_files import is_wrong as is_wrong
 from .text_files import raw_sources as raw_sources
 from .text_files import written as written
+from .text_values import holds as holds
 from .trees import fetched as fetched
 from .trees import tree_of as tree_of
 from .variant_file import BakeoffEvidence as BakeoffEvidence

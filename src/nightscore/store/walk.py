@@ -17,6 +17,7 @@ from typing import NamedTuple, NoReturn
 from nightscore.common import Broken, NotYet, Workspace, read_day
 from nightscore.job import Layout, Segment
 from nightscore.store.file_names import CHECKSUM, SUMS, UNFINISHED, allowed, hint, is_data
+from nightscore.store.folder_columns import NOTHING
 from nightscore.store.foreign import refuse_table, refuse_table_above
 from nightscore.store.trees import Entry, tree_of
 
@@ -286,7 +287,9 @@ class Walk:
 
 
 def _is_of(segment: Segment, name: str) -> bool:
-    """Whether a name is meant for a level of a layout: it matches, or has its hive key."""
+    """Whether a name is meant for a level of a layout: it matches, has its hive key, or is writers' null."""
+    if name == NOTHING and segment.hive_key is None and any(part.kind != "text" for part in segment.parts):
+        return True
     if _is_hidden(name) and not segment.head:
         return False
     return segment.match(name) is not None or (segment.hive_key is not None and name.startswith(segment.head))
