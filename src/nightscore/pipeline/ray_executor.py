@@ -5,12 +5,12 @@ lie, so all nodes have to reach them. Where a piece is scored is no cause of its
 """
 
 import json
+import logging
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 from nightscore.common import Broken, NightscoreError, NotYet, ProgressCallback, RowCounter, silent
@@ -20,20 +20,33 @@ from nightscore.pipeline.context import refuse_versions
 from nightscore.pipeline.steps import score_piece
 from nightscore.store import Piece, Plan, StagedFile, job_memory_budget, plan_from_json, run_folder
 
-ADDRESS = "RAY_ADDRESS"
+ADDRESS, AUTO = "RAY_ADDRESS", "auto"
 AHEAD = 2  # pieces under way for each slot of the cluster: a node is never idle, and few are lost with it
 TRIES = 3  # times that a piece is tried again whose process, node or memory is gone
 SAYS_AFTER = 60.0  # seconds without a slot after which a wait is told
 CONNECT_SECONDS = 5.0
 GPUS = ("cuda", "tensorrt")
-QUIET = {"RAY_IGNORE_UNHANDLED_ERRORS": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}  # no traceback beside a message
+QUIET = {  # no traceback and no log of Ray's own beside a message
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_BACKEND_LOG_LEVEL": "error",
+}
 
 
 @dataclass(frozen=True)
 class Ray:
-    """Tasks of the Ray cluster at `address`; default: at RAY_ADDRESS, else the one that this machine is of."""
+    """Tasks of the Ray cluster at `address`; default: RAY_ADDRESS, else the cluster of this machine."""
 
     address: str = ""
+
+    def connect(self) -> None:
+        """Connect this process to the cluster, so that it is known at once whether there is one.
+
+        Raises:
+            Broken: ray is not installed, or this machine, its Ray or its Python can't work with the cluster.
+            NotYet: nothing answers at the address.
+        """
+        _connect(self.address or os.environ.get(ADDRESS) or AUTO)
 
     def map(
         self, job: Job, plan: Plan, pieces: Sequence[Piece], report: ProgressCallback = silent
@@ -41,8 +54,8 @@ class Ray:
         """The staged files, in order. The first error ends the pieces that are under way."""
         if not pieces:
             return []
-        tasks = _Tasks(_connect(self.address or os.environ.get(ADDRESS, "auto")), job, plan)
-        return tasks.score(pieces, report)
+        self.connect()
+        return _Tasks(job, plan).score(pieces, report)
 
 
 def score_there(name: str, root: str, roots: Mapping[str, str], plan: str, index: int) -> StagedFile:
@@ -79,19 +92,22 @@ def score_there(name: str, root: str, roots: Mapping[str, str], plan: str, index
 class _Tasks:
     """The tasks of one plan."""
 
-    def __init__(self, ray: ModuleType, job: Job, plan: Plan) -> None:
-        self.ray, self.plan = ray, plan
+    def __init__(self, job: Job, plan: Plan) -> None:
+        import ray
+
+        self.ray: Any = ray  # its functions have no types
+        self.plan = plan
         self.cpus = plan.variant.threads
         self.gpus = 1 if plan.variant.device in GPUS else 0
-        there = ray.remote(
+        self.there = self.ray.remote(
             num_cpus=self.cpus, num_gpus=self.gpus, memory=self.memory(job), max_retries=TRIES,
             max_calls=0,  # a process scores many pieces: else one with a GPU would load its model for each
         )(score_there)  # fmt: skip
         roots = {name: value for name, value in os.environ.items() if name.startswith(VARIABLE)}
-        self.text = ray.put(plan.to_json())
-        self.submit = lambda piece: there.remote(
-            job.name, str(job.workspace.root), roots, self.text, piece.index
-        )
+        self.arguments = (job.name, str(job.workspace.root), roots, self.ray.put(plan.to_json()))
+
+    def submit(self, piece: Piece) -> Any:
+        return self.there.remote(*self.arguments, piece.index)
 
     def memory(self, job: Job) -> int:
         """Bytes for one piece: what it takes of the budget, but no more than the largest node has."""
@@ -115,8 +131,7 @@ class _Tasks:
         waiting, done = list(enumerate(pieces)), dict[int, StagedFile]()
         with self.under_way() as tasks:
             while waiting or tasks:
-                while waiting and len(tasks) < AHEAD * max(1, self.slots()):
-                    place, piece = waiting.pop(0)
+                for place, piece in _taken(waiting, AHEAD * max(1, self.slots()) - len(tasks)):
                     tasks[self.submit(piece)] = place
                 for task in self.finished(list(tasks), report):
                     place = tasks.pop(task)
@@ -165,13 +180,14 @@ class _Tasks:
         return staged
 
 
-def _connect(address: str) -> ModuleType:
-    """Ray, connected to a cluster that is there; none is started.
+def _taken(waiting: list[tuple[int, Piece]], most: int) -> list[tuple[int, Piece]]:
+    """The first of what waits, which then waits no longer."""
+    taken = waiting[: max(0, most)]
+    del waiting[: len(taken)]
+    return taken
 
-    Raises:
-        Broken: ray is not installed, or this machine, its Ray or its Python can't work with the cluster.
-        NotYet: nothing answers at the address.
-    """
+
+def _connect(address: str) -> None:
     os.environ.setdefault("RAY_task_oom_retries", str(TRIES))  # else a piece too large is tried for ever
     for quiet, value in QUIET.items():
         os.environ.setdefault(quiet, value)
@@ -180,20 +196,19 @@ def _connect(address: str) -> ModuleType:
     except ImportError as error:
         raise Broken(f"--on ray: Ray is not installed; pip install 'nightscore[ray]' ({error})") from error
     if ray.is_initialized():
-        return ray
-    if address != "auto":
+        return
+    if address != AUTO:
         _refuse_unreachable(address)
     try:
-        ray.init(address, namespace="nightscore", log_to_driver=False, logging_level="ERROR")
+        ray.init(address, namespace="nightscore", log_to_driver=False, logging_level=logging.ERROR)
     except ConnectionError as error:
         raise _unconnected(address, error) from None
     except (RuntimeError, ValueError) as error:
         raise Broken(f"{ADDRESS}={address}: {_line(error)}") from error
-    return ray
 
 
 def _unconnected(address: str, error: Exception) -> NightscoreError:
-    if address == "auto":
+    if address == AUTO:
         return Broken(
             f"--on ray: {ADDRESS} is not set, and this machine is no node of a Ray cluster; set it "
             "(head:6379), or join one: ray start --address=head:6379"
@@ -211,8 +226,8 @@ def _refuse_unreachable(address: str) -> None:
     host, _, port = address.rpartition(":")
     if "://" in address or not host or not port.isdigit():
         raise Broken(
-            f"{ADDRESS}={address}: is no address of a cluster's head; allowed: HOST:PORT, as head:6379, or auto "
-            "(from a machine outside of the cluster, submit the command as a Ray job)"
+            f"{ADDRESS}={address}: is no address of a cluster's head; allowed: HOST:PORT, as head:6379, or "
+            "auto (from a machine outside of the cluster, submit the command as a Ray job)"
         )
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()

@@ -8,7 +8,9 @@ from nightscore.store.plan import InputFile, Piece, RowRange, json_digest
 PIECES = 8  # a day is cut in about this many, as far as a piece stays within these sizes
 SMALLEST_PIECE, LARGEST_PIECE = 32_768, 1_000_000  # rows
 SMALLEST_PIECE_OF_TEXTS = 1024  # a row of which takes some thousand times as long
-LARGEST_PIECE_BYTES = 256_000_000  # of the files: what a machine fetches before it scores, and loses with a piece
+LARGEST_PIECE_BYTES = (
+    256_000_000  # of the files: what a machine fetches before it scores, and loses with a piece
+)
 
 
 def cut_pieces(
