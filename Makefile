@@ -23,6 +23,8 @@ data/models/text/all_minilm_l6_v2.onnx: requirements/text.lock data/models/text/
 airflow: .venv/test.stamp ## Airflow with the jobs of this folder, on this machine; Ctrl-C stops it
 	@$(BIN)/python -m nightscore.airflow.local
 
+# The tests start hundreds of processes; each would compile the framework for itself.
+unexport PYTHONDONTWRITEBYTECODE
 PARALLEL := -n auto --maxprocesses 8 --dist worksteal
 
 test: .venv/test.stamp ## the whole test suite, on every core

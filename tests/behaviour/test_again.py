@@ -98,6 +98,7 @@ TIMED = pytest.param(
 
 
 @pytest.mark.parametrize("cause", [TIMED if cause == TIMED.values[0] else cause for cause in CAUSES])
+@pytest.mark.sample(3)
 def test_a_changed_cause_runs_again(published: Path, cause: str) -> None:
     """One new run replaces the old day, and then the day is unchanged again."""
     CAUSES[cause](published)
@@ -168,6 +169,7 @@ def test_forced_again_gives_the_same_bytes_of_predictions(large: Path) -> None:
     assert len(receipts(large)) == 2
 
 
+@pytest.mark.slow
 def test_memory_changes_no_byte(large: Path) -> None:
     """With the least that can be, and with a gigabyte: other chunks, fewer pieces at once, the same bytes."""
     found = []
@@ -182,6 +184,7 @@ def test_memory_changes_no_byte(large: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "times"), [(5, 2), *(pytest.param(files, 4, marks=pytest.mark.slow) for files in (1, 5))]
 )
+@pytest.mark.slow
 def test_forced_again_gives_the_same_bytes_from_sql_with_joins_and_aggregates(
     fresh: Build, files: int, times: int
 ) -> None:

@@ -87,6 +87,7 @@ def top(truth: Truth) -> list[tuple[int, float]]:
     return list(zip(found["id"].to_pylist(), found["score"].to_pylist(), strict=True))
 
 
+@pytest.mark.slow
 def test_what_is_restated_later_is_not_what_a_day_is_held_to(books: Path) -> None:
     """The validator's case: rerun yesterday, then hold today to it. It is held to what was said first."""
     rerun(books)
@@ -175,6 +176,7 @@ def other_byte(file: Path) -> None:
         (other_byte, "its sha256 is [0-9a-f]{64}, which its receipt does not have"),
     ],
 )
+@pytest.mark.sample(2)
 def test_a_file_that_was_replaced_in_its_place_is_not_read(
     books: Path, replace: Callable[[Path], None], why: str, first_reported: bool
 ) -> None:

@@ -225,6 +225,7 @@ def test_a_day_that_is_not_published_is_not_restated(closed: Path) -> None:
 
 
 @pytest.mark.parametrize("stage", mostly_slow(BOOK_COMMITS, ["commit restatements", "commit receipts"]))
+@pytest.mark.sample(1)
 def test_a_restatement_that_is_killed_is_completed_whole(closed: Path, stage: str) -> None:
     """Killed at each commit: readers have all or nothing of it, and the next plain run completes it."""
     later(closed)
@@ -254,6 +255,7 @@ def test_a_first_night_that_is_killed_while_it_publishes_is_completed_and_closed
     assert all(ours(root, name).is_(FIRST, name) for name in TABLES)
 
 
+@pytest.mark.slow
 def test_a_restatement_that_an_audit_holds_is_released_as_one(fresh: Build) -> None:
     """Held, the day stays as it was; released, it is restated for the reason that was given."""
     root = fresh(job=CLOSING, days=(DAY,))
@@ -356,6 +358,7 @@ def ids(root: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("kind", [pa.timestamp("us", "UTC"), pa.date32()])
+@pytest.mark.sample(1)
 def test_a_run_sees_what_was_known_at_its_cut_off(fresh: Build, kind: pa.DataType) -> None:
     """Rows known by then, the moment included, and none of unknown time; without a cut-off all rows.
 
@@ -377,6 +380,7 @@ def test_a_run_sees_what_was_known_at_its_cut_off(fresh: Build, kind: pa.DataTyp
     assert run(job, DAY, known_at=asked.replace("T18", "T19")).fingerprint != first.fingerprint
 
 
+@pytest.mark.slow
 def test_a_closed_day_keeps_its_cut_off(fresh: Build) -> None:
     """A run with another one, or with none, is refused and says so; late data says what it would add."""
     root = fresh(rows=1, job=KNOWN, days=(DAY,))
@@ -410,6 +414,7 @@ def test_a_cut_off_that_cannot_be_is_refused(fresh: Build) -> None:
         load("mini", root)
 
 
+@pytest.mark.slow
 def test_of_two_restatements_at_once_one_is_published(closed: Path) -> None:
     """Both planned, one published: the other has to look again, and is then number 2."""
     later(closed)

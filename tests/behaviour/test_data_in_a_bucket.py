@@ -75,6 +75,7 @@ def test_a_night_is_the_night_on_disk(
     assert there == scores(on_disk) == by_delta
 
 
+@pytest.mark.slow
 def test_the_verbs_of_an_operator_work(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Run, receipts, verify, why, query, gc."""
     at = ["--workspace", str(workspace)]
@@ -132,6 +133,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", FAULTS)
 @pytest.mark.parametrize("skip", [3, 30, 80])
+@pytest.mark.sample(3)
 def test_a_request_that_fails_leaves_the_old_or_the_new(
     workspace: Path, proxy: Proxy, name: str, skip: int
 ) -> None:
@@ -185,6 +187,7 @@ CASES = [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow) fo
 
 
 @pytest.mark.parametrize(("number", "moment"), CASES)
+@pytest.mark.sample(1)
 def test_a_machine_that_dies_at_its_kth_write_is_taken_over_by_another(
     workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, moment: str
 ) -> None:
@@ -229,6 +232,7 @@ def test_a_storage_that_ignores_conditions_is_refused(
     assert not any(homes.storage_of(open_workspace(workspace)).walk("data/tables"))
 
 
+@pytest.mark.slow
 def test_a_workspace_on_disk_is_brought_to_the_bucket(
     tmp_path: Path, bucket: Objects, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

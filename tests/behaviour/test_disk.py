@@ -72,6 +72,7 @@ def with_little_disk(answers: Connection, root: Path, most: int) -> None:
 
 
 @pytest.mark.parametrize("most", [100, 2_000, 8_000])
+@pytest.mark.sample(1)
 def test_a_full_disk_leaves_the_day_as_it_was(published: Path, most: int) -> None:
     """No file can be finished: no table changes, nothing temporary stays; with room it is published."""
     NEW.write_model(published)
@@ -111,6 +112,7 @@ def test_what_a_killed_night_left_half_is_never_taken_for_finished(large: Path) 
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"pieces": [], "inputs": {}, "of a later version": 1}'])
+@pytest.mark.sample(1)
 def test_a_plan_that_cannot_be_read_is_made_anew(published: Path, damage: str) -> None:
     """Cut short by a disk, or written by another version of ours: the night is planned again."""
     NEW.write_model(published)

@@ -70,6 +70,7 @@ def said(root: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tup
 
 
 @pytest.mark.disk_only(reason="it rewrites receipts by hand, in a process that has read them")
+@pytest.mark.slow
 def test_lists_go_on_and_name_it(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`receipts`, `verify` and `late` show the three other days as if nothing were."""
     code, out, err = said(root, capsys, "receipts", "--json")

@@ -144,6 +144,7 @@ def test_a_failed_audit_holds_the_day_and_a_person_releases_it(root: Path) -> No
     assert published(root, THIRD) == truth(ROWS // 10, THIRD)
 
 
+@pytest.mark.slow
 def test_bad_rows_are_set_aside_and_replayed(root: Path) -> None:
     """Rows outside their domain go to the rejects; mended, the day is merged, and it is NumPy's again."""
     domain = "policy: {bad_row: reject, max_rejected: 60%}\ndomain: {units: {min: 0, max: 499}}\n"
@@ -181,6 +182,7 @@ def test_its_features_may_be_a_table_as_it_is(root: Path) -> None:
     assert shown.scores and shown.features and shown.scores["units"] == shown.features["units"]
 
 
+@pytest.mark.slow
 def test_a_large_day_is_cut_into_pieces_that_lose_nothing(fresh: Build, tmp_path: Path) -> None:
     """Several pieces, one after the other or side by side: all rows, and the same ones."""
     left = add_totals(fresh(MANY, days=(DAY,)))

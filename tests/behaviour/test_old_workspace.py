@@ -148,6 +148,7 @@ def test_what_was_known_then_and_first_reported_is_what_it_was(root: Path) -> No
 
 @pytest.mark.disk_only(reason="its inputs keep their times on disk alone")
 @pytest.mark.parametrize("one", FACTS["said"], ids=lambda one: " ".join(one["arguments"])[:70])
+@pytest.mark.sample(8)
 def test_commands_answer_as_they_did(
     root: Path, one: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -205,6 +206,7 @@ def same_causes(receipt: Receipt, before: dict[str, Any]) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_what_was_published_before_a_new_run_stays_readable(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -284,6 +286,7 @@ def test_a_held_day_is_held_again_by_another_run(root: Path) -> None:
 
 @pytest.mark.disk_only(reason="its inputs keep their times on disk alone")
 @pytest.mark.parametrize("moved", [False, True], ids=["where it stopped", "elsewhere"])
+@pytest.mark.sample(1)
 def test_a_run_that_stopped_while_it_scored_is_finished(
     root: Path, moved: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:

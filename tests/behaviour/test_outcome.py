@@ -128,6 +128,7 @@ QUICK = ("a release and a discard", "everybody")
 
 @pytest.mark.parametrize("rounds", [3, pytest.param(30, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("together", mostly_slow(TOGETHER, QUICK))
+@pytest.mark.sample(1)
 def test_of_several_who_decide_at_once_one_has_it(
     held: Path, tmp_path: Path, together: str, rounds: int
 ) -> None:
@@ -175,6 +176,7 @@ def releasing(root: Path, stage: str, sent: int) -> Night:
 
 @pytest.mark.parametrize("stage", mostly_slow(STAGES, ["link", "commit mini_scores"]))
 @pytest.mark.parametrize("killed", [False, True], ids=["goes on", "is killed"])
+@pytest.mark.sample(2)
 def test_a_discard_while_a_release_stands_at_a_stage(held: Path, stage: str, killed: bool) -> None:
     """Before the outcome the discard has it, and nothing is ever published; after it, all of the day is."""
     folder, decided = run_folder(held), STAGES.index(stage) >= DECIDED
@@ -283,6 +285,7 @@ def collecting(answers: Connection, root: Path, barrier: Any, pause: float) -> N
 
 
 @pytest.mark.parametrize("rounds", [4, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_gc_beside_a_run_that_publishes(open_root: Path, tmp_path: Path, rounds: int) -> None:
     """The run is kept and published whole, or collected and refused; never both, never a part."""
     ends = set()

@@ -274,6 +274,7 @@ def test_what_has_changed_since_cannot_be_rechecked_and_is_never_fine(root: Path
     assert all("no job.yaml" in one["doubts"][0] for one in said)
 
 
+@pytest.mark.slow
 def test_without_its_snapshot_a_day_is_tried_and_not_called_fine(root: Path) -> None:
     """The features are gone: --list-only says so, and a whole recheck makes them again."""
     for snapshot in (root / "data/runs/sums").rglob("features.parquet"):

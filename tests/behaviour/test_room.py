@@ -60,6 +60,7 @@ def used(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("place", ["runs", "tables"])
+@pytest.mark.sample(1)
 def test_too_small_a_disk_is_said_before_a_row_is_scored(tmp_path: Path, disk: Disk, place: str) -> None:
     """Of staged files or, on a disk of their own, of tables: what is needed, what is free, and where."""
     root = make_workspace(tmp_path / "w", ROWS, days=(DAY,))

@@ -351,6 +351,7 @@ FILE_NAMES = [f"{QUOTED}.parquet", 'a;b"c$1{}.parquet', "%2e%2e%2fx.parquet", "d
 
 
 @pytest.mark.parametrize("name", FILE_NAMES)
+@pytest.mark.sample(1)
 def test_an_input_file_is_what_it_is_called(root: Path, name: str) -> None:
     """SQL, templates, escapes and another day in the name of a file: it is read as that file, in its day."""
     part = root / f"data/lake/rows/day={DAY}/part-0.parquet"

@@ -19,7 +19,7 @@ from nightscore.pipeline.steps import plan_day, publish_day
 from nightscore.review.verify import verify_days
 from nightscore.store import RunFolder, collect_garbage, owners, run_folder
 from nightscore.store.catalog import read_catalog
-from nightscore.store.storage import homes, objects
+from nightscore.store.storage import homes, marks
 from nightscore.store.storage.objects import Objects, open_objects
 from tests.faults.machines import start, together
 from tests.faults.test_clock import LIBRARIES
@@ -135,11 +135,12 @@ def days_of(count: int) -> tuple[str, ...]:
     return tuple(f"2020-01-{n + 1:02}" for n in range(count))
 
 
+@pytest.mark.slow
 def test_gc_and_a_run_that_wakes_are_never_both_right(
     make: Make, s3_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """P1: the run's sign of life is old: it is published, or collected and refused; two races."""
-    monkeypatch.setattr(objects, "ALIVE", -60.0)
+    monkeypatch.setattr(marks, "ALIVE", -60.0)
     races(make(s3_server, days=days_of(2)), list(days_of(2)), 1)
 
 
@@ -150,7 +151,7 @@ def test_gc_and_a_run_that_wakes_sixty_times(
     make: Make, s3_server: Server, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     """P1: the same, fifteen races each time."""
-    monkeypatch.setattr(objects, "ALIVE", -60.0)
+    monkeypatch.setattr(marks, "ALIVE", -60.0)
     races(make(s3_server, days=days_of(15)), list(days_of(15)), seed)
 
 

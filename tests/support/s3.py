@@ -11,7 +11,9 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+import obstore
 import pytest
+from obstore.store import S3Store
 
 from nightscore.store.storage import homes
 
@@ -83,6 +85,7 @@ def start_server(folder: Path) -> Server:
     """
     while not _answers_at_all(server := _start_anywhere(folder)):
         pass
+    _wait_for_bucket(server)
     return server
 
 
@@ -113,6 +116,25 @@ def _start(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
     }  # fmt: skip
     log = (folder / "server.log").open("ab")
     return subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder)
+
+
+def _wait_for_bucket(server: Server) -> None:
+    """It is made a moment after the server answers."""
+    names = {"AWS_ENDPOINT_URL": "endpoint", "AWS_REGION": "region"}
+    options = {name: server.environment[variable] for variable, name in names.items()}
+    store = S3Store(
+        BUCKET, access_key_id=KEY, secret_access_key=SECRET, virtual_hosted_style_request=False,
+        client_options={"allow_http": True}, **options,
+    )  # fmt: skip
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            obstore.list_with_delimiter(store)
+        except obstore.exceptions.BaseError:
+            assert time.monotonic() < end, f"no bucket {BUCKET} after {PATIENCE:.0f} s"
+            time.sleep(0.1)
+        else:
+            return
 
 
 def _answers(port: int) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from nightscore.common import Broken
-from nightscore.store.storage import Folder, Seen, Storage, objects
+from nightscore.store.storage import Folder, Seen, Storage, marks
 from nightscore.store.storage.objects import RANGE, WHOLE, open_objects
 from tests.support.azurite import client_environment as azure_environment
 from tests.support.azurite import environment_by_key as azure_environment_by_key
@@ -170,6 +170,7 @@ def test_what_lies_in_folders_is_listed_by_patterns(storage: Storage) -> None:
     assert glob("data/nowhere", ["*", "*"]) == []
 
 
+@pytest.mark.sample(2)
 def test_more_than_a_page_of_keys_is_listed(storage: Storage) -> None:
     """A storage gives a thousand keys at once."""
     with ThreadPoolExecutor(16) as pool:
@@ -220,6 +221,7 @@ def proxied(
 
 @pytest.mark.parametrize("fault", LISTING)
 @pytest.mark.parametrize("page", [0, 1])
+@pytest.mark.sample(2)
 def test_a_listing_that_fails_is_made_again_and_is_not_a_shorter_one(
     proxied: tuple[Storage, Proxy], fault: str, page: int
 ) -> None:
@@ -347,7 +349,7 @@ def test_what_azure_refuses_is_said_and_not_shown(
 
 def test_a_lock_counts_while_its_process_is_there(bucket: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long that is; of one that has gone it counts for a while."""
-    monkeypatch.setattr(objects, "LEASE", 3.0)
+    monkeypatch.setattr(marks, "LEASE", 3.0)
     key = "data/tables/t/_owners"
     with bucket.lock(key, shared=True, seconds=0) as locked:
         assert locked
