@@ -341,6 +341,7 @@ def test_a_held_day_is_not_released_after_a_hand_over(tmp_path: Path) -> None:
     assert seen(root) == plain(root) == truth(root, WEIGHTS[2])
 
 
+@pytest.mark.disk_only(reason="the lock of a killed process counts for a lease in a bucket; test_machines.py")
 @pytest.mark.parametrize("stage", ["publication", "commit blue_scores", "commit prices", "commit receipts"])
 @pytest.mark.sample(1)
 def test_a_night_killed_while_it_publishes_is_whole_or_refused_after_a_hand_over(
@@ -409,6 +410,7 @@ def claims(answers: Connection, root: Path, job: str, barrier: Any) -> None:
         answers.send({"error": "Broken", "message": str(error)})
 
 
+@pytest.mark.disk_only(reason="what one of several children did is looked at while another works")
 @pytest.mark.parametrize("rounds", [3, pytest.param(25, marks=pytest.mark.slow)])
 def test_of_two_jobs_that_claim_a_new_table_at_once_one_has_it(tmp_path: Path, rounds: int) -> None:
     """Two checkouts over one data folder: one day is whole, of the other nothing is published at all."""
