@@ -205,6 +205,7 @@ def test_a_machine_that_dies_at_its_kth_write_is_taken_over_by_another(
     hold_to_one_night(other)
 
 
+@pytest.mark.slow
 def test_what_nobody_needs_is_collected_and_nothing_else(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -160,6 +160,7 @@ def test_a_workspace_in_which_a_job_was_renamed_without_a_hand_over_shows_the_ne
     assert run(load("blue", root), OTHER_DAY).status == "published"
 
 
+@pytest.mark.slow
 def test_a_closed_day_stays_closed_for_whoever_has_the_table(tmp_path: Path) -> None:
     """Neither a rename nor a hand-over opens it; a restatement is compared with what was reported."""
     root = make(tmp_path, BLUE + "close: true\n")
@@ -223,6 +224,7 @@ def test_diff_late_and_verify_go_by_the_table(tmp_path: Path) -> None:
     assert held == {("blue", DAY, 1), ("blue", OTHER_DAY, 2), ("green", DAY, 2)}
 
 
+@pytest.mark.slow
 def test_a_table_that_one_job_drops_and_another_takes_up(tmp_path: Path) -> None:
     """Refused until it is handed over; its days stay what they were reported to be, for every reader."""
     root = make(tmp_path)
@@ -254,6 +256,7 @@ def test_a_renamed_job_whose_tables_have_other_names_begins_anew(tmp_path: Path)
     assert holds(root)
 
 
+@pytest.mark.slow
 def test_rejects_go_with_the_scores_of_their_day(tmp_path: Path) -> None:
     """A day that is run again without setting rows aside has no rejects of the run before."""
     rejecting = "domain:\n  a: {max: 0.5}\npolicy: {bad_row: reject, max_rejected: 100%}\n"
