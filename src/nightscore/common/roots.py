@@ -60,9 +60,20 @@ class Root:
 
 
 def scratch_folder() -> Path:
-    """The folder of this machine for what is fetched from buckets: NIGHTSCORE_SCRATCH, or a temporary one."""
+    """The folder of this machine for what is fetched from buckets: NIGHTSCORE_SCRATCH, or a temporary one.
+
+    Raises:
+        Broken: its path has a letter that a reader of files would take for something else.
+    """
     set_to = os.environ.get(SCRATCH)
-    return Path(set_to) if set_to else Path(tempfile.gettempdir()) / f"nightscore-{os.getuid()}"
+    folder = Path(set_to) if set_to else Path(tempfile.gettempdir()) / f"nightscore-{os.getuid()}"
+    if REFUSED & set(str(folder.resolve())):
+        setting = SCRATCH if set_to else "TMPDIR"
+        raise Broken(
+            f"{setting}: the path {folder} must not contain any of {' '.join(sorted(REFUSED))}, which "
+            f"readers of the files below take for partitions or patterns; set {SCRATCH} to another folder"
+        )
+    return folder
 
 
 def read_roots(workspace: Path) -> dict[str, Root]:
