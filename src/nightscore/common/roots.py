@@ -104,7 +104,7 @@ def _from_variable(name: str, variable: str, at: str, written: Root | None) -> R
 
 def _shown(at: str) -> str:
     """A place for a message, without what may be a secret."""
-    return f"{at.partition('://')[0]}://…" if SCHEME.match(at) and set(at) & SECRET else at
+    return f"{at.partition('://')[0]}://…" if SCHEME.search(at) and set(at) & SECRET else at
 
 
 def variable_of(name: str) -> str:
@@ -154,7 +154,7 @@ class _Reader:
         written = value if isinstance(value, Mapping) else {"at": value}
         place, write = written.get("at"), written.get("write", False)
         if written.keys() - {"at", "write"} or not isinstance(place, str) or not isinstance(write, bool):
-            self.wrong(at, f"{clipped(value)} is no place; {ALLOWED}")
+            self.wrong(at, f"{_shown(str(clipped(value)))} is no place; {ALLOWED}")
         if not place or (problem := _problem(place)):
             self.wrong(at, f"{clipped(_shown(place))}: {problem if place else 'is empty'}")
         folder = place if SCHEME.match(place) else str(self.workspace / place)
