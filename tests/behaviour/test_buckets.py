@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from pyarrow.fs import S3FileSystem
 
 from nightscore import load, query, run
 from nightscore.cli.main import call
@@ -17,7 +18,7 @@ from nightscore.common import Broken, NotYet
 from nightscore.pipeline.read import inputs
 from nightscore.store.storage import homes
 from nightscore.store.storage.objects import Objects, open_objects
-from tests.support.s3 import BUCKET, become_client
+from tests.support.s3 import BUCKET, KEY, SECRET, become_client
 from tests.support.s3_proxy import Proxy
 from tests.support.workspace import DAYS, JOB, make_workspace, rows_of
 
@@ -230,3 +231,48 @@ def test_doctor_asks_the_bucket(
     assert call(["doctor", "--workspace", str(workspace)]) == 1
     shown = capsys.readouterr().out
     assert "credentials" in shown and "another-secret" not in shown
+
+
+def test_a_scratch_folder_may_lie_in_the_workspace(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plans name what is fetched by its root: another machine has it elsewhere."""
+    monkeypatch.setenv("NIGHTSCORE_SCRATCH", str(workspace / "scratch"))
+    homes._bucket.cache_clear()
+    receipt = run(load("mini", workspace), DAY)
+    assert receipt.rows.published == 500
+    assert [f.path for f in receipt.inputs] == [f"lake:shop/rows/day={DAY}/part-{n}.parquet" for n in (0, 1)]
+
+
+@pytest.mark.parametrize("name", ["day=2020-01-03", "env=prod", "a[b]", "q?", "a%41"])
+def test_a_scratch_folder_that_a_reader_would_take_for_a_partition_is_refused(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Below day=2020-01-03 the rows of each day would be of that day to SQL."""
+    monkeypatch.setenv("NIGHTSCORE_SCRATCH", str(tmp_path / name / "scratch"))
+    homes._bucket.cache_clear()
+    with pytest.raises(Broken, match=r"NIGHTSCORE_SCRATCH: the path .* must not contain"):
+        run(load("mini", workspace), DAY)
+
+
+def by_arrow(proxy: Proxy) -> S3FileSystem:
+    """Arrow's own client, whose keys are those that it is told."""
+    return S3FileSystem(
+        access_key=KEY, secret_key=SECRET, endpoint_override=f"127.0.0.1:{proxy.port}", scheme="http"
+    )
+
+
+def test_marks_of_folders_are_no_files(workspace: Path, proxy: Proxy, tmp_path: Path) -> None:
+    """As the console of S3 makes them: in a day, and as a day that has nothing yet."""
+    marks = by_arrow(proxy)
+    for folder in (f"day={DAY}/later", "day=2020-01-09"):
+        marks.create_dir(f"{BUCKET}/{tmp_path.name}/shop/rows/{folder}")
+    assert run(load("mini", workspace), DAY).rows.published == 500
+    with pytest.raises(Broken, match="no partition of 2020-01-09 in rows"):
+        run(load("mini", workspace), "2020-01-09")
+
+
+def test_an_object_that_is_a_folder_too_is_refused(workspace: Path, lake: Objects) -> None:
+    """No machine can have both: neither is left out."""
+    first = f"shop/rows/day={DAY}/part-0.parquet"
+    lake.replace(f"{first}/part-9.parquet", lake.read(first))
+    with pytest.raises(Broken, match=r"part-0\.parquet is an object, and others lie below it as in"):
+        run(load("mini", workspace), DAY)

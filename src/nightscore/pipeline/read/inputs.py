@@ -183,7 +183,7 @@ def is_text(source: Input) -> bool:
 def days_of(job: Job, name: str, files: Files, day: dt.date) -> set[str]:
     """The days, YYYY-MM-DD, of which an input has a partition, or rows, among those that a run sees."""
     source = job.spec.inputs[name]
-    if not isinstance(source, TableInput) and source.day_column:
+    if not isinstance(source, TableInput) and source.day_column and files[name]:
         seen = _view(job, name, source, files[name], day=day, known_at="")
         return days_of_rows(job, seen, source.day_column)
     return {file.day for file in files[name]}
