@@ -13,24 +13,38 @@ from nightscore.store.folder_columns import folder_reader
 from nightscore.store.sql_text import literal, quote_identifier
 
 CSV = (
-    "header = true, auto_detect = false, delim = ',', quote = '\"', escape = '\"', nullstr = '', "
+    "header = true, auto_detect = false, nullstr = '', "
     "allow_quoted_nulls = false, strict_mode = true, null_padding = false, ignore_errors = false"
 )
 JSON = "format = 'newline_delimited', auto_detect = false, ignore_errors = false"
 INTEGER = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT|U?INTEGER)", re.IGNORECASE)
 DECIMAL = re.compile(r"(?:DECIMAL|NUMERIC)(?:\((\d+)(?:, ?(\d+))?\))?", re.IGNORECASE)
+NUMBER = re.compile(r"(DECIMAL|NUMERIC)(\(.*\))?|FLOAT[48]?|REAL|DOUBLE", re.IGNORECASE)  # with places
 
 
 @dataclass(frozen=True)
 class TextColumns:
     """The columns of text files: `format` is csv or json, `types` (name -> DuckDB type) as they are declared.
 
-    `headers` are the names of a CSV file's columns in its own order.
+    `headers` are the names of a CSV file's columns in its own order. The rest is how CSV files are written.
     """
 
     format: str
     types: Mapping[str, str]
     headers: Mapping[Path, tuple[str, ...]]
+    delimiter: str = ","
+    quote: str = '"'
+    decimal: str = "."
+    encoding: str = "utf-8"
+
+    @property
+    def reader(self) -> tuple[str, str, str]:
+        """DuckDB's function, the type in which it gives values as they are written, and its options."""
+        if self.format != "csv":
+            return "read_json", "JSON", JSON
+        quote = literal(self.quote)
+        marks = f"delim = {literal(self.delimiter)}, quote = {quote}, escape = {quote}"
+        return "read_csv", "VARCHAR", f"{CSV}, {marks}, encoding = {literal(self.encoding)}"
 
 
 def text_source(
@@ -51,9 +65,7 @@ def raw_sources(
     groups: dict[tuple[str, ...], list[Path]] = {}
     for file in files:
         groups.setdefault(text.headers.get(file) or tuple(text.types), []).append(file)
-    function, kind, options = (
-        ("read_csv", "VARCHAR", CSV) if text.format == "csv" else ("read_json", "JSON", JSON)
-    )
+    function, kind, options = text.reader
     found = []
     for names, group in groups.items():
         columns = ", ".join(f"{literal(name)}: '{kind}'" for name in names)
@@ -71,7 +83,7 @@ def written(text: TextColumns, name: str) -> str:
 
 def typed(text: TextColumns, name: str, kind: str) -> str:
     """SQL for a value of its type; an error where it is none."""
-    value = written(text, name)
+    value = _plain(text, name, kind)
     if _is_list(text, kind):
         return f"CAST({quote_identifier(name)} AS {kind})"
     said = literal(f"no {kind}: ")
@@ -81,9 +93,17 @@ def typed(text: TextColumns, name: str, kind: str) -> str:
 
 def is_wrong(text: TextColumns, name: str, kind: str) -> str:
     """SQL for whether a value is there and is none of its type."""
-    value = written(text, name)
+    value = _plain(text, name, kind)
     cast = f"TRY_CAST({quote_identifier(name) if _is_list(text, kind) else value} AS {kind})"
     return f"({value} IS NOT NULL AND ({cast} IS NULL OR NOT ({_fits(text, name, kind)})))"
+
+
+def _plain(text: TextColumns, name: str, kind: str) -> str:
+    """SQL for a value as DuckDB casts it: a number with a point, whatever its file has instead."""
+    value = written(text, name)
+    if text.decimal == "." or not NUMBER.fullmatch(kind):
+        return value
+    return f"CASE WHEN contains({value}, '.') THEN 'a point: ' || {value} ELSE replace({value}, ',', '.') END"
 
 
 def _is_list(text: TextColumns, kind: str) -> bool:
@@ -92,7 +112,7 @@ def _is_list(text: TextColumns, kind: str) -> bool:
 
 def _fits(text: TextColumns, name: str, kind: str) -> str:
     """SQL for whether a value is written so that its cast loses nothing."""
-    value, pattern = written(text, name), _pattern(kind)
+    value, pattern = _plain(text, name, kind), _pattern(kind)
     if pattern is None:
         return "true"
     fits = f"regexp_full_match({value}, {literal(pattern)})"
