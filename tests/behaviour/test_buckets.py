@@ -21,6 +21,8 @@ from tests.support.s3 import BUCKET, become_client
 from tests.support.s3_proxy import Proxy
 from tests.support.workspace import DAYS, JOB, make_workspace, rows_of
 
+pytestmark = pytest.mark.disk_only(reason="its lake is in a bucket already")
+
 FROM_LAKE = JOB.replace(
     "{path: data/lake/rows, partition: day}", "{root: lake, path: shop/rows, partition: day}"
 )
@@ -181,6 +183,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", FAULTS)
 @pytest.mark.parametrize("skip", [0, 2, 5])
+@pytest.mark.sample(3)
 def test_a_request_that_fails_is_made_again(workspace: Path, proxy: Proxy, name: str, skip: int) -> None:
     """Once: the night is as it would have been."""
     proxy.set_rules({**FAULTS[name], "skip": skip, "times": 1})

@@ -40,6 +40,8 @@ from tests.support.s3 import BUCKET, become_client
 from tests.support.s3_proxy import Proxy
 from tests.support.workspace import DAYS, JOB, linear_model, make_workspace, rows_of
 
+pytestmark = pytest.mark.disk_only(reason="its data is in a bucket already")
+
 SEED = int(os.environ.get("FAULTS_SEED", "303627"))
 ALL = bool(os.environ.get("FAULTS_ALL"))
 DAY, ROWS = DAYS[0], 400
@@ -325,6 +327,7 @@ def every_request(worlds: Worlds, name: str, count: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["first night", "release"])
+@pytest.mark.sample(1)
 def test_a_request_that_fails_leaves_old_or_new(worlds: Worlds, name: str) -> None:
     """P1, P9: two requests of each kind of work."""
     every_request(worlds, name, count=2)

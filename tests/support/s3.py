@@ -20,7 +20,7 @@ from nightscore.store.storage import homes
 BUCKET, KEY, SECRET = "night", "admin", "of-tests-only"
 PATIENCE = 60.0  # seconds until a server has to answer
 PORTS = (
-    "-master.port", "-volume.port", "-filer.port", "-s3.port", "-webdav.port", "-admin.port",
+    "-master.port", "-volume.port", "-filer.port", "-s3.port", "-admin.port",
     "-s3.port.iceberg", "-s3.port.lance",
 )  # fmt: skip
 
@@ -47,7 +47,7 @@ class Server:
     def start_again(self) -> None:
         """On the same folder."""
         self.process = _start(self.command, self.folder)
-        _wait(self.port)
+        assert _answers_at_all(self), "its port is another's now"
 
 
 def client_environment(port: int) -> dict[str, str]:
@@ -79,16 +79,35 @@ def binary() -> str:
 
 
 def start_server(folder: Path) -> Server:
-    """Start a server whose data lies in a folder; it answers when this returns."""
+    """Start a server whose data lies in a folder; it answers when this returns.
+
+    With other ports where another process has taken one meanwhile: then it ends.
+    """
+    while not _answers_at_all(server := _start_anywhere(folder)):
+        pass
+    _wait_for_bucket(server)
+    return server
+
+
+def _start_anywhere(folder: Path) -> Server:
     ports = free_ports(len(PORTS))
     options = [f"{name}={port}" for name, port in zip(PORTS, ports, strict=True)]
     command = [
-        binary(), "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *options,
+        binary(), "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+        "-webdav=false", "-admin.ui=false", *options,
     ]  # fmt: skip
-    server = Server(_start(command, folder), folder, command, ports[PORTS.index("-s3.port")])
-    _wait(server.port)
-    _wait_for_bucket(server)
-    return server
+    return Server(_start(command, folder), folder, command, ports[PORTS.index("-s3.port")])
+
+
+def _answers_at_all(server: Server) -> bool:
+    """Whether it came to answer; False where it ended."""
+    end = time.monotonic() + PATIENCE
+    while not _answers(server.port):
+        if server.process.poll() is not None:
+            return False
+        assert time.monotonic() < end, f"no S3 server on port {server.port} after {PATIENCE:.0f} s"
+        time.sleep(0.1)
+    return True
 
 
 def _start(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
@@ -97,13 +116,6 @@ def _start(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
     }  # fmt: skip
     log = (folder / "server.log").open("ab")
     return subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder)
-
-
-def _wait(port: int) -> None:
-    end = time.monotonic() + PATIENCE
-    while not _answers(port):
-        assert time.monotonic() < end, f"no S3 server on port {port} after {PATIENCE:.0f} s"
-        time.sleep(0.1)
 
 
 def _wait_for_bucket(server: Server) -> None:

@@ -14,7 +14,7 @@ names only, and opens nothing. Light to import.
 import calendar
 import datetime as dt
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -152,6 +152,14 @@ class Layout:
 
     def day_of(self, names: Sequence[str]) -> dt.date | None:
         """The day of a path's first names, one a level; None where they do not fit, or are of no day."""
+        return self._days(tuple(names))
+
+    @cached_property
+    def _days(self) -> Callable[[tuple[str, ...]], dt.date | None]:
+        """`day_of`, which remembers: a night lists each input several times, often of thousands of days."""
+        return lru_cache(maxsize=50_000)(self._day_of)
+
+    def _day_of(self, names: tuple[str, ...]) -> dt.date | None:
         found = self._matched(names)
         if len(names) < len(self.segments) or found is None:
             return None

@@ -84,52 +84,51 @@ class Walk:
         found: list[Partition] = []
         sums: list[Path] = []
         ignored: list[str] = []
-        for path, kind in self._level(layout, self.root, (), span):
+        for names, kind in self._level(layout, (), span):
             if kind == "ignored":
-                ignored.append(path.relative_to(self.root).as_posix())
+                ignored.append("/".join(names))
             elif kind == "sums":
-                sums.append(path)
+                sums.append(self.root.joinpath(*names))
             else:
-                names = path.relative_to(self.root).parts
                 found.append(Partition(layout.day_of(names), "/".join(names)))
         return Partitions(tuple(found), Found((), tuple(sums), tuple(ignored)))
 
     def _level(
-        self, layout: Layout, folder: Path, names: tuple[str, ...], span: Span | None
-    ) -> Iterator[tuple[Path, str]]:
-        """The partitions below a folder, what is ignored there, and files of sums."""
+        self, layout: Layout, names: tuple[str, ...], span: Span | None
+    ) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Partitions below a folder, what is ignored there, and files of sums, by their names below root."""
         segment, is_last = layout.segments[len(names)], len(names) + 1 == len(layout.segments)
         wanted = "file" if is_last and layout.of_files else "folder"
-        entries = self._listed(folder)
+        entries = self._listed(self.root.joinpath(*names))
         if not is_last:
             self.tree.preload(self._opened(layout, entries, names, span))
         for entry in entries:
-            path, mine = Path(entry.path), _is_of(segment, entry.name)
+            path, mine = (*names, entry.name), _is_of(segment, entry.name)
             if self._is_ignored(entry):
                 yield path, "ignored"
             elif mine and self._kind(entry) == wanted:
-                yield from self._partition(layout, path, (*names, entry.name), span)
+                yield from self._partition(layout, path, span)
             elif entry.name == SUMS or entry.name.endswith(CHECKSUM):
                 yield from [(path, "sums")] if entry.name == SUMS else []
             elif mine or not is_hidden(entry.name):
-                self._refuse_beside(path, layout, segment)
+                self._refuse_beside(Path(entry.path), layout, segment)
 
     def _partition(
-        self, layout: Layout, path: Path, names: tuple[str, ...], span: Span | None
-    ) -> Iterator[tuple[Path, str]]:
+        self, layout: Layout, names: tuple[str, ...], span: Span | None
+    ) -> Iterator[tuple[tuple[str, ...], str]]:
         """One partition, or those in a folder that holds some."""
-        if layout.span_of(names) is None or len(names) == len(layout.segments):
-            yield path, "partition"
+        if len(names) == len(layout.segments) or layout.span_of(names) is None:
+            yield names, "partition"
         elif _holds_some(layout, names, span):
-            yield from self._level(layout, path, names, span)
+            yield from self._level(layout, names, span)
 
     def _opened(
         self, layout: Layout, entries: Iterable[Entry], names: tuple[str, ...], span: Span | None
-    ) -> list[Path]:
-        """The folders of a level that will be opened for those below."""
+    ) -> Iterator[Path]:
+        """The folders of a level that will be opened for those below; a disk does not ask for them."""
         segment = layout.segments[len(names)]
         mine = (e for e in entries if e.is_dir() and _is_of(segment, e.name) and not self._is_ignored(e))
-        return [Path(e.path) for e in mine if _holds_some(layout, (*names, e.name), span)]
+        return (Path(e.path) for e in mine if _holds_some(layout, (*names, e.name), span))
 
     def at(self, partition: Partition) -> Found:
         """All of a partition: what lies below its folder, or the file that it is. Errors as `files`'s."""
@@ -275,4 +274,5 @@ def _is_of(segment: Segment, name: str) -> bool:
     """Whether a name is meant for a level of a layout: it matches, or has its hive key."""
     if is_hidden(name) and not segment.head:
         return False
-    return segment.match(name) is not None or (segment.hive_key is not None and name.startswith(segment.head))
+    has_key = segment.hive_key is not None and name.startswith(segment.head)
+    return has_key or segment.match(name) is not None

@@ -37,6 +37,7 @@ WHOLE = 32 << 20  # bytes up to which data is put by one request, which can be c
 COPIED = 5_000_000_000  # bytes up to which S3 copies an object by one request
 CLIENT: Any = {"timeout": timedelta(minutes=2), "connect_timeout": timedelta(seconds=10)}
 RETRY: Any = {"max_retries": 4, "retry_timeout": timedelta(minutes=2)}
+ALLOW_HTTP = ("AWS_ALLOW_HTTP", "AZURE_ALLOW_HTTP")
 ENDPOINT = re.compile(r"https?://[^/]*@")  # with a user in it
 
 
@@ -49,7 +50,7 @@ def open_objects(address: str, mirror: Path, drop: str = "") -> "Objects":
     if address.startswith("memory:"):
         return Objects(MemoryStore(), address, mirror, drop)
     _refuse_credentials()
-    plain = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")  # else it would count no more
+    plain = any(os.environ.get(name, "").lower() in ("1", "true") for name in ALLOW_HTTP)
     client: Any = {**CLIENT, "allow_http": plain}
     try:
         return Objects(from_url(address, client_options=client, retry_config=RETRY), address, mirror, drop)
@@ -236,8 +237,12 @@ class Objects:
             self._remove_all(key, keys[start : start + PAGE])
 
     def _remove_all(self, key: str, keys: Sequence[str]) -> None:
-        with contextlib.suppress(FileNotFoundError):
+        """Remove keys by one request; at the first that is gone Azure's client stops, so then one by one."""
+        try:
             self._ask.again(key, lambda: obstore.delete(self._store, [self._ask.name(k) for k in keys]))
+        except FileNotFoundError:
+            for one in keys if len(keys) > 1 else ():
+                self._remove_all(one, [one])
 
     def remove_object(self, key: str) -> None:
         """Remove one object, there or not."""

@@ -5,6 +5,7 @@ An answer may be lost, and errors of libraries quote the request, which may hold
 
 import contextlib
 import functools
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,10 @@ from nightscore.store.storage.contract import Seen
 TRIES, FIRST_PAUSE, LONGEST_PAUSE = 8, 0.05, 2.0  # of what can't be known to have been done; seconds
 AT_ONCE = 32  # requests
 TAKEN = (raised.AlreadyExistsError, raised.PreconditionError)  # and nothing is said of who was first
-HOPELESS = ("NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "builder error")
+NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
+UNKNOWN = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthenticationFailed")
+HOPELESS = (*NO_BUCKET, *UNKNOWN, "builder error")
+DENIED = re.compile(r"status code: 40[13]\b")  # of a listing obstore tells no other kind of error
 EXPIRED, SKEWED = "ExpiredToken", "RequestTimeTooSkewed"
 Answers = tuple[type[Exception], ...]  # errors that say what was done
 T = TypeVar("T")
@@ -72,7 +76,7 @@ class Requests:
                 f"{self.shown(key)}: the credentials have expired; try again with new ones"
             ) from None
         denied = isinstance(error, raised.PermissionDeniedError | raised.UnauthenticatedError)
-        if denied or self._is_hopeless(error):
+        if denied or DENIED.search(str(error)) or self._is_hopeless(error):
             raise Broken(f"{self.shown(key)}: {self._why(error)}") from None
 
     def _is_hopeless(self, error: Exception) -> bool:
@@ -80,16 +84,17 @@ class Requests:
 
     def _why(self, error: Exception) -> str:
         """Why the storage does not let us, without what it quotes of the request: that may hold a key."""
-        if isinstance(error, raised.UnauthenticatedError) or any(
-            text in str(error) for text in ("InvalidAccessKeyId", "SignatureDoesNotMatch")
-        ):
-            return "the storage does not know us; set the credentials of its usual chain (for S3: AWS_…)"
-        if "NoSuchBucket" in str(error):
+        if isinstance(error, raised.UnauthenticatedError) or any(text in str(error) for text in UNKNOWN):
+            return (
+                "the storage does not know us; set the credentials of its usual chain (for S3: AWS_…, for "
+                "Azure: AZURE_…)"
+            )
+        if any(text in str(error) for text in NO_BUCKET):
             return "there is no such bucket"
         if SKEWED in str(error):
             return "this machine's clock is too far from the storage's (S3 allows 15 minutes); set it right"
         if "builder error" in str(error):
-            return "its endpoint is no https:// address (AWS_ALLOW_HTTP=true allows http://)"
+            return "its endpoint is no https:// address (AWS_ or AZURE_ALLOW_HTTP=true allows http://)"
         return "the storage does not let us read or write there; its policy has to allow both"
 
     def shown(self, key: str) -> str:
