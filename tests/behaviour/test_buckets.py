@@ -15,7 +15,8 @@ from nightscore import load, query, run
 from nightscore.cli.main import call
 from nightscore.common import Broken, NotYet
 from nightscore.pipeline.read import steady
-from nightscore.pipeline.steps import plan_day, score_piece
+from nightscore.pipeline.steps import plan_day, publish_day, score_piece
+from nightscore.store import plan_from_json
 from nightscore.store.storage import homes
 from nightscore.store.storage.objects import Objects, open_objects
 from tests.support.s3 import BUCKET, become_client
@@ -245,3 +246,18 @@ def test_doctor_asks_the_bucket(
     assert call(["doctor", "--workspace", str(workspace)]) == 1
     shown = capsys.readouterr().out
     assert "credentials" in shown and "another-secret" not in shown
+
+
+def test_a_piece_is_scored_on_another_machine_than_the_one_that_planned(
+    workspace: Path, lake: Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which has fetched nothing yet, and whose files have other numbers."""
+    job = load("mini", workspace)
+    plan = plan_day(job, date.fromisoformat(DAY))
+    monkeypatch.setenv("NIGHTSCORE_SCRATCH", str(tmp_path / "scratch two"))
+    homes._bucket.cache_clear()
+    job = load("mini", workspace)
+    assert plan_from_json(plan.to_json()) == plan
+    pieces = [score_piece(job, plan, piece) for piece in plan.pieces]
+    assert sum(piece.rows for piece in pieces) == 500
+    assert publish_day(job, plan, pieces).status == "published"

@@ -8,7 +8,7 @@ from nightscore.common import NotYet
 from nightscore.job import Job, PathInput
 from nightscore.pipeline.read.listing import Listed, list_input
 from nightscore.pipeline.read.parquet_files import file_stat
-from nightscore.store import InputFile, one_look, storage
+from nightscore.store import InputFile, bring, one_look, storage
 
 Files = Mapping[str, tuple[InputFile, ...]]
 
@@ -21,6 +21,8 @@ def steady_inputs(job: Job, files: Files, day: dt.date) -> Iterator[None]:
         NotYet: one is gone, was changed or has come since the run listed them; what was read may be a
             mixture, so nothing is published.
     """
+    every = (file for input_files in files.values() for file in input_files)
+    bring(job.workspace, (job.workspace.locate(file.path) for file in every))
     try:
         yield
     except Exception:
@@ -51,7 +53,7 @@ def _refuse_other_names(job: Job, name: str, listed: Listed, files: Sequence[Inp
 def _refuse_other_files(job: Job, files: Files) -> None:
     for file in (file for input_files in files.values() for file in input_files):
         try:
-            now = file_stat(storage.locate(job.workspace, file.path))
+            now = file_stat(job.workspace, storage.locate(job.workspace, file.path))
         except OSError:
             raise NotYet(f"{file.path}: removed while it was being read; nothing is published") from None
         if now != file.stat:

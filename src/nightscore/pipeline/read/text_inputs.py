@@ -190,7 +190,7 @@ def _declared(source: PathInput, folders: FolderColumns, paths: Sequence[str]) -
 def _inspect(job: Job, path: Path, day: str) -> InputFile:
     shown = shown_path(job.workspace, path)
     try:
-        stat = file_stat(path)
+        stat = file_stat(job.workspace, path)
         _, size, changed = stat.split(":")
         with path.open("rb") as file:
             ends = file.read(ENDS)
