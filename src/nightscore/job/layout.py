@@ -24,6 +24,11 @@ DIRECTIVES = {  # of strptime, those that are digits -> (what they match, as a m
     "%Y": (r"[0-9]{4}", "YYYY"), "%m": (r"[0-9]{2}", "MM"), "%d": (r"[0-9]{2}", "DD"),
     "%-m": (r"[0-9]{1,2}", "M"), "%-d": (r"[0-9]{1,2}", "D"), "%j": (r"[0-9]{3}", "DDD"),
 }  # fmt: skip
+CALENDAR = {  # the digits that a calendar of our time has; of those of one or two the shorter first
+    "%Y": "(?:19|20)[0-9]{2}", "%m": "0[1-9]|1[0-2]", "%d": "0[1-9]|[12][0-9]|3[01]", "%-m": "[1-9]|1[0-2]",
+    "%-d": "[1-9]|[12][0-9]|3[01]", "%j": "[0-3][0-9]{2}",
+}  # fmt: skip
+LONGER = {"%-m": "1[0-2]|[1-9]", "%-d": "[12][0-9]|3[01]|[1-9]"}
 DAY = "day"  # the column of a day that no one key holds
 ISO = "%Y-%m-%d"
 FILES = re.compile(r".*\.(parquet|parq|pq|csv|json|jsonl|ndjson)(\.gz|\.zst)?", re.IGNORECASE)
@@ -46,6 +51,13 @@ class Part:
         if self.kind == "text":
             return re.escape(self.text)
         return f"({DIRECTIVES[self.kind][0]})" if self.kind in DIRECTIVES else "([^/]+?)"
+
+    def strict(self, longer: bool) -> str:
+        """The same, of digits that a calendar has alone; as short, or as long as may be."""
+        if self.kind == "text":
+            return self.pattern
+        digits = LONGER.get(self.kind, CALENDAR.get(self.kind)) if longer else CALENDAR.get(self.kind)
+        return f"({digits or ('[^/]+' if longer else '[^/]+?')})"
 
     @property
     def shown(self) -> str:
@@ -94,6 +106,15 @@ class Segment:
             return None
         varying = [part for part in self.parts if part.kind != "text"]
         return list(zip(varying, found.groups(), strict=True))
+
+    def is_ambiguous(self, name: str) -> bool:
+        """Whether a name can be read in more than one way, such as 2026111 of a day without zeros."""
+        one, other = (re.fullmatch(pattern, name) for pattern in self._strict)
+        return one is not None and other is not None and one.groups() != other.groups()
+
+    @cached_property
+    def _strict(self) -> tuple[str, ...]:
+        return tuple("".join(part.strict(longer) for part in self.parts) for longer in (False, True))
 
     def name_of(self, day: dt.date) -> str | None:
         """The name of this level for a day; None where it holds more than the day."""
@@ -161,9 +182,13 @@ class Layout:
 
     def _day_of(self, names: tuple[str, ...]) -> dt.date | None:
         found = self._matched(names)
-        if len(names) < len(self.segments) or found is None:
+        if len(names) < len(self.segments) or found is None or self.is_ambiguous(names):
             return None
         return _day({part.kind: value for part, value in found if part.kind in DIRECTIVES}, found)
+
+    def is_ambiguous(self, names: Sequence[str]) -> bool:
+        """Whether one of a path's first names can be read in more than one way, and so is of no one day."""
+        return any(segment.is_ambiguous(n) for segment, n in zip(self.segments, names, strict=False))
 
     def keys_of(self, names: Sequence[str]) -> dict[str, str]:
         """What the names of a path say of the columns beside the day."""

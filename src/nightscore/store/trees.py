@@ -235,6 +235,9 @@ def bucket_of(workspace: Workspace, path: Path) -> Root | None:
 def fetched(workspace: Workspace, path: Path) -> Path:
     """A path of `Workspace.resolve`, whose file is on this machine now if it is there at all."""
     tree = tree_of(workspace, path)
-    if isinstance(tree, BucketTree) and tree.kind(path) == "file":
-        tree.fetch([path])
+    if isinstance(tree, BucketTree):
+        if tree.kind(path) == "file":
+            tree.fetch([path])
+        else:
+            open_bucket(tree.root).forget(path)  # else a model that was taken away would go on scoring
     return path

@@ -15,6 +15,7 @@ from typing import NoReturn
 from nightscore.common import Broken, NotYet, Workspace, read_day
 from nightscore.job import Layout, Segment
 from nightscore.store.file_names import CHECKSUM, SUMS, UNFINISHED, allowed, hint, is_data, is_hidden
+from nightscore.store.folder_columns import NOTHING
 from nightscore.store.foreign import refuse_table, refuse_table_above
 from nightscore.store.found import Found, Partition, Partitions, Span
 from nightscore.store.trees import Entry, tree_of
@@ -271,7 +272,9 @@ def _holds_some(layout: Layout, names: tuple[str, ...], span: Span | None) -> bo
 
 
 def _is_of(segment: Segment, name: str) -> bool:
-    """Whether a name is meant for a level of a layout: it matches, or has its hive key."""
+    """Whether a name is meant for a level of a layout: it matches, has its hive key, or is writers' null."""
+    if name == NOTHING and segment.hive_key is None and any(part.kind != "text" for part in segment.parts):
+        return True
     if is_hidden(name) and not segment.head:
         return False
     has_key = segment.hive_key is not None and name.startswith(segment.head)

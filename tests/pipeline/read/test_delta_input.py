@@ -128,6 +128,7 @@ def test_a_later_version_is_a_cause_only_with_other_files_of_the_days(tmp_path: 
     assert receipt.rows.published == truth(path, ["id"]).num_rows
 
 
+@pytest.mark.slow
 def test_a_run_stays_with_the_version_of_its_plan(tmp_path: Path) -> None:
     """Another engine overwrites the day between plan and publish: the rows of the plan are published."""
     root = workspace(tmp_path)

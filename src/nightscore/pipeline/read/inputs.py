@@ -22,6 +22,7 @@ from nightscore.pipeline.read.parquet_files import (
     inspect_parquet,
     refuse_other_columns,
 )
+from nightscore.pipeline.read.parquet_types import known_types
 from nightscore.pipeline.read.since import by_rows, held_by
 from nightscore.pipeline.read.snapshots import resolve_snapshot, see_snapshots
 from nightscore.pipeline.read.steady import Files, steady_inputs
@@ -196,7 +197,7 @@ def folder_columns(workspace: Workspace, source: Input) -> FolderColumns:
     home = workspace.relative(workspace.resolve(source.address))
     at = workspace.locate(home)  # as its files are located: a workspace may be reached through a link
     of_folder = source.partition_column == "folder"
-    return FolderColumns(source.layout, source.types, of_folder, home, str(at))
+    return FolderColumns(source.layout, known_types(workspace, source.types), of_folder, home, str(at))
 
 
 def scored_columns(job: Job, files: Files) -> SourceColumns:
@@ -233,7 +234,7 @@ def view(job: Job, name: str, files: Sequence[InputFile], called: str = "") -> V
     by_name = bool(_may_lack(job.workspace, source))
     by_file = {path: file.columns for path, file in zip(paths, files, strict=True) if file.columns}
     pairs = list(zip(paths, files, strict=True))
-    text = text_columns(source, folders, pairs) if isinstance(source, PathInput) else None
+    text = text_columns(job, source, folders, pairs) if isinstance(source, PathInput) else None
     return View(
         called or name,
         paths,

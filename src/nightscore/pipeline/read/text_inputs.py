@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from nightscore.common import Broken, NotYet
 from nightscore.job import CsvForm, Job, PathInput
-from nightscore.pipeline.read.parquet_files import file_stat, shown_path
+from nightscore.pipeline.read.parquet_files import file_stat, refuse_lossy_folders, shown_path
+from nightscore.pipeline.read.parquet_types import known_types
 from nightscore.store import (
     Engine,
     EngineResources,
@@ -43,12 +44,12 @@ JSON_LINE = re.compile(
 
 
 def text_columns(
-    source: PathInput, folders: FolderColumns, files: Sequence[tuple[Path, InputFile]]
+    job: Job, source: PathInput, folders: FolderColumns, files: Sequence[tuple[Path, InputFile]]
 ) -> TextColumns | None:
     """How the files of an input are read; None of Parquet. `files` are (where it lies, the file)."""
     if source.format == "parquet":
         return None
-    types = _declared(source, folders, [file.path for _, file in files])
+    types = _declared(job, source, folders, [file.path for _, file in files])
     if source.format != "csv":
         return TextColumns(source.format, types, {})
     form = source.csv or CsvForm()
@@ -68,7 +69,9 @@ def inspect_text(
         NotYet: a file has gone.
     """
     files = [(path, _inspect(job, path, day)) for day, path in listed]
-    types = _declared(source, folders, [file.path for _, file in files])
+    for _, file in files:
+        refuse_lossy_folders(name, file.path, folders)
+    types = _declared(job, source, folders, [file.path for _, file in files])
     for path, file in files if source.format == "csv" else ():
         header = _header(path, file.stat, source.csv or CsvForm())
         for column in (*types, *header):
@@ -98,7 +101,7 @@ def verify_text(
 
 def _verify(job: Job, name: str, source: PathInput, file: InputFile, folders: FolderColumns) -> None:
     path = storage.locate(job.workspace, file.path)
-    text = text_columns(source, folders, [(path, file)])
+    text = text_columns(job, source, folders, [(path, file)])
     if text is None:
         return
     if text.encoding == "latin-1":
@@ -181,10 +184,11 @@ def _explained(error: Exception, shown: str) -> Exception:
     return error if isinstance(error, NotYet) else Broken(f"{shown}: can't be read: {text.strip()}")
 
 
-def _declared(source: PathInput, folders: FolderColumns, paths: Sequence[str]) -> dict[str, str]:
+def _declared(job: Job, source: PathInput, folders: FolderColumns, paths: Sequence[str]) -> dict[str, str]:
     """The columns that the files themselves have to have."""
     given = folders.types(paths[0]) if paths else {}
-    return {name: kind for name, kind in source.types.items() if name not in given}
+    own = {name: kind for name, kind in source.types.items() if name not in given}
+    return dict(known_types(job.workspace, own))
 
 
 def _inspect(job: Job, path: Path, day: str) -> InputFile:

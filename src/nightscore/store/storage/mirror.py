@@ -111,6 +111,14 @@ class Mirror:
             part.rename(path.with_name(f".{path.name}{TAG}"))
             return True
 
+    def forget(self, path: Path) -> None:
+        """Remove the file of an object that is no longer in the bucket; one that was not fetched stays."""
+        note = path.with_name(f".{path.name}{TAG}")
+        if note.exists():
+            with self._alone():
+                path.unlink(missing_ok=True)
+                note.unlink(missing_ok=True)
+
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         with self.folder.with_name(f"{self.folder.name}.lock").open("a+") as file:

@@ -160,6 +160,10 @@ class Objects:
         self._mirror.refuse_others()
         each(lambda pair: self._fetch(*pair), files.items(), "objects")
 
+    def forget(self, path: Path) -> None:
+        """Have no file of this machine under a path whose object is gone."""
+        self._mirror.forget(path)
+
     def _fetch(self, found: Seen, path: Path) -> None:
         if self._mirror.holds(path, found):
             return
