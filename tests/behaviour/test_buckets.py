@@ -15,7 +15,9 @@ from pyarrow.fs import S3FileSystem
 from nightscore import load, query, run
 from nightscore.cli.main import call
 from nightscore.common import Broken, NotYet
-from nightscore.pipeline.read import inputs
+from nightscore.pipeline.read import steady
+from nightscore.pipeline.steps import plan_day, publish_day, score_piece
+from nightscore.store import plan_from_json
 from nightscore.store.storage import homes
 from nightscore.store.storage.objects import Objects, open_objects
 from tests.support.s3 import BUCKET, KEY, SECRET, become_client
@@ -138,7 +140,7 @@ def test_what_changes_while_it_is_read_is_not_published(
     workspace: Path, lake: Objects, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """Neither the old day nor the new one: the night says so, and the next one reads what is there then."""
-    job, real = load("mini", workspace), inputs._refuse_changed
+    job, real = load("mini", workspace), steady._refuse_changed
     done: list[str] = []
 
     def changing(*args: Any) -> None:
@@ -147,7 +149,7 @@ def test_what_changes_while_it_is_read_is_not_published(
             change_while_read(lake, kind)
         real(*args)
 
-    monkeypatch.setattr(inputs, "_refuse_changed", changing)
+    monkeypatch.setattr(steady, "_refuse_changed", changing)
     with pytest.raises(
         NotYet, match=r"lake:shop/rows/day=2020-01-01/part-\d.parquet: (changed|removed|came)"
     ):
@@ -156,6 +158,20 @@ def test_what_changes_while_it_is_read_is_not_published(
     rows = {"replaced": 300, "removed": 250, "came": 750}[kind]
     if kind != "came":  # the same keys twice are refused by another rule
         assert run(job, DAY).rows.published == rows
+
+
+@pytest.mark.parametrize("kind", ["replaced", "removed", "came"])
+def test_what_changes_between_plan_and_run_is_seen_by_the_first_piece(
+    workspace: Path, lake: Objects, kind: str
+) -> None:
+    """A plan looks once, and whoever works by it looks anew."""
+    job = load("mini", workspace)
+    plan = plan_day(job, date.fromisoformat(DAY))
+    change_while_read(lake, kind)
+    with pytest.raises(
+        NotYet, match=r"lake:shop/rows/day=2020-01-01/part-\d.parquet: (changed|removed|came)"
+    ):
+        score_piece(job, plan, plan.pieces[0])
 
 
 def test_an_object_that_is_replaced_between_listing_and_fetch_is_not_mixed(
@@ -276,3 +292,18 @@ def test_an_object_that_is_a_folder_too_is_refused(workspace: Path, lake: Object
     lake.replace(f"{first}/part-9.parquet", lake.read(first))
     with pytest.raises(Broken, match=r"part-0\.parquet is an object, and others lie below it as in"):
         run(load("mini", workspace), DAY)
+
+
+def test_a_piece_is_scored_on_another_machine_than_the_one_that_planned(
+    workspace: Path, lake: Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which has fetched nothing yet, and whose files have other numbers."""
+    job = load("mini", workspace)
+    plan = plan_day(job, date.fromisoformat(DAY))
+    monkeypatch.setenv("NIGHTSCORE_SCRATCH", str(tmp_path / "scratch two"))
+    homes._bucket.cache_clear()
+    job = load("mini", workspace)
+    assert plan_from_json(plan.to_json()) == plan
+    pieces = [score_piece(job, plan, piece) for piece in plan.pieces]
+    assert sum(piece.rows for piece in pieces) == 500
+    assert publish_day(job, plan, pieces).status == "published"
