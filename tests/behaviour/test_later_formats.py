@@ -28,7 +28,9 @@ FORGED, NEXT = DAYS[1], "2020-01-04"
 def rewritten(root: Path, job: str, day: str, **changes: Any) -> None:
     """The receipt of a published day with other values, in the table's own file."""
     state = catalog.read_catalog(load(job, root).workspace)
-    path = root / state.in_force[job, day].file.key  # not where it was fetched to: a copy that no reader trusts
+    path = (
+        root / state.in_force[job, day].file.key
+    )  # not where it was fetched to: a copy that no reader trusts
     table = pq.read_table(path, partitioning=None)
     receipt = json.loads(table["receipt"][0].as_py()) | changes
     at = table.schema.get_field_index("receipt")
