@@ -19,6 +19,7 @@ from nightscore.pipeline.read import steady
 from nightscore.pipeline.steps import plan_day, publish_day, score_piece
 from nightscore.store import plan_from_json
 from nightscore.store.storage import homes
+from nightscore.store.storage.fetches import Fetches
 from nightscore.store.storage.objects import Objects, open_objects
 from tests.support.s3 import BUCKET, KEY, SECRET, become_client
 from tests.support.s3_proxy import Proxy
@@ -178,14 +179,14 @@ def test_an_object_that_is_replaced_between_listing_and_fetch_is_not_mixed(
     workspace: Path, lake: Objects, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its bytes are asked for by If-Match."""
-    real = Objects._fetch
+    real = Fetches.file
 
-    def late(self: Objects, found: Any, path: Path) -> None:
+    def late(self: Fetches, found: Any, path: Path) -> None:
         if found.key.endswith("part-1.parquet"):
             put_day(lake, DAY, 300)
         real(self, found, path)
 
-    monkeypatch.setattr(Objects, "_fetch", late)
+    monkeypatch.setattr(Fetches, "file", late)
     with pytest.raises(NotYet, match=r"part-[01]\.parquet: changed or removed while it was being read"):
         run(load("mini", workspace), DAY)
     assert not (workspace / "data/tables").exists()

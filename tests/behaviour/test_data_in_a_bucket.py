@@ -5,25 +5,32 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
 from nightscore import load, query, run
 from nightscore.cli.main import call
 from nightscore.common import Broken, NightscoreError, NotYet, open_workspace
+from nightscore.common.units import as_day
+from nightscore.pipeline.publish.closing import Closed
+from nightscore.review.late_data import find_late_days
 from nightscore.store import collect_garbage
 from nightscore.store.catalog import read_catalog
-from nightscore.store.storage import homes
+from nightscore.store.storage import homes, place_of
 from nightscore.store.storage.objects import Objects, open_objects
 from tests.support.azurite import client_environment as azure_environment
 from tests.support.s3 import BUCKET, become_client
 from tests.support.s3_proxy import Proxy
-from tests.support.workspace import DAYS, make_workspace
+from tests.support.workspace import DAYS, JOB, make_workspace, rows_of
 
 pytestmark = pytest.mark.disk_only(reason="its data is in a bucket already")
 
 DAY = DAYS[0]
 ROWS = 400
+AN_A = 12345.671  # of one row
 
 
 @pytest.fixture
@@ -259,6 +266,41 @@ def test_a_workspace_on_disk_is_brought_to_the_bucket(
     (tmp_path / "away/models/linear.onnx").write_bytes(b"another")
     assert call(again) == 1
     assert "is there already, and is another file" in capsys.readouterr().err
+
+
+def other_byte(workspace: Path, key: str) -> None:
+    """Another value in a page of an object, behind the same size and footer."""
+    place = place_of(open_workspace(workspace), key)
+    before = place.local().read_bytes()
+    old, new = (np.array([value], np.float32).tobytes() for value in (AN_A, 0.125))
+    assert before.count(old) == 1
+    place.storage.replace(key, before.replace(old, new))
+
+
+@pytest.mark.parametrize("closing", ["", "close: true\n"], ids=["open", "closed"])
+def test_a_day_that_is_copied_to_the_bucket_is_unchanged(
+    tmp_path: Path, bucket: Objects, monkeypatch: pytest.MonkeyPatch, closing: str
+) -> None:
+    """A file that was copied is the same cause; one of which a byte is another since is not."""
+    monkeypatch.delenv("NIGHTSCORE_ROOT_DATA")
+    root = make_workspace(tmp_path / "disk", ROWS, job=JOB + closing)
+    table = rows_of(DAY, ROWS).set_column(1, "a", pa.array([AN_A, *range(1, ROWS)], pa.float32()))
+    key = f"data/lake/rows/day={DAY}/part-0.parquet"
+    pq.write_table(table, root / key, compression="none", use_dictionary=False, write_statistics=False)
+    first = run(load("mini", root), DAY)
+    address = f"{bucket.address}-copied"
+    monkeypatch.setenv("NIGHTSCORE_ROOT_DATA", address)
+    assert call(["storage", "copy", str(root / "data"), "--workspace", str(root)]) == 0
+    shutil.move(root / "data", tmp_path / "away")
+    again = run(load("mini", root), DAY)
+    assert (again.status, again.run_id) == ("unchanged", first.run_id)
+    assert list(find_late_days(load("mini", root), as_day(DAY))) == []
+    other_byte(root, key)
+    if closing:
+        with pytest.raises(Closed, match=r"inputs changed: .*part-0\.parquet"):
+            run(load("mini", root), DAY)
+    else:
+        assert run(load("mini", root), DAY).status == "published"
 
 
 def test_a_night_in_azure_is_the_night_on_disk(

@@ -81,7 +81,8 @@ def copy(
 
     Set NIGHTSCORE_ROOT_DATA to that place first, such as s3://bucket/prefix. What is there already with the
     same bytes is left, so a copy that was stopped goes on; nothing is overwritten, and the folder stays as it
-    is. Let no run work in either place meanwhile; `nightscore verify` afterwards says whether all is there.
+    is. Files keep their times of change, so that published days stay unchanged. Let no run work in either
+    place meanwhile; `nightscore verify` afterwards says whether all is there.
     """
     from nightscore.store import copy_data
 

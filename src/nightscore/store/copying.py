@@ -1,6 +1,5 @@
 """A folder's models, lake and tables, brought to where a workspace's `data` is to lie from then on."""
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,8 @@ class Copied:
 def copy_data(workspace: Workspace, folder: Path, dry_run: bool = False) -> Iterator[Copied]:
     """Copy what lies in a folder to the root `data` of a workspace, file by file, logs of tables last.
 
-    A file that is there with the same bytes is left, so that a copy that was stopped is gone on with. Nothing
+    Each has the time of change that it has in the folder, so it is the same cause. A file that is there with
+    the same bytes is left as it is, so that a copy that was stopped is gone on with. Nothing
     of `data/choices`, and no lock, is copied. No run may work in either place meanwhile.
 
     Raises:
@@ -64,6 +64,5 @@ def _copy(place: Place, file: Path, dry_run: bool) -> Copied:
             )
         return Copied(place.key, size, there=True)
     if not dry_run:
-        with place.save() as target:
-            shutil.copyfile(file, target)
+        place.save_copy(file)
     return Copied(place.key, size, there=False)

@@ -16,7 +16,8 @@ import pytest
 
 from nightscore.common import Broken
 from nightscore.store.storage import Folder, Seen, Storage, marks
-from nightscore.store.storage.objects import RANGE, WHOLE, open_objects
+from nightscore.store.storage.fetches import RANGE
+from nightscore.store.storage.objects import WHOLE, open_objects
 from tests.support.azurite import client_environment as azure_environment
 from tests.support.azurite import environment_by_key as azure_environment_by_key
 from tests.support.s3 import BUCKET, Server, client_environment, free_ports
@@ -119,6 +120,26 @@ def test_data_of_any_size_comes_back(storage: Storage, size: int) -> None:
     assert seen and seen.bytes == len(data)
     read = storage.local("data/tables/t/a.parquet").read_bytes()
     assert (len(read), sha256(read).digest()) == (len(data), sha256(data).digest())
+
+
+@pytest.mark.parametrize("size", [1, RANGE + 1, WHOLE + 1])
+def test_a_copy_has_the_time_of_its_file_wherever_it_is_fetched(
+    storage: Storage, size: int, tmp_path: Path
+) -> None:
+    """To the nanosecond; one that is there already is not written again, and what replaces it has its own."""
+    key, file = "data/lake/rows/part-0.parquet", tmp_path / "copied"
+    file.write_bytes(os.urandom(size))
+    then = 1_577_934_245_123_456_789  # in 2020
+    os.utime(file, ns=(then, then))
+    storage.save_copy(key, file)
+    found = storage.local(key)
+    assert found.stat().st_mtime_ns == then
+    assert found.read_bytes() == file.read_bytes()
+    file.write_bytes(b"other")
+    storage.save_copy(key, file)
+    assert storage.local(key).stat().st_size == size
+    storage.replace(key, bytes(size))
+    assert storage.local(key).stat().st_mtime_ns > then, "another object with the time of the one before"
 
 
 def test_nothing_is_not_found_and_not_empty(storage: Storage) -> None:

@@ -58,6 +58,15 @@ class Storage(Protocol):
             NotYet: there is no room.
         """
 
+    def save_copy(self, key: str, file: Path) -> None:
+        """Save a file of elsewhere as the data `key`, durably, so that `local()` has its time of change, too.
+
+        A `key` that is there already is kept as it is.
+
+        Raises:
+            NotYet: there is no room.
+        """
+
     def link(self, names: Mapping[str, str]) -> None:
         """Give data second names (second -> first), durably; one that is there already is the same data."""
 

@@ -7,6 +7,7 @@ with their process.
 import contextlib
 import fcntl
 import os
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -60,6 +61,12 @@ class Folder:
 
     def save(self, key: str) -> contextlib.AbstractContextManager[Path]:
         return write_once(self._path(key))
+
+    def save_copy(self, key: str, file: Path) -> None:
+        with self.save(key) as target:
+            shutil.copyfile(file, target)
+            changed_ns = file.stat().st_mtime_ns
+            os.utime(target, ns=(changed_ns, changed_ns))
 
     def link(self, names: Mapping[str, str]) -> None:
         folders = {self._path(second).parent for second in names}

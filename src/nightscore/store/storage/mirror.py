@@ -93,8 +93,10 @@ class Mirror:
             finally:
                 part.unlink(missing_ok=True)
 
-    def take(self, found: Seen, part: Path, path: Path, before: State) -> bool:
+    def take(self, found: Seen, part: Path, path: Path, before: State, changed_ns: int | None = None) -> bool:
         """Let a whole file be that of an object, with the object's time; gives whether it is.
+
+        `changed_ns` is the object's time where that is not when it was put into the bucket.
 
         It is not where another process has put another file there since `before`: that may be a newer object.
         """
@@ -103,7 +105,8 @@ class Mirror:
                 return True
             if self.state(path) != before:
                 return False
-            os.utime(part, ns=(found.changed_ns, found.changed_ns))
+            moment = found.changed_ns if changed_ns is None else changed_ns
+            os.utime(part, ns=(moment, moment))
             with part.open("rb") as file:
                 part.rename(path)
                 mark = _mark(found, os.fstat(file.fileno()))

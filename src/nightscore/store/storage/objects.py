@@ -26,13 +26,13 @@ from obstore.store import MemoryStore, from_url
 
 from nightscore.common import Broken, NotYet
 from nightscore.store.storage.contract import Seen
+from nightscore.store.storage.fetches import Fetches, said_time
 from nightscore.store.storage.listings import PAGE, Listings
 from nightscore.store.storage.marks import Marks
-from nightscore.store.storage.mirror import Mirror, changed
+from nightscore.store.storage.mirror import Mirror
 from nightscore.store.storage.probe import probe
 from nightscore.store.storage.requests import TAKEN, Requests, each, pauses
 
-RANGE = 8 << 20  # bytes of an object that one request fetches
 WHOLE = 32 << 20  # bytes up to which data is put by one request, which can be conditional
 COPIED = 5_000_000_000  # bytes up to which S3 copies an object by one request
 CLIENT: Any = {"timeout": timedelta(minutes=2), "connect_timeout": timedelta(seconds=10)}
@@ -72,15 +72,19 @@ class Objects:
         self._list = Listings(store, self._ask)
         self._marks = Marks(self)
         self._mirror = Mirror(mirror)
+        self._fetch = Fetches(store, self._ask, self._mirror)
         self._working = mirror.with_name(f"{mirror.name}-working")
         self._is_fit = False
         self._fit_lock = threading.Lock()
 
     def create(self, key: str, data: bytes) -> bytes:
+        return self._create(key, data, {})
+
+    def _create(self, key: str, data: bytes, said: Mapping[str, str]) -> bytes:
         self.refuse_unfit()
         for pause in pauses():
             with contextlib.suppress(*TAKEN), self._ask.doubtful(key, TAKEN):
-                obstore.put(self._store, self._ask.name(key), data, mode="create")
+                obstore.put(self._store, self._ask.name(key), data, mode="create", attributes=dict(said))
                 return data
             with contextlib.suppress(FileNotFoundError):
                 return self.read(key)  # ours, whose answer was lost; or another's
@@ -99,18 +103,23 @@ class Objects:
         before = self._mirror.state(target)
         with self._mirror.part(target) as part:
             yield part
-            if found := self._put_file(key, part):
+            if found := self._put_file(key, part, {}):
                 self._mirror.take(found, part, target, before)
 
-    def _put_file(self, key: str, file: Path) -> Seen | None:
+    def save_copy(self, key: str, file: Path) -> None:
+        self._put_file(key, file, said_time(file))
+
+    def _put_file(self, key: str, file: Path, said: Mapping[str, str]) -> Seen | None:
         """Put a file unless there is one; gives what is there now where that is ours."""
         if self.look(key) is not None:
             return None
         size = file.stat().st_size
         data = file.read_bytes() if size <= WHOLE else None
         if data is None:  # in parts, which no storage makes conditional; two attempts have the same bytes
-            self._ask.again(key, lambda: obstore.put(self._store, self._ask.name(key), file))
-        elif self.create(key, data) != data:
+            self._ask.again(
+                key, lambda: obstore.put(self._store, self._ask.name(key), file, attributes=dict(said))
+            )
+        elif self._create(key, data, said) != data:
             return None
         found = self.look(key)
         if found is None or found.bytes != size:
@@ -139,7 +148,7 @@ class Objects:
         if found is None:
             raise FileNotFoundError(self._ask.shown(key))
         path = self._mirror.path(self._ask.name(key))
-        self._fetch(found, path)
+        self._fetch.file(found, path)
         return path
 
     def local_all(self, keys: Iterable[str]) -> Sequence[Path]:
@@ -158,40 +167,11 @@ class Objects:
             NotYet: one is another now.
         """
         self._mirror.refuse_others()
-        each(lambda pair: self._fetch(*pair), files.items(), "objects")
+        each(lambda pair: self._fetch.file(*pair), files.items(), "objects")
 
     def forget(self, path: Path) -> None:
         """Have no file of this machine under a path whose object is gone."""
         self._mirror.forget(path)
-
-    def _fetch(self, found: Seen, path: Path) -> None:
-        if self._mirror.holds(path, found):
-            return
-        before = self._mirror.state(path)
-        with self._mirror.part(path) as part:
-            with part.open("wb") as file:
-                file.truncate(found.bytes)
-                starts = range(0, found.bytes, RANGE)
-                each(lambda start: self._fetch_range(found, file.fileno(), start), starts, "ranges")
-            if not self._mirror.take(found, part, path, before):
-                raise changed(self._ask.shown(found.key))
-
-    def _fetch_range(self, found: Seen, descriptor: int, start: int) -> None:
-        stop = min(start + RANGE, found.bytes)
-        options: Any = {"if_match": found.tag.rpartition(":")[0], "range": (start, stop)}
-        try:
-            data = self._ask.again(
-                found.key,
-                lambda: obstore.get(self._store, self._ask.name(found.key), options=options).bytes(),
-            )
-        except (raised.PreconditionError, FileNotFoundError) as error:
-            raise changed(self._ask.shown(found.key)) from error
-        if len(data) != stop - start:
-            raise NotYet(f"{self._ask.shown(found.key)}: cut short while it was being read")
-        left = memoryview(data)
-        while left:  # of what a disk has no room for, the system writes the first part and says no more
-            written = os.pwrite(descriptor, left, start)
-            left, start = left[written:], start + written
 
     def look(self, key: str) -> Seen | None:
         try:

@@ -82,6 +82,10 @@ class Place:
         """A context that gives a local path, whose file is the data here at its end; see `Storage.save`."""
         return self.storage.save(self.key)
 
+    def save_copy(self, file: Path) -> None:
+        """Have a file of elsewhere here, with its time of change; see `Storage.save_copy`."""
+        self.storage.save_copy(self.key, file)
+
     def glob(self, *patterns: str, hidden: bool = False) -> list["Place"]:
         """What lies below by patterns, one a level, sorted. Raises `Broken`."""
         return [Place(self.storage, key) for key in self.storage.glob(self.key, patterns, hidden=hidden)]
