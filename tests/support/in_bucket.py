@@ -3,8 +3,8 @@
 Each workspace below the test's own folder gets a `workspace.yaml` that sets its root `data` to an address of
 its own. What the test writes by hand below `data/` (a lake, a model, damage) is put into the bucket before
 the product is called, also in mid-run; what the product did there is fetched when it has returned. So a test
-looks at files as on disk, and sees what lies in the bucket; the product itself sees the bucket alone. With the
-mark `keeps_times` each file has there the time of change that it has here, as `storage copy` puts it.
+looks at files as on disk, and sees what lies in the bucket; the product itself sees the bucket alone. With
+the mark `keeps_times` each file has there the time of change that it has here, as `storage copy` puts it.
 
 A test fails that never reached the bucket, or whose product wrote into the folder beside it.
 """
