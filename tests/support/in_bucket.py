@@ -3,7 +3,8 @@
 Each workspace below the test's own folder gets a `workspace.yaml` that sets its root `data` to an address of
 its own. What the test writes by hand below `data/` (a lake, a model, damage) is put into the bucket before
 the product is called, also in mid-run; what the product did there is fetched when it has returned. So a test
-looks at files as on disk, and sees what lies in the bucket; the product itself sees the bucket alone.
+looks at files as on disk, and sees what lies in the bucket; the product itself sees the bucket alone. With
+the mark `keeps_times` each file has there the time of change that it has here, as `storage copy` puts it.
 
 A test fails that never reached the bucket, or whose product wrote into the folder beside it.
 """
@@ -26,6 +27,7 @@ from obstore.store import S3Store, from_url
 
 from nightscore.common import roots
 from nightscore.store.storage import homes
+from nightscore.store.storage.fetches import said_time
 from tests.support.s3 import BUCKET, become_client
 
 LEFT_OUT = (
@@ -40,8 +42,8 @@ State = tuple[int, int, int]  # of a local file: inode, bytes, time of change
 class Shadow:
     """The folder `data/` of one workspace beside its bucket, as they were when they were last the same."""
 
-    def __init__(self, root: Path) -> None:
-        self.folder = root / roots.DATA
+    def __init__(self, root: Path, keeps_times: bool) -> None:
+        self.folder, self._keeps_times = root / roots.DATA, keeps_times
         self.address = f"s3://{BUCKET}/{hashlib.sha256(str(root).encode()).hexdigest()[:20]}"
         self._store: Any = from_url(self.address, client_options={"allow_http": True})
         assert isinstance(self._store, S3Store)
@@ -57,7 +59,8 @@ class Shadow:
         """Bring what was done by hand to the bucket."""
         written, gone = self.changed()
         for key, state in written.items():
-            obstore.put(self._store, key, (self.folder / key).read_bytes())
+            said = said_time(self.folder / key) if self._keeps_times else {}
+            obstore.put(self._store, key, (self.folder / key).read_bytes(), attributes=said)
             self._here[key] = state
         for key in gone:
             obstore.delete(self._store, key)
@@ -113,8 +116,8 @@ def _state(path: Path) -> State:
 class InBucket:
     """The workspaces of one test."""
 
-    def __init__(self, top: Path) -> None:
-        self._top = top
+    def __init__(self, top: Path, keeps_times: bool) -> None:
+        self._top, self._keeps_times = top, keeps_times
         self._shadows: dict[Path, Shadow] = {}
         self._lock = threading.RLock()
         self._may_differ = False
@@ -161,7 +164,7 @@ class InBucket:
 
     def _of(self, root: Path) -> Shadow:
         if root not in self._shadows:
-            self._shadows[root] = Shadow(root)
+            self._shadows[root] = Shadow(root, self._keeps_times)
         _set_root(root / roots.FILE, self._shadows[root].address)
         return self._shadows[root]
 
@@ -179,7 +182,8 @@ def in_bucket(request: pytest.FixtureRequest) -> Iterator[InBucket]:
     server, monkeypatch = request.getfixturevalue("s3_server"), request.getfixturevalue("monkeypatch")
     scratch = request.getfixturevalue("tmp_path_factory").mktemp("scratch")
     become_client(monkeypatch, server.port, scratch)
-    space = InBucket(request.getfixturevalue("tmp_path"))
+    keeps_times = request.node.get_closest_marker("keeps_times") is not None
+    space = InBucket(request.getfixturevalue("tmp_path"), keeps_times)
     _hook(space, monkeypatch)
     for module in _modules_of(request.module):
         for name, value in _bracketed(module).items():
