@@ -13,6 +13,7 @@ names only, and opens nothing. Light to import.
 
 import calendar
 import datetime as dt
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -94,6 +95,19 @@ class Segment:
             return None
         varying = [part for part in self.parts if part.kind != "text"]
         return list(zip(varying, found.groups(), strict=True))
+
+    def readings(self, name: str) -> list[str]:
+        """What a name of this level says of day and keys: once, or twice where it may be read in two ways.
+
+        Where stars and keys take as little as they can they find the first day in a name, where they take as
+        much as they can, and a star may be nothing at all, the last one.
+        """
+        most = "".join("([^/]*)" if p.kind == "any" else p.pattern.replace("+?)", "+)") for p in self.parts)
+        ways = (re.fullmatch(way, name) for way in (self.pattern, most))
+        varying = [part for part in self.parts if part.kind != "text"]
+        said = (zip(varying, way.groups(), strict=True) for way in ways if way)
+        shown = (", ".join(f"{p.text or p.shown}={v}" for p, v in way if p.kind != "any") for way in said)
+        return list(dict.fromkeys(shown))
 
     def name_of(self, day: dt.date) -> str | None:
         """The name of this level for a day; None where it holds more than the day."""
@@ -301,10 +315,26 @@ def _check(layout: Layout) -> None:
     kinds = {part.kind.replace("-", "") for segment in layout.segments for part in segment.parts}
     if not ({"%Y", "%m", "%d"} <= kinds or {"%Y", "%j"} <= kinds):
         raise ValueError(f"{template!r} does not say a whole day: year, month and day; {ALLOWED}")
+    if loose := next(filter(None, (_loose(segment) for segment in layout.segments)), None):
+        raise ValueError(
+            f"{loose} in {template!r} has one digit or two, and nothing says where it ends: 111 is 1/11 and 11/1; "
+            "let a text that is no digit stand beside it, or write %m and %d"
+        )
     columns = [layout.column.lower(), *(key.lower() for key in layout.keys)]
     if len(set(columns)) < len(columns):
         twice = next(name for name in columns if columns.count(name) > 1)
         raise ValueError(f"{template!r} gives a value of {twice!r} twice; {ALLOWED}")
+
+
+def _loose(segment: Segment) -> str | None:
+    """A directive of one digit or two in a level that does not end where a digit does, if there is one."""
+    for part, after in itertools.pairwise((*segment.parts, Part("text", "/"))):
+        ends = after.kind == "text" and not after.text[0].isdigit()
+        if "-" in part.kind and not ends:
+            return part.kind
+        if "-" in after.kind and part.kind in ("any", "key"):
+            return after.kind
+    return None
 
 
 _ISO = tuple(_joined(list(_format(ISO, ISO))))

@@ -135,6 +135,7 @@ class Walk:
             if self._is_ignored(entry):
                 yield path, "ignored"
             elif mine and self._kind(entry) == wanted:
+                self._refuse_two_readings(path, segment)
                 yield from self._partition(layout, path, (*names, entry.name), span)
             elif entry.name == SUMS or entry.name.endswith(CHECKSUM):
                 yield from [(path, "sums")] if entry.name == SUMS else []
@@ -270,6 +271,14 @@ class Walk:
             path, f"lies beside the partitions {layout.shown} and is none{meant}; move it, let its name "
             "begin with . (or _, without =), or name it in the input's ignore"
         )  # fmt: skip
+
+    def _refuse_two_readings(self, path: Path, segment: Segment) -> None:
+        """Raise Broken where a name has, say, two days: of which one its rows are can't be told from it."""
+        if len(ways := segment.readings(path.name)) > 1:
+            self._refuse(
+                path, f"can be read in two ways: {ways[0]}; or {ways[1]}. Write more of the name's text into the "
+                "partition, so that no * or {key} can hold a day, or name it in the input's ignore"
+            )  # fmt: skip
 
     def _is_ignored(self, entry: Entry) -> bool:
         if not self._ignore:
