@@ -23,6 +23,8 @@ data/models/text/all_minilm_l6_v2.onnx: requirements/text.lock data/models/text/
 airflow: .venv/test.stamp ## Airflow with the jobs of this folder, on this machine; Ctrl-C stops it
 	@$(BIN)/python -m nightscore.airflow.local
 
+# The tests start hundreds of processes; each would compile the framework for itself.
+unexport PYTHONDONTWRITEBYTECODE
 PARALLEL := -n auto --maxprocesses 8 --dist worksteal
 
 test: .venv/test.stamp ## the whole test suite, on every core
@@ -36,6 +38,7 @@ test-slow: .venv/test.stamp ## the tests that take minutes: every fault at every
 
 faults: .venv/test.stamp ## every fault of docs/faults.md: root, cc and libfaketime, or it says what it lacks
 	@FAULTS_SEED=$${FAULTS_SEED:-$$(date +%s)} $(BIN)/python -m pytest tests/faults -m "slow or not slow" -rs
+	@$(BIN)/python -m pytest $(PARALLEL) tests/behaviour -m bucket
 
 # In CI the servers and the browser are installed; elsewhere a test says what it lacks, and is skipped.
 test-e2e: .venv/test.stamp ## servers, workers, a browser: the tests of the whole, about six minutes

@@ -40,15 +40,36 @@ def runs_jobs(path: Path, module: object) -> bool:
     return bool(RUNNERS & named) or path.relative_to(HERE).parts[0] in LAKES
 
 
+def leave_samples(items: list[pytest.Item]) -> None:
+    """Of a test marked `sample(n)`, n cases spread over its table stay; the others are of the slow tier."""
+    tables: dict[str, list[tuple[pytest.Item, int]]] = {}
+    for item in items:
+        mark = item.get_closest_marker("sample")
+        if mark and not any(map(item.get_closest_marker, ("slow", "bucket"))):  # behaviour samples buckets
+            tables.setdefault(item.nodeid.split("[")[0], []).append((item, *mark.args))
+    for cases in tables.values():
+        last, most = len(cases) - 1, min(cases[0][1], len(cases))
+        kept = {round(last * one / max(most - 1, 1)) for one in range(most)}
+        for place, (item, _) in enumerate(cases):
+            if place not in kept:
+                item.add_marker(pytest.mark.slow)
+
+
 @pytest.hookimpl(tryfirst=True)  # before those that are not asked for are dropped by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What runs no job is of the unit tier: `make test-unit`."""
+    """What runs no job is of the unit tier: `make test-unit`. Most cases of long tables are slow."""
+    leave_samples(items)
     found: dict[Path, bool] = {}
     for item in items:
         if item.path not in found:
             found[item.path] = runs_jobs(item.path, item.getparent(pytest.Module).obj)  # type: ignore[union-attr]
         if found[item.path]:
             item.add_marker(pytest.mark.runs)
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Collect no garbage while everything is imported: each full collection looks at all that is there."""
+    gc.disable()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -58,6 +79,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -84,6 +106,15 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Server"]:
     server = start_server(tmp_path_factory.mktemp("s3"))
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a server of Azure's kind, with the container; skipped where there is no such program."""
+    from tests.support.azurite import running_azurite
+
+    with running_azurite(tmp_path_factory.mktemp("azurite")) as port:
+        yield port
 
 
 @pytest.fixture

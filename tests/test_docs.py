@@ -4,6 +4,7 @@ import contextlib
 import fnmatch
 import functools
 import io
+import os
 import re
 import shlex
 from importlib.util import find_spec
@@ -16,11 +17,18 @@ from nightscore.cli.main import app, call
 
 ROOT = Path(__file__).parents[1]
 IGNORED = {".venv", ".venv-bench", ".git", "node_modules", ".hypothesis", "wheel", "work"}
-PAGES = sorted(
-    page.relative_to(ROOT).as_posix()
-    for page in ROOT.rglob("*.md")
-    if not IGNORED & set(page.relative_to(ROOT).parts)
-)
+
+
+def find_pages() -> list[str]:
+    """All pages, from the root; what is ignored, an environment above all, is not walked through."""
+    found = []
+    for folder, folders, files in os.walk(ROOT):
+        folders[:] = [name for name in folders if name not in IGNORED]
+        found += [Path(folder, name).relative_to(ROOT).as_posix() for name in files if name.endswith(".md")]
+    return sorted(found)
+
+
+PAGES = find_pages()
 YOURS = {"scorers/body_mass.py", "model.md"}  # what a page has its reader write
 # A decision names what was there when it was taken, and other people's folders.
 TODAY = [page for page in PAGES if not page.startswith("docs/decisions/")]

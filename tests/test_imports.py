@@ -93,6 +93,7 @@ ORDERS = {
 
 
 @pytest.mark.parametrize("imports", ORDERS.values(), ids=ORDERS.keys())
+@pytest.mark.sample(2)
 def test_load_and_run_are_functions_in_any_order_of_imports(imports: str) -> None:
     """No module of the package shadows a name of the API, whatever was imported before."""
     assert (
@@ -126,6 +127,7 @@ def test_editors_and_python_are_told_the_same() -> None:
 
 
 @pytest.mark.parametrize("order", ["sorted(names)", "sorted(names, reverse=True)"])
+@pytest.mark.sample(1)
 def test_the_whole_api_imports_in_any_order(order: str) -> None:
     """Each name after those before it and after those behind it, twice: it is the same object."""
     code = (

@@ -149,6 +149,7 @@ BROKEN = {
 
 @pytest.mark.usefixtures("metadata")
 @pytest.mark.parametrize("kind", BROKEN)
+@pytest.mark.sample(1)
 def test_a_broken_job_breaks_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """The others stay fresh in the database; the import error names file and line, and so does a stub."""
     from airflow.models.dag import DagModel
@@ -230,6 +231,7 @@ print(json.dumps({"seconds": seconds, "new": sorted(set(sys.modules) - before)})
 """
 
 
+@pytest.mark.slow
 def test_fifty_jobs_are_parsed_in_half_a_second_without_anything_heavy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,7 @@ def test_every_kind_of_schedule_has_one_timetable() -> None:
 
 
 @pytest.mark.parametrize("name", KINDS)
+@pytest.mark.sample(2)
 def test_a_timetable_says_what_the_calendar_says(timetables: dict[str, Any], name: str) -> None:
     """The days from the latest complete one on, when each is complete, and their midnights."""
     job, made, read, closures = timetables[name]

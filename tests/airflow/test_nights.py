@@ -85,6 +85,7 @@ def published(root: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.sample(1)
 def test_airflow_publishes_what_the_loop_publishes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
@@ -103,6 +104,7 @@ def test_airflow_publishes_what_the_loop_publishes(
     assert published(one) == published(two) and len(published(one)) == 4
 
 
+@pytest.mark.slow
 def test_a_second_run_of_a_day_is_unchanged(tmp_path: Path) -> None:
     """Nothing is scored; publish succeeds with the receipt of the first run."""
     root = make_workspace(tmp_path, 100)
@@ -165,6 +167,7 @@ def test_a_partition_key_comes_before_the_form(tmp_path: Path, monkeypatch: pyte
         ({"day": DAYS[0], "model": "../x.onnx"}, "lies outside the workspace"),
     ],
 )
+@pytest.mark.sample(2)
 def test_what_is_broken_fails_at_once(
     tmp_path: Path, conf: dict[str, Any], message: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -196,6 +199,7 @@ def test_a_plan_that_no_longer_holds_is_made_again(tmp_path: Path, monkeypatch: 
     assert (done.state, receipt(done)["status"], len(calls)) == ("success", "published", 1)
 
 
+@pytest.mark.slow
 def test_a_plan_of_other_libraries_is_made_again_by_publish(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -226,6 +230,7 @@ def test_a_wait_ends_when_the_partition_lands(tmp_path: Path, monkeypatch: pytes
     assert (done.state, receipt(done)["day"], plan.try_number) == ("success", "2021-01-01", 1)
 
 
+@pytest.mark.slow
 def test_a_wait_ends_when_another_job_has_published_the_day(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -320,6 +325,7 @@ def events(dag_id: str) -> list[tuple[str, str | None]]:
         return sorted((event.asset.name, event.partition_key) for event in found)
 
 
+@pytest.mark.slow
 def test_a_job_without_a_model_is_published_as_the_loop_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize(("text", "state"), ENDS.values(), ids=[name.replace(" ", "_") for name in ENDS])
+@pytest.mark.sample(2)
 def test_no_secret_is_in_what_airflow_keeps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], text: str, state: str
 ) -> None:

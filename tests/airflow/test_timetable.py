@@ -73,6 +73,7 @@ def midnight(timetable: DayTimetable, day: str) -> str:
 
 
 @pytest.mark.parametrize("timetable", KINDS.values(), ids=KINDS.keys())
+@pytest.mark.sample(2)
 def test_the_schedule_is_the_backfill_over_years(timetable: DayTimetable) -> None:
     """Run after run gives what a backfill of the same days lists; keys, dates and moments rise strictly."""
     first, last = "2021-01-01", "2026-11-10"

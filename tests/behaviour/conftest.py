@@ -1,6 +1,6 @@
 """Workspaces for whole nights: made once, copied for each test."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,32 +12,108 @@ from tests.support.workspace import JOB, make_workspace
 ROWS = 2_000
 MANY = 99_000  # three pieces
 Build = Callable[..., Path]
+SAMPLE = {  # of those in a bucket, what the default suite has time for: a second each
+    "test_again.py::test_a_second_run_writes_nothing[bucket]",
+    "test_again.py::test_a_changed_cause_runs_again[bucket-the model file]",
+    "test_again.py::test_a_table_that_was_rolled_back_is_published_again[bucket]",
+    "test_as_reported.py::test_what_a_job_reads_as_first_reported_is_verified[bucket]",
+    "test_books.py::test_a_person_restates_and_asks[bucket]",
+    "test_chain.py::test_a_source_that_is_published_again_is_a_cause[bucket]",
+    "test_held.py::test_a_person_sees_decides_and_is_told[bucket]",
+    "test_held.py::test_gc_leaves_what_is_held[bucket]",
+    "test_killed.py::test_a_night_killed_between_its_commits_is_old_or_new_as_a_whole[bucket-receipt]",
+    "test_later_formats.py::test_lists_go_on_and_name_it[bucket]",
+    "test_no_model.py::test_what_sql_makes_is_published_and_proven[bucket]",
+    "test_outcome.py::test_a_night_that_is_killed_right_after_its_outcome_is_completed[bucket]",
+    "test_own_scores.py::test_the_receipt_says_what_was_scored_again[bucket]",
+    "test_owners.py::test_a_held_day_is_not_released_after_a_hand_over[bucket]",
+    "test_policies.py::test_a_missing_day_can_be_skipped[bucket]",
+    "test_rejects.py::test_a_replay_carries_no_damaged_row[bucket]",
+    "test_rejects.py::test_a_replay_publishes_the_day_merged[bucket-streamed]",
+    "test_since.py::test_a_day_sees_the_rows_that_hold_by_then[bucket]",
+    "test_verify.py::test_a_published_day_holds[bucket]",
+    "test_verify.py::test_what_differs_is_named[bucket-a score]",
+}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each test is one on disk, under its own name, and one in a bucket."""
+    if metafunc.definition.get_closest_marker("disk_only") is None:
+        cases = [
+            pytest.param("disk", id=pytest.HIDDEN_PARAM),
+            pytest.param("bucket", marks=pytest.mark.bucket),
+        ]
+        metafunc.parametrize("storage", cases, indirect=True)
+
+
+@pytest.hookimpl(tryfirst=True)  # before those that are not asked for are dropped by their marks
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of those in a bucket, some are of the default suite; those that have no meaning there are none."""
+    dropped = []
+    for item in items:
+        if item.get_closest_marker("bucket"):
+            if item.get_closest_marker("disk_only"):
+                dropped.append(item)
+            elif item.nodeid.removeprefix("tests/behaviour/") not in SAMPLE:
+                item.add_marker(pytest.mark.slow)
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = [item for item in items if item not in set(dropped)]
+
+
+@pytest.fixture(autouse=True)
+def storage(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where the `data/` of a test's workspaces lies: `disk` or `bucket`."""
+    if (kind := getattr(request, "param", "disk")) == "disk":
+        yield kind
+        return
+    from tests.support.in_bucket import in_bucket
+
+    for _ in in_bucket(request):
+        yield kind
 
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = make_workspace(tmp_path_factory.mktemp("nights") / "published", ROWS)
-    assert night(root, DAY).status == "published"
-    return root
+    return _published(tmp_path_factory.mktemp("nights") / "published")
 
 
 @pytest.fixture(scope="session")
 def large_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = make_workspace(tmp_path_factory.mktemp("nights") / "large", MANY, days=(DAY,))
-    assert night(root, DAY).status == "published"
+    return _large(tmp_path_factory.mktemp("nights") / "large")
+
+
+def _published(root: Path) -> Path:
+    assert night(make_workspace(root, ROWS), DAY).status == "published"
     return root
 
 
+def _large(root: Path) -> Path:
+    assert night(make_workspace(root, MANY, days=(DAY,)), DAY).status == "published"
+    return root
+
+
+def copied(request: pytest.FixtureRequest, template: str, build: Callable[[Path], Path]) -> Path:
+    """A workspace like a fixture's, which `build` made, to be written to; in a bucket it is built there.
+
+    What is put into a bucket has another time of change, and so would be another cause.
+    """
+    target: Path = request.getfixturevalue("tmp_path") / "w"
+    if request.getfixturevalue("storage") == "bucket":
+        return build(target)
+    return copy(request.getfixturevalue(template), target)
+
+
 @pytest.fixture
-def published(template: Path, tmp_path: Path) -> Path:
+def published(request: pytest.FixtureRequest) -> Path:
     """A workspace with `mini` published for DAY: 2,000 rows, weights (1, 2), n 10."""
-    return copy(template, tmp_path / "w")
+    return copied(request, "template", _published)
 
 
 @pytest.fixture
-def large(large_template: Path, tmp_path: Path) -> Path:
+def large(request: pytest.FixtureRequest) -> Path:
     """The same with 99,000 rows in three pieces."""
-    return copy(large_template, tmp_path / "w")
+    return copied(request, "large_template", _large)
 
 
 @pytest.fixture

@@ -112,10 +112,17 @@ def night(root: Path, day: str, fault: Fault | None = None, job: str = "mini", *
 def spawn(act: Callable[..., None], *values: Any) -> Night:
     """Begin `act(answers, *values)` in a process of its own; it answers by sending a dict."""
     ours, theirs = _context.Pipe(duplex=False)
-    process = _context.Process(target=act, args=(theirs, *values), daemon=True)
+    process = _context.Process(target=_act, args=(dict(os.environ), act, theirs, *values), daemon=True)
     process.start()
     theirs.close()
     return Night(process, ours)
+
+
+def _act(environment: dict[str, str], act: Callable[..., None], *values: Any) -> None:
+    """Act in the environment of the test; the fork server's is that of the first one."""
+    os.environ.clear()
+    os.environ.update(environment)
+    act(*values)
 
 
 def make_barrier(parties: int) -> Barrier:

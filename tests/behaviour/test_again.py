@@ -91,7 +91,14 @@ def test_a_second_process_finds_the_day_unchanged(published: Path) -> None:
     assert night(published, DAY).status == "unchanged"
 
 
-@pytest.mark.parametrize("cause", CAUSES)
+TIMED = pytest.param(
+    "an input file's time",
+    marks=pytest.mark.disk_only(reason="times of a bucket are its own, and in whole seconds"),
+)
+
+
+@pytest.mark.parametrize("cause", [TIMED if cause == TIMED.values[0] else cause for cause in CAUSES])
+@pytest.mark.sample(3)
 def test_a_changed_cause_runs_again(published: Path, cause: str) -> None:
     """One new run replaces the old day, and then the day is unchanged again."""
     CAUSES[cause](published)
@@ -162,6 +169,7 @@ def test_forced_again_gives_the_same_bytes_of_predictions(large: Path) -> None:
     assert len(receipts(large)) == 2
 
 
+@pytest.mark.slow
 def test_memory_changes_no_byte(large: Path) -> None:
     """With the least that can be, and with a gigabyte: other chunks, fewer pieces at once, the same bytes."""
     found = []
@@ -176,6 +184,7 @@ def test_memory_changes_no_byte(large: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "times"), [(5, 2), *(pytest.param(files, 4, marks=pytest.mark.slow) for files in (1, 5))]
 )
+@pytest.mark.slow
 def test_forced_again_gives_the_same_bytes_from_sql_with_joins_and_aggregates(
     fresh: Build, files: int, times: int
 ) -> None:

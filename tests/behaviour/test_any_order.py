@@ -19,6 +19,8 @@ from tests.behaviour.processes import Fault, night
 from tests.behaviour.world import DAY, TABLES, Truth, no_half_files, ours, receipts
 from tests.support.workspace import make_workspace, write_day
 
+pytestmark = pytest.mark.disk_only(reason="its examples make workspaces of their own, and stop in mid-night")
+
 SEED = int(os.environ.get("NIGHTS_SEED", random.SystemRandom().randrange(10**6)))
 STAGED = ("plan", "score", "prove", "decide", "audit", "link")
 COMMITS = ("commit mini_scores", "commit mini_top", "commit receipts", "receipt")

@@ -18,8 +18,8 @@ from nightscore.review.late_data import find_late_days
 from nightscore.review.report.html import report
 from nightscore.review.verify import verify_days
 from nightscore.store.gc import collect_garbage
-from tests.behaviour.conftest import ROWS
-from tests.behaviour.world import Truth, copy
+from tests.behaviour.conftest import ROWS, copied
+from tests.behaviour.world import Truth
 from tests.support.workspace import DAYS, JOB, make_workspace
 
 FIRST, SECOND, THIRD = DAYS
@@ -50,8 +50,12 @@ def add_reader(root: Path, as_reported: bool = True) -> None:
 
 @pytest.fixture(scope="module")
 def closed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return close_days(tmp_path_factory.mktemp("closed") / "w")
+
+
+def close_days(root: Path) -> Path:
     """A workspace whose job `mini` has closed three days, and a job that holds each to the day before."""
-    root = make_workspace(tmp_path_factory.mktemp("closed") / "w", ROWS, JOB + "close: true\n")
+    make_workspace(root, ROWS, JOB + "close: true\n")
     add_reader(root)
     for day in DAYS:
         assert run(load("mini", root), day).closed
@@ -59,9 +63,9 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def books(closed: Path, tmp_path: Path) -> Path:
+def books(request: pytest.FixtureRequest) -> Path:
     """The same, to be written to."""
-    return copy(closed, tmp_path / "w")
+    return copied(request, "closed", close_days)
 
 
 def rerun(root: Path) -> None:
@@ -83,6 +87,7 @@ def top(truth: Truth) -> list[tuple[int, float]]:
     return list(zip(found["id"].to_pylist(), found["score"].to_pylist(), strict=True))
 
 
+@pytest.mark.slow
 def test_what_is_restated_later_is_not_what_a_day_is_held_to(books: Path) -> None:
     """The validator's case: rerun yesterday, then hold today to it. It is held to what was said first."""
     rerun(books)
@@ -171,6 +176,7 @@ def other_byte(file: Path) -> None:
         (other_byte, "its sha256 is [0-9a-f]{64}, which its receipt does not have"),
     ],
 )
+@pytest.mark.sample(2)
 def test_a_file_that_was_replaced_in_its_place_is_not_read(
     books: Path, replace: Callable[[Path], None], why: str, first_reported: bool
 ) -> None:

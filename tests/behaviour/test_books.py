@@ -22,9 +22,9 @@ from nightscore.review.late_data import find_late_days
 from nightscore.review.verify import verify_days
 from nightscore.store.catalog import read_catalog
 from nightscore.store.gc import collect_garbage
-from tests.behaviour.conftest import ROWS, Build
+from tests.behaviour.conftest import ROWS, Build, copied
 from tests.behaviour.processes import Fault, night
-from tests.behaviour.world import DAY, TABLES, Truth, copy, ours, receipts, tree
+from tests.behaviour.world import DAY, TABLES, Truth, ours, receipts, tree
 from tests.faults.marks import mostly_slow
 from tests.support.workspace import JOB, make_workspace, write_day
 
@@ -42,16 +42,20 @@ BOOK_COMMITS = (
 
 @pytest.fixture(scope="module")
 def closed_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = make_workspace(tmp_path_factory.mktemp("books") / "closed", ROWS, CLOSING)
+    return close_days(tmp_path_factory.mktemp("books") / "closed")
+
+
+def close_days(root: Path) -> Path:
+    make_workspace(root, ROWS, CLOSING)
     for day in ("2020-01-01", DAY):
         assert run(load("mini", root), day).closed
     return root
 
 
 @pytest.fixture
-def closed(closed_template: Path, tmp_path: Path) -> Path:
+def closed(request: pytest.FixtureRequest) -> Path:
     """A workspace whose job closes its days, with two of them published."""
-    return copy(closed_template, tmp_path / "w")
+    return copied(request, "closed_template", close_days)
 
 
 def later(root: Path, truth: Truth = SECOND) -> None:
@@ -221,6 +225,7 @@ def test_a_day_that_is_not_published_is_not_restated(closed: Path) -> None:
 
 
 @pytest.mark.parametrize("stage", mostly_slow(BOOK_COMMITS, ["commit restatements", "commit receipts"]))
+@pytest.mark.sample(1)
 def test_a_restatement_that_is_killed_is_completed_whole(closed: Path, stage: str) -> None:
     """Killed at each commit: readers have all or nothing of it, and the next plain run completes it."""
     later(closed)
@@ -250,6 +255,7 @@ def test_a_first_night_that_is_killed_while_it_publishes_is_completed_and_closed
     assert all(ours(root, name).is_(FIRST, name) for name in TABLES)
 
 
+@pytest.mark.slow
 def test_a_restatement_that_an_audit_holds_is_released_as_one(fresh: Build) -> None:
     """Held, the day stays as it was; released, it is restated for the reason that was given."""
     root = fresh(job=CLOSING, days=(DAY,))
@@ -352,6 +358,7 @@ def ids(root: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("kind", [pa.timestamp("us", "UTC"), pa.date32()])
+@pytest.mark.sample(1)
 def test_a_run_sees_what_was_known_at_its_cut_off(fresh: Build, kind: pa.DataType) -> None:
     """Rows known by then, the moment included, and none of unknown time; without a cut-off all rows.
 
@@ -373,6 +380,7 @@ def test_a_run_sees_what_was_known_at_its_cut_off(fresh: Build, kind: pa.DataTyp
     assert run(job, DAY, known_at=asked.replace("T18", "T19")).fingerprint != first.fingerprint
 
 
+@pytest.mark.slow
 def test_a_closed_day_keeps_its_cut_off(fresh: Build) -> None:
     """A run with another one, or with none, is refused and says so; late data says what it would add."""
     root = fresh(rows=1, job=KNOWN, days=(DAY,))
@@ -406,6 +414,7 @@ def test_a_cut_off_that_cannot_be_is_refused(fresh: Build) -> None:
         load("mini", root)
 
 
+@pytest.mark.slow
 def test_of_two_restatements_at_once_one_is_published(closed: Path) -> None:
     """Both planned, one published: the other has to look again, and is then number 2."""
     later(closed)

@@ -18,6 +18,8 @@ from tests.support.s3_proxy import Proxy
 
 __all__ = ["bucket", "workspace"]
 
+pytestmark = pytest.mark.disk_only(reason="its data is in a bucket already")
+
 
 def test_a_night_writes_no_secret(
     workspace: Path, bucket: Objects, tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -66,6 +68,7 @@ FAILED = {"403": {"status": 403}, "400": {"status": 400}, "cut": {"cut": True, "
 
 @pytest.mark.parametrize("name", FAILED)
 @pytest.mark.parametrize("path", ["_last_checkpoint", "list-type=2&.*_delta_log", "models"])
+@pytest.mark.sample(2)
 def test_what_a_library_says_of_a_request_is_not_handed_on(
     workspace: Path, proxy: Proxy, name: str, path: str
 ) -> None:

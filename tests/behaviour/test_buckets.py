@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 from collections.abc import Iterator
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from nightscore.store.storage.objects import Objects, open_objects
 from tests.support.s3 import BUCKET, become_client
 from tests.support.s3_proxy import Proxy
 from tests.support.workspace import DAYS, JOB, make_workspace, rows_of
+
+pytestmark = pytest.mark.disk_only(reason="its lake is in a bucket already")
 
 FROM_LAKE = JOB.replace(
     "{path: data/lake/rows, partition: day}", "{root: lake, path: shop/rows, partition: day}"
@@ -105,6 +108,20 @@ def test_days_that_are_not_read_are_not_opened(workspace: Path, lake: Objects, p
     assert (proxy.counts["GET"], proxy.counts["LIST"] <= 25) == (2, True), proxy.counts
 
 
+def test_a_lookback_costs_no_listing_a_day(workspace: Path, lake: Objects, proxy: Proxy) -> None:
+    """Days that lie beside each other are listed together; what is asked anew on purpose is not one each."""
+    day = date.fromisoformat(DAY)
+    lake.each(
+        lambda number: put_day(lake, (day - timedelta(days=number)).isoformat(), rows=2), list(range(1, 200))
+    )
+    file = workspace / "jobs/mini/job.yaml"
+    file.write_text(file.read_text().replace("partition: day}", "partition: day, lookback: 200}"))
+    proxy.set_rules()
+    receipt = run(load("mini", workspace), DAY)
+    assert str(receipt.days_seen["rows"]).startswith("200 of 200")
+    assert (proxy.counts["GET"], proxy.counts["LIST"] <= 45) == (400, True), proxy.counts
+
+
 def change_while_read(lake: Objects, kind: str) -> None:
     """What happens in the bucket while a night reads."""
     if kind == "replaced":
@@ -166,6 +183,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", FAULTS)
 @pytest.mark.parametrize("skip", [0, 2, 5])
+@pytest.mark.sample(3)
 def test_a_request_that_fails_is_made_again(workspace: Path, proxy: Proxy, name: str, skip: int) -> None:
     """Once: the night is as it would have been."""
     proxy.set_rules({**FAULTS[name], "skip": skip, "times": 1})
@@ -176,9 +194,9 @@ def test_a_bucket_without_its_server_is_not_yet(
     workspace: Path, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And nothing is published."""
-    from nightscore.store.storage import objects
+    from nightscore.store.storage import requests
 
-    monkeypatch.setattr(objects, "TRIES", 2)
+    monkeypatch.setattr(requests, "TRIES", 2)
     proxy.set_rules({"status": 503, "times": 1_000_000})
     with pytest.raises(NotYet, match=r"s3://.*: the storage does not answer"):
         run(load("mini", workspace), DAY)

@@ -108,6 +108,7 @@ def test_a_job_reads_what_receipts_name_and_not_what_is_half_published(chain: Pa
     assert chosen(chain) == [(FIRST, 10), (SECOND, 4)]
 
 
+@pytest.mark.slow
 def test_a_source_published_again_during_the_run_does_not_disturb_it(chain: Path) -> None:
     """The run stays with the files that the receipts named when it began; the next sees the new ones."""
     first, second = load("mini", chain), load("chained", chain)

@@ -63,6 +63,7 @@ CHANGES = [in_place, rename_over, remove, truncate, append]
 @pytest.mark.parametrize("features", ["streamed", "sql"])
 @pytest.mark.parametrize("stage", ["score", "audit"])
 @pytest.mark.parametrize("change", CHANGES, ids=lambda c: c.__name__)
+@pytest.mark.sample(6)
 def test_an_input_that_changes_during_the_run_is_never_published(
     fresh: Build, change: Callable[[Path], None], stage: str, features: str
 ) -> None:
@@ -82,6 +83,7 @@ def test_an_input_that_changes_during_the_run_is_never_published(
 
 
 @pytest.mark.parametrize("change", [in_place, rename_over, append], ids=lambda c: c.__name__)
+@pytest.mark.sample(1)
 def test_the_next_night_publishes_what_changed(published: Path, change: Callable[[Path], None]) -> None:
     """Yesterday's table stays while the run fails; the run after it reads the new rows."""
     Truth(ROWS, (4.0, 1.0)).write_model(published)

@@ -15,9 +15,12 @@ from nightscore.store import collect_garbage
 from nightscore.store.catalog import read_catalog
 from nightscore.store.storage import homes
 from nightscore.store.storage.objects import Objects, open_objects
+from tests.support.azurite import client_environment as azure_environment
 from tests.support.s3 import BUCKET, become_client
 from tests.support.s3_proxy import Proxy
 from tests.support.workspace import DAYS, make_workspace
+
+pytestmark = pytest.mark.disk_only(reason="its data is in a bucket already")
 
 DAY = DAYS[0]
 ROWS = 400
@@ -72,6 +75,7 @@ def test_a_night_is_the_night_on_disk(
     assert there == scores(on_disk) == by_delta
 
 
+@pytest.mark.slow
 def test_the_verbs_of_an_operator_work(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Run, receipts, verify, why, query, gc."""
     at = ["--workspace", str(workspace)]
@@ -121,6 +125,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", FAULTS)
 @pytest.mark.parametrize("skip", [3, 30, 80])
+@pytest.mark.sample(3)
 def test_a_request_that_fails_leaves_the_old_or_the_new(
     workspace: Path, proxy: Proxy, name: str, skip: int
 ) -> None:
@@ -174,6 +179,7 @@ CASES = [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow) fo
 
 
 @pytest.mark.parametrize(("number", "moment"), CASES)
+@pytest.mark.sample(1)
 def test_a_machine_that_dies_at_its_kth_write_is_taken_over_by_another(
     workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, moment: str
 ) -> None:
@@ -218,6 +224,7 @@ def test_a_storage_that_ignores_conditions_is_refused(
     assert not any(homes.storage_of(open_workspace(workspace)).walk("data/tables"))
 
 
+@pytest.mark.slow
 def test_a_workspace_on_disk_is_brought_to_the_bucket(
     tmp_path: Path, bucket: Objects, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -243,3 +250,28 @@ def test_a_workspace_on_disk_is_brought_to_the_bucket(
     (tmp_path / "away/models/linear.onnx").write_bytes(b"another")
     assert call(again) == 1
     assert "is there already, and is another file" in capsys.readouterr().err
+
+
+def test_a_night_in_azure_is_the_night_on_disk(
+    azurite_server: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copied there, run, verified, collected; by deltalake's own reader of Azure, too."""
+    on_disk = make_workspace(tmp_path / "disk", ROWS)
+    for name, value in azure_environment(azurite_server).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("NIGHTSCORE_SCRATCH", str(tmp_path / "scratch"))
+    address = f"az://{BUCKET}/{tmp_path.name}"
+    monkeypatch.setenv("NIGHTSCORE_ROOT_DATA", address)
+    root = tmp_path / "one"
+    shutil.copytree(on_disk / "jobs", root / "jobs")
+    at = ["--workspace", str(root)]
+    assert call(["storage", "copy", str(on_disk / "data"), *at]) == 0
+    assert run(load("mini", root), DAY).status == "published"
+    assert run(load("mini", root), DAY).status == "unchanged"
+    for command in (["verify"], ["gc", "--older-than", "0"], ["verify"], ["doctor"]):
+        assert call([*command, *at]) == 0, command
+    there = scores(root)
+    by_delta = DeltaTable(f"{address}/tables/mini_scores").to_pyarrow_table().select(["id", "a", "score"])
+    monkeypatch.delenv("NIGHTSCORE_ROOT_DATA")
+    run(load("mini", on_disk), DAY)
+    assert there == scores(on_disk) == by_delta.sort_by("id").to_pylist()

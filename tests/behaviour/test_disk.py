@@ -17,6 +17,8 @@ from tests.behaviour.conftest import MANY, ROWS
 from tests.behaviour.processes import Fault, night, spawn
 from tests.behaviour.world import DAY, READERS, TABLES, Truth, no_half_files, ours, receipts
 
+pytestmark = pytest.mark.disk_only(reason="its disk is that of data/")
+
 NEW = Truth(ROWS, (4.0, 1.0))
 
 
@@ -70,6 +72,7 @@ def with_little_disk(answers: Connection, root: Path, most: int) -> None:
 
 
 @pytest.mark.parametrize("most", [100, 2_000, 8_000])
+@pytest.mark.sample(1)
 def test_a_full_disk_leaves_the_day_as_it_was(published: Path, most: int) -> None:
     """No file can be finished: no table changes, nothing temporary stays; with room it is published."""
     NEW.write_model(published)
@@ -109,6 +112,7 @@ def test_what_a_killed_night_left_half_is_never_taken_for_finished(large: Path) 
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"pieces": [], "inputs": {}, "of a later version": 1}'])
+@pytest.mark.sample(1)
 def test_a_plan_that_cannot_be_read_is_made_anew(published: Path, damage: str) -> None:
     """Cut short by a disk, or written by another version of ours: the night is planned again."""
     NEW.write_model(published)

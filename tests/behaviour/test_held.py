@@ -15,7 +15,7 @@ from nightscore.review.verify import verify_days
 from nightscore.store.catalog import read_catalog
 from nightscore.store.gc import collect_garbage
 from tests.behaviour.conftest import ROWS, Build
-from tests.behaviour.world import DAY, TABLES, Truth, ours
+from tests.behaviour.world import DAY, NO_GRACE, TABLES, Truth, ours
 from tests.support.workspace import JOB, write_day
 
 LIMIT = "  - rows: {between: [0.8, 1.25]}\n  - {name: many, sql: SELECT count(*) > 1500 FROM scores}\n"
@@ -68,7 +68,7 @@ def test_a_discarded_day_is_gone_and_the_next_run_begins_anew(space: Workspace) 
         run(load("mini", space.root), DAY)
     [after] = read_held_days(space)
     assert after.receipt.run_id != before.receipt.run_id
-    removed = {one.path: one.reason for one in collect_garbage(space, grace_hours=0)}
+    removed = {one.path: one.reason for one in collect_garbage(space, NO_GRACE)}
     assert removed == {f"data/runs/mini/{DAY}/{before.receipt.run_id}": "discarded"}
 
 

@@ -52,6 +52,7 @@ def completes(root: Path, truth: Truth, runs: int) -> None:
 
 
 @pytest.mark.parametrize("stage", mostly_slow(BEFORE_COMMITS, ["score", "audit", "publication"]))
+@pytest.mark.sample(1)
 def test_a_night_killed_before_its_first_commit_changes_nothing_for_any_reader(
     published: Path, stage: str
 ) -> None:
@@ -64,6 +65,7 @@ def test_a_night_killed_before_its_first_commit_changes_nothing_for_any_reader(
 
 
 @pytest.mark.parametrize("stage", COMMITS)
+@pytest.mark.sample(2)
 def test_a_night_killed_between_its_commits_is_old_or_new_as_a_whole(published: Path, stage: str) -> None:
     """Our readers see both tables old until the receipt names the new versions, then both new.
 
@@ -86,6 +88,7 @@ def test_a_night_killed_between_its_commits_is_old_or_new_as_a_whole(published: 
         ("score", "link", "publication", *COMMITS), ["link", "commit mini_scores", "commit receipts"]
     ),
 )
+@pytest.mark.sample(1)
 def test_the_first_night_of_all_killed_is_no_table_or_a_whole_one(fresh: Build, stage: str) -> None:
     """With nothing published before, our readers see no table until the receipt is there."""
     root = fresh(days=(DAY,))
@@ -111,6 +114,7 @@ def test_the_first_night_of_all_killed_is_no_table_or_a_whole_one(fresh: Build, 
     ],
     ids=lambda value: {True: "after", False: "before"}.get(value, value),
 )
+@pytest.mark.sample(1)
 def test_a_night_killed_at_its_kth_call_leaves_old_or_new(published: Path, call: str, after: bool) -> None:
     """For k = 1, 2, 3, … until a night goes through: readers see one whole night, the next completes."""
     old = OLD
@@ -138,6 +142,7 @@ def test_a_night_killed_at_its_kth_call_leaves_old_or_new(published: Path, call:
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 3])
+@pytest.mark.sample(1)
 def test_pieces_that_were_finished_are_not_scored_again(large: Path, pieces: int) -> None:
     """The next run takes up the killed one: its staged files are the very same, down to the inode."""
     before = staged(large)
@@ -159,6 +164,7 @@ SQL_JOB = JOB.replace("features: rows", "features: features.sql")
 @pytest.mark.parametrize(
     "fault", [Fault("plan"), Fault("features"), Fault("features", 2), Fault("score")], ids=str
 )
+@pytest.mark.sample(2)
 def test_a_night_with_sql_features_killed_completes(fresh: Build, fault: Fault) -> None:
     """The feature snapshot of a planned run is kept, as are its pieces."""
     root = fresh(job=SQL_JOB, days=(DAY,))
@@ -200,6 +206,7 @@ def test_a_night_killed_while_committing_is_rolled_forward_and_then_the_new_caus
         ["publication", "commit mini_scores"],
     ),
 )  # fmt: skip
+@pytest.mark.sample(1)
 def test_clearing_up_after_a_killed_night_takes_nothing_that_is_needed(published: Path, stage: str) -> None:
     """`gc` without any grace, right after the kill: readers see what they saw, and the next run completes."""
     NEW.write_model(published)
@@ -215,6 +222,7 @@ def test_clearing_up_after_a_killed_night_takes_nothing_that_is_needed(published
         assert rows.combine_chunks().equals(truth.table("mini_scores"))
 
 
+@pytest.mark.slow
 def test_rolling_forward_may_be_killed_too(published: Path) -> None:
     """Killed at each commit, again and again: one publication, one receipt."""
     NEW.write_model(published)
@@ -223,6 +231,7 @@ def test_rolling_forward_may_be_killed_too(published: Path) -> None:
     completes(published, NEW, runs=2)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_over_and_over_leaves_only_temporary_names_that_no_reader_counts(
     published: Path,
 ) -> None:

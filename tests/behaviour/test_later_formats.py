@@ -14,7 +14,7 @@ from nightscore.store import catalog
 from nightscore.store.formats import FORMAT
 from nightscore.store.plan import Plan, plan_from_json
 from nightscore.store.run_folder import read_plan
-from tests.behaviour.world import copy
+from tests.behaviour.conftest import copied
 from tests.support.places import place
 from tests.support.workspace import DAYS, FEATURES, JOB, make_workspace, write_day
 
@@ -37,8 +37,12 @@ def rewritten(root: Path, job: str, day: str, **changes: Any) -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("later") / "w")
+
+
+def make(root: Path) -> Path:
     """Two jobs with two published days each; of the second, mini's receipt is of a later format."""
-    root = make_workspace(tmp_path_factory.mktemp("later") / "w", rows=30, job=ROWS)
+    make_workspace(root, rows=30, job=ROWS)
     other = root / "jobs/other"
     other.mkdir()
     (other / "job.yaml").write_text(OTHER)
@@ -53,9 +57,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def root(made: Path, tmp_path: Path) -> Path:
+def root(request: pytest.FixtureRequest) -> Path:
     """The same, to be written to."""
-    return copy(made, tmp_path / "w")
+    return copied(request, "made", make)
 
 
 def said(root: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -65,6 +69,7 @@ def said(root: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tup
     return code, done.out, done.err
 
 
+@pytest.mark.slow
 def test_lists_go_on_and_name_it(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`receipts`, `verify` and `late` show the three other days as if nothing were."""
     code, out, err = said(root, capsys, "receipts", "--json")

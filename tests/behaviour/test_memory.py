@@ -18,6 +18,8 @@ from nightscore import query
 from tests.behaviour.groups import memory_group
 from tests.support.workspace import linear_model
 
+pytestmark = pytest.mark.disk_only(reason="memory is this machine's, wherever data/ lies")
+
 DAY = "2020-01-01"
 GROUP_LIMIT = 500_000_000
 ROWS, GROUP_ROWS = 20_000_000, 250_000

@@ -25,7 +25,7 @@ from nightscore.review.report.html import report
 from nightscore.review.verify import verify_days
 from nightscore.store.catalog import read_catalog
 from nightscore.store.receipt_rows import CatalogEntry
-from tests.behaviour.conftest import MANY, ROWS, Build
+from tests.behaviour.conftest import MANY, ROWS, Build, copied
 from tests.behaviour.world import DAY, copy, staged
 from tests.support.workspace import DAYS, make_workspace, rows_of, write_day
 
@@ -81,7 +81,11 @@ def published(root: Path, day: str = DAY, **options: Any) -> list[dict[str, int]
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = add_totals(make_workspace(tmp_path_factory.mktemp("sql") / "w", ROWS))
+    return make(tmp_path_factory.mktemp("sql") / "w")
+
+
+def make(root: Path) -> Path:
+    add_totals(make_workspace(root, ROWS))
     (root / "data/models/linear.onnx").unlink()
     for day in (FIRST, SECOND):
         assert run(load("totals", root), day).status == "published"
@@ -89,9 +93,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def root(template: Path, tmp_path: Path) -> Path:
+def root(request: pytest.FixtureRequest) -> Path:
     """A workspace without a model file, with two days of the job `totals` published."""
-    return copy(template, tmp_path / "w")
+    return copied(request, "template", make)
 
 
 def test_what_sql_makes_is_published_and_proven(root: Path) -> None:
@@ -140,6 +144,7 @@ def test_a_failed_audit_holds_the_day_and_a_person_releases_it(root: Path) -> No
     assert published(root, THIRD) == truth(ROWS // 10, THIRD)
 
 
+@pytest.mark.slow
 def test_bad_rows_are_set_aside_and_replayed(root: Path) -> None:
     """Rows outside their domain go to the rejects; mended, the day is merged, and it is NumPy's again."""
     domain = "policy: {bad_row: reject, max_rejected: 60%}\ndomain: {units: {min: 0, max: 499}}\n"
@@ -177,6 +182,7 @@ def test_its_features_may_be_a_table_as_it_is(root: Path) -> None:
     assert shown.scores and shown.features and shown.scores["units"] == shown.features["units"]
 
 
+@pytest.mark.slow
 def test_a_large_day_is_cut_into_pieces_that_lose_nothing(fresh: Build, tmp_path: Path) -> None:
     """Several pieces, one after the other or side by side: all rows, and the same ones."""
     left = add_totals(fresh(MANY, days=(DAY,)))

@@ -146,7 +146,9 @@ def test_what_was_known_then_and_first_reported_is_what_it_was(root: Path) -> No
     assert sorted(map(str, wanted)) == sorted(map(str, written("mini_scores", first)))
 
 
+@pytest.mark.disk_only(reason="its inputs keep their times on disk alone")
 @pytest.mark.parametrize("one", FACTS["said"], ids=lambda one: " ".join(one["arguments"])[:70])
+@pytest.mark.sample(8)
 def test_commands_answer_as_they_did(
     root: Path, one: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -166,6 +168,7 @@ def test_every_proof_holds(root: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert all(one["differences"] == [] for one in answer)
 
 
+@pytest.mark.disk_only(reason="its inputs keep their times on disk alone")
 @pytest.mark.parametrize("at", IN_FORCE, ids=" ".join)
 def test_a_day_whose_causes_are_the_same_is_unchanged(root: Path, at: tuple[str, str]) -> None:
     """The job's hash and the day's fingerprint are what they were, so nothing is scored or written."""
@@ -179,6 +182,7 @@ def test_a_day_whose_causes_are_the_same_is_unchanged(root: Path, at: tuple[str,
     assert tree(root / "data") == before
 
 
+@pytest.mark.disk_only(reason="its inputs keep their times on disk alone")
 def test_a_forced_run_has_the_same_fingerprint_and_bytes(root: Path) -> None:
     """It reads what was read, is named by the same causes, and gives the same predictions and key hash."""
     day, before = DAYS["second"], IN_FORCE["mini", DAYS["second"]]
@@ -202,6 +206,7 @@ def same_causes(receipt: Receipt, before: dict[str, Any]) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_what_was_published_before_a_new_run_stays_readable(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -233,6 +238,7 @@ def test_what_was_published_before_a_new_run_stays_readable(
     assert said(root, capsys, "verify", "--json")[0] == 0
 
 
+@pytest.mark.disk_only(reason="its inputs keep their times on disk alone")
 def test_a_closed_day_stays_closed_and_is_restated_once_more(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -255,6 +261,7 @@ def test_a_closed_day_stays_closed_and_is_restated_once_more(
     assert said(root, capsys, "verify", "--json")[0] == 0
 
 
+@pytest.mark.disk_only(reason="its inputs keep their times on disk alone")
 def test_a_held_day_is_released_as_it_was_staged(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The run of then is published, with who let it and why; the day is unchanged from then on."""
     day, before = DAYS["held"], FACTS["held"]
@@ -277,7 +284,9 @@ def test_a_held_day_is_held_again_by_another_run(root: Path) -> None:
     assert DAYS["held"] not in days
 
 
+@pytest.mark.disk_only(reason="its inputs keep their times on disk alone")
 @pytest.mark.parametrize("moved", [False, True], ids=["where it stopped", "elsewhere"])
+@pytest.mark.sample(1)
 def test_a_run_that_stopped_while_it_scored_is_finished(
     root: Path, moved: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -301,6 +310,7 @@ def test_a_run_that_stopped_while_it_scored_is_finished(
     assert said(root, capsys, "verify", "--json")[0] == 0
 
 
+@pytest.mark.disk_only(reason="its inputs keep their times on disk alone")
 def test_a_run_that_stopped_while_it_published_is_completed(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,8 +23,9 @@ from nightscore.pipeline.publish.hold import Held, discard_day, read_held_days, 
 from nightscore.pipeline.steps import plan_day, publish_day, score_piece
 from nightscore.store.gc import collect_garbage
 from tests.behaviour import processes
+from tests.behaviour.conftest import copied
 from tests.behaviour.processes import Fault, Night, armed, night
-from tests.behaviour.world import DAY, TABLES, Truth, copy, ours, plain_delta, receipts
+from tests.behaviour.world import DAY, NO_GRACE, TABLES, Truth, copy, ours, plain_delta, receipts
 from tests.faults.marks import mostly_slow
 from tests.support.workspace import JOB, make_workspace
 
@@ -37,16 +38,20 @@ DECIDED = STAGES.index("publication")
 
 @pytest.fixture(scope="module")
 def held_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return hold_day(tmp_path_factory.mktemp("outcome") / "held")
+
+
+def hold_day(root: Path) -> Path:
     """A workspace in which DAY is held."""
-    root = make_workspace(tmp_path_factory.mktemp("outcome") / "held", ROWS, HOLDING, days=(DAY,))
+    make_workspace(root, ROWS, HOLDING, days=(DAY,))
     with pytest.raises(Held):
         run(load("mini", root), DAY)
     return root
 
 
 @pytest.fixture
-def held(held_template: Path, tmp_path: Path) -> Path:
-    return copy(held_template, tmp_path / "w")
+def held(request: pytest.FixtureRequest) -> Path:
+    return copied(request, "held_template", hold_day)
 
 
 def run_folder(root: Path) -> Path:
@@ -123,6 +128,7 @@ QUICK = ("a release and a discard", "everybody")
 
 @pytest.mark.parametrize("rounds", [3, pytest.param(30, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("together", mostly_slow(TOGETHER, QUICK))
+@pytest.mark.sample(1)
 def test_of_several_who_decide_at_once_one_has_it(
     held: Path, tmp_path: Path, together: str, rounds: int
 ) -> None:
@@ -170,6 +176,7 @@ def releasing(root: Path, stage: str, sent: int) -> Night:
 
 @pytest.mark.parametrize("stage", mostly_slow(STAGES, ["link", "commit mini_scores"]))
 @pytest.mark.parametrize("killed", [False, True], ids=["goes on", "is killed"])
+@pytest.mark.sample(2)
 def test_a_discard_while_a_release_stands_at_a_stage(held: Path, stage: str, killed: bool) -> None:
     """Before the outcome the discard has it, and nothing is ever published; after it, all of the day is."""
     folder, decided = run_folder(held), STAGES.index(stage) >= DECIDED
@@ -224,7 +231,7 @@ def test_a_discarded_run_of_a_version_before_stays_discarded(held: Path) -> None
     assert list(read_held_days(open_workspace(held))) == []
     with pytest.raises(Broken, match="is not held"):
         release(held, "Ann")
-    assert [one.reason for one in collect_garbage(open_workspace(held), 0.0)] == ["discarded"]
+    assert [one.reason for one in collect_garbage(open_workspace(held), NO_GRACE)] == ["discarded"]
     assert not (folder / "scores").exists()
     with pytest.raises(Held):
         run(load("mini", held), DAY)
@@ -236,6 +243,7 @@ def open_root(tmp_path: Path) -> Path:
     return make_workspace(tmp_path / "w", ROWS, days=(DAY,))
 
 
+@pytest.mark.disk_only(reason="it makes a record old by hand")
 def test_a_collected_run_that_comes_to_life_is_not_yet(open_root: Path) -> None:
     """Somebody has its plan: no piece is scored by it, nothing is published, and the day can be run."""
     job = load("mini", open_root)
@@ -277,6 +285,7 @@ def collecting(answers: Connection, root: Path, barrier: Any, pause: float) -> N
 
 
 @pytest.mark.parametrize("rounds", [4, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_gc_beside_a_run_that_publishes(open_root: Path, tmp_path: Path, rounds: int) -> None:
     """The run is kept and published whole, or collected and refused; never both, never a part."""
     ends = set()

@@ -93,6 +93,7 @@ def test_a_model_that_loses_a_chunk_of_one_row_is_refused_on_every_day(fresh: Bu
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 17])
+@pytest.mark.sample(2)
 def test_small_days_of_an_honest_model_are_published(fresh: Build, rows: int) -> None:
     """Where there are too few rows to ask about, the next night asks."""
     job = JOB + "policy: {empty: publish}\n"
@@ -220,6 +221,7 @@ FAULTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 @pytest.mark.parametrize("sql", [False, True])
 @pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.sample(4)
 def test_scores_that_are_not_their_rows_own_are_never_published(fresh: Build, fault: str, sql: bool) -> None:
     """Whatever staged them: the sample of the night finds it, by key, in each of the pieces."""
     job_text = JOB.replace("features: rows", "features: features.sql") if sql else JOB

@@ -107,6 +107,7 @@ def holds(root: Path) -> bool:
     return all(not one.differences for one in verify_days(open_workspace(root)))
 
 
+@pytest.mark.slow
 def test_a_job_renamed_and_back_is_refused_until_it_has_the_table(tmp_path: Path) -> None:
     """Without a hand-over nothing is published; with one, the newest run's rows are what all see."""
     root = make(tmp_path)
@@ -135,6 +136,7 @@ def test_a_job_renamed_and_back_is_refused_until_it_has_the_table(tmp_path: Path
     assert holds(root)
 
 
+@pytest.mark.slow
 def test_a_workspace_in_which_a_job_was_renamed_without_a_hand_over_shows_the_newest_rows(
     tmp_path: Path,
 ) -> None:
@@ -199,6 +201,7 @@ def test_a_closed_day_stays_closed_for_whoever_has_the_table(tmp_path: Path) -> 
     assert holds(root)
 
 
+@pytest.mark.slow
 def test_diff_late_and_verify_go_by_the_table(tmp_path: Path) -> None:
     """Two jobs' runs of one day: compared by the table of both, late for its owner, verified as is."""
     root = make(tmp_path)
@@ -310,6 +313,7 @@ def test_a_person_is_told_whose_a_table_is(tmp_path: Path, capsys: pytest.Captur
     assert "To rename a job" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_held_day_is_not_released_after_a_hand_over(tmp_path: Path) -> None:
     """Nor after the table has come back: what was published meanwhile the run has not seen."""
     root = make(tmp_path, BLUE + "audit:\n  - {name: never, sql: SELECT false}\n")
@@ -338,6 +342,7 @@ def test_a_held_day_is_not_released_after_a_hand_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stage", ["publication", "commit blue_scores", "commit prices", "commit receipts"])
+@pytest.mark.sample(1)
 def test_a_night_killed_while_it_publishes_is_whole_or_refused_after_a_hand_over(
     tmp_path: Path, stage: str
 ) -> None:

@@ -74,6 +74,7 @@ def by_pandas(days: list[str]) -> list[tuple[int, int, int]]:
     return [tuple(map(int, row)) for row in grouped.reset_index().itertuples(index=False)]
 
 
+@pytest.mark.slow
 def test_the_example_of_the_docs_keeps_the_totals(shop: Path) -> None:
     """Night by night, as it stands there: what pandas adds up over all days."""
     for n, day in enumerate(DAYS, 1):
@@ -118,6 +119,7 @@ def test_what_differs_is_counted_and_shown(shop: Path) -> None:
 
 
 @pytest.mark.parametrize("sales", [1, 3])
+@pytest.mark.sample(1)
 def test_days_between_the_totals_and_a_shorter_lookback_are_asked_for(shop: Path, sales: int) -> None:
     """Four nights were left out, and the sales reach back less far than the totals: held, with the days."""
     edit(shop, "job.yaml", "partition: day, lookback: 8", f"partition: day, lookback: {sales}")

@@ -64,6 +64,7 @@ def test_the_plan_of_a_skipped_day_says_so_and_names_no_model(
 
 
 @pytest.mark.parametrize("rows", [1, 25, 40_000, 10**9])
+@pytest.mark.sample(2)
 def test_a_limit_is_a_preview_that_publishes_nothing(large: Path, rows: int) -> None:
     """It scores just the first rows of the full run; tables and receipts are as they were."""
     before = tree(large / "data/tables")
@@ -131,6 +132,7 @@ def test_a_model_that_is_not_the_pinned_one_is_broken(published: Path) -> None:
 
 
 @pytest.mark.parametrize("first", [True, False])
+@pytest.mark.sample(1)
 def test_a_failed_audit_publishes_nothing(fresh: Build, first: bool) -> None:
     """The day's and the other days' tables stay as they were, or absent; the message says which audit."""
     root = fresh()

@@ -155,6 +155,7 @@ def staged_day(root: Path) -> tuple[Plan, list[StagedFile]]:
 
 
 @pytest.mark.parametrize("tamper", TAMPERS)
+@pytest.mark.sample(3)
 def test_a_staged_file_that_is_not_what_was_scored_is_never_published(large: Path, tamper: str) -> None:
     """Rows lost, gained or exchanged between staging and publishing: Broken, and the day stays."""
     plan, pieces = staged_day(large)

@@ -101,6 +101,7 @@ def small(fresh: Build) -> Path:
     return root
 
 
+@pytest.mark.disk_only(reason="its plain reader looks at a folder while the night goes on")
 @pytest.mark.slow
 def test_readers_see_no_error_and_no_mixed_day_while_fifty_overwrites_go_on(small: Path) -> None:
     """Every read is one whole night: of one table with foreign readers, of all tables with ours."""

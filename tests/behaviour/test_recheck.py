@@ -24,6 +24,8 @@ from nightscore import Restate, load, run
 from nightscore.cli.main import call
 from tests.behaviour.world import copy
 
+pytestmark = pytest.mark.disk_only(reason="its inputs keep their times on disk alone")
+
 ARCHIVE = Path(__file__).parents[1] / "data/touched_workspace/touched_workspace.tar.xz"
 DAYS = ("2020-01-01", "2020-01-02", "2020-01-04")
 ODD = (DAYS[0], DAYS[2])
@@ -272,6 +274,7 @@ def test_what_has_changed_since_cannot_be_rechecked_and_is_never_fine(root: Path
     assert all("no job.yaml" in one["doubts"][0] for one in said)
 
 
+@pytest.mark.slow
 def test_without_its_snapshot_a_day_is_tried_and_not_called_fine(root: Path) -> None:
     """The features are gone: --list-only says so, and a whole recheck makes them again."""
     for snapshot in (root / "data/runs/sums").rglob("features.parquet"):

@@ -231,6 +231,7 @@ SQL = {"streamed": "features: rows", "sql": "features: features.sql"}
 
 
 @pytest.mark.parametrize("how", SQL.values(), ids=SQL.keys())
+@pytest.mark.sample(1)
 def test_a_replay_publishes_the_day_merged(root: Path, how: str) -> None:
     """After a fix of the data the rows that were rejected are scored; the others are carried, bit for bit.
 
@@ -268,6 +269,7 @@ def test_a_replay_publishes_the_day_merged(root: Path, how: str) -> None:
     assert query("SELECT * EXCLUDE (run_id) FROM mini_scores ORDER BY id", root).equals(new)
 
 
+@pytest.mark.slow
 def test_a_replay_that_changes_nothing_is_as_the_run_before(root: Path) -> None:
     """The same rows stay rejected, for the same reasons; the next plain run is unchanged."""
     run(load("mini", root), DAY)
@@ -283,7 +285,7 @@ def test_a_replay_carries_no_damaged_row(root: Path) -> None:
     with pytest.raises(Broken, match="not published"):
         replay_rejects(load("mini", root), DAY)
     run(load("mini", root), DAY)
-    [file] = [f.path.local() for f in read_catalog(open_workspace(root)).files("mini_scores")]
+    [file] = [root / f.path.key for f in read_catalog(open_workspace(root)).files("mini_scores")]
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.unlink()
@@ -363,6 +365,7 @@ def test_a_chunk_that_fails_is_halved_until_the_rows_at_fault_stand_alone(picky:
         run(load("mini", picky), DAY)
 
 
+@pytest.mark.slow
 def test_a_chunk_for_which_there_is_no_memory_is_halved(picky: Path) -> None:
     """Down to sizes that fit, and nothing is rejected; where not even one row fits, it is not yet time."""
     use(picky, "small")
@@ -378,6 +381,7 @@ def test_a_chunk_for_which_there_is_no_memory_is_halved(picky: Path) -> None:
         run(load("mini", picky), DAY)
 
 
+@pytest.mark.slow
 def test_rows_that_fail_only_together_are_no_rejects(picky: Path) -> None:
     """A scorer that fails by the number of rows has a mistake of its own; its parts are not believed."""
     use(picky, "together", "policy: {bad_row: reject, max_rejected: 100%}\n")

@@ -21,6 +21,8 @@ from tests.behaviour.processes import spawn
 from tests.behaviour.world import DAY, TABLES, Truth, ours, receipts
 from tests.support.workspace import JOB, make_workspace, write_day
 
+pytestmark = pytest.mark.disk_only(reason="spills and their disk are this machine's, wherever data/ lies")
+
 ROWS = 150_000
 MB = 1_000_000
 SORT = "SELECT i, md5(i::VARCHAR) AS h FROM range(3_000_000) t(i)"
@@ -58,6 +60,7 @@ def used(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("place", ["runs", "tables"])
+@pytest.mark.sample(1)
 def test_too_small_a_disk_is_said_before_a_row_is_scored(tmp_path: Path, disk: Disk, place: str) -> None:
     """Of staged files or, on a disk of their own, of tables: what is needed, what is free, and where."""
     root = make_workspace(tmp_path / "w", ROWS, days=(DAY,))

@@ -60,6 +60,7 @@ def test_another_environment_is_another_variable(
     assert run(load("mini", night), DAY).rows.published == 500
 
 
+@pytest.mark.disk_only(reason="it sets the root data itself")
 def test_data_on_another_disk_keeps_its_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables, runs and receipts are written there, and the plan names all as if they lay in data/."""
     root = make_workspace(tmp_path / "w", 500)
@@ -78,6 +79,7 @@ def test_data_on_another_disk_keeps_its_names(tmp_path: Path, monkeypatch: pytes
     assert catalog.read_catalog(job.workspace).read_receipt("mini", as_day(DAY)) is not None
 
 
+@pytest.mark.disk_only(reason="a bucket has no links")
 def test_nothing_outside_a_root_is_read(night: Path, tmp_path: Path) -> None:
     """A link that leaves is refused with the way on, and is read once its folder is a root."""
     (tmp_path / "other").mkdir()

@@ -42,6 +42,7 @@ def equals_direct(root: Path, rows: pa.Table) -> None:
 
 @pytest.mark.parametrize("features", ["streamed", "sql"])
 @pytest.mark.parametrize("chunk_rows", [1, 7, 2048, 100_000, "auto"])
+@pytest.mark.sample(3)
 def test_scores_equal_a_direct_call_for_any_chunk(fresh: Build, chunk_rows: int | str, features: str) -> None:
     """Bit for bit, from several files, for streamed rows and for the rows of SQL."""
     count = 400 if chunk_rows == 1 else 5_000
@@ -83,6 +84,7 @@ def raw(root: Path) -> pa.Table:
 
 @pytest.mark.parametrize("features", ["streamed", "sql"])
 @pytest.mark.parametrize("rows", [0, 1, 2])
+@pytest.mark.sample(2)
 def test_a_day_of_hardly_any_rows_is_scored_and_readable(fresh: Build, rows: int, features: str) -> None:
     """No row (with `empty: publish`), one and two: published with a receipt, and readable to all."""
     job = (JOB if features == "streamed" else SQL_JOB).replace("params:", "policy: {empty: publish}\nparams:")

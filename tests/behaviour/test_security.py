@@ -29,6 +29,7 @@ from nightscore.job.closures import read_workspace_overrides
 from nightscore.store.engine import Engine, EngineResources
 from nightscore.store.gc import collect_garbage
 from nightscore.store.sql_text import quote_identifier
+from tests.behaviour.conftest import copied
 from tests.support.workspace import FEATURES, JOB, TOP, linear_model, make_workspace, rows_of
 
 DAY = "2020-01-02"
@@ -39,16 +40,19 @@ SQL_FEATURES = JOB.replace("features: rows", "features: features.sql")
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = make_workspace(tmp_path_factory.mktemp("security") / "w", 100)
-    assert run(load("mini", made), DAY).status == "published"
-    return made
+    return publish(tmp_path_factory.mktemp("security") / "w")
+
+
+def publish(root: Path) -> Path:
+    assert run(load("mini", make_workspace(root, 100)), DAY).status == "published"
+    return root
 
 
 @pytest.fixture
-def root(template: Path, tmp_path: Path) -> Path:
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A workspace with one published day, and a secret beside it."""
     (tmp_path / "secret.csv").write_text(f"a,b\n{CANARY},1\n")
-    return shutil.copytree(template, tmp_path / "w")
+    return copied(request, "template", publish)
 
 
 def kept(root: Path) -> dict[str, bytes]:
@@ -199,6 +203,7 @@ def _secrets(folder: Path) -> list[Path]:
     return [folder / name for name in ("s.csv", "s.json", "s.parquet", "s.db")]
 
 
+@pytest.mark.disk_only(reason="it runs no job")
 def test_the_instrument_sees_what_is_read(tmp_path: Path) -> None:
     """On a connection that is not locked, the same calls find the canary."""
     csv, *_ = _secrets(tmp_path)
@@ -240,6 +245,7 @@ HOSTILE_CALLS = {
 }
 
 
+@pytest.mark.disk_only(reason="some are refused before data is looked at")
 @pytest.mark.parametrize("arguments", HOSTILE_CALLS.values(), ids=HOSTILE_CALLS.keys())
 def test_a_hostile_argument_is_refused(
     root: Path, arguments: list[str], capfd: pytest.CaptureFixture[str]
@@ -303,6 +309,7 @@ LINKS = [
 ]  # fmt: skip
 
 
+@pytest.mark.disk_only(reason="a bucket has no links")
 @pytest.mark.parametrize("link", LINKS, ids=lambda link: link.__name__)
 def test_a_link_that_leads_out_of_the_workspace_is_refused(root: Path, link: Callable[[Path], None]) -> None:
     """SQL, model, input, partition, file: the same bytes behind a link to elsewhere are not read."""
@@ -311,6 +318,7 @@ def test_a_link_that_leads_out_of_the_workspace_is_refused(root: Path, link: Cal
         run(load("mini", root), DAY, force=True)
 
 
+@pytest.mark.disk_only(reason="a bucket has no links")
 def test_a_job_yaml_behind_a_link_is_refused(root: Path) -> None:
     """A job.yaml that is a link to elsewhere is not read, as its SQL is not."""
     (root / "jobs/mini/job.yaml").rename(outside(root, "job.yaml"))
@@ -319,6 +327,7 @@ def test_a_job_yaml_behind_a_link_is_refused(root: Path) -> None:
         load("mini", root)
 
 
+@pytest.mark.disk_only(reason="a bucket has no links")
 def test_another_model_behind_a_link_is_refused(root: Path) -> None:
     """What `--model` and the form name is held to the same."""
     linear_model(outside(root, "other.onnx"), (3.0, 3.0))
@@ -333,6 +342,7 @@ def test_another_model_behind_a_link_is_refused(root: Path) -> None:
 def test_a_partition_whose_name_is_no_day_is_refused(root: Path, name: str) -> None:
     """Quotes, dots, patterns: a partition is a day, in one spelling, or the night stops with its path."""
     (root / "data/lake/rows" / name).mkdir()
+    shutil.copy(root / f"data/lake/rows/day={DAY}/part-0.parquet", root / "data/lake/rows" / name)
     with pytest.raises(Broken, match="is no day; a partition is day=YYYY-MM-DD"):
         run(load("mini", root), DAY, force=True)
 
@@ -341,6 +351,7 @@ FILE_NAMES = [f"{QUOTED}.parquet", 'a;b"c$1{}.parquet', "%2e%2e%2fx.parquet", "d
 
 
 @pytest.mark.parametrize("name", FILE_NAMES)
+@pytest.mark.sample(1)
 def test_an_input_file_is_what_it_is_called(root: Path, name: str) -> None:
     """SQL, templates, escapes and another day in the name of a file: it is read as that file, in its day."""
     part = root / f"data/lake/rows/day={DAY}/part-0.parquet"
@@ -382,6 +393,7 @@ def test_clearing_up_removes_nothing_outside(root: Path) -> None:
     assert precious.exists()
 
 
+@pytest.mark.disk_only(reason="a bucket has no links")
 @pytest.mark.parametrize(
     "place",
     ["data/runs/mini/2020-01-02/x", "data/runs/mini/2020-09-09", "data/runs/other",
@@ -524,6 +536,7 @@ PRYING = (
 )
 
 
+@pytest.mark.disk_only(reason="its commands know no bucket's credentials; test_bucket_secrets.py holds this")
 @pytest.mark.slow
 def test_no_secret_comes_out(birds: Birdcage) -> None:
     """Nights that end well and badly, reports, queries that pry: no secret of environment or home anywhere.
@@ -558,6 +571,7 @@ def test_no_secret_comes_out(birds: Birdcage) -> None:
     assert [name for name, found in birds.written().items() if CANARY.encode() in found] == []
 
 
+@pytest.mark.disk_only(reason="its commands know no bucket's credentials; test_bucket_secrets.py holds this")
 def test_a_parameter_is_no_place_for_a_secret(birds: Birdcage) -> None:
     """By design its value is in the receipt, as a cause of the day: SECURITY.md says so."""
     params = "params:\n  token: {type: string, default: none}\n"

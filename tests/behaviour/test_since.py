@@ -77,6 +77,7 @@ def a_later_one_is_another(root: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [with_later, in_another_order, a_later_one_is_another])
+@pytest.mark.sample(1)
 def test_a_row_of_a_later_day_is_no_cause(books: Path, change: Callable[[Path], None]) -> None:
     """A closed day stays as it is, and is not late: whatever becomes of the later rows."""
     job = load("rated", books)
@@ -98,6 +99,7 @@ def test_a_row_of_a_later_day_is_no_cause(books: Path, change: Callable[[Path], 
     ],
     ids=["added", "removed", "corrected", "twice"],
 )
+@pytest.mark.sample(1)
 def test_a_row_up_to_the_day_is_a_cause(books: Path, rates: list[tuple[dt.date, float]]) -> None:
     """Each day that sees it is closed to it, and named as late."""
     write(books, rates)
@@ -143,6 +145,7 @@ def test_a_job_without_the_key_has_the_hash_and_the_causes_that_it_had(tmp_path:
         (("day}", "day, since: id}"), r"inputs\.rows\.since: is for a table without partitions"),
     ],
 )
+@pytest.mark.sample(2)
 def test_what_can_not_be_cut_is_refused(books: Path, change: tuple[str, str], says: str) -> None:
     """With the line, and what is allowed."""
     many = books / "data/lake/many"

@@ -97,6 +97,7 @@ def test_different_jobs_at_once_all_publish(fresh: Build) -> None:
     mostly_slow(FROZEN, [*(one for one in FROZEN if one.at in ("audit", "commit mini_top", "os.link"))]),
     ids=str,
 )
+@pytest.mark.sample(1)
 def test_a_frozen_run_cannot_publish_over_a_later_one(published: Path, fault: Fault) -> None:
     """SIGSTOP at a step, another run publishes other causes, SIGCONT: the day stays the later run's.
 

@@ -69,6 +69,7 @@ SAME: list[Callable[[Path], None]] = [touched, written_again, copied_over]
 
 @pytest.mark.parametrize("act", SAME)
 @pytest.mark.parametrize("job", [CLOSING, LOOKING_BACK], ids=["streamed", "by SQL"])
+@pytest.mark.sample(2)
 def test_a_closed_day_whose_inputs_have_the_same_bytes_is_unchanged(
     tmp_path: Path, act: Callable[[Path], None], job: str
 ) -> None:

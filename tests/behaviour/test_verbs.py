@@ -78,6 +78,7 @@ def live(root: Path, table: str) -> list[bytes]:
 
 
 @pytest.mark.parametrize("features", ["streamed", "sql"])
+@pytest.mark.sample(1)
 def test_verbs_in_processes_of_their_own_publish_the_same_bytes_as_the_loop(
     fresh: Build, tmp_path: Path, features: str
 ) -> None:

@@ -16,6 +16,7 @@ from tests.support.workspace import linear_model, rows_of
 
 DAY = "2020-01-02"
 TABLES = ("mini_scores", "mini_top")
+NO_GRACE = -0.001  # hours: what was written in this second is old, too; buckets count in seconds
 
 
 @dataclass(frozen=True)

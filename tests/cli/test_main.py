@@ -271,6 +271,7 @@ def test_help_teaches() -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.sample(1)
 def test_a_signal_stops_a_run_at_once_and_the_next_completes(
     tmp_path: Path, number: signal.Signals, code: int
 ) -> None:

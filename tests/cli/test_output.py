@@ -59,6 +59,7 @@ TERMINALS = {  # what is printed, and where
 
 
 @pytest.mark.parametrize(("form", "env"), named(TERMINALS, [*list(TERMINALS)[:3], "json-C"]))
+@pytest.mark.sample(1)
 def test_a_terminal_without_the_letters_does_not_make_a_night_fail(root, form, env):
     """Exit code 0, the letters as escapes, and JSON that says the same as in UTF-8."""
     found = ended(root, "run", "mini", "--day", DAYS[0], *form, env=env)
@@ -72,6 +73,7 @@ def test_a_terminal_without_the_letters_does_not_make_a_night_fail(root, form, e
 
 
 @pytest.mark.parametrize("form", [(), ("--json",)], ids=["text", "json"])
+@pytest.mark.sample(1)
 def test_a_reader_that_is_gone_does_not_make_a_night_fail(root, form):
     """Standard output is a pipe that nobody reads any more."""
     reads, writes = os.pipe()
@@ -82,6 +84,7 @@ def test_a_reader_that_is_gone_does_not_make_a_night_fail(root, form):
     assert "rror" not in found.stderr
 
 
+@pytest.mark.slow
 def test_a_backfill_goes_on_when_its_reader_is_gone(root):
     """Every day is published, as if somebody looked on."""
     reads, writes = os.pipe()
@@ -110,6 +113,7 @@ def test_a_full_disk_below_the_output_is_said_and_is_not_the_nights_failure(root
         assert found.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_process_without_standard_streams_publishes_the_same(root):
     """Descriptors 0 to 2 closed, as a careless daemon starts it: no file of the night becomes its output."""
     command = f'exec "{sys.executable}" -c "{MAIN}" run mini --day {DAYS[0]} <&- >&- 2>&-'

@@ -72,6 +72,7 @@ COLUMNS = {
 
 @pytest.mark.parametrize("name", COLUMNS)
 @pytest.mark.parametrize("asked", [AccuracyBudget(decision_flips=0), Judge()])
+@pytest.mark.sample(4)
 def test_floats_are_measurements_and_everything_else_is_decided(
     tmp_path: Path, name: str, asked: DecisionColumns
 ) -> None:

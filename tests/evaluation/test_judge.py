@@ -140,6 +140,7 @@ def test_decisions_without_the_key_are_compared_as_a_multiset(tmp_path):
     assert (whole.rows, whole.flips <= whole.rows) == (4, True)
 
 
+@pytest.mark.slow
 def test_without_labels_flips_have_to_stand_in(tmp_path):
     """And they do only where the job says so."""
     root = workspace(tmp_path, weights=(2.0, 4.0))
@@ -184,6 +185,7 @@ def test_labels_decide_and_only_days_whose_labels_are_complete_count(tmp_path):
     assert the_one(root).verdict == "REJECT"
 
 
+@pytest.mark.slow
 def test_one_segment_that_gets_worse_holds_what_is_better_on_the_whole(tmp_path):
     """In the north b decides, which the challenger does not look at."""
     root = workspace(tmp_path, LABELLED, weights=(1.0, 0.0), days=3)

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ acts = {
 }
 print("ready", flush=True)
 sys.stdin.readline()
-time.sleep(at)
+time.sleep(at) if at else None
 try:
     print(json.dumps({"said": acts[act]()}), flush=True)
 except NightscoreError as error:
@@ -63,12 +64,24 @@ class Machine:
         return found
 
 
-def start(jobs: Path, folder: Path, act: str, day: str, *, after: float = 0.0, **environment: str) -> Machine:
-    """A machine that has `jobs` and nothing else, ready to act some seconds after it is told to."""
+def start(
+    jobs: Path,
+    folder: Path,
+    act: str,
+    day: str,
+    *,
+    after: float = 0.0,
+    inside: Sequence[str] = (),
+    **environment: str,
+) -> Machine:
+    """A machine that has `jobs` and nothing else, ready to act some seconds after it is told to.
+
+    `inside` is what its command begins with, such as that of a network.
+    """
     if not folder.exists():
         shutil.copytree(jobs, folder / "ws/jobs")
     said = os.environ | {"NIGHTSCORE_SCRATCH": str(folder / "scratch")} | environment
-    command = [sys.executable, "-c", WORK, str(folder / "ws"), act, str(after), day]
+    command = [*inside, sys.executable, "-c", WORK, str(folder / "ws"), act, str(after), day]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=said
     )

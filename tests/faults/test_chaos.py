@@ -31,6 +31,8 @@ from tests.behaviour.world import no_half_files
 from tests.faults.chaos import Days
 from tests.support.workspace import DAYS
 
+pytestmark = pytest.mark.disk_only(reason="its model is one of files on a disk, and of their locks")
+
 SEED = int(os.environ.get("FAULTS_SEED", "303627"))  # `make faults` takes another each time
 SHRINK = bool(os.environ.get("FAULTS_SHRINK"))
 STEPS = int(os.environ.get("FAULTS_STEPS", "0"))

@@ -22,7 +22,12 @@ STAGES = ("plan", "score", "prove", "decide", "audit", "link", "publication", "c
           "commit mini_top", "commit receipts")  # fmt: skip
 NEW = Truth(ROWS, (4.0, 1.0))
 
-pytestmark = pytest.mark.skipif(not LIBRARIES, reason="NOT TESTED: no libfaketime; apt-get install faketime")
+pytestmark = [
+    pytest.mark.skipif(not LIBRARIES, reason="NOT TESTED: no libfaketime; apt-get install faketime"),
+    pytest.mark.disk_only(
+        reason="a clock that is not the storage's is refused by S3, which test_machines.py holds"
+    ),
+]
 
 
 def under(clock: Path, act: str, *values: object) -> list[str]:

@@ -20,6 +20,8 @@ from tests.faults.damage import SEED, TIMES, each_apart, said, told
 from tests.faults.marks import mostly_slow
 from tests.support.workspace import linear_model
 
+pytestmark = pytest.mark.disk_only(reason="damage is done by children, which see a folder")
+
 RUN = ("run", "mini", "--day", DAY)
 SUM = "SELECT count(*), sum(score) FROM mini_scores"
 COMMANDS = (("query", SUM), ("tables",), ("receipts",), ("verify",), ("gc", "--dry-run"), RUN)

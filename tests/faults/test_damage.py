@@ -26,6 +26,8 @@ from tests.faults.damage import SEED, TIMES, Flip, each_apart, flips, footer, ou
 from tests.faults.marks import mostly_slow
 from tests.support.workspace import rows_of
 
+pytestmark = pytest.mark.disk_only(reason="damage is done by children, which see a folder")
+
 ROWS = 2_000  # as in tests/behaviour
 PART = f"data/lake/rows/day={DAY}/part-0.parquet"
 CODECS = ("none", "snappy", "zstd")

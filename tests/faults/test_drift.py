@@ -76,6 +76,7 @@ def part(root: Path, day: str = DAY) -> Path:
 
 @pytest.mark.parametrize("features", mostly_slow(["streamed", "sql"], ["streamed"]))
 @pytest.mark.parametrize(("change", "says"), named(DRIFTS, QUICK))
+@pytest.mark.sample(1)
 def test_a_file_that_drifted_overnight_is_broken_by_name(
     fresh: Build, change: Change, says: str, features: str
 ) -> None:

@@ -38,7 +38,10 @@ KINDS = {
     "an error of a read": partial(Failing, error=errno.EIO, reads=True),
 }
 
-pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="NOT TESTED: no C compiler here")
+pytestmark = [
+    pytest.mark.skipif(shutil.which("cc") is None, reason="NOT TESTED: no C compiler here"),
+    pytest.mark.disk_only(reason="it counts calls of the C library to a disk"),
+]
 
 
 @pytest.fixture(scope="module")

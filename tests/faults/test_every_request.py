@@ -34,11 +34,13 @@ from nightscore.pipeline.replay import replay_rejects
 from nightscore.review.verify import verify_days
 from nightscore.store import collect_garbage
 from nightscore.store.catalog import read_catalog
-from nightscore.store.storage import homes, objects
+from nightscore.store.storage import homes, objects, requests
 from nightscore.store.storage.objects import Objects, open_objects
 from tests.support.s3 import BUCKET, become_client
 from tests.support.s3_proxy import Proxy
 from tests.support.workspace import DAYS, JOB, linear_model, make_workspace, rows_of
+
+pytestmark = pytest.mark.disk_only(reason="its data is in a bucket already")
 
 SEED = int(os.environ.get("FAULTS_SEED", "303627"))
 ALL = bool(os.environ.get("FAULTS_ALL"))
@@ -227,7 +229,7 @@ class Worlds:
 def worlds(proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worlds]:
     """Worlds before the proxy, whose clients lose patience soon."""
     become_client(monkeypatch, proxy.port, tmp_path / "scratch")
-    monkeypatch.setattr(objects, "TRIES", 3)
+    monkeypatch.setattr(requests, "TRIES", 3)
     monkeypatch.setattr(objects, "RETRY", {"max_retries": 1, "retry_timeout": timedelta(seconds=20)})
     monkeypatch.setattr(objects, "CLIENT", {"timeout": timedelta(seconds=3)})
     yield Worlds(tmp_path / "w", proxy, monkeypatch)
@@ -325,6 +327,7 @@ def every_request(worlds: Worlds, name: str, count: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["first night", "release"])
+@pytest.mark.sample(1)
 def test_a_request_that_fails_leaves_old_or_new(worlds: Worlds, name: str) -> None:
     """P1, P9: two requests of each kind of work."""
     every_request(worlds, name, count=2)

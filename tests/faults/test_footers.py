@@ -10,6 +10,8 @@ import pytest
 
 from tests.support.footers import hunt, seeded
 
+pytestmark = pytest.mark.disk_only(reason="no night is run")
+
 SEED = int(os.environ.get("FAULTS_SEED", "303627"))  # `make faults` takes another each time
 TIMES = int(os.environ.get("FAULTS_TIMES", "1"))
 

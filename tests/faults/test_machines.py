@@ -19,11 +19,15 @@ from nightscore.pipeline.steps import plan_day, publish_day
 from nightscore.review.verify import verify_days
 from nightscore.store import RunFolder, collect_garbage, owners, run_folder
 from nightscore.store.catalog import read_catalog
-from nightscore.store.storage import homes, objects
+from nightscore.store.storage import homes, marks
 from nightscore.store.storage.objects import Objects, open_objects
 from tests.faults.machines import start, together
+from tests.faults.test_clock import LIBRARIES
+from tests.support.networks import Network, networks
 from tests.support.s3 import BUCKET, Server, become_client, start_server
 from tests.support.workspace import JOB, make_workspace, write_day
+
+pytestmark = pytest.mark.disk_only(reason="its data is in a bucket already")
 
 DAY, ROWS = "2020-01-01", 200
 HOLDING = JOB + "  - {name: many, sql: SELECT count(*) > 1500 FROM scores}\n"
@@ -131,11 +135,12 @@ def days_of(count: int) -> tuple[str, ...]:
     return tuple(f"2020-01-{n + 1:02}" for n in range(count))
 
 
+@pytest.mark.slow
 def test_gc_and_a_run_that_wakes_are_never_both_right(
     make: Make, s3_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """P1: the run's sign of life is old: it is published, or collected and refused; two races."""
-    monkeypatch.setattr(objects, "ALIVE", -60.0)
+    monkeypatch.setattr(marks, "ALIVE", -60.0)
     races(make(s3_server, days=days_of(2)), list(days_of(2)), 1)
 
 
@@ -146,7 +151,7 @@ def test_gc_and_a_run_that_wakes_sixty_times(
     make: Make, s3_server: Server, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     """P1: the same, fifteen races each time."""
-    monkeypatch.setattr(objects, "ALIVE", -60.0)
+    monkeypatch.setattr(marks, "ALIVE", -60.0)
     races(make(s3_server, days=days_of(15)), list(days_of(15)), seed)
 
 
@@ -197,6 +202,65 @@ def test_clocks_apart_do_not_keep_a_later_night_from_replacing_an_earlier_one(
 
 
 @pytest.mark.slow
+def is_sound(end: dict[str, Any]) -> bool:
+    """Whether a machine says that the day is there, or that it may be later."""
+    return end.get("said") in ("published", "unchanged") or end.get("error") == "NotYet"
+
+
+def in_network(network: Network, hours: float) -> dict[str, Any]:
+    """A machine of a network, whose clock is some hours off."""
+    shift = str(hours * 3600)
+    return {"inside": network.inside, "AWS_ENDPOINT_URL": network.endpoint, "CLOCK_SHIFT": shift}
+
+
+@pytest.mark.slow
+def test_two_networks_with_clocks_nine_hours_apart(make: Make, s3_server: Server) -> None:
+    """At once, and then one that loses its network in mid-night, while the other publishes the day."""
+    days = ["2020-01-01", "2020-01-02", "2020-01-03"]
+    with networks(2, s3_server.port) as (east, west):
+        site = make(s3_server, days=tuple(days))
+        machines = [
+            site.machine("east", "run", **in_network(east, 5)),
+            site.machine("west", "run", **in_network(west, -4)),
+        ]
+        ended = together(*machines)
+        assert {"said": "published"} in ended, ended
+        assert all(e.get("said") in ("published", "unchanged") or e["error"] == "NotYet" for e in ended), (
+            ended
+        )
+        site.hold_to_nights(days[:1])
+        for day, pause in zip(days[1:], (0.4, 1.2), strict=True):
+            cut_off = site.machine("west", "run", day=day, **in_network(west, -4))
+            cut_off.go()
+            time.sleep(pause)
+            west.cut()
+            [other] = together(site.machine("east", "run", day=day, **in_network(east, 5)))
+            west.join()
+            end = cut_off.end()
+            assert is_sound(other) and is_sound(end), (other, end)
+            [last] = together(site.machine("east", "run", day=day, **in_network(east, 5)))
+            assert last.get("said") in ("published", "unchanged"), last
+            site.hold_to_nights(days[: days.index(day) + 1])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not LIBRARIES, reason="NOT TESTED: no libfaketime; apt-get install faketime")
+@pytest.mark.parametrize("offset", ["+3h", "-3h"])
+def test_a_machine_whose_whole_clock_is_hours_off_is_told_so(
+    make: Make, s3_server: Server, offset: str
+) -> None:
+    """S3 takes no request that is signed hours off: nothing is published, and the clock is named."""
+    with networks(2, s3_server.port) as (east, west):
+        site = make(s3_server)
+        fake = {"LD_PRELOAD": str(LIBRARIES[0]), "FAKETIME": offset}
+        wrong = site.machine("east", "run", **{**in_network(east, 0), **fake})
+        right = site.machine("west", "run", **in_network(west, 0))
+        ended, published = together(wrong, right)
+        assert ended.get("error") == "Broken" and "clock" in ended["message"], ended
+        assert published == {"said": "published"}
+        site.hold_to_nights([DAY])
+
+
 @pytest.mark.parametrize("number", range(3))
 def test_two_machines_run_one_day_at_once(make: Make, s3_server: Server, number: int) -> None:
     """P1: one publishes it; the other says that it was second, or finds it done, or replaces it."""

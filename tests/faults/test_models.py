@@ -47,6 +47,7 @@ BAD: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("spoil", [pytest.param(act, id=name) for name, act in BAD.items()])
+@pytest.mark.sample(3)
 def test_a_model_that_does_not_fit_is_broken_before_a_row_is_read(
     published: Path, spoil: Callable[[Path], object]
 ) -> None:

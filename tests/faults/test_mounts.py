@@ -12,6 +12,8 @@ from nightscore.cli.main import call
 from tests.behaviour.conftest import ROWS
 from tests.behaviour.world import DAY, READERS, TABLES, Truth, no_half_files, ours, receipts
 
+pytestmark = pytest.mark.disk_only(reason="it mounts disks")
+
 NEW = Truth(ROWS, (4.0, 1.0))
 RUN = ["run", "mini", "--day", DAY]
 MOUNT_BYTES = 8 << 20

@@ -213,6 +213,7 @@ def changes(zone: ZoneInfo) -> list[dt.date]:
 
 
 @pytest.mark.parametrize("zone", [ZoneInfo(name) for name in ZONES], ids=ZONES)
+@pytest.mark.sample(2)
 def test_a_moment_is_the_first_at_which_clocks_show_the_time(zone: ZoneInfo) -> None:
     """Where clocks never show it, the moment is the one at which they would have, had they not changed."""
     for on, time in product(changes(zone), map(dt.time.fromisoformat, TIMES)):
@@ -224,6 +225,7 @@ def test_a_moment_is_the_first_at_which_clocks_show_the_time(zone: ZoneInfo) -> 
 
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("time", mostly_slow(TIMES, ["00:00", "02:30", "23:59"]))
+@pytest.mark.sample(9)
 def test_each_day_has_one_run_over_forty_years(zone: str, time: str) -> None:
     """No day skipped or twice, runs in the order of their days and midnights, each after its day is over."""
     days = EveryDay(dt.time.fromisoformat(time), ZoneInfo(zone))

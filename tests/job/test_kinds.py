@@ -201,6 +201,7 @@ def test_every_kind_of_schedule_is_among_the_cases() -> None:
 
 
 @pytest.mark.parametrize("found", [*EVERY_SCHEDULE.values(), *MORE.values()], ids=str)
+@pytest.mark.sample(3)
 def test_a_schedule_keeps_the_contract_of_calendars(found: schedule.ScheduleKind) -> None:
     """Where clocks change, on holidays and early closes, and to the second around a close."""
     check_calendar(found.calendar(), MOMENTS)

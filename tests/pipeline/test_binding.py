@@ -232,6 +232,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize(("top", "says"), CHANGES.values(), ids=CHANGES.keys())
+@pytest.mark.sample(2)
 def test_a_published_table_keeps_its_columns(tmp_path: Path, top: str, says: str) -> None:
     """Other columns than those that were published are refused before a row is read, with the column."""
     root = build(tmp_path, Case(""))
@@ -283,6 +284,7 @@ NUMBERS = [
 
 
 @pytest.mark.parametrize("kind", NUMBERS)
+@pytest.mark.sample(3)
 def test_every_kind_of_number_fits_a_matrix(tmp_path: Path, kind: str) -> None:
     """Integers, decimals and booleans are numbers to a model that takes a matrix of floats."""
     sql = f"SELECT id, a, (id % 2)::{kind} AS b FROM rows"

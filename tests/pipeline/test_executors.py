@@ -81,6 +81,7 @@ def in_order(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @EVERY
+@pytest.mark.sample(2)
 def test_a_day_is_the_same_whoever_scores_it(
     make: Callable[[], Executor], in_order: Path, tmp_path: Path
 ) -> None:

@@ -65,6 +65,7 @@ def padded(model: ModelFile, texts: list[str]) -> Any:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.sample(1)
 def test_texts_keep_the_contract(threads: int) -> None:
     """One row for each row, in order, the same for any chunking and from several threads."""
     scorer = open_scorer("text", TINY, Options(EMBEDDING, threads=threads))

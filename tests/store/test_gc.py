@@ -152,6 +152,7 @@ def test_several_at_once_remove_the_same_and_none_fails(job: Job) -> None:
     assert run(job, DAY).status == "published"
 
 
+@pytest.mark.slow
 def test_gc_goes_on_beside_folders_that_come_and_go(job: Job) -> None:
     """Queries and runs make their spill folders where gc looks, and remove them while it does."""
     run(job, DAY)

@@ -273,6 +273,7 @@ def test_a_query_sees_the_tables_that_it_names_and_can_list_all(small: Path) -> 
         query("SELECT * FROM nothing", small)
 
 
+@pytest.mark.slow
 def test_books_are_the_same_after_another_engine_has_merged_their_files(small: Path) -> None:
     """One row a receipt and a restatement, as before, now and of a version before."""
     day = DAYS[0]

@@ -104,6 +104,7 @@ SELECTS = {
 
 
 @pytest.mark.parametrize("sql", SELECTS.values(), ids=SELECTS.keys())
+@pytest.mark.sample(16)
 def test_the_same_rows_give_the_same_bytes(sql: str, layouts: list[tuple[Path, ...]]) -> None:
     """For other row groups, files, orders of files and numbers of threads; and no column changes its name."""
     one, other = layouts

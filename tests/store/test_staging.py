@@ -77,6 +77,7 @@ def cut(table: pa.Table, step: int) -> Iterator[pa.RecordBatch]:
 
 
 @pytest.mark.parametrize(("rows", "size", "groups"), [(100, 1_000_000, 3), (300, 10, 3), (3, 34_000_000, 3)])
+@pytest.mark.sample(1)
 def test_row_groups_are_bounded_in_rows_and_bytes(tmp_path: Path, rows: int, size: int, groups: int) -> None:
     """At 128 rows, or at the row that reaches 32 MiB; and the file is the same for any batches."""
     table, found = texts(rows, size), []

@@ -11,14 +11,16 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+import obstore
 import pytest
+from obstore.store import S3Store
 
 from nightscore.store.storage import homes
 
 BUCKET, KEY, SECRET = "night", "admin", "of-tests-only"
 PATIENCE = 60.0  # seconds until a server has to answer
 PORTS = (
-    "-master.port", "-volume.port", "-filer.port", "-s3.port", "-webdav.port", "-admin.port",
+    "-master.port", "-volume.port", "-filer.port", "-s3.port", "-admin.port",
     "-s3.port.iceberg", "-s3.port.lance",
 )  # fmt: skip
 
@@ -45,7 +47,7 @@ class Server:
     def start_again(self) -> None:
         """On the same folder."""
         self.process = _start(self.command, self.folder)
-        _wait(self.port)
+        assert _answers_at_all(self), "its port is another's now"
 
 
 def client_environment(port: int) -> dict[str, str]:
@@ -77,15 +79,35 @@ def binary() -> str:
 
 
 def start_server(folder: Path) -> Server:
-    """Start a server whose data lies in a folder; it answers when this returns."""
+    """Start a server whose data lies in a folder; it answers when this returns.
+
+    With other ports where another process has taken one meanwhile: then it ends.
+    """
+    while not _answers_at_all(server := _start_anywhere(folder)):
+        pass
+    _wait_for_bucket(server)
+    return server
+
+
+def _start_anywhere(folder: Path) -> Server:
     ports = free_ports(len(PORTS))
     options = [f"{name}={port}" for name, port in zip(PORTS, ports, strict=True)]
     command = [
-        binary(), "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *options,
+        binary(), "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+        "-webdav=false", "-admin.ui=false", *options,
     ]  # fmt: skip
-    server = Server(_start(command, folder), folder, command, ports[PORTS.index("-s3.port")])
-    _wait(server.port)
-    return server
+    return Server(_start(command, folder), folder, command, ports[PORTS.index("-s3.port")])
+
+
+def _answers_at_all(server: Server) -> bool:
+    """Whether it came to answer; False where it ended."""
+    end = time.monotonic() + PATIENCE
+    while not _answers(server.port):
+        if server.process.poll() is not None:
+            return False
+        assert time.monotonic() < end, f"no S3 server on port {server.port} after {PATIENCE:.0f} s"
+        time.sleep(0.1)
+    return True
 
 
 def _start(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
@@ -96,11 +118,23 @@ def _start(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder)
 
 
-def _wait(port: int) -> None:
+def _wait_for_bucket(server: Server) -> None:
+    """It is made a moment after the server answers."""
+    names = {"AWS_ENDPOINT_URL": "endpoint", "AWS_REGION": "region"}
+    options = {name: server.environment[variable] for variable, name in names.items()}
+    store = S3Store(
+        BUCKET, access_key_id=KEY, secret_access_key=SECRET, virtual_hosted_style_request=False,
+        client_options={"allow_http": True}, **options,
+    )  # fmt: skip
     end = time.monotonic() + PATIENCE
-    while not _answers(port):
-        assert time.monotonic() < end, f"no S3 server on port {port} after {PATIENCE:.0f} s"
-        time.sleep(0.1)
+    while True:
+        try:
+            obstore.list_with_delimiter(store)
+        except obstore.exceptions.BaseError:
+            assert time.monotonic() < end, f"no bucket {BUCKET} after {PATIENCE:.0f} s"
+            time.sleep(0.1)
+        else:
+            return
 
 
 def _answers(port: int) -> bool:

@@ -15,7 +15,7 @@ import calendar
 import datetime as dt
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -78,6 +78,12 @@ class Segment:
         return any(part.kind in DIRECTIVES for part in self.parts)
 
     @cached_property
+    def is_open(self) -> bool:
+        """Whether a star or a key stands beside another part that varies."""
+        varying = [part.kind for part in self.parts if part.kind != "text"]
+        return len(varying) > 1 and not {"any", "key"}.isdisjoint(varying)
+
+    @cached_property
     def head(self) -> str:
         """The text that a name of this level begins with; may be empty."""
         return self.parts[0].text if self.parts[0].kind == "text" else ""
@@ -100,8 +106,10 @@ class Segment:
         """What a name of this level says of day and keys: once, or twice where it may be read in two ways.
 
         Where stars and keys take as little as they can they find the first day in a name, where they take as
-        much as they can, and a star may be nothing at all, the last one.
+        much as they can, and a star may be nothing at all, the last one. Without either no name has two.
         """
+        if not self.is_open:
+            return []
         most = "".join("([^/]*)" if p.kind == "any" else p.pattern.replace("+?)", "+)") for p in self.parts)
         ways = (re.fullmatch(way, name) for way in (self.pattern, most))
         varying = [part for part in self.parts if part.kind != "text"]
@@ -166,6 +174,14 @@ class Layout:
 
     def day_of(self, names: Sequence[str]) -> dt.date | None:
         """The day of a path's first names, one a level; None where they do not fit, or are of no day."""
+        return self._days(tuple(names))
+
+    @cached_property
+    def _days(self) -> Callable[[tuple[str, ...]], dt.date | None]:
+        """`day_of`, which remembers: a night lists each input several times, often of thousands of days."""
+        return lru_cache(maxsize=50_000)(self._day_of)
+
+    def _day_of(self, names: tuple[str, ...]) -> dt.date | None:
         found = self._matched(names)
         if len(names) < len(self.segments) or found is None:
             return None
@@ -317,8 +333,8 @@ def _check(layout: Layout) -> None:
         raise ValueError(f"{template!r} does not say a whole day: year, month and day; {ALLOWED}")
     if loose := next(filter(None, (_loose(segment) for segment in layout.segments)), None):
         raise ValueError(
-            f"{loose} in {template!r} has one digit or two, and nothing says where it ends: 111 is 1/11 and 11/1; "
-            "let a text that is no digit stand beside it, or write %m and %d"
+            f"{loose} in {template!r} has one digit or two, and nothing says where it ends: 111 is 1/11 and "
+            "11/1; let a text that is no digit stand beside it, or write %m and %d"
         )
     columns = [layout.column.lower(), *(key.lower() for key in layout.keys)]
     if len(set(columns)) < len(columns):

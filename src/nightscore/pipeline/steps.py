@@ -53,6 +53,7 @@ from nightscore.store import (
     job_memory_budget,
     json_digest,
     library_versions,
+    one_look,
     owners,
     read_promotion,
     read_staged,
@@ -96,23 +97,24 @@ def draft_plan(job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST) ->
     values = job.params(request.params)
     binding.check_sql(job)
     opened = open_job_model(job, request.model, request.device, pinned=request.limit is None)
-    files = inputs.resolve_inputs(job, day)
-    inputs.refuse_large(job, files)
-    refuse_incomplete(job, day)
-    refuse_unready(job, day)
-    absent = why_skipped(job, files, day)
-    if absent:
-        return Plan(job.name, day.isoformat(), "skipped", reason=absent)
-    # A model or a device that is asked for is what scores; a variant stands for the job's own.
-    asked = request.model or request.device or job.spec.model.is_none
-    picked = None if asked else read_variant(job)
-    known_at = as_of.cutoff(job, request.known_at)
-    draft = _draft(job, day, opened, files, values, known_at=known_at, picked=picked)
-    draft = dataclasses.replace(
-        draft, limit=request.limit, days_seen=see_days(job, files, day), ignored=see_ignored(job, day),
-        as_reported=see_as_reported(job, files), widened=inputs.see_widened(files),
-        snapshots=inputs.see_snapshots(files),
-    )  # fmt: skip
+    with one_look():  # of a bucket's folders; what changes meanwhile is seen by the look that follows
+        files = inputs.resolve_inputs(job, day)
+        inputs.refuse_large(job, files)
+        refuse_incomplete(job, day)
+        refuse_unready(job, day)
+        absent = why_skipped(job, files, day)
+        if absent:
+            return Plan(job.name, day.isoformat(), "skipped", reason=absent)
+        # A model or a device that is asked for is what scores; a variant stands for the job's own.
+        asked = request.model or request.device or job.spec.model.is_none
+        picked = None if asked else read_variant(job)
+        known_at = as_of.cutoff(job, request.known_at)
+        draft = _draft(job, day, opened, files, values, known_at=known_at, picked=picked)
+        draft = dataclasses.replace(
+            draft, limit=request.limit, days_seen=see_days(job, files, day), ignored=see_ignored(job, day),
+            as_reported=see_as_reported(job, files), widened=inputs.see_widened(files),
+            snapshots=inputs.see_snapshots(files),
+        )  # fmt: skip
     with inputs.steady_inputs(job, files, day):
         bound = binding.bind_job(Day(job, draft), opened.scorer)
     draft = add_challengers(job, draft, opened.scorer, bound.features)

@@ -6,6 +6,7 @@ from . import owners as owners
 from . import run_folder as run_folder
 from . import storage as storage
 from . import table_schema as table_schema
+from .bucket_tables import fetch_data as fetch_data
 from .catalog import RESTATED_ROWS as RESTATED_ROWS
 from .catalog import RESTATEMENT_SCHEMAS as RESTATEMENT_SCHEMAS
 from .catalog import RESTATEMENTS as RESTATEMENTS
@@ -47,6 +48,10 @@ from .folder_columns import folder_values as folder_values
 from .foreign import refuse_own as refuse_own
 from .formats import FORMAT as FORMAT
 from .formats import LaterFormat as LaterFormat
+from .found import Found as Found
+from .found import Partition as Partition
+from .found import Partitions as Partitions
+from .found import Span as Span
 from .gc import collect_garbage as collect_garbage
 from .memory_budget import MemoryBudget as MemoryBudget
 from .memory_budget import job_memory_budget as job_memory_budget
@@ -145,7 +150,9 @@ from .text_files import TextColumns as TextColumns
 from .text_files import is_wrong as is_wrong
 from .text_files import raw_sources as raw_sources
 from .text_files import written as written
+from .trees import bucket_of as bucket_of
 from .trees import fetched as fetched
+from .trees import one_look as one_look
 from .trees import tree_of as tree_of
 from .variant_file import BakeoffEvidence as BakeoffEvidence
 from .variant_file import ModelOf as ModelOf
@@ -162,8 +169,4 @@ from .variant_file import write_model as write_model
 from .variant_file import write_variant as write_variant
 from .versions import NOT_INSTALLED as NOT_INSTALLED
 from .versions import library_versions as library_versions
-from .walk import Found as Found
-from .walk import Partition as Partition
-from .walk import Partitions as Partitions
-from .walk import Span as Span
 from .walk import Walk as Walk

@@ -6,7 +6,7 @@ files (deletion vectors) or is not known here is refused by its name.
 
 import datetime as dt
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -14,8 +14,10 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from nightscore.common import Broken
+from nightscore.common import Broken, Root
+from nightscore.store.bucket_tables import log_home, place_in
 from nightscore.store.engine import arrow_types
+from nightscore.store.found import Span
 from nightscore.store.table_snapshot import (
     Asked,
     SnapshotColumn,
@@ -24,7 +26,6 @@ from nightscore.store.table_snapshot import (
     day_of,
     value_text,
 )
-from nightscore.store.walk import Span
 
 HEEDED = frozenset({  # features that a reader has to know
     "columnMapping", "deletionVectors", "timestampNtz", "typeWidening", "typeWidening-preview",
@@ -33,15 +34,16 @@ HEEDED = frozenset({  # features that a reader has to know
 PHYSICAL, FIELD_ID = "delta.columnMapping.physicalName", "delta.columnMapping.id"
 
 
-def read_delta(root: Path, asked: Asked) -> TableSnapshot:
-    """A table at a version, with the files that are asked for.
+def read_delta(root: Path, asked: Asked, bucket: Root | None = None) -> TableSnapshot:
+    """A table at a version, with the files that are asked for; in a `bucket`, which `root` is the mirror of.
 
     Raises:
         Broken: there is no such table or version, its log can't be read, it needs what is not known here, or
             `partition` is none of its partitions or has a value that is no day.
     """
     shown = asked.shown
-    table = _open(root, shown, asked.snapshot)
+    home = log_home(bucket, root) if bucket else root
+    table = _open(home, shown, asked.snapshot)
     named = f"version {table.version()}"
     _refuse_unknown(table, f"{shown}, {named}")
     keys = list(table.metadata().partition_columns)
@@ -51,10 +53,10 @@ def read_delta(root: Path, asked: Asked) -> TableSnapshot:
             f"{', '.join(keys) or 'none'}"
         )
     columns = _columns(table)
-    every = list(_files(table, root, asked, keys, columns))
+    every = list(_files(table, lambda path: _place(root, path, bucket), asked, keys, columns))
     files = [file for file in every if asked.may_see(file)]
     if asked.span is not None or asked.partition is None:
-        _refuse_vectors(table, files, f"{shown}, {named}")
+        _refuse_vectors(table, (home, root), files, f"{shown}, {named}")
     days = sorted({file.day for file in every if file.day})
     return TableSnapshot(named, columns, tuple(files), tuple(days))
 
@@ -79,12 +81,19 @@ def _refuse_unknown(table: DeltaTable, shown: str) -> None:
         )
 
 
-def _refuse_vectors(table: DeltaTable, files: list[SnapshotFile], shown: str) -> None:
-    """Refuse files some of whose rows are deleted by a deletion vector."""
+def _refuse_vectors(
+    table: DeltaTable, homes: tuple[Path, Path], files: list[SnapshotFile], shown: str
+) -> None:
+    """Refuse files some of whose rows are deleted by a deletion vector.
+
+    `homes` are where the log is read, beside which the library takes them to lie, and where files lie.
+    """
     if "deletionVectors" not in (table.protocol().reader_features or ()):
         return
     found = pa.table(table.deletion_vectors().read_all())["filepath"].to_pylist()
-    having = {Path(unquote(urlsplit(path).path)).resolve() for path in found}
+    home, root = (place.resolve() for place in homes)
+    lying = [Path(unquote(urlsplit(path).path)).resolve() for path in found]
+    having = {root / path.relative_to(home) if path.is_relative_to(home) else path for path in lying}
     for file in files:
         if file.path.resolve() in having:
             raise Broken(
@@ -95,19 +104,24 @@ def _refuse_vectors(table: DeltaTable, files: list[SnapshotFile], shown: str) ->
 
 
 def _files(
-    table: DeltaTable, root: Path, asked: Asked, keys: list[str], columns: tuple[SnapshotColumn, ...]
+    table: DeltaTable,
+    place: Callable[[str], Path],
+    asked: Asked,
+    keys: list[str],
+    columns: tuple[SnapshotColumn, ...],
 ) -> Iterator[SnapshotFile]:
     """The table's files, but those whose statistics say that they have no row of the span."""
     adds = pa.table(table.get_add_actions(flatten=True))
     inside = next((column.inside for column in columns if column.name == asked.day_column), "")
     bounds = [name for name in (f"min.{inside}", f"max.{inside}") if name in adds.column_names]
-    wanted = ["path", *(f"partition.{key}" for key in keys), *bounds]
+    wanted = ["path", "size_bytes", *(f"partition.{key}" for key in keys), *bounds]
     for row in adds.select(wanted).to_pylist():
         if not _may_hold([row[name] for name in bounds], asked.span):
             continue
         values = {key: row[f"partition.{key}"] for key in keys}
         day = day_of(values[asked.partition], asked.partition, asked.shown) if asked.partition else None
-        yield SnapshotFile(_place(root, row["path"]), day, {key: value_text(v) for key, v in values.items()})
+        texts = {key: value_text(v) for key, v in values.items()}
+        yield SnapshotFile(place(row["path"]), day, texts, row["size_bytes"])
 
 
 def _may_hold(bounds: list[Any], span: Span | None) -> bool:
@@ -118,9 +132,13 @@ def _may_hold(bounds: list[Any], span: Span | None) -> bool:
     return bool(least <= span[1] and most >= span[0])
 
 
-def _place(root: Path, path: str) -> Path:
+def _place(root: Path, path: str, bucket: Root | None) -> Path:
     """Where a file lies: in the log, paths are addresses, below the table or absolute."""
     address = urlsplit(path)
+    if bucket and (address.scheme or address.path.startswith("/")):
+        if found := place_in(bucket, unquote(path)):
+            return found
+        raise Broken(f"{path}: does not lie in {bucket.at}, as a table's files have to")
     if address.scheme not in ("", "file"):
         raise Broken(f"{path}: lies in no folder; a table's files have to lie in the workspace")
     return root / unquote(address.path)

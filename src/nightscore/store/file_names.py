@@ -32,3 +32,8 @@ def hint(name: str, data: str) -> str:
         return ""
     columns = "" if other == "parquet" else " and its columns"
     return f". It is {other}, and the input's format is {data}: write format: {other}{columns}"
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a name does not count; `_region=eu`, a partition, does."""
+    return name.startswith(".") or (name.startswith("_") and "=" not in name)

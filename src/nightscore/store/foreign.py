@@ -42,7 +42,9 @@ def refuse_table(workspace: Workspace, folder: Path, names: Collection[str], tre
 def refuse_table_above(workspace: Workspace, path: Path, tree: Tree) -> None:
     """Refuse a path that lies in a table, or in what a workspace's runs write. Errors as `refuse_table`'s."""
     refuse_own(workspace, path)
-    for folder in _inside(workspace, path):
+    above = list(_inside(workspace, path))
+    tree.preload(above)
+    for folder in above:
         names = [*LOGS, ICEBERG]
         refuse_table(workspace, folder, [n for n in names if tree.kind(folder / n) == "folder"], tree)
 

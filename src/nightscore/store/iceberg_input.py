@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from nightscore.common import Broken
+from nightscore.common import Broken, NightscoreError, Root
+from nightscore.store.bucket_tables import fetch, place_in
 from nightscore.store.engine import arrow_types
+from nightscore.store.found import Span
 from nightscore.store.table_snapshot import Asked, SnapshotColumn, SnapshotFile, TableSnapshot, day_of
-from nightscore.store.walk import Span
 
 if TYPE_CHECKING:
     from pyiceberg.partitioning import PartitionField
@@ -24,16 +25,19 @@ HINT = "metadata/version-hint.text"
 EPOCH = dt.date(1970, 1, 1)
 
 
-def read_iceberg(place: Path | str, catalog: str | None, asked: Asked) -> TableSnapshot:
+def read_iceberg(
+    place: Path | str, catalog: str | None, asked: Asked, bucket: Root | None = None
+) -> TableSnapshot:
     """A table at a snapshot, with the files that are asked for.
 
     `place` is its metadata file, its folder, or, in a `catalog` of pyiceberg's own configuration, its name.
+    In a `bucket` it lies in the mirror, and all that the table names lies in that bucket.
 
     Raises:
         Broken: there is no such table or snapshot, it can't be read or needs what is not known here.
     """
     with _told(asked.shown):
-        table = _open(place, catalog, asked.shown)
+        table = _in_bucket(bucket, Path(place), asked) if bucket else _open(place, catalog, asked.shown)
         if table.current_snapshot() is None:
             raise Broken(f"{asked.shown}: has no snapshot: nothing was ever written")
         scan = table.scan(snapshot_id=asked.snapshot)
@@ -46,7 +50,7 @@ def read_iceberg(place: Path | str, catalog: str | None, asked: Asked) -> TableS
         shown = f"{asked.shown}, {named}"
         columns = _columns(scan, shown)
         tasks = list(scan.plan_files())
-        files = [_file(table, task, asked.partition, shown) for task in tasks]
+        files = [_file(table, task, asked.partition, shown, bucket) for task in tasks]
     counted = [pair for pair in zip(tasks, files, strict=True) if asked.may_see(pair[1])]
     if asked.span is not None or asked.partition is None:
         for task, _ in counted:
@@ -68,6 +72,32 @@ def _open(place: Path | str, catalog: str | None, shown: str) -> "Table":
     return StaticTable.from_metadata(str(_metadata(Path(place), shown)))
 
 
+def _in_bucket(bucket: Root, place: Path, asked: Asked) -> "Table":
+    """A table whose metadata and manifests are read from the mirror of a bucket."""
+    from pyiceberg.catalog.noop import NoopCatalog
+    from pyiceberg.io.pyarrow import PyArrowFileIO
+    from pyiceberg.serializers import FromInputFile
+    from pyiceberg.table import StaticTable
+
+    class Mirrored(PyArrowFileIO):
+        """Whatever a table's own properties say: nothing is read but from this bucket."""
+
+        def new_input(self, location: str) -> Any:
+            found = place_in(bucket, location)
+            if found is None:
+                raise Broken(f"{asked.shown}: {location} does not lie in {bucket.at}, as all of it has to")
+            fetch(bucket, [found])
+            return super().new_input(str(found))
+
+    if not place.name.endswith(".json"):
+        fetch(bucket, [place / HINT])
+    file = _metadata(place, asked.shown) if not place.name.endswith(".json") else place
+    at = f"{bucket.at.rstrip('/')}/{file.relative_to(bucket.folder).as_posix()}"
+    io, name = Mirrored({}), "static-table"
+    metadata = FromInputFile.table_metadata(io.new_input(at))
+    return StaticTable((name, at), metadata, at, io, NoopCatalog(name))
+
+
 def _metadata(place: Path, shown: str) -> Path:
     """A table's metadata file: of a folder the one that its hint names."""
     if not place.is_dir():
@@ -86,7 +116,7 @@ def _told(shown: str) -> Iterator[None]:
     """A context in which what pyiceberg can't do or read is `Broken`."""
     try:
         yield
-    except Broken:
+    except NightscoreError:
         raise
     except Exception as error:  # pyiceberg's own, and whatever its parsers and catalogs raise
         text = (str(error) or type(error).__name__).splitlines()[0]
@@ -140,7 +170,9 @@ def _within(table: "Table", column: str, span: Span) -> Any:
     return And(GreaterThanOrEqual(term=term, value=first), LessThan(term=term, value=after_last))
 
 
-def _file(table: "Table", task: "FileScanTask", partition: str | None, shown: str) -> SnapshotFile:
+def _file(
+    table: "Table", task: "FileScanTask", partition: str | None, shown: str, bucket: Root | None
+) -> SnapshotFile:
     """A data file, with its day.
 
     Raises:
@@ -148,8 +180,11 @@ def _file(table: "Table", task: "FileScanTask", partition: str | None, shown: st
     """
     address = urlsplit(task.file.file_path)
     name = address.path.rpartition("/")[2]
-    if address.scheme not in ("", "file") or task.file.file_format.value != "PARQUET":
-        raise Broken(f"{shown}: {task.file.file_path}: allowed are Parquet files in folders")
+    place = place_in(bucket, task.file.file_path) if bucket else None
+    is_here = place or (bucket is None and address.scheme in ("", "file"))
+    if not is_here or task.file.file_format.value != "PARQUET":
+        where = bucket.at if bucket else "folders"
+        raise Broken(f"{shown}: {task.file.file_path}: allowed are Parquet files in {where}")
     values = dict(_values(table, task))
     day = None
     if partition is not None:
@@ -160,7 +195,8 @@ def _file(table: "Table", task: "FileScanTask", partition: str | None, shown: st
             )
         day = day_of(values[partition], partition, shown)
         values[partition] = day.isoformat()
-    return SnapshotFile(Path(unquote(address.path)), day, values)
+    size = task.file.file_size_in_bytes
+    return SnapshotFile(place or Path(unquote(address.path)), day, values, size)
 
 
 def _refuse_partly(task: "FileScanTask", shown: str) -> None:

@@ -59,7 +59,7 @@ def read_owner(workspace: Workspace, table: str, state: catalog.Pinned | None = 
 
 def list_hand_overs(workspace: Workspace) -> list[HandOver]:
     """Every hand-over there was, by time."""
-    tables = [home.parent.name for home in storage.tables(workspace).glob("*", FOLDER)]
+    tables = [home.name for home in storage.tables(workspace).glob_folders("*")]  # not all that lies in them
     found = [_read(file) for table in tables for file in _files(workspace, table)]
     return sorted((one for one in found if one.number), key=lambda one: (one.at, one.table))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nightscore.common import Broken, read_day
-from nightscore.store.walk import Span
+from nightscore.store.found import Span
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class SnapshotFile:
     path: Path
     day: dt.date | None = None
     values: Mapping[str, str | None] = field(default_factory=dict)
+    bytes: int | None = None  # as the table says
 
     @property
     def iso_day(self) -> str:

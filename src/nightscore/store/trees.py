@@ -8,14 +8,20 @@ of its object; it is fetched again as soon as the bucket has another.
 import contextlib
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Protocol
 
 from nightscore.common import Root, Workspace
+from nightscore.store.file_names import is_hidden
 from nightscore.store.storage import open_bucket
 from nightscore.store.storage.contract import Seen
+
+TOGETHER = 64  # folders that are listed by one request, or more where they have more than a thousand files
+_look: ContextVar[dict[str, "BucketTree"] | None] = ContextVar("look", default=None)
 
 
 class Entry(Protocol):
@@ -48,8 +54,8 @@ class Tree(Protocol):
     def kind(self, path: Path) -> str:
         """`file`, `folder`, or "" where nothing is. Raises `OSError` where it can't be looked at."""
 
-    def preload(self, folders: Iterable[Path]) -> None:
-        """Say which folders will be asked for: what takes a request each is asked for at once."""
+    def preload(self, folders: Iterable[Path], *, deep: bool = False) -> None:
+        """Say which folders will be asked for, and whether all that is in them: it is asked for at once."""
 
     def fetch(self, paths: Iterable[Path]) -> None:
         """Have some files on this machine as they are now. Raises `NotYet` where one changes meanwhile."""
@@ -70,7 +76,7 @@ class DiskTree:
         except (FileNotFoundError, NotADirectoryError):
             return ""
 
-    def preload(self, folders: Iterable[Path]) -> None:
+    def preload(self, folders: Iterable[Path], *, deep: bool = False) -> None:
         """A look at a folder is quick."""
 
     def fetch(self, paths: Iterable[Path]) -> None:
@@ -121,16 +127,54 @@ class BucketTree:
         return self._listed[folder]
 
     def _list(self, folder: Path) -> None:
-        folders, objects = open_bucket(self.root).children(self._key(folder))
+        self._keep(folder, *open_bucket(self.root).children(self._key(folder)))
+
+    def _keep(self, folder: Path, folders: Iterable[str], objects: Iterable[tuple[str, Seen]]) -> None:
         found = [BucketEntry(str(folder / name)) for name in folders]
         found += [BucketEntry(str(folder / name), seen) for name, seen in objects]
         for entry in found:  # where a folder and an object have one name, the folder counts
             self._entries.setdefault(Path(entry.path), entry)
         self._listed[folder] = found
 
-    def preload(self, folders: Iterable[Path]) -> None:
-        """List some folders, many at once."""
-        open_bucket(self.root).each(self._list, [f for f in folders if f not in self._listed])
+    def preload(self, folders: Iterable[Path], *, deep: bool = False) -> None:
+        """List some folders, many at once; with all that is in them, many by one request."""
+        bucket, wanted = open_bucket(self.root), [f for f in folders if f not in self._listed]
+        if deep:
+            bucket.each(self._list_below, list(self._neighbours(wanted)))
+        bucket.each(self._list, [f for f in wanted if f not in self._listed])
+
+    def _neighbours(self, folders: Sequence[Path]) -> Iterator[tuple[Path, list[str]]]:
+        """Folders that nothing lies between by name: the one that they lie in, and their names."""
+        wanted = set(folders)
+        for parent in {folder.parent for folder in folders} & self._listed.keys():
+            run: list[str] = []
+            names = sorted({entry.name for entry in self._listed[parent]})
+            for name, following in zip_longest(names, names[1:], fillvalue=""):
+                if parent / name in wanted and not following.startswith(name):
+                    run.append(name)
+                if len(run) == TOGETHER or (run and parent / following not in wanted):
+                    yield parent, run
+                    run = []
+
+    def _list_below(self, run: tuple[Path, list[str]]) -> None:
+        """List what lies below neighbours, but for those that may hold marks of folders."""
+        parent, names = run
+        for name, objects in open_bucket(self.root).below(self._key(parent), names).items():
+            if not any(_may_be_folder(seen) for _, seen in objects):
+                self._keep_below(parent / name, objects)
+
+    def _keep_below(self, folder: Path, objects: Iterable[tuple[str, Seen]]) -> None:
+        held: dict[Path, tuple[set[str], list[tuple[str, Seen]]]] = {folder: (set(), [])}
+        for path, seen in objects:
+            *folders, name = path.split("/")
+            at = folder
+            for below in folders:
+                held[at][0].add(below)
+                at = at / below
+                held.setdefault(at, (set(), []))
+            held[at][1].append((name, seen))
+        for at, (inside, files) in held.items():
+            self._keep(at, sorted(inside), sorted(files, key=lambda file: file[0]))
 
     def kind(self, path: Path) -> str:
         """What a path is; the bucket's own is a folder, with keys or without."""
@@ -155,12 +199,37 @@ class BucketTree:
         return "" if below == "." else below
 
 
+def _may_be_folder(seen: Seen) -> bool:
+    """Whether a listed object may be what some writers leave for a folder: nothing, under its name."""
+    return seen.bytes == 0 and not is_hidden(seen.key.rpartition("/")[2])
+
+
+@contextlib.contextmanager
+def one_look() -> Iterator[None]:
+    """A context in which each folder of a bucket is listed once, whoever asks.
+
+    What changes meanwhile is not seen in it: what has to be as it is now is asked in a look of its own, also
+    within this one.
+    """
+    token = _look.set({})
+    try:
+        yield
+    finally:
+        _look.reset(token)
+
+
 def tree_of(workspace: Workspace, path: Path) -> Tree:
-    """The tree that a path lies in."""
-    for root in workspace.roots.values():
-        if root.is_bucket and path.is_relative_to(root.folder):
-            return BucketTree(root)
-    return DiskTree()
+    """The tree that a path lies in: of a bucket that of this look, or, outside of one, anew."""
+    root, look = bucket_of(workspace, path), _look.get()
+    if root is None:
+        return DiskTree()
+    return BucketTree(root) if look is None else look.setdefault(root.at, BucketTree(root))
+
+
+def bucket_of(workspace: Workspace, path: Path) -> Root | None:
+    """The root that a path lies in, if it is a bucket."""
+    roots = (root for root in workspace.roots.values() if root.is_bucket)
+    return next((root for root in roots if path.is_relative_to(root.folder)), None)
 
 
 def fetched(workspace: Workspace, path: Path) -> Path:

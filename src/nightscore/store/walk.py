@@ -4,20 +4,19 @@ What it can't list, or doesn't understand, is an error with its name and never l
 nobody has noticed looks like a day with fewer rows. Light to import: a scheduler waits for folders, too.
 """
 
-import datetime as dt
 import errno
 import stat
 import unicodedata
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from nightscore.common import Broken, NotYet, Workspace, read_day
 from nightscore.job import Layout, Segment
-from nightscore.store.file_names import CHECKSUM, SUMS, UNFINISHED, allowed, hint, is_data
+from nightscore.store.file_names import CHECKSUM, SUMS, UNFINISHED, allowed, hint, is_data, is_hidden
 from nightscore.store.foreign import refuse_table, refuse_table_above
+from nightscore.store.found import Found, Partition, Partitions, Span
 from nightscore.store.trees import Entry, tree_of
 
 KINDS = {
@@ -28,35 +27,6 @@ PASSING = {
     errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH,
     errno.ENETDOWN, errno.ENETUNREACH, errno.EAGAIN, errno.EINTR, errno.ENOENT, errno.EMFILE, errno.ENFILE,
 }  # fmt: skip
-
-Span = tuple[dt.date, dt.date]  # a first and a last day
-
-
-@dataclass(frozen=True)
-class Found:
-    """What lies below a folder: data files by path, the files of sums, and what `ignore` leaves out."""
-
-    files: tuple[Path, ...] = ()
-    sums: tuple[Path, ...] = ()
-    ignored: tuple[str, ...] = ()
-
-
-class Partition(NamedTuple):
-    """What has the name of a partition: the day that it says, or none, and its path below the input's."""
-
-    day: dt.date | None
-    path: str
-
-
-@dataclass(frozen=True)
-class Partitions:
-    """The folders, or files, of an input's days, and what else lies beside them.
-
-    By name and not by path: a run lists thousands of days, and opens those of its lookback.
-    """
-
-    found: tuple[Partition, ...]
-    beside: Found
 
 
 class Walk:
@@ -114,43 +84,52 @@ class Walk:
         found: list[Partition] = []
         sums: list[Path] = []
         ignored: list[str] = []
-        for path, kind in self._level(layout, self.root, (), span):
+        for names, kind in self._level(layout, (), span):
             if kind == "ignored":
-                ignored.append(path.relative_to(self.root).as_posix())
+                ignored.append("/".join(names))
             elif kind == "sums":
-                sums.append(path)
+                sums.append(self.root.joinpath(*names))
             else:
-                names = path.relative_to(self.root).parts
                 found.append(Partition(layout.day_of(names), "/".join(names)))
         return Partitions(tuple(found), Found((), tuple(sums), tuple(ignored)))
 
     def _level(
-        self, layout: Layout, folder: Path, names: tuple[str, ...], span: Span | None
-    ) -> Iterator[tuple[Path, str]]:
-        """The partitions below a folder, what is ignored there, and files of sums."""
+        self, layout: Layout, names: tuple[str, ...], span: Span | None
+    ) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Partitions below a folder, what is ignored there, and files of sums, by their names below root."""
         segment, is_last = layout.segments[len(names)], len(names) + 1 == len(layout.segments)
         wanted = "file" if is_last and layout.of_files else "folder"
-        for entry in self._listed(folder):
-            path, mine = Path(entry.path), _is_of(segment, entry.name)
+        entries = self._listed(self.root.joinpath(*names))
+        if not is_last:
+            self.tree.preload(self._opened(layout, entries, names, span))
+        for entry in entries:
+            path, mine = (*names, entry.name), _is_of(segment, entry.name)
             if self._is_ignored(entry):
                 yield path, "ignored"
             elif mine and self._kind(entry) == wanted:
-                self._refuse_two_readings(path, segment)
-                yield from self._partition(layout, path, (*names, entry.name), span)
+                self._refuse_two_readings(entry, segment)
+                yield from self._partition(layout, path, span)
             elif entry.name == SUMS or entry.name.endswith(CHECKSUM):
                 yield from [(path, "sums")] if entry.name == SUMS else []
-            elif mine or not _is_hidden(entry.name):
-                self._refuse_beside(path, layout, segment)
+            elif mine or not is_hidden(entry.name):
+                self._refuse_beside(Path(entry.path), layout, segment)
 
     def _partition(
-        self, layout: Layout, path: Path, names: tuple[str, ...], span: Span | None
-    ) -> Iterator[tuple[Path, str]]:
+        self, layout: Layout, names: tuple[str, ...], span: Span | None
+    ) -> Iterator[tuple[tuple[str, ...], str]]:
         """One partition, or those in a folder that holds some."""
-        days = layout.span_of(names)
-        if days is None or len(names) == len(layout.segments):
-            yield path, "partition"
-        elif span is None or (days[0] <= span[1] and span[0] <= days[1]):
-            yield from self._level(layout, path, names, span)
+        if len(names) == len(layout.segments) or layout.span_of(names) is None:
+            yield names, "partition"
+        elif _holds_some(layout, names, span):
+            yield from self._level(layout, names, span)
+
+    def _opened(
+        self, layout: Layout, entries: Iterable[Entry], names: tuple[str, ...], span: Span | None
+    ) -> Iterator[Path]:
+        """The folders of a level that will be opened for those below; a disk does not ask for them."""
+        segment = layout.segments[len(names)]
+        mine = (e for e in entries if e.is_dir() and _is_of(segment, e.name) and not self._is_ignored(e))
+        return (Path(e.path) for e in mine if _holds_some(layout, (*names, e.name), span))
 
     def at(self, partition: Partition) -> Found:
         """All of a partition: what lies below its folder, or the file that it is. Errors as `files`'s."""
@@ -172,7 +151,7 @@ class Walk:
         for entry in self._listed(folder):
             if self._is_ignored(entry):
                 yield Path(entry.path), "ignored"
-            elif not _is_hidden(entry.name):
+            elif not is_hidden(entry.name):
                 yield from self._entry(entry)
 
     def _entry(self, entry: Entry) -> Iterator[tuple[Path, str]]:
@@ -193,7 +172,7 @@ class Walk:
         refuse_table(self._workspace, folder, [entry.name for entry in entries], self.tree)
         # Of names in ASCII there is one spelling.
         shown = {entry.name: entry.name for entry in entries if entry.name.isascii()}
-        for name in (e.name for e in entries if not (e.name.isascii() or _is_hidden(e.name))):
+        for name in (e.name for e in entries if not (e.name.isascii() or is_hidden(e.name))):
             if any("\ud800" <= letter <= "\udfff" for letter in name):
                 self._refuse(
                     folder, f"holds a name that is no UTF-8, {name.encode(errors='replace')!r}; rename it"
@@ -272,13 +251,14 @@ class Walk:
             "begin with . (or _, without =), or name it in the input's ignore"
         )  # fmt: skip
 
-    def _refuse_two_readings(self, path: Path, segment: Segment) -> None:
+    def _refuse_two_readings(self, entry: Entry, segment: Segment) -> None:
         """Raise Broken where a name has, say, two days: of which one its rows are can't be told from it."""
-        if len(ways := segment.readings(path.name)) > 1:
+        if len(ways := segment.readings(entry.name)) > 1:
             self._refuse(
-                path, f"can be read in two ways: {ways[0]}; or {ways[1]}. Write more of the name's text into the "
-                "partition, so that no * or {key} can hold a day, or name it in the input's ignore"
-            )  # fmt: skip
+                Path(entry.path),
+                f"can be read in two ways: {ways[0]}; or {ways[1]}. Write more of the name's text into the "
+                "partition, so that no * or {key} can hold a day, or name it in the input's ignore",
+            )
 
     def _is_ignored(self, entry: Entry) -> bool:
         if not self._ignore:
@@ -294,12 +274,15 @@ class Walk:
         raise kind(f"{self._workspace.relative(path)} {what}: {error.strerror or error}") from error
 
 
+def _holds_some(layout: Layout, names: tuple[str, ...], span: Span | None) -> bool:
+    """Whether a folder may hold days of a span."""
+    days = layout.span_of(names)
+    return days is not None and (span is None or (days[0] <= span[1] and span[0] <= days[1]))
+
+
 def _is_of(segment: Segment, name: str) -> bool:
     """Whether a name is meant for a level of a layout: it matches, or has its hive key."""
-    if _is_hidden(name) and not segment.head:
+    if is_hidden(name) and not segment.head:
         return False
-    return segment.match(name) is not None or (segment.hive_key is not None and name.startswith(segment.head))
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or (name.startswith("_") and "=" not in name)
+    has_key = segment.hive_key is not None and name.startswith(segment.head)
+    return has_key or segment.match(name) is not None

@@ -176,6 +176,7 @@ def test_no_other_application_answers(client: Client) -> None:
 
 
 @pytest.mark.parametrize("user", ["root", "ana", "tess"])
+@pytest.mark.sample(1)
 def test_a_user_sees_the_pages_of_what_he_may_read(client: Client, user: str) -> None:
     """Whoever may read a job's DAG sees the job, its days, its tables and their rows."""
     browser = client(user)
@@ -333,6 +334,7 @@ def test_a_link_runs_no_query(client: Client) -> None:
     ],
     ids=str,
 )
+@pytest.mark.sample(3)
 def test_a_query_comes_from_our_form(client: Client, headers: dict[str, str], status: int) -> None:
     """A form of another site, or of nobody knows where, is refused, whoever is logged in."""
     assert ask(client("ana"), "SELECT 1", **headers).status_code == status
@@ -350,6 +352,7 @@ def test_a_query_comes_from_our_form(client: Client, headers: dict[str, str], st
         ("SELECT getenv('HOME')", "getenv"),
     ],
 )
+@pytest.mark.sample(2)
 def test_a_wrong_query_is_answered_with_its_mistake(client: Client, sql: str, says: str) -> None:
     """Status 400, the command line's message, and the query still in its box."""
     from html import escape, unescape
@@ -359,6 +362,7 @@ def test_a_wrong_query_is_answered_with_its_mistake(client: Client, sql: str, sa
     assert f">{escape(sql)}</textarea>" in answer.text.replace("&#34;", "&quot;").replace("&#39;", "&#x27;")
 
 
+@pytest.mark.slow
 def test_more_rows_than_are_shown_are_said(client: Client) -> None:
     """A page has the first 1,000 rows and says that there are more; at exactly 1,000 it doesn't."""
     ana = client("ana")
@@ -369,6 +373,7 @@ def test_more_rows_than_are_shown_are_said(client: Client) -> None:
     assert "1,000 rows." in exact and "there are more" not in exact
 
 
+@pytest.mark.slow
 def test_a_csv_file_is_the_command_lines(client: Client, root: Path) -> None:
     """Every row, byte for byte what `nightscore query --format csv` prints, as a file to save."""
     sql = "SELECT *, NULL AS nothing, 'a,\"b' AS text FROM open_job_scores ORDER BY day, id"
@@ -384,6 +389,7 @@ def test_a_csv_file_is_the_command_lines(client: Client, root: Path) -> None:
     assert answer.headers["content-type"].startswith("text/csv")
 
 
+@pytest.mark.slow
 def test_a_csv_file_is_whole_or_refused(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """One row beyond the limit: an error page, no file. At the limit: the file."""
     ana, sql = client("ana"), "SELECT id FROM open_job_scores"

@@ -60,6 +60,7 @@ def opened(data: bytes, outputs: Mapping[str, str], kind: str = "onnx") -> Any:
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 @pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.sample(1)
 def test_a_student_of_chances_takes_its_teacher_s_place(make: Any, index: int) -> None:
     """The output in use and no other, with its name, type and rank; metadata; and close on rows not seen."""
     outputs = {"p": f"probabilities[{index}]"}
@@ -78,6 +79,7 @@ def test_a_student_of_chances_takes_its_teacher_s_place(make: Any, index: int) -
 
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+@pytest.mark.sample(1)
 def test_a_student_keeps_the_contract_of_scorers(make: Any) -> None:
     """Rows in, rows out, for any chunks; and a finite chance for missing and infinite numbers."""
     _, model = teacher()

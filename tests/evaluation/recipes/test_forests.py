@@ -82,6 +82,7 @@ def scores(model: onnx.ModelProto, x: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", [*BY_HAND, *TRAINED])
+@pytest.mark.sample(8)
 def test_a_forest_that_was_not_changed_scores_the_same(name: str) -> None:
     """Read, written and read again: the same bits in ONNX Runtime, on thresholds, NaN and infinities."""
     model = BY_HAND.get(name) or forests.exported(name)
@@ -93,6 +94,7 @@ def test_a_forest_that_was_not_changed_scores_the_same(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*BY_HAND, *TRAINED])
+@pytest.mark.sample(8)
 def test_candidates_open_in_both_kinds(name: str) -> None:
     """Half of the trees, and half of the subtrees merged: the kernel and ONNX Runtime agree to the bit."""
     model = BY_HAND.get(name) or forests.exported(name)
@@ -230,6 +232,7 @@ def within(model: onnx.ModelProto, x: Any, most: float, probes: list[bytes]) -> 
 
 
 @pytest.mark.parametrize("make", [fewer_trees, merged_leaves])
+@pytest.mark.sample(1)
 def test_a_candidate_keeps_the_budget_and_the_contract(make: Callable[..., bytes]) -> None:
     """Smaller than the model, within the budget, found in eight probes, and the same to open."""
     _, model, x = booster()

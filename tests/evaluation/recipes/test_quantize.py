@@ -66,6 +66,7 @@ CASES: dict[str, Callable[[], Material]] = {
 
 
 @pytest.mark.parametrize("reference", CASES.values(), ids=CASES.keys())
+@pytest.mark.sample(1)
 def test_every_candidate_takes_the_references_place(reference: Callable[[], Material]) -> None:
     """Inputs, outputs and metadata are the reference's, the file is smaller, scores are near."""
     one = reference()

@@ -113,6 +113,7 @@ def test_every_kind_of_audit_has_one_answer() -> None:
 
 
 @pytest.mark.parametrize("kind", mostly_slow(KINDS, ["sql", "drift"]))
+@pytest.mark.sample(1)
 def test_a_kind_passes_warns_and_stops_as_numpy_counts(space: Path, kind: str) -> None:
     """A day that passes; one that does not, published with a warning, held where the audit may stop it."""
     days, before = DAYS[kind], counted(FIRST)

@@ -221,6 +221,7 @@ def measured(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Callab
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+@pytest.mark.sample(8)
 def test_what_is_measured_decides(measured: Callable[[Case], AuditResult], case: Case) -> None:
     """Each built-in audit passes and fails where it should; the receipt says what was measured."""
     found = measured(case)
@@ -257,6 +258,7 @@ SQL_ANSWERS = {
 
 
 @pytest.mark.parametrize(("sql", "passed", "detail"), SQL_ANSWERS.values(), ids=SQL_ANSWERS.keys())
+@pytest.mark.sample(2)
 def test_sql_that_has_not_passed_says_why(space: Path, sql: str, passed: bool, detail: str) -> None:
     """An audit of the job's own passes with one row that is true; the receipt says what there was instead."""
     found = asked(space, f'name: mine, sql: "{sql}"')
@@ -289,6 +291,7 @@ def test_the_day_before_is_the_last_one_published_before(space: Path) -> None:
         ("drift: {columns: [score]}", 5, True, f"no rows on {DAY} to compare with"),
     ],
 )
+@pytest.mark.sample(1)
 def test_an_empty_day_before(space: Path, audit: str, size: int, passed: bool, detail: str) -> None:
     """No share of no rows: only another empty day is like it."""
     assert asked(space, BETWEEN, DAY, size=0).passed is False
@@ -418,6 +421,7 @@ KINDS = ("normal", "half are zero", "few values", "one value", "holes", "infinit
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("of", [pa.float64(), pa.float32()], ids=str)
+@pytest.mark.sample(3)
 def test_the_index_is_numpys(days: Days, kind: str, of: pa.DataType) -> None:
     """Over values of many shapes, with ties, holes and infinities, the index and its bins are a recount's."""
     for seed in range(4):
@@ -481,6 +485,7 @@ def test_the_index_of_equal_shares_is_zero(counts: list[int], times: int) -> Non
 
 @settings(max_examples=25)
 @given(st.lists(st.none() | st.floats(width=32), min_size=1, max_size=60))
+@pytest.mark.slow
 def test_a_column_against_itself_has_not_moved(days: Days, values: list[float | None]) -> None:
     """Whatever numbers it holds."""
     table = pa.table({"x": pa.array(values, pa.float32())})
@@ -498,6 +503,8 @@ def test_the_quantiles_are_those_of_the_distribution(confidence: float) -> None:
 
 
 @pytest.mark.parametrize(("n", "m"), [(5_000, 5_000), (1_000, 8_000), (400, 300)])
+@pytest.mark.sample(1)
+@pytest.mark.slow
 def test_of_equal_days_one_in_a_hundred_is_above_chance(n: int, m: int) -> None:
     """4,000 pairs of days from one distribution, in the earlier one's deciles: 0.5 % to 1.5 % are above."""
     rng = np.random.default_rng(20180401)

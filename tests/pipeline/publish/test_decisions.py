@@ -122,6 +122,7 @@ def add(root: Path, name: str, job: str, **sql: str) -> None:
 
 @pytest.mark.parametrize("says", WIDE)
 @pytest.mark.parametrize("kept", [True, False], ids=["from the scores", "from a decision"])
+@pytest.mark.sample(2)
 def test_a_sum_of_integers_is_one_for_the_sql_that_reads_it(tmp_path: Path, says: str, kept: bool) -> None:
     """It is stored as a decimal of 38 digits, in which DuckDB has no room for a half."""
     sums = "SELECT id % 2 AS g, sum(id) AS s FROM rows GROUP BY g"
@@ -152,6 +153,7 @@ decide:
 
 
 @pytest.mark.parametrize("says", WIDE)
+@pytest.mark.sample(1)
 def test_a_sum_of_integers_is_one_for_another_job_that_reads_it(tmp_path: Path, says: str) -> None:
     """The table has a decimal of 38 digits, which is no integer to DuckDB."""
     root = make_workspace(tmp_path, rows=200)
@@ -176,6 +178,7 @@ READ_BACK = {  # a column, what the next decision asks of it, and what Python sa
 
 
 @pytest.mark.parametrize("case", READ_BACK, ids=" ".join)
+@pytest.mark.sample(2)
 def test_what_is_read_back_has_the_values_that_it_had(tmp_path: Path, case: tuple[str, str]) -> None:
     """Other types in the table, the same values for the decision that reads it."""
     root = make_workspace(tmp_path, rows=4)
@@ -196,6 +199,7 @@ REORDERED = {
 @pytest.mark.parametrize("reader", ["SELECT max(u) AS u FROM {}", "SELECT * FROM {}"])
 @pytest.mark.parametrize("kept", [True, False], ids=["from the scores", "from a decision"])
 @pytest.mark.parametrize("column", REORDERED)
+@pytest.mark.sample(2)
 def test_a_column_that_is_compared_otherwise_once_it_is_stored_is_refused(
     tmp_path: Path, column: str, kept: bool, reader: str
 ) -> None:

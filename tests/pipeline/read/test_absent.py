@@ -91,6 +91,7 @@ def test_check_looks_at_the_newest_day_that_the_tables_have(tmp_path: Path) -> N
     assert run(job, FIRST).status == "published"
 
 
+@pytest.mark.slow
 def test_a_backfill_leaves_out_the_days_that_an_exchange_rests(tmp_path: Path) -> None:
     """Christmas 2022: the Monday after was a holiday of the New York Stock Exchange, too.
 

@@ -127,6 +127,7 @@ SQL = "SELECT row_number() OVER (ORDER BY day, id) AS id, a, b, x FROM rows"
 
 @pytest.mark.parametrize("first", ["old", "new"])
 @pytest.mark.parametrize("case", WIDENED)
+@pytest.mark.sample(2)
 def test_widened_by_sql_are_the_bytes_of_files_in_the_wide_type(
     tmp_path: Path, case: str, first: str
 ) -> None:
@@ -148,6 +149,7 @@ def test_widened_by_sql_are_the_bytes_of_files_in_the_wide_type(
 
 @pytest.mark.parametrize("newer", ["narrow", "wide"])
 @pytest.mark.parametrize("case", [case for case in WIDENED if case != "list"])
+@pytest.mark.sample(2)
 def test_widened_in_a_streamed_day_is_what_pandas_reads(tmp_path: Path, case: str, newer: str) -> None:
     """Two files of the day, one narrower, and the days before: every published value, in one type."""
     narrow, wide, values = WIDENED[case]
@@ -205,6 +207,7 @@ SPELLINGS: dict[str, tuple[pa.Array, pa.Array, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("case", SPELLINGS)
+@pytest.mark.sample(2)
 def test_another_spelling_of_a_type_is_the_same_type(tmp_path: Path, case: str) -> None:
     """Nothing is cast, nothing is said, and each row has the value that was written."""
     spelled, plain, options = SPELLINGS[case]
@@ -231,6 +234,7 @@ LOSING: dict[str, tuple[pa.Array, pa.Array]] = {
 
 @pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("case", LOSING)
+@pytest.mark.sample(4)
 def test_what_loses_is_refused_with_both_files_and_a_way_on(tmp_path: Path, case: str, turned: bool) -> None:
     """Whichever comes first; a job that does not use the column runs."""
     pair = LOSING[case][::-1] if turned else LOSING[case]
@@ -312,6 +316,7 @@ def test_a_column_that_some_files_of_a_day_lack_needs_a_contract(tmp_path: Path)
     ["", "SELECT id, a, b, x, day AS d FROM rows WHERE day = getvariable('day')"],
     ids=["streamed", "sql"],
 )
+@pytest.mark.sample(1)
 def test_files_that_are_not_alike_lie_below_a_template(tmp_path: Path, sql: str) -> None:
     """Days of folders without a key, and files of two types among them."""
     root = workspace(tmp_path, sql, job=JOB.replace("keep: [a]", "keep: [a, x]"))

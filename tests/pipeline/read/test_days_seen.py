@@ -61,6 +61,7 @@ def test_a_lookback_without_a_hole_and_one_of_a_day(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("missing", "kind"), [("fail", Broken), ("skip", Broken), ("wait", NotYet)])
+@pytest.mark.sample(1)
 def test_gaps_fail_stops_the_run_by_name(tmp_path: Path, missing: str, kind: type[Exception]) -> None:
     """Once the day has come, the run goes on; training is held to it, too."""
     root = workspace(tmp_path, more=f"policy: {{gaps: fail, missing: {missing}}}\n")
@@ -127,6 +128,7 @@ def asked(root: Path, day: str) -> list[int | bool]:
     return found
 
 
+@pytest.mark.slow
 def test_sessions_are_computed_once_a_year_and_not_each_night(tmp_path: Path) -> None:
     """The next night of that year reads them; one that the workspace closes, or a damaged file, asks anew."""
     pytest.importorskip("exchange_calendars")

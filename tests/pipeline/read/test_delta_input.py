@@ -78,6 +78,7 @@ def message(root: Path, day: dt.date = DAY) -> str:
 
 
 @pytest.mark.parametrize("sql", ["", SQL], ids=["streamed", "sql"])
+@pytest.mark.sample(1)
 def test_rows_that_were_deleted_stay_deleted(tmp_path: Path, sql: str) -> None:
     """1,000 rows, 500 deleted: what is published are the others, as deltalake reads them; the receipt has the version."""
     root = workspace(tmp_path, sql=sql)
@@ -173,6 +174,7 @@ def test_columns_that_were_added_are_null_before(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sql", ["", "SELECT id, a, b, region FROM rows"], ids=["streamed", "sql"])
+@pytest.mark.sample(1)
 def test_rows_of_a_day_by_a_column_that_is_no_partition(tmp_path: Path, sql: str) -> None:
     """Rows of the day and no later ones; files whose statistics have none of the days are no cause."""
     root = workspace(tmp_path, "day_column: day", sql)
@@ -255,6 +257,7 @@ def test_values_of_partitions_are_those_of_the_log(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["name", "id"])
 @pytest.mark.parametrize("sql", ["", "SELECT id, a, b, region FROM rows"], ids=["streamed", "sql"])
+@pytest.mark.sample(1)
 def test_columns_that_were_renamed_are_read_by_what_files_call_them(
     tmp_path: Path, mode: str, sql: str
 ) -> None:

@@ -58,6 +58,7 @@ VALUES = {  # the name of a folder -> the value; Hive's rules, by hand
 
 
 @MODES
+@pytest.mark.sample(1)
 def test_a_value_of_a_folder_is_its_text(tmp_path: Path, job: str) -> None:
     """Whatever the other values of the day look like: `007` is no 7 and `epoch` no day."""
     stores = {f"store={name}": rows(i) for i, name in enumerate(VALUES)}
@@ -68,6 +69,7 @@ def test_a_value_of_a_folder_is_its_text(tmp_path: Path, job: str) -> None:
 
 
 @MODES
+@pytest.mark.sample(1)
 def test_the_type_of_a_folders_column_does_not_change_from_day_to_day(tmp_path: Path, job: str) -> None:
     """Numbers today, a letter tomorrow."""
     root = workspace(tmp_path, job, {"store=12": rows(1)})
@@ -78,6 +80,7 @@ def test_the_type_of_a_folders_column_does_not_change_from_day_to_day(tmp_path: 
 
 
 @MODES
+@pytest.mark.sample(1)
 def test_columns_give_a_folders_column_its_type(tmp_path: Path, job: str) -> None:
     """And a value that is none of it stops the run."""
     typed = job.replace("partition: dt", f"partition: dt, columns: {CONTRACT}")
@@ -164,6 +167,7 @@ OTHER = {
 
 @pytest.mark.parametrize(("name", "values"), ALIKE.values(), ids=ALIKE.keys())
 @MODES
+@pytest.mark.sample(3)
 def test_a_column_in_folder_and_file_with_one_value_is_the_folders(
     tmp_path: Path, job: str, name: str, values: pa.Array
 ) -> None:
@@ -201,6 +205,7 @@ def test_a_name_in_another_case_is_refused(tmp_path: Path, job: str) -> None:
 
 
 @MODES
+@pytest.mark.sample(1)
 def test_a_person_says_which_counts(tmp_path: Path, job: str) -> None:
     """That of the folder, or that of the file: the same in both modes."""
     table = rows(1, 2, store=pa.array(["x", "y"]), dt=pa.array([dt.date(2019, 1, 1), dt.date(2020, 1, 3)]))

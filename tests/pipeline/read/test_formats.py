@@ -133,6 +133,7 @@ def test_text_files_are_read_by_their_columns_and_nothing_else(form: str, tmp_pa
 
 @pytest.mark.parametrize("form", WRITERS)
 @pytest.mark.parametrize("features", ["rows", "features.sql"])
+@pytest.mark.sample(1)
 def test_the_published_rows_are_those_of_parquet(form: str, features: str, tmp_path: Path) -> None:
     """Streamed (through the feature snapshot) and by SQL."""
     published = []
@@ -175,6 +176,7 @@ BAD_CSV = {
 
 
 @pytest.mark.parametrize("name", BAD_CSV)
+@pytest.mark.sample(4)
 def test_a_line_that_is_none_stops_the_run(name: str, tmp_path: Path) -> None:
     """With file, line or row, and value; nothing is dropped, rounded or filled."""
     text, said = BAD_CSV[name]
@@ -254,6 +256,7 @@ def write_one(folder: Path, kind: str, files: int = 2) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("lookback", [1, 3])
+@pytest.mark.sample(2)
 def test_a_column_of_days_cuts_the_rows(kind: str, lookback: int, tmp_path: Path) -> None:
     """The days of the lookback, by Python; a later day is not seen, whatever SQL asks for."""
     write_one(tmp_path / "w/data/in", kind)
@@ -277,6 +280,7 @@ def test_what_came_true_later_is_seen_by_who_asks_for_it(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("features", ["rows", "features.sql"])
+@pytest.mark.sample(1)
 def test_what_a_column_of_days_publishes_is_what_partitions_do(features: str, tmp_path: Path) -> None:
     """The same rows in one file and in partitions: published alike, with a lookback, too."""
     published = []
@@ -295,6 +299,7 @@ def test_what_a_column_of_days_publishes_is_what_partitions_do(features: str, tm
 
 
 @pytest.mark.parametrize("form", ["parquet", "csv"])
+@pytest.mark.sample(1)
 def test_a_row_without_a_day_stops_the_run(form: str, tmp_path: Path) -> None:
     """Its day is not known, so no day could miss it; left out where the job says so."""
     folder = tmp_path / "w/data/in"

@@ -118,6 +118,7 @@ SQL = "SELECT id, a, b, region FROM rows WHERE day = getvariable('day')"
 
 
 @pytest.mark.parametrize("sql", ["", SQL], ids=["streamed", "sql"])
+@pytest.mark.sample(1)
 def test_rows_that_were_deleted_stay_deleted(tmp_path: Path, sql: str) -> None:
     """1,000 rows, 500 deleted by rewriting: the others are published; the receipt has the snapshot."""
     table = table_of(tmp_path)
@@ -158,6 +159,7 @@ def test_rows_of_a_day_by_a_column_that_is_no_partition(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sql", ["", SQL], ids=["streamed", "sql"])
+@pytest.mark.sample(1)
 def test_columns_go_by_their_numbers(tmp_path: Path, sql: str) -> None:
     """A and b change names, region is new under an old name: what older files call so is not read for it."""
     table = table_of(tmp_path)
@@ -177,6 +179,7 @@ def test_columns_go_by_their_numbers(tmp_path: Path, sql: str) -> None:
     assert same(found, truth(table, ("id", "a", "region")))
 
 
+@pytest.mark.slow
 def test_a_snapshot_is_pinned_and_a_later_one_counts_by_the_files_of_the_days(tmp_path: Path) -> None:
     """Another day's rows: unchanged. This day's: a new run. A snapshot that is named: as it was."""
     table = table_of(tmp_path)

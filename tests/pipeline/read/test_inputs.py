@@ -190,6 +190,7 @@ OTHER_SCHEMAS: dict[str, tuple[pa.Table, str]] = {
 
 
 @pytest.mark.parametrize(("table", "says"), OTHER_SCHEMAS.values(), ids=OTHER_SCHEMAS.keys())
+@pytest.mark.sample(3)
 def test_files_of_another_schema_are_refused(tmp_path: Path, table: pa.Table, says: str) -> None:
     """No cast that loses, no case-folded column, no null where a column is missing: the column and the files."""
     job = loaded(tmp_path)

@@ -124,6 +124,7 @@ def seen(job: Job, day: dt.date, select: str) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.sample(3)
 def test_a_job_sees_the_rows_of_its_days_and_no_others(name: str, tmp_path: Path) -> None:
     """By pandas' own answer: the day itself, a lookback, columns of folders as text, the day as a DATE."""
     writer, partition, keys = LAYOUTS[name]
@@ -143,6 +144,7 @@ def test_a_job_sees_the_rows_of_its_days_and_no_others(name: str, tmp_path: Path
 
 @pytest.mark.parametrize("name", ["duckdb, year month day", "a file a day", "duckdb, region and compact"])
 @pytest.mark.parametrize("features", ["streamed", "sql"])
+@pytest.mark.sample(2)
 def test_the_published_rows_are_those_of_the_plain_layout(name: str, features: str, tmp_path: Path) -> None:
     """The same rows in `day=…` and in another layout are published alike, streamed or by SQL; and verify."""
     published = []

@@ -38,6 +38,7 @@ def assert_waits(job, said: str) -> None:
 
 
 @pytest.mark.parametrize("missing", ["fail", "skip", "wait"])
+@pytest.mark.sample(1)
 def test_a_file_says_that_a_day_is_complete(missing: str, tmp_path: Path) -> None:
     """Of any name: it is no data."""
     root = tmp_path / "w"

@@ -192,6 +192,7 @@ def test_a_choice_is_kept_for_the_next_nights(
     assert len(list(kept.parent.glob("*.json"))) == 2
 
 
+@pytest.mark.slow
 def test_a_kept_choice_that_can_not_be_read_is_made_again(job: Job, offer: Offer) -> None:
     """It is no more than a saving of time."""
     offer(SLOW, RIGHT)
@@ -203,6 +204,7 @@ def test_a_kept_choice_that_can_not_be_read_is_made_again(job: Job, offer: Offer
         assert found.variant and found.variant.kind == "right", spoilt
 
 
+@pytest.mark.slow
 def test_a_device_that_ended_the_process_is_not_tried_again(job: Job, offer: Offer, package: Path) -> None:
     """The night that it ended is lost; the next one goes on without it, and says so."""
     import subprocess

@@ -80,6 +80,7 @@ def with_kind(root: Path, kind: str, act: str) -> Path:
 
 @pytest.mark.parametrize("kind", ["workspace", "python"])
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
+@pytest.mark.sample(4)
 def test_the_rows_at_fault_are_set_aside_and_the_others_scored(
     tmp_path: Path, kind: str, act: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:

@@ -176,6 +176,7 @@ def test_a_column_keeps_its_type(tmp_path):
     ("content", "reason"),
     [(None, "can't be read"), (b"no model at all", "next.onnx"), (b"", "is empty")],
 )
+@pytest.mark.sample(1)
 def test_what_is_no_model_costs_its_columns_alone(tmp_path, content, reason):
     """The day is published, its column is null, the receipt says why; `check` said so before."""
     root = workspace(tmp_path, NEXT, rows=50)
@@ -424,6 +425,7 @@ def put_rows(root: Path, a: list[float], day: str = DAYS[0]) -> None:
 @pytest.mark.parametrize(
     "values", [[], [5.0], [5.0, 6.0]], ids=["no row", "its row rejected", "all rejected"]
 )
+@pytest.mark.sample(1)
 def test_a_day_of_which_no_row_is_scored_is_published(tmp_path, values):
     """As without the challenger; the receipt says 0 rows of it, and the days around it have their scores."""
     root = workspace(tmp_path, NEXT, rows=20, job=REJECTING)
@@ -442,6 +444,7 @@ def day_of(root: Path, day: str) -> list[float]:
     ].to_pylist()
 
 
+@pytest.mark.slow
 def test_a_day_of_rejects_alone_is_replayed_with_its_challenger(tmp_path):
     """After the fix both score: what each gives is its weights times the row."""
     root = workspace(tmp_path, NEXT, rows=20, job=REJECTING)
@@ -511,6 +514,7 @@ def beside(root: Path, act: str, more: str = "") -> Path:
 
 
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
+@pytest.mark.sample(2)
 def test_whatever_a_challenger_does_the_day_is_published(tmp_path, act):
     """Its column is null, the receipt says why, the champion's scores are there."""
     root = beside(tmp_path, act)

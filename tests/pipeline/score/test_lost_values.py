@@ -148,6 +148,7 @@ def test_the_night_ends_before_a_wrong_score_on_every_path(tmp_path: Path, path:
 
 
 @pytest.mark.parametrize("path", PATHS)
+@pytest.mark.sample(2)
 def test_what_is_counted_is_the_nearest_on_every_path(tmp_path: Path, path: str) -> None:
     """The receipt says of how many rows, by column."""
     root = workspace(tmp_path, DATES, path, "policy: {value_lost: count}\n")
@@ -157,6 +158,7 @@ def test_what_is_counted_is_the_nearest_on_every_path(tmp_path: Path, path: str)
 
 
 @pytest.mark.parametrize("kind", COLUMNS)
+@pytest.mark.sample(2)
 def test_what_is_rejected_has_its_own_reason(tmp_path: Path, kind: str) -> None:
     """The others are scored; what of them is rounded alone is no loss."""
     column, lost = COLUMNS[kind]
@@ -168,6 +170,7 @@ def test_what_is_rejected_has_its_own_reason(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", COLUMNS)
+@pytest.mark.sample(2)
 def test_every_type_of_column_is_counted(tmp_path: Path, kind: str) -> None:
     """Streamed, by ONNX Runtime."""
     column, lost = COLUMNS[kind]

@@ -167,6 +167,7 @@ def test_without_mlflow_the_message_names_the_extra_and_reading_a_job_needs_none
     )
 
 
+@pytest.mark.slow
 def test_a_job_of_files_imports_no_mlflow(tmp_path):
     root = make_workspace(tmp_path, rows=20)
     code = (

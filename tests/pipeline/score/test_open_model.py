@@ -163,6 +163,7 @@ def test_a_plan_is_scored_by_the_code_it_was_made_for(tmp_path: Path) -> None:
     assert plan_day(job, as_day(DAYS[0])).code == plan.code
 
 
+@pytest.mark.slow
 def test_a_stopped_run_is_taken_up_by_the_same_code(tmp_path: Path) -> None:
     """In a process that loads the file by its path again."""
     root = workspace(tmp_path, FORMULA, SUM)

@@ -97,6 +97,7 @@ def by_file(root: Path, champion: str, challenger: str, more: str = LIMIT) -> Pa
 
 
 @pytest.mark.parametrize("executor", [InOrder(), Threads()], ids=["in order", "threads"])
+@pytest.mark.sample(1)
 def test_a_loop_in_a_model_ends_with_the_limit(tmp_path, executor):
     """Broken, with the limit; nothing is published, and no thread goes on."""
     root, before = endless(tmp_path), threading.active_count()
@@ -106,6 +107,7 @@ def test_a_loop_in_a_model_ends_with_the_limit(tmp_path, executor):
     assert threading.active_count() == before
 
 
+@pytest.mark.slow
 def test_the_limit_holds_where_variants_are_tried_and_for_previews(tmp_path):
     """`device: auto` measures on the first rows, before a piece is scored."""
     root = endless(tmp_path, LIMIT + "scoring: {device: auto}\n")
@@ -114,6 +116,7 @@ def test_the_limit_holds_where_variants_are_tried_and_for_previews(tmp_path):
             run(load("mini", root), DAYS[0], **options)
 
 
+@pytest.mark.slow
 def test_an_endless_challenger_costs_its_column_alone(tmp_path):
     """The champion's scores are published; the receipt says why there are none beside them."""
     beside = "  champion: data/models/linear.onnx\n  challengers: [data/models/next.onnx]\n"
@@ -132,6 +135,7 @@ def ended(root: Path, *arguments: str, patience: float = 60) -> subprocess.Compl
     )
 
 
+@pytest.mark.slow
 def test_a_call_that_can_not_be_stopped_is_left_alone_and_the_command_ends(tmp_path):
     """A workspace's scorer that never returns: broken as champion, a null column as challenger."""
     root = by_file(tmp_path / "champion", "forever", "quick")
@@ -146,6 +150,7 @@ def test_a_call_that_can_not_be_stopped_is_left_alone_and_the_command_ends(tmp_p
     assert receipt["challengers"][0]["reason"] == "takes longer than limits.time, 5s"
 
 
+@pytest.mark.slow
 def test_a_bake_off_of_a_model_that_never_ends_ends(tmp_path):
     """The reference is scored in a process of its own, which the limit reaches, too."""
     root = endless(tmp_path)

@@ -372,6 +372,7 @@ def test_a_job_without_a_model_document_has_its_record_all_the_same(space: Path,
         ("---\nfigures", "----\nfigures", "model.md:1: '----' stands before the first heading"),
     ],
 )
+@pytest.mark.sample(5)
 def test_a_mistake_in_the_document_is_named_with_its_line(
     space: Path, tmp_path: Path, was: str, is_: str, says: str
 ) -> None:

@@ -438,6 +438,7 @@ def test_nothing_published_yet(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("library", ["vl_convert", "jinja2"])
+@pytest.mark.sample(1)
 def test_without_the_extra_the_message_says_what_to_install(space: Path, library: str) -> None:
     """A Python without a library of the extra: one line with the pip command, exit code 1."""
     code = f"import sys; sys.modules[{library!r}] = None; from nightscore.cli.main import main; main()"
@@ -461,6 +462,7 @@ def test_the_help_does_not_load_what_charts_need(space: Path) -> None:
     assert "report" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_page_and_prints_its_path(
     space: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,6 +50,7 @@ GOOD: dict[str, tuple[ModelFile, dict[str, str], pa.RecordBatch, float]] = {
 
 
 @pytest.mark.parametrize(("model", "outputs", "chunk", "tolerance"), GOOD.values(), ids=GOOD.keys())
+@pytest.mark.sample(3)
 def test_models_keep_the_contract(
     model: ModelFile, outputs: dict[str, str], chunk: pa.RecordBatch, tolerance: float
 ) -> None:
@@ -157,6 +158,7 @@ VALUES = np.arange(24, dtype=np.float32)
     "kind",
     [pa.list_(pa.float32(), 6), pa.list_(pa.float32()), pa.large_list(pa.float64()), pa.list_(pa.int16(), 6)],
 )
+@pytest.mark.sample(1)
 def test_a_list_a_row_is_a_tensor(kind: pa.DataType) -> None:
     """An embedding column of any width of number fills [rows, 2, 3], the last axis running fastest."""
     column = pa.FixedSizeListArray.from_arrays(pa.array(VALUES), 6).cast(kind)

@@ -116,6 +116,7 @@ def test_the_best_k_are_those_of_a_plain_recount(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("shape", ["normal", "long tail", "tiny", "huge", "low rank"])
+@pytest.mark.sample(2)
 def test_real_numbers_give_the_exact_order(shape: str) -> None:
     """Several blocks of items and users: no item is missed for the rounding errors of the product."""
     rng = np.random.default_rng(5)

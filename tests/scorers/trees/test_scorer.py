@@ -64,6 +64,7 @@ def test_an_exp_after_the_trees_is_within_the_tolerance(name: str) -> None:
 
 @pytest.mark.parametrize("kind", [FLOAT, DOUBLE], ids=["float", "double"])
 @pytest.mark.parametrize("modes", [*([mode] for mode in MODES), MODES], ids=[*MODES, "mixed"])
+@pytest.mark.sample(4)
 def test_every_branch_mode(modes: list[str], kind: int) -> None:
     """Each comparison, alone and mixed, with NaN going either way at each node."""
     for seed in range(3):
@@ -203,6 +204,7 @@ def test_any_trees_on_any_values(  # noqa: PLR0917
 
 
 @pytest.mark.parametrize("name", ["lightgbm classes", "scikit forest of texts", "xgboost regression"])
+@pytest.mark.sample(1)
 def test_the_contract_of_scorers(name: str) -> None:
     """Any chunking, any order, several threads: not a bit differs."""
     model = exported(name)

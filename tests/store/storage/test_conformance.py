@@ -15,12 +15,14 @@ from pathlib import Path
 import pytest
 
 from nightscore.common import Broken
-from nightscore.store.storage import Folder, Storage, objects
+from nightscore.store.storage import Folder, Seen, Storage, marks
 from nightscore.store.storage.objects import RANGE, WHOLE, open_objects
+from tests.support.azurite import client_environment as azure_environment
+from tests.support.azurite import environment_by_key as azure_environment_by_key
 from tests.support.s3 import BUCKET, Server, client_environment, free_ports
 from tests.support.s3_proxy import Proxy
 
-KINDS = ("folder", "memory", "s3", "moto")
+KINDS = ("folder", "memory", "s3", "moto", "azurite")
 
 
 @pytest.fixture(params=KINDS)
@@ -31,7 +33,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]
     elif request.param == "memory":
         yield open_objects("memory:", tmp_path / "scratch")
     else:
-        yield request.getfixturevalue("bucket" if request.param == "s3" else "moto")
+        yield request.getfixturevalue("bucket" if request.param == "s3" else request.param)
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +62,14 @@ def moto(moto_server: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S
     for name, value in client_environment(moto_server).items():
         monkeypatch.setenv(name, value)
     return open_objects(f"s3://{BUCKET}/{tmp_path.name}", tmp_path / "scratch/mirror")
+
+
+@pytest.fixture
+def azurite(azurite_server: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
+    """A prefix of its own in a container of that server."""
+    for name, value in azure_environment(azurite_server).items():
+        monkeypatch.setenv(name, value)
+    return open_objects(f"az://{BUCKET}/{tmp_path.name}", tmp_path / "scratch/mirror")
 
 
 @pytest.fixture
@@ -160,6 +170,7 @@ def test_what_lies_in_folders_is_listed_by_patterns(storage: Storage) -> None:
     assert glob("data/nowhere", ["*", "*"]) == []
 
 
+@pytest.mark.sample(2)
 def test_more_than_a_page_of_keys_is_listed(storage: Storage) -> None:
     """A storage gives a thousand keys at once."""
     with ThreadPoolExecutor(16) as pool:
@@ -168,6 +179,26 @@ def test_more_than_a_page_of_keys_is_listed(storage: Storage) -> None:
     assert len(storage.glob("data/tables", ["*", "*"])) == 1_050
     storage.remove("data/tables/t")
     assert storage.glob("data/tables/t", ["*"]) == []
+
+
+def test_what_goes_while_it_is_removed_is_gone_and_so_is_the_rest(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Azure takes 256 a request, and says of a key that was removed that it is not there: that is no end."""
+    keys = [f"data/runs/r/n{number:03}.json" for number in range(270)]
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda key: storage.replace(key, b""), keys))
+    real = type(storage).walk
+
+    def walked(self: Storage, key: str) -> Iterator[Seen]:
+        found = list(real(self, key))
+        if key == "data/runs/r":
+            storage.remove(keys[3])  # another process
+        return iter(found)
+
+    monkeypatch.setattr(type(storage), "walk", walked)
+    storage.remove("data/runs/r")
+    assert storage.glob("data/runs/r", ["*"]) == []
 
 
 LISTING = {
@@ -190,6 +221,7 @@ def proxied(
 
 @pytest.mark.parametrize("fault", LISTING)
 @pytest.mark.parametrize("page", [0, 1])
+@pytest.mark.sample(2)
 def test_a_listing_that_fails_is_made_again_and_is_not_a_shorter_one(
     proxied: tuple[Storage, Proxy], fault: str, page: int
 ) -> None:
@@ -201,6 +233,20 @@ def test_a_listing_that_fails_is_made_again_and_is_not_a_shorter_one(
     assert storage.is_folder("data/tables")
     proxy.set_rules({**LISTING[fault], "method": "GET"})
     assert storage.glob("data/tables", ["*"]) == ["data/tables/t"]
+
+
+def test_a_listing_that_is_refused_is_not_tried_again_later(proxied: tuple[Storage, Proxy]) -> None:
+    """A policy without ListBucket, or a clock that is hours off: nobody's waiting helps."""
+    storage, proxy = proxied
+    for call in (
+        storage.is_folder,
+        lambda key: list(storage.walk(key)),
+        lambda key: storage.glob(key, ["*"]),
+    ):
+        proxy.set_rules({"status": 403, "method": "GET", "path": "list-type=2", "times": 1_000})
+        with pytest.raises(Broken, match="does not let us read or write there"):
+            call("data/tables")
+        assert proxy.counts["LIST"] == 1
 
 
 def test_what_is_replaced_is_another(storage: Storage) -> None:
@@ -284,9 +330,26 @@ def test_credentials_that_are_wrong_are_said_and_not_shown(
     assert "very-secret" not in shown and "AKIAWRONG" not in str(caught.value)
 
 
+def test_what_azure_refuses_is_said_and_not_shown(
+    azurite: Storage, azurite_server: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container that is not there is not "try again later"; a key that is wrong is in no message."""
+    azurite.create("data/a.json", b"1")
+    with pytest.raises(Broken, match="there is no such bucket"):
+        open_objects("az://nowhere/x", tmp_path / "one").create("data/a.json", b"1")
+    for name, value in azure_environment_by_key(azurite_server, key="c2VjcmV0").items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(Broken, match=r"AZURE_|policy") as caught:
+        open_objects(f"az://{BUCKET}/{tmp_path.name}", tmp_path / "two").create("data/b.json", b"1")
+    assert "c2VjcmV0" not in f"{caught.value} {caught.value.__cause__}"
+    for name, value in azure_environment_by_key(azurite_server).items():
+        monkeypatch.setenv(name, value)
+    assert open_objects(f"az://{BUCKET}/{tmp_path.name}", tmp_path / "three").read("data/a.json") == b"1"
+
+
 def test_a_lock_counts_while_its_process_is_there(bucket: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long that is; of one that has gone it counts for a while."""
-    monkeypatch.setattr(objects, "LEASE", 3.0)
+    monkeypatch.setattr(marks, "LEASE", 3.0)
     key = "data/tables/t/_owners"
     with bucket.lock(key, shared=True, seconds=0) as locked:
         assert locked

@@ -170,6 +170,7 @@ def test_a_loan_that_is_left_out_holds_the_day(workspace: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("kind", ["onnx", "trees"])
+@pytest.mark.sample(1)
 def test_the_model_keeps_the_contract_of_scorers(kind: str, workspace: Path) -> None:
     """On rows of the day."""
     rows = features(load("credit_default", workspace=workspace), DAY).combine_chunks().to_batches()[0]

@@ -137,6 +137,7 @@ def test_a_second_call_writes_nothing(workspace: Path) -> None:
     assert not calls
 
 
+@pytest.mark.slow
 def test_a_lake_that_was_cut_short_is_completed(workspace: Path, tmp_path: Path) -> None:
     """Missing, empty, truncated and foreign files are written again; whole ones are kept."""
     shutil.copytree(workspace / "data/lake", tmp_path / "data/lake", copy_function=os.link)

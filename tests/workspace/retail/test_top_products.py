@@ -153,6 +153,7 @@ def test_the_rules_hold_for_any_scores(scores: Scores, slots: int, floor: float,
 
 @settings(max_examples=10)
 @given(random_scores, st.integers(0, 10), st.randoms())
+@pytest.mark.slow
 def test_the_order_of_the_scores_changes_nothing(scores: Scores, slots: int, random: Any) -> None:
     """Ties are settled by ids, not by which row came first."""
     shuffled = list(scores.items())
@@ -273,6 +274,7 @@ MASK = "there are rules of eligibility today, and each names a product type of t
     ],
     ids=["small letters", "a blank", "no rule", "none today", "one that has ended"],
 )
+@pytest.mark.sample(2)
 def test_a_rule_that_masks_nothing_holds_the_night(statement: str, passes: bool) -> None:
     """It only warned, and cigarettes were named. A rule that has ended may name anything."""
     assert "severity" not in next(one for one in SPEC["audit"] if one["name"] == MASK)

@@ -3,6 +3,7 @@
 import contextlib
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
@@ -32,6 +33,8 @@ from nightscore.store import (
     run_folder,
     storage,
 )
+
+HELD = "held.json"
 
 
 class Held(Broken):
@@ -76,9 +79,10 @@ def read_held_days(workspace: Workspace, job: str | None = None) -> Iterator[Hel
 
     One that can't be read, or is of a later version, has the status `unreadable`, and the reason.
     """
-    for folder in storage.runs(workspace).glob(job or "*", "*"):
-        newest = _newest(folder)
-        if newest:
+    top = storage.runs(workspace)
+    files = (top / job).glob("*", "*", HELD) if job else top.glob("*", "*", "*", HELD)
+    for _, of_a_day in groupby((file.parent for file in files), key=lambda run: run.parent.key):
+        if newest := _newest([RunFolder(path) for path in of_a_day]):
             yield _read_or_reason(newest)
 
 
@@ -168,7 +172,7 @@ def _told_by_whom(run: RunFolder, wanted: str) -> Iterator[None]:
 
 def _held_run(workspace: Workspace, job: str, day: dt.date) -> RunFolder:
     folder = storage.runs_of(workspace, job, day)
-    run = _newest(folder)
+    run = _newest(_once_held(folder))
     if run is None:
         others = [f"{held.receipt.job} {held.receipt.day}" for held in read_held_days(workspace)]
         decided = [f"; run {one.run_id} was: {one.outcome}" for one in _once_held(folder)[-1:]]
@@ -180,12 +184,11 @@ def _held_run(workspace: Workspace, job: str, day: dt.date) -> RunFolder:
 
 def _once_held(folder: Place) -> list[RunFolder]:
     """The runs of a day that an audit has held, whatever became of them; the newest last."""
-    return [RunFolder(path) for path in folder.glob("*") if (path / "held.json").exists()]
+    return [RunFolder(file.parent) for file in folder.glob("*", HELD)]
 
 
-def _newest(folder: Place) -> RunFolder | None:
-    """The newest run of a day, if it is held."""
-    runs = _once_held(folder)
+def _newest(runs: Sequence[RunFolder]) -> RunFolder | None:
+    """The newest of those runs of a day that are held still."""
     waiting = [run for run in runs if run.outcome is None]
     return waiting[-1] if waiting else None
 

@@ -5,8 +5,9 @@ A cut-off leaves out what became known later (an as-of query).
 
 import datetime as dt
 from collections.abc import Mapping
+from functools import lru_cache
 
-from nightscore.common import Broken
+from nightscore.common import Broken, Workspace
 from nightscore.job import Job, PathInput, SnapshotInput, TableInput
 from nightscore.pipeline.read.parquet_types import types_in
 from nightscore.store import InputFile, UpTo, storage
@@ -59,6 +60,12 @@ def up_to(
     return UpTo(source.known_at, value.date() if kind == "DATE" else value)
 
 
+@lru_cache(maxsize=256)
+def _types(workspace: Workspace, path: str, _stat: str) -> Mapping[str, str]:
+    """The DuckDB types of a file's columns; each look is an engine, so one while its stat is the same."""
+    return types_in(workspace, storage.locate(workspace, path))
+
+
 def column_type(job: Job, name: str, key: str, column: str, file: InputFile) -> str:
     """The DuckDB type of the column that a key of an input names.
 
@@ -68,7 +75,7 @@ def column_type(job: Job, name: str, key: str, column: str, file: InputFile) -> 
     if file.columns:
         kinds: Mapping[str, str] = {c.name: c.kind for c in file.columns}
     else:
-        kinds = types_in(job.workspace, storage.locate(job.workspace, file.path))
+        kinds = _types(job.workspace, file.path, file.stat)
     if column not in kinds:
         job.raise_broken(
             ("inputs", name, key), f"{file.path} has no column {column!r}; it has {', '.join(kinds)}"

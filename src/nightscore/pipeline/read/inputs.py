@@ -16,7 +16,7 @@ from nightscore.pipeline.read.as_of import up_to
 from nightscore.pipeline.read.as_reported import published_files
 from nightscore.pipeline.read.columns import read_as_one, widened
 from nightscore.pipeline.read.day_column import days_of_rows, rows_within
-from nightscore.pipeline.read.listing import days_with_data, list_days, list_input, own_table, window
+from nightscore.pipeline.read.listing import Listed, days_with_data, list_days, list_input, own_table, window
 from nightscore.pipeline.read.parquet_files import (
     decoded_bytes,
     file_stat,
@@ -35,6 +35,7 @@ from nightscore.store import (
     SourceColumns,
     View,
     delta,
+    one_look,
     storage,
 )
 
@@ -266,17 +267,21 @@ def steady_inputs(job: Job, files: Files, day: dt.date) -> Iterator[None]:
 
 def _refuse_changed(job: Job, files: Files, day: dt.date) -> None:
     _refuse_other_files(job, files)
-    for name, source in job.spec.inputs.items():
-        # Published tables gain files all the time; a run stays with those that receipts named.
-        if isinstance(source, PathInput):
-            listed = {job.workspace.relative(p) for _, p in list_input(job, name, source, day).files}
-            read = {file.path for file in files[name]}
-            for path in sorted(listed ^ read):
-                what = "came" if path in listed else "removed"
-                raise NotYet(f"{path}: {what} while input {name} was being read; nothing is published")
+    with one_look():  # as the folders are now, whatever was listed before
+        for name, source in job.spec.inputs.items():
+            # Published tables gain files all the time; a run stays with those that receipts named.
+            if isinstance(source, PathInput):
+                _refuse_other_names(job, name, list_input(job, name, source, day), files[name])
     _refuse_other_files(
         job, files
     )  # what lies in a bucket, and is another now, was fetched again by the listing
+
+
+def _refuse_other_names(job: Job, name: str, listed: Listed, files: Sequence[InputFile]) -> None:
+    there = {job.workspace.relative(path) for _, path in listed.files}
+    for path in sorted(there ^ {file.path for file in files}):
+        what = "came" if path in there else "removed"
+        raise NotYet(f"{path}: {what} while input {name} was being read; nothing is published")
 
 
 def _refuse_other_files(job: Job, files: Files) -> None:

@@ -66,6 +66,8 @@ def days_with_data(job: Job, name: str, source: PathInput) -> set[dt.date]:
     with _at(job, ("inputs", name, "path")):
         walk = open_walk(job, source)
         days = _partitions(job, name, source.layout, walk)[0]
+        if not source.layout.of_files:
+            walk.tree.preload((walk.root / p.path for p in days if p.day), deep=True)
         return {p.day for p in days if p.day and walk.holds_data(walk.root / p.path)}
 
 
@@ -139,7 +141,7 @@ def _days(job: Job, name: str, source: PathInput, layout: Layout, span: Span) ->
     days, beside = _partitions(job, name, layout, walk, span)
     files, sums, ignored = [], [*beside.sums], [*beside.ignored]
     wanted = [p for p in days if p.day and span[0] <= p.day <= span[1]]
-    walk.tree.preload(() if layout.of_files else [walk.root / p.path for p in wanted])
+    walk.tree.preload(() if layout.of_files else [walk.root / p.path for p in wanted], deep=True)
     for partition in wanted:
         found = walk.at(partition)
         files += [(str(partition.day), path) for path in found.files]

@@ -12,7 +12,7 @@ from pathlib import Path
 from nightscore.common import NotYet
 from nightscore.job import Job, PathInput, Ready, parse_minutes
 from nightscore.pipeline.read.listing import day_partitions, open_walk
-from nightscore.store import Partition, Walk
+from nightscore.store import Partition, Walk, one_look
 
 
 def refuse_unready(job: Job, day: dt.date) -> None:
@@ -38,7 +38,8 @@ def waited_for(job: Job, day: dt.date) -> dict[str, str]:
     for name, source in job.spec.inputs.items():
         if isinstance(source, PathInput) and source.has_days:
             try:
-                why = _absent(job, name, source, day) or next(_lacking(job, name, source, day), "")
+                with one_look():
+                    why = _absent(job, name, source, day) or next(_lacking(job, name, source, day), "")
             except NotYet as error:  # a disk that does not answer, or a file that is being written
                 why = str(error)
             if why:

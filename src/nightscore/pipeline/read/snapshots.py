@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import pyarrow.parquet as pq
 
-from nightscore.common import Broken, NotYet, Workspace
+from nightscore.common import Broken, NotYet, Root
 from nightscore.job import DeltaInput, IcebergInput, Job, SnapshotInput
 from nightscore.pipeline.read.parquet_files import inspect_immutable
 from nightscore.pipeline.read.parquet_types import Types, column_types, contract_types
@@ -27,7 +27,9 @@ from nightscore.store import (
     Span,
     SqlMistakes,
     TableSnapshot,
+    bucket_of,
     delta_input,
+    fetch_data,
     folder_values,
     iceberg_input,
     json_digest,
@@ -50,28 +52,21 @@ def read_snapshot(job: Job, name: str, source: SnapshotInput, span: Span | None)
     try:
         if isinstance(source, IcebergInput) and source.catalog:
             return _iceberg(source, source.iceberg, span)
-        _refuse_bucket(space, source)
         root = space.resolve(source.address)
         refuse_own(space, root)
+        bucket = bucket_of(space, root)
         if isinstance(source, DeltaInput):
-            return delta_input.read_delta(root, _asked(source, source.version, span))
-        return _iceberg(source, root, span)
+            return delta_input.read_delta(root, _asked(source, source.version, span), bucket)
+        return _iceberg(source, root, span, bucket)
     except Broken as error:
         job.raise_broken(("inputs", name), str(error))
 
 
-def _refuse_bucket(workspace: Workspace, source: SnapshotInput) -> None:
-    root = workspace.roots.get(source.root or source.address.partition("/")[0])
-    if root is not None and root.is_bucket:
-        raise Broken(
-            f"{source.address} lies in {root.at}, and tables of other engines are read of folders alone; set "
-            "the root to a folder that mounts it"
-        )
-
-
-def _iceberg(source: SnapshotInput, place: Path | str, span: Span | None) -> TableSnapshot:
+def _iceberg(
+    source: SnapshotInput, place: Path | str, span: Span | None, bucket: Root | None = None
+) -> TableSnapshot:
     assert isinstance(source, IcebergInput)  # noqa: S101 - there is no third kind
-    return iceberg_input.read_iceberg(place, source.catalog, _asked(source, source.snapshot, span))
+    return iceberg_input.read_iceberg(place, source.catalog, _asked(source, source.snapshot, span), bucket)
 
 
 def _asked(source: SnapshotInput, snapshot: int | None, span: Span | None) -> Asked:
@@ -89,6 +84,10 @@ def resolve_snapshot(job: Job, name: str, source: SnapshotInput, span: Span | No
     """
     snapshot = read_snapshot(job, name, source, span)
     table = _Table(job, name, source, snapshot)
+    try:
+        fetch_data(job.workspace, snapshot.files)
+    except NotYet as error:
+        table.refuse_gone(error)
     return tuple(table.resolved(file) for file in in_order(snapshot))
 
 
@@ -130,7 +129,7 @@ class _Table:
         try:
             file, leaves = inspect_immutable(self.job.workspace, part.path, part.iso_day)
         except NotYet as error:
-            self._refuse_gone(error)
+            self.refuse_gone(error)
         own = {**column_types(self.job.workspace, part.path, leaves)}
         own |= {c: UTC for c, kind in own.items() if (kind, leaves.get(c, ("",))[0]) == (MOMENT, INT96)}
         columns = tuple(
@@ -159,9 +158,11 @@ class _Table:
             )
         return FileColumn(column.name, kind, place, own[place])
 
-    def _refuse_gone(self, error: NotYet) -> NoReturn:
+    def refuse_gone(self, error: NotYet) -> NoReturn:
+        """Say of a file that is gone what became of the snapshot."""
+        file = str(error).rpartition(": ")[0]
         text = (
-            f"{self.source.address}, {self.snapshot.name}: its file {str(error).partition(':')[0]} is gone, "
+            f"{self.source.address}, {self.snapshot.name}: its file {file} is gone, "
             "as a VACUUM takes those of old snapshots"
         )
         if isinstance(self.source, DeltaInput) and self.source.version is not None:
