@@ -203,6 +203,7 @@ def test_a_file_of_another_time_and_the_same_bytes_is_read(books: Path) -> None:
     assert read_by_the_reader(books) == top(AS_PUBLISHED)
 
 
+@pytest.mark.slow
 def test_what_a_job_reads_as_first_reported_is_verified(books: Path) -> None:
     """A restated day's first files count, where a job reads them; where none does, only those in force do."""
     file = file_of_the_first_run(books)
@@ -218,6 +219,7 @@ def test_what_a_job_reads_as_first_reported_is_verified(books: Path) -> None:
     assert not [d for d in verify_days(workspace, "mini") if d.differences or d.first_reported]
 
 
+@pytest.mark.slow
 def test_plan_and_run_say_what_is_read_as_first_reported(
     books: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -181,6 +181,7 @@ def test_a_restatement_says_what_it_replaces_and_by_how_much(closed: Path) -> No
     assert [one.differences for one in verify_days(open_workspace(closed))] == [[], []]
 
 
+@pytest.mark.slow
 def test_what_was_first_reported_and_what_was_known_then_stay_readable(closed: Path) -> None:
     """Two restatements: as reported is the first, the default the last, --as-of whatever was then."""
     nights = [FIRST, SECOND, Truth(ROWS - 30, weights=(0.5, 2.0))]

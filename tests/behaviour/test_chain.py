@@ -125,6 +125,7 @@ def test_a_source_published_again_during_the_run_does_not_disturb_it(chain: Path
     assert chosen(chain) == [(FIRST, 10), (SECOND, 4)]
 
 
+@pytest.mark.slow
 def test_a_backfill_of_a_job_that_reads_its_own_table_begins_with_the_oldest_day(fresh: Build) -> None:
     """Each day finds those before it; of any other job the newest day is there first."""
     root = fresh(rows=50)

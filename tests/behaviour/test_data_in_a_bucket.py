@@ -10,7 +10,7 @@ from deltalake import DeltaTable
 
 from nightscore import load, query, run
 from nightscore.cli.main import call
-from nightscore.common import NightscoreError, NotYet, open_workspace
+from nightscore.common import Broken, NightscoreError, NotYet, open_workspace
 from nightscore.store import collect_garbage
 from nightscore.store.catalog import read_catalog
 from nightscore.store.storage import homes
@@ -100,6 +100,14 @@ def test_another_machine_sees_it_and_goes_on(
     assert run(load("mini", other), DAYS[1]).status == "published"
     assert [entry.day for entry in read_catalog(open_workspace(workspace)).history] == list(DAYS[:2])
     assert scores(other) == scores(workspace)
+
+
+def test_a_model_that_is_gone_from_the_bucket_scores_no_more(workspace: Path, bucket: Objects) -> None:
+    """Though a machine has fetched it for an earlier night."""
+    run(load("mini", workspace), DAY)
+    bucket.remove("models/linear.onnx")
+    with pytest.raises(Broken, match=r"linear\.onnx"):
+        run(load("mini", workspace), DAYS[1])
 
 
 def requests_of_a_night(workspace: Path, proxy: Proxy, day: str) -> dict[str, int]:
@@ -197,6 +205,7 @@ def test_a_machine_that_dies_at_its_kth_write_is_taken_over_by_another(
     hold_to_one_night(other)
 
 
+@pytest.mark.slow
 def test_what_nobody_needs_is_collected_and_nothing_else(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

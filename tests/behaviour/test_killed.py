@@ -231,6 +231,7 @@ def test_rolling_forward_may_be_killed_too(published: Path) -> None:
     completes(published, NEW, runs=2)
 
 
+@pytest.mark.disk_only(reason="it looks for temporary names, which a bucket has not")
 @pytest.mark.slow
 def test_a_run_that_is_killed_over_and_over_leaves_only_temporary_names_that_no_reader_counts(
     published: Path,

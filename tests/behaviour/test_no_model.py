@@ -121,6 +121,7 @@ def test_the_scores_are_the_rows_of_the_features(root: Path) -> None:
     assert rows["part"].to_pylist() == (source["id"].to_numpy() % 7).tolist()
 
 
+@pytest.mark.slow
 def test_a_day_is_unchanged_or_restated_as_any_other(root: Path) -> None:
     """The same causes: nothing to do. Another input: late, and restated with what moved."""
     job = load("totals", root)
@@ -198,6 +199,7 @@ def test_a_large_day_is_cut_into_pieces_that_lose_nothing(fresh: Build, tmp_path
     assert first.equals(second) and first["id"].to_pylist() == list(range(MANY))
 
 
+@pytest.mark.slow
 def test_reviewers_see_it_whole(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """check, plan, run, report, why and recheck say that there is no model, or nothing of one."""
     job = load("totals", root)

@@ -239,6 +239,7 @@ def test_what_was_published_before_a_new_run_stays_readable(
 
 
 @pytest.mark.disk_only(reason="its inputs keep their times on disk alone")
+@pytest.mark.slow
 def test_a_closed_day_stays_closed_and_is_restated_once_more(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -238,6 +238,7 @@ def test_scores_that_are_not_their_rows_own_are_never_published(fresh: Build, fa
     assert tree(root / "data/tables") == {}
 
 
+@pytest.mark.slow
 def test_the_receipt_says_what_was_scored_again(fresh: Build) -> None:
     """Rows of each piece; the same rows for the same causes; a preview has a sample of its own."""
     root = fresh(rows=MANY, days=(DAY,))

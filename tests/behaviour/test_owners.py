@@ -160,6 +160,7 @@ def test_a_workspace_in_which_a_job_was_renamed_without_a_hand_over_shows_the_ne
     assert run(load("blue", root), OTHER_DAY).status == "published"
 
 
+@pytest.mark.slow
 def test_a_closed_day_stays_closed_for_whoever_has_the_table(tmp_path: Path) -> None:
     """Neither a rename nor a hand-over opens it; a restatement is compared with what was reported."""
     root = make(tmp_path, BLUE + "close: true\n")
@@ -223,6 +224,7 @@ def test_diff_late_and_verify_go_by_the_table(tmp_path: Path) -> None:
     assert held == {("blue", DAY, 1), ("blue", OTHER_DAY, 2), ("green", DAY, 2)}
 
 
+@pytest.mark.slow
 def test_a_table_that_one_job_drops_and_another_takes_up(tmp_path: Path) -> None:
     """Refused until it is handed over; its days stay what they were reported to be, for every reader."""
     root = make(tmp_path)
@@ -254,6 +256,7 @@ def test_a_renamed_job_whose_tables_have_other_names_begins_anew(tmp_path: Path)
     assert holds(root)
 
 
+@pytest.mark.slow
 def test_rejects_go_with_the_scores_of_their_day(tmp_path: Path) -> None:
     """A day that is run again without setting rows aside has no rejects of the run before."""
     rejecting = "domain:\n  a: {max: 0.5}\npolicy: {bad_row: reject, max_rejected: 100%}\n"
@@ -341,6 +344,7 @@ def test_a_held_day_is_not_released_after_a_hand_over(tmp_path: Path) -> None:
     assert seen(root) == plain(root) == truth(root, WEIGHTS[2])
 
 
+@pytest.mark.disk_only(reason="the lock of a killed process counts for a lease in a bucket; test_machines.py")
 @pytest.mark.parametrize("stage", ["publication", "commit blue_scores", "commit prices", "commit receipts"])
 @pytest.mark.sample(1)
 def test_a_night_killed_while_it_publishes_is_whole_or_refused_after_a_hand_over(
@@ -409,6 +413,7 @@ def claims(answers: Connection, root: Path, job: str, barrier: Any) -> None:
         answers.send({"error": "Broken", "message": str(error)})
 
 
+@pytest.mark.disk_only(reason="what one of several children did is looked at while another works")
 @pytest.mark.parametrize("rounds", [3, pytest.param(25, marks=pytest.mark.slow)])
 def test_of_two_jobs_that_claim_a_new_table_at_once_one_has_it(tmp_path: Path, rounds: int) -> None:
     """Two checkouts over one data folder: one day is whole, of the other nothing is published at all."""

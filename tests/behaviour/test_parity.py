@@ -171,6 +171,7 @@ def test_what_can_not_be_compared_is_refused_at_check(shop: Path, case: str) -> 
     assert said in str(found.value)
 
 
+@pytest.mark.disk_only(reason="it looks at no data")
 def test_an_input_without_days_has_no_lookback(shop: Path) -> None:
     """A table without partitions is read whole by the full query as by the night."""
     pq.write_table(pa.table({"x": [1]}), shop / "data/lake/rates.parquet")

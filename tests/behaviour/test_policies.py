@@ -158,6 +158,7 @@ def test_a_failed_audit_that_only_warns_is_recorded(fresh: Build) -> None:
     assert query("SELECT audits_failed AS n FROM receipts", root).to_pylist() == [{"n": 1}]
 
 
+@pytest.mark.slow
 def test_looking_back_by_version_and_by_time_shows_the_tables_as_they_were(fresh: Build) -> None:
     """`as_of` a version of `receipts`, or a time: all tables of that state, in every table alike."""
     root = fresh(days=(DAY,))

@@ -81,6 +81,7 @@ def test_too_small_a_disk_is_said_before_a_row_is_scored(tmp_path: Path, disk: D
     assert ours(root, "mini_scores").is_(Truth(ROWS), "mini_scores")
 
 
+@pytest.mark.slow
 def test_too_small_a_disk_for_the_features_is_said_before_they_are_made(tmp_path: Path, disk: Disk) -> None:
     """By the snapshot of the day before; and one whose scores don't fit then is not left on the disk."""
     job = JOB.replace("features: rows", "features: features.sql")

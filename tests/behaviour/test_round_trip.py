@@ -140,6 +140,7 @@ def test_a_flipped_bit_in_a_published_file_is_noticed(published: Path, table: st
             pq.read_table(copy, page_checksum_verification=True)
 
 
+@pytest.mark.disk_only(reason="it moves a workspace, and its inputs would have other times")
 def test_a_workspace_may_have_any_name(template: Path, tmp_path: Path) -> None:
     """Spaces, quotes, brackets, stars and other alphabets; what Delta cannot have in a path is refused."""
     from tests.behaviour.world import Truth, copy, ours

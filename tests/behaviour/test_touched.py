@@ -109,6 +109,7 @@ def test_a_closed_day_with_another_cause_does_not_name_the_file_that_was_touched
     assert "inputs" not in str(caught.value)
 
 
+@pytest.mark.disk_only(reason="it sets times of files, or counts reads of them")
 def test_a_restatement_reads_the_files_as_they_are_now(tmp_path: Path) -> None:
     """The plan of a run that scores has today's fingerprints, of a touched file, too."""
     root = make_workspace(tmp_path, rows=40, job=CLOSING)
@@ -122,6 +123,7 @@ def test_a_restatement_reads_the_files_as_they_are_now(tmp_path: Path) -> None:
     assert run(load("mini", root), DAYS[0]).status == "unchanged"
 
 
+@pytest.mark.disk_only(reason="it sets times of files, or counts reads of them")
 def test_a_long_lookback_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a receipt of the day before has, with the same fingerprint, is not read again."""
     from nightscore.pipeline.read import contents
@@ -135,6 +137,7 @@ def test_a_long_lookback_is_hashed_once(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(receipt.inputs) == 3 and all(file.sha256 for file in receipt.inputs)
 
 
+@pytest.mark.disk_only(reason="it sets times of files, or counts reads of them")
 def test_a_day_without_books_is_scored_again_and_its_inputs_are_not_hashed(tmp_path: Path) -> None:
     """As before: nothing is claimed of bytes that nobody has read."""
     root = make_workspace(tmp_path, rows=40)

@@ -36,6 +36,7 @@ CLOSED = {
 }
 
 
+@pytest.mark.disk_only(reason="a bucket has no modes")
 @pytest.mark.slow
 @pytest.mark.parametrize("missing", ["skip", pytest.param("wait", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("closed", CLOSED.values(), ids=CLOSED.keys())

@@ -185,6 +185,7 @@ def test_a_damaged_file_of_promotions_is_an_error_that_names_it(tmp_path):
         run(root)
 
 
+@pytest.mark.slow
 def test_the_command_line_judges_and_promotes(tmp_path, capsys):
     """As a person types it; --json is one document."""
     root = workspace(tmp_path, contest(NEXT) + WON, publish=True)

@@ -115,6 +115,7 @@ def test_two_columns_of_one_name_are_broken(fresh: Build) -> None:
 # --- missing, empty, rewritten ---
 
 
+@pytest.mark.disk_only(reason="a bucket has no empty folders")
 @pytest.mark.parametrize(
     "left", ["nothing", "a temporary file", "a file in a hidden folder", "an empty file"]
 )
@@ -188,6 +189,7 @@ def bits(values: pa.ChunkedArray) -> list[bytes]:
     return [struct.pack("<f", value) for value in values.to_pylist()]
 
 
+@pytest.mark.disk_only(reason="its examples make workspaces of their own")
 @settings(max_examples=2, suppress_health_check=list(HealthCheck), database=None)
 @given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=200))
 def test_every_float_is_kept_to_the_bit(tmp_path_factory: pytest.TempPathFactory, drawn: list[float]) -> None:
@@ -225,6 +227,7 @@ def keyed(root: Path, names: list[str]) -> Path:
     return root
 
 
+@pytest.mark.disk_only(reason="its examples make workspaces of their own")
 @settings(max_examples=2, suppress_health_check=list(HealthCheck), database=None)
 @given(st.lists(st.text(max_size=40), unique=True, max_size=50))
 def test_every_text_is_a_key(tmp_path_factory: pytest.TempPathFactory, drawn: list[str]) -> None:

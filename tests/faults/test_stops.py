@@ -217,6 +217,7 @@ def test_a_frozen_run_holds_up_no_other_day_and_no_other_job(fresh: Build) -> No
     assert all(ours(root, name, day).is_(Truth(ROWS, day=day), name) for name in TABLES for day in DAYS)
 
 
+@pytest.mark.disk_only(reason="a sign of life of a killed process counts for half an hour in a bucket")
 def test_a_killed_run_leaves_no_lock(published: Path) -> None:
     """P7, P9: a killed process leaves no lock behind that holds up the next run or `gc`."""
     from nightscore.common.workspace import open_workspace

@@ -95,35 +95,3 @@ def test_what_is_no_template_is_named(template: str, said: str) -> None:
     with pytest.raises(ValueError, match=r"allowed: ") as caught:
         parse_layout(template)
     assert said in str(caught.value)
-
-
-LOOSE = [
-    "{day:%Y%-m%-d}",
-    "x_{day:%Y-%-m-%-d}*.parquet",
-    "*{day:%-d.%m.%Y}",
-    "{day:%Y}/{day:%-m}{shop}/{day:%d}",
-    "{day:%-d%m%Y}",
-]
-
-
-@pytest.mark.parametrize("template", LOOSE)
-def test_a_day_of_one_digit_or_two_has_an_end(template: str) -> None:
-    """2026111 is 11 January and 1 November; 2026-1-15.parquet was 1 January where a star took the 5."""
-    with pytest.raises(ValueError, match=r"%-[md] in .* nothing says where it ends"):
-        parse_layout(template)
-
-
-def test_a_name_with_two_days_has_two_readings() -> None:
-    """Also of keys; a star alone may hold anything, and the text of a template tells the days apart."""
-    first, last = "YYYY=2026, MM=01, DD=04", "YYYY=2026, MM=01, DD=05"
-    level = parse_layout("*_{day:%Y%m%d}*.parquet").segments[0]
-    assert level.readings("x_20260104_20260105.parquet") == [first, last]
-    assert level.readings("x_20260104_1.parquet") == level.readings("x_y_20260104_z_1.parquet") == [first]
-    told = parse_layout("x_{day:%Y%m%d}_*.parquet").segments[0]
-    assert told.readings("x_20260104_20260105.parquet") == [first]
-    keys = parse_layout("{chain}_{shop}_{day:%Y%m%d}.parquet").segments[0]
-    assert keys.readings("a_b_20260104.parquet") == [f"chain=a, shop=b, {first}"]
-    assert keys.readings("a_b_c_20260104.parquet") == [
-        f"chain=a, shop=b_c, {first}",
-        f"chain=a_b, shop=c, {first}",
-    ]

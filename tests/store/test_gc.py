@@ -132,6 +132,7 @@ def test_dry_run_removes_nothing(job: Job) -> None:
     assert all((job.workspace.root / one.path).exists() for one in listed)
 
 
+@pytest.mark.slow
 def test_several_at_once_remove_the_same_and_none_fails(job: Job) -> None:
     """An operator's beside the nightly one: what another has removed by then is gone, and that is all."""
     with pytest.raises(KeyboardInterrupt):

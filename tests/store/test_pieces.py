@@ -87,6 +87,22 @@ def test_one_large_row_group_is_divided(rows: int, limit: int | None) -> None:
     assert all(piece.rows <= 2 * size for piece in cut_pieces(files_of([[rows]]), "m", limit))
 
 
+@given(FILES, LIMITS, st.integers(1000, 2_000_000))
+def test_a_job_says_how_many_rows_a_piece_has(groups: list[list[int]], limit: int | None, rows: int) -> None:
+    """Each piece but the last has as many rows as the job asks for, and less than three times as many."""
+    pieces = cut_pieces(files_of(groups), "m", limit, rows=rows)
+    assert sum(piece.rows for piece in pieces) == total(groups, limit)
+    assert all(rows <= piece.rows < 3 * rows for piece in pieces[:-1])
+
+
+def test_wide_rows_make_small_pieces() -> None:
+    """20 million rows of 1,000 bytes are no pieces of 1,000 MB each, as narrow ones are of a million rows."""
+    [narrow] = files_of([[20_000_000]])
+    wide = dataclasses.replace(narrow, bytes=20_000_000_000)
+    assert {piece.rows for piece in cut_pieces([narrow], "m")} == {1_000_000}
+    assert {piece.rows for piece in cut_pieces([wide], "m")[:-1]} == {256_000}
+
+
 def test_an_empty_day_is_one_empty_piece() -> None:
     """A day without rows still becomes one staged file, so that it can be published; no files are none."""
     for groups in ([[]], [[0]], [[], [0, 0]]):

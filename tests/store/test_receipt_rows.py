@@ -228,6 +228,7 @@ def test_gc_lets_the_log_tell_receipts_of_before(small: Path, monkeypatch: pytes
     assert seen(small) == expected(rows)
 
 
+@pytest.mark.slow
 def test_gc_keeps_the_receipts_that_older_versions_have(small: Path) -> None:
     """After another engine's OPTIMIZE, and however old: as of each version the same as before."""
     before = [query("SELECT * FROM receipts ORDER BY run_number", small, version) for version in (1, 2)]

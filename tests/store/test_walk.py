@@ -242,19 +242,6 @@ def test_a_partition_that_the_job_calls_otherwise_is_no_folder_to_move(space: Wo
         Walk(space, lake(space)).partitions(parse_layout("date"))
 
 
-def test_a_name_with_two_days_is_refused(space: Workspace) -> None:
-    """The first of them was taken, without a word; text in the template tells them apart."""
-    (lake(space) / "day=2020-01-03").rename(lake(space).parent / "elsewhere")
-    (lake(space) / "x_20200104_20200105.parquet").touch()
-    two = (
-        r"x_20200104_20200105.parquet: can be read in two ways: YYYY=2020, MM=01, DD=04; or .*, DD=05. Write"
-    )
-    with pytest.raises(Broken, match=two):
-        Walk(space, lake(space)).partitions(parse_layout("*_{day:%Y%m%d}*.parquet"))
-    told = Walk(space, lake(space)).partitions(parse_layout("x_{day:%Y%m%d}_*.parquet"))
-    assert [p.day for p in told.found] == [as_day("2020-01-04")]
-
-
 def test_a_file_beside_partitions_is_refused(space: Workspace) -> None:
     """Its rows would be of no day; a file by the name of a day is no partition."""
     for name in ("x.parquet", "day=2020-01-04"):

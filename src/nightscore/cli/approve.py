@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from nightscore.cli.options import AsJson, JobName, PublishedDay, open_chosen_workspace, parse_day_option
+from nightscore.cli.options import (
+    AsJson,
+    JobName,
+    On,
+    PublishedDay,
+    executor,
+    open_chosen_workspace,
+    parse_day_option,
+)
 from nightscore.cli.output import print_document, print_json, say
 
 if TYPE_CHECKING:
@@ -121,7 +129,7 @@ def rejects(job: JobName, /, *, day: PublishedDay, json: AsJson = False) -> int:
     return 0
 
 
-def replay_rejects(job: JobName, /, *, day: PublishedDay, json: AsJson = False) -> int:
+def replay_rejects(job: JobName, /, *, day: PublishedDay, on: On = None, json: AsJson = False) -> int:
     """Score the rejected rows of a published day again, after a fix, and republish the day.
 
     The day's other scores are carried over as they were; decisions and audits are made for all of them. Rows
@@ -132,7 +140,8 @@ def replay_rejects(job: JobName, /, *, day: PublishedDay, json: AsJson = False) 
     from nightscore.pipeline import replay_rejects as replay
 
     with show_progress() as report:
-        receipt = replay(load(job, open_chosen_workspace()), parse_day_option(day), report)
+        loaded = load(job, open_chosen_workspace())
+        receipt = replay(loaded, parse_day_option(day), report, executor=executor(on))
     return _print_published(receipt, json)
 
 

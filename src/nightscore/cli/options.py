@@ -14,6 +14,7 @@ from nightscore.common import Broken, Workspace, as_day, open_workspace
 
 if TYPE_CHECKING:
     from nightscore.job import Job
+    from nightscore.pipeline import Executor
     from nightscore.store import Restate
 
 Form = Literal["table", "csv", "json", "parquet"]
@@ -47,6 +48,26 @@ Settings = Annotated[
     Parameter(name="--set", negative="", help="NAME=VALUE: a parameter of the job; may be repeated."),
 ]
 Force = Annotated[bool, Parameter(negative="", help="Run although nothing has changed.")]
+
+
+On = Annotated[
+    Literal["ray"] | None,
+    Parameter(
+        help="Where the pieces are scored: ray, on the cluster at RAY_ADDRESS (auto: that of this machine); "
+        "default: in this process."
+    ),
+]
+
+
+def executor(on: Literal["ray"] | None) -> "Executor":
+    """Who scores the pieces, as --on says; a cluster is there before anything is planned."""
+    from nightscore.pipeline import LOCAL_THREADS, Ray
+
+    if on is None:
+        return LOCAL_THREADS
+    cluster = Ray()
+    cluster.connect()
+    return cluster
 
 
 def whole_number(_: Any, tokens: Sequence[Token]) -> int:

@@ -14,10 +14,12 @@ from nightscore.cli.options import (
     KnownAt,
     Limit,
     ModelPath,
+    On,
     Person,
     Reason,
     Restating,
     Settings,
+    executor,
     open_chosen_workspace,
     parse_day_option,
     parse_days,
@@ -99,7 +101,7 @@ def plan(
 def run(
     job: JobName, /, *, day: Day, force: Force = False, set: Settings = [], limit: Limit = None,
     model: ModelPath = None, device: Device = None, known_at: KnownAt = None, restate: Restating = False,
-    because: Reason = None, by: Person = None, json: AsJson = False,
+    because: Reason = None, by: Person = None, on: On = None, json: AsJson = False,
 ) -> int:  # fmt: skip
     """Score one day and publish it.
 
@@ -117,7 +119,7 @@ def run(
     restating = restatement(restate, because, by)
     request = RunRequest(settings(loaded, set), force, limit, model, device, known_at, restating)
     with show_progress() as report:
-        receipt = executors.run(loaded, parse_day_option(day), request, report=report)
+        receipt = executors.run(loaded, parse_day_option(day), request, executor=executor(on), report=report)
     if json:
         print_document(receipt.to_json(indent=2))
     else:
@@ -129,7 +131,7 @@ def backfill(
     job: JobName, /, *,
     from_: Annotated[str, Parameter(name="--from", help="The first day, YYYY-MM-DD.")],
     to: Annotated[str, Parameter(help="The last day, YYYY-MM-DD.")],
-    force: Force = False, set: Settings = [], json: AsJson = False,
+    force: Force = False, set: Settings = [], on: On = None, json: AsJson = False,
 ) -> int:  # fmt: skip
     """Run a range of days, the newest first; days that are published and unchanged are skipped.
 
@@ -146,7 +148,8 @@ def backfill(
     results: dict[str, Receipt | NightscoreError] = {}
     with show_progress() as report:
         request = RunRequest(settings(loaded, set), force)
-        for day, result in executors.backfill(loaded, *days, request, report=report):
+        who = executor(on)
+        for day, result in executors.backfill(loaded, *days, request, executor=who, report=report):
             results[day.isoformat()] = result
             if not json:
                 say(f"{day}  {_one_line(result)}")

@@ -13,7 +13,6 @@ names only, and opens nothing. Light to import.
 
 import calendar
 import datetime as dt
-import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,14 @@ DIRECTIVES = {  # of strptime, those that are digits -> (what they match, as a m
     "%Y": (r"[0-9]{4}", "YYYY"), "%m": (r"[0-9]{2}", "MM"), "%d": (r"[0-9]{2}", "DD"),
     "%-m": (r"[0-9]{1,2}", "M"), "%-d": (r"[0-9]{1,2}", "D"), "%j": (r"[0-9]{3}", "DDD"),
 }  # fmt: skip
+CALENDAR = {  # the digits that a calendar of our time has; of those of one or two the shorter first
+    "%Y": "(?:19|20)[0-9]{2}", "%m": "0[1-9]|1[0-2]", "%d": "0[1-9]|[12][0-9]|3[01]", "%-m": "[1-9]|1[0-2]",
+    "%-d": "[1-9]|[12][0-9]|3[01]", "%j": "[0-3][0-9]{2}",
+}  # fmt: skip
+LONGER = {"%-m": "1[0-2]|[1-9]", "%-d": "[12][0-9]|3[01]|[1-9]"}
+WAYS = (  # to read a name: whether as long as may be, and what a star is then (to a person it may be nothing)
+    (False, "[^/]+?"), (True, "[^/]*"), (True, "[^/]*?"),
+)  # fmt: skip
 DAY = "day"  # the column of a day that no one key holds
 ISO = "%Y-%m-%d"
 FILES = re.compile(r".*\.(parquet|parq|pq|csv|json|jsonl|ndjson)(\.gz|\.zst)?", re.IGNORECASE)
@@ -47,6 +54,14 @@ class Part:
         if self.kind == "text":
             return re.escape(self.text)
         return f"({DIRECTIVES[self.kind][0]})" if self.kind in DIRECTIVES else "([^/]+?)"
+
+    def strict(self, longer: bool, star: str) -> str:
+        """The same, of digits that a calendar has alone, as short or as long as may be."""
+        if self.kind == "text":
+            return self.pattern
+        digits = LONGER.get(self.kind, CALENDAR.get(self.kind)) if longer else CALENDAR.get(self.kind)
+        other = star if self.kind == "any" else "[^/]+" if longer else "[^/]+?"
+        return f"({digits or other})"
 
     @property
     def shown(self) -> str:
@@ -78,12 +93,6 @@ class Segment:
         return any(part.kind in DIRECTIVES for part in self.parts)
 
     @cached_property
-    def is_open(self) -> bool:
-        """Whether a star or a key stands beside another part that varies."""
-        varying = [part.kind for part in self.parts if part.kind != "text"]
-        return len(varying) > 1 and not {"any", "key"}.isdisjoint(varying)
-
-    @cached_property
     def head(self) -> str:
         """The text that a name of this level begins with; may be empty."""
         return self.parts[0].text if self.parts[0].kind == "text" else ""
@@ -102,20 +111,19 @@ class Segment:
         varying = [part for part in self.parts if part.kind != "text"]
         return list(zip(varying, found.groups(), strict=True))
 
-    def readings(self, name: str) -> list[str]:
-        """What a name of this level says of day and keys: once, or twice where it may be read in two ways.
+    def is_ambiguous(self, name: str) -> bool:
+        """Whether a name can be read in more than one way, such as 2026111 of a day without zeros."""
+        first, *others = (re.fullmatch(pattern, name) for pattern in self._strict)
+        return first is not None and any(self._said(found) != self._said(first) for found in others if found)
 
-        Where stars and keys take as little as they can they find the first day in a name, where they take as
-        much as they can, and a star may be nothing at all, the last one. Without either no name has two.
-        """
-        if not self.is_open:
-            return []
-        most = "".join("([^/]*)" if p.kind == "any" else p.pattern.replace("+?)", "+)") for p in self.parts)
-        ways = (re.fullmatch(way, name) for way in (self.pattern, most))
-        varying = [part for part in self.parts if part.kind != "text"]
-        said = (zip(varying, way.groups(), strict=True) for way in ways if way)
-        shown = (", ".join(f"{p.text or p.shown}={v}" for p, v in way if p.kind != "any") for way in said)
-        return list(dict.fromkeys(shown))
+    def _said(self, found: re.Match[str]) -> list[str]:
+        """What the parts say that count, which a star is not."""
+        varying = (part.kind for part in self.parts if part.kind != "text")
+        return [value for kind, value in zip(varying, found.groups(), strict=True) if kind != "any"]
+
+    @cached_property
+    def _strict(self) -> tuple[str, ...]:
+        return tuple("".join(part.strict(*way) for part in self.parts) for way in WAYS)
 
     def name_of(self, day: dt.date) -> str | None:
         """The name of this level for a day; None where it holds more than the day."""
@@ -183,9 +191,13 @@ class Layout:
 
     def _day_of(self, names: tuple[str, ...]) -> dt.date | None:
         found = self._matched(names)
-        if len(names) < len(self.segments) or found is None:
+        if len(names) < len(self.segments) or found is None or self.is_ambiguous(names):
             return None
         return _day({part.kind: value for part, value in found if part.kind in DIRECTIVES}, found)
+
+    def is_ambiguous(self, names: Sequence[str]) -> bool:
+        """Whether one of a path's first names can be read in more than one way, and so is of no one day."""
+        return any(segment.is_ambiguous(n) for segment, n in zip(self.segments, names, strict=False))
 
     def keys_of(self, names: Sequence[str]) -> dict[str, str]:
         """What the names of a path say of the columns beside the day."""
@@ -331,26 +343,10 @@ def _check(layout: Layout) -> None:
     kinds = {part.kind.replace("-", "") for segment in layout.segments for part in segment.parts}
     if not ({"%Y", "%m", "%d"} <= kinds or {"%Y", "%j"} <= kinds):
         raise ValueError(f"{template!r} does not say a whole day: year, month and day; {ALLOWED}")
-    if loose := next(filter(None, (_loose(segment) for segment in layout.segments)), None):
-        raise ValueError(
-            f"{loose} in {template!r} has one digit or two, and nothing says where it ends: 111 is 1/11 and "
-            "11/1; let a text that is no digit stand beside it, or write %m and %d"
-        )
     columns = [layout.column.lower(), *(key.lower() for key in layout.keys)]
     if len(set(columns)) < len(columns):
         twice = next(name for name in columns if columns.count(name) > 1)
         raise ValueError(f"{template!r} gives a value of {twice!r} twice; {ALLOWED}")
-
-
-def _loose(segment: Segment) -> str | None:
-    """A directive of one digit or two in a level that does not end where a digit does, if there is one."""
-    for part, after in itertools.pairwise((*segment.parts, Part("text", "/"))):
-        ends = after.kind == "text" and not after.text[0].isdigit()
-        if "-" in part.kind and not ends:
-            return part.kind
-        if "-" in after.kind and part.kind in ("any", "key"):
-            return after.kind
-    return None
 
 
 _ISO = tuple(_joined(list(_format(ISO, ISO))))

@@ -43,6 +43,13 @@ class Scoring(StrictModel):
         Annotated[int, Field(ge=1, le=1_000_000)] | Literal["auto"],
         Field(description="rows that are scored at once"),
     ] = "auto"
+    piece_rows: Annotated[
+        Annotated[int, Field(ge=1000, le=100_000_000)] | Literal["auto"],
+        Field(
+            description="rows of a piece, which one core scores and stages as one file; auto: an eighth of "
+            "the day, 32,768 to 1,000,000 rows of up to 256 MB"
+        ),
+    ] = "auto"
     tasks: Annotated[
         int, Field(ge=1, le=1000, description="tasks that share the pieces in Airflow, on any of its workers")
     ] = 1

@@ -27,6 +27,7 @@ from .publish.hand_over import job_names as job_names
 from .publish.hold import read_held_days as read_held_days
 from .publish.reconcile import key_hash_select as key_hash_select
 from .publish.reconcile import key_hash_text as key_hash_text
+from .ray_executor import Ray as Ray
 from .read import inputs as inputs
 from .read.contents import as_recorded as as_recorded
 from .read.days_seen import see_days as see_days

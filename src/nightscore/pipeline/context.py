@@ -110,17 +110,7 @@ class Day:
         Raises:
             NotYet: one is of another version; a plan that is made here names those that are here.
         """
-        planned, here = self.plan.versions, library_versions()
-        others = [
-            f"{name} {planned.get(name, NOT_INSTALLED)} (here: {here.get(name, NOT_INSTALLED)})"
-            for name in sorted(planned.keys() | here.keys())
-            if planned.get(name) != here.get(name)
-        ]
-        if others:
-            raise NotYet(
-                f"{self}: planned with other libraries than this process has: {', '.join(others)}; "
-                "plan again here (run the day again), or install the same versions wherever it is run"
-            )
+        refuse_versions(str(self), self.plan.versions)
 
     @property
     def sql_threads(self) -> int:
@@ -221,6 +211,25 @@ class Day:
 
     def _paths(self, relative: Iterable[str]) -> tuple[Path, ...]:
         return tuple(self.locate(path) for path in relative)
+
+
+def refuse_versions(shown: str, planned: Mapping[str, str]) -> None:
+    """Hold this process's libraries to those of a plan.
+
+    Raises:
+        NotYet: one is of another version.
+    """
+    here = library_versions()
+    others = [
+        f"{name} {planned.get(name, NOT_INSTALLED)} (here: {here.get(name, NOT_INSTALLED)})"
+        for name in sorted(planned.keys() | here.keys())
+        if planned.get(name) != here.get(name)
+    ]
+    if others:
+        raise NotYet(
+            f"{shown}: planned with other libraries than this process has: {', '.join(others)}; "
+            "plan again here (run the day again), or install the same versions wherever it is run"
+        )
 
 
 def _define_staged(engine: Engine, name: str, table: str, hidden: Sequence[str]) -> None:

@@ -143,7 +143,9 @@ def with_pieces(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
         plan.fingerprint, plan.versions, plan.chunk_rows, dataclasses.asdict(plan.variant), *tuned
     )
     smallest = SMALLEST_PIECE_OF_TEXTS if plan.variant.kind == "text" else SMALLEST_PIECE
-    return dataclasses.replace(plan, pieces=cut_pieces(source, maker, plan.limit, smallest))
+    asked = job.spec.scoring.piece_rows
+    pieces = cut_pieces(source, maker, plan.limit, smallest, None if asked == "auto" else asked)
+    return dataclasses.replace(plan, pieces=pieces)
 
 
 def refuse_full_disk(job: Job, plan: Plan, run: RunFolder, source: Sequence[InputFile]) -> None:

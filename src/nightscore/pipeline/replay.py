@@ -17,7 +17,7 @@ from nightscore.common import Broken, ProgressCallback, as_day, file_sha256, sil
 from nightscore.job import Job
 from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day
-from nightscore.pipeline.executors import LOCAL_THREADS
+from nightscore.pipeline.executors import LOCAL_THREADS, Executor
 from nightscore.pipeline.prepare import begin, streamed_files
 from nightscore.pipeline.read import inputs
 from nightscore.pipeline.request import RunRequest
@@ -52,7 +52,9 @@ REJECTS, FEATURES = "the rejects", "the features"  # names that no job's SQL can
 CARRIED = "carried"  # names of staged files
 
 
-def replay_rejects(job: Job, day: dt.date | str, report: ProgressCallback = silent) -> Receipt:
+def replay_rejects(
+    job: Job, day: dt.date | str, report: ProgressCallback = silent, *, executor: Executor = LOCAL_THREADS
+) -> Receipt:
     """Score the rejected rows of a published day again, and publish the day again.
 
     Rows that are no longer among the features, or have no key, stay rejected.
@@ -70,7 +72,7 @@ def replay_rejects(job: Job, day: dt.date | str, report: ProgressCallback = sile
         raise Broken(f"job {job.name}: {moment} is not published, so there is nothing to replay")
     if not before.rows.rejected:
         raise Broken(f"job {job.name}: {moment} was published without a reject; there is nothing to replay")
-    return _Replay(job, state, entry, before).publish(report)
+    return _Replay(job, state, entry, before).publish(executor, report)
 
 
 class _Replay:
@@ -95,15 +97,14 @@ class _Replay:
         self.scores = self.unharmed(state.files_of(entry, job.spec.scores_table), job.spec.scores_table)
         self.rejects = self.unharmed(state.files_of(entry, job.spec.rejects_table), job.spec.rejects_table)
 
-    def publish(self, report: ProgressCallback) -> Receipt:
+    def publish(self, executor: Executor, report: ProgressCallback) -> Receipt:
         """The receipt of the day, merged."""
         with self.run.in_use():
             plan = begin(self.job, self.plan, self.rows_again, self.with_carried, report=report)
             carried = [self.carry_over(i, file) for i, file in enumerate(self.scores)]
             carried[0] = dataclasses.replace(carried[0], **self.stage_still_rejected())
-            return publish_day(
-                self.job, plan, [*carried, *LOCAL_THREADS.map(self.job, plan, plan.pieces, report)], report
-            )
+            scored = executor.map(self.job, plan, plan.pieces, report)
+            return publish_day(self.job, plan, [*carried, *scored], report)
 
     def rows_again(self, job: Job, plan: Plan, _run: RunFolder, report: ProgressCallback) -> list[InputFile]:
         """The file of the rows that are scored again.

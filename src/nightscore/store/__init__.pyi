@@ -6,7 +6,9 @@ from . import owners as owners
 from . import run_folder as run_folder
 from . import storage as storage
 from . import table_schema as table_schema
+from .bucket_tables import bring as bring
 from .bucket_tables import fetch_data as fetch_data
+from .bucket_tables import object_mark as object_mark
 from .catalog import RESTATED_ROWS as RESTATED_ROWS
 from .catalog import RESTATEMENT_SCHEMAS as RESTATEMENT_SCHEMAS
 from .catalog import RESTATEMENTS as RESTATEMENTS
@@ -150,6 +152,7 @@ from .text_files import TextColumns as TextColumns
 from .text_files import is_wrong as is_wrong
 from .text_files import raw_sources as raw_sources
 from .text_files import written as written
+from .text_values import holds as holds
 from .trees import bucket_of as bucket_of
 from .trees import fetched as fetched
 from .trees import one_look as one_look

@@ -129,7 +129,7 @@ def hive_options(types: Mapping[str, str]) -> str:
     """What `read_parquet` is told so that folders give columns of these types, and no others."""
     if not types:
         return "hive_partitioning = false"
-    listed = ", ".join(f"{quote_identifier(key)}: {kind}" for key, kind in types.items())
+    listed = ", ".join(f"{quote_identifier(key)}: {literal(kind)}" for key, kind in types.items())
     return f"hive_partitioning = true, hive_types_autocast = false, hive_types = {{{listed}}}"
 
 

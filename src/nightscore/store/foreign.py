@@ -52,11 +52,12 @@ def refuse_table_above(workspace: Workspace, path: Path, tree: Tree) -> None:
 def _inside(workspace: Workspace, path: Path) -> Iterator[Path]:
     """The folders above a path: in the workspace its own; of a root all, for it may lie in a table."""
     own = (workspace.root.resolve(), workspace.data.resolve())
-    is_own = any(path.is_relative_to(home) for home in own)
-    homes = own if is_own else [root.folder for root in workspace.roots.values() if root.is_bucket]
-    mirrored = any(path.is_relative_to(home) for home in homes)
+    mirrors = [root.folder for root in workspace.roots.values() if root.is_bucket]
+    # A mirror may lie in the workspace, whose folders are none of the bucket's.
+    homes = [home for home in mirrors if path.is_relative_to(home)]
+    homes = homes or [home for home in own if path.is_relative_to(home)]
     for folder in path.parents:
-        if not mirrored or any(folder.is_relative_to(home) for home in homes):
+        if not homes or any(folder.is_relative_to(home) for home in homes):
             yield folder
 
 

@@ -6,10 +6,10 @@ been called. What would need more than whole files (delete files) or is not know
 
 import contextlib
 import datetime as dt
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 from nightscore.common import Broken, NightscoreError, Root
 from nightscore.store.bucket_tables import fetch, place_in
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 HINT = "metadata/version-hint.text"
 EPOCH = dt.date(1970, 1, 1)
+SECRETS = re.compile("uri|secret|token|credential|password|key|sas|string|auth|header", re.IGNORECASE)
 
 
 def read_iceberg(
@@ -36,7 +37,7 @@ def read_iceberg(
     Raises:
         Broken: there is no such table or snapshot, it can't be read or needs what is not known here.
     """
-    with _told(asked.shown):
+    with _told(asked.shown, catalog):
         table = _in_bucket(bucket, Path(place), asked) if bucket else _open(place, catalog, asked.shown)
         if table.current_snapshot() is None:
             raise Broken(f"{asked.shown}: has no snapshot: nothing was ever written")
@@ -45,12 +46,12 @@ def read_iceberg(
         if found is None:
             raise Broken(f"{asked.shown}: has no snapshot {asked.snapshot}")
         named = f"snapshot {found.snapshot_id}"
-        if asked.span is not None and (column := _column_of_days(table, asked)):
-            scan = scan.filter(_within(table, column, asked.span))
+        if asked.span is not None and (column := _column_of_days(table, scan, asked)):
+            scan = scan.filter(_within(scan, column, asked.span))
         shown = f"{asked.shown}, {named}"
         columns = _columns(scan, shown)
         tasks = list(scan.plan_files())
-        files = [_file(table, task, asked.partition, shown, bucket) for task in tasks]
+        files = [_file((table, scan, task), asked.partition, shown, bucket) for task in tasks]
     counted = [pair for pair in zip(tasks, files, strict=True) if asked.may_see(pair[1])]
     if asked.span is not None or asked.partition is None:
         for task, _ in counted:
@@ -112,15 +113,31 @@ def _metadata(place: Path, shown: str) -> Path:
 
 
 @contextlib.contextmanager
-def _told(shown: str) -> Iterator[None]:
-    """A context in which what pyiceberg can't do or read is `Broken`."""
+def _told(shown: str, catalog: str | None) -> Iterator[None]:
+    """A context in which what pyiceberg can't do or read is `Broken`, without what a catalog keeps secret."""
     try:
         yield
     except NightscoreError:
         raise
     except Exception as error:  # pyiceberg's own, and whatever its parsers and catalogs raise
         text = (str(error) or type(error).__name__).splitlines()[0]
-        raise Broken(f"{shown}: can't be read: {text}") from error
+        raise Broken(f"{shown}: can't be read: {_without_secrets(text, catalog)}") from None
+
+
+def _without_secrets(text: str, catalog: str | None) -> str:
+    """A message without what the settings of a catalog have in it, and without users of addresses."""
+    for value in _secrets(catalog) if catalog else ():
+        text = text.replace(value, "…")
+    return re.sub(r"(?<=//)[^/@\s]*@", "…@", text)
+
+
+def _secrets(catalog: str) -> list[str]:
+    """The values of a catalog's settings that may be secret, or have a secret in them; the longest first."""
+    from pyiceberg.utils.config import Config
+
+    settings = Config().get_catalog_config(catalog) or {}
+    values = [str(value) for key, value in settings.items() if SECRETS.search(key)]
+    return sorted((value for value in values if len(value) > 3), key=len, reverse=True)
 
 
 def _columns(scan: "DataScan", shown: str) -> tuple[SnapshotColumn, ...]:
@@ -135,12 +152,17 @@ def _columns(scan: "DataScan", shown: str) -> tuple[SnapshotColumn, ...]:
 
 
 def _partition_field(table: "Table", partition: str, spec: int) -> "PartitionField | None":
-    """The partition field of a spec that a name means, if its values say a day."""
-    fields = [field for field in table.specs()[spec].fields if field.name == partition]
-    return fields[0] if fields and str(fields[0].transform) in ("identity", "day") else None
+    """The partition field of a spec that a name means, its own or its column's, if its values say a day."""
+    fields = [f for f in table.specs()[spec].fields if str(f.transform) in ("identity", "day")]
+    by_name = [f for f in fields if f.name == partition]
+    by_column = [
+        f for f in fields if str(f.transform) == "identity"
+        and table.schema().find_column_name(f.source_id) == partition
+    ]  # fmt: skip
+    return next(iter([*by_name, *by_column]), None)
 
 
-def _column_of_days(table: "Table", asked: Asked) -> str | None:
+def _column_of_days(table: "Table", scan: "DataScan", asked: Asked) -> str | None:
     """The column that a table's files are cut by: that of the partition field, or of the input's rows."""
     if asked.partition is None:
         return asked.day_column
@@ -151,15 +173,15 @@ def _column_of_days(table: "Table", asked: Asked) -> str | None:
             f"{asked.shown}: {asked.partition!r} is no partition field by identity or day; its partition "
             f"fields: {fields}"
         )
-    return str(table.schema().find_field(field.source_id).name)
+    return scan.projection().find_column_name(field.source_id)
 
 
-def _within(table: "Table", column: str, span: Span) -> Any:
+def _within(scan: "DataScan", column: str, span: Span) -> Any:
     """A filter by which manifests and files of other days are not opened."""
     from pyiceberg.expressions import And, GreaterThanOrEqual, LessThan, Reference
     from pyiceberg.expressions.literals import literal
 
-    kind = str(table.schema().find_field(column).field_type)
+    kind = str(scan.projection().find_field(column).field_type)
     after = dt.date.max if span[1] == dt.date.max else span[1] + dt.timedelta(days=1)
     bounds = [span[0].isoformat(), after.isoformat()]
     if kind.startswith("timestamp"):
@@ -171,32 +193,44 @@ def _within(table: "Table", column: str, span: Span) -> Any:
 
 
 def _file(
-    table: "Table", task: "FileScanTask", partition: str | None, shown: str, bucket: Root | None
+    read: "tuple[Table, DataScan, FileScanTask]", partition: str | None, shown: str, bucket: Root | None
 ) -> SnapshotFile:
     """A data file, with its day.
 
     Raises:
         Broken: it is no Parquet, lies in no folder, or is of no day.
     """
-    address = urlsplit(task.file.file_path)
-    name = address.path.rpartition("/")[2]
-    place = place_in(bucket, task.file.file_path) if bucket else None
-    is_here = place or (bucket is None and address.scheme in ("", "file"))
-    if not is_here or task.file.file_format.value != "PARQUET":
+    table, scan, task = read
+    place = place_in(bucket, task.file.file_path) if bucket else _place(task.file.file_path)
+    if place is None or task.file.file_format.value != "PARQUET":
         where = bucket.at if bucket else "folders"
         raise Broken(f"{shown}: {task.file.file_path}: allowed are Parquet files in {where}")
-    values = dict(_values(table, task))
+    values = dict(_values(table, scan, task))
     day = None
     if partition is not None:
-        if _partition_field(table, partition, task.file.spec_id) is None:
+        field = _partition_field(table, partition, task.file.spec_id)
+        if field is None:
             raise Broken(
-                f"{shown}: {name} was written when the table had no partition field {partition!r} by "
+                f"{shown}: {place.name} was written when the table had no partition field {partition!r} by "
                 "identity or day, so its rows are of no known day; let its engine rewrite it"
             )
-        day = day_of(values[partition], partition, shown)
+        at = table.specs()[task.file.spec_id].fields.index(field)
+        day = day_of(_day_value(table, field, task.file.partition[at]), partition, shown)
         values[partition] = day.isoformat()
-    size = task.file.file_size_in_bytes
-    return SnapshotFile(place or Path(unquote(address.path)), day, values, size)
+    return SnapshotFile(place, day, values, task.file.file_size_in_bytes)
+
+
+def _place(address: str) -> Path | None:
+    """The file that an address of a table's metadata names; its path is as it is, and not encoded."""
+    path = re.sub(r"^file:(//[^/]*)?(?=/)", "", address)
+    return Path(path) if path.startswith("/") else None
+
+
+def _day_value(table: "Table", field: "PartitionField", value: Any) -> Any:
+    """The value of a partition field that says a day: a date, a text, or None."""
+    if value is None or str(field.transform) == "day":
+        return None if value is None else EPOCH + dt.timedelta(days=int(value))
+    return field.transform.to_human_string(table.schema().find_type(field.source_id), value)
 
 
 def _refuse_partly(task: "FileScanTask", shown: str) -> None:
@@ -210,15 +244,18 @@ def _refuse_partly(task: "FileScanTask", shown: str) -> None:
         )
 
 
-def _values(table: "Table", task: "FileScanTask") -> Iterator[tuple[str, str | None]]:
-    """The columns that have one value in a file: those of identity, and days of moments by their field."""
+def _values(table: "Table", scan: "DataScan", task: "FileScanTask") -> Iterator[tuple[str, str | None]]:
+    """The columns of the snapshot that have one value in a file: those of a partition by identity.
+
+    By number: a column of another name now is the same, and a nested field is no column.
+    """
+    columns = {field.field_id: field for field in scan.projection().fields}
     for place, field in enumerate(table.specs()[task.file.spec_id].fields):
-        value, transform = task.file.partition[place], str(field.transform)
-        if transform == "day":
-            yield field.name, None if value is None else (EPOCH + dt.timedelta(days=int(value))).isoformat()
-        elif transform == "identity":
-            source = table.schema().find_field(field.source_id)
-            if str(source.field_type).startswith(("binary", "fixed")):
-                continue  # its text is no literal; files have the column
-            text = None if value is None else field.transform.to_human_string(source.field_type, value)
-            yield source.name, text
+        column = columns.get(field.source_id)
+        if column is None or str(field.transform) != "identity":
+            continue
+        if str(column.field_type).startswith(("binary", "fixed")):
+            continue  # its text is no literal; files have the column
+        value = task.file.partition[place]
+        text = None if value is None else field.transform.to_human_string(column.field_type, value)
+        yield column.name, text

@@ -53,6 +53,11 @@ class MemoryBudget:
     arrow: int
 
     @property
+    def process(self) -> int:
+        """Bytes of a process that scores one piece and does nothing else."""
+        return LIBRARIES + self.piece.duckdb + self.piece.arrow + self.piece.scorer
+
+    @property
     def proof(self) -> int:
         """DuckDB's limit while it proves: what it can't hold of a large day it spills."""
         return min(MOST_PROOF, self.sql)

@@ -8,19 +8,23 @@ from nightscore.store.plan import InputFile, Piece, RowRange, json_digest
 PIECES = 8  # a day is cut in about this many, as far as a piece stays within these sizes
 SMALLEST_PIECE, LARGEST_PIECE = 32_768, 1_000_000  # rows
 SMALLEST_PIECE_OF_TEXTS = 1024  # a row of which takes some thousand times as long
+LARGEST_PIECE_BYTES = (
+    256_000_000  # of the files: what a machine fetches before it scores, and loses with a piece
+)
 
 
 def cut_pieces(
-    files: Sequence[InputFile], maker: str, limit: int | None = None, smallest: int = SMALLEST_PIECE
-) -> tuple[Piece, ...]:
+    files: Sequence[InputFile], maker: str, limit: int | None = None,
+    smallest: int = SMALLEST_PIECE, rows: int | None = None,
+) -> tuple[Piece, ...]:  # fmt: skip
     """The pieces of some files: whole row groups together, up to the size of a piece.
 
-    The size follows from the number of rows alone, not from the machine, so that every machine cuts
-    the same. `maker` is what the names of the staged files start from. `limit` keeps the first rows;
-    a piece has `smallest` rows or more.
+    The size follows from the files alone, not from the machine, so that every machine cuts the same.
+    `maker` is what the names of the staged files start from. `limit` keeps the first rows. A piece has about
+    `rows` rows, where the job says so; else `smallest` or more.
     """
     total = min(sum(f.rows for f in files), limit if limit is not None else 1 << 62)
-    target = min(max(total // PIECES, smallest), LARGEST_PIECE)
+    target = rows or _usual_rows(files, total, smallest)
     pieces: list[tuple[RowRange, ...]] = []
     ranges: list[RowRange] = []
     for portion in _portions(files, target, total):
@@ -36,6 +40,13 @@ def cut_pieces(
         Piece(i, ranges_, json_digest(maker, [dataclasses.astuple(r) for r in ranges_])[:32])
         for i, ranges_ in enumerate(pieces)
     )
+
+
+def _usual_rows(files: Sequence[InputFile], total: int, smallest: int) -> int:
+    """The rows of a piece of which a job says nothing."""
+    width = max(1, sum(f.bytes for f in files)) / max(1, sum(f.rows for f in files))
+    fitting = max(smallest, int(LARGEST_PIECE_BYTES / width))
+    return min(max(total // PIECES, smallest), fitting, LARGEST_PIECE)
 
 
 def _portions(files: Sequence[InputFile], target: int, left: int) -> list[RowRange]:

@@ -1,7 +1,7 @@
 """CSV and JSON lines as SQL reads them: by the types that a job declares, and never by a guess.
 
-Each value is read as it is written and cast by a rule of its own, since DuckDB would round 6.7 to an integer
-and take true for 1 without a word (2.0). A value that is none of its type is an error.
+Each value is read as it is written and cast by a rule of its own (`text_values`), since DuckDB would round
+6.7 to an integer and take true for 1 without a word (2.0). A value that is none of its type is an error.
 """
 
 import re
@@ -11,26 +11,39 @@ from pathlib import Path
 
 from nightscore.store.folder_columns import folder_reader
 from nightscore.store.sql_text import literal, quote_identifier
+from nightscore.store.text_values import DECIMAL, ENDLESS, FLOATS, pattern_of
 
 CSV = (
-    "header = true, auto_detect = false, delim = ',', quote = '\"', escape = '\"', nullstr = '', "
+    "header = true, auto_detect = false, nullstr = '', "
     "allow_quoted_nulls = false, strict_mode = true, null_padding = false, ignore_errors = false"
 )
 JSON = "format = 'newline_delimited', auto_detect = false, ignore_errors = false"
-INTEGER = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT|U?INTEGER)", re.IGNORECASE)
-DECIMAL = re.compile(r"(?:DECIMAL|NUMERIC)(?:\((\d+)(?:, ?(\d+))?\))?", re.IGNORECASE)
+NUMBER = re.compile(r"DECIMAL(\(.*\))?|FLOAT|DOUBLE")  # with places
 
 
 @dataclass(frozen=True)
 class TextColumns:
-    """The columns of text files: `format` is csv or json, `types` (name -> DuckDB type) as they are declared.
+    """The columns of text files: `format` is csv or json, `types` (name -> DuckDB's own name of a type).
 
-    `headers` are the names of a CSV file's columns in its own order.
+    `headers` are the names of a CSV file's columns in its own order. The rest is how CSV files are written.
     """
 
     format: str
     types: Mapping[str, str]
     headers: Mapping[Path, tuple[str, ...]]
+    delimiter: str = ","
+    quote: str = '"'
+    decimal: str = "."
+    encoding: str = "utf-8"
+
+    @property
+    def reader(self) -> tuple[str, str, str]:
+        """DuckDB's function, the type in which it gives values as they are written, and its options."""
+        if self.format != "csv":
+            return "read_json", "JSON", JSON
+        quote = literal(self.quote)
+        marks = f"delim = {literal(self.delimiter)}, quote = {quote}, escape = {quote}"
+        return "read_csv", "VARCHAR", f"{CSV}, {marks}, encoding = {literal(self.encoding)}"
 
 
 def text_source(
@@ -51,9 +64,7 @@ def raw_sources(
     groups: dict[tuple[str, ...], list[Path]] = {}
     for file in files:
         groups.setdefault(text.headers.get(file) or tuple(text.types), []).append(file)
-    function, kind, options = (
-        ("read_csv", "VARCHAR", CSV) if text.format == "csv" else ("read_json", "JSON", JSON)
-    )
+    function, kind, options = text.reader
     found = []
     for names, group in groups.items():
         columns = ", ".join(f"{literal(name)}: '{kind}'" for name in names)
@@ -65,52 +76,66 @@ def raw_sources(
 
 def written(text: TextColumns, name: str) -> str:
     """SQL for a value as its file has it, as text; null where it has none."""
-    column = quote_identifier(name)
-    return column if text.format == "csv" else f"({column} ->> '$')"
+    return _as_text(text, quote_identifier(name))
 
 
 def typed(text: TextColumns, name: str, kind: str) -> str:
     """SQL for a value of its type; an error where it is none."""
-    value = written(text, name)
-    if _is_list(text, kind):
-        return f"CAST({quote_identifier(name)} AS {kind})"
-    said = literal(f"no {kind}: ")
-    fitting = f"CASE WHEN {_fits(text, name, kind)} THEN {value} ELSE {said} || {value} END"
-    return f"CAST({fitting} AS {kind})" if _pattern(kind) else f"CAST({value} AS {kind})"
+    value, fits, said = (
+        _as_text(text, _item(text, name, kind)),
+        _fits(text, _item(text, name, kind), kind),
+        literal(f"no {kind}: "),
+    )
+    if fits is None:
+        return f"CAST({_castable(text, name, kind)} AS {kind})"
+    if kind.endswith("[]"):
+        cast = f"CAST({_castable(text, name, kind)} AS {kind})"
+        return f"CASE WHEN {value} IS NULL OR {fits} THEN {cast} ELSE error({said} || {value}) END"
+    wrong = f"error({said} || {value})" if kind == "VARCHAR" else f"{said} || {value}"
+    return f"CAST(CASE WHEN {value} IS NULL OR {fits} THEN {value} ELSE {wrong} END AS {kind})"
 
 
 def is_wrong(text: TextColumns, name: str, kind: str) -> str:
     """SQL for whether a value is there and is none of its type."""
-    value = written(text, name)
-    cast = f"TRY_CAST({quote_identifier(name) if _is_list(text, kind) else value} AS {kind})"
-    return f"({value} IS NOT NULL AND ({cast} IS NULL OR NOT ({_fits(text, name, kind)})))"
+    item = _item(text, name, kind)
+    value, fits = written(text, name), _fits(text, item, kind) or "true"
+    cast = f"TRY_CAST({_castable(text, name, kind)} AS {kind})"
+    return f"({value} IS NOT NULL AND ({cast} IS NULL OR NOT ({fits})))"
 
 
-def _is_list(text: TextColumns, kind: str) -> bool:
-    return kind.endswith("]") and text.format == "json"
+def _as_text(text: TextColumns, item: str) -> str:
+    return item if text.format == "csv" else f"({item} ->> '$')"
 
 
-def _fits(text: TextColumns, name: str, kind: str) -> str:
-    """SQL for whether a value is written so that its cast loses nothing."""
-    value, pattern = written(text, name), _pattern(kind)
-    if pattern is None:
-        return "true"
-    fits = f"regexp_full_match({value}, {literal(pattern)})"
+def _castable(text: TextColumns, name: str, kind: str) -> str:
+    """What is cast: of JSON a list as it is, all else its text."""
+    is_list = kind.endswith("]") and text.format == "json"
+    return quote_identifier(name) if is_list else _as_text(text, _item(text, name, kind))
+
+
+def _item(text: TextColumns, name: str, kind: str) -> str:
+    """SQL for a value as DuckDB casts it: a number of CSV with a point, whatever its file has instead."""
+    item = quote_identifier(name)
+    if text.decimal == "." or not NUMBER.fullmatch(kind):
+        return item
+    return f"(CASE WHEN contains({item}, '.') THEN 'a point: ' || {item} ELSE replace({item}, ',', '.') END)"
+
+
+def _fits(text: TextColumns, item: str, kind: str) -> str | None:
+    """SQL for whether a value, or each of a list, is written so that its cast loses nothing; None: any is."""
+    if kind.endswith("[]"):
+        one = f"e{kind.count('[')}"
+        fits = _fits(text, one, kind[:-2])
+        items = f"TRY_CAST({item} AS {'VARCHAR' if text.format == 'csv' else 'JSON'}[])"
+        return fits and f"len(list_filter({items}, lambda {one}: NOT ({fits}))) = 0"
+    value, pattern = _as_text(text, item), pattern_of(kind)
+    terms = [f"regexp_full_match({value}, {literal(pattern)})"] if pattern else []
+    if kind in FLOATS:
+        finite = f"NOT isinf(TRY_CAST({value} AS {kind}))"
+        terms.append(f"({finite} OR regexp_full_match({value}, {literal(ENDLESS)}))")
+    if text.format == "json" and kind == "VARCHAR":  # DuckDB writes 1.10 as 1.1, and 1e2 as 100.0
+        terms.append(f"json_type({item}) <> 'DOUBLE'")
     if text.format == "json" and DECIMAL.fullmatch(kind):  # a number of JSON is a double, of 15 digits
-        is_double = f"json_type({quote_identifier(name)}) = 'DOUBLE'"
-        fits += f" AND NOT ({is_double} AND length(regexp_replace({value}, '[^0-9]', '', 'g')) > 15)"
-    return fits
-
-
-def _pattern(kind: str) -> str | None:
-    """What a value has to look like where DuckDB would cast others, with a loss; None where it would not."""
-    if INTEGER.fullmatch(kind):
-        return "[+-]?[0-9]+"
-    if kind.upper() == "DATE":
-        return "[0-9]{4}-[0-9]{2}-[0-9]{2}"
-    if kind.upper() in ("BOOLEAN", "BOOL"):
-        return "(?i)true|false|t|f|1|0"
-    if found := DECIMAL.fullmatch(kind):
-        places = int(found[2] or (0 if found[1] else 3))
-        return rf"[+-]?[0-9]*([.][0-9]{{0,{places}}}0*)?"
-    return None
+        long = f"length(regexp_replace({value}, '[^0-9]', '', 'g')) > 15"
+        terms.append(f"NOT (json_type({item}) = 'DOUBLE' AND {long})")
+    return " AND ".join(terms) or None

@@ -15,6 +15,7 @@ from typing import NoReturn
 from nightscore.common import Broken, NotYet, Workspace, read_day
 from nightscore.job import Layout, Segment
 from nightscore.store.file_names import CHECKSUM, SUMS, UNFINISHED, allowed, hint, is_data, is_hidden
+from nightscore.store.folder_columns import NOTHING
 from nightscore.store.foreign import refuse_table, refuse_table_above
 from nightscore.store.found import Found, Partition, Partitions, Span
 from nightscore.store.trees import Entry, tree_of
@@ -107,7 +108,6 @@ class Walk:
             if self._is_ignored(entry):
                 yield path, "ignored"
             elif mine and self._kind(entry) == wanted:
-                self._refuse_two_readings(entry, segment)
                 yield from self._partition(layout, path, span)
             elif entry.name == SUMS or entry.name.endswith(CHECKSUM):
                 yield from [(path, "sums")] if entry.name == SUMS else []
@@ -251,15 +251,6 @@ class Walk:
             "begin with . (or _, without =), or name it in the input's ignore"
         )  # fmt: skip
 
-    def _refuse_two_readings(self, entry: Entry, segment: Segment) -> None:
-        """Raise Broken where a name has, say, two days: of which one its rows are can't be told from it."""
-        if len(ways := segment.readings(entry.name)) > 1:
-            self._refuse(
-                Path(entry.path),
-                f"can be read in two ways: {ways[0]}; or {ways[1]}. Write more of the name's text into the "
-                "partition, so that no * or {key} can hold a day, or name it in the input's ignore",
-            )
-
     def _is_ignored(self, entry: Entry) -> bool:
         if not self._ignore:
             return False
@@ -281,7 +272,9 @@ def _holds_some(layout: Layout, names: tuple[str, ...], span: Span | None) -> bo
 
 
 def _is_of(segment: Segment, name: str) -> bool:
-    """Whether a name is meant for a level of a layout: it matches, or has its hive key."""
+    """Whether a name is meant for a level of a layout: it matches, has its hive key, or is writers' null."""
+    if name == NOTHING and segment.hive_key is None and any(part.kind != "text" for part in segment.parts):
+        return True
     if is_hidden(name) and not segment.head:
         return False
     has_key = segment.hive_key is not None and name.startswith(segment.head)

@@ -273,6 +273,7 @@ def test_the_first_day_has_no_day_before(space: Path, audit: str) -> None:
     assert (found.passed, found.detail) == (True, "no day before")
 
 
+@pytest.mark.slow
 def test_the_day_before_is_the_last_one_published_before(space: Path) -> None:
     """Not the next one, not the day itself in another run, and not one that was skipped."""
     assert asked(space, BETWEEN, LAST, size=1_000).detail.endswith(f"0.5 times those of {FIRST}")

@@ -352,6 +352,7 @@ def test_a_published_type_does_not_change_from_one_night_to_the_next(tmp_path: P
     assert query("SELECT count(*) AS n FROM mini_scores", tmp_path)["n"].to_pylist() == [COUNT]
 
 
+@pytest.mark.slow
 def test_a_contract_keeps_a_published_type(tmp_path: Path) -> None:
     """Declared wide from the first day on, the producer's widening changes nothing."""
     job = widening_producer(tmp_path, "{id: BIGINT, a: FLOAT, b: FLOAT, x: BIGINT}")

@@ -231,6 +231,7 @@ def test_an_empty_lake_skips_no_day(tmp_path: Path) -> None:
         run(load("mini", root), "2026-01-07")
 
 
+@pytest.mark.slow
 def test_a_report_says_the_days_seen_and_what_is_ignored(tmp_path: Path) -> None:
     """Where it shows the inputs."""
     pytest.importorskip("jinja2")

@@ -238,3 +238,35 @@ def test_folders_that_give_other_columns_are_refused(
     """No row lacks a column, and none has two values of one."""
     with pytest.raises(Broken, match=says):
         run(load("mini", workspace(tmp_path, SQL, stores)), DAY)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("INTEGER", "1.7"), ("INT4", "1.7"), ("INTEGER", "1e2"), ("DATE", "2020-01-01 23%3A00"), ("DOUBLE", "1e400"),
+        ("'DECIMAL(5, 2)'", "1.239"), ("'TIMESTAMP'", "2020-01-01T23%3A30-05%3A00"), ("BOOLEAN", "yes"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("template", ["dt", "'{day:%Y%m%d}'"])
+def test_a_folder_is_not_cast_with_a_loss(tmp_path: Path, kind: str, value: str, template: str) -> None:
+    """DuckDB would take 1.7 for the integer 2: the folder is named, whatever the type is called."""
+    contract = CONTRACT.replace("INTEGER", kind)
+    root = workspace(
+        tmp_path,
+        SQL.replace("partition: dt", f"partition: {template}, columns: {contract}"),
+        {f"store={value}": rows(1)},
+    )
+    if template != "dt":
+        (root / f"data/lake/rows/dt={DAY}").rename(root / "data/lake/rows/20200103")
+    with pytest.raises(Broken, match=r"its folder says store = '.*', which is no "):
+        run(load("mini", root), DAY)
+
+
+@pytest.mark.parametrize(("kind", "value"), [("INT", 7), ("'DECIMAL(5, 2)'", "7.00")])
+def test_a_type_of_a_folder_may_be_spelled_as_sql_allows(tmp_path: Path, kind: str, value: object) -> None:
+    """INT is INTEGER, and a decimal has a comma in it."""
+    contract = CONTRACT.replace("INTEGER", kind)
+    job = SQL.replace("partition: dt", f"partition: dt, columns: {contract}")
+    root = workspace(tmp_path, job, {"store=007": rows(1)})
+    run(load("mini", root), DAY)
+    assert [(str(s), i) for s, i, _ in published(root)] == [(str(value), 1)]

@@ -3,6 +3,7 @@
 import datetime as dt
 import gzip
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from deltalake import DeltaTable
 from nightscore import Broken, load, run
 from nightscore.pipeline import inputs, plan_day
 from nightscore.pipeline.read.absent import missing
-from nightscore.store import Engine, EngineResources
+from nightscore.pipeline.read.integrity import verify_inputs
+from nightscore.store import Engine, EngineResources, SqlMistakes
 from tests.support.workspace import JOB, make_workspace
 
 DAYS = [dt.date(2026, 1, 30), dt.date(2026, 1, 31), dt.date(2026, 2, 1), dt.date(2026, 2, 2)]
@@ -150,6 +152,72 @@ def test_the_published_rows_are_those_of_parquet(form: str, features: str, tmp_p
         table = DeltaTable(str(root / "data/tables/mini_scores")).to_pyarrow_table().to_pandas()
         published.append(table.drop(columns="run_id").sort_values("id", ignore_index=True))
     pd.testing.assert_frame_equal(*published)
+
+
+GERMAN = "csv: {delimiter: ';', quote: \"'\", decimal: ',', encoding: latin-1}"
+
+
+def write_german(folder: Path) -> None:
+    """The same rows as a spreadsheet of another country saves them."""
+    frame = rows()
+    for day in DAYS:
+        (folder / f"day={day}").mkdir(parents=True)
+        part = frame[frame["day"] == day].drop(columns="day").assign(note="Größe; 'x'")
+        options = {"sep": ";", "decimal": ",", "quotechar": "'", "encoding": "latin-1", "index": False}
+        part.astype({"amount": float}).to_csv(folder / f"day={day}/x.csv", **options)
+
+
+def test_csv_as_other_countries_write_it(tmp_path: Path) -> None:
+    """The rows are those of Parquet, to the cent; a text keeps its letters, delimiters and quotes."""
+    columns = COLUMNS.replace("a: FLOAT", "note: VARCHAR, a: FLOAT")
+    write_german(tmp_path / "w/data/in")
+    write_parquet(tmp_path / "x/data/in")
+    job = job_over(tmp_path / "w", f"partition: day, format: csv, {GERMAN}, {columns}")
+    other = job_over(tmp_path / "x", "partition: day")
+    select = "SELECT id, region, amount, a, b FROM rows ORDER BY id"
+    assert seen(job, DAY, select) == seen(other, DAY, select)
+    assert seen(job, DAY, "SELECT DISTINCT note FROM rows") == [("Größe; 'x'",)]
+
+
+@pytest.mark.parametrize(
+    ("form", "line", "said"),
+    [
+        (GERMAN, "2;eu;1.234,5;0;0", r"column 'amount': '1\.234,5' is no DECIMAL"),
+        (GERMAN, "2;eu;1.5;0;0", r"column 'amount': '1\.5' is no DECIMAL"),
+        (GERMAN, "2;eu;1,239;0;0", r"column 'amount': '1,239' is no DECIMAL"),
+        (GERMAN, "2;eu;1;0.5;0", r"column 'a': '0\.5' is no FLOAT"),
+        (GERMAN, "2;\x80;1;0;0", r"the byte 80 is no letter of latin-1 \(of Windows-1252 it may be '€'\)"),
+        ("csv: {delimiter: ';'}", "2;eu;1,5;0;0", r"column 'amount': '1,5' is no DECIMAL"),
+        ("csv: {delimiter: ';'}", "2;\xe9;1;0;0", r"x\.csv: line 3: Invalid unicode"),
+        ("csv: {delimiter: '|'}", "2;eu;1;0;0", r"column 'id' is not in its header"),
+    ],
+)
+def test_what_is_not_written_as_the_job_says_stops_the_run(
+    tmp_path: Path, form: str, line: str, said: str
+) -> None:
+    """Never another number, or another letter."""
+    path = tmp_path / f"w/data/in/day={DAY}/x.csv"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(f"id;region;amount;a;b\n1;eu;1;0;0\n{line}\n".encode("latin-1"))
+    job = job_over(tmp_path / "w", f"partition: day, format: csv, {form}, {COLUMNS}")
+    with pytest.raises(Broken, match=said):
+        run(job, DAY.isoformat())
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("format: csv, csv: {decimal: ','}", "decimal and delimiter are both a comma"),
+        ("format: csv, csv: {delimiter: ';', quote: ';'}", "have to differ"),
+        ("format: csv, csv: {delimiter: ab}", "delimiter"),
+        ("format: csv, csv: {encoding: cp1252}", "latin-1"),
+        ("format: json, csv: {delimiter: ';'}", "the format is json"),
+    ],
+)
+def test_a_form_of_csv_that_can_t_be_is_refused(tmp_path: Path, spec: str, said: str) -> None:
+    """With the line of job.yaml."""
+    with pytest.raises(Broken, match=said):
+        job_over(tmp_path / "w", f"partition: day, {spec}, {COLUMNS}")
 
 
 HEAD = "id,region,amount,a,b\n1,eu,1.00,0,0\n"
@@ -361,3 +429,67 @@ def test_row_groups_of_other_days_are_not_read(tmp_path: Path) -> None:
     with Engine([view], EngineResources(1, 200_000_000, tmp_path)) as engine:
         plan = engine._connection.execute("EXPLAIN ANALYZE SELECT sum(x) FROM rows").fetchall()[0][1]
     assert "at>=" in plan.replace(" ", "")
+
+
+LOSSY = {  # what DuckDB would cast without a word -> (the type as a job may write it, what is written)
+    "an alias": ("INT4", "1.7"), "another": ("LONG", "1.7"), "of a decimal": ("'DEC(10,2)'", "1.239"),
+    "a list": ("'INTEGER[]'", "[1.7, 2]"), "infinite": ("FLOAT", "1e39"), "a double": ("DOUBLE", "1e400"),
+    "digits apart": ("DOUBLE", "1_000"), "of another zone": ("TIMESTAMP", "2026-01-05T23:30:00-05:00"),
+    "nanoseconds": ("TIMESTAMP", "2026-01-05 10:00:00.1234567"), "a word": ("TIMESTAMP", "epoch"),
+    "part of a second": ("TIMESTAMP_S", "2026-01-05 10:00:00.7"),
+}  # fmt: skip
+WHOLE = {
+    "an alias": ("INT4", "17", 17), "a list": ("'INTEGER[]'", "[7, -2]", [7, -2]),
+    "endless": ("DOUBLE", "-inf", -np.inf), "exponent": ("FLOAT", "-1.5e3", -1500.0),
+    "UTC": ("TIMESTAMP", "2026-01-05T23:30:00Z", dt.datetime(2026, 1, 5, 23, 30)),
+    "a zone": ("TIMESTAMPTZ", "2026-01-05T23:30:00-05:00", dt.datetime(2026, 1, 6, 4, 30, tzinfo=dt.UTC)),
+    "no more than zeros": ("TIMESTAMP_S", "2026-01-05 10:00:00.000", dt.datetime(2026, 1, 5, 10)),
+}  # fmt: skip
+
+
+def one_value(root: Path, form: str, kind: str, said: str) -> object:
+    """A job over one row, whose column v is written so."""
+    job = job_over(root, f"partition: day, format: {form}, columns: {{id: BIGINT, v: {kind}}}")
+    folder = root / f"data/in/day={DAY}"
+    folder.mkdir(parents=True)
+    if form == "csv":
+        (folder / "x.csv").write_text(f'id,v\n1,"{said}"\n')
+    else:
+        quoted = said if said.startswith("[") else json.dumps(said)
+        (folder / "x.json").write_text(f'{{"id": 1, "v": {quoted}}}\n')
+    return job
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+@pytest.mark.parametrize(("kind", "said"), LOSSY.values(), ids=LOSSY)
+def test_no_value_is_cast_with_a_loss(form: str, kind: str, said: str, tmp_path: Path) -> None:
+    """Neither where rows are read nor where they are checked: it is named, as is the type by its own name."""
+    job = one_value(tmp_path / "w", form, kind, said)
+    with pytest.raises(Broken, match=re.escape(said.partition(" ")[0])), SqlMistakes("rows"):
+        seen(job, DAY, "SELECT v FROM rows")
+    with pytest.raises(Broken, match=r"column 'v': .* is no "):
+        verify_inputs(job, inputs.resolve_inputs(job, DAY))
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+@pytest.mark.parametrize(("kind", "said", "value"), WHOLE.values(), ids=WHOLE)
+def test_a_value_that_a_type_holds_is_read(
+    form: str, kind: str, said: str, value: object, tmp_path: Path
+) -> None:
+    """The moment, the number or the list that Python has of it."""
+    job = one_value(tmp_path / "w", form, kind, said)
+    verify_inputs(job, inputs.resolve_inputs(job, DAY))
+    assert seen(job, DAY, "SELECT v FROM rows") == [(value,)]
+
+
+def test_a_number_of_json_is_no_text(tmp_path: Path) -> None:
+    """1.10 would be the text 1.1: who writes a text quotes it."""
+    job = one_value(tmp_path / "w", "json", "VARCHAR", "[1.10]")
+    file = tmp_path / f"w/data/in/day={DAY}/x.json"
+    for said in ("1.10", "1e2"):
+        file.write_text(f'{{"id": 1, "v": {said}}}\n')
+        with pytest.raises(Broken, match=r"column 'v': .* is no VARCHAR"):
+            verify_inputs(job, inputs.resolve_inputs(job, DAY))
+    file.write_text('{"id": 1, "v": "1.10"}\n{"id": 2, "v": 12}\n{"id": 3, "v": null}\n')
+    verify_inputs(job, inputs.resolve_inputs(job, DAY))
+    assert seen(job, DAY, "SELECT v FROM rows ORDER BY id") == [("1.10",), ("12",), (None,)]

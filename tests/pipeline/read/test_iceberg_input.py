@@ -34,8 +34,9 @@ from pyiceberg.manifest import (
     write_manifest_list,
 )
 from pyiceberg.table import StaticTable, Table
-from pyiceberg.transforms import DayTransform
+from pyiceberg.transforms import DayTransform, IdentityTransform
 from pyiceberg.types import LongType
+from pyiceberg.utils.config import Config
 
 DAYS = [dt.date(2020, 1, day) for day in (1, 2, 3)]
 DAY = DAYS[1]
@@ -332,3 +333,108 @@ def test_equality_deletes_are_refused(tmp_path: Path) -> None:
     place = with_deletes(tmp_path, table, DataFileContent.EQUALITY_DELETES, ["id"], [1, 4])
     workspace(tmp_path, f"iceberg: {place}, partition: day", sql=SQL)
     assert "delete" in message(tmp_path)
+
+
+def partitioned(root: Path, rows: pa.Table, *fields: tuple[str, str]) -> Table:
+    """A table partitioned by some columns, each with the name of its partition field."""
+    made = catalog(root).create_table("shop.sales", schema=rows.schema)
+    with made.update_spec() as spec:
+        for column, name in fields:
+            spec.add_field(column, IdentityTransform(), name)
+    made.append(rows)
+    return made
+
+
+def with_column(name: str, values: list[Any], kind: pa.DataType | None = None) -> pa.Table:
+    return rows(len(values)).append_column(name, pa.array(values, kind))
+
+
+def test_a_partition_by_a_nested_field_is_no_column_of_that_name(tmp_path: Path) -> None:
+    """`place.region` is another than `region`, whose values are those of the rows."""
+    nested = with_column("place", [{"region": f"in {i % 2}"} for i in range(90)])
+    table = partitioned(tmp_path, nested, ("day", "day"), ("place.region", "place_region"))
+    of_job(tmp_path, table, sql=SQL)
+    assert same(seen(tmp_path), truth(table, ("id", "a", "b", "region")))
+
+
+def test_a_partition_goes_by_its_column_whatever_that_is_called_now(tmp_path: Path) -> None:
+    """Two columns swap their names: at either snapshot each row has the values of its own columns."""
+    table = partitioned(
+        tmp_path, with_column("other", [f"o{i}" for i in range(90)]), ("day", "day"), ("region", "part")
+    )
+    before = table.current_snapshot()
+    assert before
+    for old, new in (("region", "x"), ("other", "region"), ("x", "other")):
+        with table.update_schema() as update:
+            update.rename_column(old, new)
+    wanted = ("id", "a", "b", "region", "other")
+    for i, snapshot in enumerate((None, before.snapshot_id)):
+        pinned = "" if snapshot is None else f", snapshot: {snapshot}"
+        root = workspace(
+            tmp_path / f"w{i}",
+            f"iceberg: t/v1.metadata.json, partition: day{pinned}",
+            SQL.replace("region", "region, other"),
+        )
+        (root / "t").mkdir()
+        (root / "t/v1.metadata.json").write_text(
+            Path(table.metadata_location.removeprefix("file://")).read_text()
+        )
+        (root / "workspace.yaml").write_text(f"roots: {{lake: {tmp_path / 'data/lake'}}}\n")
+        found = seen(root).select(wanted)
+        assert found.to_pylist() == truth(table, wanted, snapshot=snapshot).to_pylist()
+
+
+@pytest.mark.parametrize("name", ["day", "of_day"])
+def test_a_day_column_that_was_renamed_is_still_the_partition(tmp_path: Path, name: str) -> None:
+    """By the name of the partition field, and by that of the column now."""
+    table = partitioned(tmp_path, rows(90), ("day", "day"))
+    with table.update_schema() as update:
+        update.rename_column("day", "of_day")
+    root = of_job(tmp_path, table, f"partition: {name}", sql="SELECT id, a, b, region FROM rows", keep="a")
+    found = table.scan(row_filter=f"of_day = '{DAY}'").to_arrow()
+    assert seen(root)["id"].to_pylist() == sorted(found["id"].to_pylist())
+
+
+MOMENT = dt.datetime(1969, 12, 31, 3, 4, 5, 678901)
+PARTS = {  # values whose folders' names have to be encoded by some writers, and are no addresses
+    "a moment": (MOMENT, pa.timestamp("us")), "of a zone": (MOMENT.replace(tzinfo=dt.UTC), pa.timestamp("us", "UTC")),
+    "a time": (dt.time(1, 2, 3, 4), pa.time64("us")), "a path": ("a/b?c#d%41 +e", pa.string()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "kind"), PARTS.values(), ids=PARTS)
+def test_paths_of_files_are_read_as_they_stand_in_the_metadata(
+    tmp_path: Path, value: object, kind: pa.DataType
+) -> None:
+    """Decoded, %3A would be another file, which is gone."""
+    table = partitioned(tmp_path, with_column("v", [value] * 90, kind), ("day", "day"), ("v", "v"))
+    root = of_job(
+        tmp_path,
+        table,
+        sql="SELECT id, a, b, region, CAST(v AS VARCHAR) AS v FROM rows",
+        keep="a, region, v",
+    )
+    shown = (
+        str(value)
+        if not isinstance(value, dt.datetime) or value.tzinfo is None
+        else f"{value:%Y-%m-%d %H:%M:%S.%f}+00"
+    )
+    assert seen(root)["v"].to_pylist() == [shown] * 30
+
+
+ADDRESSES = [
+    "postgres//bob:s3cr3t-word@host/db",
+    "odd://bob:s3cr3t-word@host/db",
+    "http://bob:s3cr3t-word@127.0.0.1:9/x",
+]
+
+
+@pytest.mark.parametrize("uri", ADDRESSES)
+def test_no_setting_of_a_catalog_stands_in_a_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str
+) -> None:
+    """Pyiceberg repeats an address that it does not understand, password and all."""
+    monkeypatch.setenv("PYICEBERG_CATALOG__SHOP__URI", uri)
+    monkeypatch.setattr("pyiceberg.catalog._ENV_CONFIG", Config())
+    workspace(tmp_path, "iceberg: shop.sales, catalog: shop, partition: day")
+    assert "s3cr3t-word" not in message(tmp_path)

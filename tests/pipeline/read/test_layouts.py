@@ -4,6 +4,7 @@ import datetime as dt
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import duckdb
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 from deltalake import DeltaTable
 
 from nightscore import Broken, load, run
-from nightscore.job import Job
+from nightscore.job import Job, parse_layout
 from nightscore.pipeline import inputs
 from nightscore.pipeline.read.absent import missing
 from nightscore.store import Engine, EngineResources
@@ -313,3 +314,61 @@ def test_two_thousand_days_stay_quick(tmp_path: Path) -> None:
         spent[name] = one, time.perf_counter() - began
     (plain_one, plain_every), (other_one, other_every) = spent.values()
     assert other_one < 5 * plain_one + 1 and other_every < 5 * plain_every + 1
+
+
+ISO = "2026-01-05"
+READINGS = {  # (template, name) -> the day, by hand; none where it could be two days, or two values
+    ("{day:%Y%-m%-d}", "2026111"): None, ("{day:%Y%-m%-d}", "20261121"): "2026-11-21",
+    ("{day:%Y-%-m-%-d}", "2026-1-11"): "2026-01-11", ("v*{day:%-d-%m-%Y}.csv", "v115-01-2026.csv"): None,
+    ("{a}{b}_{day:%Y%m%d}", "xyz_20260105"): None, ("{a}-{b}_{day:%Y%m%d}", "x-z_20260105"): "2026-01-05",
+    ("{a}-{b}_{day:%Y%m%d}", "x-y-z_20260105"): None, ("*_{day:%Y%m%d}.csv", "a_1_20260105.csv"): ISO,
+    ("*{day:%Y%m%d}*.csv", "s20260105120000x.csv"): ISO, ("*_*_{day:%Y%m%d}.csv", "a_b_c_20260105.csv"): ISO,
+    ("*_{day:%Y%m%d}*.csv", "x_20260104_20260105.csv"): None,
+    ("*_{day:%Y%m%d}*.csv", "x_20260105_7.csv"): ISO,
+    ("x_{day:%Y%m%d}_*.csv", "x_20260105_20260106.csv"): ISO,
+    ("x_{day:%Y-%-m-%-d}*.csv", "x_2026-1-15.csv"): None, ("*{day:%-d.%m.%Y}", "15.01.2026"): None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("template", "name"), READINGS)
+def test_a_name_that_could_be_of_two_days_is_of_none(template: str, name: str) -> None:
+    """2026111 is the 11th of January, or the 1st of November: nobody guesses."""
+    day = parse_layout(template).day_of([name])
+    assert (day and day.isoformat()) == READINGS[template, name]
+
+
+def test_a_name_of_two_days_is_refused_and_says_why(tmp_path: Path) -> None:
+    """A night of either day would read the other's rows, or find none."""
+    job = job_over(tmp_path / "w", "{day:%Y%-m%-d}.parquet")
+    lake = tmp_path / "w/data/in"
+    lake.mkdir(parents=True)
+    rows()[["id", "a", "b", "region"]].to_parquet(lake / "2026111.parquet", index=False)
+    with pytest.raises(Broken, match=r"2026111\.parquet: .* is no day; .*can be read in two ways"):
+        inputs.resolve_inputs(job, dt.date(2026, 1, 11))
+
+
+def test_the_null_of_a_folder_without_a_key_is_no_hidden_name(tmp_path: Path) -> None:
+    """Hive's name of a null as a folder without a key: its rows are read, by pandas."""
+    frame = rows()
+    frame.loc[frame["region"] == REGIONS[1], "region"] = None
+    lake = tmp_path / "w/data/in"
+    for (day, region), part in frame.groupby(["day", "region"], dropna=False):
+        name = "__HIVE_DEFAULT_PARTITION__" if pd.isna(region) else quote(region, safe="")
+        (lake / name / str(day)).mkdir(parents=True)
+        part.drop(columns=["day", "region"]).to_parquet(lake / name / str(day) / "x.parquet", index=False)
+    job = job_over(tmp_path / "w", "{region}/{day}")
+    own = frame[frame["day"] == DAY]
+    found = seen(job, DAY, "SELECT id, region FROM rows")
+    assert sorted(found["id"]) == sorted(own["id"])
+    assert found["region"].isna().sum() == own["region"].isna().sum() == 20
+
+
+def test_a_folder_of_no_day_without_a_key_is_a_policy_too(tmp_path: Path) -> None:
+    """Left out only where the input says so."""
+    lake = tmp_path / "w/data/in"
+    for name in ("20260201", "__HIVE_DEFAULT_PARTITION__"):
+        (lake / name).mkdir(parents=True)
+        rows()[["id", "a", "b", "region"]].to_parquet(lake / name / "x.parquet", index=False)
+    job = job_over(tmp_path / "w", "{day:%Y%m%d}")
+    with pytest.raises(Broken, match="these are rows without one; no_day: ignore"):
+        inputs.resolve_inputs(job, DAY)

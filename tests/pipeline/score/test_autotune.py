@@ -237,6 +237,7 @@ def test_a_day_of_few_rows_is_not_measured(job: Job, offer: Offer, monkeypatch: 
     assert found.tried == () and not list((job.workspace.root / "data/choices").glob("*.json"))
 
 
+@pytest.mark.slow
 def test_when_the_time_is_over_the_rest_is_not_tried(
     job: Job, offer: Offer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -291,6 +291,7 @@ def test_another_job_reads_the_scores_over_days_with_and_without_a_challenger(tm
     assert catalog.query("SELECT DISTINCT n FROM other_scores", root).to_pylist() == [{"n": 1}]
 
 
+@pytest.mark.slow
 def test_a_replay_of_rejects_carries_the_challengers_scores(tmp_path):
     """The rows that were published keep theirs, and of one that came since they have none."""
     job = JOB + "policy: {bad_row: reject, max_rejected: 100%}\ndomain: {a: {max: 0.8}}\n"

@@ -70,6 +70,7 @@ def test_a_plan_names_a_file_and_a_hash_and_the_receipt_the_uri_and_the_version(
     assert (again.status, again.model.version) == ("published", "2")
 
 
+@pytest.mark.slow
 def test_champion_and_challengers_may_both_be_of_a_registry(tmp_path, registry):
     """Their columns are called by name and alias; one that the registry has not costs its columns alone."""
     text = JOB.replace(PATH, f'champion: "{URI}"\n  challengers: ["models:/ranker@next", "models:/gone/7"]')

@@ -269,6 +269,7 @@ def raced(tmp_path: Path) -> Job:
     return load("mini", root)
 
 
+@pytest.mark.slow
 def test_a_challenger_is_scored_judged_and_promoted(raced: Job) -> None:
     """By the same file as the champion."""
     root = raced.workspace.root

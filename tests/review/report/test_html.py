@@ -373,6 +373,7 @@ def test_what_a_validator_asks_of_the_numbers_is_there(
     assert "approximate: bytes may depend on memory, threads and the layout of files" in text
 
 
+@pytest.mark.slow
 def test_files_that_are_not_listed_are_counted(tmp_path: Path) -> None:
     """Of more than 200 input files 200 are named, and the page says how many more there are."""
     root = make_workspace(tmp_path / "ws", days=())
@@ -483,6 +484,7 @@ def test_the_command_writes_the_page_and_prints_its_path(
     assert f"{tmp_path} is a folder" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_gc_keeps_a_report_beside_its_receipt(tmp_path: Path) -> None:
     """A report in a run's folder is kept; in a folder that was removed by hand it may go, the day may not."""
     root = make_workspace(tmp_path / "ws", 50)
@@ -509,6 +511,7 @@ def test_gc_keeps_a_report_beside_its_receipt(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(CHROMIUM is None, reason="NO BROWSER: install Debian's chromium to see the page opened")
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_a_browser_opens_it_from_disk(hostile: Path, tmp_path: Path, scheme: str) -> None:
     """From file://: no request but the file, no message on the console, the charts drawn in the theme."""
     from playwright.sync_api import sync_playwright

@@ -67,6 +67,7 @@ def scored(rows: Any, kind: str = "onnx") -> Any:
     return scorer.score(chunk)["pd"].to_numpy()
 
 
+@pytest.mark.slow
 def test_the_committed_model_is_the_one_that_training_makes(booster: lgb.Booster) -> None:
     """On the whole book and on rows of infinities and missing values: LightGBM's own predictions, to 1e-6."""
     rows = train_default.matrix(train_default.book_sample(pq.read_table(LOANS)).values)

@@ -179,6 +179,7 @@ def test_how_a_model_is_made_is_no_cause_of_a_day(workspace: Path) -> None:
     assert load("product_embeddings", workspace=workspace).hash == job.hash
 
 
+@pytest.mark.slow
 def test_a_thousand_texts_are_a_piece(workspace: Path) -> None:
     """Embedding them takes seconds: so a few thousand rows keep every core busy."""
     file_ = workspace / "data/lake/retail/products.parquet"

@@ -168,7 +168,7 @@ def _partitions(
             job.raise_broken(
                 ("inputs", name, "partition"),
                 f"{job.workspace.relative(walk.root / path)}: {text!r} is no day; a partition is "
-                f"{layout.shown}{_rows_without(path)}",
+                f"{layout.shown}{_rows_without(path)}{_two_ways(layout, path)}",
             )
     return partitions.found, partitions.beside
 
@@ -178,6 +178,13 @@ def _rows_without(folder: str) -> str:
     if NOTHING not in folder:
         return ""
     return ", and these are rows without one; no_day: ignore in the input leaves them out, and says so"
+
+
+def _two_ways(layout: Layout, path: str) -> str:
+    """The way on where a name has no end between two parts of the template."""
+    if not layout.is_ambiguous(path.split("/")):
+        return ""
+    return ", and this can be read in two ways: put something between the parts of the template, or of names"
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from nightscore.common import Broken, NotYet, Workspace
 from nightscore.pipeline.read.parquet_types import Inspected, ParquetColumns
 from nightscore.pipeline.read.twofold import refuse_twofold
-from nightscore.store import FolderColumns, InputFile, storage
+from nightscore.store import FolderColumns, InputFile, holds, object_mark, storage
 
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12}  # bytes in Arrow
 
@@ -88,9 +88,26 @@ def _refuse_other_folders(
         for key in sorted(types.keys() ^ folders.types(newest.path).keys()):
             have, lack = (file, newest) if key in types else (newest, file)
             raise Broken(f"input {name}: {have.path} lies in a folder {key}=…, {lack.path} does not")
+        refuse_lossy_folders(name, file.path, folders)
         if not folders.of_folder:
             inside = {path.partition(".")[0] for path in columns}
             refuse_twofold(storage.locate(workspace, file.path), file.path, inside, folders)
+
+
+def refuse_lossy_folders(name: str, path: str, folders: FolderColumns) -> None:
+    """Hold what the folders of a file say to the types that the input gives their keys.
+
+    Raises:
+        Broken: a value is written as its type does not hold it, such as 1.7 of an INTEGER.
+    """
+    values = folders.values(path)
+    for key, kind in folders.types(path).items():
+        value = values[key]
+        if value is not None and not holds(kind, value):
+            raise Broken(
+                f"input {name}: {path}: its folder says {key} = {value!r}, which is no {kind}; let the "
+                f"input's columns say another type of {key!r}, such as VARCHAR"
+            )
 
 
 def _shown(kind: tuple[str, str]) -> str:
@@ -103,7 +120,7 @@ def _inspect(
     shown = shown_path(workspace, path)
     try:
         with path.open("rb") as file:
-            stat = file_stat(path)
+            stat = file_stat(workspace, path)
             meta = pq.read_metadata(file)
             footer = _footer(file, path.stat().st_size)
     except FileNotFoundError:
@@ -142,7 +159,7 @@ def shown_path(workspace: Workspace, path: Path) -> str:
     return shown
 
 
-def file_stat(path: Path) -> str:
-    """A file as plans hold it: inode:bytes:time of change, in ns."""
+def file_stat(workspace: Workspace, path: Path) -> str:
+    """A file as plans hold it: inode (of a bucket its object):bytes:time of change, in ns."""
     stat = path.stat()
-    return f"{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}"
+    return f"{object_mark(workspace, path) or stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}"

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from nightscore.common import Workspace
+from nightscore.common import Broken, Workspace
 from nightscore.pipeline.read.widening import DIGITS
-from nightscore.store import Engine, InputFile, View, catalog, quote_identifier
+from nightscore.store import Engine, InputFile, SqlMistakes, View, catalog, quote_identifier
 
 ParquetColumns = Mapping[str, tuple[str, str]]  # path of a leaf -> its physical and its logical type
 Inspected = Sequence[tuple[InputFile, ParquetColumns]]
@@ -20,7 +20,21 @@ def column_types(workspace: Workspace, path: Path, columns: ParquetColumns) -> T
 
 def contract_types(workspace: Workspace, contract: Mapping[str, str]) -> Types:
     """A contract's types as DuckDB names them: `INT` is INTEGER. duckdb.Error where one is no type."""
-    casts = ", ".join(f"CAST(NULL AS {kind}) AS {quote_identifier(c)}" for c, kind in contract.items())
+    return _named(workspace, tuple(contract.items()))
+
+
+def known_types(workspace: Workspace, contract: Mapping[str, str]) -> Types:
+    """The same; as they are where one is no type, which is said of the contract as a whole."""
+    try:
+        with SqlMistakes("columns"):
+            return contract_types(workspace, contract) if contract else {}
+    except Broken:
+        return contract
+
+
+@lru_cache(maxsize=256)
+def _named(workspace: Workspace, contract: tuple[tuple[str, str], ...]) -> Types:
+    casts = ", ".join(f"CAST(NULL AS {kind}) AS {quote_identifier(c)}" for c, kind in contract)
     with Engine([], catalog.query_resources(workspace)) as engine:
         return engine.types(f"SELECT {casts}")
 

@@ -147,6 +147,10 @@ class Objects:
         each(self.local, keys, "objects")
         return [self._mirror.path(self._ask.name(key)) for key in keys]
 
+    def tag(self, path: Path) -> str | None:
+        """Which object a file of the mirror is, on whatever machine; None where it was changed since."""
+        return self._mirror.tag(path)
+
     def fetch(self, files: Mapping[Seen, Path]) -> None:
         """Have objects on this machine as a look found them, many at once, each under a path.
 
@@ -155,6 +159,10 @@ class Objects:
         """
         self._mirror.refuse_others()
         each(lambda pair: self._fetch(*pair), files.items(), "objects")
+
+    def forget(self, path: Path) -> None:
+        """Have no file of this machine under a path whose object is gone."""
+        self._mirror.forget(path)
 
     def _fetch(self, found: Seen, path: Path) -> None:
         if self._mirror.holds(path, found):
