@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag
 
@@ -39,6 +39,14 @@ InputCalendar = Annotated[
         "XNYS, or of several; default: the days of the job's schedule"
     ),
 ]
+NoDay = Annotated[
+    Literal["refuse", "ignore"] | None,
+    Field(
+        description="partitions without a day (__HIVE_DEFAULT_PARTITION__, of tables a null), or rows "
+        "without one in their day_column: refuse (the default), or ignore; plans and receipts name such "
+        "partitions"
+    ),
+]
 Lookback = Annotated[int, Field(ge=1, le=100_000, description="days, the scored day included")]
 
 
@@ -47,6 +55,8 @@ class Contracted:
 
     if TYPE_CHECKING:  # else pydantic would take it for the model's first field
         columns: Mapping[str, str] | None
+        day_column: str | None
+        no_day: str | None
 
     @property
     def types(self) -> dict[str, str]:
@@ -55,5 +65,16 @@ class Contracted:
 
     @property
     def never_null(self) -> list[str]:
-        """The columns in which each row has a value."""
-        return [name for name, kind in (self.columns or {}).items() if kind.endswith(NOT_NULL)]
+        """The columns in which each row has a value: by the contract, or because they say its day."""
+        declared = [name for name, kind in (self.columns or {}).items() if kind.endswith(NOT_NULL)]
+        dated = [self.day_column] if self.day_column and self.no_day != "ignore" else []
+        return list(dict.fromkeys([*declared, *dated]))
+
+    def said_of_nulls(self, column: str, nulls: int) -> str:
+        """What is wrong with so many nulls in a column of `never_null`, and the way on."""
+        declared = (self.columns or {}).get(column, "").endswith(NOT_NULL)
+        if column == self.day_column and not declared:
+            way = "it says of which day a row is; no_day: ignore in the input leaves such rows out"
+        else:
+            way = "its contract is NOT NULL"
+        return f"column {column!r} has {nulls} nulls; {way}"

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 from nightscore.common import clipped
 from nightscore.job.csv_form import CsvForm
 from nightscore.job.fields import Column, FilePath, Misplaced, Name, RootName, StrictModel
-from nightscore.job.input_fields import Contract, Contracted, InputCalendar, Lookback, SqlType
+from nightscore.job.input_fields import Contract, Contracted, InputCalendar, Lookback, NoDay, SqlType
 from nightscore.job.kinds import Kind, one_of
 from nightscore.job.layout import ALLOWED, Layout, parse_layout
 from nightscore.job.snapshot_inputs import DeltaInput, IcebergInput
@@ -146,13 +146,7 @@ class PathInput(Contracted, StrictModel, Kind):
             "commas, double quotes, points and UTF-8"
         ),
     ] = None
-    no_day: Annotated[
-        Literal["refuse", "ignore"] | None,
-        Field(
-            description="partitions without a day (__HIVE_DEFAULT_PARTITION__), or rows with no day in their "
-            "day_column: refuse (the default), or ignore; plans and receipts name such partitions"
-        ),
-    ] = None
+    no_day: NoDay = None
     ready: Annotated[
         Ready | None,
         Field(
@@ -202,9 +196,9 @@ class PathInput(Contracted, StrictModel, Kind):
 
     @property
     def never_null(self) -> list[str]:
-        """The columns in which each row has a value: by the contract, or because they say its day."""
-        dated = [self.since, self.day_column if self.no_day != "ignore" else None]
-        return list(dict.fromkeys([*super().never_null, *(name for name in dated if name)]))
+        """The columns in which each row has a value: also that which says from when on it holds."""
+        since = [self.since] if self.since else []
+        return list(dict.fromkeys([*super().never_null, *since]))
 
     @model_validator(mode="after")
     def _lookback_needs_partition(self) -> "PathInput":

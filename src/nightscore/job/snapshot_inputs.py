@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, model_validator
 
 from nightscore.job.fields import Column, FilePath, Misplaced, Name, RootName, StrictModel
-from nightscore.job.input_fields import Contract, Contracted, InputCalendar, Lookback
+from nightscore.job.input_fields import Contract, Contracted, InputCalendar, Lookback, NoDay
 from nightscore.job.kinds import Kind
 
 
@@ -31,6 +31,7 @@ class SnapshotInput(Contracted, StrictModel, Kind):
             "no partition does"
         ),
     ] = None
+    no_day: NoDay = None
     lookback: Lookback = 1
     columns: Annotated[
         dict[str, Contract] | None,
@@ -63,7 +64,7 @@ class SnapshotInput(Contracted, StrictModel, Kind):
 
     @model_validator(mode="after")
     def _days_need_a_column(self) -> "SnapshotInput":
-        for key in ("lookback", "calendar"):
+        for key in ("lookback", "calendar", "no_day"):
             if not self.has_days and key in self.model_fields_set:
                 raise Misplaced((key,), "needs partition or day_column: else no row is of a day")
         if self.partition is not None and self.day_column is not None:

@@ -53,12 +53,13 @@ def read_delta(root: Path, asked: Asked, bucket: Root | None = None) -> TableSna
             f"{', '.join(keys) or 'none'}"
         )
     columns = _columns(table)
-    every = list(_files(table, lambda path: _place(root, path, bucket), asked, keys, columns))
+    found = list(_files(table, lambda path: _place(root, path, bucket), asked, keys, columns))
+    every, ignored = asked.with_days(found)
     files = [file for file in every if asked.may_see(file)]
     if asked.span is not None or asked.partition is None:
         _refuse_vectors(table, (home, root), files, f"{shown}, {named}")
     days = sorted({file.day for file in every if file.day})
-    return TableSnapshot(named, columns, tuple(files), tuple(days))
+    return TableSnapshot(named, columns, tuple(files), tuple(days), ignored)
 
 
 def _open(root: Path, shown: str, version: int | None) -> DeltaTable:
@@ -110,23 +111,26 @@ def _files(
     keys: list[str],
     columns: tuple[SnapshotColumn, ...],
 ) -> Iterator[SnapshotFile]:
-    """The table's files, but those whose statistics say that they have no row of the span."""
+    """The table's files, but those that, by their statistics, have no row of the span or without a day."""
     adds = pa.table(table.get_add_actions(flatten=True))
     inside = next((column.inside for column in columns if column.name == asked.day_column), "")
-    bounds = [name for name in (f"min.{inside}", f"max.{inside}") if name in adds.column_names]
-    wanted = ["path", "size_bytes", *(f"partition.{key}" for key in keys), *bounds]
-    for row in adds.select(wanted).to_pylist():
-        if not _may_hold([row[name] for name in bounds], asked.span):
+    told = {f"min.{inside}", f"max.{inside}", nulls := f"null_count.{inside}", "num_records"}
+    wanted = ["path", "size_bytes", *(f"partition.{key}" for key in keys)]
+    for row in adds.select([*wanted, *(name for name in adds.column_names if name in told)]).to_pylist():
+        bounds = [row.get(f"{bound}.{inside}") for bound in ("min", "max")]
+        every_row_has_a_day = asked.no_day or row.get(nulls) == 0
+        if every_row_has_a_day and not _may_hold(bounds, asked.span):
             continue
         values = {key: row[f"partition.{key}"] for key in keys}
         day = day_of(values[asked.partition], asked.partition, asked.shown) if asked.partition else None
         texts = {key: value_text(v) for key, v in values.items()}
-        yield SnapshotFile(place(row["path"]), day, texts, row["size_bytes"])
+        rows = row.get("num_records")
+        yield SnapshotFile(place(row["path"]), day, texts, row["size_bytes"], rows)
 
 
 def _may_hold(bounds: list[Any], span: Span | None) -> bool:
     """Whether the least and the greatest value of a column leave room for a row of a span."""
-    if span is None or len(bounds) < 2 or not all(isinstance(value, dt.date) for value in bounds):
+    if span is None or not all(isinstance(value, dt.date) for value in bounds):
         return True
     least, most = (value.date() if isinstance(value, dt.datetime) else value for value in bounds)
     return bool(least <= span[1] and most >= span[0])

@@ -46,18 +46,17 @@ def read_iceberg(
         if found is None:
             raise Broken(f"{asked.shown}: has no snapshot {asked.snapshot}")
         named = f"snapshot {found.snapshot_id}"
-        if asked.span is not None and (column := _column_of_days(table, scan, asked)):
-            scan = scan.filter(_within(scan, column, asked.span))
         shown = f"{asked.shown}, {named}"
         columns = _columns(scan, shown)
-        tasks = list(scan.plan_files())
+        tasks = _tasks(table, scan, asked)
         files = [_file((table, scan, task), asked.partition, shown, bucket) for task in tasks]
+        _, ignored = asked.with_days(files)
     counted = [pair for pair in zip(tasks, files, strict=True) if asked.may_see(pair[1])]
     if asked.span is not None or asked.partition is None:
         for task, _ in counted:
             _refuse_partly(task, shown)
     days = sorted({file.day for file in files if file.day})
-    return TableSnapshot(named, columns, tuple(file for _, file in counted), tuple(days))
+    return TableSnapshot(named, columns, tuple(file for _, file in counted), tuple(days), ignored)
 
 
 def _open(place: Path | str, catalog: str | None, shown: str) -> "Table":
@@ -176,6 +175,23 @@ def _column_of_days(table: "Table", scan: "DataScan", asked: Asked) -> str | Non
     return scan.projection().find_column_name(field.source_id)
 
 
+def _tasks(table: "Table", scan: "DataScan", asked: Asked) -> list["FileScanTask"]:
+    """The files of a span of days, and those with rows without a day; manifests of others are not opened.
+
+    Two scans: of an OR of both, pyiceberg can't work out what a null partition leaves to be filtered.
+    """
+    from pyiceberg.expressions import IsNull, Reference
+
+    column = None if asked.span is None else _column_of_days(table, scan, asked)
+    if column is None or asked.span is None:
+        return list(scan.plan_files())
+    filters = [_within(scan, column, asked.span)]
+    if asked.partition is not None or not asked.no_day:
+        filters.append(IsNull(term=Reference(column)))
+    tasks = (task for one in filters for task in scan.filter(one).plan_files())
+    return list({task.file.file_path: task for task in tasks}.values())
+
+
 def _within(scan: "DataScan", column: str, span: Span) -> Any:
     """A filter by which manifests and files of other days are not opened."""
     from pyiceberg.expressions import And, GreaterThanOrEqual, LessThan, Reference
@@ -216,8 +232,8 @@ def _file(
             )
         at = table.specs()[task.file.spec_id].fields.index(field)
         day = day_of(_day_value(table, field, task.file.partition[at]), partition, shown)
-        values[partition] = day.isoformat()
-    return SnapshotFile(place, day, values, task.file.file_size_in_bytes)
+        values[partition] = day.isoformat() if day else None
+    return SnapshotFile(place, day, values, task.file.file_size_in_bytes, task.file.record_count)
 
 
 def _place(address: str) -> Path | None:

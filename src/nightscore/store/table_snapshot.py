@@ -5,11 +5,12 @@ folders are. `delta_input` and `iceberg_input` read them.
 """
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nightscore.common import Broken, read_day
+from nightscore.store.folder_columns import NOTHING
 from nightscore.store.found import Span
 
 
@@ -31,6 +32,7 @@ class SnapshotFile:
     day: dt.date | None = None
     values: Mapping[str, str | None] = field(default_factory=dict)
     bytes: int | None = None  # as the table says
+    rows: int | None = None  # so, too
 
     @property
     def iso_day(self) -> str:
@@ -40,12 +42,16 @@ class SnapshotFile:
 
 @dataclass(frozen=True)
 class TableSnapshot:
-    """A table at a snapshot, as messages and receipts call it; its files are those of a span of days."""
+    """A table at a snapshot, as messages and receipts call it; its files are those of a span of days.
+
+    `ignored` names partitions without a day, which the input leaves out.
+    """
 
     name: str
     columns: tuple[SnapshotColumn, ...]
     files: tuple[SnapshotFile, ...]
     days: tuple[dt.date, ...] = ()
+    ignored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,8 @@ class Asked:
     """What is asked of a table, which messages call `shown`: a snapshot (default: the newest), and its files.
 
     With a span of days those that it may have rows of: by `partition`, which gives each file its day, or by
-    what is known of the values of `day_column`. Without a span, or without both, all.
+    what is known of the values of `day_column`. Without a span, or without both, all. Rows without a day are
+    of no span, and are looked for in the whole table, unless `no_day` leaves them out.
     """
 
     shown: str
@@ -61,30 +68,55 @@ class Asked:
     partition: str | None = None
     day_column: str | None = None
     span: Span | None = None
+    no_day: bool = False
+
+    def with_days(self, files: Sequence[SnapshotFile]) -> tuple[list[SnapshotFile], tuple[str, ...]]:
+        """The files without those whose partition is null, and how those are named.
+
+        Raises:
+            Broken: there are some, and `no_day` does not leave them out.
+        """
+        without = [] if self.partition is None else [file for file in files if file.day is None]
+        if not without:
+            return list(files), ()
+        said = (
+            f"{_counted(sum(file.rows or 0 for file in without), 'row')} in {_counted(len(without), 'file')}"
+        )
+        if not self.no_day:
+            raise Broken(
+                f"{self.shown}: {said} have {self.partition} = null, which is no day; no_day: ignore in the "
+                "input leaves them out, and says so"
+            )
+        return [f for f in files if f.day is not None], (f"{self.partition}={NOTHING} ({said})",)
 
     def may_see(self, file: SnapshotFile) -> bool:
         """Whether a file is of the span, as far as its partition says."""
-        if self.span is None or self.partition is None:
+        if self.partition is None:
             return True
-        return file.day is not None and self.span[0] <= file.day <= self.span[1]
+        return file.day is not None and (self.span is None or self.span[0] <= file.day <= self.span[1])
 
 
-def day_of(value: object, column: str, shown: str) -> dt.date:
-    """The day that the value of a partition says.
+def day_of(value: object, column: str, shown: str) -> dt.date | None:
+    """The day that the value of a partition says; None of a null.
 
     Raises:
         Broken: it says none.
     """
+    if value is None:
+        return None
     if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
         return value
     day = read_day(value) if isinstance(value, str) else None
     if day is None:
-        found = "null" if value is None else repr(value)
         raise Broken(
-            f"{shown}: a partition has {column} = {found}, which is no day; allowed: a DATE, or a text "
+            f"{shown}: a partition has {column} = {value!r}, which is no day; allowed: a DATE, or a text "
             "YYYY-MM-DD, in each partition"
         )
     return day
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def value_text(value: object) -> str | None:

@@ -347,7 +347,7 @@ def test_what_is_no_table_or_not_understood_is_named(tmp_path: Path) -> None:
     assert "jobs/mini/job.yaml:5: inputs.rows: data/lake/sales is no Delta Lake table" in message(root)
     (root / "data/lake/sales").rmdir()
     path = crafted(root, {"x.parquet": (DATA, on(None))}, PLAIN[:4])
-    assert "a partition has day = null, which is no day" in message(root)
+    assert "20 rows in 1 file have day = null, which is no day; no_day: ignore" in message(root)
     file = root / "jobs/mini/job.yaml"
     written_as = file.read_text()
     file.write_text(written_as.replace("partition: day", "partition: region"))
@@ -421,3 +421,54 @@ def test_a_day_without_rows_is_skipped_where_that_is_the_policy(tmp_path: Path) 
     file = root / "jobs/mini/job.yaml"
     file.write_text(file.read_text() + "policy: {missing: skip}\n")
     assert draft_plan(load("mini", root), dt.date(2020, 1, 9)).status == "skipped"
+
+
+# --- rows without a day ---
+
+
+@pytest.mark.parametrize("by", ["partition", "column", "column that is a partition"])
+def test_rows_without_a_day_are_refused_or_left_out_by_name(tmp_path: Path, by: str) -> None:
+    """As of files: in whatever file they lie, also one of other days alone; deltalake's reader counts them."""
+    entry = "partition: day" if by == "partition" else "day_column: day"
+    root = workspace(tmp_path, entry)
+    table, path = rows(300), tmp_path / "data/lake/sales"
+    day = table["day"].to_pylist()
+    keys = [] if by == "column" else ["day"]
+    write_deltalake(str(path), table, partition_by=keys)
+    later = pa.array([None if i % 100 == 0 else dt.date(2020, 3, 1) for i in range(300)])
+    later_rows = table.set_column(table.column_names.index("day"), "day", later)
+    write_deltalake(str(path), later_rows, mode="append", partition_by=keys)
+    whole = pa.table(DeltaTable(str(path)).scan())
+    assert whole["day"].null_count == 3
+    with pytest.raises(Broken, match=r"3 (rows|nulls).*no_day: ignore in the input leaves"):
+        run(load("mini", root), DAY)
+    file = root / "jobs/mini/job.yaml"
+    file.write_text(file.read_text().replace(entry, f"{entry}, no_day: ignore"))
+    receipt = run(load("mini", root), DAY)
+    assert receipt.rows.published == day.count(DAY)
+    said = ("day=__HIVE_DEFAULT_PARTITION__ (3 rows in 1 file)",)
+    assert receipt.ignored == ({"rows": said} if by == "partition" else {})
+
+
+def test_a_file_whose_nulls_nobody_counted_is_looked_at(tmp_path: Path) -> None:
+    """A log that says least and greatest, and no count of nulls: the file may have rows without a day."""
+    root, path = workspace(tmp_path, "day_column: day"), tmp_path / "data/lake/sales"
+    write_deltalake(str(path), rows(30))
+    later = rows(30).set_column(
+        rows(30).column_names.index("day"), "day", pa.array([None, *[dt.date(2020, 3, 1)] * 29])
+    )
+    write_deltalake(str(path), later, mode="append")
+    log = path / "_delta_log/00000000000000000001.json"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    for line in lines:
+        if "add" in line:
+            stats = json.loads(line["add"]["stats"])
+            line["add"]["stats"] = json.dumps({k: v for k, v in stats.items() if k != "nullCount"})
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(Broken, match=r"column 'day' has 1 nulls"):
+        run(load("mini", root), DAY)
+
+
+def test_no_day_is_for_tables_with_days(tmp_path: Path) -> None:
+    root = workspace(tmp_path, "no_day: ignore")
+    assert "needs partition or day_column" in message(root)

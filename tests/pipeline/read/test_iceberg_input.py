@@ -438,3 +438,32 @@ def test_no_setting_of_a_catalog_stands_in_a_message(
     monkeypatch.setattr("pyiceberg.catalog._ENV_CONFIG", Config())
     workspace(tmp_path, "iceberg: shop.sales, catalog: shop, partition: day")
     assert "s3cr3t-word" not in message(tmp_path)
+
+
+@pytest.mark.parametrize("by", ["day", "moment", "column"])
+def test_rows_without_a_day_are_refused_or_left_out_by_name(tmp_path: Path, by: str) -> None:
+    """As of files: in whatever file they lie, also one of other days alone; pyiceberg's reader counts them."""
+    entry = "day_column: day" if by == "column" else "partition: day"
+    column = "moment" if by == "moment" else "day"
+    made = catalog(tmp_path).create_table("shop.sales", schema=rows(1).schema)
+    if by != "column":
+        with made.update_spec() as spec:
+            spec.add_identity("day") if by == "day" else spec.add_field("moment", DayTransform(), "day_of")
+        entry = entry if by == "day" else "partition: day_of"
+    made.append(rows(300))
+    later = rows(300)
+    values = [None if i % 100 == 0 else v for i, v in enumerate(later[column].to_pylist())]
+    values = [v and v + dt.timedelta(days=60) for v in values]
+    at = later.column_names.index(column)
+    made.append(later.set_column(at, column, pa.array(values, later.schema.field(column).type)))
+    assert made.scan().to_arrow()[column].null_count == 3
+    root = of_job(tmp_path, made, entry)
+    with pytest.raises(Broken, match=r"3 (rows|nulls).*no_day: ignore in the input leaves"):
+        run(load("mini", root), DAY)
+    file = root / "jobs/mini/job.yaml"
+    file.write_text(file.read_text().replace(entry, f"{entry}, no_day: ignore"))
+    receipt = run(load("mini", root), DAY)
+    assert receipt.rows.published == rows(300)["day"].to_pylist().count(DAY)
+    name = "day_of" if by == "moment" else "day"
+    said = (f"{name}=__HIVE_DEFAULT_PARTITION__ (3 rows in 1 file)",)
+    assert receipt.ignored == ({} if by == "column" else {"rows": said})

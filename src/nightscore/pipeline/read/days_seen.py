@@ -16,6 +16,7 @@ from nightscore.job import (
     Job,
     PathInput,
     Sessions,
+    SnapshotInput,
     TableInput,
     exchange_problem,
     load_all,
@@ -53,12 +54,16 @@ def see_ignored(job: Job, day: dt.date, but: str = "") -> dict[str, tuple[str, .
     """
     found = {}
     for name, source in job.spec.inputs.items():
-        if isinstance(source, PathInput) and (source.ignore or source.no_day == "ignore"):
+        if not isinstance(source, TableInput) and (source.no_day == "ignore" or _ignores(source)):
             ignored = list_input(job, name, source, day).ignored
             names = tuple(n for n in ignored if not (but and but in n))
             more = (f"and {len(names) - NAMED} more",) if len(names) > NAMED else ()
             found[name] = names[:NAMED] + more
     return {name: names for name, names in found.items() if names}
+
+
+def _ignores(source: PathInput | SnapshotInput) -> bool:
+    return isinstance(source, PathInput) and bool(source.ignore)
 
 
 def _refuse_gap(job: Job, name: str, seen: DaysSeen, day: dt.date) -> None:

@@ -56,12 +56,14 @@ def refuse_changed_inputs(job: Job, plan: Plan) -> None:
 
 def _refuse_broken_contracts(job: Job, files: Files) -> None:
     for name, source in job.spec.inputs.items():
-        if is_text(source):
+        if is_text(source) or isinstance(source, TableInput):
             continue
         folders = folder_columns(job.workspace, source)
-        for column in () if isinstance(source, TableInput) else source.never_null:
+        for column in source.never_null:
             for file in files[name]:
-                _refuse_nulls(storage.locate(job.workspace, file.path), file, name, column, folders)
+                path = storage.locate(job.workspace, file.path)
+                if nulls := _nulls_in(path, file, column, folders):
+                    raise Broken(f"input {name}: {file.path}: {source.said_of_nulls(column, nulls)}")
 
 
 def _hashes(job: Job, files: Files, paths: Mapping[str, Path]) -> dict[str, str]:
@@ -75,19 +77,14 @@ def _hashes(job: Job, files: Files, paths: Mapping[str, Path]) -> dict[str, str]
     return hashes
 
 
-def _refuse_nulls(path: Path, file: InputFile, name: str, column: str, folders: FolderColumns) -> None:
+def _nulls_in(path: Path, file: InputFile, column: str, folders: FolderColumns) -> int:
     found = next((c for c in file.columns if c.name == column), FileColumn(column, "", column))
     given = folders.values(file.path)
     if found.inside in pq.read_schema(path).names:
-        nulls = _nulls(path, found.inside)
-    elif found.value is not None or given.get(column) is not None:
-        nulls = 0
-    else:  # a folder gives it, or the file has it not
-        nulls = 1 if column in given else file.rows
-    if nulls:
-        raise Broken(
-            f"input {name}: {file.path}: column {column!r} has {nulls} nulls; its contract is NOT NULL"
-        )
+        return _nulls(path, found.inside)
+    if found.value is not None or given.get(column) is not None:
+        return 0
+    return file.rows  # a folder or a table gives the null, or the file has no such column
 
 
 def _nulls(path: Path, column: str) -> int:

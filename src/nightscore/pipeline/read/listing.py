@@ -48,8 +48,9 @@ def list_input(job: Job, name: str, source: Input, day: dt.date) -> Listed:
                 return _files(job, source)
             return _days(job, name, source, source.layout, (first, last))
     if isinstance(source, SnapshotInput):
-        found = in_order(read_snapshot(job, name, source, (first, last)))
-        return Listed(tuple((file.iso_day, file.path) for file in found))
+        snapshot = read_snapshot(job, name, source, (first, last))
+        found = tuple((file.iso_day, file.path) for file in in_order(snapshot))
+        return Listed(found, ignored=snapshot.ignored)
     files = published_files(job, name, source, first, last)
     local = storage.local_files(file.path for file in files)
     return Listed(tuple((file.day, path) for file, path in zip(files, local, strict=True)))

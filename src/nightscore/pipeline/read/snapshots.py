@@ -71,7 +71,8 @@ def _iceberg(
 
 def _asked(source: SnapshotInput, snapshot: int | None, span: Span | None) -> Asked:
     within = span if source.has_days else None
-    return Asked(source.address, snapshot, source.partition, source.day_column, within)
+    ignores = source.no_day == "ignore"
+    return Asked(source.address, snapshot, source.partition, source.day_column, within, ignores)
 
 
 def resolve_snapshot(job: Job, name: str, source: SnapshotInput, span: Span | None) -> tuple[InputFile, ...]:

@@ -147,7 +147,7 @@ def _unpacked(path: Path) -> pa.NativeFile:
 def _refuse_nulls(said: str, source: PathInput, nulls: Mapping[str, int]) -> None:
     for column in source.never_null:
         if nulls.get(column):
-            raise Broken(f"{said}: column {column!r} has {nulls[column]} nulls; its contract is NOT NULL")
+            raise Broken(f"{said}: {source.said_of_nulls(column, nulls[column])}")
 
 
 def _question(text: TextColumns, reader: str) -> str:
