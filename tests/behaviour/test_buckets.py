@@ -10,15 +10,18 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from pyarrow.fs import S3FileSystem
 
 from nightscore import load, query, run
 from nightscore.cli.main import call
 from nightscore.common import Broken, NotYet
-from nightscore.pipeline.read import inputs
+from nightscore.pipeline.read import steady
+from nightscore.pipeline.steps import plan_day, publish_day, score_piece
+from nightscore.store import plan_from_json
 from nightscore.store.storage import homes
 from nightscore.store.storage.fetches import Fetches
 from nightscore.store.storage.objects import Objects, open_objects
-from tests.support.s3 import BUCKET, become_client
+from tests.support.s3 import BUCKET, KEY, SECRET, become_client
 from tests.support.s3_proxy import Proxy
 from tests.support.workspace import DAYS, JOB, make_workspace, rows_of
 
@@ -138,7 +141,7 @@ def test_what_changes_while_it_is_read_is_not_published(
     workspace: Path, lake: Objects, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """Neither the old day nor the new one: the night says so, and the next one reads what is there then."""
-    job, real = load("mini", workspace), inputs._refuse_changed
+    job, real = load("mini", workspace), steady._refuse_changed
     done: list[str] = []
 
     def changing(*args: Any) -> None:
@@ -147,7 +150,7 @@ def test_what_changes_while_it_is_read_is_not_published(
             change_while_read(lake, kind)
         real(*args)
 
-    monkeypatch.setattr(inputs, "_refuse_changed", changing)
+    monkeypatch.setattr(steady, "_refuse_changed", changing)
     with pytest.raises(
         NotYet, match=r"lake:shop/rows/day=2020-01-01/part-\d.parquet: (changed|removed|came)"
     ):
@@ -156,6 +159,20 @@ def test_what_changes_while_it_is_read_is_not_published(
     rows = {"replaced": 300, "removed": 250, "came": 750}[kind]
     if kind != "came":  # the same keys twice are refused by another rule
         assert run(job, DAY).rows.published == rows
+
+
+@pytest.mark.parametrize("kind", ["replaced", "removed", "came"])
+def test_what_changes_between_plan_and_run_is_seen_by_the_first_piece(
+    workspace: Path, lake: Objects, kind: str
+) -> None:
+    """A plan looks once, and whoever works by it looks anew."""
+    job = load("mini", workspace)
+    plan = plan_day(job, date.fromisoformat(DAY))
+    change_while_read(lake, kind)
+    with pytest.raises(
+        NotYet, match=r"lake:shop/rows/day=2020-01-01/part-\d.parquet: (changed|removed|came)"
+    ):
+        score_piece(job, plan, plan.pieces[0])
 
 
 def test_an_object_that_is_replaced_between_listing_and_fetch_is_not_mixed(
@@ -231,3 +248,63 @@ def test_doctor_asks_the_bucket(
     assert call(["doctor", "--workspace", str(workspace)]) == 1
     shown = capsys.readouterr().out
     assert "credentials" in shown and "another-secret" not in shown
+
+
+def test_a_scratch_folder_may_lie_in_the_workspace(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plans name what is fetched by its root: another machine has it elsewhere."""
+    monkeypatch.setenv("NIGHTSCORE_SCRATCH", str(workspace / "scratch"))
+    homes._bucket.cache_clear()
+    receipt = run(load("mini", workspace), DAY)
+    assert receipt.rows.published == 500
+    assert [f.path for f in receipt.inputs] == [f"lake:shop/rows/day={DAY}/part-{n}.parquet" for n in (0, 1)]
+
+
+@pytest.mark.parametrize("name", ["day=2020-01-03", "env=prod", "a[b]", "q?", "a%41"])
+def test_a_scratch_folder_that_a_reader_would_take_for_a_partition_is_refused(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Below day=2020-01-03 the rows of each day would be of that day to SQL."""
+    monkeypatch.setenv("NIGHTSCORE_SCRATCH", str(tmp_path / name / "scratch"))
+    homes._bucket.cache_clear()
+    with pytest.raises(Broken, match=r"NIGHTSCORE_SCRATCH: the path .* must not contain"):
+        run(load("mini", workspace), DAY)
+
+
+def by_arrow(proxy: Proxy) -> S3FileSystem:
+    """Arrow's own client, whose keys are those that it is told."""
+    return S3FileSystem(
+        access_key=KEY, secret_key=SECRET, endpoint_override=f"127.0.0.1:{proxy.port}", scheme="http"
+    )
+
+
+def test_marks_of_folders_are_no_files(workspace: Path, proxy: Proxy, tmp_path: Path) -> None:
+    """As the console of S3 makes them: in a day, and as a day that has nothing yet."""
+    marks = by_arrow(proxy)
+    for folder in (f"day={DAY}/later", "day=2020-01-09"):
+        marks.create_dir(f"{BUCKET}/{tmp_path.name}/shop/rows/{folder}")
+    assert run(load("mini", workspace), DAY).rows.published == 500
+    with pytest.raises(Broken, match="no partition of 2020-01-09 in rows"):
+        run(load("mini", workspace), "2020-01-09")
+
+
+def test_an_object_that_is_a_folder_too_is_refused(workspace: Path, lake: Objects) -> None:
+    """No machine can have both: neither is left out."""
+    first = f"shop/rows/day={DAY}/part-0.parquet"
+    lake.replace(f"{first}/part-9.parquet", lake.read(first))
+    with pytest.raises(Broken, match=r"part-0\.parquet is an object, and others lie below it as in"):
+        run(load("mini", workspace), DAY)
+
+
+def test_a_piece_is_scored_on_another_machine_than_the_one_that_planned(
+    workspace: Path, lake: Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which has fetched nothing yet, and whose files have other numbers."""
+    job = load("mini", workspace)
+    plan = plan_day(job, date.fromisoformat(DAY))
+    monkeypatch.setenv("NIGHTSCORE_SCRATCH", str(tmp_path / "scratch two"))
+    homes._bucket.cache_clear()
+    job = load("mini", workspace)
+    assert plan_from_json(plan.to_json()) == plan
+    pieces = [score_piece(job, plan, piece) for piece in plan.pieces]
+    assert sum(piece.rows for piece in pieces) == 500
+    assert publish_day(job, plan, pieces).status == "published"

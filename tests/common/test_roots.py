@@ -152,3 +152,19 @@ def test_a_variable_that_is_no_place_is_named(
     monkeypatch.setenv("NIGHTSCORE_ROOT_LAKE", value)
     with pytest.raises(Broken, match=r"^NIGHTSCORE_ROOT_LAKE="):
         _ = Workspace(root).roots
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "{at: 's3://bob:s3cr3t@b', write: perhaps}",
+        "['s3://bob:s3cr3t@b']",
+        "{at: 's3://b?sig=s3cr3t', to: 1}",
+    ],
+)
+def test_a_mistake_beside_a_password_does_not_repeat_it(tmp_path: Path, place: str) -> None:
+    """The value is shown up to its scheme."""
+    (tmp_path / "workspace.yaml").write_text(f"roots:\n  lake: {place}\n")
+    with pytest.raises(Broken, match=r"roots\.lake: .* is no place") as caught:
+        _ = Workspace(tmp_path).roots
+    assert "s3cr3t" not in str(caught.value)

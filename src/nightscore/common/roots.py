@@ -60,9 +60,20 @@ class Root:
 
 
 def scratch_folder() -> Path:
-    """The folder of this machine for what is fetched from buckets: NIGHTSCORE_SCRATCH, or a temporary one."""
+    """The folder of this machine for what is fetched from buckets: NIGHTSCORE_SCRATCH, or a temporary one.
+
+    Raises:
+        Broken: its path has a letter that a reader of files would take for something else.
+    """
     set_to = os.environ.get(SCRATCH)
-    return Path(set_to) if set_to else Path(tempfile.gettempdir()) / f"nightscore-{os.getuid()}"
+    folder = Path(set_to) if set_to else Path(tempfile.gettempdir()) / f"nightscore-{os.getuid()}"
+    if REFUSED & set(str(folder.resolve())):
+        setting = SCRATCH if set_to else "TMPDIR"
+        raise Broken(
+            f"{setting}: the path {folder} must not contain any of {' '.join(sorted(REFUSED))}, which "
+            f"readers of the files below take for partitions or patterns; set {SCRATCH} to another folder"
+        )
+    return folder
 
 
 def read_roots(workspace: Path) -> dict[str, Root]:
@@ -93,7 +104,7 @@ def _from_variable(name: str, variable: str, at: str, written: Root | None) -> R
 
 def _shown(at: str) -> str:
     """A place for a message, without what may be a secret."""
-    return f"{at.partition('://')[0]}://…" if SCHEME.match(at) and set(at) & SECRET else at
+    return f"{at.partition('://')[0]}://…" if SCHEME.search(at) and set(at) & SECRET else at
 
 
 def variable_of(name: str) -> str:
@@ -143,7 +154,7 @@ class _Reader:
         written = value if isinstance(value, Mapping) else {"at": value}
         place, write = written.get("at"), written.get("write", False)
         if written.keys() - {"at", "write"} or not isinstance(place, str) or not isinstance(write, bool):
-            self.wrong(at, f"{clipped(value)} is no place; {ALLOWED}")
+            self.wrong(at, f"{_shown(str(clipped(value)))} is no place; {ALLOWED}")
         if not place or (problem := _problem(place)):
             self.wrong(at, f"{clipped(_shown(place))}: {problem if place else 'is empty'}")
         folder = place if SCHEME.match(place) else str(self.workspace / place)

@@ -144,14 +144,17 @@ class Workspace:
     def _homes(self) -> tuple[tuple[Path, str], ...]:
         """The folders in which all lies, the workspace also as it is named, and how plans begin its paths.
 
-        What lies in two is of the first: a folder of the workspace is named as one, a root or not.
+        What lies in two is of the first: a folder of the workspace is named as one, a root or not; but what
+        is fetched from a bucket is named as there, wherever that lies on this machine.
         """
         own = [(self.root, ""), (self.root.resolve(), "")]
         data = [(self.data.resolve(), f"{DATA}/")]
         folders = [(root.folder, f"{root.name}:") for root in self.roots.values() if root.name != DATA]
+        mirrors = {root.folder for root in self.roots.values() if root.is_bucket}
         others = sorted(folders, key=lambda f: -len(f[0].parts))
+        fetched = [home for home in others if home[0] in mirrors]
         first = [*data, *own] if DATA in self.roots else [*own, *data]
-        return (*first, *others)
+        return (*fetched, *first, *others)
 
     def _root_of(self, path: str) -> Root | None:
         """The root of a path such as lake:products; None of one in the workspace."""

@@ -29,6 +29,7 @@ from .closures import CalendarOverride as CalendarOverride
 from .closures import parse_overrides as parse_overrides
 from .closures import read_overrides as read_overrides
 from .closures import read_workspace_overrides as read_workspace_overrides
+from .csv_form import CsvForm as CsvForm
 from .exchanges import calendars_version as calendars_version
 from .exchanges import exchange_problem as exchange_problem
 from .fields import NAME as NAME

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from nightscore.common import clipped
+from nightscore.job.csv_form import CsvForm
 from nightscore.job.fields import Column, FilePath, Misplaced, Name, RootName, StrictModel
 from nightscore.job.input_fields import Contract, Contracted, InputCalendar, Lookback, SqlType
 from nightscore.job.kinds import Kind, one_of
@@ -134,10 +135,17 @@ class PathInput(Contracted, StrictModel, Kind):
     format: Annotated[
         Literal["parquet", "csv", "json"],
         Field(
-            description="parquet; csv (with a header, comma, UTF-8) or json (lines), also .gz and .zst, "
+            description="parquet; csv (with a header) or json (lines), also .gz and .zst, "
             "whose `columns` have to be given"
         ),
     ] = "parquet"
+    csv: Annotated[
+        CsvForm | None,
+        Field(
+            description="how CSV files are written, such as {delimiter: ';', decimal: ','}; default: with "
+            "commas, double quotes, points and UTF-8"
+        ),
+    ] = None
     no_day: Annotated[
         Literal["refuse", "ignore"] | None,
         Field(
@@ -225,6 +233,12 @@ class PathInput(Contracted, StrictModel, Kind):
             raise Misplaced(("partition_column",), f"file: of {self.format} folders give the day")
         if self.day_column is not None and self.day_column not in self.columns:
             raise Misplaced(("day_column",), f"{self.day_column!r} is none of columns")
+        return self
+
+    @model_validator(mode="after")
+    def _csv_is_of_csv(self) -> "PathInput":
+        if self.csv is not None and self.format != "csv":
+            raise Misplaced(("csv",), f"says how CSV files are written, and the format is {self.format}")
         return self
 
     @model_validator(mode="after")

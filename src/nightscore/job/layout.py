@@ -29,6 +29,9 @@ CALENDAR = {  # the digits that a calendar of our time has; of those of one or t
     "%-d": "[1-9]|[12][0-9]|3[01]", "%j": "[0-3][0-9]{2}",
 }  # fmt: skip
 LONGER = {"%-m": "1[0-2]|[1-9]", "%-d": "[12][0-9]|3[01]|[1-9]"}
+WAYS = (  # to read a name: whether as long as may be, and what a star is then (to a person it may be nothing)
+    (False, "[^/]+?"), (True, "[^/]*"), (True, "[^/]*?"),
+)  # fmt: skip
 DAY = "day"  # the column of a day that no one key holds
 ISO = "%Y-%m-%d"
 FILES = re.compile(r".*\.(parquet|parq|pq|csv|json|jsonl|ndjson)(\.gz|\.zst)?", re.IGNORECASE)
@@ -52,12 +55,13 @@ class Part:
             return re.escape(self.text)
         return f"({DIRECTIVES[self.kind][0]})" if self.kind in DIRECTIVES else "([^/]+?)"
 
-    def strict(self, longer: bool) -> str:
-        """The same, of digits that a calendar has alone; as short, or as long as may be."""
+    def strict(self, longer: bool, star: str) -> str:
+        """The same, of digits that a calendar has alone, as short or as long as may be."""
         if self.kind == "text":
             return self.pattern
         digits = LONGER.get(self.kind, CALENDAR.get(self.kind)) if longer else CALENDAR.get(self.kind)
-        return f"({digits or ('[^/]+' if longer else '[^/]+?')})"
+        other = star if self.kind == "any" else "[^/]+" if longer else "[^/]+?"
+        return f"({digits or other})"
 
     @property
     def shown(self) -> str:
@@ -109,12 +113,17 @@ class Segment:
 
     def is_ambiguous(self, name: str) -> bool:
         """Whether a name can be read in more than one way, such as 2026111 of a day without zeros."""
-        one, other = (re.fullmatch(pattern, name) for pattern in self._strict)
-        return one is not None and other is not None and one.groups() != other.groups()
+        first, *others = (re.fullmatch(pattern, name) for pattern in self._strict)
+        return first is not None and any(self._said(found) != self._said(first) for found in others if found)
+
+    def _said(self, found: re.Match[str]) -> list[str]:
+        """What the parts say that count, which a star is not."""
+        varying = (part.kind for part in self.parts if part.kind != "text")
+        return [value for kind, value in zip(varying, found.groups(), strict=True) if kind != "any"]
 
     @cached_property
     def _strict(self) -> tuple[str, ...]:
-        return tuple("".join(part.strict(longer) for part in self.parts) for longer in (False, True))
+        return tuple("".join(part.strict(*way) for part in self.parts) for way in WAYS)
 
     def name_of(self, day: dt.date) -> str | None:
         """The name of this level for a day; None where it holds more than the day."""

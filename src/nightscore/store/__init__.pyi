@@ -6,7 +6,9 @@ from . import owners as owners
 from . import run_folder as run_folder
 from . import storage as storage
 from . import table_schema as table_schema
+from .bucket_tables import bring as bring
 from .bucket_tables import fetch_data as fetch_data
+from .bucket_tables import object_mark as object_mark
 from .catalog import RESTATED_ROWS as RESTATED_ROWS
 from .catalog import RESTATEMENT_SCHEMAS as RESTATEMENT_SCHEMAS
 from .catalog import RESTATEMENTS as RESTATEMENTS

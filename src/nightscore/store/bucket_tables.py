@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from nightscore.common import Broken, NotYet, Root, Workspace, room_for
@@ -89,6 +89,27 @@ def fetch(root: Root, places: Sequence[Path]) -> dict[Path, Seen]:
     bucket.each(look, places)
     bucket.fetch({seen: place for place, seen in found.items()})
     return found
+
+
+def bring(workspace: Workspace, paths: Iterable[Path]) -> None:
+    """Have files of buckets on this machine that are not here yet: another one has planned, or fetched them.
+
+    Raises:
+        NotYet: one changes meanwhile; the disk is full.
+    """
+    groups: dict[str, tuple[Root, list[Path]]] = {}
+    for path in paths:
+        if (root := bucket_of(workspace, path)) and not path.exists():
+            groups.setdefault(root.at, (root, []))[1].append(path)
+    for root, places in groups.values():
+        fetch(root, places)
+
+
+def object_mark(workspace: Workspace, path: Path) -> str | None:
+    """Of a file of a bucket which object it is, the same on each machine; None of others."""
+    root = bucket_of(workspace, path)
+    tag = open_bucket(root).tag(path) if root else None
+    return hashlib.sha256(tag.encode()).hexdigest()[:16] if tag else None
 
 
 def fetch_data(workspace: Workspace, files: Sequence[SnapshotFile]) -> None:

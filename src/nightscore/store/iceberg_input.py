@@ -51,7 +51,7 @@ def read_iceberg(
         shown = f"{asked.shown}, {named}"
         columns = _columns(scan, shown)
         tasks = list(scan.plan_files())
-        files = [_file(table, scan, task, asked.partition, shown, bucket=bucket) for task in tasks]
+        files = [_file((table, scan, task), asked.partition, shown, bucket) for task in tasks]
     counted = [pair for pair in zip(tasks, files, strict=True) if asked.may_see(pair[1])]
     if asked.span is not None or asked.partition is None:
         for task, _ in counted:
@@ -193,14 +193,14 @@ def _within(scan: "DataScan", column: str, span: Span) -> Any:
 
 
 def _file(
-    table: "Table", scan: "DataScan", task: "FileScanTask", partition: str | None, shown: str,
-    *, bucket: Root | None,
-) -> SnapshotFile:  # fmt: skip
+    read: "tuple[Table, DataScan, FileScanTask]", partition: str | None, shown: str, bucket: Root | None
+) -> SnapshotFile:
     """A data file, with its day.
 
     Raises:
         Broken: it is no Parquet, lies in no folder, or is of no day.
     """
+    table, scan, task = read
     place = place_in(bucket, task.file.file_path) if bucket else _place(task.file.file_path)
     if place is None or task.file.file_format.value != "PARQUET":
         where = bucket.at if bucket else "folders"

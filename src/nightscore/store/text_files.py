@@ -4,6 +4,7 @@ Each value is read as it is written and cast by a rule of its own (`text_values`
 6.7 to an integer and take true for 1 without a word (2.0). A value that is none of its type is an error.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,22 +14,36 @@ from nightscore.store.sql_text import literal, quote_identifier
 from nightscore.store.text_values import DECIMAL, ENDLESS, FLOATS, pattern_of
 
 CSV = (
-    "header = true, auto_detect = false, delim = ',', quote = '\"', escape = '\"', nullstr = '', "
+    "header = true, auto_detect = false, nullstr = '', "
     "allow_quoted_nulls = false, strict_mode = true, null_padding = false, ignore_errors = false"
 )
 JSON = "format = 'newline_delimited', auto_detect = false, ignore_errors = false"
+NUMBER = re.compile(r"DECIMAL(\(.*\))?|FLOAT|DOUBLE")  # with places
 
 
 @dataclass(frozen=True)
 class TextColumns:
     """The columns of text files: `format` is csv or json, `types` (name -> DuckDB's own name of a type).
 
-    `headers` are the names of a CSV file's columns in its own order.
+    `headers` are the names of a CSV file's columns in its own order. The rest is how CSV files are written.
     """
 
     format: str
     types: Mapping[str, str]
     headers: Mapping[Path, tuple[str, ...]]
+    delimiter: str = ","
+    quote: str = '"'
+    decimal: str = "."
+    encoding: str = "utf-8"
+
+    @property
+    def reader(self) -> tuple[str, str, str]:
+        """DuckDB's function, the type in which it gives values as they are written, and its options."""
+        if self.format != "csv":
+            return "read_json", "JSON", JSON
+        quote = literal(self.quote)
+        marks = f"delim = {literal(self.delimiter)}, quote = {quote}, escape = {quote}"
+        return "read_csv", "VARCHAR", f"{CSV}, {marks}, encoding = {literal(self.encoding)}"
 
 
 def text_source(
@@ -49,9 +64,7 @@ def raw_sources(
     groups: dict[tuple[str, ...], list[Path]] = {}
     for file in files:
         groups.setdefault(text.headers.get(file) or tuple(text.types), []).append(file)
-    function, kind, options = (
-        ("read_csv", "VARCHAR", CSV) if text.format == "csv" else ("read_json", "JSON", JSON)
-    )
+    function, kind, options = text.reader
     found = []
     for names, group in groups.items():
         columns = ", ".join(f"{literal(name)}: '{kind}'" for name in names)
@@ -69,8 +82,8 @@ def written(text: TextColumns, name: str) -> str:
 def typed(text: TextColumns, name: str, kind: str) -> str:
     """SQL for a value of its type; an error where it is none."""
     value, fits, said = (
-        written(text, name),
-        _fits(text, quote_identifier(name), kind),
+        _as_text(text, _item(text, name, kind)),
+        _fits(text, _item(text, name, kind), kind),
         literal(f"no {kind}: "),
     )
     if fits is None:
@@ -84,7 +97,8 @@ def typed(text: TextColumns, name: str, kind: str) -> str:
 
 def is_wrong(text: TextColumns, name: str, kind: str) -> str:
     """SQL for whether a value is there and is none of its type."""
-    value, fits = written(text, name), _fits(text, quote_identifier(name), kind) or "true"
+    item = _item(text, name, kind)
+    value, fits = written(text, name), _fits(text, item, kind) or "true"
     cast = f"TRY_CAST({_castable(text, name, kind)} AS {kind})"
     return f"({value} IS NOT NULL AND ({cast} IS NULL OR NOT ({fits})))"
 
@@ -96,7 +110,15 @@ def _as_text(text: TextColumns, item: str) -> str:
 def _castable(text: TextColumns, name: str, kind: str) -> str:
     """What is cast: of JSON a list as it is, all else its text."""
     is_list = kind.endswith("]") and text.format == "json"
-    return quote_identifier(name) if is_list else written(text, name)
+    return quote_identifier(name) if is_list else _as_text(text, _item(text, name, kind))
+
+
+def _item(text: TextColumns, name: str, kind: str) -> str:
+    """SQL for a value as DuckDB casts it: a number of CSV with a point, whatever its file has instead."""
+    item = quote_identifier(name)
+    if text.decimal == "." or not NUMBER.fullmatch(kind):
+        return item
+    return f"(CASE WHEN contains({item}, '.') THEN 'a point: ' || {item} ELSE replace({item}, ',', '.') END)"
 
 
 def _fits(text: TextColumns, item: str, kind: str) -> str | None:

@@ -15,7 +15,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Protocol
 
-from nightscore.common import Root, Workspace
+from nightscore.common import Broken, Root, Workspace
 from nightscore.store.file_names import is_hidden
 from nightscore.store.storage import open_bucket
 from nightscore.store.storage.contract import Seen
@@ -122,18 +122,30 @@ class BucketTree:
         """What the bucket's keys have below a folder's, one level."""
         if folder not in self._listed:
             self._list(folder)
-        if not self._listed[folder] and folder != self.root.folder:
+        if not (self._listed[folder] or folder == self.root.folder or self._is_marked(folder)):
             raise FileNotFoundError(2, "no key of the bucket begins so", str(folder))
         return self._listed[folder]
+
+    def _is_marked(self, folder: Path) -> bool:
+        """Whether a folder without keys was listed in that above: by an empty object that says it is one."""
+        found = self._entries.get(folder)
+        return found is not None and found.is_dir()
 
     def _list(self, folder: Path) -> None:
         self._keep(folder, *open_bucket(self.root).children(self._key(folder)))
 
     def _keep(self, folder: Path, folders: Iterable[str], objects: Iterable[tuple[str, Seen]]) -> None:
-        found = [BucketEntry(str(folder / name)) for name in folders]
-        found += [BucketEntry(str(folder / name), seen) for name, seen in objects]
-        for entry in found:  # where a folder and an object have one name, the folder counts
-            self._entries.setdefault(Path(entry.path), entry)
+        names = dict.fromkeys(folders)
+        # An empty object of a folder's name is a mark of some writers that the folder is there.
+        data = [(name, seen) for name, seen in objects if seen.bytes or name not in names]
+        if twice := next((name for name, _ in data if name in names), None):
+            raise Broken(
+                f"{self.root.at}/{self._key(folder / twice)} is an object, and others lie below it as in a "
+                "folder, which no machine can have; move one of both"
+            )
+        found = [BucketEntry(str(folder / name)) for name in names]
+        found += [BucketEntry(str(folder / name), seen) for name, seen in data]
+        self._entries |= {Path(entry.path): entry for entry in found}
         self._listed[folder] = found
 
     def preload(self, folders: Iterable[Path], *, deep: bool = False) -> None:

@@ -399,3 +399,25 @@ def test_a_table_lies_in_a_root_and_our_own_are_read_by_their_names(tmp_path: Pa
     assert run(load("mini", root), DAY).inputs[0].path.startswith("lake:sales/day=2020-01-02/")
     file.write_text(file.read_text().replace("root: lake, delta: sales", "delta: data/tables/mini_scores"))
     assert "Read it as {table: mini_scores}" in message(root)
+
+
+@pytest.mark.parametrize(("missing", "kind"), [("fail", Broken), ("wait", NotYet)])
+def test_a_day_without_rows_is_a_policy_by_day_column_too(
+    tmp_path: Path, missing: str, kind: type[Exception]
+) -> None:
+    """No file of the table may have rows of the day, by its statistics: it may still come."""
+    root = workspace(tmp_path, "day_column: day", SQL)
+    write_deltalake(str(root / "data/lake/sales"), rows())
+    file = root / "jobs/mini/job.yaml"
+    file.write_text(file.read_text() + f"policy: {{missing: {missing}}}\n")
+    with pytest.raises(kind, match="no partition of 2020-01-09 in rows"):
+        draft_plan(load("mini", root), dt.date(2020, 1, 9))
+
+
+def test_a_day_without_rows_is_skipped_where_that_is_the_policy(tmp_path: Path) -> None:
+    """By `day_column`, as by partitions."""
+    root = workspace(tmp_path, "day_column: day", SQL)
+    write_deltalake(str(root / "data/lake/sales"), rows())
+    file = root / "jobs/mini/job.yaml"
+    file.write_text(file.read_text() + "policy: {missing: skip}\n")
+    assert draft_plan(load("mini", root), dt.date(2020, 1, 9)).status == "skipped"

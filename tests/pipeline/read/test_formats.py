@@ -154,6 +154,72 @@ def test_the_published_rows_are_those_of_parquet(form: str, features: str, tmp_p
     pd.testing.assert_frame_equal(*published)
 
 
+GERMAN = "csv: {delimiter: ';', quote: \"'\", decimal: ',', encoding: latin-1}"
+
+
+def write_german(folder: Path) -> None:
+    """The same rows as a spreadsheet of another country saves them."""
+    frame = rows()
+    for day in DAYS:
+        (folder / f"day={day}").mkdir(parents=True)
+        part = frame[frame["day"] == day].drop(columns="day").assign(note="Größe; 'x'")
+        options = {"sep": ";", "decimal": ",", "quotechar": "'", "encoding": "latin-1", "index": False}
+        part.astype({"amount": float}).to_csv(folder / f"day={day}/x.csv", **options)
+
+
+def test_csv_as_other_countries_write_it(tmp_path: Path) -> None:
+    """The rows are those of Parquet, to the cent; a text keeps its letters, delimiters and quotes."""
+    columns = COLUMNS.replace("a: FLOAT", "note: VARCHAR, a: FLOAT")
+    write_german(tmp_path / "w/data/in")
+    write_parquet(tmp_path / "x/data/in")
+    job = job_over(tmp_path / "w", f"partition: day, format: csv, {GERMAN}, {columns}")
+    other = job_over(tmp_path / "x", "partition: day")
+    select = "SELECT id, region, amount, a, b FROM rows ORDER BY id"
+    assert seen(job, DAY, select) == seen(other, DAY, select)
+    assert seen(job, DAY, "SELECT DISTINCT note FROM rows") == [("Größe; 'x'",)]
+
+
+@pytest.mark.parametrize(
+    ("form", "line", "said"),
+    [
+        (GERMAN, "2;eu;1.234,5;0;0", r"column 'amount': '1\.234,5' is no DECIMAL"),
+        (GERMAN, "2;eu;1.5;0;0", r"column 'amount': '1\.5' is no DECIMAL"),
+        (GERMAN, "2;eu;1,239;0;0", r"column 'amount': '1,239' is no DECIMAL"),
+        (GERMAN, "2;eu;1;0.5;0", r"column 'a': '0\.5' is no FLOAT"),
+        (GERMAN, "2;\x80;1;0;0", r"the byte 80 is no letter of latin-1 \(of Windows-1252 it may be '€'\)"),
+        ("csv: {delimiter: ';'}", "2;eu;1,5;0;0", r"column 'amount': '1,5' is no DECIMAL"),
+        ("csv: {delimiter: ';'}", "2;\xe9;1;0;0", r"x\.csv: line 3: Invalid unicode"),
+        ("csv: {delimiter: '|'}", "2;eu;1;0;0", r"column 'id' is not in its header"),
+    ],
+)
+def test_what_is_not_written_as_the_job_says_stops_the_run(
+    tmp_path: Path, form: str, line: str, said: str
+) -> None:
+    """Never another number, or another letter."""
+    path = tmp_path / f"w/data/in/day={DAY}/x.csv"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(f"id;region;amount;a;b\n1;eu;1;0;0\n{line}\n".encode("latin-1"))
+    job = job_over(tmp_path / "w", f"partition: day, format: csv, {form}, {COLUMNS}")
+    with pytest.raises(Broken, match=said):
+        run(job, DAY.isoformat())
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("format: csv, csv: {decimal: ','}", "decimal and delimiter are both a comma"),
+        ("format: csv, csv: {delimiter: ';', quote: ';'}", "have to differ"),
+        ("format: csv, csv: {delimiter: ab}", "delimiter"),
+        ("format: csv, csv: {encoding: cp1252}", "latin-1"),
+        ("format: json, csv: {delimiter: ';'}", "the format is json"),
+    ],
+)
+def test_a_form_of_csv_that_can_t_be_is_refused(tmp_path: Path, spec: str, said: str) -> None:
+    """With the line of job.yaml."""
+    with pytest.raises(Broken, match=said):
+        job_over(tmp_path / "w", f"partition: day, {spec}, {COLUMNS}")
+
+
 HEAD = "id,region,amount,a,b\n1,eu,1.00,0,0\n"
 BAD_CSV = {
     "a value that is no number": (HEAD + "2,eu,x,0,0\n",

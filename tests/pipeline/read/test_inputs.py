@@ -4,7 +4,7 @@
 
 import datetime as dt
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -203,6 +203,24 @@ def test_files_of_another_schema_are_refused(tmp_path: Path, table: pa.Table, sa
     (partition(job) / "part-8.parquet").rename(partition(job) / "part-a.parquet")
     with pytest.raises(Broken):
         draft_plan(job, DAY)
+
+
+@pytest.mark.parametrize("names", [("a", "A"), ("A", "a")])
+def test_columns_of_one_file_that_are_one_name_to_sql_are_refused(
+    tmp_path: Path, names: Sequence[str]
+) -> None:
+    """SQL's `a` and `A` both were the first of them in the file; where the job reads neither they may be there."""
+    job = loaded(tmp_path)
+    for path in partition(job).iterdir():
+        path.unlink()
+    file = partition(job) / "x.parquet"
+    both = pa.table([TABLE["id"], TABLE["a"], pa.array([7.0], pa.float32()), TABLE["b"]], ["id", *names, "b"])
+    pq.write_table(both, file)
+    says = f"x.parquet has columns '{names[0]}' and '{names[1]}', one name to SQL; rename one"
+    with pytest.raises(Broken, match=says):
+        draft_plan(job, DAY)
+    pq.write_table(TABLE.append_column("z", TABLE["a"]).append_column("Z", TABLE["b"]), file)
+    assert run(job, DAY).rows.published == 1
 
 
 def test_another_order_of_columns_is_fine(tmp_path: Path) -> None:

@@ -322,7 +322,11 @@ READINGS = {  # (template, name) -> the day, by hand; none where it could be two
     ("{day:%Y-%-m-%-d}", "2026-1-11"): "2026-01-11", ("v*{day:%-d-%m-%Y}.csv", "v115-01-2026.csv"): None,
     ("{a}{b}_{day:%Y%m%d}", "xyz_20260105"): None, ("{a}-{b}_{day:%Y%m%d}", "x-z_20260105"): "2026-01-05",
     ("{a}-{b}_{day:%Y%m%d}", "x-y-z_20260105"): None, ("*_{day:%Y%m%d}.csv", "a_1_20260105.csv"): ISO,
-    ("*{day:%Y%m%d}*.csv", "s20260105120000x.csv"): ISO,
+    ("*{day:%Y%m%d}*.csv", "s20260105120000x.csv"): ISO, ("*_*_{day:%Y%m%d}.csv", "a_b_c_20260105.csv"): ISO,
+    ("*_{day:%Y%m%d}*.csv", "x_20260104_20260105.csv"): None,
+    ("*_{day:%Y%m%d}*.csv", "x_20260105_7.csv"): ISO,
+    ("x_{day:%Y%m%d}_*.csv", "x_20260105_20260106.csv"): ISO,
+    ("x_{day:%Y-%-m-%-d}*.csv", "x_2026-1-15.csv"): None, ("*{day:%-d.%m.%Y}", "15.01.2026"): None,
 }  # fmt: skip
 
 

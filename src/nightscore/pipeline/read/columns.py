@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from nightscore.common import Broken
 from nightscore.job import CoverageAudit, Job, PathInput, SqlAudit, sql_place
-from nightscore.pipeline.read.parquet_types import Inspected, Types, column_types, contract_types
+from nightscore.pipeline.read.parquet_types import Inspected, Types, column_types, contract_types, twins
 from nightscore.pipeline.read.widening import widens, widest
 from nightscore.store import EVERY, FileColumn, InputFile, SqlMistakes, storage, used_columns
 
@@ -34,13 +34,15 @@ def read_as_one(
     """
     files = tuple(file for file, _ in inspected)
     alike = all(columns == inspected[-1][1] for _, columns in inspected)
-    if not files or (alike and source.columns is None):
+    told = inspected[-1:] if alike else inspected
+    both = {lower: said for f, columns in told for lower, said in twins(f.path, columns).items()}
+    if not files or (alike and source.columns is None and not both):
         return files
     own = [
         column_types(job.workspace, storage.locate(job.workspace, f.path), columns)
         for f, columns in inspected
     ]
-    whole = _Whole(job, name, source, files, own, given)
+    whole = _Whole(job, name, source, files, own, given, both)
     kinds = whole.seen() if source.columns is None else whole.contracted()
     if all(dict(types) == kinds for types in own):
         return files
@@ -77,6 +79,7 @@ class _Whole:
     files: Sequence[InputFile]
     own: Sequence[Types]
     given: Mapping[str, str]
+    twins: Mapping[str, str]  # columns that one file has twice to SQL, which would read the first of them
 
     def contracted(self) -> dict[str, str]:
         """The columns of the contract that are in the files, with its types."""
@@ -101,6 +104,8 @@ class _Whole:
         )
         kinds = {}
         for column in names:
+            if twin := self.twins.get(column.lower()):
+                self._refuse_used(column, twin)
             if problem := self._problem(column):
                 self._refuse_used(column, problem)
             elif self._is_alike(column) or self._may_be_used(column):

@@ -3,23 +3,21 @@
 Point-in-time: no partition of a later day is seen, however long afterwards the day is run.
 """
 
-import contextlib
 import dataclasses
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
 import pyarrow.parquet as pq
 
-from nightscore.common import NotYet, Workspace, byte_size, parse_size
+from nightscore.common import Workspace, byte_size, parse_size
 from nightscore.job import Input, Job, Layout, PathInput, SnapshotInput, TableInput, parse_layout
 from nightscore.pipeline.read.as_of import up_to
 from nightscore.pipeline.read.as_reported import published_files
 from nightscore.pipeline.read.columns import read_as_one, widened
 from nightscore.pipeline.read.day_column import days_of_rows, rows_within
-from nightscore.pipeline.read.listing import Listed, days_with_data, list_days, list_input, own_table, window
+from nightscore.pipeline.read.listing import days_with_data, list_days, list_input, own_table, window
 from nightscore.pipeline.read.parquet_files import (
     decoded_bytes,
-    file_stat,
     inspect_files,
     inspect_parquet,
     refuse_other_columns,
@@ -27,6 +25,7 @@ from nightscore.pipeline.read.parquet_files import (
 from nightscore.pipeline.read.parquet_types import known_types
 from nightscore.pipeline.read.since import by_rows, held_by
 from nightscore.pipeline.read.snapshots import resolve_snapshot, see_snapshots
+from nightscore.pipeline.read.steady import Files, steady_inputs
 from nightscore.pipeline.read.text_inputs import inspect_text, text_columns
 from nightscore.store import (
     AS_THEY_ARE,
@@ -36,7 +35,6 @@ from nightscore.store import (
     SourceColumns,
     View,
     delta,
-    one_look,
     storage,
 )
 
@@ -45,7 +43,6 @@ __all__ = [
     "left_out", "list_full_days", "list_input_days", "refuse_large", "resolve_inputs", "resolve_later_inputs",
     "scored_columns", "see_snapshots", "see_widened", "steady_inputs", "view", "views",
 ]  # fmt: skip
-Files = Mapping[str, tuple[InputFile, ...]]
 
 
 def resolve_inputs(job: Job, day: dt.date) -> Files:
@@ -183,7 +180,7 @@ def is_text(source: Input) -> bool:
 def days_of(job: Job, name: str, files: Files, day: dt.date) -> set[str]:
     """The days, YYYY-MM-DD, of which an input has a partition, or rows, among those that a run sees."""
     source = job.spec.inputs[name]
-    if not isinstance(source, TableInput) and source.day_column:
+    if not isinstance(source, TableInput) and source.day_column and files[name]:
         seen = _view(job, name, source, files[name], day=day, known_at="")
         return days_of_rows(job, seen, source.day_column)
     return {file.day for file in files[name]}
@@ -248,54 +245,6 @@ def view(job: Job, name: str, files: Sequence[InputFile], called: str = "") -> V
         text=text,
         by_file=by_file,
     )
-
-
-@contextlib.contextmanager
-def steady_inputs(job: Job, files: Files, day: dt.date) -> Iterator[None]:
-    """A context to read inputs in: NotYet where they have changed at its end, also instead of an error in it.
-
-    Raises:
-        NotYet: one is gone, was changed or has come since the run listed them; what was read may be a
-            mixture, so nothing is published.
-    """
-    try:
-        yield
-    except Exception:
-        _refuse_changed(job, files, day)
-        raise
-    _refuse_changed(job, files, day)
-
-
-def _refuse_changed(job: Job, files: Files, day: dt.date) -> None:
-    _refuse_other_files(job, files)
-    with one_look():  # as the folders are now, whatever was listed before
-        for name, source in job.spec.inputs.items():
-            # Published tables gain files all the time; a run stays with those that receipts named.
-            if isinstance(source, PathInput):
-                _refuse_other_names(job, name, list_input(job, name, source, day), files[name])
-    _refuse_other_files(
-        job, files
-    )  # what lies in a bucket, and is another now, was fetched again by the listing
-
-
-def _refuse_other_names(job: Job, name: str, listed: Listed, files: Sequence[InputFile]) -> None:
-    there = {job.workspace.relative(path) for _, path in listed.files}
-    for path in sorted(there ^ {file.path for file in files}):
-        what = "came" if path in there else "removed"
-        raise NotYet(f"{path}: {what} while input {name} was being read; nothing is published")
-
-
-def _refuse_other_files(job: Job, files: Files) -> None:
-    for file in (file for input_files in files.values() for file in input_files):
-        try:
-            now = file_stat(storage.locate(job.workspace, file.path))
-        except OSError:
-            raise NotYet(f"{file.path}: removed while it was being read; nothing is published") from None
-        if now != file.stat:
-            raise NotYet(
-                f"{file.path}: changed while it was being read (inode:bytes:time {file.stat} -> {now}); "
-                "nothing is published"
-            )
 
 
 def _view(

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from nightscore.common import Broken, NotYet, Workspace
 from nightscore.pipeline.read.parquet_types import Inspected, ParquetColumns
 from nightscore.pipeline.read.twofold import refuse_twofold
-from nightscore.store import FolderColumns, InputFile, holds, storage
+from nightscore.store import FolderColumns, InputFile, holds, object_mark, storage
 
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12}  # bytes in Arrow
 
@@ -120,7 +120,7 @@ def _inspect(
     shown = shown_path(workspace, path)
     try:
         with path.open("rb") as file:
-            stat = file_stat(path)
+            stat = file_stat(workspace, path)
             meta = pq.read_metadata(file)
             footer = _footer(file, path.stat().st_size)
     except FileNotFoundError:
@@ -159,7 +159,7 @@ def shown_path(workspace: Workspace, path: Path) -> str:
     return shown
 
 
-def file_stat(path: Path) -> str:
-    """A file as plans hold it: inode:bytes:time of change, in ns."""
+def file_stat(workspace: Workspace, path: Path) -> str:
+    """A file as plans hold it: inode (of a bucket its object):bytes:time of change, in ns."""
     stat = path.stat()
-    return f"{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}"
+    return f"{object_mark(workspace, path) or stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}"

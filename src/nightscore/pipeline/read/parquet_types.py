@@ -52,6 +52,16 @@ class _Once:
         return isinstance(other, _Once) and self.columns == other.columns
 
 
+def twins(path: str, columns: ParquetColumns) -> dict[str, str]:
+    """Columns of a file that are one name to SQL, in small letters -> what is wrong with them."""
+    first: dict[str, str] = {}
+    found = {}
+    for name in columns:
+        if (other := first.setdefault(name.lower(), name)) != name:
+            found[name.lower()] = f"{path} has columns {other!r} and {name!r}, one name to SQL; rename one"
+    return found
+
+
 def types_in(workspace: Workspace, path: Path) -> dict[str, str]:
     """The DuckDB type of each column of a file, by its footer."""
     with Engine([View("rows", (path,))], catalog.query_resources(workspace)) as engine:

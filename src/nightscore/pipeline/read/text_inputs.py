@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from nightscore.common import Broken, NotYet
-from nightscore.job import Job, PathInput
+from nightscore.job import CsvForm, Job, PathInput
 from nightscore.pipeline.read.parquet_files import file_stat, refuse_lossy_folders, shown_path
 from nightscore.pipeline.read.parquet_types import known_types
 from nightscore.store import (
@@ -35,6 +35,7 @@ from nightscore.store import (
 
 ENDS = 65_536  # bytes at either end of a file that its fingerprint is of, beside size and time
 LONGEST = 1_000_000  # bytes of a header
+WINDOWS = re.compile(rb"[\x80-\x9f]")
 MEND = "no line is left out: mend the file"
 LINE = re.compile(r"CSV Error on Line: (\d+)\s+(?:Original Line: (.*?)\n\s*)?(.*?)(?:\n|$)", re.DOTALL)
 JSON_LINE = re.compile(
@@ -49,8 +50,13 @@ def text_columns(
     if source.format == "parquet":
         return None
     types = _declared(job, source, folders, [file.path for _, file in files])
-    headers = {path: _header(path, file.stat) for path, file in files} if source.format == "csv" else {}
-    return TextColumns(source.format, types, headers)
+    if source.format != "csv":
+        return TextColumns(source.format, types, {})
+    form = source.csv or CsvForm()
+    headers = {path: _header(path, file.stat, form) for path, file in files}
+    return TextColumns(
+        "csv", types, headers, form.delimiter, form.quote, form.decimal, form.encoding
+    )  # fmt: skip
 
 
 def inspect_text(
@@ -67,7 +73,7 @@ def inspect_text(
         refuse_lossy_folders(name, file.path, folders)
     types = _declared(job, source, folders, [file.path for _, file in files])
     for path, file in files if source.format == "csv" else ():
-        header = _header(path, file.stat)
+        header = _header(path, file.stat, source.csv or CsvForm())
         for column in (*types, *header):
             if header.count(column) != 1 or column not in types:
                 there = "stands twice" if header.count(column) > 1 else "is not in its header"
@@ -98,6 +104,8 @@ def _verify(job: Job, name: str, source: PathInput, file: InputFile, folders: Fo
     text = text_columns(job, source, folders, [(path, file)])
     if text is None:
         return
+    if text.encoding == "latin-1":
+        _refuse_windows(path, f"input {name}: {file.path}")
     resources = EngineResources(1, job_memory_budget(job).sql, storage.runs(job.workspace).scratch())
     with Engine([View("source", (path,), columns={"nothing": "INTEGER"}, text=text)], resources) as engine:
         [reader] = raw_sources([path], text, {}, {})
@@ -118,6 +126,22 @@ def _verify(job: Job, name: str, source: PathInput, file: InputFile, folders: Fo
     for key in sorted(keys ^ text.types.keys()):
         what = "is none of the input's columns" if key in keys else "is in none of its lines"
         raise Broken(f"{said}: {key!r} {what}; the columns are {', '.join(text.types)}")
+
+
+def _refuse_windows(path: Path, said: str) -> None:
+    """Refuse bytes that ISO 8859-1 has no letters for, and Windows has: the euro sign among them."""
+    with _unpacked(path) as file:
+        while data := file.read(1 << 20):
+            if found := WINDOWS.search(data):
+                raise Broken(
+                    f"{said}: the byte {found[0].hex()} is no letter of latin-1 (of Windows-1252 it may be "
+                    f"{found[0].decode('cp1252', errors='replace')!r}); let its producer write UTF-8"
+                )
+
+
+def _unpacked(path: Path) -> pa.NativeFile:
+    packed = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix.lower())
+    return pa.input_stream(str(path), compression=packed)
 
 
 def _refuse_nulls(said: str, source: PathInput, nulls: Mapping[str, int]) -> None:
@@ -170,7 +194,7 @@ def _declared(job: Job, source: PathInput, folders: FolderColumns, paths: Sequen
 def _inspect(job: Job, path: Path, day: str) -> InputFile:
     shown = shown_path(job.workspace, path)
     try:
-        stat = file_stat(path)
+        stat = file_stat(job.workspace, path)
         _, size, changed = stat.split(":")
         with path.open("rb") as file:
             ends = file.read(ENDS)
@@ -185,12 +209,13 @@ def _inspect(job: Job, path: Path, day: str) -> InputFile:
 
 
 @lru_cache(maxsize=8192)
-def _header(path: Path, stat: str) -> tuple[str, ...]:  # noqa: ARG001 - the key of the cache
+def _header(path: Path, stat: str, form: CsvForm) -> tuple[str, ...]:  # noqa: ARG001 - the key of the cache
     """The names of a CSV file's columns. `stat` is the file's, so that another file is read again."""
-    packed = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix.lower())
+    encoding = "utf-8-sig" if form.encoding == "utf-8" else form.encoding
     try:
-        with pa.input_stream(str(path), compression=packed) as file:
-            head = io.BytesIO(file.read(LONGEST)).read().decode("utf-8-sig", errors="replace")
-        return tuple(next(csv.reader(io.StringIO(head, newline="")), ()))
+        with _unpacked(path) as file:
+            head = io.BytesIO(file.read(LONGEST)).read().decode(encoding, errors="replace")
+        lines = csv.reader(io.StringIO(head, newline=""), delimiter=form.delimiter, quotechar=form.quote)
+        return tuple(next(lines, ()))
     except (OSError, pa.ArrowException, csv.Error) as error:
         raise Broken(f"{path}: no CSV file that can be read: {str(error).splitlines()[0]}") from error

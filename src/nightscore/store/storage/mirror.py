@@ -69,6 +69,15 @@ class Mirror:
         except OSError:
             return False
 
+    def tag(self, path: Path) -> str | None:
+        """Which object the file there is; None where it is not known, or the file was changed since."""
+        try:
+            text, now = path.with_name(f".{path.name}{TAG}").read_text(), path.stat()
+        except OSError:
+            return None
+        tag = text.rsplit(" ", 5)[0]
+        return tag if text == f"{tag}{_of_file(now)}" else None
+
     @contextlib.contextmanager
     def part(self, path: Path) -> Iterator[Path]:
         """A context that gives a name beside a path for what becomes it, of which nothing is left at the end.
@@ -140,4 +149,8 @@ def changed(shown: str) -> NotYet:
 
 def _mark(found: Seen, file: os.stat_result) -> str:
     """Which object a file is, and that it is this very file: its bytes don't change but for another ctime."""
-    return f"{found.tag} {file.st_ino} {file.st_size} {file.st_mtime_ns} {file.st_ctime_ns}"
+    return f"{found.tag}{_of_file(file)}"
+
+
+def _of_file(file: os.stat_result) -> str:
+    return f" {file.st_ino} {file.st_size} {file.st_mtime_ns} {file.st_ctime_ns}"

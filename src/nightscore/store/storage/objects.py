@@ -156,6 +156,10 @@ class Objects:
         each(self.local, keys, "objects")
         return [self._mirror.path(self._ask.name(key)) for key in keys]
 
+    def tag(self, path: Path) -> str | None:
+        """Which object a file of the mirror is, on whatever machine; None where it was changed since."""
+        return self._mirror.tag(path)
+
     def fetch(self, files: Mapping[Seen, Path]) -> None:
         """Have objects on this machine as a look found them, many at once, each under a path.
 
