@@ -24,7 +24,8 @@ from nightscore import Restate, load, run
 from nightscore.cli.main import call
 from tests.behaviour.world import copy
 
-pytestmark = pytest.mark.disk_only(reason="its inputs keep their times on disk alone")
+pytestmark = pytest.mark.keeps_times
+made_on_disk = pytest.mark.disk_only(reason="what was said of a whole recheck on disk is looked at")
 
 ARCHIVE = Path(__file__).parents[1] / "data/touched_workspace/touched_workspace.tar.xz"
 DAYS = ("2020-01-01", "2020-01-02", "2020-01-04")
@@ -121,6 +122,7 @@ def right(root: Path, job: str, day: str) -> pd.Series:
     return pd.Series(score.astype(float), index=rows["id"].to_numpy()).sort_index()
 
 
+@made_on_disk
 @pytest.mark.parametrize("job", TOUCHED)
 def test_each_cause_is_found_on_its_days_and_on_no_other(
     looked_at: tuple[Path, dict[tuple[str, str], Any]], job: str
@@ -137,6 +139,7 @@ def test_each_cause_is_found_on_its_days_and_on_no_other(
         assert one["closed"] == (job == "nans")
 
 
+@made_on_disk
 @pytest.mark.parametrize("job", MOVED)
 @pytest.mark.parametrize("day", DAYS)
 def test_what_would_move_is_what_pandas_says(
@@ -161,6 +164,7 @@ def test_what_would_move_is_what_pandas_says(
     assert float(change["moved"]["score"]) == pytest.approx(now.sum() - was.sum())
 
 
+@made_on_disk
 def test_a_decision_that_compared_nan_of_the_scores_would_move(
     looked_at: tuple[Path, dict[tuple[str, str], Any]],
 ) -> None:
@@ -174,6 +178,7 @@ def test_a_decision_that_compared_nan_of_the_scores_would_move(
         assert (tables["decided_big"]["rows_before"], tables["decided_big"]["added"]) == (0, nans)
 
 
+@pytest.mark.disk_only(reason="it looks at the archive alone")
 def test_the_archive_holds_wrong_scores_where_a_trial_is_refused(root: Path) -> None:
     """By pandas: columns swapped, deleted rows, the chunk's mean, an integer's neighbour; and all audited."""
     for day in ODD:
@@ -188,6 +193,7 @@ def test_the_archive_holds_wrong_scores_where_a_trial_is_refused(root: Path) -> 
         assert (published(root, "large", day) != rows["n"] + 2 * rows["b"]).sum() > 0
 
 
+@made_on_disk
 def test_the_evidence_names_what_a_person_looks_for(
     looked_at: tuple[Path, dict[tuple[str, str], Any]],
 ) -> None:
@@ -307,6 +313,7 @@ def test_a_person_reads_the_way_on(root: Path, capfd: pytest.CaptureFixture[str]
     assert "3 published days: 2 to be looked at" in out
 
 
+@pytest.mark.disk_only(reason="a bucket has no links")
 def test_a_linked_folder_that_was_not_read_is_named(root: Path) -> None:
     """Older versions did not follow links; the rows behind one would be added."""
     elsewhere = root / "data/elsewhere"

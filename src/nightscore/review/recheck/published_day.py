@@ -12,7 +12,16 @@ from pydantic import BaseModel
 from nightscore.common import NightscoreError, Workspace, as_day, file_sha256
 from nightscore.job import Input, Job, SqlAudit, TableInput
 from nightscore.pipeline import inputs
-from nightscore.store import CatalogEntry, InputFile, InputResult, Pinned, Receipt, RunFolder, storage
+from nightscore.store import (
+    CatalogEntry,
+    InputFile,
+    InputResult,
+    Pinned,
+    Receipt,
+    RunFolder,
+    fetched,
+    storage,
+)
 
 
 class Finding(BaseModel):
@@ -54,7 +63,9 @@ class Inspected:
 
     def _inspect(self, path: str) -> InputFile | None:
         try:
-            return inputs.inspect_parquet(self.workspace, storage.locate(self.workspace, path))
+            # As the bucket has it now: no listing of a night has fetched it for this command.
+            file = fetched(self.workspace, storage.locate(self.workspace, path))
+            return inputs.inspect_parquet(self.workspace, file)
         except (NightscoreError, OSError):
             return None
 
@@ -81,7 +92,7 @@ class PublishedDay:
 
     def locate(self, path: str) -> Path:
         """Where a file lies that the receipt names."""
-        return storage.locate(self.workspace, path)
+        return fetched(self.workspace, storage.locate(self.workspace, path))
 
     def home(self, source: Input) -> str:
         """The folder or file of an input, as receipts begin its files' paths."""
