@@ -17,7 +17,7 @@ from nightscore.review.recheck.absence import absences
 from nightscore.review.recheck.believed import believed_footers, rounded_sums
 from nightscore.review.recheck.published_day import Finding, Inspected, PublishedDay
 from nightscore.review.recheck.scored import rounded_decimals, scored_otherwise
-from nightscore.store import CatalogEntry, ModelResult, Pinned, Plan, Restate, TableChange, catalog
+from nightscore.store import CatalogEntry, ModelResult, Pinned, Plan, Restate, TableChange, catalog, one_look
 
 ASKED = Restate("what a restatement would move", "nightscore recheck")
 HELD_SINCE = 2  # the format of receipts from which on a run holds its day to all that is looked for here
@@ -84,7 +84,8 @@ def recheck_days(
     for number, entry in enumerate(chosen):
         report("recheck", number, len(chosen))
         started = time.monotonic()
-        found = _recheck(known.get(entry.job), entry, asked, broken)
+        with one_look():  # a day's inputs are hundreds of files of a bucket
+            found = _recheck(known.get(entry.job), entry, asked, broken)
         yield found.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
 
 
