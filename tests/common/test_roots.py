@@ -168,3 +168,11 @@ def test_a_mistake_beside_a_password_does_not_repeat_it(tmp_path: Path, place: s
     with pytest.raises(Broken, match=r"roots\.lake: .* is no place") as caught:
         _ = Workspace(tmp_path).roots
     assert "s3cr3t" not in str(caught.value)
+
+
+def test_an_empty_variable_is_not_the_root_of_the_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that came out empty would read the lake of another environment without a word."""
+    (root / "workspace.yaml").write_text("roots: {lake: ../lake}\n")
+    monkeypatch.setenv("NIGHTSCORE_ROOT_LAKE", "")
+    with pytest.raises(Broken, match=r"^NIGHTSCORE_ROOT_LAKE is set, and empty"):
+        _ = open_workspace(root).roots

@@ -86,7 +86,7 @@ def read_roots(workspace: Path) -> dict[str, Root]:
     roots = _Reader(workspace, *read_yaml(file, FILE)).roots() if file.exists() else {}
     named = {variable_of(name): name for name in (DATA, *roots)}
     for variable, at in sorted(os.environ.items()):
-        if variable.startswith(VARIABLE) and at:
+        if variable.startswith(VARIABLE):
             name = named.get(variable) or variable.removeprefix(VARIABLE).lower()
             roots[name] = _from_variable(name, variable, at, roots.get(name))
     return roots
@@ -95,6 +95,8 @@ def read_roots(workspace: Path) -> dict[str, Root]:
 def _from_variable(name: str, variable: str, at: str, written: Root | None) -> Root:
     if not ROOT_NAME.fullmatch(name):
         raise Broken(f"{variable}: {name!r} is no name of a root; allowed: letters, digits and _")
+    if not at:  # the root of the file would be another than whoever set the variable meant
+        raise Broken(f"{variable} is set, and empty; name a place, or unset it")
     if problem := _problem(at):
         raise Broken(f"{variable}={_shown(at)}: {problem}")
     if not (SCHEME.match(at) or Path(at).is_absolute()):
