@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import fs
 
 from nightscore import load, query, run
 from nightscore.cli.main import call
@@ -230,3 +231,19 @@ def test_doctor_asks_the_bucket(
     assert call(["doctor", "--workspace", str(workspace)]) == 1
     shown = capsys.readouterr().out
     assert "credentials" in shown and "another-secret" not in shown
+
+
+@pytest.mark.parametrize("name", ["\x01a", "a\tb", "a\x7f"])
+def test_a_key_that_no_request_can_name_is_broken_and_named(
+    workspace: Path, lake: Objects, proxy: Proxy, tmp_path: Path, name: str
+) -> None:
+    """It would be not yet for ever. Written by pyarrow's S3 client, which can."""
+    s3 = fs.S3FileSystem(
+        endpoint_override=f"127.0.0.1:{proxy.port}",
+        scheme="http",
+    )
+    key = f"{BUCKET}/{tmp_path.name}/shop/rows/day={DAY}/{name}.parquet"
+    with s3.open_output_stream(key) as file:
+        file.write(b"x")
+    with pytest.raises(Broken, match=rf"its key .*/day={DAY}/.* can't be read: it has a control character"):
+        run(load("mini", workspace), DAY)
