@@ -308,3 +308,16 @@ def test_a_piece_is_scored_on_another_machine_than_the_one_that_planned(
     pieces = [score_piece(job, plan, piece) for piece in plan.pieces]
     assert sum(piece.rows for piece in pieces) == 500
     assert publish_day(job, plan, pieces).status == "published"
+
+
+@pytest.mark.parametrize("name", ["\x01a", "a\tb", "a\x7f"])
+def test_a_key_that_no_request_can_name_is_broken_and_named(
+    workspace: Path, lake: Objects, proxy: Proxy, tmp_path: Path, name: str
+) -> None:
+    """It would be not yet for ever. Written by pyarrow's S3 client, which can."""
+    s3 = by_arrow(proxy)
+    key = f"{BUCKET}/{tmp_path.name}/shop/rows/day={DAY}/{name}.parquet"
+    with s3.open_output_stream(key) as file:
+        file.write(b"x")
+    with pytest.raises(Broken, match=rf"its key .*/day={DAY}/.* can't be read: it has a control character"):
+        run(load("mini", workspace), DAY)

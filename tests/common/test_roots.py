@@ -175,4 +175,4 @@ def test_an_empty_variable_is_not_the_root_of_the_file(root: Path, monkeypatch: 
     (root / "workspace.yaml").write_text("roots: {lake: ../lake}\n")
     monkeypatch.setenv("NIGHTSCORE_ROOT_LAKE", "")
     with pytest.raises(Broken, match=r"^NIGHTSCORE_ROOT_LAKE is set, and empty"):
-        _ = open_workspace(root).roots
+        _ = Workspace(root).roots

@@ -50,6 +50,12 @@ NoDay = Annotated[
 Lookback = Annotated[int, Field(ge=1, le=100_000, description="days, the scored day included")]
 
 
+def rows_of_the_day(name: str, column: str) -> str:
+    """SQL for the rows of the day in an input; no cast to DATE, which rounds nanoseconds up to the next."""
+    day = "getvariable('day')"
+    return f'SELECT * FROM "{name}" WHERE "{column}" >= {day} AND "{column}" < {day} + 1'
+
+
 class Contracted:
     """An input whose `columns` are the contract of what is read."""
 

@@ -14,7 +14,15 @@ from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 from nightscore.common import clipped
 from nightscore.job.csv_form import CsvForm
 from nightscore.job.fields import Column, FilePath, Misplaced, Name, RootName, StrictModel
-from nightscore.job.input_fields import Contract, Contracted, InputCalendar, Lookback, NoDay, SqlType
+from nightscore.job.input_fields import (
+    Contract,
+    Contracted,
+    InputCalendar,
+    Lookback,
+    NoDay,
+    SqlType,
+    rows_of_the_day,
+)
 from nightscore.job.kinds import Kind, one_of
 from nightscore.job.layout import ALLOWED, Layout, parse_layout
 from nightscore.job.snapshot_inputs import DeltaInput, IcebergInput
@@ -189,7 +197,7 @@ class PathInput(Contracted, StrictModel, Kind):
     def day_select(self, name: str) -> str | None:
         """SQL for the rows of the day, called `name`; None where its files of the day are streamed."""
         if self.day_column is not None:
-            return f'SELECT * FROM "{name}" WHERE CAST("{self.day_column}" AS DATE) = getvariable(\'day\')'
+            return rows_of_the_day(name, self.day_column)
         if self.format == "parquet" or self.layout is None:
             return None
         return f'SELECT * FROM "{name}" WHERE "{self.layout.column}" = getvariable(\'day\')'

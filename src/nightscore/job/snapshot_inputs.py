@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, model_validator
 
 from nightscore.job.fields import Column, FilePath, Misplaced, Name, RootName, StrictModel
-from nightscore.job.input_fields import Contract, Contracted, InputCalendar, Lookback, NoDay
+from nightscore.job.input_fields import Contract, Contracted, InputCalendar, Lookback, NoDay, rows_of_the_day
 from nightscore.job.kinds import Kind
 
 
@@ -27,7 +27,7 @@ class SnapshotInput(Contracted, StrictModel, Kind):
     day_column: Annotated[
         Column | None,
         Field(
-            description="the column (DATE, TIMESTAMP or TIMESTAMPTZ) that says of which day a row is, where "
+            description="the column (DATE or a timestamp, in UTC) that says of which day a row is, where "
             "no partition does"
         ),
     ] = None
@@ -60,7 +60,7 @@ class SnapshotInput(Contracted, StrictModel, Kind):
         """SQL for the rows of the day, called `name`; None where its files of the day are streamed."""
         if self.day_column is None:
             return None
-        return f'SELECT * FROM "{name}" WHERE CAST("{self.day_column}" AS DATE) = getvariable(\'day\')'
+        return rows_of_the_day(name, self.day_column)
 
     @model_validator(mode="after")
     def _days_need_a_column(self) -> "SnapshotInput":

@@ -24,8 +24,9 @@ def copy_data(workspace: Workspace, folder: Path, dry_run: bool = False) -> Iter
     """Copy what lies in a folder to the root `data` of a workspace, file by file, logs of tables last.
 
     Each has the time of change that it has in the folder, so it is the same cause. A file that is there with
-    the same bytes is left as it is, so that a copy that was stopped is gone on with. Nothing
-    of `data/choices`, and no lock, is copied. No run may work in either place meanwhile.
+    the same bytes is left, so that a copy that was stopped is gone on with. Nothing of `data/choices`, and no
+    lock, is copied. No run may work in either place meanwhile. Where a file is in the way, nothing at all is
+    copied: receipts without their tables would be of days that nobody can read.
 
     Raises:
         Broken: there is no such folder, it is the root itself, or a file is there with other bytes.
@@ -38,9 +39,13 @@ def copy_data(workspace: Workspace, folder: Path, dry_run: bool = False) -> Iter
             f"{folder} is what the workspace's data is already; set NIGHTSCORE_ROOT_DATA to where it is to "
             "lie, such as s3://bucket/prefix, and copy again"
         )
-    for file in sorted(_files(folder), key=lambda path: (LOG in path.parts, path)):
-        key = f"data/{file.relative_to(folder).as_posix()}"
-        yield _copy(place_of(workspace, key), file, dry_run)
+    files = sorted(_files(folder), key=lambda path: (LOG in path.parts, path))
+    places = {file: place_of(workspace, f"data/{file.relative_to(folder).as_posix()}") for file in files}
+    there = {file for file, place in places.items() if _is_there(place, file)}  # before anything is copied
+    for file, place in places.items():
+        if file not in there and not dry_run:
+            place.save_copy(file)
+        yield Copied(place.key, file.stat().st_size, there=file in there)
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -53,16 +58,14 @@ def _files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _copy(place: Place, file: Path, dry_run: bool) -> Copied:
-    size = file.stat().st_size
+def _is_there(place: Place, file: Path) -> bool:
+    """Whether a file is in its place already. Raises `Broken` where that is another file."""
     found = place.look()
-    if found is not None:
-        if found.bytes != size or file_sha256(place.local()) != file_sha256(file):
-            raise Broken(
-                f"{place} is there already, and is another file than {file}: a copy overwrites nothing. "
-                "Remove it there, or copy to an empty prefix"
-            )
-        return Copied(place.key, size, there=True)
-    if not dry_run:
-        place.save_copy(file)
-    return Copied(place.key, size, there=False)
+    if found is None:
+        return False
+    if found.bytes != file.stat().st_size or file_sha256(place.local()) != file_sha256(file):
+        raise Broken(
+            f"{place} is there already, and is another file than {file}: a copy overwrites nothing, and "
+            "nothing was copied. Remove it there, or copy to an empty prefix"
+        )
+    return True

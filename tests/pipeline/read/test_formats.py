@@ -336,6 +336,28 @@ def test_a_column_of_days_cuts_the_rows(kind: str, lookback: int, tmp_path: Path
     assert inputs.list_input_days(job) == DAYS
 
 
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_nanoseconds_are_of_the_day_on_which_they_are(zone: str | None, tmp_path: Path) -> None:
+    """What pandas and pyarrow write; to a cast to DATE the last of a day would be of the next. By NumPy."""
+    folder = tmp_path / "w/data/in"
+    folder.mkdir(parents=True)
+    last = np.timedelta64(86_400_000_000_000 - 1, "ns")
+    frame = rows()
+    starts = frame["day"].to_numpy().astype("datetime64[D]").astype("datetime64[ns]")
+    moments = starts + np.where(np.arange(len(frame)) % 2, last, np.timedelta64(0, "ns"))
+    table = pa.Table.from_pandas(frame.drop(columns="day"), preserve_index=False)
+    table = table.set_column(2, "amount", table["amount"].cast(pa.decimal128(12, 2)))
+    table = table.append_column("ordered", pa.array(moments, pa.timestamp("ns", zone)))
+    pq.write_table(table, folder / "x.parquet", row_group_size=7)
+    job = job_over(tmp_path / "w", "day_column: ordered")
+    of_day = moments.astype("datetime64[D]") == np.datetime64(DAY)
+    assert run(job, DAY.isoformat()).rows.published == of_day.sum()
+    assert [row[0] for row in seen(job, DAY, "SELECT id FROM rows ORDER BY id")] == sorted(
+        frame["id"][of_day]
+    )
+    assert inputs.list_input_days(job) == DAYS
+
+
 def test_what_came_true_later_is_seen_by_who_asks_for_it(tmp_path: Path) -> None:
     """Labels reach past the day; no run does."""
     write_one(tmp_path / "w/data/in", "TIMESTAMP")

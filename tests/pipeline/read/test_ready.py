@@ -84,6 +84,22 @@ def test_nothing_may_have_come_for_some_minutes(tmp_path: Path) -> None:
     assert_waits(job, r"less than 10m ago")
 
 
+@pytest.mark.parametrize("missing", ["fail", "skip", "wait"])
+def test_a_folder_without_a_file_is_a_day_that_has_begun(missing: str, tmp_path: Path) -> None:
+    """It would be skipped for good, and its files come; an old one is missing, by the policy."""
+    root, later = tmp_path / "w", "2020-01-09"
+    job = job_with(root, "{age: 10m}", missing)
+    folder(root, later).mkdir()
+    with pytest.raises(NotYet, match=r"less than 10m ago"):
+        plan_day(job, as_day(later))
+    os.utime(folder(root, later), (time.time() - 601, time.time() - 601))
+    if missing == "skip":
+        assert plan_day(job, as_day(later)).status == "skipped"
+    else:
+        with pytest.raises(NotYet if missing == "wait" else Broken, match=f"no partition of {later}"):
+            plan_day(job, as_day(later))
+
+
 def test_several_rules_all_have_to_hold(tmp_path: Path) -> None:
     """As they are written."""
     job = job_with(tmp_path / "w", "{file: _SUCCESS, rows: 20}")

@@ -21,7 +21,7 @@ from nightscore.store import (
     storage,
 )
 
-KINDS = ("DATE", "TIMESTAMP", "TIMESTAMPTZ")
+KINDS = ("DATE", "TIMESTAMP", "TIMESTAMP_NS", "TIMESTAMPTZ", "TIMESTAMPTZ_NS")
 
 
 def rows_within(
@@ -43,10 +43,11 @@ def days_of_rows(job: Job, view: View, column: str) -> set[str]:
     if not view.files:
         return set()
     resources = EngineResources(1, job_memory_budget(job).sql, storage.runs(job.workspace).scratch())
-    day = f"CAST({quote_identifier(column)} AS DATE)"
+    name = quote_identifier(column)
+    day = f"CAST({name} AS DATE) - CAST(CAST({name} AS DATE) > {name} AS INTEGER)"  # the cast rounds up
     with Engine([view], resources) as engine:
         found = engine.rows(
-            f"SELECT DISTINCT {day} FROM {quote_identifier(view.name)} WHERE {day} IS NOT NULL"
+            f"SELECT DISTINCT {day} FROM {quote_identifier(view.name)} WHERE {name} IS NOT NULL"
         )
     return {day.isoformat() for (day,) in found}
 

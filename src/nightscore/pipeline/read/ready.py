@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nightscore.common import NotYet
-from nightscore.job import Job, PathInput, Ready, parse_minutes
+from nightscore.job import Job, PathInput, parse_minutes
 from nightscore.pipeline.read.listing import day_partitions, open_walk
 from nightscore.store import Partition, Walk, one_look
 
@@ -75,15 +75,16 @@ def _lacking(job: Job, name: str, source: PathInput, day: dt.date) -> Iterator[s
             yield f"{job.workspace.relative(folder)} has no {mark} yet"
     if rule.count is not None and (count := sum(_count(walk, part) for part in parts)) < rule.count:
         yield f"{count} of {rule.count} folders or files have come"
-    yield from _unfinished(rule, walk, [path for part in parts for path in walk.at(part).files])
-
-
-def _unfinished(rule: Ready, walk: Walk, files: list[Path]) -> Iterator[str]:
-    """What the files of a day lack: rows, or an age."""
+    files = [path for part in parts for path in walk.at(part).files]
     if rule.rows is not None and (rows := _rows(walk, files)) < rule.rows:
         yield f"{rows:,} of at least {rule.rows:,} rows have come"
-    if rule.age is not None and (wait := parse_minutes(rule.age).total_seconds() - _age(walk, files)) > 0:
-        yield f"a file came less than {rule.age} ago ({wait:.0f} s to go)"
+    if rule.age is not None:  # an empty folder has begun to come when it was made
+        yield from _too_new(walk, files or [walk.root / part.path for part in parts], rule.age)
+
+
+def _too_new(walk: Walk, paths: list[Path], age: str) -> Iterator[str]:
+    if (wait := parse_minutes(age).total_seconds() - _age(walk, paths)) > 0:
+        yield f"a file came less than {age} ago ({wait:.0f} s to go)"
 
 
 def _folder(walk: Walk, source: PathInput, part: Partition) -> Path:

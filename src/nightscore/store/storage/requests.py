@@ -24,6 +24,8 @@ UNKNOWN = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthenticationFailed"
 HOPELESS = (*NO_BUCKET, *UNKNOWN, "builder error")
 DENIED = re.compile(r"status code: 40[13]\b")  # of a listing obstore tells no other kind of error
 EXPIRED, SKEWED = "ExpiredToken", "RequestTimeTooSkewed"
+INVALID = re.compile('Error parsing Path "(.*?)": ', re.DOTALL)
+UNSAYABLE = "\ufffd"  # what a listing, which is XML, has in the place of what XML can't say
 Answers = tuple[type[Exception], ...]  # errors that say what was done
 T = TypeVar("T")
 
@@ -71,6 +73,9 @@ class Requests:
         """Raise what an error of the storage says for sure; not the error, which may quote a signature."""
         if isinstance(error, raised.NotFoundError | FileNotFoundError) and not self._is_hopeless(error):
             raise FileNotFoundError(self.shown(key)) from None
+        if isinstance(error, raised.InvalidPathError):
+            named = INVALID.search(str(error))
+            raise self._unreadable(named[1] if named else key)
         if EXPIRED in str(error):
             raise NotYet(
                 f"{self.shown(key)}: the credentials have expired; try again with new ones"
@@ -78,6 +83,13 @@ class Requests:
         denied = isinstance(error, raised.PermissionDeniedError | raised.UnauthenticatedError)
         if denied or DENIED.search(str(error)) or self._is_hopeless(error):
             raise Broken(f"{self.shown(key)}: {self._why(error)}") from None
+
+    def _unreadable(self, name: str) -> Broken:
+        """What is said of a key that is in the bucket, and that no request of ours can name."""
+        return Broken(
+            f"{self.address}: its key {name!r} can't be read: it has a control character, or a part that is "
+            "empty, . or ..; copy the object to another key, and remove this one"
+        )
 
     def _is_hopeless(self, error: Exception) -> bool:
         return any(text in str(error) for text in HOPELESS)
@@ -103,6 +115,8 @@ class Requests:
 
     def seen(self, found: Mapping[str, Any]) -> Seen:
         """What the storage says of an object, as a look."""
+        if UNSAYABLE in found["path"]:
+            raise self._unreadable(found["path"])
         moment = found["last_modified"].timestamp()
         tag = f"{found['e_tag']}:{found['size']}"
         return Seen(f"{self._drop}{found['path']}", found["size"], tag, moment, int(moment * 1e9))
