@@ -85,10 +85,9 @@ def read_roots(workspace: Path) -> dict[str, Root]:
     file = workspace / FILE
     roots = _Reader(workspace, *read_yaml(file, FILE)).roots() if file.exists() else {}
     named = {variable_of(name): name for name in (DATA, *roots)}
-    for variable, at in sorted(os.environ.items()):
-        if variable.startswith(VARIABLE):
-            name = named.get(variable) or variable.removeprefix(VARIABLE).lower()
-            roots[name] = _from_variable(name, variable, at, roots.get(name))
+    for variable, at in sorted(read_root_variables().items()):
+        name = named.get(variable) or variable.removeprefix(VARIABLE).lower()
+        roots[name] = _from_variable(name, variable, at, roots.get(name))
     return roots
 
 
@@ -107,6 +106,11 @@ def _from_variable(name: str, variable: str, at: str, written: Root | None) -> R
 def _shown(at: str) -> str:
     """A place for a message, without what may be a secret."""
     return f"{at.partition('://')[0]}://…" if SCHEME.search(at) and set(at) & SECRET else at
+
+
+def read_root_variables() -> dict[str, str]:
+    """What the environment says of roots, by variable: for a process elsewhere that is to see the same."""
+    return {name: value for name, value in os.environ.items() if name.startswith(VARIABLE)}
 
 
 def variable_of(name: str) -> str:

@@ -13,8 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from nightscore.common import Broken, NightscoreError, NotYet, ProgressCallback, RowCounter, silent
-from nightscore.common.roots import VARIABLE
+from nightscore.common import (
+    Broken,
+    NightscoreError,
+    NotYet,
+    ProgressCallback,
+    RowCounter,
+    read_root_variables,
+    silent,
+)
 from nightscore.job import Job, load
 from nightscore.pipeline.context import refuse_versions
 from nightscore.pipeline.steps import score_piece
@@ -81,7 +88,7 @@ def score_there(name: str, root: str, roots: Mapping[str, str], plan: str, index
         if not folder.plan.exists():
             raise Broken(
                 f"{folder.plan}: is not there: this node does not see the data of the machine that made the "
-                f"plan; put data/ where all nodes reach it, by {VARIABLE}DATA: a bucket or a shared folder"
+                f"plan; put data/ where all nodes reach it, by NIGHTSCORE_ROOT_DATA: a bucket or a shared folder"
             )
         return score_piece(job, made, made.pieces[index])
     except NightscoreError as error:
@@ -103,8 +110,8 @@ class _Tasks:
             num_cpus=self.cpus, num_gpus=self.gpus, memory=self.memory(job), max_retries=TRIES,
             max_calls=0,  # a process scores many pieces: else one with a GPU would load its model for each
         )(score_there)  # fmt: skip
-        roots = {name: value for name, value in os.environ.items() if name.startswith(VARIABLE)}
-        self.arguments = (job.name, str(job.workspace.root), roots, self.ray.put(plan.to_json()))
+        roots, text = read_root_variables(), self.ray.put(plan.to_json())
+        self.arguments = (job.name, str(job.workspace.root), roots, text)
 
     def submit(self, piece: Piece) -> Any:
         return self.there.remote(*self.arguments, piece.index)
