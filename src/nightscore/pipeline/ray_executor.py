@@ -88,7 +88,7 @@ def score_there(name: str, root: str, roots: Mapping[str, str], plan: str, index
         if not folder.plan.exists():
             raise Broken(
                 f"{folder.plan}: is not there: this node does not see the data of the machine that made the "
-                "plan; put data/ where all nodes reach it: NIGHTSCORE_ROOT_DATA is a bucket or a shared folder"
+                "plan; put data/ where all nodes reach it: NIGHTSCORE_ROOT_DATA is a bucket or a mount"
             )
         return score_piece(job, made, made.pieces[index])
     except NightscoreError as error:
