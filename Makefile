@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo text airflow test test-unit test-slow test-e2e faults check lint types contracts lock bench clean
+.PHONY: help demo text airflow test test-unit test-slow test-buckets test-e2e faults check lint types contracts lock bench clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -34,7 +34,11 @@ test-unit: .venv/test.stamp ## the tests that run no job: a minute
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not runs and not slow and not e2e"
 
 test-slow: .venv/test.stamp ## the tests that take minutes: every fault at every call
-	@$(BIN)/python -m pytest $(PARALLEL) -m slow
+	@$(BIN)/python -m pytest $(PARALLEL) -m "slow and not bucket"
+
+# Not of `check` yet: these some 650 cases were never seen to pass in one go.
+test-buckets: .venv/test.stamp ## the nights of tests/behaviour with data/ in a bucket of a real S3 server
+	@$(BIN)/python -m pytest $(PARALLEL) -m "slow and bucket"
 
 faults: .venv/test.stamp ## every fault of docs/faults.md: root, cc and libfaketime, or it says what it lacks
 	@FAULTS_SEED=$${FAULTS_SEED:-$$(date +%s)} $(BIN)/python -m pytest tests/faults -m "slow or not slow" -rs

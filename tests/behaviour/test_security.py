@@ -167,6 +167,7 @@ def locked(tmp_path: Path) -> Iterator[Engine]:
         yield engine
 
 
+@pytest.mark.disk_only(reason="it has no workspace")
 def test_no_function_of_this_duckdb_reads_a_file_or_the_environment(
     locked: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
