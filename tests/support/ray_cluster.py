@@ -86,12 +86,7 @@ class Cluster:
     def workers(self) -> list[psutil.Process]:
         """The processes in which pieces are scored now, of all nodes."""
         alive = [psutil.Process(node.pid) for node in self.started if node.poll() is None]
-        return [
-            process
-            for node in alive
-            for process in node.children(recursive=True)
-            if "score_there" in process.name() + "".join(process.cmdline())
-        ]
+        return [process for node in alive for process in node.children(recursive=True) if _scores(process)]
 
     def stop(self) -> None:
         """Ends all, and removes what it wrote."""
@@ -105,3 +100,11 @@ class Cluster:
                 if process.is_running():
                     process.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _scores(process: psutil.Process) -> bool:
+    """Whether a process of Ray scores a piece now; one that has just ended does not."""
+    try:
+        return "score_there" in process.name() + "".join(process.cmdline())
+    except psutil.Error:
+        return False
