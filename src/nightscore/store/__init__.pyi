@@ -113,6 +113,7 @@ from .receipt_rows import RECEIPTS as RECEIPTS
 from .receipt_rows import CatalogEntry as CatalogEntry
 from .receipt_rows import read_receipt_text as read_receipt_text
 from .receipt_rows import told_row as told_row
+from .run_folder import HELD as HELD
 from .run_folder import RunFolder as RunFolder
 from .run_folder import read_plan as read_plan
 from .snapshots import LiveFile as LiveFile

@@ -26,6 +26,8 @@ from nightscore.store.outcome import EARLIER, FILE, PUBLISH, Outcome, read_outco
 from nightscore.store.plan import Plan, plan_from_json
 from nightscore.store.storage import Place
 
+HELD = "held.json"
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -61,7 +63,7 @@ class RunFolder:
     @property
     def held(self) -> Place:
         """What is held back, for a person to release or to discard."""
-        return self.path / "held.json"
+        return self.path / HELD
 
     def challengers(self, fingerprint: str) -> Place:
         """What became of the challengers in a piece: CPU seconds, and why they failed."""

@@ -20,6 +20,7 @@ from nightscore.common import (
 from nightscore.pipeline.publish.commit import publish_tables
 from nightscore.store import (
     DISCARDED,
+    HELD,
     PUBLISH,
     LaterFormat,
     Place,
@@ -33,8 +34,6 @@ from nightscore.store import (
     run_folder,
     storage,
 )
-
-HELD = "held.json"
 
 
 class Held(Broken):

@@ -38,9 +38,7 @@ def _refuse_changed(job: Job, files: Files, day: dt.date) -> None:
             # Published tables gain files all the time; a run stays with those that receipts named.
             if isinstance(source, PathInput):
                 _refuse_other_names(job, name, list_input(job, name, source, day), files[name])
-    _refuse_other_files(
-        job, files
-    )  # what lies in a bucket, and is another now, was fetched again by the listing
+    _refuse_other_files(job, files)  # of a bucket: the listing has fetched again what is another now
 
 
 def _refuse_other_names(job: Job, name: str, listed: Listed, files: Sequence[InputFile]) -> None:
