@@ -19,6 +19,7 @@ from nightscore.store.storage import homes
 
 BUCKET, KEY, SECRET = "night", "admin", "of-tests-only"
 PATIENCE = 60.0  # seconds until a server has to answer
+ROOM = 0.02  # of the disk, free: the server makes its volumes of what is free at its start, and keeps 1 % of it
 PORTS = (
     "-master.port", "-volume.port", "-filer.port", "-s3.port", "-admin.port",
     "-s3.port.iceberg", "-s3.port.lance",
@@ -83,6 +84,8 @@ def start_server(folder: Path) -> Server:
 
     With other ports where another process has taken one meanwhile: then it ends.
     """
+    disk = shutil.disk_usage(folder)
+    assert disk.free > ROOM * disk.total, f"{folder}: {disk.free >> 20} MB free; the server would refuse writes"
     while not _answers_at_all(server := _start_anywhere(folder)):
         pass
     _wait_for_bucket(server)
@@ -94,7 +97,7 @@ def _start_anywhere(folder: Path) -> Server:
     options = [f"{name}={port}" for name, port in zip(PORTS, ports, strict=True)]
     command = [
         binary(), "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-        "-webdav=false", "-admin.ui=false", *options,
+        "-webdav=false", "-admin.ui=false", "-master.telemetry=false", *options,
     ]  # fmt: skip
     return Server(_start(command, folder), folder, command, ports[PORTS.index("-s3.port")])
 
