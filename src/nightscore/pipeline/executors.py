@@ -8,19 +8,21 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
 from nightscore.common import Broken, NightscoreError, ProgressCallback, RowCounter, as_day, silent
 from nightscore.job import Job
+from nightscore.pipeline.prepare import Choose
 from nightscore.pipeline.publish.receipt_builder import skipped_receipt
 from nightscore.pipeline.read.absent import rest_days
 from nightscore.pipeline.read.listing import own_table
 from nightscore.pipeline.request import DEFAULT_REQUEST, RunRequest
 from nightscore.pipeline.steps import plan_day, publish_day, score_piece
 from nightscore.scorers import read_hardware
-from nightscore.store import Piece, Plan, Receipt, StagedFile, job_memory_budget
+from nightscore.store import InputFile, Piece, Plan, Receipt, StagedFile, job_memory_budget
 
 
 class Executor(Protocol):
@@ -37,6 +39,23 @@ class Executor(Protocol):
         Raises:
             Broken: (permanent) a row can't be scored.
             NotYet: (retryable) the job, its model, an input or a library differs from the plan's.
+        """
+        ...
+
+
+@runtime_checkable
+class ChoosingExecutor(Executor, Protocol):
+    """An executor that has the variant chosen where the pieces will be scored, on hardware like theirs.
+
+    Of one that has not, it is chosen where the day is planned.
+    """
+
+    def choose(
+        self, job: Job, plan: Plan, source: Sequence[InputFile], report: ProgressCallback = silent
+    ) -> Plan:
+        """The plan with its variant, for the files whose rows are scored: what `choose_here` gives there.
+
+        Errors as those of `choose_here`.
         """
         ...
 
@@ -78,6 +97,11 @@ class Threads:
 LOCAL_THREADS = Threads()
 
 
+def chooser(executor: Executor, report: ProgressCallback) -> Choose | None:
+    """What chooses the variant on the machines of an executor; None where this machine does."""
+    return partial(executor.choose, report=report) if isinstance(executor, ChoosingExecutor) else None
+
+
 def run(
     job: Job, day: dt.date | str, request: RunRequest = DEFAULT_REQUEST,
     *, executor: Executor = LOCAL_THREADS, report: ProgressCallback = silent, **options: Any,
@@ -102,7 +126,8 @@ def run(
         NotYet: (retryable) try again later. Nothing is published.
     """
     _check_arguments(job, request, executor)
-    plan = plan_day(job, as_day(day), request.but(**options), report)
+    choose = chooser(executor, report)
+    plan = plan_day(job, as_day(day), request.but(**options), report, choose=choose)
     return publish_day(job, plan, executor.map(job, plan, plan.pieces, report), report)
 
 

@@ -57,8 +57,16 @@ OUTPUT_BYTES = 4  # of one output of one row, until a run has shown it
 Needs = dict[str, int]
 
 
+def choose_here(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
+    """The plan with its variant, for a model that gives each row a score of its own; asked on this machine.
+
+    Errors as `hold_to_rows`'s.
+    """
+    return choose_variant(job, hold_to_rows(job, plan, source), source)
+
+
 def begin(
-    job: Job, draft: Plan, make_rows: MakeRows | None = None, choose: Choose = choose_variant,
+    job: Job, draft: Plan, make_rows: MakeRows | None = None, choose: Choose = choose_here,
     *, watch: Stopwatch | None = None, report: ProgressCallback = silent,
 ) -> Plan:  # fmt: skip
     """Begin a run: verify inputs, make rows, check the disk, choose a variant, cut pieces, save the plan.
@@ -69,7 +77,8 @@ def begin(
         job: the job.
         draft: the plan as far as it is known before a row is read; its run id is kept, if it has one.
         make_rows: gives the files whose rows are scored; default: `stage_features`.
-        choose: gives the plan with its variant and the rows of a chunk, for those files.
+        choose: holds the model to those files' rows, and gives the plan with its variant and the rows of a
+            chunk.
         watch: started with the planning; default: now.
         report: told how far it is.
 
@@ -88,7 +97,7 @@ def begin(
         rows = (make_rows or stage_features)(job, plan, run, report)
         refuse_full_disk(job, plan, run, rows)
         watch.lap("features")
-        plan = choose(job, hold_to_rows(job, plan, rows), rows)
+        plan = choose(job, plan, rows)
         watch.lap("choose")
         plan = dataclasses.replace(
             plan, seconds=watch.seconds, cpu_seconds=watch.cpu_seconds, peak_memory=peak_memory()
