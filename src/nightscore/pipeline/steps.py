@@ -20,7 +20,7 @@ from nightscore.common import ProgressCallback, Stopwatch, as_day, silent, threa
 from nightscore.job import Job
 from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day
-from nightscore.pipeline.prepare import Choose, begin, choose_here
+from nightscore.pipeline.prepare import Choose, MapParts, begin, choose_here
 from nightscore.pipeline.publish.closing import plan_restatement
 from nightscore.pipeline.publish.commit import complete_publication, roll_forward
 from nightscore.pipeline.publish.finalize import prove_and_publish
@@ -69,12 +69,13 @@ from nightscore.store import (
 
 def plan_day(
     job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST, report: ProgressCallback = silent,
-    *, choose: Choose | None = None,
+    *, choose: Choose | None = None, map_parts: MapParts | None = None,
 ) -> Plan:  # fmt: skip
     """What a run of `day` has to do. Stages the feature snapshot where SQL makes the features.
 
     A run that was stopped is taken up again; a day whose causes have not changed is `unchanged` (idempotent).
     `choose` chooses the variant on a machine that scores; default: this one does.
+    `map_parts` stages the parts of features that are made in parts; default: here, one after the other.
 
     Raises:
         Closed: (Broken) the day is closed, its causes differ now, and this is no restatement.
@@ -89,7 +90,9 @@ def plan_day(
     report("plan", 1, 1)
     if plan.status != "score" or plan.run_id:
         return plan
-    return begin(job, plan, choose=choose or choose_here, watch=watch, report=report)
+    if job.spec.features.parts is not None and not request.force:
+        plan = dataclasses.replace(plan, run_id=run_folder.find_begun(job.workspace, plan))
+    return begin(job, plan, choose=choose or choose_here, map_parts=map_parts, watch=watch, report=report)
 
 
 def draft_plan(
