@@ -87,7 +87,7 @@ def read_costs(
         plan=line(slow, "plan"),
         publish=line(slow, "publish"),
         publish_row=statistics.median(proven) / rows,
-        driver={int(n): spent["seconds"] for n, spent in driver["tasks"].items()},
+        driver={int(n): spent["cpu"] for n, spent in driver["tasks"].items()},
         sizes={name: slow[most][name]["bytes"] / int(most) for name in ("plan as text", "commit", "receipt")},
         row_bytes=164,
     )

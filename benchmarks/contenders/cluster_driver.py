@@ -10,7 +10,7 @@ import ray
 from nightscore.common import silent
 from nightscore.pipeline.ray_executor import AHEAD, Ray, _Call, _Tasks
 
-TASKS = 3_000
+TASKS = 2_000
 
 
 class Nothing(_Tasks):
@@ -33,7 +33,7 @@ def do_nothing(*arguments: object) -> int:
 
 def measured(under_way: int, count: int) -> dict[str, float]:
     """Seconds, and CPU seconds of the driver, of a task."""
-    there = ray.remote(num_cpus=0.001, max_retries=3, max_calls=0)(do_nothing)
+    there = ray.remote(num_cpus=1, max_retries=3, max_calls=0)(do_nothing)
     calls = [
         _Call(lambda: there.remote("a job", "/a/workspace", {}, "a plan", 1), "a piece", 1)
         for _ in range(count)
