@@ -16,7 +16,7 @@ from deltalake import DeltaTable
 from nightscore import Broken, load, run
 from nightscore.pipeline import inputs, plan_day
 from nightscore.pipeline.read.absent import missing
-from nightscore.pipeline.read.integrity import verify_inputs
+from nightscore.pipeline.read.integrity import read_text
 from nightscore.store import Engine, EngineResources, SqlMistakes
 from tests.support.workspace import JOB, make_workspace
 
@@ -490,7 +490,7 @@ def test_no_value_is_cast_with_a_loss(form: str, kind: str, said: str, tmp_path:
     with pytest.raises(Broken, match=re.escape(said.partition(" ")[0])), SqlMistakes("rows"):
         seen(job, DAY, "SELECT v FROM rows")
     with pytest.raises(Broken, match=r"column 'v': .* is no "):
-        verify_inputs(job, inputs.resolve_inputs(job, DAY))
+        read_text(job, inputs.resolve_inputs(job, DAY))
 
 
 @pytest.mark.parametrize("form", ["csv", "json"])
@@ -500,7 +500,7 @@ def test_a_value_that_a_type_holds_is_read(
 ) -> None:
     """The moment, the number or the list that Python has of it."""
     job = one_value(tmp_path / "w", form, kind, said)
-    verify_inputs(job, inputs.resolve_inputs(job, DAY))
+    read_text(job, inputs.resolve_inputs(job, DAY))
     assert seen(job, DAY, "SELECT v FROM rows") == [(value,)]
 
 
@@ -511,7 +511,7 @@ def test_a_number_of_json_is_no_text(tmp_path: Path) -> None:
     for said in ("1.10", "1e2"):
         file.write_text(f'{{"id": 1, "v": {said}}}\n')
         with pytest.raises(Broken, match=r"column 'v': .* is no VARCHAR"):
-            verify_inputs(job, inputs.resolve_inputs(job, DAY))
+            read_text(job, inputs.resolve_inputs(job, DAY))
     file.write_text('{"id": 1, "v": "1.10"}\n{"id": 2, "v": 12}\n{"id": 3, "v": null}\n')
-    verify_inputs(job, inputs.resolve_inputs(job, DAY))
+    read_text(job, inputs.resolve_inputs(job, DAY))
     assert seen(job, DAY, "SELECT v FROM rows ORDER BY id") == [("1.10",), ("12",), (None,)]
