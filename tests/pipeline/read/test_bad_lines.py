@@ -71,6 +71,15 @@ def csv_file(seed: int, rows: int = 400) -> tuple[bytes, dict[int, str], list[in
     return "\n".join(["id,name,a,b", *lines, ""]).encode(), bad, good
 
 
+def test_bad_lines_of_utf_16_are_told_apart(tmp_path: Path) -> None:
+    """Its line ends are two bytes."""
+    root = workspace(tmp_path, "id,name,a,b\n1,ā,x,1\n2,ā,1,1\n3,ā,1\n".encode("utf-16"), "2")
+    job = root / "jobs/mini/job.yaml"
+    job.write_text(job.read_text().replace("format: csv,", "format: csv, csv: {encoding: utf-16},"))
+    assert run(load("mini", root), DAY).rows.published == 1
+    assert [row["line"] for row in query(BAD, root).to_pylist()] == [2, 4]
+
+
 @pytest.mark.parametrize(("seed", "ending"), [(1, "csv"), (2, "csv.gz"), (3, "csv")])
 def test_bad_lines_of_csv_are_those_of_pythons_reader(tmp_path: Path, seed: int, ending: str) -> None:
     """Each is in the table with its number; the others are scored."""
@@ -184,7 +193,7 @@ def test_parquet_has_no_lines(tmp_path: Path) -> None:
 def test_no_line_is_lost_where_a_reader_goes_on_with_the_next_part_of_a_file(tmp_path: Path) -> None:
     """DuckDB reads 32 MB at a time, and loses lines there unless it is told not to read parts at once."""
     content, bad, good = csv_file(5, 400_000)
-    content = content.replace(b",n", b"," + b"name " * 16)  # 42 MB
+    content = content.replace(b",n", b"," + b"text " * 20).replace(b"," + b"text " * 20 + b"ame", b",name")
     assert len(content) > 40_000_000
     root = workspace(tmp_path, content, "20%")
     receipt = run(load("mini", root), DAY)

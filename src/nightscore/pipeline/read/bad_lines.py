@@ -123,10 +123,9 @@ def _refuse_lost(shown: str, path: Path, text: TextColumns, known: int, breaks: 
     is_csv = text.format == "csv"
     header = 1 + sum(name.count("\n") for name in text.headers.get(path, ())) if is_csv else 0
     lines = empty = 0
-    with unpacked(path) as file:
-        for line in io.BufferedReader(file):
-            lines += 1
-            empty += not line.strip()
+    for line in _lines(path, text):
+        lines += 1
+        empty += not line.strip()
     most = header + known + (breaks if is_csv else 0)
     if not lines - empty <= most <= lines:
         raise Broken(
@@ -182,19 +181,20 @@ def _of_json(engine: Engine, path: Path, text: TextColumns) -> list[tuple[int, s
         f"WHERE NOT {is_object} OR {has_wrong(text)}"
     )
     faults = dict(rows)
-    return (
-        [(line, faults[row], said) for row, (line, said) in enumerate(_json_lines(path), 1) if row in faults]
-        if faults
-        else []
-    )
+    if not faults:
+        return []
+    numbered = ((number, line) for number, line in enumerate(_lines(path, text), 1) if line.strip())
+    return [
+        (number, faults[row], line.rstrip("\r\n"))
+        for row, (number, line) in enumerate(numbered, 1)  # DuckDB numbers those that are not empty
+        if row in faults
+    ]
 
 
-def _json_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines that DuckDB numbers, each with its number in the file: those that are not empty."""
+def _lines(path: Path, text: TextColumns) -> Iterator[str]:
     with unpacked(path) as file:
-        for number, line in enumerate(io.BufferedReader(file), 1):
-            if line.strip():
-                yield number, line.decode(errors="replace").rstrip("\r\n")
+        packed = io.BufferedReader(file)
+        yield from io.TextIOWrapper(packed, encoding=text.encoding, errors="replace", newline="\n")
 
 
 def _why(text: TextColumns) -> str:
