@@ -58,7 +58,7 @@ def diagnose(workspace: Workspace) -> Diagnosis:
     except Broken as error:
         found.problems.append(str(error))
         return found
-    set_roots.setdefault(DATA, Root(DATA, str(workspace.root / DATA), "default", write=True))
+    set_roots[DATA] = workspace.data_root
     for name in (DATA, *sorted(set_roots.keys() - {DATA})):
         state = _state(set_roots[name])
         found.roots.append(state)
