@@ -133,7 +133,8 @@ def _fits(text: TextColumns, item: str, kind: str) -> str | None:
     if kind in FLOATS:
         finite = f"NOT isinf(TRY_CAST({value} AS {kind}))"
         terms.append(f"({finite} OR regexp_full_match({value}, {literal(ENDLESS)}))")
-        terms.append(f"(NOT regexp_full_match({value}, {literal(whole(kind))}) OR {_is_whole(value, kind)})")
+        is_long = f"regexp_full_match({value}, {literal(whole(kind))})"
+        terms.append(f"CASE WHEN {is_long} THEN {_is_whole(value, kind)} ELSE true END")
     if text.format == "json" and kind == "VARCHAR":  # DuckDB writes 1.10 as 1.1, and 1e2 as 100.0
         terms.append(f"json_type({item}) <> 'DOUBLE'")
     if text.format == "json" and DECIMAL.fullmatch(kind):  # a number of JSON is a double, of 15 digits
