@@ -33,6 +33,7 @@ from .roots import DATA as DATA
 from .roots import PLACE as PLACE
 from .roots import ROOT_NAME as ROOT_NAME
 from .roots import SCHEME as SCHEME
+from .roots import SCRATCH as SCRATCH
 from .roots import Root as Root
 from .roots import read_root_variables as read_root_variables
 from .roots import scratch_folder as scratch_folder
