@@ -158,6 +158,7 @@ from .text_files import raw_sources as raw_sources
 from .text_files import unpacked as unpacked
 from .text_files import written as written
 from .text_values import holds as holds
+from .text_values import shown_kind as shown_kind
 from .trees import bucket_of as bucket_of
 from .trees import fetched as fetched
 from .trees import one_look as one_look

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from nightscore.store.folder_columns import folder_reader
 from nightscore.store.sql_text import literal, quote_identifier
-from nightscore.store.text_values import DECIMAL, ENDLESS, FLOATS, pattern_of
+from nightscore.store.text_values import DECIMAL, ENDLESS, FLOATS, pattern_of, whole
 
 CSV = (
     "header = true, auto_detect = false, nullstr = '', "
@@ -186,9 +186,22 @@ def _fits(text: TextColumns, item: str, kind: str) -> str | None:
     if kind in FLOATS:
         finite = f"NOT isinf(TRY_CAST({value} AS {kind}))"
         terms.append(f"({finite} OR regexp_full_match({value}, {literal(ENDLESS)}))")
+        is_long = f"regexp_full_match({value}, {literal(whole(kind))})"
+        terms.append(f"CASE WHEN {is_long} THEN {_is_whole(value, kind)} ELSE true END")
     if text.format == "json" and kind == "VARCHAR":  # DuckDB writes 1.10 as 1.1, and 1e2 as 100.0
         terms.append(f"json_type({item}) <> 'DOUBLE'")
     if text.format == "json" and DECIMAL.fullmatch(kind):  # a number of JSON is a double, of 15 digits
         long = f"length(regexp_replace({value}, '[^0-9]', '', 'g')) > 15"
         terms.append(f"NOT (json_type({item}) = 'DOUBLE' AND {long})")
     return " AND ".join(terms) or None
+
+
+def _is_whole(value: str, kind: str) -> str:
+    """SQL for whether a whole number is one of a floating-point type: by its value or its shortest digits."""
+    nearest = f"TRY_CAST({value} AS {kind})"
+    same = f"TRY_CAST({nearest} AS HUGEINT) = TRY_CAST({value} AS HUGEINT)"
+    return f"coalesce({same}, true) OR {_digits(value)} = {_digits(f'CAST({nearest} AS VARCHAR)')}"
+
+
+def _digits(number: str) -> str:
+    return f"trim(regexp_replace({number}, 'e.*|[^0-9]', '', 'g'), '0')"

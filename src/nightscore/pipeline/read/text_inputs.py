@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from nightscore.common import Broken, NotYet
+from nightscore.common import Broken, NotYet, clipped, first_line
 from nightscore.job import CsvForm, Job, PathInput
 from nightscore.pipeline.read.bad_lines import BadLine, ReadLines, read_lines, refuse_too_many
 from nightscore.pipeline.read.parquet_files import file_stat, refuse_lossy_folders, shown_path
 from nightscore.pipeline.read.parquet_types import known_types
+from nightscore.pipeline.read.text_errors import MEND, explained
 from nightscore.store import (
     JSON_LINES,
     Engine,
@@ -31,6 +32,7 @@ from nightscore.store import (
     job_memory_budget,
     literal,
     raw_sources,
+    shown_kind,
     storage,
     unpacked,
     written,
@@ -39,11 +41,6 @@ from nightscore.store import (
 ENDS = 65_536  # bytes at either end of a file that its fingerprint is of, beside size and time
 LONGEST = 1_000_000  # bytes of a header
 WINDOWS = re.compile(rb"[\x80-\x9f]")
-MEND = "no line is left out: mend the file, or allow it by bad_lines"
-LINE = re.compile(r"CSV Error on Line: (\d+)\s+(?:Original Line: (.*?)\n\s*)?(.*?)(?:\n|$)", re.DOTALL)
-JSON_LINE = re.compile(
-    r"(?:JSON transform error|Malformed JSON) in file \"[^\"]*\",? (?:at byte \d+ )?in line (\d+): (.*)"
-)
 
 
 def text_columns(
@@ -56,7 +53,7 @@ def text_columns(
     if source.format != "csv":
         return TextColumns(source.format, types, {}, sound_only=source.bad_lines is not None)
     form = source.csv or CsvForm()
-    headers = {path: _header(path, file.stat, form) for path, file in files}
+    headers = {path: _header(path, file.path, file.stat, form) for path, file in files}
     return TextColumns(
         "csv", types, headers, form.delimiter, form.quote, form.decimal, form.encoding,
         source.bad_lines is not None,
@@ -77,7 +74,7 @@ def inspect_text(
         refuse_lossy_folders(name, file.path, folders)
     types = _declared(job, source, folders, [file.path for _, file in files])
     for path, file in files if source.format == "csv" else ():
-        header = _header(path, file.stat, source.csv or CsvForm())
+        header = _header(path, file.path, file.stat, source.csv or CsvForm())
         for column in (*types, *header):
             if header.count(column) != 1 or column not in types:
                 there = "stands twice" if header.count(column) > 1 else "is not in its header"
@@ -125,7 +122,7 @@ def _verify(job: Job, name: str, source: PathInput, file: InputFile, folders: Fo
         except Broken:
             raise
         except Exception as error:
-            raise _explained(error, file.path) from error
+            raise explained(error, path, file.path, text) from error
     given = {key: int(value is None) for key, value in folders.values(file.path).items()}
     _refuse_nulls(said, source, {**given, **(read.nulls or {})})
     for key in sorted(keys ^ text.types.keys()):
@@ -147,10 +144,9 @@ def _read(engine: Engine, name: str, shown: str, path: Path, text: TextColumns) 
     for column, row, value in zip(text.types, found[1::3], found[2::3], strict=True):
         if row is not None:
             line = f" (line {row + 1}, if no value has line breaks)" if text.format == "csv" else ""
-            kind = text.types[column]
-            raise Broken(
-                f"input {name}: {shown}: row {row}{line}: column {column!r}: {value!r} is no {kind}; {MEND}"
-            )
+            kind = shown_kind(text.types[column], value)
+            said = f"input {name}: {shown}: row {row}{line}: column {column!r}"
+            raise Broken(f"{said}: {clipped(value)} is no {kind}; {MEND}")
     return ReadLines(rows, nulls=dict(zip(text.types, found[::3], strict=True)))
 
 
@@ -194,17 +190,6 @@ def _keys(engine: Engine, path: Path) -> set[str]:
     return {key for (key,) in rows}
 
 
-def _explained(error: Exception, shown: str) -> Exception:
-    """What the reader says of a line, in a line."""
-    text = str(error)
-    if found := LINE.search(text):
-        line = f": {found[2]}" if found[2] else ""
-        return Broken(f"{shown}: line {found[1]}: {found[3].strip()}{line}; {MEND}")
-    if found := JSON_LINE.search(text):
-        return Broken(f"{shown}: line {found[1]}: {found[2].strip()}; {MEND}")
-    return error if isinstance(error, NotYet) else Broken(f"{shown}: can't be read: {text.strip()}")
-
-
 def _declared(job: Job, source: PathInput, folders: FolderColumns, paths: Sequence[str]) -> dict[str, str]:
     """The columns that the files themselves have to have."""
     given = folders.types(paths[0]) if paths else {}
@@ -230,7 +215,7 @@ def _inspect(job: Job, path: Path, day: str) -> InputFile:
 
 
 @lru_cache(maxsize=8192)
-def _header(path: Path, stat: str, form: CsvForm) -> tuple[str, ...]:  # noqa: ARG001 - the key of the cache
+def _header(path: Path, shown: str, stat: str, form: CsvForm) -> tuple[str, ...]:  # noqa: ARG001 - stat is
     """The names of a CSV file's columns. `stat` is the file's, so that another file is read again."""
     encoding = "utf-8-sig" if form.encoding == "utf-8" else form.encoding
     try:
@@ -239,4 +224,4 @@ def _header(path: Path, stat: str, form: CsvForm) -> tuple[str, ...]:  # noqa: A
         lines = csv.reader(io.StringIO(head, newline=""), delimiter=form.delimiter, quotechar=form.quote)
         return tuple(next(lines, ()))
     except (OSError, pa.ArrowException, csv.Error) as error:
-        raise Broken(f"{path}: no CSV file that can be read: {str(error).splitlines()[0]}") from error
+        raise Broken(f"{shown}: no CSV file that can be read: {first_line(error)}") from error
