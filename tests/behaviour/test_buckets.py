@@ -274,6 +274,18 @@ def test_doctor_asks_the_bucket(
     assert "credentials" in shown and "another-secret" not in shown
 
 
+def test_a_scratch_folder_that_is_none_is_named(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file in its place: with the setting, by a run and by doctor."""
+    (workspace / "file").write_text("")
+    monkeypatch.setenv("NIGHTSCORE_SCRATCH", str(workspace / "file"))
+    homes._bucket.cache_clear()
+    with pytest.raises(
+        Broken, match=r"file/roots: can't be made for .*; set NIGHTSCORE_SCRATCH to a folder of"
+    ):
+        run(load("mini", workspace), DAY)
+    assert call(["doctor", "--workspace", str(workspace)]) == 1
+
+
 def test_a_scratch_folder_may_lie_in_the_workspace(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Plans name what is fetched by its root: another machine has it elsewhere."""
     monkeypatch.setenv("NIGHTSCORE_SCRATCH", str(workspace / "scratch"))

@@ -29,9 +29,9 @@ from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.parts import plan_parts, stage_part
 from nightscore.pipeline.read import inputs
-from nightscore.pipeline.read.integrity import verify_inputs
-from nightscore.pipeline.score.canary import choose_variant
-from nightscore.pipeline.score.first_opening import hold_to_rows
+from nightscore.pipeline.read.bad_lines import BadLine, bad_lines_batch
+from nightscore.pipeline.read.integrity import read_text, verify_inputs
+from nightscore.pipeline.score.canary import choose_here
 from nightscore.store import (
     FEATURE_GROUP_ROWS,
     SMALLEST_PIECE,
@@ -50,6 +50,7 @@ from nightscore.store import (
     peak_memory,
     run_folder,
     stage_batches,
+    stamped,
     storage,
 )
 
@@ -60,14 +61,6 @@ DOUBT = 2  # a run is refused where less than 1/DOUBT of the estimated disk spac
 ALIKE = 10  # the last day's bytes per row count up to this many times its rows: else they are mostly footers
 OUTPUT_BYTES = 4  # of one output of one row, until a run has shown it
 Needs = dict[str, int]
-
-
-def choose_here(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
-    """The plan with its variant, for a model that gives each row a score of its own; asked on this machine.
-
-    Errors as `hold_to_rows`'s.
-    """
-    return choose_variant(job, hold_to_rows(job, plan, source), source)
 
 
 def begin(
@@ -102,6 +95,7 @@ def begin(
     with run.in_use():
         with Day(job, plan).steady_inputs():
             plan = dataclasses.replace(plan, sha256=verify_inputs(job, plan.inputs))
+            stage_bad_lines(job, run, read_text(job, plan.inputs))
         watch.lap("plan")
         rows = make_rows(job, plan, run, report)
         refuse_full_disk(job, plan, run, rows)
@@ -161,6 +155,13 @@ def parts_in_order(
         staged.append(stage_part(job, plan, number))
         count(1)
     return staged
+
+
+def stage_bad_lines(job: Job, run: RunFolder, lines: Sequence[BadLine]) -> None:
+    """Keep the lines that the job's inputs leave out, where any may."""
+    if job.spec.leaves_lines_out:
+        schema = binding.bad_lines_schema(job)
+        stage_batches(run.bad_lines, [stamped(bad_lines_batch(lines), run.run_id, schema)], schema)
 
 
 def streamed_files(job: Job, plan: Plan) -> list[InputFile]:

@@ -26,7 +26,7 @@ from nightscore.common import (
     silent,
 )
 from nightscore.job import Job
-from nightscore.pipeline.prepare import choose_here
+from nightscore.pipeline.score.canary import choose_here
 from nightscore.pipeline.there import Asked, choose_there, compare_there, make_there, score_there
 from nightscore.store import InputFile, Piece, Plan, StagedFile, job_memory_budget, plan_from_json
 

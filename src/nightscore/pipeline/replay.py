@@ -18,9 +18,10 @@ from nightscore.job import Job
 from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.executors import LOCAL_THREADS, Executor, chooser
-from nightscore.pipeline.prepare import Choose, begin, choose_here, streamed_files
+from nightscore.pipeline.prepare import Choose, begin, streamed_files
 from nightscore.pipeline.read import inputs
 from nightscore.pipeline.request import RunRequest
+from nightscore.pipeline.score.canary import choose_here
 from nightscore.pipeline.score.challengers import conformed
 from nightscore.pipeline.steps import draft_plan, publish_day
 from nightscore.store import (

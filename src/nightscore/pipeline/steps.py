@@ -20,7 +20,7 @@ from nightscore.common import ProgressCallback, Stopwatch, as_day, silent, threa
 from nightscore.job import Job
 from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day
-from nightscore.pipeline.prepare import Choose, MapParts, begin, choose_here
+from nightscore.pipeline.prepare import Choose, MapParts, begin
 from nightscore.pipeline.publish.closing import plan_restatement
 from nightscore.pipeline.publish.commit import complete_publication, roll_forward
 from nightscore.pipeline.publish.finalize import prove_and_publish
@@ -36,6 +36,7 @@ from nightscore.pipeline.read.ready import refuse_unready
 from nightscore.pipeline.read.scan import scan_chunks, source_schema
 from nightscore.pipeline.request import DEFAULT_REQUEST, RunRequest
 from nightscore.pipeline.score.batches import Deadline, RowScorer, needed_columns, scores_batch
+from nightscore.pipeline.score.canary import choose_here
 from nightscore.pipeline.score.challengers import Challengers, add_challengers, add_challengers_cause
 from nightscore.pipeline.score.elsewhere import open_or_on_cpu
 from nightscore.pipeline.score.open_model import OpenModel, open_job_model, open_planned_scorer, score_nothing

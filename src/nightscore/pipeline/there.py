@@ -14,10 +14,9 @@ from nightscore.common import Broken, NightscoreError
 from nightscore.job import Job, load
 from nightscore.pipeline.context import refuse_versions
 from nightscore.pipeline.parts import room_for, stage_part
-from nightscore.pipeline.prepare import choose_here
 from nightscore.pipeline.publish.whole_query import compare_part
 from nightscore.pipeline.read import inputs
-from nightscore.pipeline.score.canary import CANARY_ROWS
+from nightscore.pipeline.score.canary import CANARY_ROWS, choose_here
 from nightscore.pipeline.score.first_opening import ROWS as FIRST_ROWS
 from nightscore.pipeline.score.sample import sampled_files
 from nightscore.pipeline.steps import score_piece
