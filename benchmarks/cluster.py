@@ -1,6 +1,6 @@
 """The same day on 1, 2 and 4 nodes of a Ray cluster, its data in a bucket; Ray Data on the same nodes.
 
-    python benchmarks/cluster.py                                  both models, 4 million rows, 2 rounds
+    python benchmarks/cluster.py                                  both models, 2 rounds
     python benchmarks/cluster.py --model network --rows 1000000 --nodes 1 2 --rounds 1
 
 Nodes are real ones (`ray start`), each on one core of this machine (taskset), with a scratch folder of its
@@ -44,6 +44,7 @@ RECORDED = HERE / "recorded/cluster.json"
 QUOTA = Path("/sys/fs/cgroup/cpu/nightscore-bench")
 PERIOD = 100_000  # microseconds, of which a node with a share of a core gets some
 STORE_BYTES = 700_000_000  # of a node's object store: Ray Data's blocks; nightscore puts nothing there
+ROWS = {"network": 4_000_000, "forest": 8_000_000}
 UNDER_WAY = (4, 100, 1_000)  # tasks, as many as a cluster of half as many slots has
 PATIENCE = 30.0  # seconds until killed processes have left their control group
 LONGEST = 1800  # seconds of one contender
@@ -72,7 +73,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", nargs="+", choices=["network", "forest"], default=["network", "forest"])
-    parser.add_argument("--rows", type=int, default=4_000_000)
+    parser.add_argument("--rows", type=int, help="default: 4 million for the network, 8 for the trees")
     parser.add_argument(
         "--piece-rows", type=int, default=250_000, help="of a piece, and of a file of the day"
     )
@@ -87,8 +88,9 @@ def main() -> None:
         print(f"{CORES} cores, load {os.getloadavg()[0]:.1f} when it began.\n", flush=True)
         for model in options.model:
             lines = compare(place, model, options)
-            _print(model, options.rows, lines)
-            _keep(model, {"rows": options.rows, "found": lines})
+            rows = options.rows or ROWS[model]
+            _print(model, rows, lines)
+            _keep(model, {"rows": rows, "found": lines})
         _keep("driver", _driver(place))
         print(f"\nLoad when it ended: {os.getloadavg()[0]:.1f}.")
 
@@ -97,7 +99,7 @@ def compare(place: Place, model: str, options: argparse.Namespace) -> dict[str, 
     """What was measured of each contender, round by round."""
     size = options.piece_rows
     scoring = f"scoring: {{device: cpu, piece_rows: {size}}}\n"
-    root = workspace(model, options.rows, file_rows=size, more=scoring)
+    root = workspace(model, options.rows or ROWS[model], file_rows=size, more=scoring)
     _upload(root)
     turns: list[tuple[str, int]] = [("nightscore", nodes) for nodes in options.nodes]
     with_ray_data = model in options.ray_data
