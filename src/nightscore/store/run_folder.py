@@ -115,6 +115,10 @@ class RunFolder:
         """The staged file of a piece."""
         return self.path / "scores" / f"{fingerprint}.parquet"
 
+    def proof(self, fingerprint: str) -> Place:
+        """What was proven of the staged file of a piece, where it was scored."""
+        return self.path / "proofs" / f"{fingerprint}.json"
+
     def decided(self, table: str) -> Place:
         """The staged file of a decision table."""
         return self.path / "decide" / f"{table}.parquet"
@@ -169,7 +173,7 @@ class RunFolder:
 
     def remove_scored(self) -> None:
         """Remove what is staged of pieces: they are scored again."""
-        for folder in ("scores", "rejects"):
+        for folder in ("scores", "rejects", "proofs"):
             with contextlib.suppress(Broken):
                 (self.path / folder).remove()
 
