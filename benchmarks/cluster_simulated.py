@@ -83,7 +83,7 @@ def read_costs(
         worked=sum(file["cpu_seconds"] for file in files) / len(alone) / rows,
         cold=statistics.median(min(f["started"] for f in r["pieces"]) - r["began"] for r in alone),
         requests=max(0.0, more),
-        reading=slow[most]["plan as text"]["seconds to read"] / int(most),
+        reading=slow[most]["plan as text"]["seconds to have"] / int(most),
         plan=line(slow, "plan"),
         publish=line(slow, "publish"),
         publish_row=statistics.median(proven) / rows,
