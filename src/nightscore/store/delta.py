@@ -22,7 +22,7 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Sc
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
 
-from nightscore.common import Broken, NightscoreError, NotYet
+from nightscore.common import Broken, NightscoreError, NotYet, first_line
 from nightscore.store import snapshots
 from nightscore.store.snapshots import KeptSnapshots, LiveFile, Snapshot
 from nightscore.store.storage import Place
@@ -305,7 +305,7 @@ def _add(root: Place, path: Place, day: str, row: Mapping[str, object], new: boo
     except (OSError, pa.ArrowException) as error:
         raise Broken(
             f"table {root.name}: {path.name}, which is to be published, is damaged or gone: "
-            f"{str(error).splitlines()[0]}; run the day again with --force"
+            f"{first_line(error)}; run the day again with --force"
         ) from error
     return AddAction(
         path=path.relative_to(root),
@@ -381,7 +381,7 @@ def _unreadable(root: Place, version: int | None, error: Exception) -> Nightscor
         if REFUSED.search(text):
             return Broken(f"table {root.name}: its storage does not let us read it; see `nightscore doctor`")
         return NotYet(f"table {root.name}: its storage does not answer; try again later")
-    reason = text.splitlines()[0] if text else type(error).__name__
+    reason = first_line(error)
     at = "" if version is None else f"has no version {version}, or "
     return Broken(f"table {root.name}: {at}can't be read: {reason}")
 

@@ -19,7 +19,7 @@ from typing import Any, Self
 import duckdb
 import pyarrow as pa
 
-from nightscore.common import Broken, NotYet, byte_size, link_or_copy
+from nightscore.common import Broken, NotYet, byte_size, first_line, link_or_copy
 from nightscore.store.disk import SpillFolder, free_bytes, spill_limit
 from nightscore.store.file_columns import FileColumns, FolderGiven, parquet_source
 from nightscore.store.folder_columns import DAY
@@ -271,7 +271,7 @@ class Engine:
             raise self._explained(_of_reader(error)) from error
         except duckdb.Error as error:
             if _is_of_the_disk(error):
-                raise NotYet(str(error).strip().partition("\n")[0]) from error
+                raise NotYet(first_line(error)) from error
             raise self._explained(error) from error
 
     def expire(self) -> None:
@@ -283,7 +283,7 @@ class Engine:
         text, kind = str(error), type(error)
         if self._late.is_set():
             return duckdb.InterruptException("stopped: it took longer than limits.time in job.yaml allows")
-        reason = text.strip().partition("\n")[0]
+        reason = first_line(error)
         if any(mark in text for mark in NO_ROOM):
             left, folder = free_bytes(self._temp.path), self._temp.path.parent
             return NoRoomError(

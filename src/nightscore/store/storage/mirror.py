@@ -54,8 +54,8 @@ class Mirror:
                 home.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise Broken(
-                f"{home}: can't be made for what is fetched from buckets: {error.strerror}; set {SCRATCH} to a "
-                "folder of this machine that can be written"
+                f"{home}: can't be made for what is fetched from buckets: {error.strerror}; set {SCRATCH} to "
+                "a folder of this machine that can be written"
             ) from error
         _refuse(home, {os.geteuid()}, stat.S_IWGRP | stat.S_IWOTH)
         _refuse(home.parent, {os.geteuid(), 0}, 0 if home.parent.stat().st_uid == 0 else stat.S_IWOTH)

@@ -24,7 +24,7 @@ import obstore
 from obstore import exceptions as raised
 from obstore.store import MemoryStore, from_url
 
-from nightscore.common import Broken, NotYet
+from nightscore.common import Broken, NotYet, first_line
 from nightscore.store.storage.contract import Seen
 from nightscore.store.storage.fetches import Fetches, said_time
 from nightscore.store.storage.listings import PAGE, Listings
@@ -55,7 +55,7 @@ def open_objects(address: str, mirror: Path, drop: str = "") -> "Objects":
     try:
         return Objects(from_url(address, client_options=client, retry_config=RETRY), address, mirror, drop)
     except (raised.BaseError, ValueError) as error:
-        raise Broken(f"{address} can't be opened: {_first_line(error)}") from error
+        raise Broken(f"{address} can't be opened: {first_line(error)}") from error
 
 
 class Objects:
@@ -278,7 +278,3 @@ def _refuse_credentials() -> None:
                 f"{name} holds a user or a password, which would come into messages and logs; an endpoint is "
                 "https://host:port, and credentials come from the cloud's usual chain (for S3: AWS_…)"
             )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
