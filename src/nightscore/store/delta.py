@@ -25,7 +25,7 @@ from deltalake.transaction import AddAction
 from nightscore.common import Broken, NightscoreError, NotYet, first_line
 from nightscore.store import snapshots
 from nightscore.store.snapshots import KeptSnapshots, LiveFile, Snapshot
-from nightscore.store.storage import Place
+from nightscore.store.storage import Place, answer_of
 from nightscore.store.table_schema import is_optional, plain_fields, with_day
 
 ATTEMPTS = 60
@@ -380,7 +380,7 @@ def _unreadable(root: Place, version: int | None, error: Exception) -> Nightscor
     if REQUEST.search(text):
         if REFUSED.search(text):
             return Broken(f"table {root.name}: its storage does not let us read it; see `nightscore doctor`")
-        return NotYet(f"table {root.name}: its storage does not answer; try again later")
+        return NotYet(f"table {root.name}: its storage {answer_of(error)}; try again later")
     reason = first_line(error)
     at = "" if version is None else f"has no version {version}, or "
     return Broken(f"table {root.name}: {at}can't be read: {reason}")

@@ -31,7 +31,7 @@ from nightscore.store.storage.listings import PAGE, Listings
 from nightscore.store.storage.marks import Marks
 from nightscore.store.storage.mirror import Mirror
 from nightscore.store.storage.probe import probe
-from nightscore.store.storage.requests import TAKEN, Requests, each, pauses
+from nightscore.store.storage.requests import TAKEN, Doubt, Requests, each, pauses
 
 WHOLE = 32 << 20  # bytes up to which data is put by one request, which can be conditional
 COPIED = 5_000_000_000  # bytes up to which S3 copies an object by one request
@@ -82,14 +82,17 @@ class Objects:
 
     def _create(self, key: str, data: bytes, said: Mapping[str, str]) -> bytes:
         self.refuse_unfit()
+        doubt = Doubt()
         for pause in pauses():
-            with contextlib.suppress(*TAKEN), self._ask.doubtful(key, TAKEN):
+            with contextlib.suppress(*TAKEN), self._ask.doubtful(key, TAKEN, doubt):
                 obstore.put(self._store, self._ask.name(key), data, mode="create", attributes=dict(said))
                 return data
             with contextlib.suppress(FileNotFoundError):
                 return self.read(key)  # ours, whose answer was lost; or another's
             time.sleep(pause)
-        raise NotYet(f"{self._ask.shown(key)}: the storage takes no record; nothing is decided")
+        raise NotYet(
+            f"{self._ask.shown(key)}: the storage takes no record: it {doubt.answer}; nothing is decided"
+        )
 
     def read(self, key: str) -> bytes:
         return bytes(self._ask.again(key, lambda: obstore.get(self._store, self._ask.name(key)).bytes()))
