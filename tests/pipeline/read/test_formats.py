@@ -17,7 +17,7 @@ from deltalake import DeltaTable
 from nightscore import Broken, load, run
 from nightscore.pipeline import inputs, plan_day
 from nightscore.pipeline.read.absent import missing
-from nightscore.pipeline.read.integrity import verify_inputs
+from nightscore.pipeline.read.integrity import read_text
 from nightscore.store import Engine, EngineResources, SqlMistakes
 from tests.support.workspace import JOB, make_workspace
 
@@ -522,7 +522,7 @@ def test_no_value_is_cast_with_a_loss(form: str, kind: str, said: str, tmp_path:
     with pytest.raises(Broken, match=re.escape(said.partition(" ")[0])), SqlMistakes("rows"):
         seen(job, DAY, "SELECT v FROM rows")
     with pytest.raises(Broken, match=r"column 'v': .* is no "):
-        verify_inputs(job, inputs.resolve_inputs(job, DAY))
+        read_text(job, inputs.resolve_inputs(job, DAY))
 
 
 @pytest.mark.parametrize("form", ["csv", "json"])
@@ -532,7 +532,7 @@ def test_a_value_that_a_type_holds_is_read(
 ) -> None:
     """The moment, the number or the list that Python has of it."""
     job = one_value(tmp_path / "w", form, kind, said)
-    verify_inputs(job, inputs.resolve_inputs(job, DAY))
+    read_text(job, inputs.resolve_inputs(job, DAY))
     assert seen(job, DAY, "SELECT v FROM rows") == [(value,)]
 
 
@@ -547,11 +547,11 @@ def test_a_whole_number_is_read_as_it_is_or_refused(kind: type, tmp_path: Path) 
         file.write_text(f'{{"id": 1, "v": {number}}}\n')
         files = inputs.resolve_inputs(job, DAY)
         if number in (int(kind(number)), int(Decimal(str(kind(number))))):  # its value, its shortest digits
-            verify_inputs(job, files)
+            read_text(job, files)
             assert seen(job, DAY, "SELECT CAST(v AS HUGEINT) FROM rows") == [(int(kind(number)),)]
         else:
             with pytest.raises(Broken, match=f"'{number}' is no {name}, which has not all whole numbers"):
-                verify_inputs(job, files)
+                read_text(job, files)
 
 
 def test_a_number_of_json_is_no_text(tmp_path: Path) -> None:
@@ -561,7 +561,7 @@ def test_a_number_of_json_is_no_text(tmp_path: Path) -> None:
     for said in ("1.10", "1e2"):
         file.write_text(f'{{"id": 1, "v": {said}}}\n')
         with pytest.raises(Broken, match=r"column 'v': .* is no VARCHAR"):
-            verify_inputs(job, inputs.resolve_inputs(job, DAY))
+            read_text(job, inputs.resolve_inputs(job, DAY))
     file.write_text('{"id": 1, "v": "1.10"}\n{"id": 2, "v": 12}\n{"id": 3, "v": null}\n')
-    verify_inputs(job, inputs.resolve_inputs(job, DAY))
+    read_text(job, inputs.resolve_inputs(job, DAY))
     assert seen(job, DAY, "SELECT v FROM rows ORDER BY id") == [("1.10",), ("12",), (None,)]

@@ -9,12 +9,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
-
 from nightscore.common import Broken, NotYet, first_line, value_text
-from nightscore.store import TextColumns
+from nightscore.store import TextColumns, unpacked
 
-MEND = "no line is left out: mend the file"
+MEND = "no line is left out: mend the file, or allow some by the input's bad_lines"
 LINE = re.compile(r"CSV Error on Line: (\d+)\s+(?:Original Line: (.*?)\n\s*)?(.*?)(?:\n|$)", re.DOTALL)
 MALFORMED = re.compile(r"Malformed JSON in file \"[^\"]*\",? at byte (\d+) in line (\d+): (.*)")
 UNLIKE = re.compile(r"JSON transform error in file \"[^\"]*\",? in line (\d+): (.*)")
@@ -39,12 +37,6 @@ def explained(error: Exception, path: Path, shown: str, text: TextColumns) -> Ex
     if NO_FORM in said and (mixed := _mixed_endings(path, text)):
         return Broken(f"{shown}: {mixed}")
     return Broken(f"{shown}: can't be read: {first_line(error).replace(str(path), shown)}")
-
-
-def unpacked(path: Path) -> pa.NativeFile:
-    """The bytes of a text file, packed or not."""
-    packed = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix.lower())
-    return pa.input_stream(str(path), compression=packed)
 
 
 def _without_advice(reason: str) -> str:

@@ -16,10 +16,12 @@ import pyarrow as pa
 
 from nightscore.common import Broken, NotYet, clipped, first_line
 from nightscore.job import CsvForm, Job, PathInput
+from nightscore.pipeline.read.bad_lines import BadLine, ReadLines, read_lines, refuse_too_many
 from nightscore.pipeline.read.parquet_files import file_stat, refuse_lossy_folders, shown_path
 from nightscore.pipeline.read.parquet_types import known_types
-from nightscore.pipeline.read.text_errors import MEND, explained, unpacked
+from nightscore.pipeline.read.text_errors import MEND, explained
 from nightscore.store import (
+    JSON_LINES,
     Engine,
     EngineResources,
     FolderColumns,
@@ -32,6 +34,7 @@ from nightscore.store import (
     raw_sources,
     shown_kind,
     storage,
+    unpacked,
     written,
 )
 
@@ -48,11 +51,12 @@ def text_columns(
         return None
     types = _declared(job, source, folders, [file.path for _, file in files])
     if source.format != "csv":
-        return TextColumns(source.format, types, {})
+        return TextColumns(source.format, types, {}, sound_only=source.bad_lines is not None)
     form = source.csv or CsvForm()
     headers = {path: _header(path, file.path, file.stat, form) for path, file in files}
     return TextColumns(
-        "csv", types, headers, form.delimiter, form.quote, form.decimal, form.encoding
+        "csv", types, headers, form.delimiter, form.quote, form.decimal, form.encoding,
+        source.bad_lines is not None,
     )  # fmt: skip
 
 
@@ -84,45 +88,66 @@ def inspect_text(
 
 def verify_text(
     job: Job, files: Mapping[str, Sequence[InputFile]], folders: Mapping[str, FolderColumns]
-) -> None:
+) -> list[BadLine]:
     """Read each text file whole: every line has to be one, and every value one of its type.
+
+    Returns:
+        The lines that are not, where the job leaves them out.
 
     Raises:
         Broken: names the file, the line or the row, the column and the value; or a NOT NULL column has nulls.
     """
+    bad: list[BadLine] = []
     for name, source in job.spec.inputs.items():
         if isinstance(source, PathInput) and source.format != "parquet":
-            for file in files[name]:
-                _verify(job, name, source, file, folders[name])
+            read = [_verify(job, name, source, file, folders[name]) for file in files[name]]
+            refuse_too_many(job, name, source, read)
+            bad += [line for one in read for line in one.bad]
+    return bad
 
 
-def _verify(job: Job, name: str, source: PathInput, file: InputFile, folders: FolderColumns) -> None:
+def _verify(job: Job, name: str, source: PathInput, file: InputFile, folders: FolderColumns) -> ReadLines:
     path = storage.locate(job.workspace, file.path)
     text = text_columns(job, source, folders, [(path, file)])
     if text is None:
-        return
+        return ReadLines()
     if text.encoding == "latin-1":
         _refuse_windows(path, f"input {name}: {file.path}")
     resources = EngineResources(1, job_memory_budget(job).sql, storage.runs(job.workspace).scratch())
+    said = f"input {name}: {file.path}"
     with Engine([View("source", (path,), columns={"nothing": "INTEGER"}, text=text)], resources) as engine:
-        [reader] = raw_sources([path], text, {}, {})
         try:
-            [(rows, *found)] = engine.rows(_question(text, reader))
-            keys = _keys(engine, path) if source.format == "json" and rows else set(text.types)
+            read = _read(engine, name, file.path, path, text)
+            keys = _keys(engine, path) if source.format == "json" and read.lines else set(text.types)
+        except Broken:
+            raise
         except Exception as error:
             raise explained(error, path, file.path, text) from error
-    said = f"input {name}: {file.path}"
     given = {key: int(value is None) for key, value in folders.values(file.path).items()}
-    nulls = {**given, **dict(zip(text.types, found[::3], strict=True))}
-    for column, row, value in zip(text.types, found[1::3], found[2::3], strict=True):
-        if row is not None:
-            line = f" (line {row + 1}, if no value has line breaks)" if source.format == "csv" else ""
-            kind = shown_kind(text.types[column], value)
-            raise Broken(f"{said}: row {row}{line}: column {column!r}: {clipped(value)} is no {kind}; {MEND}")
-    _refuse_nulls(said, source, nulls)
+    _refuse_nulls(said, source, {**given, **(read.nulls or {})})
     for key in sorted(keys ^ text.types.keys()):
         what = "is none of the input's columns" if key in keys else "is in none of its lines"
         raise Broken(f"{said}: {key!r} {what}; the columns are {', '.join(text.types)}")
+    return read
+
+
+def _read(engine: Engine, name: str, shown: str, path: Path, text: TextColumns) -> ReadLines:
+    """The lines of a file; where none may be left out, each is one.
+
+    Raises:
+        Broken: it is not; names the first row with a value that is none of its type.
+    """
+    if text.sound_only:
+        return read_lines(engine, name, shown, path, text)
+    [reader] = raw_sources([path], text, {}, {})
+    [(rows, *found)] = engine.rows(_question(text, reader))
+    for column, row, value in zip(text.types, found[1::3], found[2::3], strict=True):
+        if row is not None:
+            line = f" (line {row + 1}, if no value has line breaks)" if text.format == "csv" else ""
+            kind = shown_kind(text.types[column], value)
+            said = f"input {name}: {shown}: row {row}{line}: column {column!r}"
+            raise Broken(f"{said}: {clipped(value)} is no {kind}; {MEND}")
+    return ReadLines(rows, nulls=dict(zip(text.types, found[::3], strict=True)))
 
 
 def _refuse_windows(path: Path, said: str) -> None:
@@ -160,7 +185,7 @@ def _keys(engine: Engine, path: Path) -> set[str]:
     """The keys of the objects of a file."""
     rows = engine.rows(
         f"SELECT DISTINCT unnest(json_keys(json)) FROM read_json_objects([{literal(path)}], "
-        "format = 'newline_delimited')"
+        f"{JSON_LINES}) WHERE json_type(json) = 'OBJECT'"
     )
     return {key for (key,) in rows}
 
