@@ -1,5 +1,6 @@
 from . import catalog as catalog
 from . import delta as delta
+from . import delta_commit as delta_commit
 from . import delta_input as delta_input
 from . import iceberg_input as iceberg_input
 from . import owners as owners
