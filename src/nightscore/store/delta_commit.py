@@ -21,9 +21,9 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
 
 from nightscore.common import Broken, NotYet, first_line
-from nightscore.store.delta import live_files_of, open_table, snapshot_of, table_exists, unreadable
+from nightscore.store.delta import REQUEST, live_files_of, open_table, snapshot_of, table_exists, unreadable
 from nightscore.store.snapshots import file_run_id
-from nightscore.store.storage import Place
+from nightscore.store.storage import Place, answer_of
 from nightscore.store.table_schema import is_optional, plain_fields, with_day
 
 ATTEMPTS = 60
@@ -69,9 +69,10 @@ def commit_files(root: Place, change: TableCommit, seen: Sequence[str] | None = 
     there (for the tables after the first, whose commit decided).
 
     Raises:
-        NotYet: another run has published this day since, or the log is too busy.
+        NotYet: another run has published this day since, the log is too busy, or its storage takes nothing.
     """
     _create(root, change)
+    doubt = ""
     for attempt in range(ATTEMPTS):
         table = open_table(root)
         done = table.transaction_version(change.application)
@@ -87,12 +88,14 @@ def commit_files(root: Place, change: TableCommit, seen: Sequence[str] | None = 
         except CommitFailedError as error:
             # Another day or job won this log slot. Nothing is lost: look again, then try again.
             _refuse_hopeless(root, error)
+            doubt = _doubt(error)
             time.sleep(random.uniform(0, 0.01 * (attempt + 1)))  # noqa: S311 - no secret, a pause
         except (DeltaError, OSError) as error:
             # It may have been written all the same: the next look at our transaction tells.
             _refuse_hopeless(root, error)
+            doubt = _doubt(error)
             time.sleep(0.05)
-    raise NotYet(f"table {root.name}: {ATTEMPTS} commits of day {change.day} failed; others are writing")
+    raise NotYet(f"table {root.name}: {ATTEMPTS} commits of day {change.day} failed; {doubt}")
 
 
 def tell_rows(root: Place, rows: Mapping[str, Mapping[str, object]]) -> None:
@@ -124,6 +127,11 @@ def tell_rows(root: Place, rows: Mapping[str, Mapping[str, object]]) -> None:
         open_table(root).create_checkpoint()
         return
     raise NotYet(f"table {root.name}: {ATTEMPTS} commits failed; others are writing")
+
+
+def _doubt(error: Exception) -> str:
+    """What keeps a commit from being made, as far as an error says it; not its text, which has an address."""
+    return f"its storage {answer_of(error)}" if REQUEST.search(str(error)) else "others are writing"
 
 
 def _refuse_hopeless(root: Place, error: Exception) -> None:

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
 
 from nightscore.common import Broken, NotYet
-from nightscore.store import Place
+from nightscore.store import Place, delta_commit
 from nightscore.store.delta import read_snapshot
 from nightscore.store.storage import requests
 from nightscore.store.storage.objects import Objects, open_objects
@@ -80,3 +81,22 @@ def test_what_the_storage_answers_of_a_table_is_said(bucket: Objects, proxy: Pro
         with pytest.raises(NotYet) as caught:
             read_snapshot(Place(bucket, "data/tables/t"))
         assert said(caught) == f"table t: its storage {answer}; try again later"
+
+
+def test_what_the_storage_answers_to_a_commit_is_said(
+    bucket: Objects, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server whose disk is full is no crowd of others who write."""
+    monkeypatch.setattr(delta_commit, "ATTEMPTS", 2)
+    table = Place(bucket, "data/tables/t")
+    for number in (1, 2):
+        file = table / f"day=2020-01-01/run{number}-0.parquet"
+        with bucket.save(file.key) as path:
+            pq.write_table(pa.table({"a": [number], "run_id": [f"run{number}"]}), path)
+        change = delta_commit.TableCommit("job", "2020-01-01", f"run{number}", number, (file,))
+        if number == 1:
+            delta_commit.commit_files(table, change)
+            proxy.set_rules({"status": 507, "times": 1_000, "method": "PUT", "path": "_delta_log"})
+    with pytest.raises(NotYet) as caught:
+        delta_commit.commit_files(table, change)
+    assert said(caught) == f"table t: 2 commits of day 2020-01-01 failed; its storage {ANSWERS[507]}"
