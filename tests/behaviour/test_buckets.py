@@ -162,17 +162,41 @@ def test_what_changes_while_it_is_read_is_not_published(
 
 
 @pytest.mark.parametrize("kind", ["replaced", "removed", "came"])
-def test_what_changes_between_plan_and_run_is_seen_by_the_first_piece(
+def test_what_changes_between_plan_and_publication_is_not_published(
     workspace: Path, lake: Objects, kind: str
 ) -> None:
-    """A plan looks once, and whoever works by it looks anew."""
+    """A plan looks once, a piece reads the objects that it names, and whoever publishes looks anew."""
     job = load("mini", workspace)
     plan = plan_day(job, date.fromisoformat(DAY))
     change_while_read(lake, kind)
+    staged = [score_piece(job, plan, piece) for piece in plan.pieces]  # what was fetched for the plan
+    assert sum(piece.rows for piece in staged) == 500
     with pytest.raises(
         NotYet, match=r"lake:shop/rows/day=2020-01-01/part-\d.parquet: (changed|removed|came)"
     ):
-        score_piece(job, plan, plan.pieces[0])
+        publish_day(job, plan, staged)
+
+
+def test_a_piece_of_another_machine_fetches_its_own_files_alone(
+    workspace: Path, lake: Objects, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Not all that the plan names, and it lists no folder; what has become another object is refused."""
+    (workspace / "jobs/mini/job.yaml").write_text(FROM_LAKE + "scoring: {piece_rows: 1000}\n")
+    put_day(lake, DAY, 2000)
+    job = load("mini", workspace)
+    plan = plan_day(job, date.fromisoformat(DAY))
+    assert [[part.path[-14:] for part in piece.ranges] for piece in plan.pieces] == [
+        ["part-0.parquet"], ["part-1.parquet"],
+    ]  # fmt: skip
+    monkeypatch.setenv("NIGHTSCORE_SCRATCH", str(tmp_path / "another machine"))
+    homes._bucket.cache_clear()
+    job = load("mini", workspace)
+    proxy.set_rules()
+    assert score_piece(job, plan, plan.pieces[0]).rows == 1000
+    assert (proxy.counts["GET"], proxy.counts["LIST"]) == (1, 0), proxy.counts
+    lake.replace(f"shop/rows/day={DAY}/part-1.parquet", lake.read(f"shop/rows/day={DAY}/part-0.parquet"))
+    with pytest.raises(NotYet, match=r"part-1.parquet: (changed|removed) while it was being read"):
+        score_piece(job, plan, plan.pieces[1])
 
 
 def test_an_object_that_is_replaced_between_listing_and_fetch_is_not_mixed(
@@ -248,6 +272,18 @@ def test_doctor_asks_the_bucket(
     assert call(["doctor", "--workspace", str(workspace)]) == 1
     shown = capsys.readouterr().out
     assert "credentials" in shown and "another-secret" not in shown
+
+
+def test_a_scratch_folder_that_is_none_is_named(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file in its place: with the setting, by a run and by doctor."""
+    (workspace / "file").write_text("")
+    monkeypatch.setenv("NIGHTSCORE_SCRATCH", str(workspace / "file"))
+    homes._bucket.cache_clear()
+    with pytest.raises(
+        Broken, match=r"file/roots: can't be made for .*; set NIGHTSCORE_SCRATCH to a folder of"
+    ):
+        run(load("mini", workspace), DAY)
+    assert call(["doctor", "--workspace", str(workspace)]) == 1
 
 
 def test_a_scratch_folder_may_lie_in_the_workspace(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,5 +169,5 @@ def test_a_row_without_a_date_is_refused(books: Path) -> None:
         .replace("close: true\n", "")
         .replace("job: rated", "job: other")
     )
-    with pytest.raises(Broken, match="column 'since' has 1 nulls"):
+    with pytest.raises(Broken, match="column 'since' has 1 null;"):
         run(load("other", books), FIRST)

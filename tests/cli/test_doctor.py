@@ -55,3 +55,26 @@ def test_what_is_wrong_is_said_with_the_way_on(
     (root / "workspace.yaml").write_text("root: x\n")
     code, found = doctor(root, capsys)
     assert code == 1 and "a workspace.yaml has roots alone" in found["problems"][0]
+
+
+def test_the_folder_for_fetched_files_is_looked_at(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is set: there, not there yet (it is made, on whatever disk), a file, below a file."""
+    monkeypatch.delenv("NIGHTSCORE_SCRATCH", raising=False)
+    assert doctor(root, capsys)[1]["scratch"] is None
+    (tmp_path / "there").mkdir()
+    (tmp_path / "file").write_text("")
+    for name, readable in (("there", True), ("nvme/x", False)):
+        monkeypatch.setenv("NIGHTSCORE_SCRATCH", str(tmp_path / name))
+        code, found = doctor(root, capsys)
+        scratch = found["scratch"]
+        assert (code, scratch["readable"], scratch["writable"]) == (0, readable, True)
+    for name in ("file", "file/x"):
+        monkeypatch.setenv("NIGHTSCORE_SCRATCH", str(tmp_path / name))
+        code, found = doctor(root, capsys)
+        assert code == 1 and f"scratch: {tmp_path}/file is no folder; set NIGHTSCORE" in found["problems"][0]
+    monkeypatch.setenv("NIGHTSCORE_SCRATCH", str(tmp_path / "nvme/x"))
+    assert call(["--workspace", str(root), "doctor"]) == 0
+    assert "is not there; a run makes it, where " in capsys.readouterr().out
+    assert not (tmp_path / "nvme").exists() and not list((tmp_path / "there").iterdir())

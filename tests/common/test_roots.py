@@ -76,6 +76,17 @@ def test_data_may_lie_elsewhere_and_keeps_its_names(root: Path, monkeypatch: pyt
         _ = Workspace(root).tables
 
 
+def test_the_root_data_may_be_named_where_it_is_not_set(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that names it reads the same in each environment; plans write it as without a root."""
+    space = Workspace(root)
+    assert space.resolve("data:lake/x") == space.locate("data:lake/x") == root / "data/lake/x"
+    assert space.relative(space.resolve("data:lake/x")) == "data/lake/x"
+    monkeypatch.setenv("NIGHTSCORE_ROOT_DATA", str(root.parent))
+    assert Workspace(root).relative(Workspace(root).resolve("data:lake/sales/x")) == "data/lake/sales/x"
+    with pytest.raises(Broken, match="lies outside"):
+        space.resolve("data:../../secret/x")
+
+
 OUTSIDE = [
     "lake:../secret/x",
     "lake:sales/../../secret/x",
@@ -128,7 +139,11 @@ WRONG = {
     "roots: {s3: /x}": "'s3' is no name of a root",
     "roots: {lake: 1}": "1 is no place",
     "roots: {lake: ''}": "is empty",
-    "roots: {lake: {at: /x, writable: true}}": "is no place; allowed",
+    "roots: {lake: {at: /x, writable: true}}": "roots.lake.writable: unknown key; allowed: roots: {",
+    "roots: {lake: {write: true}}": "is no place; allowed",
+    "roots: {lake: 's3://'}": "has no bucket, or a part that is empty; write s3://BUCKET or s3://BUCKET/PREFIX",
+    "roots: {lake: 'gs:///x'}": "has no bucket, or a part that is empty; write gs://BUCKET",
+    "roots: {lake: 's3://b//x'}": "has no bucket, or a part that is empty",
     "roots: {lake: {at: /x, write: 1}}": "is no place; allowed",
     "roots: {lake: 'https://x/y'}": "https:// is no storage; allowed: a folder, or s3://",
     "roots: {lake: /mnt/a=b}": "must not contain any of",
@@ -159,7 +174,7 @@ def test_a_variable_that_is_no_place_is_named(
     [
         "{at: 's3://bob:s3cr3t@b', write: perhaps}",
         "['s3://bob:s3cr3t@b']",
-        "{at: 's3://b?sig=s3cr3t', to: 1}",
+        "{at: 's3://b?sig=s3cr3t', write: 1}",
     ],
 )
 def test_a_mistake_beside_a_password_does_not_repeat_it(tmp_path: Path, place: str) -> None:

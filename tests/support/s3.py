@@ -19,7 +19,9 @@ from nightscore.store.storage import homes
 
 BUCKET, KEY, SECRET = "night", "admin", "of-tests-only"
 PATIENCE = 60.0  # seconds until a server has to answer
-ROOM = 0.02  # of the disk, free: the server makes its volumes of what is free at its start, and keeps 1 % of it
+ROOM = (
+    0.02  # of the disk, free: the server makes its volumes of what is free at its start, and keeps 1 % of it
+)
 PORTS = (
     "-master.port", "-volume.port", "-filer.port", "-s3.port", "-admin.port",
     "-s3.port.iceberg", "-s3.port.lance",
@@ -87,7 +89,9 @@ def start_server(folder: Path, signed: bool = True) -> Server:
     With other ports where another process has taken one meanwhile: then it ends.
     """
     disk = shutil.disk_usage(folder)
-    assert disk.free > ROOM * disk.total, f"{folder}: {disk.free >> 20} MB free; the server would refuse writes"
+    assert disk.free > ROOM * disk.total, (
+        f"{folder}: {disk.free >> 20} MB free; the server would refuse writes"
+    )
     while not _answers_at_all(server := _start_anywhere(folder, signed)):
         pass
     _wait_for_bucket(server)

@@ -48,10 +48,20 @@ def doctor(*, json: AsJson = False) -> int:
     say(f"python     {found.python}, {', '.join(f'{n} {v}' for n, v in found.versions.items())}")
     for root in found.roots:
         say(f"root {root.name:<5} {root.at} ({root.setting}): {_abilities(root)}")
+    if found.scratch:
+        say(f"scratch    {found.scratch.at} ({found.scratch.setting}): {_scratch(found.scratch)}")
     for problem in found.problems:
         say(f"wrong      {problem}")
     say("" if found.problems else "nothing is wrong")
     return Broken.exit_code if found.problems else 0
+
+
+def _scratch(scratch: "RootState") -> str:
+    """What may be done in the folder for fetched files, in words."""
+    if scratch.readable or not scratch.writable:
+        return _abilities(scratch)
+    room = byte_size(scratch.free or 0)
+    return f"is not there; a run makes it, where {room} are free now: is its disk mounted?"
 
 
 def _abilities(root: "RootState") -> str:

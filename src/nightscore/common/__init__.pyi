@@ -6,6 +6,7 @@ from .errors import Broken as Broken
 from .errors import NightscoreError as NightscoreError
 from .errors import NotYet as NotYet
 from .errors import clipped as clipped
+from .errors import first_line as first_line
 from .errors import key_text as key_text
 from .errors import value_text as value_text
 from .files import byte_size as byte_size
@@ -32,6 +33,7 @@ from .roots import DATA as DATA
 from .roots import PLACE as PLACE
 from .roots import ROOT_NAME as ROOT_NAME
 from .roots import SCHEME as SCHEME
+from .roots import SCRATCH as SCRATCH
 from .roots import Root as Root
 from .roots import read_root_variables as read_root_variables
 from .roots import scratch_folder as scratch_folder

@@ -38,6 +38,11 @@ def value_text(value: object) -> str:
     return text if text.isprintable() and len(text) <= LONGEST else clipped(value)
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error of a library says; its kind where it says nothing."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()
+
+
 def clipped(value: object) -> str:
     """A value for a message: its repr, at most about a line of it."""
     text = repr(value)

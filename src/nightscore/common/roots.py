@@ -29,6 +29,7 @@ ROOT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 PLACE = re.compile(rf"({ROOT_NAME.pattern}):(?!//)(.*)", re.DOTALL)  # lake:transactions, a path in a root
 SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 BUCKETS = ("s3", "gs", "az")
+BUCKET = re.compile(r"[^/\s]+(/[^/]+)*/?")  # its name, and a prefix
 SECRET = set("@?#")  # an address with one of them may hold a password or a signature
 REFUSED = set(
     "=?#%*["
@@ -125,6 +126,8 @@ def _problem(at: str) -> str:
         return f"{scheme[1]}:// is no storage; allowed: a folder, or {', '.join(f'{b}://' for b in BUCKETS)}"
     if scheme and set(at) & SECRET:
         return f"{scheme[1]}:// has no user, password or query: credentials come from the cloud's usual chain"
+    if scheme and not BUCKET.fullmatch(at[scheme.end() :]):
+        return f"has no bucket, or a part that is empty; write {scheme[0]}BUCKET or {scheme[0]}BUCKET/PREFIX"
     if not scheme and REFUSED & set(at):
         return f"the path of a root must not contain any of {' '.join(sorted(REFUSED))}"
     return ""
@@ -159,7 +162,9 @@ class _Reader:
             self.wrong(at, f"{clipped(name)} is no name of a root; allowed: small letters, digits, _ and -")
         written = value if isinstance(value, Mapping) else {"at": value}
         place, write = written.get("at"), written.get("write", False)
-        if written.keys() - {"at", "write"} or not isinstance(place, str) or not isinstance(write, bool):
+        if unknown := sorted(map(str, written.keys() - {"at", "write"})):
+            self.wrong((*at, unknown[0]), f"unknown key; {ALLOWED}")
+        if not isinstance(place, str) or not isinstance(write, bool):
             self.wrong(at, f"{_shown(str(clipped(value)))} is no place; {ALLOWED}")
         if not place or (problem := _problem(place)):
             self.wrong(at, f"{clipped(_shown(place))}: {problem if place else 'is empty'}")

@@ -140,6 +140,11 @@ class Workspace:
         """
         return read_roots(self.root)
 
+    @property
+    def data_root(self) -> Root:
+        """The root `data`, set or not."""
+        return self.roots.get(DATA) or Root(DATA, str(self.root / DATA), "default", write=True)
+
     @cached_property
     def _homes(self) -> tuple[tuple[Path, str], ...]:
         """The folders in which all lies, the workspace also as it is named, and how plans begin its paths.
@@ -161,6 +166,8 @@ class Workspace:
         found = PLACE.fullmatch(path) if ":" in path else None
         if found is None or (found[1] not in self.roots and (self.root / path.partition("/")[0]).exists()):
             return None
+        if found[1] == DATA:  # a job may name it also where it lies in the workspace
+            return self.data_root
         if found[1] not in self.roots:
             raise Broken(
                 f"{path}: root {found[1]} is not set; set are {', '.join(self.roots) or 'none'}. Name its "

@@ -36,6 +36,7 @@ from .fields import NAME as NAME
 from .fields import DecisionColumns as DecisionColumns
 from .fields import Misplaced as Misplaced
 from .fields import StrictModel as StrictModel
+from .fields import rows_allowed as rows_allowed
 from .fields import share_of as share_of
 from .inputs import Input as Input
 from .inputs import PathInput as PathInput

@@ -83,4 +83,4 @@ class Contracted:
             way = "it says of which day a row is; no_day: ignore in the input leaves such rows out"
         else:
             way = "its contract is NOT NULL"
-        return f"column {column!r} has {nulls} nulls; {way}"
+        return f"column {column!r} has {nulls} null{'' if nulls == 1 else 's'}; {way}"

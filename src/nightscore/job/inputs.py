@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from nightscore.common import clipped
 from nightscore.job.csv_form import CsvForm
-from nightscore.job.fields import Column, FilePath, Misplaced, Name, RootName, StrictModel
+from nightscore.job.fields import Column, FilePath, Misplaced, Name, RootName, RowLimit, StrictModel
 from nightscore.job.input_fields import (
     Contract,
     Contracted,
@@ -154,6 +154,14 @@ class PathInput(Contracted, StrictModel, Kind):
             "commas, double quotes, points and UTF-8"
         ),
     ] = None
+    bad_lines: Annotated[
+        RowLimit | None,
+        Field(
+            description="the most lines of csv or json, a number or 0.1%, that may be left out since they "
+            "can't be read, or hold a value that is none of its column's type: they go to <job>_bad_lines; "
+            "default: the first one stops the run"
+        ),
+    ] = None
     no_day: NoDay = None
     ready: Annotated[
         Ready | None,
@@ -241,6 +249,12 @@ class PathInput(Contracted, StrictModel, Kind):
     def _csv_is_of_csv(self) -> "PathInput":
         if self.csv is not None and self.format != "csv":
             raise Misplaced(("csv",), f"says how CSV files are written, and the format is {self.format}")
+        return self
+
+    @model_validator(mode="after")
+    def _parquet_has_no_lines(self) -> "PathInput":
+        if self.bad_lines is not None and self.format == "parquet":
+            raise Misplaced(("bad_lines",), "are of csv and json, and the format is parquet")
         return self
 
     @model_validator(mode="after")

@@ -163,7 +163,8 @@ class JobSpec(StrictModel):
     def tables(self) -> tuple[str, ...]:
         """The output tables in the fixed order in which a day of them is committed."""
         rejects = (self.rejects_table,) if self.rejecting else ()
-        return (self.scores_table, *self.decide, *rejects)
+        lines = (self.bad_lines_table,) if self.leaves_lines_out else ()
+        return (self.scores_table, *self.decide, *rejects, *lines)
 
     @property
     def rejects_table(self) -> str:
@@ -174,6 +175,16 @@ class JobSpec(StrictModel):
     def rejecting(self) -> bool:
         """Whether rows may be set aside at all."""
         return "reject" in (self.policy.bad_row, self.scoring.nan_output, self.policy.value_lost)
+
+    @property
+    def bad_lines_table(self) -> str:
+        """The name of the table that holds the lines of text inputs that were left out."""
+        return f"{self.job}_bad_lines"
+
+    @property
+    def leaves_lines_out(self) -> bool:
+        """Whether lines of an input may be left out at all."""
+        return any(isinstance(one, PathInput) and one.bad_lines is not None for one in self.inputs.values())
 
     def sets_aside(self, reason: str) -> bool:
         """Whether a row with this fault goes to the table of rejects, and does not stop the run."""
@@ -198,7 +209,7 @@ class JobSpec(StrictModel):
             if name in self._reserved | set(self.tables):
                 raise Misplaced(("inputs", name), f"{name!r} is a name that SQL already sees; rename it")
         for name in self.decide:
-            if name in self._reserved | {self.scores_table, self.rejects_table}:
+            if name in self._reserved | {self.scores_table, self.rejects_table, self.bad_lines_table}:
                 raise Misplaced(("decide", name), f"{name!r} is a name of the framework's own; rename it")
         self._check_params()
         self._check_audits()

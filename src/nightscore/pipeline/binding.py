@@ -11,7 +11,7 @@ from nightscore.common import Broken
 from nightscore.job import CHALLENGERS, RESERVED_COLUMNS, SCORES, Job, Misplaced, sql_place
 from nightscore.pipeline.audits.kinds import questions
 from nightscore.pipeline.context import Day
-from nightscore.pipeline.read import inputs
+from nightscore.pipeline.read import bad_lines, inputs
 from nightscore.pipeline.read.days_seen import check_calendar_of
 from nightscore.pipeline.read_back import define_stored, refuse_changed_order, refuse_made_later
 from nightscore.pipeline.row_order import in_one_order
@@ -107,6 +107,9 @@ def _bind(day: Day, scorer: Scorer) -> Bound:
         if job.spec.rejecting:
             stored[job.spec.rejects_table] = rejects_schema(job, features)
             define_stored(engine, job.spec.rejects_table, stored[job.spec.rejects_table])
+        if job.spec.leaves_lines_out:
+            stored[job.spec.bad_lines_table] = bad_lines_schema(job)
+            define_stored(engine, job.spec.bad_lines_table, stored[job.spec.bad_lines_table])
         _bind_audits(engine, job)
     return Bound(features, stored)
 
@@ -272,6 +275,11 @@ def rejects_schema(job: Job, features: pa.Schema) -> pa.Schema:
     """The columns of a file of rejects: key, stage, reason, message, features, `run_id`."""
     key = pa.schema([features.field(name) for name in job.spec.key])
     return _stored(job, pa.schema([*key, *((name, pa.string()) for name in rejects.COLUMNS)]), ("key",))
+
+
+def bad_lines_schema(job: Job) -> pa.Schema:
+    """The columns of a file of lines that were left out: those of `BadLine`, `run_id`."""
+    return _stored(job, bad_lines.COLUMNS, ("inputs",))
 
 
 def scores_schema(job: Job, features: pa.Schema, scorer: Scorer) -> pa.Schema:

@@ -18,6 +18,7 @@ from nightscore.store import (
     Engine,
     EngineResources,
     MemoryBudget,
+    Piece,
     Place,
     Plan,
     Receipt,
@@ -121,6 +122,13 @@ class Day:
     def steady_inputs(self) -> AbstractContextManager[None]:
         """A context that ends with NotYet where an input is not what it was when the plan was made."""
         return inputs.steady_inputs(self.job, self.plan.inputs, dt.date.fromisoformat(self.plan.day))
+
+    def steady_files(self, piece: Piece) -> AbstractContextManager[None]:
+        """The same for the input files that a piece reads: its machine has no use for the others.
+
+        Of a piece of a snapshot there are none. Whoever publishes holds all inputs to the plan.
+        """
+        return inputs.steady_files(self.job, self.plan.inputs, {part.path for part in piece.ranges})
 
     def engine(
         self,

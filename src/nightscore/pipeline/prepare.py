@@ -26,7 +26,8 @@ from nightscore.job import Job
 from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.read import inputs
-from nightscore.pipeline.read.integrity import verify_inputs
+from nightscore.pipeline.read.bad_lines import BadLine, bad_lines_batch
+from nightscore.pipeline.read.integrity import read_text, verify_inputs
 from nightscore.pipeline.score.canary import choose_variant
 from nightscore.pipeline.score.first_opening import hold_to_rows
 from nightscore.store import (
@@ -46,6 +47,7 @@ from nightscore.store import (
     peak_memory,
     run_folder,
     stage_batches,
+    stamped,
     storage,
 )
 
@@ -84,6 +86,7 @@ def begin(
     with run.in_use():
         with Day(job, plan).steady_inputs():
             plan = dataclasses.replace(plan, sha256=verify_inputs(job, plan.inputs))
+            stage_bad_lines(job, run, read_text(job, plan.inputs))
         watch.lap("plan")
         rows = (make_rows or stage_features)(job, plan, run, report)
         refuse_full_disk(job, plan, run, rows)
@@ -122,6 +125,13 @@ def stage_features(job: Job, plan: Plan, run: RunFolder, report: ProgressCallbac
             stage_batches(run.features, batches, engine.schema(select), FEATURE_GROUP_ROWS)
     report("features", 1, 1)
     return [inputs.inspect_parquet(job.workspace, run.features.local())]
+
+
+def stage_bad_lines(job: Job, run: RunFolder, lines: Sequence[BadLine]) -> None:
+    """Keep the lines that the job's inputs leave out, where any may."""
+    if job.spec.leaves_lines_out:
+        schema = binding.bad_lines_schema(job)
+        stage_batches(run.bad_lines, [stamped(bad_lines_batch(lines), run.run_id, schema)], schema)
 
 
 def streamed_files(job: Job, plan: Plan) -> list[InputFile]:

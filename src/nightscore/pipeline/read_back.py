@@ -58,10 +58,11 @@ def _made_later(job: Job, table: str) -> dict[str, str]:
     """What is not there yet when a table is made, each with what of it."""
     decided = list(job.decide_sql)
     if table == SCORES:
-        made = (SCORES, CHALLENGERS, *decided, job.spec.rejects_table)
+        made = (SCORES, CHALLENGERS, *decided, job.spec.rejects_table, job.spec.bad_lines_table)
         return dict.fromkeys(made, "is made of these features")
     later = dict.fromkeys(decided[decided.index(table) :], "stands later in job.yaml; move it up")
-    return later | {table: "is this table itself", job.spec.rejects_table: "is made after the decisions"}
+    aside = (job.spec.rejects_table, job.spec.bad_lines_table)
+    return later | {table: "is this table itself"} | dict.fromkeys(aside, "is made after the decisions")
 
 
 def refuse_changed_order(job: Job, engine: Engine, table: str, select: str) -> None:

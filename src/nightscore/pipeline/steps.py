@@ -177,7 +177,7 @@ def score_piece(
     if path.exists():
         count(piece.rows)
         return read_staged(path, aside)
-    with day.run.in_use(), day.steady_inputs():
+    with day.run.in_use(), day.steady_files(piece):
         started, cpu = time.time(), thread_seconds()
         scorer = open_planned_scorer(job, plan)
         challengers = Challengers(job, plan, scorer)

@@ -6,6 +6,7 @@ files (deletion vectors) or is not known here is refused by its name.
 
 import datetime as dt
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from nightscore.common import Broken, Root
+from nightscore.common import Broken, Root, first_line
 from nightscore.store.bucket_tables import log_home, place_in
 from nightscore.store.engine import arrow_types
 from nightscore.store.found import Span
@@ -31,6 +32,11 @@ HEEDED = frozenset({  # features that a reader has to know
     "columnMapping", "deletionVectors", "timestampNtz", "typeWidening", "typeWidening-preview",
     "v2Checkpoint", "vacuumProtocolCheck",
 })  # fmt: skip
+PURGE = (
+    "its engine rewrites such files by REORG TABLE … APPLY (PURGE), and makes none with the table's property "
+    "delta.enableDeletionVectors = false"
+)
+COMMIT = re.compile(r"(\d{20})\.json")
 PHYSICAL, FIELD_ID = "delta.columnMapping.physicalName", "delta.columnMapping.id"
 
 
@@ -63,14 +69,20 @@ def read_delta(root: Path, asked: Asked, bucket: Root | None = None) -> TableSna
 
 
 def _open(root: Path, shown: str, version: int | None) -> DeltaTable:
-    if not (root / "_delta_log").is_dir():
+    log = root / "_delta_log"
+    if not log.is_dir():
         raise Broken(f"{shown} is no Delta Lake table: it has no folder _delta_log")
     try:
         return DeltaTable(str(root), version=version)
     except Exception as error:  # deltalake's own, and whatever its parsers raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        newest = "" if version is None else f"has no version {version} any more or yet, or "
-        raise Broken(f"{shown}: {newest}can't be read: {reason}") from error
+        there = sorted(int(found[1]) for name in log.iterdir() if (found := COMMIT.fullmatch(name.name)))
+        if version is not None and there and not there[0] <= version <= there[-1]:
+            raise Broken(
+                f"{shown}: has no version {version}; its log has {there[0]} to {there[-1]}, and without "
+                "version the newest is read"
+            ) from error
+        at = "" if version is None else f"version {version} "
+        raise Broken(f"{shown}: {at}can't be read: {first_line(error)}") from error
 
 
 def _refuse_unknown(table: DeltaTable, shown: str) -> None:
@@ -91,7 +103,13 @@ def _refuse_vectors(
     """
     if "deletionVectors" not in (table.protocol().reader_features or ()):
         return
-    found = pa.table(table.deletion_vectors().read_all())["filepath"].to_pylist()
+    try:
+        found = pa.table(table.deletion_vectors().read_all())["filepath"].to_pylist()
+    except Exception as error:  # deltalake's own, and whatever its parsers raise
+        raise Broken(
+            f"{shown}: a deletion vector can't be read, so that it is not known which rows count: "
+            f"{first_line(error)}; {PURGE}"
+        ) from error
     home, root = (place.resolve() for place in homes)
     lying = [Path(unquote(urlsplit(path).path)).resolve() for path in found]
     having = {root / path.relative_to(home) if path.is_relative_to(home) else path for path in lying}
@@ -99,8 +117,7 @@ def _refuse_vectors(
         if file.path.resolve() in having:
             raise Broken(
                 f"{shown}: rows of {file.path.name} are deleted by a deletion vector, which is not heeded "
-                "here; its engine rewrites such files by REORG TABLE … APPLY (PURGE), and makes none with "
-                "the table's property delta.enableDeletionVectors = false"
+                f"here; {PURGE}"
             )
 
 

@@ -7,10 +7,10 @@ import shutil
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from nightscore.common import DATA, Broken, NotYet, Root, Workspace
+from nightscore.common import DATA, SCRATCH, Broken, NotYet, Root, Workspace, scratch_folder
 from nightscore.store.disk import free_bytes
 from nightscore.store.storage import open_bucket
 from nightscore.store.versions import library_versions
@@ -38,19 +38,24 @@ class RootState:
     seconds: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Diagnosis:
-    """A workspace on this machine; `problems` say what is wrong and the way on, none where all is well."""
+    """A workspace on this machine; `problems` say what is wrong and the way on, none where all is well.
+
+    `scratch` is the folder of what is fetched from buckets, None where there are none and none is set; it is
+    not readable where it is not there yet, and writable where it can be made.
+    """
 
     workspace: str
     python: str
     versions: dict[str, str]
     roots: list[RootState] = field(default_factory=list)
+    scratch: RootState | None = None
     problems: list[str] = field(default_factory=list)
 
 
 def diagnose(workspace: Workspace) -> Diagnosis:
-    """The state of a workspace. What is written on the way lies below `data/`, and is removed again."""
+    """The state of a workspace. What is written on the way, in `data/` and the scratch, is removed again."""
     python = ".".join(map(str, sys.version_info[:3]))
     found = Diagnosis(str(workspace.root), python, library_versions())
     try:
@@ -58,12 +63,34 @@ def diagnose(workspace: Workspace) -> Diagnosis:
     except Broken as error:
         found.problems.append(str(error))
         return found
-    set_roots.setdefault(DATA, Root(DATA, str(workspace.root / DATA), "default", write=True))
+    set_roots[DATA] = workspace.data_root
     for name in (DATA, *sorted(set_roots.keys() - {DATA})):
         state = _state(set_roots[name])
         found.roots.append(state)
         found.problems.extend([f"root {name}: {state.problem}"] if state.problem else [])
+    if os.environ.get(SCRATCH) or any(root.is_bucket for root in set_roots.values()):
+        found.scratch = _scratch()
+        found.problems.extend([f"scratch: {found.scratch.problem}"] if found.scratch.problem else [])
     return found
+
+
+def _scratch() -> RootState:
+    """The state of the folder of this machine for what is fetched from buckets."""
+    set_to = os.environ.get(SCRATCH, "")
+    root = Root("scratch", set_to or tempfile.gettempdir(), SCRATCH if set_to else "default")
+    try:
+        folder = scratch_folder()
+    except Broken as error:
+        return _lacking(root, str(error))
+    root = replace(root, at=str(folder))
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not there.is_dir():
+        return _lacking(root, f"{there} is no folder; set {SCRATCH} to one of this machine's")
+    if there == folder:
+        return _written(root, folder)
+    if not os.access(there, os.W_OK | os.X_OK):
+        return _lacking(root, f"{folder} can't be made: user {os.geteuid()} needs w and x in {there}")
+    return RootState(root.name, root.at, root.setting, False, True, free=free_bytes(there))
 
 
 def _state(root: Root) -> RootState:

@@ -81,6 +81,11 @@ class RunFolder:
         """The day's rejects, those of all pieces."""
         return self.path / "rejects.parquet"
 
+    @property
+    def bad_lines(self) -> Place:
+        """The lines of text inputs that were left out."""
+        return self.path / "bad_lines.parquet"
+
     def rejects(self, fingerprint: str) -> Place:
         """The rows of a piece that were set aside; there is no such file where none was."""
         return self.path / "rejects" / f"{fingerprint}.parquet"

@@ -7,6 +7,8 @@ DuckDB's casts are generous, without a word (2.0): 1.7 is the integer 2, 1_000 a
 
 import re
 
+import numpy as np
+
 DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 NUMBER = r"[+-]?(?:[0-9]+[.]?[0-9]*|[.][0-9]+)(?:[eE][+-]?[0-9]+)?"
 ENDLESS = r"\s*[+-]?(?i:inf|infinity)\s*"
@@ -18,8 +20,13 @@ DIGITS = {  # of a moment's second, behind the point
 }  # fmt: skip
 INTEGER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT|U?INTEGER|BIGNUM")
 DECIMAL = re.compile(r"DECIMAL\((\d+), ?(\d+)\)")
-FLOATS = ("FLOAT", "DOUBLE")
+FLOATS = {"FLOAT": 2**24, "DOUBLE": 2**53}  # type -> up to here it has every whole number
 BEYOND = 2.0**128 - 2.0**103  # from here on the nearest FLOAT is infinite
+
+
+def whole(kind: str) -> str:
+    """What a whole number looks like that a floating-point type may not have, to RE2 and to Python."""
+    return rf"\s*[+-]?[0-9]{{{len(str(FLOATS[kind]))},}}(?:[.]0*)?\s*"
 
 
 def pattern_of(kind: str) -> str | None:
@@ -44,7 +51,29 @@ def pattern_of(kind: str) -> str | None:
 def holds(kind: str, text: str) -> bool:
     """Whether a type holds all of a value that is written so, as far as its pattern says."""
     pattern = pattern_of(kind)
-    return pattern is None or (bool(re.fullmatch(pattern, text)) and not _overflows(kind, text))
+    if pattern is None:
+        return True
+    return bool(re.fullmatch(pattern, text)) and not (_overflows(kind, text) or skips(kind, text))
+
+
+def shown_kind(kind: str, text: str) -> str:
+    """A type for a message that a value is none of it."""
+    if not skips(kind, text):
+        return kind
+    return f"{kind}, which has not all whole numbers above {FLOATS[kind]:,} (DECIMAL and BIGINT have)"
+
+
+def skips(kind: str, text: str) -> bool:
+    """Whether a floating-point type lacks a whole number: its nearest is another, and is written otherwise.
+
+    Writers of such a type give its shortest digits: 123456789012345680000 is the DOUBLE ...683968.
+    """
+    if kind not in FLOATS or not re.fullmatch(whole(kind), text):
+        return False
+    nearest = float(text) if kind == "DOUBLE" else np.float32(text)
+    given = int(text.partition(".")[0])
+    shortest = np.format_float_positional(nearest, trim="-")
+    return bool(np.isfinite(nearest)) and given not in (int(nearest), int(shortest))
 
 
 def _overflows(kind: str, text: str) -> bool:

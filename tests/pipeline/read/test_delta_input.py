@@ -326,6 +326,16 @@ def test_a_deletion_vector_is_refused_by_its_file_and_not_read_past(tmp_path: Pa
     assert seen(root, DAYS[1]).num_rows == 20
 
 
+def test_a_deletion_vector_that_can_t_be_read_breaks_the_run(tmp_path: Path) -> None:
+    """With the table and the way on: which rows count is not known."""
+    root = workspace(tmp_path, sql="SELECT id, a, b FROM rows", keep="a")
+    damaged = vector(1)
+    damaged["deletionVector"]["pathOrInlineDv"] = "0" * 40
+    crafted(root, {"x.parquet": (DATA, on(DAYS[0], **damaged))}, PLAIN[:4], features=["deletionVectors"])
+    text = message(root, DAYS[0])
+    assert "data/lake/sales, version 0: a deletion vector can't be read" in text and "REORG TABLE" in text
+
+
 # --- what is no such table, or not understood ---
 
 
@@ -353,7 +363,7 @@ def test_what_is_no_table_or_not_understood_is_named(tmp_path: Path) -> None:
     file.write_text(written_as.replace("partition: day", "partition: region"))
     assert "'region' is no column that the table is partitioned by; it is by day" in message(root)
     file.write_text(written_as.replace("partition: day", "partition: day, version: 7"))
-    assert "has no version 7" in message(root)
+    assert "has no version 7; its log has 0 to 0, and without version the newest is read" in message(root)
     file.write_text(written_as)
     log = path / "_delta_log/00000000000000000000.json"
     log.write_text(log.read_text().replace('"readerFeatures": []', '"readerFeatures": ["variantType"]')
@@ -465,7 +475,7 @@ def test_a_file_whose_nulls_nobody_counted_is_looked_at(tmp_path: Path) -> None:
             stats = json.loads(line["add"]["stats"])
             line["add"]["stats"] = json.dumps({k: v for k, v in stats.items() if k != "nullCount"})
     log.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    with pytest.raises(Broken, match=r"column 'day' has 1 nulls"):
+    with pytest.raises(Broken, match=r"column 'day' has 1 null;"):
         run(load("mini", root), DAY)
 
 

@@ -4,6 +4,7 @@ import datetime as dt
 import gzip
 import json
 import re
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from deltalake import DeltaTable
 from nightscore import Broken, load, run
 from nightscore.pipeline import inputs, plan_day
 from nightscore.pipeline.read.absent import missing
-from nightscore.pipeline.read.integrity import verify_inputs
+from nightscore.pipeline.read.integrity import read_text
 from nightscore.store import Engine, EngineResources, SqlMistakes
 from tests.support.workspace import JOB, make_workspace
 
@@ -233,13 +234,16 @@ BAD_CSV = {
                        r"x\.csv: line 3: Expected Number of Columns: 5 Found: 6"),
     "a quote that stays open": (HEAD + '2,"eu,1.00,0,0\n', r"x\.csv: line 3: Value with unterminated quote"),
     "no UTF-8": (HEAD.encode() + "2,\xe9,1,0,0\n".encode("latin-1"), r"x\.csv: line 3: Invalid unicode"),
-    "no key": (HEAD + ",eu,1,0,0\n", r"column 'id' has 1 nulls; its contract is NOT NULL"),
+    "no key": (HEAD + ",eu,1,0,0\n", r"column 'id' has 1 null; its contract is NOT NULL"),
     "a column that is not declared": ("id,region,amount,a,b,c\n",
                        r"column 'c' is none of the input's columns"),
     "a column that is not there": ("id,region,amount,a\n", r"column 'b' is not in its header"),
     "another case": ("ID,region,amount,a,b\n", r"column 'id' is not in its header"),
     "twice": ("id,id,region,amount,a,b\n", r"column 'id' stands twice"),
     "no header": ("1,eu,1.00,0,0\n", r"column 'id' is not in its header"),
+    "lines that end in two ways": (HEAD + '2,"a\r\nb",1.00,0,0\n3,eu,1.00,0,0\r\n',
+                       r"x\.csv: line 5 ends with '\\r\\n', and line 1 with '\\n'; allowed is one of them"),
+    "a value of a megabyte": (HEAD + f"2,eu,{'9' * 10**6},0,0\n", r"'amount': '9{99}…"),
 }  # fmt: skip
 
 
@@ -264,8 +268,11 @@ BAD_JSON = {
     ),
     "true is no number": (GOOD.replace('"a": 0', '"a": true'), r"column 'a': 'true' is no FLOAT"),
     "money beyond a double": (GOOD.replace('"1.00"', "1234567890.123456789"), r"is no DECIMAL"),
-    "half a line": (GOOD + '{"id": 2, "region"\n', r"x\.json: line \d: unexpected"),
-    "no object": ("[1]\n", r"x\.json: "),
+    "half a line": (GOOD + '{"id": 2, "region"\n', r"x\.json: line 2, byte 20: unexpected"),
+    "behind empty lines": ("\n" + GOOD + " \n\n" + '{"id": 2', r"x\.json: line 5, byte 9: unexpected"),
+    "no UTF-8": ((GOOD + GOOD).replace("eu", "\xe9").encode("latin-1"), r"line 1, byte 22: invalid UTF-8"),
+    "over two lines": (GOOD.replace(", ", ",\n"), r"line 1, byte \d+: unexpected end of data; no line"),
+    "no object": (GOOD + "\n[1]\n", r"x\.json: line 3: Expected OBJECT, but got ARRAY: \[1\]; no line"),
     "an unknown key": (GOOD.replace("}", ', "c": 1}'), r"'c' is none of the input's columns"),
     "a key in no line": ('{"id": 1, "region": "eu", "amount": 1, "a": 0}\n', r"'b' is in none of its lines"),
     "a key twice": (GOOD.replace("{", '{"id": 2, '), r"duplicate key"),
@@ -278,10 +285,30 @@ def test_a_line_of_json_that_is_none_stops_the_run(name: str, tmp_path: Path) ->
     text, said = BAD_JSON[name]
     path = tmp_path / f"w/data/in/day={DAY}/x.json"
     path.parent.mkdir(parents=True)
-    path.write_text(text)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     job = job_over(tmp_path / "w", f"partition: day, format: json, {COLUMNS}")
-    with pytest.raises(Broken, match=said):
+    with pytest.raises(Broken, match=said) as caught:
         run(job, DAY.isoformat())
+    assert "Try " not in str(caught.value), "no advice of options that a job has not"
+
+
+@pytest.mark.parametrize("packed", ["csv.gz", "csv.zst", "json.gz"])
+def test_a_packed_file_that_is_cut_is_named_as_the_job_names_it(packed: str, tmp_path: Path) -> None:
+    """Relative to the workspace, whoever finds it: the reader of the header, or DuckDB."""
+    form, _, ending = packed.partition(".")
+    noise = np.random.default_rng(1).integers(0, 10**15, 200_000).astype(str)
+    text = "\n".join(["id,region,amount,a,b", *(f"1,{n},1.00,0,0" for n in noise)]) if form == "csv" else GOOD
+    data = (
+        gzip.compress(text.encode()) if ending == "gz" else pa.compress(text.encode(), "zstd", asbytes=True)
+    )
+    path = tmp_path / f"w/data/in/day={DAY}/x.{packed}"
+    path.parent.mkdir(parents=True)
+    for cut in (len(data) - 5, 40):
+        path.write_bytes(data[:cut])
+        job = job_over(tmp_path / "w", f"partition: day, format: {form}, {COLUMNS}")
+        with pytest.raises(Broken, match=rf"data/in/day=2026-02-01/x\.{packed}: ") as caught:
+            run(job, DAY.isoformat())
+        assert str(tmp_path) not in str(caught.value)
 
 
 def test_files_of_another_format_say_which(tmp_path: Path) -> None:
@@ -402,7 +429,7 @@ def test_a_row_without_a_day_stops_the_run(form: str, tmp_path: Path) -> None:
         frame.assign(amount=0.5).to_parquet(folder / "x.parquet")
     spec = "day_column: ordered"
     spec += f", format: csv, {COLUMNS[:-1]}, ordered: DATE}}" if form == "csv" else ""
-    with pytest.raises(Broken, match=r"column 'ordered' has 1 nulls"):
+    with pytest.raises(Broken, match=r"column 'ordered' has 1 null;"):
         run(job_over(tmp_path / "w", spec), DAY.isoformat())
     job = job_over(tmp_path / "w", f"{spec}, no_day: ignore")
     assert run(job, DAY.isoformat()).rows.published == 39
@@ -459,12 +486,17 @@ LOSSY = {  # what DuckDB would cast without a word -> (the type as a job may wri
     "digits apart": ("DOUBLE", "1_000"), "of another zone": ("TIMESTAMP", "2026-01-05T23:30:00-05:00"),
     "nanoseconds": ("TIMESTAMP", "2026-01-05 10:00:00.1234567"), "a word": ("TIMESTAMP", "epoch"),
     "part of a second": ("TIMESTAMP_S", "2026-01-05 10:00:00.7"),
+    "a whole number": ("FLOAT", "16777217"), "of a double": ("DOUBLE", "-9007199254740993.0"),
+    "in a list": ("'FLOAT[]'", "[1, 16777217]"),
 }  # fmt: skip
 WHOLE = {
     "an alias": ("INT4", "17", 17), "a list": ("'INTEGER[]'", "[7, -2]", [7, -2]),
     "endless": ("DOUBLE", "-inf", -np.inf), "exponent": ("FLOAT", "-1.5e3", -1500.0),
     "UTC": ("TIMESTAMP", "2026-01-05T23:30:00Z", dt.datetime(2026, 1, 5, 23, 30)),
     "a zone": ("TIMESTAMPTZ", "2026-01-05T23:30:00-05:00", dt.datetime(2026, 1, 6, 4, 30, tzinfo=dt.UTC)),
+    "whole": ("FLOAT", "33554436", 33554436.0), "of a float": ("FLOAT", "0.1", float(np.float32("0.1"))),
+    "shortest digits": ("DOUBLE", "123456789012345680000", float("123456789012345680000")),
+    "all digits": ("DOUBLE", "99999999999999991611392.00", 1e23), "fraction": ("DOUBLE", "0.1", 0.1),
     "no more than zeros": ("TIMESTAMP_S", "2026-01-05 10:00:00.000", dt.datetime(2026, 1, 5, 10)),
 }  # fmt: skip
 
@@ -490,7 +522,7 @@ def test_no_value_is_cast_with_a_loss(form: str, kind: str, said: str, tmp_path:
     with pytest.raises(Broken, match=re.escape(said.partition(" ")[0])), SqlMistakes("rows"):
         seen(job, DAY, "SELECT v FROM rows")
     with pytest.raises(Broken, match=r"column 'v': .* is no "):
-        verify_inputs(job, inputs.resolve_inputs(job, DAY))
+        read_text(job, inputs.resolve_inputs(job, DAY))
 
 
 @pytest.mark.parametrize("form", ["csv", "json"])
@@ -500,8 +532,26 @@ def test_a_value_that_a_type_holds_is_read(
 ) -> None:
     """The moment, the number or the list that Python has of it."""
     job = one_value(tmp_path / "w", form, kind, said)
-    verify_inputs(job, inputs.resolve_inputs(job, DAY))
+    read_text(job, inputs.resolve_inputs(job, DAY))
     assert seen(job, DAY, "SELECT v FROM rows") == [(value,)]
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_a_whole_number_is_read_as_it_is_or_refused(kind: type, tmp_path: Path) -> None:
+    """Around powers of two: by Python's integers, one is read where it is the type's; bare in JSON."""
+    name, digits = ("FLOAT", 24) if kind is np.float32 else ("DOUBLE", 53)
+    job = one_value(tmp_path / "w", "json", name, "0")
+    file = tmp_path / f"w/data/in/day={DAY}/x.json"
+    numbers = [2**p + d for p in (digits - 1, digits, digits + 2, 60) for d in (-1, 0, 1, 2, 5)]
+    for number in numbers:
+        file.write_text(f'{{"id": 1, "v": {number}}}\n')
+        files = inputs.resolve_inputs(job, DAY)
+        if number in (int(kind(number)), int(Decimal(str(kind(number))))):  # its value, its shortest digits
+            read_text(job, files)
+            assert seen(job, DAY, "SELECT CAST(v AS HUGEINT) FROM rows") == [(int(kind(number)),)]
+        else:
+            with pytest.raises(Broken, match=f"'{number}' is no {name}, which has not all whole numbers"):
+                read_text(job, files)
 
 
 def test_a_number_of_json_is_no_text(tmp_path: Path) -> None:
@@ -511,7 +561,7 @@ def test_a_number_of_json_is_no_text(tmp_path: Path) -> None:
     for said in ("1.10", "1e2"):
         file.write_text(f'{{"id": 1, "v": {said}}}\n')
         with pytest.raises(Broken, match=r"column 'v': .* is no VARCHAR"):
-            verify_inputs(job, inputs.resolve_inputs(job, DAY))
+            read_text(job, inputs.resolve_inputs(job, DAY))
     file.write_text('{"id": 1, "v": "1.10"}\n{"id": 2, "v": 12}\n{"id": 3, "v": null}\n')
-    verify_inputs(job, inputs.resolve_inputs(job, DAY))
+    read_text(job, inputs.resolve_inputs(job, DAY))
     assert seen(job, DAY, "SELECT v FROM rows ORDER BY id") == [("1.10",), ("12",), (None,)]

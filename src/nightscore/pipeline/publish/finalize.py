@@ -79,16 +79,17 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: ProgressCa
         decided = {table: [file] for table, file in stage_decisions(day, pieces, schemas).items()}
         watch.lap("decide")
         report("audit", 0, 0)
-        tables: Tables = {job.spec.scores_table: pieces, **decided, **aside}
+        lines = _bad_lines(day)
+        tables: Tables = {job.spec.scores_table: pieces, **decided, **aside, **lines}
         full = stage_full_rows(day)
-        staged = {"scores": pieces, **decided, **aside}
+        staged = {"scores": pieces, **decided, **aside, **lines}
         with day.engine(staged, views=full.views, asked=audited(job)) as engine:
             audits = full.noted(run_audits(job, engine, full.unasked))
         integrity.refuse_changed_inputs(job, plan)
         plan = dataclasses.replace(plan, sha256=input_contents(job, plan))
     watch.lap("audit")
     report("read back", 0, 0)
-    read_back |= {table: day.read_back(files) for table, files in decided.items()}
+    read_back |= {table: day.read_back(files) for table, files in {**decided, **lines}.items()}
     watch.lap("read back")
     receipt = build_receipt(plan, tables, proof, audits, watch, read_back=read_back, before=before)
     lost = read_lost_values(plan, day.run, dict(before.value_lost) if before else {})
@@ -147,7 +148,14 @@ def prove_and_decide(day: Day, pieces: Sequence[StagedFile]) -> Tables:
         _prove(day, pieces, aside, None)
         schemas = binding.bind_job(day, open_planned_scorer(day.job, day.plan)).stored
         decided = {table: [file] for table, file in stage_decisions(day, pieces, schemas).items()}
-    return {day.job.spec.scores_table: pieces, **decided, **aside}
+    return {day.job.spec.scores_table: pieces, **decided, **aside, **_bad_lines(day)}
+
+
+def _bad_lines(day: Day) -> Tables:
+    """The lines that the inputs leave out, as the run found them; nothing where the job leaves none out."""
+    if not day.job.spec.leaves_lines_out:
+        return {}
+    return {day.job.spec.bad_lines_table: [read_staged(day.run.bad_lines)]}
 
 
 def _stage_rejects(day: Day, pieces: Sequence[StagedFile]) -> dict[str, list[StagedFile]]:

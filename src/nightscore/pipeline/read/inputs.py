@@ -25,7 +25,7 @@ from nightscore.pipeline.read.parquet_files import (
 from nightscore.pipeline.read.parquet_types import known_types
 from nightscore.pipeline.read.since import by_rows, held_by
 from nightscore.pipeline.read.snapshots import resolve_snapshot, see_snapshots
-from nightscore.pipeline.read.steady import Files, steady_inputs
+from nightscore.pipeline.read.steady import Files, steady_files, steady_inputs
 from nightscore.pipeline.read.text_inputs import inspect_text, text_columns
 from nightscore.store import (
     AS_THEY_ARE,
@@ -41,7 +41,7 @@ from nightscore.store import (
 __all__ = [
     "Files", "days_of", "every_day", "folder_columns", "has_days", "inspect_parquet", "is_text", "layout_of",
     "left_out", "list_full_days", "list_input_days", "refuse_large", "resolve_inputs", "resolve_later_inputs",
-    "scored_columns", "see_snapshots", "see_widened", "steady_inputs", "view", "views",
+    "scored_columns", "see_snapshots", "see_widened", "steady_files", "steady_inputs", "view", "views",
 ]  # fmt: skip
 
 

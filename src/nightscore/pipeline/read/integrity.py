@@ -11,6 +11,7 @@ from nightscore.common import Broken, NotYet, file_sha256
 from nightscore.job import Job, PathInput, SnapshotInput, TableInput
 from nightscore.pipeline.read.as_published import published_sha256
 from nightscore.pipeline.read.as_reported import table_state
+from nightscore.pipeline.read.bad_lines import BadLine
 from nightscore.pipeline.read.inputs import Files, folder_columns, is_text
 from nightscore.pipeline.read.manifest import written_down
 from nightscore.pipeline.read.text_inputs import verify_text
@@ -28,9 +29,6 @@ def verify_inputs(job: Job, files: Files) -> dict[str, str]:
             is not the one whose sha256 its producer wrote down.
     """
     _refuse_broken_contracts(job, files)
-    verify_text(
-        job, files, {n: folder_columns(job.workspace, source) for n, source in job.spec.inputs.items()}
-    )
     paths = {
         file.path: storage.locate(job.workspace, file.path)
         for input_files in files.values()
@@ -40,6 +38,13 @@ def verify_inputs(job: Job, files: Files) -> dict[str, str]:
         for shown, path in paths.items():
             _refuse_damaged(path, shown)
     return _hashes(job, files, paths) if job.spec.verify_inputs == "sha256" else {}
+
+
+def read_text(job: Job, files: Files) -> list[BadLine]:
+    """Read a day's text files whole; gives the lines that the job leaves out. Errors as `verify_text`'s."""
+    return verify_text(
+        job, files, {n: folder_columns(job.workspace, source) for n, source in job.spec.inputs.items()}
+    )
 
 
 def refuse_changed_inputs(job: Job, plan: Plan) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nightscore.common import Broken
+from nightscore.common import DATA, Broken
 from nightscore.job import Input, Job, Layout, PathInput, SnapshotInput, TableInput
 from nightscore.pipeline.read.as_reported import published_files
 from nightscore.pipeline.read.snapshots import in_order, read_snapshot
@@ -113,7 +113,8 @@ def _place(job: Job, source: PathInput) -> str:
     """The workspace, or the root, in which an input lies, for messages."""
     if source.root is None:
         return f"the workspace {job.workspace.root}"
-    root = job.workspace.roots[source.root]
+    space = job.workspace
+    root = space.data_root if source.root == DATA else space.roots[source.root]
     mounted = "" if root.is_bucket else ": is it mounted?"
     return f"root {root.name}, which is {root.at} (by {root.setting}){mounted}"
 

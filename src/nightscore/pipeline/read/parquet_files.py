@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from nightscore.common import Broken, NotYet, Workspace
 from nightscore.pipeline.read.parquet_types import Inspected, ParquetColumns
 from nightscore.pipeline.read.twofold import refuse_twofold
-from nightscore.store import FolderColumns, InputFile, holds, object_mark, storage
+from nightscore.store import FolderColumns, InputFile, holds, object_mark, shown_kind, storage
 
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12}  # bytes in Arrow
 
@@ -104,8 +104,9 @@ def refuse_lossy_folders(name: str, path: str, folders: FolderColumns) -> None:
     for key, kind in folders.types(path).items():
         value = values[key]
         if value is not None and not holds(kind, value):
+            what = shown_kind(kind, value)
             raise Broken(
-                f"input {name}: {path}: its folder says {key} = {value!r}, which is no {kind}; let the "
+                f"input {name}: {path}: its folder says {key} = {value!r}, which is no {what}; let the "
                 f"input's columns say another type of {key!r}, such as VARCHAR"
             )
 

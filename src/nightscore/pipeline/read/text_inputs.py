@@ -14,11 +14,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from nightscore.common import Broken, NotYet
+from nightscore.common import Broken, NotYet, clipped, first_line
 from nightscore.job import CsvForm, Job, PathInput
+from nightscore.pipeline.read.bad_lines import BadLine, ReadLines, read_lines, refuse_too_many
 from nightscore.pipeline.read.parquet_files import file_stat, refuse_lossy_folders, shown_path
 from nightscore.pipeline.read.parquet_types import known_types
+from nightscore.pipeline.read.text_errors import MEND, explained
 from nightscore.store import (
+    JSON_LINES,
     Engine,
     EngineResources,
     FolderColumns,
@@ -29,18 +32,15 @@ from nightscore.store import (
     job_memory_budget,
     literal,
     raw_sources,
+    shown_kind,
     storage,
+    unpacked,
     written,
 )
 
 ENDS = 65_536  # bytes at either end of a file that its fingerprint is of, beside size and time
 LONGEST = 1_000_000  # bytes of a header
 WINDOWS = re.compile(rb"[\x80-\x9f]")
-MEND = "no line is left out: mend the file"
-LINE = re.compile(r"CSV Error on Line: (\d+)\s+(?:Original Line: (.*?)\n\s*)?(.*?)(?:\n|$)", re.DOTALL)
-JSON_LINE = re.compile(
-    r"(?:JSON transform error|Malformed JSON) in file \"[^\"]*\",? (?:at byte \d+ )?in line (\d+): (.*)"
-)
 
 
 def text_columns(
@@ -51,11 +51,12 @@ def text_columns(
         return None
     types = _declared(job, source, folders, [file.path for _, file in files])
     if source.format != "csv":
-        return TextColumns(source.format, types, {})
+        return TextColumns(source.format, types, {}, sound_only=source.bad_lines is not None)
     form = source.csv or CsvForm()
-    headers = {path: _header(path, file.stat, form) for path, file in files}
+    headers = {path: _header(path, file.path, file.stat, form) for path, file in files}
     return TextColumns(
-        "csv", types, headers, form.delimiter, form.quote, form.decimal, form.encoding
+        "csv", types, headers, form.delimiter, form.quote, form.decimal, form.encoding,
+        source.bad_lines is not None,
     )  # fmt: skip
 
 
@@ -73,7 +74,7 @@ def inspect_text(
         refuse_lossy_folders(name, file.path, folders)
     types = _declared(job, source, folders, [file.path for _, file in files])
     for path, file in files if source.format == "csv" else ():
-        header = _header(path, file.stat, source.csv or CsvForm())
+        header = _header(path, file.path, file.stat, source.csv or CsvForm())
         for column in (*types, *header):
             if header.count(column) != 1 or column not in types:
                 there = "stands twice" if header.count(column) > 1 else "is not in its header"
@@ -87,61 +88,77 @@ def inspect_text(
 
 def verify_text(
     job: Job, files: Mapping[str, Sequence[InputFile]], folders: Mapping[str, FolderColumns]
-) -> None:
+) -> list[BadLine]:
     """Read each text file whole: every line has to be one, and every value one of its type.
+
+    Returns:
+        The lines that are not, where the job leaves them out.
 
     Raises:
         Broken: names the file, the line or the row, the column and the value; or a NOT NULL column has nulls.
     """
+    bad: list[BadLine] = []
     for name, source in job.spec.inputs.items():
         if isinstance(source, PathInput) and source.format != "parquet":
-            for file in files[name]:
-                _verify(job, name, source, file, folders[name])
+            read = [_verify(job, name, source, file, folders[name]) for file in files[name]]
+            refuse_too_many(job, name, source, read)
+            bad += [line for one in read for line in one.bad]
+    return bad
 
 
-def _verify(job: Job, name: str, source: PathInput, file: InputFile, folders: FolderColumns) -> None:
+def _verify(job: Job, name: str, source: PathInput, file: InputFile, folders: FolderColumns) -> ReadLines:
     path = storage.locate(job.workspace, file.path)
     text = text_columns(job, source, folders, [(path, file)])
     if text is None:
-        return
+        return ReadLines()
     if text.encoding == "latin-1":
         _refuse_windows(path, f"input {name}: {file.path}")
     resources = EngineResources(1, job_memory_budget(job).sql, storage.runs(job.workspace).scratch())
-    with Engine([View("source", (path,), columns={"nothing": "INTEGER"}, text=text)], resources) as engine:
-        [reader] = raw_sources([path], text, {}, {})
-        try:
-            [(rows, *found)] = engine.rows(_question(text, reader))
-            keys = _keys(engine, path) if source.format == "json" and rows else set(text.types)
-        except Exception as error:
-            raise _explained(error, file.path) from error
     said = f"input {name}: {file.path}"
+    with Engine([View("source", (path,), columns={"nothing": "INTEGER"}, text=text)], resources) as engine:
+        try:
+            read = _read(engine, name, file.path, path, text)
+            keys = _keys(engine, path) if source.format == "json" and read.lines else set(text.types)
+        except Broken:
+            raise
+        except Exception as error:
+            raise explained(error, path, file.path, text) from error
     given = {key: int(value is None) for key, value in folders.values(file.path).items()}
-    nulls = {**given, **dict(zip(text.types, found[::3], strict=True))}
-    for column, row, value in zip(text.types, found[1::3], found[2::3], strict=True):
-        if row is not None:
-            line = f" (line {row + 1}, if no value has line breaks)" if source.format == "csv" else ""
-            kind = text.types[column]
-            raise Broken(f"{said}: row {row}{line}: column {column!r}: {value!r} is no {kind}; {MEND}")
-    _refuse_nulls(said, source, nulls)
+    _refuse_nulls(said, source, {**given, **(read.nulls or {})})
     for key in sorted(keys ^ text.types.keys()):
         what = "is none of the input's columns" if key in keys else "is in none of its lines"
         raise Broken(f"{said}: {key!r} {what}; the columns are {', '.join(text.types)}")
+    return read
+
+
+def _read(engine: Engine, name: str, shown: str, path: Path, text: TextColumns) -> ReadLines:
+    """The lines of a file; where none may be left out, each is one.
+
+    Raises:
+        Broken: it is not; names the first row with a value that is none of its type.
+    """
+    if text.sound_only:
+        return read_lines(engine, name, shown, path, text)
+    [reader] = raw_sources([path], text, {}, {})
+    [(rows, *found)] = engine.rows(_question(text, reader))
+    for column, row, value in zip(text.types, found[1::3], found[2::3], strict=True):
+        if row is not None:
+            line = f" (line {row + 1}, if no value has line breaks)" if text.format == "csv" else ""
+            kind = shown_kind(text.types[column], value)
+            said = f"input {name}: {shown}: row {row}{line}: column {column!r}"
+            raise Broken(f"{said}: {clipped(value)} is no {kind}; {MEND}")
+    return ReadLines(rows, nulls=dict(zip(text.types, found[::3], strict=True)))
 
 
 def _refuse_windows(path: Path, said: str) -> None:
     """Refuse bytes that ISO 8859-1 has no letters for, and Windows has: the euro sign among them."""
-    with _unpacked(path) as file:
+    with unpacked(path) as file:
         while data := file.read(1 << 20):
             if found := WINDOWS.search(data):
                 raise Broken(
                     f"{said}: the byte {found[0].hex()} is no letter of latin-1 (of Windows-1252 it may be "
                     f"{found[0].decode('cp1252', errors='replace')!r}); let its producer write UTF-8"
                 )
-
-
-def _unpacked(path: Path) -> pa.NativeFile:
-    packed = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix.lower())
-    return pa.input_stream(str(path), compression=packed)
 
 
 def _refuse_nulls(said: str, source: PathInput, nulls: Mapping[str, int]) -> None:
@@ -168,20 +185,9 @@ def _keys(engine: Engine, path: Path) -> set[str]:
     """The keys of the objects of a file."""
     rows = engine.rows(
         f"SELECT DISTINCT unnest(json_keys(json)) FROM read_json_objects([{literal(path)}], "
-        "format = 'newline_delimited')"
+        f"{JSON_LINES}) WHERE json_type(json) = 'OBJECT'"
     )
     return {key for (key,) in rows}
-
-
-def _explained(error: Exception, shown: str) -> Exception:
-    """What the reader says of a line, in a line."""
-    text = str(error)
-    if found := LINE.search(text):
-        line = f": {found[2]}" if found[2] else ""
-        return Broken(f"{shown}: line {found[1]}: {found[3].strip()}{line}; {MEND}")
-    if found := JSON_LINE.search(text):
-        return Broken(f"{shown}: line {found[1]}: {found[2].strip()}; {MEND}")
-    return error if isinstance(error, NotYet) else Broken(f"{shown}: can't be read: {text.strip()}")
 
 
 def _declared(job: Job, source: PathInput, folders: FolderColumns, paths: Sequence[str]) -> dict[str, str]:
@@ -209,13 +215,13 @@ def _inspect(job: Job, path: Path, day: str) -> InputFile:
 
 
 @lru_cache(maxsize=8192)
-def _header(path: Path, stat: str, form: CsvForm) -> tuple[str, ...]:  # noqa: ARG001 - the key of the cache
+def _header(path: Path, shown: str, stat: str, form: CsvForm) -> tuple[str, ...]:  # noqa: ARG001 - stat is
     """The names of a CSV file's columns. `stat` is the file's, so that another file is read again."""
     encoding = "utf-8-sig" if form.encoding == "utf-8" else form.encoding
     try:
-        with _unpacked(path) as file:
+        with unpacked(path) as file:
             head = io.BytesIO(file.read(LONGEST)).read().decode(encoding, errors="replace")
         lines = csv.reader(io.StringIO(head, newline=""), delimiter=form.delimiter, quotechar=form.quote)
         return tuple(next(lines, ()))
     except (OSError, pa.ArrowException, csv.Error) as error:
-        raise Broken(f"{path}: no CSV file that can be read: {str(error).splitlines()[0]}") from error
+        raise Broken(f"{shown}: no CSV file that can be read: {first_line(error)}") from error

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from nightscore.common import Broken, NotYet, room_for
+from nightscore.common import SCRATCH, Broken, NotYet, room_for
 from nightscore.common import temporary as removed_at_a_signal
 from nightscore.store.storage.contract import Seen
 
@@ -34,7 +34,7 @@ class Mirror:
         """Where an object lies, fetched or not.
 
         Raises:
-            Broken: another user may write there.
+            Broken: another user may write there, or this one can't make the folder.
         """
         self.refuse_others()
         return self.folder / name
@@ -43,13 +43,20 @@ class Mirror:
         """Make the folder that the mirror lies in, for this user alone, or know that it is.
 
         Raises:
-            Broken: another user may write there.
+            Broken: another user may write there, or this one can't make the folder.
         """
         if self._is_own:
             return
         home = self.folder.parent
-        home.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        home.mkdir(mode=0o700, exist_ok=True)
+        try:
+            with room_for(home):
+                home.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                home.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise Broken(
+                f"{home}: can't be made for what is fetched from buckets: {error.strerror}; set {SCRATCH} to "
+                "a folder of this machine that can be written"
+            ) from error
         _refuse(home, {os.geteuid()}, stat.S_IWGRP | stat.S_IWOTH)
         _refuse(home.parent, {os.geteuid(), 0}, 0 if home.parent.stat().st_uid == 0 else stat.S_IWOTH)
         self._is_own = True
@@ -138,7 +145,7 @@ def _refuse(folder: Path, owners: set[int], bits: int) -> None:
     raise Broken(
         f"{folder} is of user {found.st_uid}, mode {stat.S_IMODE(found.st_mode):o}: others may put there "
         f"what is scored. Allowed is a folder that only user {os.geteuid()} may write: chmod go-w it, or set "
-        "NIGHTSCORE_SCRATCH to another"
+        f"{SCRATCH} to another"
     )
 
 
