@@ -25,6 +25,7 @@ from nightscore.pipeline.publish.closing import plan_restatement
 from nightscore.pipeline.publish.commit import complete_publication, roll_forward
 from nightscore.pipeline.publish.finalize import prove_and_publish
 from nightscore.pipeline.publish.ownership import refuse_foreign_tables
+from nightscore.pipeline.publish.piece_proof import prove_piece, staged_piece
 from nightscore.pipeline.publish.receipt_builder import read_unchanged_receipt, skipped_receipt
 from nightscore.pipeline.read import as_of, inputs
 from nightscore.pipeline.read.absent import refuse_unknown_tables, why_skipped
@@ -176,7 +177,8 @@ def score_piece(
     path, aside = day.run.scores(piece.fingerprint), day.run.rejects(piece.fingerprint)
     if path.exists():
         count(piece.rows)
-        return read_staged(path, aside)
+        with day.run.in_use(), day.steady_files(piece):
+            return staged_piece(day, piece)
     with day.run.in_use(), day.steady_files(piece):
         started, cpu = time.time(), thread_seconds()
         scorer = open_planned_scorer(job, plan)
@@ -207,7 +209,9 @@ def score_piece(
             rows.lost.keep(day.run.lost_values(piece.fingerprint))
 
         stage_batches(path, scores(), schema)
-        return with_timings(read_staged(path, aside), started, cpu)
+        staged = with_timings(read_staged(path, aside), started, cpu)
+        prove_piece(day, piece, staged)
+        return dataclasses.replace(staged, cpu_seconds=thread_seconds() - cpu)
 
 
 def publish_day(

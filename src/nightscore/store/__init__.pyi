@@ -24,8 +24,10 @@ from .chunking import rows_after as rows_after
 from .chunking import rows_per_chunk as rows_per_chunk
 from .chunking import rows_within as rows_within
 from .column_stats import TableProof as TableProof
+from .column_stats import Tally as Tally
 from .column_stats import compute_table_proof as compute_table_proof
 from .column_stats import proof_differences as proof_differences
+from .column_stats import tally_file as tally_file
 from .copying import copy_data as copy_data
 from .diagnosis import Diagnosis as Diagnosis
 from .diagnosis import RootState as RootState

@@ -99,6 +99,10 @@ class RunFolder:
         """What the latest job of a cluster has staged: staged files as JSON."""
         return self.path / "scored.json"
 
+    def proof(self, fingerprint: str) -> Place:
+        """What was proven of the staged file of a piece, where it was scored."""
+        return self.path / "proofs" / f"{fingerprint}.json"
+
     def decided(self, table: str) -> Place:
         """The staged file of a decision table."""
         return self.path / "decide" / f"{table}.parquet"
@@ -167,7 +171,7 @@ class RunFolder:
 
     def remove_scored(self) -> None:
         """Remove what is staged of pieces: they are scored again."""
-        for folder in ("scores", "rejects"):
+        for folder in ("scores", "rejects", "proofs"):
             with contextlib.suppress(Broken):
                 (self.path / folder).remove()
 

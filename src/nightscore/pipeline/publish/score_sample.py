@@ -66,7 +66,8 @@ def prove_sample(day: Day, pieces: Sequence[StagedFile]) -> ScoreSample | None:
     plan = day.plan
     scorer, by = _by(day)
     sample = _read(day, scorer, ranges)
-    places, staged = _staged(day, pieces, sample, scorer.signature.outputs.names)
+    own = _of_ranges(day, pieces, ranges)
+    places, staged = _staged(day, own, sample, scorer.signature.outputs.names)
     if len(places) < sample.num_rows and not day.job.spec.rejecting:
         raise Broken(
             f"{day}: {sample.num_rows - len(places)} of {sample.num_rows} rows are not staged by their keys"
@@ -88,6 +89,20 @@ def prove_sample(day: Day, pieces: Sequence[StagedFile]) -> ScoreSample | None:
             "anew; where it stays so, name the way to score (scoring.device, model.kind) instead of auto"
         )
     return ScoreSample(rows=len(far), by=by, difference=float(far.max(initial=0.0)))
+
+
+def _of_ranges(day: Day, files: Sequence[StagedFile], ranges: Sequence[RowRange]) -> list[StagedFile]:
+    """The staged files of the pieces that some rows belong to."""
+
+    def holds(piece: Piece) -> bool:
+        return any(
+            own.path == part.path and own.start < part.stop and part.start < own.stop
+            for own in piece.ranges
+            for part in ranges
+        )
+
+    names = {piece.fingerprint for piece in day.plan.pieces if holds(piece)}
+    return [file for file in files if day.place(file.path).stem in names]
 
 
 def sampled_ranges(day: Day) -> list[RowRange]:
