@@ -191,7 +191,7 @@ def parts_of(root: Path) -> dict[str, int]:
 
 
 def test_parts_of_features_are_tasks(cluster: Cluster, tmp_path: Path) -> None:
-    """The snapshots of the plain loop, byte for byte; the whole query is compared before publishing begins."""
+    """The snapshots of the plain loop, byte for byte, and the whole query is compared beside the pieces."""
     there, here = parted_workspace(tmp_path / "there"), parted_workspace(tmp_path / "here")
     code, output = ended(command(there, cluster))
     assert code == 0, output

@@ -284,7 +284,8 @@ def check_job(job: Job) -> str:
     useless = "".join(
         f"; challenger {rival.path} can't be used: {rival.refused}" for rival in rivals if rival.refused
     )
-    return f"ok: {len(bound.features)} feature columns{_in_parts(job)}; publishes {', '.join(bound.stored)}{useless}"
+    made = f"{len(bound.features)} feature columns{_in_parts(job)}"
+    return f"ok: {made}; publishes {', '.join(bound.stored)}{useless}"
 
 
 def _in_parts(job: Job) -> str:
