@@ -6,16 +6,19 @@ each of them, anywhere and in any order. `InOrder` is the definition of correct;
 
 import datetime as dt
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
 from nightscore.common import Broken, NightscoreError, NotYet, ProgressCallback, RowCounter, as_day, silent
 from nightscore.job import Job
 from nightscore.pipeline.context import refuse_versions
+from nightscore.pipeline.parts import parts_at_once, room_for, stage_part
+from nightscore.pipeline.prepare import parts_in_order
 from nightscore.pipeline.publish.receipt_builder import skipped_receipt
 from nightscore.pipeline.read.absent import rest_days
 from nightscore.pipeline.read.listing import own_table
@@ -43,6 +46,24 @@ class Executor(Protocol):
         ...
 
 
+@runtime_checkable
+class PartsExecutor(Executor, Protocol):
+    """An executor that has the parts of a job's features made, too, where its job.yaml says `parts`.
+
+    Of one that has not, the parts are made where the day is planned, one after the other.
+    """
+
+    def map_parts(
+        self, job: Job, plan: Plan, numbers: Sequence[int], report: ProgressCallback = silent
+    ) -> list[StagedFile]:
+        """The snapshots of some parts, in the order of `numbers`: `stage_part` of each, anywhere.
+
+        A part that is staged already is left as it is. `report` is told of the stage `features`: parts done,
+        and parts. Errors as those of `map`.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class InOrder:
     """One piece after the other, in this thread."""
@@ -53,6 +74,12 @@ class InOrder:
         """The staged files, in order."""
         count = RowCounter("score", sum(piece.rows for piece in pieces), report)
         return [score_piece(job, plan, piece, count) for piece in pieces]
+
+    def map_parts(
+        self, job: Job, plan: Plan, numbers: Sequence[int], report: ProgressCallback = silent
+    ) -> list[StagedFile]:
+        """The snapshots of the parts, in order."""
+        return parts_in_order(job, plan, numbers, report)
 
 
 @dataclass(frozen=True)
@@ -65,16 +92,36 @@ class Threads:
         """The staged files, in order. The first error ends the pieces that have not begun."""
         count = RowCounter("score", sum(piece.rows for piece in pieces), report)
         at_once = min(plan.variant.at_once(read_hardware().cores), job_memory_budget(job).at_once)
-        with ThreadPoolExecutor(at_once) as pool:
-            futures = [pool.submit(score_piece, job, plan, piece, count) for piece in pieces]
-            try:
-                for future in as_completed(futures):
-                    future.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        staged = _together(at_once, [partial(score_piece, job, plan, piece, count) for piece in pieces])
         pa.default_memory_pool().release_unused()  # about 100 MB, which DuckDB needs next
-        return [future.result() for future in futures]
+        return staged
+
+    def map_parts(
+        self, job: Job, plan: Plan, numbers: Sequence[int], report: ProgressCallback = silent
+    ) -> list[StagedFile]:
+        """The snapshots of the parts, in order: as many at once as there are cores for their threads."""
+        count, at_once = RowCounter("features", len(numbers), report), parts_at_once(job)
+        room = room_for(job, at_once)
+
+        def make(number: int) -> StagedFile:
+            staged = stage_part(job, plan, number, room)
+            count(1)
+            return staged
+
+        return _together(at_once, [partial(make, number) for number in numbers])
+
+
+def _together(at_once: int, calls: Sequence[Callable[[], StagedFile]]) -> list[StagedFile]:
+    """What some calls give, in order. The first error ends those that have not begun."""
+    with ThreadPoolExecutor(at_once) as pool:
+        futures = [pool.submit(call) for call in calls]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return [future.result() for future in futures]
 
 
 LOCAL_THREADS = Threads()
@@ -104,7 +151,8 @@ def run(
         NotYet: (retryable) try again later. Nothing is published.
     """
     _check_arguments(job, request, executor)
-    plan = plan_day(job, as_day(day), request.but(**options), report)
+    parts = executor.map_parts if isinstance(executor, PartsExecutor) else None
+    plan = plan_day(job, as_day(day), request.but(**options), report, map_parts=parts)
     return publish_day(job, plan, executor.map(job, plan, plan.pieces, report), report)
 
 

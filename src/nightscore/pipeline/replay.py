@@ -135,7 +135,7 @@ class _Replay:
         views = [View(REJECTS, self.rejects)]
         if job.features_sql is None:
             own = streamed_files(job, self.plan)
-            views.append(inputs.view(job, job.spec.features, own, FEATURES))
+            views.append(inputs.view(job, job.spec.source, own, FEATURES))
         with day.steady_inputs(), day.engine(views=views, threads=day.sql_threads) as engine:
             with SqlMistakes(binding.features_place(job)):
                 if job.features_sql is not None:
@@ -144,10 +144,10 @@ class _Replay:
                 select = f"FROM {features} SEMI JOIN {rejects} USING ({self.key})"
                 batches = engine.stream(select, FEATURE_GROUP_ROWS, order=binding.key_order(self.job))
                 stage_batches(self.rows, batches, engine.schema(select), FEATURE_GROUP_ROWS)
-        old = RunFolder(self.run.path.parent / self.before.run_id).features
-        if not old.exists():
+        old = RunFolder(self.run.path.parent / self.before.run_id).snapshots
+        if not old:
             return
-        with self.looking(BEFORE=(old.local(),), AGAIN=(self.rows.local(),)) as engine:
+        with self.looking(BEFORE=[path.local() for path in old], AGAIN=(self.rows.local(),)) as engine:
             merged = f"FROM BEFORE ANTI JOIN AGAIN USING ({self.key}) UNION ALL BY NAME FROM AGAIN"
             batches = engine.stream(merged, FEATURE_GROUP_ROWS, order=binding.key_order(self.job))
             stage_batches(self.run.features, batches, engine.schema(merged), FEATURE_GROUP_ROWS)

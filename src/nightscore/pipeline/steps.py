@@ -20,7 +20,7 @@ from nightscore.common import ProgressCallback, Stopwatch, as_day, silent, threa
 from nightscore.job import Job
 from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day
-from nightscore.pipeline.prepare import begin
+from nightscore.pipeline.prepare import MapParts, begin
 from nightscore.pipeline.publish.closing import plan_restatement
 from nightscore.pipeline.publish.commit import complete_publication, roll_forward
 from nightscore.pipeline.publish.finalize import prove_and_publish
@@ -68,11 +68,13 @@ from nightscore.store import (
 
 
 def plan_day(
-    job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST, report: ProgressCallback = silent
-) -> Plan:
+    job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST, report: ProgressCallback = silent,
+    *, map_parts: MapParts | None = None,
+) -> Plan:  # fmt: skip
     """What a run of `day` has to do. Stages the feature snapshot where SQL makes the features.
 
     A run that was stopped is taken up again; a day whose causes have not changed is `unchanged` (idempotent).
+    `map_parts` stages the parts of features that are made in parts; default: here, one after the other.
 
     Raises:
         Closed: (Broken) the day is closed, its causes differ now, and this is no restatement.
@@ -87,7 +89,9 @@ def plan_day(
     report("plan", 1, 1)
     if plan.status != "score" or plan.run_id:
         return plan
-    return begin(job, plan, watch=watch, report=report)
+    if job.spec.features.parts is not None and not request.force:
+        plan = dataclasses.replace(plan, run_id=run_folder.find_begun(job.workspace, plan))
+    return begin(job, plan, map_parts=map_parts, watch=watch, report=report)
 
 
 def draft_plan(job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST) -> Plan:
@@ -284,7 +288,16 @@ def check_job(job: Job) -> str:
     useless = "".join(
         f"; challenger {rival.path} can't be used: {rival.refused}" for rival in rivals if rival.refused
     )
-    return f"ok: {len(bound.features)} feature columns; publishes {', '.join(bound.stored)}{useless}"
+    made = f"{len(bound.features)} feature columns{_in_parts(job)}"
+    return f"ok: {made}; publishes {', '.join(bound.stored)}{useless}"
+
+
+def _in_parts(job: Job) -> str:
+    features = job.spec.features
+    if features.parts is None:
+        return ""
+    by = f"by {features.split_by}" if features.split_by else "by getvariable('part')"
+    return f", made in {features.parts:,} parts {by}"
 
 
 def _draft(

@@ -29,6 +29,7 @@ from nightscore.pipeline.publish.reconcile import (
     refuse_scored_rejects,
 )
 from nightscore.pipeline.publish.score_sample import prove_sample
+from nightscore.pipeline.publish.whole_query import prove_parts
 from nightscore.pipeline.read import inputs, integrity
 from nightscore.pipeline.read.contents import input_contents
 from nightscore.pipeline.score.challengers import read_challenger_results
@@ -78,6 +79,9 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: ProgressCa
         watch.lap("sample")
         if plan.limit is not None:
             return build_preview(job, plan, pieces, proof).model_copy(update={"score_sample": sample})
+        parts = prove_parts(day, proof)
+        if parts:
+            watch.lap("whole query")
         report("decide", 0, 0)
         schemas = binding.bind_job(day, open_planned_scorer(job, plan)).stored
         decided = {table: [file] for table, file in stage_decisions(day, pieces, schemas).items()}
@@ -101,6 +105,7 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: ProgressCa
         "challengers": _challengers(day, receipt),
         "value_lost": lost,
         "score_sample": sample,
+        "parts": parts,
         **_said_of_sql(job),
     }
     receipt = receipt.model_copy(update=beside)

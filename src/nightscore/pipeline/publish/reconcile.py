@@ -33,6 +33,7 @@ AT_ONCE = 8_000_000
 Row = tuple[Any, ...]
 Bounds = Sequence[Row]  # the least and the greatest key of a file; () of one without rows
 
+HALVES = ("(h & 18446744073709551615::UHUGEINT)::UBIGINT", "(h >> 64)::UBIGINT")  # of an md5 h, as SQL
 NO_ROWS = "0" * 32  # the key hash of no rows
 
 
@@ -60,14 +61,20 @@ def key_hash_select(source: str, key: Sequence[str]) -> str:
     md5 is the same in every version of every engine. (md5_number once and its halves by arithmetic: four
     times as fast as md5_number_lower and md5_number_upper, DuckDB 2.0.)
     """
+    lower, upper = HALVES
+    return (
+        f"SELECT count(*), coalesce(sum({lower}), 0), coalesce(sum({upper}), 0) "
+        f"FROM (SELECT {key_md5(key)} AS h FROM {source})"
+    )
+
+
+def key_md5(key: Sequence[str]) -> str:
+    """The md5 of a row's key, as SQL: of its values as text, each with its length."""
     text = " || ',' || ".join(
         f"coalesce(strlen({quote_identifier(c)}::VARCHAR) || ':' || {quote_identifier(c)}::VARCHAR, '')"
         for c in key
     )
-    return (
-        "SELECT count(*), coalesce(sum((h & 18446744073709551615::UHUGEINT)::UBIGINT), 0), "
-        f"coalesce(sum((h >> 64)::UBIGINT), 0) FROM (SELECT md5_number({text}) AS h FROM {source})"
-    )
+    return f"md5_number({text})"
 
 
 def read_source_totals(
