@@ -112,7 +112,7 @@ def test_it_keeps_the_contract(cluster: Cluster, tmp_path: Path) -> None:
 
 def test_a_day_is_what_the_plain_loop_publishes(cluster: Cluster, tmp_path: Path) -> None:
     """Through the command line, on both nodes: published, with the sha256 of the plain loop's files."""
-    there, here = slow_workspace(tmp_path / "there", 0.3), slow_workspace(tmp_path / "here", 0.0)
+    there, here = slow_workspace(tmp_path / "there", 1.5), slow_workspace(tmp_path / "here", 0.0)
     code, output = ended(command(there, cluster))
     assert code == 0, output
     assert "published" in output and "Traceback" not in output and "ray::" not in output

@@ -18,14 +18,23 @@ from nightscore.common import Broken, NightscoreError, NotYet, ProgressCallback,
 from nightscore.job import Job
 from nightscore.pipeline.context import refuse_versions
 from nightscore.pipeline.parts import parts_at_once, room_for, stage_part
-from nightscore.pipeline.prepare import parts_in_order
+from nightscore.pipeline.prepare import Choose, parts_in_order
 from nightscore.pipeline.publish.receipt_builder import skipped_receipt
 from nightscore.pipeline.read.absent import rest_days
 from nightscore.pipeline.read.listing import own_table
 from nightscore.pipeline.request import DEFAULT_REQUEST, RunRequest
 from nightscore.pipeline.steps import plan_day, publish_day, score_piece
 from nightscore.scorers import read_hardware
-from nightscore.store import Piece, Plan, Receipt, StagedFile, job_memory_budget, plan_from_json, run_folder
+from nightscore.store import (
+    InputFile,
+    Piece,
+    Plan,
+    Receipt,
+    StagedFile,
+    job_memory_budget,
+    plan_from_json,
+    run_folder,
+)
 
 
 class Executor(Protocol):
@@ -42,6 +51,23 @@ class Executor(Protocol):
         Raises:
             Broken: (permanent) a row can't be scored.
             NotYet: (retryable) the job, its model, an input or a library differs from the plan's.
+        """
+        ...
+
+
+@runtime_checkable
+class ChoosingExecutor(Executor, Protocol):
+    """An executor that has the variant chosen where the pieces will be scored, on hardware like theirs.
+
+    Of one that has not, it is chosen where the day is planned.
+    """
+
+    def choose(
+        self, job: Job, plan: Plan, source: Sequence[InputFile], report: ProgressCallback = silent
+    ) -> Plan:
+        """The plan with its variant, for the files whose rows are scored: what `choose_here` gives there.
+
+        Errors as those of `choose_here`.
         """
         ...
 
@@ -127,6 +153,11 @@ def _together(at_once: int, calls: Sequence[Callable[[], StagedFile]]) -> list[S
 LOCAL_THREADS = Threads()
 
 
+def chooser(executor: Executor, report: ProgressCallback) -> Choose | None:
+    """What chooses the variant on the machines of an executor; None where this machine does."""
+    return partial(executor.choose, report=report) if isinstance(executor, ChoosingExecutor) else None
+
+
 def run(
     job: Job, day: dt.date | str, request: RunRequest = DEFAULT_REQUEST,
     *, executor: Executor = LOCAL_THREADS, report: ProgressCallback = silent, **options: Any,
@@ -151,8 +182,10 @@ def run(
         NotYet: (retryable) try again later. Nothing is published.
     """
     _check_arguments(job, request, executor)
+    choose = chooser(executor, report)
     parts = executor.map_parts if isinstance(executor, PartsExecutor) else None
-    plan = plan_day(job, as_day(day), request.but(**options), report, map_parts=parts)
+    asked = request.but(**options)
+    plan = plan_day(job, as_day(day), asked, report, choose=choose, map_parts=parts)
     return publish_day(job, plan, executor.map(job, plan, plan.pieces, report), report)
 
 

@@ -31,8 +31,7 @@ from nightscore.pipeline.parts import plan_parts, stage_part
 from nightscore.pipeline.read import inputs
 from nightscore.pipeline.read.bad_lines import BadLine, bad_lines_batch
 from nightscore.pipeline.read.integrity import read_text, verify_inputs
-from nightscore.pipeline.score.canary import choose_variant
-from nightscore.pipeline.score.first_opening import hold_to_rows
+from nightscore.pipeline.score.canary import choose_here
 from nightscore.store import (
     FEATURE_GROUP_ROWS,
     SMALLEST_PIECE,
@@ -65,7 +64,7 @@ Needs = dict[str, int]
 
 
 def begin(
-    job: Job, draft: Plan, make_rows: MakeRows | None = None, choose: Choose = choose_variant,
+    job: Job, draft: Plan, make_rows: MakeRows | None = None, choose: Choose = choose_here,
     *, map_parts: MapParts | None = None, watch: Stopwatch | None = None, report: ProgressCallback = silent,
 ) -> Plan:  # fmt: skip
     """Begin a run: verify inputs, make rows, check the disk, choose a variant, cut pieces, save the plan.
@@ -76,7 +75,8 @@ def begin(
         job: the job.
         draft: the plan as far as it is known before a row is read; its run id is kept, if it has one.
         make_rows: gives the files whose rows are scored; default: `stage_features`.
-        choose: gives the plan with its variant and the rows of a chunk, for those files.
+        choose: holds the model to those files' rows, and gives the plan with its variant and the rows of a
+            chunk.
         map_parts: stages the parts of features that are made in parts; default: here, one after the other.
         watch: started with the planning; default: now.
         report: told how far it is.
@@ -100,7 +100,7 @@ def begin(
         rows = make_rows(job, plan, run, report)
         refuse_full_disk(job, plan, run, rows)
         watch.lap("features")
-        plan = choose(job, hold_to_rows(job, plan, rows), rows)
+        plan = choose(job, plan, rows)
         watch.lap("choose")
         plan = dataclasses.replace(
             plan, seconds=watch.seconds, cpu_seconds=watch.cpu_seconds, peak_memory=peak_memory()

@@ -1,13 +1,13 @@
 """Pieces on the machines of a Ray cluster: one task a piece; the only module that imports ray.
 
-Of features that are made in parts there is one task a part before that, and one for the whole query that a
-part is held to, which runs beside the pieces.
+The variant is chosen by a task, too: on a node with a GPU, where there is one and the job may use it. Of
+features that are made in parts there is one task a part before that, and one for the whole query that a part
+is held to, which runs beside the pieces.
 
 Nothing flows through Ray but a plan and what was staged: a node reads and writes where the workspace's roots
 lie, so all nodes have to reach them. Where a piece is scored is no cause of its rows: same plan, same bytes.
 """
 
-import json
 import logging
 import os
 import socket
@@ -26,12 +26,10 @@ from nightscore.common import (
     read_root_variables,
     silent,
 )
-from nightscore.job import Job, load
-from nightscore.pipeline.context import refuse_versions
-from nightscore.pipeline.parts import room_for, stage_part
-from nightscore.pipeline.publish.whole_query import compare_part
-from nightscore.pipeline.steps import score_piece
-from nightscore.store import Piece, Plan, StagedFile, job_memory_budget, plan_from_json, run_folder
+from nightscore.job import Job
+from nightscore.pipeline.score.canary import choose_here
+from nightscore.pipeline.there import Asked, choose_there, compare_there, make_there, score_there
+from nightscore.store import InputFile, Piece, Plan, StagedFile, job_memory_budget, plan_from_json
 
 ADDRESS, AUTO = "RAY_ADDRESS", "auto"
 AHEAD = 2  # pieces under way for each slot of the cluster: a node is never idle, and few are lost with it
@@ -62,6 +60,20 @@ class Ray:
         """
         _connect(self.address or os.environ.get(ADDRESS) or AUTO)
 
+    def choose(
+        self, job: Job, plan: Plan, source: Sequence[InputFile], report: ProgressCallback = silent
+    ) -> Plan:
+        """The plan with its variant, as a node of those that may score it chooses; that one is waited for."""
+        if job.spec.model.is_none:
+            return choose_here(job, plan, source)
+        self.connect()
+        tasks = _Tasks(job, plan, "choose", 1)
+        tasks.gpus = 1 if plan.device in GPUS or (plan.device == "auto" and tasks.has_gpus()) else 0
+        memory = job_memory_budget(job).process
+        call = tasks.call(choose_there, memory, "the choice of a variant", 0, tuple(source))
+        [chosen] = tasks.all([call], lambda _: None, report)
+        return plan_from_json(chosen)
+
     def map(
         self, job: Job, plan: Plan, pieces: Sequence[Piece], report: ProgressCallback = silent
     ) -> list[StagedFile]:
@@ -88,64 +100,6 @@ class Ray:
         tasks = _of_sql(job, plan)
         calls = [_sql_call(job, tasks, make_there, f"part {number}", number) for number in numbers]
         return tasks.all(calls, RowCounter("features", len(numbers), report), report)
-
-
-def score_there(name: str, root: str, roots: Mapping[str, str], plan: str, index: int) -> StagedFile:
-    """Score one piece in a task, on whichever node this is.
-
-    Args:
-        name: the job's name.
-        root: the workspace's folder, the same on all nodes.
-        roots: what the environment of the driver says of roots, which holds here too.
-        plan: as JSON.
-        index: the number of the piece in the plan.
-
-    Raises:
-        Broken: a row can't be scored, or this node has no such workspace or doesn't reach its data.
-        NotYet: the job, a library or an input here is not that of the plan.
-    """
-    with _here(name, root, roots, plan) as (job, made):
-        return score_piece(job, made, made.pieces[index])
-
-
-def make_there(name: str, root: str, roots: Mapping[str, str], plan: str, asked: "Asked") -> StagedFile:
-    """Make a part of the features in a task. The other arguments, and errors, are those of `score_there`."""
-    with _here(name, root, roots, plan) as (job, made):
-        return stage_part(job, made, asked.number, room_for(job, asked.at_once, cores=asked.cores))
-
-
-def compare_there(name: str, root: str, roots: Mapping[str, str], plan: str, asked: "Asked") -> None:
-    """Hold a part of the features to the whole query in a task. Arguments and errors as `make_there`'s."""
-    with _here(name, root, roots, plan) as (job, made):
-        compare_part(job, made, room_for(job, asked.at_once, cores=asked.cores))
-
-
-class Asked(NamedTuple):
-    """Which part of the features; a node has room for `at_once` such tasks, on `cores` each."""
-
-    number: int
-    at_once: int
-    cores: int
-
-
-@contextmanager
-def _here(name: str, root: str, roots: Mapping[str, str], plan: str) -> Iterator[tuple[Job, Plan]]:
-    """The job and the plan of a task, on this node; what goes wrong names it."""
-    os.environ.update(roots)
-    try:
-        seen = json.loads(plan)  # a node with another nightscore may not know all of its fields
-        refuse_versions(f"job {name}, day {seen['day']}", seen["versions"])
-        made, job = plan_from_json(plan), load(name, root)
-        folder = run_folder.folder_of_plan(job.workspace, made)
-        if not (folder.plan.exists() or folder.begun.exists()):
-            raise Broken(
-                f"{folder.plan}: is not there: this node does not see the data of the machine that made the "
-                "plan; put data/ where all nodes reach it: NIGHTSCORE_ROOT_DATA is a bucket or a mount"
-            )
-        yield job, made
-    except NightscoreError as error:
-        error.args = (f"on node {socket.gethostname()}: {error}",)
-        raise
 
 
 def _of_sql(job: Job, plan: Plan) -> "_Tasks":
@@ -184,21 +138,30 @@ class _Tasks:
 
         self.ray: Any = ray  # its functions have no types
         self.plan, self.stage, self.cpus, self.gpus = plan, stage, cpus, gpus
+        self.remotes: dict[tuple[Verb, int], Any] = {}
         roots, text = read_root_variables(), self.ray.put(plan.to_json())
         self.arguments = (job.name, str(job.workspace.root), roots, text)
 
-    def call(self, verb: Verb, memory: int, shown: str, counts: int, asked: int | Asked) -> _Call:
+    def call(self, verb: Verb, memory: int, shown: str, counts: int, asked: object) -> _Call:
         """A task of `memory` bytes, but no more than the largest node has."""
+        there = self.remotes.get((verb, memory)) or self.remote(verb, memory)
+        return _Call(lambda: there.remote(*self.arguments, asked), shown, counts)
+
+    def remote(self, verb: Verb, memory: int) -> Any:
+        """What Ray makes of a verb, once: each one made is sent to each node."""
         largest = max((node["Resources"].get("memory", 0) for node in self.nodes()), default=0)
-        there = self.ray.remote(
+        made = self.ray.remote(
             num_cpus=self.cpus, num_gpus=self.gpus, memory=int(min(memory, largest or memory)),
             max_retries=TRIES,
             max_calls=0,  # a process scores many pieces: else one with a GPU would load its model for each
         )(verb)  # fmt: skip
-        return _Call(lambda: there.remote(*self.arguments, asked), shown, counts)
+        return self.remotes.setdefault((verb, memory), made)
 
     def nodes(self) -> list[dict[str, Any]]:
         return [node for node in self.ray.nodes() if node["Alive"]]
+
+    def has_gpus(self) -> bool:
+        return any(node["Resources"].get("GPU", 0) >= 1 for node in self.nodes())
 
     def slots(self) -> int:
         """Pieces that the nodes of now can score at once."""
@@ -234,12 +197,15 @@ class _Tasks:
                 self.ray.cancel(task, force=True)
 
     def finished(self, tasks: list[Any], report: ProgressCallback) -> list[Any]:
-        """A task that has ended, if one does within a minute; new nodes are seen after that."""
-        done, _ = self.ray.wait(tasks, num_returns=1, timeout=SAYS_AFTER)
-        if not done and not self.slots():
-            needed = f"{self.cpus} CPU" + (" and a GPU" if self.gpus else "")
+        """The tasks that have ended, once one has; none after a minute, for there may be new nodes."""
+        if self.ray.wait(tasks, num_returns=1, timeout=SAYS_AFTER)[0]:
+            return list(self.ray.wait(tasks, num_returns=len(tasks), timeout=0)[0])
+        needed = f"{self.cpus} CPU" + (" and a GPU" if self.gpus else "")
+        if not self.slots():
             report(f"{self.stage}: waiting, no node of the cluster has {needed}", 0, 0)
-        return list(done)
+        elif self.stage == "choose":  # takes seconds once it has begun
+            report(f"{self.stage}: waiting for {needed}, all of the cluster are taken", 0, 0)
+        return []
 
     def result(self, task: Any, shown: str) -> Any:
         """What a task gives.

@@ -20,7 +20,7 @@ from nightscore.common import ProgressCallback, Stopwatch, as_day, silent, threa
 from nightscore.job import Job
 from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day
-from nightscore.pipeline.prepare import MapParts, begin
+from nightscore.pipeline.prepare import Choose, MapParts, begin
 from nightscore.pipeline.publish.closing import plan_restatement
 from nightscore.pipeline.publish.commit import complete_publication, roll_forward
 from nightscore.pipeline.publish.finalize import prove_and_publish
@@ -37,7 +37,9 @@ from nightscore.pipeline.read.ready import refuse_unready
 from nightscore.pipeline.read.scan import scan_chunks, source_schema
 from nightscore.pipeline.request import DEFAULT_REQUEST, RunRequest
 from nightscore.pipeline.score.batches import Deadline, RowScorer, needed_columns, scores_batch
+from nightscore.pipeline.score.canary import choose_here
 from nightscore.pipeline.score.challengers import Challengers, add_challengers, add_challengers_cause
+from nightscore.pipeline.score.elsewhere import open_or_on_cpu
 from nightscore.pipeline.score.open_model import OpenModel, open_job_model, open_planned_scorer, score_nothing
 from nightscore.pipeline.score.rejects import RejectWriter
 from nightscore.pipeline.score.time_limit import until
@@ -69,11 +71,12 @@ from nightscore.store import (
 
 def plan_day(
     job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST, report: ProgressCallback = silent,
-    *, map_parts: MapParts | None = None,
+    *, choose: Choose | None = None, map_parts: MapParts | None = None,
 ) -> Plan:  # fmt: skip
     """What a run of `day` has to do. Stages the feature snapshot where SQL makes the features.
 
     A run that was stopped is taken up again; a day whose causes have not changed is `unchanged` (idempotent).
+    `choose` chooses the variant on a machine that scores; default: this one does.
     `map_parts` stages the parts of features that are made in parts; default: here, one after the other.
 
     Raises:
@@ -85,23 +88,27 @@ def plan_day(
     watch = Stopwatch()
     run_folder.remove_spilled(job.workspace, job.name)
     roll_forward(job, day, report)
-    plan = draft_plan(job, day, request)
+    plan = draft_plan(job, day, request, scores_here=choose is None)
     report("plan", 1, 1)
     if plan.status != "score" or plan.run_id:
         return plan
     if job.spec.features.parts is not None and not request.force:
         plan = dataclasses.replace(plan, run_id=run_folder.find_begun(job.workspace, plan))
-    return begin(job, plan, map_parts=map_parts, watch=watch, report=report)
+    return begin(job, plan, choose=choose or choose_here, map_parts=map_parts, watch=watch, report=report)
 
 
-def draft_plan(job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST) -> Plan:
+def draft_plan(
+    job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST, *, scores_here: bool = True
+) -> Plan:
     """The plan of `plan_day`, as far as it is known before a row is read; nothing is written.
 
-    A plan with a `run_id` is a stopped run that would be taken up. Errors as `plan_day`'s.
+    A plan with a `run_id` is a stopped run that would be taken up. Where other machines score, this one need
+    not have the job's device. Errors as `plan_day`'s.
     """
     values = job.params(request.params)
     binding.check_sql(job)
-    opened = open_job_model(job, request.model, request.device, pinned=request.limit is None)
+    opening = None if scores_here else open_or_on_cpu
+    opened = open_job_model(job, request.model, request.device, request.limit is None, opening)
     with one_look():  # of a bucket's folders; what changes meanwhile is seen by the look that follows
         files = inputs.resolve_inputs(job, day)
         inputs.refuse_large(job, files)

@@ -33,6 +33,7 @@ from nightscore.pipeline.publish.whole_query import prove_parts
 from nightscore.pipeline.read import inputs, integrity
 from nightscore.pipeline.read.contents import input_contents
 from nightscore.pipeline.score.challengers import read_challenger_results
+from nightscore.pipeline.score.elsewhere import open_to_publish
 from nightscore.pipeline.score.lost_values import read_lost_values
 from nightscore.pipeline.score.open_model import open_planned_scorer
 from nightscore.pipeline.score.rejects import SHOWN_REASONS, over_budget
@@ -83,7 +84,8 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: ProgressCa
         if parts:
             watch.lap("whole query")
         report("decide", 0, 0)
-        schemas = binding.bind_job(day, open_planned_scorer(job, plan)).stored
+        scorer, _ = open_to_publish(job, plan, plan.variant)
+        schemas = binding.bind_job(day, scorer).stored
         decided = {table: [file] for table, file in stage_decisions(day, pieces, schemas).items()}
         watch.lap("decide")
         report("audit", 0, 0)

@@ -24,8 +24,8 @@ from nightscore.common import Broken, NotYet, first_line, key_text, value_text
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.read.inputs import scored_columns
 from nightscore.pipeline.read.scan import scan_chunks
+from nightscore.pipeline.score.elsewhere import open_to_publish
 from nightscore.pipeline.score.missing_values import filled
-from nightscore.pipeline.score.open_model import open_planned_scorer, reference_scorer
 from nightscore.pipeline.score.row_distance import column_distances, row_distances, unexplained
 from nightscore.scorers import Scorer, plain_variant_of
 from nightscore.store import (
@@ -180,12 +180,13 @@ def _apart(ranges: Sequence[RowRange]) -> list[RowRange]:
 
 
 def _by(day: Day) -> tuple[Scorer, str]:
-    """Who scores again: the reference, or a bake-off's variant."""
+    """Who scores again: the reference, or a bake-off's variant; on the CPU, where no device is here."""
     plan = day.plan
     if plan.tuned:
-        return open_planned_scorer(day.job, plan), plan.tuned.name
+        return open_to_publish(day.job, plan, plan.variant)[0], plan.tuned.name
     plain = plain_variant_of(day.job.spec.model.kind, plan.device)
-    return (open_planned_scorer if plan.variant == plain else reference_scorer)(day.job, plan), str(plain)
+    scorer, by = open_to_publish(day.job, plan, plain)
+    return scorer, str(by)
 
 
 def _read(day: Day, scorer: Scorer, ranges: Sequence[RowRange]) -> pa.RecordBatch:
