@@ -18,7 +18,7 @@ from nightscore.pipeline import ray_executor
 from nightscore.pipeline.executors import InOrder
 from nightscore.pipeline.ray_executor import Ray
 from nightscore.pipeline.steps import plan_day
-from nightscore.pipeline.testing import check_executor
+from nightscore.pipeline.testing import check_executor, check_parts_executor
 from nightscore.store.storage.objects import open_objects
 from tests.behaviour.world import ours, receipts, staged
 from tests.e2e.servers import until
@@ -168,7 +168,7 @@ def test_broken_ends_the_run_at_once(cluster: Cluster, tmp_path: Path) -> None:
 
 
 PARTS = 6
-PARTED = "features: {sql: features.sql, split_by: id, parts: %d}\n" % PARTS
+PARTED = f"features: {{sql: features.sql, split_by: id, parts: {PARTS}}}\n"
 BIG = """
 WITH pairs AS (SELECT id, one.a, one.b, {work} AS work FROM rows AS one)
 SELECT id, a, b, work, (SELECT count(*) FROM rows) AS rows FROM pairs
@@ -191,7 +191,7 @@ def parts_of(root: Path) -> dict[str, int]:
 
 
 def test_parts_of_features_are_tasks(cluster: Cluster, tmp_path: Path) -> None:
-    """The snapshots of the plain loop, byte for byte; the whole query is compared before publishing begins."""
+    """The snapshots of the plain loop, byte for byte, and the whole query is compared beside the pieces."""
     there, here = parted_workspace(tmp_path / "there"), parted_workspace(tmp_path / "here")
     code, output = ended(command(there, cluster))
     assert code == 0, output
@@ -203,6 +203,12 @@ def test_parts_of_features_are_tasks(cluster: Cluster, tmp_path: Path) -> None:
         for root in (there, here)
     ]
     assert len(contents[0]) == PARTS and contents[0] == contents[1]
+
+
+def test_parts_keep_the_contract(cluster: Cluster, tmp_path: Path) -> None:
+    """The shipped suite for parts: the bytes of one after the other, order, progress, refusals."""
+    job = load("mini", parted_workspace(tmp_path))
+    check_parts_executor(lambda: Ray(cluster.address), job, plan_day(job, as_day(DAY)))
 
 
 def test_a_driver_killed_among_parts_is_taken_up(cluster: Cluster, tmp_path: Path) -> None:

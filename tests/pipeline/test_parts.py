@@ -16,6 +16,7 @@ from nightscore.job import Job
 from nightscore.pipeline import parts, prepare, steps
 from nightscore.pipeline.executors import InOrder, Threads
 from nightscore.pipeline.publish import whole_query
+from nightscore.pipeline.testing import check_parts_executor
 from nightscore.store import Plan, StagedFile, run_folder
 from tests.support.workspace import JOB, make_workspace, rows_of
 
@@ -108,6 +109,19 @@ def test_rows_are_those_of_pandas_whatever_the_number_of_parts(
     assert len(files) == count and sum(map(len, shops)) == SHOPS, "a shop lies in one part"
     kept = pq.read_metadata(files[receipt.parts.compared]).num_rows
     assert receipt.parts.rows == kept
+
+
+@pytest.mark.parametrize("executor", [InOrder(), Threads()], ids=["in order", "threads"])
+def test_executors_keep_the_contract(tmp_path: Path, executor: InOrder | Threads) -> None:
+    """The shipped suite for executors of parts."""
+    job = load("mini", workspace(tmp_path, split(5)))
+    check_parts_executor(lambda: executor, job, steps.plan_day(job, as_day(DAY)))
+
+
+def test_check_says_that_features_are_made_in_parts(tmp_path: Path) -> None:
+    """`nightscore check` names their number and the column."""
+    said = steps.check_job(load("mini", workspace(tmp_path, split(5))))
+    assert "6 feature columns, made in 5 parts by shop; publishes" in said
 
 
 def test_decisions_keep_their_bytes(tmp_path: Path) -> None:

@@ -87,9 +87,9 @@ def _print_verdict(judgement: "Judgement", verdict: "Verdict") -> None:
     """One verdict, its reasons, and the tables that they follow from."""
     from rich.markup import escape
 
-    from nightscore.review import text
+    from nightscore.review import terminal_tables
 
-    out, evidence = text.console(), verdict.evidence
+    out, evidence = terminal_tables.console(), verdict.evidence
     model = escape(f"{verdict.model} (sha256 {verdict.sha256[:16]}…) beside {judgement.champion}")
     out.print(f"[bold]{verdict.verdict}[/bold] {model}")
     for reason in verdict.reasons:
@@ -114,10 +114,10 @@ def _print_verdict(judgement: "Judgement", verdict: "Verdict") -> None:
 
 
 def _print_table(rows: Sequence[tuple[str, ...]], columns: tuple[str, ...], numbers: int) -> None:
-    from nightscore.review import text
+    from nightscore.review import terminal_tables
 
     if rows:
-        text.console().print(text.text_table(rows, columns, columns[numbers:]))
+        terminal_tables.console().print(terminal_tables.text_table(rows, columns, columns[numbers:]))
 
 
 def _where(segment: str, value: str) -> str:

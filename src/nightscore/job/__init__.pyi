@@ -43,8 +43,8 @@ from .inputs import PathInput as PathInput
 from .inputs import Ready as Ready
 from .inputs import TableInput as TableInput
 from .layout import Layout as Layout
-from .layout import Segment as Segment
 from .layout import parse_layout as parse_layout
+from .layout_names import Segment as Segment
 from .loader import Job as Job
 from .loader import audit_place as audit_place
 from .loader import load as load

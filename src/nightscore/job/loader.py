@@ -182,6 +182,10 @@ def read_job(file: Path, workspace: Workspace) -> Job:
         Broken: with file, line, the offending value and what is allowed.
     """
     shown = workspace.relative(file)
+    try:
+        file.stat()
+    except OSError as error:
+        raise Broken(f"{shown}: can't be read: {error.strerror}") from error
     workspace.resolve(shown)
     document, lines = read_yaml(file, shown)
     if not isinstance(document, dict):

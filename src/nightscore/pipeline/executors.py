@@ -5,6 +5,7 @@ each of them, anywhere and in any order. `InOrder` is the definition of correct;
 """
 
 import datetime as dt
+import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
-from nightscore.common import Broken, NightscoreError, ProgressCallback, RowCounter, as_day, silent
+from nightscore.common import Broken, NightscoreError, NotYet, ProgressCallback, RowCounter, as_day, silent
 from nightscore.job import Job
+from nightscore.pipeline.context import refuse_versions
 from nightscore.pipeline.parts import parts_at_once, room_for, stage_part
 from nightscore.pipeline.prepare import Choose, parts_in_order
 from nightscore.pipeline.publish.receipt_builder import skipped_receipt
@@ -23,7 +25,16 @@ from nightscore.pipeline.read.listing import own_table
 from nightscore.pipeline.request import DEFAULT_REQUEST, RunRequest
 from nightscore.pipeline.steps import plan_day, publish_day, score_piece
 from nightscore.scorers import read_hardware
-from nightscore.store import InputFile, Piece, Plan, Receipt, StagedFile, job_memory_budget
+from nightscore.store import (
+    InputFile,
+    Piece,
+    Plan,
+    Receipt,
+    StagedFile,
+    job_memory_budget,
+    plan_from_json,
+    run_folder,
+)
 
 
 class Executor(Protocol):
@@ -186,6 +197,39 @@ def _check_arguments(job: Job, request: RunRequest, executor: Executor) -> None:
         raise TypeError(f"request is {request!r}; allowed: a RunRequest, or its fields by name: force=True")
     if isinstance(executor, type) or not hasattr(executor, "map"):
         raise TypeError(f"executor is {executor!r}; allowed: an Executor, such as InOrder()")
+
+
+def score_planned(
+    job: Job, day: dt.date, run_id: str, *, executor: Executor, report: ProgressCallback = silent
+) -> list[StagedFile]:
+    """Have the pieces of a plan scored that another process has made, and will publish.
+
+    Args:
+        job: as `load` gives it.
+        day: the plan's.
+        run_id: the run whose plan it is.
+        executor: who scores the pieces.
+        report: told how far it is.
+
+    Raises:
+        Broken: a row can't be scored, or this machine sees no such plan.
+        NotYet: the job, a library or an input here is not that of the plan.
+    """
+    folder = run_folder.folder_of_plan(job.workspace, Plan(job.name, day.isoformat(), "score", run_id=run_id))
+    if not folder.plan.exists():
+        raise Broken(
+            f"{folder.plan}: is not there: this machine does not see the data of the one that made the plan; "
+            "put data/ where both reach it: NIGHTSCORE_ROOT_DATA is a bucket or a mount"
+        )
+    text = folder.plan.read_text()
+    try:
+        refuse_versions(f"job {job.name}, day {day}", json.loads(text)["versions"])
+        plan = plan_from_json(text)
+    except (ValueError, TypeError, KeyError) as error:
+        raise NotYet(f"{folder.plan}: can't be read here ({error}); run the day again") from error
+    staged = executor.map(job, plan, plan.pieces, report)
+    folder.note_scored(staged)
+    return staged
 
 
 def backfill(

@@ -145,6 +145,13 @@ def stage_features(
     return [inputs.inspect_parquet(job.workspace, run.features.local())]
 
 
+def stage_bad_lines(job: Job, run: RunFolder, lines: Sequence[BadLine]) -> None:
+    """Keep the lines that the job's inputs leave out, where any may."""
+    if job.spec.leaves_lines_out:
+        schema = binding.bad_lines_schema(job)
+        stage_batches(run.bad_lines, [stamped(bad_lines_batch(lines), run.run_id, schema)], schema)
+
+
 def parts_in_order(
     job: Job, plan: Plan, numbers: Sequence[int], report: ProgressCallback = silent
 ) -> list[StagedFile]:
@@ -155,13 +162,6 @@ def parts_in_order(
         staged.append(stage_part(job, plan, number))
         count(1)
     return staged
-
-
-def stage_bad_lines(job: Job, run: RunFolder, lines: Sequence[BadLine]) -> None:
-    """Keep the lines that the job's inputs leave out, where any may."""
-    if job.spec.leaves_lines_out:
-        schema = binding.bad_lines_schema(job)
-        stage_batches(run.bad_lines, [stamped(bad_lines_batch(lines), run.run_id, schema)], schema)
 
 
 def streamed_files(job: Job, plan: Plan) -> list[InputFile]:

@@ -22,6 +22,7 @@ from nightscore.common import (
     NotYet,
     ProgressCallback,
     RowCounter,
+    first_line,
     read_root_variables,
     silent,
 )
@@ -224,7 +225,7 @@ class _Tasks:
         except RayError as error:
             raise NotYet(
                 f"job {self.plan.job}, day {self.plan.day}: {shown} was lost {TRIES + 1} times: "
-                f"{type(error).__name__}: {_line(error)}"
+                f"{type(error).__name__}: {first_line(error)}"
             ) from None
 
 
@@ -252,7 +253,7 @@ def _connect(address: str) -> None:
     except ConnectionError as error:
         raise _unconnected(address, error) from None
     except (RuntimeError, ValueError) as error:
-        raise Broken(f"{ADDRESS}={address}: {_line(error)}") from error
+        raise Broken(f"{ADDRESS}={address}: {first_line(error)}") from error
 
 
 def _unconnected(address: str, error: Exception) -> NightscoreError:
@@ -261,7 +262,7 @@ def _unconnected(address: str, error: Exception) -> NightscoreError:
             f"--on ray: {ADDRESS} is not set, and this machine is no node of a Ray cluster; set it "
             "(head:6379), or join one: ray start --address=head:6379"
         )
-    return NotYet(f"{ADDRESS}={address}: {_line(error)}")
+    return NotYet(f"{ADDRESS}={address}: {first_line(error)}")
 
 
 def _refuse_unreachable(address: str) -> None:
@@ -281,7 +282,3 @@ def _refuse_unreachable(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
     except OSError as error:
         raise NotYet(f"{ADDRESS}={address}: no Ray cluster answers there: {error}") from error
-
-
-def _line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

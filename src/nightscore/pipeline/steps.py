@@ -295,7 +295,16 @@ def check_job(job: Job) -> str:
     useless = "".join(
         f"; challenger {rival.path} can't be used: {rival.refused}" for rival in rivals if rival.refused
     )
-    return f"ok: {len(bound.features)} feature columns; publishes {', '.join(bound.stored)}{useless}"
+    made = f"{len(bound.features)} feature columns{_in_parts(job)}"
+    return f"ok: {made}; publishes {', '.join(bound.stored)}{useless}"
+
+
+def _in_parts(job: Job) -> str:
+    features = job.spec.features
+    if features.parts is None:
+        return ""
+    by = f"by {features.split_by}" if features.split_by else "by getvariable('part')"
+    return f", made in {features.parts:,} parts {by}"
 
 
 def _draft(

@@ -1,5 +1,6 @@
 from . import catalog as catalog
 from . import delta as delta
+from . import delta_commit as delta_commit
 from . import delta_input as delta_input
 from . import iceberg_input as iceberg_input
 from . import owners as owners
@@ -35,11 +36,6 @@ from .disk import SpillFolder as SpillFolder
 from .disk import free_bytes as free_bytes
 from .engine import Engine as Engine
 from .engine import EngineResources as EngineResources
-from .engine import SqlMistakes as SqlMistakes
-from .engine import UpTo as UpTo
-from .engine import View as View
-from .engine import Within as Within
-from .engine import is_number as is_number
 from .file_columns import AS_THEY_ARE as AS_THEY_ARE
 from .file_columns import FileColumn as FileColumn
 from .file_columns import SourceColumns as SourceColumns
@@ -130,10 +126,12 @@ from .sql_columns import named_columns as named_columns
 from .sql_columns import named_views as named_views
 from .sql_columns import used_columns as used_columns
 from .sql_columns import with_names as with_names
+from .sql_mistakes import SqlMistakes as SqlMistakes
 from .sql_order import ordered_select as ordered_select
 from .sql_order import sorted_select as sorted_select
 from .sql_text import literal as literal
 from .sql_text import quote_identifier as quote_identifier
+from .sql_types import is_number as is_number
 from .staging import FEATURE_GROUP_ROWS as FEATURE_GROUP_ROWS
 from .staging import StagedFile as StagedFile
 from .staging import as_stored as as_stored
@@ -183,4 +181,7 @@ from .variant_file import write_model as write_model
 from .variant_file import write_variant as write_variant
 from .versions import NOT_INSTALLED as NOT_INSTALLED
 from .versions import library_versions as library_versions
+from .views import UpTo as UpTo
+from .views import View as View
+from .views import Within as Within
 from .walk import Walk as Walk

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nightscore.common import Workspace, remove_path
-from nightscore.store import catalog, delta, storage
+from nightscore.store import catalog, delta, delta_commit, storage
 from nightscore.store.catalog import RESTATEMENTS, Pinned
 from nightscore.store.log_files import committed_files, spare_checkpoints
 from nightscore.store.outcome import COLLECTED, PUBLISH
@@ -114,7 +114,7 @@ def _tell_receipts(workspace: Workspace) -> None:
     """Let the log tell the receipts of older versions, too, so that no reader opens their files."""
     root = storage.tables(workspace) / RECEIPTS
     if delta.table_exists(root) and (rows := untold(delta.read_snapshot(root))):
-        delta.tell_rows(root, rows)
+        delta_commit.tell_rows(root, rows)
 
 
 def _is_there(path: Place) -> bool:

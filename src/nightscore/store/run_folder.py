@@ -5,17 +5,19 @@ features.parquet     the rows as they were scored, where SQL made them; features
 begun.json, compared.json    what parts are made for, and what one of them and the whole query have in common
 scores/<hash>.parquet, rejects/<hash>.parquet     of a piece: what was scored, and what could not be
 decide/<table>.parquet, rejects.parquet           staged: unique, immutable, unread by others
+scored.json          what a process that scores for others has staged, with its times; nobody decides by it
 held.json            an audit has failed: staged, and published only if a person releases it
 outcome.json         what became of it, decided once (`outcome.py`): it is published, or never will be
 receipt.json         published; or superseded.json: it was to be published, and another run was first
 """
 
 import contextlib
+import json
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from nightscore.store import disk, storage
 from nightscore.store.formats import LaterFormat
 from nightscore.store.outcome import EARLIER, FILE, PUBLISH, Outcome, read_outcome, record_outcome
 from nightscore.store.plan import Plan, plan_from_json
+from nightscore.store.staging import StagedFile
 from nightscore.store.storage import Place
 
 HELD = "held.json"
@@ -115,6 +118,11 @@ class RunFolder:
         """The staged file of a piece."""
         return self.path / "scores" / f"{fingerprint}.parquet"
 
+    @property
+    def scored(self) -> Place:
+        """What the latest job of a cluster has staged: staged files as JSON."""
+        return self.path / "scored.json"
+
     def proof(self, fingerprint: str) -> Place:
         """What was proven of the staged file of a piece, where it was scored."""
         return self.path / "proofs" / f"{fingerprint}.json"
@@ -162,6 +170,20 @@ class RunFolder:
         """Keep `gc` away while a process works here; that goes with the process, however it ends."""
         with self.path.storage.hold(self.path.key):
             yield
+
+    def note_scored(self, staged: Sequence[StagedFile]) -> None:
+        """Tell whoever publishes what was staged; of a file that was there already, what was told before."""
+        before = self.read_scored()
+        told = [file if file.ended else before.get(file.path, file) for file in staged]
+        self.scored.replace_text(json.dumps([asdict(file) for file in told]))
+
+    def read_scored(self) -> dict[str, StagedFile]:
+        """What was told, by path; nothing where it can't be read: the files say all of it but the times."""
+        try:
+            told = [StagedFile(**file) for file in json.loads(self.scored.read_text())]
+        except (OSError, ValueError, TypeError):
+            return {}
+        return {file.path: file for file in told}
 
     def replace_held(self, text: str) -> None:
         """Write `held.json`, instead of one that may be there: held again, a day may have other answers."""

@@ -15,7 +15,7 @@ import duckdb
 
 from nightscore.common import Broken, clipped
 from nightscore.store import sql_functions as known
-from nightscore.store.engine import SqlMistakes
+from nightscore.store.sql_mistakes import SqlMistakes
 
 VOLATILE_NAMES = frozenset(
     {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"}

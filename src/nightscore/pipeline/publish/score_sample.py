@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from nightscore.common import Broken, NotYet, key_text, value_text
+from nightscore.common import Broken, NotYet, first_line, key_text, value_text
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.read.inputs import scored_columns
 from nightscore.pipeline.read.scan import scan_chunks
@@ -269,7 +269,7 @@ def _alone(day: Day, scorer: Scorer, rows: pa.RecordBatch) -> pa.RecordBatch:
     except (OSError, MemoryError) as error:
         raise NotYet(f"{day}: scored rows can't be scored again now: {error}") from error
     except Exception as error:  # other people's scorers; these rows were scored together
-        text = (str(error) or type(error).__name__).splitlines()[0]
+        text = first_line(error)
         raise Broken(
             f"{day}: rows that were scored together can't be scored alone: {text}; nothing is published"
         ) from error

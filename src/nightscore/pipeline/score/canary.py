@@ -8,6 +8,7 @@ day, by the variant that `nightscore.pipeline.score.autotune` takes, and the rec
 import dataclasses
 from collections.abc import Sequence
 
+from nightscore.common import first_line
 from nightscore.job import AccuracyBudget, Job
 from nightscore.pipeline.score.autotune import autotune_variant, chosen
 from nightscore.pipeline.score.deviation import Deviation, column_deviation, deviation_from
@@ -42,7 +43,7 @@ def choose_variant(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
             return _reference(job, plan, source, f"{picked.variant} is stale: {'; '.join(problems)}")
         canary = _canary(job, planned, source)
     except Exception as error:  # of a variant; it is recorded as a warning, and the run goes on
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         return _reference(job, plan, source, f"{picked.variant} can't be tried: {reason}")
     if canary is None:
         return planned
