@@ -39,6 +39,7 @@ print(
             "seconds": spent.seconds,
             "began": began,
             "cpu": spent.cpu,
+            "waited": spent.waited,
             "pieces": [dataclasses.asdict(file) for file in staged],
             "night": time.perf_counter() - started,
             "stages": {**plan.seconds, "score": spent.seconds, **receipt.seconds},

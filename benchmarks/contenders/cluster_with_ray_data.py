@@ -9,7 +9,6 @@ import argparse
 import json
 import logging
 import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +66,7 @@ def main() -> None:
         scores.write_parquet(
             options.out, filesystem=bucket, compression="zstd", ray_remote_args={"num_cpus": 0.25}
         )
-    print(json.dumps({"seconds": spent.seconds, "cpu": spent.cpu, "at": time.time()}))
+    print(json.dumps({"seconds": spent.seconds, "cpu": spent.cpu, "waited": spent.waited}))
 
 
 if __name__ == "__main__":
