@@ -11,13 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from nightscore import load, query, run
-from nightscore.common import Broken, as_day, silent
+from nightscore.common import Broken, NotYet, ProgressCallback, as_day, silent
 from nightscore.job import Job
 from nightscore.pipeline import parts, prepare, steps
 from nightscore.pipeline.executors import InOrder, Threads
 from nightscore.pipeline.publish import whole_query
 from nightscore.pipeline.testing import check_parts_executor
-from nightscore.store import Plan, StagedFile, run_folder
+from nightscore.store import Plan, StagedFile, collect_garbage, run_folder
+from tests.behaviour.world import NO_GRACE
 from tests.support.workspace import JOB, make_workspace, rows_of
 
 DAY, ROWS, SHOPS = "2020-01-02", 6_000, 97
@@ -229,7 +230,9 @@ def test_a_finished_part_is_not_made_again(tmp_path: Path) -> None:
     root = workspace(tmp_path, split(8))
 
     class Stopped(InOrder):
-        def map_parts(self, job: Job, plan: Plan, numbers: Sequence[int], report=silent) -> list[StagedFile]:
+        def map_parts(
+            self, job: Job, plan: Plan, numbers: Sequence[int], report: ProgressCallback = silent
+        ) -> list[StagedFile]:
             super().map_parts(job, plan, numbers[:3], report)
             raise KeyboardInterrupt
 
@@ -239,6 +242,28 @@ def test_a_finished_part_is_not_made_again(tmp_path: Path) -> None:
     run(load("mini", root), DAY)
     after = snapshots(root)
     assert len(before) == 3 and len(after) == 8 and before.items() <= after.items()
+    pd.testing.assert_frame_equal(published(root), expected(), check_dtype=False)
+
+
+def test_a_run_that_was_collected_among_its_parts_is_not_taken_up(tmp_path: Path) -> None:
+    """After `gc` the next run makes all parts anew, in another folder, and who still works is refused."""
+    root = workspace(tmp_path, split(4))
+    job, begun = load("mini", root), []
+
+    class Slow(InOrder):
+        def map_parts(
+            self, job: Job, plan: Plan, numbers: Sequence[int], report: ProgressCallback = silent
+        ) -> list[StagedFile]:
+            begun.append(plan)
+            super().map_parts(job, plan, numbers[:2], report)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(job, DAY, executor=Slow())
+    collect_garbage(job.workspace, NO_GRACE)
+    with pytest.raises(NotYet, match="run the day again"):
+        parts.stage_part(job, begun[0], 3)
+    assert run(job, DAY).run_id != begun[0].run_id
     pd.testing.assert_frame_equal(published(root), expected(), check_dtype=False)
 
 
