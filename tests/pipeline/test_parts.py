@@ -12,11 +12,15 @@ import pytest
 
 from nightscore import load, query, run
 from nightscore.common import Broken, NotYet, ProgressCallback, as_day, silent
+from nightscore.common.workspace import open_workspace
 from nightscore.job import Job
 from nightscore.pipeline import parts, prepare, steps
 from nightscore.pipeline.executors import InOrder, Threads
 from nightscore.pipeline.publish import whole_query
+from nightscore.pipeline.replay import replay_rejects
 from nightscore.pipeline.testing import check_parts_executor
+from nightscore.review.explain import explain_row
+from nightscore.review.verify import verify_days
 from nightscore.store import Plan, StagedFile, collect_garbage, run_folder
 from tests.behaviour.world import NO_GRACE
 from tests.support.workspace import JOB, make_workspace, rows_of
@@ -265,6 +269,25 @@ def test_a_run_that_was_collected_among_its_parts_is_not_taken_up(tmp_path: Path
         parts.stage_part(job, begun[0], 3)
     assert run(job, DAY).run_id != begun[0].run_id
     pd.testing.assert_frame_equal(published(root), expected(), check_dtype=False)
+
+
+def test_a_row_is_explained_and_rejects_are_replayed(tmp_path: Path) -> None:
+    """What reads a day's snapshot reads those of its parts: `why`, `replay-rejects`, `verify`."""
+    root = workspace(tmp_path, split(6))
+    job = root / "jobs/mini/job.yaml"
+    job.write_text(
+        job.read_text() + "domain: {a: {max: 0.99}}\npolicy: {bad_row: reject, max_rejected: 10%}\n"
+    )
+    rejected = run(load("mini", root), DAY).rows.rejected
+    truth = expected()
+    assert rejected == int((truth["a"] > 0.99).sum()) > 0
+    row = truth[truth["a"] <= 0.99].iloc[7]
+    seen = explain_row(load("mini", root), as_day(DAY), {"id": str(int(row["id"]))})
+    assert seen.features and seen.features["b"] == row["b"] and seen.features["had"] == row["had"]
+    job.write_text(job.read_text().replace("domain: {a: {max: 0.99}}\n", ""))
+    assert replay_rejects(load("mini", root), DAY).replayed
+    pd.testing.assert_frame_equal(published(root), truth, check_dtype=False)
+    assert [found.differences for found in verify_days(open_workspace(root), "mini", DAY)] == [[]]
 
 
 def test_jobs_without_parts_write_what_they_wrote(tmp_path: Path) -> None:
