@@ -45,11 +45,12 @@ faults: .venv/test.stamp ## every fault of docs/faults.md: root, cc and libfaket
 	@$(BIN)/python -m pytest $(PARALLEL) tests/behaviour -m bucket
 
 # In CI the servers and the browser are installed; elsewhere a test says what it lacks, and is skipped.
-test-e2e: .venv/test.stamp ## servers, workers, a browser: the tests of the whole, about six minutes
+test-e2e: .venv/test.stamp ## servers, workers, a browser: the tests of the whole, about ten minutes
 	@if [ "$$CI" = true ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! { command -v chromium \
-	    && command -v redis-server && ls /usr/lib/postgresql/*/bin/postgres; } >/dev/null 2>&1; then \
+	    && command -v redis-server && command -v ip && command -v faketime \
+	    && ls /usr/lib/postgresql/*/bin/postgres; } >/dev/null 2>&1; then \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-	    chromium fonts-dejavu-core postgresql redis-server; } >/dev/null 2>&1 \
+	    chromium faketime fonts-dejavu-core iproute2 postgresql redis-server; } >/dev/null 2>&1 \
 	  || echo "apt-get failed: what is missing is not tested"; fi
 	@$(BIN)/python -m pytest -m e2e -rs tests/e2e
 

@@ -83,10 +83,23 @@ class Airflow:
         value = self.api("GET", f"{place}/xcomEntries/return_value")["value"]
         return dict(json.loads(value) if isinstance(value, str) else value)
 
-    def log(self, dag: str, run: str, task: str) -> str:
-        """What a task logged in its first try."""
+    def log(self, dag: str, run: str, task: str, number: int = 1, index: int = -1) -> str:
+        """What a task logged in a try; `index` is that of a mapped one."""
         place = f"/dags/{dag}/dagRuns/{quote(run, safe='')}/taskInstances/{task}"
-        return json.dumps(self.api("GET", f"{place}/logs/1?full_content=true"), ensure_ascii=False)
+        query = f"full_content=true&map_index={index}"
+        return json.dumps(self.api("GET", f"{place}/logs/{number}?{query}"), ensure_ascii=False)
+
+    def set_state(self, dag: str, run: str, task: str, state: str, index: int = -1) -> None:
+        """Mark a task, as a person does in the browser."""
+        place = f"/dags/{dag}/dagRuns/{quote(run, safe='')}/taskInstances/{task}"
+        self.api("PATCH", place if index < 0 else f"{place}/{index}", new_state=state)
+
+    def clear(self, dag: str, run: str, task: str) -> None:
+        """Have a task, and what comes after it, run again."""
+        self.api(
+            "POST", f"/dags/{dag}/clearTaskInstances", dry_run=False, dag_run_id=run, task_ids=[task],
+            include_downstream=True, only_failed=False, reset_dag_runs=True,
+        )  # fmt: skip
 
     def command(self, *arguments: str) -> str:
         """The output of one of Airflow's own commands."""

@@ -92,8 +92,9 @@ def recent_days() -> list[date]:
 def loop(source: Path, root: Path, job: str, day: str) -> Receipt:
     """The night as the plain loop, in a workspace of its own with the same jobs, models and inputs."""
     if not root.exists():
-        for part in ("jobs", "data/lake", "data/models"):
-            shutil.copytree(source / part, root / part)
+        for part in ("jobs", "scorers", "data/lake", "data/models"):
+            if (source / part).exists():
+                shutil.copytree(source / part, root / part)
     return run(load(job, root), day)
 
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nightscore import load, run
-from nightscore.airflow.tasks import Shares
+from nightscore.airflow.shares import Shares
 from nightscore.common.errors import Broken
 from nightscore.common.units import as_day
 from nightscore.job.loader import Job

@@ -32,6 +32,10 @@ class Network:
         """The server, as seen from there."""
         return f"http://{self.address}:{self.port}"
 
+    def reach(self, server: int) -> contextlib.AbstractContextManager[int]:
+        """A context that gives a further port of `address`, which leads to another port of this machine."""
+        return _forwarded(self.address, server)
+
     def cut(self) -> None:
         """Pull the cable out."""
         _ip("link", "set", f"{self.name}h", "down")

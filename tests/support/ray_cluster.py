@@ -25,9 +25,12 @@ def free_port() -> int:
 
 
 class Cluster:
-    """A head without a slot, and nodes that are added; all of it is gone at the end."""
+    """A head without a slot, and nodes that are added; all of it is gone at the end.
 
-    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+    With `jobs` the head takes jobs over HTTP, at `http`.
+    """
+
+    def __init__(self, environment: Mapping[str, str] | None = None, *, jobs: bool = False) -> None:
         self.address = f"127.0.0.1:{free_port()}"
         # Ray's sockets have to have a short name.
         self.folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
@@ -37,10 +40,22 @@ class Cluster:
         }  # fmt: skip
         self.environment.pop("RAY_ADDRESS", None)
         self.started: list[subprocess.Popen[bytes]] = []
+        self.dashboard = ("--include-dashboard=false",)
+        if jobs:
+            at = free_port()
+            self.http = f"http://127.0.0.1:{at}"
+            self.dashboard = (
+                "--include-dashboard=true",
+                "--dashboard-host=127.0.0.1",
+                f"--dashboard-port={at}",
+            )
+        self.head = self.start_head()
+
+    def start_head(self) -> subprocess.Popen[bytes]:
+        """The head; where that was killed another, at the same address, which knows nothing of the first."""
         port = self.address.rpartition(":")[2]
-        self.head = self.start(
-            "--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={self.folder}"
-        )
+        self.head = self.start("--head", f"--port={port}", *self.dashboard, f"--temp-dir={self.folder}")
+        return self.head
 
     def start(
         self, *options: str, cpus: int = 0, gpus: int = 0, environment: Mapping[str, str] | None = None,
@@ -53,6 +68,7 @@ class Cluster:
         command = [
             *before, sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats",
             f"--num-cpus={cpus}", f"--num-gpus={gpus}", f"--object-store-memory={STORE_BYTES}", *options,
+            f"--dashboard-agent-listen-port={free_port()}",  # else all nodes of a machine want the same
         ]  # fmt: skip
         for _ in range(TRIES):
             log = self.folder / f"node-{len(self.started)}.log"
@@ -88,23 +104,27 @@ class Cluster:
         alive = [psutil.Process(node.pid) for node in self.started if node.poll() is None]
         return [process for node in alive for process in node.children(recursive=True) if _scores(process)]
 
+    def kill(self, node: subprocess.Popen[bytes]) -> None:
+        """A node is gone at once, with all its processes, as where its machine has lost its power."""
+        everything = []
+        if node.poll() is None:
+            everything = psutil.Process(node.pid).children(recursive=True)
+            os.kill(node.pid, signal.SIGKILL)
+            node.wait()
+        for process in everything:
+            if process.is_running():
+                process.kill()
+
     def stop(self) -> None:
         """Ends all, and removes what it wrote."""
         for node in self.started:
-            everything = []
-            if node.poll() is None:
-                everything = psutil.Process(node.pid).children(recursive=True)
-                os.kill(node.pid, signal.SIGKILL)
-                node.wait()
-            for process in everything:
-                if process.is_running():
-                    process.kill()
+            self.kill(node)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _scores(process: psutil.Process) -> bool:
     """Whether a process of Ray scores a piece now; one that has just ended does not."""
     try:
-        return "score_there" in process.name() + "".join(process.cmdline())
+        return "_there" in process.name() + "".join(process.cmdline())
     except psutil.Error:
         return False

@@ -36,11 +36,12 @@ class Server:
     folder: Path
     command: list[str]
     port: int
+    signed: bool = True
 
     @property
     def environment(self) -> dict[str, str]:
         """What a client reads: address and credentials."""
-        return client_environment(self.port)
+        return client_environment(self.port) | ({} if self.signed else {"AWS_SKIP_SIGNATURE": "true"})
 
     def kill(self) -> None:
         """As a machine that loses power."""
@@ -49,7 +50,7 @@ class Server:
 
     def start_again(self) -> None:
         """On the same folder."""
-        self.process = _start(self.command, self.folder)
+        self.process = _start(self.command, self.folder, self.signed)
         assert _answers_at_all(self), "its port is another's now"
 
 
@@ -81,29 +82,30 @@ def binary() -> str:
     return found
 
 
-def start_server(folder: Path) -> Server:
+def start_server(folder: Path, signed: bool = True) -> Server:
     """Start a server whose data lies in a folder; it answers when this returns.
 
+    Where requests are not `signed`, it does not look at the clocks of those who make them.
     With other ports where another process has taken one meanwhile: then it ends.
     """
     disk = shutil.disk_usage(folder)
     assert disk.free > ROOM * disk.total, (
         f"{folder}: {disk.free >> 20} MB free; the server would refuse writes"
     )
-    while not _answers_at_all(server := _start_anywhere(folder)):
+    while not _answers_at_all(server := _start_anywhere(folder, signed)):
         pass
     _wait_for_bucket(server)
     return server
 
 
-def _start_anywhere(folder: Path) -> Server:
+def _start_anywhere(folder: Path, signed: bool) -> Server:
     ports = free_ports(len(PORTS))
     options = [f"{name}={port}" for name, port in zip(PORTS, ports, strict=True)]
     command = [
         binary(), "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
         "-webdav=false", "-admin.ui=false", "-master.telemetry=false", *options,
     ]  # fmt: skip
-    return Server(_start(command, folder), folder, command, ports[PORTS.index("-s3.port")])
+    return Server(_start(command, folder, signed), folder, command, ports[PORTS.index("-s3.port")], signed)
 
 
 def _answers_at_all(server: Server) -> bool:
@@ -117,10 +119,10 @@ def _answers_at_all(server: Server) -> bool:
     return True
 
 
-def _start(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
-    environment = os.environ | {
-        "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "S3_BUCKET": BUCKET,
-    }  # fmt: skip
+def _start(command: list[str], folder: Path, signed: bool) -> subprocess.Popen[bytes]:
+    keys = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+    inherited = {name: value for name, value in os.environ.items() if name not in keys}
+    environment = inherited | {"S3_BUCKET": BUCKET} | (keys if signed else {})
     log = (folder / "server.log").open("ab")
     return subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder)
 

@@ -14,12 +14,11 @@ Light to import: what is heavy is imported by the task that needs it.
 import contextlib
 import dataclasses
 import datetime as dt
-import json
+import functools
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -27,14 +26,18 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 
 from nightscore.airflow.day import day_of_run
 from nightscore.airflow.form import request_of
+from nightscore.airflow.ray_jobs import JobState, RayJobs, call, jobs_of_environment
+from nightscore.airflow.ray_score import find_unstaged, plan_holds, read_scored, run_on
+from nightscore.airflow.ray_trigger import RayJobTrigger
+from nightscore.airflow.shares import score_share, shares, staged_files
 from nightscore.airflow.trigger import PartitionTrigger, find_unpublished_tables, find_unready_inputs
-from nightscore.common import QUIET_SECONDS, Broken, NotYet, ProgressCallback, ProgressLines, silent
+from nightscore.common import QUIET_SECONDS, Broken, NotYet, ProgressCallback, ProgressLines, as_day
 from nightscore.job import Job, TableInput, load
 from nightscore.pipeline import RunRequest
-from nightscore.store import Piece, Plan, plan_from_json
+from nightscore.store import Plan, plan_from_json
 
 if TYPE_CHECKING:
-    from nightscore.store import Receipt, StagedFile
+    from nightscore.store import Receipt
 
 log = logging.getLogger(__name__)
 PLAN = "plan"  # the task, and the key of its plan
@@ -53,6 +56,7 @@ class Step(BaseOperator):
     def __init__(self, *, job: str, job_hash: str, workspace: str = "{{ workspace }}", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.job, self.job_hash, self.workspace = job, job_hash, workspace
+        self._under_way: tuple[RayJobs, str] | None = None
 
     def read(self) -> Job:
         """The job, as it is now."""
@@ -66,6 +70,16 @@ class Step(BaseOperator):
     def pull_plan(self, context: Any) -> Plan:
         """The plan that the first task made."""
         return plan_from_json(context["ti"].xcom_pull(task_ids=PLAN, key=PLAN))
+
+    def stopped_by_kill(self, jobs: RayJobs, name: str) -> None:
+        """Let a job of a cluster end with this task, should that be killed from now on."""
+        self._under_way = jobs, name
+
+    def on_kill(self) -> None:
+        """Stop the job of a cluster that was submitted here."""
+        if self._under_way:
+            jobs, name = self._under_way
+            call(jobs.stop(name))
 
 
 class PlanDay(Step):
@@ -87,14 +101,17 @@ class PlanDay(Step):
         if plan.status == "skipped":
             raise AirflowSkipException(plan.reason)
         self.log.info("%s %s: %d pieces, %s", plan.job, plan.day, len(plan.pieces), plan.status)
-        return shares(len(plan.pieces) if plan.status == "score" else 0, int(self.shares))
+        tasks = 1 if jobs_of_environment() else int(self.shares)  # a cluster deals out the pieces by itself
+        return shares(len(plan.pieces) if plan.status == "score" else 0, tasks)
 
     def plan(self, job: Job, day: dt.date, context: Any) -> Plan:
         """The plan; or the task is deferred until the partitions that are missing land."""
-        from nightscore.pipeline import plan_day
+        from nightscore.pipeline import LOCAL_THREADS, plan_day
 
         try:
-            return plan_day(job, day, self.request(job, context), Progress(context))
+            return plan_day(
+                job, day, self.request(job, context), Progress(context), map_parts=LOCAL_THREADS.map_parts
+            )
         except NotYet as error:
             root, moment = job.workspace.root, day.isoformat()
             inputs = find_unready_inputs(root, job.name, moment)
@@ -119,7 +136,10 @@ class PlanDay(Step):
 
 
 class ScoreShare(Step):
-    """Scores a share of the pieces. Those that an earlier try has staged are found and left as they are."""
+    """Scores a share of the pieces. Those that an earlier try has staged are found and left as they are.
+
+    Where NIGHTSCORE_RAY names a cluster, a job of it scores them: the task is deferred until that has ended.
+    """
 
     template_fields: Sequence[str] = (*Step.template_fields, "share")
 
@@ -129,15 +149,41 @@ class ScoreShare(Step):
 
     def execute(self, context: Any) -> list[dict[str, Any]]:
         """The staged files, as dicts; none where the plan no longer holds: then publish plans again."""
-        plan = self.pull_plan(context)
-        first, last = self.share[0], self.share[-1]
-        context["share_name"] = f"piece {first}" if first == last else f"pieces {first} to {last}"
+        plan = self.begin(context)
         with errors():
+            job, jobs = self.read(), jobs_of_environment()
+            if jobs and find_unstaged(job, plan, self.share):
+                name = call(jobs.start(job, plan))
+                self.stopped_by_kill(jobs, name)
+                self.log.info("Ray job %s of %s scores the pieces", name, jobs.address)
+                trigger = RayJobTrigger(address=jobs.address, name=name)
+                self.defer(trigger=trigger, method_name="resume", kwargs={"name": name})
             try:
-                return score_share(self.read(), plan, self.share, Progress(context))
+                return score_share(job, plan, self.share, Progress(context))
             except NotYet as error:
                 self.log.warning("%s; publish runs the day again", error)
                 return []
+
+    def resume(self, context: Any, event: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+        """The staged files once the cluster's job has ended; as `execute`."""
+        plan = self.begin(context)
+        with errors():
+            job = self.read()
+            try:
+                JobState(**event).refuse_failure(name)
+            except NotYet as error:
+                if plan_holds(job, plan):
+                    raise
+                self.log.warning("%s; publish runs the day again", error)
+                return []
+            staged = read_scored(job, plan, self.share, Progress(context))
+            return [dataclasses.asdict(file) for file in staged]
+
+    def begin(self, context: Any) -> Plan:
+        """The plan; the task is called by its pieces."""
+        first, last = self.share[0], self.share[-1]
+        context["share_name"] = f"piece {first}" if first == last else f"pieces {first} to {last}"
+        return self.pull_plan(context)
 
 
 class PublishDay(Step):
@@ -166,7 +212,7 @@ class PublishDay(Step):
 
     def publish(self, job: Job, plan: Plan, context: Any) -> "Receipt":
         """The receipt of the plan; where that no longer holds, of another run of the day, made here."""
-        from nightscore.pipeline import publish_day, run
+        from nightscore.pipeline import publish_day
 
         report = Progress(context)
         staged = staged_files(self.staged)
@@ -176,7 +222,17 @@ class PublishDay(Step):
             return publish_day(job, plan, staged, report)
         except NotYet as error:
             self.log.warning("%s; running the day again", error)
-            return run(job, plan.day, self.request(job, context), report=report)
+            return self.run_again(job, plan.day, self.request(job, context), report)
+
+    def run_again(self, job: Job, day: str, request: RunRequest, report: ProgressCallback) -> "Receipt":
+        """The receipt of another run of the day, whose pieces are scored where those of the first were."""
+        from nightscore.pipeline import run
+
+        jobs = jobs_of_environment()
+        if jobs is None:
+            return run(job, day, request, report=report)
+        begun = functools.partial(self.stopped_by_kill, jobs)
+        return run_on(jobs, job, as_day(day), request, report=report, begun=begun)
 
     def announce(self, day: str, context: Any) -> None:
         """Name the day in the events of a run that has no partition key, so that jobs after it see it."""
@@ -214,54 +270,6 @@ def errors() -> Iterator[None]:
     except NotYet as error:
         log.warning("not yet: %s", error)
         raise AirflowException(str(error)) from None
-
-
-def score_share(job: Job, plan: Plan, share: Sequence[int], report: ProgressCallback) -> list[dict[str, Any]]:
-    """The staged files of the pieces with these numbers, as XCom takes them."""
-    from nightscore.pipeline import LOCAL_THREADS
-
-    staged = LOCAL_THREADS.map(job, plan, [plan.pieces[i] for i in share], report)
-    return [dataclasses.asdict(file) for file in staged]
-
-
-@dataclasses.dataclass(frozen=True)
-class Shares:
-    """An executor that scores pieces as the mapped tasks do: in `tasks` shares, all values through JSON."""
-
-    tasks: int
-
-    def map(
-        self, job: Job, plan: Plan, pieces: Sequence[Piece], report: ProgressCallback = silent
-    ) -> "list[StagedFile]":
-        """The staged files, in order."""
-        done: list[list[dict[str, Any]]] = []
-        rows, total = 0, sum(piece.rows for piece in pieces)
-        for share in shares(len(pieces), self.tasks):
-            pulled = plan_from_json(plan.to_json())
-            numbers = [pieces[i].index for i in share]
-            progress = _report_share(report, rows, total)
-            done.append(json.loads(json.dumps(score_share(job, pulled, numbers, progress))))
-            rows += sum(pieces[i].rows for i in share)
-        return staged_files(done)
-
-
-def _report_share(report: ProgressCallback, before: int, total: int) -> ProgressCallback:
-    """The progress of one share, reported as that of all: `before` rows are done already."""
-    return lambda stage, done, _: report(stage, before + done, total)
-
-
-def shares(pieces: int, tasks: int) -> list[list[int]]:
-    """The numbers of the pieces in `tasks` runs of neighbours, as equal as can be; none of them empty."""
-    count = min(pieces, tasks)
-    bounds = [pieces * i // count for i in range(count + 1)] if count else [0]
-    return [list(range(start, stop)) for start, stop in pairwise(bounds)]
-
-
-def staged_files(staged: Iterable[Iterable[Mapping[str, Any]]] | None) -> "list[StagedFile]":
-    """The staged files of all shares, in the plan's order."""
-    from nightscore.store import StagedFile
-
-    return [StagedFile(**file) for share in staged or () for file in share]
 
 
 def tables_of_others(job: Job) -> list[str]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -154,6 +154,10 @@ def bakeoff(
     apply: Annotated[
         bool, Parameter(negative="", help="Write what is taken to variant.yaml, for the next nights.")
     ] = False,
+    on: Annotated[
+        Literal["ray"] | None,
+        Parameter(help="Refused: what is fast is measured on one machine; run it on a node, as a Ray job."),
+    ] = None,
     json: AsJson = False,
 ) -> int:  # fmt: skip
     """Make the job's model faster within a budget, by measuring on this machine. Publishes nothing.
@@ -173,6 +177,12 @@ def bakeoff(
     from nightscore.evaluation.bakeoff import apply_bakeoff, run_bakeoff
     from nightscore.job import load
 
+    if on:
+        raise Misuse(
+            f"--on {on}: a bake-off measures how fast one machine is, each candidate alone on it, and what "
+            "it takes holds for machines like it; tasks of a cluster share theirs. For a cluster's nodes run "
+            f"it on one: ray job submit --entrypoint-num-cpus N -- nightscore bakeoff {job} --day {day}"
+        )
     loaded = load(job, open_chosen_workspace())
     other_budget = _budget(loaded, budget)
     if apply and other_budget is not None and other_budget != loaded.spec.budget:

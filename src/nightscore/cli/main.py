@@ -26,6 +26,7 @@ from nightscore.common import (
 USAGE = 2
 ACTS = (
     "run",
+    "score",
     "backfill",
     "release",
     "discard",
@@ -70,6 +71,7 @@ for command in (
     history.recheck, history.diff, maintain.doctor, maintain.gc, maintain.hardware,
 ):  # fmt: skip
     app.command(command, help=paragraphs(command.__doc__))
+app.command(run.score, help=paragraphs(run.score.__doc__), show=False)  # between machines, for no person
 storage = App(name="storage", help="Bring data/ to where NIGHTSCORE_ROOT_DATA says.", help_format="plaintext")
 storage.command(maintain.copy, help=paragraphs(maintain.copy.__doc__))
 app.command(storage)

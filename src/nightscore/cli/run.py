@@ -127,6 +127,23 @@ def run(
     return 0
 
 
+def score(
+    job: JobName, /, *, day: Day,
+    run: Annotated[str, Parameter(name="--run", help="The run whose plan it is.")],
+    on: On = None,
+) -> int:  # fmt: skip
+    """Score the pieces of a plan that another process has made and publishes; Airflow's tasks call it."""
+    from nightscore.common import show_progress
+    from nightscore.job import load
+    from nightscore.pipeline import score_planned
+
+    loaded, moment, who = load(job, open_chosen_workspace()), parse_day_option(day), executor(on)
+    with show_progress() as report:
+        staged = score_planned(loaded, moment, run, executor=who, report=report)
+    say(f"{loaded.name} {moment}: {len(staged)} pieces are staged")
+    return 0
+
+
 def backfill(
     job: JobName, /, *,
     from_: Annotated[str, Parameter(name="--from", help="The first day, YYYY-MM-DD.")],

@@ -67,6 +67,7 @@ from .schedule import ScheduleKind as ScheduleKind
 from .snapshot_inputs import DeltaInput as DeltaInput
 from .snapshot_inputs import IcebergInput as IcebergInput
 from .snapshot_inputs import SnapshotInput as SnapshotInput
+from .spec import PART_VARIABLES as PART_VARIABLES
 from .spec import RESERVED_COLUMNS as RESERVED_COLUMNS
 from .spec import RUN_OPTIONS as RUN_OPTIONS
 from .spec import JobSpec as JobSpec

@@ -5,22 +5,36 @@ each of them, anywhere and in any order. `InOrder` is the definition of correct;
 """
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
-from nightscore.common import Broken, NightscoreError, ProgressCallback, RowCounter, as_day, silent
+from nightscore.common import Broken, NightscoreError, NotYet, ProgressCallback, RowCounter, as_day, silent
 from nightscore.job import Job
+from nightscore.pipeline.context import refuse_versions
+from nightscore.pipeline.parts import parts_at_once, room_for, stage_part
+from nightscore.pipeline.prepare import Choose, parts_in_order
 from nightscore.pipeline.publish.receipt_builder import skipped_receipt
 from nightscore.pipeline.read.absent import rest_days
 from nightscore.pipeline.read.listing import own_table
 from nightscore.pipeline.request import DEFAULT_REQUEST, RunRequest
 from nightscore.pipeline.steps import plan_day, publish_day, score_piece
 from nightscore.scorers import read_hardware
-from nightscore.store import Piece, Plan, Receipt, StagedFile, job_memory_budget
+from nightscore.store import (
+    InputFile,
+    Piece,
+    Plan,
+    Receipt,
+    StagedFile,
+    job_memory_budget,
+    plan_from_json,
+    run_folder,
+)
 
 
 class Executor(Protocol):
@@ -41,6 +55,41 @@ class Executor(Protocol):
         ...
 
 
+@runtime_checkable
+class ChoosingExecutor(Executor, Protocol):
+    """An executor that has the variant chosen where the pieces will be scored, on hardware like theirs.
+
+    Of one that has not, it is chosen where the day is planned.
+    """
+
+    def choose(
+        self, job: Job, plan: Plan, source: Sequence[InputFile], report: ProgressCallback = silent
+    ) -> Plan:
+        """The plan with its variant, for the files whose rows are scored: what `choose_here` gives there.
+
+        Errors as those of `choose_here`.
+        """
+        ...
+
+
+@runtime_checkable
+class PartsExecutor(Executor, Protocol):
+    """An executor that has the parts of a job's features made, too, where its job.yaml says `parts`.
+
+    Of one that has not, the parts are made where the day is planned, one after the other.
+    """
+
+    def map_parts(
+        self, job: Job, plan: Plan, numbers: Sequence[int], report: ProgressCallback = silent
+    ) -> list[StagedFile]:
+        """The snapshots of some parts, in the order of `numbers`: `stage_part` of each, anywhere.
+
+        A part that is staged already is left as it is. `report` is told of the stage `features`: parts done,
+        and parts. Errors as those of `map`.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class InOrder:
     """One piece after the other, in this thread."""
@@ -51,6 +100,12 @@ class InOrder:
         """The staged files, in order."""
         count = RowCounter("score", sum(piece.rows for piece in pieces), report)
         return [score_piece(job, plan, piece, count) for piece in pieces]
+
+    def map_parts(
+        self, job: Job, plan: Plan, numbers: Sequence[int], report: ProgressCallback = silent
+    ) -> list[StagedFile]:
+        """The snapshots of the parts, in order."""
+        return parts_in_order(job, plan, numbers, report)
 
 
 @dataclass(frozen=True)
@@ -63,19 +118,44 @@ class Threads:
         """The staged files, in order. The first error ends the pieces that have not begun."""
         count = RowCounter("score", sum(piece.rows for piece in pieces), report)
         at_once = min(plan.variant.at_once(read_hardware().cores), job_memory_budget(job).at_once)
-        with ThreadPoolExecutor(at_once) as pool:
-            futures = [pool.submit(score_piece, job, plan, piece, count) for piece in pieces]
-            try:
-                for future in as_completed(futures):
-                    future.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        staged = _together(at_once, [partial(score_piece, job, plan, piece, count) for piece in pieces])
         pa.default_memory_pool().release_unused()  # about 100 MB, which DuckDB needs next
-        return [future.result() for future in futures]
+        return staged
+
+    def map_parts(
+        self, job: Job, plan: Plan, numbers: Sequence[int], report: ProgressCallback = silent
+    ) -> list[StagedFile]:
+        """The snapshots of the parts, in order: as many at once as there are cores for their threads."""
+        count, at_once = RowCounter("features", len(numbers), report), parts_at_once(job)
+        room = room_for(job, at_once)
+
+        def make(number: int) -> StagedFile:
+            staged = stage_part(job, plan, number, room)
+            count(1)
+            return staged
+
+        return _together(at_once, [partial(make, number) for number in numbers])
+
+
+def _together(at_once: int, calls: Sequence[Callable[[], StagedFile]]) -> list[StagedFile]:
+    """What some calls give, in order. The first error ends those that have not begun."""
+    with ThreadPoolExecutor(at_once) as pool:
+        futures = [pool.submit(call) for call in calls]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return [future.result() for future in futures]
 
 
 LOCAL_THREADS = Threads()
+
+
+def chooser(executor: Executor, report: ProgressCallback) -> Choose | None:
+    """What chooses the variant on the machines of an executor; None where this machine does."""
+    return partial(executor.choose, report=report) if isinstance(executor, ChoosingExecutor) else None
 
 
 def run(
@@ -102,7 +182,10 @@ def run(
         NotYet: (retryable) try again later. Nothing is published.
     """
     _check_arguments(job, request, executor)
-    plan = plan_day(job, as_day(day), request.but(**options), report)
+    choose = chooser(executor, report)
+    parts = executor.map_parts if isinstance(executor, PartsExecutor) else None
+    asked = request.but(**options)
+    plan = plan_day(job, as_day(day), asked, report, choose=choose, map_parts=parts)
     return publish_day(job, plan, executor.map(job, plan, plan.pieces, report), report)
 
 
@@ -114,6 +197,39 @@ def _check_arguments(job: Job, request: RunRequest, executor: Executor) -> None:
         raise TypeError(f"request is {request!r}; allowed: a RunRequest, or its fields by name: force=True")
     if isinstance(executor, type) or not hasattr(executor, "map"):
         raise TypeError(f"executor is {executor!r}; allowed: an Executor, such as InOrder()")
+
+
+def score_planned(
+    job: Job, day: dt.date, run_id: str, *, executor: Executor, report: ProgressCallback = silent
+) -> list[StagedFile]:
+    """Have the pieces of a plan scored that another process has made, and will publish.
+
+    Args:
+        job: as `load` gives it.
+        day: the plan's.
+        run_id: the run whose plan it is.
+        executor: who scores the pieces.
+        report: told how far it is.
+
+    Raises:
+        Broken: a row can't be scored, or this machine sees no such plan.
+        NotYet: the job, a library or an input here is not that of the plan.
+    """
+    folder = run_folder.folder_of_plan(job.workspace, Plan(job.name, day.isoformat(), "score", run_id=run_id))
+    if not folder.plan.exists():
+        raise Broken(
+            f"{folder.plan}: is not there: this machine does not see the data of the one that made the plan; "
+            "put data/ where both reach it: NIGHTSCORE_ROOT_DATA is a bucket or a mount"
+        )
+    text = folder.plan.read_text()
+    try:
+        refuse_versions(f"job {job.name}, day {day}", json.loads(text)["versions"])
+        plan = plan_from_json(text)
+    except (ValueError, TypeError, KeyError) as error:
+        raise NotYet(f"{folder.plan}: can't be read here ({error}); run the day again") from error
+    staged = executor.map(job, plan, plan.pieces, report)
+    folder.note_scored(staged)
+    return staged
 
 
 def backfill(

@@ -24,8 +24,10 @@ from .chunking import rows_after as rows_after
 from .chunking import rows_per_chunk as rows_per_chunk
 from .chunking import rows_within as rows_within
 from .column_stats import TableProof as TableProof
+from .column_stats import Tally as Tally
 from .column_stats import compute_table_proof as compute_table_proof
 from .column_stats import proof_differences as proof_differences
+from .column_stats import tally_file as tally_file
 from .copying import copy_data as copy_data
 from .diagnosis import Diagnosis as Diagnosis
 from .diagnosis import RootState as RootState
@@ -71,6 +73,7 @@ from .places.tables import write_rows as write_rows
 from .plan import Canary as Canary
 from .plan import Challenger as Challenger
 from .plan import DaysSeen as DaysSeen
+from .plan import FeatureParts as FeatureParts
 from .plan import InputFile as InputFile
 from .plan import Piece as Piece
 from .plan import Plan as Plan
@@ -94,6 +97,7 @@ from .receipt import Cost as Cost
 from .receipt import InputResult as InputResult
 from .receipt import KeyHash as KeyHash
 from .receipt import ModelResult as ModelResult
+from .receipt import PartsResult as PartsResult
 from .receipt import Promotion as Promotion
 from .receipt import Receipt as Receipt
 from .receipt import RejectResult as RejectResult
@@ -113,6 +117,7 @@ from .run_folder import HELD as HELD
 from .run_folder import RunFolder as RunFolder
 from .run_folder import read_plan as read_plan
 from .snapshots import LiveFile as LiveFile
+from .sql_checks import read_variables as read_variables
 from .sql_checks import repeatable_select as repeatable_select
 from .sql_columns import EVERY as EVERY
 from .sql_columns import compared_columns as compared_columns

@@ -87,7 +87,8 @@ def _in_runs(folders: list[RunFolder], kept: set[str], state: Pinned) -> Iterato
         published = [run.path / name for name in PUBLISHED]
         yield from ((path, "published, lies in its table") for path in published if _is_there(path))
         if run.run_id not in in_force:
-            features = (run.features, run.features.with_suffix(".sha256"))
+            snapshots = run.snapshots
+            features = (*snapshots, *(path.with_suffix(".sha256") for path in snapshots))
             yield from ((path, "of a run that is no longer in force") for path in features if path.exists())
 
 

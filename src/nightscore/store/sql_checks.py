@@ -195,6 +195,13 @@ def _refuse_unknown_variables(tree: object, where: str, variables: Sequence[str]
             raise Broken(f"{where}: getvariable({clipped(name)}): the job has no such parameter; {hint}")
 
 
+def read_variables(sql: str, where: str) -> set[str]:
+    """The names, in lower case, that a SELECT reads with getvariable. Broken: it is no single SELECT."""
+    nodes = nodes_of(parse_select(sql, where))
+    calls = (node for node in nodes if node.get("function_name") == "getvariable")
+    return {str(text_of(arguments_of(call)[:1])).lower() for call in calls}
+
+
 def _aggregates_of_lists(tree: object, where: str) -> Iterator[str]:
     """The names of aggregates that are called by a text: list_aggregate(x, 'sum')."""
     for node in nodes_of(tree):
