@@ -1,4 +1,4 @@
-"""The lake of the benchmark of whole jobs: seeded rows in Parquet, two models as ONNX; made once."""
+"""The lake of the benchmarks of whole jobs: seeded rows in Parquet, models as ONNX; made once."""
 
 import json
 import shutil
@@ -16,7 +16,9 @@ DAY = "2020-01-01"
 COLUMNS = [f"f{i}" for i in range(40)]
 FILE_ROWS, GROUP_ROWS = 1_000_000, 250_000
 TRAINED_ROWS = 60_000
-OUTPUTS = {"mlp": "y", "trees": "variable"}
+TREES = {"trees": 500, "forest": 1_000}  # of 63 leaves
+LAYERS = {"mlp": (64, 32), "network": (1_024, 512)}  # between 40 columns and one score
+OUTPUTS = {"mlp": "y", "trees": "variable", "network": "y", "forest": "variable"}
 
 JOB = """\
 job: {model}
@@ -31,17 +33,25 @@ model:
   path: data/models/{model}.onnx
   columns: [{columns}]
   outputs: {{score: "{output}"}}
-"""
-ABOUT = {"mlp": "a neural network 40-64-32-1", "trees": "500 trees of 63 leaves"}
+{more}"""
+ABOUT = {
+    "mlp": "a neural network 40-64-32-1",
+    "trees": "500 trees of 63 leaves",
+    "network": "a neural network 40-1024-512-1",
+    "forest": "1,000 trees of 63 leaves",
+}
 
 
-def workspace(model: str, rows: int) -> Path:
-    """A workspace of nightscore's with one day of `rows` rows and the job `model`; its data is made once."""
-    root = WORK / f"{model}-{rows}"
+def workspace(model: str, rows: int, *, file_rows: int = FILE_ROWS, more: str = "") -> Path:
+    """A workspace of nightscore's with one day of `rows` rows and the job `model`; its data is made once.
+
+    `more` are further lines of its job.yaml.
+    """
+    root = WORK / (f"{model}-{rows}" + ("" if file_rows == FILE_ROWS else f"-by-{file_rows}"))
     day = root / f"data/lake/rows/day={DAY}"
     if not day.exists():
-        _write_rows(rows, day)
-    for name, text in _job_files(model).items():
+        _write_rows(rows, day, file_rows)
+    for name, text in _job_files(model, more).items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -58,13 +68,15 @@ def files(root: Path) -> list[Path]:
     return sorted((root / f"data/lake/rows/day={DAY}").glob("*.parquet"))
 
 
-def _job_files(model: str) -> dict[str, str]:
-    text = JOB.format(model=model, about=ABOUT[model], columns=", ".join(COLUMNS), output=OUTPUTS[model])
+def _job_files(model: str, more: str) -> dict[str, str]:
+    text = JOB.format(
+        model=model, about=ABOUT[model], columns=", ".join(COLUMNS), output=OUTPUTS[model], more=more
+    )
     return {f"jobs/{model}/job.yaml": text}
 
 
-def _write_rows(rows: int, day: Path) -> None:
-    """An int64 key and 40 float32 columns, in files of a million rows and row groups of 250,000.
+def _write_rows(rows: int, day: Path, file_rows: int) -> None:
+    """An int64 key and 40 float32 columns, in files of so many rows and row groups of 250,000 at the most.
 
     Without dictionaries, as most writers store floats that hardly repeat; with them (pyarrow's default up to
     a million bytes of values) the files are half as large again, and everybody reads them at half the speed.
@@ -74,11 +86,11 @@ def _write_rows(rows: int, day: Path) -> None:
     making.mkdir(parents=True)
     schema = pa.schema([("id", pa.int64()), *((name, pa.float32()) for name in COLUMNS)])
     rng = np.random.default_rng(0)
-    for number, first in enumerate(range(0, rows, FILE_ROWS)):
+    for number, first in enumerate(range(0, rows, file_rows)):
         with pq.ParquetWriter(
             making / f"part-{number}.parquet", schema, compression="zstd", use_dictionary=False
         ) as writer:
-            last = min(first + FILE_ROWS, rows)
+            last = min(first + file_rows, rows)
             for start in range(first, last, GROUP_ROWS):
                 count = min(GROUP_ROWS, last - start)
                 arrays = [pa.array(np.arange(start, start + count))]
@@ -91,14 +103,17 @@ def _model(model: str) -> Path:
     path = WORK / "models" / f"{model}.onnx"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        {"mlp": _write_network, "trees": _write_trees}[model](path)
+        if model in TREES:
+            _write_trees(path, TREES[model])
+        else:
+            _write_network(path, LAYERS[model])
     return path
 
 
-def _write_network(path: Path) -> None:
-    """A multilayer perceptron 40-64-32-1 with seeded weights, as exporters write it (Gemm, Relu)."""
+def _write_network(path: Path, layers: tuple[int, int]) -> None:
+    """A multilayer perceptron with seeded weights, as exporters write it (Gemm, Relu)."""
     rng = np.random.default_rng(1)
-    sizes = [(len(COLUMNS), 64), (64, 32), (32, 1)]
+    sizes = [(len(COLUMNS), layers[0]), layers, (layers[1], 1)]
     weights, nodes, value = [], [], "X"
     for i, size in enumerate(sizes):
         last = i == len(sizes) - 1
@@ -118,15 +133,15 @@ def _write_network(path: Path) -> None:
     onnx.save(model, path)
 
 
-def _write_trees(path: Path) -> None:
-    """A LightGBM regressor of 500 trees and 63 leaves: as LightGBM's text, and as ONNX."""
+def _write_trees(path: Path, trees: int) -> None:
+    """A LightGBM regressor of so many trees of 63 leaves: as LightGBM's text, and as ONNX."""
     import lightgbm as lgb
     from onnxmltools import convert_lightgbm
     from onnxmltools.convert.common.data_types import FloatTensorType
 
     x, y = _training_rows()
     model = lgb.LGBMRegressor(
-        n_estimators=500, num_leaves=63, learning_rate=0.05, deterministic=True, seed=0, verbose=-1
+        n_estimators=trees, num_leaves=63, learning_rate=0.05, deterministic=True, seed=0, verbose=-1
     )
     model.fit(x, y)
     model.booster_.save_model(path.with_suffix(".txt"))

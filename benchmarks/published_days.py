@@ -8,6 +8,7 @@ measures another version in turns with this one, each in workspaces that it wrot
 
 import argparse
 import datetime as dt
+import importlib
 import inspect
 import os
 import shutil
@@ -244,15 +245,18 @@ def commit_together(root: Path, job: str, files: dict[dt.date, tuple[Path, dict[
     """One commit that adds a file to each of some days; gives its version."""
     from deltalake import CommitProperties, Transaction
 
-    from nightscore.store import delta
-
-    tells = len(inspect.signature(delta._add).parameters) > 3
+    delta = importlib.import_module("nightscore.store.delta")
+    try:
+        delta_commit = importlib.import_module("nightscore.store.delta_commit")
+    except ImportError:  # of a version before
+        delta_commit = delta
+    tells = len(inspect.signature(delta_commit._add).parameters) > 3
     table_root: Any = named(root)
     adds = [
-        delta._add(table_root, named(path), day.isoformat(), *([row] if tells else []))
+        delta_commit._add(table_root, named(path), day.isoformat(), *([row] if tells else []))
         for day, (path, row) in files.items()
     ]
-    table = delta._open(table_root)
+    table = (delta.open_table if hasattr(delta, "open_table") else delta._open)(table_root)
     version = int(table.version()) + 1
     table.create_write_transaction(
         adds, mode="append", schema=table.schema(), partition_by=["day"],

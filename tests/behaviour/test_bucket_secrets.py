@@ -68,7 +68,7 @@ FAILED = {"403": {"status": 403}, "400": {"status": 400}, "cut": {"cut": True, "
 
 @pytest.mark.parametrize("name", FAILED)
 @pytest.mark.parametrize("path", ["_last_checkpoint", "list-type=2&.*_delta_log", "models"])
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 def test_what_a_library_says_of_a_request_is_not_handed_on(
     workspace: Path, proxy: Proxy, name: str, path: str
 ) -> None:

@@ -240,7 +240,7 @@ def test_a_bucket_without_its_server_is_not_yet(
 
     monkeypatch.setattr(requests, "TRIES", 2)
     proxy.set_rules({"status": 503, "times": 1_000_000})
-    with pytest.raises(NotYet, match=r"s3://.*: the storage does not answer"):
+    with pytest.raises(NotYet, match=r"s3://.*: the storage answers 503 Service Unavailable, not what"):
         run(load("mini", workspace), DAY)
     assert not (workspace / "data/tables").exists()
 

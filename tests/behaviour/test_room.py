@@ -15,8 +15,9 @@ import pytest
 from nightscore import NotYet, load, run
 from nightscore.common.workspace import open_workspace
 from nightscore.store.disk import PREFIX, SpillFolder, find_abandoned_spills, spill_limit
-from nightscore.store.engine import Engine, EngineResources, SqlMistakes
+from nightscore.store.engine import Engine, EngineResources
 from nightscore.store.gc import collect_garbage
+from nightscore.store.sql_mistakes import SqlMistakes
 from tests.behaviour.processes import spawn
 from tests.behaviour.world import DAY, TABLES, Truth, ours, receipts
 from tests.support.workspace import JOB, make_workspace, write_day

@@ -8,7 +8,7 @@ from deltalake import DeltaTable
 
 from nightscore import load, query, run
 from nightscore.common.workspace import open_workspace
-from nightscore.store import delta
+from nightscore.store import delta_commit
 from nightscore.store.catalog import read_catalog
 from tests.behaviour.conftest import ROWS, Build
 from tests.behaviour.world import DAY, TABLES, Truth
@@ -45,7 +45,7 @@ def test_vacuum_takes_nothing_that_receipts_name_once_an_old_workspace_has_publi
     root = fresh(days=(DAY,))
     job = load("mini", root)
     with monkeypatch.context() as before:
-        before.setattr(delta, "KEPT", {"delta.logRetentionDuration": "interval 3650 days"})
+        before.setattr(delta_commit, "KEPT", {"delta.logRetentionDuration": "interval 3650 days"})
         for night in NIGHTS[:2]:
             night.write_model(root)
             assert run(job, DAY).status == "published"

@@ -18,7 +18,7 @@ from nightscore.pipeline import ray_executor
 from nightscore.pipeline.executors import InOrder
 from nightscore.pipeline.ray_executor import Ray
 from nightscore.pipeline.steps import plan_day
-from nightscore.pipeline.testing import check_executor
+from nightscore.pipeline.testing import check_executor, check_parts_executor
 from tests.behaviour.world import ours, receipts, staged
 from tests.e2e.servers import until
 from tests.support.ray_cluster import Cluster
@@ -111,7 +111,7 @@ def test_it_keeps_the_contract(cluster: Cluster, tmp_path: Path) -> None:
 
 def test_a_day_is_what_the_plain_loop_publishes(cluster: Cluster, tmp_path: Path) -> None:
     """Through the command line, on both nodes: published, with the sha256 of the plain loop's files."""
-    there, here = slow_workspace(tmp_path / "there", 0.3), slow_workspace(tmp_path / "here", 0.0)
+    there, here = slow_workspace(tmp_path / "there", 1.5), slow_workspace(tmp_path / "here", 0.0)
     code, output = ended(command(there, cluster))
     assert code == 0, output
     assert "published" in output and "Traceback" not in output and "ray::" not in output
@@ -164,6 +164,80 @@ def test_broken_ends_the_run_at_once(cluster: Cluster, tmp_path: Path) -> None:
     code, output = ended(command(root, cluster))
     assert code == 1 and "no such row" in output and "on node" in output and "Traceback" not in output
     assert len(scored(root)) <= 2 * SLOTS * 2 and not (root / "data/tables").exists()
+
+
+PARTS = 6
+PARTED = f"features: {{sql: features.sql, split_by: id, parts: {PARTS}}}\n"
+BIG = """
+WITH pairs AS (SELECT id, one.a, one.b, {work} AS work FROM rows AS one)
+SELECT id, a, b, work, (SELECT count(*) FROM rows) AS rows FROM pairs
+"""
+WORK = "(SELECT sum(x) FROM range({n} + id % 2) AS r (x))"  # of each row: a part takes its time
+
+
+def parted_workspace(root: Path, work: str = "0") -> Path:
+    """The small job, its features made in parts; `work` is SQL that takes time in each row."""
+    job = JOB.replace("features: rows\n", PARTED) + "scoring: {piece_rows: 1000}\n"
+    make_workspace(root, ROWS, job, days=(DAY,))
+    (root / "jobs/mini/features.sql").write_text(BIG.format(work=work))
+    return root
+
+
+def parts_of(root: Path) -> dict[str, int]:
+    """The snapshots of parts that are there, by name, with the number of each's file."""
+    found = root.glob(f"data/runs/mini/{DAY}/*/features-*.parquet")
+    return {path.name: path.stat().st_ino for path in found}
+
+
+def test_parts_of_features_are_tasks(cluster: Cluster, tmp_path: Path) -> None:
+    """The snapshots of the plain loop, byte for byte, and the whole query is compared beside the pieces."""
+    there, here = parted_workspace(tmp_path / "there"), parted_workspace(tmp_path / "here")
+    code, output = ended(command(there, cluster))
+    assert code == 0, output
+    receipt = run(load("mini", here), DAY, executor=InOrder())
+    assert receipt.parts and receipt.parts.parts == PARTS
+    assert ours(there, "mini_scores").rows == ours(here, "mini_scores").rows
+    contents = [
+        {path.name: path.read_bytes() for path in root.glob(f"data/runs/mini/{DAY}/*/features-*.parquet")}
+        for root in (there, here)
+    ]
+    assert len(contents[0]) == PARTS and contents[0] == contents[1]
+
+
+def test_parts_keep_the_contract(cluster: Cluster, tmp_path: Path) -> None:
+    """The shipped suite for parts: the bytes of one after the other, order, progress, refusals."""
+    job = load("mini", parted_workspace(tmp_path))
+    check_parts_executor(lambda: Ray(cluster.address), job, plan_day(job, as_day(DAY)))
+
+
+def test_a_driver_killed_among_parts_is_taken_up(cluster: Cluster, tmp_path: Path) -> None:
+    """Kill -9 of the command while it makes features: called again, no finished part is made again."""
+    root = parted_workspace(tmp_path, WORK.format(n=60_000))
+    process = command(root, cluster)
+    until(lambda: len(parts_of(root)) >= 2, 120, "two parts are made")
+    process.kill()
+    kept = parts_of(root)
+    ended(process)
+    assert len(kept) < PARTS, "killed too late to tell"
+    until(lambda: not cluster.workers(), 60, "its tasks are ended")
+    code, output = ended(command(root, cluster))
+    assert code == 0, output
+    assert kept.items() <= parts_of(root).items() and len(parts_of(root)) == PARTS
+    assert len(receipts(root)) == 1
+
+
+def test_parts_that_are_not_the_whole_end_the_run(cluster: Cluster, tmp_path: Path) -> None:
+    """SQL that gives a row otherwise in a part than in the whole: broken, by the task beside the pieces."""
+    root = parted_workspace(tmp_path)
+    job = root / "jobs/mini/job.yaml"
+    job.write_text(job.read_text().replace("split_by: id, ", ""))
+    (root / "jobs/mini/features.sql").write_text(
+        "SELECT id, a + getvariable('parts') AS a, b FROM rows "
+        "WHERE id % getvariable('parts') = getvariable('part')"
+    )
+    code, output = ended(command(root, cluster))
+    assert code == 1 and "other rows than the whole query" in output and "on node" in output, output
+    assert not (root / "data/tables").exists()
 
 
 def test_other_libraries_on_a_node_are_refused(cluster: Cluster, tmp_path: Path) -> None:

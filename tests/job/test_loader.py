@@ -1,5 +1,7 @@
 """A job is read from its folder whole, or Broken says why; names are unique over a workspace."""
 
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from nightscore.common.errors import Broken
 from nightscore.common.workspace import Workspace
 from nightscore.job.loader import Job, load, load_all, read_job
 from tests.job.test_spec import TEXT
+from tests.support.users import another_user
 from tests.support.workspace import FEATURES, JOB, TOP
 
 
@@ -70,6 +73,7 @@ def test_a_job_that_cannot_be_read_is_found_by_its_folder(tmp_path: Path) -> Non
         load("mini", tmp_path)
 
 
+UNREAD = "jobs/team/held_out/job.yaml: can't be read: Permission denied"
 TWICE = "about: one\nabout: two\n"  # a key that stands twice: no YAML for us
 UNREADABLE = {
     "its name can be seen": ("held", f"job: held_out\n{TWICE}", 3),
@@ -109,6 +113,33 @@ def test_files_that_hide_their_name_are_told_with_what_is_wrong(tmp_path: Path) 
     assert told[1].endswith("more)") and "is missing" in str(load_all(Workspace(tmp_path))[1][1])
     with pytest.raises(Broken, match=r"did you mean prices\?\ncan't be read"):
         load("price", tmp_path)
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o111, 0o444])
+def test_a_job_in_a_folder_that_is_closed_is_not_missed(mode: int) -> None:
+    """To this user: listings say that there is one, and a job that isn't found may be it."""
+    root = Path(tempfile.mkdtemp())
+    root.chmod(0o755)
+    add_job(root, "a", renamed("prices", "prices_top"))
+    closed = add_job(root, "team/held_out", renamed("held_out", "held_top"))
+    try:
+        closed.chmod(mode)
+        with another_user():
+            jobs, broken = load_all(Workspace(root))
+            if mode == 0o111:  # a file of a known name can be read there
+                assert ([job.name for job in jobs], broken) == (["prices", "held_out"], [])
+                return
+            assert [job.name for job in jobs] == ["prices"]
+            assert [str(error) for error in broken] == [UNREAD]
+            with pytest.raises(Broken, match=f"^{UNREAD}$"):
+                load("held_out", root)
+        closed.parent.chmod(mode)
+        with another_user(), pytest.raises(Broken, match=r"(may be it: |^)jobs/team/.*: Permission denied$"):
+            load("held_out", root)
+    finally:
+        closed.parent.chmod(0o755)
+        closed.chmod(0o755)
+        shutil.rmtree(root)
 
 
 def test_a_schedule_is_not_held_against_tables_that_nobody_can_know(tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ from deltalake.exceptions import DeltaError
 
 from nightscore import load, query, run
 from nightscore.common.errors import Broken, NotYet
-from nightscore.store import delta, table_schema
-from nightscore.store.delta import Superseded, TableCommit
+from nightscore.store import delta, delta_commit, table_schema
+from nightscore.store.delta_commit import Superseded, TableCommit
 from tests.support.places import place
 from tests.support.workspace import JOB, make_workspace
 
@@ -175,10 +175,11 @@ def test_a_commit_is_the_day_and_no_other(tmp_path: Path) -> None:
     """A commit replaces its day's files; the days beside it stay; each file knows its run, rows and bytes."""
     root = tmp_path / "t"
     assert (delta.list_live_files(place(root)), delta.table_exists(place(root))) == ([], False)
-    assert delta.commit_files(place(root), change(root, "2020-01-01", 1, rows=3), seen=[]) == 1
-    assert delta.commit_files(place(root), change(root, "2020-01-02", 2), seen=[]) == 2
+    assert delta_commit.commit_files(place(root), change(root, "2020-01-01", 1, rows=3), seen=[]) == 1
+    assert delta_commit.commit_files(place(root), change(root, "2020-01-02", 2), seen=[]) == 2
     assert (
-        delta.commit_files(place(root), change(root, "2020-01-01", 3, rows=5), seen=["run1-0.parquet"]) == 3
+        delta_commit.commit_files(place(root), change(root, "2020-01-01", 3, rows=5), seen=["run1-0.parquet"])
+        == 3
     )
     assert held(root) == [("2020-01-01", "run3", 5), ("2020-01-02", "run2", 1)]
     assert all(f.bytes == f.path.local().stat().st_size for f in delta.list_live_files(place(root)))
@@ -195,11 +196,11 @@ def test_a_commit_happens_once_however_often_it_is_tried(tmp_path: Path) -> None
     """Tried again, also after others, it answers with the version where it happened and adds nothing."""
     root = tmp_path / "t"
     first = change(root, DAY, 5)
-    assert delta.commit_files(place(root), first, seen=[]) == 1
-    assert delta.commit_files(place(root), first, seen=[]) == 1
+    assert delta_commit.commit_files(place(root), first, seen=[]) == 1
+    assert delta_commit.commit_files(place(root), first, seen=[]) == 1
     for i in range(25):
-        delta.commit_files(place(root), change(root, f"2019-01-{i + 1:02}", 1), seen=[])
-    assert delta.commit_files(place(root), first, seen=[]) == 1
+        delta_commit.commit_files(place(root), change(root, f"2019-01-{i + 1:02}", 1), seen=[])
+    assert delta_commit.commit_files(place(root), first, seen=[]) == 1
     assert DeltaTable(str(root)).version() == 26
     assert held(root).count((DAY, "run5", 1)) == 1
 
@@ -208,43 +209,43 @@ def test_the_version_is_right_while_others_commit(tmp_path: Path) -> None:
     """A commit of another day between a look at the table and the answer does not shift the version."""
     root = tmp_path / "t"
     first = change(root, DAY, 5)
-    delta.commit_files(place(root), first, seen=[])
+    delta_commit.commit_files(place(root), first, seen=[])
     looked = DeltaTable(str(root))
     for i in range(3):
-        delta.commit_files(place(root), change(root, f"2019-01-{i + 1:02}", 1), seen=[])
-    assert delta._version_of(looked, place(root), first) == 1
-    assert delta._version_of(DeltaTable(str(root)), place(root), first) == 1
+        delta_commit.commit_files(place(root), change(root, f"2019-01-{i + 1:02}", 1), seen=[])
+    assert delta_commit._version_of(looked, place(root), first) == 1
+    assert delta_commit._version_of(DeltaTable(str(root)), place(root), first) == 1
 
 
 def test_a_run_that_did_not_see_what_is_there_is_superseded(tmp_path: Path) -> None:
     """Another run has published the day since: NotYet, and the day stays as that one left it."""
     root = tmp_path / "t"
-    delta.commit_files(place(root), change(root, DAY, 5), seen=[])
+    delta_commit.commit_files(place(root), change(root, DAY, 5), seen=[])
     late = change(root, DAY, 6)
     for seen in ([], ["other-0.parquet"], ["run5-0.parquet", "other-0.parquet"]):
         with pytest.raises(Superseded, match=rf"another run has published {DAY} since run run6 began"):
-            delta.commit_files(place(root), late, seen=seen)
+            delta_commit.commit_files(place(root), late, seen=seen)
     assert issubclass(Superseded, NotYet)
     assert held(root) == [(DAY, "run5", 1)]
-    delta.commit_files(place(root), late, seen=["run5-0.parquet"])
+    delta_commit.commit_files(place(root), late, seen=["run5-0.parquet"])
     assert held(root) == [(DAY, "run6", 1)]
 
 
 def test_an_older_run_never_replaces_a_newer(tmp_path: Path) -> None:
     """A run that wakes up late is refused by its number, even where it replaces whatever is there."""
     root = tmp_path / "t"
-    delta.commit_files(place(root), change(root, DAY, 5), seen=[])
+    delta_commit.commit_files(place(root), change(root, DAY, 5), seen=[])
     with pytest.raises(Superseded):
-        delta.commit_files(place(root), change(root, DAY, 4), seen=None)
+        delta_commit.commit_files(place(root), change(root, DAY, 4), seen=None)
     assert held(root) == [(DAY, "run5", 1)]
 
 
 def test_two_runs_of_one_number_are_two_runs(tmp_path: Path) -> None:
     """Runs that began in the same millisecond: the second is superseded, and not taken for the first."""
     root = tmp_path / "t"
-    delta.commit_files(place(root), change(root, DAY, 5, run_id="a"), seen=[])
+    delta_commit.commit_files(place(root), change(root, DAY, 5, run_id="a"), seen=[])
     with pytest.raises(Superseded, match=r"under the number of run b"):
-        delta.commit_files(place(root), change(root, DAY, 5, run_id="b"), seen=[])
+        delta_commit.commit_files(place(root), change(root, DAY, 5, run_id="b"), seen=[])
     assert held(root) == [(DAY, "a", 1)]
 
 
@@ -252,7 +253,7 @@ def test_appending_keeps_what_is_there(tmp_path: Path) -> None:
     """The table of receipts gains a file for each run and loses none."""
     root = tmp_path / "t"
     for number in (1, 2):
-        delta.commit_files(place(root), replace(change(root, DAY, number), mode="append"))
+        delta_commit.commit_files(place(root), replace(change(root, DAY, number), mode="append"))
     assert held(root) == [(DAY, "run1", 1), (DAY, "run2", 1)]
 
 
@@ -260,8 +261,8 @@ def test_days_that_are_spelt_alike_are_not_mixed_up(tmp_path: Path) -> None:
     """Replacing one day leaves those alone that its name is a part of."""
     root = tmp_path / "t"
     for number, day in enumerate(("2020-01-01", "2020-01-10", "2020-01-11"), 1):
-        delta.commit_files(place(root), change(root, day, number), seen=[])
-    delta.commit_files(place(root), change(root, "2020-01-01", 9), seen=["run1-0.parquet"])
+        delta_commit.commit_files(place(root), change(root, day, number), seen=[])
+    delta_commit.commit_files(place(root), change(root, "2020-01-01", 9), seen=["run1-0.parquet"])
     assert [run_id for _, run_id, _ in held(root)] == ["run9", "run2", "run3"]
 
 
@@ -269,7 +270,7 @@ def test_the_schema_of_a_table_is_kept(tmp_path: Path) -> None:
     """Another column or type than the table has is refused with the column's name; the same passes."""
     root = tmp_path / "t"
     delta.check_table_schema(place(root), pa.schema([("anything", pa.int8())]))
-    delta.commit_files(place(root), change(root, DAY, 1), seen=[])
+    delta_commit.commit_files(place(root), change(root, DAY, 1), seen=[])
     same = pa.schema([("x", pa.int64()), ("run_id", pa.string())])
     delta.check_table_schema(place(root), same)
     for schema, says in (
@@ -339,19 +340,19 @@ def test_a_table_that_was_made_without_it_keeps_what_was_replaced(
     root = tmp_path / "t"
     made_before(root, configuration)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(delta, "KEPT", {})
-        delta.commit_files(place(root), change(root, DAY, 1))
-        delta.commit_files(place(root), change(root, DAY, 2))
+        patch.setattr(delta_commit, "KEPT", {})
+        delta_commit.commit_files(place(root), change(root, DAY, 1))
+        delta_commit.commit_files(place(root), change(root, DAY, 2))
     change(root, DAY, 9)  # is published by nobody
     age(root)
     assert vacuumed(root) == {"run1-0.parquet"}, "as it was"
     assert vacuumed(root, full=True) == {"run1-0.parquet", "run9-0.parquet"}
-    assert delta.commit_files(place(root), change(root, "2020-01-03", 3), seen=[]) == 4
+    assert delta_commit.commit_files(place(root), change(root, "2020-01-03", 3), seen=[]) == 4
     assert metadata_at(root) == [0, 3]
     assert vacuumed(root) == vacuumed(root, full=True) == set()
     with pytest.raises(DeltaError, match="minimum retention for vacuum"):
         vacuumed(root, retention_hours=168)
-    assert delta.commit_files(place(root), change(root, DAY, 4), seen=["run2-0.parquet"]) == 5
+    assert delta_commit.commit_files(place(root), change(root, DAY, 4), seen=["run2-0.parquet"]) == 5
     assert metadata_at(root) == [0, 3], "once"
     assert [held_at(root, version) for version in range(6)] == [
         [], ["run1"], ["run2"], ["run2"], ["run2", "run3"], ["run3", "run4"]
@@ -368,8 +369,8 @@ def held_at(root: Path, version: int) -> list[str]:
 def test_a_new_table_keeps_what_was_replaced_from_its_first_version_on(tmp_path: Path) -> None:
     """No commit is spent on it: the first publish is version 1, and a month later nothing of it may go."""
     root = tmp_path / "t"
-    assert delta.commit_files(place(root), change(root, DAY, 1), seen=[]) == 1
-    assert delta.commit_files(place(root), change(root, DAY, 2), seen=["run1-0.parquet"]) == 2
+    assert delta_commit.commit_files(place(root), change(root, DAY, 1), seen=[]) == 1
+    assert delta_commit.commit_files(place(root), change(root, DAY, 2), seen=["run1-0.parquet"]) == 2
     age(root)
     assert metadata_at(root) == [0] and vacuumed(root, full=True) == set()
 
@@ -379,7 +380,7 @@ def test_what_an_operator_has_set_stays(tmp_path: Path) -> None:
     root = tmp_path / "t"
     theirs = {DELETED: "interval 90 days", LOG: "interval 90 days", CHECKPOINTS: "25"}
     made_before(root, theirs)
-    delta.commit_files(place(root), change(root, DAY, 1), seen=[])
+    delta_commit.commit_files(place(root), change(root, DAY, 1), seen=[])
     assert metadata_at(root) == [0]
     assert DeltaTable(str(root)).metadata().configuration == theirs
 
@@ -387,15 +388,15 @@ def test_what_an_operator_has_set_stays(tmp_path: Path) -> None:
 def test_a_column_that_comes_later_leaves_the_properties(tmp_path: Path) -> None:
     """A commit that widens the schema sets the metadata again, and all that is kept with it."""
     root = tmp_path / "t"
-    delta.commit_files(place(root), change(root, DAY, 1), seen=[])
+    delta_commit.commit_files(place(root), change(root, DAY, 1), seen=[])
     wider = change(root, DAY, 2)
     schema = pa.schema(
         [("x", pa.int64()), ("run_id", pa.string()), table_schema.optional_field("y", pa.int64())]
     )
     pq.write_table(pa.table([[1], ["run2"], [2]], schema=schema), wider.files[0].local())
-    delta.commit_files(place(root), wider)
+    delta_commit.commit_files(place(root), wider)
     assert metadata_at(root) == [0, 2]
-    assert DeltaTable(str(root)).metadata().configuration == delta.KEPT
+    assert DeltaTable(str(root)).metadata().configuration == delta_commit.KEPT
 
 
 def test_a_commit_between_a_look_and_the_properties_is_seen(
@@ -404,16 +405,16 @@ def test_a_commit_between_a_look_and_the_properties_is_seen(
     """Another run publishes the day in that moment: the properties are refused, and then this run is."""
     root = tmp_path / "t"
     made_before(root)
-    keep = delta._keep
+    keep = delta_commit._keep
 
     def late(table: DeltaTable) -> None:
-        monkeypatch.setattr(delta, "_keep", keep)
-        delta.commit_files(place(root), change(root, DAY, 5), seen=[])
+        monkeypatch.setattr(delta_commit, "_keep", keep)
+        delta_commit.commit_files(place(root), change(root, DAY, 5), seen=[])
         keep(table)
 
-    monkeypatch.setattr(delta, "_keep", late)
+    monkeypatch.setattr(delta_commit, "_keep", late)
     with pytest.raises(Superseded, match="another run has published"):
-        delta.commit_files(place(root), change(root, DAY, 6), seen=[])
+        delta_commit.commit_files(place(root), change(root, DAY, 6), seen=[])
     assert held(root) == [(DAY, "run5", 1)] and metadata_at(root) == [0, 1]
 
 
@@ -439,7 +440,7 @@ def publish(root: Path, who: int, days: list[str]) -> list[str]:
 
 def outcome(root: Path, one: TableCommit) -> str:
     try:
-        return f"version {delta.commit_files(place(root), one, seen=[])}"
+        return f"version {delta_commit.commit_files(place(root), one, seen=[])}"
     except Superseded:
         return "superseded"
 

@@ -25,7 +25,7 @@ from nightscore import Restate, load, query, run
 from nightscore.cli.main import call
 from nightscore.common.errors import Broken
 from nightscore.common.workspace import open_workspace
-from nightscore.store import catalog, delta
+from nightscore.store import catalog, delta, delta_commit
 from nightscore.store.gc import collect_garbage
 from nightscore.store.receipt_rows import LOGGED
 from nightscore.store.snapshots import KeptSnapshots
@@ -303,8 +303,8 @@ def test_checkpoints_come_every_ten_commits_and_spare_ones_go(tmp_path: Path) ->
         path = root / f"day=2020-01-01/run{number}-0.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table({"x": [number]}), path)
-        commit = delta.TableCommit("job", "2020-01-01", f"run{number}", number, (place(path),))
-        assert delta.commit_files(place(root), commit) == number
+        commit = delta_commit.TableCommit("job", "2020-01-01", f"run{number}", number, (place(path),))
+        assert delta_commit.commit_files(place(root), commit) == number
     log = root / "_delta_log"
 
     def checkpoints() -> list[int]:

@@ -2,7 +2,6 @@
 
 # ruff: noqa: E501 - a row of a table of cases is one line
 
-import contextlib
 import os
 import shutil
 import socket
@@ -18,8 +17,7 @@ from nightscore.common.errors import Broken, NotYet
 from nightscore.common.workspace import Workspace
 from nightscore.job.layout import parse_layout
 from nightscore.store.walk import Walk
-
-NOBODY = 65534
+from tests.support.users import another_user
 
 
 @pytest.fixture
@@ -44,19 +42,6 @@ def message(space: Workspace, kind: type[Exception] = Broken) -> str:
     with pytest.raises(kind) as caught:
         Walk(space, lake(space)).files()
     return str(caught.value)
-
-
-@contextlib.contextmanager
-def another_user() -> Iterator[None]:
-    """A context without root's rights."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 @pytest.fixture

@@ -125,6 +125,6 @@ class Cluster:
 def _scores(process: psutil.Process) -> bool:
     """Whether a process of Ray scores a piece now; one that has just ended does not."""
     try:
-        return "score_there" in process.name() + "".join(process.cmdline())
+        return "_there" in process.name() + "".join(process.cmdline())
     except psutil.Error:
         return False

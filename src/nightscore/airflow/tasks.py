@@ -106,10 +106,12 @@ class PlanDay(Step):
 
     def plan(self, job: Job, day: dt.date, context: Any) -> Plan:
         """The plan; or the task is deferred until the partitions that are missing land."""
-        from nightscore.pipeline import plan_day
+        from nightscore.pipeline import LOCAL_THREADS, plan_day
 
         try:
-            return plan_day(job, day, self.request(job, context), Progress(context))
+            return plan_day(
+                job, day, self.request(job, context), Progress(context), map_parts=LOCAL_THREADS.map_parts
+            )
         except NotYet as error:
             root, moment = job.workspace.root, day.isoformat()
             inputs = find_unready_inputs(root, job.name, moment)

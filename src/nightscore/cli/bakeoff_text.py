@@ -12,7 +12,7 @@ from nightscore.evaluation import CandidateResult
 from nightscore.evaluation.bakeoff import BakeOff
 from nightscore.job import Job
 from nightscore.pipeline import Deviation
-from nightscore.review import open_templates, text
+from nightscore.review import open_templates, terminal_tables
 from nightscore.review.report import charts
 from nightscore.store import write_bakeoff
 
@@ -22,7 +22,7 @@ NUMBERS = COLUMNS[1:-1]
 
 def print_results(bakeoff: BakeOff, files: list[str], written: str, apply: bool) -> None:
     """The table and a sentence for each candidate, on a terminal."""
-    out = text.console()
+    out = terminal_tables.console()
     rows = (
         f"{bakeoff.rows:,} rows"
         if bakeoff.rows == bakeoff.day_rows
@@ -32,7 +32,8 @@ def print_results(bakeoff: BakeOff, files: list[str], written: str, apply: bool)
     out.print(f"[bold]{bakeoff.job}[/bold] {bakeoff.day}: {rows}{held}", soft_wrap=True)
     out.print(f"budget    {budget_text(bakeoff)}", soft_wrap=True)
     out.print(
-        text.text_table([cells(result) for result in bakeoff.results], COLUMNS, NUMBERS), soft_wrap=True
+        terminal_tables.text_table([cells(result) for result in bakeoff.results], COLUMNS, NUMBERS),
+        soft_wrap=True,
     )
     for result in bakeoff.results:
         out.print(escape(f"{result.name}: {result.why}"), soft_wrap=True)

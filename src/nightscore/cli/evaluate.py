@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -87,9 +87,9 @@ def _print_verdict(judgement: "Judgement", verdict: "Verdict") -> None:
     """One verdict, its reasons, and the tables that they follow from."""
     from rich.markup import escape
 
-    from nightscore.review import text
+    from nightscore.review import terminal_tables
 
-    out, evidence = text.console(), verdict.evidence
+    out, evidence = terminal_tables.console(), verdict.evidence
     model = escape(f"{verdict.model} (sha256 {verdict.sha256[:16]}…) beside {judgement.champion}")
     out.print(f"[bold]{verdict.verdict}[/bold] {model}")
     for reason in verdict.reasons:
@@ -114,10 +114,10 @@ def _print_verdict(judgement: "Judgement", verdict: "Verdict") -> None:
 
 
 def _print_table(rows: Sequence[tuple[str, ...]], columns: tuple[str, ...], numbers: int) -> None:
-    from nightscore.review import text
+    from nightscore.review import terminal_tables
 
     if rows:
-        text.console().print(text.text_table(rows, columns, columns[numbers:]))
+        terminal_tables.console().print(terminal_tables.text_table(rows, columns, columns[numbers:]))
 
 
 def _where(segment: str, value: str) -> str:
@@ -154,6 +154,10 @@ def bakeoff(
     apply: Annotated[
         bool, Parameter(negative="", help="Write what is taken to variant.yaml, for the next nights.")
     ] = False,
+    on: Annotated[
+        Literal["ray"] | None,
+        Parameter(help="Refused: what is fast is measured on one machine; run it on a node, as a Ray job."),
+    ] = None,
     json: AsJson = False,
 ) -> int:  # fmt: skip
     """Make the job's model faster within a budget, by measuring on this machine. Publishes nothing.
@@ -173,6 +177,12 @@ def bakeoff(
     from nightscore.evaluation.bakeoff import apply_bakeoff, run_bakeoff
     from nightscore.job import load
 
+    if on:
+        raise Misuse(
+            f"--on {on}: a bake-off measures how fast one machine is, each candidate alone on it, and what "
+            "it takes holds for machines like it; tasks of a cluster share theirs. For a cluster's nodes run "
+            f"it on one: ray job submit --entrypoint-num-cpus N -- nightscore bakeoff {job} --day {day}"
+        )
     loaded = load(job, open_chosen_workspace())
     other_budget = _budget(loaded, budget)
     if apply and other_budget is not None and other_budget != loaded.spec.budget:

@@ -53,7 +53,8 @@ Force = Annotated[bool, Parameter(negative="", help="Run although nothing has ch
 On = Annotated[
     Literal["ray"] | None,
     Parameter(
-        help="Where the pieces are scored: ray, on the cluster at RAY_ADDRESS (auto: that of this machine); "
+        help="Where the pieces are scored, and parts of features are made: ray, on the cluster at "
+        "RAY_ADDRESS (auto: that of this machine); "
         "default: in this process."
     ),
 ]

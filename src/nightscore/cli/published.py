@@ -27,7 +27,7 @@ from nightscore.common import Broken
 
 def tables(*, json: AsJson = False) -> int:
     """List the published tables: their days, rows and files, as receipts name them, and whose each is."""
-    from nightscore.review import text
+    from nightscore.review import terminal_tables
     from nightscore.store import catalog, owners
 
     state = catalog.read_catalog(open_chosen_workspace())
@@ -42,7 +42,7 @@ def tables(*, json: AsJson = False) -> int:
         documents = [dict(zip(columns, row, strict=True)) for row in rows]
         print_json({"as_of_version": state.version, "tables": documents})
     else:
-        text.console().print(text.text_table(rows, columns, ("days", "rows", "bytes")))
+        terminal_tables.console().print(terminal_tables.text_table(rows, columns, ("days", "rows", "bytes")))
     return 0
 
 
@@ -65,12 +65,12 @@ def query(
     ] = False,
 ) -> int:  # fmt: skip
     """Query the published tables, read-only. Every table is a view, pinned to what receipts name."""
-    from nightscore.review import text, write_rows
+    from nightscore.review import terminal_tables, write_rows
     from nightscore.store import catalog
 
     result = catalog.query(sql, open_chosen_workspace(), state_as_of(as_of), as_reported=as_reported)
     if format == "table":
-        text.print_rows(result)
+        terminal_tables.print_rows(result)
     else:
         write_rows(result, format, sys.stdout.buffer, raw=raw)
     return 0

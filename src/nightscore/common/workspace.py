@@ -10,6 +10,7 @@ from typing import NoReturn
 from nightscore.common.errors import Broken
 from nightscore.common.roots import DATA, FILE, PLACE, SCHEME, Root, read_roots, variable_of
 
+JOB_FILE = "job.yaml"
 WORKSPACE_VARIABLE = "NIGHTSCORE_WORKSPACE"
 REFUSED = set("=?#%")  # = is a hive partition's; deltalake (1.6) takes the others for a part of an address
 
@@ -72,8 +73,18 @@ class Workspace:
         return self.data / "dossiers"
 
     def job_files(self) -> list[Path]:
-        """Every job.yaml of the workspace, sorted by path."""
-        return sorted((self.root / "jobs").glob("**/job.yaml"))
+        """Every job.yaml of the workspace, sorted by path; in a folder that can't be listed there is one.
+
+        So its job is not missed: whoever reads it says why it can't be read.
+        """
+        closed: list[OSError] = []
+        found = {
+            Path(folder) / JOB_FILE
+            for folder, inside, files in os.walk(self.root / "jobs", onerror=closed.append)
+            if JOB_FILE in (*inside, *files)
+        }
+        gone = FileNotFoundError, NotADirectoryError  # since it was seen
+        return sorted(found | {Path(e.filename) / JOB_FILE for e in closed if not isinstance(e, gone)})
 
     def resolve(self, path: str) -> Path:
         """The absolute path that a path of a job.yaml means, or one as plans write it, such as lake:products.
@@ -180,7 +191,8 @@ class Workspace:
             full = path.resolve()
             full.exists()  # a name too long is found out here
         except (OSError, RuntimeError, ValueError) as error:
-            raise Broken(f"{shown!r} is no path that can be read: {error}") from error
+            reason = getattr(error, "strerror", None) or error
+            raise Broken(f"{shown!r} is no path that can be read: {reason}") from error
         return full
 
     def _refuse_outside(self, shown: str, full: Path) -> NoReturn:

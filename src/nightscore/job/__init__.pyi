@@ -43,8 +43,8 @@ from .inputs import PathInput as PathInput
 from .inputs import Ready as Ready
 from .inputs import TableInput as TableInput
 from .layout import Layout as Layout
-from .layout import Segment as Segment
 from .layout import parse_layout as parse_layout
+from .layout_names import Segment as Segment
 from .loader import Job as Job
 from .loader import audit_place as audit_place
 from .loader import load as load
@@ -67,6 +67,7 @@ from .schedule import ScheduleKind as ScheduleKind
 from .snapshot_inputs import DeltaInput as DeltaInput
 from .snapshot_inputs import IcebergInput as IcebergInput
 from .snapshot_inputs import SnapshotInput as SnapshotInput
+from .spec import PART_VARIABLES as PART_VARIABLES
 from .spec import RESERVED_COLUMNS as RESERVED_COLUMNS
 from .spec import RUN_OPTIONS as RUN_OPTIONS
 from .spec import JobSpec as JobSpec

@@ -182,6 +182,10 @@ def read_job(file: Path, workspace: Workspace) -> Job:
         Broken: with file, line, the offending value and what is allowed.
     """
     shown = workspace.relative(file)
+    try:
+        file.stat()
+    except OSError as error:
+        raise Broken(f"{shown}: can't be read: {error.strerror}") from error
     workspace.resolve(shown)
     document, lines = read_yaml(file, shown)
     if not isinstance(document, dict):
@@ -205,10 +209,10 @@ def read_job(file: Path, workspace: Workspace) -> Job:
 def _features_sql(job: Job) -> str | None:
     """The SQL that makes the features; None where the files of an input are streamed as they are."""
     spec = job.spec
-    if spec.features.endswith(".sql"):
-        return read_sql(job, ("features",), spec.features)
-    source = spec.inputs[spec.features]
-    return None if isinstance(source, TableInput) else source.day_select(spec.features)
+    if spec.source.endswith(".sql"):
+        return read_sql(job, ("features",), spec.source)
+    source = spec.inputs[spec.source]
+    return None if isinstance(source, TableInput) else source.day_select(spec.source)
 
 
 def peek_job_name(file: Path) -> str | None:

@@ -9,12 +9,14 @@ from pydantic import BaseModel, ValidationError
 from nightscore.common import LineNumbers, Path_, clipped
 from nightscore.job import audits, inputs, schedule
 from nightscore.job.accuracy_budget import AccuracyBudget
+from nightscore.job.features import Features
 from nightscore.job.model import Judge, Model
 from nightscore.job.params import Param
 from nightscore.job.policy import Domain, Limits, Policy
 from nightscore.job.spec import JobSpec, Scoring
 
 PARTS: dict[str, type[BaseModel]] = {
+    "features": Features,
     "model": Model,
     "judge": Judge,
     "scoring": Scoring,

@@ -3,14 +3,14 @@
 Light to import (no duckdb, pyarrow, numpy, onnxruntime): a scheduler reads every job's spec often.
 """
 
-import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, model_validator
 
 from nightscore.common import Size
 from nightscore.job.accuracy_budget import AccuracyBudget
 from nightscore.job.audits import SCORES, Audit, Known
+from nightscore.job.features import Features, read_features_word
 from nightscore.job.fields import Column, Misplaced, Name, Number, SqlFile, StrictModel, Text
 from nightscore.job.inputs import Input, PathInput, TableInput
 from nightscore.job.model import CHALLENGERS, Judge, Model, read_model_word
@@ -24,6 +24,7 @@ RESERVED_VIEWS = {"scores", "params", "receipts", "restatements", "restated_rows
 RUN_OPTIONS = (  # what every run can be asked for
     "day", "force", "limit", "device", "model", "known_at", "restate", "because", "by",
 )  # fmt: skip
+PART_VARIABLES = ("part", "parts")
 RESERVED_COLUMNS = {"day", "run_id"}
 OF_A_MODEL: tuple[tuple[str, ...], ...] = (  # what says something of a model, or of what it gives
     ("scoring", "device"), ("scoring", "tolerance"), ("scoring", "features_null"), ("scoring", "nan_output"),
@@ -99,7 +100,11 @@ class JobSpec(StrictModel):
             "page's checksum, too; or by the sha256 in a SHA256SUMS beside them, before and after"
         ),
     ] = "footer"
-    features: Annotated[str, Field(description="a .sql file of this folder, or an input's name")]
+    features: Annotated[
+        Features,
+        BeforeValidator(read_features_word, json_schema_input_type=str | Features),
+        Field(description="a .sql file of this folder, or an input's name; or SQL that is run in parts"),
+    ]
     key: Annotated[list[Column], Field(min_length=1, description="unique per day; checked")]
     keep: Annotated[
         list[Column], Field(description="columns of the features carried along into the scores table")
@@ -155,9 +160,19 @@ class JobSpec(StrictModel):
         return f"{self.job}_scores"
 
     @property
+    def source(self) -> str:
+        """What makes the rows: the name of a .sql file, or of an input."""
+        return self.features.sql
+
+    @property
     def variables(self) -> tuple[str, ...]:
         """What SQL may read with getvariable: the scored day and the parameters."""
         return ("day", *self.params)
+
+    @property
+    def features_variables(self) -> tuple[str, ...]:
+        """What the SQL of the features may read with getvariable: which part it makes, too."""
+        return (*self.variables, *(PART_VARIABLES if self.features.asks_part else ()))
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -192,13 +207,6 @@ class JobSpec(StrictModel):
             return self.policy.value_lost == "reject"
         rule = self.scoring.nan_output if reason == "nan_output" else None
         return (rule or self.policy.bad_row) == "reject"
-
-    @field_validator("features")
-    @classmethod
-    def _sql_or_input(cls, value: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.sql|[a-z][a-z0-9_]{0,62}", value):
-            raise ValueError(f"{value!r} is not allowed: a .sql file of this folder, or an input's name")
-        return value
 
     @model_validator(mode="after")
     def _names_fit(self) -> "JobSpec":
@@ -265,6 +273,10 @@ class JobSpec(StrictModel):
         if "day" in self.params:
             raise Misplaced(("params", "day"), "getvariable('day') is the scored day; choose another name")
         for name in self.params:
+            if self.features.asks_part and name in PART_VARIABLES:
+                raise Misplaced(
+                    ("params", name), "is what the features read of their parts; choose another name"
+                )
             if name in RUN_OPTIONS:
                 raise Misplaced(("params", name), f"{name!r} is an option of every run; choose another name")
 
@@ -286,32 +298,38 @@ class JobSpec(StrictModel):
                 )
 
     def _check_features(self) -> None:
-        if self.features.endswith(".sql"):
+        if self.features.parts is not None and self.sql != "exact":
+            raise Misplaced(
+                ("features", "parts"),
+                "the rows of a part are held to those of the whole query, value by value, and with sql: "
+                "approximate they may differ; say sql: exact, or leave parts out",
+            )
+        if self.source.endswith(".sql"):
             return
-        source = self.inputs.get(self.features)
+        source = self.inputs.get(self.source)
         if source is None:
             allowed = ", ".join(self.inputs)
             raise Misplaced(
-                ("features",), f"{self.features!r} is no input; allowed: a .sql file, or one of {allowed}"
+                ("features",), f"{self.source!r} is no input; allowed: a .sql file, or one of {allowed}"
             )
         if isinstance(source, TableInput) and source.table in self.tables:
             raise Misplaced(
                 ("features",),
-                f"input {self.features!r} is a table of this job, without rows of the day before its run; "
+                f"input {self.source!r} is a table of this job, without rows of the day before its run; "
                 "allowed: a .sql file, or an input with a partition of the day",
             )
         if not isinstance(source, TableInput) and not source.has_days:
             raise Misplaced(
                 ("features",),
-                f"input {self.features!r} has no partition, so no day to score; "
+                f"input {self.source!r} has no partition, so no day to score; "
                 f"allowed: a .sql file, or an input with a partition or a day_column",
             )
         if not isinstance(source, TableInput) and source.known_at:
             layout = source.layout if isinstance(source, PathInput) else None
             raise Misplaced(
                 ("features",),
-                f"input {self.features!r} has known_at, but what is streamed can't be cut at a time; "
-                f"write a .sql file: SELECT * FROM {self.features} "
+                f"input {self.source!r} has known_at, but what is streamed can't be cut at a time; "
+                f"write a .sql file: SELECT * FROM {self.source} "
                 f"WHERE {layout.column if layout else source.partition} = getvariable('day')",
             )
 

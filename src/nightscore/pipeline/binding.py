@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from nightscore.common import Broken
-from nightscore.job import CHALLENGERS, RESERVED_COLUMNS, SCORES, Job, Misplaced, sql_place
+from nightscore.job import CHALLENGERS, PART_VARIABLES, RESERVED_COLUMNS, SCORES, Job, Misplaced, sql_place
 from nightscore.pipeline.audits.kinds import questions
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.read import bad_lines, inputs
@@ -24,6 +24,7 @@ from nightscore.store import (
     SqlMistakes,
     delta,
     quote_identifier,
+    read_variables,
     repeatable_select,
     storage,
     table_schema,
@@ -51,7 +52,8 @@ def check_sql(job: Job) -> None:
         Broken: names the file, or the line of job.yaml.
     """
     if job.features_sql is not None:
-        repeatable_select(job.features_sql, features_place(job), job.spec.variables)
+        _check_parts(job, job.features_sql)
+        repeatable_select(job.features_sql, features_place(job), job.spec.features_variables)
         refuse_made_later(job, SCORES, job.features_sql)
         features_select(job)
     for table, sql in job.decide_sql.items():
@@ -60,6 +62,25 @@ def check_sql(job: Job) -> None:
         decide_select(job, table)
     for question in questions(job):
         question.check()
+
+
+def _check_parts(job: Job, sql: str) -> None:
+    """Raise `Broken` unless there is one way to tell what a part of the features has."""
+    features = job.spec.features
+    asked = read_variables(sql, features_place(job)) & {*PART_VARIABLES} - job.spec.params.keys()
+    if asked and features.split_by is not None:
+        job.raise_broken(
+            ("features", "split_by"),
+            f"{features.sql} reads getvariable('{min(asked)}'), too: a row that one gives to another part "
+            "than the other would be in none; leave one of the two out",
+        )
+    if features.asks_part and asked != {*PART_VARIABLES}:
+        missing = min({*PART_VARIABLES} - asked)
+        job.raise_broken(
+            ("features", "parts"),
+            f"{features.sql} does not read getvariable('{missing}'), so each part would have other rows than "
+            "its own; add split_by: COLUMN, or let the SQL take the rows of one part",
+        )
 
 
 def check_schedule(job: Job) -> None:
@@ -165,7 +186,7 @@ def features_select(job: Job) -> str:
         Broken: something in it depends on the order of rows, and has no ORDER BY.
     """
     if job.features_sql is None:
-        return f"SELECT * FROM {quote_identifier(job.spec.features)}"
+        return f"SELECT * FROM {quote_identifier(job.spec.source)}"
     return in_one_order(job, job.features_sql, features_place(job))
 
 
@@ -176,7 +197,7 @@ def decide_select(job: Job, table: str) -> str:
 
 def features_place(job: Job) -> str:
     """What makes the features, as error messages name it."""
-    return sql_place(job, job.spec.features) if job.spec.features.endswith(".sql") else job.shown
+    return sql_place(job, job.spec.source) if job.spec.source.endswith(".sql") else job.shown
 
 
 def key_order(job: Job) -> str:
@@ -190,11 +211,15 @@ def _bind_features(engine: Engine, job: Job, scorer: Scorer) -> pa.Schema:
     _refuse_twice(schema, where)
     _refuse_harmed(engine, features_select(job), where)
     names = schema.names
-    for at in ("key", "keep"):
-        for name in getattr(job.spec, at):
+    split = job.spec.features.split_by
+    asked: dict[tuple[str, ...], list[str]] = {("key",): job.spec.key, ("keep",): job.spec.keep}
+    if split is not None:
+        asked["features", "split_by"] = [split]
+    for at, columns in asked.items():
+        for name in columns:
             if name not in names:
                 job.raise_broken(
-                    (at,), f"the features have no column {name!r}; their columns: {', '.join(names)}"
+                    at, f"the features have no column {name!r}; their columns: {', '.join(names)}"
                 )
     misfits = scorer.signature.misfits(schema)
     if misfits:

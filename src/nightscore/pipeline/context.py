@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nightscore.common import NotYet, Workspace, as_day
-from nightscore.job import CHALLENGERS, Job
+from nightscore.job import CHALLENGERS, PART_VARIABLES, Job
 from nightscore.pipeline.read import inputs
 from nightscore.scorers import read_hardware
 from nightscore.store import (
@@ -41,11 +41,13 @@ class Day:
     """A job and the plan of one of its days.
 
     With `after_days` it sees inputs that reach so many days past it (`resolve_later_inputs`): what came true.
+    `part` is the one of the features that their SQL is asked for; none: all rows.
     """
 
     job: Job
     plan: Plan
     after_days: int = 0
+    part: int | None = None
 
     @classmethod
     def of(cls, job: Job, receipt: Receipt, files: inputs.Files | None = None, known_at: str = "") -> "Day":
@@ -91,8 +93,19 @@ class Day:
 
     @cached_property
     def variables(self) -> dict[str, Any]:
-        """What SQL reads with getvariable: the scored day and the parameters."""
-        return {"day": dt.date.fromisoformat(self.plan.day), **self.job.params(self.plan.params)}
+        """What SQL reads with getvariable: the scored day, the parameters, and which part of the features."""
+        return {
+            "day": dt.date.fromisoformat(self.plan.day),
+            **self.job.params(self.plan.params),
+            **self._part_variables(),
+        }
+
+    def _part_variables(self) -> dict[str, int]:
+        features = self.job.spec.features
+        if not features.asks_part or features.parts is None:
+            return {}
+        whole = self.part is None  # the only part of one has all rows
+        return dict(zip(PART_VARIABLES, (0, 1) if whole else (self.part or 0, features.parts), strict=True))
 
     def refuse_changed_job(self) -> None:
         """Hold the job to what it was when the plan was made.
@@ -154,7 +167,7 @@ class Day:
         seen += [*views]
         seen += [self._staged(name, files) for name, files in tables.items()]
         seen.append(View("the source", self._paths(source), columns={"nothing": "INTEGER"}))
-        return self._opened(seen, self._resources(memory, threads), tables)
+        return self._opened(seen, self.resources(memory, threads), tables)
 
     def show(self, engine: Engine, table: str, file: StagedFile) -> None:
         """Let later SQL of an engine see a table that was staged since it was opened."""
@@ -171,7 +184,7 @@ class Day:
             view if view.by_name else dataclasses.replace(view, files=view.files[:1])
             for view in self._inputs()
         ]
-        return self._opened(seen, self._resources(None, None), ())
+        return self._opened(seen, self.resources(None, None), ())
 
     def _opened(self, seen: Sequence[View], resources: EngineResources, tables: Iterable[str]) -> Engine:
         engine = Engine(seen, resources, self.variables)
@@ -203,7 +216,8 @@ class Day:
         sha256 = [check_staged_sha256(place) for place in places]
         return compute_table_proof([(p.local(), p.key) for p in places], self.plan.run_id, sha256)
 
-    def _resources(self, memory: int | None, threads: int | None) -> EngineResources:
+    def resources(self, memory: int | None = None, threads: int | None = None) -> EngineResources:
+        """What an engine may use: `memory` in bytes, within the budget; default: all of that, all cores."""
         allowed = self.budget.sql
         return EngineResources(
             threads or read_hardware().cores, min(memory or allowed, allowed), self.temp,

@@ -6,23 +6,35 @@ each of them, anywhere and in any order. `InOrder` is the definition of correct;
 
 import datetime as dt
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
 from nightscore.common import Broken, NightscoreError, NotYet, ProgressCallback, RowCounter, as_day, silent
 from nightscore.job import Job
 from nightscore.pipeline.context import refuse_versions
+from nightscore.pipeline.parts import parts_at_once, room_for, stage_part
+from nightscore.pipeline.prepare import Choose, parts_in_order
 from nightscore.pipeline.publish.receipt_builder import skipped_receipt
 from nightscore.pipeline.read.absent import rest_days
 from nightscore.pipeline.read.listing import own_table
 from nightscore.pipeline.request import DEFAULT_REQUEST, RunRequest
 from nightscore.pipeline.steps import plan_day, publish_day, score_piece
 from nightscore.scorers import read_hardware
-from nightscore.store import Piece, Plan, Receipt, StagedFile, job_memory_budget, plan_from_json, run_folder
+from nightscore.store import (
+    InputFile,
+    Piece,
+    Plan,
+    Receipt,
+    StagedFile,
+    job_memory_budget,
+    plan_from_json,
+    run_folder,
+)
 
 
 class Executor(Protocol):
@@ -43,6 +55,41 @@ class Executor(Protocol):
         ...
 
 
+@runtime_checkable
+class ChoosingExecutor(Executor, Protocol):
+    """An executor that has the variant chosen where the pieces will be scored, on hardware like theirs.
+
+    Of one that has not, it is chosen where the day is planned.
+    """
+
+    def choose(
+        self, job: Job, plan: Plan, source: Sequence[InputFile], report: ProgressCallback = silent
+    ) -> Plan:
+        """The plan with its variant, for the files whose rows are scored: what `choose_here` gives there.
+
+        Errors as those of `choose_here`.
+        """
+        ...
+
+
+@runtime_checkable
+class PartsExecutor(Executor, Protocol):
+    """An executor that has the parts of a job's features made, too, where its job.yaml says `parts`.
+
+    Of one that has not, the parts are made where the day is planned, one after the other.
+    """
+
+    def map_parts(
+        self, job: Job, plan: Plan, numbers: Sequence[int], report: ProgressCallback = silent
+    ) -> list[StagedFile]:
+        """The snapshots of some parts, in the order of `numbers`: `stage_part` of each, anywhere.
+
+        A part that is staged already is left as it is. `report` is told of the stage `features`: parts done,
+        and parts. Errors as those of `map`.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class InOrder:
     """One piece after the other, in this thread."""
@@ -53,6 +100,12 @@ class InOrder:
         """The staged files, in order."""
         count = RowCounter("score", sum(piece.rows for piece in pieces), report)
         return [score_piece(job, plan, piece, count) for piece in pieces]
+
+    def map_parts(
+        self, job: Job, plan: Plan, numbers: Sequence[int], report: ProgressCallback = silent
+    ) -> list[StagedFile]:
+        """The snapshots of the parts, in order."""
+        return parts_in_order(job, plan, numbers, report)
 
 
 @dataclass(frozen=True)
@@ -65,19 +118,44 @@ class Threads:
         """The staged files, in order. The first error ends the pieces that have not begun."""
         count = RowCounter("score", sum(piece.rows for piece in pieces), report)
         at_once = min(plan.variant.at_once(read_hardware().cores), job_memory_budget(job).at_once)
-        with ThreadPoolExecutor(at_once) as pool:
-            futures = [pool.submit(score_piece, job, plan, piece, count) for piece in pieces]
-            try:
-                for future in as_completed(futures):
-                    future.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        staged = _together(at_once, [partial(score_piece, job, plan, piece, count) for piece in pieces])
         pa.default_memory_pool().release_unused()  # about 100 MB, which DuckDB needs next
-        return [future.result() for future in futures]
+        return staged
+
+    def map_parts(
+        self, job: Job, plan: Plan, numbers: Sequence[int], report: ProgressCallback = silent
+    ) -> list[StagedFile]:
+        """The snapshots of the parts, in order: as many at once as there are cores for their threads."""
+        count, at_once = RowCounter("features", len(numbers), report), parts_at_once(job)
+        room = room_for(job, at_once)
+
+        def make(number: int) -> StagedFile:
+            staged = stage_part(job, plan, number, room)
+            count(1)
+            return staged
+
+        return _together(at_once, [partial(make, number) for number in numbers])
+
+
+def _together(at_once: int, calls: Sequence[Callable[[], StagedFile]]) -> list[StagedFile]:
+    """What some calls give, in order. The first error ends those that have not begun."""
+    with ThreadPoolExecutor(at_once) as pool:
+        futures = [pool.submit(call) for call in calls]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return [future.result() for future in futures]
 
 
 LOCAL_THREADS = Threads()
+
+
+def chooser(executor: Executor, report: ProgressCallback) -> Choose | None:
+    """What chooses the variant on the machines of an executor; None where this machine does."""
+    return partial(executor.choose, report=report) if isinstance(executor, ChoosingExecutor) else None
 
 
 def run(
@@ -104,7 +182,10 @@ def run(
         NotYet: (retryable) try again later. Nothing is published.
     """
     _check_arguments(job, request, executor)
-    plan = plan_day(job, as_day(day), request.but(**options), report)
+    choose = chooser(executor, report)
+    parts = executor.map_parts if isinstance(executor, PartsExecutor) else None
+    asked = request.but(**options)
+    plan = plan_day(job, as_day(day), asked, report, choose=choose, map_parts=parts)
     return publish_day(job, plan, executor.map(job, plan, plan.pieces, report), report)
 
 

@@ -6,6 +6,7 @@ Free space on disk is checked before anything is written.
 import contextlib
 import dataclasses
 import datetime as dt
+import functools
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from nightscore.common import (
     Broken,
     NotYet,
     ProgressCallback,
+    RowCounter,
     Stopwatch,
     Workspace,
     as_day,
@@ -25,11 +27,11 @@ from nightscore.common import (
 from nightscore.job import Job
 from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day
+from nightscore.pipeline.parts import plan_parts, stage_part
 from nightscore.pipeline.read import inputs
 from nightscore.pipeline.read.bad_lines import BadLine, bad_lines_batch
 from nightscore.pipeline.read.integrity import read_text, verify_inputs
-from nightscore.pipeline.score.canary import choose_variant
-from nightscore.pipeline.score.first_opening import hold_to_rows
+from nightscore.pipeline.score.canary import choose_here
 from nightscore.store import (
     FEATURE_GROUP_ROWS,
     SMALLEST_PIECE,
@@ -39,6 +41,7 @@ from nightscore.store import (
     Receipt,
     RunFolder,
     SqlMistakes,
+    StagedFile,
     catalog,
     cut_pieces,
     free_bytes,
@@ -52,6 +55,7 @@ from nightscore.store import (
 )
 
 MakeRows = Callable[[Job, Plan, RunFolder, ProgressCallback], Sequence[InputFile]]
+MapParts = Callable[[Job, Plan, Sequence[int], ProgressCallback], Sequence[StagedFile]]
 Choose = Callable[[Job, Plan, Sequence[InputFile]], Plan]
 DOUBT = 2  # a run is refused where less than 1/DOUBT of the estimated disk space is free
 ALIKE = 10  # the last day's bytes per row count up to this many times its rows: else they are mostly footers
@@ -60,8 +64,8 @@ Needs = dict[str, int]
 
 
 def begin(
-    job: Job, draft: Plan, make_rows: MakeRows | None = None, choose: Choose = choose_variant,
-    *, watch: Stopwatch | None = None, report: ProgressCallback = silent,
+    job: Job, draft: Plan, make_rows: MakeRows | None = None, choose: Choose = choose_here,
+    *, map_parts: MapParts | None = None, watch: Stopwatch | None = None, report: ProgressCallback = silent,
 ) -> Plan:  # fmt: skip
     """Begin a run: verify inputs, make rows, check the disk, choose a variant, cut pieces, save the plan.
 
@@ -71,7 +75,9 @@ def begin(
         job: the job.
         draft: the plan as far as it is known before a row is read; its run id is kept, if it has one.
         make_rows: gives the files whose rows are scored; default: `stage_features`.
-        choose: gives the plan with its variant and the rows of a chunk, for those files.
+        choose: holds the model to those files' rows, and gives the plan with its variant and the rows of a
+            chunk.
+        map_parts: stages the parts of features that are made in parts; default: here, one after the other.
         watch: started with the planning; default: now.
         report: told how far it is.
 
@@ -82,23 +88,25 @@ def begin(
     watch = watch or Stopwatch()
     run_id = draft.run_id or run_folder.new_run_id(draft.fingerprint, draft.started)
     plan = dataclasses.replace(draft, run_id=run_id)
+    if make_rows is None:
+        plan = dataclasses.replace(plan, parts=plan_parts(job, plan))
+        make_rows = functools.partial(stage_features, map_parts=map_parts or parts_in_order)
     run = run_folder.folder_of_plan(job.workspace, plan)
     with run.in_use():
         with Day(job, plan).steady_inputs():
             plan = dataclasses.replace(plan, sha256=verify_inputs(job, plan.inputs))
             stage_bad_lines(job, run, read_text(job, plan.inputs))
         watch.lap("plan")
-        rows = (make_rows or stage_features)(job, plan, run, report)
+        rows = make_rows(job, plan, run, report)
         refuse_full_disk(job, plan, run, rows)
         watch.lap("features")
-        plan = choose(job, hold_to_rows(job, plan, rows), rows)
+        plan = choose(job, plan, rows)
         watch.lap("choose")
         plan = dataclasses.replace(
             plan, seconds=watch.seconds, cpu_seconds=watch.cpu_seconds, peak_memory=peak_memory()
         )
         plan = with_pieces(job, plan, rows)
-        run_folder.save_plan(run, plan)
-    return plan
+        return run_folder.save_plan(run, plan)
 
 
 @contextlib.contextmanager
@@ -111,12 +119,22 @@ def trial_plan(job: Job, draft: Plan, purpose: str) -> Iterator[Plan]:
         run_folder.remove_trials(job.workspace, job.name, dt.date.fromisoformat(draft.day), mark)
 
 
-def stage_features(job: Job, plan: Plan, run: RunFolder, report: ProgressCallback) -> Sequence[InputFile]:
-    """The files whose rows are scored: the input's own partition, or the snapshot of the SQL's rows."""
+def stage_features(
+    job: Job, plan: Plan, run: RunFolder, report: ProgressCallback, *, map_parts: MapParts
+) -> Sequence[InputFile]:
+    """The files whose rows are scored: the input's own partition, or the snapshot of the SQL's rows.
+
+    Of SQL that is run in parts there is a snapshot each. A run that is stopped among them is taken up.
+    """
     if job.features_sql is None:
         return streamed_files(job, plan)
     report("features", 0, 0)
     refuse_no_room_for_features(job, plan)
+    if plan.parts is not None:
+        run_folder.record(run.begun, plan.to_json())
+        map_parts(job, plan, range(plan.parts.parts), report)
+        snapshots = [run.part(number) for number in range(plan.parts.parts)]
+        return [inputs.inspect_parquet(job.workspace, path.local()) for path in snapshots]
     day = Day(job, plan)
     select = binding.features_select(job)
     with day.steady_inputs(), day.engine(threads=day.sql_threads, asked=[select]) as engine:
@@ -134,9 +152,21 @@ def stage_bad_lines(job: Job, run: RunFolder, lines: Sequence[BadLine]) -> None:
         stage_batches(run.bad_lines, [stamped(bad_lines_batch(lines), run.run_id, schema)], schema)
 
 
+def parts_in_order(
+    job: Job, plan: Plan, numbers: Sequence[int], report: ProgressCallback = silent
+) -> list[StagedFile]:
+    """The snapshots of some parts of the features, made one after the other, in this thread."""
+    count = RowCounter("features", len(numbers), report)
+    staged = []
+    for number in numbers:
+        staged.append(stage_part(job, plan, number))
+        count(1)
+    return staged
+
+
 def streamed_files(job: Job, plan: Plan) -> list[InputFile]:
     """The scored day's own files of the input that a job streams as it is."""
-    return [f for f in plan.inputs[job.spec.features] if f.day == plan.day]
+    return [f for f in plan.inputs[job.spec.source] if f.day == plan.day]
 
 
 def with_pieces(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
@@ -184,13 +214,14 @@ def refuse_no_room_for_features(job: Job, plan: Plan) -> None:
     last = _last(job, plan)
     if last is None:
         return
-    snapshot = RunFolder(storage.runs(job.workspace) / job.name / last.day / last.run_id).features
-    if not snapshot.exists():
+    snapshots = RunFolder(storage.runs(job.workspace) / job.name / last.day / last.run_id).snapshots
+    if not snapshots:
         return
     share = min(1.0, _bytes(plan.inputs) / max(1, sum(f.bytes for f in last.inputs)))
-    plain = sum(_groups(snapshot.local(), None))
+    plain = sum(sum(_groups(path.local(), None)) for path in snapshots) // (job.spec.features.parts or 1)
     sorting = max(0, int(plain * share) - job_memory_budget(job).sql)
-    needs = {"the feature snapshot": int(snapshot.local().stat().st_size * share), "sorting it": sorting}
+    written = sum(path.local().stat().st_size for path in snapshots)
+    needs = {"the feature snapshot": int(written * share), "sorting it": sorting}
     _refuse(job, plan, job.workspace, needs, tables=False)
 
 

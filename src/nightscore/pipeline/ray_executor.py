@@ -1,17 +1,20 @@
 """Pieces on the machines of a Ray cluster: one task a piece; the only module that imports ray.
 
+The variant is chosen by a task, too: on a node with a GPU, where there is one and the job may use it. Of
+features that are made in parts there is one task a part before that, and one for the whole query that a part
+is held to, which runs beside the pieces.
+
 Nothing flows through Ray but a plan and what was staged: a node reads and writes where the workspace's roots
 lie, so all nodes have to reach them. Where a piece is scored is no cause of its rows: same plan, same bytes.
 """
 
-import json
 import logging
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from nightscore.common import (
     Broken,
@@ -19,13 +22,14 @@ from nightscore.common import (
     NotYet,
     ProgressCallback,
     RowCounter,
+    first_line,
     read_root_variables,
     silent,
 )
-from nightscore.job import Job, load
-from nightscore.pipeline.context import refuse_versions
-from nightscore.pipeline.steps import score_piece
-from nightscore.store import Piece, Plan, StagedFile, job_memory_budget, plan_from_json, run_folder
+from nightscore.job import Job
+from nightscore.pipeline.score.canary import choose_here
+from nightscore.pipeline.there import Asked, choose_there, compare_there, make_there, score_there
+from nightscore.store import InputFile, Piece, Plan, StagedFile, job_memory_budget, plan_from_json
 
 ADDRESS, AUTO = "RAY_ADDRESS", "auto"
 AHEAD = 2  # pieces under way for each slot of the cluster: a node is never idle, and few are lost with it
@@ -33,6 +37,7 @@ TRIES = 3  # times that a piece is tried again whose process, node or memory is 
 SAYS_AFTER = 60.0  # seconds without a slot after which a wait is told
 CONNECT_SECONDS = 5.0
 GPUS = ("cuda", "tensorrt")
+Verb = Callable[..., Any]  # what a task does
 QUIET = {  # no traceback and no log of Ray's own beside a message
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -55,6 +60,20 @@ class Ray:
         """
         _connect(self.address or os.environ.get(ADDRESS) or AUTO)
 
+    def choose(
+        self, job: Job, plan: Plan, source: Sequence[InputFile], report: ProgressCallback = silent
+    ) -> Plan:
+        """The plan with its variant, as a node of those that may score it chooses; that one is waited for."""
+        if job.spec.model.is_none:
+            return choose_here(job, plan, source)
+        self.connect()
+        tasks = _Tasks(job, plan, "choose", 1)
+        tasks.gpus = 1 if plan.device in GPUS or (plan.device == "auto" and tasks.has_gpus()) else 0
+        memory = job_memory_budget(job).process
+        call = tasks.call(choose_there, memory, "the choice of a variant", 0, tuple(source))
+        [chosen] = tasks.all([call], lambda _: None, report)
+        return plan_from_json(chosen)
+
     def map(
         self, job: Job, plan: Plan, pieces: Sequence[Piece], report: ProgressCallback = silent
     ) -> list[StagedFile]:
@@ -62,68 +81,87 @@ class Ray:
         if not pieces:
             return []
         self.connect()
-        return _Tasks(job, plan).score(pieces, report)
+        gpus = 1 if plan.variant.device in GPUS else 0
+        tasks = _Tasks(job, plan, "score", plan.variant.threads, gpus)
+        memory = job_memory_budget(job).process
+        calls = [
+            tasks.call(score_there, memory, f"piece {piece.index}", piece.rows, piece.index)
+            for piece in pieces
+        ]
+        beside = _comparison(job, plan)
+        count = RowCounter("score", sum(piece.rows for piece in pieces), report)
+        return tasks.all([*beside, *calls], count, report)[len(beside) :]
+
+    def map_parts(
+        self, job: Job, plan: Plan, numbers: Sequence[int], report: ProgressCallback = silent
+    ) -> list[StagedFile]:
+        """The snapshots of the parts, in order. The first error ends the parts that are under way."""
+        self.connect()
+        tasks = _of_sql(job, plan)
+        calls = [_sql_call(job, tasks, make_there, f"part {number}", number) for number in numbers]
+        return tasks.all(calls, RowCounter("features", len(numbers), report), report)
 
 
-def score_there(name: str, root: str, roots: Mapping[str, str], plan: str, index: int) -> StagedFile:
-    """Score one piece in a task, on whichever node this is.
+def _of_sql(job: Job, plan: Plan) -> "_Tasks":
+    """Tasks with the CPUs that the job's SQL has threads: one, where it has as many as there are cores."""
+    threads = job.spec.scoring.sql_threads
+    return _Tasks(job, plan, "features", 1 if threads == "auto" else threads)
 
-    Args:
-        name: the job's name.
-        root: the workspace's folder, the same on all nodes.
-        roots: what the environment of the driver says of roots, which holds here too.
-        plan: as JSON.
-        index: the number of the piece in the plan.
 
-    Raises:
-        Broken: a row can't be scored, or this node has no such workspace or doesn't reach its data.
-        NotYet: the job, a library or an input here is not that of the plan.
-    """
-    os.environ.update(roots)
-    try:
-        seen = json.loads(plan)  # a node with another nightscore may not know all of its fields
-        refuse_versions(f"job {name}, day {seen['day']}", seen["versions"])
-        made, job = plan_from_json(plan), load(name, root)
-        folder = run_folder.folder_of_plan(job.workspace, made)
-        if not folder.plan.exists():
-            raise Broken(
-                f"{folder.plan}: is not there: this node does not see the data of the machine that made the "
-                "plan; put data/ where all nodes reach it: NIGHTSCORE_ROOT_DATA is a bucket or a mount"
-            )
-        return score_piece(job, made, made.pieces[index])
-    except NightscoreError as error:
-        error.args = (f"on node {socket.gethostname()}: {error}",)
-        raise
+def _sql_call(job: Job, tasks: "_Tasks", verb: Verb, shown: str, number: int = -1) -> "_Call":
+    at_once = max(1, *(tasks.slots_of(node["Resources"]) for node in tasks.nodes()))
+    memory = job_memory_budget(job).sql // at_once
+    counts = 0 if number < 0 else 1
+    return tasks.call(verb, memory, shown, counts, Asked(number, at_once, tasks.cpus))
+
+
+def _comparison(job: Job, plan: Plan) -> "list[_Call]":
+    """What is to be done beside the pieces, where the features were made in parts and are to be published."""
+    if plan.parts is None or plan.limit is not None:
+        return []
+    return [_sql_call(job, _of_sql(job, plan), compare_there, "the whole query")]
+
+
+class _Call(NamedTuple):
+    """One task to be done: what starts it, what it is called, and how much of the stage is done with it."""
+
+    start: Callable[[], Any]
+    shown: str
+    counts: int
 
 
 class _Tasks:
-    """The tasks of one plan."""
+    """Tasks of one plan that need as many CPUs and GPUs each."""
 
-    def __init__(self, job: Job, plan: Plan) -> None:
+    def __init__(self, job: Job, plan: Plan, stage: str, cpus: int, gpus: int = 0) -> None:
         import ray
 
         self.ray: Any = ray  # its functions have no types
-        self.plan = plan
-        self.cpus = plan.variant.threads
-        self.gpus = 1 if plan.variant.device in GPUS else 0
-        self.there = self.ray.remote(
-            num_cpus=self.cpus, num_gpus=self.gpus, memory=self.memory(job), max_retries=TRIES,
-            max_calls=0,  # a process scores many pieces: else one with a GPU would load its model for each
-        )(score_there)  # fmt: skip
+        self.plan, self.stage, self.cpus, self.gpus = plan, stage, cpus, gpus
+        self.remotes: dict[tuple[Verb, int], Any] = {}
         roots, text = read_root_variables(), self.ray.put(plan.to_json())
         self.arguments = (job.name, str(job.workspace.root), roots, text)
 
-    def submit(self, piece: Piece) -> Any:
-        return self.there.remote(*self.arguments, piece.index)
+    def call(self, verb: Verb, memory: int, shown: str, counts: int, asked: object) -> _Call:
+        """A task of `memory` bytes, but no more than the largest node has."""
+        there = self.remotes.get((verb, memory)) or self.remote(verb, memory)
+        return _Call(lambda: there.remote(*self.arguments, asked), shown, counts)
 
-    def memory(self, job: Job) -> int:
-        """Bytes for one piece: what it takes of the budget, but no more than the largest node has."""
-        wanted = job_memory_budget(job).process
+    def remote(self, verb: Verb, memory: int) -> Any:
+        """What Ray makes of a verb, once: each one made is sent to each node."""
         largest = max((node["Resources"].get("memory", 0) for node in self.nodes()), default=0)
-        return int(min(wanted, largest or wanted))
+        made = self.ray.remote(
+            num_cpus=self.cpus, num_gpus=self.gpus, memory=int(min(memory, largest or memory)),
+            max_retries=TRIES,
+            max_calls=0,  # a process scores many pieces: else one with a GPU would load its model for each
+        )(verb)  # fmt: skip
+        return self.remotes.setdefault((verb, memory), made)
 
     def nodes(self) -> list[dict[str, Any]]:
         return [node for node in self.ray.nodes() if node["Alive"]]
+
+    def has_gpus(self) -> bool:
+        return any(node["Resources"].get("GPU", 0) >= 1 for node in self.nodes())
 
     def slots(self) -> int:
         """Pieces that the nodes of now can score at once."""
@@ -133,18 +171,20 @@ class _Tasks:
         cpus = int(resources.get("CPU", 0)) // self.cpus
         return min(cpus, int(resources.get("GPU", 0))) if self.gpus else cpus
 
-    def score(self, pieces: Sequence[Piece], report: ProgressCallback) -> list[StagedFile]:
-        count = RowCounter("score", sum(piece.rows for piece in pieces), report)
-        waiting, done = list(enumerate(pieces)), dict[int, StagedFile]()
+    def all(
+        self, calls: Sequence[_Call], count: Callable[[int], object], report: ProgressCallback
+    ) -> list[Any]:
+        """What some tasks give, in order; `count` is told how much of the stage is done with each."""
+        waiting, done = list(enumerate(calls)), dict[int, Any]()
         with self.under_way() as tasks:
             while waiting or tasks:
-                for place, piece in _taken(waiting, AHEAD * max(1, self.slots()) - len(tasks)):
-                    tasks[self.submit(piece)] = place
+                for place, call in _taken(waiting, AHEAD * max(1, self.slots()) - len(tasks)):
+                    tasks[call.start()] = place
                 for task in self.finished(list(tasks), report):
                     place = tasks.pop(task)
-                    done[place] = self.result(task, pieces[place])
-                    count(pieces[place].rows)
-        return [done[place] for place in range(len(pieces))]
+                    done[place] = self.result(task, calls[place].shown)
+                    count(calls[place].counts)
+        return [done[place] for place in range(len(calls))]
 
     @contextmanager
     def under_way(self) -> Iterator[dict[Any, int]]:
@@ -157,37 +197,39 @@ class _Tasks:
                 self.ray.cancel(task, force=True)
 
     def finished(self, tasks: list[Any], report: ProgressCallback) -> list[Any]:
-        """A task that has ended, if one does within a minute; new nodes are seen after that."""
-        done, _ = self.ray.wait(tasks, num_returns=1, timeout=SAYS_AFTER)
-        if not done and not self.slots():
-            needed = f"{self.cpus} CPU" + (" and a GPU" if self.gpus else "")
-            report(f"score: waiting, no node of the cluster has {needed}", 0, 0)
-        return list(done)
+        """The tasks that have ended, once one has; none after a minute, for there may be new nodes."""
+        if self.ray.wait(tasks, num_returns=1, timeout=SAYS_AFTER)[0]:
+            return list(self.ray.wait(tasks, num_returns=len(tasks), timeout=0)[0])
+        needed = f"{self.cpus} CPU" + (" and a GPU" if self.gpus else "")
+        if not self.slots():
+            report(f"{self.stage}: waiting, no node of the cluster has {needed}", 0, 0)
+        elif self.stage == "choose":  # takes seconds once it has begun
+            report(f"{self.stage}: waiting for {needed}, all of the cluster are taken", 0, 0)
+        return []
 
-    def result(self, task: Any, piece: Piece) -> StagedFile:
-        """What a task staged.
+    def result(self, task: Any, shown: str) -> Any:
+        """What a task gives.
 
         Raises:
-            Broken, NotYet: as the piece did.
+            Broken, NotYet: as the task did.
             NotYet: its process, node or memory was gone, each time that it was tried.
         """
         from ray.exceptions import RayError, RayTaskError
 
         try:
-            staged: StagedFile = self.ray.get(task)
+            return self.ray.get(task)
         except RayTaskError as error:
             if isinstance(error.cause, NightscoreError):
                 raise error.cause from None
             raise
         except RayError as error:
             raise NotYet(
-                f"job {self.plan.job}, day {self.plan.day}: piece {piece.index} was lost {TRIES + 1} times: "
-                f"{type(error).__name__}: {_line(error)}"
+                f"job {self.plan.job}, day {self.plan.day}: {shown} was lost {TRIES + 1} times: "
+                f"{type(error).__name__}: {first_line(error)}"
             ) from None
-        return staged
 
 
-def _taken(waiting: list[tuple[int, Piece]], most: int) -> list[tuple[int, Piece]]:
+def _taken(waiting: list[tuple[int, _Call]], most: int) -> list[tuple[int, _Call]]:
     """The first of what waits, which then waits no longer."""
     taken = waiting[: max(0, most)]
     del waiting[: len(taken)]
@@ -211,7 +253,7 @@ def _connect(address: str) -> None:
     except ConnectionError as error:
         raise _unconnected(address, error) from None
     except (RuntimeError, ValueError) as error:
-        raise Broken(f"{ADDRESS}={address}: {_line(error)}") from error
+        raise Broken(f"{ADDRESS}={address}: {first_line(error)}") from error
 
 
 def _unconnected(address: str, error: Exception) -> NightscoreError:
@@ -220,7 +262,7 @@ def _unconnected(address: str, error: Exception) -> NightscoreError:
             f"--on ray: {ADDRESS} is not set, and this machine is no node of a Ray cluster; set it "
             "(head:6379), or join one: ray start --address=head:6379"
         )
-    return NotYet(f"{ADDRESS}={address}: {_line(error)}")
+    return NotYet(f"{ADDRESS}={address}: {first_line(error)}")
 
 
 def _refuse_unreachable(address: str) -> None:
@@ -240,7 +282,3 @@ def _refuse_unreachable(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
     except OSError as error:
         raise NotYet(f"{ADDRESS}={address}: no Ray cluster answers there: {error}") from error
-
-
-def _line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -108,7 +108,7 @@ def _place(job: Job, table: str) -> str:
     """What makes a table's columns, as messages name it."""
     if table != SCORES:
         return sql_place(job, job.spec.decide[table])
-    return sql_place(job, job.spec.features) if job.spec.features.endswith(".sql") else job.shown
+    return sql_place(job, job.spec.source) if job.spec.source.endswith(".sql") else job.shown
 
 
 def _sql_type(kind: pa.DataType) -> str:

@@ -17,11 +17,11 @@ from nightscore.common import Broken, ProgressCallback, as_day, file_sha256, sil
 from nightscore.job import Job
 from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day
-from nightscore.pipeline.executors import LOCAL_THREADS, Executor
-from nightscore.pipeline.prepare import begin, streamed_files
+from nightscore.pipeline.executors import LOCAL_THREADS, Executor, chooser
+from nightscore.pipeline.prepare import Choose, begin, streamed_files
 from nightscore.pipeline.read import inputs
 from nightscore.pipeline.request import RunRequest
-from nightscore.pipeline.score.canary import choose_variant
+from nightscore.pipeline.score.canary import choose_here
 from nightscore.pipeline.score.challengers import conformed
 from nightscore.pipeline.steps import draft_plan, publish_day
 from nightscore.store import (
@@ -72,17 +72,19 @@ def replay_rejects(
         raise Broken(f"job {job.name}: {moment} is not published, so there is nothing to replay")
     if not before.rows.rejected:
         raise Broken(f"job {job.name}: {moment} was published without a reject; there is nothing to replay")
-    return _Replay(job, state, entry, before).publish(executor, report)
+    return _Replay(job, state, entry, before, chooser(executor, report)).publish(executor, report)
 
 
 class _Replay:
     """One replay: the day as it is published, and the run that takes its place."""
 
-    def __init__(self, job: Job, state: Pinned, entry: CatalogEntry, before: Receipt) -> None:
-        self.job, self.before = job, before
+    def __init__(
+        self, job: Job, state: Pinned, entry: CatalogEntry, before: Receipt, choose: Choose | None
+    ) -> None:
+        self.job, self.before, self.choose = job, before, choose or choose_here
         day = dt.date.fromisoformat(before.day)
         request = RunRequest(params=before.params, force=True, known_at=before.known_at)
-        draft = draft_plan(job, day, request)
+        draft = draft_plan(job, day, request, scores_here=choose is None)
         # A day of the same causes is `unchanged` to the next run; one of two causes is not.
         same = draft.fingerprint == before.fingerprint
         causes = draft.fingerprint if same else json_digest("replay", before.fingerprint, draft.fingerprint)
@@ -127,7 +129,7 @@ class _Replay:
         """The plan with its variant, and with how many rows are carried over."""
         rows = sum(file.rows for file in source)
         plan = dataclasses.replace(plan, carried=self.before.rows.read - rows)
-        return choose_variant(job, plan, source)
+        return self.choose(job, plan, source)
 
     def snapshot(self) -> None:
         """Stage the features of the rejected rows, and for `nightscore why` those of the whole day."""
@@ -135,7 +137,7 @@ class _Replay:
         views = [View(REJECTS, self.rejects)]
         if job.features_sql is None:
             own = streamed_files(job, self.plan)
-            views.append(inputs.view(job, job.spec.features, own, FEATURES))
+            views.append(inputs.view(job, job.spec.source, own, FEATURES))
         with day.steady_inputs(), day.engine(views=views, threads=day.sql_threads) as engine:
             with SqlMistakes(binding.features_place(job)):
                 if job.features_sql is not None:
@@ -144,10 +146,10 @@ class _Replay:
                 select = f"FROM {features} SEMI JOIN {rejects} USING ({self.key})"
                 batches = engine.stream(select, FEATURE_GROUP_ROWS, order=binding.key_order(self.job))
                 stage_batches(self.rows, batches, engine.schema(select), FEATURE_GROUP_ROWS)
-        old = RunFolder(self.run.path.parent / self.before.run_id).features
-        if not old.exists():
+        old = RunFolder(self.run.path.parent / self.before.run_id).snapshots
+        if not old:
             return
-        with self.looking(BEFORE=(old.local(),), AGAIN=(self.rows.local(),)) as engine:
+        with self.looking(BEFORE=[path.local() for path in old], AGAIN=(self.rows.local(),)) as engine:
             merged = f"FROM BEFORE ANTI JOIN AGAIN USING ({self.key}) UNION ALL BY NAME FROM AGAIN"
             batches = engine.stream(merged, FEATURE_GROUP_ROWS, order=binding.key_order(self.job))
             stage_batches(self.run.features, batches, engine.schema(merged), FEATURE_GROUP_ROWS)

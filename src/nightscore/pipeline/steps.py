@@ -20,11 +20,12 @@ from nightscore.common import ProgressCallback, Stopwatch, as_day, silent, threa
 from nightscore.job import Job
 from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day
-from nightscore.pipeline.prepare import begin
+from nightscore.pipeline.prepare import Choose, MapParts, begin
 from nightscore.pipeline.publish.closing import plan_restatement
 from nightscore.pipeline.publish.commit import complete_publication, roll_forward
 from nightscore.pipeline.publish.finalize import prove_and_publish
 from nightscore.pipeline.publish.ownership import refuse_foreign_tables
+from nightscore.pipeline.publish.piece_proof import prove_piece, staged_piece
 from nightscore.pipeline.publish.receipt_builder import read_unchanged_receipt, skipped_receipt
 from nightscore.pipeline.read import as_of, inputs
 from nightscore.pipeline.read.absent import refuse_unknown_tables, why_skipped
@@ -36,7 +37,9 @@ from nightscore.pipeline.read.ready import refuse_unready
 from nightscore.pipeline.read.scan import scan_chunks, source_schema
 from nightscore.pipeline.request import DEFAULT_REQUEST, RunRequest
 from nightscore.pipeline.score.batches import Deadline, RowScorer, needed_columns, scores_batch
+from nightscore.pipeline.score.canary import choose_here
 from nightscore.pipeline.score.challengers import Challengers, add_challengers, add_challengers_cause
+from nightscore.pipeline.score.elsewhere import open_or_on_cpu
 from nightscore.pipeline.score.open_model import OpenModel, open_job_model, open_planned_scorer, score_nothing
 from nightscore.pipeline.score.rejects import RejectWriter
 from nightscore.pipeline.score.time_limit import until
@@ -67,11 +70,14 @@ from nightscore.store import (
 
 
 def plan_day(
-    job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST, report: ProgressCallback = silent
-) -> Plan:
+    job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST, report: ProgressCallback = silent,
+    *, choose: Choose | None = None, map_parts: MapParts | None = None,
+) -> Plan:  # fmt: skip
     """What a run of `day` has to do. Stages the feature snapshot where SQL makes the features.
 
     A run that was stopped is taken up again; a day whose causes have not changed is `unchanged` (idempotent).
+    `choose` chooses the variant on a machine that scores; default: this one does.
+    `map_parts` stages the parts of features that are made in parts; default: here, one after the other.
 
     Raises:
         Closed: (Broken) the day is closed, its causes differ now, and this is no restatement.
@@ -82,21 +88,27 @@ def plan_day(
     watch = Stopwatch()
     run_folder.remove_spilled(job.workspace, job.name)
     roll_forward(job, day, report)
-    plan = draft_plan(job, day, request)
+    plan = draft_plan(job, day, request, scores_here=choose is None)
     report("plan", 1, 1)
     if plan.status != "score" or plan.run_id:
         return plan
-    return begin(job, plan, watch=watch, report=report)
+    if job.spec.features.parts is not None and not request.force:
+        plan = dataclasses.replace(plan, run_id=run_folder.find_begun(job.workspace, plan))
+    return begin(job, plan, choose=choose or choose_here, map_parts=map_parts, watch=watch, report=report)
 
 
-def draft_plan(job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST) -> Plan:
+def draft_plan(
+    job: Job, day: dt.date, request: RunRequest = DEFAULT_REQUEST, *, scores_here: bool = True
+) -> Plan:
     """The plan of `plan_day`, as far as it is known before a row is read; nothing is written.
 
-    A plan with a `run_id` is a stopped run that would be taken up. Errors as `plan_day`'s.
+    A plan with a `run_id` is a stopped run that would be taken up. Where other machines score, this one need
+    not have the job's device. Errors as `plan_day`'s.
     """
     values = job.params(request.params)
     binding.check_sql(job)
-    opened = open_job_model(job, request.model, request.device, pinned=request.limit is None)
+    opening = None if scores_here else open_or_on_cpu
+    opened = open_job_model(job, request.model, request.device, request.limit is None, opening)
     with one_look():  # of a bucket's folders; what changes meanwhile is seen by the look that follows
         files = inputs.resolve_inputs(job, day)
         inputs.refuse_large(job, files)
@@ -176,7 +188,8 @@ def score_piece(
     path, aside = day.run.scores(piece.fingerprint), day.run.rejects(piece.fingerprint)
     if path.exists():
         count(piece.rows)
-        return read_staged(path, aside)
+        with day.run.in_use(), day.steady_files(piece):
+            return staged_piece(day, piece)
     with day.run.in_use(), day.steady_files(piece):
         started, cpu = time.time(), thread_seconds()
         scorer = open_planned_scorer(job, plan)
@@ -207,7 +220,9 @@ def score_piece(
             rows.lost.keep(day.run.lost_values(piece.fingerprint))
 
         stage_batches(path, scores(), schema)
-        return with_timings(read_staged(path, aside), started, cpu)
+        staged = with_timings(read_staged(path, aside), started, cpu)
+        prove_piece(day, piece, staged)
+        return dataclasses.replace(staged, cpu_seconds=thread_seconds() - cpu)
 
 
 def publish_day(
@@ -280,7 +295,16 @@ def check_job(job: Job) -> str:
     useless = "".join(
         f"; challenger {rival.path} can't be used: {rival.refused}" for rival in rivals if rival.refused
     )
-    return f"ok: {len(bound.features)} feature columns; publishes {', '.join(bound.stored)}{useless}"
+    made = f"{len(bound.features)} feature columns{_in_parts(job)}"
+    return f"ok: {made}; publishes {', '.join(bound.stored)}{useless}"
+
+
+def _in_parts(job: Job) -> str:
+    features = job.spec.features
+    if features.parts is None:
+        return ""
+    by = f"by {features.split_by}" if features.split_by else "by getvariable('part')"
+    return f", made in {features.parts:,} parts {by}"
 
 
 def _draft(

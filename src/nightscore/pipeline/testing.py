@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 from nightscore.common import NightscoreError, NotYet, Workspace
 from nightscore.job import Job
-from nightscore.pipeline.executors import Executor, InOrder
+from nightscore.pipeline.executors import Executor, InOrder, PartsExecutor
+from nightscore.pipeline.prepare import parts_in_order
 from nightscore.store import Place, Plan, StagedFile, run_folder, storage
 
 
@@ -47,6 +48,45 @@ def check_executor(make: Callable[[], Executor], job: Job, plan: Plan) -> None:
     run_folder.folder_of_plan(job.workspace, plan).remove_scored()
     assert isinstance(_error(make(), job, plan), NotYet), "a plan of another job is not refused"
     assert not any(_scores(job, plan).glob("*.parquet")), "it was refused, and files were staged"
+
+
+def check_parts_executor(make: Callable[[], PartsExecutor], job: Job, plan: Plan) -> None:
+    """Hold an executor to its contract on the parts of features, of which there are three or more.
+
+    Checked: the snapshots of one part after the other, byte for byte and in the order that was asked for; of
+    some parts those alone; what is staged is left as it is; progress ends at all parts; a plan that no longer
+    holds is `NotYet`.
+
+    Args:
+        make: gives the executor; called once for each use.
+        job: the job, as `load` gives it.
+        plan: as `plan_day` gives it. The snapshots of its parts are removed on the way, and made again.
+
+    Raises:
+        AssertionError: with what does not hold.
+    """
+    space, run = job.workspace, run_folder.folder_of_plan(job.workspace, plan)
+    assert plan.parts is not None and plan.parts.parts >= 3, "too few parts to tell an order"
+    numbers = range(plan.parts.parts)
+    expected = _contents(space, parts_in_order(job, plan, numbers))
+    for number in numbers:
+        run.part(number).remove()
+    staged = make().map_parts(job, plan, [2, 0])
+    assert _contents(space, staged) == [expected[2], expected[0]], "some parts, in the order asked for"
+    assert not run.part(1).exists(), "a part that was not asked for"
+    before = {file.path: _stat(space, file) for file in staged}
+    reports: list[tuple[str, int, int]] = []
+    every = make().map_parts(job, plan, numbers, lambda *progress: reports.append(progress))
+    assert _contents(space, every) == expected, "other bytes than one part after the other, or another order"
+    kept = {file.path: _stat(space, file) for file in every if file.path in before}
+    assert kept == before, "staged parts are written again"
+    whole = ("features", len(numbers), len(numbers))
+    assert reports[-1:] == [whole], f"progress ends at {reports[-1:]}, not at {whole}"
+    try:
+        make().map_parts(job, dataclasses.replace(plan, job_hash="0" * 64), numbers)
+    except NotYet:
+        return
+    raise AssertionError("a plan of another job is not refused")
 
 
 def _error(executor: Executor, job: Job, plan: Plan) -> NightscoreError | None:

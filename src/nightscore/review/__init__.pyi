@@ -1,3 +1,4 @@
+from . import terminal_tables as terminal_tables
 from . import text as text
 from .dossier.nights import gather_record as gather_record
 from .dossier.page import dossier as dossier

@@ -65,16 +65,16 @@ def _features(job: Job, receipt: Receipt, key: Mapping[str, str]) -> tuple[Row |
     """The row as it was scored; None and the reason where it can't be shown any more."""
     if job.features_sql is not None:
         run = RunFolder(storage.runs_of(job.workspace, job.name, as_day(receipt.day)) / receipt.run_id)
-        if not run.features.exists():
+        if not run.snapshots:
             return None, f"the feature snapshot of run {receipt.run_id} has been removed"
-        rows = _rows(job, [run.features.local()], key)
+        rows = _rows(job, [path.local() for path in run.snapshots], key)
     else:
         recorded = {f.path: f.fingerprint for f in receipt.inputs}
-        now = inputs.resolve_inputs(job, dt.date.fromisoformat(receipt.day))[job.spec.features]
+        now = inputs.resolve_inputs(job, dt.date.fromisoformat(receipt.day))[job.spec.source]
         own = [f for f in now if f.day == receipt.day]
         if any(recorded.get(f.path) != f.fingerprint for f in own):
-            return None, f"input {job.spec.features} has changed since run {receipt.run_id}"
-        rows = _matching(job, inputs.view(job, job.spec.features, own, "rows"), key)
+            return None, f"input {job.spec.source} has changed since run {receipt.run_id}"
+        rows = _matching(job, inputs.view(job, job.spec.source, own, "rows"), key)
     return (rows[0], "") if rows else (None, "the row is not in the feature snapshot")
 
 

@@ -1,5 +1,6 @@
 from . import catalog as catalog
 from . import delta as delta
+from . import delta_commit as delta_commit
 from . import delta_input as delta_input
 from . import iceberg_input as iceberg_input
 from . import owners as owners
@@ -23,8 +24,10 @@ from .chunking import rows_after as rows_after
 from .chunking import rows_per_chunk as rows_per_chunk
 from .chunking import rows_within as rows_within
 from .column_stats import TableProof as TableProof
+from .column_stats import Tally as Tally
 from .column_stats import compute_table_proof as compute_table_proof
 from .column_stats import proof_differences as proof_differences
+from .column_stats import tally_file as tally_file
 from .copying import copy_data as copy_data
 from .diagnosis import Diagnosis as Diagnosis
 from .diagnosis import RootState as RootState
@@ -33,11 +36,6 @@ from .disk import SpillFolder as SpillFolder
 from .disk import free_bytes as free_bytes
 from .engine import Engine as Engine
 from .engine import EngineResources as EngineResources
-from .engine import SqlMistakes as SqlMistakes
-from .engine import UpTo as UpTo
-from .engine import View as View
-from .engine import Within as Within
-from .engine import is_number as is_number
 from .file_columns import AS_THEY_ARE as AS_THEY_ARE
 from .file_columns import FileColumn as FileColumn
 from .file_columns import SourceColumns as SourceColumns
@@ -75,6 +73,7 @@ from .places.tables import write_rows as write_rows
 from .plan import Canary as Canary
 from .plan import Challenger as Challenger
 from .plan import DaysSeen as DaysSeen
+from .plan import FeatureParts as FeatureParts
 from .plan import InputFile as InputFile
 from .plan import Piece as Piece
 from .plan import Plan as Plan
@@ -98,6 +97,7 @@ from .receipt import Cost as Cost
 from .receipt import InputResult as InputResult
 from .receipt import KeyHash as KeyHash
 from .receipt import ModelResult as ModelResult
+from .receipt import PartsResult as PartsResult
 from .receipt import Promotion as Promotion
 from .receipt import Receipt as Receipt
 from .receipt import RejectResult as RejectResult
@@ -117,6 +117,7 @@ from .run_folder import HELD as HELD
 from .run_folder import RunFolder as RunFolder
 from .run_folder import read_plan as read_plan
 from .snapshots import LiveFile as LiveFile
+from .sql_checks import read_variables as read_variables
 from .sql_checks import repeatable_select as repeatable_select
 from .sql_columns import EVERY as EVERY
 from .sql_columns import compared_columns as compared_columns
@@ -125,10 +126,12 @@ from .sql_columns import named_columns as named_columns
 from .sql_columns import named_views as named_views
 from .sql_columns import used_columns as used_columns
 from .sql_columns import with_names as with_names
+from .sql_mistakes import SqlMistakes as SqlMistakes
 from .sql_order import ordered_select as ordered_select
 from .sql_order import sorted_select as sorted_select
 from .sql_text import literal as literal
 from .sql_text import quote_identifier as quote_identifier
+from .sql_types import is_number as is_number
 from .staging import FEATURE_GROUP_ROWS as FEATURE_GROUP_ROWS
 from .staging import StagedFile as StagedFile
 from .staging import as_stored as as_stored
@@ -178,4 +181,7 @@ from .variant_file import write_model as write_model
 from .variant_file import write_variant as write_variant
 from .versions import NOT_INSTALLED as NOT_INSTALLED
 from .versions import library_versions as library_versions
+from .views import UpTo as UpTo
+from .views import View as View
+from .views import Within as Within
 from .walk import Walk as Walk

@@ -17,13 +17,14 @@ import pyarrow as pa
 from nightscore.common import Broken, Workspace, open_workspace
 from nightscore.scorers import read_hardware
 from nightscore.store import delta, storage
-from nightscore.store.engine import Among, EngineResources, View
+from nightscore.store.engine import EngineResources
 from nightscore.store.memory_budget import machine_budget
 from nightscore.store.query import run_query
 from nightscore.store.receipt import Receipt
 from nightscore.store.receipt_rows import RECEIPTS, CatalogEntry, read_rows
 from nightscore.store.snapshots import LiveFile, Snapshot
 from nightscore.store.storage import Place, local_files
+from nightscore.store.views import Among, View
 
 RESTATEMENTS, RESTATED_ROWS = "restatements", "restated_rows"
 RESTATEMENT_SCHEMAS: Mapping[str, pa.Schema] = {  # without the partition `day`

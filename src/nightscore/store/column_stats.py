@@ -4,6 +4,7 @@ Sums are exact: floating-point numbers are added as integers and rounded once, a
 not depend on the order of rows, on threads, or on the engine that adds them up another time.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
@@ -50,6 +51,31 @@ class Tally:
         if len(values):
             self._add(values)
 
+    def merge(self, other: "Tally") -> None:
+        """Count the rows of another tally of the same column, too: sums are exact, so in any order."""
+        self.nulls, self.nans = self.nulls + other.nulls, self.nans + other.nans
+        self.infinite += other.infinite
+        self.bounds += other.bounds
+        with localcontext(prec=MAX_DIGITS):
+            self.total += other.total
+
+    def state(self) -> dict[str, Any]:
+        """The counts as JSON, from which `restored` makes them again."""
+        ends = [str(min(self.bounds)), str(max(self.bounds))] if self.bounds else []
+        return {
+            "nulls": self.nulls, "nans": self.nans, "total": str(self.total),
+            "infinite": str(self.infinite), "bounds": ends,
+        }  # fmt: skip
+
+    @classmethod
+    def restored(cls, kind: pa.DataType, state: Mapping[str, Any]) -> "Tally":
+        """A tally of a column of a type, from its state."""
+        tally, element = cls(kind), _element(kind)
+        tally.nulls, tally.nans, tally.infinite = state["nulls"], state["nans"], float(state["infinite"])
+        tally.total = Decimal(state["total"]) if pa.types.is_decimal(element) else int(state["total"])
+        tally.bounds = [_value(element, text) for text in state["bounds"]]
+        return tally
+
     def proof(self) -> ColumnProof:
         """The counts as a receipt holds them: numbers as texts, which are exact in every reader."""
         if not self.bounds and not self.infinite and not self.nans:
@@ -81,8 +107,12 @@ class Tally:
     def _sum(self) -> str:
         if self.infinite:
             return _text(self.infinite) or ""
-        floating = pa.types.is_floating(_element(self.kind))
-        return str(float(Fraction(int(self.total), 2**-LOWEST)) if floating else self.total)
+        if not pa.types.is_floating(_element(self.kind)):
+            return str(self.total)
+        try:
+            return str(float(Fraction(int(self.total), 2**-LOWEST)))
+        except OverflowError:  # as IEEE 754 has it: finite numbers whose sum no float64 holds
+            return str(math.copysign(math.inf, self.total))
 
 
 def exact_float_sum(values: npt.NDArray[np.float64]) -> int:
@@ -130,14 +160,21 @@ def compute_table_proof(
         Broken: a page is damaged, or a row is of another run.
     """
     tallies: dict[str, Tally] = {}
-    rows = 0
-    for path, shown in files:
-        with open_staged(path, shown) as file:
-            rows += file.metadata.num_rows
-            for group in range(file.num_row_groups):
-                _add_group(tallies, file.read_row_group(group), shown, run_id)
+    rows = sum(tally_file(path, shown, run_id, tallies) for path, shown in files)
     columns = {name: tally.proof() for name, tally in tallies.items()}
     return TableProof(rows, tuple(sha256 or (file_sha256(path) for path, _ in files)), columns)
+
+
+def tally_file(path: Path, shown: str, run_id: str, tallies: dict[str, Tally]) -> int:
+    """Count a file's rows in the tallies of its columns, which are made where need be; gives how many.
+
+    Raises:
+        Broken: a page is damaged, or a row is of another run.
+    """
+    with open_staged(path, shown) as file:
+        for group in range(file.num_row_groups):
+            _add_group(tallies, file.read_row_group(group), shown, run_id)
+        return int(file.metadata.num_rows)
 
 
 def proof_differences(recorded: Mapping[str, ColumnProof], counted: Mapping[str, ColumnProof]) -> list[str]:
@@ -169,6 +206,15 @@ def _add_group(tallies: dict[str, Tally], group: pa.Table, shown: str, run_id: s
 
 def _element(kind: pa.DataType) -> pa.DataType:
     return _element(kind.value_type) if pa.types.is_list(kind) else kind
+
+
+def _value(kind: pa.DataType, text: str) -> Any:
+    """What `str` made a text of."""
+    if pa.types.is_boolean(kind):
+        return text == "True"
+    if pa.types.is_decimal(kind):
+        return Decimal(text)
+    return float(text) if pa.types.is_floating(kind) else int(text)
 
 
 def _text(value: Any) -> str | None:

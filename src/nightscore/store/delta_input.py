@@ -1,4 +1,4 @@
-"""Delta Lake tables of other engines, read at one version; beside `delta` the one module with deltalake.
+"""Delta Lake tables of other engines, at one version; with `delta` and `delta_commit` the home of deltalake.
 
 Which files count and which values their partitions have is what the log says. What would need more than whole
 files (deletion vectors) or is not known here is refused by its name.

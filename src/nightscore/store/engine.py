@@ -6,100 +6,26 @@ runs. DuckDB promises no privilege boundary inside its process, so this is a sec
 who may write job folders is the first.
 """
 
-import datetime as dt
-import re
 import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import duckdb
 import pyarrow as pa
 
-from nightscore.common import Broken, NotYet, byte_size, link_or_copy
+from nightscore.common import NotYet, byte_size, first_line, link_or_copy
 from nightscore.store.disk import SpillFolder, free_bytes, spill_limit
-from nightscore.store.file_columns import FileColumns, FolderGiven, parquet_source
-from nightscore.store.folder_columns import DAY
+from nightscore.store.sql_mistakes import NoRoomError, SqlMistakes, is_of_the_disk
 from nightscore.store.sql_text import literal, quote_identifier
-from nightscore.store.text_files import TextColumns, text_source
+from nightscore.store.sql_types import is_narrow
+from nightscore.store.views import View, from_sql, seen_as, where_sql
 
 BATCH_ROWS, VECTOR_ROWS = 32_768, 2_048  # the latter is DuckDB's own step: it gives no smaller batches
-NUMBER_TYPES = frozenset({  # and DECIMAL(…)
-    "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
-    "UHUGEINT", "FLOAT", "DOUBLE",
-})  # fmt: skip
-NARROW = frozenset({"BOOLEAN", "DATE", "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "UUID"})
-FLOATING = re.compile(r"\b(FLOAT|DOUBLE)\b")  # in a type; a field of that name does no harm
-WIDE = re.compile(r"DECIMAL\(38, ?0\)((?:\[\])*)")  # as a table stores a HUGEINT, and lists of such
-SAID = re.compile(
-    r"Conversion Error: Could not convert string '(two rows are alike [^']*)' to BOOL.*", re.DOTALL
-)
-GONE = re.compile(r'Cannot access file "([^"]*[.]parquet)/[*][*]/[*][.]parquet"')  # it takes it for a folder
 NO_ROOM = ("max_temp_directory_size", "failed to offload", "No space left on device")
-
-
-@dataclass(frozen=True)
-class UpTo:
-    """A column, and the greatest value of it with which a row is seen."""
-
-    column: str
-    value: dt.date  # or an instant
-
-
-@dataclass(frozen=True)
-class Within:
-    """A column of a type (DATE, or a timestamp), and the first and last day with which a row is seen."""
-
-    column: str
-    kind: str
-    first: dt.date
-    last: dt.date
-
-    @property
-    def sql(self) -> str:
-        """The condition: of the column itself, so that statistics of files and row groups are asked."""
-        name, after = quote_identifier(self.column), self.last + dt.timedelta(days=1)
-        first, end = (f"CAST({literal(day.isoformat())} AS {self.kind})" for day in (self.first, after))
-        return f"{name} >= {first} AND {name} < {end}"
-
-
-@dataclass(frozen=True)
-class Among:
-    """A column, and the texts of it with which a row is seen."""
-
-    column: str
-    values: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class View:
-    """Parquet files under one name. `partition` is a hive key in their paths, seen as a DATE column.
-
-    `folder_types` (name -> DuckDB type) are the columns that folders give, where there are more than that,
-    `folder_sql` what gets them where their names are no hive folders'.
-    `columns` (name -> DuckDB type) describes the view while it has no files. With `up_to` or `among` only
-    some rows are seen, `within` those of some days; `text` says how files are read that are no Parquet.
-    Where files have not all columns alike, `by_name` gives null for those that one lacks, or `by_file` says
-    file by file what is read of it.
-    In files of ours, `stored`, a DECIMAL(38, 0) is the HUGEINT that it was before it was stored.
-    """
-
-    name: str
-    files: tuple[Path, ...]
-    partition: str | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
-    up_to: tuple[UpTo, ...] = ()
-    among: Among | None = None
-    by_name: bool = False
-    folder_types: Mapping[str, str] = field(default_factory=dict)
-    folder_sql: Mapping[str, str] = field(default_factory=dict)
-    within: Within | None = None
-    text: TextColumns | None = None
-    stored: bool = False
-    by_file: Mapping[Path, FileColumns] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -203,9 +129,9 @@ class Engine:
     def _create(self, view: View) -> None:
         name = quote_identifier(view.name)
         with SqlMistakes(view.name if view.files else f"input {view.name}, columns"):
-            source = _source(view)
-            seen = _seen_as(self.types(f"SELECT * FROM {source}"), view)
-            self._connection.execute(f"CREATE VIEW {name} AS SELECT *{seen} FROM {source}{_where(view)}")
+            source = from_sql(view)
+            seen = seen_as(self.types(f"SELECT * FROM {source}"), view)
+            self._connection.execute(f"CREATE VIEW {name} AS SELECT *{seen} FROM {source}{where_sql(view)}")
 
     def define(self, name: str, select: str) -> None:
         """Make a SELECT a view that later SQL of this engine can read."""
@@ -270,8 +196,8 @@ class Engine:
         except OSError as error:  # as Arrow hands on what DuckDB says after the first batch
             raise self._explained(_of_reader(error)) from error
         except duckdb.Error as error:
-            if _is_of_the_disk(error):
-                raise NotYet(str(error).strip().partition("\n")[0]) from error
+            if is_of_the_disk(error):
+                raise NotYet(first_line(error)) from error
             raise self._explained(error) from error
 
     def expire(self) -> None:
@@ -283,7 +209,7 @@ class Engine:
         text, kind = str(error), type(error)
         if self._late.is_set():
             return duckdb.InterruptException("stopped: it took longer than limits.time in job.yaml allows")
-        reason = text.strip().partition("\n")[0]
+        reason = first_line(error)
         if any(mark in text for mark in NO_ROOM):
             left, folder = free_bytes(self._temp.path), self._temp.path.parent
             return NoRoomError(
@@ -305,73 +231,9 @@ class Engine:
             return self._connection.sql(_bare(select), params=list(values) or None)
 
 
-def _where(view: View) -> str:
-    """Which rows of a view are seen, as SQL."""
-    terms = []
-    for bound in view.up_to:
-        kind = "TIMESTAMPTZ" if isinstance(bound.value, dt.datetime) else "DATE"
-        value = f"CAST({literal(bound.value.isoformat())} AS {kind})"
-        terms.append(f"{quote_identifier(bound.column)} <= {value}")
-    if view.within is not None:
-        terms.append(view.within.sql)
-    if view.among is not None:
-        values = ", ".join(map(literal, view.among.values))
-        terms.append(f"{quote_identifier(view.among.column)} IN ({values})")
-    return f" WHERE {' AND '.join(terms)}" if terms else ""
-
-
 def _expire(reference: "weakref.ref[Engine]") -> None:
     if engine := reference():
         engine.expire()
-
-
-class NoRoomError(duckdb.OutOfMemoryException):
-    """There is not as much temporary disk as a statement needs: later there may be."""
-
-
-class SqlMistakes:
-    """A context in which DuckDB's errors become ours, with the place they come from in front."""
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, duckdb.Error):
-            raise _translated(error, self._where) from error
-
-
-def _source(view: View) -> str:
-    """What a view's rows come from, in a FROM: its files, or nothing in the columns that it would have."""
-    if not view.files:
-        columns = ", ".join(f"CAST(NULL AS {t}) AS {quote_identifier(c)}" for c, t in view.columns.items())
-        return f"(SELECT {columns} WHERE false)"
-    folders = view.folder_types or ({view.partition: DAY} if view.partition else {})
-    # The files stand in the text, and not in a variable, which SQL of a job could read.
-    if view.text:
-        return text_source(view.files, view.text, folders, view.folder_sql)
-    given = FolderGiven(folders, view.folder_sql)
-    return parquet_source(view.files, view.by_file, given, view.by_name)
-
-
-def _seen_as(columns: Mapping[str, str], view: View) -> str:
-    """SQL that gives some columns otherwise than they are read.
-
-    What holds floats, lists and structs of them too, stands behind a TRY, which changes no value, and hides
-    from the optimizer what a footer says of them. And a HUGEINT, such as a sum of integers, is stored as a
-    DECIMAL(38, 0): one of 38 digits has no room for places, and DuckDB takes `CASE WHEN a THEN s ELSE 0.5
-    END` for 1.
-    """
-    seen = {}
-    for column, kind in columns.items():
-        name = quote_identifier(column)
-        if FLOATING.search(kind) and view.files and view.text is None:
-            seen[name] = f"TRY({name})"
-        elif view.stored and (lists := WIDE.fullmatch(kind)):
-            seen[name] = f"CAST({name} AS HUGEINT{lists[1]})"
-    return f" REPLACE ({', '.join(f'{sql} AS {name}' for name, sql in seen.items())})" if seen else ""
 
 
 def _of_reader(error: OSError) -> duckdb.Error:
@@ -379,29 +241,8 @@ def _of_reader(error: OSError) -> duckdb.Error:
     return (duckdb.OutOfMemoryException if text.startswith("Out of Memory") else duckdb.Error)(text)
 
 
-def _translated(error: duckdb.Error, where: str) -> Exception:
-    text = SAID.sub(r"\1", str(error).strip())
-    if isinstance(error, NoRoomError) or _is_of_the_disk(error):
-        return NotYet(f"{where}: {text}")
-    if gone := GONE.search(text):
-        return Broken(
-            f"{where}: {gone[1]} is gone: another program has removed it, such as a VACUUM below the table's "
-            "retention. `nightscore verify` names the days that lack files; `nightscore run JOB --day DAY "
-            "--force` publishes one again"
-        )
-    if isinstance(error, duckdb.PermissionException):
-        text += "\nA job's SQL sees its inputs by their names, cut at the day, and no other file"
-    return Broken(f"{where}: {text}")
-
-
-def _is_of_the_disk(error: duckdb.Error) -> bool:
-    """Whether a disk could not be read, which it may be the next time; and no file is to blame."""
-    return isinstance(error, duckdb.IOException) and "Input/output error" in str(error)
-
-
 def _are_narrow(relation: duckdb.DuckDBPyRelation) -> bool:
-    """Whether no column's values can be of any size, as texts, lists and what holds such are."""
-    return all(str(kind) in NARROW or is_number(str(kind)) for kind in relation.types)
+    return all(is_narrow(str(kind)) for kind in relation.types)
 
 
 def _bare(select: str) -> str:
@@ -420,8 +261,3 @@ def arrow_types(schema: pa.Schema) -> dict[str, str]:
     with duckdb.connect() as connection:
         relation = connection.from_arrow(schema.empty_table())
         return {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}
-
-
-def is_number(kind: str) -> bool:
-    """Whether a column of this DuckDB type holds numbers."""
-    return kind in NUMBER_TYPES or (kind.startswith("DECIMAL(") and kind.endswith(")"))

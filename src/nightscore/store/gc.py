@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nightscore.common import Workspace, remove_path
-from nightscore.store import catalog, delta, storage
+from nightscore.store import catalog, delta, delta_commit, storage
 from nightscore.store.catalog import RESTATEMENTS, Pinned
 from nightscore.store.log_files import committed_files, spare_checkpoints
 from nightscore.store.outcome import COLLECTED, PUBLISH
@@ -87,7 +87,8 @@ def _in_runs(folders: list[RunFolder], kept: set[str], state: Pinned) -> Iterato
         published = [run.path / name for name in PUBLISHED]
         yield from ((path, "published, lies in its table") for path in published if _is_there(path))
         if run.run_id not in in_force:
-            features = (run.features, run.features.with_suffix(".sha256"))
+            snapshots = run.snapshots
+            features = (*snapshots, *(path.with_suffix(".sha256") for path in snapshots))
             yield from ((path, "of a run that is no longer in force") for path in features if path.exists())
 
 
@@ -113,7 +114,7 @@ def _tell_receipts(workspace: Workspace) -> None:
     """Let the log tell the receipts of older versions, too, so that no reader opens their files."""
     root = storage.tables(workspace) / RECEIPTS
     if delta.table_exists(root) and (rows := untold(delta.read_snapshot(root))):
-        delta.tell_rows(root, rows)
+        delta_commit.tell_rows(root, rows)
 
 
 def _is_there(path: Place) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nightscore.common import Broken, NightscoreError, Root
+from nightscore.common import Broken, NightscoreError, Root, first_line
 from nightscore.store.bucket_tables import fetch, place_in
 from nightscore.store.engine import arrow_types
 from nightscore.store.found import Span
@@ -119,7 +119,7 @@ def _told(shown: str, catalog: str | None) -> Iterator[None]:
     except NightscoreError:
         raise
     except Exception as error:  # pyiceberg's own, and whatever its parsers and catalogs raise
-        text = (str(error) or type(error).__name__).splitlines()[0]
+        text = first_line(error)
         raise Broken(f"{shown}: can't be read: {_without_secrets(text, catalog)}") from None
 
 

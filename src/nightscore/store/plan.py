@@ -125,6 +125,18 @@ class Canary:
 
 
 @dataclass(frozen=True)
+class FeatureParts:
+    """That the features SQL is run in `parts` parts, from 0; `compared` is held to the whole query.
+
+    `split_by` is the column by whose md5 they differ, "" where the SQL itself says what a part has.
+    """
+
+    parts: int
+    compared: int
+    split_by: str = ""
+
+
+@dataclass(frozen=True)
 class Restate:
     """That a published day is to be published again: why, and by whom. Both go into the receipt."""
 
@@ -167,7 +179,7 @@ class Plan:
     `as_reported` are the inputs whose days are read as they were first published, each with those of its days
     that were published again since (ISO 8601). `widened` says of inputs whose files are not alike which
     columns are read in a wider type than a file's, or as null; `snapshots` which snapshot is read of each
-    input that is a table of another engine.
+    input that is a table of another engine. `parts` is there where the features SQL is run in parts.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # of its parts, too: no plan of a later version
@@ -220,6 +232,7 @@ class Plan:
     peak_memory: int = 0
     reason: str = ""
     format: int = FORMAT
+    parts: FeatureParts | None = None
 
     @property
     def rows(self) -> int:
@@ -233,7 +246,10 @@ class Plan:
 
     def to_json(self) -> str:
         """The plan as JSON text; `plan_from_json` reads it."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+        document = dataclasses.asdict(self)
+        if self.parts is None:  # so that a job without parts has the plans that it had
+            del document["parts"]
+        return json.dumps(document, sort_keys=True)
 
 
 @functools.cache

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from nightscore.common import Broken
-from nightscore.store.engine import Engine, EngineResources, SqlMistakes, View
+from nightscore.store.engine import Engine, EngineResources
 from nightscore.store.sql_checks import single_select
+from nightscore.store.sql_mistakes import SqlMistakes
+from nightscore.store.views import View
 
 BATCH_ROWS = 65_536  # of a result without a limit
 VECTOR_ROWS = 2_048  # of one with a limit: DuckDB's own step

@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from nightscore.store.formats import refuse_later_format
 from nightscore.store.plan import Canary, DaysSeen, TriedVariant
@@ -208,6 +208,28 @@ class ScoreSample(Part):
         return f"{self.rows:,} rows scored again alone by {self.by}: at most {self.difference:.2g} away"
 
 
+class PartsResult(Part):
+    """That the features were made in `parts` parts, of which one was held to the whole query, row by row.
+
+    `split_by` is the column by whose md5 they differ, "" where the SQL itself says what a part has;
+    `compared` is the part's number, from 0, with its `rows`; `cpu_seconds` are those of the whole query. Rows
+    and key hash of all parts together are those of the whole query.
+    """
+
+    parts: int
+    split_by: str
+    compared: int
+    rows: int
+    cpu_seconds: float = 0.0
+
+    def __str__(self) -> str:
+        by = f" by {self.split_by}" if self.split_by else ""
+        return (
+            f"{self.parts:,} parts{by}: together the keys of the whole query; the {self.rows:,} rows of part "
+            f"{self.compared} are, row by row, those of it"
+        )
+
+
 class ReplayResult(Part):
     """Rejects of an earlier run that were scored again; its other rows were carried over, as they were.
 
@@ -271,6 +293,7 @@ class Receipt(Part):
     those whose files were not alike, with the columns that were read in a wider type, or as null;
     `snapshots` which snapshot was read of each table of another engine. `sql` is
     `approximate` where the job says that its bytes may depend on memory, threads and the layout of files.
+    `parts` is there where the features SQL was run in parts, and is not written where not.
     """
 
     job: str
@@ -301,6 +324,7 @@ class Receipt(Part):
     value_lost: Mapping[str, int] = {}
     released: Release | None = None
     score_sample: ScoreSample | None = None
+    parts: PartsResult | None = None
     replayed: ReplayResult | None = None
     closed: bool = False
     known_at: str = ""
@@ -324,6 +348,13 @@ class Receipt(Part):
         # Before anything else is read: LaterFormat is no ValueError, so that pydantic lets it through.
         if isinstance(document, dict):
             refuse_later_format(document.get("format"))
+        return document
+
+    @model_serializer(mode="wrap")
+    def _without_parts(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        document: dict[str, Any] = whole(self)
+        if self.parts is None:  # so that a job without parts has the receipts that it had
+            document.pop("parts", None)
         return document
 
     def to_json(self, indent: int | None = None) -> str:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from nightscore.common import Broken
+from nightscore.common import Broken, first_line
 from nightscore.store.formats import LaterFormat
 from nightscore.store.receipt import Receipt
 from nightscore.store.snapshots import Snapshot
@@ -58,7 +58,7 @@ class CatalogEntry:
         except (OSError, pa.ArrowException, ValueError, IndexError, TypeError) as error:
             raise Broken(
                 f"table {RECEIPTS}: {self.file.name}, the receipt of {self.job} {self.day}, is damaged: "
-                f"{str(error).splitlines()[0]}"
+                f"{first_line(error)}"
             ) from error
 
     def _as_listed(self, receipt: Receipt) -> Receipt:
@@ -187,6 +187,4 @@ def _columns(file: Place) -> dict[str, Sequence[Any]]:
 
 
 def _damaged(file: Place, error: Exception) -> Broken:
-    return Broken(
-        f"table {RECEIPTS}: {file.parent.name}/{file.name} is damaged: {str(error).splitlines()[0]}"
-    )
+    return Broken(f"table {RECEIPTS}: {file.parent.name}/{file.name} is damaged: {first_line(error)}")

@@ -1,7 +1,8 @@
 """The folder of one run, `data/runs/<job>/<day>/<run_id>/`: what it planned, staged and published.
 
 plan.json            what is scored; a run that was killed is taken up where it stopped
-features.parquet     the rows as they were scored, where SQL made them
+features.parquet     the rows as they were scored, where SQL made them; features-<part>.parquet in parts
+begun.json, compared.json    what parts are made for, and what one of them and the whole query have in common
 scores/<hash>.parquet, rejects/<hash>.parquet     of a piece: what was scored, and what could not be
 decide/<table>.parquet, rejects.parquet           staged: unique, immutable, unread by others
 scored.json          what a process that scores for others has staged, with its times; nobody decides by it
@@ -30,6 +31,8 @@ from nightscore.store.staging import StagedFile
 from nightscore.store.storage import Place
 
 HELD = "held.json"
+PART = "features-"  # and its number: the name of a snapshot of a part
+SAME = ("fingerprint", "versions", "seen", "limit", "inputs", "replay_of")  # of plans that do the same
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,27 @@ class RunFolder:
     def features(self) -> Place:
         """The feature snapshot."""
         return self.path / "features.parquet"
+
+    def part(self, number: int) -> Place:
+        """The snapshot of one part of the features."""
+        return self.path / f"{PART}{number:05}.parquet"
+
+    @property
+    def snapshots(self) -> list[Place]:
+        """The feature snapshot, or those of its parts in their order, as far as they are there."""
+        if self.features.exists():
+            return [self.features]
+        return sorted(self.path.glob(f"{PART}*.parquet"), key=lambda path: path.name)
+
+    @property
+    def begun(self) -> Place:
+        """The plan as far as it is known before a row is read; written where features are made in parts."""
+        return self.path / "begun.json"
+
+    @property
+    def compared(self) -> Place:
+        """What came of holding a part of the features to the whole query."""
+        return self.path / "compared.json"
 
     @property
     def receipt(self) -> Place:
@@ -98,6 +122,10 @@ class RunFolder:
     def scored(self) -> Place:
         """What the latest job of a cluster has staged: staged files as JSON."""
         return self.path / "scored.json"
+
+    def proof(self, fingerprint: str) -> Place:
+        """What was proven of the staged file of a piece, where it was scored."""
+        return self.path / "proofs" / f"{fingerprint}.json"
 
     def decided(self, table: str) -> Place:
         """The staged file of a decision table."""
@@ -167,7 +195,7 @@ class RunFolder:
 
     def remove_scored(self) -> None:
         """Remove what is staged of pieces: they are scored again."""
-        for folder in ("scores", "rejects"):
+        for folder in ("scores", "rejects", "proofs"):
             with contextlib.suppress(Broken):
                 (self.path / folder).remove()
 
@@ -236,11 +264,25 @@ def find_unfinished_plan(workspace: Workspace, new: Plan) -> Plan | None:
         if run.finished or not run.plan.exists():
             continue
         plan = read_plan(run.plan)
-        # The inputs too: a file restored with its old time is the same cause, but not what was read.
-        same = ("fingerprint", "versions", "seen", "limit", "inputs", "replay_of")
-        if plan and all(getattr(plan, name) == getattr(new, name) for name in same):
+        if plan and _does_same(plan, new):
             return plan
     return None
+
+
+def find_begun(workspace: Workspace, new: Plan) -> str:
+    """The name of a run that was stopped while it made the parts of the features of `new`; "" for none."""
+    for run in reversed(list_run_folders(workspace, new.job, date.fromisoformat(new.day))):
+        if run.finished or run.plan.exists() or not run.begun.exists():
+            continue
+        plan = read_plan(run.begun)
+        if plan and _does_same(plan, new):
+            return run.run_id
+    return ""
+
+
+def _does_same(plan: Plan, new: Plan) -> bool:
+    # The inputs too: a file restored with its old time is the same cause, but not what was read.
+    return all(getattr(plan, name) == getattr(new, name) for name in SAME)
 
 
 def read_plan(path: Place) -> Plan | None:
@@ -256,9 +298,13 @@ def record(path: Place, text: str) -> None:
     path.create_text(text)
 
 
-def save_plan(run: RunFolder, plan: Plan) -> None:
-    """Keep a plan, so that a run that is killed from here on is taken up where it stopped."""
+def save_plan(run: RunFolder, plan: Plan) -> Plan:
+    """Keep a plan, so that a run that is killed from here on is taken up where it stopped.
+
+    Gives the plan that is kept: another process that had begun the same run may have been first.
+    """
     record(run.plan, plan.to_json())
+    return plan if plan.parts is None else read_plan(run.plan) or plan
 
 
 def new_run_id(fingerprint: str, now: float) -> str:

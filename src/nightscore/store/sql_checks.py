@@ -15,7 +15,7 @@ import duckdb
 
 from nightscore.common import Broken, clipped
 from nightscore.store import sql_functions as known
-from nightscore.store.engine import SqlMistakes
+from nightscore.store.sql_mistakes import SqlMistakes
 
 VOLATILE_NAMES = frozenset(
     {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"}
@@ -193,6 +193,13 @@ def _refuse_unknown_variables(tree: object, where: str, variables: Sequence[str]
             near = difflib.get_close_matches(name, variables, 1)
             hint = f"did you mean '{near[0]}'?" if near else f"allowed: {', '.join(variables)}"
             raise Broken(f"{where}: getvariable({clipped(name)}): the job has no such parameter; {hint}")
+
+
+def read_variables(sql: str, where: str) -> set[str]:
+    """The names, in lower case, that a SELECT reads with getvariable. Broken: it is no single SELECT."""
+    nodes = nodes_of(parse_select(sql, where))
+    calls = (node for node in nodes if node.get("function_name") == "getvariable")
+    return {str(text_of(arguments_of(call)[:1])).lower() for call in calls}
 
 
 def _aggregates_of_lists(tree: object, where: str) -> Iterator[str]:

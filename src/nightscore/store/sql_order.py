@@ -16,16 +16,29 @@ What has no ORDER BY, and is nothing without, is refused.
 """
 
 import copy
-import json
-from collections.abc import Iterator, Sequence
-from functools import cache, lru_cache
-from typing import Any
+from collections.abc import Sequence
+from functools import lru_cache
 
 from nightscore.common import Broken
 from nightscore.store import sql_functions as known
 from nightscore.store.sql_checks import arguments_of, nodes_of, parse_select, unparse_select
+from nightscore.store.sql_nodes import (
+    Node,
+    append_terms,
+    column_of,
+    distinct,
+    first_select,
+    has_star,
+    is_query,
+    key_of,
+    name_of,
+    own_nodes,
+    snippet,
+    sortable,
+    terms_of,
+    text_of,
+)
 
-Node = dict[str, Any]
 WHOLE = ("UNBOUNDED_PRECEDING", "UNBOUNDED_FOLLOWING")
 APPROXIMATE = "; or say sql: approximate in job.yaml, and its bytes may depend on memory, threads and files"
 TIE = (
@@ -52,7 +65,7 @@ def sorted_select(sql: str, where: str) -> str:
         Broken: it is no SELECT.
     """
     tree = parse_select(sql, where)
-    if _terms(tree["statements"][0]["node"]):
+    if terms_of(tree["statements"][0]["node"]):
         return sql
     return f"({unparse_select(tree, where)}) ORDER BY ALL"  # in brackets two columns may have one name
 
@@ -61,7 +74,7 @@ def sorted_select(sql: str, where: str) -> str:
 def _ordered(sql: str, where: str) -> str:
     tree = parse_select(sql, where)
     before = copy.deepcopy(tree)
-    queries = [_Query(node, where) for node in nodes_of(tree) if _is_query(node)]
+    queries = [_Query(node, where) for node in nodes_of(tree) if is_query(node)]
     for query in queries:
         query.order()
     for query in queries:  # of those inside others, too: a subquery that was changed names a column
@@ -79,7 +92,7 @@ class _Query:
     def keep_names(self) -> None:
         """Give the columns without an AS the names that they had before."""
         for column, name in self._names:
-            if not column["alias"] and _text(column) != name:
+            if not column["alias"] and text_of(column) != name:
                 column["alias"] = name
 
     def order(self) -> None:
@@ -87,31 +100,31 @@ class _Query:
         source = self.node.get("from_table")
         parts = [[value for key, value in self.node.items() if key not in {"from_table", "modifiers"}]]
         parts[0].append(self.node["modifiers"])
-        parts += [[node] for node in _own_nodes(source) if node.get("type") == "PIVOT"]
+        parts += [[node] for node in own_nodes(source) if node.get("type") == "PIVOT"]
         for part in parts:
-            self._order_calls([node for node in _own_nodes(part) if "function_name" in node])
+            self._order_calls([node for node in own_nodes(part) if "function_name" in node])
         self._refuse_positional(source)
         self._order_rows()
 
     def _unnamed(self) -> list[tuple[Node, str]]:
         """The columns without an AS that may change, each with its name; of several in a PIVOT, too."""
-        pivots = [node for node in _own_nodes(self.node.get("from_table")) if node.get("type") == "PIVOT"]
+        pivots = [node for node in own_nodes(self.node.get("from_table")) if node.get("type") == "PIVOT"]
         several = [p["aggregates"] for p in pivots if len(p["aggregates"]) > 1]  # a single one names nothing
         columns = [*self.node.get("select_list", []), *(column for columns in several for column in columns)]
         unnamed = [c for c in columns if not c["alias"] and _depends(c)]
-        return [(c, _text(c)) for c in unnamed if not _has_star(c)]
+        return [(c, text_of(c)) for c in unnamed if not has_star(c)]
 
     def _order_calls(self, calls: Sequence[Node]) -> None:
         plain = [call for call in calls if call["class"] == "FUNCTION"]
-        chosen = [call for call in plain if _name(call) in known.CHOOSING | known.ORDERED]
-        beside = _distinct([a for call in chosen for a in _sortable(call)])
+        chosen = [call for call in plain if name_of(call) in known.CHOOSING | known.ORDERED]
+        beside = distinct([a for call in chosen for a in sortable(call)])
         for call in plain:
             self._order_call(call, beside)
         for window in (call for call in calls if call["class"] == "WINDOW"):
             self._order_window(window)
 
     def _order_call(self, call: Node, beside: list[Node]) -> None:
-        name, orders = _name(call), call["order_bys"]["orders"]
+        name, orders = name_of(call), call["order_bys"]["orders"]
         if name in known.UNORDERED:
             self._refuse(f"{name} depends on the order of rows: write {known.UNORDERED[name]}")
         if name in known.ORDERED:
@@ -119,30 +132,30 @@ class _Query:
         if name == "mode" and not call["arguments"]:  # mode() WITHIN GROUP (ORDER BY x)
             call["arguments"] = [{"name": "", "expression": order["expression"]} for order in orders]
         if name in known.SUMS or (name in known.CHOOSING | known.ORDERED and call["distinct"]):
-            _append(orders, _sortable(call))
+            append_terms(orders, sortable(call))
         elif name in known.CHOOSING | known.ORDERED and not _is_decided(call, beside):
-            _append(orders, beside)
+            append_terms(orders, beside)
 
     def _hold_to_order(self, call: Node, orders: list[Node]) -> None:
         """Raise `Broken` unless a list has an ORDER BY; ARRAY(SELECT …) has it in that SELECT."""
         if orders:
             return
         inner = (self.node.get("from_table") or {}).get("subquery", {}).get("node", {})
-        if [a["class"] for a in arguments_of(call)] == ["POSITIONAL_REFERENCE"] and _terms(inner):
+        if [a["class"] for a in arguments_of(call)] == ["POSITIONAL_REFERENCE"] and terms_of(inner):
             _Query(inner, self.where).complete_order()
             return
-        name = _name(call)
+        name = name_of(call)
         self._refuse(f"{name}(x) depends on the order of rows: write {name}(x ORDER BY …)")
 
     def _order_window(self, window: Node) -> None:
-        name, orders = _name(window), window["arg_orders"]
+        name, orders = name_of(window), window["arg_orders"]
         counts = name in known.POSITIONS or _by_rows(window)
         taking = name in known.ORDERED and not orders
         if (counts or taking) and not window["orders"] and not orders:
             self._refuse(f"{name} depends on the order of rows: write {name}(…) OVER (… ORDER BY …)")
         total = self._is_total(window)  # as it is written: what is appended orders no frame
         if name in known.SUMS | known.CHOOSING or (name in known.ORDERED and orders):
-            _append(orders, _sortable(window))
+            append_terms(orders, sortable(window))
         if (counts or taking) and not total:
             _stop_at_ties(window, name)
 
@@ -154,18 +167,18 @@ class _Query:
         deciding = window["orders"] if _by_rows(window) else window["arg_orders"] or window["orders"]
         terms = [*window["partitions"], *(order["expression"] for order in deciding)]
         said = {
-            _key(term) for term in terms if term["class"] != "CONSTANT"
+            key_of(term) for term in terms if term["class"] != "CONSTANT"
         }  # a 1 is a column only in GROUP BY
-        return all(_key(group) in said for group in groups)
+        return all(key_of(group) in said for group in groups)
 
     def _refuse_positional(self, source: object) -> None:
-        if any(node.get("ref_type") == "POSITIONAL" for node in _own_nodes(source)):
+        if any(node.get("ref_type") == "POSITIONAL" for node in own_nodes(source)):
             self._refuse("a POSITIONAL JOIN depends on the order of rows: join by a column")
 
     def _order_rows(self) -> None:
         """Put a LIMIT and a DISTINCT ON into an order that is total."""
         kinds = {_cut(modifier) for modifier in self.node["modifiers"]} - {""}
-        if kinds and not _terms(self.node):
+        if kinds and not terms_of(self.node):
             cut = min(kinds)
             self._refuse(f"{cut} without ORDER BY depends on the order of rows: write ORDER BY … (or ALL)")
         if kinds:
@@ -173,15 +186,15 @@ class _Query:
 
     def complete_order(self) -> None:
         """Append the columns that it gives to its ORDER BY, so that rows that tie are alike."""
-        terms = _terms(self.node)
-        if _key(terms[0]["expression"]) == _key(_snippet("ALL")["expression"]):
+        terms = terms_of(self.node)
+        if key_of(terms[0]["expression"]) == key_of(snippet("ALL")["expression"]):
             return  # ORDER BY ALL
-        first = _first(self.node)
+        first = first_select(self.node)
         columns = first.get("select_list", [])
-        if not any(map(_has_star, columns)):
-            terms += [_snippet(str(i + 1)) for i in range(len(columns))]
+        if not any(map(has_star, columns)):
+            terms += [snippet(str(i + 1)) for i in range(len(columns))]
         elif first is self.node:
-            terms.append(_snippet("COLUMNS(*)"))
+            terms.append(snippet("COLUMNS(*)"))
         else:
             self._refuse("LIMIT of a UNION of SELECT * has no total order: name the columns")
 
@@ -213,42 +226,13 @@ def _tie_check(message: str) -> Node:
     """The case of no tie, and else the message: by a cast: no other column may name one with `error()`."""
     same, text = "row_number() OVER () = rank() OVER ()", message.replace("'", "''")
     sql = f"SELECT CASE WHEN CASE WHEN {same} THEN true ELSE CAST('{text}' AS BOOLEAN) END THEN NULL END"
-    return copy.deepcopy(_column(sql))
+    return copy.deepcopy(column_of(sql))
 
 
 def _frame() -> Node:
     """The frame that a window has where none is written."""
-    window = _column("SELECT rank() OVER ()")
+    window = column_of("SELECT rank() OVER ()")
     return {key: window[key] for key in ("start", "end", "start_expr", "end_expr", "exclude_clause")}
-
-
-@cache
-def _column(sql: str) -> Node:
-    node: Node = parse_select(sql, "")["statements"][0]["node"]["select_list"][0]
-    return node
-
-
-def _snippet(term: str) -> Node:
-    """A term of an ORDER BY, as parsed."""
-    return copy.deepcopy(_term(term))
-
-
-@cache
-def _term(term: str) -> Node:
-    node: Node = parse_select(f"SELECT 1 ORDER BY {term}", "")["statements"][0]["node"]
-    return _terms(node)[0]
-
-
-def _terms(query: Node) -> list[Node]:
-    """The terms of the ORDER BY of a SELECT."""
-    orders = [m["orders"] for m in query.get("modifiers", []) if m["type"] == "ORDER_MODIFIER"]
-    return orders[0] if orders else []
-
-
-def _first(query: Node) -> Node:
-    """The SELECT that names the columns: of a UNION the first."""
-    inside = query.get("children") or [query.get("left")]
-    return _first(inside[0]) if inside[0] else query
 
 
 def _cut(modifier: Node) -> str:
@@ -258,32 +242,16 @@ def _cut(modifier: Node) -> str:
     return "LIMIT" if modifier["type"].startswith("LIMIT") else ""
 
 
-def _append(orders: list[Node], terms: Sequence[Node]) -> None:
-    """Add terms to an ORDER BY that it has not yet."""
-    said = {_key(order["expression"]) for order in orders}
-    new = [copy.deepcopy(term) for term in terms if _key(term) not in said]
-    orders += [{**_snippet("a"), "expression": term} for term in new]
-
-
-def _sortable(call: Node) -> list[Node]:
-    """The arguments of a call that differ from row to row."""
-    return [argument for argument in arguments_of(call) if argument["class"] != "CONSTANT"]
-
-
 def _is_decided(call: Node, beside: Sequence[Node]) -> bool:
     """Whether rows that tie are alike without an ORDER BY: `arg_min(x, row(t, x))` compares what it takes.
 
     A struct is compared at a third of the cost of sorted arguments.
     """
     by = arguments_of(call)[1:]
-    if len(by) != 1 or _name(by[0]) != "row":
+    if len(by) != 1 or name_of(by[0]) != "row":
         return False
-    said = {_key(term) for term in (by[0], *arguments_of(by[0]))}
-    return all(_key(term) in said for term in beside)
-
-
-def _distinct(terms: Sequence[Node]) -> list[Node]:
-    return list({_key(term): term for term in terms}.values())
+    said = {key_of(term) for term in (by[0], *arguments_of(by[0]))}
+    return all(key_of(term) in said for term in beside)
 
 
 def _by_rows(window: Node) -> bool:
@@ -293,46 +261,4 @@ def _by_rows(window: Node) -> bool:
 
 def _depends(column: Node) -> bool:
     names = known.SUMS | known.CHOOSING | known.ORDERED | known.POSITIONS
-    return any(_name(node) in names or node.get("class") == "WINDOW" for node in nodes_of(column))
-
-
-def _has_star(column: Node) -> bool:
-    return any(node.get("class") == "STAR" for node in _own_nodes(column))
-
-
-def _name(call: Node) -> str:
-    return str(call.get("function_name", "")).lower()
-
-
-def _is_query(node: Node) -> bool:
-    return str(node.get("type")).endswith("_NODE") and "modifiers" in node
-
-
-def _own_nodes(tree: object) -> Iterator[Node]:
-    """Every mapping of a part of a SELECT that belongs to no SELECT inside it."""
-    if isinstance(tree, list):
-        for child in tree:
-            yield from _own_nodes(child)
-    elif isinstance(tree, dict) and not _is_query(tree):
-        yield tree
-        yield from _own_nodes(list(tree.values()))
-
-
-def _key(node: object) -> str:
-    """What two expressions have in common that say the same."""
-    return json.dumps(_bare(node), sort_keys=True)
-
-
-def _bare(node: object) -> object:
-    if isinstance(node, list):
-        return [_bare(child) for child in node]
-    if not isinstance(node, dict):
-        return node
-    return {k: _bare(v) for k, v in node.items() if not k.startswith("query_location") and k != "alias"}
-
-
-def _text(column: Node) -> str:
-    """What a column is called that has no AS."""
-    tree = copy.deepcopy(parse_select("SELECT 1", ""))
-    tree["statements"][0]["node"]["select_list"] = [column]
-    return unparse_select(tree, "").removeprefix("SELECT ")
+    return any(name_of(node) in names or node.get("class") == "WINDOW" for node in nodes_of(column))

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from nightscore.common import Broken, file_sha256, thread_seconds
+from nightscore.common import Broken, file_sha256, first_line, thread_seconds
 from nightscore.store.storage import Place
 from nightscore.store.table_schema import stored_column
 
@@ -175,7 +175,7 @@ def open_staged(path: Path, shown: str) -> Iterator[pq.ParquetFile]:
     except MemoryError:
         raise
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:  # of a damaged footer, anything
-        text = (str(error) or type(error).__name__).splitlines()[0]
+        text = first_line(error)
         raise Broken(f"{shown}: damaged since it was staged ({text}); remove it and run again") from error
 
 

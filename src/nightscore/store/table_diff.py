@@ -16,9 +16,10 @@ from typing import NamedTuple, Self
 
 import pyarrow as pa
 
-from nightscore.store.engine import Engine, EngineResources, View
+from nightscore.store.engine import Engine, EngineResources
 from nightscore.store.receipt import ColumnProof
 from nightscore.store.sql_text import literal, quote_identifier
+from nightscore.store.views import View
 
 BEFORE, AFTER, BESIDE = "before", "after", "beside"
 DIGITS = 800  # of a difference: more than lie between the largest and the smallest float64

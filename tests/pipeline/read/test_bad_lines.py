@@ -81,6 +81,7 @@ def test_bad_lines_of_utf_16_are_told_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("seed", "ending"), [(1, "csv"), (2, "csv.gz"), (3, "csv")])
+@pytest.mark.sample(1)
 def test_bad_lines_of_csv_are_those_of_pythons_reader(tmp_path: Path, seed: int, ending: str) -> None:
     """Each is in the table with its number; the others are scored."""
     content, bad, good = csv_file(seed)
@@ -190,6 +191,7 @@ def test_parquet_has_no_lines(tmp_path: Path) -> None:
         load("mini", root)
 
 
+@pytest.mark.slow
 def test_no_line_is_lost_where_a_reader_goes_on_with_the_next_part_of_a_file(tmp_path: Path) -> None:
     """DuckDB reads 32 MB at a time, and loses lines there unless it is told not to read parts at once."""
     content, bad, good = csv_file(5, 400_000)

@@ -368,6 +368,7 @@ def test_what_azure_refuses_is_said_and_not_shown(
     assert open_objects(f"az://{BUCKET}/{tmp_path.name}", tmp_path / "three").read("data/a.json") == b"1"
 
 
+@pytest.mark.slow  # it waits for a lock to lapse
 def test_a_lock_counts_while_its_process_is_there(bucket: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long that is; of one that has gone it counts for a while."""
     monkeypatch.setattr(marks, "LEASE", 3.0)

@@ -17,6 +17,7 @@ from tests.workspace.finance.recount import Recount
 from tests.workspace.finance.world import POSITIONS
 
 CLOSES = pq.read_table(PRICES)
+WHOLE_LAKE = pytest.mark.slow  # 8,313 days of closes, trades and loans are written for them
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,7 @@ def test_prices_say_where_they_come_from() -> None:
     assert all(len(one["sha256"]) == 64 and one["version"] and one["licence"] for one in sources)
 
 
+@WHOLE_LAKE
 def test_a_partition_holds_the_closes_of_its_day(workspace: Path, recount: Recount) -> None:
     """20 stocks and the index, to the bit; 2022 has no VIX."""
     table = pq.read_table(recount.lake / "prices/day=2022-12-28/part-0.parquet", partitioning=None)
@@ -84,6 +86,7 @@ def test_the_book_is_the_same_each_time() -> None:
     assert twice[0].equals(twice[1])
 
 
+@WHOLE_LAKE
 def test_a_lake_that_was_cut_short_is_completed(workspace: Path, tmp_path: Path) -> None:
     """What is there is kept, what is missing or broken is written again; then nothing is left to do."""
     since = dt.date(2022, 12, 1)
@@ -107,6 +110,7 @@ def test_a_lake_that_was_cut_short_is_completed(workspace: Path, tmp_path: Path)
     assert seen == []
 
 
+@WHOLE_LAKE
 def test_rates_are_the_federal_funds_targets(recount: Recount) -> None:
     """The middle of the target, compounded overnight, by the days since which it held; from 1990 to 2022."""
     table = pq.read_table(recount.lake / "rates.parquet")
@@ -127,6 +131,7 @@ def test_rates_are_the_federal_funds_targets(recount: Recount) -> None:
         assert recount.rate(dt.date.fromisoformat(day)) == pytest.approx(target * 365 / 360, rel=1e-4)
 
 
+@WHOLE_LAKE
 def test_trades_are_typed_for_money(workspace: Path, recount: Recount) -> None:
     """Strikes are decimals, quantities integers; rows are sorted by position."""
     table = pq.read_table(next((recount.lake / "trades").iterdir()) / "part-0.parquet", partitioning=None)

@@ -13,7 +13,7 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nightscore.common import Broken, ProgressCallback, silent
+from nightscore.common import Broken, ProgressCallback, first_line, silent
 from nightscore.evaluation.bakeoff import candidates
 from nightscore.evaluation.bakeoff.candidates import slug
 from nightscore.evaluation.bakeoff.contestants import (
@@ -177,7 +177,7 @@ def _try(contestants: Contestants, recipe: Recipe, material: Material, best: Var
     except NoCandidate as error:
         contestants.note(recipe, str(error))
     except Exception as error:  # listed as the recipe's reason; the bake-off goes on
-        message = str(error).splitlines()[0] if str(error) else ""
+        message = first_line(error)
         contestants.note(recipe, f"{type(error).__name__}: {message}", failed=True)
     else:
         contestants.enter(candidate)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nightscore.common import first_line
 from nightscore.job import Job
 from nightscore.pipeline import (
     find_sway,
@@ -90,9 +91,7 @@ def _unlike(reference: Scorer, candidate: Scorer, chunk: pa.RecordBatch) -> str:
     try:
         actual = candidate.score(chunk)
     except Exception as error:  # of any kind: the reference takes these rows
-        return (
-            f"it fails on rows that the model takes: {(str(error) or type(error).__name__).splitlines()[0]}"
-        )
+        return f"it fails on rows that the model takes: {first_line(error)}"
     for name in expected.schema.names:
         if (bad := _not_numbers(actual.column(name)) & ~_not_numbers(expected.column(name))).any():
             return f"{name} is no number on {int(bad.sum())} adversarial rows where the model gives one"

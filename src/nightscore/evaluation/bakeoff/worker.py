@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from nightscore.common import Broken, open_workspace
+from nightscore.common import Broken, first_line, open_workspace
 from nightscore.evaluation.bakeoff.stress import find_adversarial_difference
 from nightscore.job import Job, load
 from nightscore.pipeline import LOCAL_THREADS
@@ -116,7 +116,7 @@ def main(root: str, name: str) -> None:
                 else _scored(job, plan, order)
             )
         except Exception as error:  # whatever a candidate raises is a line of the table
-            answer = {"error": (str(error) or type(error).__name__).splitlines()[0]}
+            answer = {"error": first_line(error)}
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 

@@ -15,6 +15,7 @@ from nightscore.pipeline import (
     begin,
     bind_job,
     draft_plan,
+    hold_to_rows,
     inputs,
     open_job_model,
     trial_plan,
@@ -71,8 +72,9 @@ def stage_workload(job: Job, day: dt.date, report: ProgressCallback) -> Iterator
         rows.extend(source)
         size = rows_per_chunk(job.spec.scoring.chunk_rows, _bytes_per_row(source))
         return dataclasses.replace(
-            plan, variant=plain_variant_of(job.spec.model.kind, plan.device), chunk_rows=size
-        )
+            hold_to_rows(job, plan, source),
+            variant=plain_variant_of(job.spec.model.kind, plan.device), chunk_rows=size,
+        )  # fmt: skip
 
     with trial_plan(job, draft, "bakeoff") as marked:
         plan = begin(job, marked, choose=plain_variant, report=report)

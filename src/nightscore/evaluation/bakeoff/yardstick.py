@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.common import NightscoreError
+from nightscore.common import NightscoreError, first_line
 from nightscore.evaluation.bakeoff.worker import TrialFailed
 from nightscore.evaluation.decision_changes import compare_decisions, measure_total_move
 from nightscore.job import Job, Metric, read_sql, sql_place
@@ -51,7 +51,7 @@ class Yardstick:
             flips, rows, totals = self._flips(plan)
             metric = self._measured(plan)
         except NightscoreError as error:
-            raise TrialFailed(str(error).splitlines()[0]) from error
+            raise TrialFailed(first_line(error)) from error
         return dataclasses.replace(
             deviation, flips=flips, decisions=rows, totals=totals, metric=metric, metric_before=self._metric
         )

@@ -45,6 +45,7 @@ from nightscore.store import (
     StagedFile,
     TableResult,
     delta,
+    delta_commit,
     link_staged,
     owners,
     read_receipt_text,
@@ -169,7 +170,7 @@ def _complete(
 ) -> Receipt:
     try:
         results = _commit_tables(workspace, publication, report)
-    except delta.Superseded as error:
+    except delta_commit.Superseded as error:
         run_folder.record(run.superseded, json.dumps({"reason": str(error)}))
         raise
     now = dt.datetime.now(dt.UTC)
@@ -217,7 +218,7 @@ def _commit_tables(
         root = storage.tables(workspace) / table
         files = tuple(root / name for name in publication.files[table])
         commit = _table_commit(publication.receipt, files)
-        version = delta.commit_files(root, commit, publication.seen if i == 0 else None)
+        version = delta_commit.commit_files(root, commit, publication.seen if i == 0 else None)
         results[table] = result.model_copy(update={"version": version})
         report(f"commit {table}", i + 1, len(publication.files))
     return results
@@ -229,7 +230,7 @@ def _commit_restatement(workspace: Workspace, publication: Publication, report: 
     for table, names in publication.appended.items():
         root = storage.tables(workspace) / table
         commit = _table_commit(receipt, tuple(root / name for name in names))
-        delta.commit_files(root, dataclasses.replace(commit, mode="append"))
+        delta_commit.commit_files(root, dataclasses.replace(commit, mode="append"))
         report(f"commit {table}", 1, 1)
     if receipt.restatement:
         _append(workspace, RESTATEMENTS, receipt, _restatement_rows(receipt))
@@ -261,14 +262,14 @@ def _append(
     path = root / f"day={receipt.day}" / f"{receipt.run_id}-{secrets.token_hex(4)}.parquet"
     write_rows(path, rows)
     commit = dataclasses.replace(_table_commit(receipt, (path,)), mode="append", row=told)
-    return delta.commit_files(root, commit)
+    return delta_commit.commit_files(root, commit)
 
 
-def _table_commit(receipt: Receipt, files: tuple[Place, ...]) -> delta.TableCommit:
+def _table_commit(receipt: Receipt, files: tuple[Place, ...]) -> delta_commit.TableCommit:
     metadata = {"job_hash": receipt.job_hash, "fingerprint": receipt.fingerprint}
     if receipt.model:
         metadata["model_sha256"] = receipt.model.sha256
-    return delta.TableCommit(
+    return delta_commit.TableCommit(
         receipt.job, receipt.day, receipt.run_id, receipt.run_number, files, metadata=metadata
     )
 

@@ -17,6 +17,7 @@ from nightscore.pipeline.publish.closing import stage_restatement
 from nightscore.pipeline.publish.commit import publish_tables
 from nightscore.pipeline.publish.full_rows import stage_full_rows
 from nightscore.pipeline.publish.hold import Held, hold_day
+from nightscore.pipeline.publish.piece_proof import Proven, read_proofs
 from nightscore.pipeline.publish.receipt_builder import build_preview, build_receipt
 from nightscore.pipeline.publish.reconcile import (
     ControlTotals,
@@ -28,9 +29,11 @@ from nightscore.pipeline.publish.reconcile import (
     refuse_scored_rejects,
 )
 from nightscore.pipeline.publish.score_sample import prove_sample
+from nightscore.pipeline.publish.whole_query import prove_parts
 from nightscore.pipeline.read import inputs, integrity
 from nightscore.pipeline.read.contents import input_contents
 from nightscore.pipeline.score.challengers import read_challenger_results
+from nightscore.pipeline.score.elsewhere import open_to_publish
 from nightscore.pipeline.score.lost_values import read_lost_values
 from nightscore.pipeline.score.open_model import open_planned_scorer
 from nightscore.pipeline.score.rejects import SHOWN_REASONS, over_budget
@@ -60,29 +63,36 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: ProgressCa
         Held: an audit of severity `fail` has not passed.
         NotYet: an input has changed, or another run was first.
     """
-    pieces = _as_they_lie(day, pieces)
+    proven = read_proofs(day, pieces)
+    pieces = proven.files if proven else _as_they_lie(day, pieces)
     job, plan, watch = day.job, day.plan, Stopwatch()
     with day.steady_inputs():
         report("prove", 0, 0)
         aside, before = _stage_rejects(day, pieces), _replayed(day)
         # Before DuckDB, which passes over checksums, proves and decides on them.
-        scored: Tables = {job.spec.scores_table: pieces, **aside}
-        read_back = {table: day.read_back(files) for table, files in scored.items()}
-        proof = _prove(day, pieces, aside, before)
+        is_read = _is_read(day, aside, proven)
+        scores = proven.read_back(is_read) if proven else day.read_back(pieces)
+        read_back = {job.spec.scores_table: scores}
+        read_back |= {table: day.read_back(files) for table, files in aside.items()}
+        proof = _prove(day, pieces if is_read else [], aside, before, proven)
         watch.lap("prove")
         sample = prove_sample(day, pieces)
         watch.lap("sample")
         if plan.limit is not None:
             return build_preview(job, plan, pieces, proof).model_copy(update={"score_sample": sample})
+        parts = prove_parts(day, proof)
+        if parts:
+            watch.lap("whole query")
         report("decide", 0, 0)
-        schemas = binding.bind_job(day, open_planned_scorer(job, plan)).stored
+        scorer, _ = open_to_publish(job, plan, plan.variant)
+        schemas = binding.bind_job(day, scorer).stored
         decided = {table: [file] for table, file in stage_decisions(day, pieces, schemas).items()}
         watch.lap("decide")
         report("audit", 0, 0)
         lines = _bad_lines(day)
         tables: Tables = {job.spec.scores_table: pieces, **decided, **aside, **lines}
         full = stage_full_rows(day)
-        staged = {"scores": pieces, **decided, **aside, **lines}
+        staged = {**({"scores": pieces} if is_read else {}), **decided, **aside, **lines}
         with day.engine(staged, views=full.views, asked=audited(job)) as engine:
             audits = full.noted(run_audits(job, engine, full.unasked))
         integrity.refuse_changed_inputs(job, plan)
@@ -97,6 +107,7 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: ProgressCa
         "challengers": _challengers(day, receipt),
         "value_lost": lost,
         "score_sample": sample,
+        "parts": parts,
         **_said_of_sql(job),
     }
     receipt = receipt.model_copy(update=beside)
@@ -145,7 +156,7 @@ def prove_and_decide(day: Day, pieces: Sequence[StagedFile]) -> Tables:
         aside = _stage_rejects(day, pieces)
         for piece in pieces:
             check_staged_sha256(day.place(piece.path))
-        _prove(day, pieces, aside, None)
+        _prove(day, pieces, aside, None, None)
         schemas = binding.bind_job(day, open_planned_scorer(day.job, day.plan)).stored
         decided = {table: [file] for table, file in stage_decisions(day, pieces, schemas).items()}
     return {day.job.spec.scores_table: pieces, **decided, **aside, **_bad_lines(day)}
@@ -178,8 +189,17 @@ def _rejected(day: Day, pieces: Sequence[StagedFile]) -> Iterator[pa.RecordBatch
                 yield from file.iter_batches()
 
 
-def _prove(day: Day, pieces: Sequence[StagedFile], aside: Tables, before: Receipt | None) -> ControlTotals:
-    """Rows and key hashes of the source, the scores and the rejects.
+def _is_read(day: Day, aside: Tables, proven: Proven | None) -> bool:
+    """Whether SQL reads the scores here: of decisions, audits or rejects, or to find a key twice."""
+    asked = [*day.job.decide_sql.values(), *audited(day.job)]
+    is_proven = proven is not None and proven.keys_rise
+    return not is_proven or bool(asked) or any(file.rows for files in aside.values() for file in files)
+
+
+def _prove(
+    day: Day, pieces: Sequence[StagedFile], aside: Tables, before: Receipt | None, proven: Proven | None
+) -> ControlTotals:
+    """Rows and key hashes of the source, the scores and the rejects; without `pieces` by their proofs alone.
 
     Raises `Broken` where they differ, a key is null or not unique, or more rows were rejected than allowed.
     """
@@ -188,20 +208,21 @@ def _prove(day: Day, pieces: Sequence[StagedFile], aside: Tables, before: Receip
     ours = [path for path in map(day.place, source) if path.parent == day.run.path]  # and not an input
     for path in sorted(ours):
         check_staged_sha256(path)  # before anything parses them
-    with (
-        day.engine({"scores": pieces, **aside}, source, day.budget.proof, asked=()) as engine,
-        SqlMistakes(str(day)),
-    ):
-        refuse_bad_keys(engine, [day.locate(file.path) for file in pieces], key, str(day))
-        scored_rows, out = read_staged_totals(engine, "scores", key)
-        read_rows, in_ = read_source_totals(
-            engine, day.workspace, plan.pieces, key, inputs.scored_columns(day.job, plan.inputs)
-        )
+    views = {**({"scores": pieces} if pieces else {}), **aside}
+    with day.engine(views, source, day.budget.proof, asked=()) as engine, SqlMistakes(str(day)):
+        if not (proven and proven.keys_rise):
+            refuse_bad_keys(engine, [day.locate(file.path) for file in pieces], key, str(day))
+        if proven:
+            scored_rows, out, (read_rows, in_) = proven.rows, proven.key_hash, proven.source
+        else:
+            scored_rows, out = read_staged_totals(engine, "scores", key)
+            read = inputs.scored_columns(day.job, plan.inputs)
+            read_rows, in_ = read_source_totals(engine, day.workspace, plan.pieces, key, read)
         if before:  # a replay has to account for the rows that the run before it read
             read_rows, in_ = before.rows.read, before.key_hash.in_
         proof = ControlTotals(read_rows, scored_rows, in_, out)
         for table in aside:
-            proof = _with_rejects(day, engine, table, proof)
+            proof = _with_rejects(day, engine, table, proof, bool(pieces))
     as_planned = read_rows == plan.day_rows
     same = (read_rows, in_) == (scored_rows + proof.rejected, combine_key_hashes(out, proof.aside))
     if not (as_planned and same):
@@ -225,7 +246,9 @@ def _replayed(day: Day) -> Receipt | None:
     return before
 
 
-def _with_rejects(day: Day, engine: Engine, table: str, proof: ControlTotals) -> ControlTotals:
+def _with_rejects(
+    day: Day, engine: Engine, table: str, proof: ControlTotals, beside_scores: bool
+) -> ControlTotals:
     """The proof with what was set aside. Broken where it is too much, or a key is also among the scores."""
     rejected, aside = read_staged_totals(engine, table, day.job.spec.key)
     why = read_reject_reasons(engine, table)
@@ -234,7 +257,8 @@ def _with_rejects(day: Day, engine: Engine, table: str, proof: ControlTotals) ->
             f"{rows:,} {code} ({text})" for (_, code), (rows, text) in list(why.items())[:SHOWN_REASONS]
         )
         raise Broken(over_budget(day.job, day.plan, f"{rejected:,}", reasons))
-    refuse_scored_rejects(engine, table, day.job.spec.key, str(day))
+    if beside_scores:  # else there is no reject
+        refuse_scored_rejects(engine, table, day.job.spec.key, str(day))
     counts = {cause: rows for cause, (rows, _) in why.items()}
     return proof._replace(rejected=rejected, aside=aside, reasons=counts)
 

@@ -31,7 +31,9 @@ BATCH = 65_536  # rows
 # where the groups are many more than its memory holds (20 million int64 keys in 64 MB).
 AT_ONCE = 8_000_000
 Row = tuple[Any, ...]
+Bounds = Sequence[Row]  # the least and the greatest key of a file; () of one without rows
 
+HALVES = ("(h & 18446744073709551615::UHUGEINT)::UBIGINT", "(h >> 64)::UBIGINT")  # of an md5 h, as SQL
 NO_ROWS = "0" * 32  # the key hash of no rows
 
 
@@ -59,14 +61,20 @@ def key_hash_select(source: str, key: Sequence[str]) -> str:
     md5 is the same in every version of every engine. (md5_number once and its halves by arithmetic: four
     times as fast as md5_number_lower and md5_number_upper, DuckDB 2.0.)
     """
+    lower, upper = HALVES
+    return (
+        f"SELECT count(*), coalesce(sum({lower}), 0), coalesce(sum({upper}), 0) "
+        f"FROM (SELECT {key_md5(key)} AS h FROM {source})"
+    )
+
+
+def key_md5(key: Sequence[str]) -> str:
+    """The md5 of a row's key, as SQL: of its values as text, each with its length."""
     text = " || ',' || ".join(
         f"coalesce(strlen({quote_identifier(c)}::VARCHAR) || ':' || {quote_identifier(c)}::VARCHAR, '')"
         for c in key
     )
-    return (
-        "SELECT count(*), coalesce(sum((h & 18446744073709551615::UHUGEINT)::UBIGINT), 0), "
-        f"coalesce(sum((h >> 64)::UBIGINT), 0) FROM (SELECT md5_number({text}) AS h FROM {source})"
-    )
+    return f"md5_number({text})"
 
 
 def read_source_totals(
@@ -87,10 +95,9 @@ def read_staged_totals(engine: Engine, view: str, key: Sequence[str]) -> tuple[i
     return rows, key_hash_text(int(lower), int(upper))
 
 
-def combine_key_hashes(one: str, other: str) -> str:
-    """The key hash of the rows of two files, from the hash of each."""
-    halves = [(int(h[16:], 16), int(h[:16], 16)) for h in (one, other)]
-    return key_hash_text(*(sum(half) for half in zip(*halves, strict=True)))
+def combine_key_hashes(*hashes: str) -> str:
+    """The key hash of the rows of some files, from the hash of each."""
+    return key_hash_text(sum(int(h[16:], 16) for h in hashes), sum(int(h[:16], 16) for h in hashes))
 
 
 def read_reject_reasons(engine: Engine, view: str) -> dict[tuple[str, str], tuple[int, str]]:
@@ -167,19 +174,31 @@ def keys_ascend(files: Sequence[Path], key: Sequence[str]) -> bool:
 
     Then no key is null, and none is there twice. False says nothing: the keys have to be grouped.
     """
-    bounds: list[list[Row]] = []
+    bounds = []
     for path in files:
-        last: pa.RecordBatch | None = None
-        for batch in _keys(path, key):
-            if any(column.null_count for column in batch.columns) or not _rises(last, batch):
-                return False
-            if last is None:
-                bounds.append([_row(batch, 0)] * 2)
-            last = batch
-        if last is not None:
-            bounds[-1][1] = _row(last, last.num_rows - 1)
-    bounds.sort(key=lambda pair: pair[0])
-    return all(earlier[1] < later[0] for earlier, later in pairwise(bounds))
+        found = rising_bounds(path, key)
+        if found is None:
+            return False
+        bounds.append(found)
+    return lie_apart(bounds)
+
+
+def rising_bounds(path: Path, key: Sequence[str]) -> Bounds | None:
+    """The first and the last key of a file in which they rise strictly; None of any other."""
+    first: Row | None = None
+    last: pa.RecordBatch | None = None
+    for batch in _keys(path, key):
+        if any(column.null_count for column in batch.columns) or not _rises(last, batch):
+            return None
+        first = _row(batch, 0) if first is None else first
+        last = batch
+    return () if first is None or last is None else (first, _row(last, last.num_rows - 1))
+
+
+def lie_apart(bounds: Sequence[Bounds]) -> bool:
+    """Whether ranges of keys do not overlap."""
+    ranges = sorted((pair for pair in bounds if pair), key=lambda pair: pair[0])
+    return all(earlier[1] < later[0] for earlier, later in pairwise(ranges))
 
 
 def _keys(path: Path, key: Sequence[str]) -> Iterator[pa.RecordBatch]:

@@ -20,12 +20,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from nightscore.common import Broken, NotYet, key_text, value_text
+from nightscore.common import Broken, NotYet, first_line, key_text, value_text
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.read.inputs import scored_columns
 from nightscore.pipeline.read.scan import scan_chunks
+from nightscore.pipeline.score.elsewhere import open_to_publish
 from nightscore.pipeline.score.missing_values import filled
-from nightscore.pipeline.score.open_model import open_planned_scorer, reference_scorer
 from nightscore.pipeline.score.row_distance import column_distances, row_distances, unexplained
 from nightscore.scorers import Scorer, plain_variant_of
 from nightscore.store import (
@@ -66,7 +66,8 @@ def prove_sample(day: Day, pieces: Sequence[StagedFile]) -> ScoreSample | None:
     plan = day.plan
     scorer, by = _by(day)
     sample = _read(day, scorer, ranges)
-    places, staged = _staged(day, pieces, sample, scorer.signature.outputs.names)
+    own = _of_ranges(day, pieces, ranges)
+    places, staged = _staged(day, own, sample, scorer.signature.outputs.names)
     if len(places) < sample.num_rows and not day.job.spec.rejecting:
         raise Broken(
             f"{day}: {sample.num_rows - len(places)} of {sample.num_rows} rows are not staged by their keys"
@@ -88,6 +89,20 @@ def prove_sample(day: Day, pieces: Sequence[StagedFile]) -> ScoreSample | None:
             "anew; where it stays so, name the way to score (scoring.device, model.kind) instead of auto"
         )
     return ScoreSample(rows=len(far), by=by, difference=float(far.max(initial=0.0)))
+
+
+def _of_ranges(day: Day, files: Sequence[StagedFile], ranges: Sequence[RowRange]) -> list[StagedFile]:
+    """The staged files of the pieces that some rows belong to."""
+
+    def holds(piece: Piece) -> bool:
+        return any(
+            own.path == part.path and own.start < part.stop and part.start < own.stop
+            for own in piece.ranges
+            for part in ranges
+        )
+
+    names = {piece.fingerprint for piece in day.plan.pieces if holds(piece)}
+    return [file for file in files if day.place(file.path).stem in names]
 
 
 def sampled_ranges(day: Day) -> list[RowRange]:
@@ -165,12 +180,13 @@ def _apart(ranges: Sequence[RowRange]) -> list[RowRange]:
 
 
 def _by(day: Day) -> tuple[Scorer, str]:
-    """Who scores again: the reference, or a bake-off's variant."""
+    """Who scores again: the reference, or a bake-off's variant; on the CPU, where no device is here."""
     plan = day.plan
     if plan.tuned:
-        return open_planned_scorer(day.job, plan), plan.tuned.name
+        return open_to_publish(day.job, plan, plan.variant)[0], plan.tuned.name
     plain = plain_variant_of(day.job.spec.model.kind, plan.device)
-    return (open_planned_scorer if plan.variant == plain else reference_scorer)(day.job, plan), str(plain)
+    scorer, by = open_to_publish(day.job, plan, plain)
+    return scorer, str(by)
 
 
 def _read(day: Day, scorer: Scorer, ranges: Sequence[RowRange]) -> pa.RecordBatch:
@@ -253,7 +269,7 @@ def _alone(day: Day, scorer: Scorer, rows: pa.RecordBatch) -> pa.RecordBatch:
     except (OSError, MemoryError) as error:
         raise NotYet(f"{day}: scored rows can't be scored again now: {error}") from error
     except Exception as error:  # other people's scorers; these rows were scored together
-        text = (str(error) or type(error).__name__).splitlines()[0]
+        text = first_line(error)
         raise Broken(
             f"{day}: rows that were scored together can't be scored alone: {text}; nothing is published"
         ) from error

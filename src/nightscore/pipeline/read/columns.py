@@ -117,7 +117,7 @@ class _Whole:
 
     def _may_be_used(self, column: str) -> bool:
         """Whether the job reads a column, or may: of what is streamed a model takes what it needs."""
-        return self.job.spec.features == self.name or bool(self.used & {column.lower(), EVERY})
+        return self.job.spec.source == self.name or bool(self.used & {column.lower(), EVERY})
 
     def _problem(self, column: str) -> str:
         """Why a column can't be read of all files as one; else nothing."""
@@ -139,14 +139,14 @@ class _Whole:
     def used(self) -> frozenset[str]:
         """The columns that the job uses, in lower case; `*` for all of them."""
         spec = self.job.spec
-        texts = {spec.features: self.job.features_sql, **self.job.audit_sql}
+        texts = {spec.source: self.job.features_sql, **self.job.audit_sql}
         texts |= {spec.decide[table]: sql for table, sql in self.job.decide_sql.items()}
         named = [
             used_columns(sql, self.name, sql_place(self.job, file)) for file, sql in texts.items() if sql
         ]
         audits = (audit for audit in spec.audit if isinstance(audit, SqlAudit))
         named += [used_columns(audit.sql, self.name, f"the audit {audit.name!r}") for audit in audits]
-        own = [*spec.key, *spec.keep] if spec.features == self.name else []
+        own = [*spec.key, *spec.keep] if spec.source == self.name else []
         own += [c for audit in spec.audit if isinstance(audit, CoverageAudit) for c in audit.coverage.key]
         known = [self.source.known_at] if self.source.known_at else []
         return frozenset().union(*named, map(str.lower, [*own, *known]))

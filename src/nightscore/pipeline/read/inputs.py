@@ -204,8 +204,8 @@ def scored_columns(job: Job, files: Files) -> SourceColumns:
     """How the columns of the input are read that a job streams; as they are, where SQL makes the features."""
     if job.features_sql is not None:
         return AS_THEY_ARE
-    by_file = {file.path: file.columns for file in files[job.spec.features] if file.columns}
-    return SourceColumns(folder_columns(job.workspace, job.spec.inputs[job.spec.features]), by_file)
+    by_file = {file.path: file.columns for file in files[job.spec.source] if file.columns}
+    return SourceColumns(folder_columns(job.workspace, job.spec.inputs[job.spec.source]), by_file)
 
 
 def see_widened(files: Files) -> dict[str, tuple[str, ...]]:

@@ -7,7 +7,7 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.common import Broken, NotYet, file_sha256
+from nightscore.common import Broken, NotYet, file_sha256, first_line
 from nightscore.job import Job, PathInput, SnapshotInput, TableInput
 from nightscore.pipeline.read.as_published import published_sha256
 from nightscore.pipeline.read.as_reported import table_state
@@ -127,7 +127,7 @@ def _refuse_damaged(path: Path, shown: str) -> None:
             for _ in file.iter_batches(ROWS, use_threads=False):
                 pass
     except (OSError, pa.ArrowException) as error:
-        raise Broken(f"{shown}: damaged: {str(error).splitlines()[0]}") from error
+        raise Broken(f"{shown}: damaged: {first_line(error)}") from error
 
 
 def _first_pages(footer: pq.FileMetaData) -> Iterator[int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.common import Broken, NotYet, Workspace
+from nightscore.common import Broken, NotYet, Workspace, first_line
 from nightscore.pipeline.read.parquet_types import Inspected, ParquetColumns
 from nightscore.pipeline.read.twofold import refuse_twofold
 from nightscore.store import FolderColumns, InputFile, holds, object_mark, shown_kind, storage
@@ -127,7 +127,7 @@ def _inspect(
     except FileNotFoundError:
         raise NotYet(f"{shown}: has gone since it was listed") from None
     except (OSError, pa.ArrowException) as error:
-        raise Broken(f"{shown}: no Parquet file that can be read: {str(error).splitlines()[0]}") from error
+        raise Broken(f"{shown}: no Parquet file that can be read: {first_line(error)}") from error
     _, size, changed = stat.split(":")
     mark = hashlib.sha256(f"{size}:{changed if timed else ''}:".encode() + footer).hexdigest()
     groups = tuple(meta.row_group(i).num_rows for i in range(meta.num_row_groups))

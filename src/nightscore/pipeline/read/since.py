@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from nightscore.common import Broken
+from nightscore.common import Broken, first_line
 from nightscore.job import Job, PathInput, SnapshotInput
 from nightscore.pipeline.read.as_of import column_type
 from nightscore.store import InputFile, UpTo, storage
@@ -59,5 +59,5 @@ def _rows_sha256(job: Job, file: InputFile, column: str, day: dt.date) -> str:
                 for row in batch.filter(pc.less_equal(batch[column], pa.scalar(day))).to_pylist()
             ]
     except (OSError, pa.ArrowException) as error:
-        raise Broken(f"{file.path}: damaged: {str(error).splitlines()[0]}") from error
+        raise Broken(f"{file.path}: damaged: {first_line(error)}") from error
     return hashlib.sha256(json.dumps(columns).encode() + b"".join(sorted(rows))).hexdigest()

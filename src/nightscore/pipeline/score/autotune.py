@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from nightscore.common import first_line
 from nightscore.job import Job
 from nightscore.pipeline.score.deviation import max_relative
 from nightscore.pipeline.score.neighbours import find_sway, largest_sway
@@ -157,7 +158,7 @@ class _Trial:
                 swayed = self.swayed(scorer) if variant != self.plain else ""
                 speed = self.speed(scorer, variant, self.sample)
         except Exception as error:  # of a device or its driver; it is recorded, and the run goes on
-            return TriedVariant(str(variant), refused=str(error).splitlines()[0] or type(error).__name__)
+            return TriedVariant(str(variant), refused=first_line(error))
         limit = self.job.spec.scoring.tolerance
         refused = (
             f"its scores are {far:.2g} away; the job's tolerance is {limit:g}" if far > limit else swayed

@@ -8,15 +8,25 @@ day, by the variant that `nightscore.pipeline.score.autotune` takes, and the rec
 import dataclasses
 from collections.abc import Sequence
 
+from nightscore.common import first_line
 from nightscore.job import AccuracyBudget, Job
 from nightscore.pipeline.score.autotune import autotune_variant, chosen
 from nightscore.pipeline.score.deviation import Deviation, column_deviation, deviation_from
+from nightscore.pipeline.score.first_opening import hold_to_rows
 from nightscore.pipeline.score.open_model import open_planned_scorer, reference_scorer
 from nightscore.pipeline.score.sample import read_spread_rows
 from nightscore.store import Canary, InputFile, Plan, VariantFile, read_variant, stale_reasons
 
 CANARY_ROWS = 4096
 SLACK = 2  # times what the bake-off saw, where the budget has no limit: a sample is noisier than a day
+
+
+def choose_here(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
+    """The plan with its variant, for a model that gives each row a score of its own; asked on this machine.
+
+    Errors as `hold_to_rows`'s.
+    """
+    return choose_variant(job, hold_to_rows(job, plan, source), source)
 
 
 def choose_variant(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
@@ -33,7 +43,7 @@ def choose_variant(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
             return _reference(job, plan, source, f"{picked.variant} is stale: {'; '.join(problems)}")
         canary = _canary(job, planned, source)
     except Exception as error:  # of a variant; it is recorded as a warning, and the run goes on
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         return _reference(job, plan, source, f"{picked.variant} can't be tried: {reason}")
     if canary is None:
         return planned

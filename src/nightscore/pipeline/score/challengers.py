@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nightscore.common import NightscoreError, thread_seconds
+from nightscore.common import NightscoreError, first_line, thread_seconds
 from nightscore.job import Job
 from nightscore.pipeline.score.lost_values import refuse_lost
 from nightscore.pipeline.score.missing_values import filled
@@ -88,7 +88,7 @@ def _open_scorer(job: Job, plan: Plan, challenger: Challenger) -> Scorer:
 
 
 def _message(error: BaseException) -> str:
-    text = (str(error) or type(error).__name__).splitlines()[0]
+    text = first_line(error)
     return text if isinstance(error, NightscoreError | ChunkError) else f"{type(error).__name__}: {text}"
 
 

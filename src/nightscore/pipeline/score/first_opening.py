@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from nightscore.common import Broken, NotYet, key_text
+from nightscore.common import Broken, NotYet, first_line, key_text
 from nightscore.job import Job
 from nightscore.pipeline.score.neighbours import Sway, find_sway, sound_rows
 from nightscore.pipeline.score.open_model import open_cached_scorer, open_fresh_scorer
@@ -84,7 +84,7 @@ class _Asked:
         except TookTooLong:
             return too_slow(self.job)
         except Exception as error:  # other people's models
-            return (str(error) or type(error).__name__).splitlines()[0]
+            return first_line(error)
 
     def of(self, path: str, sha256: str) -> str:
         """What is wrong with the scores of a model; empty if nothing is, or nothing can be said today."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nightscore.common import Broken, NotYet, Workspace
+from nightscore.common import Broken, NotYet, Workspace, first_line
 from nightscore.job import REGISTRY_URI, URI_FORMS
 from nightscore.store import model_cache
 
@@ -86,7 +86,7 @@ def _answers(uri: str) -> Iterator[Any]:
     try:
         yield MlflowClient()
     except MlflowException as error:
-        message = str(error).splitlines()[0]
+        message = first_line(error)
         if error.error_code in ABSENT:
             raise Broken(f"{uri}: the registry has no such model: {message}") from error
         raise NotYet(f"{uri}: the registry does not answer: {message}") from error

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from nightscore.common import NightscoreError, value_text
+from nightscore.common import NightscoreError, first_line, value_text
 from nightscore.pipeline.score.row_distance import (
     LAST_BITS,
     Numbers,
@@ -181,7 +181,7 @@ def _compare(
     except OutOfMachine:
         raise
     except Exception as error:  # of other people's scorers: these rows could be scored together
-        text = (str(error) or type(error).__name__).splitlines()[0]
+        text = first_line(error)
         return Sway(way.name, rows.num_rows, error=text)
     expected, asked = whole.take(places), rows.take(places)
     far = row_distances(other, expected)

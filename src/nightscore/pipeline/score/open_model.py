@@ -1,6 +1,7 @@
 """The model of a job, opened from its hashed bytes by one of its variants."""
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -32,6 +33,8 @@ from nightscore.scorers import (
 )
 from nightscore.store import Plan, fetched
 
+Opening = Callable[[Job, str, str, Variant, str], Scorer]  # as `open_cached_scorer`
+
 
 @dataclass(frozen=True)
 class OpenModel:
@@ -51,9 +54,15 @@ class OpenModel:
 
 
 def open_job_model(
-    job: Job, override: str | None = None, device: str | None = None, pinned: bool = True
+    job: Job,
+    override: str | None = None,
+    device: str | None = None,
+    pinned: bool = True,
+    opening: Opening | None = None,
 ) -> OpenModel:
     """The job's model on its device, or another file of the workspace, or another device, in their place.
+
+    `opening` opens it; default: `open_cached_scorer`.
 
     Raises:
         Broken: the file is missing or no model, does not fit the job's columns and outputs, its
@@ -74,7 +83,7 @@ def open_job_model(
             )
         variant = plain_variant_of(job.spec.model.kind, device_name)
         code = code_of_kind(job)
-        scorer = open_cached_scorer(job, file.name, file.sha256, variant, code)
+        scorer = (opening or open_cached_scorer)(job, file.name, file.sha256, variant, code)
     except ScorerFileError as error:
         job.raise_broken(("model", "kind"), str(error))
     except (ModelError, Broken) as error:

@@ -28,17 +28,28 @@ def read_spread_rows(
 
     They have the columns that scoring reads, and `columns`.
     """
-    total = sum(file.rows for file in source)
-    if not total:
+    each, parts = _spread(source, rows, places)
+    if not parts:
         return None
-    each = max(1, min(rows, total) // places)
-    starts = sorted({round(at * (total - each) / max(places - 1, 1)) for at in range(places)})
-    parts = [part for start in starts for part in _ranges(source, start, each)]
     batches = [_read(job, plan, [part], each, columns=columns, share=places) for part in parts]
     # Where lost values are counted, integers are converted in the places without a null.
     tables = [pa.Table.from_batches([batch]) for batch in batches]
     whole = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
     return (whole.to_batches() or batches)[0]
+
+
+def sampled_files(source: Sequence[InputFile], rows: Iterable[int]) -> set[str]:
+    """The files, by path, that the first rows and some numbers of spread rows are read from."""
+    first = [file.path for file in source if file.rows][:1]
+    return {*first, *(part.path for most in rows for part in _spread(source, most)[1])}
+
+
+def _spread(source: Sequence[InputFile], rows: int, places: int = 4) -> tuple[int, list[RowRange]]:
+    """How many rows of each place, and where they lie; nothing without rows."""
+    total = sum(file.rows for file in source)
+    each = max(1, min(rows, total) // places)
+    starts = sorted({round(at * (total - each) / max(places - 1, 1)) for at in range(places)})
+    return each, [part for start in starts for part in _ranges(source, start, each)] if total else []
 
 
 def _ranges(source: Sequence[InputFile], start: int, rows: int) -> Iterable[RowRange]:

@@ -114,7 +114,7 @@ def _plain(value: Any) -> str:
 
 def _sql(job: Job) -> list[tuple[str, str]]:
     """(file, what it says of itself in its first comment) of each SQL of the job."""
-    features = {job.spec.features: job.features_sql} if job.spec.features.endswith(".sql") else {}
+    features = {job.spec.source: job.features_sql} if job.spec.source.endswith(".sql") else {}
     texts: Mapping[str, str | None] = {
         **features,
         **{job.spec.decide[table]: text for table, text in job.decide_sql.items()},

@@ -150,7 +150,7 @@ class PublishedDay:
         """Every SELECT of the job whose result was published, or decided whether it was."""
         spec = self.job.spec
         if self.job.features_sql is not None:
-            yield Sql(spec.features, self.job.features_sql, staged=False)
+            yield Sql(spec.source, self.job.features_sql, staged=False)
         for table, text in self.job.decide_sql.items():
             yield Sql(spec.decide[table], text, staged=True)
         for audit in spec.audit:
@@ -160,13 +160,12 @@ class PublishedDay:
     def scored(self) -> list[InputFile] | None:
         """The files whose rows were scored; None where the snapshot of them is gone."""
         if self.job.features_sql is None:
-            return [f for f in self.files[self.job.spec.features] if f.day == self.entry.day]
+            return [f for f in self.files[self.job.spec.source] if f.day == self.entry.day]
         run = RunFolder(
             storage.runs(self.job.workspace) / self.entry.job / self.entry.day / self.entry.run_id
         )
-        if not run.features.exists():
-            return None
-        return [inputs.inspect_parquet(self.job.workspace, run.features.local())]
+        found = [inputs.inspect_parquet(self.job.workspace, path.local()) for path in run.snapshots]
+        return found or None
 
 
 def _day(path: str, home: str, source: Input) -> str:

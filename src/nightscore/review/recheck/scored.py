@@ -98,7 +98,7 @@ def _lost(job: Job, source: Sequence[InputFile], needed: pa.Schema) -> Iterator[
     resources = EngineResources(1, job_memory_budget(job).piece.duckdb, storage.runs(job.workspace).scratch())
     ranges = tuple(RowRange(file.path, 0, file.rows) for file in source if file.rows)
     names, rows = [field.name for field in doubtful], Counter[str]()
-    read = inputs.scored_columns(job, {job.spec.features: tuple(source)})
+    read = inputs.scored_columns(job, {job.spec.source: tuple(source)})
     for chunk in scan_chunks(job.workspace, Piece(0, ranges, ""), names, CHUNK, resources, read=read):
         for field, mask in lost_values(chunk, pa.schema(doubtful)):
             rows[field.name] += int(mask.sum())

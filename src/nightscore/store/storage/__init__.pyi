@@ -1,3 +1,4 @@
+from .answers import answer_of as answer_of
 from .contract import Seen as Seen
 from .contract import Storage as Storage
 from .folder import Folder as Folder

@@ -24,14 +24,14 @@ import obstore
 from obstore import exceptions as raised
 from obstore.store import MemoryStore, from_url
 
-from nightscore.common import Broken, NotYet
+from nightscore.common import Broken, NotYet, first_line
 from nightscore.store.storage.contract import Seen
 from nightscore.store.storage.fetches import Fetches, said_time
 from nightscore.store.storage.listings import PAGE, Listings
 from nightscore.store.storage.marks import Marks
 from nightscore.store.storage.mirror import Mirror
 from nightscore.store.storage.probe import probe
-from nightscore.store.storage.requests import TAKEN, Requests, each, pauses
+from nightscore.store.storage.requests import TAKEN, Doubt, Requests, each, pauses
 
 WHOLE = 32 << 20  # bytes up to which data is put by one request, which can be conditional
 COPIED = 5_000_000_000  # bytes up to which S3 copies an object by one request
@@ -55,7 +55,7 @@ def open_objects(address: str, mirror: Path, drop: str = "") -> "Objects":
     try:
         return Objects(from_url(address, client_options=client, retry_config=RETRY), address, mirror, drop)
     except (raised.BaseError, ValueError) as error:
-        raise Broken(f"{address} can't be opened: {_first_line(error)}") from error
+        raise Broken(f"{address} can't be opened: {first_line(error)}") from error
 
 
 class Objects:
@@ -82,14 +82,17 @@ class Objects:
 
     def _create(self, key: str, data: bytes, said: Mapping[str, str]) -> bytes:
         self.refuse_unfit()
+        doubt = Doubt()
         for pause in pauses():
-            with contextlib.suppress(*TAKEN), self._ask.doubtful(key, TAKEN):
+            with contextlib.suppress(*TAKEN), self._ask.doubtful(key, TAKEN, doubt):
                 obstore.put(self._store, self._ask.name(key), data, mode="create", attributes=dict(said))
                 return data
             with contextlib.suppress(FileNotFoundError):
                 return self.read(key)  # ours, whose answer was lost; or another's
             time.sleep(pause)
-        raise NotYet(f"{self._ask.shown(key)}: the storage takes no record; nothing is decided")
+        raise NotYet(
+            f"{self._ask.shown(key)}: the storage takes no record: it {doubt.answer}; nothing is decided"
+        )
 
     def read(self, key: str) -> bytes:
         return bytes(self._ask.again(key, lambda: obstore.get(self._store, self._ask.name(key)).bytes()))
@@ -278,7 +281,3 @@ def _refuse_credentials() -> None:
                 f"{name} holds a user or a password, which would come into messages and logs; an endpoint is "
                 "https://host:port, and credentials come from the cloud's usual chain (for S3: AWS_…)"
             )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -9,11 +9,13 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from obstore import exceptions as raised
 
 from nightscore.common import Broken, NotYet
+from nightscore.store.storage.answers import SILENT, answer_of
 from nightscore.store.storage.contract import Seen
 
 TRIES, FIRST_PAUSE, LONGEST_PAUSE = 8, 0.05, 2.0  # of what can't be known to have been done; seconds
@@ -21,13 +23,21 @@ AT_ONCE = 32  # requests
 TAKEN = (raised.AlreadyExistsError, raised.PreconditionError)  # and nothing is said of who was first
 NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
 UNKNOWN = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthenticationFailed")
-HOPELESS = (*NO_BUCKET, *UNKNOWN, "builder error")
+ELSEWHERE = "redirect without LOCATION"
+HOPELESS = (*NO_BUCKET, *UNKNOWN, ELSEWHERE, "builder error")
 DENIED = re.compile(r"status code: 40[13]\b")  # of a listing obstore tells no other kind of error
 EXPIRED, SKEWED = "ExpiredToken", "RequestTimeTooSkewed"
 INVALID = re.compile('Error parsing Path "(.*?)": ', re.DOTALL)
 UNSAYABLE = "\ufffd"  # what a listing, which is XML, has in the place of what XML can't say
 Answers = tuple[type[Exception], ...]  # errors that say what was done
 T = TypeVar("T")
+
+
+@dataclass
+class Doubt:
+    """What the storage did, the last time that it was not known what became of a request."""
+
+    answer: str = SILENT
 
 
 class Requests:
@@ -48,26 +58,29 @@ class Requests:
         Raises:
             FileNotFoundError, those of `said`: what the storage says.
             Broken: it does not let us.
-            NotYet: it does not answer.
+            NotYet: it does not answer, or answers that it can't.
         """
+        doubt = Doubt()
         for pause in pauses():
-            with self.doubtful(key, said):
+            with self.doubtful(key, said, doubt):
                 return call()
             time.sleep(pause)
-        raise NotYet(f"{self.shown(key)}: the storage does not answer; try again later")
+        raise NotYet(f"{self.shown(key)}: the storage {doubt.answer}; try again later")
 
     @contextlib.contextmanager
-    def doubtful(self, key: str, said: Answers) -> Iterator[None]:
+    def doubtful(self, key: str, said: Answers, doubt: "Doubt") -> Iterator[None]:
         """A context that passes over an error after which it is not known what was done, 409 among them.
 
-        Errors of `said` are answers.
+        Errors of `said` are answers. What the storage has said otherwise is kept in `doubt`.
         """
         try:
             yield
-        except said:
+        except said as error:
+            doubt.answer = answer_of(error)
             raise
         except (raised.BaseError, OSError) as error:
             self._raise_if_known(key, error)
+            doubt.answer = answer_of(error)
 
     def _raise_if_known(self, key: str, error: Exception) -> None:
         """Raise what an error of the storage says for sure; not the error, which may quote a signature."""
@@ -103,6 +116,8 @@ class Requests:
             )
         if any(text in str(error) for text in NO_BUCKET):
             return "there is no such bucket"
+        if ELSEWHERE in str(error):
+            return "the storage sends us elsewhere: the bucket is of another region; set AWS_REGION to it"
         if SKEWED in str(error):
             return "this machine's clock is too far from the storage's (S3 allows 15 minutes); set it right"
         if "builder error" in str(error):

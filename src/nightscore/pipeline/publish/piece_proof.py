@@ -1,0 +1,229 @@
+"""What is proven of a piece where it was scored, from what was written, so that a day's proof is a sum.
+
+The staged file is read back: its sha256, rows, key hash, the counts of its columns, and whether its keys
+rise; and the source, for the rows that were to be scored. Sums are exact, so those of the pieces are the
+day's, and whoever publishes reads nothing again that it can add. It holds each file to the one that was
+proven: by its sha256, or, where nobody here reads it, as the object that it is in its bucket.
+"""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nightscore.common import Broken, NotYet
+from nightscore.pipeline.context import Day
+from nightscore.pipeline.publish.reconcile import (
+    Bounds,
+    combine_key_hashes,
+    lie_apart,
+    read_source_totals,
+    read_staged_totals,
+    rising_bounds,
+)
+from nightscore.pipeline.read import inputs
+from nightscore.store import (
+    Piece,
+    Place,
+    SqlMistakes,
+    StagedFile,
+    TableProof,
+    Tally,
+    check_staged_sha256,
+    job_memory_budget,
+    read_staged,
+    tally_file,
+)
+
+AT_ONCE = 32  # proofs that are read at once: of a bucket each is a request
+
+
+@dataclass(frozen=True)
+class PieceProof:
+    """The proof of one piece.
+
+    `tag` is the object that its file is. `schema` says the types of the columns, `columns` has their tallies.
+    `keys` are the least and the greatest key as texts; None where keys do not rise strictly, or no text says
+    them.
+    """
+
+    sha256: str
+    tag: str
+    rows: int
+    bytes: int
+    rejected: int
+    key_hash: str
+    source_rows: int
+    source_hash: str
+    schema: str
+    columns: Mapping[str, Mapping[str, Any]]
+    keys: Sequence[Sequence[str]] | None
+
+    def types(self) -> pa.Schema:
+        """The file's columns."""
+        return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(self.schema)))
+
+    def bounds(self, key: Sequence[str]) -> Bounds | None:
+        """The least and the greatest key; () of no rows, None where keys are not known to rise."""
+        if self.keys is None:
+            return None
+        types = self.types()
+        return _keys(self.keys, [types.field(name).type for name in key])
+
+
+def prove_piece(day: Day, piece: Piece, staged: StagedFile) -> None:
+    """Prove a piece from what was staged of it, and keep that.
+
+    Raises:
+        Broken: the staged file is damaged, or holds rows of another run.
+    """
+    place, key = day.place(staged.path), day.job.spec.key
+    sha256 = check_staged_sha256(place)
+    tallies: dict[str, Tally] = {}
+    local = place.local()
+    rows = tally_file(local, place.key, day.plan.run_id, tallies)
+    source = {part.path for part in piece.ranges}
+    memory = job_memory_budget(day.job).piece.duckdb
+    with (
+        day.engine({"scores": [staged]}, source, memory, threads=1, asked=()) as engine,
+        SqlMistakes(str(day)),
+    ):
+        _, key_hash = read_staged_totals(engine, "scores", key)
+        read = inputs.scored_columns(day.job, day.plan.inputs)
+        source_rows, source_hash = read_source_totals(engine, day.workspace, [piece], key, read)
+    seen, types = place.look(), pq.read_schema(local).remove_metadata()
+    if seen is None:
+        raise NotYet(f"{place}: has gone; another run of the day is at work, or gc")
+    proof = PieceProof(
+        sha256=sha256, tag=seen.tag, rows=rows, bytes=staged.bytes, rejected=staged.rejected,
+        key_hash=key_hash, source_rows=source_rows, source_hash=source_hash,
+        schema=base64.b64encode(types.serialize()).decode(),
+        columns={name: tally.state() for name, tally in tallies.items()},
+        keys=_texts(rising_bounds(local, key), [types.field(name).type for name in key]),
+    )  # fmt: skip
+    # Not created once: where a damaged file was removed, another one is scored, and proven.
+    day.run.proof(piece.fingerprint).replace_text(json.dumps(asdict(proof)))
+
+
+def _texts(bounds: Bounds | None, types: Sequence[pa.DataType]) -> Sequence[Sequence[str]] | None:
+    """Keys of some types as texts; None where they would not come back from them."""
+    if bounds is None:
+        return None
+    try:
+        texts = [
+            [pa.scalar(v, kind).cast(pa.string()).as_py() for v, kind in zip(row, types, strict=True)]
+            for row in bounds
+        ]
+        return texts if _keys(texts, types) == tuple(bounds) else None
+    except pa.ArrowException:  # a kind of column that no text says
+        return None
+
+
+def _keys(texts: Sequence[Sequence[str]], types: Sequence[pa.DataType]) -> Bounds:
+    return tuple(
+        tuple(pa.scalar(text).cast(kind).as_py() for text, kind in zip(row, types, strict=True))
+        for row in texts
+    )
+
+
+@dataclass(frozen=True)
+class Proven:
+    """The proofs of all staged files of a day, each beside its file."""
+
+    day: Day
+    files: Sequence[StagedFile]
+    proofs: Sequence[PieceProof]
+
+    @property
+    def key_hash(self) -> str:
+        """The key hash of what was staged."""
+        return combine_key_hashes(*(proof.key_hash for proof in self.proofs))
+
+    @property
+    def rows(self) -> int:
+        """The rows that were staged."""
+        return sum(proof.rows for proof in self.proofs)
+
+    @property
+    def source(self) -> tuple[int, str]:
+        """The rows that were to be scored, and their key hash."""
+        hashes = (proof.source_hash for proof in self.proofs)
+        return sum(proof.source_rows for proof in self.proofs), combine_key_hashes(*hashes)
+
+    @property
+    def keys_rise(self) -> bool:
+        """Whether each key is known to be there once: keys rise in each file, and the files lie apart."""
+        bounds = [proof.bounds(self.day.job.spec.key) for proof in self.proofs]
+        return all(pair is not None for pair in bounds) and lie_apart([pair for pair in bounds if pair])
+
+    def read_back(self, read_here: bool) -> TableProof:
+        """The proof of the table, each file held to the one that was proven.
+
+        `read_here` says that this machine will read the files.
+
+        Raises:
+            Broken: a file is damaged, or another one.
+        """
+        tallies: dict[str, Tally] = {}
+        for file, proof in zip(self.files, self.proofs, strict=True):
+            _hold(self.day.place(file.path), proof, read_here or not self.day.workspace.data_root.is_bucket)
+            types = proof.types()
+            for name, state in proof.columns.items():
+                kind = types.field(name).type
+                tallies.setdefault(name, Tally(kind)).merge(Tally.restored(kind, state))
+        columns = {name: tally.proof() for name, tally in tallies.items()}
+        return TableProof(self.rows, tuple(proof.sha256 for proof in self.proofs), columns)
+
+
+def read_proofs(day: Day, files: Sequence[StagedFile]) -> Proven | None:
+    """The proofs of the plan's pieces, whose files have rows and bytes from them; None unless all have one.
+
+    Those that a replay carries over have none, nor what a version before this one has staged.
+    """
+    stems = [day.place(file.path).stem for file in files]
+    if not files or stems != [piece.fingerprint for piece in day.plan.pieces]:
+        return None
+    places = [day.run.proof(stem) for stem in stems]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        proofs = [proof for proof in pool.map(read_proof, places) if proof]
+    if len(proofs) < len(files):
+        return None
+    known = [
+        replace(file, rows=proof.rows, bytes=proof.bytes) for file, proof in zip(files, proofs, strict=True)
+    ]
+    return Proven(day, known, proofs)
+
+
+def read_proof(place: Place) -> PieceProof | None:
+    """The proof of a piece; None where there is none that can be read."""
+    try:
+        return PieceProof(**json.loads(place.read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def staged_piece(day: Day, piece: Piece) -> StagedFile:
+    """What was staged of a piece before, by its proof, so that nothing is fetched for it."""
+    path, aside = day.run.scores(piece.fingerprint), day.run.rejects(piece.fingerprint)
+    proof = read_proof(day.run.proof(piece.fingerprint))
+    if proof is None:
+        staged = read_staged(path, aside)
+        prove_piece(day, piece, staged)
+        return staged
+    rejects = aside.key if proof.rejected else ""
+    return StagedFile(path.key, proof.rows, proof.bytes, rejects=rejects, rejected=proof.rejected)
+
+
+def _hold(place: Place, proof: PieceProof, is_read: bool) -> None:
+    if is_read:
+        same = check_staged_sha256(place) == proof.sha256
+    else:
+        seen = place.look()
+        same = seen is not None and seen.tag == proof.tag
+    if not same:
+        raise Broken(f"{place}: is not the file that was proven; remove it and run again")

@@ -1,0 +1,284 @@
+"""Commits to the output tables: files that exist already become a day of a table, at once and once.
+
+The commit carries the run's number as a Delta application transaction, so that it happens once however often
+it is tried, and it is made only if the day still holds what the run saw when it began.
+"""
+
+import datetime as dt
+import errno
+import json
+import os
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.transaction import AddAction
+
+from nightscore.common import Broken, NotYet, first_line
+from nightscore.store.delta import REQUEST, live_files_of, open_table, snapshot_of, table_exists, unreadable
+from nightscore.store.snapshots import file_run_id
+from nightscore.store.storage import Place, answer_of
+from nightscore.store.table_schema import is_optional, plain_fields, with_day
+
+ATTEMPTS = 60
+HOPELESS = {  # errno -> what the message says; others may go away by themselves
+    code: os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
+}
+# Every published version stays readable, after other engines' VACUUM, too: unless the table says otherwise,
+# it takes files that were replaced a week ago, and those that lie uncommitted.
+# A reader replays what came after a log's last checkpoint, a file each: by default up to a hundred.
+KEPT = {
+    "delta.logRetentionDuration": "interval 3650 days",
+    "delta.deletedFileRetentionDuration": "interval 3650 days",
+    "delta.checkpointInterval": "10",
+}
+
+
+@dataclass(frozen=True)
+class TableCommit:
+    """One commit: a run's files for a day of one table, instead of the day's (or beside them).
+
+    `row` are columns of the one row that its one file has: the log holds them as the file's statistics.
+    """
+
+    job: str
+    day: str
+    run_id: str
+    run_number: int
+    files: tuple[Place, ...]
+    mode: Literal["overwrite", "append"] = "overwrite"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    row: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def application(self) -> str:
+        """The name under which a table remembers the number of the last run of this job and day."""
+        return f"{self.job}/{self.day}"
+
+
+def commit_files(root: Place, change: TableCommit, seen: Sequence[str] | None = None) -> int:
+    """Publish a change, once. Returns the version of the table from which on it is there.
+
+    `seen` are the names of the day's files that this change may replace; None replaces whatever is
+    there (for the tables after the first, whose commit decided).
+
+    Raises:
+        NotYet: another run has published this day since, the log is too busy, or its storage takes nothing.
+    """
+    _create(root, change)
+    doubt = ""
+    for attempt in range(ATTEMPTS):
+        table = open_table(root)
+        done = table.transaction_version(change.application)
+        if done == change.run_number:
+            return _version_of(table, root, change)
+        _refuse_superseded(table, root, change, done, seen)
+        try:
+            _keep(table)
+            version = table.version() + 1  # what a commit becomes that is never rebased
+            _write(table, root, change)
+            if _is_commit_of(root, version, change):
+                return version
+        except CommitFailedError as error:
+            # Another day or job won this log slot. Nothing is lost: look again, then try again.
+            _refuse_hopeless(root, error)
+            doubt = _doubt(error)
+            time.sleep(random.uniform(0, 0.01 * (attempt + 1)))  # noqa: S311 - no secret, a pause
+        except (DeltaError, OSError) as error:
+            # It may have been written all the same: the next look at our transaction tells.
+            _refuse_hopeless(root, error)
+            doubt = _doubt(error)
+            time.sleep(0.05)
+    raise NotYet(f"table {root.name}: {ATTEMPTS} commits of day {change.day} failed; {doubt}")
+
+
+def tell_rows(root: Place, rows: Mapping[str, Mapping[str, object]]) -> None:
+    """Let a table's log tell the one row of files that it has: path in the log -> columns of the row.
+
+    By one commit, which adds the same files with these statistics. No row comes or goes, no file is written.
+
+    Raises:
+        NotYet: others are committing all the time.
+    """
+    for attempt in range(ATTEMPTS):
+        table = open_table(root)
+        adds = snapshot_of(table, root).adds
+        days = dict(zip(adds["path"].to_pylist(), adds["day"].to_pylist(), strict=True))
+        there = {path: row for path, row in rows.items() if path in days}
+        if not there:
+            return
+        try:
+            # Never rebased: a file that another commit has removed meanwhile must not come back.
+            table.create_write_transaction(
+                [_add(root, root / path, days[path], row, new=False) for path, row in there.items()],
+                mode="append", schema=table.schema(), partition_by=["day"],
+                commit_properties=CommitProperties(max_commit_retries=0),
+            )  # fmt: skip
+        except (DeltaError, OSError) as error:
+            _refuse_hopeless(root, error)
+            time.sleep(random.uniform(0, 0.01 * (attempt + 1)))  # noqa: S311 - no secret, a pause
+            continue
+        open_table(root).create_checkpoint()
+        return
+    raise NotYet(f"table {root.name}: {ATTEMPTS} commits failed; others are writing")
+
+
+def _doubt(error: Exception) -> str:
+    """What keeps a commit from being made, as far as an error says it; not its text, which has an address."""
+    return f"its storage {answer_of(error)}" if REQUEST.search(str(error)) else "others are writing"
+
+
+def _refuse_hopeless(root: Place, error: Exception) -> None:
+    """Raise `NotYet` where trying again at once is hopeless: the disk is full, say, or read-only."""
+    text = str(error)
+    if reason := next((reason for code, reason in HOPELESS.items() if f"os error {code})" in text), None):
+        raise NotYet(f"table {root.name}: {reason}; nothing is published") from error
+
+
+def _create(root: Place, change: TableCommit) -> None:
+    if table_exists(root):
+        return
+    schema = with_day(pq.read_schema(change.files[0].local()))
+    try:
+        DeltaTable.create(
+            root.storage.table_address(root.key), Schema.from_arrow(schema), mode="ignore",
+            partition_by=["day"], name=root.name, configuration=KEPT,
+        )  # fmt: skip
+    except (DeltaError, OSError) as error:
+        # Another run created it in this moment; any other trouble shows at the commit.
+        if not table_exists(root):
+            _refuse_hopeless(root, error)
+            raise unreadable(root, None, error) from None
+
+
+def _refuse_superseded(
+    table: DeltaTable, root: Place, change: TableCommit, done: int | None, seen: Sequence[str] | None
+) -> None:
+    newer = done is not None and done > change.run_number
+    now = [file.path.name for file in snapshot_of(table, root).of_day(change.day)]
+    if newer or (seen is not None and sorted(now) != sorted(seen)):
+        first = ", ".join(sorted({file_run_id(name) for name in now})) or "none is there now"
+        raise Superseded(
+            f"table {root.name}: another run has published {change.day} since run {change.run_id} began "
+            f"({first}); this one publishes nothing"
+        )
+
+
+class Superseded(NotYet):
+    """Another run of the same day was first."""
+
+
+def _keep(table: DeltaTable) -> None:
+    """Let a table that was made without what keeps its versions have it, by a commit of its own, once.
+
+    It changes no file, so a reader at any version sees a day as it was. It is refused where another commit
+    has been made since the table was opened, and leaves the table opened at its own. What an operator has set
+    to another value stays.
+    """
+    lacks = {name: value for name, value in KEPT.items() if name not in table.metadata().configuration}
+    if lacks:
+        table.alter.set_table_properties(
+            lacks,
+            commit_properties=CommitProperties(max_commit_retries=0),
+            # By the shorter times of before, the log's old commits could go with this one.
+            post_commithook_properties=PostCommitHookProperties(False, cleanup_expired_logs=False),
+        )
+
+
+def _write(table: DeltaTable, root: Place, change: TableCommit) -> None:
+    properties = CommitProperties(
+        custom_metadata={"run_id": change.run_id, "job": change.job, **change.metadata},
+        app_transactions=[Transaction(change.application, change.run_number)],
+        max_commit_retries=0,  # never rebased blindly: we look again ourselves
+    )
+    table.create_write_transaction(
+        [_add(root, path, change.day, change.row) for path in change.files],
+        mode=change.mode,
+        schema=_widened(table, change.files),
+        partition_by=["day"],
+        partition_filters=[("day", "=", change.day)] if change.mode == "overwrite" else None,
+        commit_properties=properties,
+    )
+
+
+def _widened(table: DeltaTable, files: Sequence[Place]) -> Schema:
+    """The table's schema, and behind it the optional columns of some files that it has not yet.
+
+    A commit with a wider schema carries new metadata: one that was begun beside it is refused, and looks
+    again.
+    """
+    have = pa.schema(table.schema())
+    more = {f.name: f for path in files for f in plain_fields(pq.read_schema(path.local())) if is_optional(f)}
+    new = [f for name, f in more.items() if name not in have.names]
+    return Schema.from_arrow(pa.schema([*have, *new])) if new else table.schema()
+
+
+def _add(root: Place, path: Place, day: str, row: Mapping[str, object], new: bool = True) -> AddAction:
+    try:
+        local, seen = path.local(), path.look()
+        stat, rows = local.stat(), pq.read_metadata(local).num_rows
+    except (OSError, pa.ArrowException) as error:
+        raise Broken(
+            f"table {root.name}: {path.name}, which is to be published, is damaged or gone: "
+            f"{first_line(error)}; run the day again with --force"
+        ) from error
+    return AddAction(
+        path=path.relative_to(root),
+        size=stat.st_size,
+        partition_values={"day": day},
+        # By the storage's clock: a look at it is how a reader sees that it is this file (`as_published`).
+        modification_time=int((seen.modified if seen else stat.st_mtime) * 1000),
+        data_change=new,
+        stats=json.dumps({"numRecords": rows} | _of_one_row(row)),
+    )
+
+
+def _of_one_row(row: Mapping[str, object]) -> dict[str, object]:
+    """The statistics of a file's columns whose one row is known: the least and the greatest value are it."""
+    if not row:
+        return {}
+    values = {
+        name: _as_text(value) if isinstance(value, dt.datetime) else value for name, value in row.items()
+    }
+    return {"minValues": values, "maxValues": values, "nullCount": dict.fromkeys(values, 0)}
+
+
+def _as_text(moment: dt.datetime) -> str:
+    return f"{moment.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+def _is_commit_of(root: Place, version: int, change: TableCommit) -> bool:
+    """Whether a version's commit is this change's, by the log's own file: no table is opened for it."""
+    try:
+        text = (root / "_delta_log" / f"{version:020}.json").read_text()
+    except OSError:
+        return False
+    return f"{change.run_id}-" in text and '"txn"' in text
+
+
+def _version_of(table: DeltaTable, root: Place, change: TableCommit) -> int:
+    """The version that holds this change's commit: the first that knows its transaction.
+
+    Not by `table.history()`: that reads the log again but counts from the version that was loaded, so
+    that a commit of another day in between makes every number in it too low (deltalake 1.6).
+    """
+    version = table.version()
+    while version and _knows(root, version - 1, change):
+        version -= 1
+    if change.run_id in {file.run_id for file in live_files_of(root, change.day, version)}:
+        return version
+    raise Superseded(  # the transaction is another run's, which began in the same millisecond
+        f"table {root.name}: another run has published {change.day} under the number of run "
+        f"{change.run_id}; this one publishes nothing"
+    )
+
+
+def _knows(root: Place, version: int, change: TableCommit) -> bool:
+    number = open_table(root, version).transaction_version(change.application)
+    return bool(number == change.run_number)

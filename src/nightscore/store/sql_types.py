@@ -1,0 +1,17 @@
+"""DuckDB's types by their names: which are numbers, and which have values of any size."""
+
+NUMBER_TYPES = frozenset({  # and DECIMAL(…)
+    "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
+    "UHUGEINT", "FLOAT", "DOUBLE",
+})  # fmt: skip
+NARROW = frozenset({"BOOLEAN", "DATE", "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "UUID"})
+
+
+def is_number(kind: str) -> bool:
+    """Whether a column of this DuckDB type holds numbers."""
+    return kind in NUMBER_TYPES or (kind.startswith("DECIMAL(") and kind.endswith(")"))
+
+
+def is_narrow(kind: str) -> bool:
+    """Whether its values are of one size, as those of texts, lists and what holds such are not."""
+    return kind in NARROW or is_number(kind)
