@@ -44,7 +44,7 @@ RECORDED = HERE / "recorded/cluster.json"
 QUOTA = Path("/sys/fs/cgroup/cpu/nightscore-bench")
 PERIOD = 100_000  # microseconds, of which a node with a share of a core gets some
 STORE_BYTES = 700_000_000  # of a node's object store: Ray Data's blocks; nightscore puts nothing there
-ROWS = {"network": 4_000_000, "forest": 8_000_000}
+ROWS = {"network": 3_000_000, "forest": 8_000_000}
 UNDER_WAY = (4, 100, 1_000)  # tasks, as many as a cluster of half as many slots has
 PATIENCE = 30.0  # seconds until killed processes have left their control group
 LONGEST = 1800  # seconds of one contender
@@ -73,7 +73,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", nargs="+", choices=["network", "forest"], default=["network", "forest"])
-    parser.add_argument("--rows", type=int, help="default: 4 million for the network, 8 for the trees")
+    parser.add_argument("--rows", type=int, help="default: 3 million for the network, 8 for the trees")
     parser.add_argument(
         "--piece-rows", type=int, default=250_000, help="of a piece, and of a file of the day"
     )

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -169,9 +170,12 @@ class Proven:
         Raises:
             Broken: a file is damaged, or another one.
         """
+        is_read = read_here or not self.day.workspace.data_root.is_bucket
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            places = (self.day.place(file.path) for file in self.files)
+            list(pool.map(partial(_hold, is_read=is_read), places, self.proofs))
         tallies: dict[str, Tally] = {}
-        for file, proof in zip(self.files, self.proofs, strict=True):
-            _hold(self.day.place(file.path), proof, read_here or not self.day.workspace.data_root.is_bucket)
+        for proof in self.proofs:
             types = proof.types()
             for name, state in proof.columns.items():
                 kind = types.field(name).type

@@ -12,6 +12,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +20,7 @@ import pyarrow.compute as pc
 
 from nightscore.common import NightscoreError, first_line, thread_seconds
 from nightscore.job import Job
-from nightscore.pipeline.score.lost_values import refuse_lost
+from nightscore.pipeline.score.lost_values import AT_ONCE, refuse_lost
 from nightscore.pipeline.score.missing_values import filled
 from nightscore.pipeline.score.mlflow_registry import fetch_model
 from nightscore.pipeline.score.open_model import ModelSource, open_cached_scorer
@@ -218,7 +219,9 @@ def read_challenger_results(
     `rows` and `columns` (column -> its statistics) are those of the scores table as it was read back; of a
     table without rows no column has any.
     """
-    notes = [_note(run.challengers(piece.fingerprint)) for piece in plan.pieces]
+    places = [run.challengers(piece.fingerprint) for piece in plan.pieces] if plan.challengers else []
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        notes = list(pool.map(_note, places))
     results = []
     for challenger in plan.challengers:
         nulls = [

@@ -18,18 +18,14 @@ def open_or_on_cpu(job: Job, name: str, sha256: str, variant: Variant, code: str
 
     Raises:
         ModelChangedError: as `open_cached_scorer`.
-        ModelError: it can't be opened on the CPU either; says why not as it was asked for.
+        ModelError: it can't be opened on the CPU either.
     """
     try:
         return open_cached_scorer(job, name, sha256, variant, code)
     except ModelChangedError:
         raise
     except ModelError:
-        if variant.device == "cpu":
-            raise
-        with contextlib.suppress(ModelError):
-            return open_cached_scorer(job, name, sha256, on_cpu(variant), code)
-        raise
+        return open_cached_scorer(job, name, sha256, on_cpu(variant), code)
 
 
 def open_to_publish(job: Job, plan: Plan, variant: Variant) -> tuple[Scorer, Variant]:
