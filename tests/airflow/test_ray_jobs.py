@@ -24,6 +24,8 @@ from nightscore.job import Job, load
 from nightscore.pipeline.executors import InOrder, score_planned
 from nightscore.pipeline.steps import plan_day
 from nightscore.store import Plan, run_folder
+from nightscore.store.storage import homes
+from tests.support.s3 import BUCKET, Server, become_client, into_bucket
 from tests.support.workspace import DAYS, make_workspace, write_day
 
 ROWS = 70_000  # three pieces
@@ -95,6 +97,26 @@ def test_what_is_staged_needs_no_cluster(planned: tuple[Job, Plan], monkeypatch:
     score_planned(job, as_day(plan.day), plan.run_id, executor=InOrder())
     assert read_scored(job, plan, share, silent) == done, "a second job keeps what the first noted"
     assert read_scored(job, plan, [2], silent) == done[2:3]
+
+
+def test_in_a_bucket_what_was_noted_is_read_and_no_piece_is_fetched(
+    planned: tuple[Job, Plan], s3_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The score task's worker has a scratch folder of its own, in which no piece of the cluster lies."""
+    address, root = f"s3://{BUCKET}/{tmp_path.name}", tmp_path
+    become_client(monkeypatch, s3_server.port, tmp_path / "node")
+    into_bucket(root, address, tmp_path / "writer")
+    monkeypatch.setenv("NIGHTSCORE_ROOT_DATA", address)
+    job = load("mini", root)
+    plan = plan_day(job, as_day(DAYS[0]))
+    share = range(len(plan.pieces))
+    assert find_unstaged(job, plan, share) == [*share]
+    done = score_planned(job, as_day(plan.day), plan.run_id, executor=InOrder())
+    become_client(monkeypatch, s3_server.port, tmp_path / "worker")
+    job = load("mini", root)
+    assert find_unstaged(job, plan, share) == [] and read_scored(job, plan, share, silent) == done
+    assert not [*(tmp_path / "worker").rglob("*.parquet")]
+    homes._bucket.cache_clear()
 
 
 @pytest.mark.parametrize("text", ["", "[", "{}", "[3]", '[{"path": "x"}]', "[]"])

@@ -15,6 +15,7 @@ from nightscore import load, query, run
 from nightscore.cli.main import call
 from nightscore.common import Broken, NightscoreError, NotYet, open_workspace
 from nightscore.common.units import as_day
+from nightscore.pipeline.executors import InOrder
 from nightscore.pipeline.publish.closing import Closed
 from nightscore.review.late_data import find_late_days
 from nightscore.store import collect_garbage
@@ -326,3 +327,31 @@ def test_a_night_in_azure_is_the_night_on_disk(
     monkeypatch.delenv("NIGHTSCORE_ROOT_DATA")
     run(load("mini", on_disk), DAY)
     assert there == scores(on_disk) == by_delta.sort_by("id").to_pylist()
+
+
+def test_parts_of_features_are_taken_up_by_another_machine(
+    workspace: Path, bucket: Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of four parts are made here, then this machine is gone: another makes the rest, and publishes."""
+    job = JOB.replace("features: rows\n", "features: {sql: features.sql, split_by: id, parts: 4}\n")
+    for root in (workspace, other := a_machine(tmp_path, "two")):
+        (root / "jobs/mini/job.yaml").write_text(job)
+
+    class Gone(InOrder):
+        def map_parts(self, *given: Any) -> Any:
+            super().map_parts(given[0], given[1], given[2][:2], given[3])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(load("mini", workspace), DAY, executor=Gone())
+    made = {seen.key: seen for seen in bucket.walk("runs") if "features-" in seen.key}
+    monkeypatch.setenv("NIGHTSCORE_SCRATCH", str(tmp_path / "another"))
+    homes._bucket.cache_clear()
+    receipt = run(load("mini", other), DAY)
+    after = {seen.key: seen for seen in bucket.walk("runs") if "features-" in seen.key}
+    assert len(made) == 4 and made.items() <= after.items(), "two snapshots and their sha256"
+    assert receipt.rows.published == ROWS // 2 and receipt.parts and receipt.parts.parts == 4
+    rows = rows_of(DAY, ROWS).filter(pa.array(np.arange(ROWS) % 2 == 0))
+    expected = rows.column("a").to_numpy() + 2 * rows.column("b").to_numpy()
+    found = query("SELECT score FROM mini_scores ORDER BY id", other).column("score").to_numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-6)

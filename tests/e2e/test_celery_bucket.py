@@ -21,10 +21,9 @@ from tests.e2e.airflow import Airflow
 from tests.e2e.conftest import READY_SECONDS
 from tests.e2e.names import NAME
 from tests.e2e.servers import binary, launched, redis, until
-from tests.e2e.test_ray import into_bucket
 from tests.e2e.world import HEAVY_DAYS, HEAVY_ROWS, REPOSITORY, add_heavy, column_bytes, loop
 from tests.support.networks import Network, networks
-from tests.support.s3 import BUCKET, become_client, start_server
+from tests.support.s3 import BUCKET, become_client, into_bucket, start_server
 
 DAG, PREFIX, PIECES = "shared", "celery", 8
 WORKERS = {"east": "+90m", "west": "-90m"}  # three hours apart

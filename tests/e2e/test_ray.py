@@ -19,11 +19,10 @@ from nightscore.pipeline.executors import InOrder
 from nightscore.pipeline.ray_executor import Ray
 from nightscore.pipeline.steps import plan_day
 from nightscore.pipeline.testing import check_executor, check_parts_executor
-from nightscore.store.storage.objects import open_objects
 from tests.behaviour.world import ours, receipts, staged
 from tests.e2e.servers import until
 from tests.support.ray_cluster import Cluster
-from tests.support.s3 import BUCKET, become_client, start_server
+from tests.support.s3 import BUCKET, become_client, into_bucket, start_server
 from tests.support.workspace import JOB, make_workspace
 
 ray = pytest.importorskip("ray")
@@ -303,14 +302,6 @@ def test_data_that_the_nodes_do_not_see_is_told(tmp_path: Path) -> None:
     finally:
         one.stop()
     assert code == 1 and "does not see the data" in output and "NIGHTSCORE_ROOT_DATA" in output
-
-
-def into_bucket(root: Path, address: str, scratch: Path) -> None:
-    """A workspace's data/, moved to a bucket."""
-    store = open_objects(address, scratch)
-    for file in (path for path in (root / "data").rglob("*") if path.is_file()):
-        store.replace(file.relative_to(root / "data").as_posix(), file.read_bytes())
-    (root / "data").rename(root / "was-data")
 
 
 def test_data_lies_in_a_bucket_and_its_server_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

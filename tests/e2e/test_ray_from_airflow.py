@@ -1,12 +1,15 @@
 """The pieces of a night on a Ray cluster, from Airflow: over HTTP, deferred, stopped and found again."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 pytest.importorskip("ray")
@@ -27,14 +30,14 @@ from nightscore.store import Plan
 from tests.behaviour.world import staged
 from tests.e2e.airflow import Airflow
 from tests.e2e.conftest import READY_SECONDS
-from tests.e2e.servers import until
-from tests.e2e.test_ray import SLOW
+from tests.e2e.servers import launched, until
+from tests.e2e.test_ray import SLOW, slow_workspace
 from tests.e2e.world import loop, published, receipts
 from tests.support.ray_cluster import Cluster
 from tests.support.workspace import JOB, make_workspace, write_day
 
 DAG, ROWS, PIECES, SECONDS = "mini", 8_000, 8, 1.5
-SAME, KILLED, RETRIED, HEADLESS, CHANGED = DAYS = tuple(f"2020-01-0{number}" for number in range(1, 6))
+SAME, KILLED, RETRIED, HEADLESS, CHANGED, ALONE = DAYS = tuple(f"2020-01-0{number}" for number in range(1, 7))
 SECRET = "of-tests-only-" + "0" * 32
 
 
@@ -44,6 +47,8 @@ class World:
 
     airflow: Airflow
     cluster: Cluster
+    leader: int  # the process that leads Airflow's
+    servers: ExitStack  # what is started later, and ends with all
 
     @property
     def root(self) -> Path:
@@ -103,12 +108,12 @@ def world(database: Callable[[str], str], tmp_path_factory: pytest.TempPathFacto
             local = Local(
                 Workspace(root), home, free_port(8380), {"DATABASE__SQL_ALCHEMY_CONN": database("ray")}
             )
-            with hold_lock(home) as lock, start_airflow(local, lock):
+            with hold_lock(home) as lock, start_airflow(local, lock) as process, ExitStack() as servers:
                 for part in PARTS:
                     until(lambda part=part: healthy(local, part), READY_SECONDS, f"{part} is healthy: {home}")  # type: ignore[misc]
                 airflow = Airflow(local)
                 airflow.unpause(DAG)
-                yield World(airflow, cluster)
+                yield World(airflow, cluster, process.pid, servers)
     finally:
         cluster.stop()
 
@@ -146,6 +151,20 @@ def test_a_task_that_is_marked_failed_stops_its_job_and_cleared_goes_on(world: W
     assert world.airflow.ended(DAG, run) == "success"
     assert kept.items() <= world.staged_of(KILLED).items()
     assert receipts(world.root, DAG)[KILLED] == 1
+
+
+def test_a_triggerer_that_dies_stops_nothing(world: World) -> None:
+    """Kill -9 of it: the job works on, and the triggerer that comes after waits for its end."""
+    run = world.begin(ALONE, 1)
+    [triggerer] = [p for p in psutil.Process(world.leader).children() if "triggerer" in " ".join(p.cmdline())]
+    for process in (*triggerer.children(recursive=True), triggerer):
+        process.kill()
+    log, environment = world.airflow.local.home / "triggerer.log", world.airflow.local.environment()
+    command = [sys.executable, "-m", "airflow", "triggerer"]
+    world.servers.enter_context(launched(command, log, env=environment, cwd=world.root))
+    assert world.airflow.ended(DAG, run) == "success"
+    assert world.statuses(ALONE) == ["SUCCEEDED"]
+    assert world.airflow.tasks(DAG, run, "score")[0]["try_number"] == 1
 
 
 def test_a_head_that_dies_costs_no_piece_that_is_staged(world: World) -> None:
@@ -218,6 +237,21 @@ def test_what_is_wrong_with_a_cluster_is_told(world: World, monkeypatch: pytest.
     assert state.status == LOST and "no Ray cluster answers there" in state.message
     monkeypatch.setenv(TOKEN, SECRET)
     assert asyncio.run(world.jobs.follow("nightscore-x-1", print, 0.1)).status == LOST
+
+
+def test_a_row_that_can_t_be_scored_fails_the_task_for_good(world: World, tmp_path: Path) -> None:
+    """The message is that of the piece, with its node, and no more of the log."""
+    root = slow_workspace(tmp_path, 0.0, broken="True")
+    job = load(DAG, root)
+    plan = plan_day(job, as_day("2020-01-02"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(TOKEN, SECRET)
+        name, lines = asyncio.run(world.jobs.start(job, plan)), list[str]()
+        state = asyncio.run(world.jobs.follow(name, lines.append, 0.5))
+    with pytest.raises(Broken, match=f"Ray job {name}: failed: on node .*no such row") as told:
+        state.refuse_failure(name)
+    assert "Running entrypoint" not in str(told.value) and "Traceback" not in str(told.value)
+    assert any(line.startswith("nightscore: broken: on node") for line in lines)
 
 
 def test_a_token_may_lie_in_a_file(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,13 +11,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from nightscore import load, query, run
-from nightscore.common import Broken, as_day, silent
+from nightscore.common import Broken, NotYet, ProgressCallback, as_day, silent
+from nightscore.common.workspace import open_workspace
 from nightscore.job import Job
 from nightscore.pipeline import parts, prepare, steps
 from nightscore.pipeline.executors import InOrder, Threads
 from nightscore.pipeline.publish import whole_query
+from nightscore.pipeline.replay import replay_rejects
 from nightscore.pipeline.testing import check_parts_executor
-from nightscore.store import Plan, StagedFile, run_folder
+from nightscore.review.explain import explain_row
+from nightscore.review.verify import verify_days
+from nightscore.store import Plan, StagedFile, collect_garbage, run_folder
+from tests.behaviour.world import NO_GRACE
 from tests.support.workspace import JOB, make_workspace, rows_of
 
 DAY, ROWS, SHOPS = "2020-01-02", 6_000, 97
@@ -229,7 +234,9 @@ def test_a_finished_part_is_not_made_again(tmp_path: Path) -> None:
     root = workspace(tmp_path, split(8))
 
     class Stopped(InOrder):
-        def map_parts(self, job: Job, plan: Plan, numbers: Sequence[int], report=silent) -> list[StagedFile]:
+        def map_parts(
+            self, job: Job, plan: Plan, numbers: Sequence[int], report: ProgressCallback = silent
+        ) -> list[StagedFile]:
             super().map_parts(job, plan, numbers[:3], report)
             raise KeyboardInterrupt
 
@@ -240,6 +247,47 @@ def test_a_finished_part_is_not_made_again(tmp_path: Path) -> None:
     after = snapshots(root)
     assert len(before) == 3 and len(after) == 8 and before.items() <= after.items()
     pd.testing.assert_frame_equal(published(root), expected(), check_dtype=False)
+
+
+def test_a_run_that_was_collected_among_its_parts_is_not_taken_up(tmp_path: Path) -> None:
+    """After `gc` the next run makes all parts anew, in another folder, and who still works is refused."""
+    root = workspace(tmp_path, split(4))
+    job, begun = load("mini", root), []
+
+    class Slow(InOrder):
+        def map_parts(
+            self, job: Job, plan: Plan, numbers: Sequence[int], report: ProgressCallback = silent
+        ) -> list[StagedFile]:
+            begun.append(plan)
+            super().map_parts(job, plan, numbers[:2], report)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(job, DAY, executor=Slow())
+    collect_garbage(job.workspace, NO_GRACE)
+    with pytest.raises(NotYet, match="run the day again"):
+        parts.stage_part(job, begun[0], 3)
+    assert run(job, DAY).run_id != begun[0].run_id
+    pd.testing.assert_frame_equal(published(root), expected(), check_dtype=False)
+
+
+def test_a_row_is_explained_and_rejects_are_replayed(tmp_path: Path) -> None:
+    """What reads a day's snapshot reads those of its parts: `why`, `replay-rejects`, `verify`."""
+    root = workspace(tmp_path, split(6))
+    job = root / "jobs/mini/job.yaml"
+    job.write_text(
+        job.read_text() + "domain: {a: {max: 0.99}}\npolicy: {bad_row: reject, max_rejected: 10%}\n"
+    )
+    rejected = run(load("mini", root), DAY).rows.rejected
+    truth = expected()
+    assert rejected == int((truth["a"] > 0.99).sum()) > 0
+    row = truth[truth["a"] <= 0.99].iloc[7]
+    seen = explain_row(load("mini", root), as_day(DAY), {"id": str(int(row["id"]))})
+    assert seen.features and seen.features["b"] == row["b"] and seen.features["had"] == row["had"]
+    job.write_text(job.read_text().replace("domain: {a: {max: 0.99}}\n", ""))
+    assert replay_rejects(load("mini", root), DAY).replayed
+    pd.testing.assert_frame_equal(published(root), truth, check_dtype=False)
+    assert [found.differences for found in verify_days(open_workspace(root), "mini", DAY)] == [[]]
 
 
 def test_jobs_without_parts_write_what_they_wrote(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from obstore.store import S3Store
 
 from nightscore.store.storage import homes
+from nightscore.store.storage.objects import open_objects
 
 BUCKET, KEY, SECRET = "night", "admin", "of-tests-only"
 PATIENCE = 60.0  # seconds until a server has to answer
@@ -72,6 +73,14 @@ def become_client(monkeypatch: pytest.MonkeyPatch, port: int, scratch: Path) -> 
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("NIGHTSCORE_SCRATCH", str(scratch))
     homes._bucket.cache_clear()
+
+
+def into_bucket(root: Path, address: str, scratch: Path) -> None:
+    """A workspace's data/, moved to a bucket."""
+    store = open_objects(address, scratch)
+    for file in (path for path in (root / "data").rglob("*") if path.is_file()):
+        store.replace(file.relative_to(root / "data").as_posix(), file.read_bytes())
+    (root / "data").rename(root / "was-data")
 
 
 def binary() -> str:

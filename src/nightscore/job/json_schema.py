@@ -26,7 +26,7 @@ def job_schema() -> dict[str, Any]:
 def workspace_schema() -> dict[str, Any]:
     """What a workspace.yaml may say, as JSON Schema."""
     place = {
-        "type": "string", "minLength": 1, "pattern": rf"^((?!{SCHEME.pattern})|({'|'.join(BUCKETS)})://)",
+        "type": "string", "minLength": 1, "pattern": rf"^((?!{SCHEME.pattern})|({'|'.join(BUCKETS)})://[^/\\s])",
         "description": "a folder, absolute or relative to the workspace; or s3://, gs:// or az://",
     }  # fmt: skip
     writable = {

@@ -133,6 +133,7 @@ def stage_features(
     if plan.parts is not None:
         run_folder.record(run.begun, plan.to_json())
         map_parts(job, plan, range(plan.parts.parts), report)
+        run.refuse_ended()  # it may have been collected as one that nobody would take up
         snapshots = [run.part(number) for number in range(plan.parts.parts)]
         return [inputs.inspect_parquet(job.workspace, path.local()) for path in snapshots]
     day = Day(job, plan)

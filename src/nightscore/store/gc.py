@@ -148,13 +148,14 @@ def _given_up(run: RunFolder, before: float, dry_run: bool) -> bool:
 
 
 def _may_come_back(run: RunFolder) -> bool:
-    """Whether somebody may hold the plan of a run, and publish by it unless that is fenced off.
+    """Whether somebody may hold the plan of a run, or take up the parts of its features, unless fenced off.
 
     A run that was superseded can't be published, whatever happens to its folder; a preview never is.
     """
-    if run.superseded.exists() or not run.plan.exists():
+    plan_of_it = run.plan if run.plan.exists() else run.begun
+    if run.superseded.exists() or not plan_of_it.exists():
         return False
-    plan = read_plan(run.plan)
+    plan = read_plan(plan_of_it)
     return plan is None or plan.limit is None
 
 

@@ -272,6 +272,7 @@ BAD_JSON = {
     "behind empty lines": ("\n" + GOOD + " \n\n" + '{"id": 2', r"x\.json: line 5, byte 9: unexpected"),
     "no UTF-8": ((GOOD + GOOD).replace("eu", "\xe9").encode("latin-1"), r"line 1, byte 22: invalid UTF-8"),
     "over two lines": (GOOD.replace(", ", ",\n"), r"line 1, byte \d+: unexpected end of data; no line"),
+    "null": (GOOD + "\n null\n" + GOOD, r"x\.json: line 3: null is no object; no line is left out"),
     "no object": (GOOD + "\n[1]\n", r"x\.json: line 3: Expected OBJECT, but got ARRAY: \[1\]; no line"),
     "an unknown key": (GOOD.replace("}", ', "c": 1}'), r"'c' is none of the input's columns"),
     "a key in no line": ('{"id": 1, "region": "eu", "amount": 1, "a": 0}\n', r"'b' is in none of its lines"),

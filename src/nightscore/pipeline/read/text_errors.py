@@ -29,10 +29,10 @@ def explained(error: Exception, path: Path, shown: str, text: TextColumns) -> Ex
         line = f": {value_text(found[2])}" if found[2] else ""
         return Broken(f"{shown}: line {found[1]}: {found[3].strip()}{line}; {MEND}")
     if found := MALFORMED.search(said):
-        at = f"line {_line_of(path, int(found[2]) - 1)}, byte {found[1]}"
+        at = f"line {line_of(path, int(found[2]) - 1)}, byte {found[1]}"
         return Broken(f"{shown}: {at}: {_without_advice(found[3])}; {MEND}")
     if found := UNLIKE.search(said):
-        line = f"line {_line_of(path, int(found[1]))}"
+        line = f"line {line_of(path, int(found[1]))}"
         return Broken(f"{shown}: {line}: {_without_advice(found[2])}; {MEND}")
     if NO_FORM in said and (mixed := _mixed_endings(path, text)):
         return Broken(f"{shown}: {mixed}")
@@ -43,7 +43,7 @@ def _without_advice(reason: str) -> str:
     return value_text(reason.replace(ADVICE, "").strip().rstrip("."))
 
 
-def _line_of(path: Path, number: int) -> int:
+def line_of(path: Path, number: int) -> int:
     """The line, from 1, that is the nth which is not empty."""
     line = 0
     with unpacked(path) as file:

@@ -19,7 +19,7 @@ from nightscore.job import CsvForm, Job, PathInput
 from nightscore.pipeline.read.bad_lines import BadLine, ReadLines, read_lines, refuse_too_many
 from nightscore.pipeline.read.parquet_files import file_stat, refuse_lossy_folders, shown_path
 from nightscore.pipeline.read.parquet_types import known_types
-from nightscore.pipeline.read.text_errors import MEND, explained
+from nightscore.pipeline.read.text_errors import MEND, explained, line_of
 from nightscore.store import (
     JSON_LINES,
     Engine,
@@ -118,7 +118,9 @@ def _verify(job: Job, name: str, source: PathInput, file: InputFile, folders: Fo
     with Engine([View("source", (path,), columns={"nothing": "INTEGER"}, text=text)], resources) as engine:
         try:
             read = _read(engine, name, file.path, path, text)
-            keys = _keys(engine, path) if source.format == "json" and read.lines else set(text.types)
+            keys = (
+                _keys(engine, said, path, text) if source.format == "json" and read.lines else set(text.types)
+            )
         except Broken:
             raise
         except Exception as error:
@@ -181,13 +183,20 @@ def _question(text: TextColumns, reader: str) -> str:
     return f"SELECT {', '.join(terms)} FROM (SELECT *, row_number() OVER () AS the_row FROM {reader})"
 
 
-def _keys(engine: Engine, path: Path) -> set[str]:
-    """The keys of the objects of a file."""
-    rows = engine.rows(
-        f"SELECT DISTINCT unnest(json_keys(json)) FROM read_json_objects([{literal(path)}], "
-        f"{JSON_LINES}) WHERE json_type(json) = 'OBJECT'"
-    )
-    return {key for (key,) in rows}
+def _keys(engine: Engine, said: str, path: Path, text: TextColumns) -> set[str]:
+    """The keys of the objects of a file.
+
+    Raises:
+        Broken: a line is `null`, which DuckDB takes for a row of nulls, and none may be left out.
+    """
+    lines = f"read_json_objects([{literal(path)}], {JSON_LINES})"
+    of_line = "unnest(CASE json_type(json) WHEN 'OBJECT' THEN json_keys(json) ELSE [NULL] END)"
+    keys = {key for (key,) in engine.rows(f"SELECT DISTINCT {of_line} FROM {lines}")}
+    if None in keys and not text.sound_only:
+        numbered = f"SELECT row_number() OVER () AS n, json_type(json) AS kind FROM {lines}"
+        [(number,)] = engine.rows(f"SELECT min(n) FROM ({numbered}) WHERE kind IS DISTINCT FROM 'OBJECT'")
+        raise Broken(f"{said}: line {line_of(path, number)}: null is no object; {MEND}")
+    return keys - {None}
 
 
 def _declared(job: Job, source: PathInput, folders: FolderColumns, paths: Sequence[str]) -> dict[str, str]:
