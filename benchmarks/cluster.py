@@ -295,9 +295,9 @@ def _cells(rows: int, results: Sequence[dict[str, Any]]) -> list[str]:
     ]
     nodes = statistics.median(result["cpu"]["nodes"] for result in results)
     cpu = statistics.median(worked)
-    ours = [f"{cpu:.1f}", f"{efficiency:.2f}", f"{unhindered:.2f}"] if cpu else [""] * 3
-    return [
-        f"{seconds:.1f} ({each})", f"{rows / seconds:,.0f}", f"{nodes:.1f}", *ours,
+    ours = [f"{nodes:.1f}", f"{cpu:.1f}", f"{efficiency:.2f}", f"{unhindered:.2f}"]
+    return [  # of Ray Data's actors, which end before they are counted, the seconds are not known
+        f"{seconds:.1f} ({each})", f"{rows / seconds:,.0f}", *(ours if cpu else [""] * 4),
         *(f"{share:.1%}" for share in shares), " ".join(f"{result['load']:.1f}" for result in results),
     ]  # fmt: skip
 

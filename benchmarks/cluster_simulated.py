@@ -2,11 +2,12 @@
 
     python benchmarks/cluster_simulated.py
 
-No cluster of these sizes was run. Times of pieces are drawn from those recorded on one node, and a node that
-has not chosen the variant begins as late as the second one did. The driver takes finished pieces one at a
-time, each for the CPU time that was measured with as many tasks under way. Planning and publishing take what
-was measured a file and a piece; requests of a piece as long as with the recorded delay. Beside it stands what
-was measured for real, of 1 and 2 nodes, so that one sees how far the simulation is off.
+No cluster of these sizes was run. A piece takes the processor seconds of one recorded on one node, what it
+fetches, and what its requests take with the recorded delay; a node that has not chosen the variant begins as
+late as the second one did. The driver takes finished pieces one at a time, each for the CPU time that was
+measured with as many tasks under way. Planning and publishing take what was measured a file and a piece.
+Beside it stands what was measured for real, of 1 and 2 nodes, and what the simulation gives for them with the
+seconds of pieces by the clock, so that one sees how far it is off.
 """
 
 import argparse
@@ -23,8 +24,10 @@ import numpy as np
 RECORDED = Path(__file__).parent / "recorded"
 NODES = (1, 4, 16, 64, 250, 1_000)
 ROWS = (20_000_000, 1_000_000_000, 10_000_000_000)
-PIECE_ROWS = 250_000
+PIECE_ROWS = 250_000  # of a recorded piece
+TOGETHER = {"network": 1, "forest": 4}  # recorded pieces in one: of a quick model, so that it takes seconds
 AHEAD = 2  # pieces under way for each slot, as the executor has it
+SLOT_BANDWIDTH = 125e6  # bytes a second that a slot fetches: 1 Gbit/s, an assumption
 BANDWIDTH = 1.25e9  # bytes a second that the driver's machine fetches: 10 Gbit/s, an assumption
 PRICE = 0.05  # US dollars for a core hour, an assumption
 
@@ -34,6 +37,8 @@ class Costs:
     """What was measured: seconds, but for `sizes`, which are bytes a piece."""
 
     pieces: Sequence[float]
+    worked_pieces: Sequence[float]
+    together: int
     worked: float
     cold: float
     requests: float
@@ -60,7 +65,7 @@ def main() -> None:
     options = parser.parse_args()
     cluster, pieces = (json.loads((RECORDED / f"{n}.json").read_text()) for n in ("cluster", "many_pieces"))
     for model in (name for name in ("network", "forest") if name in cluster):
-        costs = read_costs(cluster[model], cluster["driver"], pieces, options.delay)
+        costs = read_costs(cluster[model], cluster["driver"], pieces, options.delay, TOGETHER[model])
         print(f"\n### {model}\n")
         beside_measured(cluster[model], costs)
         by_size(costs)
@@ -68,8 +73,9 @@ def main() -> None:
 
 
 def read_costs(
-    model: Mapping[str, Any], driver: Mapping[str, Any], pieces: Mapping[str, Any], delay: str
-) -> Costs:
+    model: Mapping[str, Any], driver: Mapping[str, Any], pieces: Mapping[str, Any], delay: str,
+    together: int,
+) -> Costs:  # fmt: skip
     """The costs of a model, of what was recorded."""
     alone = model["found"]["nightscore, 1 nodes"]
     files = [file for result in alone for file in result["pieces"]]
@@ -79,6 +85,8 @@ def read_costs(
     more = (slow[most]["score"]["seconds"] - quick[most]["score"]["seconds"]) / int(most)
     return Costs(
         pieces=[file["ended"] - file["started"] for file in files],
+        worked_pieces=[file["cpu_seconds"] for file in files],
+        together=together,
         worked=sum(file["cpu_seconds"] for file in files) / len(alone) / rows,
         cold=statistics.median(second_start(result) for result in model["found"]["nightscore, 2 nodes"]),
         requests=max(0.0, more),
@@ -107,8 +115,12 @@ def line(days: Mapping[str, Any], stage: str) -> tuple[float, float]:
 def scoring(costs: Costs, nodes: int, pieces: int, *, measured_here: bool = False) -> float:
     """Seconds until the last piece is taken back."""
     chance = np.random.default_rng(nodes)
-    more = 0.0 if measured_here else costs.requests + costs.reading * pieces
-    times = chance.choice(costs.pieces, pieces) + more
+    if measured_here:
+        times = chance.choice(costs.pieces, pieces)
+    else:
+        each_fetch = PIECE_ROWS * costs.row_bytes / SLOT_BANDWIDTH
+        drawn = chance.choice(costs.worked_pieces, (pieces, costs.together)) + each_fetch
+        times = drawn.sum(axis=1) + costs.requests + costs.reading * pieces
     each = costs.handling(AHEAD * nodes)
     free, ends, driver = [0.0] + [costs.cold] * (nodes - 1), list[float](), 0.0
     for given, taken in enumerate(times):
@@ -140,7 +152,7 @@ def by_size(costs: Costs) -> None:
              "the night, s", "more where SQL reads the scores, s")  # fmt: skip
     print("\n|", " | ".join(heads), "|\n|" + "---|" * len(heads))
     for rows in ROWS:
-        pieces = rows // PIECE_ROWS
+        pieces = rows // PIECE_ROWS // costs.together
         for nodes in (n for n in NODES if n <= pieces):
             seconds = scoring(costs, nodes, pieces)
             fetch = rows * costs.row_bytes / BANDWIDTH
