@@ -195,6 +195,8 @@ def restage(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None
         path.unlink()
         pq.write_table(table, path, compression="zstd", write_page_checksum=True)
         path.with_suffix(".sha256").write_text(hashlib.sha256(path.read_bytes()).hexdigest())
+        # Else the file would not be the one that was proven: here it is what was scored that is wrong.
+        (path.parent.with_name("proofs") / f"{path.stem}.json").unlink()
 
     return rewrite
 

@@ -128,7 +128,7 @@ def test_a_copy_has_the_time_of_its_file_wherever_it_is_fetched(
 ) -> None:
     """To the nanosecond; one that is there already is not written again, and what replaces it has its own."""
     key, file = "data/lake/rows/part-0.parquet", tmp_path / "copied"
-    file.write_bytes(os.urandom(size))
+    file.write_bytes(b"\1" + os.urandom(size - 1))
     then = 1_577_934_245_123_456_789  # in 2020
     os.utime(file, ns=(then, then))
     storage.save_copy(key, file)
