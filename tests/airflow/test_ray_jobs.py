@@ -120,6 +120,7 @@ def test_in_a_bucket_what_was_noted_is_read_and_no_piece_is_fetched(
 
 
 @pytest.mark.parametrize("text", ["", "[", "{}", "[3]", '[{"path": "x"}]', "[]"])
+@pytest.mark.sample(2)
 def test_a_note_that_can_t_be_read_is_done_without(planned: tuple[Job, Plan], text: str) -> None:
     """The files themselves say what they hold."""
     job, plan = planned

@@ -329,6 +329,7 @@ def test_a_night_in_azure_is_the_night_on_disk(
     assert there == scores(on_disk) == by_delta.sort_by("id").to_pylist()
 
 
+@pytest.mark.slow
 def test_parts_of_features_are_taken_up_by_another_machine(
     workspace: Path, bucket: Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

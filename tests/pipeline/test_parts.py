@@ -101,6 +101,7 @@ def folder(root: Path) -> Path:
         pytest.param(64, Threads(), marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.sample(2)
 def test_rows_are_those_of_pandas_whatever_the_number_of_parts(
     tmp_path: Path, count: int, executor: InOrder | Threads
 ) -> None:
@@ -117,6 +118,7 @@ def test_rows_are_those_of_pandas_whatever_the_number_of_parts(
 
 
 @pytest.mark.parametrize("executor", [InOrder(), Threads()], ids=["in order", "threads"])
+@pytest.mark.sample(1)
 def test_executors_keep_the_contract(tmp_path: Path, executor: InOrder | Threads) -> None:
     """The shipped suite for executors of parts."""
     job = load("mini", workspace(tmp_path, split(5)))
@@ -129,6 +131,7 @@ def test_check_says_that_features_are_made_in_parts(tmp_path: Path) -> None:
     assert "6 feature columns, made in 5 parts by shop; publishes" in said
 
 
+@pytest.mark.slow
 def test_decisions_keep_their_bytes(tmp_path: Path) -> None:
     """The decision table has the same sha256 without parts, with two and with seven."""
     made = {}
@@ -157,6 +160,7 @@ WRONG_SQL = {
 
 
 @pytest.mark.parametrize(("mine", "message"), WRONG_SQL.values(), ids=WRONG_SQL)
+@pytest.mark.sample(1)
 def test_sql_whose_parts_are_not_the_whole_is_refused(tmp_path: Path, mine: str, message: str) -> None:
     """Rows that are in no part, in two, or other in a part than in the whole: nothing is published."""
     sql = UNRANKED + f"WHERE getvariable('parts') = 1 OR ({mine})"
@@ -271,6 +275,7 @@ def test_a_run_that_was_collected_among_its_parts_is_not_taken_up(tmp_path: Path
     pd.testing.assert_frame_equal(published(root), expected(), check_dtype=False)
 
 
+@pytest.mark.slow
 def test_a_row_is_explained_and_rejects_are_replayed(tmp_path: Path) -> None:
     """What reads a day's snapshot reads those of its parts: `why`, `replay-rejects`, `verify`."""
     root = workspace(tmp_path, split(6))

@@ -36,6 +36,7 @@ def test_answers_depend_on_no_footer(tmp_path: Path, turn: int) -> None:
     assert asked >= ASKED
 
 
+@pytest.mark.slow
 def test_answers_of_some_columns_depend_on_no_footer(tmp_path: Path) -> None:
     """The same of each fourth column, and of floats, by one writer."""
     some = [column for at, column in enumerate(COLUMNS) if at % 4 == 0 or column.name == "f64"]

@@ -43,6 +43,7 @@ def said(of: pytest.ExceptionInfo[Exception]) -> str:
 
 
 @pytest.mark.parametrize("status", ANSWERS)
+@pytest.mark.sample(1)
 def test_what_the_storage_answers_is_said(bucket: Objects, proxy: Proxy, status: int) -> None:
     """Whatever is asked: a full disk of a server is no silence."""
     for call in (
@@ -72,6 +73,7 @@ def test_silence_and_another_region_are_said_too(bucket: Objects, proxy: Proxy) 
     assert said(broken).endswith("the bucket is of another region; set AWS_REGION to it")
 
 
+@pytest.mark.slow
 def test_what_the_storage_answers_of_a_table_is_said(bucket: Objects, proxy: Proxy) -> None:
     """By deltalake's client, whose errors are other texts."""
     write_deltalake(bucket.table_address("data/tables/t"), pa.table({"day": ["2020-01-01"], "a": [1]}),
@@ -83,6 +85,7 @@ def test_what_the_storage_answers_of_a_table_is_said(bucket: Objects, proxy: Pro
         assert said(caught) == f"table t: its storage {answer}; try again later"
 
 
+@pytest.mark.slow
 def test_what_the_storage_answers_to_a_commit_is_said(
     bucket: Objects, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

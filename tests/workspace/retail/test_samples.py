@@ -48,6 +48,7 @@ def test_every_transaction_is_there_once_with_the_same_values(lake: Path) -> Non
     assert np.array_equal(instants, source["transaction_timestamp"].cast(pa.int64()).to_numpy())
 
 
+@pytest.mark.slow
 def test_a_partition_holds_the_store_s_calendar_day(lake: Path) -> None:
     """364 days (none on 25 December); each row's instant falls on its day in New York, by pandas."""
     table = partitions(lake, "transactions", ["transaction_timestamp", "day", "week"])
