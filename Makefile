@@ -45,7 +45,7 @@ faults: .venv/test.stamp ## every fault of docs/faults.md: root, cc and libfaket
 	@$(BIN)/python -m pytest $(PARALLEL) tests/behaviour -m bucket
 
 # In CI the servers and the browser are installed; elsewhere a test says what it lacks, and is skipped.
-test-e2e: .venv/test.stamp ## servers, workers, a browser: the tests of the whole, about ten minutes
+test-e2e: .venv/test.stamp ## servers, workers, a browser: the tests of the whole, about twenty minutes
 	@if [ "$$CI" = true ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! { command -v chromium \
 	    && command -v redis-server && command -v ip && command -v faketime \
 	    && ls /usr/lib/postgresql/*/bin/postgres; } >/dev/null 2>&1; then \
