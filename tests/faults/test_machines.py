@@ -57,7 +57,8 @@ class Site:
         history = read_catalog(space).history
         assert sorted({entry.day for entry in history}) == days
         assert len({entry.run_id for entry in history}) == len(history) == (runs or len(days))
-        assert not days or not any(one.differences for one in verify_days(space))
+        found = [(one.day, one.differences) for one in verify_days(space) if one.differences] if days else []
+        assert not found, found
         sql = "SELECT day::VARCHAR, count(*), count(DISTINCT run_id) FROM mini_scores GROUP BY 1 ORDER BY 1"
         found = query(sql, self.root).to_pylist() if days else []
         assert [tuple(row.values()) for row in found] == [(day, ROWS, 1) for day in days]

@@ -81,6 +81,28 @@ def test_a_run_that_is_being_published_is_never_touched(job: Job) -> None:
     assert len(query("SELECT * FROM receipts", job.workspace)) == 2
 
 
+def test_a_receipt_that_is_written_and_not_committed_yet_is_never_touched(job: Job) -> None:
+    """Its file lies in the table of receipts a moment before the commit that names it."""
+    for stage in ("commit mini_top", "commit receipts"):
+        with pytest.raises(KeyboardInterrupt):
+            run(job, DAY, force=True, report=stop_at(stage))
+        [folder] = [
+            path.parent
+            for path in job.workspace.runs.rglob("outcome.json")
+            if not (path.parent / "receipt.json").exists()
+        ]
+        file = job.workspace.tables / f"receipts/day={DAY}/{folder.name}-0123abcd.parquet"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"a row")
+        age(job, 1000)
+        collect_garbage(job.workspace)
+        assert file.exists()
+        assert run(job, DAY).status in ("published", "unchanged")
+        age(job, 1000)
+        collect_garbage(job.workspace)
+        assert not file.exists(), "nobody has committed it, and nobody will"
+
+
 def test_a_run_at_work_is_never_touched(job: Job) -> None:
     """What a working process has staged stays, even if it looks old."""
     removed: list[object] = []

@@ -95,17 +95,19 @@ def _in_runs(folders: list[RunFolder], kept: set[str], state: Pinned) -> Iterato
 def _in_tables(
     workspace: Workspace, kept: set[str], state: Pinned, before: float
 ) -> Iterator[tuple[Place, str]]:
-    run_ids = kept | {entry.run_id for entry in state.history}
+    published = {entry.run_id for entry in state.history}
     for root in storage.tables(workspace).glob_folders("*"):
         yield from ((p, "one checkpoint in ten stays") for p in spare_checkpoints(root) if _is_old(p, before))
-        # Receipts have no receipt: of them every file stays that any version has, for time travel.
+        # Receipts have no receipt: of them every file stays that any version has, for time travel, and what a
+        # run at work has written and not committed yet.
         own = root.name in (RECEIPTS, RESTATEMENTS)
+        run_ids = kept if own else kept | published
         live = {file.path for file in delta.list_live_files(root)} | (committed_files(root) if own else set())
         for path in root.glob("day=*", "*", hidden=True):
             if not path.parent.lies_in(root):
                 continue  # what lies elsewhere is not ours
             hidden = path.name.startswith((".", "_"))
-            referenced = path in live or (not own and not hidden and delta.file_run_id(path.name) in run_ids)
+            referenced = path in live or (not hidden and delta.file_run_id(path.name) in run_ids)
             if not referenced and _is_old(path, before):
                 yield path, "referenced by no receipt"
 
