@@ -1,7 +1,6 @@
 """Workers that share a bucket and nothing else: a network, a file system and a clock of its own each."""
 
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -22,6 +21,7 @@ from tests.e2e.conftest import READY_SECONDS
 from tests.e2e.names import NAME
 from tests.e2e.servers import binary, launched, redis, until
 from tests.e2e.world import HEAVY_DAYS, HEAVY_ROWS, REPOSITORY, add_heavy, column_bytes, loop
+from tests.support.hidden import hiding
 from tests.support.networks import Network, networks
 from tests.support.s3 import BUCKET, become_client, into_bucket, start_server
 
@@ -61,16 +61,6 @@ class Site:
         return found
 
 
-def own_file_system(folder: Path) -> None:
-    """Skip the tests where a process can't be given a file system of its own."""
-    tried = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", f"mount -t tmpfs none {folder}"],  # noqa: S607
-        check=False, capture_output=True,
-    )  # fmt: skip
-    if tried.returncode:
-        pytest.skip("NOT TESTED: this user can't hide a folder from a process (unshare --mount)")
-
-
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The job, in four tasks, with its model and its days, on disk; and what the plain loop makes of them."""
@@ -91,7 +81,7 @@ def site(
     """Airflow's parts on this machine, and a worker in each network; data/ is in a bucket, not on a disk."""
     binary("redis-server")
     home, folder = tmp_path_factory.mktemp("airflow"), tmp_path_factory.mktemp("machines")
-    own_file_system(folder)
+    hiding(folder)  # else the workers can't have file systems of their own
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         (folder / "s3").mkdir()

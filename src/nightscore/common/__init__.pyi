@@ -7,6 +7,7 @@ from .errors import NightscoreError as NightscoreError
 from .errors import NotYet as NotYet
 from .errors import clipped as clipped
 from .errors import first_line as first_line
+from .errors import kept_text as kept_text
 from .errors import key_text as key_text
 from .errors import value_text as value_text
 from .files import byte_size as byte_size

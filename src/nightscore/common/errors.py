@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 LONGEST = 100  # characters of a value in a message
+KEPT = 10_000  # characters of a text in a table
 
 
 class NightscoreError(Exception):
@@ -47,3 +48,8 @@ def clipped(value: object) -> str:
     """A value for a message: its repr, at most about a line of it."""
     text = repr(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def kept_text(text: str) -> str:
+    """A text as tables of what was set aside keep it: one that is long is cut, and says so."""
+    return text if len(text) <= KEPT else f"{text[:KEPT]}… ({len(text):,} characters)"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from nightscore.store import (
     compute_table_proof,
     job_memory_budget,
     library_versions,
+    plan_from_json,
     quote_identifier,
     run_folder,
     storage,
@@ -233,6 +235,20 @@ class Day:
 
     def _paths(self, relative: Iterable[str]) -> tuple[Path, ...]:
         return tuple(self.locate(path) for path in relative)
+
+
+def read_others_plan(text: str) -> Plan:
+    """The plan that another process has written, once its libraries are those of this one.
+
+    A process with another nightscore may not know all of its fields.
+
+    Raises:
+        NotYet: a library is of another version.
+        ValueError, TypeError, KeyError: it is no plan.
+    """
+    seen = json.loads(text)
+    refuse_versions(f"job {seen['job']}, day {seen['day']}", seen["versions"])
+    return plan_from_json(text)
 
 
 def refuse_versions(shown: str, planned: Mapping[str, str]) -> None:

@@ -5,7 +5,6 @@ each of them, anywhere and in any order. `InOrder` is the definition of correct;
 """
 
 import datetime as dt
-import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import pyarrow as pa
 
 from nightscore.common import Broken, NightscoreError, NotYet, ProgressCallback, RowCounter, as_day, silent
 from nightscore.job import Job
-from nightscore.pipeline.context import refuse_versions
+from nightscore.pipeline.context import read_others_plan
 from nightscore.pipeline.parts import parts_at_once, room_for, stage_part
 from nightscore.pipeline.prepare import Choose, parts_in_order
 from nightscore.pipeline.publish.receipt_builder import skipped_receipt
@@ -32,7 +31,6 @@ from nightscore.store import (
     Receipt,
     StagedFile,
     job_memory_budget,
-    plan_from_json,
     run_folder,
 )
 
@@ -223,8 +221,7 @@ def score_planned(
         )
     text = folder.plan.read_text()
     try:
-        refuse_versions(f"job {job.name}, day {day}", json.loads(text)["versions"])
-        plan = plan_from_json(text)
+        plan = read_others_plan(text)
     except (ValueError, TypeError, KeyError) as error:
         raise NotYet(f"{folder.plan}: can't be read here ({error}); run the day again") from error
     staged = executor.map(job, plan, plan.pieces, report)

@@ -1,7 +1,8 @@
 """The executor contract as one function that every executor, ours or a plug-in's, is tested with."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from nightscore.common import NightscoreError, NotYet, Workspace
 from nightscore.job import Job
@@ -30,21 +31,12 @@ def check_executor(make: Callable[[], Executor], job: Job, plan: Plan) -> None:
     expected = _contents(space, InOrder().map(job, plan, pieces))
     run_folder.folder_of_plan(job.workspace, plan).remove_scored()
     assert make().map(job, plan, ()) == [], "of no piece there is a file"
-    chosen = [pieces[2], pieces[0]]
-    staged = make().map(job, plan, chosen)
-    assert _contents(space, staged) == [expected[2], expected[0]], "some pieces, in the order asked for"
     unasked = run_folder.folder_of_plan(job.workspace, plan).scores(pieces[1].fingerprint)
-    assert not unasked.exists(), "a piece that was not asked for"
-    before = {file.path: _stat(space, file) for file in staged}
-    reports: list[tuple[str, int, int]] = []
-    every = make().map(job, plan, pieces, lambda *progress: reports.append(progress))
-    assert _contents(space, every) == expected, "other bytes than one piece after the other, or another order"
-    kept = {file.path: _stat(space, file) for file in every if file.path in before}
-    assert kept == before, "staged pieces are written again"
     rows = sum(piece.rows for piece in pieces)
-    assert reports[-1:] == [("score", rows, rows)], (
-        f"progress ends at {reports[-1:]}, not at {rows} of {rows} rows"
-    )
+    _check_map(
+        space, lambda *asked: make().map(job, plan, *asked), pieces, unasked, expected,
+        done=("score", rows, rows), what="piece",
+    )  # fmt: skip
     run_folder.folder_of_plan(job.workspace, plan).remove_scored()
     assert isinstance(_error(make(), job, plan), NotYet), "a plan of another job is not refused"
     assert not any(_scores(job, plan).glob("*.parquet")), "it was refused, and files were staged"
@@ -71,22 +63,37 @@ def check_parts_executor(make: Callable[[], PartsExecutor], job: Job, plan: Plan
     expected = _contents(space, parts_in_order(job, plan, numbers))
     for number in numbers:
         run.part(number).remove()
-    staged = make().map_parts(job, plan, [2, 0])
-    assert _contents(space, staged) == [expected[2], expected[0]], "some parts, in the order asked for"
-    assert not run.part(1).exists(), "a part that was not asked for"
-    before = {file.path: _stat(space, file) for file in staged}
-    reports: list[tuple[str, int, int]] = []
-    every = make().map_parts(job, plan, numbers, lambda *progress: reports.append(progress))
-    assert _contents(space, every) == expected, "other bytes than one part after the other, or another order"
-    kept = {file.path: _stat(space, file) for file in every if file.path in before}
-    assert kept == before, "staged parts are written again"
-    whole = ("features", len(numbers), len(numbers))
-    assert reports[-1:] == [whole], f"progress ends at {reports[-1:]}, not at {whole}"
+    _check_map(
+        space, lambda *asked: make().map_parts(job, plan, *asked), numbers, run.part(1), expected,
+        done=("features", len(numbers), len(numbers)), what="part",
+    )  # fmt: skip
     try:
         make().map_parts(job, dataclasses.replace(plan, job_hash="0" * 64), numbers)
     except NotYet:
         return
     raise AssertionError("a plan of another job is not refused")
+
+
+def _check_map(
+    space: Workspace, call: Callable[..., list[StagedFile]], tasks: Sequence[Any],
+    unasked: Place, expected: Sequence[tuple[str, bytes]], *, done: tuple[str, int, int], what: str,
+) -> None:  # fmt: skip
+    """Check a call that stages tasks, `what` by name, none of which is: the third and the first, then all.
+
+    `unasked` is where the second lies, `expected` are the files of all, `done` is how progress ends.
+    """
+    staged = call([tasks[2], tasks[0]])
+    assert _contents(space, staged) == [expected[2], expected[0]], f"some {what}s, in the order asked for"
+    assert not unasked.exists(), f"a {what} that was not asked for"
+    before = {file.path: _stat(space, file) for file in staged}
+    reports: list[tuple[str, int, int]] = []
+    every = call(tasks, lambda *progress: reports.append(progress))
+    assert _contents(space, every) == expected, (
+        f"other bytes than one {what} after the other, or another order"
+    )
+    kept = {file.path: _stat(space, file) for file in every if file.path in before}
+    assert kept == before, f"staged {what}s are written again"
+    assert reports[-1:] == [done], f"progress ends at {reports[-1:]}, not at {done}"
 
 
 def _error(executor: Executor, job: Job, plan: Plan) -> NightscoreError | None:

@@ -4,7 +4,6 @@ A node reads and writes where the workspace's roots lie, by what the environment
 """
 
 import functools
-import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,7 @@ from typing import NamedTuple
 
 from nightscore.common import Broken, NightscoreError
 from nightscore.job import Job, load
-from nightscore.pipeline.context import refuse_versions
+from nightscore.pipeline.context import read_others_plan
 from nightscore.pipeline.parts import room_for, stage_part
 from nightscore.pipeline.publish.whole_query import compare_part
 from nightscore.pipeline.read import inputs
@@ -21,8 +20,9 @@ from nightscore.pipeline.score.canary import CANARY_ROWS, choose_here
 from nightscore.pipeline.score.first_opening import ROWS as FIRST_ROWS
 from nightscore.pipeline.score.sample import sampled_files
 from nightscore.pipeline.steps import score_piece
-from nightscore.store import InputFile, Plan, StagedFile, plan_from_json, run_folder
+from nightscore.store import InputFile, Plan, StagedFile, run_folder
 
+_read_plan = functools.lru_cache(maxsize=4)(read_others_plan)  # of 18 MB, for each of 40,000 pieces
 SAMPLES = (CANARY_ROWS, FIRST_ROWS)  # rows from all over the day that a choice reads
 
 
@@ -82,7 +82,7 @@ def _here(name: str, root: str, roots: Mapping[str, str], plan: str) -> Iterator
     """The job and the plan of a task, on this node; what goes wrong names it."""
     os.environ.update(roots)
     try:
-        made, job = _planned(plan), load(name, root)
+        made, job = _read_plan(plan), load(name, root)
         folder = run_folder.folder_of_plan(job.workspace, made)
         if not folder.path.is_folder():
             raise Broken(
@@ -93,10 +93,3 @@ def _here(name: str, root: str, roots: Mapping[str, str], plan: str) -> Iterator
     except NightscoreError as error:
         error.args = (f"on node {socket.gethostname()}: {error}",)
         raise
-
-
-@functools.lru_cache(maxsize=4)  # else each of 40,000 pieces would read a plan of 18 MB for itself
-def _planned(text: str) -> Plan:
-    seen = json.loads(text)  # a node with another nightscore may not know all of its fields
-    refuse_versions(f"job {seen['job']}, day {seen['day']}", seen["versions"])
-    return plan_from_json(text)

@@ -154,10 +154,12 @@ from .table_snapshot import SnapshotFile as SnapshotFile
 from .table_snapshot import TableSnapshot as TableSnapshot
 from .text_files import JSON_LINES as JSON_LINES
 from .text_files import TextColumns as TextColumns
+from .text_files import filled_lines as filled_lines
 from .text_files import has_wrong as has_wrong
 from .text_files import is_wrong as is_wrong
 from .text_files import object_terms as object_terms
 from .text_files import raw_sources as raw_sources
+from .text_files import text_lines as text_lines
 from .text_files import unpacked as unpacked
 from .text_files import written as written
 from .text_values import holds as holds

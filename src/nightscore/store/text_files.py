@@ -4,8 +4,9 @@ Each value is read as it is written and cast by a rule of its own (`text_values`
 6.7 to an integer and take true for 1 without a word (2.0). A value that is none of its type is an error.
 """
 
+import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,6 +155,22 @@ def unpacked(path: Path) -> pa.NativeFile:
     """The bytes of a text file, uncompressed by its name. Raises `OSError`, or pyarrow's errors."""
     packed = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix.lower())
     return pa.input_stream(str(path), compression=packed)
+
+
+def text_lines(path: Path, text: TextColumns, newline: str = "\n") -> Iterator[str]:
+    """The lines of a file with their ends, what is none of its encoding replaced; `newline` is `open`'s."""
+    with unpacked(path) as file:
+        yield from io.TextIOWrapper(
+            io.BufferedReader(file), encoding=text.encoding, errors="replace", newline=newline
+        )
+
+
+def filled_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not empty, which DuckDB numbers, each with its number in the file, from 1."""
+    with unpacked(path) as file:
+        for number, line in enumerate(io.BufferedReader(file), 1):
+            if line.strip():
+                yield number, line
 
 
 def _as_text(text: TextColumns, item: str) -> str:

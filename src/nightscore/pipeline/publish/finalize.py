@@ -208,30 +208,34 @@ def _prove(
     ours = [path for path in map(day.place, source) if path.parent == day.run.path]  # and not an input
     for path in sorted(ours):
         check_staged_sha256(path)  # before anything parses them
-    views = {**({"scores": pieces} if pieces else {}), **aside}
-    with day.engine(views, source, day.budget.proof, asked=()) as engine, SqlMistakes(str(day)):
-        if not (proven and proven.keys_rise):
-            refuse_bad_keys(engine, [day.locate(file.path) for file in pieces], key, str(day))
-        if proven:
-            scored_rows, out, (read_rows, in_) = proven.rows, proven.key_hash, proven.source
-        else:
-            scored_rows, out = read_staged_totals(engine, "scores", key)
-            read = inputs.scored_columns(day.job, plan.inputs)
-            read_rows, in_ = read_source_totals(engine, day.workspace, plan.pieces, key, read)
-        if before:  # a replay has to account for the rows that the run before it read
-            read_rows, in_ = before.rows.read, before.key_hash.in_
-        proof = ControlTotals(read_rows, scored_rows, in_, out)
-        for table in aside:
-            proof = _with_rejects(day, engine, table, proof, bool(pieces))
-    as_planned = read_rows == plan.day_rows
-    same = (read_rows, in_) == (scored_rows + proof.rejected, combine_key_hashes(out, proof.aside))
-    if not (as_planned and same):
+    proof = proven.totals if proven else None
+    is_unique = proven is not None and proven.keys_rise
+    if proof is None or not is_unique or aside:
+        views = {**({"scores": pieces} if pieces else {}), **aside}
+        with day.engine(views, source, day.budget.proof, asked=()) as engine, SqlMistakes(str(day)):
+            if not is_unique:
+                refuse_bad_keys(engine, [day.locate(file.path) for file in pieces], key, str(day))
+            proof = proof or _read_totals(day, engine)
+            for table in aside:
+                proof = _with_rejects(day, engine, table, proof, bool(pieces))
+    if before:  # a replay has to account for the rows that the run before it read
+        proof = proof._replace(read=before.rows.read, in_=before.key_hash.in_)
+    expected = (proof.scored + proof.rejected, combine_key_hashes(proof.out, proof.aside))
+    if proof.read != plan.day_rows or (proof.read, proof.in_) != expected:
         raise Broken(
-            f"{day}: {read_rows} of {plan.day_rows} rows were read, {scored_rows} staged and "
-            f"{proof.rejected} rejected (key hashes {in_}, {out}, {proof.aside}): "
+            f"{day}: {proof.read} of {plan.day_rows} rows were read, {proof.scored} staged and "
+            f"{proof.rejected} rejected (key hashes {proof.in_}, {proof.out}, {proof.aside}): "
             "rows were lost or changed; nothing is published"
         )
     return proof
+
+
+def _read_totals(day: Day, engine: Engine) -> ControlTotals:
+    """Rows and key hashes of the source and of the scores, read again."""
+    key, read = day.job.spec.key, inputs.scored_columns(day.job, day.plan.inputs)
+    scored_rows, out = read_staged_totals(engine, "scores", key)
+    read_rows, in_ = read_source_totals(engine, day.workspace, day.plan.pieces, key, read)
+    return ControlTotals(read_rows, scored_rows, in_, out)
 
 
 def _replayed(day: Day) -> Receipt | None:

@@ -9,9 +9,8 @@ proven: by its sha256, or, where nobody here reads it, as the object that it is 
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +20,7 @@ from nightscore.common import Broken, NotYet
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.publish.reconcile import (
     Bounds,
+    ControlTotals,
     combine_key_hashes,
     lie_apart,
     read_source_totals,
@@ -38,10 +38,9 @@ from nightscore.store import (
     check_staged_sha256,
     job_memory_budget,
     read_staged,
+    storage,
     tally_file,
 )
-
-AT_ONCE = 32  # proofs that are read at once: of a bucket each is a request
 
 
 @dataclass(frozen=True)
@@ -141,22 +140,16 @@ class Proven:
     proofs: Sequence[PieceProof]
 
     @property
-    def key_hash(self) -> str:
-        """The key hash of what was staged."""
-        return combine_key_hashes(*(proof.key_hash for proof in self.proofs))
+    def totals(self) -> ControlTotals:
+        """The rows that were to be scored and those that were, with their key hashes."""
+        return ControlTotals(
+            read=sum(proof.source_rows for proof in self.proofs),
+            scored=sum(proof.rows for proof in self.proofs),
+            in_=combine_key_hashes(*(proof.source_hash for proof in self.proofs)),
+            out=combine_key_hashes(*(proof.key_hash for proof in self.proofs)),
+        )
 
-    @property
-    def rows(self) -> int:
-        """The rows that were staged."""
-        return sum(proof.rows for proof in self.proofs)
-
-    @property
-    def source(self) -> tuple[int, str]:
-        """The rows that were to be scored, and their key hash."""
-        hashes = (proof.source_hash for proof in self.proofs)
-        return sum(proof.source_rows for proof in self.proofs), combine_key_hashes(*hashes)
-
-    @property
+    @cached_property
     def keys_rise(self) -> bool:
         """Whether each key is known to be there once: keys rise in each file, and the files lie apart."""
         bounds = [proof.bounds(self.day.job.spec.key) for proof in self.proofs]
@@ -171,9 +164,10 @@ class Proven:
             Broken: a file is damaged, or another one.
         """
         is_read = read_here or not self.day.workspace.data_root.is_bucket
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            places = (self.day.place(file.path) for file in self.files)
-            list(pool.map(partial(_hold, is_read=is_read), places, self.proofs))
+        storage.ask_each(
+            lambda pair: _hold(self.day.place(pair[0].path), pair[1], is_read),
+            zip(self.files, self.proofs, strict=True),
+        )
         tallies: dict[str, Tally] = {}
         for proof in self.proofs:
             types = proof.types()
@@ -181,7 +175,8 @@ class Proven:
                 kind = types.field(name).type
                 tallies.setdefault(name, Tally(kind)).merge(Tally.restored(kind, state))
         columns = {name: tally.proof() for name, tally in tallies.items()}
-        return TableProof(self.rows, tuple(proof.sha256 for proof in self.proofs), columns)
+        rows = sum(proof.rows for proof in self.proofs)
+        return TableProof(rows, tuple(proof.sha256 for proof in self.proofs), columns)
 
 
 def read_proofs(day: Day, files: Sequence[StagedFile]) -> Proven | None:
@@ -192,9 +187,8 @@ def read_proofs(day: Day, files: Sequence[StagedFile]) -> Proven | None:
     stems = [day.place(file.path).stem for file in files]
     if not files or stems != [piece.fingerprint for piece in day.plan.pieces]:
         return None
-    places = [day.run.proof(stem) for stem in stems]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        proofs = [proof for proof in pool.map(read_proof, places) if proof]
+    found = storage.ask_each(read_proof, (day.run.proof(stem) for stem in stems))
+    proofs = [proof for proof in found if proof]
     if len(proofs) < len(files):
         return None
     known = [

@@ -4,26 +4,26 @@ Left out is what can't be read as a row of the input's columns, and what holds a
 column's type. SQL sees the rows of the other lines, whoever asks (`TextColumns.sound_only`).
 """
 
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
-from nightscore.common import Broken, value_text
+from nightscore.common import Broken, kept_text, value_text
 from nightscore.job import Job, PathInput, rows_allowed
 from nightscore.store import (
     JSON_LINES,
     Engine,
     TextColumns,
+    filled_lines,
     has_wrong,
     is_wrong,
     literal,
     object_terms,
     quote_identifier,
     raw_sources,
-    unpacked,
+    text_lines,
     written,
 )
 
@@ -36,7 +36,6 @@ COLUMNS = pa.schema(
         "text": pa.string(),
     }
 )
-LONGEST = 10_000  # characters of a line that are kept
 TOO_LONG = "LINE SIZE OVER MAXIMUM"  # DuckDB's kind of a line that it does not read to its end
 
 
@@ -104,7 +103,7 @@ def read_lines(engine: Engine, name: str, shown: str, path: Path, text: TextColu
     ]
     [(rows, breaks, wrong, *nulls)] = engine.rows(f"SELECT {', '.join(terms)} FROM {reader}")
     found = _of_csv(engine, shown, path, text) if text.format == "csv" else _of_json(engine, path, text)
-    bad = tuple(BadLine(name, shown, line, why, _kept(said)) for line, why, said in sorted(found))
+    bad = tuple(BadLine(name, shown, line, why, kept_text(said)) for line, why, said in sorted(found))
     sound = rows - wrong
     _refuse_lost(shown, path, text, sound + len(bad), int(breaks or 0))
     return ReadLines(sound + len(bad), bad, dict(zip(text.types, nulls, strict=True)))
@@ -123,7 +122,7 @@ def _refuse_lost(shown: str, path: Path, text: TextColumns, known: int, breaks: 
     is_csv = text.format == "csv"
     header = 1 + sum(name.count("\n") for name in text.headers.get(path, ())) if is_csv else 0
     lines = empty = 0
-    for line in _lines(path, text):
+    for line in text_lines(path, text):
         lines += 1
         empty += not line.strip()
     most = header + known + (breaks if is_csv else 0)
@@ -183,18 +182,11 @@ def _of_json(engine: Engine, path: Path, text: TextColumns) -> list[tuple[int, s
     faults = dict(rows)
     if not faults:
         return []
-    numbered = ((number, line) for number, line in enumerate(_lines(path, text), 1) if line.strip())
     return [
-        (number, faults[row], line.rstrip("\r\n"))
-        for row, (number, line) in enumerate(numbered, 1)  # DuckDB numbers those that are not empty
+        (number, faults[row], line.decode(errors="replace").rstrip("\r\n"))
+        for row, (number, line) in enumerate(filled_lines(path), 1)
         if row in faults
     ]
-
-
-def _lines(path: Path, text: TextColumns) -> Iterator[str]:
-    with unpacked(path) as file:
-        packed = io.BufferedReader(file)
-        yield from io.TextIOWrapper(packed, encoding=text.encoding, errors="replace", newline="\n")
 
 
 def _why(text: TextColumns) -> str:
@@ -205,7 +197,3 @@ def _why(text: TextColumns) -> str:
         for name, kind in text.types.items()
     ]
     return f"CASE {' '.join(cases)} ELSE 'can''t be read' END"
-
-
-def _kept(said: str) -> str:
-    return said if len(said) <= LONGEST else f"{said[:LONGEST]}… ({len(said):,} characters)"

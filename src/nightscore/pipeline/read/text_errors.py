@@ -4,13 +4,13 @@ Its own numbers of JSON's lines leave out empty ones, and are one too high where
 lines that end in two ways it names none. Its advice is of options that no job has.
 """
 
-import io
 import re
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from nightscore.common import Broken, NotYet, first_line, value_text
-from nightscore.store import TextColumns, unpacked
+from nightscore.store import TextColumns, filled_lines, text_lines
 
 MEND = "no line is left out: mend the file, or allow some by the input's bad_lines"
 LINE = re.compile(r"CSV Error on Line: (\d+)\s+(?:Original Line: (.*?)\n\s*)?(.*?)(?:\n|$)", re.DOTALL)
@@ -45,13 +45,7 @@ def _without_advice(reason: str) -> str:
 
 def line_of(path: Path, number: int) -> int:
     """The line, from 1, that is the nth which is not empty."""
-    line = 0
-    with unpacked(path) as file:
-        for line, text in enumerate(io.BufferedReader(file), 1):
-            number -= bool(text.strip())
-            if not number:
-                return line
-    return line
+    return max((line for line, _ in islice(filled_lines(path), max(number, 1))), default=0)
 
 
 def _mixed_endings(path: Path, text: TextColumns) -> str:
@@ -70,10 +64,8 @@ def _mixed_endings(path: Path, text: TextColumns) -> str:
 def _endings(path: Path, text: TextColumns) -> Iterator[tuple[int, str]]:
     """How the lines end that don't go on in an open quote."""
     is_open = False
-    with unpacked(path) as file:
-        lines = io.TextIOWrapper(file, text.encoding, errors="replace", newline="")
-        for number, line in enumerate(lines, 1):
-            is_open ^= line.count(text.quote) % 2 == 1
-            ending = line[len(line.rstrip("\r\n")) :]
-            if ending and not is_open:
-                yield number, ending
+    for number, line in enumerate(text_lines(path, text, newline=""), 1):
+        is_open ^= line.count(text.quote) % 2 == 1
+        ending = line[len(line.rstrip("\r\n")) :]
+        if ending and not is_open:
+            yield number, ending

@@ -12,7 +12,6 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
@@ -20,7 +19,7 @@ import pyarrow.compute as pc
 
 from nightscore.common import NightscoreError, first_line, thread_seconds
 from nightscore.job import Job
-from nightscore.pipeline.score.lost_values import AT_ONCE, refuse_lost
+from nightscore.pipeline.score.lost_values import refuse_lost
 from nightscore.pipeline.score.missing_values import filled
 from nightscore.pipeline.score.mlflow_registry import fetch_model
 from nightscore.pipeline.score.open_model import ModelSource, open_cached_scorer
@@ -36,6 +35,7 @@ from nightscore.store import (
     RunFolder,
     json_digest,
     run_folder,
+    storage,
 )
 
 SPARED = 100  # rows of a piece that a challenger may fail on, before it is given up there
@@ -220,8 +220,7 @@ def read_challenger_results(
     table without rows no column has any.
     """
     places = [run.challengers(piece.fingerprint) for piece in plan.pieces] if plan.challengers else []
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        notes = list(pool.map(_note, places))
+    notes = storage.ask_each(_note, places)
     results = []
     for challenger in plan.challengers:
         nulls = [

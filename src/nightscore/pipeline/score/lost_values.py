@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -11,9 +10,7 @@ import pyarrow as pa
 from nightscore.job import Job
 from nightscore.pipeline.score.domains import Mask
 from nightscore.scorers import ChunkError, lost
-from nightscore.store import Place, Plan, RunFolder, run_folder
-
-AT_ONCE = 32  # files that are asked for at once: of a bucket each is a request
+from nightscore.store import Place, Plan, RunFolder, run_folder, storage
 
 
 def lost_values(chunk: pa.RecordBatch, inputs: pa.Schema) -> Iterator[tuple[pa.Field, Mask]]:
@@ -55,9 +52,8 @@ class LostValues:
 def read_lost_values(plan: Plan, run: RunFolder, before: dict[str, int]) -> dict[str, int]:
     """Rows with a lost value, by column: of a plan's pieces, and `before`, of rows that were carried over."""
     total = Counter(before)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        for counted in pool.map(_counted, (run.lost_values(piece.fingerprint) for piece in plan.pieces)):
-            total.update(counted)
+    for counted in storage.ask_each(_counted, (run.lost_values(piece.fingerprint) for piece in plan.pieces)):
+        total.update(counted)
     return dict(total)
 
 

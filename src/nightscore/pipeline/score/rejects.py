@@ -15,14 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.common import Broken, key_text, value_text
+from nightscore.common import Broken, kept_text, key_text, value_text
 from nightscore.job import Job
 from nightscore.pipeline.score.row_checks import Fault
 from nightscore.store import Place, Plan, open_once, table_schema
 
 COLUMNS = ("stage", "reason", "message", "features")
 SHOWN_REASONS = 3  # reasons in a message
-LONGEST = 10_000  # characters of a text among a reject's features; what is longer is cut, and says so
 
 
 class RejectWriter:
@@ -126,8 +125,8 @@ def _plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, bytes):
         value = value.hex()
-    if isinstance(value, str) and len(value) > LONGEST:
-        return f"{value[:LONGEST]}… ({len(value):,} characters)"
+    if isinstance(value, str):
+        return kept_text(value)
     if isinstance(value, list):
         return [_plain(item) for item in value]
     return value

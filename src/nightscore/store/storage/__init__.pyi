@@ -10,4 +10,5 @@ from .homes import runs_of as runs_of
 from .homes import storage_of as storage_of
 from .homes import tables as tables
 from .place import Place as Place
+from .place import ask_each as ask_each
 from .place import local_files as local_files

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+AT_ONCE = 32  # requests that one process has under way
+
 
 @dataclass(frozen=True)
 class Seen:

@@ -3,12 +3,17 @@
 It is no path, so that a type checker finds whoever would open it without `local()`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
-from nightscore.store.storage.contract import Seen, Storage
+from nightscore.store.storage.contract import AT_ONCE, Seen, Storage
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -119,3 +124,9 @@ def local_files(places: Iterable[Place]) -> tuple[Path, ...]:
     """The data of places of one storage as local files, many fetched at once. Errors as `Place.local`'s."""
     places = list(places)
     return tuple(places[0].storage.local_all(place.key for place in places)) if places else ()
+
+
+def ask_each(call: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """What a call gives for each of some items, in order, many at once: of a bucket each is a request."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(call, items))

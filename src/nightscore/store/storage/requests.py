@@ -16,10 +16,9 @@ from obstore import exceptions as raised
 
 from nightscore.common import Broken, NotYet
 from nightscore.store.storage.answers import SILENT, answer_of
-from nightscore.store.storage.contract import Seen
+from nightscore.store.storage.contract import AT_ONCE, Seen
 
 TRIES, FIRST_PAUSE, LONGEST_PAUSE = 8, 0.05, 2.0  # of what can't be known to have been done; seconds
-AT_ONCE = 32  # requests
 TAKEN = (raised.AlreadyExistsError, raised.PreconditionError)  # and nothing is said of who was first
 NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
 UNKNOWN = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthenticationFailed")
