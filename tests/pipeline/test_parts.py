@@ -202,6 +202,73 @@ def test_a_part_with_another_value_is_refused(tmp_path: Path) -> None:
         whole_query.compare_part(job, plan)
 
 
+def test_another_value_in_any_part_is_refused(tmp_path: Path) -> None:
+    """A value that changed in a part that is not compared row by row, its checksums made new: its key."""
+    job = load("mini", workspace(tmp_path, split(4)))
+    plan = steps.plan_day(job, as_day(DAY))
+    assert plan.parts
+    place = run_folder.folder_of_plan(job.workspace, plan).part((plan.parts.compared + 1) % 4)
+    table = pq.read_table(place.local())
+    values = table.column("a").to_numpy().copy()
+    values[7] = np.nextafter(values[7], np.float32(2))
+    place.remove()
+    changed = table.set_column(table.schema.get_field_index("a"), "a", [values])
+    prepare.stage_batches(place, changed.to_batches(), table.schema)
+    key = table.column("id")[7].as_py()
+    with pytest.raises(Broken, match=rf"only in the part: id={key}; only in the whole query: id={key}"):
+        whole_query.compare_part(job, plan)
+
+
+@pytest.mark.parametrize("count", [3, 7])
+def test_rows_that_belong_together_in_two_parts_are_refused(tmp_path: Path, count: int) -> None:
+    """0.0 and -0.0 are one shop, and two texts: DuckDB counts each part's half where it splits the window."""
+    sql = (
+        "WITH signed AS (SELECT *, CASE WHEN id % 2 = 0 THEN 0 ELSE '-0'::DOUBLE END AS shop FROM rows) "
+        "SELECT id, CAST(shop AS VARCHAR) AS shop, a, CAST(count(*) OVER (PARTITION BY shop) AS FLOAT) AS b, "
+        "0 AS had, 0 AS place FROM signed"
+    )
+    root = workspace(tmp_path / "whole", "features.sql", sql)
+    run(load("mini", root), DAY)
+    assert set(published(root)["b"]) == {ROWS}
+    root = workspace(tmp_path / "parts", split(count), sql)
+    with pytest.raises(Broken, match=r"other rows than the whole query has of it: only in the part: id=\d, "):
+        run(load("mini", root), DAY)
+    assert not (root / "data/tables").exists()
+
+
+ALL_KINDS = """
+SELECT id, shop, a, b, 0 AS had, 0 AS place,
+    CASE WHEN id % 2 = 0 THEN 'even' ELSE 'odd' END::ENUM('even', 'odd') AS parity,
+    id::HUGEINT AS huge, (id / 7)::DECIMAL(18, 4) AS money, [a, b, NULL] AS pair, {'a': a, 'n': NULL} AS made,
+    DATE '2020-01-01' + id::INTEGER AS d, TIMESTAMP '2020-01-01' + to_seconds(id) AS t,
+    TIMESTAMPTZ '2020-01-01 00:00:00+00' + to_seconds(id) AS z, make_timestamp_ns(id) AS ns,
+    TIME '00:00:00' + to_seconds(id) AS clock, md5(id::VARCHAR)::BLOB AS bytes,
+    ('00000000-0000-0000-0000-' || lpad(id::VARCHAR, 12, '0'))::UUID AS u, id % 2 = 0 AS yes,
+    CASE WHEN id % 3 = 0 THEN NULL WHEN id % 3 = 1 THEN 'nan'::DOUBLE ELSE -0.0 END AS odd,
+    '{"a": 1}'::JSON AS j, (id % 100)::UTINYINT AS small, [a, b]::FLOAT[2] AS fixed
+FROM (SELECT *, id % 97 AS shop FROM rows)
+"""
+
+
+def test_columns_of_every_kind_are_what_the_whole_query_gives(tmp_path: Path) -> None:
+    """What a type becomes in a snapshot is none of a difference."""
+    root = workspace(tmp_path, split(5), ALL_KINDS)
+    assert run(load("mini", root), DAY).status == "published"
+
+
+def test_a_damaged_comparison_is_made_again(tmp_path: Path) -> None:
+    """Of each record that was cut or changed: what it says is not believed, and it is not in the way."""
+    job = load("mini", workspace(tmp_path, split(4)))
+    plan = steps.plan_day(job, as_day(DAY))
+    found = whole_query.compare_part(job, plan)
+    kept = run_folder.folder_of_plan(job.workspace, plan).compared
+    text = kept.read_text()
+    for damaged in (text[:40], "", text.replace("6000", "6001"), "[]"):
+        kept.replace_text(damaged)
+        again = whole_query.compare_part(job, plan)
+        assert (again.rows, again.key_hash, again.compared) == (ROWS, found.key_hash, found.compared)
+
+
 def test_a_row_without_a_value_to_split_by_is_refused(tmp_path: Path) -> None:
     """A null has no part: broken, with the line of job.yaml and what to do."""
     root = workspace(tmp_path, split(4), SHOP.replace("id, shop, a,", "id, nullif(shop, 5) AS shop, a,"))
@@ -211,6 +278,9 @@ def test_a_row_without_a_value_to_split_by_is_refused(tmp_path: Path) -> None:
 
 WRONG_JOBS = {
     "no such column": (split(4, "store"), SHOP, "features.split_by: the features have no column 'store'"),
+    "equal values, other texts": (
+        split(4, "a"), SHOP, "features.split_by: a is FLOAT, of which equal values may have other texts",
+    ),
     "no part": (split(0), SHOP, "features.parts: 0 is not allowed"),
     "split by, and no parts": ("{sql: features.sql, split_by: shop}", SHOP, "add parts: N"),
     "two ways": (split(4), OWN, "reads getvariable('part'), too"),

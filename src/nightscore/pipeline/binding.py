@@ -23,6 +23,7 @@ from nightscore.store import (
     Engine,
     SqlMistakes,
     delta,
+    is_told_by_text,
     quote_identifier,
     read_variables,
     repeatable_select,
@@ -221,6 +222,12 @@ def _bind_features(engine: Engine, job: Job, scorer: Scorer) -> pa.Schema:
                 job.raise_broken(
                     at, f"the features have no column {name!r}; their columns: {', '.join(names)}"
                 )
+    if split is not None and not is_told_by_text(kind := engine.types(features_select(job))[split]):
+        job.raise_broken(
+            ("features", "split_by"),
+            f"{split} is {kind}, of which equal values may have other texts (0.0 and -0.0): rows that belong "
+            "together would be in two parts; split by whole numbers, DECIMAL, texts, days or moments",
+        )
     misfits = scorer.signature.misfits(schema)
     if misfits:
         job.raise_broken(("model", "path"), "; ".join(misfits))

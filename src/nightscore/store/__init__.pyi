@@ -116,6 +116,8 @@ from .receipt_rows import told_row as told_row
 from .run_folder import HELD as HELD
 from .run_folder import RunFolder as RunFolder
 from .run_folder import read_plan as read_plan
+from .sealed import sealed as sealed
+from .sealed import unsealed as unsealed
 from .snapshots import LiveFile as LiveFile
 from .sql_checks import read_variables as read_variables
 from .sql_checks import repeatable_select as repeatable_select
@@ -132,6 +134,7 @@ from .sql_order import sorted_select as sorted_select
 from .sql_text import literal as literal
 from .sql_text import quote_identifier as quote_identifier
 from .sql_types import is_number as is_number
+from .sql_types import is_told_by_text as is_told_by_text
 from .staging import FEATURE_GROUP_ROWS as FEATURE_GROUP_ROWS
 from .staging import StagedFile as StagedFile
 from .staging import as_stored as as_stored

@@ -6,6 +6,16 @@ NUMBER_TYPES = frozenset({  # and DECIMAL(…)
 })  # fmt: skip
 NARROW = frozenset({"BOOLEAN", "DATE", "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "UUID"})
 
+TEXTS = frozenset({"VARCHAR", "BLOB", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"})
+
+
+def is_told_by_text(kind: str) -> bool:
+    """Whether values of this DuckDB type are equal where their texts are, and nowhere else.
+
+    Not so of floating-point numbers (0.0 and -0.0) and intervals (30 days and a month).
+    """
+    return (kind in NARROW | TEXTS or is_number(kind)) and kind not in ("FLOAT", "DOUBLE")
+
 
 def is_number(kind: str) -> bool:
     """Whether a column of this DuckDB type holds numbers."""

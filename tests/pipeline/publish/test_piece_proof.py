@@ -3,7 +3,7 @@
 import datetime as dt
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -13,11 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nightscore import Broken, load, run
-from nightscore.pipeline import InOrder, plan_day, publish_day
+from nightscore.pipeline import Day, InOrder, RunRequest, plan_day, publish_day
+from nightscore.pipeline.publish.piece_proof import read_proof
 from nightscore.store import Tally, run_folder, storage
 from nightscore.store.storage import homes
 from tests.support.s3 import BUCKET, become_client
@@ -138,6 +140,56 @@ def test_a_staged_file_that_is_another_is_not_published(tmp_path: Path) -> None:
     with pytest.raises(Broken, match="is not the file that was proven"):
         publish_day(job, plan, pieces)
     assert not (tmp_path / "one/data/tables").exists()
+
+
+DAMAGES = {
+    "rows": lambda text: text.replace('"rows": 1000', '"rows": 1001'),
+    "bytes": lambda text: text.replace('"bytes": ', '"bytes": 1'),
+    "rejected": lambda text: text.replace('"rejected": 0', '"rejected": 3'),
+    "a sum": lambda text: text.replace('"total": "', '"total": "1'),
+    "a type": lambda text: text.replace('"rows": 1000', '"rows": "1000"'),
+    "no columns": lambda text: json.dumps({**json.loads(text), "columns": None}),
+    "another schema": lambda text: text.replace('"schema": "', '"schema": "AAAA'),
+    "cut": lambda text: text[: len(text) // 2],
+    "no object": lambda text: text and "null",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.sample(3)
+def test_a_damaged_proof_is_not_believed(tmp_path: Path, damage: Callable[[str], str]) -> None:
+    """What a proof has lost or changed is in no receipt, and in no log of the table: all is read again."""
+    root = make_workspace(tmp_path, 3000, BARE + PIECES)
+    job, plan, pieces = staged(root)
+    place = run_folder.folder_of_plan(job.workspace, plan).proof(plan.pieces[0].fingerprint)
+    text = place.read_text()
+    assert damage(text) != text
+    place.replace_text(damage(text))
+    receipt = publish_day(job, plan, pieces)
+    column = receipt.tables["mini_scores"].columns["a"]
+    assert float(column.sum or 0) == math.fsum(rows_of(DAYS[0], 3000)["a"].to_numpy().astype(np.float64))
+    assert receipt.rows.rejected == 0 and (column.nulls, column.nans) == (0, 0)
+    added = DeltaTable(root / "data/tables/mini_scores").get_add_actions(flatten=True)
+    files = pa.table(added).to_pydict()
+    assert files["num_records"] == [1000] * 3
+    assert files["size_bytes"] == [
+        (root / "data/tables/mini_scores" / path).stat().st_size for path in files["path"]
+    ]
+
+
+def test_a_proof_of_another_run_is_not_believed(tmp_path: Path) -> None:
+    """Nor one of another piece, whatever their rows."""
+    job, plan, pieces = staged(make_workspace(tmp_path, 3000, BARE + PIECES))
+    again = plan_day(job, DAY, RunRequest(force=True))
+    InOrder().map(job, again, again.pieces)
+    ours, theirs = (run_folder.folder_of_plan(job.workspace, each) for each in (plan, again))
+    names = [piece.fingerprint for piece in plan.pieces]
+    other = {names[0]: theirs.proof(names[0]).read_text(), names[1]: ours.proof(names[2]).read_text()}
+    day = Day(job, plan)
+    for name, text in other.items():
+        ours.proof(name).replace_text(text)
+    assert [read_proof(day, name) is None for name in names] == [True, True, False]
+    assert publish_day(job, plan, pieces).rows.published == 3000
 
 
 def test_a_damaged_file_that_was_removed_is_scored_and_proven_again(tmp_path: Path) -> None:

@@ -7,10 +7,9 @@ proven: by its sha256, or, where nobody here reads it, as the object that it is 
 """
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import pyarrow as pa
@@ -38,8 +37,10 @@ from nightscore.store import (
     check_staged_sha256,
     job_memory_budget,
     read_staged,
+    sealed,
     storage,
     tally_file,
+    unsealed,
 )
 
 
@@ -107,7 +108,8 @@ def prove_piece(day: Day, piece: Piece, staged: StagedFile) -> None:
         keys=_texts(rising_bounds(local, key), [types.field(name).type for name in key]),
     )  # fmt: skip
     # Not created once: where a damaged file was removed, another one is scored, and proven.
-    day.run.proof(piece.fingerprint).replace_text(json.dumps(asdict(proof)))
+    text = sealed(asdict(proof), day.plan.run_id, piece.fingerprint)
+    day.run.proof(piece.fingerprint).replace_text(text)
 
 
 def _texts(bounds: Bounds | None, types: Sequence[pa.DataType]) -> Sequence[Sequence[str]] | None:
@@ -187,7 +189,7 @@ def read_proofs(day: Day, files: Sequence[StagedFile]) -> Proven | None:
     stems = [day.place(file.path).stem for file in files]
     if not files or stems != [piece.fingerprint for piece in day.plan.pieces]:
         return None
-    found = storage.ask_each(read_proof, (day.run.proof(stem) for stem in stems))
+    found = storage.ask_each(partial(read_proof, day), stems)
     proofs = [proof for proof in found if proof]
     if len(proofs) < len(files):
         return None
@@ -197,10 +199,11 @@ def read_proofs(day: Day, files: Sequence[StagedFile]) -> Proven | None:
     return Proven(day, known, proofs)
 
 
-def read_proof(place: Place) -> PieceProof | None:
-    """The proof of a piece; None where there is none that can be read."""
+def read_proof(day: Day, fingerprint: str) -> PieceProof | None:
+    """The proof of a piece; None where there is none, or it is damaged: the file is read then."""
     try:
-        return PieceProof(**json.loads(place.read_text()))
+        text = day.run.proof(fingerprint).read_text()
+        return PieceProof(**unsealed(text, day.plan.run_id, fingerprint))
     except (FileNotFoundError, ValueError, TypeError):
         return None
 
@@ -208,7 +211,7 @@ def read_proof(place: Place) -> PieceProof | None:
 def staged_piece(day: Day, piece: Piece) -> StagedFile:
     """What was staged of a piece before, by its proof, so that nothing is fetched for it."""
     path, aside = day.run.scores(piece.fingerprint), day.run.rejects(piece.fingerprint)
-    proof = read_proof(day.run.proof(piece.fingerprint))
+    proof = read_proof(day, piece.fingerprint)
     if proof is None:
         staged = read_staged(path, aside)
         prove_piece(day, piece, staged)
