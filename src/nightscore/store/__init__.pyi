@@ -135,15 +135,16 @@ from .sql_types import is_number as is_number
 from .staging import FEATURE_GROUP_ROWS as FEATURE_GROUP_ROWS
 from .staging import StagedFile as StagedFile
 from .staging import as_stored as as_stored
-from .staging import check_staged_sha256 as check_staged_sha256
 from .staging import open_once as open_once
 from .staging import open_staged as open_staged
 from .staging import peak_memory as peak_memory
 from .staging import read_staged as read_staged
+from .staging import sound_file as sound_file
 from .staging import sound_statistics as sound_statistics
 from .staging import spill as spill
 from .staging import stage_batches as stage_batches
 from .staging import stamped as stamped
+from .staging import with_rejects as with_rejects
 from .staging import with_timings as with_timings
 from .storage import Place as Place
 from .table_diff import TableDiff as TableDiff

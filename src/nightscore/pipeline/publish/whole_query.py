@@ -31,8 +31,8 @@ from nightscore.store import (
     SpillFolder,
     SqlMistakes,
     View,
-    check_staged_sha256,
     quote_identifier,
+    sound_file,
     spill,
 )
 
@@ -135,8 +135,7 @@ def _keep_part(day: Day, totals: _Totals, file: Path, room: Room) -> None:
 def _snapshot(day: Day) -> View:
     """The part that is compared, by what was written when it was staged."""
     path = day.run.part(_compared(day))
-    check_staged_sha256(path)
-    return View(PART, (path.local(),), stored=True)
+    return View(PART, (sound_file(path)[0],), stored=True)
 
 
 def _compared(day: Day) -> int:
