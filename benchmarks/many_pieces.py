@@ -29,7 +29,7 @@ from obstore.store import from_url
 from nightscore import load
 from nightscore.pipeline.executors import InOrder
 from nightscore.pipeline.steps import plan_day, publish_day
-from nightscore.pipeline.there import _planned
+from nightscore.pipeline.there import _read_plan
 from nightscore.store import storage
 from tests.support.s3 import BUCKET, client_environment, start_server
 from tests.support.s3_proxy import Proxy
@@ -135,9 +135,9 @@ def one_day(root: Path) -> None:
 def had(text: str) -> float:
     """CPU seconds until a task has its plan, in a process that has had it before."""
     sent = text.encode()
-    _planned(text)
+    _read_plan(text)
     before = time.process_time()
-    _planned(sent.decode())
+    _read_plan(sent.decode())
     return time.process_time() - before
 
 

@@ -90,6 +90,8 @@ def test_what_is_no_number_is_counted_beside() -> None:
     assert (found.nans, found.sum, found.maximum) == (1, "3.0", "2.0")
     assert proof([1.0, math.inf], pa.float64()).sum == "inf"
     assert proof([-math.inf, math.inf], pa.float64()).sum == "nan"
+    assert proof([1e308, 1e308], pa.float64()).sum == "inf", "finite, but no float64 holds their sum"
+    assert proof([-1e308, -1e308], pa.float64()).sum == "-inf"
     assert proof([math.nan], pa.float64()) == ColumnProof(nans=1, sum="0.0")
 
 

@@ -27,13 +27,13 @@ from nightscore.store import (
     StagedFile,
     TableProof,
     View,
-    check_staged_sha256,
     compute_table_proof,
     job_memory_budget,
     library_versions,
     plan_from_json,
     quote_identifier,
     run_folder,
+    sound_file,
     storage,
 )
 
@@ -214,9 +214,9 @@ class Day:
         Raises:
             Broken: one is damaged, or of another run.
         """
-        places = [self.place(file.path) for file in files]
-        sha256 = [check_staged_sha256(place) for place in places]
-        return compute_table_proof([(p.local(), p.key) for p in places], self.plan.run_id, sha256)
+        found = [(sound_file(self.place(file.path)), file.path) for file in files]
+        sha256 = [computed for (_, computed), _ in found]
+        return compute_table_proof([(local, path) for (local, _), path in found], self.plan.run_id, sha256)
 
     def resources(self, memory: int | None = None, threads: int | None = None) -> EngineResources:
         """What an engine may use: `memory` in bytes, within the budget; default: all of that, all cores."""

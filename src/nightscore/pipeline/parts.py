@@ -27,10 +27,10 @@ from nightscore.store import (
     SqlMistakes,
     StagedFile,
     View,
-    check_staged_sha256,
     json_digest,
     quote_identifier,
     read_staged,
+    sound_file,
     stage_batches,
     with_timings,
 )
@@ -133,12 +133,12 @@ def _hold_to_range(day: Day, path: Place) -> None:
     Raises:
         Broken: it is damaged, or a row is of another part or of none.
     """
-    check_staged_sha256(path)
+    local, _ = sound_file(path)
     parts = day.plan.parts
     if parts is None or not parts.split_by:
         return
     column, where = quote_identifier(parts.split_by), within(parts, day.part) or "true"
-    views = [View(PART, (path.local(),), stored=True)]
+    views = [View(PART, (local,), stored=True)]
     with Engine(views, day.resources(threads=1)) as engine:
         [(nulls, strays)] = engine.rows(
             f"SELECT count(*) FILTER ({column} IS NULL), count(*) FILTER (NOT coalesce({where}, false)) "

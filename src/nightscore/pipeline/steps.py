@@ -59,7 +59,6 @@ from nightscore.store import (
     one_look,
     owners,
     read_promotion,
-    read_staged,
     read_variant,
     run_folder,
     stage_batches,
@@ -220,9 +219,8 @@ def score_piece(
             rows.lost.keep(day.run.lost_values(piece.fingerprint))
 
         stage_batches(path, scores(), schema)
-        staged = with_timings(read_staged(path, aside), started, cpu)
-        prove_piece(day, piece, staged)
-        return dataclasses.replace(staged, cpu_seconds=thread_seconds() - cpu)
+        ended = time.time()
+        return dataclasses.replace(with_timings(prove_piece(day, piece), started, cpu), ended=ended)
 
 
 def publish_day(

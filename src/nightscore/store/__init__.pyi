@@ -138,15 +138,16 @@ from .sql_types import is_told_by_text as is_told_by_text
 from .staging import FEATURE_GROUP_ROWS as FEATURE_GROUP_ROWS
 from .staging import StagedFile as StagedFile
 from .staging import as_stored as as_stored
-from .staging import check_staged_sha256 as check_staged_sha256
 from .staging import open_once as open_once
 from .staging import open_staged as open_staged
 from .staging import peak_memory as peak_memory
 from .staging import read_staged as read_staged
+from .staging import sound_file as sound_file
 from .staging import sound_statistics as sound_statistics
 from .staging import spill as spill
 from .staging import stage_batches as stage_batches
 from .staging import stamped as stamped
+from .staging import with_rejects as with_rejects
 from .staging import with_timings as with_timings
 from .storage import Place as Place
 from .table_diff import TableDiff as TableDiff
@@ -158,7 +159,9 @@ from .table_snapshot import TableSnapshot as TableSnapshot
 from .text_files import JSON_LINES as JSON_LINES
 from .text_files import TextColumns as TextColumns
 from .text_files import filled_lines as filled_lines
+from .text_files import has_key_twice as has_key_twice
 from .text_files import has_wrong as has_wrong
+from .text_files import is_object as is_object
 from .text_files import is_wrong as is_wrong
 from .text_files import object_terms as object_terms
 from .text_files import raw_sources as raw_sources

@@ -112,7 +112,7 @@ class Tally:
         try:
             return str(float(Fraction(int(self.total), 2**-LOWEST)))
         except OverflowError:  # as IEEE 754 has it: finite numbers whose sum no float64 holds
-            return str(math.copysign(math.inf, self.total))
+            return str(math.inf if self.total > 0 else -math.inf)
 
 
 def exact_float_sum(values: npt.NDArray[np.float64]) -> int:

@@ -15,15 +15,15 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
 
 from nightscore.common import Broken, NotYet, first_line
 from nightscore.store.delta import REQUEST, live_files_of, open_table, snapshot_of, table_exists, unreadable
+from nightscore.store.footers import Footer, read_footer
 from nightscore.store.snapshots import file_run_id
-from nightscore.store.storage import Place, answer_of
+from nightscore.store.storage import Place, answer_of, ask_each
 from nightscore.store.table_schema import is_optional, plain_fields, with_day
 
 ATTEMPTS = 60
@@ -71,7 +71,8 @@ def commit_files(root: Place, change: TableCommit, seen: Sequence[str] | None = 
     Raises:
         NotYet: another run has published this day since, the log is too busy, or its storage takes nothing.
     """
-    _create(root, change)
+    footers = ask_each(lambda path: _read_footer(root, path), change.files)
+    _create(root, footers[0].schema)
     doubt = ""
     for attempt in range(ATTEMPTS):
         table = open_table(root)
@@ -82,7 +83,7 @@ def commit_files(root: Place, change: TableCommit, seen: Sequence[str] | None = 
         try:
             _keep(table)
             version = table.version() + 1  # what a commit becomes that is never rebased
-            _write(table, root, change)
+            _write(table, root, change, footers)
             if _is_commit_of(root, version, change):
                 return version
         except CommitFailedError as error:
@@ -110,13 +111,17 @@ def tell_rows(root: Place, rows: Mapping[str, Mapping[str, object]]) -> None:
         table = open_table(root)
         adds = snapshot_of(table, root).adds
         days = dict(zip(adds["path"].to_pylist(), adds["day"].to_pylist(), strict=True))
-        there = {path: row for path, row in rows.items() if path in days}
+        there = [path for path in rows if path in days]
         if not there:
             return
+        footers = ask_each(lambda path: _read_footer(root, root / path), there)
         try:
             # Never rebased: a file that another commit has removed meanwhile must not come back.
             table.create_write_transaction(
-                [_add(root, root / path, days[path], row, new=False) for path, row in there.items()],
+                [
+                    _add(root, footer, days[path], rows[path], new=False)
+                    for path, footer in zip(there, footers, strict=True)
+                ],
                 mode="append", schema=table.schema(), partition_by=["day"],
                 commit_properties=CommitProperties(max_commit_retries=0),
             )  # fmt: skip
@@ -141,13 +146,12 @@ def _refuse_hopeless(root: Place, error: Exception) -> None:
         raise NotYet(f"table {root.name}: {reason}; nothing is published") from error
 
 
-def _create(root: Place, change: TableCommit) -> None:
+def _create(root: Place, schema: pa.Schema) -> None:
     if table_exists(root):
         return
-    schema = with_day(pq.read_schema(change.files[0].local()))
     try:
         DeltaTable.create(
-            root.storage.table_address(root.key), Schema.from_arrow(schema), mode="ignore",
+            root.storage.table_address(root.key), Schema.from_arrow(with_day(schema)), mode="ignore",
             partition_by=["day"], name=root.name, configuration=KEPT,
         )  # fmt: skip
     except (DeltaError, OSError) as error:
@@ -191,51 +195,53 @@ def _keep(table: DeltaTable) -> None:
         )
 
 
-def _write(table: DeltaTable, root: Place, change: TableCommit) -> None:
+def _write(table: DeltaTable, root: Place, change: TableCommit, footers: Sequence[Footer]) -> None:
     properties = CommitProperties(
         custom_metadata={"run_id": change.run_id, "job": change.job, **change.metadata},
         app_transactions=[Transaction(change.application, change.run_number)],
         max_commit_retries=0,  # never rebased blindly: we look again ourselves
     )
     table.create_write_transaction(
-        [_add(root, path, change.day, change.row) for path in change.files],
+        [_add(root, footer, change.day, change.row) for footer in footers],
         mode=change.mode,
-        schema=_widened(table, change.files),
+        schema=_widened(table, footers),
         partition_by=["day"],
         partition_filters=[("day", "=", change.day)] if change.mode == "overwrite" else None,
         commit_properties=properties,
     )
 
 
-def _widened(table: DeltaTable, files: Sequence[Place]) -> Schema:
+def _widened(table: DeltaTable, footers: Sequence[Footer]) -> Schema:
     """The table's schema, and behind it the optional columns of some files that it has not yet.
 
     A commit with a wider schema carries new metadata: one that was begun beside it is refused, and looks
     again.
     """
     have = pa.schema(table.schema())
-    more = {f.name: f for path in files for f in plain_fields(pq.read_schema(path.local())) if is_optional(f)}
+    more = {f.name: f for footer in footers for f in plain_fields(footer.schema) if is_optional(f)}
     new = [f for name, f in more.items() if name not in have.names]
     return Schema.from_arrow(pa.schema([*have, *new])) if new else table.schema()
 
 
-def _add(root: Place, path: Place, day: str, row: Mapping[str, object], new: bool = True) -> AddAction:
+def _read_footer(root: Place, path: Place) -> Footer:
     try:
-        local, seen = path.local(), path.look()
-        stat, rows = local.stat(), pq.read_metadata(local).num_rows
+        return read_footer(path)
     except (OSError, pa.ArrowException) as error:
         raise Broken(
             f"table {root.name}: {path.name}, which is to be published, is damaged or gone: "
             f"{first_line(error)}; run the day again with --force"
         ) from error
+
+
+def _add(root: Place, file: Footer, day: str, row: Mapping[str, object], new: bool = True) -> AddAction:
     return AddAction(
-        path=path.relative_to(root),
-        size=stat.st_size,
+        path=file.place.relative_to(root),
+        size=file.seen.bytes,
         partition_values={"day": day},
         # By the storage's clock: a look at it is how a reader sees that it is this file (`as_published`).
-        modification_time=int((seen.modified if seen else stat.st_mtime) * 1000),
+        modification_time=int(file.seen.modified * 1000),
         data_change=new,
-        stats=json.dumps({"numRecords": rows} | _of_one_row(row)),
+        stats=json.dumps({"numRecords": file.rows} | _of_one_row(row)),
     )
 
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nightscore.common import Broken, file_sha256, first_line, thread_seconds
-from nightscore.store.storage import Place
+from nightscore.store.storage import Place, Seen
 from nightscore.store.table_schema import stored_column
 
 UNKNOWN = 16  # bytes of a value of a type that is not looked into (a dictionary's, a view's)
@@ -113,19 +113,22 @@ def spill(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> N
             writer.write_batch(batch)
 
 
-def check_staged_sha256(path: Place) -> str:
-    """The sha256 of a staged file, which is that of what was written: page checksums cover no footer.
+def sound_file(path: Place, seen: Seen | None = None) -> tuple[Path, str]:
+    """A staged file on this machine, and its sha256, which is that of what was written.
+
+    Page checksums cover no footer. `seen` is a look at it that was just made.
 
     Raises:
         Broken: it has another sha256 than it had then.
     """
     try:
-        recorded, computed = _sums(path).read_text(), file_sha256(path.local())
+        recorded, local = _sums(path).read_text(), path.local(seen)
+        computed = file_sha256(local)
     except OSError as error:
         raise Broken(f"{path}: it, or its sha256, is gone ({error.strerror}); run the day again") from error
     if computed != recorded:
         raise Broken(f"{path}: damaged since it was staged (its sha256); remove it and run again")
-    return computed
+    return local, computed
 
 
 def _sums(path: Place) -> Place:
@@ -156,10 +159,15 @@ def read_staged(path: Place, rejects: Place | None = None) -> StagedFile:
     """What a staged file holds, from its footer; of a piece, with the file of its rejects."""
     local = path.local()
     file = StagedFile(path.key, pq.read_metadata(local).num_rows, local.stat().st_size)
-    if rejects is None or not rejects.exists():
+    return file if rejects is None else with_rejects(file, rejects)
+
+
+def with_rejects(file: StagedFile, rejects: Place) -> StagedFile:
+    """The staged file of a piece, with the file of its rejects, if there is one."""
+    seen = rejects.look()
+    if seen is None:
         return file
-    rejected = pq.read_metadata(rejects.local()).num_rows
-    return replace(file, rejects=rejects.key, rejected=rejected)
+    return replace(file, rejects=rejects.key, rejected=pq.read_metadata(rejects.local(seen)).num_rows)
 
 
 @contextlib.contextmanager

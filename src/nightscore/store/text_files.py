@@ -95,7 +95,17 @@ def _sound_objects(
     listed = f"[{', '.join(map(literal, files))}]"
     reader = folder_reader(listed, folder_types, folder_sql, f", {JSON_LINES}", "read_json_objects")
     terms = [*object_terms(text), *map(quote_identifier, folder_types)]
-    return f"(SELECT {', '.join(terms)} FROM {reader} WHERE json_type(json) = 'OBJECT')"
+    return f"(SELECT {', '.join(terms)} FROM {reader} WHERE {is_object('json')})"
+
+
+def is_object(line: str) -> str:
+    """SQL for whether a line of JSON is an object without a key that stands twice, of which none is meant."""
+    return f"coalesce(json_type({line}) = 'OBJECT' AND NOT {has_key_twice(line)}, false)"
+
+
+def has_key_twice(line: str) -> str:
+    """SQL for whether a line of JSON is an object with a key that stands in it twice."""
+    return f"coalesce(len(json_keys({line})) > list_unique(json_keys({line})), false)"
 
 
 def object_terms(text: TextColumns, line: str = "json") -> list[str]:

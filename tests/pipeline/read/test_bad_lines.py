@@ -108,6 +108,7 @@ def test_bad_lines_of_json_are_those_of_pythons_reader(tmp_path: Path) -> None:
         7: b"[6]",
         12: b'{"id": 11, "name": "n", "a": "x", "b": 1}',
         20: b'{"id": 1\xff}',
+        25: b'{"id": 24, "name": "n", "a": 1, "b": 1, "a": 2}',
     }
     for number, text in bad.items():
         lines[number - 1] = text
@@ -120,6 +121,7 @@ def test_bad_lines_of_json_are_those_of_pythons_reader(tmp_path: Path) -> None:
     }
     assert [row["message"] for row in found] == [
         "no JSON object", "no JSON object", "column 'a': x is no FLOAT", "no JSON object",
+        "a key stands twice",
     ]  # fmt: skip
     ids = [row["id"] for row in query("SELECT id FROM mini_scores ORDER BY id", root).to_pylist()]
     assert ids == [i for i in range(50) if i + 1 not in (*bad, 30)]

@@ -120,6 +120,9 @@ def test_data_of_any_size_comes_back(storage: Storage, size: int) -> None:
     assert seen and seen.bytes == len(data)
     read = storage.local("data/tables/t/a.parquet").read_bytes()
     assert (len(read), sha256(read).digest()) == (len(data), sha256(data).digest())
+    assert storage.local("data/tables/t/a.parquet", seen).read_bytes() == data, "as a look has found it"
+    for length in (1, 8, size + 1):
+        assert storage.tail(seen, length) == data[-length:], "the end, or all there is"
 
 
 @pytest.mark.parametrize("size", [1, RANGE + 1, WHOLE + 1])

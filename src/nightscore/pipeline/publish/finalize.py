@@ -44,9 +44,9 @@ from nightscore.store import (
     SqlMistakes,
     StagedFile,
     catalog,
-    check_staged_sha256,
     open_staged,
     read_staged,
+    sound_file,
     stage_batches,
     stamped,
     with_timings,
@@ -155,7 +155,7 @@ def prove_and_decide(day: Day, pieces: Sequence[StagedFile]) -> Tables:
     with day.steady_inputs():
         aside = _stage_rejects(day, pieces)
         for piece in pieces:
-            check_staged_sha256(day.place(piece.path))
+            sound_file(day.place(piece.path))
         _prove(day, pieces, aside, None, None)
         schemas = binding.bind_job(day, open_planned_scorer(day.job, day.plan)).stored
         decided = {table: [file] for table, file in stage_decisions(day, pieces, schemas).items()}
@@ -207,7 +207,7 @@ def _prove(
     source = {r.path for piece in plan.pieces for r in piece.ranges}
     ours = [path for path in map(day.place, source) if path.parent == day.run.path]  # and not an input
     for path in sorted(ours):
-        check_staged_sha256(path)  # before anything parses them
+        sound_file(path)  # before anything parses them
     proof = proven.totals if proven else None
     is_unique = proven is not None and proven.keys_rise
     if proof is None or not is_unique or aside:

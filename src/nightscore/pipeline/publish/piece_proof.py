@@ -34,13 +34,14 @@ from nightscore.store import (
     StagedFile,
     TableProof,
     Tally,
-    check_staged_sha256,
+    View,
     job_memory_budget,
-    read_staged,
     sealed,
+    sound_file,
     storage,
     tally_file,
     unsealed,
+    with_rejects,
 )
 
 
@@ -77,29 +78,33 @@ class PieceProof:
         return _keys(self.keys, [types.field(name).type for name in key])
 
 
-def prove_piece(day: Day, piece: Piece, staged: StagedFile) -> None:
-    """Prove a piece from what was staged of it, and keep that.
+def prove_piece(day: Day, piece: Piece) -> StagedFile:
+    """Prove a piece from what was staged of it, and keep that; gives what was staged.
 
     Raises:
         Broken: the staged file is damaged, or holds rows of another run.
+        NotYet: it is gone.
     """
-    place, key = day.place(staged.path), day.job.spec.key
-    sha256 = check_staged_sha256(place)
+    place, key = day.run.scores(piece.fingerprint), day.job.spec.key
+    seen = place.look()  # once: of a bucket each look is a request
+    if seen is None:
+        raise NotYet(f"{place}: has gone; another run of the day is at work, or gc")
+    local, sha256 = sound_file(place, seen)
     tallies: dict[str, Tally] = {}
-    local = place.local()
     rows = tally_file(local, place.key, day.plan.run_id, tallies)
+    staged = with_rejects(StagedFile(place.key, rows, seen.bytes), day.run.rejects(piece.fingerprint))
     source = {part.path for part in piece.ranges}
     memory = job_memory_budget(day.job).piece.duckdb
     with (
-        day.engine({"scores": [staged]}, source, memory, threads=1, asked=()) as engine,
+        day.engine(
+            source=source, memory=memory, threads=1, asked=(), views=[View("scores", (local,), stored=True)]
+        ) as engine,
         SqlMistakes(str(day)),
     ):
         _, key_hash = read_staged_totals(engine, "scores", key)
         read = inputs.scored_columns(day.job, day.plan.inputs)
         source_rows, source_hash = read_source_totals(engine, day.workspace, [piece], key, read)
-    seen, types = place.look(), pq.read_schema(local).remove_metadata()
-    if seen is None:
-        raise NotYet(f"{place}: has gone; another run of the day is at work, or gc")
+    types = pq.read_schema(local).remove_metadata()
     proof = PieceProof(
         sha256=sha256, tag=seen.tag, rows=rows, bytes=staged.bytes, rejected=staged.rejected,
         key_hash=key_hash, source_rows=source_rows, source_hash=source_hash,
@@ -110,6 +115,7 @@ def prove_piece(day: Day, piece: Piece, staged: StagedFile) -> None:
     # Not created once: where a damaged file was removed, another one is scored, and proven.
     text = sealed(asdict(proof), day.plan.run_id, piece.fingerprint)
     day.run.proof(piece.fingerprint).replace_text(text)
+    return staged
 
 
 def _texts(bounds: Bounds | None, types: Sequence[pa.DataType]) -> Sequence[Sequence[str]] | None:
@@ -213,16 +219,14 @@ def staged_piece(day: Day, piece: Piece) -> StagedFile:
     path, aside = day.run.scores(piece.fingerprint), day.run.rejects(piece.fingerprint)
     proof = read_proof(day, piece.fingerprint)
     if proof is None:
-        staged = read_staged(path, aside)
-        prove_piece(day, piece, staged)
-        return staged
+        return prove_piece(day, piece)
     rejects = aside.key if proof.rejected else ""
     return StagedFile(path.key, proof.rows, proof.bytes, rejects=rejects, rejected=proof.rejected)
 
 
 def _hold(place: Place, proof: PieceProof, is_read: bool) -> None:
     if is_read:
-        same = check_staged_sha256(place) == proof.sha256
+        same = sound_file(place)[1] == proof.sha256
     else:
         seen = place.look()
         same = seen is not None and seen.tag == proof.tag

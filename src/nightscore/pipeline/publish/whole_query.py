@@ -32,9 +32,9 @@ from nightscore.store import (
     SpillFolder,
     SqlMistakes,
     View,
-    check_staged_sha256,
     quote_identifier,
     sealed,
+    sound_file,
     spill,
     unsealed,
 )
@@ -161,10 +161,7 @@ def _keep(day: Day, totals: _Totals, file: Path, room: Room, mine: str) -> None:
 
 def _snapshots(day: Day, numbers: Sequence[int]) -> View:
     """Some parts, by what was written when they were staged."""
-    paths = [day.run.part(number) for number in numbers]
-    for path in paths:
-        check_staged_sha256(path)
-    return View(PART, tuple(path.local() for path in paths), stored=True)
+    return View(PART, tuple(sound_file(day.run.part(number))[0] for number in numbers), stored=True)
 
 
 def _compared(day: Day) -> int:

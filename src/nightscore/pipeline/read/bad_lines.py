@@ -17,7 +17,9 @@ from nightscore.store import (
     Engine,
     TextColumns,
     filled_lines,
+    has_key_twice,
     has_wrong,
+    is_object,
     is_wrong,
     literal,
     object_terms,
@@ -169,15 +171,16 @@ def _wrong(engine: Engine, path: Path, text: TextColumns) -> Iterator[tuple[int,
 def _of_json(engine: Engine, path: Path, text: TextColumns) -> list[tuple[int, str, str]]:
     """Number, fault and text of the lines that are no JSON objects, or hold a wrong value."""
     line, row = quote_identifier("the line"), quote_identifier("the row")
-    is_object = f"coalesce(json_type({line}) = 'OBJECT', false)"
+    sound = is_object(line)
+    why = f"WHEN {has_key_twice(line)} THEN 'a key stands twice' WHEN NOT {sound} THEN 'no JSON object'"
     lines = (
         f"SELECT json AS {line}, row_number() OVER () AS {row} "
         f"FROM read_json_objects([{literal(path)}], {JSON_LINES})"
     )
     rows = engine.rows(
-        f"SELECT {row}, CASE WHEN NOT {is_object} THEN 'no JSON object' ELSE {_why(text)} END "
+        f"SELECT {row}, CASE {why} ELSE {_why(text)} END "
         f"FROM (SELECT *, {', '.join(object_terms(text, line))} FROM ({lines})) "
-        f"WHERE NOT {is_object} OR {has_wrong(text)}"
+        f"WHERE NOT {sound} OR {has_wrong(text)}"
     )
     faults = dict(rows)
     if not faults:

@@ -72,11 +72,19 @@ class Storage(Protocol):
     def link(self, names: Mapping[str, str]) -> None:
         """Give data second names (second -> first), durably; one that is there already is the same data."""
 
-    def local(self, key: str) -> Path:
-        """The data of a key as a local file, fetched if need be.
+    def local(self, key: str, seen: Seen | None = None) -> Path:
+        """The data of a key as a local file, fetched if need be; as a look found it that was just made.
 
         Raises:
             FileNotFoundError: there is none, where that shows without a look at its bytes.
+        """
+
+    def tail(self, seen: Seen, length: int) -> bytes:
+        """The last bytes of data as a look found it: `length` of them, or all there are.
+
+        Raises:
+            FileNotFoundError: it has gone.
+            NotYet: it is another now.
         """
 
     def local_all(self, keys: Iterable[str]) -> Sequence[Path]:

@@ -51,9 +51,20 @@ class Fetches:
             if not self._mirror.take(found, part, path, before, _changed_ns(found, said)):
                 raise changed(self._ask.shown(found.key))
 
+    def tail(self, found: Seen, length: int) -> bytes:
+        """The last bytes of an object, or all that it has. Raises as `file`."""
+        return bytes(self._get(found, max(0, found.bytes - length), found.bytes)[0]) if found.bytes else b""
+
     def _range(self, found: Seen, descriptor: int, start: int) -> Mapping[str, str]:
         """Fetch a range of an object; gives what the object says of itself."""
-        stop = min(start + RANGE, found.bytes)
+        data, said = self._get(found, start, min(start + RANGE, found.bytes))
+        left = memoryview(data)
+        while left:  # of what a disk has no room for, the system writes the first part and says no more
+            written = os.pwrite(descriptor, left, start)
+            left, start = left[written:], start + written
+        return said
+
+    def _get(self, found: Seen, start: int, stop: int) -> tuple[Any, Mapping[str, str]]:
         options: Any = {"if_match": found.tag.rpartition(":")[0], "range": (start, stop)}
 
         def get() -> tuple[Any, Mapping[str, str]]:
@@ -66,11 +77,7 @@ class Fetches:
             raise changed(self._ask.shown(found.key)) from error
         if len(data) != stop - start:
             raise NotYet(f"{self._ask.shown(found.key)}: cut short while it was being read")
-        left = memoryview(data)
-        while left:  # of what a disk has no room for, the system writes the first part and says no more
-            written = os.pwrite(descriptor, left, start)
-            left, start = left[written:], start + written
-        return said
+        return data, said
 
 
 def _changed_ns(found: Seen, said: Mapping[str, str]) -> int:

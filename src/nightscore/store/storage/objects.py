@@ -110,15 +110,16 @@ class Objects:
                 self._mirror.take(found, part, target, before)
 
     def save_copy(self, key: str, file: Path) -> None:
-        self._put_file(key, file, said_time(file))
+        if self.look(key) is None:  # a copy that goes on where it was stopped sends nothing twice
+            self._put_file(key, file, said_time(file))
 
     def _put_file(self, key: str, file: Path, said: Mapping[str, str]) -> Seen | None:
         """Put a file unless there is one; gives what is there now where that is ours."""
-        if self.look(key) is not None:
-            return None
         size = file.stat().st_size
         data = file.read_bytes() if size <= WHOLE else None
         if data is None:  # in parts, which no storage makes conditional; two attempts have the same bytes
+            if self.look(key) is not None:
+                return None
             self._ask.again(
                 key, lambda: obstore.put(self._store, self._ask.name(key), file, attributes=dict(said))
             )
@@ -146,13 +147,16 @@ class Objects:
                 second, lambda: obstore.copy(self._store, self._ask.name(first), self._ask.name(second))
             )
 
-    def local(self, key: str) -> Path:
-        found = self.look(key)
+    def local(self, key: str, seen: Seen | None = None) -> Path:
+        found = seen or self.look(key)
         if found is None:
             raise FileNotFoundError(self._ask.shown(key))
         path = self._mirror.path(self._ask.name(key))
         self._fetch.file(found, path)
         return path
+
+    def tail(self, seen: Seen, length: int) -> bytes:
+        return self._fetch.tail(seen, length)
 
     def local_all(self, keys: Iterable[str]) -> Sequence[Path]:
         keys = list(keys)

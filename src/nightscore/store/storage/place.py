@@ -67,9 +67,13 @@ class Place:
         """What is there; None where nothing or a folder is."""
         return self.storage.look(self.key)
 
-    def local(self) -> Path:
-        """Its data as a local file. `FileNotFoundError` where there is none, now or when it is opened."""
-        return self.storage.local(self.key)
+    def local(self, seen: Seen | None = None) -> Path:
+        """Its data as a local file, as a look found it that was just made, or, without one, as it is now.
+
+        Raises:
+            FileNotFoundError: there is none; or the file that is given can't be opened.
+        """
+        return self.storage.local(self.key, seen)
 
     def create_text(self, text: str) -> str:
         """Create a record unless there is one; gives what is there, ours or another's. Raises `NotYet`."""
