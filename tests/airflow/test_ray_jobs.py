@@ -2,7 +2,10 @@
 
 import dataclasses
 import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -12,7 +15,7 @@ pytest.importorskip("airflow")
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from nightscore.airflow import ray_jobs
-from nightscore.airflow.ray_jobs import ADDRESS, JobState, jobs_of_environment
+from nightscore.airflow.ray_jobs import ADDRESS, JobState, RayJobs, jobs_of_environment
 from nightscore.airflow.ray_score import find_unstaged, plan_holds, read_scored
 from nightscore.airflow.ray_trigger import RayJobTrigger
 from nightscore.airflow.standalone import free_port
@@ -62,6 +65,83 @@ def test_what_is_no_address_is_refused(address: str, monkeypatch: pytest.MonkeyP
     with pytest.raises(Broken, match="allowed: http://HOST:PORT") as told:
         jobs_of_environment()
     assert "secret" not in str(told.value)
+
+
+@pytest.fixture
+def answering() -> Iterator[dict[str, Any]]:
+    """A server on this machine that gives the same answer to all: `status`, `body`, `headers`."""
+    given: dict[str, Any] = {"status": 200, "body": b"{}", "headers": {}}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            given["asked"] = dict(self.headers)
+            self.send_response(given["status"])
+            for name, value in {**given["headers"], "Content-Length": str(len(given["body"]))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(given["body"])
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        given["jobs"] = RayJobs(f"http://127.0.0.1:{server.server_port}")
+        yield given
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    "token", ["of-tests\nonly-secret", "s\u00e9cret", "tok\x01en-secret", "two words-secret", "a\u2028secret"]
+)
+@pytest.mark.parametrize("in_file", [False, True])
+def test_what_is_no_token_is_refused_and_not_shown(
+    token: str, in_file: bool, answering: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of two lines, say: HTTP's library would show it as an illegal header."""
+    (tmp_path / "token").write_text(token)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "" if in_file else token)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    with pytest.raises(Broken, match="is no token: it has a blank") as told:
+        ray_jobs.call(answering["jobs"].find("a job"))
+    assert "secret" not in f"{told.value!r}{told.value.__context__!r}" and "cret" not in str(told.value)
+    assert "asked" not in answering
+
+
+ODD = {
+    "a list": (200, b"[]", Broken),
+    "null": (200, b"null", Broken),
+    "a text": (200, b'"x"', Broken),
+    "no status": (200, b"{}", Broken),
+    "status is none": (200, b'{"status": null}', Broken),
+    "a page": (200, b"<html>log in", Broken),
+    "another place": (302, b"", Broken),
+    "too many": (429, b"later", NotYet),
+    "too slow": (408, b"", NotYet),
+    "a proxy": (502, b"<html>bad", NotYet),
+}
+
+
+@pytest.mark.parametrize(("status", "body", "error"), ODD.values(), ids=ODD)
+def test_odd_answers_are_told(
+    status: int, body: bytes, error: type[Exception], answering: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """By an error of ours; who waits for a job asks again, and counts it as lost in the end."""
+    answering.update(status=status, body=body)
+    jobs = answering["jobs"]
+    with pytest.raises(error, match="NIGHTSCORE_RAY=http://127"):
+        ray_jobs.call(jobs.find("a job"))
+    monkeypatch.setattr(ray_jobs, "PATIENCE", 0.05)
+    lost = ray_jobs.call(jobs.follow("a job", print, 0.02))
+    assert lost.status == "LOST" and "NIGHTSCORE_RAY=" in lost.message
+
+
+def test_an_answer_that_can_t_be_unpacked_is_asked_for_again(answering: dict[str, Any]) -> None:
+    """What is no gzip is not yet an answer."""
+    answering.update(body=b"no gzip", headers={"Content-Encoding": "gzip"})
+    with pytest.raises(NotYet, match="no Ray cluster answers there"):
+        ray_jobs.call(answering["jobs"].find("a job"))
 
 
 @pytest.mark.parametrize("address", ["http://head:8265", "https://ray.company/cluster/", "http://[::1]:8265"])

@@ -19,6 +19,7 @@ from nightscore.pipeline.executors import InOrder
 from nightscore.pipeline.ray_executor import Ray
 from nightscore.pipeline.steps import plan_day
 from nightscore.pipeline.testing import check_executor, check_parts_executor
+from nightscore.store.run_folder import folder_of_plan
 from tests.behaviour.world import ours, receipts, staged
 from tests.e2e.servers import until
 from tests.support.hidden import hiding
@@ -165,6 +166,19 @@ def test_broken_ends_the_run_at_once(cluster: Cluster, tmp_path: Path) -> None:
     code, output = ended(command(root, cluster))
     assert code == 1 and "no such row" in output and "on node" in output and "Traceback" not in output
     assert len(scored(root)) <= 2 * SLOTS * 2 and not (root / "data/tables").exists()
+
+
+def test_an_error_that_nobody_foresaw_is_the_one_of_the_plain_loop(cluster: Cluster, tmp_path: Path) -> None:
+    """A file where a node's folder has to be: the same error, of one line, and no traceback of Ray's."""
+    job = load("mini", make_workspace(tmp_path, days=(DAY,)))
+    plan = plan_day(job, as_day(DAY))
+    (folder_of_plan(job.workspace, plan).path / "scores").local().write_text("in the way")
+    said = []
+    for executor in (InOrder(), Ray(cluster.address)):
+        with pytest.raises(OSError, match="scores") as told:
+            executor.map(job, plan, plan.pieces)
+        said.append((type(told.value), told.value.errno, str(told.value).count("\n")))
+    assert said[0] == said[1] and said[0][2] == 0
 
 
 PARTS = 6

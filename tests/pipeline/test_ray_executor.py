@@ -16,6 +16,7 @@ DAY = "2020-01-02"
 WRONG: dict[str, tuple[str, int, str]] = {
     "nothing listens": ("127.0.0.1:{port}", 75, "no Ray cluster answers there"),
     "Ray Client": ("ray://127.0.0.1:10001", 1, "allowed: HOST:PORT"),
+    "a password": ("https://user:secret@head", 1, "RAY_ADDRESS=…: is no address"),
     "no port": ("head", 1, "allowed: HOST:PORT"),
     "no cluster": ("", 1, "RAY_ADDRESS is not set"),
 }
@@ -35,4 +36,5 @@ def test_a_wrong_address_is_told(
          "--on", "ray"], text=True, capture_output=True, check=False,
     )  # fmt: skip
     assert done.returncode == code and message in done.stderr and "Traceback" not in done.stderr
+    assert "secret" not in done.stderr + done.stdout
     assert not (root / "data/runs").exists()

@@ -5,6 +5,7 @@ the one that is under way before it submits another. A job that has ended keeps 
 """
 
 import asyncio
+import contextlib
 import os
 import re
 import shlex
@@ -29,11 +30,13 @@ ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 LOST = "LOST"  # the cluster knows nothing of the job, or has not answered for long
 UNANSWERED = "UNANSWERED"  # at this look
 FOR_GOOD = (1, 2, 126, 127)  # exit codes of `broken`, `usage`, and of a command that is not there
+LATER = (408, 425, 429)  # HTTP statuses that say: not now
 SECONDS = 5.0  # between two looks
 PATIENCE = 120.0  # seconds without an answer, after which a job counts as lost
 TIMEOUT = 30.0  # seconds for one request
 LONGEST = 2_000  # characters of a message
 FREE = 1_000  # jobs of one run
+Answer = dict[str, Any]
 SAID = re.compile(r"^nightscore: (?:broken|not yet|usage): ", re.MULTILINE)
 
 
@@ -92,14 +95,16 @@ class RayJobs:
         found = await self._ask("GET", f"/{quote(name)}")
         if found is None:
             return None
-        status, message = found["status"], found.get("message") or ""
+        status, message = found.get("status"), str(found.get("message") or "")
+        if not isinstance(status, str):
+            raise Broken(f"{ADDRESS}={self.address}: tells of job {name} without its status: no Ray cluster")
         log = await self.log(name) if status == "FAILED" else ""
         return JobState(status, found.get("driver_exit_code"), _told(log) or _clipped(message))
 
     async def log(self, name: str) -> str:
         """What a job has printed up to now. Errors as `start`'s."""
         found = await self._ask("GET", f"/{quote(name)}/logs")
-        return str(found["logs"] or "") if found else ""
+        return str(found.get("logs") or "") if found else ""
 
     async def stop(self, name: str) -> None:
         """Stop a job; one that is not there, or has ended, is left as it is. Errors as `start`'s."""
@@ -143,15 +148,15 @@ class RayJobs:
             if await self.find(name) is None:
                 raise
 
-    async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """The JSON that the cluster answers; None where it knows of no such job."""
+    async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Answer | None:
+        """The JSON object that the cluster answers; None where it knows of no such job."""
         shown = f"{ADDRESS}={self.address}"
         try:
             async with httpx.AsyncClient(timeout=TIMEOUT, verify=self.address.startswith("https:")) as client:
                 answer = await client.request(
                     method, f"{self.address}/api/jobs{path}", json=body, headers=_authorization()
                 )
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:  # no connection, no end of it, or nothing that can be unpacked
             said = str(error) or type(error).__name__
             raise NotYet(f"{shown}: no Ray cluster answers there: {said}") from None
         if answer.status_code == httpx.codes.NOT_FOUND and path != "/":
@@ -210,19 +215,23 @@ def _authorization() -> dict[str, str]:
             token = Path(file).read_text(encoding="utf-8")
         except (OSError, UnicodeError) as error:
             raise Broken(f"{TOKEN_FILE}={file}: can't be read: {type(error).__name__}") from None
-    return {"Authorization": f"Bearer {token.strip()}"} if token.strip() else {}
+    token = token.strip()
+    if not re.fullmatch(r"[!-~]*", token):  # else a library's message would show it
+        said = f"{TOKEN_FILE}={file}" if file else TOKEN
+        raise Broken(f"{said}: is no token: it has a blank, a line break, or what is no ASCII")
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def _document(answer: httpx.Response, shown: str) -> Any:
+def _document(answer: httpx.Response, shown: str) -> Answer:
     said = f"{shown}: answers {answer.status_code}: {_clipped(answer.text)}"
-    if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+    if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR or answer.status_code in LATER:
         raise NotYet(said)
     if not answer.is_success:
         raise Broken(said)
-    try:
-        return answer.json()
-    except ValueError:
-        raise Broken(f"{said}; it is no Ray cluster") from None
+    with contextlib.suppress(ValueError):
+        if isinstance(found := answer.json(), dict):
+            return found
+    raise Broken(f"{said}; it is no Ray cluster")
 
 
 def _told(log: str) -> str:

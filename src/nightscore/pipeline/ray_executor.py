@@ -221,7 +221,7 @@ class _Tasks:
         except RayTaskError as error:
             if isinstance(error.cause, NightscoreError):
                 raise error.cause from None
-            raise
+            raise error.cause or error from error  # as it would be here: its text alone, and no traceback
         except RayError as error:
             raise NotYet(
                 f"job {self.plan.job}, day {self.plan.day}: {shown} was lost {TRIES + 1} times: "
@@ -274,8 +274,9 @@ def _refuse_unreachable(address: str) -> None:
     """
     host, _, port = address.rpartition(":")
     if "://" in address or not host or not port.isdigit():
+        shown = "…" if set(address) & set("@?#") else address  # of what may hold a password
         raise Broken(
-            f"{ADDRESS}={address}: is no address of a cluster's head; allowed: HOST:PORT, as head:6379, or "
+            f"{ADDRESS}={shown}: is no address of a cluster's head; allowed: HOST:PORT, as head:6379, or "
             "auto (from a machine outside of the cluster, submit the command as a Ray job)"
         )
     try:
