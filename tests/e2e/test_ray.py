@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
 from nightscore import load, run
@@ -158,6 +159,31 @@ def test_a_killed_driver_is_taken_up(cluster: Cluster, tmp_path: Path) -> None:
     assert code == 0, output
     assert kept.items() <= staged(root).items()
     assert len(receipts(root)) == 1
+
+
+def test_a_head_that_is_killed_is_told(tmp_path: Path) -> None:
+    """Kill -9 of the cluster's head: not yet, by a message of ours; with another head no piece is lost."""
+    root = slow_workspace(tmp_path)
+    one = Cluster()
+    try:
+        one.add()
+        process = command(root, one)
+        until(lambda: len(staged(root)) >= 2, 120, "two pieces are staged")
+        [gcs] = [p for p in psutil.Process(one.head.pid).children(recursive=True) if p.name() == "gcs_server"]
+        gcs.kill()
+        code, output = ended(process)
+        kept = staged(root)
+    finally:
+        one.stop()
+    assert code == 75 and "does not answer any more" in output and "Traceback" not in output, output
+    other = Cluster()
+    try:
+        other.add()
+        code, output = ended(command(root, other))
+    finally:
+        other.stop()
+    assert code == 0, output
+    assert kept.items() <= staged(root).items() and len(receipts(root)) == 1
 
 
 def test_broken_ends_the_run_at_once(cluster: Cluster, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ lie, so all nodes have to reach them. Where a piece is scored is no cause of its
 
 import logging
 import os
-import socket
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,15 +27,16 @@ from nightscore.common import (
     silent,
 )
 from nightscore.job import Job
+from nightscore.pipeline.ray_address import ADDRESS, AUTO, answers, refuse_unreachable, unconnected
 from nightscore.pipeline.score.canary import choose_here
 from nightscore.pipeline.there import Asked, choose_there, compare_there, make_there, score_there
 from nightscore.store import InputFile, Piece, Plan, StagedFile, job_memory_budget, plan_from_json
 
-ADDRESS, AUTO = "RAY_ADDRESS", "auto"
 AHEAD = 2  # pieces under way for each slot of the cluster: a node is never idle, and few are lost with it
 TRIES = 3  # times that a piece is tried again whose process, node or memory is gone
 SAYS_AFTER = 60.0  # seconds without a slot after which a wait is told
-CONNECT_SECONDS = 5.0
+LOOKS_AFTER = 1.0  # seconds without a result after which it is seen whether the head answers
+PATIENCE = 20.0  # seconds in which it may not
 GPUS = ("cuda", "tensorrt")
 Verb = Callable[..., Any]  # what a task does
 QUIET = {  # no traceback and no log of Ray's own beside a message
@@ -137,6 +138,7 @@ class _Tasks:
         import ray
 
         self.ray: Any = ray  # its functions have no types
+        self.head, self.answered, self.is_headless = ray.get_runtime_context().gcs_address, 0.0, False
         self.plan, self.stage, self.cpus, self.gpus = plan, stage, cpus, gpus
         self.remotes: dict[tuple[Verb, int], Any] = {}
         roots, text = read_root_variables(), self.ray.put(plan.to_json())
@@ -158,7 +160,27 @@ class _Tasks:
         return self.remotes.setdefault((verb, memory), made)
 
     def nodes(self) -> list[dict[str, Any]]:
+        self.wait_for_head()
         return [node for node in self.ray.nodes() if node["Alive"]]
+
+    def wait_for_head(self) -> None:
+        """Return once the cluster's head answers; Ray would wait for a minute, and end the process then.
+
+        Raises:
+            NotYet: it has not for long.
+        """
+        if time.monotonic() < self.answered + LOOKS_AFTER:
+            return
+        end = time.monotonic() + PATIENCE
+        while not answers(self.head):
+            if time.monotonic() > end:
+                self.is_headless = True
+                raise NotYet(
+                    f"job {self.plan.job}, day {self.plan.day}: the head of the Ray cluster, {self.head}, "
+                    "does not answer any more; what is finished is kept"
+                )
+            time.sleep(1)
+        self.answered = time.monotonic()
 
     def has_gpus(self) -> bool:
         return any(node["Resources"].get("GPU", 0) >= 1 for node in self.nodes())
@@ -193,13 +215,16 @@ class _Tasks:
         try:
             yield tasks
         finally:
-            for task in tasks:
+            for task in () if self.is_headless else tasks:
                 self.ray.cancel(task, force=True)
 
     def finished(self, tasks: list[Any], report: ProgressCallback) -> list[Any]:
         """The tasks that have ended, once one has; none after a minute, for there may be new nodes."""
-        if self.ray.wait(tasks, num_returns=1, timeout=SAYS_AFTER)[0]:
-            return list(self.ray.wait(tasks, num_returns=len(tasks), timeout=0)[0])
+        end = time.monotonic() + SAYS_AFTER
+        while time.monotonic() < end:
+            if self.ray.wait(tasks, num_returns=1, timeout=LOOKS_AFTER)[0]:
+                return list(self.ray.wait(tasks, num_returns=len(tasks), timeout=0)[0])
+            self.wait_for_head()
         needed = f"{self.cpus} CPU" + (" and a GPU" if self.gpus else "")
         if not self.slots():
             report(f"{self.stage}: waiting, no node of the cluster has {needed}", 0, 0)
@@ -247,39 +272,10 @@ def _connect(address: str) -> None:
     if ray.is_initialized():
         return
     if address != AUTO:
-        _refuse_unreachable(address)
+        refuse_unreachable(address)
     try:
         ray.init(address, namespace="nightscore", log_to_driver=False, logging_level=logging.ERROR)
     except ConnectionError as error:
-        raise _unconnected(address, error) from None
+        raise unconnected(address, error) from None
     except (RuntimeError, ValueError) as error:
         raise Broken(f"{ADDRESS}={address}: {first_line(error)}") from error
-
-
-def _unconnected(address: str, error: Exception) -> NightscoreError:
-    if address == AUTO:
-        return Broken(
-            f"--on ray: {ADDRESS} is not set, and this machine is no node of a Ray cluster; set it "
-            "(head:6379), or join one: ray start --address=head:6379"
-        )
-    return NotYet(f"{ADDRESS}={address}: {first_line(error)}")
-
-
-def _refuse_unreachable(address: str) -> None:
-    """Ray would try for half a minute, and end the process.
-
-    Raises:
-        Broken: the address is none of a cluster's head.
-        NotYet: nothing listens there.
-    """
-    host, _, port = address.rpartition(":")
-    if "://" in address or not host or not port.isdigit():
-        shown = "…" if set(address) & set("@?#") else address  # of what may hold a password
-        raise Broken(
-            f"{ADDRESS}={shown}: is no address of a cluster's head; allowed: HOST:PORT, as head:6379, or "
-            "auto (from a machine outside of the cluster, submit the command as a Ray job)"
-        )
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
-    except OSError as error:
-        raise NotYet(f"{ADDRESS}={address}: no Ray cluster answers there: {error}") from error
