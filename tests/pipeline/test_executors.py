@@ -1,6 +1,7 @@
 """Executors: whoever scores the pieces, the same files; and what a run is asked for."""
 
 import dataclasses
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from nightscore.pipeline.executors import Executor, InOrder, Threads
 from nightscore.pipeline.request import RunRequest
 from nightscore.pipeline.steps import plan_day
 from nightscore.pipeline.testing import check_executor
+from nightscore.pipeline.there import score_there
 from nightscore.store.plan import Plan
 from tests.behaviour.world import ours
 from tests.support.workspace import make_workspace
@@ -90,6 +92,17 @@ def test_a_day_is_the_same_whoever_scores_it(
     receipt = run(load("mini", other), DAY, executor=make())
     assert receipt.rows.published == ROWS
     assert ours(other, "mini_scores", DAY).rows.equals(ours(in_order, "mini_scores", DAY).rows)
+
+
+def test_a_node_sees_the_roots_of_the_command_alone(
+    planned: tuple[Job, Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a node's own environment says of roots, where the command says nothing, is not heeded."""
+    job, plan = planned
+    monkeypatch.setenv("NIGHTSCORE_ROOT_DATA", str(tmp_path / "another"))
+    staged = score_there(job.name, str(job.workspace.root), {}, plan.to_json(), 0)
+    assert staged.rows == plan.pieces[0].rows and not (tmp_path / "another").exists()
+    assert "NIGHTSCORE_ROOT_DATA" not in os.environ
 
 
 def test_a_request_holds_its_values_to_what_is_allowed() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from nightscore.common import Broken, NightscoreError
+from nightscore.common import Broken, NightscoreError, read_root_variables
 from nightscore.job import Job, load
 from nightscore.pipeline.context import read_others_plan
 from nightscore.pipeline.parts import room_for, stage_part
@@ -80,6 +80,8 @@ class Asked(NamedTuple):
 @contextmanager
 def _here(name: str, root: str, roots: Mapping[str, str], plan: str) -> Iterator[tuple[Job, Plan]]:
     """The job and the plan of a task, on this node; what goes wrong names it."""
+    for variable in read_root_variables().keys() - roots.keys():  # of this node alone: another data/ or lake
+        del os.environ[variable]
     os.environ.update(roots)
     try:
         made, job = _read_plan(plan), load(name, root)
