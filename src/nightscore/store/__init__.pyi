@@ -116,8 +116,8 @@ from .receipt_rows import told_row as told_row
 from .run_folder import HELD as HELD
 from .run_folder import RunFolder as RunFolder
 from .run_folder import read_plan as read_plan
-from .sealed import sealed as sealed
-from .sealed import unsealed as unsealed
+from .seals import sealed as sealed
+from .seals import unsealed as unsealed
 from .snapshots import LiveFile as LiveFile
 from .sql_checks import read_variables as read_variables
 from .sql_checks import repeatable_select as repeatable_select
