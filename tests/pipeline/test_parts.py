@@ -221,6 +221,19 @@ def test_a_part_with_another_value_is_refused(tmp_path: Path) -> None:
         whole_query.compare_part(job, plan)
 
 
+def test_a_row_with_another_value_in_a_part_that_is_not_compared_is_refused(tmp_path: Path) -> None:
+    """A row of each part in turn: whichever part is compared, others are seen by their hash alone."""
+    for number in range(4):
+        root = workspace(
+            tmp_path / str(number), "{sql: features.sql, parts: 4}",
+            f"SELECT * REPLACE (if(id = {number} AND getvariable('parts') > 1, 7, had) AS had) "
+            f"FROM ({UNRANKED}) WHERE {MINE}",
+        )  # fmt: skip
+        with pytest.raises(Broken, match=rf"id={number}\b.*nothing is published"):
+            run(load("mini", root), DAY)
+        assert not (root / "data/tables").exists()
+
+
 def test_a_row_without_a_value_to_split_by_is_refused(tmp_path: Path) -> None:
     """A null has no part: broken, with the line of job.yaml and what to do."""
     root = workspace(tmp_path, split(4), SHOP.replace("id, shop, a,", "id, nullif(shop, 5) AS shop, a,"))

@@ -4,6 +4,7 @@ Parts are asked of DuckDB with a condition, which it takes into the job's SQL as
 as right as that is. Here the whole query is run once, without any condition: whether a row is of the part
 that is compared is a column of its result, and what is filtered is filtered outside of SQL. Rows and key hash
 of the whole query have to be those of all parts together, and the rows of one part its rows, value by value.
+So have the values of all: by the sum of a hash of each row, and where that differs, row by row.
 
 That costs the whole query once a night, on one machine, sorted and written not at all but for the one part.
 It may be done while the pieces are scored; what publishes does it where nobody has.
@@ -11,7 +12,8 @@ It may be done while the pieces are scored; what publishes does it where nobody 
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,6 +39,8 @@ from nightscore.store import (
 )
 
 MINE, LOWER, UPPER = "is of the part", "lower half", "upper half"  # columns that no job's SQL gives
+VALUES = "hash of the row"
+PARTS = "all parts"  # a name that no job's SQL can have
 
 
 @dataclass(frozen=True)
@@ -51,15 +55,25 @@ class Compared:
 
 @dataclass
 class _Totals:
-    """Rows of the whole query, and the sums of the halves of their keys' hashes, modulo 2**64."""
+    """Rows of the whole query; the sums of the halves of their keys' hashes, and of the rows' own hashes.
+
+    Sums are modulo 2**64. `of_parts` is that of the rows of all parts' snapshots.
+    """
 
     rows: int = 0
     halves: list[int] = field(default_factory=lambda: [0, 0])
+    values: int = 0
+    of_parts: int = 0
 
     def add(self, batch: pa.RecordBatch) -> None:
         self.rows += batch.num_rows
         for i, name in enumerate((LOWER, UPPER)):
-            self.halves[i] += int(np.sum(batch.column(name).to_numpy(), dtype=np.uint64))
+            self.halves[i] += _sum(batch, name)
+        self.values = (self.values + _sum(batch, VALUES)) % 2**64
+
+
+def _sum(batch: pa.RecordBatch, name: str) -> int:
+    return int(np.sum(batch.column(name).to_numpy(), dtype=np.uint64))
 
 
 def compare_part(job: Job, plan: Plan, room: Room = ALL_ROOM) -> Compared:
@@ -80,6 +94,7 @@ def compare_part(job: Job, plan: Plan, room: Room = ALL_ROOM) -> Compared:
             file = folder.path / "of the whole query" / "rows.parquet"
             _keep_part(day, totals, file, room)
             rows = _compare(day, file, room)
+            _hold_values(day, totals, room)
         finally:
             folder.close()
         found = Compared(
@@ -122,14 +137,69 @@ def _why(day: Day) -> str:
 
 def _keep_part(day: Day, totals: _Totals, file: Path, room: Room) -> None:
     """Run the whole query; write those of its rows that are of the part, and add up all."""
-    select = binding.features_select(day.job)
-    snapshot = _snapshot(day)
-    with day.engine(
-        threads=room.threads or day.sql_threads, memory=room.memory, asked=[select], views=[snapshot]
-    ) as engine, SqlMistakes(binding.features_place(day.job)):  # fmt: skip
-        engine.define(WHOLE, select)
+    with _whole(day, room, _snapshot(day), _all_parts(day)) as engine:
         schema = engine.schema(f"FROM {quote_identifier(WHOLE)}")
-        spill(file, _mine(engine.stream(_marked(day)), totals, schema), schema)
+        values = _row_hash(_as_stored(engine))
+        spill(file, _mine(engine.stream(_marked(day, values)), totals, schema), schema)
+        [(found,)] = engine.rows(
+            f"SELECT coalesce(sum({values}), 0) % {2**64} FROM {quote_identifier(PARTS)}"
+        )
+    totals.of_parts = int(found)
+
+
+@contextmanager
+def _whole(day: Day, room: Room, *views: View) -> Iterator[Engine]:
+    """An engine that has the whole query as a view, beside the day's inputs and `views`."""
+    select, threads = binding.features_select(day.job), room.threads or day.sql_threads
+    with day.engine(threads=threads, memory=room.memory, asked=[select], views=views) as engine:
+        with SqlMistakes(binding.features_place(day.job)):
+            engine.define(WHOLE, select)
+            yield engine
+
+
+def _hold_values(day: Day, totals: _Totals, room: Room) -> None:
+    """Hold the rows of all parts to those of the whole query, where their hashes say that some are others.
+
+    Rows whose key is in one of them alone are told by the key hash (`prove_parts`).
+
+    Raises:
+        Broken: a row has another value in its part; names some of them.
+    """
+    if totals.values == totals.of_parts:
+        return
+    with _whole(day, room, _all_parts(day)) as engine:
+        columns = ", ".join(f"{sql} AS {quote_identifier(name)}" for name, sql in _as_stored(engine).items())
+        parts, whole = (f"SELECT {columns} FROM {quote_identifier(name)}" for name in (PARTS, WHOLE))
+        keys = _examples(engine, day.job, f"FROM ({parts} EXCEPT ALL {whole}) {_known_keys(day)}")
+    if keys:
+        raise Broken(
+            f"{binding.features_place(day.job)}: rows of the features of {day.plan.day} have other values in "
+            f"their parts than in the whole query: {', '.join(keys)}; {_why(day)}, with the same values; "
+            "nothing is published"
+        )
+
+
+def _known_keys(day: Day) -> str:
+    """A condition, as SQL: that the key is one of the whole query. The others are told by the key hash."""
+    key = ", ".join(map(quote_identifier, day.job.spec.key))
+    return f"SEMI JOIN (SELECT {key} FROM {quote_identifier(WHOLE)}) USING ({key})"
+
+
+def _as_stored(engine: Engine) -> dict[str, str]:
+    """SQL for each column of the features in the type in which snapshots have it, for either side."""
+    types = engine.types(f"FROM {quote_identifier(PARTS)}")
+    return {name: f"CAST({quote_identifier(name)} AS {kind})" for name, kind in types.items()}
+
+
+def _row_hash(stored: Mapping[str, str]) -> str:
+    """SQL for a hash of a row's values, the same for equal ones; it is compared in one process alone."""
+    return f"hash({', '.join(stored.values())})"
+
+
+def _all_parts(day: Day) -> View:
+    """The snapshots of all parts, by what was written when they were staged."""
+    paths = [day.run.part(number) for number in range(day.plan.parts.parts if day.plan.parts else 0)]
+    return View(PARTS, tuple(sound_file(path)[0] for path in paths), stored=True)
 
 
 def _snapshot(day: Day) -> View:
@@ -142,15 +212,16 @@ def _compared(day: Day) -> int:
     return day.plan.parts.compared if day.plan.parts else 0
 
 
-def _marked(day: Day) -> str:
-    """The whole query, with whether a row is of the part, and both halves of its key's hash, as columns."""
+def _marked(day: Day, values: str) -> str:
+    """The whole query, with whether a row is of the part, both halves of its key's hash, and its own hash."""
     key, mine = day.job.spec.key, within(day.plan.parts, _compared(day))
     if day.job.spec.features.asks_part:
         mine = f"h IN (SELECT {key_md5(key)} FROM {quote_identifier(PART)})"
     halves = (f"{sql} AS {quote_identifier(name)}" for sql, name in zip(HALVES, (LOWER, UPPER), strict=True))
     return (
         f"SELECT * EXCLUDE (h), coalesce({mine or 'true'}, false) AS {quote_identifier(MINE)}, "
-        f"{', '.join(halves)} FROM (SELECT *, {key_md5(key)} AS h FROM {quote_identifier(WHOLE)})"
+        f"{', '.join(halves)}, {values} AS {quote_identifier(VALUES)} "
+        f"FROM (SELECT *, {key_md5(key)} AS h FROM {quote_identifier(WHOLE)})"
     )
 
 
