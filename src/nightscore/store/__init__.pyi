@@ -157,6 +157,7 @@ from .text_files import JSON_LINES as JSON_LINES
 from .text_files import TextColumns as TextColumns
 from .text_files import filled_lines as filled_lines
 from .text_files import has_wrong as has_wrong
+from .text_files import is_sound_object as is_sound_object
 from .text_files import is_wrong as is_wrong
 from .text_files import object_terms as object_terms
 from .text_files import raw_sources as raw_sources

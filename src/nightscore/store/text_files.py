@@ -95,7 +95,13 @@ def _sound_objects(
     listed = f"[{', '.join(map(literal, files))}]"
     reader = folder_reader(listed, folder_types, folder_sql, f", {JSON_LINES}", "read_json_objects")
     terms = [*object_terms(text), *map(quote_identifier, folder_types)]
-    return f"(SELECT {', '.join(terms)} FROM {reader} WHERE json_type(json) = 'OBJECT')"
+    return f"(SELECT {', '.join(terms)} FROM {reader} WHERE {is_sound_object('json')})"
+
+
+def is_sound_object(line: str) -> str:
+    """SQL for whether a line of JSON is an object, each key of which stands in it once."""
+    keys = f"json_keys({line})"
+    return f"(json_type({line}) = 'OBJECT' AND len({keys}) = len(list_distinct({keys})))"
 
 
 def object_terms(text: TextColumns, line: str = "json") -> list[str]:

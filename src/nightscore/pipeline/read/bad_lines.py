@@ -18,6 +18,7 @@ from nightscore.store import (
     TextColumns,
     filled_lines,
     has_wrong,
+    is_sound_object,
     is_wrong,
     literal,
     object_terms,
@@ -137,13 +138,14 @@ def _of_csv(engine: Engine, shown: str, path: Path, text: TextColumns) -> list[t
     """Number, fault and text of the lines of a CSV file that DuckDB has kept apart, and of wrong values."""
     kept = engine.rows("SELECT line, error_type::VARCHAR, error_message, csv_line FROM reject_errors")
     lines: dict[int, tuple[str, str]] = {}
-    for line, kind, message, said in sorted(kept, key=lambda row: row[0]):
-        if kind == TOO_LONG or "\n" in said.rstrip("\r\n"):
+    for line, kind, message, raw in sorted(kept, key=lambda row: row[0]):
+        said = raw.strip("\r\n")  # of lines that end in CR LF it begins with the LF of the line before
+        if kind == TOO_LONG or "\n" in said:
             raise Broken(
                 f"{shown}: line {line}: an open quote, or a line without an end, takes in others: nobody can "
                 "say how many are left out; mend the file"
             )
-        lines.setdefault(line, (message.partition("\n")[0].strip(), said.rstrip("\r\n")))
+        lines.setdefault(line, (message.partition("\n")[0].strip(), said))
     wrong = [(_line(row, lines), why, said) for row, why, said in _wrong(engine, path, text)]
     return [*((line, *fault) for line, fault in lines.items()), *wrong]
 
@@ -170,14 +172,16 @@ def _of_json(engine: Engine, path: Path, text: TextColumns) -> list[tuple[int, s
     """Number, fault and text of the lines that are no JSON objects, or hold a wrong value."""
     line, row = quote_identifier("the line"), quote_identifier("the row")
     is_object = f"coalesce(json_type({line}) = 'OBJECT', false)"
+    is_sound = f"coalesce({is_sound_object(line)}, false)"
+    why = f"CASE WHEN {is_object} THEN 'a key stands twice' ELSE 'no JSON object' END"
     lines = (
         f"SELECT json AS {line}, row_number() OVER () AS {row} "
         f"FROM read_json_objects([{literal(path)}], {JSON_LINES})"
     )
     rows = engine.rows(
-        f"SELECT {row}, CASE WHEN NOT {is_object} THEN 'no JSON object' ELSE {_why(text)} END "
+        f"SELECT {row}, CASE WHEN NOT {is_sound} THEN {why} ELSE {_why(text)} END "
         f"FROM (SELECT *, {', '.join(object_terms(text, line))} FROM ({lines})) "
-        f"WHERE NOT {is_object} OR {has_wrong(text)}"
+        f"WHERE NOT {is_sound} OR {has_wrong(text)}"
     )
     faults = dict(rows)
     if not faults:
