@@ -96,8 +96,8 @@ def folder(root: Path) -> Path:
     ("features", "says"),
     [
         ("features.sql", ""),
-        (split(16), "features  in 16 parts by shop, a task each"),
-        ("{sql: features.sql, parts: 3}", "features  in 3 parts by getvariable('part'), a task each"),
+        (split(16), "features  in 16 parts by shop, each a task"),
+        ("{sql: features.sql, parts: 3}", "features  in 3 parts by getvariable('part'), each a task"),
     ],
 )
 def test_plan_says_in_how_many_parts(
