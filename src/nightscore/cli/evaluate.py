@@ -181,7 +181,8 @@ def bakeoff(
         raise Misuse(
             f"--on {on}: a bake-off measures how fast one machine is, each candidate alone on it, and what "
             "it takes holds for machines like it; tasks of a cluster share theirs. For a cluster's nodes run "
-            f"it on one: ray job submit --entrypoint-num-cpus N -- nightscore bakeoff {job} --day {day}"
+            "it on one: ray job submit --entrypoint-num-cpus N -- nightscore --workspace PATH bakeoff "
+            f"{job} --day {day}"
         )
     loaded = load(job, open_chosen_workspace())
     other_budget = _budget(loaded, budget)

@@ -204,3 +204,26 @@ def test_no_line_is_lost_where_a_reader_goes_on_with_the_next_part_of_a_file(tmp
     assert (receipt.rows.published, receipt.tables["mini_bad_lines"].rows) == (len(good), len(bad))
     [row] = query("SELECT sum(id) AS ids FROM mini_scores", root).to_pylist()
     assert row["ids"] == sum(good)
+
+
+def test_lines_that_end_in_two_bytes_are_told_apart(tmp_path: Path) -> None:
+    """Lines of too few and too many values, and of a quote that ends early, by Python's csv; CR LF ends."""
+    content, bad, good = csv_file(3)
+    root = workspace(tmp_path, content.replace(b"\n", b"\r\n"), "100%")
+    assert run(load("mini", root), DAY).rows.published == len(good)
+    found = {row["line"]: row["text"] for row in query(BAD, root).to_pylist()}
+    assert found.keys() == bad.keys()
+    assert all(text in (bad[line], json.dumps(bad[line].split(","), separators=(",", ":")))
+               for line, text in found.items())  # fmt: skip
+
+
+def test_an_object_with_a_key_twice_is_a_bad_line(tmp_path: Path) -> None:
+    """Nobody can say which value counts, Python's json takes the last: it is no row."""
+    sound = {"id": 1, "name": "n", "a": 1, "b": 1}
+    twice = ['{"id":2,"id":3,"name":"n","a":1,"b":1}', '{"\\u0069d":4,"id":5,"name":"n","a":1,"b":1}']
+    content = "\n".join([json.dumps(sound), *twice, ""]).encode()
+    root = workspace(tmp_path, content, "2", "json")
+    assert run(load("mini", root), DAY).rows.published == 1
+    assert query(BAD, root).to_pylist() == [
+        {"line": line, "message": "a key stands twice", "text": text} for line, text in enumerate(twice, 2)
+    ]

@@ -139,13 +139,14 @@ def _of_csv(engine: Engine, shown: str, path: Path, text: TextColumns) -> list[t
     """Number, fault and text of the lines of a CSV file that DuckDB has kept apart, and of wrong values."""
     kept = engine.rows("SELECT line, error_type::VARCHAR, error_message, csv_line FROM reject_errors")
     lines: dict[int, tuple[str, str]] = {}
-    for line, kind, message, said in sorted(kept, key=lambda row: row[0]):
-        if kind == TOO_LONG or "\n" in said.rstrip("\r\n"):
+    for line, kind, message, raw in sorted(kept, key=lambda row: row[0]):
+        said = raw.strip("\r\n")  # of lines that end in CR LF it begins with the LF of the line before
+        if kind == TOO_LONG or "\n" in said:
             raise Broken(
                 f"{shown}: line {line}: an open quote, or a line without an end, takes in others: nobody can "
                 "say how many are left out; mend the file"
             )
-        lines.setdefault(line, (message.partition("\n")[0].strip(), said.rstrip("\r\n")))
+        lines.setdefault(line, (message.partition("\n")[0].strip(), said))
     wrong = [(_line(row, lines), why, said) for row, why, said in _wrong(engine, path, text)]
     return [*((line, *fault) for line, fault in lines.items()), *wrong]
 
