@@ -18,10 +18,24 @@ def gc(
     older_than: Annotated[float, Parameter(help="Hours: younger leftovers of stopped runs are kept.")] = 24.0,
     dry_run: Annotated[bool, Parameter(negative="", help="Only say what would be removed.")] = False,
 ) -> int:
-    """Remove staged files that nothing refers to; never one that is live."""
+    """Remove staged files that nothing refers to, and what is older than its job keeps it (`retain`).
+
+    Never what is live. A day that is older is gone for every reader at once, and its files go with the first
+    gc that is so many hours later; receipts stay, and the table `removals` says what was removed, and when.
+    """
+    from nightscore.job import load_all
+    from nightscore.lifecycle import apply_retention, find_due
     from nightscore.store import collect_garbage
 
-    removed = collect_garbage(open_chosen_workspace(), older_than, dry_run)
+    workspace = open_chosen_workspace()
+    jobs, problems = load_all(workspace)
+    for problem in problems:
+        say(f"nothing is removed by retain, for a job can't be read, and may read it: {problem}")
+    kept = bool(problems)
+    for one in [] if kept else find_due(workspace, jobs) if dry_run else apply_retention(workspace, jobs):
+        of = f"{one.table_name} {one.removed_day}, run {one.run_id}"
+        say(f"{of}: {'is due' if dry_run else 'removed'} ({one.because})")
+    removed = collect_garbage(workspace, older_than, dry_run)
     for file in removed:
         say(f"{file.path}  {file.bytes:,} bytes: {file.reason}")
     word = "would be removed" if dry_run else "removed"
