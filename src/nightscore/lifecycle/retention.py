@@ -13,10 +13,21 @@ from dataclasses import dataclass, replace
 
 from nightscore.common import Workspace
 from nightscore.job import Job, Retain, TableInput, in_days
-from nightscore.store import CatalogEntry, Pinned, Place, Removal, RunFolder, catalog, removals, storage
+from nightscore.store import (
+    REPORT,
+    CatalogEntry,
+    Pinned,
+    Place,
+    Removal,
+    RunFolder,
+    catalog,
+    removals,
+    remove_report,
+    storage,
+)
 
 RETENTION, VERSION = "retention", "version"
-BESIDE, REPORT = ("features", "reports"), "report.html"
+BESIDE = ("features", "reports")
 DAY = dt.timedelta(days=1)
 
 
@@ -37,7 +48,10 @@ def apply_retention(
     for table in sorted({table for entry in state.history for table in entry.removed}):
         removals.leave_out(workspace, table)
     for one in due:
-        for place in _beside(_folder(workspace, one.job, one.removed_day, one.run_id), one.table_name):
+        folder = _folder(workspace, one.job, one.removed_day, one.run_id)
+        if one.table_name == "reports":
+            remove_report(folder.path)
+        for place in _features(folder) if one.table_name == "features" else ():
             place.remove()
     return due
 
@@ -79,11 +93,9 @@ def _folder(workspace: Workspace, job: str, day: str, run_id: str) -> RunFolder:
     return RunFolder(storage.runs(workspace) / job / day / run_id)
 
 
-def _beside(folder: RunFolder, name: str) -> list[Place]:
-    """What a run has of a kind beside its tables, as far as it is there; nothing of a table."""
-    if name == "reports":
-        return [place for place in [folder.path / REPORT] if place.exists()]
-    snapshots = folder.snapshots if name == "features" else []
+def _features(folder: RunFolder) -> list[Place]:
+    """The snapshots of a run's features, as far as they are there, with their sums."""
+    snapshots = folder.snapshots
     return [*snapshots, *(path.with_suffix(".sha256") for path in snapshots)]
 
 
@@ -121,7 +133,7 @@ class _Due:
             for entry in self.state.history if kept is not None else ():
                 if entry.job == self.job.name and self._age(entry) >= (kept or 0):
                     folder = _folder(self.state.workspace, entry.job, entry.day, entry.run_id)
-                    if _beside(folder, name):
+                    if _features(folder) if name == "features" else (folder.path.scratch() / REPORT).exists():
                         yield self._removal(entry, name, RETENTION, f"retain: {name}: {kept} days")
 
     def _age(self, entry: CatalogEntry) -> int:

@@ -67,6 +67,8 @@ from .pieces import cut_pieces as cut_pieces
 from .places import choices as choices
 from .places import model_cache as model_cache
 from .places import trials as trials
+from .places.reports import REPORT as REPORT
+from .places.reports import remove_report as remove_report
 from .places.reports import write_bakeoff as write_bakeoff
 from .places.reports import write_page as write_page
 from .places.tables import link_staged as link_staged

@@ -9,7 +9,7 @@ collected can't be published any more, whoever comes back to it (`outcome.py`). 
 
 import datetime as dt
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from nightscore.store.catalog import RESTATEMENTS, Pinned
 from nightscore.store.log_files import committed_files, outlived_log, spare_checkpoints
 from nightscore.store.outcome import COLLECTED, PUBLISH
 from nightscore.store.receipt_rows import RECEIPTS, untold
-from nightscore.store.removals import REMOVALS, Removal
+from nightscore.store.removals import DROPPED, REMOVALS, Removal
 from nightscore.store.run_folder import RunFolder, find_spilled, read_plan
 from nightscore.store.storage import Place
 
@@ -100,6 +100,9 @@ def _in_tables(
     gone = _gone(state, before)
     published = {entry.run_id for entry in state.history}
     for root in storage.tables(workspace).glob_folders("*"):
+        if root.name in gone and (dropped := _dropped(state, root.name, gone[root.name])):
+            yield root, dropped
+            continue
         yield from ((p, "one checkpoint in ten stays") for p in spare_checkpoints(root) if _is_old(p, before))
         # Receipts have no receipt: of them every file stays that any version has, for time travel, and what a
         # run at work has written and not committed yet.
@@ -121,9 +124,16 @@ def _gone(state: Pinned, before: float) -> dict[str, dict[str, Removal]]:
     found: dict[str, dict[str, Removal]] = {}
     for entry in state.history:
         for table, removal in entry.removed.items():
-            if removal.removed_at.timestamp() < before:
+            if removal.removed_at.timestamp() <= before:
                 found.setdefault(table, {})[entry.run_id] = removal
     return found
+
+
+def _dropped(state: Pinned, table: str, gone: Mapping[str, Removal]) -> str:
+    """Why a table goes whole, its log and its owner too: all that it ever had was dropped; "" if it stays."""
+    named = [e.run_id for e in state.history if table in e.removed or table in e.versions]
+    last = gone.get(named[-1])
+    return str(last) if gone.keys() >= set(named) and last and last.kind == DROPPED else ""
 
 
 def _in_logs(workspace: Workspace, state: Pinned, before: float) -> Iterator[tuple[Place, str]]:

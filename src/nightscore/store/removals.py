@@ -20,6 +20,7 @@ from nightscore.store.places.tables import write_rows
 from nightscore.store.snapshots import Snapshot
 
 REMOVALS = "removals"
+DROPPED = "dropped"  # the kind of a removal of a whole table
 SCHEMA = pa.schema(  # without the partition `day`, on which something was removed
     [
         ("job", pa.string()), ("table_name", pa.string()), ("removed_day", pa.string()),
@@ -91,7 +92,7 @@ def removed_in(snapshot: Snapshot) -> Removed:
 
 
 def record_removals(workspace: Workspace, removals: Sequence[Removal]) -> None:
-    """Record removals, all by one commit.
+    """Record the removals of one action, all by one commit: a second call for an action records nothing.
 
     Raises:
         NotYet: the storage takes nothing, or others are committing all the time.
