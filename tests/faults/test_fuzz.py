@@ -24,7 +24,7 @@ from tests.support.workspace import FEATURES, JOB, TOP, make_workspace, rows_of
 
 pytestmark = pytest.mark.disk_only(reason="what is tried is the text of jobs; one workspace for all examples")
 
-EXAMPLES = int(os.environ.get("FAULTS_EXAMPLES", "10"))
+EXAMPLES = int(os.environ.get("FAULTS_EXAMPLES", "5"))
 SQL_JOB = JOB.replace("features: rows", "features: features.sql")
 fuzz = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 

@@ -324,7 +324,7 @@ MISTAKES = {
     "policy is a text": (without("policy") + "\npolicy: fail", 49, "policy", "'fail' is not allowed: a mapping of keys to values is"),
     # the top level
     "key misspelt": (changed("features: f", "feature: f"), 19, "feature", "unknown key; did you mean features?"),
-    "key of no meaning": (TEXT + "retries: 3\n", 49, "retries", "unknown key; allowed: job, about, owner, schedule, inputs"),
+    "key of no meaning": (TEXT + "colour: 3\n", 49, "colour", "unknown key; allowed: job, about, owner, schedule, inputs"),
     "key left out": (without("owner"), 1, "owner", "is missing"),
 }  # fmt: skip
 

@@ -34,6 +34,8 @@ ACTS = (
     "promote",
     "bakeoff",
     "gc",
+    "drop-table",
+    "drop-job",
     "report",
     "dossier",
 )
@@ -68,7 +70,8 @@ for command in (
     published.receipts, published.report, published.dossier, published.verify, published.why,
     approve.held, approve.release, approve.discard, approve.hand_over, approve.rejects,
     approve.replay_rejects, evaluate.bakeoff, evaluate.judge, evaluate.promote, history.late,
-    history.recheck, history.diff, maintain.doctor, maintain.gc, maintain.hardware,
+    history.recheck, history.diff, maintain.drop_table, maintain.drop_job, maintain.doctor, maintain.gc,
+    maintain.hardware,
 ):  # fmt: skip
     app.command(command, help=paragraphs(command.__doc__))
 app.command(run.score, help=paragraphs(run.score.__doc__), show=False)  # between machines, for no person

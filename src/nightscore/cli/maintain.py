@@ -10,22 +10,82 @@ from nightscore.cli.output import print_json, say
 from nightscore.common import Broken, byte_size
 
 if TYPE_CHECKING:
-    from nightscore.store import RootState
+    from nightscore.store import Removal, RootState
+
+By = Annotated[str, Parameter(help="Who decides; it goes into the table removals.")]
+Because = Annotated[str, Parameter(help="Why; it goes into the table removals.")]
+DryRun = Annotated[bool, Parameter(negative="", help="Only say what would be removed.")]
 
 
 def gc(
     *,
     older_than: Annotated[float, Parameter(help="Hours: younger leftovers of stopped runs are kept.")] = 24.0,
-    dry_run: Annotated[bool, Parameter(negative="", help="Only say what would be removed.")] = False,
+    dry_run: DryRun = False,
 ) -> int:
-    """Remove staged files that nothing refers to; never one that is live."""
+    """Remove staged files that nothing refers to, and what is older than its job keeps it (`retain`).
+
+    Never what is live. A day that is older is gone for every reader at once, and its files go with the first
+    gc that is so many hours later; receipts stay, and the table `removals` says what was removed, and when.
+    """
+    from nightscore.job import load_all
+    from nightscore.lifecycle import apply_retention, find_due
     from nightscore.store import collect_garbage
 
-    removed = collect_garbage(open_chosen_workspace(), older_than, dry_run)
+    workspace = open_chosen_workspace()
+    jobs, problems = load_all(workspace)
+    for problem in problems:
+        say(f"nothing is removed by retain, for a job can't be read, and may read it: {problem}")
+    kept = bool(problems)
+    for one in [] if kept else find_due(workspace, jobs) if dry_run else apply_retention(workspace, jobs):
+        of = f"{one.table_name} {one.removed_day}, run {one.run_id}"
+        say(f"{of}: {'is due' if dry_run else 'removed'} ({one.because})")
+    removed = collect_garbage(workspace, older_than, dry_run)
     for file in removed:
         say(f"{file.path}  {file.bytes:,} bytes: {file.reason}")
     word = "would be removed" if dry_run else "removed"
     say(f"{len(removed)} {word}, {sum(file.bytes for file in removed):,} bytes")
+    return 0
+
+
+def drop_table(
+    table: Annotated[str, Parameter(help="The table, as `nightscore tables` lists it.")], /, *,
+    because: Because, by: By, dry_run: DryRun = False, json: AsJson = False,
+) -> int:  # fmt: skip
+    """Remove a published table that no job publishes or reads any more.
+
+    It is gone for every reader at once, other engines' too; its files go with the first `nightscore gc` that
+    is a day later (--older-than). Receipts stay, and the table `removals` says who removed it, when and why.
+    Then another job may publish a table of its name.
+    """
+    from nightscore.lifecycle import drop_table as drop
+
+    workspace = open_chosen_workspace()
+    return _print_removed(drop(workspace, table, because=because, by=by, dry_run=dry_run), dry_run, json)
+
+
+def drop_job(
+    job: Annotated[str, Parameter(help="The job's name; its folder is gone from jobs/ already.")], /, *,
+    because: Because, by: By, dry_run: DryRun = False, json: AsJson = False,
+) -> int:  # fmt: skip
+    """Remove all tables of a job that is no more, and what its runs have left, as `drop-table` does.
+
+    Refused while a job reads one of them, while a day of it is held, and while one of its runs is at work.
+    """
+    from nightscore.lifecycle import drop_job as drop
+
+    workspace = open_chosen_workspace()
+    return _print_removed(drop(workspace, job, because=because, by=by, dry_run=dry_run), dry_run, json)
+
+
+def _print_removed(removed: "list[Removal]", dry_run: bool, json: bool) -> int:
+    from dataclasses import asdict
+
+    if json:
+        print_json([asdict(one) | {"removed_at": one.removed_at.isoformat()} for one in removed])
+        return 0
+    for one in removed:
+        say(f"{one.table_name} {one.removed_day}, run {one.run_id}")
+    say(f"{len(removed)} days of tables {'would be removed' if dry_run else 'removed'}")
     return 0
 
 

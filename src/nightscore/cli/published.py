@@ -176,7 +176,7 @@ def verify(
     """Recompute the proof of published days from the tables' files, and name what is not as it was.
 
     Files by sha256 and page checksums, rows, the key hash, and of every column the nulls, the exact sum, the
-    least and the greatest value. Exit code 1 if anything differs.
+    least and the greatest value. A day whose tables were removed says so. Exit code 1 if anything differs.
     """
     from nightscore.review import verify_days
 
@@ -185,12 +185,12 @@ def verify(
     for check in verify_days(open_chosen_workspace(), job, only_day):
         checks.append(check)
         if not json:
-            status = "differs" if check.differences else "holds"
+            status = "differs" if check.differences else "holds" if check.files else "removed"
             counts = f"{check.rows:,} rows, {check.files} files"
             first = f", first reported: {', '.join(check.first_reported)}" if check.first_reported else ""
             say(f"{check.job} {check.day}: {status}  {counts}, run {check.run_id}{first}")
-            for difference in check.differences:
-                say(f"  {difference}")
+            for line in (*check.differences, *check.removed):
+                say(f"  {line}")
     if json:
         print_json([check.model_dump() for check in checks])
     return Broken.exit_code if any(check.differences for check in checks) else 0

@@ -60,6 +60,8 @@ from .model import URI_FORMS as URI_FORMS
 from .model import Judge as Judge
 from .model import Labels as Labels
 from .policy import Domain as Domain
+from .retain import Retain as Retain
+from .retain import in_days as in_days
 from .schedule import After as After
 from .schedule import ByHand as ByHand
 from .schedule import Daily as Daily

@@ -96,6 +96,7 @@ class Job:
             "memory": True,
             "limits": True,
             "close": True,
+            "retain": True,
             "budget": True,  # it changes nothing but which variant a bake-off takes, and that is a cause
             "judge": True,
             "params": True,

@@ -16,11 +16,12 @@ from nightscore.job.inputs import Input, PathInput, TableInput
 from nightscore.job.model import CHALLENGERS, Judge, Model, read_model_word
 from nightscore.job.params import Param
 from nightscore.job.policy import Domain, Limits, Policy
+from nightscore.job.retain import Retain, read_retain_word
 from nightscore.job.schedule import BY_HAND, Schedule
 
 Place = tuple[str | int, ...]
 
-RESERVED_VIEWS = {"scores", "params", "receipts", "restatements", "restated_rows"}
+RESERVED_VIEWS = {"scores", "params", "receipts", "restatements", "restated_rows", "removals"}
 RUN_OPTIONS = (  # what every run can be asked for
     "day", "force", "limit", "device", "model", "known_at", "restate", "because", "by",
 )  # fmt: skip
@@ -153,6 +154,11 @@ class JobSpec(StrictModel):
         bool,
         Field(description="a day that is published is closed: only a restatement publishes it again"),
     ] = False
+    retain: Annotated[
+        Retain | None,
+        BeforeValidator(read_retain_word, json_schema_input_type=Retain | str | None),
+        Field(description="how long what is published is kept, such as 90 days; default: for ever"),
+    ] = None
 
     @property
     def scores_table(self) -> str:
@@ -225,6 +231,7 @@ class JobSpec(StrictModel):
         self._check_checksums()
         self._check_judge()
         self._check_decision_columns()
+        self._check_retain()
         return self
 
     def _check_no_model(self) -> None:
@@ -232,6 +239,14 @@ class JobSpec(StrictModel):
             part: BaseModel = getattr(self, at[0]) if len(at) > 1 else self
             if at[-1] in part.model_fields_set:
                 raise Misplaced(at, "is about a model, and the job has none (model: none); leave it out")
+
+    def _check_retain(self) -> None:
+        for name in self.retain.tables if self.retain else ():
+            if name not in self.tables:
+                allowed = ", ".join(self.tables)
+                raise Misplaced(
+                    ("retain", "tables", name), f"{name!r} is no table of the job; allowed: {allowed}"
+                )
 
     def _check_decision_columns(self) -> None:
         named = [("budget", name) for name in (self.budget.decision_columns if self.budget else ())]

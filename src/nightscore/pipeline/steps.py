@@ -46,6 +46,7 @@ from nightscore.pipeline.score.time_limit import until
 from nightscore.store import (
     EngineResources,
     Piece,
+    Pinned,
     Plan,
     Receipt,
     SqlMistakes,
@@ -142,7 +143,7 @@ def _beside_published(job: Job, draft: Plan, request: RunRequest, picked: Varian
     past = state.day_history(job.name, job.spec.tables, draft.day)
     last = state.read_receipt(job.name, as_day(draft.day))
     compared = _as_recorded(job, draft, last, picked) if last else draft
-    same = last is not None and last.fingerprint == compared.fingerprint and _still_there(job, last)
+    same = last is not None and last.fingerprint == compared.fingerprint and _still_there(job, last, state)
     if last and same and not request.force and request.limit is None:
         return dataclasses.replace(draft, status="unchanged", run_id=last.run_id)
     first = 1 + max((entry.run_number for entry in past), default=-1)  # above the last one's, whosever it is
@@ -338,10 +339,12 @@ def _fingerprint(plan: Plan, files: inputs.Files, picked: VariantFile | None) ->
     return add_challengers_cause(causes, plan.challengers)
 
 
-def _still_there(job: Job, receipt: Receipt) -> bool:
-    """Whether the tables still hold what the receipt says (nobody has rolled one back)."""
+def _still_there(job: Job, receipt: Receipt, state: Pinned) -> bool:
+    """Whether the tables still hold what the receipt says, but what was removed: none was rolled back."""
+    entry = state.in_force[receipt.job, receipt.day]
     return all(
         {f.run_id for f in delta.live_files_of(storage.tables(job.workspace) / t, receipt.day)}
         == {receipt.run_id}
         for t in receipt.tables
+        if t not in entry.removed
     )

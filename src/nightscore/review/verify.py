@@ -31,7 +31,7 @@ class Verified(BaseModel):
     """One published day, recomputed. `differences` names what is not as the receipt says; none: all is.
 
     `first_reported` are the tables that have been published again since, and that a job still reads as they
-    were first published by this run.
+    were first published by this run. `removed` says of tables of the day that they were removed, and when.
     """
 
     job: str
@@ -41,6 +41,7 @@ class Verified(BaseModel):
     files: int
     differences: list[str]
     first_reported: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
 
 
 def verify_days(workspace: Workspace, job: str | None = None, day: str | None = None) -> Iterator[Verified]:
@@ -57,7 +58,7 @@ def verify_days(workspace: Workspace, job: str | None = None, day: str | None = 
     state = catalog.read_catalog(workspace)
     chosen = [e for e in state.history if job in (None, e.job) and day in (None, e.day)]
     first = _first_reported(state, _read_as_reported(workspace))
-    entries = [e for e in chosen if e.run_id in first or state.holds(e)]
+    entries = [e for e in chosen if e.run_id in first or state.holds(e) or _removed(state, e)]
     if not entries:
         subject = " ".join(part for part in (job, day) if part)
         raise Broken(
@@ -66,6 +67,12 @@ def verify_days(workspace: Workspace, job: str | None = None, day: str | None = 
         )  # fmt: skip
     for entry in sorted(entries, key=lambda e: (e.job, e.day)):
         yield _verified(state, entry, first.get(entry.run_id, ()))
+
+
+def _removed(state: Pinned, entry: CatalogEntry) -> tuple[str, ...]:
+    """What was removed of a day, by its newest receipt: what went of an older one was replaced."""
+    newest = state.in_force.get((entry.job, entry.day)) == entry
+    return tuple(f"{table}: {one}" for table, one in entry.removed.items()) if newest else ()
 
 
 def _read_as_reported(workspace: Workspace) -> set[str]:
@@ -92,6 +99,7 @@ def _in_force(state: Pinned, table: str, day: str) -> str:
 
 def _verified(state: Pinned, entry: CatalogEntry, first: tuple[str, ...]) -> Verified:
     named = {"job": entry.job, "day": entry.day, "run_id": entry.run_id, "first_reported": first}
+    named["removed"] = _removed(state, entry)
     held = {*state.holds(entry), *first}
     try:
         receipt = entry.read_receipt()
@@ -108,7 +116,8 @@ def _verified(state: Pinned, entry: CatalogEntry, first: tuple[str, ...]) -> Ver
     if not differences and next(iter(receipt.tables)) in files:
         differences = _keys(state.workspace, receipt, files)
     count = sum(len(paths) for paths in files.values())
-    return Verified(**named, rows=receipt.rows.published, files=count, differences=differences)
+    rows = receipt.rows.published if next(iter(receipt.tables)) in files else 0
+    return Verified(**named, rows=rows, files=count, differences=differences)
 
 
 def _local(place: Place) -> tuple[Path | None, str]:

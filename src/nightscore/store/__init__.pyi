@@ -4,6 +4,7 @@ from . import delta_commit as delta_commit
 from . import delta_input as delta_input
 from . import iceberg_input as iceberg_input
 from . import owners as owners
+from . import removals as removals
 from . import run_folder as run_folder
 from . import storage as storage
 from . import table_schema as table_schema
@@ -66,6 +67,8 @@ from .pieces import cut_pieces as cut_pieces
 from .places import choices as choices
 from .places import model_cache as model_cache
 from .places import trials as trials
+from .places.reports import REPORT as REPORT
+from .places.reports import remove_report as remove_report
 from .places.reports import write_bakeoff as write_bakeoff
 from .places.reports import write_page as write_page
 from .places.tables import link_staged as link_staged
@@ -113,6 +116,7 @@ from .receipt_rows import RECEIPTS as RECEIPTS
 from .receipt_rows import CatalogEntry as CatalogEntry
 from .receipt_rows import read_receipt_text as read_receipt_text
 from .receipt_rows import told_row as told_row
+from .removals import Removal as Removal
 from .run_folder import HELD as HELD
 from .run_folder import RunFolder as RunFolder
 from .run_folder import read_plan as read_plan

@@ -16,12 +16,13 @@ import pyarrow as pa
 
 from nightscore.common import Broken, Workspace, open_workspace
 from nightscore.scorers import read_hardware
-from nightscore.store import delta, storage
+from nightscore.store import delta, removals, storage
 from nightscore.store.engine import EngineResources
 from nightscore.store.memory_budget import machine_budget
 from nightscore.store.query import run_query
 from nightscore.store.receipt import Receipt
 from nightscore.store.receipt_rows import RECEIPTS, CatalogEntry, read_rows
+from nightscore.store.removals import Removal
 from nightscore.store.snapshots import LiveFile, Snapshot
 from nightscore.store.storage import Place, local_files
 from nightscore.store.views import Among, View
@@ -102,7 +103,8 @@ class Pinned:
         return [
             entry
             for entry in self.history
-            if entry.day == day and (entry.job == job or not named.isdisjoint(entry.versions))
+            if entry.day == day
+            and (entry.job == job or not named.isdisjoint([*entry.versions, *entry.removed]))
         ]
 
     def publisher(self, table: str) -> str:
@@ -162,6 +164,8 @@ class Pinned:
         Raises:
             Broken: the table's log does not hold them any more.
         """
+        if table in entry.removed:
+            raise Broken(f"table {table}: {entry.day}, run {entry.run_id}, was {entry.removed[table]}")
         root = storage.tables(self.workspace) / table
         files = delta.live_files_of(root, entry.day)
         if {file.run_id for file in files} != {entry.run_id}:  # replaced since, or not as the run left it
@@ -182,7 +186,14 @@ class Pinned:
         files = local_files(dict.fromkeys(entry.file for entry in self.history))
         merged = len(files) < len(self.history)  # another engine's OPTIMIZE puts several receipts into a file
         receipts = View(RECEIPTS, files, "day", among=self._of_runs() if merged else None)
-        return [*tables, receipts, *self._restatement_views()]
+        return [*tables, receipts, *self._restatement_views(), self._removals_view()]
+
+    def _removals_view(self) -> View:
+        """What was removed of all states, this one too."""
+        found = removals.read_snapshot(self.workspace)
+        files = [file for own in found.by_day.values() for file in own] if found else []
+        columns = {field.name: SQL_TYPES[field.type] for field in removals.SCHEMA} | {"day": "DATE"}
+        return View(removals.REMOVALS, local_files(file.path for file in files), "day", columns)
 
     def _of_runs(self) -> Among:
         """The rows of the runs whose receipts are here."""
@@ -229,7 +240,7 @@ def read_catalog(workspace: Workspace, as_of: AsOf = None) -> Pinned:
         if as_of is not None:
             raise Broken(f"nothing is published in {workspace.root}, so there is no state as of {as_of}")
         return Pinned(workspace, None, ())
-    state = _pinned(workspace, delta.read_snapshot(root, version))
+    state = _pinned(workspace, delta.read_snapshot(root, version), removals.read_snapshot(workspace))
     if isinstance(as_of, dt.datetime):
         known = tuple(entry for entry in state.history if entry.published_at <= as_of)
         return dataclasses.replace(state, history=known)
@@ -269,7 +280,21 @@ def _by_day(root: Place, version: int) -> dict[str, list[LiveFile]]:
 
 
 @lru_cache(maxsize=4)
-def _pinned(workspace: Workspace, receipts: Snapshot) -> Pinned:
-    """The state that a version of the table `receipts` names; made once, for a snapshot never changes."""
-    history = tuple(read_rows(receipts))
-    return Pinned(workspace, receipts.version, history)
+def _pinned(workspace: Workspace, receipts: Snapshot, gone: Snapshot | None) -> Pinned:
+    """The state that a version of the table `receipts` names; made once, for a snapshot never changes.
+
+    What was removed since is gone from each state, as it is from the disk.
+    """
+    history = read_rows(receipts)
+    if gone is not None:
+        removed = removals.removed_in(gone)
+        history = [_left(entry, removed.get((entry.run_id, entry.day), {})) for entry in history]
+    return Pinned(workspace, receipts.version, tuple(history))
+
+
+def _left(entry: CatalogEntry, removed: Mapping[str, Removal]) -> CatalogEntry:
+    gone = {table: one for table, one in removed.items() if table in entry.versions}
+    if not gone:
+        return entry
+    left = {table: version for table, version in entry.versions.items() if table not in gone}
+    return dataclasses.replace(entry, versions=left, removed=gone)

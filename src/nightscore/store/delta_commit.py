@@ -10,7 +10,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -131,6 +131,36 @@ def tell_rows(root: Place, rows: Mapping[str, Mapping[str, object]]) -> None:
             continue
         open_table(root).create_checkpoint()
         return
+    raise NotYet(f"table {root.name}: {ATTEMPTS} commits failed; others are writing")
+
+
+def drop_days(root: Place, runs: Mapping[str, Collection[str]]) -> None:
+    """Let a table's newest version have days no more that hold files of some runs alone (day -> runs).
+
+    By one commit; older versions have them still.
+
+    Raises:
+        NotYet: others are committing all the time, or its storage takes nothing.
+    """
+    for attempt in range(ATTEMPTS):
+        table = open_table(root)
+        live = snapshot_of(table, root).by_day
+        there = [
+            day for day in sorted(runs.keys() & live.keys())
+            if live[day] and {file.run_id for file in live[day]} <= set(runs[day])
+        ]  # fmt: skip
+        if not there:
+            return
+        try:
+            table.create_write_transaction(
+                [], mode="overwrite", schema=table.schema(), partition_by=["day"],
+                partition_filters=[("day", "in", there)],
+                # Never rebased: what another run has published of the day meanwhile stays.
+                commit_properties=CommitProperties(max_commit_retries=0),
+            )  # fmt: skip
+        except (DeltaError, OSError) as error:
+            _refuse_hopeless(root, error)
+            time.sleep(random.uniform(0, 0.01 * (attempt + 1)))  # noqa: S311 - no secret, a pause
     raise NotYet(f"table {root.name}: {ATTEMPTS} commits failed; others are writing")
 
 

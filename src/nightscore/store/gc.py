@@ -9,16 +9,17 @@ collected can't be published any more, whoever comes back to it (`outcome.py`). 
 
 import datetime as dt
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from nightscore.common import Workspace, remove_path
 from nightscore.store import catalog, delta, delta_commit, storage
 from nightscore.store.catalog import RESTATEMENTS, Pinned
-from nightscore.store.log_files import committed_files, spare_checkpoints
+from nightscore.store.log_files import committed_files, outlived_log, spare_checkpoints
 from nightscore.store.outcome import COLLECTED, PUBLISH
 from nightscore.store.receipt_rows import RECEIPTS, untold
+from nightscore.store.removals import DROPPED, REMOVALS, Removal
 from nightscore.store.run_folder import RunFolder, find_spilled, read_plan
 from nightscore.store.storage import Place
 
@@ -57,6 +58,7 @@ def collect_garbage(
     garbage = [
         *_in_runs(folders, kept, state),
         *_in_tables(workspace, kept, state, before),
+        *_in_logs(workspace, state, before),
     ]
     removed = [Removed(path.key, _size(path), reason) for path, reason in garbage]
     going = {path.scratch() for path, _ in garbage}
@@ -95,13 +97,17 @@ def _in_runs(folders: list[RunFolder], kept: set[str], state: Pinned) -> Iterato
 def _in_tables(
     workspace: Workspace, kept: set[str], state: Pinned, before: float
 ) -> Iterator[tuple[Place, str]]:
+    gone = _gone(state, before)
     published = {entry.run_id for entry in state.history}
     for root in storage.tables(workspace).glob_folders("*"):
+        if root.name in gone and (dropped := _dropped(state, root.name, gone[root.name])):
+            yield root, dropped
+            continue
         yield from ((p, "one checkpoint in ten stays") for p in spare_checkpoints(root) if _is_old(p, before))
         # Receipts have no receipt: of them every file stays that any version has, for time travel, and what a
         # run at work has written and not committed yet.
-        own = root.name in (RECEIPTS, RESTATEMENTS)
-        run_ids = kept if own else kept | published
+        own = root.name in (RECEIPTS, RESTATEMENTS, REMOVALS)
+        run_ids = kept if own else kept | (published - gone.get(root.name, {}).keys())
         live = {file.path for file in delta.list_live_files(root)} | (committed_files(root) if own else set())
         for path in root.glob("day=*", "*", hidden=True):
             if not path.parent.lies_in(root):
@@ -109,7 +115,35 @@ def _in_tables(
             hidden = path.name.startswith((".", "_"))
             referenced = path in live or (not hidden and delta.file_run_id(path.name) in run_ids)
             if not referenced and _is_old(path, before):
-                yield path, "referenced by no receipt"
+                removed = gone.get(root.name, {}).get(delta.file_run_id(path.name))
+                yield path, str(removed) if removed else "referenced by no receipt"
+
+
+def _gone(state: Pinned, before: float) -> dict[str, dict[str, Removal]]:
+    """Table -> run -> its removal, of those so long ago that no reader goes by what was there before."""
+    found: dict[str, dict[str, Removal]] = {}
+    for entry in state.history:
+        for table, removal in entry.removed.items():
+            if removal.removed_at.timestamp() <= before:
+                found.setdefault(table, {})[entry.run_id] = removal
+    return found
+
+
+def _dropped(state: Pinned, table: str, gone: Mapping[str, Removal]) -> str:
+    """Why a table goes whole, its log and its owner too: all that it ever had was dropped; "" if it stays."""
+    named = [e.run_id for e in state.history if table in e.removed or table in e.versions]
+    last = gone.get(named[-1])
+    return str(last) if gone.keys() >= set(named) and last and last.kind == DROPPED else ""
+
+
+def _in_logs(workspace: Workspace, state: Pinned, before: float) -> Iterator[tuple[Place, str]]:
+    """What tells in Delta's logs of versions of which everything was removed."""
+    for table in _gone(state, before):
+        root = storage.tables(workspace) / table
+        if delta.table_exists(root):
+            kept = [entry.versions[table] for entry in state.history if table in entry.versions]
+            oldest = min(kept, default=delta.read_snapshot(root).version)
+            yield from ((path, "tells of removed days alone") for path in outlived_log(root, oldest))
 
 
 def _tell_receipts(workspace: Workspace) -> None:

@@ -47,3 +47,20 @@ def spare_checkpoints(root: Place) -> Iterator[Place]:
             base = version
         else:
             yield root / "_delta_log" / f"{version:020}.checkpoint.parquet"
+
+
+def outlived_log(root: Place, oldest: int) -> Iterator[Place]:
+    """Commits and checkpoints that no version from `oldest` on is read by: those before a checkpoint.
+
+    None where the log has no checkpoint up to there, behind which every commit is there.
+    """
+    names = [path.name for path in (root / "_delta_log").glob("*")]
+    commits = {int(found[1]) for found in map(COMMIT.fullmatch, names) if found}
+    checkpoints = sorted(int(found[1]) for found in map(CHECKPOINT.fullmatch, names) if found)
+    bases = [v for v in checkpoints if v <= oldest and commits.issuperset(range(v + 1, max(commits) + 1))]
+    for version in sorted(commits) if bases else ():
+        if version <= bases[-1]:
+            yield root / "_delta_log" / f"{version:020}.json"
+    for version in checkpoints if bases else ():
+        if version < bases[-1]:
+            yield root / "_delta_log" / f"{version:020}.checkpoint.parquet"

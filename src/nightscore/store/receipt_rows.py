@@ -8,7 +8,7 @@ whose statistics don't (of an older version, or written by another engine) is re
 import datetime as dt
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from nightscore.common import Broken, first_line
 from nightscore.store.formats import LaterFormat
 from nightscore.store.receipt import Receipt
+from nightscore.store.removals import Removal
 from nightscore.store.snapshots import Snapshot
 from nightscore.store.storage import Place
 
@@ -41,6 +42,7 @@ class CatalogEntry:
     published_at: dt.datetime
     versions: Mapping[str, int]
     file: Place
+    removed: Mapping[str, Removal] = field(default_factory=dict)  # of the tables that it named, those gone
 
     def read_receipt(self) -> Receipt:
         """The whole receipt.

@@ -161,7 +161,7 @@ def _refuse_half_published(job: Job, plan: Plan, past: Sequence[CatalogEntry]) -
     although its day is about to be closed. From here on the commit itself refuses another state of the day.
     """
     seen = {delta.file_run_id(name) for name in plan.seen}
-    own = [entry.run_id for entry in past if job.spec.scores_table in entry.versions]
+    own = [entry.run_id for entry in past if job.spec.scores_table in entry.versions]  # not what is removed
     if seen == set(own[-1:]):
         return
     runs = run_folder.list_run_folders(job.workspace, job.name, as_day(plan.day))

@@ -14,7 +14,7 @@ from nightscore.job import load
 from nightscore.review.report import charts
 from nightscore.review.report.data import Facts, gather_facts
 from nightscore.review.report.profile import LISTED_VALUES, Breakdown, Distribution
-from nightscore.store import library_versions, storage
+from nightscore.store import REPORT, library_versions, storage
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -52,7 +52,7 @@ def report_file(facts: Facts) -> Path:
     """Where the page of a run lies unless another file is named: in the run's folder."""
     receipt = facts.receipt
     runs = storage.runs_of(facts.job.workspace, receipt.job, dt.date.fromisoformat(receipt.day))
-    return (runs / receipt.run_id).scratch() / "report.html"
+    return (runs / receipt.run_id).scratch() / REPORT
 
 
 def open_templates() -> "Environment":

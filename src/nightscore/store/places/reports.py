@@ -2,7 +2,15 @@
 
 from pathlib import Path
 
-from nightscore.common import Broken, Workspace, replace_bytes
+from nightscore.common import Broken, Workspace, remove_path, replace_bytes
+from nightscore.store.storage import Place
+
+REPORT = "report.html"  # in a run's folder, on this machine
+
+
+def remove_report(run: Place) -> None:
+    """Remove the page of a run, by its folder, where this machine has one."""
+    remove_path(run.scratch() / REPORT)
 
 
 def write_page(file: Path, html: str) -> None:
