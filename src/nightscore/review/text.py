@@ -115,9 +115,7 @@ def print_plan(plan: Plan, run: RunFolder | None, features: Features) -> None:
         return
     if features.parts is not None and features.parts > 1:
         by = f"by {features.split_by}" if features.split_by else "by getvariable('part')"
-        out.print(
-            f"features  in {features.parts:,} parts {by}, each a task, and one query of all to hold them to"
-        )
+        out.print(f"features  in {features.parts:,} parts {by}, a task each")
     if not plan.pieces:
         out.print("pieces    known when the features have been made")
         return
