@@ -31,19 +31,29 @@ def tables(*, json: AsJson = False) -> int:
     from nightscore.store import catalog, owners
 
     state = catalog.read_catalog(open_chosen_workspace())
-    rows = []
-    for name in state.tables():
-        files = state.files(name)
-        days, owner = sorted({f.day for f in files}), owners.read_owner(state.workspace, name, state)
-        counts = sum(f.rows for f in files), sum(f.bytes for f in files)
-        rows.append((name, len(days), days[0], days[-1], *counts, owner.to if owner else ""))
     columns = ("table", "days", "first_day", "last_day", "rows", "bytes", "job")
+    rows, problems = [], {}
+    for name in state.tables():
+        owner = owners.read_owner(state.workspace, name, state)
+        try:
+            files = state.files(name)
+        except Broken as error:
+            problems[name], files = error, []
+        days = sorted({f.day for f in files})
+        counts = sum(f.rows for f in files), sum(f.bytes for f in files)
+        first, last = (days[0], days[-1]) if days else (None, None)
+        rows.append((name, len(days), first, last, *counts, owner.to if owner else ""))
     if json:
         documents = [dict(zip(columns, row, strict=True)) for row in rows]
+        for document in documents:
+            if document["table"] in problems:
+                document["problem"] = str(problems[document["table"]])
         print_json({"as_of_version": state.version, "tables": documents})
     else:
         terminal_tables.console().print(terminal_tables.text_table(rows, columns, ("days", "rows", "bytes")))
-    return 0
+    for problem in problems.values():
+        print_error("broken", problem)
+    return Broken.exit_code if problems else 0
 
 
 def query(

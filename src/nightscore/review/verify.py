@@ -15,6 +15,7 @@ from nightscore.store import (
     CatalogEntry,
     Engine,
     Pinned,
+    Place,
     Receipt,
     SqlMistakes,
     View,
@@ -93,9 +94,8 @@ def _verified(state: Pinned, entry: CatalogEntry, first: tuple[str, ...]) -> Ver
     held = {*state.holds(entry), *first}
     try:
         receipt = entry.read_receipt()
-        files = {
-            t: [file.path.local() for file in state.files_of(entry, t)] for t in entry.versions if t in held
-        }
+        live = {t: state.files_of(entry, t) for t in entry.versions if t in held}
+        files = {t: [_local(file.path) for file in found] for t, found in live.items()}
     except Broken as error:
         return Verified(**named, rows=0, files=0, differences=[str(error)])
     differences = [
@@ -108,6 +108,14 @@ def _verified(state: Pinned, entry: CatalogEntry, first: tuple[str, ...]) -> Ver
         differences = _keys(state.workspace, receipt, files)
     count = sum(len(paths) for paths in files.values())
     return Verified(**named, rows=receipt.rows.published, files=count, differences=differences)
+
+
+def _local(place: Place) -> Path:
+    """A published file as a local one, there or not."""
+    try:
+        return place.local()
+    except FileNotFoundError:  # of a bucket
+        return Path(place.key)
 
 
 def _table(receipt: Receipt, table: str, files: Sequence[Path]) -> Iterator[str]:

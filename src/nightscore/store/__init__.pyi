@@ -184,6 +184,7 @@ from .variant_file import write_model as write_model
 from .variant_file import write_variant as write_variant
 from .versions import NOT_INSTALLED as NOT_INSTALLED
 from .versions import library_versions as library_versions
+from .views import Among as Among
 from .views import UpTo as UpTo
 from .views import View as View
 from .views import Within as Within

@@ -18,6 +18,7 @@ from nightscore.common import Broken, Workspace, open_workspace
 from nightscore.scorers import read_hardware
 from nightscore.store import delta, storage
 from nightscore.store.engine import EngineResources
+from nightscore.store.lost import gone_file, lost_day
 from nightscore.store.memory_budget import machine_budget
 from nightscore.store.query import run_query
 from nightscore.store.receipt import Receipt
@@ -163,11 +164,12 @@ class Pinned:
             Broken: the table's log does not hold them any more.
         """
         root = storage.tables(self.workspace) / table
-        files = delta.live_files_of(root, entry.day)
+        files = _at(root, entry.day)
         if {file.run_id for file in files} != {entry.run_id}:  # replaced since, or not as the run left it
-            files = delta.live_files_of(root, entry.day, entry.versions[table])
-        if not files:  # even an empty day has a file
-            raise Broken(f"table {table}: its log has lost the files of {entry.day}, run {entry.run_id}")
+            files = _at(root, entry.day, entry.versions[table])
+        # Even an empty day has a file. And a table that was removed and made anew counts from 0 again.
+        if {file.run_id for file in files} != {entry.run_id}:
+            raise lost_day(root, entry.job, entry.day, entry.run_id)
         return files
 
     def paths_of(self, entry: CatalogEntry) -> dict[str, list[Path]]:
@@ -189,8 +191,14 @@ class Pinned:
         return Among("run_id", tuple(sorted({entry.run_id for entry in self.history})))
 
     def _view(self, table: str) -> View:
-        may_lack = bool(delta.optional_columns(storage.tables(self.workspace) / table))
-        return View(table, local_files(f.path for f in self.files(table)), "day", by_name=may_lack)
+        try:
+            live = self.files(table)
+            may_lack = bool(delta.optional_columns(storage.tables(self.workspace) / table))
+            return View(table, local_files(f.path for f in live), "day", by_name=may_lack)
+        except Broken as error:
+            return View(table, (), problem=str(error))
+        except FileNotFoundError as error:  # of a bucket, whose files are fetched here
+            return View(table, (), problem=gone_file(table, live) or f"table {table}: {error}")
 
     def _restatement_views(self) -> list[View]:
         """The tables of restatements, as far as their runs have receipts here."""
@@ -265,7 +273,20 @@ def query_resources(workspace: Workspace) -> EngineResources:
 
 
 def _by_day(root: Place, version: int) -> dict[str, list[LiveFile]]:
-    return dict(delta.read_snapshot(root, version).by_day) if delta.table_exists(root) else {}
+    if not delta.table_exists(root):
+        return {}
+    try:
+        return dict(delta.read_snapshot(root, version).by_day)
+    except Broken:  # a table that was removed and made anew counts from 0 again
+        return dict(delta.read_snapshot(root).by_day)
+
+
+def _at(root: Place, day: str, version: int | None = None) -> list[LiveFile]:
+    """The files of a day at a version (default: the newest); none where that can't be read (any more)."""
+    try:
+        return delta.live_files_of(root, day, version)
+    except Broken:
+        return []
 
 
 @lru_cache(maxsize=4)
