@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -24,36 +24,49 @@ from nightscore.cli.options import (
 from nightscore.cli.output import print_document, print_error, print_json, say
 from nightscore.common import Broken
 
+if TYPE_CHECKING:
+    from nightscore.store import Pinned
+
 
 def tables(*, json: AsJson = False) -> int:
     """List the published tables: their days, rows and files, as receipts name them, and whose each is."""
     from nightscore.review import terminal_tables
-    from nightscore.store import catalog, owners
+    from nightscore.store import catalog, compare_heads
 
     state = catalog.read_catalog(open_chosen_workspace())
     columns = ("table", "days", "first_day", "last_day", "rows", "bytes", "job")
-    rows, problems = [], {}
-    for name in state.tables():
-        owner = owners.read_owner(state.workspace, name, state)
-        try:
-            files = state.files(name)
-        except Broken as error:
-            problems[name], files = error, []
-        days = sorted({f.day for f in files})
-        counts = sum(f.rows for f in files), sum(f.bytes for f in files)
-        first, last = (days[0], days[-1]) if days else (None, None)
-        rows.append((name, len(days), first, last, *counts, owner.to if owner else ""))
+    listed = [_listed(state, name) for name in state.tables()]
+    problems = [problem for _, problem in listed if problem]
     if json:
-        documents = [dict(zip(columns, row, strict=True)) for row in rows]
-        for document in documents:
-            if document["table"] in problems:
-                document["problem"] = str(problems[document["table"]])
+        documents = [
+            dict(zip(columns, row, strict=True)) | ({"problem": str(problem)} if problem else {})
+            for row, problem in listed
+        ]
         print_json({"as_of_version": state.version, "tables": documents})
     else:
+        rows = [row for row, _ in listed]
         terminal_tables.console().print(terminal_tables.text_table(rows, columns, ("days", "rows", "bytes")))
-    for problem in problems.values():
+    for difference in compare_heads(state, state.tables()):
+        print_error("warning", Broken(str(difference)))
+    for problem in problems:
         print_error("broken", problem)
     return Broken.exit_code if problems else 0
+
+
+def _listed(state: "Pinned", table: str) -> tuple[tuple[str | int | None, ...], Broken | None]:
+    """A table's days, rows and bytes, and whose it is; and why it can't be read, if it can't."""
+    from nightscore.store import owners
+
+    problem, files = None, []
+    try:
+        files = state.files(table)
+    except Broken as error:
+        problem = error
+    days = sorted({file.day for file in files})
+    first, last = (days[0], days[-1]) if days else (None, None)
+    owner = owners.read_owner(state.workspace, table, state)
+    counts = sum(file.rows for file in files), sum(file.bytes for file in files)
+    return (table, len(days), first, last, *counts, owner.to if owner else ""), problem
 
 
 def query(
@@ -186,7 +199,12 @@ def verify(
     """Recompute the proof of published days from the tables' files, and name what is not as it was.
 
     Files by sha256 and page checksums, rows, the key hash, and of every column the nulls, the exact sum, the
-    least and the greatest value. Exit code 1 if anything differs.
+    least and the greatest value.
+
+    And what Spark, Polars and pandas read, each table's newest version, is held to the receipts: what another
+    engine has deleted, appended, updated, restored or done to columns is named, with its commit, and how to
+    mend it (`nightscore repair`). The same rows in other files, as after an OPTIMIZE, are harmless. Exit
+    code 1 if anything differs.
     """
     from nightscore.review import verify_days
 
@@ -198,9 +216,12 @@ def verify(
             status = "differs" if check.differences else "holds"
             counts = f"{check.rows:,} rows, {check.files} files"
             first = f", first reported: {', '.join(check.first_reported)}" if check.first_reported else ""
-            say(f"{check.job} {check.day}: {status}  {counts}, run {check.run_id}{first}")
+            run = f", run {check.run_id}" if check.run_id else ""
+            say(f"{check.job} {check.day or 'columns'}: {status}  {counts}{run}{first}")
             for difference in check.differences:
                 say(f"  {difference}")
+            for note in check.notes:
+                say(f"  harmless: {note}")
     if json:
         print_json([check.model_dump() for check in checks])
     return Broken.exit_code if any(check.differences for check in checks) else 0

@@ -28,6 +28,8 @@ from .publish.hand_over import job_names as job_names
 from .publish.hold import read_held_days as read_held_days
 from .publish.reconcile import key_hash_select as key_hash_select
 from .publish.reconcile import key_hash_text as key_hash_text
+from .publish.repair import Repaired as Repaired
+from .publish.repair import repair_table as repair_table
 from .ray_executor import Ray as Ray
 from .read import inputs as inputs
 from .read.contents import as_recorded as as_recorded

@@ -2,6 +2,8 @@ from . import catalog as catalog
 from . import delta as delta
 from . import delta_commit as delta_commit
 from . import delta_input as delta_input
+from . import delta_repair as delta_repair
+from . import heads as heads
 from . import iceberg_input as iceberg_input
 from . import owners as owners
 from . import run_folder as run_folder
@@ -53,6 +55,8 @@ from .found import Partition as Partition
 from .found import Partitions as Partitions
 from .found import Span as Span
 from .gc import collect_garbage as collect_garbage
+from .heads import HeadDifference as HeadDifference
+from .heads import compare_heads as compare_heads
 from .memory_budget import MemoryBudget as MemoryBudget
 from .memory_budget import job_memory_budget as job_memory_budget
 from .outcome import DISCARDED as DISCARDED
@@ -90,6 +94,7 @@ from .promotions import read_promotions as read_promotions
 from .query import QueryLimits as QueryLimits
 from .query import query_timed_out as query_timed_out
 from .query import run_query as run_query
+from .receipt import Accepted as Accepted
 from .receipt import AuditResult as AuditResult
 from .receipt import ChallengerResult as ChallengerResult
 from .receipt import ColumnProof as ColumnProof
@@ -117,6 +122,7 @@ from .run_folder import HELD as HELD
 from .run_folder import RunFolder as RunFolder
 from .run_folder import read_plan as read_plan
 from .snapshots import LiveFile as LiveFile
+from .snapshots import Snapshot as Snapshot
 from .sql_checks import read_variables as read_variables
 from .sql_checks import repeatable_select as repeatable_select
 from .sql_columns import EVERY as EVERY

@@ -5,6 +5,7 @@ of a new run beside another of the old; one that takes what the day's receipt na
 receipt is written last.
 """
 
+import contextlib
 import dataclasses
 import datetime as dt
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ import pyarrow as pa
 from nightscore.common import Broken, Workspace, open_workspace
 from nightscore.scorers import read_hardware
 from nightscore.store import delta, storage
+from nightscore.store.commits import foreign_commits
 from nightscore.store.engine import EngineResources
 from nightscore.store.lost import gone_file, lost_day
 from nightscore.store.memory_budget import machine_budget
@@ -148,12 +150,12 @@ class Pinned:
             return []
         root = storage.tables(self.workspace) / table
         by_day = _by_day(root, max(entry.versions[table] for entry in entries.values()))
-        files = []
+        files, touched = [], self._touched(root)
         for day, entry in sorted(entries.items()):
             if first <= day <= last:
                 live = by_day.get(day, [])
                 # Committed by a run whose receipt is not (yet) there: this day as it was before.
-                own = {f.run_id for f in live} == {entry.run_id}
+                own = day not in touched and {f.run_id for f in live} == {entry.run_id}
                 files += live if own else self.files_of(entry, table)
         return files
 
@@ -164,13 +166,23 @@ class Pinned:
             Broken: the table's log does not hold them any more.
         """
         root = storage.tables(self.workspace) / table
-        files = _at(root, entry.day)
+        # Of a day that another engine has touched, what is left at the head may be a part of ours.
+        files = [] if entry.day in self._touched(root, head=True) else _at(root, entry.day)
         if {file.run_id for file in files} != {entry.run_id}:  # replaced since, or not as the run left it
             files = _at(root, entry.day, entry.versions[table])
         # Even an empty day has a file. And a table that was removed and made anew counts from 0 again.
-        if {file.run_id for file in files} != {entry.run_id}:
+        if {file.run_id for file in files} != {entry.run_id} and not entry.has_of_others(table, len(files)):
             raise lost_day(root, entry.job, entry.day, entry.run_id)
         return files
+
+    def _touched(self, root: Place, *, head: bool = False) -> frozenset[str]:
+        """The days of which another engine has removed or added files, up to our last version or the head."""
+        named = {entry.versions[root.name] for entry in self.history if root.name in entry.versions}
+        newest = max(named, default=0)
+        if head and delta.table_exists(root):
+            with contextlib.suppress(Broken):
+                newest = delta.read_snapshot(root).version
+        return frozenset().union(*(one.days for one in foreign_commits(root, named, newest)))
 
     def paths_of(self, entry: CatalogEntry) -> dict[str, list[Path]]:
         """Table -> the local paths of the files that one run published. Errors as those of `files_of`."""

@@ -27,6 +27,7 @@ from nightscore.store.storage import Place, answer_of, ask_each
 from nightscore.store.table_schema import is_optional, plain_fields, with_day
 
 ATTEMPTS = 60
+NO_DAY = "0001-01-01"  # of which no table has a file
 HOPELESS = {  # errno -> what the message says; others may go away by themselves
     code: os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 }
@@ -132,6 +133,16 @@ def tell_rows(root: Place, rows: Mapping[str, Mapping[str, object]]) -> None:
         open_table(root).create_checkpoint()
         return
     raise NotYet(f"table {root.name}: {ATTEMPTS} commits failed; others are writing")
+
+
+def commit_schema(root: Place, schema: pa.Schema, note: Mapping[str, str]) -> None:
+    """Let a table have these columns, by a commit that brings no file and takes none."""
+    table = open_table(root)
+    table.create_write_transaction(
+        [], mode="overwrite", schema=Schema.from_arrow(schema), partition_by=["day"],
+        partition_filters=[("day", "=", NO_DAY)],
+        commit_properties=CommitProperties(custom_metadata=dict(note), max_commit_retries=0),
+    )  # fmt: skip
 
 
 def _doubt(error: Exception) -> str:

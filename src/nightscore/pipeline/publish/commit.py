@@ -176,7 +176,7 @@ def _complete(
     now = dt.datetime.now(dt.UTC)
     _commit_restatement(workspace, publication, report)
     receipt = publication.receipt.model_copy(update={"tables": results, "published_at": now})
-    receipt = _commit_receipt(workspace, receipt)
+    receipt = commit_receipt(workspace, receipt)
     report(f"commit {RECEIPTS}", 1, 1)
     run_folder.record(run.receipt, receipt.to_json(indent=2))
     report("receipt", 1, 1)
@@ -237,7 +237,7 @@ def _commit_restatement(workspace: Workspace, publication: Publication, report: 
         report(f"commit {RESTATEMENTS}", 1, 1)
 
 
-def _commit_receipt(workspace: Workspace, receipt: Receipt) -> Receipt:
+def commit_receipt(workspace: Workspace, receipt: Receipt) -> Receipt:
     """Commit the receipt's row; returns the receipt as it is in the table."""
     row = _row(receipt)
     version = _append(workspace, RECEIPTS, receipt, row, told_row(row))
