@@ -155,6 +155,36 @@ def repair(
     return 0
 
 
+def evolve(
+    job: JobName, /, *,
+    by: Annotated[str, Parameter(help="Who decides; it goes into the tables' logs.")],
+    because: Annotated[str, Parameter(help="Why; it goes there, too.")],
+    json: AsJson = False,
+) -> int:  # fmt: skip
+    """Let a job's published tables have the columns that the job gives now: once, and by a person.
+
+    A job that gives other columns than its tables have is refused (`on_schema_change: fail`, the default).
+    With this command a new column comes, null for the days before; one that the job does not give any more
+    stays, and is null from now on. A renamed column is both. No row and no file changes: days are read as
+    they were, and a reader of Delta sees the new columns at once.
+
+    A type stays what it is: cast in SQL to the table's, or give the column another name. With
+    `on_schema_change: evolve` in job.yaml none of this is asked.
+    """
+    from nightscore.job import load
+    from nightscore.pipeline import evolve_tables
+
+    done = evolve_tables(load(job, open_chosen_workspace()), by=by, because=because)
+    if json:
+        print_json([asdict(one) for one in done])
+        return 0
+    for one in done:
+        say(f"{one.table}: {'; '.join(one.changes)}")
+    if not done:
+        say(f"the tables of {job} have its columns; nothing is done")
+    return 0
+
+
 def rejects(job: JobName, /, *, day: PublishedDay, json: AsJson = False) -> int:
     """Show the rows of a published day that were set aside, by reason, with examples."""
     from nightscore.job import load

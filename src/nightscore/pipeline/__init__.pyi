@@ -4,6 +4,7 @@ from .binding import bind_job as bind_job
 from .binding import check_schedule as check_schedule
 from .binding import decide_select as decide_select
 from .context import Day as Day
+from .evolve import evolve_tables as evolve_tables
 from .executors import LOCAL_THREADS as LOCAL_THREADS
 from .executors import Executor as Executor
 from .executors import InOrder as InOrder

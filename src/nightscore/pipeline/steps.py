@@ -293,17 +293,34 @@ def check_job(job: Job) -> str:
     opened = open_job_model(job)
     score_nothing(job, opened)
     refuse_unknown_tables(job)
-    days = inputs.list_full_days(job) or inputs.list_input_days(job)
-    day = days[-1] if days else dt.date.today()
-    files = inputs.resolve_inputs(job, day)
-    draft = _draft(job, day, opened, files, job.params())
-    bound = binding.bind_job(Day(job, draft), opened.scorer)
+    day, draft = _latest(job, opened)
+    bound = binding.bind_job(day, opened.scorer)
     rivals = add_challengers(job, draft, opened.scorer, bound.features).challengers
     useless = "".join(
         f"; challenger {rival.path} can't be used: {rival.refused}" for rival in rivals if rival.refused
     )
     made = f"{len(bound.features)} feature columns{_in_parts(job)}"
     return f"ok: {made}; publishes {', '.join(bound.stored)}{useless}"
+
+
+def _latest(job: Job, opened: OpenModel) -> tuple[Day, Plan]:
+    """A job's latest day, to bind it on."""
+    days = inputs.list_full_days(job) or inputs.list_input_days(job)
+    day = days[-1] if days else dt.date.today()
+    draft = _draft(job, day, opened, inputs.resolve_inputs(job, day), job.params())
+    return Day(job, draft), draft
+
+
+def published_columns(job: Job) -> Mapping[str, pa.Schema]:
+    """Table -> the columns that a job would publish on its latest day, whatever the table has.
+
+    Raises:
+        Broken: as `check_job`.
+    """
+    binding.check_sql(job)
+    refuse_foreign_tables(job)
+    opened = open_job_model(job)
+    return binding.bind_columns(_latest(job, opened)[0], opened.scorer).stored
 
 
 def _in_parts(job: Job) -> str:

@@ -24,7 +24,7 @@ from nightscore.store.delta import REQUEST, live_files_of, open_table, snapshot_
 from nightscore.store.footers import Footer, read_footer
 from nightscore.store.snapshots import file_run_id
 from nightscore.store.storage import Place, answer_of, ask_each
-from nightscore.store.table_schema import is_optional, plain_fields, with_day
+from nightscore.store.table_schema import evolved_schema, plain_fields, with_day
 
 ATTEMPTS = 60
 NO_DAY = "0001-01-01"  # of which no table has a file
@@ -223,15 +223,14 @@ def _write(table: DeltaTable, root: Place, change: TableCommit, footers: Sequenc
 
 
 def _widened(table: DeltaTable, footers: Sequence[Footer]) -> Schema:
-    """The table's schema, and behind it the optional columns of some files that it has not yet.
+    """The table's schema; behind it the columns that some files have and it has not, all of them optional.
 
-    A commit with a wider schema carries new metadata: one that was begun beside it is refused, and looks
-    again.
+    So are those that it has and these files have not: both were checked before. A commit with another schema
+    carries new metadata: one that was begun beside it is refused, and looks again.
     """
     have = pa.schema(table.schema())
-    more = {f.name: f for footer in footers for f in plain_fields(footer.schema) if is_optional(f)}
-    new = [f for name, f in more.items() if name not in have.names]
-    return Schema.from_arrow(pa.schema([*have, *new])) if new else table.schema()
+    wider = evolved_schema(have, [f for footer in footers for f in plain_fields(footer.schema)])
+    return table.schema() if wider is have else Schema.from_arrow(wider)
 
 
 def _read_footer(root: Place, path: Place) -> Footer:
