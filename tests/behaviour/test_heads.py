@@ -22,9 +22,10 @@ from nightscore.pipeline.publish.foreign_head import ForeignHead
 from nightscore.pipeline.publish.repair import repair_table
 from nightscore.review.verify import Verified, verify_days
 from nightscore.store.catalog import read_catalog
+from nightscore.store.gc import collect_garbage
 from nightscore.store.heads import compare_heads
 from tests.behaviour.conftest import Build
-from tests.behaviour.world import DAY, Truth, ours
+from tests.behaviour.world import DAY, NO_GRACE, Truth, ours
 
 OTHER_DAY, NEW_DAY = "2020-01-03", "2020-02-01"
 WHO = {"by": "Ada", "because": "erasure request 17"}
@@ -187,6 +188,11 @@ def test_what_is_accepted_counts_for_every_reader_of_ours(published: Path) -> No
     assert run(load("mini", published), OTHER_DAY).status == "published"
     assert [row["n"] for row in query(count, published, values=[DAY]).to_pylist()] == [1_000]
     assert compare_heads(read_catalog(open_workspace(published)), ["mini_scores"]) == []
+    run(load("mini", published), DAY, force=True)
+    collect_garbage(open_workspace(published), NO_GRACE)
+    accepted = read_catalog(open_workspace(published)).version or 0
+    [row] = query(count, published, values=[DAY], as_of=accepted - 1).to_pylist()
+    assert row["n"] == 1_000  # what was accepted is kept for whoever asks what was there then
 
 
 def test_a_day_that_is_gone_is_accepted_as_gone(published: Path) -> None:

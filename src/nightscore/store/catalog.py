@@ -185,8 +185,12 @@ class Pinned:
         return frozenset().union(*(one.days for one in foreign_commits(root, named, newest)))
 
     def paths_of(self, entry: CatalogEntry) -> dict[str, list[Path]]:
-        """Table -> the local paths of the files that one run published. Errors as those of `files_of`."""
-        return {t: list(local_files(f.path for f in self.files_of(entry, t))) for t in entry.versions}
+        """Table -> the local paths of the files that one run published. Errors as those of `files_of`.
+
+        Without the tables whose day ended with the run, and that have none.
+        """
+        found = {table: self.files_of(entry, table) for table in entry.versions}
+        return {table: list(local_files(f.path for f in files)) for table, files in found.items() if files}
 
     def views(self) -> list[View]:
         """Every table, and `receipts`, as SQL sees them."""
@@ -204,7 +208,10 @@ class Pinned:
 
     def _view(self, table: str) -> View:
         try:
-            live = self.files(table)
+            if not (live := self.files(table)):
+                return View(
+                    table, (), problem=f"table {table}: it has no day any more; it is published no more"
+                )
             may_lack = bool(delta.optional_columns(storage.tables(self.workspace) / table))
             return View(table, local_files(f.path for f in live), "day", by_name=may_lack)
         except Broken as error:

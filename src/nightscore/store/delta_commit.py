@@ -66,6 +66,8 @@ class TableCommit:
 def commit_files(root: Place, change: TableCommit, seen: Sequence[str] | None = None) -> int:
     """Publish a change, once. Returns the version of the table from which on it is there.
 
+    Without a file the day ends: from then on the table, which is there, has none of it.
+
     `seen` are the names of the day's files that this change may replace; None replaces whatever is
     there (for the tables after the first, whose commit decided).
 
@@ -73,7 +75,8 @@ def commit_files(root: Place, change: TableCommit, seen: Sequence[str] | None = 
         NotYet: another run has published this day since, the log is too busy, or its storage takes nothing.
     """
     footers = ask_each(lambda path: _read_footer(root, path), change.files)
-    _create(root, footers[0].schema)
+    if footers:
+        _create(root, footers[0].schema)
     doubt = ""
     for attempt in range(ATTEMPTS):
         table = open_table(root)
@@ -275,7 +278,7 @@ def _is_commit_of(root: Place, version: int, change: TableCommit) -> bool:
         text = (root / "_delta_log" / f"{version:020}.json").read_text()
     except OSError:
         return False
-    return f"{change.run_id}-" in text and '"txn"' in text
+    return change.run_id in text and '"txn"' in text
 
 
 def _version_of(table: DeltaTable, root: Place, change: TableCommit) -> int:
@@ -287,7 +290,8 @@ def _version_of(table: DeltaTable, root: Place, change: TableCommit) -> int:
     version = table.version()
     while version and _knows(root, version - 1, change):
         version -= 1
-    if change.run_id in {file.run_id for file in live_files_of(root, change.day, version)}:
+    there = {file.run_id for file in live_files_of(root, change.day, version)}
+    if change.run_id in there or not change.files:
         return version
     raise Superseded(  # the transaction is another run's, which began in the same millisecond
         f"table {root.name}: another run has published {change.day} under the number of run "

@@ -97,6 +97,7 @@ def publish_tables(
     run = run_folder.folder_of_plan(workspace, plan)
     files = {table: _link(workspace, plan, table, table_files) for table, table_files in staged.items()}
     report("link", len(files), len(files))
+    files |= {table: [] for table in receipt.tables if table not in files}  # whose day ends
     rows = [read_staged(run.decided(RESTATED_ROWS))] if receipt.restatement else []
     appended = {RESTATED_ROWS: _link(workspace, plan, RESTATED_ROWS, rows)} if rows else {}
     publication = Publication(
