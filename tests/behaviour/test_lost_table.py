@@ -79,6 +79,18 @@ def test_the_way_on_that_is_named_works(published: Path) -> None:
         query("SELECT count(*) FROM mini_scores", published, as_of=1)
 
 
+def test_the_next_night_runs_after_a_folder_is_removed(published: Path) -> None:
+    """Nobody is asked to force it: what is gone is named, and the table begins anew with that day."""
+    remove_table(published)
+    receipt = run(load("mini", published), OTHER_DAY)
+    assert "holds no table any more" in receipt.foreign["mini_scores"][0]
+    assert DeltaTable(str(published / "data/tables/mini_scores")).to_pandas()["id"].nunique() == 2_000
+    at = ["--workspace", str(published), "repair", "mini_scores", "--by", "Ada", "--because", "x"]
+    assert call([*at, "--day", OTHER_DAY]) == 0
+    with pytest.raises(Broken, match=f"table mini_scores: .* of {DAY}"):
+        query("SELECT count(*) FROM mini_scores", published)
+
+
 @pytest.mark.disk_only(reason="deltalake and pandas read the folder")
 def test_the_tables_that_are_left_are_what_other_engines_read(published: Path) -> None:
     """By deltalake and pyarrow."""

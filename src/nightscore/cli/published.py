@@ -46,7 +46,8 @@ def tables(*, json: AsJson = False) -> int:
     else:
         rows = [row for row, _ in listed]
         terminal_tables.console().print(terminal_tables.text_table(rows, columns, ("days", "rows", "bytes")))
-    for difference in compare_heads(state, state.tables()):
+    differences = [one for one in compare_heads(state, state.tables()) if not one.gone]
+    for difference in differences:
         print_error("warning", Broken(str(difference)))
     for problem in problems:
         print_error("broken", problem)

@@ -142,7 +142,7 @@ def _beside_published(job: Job, draft: Plan, request: RunRequest, picked: Varian
     state = catalog.read_catalog(job.workspace)
     if request.limit is None:  # a preview publishes nothing
         refuse_foreign_tables(job, state)
-    beside = request.force or request.limit is not None
+    beside = request.force or request.limit is not None or request.restate is not None
     draft = dataclasses.replace(draft, foreign=see_foreign(job, draft.day, state, may_replace=beside))
     past = state.day_history(job.name, job.spec.tables, draft.day)
     last = state.read_receipt(job.name, as_day(draft.day))

@@ -24,7 +24,8 @@ from nightscore.store.storage import Place
 class HeadDifference:
     """How a table's head differs from the receipts in force: for a `day`, or in its columns ("").
 
-    `harmless` says that no reader sees other rows. `commits` are those of others that may have done it.
+    `harmless` says that no reader sees other rows, `gone` that there is no table to be mended. `commits` are
+    those of others that may have done it.
     """
 
     table: str
@@ -32,10 +33,11 @@ class HeadDifference:
     text: str
     harmless: bool = False
     commits: tuple[Commit, ...] = ()
+    gone: bool = False
 
     def __str__(self) -> str:
         who = f" ({'; '.join(map(str, self.commits))})" if self.commits else ""
-        way = "" if self.harmless else f"; {mend(self.table, self.day)}"
+        way = "" if self.harmless or self.gone else f"; {mend(self.table, self.day)}"
         where = f" {self.day}" if self.day else ""
         return f"table {self.table}{where}: {self.text}{who}{way}"
 
@@ -60,7 +62,8 @@ def compare_heads(state: Pinned, tables: Iterable[str]) -> list[HeadDifference]:
 def _compared(state: Pinned, table: str) -> Iterator[HeadDifference]:
     root = storage.tables(state.workspace) / table
     if not delta.table_exists(root):
-        yield HeadDifference(table, "", f"{root} holds no table any more")
+        text = f"{root} holds no table any more; the next run of a day makes it anew, with that day"
+        yield HeadDifference(table, "", text, gone=True)
         return
     try:
         head = delta.read_snapshot(root)

@@ -14,7 +14,7 @@ from nightscore.airflow.web import dag_runs, query, reports
 from nightscore.airflow.web.access import Sight, SightDep, check_same_origin
 from nightscore.airflow.web.html import page
 from nightscore.common import Broken, NightscoreError, NotYet
-from nightscore.store import CatalogEntry, LiveFile, quote_identifier
+from nightscore.store import CatalogEntry, LiveFile, compare_heads, quote_identifier
 
 DAYS = 60  # of a job, on its page
 FIRST_ROWS = 10  # of a table, on its page
@@ -103,7 +103,8 @@ def tables(request: Request, sight: SightDep) -> Response:
     """Every published table that the user may read."""
     state = sight.state
     published = [(name, state.publisher(name), *_files(sight, name)) for name in state.tables()]
-    return page(request, "tables", tables=published)
+    foreign = [str(one) for one in compare_heads(state, state.tables()) if not one.gone]
+    return page(request, "tables", tables=published, foreign=foreign)
 
 
 def _files(sight: Sight, table: str) -> tuple[list[LiveFile], str]:

@@ -25,11 +25,11 @@ def see_foreign(job: Job, day: str, state: Pinned, *, may_replace: bool) -> Mapp
     read = [one.table for one in job.spec.inputs.values() if isinstance(one, TableInput)]
     found: dict[str, tuple[str, ...]] = {}
     for one in compare_heads(state, dict.fromkeys([*job.spec.tables, *read])):
-        mine = one.table in job.spec.tables and one.day in ("", day) and not one.harmless
+        mine = one.table in job.spec.tables and one.day in ("", day) and not (one.harmless or one.gone)
         if mine and not may_replace:
             raise ForeignHead(
                 f"{job.shown}: {one}; the run would replace it without a word. `nightscore run {job.name} "
-                f"--day {day} --force` does so, and its receipt says what it replaced"
+                f"--day {day} --force` (of a closed day, --restate) does so, and its receipt says what was there"
             )
         found[one.table] = (*found.get(one.table, ()), str(one))
     return found

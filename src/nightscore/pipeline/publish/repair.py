@@ -60,14 +60,16 @@ def repair_table(
     for option, text in (("by", by), ("because", because)):
         if not text.strip():
             raise Broken(f"{option} is empty; it stands in the record, for whoever asks later")
+    if table not in catalog.read_catalog(workspace).published:
+        raise Broken(f"table {table!r} is not published; `nightscore tables` lists those that are")
     with owners.alone(workspace, table):
         state = catalog.read_catalog(workspace)
-        if table not in state.published:
-            raise Broken(f"table {table!r} is not published; `nightscore tables` lists those that are")
         found = [one for one in compare_heads(state, [table]) if day in (None, one.day)]
         note = {"by": by.strip(), "because": because.strip()}
         if not found:
             return []
+        if found[0].gone:
+            raise Broken(f"{found[0]}; there is nothing to repair: restore it from a backup")
         return _accept(state, table, found, note) if accept else _put_back(state, table, found, note)
 
 
