@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nightscore import load, query, run
+from nightscore import Broken, load, query, run
 from tests.behaviour.conftest import ROWS, Build
 from tests.behaviour.processes import night
 from tests.behaviour.world import DAY, TABLES, Truth, ours, receipts, tree
@@ -217,14 +217,16 @@ def bare(root: Path) -> dict[str, list[bytes]]:
 
 
 def test_a_table_that_was_rolled_back_is_published_again(published: Path) -> None:
-    """A day whose receipt and tables disagree is not `unchanged`: it runs, and they agree again."""
+    """A day whose receipt and tables disagree is not `unchanged`: told, and forced, they agree again."""
     from deltalake import DeltaTable
 
     job = load("mini", published)
     Truth(ROWS, (4.0, 1.0)).write_model(published)
     assert run(job, DAY).status == "published"
     DeltaTable(str(published / "data/tables/mini_top")).restore(1)
-    assert run(job, DAY).status == "published"
+    with pytest.raises(Broken, match=r"mini_top 2020-01-02: .*RESTORE by .*repair mini_top.*--force"):
+        run(job, DAY)
+    assert run(job, DAY, force=True).status == "published"
     [(top, scores)] = [(ours(published, "mini_top"), ours(published, "mini_scores"))]
     assert top.runs == scores.runs == {receipts(published)[-1][2]}
     assert query("SELECT count(*) AS n FROM mini_top", published).to_pylist() == [{"n": 10}]

@@ -226,15 +226,20 @@ def test_diff_late_and_verify_go_by_the_table(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_table_that_one_job_drops_and_another_takes_up(tmp_path: Path) -> None:
-    """Refused until it is handed over; its days stay what they were reported to be, for every reader."""
+    """Refused until it is handed over; its day ends with the next run that does not publish it."""
     root = make(tmp_path)
     run(load("blue", root), DAY)
+    run(load("blue", root), OTHER_DAY)
     write_job(root, "blue", BLUE.replace("decide:\n  prices: prices.sql\n", ""))
     write_job(root, "green", BLUE.replace("job: blue", "job: green"))
     weigh(root, WEIGHTS[1])
-    run(load("blue", root), DAY)
-    assert seen(root) == plain(root) == truth(root, WEIGHTS[0])
+    receipt = run(load("blue", root), DAY)
+    assert (receipt.tables["prices"].rows, receipt.tables["prices"].files) == (0, 0)
+    assert seen(root) == plain(root) == []
+    assert seen(root, day=OTHER_DAY) == plain(root, day=OTHER_DAY) == truth(root, WEIGHTS[0], OTHER_DAY)
+    assert seen(root, as_reported=True) == truth(root, WEIGHTS[0])
     assert seen(root, "blue_scores") == truth(root, WEIGHTS[1])
+    assert run(load("blue", root), DAY).status == "unchanged" and holds(root)
     with pytest.raises(Broken, match="belongs to job blue"):
         run(load("green", root), DAY)
     hand_over(root, "blue", "green")

@@ -1,6 +1,7 @@
 """Commands with which a person decides: about days that are held, and about rows that were set aside."""
 
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -113,6 +114,74 @@ def hand_over(
             f"{', '.join(there)}",
             file=sys.stderr,
         )
+    return 0
+
+
+def repair(
+    table: Annotated[str, Parameter(help="The table, as `nightscore tables` lists it.")], /, *,
+    by: Annotated[str, Parameter(help="Who decides; it goes into the record.")],
+    because: Annotated[str, Parameter(help="Why; it goes into the record.")],
+    day: Annotated[str | None, Parameter(help="One day, YYYY-MM-DD; default: all, and the columns.")] = None,
+    accept: Annotated[
+        bool, Parameter(negative="", help="Take what is there, by a receipt of its own, instead.")
+    ] = False,
+    json: AsJson = False,
+) -> int:  # fmt: skip
+    """Mend a table that another engine has changed: put it back, or take it as it is.
+
+    Receipts say what each day of a table holds, and our readers go by them; Spark, Polars and pandas read the
+    table's newest version. Where another engine has written to it, the two differ: `nightscore verify` says
+    how. Without --accept, what the receipts name is committed anew (the files are there still; they are held
+    to their sha256 first), days that no receipt names go, and the columns are as they were. What the other
+    engine wrote stays in the table's history.
+
+    With --accept, what is there counts from now on: for each day a receipt, with the rows and the proof as
+    they are now, what it was before, who accepted it and why. `query`, `verify` and the inputs of other jobs
+    follow it; --as-reported and --as-of still show what was before. The day is unchanged until a cause of it
+    changes, and a run that scores it again does not know what the other engine did.
+    """
+    from nightscore.pipeline import repair_table
+
+    only = parse_day_option(day).isoformat() if day else None
+    done = repair_table(open_chosen_workspace(), table, only, by=by, because=because, accept=accept)
+    if json:
+        print_json([asdict(one) for one in done])
+        return 0
+    for one in done:
+        receipt = f", run {one.run_id}" if one.run_id else ""
+        say(f"{one.table} {one.day or 'columns'}: {one.how}{receipt}; it was: {one.was}")
+    if not done:
+        say(f"table {table} is as its receipts say; nothing is done")
+    return 0
+
+
+def evolve(
+    job: JobName, /, *,
+    by: Annotated[str, Parameter(help="Who decides; it goes into the tables' logs.")],
+    because: Annotated[str, Parameter(help="Why; it goes there, too.")],
+    json: AsJson = False,
+) -> int:  # fmt: skip
+    """Let a job's published tables have the columns that the job gives now: once, and by a person.
+
+    A job that gives other columns than its tables have is refused (`on_schema_change: fail`, the default).
+    With this command a new column comes, null for the days before; one that the job does not give any more
+    stays, and is null from now on. A renamed column is both. No row and no file changes: days are read as
+    they were, and a reader of Delta sees the new columns at once.
+
+    A type stays what it is: cast in SQL to the table's, or give the column another name. With
+    `on_schema_change: evolve` in job.yaml none of this is asked.
+    """
+    from nightscore.job import load
+    from nightscore.pipeline import evolve_tables
+
+    done = evolve_tables(load(job, open_chosen_workspace()), by=by, because=because)
+    if json:
+        print_json([asdict(one) for one in done])
+        return 0
+    for one in done:
+        say(f"{one.table}: {'; '.join(one.changes)}")
+    if not done:
+        say(f"the tables of {job} have its columns; nothing is done")
     return 0
 
 

@@ -31,6 +31,8 @@ ACTS = (
     "release",
     "discard",
     "replay-rejects",
+    "repair",
+    "evolve",
     "promote",
     "bakeoff",
     "gc",
@@ -68,7 +70,8 @@ app.meta.group_parameters = "Global options"
 for command in (
     run.jobs, run.check, run.plan, run.run, run.backfill, published.tables, published.query,
     published.receipts, published.report, published.dossier, published.verify, published.why,
-    approve.held, approve.release, approve.discard, approve.hand_over, approve.rejects,
+    approve.held, approve.release, approve.discard, approve.hand_over, approve.repair, approve.evolve,
+    approve.rejects,
     approve.replay_rejects, evaluate.bakeoff, evaluate.judge, evaluate.promote, history.late,
     history.recheck, history.diff, maintain.drop_table, maintain.drop_job, maintain.doctor, maintain.gc,
     maintain.hardware,

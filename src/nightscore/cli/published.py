@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -24,26 +24,50 @@ from nightscore.cli.options import (
 from nightscore.cli.output import print_document, print_error, print_json, say
 from nightscore.common import Broken
 
+if TYPE_CHECKING:
+    from nightscore.store import Pinned
+
 
 def tables(*, json: AsJson = False) -> int:
     """List the published tables: their days, rows and files, as receipts name them, and whose each is."""
     from nightscore.review import terminal_tables
-    from nightscore.store import catalog, owners
+    from nightscore.store import catalog, compare_heads
 
     state = catalog.read_catalog(open_chosen_workspace())
-    rows = []
-    for name in state.tables():
-        files = state.files(name)
-        days, owner = sorted({f.day for f in files}), owners.read_owner(state.workspace, name, state)
-        counts = sum(f.rows for f in files), sum(f.bytes for f in files)
-        rows.append((name, len(days), days[0], days[-1], *counts, owner.to if owner else ""))
     columns = ("table", "days", "first_day", "last_day", "rows", "bytes", "job")
+    listed = [_listed(state, name) for name in state.tables()]
+    problems = [problem for _, problem in listed if problem]
     if json:
-        documents = [dict(zip(columns, row, strict=True)) for row in rows]
+        documents = [
+            dict(zip(columns, row, strict=True)) | ({"problem": str(problem)} if problem else {})
+            for row, problem in listed
+        ]
         print_json({"as_of_version": state.version, "tables": documents})
     else:
+        rows = [row for row, _ in listed]
         terminal_tables.console().print(terminal_tables.text_table(rows, columns, ("days", "rows", "bytes")))
-    return 0
+    differences = [one for one in compare_heads(state, state.tables()) if not one.gone]
+    for difference in differences:
+        print_error("warning", Broken(str(difference)))
+    for problem in problems:
+        print_error("broken", problem)
+    return Broken.exit_code if problems else 0
+
+
+def _listed(state: "Pinned", table: str) -> tuple[tuple[str | int | None, ...], Broken | None]:
+    """A table's days, rows and bytes, and whose it is; and why it can't be read, if it can't."""
+    from nightscore.store import owners
+
+    problem, files = None, []
+    try:
+        files = state.files(table)
+    except Broken as error:
+        problem = error
+    days = sorted({file.day for file in files})
+    first, last = (days[0], days[-1]) if days else (None, None)
+    owner = owners.read_owner(state.workspace, table, state)
+    counts = sum(file.rows for file in files), sum(file.bytes for file in files)
+    return (table, len(days), first, last, *counts, owner.to if owner else ""), problem
 
 
 def query(
@@ -176,7 +200,12 @@ def verify(
     """Recompute the proof of published days from the tables' files, and name what is not as it was.
 
     Files by sha256 and page checksums, rows, the key hash, and of every column the nulls, the exact sum, the
-    least and the greatest value. A day whose tables were removed says so. Exit code 1 if anything differs.
+    least and the greatest value. A day whose tables were removed says so.
+
+    And what Spark, Polars and pandas read, each table's newest version, is held to the receipts: what another
+    engine has deleted, appended, updated, restored or done to columns is named, with its commit, and how to
+    mend it (`nightscore repair`). The same rows in other files, as after an OPTIMIZE, are harmless. Exit
+    code 1 if anything differs.
     """
     from nightscore.review import verify_days
 
@@ -188,9 +217,12 @@ def verify(
             status = "differs" if check.differences else "holds" if check.files else "removed"
             counts = f"{check.rows:,} rows, {check.files} files"
             first = f", first reported: {', '.join(check.first_reported)}" if check.first_reported else ""
-            say(f"{check.job} {check.day}: {status}  {counts}, run {check.run_id}{first}")
+            run = f", run {check.run_id}" if check.run_id else ""
+            say(f"{check.job} {check.day or 'columns'}: {status}  {counts}{run}{first}")
             for line in (*check.differences, *check.removed):
                 say(f"  {line}")
+            for note in check.notes:
+                say(f"  harmless: {note}")
     if json:
         print_json([check.model_dump() for check in checks])
     return Broken.exit_code if any(check.differences for check in checks) else 0

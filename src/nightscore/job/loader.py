@@ -97,6 +97,7 @@ class Job:
             "limits": True,
             "close": True,
             "retain": True,
+            "on_schema_change": True,  # other columns come of the job, which is another then
             "budget": True,  # it changes nothing but which variant a bake-off takes, and that is a cause
             "judge": True,
             "params": True,

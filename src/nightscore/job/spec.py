@@ -150,6 +150,14 @@ class JobSpec(StrictModel):
         Field(description="what a faster way to compute the model may change; `nightscore bakeoff` keeps it"),
     ] = None
     judge: Annotated[Judge, Field(description="when a challenger is promoted (`nightscore judge`)")] = Judge()
+    on_schema_change: Annotated[
+        Literal["fail", "evolve"],
+        Field(
+            description="where the job gives other columns than a published table has: fail; or evolve: a "
+            "new one is null for days before, one that goes is null from then on, and a type narrower "
+            "than the table's is stored as the table's"
+        ),
+    ] = "fail"
     close: Annotated[
         bool,
         Field(description="a day that is published is closed: only a restatement publishes it again"),

@@ -4,6 +4,7 @@ from .binding import bind_job as bind_job
 from .binding import check_schedule as check_schedule
 from .binding import decide_select as decide_select
 from .context import Day as Day
+from .evolve import evolve_tables as evolve_tables
 from .executors import LOCAL_THREADS as LOCAL_THREADS
 from .executors import Executor as Executor
 from .executors import InOrder as InOrder
@@ -28,6 +29,8 @@ from .publish.hand_over import job_names as job_names
 from .publish.hold import read_held_days as read_held_days
 from .publish.reconcile import key_hash_select as key_hash_select
 from .publish.reconcile import key_hash_text as key_hash_text
+from .publish.repair import Repaired as Repaired
+from .publish.repair import repair_table as repair_table
 from .ray_executor import Ray as Ray
 from .read import inputs as inputs
 from .read.contents import as_recorded as as_recorded

@@ -101,18 +101,39 @@ def check_schedule(job: Job) -> None:
 def bind_job(day: Day, scorer: Scorer) -> Bound:
     """Bind all of a job's SQL against its inputs' columns and the model's outputs.
 
-    Planning and publishing ask the same: the last answer is kept. Tables may have changed meanwhile.
-
     Raises:
         Broken: something does not fit; names the file or line, and what is allowed.
+    """
+    bound = bind_columns(day, scorer)  # kept from the planning; tables may have changed meanwhile
+    refuse_other_columns(day.job, bound)
+    return bound
+
+
+def bind_columns(day: Day, scorer: Scorer) -> Bound:
+    """The same, whatever columns the published tables have.
+
+    Planning and publishing ask the same: the last answer is kept.
     """
     plan = day.plan
     causes = (day.job, plan.day, plan.params, plan.inputs, plan.known_at, scorer.signature)
     bound = next((bound for known, bound in LAST if known == causes), None) or _bind(day, scorer)
     LAST[:] = [(causes, bound)]
-    for table, schema in bound.stored.items():
-        delta.check_table_schema(storage.tables(day.job.workspace) / table, schema)
     return bound
+
+
+def refuse_other_columns(job: Job, bound: Bound) -> None:
+    """Raise `Broken` where a table has other columns than the job gives, and they may not change."""
+    evolve = job.spec.on_schema_change == "evolve"
+    for table, schema in bound.stored.items():
+        root = storage.tables(job.workspace) / table
+        delta.check_table_schema(root, schema, evolve=evolve, job=job.name)
+
+
+def _as_table_has(job: Job, table: str, schema: pa.Schema) -> pa.Schema:
+    """The columns as a table of a job that may evolve stores them."""
+    if job.spec.on_schema_change == "fail":
+        return schema
+    return delta.as_table_has(storage.tables(job.workspace) / table, schema)
 
 
 def _bind(day: Day, scorer: Scorer) -> Bound:
@@ -123,7 +144,7 @@ def _bind(day: Day, scorer: Scorer) -> Bound:
         refuse_changed_order(job, engine, SCORES, features_select(job))
         _define_scores(engine, job, stored[job.spec.scores_table])
         for table in job.decide_sql:  # each may read those before it
-            stored[table] = _stored(job, _bind_decision(engine, job, table), ("decide", table))
+            stored[table] = _decision(job, table, _bind_decision(engine, job, table))
             refuse_changed_order(job, engine, table, decide_select(job, table))
             define_stored(engine, table, stored[table])
         if job.spec.rejecting:
@@ -243,7 +264,7 @@ def refuse_unbound(job: Job, table: str, given: pa.Schema, bound: pa.Schema) -> 
     Raises:
         Broken: a column is of another type; names both.
     """
-    for now, then in zip(_stored(job, given, ("decide", table)), bound, strict=True):
+    for now, then in zip(_decision(job, table, given), bound, strict=True):
         if now.type != then.type:
             job.raise_broken(
                 ("decide", table), f"column {now.name!r} is {now.type} on the rows of the day, and "
@@ -306,7 +327,8 @@ def _bind_audits(engine: Engine, job: Job) -> None:
 def rejects_schema(job: Job, features: pa.Schema) -> pa.Schema:
     """The columns of a file of rejects: key, stage, reason, message, features, `run_id`."""
     key = pa.schema([features.field(name) for name in job.spec.key])
-    return _stored(job, pa.schema([*key, *((name, pa.string()) for name in rejects.COLUMNS)]), ("key",))
+    schema = pa.schema([*key, *((name, pa.string()) for name in rejects.COLUMNS)])
+    return _as_table_has(job, job.spec.rejects_table, _stored(job, schema, ("key",)))
 
 
 def bad_lines_schema(job: Job) -> pa.Schema:
@@ -317,9 +339,8 @@ def bad_lines_schema(job: Job) -> pa.Schema:
 def scores_schema(job: Job, features: pa.Schema, scorer: Scorer) -> pa.Schema:
     """The columns of a scores file: key, kept columns, the model's outputs, its challengers', `run_id`."""
     kept = [features.field(name) for name in (*job.spec.key, *job.spec.keep)]
-    return _stored(
-        job, pa.schema([*kept, *scorer.signature.outputs, *_challenger_fields(job, scorer)]), ("features",)
-    )
+    schema = pa.schema([*kept, *scorer.signature.outputs, *_challenger_fields(job, scorer)])
+    return _as_table_has(job, job.spec.scores_table, _stored(job, schema, ("features",)))
 
 
 def _challenger_fields(job: Job, scorer: Scorer) -> list[pa.Field]:
@@ -329,6 +350,11 @@ def _challenger_fields(job: Job, scorer: Scorer) -> list[pa.Field]:
         table_schema.optional_field(column, outputs.field(output).type)
         for column, (_, output) in job.spec.model.challenger_columns.items()
     ]
+
+
+def _decision(job: Job, table: str, given: pa.Schema) -> pa.Schema:
+    """The columns of a file of a decision table, whose SQL gives some."""
+    return _as_table_has(job, table, _stored(job, given, ("decide", table)))
 
 
 def _stored(job: Job, schema: pa.Schema, at: tuple[str, ...]) -> pa.Schema:

@@ -24,6 +24,7 @@ from nightscore.pipeline.prepare import Choose, MapParts, begin
 from nightscore.pipeline.publish.closing import plan_restatement
 from nightscore.pipeline.publish.commit import complete_publication, roll_forward
 from nightscore.pipeline.publish.finalize import prove_and_publish
+from nightscore.pipeline.publish.foreign_head import see_foreign
 from nightscore.pipeline.publish.ownership import refuse_foreign_tables
 from nightscore.pipeline.publish.piece_proof import prove_piece, staged_piece
 from nightscore.pipeline.publish.receipt_builder import read_unchanged_receipt, skipped_receipt
@@ -45,6 +46,7 @@ from nightscore.pipeline.score.rejects import RejectWriter
 from nightscore.pipeline.score.time_limit import until
 from nightscore.store import (
     EngineResources,
+    LiveFile,
     Piece,
     Pinned,
     Plan,
@@ -140,10 +142,12 @@ def _beside_published(job: Job, draft: Plan, request: RunRequest, picked: Varian
     state = catalog.read_catalog(job.workspace)
     if request.limit is None:  # a preview publishes nothing
         refuse_foreign_tables(job, state)
+    beside = request.force or request.limit is not None or request.restate is not None
+    draft = dataclasses.replace(draft, foreign=see_foreign(job, draft.day, state, may_replace=beside))
     past = state.day_history(job.name, job.spec.tables, draft.day)
     last = state.read_receipt(job.name, as_day(draft.day))
     compared = _as_recorded(job, draft, last, picked) if last else draft
-    same = last is not None and last.fingerprint == compared.fingerprint and _still_there(job, last, state)
+    same = last is not None and last.fingerprint == compared.fingerprint and _still_there(job, state, last)
     if last and same and not request.force and request.limit is None:
         return dataclasses.replace(draft, status="unchanged", run_id=last.run_id)
     first = 1 + max((entry.run_number for entry in past), default=-1)  # above the last one's, whosever it is
@@ -156,7 +160,11 @@ def _beside_published(job: Job, draft: Plan, request: RunRequest, picked: Varian
     resumed = None if request.force else run_folder.find_unfinished_plan(job.workspace, draft)
     if resumed and resumed.run_number >= first:
         return dataclasses.replace(
-            resumed, restate=draft.restate, replaces=draft.replaces, hand_overs=hand_overs
+            resumed,
+            restate=draft.restate,
+            replaces=draft.replaces,
+            hand_overs=hand_overs,
+            foreign=draft.foreign,
         )
     return draft
 
@@ -285,17 +293,34 @@ def check_job(job: Job) -> str:
     opened = open_job_model(job)
     score_nothing(job, opened)
     refuse_unknown_tables(job)
-    days = inputs.list_full_days(job) or inputs.list_input_days(job)
-    day = days[-1] if days else dt.date.today()
-    files = inputs.resolve_inputs(job, day)
-    draft = _draft(job, day, opened, files, job.params())
-    bound = binding.bind_job(Day(job, draft), opened.scorer)
+    day, draft = _latest(job, opened)
+    bound = binding.bind_job(day, opened.scorer)
     rivals = add_challengers(job, draft, opened.scorer, bound.features).challengers
     useless = "".join(
         f"; challenger {rival.path} can't be used: {rival.refused}" for rival in rivals if rival.refused
     )
     made = f"{len(bound.features)} feature columns{_in_parts(job)}"
     return f"ok: {made}; publishes {', '.join(bound.stored)}{useless}"
+
+
+def _latest(job: Job, opened: OpenModel) -> tuple[Day, Plan]:
+    """A job's latest day, to bind it on."""
+    days = inputs.list_full_days(job) or inputs.list_input_days(job)
+    day = days[-1] if days else dt.date.today()
+    draft = _draft(job, day, opened, inputs.resolve_inputs(job, day), job.params())
+    return Day(job, draft), draft
+
+
+def published_columns(job: Job) -> Mapping[str, pa.Schema]:
+    """Table -> the columns that a job would publish on its latest day, whatever the table has.
+
+    Raises:
+        Broken: as `check_job`.
+    """
+    binding.check_sql(job)
+    refuse_foreign_tables(job)
+    opened = open_job_model(job)
+    return binding.bind_columns(_latest(job, opened)[0], opened.scorer).stored
 
 
 def _in_parts(job: Job) -> str:
@@ -339,12 +364,20 @@ def _fingerprint(plan: Plan, files: inputs.Files, picked: VariantFile | None) ->
     return add_challengers_cause(causes, plan.challengers)
 
 
-def _still_there(job: Job, receipt: Receipt, state: Pinned) -> bool:
+def _still_there(job: Job, state: Pinned, receipt: Receipt) -> bool:
     """Whether the tables still hold what the receipt says, but what was removed: none was rolled back."""
-    entry = state.in_force[receipt.job, receipt.day]
-    return all(
-        {f.run_id for f in delta.live_files_of(storage.tables(job.workspace) / t, receipt.day)}
-        == {receipt.run_id}
-        for t in receipt.tables
-        if t not in entry.removed
-    )
+    for table in receipt.tables.keys() - state.in_force[receipt.job, receipt.day].removed.keys():
+        live = delta.live_files_of(storage.tables(job.workspace) / table, receipt.day)
+        if {file.run_id for file in live} != {receipt.run_id} and not _is_as_accepted(
+            state, receipt, live, table
+        ):
+            return False
+    return True
+
+
+def _is_as_accepted(state: Pinned, receipt: Receipt, live: Sequence[LiveFile], table: str) -> bool:
+    """Whether a day's files are those that a person accepted, or none, as the receipt says."""
+    if receipt.accepted is None and receipt.tables[table].files:
+        return False
+    ours = state.files_of(state.in_force[receipt.job, receipt.day], table)
+    return {file.path for file in live} == {file.path for file in ours}

@@ -48,9 +48,10 @@ def explain_row(job: Job, day: dt.date, key: Mapping[str, str]) -> RowExplanatio
     if entry is None:
         raise Broken(f"job {job.name}: {day} is not published")
     receipt, files = entry.read_receipt(), state.paths_of(entry)
-    scores = _rows(job, files[job.spec.scores_table], key)
+    scores = _rows(job, files[job.spec.scores_table], key) if job.spec.scores_table in files else []
     features, note = _features(job, receipt, key)
-    held = [t for t in state.holds(entry) if t != job.spec.scores_table]  # others decide by another job now
+    # Others decide by another job now, or have no such day any more.
+    held = [t for t in state.holds(entry) if t != job.spec.scores_table and t in files]
     decisions = {t: _rows(job, files[t], key) for t in held}
     if not scores and not any(decisions.values()):
         shown = ", ".join(f"{c}={v}" for c, v in key.items())

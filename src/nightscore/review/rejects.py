@@ -32,7 +32,7 @@ def summarize_rejects(job: Job, day: dt.date) -> list[RejectReason]:
     if receipt is None:
         raise Broken(f"job {job.name}: {day} is not published")
     table = job.spec.rejects_table
-    if table not in receipt.tables:
+    if table not in receipt.tables or not receipt.tables[table].files:
         raise Broken(f"job {job.name}: {day} has no rejects; policy.bad_row in {job.shown} is fail")
     key = ", ".join(map(quote_identifier, job.spec.key))
     rows = catalog.query(

@@ -215,6 +215,7 @@ def _special(receipt: Receipt) -> Iterator[str]:
             f" (instead of run {note.replaces})"
         )
         yield from (f"          {name}: {table_change_text(change)}" for name, change in note.tables.items())
+    yield from (f"accepted  {note}" for note in [receipt.accepted] if note)
     yield from (f"beside    {challenger}" for challenger in receipt.challengers)
     if receipt.promotion:
         yield f"promoted  {receipt.promotion}"
@@ -233,6 +234,7 @@ def _inputs_text(of: Plan | Receipt) -> Iterator[str]:
         again = f"; published again since: {', '.join(days)}" if days else ""
         yield f"as first reported {name}{again}"
     yield from (f"snapshot  {name}: {snapshot}" for name, snapshot in of.snapshots.items())
+    yield from (f"foreign   {line}" for lines in of.foreign.values() for line in lines)
     yield from (f"widened   {name}: {'; '.join(lines)}" for name, lines in of.widened.items())
 
 

@@ -3,7 +3,6 @@
 Verified are the days in force, and of those that were published again what a job reads as first reported.
 """
 
-import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -15,15 +14,19 @@ from nightscore.pipeline import key_hash_select, key_hash_text
 from nightscore.store import (
     CatalogEntry,
     Engine,
+    HeadDifference,
     Pinned,
     Place,
     Receipt,
     SqlMistakes,
     View,
     catalog,
+    compare_heads,
     compute_table_proof,
+    delta,
     proof_differences,
     query_resources,
+    storage,
 )
 
 
@@ -32,6 +35,9 @@ class Verified(BaseModel):
 
     `first_reported` are the tables that have been published again since, and that a job still reads as they
     were first published by this run. `removed` says of tables of the day that they were removed, and when.
+    `notes` are differences of the tables' heads that show no reader other rows. Where a table's head has a
+    day that no receipt names, `run_id` is empty, and where its columns are not those of the receipts, `day`
+    is, too.
     """
 
     job: str
@@ -40,6 +46,7 @@ class Verified(BaseModel):
     rows: int
     files: int
     differences: list[str]
+    notes: list[str] = []
     first_reported: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
 
@@ -50,7 +57,7 @@ def verify_days(workspace: Workspace, job: str | None = None, day: str | None = 
     Each receipt, with the tables that it is in force for, and those that a job reads as it first reported
     them. Of every table: the files by sha256 and page
     checksums, rows, and of each column the nulls, the exact sum, the least and the greatest value; of the
-    scores the key hash.
+    scores the key hash. And the tables' heads, which other engines read, are held to the receipts.
 
     Raises:
         Broken: nothing of the job, or of the day, is published.
@@ -65,8 +72,46 @@ def verify_days(workspace: Workspace, job: str | None = None, day: str | None = 
             f"{subject} is not published; `nightscore receipts` lists what is" if subject else
             "nothing is published yet; `nightscore run JOB --day DAY` does"
         )  # fmt: skip
+    heads = [one for one in compare_heads(state, state.tables()) if day in (None, one.day)]
     for entry in sorted(entries, key=lambda e: (e.job, e.day)):
-        yield _verified(state, entry, first.get(entry.run_id, ()))
+        own = [one for one in heads if one.day == entry.day and one.table in state.holds(entry)]
+        yield _with_heads(state, entry, _verified(state, entry, first.get(entry.run_id, ())), own)
+    yield from _without_receipt(state, job, heads)
+
+
+def _with_heads(
+    state: Pinned, entry: CatalogEntry, verified: Verified, heads: Sequence[HeadDifference]
+) -> Verified:
+    """What was verified of a day, and how the heads of its tables differ from it."""
+    differences, notes = list(verified.differences), []
+    for one in heads:
+        same = one.harmless or (not verified.differences and _same_rows(state, entry, one.table))
+        if same:
+            notes.append(f"{one}" if one.harmless else f"{one.table}: {one.text}; the rows are the same")
+        else:
+            differences.append(str(one))
+    return verified.model_copy(update={"differences": differences, "notes": notes})
+
+
+def _same_rows(state: Pinned, entry: CatalogEntry, table: str) -> bool:
+    """Whether the head's files of a day have the rows that the receipt proves: they are only other files."""
+    recorded = entry.read_receipt().tables[table]
+    live = delta.live_files_of(storage.tables(state.workspace) / table, entry.day)
+    if sum(file.rows for file in live) != recorded.rows or not recorded.columns:
+        return False
+    try:
+        proof = compute_table_proof([(file.path.local(), file.path.name) for file in live], None)
+    except (Broken, OSError, MemoryError):
+        return False
+    return proof.rows == recorded.rows and not proof_differences(recorded.columns, proof.columns)
+
+
+def _without_receipt(state: Pinned, job: str | None, heads: Sequence[HeadDifference]) -> Iterator[Verified]:
+    """What differs at heads for days that no receipt names, and in columns."""
+    for one in heads:
+        owner = state.publisher(one.table)
+        if one.day not in state.published.get(one.table, {}) and job in (None, owner):
+            yield Verified(job=owner, day=one.day, run_id="", rows=0, files=0, differences=[str(one)])
 
 
 def _removed(state: Pinned, entry: CatalogEntry) -> tuple[str, ...]:
@@ -103,52 +148,58 @@ def _verified(state: Pinned, entry: CatalogEntry, first: tuple[str, ...]) -> Ver
     held = {*state.holds(entry), *first}
     try:
         receipt = entry.read_receipt()
-        found = {t: [_local(f.path) for f in state.files_of(entry, t)] for t in entry.versions if t in held}
+        live = {t: state.files_of(entry, t) for t in entry.versions if t in held}
+        files = {t: [_local(file.path) for file in found] for t, found in live.items()}
     except Broken as error:
         return Verified(**named, rows=0, files=0, differences=[str(error)])
-    files = {table: [path for path, _ in paths if path] for table, paths in found.items()}
     differences = [
         f"{table}: {difference}"
         for table in receipt.tables
         if table in files
-        for difference in _gone(found[table]) or _table(receipt, table, files[table])
+        for difference in _table(receipt, table, files[table])
     ]
-    if not differences and next(iter(receipt.tables)) in files:
+    if not differences and files.get(next(iter(receipt.tables))):
         differences = _keys(state.workspace, receipt, files)
     count = sum(len(paths) for paths in files.values())
     rows = receipt.rows.published if next(iter(receipt.tables)) in files else 0
     return Verified(**named, rows=rows, files=count, differences=differences)
 
 
-def _local(place: Place) -> tuple[Path | None, str]:
-    """A published file on this machine, None where it is gone; and its name."""
-    with contextlib.suppress(FileNotFoundError):
-        path = place.local()
-        return path if path.is_file() else None, place.name
-    return None, place.name
-
-
-def _gone(files: Sequence[tuple[Path | None, str]]) -> list[str]:
-    gone = [name for path, name in files if path is None]
-    return [f"{gone[0]} is gone ({len(gone)} of {len(files)} files)"] if gone else []
+def _local(place: Place) -> Path:
+    """A published file as a local one, there or not."""
+    try:
+        return place.local()
+    except FileNotFoundError:  # of a bucket
+        return Path(place.key)
 
 
 def _table(receipt: Receipt, table: str, files: Sequence[Path]) -> Iterator[str]:
     """What differs in one table, a sentence each."""
     recorded = receipt.tables[table]
+    gone = [path.name for path in files if not path.is_file()]
+    if gone:
+        yield f"{gone[0]} is gone ({len(gone)} of {len(files)} files)"
+        return
+    if not recorded.files:
+        return  # the day has none any more
     if not recorded.sha256:
         yield "the receipt holds no proof: it was written by an older version"
         return
     sha256 = [file_sha256(path) for path in files]
     yield from _files(recorded.sha256, files, sha256)
     try:
-        proof = compute_table_proof([(path, path.name) for path in files], receipt.run_id, sha256)
+        proof = compute_table_proof([(path, path.name) for path in files], _of_run(receipt), sha256)
     except (Broken, MemoryError) as error:  # a damaged footer may ask for any amount
         yield str(error) or type(error).__name__
         return
     if proof.rows != recorded.rows:
         yield f"{proof.rows:,} rows, the receipt says {recorded.rows:,}"
     yield from proof_differences(recorded.columns, proof.columns)
+
+
+def _of_run(receipt: Receipt) -> str | None:
+    """The run that all rows are of; None where they are another engine's, or a day's of an accepted table."""
+    return None if receipt.accepted else receipt.run_id
 
 
 def _files(recorded: Sequence[str], files: Sequence[Path], sha256: Sequence[str]) -> Iterator[str]:

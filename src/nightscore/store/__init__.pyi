@@ -2,6 +2,8 @@ from . import catalog as catalog
 from . import delta as delta
 from . import delta_commit as delta_commit
 from . import delta_input as delta_input
+from . import delta_repair as delta_repair
+from . import heads as heads
 from . import iceberg_input as iceberg_input
 from . import owners as owners
 from . import removals as removals
@@ -54,6 +56,8 @@ from .found import Partition as Partition
 from .found import Partitions as Partitions
 from .found import Span as Span
 from .gc import collect_garbage as collect_garbage
+from .heads import HeadDifference as HeadDifference
+from .heads import compare_heads as compare_heads
 from .memory_budget import MemoryBudget as MemoryBudget
 from .memory_budget import job_memory_budget as job_memory_budget
 from .outcome import DISCARDED as DISCARDED
@@ -93,6 +97,7 @@ from .promotions import read_promotions as read_promotions
 from .query import QueryLimits as QueryLimits
 from .query import query_timed_out as query_timed_out
 from .query import run_query as run_query
+from .receipt import Accepted as Accepted
 from .receipt import AuditResult as AuditResult
 from .receipt import ChallengerResult as ChallengerResult
 from .receipt import ColumnProof as ColumnProof
@@ -123,6 +128,7 @@ from .run_folder import read_plan as read_plan
 from .seals import sealed as sealed
 from .seals import unsealed as unsealed
 from .snapshots import LiveFile as LiveFile
+from .snapshots import Snapshot as Snapshot
 from .sql_checks import read_variables as read_variables
 from .sql_checks import repeatable_select as repeatable_select
 from .sql_columns import EVERY as EVERY
@@ -193,6 +199,7 @@ from .variant_file import write_model as write_model
 from .variant_file import write_variant as write_variant
 from .versions import NOT_INSTALLED as NOT_INSTALLED
 from .versions import library_versions as library_versions
+from .views import Among as Among
 from .views import UpTo as UpTo
 from .views import View as View
 from .views import Within as Within

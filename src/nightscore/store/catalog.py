@@ -5,6 +5,7 @@ of a new run beside another of the old; one that takes what the day's receipt na
 receipt is written last.
 """
 
+import contextlib
 import dataclasses
 import datetime as dt
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -17,7 +18,9 @@ import pyarrow as pa
 from nightscore.common import Broken, Workspace, open_workspace
 from nightscore.scorers import read_hardware
 from nightscore.store import delta, removals, storage
+from nightscore.store.commits import foreign_commits
 from nightscore.store.engine import EngineResources
+from nightscore.store.lost import gone_file, lost_day
 from nightscore.store.memory_budget import machine_budget
 from nightscore.store.query import run_query
 from nightscore.store.receipt import Receipt
@@ -149,12 +152,12 @@ class Pinned:
             return []
         root = storage.tables(self.workspace) / table
         by_day = _by_day(root, max(entry.versions[table] for entry in entries.values()))
-        files = []
+        files, touched = [], self._touched(root)
         for day, entry in sorted(entries.items()):
             if first <= day <= last:
                 live = by_day.get(day, [])
                 # Committed by a run whose receipt is not (yet) there: this day as it was before.
-                own = {f.run_id for f in live} == {entry.run_id}
+                own = day not in touched and {f.run_id for f in live} == {entry.run_id}
                 files += live if own else self.files_of(entry, table)
         return files
 
@@ -167,16 +170,31 @@ class Pinned:
         if table in entry.removed:
             raise Broken(f"table {table}: {entry.day}, run {entry.run_id}, was {entry.removed[table]}")
         root = storage.tables(self.workspace) / table
-        files = delta.live_files_of(root, entry.day)
+        # Of a day that another engine has touched, what is left at the head may be a part of ours.
+        files = [] if entry.day in self._touched(root, head=True) else _at(root, entry.day)
         if {file.run_id for file in files} != {entry.run_id}:  # replaced since, or not as the run left it
-            files = delta.live_files_of(root, entry.day, entry.versions[table])
-        if not files:  # even an empty day has a file
-            raise Broken(f"table {table}: its log has lost the files of {entry.day}, run {entry.run_id}")
+            files = _at(root, entry.day, entry.versions[table])
+        # Even an empty day has a file. And a table that was removed and made anew counts from 0 again.
+        if {file.run_id for file in files} != {entry.run_id} and not entry.has_of_others(table, len(files)):
+            raise lost_day(root, entry.job, entry.day, entry.run_id)
         return files
 
+    def _touched(self, root: Place, *, head: bool = False) -> frozenset[str]:
+        """The days of which another engine has removed or added files, up to our last version or the head."""
+        named = {entry.versions[root.name] for entry in self.history if root.name in entry.versions}
+        newest = max(named, default=0)
+        if head and delta.table_exists(root):
+            with contextlib.suppress(Broken):
+                newest = delta.read_snapshot(root).version
+        return frozenset().union(*(one.days for one in foreign_commits(root, named, newest)))
+
     def paths_of(self, entry: CatalogEntry) -> dict[str, list[Path]]:
-        """Table -> the local paths of the files that one run published. Errors as those of `files_of`."""
-        return {t: list(local_files(f.path for f in self.files_of(entry, t))) for t in entry.versions}
+        """Table -> the local paths of the files that one run published. Errors as those of `files_of`.
+
+        Without the tables whose day ended with the run, and that have none.
+        """
+        found = {table: self.files_of(entry, table) for table in entry.versions}
+        return {table: list(local_files(f.path for f in files)) for table, files in found.items() if files}
 
     def views(self) -> list[View]:
         """Every table, and `receipts`, as SQL sees them."""
@@ -200,8 +218,17 @@ class Pinned:
         return Among("run_id", tuple(sorted({entry.run_id for entry in self.history})))
 
     def _view(self, table: str) -> View:
-        may_lack = bool(delta.optional_columns(storage.tables(self.workspace) / table))
-        return View(table, local_files(f.path for f in self.files(table)), "day", by_name=may_lack)
+        try:
+            if not (live := self.files(table)):
+                return View(
+                    table, (), problem=f"table {table}: it has no day any more; it is published no more"
+                )
+            may_lack = bool(delta.optional_columns(storage.tables(self.workspace) / table))
+            return View(table, local_files(f.path for f in live), "day", by_name=may_lack)
+        except Broken as error:
+            return View(table, (), problem=str(error))
+        except FileNotFoundError as error:  # of a bucket, whose files are fetched here
+            return View(table, (), problem=gone_file(table, live) or f"table {table}: {error}")
 
     def _restatement_views(self) -> list[View]:
         """The tables of restatements, as far as their runs have receipts here."""
@@ -276,7 +303,20 @@ def query_resources(workspace: Workspace) -> EngineResources:
 
 
 def _by_day(root: Place, version: int) -> dict[str, list[LiveFile]]:
-    return dict(delta.read_snapshot(root, version).by_day) if delta.table_exists(root) else {}
+    if not delta.table_exists(root):
+        return {}
+    try:
+        return dict(delta.read_snapshot(root, version).by_day)
+    except Broken:  # a table that was removed and made anew counts from 0 again
+        return dict(delta.read_snapshot(root).by_day)
+
+
+def _at(root: Place, day: str, version: int | None = None) -> list[LiveFile]:
+    """The files of a day at a version (default: the newest); none where that can't be read (any more)."""
+    try:
+        return delta.live_files_of(root, day, version)
+    except Broken:
+        return []
 
 
 @lru_cache(maxsize=4)

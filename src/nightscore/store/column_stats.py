@@ -149,12 +149,13 @@ class TableProof:
 
 
 def compute_table_proof(
-    files: Sequence[tuple[Path, str]], run_id: str, sha256: Sequence[str] | None = None
+    files: Sequence[tuple[Path, str]], run_id: str | None, sha256: Sequence[str] | None = None
 ) -> TableProof:
     """Read files of one table back: every page is held to its checksum, every row to its run.
 
     DuckDB, which proves and decides on these files, passes over checksums. Each file comes with its name for
-    messages. `sha256` are those of the files, where they were taken already.
+    messages. `sha256` are those of the files, where they were taken already. `run_id` is None where the rows
+    are another engine's, and may be of any.
 
     Raises:
         Broken: a page is damaged, or a row is of another run.
@@ -165,7 +166,7 @@ def compute_table_proof(
     return TableProof(rows, tuple(sha256 or (file_sha256(path) for path, _ in files)), columns)
 
 
-def tally_file(path: Path, shown: str, run_id: str, tallies: dict[str, Tally]) -> int:
+def tally_file(path: Path, shown: str, run_id: str | None, tallies: dict[str, Tally]) -> int:
     """Count a file's rows in the tallies of its columns, which are made where need be; gives how many.
 
     Raises:
@@ -193,8 +194,8 @@ def proof_differences(recorded: Mapping[str, ColumnProof], counted: Mapping[str,
     return differences
 
 
-def _add_group(tallies: dict[str, Tally], group: pa.Table, shown: str, run_id: str) -> None:
-    names = set(group.column("run_id").unique().to_pylist())
+def _add_group(tallies: dict[str, Tally], group: pa.Table, shown: str, run_id: str | None) -> None:
+    names = set() if run_id is None else set(group.column("run_id").unique().to_pylist())
     if names - {run_id}:
         raise Broken(f"{shown}: staged by run {min(names - {run_id})} and not by run {run_id}")
     for name in group.column_names:

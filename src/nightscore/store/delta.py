@@ -5,6 +5,8 @@ reads the tables of others.
 """
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 from deltalake import DeltaTable
@@ -13,7 +15,7 @@ from nightscore.common import Broken, NightscoreError, NotYet, first_line
 from nightscore.store import snapshots
 from nightscore.store.snapshots import KeptSnapshots, LiveFile, Snapshot
 from nightscore.store.storage import Place, answer_of
-from nightscore.store.table_schema import is_optional, with_day
+from nightscore.store.table_schema import is_optional, is_wider, optional_field, with_day
 
 # In errors of requests to a storage, which quote address and answer; some answers stay what they are.
 REQUEST, REFUSED = re.compile(r"HTTP error|non-2xx status code"), re.compile(r"\b40[0134] [A-Z]")
@@ -67,29 +69,111 @@ def optional_columns(root: Place) -> set[str]:
     return {f.name for f in read_snapshot(root).schema if is_optional(f)}
 
 
-def check_table_schema(root: Place, schema: pa.Schema) -> None:
+def check_table_schema(root: Place, schema: pa.Schema, *, evolve: bool = False, job: str = "JOB") -> None:
     """Refuse to publish other columns than the table has: Delta would take the new schema silently.
 
-    Optional columns may come and go, but keep their type.
+    Optional columns may come and go, but keep their type. With `evolve` all may, and a type may be narrower
+    than the table's; but not one go and another of its type come, which is a rename.
 
     Raises:
-        Broken: names the first difference.
+        Broken: names each difference, and the ways on.
     """
+    found = schema_differences(root, schema)
+    if evolve:
+        refused = [one for one in found if one.is_of_type and not one.fits]
+        refused = refused or _renamed(root, schema, found)
+    else:
+        refused = found
+    if refused:
+        one = refused[0]
+        raise Broken(
+            f"table {root.name}: {'; '.join(map(str, refused))}; keep its columns, or give the job another "
+            f"name{_way_on(refused, evolve, job)}{_as_before(one.here, one.there)}"
+        )
+
+
+@dataclass(frozen=True)
+class ColumnDifference:
+    """A column that a table has (`there`), and as it would be published (`here`); None: not at all."""
+
+    name: str
+    there: pa.DataType | None
+    here: pa.DataType | None
+
+    @property
+    def is_of_type(self) -> bool:
+        """Whether the column is there, and stays, in another type."""
+        return self.there is not None and self.here is not None
+
+    @property
+    def fits(self) -> bool:
+        """Whether the table's type holds each value of the other."""
+        return self.there is not None and self.here is not None and is_wider(self.there, self.here)
+
+    def __str__(self) -> str:
+        there, here = self.there or "absent", self.here or "absent"
+        return f"column {self.name!r} is {there} in the published table and would be {here}"
+
+
+def schema_differences(root: Place, schema: pa.Schema) -> list[ColumnDifference]:
+    """How columns to be published differ from a table's, by name; but for optional ones that come or go."""
     if not table_exists(root):
-        return
+        return []
     published = read_snapshot(root).schema
     there = {f.name: f.type for f in published}
     here = {f.name: f.type for f in with_day(schema)}
     may_lack = {f.name for f in (*published, *schema) if is_optional(f)}
-    for name in sorted(there.keys() | here.keys()):
-        if name in may_lack and not (name in there and name in here):
-            continue
-        if there.get(name) != here.get(name):
-            raise Broken(
-                f"table {root.name}: column {name!r} is {there.get(name, 'absent')} in the published table "
-                f"and would be {here.get(name, 'absent')}; keep its columns, or give the job another name"
-                f"{_as_before(here.get(name), there.get(name))}"
-            )
+    pairs = [ColumnDifference(n, there.get(n), here.get(n)) for n in sorted(there.keys() | here.keys())]
+    return [
+        one for one in pairs
+        if one.there != one.here and not (one.name in may_lack and None in (one.there, one.here))
+    ]  # fmt: skip
+
+
+def as_table_has(root: Place, schema: pa.Schema) -> pa.Schema:
+    """The columns of a file of a table that may evolve: in the table's types, where they hold all values.
+
+    What the table has not, or not in each file, bears the mark of a column that files may lack.
+    """
+    if not table_exists(root):
+        return schema
+    there = {f.name: f for f in read_snapshot(root).schema}
+    fields = []
+    for field in schema:
+        has = there.get(field.name)
+        if has is None or is_optional(has):
+            field = optional_field(field.name, field.type)  # noqa: PLW2901
+        if has is not None and is_wider(has.type, field.type):
+            field = field.with_type(has.type)  # noqa: PLW2901
+        fields.append(field)
+    return pa.schema(fields)
+
+
+def _renamed(root: Place, schema: pa.Schema, found: Sequence[ColumnDifference]) -> list[ColumnDifference]:
+    """A column that goes and one of its type that comes: nobody can tell that from a rename."""
+    gone = [one for one in found if one.here is None]
+    if not gone:
+        return []
+    have = read_snapshot(root).schema.names
+    come = [ColumnDifference(field.name, None, field.type) for field in schema if field.name not in have]
+    pairs = ([one, other] for one in gone for other in come if one.there == other.here)
+    return next(pairs, [])
+
+
+def _way_on(refused: Sequence[ColumnDifference], evolve: bool, job: str) -> str:
+    """What lets a table have other columns, where anything does."""
+    hand = f"`nightscore evolve {job} --because TEXT --by NAME`"
+    if evolve and None in (refused[0].here, refused[0].there):
+        return f"; a column that is renamed is null from then on under its old name: if it is to be, {hand}"
+    if any(one.is_of_type and not one.fits for one in refused):
+        return (
+            "; a type that holds less, or more, than the table's is never taken: what files of before have "
+            "in it most engines could not read"
+        )
+    return (
+        f"; or let the table have them: {hand} does so once, `on_schema_change: evolve` in job.yaml each "
+        "time: a new column is null for days before, one that goes is null from then on"
+    )
 
 
 def _as_before(now: pa.DataType | None, before: pa.DataType | None) -> str:

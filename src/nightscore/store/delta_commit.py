@@ -24,9 +24,11 @@ from nightscore.store.delta import REQUEST, live_files_of, open_table, snapshot_
 from nightscore.store.footers import Footer, read_footer
 from nightscore.store.snapshots import file_run_id
 from nightscore.store.storage import Place, answer_of, ask_each
-from nightscore.store.table_schema import is_optional, plain_fields, with_day
+from nightscore.store.table_schema import evolved_schema, plain_fields, with_day
 
 ATTEMPTS = 60
+REMOVAL = {"job": "removals", "run_id": "removals"}  # by which a commit that removes days is one of ours
+NO_DAY = "0001-01-01"  # of which no table has a file
 HOPELESS = {  # errno -> what the message says; others may go away by themselves
     code: os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 }
@@ -65,6 +67,8 @@ class TableCommit:
 def commit_files(root: Place, change: TableCommit, seen: Sequence[str] | None = None) -> int:
     """Publish a change, once. Returns the version of the table from which on it is there.
 
+    Without a file the day ends: from then on the table, which is there, has none of it.
+
     `seen` are the names of the day's files that this change may replace; None replaces whatever is
     there (for the tables after the first, whose commit decided).
 
@@ -72,7 +76,8 @@ def commit_files(root: Place, change: TableCommit, seen: Sequence[str] | None = 
         NotYet: another run has published this day since, the log is too busy, or its storage takes nothing.
     """
     footers = ask_each(lambda path: _read_footer(root, path), change.files)
-    _create(root, footers[0].schema)
+    if footers:
+        _create(root, footers[0].schema)
     doubt = ""
     for attempt in range(ATTEMPTS):
         table = open_table(root)
@@ -156,12 +161,22 @@ def drop_days(root: Place, runs: Mapping[str, Collection[str]]) -> None:
                 [], mode="overwrite", schema=table.schema(), partition_by=["day"],
                 partition_filters=[("day", "in", there)],
                 # Never rebased: what another run has published of the day meanwhile stays.
-                commit_properties=CommitProperties(max_commit_retries=0),
+                commit_properties=CommitProperties(custom_metadata=REMOVAL, max_commit_retries=0),
             )  # fmt: skip
         except (DeltaError, OSError) as error:
             _refuse_hopeless(root, error)
             time.sleep(random.uniform(0, 0.01 * (attempt + 1)))  # noqa: S311 - no secret, a pause
     raise NotYet(f"table {root.name}: {ATTEMPTS} commits failed; others are writing")
+
+
+def commit_schema(root: Place, schema: pa.Schema, note: Mapping[str, str]) -> None:
+    """Let a table have these columns, by a commit that brings no file and takes none."""
+    table = open_table(root)
+    table.create_write_transaction(
+        [], mode="overwrite", schema=Schema.from_arrow(schema), partition_by=["day"],
+        partition_filters=[("day", "=", NO_DAY)],
+        commit_properties=CommitProperties(custom_metadata=dict(note), max_commit_retries=0),
+    )  # fmt: skip
 
 
 def _doubt(error: Exception) -> str:
@@ -242,15 +257,14 @@ def _write(table: DeltaTable, root: Place, change: TableCommit, footers: Sequenc
 
 
 def _widened(table: DeltaTable, footers: Sequence[Footer]) -> Schema:
-    """The table's schema, and behind it the optional columns of some files that it has not yet.
+    """The table's schema; behind it the columns that some files have and it has not, all of them optional.
 
-    A commit with a wider schema carries new metadata: one that was begun beside it is refused, and looks
-    again.
+    So are those that it has and these files have not: both were checked before. A commit with another schema
+    carries new metadata: one that was begun beside it is refused, and looks again.
     """
     have = pa.schema(table.schema())
-    more = {f.name: f for footer in footers for f in plain_fields(footer.schema) if is_optional(f)}
-    new = [f for name, f in more.items() if name not in have.names]
-    return Schema.from_arrow(pa.schema([*have, *new])) if new else table.schema()
+    wider = evolved_schema(have, [f for footer in footers for f in plain_fields(footer.schema)])
+    return table.schema() if wider is have else Schema.from_arrow(wider)
 
 
 def _read_footer(root: Place, path: Place) -> Footer:
@@ -295,7 +309,7 @@ def _is_commit_of(root: Place, version: int, change: TableCommit) -> bool:
         text = (root / "_delta_log" / f"{version:020}.json").read_text()
     except OSError:
         return False
-    return f"{change.run_id}-" in text and '"txn"' in text
+    return change.run_id in text and '"txn"' in text
 
 
 def _version_of(table: DeltaTable, root: Place, change: TableCommit) -> int:
@@ -307,7 +321,8 @@ def _version_of(table: DeltaTable, root: Place, change: TableCommit) -> int:
     version = table.version()
     while version and _knows(root, version - 1, change):
         version -= 1
-    if change.run_id in {file.run_id for file in live_files_of(root, change.day, version)}:
+    there = {file.run_id for file in live_files_of(root, change.day, version)}
+    if change.run_id in there or not change.files:
         return version
     raise Superseded(  # the transaction is another run's, which began in the same millisecond
         f"table {root.name}: another run has published {change.day} under the number of run "

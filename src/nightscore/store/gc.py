@@ -9,6 +9,7 @@ collected can't be published any more, whoever comes back to it (`outcome.py`). 
 
 import datetime as dt
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from nightscore.store.run_folder import RunFolder, find_spilled, read_plan
 from nightscore.store.storage import Place
 
 GRACE_HOURS = 24.0
+RUN = re.compile(r"\d{8}T\d{6}-[0-9a-f]{8}-[0-9a-f]{6}")  # the name of a run, and of its files
 SPILLED = "temporary files of a process that is gone"
 FENCE_DAYS = 30  # what decided a run that left nothing else is kept for so long
 PUBLISHED = (
@@ -114,7 +116,7 @@ def _in_tables(
                 continue  # what lies elsewhere is not ours
             hidden = path.name.startswith((".", "_"))
             referenced = path in live or (not hidden and delta.file_run_id(path.name) in run_ids)
-            if not referenced and _is_old(path, before):
+            if not referenced and _is_old(path, before) and not _is_of_others(root, path):
                 removed = gone.get(root.name, {}).get(delta.file_run_id(path.name))
                 yield path, str(removed) if removed else "referenced by no receipt"
 
@@ -144,6 +146,11 @@ def _in_logs(workspace: Workspace, state: Pinned, before: float) -> Iterator[tup
             kept = [entry.versions[table] for entry in state.history if table in entry.versions]
             oldest = min(kept, default=delta.read_snapshot(root).version)
             yield from ((path, "tells of removed days alone") for path in outlived_log(root, oldest))
+
+
+def _is_of_others(root: Place, path: Place) -> bool:
+    """Whether another engine has committed a file, that a receipt may name by the table's version."""
+    return not RUN.fullmatch(delta.file_run_id(path.name)) and path in committed_files(root)
 
 
 def _tell_receipts(workspace: Workspace) -> None:

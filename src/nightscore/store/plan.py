@@ -179,7 +179,8 @@ class Plan:
     `as_reported` are the inputs whose days are read as they were first published, each with those of its days
     that were published again since (ISO 8601). `widened` says of inputs whose files are not alike which
     columns are read in a wider type than a file's, or as null; `snapshots` which snapshot is read of each
-    input that is a table of another engine. `parts` is there where the features SQL is run in parts.
+    input that is a table of another engine. `parts` is there where the features SQL is run in parts;
+    `foreign` says of tables that it publishes or reads how their heads differ from their receipts.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # of its parts, too: no plan of a later version
@@ -233,6 +234,7 @@ class Plan:
     reason: str = ""
     format: int = FORMAT
     parts: FeatureParts | None = None
+    foreign: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -247,8 +249,9 @@ class Plan:
     def to_json(self) -> str:
         """The plan as JSON text; `plan_from_json` reads it."""
         document = dataclasses.asdict(self)
-        if self.parts is None:  # so that a job without parts has the plans that it had
-            del document["parts"]
+        for name in ("parts", "foreign"):  # so that a job without them has the plans that it had
+            if not document[name]:
+                del document[name]
         return json.dumps(document, sort_keys=True)
 
 

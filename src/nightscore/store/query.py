@@ -1,6 +1,7 @@
 """One SELECT of a person, within limits: what `nightscore query` and the page in Airflow ask."""
 
 import contextlib
+import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import pyarrow as pa
 
 from nightscore.common import Broken
 from nightscore.store.engine import Engine, EngineResources
+from nightscore.store.lost import readable, refuse_lost
 from nightscore.store.sql_checks import single_select
 from nightscore.store.sql_mistakes import SqlMistakes
 from nightscore.store.views import View
@@ -66,12 +68,16 @@ def run_query(
 def _named_in(sql: str, views: Sequence[View]) -> list[View]:
     """The views that SQL may read: DuckDB takes 0.3 ms of CPU for each file that it is told of, asked or not.
 
-    All of them where the SQL may ask what there is.
+    All of them that can be read where the SQL may ask what there is.
+
+    Raises:
+        Broken: one that the SQL names can't be read; says why.
     """
     text = sql.lower()
-    if any(word in text for word in LISTING):
-        return list(views)
-    return [view for view in views if view.name.lower() in text]
+    named = [view for view in views if view.name.lower() in text]
+    refuse_lost(view for view in named if re.search(rf"(?<!\w){re.escape(view.name.lower())}(?!\w)", text))
+    asked = views if any(word in text for word in LISTING) else named
+    return readable(asked)
 
 
 @contextlib.contextmanager

@@ -250,6 +250,28 @@ class Release(Part):
     at: dt.datetime
 
 
+class Accepted(Part):
+    """That a day of a `table` was taken as another engine had left it: by whom, when and why.
+
+    `of` is the run that published it before, "" where no receipt named the day; `was` says what differed,
+    `commits` are the other engine's. Its files are the other engine's, too, and so are the runs in its rows.
+    """
+
+    table: str
+    of: str
+    was: str
+    by: str
+    because: str
+    at: dt.datetime
+    commits: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return (
+            f"{self.table} as it was left ({self.was}; {'; '.join(self.commits)}), by {self.by} at "
+            f"{self.at:%Y-%m-%d %H:%M} UTC: {self.because}"
+        )
+
+
 class TableChange(Part):
     """How a restated table differs from the one that it replaces.
 
@@ -293,7 +315,9 @@ class Receipt(Part):
     those whose files were not alike, with the columns that were read in a wider type, or as null;
     `snapshots` which snapshot was read of each table of another engine. `sql` is
     `approximate` where the job says that its bytes may depend on memory, threads and the layout of files.
-    `parts` is there where the features SQL was run in parts, and is not written where not.
+    `parts` is there where the features SQL was run in parts, `accepted` where a person took a table as
+    another engine had left it, `foreign` where a table of the run, or one that it read, was not as its
+    receipts say when it began (table -> what differed). These three are not written where they are not there.
     """
 
     job: str
@@ -330,6 +354,8 @@ class Receipt(Part):
     known_at: str = ""
     sql: str = ""
     restatement: Restatement | None = None
+    accepted: Accepted | None = None
+    foreign: Mapping[str, tuple[str, ...]] = {}
     reason: str = ""
     preview: tuple[Mapping[str, Any], ...] = ()
     run_number: int = 0
@@ -351,10 +377,15 @@ class Receipt(Part):
         return document
 
     @model_serializer(mode="wrap")
-    def _without_parts(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_what_is_not_there(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
         document: dict[str, Any] = whole(self)
-        if self.parts is None:  # so that a job without parts has the receipts that it had
-            document.pop("parts", None)
+        for name in (
+            "parts",
+            "accepted",
+            "foreign",
+        ):  # so that a job without them has the receipts that it had
+            if not getattr(self, name):
+                document.pop(name, None)
         return document
 
     def to_json(self, indent: int | None = None) -> str:

@@ -75,6 +75,15 @@ class CatalogEntry:
                 raise ValueError(f"its {name} is {found!r}, and the log of the table says {value!r}")
         return receipt
 
+    def has_of_others(self, table: str, files: int) -> bool:
+        """Whether so many files are its day's though they are not named by its run, by the receipt itself.
+
+        So it is where another engine's were accepted, and where the day has none any more. Errors as those of
+        `read_receipt`.
+        """
+        receipt = self.read_receipt()
+        return receipt.tables[table].files == files and (receipt.accepted is not None or not files)
+
     def read_receipt_or_reason(self) -> Receipt:
         """The whole receipt; where it can't be read, one of status `unreadable` with the reason.
 

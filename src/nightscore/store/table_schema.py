@@ -1,10 +1,13 @@
 """Columns of a table: which types it can hold, the partition column, and columns that files may lack."""
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 from nightscore.common import Broken
 
 OPTIONAL = {b"nightscore.optional": b"true"}  # the mark of a column that files may lack
+DIGITS = {8: 3, 16: 5, 32: 10, 64: 19}  # of the integers of so many bits
 WIDENED = {
     pa.uint8(): pa.int16(),
     pa.uint16(): pa.int32(),
@@ -38,9 +41,35 @@ def is_optional(column: pa.Field) -> bool:
     return OPTIONAL.items() <= (column.metadata or {}).items()
 
 
+def is_wider(wide: pa.DataType, narrow: pa.DataType) -> bool:
+    """Whether a type holds each value of another as it is: `int64` those of `int32`, `double` of `float`."""
+    if pa.types.is_integer(narrow):
+        bits: int = narrow.bit_width
+        if pa.types.is_decimal(wide):
+            return bool(wide.precision - wide.scale >= DIGITS[bits])
+        whole = {pa.float32(): 24, pa.float64(): 53}.get(wide, 0)
+        return bool(bits < whole or (pa.types.is_integer(wide) and bits < wide.bit_width))
+    if pa.types.is_decimal(narrow) and pa.types.is_decimal(wide):
+        whole = narrow.precision - narrow.scale
+        return bool(wide.scale >= narrow.scale and wide.precision - wide.scale >= whole)
+    return bool(narrow == pa.float32() and wide == pa.float64())
+
+
 def plain_fields(schema: pa.Schema) -> list[pa.Field]:
     """Its fields, nullable, and without marks but ours."""
     return [pa.field(f.name, f.type, metadata=OPTIONAL if is_optional(f) else None) for f in schema]
+
+
+def evolved_schema(have: pa.Schema, files: Sequence[pa.Field]) -> pa.Schema:
+    """A table's columns once it has files with some others: what not all files have is optional."""
+    given = {field.name: field for field in files}
+    kept = [
+        field if not given or field.name in (*given, "day") else optional_field(field.name, field.type)
+        for field in have
+    ]
+    new = [optional_field(name, f.type) for name, f in given.items() if name not in have.names]
+    same = not new and all(is_optional(a) == is_optional(b) for a, b in zip(kept, have, strict=True))
+    return have if same else pa.schema([*kept, *new])
 
 
 def with_day(schema: pa.Schema) -> pa.Schema:

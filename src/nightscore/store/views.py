@@ -62,6 +62,7 @@ class View:
     Where files have not all columns alike, `by_name` gives null for those that one lacks, or `by_file` says
     file by file what is read of it.
     In files of ours, `stored`, a DECIMAL(38, 0) is the HUGEINT that it was before it was stored.
+    `problem` says why it can't be read, and has no files: whoever reads another is not concerned.
     """
 
     name: str
@@ -77,6 +78,7 @@ class View:
     text: TextColumns | None = None
     stored: bool = False
     by_file: Mapping[Path, FileColumns] = field(default_factory=dict)
+    problem: str = ""
 
 
 def from_sql(view: View) -> str:

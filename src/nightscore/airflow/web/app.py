@@ -1,5 +1,6 @@
 """The page's routes. All of them are on one router, which asks Airflow who the user is."""
 
+import datetime as dt
 from typing import Annotated, Any
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
@@ -13,7 +14,7 @@ from nightscore.airflow.web import dag_runs, query, reports
 from nightscore.airflow.web.access import Sight, SightDep, check_same_origin
 from nightscore.airflow.web.html import page
 from nightscore.common import Broken, NightscoreError, NotYet
-from nightscore.store import CatalogEntry, quote_identifier
+from nightscore.store import CatalogEntry, LiveFile, compare_heads, quote_identifier
 
 DAYS = 60  # of a job, on its page
 FIRST_ROWS = 10  # of a table, on its page
@@ -101,8 +102,17 @@ def run_report(request: Request, sight: SightDep, dag_id: str, run_id: str) -> R
 def tables(request: Request, sight: SightDep) -> Response:
     """Every published table that the user may read."""
     state = sight.state
-    published = [(name, state.publisher(name), state.files(name)) for name in state.tables()]
-    return page(request, "tables", tables=published)
+    published = [(name, state.publisher(name), *_files(sight, name)) for name in state.tables()]
+    foreign = [str(one) for one in compare_heads(state, state.tables()) if not one.gone]
+    return page(request, "tables", tables=published, foreign=foreign)
+
+
+def _files(sight: Sight, table: str) -> tuple[list[LiveFile], str]:
+    """The files of a table, and what is wrong with them, if anything is: others are shown all the same."""
+    try:
+        return sight.state.files(table), ""
+    except Broken as error:
+        return [], str(error)
 
 
 @router.get("/tables/{table}")
@@ -112,11 +122,12 @@ def one_table(request: Request, sight: SightDep, table: str) -> Response:
         raise HTTPException(404, f"There is no table {table!r} that you may read.")
     [view] = [view for view in sight.state.views() if view.name == table]
     files = sight.state.files(table)
+    day = files[-1].day if files else dt.date.today().isoformat()
     columns, _ = query.query_first_rows(
         f"SELECT column_name, column_type FROM (DESCRIBE {quote_identifier(table)})", [view]
     )
     rows, _ = query.query_first_rows(f"SELECT * FROM {quote_identifier(table)} LIMIT {FIRST_ROWS}", [view])
-    sql = SQL.format(table=quote_identifier(table) if not table.isidentifier() else table, day=files[-1].day)
+    sql = SQL.format(table=quote_identifier(table) if not table.isidentifier() else table, day=day)
     return page(
         request, "table", title=table, files=files, columns=columns.to_pylist(), rows=rows, sql=sql,
     )  # fmt: skip

@@ -13,7 +13,7 @@ from typing import IO, Any
 import pyarrow as pa
 
 from nightscore.common import Broken, NightscoreError, NotYet
-from nightscore.store import EngineResources, QueryLimits, View, run_query
+from nightscore.store import Among, EngineResources, QueryLimits, View, run_query
 
 MISTAKE, LATER = 65, 75  # EX_DATAERR, EX_TEMPFAIL
 OVERHEAD = 1_000_000_000  # bytes of the interpreter, its libraries and their threads' stacks
@@ -40,10 +40,7 @@ def _report(question: dict[str, Any], out: IO[bytes]) -> None:
 
 def _query(question: dict[str, Any], out: IO[bytes]) -> None:
     _confine(question)
-    views = [
-        View(view["name"], tuple(map(Path, view["files"])), view["partition"], view["columns"])
-        for view in question["views"]
-    ]
+    views = [_view(view) for view in question["views"]]
     memory, limits = question["memory"], QueryLimits(**question["limits"])
     resources = EngineResources(question["threads"], memory, Path(question["folder"]), question["spill"])
     if question["form"] == "csv":
@@ -52,6 +49,12 @@ def _query(question: dict[str, Any], out: IO[bytes]) -> None:
     rows = run_query(question["sql"], views, resources, limits=limits)
     with pa.ipc.new_stream(out, rows.schema) as writer:
         writer.write_table(rows)
+
+
+def _view(asked: dict[str, Any]) -> View:
+    same = {name: asked[name] for name in ("name", "partition", "columns", "by_name", "problem")}
+    among = Among(asked["among"]["column"], tuple(asked["among"]["values"])) if asked["among"] else None
+    return View(files=tuple(map(Path, asked["files"])), among=among, **same)
 
 
 def _confine(question: dict[str, Any]) -> None:

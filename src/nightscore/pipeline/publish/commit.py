@@ -97,6 +97,7 @@ def publish_tables(
     run = run_folder.folder_of_plan(workspace, plan)
     files = {table: _link(workspace, plan, table, table_files) for table, table_files in staged.items()}
     report("link", len(files), len(files))
+    files |= {table: [] for table in receipt.tables if table not in files}  # whose day ends
     rows = [read_staged(run.decided(RESTATED_ROWS))] if receipt.restatement else []
     appended = {RESTATED_ROWS: _link(workspace, plan, RESTATED_ROWS, rows)} if rows else {}
     publication = Publication(
@@ -176,7 +177,7 @@ def _complete(
     now = dt.datetime.now(dt.UTC)
     _commit_restatement(workspace, publication, report)
     receipt = publication.receipt.model_copy(update={"tables": results, "published_at": now})
-    receipt = _commit_receipt(workspace, receipt)
+    receipt = commit_receipt(workspace, receipt)
     report(f"commit {RECEIPTS}", 1, 1)
     run_folder.record(run.receipt, receipt.to_json(indent=2))
     report("receipt", 1, 1)
@@ -237,7 +238,7 @@ def _commit_restatement(workspace: Workspace, publication: Publication, report: 
         report(f"commit {RESTATEMENTS}", 1, 1)
 
 
-def _commit_receipt(workspace: Workspace, receipt: Receipt) -> Receipt:
+def commit_receipt(workspace: Workspace, receipt: Receipt) -> Receipt:
     """Commit the receipt's row; returns the receipt as it is in the table."""
     row = _row(receipt)
     version = _append(workspace, RECEIPTS, receipt, row, told_row(row))

@@ -15,6 +15,7 @@ from nightscore.pipeline.audits.run import audited, failures, run_audits
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.publish.closing import stage_restatement
 from nightscore.pipeline.publish.commit import publish_tables
+from nightscore.pipeline.publish.ended import with_ended
 from nightscore.pipeline.publish.full_rows import stage_full_rows
 from nightscore.pipeline.publish.hold import Held, hold_day
 from nightscore.pipeline.publish.piece_proof import Proven, read_proofs
@@ -111,7 +112,7 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: ProgressCa
         **_said_of_sql(job),
     }
     receipt = receipt.model_copy(update=beside)
-    receipt = stage_restatement(day, tables, receipt)
+    receipt = with_ended(job, stage_restatement(day, tables, receipt))
     if failed := failures(job, audits):
         hold_day(job.workspace, plan, tables, receipt)
         raise Held(job.name, plan.day, failed)

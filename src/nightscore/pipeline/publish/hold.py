@@ -126,7 +126,8 @@ def _staged(workspace: Workspace, waiting: HeldDay) -> dict[str, list[StagedFile
     for table, staged in files.items():
         if staged:
             schema = pq.read_schema(storage.place_of(workspace, staged[0].path).local())
-            delta.check_table_schema(storage.tables(workspace) / table, schema)
+            root = storage.tables(workspace) / table
+            delta.check_table_schema(root, schema, evolve=True, job=waiting.receipt.job)
     return files
 
 

@@ -41,7 +41,7 @@ def read_unchanged_receipt(job: Job, plan: Plan) -> Receipt:
     receipt = catalog.read_catalog(job.workspace).read_receipt(job.name, dt.date.fromisoformat(plan.day))
     if receipt is None or receipt.run_id != plan.run_id:
         raise NotYet(f"job {job.name}: {plan.day} was published by another run in this moment; run it again")
-    return receipt.model_copy(update={"status": "unchanged"})
+    return receipt.model_copy(update={"status": "unchanged", "foreign": plan.foreign})
 
 
 def skipped_receipt(plan: Plan) -> Receipt:
@@ -95,6 +95,7 @@ def build_receipt(
         as_reported=plan.as_reported,
         widened=plan.widened,
         snapshots=plan.snapshots,
+        foreign=plan.foreign,
         replayed=_replayed(plan, before) if before else None,
         params=plan.params,
         closed=plan.closes,
