@@ -11,7 +11,7 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 import nightscore
-from nightscore.cli import approve, evaluate, history, maintain, published, run
+from nightscore.cli import approve, deliver, evaluate, history, maintain, published, run
 from nightscore.cli.options import Misuse, chosen
 from nightscore.cli.output import open_streams, print_document, print_error
 from nightscore.common import (
@@ -31,6 +31,8 @@ ACTS = (
     "release",
     "discard",
     "replay-rejects",
+    "redeliver",
+    "withdraw",
     "promote",
     "bakeoff",
     "gc",
@@ -67,7 +69,8 @@ for command in (
     run.jobs, run.check, run.plan, run.run, run.backfill, published.tables, published.query,
     published.receipts, published.report, published.dossier, published.verify, published.why,
     approve.held, approve.release, approve.discard, approve.hand_over, approve.rejects,
-    approve.replay_rejects, evaluate.bakeoff, evaluate.judge, evaluate.promote, history.late,
+    approve.replay_rejects, deliver.deliveries, deliver.redeliver, deliver.withdraw,
+    evaluate.bakeoff, evaluate.judge, evaluate.promote, history.late,
     history.recheck, history.diff, maintain.doctor, maintain.gc, maintain.hardware,
 ):  # fmt: skip
     app.command(command, help=paragraphs(command.__doc__))
