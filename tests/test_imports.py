@@ -146,7 +146,7 @@ def test_the_version_is_read_when_it_is_asked_for() -> None:
 
 
 SOURCE = Path(nightscore.__file__).parent
-ROOMS = ("common", "scorers", "job", "store", "pipeline", "review", "evaluation")
+ROOMS = ("common", "scorers", "job", "store", "delivery", "pipeline", "review", "evaluation")
 
 
 def imported(file: Path) -> set[tuple[str, str]]:

@@ -32,6 +32,11 @@ ELSEWHERE = {
     "evaluation/recipes/graph.py": ({"onnx.save"}, "a model on its way through a tool, in that folder"),
     "evaluation/recipes/quantize.py": ({"onnx.save"}, "a model on its way through a tool, in that folder"),
     "review/export.py": ({"write_table", "write_csv"}, "a query's result, to standard output"),
+    "delivery/formats.py": (
+        {"open", "ParquetWriter"},
+        "a file in a folder of the system's, to be put in a root",
+    ),
+    "delivery/postgres_types.py": ({"write_csv"}, "rows as CSV in memory, on their way to a server"),
     "airflow/local.py": ({"mkdir"}, "the home of Airflow on this machine"),
     "airflow/standalone.py": ({"open", "fcntl", "truncate"}, "log and lock in that home"),
     "airflow/web/query.py": ({"tempfile"}, "a folder of the system's, where a person's query spills"),

@@ -197,10 +197,13 @@ class PublishDay(Step):
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Publish the day."""
+        from nightscore.pipeline import send_on
         from nightscore.review import text
 
-        with errors():
-            receipt = self.publish(self.read(), self.pull_plan(context), context)
+        with errors(), connected():
+            job = self.read()
+            receipt = self.publish(job, self.pull_plan(context), context)
+            send_on(job, receipt, Progress(context))  # what fails is tried again, and nothing scored again
         text.print_receipt(receipt)
         document = receipt.model_dump(mode="json", by_alias=True, exclude={"inputs"})
         if receipt.status in ("preview", "skipped"):
@@ -257,6 +260,16 @@ class Progress:
         self._next = time.monotonic() + QUIET_SECONDS
         with contextlib.suppress(Exception):  # a night does not fail because nobody could be told of it
             self._store.set("progress", {"stage": stage, "done": done, "total": total})
+
+
+@contextlib.contextmanager
+def connected() -> Iterator[None]:
+    """A context in which deliveries find Airflow's connections by their ids."""
+    from nightscore.airflow.connections import address_of
+    from nightscore.delivery import connections_from
+
+    with connections_from(address_of):
+        yield
 
 
 @contextlib.contextmanager

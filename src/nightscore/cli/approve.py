@@ -62,12 +62,15 @@ def release(job: JobName, /, *, day: HeldDay, by: By, because: Because, json: As
     The receipt keeps the audits that have not passed, and says who released the day and why.
     """
     from nightscore.common import show_progress
-    from nightscore.pipeline import hold
+    from nightscore.job import load
+    from nightscore.pipeline import hold, send_on
 
+    workspace = open_chosen_workspace()
     with show_progress() as report:
         receipt = hold.release_day(
-            open_chosen_workspace(), job, parse_day_option(day), by=by, because=because, report=report
+            workspace, job, parse_day_option(day), by=by, because=because, report=report
         )
+        send_on(load(job, workspace), receipt, report)
     return _print_published(receipt, json)
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 import nightscore
-from nightscore.cli import approve, evaluate, history, maintain, published, run
+from nightscore.cli import approve, deliver, evaluate, history, maintain, published, run
 from nightscore.cli.options import Misuse, chosen
 from nightscore.cli.output import open_streams, print_document, print_error
 from nightscore.common import (
@@ -33,6 +33,8 @@ ACTS = (
     "replay-rejects",
     "repair",
     "evolve",
+    "redeliver",
+    "withdraw",
     "promote",
     "bakeoff",
     "gc",
@@ -71,10 +73,9 @@ for command in (
     run.jobs, run.check, run.plan, run.run, run.backfill, published.tables, published.query,
     published.receipts, published.report, published.dossier, published.verify, published.why,
     approve.held, approve.release, approve.discard, approve.hand_over, approve.repair, approve.evolve,
-    approve.rejects,
-    approve.replay_rejects, evaluate.bakeoff, evaluate.judge, evaluate.promote, history.late,
-    history.recheck, history.diff, maintain.drop_table, maintain.drop_job, maintain.doctor, maintain.gc,
-    maintain.hardware,
+    approve.rejects, approve.replay_rejects, deliver.deliveries, deliver.redeliver, deliver.withdraw,
+    evaluate.bakeoff, evaluate.judge, evaluate.promote, history.late, history.recheck, history.diff,
+    maintain.drop_table, maintain.drop_job, maintain.doctor, maintain.gc, maintain.hardware,
 ):  # fmt: skip
     app.command(command, help=paragraphs(command.__doc__))
 app.command(run.score, help=paragraphs(run.score.__doc__), show=False)  # between machines, for no person

@@ -16,6 +16,7 @@ from .files import is_data_path as is_data_path
 from .files import link_or_copy as link_or_copy
 from .files import list_paths as list_paths
 from .files import remove_path as remove_path
+from .files import replace_by_copy as replace_by_copy
 from .files import replace_bytes as replace_bytes
 from .files import replace_text as replace_text
 from .files import room_for as room_for

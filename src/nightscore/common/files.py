@@ -56,6 +56,20 @@ def replace_bytes(path: Path, data: bytes) -> None:
         sync(path.parent)
 
 
+def replace_by_copy(path: Path, source: Path) -> None:
+    """A copy of a file as the file `path`, complete and durable, instead of what may be there.
+
+    Raises:
+        NotYet: the disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _temporary(path) as temporary, room_for(path):
+        shutil.copyfile(source, temporary)
+        sync(temporary)
+        temporary.replace(path)
+        sync(path.parent)
+
+
 def link_or_copy(source: Path, target: Path) -> None:
     """A second name for a file, or a copy where the file system has no hard links.
 

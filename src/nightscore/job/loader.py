@@ -100,6 +100,7 @@ class Job:
             "on_schema_change": True,  # other columns come of the job, which is another then
             "budget": True,  # it changes nothing but which variant a bake-off takes, and that is a cause
             "judge": True,
+            "deliver": True,  # what is sent on is what is published, whoever gets it
             "params": True,
             "scoring": {"tasks", "tolerance"},
             # Without an override nothing is published; with it, what was published before it was asked for.

@@ -2,13 +2,14 @@
 
 import difflib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from nightscore.common import LineNumbers, Path_, clipped
 from nightscore.job import audits, inputs, schedule
 from nightscore.job.accuracy_budget import AccuracyBudget
+from nightscore.job.deliver import Delivery
 from nightscore.job.features import Features
 from nightscore.job.model import Judge, Model
 from nightscore.job.params import Param
@@ -25,6 +26,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "limits": Limits,
     "params": Param,
     "budget": AccuracyBudget,
+    "deliver": Delivery,
 }
 KINDS: dict[str, Mapping[str, type[Any]]] = {  # models all, but for the word `none`
     "schedule": schedule.KINDS,
@@ -107,6 +109,7 @@ def _model_at(loc: Path_) -> type[BaseModel]:
     model = KINDS[top][str(loc[TAGS[top]])] if top in KINDS else PARTS[top]
     for part in loc[TAGS.get(top, 0) + 1 :]:
         info = model.model_fields.get(str(part))
-        if info and isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            model = info.annotation
+        for kind in (info.annotation, *get_args(info.annotation)) if info else ():
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                model = kind
     return model

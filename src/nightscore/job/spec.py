@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, model
 from nightscore.common import Size
 from nightscore.job.accuracy_budget import AccuracyBudget
 from nightscore.job.audits import SCORES, Audit, Known
+from nightscore.job.deliver import Delivery, check_deliveries
 from nightscore.job.features import Features, read_features_word
 from nightscore.job.fields import Column, Misplaced, Name, Number, SqlFile, StrictModel, Text
 from nightscore.job.inputs import Input, PathInput, TableInput
@@ -167,6 +168,9 @@ class JobSpec(StrictModel):
         BeforeValidator(read_retain_word, json_schema_input_type=Retain | str | None),
         Field(description="how long what is published is kept, such as 90 days; default: for ever"),
     ] = None
+    deliver: Annotated[
+        list[Delivery], Field(description="where a published day goes onward; no cause of any row")
+    ] = []
 
     @property
     def scores_table(self) -> str:
@@ -240,7 +244,18 @@ class JobSpec(StrictModel):
         self._check_judge()
         self._check_decision_columns()
         self._check_retain()
+        self._check_deliver()
         return self
+
+    def _check_deliver(self) -> None:
+        try:
+            check_deliveries(self.deliver, self.tables)
+        except Misplaced as error:
+            raise Misplaced(("deliver", *error.at), str(error)) from error
+
+    def delivered_table(self, delivery: Delivery) -> str:
+        """The table that a delivery is of: by default the job's first decision, else its scores."""
+        return delivery.from_ or next(iter(self.decide), self.scores_table)
 
     def _check_no_model(self) -> None:
         for at in OF_A_MODEL if self.model.is_none else ():

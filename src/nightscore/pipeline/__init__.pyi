@@ -11,6 +11,7 @@ from .executors import InOrder as InOrder
 from .executors import Threads as Threads
 from .executors import run as run
 from .executors import score_planned as score_planned
+from .onward import send_on as send_on
 from .prepare import begin as begin
 from .prepare import streamed_files as streamed_files
 from .prepare import trial_plan as trial_plan

@@ -16,6 +16,7 @@ import pyarrow as pa
 from nightscore.common import Broken, NightscoreError, NotYet, ProgressCallback, RowCounter, as_day, silent
 from nightscore.job import Job
 from nightscore.pipeline.context import read_others_plan
+from nightscore.pipeline.onward import send_on
 from nightscore.pipeline.parts import parts_at_once, room_for, stage_part
 from nightscore.pipeline.prepare import Choose, parts_in_order
 from nightscore.pipeline.publish.receipt_builder import skipped_receipt
@@ -177,14 +178,17 @@ def run(
     Raises:
         Broken: (permanent) trying again won't help. Nothing is published. `Closed`: the day is closed, and
             its causes differ now.
-        NotYet: (retryable) try again later. Nothing is published.
+        NotYet: (retryable) try again later. Nothing is published. Of `Undelivered` and of
+            `Undeliverable`, a Broken, it is published, and not delivered everywhere.
     """
     _check_arguments(job, request, executor)
     choose = chooser(executor, report)
     parts = executor.map_parts if isinstance(executor, PartsExecutor) else None
     asked = request.but(**options)
     plan = plan_day(job, as_day(day), asked, report, choose=choose, map_parts=parts)
-    return publish_day(job, plan, executor.map(job, plan, plan.pieces, report), report)
+    receipt = publish_day(job, plan, executor.map(job, plan, plan.pieces, report), report)
+    send_on(job, receipt, report)
+    return receipt
 
 
 def _check_arguments(job: Job, request: RunRequest, executor: Executor) -> None:

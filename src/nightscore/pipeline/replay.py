@@ -18,6 +18,7 @@ from nightscore.job import Job
 from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.executors import LOCAL_THREADS, Executor, chooser
+from nightscore.pipeline.onward import send_on
 from nightscore.pipeline.prepare import Choose, begin, streamed_files
 from nightscore.pipeline.read import inputs
 from nightscore.pipeline.request import RunRequest
@@ -72,7 +73,9 @@ def replay_rejects(
         raise Broken(f"job {job.name}: {moment} is not published, so there is nothing to replay")
     if not before.rows.rejected:
         raise Broken(f"job {job.name}: {moment} was published without a reject; there is nothing to replay")
-    return _Replay(job, state, entry, before, chooser(executor, report)).publish(executor, report)
+    receipt = _Replay(job, state, entry, before, chooser(executor, report)).publish(executor, report)
+    send_on(job, receipt, report)
+    return receipt
 
 
 class _Replay:

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from nightscore.common import ProgressCallback, Stopwatch, as_day, silent, thread_seconds
+from nightscore.delivery import check_deliveries
 from nightscore.job import Job
 from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day
@@ -300,7 +301,9 @@ def check_job(job: Job) -> str:
         f"; challenger {rival.path} can't be used: {rival.refused}" for rival in rivals if rival.refused
     )
     made = f"{len(bound.features)} feature columns{_in_parts(job)}"
-    return f"ok: {made}; publishes {', '.join(bound.stored)}{useless}"
+    sent = check_deliveries(job, bound.stored) if job.spec.deliver else []
+    onward = f"; delivers to {', '.join(sent)}" if sent else ""
+    return f"ok: {made}; publishes {', '.join(bound.stored)}{onward}{useless}"
 
 
 def _latest(job: Job, opened: OpenModel) -> tuple[Day, Plan]:

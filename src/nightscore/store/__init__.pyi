@@ -5,6 +5,7 @@ from . import delta_input as delta_input
 from . import delta_repair as delta_repair
 from . import heads as heads
 from . import iceberg_input as iceberg_input
+from . import outgoing as outgoing
 from . import owners as owners
 from . import removals as removals
 from . import run_folder as run_folder
@@ -32,6 +33,14 @@ from .column_stats import compute_table_proof as compute_table_proof
 from .column_stats import proof_differences as proof_differences
 from .column_stats import tally_file as tally_file
 from .copying import copy_data as copy_data
+from .deliveries import DeliveryRecord as DeliveryRecord
+from .deliveries import deliveries_of_run as deliveries_of_run
+from .deliveries import deliveries_of_table as deliveries_of_table
+from .deliveries import delivering as delivering
+from .deliveries import list_deliveries as list_deliveries
+from .deliveries import newest_delivery as newest_delivery
+from .deliveries import record_delivery as record_delivery
+from .deliveries import settings_digest as settings_digest
 from .diagnosis import Diagnosis as Diagnosis
 from .diagnosis import RootState as RootState
 from .diagnosis import diagnose as diagnose

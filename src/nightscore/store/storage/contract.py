@@ -51,6 +51,12 @@ class Storage(Protocol):
     def replace(self, key: str, data: bytes) -> None:
         """Write what nobody decides by, whole and durable, instead of what may be there."""
 
+    def put(self, key: str, file: Path) -> None:
+        """Have a file's bytes under a key, whole and durable, at once instead of what may be there.
+
+        Only for what lies elsewhere than below `data/`, where nothing is written twice.
+        """
+
     def save(self, key: str) -> AbstractContextManager[Path]:
         """A context that gives a local path: what was written there is the data `key` at the end, durably.
 

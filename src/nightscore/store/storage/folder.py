@@ -18,6 +18,7 @@ from nightscore.common import (
     link_or_copy,
     list_paths,
     remove_path,
+    replace_by_copy,
     replace_bytes,
     sync,
     write_once,
@@ -58,6 +59,9 @@ class Folder:
 
     def replace(self, key: str, data: bytes) -> None:
         replace_bytes(self._path(key), data)
+
+    def put(self, key: str, file: Path) -> None:
+        replace_by_copy(self._path(key), file)
 
     def save(self, key: str) -> contextlib.AbstractContextManager[Path]:
         return write_once(self._path(key))

@@ -100,6 +100,9 @@ class Objects:
     def replace(self, key: str, data: bytes) -> None:
         self._ask.again(key, lambda: obstore.put(self._store, self._ask.name(key), data))
 
+    def put(self, key: str, file: Path) -> None:
+        self._ask.again(key, lambda: obstore.put(self._store, self._ask.name(key), file))
+
     @contextlib.contextmanager
     def save(self, key: str) -> Iterator[Path]:
         target = self._mirror.path(self._ask.name(key))

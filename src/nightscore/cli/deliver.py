@@ -1,0 +1,80 @@
+"""Commands about deliveries: what went where, once more, and back."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from nightscore.cli.options import AsJson, JobName, PublishedDay, open_chosen_workspace, parse_day_option
+from nightscore.cli.output import print_json, say
+
+To = Annotated[str | None, Parameter(help="One delivery, by its name; default: all of the job.")]
+
+
+def deliveries(
+    job: Annotated[str | None, Parameter(help="One job; default: all.")] = None, /, *,
+    day: Annotated[str | None, Parameter(help="One day, YYYY-MM-DD.")] = None, json: AsJson = False,
+) -> int:  # fmt: skip
+    """List what was delivered where: each record, with the rows that were counted at the target.
+
+    A day of a job is delivered after it is published, to every target that `deliver` in job.yaml names. What
+    could not be delivered is not listed: the next run of the day delivers it, and so does `redeliver`.
+    """
+    from nightscore.store import list_deliveries
+
+    only_day = parse_day_option(day).isoformat() if day else None
+    found = list_deliveries(open_chosen_workspace(), job, only_day)
+    if json:
+        print_json([one.model_dump(mode="json") for one in found])
+        return 0
+    for one in found:
+        say(f"{one.job} {one.day}  {one.delivery}: {one.status}  {one}")
+    if not found:
+        say("nothing is delivered")
+    return 0
+
+
+def redeliver(job: JobName, /, *, day: PublishedDay, to: To = None, json: AsJson = False) -> int:
+    """Deliver a published day again, whatever is recorded: also what was skipped as late, or withdrawn.
+
+    Nothing is scored: what is sent is what the day's receipt names. At the target it takes the place of what
+    is there of the day, whole.
+    """
+    from nightscore.common import show_progress
+    from nightscore.delivery import deliver_day
+    from nightscore.job import load
+
+    with show_progress() as report:
+        loaded = load(job, open_chosen_workspace())
+        records = deliver_day(loaded, parse_day_option(day), report, to=to, again=True)
+    if json:
+        print_json([one.model_dump(mode="json") for one in records])
+        return 0
+    for one in records:
+        say(f"{one.job} {one.day}  {one.delivery}: {one.status}  {one}")
+    if not records:
+        say(f"{job} {day}: nothing of it is published, or the job has no deliver")
+    return 0
+
+
+def withdraw(
+    job: JobName, /, *, day: PublishedDay,
+    to: Annotated[str, Parameter(help="The delivery, by its name.")],
+    by: Annotated[str, Parameter(help="Who decides; it goes into the record.")],
+    because: Annotated[str, Parameter(help="Why; it goes into the record.")],
+    json: AsJson = False,
+) -> int:  # fmt: skip
+    """Take a delivered day away from its target; an earlier run of the day that was there stands again.
+
+    The published table stays as it is. No run delivers the same run there again; a run that publishes the day
+    anew does, and so does `redeliver`.
+    """
+    from nightscore.delivery import withdraw_day
+    from nightscore.job import load
+
+    loaded = load(job, open_chosen_workspace())
+    record = withdraw_day(loaded, parse_day_option(day), to=to, by=by, because=because)
+    if json:
+        print_json(record.model_dump(mode="json"))
+    else:
+        say(f"{record.job} {record.day}  {record.delivery}: {record.status}  {record}")
+    return 0

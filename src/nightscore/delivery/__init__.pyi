@@ -1,0 +1,10 @@
+from .connections import connections_from as connections_from
+from .contract import Channel as Channel
+from .contract import OpenChannel as OpenChannel
+from .contract import Parcel as Parcel
+from .contract import Sent as Sent
+from .send import Undeliverable as Undeliverable
+from .send import Undelivered as Undelivered
+from .send import check_deliveries as check_deliveries
+from .send import deliver_day as deliver_day
+from .send import withdraw_day as withdraw_day

@@ -1,0 +1,55 @@
+"""Connections by name: what they are set to stands in the environment, or in Airflow, and nowhere else."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from nightscore.common import Broken
+
+VARIABLE = "NIGHTSCORE_CONNECTION_"
+LookUp = Callable[[str], str | None]
+_beside: ContextVar[LookUp | None] = ContextVar("beside", default=None)
+
+
+def variable_of(name: str) -> str:
+    """The environment variable that sets a connection."""
+    return VARIABLE + name.upper().replace("-", "_")
+
+
+def is_known(name: str) -> bool:
+    """Whether a connection is set here."""
+    return _find(name) is not None
+
+
+def address_of(name: str) -> str:
+    """What a connection is set to. It is a secret: it stands in no message, record or page.
+
+    Raises:
+        Broken: nothing is.
+    """
+    found = _find(name)
+    if found is None:
+        raise Broken(
+            f"connection {name} is not set: set {variable_of(name)}=postgresql://…, or in Airflow the "
+            f"connection {name!r}; never in job.yaml"
+        )
+    return found
+
+
+@contextmanager
+def connections_from(look_up: LookUp) -> Iterator[None]:
+    """A context in which connections that the environment has not are looked up elsewhere, too."""
+    token = _beside.set(look_up)
+    try:
+        yield
+    finally:
+        _beside.reset(token)
+
+
+def _find(name: str) -> str | None:
+    set_to = os.environ.get(variable_of(name))
+    if set_to:
+        return set_to
+    look_up = _beside.get()
+    return look_up(name) if look_up else None
