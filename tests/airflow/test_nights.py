@@ -344,3 +344,18 @@ def test_a_job_without_a_model_is_published_as_the_loop_does(
     expected = run(load("mini", two), DAYS[0])
     assert receipt(done)["key_hash"]["out"] == expected.key_hash.out and receipt(done)["model"] is None
     assert published(one) == published(two) and len(published(one)) == 4
+
+
+def test_a_delivery_that_fails_is_tried_again_and_scores_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The publish task has a second try, which delivers; the pieces were scored once."""
+    text = JOB + 'deliver:\n  - {files: {root: crm, path: "{day}.csv", format: csv}}\n'
+    root = make_workspace(tmp_path, 100, text)
+    (root / "workspace.yaml").write_text("roots: {crm: {at: crm, write: true}}\n")
+    calls = fail_first(monkeypatch, "nightscore.delivery.files", "write_file")
+    done = night(root, "delivered", day=DAYS[0])
+    publish = next(t for t in done.get_task_instances() if t.task_id == "publish")
+    assert (done.state, publish.try_number, len(calls)) == ("success", 2, 2)
+    assert len(list((root / "data/runs/mini" / DAYS[0]).iterdir())) == 1
+    assert len((root / f"crm/{DAYS[0]}.csv").read_text().splitlines()) == 11

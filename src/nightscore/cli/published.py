@@ -107,7 +107,7 @@ def receipts(
     """Show what was published, and its proof: every receipt, the newest last; then who handed tables over."""
     from nightscore.job import load
     from nightscore.review import text
-    from nightscore.store import catalog, owners
+    from nightscore.store import catalog
 
     only_day = parse_day_option(day).isoformat() if day else None
     history = catalog.read_catalog(open_chosen_workspace()).history
@@ -122,13 +122,23 @@ def receipts(
         text.print_receipt(listed[0])
     else:
         text.print_receipts(listed)
-    for note in [] if json else owners.list_hand_overs(open_chosen_workspace()):
-        if job in (None, note.source, note.to):
-            print(f"table {note.table} {note}")
+    if not json:
+        _print_beside(job, only_day)
     unreadable = [Broken(receipt.reason) for receipt in listed if receipt.status == "unreadable"]
     for error in unreadable:
         print_error("broken", error)
     return Broken.exit_code if unreadable else 0
+
+
+def _print_beside(job: str | None, day: str | None) -> None:
+    """Print what of some days went where, and who handed tables over."""
+    from nightscore.store import list_deliveries, owners
+
+    for one in list_deliveries(open_chosen_workspace(), job, day):
+        say(f"{one.job} {one.day}  {one.delivery}: {one.status}  {one}")
+    for note in owners.list_hand_overs(open_chosen_workspace()):
+        if job in (None, note.source, note.to):
+            print(f"table {note.table} {note}")
 
 
 def report(
@@ -208,6 +218,7 @@ def verify(
     code 1 if anything differs.
     """
     from nightscore.review import verify_days
+    from nightscore.store import newest_deliveries
 
     only_day = parse_day_option(day).isoformat() if day else None
     checks = []
@@ -223,6 +234,8 @@ def verify(
                 say(f"  {line}")
             for note in check.notes:
                 say(f"  harmless: {note}")
+            for one in newest_deliveries(open_chosen_workspace(), check.job, check.day) if check.day else ():
+                say(f"  {one.delivery}: {one.status}  {one}")
     if json:
         print_json([check.model_dump() for check in checks])
     return Broken.exit_code if any(check.differences for check in checks) else 0

@@ -8,3 +8,4 @@ from .send import Undelivered as Undelivered
 from .send import check_deliveries as check_deliveries
 from .send import deliver_day as deliver_day
 from .send import withdraw_day as withdraw_day
+from .testing import check_channel as check_channel

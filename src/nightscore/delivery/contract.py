@@ -60,7 +60,12 @@ class Sent:
 
 
 class Channel(Protocol):
-    """One target. Every call may be made again after a crash at any point, and then gives the same."""
+    """One target. Every call may be made again after a crash at any point, and then gives the same.
+
+    Two processes never deliver one day of one delivery at once. A channel may have two attributes more:
+    `late`, "skip" where a day that comes late is of no use (mail), and `knows_runs`, True where it refuses an
+    older run.
+    """
 
     @property
     def target(self) -> str:

@@ -42,6 +42,7 @@ class PostgresChannel:
     """A delivery of the kind `postgres`; see `Channel` for what each method promises."""
 
     settings: Postgres
+    knows_runs = True  # by nightscore_receipts
 
     @property
     def target(self) -> str:

@@ -90,6 +90,11 @@ def newest_delivery(records: list[DeliveryRecord]) -> DeliveryRecord | None:
     return records[-1] if records else None
 
 
+def newest_deliveries(workspace: Workspace, job: str, day: str) -> list[DeliveryRecord]:
+    """How a day of a job stands at each of its targets."""
+    return list({one.delivery: one for one in list_deliveries(workspace, job, day)}.values())
+
+
 def record_delivery(workspace: Workspace, record: DeliveryRecord) -> DeliveryRecord:
     """Write a record after those that are there; who calls it has the lock.
 
