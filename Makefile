@@ -33,12 +33,11 @@ test: .venv/test.stamp ## the whole test suite, on every core
 test-unit: .venv/test.stamp ## the tests that run no job: a minute
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not runs and not slow and not e2e"
 
-test-slow: .venv/test.stamp ## the tests that take minutes: every fault at every call
-	@$(BIN)/python -m pytest $(PARALLEL) -m "slow and not bucket"
+test-slow: .venv/test.stamp ## the tests that take minutes: every fault at every call, every night in a bucket
+	@$(BIN)/python -m pytest $(PARALLEL) -m slow
 
-# Not of `check` yet: these some 650 cases were never seen to pass in one go.
-test-buckets: .venv/test.stamp ## the nights of tests/behaviour with data/ in a bucket of a real S3 server
-	@$(BIN)/python -m pytest $(PARALLEL) -m "slow and bucket"
+test-buckets: .venv/test.stamp ## of them the nights of tests/behaviour with data/ in a bucket of a real S3 server
+	@$(BIN)/python -m pytest $(PARALLEL) tests/behaviour -m bucket
 
 faults: .venv/test.stamp ## every fault of docs/faults.md: root, cc and libfaketime, or it says what it lacks
 	@FAULTS_SEED=$${FAULTS_SEED:-$$(date +%s)} $(BIN)/python -m pytest tests/faults -m "slow or not slow" -rs

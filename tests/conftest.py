@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -124,3 +125,9 @@ def proxy(s3_server: "Server") -> Iterator["Proxy"]:
 
     with Proxy(s3_server.port) as one:
         yield one
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: many tests wait, for servers and for processes of their own."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores + 1

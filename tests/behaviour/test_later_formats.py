@@ -134,6 +134,7 @@ def test_a_receipt_with_an_unknown_status_stops_no_other(
     assert [one["status"] for one in json.loads(out)].count("published") == 2
 
 
+@pytest.mark.disk_only(reason="a text that is read, wherever it lay")
 def test_a_plan_of_a_later_format_is_planned_again(tmp_path: Path) -> None:
     """As one with a field that is not known here."""
     file, plan = tmp_path / "plan.json", Plan("mini", DAYS[0], "score")

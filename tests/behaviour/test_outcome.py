@@ -31,6 +31,7 @@ from tests.support.workspace import JOB, make_workspace
 
 ROWS = 300
 TRUTH = Truth(ROWS)
+MANY = [pytest.mark.slow, pytest.mark.disk_only(reason="of a bucket a few rounds: each takes ten seconds")]
 HOLDING = JOB + "  - {name: never, sql: SELECT false}\n"
 STAGES = ("link", "publication", "commit mini_scores", "commit mini_top", "commit receipts", "receipt")
 DECIDED = STAGES.index("publication")
@@ -126,7 +127,7 @@ TOGETHER = {
 QUICK = ("a release and a discard", "everybody")
 
 
-@pytest.mark.parametrize("rounds", [3, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [3, pytest.param(30, marks=MANY)])
 @pytest.mark.parametrize("together", mostly_slow(TOGETHER, QUICK))
 @pytest.mark.sample(1)
 def test_of_several_who_decide_at_once_one_has_it(
@@ -284,7 +285,7 @@ def collecting(answers: Connection, root: Path, barrier: Any, pause: float) -> N
     answers.send({"status": str(len(collect_garbage(open_workspace(root), 0.0)))})
 
 
-@pytest.mark.parametrize("rounds", [4, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [4, pytest.param(40, marks=MANY)])
 @pytest.mark.slow
 def test_gc_beside_a_run_that_publishes(open_root: Path, tmp_path: Path, rounds: int) -> None:
     """The run is kept and published whole, or collected and refused; never both, never a part."""

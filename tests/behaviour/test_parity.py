@@ -161,6 +161,7 @@ def test_rows_count_as_often_as_they_are_there(shop: Path) -> None:
 
 
 @pytest.mark.parametrize("case", EDITS)
+@pytest.mark.disk_only(reason="refused before data/ is looked at")
 def test_what_can_not_be_compared_is_refused_at_check(shop: Path, case: str) -> None:
     """With the line, or the file, and what is allowed."""
     name, change, said = EDITS[case]

@@ -53,7 +53,7 @@ def test_another_environment_is_another_variable(
     """Prod differs from dev in a variable: no file of the workspace changes, and the job is the same."""
     before = load("mini", night).hash
     (tmp_path / "lake").rename(tmp_path / "prod")
-    with pytest.raises(Broken, match=r"no lake:rows in root lake, .*workspace\.yaml:1\): is it mounted"):
+    with pytest.raises(Broken, match=r"no lake:rows in root lake, .*workspace\.yaml:\d\): is it mounted"):
         plan_day(load("mini", night), as_day(DAY))
     monkeypatch.setenv("NIGHTSCORE_ROOT_LAKE", str(tmp_path / "prod"))
     assert load("mini", night).hash == before

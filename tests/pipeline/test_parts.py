@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nightscore import load, query, run
+from nightscore.cli.main import call
 from nightscore.common import Broken, NotYet, ProgressCallback, as_day, silent
 from nightscore.common.workspace import open_workspace
 from nightscore.job import Job
@@ -89,6 +90,24 @@ def snapshots(root: Path) -> dict[str, tuple[int, int]]:
 def folder(root: Path) -> Path:
     [found] = (root / f"data/runs/mini/{DAY}").iterdir()
     return found
+
+
+@pytest.mark.parametrize(
+    ("features", "says"),
+    [
+        ("features.sql", ""),
+        (split(16), "features  in 16 parts by shop, a task each"),
+        ("{sql: features.sql, parts: 3}", "features  in 3 parts by getvariable('part'), a task each"),
+    ],
+)
+def test_plan_says_in_how_many_parts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], features: str, says: str
+) -> None:
+    """Before anything is made."""
+    root = workspace(tmp_path, features, OWN if "getvariable" in says else SHOP)
+    assert call(["--workspace", str(root), "plan", "mini", "--day", DAY]) == 0
+    out = capsys.readouterr().out
+    assert (says in out) if says else ("parts" not in out)
 
 
 @pytest.mark.parametrize(

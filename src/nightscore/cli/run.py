@@ -94,7 +94,7 @@ def plan(
         print_document(draft.to_json())
     else:
         folder = run_folder.folder_of_plan(open_chosen_workspace(), draft) if draft.run_id else None
-        text.print_plan(draft, folder)
+        text.print_plan(draft, folder, loaded.spec.features)
     return 0
 
 

@@ -32,6 +32,7 @@ from .closures import read_workspace_overrides as read_workspace_overrides
 from .csv_form import CsvForm as CsvForm
 from .exchanges import calendars_version as calendars_version
 from .exchanges import exchange_problem as exchange_problem
+from .features import Features as Features
 from .fields import NAME as NAME
 from .fields import DecisionColumns as DecisionColumns
 from .fields import Misplaced as Misplaced

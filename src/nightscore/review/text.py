@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from nightscore.common import byte_size
-from nightscore.job import Job
+from nightscore.job import Features, Job
 from nightscore.review.explain import RowExplanation
 from nightscore.review.rejects import RejectReason
 from nightscore.review.terminal_tables import console, print_rows, text_table
@@ -95,8 +95,8 @@ def print_jobs(jobs: Sequence[Job], last: Mapping[str, str]) -> None:
     console().print(text_table(rows, ("job", "schedule", "last day", "owner", "about")))
 
 
-def print_plan(plan: Plan, run: RunFolder | None) -> None:
-    """Print what a run would do."""
+def print_plan(plan: Plan, run: RunFolder | None, features: Features) -> None:
+    """Print what a run would do; `features` are the job's."""
     out = console()
     files = [f for input_files in plan.inputs.values() for f in input_files]
     out.print(f"[bold]{plan.job}[/bold] {plan.day}: {_outcome(plan)}")
@@ -113,6 +113,11 @@ def print_plan(plan: Plan, run: RunFolder | None) -> None:
         out.print(f"variant   {plan.tuned.name} (sha256 {plan.tuned.sha256[:16]}…), by variant.yaml")
     if plan.status != "score":
         return
+    if features.parts is not None and features.parts > 1:
+        by = f"by {features.split_by}" if features.split_by else "by getvariable('part')"
+        out.print(
+            f"features  in {features.parts:,} parts {by}, each a task, and one query of all to hold them to"
+        )
     if not plan.pieces:
         out.print("pieces    known when the features have been made")
         return
