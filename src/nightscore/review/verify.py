@@ -3,6 +3,7 @@
 Verified are the days in force, and of those that were published again what a job reads as first reported.
 """
 
+import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -148,15 +149,15 @@ def _verified(state: Pinned, entry: CatalogEntry, first: tuple[str, ...]) -> Ver
     held = {*state.holds(entry), *first}
     try:
         receipt = entry.read_receipt()
-        live = {t: state.files_of(entry, t) for t in entry.versions if t in held}
-        files = {t: [_local(file.path) for file in found] for t, found in live.items()}
+        found = {t: [_local(f.path) for f in state.files_of(entry, t)] for t in entry.versions if t in held}
     except Broken as error:
         return Verified(**named, rows=0, files=0, differences=[str(error)])
+    files = {table: [path for path, _ in paths if path] for table, paths in found.items()}
     differences = [
         f"{table}: {difference}"
         for table in receipt.tables
         if table in files
-        for difference in _table(receipt, table, files[table])
+        for difference in _gone(found[table]) or _table(receipt, table, files[table])
     ]
     if not differences and files.get(next(iter(receipt.tables))):
         differences = _keys(state.workspace, receipt, files)
@@ -165,21 +166,22 @@ def _verified(state: Pinned, entry: CatalogEntry, first: tuple[str, ...]) -> Ver
     return Verified(**named, rows=rows, files=count, differences=differences)
 
 
-def _local(place: Place) -> Path:
-    """A published file as a local one, there or not."""
-    try:
-        return place.local()
-    except FileNotFoundError:  # of a bucket
-        return Path(place.key)
+def _local(place: Place) -> tuple[Path | None, str]:
+    """A published file on this machine, None where it is gone; and its name."""
+    with contextlib.suppress(FileNotFoundError):
+        path = place.local()
+        return path if path.is_file() else None, place.name
+    return None, place.name
+
+
+def _gone(files: Sequence[tuple[Path | None, str]]) -> list[str]:
+    gone = [name for path, name in files if path is None]
+    return [f"{gone[0]} is gone ({len(gone)} of {len(files)} files)"] if gone else []
 
 
 def _table(receipt: Receipt, table: str, files: Sequence[Path]) -> Iterator[str]:
     """What differs in one table, a sentence each."""
     recorded = receipt.tables[table]
-    gone = [path.name for path in files if not path.is_file()]
-    if gone:
-        yield f"{gone[0]} is gone ({len(gone)} of {len(files)} files)"
-        return
     if not recorded.files:
         return  # the day has none any more
     if not recorded.sha256:

@@ -29,7 +29,7 @@ def see_foreign(job: Job, day: str, state: Pinned, *, may_replace: bool) -> Mapp
         if mine and not may_replace:
             raise ForeignHead(
                 f"{job.shown}: {one}; the run would replace it without a word. `nightscore run {job.name} "
-                f"--day {day} --force` (of a closed day, --restate) does so, and the receipt says it"
+                f"--day {day} --force` (of a closed day, --restate) does so; its receipt says what was there"
             )
         found[one.table] = (*found.get(one.table, ()), str(one))
     return found
