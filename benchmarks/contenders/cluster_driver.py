@@ -18,6 +18,7 @@ class Nothing(_Tasks):
 
     def __init__(self, under_way: int) -> None:
         self.ray, self.under_way_here, self.stage = ray, under_way, "nothing"
+        self.head, self.answered, self.is_headless = ray.get_runtime_context().gcs_address, 0.0, False
         self.cpus, self.gpus = 1, 0
 
     def slots(self) -> int:
