@@ -121,7 +121,8 @@ def test_it_speaks_json(published: Path, capsys: pytest.CaptureFixture[str]) -> 
     """One document, for a machine that asks each morning."""
     assert call(["--workspace", str(published), "verify", "--json"]) == 0
     [first, *_] = json.loads(capsys.readouterr().out)
-    assert set(first) == {"job", "day", "run_id", "rows", "files", "differences", "notes", "first_reported"}
+    named = {"job", "day", "run_id", "rows", "files", "differences", "notes", "first_reported", "removed"}
+    assert set(first) == named
 
 
 def test_what_is_not_published_can_not_be_verified(published: Path) -> None:

@@ -316,5 +316,7 @@ def test_a_closed_pipe_is_no_error(published: Path) -> None:
 def test_a_bake_off_is_of_one_machine(space: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """--on ray is refused, before anything is looked at, with the way on: to run it on a node."""
     code, _, err = output(capsys, "bakeoff", "mini", "--day", DAY, "--on", "ray")
-    assert code == 2 and "one machine" in err and f"nightscore bakeoff mini --day {DAY}" in err
+    assert (
+        code == 2 and "one machine" in err and f"nightscore --workspace PATH bakeoff mini --day {DAY}" in err
+    )
     assert not (space / "data/bakeoffs").exists()
