@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nightscore import Broken, NotYet, load, run
+from nightscore import Broken, NotYet, load, query, run
 from nightscore.cli.main import call
 from nightscore.common.workspace import Workspace
 from nightscore.delivery import Parcel, check_channel
@@ -123,6 +123,23 @@ def test_a_plug_in_keeps_to_the_contract_and_delivers_a_night(
     assert not Path(f"{box}2").exists()
     assert call(["redeliver", "mini", "--day", DAY, "--workspace", str(root)]) == 0
     assert Path(f"{box}2/{DAY}.json").exists()
+
+
+def test_a_plug_in_that_fails_is_named_and_the_day_stays_published(
+    plugged: Path, build: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With what it said, and no traceback."""
+    root = build(f"deliver:\n  - {{name: b, late: send, box: {{folder: {tmp_path}/no/box}}}}\n")
+    assert call(["run", "mini", "--day", DAY, "--workspace", str(root)]) == 1
+    err = capsys.readouterr().err
+    assert f"mini {DAY} is published, and not delivered everywhere" in err
+    assert "b: the plug-in box has failed: FileNotFoundError" in err and "Traceback" not in err
+    assert run_status(root) == "published"
+
+
+def run_status(root: Path) -> str:
+    [one] = query("SELECT job FROM receipts", root).to_pylist()
+    return "published" if one["job"] == "mini" else ""
 
 
 def test_an_unknown_kind_is_refused_with_what_was_meant(build: Build) -> None:

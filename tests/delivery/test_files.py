@@ -2,18 +2,29 @@
 
 import gzip
 import hashlib
+import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import obstore
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from nightscore import Broken, load, run
 from nightscore.cli.main import call
+from nightscore.job import load_all
+from nightscore.lifecycle import apply_retention
 from nightscore.store import list_deliveries
+from nightscore.store.storage import homes
+from nightscore.store.storage.objects import open_objects
 from tests.behaviour.world import Truth
 from tests.delivery.conftest import DAY, ROWS, Build
+
+if TYPE_CHECKING:
+    from tests.support.s3 import Server
 
 OUT = """\
 deliver:
@@ -128,4 +139,55 @@ def test_a_day_that_comes_late_is_skipped_and_sent_when_a_person_asks(build: Bui
     run(load("mini", root), DAY)
     assert len(list_deliveries(load("mini", root).workspace)) == 1
     assert call(["redeliver", "mini", "--day", DAY, "--to", "mail", "--workspace", str(root)]) == 0
+    assert (root / f"crm/out/{DAY}/list.csv.gz").exists()
+
+
+@pytest.fixture
+def bucket(s3_server: "Server", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a prefix of its own."""
+    from tests.support.s3 import BUCKET, become_client
+
+    become_client(monkeypatch, s3_server.port, tmp_path / "scratch")
+    yield f"s3://{BUCKET}/{tmp_path.name}"
+    homes._bucket.cache_clear()
+
+
+def test_data_and_files_may_lie_in_buckets(
+    build: Build, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records too: another machine finds the day delivered; a new run takes its place there."""
+    from tests.support.s3 import into_bucket
+
+    root = made(build)
+    (root / "workspace.yaml").write_text(f"roots: {{crm: {{at: '{bucket}/crm', write: true}}}}\n")
+    into_bucket(root, f"{bucket}/data", tmp_path / "moved")
+    monkeypatch.setenv("NIGHTSCORE_ROOT_DATA", f"{bucket}/data")
+    store = open_objects(f"{bucket}/crm", tmp_path / "a reader")._store
+    runs = []
+    for force in (False, True):
+        runs.append(run(load("mini", root), DAY, force=force).run_id)
+        data = bytes(obstore.get(store, f"out/{DAY}/list.csv.gz").bytes())
+        manifest = json.loads(bytes(obstore.get(store, f"out/{DAY}/list.csv.gz.manifest.json").bytes()))
+        assert (manifest["sha256"], manifest["run_id"]) == (hashlib.sha256(data).hexdigest(), runs[-1])
+        found = pd.read_csv(io.BytesIO(gzip.decompress(data)))
+        assert sorted(found["id"]) == sorted(Truth(ROWS).table("mini_top")["id"].to_pylist())
+    monkeypatch.setenv("NIGHTSCORE_SCRATCH", str(tmp_path / "another"))
+    homes._bucket.cache_clear()
+    assert run(load("mini", root), DAY).status == "unchanged"
+    assert [one.run_id for one in list_deliveries(load("mini", root).workspace)] == runs
+
+
+def test_a_day_that_was_removed_is_not_sent_and_that_is_said(
+    build: Build, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By retention; what was delivered stays where it is."""
+    root = made(build)
+    run(load("mini", root), DAY)
+    job = root / "jobs/mini/job.yaml"
+    job.write_text(job.read_text() + "retain: 90 days\n")
+    apply_retention(load("mini", root).workspace, load_all(root)[0])
+    assert call(["redeliver", "mini", "--day", DAY, "--workspace", str(root)]) == 1
+    assert (
+        f"{DAY} of table mini_top is not there to be sent: removed by retention on" in capsys.readouterr().err
+    )
     assert (root / f"crm/out/{DAY}/list.csv.gz").exists()

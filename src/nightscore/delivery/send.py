@@ -11,11 +11,19 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.common import Broken, NightscoreError, NotYet, ProgressCallback, file_sha256, silent
+from nightscore.common import (
+    Broken,
+    NightscoreError,
+    NotYet,
+    ProgressCallback,
+    file_sha256,
+    first_line,
+    silent,
+)
 from nightscore.delivery.contract import OWN, Channel, Parcel, Sent
 from nightscore.delivery.key_hash import hash_files
 from nightscore.delivery.registry import open_channel
-from nightscore.job import Delivery, Job
+from nightscore.job import BUILT_IN, Delivery, Job
 from nightscore.store import (
     CatalogEntry,
     DeliveryRecord,
@@ -105,6 +113,11 @@ def deliver_day(
             records += _deliver(one, again)
         except NightscoreError as error:
             failed.append(type(error)(f"{one.name}: {error}"))
+        except Exception as error:
+            if delivery.kind in BUILT_IN:
+                raise
+            text = f"the plug-in {delivery.kind} has failed: {type(error).__name__}: {first_line(error)}"
+            failed.append(Broken(f"{one.name}: {text}"))
     report("deliver", len(chosen), len(chosen))
     if failed:
         raise _told(job, day, failed)
@@ -172,6 +185,8 @@ def _chosen(job: Job, to: str | None) -> Sequence[Delivery]:
 
 def _deliver(one: _Round, again: bool) -> list[DeliveryRecord]:
     entry = one.entry
+    if entry is None and again:
+        raise Broken(f"{one.day} of table {one.table} is not there to be sent: {_why_not(one)}")
     if entry is None:
         return []
     records = one.records()
@@ -188,6 +203,15 @@ def _deliver(one: _Round, again: bool) -> list[DeliveryRecord]:
         sent: Sent = channel.deliver(_parcel(one, entry), again=again)
         said = {"rows": sent.rows, "key_hash": sent.key_hash, "detail": dict(sent.detail)}
         return [one.record(channel, status="delivered", **run, **said)]
+
+
+def _why_not(one: _Round) -> str:
+    """Why a day has no files of the job's table."""
+    entry = one.state.in_force.get((one.job.name, one.day.isoformat()))
+    if entry is None:
+        return f"job {one.job.name} has not published the day"
+    removed = entry.removed.get(one.table)
+    return str(removed) if removed else "another job, or none, has it in force"
 
 
 def _stands(one: _Round, records: Sequence[DeliveryRecord], entry: CatalogEntry) -> bool:

@@ -30,6 +30,7 @@ from .closures import parse_overrides as parse_overrides
 from .closures import read_overrides as read_overrides
 from .closures import read_workspace_overrides as read_workspace_overrides
 from .csv_form import CsvForm as CsvForm
+from .deliver import BUILT_IN as BUILT_IN
 from .deliver import Delivery as Delivery
 from .deliver import Files as Files
 from .deliver import Postgres as Postgres
