@@ -41,17 +41,20 @@ def runs_jobs(path: Path, module: object) -> bool:
     return bool(RUNNERS & named) or path.relative_to(HERE).parts[0] in LAKES
 
 
+LONG, KEPT = 12, 8  # cases: of a longer table so many are of the default suite
+
+
 def leave_samples(items: list[pytest.Item]) -> None:
-    """Of a test marked `sample(n)`, n cases spread over its table stay; the others are of the slow tier."""
-    tables: dict[str, list[tuple[pytest.Item, int]]] = {}
+    """Of a long table of cases some stay, spread over it, or as many as `sample(n)` says; others are slow."""
+    tables: dict[str, list[pytest.Item]] = {}
     for item in items:
-        mark = item.get_closest_marker("sample")
-        if mark and not any(map(item.get_closest_marker, ("slow", "bucket"))):  # behaviour samples buckets
-            tables.setdefault(item.nodeid.split("[")[0], []).append((item, *mark.args))
+        if not any(map(item.get_closest_marker, ("slow", "bucket"))):  # behaviour samples buckets
+            tables.setdefault(item.nodeid.split("[")[0], []).append(item)
     for cases in tables.values():
-        last, most = len(cases) - 1, min(cases[0][1], len(cases))
-        kept = {round(last * one / max(most - 1, 1)) for one in range(most)}
-        for place, (item, _) in enumerate(cases):
+        mark = cases[0].get_closest_marker("sample")
+        most = min(mark.args[0] if mark else KEPT if len(cases) > LONG else len(cases), len(cases))
+        kept = {round((len(cases) - 1) * one / max(most - 1, 1)) for one in range(most)}
+        for place, item in enumerate(cases):
             if place not in kept:
                 item.add_marker(pytest.mark.slow)
 

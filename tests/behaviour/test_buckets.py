@@ -112,6 +112,7 @@ def test_days_that_are_not_read_are_not_opened(workspace: Path, lake: Objects, p
     assert (proxy.counts["GET"], proxy.counts["LIST"] <= 25) == (2, True), proxy.counts
 
 
+@pytest.mark.slow
 def test_a_lookback_costs_no_listing_a_day(workspace: Path, lake: Objects, proxy: Proxy) -> None:
     """Days that lie beside each other are listed together; what is asked anew on purpose is not one each."""
     day = date.fromisoformat(DAY)

@@ -67,6 +67,7 @@ def year_by_year(root: str, clock: str, *offsets: str) -> None:
         print(json.dumps([found.status, found.run_number, found.started_at.year]))  # noqa: T201
 
 
+@pytest.mark.slow
 def test_a_clock_set_back_or_forward_between_nights_decides_nothing(published: Path, clock: Path) -> None:
     """P11: twenty years back, fifteen ahead, and back again: the last run is in force, numbers rise."""
     offsets = ("-20y", "+15y", "-20y")

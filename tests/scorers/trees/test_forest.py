@@ -177,6 +177,7 @@ def test_columns_come_from_the_metadata() -> None:
     assert scorer.signature.inputs == pa.schema([(name, pa.float32()) for name in COLUMNS])
 
 
+@pytest.mark.slow
 def test_an_input_for_each_column() -> None:
     """Columns of several types, cast and put side by side, are what ONNX Runtime makes of them."""
     model = regressor(grown(rng(), 12, thresholds=[-1, 0, 1, 2.5]))
