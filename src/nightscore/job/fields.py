@@ -72,7 +72,7 @@ def _row_limit(value: Any) -> Any:
     is_share = share is not None and float(share[1]) <= 100
     is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
     if not (is_share or is_number):
-        raise ValueError(f"{value!r} is not allowed; allowed: a number of rows, or a share such as 0.1%")
+        raise ValueError(f"{value!r} is not allowed; allowed: a number, or a share such as 0.1%")
     return value
 
 

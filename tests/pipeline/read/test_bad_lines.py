@@ -227,3 +227,11 @@ def test_an_object_with_a_key_twice_is_a_bad_line(tmp_path: Path) -> None:
     assert query(BAD, root).to_pylist() == [
         {"line": line, "message": "a key stands twice", "text": text} for line, text in enumerate(twice, 2)
     ]
+
+
+@pytest.mark.parametrize("rule", ["0", "100%"])
+def test_a_file_without_a_line_is_named(tmp_path: Path, rule: str) -> None:
+    """It has no header: nobody can say that it has no rows."""
+    root = workspace(tmp_path, b"", rule)
+    with pytest.raises(Broken, match=r"rows.*\.csv: has no line; a CSV file has a header at least"):
+        run(load("mini", root), DAY)

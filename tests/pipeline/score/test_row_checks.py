@@ -30,9 +30,9 @@ def test_a_budget_is_a_number_of_rows_or_a_share_of_them(given: int | str, rows:
 
 WRONG = {
     "policy: {bad_row: drop}": "policy.bad_row: 'drop' is not allowed",
-    "policy: {max_rejected: -1}": "policy.max_rejected: -1 is not allowed; allowed: a number of rows",
+    "policy: {max_rejected: -1}": "policy.max_rejected: -1 is not allowed; allowed: a number, or a share",
     "policy: {max_rejected: 101%}": "policy.max_rejected: '101%' is not allowed",
-    "policy: {max_rejected: 0.5}": "policy.max_rejected: 0.5 is not allowed; allowed: a number of rows",
+    "policy: {max_rejected: 0.5}": "policy.max_rejected: 0.5 is not allowed; allowed: a number, or a share",
     "policy: {max_rejected: true}": "policy.max_rejected: True is not allowed",
     "domain: {a: {}}": "domain.a: allows every value; give it min, max, in or null: false",
     "domain: {a: {min: 2, max: 1}}": "domain.a.max: 1 is below min, 2",

@@ -75,6 +75,8 @@ def inspect_text(
     types = _declared(job, source, folders, [file.path for _, file in files])
     for path, file in files if source.format == "csv" else ():
         header = _header(path, file.path, file.stat, source.csv or CsvForm())
+        if not any(header):
+            raise Broken(f"input {name}: {file.path}: has no line; a CSV file has a header at least")
         for column in (*types, *header):
             if header.count(column) != 1 or column not in types:
                 there = "stands twice" if header.count(column) > 1 else "is not in its header"
