@@ -10,7 +10,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -112,31 +112,28 @@ def tell_rows(root: Place, rows: Mapping[str, Mapping[str, object]]) -> None:
     Raises:
         NotYet: others are committing all the time.
     """
-    for attempt in range(ATTEMPTS):
+
+    def tell() -> bool:
         table = open_table(root)
         adds = snapshot_of(table, root).adds
         days = dict(zip(adds["path"].to_pylist(), adds["day"].to_pylist(), strict=True))
         there = [path for path in rows if path in days]
         if not there:
-            return
+            return False
         footers = ask_each(lambda path: _read_footer(root, root / path), there)
-        try:
-            # Never rebased: a file that another commit has removed meanwhile must not come back.
-            table.create_write_transaction(
-                [
-                    _add(root, footer, days[path], rows[path], new=False)
-                    for path, footer in zip(there, footers, strict=True)
-                ],
-                mode="append", schema=table.schema(), partition_by=["day"],
-                commit_properties=CommitProperties(max_commit_retries=0),
-            )  # fmt: skip
-        except (DeltaError, OSError) as error:
-            _refuse_hopeless(root, error)
-            time.sleep(random.uniform(0, 0.01 * (attempt + 1)))  # noqa: S311 - no secret, a pause
-            continue
+        # Never rebased: a file that another commit has removed meanwhile must not come back.
+        table.create_write_transaction(
+            [
+                _add(root, footer, days[path], rows[path], new=False)
+                for path, footer in zip(there, footers, strict=True)
+            ],
+            mode="append", schema=table.schema(), partition_by=["day"],
+            commit_properties=CommitProperties(max_commit_retries=0),
+        )  # fmt: skip
+        return True
+
+    if _until_done(root, tell):
         open_table(root).create_checkpoint()
-        return
-    raise NotYet(f"table {root.name}: {ATTEMPTS} commits failed; others are writing")
 
 
 def drop_days(root: Place, runs: Mapping[str, Collection[str]]) -> None:
@@ -147,22 +144,35 @@ def drop_days(root: Place, runs: Mapping[str, Collection[str]]) -> None:
     Raises:
         NotYet: others are committing all the time, or its storage takes nothing.
     """
-    for attempt in range(ATTEMPTS):
+
+    def drop() -> bool:
         table = open_table(root)
         live = snapshot_of(table, root).by_day
         there = [
             day for day in sorted(runs.keys() & live.keys())
             if live[day] and {file.run_id for file in live[day]} <= set(runs[day])
         ]  # fmt: skip
-        if not there:
-            return
-        try:
+        if there:
             table.create_write_transaction(
                 [], mode="overwrite", schema=table.schema(), partition_by=["day"],
                 partition_filters=[("day", "in", there)],
                 # Never rebased: what another run has published of the day meanwhile stays.
                 commit_properties=CommitProperties(custom_metadata=REMOVAL, max_commit_retries=0),
             )  # fmt: skip
+        return bool(there)
+
+    _until_done(root, drop)
+
+
+def _until_done(root: Place, commit: Callable[[], bool]) -> bool:
+    """Try a commit, which looks at the table each time, until it is made; False where there is none to make.
+
+    Raises:
+        NotYet: others are committing all the time, or its storage takes nothing.
+    """
+    for attempt in range(ATTEMPTS):
+        try:
+            return commit()
         except (DeltaError, OSError) as error:
             _refuse_hopeless(root, error)
             time.sleep(random.uniform(0, 0.01 * (attempt + 1)))  # noqa: S311 - no secret, a pause
