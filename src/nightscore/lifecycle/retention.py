@@ -116,10 +116,9 @@ class _Due:
 
     def tables(self) -> Iterator[Removal]:
         """Each run of each day of each table that goes."""
+        own = {t for t in self.state.tables() if self.state.publisher(t) == self.job.name}
         for entry in self.state.history:
-            for table in entry.versions:
-                if self.state.publisher(table) != self.job.name:
-                    continue
+            for table in (table for table in entry.versions if table in own):
                 kept = _kept(self.job, self.retain, table)
                 if kept is not None and self._age(entry) >= kept:
                     yield self._removal(entry, table, RETENTION, f"retain: {kept} days")
