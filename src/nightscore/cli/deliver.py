@@ -1,13 +1,23 @@
 """Commands about deliveries: what went where, once more, and back."""
 
-from typing import Annotated
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from nightscore.cli.options import AsJson, JobName, PublishedDay, open_chosen_workspace, parse_day_option
 from nightscore.cli.output import print_json, say
 
+if TYPE_CHECKING:
+    from nightscore.store import DeliveryRecord
+
 To = Annotated[str | None, Parameter(help="One delivery, by its name; default: all of the job.")]
+
+
+def print_records(records: "Iterable[DeliveryRecord]") -> None:
+    """Print what became of deliveries, a line each."""
+    for one in records:
+        say(f"{one.job} {one.day}  {one.delivery}: {one.status}  {one}")
 
 
 def deliveries(
@@ -26,8 +36,7 @@ def deliveries(
     if json:
         print_json([one.model_dump(mode="json") for one in found])
         return 0
-    for one in found:
-        say(f"{one.job} {one.day}  {one.delivery}: {one.status}  {one}")
+    print_records(found)
     if not found:
         say("nothing is delivered")
     return 0
@@ -49,8 +58,7 @@ def redeliver(job: JobName, /, *, day: PublishedDay, to: To = None, json: AsJson
     if json:
         print_json([one.model_dump(mode="json") for one in records])
         return 0
-    for one in records:
-        say(f"{one.job} {one.day}  {one.delivery}: {one.status}  {one}")
+    print_records(records)
     if not records:
         say(f"{job} {day}: nothing of it is published, or the job has no deliver")
     return 0
@@ -76,5 +84,5 @@ def withdraw(
     if json:
         print_json(record.model_dump(mode="json"))
     else:
-        say(f"{record.job} {record.day}  {record.delivery}: {record.status}  {record}")
+        print_records([record])
     return 0

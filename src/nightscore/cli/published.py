@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from nightscore.cli.deliver import print_records
 from nightscore.cli.options import (
     AsJson,
     Day,
@@ -134,8 +135,7 @@ def _print_beside(job: str | None, day: str | None) -> None:
     """Print what of some days went where, and who handed tables over."""
     from nightscore.store import list_deliveries, owners
 
-    for one in list_deliveries(open_chosen_workspace(), job, day):
-        say(f"{one.job} {one.day}  {one.delivery}: {one.status}  {one}")
+    print_records(list_deliveries(open_chosen_workspace(), job, day))
     for note in owners.list_hand_overs(open_chosen_workspace()):
         if job in (None, note.source, note.to):
             print(f"table {note.table} {note}")
@@ -221,8 +221,9 @@ def verify(
     from nightscore.store import newest_deliveries
 
     only_day = parse_day_option(day).isoformat() if day else None
-    checks = []
-    for check in verify_days(open_chosen_workspace(), job, only_day):
+    checks, workspace = [], open_chosen_workspace()
+    delivered = {} if json else newest_deliveries(workspace, job, only_day)
+    for check in verify_days(workspace, job, only_day):
         checks.append(check)
         if not json:
             status = "differs" if check.differences else "holds" if check.files else "removed"
@@ -234,7 +235,7 @@ def verify(
                 say(f"  {line}")
             for note in check.notes:
                 say(f"  harmless: {note}")
-            for one in newest_deliveries(open_chosen_workspace(), check.job, check.day) if check.day else ():
+            for one in delivered.get((check.job, check.day), ()):
                 say(f"  {one.delivery}: {one.status}  {one}")
     if json:
         print_json([check.model_dump() for check in checks])

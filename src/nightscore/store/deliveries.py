@@ -90,9 +90,15 @@ def newest_delivery(records: list[DeliveryRecord]) -> DeliveryRecord | None:
     return records[-1] if records else None
 
 
-def newest_deliveries(workspace: Workspace, job: str, day: str) -> list[DeliveryRecord]:
-    """How a day of a job stands at each of its targets."""
-    return list({one.delivery: one for one in list_deliveries(workspace, job, day)}.values())
+def newest_deliveries(
+    workspace: Workspace, job: str | None = None, day: str | None = None
+) -> dict[tuple[str, str], list[DeliveryRecord]]:
+    """(job, day) -> how it stands at each of its targets."""
+    newest = {(one.job, one.day, one.delivery): one for one in list_deliveries(workspace, job, day)}
+    found: dict[tuple[str, str], list[DeliveryRecord]] = {}
+    for one in newest.values():
+        found.setdefault((one.job, one.day), []).append(one)
+    return found
 
 
 def record_delivery(workspace: Workspace, record: DeliveryRecord) -> DeliveryRecord:
