@@ -18,9 +18,14 @@ from deltalake import DeltaTable
 from nightscore import query
 from nightscore.common.workspace import open_workspace
 from nightscore.store.catalog import read_catalog
-from tests.support.workspace import DAYS, linear_model, make_workspace
+from tests.support.workspace import DAYS, JOB, linear_model, make_workspace
 
 TABLES = ("mini_scores", "mini_top")
+HOLDABLE = JOB.replace(
+    "audit:\n",
+    "  hold: {type: boolean, default: false, about: the day is held}\n"
+    "audit:\n  - {name: not to be held, sql: SELECT NOT getvariable('hold')}\n",
+)
 SCHEMA = pa.schema([("id", pa.int64()), ("a", pa.float32()), ("b", pa.float32())])
 COLUMNS = {"mini_scores": ["id", "a", "score"], "mini_top": ["id", "score", "rank"]}
 BOTH = """
@@ -63,7 +68,8 @@ class Causes:
 class Day:
     """`now` are the causes on disk, `shown` those of the table that readers see.
 
-    `damaged`: no run of it can succeed. `killed` and `frozen` hold what may still be published.
+    `damaged`: no run of it can succeed. `killed` and `frozen` hold what may still be published, `held` what
+    a person may release.
     """
 
     now: Causes
@@ -71,6 +77,7 @@ class Day:
     damaged: bool = False
     killed: set[Causes] = field(default_factory=set)
     frozen: list[Causes] = field(default_factory=list)
+    held: Causes | None = None
 
     @property
     def possible(self) -> list[Causes]:
@@ -82,7 +89,7 @@ class Days:
     """The workspace, and the checker of all its readers."""
 
     def __init__(self, folder: Path) -> None:
-        self.root = make_workspace(folder / "w", 1, days=())
+        self.root = make_workspace(folder / "w", 1, job=HOLDABLE, days=())
         self.days = {day: Day(Causes(((i, 20),))) for i, day in enumerate(DAYS)}
         self.ever: dict[str, set[Causes]] = {day: set() for day in DAYS}
         self.runs: dict[str, Causes] = {}
@@ -137,7 +144,25 @@ class Days:
         state.killed.clear()
         if status == "published":
             state.frozen.clear()  # begun before: it can't publish over this one
+            state.held = None
         state.shown = state.now
+
+    def released(self, day: str) -> None:
+        """A held day was published as it was staged; what is frozen may be of after it."""
+        state = self.days[day]
+        assert state.held, f"{day} was released, and nothing was held that could be"
+        state.killed.clear()
+        state.shown, state.held = state.held, None
+
+    def delete_by_another_engine(self, name: str) -> list[str]:
+        """Delete all rows with an odd rank or id from a table by deltalake; the days that have lost some."""
+        table = DeltaTable(str(self.root / "data/tables" / name))
+        column = COLUMNS[name][-1] if name == "mini_top" else "id"
+        before = table.to_pyarrow_table()["day"].cast(pa.string()).value_counts().to_pylist()
+        table.delete(f"{column} % 2 = 1")
+        after = table.to_pyarrow_table()["day"].cast(pa.string()).value_counts().to_pylist()
+        left = {one["values"]: one["counts"] for one in after}
+        return sorted(one["values"] for one in before if one["counts"] != left.get(one["values"]))
 
     # --- the checker ---
 

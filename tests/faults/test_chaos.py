@@ -4,10 +4,14 @@ FAULTS_SEED=… repeats a failure, FAULTS_SHRINK=1 looks for the shortest way to
 FAULTS_STEPS=5000 goes on for longer than CI has time for.
 """
 
+import contextlib
+import io
 import os
 import signal
 import tempfile
 import time
+from collections import Counter
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -21,14 +25,19 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from nightscore import Broken, backfill, load, run
+from nightscore import Broken, NotYet, Restate, backfill, load, run
+from nightscore.cli.main import call
+from nightscore.common.errors import NightscoreError
+from nightscore.common.units import as_day
 from nightscore.common.workspace import open_workspace
+from nightscore.pipeline.publish.hold import Held, discard_day, release_day
+from nightscore.pipeline.publish.repair import repair_table
 from nightscore.review.verify import verify_days
 from nightscore.store.gc import collect_garbage
 from nightscore.store.receipt import Receipt
-from tests.behaviour.processes import End, Fault, Night, start
+from tests.behaviour.processes import End, Fault, Night, spawn, start
 from tests.behaviour.world import no_half_files
-from tests.faults.chaos import Days
+from tests.faults.chaos import TABLES, Days
 from tests.support.workspace import DAYS
 
 pytestmark = pytest.mark.disk_only(reason="its model is one of files on a disk, and of their locks")
@@ -40,7 +49,20 @@ STAGES = ("plan", "score", "prove", "decide", "audit", "link", "publication", "c
           "commit mini_top", "commit receipts", "receipt")  # fmt: skip
 CALLS = {"os.link": 12, "os.fsync": 25, "pyarrow.parquet.ParquetWriter.write_table": 4,
          "deltalake.DeltaTable.create_write_transaction": 3, "pathlib.Path.unlink": 8}  # fmt: skip
+ENDS: Counter[str] = Counter()  # what became of the steps; printed at the end
 FROZEN = 2  # processes at most that wait to be thawed
+
+WHO = {"by": "Ada", "because": "the chaos test"}
+VERBS = (
+    "tables",
+    "receipts",
+    "verify",
+    "jobs",
+    "held",
+    "late mini --since 2020-01-01",
+    "deliveries",
+    "check",
+)
 
 days = st.sampled_from(DAYS)
 places = st.one_of(
@@ -149,6 +171,7 @@ class Chaos(RuleBasedStateMachine):
         _, night = self.asleep.pop(0)
         night.thaw()
         end = night.wait()
+        ENDS[f"thawed: {end.status or end.error}"] += 1
         assert end.error in ("", "NotYet", "Broken"), end
 
     @rule(first=st.integers(0, 2), last=st.integers(0, 2))
@@ -170,6 +193,85 @@ class Chaos(RuleBasedStateMachine):
         except Broken as error:
             self.failed(day, error)
 
+    @precondition(lambda self: self.those("shown"))
+    @rule(which=st.integers(0, 2))
+    def restate_it(self, which: int) -> None:
+        shown = self.those("shown")
+        self.run_day(shown[which % len(shown)], force=False, restate=Restate(**WHO))
+
+    # --- what a person decides ---
+
+    @rule(day=days)
+    def hold_it(self, day: str) -> None:
+        causes = self.world.begins(day)
+        try:
+            found = run(load("mini", self.root), day, force=True, params={"n": causes.n, "hold": True})
+        except Held:
+            self.world.days[day].held = causes
+            ENDS["held"] += 1
+        except Broken as error:
+            self.failed(day, error)
+        else:
+            raise AssertionError(f"{day} is {found.status} though an audit has not passed")
+
+    @precondition(lambda self: self.those("held"))
+    @rule(which=st.integers(0, 2))
+    def release_it(self, which: int) -> None:
+        """It is published as it was staged, or not at all."""
+        day = self.those("held")[which % len(self.those("held"))]
+        try:
+            release_day(open_workspace(self.root), "mini", as_day(day), **WHO)
+        except (Broken, NotYet):
+            ENDS["release refused"] += 1
+            return
+        self.world.released(day)
+        ENDS["released"] += 1
+
+    @precondition(lambda self: self.those("held"))
+    @rule(which=st.integers(0, 2), milliseconds=st.integers(1, 150))
+    def kill_a_release(self, which: int, milliseconds: int) -> None:
+        day = self.those("held")[which % len(self.those("held"))]
+        held = self.world.days[day].held
+        night = spawn(_release, self.root, day)
+        time.sleep(milliseconds / 1000)
+        night.process.kill()
+        end = night.wait()
+        ENDS[
+            "release killed" if end.killed and held else "released" if end.status else "release refused"
+        ] += 1
+        if end.status:
+            self.world.released(day)
+        elif end.killed and held:
+            self.world.days[day].killed.add(held)
+
+    @rule(day=days)
+    def discard_it(self, day: str) -> None:
+        with contextlib.suppress(Broken, NotYet):
+            discard_day(open_workspace(self.root), "mini", as_day(day), **WHO)
+            self.world.days[day].held = None
+            ENDS["discarded"] += 1
+
+    @precondition(lambda self: not any(state.possible for state in self.world.days.values()))
+    @rule(name=st.sampled_from(TABLES))
+    def repair_what_another_engine_deleted(self, name: str) -> None:
+        if not any(state.shown for state in self.world.days.values()):
+            return
+        lost = self.world.delete_by_another_engine(name)
+        space = open_workspace(self.root)
+        found = {one.day for one in verify_days(space) if one.differences}
+        assert found >= set(lost), f"{lost} have lost rows, and verify names {found}"
+        mended = repair_table(space, name, **WHO)
+        assert {one.day for one in mended if one.day} == set(lost), (mended, lost)
+        ENDS["repaired days"] += len(lost)
+
+    @rule(verb=st.sampled_from(VERBS))
+    def look(self, verb: str) -> None:
+        """Whoever looks changes nothing, and is never told to report a mistake of ours."""
+        with contextlib.redirect_stderr(io.StringIO()) as said, contextlib.redirect_stdout(io.StringIO()):
+            code = call(["--workspace", str(self.root), *verb.split()])
+        ENDS[f"{verb}: {code}"] += 1
+        assert code in (0, 1, 75) and "report it" not in said.getvalue(), (verb, code, said.getvalue())
+
     @rule(hours=st.sampled_from([0.0, 24.0]))
     def clear_up(self, hours: float) -> None:
         collect_garbage(open_workspace(self.root), grace_hours=hours)
@@ -182,14 +284,19 @@ class Chaos(RuleBasedStateMachine):
         self.world.check()
         no_half_files(self.root)
 
-    def run_day(self, day: str, force: bool) -> str:
+    def those(self, what: str) -> list[str]:
+        """The days of which something is `shown` or `held`."""
+        return [day for day in DAYS if getattr(self.world.days[day], what)]
+
+    def run_day(self, day: str, force: bool, restate: Restate | None = None) -> str:
         causes = self.world.begins(day)
         try:
-            found = run(load("mini", self.root), day, force=force, params={"n": causes.n})
+            found = run(load("mini", self.root), day, force=force, restate=restate, params={"n": causes.n})
         except Broken as error:
             self.failed(day, error)
             return "broken"
         self.world.ended(day, found.status)
+        ENDS[f"restatement {found.status}" if restate else found.status] += 1
         return found.status
 
     def begin(self, day: str, fault: Fault | None, force: bool) -> Night:
@@ -198,6 +305,7 @@ class Chaos(RuleBasedStateMachine):
 
     def ends(self, day: str, end: End) -> None:
         state = self.world.days[day]
+        ENDS["killed" if end.killed else end.status or end.error] += 1
         if end.killed:
             if not state.damaged:
                 state.killed.add(state.now)
@@ -212,6 +320,13 @@ class Chaos(RuleBasedStateMachine):
         assert day in str(error), error
 
 
+def _release(answers: Connection, root: Path, day: str) -> None:
+    try:
+        answers.send({"status": release_day(open_workspace(root), "mini", as_day(day), **WHO).status})
+    except NightscoreError as error:
+        answers.send({"error": type(error).__name__, "message": str(error)})
+
+
 def explore(examples: int, steps: int) -> None:
     print(f"FAULTS_SEED={SEED}")  # noqa: T201 - pytest shows it where the test fails
     options = settings(
@@ -224,6 +339,7 @@ def explore(examples: int, steps: int) -> None:
         suppress_health_check=list(HealthCheck),
     )
     run_state_machine_as_test(seed(SEED)(Chaos), settings=options)
+    print(dict(sorted(ENDS.items())))  # noqa: T201
 
 
 @pytest.mark.slow
