@@ -33,10 +33,10 @@ test: .venv/test.stamp ## the whole test suite, on every core
 test-unit: .venv/test.stamp ## the tests that run no job: a minute
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not runs and not slow and not e2e"
 
-test-slow: .venv/test.stamp ## the tests that take minutes: every fault at every call, every night in a bucket
-	@$(BIN)/python -m pytest $(PARALLEL) -m slow
+test-slow: .venv/test.stamp ## the tests that take minutes: every fault at every call, a third of the nights in a bucket
+	@$(BIN)/python -m pytest $(PARALLEL) -m "slow and not rest"
 
-test-buckets: .venv/test.stamp ## of them the nights of tests/behaviour with data/ in a bucket of a real S3 server
+test-buckets: .venv/test.stamp ## every night of tests/behaviour with data/ in a bucket of a real S3 server: half an hour
 	@$(BIN)/python -m pytest $(PARALLEL) tests/behaviour -m bucket
 
 faults: .venv/test.stamp ## every fault of docs/faults.md: root, cc and libfaketime, or it says what it lacks

@@ -1,5 +1,6 @@
 """Workspaces for whole nights: made once, copied for each test."""
 
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.support.workspace import JOB, make_workspace
 ROWS = 2_000
 MANY = 99_000  # three pieces
 Build = Callable[..., Path]
+SHARE = 3  # one in so many is run for each change
 SAMPLE = {  # of those in a bucket, what the default suite has time for: a second each
     "test_again.py::test_a_second_run_writes_nothing[bucket]",
     "test_again.py::test_a_changed_cause_runs_again[bucket-the model file]",
@@ -41,7 +43,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before those that are not asked for are dropped by their marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of those in a bucket, some are of the default suite; those that have no meaning there are none."""
+    """Of those in a bucket, some are of the default suite; those that have no meaning there are none.
+
+    A third of the others, told by their names, are of the slow tier, and so of each change's tests; the rest
+    is what `make test-buckets` and `make faults` run beside them: all of it takes as long as all other tests.
+    """
     dropped = []
     for item in items:
         if item.get_closest_marker("bucket"):
@@ -49,6 +55,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 dropped.append(item)
             elif item.nodeid.removeprefix("tests/behaviour/") not in SAMPLE:
                 item.add_marker(pytest.mark.slow)
+                if zlib.crc32(item.nodeid.encode()) % SHARE:
+                    item.add_marker(pytest.mark.rest)
     if dropped:
         config.hook.pytest_deselected(items=dropped)
         items[:] = [item for item in items if item not in set(dropped)]
