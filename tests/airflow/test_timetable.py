@@ -27,6 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Airflow's and 
 NOW = "2026-11-22T12:00:00Z"
 BERLIN = DailyPartitionTimetable("02:30", timezone="Europe/Berlin")
 CHICAGO = DailyPartitionTimetable("02:00", timezone="America/Chicago")
+ONE = dt.timedelta(days=1)
 KINDS: dict[str, DayTimetable] = {
     "Chicago": CHICAGO,
     "Berlin, in the gap": BERLIN,
@@ -130,12 +131,46 @@ def backfill(timetable: Timetable, first: str, last: str) -> Iterator[DagRunInfo
     yield from timetable.iter_partition_dagrun_infos(earliest=moments[0], latest=moments[1])
 
 
-def test_a_backfill_has_the_days_whose_midnight_lies_in_its_bounds() -> None:
-    """Bounds are read as clocks of the timetable's zone; a part of a day without its midnight is no day."""
-    at = [dt.datetime(2026, 11, day, hour, tzinfo=dt.UTC) for day, hour in ((16, 1), (18, 0), (18, 23))]
-    for last in at[1:]:
-        infos = list(CHICAGO.iter_partition_dagrun_infos(earliest=at[0], latest=last))
-        assert keys(infos) == ["2026-11-17", "2026-11-18"]
+ZONES = (
+    "Etc/GMT+11", "Pacific/Honolulu", "America/Los_Angeles", "America/New_York", "America/St_Johns", "UTC",
+    "Europe/Berlin", "Asia/Kolkata", "Asia/Kathmandu", "Asia/Tokyo", "Australia/Sydney", "Etc/GMT-12",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_a_backfill_has_the_days_that_a_person_picked(zone: str) -> None:
+    """Whatever zone the UI shows and the job has; its moments are those that a browser was seen to send.
+
+    Of each range of up to three days around both changes of clocks, and of a range over all of them.
+    """
+    at = ZoneInfo(zone)
+    starts = [dt.date(2026, 3, 6), dt.date(2026, 10, 23), dt.date(2026, 10, 30)]
+    picked = [
+        (first + n * ONE, first + (n + more) * ONE) for first in starts for n in range(5) for more in range(3)
+    ]
+    for first, last in [*picked, (starts[0], starts[-1])]:
+        midnight, end = dt.time(), dt.time(23, 59, 59, 999_000)
+        sent = [
+            dt.datetime.combine(day, t, at).astimezone(dt.UTC) for day, t in ((first, midnight), (last, end))
+        ]
+        for timetable in KINDS.values():
+            wanted = [day.isoformat() for day in timetable.calendar.days(first, last)]
+            infos = timetable.iter_partition_dagrun_infos(earliest=sent[0], latest=sent[1])
+            assert keys(list(infos)) == wanted, (zone, first, last)
+            dates = [
+                info.partition_date
+                for info in timetable.iter_partition_dagrun_infos(earliest=sent[0], latest=sent[1])
+            ]
+            low, high = map(timetable.localize_partition_datetime, sent)
+            assert all(low <= date <= high for date in dates if date)
+
+
+def test_the_command_line_sends_plain_midnights() -> None:
+    """Of UTC, or of the zone that Airflow has by default; without a zone it is one of UTC."""
+    for zone in (None, dt.UTC, ZoneInfo("America/New_York"), ZoneInfo("Asia/Tokyo")):
+        first, last = (dt.datetime(2026, 11, day, tzinfo=zone) for day in (16, 18))
+        infos = list(CHICAGO.iter_partition_dagrun_infos(earliest=first, latest=last))
+        assert keys(infos) == ["2026-11-16", "2026-11-17", "2026-11-18"]
 
 
 def test_a_backfill_leaves_days_that_are_not_complete_to_the_schedule(freeze: Freeze) -> None:

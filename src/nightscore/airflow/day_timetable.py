@@ -20,9 +20,24 @@ from airflow.utils.types import DagRunType
 from nightscore.common import Broken, clipped
 from nightscore.job import MIDNIGHT, ONE_DAY, Calendar, latest_day, next_day, require_day, wall_clock_to_utc
 
+LAST_MILLISECOND = 999_000  # of a second, in microseconds: where a picked range ends
+
 
 def _utc(when: dt.datetime) -> pendulum.DateTime:
     return pendulum.instance(when).in_timezone("UTC")
+
+
+def picked_day(moment: dt.datetime) -> dt.date:
+    """The day that a person picked who made Airflow send this moment, without a zone one of UTC.
+
+    Its UI sends the first and the last millisecond of a picked range by the clock of the zone that it shows,
+    the command line a midnight of UTC. Neither says which zone it was: the nearest midnight of UTC is that
+    of the picked day for every zone within twelve hours of UTC, whatever the zone of the job.
+    """
+    at = moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+    ends = at.microsecond >= LAST_MILLISECOND
+    nearest = (at + dt.timedelta(hours=12, milliseconds=int(ends))).date()
+    return nearest - ONE_DAY if ends else nearest
 
 
 class DayTimetable(Timetable):
@@ -84,20 +99,16 @@ class DayTimetable(Timetable):
     def iter_partition_dagrun_infos(
         self, *, earliest: dt.datetime, latest: dt.datetime
     ) -> Iterator[DagRunInfo]:
-        """The runs of a backfill: days whose midnight lies between two wall clock times, both included.
+        """The runs of a backfill: the days from the picked day of one moment to that of another.
 
         Days that are not complete yet are left to the schedule, which would run them a second time.
         """
-        low, high = self.localize_partition_datetime(earliest), self.localize_partition_datetime(latest)
-        zone = self.calendar.zone
-        last = min(high.astimezone(zone).date(), latest_day(self.calendar, _now()))
-        for day in self.calendar.days(low.astimezone(zone).date(), last):
-            if low <= self._midnight(day) <= high:
-                yield self._info(day)
+        last = min(picked_day(latest), latest_day(self.calendar, _now()))
+        yield from map(self._info, self.calendar.days(picked_day(earliest), last))
 
     def localize_partition_datetime(self, dt: dt.datetime) -> pendulum.DateTime:
-        """The moment when the clocks of this timetable's zone show what `dt` shows."""
-        return _utc(wall_clock_to_utc(dt.date(), dt.time(), self.calendar.zone))
+        """The partition date of the day that a person picked: Airflow asks for those of both bounds."""
+        return self._midnight(picked_day(dt))
 
     def _decode_partition_date(self, partition_key: str) -> dt.datetime:
         try:
