@@ -24,13 +24,15 @@ ROWS = 2_000  # of a day that takes no time
 
 
 def make_world(root: Path) -> Path:
-    """The jobs retail_recommendations, heavy, shared (heavy in four tasks) and daily, with their data."""
+    """The jobs retail_recommendations, heavy, shared (heavy in four tasks), small ones, and their data."""
     write_lake(root)
     add_job(root)
     shutil.copytree(REPOSITORY / "dags", root / "dags", ignore=shutil.ignore_patterns("__pycache__"))
     add_heavy(root)
     linear_model(root / "data/models/linear.onnx")
     add_mini(root, "daily", "schedule: {daily: '00:00', timezone: UTC}\n", "rows")
+    add_mini(root, "chicago", "schedule: {daily: '02:00', timezone: America/Chicago}\n", "rows")
+    add_mini(root, "exchange", "schedule: {exchange: XNYS, after_close: 30m}\n", "rows")
     for day in (*DAYS, *recent_days()):
         write_day(root, str(day), ROWS)
     return root
