@@ -318,7 +318,7 @@ def test_a_person_is_told_whose_a_table_is(tmp_path: Path, capsys: pytest.Captur
     owned = {one["table"]: one["job"] for one in json.loads(capsys.readouterr().out)["tables"]}
     assert owned == {"blue_scores": "blue", "green_scores": "green", "prices": "green"}
     assert call(["hand-over", "--help"]) == 0
-    assert "To rename a job" in capsys.readouterr().out
+    assert "rename-job" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -456,7 +456,9 @@ def test_of_two_jobs_that_name_one_table_only_the_one_that_claims_it_is_refused(
     shutil.move(tmp_path / "aside", root / "jobs/green")
     assert run(load("blue", root), DAY).status == "unchanged"
     assert call(["check", "blue", "--workspace", str(root)]) == 0
-    with pytest.raises(Broken, match=r"prices belongs to job blue; .*nightscore hand-over prices --from blue"):
+    with pytest.raises(
+        Broken, match=r"prices belongs to job blue; .*nightscore hand-over prices --from blue"
+    ):
         run(load("green", root), DAY)
     assert seen(root) == plain(root) == truth(root, WEIGHTS[0])
 
@@ -473,7 +475,6 @@ def test_two_jobs_of_one_name_are_told_before_anything_runs(tmp_path: Path) -> N
     write_job(root, "green", BLUE.replace("job: blue", "job: green"))
     with pytest.raises(Broken, match="table prices belongs to job blue"):
         run(load("green", root), DAY)
-
 
 
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
