@@ -24,7 +24,6 @@ SAMPLE = {  # of those in a bucket, what the default suite has time for: a secon
     "test_owners.py::test_a_held_day_is_not_released_after_a_hand_over[bucket]",
     "test_policies.py::test_a_missing_day_can_be_skipped[bucket]",
     "test_rejects.py::test_a_replay_carries_no_damaged_row[bucket]",
-    "test_rename.py::test_what_is_published_follows_and_stays_what_it_is[bucket]",
     "test_verify.py::test_a_published_day_holds[bucket]",
     "test_verify.py::test_what_differs_is_named[bucket-a score]",
 }

@@ -126,7 +126,7 @@ def refuse_other_columns(job: Job, bound: Bound) -> None:
     evolve = job.spec.on_schema_change == "evolve"
     for table, schema in bound.stored.items():
         root = renames.table_home(job.workspace, table)
-        delta.check_table_schema(root, schema, evolve=evolve, job=job.name)
+        delta.check_table_schema(root, schema, evolve=evolve, job=job.name, table=table)
 
 
 def _as_table_has(job: Job, table: str, schema: pa.Schema) -> pa.Schema:

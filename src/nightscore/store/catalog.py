@@ -219,7 +219,7 @@ class Pinned:
         return [
             View(table, (), problem=f"{self.names.last_of('table', table)}; read table {called}")
             for table, called in now.items()
-            if table != called
+            if table != called and called in self.published
         ]
 
     def _removals_view(self) -> View:

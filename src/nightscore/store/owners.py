@@ -74,11 +74,11 @@ def find_foreign(
 
 def read_numbers(workspace: Workspace, tables: Iterable[str]) -> dict[str, int]:
     """Table -> how often it was handed over or renamed, of those that were at all."""
+    tables = list(tables)
     names = renames.last_names(workspace)
+    newest = {table: files[-1] for table in tables if (files := _files(workspace, table))}
     counts = {
-        table: int(files[-1].stem) + names.count(table)
-        for table in tables
-        if (files := _files(workspace, table))
+        table: (int(newest[table].stem) if table in newest else 0) + names.count(table) for table in tables
     }
     return {table: count for table, count in counts.items() if count}
 

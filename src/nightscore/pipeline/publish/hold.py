@@ -128,7 +128,7 @@ def _staged(workspace: Workspace, waiting: HeldDay) -> dict[str, list[StagedFile
         if staged:
             schema = pq.read_schema(storage.place_of(workspace, staged[0].path).local())
             root = renames.table_home(workspace, table)
-            delta.check_table_schema(root, schema, evolve=True, job=waiting.receipt.job)
+            delta.check_table_schema(root, schema, evolve=True, job=waiting.receipt.job, table=table)
     return files
 
 
