@@ -50,11 +50,12 @@ def refuse_former_names(job: Job, names: Names | None = None) -> None:
 def _now(names: Names, kind: str, name: str) -> str:
     """What a job or a table that was called so is called now, in words; "" where it still is."""
     current = (names.jobs if kind == "job" else names.tables).current(name)
-    if current == name:
+    last = names.last_of(kind, name)
+    if last is None or current == name:
         return ""
+    back = f"; `nightscore rename-{kind} {current} {name}` gives it back" if last.kind == kind else ""
     return (
-        f"{names.last_of(kind, name)}; write {current}. Nothing else is ever called {name}, for receipts "
-        f"name this {kind} so; `nightscore rename-{kind} {current} {name}` gives it the name back"
+        f"{last}; write {current}. Nothing else is ever called {name}, for receipts name this {kind} so{back}"
     )
 
 
