@@ -272,16 +272,25 @@ def test_a_rename_that_is_killed_is_there_or_not(root: Path, after: bool) -> Non
 
 
 @pytest.mark.disk_only(reason="two checkouts over one data folder")
-def test_a_run_of_another_checkout_finds_that_the_name_is_another(root: Path, tmp_path: Path) -> None:
-    """It has another data folder by no means: it reads the same names, and is refused by its own line."""
+def test_a_run_of_another_checkout_finds_what_was_renamed(root: Path, tmp_path: Path) -> None:
+    """Under the old name, by its line; under the new one too early, as a job that has seen nothing of it."""
     other = tmp_path / "other"
     shutil.copytree(root / "jobs", other / "jobs")
     (other / "data").symlink_to(root / "data")
+    early = other / "jobs/mini/job.yaml"
+    early.write_text(JOB.replace("job: mini", "job: retail").replace("mini_top", "retail_top"))
+    frozen = start(other, DAYS[2], Fault("link", signal=signal.SIGSTOP), job="retail")
+    assert frozen.frozen()
     job(root, "mini", "retail")
+    frozen.thaw()
+    end = frozen.wait()
+    assert end.error == "Broken" and "table retail_scores has changed hands or name" in end.message, end
+    early.write_text(JOB)
     with pytest.raises(Broken, match=r"jobs/mini/job.yaml:1: job: job mini was renamed to retail"):
         run(load("mini", other), DAYS[2])
     assert run(load("retail", root), DAYS[2]).status == "published"
     assert seen(root, "retail_scores") == plain(root, "mini_scores") == truth(root, DAYS)
+    assert holds(root)
 
 
 def test_what_was_removed_before_and_after_stays_removed(root: Path) -> None:

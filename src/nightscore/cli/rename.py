@@ -75,6 +75,6 @@ def _print(done: "Renamed", dry_run: bool, json: bool) -> int:
         say(f"  to be edited: {mention}")
     new, old = ", ".join(rename.tables.values()), ", ".join(rename.tables)
     if rename.kind == "job":
-        say(f"  in Airflow {rename.new} is a new DAG, paused as new ones are; {rename.old} keeps its runs")
+        say(f"  in Airflow it is DAG {rename.new}, paused while it is new there; {rename.old} keeps its runs")
     say(f"  in Airflow the assets are {new} instead of {old}")
     return 0
