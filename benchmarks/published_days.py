@@ -252,11 +252,12 @@ def commit_together(root: Path, job: str, files: dict[dt.date, tuple[Path, dict[
         delta_commit = delta
     tells = len(inspect.signature(delta_commit._add).parameters) > 3
     table_root: Any = named(root)
-    read: Callable[[Any], Any] = getattr(delta_commit, "read_footer", lambda path: path)  # before: by the path
-    adds = [
-        delta_commit._add(table_root, read(named(path)), day.isoformat(), *([row] if tells else []))
-        for day, (path, row) in files.items()
-    ]
+    adds = []
+    for day, (path, row) in files.items():
+        file = named(path)
+        if hasattr(delta_commit, "_read_footer"):  # which a version before read by itself
+            file = delta_commit._read_footer(table_root, file)
+        adds.append(delta_commit._add(table_root, file, day.isoformat(), *([row] if tells else [])))
     table = (delta.open_table if hasattr(delta, "open_table") else delta._open)(table_root)
     version = int(table.version()) + 1
     table.create_write_transaction(

@@ -318,7 +318,7 @@ def test_a_person_is_told_whose_a_table_is(tmp_path: Path, capsys: pytest.Captur
     owned = {one["table"]: one["job"] for one in json.loads(capsys.readouterr().out)["tables"]}
     assert owned == {"blue_scores": "blue", "green_scores": "green", "prices": "green"}
     assert call(["hand-over", "--help"]) == 0
-    assert "To rename a job" in capsys.readouterr().out
+    assert "rename-job" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -443,14 +443,31 @@ def test_of_two_jobs_that_claim_a_new_table_at_once_one_has_it(tmp_path: Path, r
         assert seen(root) == plain(root) == truth(root, WEIGHTS[0])
 
 
-def test_two_jobs_that_name_one_table_or_one_name_are_told_before_anything_runs(tmp_path: Path) -> None:
-    """By the second job.yaml; where that can't be read, by whose the table is once it can."""
+def test_of_two_jobs_that_name_one_table_only_the_one_that_claims_it_is_refused(tmp_path: Path) -> None:
+    """While it is nobody's, both; once it is somebody's, the other, with the way to get it."""
     root = make(tmp_path)
     write_job(root, "green", BLUE.replace("job: blue", "job: green"))
-    with pytest.raises(Broken, match=r"table prices is also published by jobs/.*/job.yaml; names are unique"):
-        load("blue", root)
+    for job in ("blue", "green"):
+        with pytest.raises(Broken, match=r"decide.prices: table prices is also published by jobs/.*job.yaml"):
+            run(load(job, root), DAY)
+    assert not (root / "data/tables").exists()
+    shutil.move(root / "jobs/green", tmp_path / "aside")
+    assert run(load("blue", root), DAY).status == "published"
+    shutil.move(tmp_path / "aside", root / "jobs/green")
+    assert run(load("blue", root), DAY).status == "unchanged"
+    assert call(["check", "blue", "--workspace", str(root)]) == 0
+    with pytest.raises(
+        Broken, match=r"prices belongs to job blue; .*nightscore hand-over prices --from blue"
+    ):
+        run(load("green", root), DAY)
+    assert seen(root) == plain(root) == truth(root, WEIGHTS[0])
+
+
+def test_two_jobs_of_one_name_are_told_before_anything_runs(tmp_path: Path) -> None:
+    """By the second job.yaml; where that can't be read, by whose the table is once it can."""
+    root = make(tmp_path)
     write_job(root, "green", BLUE)
-    with pytest.raises(Broken, match="table blue_scores is also published by"):
+    with pytest.raises(Broken, match="job blue is also the name of"):
         load("blue", root)
     (root / "jobs/green/job.yaml").write_text("job: green\nabout: [")
     assert run(load("blue", root), DAY).status == "published"

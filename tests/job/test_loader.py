@@ -157,17 +157,6 @@ def test_a_schedule_is_not_held_against_tables_that_nobody_can_know(tmp_path: Pa
     assert "no other job publishes 'bad_topp'; did you mean bad_top?" in str(broken)
 
 
-CLASHES = {
-    "the same name": ("mini", "other_top", "1: job: table mini_scores"),
-    "the same decision table": ("other", "mini_top", "13: decide.mini_top: table mini_top"),
-    "a decision called like the scores": (
-        "other",
-        "mini_scores",
-        "13: decide.mini_scores: table mini_scores",
-    ),
-}
-
-
 def test_a_job_after_a_table_that_nobody_publishes_is_broken(tmp_path: Path) -> None:
     """It would never run and nobody would be told; its own tables don't count, those of a broken job do."""
     add_job(tmp_path, "bad", renamed("bad", "bad_top").replace("key: [id]", "key: id"))
@@ -187,20 +176,28 @@ def test_a_job_after_a_table_that_nobody_publishes_is_broken(tmp_path: Path) -> 
     assert [job.name for job in jobs] == ["good"] and len(broken) == 3
 
 
-@pytest.mark.parametrize(("name", "decision", "says"), CLASHES.values(), ids=CLASHES.keys())
-def test_two_jobs_never_publish_one_table(tmp_path: Path, name: str, decision: str, says: str) -> None:
-    """A table has one job: where two name it, neither loads, and the list of all jobs has one of them."""
+def test_two_jobs_of_one_name_are_refused(tmp_path: Path) -> None:
+    """Neither loads, and the list of all jobs has one of them."""
     add_job(tmp_path, "a")
-    add_job(tmp_path, "b", renamed(name, decision))
+    add_job(tmp_path, "b", renamed("mini", "other_top"))
     jobs, [broken] = load_all(Workspace(tmp_path))
     assert [job.shown for job in jobs] == ["jobs/a/job.yaml"]
-    assert str(broken) == (
-        f"jobs/b/job.yaml:{says} is also published by jobs/a/job.yaml; names are unique: take it out of one, "
-        "and `nightscore hand-over` gives it to the other"
-    )
-    for one in {"mini", name}:
-        with pytest.raises(Broken, match=r"table mini_\w+ is also published by jobs/[ab]/job.yaml"):
-            load(one, tmp_path)
+    says = "job: job mini is also the name of jobs/a/job.yaml; names are unique: change one"
+    assert str(broken) == f"jobs/b/job.yaml:1: {says}"
+    with pytest.raises(Broken, match=r"job mini is also the name of jobs/[ab]/job.yaml"):
+        load("mini", tmp_path)
+
+
+@pytest.mark.parametrize("decision", ["mini_top", "mini_scores"])
+def test_a_table_that_two_jobs_name_is_known_to_both(tmp_path: Path, decision: str) -> None:
+    """Whose it is, is not for a job.yaml to say: who publishes asks that."""
+    add_job(tmp_path, "a")
+    add_job(tmp_path, "b", renamed("other", decision))
+    jobs, broken = load_all(Workspace(tmp_path))
+    assert not broken
+    shared = {"mini": {decision: "jobs/b/job.yaml"}, "other": {decision: "jobs/a/job.yaml"}}
+    assert {job.name: job.shared for job in jobs} == shared
+    assert {name: load(name, tmp_path).shared for name in shared} == shared
 
 
 SQL_FILES = {

@@ -98,5 +98,6 @@ def find_unpublished_tables(root: Path, tables: list[str], day: str) -> list[str
         return []
     from nightscore.store import catalog  # DuckDB and Delta: only where a job waits for a table
 
-    published = catalog.read_catalog(open_workspace(root)).published
-    return [name for name in tables if day not in published.get(name, {})]
+    state = catalog.read_catalog(open_workspace(root))
+    called = state.names.tables.current  # whoever waits does so under the name of when it began
+    return [name for name in tables if day not in state.published.get(called(name), {})]

@@ -91,7 +91,7 @@ def hand_over(
     because: Annotated[str, Parameter(help="Why; it goes into the record.")],
     json: AsJson = False,
 ) -> int:  # fmt: skip
-    """Hand a table over to another job: a job was renamed, say, or split in two.
+    """Hand a table over to another job: a job was split in two, say.
 
     A table belongs to the job that was the first to publish it, and no other job may: `check`, `plan` and
     `run` of one that names it end with exit code 1. After a hand-over it is the other way round. Nothing that
@@ -99,8 +99,9 @@ def hand_over(
     what was reported; `query` and --as-reported show what they showed. A day that is half published is
     completed first; runs that had begun, or are held, publish the table no more: run their days again.
 
-    To rename a job: edit job.yaml, `check` it, and hand over each table that it names. A table may be handed
-    back at any time. `nightscore receipts` lists the hand-overs, `nightscore tables` whose each table is.
+    A job that only gets another name is renamed, with all that it has published, by `nightscore rename-job`.
+    A table may be handed back at any time. `nightscore receipts` lists the hand-overs, `nightscore tables`
+    whose each table is.
     """
     from nightscore.common import show_progress
     from nightscore.pipeline import hand_over_table, job_names

@@ -47,6 +47,8 @@ def tables(*, json: AsJson = False) -> int:
     else:
         rows = [row for row, _ in listed]
         terminal_tables.console().print(terminal_tables.text_table(rows, columns, ("days", "rows", "bytes")))
+        for name in (name for name in state.tables() if state.home(name).name != name):
+            say(f"{name} lies in {state.home(name)}, as it was called first")
     differences = [one for one in compare_heads(state, state.tables()) if not one.gone]
     for difference in differences:
         print_error("warning", Broken(str(difference)))
@@ -105,13 +107,14 @@ def receipts(
     job: Annotated[str | None, Parameter(help="One job; default: all.")] = None, /, *,
     day: Annotated[str | None, Parameter(help="One day, YYYY-MM-DD.")] = None, json: AsJson = False,
 ) -> int:  # fmt: skip
-    """Show what was published, and its proof: every receipt, the newest last; then who handed tables over."""
+    """Show what was published, and its proof: every receipt, the newest last; then hand-overs and renames."""
     from nightscore.job import load
     from nightscore.review import text
     from nightscore.store import catalog
 
     only_day = parse_day_option(day).isoformat() if day else None
-    history = catalog.read_catalog(open_chosen_workspace()).history
+    state = catalog.read_catalog(open_chosen_workspace())
+    history, job = state.history, state.names.jobs.current(job) if job else None
     entries = [e for e in history if job in (None, e.job) and only_day in (None, e.day)]
     listed = [entry.read_receipt_or_reason() for entry in entries]
     if job and not any(entry.job == job for entry in history):
@@ -133,12 +136,17 @@ def receipts(
 
 def _print_beside(job: str | None, day: str | None) -> None:
     """Print what of some days went where, and who handed tables over."""
-    from nightscore.store import list_deliveries, owners
+    from nightscore.store import list_deliveries, owners, renames
 
     print_records(list_deliveries(open_chosen_workspace(), job, day))
+    names = renames.last_names(open_chosen_workspace())
+    once = names.jobs.every(job) if job else frozenset()
     for note in owners.list_hand_overs(open_chosen_workspace()):
-        if job in (None, note.source, note.to):
+        if job is None or once & {note.source, note.to}:
             print(f"table {note.table} {note}")
+    for rename in names.renames:
+        if job is None or (rename.kind == "job" and rename.old in once):
+            print(rename)
 
 
 def report(

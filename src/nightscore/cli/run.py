@@ -36,13 +36,20 @@ if TYPE_CHECKING:
 def jobs(*, json: AsJson = False) -> int:
     """List every job, its schedule and its last published day."""
     from nightscore.job import load_all
+    from nightscore.pipeline import refuse_former_names
     from nightscore.review import text
     from nightscore.store import catalog
 
     readable, broken = load_all(open_chosen_workspace())
+    state = catalog.read_catalog(open_chosen_workspace())
     last: dict[str, str] = {}
-    for (name, day), _ in sorted(catalog.read_catalog(open_chosen_workspace()).in_force.items()):
+    for (name, day), _ in sorted(state.in_force.items()):
         last[name] = day
+    for named in readable:
+        try:
+            refuse_former_names(named, state.names)
+        except Broken as renamed:
+            broken.append(renamed)
     if json:
         print_json(
             {

@@ -27,7 +27,8 @@ class Parcel:
     """One published day of a table: its files, held to the receipt, and the totals that a target must have.
 
     `schema` has the columns that are sent, without `day` and `run_id`. `run_number` rises from run to run.
-    `key_hash` gives the key hash of some columns (`key_hash.py`), over the published files.
+    `key_hash` gives the key hash of some columns (`key_hash.py`), over the published files. `once_jobs` and
+    `once_tables` are all names that the job and the table ever had.
     """
 
     job: str
@@ -39,6 +40,12 @@ class Parcel:
     schema: pa.Schema
     files: tuple[Path, ...]
     key_hash: Callable[[tuple[str, ...]], str] = field(repr=False, compare=False)
+    once_jobs: frozenset[str] = frozenset()
+    once_tables: frozenset[str] = frozenset()
+
+    def is_of(self, job: str, table: str) -> bool:
+        """Whether it is of a job's table, by the names of now or those of before a rename."""
+        return job in {self.job, *self.once_jobs} and table in {self.table, *self.once_tables}
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows, in the order in which they are published; pages held to their checksums."""

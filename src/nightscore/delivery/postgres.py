@@ -147,7 +147,7 @@ class PostgresChannel:
         return there.run_id == parcel.run_id and not again
 
     def _refuse_others(self, there: _There, parcel: Parcel) -> None:
-        if (there.job, there.source) != (parcel.job, parcel.table):
+        if not parcel.is_of(there.job, there.source):
             raise Broken(
                 f"{self.target}: {parcel.day} is there of table {there.source} of job {there.job}; name "
                 "another table, or remove its row from nightscore_receipts"

@@ -71,7 +71,9 @@ class _Round:
 
     @property
     def digest(self) -> str:
-        return settings_digest(self.delivery.model_dump_json(by_alias=True, exclude={"late"}))
+        first = self.state.names.tables.first.get(self.delivery.from_ or "", self.delivery.from_)
+        called_first = self.delivery.model_copy(update={"from_": first})  # a rename is no other setting
+        return settings_digest(called_first.model_dump_json(by_alias=True, exclude={"late"}))
 
     def records(self) -> list[DeliveryRecord]:
         return list_deliveries(self.job.workspace, self.job.name, self.day.isoformat(), self.name)
@@ -271,8 +273,9 @@ def _parcel(one: _Round, entry: CatalogEntry) -> Parcel:
         return hash_files(workspace, files, schema, key)
 
     return Parcel(
-        one.job.name, one.table, one.day, entry.run_id, entry.run_number, told.rows, schema, files, hashed
-    )
+        one.job.name, one.table, one.day, entry.run_id, entry.run_number, told.rows, schema, files, hashed,
+        one.state.names.jobs.every(one.job.name), one.state.names.tables.every(one.table),
+    )  # fmt: skip
 
 
 def _sent_schema(schema: pa.Schema) -> pa.Schema:

@@ -76,6 +76,7 @@ from .snapshot_inputs import IcebergInput as IcebergInput
 from .snapshot_inputs import SnapshotInput as SnapshotInput
 from .spec import PART_VARIABLES as PART_VARIABLES
 from .spec import RESERVED_COLUMNS as RESERVED_COLUMNS
+from .spec import RESERVED_VIEWS as RESERVED_VIEWS
 from .spec import RUN_OPTIONS as RUN_OPTIONS
 from .spec import JobSpec as JobSpec
 from .testing import check_calendar as check_calendar

@@ -1,11 +1,9 @@
 """A job: its spec and its SQL, read from one folder of a workspace."""
 
 import difflib
-import hashlib
-import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -22,6 +20,7 @@ from nightscore.common import (
     read_yaml,
 )
 from nightscore.job.audits import ParityAudit
+from nightscore.job.hashing import hash_job
 from nightscore.job.inputs import TableInput
 from nightscore.job.mistakes import explain_mistakes, line_of
 from nightscore.job.params import ParamValue
@@ -41,6 +40,8 @@ class Job:
     decide_sql: Mapping[str, str]
     lines: LineNumbers = field(repr=False, compare=False)
     audit_sql: Mapping[str, str] = field(default_factory=dict)  # of audits that name a .sql file, by its name
+    # The tables that another job names, too, each with that one's job.yaml.
+    shared: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -89,42 +90,20 @@ class Job:
     @property
     def hash(self) -> str:
         """sha256 of all in the job folder that can change what is published (not its texts)."""
-        harmless: dict[str, Any] = {
-            "about": True,
-            "owner": True,
-            "schedule": True,
-            "memory": True,
-            "limits": True,
-            "close": True,
-            "retain": True,
-            "on_schema_change": True,  # other columns come of the job, which is another then
-            "budget": True,  # it changes nothing but which variant a bake-off takes, and that is a cause
-            "judge": True,
-            "deliver": True,  # what is sent on is what is published, whoever gets it
-            "params": True,
-            "scoring": {"tasks", "tolerance"},
-            # Without an override nothing is published; with it, what was published before it was asked for.
-            "model": {"made_by", "columns_override", "max_length_override"},
-            "policy": {"gaps"},  # nor whether holes in an input are said, or stop the run
-            "inputs": {"__all__": {"calendar", "ready"}},
-        }
-        # Without defaults: a field that comes with a later version changes no job that does not use it.
-        spec = self.spec.model_dump(mode="json", exclude=harmless, exclude_defaults=True)
-        if not spec.get("policy", True):
-            del spec["policy"]
-        sql: dict[str, Any] = {"features": self.features_sql, "decide": dict(self.decide_sql)}
-        if self.audit_sql:
-            sql["audit"] = dict(self.audit_sql)
-        text = json.dumps({"spec": spec, "sql": sql}, sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return self.hash_as(self.name, {})
+
+    def hash_as(self, name: str, tables: Mapping[str, str]) -> str:
+        """The same as if the job were called `name` still, and some tables what they were called first."""
+        sql = {"features": self.features_sql, "decide": dict(self.decide_sql), "audit": dict(self.audit_sql)}
+        return hash_job(self.spec, sql, name, tables)
 
 
 def load(name: str, workspace: Workspace | Path | str | None = None) -> Job:
     """The job called `name` in a workspace (default: $NIGHTSCORE_WORKSPACE, else the current folder).
 
     Raises:
-        Broken: no job has that name, its folder has a mistake, or another job publishes a table of the
-            same name; the message names file and line.
+        Broken: no job has that name, or two have, or its folder has a mistake; the message names file and
+            line.
     """
     space = workspace if isinstance(workspace, Workspace) else open_workspace(workspace)
     peeked = {file: _peek(file, space) for file in space.job_files()}
@@ -133,9 +112,8 @@ def load(name: str, workspace: Workspace | Path | str | None = None) -> Job:
         raise Broken(_unknown(name, space, list(peeked.values())))
     file = min(called, key=lambda path: bool(peeked[path].problem))  # of two, the one that can be read
     job = read_job(file, space)
-    for other, peek in peeked.items():
-        if other != file:
-            _check_unique(job, peek.tables, space.relative(other))
+    others = {space.relative(other): peek for other, peek in peeked.items() if other != file}
+    job = _beside(job, {shown: (peek.name, peek.tables) for shown, peek in others.items()})
     if not any(peek.problem for peek in peeked.values()):  # else it is not known what is published
         _check_after(job, [table for peek in peeked.values() for table in peek.tables])
     return job
@@ -164,15 +142,17 @@ def load_all(workspace: Workspace | Path | str | None = None) -> tuple[list[Job]
     for file in space.job_files():
         try:
             job = read_job(file, space)
-            for other in jobs:
-                _check_unique(job, other.spec.tables, other.shown)
-            jobs.append(job)
+            jobs.append(_beside(job, {other.shown: (other.name, []) for other in jobs}))
             published += job.spec.tables
         except Broken as error:
             broken.append(error)
             peek = _peek(file, space)
             published += peek.tables
             unread = unread or bool(peek.problem)
+    named = {job.shown: (job.name, job.spec.tables) for job in jobs}
+    jobs = [
+        _beside(job, {shown: other for shown, other in named.items() if shown != job.shown}) for job in jobs
+    ]
     if unread:  # which tables it publishes is not known, so no schedule can be held against them
         return jobs, broken
     return [job for job in jobs if not _unfulfilled(job, published, broken)], broken
@@ -259,14 +239,19 @@ def _problem(file: Path, workspace: Workspace) -> str:
     return f"{workspace.relative(file)}: changed while it was read"
 
 
-def _check_unique(job: Job, tables: Iterable[str], other: str) -> None:
-    both = [name for name in job.spec.tables if name in tables]
-    if both:
-        at = ("decide", both[0]) if both[0] in job.spec.decide else ("job",)
-        job.raise_broken(
-            at, f"table {both[0]} is also published by {other}; names are unique: take it out of one, "
-            "and `nightscore hand-over` gives it to the other"
-        )  # fmt: skip
+def _beside(job: Job, others: Mapping[str, tuple[str | None, Sequence[str]]]) -> Job:
+    """A job beside others (their job.yaml -> name and tables), with the tables that one of them names, too.
+
+    Whose such a table is, is not for a job.yaml to say; a name of two jobs is refused.
+    """
+    shared: dict[str, str] = {}
+    for shown, (name, tables) in others.items():
+        if name == job.name:
+            job.raise_broken(
+                ("job",), f"job {name} is also the name of {shown}; names are unique: change one"
+            )
+        shared |= {table: shown for table in tables if table in job.spec.tables}
+    return replace(job, shared=shared) if shared else job
 
 
 def _check_after(job: Job, published: Iterable[str]) -> None:

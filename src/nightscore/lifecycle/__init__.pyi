@@ -1,4 +1,9 @@
 from .drop import drop_job as drop_job
 from .drop import drop_table as drop_table
+from .mentions import Mention as Mention
+from .rename import Renamed as Renamed
+from .rename import RenamedTable as RenamedTable
+from .rename import rename_job as rename_job
+from .rename import rename_table as rename_table
 from .retention import apply_retention as apply_retention
 from .retention import find_due as find_due

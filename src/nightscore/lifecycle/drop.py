@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from nightscore.common import Broken, NotYet, Workspace
 from nightscore.job import Job, TableInput, load_all
 from nightscore.pipeline import read_held_days
-from nightscore.store import Pinned, Removal, RunFolder, catalog, owners, removals, storage
+from nightscore.store import Pinned, Removal, RunFolder, catalog, owners, removals, renames, storage
 
 
 def drop_table(
@@ -47,10 +47,10 @@ def drop_job(
         jobs_with_tables = sorted({state.publisher(table) for table in state.tables()})
         raise Broken(f"job {name} has no table; jobs that have: {', '.join(jobs_with_tables) or 'none'}")
     _refuse_used(jobs, tables)
-    _refuse_at_work(workspace, name)
+    refuse_at_work(workspace, name)
     removed = _drop(workspace, state, tables, because=because, by=by, dry_run=dry_run)
     if not dry_run:
-        (storage.runs(workspace) / name).remove()
+        renames.runs_home(workspace, name).remove()
     return removed
 
 
@@ -73,10 +73,16 @@ def _refuse_used(jobs: Iterable[Job], tables: Sequence[str]) -> None:
                 job.raise_broken(("inputs", name), f"reads table {source.table}; take that out first")
 
 
-def _refuse_at_work(workspace: Workspace, name: str) -> None:
+def refuse_at_work(workspace: Workspace, name: str) -> None:
+    """Refuse what a job's runs must not be at work for, nor a day of it be held.
+
+    Raises:
+        Broken: a day is held.
+        NotYet: a run is at work.
+    """
     if held := next(read_held_days(workspace, name), None):
         raise Broken(f"job {name}: {held.receipt.day} is held; release or discard it first")
-    runs = [RunFolder(path) for path in (storage.runs(workspace) / name).glob_folders("*", "*")]
+    runs = [RunFolder(path) for path in renames.runs_home(workspace, name).glob_folders("*", "*")]
     if busy := next((run for run in runs if not run.is_idle()), None):
         raise NotYet(f"job {name}: run {busy.run_id} is at work; try again once it has ended")
 

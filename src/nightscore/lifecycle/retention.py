@@ -10,6 +10,7 @@ import datetime as dt
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from nightscore.common import Workspace
 from nightscore.job import Job, Retain, TableInput, in_days
@@ -23,6 +24,7 @@ from nightscore.store import (
     catalog,
     removals,
     remove_report,
+    renames,
     storage,
 )
 
@@ -90,7 +92,7 @@ def _refuse_shorter_than_read(job: Job, retain: Retain, jobs: Sequence[Job]) -> 
 
 
 def _folder(workspace: Workspace, job: str, day: str, run_id: str) -> RunFolder:
-    return RunFolder(storage.runs(workspace) / job / day / run_id)
+    return RunFolder(renames.runs_home(workspace, job) / day / run_id)
 
 
 def _features(folder: RunFolder) -> list[Place]:
@@ -144,13 +146,20 @@ class _Due:
         kept = in_days(self.retain.versions)
         if kept is None or self._is_read(entry, table):
             return ""
-        later = [
-            other for other in self.state.history
-            if other.day == entry.day and table in other.versions and other.run_number > entry.run_number
-        ]  # fmt: skip
-        if not later or self.now - min(other.published_at for other in later) < kept * DAY:
+        of_day = self._published[table, entry.day]
+        later = [other.published_at for other in of_day if other.run_number > entry.run_number]
+        if not later or self.now - min(later) < kept * DAY:
             return ""
         return f"retain: versions: {kept} days"
+
+    @cached_property
+    def _published(self) -> dict[tuple[str, str], list[CatalogEntry]]:
+        """(table, day) -> all receipts that name it."""
+        found: dict[tuple[str, str], list[CatalogEntry]] = {}
+        for entry in self.state.history:
+            for table in entry.versions:
+                found.setdefault((table, entry.day), []).append(entry)
+        return found
 
     def _is_read(self, entry: CatalogEntry, table: str) -> bool:
         """Whether a version is in force, or one that a job reads as it was first published."""

@@ -4,6 +4,7 @@ from .binding import bind_job as bind_job
 from .binding import check_schedule as check_schedule
 from .binding import decide_select as decide_select
 from .context import Day as Day
+from .context import causes_hash as causes_hash
 from .evolve import evolve_tables as evolve_tables
 from .executors import LOCAL_THREADS as LOCAL_THREADS
 from .executors import Executor as Executor
@@ -19,6 +20,7 @@ from .prepare import with_pieces as with_pieces
 from .publish import hold as hold
 from .publish.closing import Causes as Causes
 from .publish.closing import changed_causes as changed_causes
+from .publish.commit import complete_half_published as complete_half_published
 from .publish.comparison import Reported as Reported
 from .publish.comparison import compare_runs as compare_runs
 from .publish.comparison import compare_tables as compare_tables
@@ -28,6 +30,7 @@ from .publish.finalize import stage_decisions as stage_decisions
 from .publish.hand_over import hand_over_table as hand_over_table
 from .publish.hand_over import job_names as job_names
 from .publish.hold import read_held_days as read_held_days
+from .publish.ownership import refuse_former_names as refuse_former_names
 from .publish.reconcile import key_hash_select as key_hash_select
 from .publish.reconcile import key_hash_text as key_hash_text
 from .publish.repair import Repaired as Repaired

@@ -26,8 +26,8 @@ from nightscore.store import (
     is_told_by_text,
     quote_identifier,
     read_variables,
+    renames,
     repeatable_select,
-    storage,
     table_schema,
 )
 
@@ -125,15 +125,15 @@ def refuse_other_columns(job: Job, bound: Bound) -> None:
     """Raise `Broken` where a table has other columns than the job gives, and they may not change."""
     evolve = job.spec.on_schema_change == "evolve"
     for table, schema in bound.stored.items():
-        root = storage.tables(job.workspace) / table
-        delta.check_table_schema(root, schema, evolve=evolve, job=job.name)
+        root = renames.table_home(job.workspace, table)
+        delta.check_table_schema(root, schema, evolve=evolve, job=job.name, table=table)
 
 
 def _as_table_has(job: Job, table: str, schema: pa.Schema) -> pa.Schema:
     """The columns as a table of a job that may evolve stores them."""
     if job.spec.on_schema_change == "fail":
         return schema
-    return delta.as_table_has(storage.tables(job.workspace) / table, schema)
+    return delta.as_table_has(renames.table_home(job.workspace, table), schema)
 
 
 def _bind(day: Day, scorer: Scorer) -> Bound:

@@ -32,10 +32,17 @@ from nightscore.store import (
     library_versions,
     plan_from_json,
     quote_identifier,
+    renames,
     run_folder,
     sound_file,
     storage,
 )
+
+
+def causes_hash(job: Job) -> str:
+    """The hash of a job as a cause of its days: under the names that it and its tables had first."""
+    names = renames.last_names(job.workspace)
+    return job.hash_as(names.jobs.origin(job.name), names.tables.first)
 
 
 @dataclass(frozen=True)
@@ -115,7 +122,7 @@ class Day:
         Raises:
             NotYet: it has changed since.
         """
-        if self.job.hash != self.plan.job_hash:
+        if causes_hash(self.job) != self.plan.job_hash:
             raise NotYet(
                 f"{self.job.shown}: the job has changed since the plan of {self.plan.day}; run it again"
             )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from nightscore.common import Broken
 from nightscore.job import Job
 from nightscore.pipeline.steps import published_columns
-from nightscore.store import delta, delta_commit, owners, storage, table_schema
+from nightscore.store import delta, delta_commit, owners, renames, table_schema
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def evolve_tables(job: Job, *, by: str, because: str) -> list[Evolved]:
             raise Broken(f"{option} is empty; it stands in the record, for whoever asks later")
     wanted = {}
     for table, schema in published_columns(job).items():
-        root = storage.tables(job.workspace) / table
+        root = renames.table_home(job.workspace, table)
         if found := delta.schema_differences(root, schema):
             if typed := [one for one in found if one.is_of_type]:
                 raise Broken(
@@ -42,6 +42,6 @@ def evolve_tables(job: Job, *, by: str, because: str) -> list[Evolved]:
     for table, (_, schema) in wanted.items():
         note = {"by": by.strip(), "because": because.strip(), "job": job.name}
         with owners.alone(job.workspace, table):
-            root = storage.tables(job.workspace) / table
+            root = renames.table_home(job.workspace, table)
             delta_commit.commit_schema(root, schema, {**note, "run_id": ""})
     return [Evolved(table, changes) for table, (changes, _) in wanted.items()]

@@ -48,6 +48,7 @@ from nightscore.store import (
     job_memory_budget,
     json_digest,
     peak_memory,
+    renames,
     run_folder,
     stage_batches,
     stamped,
@@ -215,7 +216,7 @@ def refuse_no_room_for_features(job: Job, plan: Plan) -> None:
     last = _last(job, plan)
     if last is None:
         return
-    snapshots = RunFolder(storage.runs(job.workspace) / job.name / last.day / last.run_id).snapshots
+    snapshots = RunFolder(renames.runs_home(job.workspace, job.name) / last.day / last.run_id).snapshots
     if not snapshots:
         return
     share = min(1.0, _bytes(plan.inputs) / max(1, sum(f.bytes for f in last.inputs)))

@@ -20,6 +20,7 @@ from nightscore.pipeline.context import Day
 from nightscore.pipeline.executors import LOCAL_THREADS, Executor, chooser
 from nightscore.pipeline.onward import send_on
 from nightscore.pipeline.prepare import Choose, begin, streamed_files
+from nightscore.pipeline.publish.ownership import refuse_former_names
 from nightscore.pipeline.read import inputs
 from nightscore.pipeline.request import RunRequest
 from nightscore.pipeline.score.canary import choose_here
@@ -66,6 +67,7 @@ def replay_rejects(
         NotYet: as for a run.
     """
     moment = as_day(day)
+    refuse_former_names(job)
     state = catalog.read_catalog(job.workspace)
     entry = state.in_force.get((job.name, moment.isoformat()))
     before = entry.read_receipt() if entry else None

@@ -20,13 +20,13 @@ from nightscore.common import ProgressCallback, Stopwatch, as_day, silent, threa
 from nightscore.delivery import check_deliveries
 from nightscore.job import Job
 from nightscore.pipeline import binding
-from nightscore.pipeline.context import Day
+from nightscore.pipeline.context import Day, causes_hash
 from nightscore.pipeline.prepare import Choose, MapParts, begin
 from nightscore.pipeline.publish.closing import plan_restatement
 from nightscore.pipeline.publish.commit import complete_publication, roll_forward
 from nightscore.pipeline.publish.finalize import prove_and_publish
 from nightscore.pipeline.publish.foreign_head import see_foreign
-from nightscore.pipeline.publish.ownership import refuse_foreign_tables
+from nightscore.pipeline.publish.ownership import refuse_foreign_tables, refuse_former_names
 from nightscore.pipeline.publish.piece_proof import prove_piece, staged_piece
 from nightscore.pipeline.publish.receipt_builder import read_unchanged_receipt, skipped_receipt
 from nightscore.pipeline.read import as_of, inputs
@@ -64,9 +64,9 @@ from nightscore.store import (
     owners,
     read_promotion,
     read_variant,
+    renames,
     run_folder,
     stage_batches,
-    storage,
     tuned_variant,
     with_timings,
 )
@@ -89,6 +89,7 @@ def plan_day(
         NotYet: the day's partition is missing and the policy is `wait`; an input is changing.
     """
     watch = Stopwatch()
+    refuse_former_names(job)
     run_folder.remove_spilled(job.workspace, job.name)
     roll_forward(job, day, report)
     plan = draft_plan(job, day, request, scores_here=choose is None)
@@ -108,6 +109,7 @@ def draft_plan(
     A plan with a `run_id` is a stopped run that would be taken up. Where other machines score, this one need
     not have the job's device. Errors as `plan_day`'s.
     """
+    refuse_former_names(job, renames.last_names(job.workspace))
     values = job.params(request.params)
     binding.check_sql(job)
     opening = None if scores_here else open_or_on_cpu
@@ -148,7 +150,7 @@ def _beside_published(job: Job, draft: Plan, request: RunRequest, picked: Varian
     past = state.day_history(job.name, job.spec.tables, draft.day)
     last = state.read_receipt(job.name, as_day(draft.day))
     compared = _as_recorded(job, draft, last, picked) if last else draft
-    same = last is not None and last.fingerprint == compared.fingerprint and _still_there(job, state, last)
+    same = last is not None and last.fingerprint == compared.fingerprint and _still_there(state, last)
     if last and same and not request.force and request.limit is None:
         return dataclasses.replace(draft, status="unchanged", run_id=last.run_id)
     first = 1 + max((entry.run_number for entry in past), default=-1)  # above the last one's, whosever it is
@@ -290,6 +292,7 @@ def check_job(job: Job) -> str:
         Broken: names file, line, the offending value and what is allowed.
     """
     binding.check_sql(job)
+    refuse_former_names(job)
     refuse_foreign_tables(job)
     opened = open_job_model(job)
     score_nothing(job, opened)
@@ -321,6 +324,7 @@ def published_columns(job: Job) -> Mapping[str, pa.Schema]:
         Broken: as `check_job`.
     """
     binding.check_sql(job)
+    refuse_former_names(job)
     refuse_foreign_tables(job)
     opened = open_job_model(job)
     return binding.bind_columns(_latest(job, opened)[0], opened.scorer).stored
@@ -340,9 +344,9 @@ def _draft(
 ) -> Plan:  # fmt: skip
     """The plan before its run begins: the day's causes and their fingerprint."""
     params = {n: v.isoformat() if isinstance(v, dt.date) else v for n, v in values.items()}
-    scores = delta.live_files_of(storage.tables(job.workspace) / job.spec.scores_table, day.isoformat())
+    scores = delta.live_files_of(renames.table_home(job.workspace, job.spec.scores_table), day.isoformat())
     plan = Plan(
-        job.name, day.isoformat(), "score", job_hash=job.hash, key=tuple(job.spec.key),
+        job.name, day.isoformat(), "score", job_hash=causes_hash(job), key=tuple(job.spec.key),
         model_path=opened.name, model_sha256=opened.sha256, device=opened.device,
         model_uri=opened.uri, model_version=opened.version, code=opened.code,
         tuned=tuned_variant(picked) if picked else None,
@@ -367,10 +371,10 @@ def _fingerprint(plan: Plan, files: inputs.Files, picked: VariantFile | None) ->
     return add_challengers_cause(causes, plan.challengers)
 
 
-def _still_there(job: Job, state: Pinned, receipt: Receipt) -> bool:
+def _still_there(state: Pinned, receipt: Receipt) -> bool:
     """Whether the tables still hold what the receipt says, but what was removed: none was rolled back."""
     for table in receipt.tables.keys() - state.in_force[receipt.job, receipt.day].removed.keys():
-        live = delta.live_files_of(storage.tables(job.workspace) / table, receipt.day)
+        live = delta.live_files_of(state.home(table), receipt.day)
         if {file.run_id for file in live} != {receipt.run_id} and not _is_as_accepted(
             state, receipt, live, table
         ):

@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from nightscore.common import Broken, as_day
+from nightscore.common import Broken
 from nightscore.job import Job
 from nightscore.pipeline import inputs
-from nightscore.store import Engine, ModelResult, Receipt, RunFolder, View, catalog, quote_identifier, storage
+from nightscore.store import Engine, ModelResult, Receipt, RunFolder, View, catalog, quote_identifier, renames
 
 Row = dict[str, Any]
 
@@ -65,7 +65,7 @@ def explain_row(job: Job, day: dt.date, key: Mapping[str, str]) -> RowExplanatio
 def _features(job: Job, receipt: Receipt, key: Mapping[str, str]) -> tuple[Row | None, str]:
     """The row as it was scored; None and the reason where it can't be shown any more."""
     if job.features_sql is not None:
-        run = RunFolder(storage.runs_of(job.workspace, job.name, as_day(receipt.day)) / receipt.run_id)
+        run = RunFolder(renames.runs_home(job.workspace, job.name) / receipt.day / receipt.run_id)
         if not run.snapshots:
             return None, f"the feature snapshot of run {receipt.run_id} has been removed"
         rows = _rows(job, [path.local() for path in run.snapshots], key)

@@ -27,7 +27,6 @@ from nightscore.store import (
     delta,
     proof_differences,
     query_resources,
-    storage,
 )
 
 
@@ -97,7 +96,7 @@ def _with_heads(
 def _same_rows(state: Pinned, entry: CatalogEntry, table: str) -> bool:
     """Whether the head's files of a day have the rows that the receipt proves: they are only other files."""
     recorded = entry.read_receipt().tables[table]
-    live = delta.live_files_of(storage.tables(state.workspace) / table, entry.day)
+    live = delta.live_files_of(state.home(table), entry.day)
     if sum(file.rows for file in live) != recorded.rows or not recorded.columns:
         return False
     try:

@@ -8,6 +8,7 @@ from . import iceberg_input as iceberg_input
 from . import outgoing as outgoing
 from . import owners as owners
 from . import removals as removals
+from . import renames as renames
 from . import run_folder as run_folder
 from . import storage as storage
 from . import table_schema as table_schema
@@ -132,6 +133,8 @@ from .receipt_rows import CatalogEntry as CatalogEntry
 from .receipt_rows import read_receipt_text as read_receipt_text
 from .receipt_rows import told_row as told_row
 from .removals import Removal as Removal
+from .renames import Names as Names
+from .renames import Rename as Rename
 from .run_folder import HELD as HELD
 from .run_folder import RunFolder as RunFolder
 from .run_folder import read_plan as read_plan

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import datetime as dt
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from nightscore.common import Broken, Workspace, open_workspace
 from nightscore.scorers import read_hardware
-from nightscore.store import delta, removals, storage
+from nightscore.store import delta, removals, renames, storage
 from nightscore.store.commits import foreign_commits
 from nightscore.store.engine import EngineResources
 from nightscore.store.lost import gone_file, lost_day
@@ -26,6 +26,7 @@ from nightscore.store.query import run_query
 from nightscore.store.receipt import Receipt
 from nightscore.store.receipt_rows import RECEIPTS, CatalogEntry, read_rows
 from nightscore.store.removals import Removal
+from nightscore.store.renames import AS_WRITTEN, Names
 from nightscore.store.snapshots import LiveFile, Snapshot
 from nightscore.store.storage import Place, local_files
 from nightscore.store.views import Among, View
@@ -65,6 +66,11 @@ class Pinned:
     workspace: Workspace
     version: int | None
     history: tuple[CatalogEntry, ...]
+    names: Names = field(default=AS_WRITTEN, repr=False, compare=False)
+
+    def home(self, table: str) -> Place:
+        """The folder of a table, whatever it was called when it was made."""
+        return storage.tables(self.workspace) / self.names.tables.origin(table)
 
     @cached_property
     def published(self) -> dict[str, dict[str, CatalogEntry]]:
@@ -150,9 +156,9 @@ class Pinned:
         entries = self.published.get(table, {})
         if not entries:
             return []
-        root = storage.tables(self.workspace) / table
+        root = self.home(table)
         by_day = _by_day(root, max(entry.versions[table] for entry in entries.values()))
-        files, touched = [], self._touched(root)
+        files, touched = [], self._touched(table)
         for day, entry in sorted(entries.items()):
             if first <= day <= last:
                 live = by_day.get(day, [])
@@ -169,9 +175,9 @@ class Pinned:
         """
         if table in entry.removed:
             raise Broken(f"table {table}: {entry.day}, run {entry.run_id}, was {entry.removed[table]}")
-        root = storage.tables(self.workspace) / table
+        root = self.home(table)
         # Of a day that another engine has touched, what is left at the head may be a part of ours.
-        files = [] if entry.day in self._touched(root, head=True) else _at(root, entry.day)
+        files = [] if entry.day in self._touched(table, head=True) else _at(root, entry.day)
         if {file.run_id for file in files} != {entry.run_id}:  # replaced since, or not as the run left it
             files = _at(root, entry.day, entry.versions[table])
         # Even an empty day has a file. And a table that was removed and made anew counts from 0 again.
@@ -179,9 +185,10 @@ class Pinned:
             raise lost_day(root, entry.job, entry.day, entry.run_id)
         return files
 
-    def _touched(self, root: Place, *, head: bool = False) -> frozenset[str]:
+    def _touched(self, table: str, *, head: bool = False) -> frozenset[str]:
         """The days of which another engine has removed or added files, up to our last version or the head."""
-        named = {entry.versions[root.name] for entry in self.history if root.name in entry.versions}
+        root = self.home(table)
+        named = {entry.versions[table] for entry in self.history if table in entry.versions}
         newest = max(named, default=0)
         if head and delta.table_exists(root):
             with contextlib.suppress(Broken):
@@ -198,13 +205,22 @@ class Pinned:
 
     def views(self) -> list[View]:
         """Every table, and `receipts`, as SQL sees them."""
-        tables = [self._view(table) for table in self.tables()]
+        tables = [*(self._view(table) for table in self.tables()), *self._former_views()]
         if not self.history:
             return tables
         files = local_files(dict.fromkeys(entry.file for entry in self.history))
         merged = len(files) < len(self.history)  # another engine's OPTIMIZE puts several receipts into a file
         receipts = View(RECEIPTS, files, "day", among=self._of_runs() if merged else None)
         return [*tables, receipts, *self._restatement_views(), self._removals_view()]
+
+    def _former_views(self) -> list[View]:
+        """The names that tables had, each with what it is called now."""
+        now = {table: self.names.tables.current(table) for table in self.names.tables.first}
+        return [
+            View(table, (), problem=f"{self.names.last_of('table', table)}; read table {called}")
+            for table, called in now.items()
+            if table != called and called in self.published
+        ]
 
     def _removals_view(self) -> View:
         """What was removed of all states, this one too."""
@@ -223,7 +239,7 @@ class Pinned:
                 return View(
                     table, (), problem=f"table {table}: it has no day any more; it is published no more"
                 )
-            may_lack = bool(delta.optional_columns(storage.tables(self.workspace) / table))
+            may_lack = bool(delta.optional_columns(self.home(table)))
             return View(table, local_files(f.path for f in live), "day", by_name=may_lack)
         except Broken as error:
             return View(table, (), problem=str(error))
@@ -266,8 +282,10 @@ def read_catalog(workspace: Workspace, as_of: AsOf = None) -> Pinned:
     if not delta.table_exists(root):
         if as_of is not None:
             raise Broken(f"nothing is published in {workspace.root}, so there is no state as of {as_of}")
-        return Pinned(workspace, None, ())
-    state = _pinned(workspace, delta.read_snapshot(root, version), removals.read_snapshot(workspace))
+        return Pinned(workspace, None, (), renames.read_names(workspace))
+    receipts, gone = delta.read_snapshot(root, version), removals.read_snapshot(workspace)
+    # The names last: whatever is renamed meanwhile, they know each name in these receipts.
+    state = _pinned(workspace, receipts, gone, renames.read_names(workspace))
     if isinstance(as_of, dt.datetime):
         known = tuple(entry for entry in state.history if entry.published_at <= as_of)
         return dataclasses.replace(state, history=known)
@@ -320,16 +338,18 @@ def _at(root: Place, day: str, version: int | None = None) -> list[LiveFile]:
 
 
 @lru_cache(maxsize=4)
-def _pinned(workspace: Workspace, receipts: Snapshot, gone: Snapshot | None) -> Pinned:
+def _pinned(workspace: Workspace, receipts: Snapshot, gone: Snapshot | None, names: Names) -> Pinned:
     """The state that a version of the table `receipts` names; made once, for a snapshot never changes.
 
-    What was removed since is gone from each state, as it is from the disk.
+    What was removed since is gone from each state, as it is from the disk; and each has the names of now.
     """
-    history = read_rows(receipts)
+    history = [entry.called(names) for entry in read_rows(receipts)]
     if gone is not None:
         removed = removals.removed_in(gone)
-        history = [_left(entry, removed.get((entry.run_id, entry.day), {})) for entry in history]
-    return Pinned(workspace, receipts.version, tuple(history))
+        history = [
+            _left(entry, names.by_table(removed.get((entry.run_id, entry.day), {}))) for entry in history
+        ]
+    return Pinned(workspace, receipts.version, tuple(history), names)
 
 
 def _left(entry: CatalogEntry, removed: Mapping[str, Removal]) -> CatalogEntry:

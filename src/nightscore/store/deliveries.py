@@ -1,7 +1,7 @@
 """What went where: records of deliveries, `data/deliveries/<job>/<day>/<delivery>/<number>.json`.
 
-Each is created once and never written again; the newest of a delivery's day says how it stands. Who delivers
-has the delivery's lock, which goes with its process.
+The folder bears the name that the job had first. Each is created once and never written again; the newest of
+a delivery's day says how it stands. Who delivers has the delivery's lock, which goes with its process.
 """
 
 import contextlib
@@ -13,7 +13,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nightscore.common import Broken, NotYet, Workspace
-from nightscore.store import storage
+from nightscore.store import renames, storage
+from nightscore.store.renames import Names
 from nightscore.store.storage import Place, ask_each
 
 HOME = "data/deliveries"
@@ -69,9 +70,11 @@ def list_deliveries(
     Raises:
         Broken: one can't be read.
     """
-    files = storage.place_of(workspace, HOME).glob(job or "*", day or "*", delivery or "*", "*.json")
+    names = renames.last_names(workspace)
+    folder = names.jobs.origin(job) if job else "*"
+    files = storage.place_of(workspace, HOME).glob(folder, day or "*", delivery or "*", "*.json")
     ordered = sorted(files, key=lambda file: (file.parent.key, int(file.stem)))
-    return ask_each(_read, ordered) if ordered else []
+    return [_called(names, record) for record in ask_each(_read, ordered)] if ordered else []
 
 
 def deliveries_of_run(workspace: Workspace, run_id: str) -> list[DeliveryRecord]:
@@ -136,7 +139,14 @@ def settings_digest(text: str) -> str:
 
 
 def _home(workspace: Workspace, job: str, day: str, delivery: str) -> Place:
-    return storage.place_of(workspace, f"{HOME}/{job}/{day}/{delivery}")
+    folder = renames.last_names(workspace).jobs.origin(job)
+    return storage.place_of(workspace, f"{HOME}/{folder}/{day}/{delivery}")
+
+
+def _called(names: Names, record: DeliveryRecord) -> DeliveryRecord:
+    """A record under the names of now."""
+    now = {"job": names.jobs.current(record.job), "table": names.tables.current(record.table)}
+    return record.model_copy(update=now)
 
 
 def _read(file: Place) -> DeliveryRecord:

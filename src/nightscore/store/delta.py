@@ -69,11 +69,14 @@ def optional_columns(root: Place) -> set[str]:
     return {f.name for f in read_snapshot(root).schema if is_optional(f)}
 
 
-def check_table_schema(root: Place, schema: pa.Schema, *, evolve: bool = False, job: str = "JOB") -> None:
+def check_table_schema(
+    root: Place, schema: pa.Schema, *, evolve: bool = False, job: str = "JOB", table: str = ""
+) -> None:
     """Refuse to publish other columns than the table has: Delta would take the new schema silently.
 
     Optional columns may come and go, but keep their type. With `evolve` all may, and a type may be narrower
-    than the table's; but not one go and another of its type come, which is a rename.
+    than the table's; but not one go and another of its type come, which is a rename. `table` is what the
+    table is called now.
 
     Raises:
         Broken: names each difference, and the ways on.
@@ -85,9 +88,9 @@ def check_table_schema(root: Place, schema: pa.Schema, *, evolve: bool = False, 
     else:
         refused = found
     if refused:
-        one = refused[0]
+        one, found_in = refused[0], table or root.name
         raise Broken(
-            f"table {root.name}: {'; '.join(map(str, refused))}; keep its columns, or give the job another "
+            f"table {found_in}: {'; '.join(map(str, refused))}; keep its columns, or give the job another "
             f"name{_way_on(refused, evolve, job)}{_as_before(one.here, one.there)}"
         )
 

@@ -32,6 +32,7 @@ PUBLISHED = (
     *("scores", "rejects", "decide", "challengers", "lost_values"),
     *("rejects.parquet", "rejects.sha256", "replay.parquet", "replay.sha256"),
 )
+Gone = Mapping[str, Mapping[str, Removal]]  # table -> run -> its removal
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,11 @@ def collect_garbage(
     folders = [RunFolder(p) for p in home.glob_folders("*", "*", "*") if p.lies_in(home)]
     kept = {run.run_id for run in folders if not run.finished and not _given_up(run, before, dry_run)}
     state = catalog.read_catalog(workspace)
+    gone = _gone(state, before)
     garbage = [
         *_in_runs(folders, kept, state),
-        *_in_tables(workspace, kept, state, before),
-        *_in_logs(workspace, state, before),
+        *_in_tables(workspace, kept, state, before, gone),
+        *_in_logs(state, gone),
     ]
     removed = [Removed(path.key, _size(path), reason) for path, reason in garbage]
     going = {path.scratch() for path, _ in garbage}
@@ -97,19 +99,19 @@ def _in_runs(folders: list[RunFolder], kept: set[str], state: Pinned) -> Iterato
 
 
 def _in_tables(
-    workspace: Workspace, kept: set[str], state: Pinned, before: float
+    workspace: Workspace, kept: set[str], state: Pinned, before: float, gone: Gone
 ) -> Iterator[tuple[Place, str]]:
-    gone = _gone(state, before)
     published = {entry.run_id for entry in state.history}
     for root in storage.tables(workspace).glob_folders("*"):
-        if root.name in gone and (dropped := _dropped(state, root.name, gone[root.name])):
+        table = state.names.tables.current(root.name)
+        if table in gone and (dropped := _dropped(state, table, gone[table])):
             yield root, dropped
             continue
         yield from ((p, "one checkpoint in ten stays") for p in spare_checkpoints(root) if _is_old(p, before))
         # Receipts have no receipt: of them every file stays that any version has, for time travel, and what a
         # run at work has written and not committed yet.
         own = root.name in (RECEIPTS, RESTATEMENTS, REMOVALS)
-        run_ids = kept if own else kept | (published - gone.get(root.name, {}).keys())
+        run_ids = kept if own else kept | (published - gone.get(table, {}).keys())
         live = {file.path for file in delta.list_live_files(root)} | (committed_files(root) if own else set())
         for path in root.glob("day=*", "*", hidden=True):
             if not path.parent.lies_in(root):
@@ -117,11 +119,11 @@ def _in_tables(
             hidden = path.name.startswith((".", "_"))
             referenced = path in live or (not hidden and delta.file_run_id(path.name) in run_ids)
             if not referenced and _is_old(path, before) and not _is_of_others(root, path):
-                removed = gone.get(root.name, {}).get(delta.file_run_id(path.name))
+                removed = gone.get(table, {}).get(delta.file_run_id(path.name))
                 yield path, str(removed) if removed else "referenced by no receipt"
 
 
-def _gone(state: Pinned, before: float) -> dict[str, dict[str, Removal]]:
+def _gone(state: Pinned, before: float) -> Gone:
     """Table -> run -> its removal, of those so long ago that no reader goes by what was there before."""
     found: dict[str, dict[str, Removal]] = {}
     for entry in state.history:
@@ -138,10 +140,10 @@ def _dropped(state: Pinned, table: str, gone: Mapping[str, Removal]) -> str:
     return str(last) if gone.keys() >= set(named) and last and last.kind == DROPPED else ""
 
 
-def _in_logs(workspace: Workspace, state: Pinned, before: float) -> Iterator[tuple[Place, str]]:
+def _in_logs(state: Pinned, gone: Gone) -> Iterator[tuple[Place, str]]:
     """What tells in Delta's logs of versions of which everything was removed."""
-    for table in _gone(state, before):
-        root = storage.tables(workspace) / table
+    for table in gone:
+        root = state.home(table)
         if delta.table_exists(root):
             kept = [entry.versions[table] for entry in state.history if table in entry.versions]
             oldest = min(kept, default=delta.read_snapshot(root).version)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from nightscore.common import Broken, first_line
-from nightscore.store import delta, storage
+from nightscore.store import delta
 from nightscore.store.catalog import Pinned
 from nightscore.store.commits import Commit, foreign_commits, read_commit
 from nightscore.store.receipt_rows import CatalogEntry
@@ -60,7 +60,7 @@ def compare_heads(state: Pinned, tables: Iterable[str]) -> list[HeadDifference]:
 
 
 def _compared(state: Pinned, table: str) -> Iterator[HeadDifference]:
-    root = storage.tables(state.workspace) / table
+    root = state.home(table)
     if not delta.table_exists(root):
         text = f"{root} holds no table any more; the next run of a day makes it anew, with that day"
         yield HeadDifference(table, "", text, gone=True)
@@ -144,7 +144,7 @@ def receipt_files(state: Pinned, table: str, entry: CatalogEntry) -> list[LiveFi
     Raises:
         Broken: the log has lost that version.
     """
-    root = storage.tables(state.workspace) / table
+    root = state.home(table)
     try:
         return delta.live_files_of(root, entry.day, entry.versions[table])
     except Broken:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nightscore.common import Broken, NotYet, Workspace
-from nightscore.store import catalog, storage
+from nightscore.store import catalog, renames, storage
 from nightscore.store.storage import Place
 
 FOLDER = "_owners"  # readers of Delta tables, and VACUUM, pass over what begins with an underscore
@@ -50,7 +50,7 @@ def read_owner(workspace: Workspace, table: str, state: catalog.Pinned | None = 
         Broken: a record can't be read.
     """
     if records := _files(workspace, table):
-        return _read(records[-1])
+        return _called(workspace, table, _read(records[-1]))
     state = state or catalog.read_catalog(workspace)
     if not (job := state.publisher(table)):
         return None
@@ -73,9 +73,14 @@ def find_foreign(
 
 
 def read_numbers(workspace: Workspace, tables: Iterable[str]) -> dict[str, int]:
-    """Table -> how often it was handed over, of those that were at all."""
+    """Table -> how often it was handed over or renamed, of those that were at all."""
+    tables = list(tables)
+    names = renames.last_names(workspace)
     newest = {table: files[-1] for table in tables if (files := _files(workspace, table))}
-    return {table: int(file.stem) for table, file in newest.items() if int(file.stem)}
+    counts = {
+        table: (int(newest[table].stem) if table in newest else 0) + names.count(table) for table in tables
+    }
+    return {table: count for table, count in counts.items() if count}
 
 
 def claim(workspace: Workspace, job: str, tables: Iterable[str]) -> list[HandOver]:
@@ -84,12 +89,14 @@ def claim(workspace: Workspace, job: str, tables: Iterable[str]) -> list[HandOve
     Of two jobs that claim a table at once, one has it.
     """
     tables = list(tables)
-    unclaimed = [table for table in tables if not _files(workspace, table)]
-    state = catalog.read_catalog(workspace) if unclaimed else None
-    for table in unclaimed:
-        owner = read_owner(workspace, table, state)
-        if owner is None or owner.to == job:
-            _write(workspace, HandOver(table=table, to=job, at=dt.datetime.now(dt.UTC)))
+    if not any(not _files(workspace, table) for table in tables):
+        return find_foreign(workspace, job, tables)
+    with renames.steady(workspace):  # so that no other table is given this name meanwhile
+        state = catalog.read_catalog(workspace)
+        for table in (table for table in tables if not _files(workspace, table)):
+            owner = read_owner(workspace, table, state)
+            if owner is None or owner.to == job:
+                _write(workspace, HandOver(table=table, to=job, at=dt.datetime.now(dt.UTC)))
     return find_foreign(workspace, job, tables, state)
 
 
@@ -141,13 +148,21 @@ def _locked(workspace: Workspace, table: str, shared: bool, why: str) -> Iterato
 
 
 def _home(workspace: Workspace, table: str) -> Place:
-    return storage.tables(workspace) / table / FOLDER
+    return renames.table_home(workspace, table) / FOLDER
 
 
 def _files(workspace: Workspace, table: str) -> list[Place]:
     """A table's records, by number."""
     found = _home(workspace, table).glob("*.json")
     return sorted((path for path in found if path.stem.isdigit()), key=lambda path: int(path.stem))
+
+
+def _called(workspace: Workspace, table: str, note: HandOver) -> HandOver:
+    """A record under the names of now."""
+    jobs = renames.last_names(workspace).jobs
+    return note.model_copy(
+        update={"table": table, "source": jobs.current(note.source), "to": jobs.current(note.to)}
+    )
 
 
 def _write(workspace: Workspace, note: HandOver) -> None:

@@ -8,7 +8,7 @@ whose statistics don't (of an older version, or written by another engine) is re
 import datetime as dt
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +19,7 @@ from nightscore.common import Broken, first_line
 from nightscore.store.formats import LaterFormat
 from nightscore.store.receipt import Receipt
 from nightscore.store.removals import Removal
+from nightscore.store.renames import AS_WRITTEN, Names
 from nightscore.store.snapshots import Snapshot
 from nightscore.store.storage import Place
 
@@ -32,7 +33,7 @@ class CatalogEntry:
     """What readers need of one receipt: which run published a day, and the version of each table.
 
     The receipt itself is read on demand from `file`, which may hold others too: it names every input file,
-    and there is one a night.
+    and there is one a night. Job and tables are called as they are now, in the receipt, too.
     """
 
     job: str
@@ -43,6 +44,14 @@ class CatalogEntry:
     versions: Mapping[str, int]
     file: Place
     removed: Mapping[str, Removal] = field(default_factory=dict)  # of the tables that it named, those gone
+    names: Names = field(default=AS_WRITTEN, repr=False, compare=False)
+
+    def called(self, names: Names) -> "CatalogEntry":
+        """The same under the names of now."""
+        if not names.renames:
+            return self
+        job, versions = names.jobs.current(self.job), names.by_table(self.versions)
+        return replace(self, job=job, versions=versions, names=names)
 
     def read_receipt(self) -> Receipt:
         """The whole receipt.
@@ -52,7 +61,8 @@ class CatalogEntry:
             Broken: it is damaged.
         """
         try:
-            return self._as_listed(Receipt.model_validate_json(read_receipt_text(self.file, self.run_id)))
+            receipt = Receipt.model_validate_json(read_receipt_text(self.file, self.run_id))
+            return self._as_listed(self.names.receipt(receipt))
         except LaterFormat as error:
             raise LaterFormat(
                 f"the receipt of {self.job} {self.day}, run {self.run_id}, is {error}"

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nightscore.common import Broken, Workspace, first_line
-from nightscore.store import delta, delta_commit, storage
+from nightscore.store import delta, delta_commit, renames, storage
 from nightscore.store.places.tables import write_rows
 from nightscore.store.snapshots import Snapshot
 
@@ -117,11 +117,11 @@ def leave_out(workspace: Workspace, table: str) -> None:
     Raises:
         NotYet: others are committing all the time.
     """
-    root = storage.tables(workspace) / table
+    root, every = renames.table_home(workspace, table), renames.last_names(workspace).tables.every(table)
     if not delta.table_exists(root):
         return
     gone: dict[str, set[str]] = {}
     for (run_id, day), tables in read_removals(workspace).items():
-        if table in tables:
+        if every & tables.keys():
             gone.setdefault(day, set()).add(run_id)
     delta_commit.drop_days(root, gone)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from nightscore.common import Broken, NotYet, Workspace
-from nightscore.store import disk, storage
+from nightscore.store import disk, renames, storage
 from nightscore.store.formats import LaterFormat
 from nightscore.store.outcome import EARLIER, FILE, PUBLISH, Outcome, read_outcome, record_outcome
 from nightscore.store.plan import Plan, plan_from_json
@@ -32,7 +32,7 @@ from nightscore.store.storage import Place
 
 HELD = "held.json"
 PART = "features-"  # and its number: the name of a snapshot of a part
-SAME = ("fingerprint", "versions", "seen", "limit", "inputs", "replay_of")  # of plans that do the same
+SAME = ("job", "fingerprint", "versions", "seen", "limit", "inputs", "replay_of")  # of plans that do the same
 
 
 @dataclass(frozen=True)
@@ -222,25 +222,26 @@ class RunFolder:
 
 def folder_of_plan(workspace: Workspace, plan: Plan) -> RunFolder:
     """The folder of a plan's run."""
-    return RunFolder(storage.runs_of(workspace, plan.job, date.fromisoformat(plan.day)) / plan.run_id)
+    return RunFolder(renames.runs_home(workspace, plan.job) / plan.day / plan.run_id)
 
 
 def list_run_folders(workspace: Workspace, job: str, day: date) -> list[RunFolder]:
     """Every run of a day, oldest first (a run's name starts with its time)."""
-    root = storage.runs_of(workspace, job, day)
+    root = renames.runs_home(workspace, job) / day.isoformat()
     return [RunFolder(path) for path in root.glob_folders("*")]
 
 
 def list_job_runs(workspace: Workspace, job: str) -> list[RunFolder]:
     """Every run of a job, by day and time."""
-    days = [path.name for path in (storage.runs(workspace) / job).glob_folders("*-*-*")]
+    days = [path.name for path in renames.runs_home(workspace, job).glob_folders("*-*-*")]
     return [run for day in days for run in list_run_folders(workspace, job, date.fromisoformat(day))]
 
 
-def find_spilled(workspace: Workspace, job: str = "*") -> Iterator[Path]:
+def find_spilled(workspace: Workspace, job: str | None = None) -> Iterator[Path]:
     """What killed processes have spilled: of the runs of a job (default: of all), and of queries."""
     home = storage.runs(workspace)
-    of_runs = home.storage.scratch_folders(home.key, (job, "*", "*"))
+    folder = renames.runs_home(workspace, job).name if job else "*"
+    of_runs = home.storage.scratch_folders(home.key, (folder, "*", "*"))
     return disk.find_abandoned_spills([home.scratch(), *of_runs])
 
 

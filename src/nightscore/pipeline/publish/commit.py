@@ -50,6 +50,7 @@ from nightscore.store import (
     owners,
     read_receipt_text,
     read_staged,
+    renames,
     run_folder,
     storage,
     told_row,
@@ -156,7 +157,7 @@ def _begun(workspace: Workspace, publication: Publication) -> bool:
     return any(
         (file.day, file.run_id) == (receipt.day, receipt.run_id)
         for table in publication.files
-        for file in delta.list_live_files(storage.tables(workspace) / table)
+        for file in delta.list_live_files(renames.table_home(workspace, table))
     )
 
 
@@ -208,7 +209,7 @@ def roll_forward(job: Job, day: dt.date, report: ProgressCallback = silent) -> N
 
 def _link(workspace: Workspace, plan: Plan, table: str, staged: Sequence[StagedFile]) -> list[str]:
     files = [storage.place_of(workspace, file.path) for file in staged]
-    return link_staged(storage.tables(workspace) / table, plan.day, plan.run_id, files)
+    return link_staged(renames.table_home(workspace, table), plan.day, plan.run_id, files)
 
 
 def _commit_tables(
@@ -216,7 +217,7 @@ def _commit_tables(
 ) -> dict[str, TableResult]:
     results = {}
     for i, (table, result) in enumerate(publication.receipt.tables.items()):
-        root = storage.tables(workspace) / table
+        root = renames.table_home(workspace, table)
         files = tuple(root / name for name in publication.files[table])
         commit = _table_commit(publication.receipt, files)
         version = delta_commit.commit_files(root, commit, publication.seen if i == 0 else None)

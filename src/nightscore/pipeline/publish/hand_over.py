@@ -6,7 +6,7 @@ import re
 from nightscore.common import Broken, ProgressCallback, Workspace, silent
 from nightscore.job import NAME, peek_job_name
 from nightscore.pipeline.publish.commit import complete_half_published
-from nightscore.store import HandOver, owners
+from nightscore.store import HandOver, owners, renames
 
 
 def hand_over_table(
@@ -40,7 +40,9 @@ def hand_over_table(
 
 def _refuse_unfit(workspace: Workspace, table: str, source: str, target: str) -> HandOver:
     """Whose table it is. Broken unless it can be handed over as it is asked for."""
-    owner = owners.read_owner(workspace, table)
+    owner, jobs = owners.read_owner(workspace, table), renames.read_names(workspace).jobs
+    if jobs.current(target) != target:
+        raise Broken(f"job {target} is called {jobs.current(target)} now; hand the table over to that")
     if owner is None:
         raise Broken(f"table {table!r} is published by no job; `nightscore tables` lists those that are")
     if owner.to != source:

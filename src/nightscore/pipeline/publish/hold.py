@@ -31,6 +31,7 @@ from nightscore.store import (
     StagedFile,
     delta,
     read_staged,
+    renames,
     run_folder,
     storage,
 )
@@ -79,7 +80,7 @@ def read_held_days(workspace: Workspace, job: str | None = None) -> Iterator[Hel
     One that can't be read, or is of a later version, has the status `unreadable`, and the reason.
     """
     top = storage.runs(workspace)
-    files = (top / job).glob("*", "*", HELD) if job else top.glob("*", "*", "*", HELD)
+    files = renames.runs_home(workspace, job).glob("*", "*", HELD) if job else top.glob("*", "*", "*", HELD)
     for _, of_a_day in groupby((file.parent for file in files), key=lambda run: run.parent.key):
         if newest := _newest([RunFolder(path) for path in of_a_day]):
             yield _read_or_reason(newest)
@@ -126,8 +127,8 @@ def _staged(workspace: Workspace, waiting: HeldDay) -> dict[str, list[StagedFile
     for table, staged in files.items():
         if staged:
             schema = pq.read_schema(storage.place_of(workspace, staged[0].path).local())
-            root = storage.tables(workspace) / table
-            delta.check_table_schema(root, schema, evolve=True, job=waiting.receipt.job)
+            root = renames.table_home(workspace, table)
+            delta.check_table_schema(root, schema, evolve=True, job=waiting.receipt.job, table=table)
     return files
 
 
@@ -171,7 +172,7 @@ def _told_by_whom(run: RunFolder, wanted: str) -> Iterator[None]:
 
 
 def _held_run(workspace: Workspace, job: str, day: dt.date) -> RunFolder:
-    folder = storage.runs_of(workspace, job, day)
+    folder = renames.runs_home(workspace, job) / day.isoformat()
     run = _newest(_once_held(folder))
     if run is None:
         others = [f"{held.receipt.job} {held.receipt.day}" for held in read_held_days(workspace)]

@@ -32,7 +32,6 @@ from nightscore.store import (
     owners,
     query_resources,
     run_folder,
-    storage,
 )
 
 
@@ -76,7 +75,7 @@ def repair_table(
 def _put_back(
     state: Pinned, table: str, found: Sequence[HeadDifference], note: dict[str, str]
 ) -> list[Repaired]:
-    root = storage.tables(state.workspace) / table
+    root = state.home(table)
     days = {one.day: _proven(state, table, one.day) for one in found if one.day}
     head = delta.read_snapshot(root)
     if any(not one.day for one in found):
@@ -113,7 +112,7 @@ def _accept(
     for one in found:
         if not one.day:
             raise Broken(f"{one}; other columns can't be accepted: put them back, without --accept")
-    head = delta.read_snapshot(storage.tables(state.workspace) / table)
+    head = delta.read_snapshot(state.home(table))
     receipts = [_accepted(state, one, head, note) for one in found]
     done = [commit_receipt(state.workspace, receipt) for receipt in receipts]
     return [

@@ -35,6 +35,7 @@ from nightscore.store import (
     SourceColumns,
     View,
     delta,
+    renames,
     storage,
 )
 
@@ -280,5 +281,5 @@ def _may_lack(workspace: Workspace, source: Input) -> set[str]:
     return (
         set()
         if not isinstance(source, TableInput)
-        else delta.optional_columns(storage.tables(workspace) / source.table)
+        else delta.optional_columns(renames.table_home(workspace, source.table))
     )

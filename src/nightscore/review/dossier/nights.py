@@ -21,6 +21,7 @@ from nightscore.store import (
     catalog,
     owners,
     read_promotions,
+    renames,
     run_folder,
 )
 
@@ -59,7 +60,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Approval:
-    """What a person decided: a release, a discard, a promotion or a hand-over."""
+    """What a person decided: a release, a discard, a promotion, a hand-over or a rename."""
 
     kind: str
     at: dt.datetime | None
@@ -95,7 +96,7 @@ class Record:
 
     `runs` are all published runs in the order in which they were published, `nights` those in force, by day.
     `unreadable` says of which receipts nothing more can be told, `held` which days wait for a person now, and
-    why. Promotions and hand-overs are not of a day: all that there ever were are among the approvals.
+    why. Promotions, hand-overs and renames are not of a day: all there ever were are among the approvals.
     """
 
     job: Job
@@ -284,10 +285,16 @@ def _promotions(job: Job) -> Iterator[Approval]:
 
 
 def _hand_overs(job: Job) -> Iterator[Approval]:
+    names = renames.last_names(job.workspace)
+    once = names.jobs.every(job.name)
     for one in owners.list_hand_overs(job.workspace):
-        if job.name in (one.source, one.to):
+        if once & {one.source, one.to}:
             about = f"table {one.table} from {one.source} to {one.to}"
             yield Approval("hand-over", one.at, one.by, about, one.because)
+    for rename in names.renames:
+        if any(names.tables.current(table) in job.spec.tables for table in rename.tables):
+            about = f"{rename.kind} {rename.old} to {rename.new}"
+            yield Approval("rename", rename.at, rename.by, about, rename.because)
 
 
 def _moment(text: str) -> dt.datetime | None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from nightscore.common import Broken, NightscoreError, ProgressCallback, Workspace, file_sha256, silent
 from nightscore.job import Job, load_all
-from nightscore.pipeline import RunRequest, draft_plan, open_job_model
+from nightscore.pipeline import RunRequest, causes_hash, draft_plan, open_job_model
 from nightscore.review.late_data import moves
 from nightscore.review.recheck.absence import absences
 from nightscore.review.recheck.believed import believed_footers, rounded_sums
@@ -214,7 +214,7 @@ def _request(published: PublishedDay) -> RunRequest:
 def _differences(published: PublishedDay) -> Iterator[str]:
     """What is not as it was when the day was published, so that it can't be rechecked."""
     job, receipt = published.job, published.receipt
-    if receipt.job_hash != job.hash:
+    if receipt.job_hash != causes_hash(job):
         yield "the job (its SQL or job.yaml) has changed since: what it is now was looked at"
     if published.changed:
         first, more = published.changed[0], len(published.changed) - 1

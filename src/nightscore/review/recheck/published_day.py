@@ -20,6 +20,7 @@ from nightscore.store import (
     Receipt,
     RunFolder,
     fetched,
+    renames,
     storage,
 )
 
@@ -96,11 +97,9 @@ class PublishedDay:
 
     def home(self, source: Input) -> str:
         """The folder or file of an input, as receipts begin its files' paths."""
-        space = self.job.workspace
-        place = (
-            space.tables / source.table if isinstance(source, TableInput) else space.resolve(source.address)
-        )
-        return space.relative(place)
+        if isinstance(source, TableInput):
+            return self.state.home(source.table).key
+        return self.job.workspace.relative(self.job.workspace.resolve(source.address))
 
     @cached_property
     def files(self) -> Mapping[str, tuple[InputFile, ...]]:
@@ -161,9 +160,8 @@ class PublishedDay:
         """The files whose rows were scored; None where the snapshot of them is gone."""
         if self.job.features_sql is None:
             return [f for f in self.files[self.job.spec.source] if f.day == self.entry.day]
-        run = RunFolder(
-            storage.runs(self.job.workspace) / self.entry.job / self.entry.day / self.entry.run_id
-        )
+        home = renames.runs_home(self.job.workspace, self.entry.job)
+        run = RunFolder(home / self.entry.day / self.entry.run_id)
         found = [inputs.inspect_parquet(self.job.workspace, path.local()) for path in run.snapshots]
         return found or None
 

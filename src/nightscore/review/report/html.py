@@ -14,7 +14,7 @@ from nightscore.job import load
 from nightscore.review.report import charts
 from nightscore.review.report.data import Facts, gather_facts
 from nightscore.review.report.profile import LISTED_VALUES, Breakdown, Distribution
-from nightscore.store import REPORT, library_versions, storage
+from nightscore.store import REPORT, library_versions, renames
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -51,7 +51,7 @@ def render_page(facts: Facts) -> str:
 def report_file(facts: Facts) -> Path:
     """Where the page of a run lies unless another file is named: in the run's folder."""
     receipt = facts.receipt
-    runs = storage.runs_of(facts.job.workspace, receipt.job, dt.date.fromisoformat(receipt.day))
+    runs = renames.runs_home(facts.job.workspace, receipt.job) / receipt.day
     return (runs / receipt.run_id).scratch() / REPORT
 
 

@@ -6,7 +6,6 @@ from .homes import locate as locate
 from .homes import open_bucket as open_bucket
 from .homes import place_of as place_of
 from .homes import runs as runs
-from .homes import runs_of as runs_of
 from .homes import storage_of as storage_of
 from .homes import tables as tables
 from .place import Place as Place

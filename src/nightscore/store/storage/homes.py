@@ -1,7 +1,6 @@
 """Where a workspace's tables and runs lie."""
 
 import functools
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,15 +58,10 @@ def place_of(workspace: Workspace, path: str) -> Place:
 
 
 def tables(workspace: Workspace) -> Place:
-    """The folder of the output tables, one Delta table a folder."""
+    """The folder of the output tables, one Delta table a folder; by a table's name: `renames.table_home`."""
     return place_of(workspace, "data/tables")
 
 
 def runs(workspace: Workspace) -> Place:
-    """The folder of what runs stage, and of their receipts: `<job>/<day>/<run_id>/`."""
+    """The folder of what runs stage, and of their receipts; by a job's name: `renames.runs_home`."""
     return place_of(workspace, "data/runs")
-
-
-def runs_of(workspace: Workspace, job: str, day: date) -> Place:
-    """The folder that holds the runs of one day of one job."""
-    return runs(workspace) / job / day.isoformat()
