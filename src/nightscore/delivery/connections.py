@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from nightscore.common import Broken
+from nightscore.job import Delivery
 
 VARIABLE = "NIGHTSCORE_CONNECTION_"
 LookUp = Callable[[str], str | None]
@@ -17,9 +18,14 @@ def variable_of(name: str) -> str:
     return VARIABLE + name.upper().replace("-", "_")
 
 
-def is_known(name: str) -> bool:
-    """Whether a connection is set here."""
-    return _find(name) is not None
+def unset(name: str) -> str:
+    """That a connection is not set here, for people; "" where it is."""
+    return "" if _find(name) else f"connection {name} is not set here ({variable_of(name)})"
+
+
+def unset_connection(delivery: Delivery) -> str:
+    """The same of the connection of a delivery, where it has one."""
+    return unset(delivery.postgres.connection) if delivery.postgres else ""
 
 
 def address_of(name: str) -> str:

@@ -38,6 +38,11 @@ class Postgres(StrictModel):
         """What the delivery is called by default."""
         return f"{self.connection}_{self.table}"
 
+    @property
+    def target(self) -> str:
+        """Where it goes, for people."""
+        return f"{self.connection}: table {self.table}"
+
 
 class Files(StrictModel):
     """A file in a root that may be written."""
@@ -75,6 +80,11 @@ class Files(StrictModel):
     def name(self) -> str:
         """What the delivery is called by default."""
         return f"{self.root}_{self.path.rpartition('/')[2]}"
+
+    @property
+    def target(self) -> str:
+        """Where it goes, for people."""
+        return f"{self.root}:{self.path}"
 
 
 class Late(StrictModel):
@@ -137,6 +147,11 @@ class Delivery(StrictModel):
         target = self.settings.name if self.kind in BUILT_IN else ""
         made = re.sub(r"[^a-z0-9_-]+", "_", f"{self.kind}_{target}".lower()).strip("_")
         return self.name or made[:63]
+
+    @property
+    def target(self) -> str:
+        """Where it goes, for people; of a plug-in, whose settings are its own, its kind."""
+        return str(self.settings.target) if self.kind in BUILT_IN else self.kind
 
     def skips_after(self, default: str = "send") -> int | None:
         """After how many days it is skipped; None where a day is sent whenever it comes."""
