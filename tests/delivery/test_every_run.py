@@ -10,6 +10,7 @@ import pytest
 
 from nightscore import Broken, load, run
 from nightscore.cli.main import call
+from nightscore.pipeline import check_job
 from nightscore.pipeline.replay import replay_rejects
 from nightscore.store import list_deliveries
 from tests.behaviour.processes import Fault, start
@@ -163,6 +164,22 @@ def test_what_will_be_delivered_where_is_said_before(
     for command in (["plan", "mini", "--day", DAY], ["jobs"], ["check", "mini"]):
         assert call([*command, "--workspace", str(root)]) == 0
         assert "crm: table top" in capsys.readouterr().out, command
+
+
+def test_two_deliveries_of_one_target_are_refused_with_the_line(build: Build, crm: str) -> None:
+    """Of a job when it is read; of two jobs by check, which names the other."""
+    again = "  - {name: twice, postgres: {connection: crm, table: top, key: [id]}}\n"
+    root = build(DELIVER + again)
+    with pytest.raises(Broken, match=r"job.yaml:\d+: .*two deliveries go to crm: table top"):
+        load("mini", root)
+    job = root / "jobs/mini/job.yaml"
+    job.write_text(job.read_text().replace(again, ""))
+    other = root / "jobs/other/job.yaml"
+    other.parent.mkdir()
+    other.write_text(job.read_text().replace("job: mini", "job: other").replace("mini_top", "other_top"))
+    (other.parent / "top.sql").write_text((root / "jobs/mini/top.sql").read_text())
+    with pytest.raises(Broken, match=r"job.yaml:\d+: .*crm: table top is where job mini delivers, too"):
+        check_job(load("other", root))
 
 
 @pytest.mark.slow

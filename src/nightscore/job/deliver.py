@@ -165,13 +165,17 @@ def check_deliveries(deliveries: Sequence[Delivery], tables: Sequence[str]) -> N
     """Hold the deliveries of a job to each other and to its tables.
 
     Raises:
-        Misplaced: two have one name, or one is of a table that the job does not publish.
+        Misplaced: two have one name or one target, or one is of a table that the job does not publish.
     """
     seen: set[str] = set()
+    targets: set[str] = set()
     for i, one in enumerate(deliveries):
         if one.called in seen:
             raise Misplaced((i,), f"there are two deliveries {one.called!r}; give one another name")
         seen.add(one.called)
+        if one.kind in BUILT_IN and one.target in targets:
+            raise Misplaced((i, one.kind), f"two deliveries go to {one.target}; one would undo the other")
+        targets.add(one.target)
         if one.from_ is not None and one.from_ not in tables:
             raise Misplaced(
                 (i, "from"), f"{one.from_!r} is no table of the job; allowed: {', '.join(tables)}"
