@@ -60,7 +60,7 @@ def test_the_look_up_finds_the_newest_day_by_the_index(
         rows, file = rows_of(day), tmp_path / f"{day}.parquet"
         pq.write_table(rows, file, write_page_checksum=True)
         parcel = Parcel(
-            "recommendations", "recommendations", day, f"run{number}", number + 1, len(rows), rows.schema, (file,),
+            "job", "recommendations", day, f"run{number}", number + 1, len(rows), rows.schema, (file,),
             partial(hash_files, space, [file], rows.schema),
         )  # fmt: skip
         PostgresChannel(delivery.postgres).deliver(parcel)

@@ -149,7 +149,9 @@ def _with_deliveries(
         entry = state.in_force.get((receipt.job, receipt.day))
         owed = stand.get((receipt.job, receipt.day), ()) if entry and entry.run_id == receipt.run_id else ()
         told += [one.document() for one in owed if one.status == "not delivered"]
-        documents.append(receipt.model_dump(mode="json", by_alias=True) | {"deliveries": told})
+        documents.append(
+            receipt.model_dump(mode="json", by_alias=True) | ({"deliveries": told} if told else {})
+        )
     return documents
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from psycopg import sql
 
 from nightscore.common import Broken, NotYet
-from nightscore.delivery.connections import address_of, unset
+from nightscore.delivery.connections import POSTGRES, address_of, unset
 from nightscore.delivery.contract import Parcel, Sent
 from nightscore.delivery.key_hash import postgres_sum, refuse_no_key
 from nightscore.delivery.postgres_session import Session, open_session
@@ -117,7 +117,7 @@ class PostgresChannel:
 
     def _session(self) -> AbstractContextManager[Session]:
         name = self.settings.connection
-        return open_session(name, address_of(name))
+        return open_session(name, address_of(name, POSTGRES))
 
     def _there(self, session: Session, table: TargetTable, day: dt.date) -> _There | None:
         found = session.execute(
