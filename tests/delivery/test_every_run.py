@@ -16,6 +16,7 @@ from nightscore.store import list_deliveries
 from tests.behaviour.processes import Fault, start
 from tests.behaviour.world import Truth
 from tests.delivery.conftest import DAY, DELIVER, ROWS, Build, rows_at
+from tests.faults.marks import mostly_slow
 from tests.support.workspace import rows_of
 
 BEFORE = "2020-01-01"
@@ -79,7 +80,7 @@ def test_a_closed_day_is_delivered_again_when_it_is_restated(build: Build, crm: 
 FILES = 'deliver:\n  - {name: shop, files: {root: crm, path: "{day}.csv", format: csv}}\n'
 
 
-@pytest.mark.parametrize("kind", ["postgres", "files"])
+@pytest.mark.parametrize("kind", mostly_slow(["postgres", "files"], ["files"]))
 def test_of_two_runs_at_once_the_one_in_force_stands(build: Build, crm: str, kind: str) -> None:
     """The first is frozen before it delivers what it has committed; the second delivers meanwhile."""
     root = build(DELIVER if kind == "postgres" else FILES)

@@ -46,7 +46,7 @@ STEPS = {
     "after the record": Fault("nightscore.store.deliveries.record_delivery", after=True),
     "while the file is copied": Fault("os.sendfile", after=True),
 }
-QUICK = ["after the manifest is gone", "after the file has its place", "before the record"]
+QUICK = ["after the file has its place", "before the record"]
 Read = Callable[[str], bytes | None]
 
 

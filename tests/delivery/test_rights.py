@@ -10,6 +10,7 @@ from nightscore import Broken, load, run
 from nightscore.cli.main import call
 from tests.behaviour.world import Truth
 from tests.delivery.conftest import DAY, DELIVER, ROWS, Build, rows_at
+from tests.faults.marks import mostly_slow
 
 if TYPE_CHECKING:
     from tests.support.postgres import Server
@@ -34,7 +35,7 @@ def do(address: str, text: str) -> None:
             session.execute(one)  # type: ignore[call-overload, unused-ignore]
 
 
-@pytest.mark.parametrize("mode", ["replace_day", "upsert"])
+@pytest.mark.parametrize("mode", mostly_slow(["replace_day", "upsert"], ["upsert"]))
 def test_the_grants_that_the_docs_name_are_enough(
     build: Build, crm: str, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
