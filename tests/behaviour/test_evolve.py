@@ -162,14 +162,52 @@ def test_the_option_is_no_cause_of_a_day(fresh: Build) -> None:
     assert run(load("mini", root), DAY).run_id == first.run_id
 
 
-@pytest.mark.disk_only(reason="Polars reads the folder")
-def test_polars_reads_days_with_and_without_a_column(fresh: Build) -> None:
-    """As another engine that knows nothing of us."""
-    polars = pytest.importorskip("polars")
+READING = """\
+job: reading
+about: The column b of two days
+owner: tests
+inputs:
+  rows: {table: mini_scores, lookback: 2}
+features: features.sql
+key: [id, of]
+keep: [b]
+model: {path: data/models/linear.onnx, columns: [a, score], columns_override: true, outputs: {y: y}}
+"""
+
+
+def test_a_job_reads_days_of_which_one_has_no_such_column(fresh: Build) -> None:
+    """It is null there, and as it was written on the other."""
     root = fresh(rows=ROWS)
     run(load("mini", root), DAY)
     write(root, kept("a, b"))
     run(load("mini", root), NEXT)
-    frame = polars.scan_delta(str(root / "data/tables/mini_scores")).collect()
-    nulls = dict(frame.group_by("day").agg(polars.col("b").null_count()).iter_rows())
-    assert {str(day): count for day, count in nulls.items()} == {DAY: ROWS, NEXT: 0}
+    folder = root / "jobs/reading"
+    folder.mkdir()
+    (folder / "job.yaml").write_text(READING)
+    (folder / "features.sql").write_text("SELECT id, day AS of, a, score, b FROM rows")
+    assert run(load("reading", root), NEXT).rows.published == 2 * ROWS
+    found = query("SELECT of::VARCHAR AS of, b FROM reading_scores ORDER BY of, id", root).to_pandas()
+    assert found[found["of"] == DAY]["b"].isna().all() and (found["of"] == DAY).sum() == ROWS
+    assert found[found["of"] == NEXT]["b"].tolist() == rows_of(NEXT, ROWS).to_pandas()["b"].tolist()
+    assert seen(root, "b", DAY)["b"].isna().all() and holds(root)
+
+
+@pytest.mark.disk_only(reason="looks at inodes")
+def test_a_change_of_columns_writes_nothing_but_the_log(fresh: Build) -> None:
+    """One commit without a file, and every file that was there is the same one."""
+    root = fresh(rows=ROWS)
+    run(load("mini", root), DAY)
+    write(root, kept("a, b", JOB))
+
+    def files() -> dict[str, tuple[int, int]]:
+        found = ((path, path.stat()) for path in (root / "data").rglob("*") if path.is_file())
+        return {str(path.relative_to(root)): (stat.st_ino, stat.st_mtime_ns) for path, stat in found}
+
+    before = files()
+    assert call(["--workspace", str(root), "evolve", "mini", "--by", "Ada", "--because", "b"]) == 0
+    after = files()
+    assert before.items() <= after.items()
+    [log] = [name for name in after.keys() - before.keys() if "lock" not in name]
+    assert log.startswith("data/tables/mini_scores/_delta_log/")
+    actions = [next(iter(json.loads(line))) for line in (root / log).read_text().splitlines()]
+    assert "metaData" in actions and not {"add", "remove"} & set(actions)

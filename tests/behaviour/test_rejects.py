@@ -8,12 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable
 
 from nightscore import load, query, run
 from nightscore.cli.main import call
 from nightscore.common.errors import Broken, NotYet
 from nightscore.common.units import as_day
 from nightscore.common.workspace import open_workspace
+from nightscore.pipeline.publish.foreign_head import ForeignHead
+from nightscore.pipeline.publish.repair import repair_table
 from nightscore.pipeline.replay import replay_rejects
 from nightscore.review.rejects import summarize_rejects
 from nightscore.review.verify import verify_days
@@ -278,6 +281,17 @@ def test_a_replay_that_changes_nothing_is_as_the_run_before(root: Path) -> None:
     assert counts(root) == before
     again = run(load("mini", root), DAY)
     assert (again.status, again.run_id) == ("unchanged", receipt.run_id)
+
+
+def test_a_replay_does_not_bury_what_another_engine_did(root: Path) -> None:
+    """Refused, as a run is, with the way on; after a repair it publishes."""
+    run(load("mini", root), DAY)
+    write(root, features().set_column(3, "c", pa.array(np.arange(ROWS) % 7)))
+    DeltaTable(str(root / "data/tables/mini_scores")).delete("id < 100")
+    with pytest.raises(ForeignHead, match=r"DELETE by delta-rs.*nightscore repair mini_scores --day"):
+        replay_rejects(load("mini", root), DAY)
+    repair_table(open_workspace(root), "mini_scores", by="Ada", because="a slip")
+    assert replay_rejects(load("mini", root), DAY).status == "published"
 
 
 def test_a_replay_carries_no_damaged_row(root: Path) -> None:

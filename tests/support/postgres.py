@@ -13,15 +13,15 @@ from typing import Any
 
 import psycopg
 
-from nightscore.airflow.standalone import free_port
 from tests.e2e.servers import HOST, QUICK, answers, binary, until
+from tests.support.ray_cluster import free_port
 
 
 class Server:
     """One server, with its databases in a folder."""
 
     def __init__(self, folder: Path, account: dict[str, Any]) -> None:
-        self.folder, self.account, self.port = folder, account, free_port(56432)
+        self.folder, self.account, self.port = folder, account, free_port()  # two processes of tests get two
         self.process: subprocess.Popen[bytes] | None = None
         made = [
             binary("initdb"), "-D", folder / "data", "-U", "airflow", "-A", "trust", "-E", "UTF8",

@@ -2,9 +2,25 @@
 
 from urllib.parse import quote, urlencode
 
+from nightscore.common import Broken
 
-def address_of(name: str) -> str | None:
-    """What a connection of Airflow says, as an address; None where there is none of the name."""
+TYPES = ("postgres", "postgresql", "generic")  # what it is where the provider is not installed
+OPTIONS = (  # of what stands in extra, those that PostgreSQL's library knows; others are of Airflow's hook
+    "sslmode", "sslnegotiation", "sslcert", "sslkey", "sslpassword", "sslrootcert", "sslcrl", "sslcrldir",
+    "sslsni", "ssl_min_protocol_version", "ssl_max_protocol_version", "channel_binding", "require_auth",
+    "requirepeer", "gssencmode", "krbsrvname", "gsslib", "gssdelegation", "hostaddr", "service", "passfile",
+    "options",
+    "target_session_attrs", "load_balance_hosts", "connect_timeout", "tcp_user_timeout", "keepalives",
+    "keepalives_idle", "keepalives_interval", "keepalives_count",
+)  # fmt: skip
+
+
+def address_of(name: str, kind: str) -> str | None:
+    """What a connection of Airflow says, as an address; None where there is none of the name.
+
+    Raises:
+        Broken: it is to be a PostgreSQL, and is of another type.
+    """
     from airflow.sdk import Connection
     from airflow.sdk.exceptions import AirflowNotFoundException
 
@@ -12,11 +28,16 @@ def address_of(name: str) -> str | None:
         found = Connection.get(name)
     except AirflowNotFoundException:
         return None
-    if not str(found.conn_type).startswith("postgres"):  # a plug-in's own
+    if kind != "postgres":  # a plug-in's own
         return str(found.get_uri())
+    if found.conn_type not in TYPES:
+        raise Broken(
+            f"connection {name} is of type {found.conn_type} in Airflow; allowed: {', '.join(TYPES)}"
+        )
     user = quote(found.login or "", safe="")
     account = f"{user}{':' + quote(found.password, safe='') if found.password else ''}@" if user else ""
     port = f":{found.port}" if found.port else ""
-    options = {name: value for name, value in (found.extra_dejson or {}).items() if isinstance(value, str)}
-    asked = f"?{urlencode(options)}" if options else ""
+    extra = found.extra_dejson or {}
+    options = {option: str(extra[option]) for option in OPTIONS if option in extra}
+    asked = f"?{urlencode(options, quote_via=quote)}" if options else ""
     return f"postgresql://{account}{found.host or ''}{port}/{quote(found.schema or '', safe='')}{asked}"

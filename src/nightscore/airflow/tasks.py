@@ -203,8 +203,12 @@ class PublishDay(Step):
         with errors(), connected():
             job = self.read()
             receipt = self.publish(job, self.pull_plan(context), context)
-            send_on(job, receipt, Progress(context))  # what fails is tried again, and nothing scored again
+            sent = send_on(
+                job, receipt, Progress(context)
+            )  # what fails is tried again, and nothing scored again
         text.print_receipt(receipt)
+        for one in sent:
+            self.log.info("onward %s: %s  %s", one.delivery, one.status, one)
         document = receipt.model_dump(mode="json", by_alias=True, exclude={"inputs"})
         if receipt.status in ("preview", "skipped"):
             # A task that succeeds makes an event of each of its assets, and there is nothing new in them.

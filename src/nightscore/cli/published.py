@@ -1,12 +1,13 @@
 """Commands that look at what was published."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from nightscore.cli.deliver import print_records
+from nightscore.cli.deliver import print_absent, print_records, standings
 from nightscore.cli.options import (
     AsJson,
     Day,
@@ -26,7 +27,7 @@ from nightscore.cli.output import print_document, print_error, print_json, say
 from nightscore.common import Broken
 
 if TYPE_CHECKING:
-    from nightscore.store import Pinned
+    from nightscore.store import Pinned, Receipt
 
 
 def tables(*, json: AsJson = False) -> int:
@@ -121,24 +122,47 @@ def receipts(
         # A job that was never published has no receipts; one that is not there is an error.
         load(job, open_chosen_workspace())
     if json:
-        print_json([receipt.model_dump(mode="json", by_alias=True) for receipt in listed])
+        print_json(_with_deliveries(state, listed, job, only_day))
     elif len(listed) == 1:
         text.print_receipt(listed[0])
     else:
         text.print_receipts(listed)
     if not json:
-        _print_beside(job, only_day)
+        _print_beside(state, job, only_day)
     unreadable = [Broken(receipt.reason) for receipt in listed if receipt.status == "unreadable"]
     for error in unreadable:
         print_error("broken", error)
     return Broken.exit_code if unreadable else 0
 
 
-def _print_beside(job: str | None, day: str | None) -> None:
-    """Print what of some days went where, and who handed tables over."""
+def _with_deliveries(
+    state: "Pinned", receipts: "Sequence[Receipt]", job: str | None, day: str | None
+) -> list[dict[str, Any]]:
+    """Receipts as JSON has them, each with what went where of its run; of that in force what did not, too."""
+    from nightscore.store import list_deliveries
+
+    records = list_deliveries(state.workspace, job, day)
+    stand = standings(state, job, day)
+    documents = []
+    for receipt in receipts:
+        told = [
+            one.model_dump(mode="json") for one in records if receipt.run_id in (one.run_id, one.withdrew)
+        ]
+        entry = state.in_force.get((receipt.job, receipt.day))
+        owed = stand.get((receipt.job, receipt.day), ()) if entry and entry.run_id == receipt.run_id else ()
+        told += [one.document() for one in owed if one.status == "not delivered"]
+        documents.append(
+            receipt.model_dump(mode="json", by_alias=True) | ({"deliveries": told} if told else {})
+        )
+    return documents
+
+
+def _print_beside(state: "Pinned", job: str | None, day: str | None) -> None:
+    """Print what of some days went where, what did not, and who handed tables over."""
     from nightscore.store import list_deliveries, owners, renames
 
     print_records(list_deliveries(open_chosen_workspace(), job, day))
+    print_absent(standings(state, job, day))
     names = renames.last_names(open_chosen_workspace())
     once = names.jobs.every(job) if job else frozenset()
     for note in owners.list_hand_overs(open_chosen_workspace()):
@@ -226,11 +250,11 @@ def verify(
     code 1 if anything differs.
     """
     from nightscore.review import verify_days
-    from nightscore.store import newest_deliveries
+    from nightscore.store import catalog
 
     only_day = parse_day_option(day).isoformat() if day else None
     checks, workspace = [], open_chosen_workspace()
-    delivered = {} if json else newest_deliveries(workspace, job, only_day)
+    stand = standings(catalog.read_catalog(workspace), job, only_day)
     for check in verify_days(workspace, job, only_day):
         checks.append(check)
         if not json:
@@ -243,10 +267,11 @@ def verify(
                 say(f"  {line}")
             for note in check.notes:
                 say(f"  harmless: {note}")
-            for one in delivered.get((check.job, check.day), ()):
-                say(f"  {one.delivery}: {one.status}  {one}")
+            for one in stand.get((check.job, check.day), ()):
+                say(f"  {one}")
     if json:
-        print_json([check.model_dump() for check in checks])
+        delivered = {key: [one.document() for one in ones] for key, ones in stand.items()}
+        print_json([c.model_dump() | {"deliveries": delivered.get((c.job, c.day), [])} for c in checks])
     return Broken.exit_code if any(check.differences for check in checks) else 0
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from nightscore.cli.deliver import print_delivered, print_onward
 from nightscore.cli.options import (
     AsJson,
     Day,
@@ -102,6 +103,7 @@ def plan(
     else:
         folder = run_folder.folder_of_plan(open_chosen_workspace(), draft) if draft.run_id else None
         text.print_plan(draft, folder, loaded.spec.features)
+        print_onward(loaded)
     return 0
 
 
@@ -131,6 +133,8 @@ def run(
         print_document(receipt.to_json(indent=2))
     else:
         text.print_receipt(receipt)
+        if loaded.spec.deliver and receipt.status in ("published", "unchanged"):
+            print_delivered(loaded.name, receipt.day)
     return 0
 
 

@@ -1,11 +1,15 @@
+from .check import check_deliveries as check_deliveries
 from .connections import connections_from as connections_from
+from .connections import unset_connection as unset_connection
 from .contract import Channel as Channel
 from .contract import OpenChannel as OpenChannel
 from .contract import Parcel as Parcel
 from .contract import Sent as Sent
 from .send import Undeliverable as Undeliverable
 from .send import Undelivered as Undelivered
-from .send import check_deliveries as check_deliveries
 from .send import deliver_day as deliver_day
 from .send import withdraw_day as withdraw_day
+from .standing import Standing as Standing
+from .standing import delivery_standings as delivery_standings
+from .standing import run_deliveries as run_deliveries
 from .testing import check_channel as check_channel

@@ -6,9 +6,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from nightscore.common import Broken
+from nightscore.job import Delivery
 
 VARIABLE = "NIGHTSCORE_CONNECTION_"
-LookUp = Callable[[str], str | None]
+POSTGRES = "postgres"
+LookUp = Callable[[str, str], str | None]  # name and kind of a connection -> its address
 _beside: ContextVar[LookUp | None] = ContextVar("beside", default=None)
 
 
@@ -17,18 +19,25 @@ def variable_of(name: str) -> str:
     return VARIABLE + name.upper().replace("-", "_")
 
 
-def is_known(name: str) -> bool:
-    """Whether a connection is set here."""
-    return _find(name) is not None
+def unset(name: str) -> str:
+    """That a connection is not set here, for people; "" where it is."""
+    return "" if _find(name, POSTGRES) else f"connection {name} is not set here ({variable_of(name)})"
 
 
-def address_of(name: str) -> str:
+def unset_connection(delivery: Delivery) -> str:
+    """The same of the connection of a delivery, where it has one."""
+    return unset(delivery.postgres.connection) if delivery.postgres else ""
+
+
+def address_of(name: str, kind: str = "") -> str:
     """What a connection is set to. It is a secret: it stands in no message, record or page.
+
+    `kind` is `postgres` where it has to be one; a plug-in gets whatever is there.
 
     Raises:
         Broken: nothing is.
     """
-    found = _find(name)
+    found = _find(name, kind)
     if found is None:
         raise Broken(
             f"connection {name} is not set: set {variable_of(name)}=postgresql://…, or in Airflow the "
@@ -47,9 +56,9 @@ def connections_from(look_up: LookUp) -> Iterator[None]:
         _beside.reset(token)
 
 
-def _find(name: str) -> str | None:
+def _find(name: str, kind: str) -> str | None:
     set_to = os.environ.get(variable_of(name))
     if set_to:
         return set_to
     look_up = _beside.get()
-    return look_up(name) if look_up else None
+    return look_up(name, kind) if look_up else None

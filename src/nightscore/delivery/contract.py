@@ -104,3 +104,8 @@ class Channel(Protocol):
 
 
 OpenChannel = Callable[[Mapping[str, Any], Callable[[str], str]], Channel]
+
+
+def sent_schema(schema: pa.Schema) -> pa.Schema:
+    """The columns of a table that are sent."""
+    return pa.schema([pa.field(c.name, c.type) for c in schema if c.name not in OWN])

@@ -37,7 +37,7 @@ class FilesChannel:
     @property
     def target(self) -> str:
         """The root's name and the path, as job.yaml has it."""
-        return f"{self.settings.root}:{self.settings.path}"
+        return self.settings.target
 
     def check(self, schema: pa.Schema) -> str:  # noqa: ARG002 - each column has a form
         """Hold the root to what may be written."""

@@ -17,7 +17,7 @@ import pyarrow as pa
 from psycopg import sql
 
 from nightscore.common import Broken, NotYet
-from nightscore.delivery.connections import address_of, is_known, variable_of
+from nightscore.delivery.connections import POSTGRES, address_of, unset
 from nightscore.delivery.contract import Parcel, Sent
 from nightscore.delivery.key_hash import postgres_sum, refuse_no_key
 from nightscore.delivery.postgres_session import Session, open_session
@@ -47,7 +47,7 @@ class PostgresChannel:
     @property
     def target(self) -> str:
         """The connection's name and the table's."""
-        return f"{self.settings.connection}: table {self.settings.table}"
+        return self.settings.target
 
     @cached_property
     def key(self) -> tuple[str, ...]:
@@ -63,8 +63,7 @@ class PostgresChannel:
             refuse_no_key(schema.field(name))
         for column in schema:
             type_of(column)
-        name = self.settings.connection
-        return "" if is_known(name) else f"connection {name} is not set here ({variable_of(name)})"
+        return unset(self.settings.connection)
 
     def deliver(self, parcel: Parcel, *, again: bool = False) -> Sent:
         """COPY, and one transaction."""
@@ -118,7 +117,7 @@ class PostgresChannel:
 
     def _session(self) -> AbstractContextManager[Session]:
         name = self.settings.connection
-        return open_session(name, address_of(name))
+        return open_session(name, address_of(name, POSTGRES))
 
     def _there(self, session: Session, table: TargetTable, day: dt.date) -> _There | None:
         found = session.execute(

@@ -4,11 +4,11 @@ Who delivers has the delivery's lock, reads what is recorded, has the channel de
 process that is killed in between leaves no record, and the next one asks the channel again, which knows.
 """
 
+import dataclasses
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nightscore.common import (
@@ -20,9 +20,10 @@ from nightscore.common import (
     first_line,
     silent,
 )
-from nightscore.delivery.contract import OWN, Channel, Parcel, Sent
+from nightscore.delivery.contract import Channel, Parcel, Sent, sent_schema
 from nightscore.delivery.key_hash import hash_files
 from nightscore.delivery.registry import open_channel
+from nightscore.delivery.standing import digest_of
 from nightscore.job import BUILT_IN, Delivery, Job
 from nightscore.store import (
     CatalogEntry,
@@ -31,9 +32,9 @@ from nightscore.store import (
     catalog,
     delivering,
     list_deliveries,
-    newest_delivery,
     record_delivery,
-    settings_digest,
+    standing_record,
+    stands,
     storage,
 )
 
@@ -71,9 +72,7 @@ class _Round:
 
     @property
     def digest(self) -> str:
-        first = self.state.names.tables.first.get(self.delivery.from_ or "", self.delivery.from_)
-        called_first = self.delivery.model_copy(update={"from_": first})  # a rename is no other setting
-        return settings_digest(called_first.model_dump_json(by_alias=True, exclude={"late"}))
+        return digest_of(self.delivery, self.state)
 
     def records(self) -> list[DeliveryRecord]:
         return list_deliveries(self.job.workspace, self.job.name, self.day.isoformat(), self.name)
@@ -142,12 +141,17 @@ def withdraw_day(job: Job, day: dt.date, *, to: str, by: str, because: str) -> D
     one = _Round(job, day, delivery, catalog.read_catalog(job.workspace))
     with delivering(job.workspace, job.name, day.isoformat(), one.name):
         records = one.records()
-        last = newest_delivery(records)
-        if last is None or not last.run_id or last.status == "skipped":
+        last = standing_record(records)
+        if last is None:
             raise Broken(
                 f"{one.name}: nothing of {day} stands there; `nightscore deliveries` lists what does"
             )
         channel = open_channel(job.workspace, delivery)
+        if last.target != channel.target:
+            raise Broken(
+                f"{one.name}: {day} stands at {last.target}, and job.yaml says {channel.target} now; set it "
+                "back to withdraw it there, or take it away by hand"
+            )
         gone = _parcel(one, _entry_of(one, last.run_id))
         before = _earlier(one, records, last)
         sent = channel.withdraw(gone, before)
@@ -156,23 +160,6 @@ def withdraw_day(job: Job, day: dt.date, *, to: str, by: str, because: str) -> D
             run_id=before.run_id if before else "", run_number=before.run_number if before else 0,
             rows=sent.rows, key_hash=sent.key_hash, detail=dict(sent.detail),
         )  # fmt: skip
-
-
-def check_deliveries(job: Job, schemas: Mapping[str, pa.Schema]) -> list[str]:
-    """Hold each delivery of a job to the columns of its table; gives a line for each.
-
-    Raises:
-        Broken: one does not fit, names its line in job.yaml.
-    """
-    lines = []
-    for number, delivery in enumerate(job.spec.deliver):
-        try:
-            channel = open_channel(job.workspace, delivery)
-            unknown = channel.check(_sent_schema(schemas[job.spec.delivered_table(delivery)]))
-        except Broken as error:
-            job.raise_broken(("deliver", number), str(error))
-        lines.append(f"{channel.target}{f' ({unknown})' if unknown else ''}")
-    return lines
 
 
 def _chosen(job: Job, to: str | None) -> Sequence[Delivery]:
@@ -192,19 +179,27 @@ def _deliver(one: _Round, again: bool) -> list[DeliveryRecord]:
     if entry is None:
         return []
     records = one.records()
-    if not again and _stands(one, records, entry):
+    if not again and stands(records, entry.run_id, one.digest):
         return records[-1:]
     with delivering(one.job.workspace, one.job.name, one.day.isoformat(), one.name):
-        records = one.records()  # another may have had the lock
-        if not again and _stands(one, records, entry):
+        # Another may have had the lock, and published meanwhile: what is sent is what is in force now.
+        one = dataclasses.replace(one, state=catalog.read_catalog(one.job.workspace))
+        entry, records = one.entry, one.records()
+        if entry is None or (not again and stands(records, entry.run_id, one.digest)):
             return records[-1:]
-        channel = open_channel(one.job.workspace, one.delivery)
-        run = {"run_id": entry.run_id, "run_number": entry.run_number}
-        if not again and (why := _late(one, channel)):
-            return [one.record(channel, status="skipped", because=why, **run)]
-        sent: Sent = channel.deliver(_parcel(one, entry), again=again)
-        said = {"rows": sent.rows, "key_hash": sent.key_hash, "detail": dict(sent.detail)}
-        return [one.record(channel, status="delivered", **run, **said)]
+        return [_sent(one, entry, records, again)]
+
+
+def _sent(one: _Round, entry: CatalogEntry, records: Sequence[DeliveryRecord], again: bool) -> DeliveryRecord:
+    channel = open_channel(one.job.workspace, one.delivery)
+    run = {"run_id": entry.run_id, "run_number": entry.run_number}
+    if not again and (why := _late(one, channel)):
+        return one.record(channel, status="skipped", because=why, **run)
+    sent: Sent = channel.deliver(_parcel(one, entry), again=again)
+    last = standing_record(records)
+    left = last.target if last and last.target != channel.target else ""
+    said = {"rows": sent.rows, "key_hash": sent.key_hash, "detail": dict(sent.detail), "left": left}
+    return one.record(channel, status="delivered", **run, **said)
 
 
 def _why_not(one: _Round) -> str:
@@ -214,16 +209,6 @@ def _why_not(one: _Round) -> str:
         return f"job {one.job.name} has not published the day"
     removed = entry.removed.get(one.table)
     return str(removed) if removed else "another job, or none, has it in force"
-
-
-def _stands(one: _Round, records: Sequence[DeliveryRecord], entry: CatalogEntry) -> bool:
-    """Whether nothing is to be done: the run is delivered, skipped or withdrawn by a person."""
-    told = [record for record in records if entry.run_id in (record.run_id, record.withdrew)]
-    if not told:
-        return False
-    if told[-1].withdrew == entry.run_id:
-        return True
-    return records[-1] == told[-1] and told[-1].settings == one.digest
 
 
 def _late(one: _Round, channel: Channel) -> str:
@@ -267,7 +252,7 @@ def _parcel(one: _Round, entry: CatalogEntry) -> Parcel:
             f"table {one.table}: the files of {one.day} are not those of the receipt of run {entry.run_id}; "
             "`nightscore verify` says how they differ"
         )
-    schema = _sent_schema(pq.read_schema(files[0]))
+    schema = sent_schema(pq.read_schema(files[0]))
 
     def hashed(key: tuple[str, ...]) -> str:
         return hash_files(workspace, files, schema, key)
@@ -276,10 +261,6 @@ def _parcel(one: _Round, entry: CatalogEntry) -> Parcel:
         one.job.name, one.table, one.day, entry.run_id, entry.run_number, told.rows, schema, files, hashed,
         one.state.names.jobs.every(one.job.name), one.state.names.tables.every(one.table),
     )  # fmt: skip
-
-
-def _sent_schema(schema: pa.Schema) -> pa.Schema:
-    return pa.schema([pa.field(c.name, c.type) for c in schema if c.name not in OWN])
 
 
 def _told(job: Job, day: dt.date, failed: Sequence[NightscoreError]) -> NightscoreError:

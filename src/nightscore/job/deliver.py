@@ -38,6 +38,11 @@ class Postgres(StrictModel):
         """What the delivery is called by default."""
         return f"{self.connection}_{self.table}"
 
+    @property
+    def target(self) -> str:
+        """Where it goes, for people."""
+        return f"{self.connection}: table {self.table}"
+
 
 class Files(StrictModel):
     """A file in a root that may be written."""
@@ -75,6 +80,11 @@ class Files(StrictModel):
     def name(self) -> str:
         """What the delivery is called by default."""
         return f"{self.root}_{self.path.rpartition('/')[2]}"
+
+    @property
+    def target(self) -> str:
+        """Where it goes, for people."""
+        return f"{self.root}:{self.path}"
 
 
 class Late(StrictModel):
@@ -138,6 +148,11 @@ class Delivery(StrictModel):
         made = re.sub(r"[^a-z0-9_-]+", "_", f"{self.kind}_{target}".lower()).strip("_")
         return self.name or made[:63]
 
+    @property
+    def target(self) -> str:
+        """Where it goes, for people; of a plug-in, whose settings are its own, its kind."""
+        return str(self.settings.target) if self.kind in BUILT_IN else self.kind
+
     def skips_after(self, default: str = "send") -> int | None:
         """After how many days it is skipped; None where a day is sent whenever it comes."""
         late = self.late or default
@@ -150,13 +165,17 @@ def check_deliveries(deliveries: Sequence[Delivery], tables: Sequence[str]) -> N
     """Hold the deliveries of a job to each other and to its tables.
 
     Raises:
-        Misplaced: two have one name, or one is of a table that the job does not publish.
+        Misplaced: two have one name or one target, or one is of a table that the job does not publish.
     """
     seen: set[str] = set()
+    targets: set[str] = set()
     for i, one in enumerate(deliveries):
         if one.called in seen:
             raise Misplaced((i,), f"there are two deliveries {one.called!r}; give one another name")
         seen.add(one.called)
+        if one.kind in BUILT_IN and one.target in targets:
+            raise Misplaced((i, one.kind), f"two deliveries go to {one.target}; one would undo the other")
+        targets.add(one.target)
         if one.from_ is not None and one.from_ not in tables:
             raise Misplaced(
                 (i, "from"), f"{one.from_!r} is no table of the job; allowed: {', '.join(tables)}"

@@ -4,17 +4,17 @@ import datetime as dt
 
 from nightscore.common import ProgressCallback, silent
 from nightscore.job import Job
-from nightscore.store import Receipt
+from nightscore.store import DeliveryRecord, Receipt
 
 
-def send_on(job: Job, receipt: Receipt, report: ProgressCallback = silent) -> None:
-    """Deliver the day of a receipt where the job says so and it is not delivered yet.
+def send_on(job: Job, receipt: Receipt, report: ProgressCallback = silent) -> list[DeliveryRecord]:
+    """Deliver the day of a receipt where the job says so and it is not delivered yet; gives how it stands.
 
     Raises:
         Undelivered, Undeliverable: a target has it not; the day is published.
     """
     if not job.spec.deliver or receipt.status not in ("published", "unchanged"):
-        return
+        return []
     from nightscore.delivery import deliver_day
 
-    deliver_day(job, dt.date.fromisoformat(receipt.day), report)
+    return deliver_day(job, dt.date.fromisoformat(receipt.day), report)

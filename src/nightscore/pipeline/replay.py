@@ -20,6 +20,7 @@ from nightscore.pipeline.context import Day
 from nightscore.pipeline.executors import LOCAL_THREADS, Executor, chooser
 from nightscore.pipeline.onward import send_on
 from nightscore.pipeline.prepare import Choose, begin, streamed_files
+from nightscore.pipeline.publish.foreign_head import see_foreign
 from nightscore.pipeline.publish.ownership import refuse_former_names
 from nightscore.pipeline.read import inputs
 from nightscore.pipeline.request import RunRequest
@@ -62,8 +63,8 @@ def replay_rejects(
     Rows that are no longer among the features, or have no key, stay rejected.
 
     Raises:
-        Broken: the day is not published, has no rejects, or its files are not what its receipt says; and
-            whatever keeps a run from publishing.
+        Broken: the day is not published, has no rejects, or its files are not what its receipt says; another
+            engine has changed it (`ForeignHead`); and whatever keeps a run from publishing.
         NotYet: as for a run.
     """
     moment = as_day(day)
@@ -89,6 +90,7 @@ class _Replay:
         self.job, self.before, self.choose = job, before, choose or choose_here
         day = dt.date.fromisoformat(before.day)
         request = RunRequest(params=before.params, force=True, known_at=before.known_at)
+        see_foreign(job, before.day, state, may_replace=False)
         draft = draft_plan(job, day, request, scores_here=choose is None)
         # A day of the same causes is `unchanged` to the next run; one of two causes is not.
         same = draft.fingerprint == before.fingerprint

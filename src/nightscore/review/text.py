@@ -93,6 +93,10 @@ def print_jobs(jobs: Sequence[Job], last: Mapping[str, str]) -> None:
         (j.name, str(j.spec.schedule), last.get(j.name, "never"), j.spec.owner, j.spec.about) for j in jobs
     ]
     console().print(text_table(rows, ("job", "schedule", "last day", "owner", "about")))
+    for j in jobs:
+        for one in j.spec.deliver:
+            sent = f"{j.name}: {j.spec.delivered_table(one)} goes to {one.target} ({one.called})"
+            console().print(escape(sent), soft_wrap=True)
 
 
 def print_plan(plan: Plan, run: RunFolder | None, features: Features) -> None:

@@ -39,10 +39,10 @@ from .deliveries import deliveries_of_run as deliveries_of_run
 from .deliveries import deliveries_of_table as deliveries_of_table
 from .deliveries import delivering as delivering
 from .deliveries import list_deliveries as list_deliveries
-from .deliveries import newest_deliveries as newest_deliveries
-from .deliveries import newest_delivery as newest_delivery
 from .deliveries import record_delivery as record_delivery
 from .deliveries import settings_digest as settings_digest
+from .deliveries import standing_record as standing_record
+from .deliveries import stands as stands
 from .diagnosis import Diagnosis as Diagnosis
 from .diagnosis import RootState as RootState
 from .diagnosis import diagnose as diagnose

@@ -7,7 +7,7 @@ a delivery's day says how it stands. Who delivers has the delivery's lock, which
 import contextlib
 import datetime as dt
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -26,7 +26,8 @@ class DeliveryRecord(BaseModel):
 
     `rows` and `key_hash` were counted at the target, and are those of the published files. `settings` is a
     digest of how the delivery was set. Of a withdrawal `run_id` is the run whose rows stand there since, ""
-    for none, and `withdrew` the one whose rows went. `detail` is what a kind says beside.
+    for none, and `withdrew` the one whose rows went. `left` is a target of before, where an earlier
+    delivery of the day stays as it is. `detail` is what a kind says beside.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -48,13 +49,15 @@ class DeliveryRecord(BaseModel):
     by: str = ""
     because: str = ""
     withdrew: str = ""
+    left: str = ""
     detail: Mapping[str, str] = {}
 
     def __str__(self) -> str:
         when = f"{self.at:%Y-%m-%d %H:%M} UTC"
         match self.status:
             case "delivered":
-                return f"{self.rows:,} rows of run {self.run_id} to {self.target} at {when}"
+                left = f"; what was delivered to {self.left} stays there" if self.left else ""
+                return f"{self.rows:,} rows of run {self.run_id} to {self.target} at {when}{left}"
             case "skipped":
                 return f"run {self.run_id} not sent to {self.target}: {self.because} ({when})"
         stands = f"run {self.run_id} stands again" if self.run_id else "nothing of the day stands there"
@@ -88,20 +91,20 @@ def deliveries_of_table(workspace: Workspace, table: str) -> list[DeliveryRecord
     return [one for one in list_deliveries(workspace) if one.table == table and one.status != "skipped"]
 
 
-def newest_delivery(records: list[DeliveryRecord]) -> DeliveryRecord | None:
-    """How a delivery's day stands."""
-    return records[-1] if records else None
+def standing_record(records: Sequence[DeliveryRecord]) -> DeliveryRecord | None:
+    """What says which run's rows stand at a target; None where none do."""
+    sent = [one for one in records if one.status != "skipped"]
+    return sent[-1] if sent and sent[-1].run_id else None
 
 
-def newest_deliveries(
-    workspace: Workspace, job: str | None = None, day: str | None = None
-) -> dict[tuple[str, str], list[DeliveryRecord]]:
-    """(job, day) -> how it stands at each of its targets."""
-    newest = {(one.job, one.day, one.delivery): one for one in list_deliveries(workspace, job, day)}
-    found: dict[tuple[str, str], list[DeliveryRecord]] = {}
-    for one in newest.values():
-        found.setdefault((one.job, one.day), []).append(one)
-    return found
+def stands(records: Sequence[DeliveryRecord], run_id: str, settings: str) -> bool:
+    """Whether nothing is to be done for a run: it is delivered as it is set now, skipped, or withdrawn."""
+    told = [record for record in records if run_id in (record.run_id, record.withdrew)]
+    if not told:
+        return False
+    if told[-1].withdrew == run_id:
+        return True
+    return records[-1] == told[-1] and told[-1].settings == settings
 
 
 def record_delivery(workspace: Workspace, record: DeliveryRecord) -> DeliveryRecord:

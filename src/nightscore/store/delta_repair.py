@@ -38,13 +38,28 @@ def commit_days(
         ]
         if not actions:
             return head.version
-        now = int(time.time() * 1000)
-        info = {"timestamp": now, "operation": REPAIR, "engineInfo": "nightscore", **note}
-        text = "\n".join(json.dumps(one) for one in ({"commitInfo": info}, *actions)) + "\n"
-        log = root / "_delta_log" / f"{head.version + 1:020}.json"
-        if log.create_text(text) == text:
+        if _created(root, head.version + 1, note, actions):
             return head.version + 1
     raise NotYet(f"table {root.name}: {ATTEMPTS} commits failed; others are writing")
+
+
+def commit_note(root: Place, version: int, note: Mapping[str, str]) -> None:
+    """Let a version of a table be ours, with the files of the one before: what a person has accepted.
+
+    A receipt names this version, and not that of another engine, whose commit may have touched more days.
+
+    Raises:
+        NotYet: another has made that version meanwhile.
+    """
+    if not _created(root, version, note, ()):
+        raise NotYet(f"table {root.name}: another engine is writing to it; look again, and then accept")
+
+
+def _created(root: Place, version: int, note: Mapping[str, str], actions: Sequence[dict[str, Any]]) -> bool:
+    now = int(time.time() * 1000)
+    info = {"timestamp": now, "operation": REPAIR, "engineInfo": "nightscore", **note}
+    text = "\n".join(json.dumps(one) for one in ({"commitInfo": info}, *actions)) + "\n"
+    return (root / "_delta_log" / f"{version:020}.json").create_text(text) == text
 
 
 def commit_columns(root: Place, schema: pa.Schema, note: Mapping[str, str]) -> None:

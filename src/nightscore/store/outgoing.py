@@ -1,6 +1,7 @@
 """What is written elsewhere than below `data/`: files of deliveries, in roots that may be written."""
 
 import contextlib
+import glob
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,7 +47,13 @@ def being_written() -> Iterator[Path]:
 
 
 def put_file(place: Place, file: Path) -> None:
-    """Have a file there, whole, in the place of what is there."""
+    """Have a file there, whole, in the place of what is there.
+
+    Nobody else writes the path meanwhile, so what one who was killed has begun of it goes first.
+    """
+    if isinstance(place.storage, Folder):  # in a bucket nothing is seen of what is not whole
+        for begun in place.parent.glob(f".{glob.escape(place.name)}.*.tmp", hidden=True):
+            begun.remove()
     place.storage.put(place.key, file)
 
 

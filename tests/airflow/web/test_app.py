@@ -30,6 +30,7 @@ HOSTILE = "<script>alert(1)</script>"
 JOB_A = JOB.replace("job: mini", "job: open_job").replace("mini_top", "open_top").replace(
     "Rows scored by a linear model", f"'{HOSTILE}'"
 )  # fmt: skip
+JOB_A += "deliver:\n  - {name: mail, files: {root: crm, path: '{day}.csv', format: csv}}\n"
 JOB_B = JOB.replace("job: mini", "job: closed_job").replace("mini_top", "closed_top")
 USERS = {"root": "admin", "ana": "viewer", "tess": "viewer:keepers", "none": ""}
 HEAVY = "SELECT count(*) FROM range(1000000000) a, range(1000000000) b WHERE a.range * b.range = 7"
@@ -45,6 +46,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace: a job that every user may read, one for the team `keepers`, a broken one for each."""
     made = tmp_path_factory.mktemp("page")
     make_workspace(made, ROWS, JOB_A)
+    (made / "workspace.yaml").write_text("roots: {crm: {at: crm, write: true}}\n")
     for name, text in (("b", JOB_B), ("c", "job: open_broken\nabout: [\n"), ("d", "job: closed_broken\n")):
         folder = made / "jobs" / name
         folder.mkdir()
@@ -191,6 +193,25 @@ def test_a_user_sees_the_pages_of_what_he_may_read(client: Client, user: str) ->
     answer = ask(browser, "SELECT count(*) AS n FROM open_top")
     assert answer.status_code == 200 and '<td class="number">20</td>' in answer.text
     assert answer.headers.items() >= HEADERS.items()
+
+
+def test_what_of_a_day_went_where_is_shown_beside_it(client: Client, root: Path) -> None:
+    """On the page of the job and in the day's report; and that it did not, which no record says."""
+    records, aside = root / "data/deliveries/open_job" / DAYS[1], root / "aside"
+    shown = client("ana").get("/nightscore/jobs/open_job").text
+    assert shown.count("mail: delivered") == 2
+    page = client("ana").get(f"/nightscore/jobs/open_job/{DAYS[1]}/report").text
+    assert "crm:{day}.csv" in page and '<td class="n">10</td>' in page
+    records.rename(aside)  # as after a kill between the file and its record
+    try:
+        shown = client("ana").get("/nightscore/jobs/open_job").text
+        assert (shown.count("mail: delivered"), shown.count("mail: not delivered")) == (1, 1)
+        assert (
+            "nightscore redeliver open_job"
+            in client("ana").get(f"/nightscore/jobs/open_job/{DAYS[1]}/report").text
+        )
+    finally:
+        aside.rename(records)
 
 
 def test_a_user_sees_nothing_of_what_he_may_not_read(client: Client) -> None:

@@ -14,6 +14,8 @@ from nightscore.airflow.web import dag_runs, query, reports
 from nightscore.airflow.web.access import Sight, SightDep, check_same_origin
 from nightscore.airflow.web.html import page
 from nightscore.common import Broken, NightscoreError, NotYet
+from nightscore.delivery import delivery_standings
+from nightscore.job import Job
 from nightscore.store import CatalogEntry, LiveFile, compare_heads, quote_identifier
 
 DAYS = 60  # of a job, on its page
@@ -57,13 +59,20 @@ def overview(request: Request, sight: SightDep) -> Response:
 def job_days(request: Request, sight: SightDep, job: str) -> Response:
     """A job's last receipts, the newest first."""
     history = sight.history(job)
-    receipts = [(e.read_receipt_or_reason(), bool(sight.state.holds(e))) for e in history[:DAYS]]
+    onward = delivery_standings(
+        sight.state, [one for one in [sight.jobs.get(job)] if isinstance(one, Job)], job
+    )
+    receipts = [
+        (e.read_receipt_or_reason(), bool(sight.state.holds(e)), onward.get((job, e.day), ()))
+        for e in history[:DAYS]
+    ]
     return page(
         request,
         "job",
         title=job,
         job=sight.jobs.get(job),
         receipts=receipts,
+        has_onward=bool(onward),
         more=len(history) > len(receipts),
     )
 

@@ -112,8 +112,10 @@ def _accept(
     for one in found:
         if not one.day:
             raise Broken(f"{one}; other columns can't be accepted: put them back, without --accept")
-    head = delta.read_snapshot(state.home(table))
+    root = state.home(table)
+    head = delta.read_snapshot(root)
     receipts = [_accepted(state, one, head, note) for one in found]
+    delta_repair.commit_note(root, head.version + 1, note)
     done = [commit_receipt(state.workspace, receipt) for receipt in receipts]
     return [
         Repaired(table, one.day, one.text, "accepted", receipt.run_id)
@@ -128,7 +130,7 @@ def _accepted(state: Pinned, one: HeadDifference, head: Snapshot, note: dict[str
     table, live, now = one.table, head.of_day(one.day), dt.datetime.now(dt.UTC)
     entry = state.published[table].get(one.day)
     before = entry.read_receipt() if entry else _unknown(state, table, one.day)
-    result = _counted(live, head.version)
+    result = _counted(live, head.version + 1)  # ours, see `_accept`
     held = {name: before.tables[name] for name in (state.holds(entry) if entry else ())}
     past = state.day_history(before.job, [table], one.day)
     number = max([int(now.timestamp() * 1000), *(e.run_number + 1 for e in past)])

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nightscore.common import Broken
+from nightscore.delivery import Standing, delivery_standings, run_deliveries
 from nightscore.job import Job
 from nightscore.review.report.profile import Breakdown, DayProfiler, Distribution, TableSample
 from nightscore.store import RECEIPTS, AsOf, CatalogEntry, Engine, Pinned, Receipt, SqlMistakes, View, catalog
@@ -40,7 +41,8 @@ class Facts:
 
     `replaced_by` is the run in force where it is another one. `before` is the receipt of the job's last
     published day before this one, None on the first. `as_of` is the state of the tables that was read.
-    `more_outputs` are the model outputs whose distribution is not among `distributions`.
+    `more_outputs` are the model outputs whose distribution is not among `distributions`. `onward` says
+    what of the day stands where now; of a run that was replaced, what had become of it.
     """
 
     job: Job
@@ -51,6 +53,7 @@ class Facts:
     distributions: tuple[Distribution, ...]
     more_outputs: tuple[str, ...]
     past: tuple[Past, ...]
+    onward: tuple[Standing, ...]
     as_of: AsOf
 
 
@@ -82,8 +85,15 @@ def gather_facts(job: Job, day: dt.date, run_id: str | None = None) -> Facts:
             distributions=tuple(shape for shape in shapes if shape),
             more_outputs=tuple(outputs[OUTPUTS:]),
             past=_past(state, job.name),
+            onward=_onward(now, job, entry, replaced=replaced),
             as_of=as_of,
         )
+
+
+def _onward(now: Pinned, job: Job, entry: CatalogEntry, *, replaced: bool) -> tuple[Standing, ...]:
+    if replaced:
+        return tuple(run_deliveries(now, job.name, entry.day, entry.run_id))
+    return tuple(delivery_standings(now, [job], job.name, entry.day).get((job.name, entry.day), ()))
 
 
 def _readable(entry: CatalogEntry | None) -> Receipt | None:
