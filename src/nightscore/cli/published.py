@@ -231,7 +231,7 @@ def verify(
             first = f", first reported: {', '.join(check.first_reported)}" if check.first_reported else ""
             run = f", run {check.run_id}" if check.run_id else ""
             say(f"{check.job} {check.day or 'columns'}: {status}  {counts}{run}{first}")
-            for line in (*check.differences, *check.removed):
+            for line in (*check.differences, *check.removed, *check.erased):
                 say(f"  {line}")
             for note in check.notes:
                 say(f"  harmless: {note}")

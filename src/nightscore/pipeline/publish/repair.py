@@ -33,6 +33,7 @@ from nightscore.store import (
     query_resources,
     run_folder,
     storage,
+    without_bounds,
 )
 
 
@@ -129,7 +130,7 @@ def _accepted(state: Pinned, one: HeadDifference, head: Snapshot, note: dict[str
     table, live, now = one.table, head.of_day(one.day), dt.datetime.now(dt.UTC)
     entry = state.published[table].get(one.day)
     before = entry.read_receipt() if entry else _unknown(state, table, one.day)
-    result = _counted(live, head.version)
+    result = _counted(live, head.version, before.key_hash.columns)
     held = {name: before.tables[name] for name in (state.holds(entry) if entry else ())}
     past = state.day_history(before.job, [table], one.day)
     number = max([int(now.timestamp() * 1000), *(e.run_number + 1 for e in past)])
@@ -152,7 +153,7 @@ def _unknown(state: Pinned, table: str, day: str) -> Receipt:
     return Receipt(job=owner.to if owner else "", day=day, run_id="", status="published")
 
 
-def _counted(live: Sequence[LiveFile], version: int) -> TableResult:
+def _counted(live: Sequence[LiveFile], version: int, key: Sequence[str]) -> TableResult:
     if not live:
         return TableResult(rows=0, files=0, bytes=0, version=version)
     files = [(file.path.local(), file.path.name) for file in live]
@@ -164,7 +165,7 @@ def _counted(live: Sequence[LiveFile], version: int) -> TableResult:
         bytes=size,
         version=version,
         sha256=proof.sha256,
-        columns=proof.columns,
+        columns=without_bounds(proof.columns, key),
     )
 
 

@@ -233,6 +233,8 @@ class Objects:
         keys = [found.key for found in self.walk(key)]
         for start in range(0, len(keys), PAGE):
             self._remove_all(key, keys[start : start + PAGE])
+        for gone in keys:
+            self.forget(self._mirror.path(self._ask.name(gone)))
 
     def _remove_all(self, key: str, keys: Sequence[str]) -> None:
         """Remove keys by one request; at the first that is gone Azure's client stops, so then one by one."""
