@@ -55,7 +55,7 @@ class ErasureKeys:
             Broken: a column is of a type of which no key is.
         """
         names = self.names_in(table)
-        types = [schema.field(name).type for name in names]
+        types = [plain_type(schema.field(name).type) for name in names]
         values = []
         for at, (column, name, kind) in enumerate(zip(self.columns, names, types, strict=True)):
             values.append([_value(table, column, name, texts[at], kind) for texts in self.typed])
@@ -79,7 +79,7 @@ class Matcher:
         """Which rows have one of the keys [rows]; a null is nobody's."""
         found = None
         for name, array in zip(self.names, self.arrays, strict=True):
-            same = pc.is_in(rows.column(name), value_set=array)
+            same = pc.is_in(rows.column(name).cast(array.type), value_set=array)
             found = same if found is None else pc.and_(found, same)
         if len(self.names) == 1 or not pc.any(found).as_py():
             return found
@@ -188,6 +188,14 @@ def _parsed(text: str, kind: pa.DataType) -> Any:
     if pa.types.is_boolean(kind):
         return ("false", "true").index(text.lower()) == 1
     raise NotImplementedError(kind)
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """A column's type as ours are: other engines have texts as views, or with a dictionary."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.string()
+    return pa.binary() if pa.types.is_binary_view(kind) else kind
 
 
 def _whole(text: str) -> str:

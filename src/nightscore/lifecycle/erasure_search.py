@@ -5,7 +5,7 @@ the search has missed.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -227,10 +227,10 @@ class Search:
             return tables["rejects"]
         return tables.get(place.stem, f"{job}_scores")
 
-    def pages(self, folders: Sequence[Path]) -> list[Path]:
-        """The pages and notes below some folders of this machine that have a key as a word."""
-        files = sorted(path for folder in folders for path in folder.rglob("*") if path.suffix in PAGES)
-        return [path for path in files if self.texts.are_in(path.read_text(errors="replace"))]
+    def pages(self, files: Iterable[Path]) -> list[Path]:
+        """The pages and notes among some files of this machine that have a key as a word."""
+        texts = (path for path in files if path.suffix in PAGES)
+        return [path for path in texts if self.texts.are_in(path.read_text(errors="replace"))]
 
     def quoting(self, root: Place) -> list[int]:
         """The versions of a table whose commit quotes a key, such as in the condition of a DELETE."""

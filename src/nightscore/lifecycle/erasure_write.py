@@ -1,4 +1,4 @@
-"""Files written again without somebody's rows, and the receipts that say so: proven, and seen by nobody yet."""
+"""Files written again without somebody's rows, and receipts that say so: proven, and seen by nobody yet."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nightscore.common import Broken, file_sha256
-from nightscore.lifecycle.erasure_keys import Mask
+from nightscore.lifecycle.erasure_keys import Mask, plain_type
 from nightscore.pipeline import combine_key_hashes, key_hash_select, key_hash_text
 from nightscore.store import (
     RECEIPTS,
@@ -65,7 +65,8 @@ def write_without(old: Place, new: Place, mask: Mask, group_rows: int) -> Writte
     counts = {"read": 0, "gone": 0}
 
     def kept(file: pq.ParquetFile) -> Any:
-        for batch in file.iter_batches():
+        for read in file.iter_batches():
+            batch = read.cast(schema)
             going = mask(batch)
             out = batch.filter(going)
             counts["read"] += batch.num_rows
@@ -75,7 +76,8 @@ def write_without(old: Place, new: Place, mask: Mask, group_rows: int) -> Writte
             yield batch.filter(pc.invert(going))
 
     with open_staged(old.local(), str(old)) as file:
-        write_again(new, kept(file), file.schema_arrow, group_rows)
+        schema = _plain(file.schema_arrow)
+        write_again(new, kept(file), schema, group_rows)
     seen = new.look()
     if seen is None:
         raise Broken(f"{new}: was written, and is not there; nothing is erased")
@@ -88,6 +90,12 @@ def write_without(old: Place, new: Place, mask: Mask, group_rows: int) -> Writte
         )
     modified = int(seen.modified * 1000)
     return Written(old, new, counts["gone"], left, seen.bytes, modified, file_sha256(new.local(seen)))
+
+
+def _plain(schema: pa.Schema) -> pa.Schema:
+    """A schema in types that have rows taken out of them: a file of ours has it already."""
+    fields = [field.with_type(plain_type(field.type)) for field in schema]
+    return pa.schema(fields, metadata=schema.metadata)
 
 
 @dataclass(frozen=True)
@@ -159,9 +167,9 @@ class ReceiptChange:
         for one in written:
             if file_sha256(one.old.local()) not in recorded:
                 raise Broken(
-                    f"table {table} {self.entry.day}: {one.old.name} is not the file of which the receipt of "
-                    f"run {self.entry.run_id} has the sha256; nothing is erased. `nightscore verify` says how it "
-                    "differs; run the day again, or restore the file from a backup"
+                    f"table {table} {self.entry.day}: {one.old.name} is not the file of which the "
+                    f"receipt of run {self.entry.run_id} has the sha256; nothing is erased. `nightscore verify` "
+                    "says how it differs; run the day again, or restore the file from a backup"
                 )
 
     def _of_run(self, receipt: Receipt) -> str | None:

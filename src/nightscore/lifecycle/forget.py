@@ -10,10 +10,10 @@ import datetime as dt
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from nightscore.common import Broken, NotYet, Workspace
+from nightscore.common import Broken, Workspace
+from nightscore.lifecycle.erasure_beside import AGAIN, at_work, find_beside, list_runs
 from nightscore.lifecycle.erasure_keys import ErasureKeys, InTexts
 from nightscore.lifecycle.erasure_search import Search, TableFile
 from nightscore.lifecycle.erasure_write import (
@@ -27,9 +27,7 @@ from nightscore.pipeline import complete_publication, read_held_days
 from nightscore.store import (
     FEATURE_GROUP_ROWS,
     GROUP_ROWS,
-    PUBLISHED_STAGED,
     RECEIPTS,
-    REPORT,
     CatalogEntry,
     ErasureRow,
     Place,
@@ -45,7 +43,6 @@ from nightscore.store import (
 )
 
 NEVER = dt.datetime.fromtimestamp(0, dt.UTC)
-FEATURES, AGAIN = "features", ".erased-"  # the names of snapshots, and of what is to stand in their place
 
 
 @dataclass(frozen=True)
@@ -113,15 +110,11 @@ def _note(keys: ErasureKeys, because: str, by: str) -> dict[str, str]:
 
 def _complete_publications(workspace: Workspace) -> None:
     """Complete each run that was killed while it published: its rows are in tables, or will be."""
-    for run in _runs(workspace):
+    home = storage.runs(workspace)
+    for run in [RunFolder(path) for path in home.glob_folders("*", "*", "*") if path.lies_in(home)]:
         if run.publishing and run.is_idle():
             with run.in_use():
                 complete_publication(workspace, run)
-
-
-def _runs(workspace: Workspace) -> list[RunFolder]:
-    home = storage.runs(workspace)
-    return [RunFolder(path) for path in home.glob_folders("*", "*", "*") if path.lies_in(home)]
 
 
 def _held_tables(workspace: Workspace) -> set[str]:
@@ -197,49 +190,10 @@ class _Work:
         root = storage.tables(self.workspace) / file.table
         return write_without(file.place, root / name, self.search.mask_of(file.place, file.table), GROUP_ROWS)
 
-    # What lies beside the tables.
-
     def beside(self, files: Sequence[TableFile]) -> list[ErasureRow]:
-        """What is written again or removed of what runs have left, and of pages and notes."""
+        """What goes of what lies beside the tables."""
         affected = {file.run_id for file in files}
-        rows = [row for run in _runs(self.workspace) for row in self._of_run(run, affected)]
-        gone = {row.file for row in rows}
-        named = map(self.workspace.relative, self.search.pages(self._pages()))
-        return [*rows, *(self.row(erasures.BESIDE, file=name) for name in named if name not in gone)]
-
-    def _pages(self) -> list[Path]:
-        space = self.workspace
-        reports = [
-            path for path in storage.runs(space).scratch().rglob("*") if path.suffix in (".html", ".log")
-        ]
-        return [space.choices, space.dossiers, space.bakeoffs, *reports]
-
-    def _of_run(self, run: RunFolder, affected: set[str]) -> Iterator[ErasureRow]:
-        job, day = run.path.key.split("/")[-3:-1]
-        of = {"job": job, "erased_day": day, "run_id": run.run_id}
-        there = self.search.in_run(run)
-        if not there and run.run_id not in affected:
-            return
-        if not run.finished:
-            if self.action and not run.is_idle():
-                raise _at_work(run)
-            is_held = run.held.exists()
-            rows = sum(there.values())
-            yield self.row(erasures.HELD if is_held else erasures.STOPPED, **of, rows=rows, file=run.path.key)
-            return
-        names = {place.key: rows for place, rows in there.items()}
-        for place, rows in there.items():
-            is_kept = place.name.startswith(FEATURES) and run.receipt.exists()
-            new = place.parent / f"{AGAIN}{secrets.token_hex(4)}-{place.name}" if is_kept else None
-            yield self.row(
-                erasures.BESIDE, **of, rows=rows, file=place.key, replaced_by=new.key if new else ""
-            )
-        for name in PUBLISHED_STAGED:
-            place = run.path / name
-            if place.key not in names and (place.exists() or place.is_folder()):
-                yield self.row(erasures.BESIDE, **of, file=place.key)
-        if (run.path.scratch() / REPORT).exists():
-            yield self.row(erasures.BESIDE, **of, file=(run.path / REPORT).key)
+        return find_beside(self.search, affected, self.row, looks_only=not self.action)
 
     def _put_again(self, row: ErasureRow) -> ErasureRow:
         old, new = (storage.place_of(self.workspace, name) for name in (row.file, row.replaced_by))
@@ -253,9 +207,9 @@ class _Work:
         jobs = {state.publisher(table) for table in self.search.searched} | {
             entry.job for entry in state.history if not self.search.searched.keys().isdisjoint(entry.versions)
         }
-        for run in _runs(self.workspace):
+        for run in list_runs(self.search):
             if run.path.parent.parent.name in jobs and not run.is_idle():
-                raise _at_work(run)
+                raise at_work(run)
         run_folder.remove_spilled(self.workspace, "*")
 
     # Receipts.
@@ -330,11 +284,6 @@ class _Work:
                 f"the secret is another than that of an erasure before (id {', '.join(sorted(others))}): "
                 "with one of them a run can't tell whether keys of the other have come back"
             )
-
-
-def _at_work(run: RunFolder) -> NotYet:
-    job, day = run.path.key.split("/")[-3:-1]
-    return NotYet(f"job {job}: run {run.run_id} of {day} is at work; try again once it has ended")
 
 
 def _of(file: TableFile) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""An erasure that is recorded, ended: by what was recorded alone, by whoever comes next, as often as it takes.
+"""An erasure that is recorded, ended: by what was recorded alone, whoever comes next, as often as it takes.
 
 Delta's newest versions get the new files, then what lies beside the tables goes or is put in its place, then
 the old files go, and what logs tell of them; at last the erasure is `done`.

@@ -30,8 +30,8 @@ def read_secret() -> bytes:
     lacks = f"has {len(text)} characters" if text else "is not set"
     raise Broken(
         f"{SECRET} {lacks}: a secret of at least {SHORTEST} characters, by which erased keys are written "
-        f"down as hashes that nobody else can make. Make one once (`{MAKE}`), keep it where your secrets "
-        "are, and set it for `nightscore forget` and for runs, which say by it whether an erased key has come back"
+        f"down as hashes that nobody else can make. Make one once (`{MAKE}`), keep it with your secrets, and "
+        "set it for `nightscore forget` and for runs, which say by it whether an erased key has come back"
     )
 
 
