@@ -78,8 +78,16 @@ def _lines(done: "Erasure", dry_run: bool) -> Iterator[str]:
         of = f"{row.job} {row.erased_day}, run {row.run_id}"
         again = f"; run the day again: nightscore run {row.job} --day {row.erased_day}"
         yield f"{of}: {row.kind}, {end} {'discarded' if row.kind == 'held' else 'removed'}{again}"
+    staged: dict[str, int] = {}
     for row in done.of_kind("beside"):
-        yield f"{row.file}: {f'{_rows(row.rows)} {go}' if row.replaced_by else f'{end} removed'}"
+        if row.replaced_by:
+            yield f"{row.file}: {_rows(row.rows)} {go}"
+        elif row.run_id and not row.file.endswith("report.html"):
+            where = f"data/runs/{row.job}/{row.erased_day}/{row.run_id}"
+            staged[where] = staged.get(where, 0) + 1
+        else:
+            yield f"{row.file}: {end} removed"
+    yield from (f"{run}: {count} leftovers, {end} removed" for run, count in staged.items())
     for row in done.of_kind("delivery"):
         yield f"{row.job} {row.erased_day}: delivered to {row.file}, {row.detail}, by run {row.run_id}"
 
