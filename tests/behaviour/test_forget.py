@@ -23,7 +23,7 @@ from nightscore.common.workspace import open_workspace
 from nightscore.lifecycle import ErasureKeys, forget
 from nightscore.pipeline.publish.hold import Held
 from nightscore.pipeline.publish.repair import repair_table
-from nightscore.store import Restate, catalog, collect_garbage, owners
+from nightscore.store import Restate, catalog, collect_garbage, owners, run_query
 from tests.behaviour.processes import Fault, armed, night, spawn
 from tests.behaviour.world import DAY, NO_GRACE, copy
 from tests.support.workspace import DAYS, JOB, linear_model, make_workspace
@@ -214,7 +214,8 @@ def test_verify_holds_and_says_so_and_an_edited_file_is_found(
     assert "crm_scores: 1 row erased on" in said and "(erasure request 17)" in said
     for command in (
         ["why", "crm", "--day", D1, "--key", "customer=c001"], ["diff", "crm", "--day", D1],
-        ["report", "crm", "--day", D1], ["late", "crm", "--since", D1], ["recheck", "crm", "--since", "2026-01-01"],
+        ["report", "crm", "--day", D1], ["late", "crm", "--since", D1],
+        ["recheck", "crm", "--since", "2026-01-01"],
         ["repair", "crm_scores", "--because", "x", "--by", "y"], ["receipts", "crm"],
     ):  # fmt: skip
         assert call([*command, "--workspace", str(root)]) == 0, command
@@ -428,3 +429,17 @@ def test_a_file_that_is_not_what_was_published_is_not_erased_from(published: Pat
     ):
         forget(open_workspace(published), ErasureKeys(("id",), (("7",),)), **WHO)
     assert not catalog.read_catalog(open_workspace(published)).erased.rows
+
+
+@pytest.mark.disk_only(reason="what was fetched of a bucket stays with who reads it")
+def test_who_reads_meanwhile_is_told_to_try_again(published: Path) -> None:
+    """With what was read of the catalogue before; not that a file is lost."""
+    workspace = open_workspace(published)
+    state = catalog.read_catalog(workspace)
+    views = state.views()
+    assert erase(published, key="id=7") == 0
+    with pytest.raises(NotYet, match="somebody was erased from it while it was being read; try again"):
+        run_query("SELECT * FROM mini_scores", views, catalog.query_resources(workspace))
+    with pytest.raises(NotYet, match="the receipt of mini .* try again"):
+        state.history[0].read_receipt()
+    assert len(ids(published)) == 1999

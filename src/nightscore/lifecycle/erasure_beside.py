@@ -1,4 +1,4 @@
-"""What lies beside the tables and has somebody in it, and what becomes of it: leftovers of runs, pages, notes.
+"""What lies beside the tables and has somebody in it, and what becomes of it: leftovers, pages, notes.
 
 Of a published run the features are written again, and what it had staged is removed: it lies in its tables.
 A run that was held or stopped ends: nobody is to publish them again.

@@ -26,6 +26,7 @@ from nightscore.store import (
     committed_files,
     delta,
     erasures,
+    is_replacement,
     removals,
     storage,
 )
@@ -129,7 +130,7 @@ class Search:
         named = committed_files(root) | self.state.erased.files_in(root)
         for place in root.glob("day=*", "*", hidden=True):
             run_id, hidden = delta.file_run_id(place.name), place.name.startswith((".", "_"))
-            left = erasures.is_replacement(place.name) and place not in named  # by one that was stopped
+            left = is_replacement(place.name) and place not in named  # by one that was stopped
             stays = not hidden and not left and (run_id in runs or place in named)
             if rows := self.rows_in(place, table, torn=not stays):
                 day = place.parent.name.removeprefix("day=")

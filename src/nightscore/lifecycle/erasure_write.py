@@ -168,8 +168,8 @@ class ReceiptChange:
             if file_sha256(one.old.local()) not in recorded:
                 raise Broken(
                     f"table {table} {self.entry.day}: {one.old.name} is not the file of which the "
-                    f"receipt of run {self.entry.run_id} has the sha256; nothing is erased. `nightscore verify` "
-                    "says how it differs; run the day again, or restore the file from a backup"
+                    f"receipt of run {self.entry.run_id} has the sha256; nothing is erased. "
+                    "`nightscore verify` says how it differs; run the day again, or restore the file from a backup"
                 )
 
     def _of_run(self, receipt: Receipt) -> str | None:

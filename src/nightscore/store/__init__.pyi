@@ -150,6 +150,7 @@ from .seals import sealed as sealed
 from .seals import unsealed as unsealed
 from .snapshots import LiveFile as LiveFile
 from .snapshots import Snapshot as Snapshot
+from .snapshots import is_replacement as is_replacement
 from .sql_checks import read_variables as read_variables
 from .sql_checks import repeatable_select as repeatable_select
 from .sql_columns import EVERY as EVERY

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from nightscore.common import Broken, Workspace, open_workspace
+from nightscore.common import Broken, NightscoreError, Workspace, open_workspace
 from nightscore.scorers import read_hardware
 from nightscore.store import delta, erasures, removals, storage
 from nightscore.store.commits import foreign_commits
@@ -324,9 +324,14 @@ def query(
         Broken: no SELECT, or a mistake in it; lists the tables where one is not known.
     """
     space = workspace if isinstance(workspace, Workspace) else open_workspace(workspace)
-    state = read_catalog(space, as_of)
-    views = (state.as_reported if as_reported else state).views()
-    return run_query(sql, views, query_resources(space), values)
+    while True:
+        state = read_catalog(space, as_of)
+        views = (state.as_reported if as_reported else state).views()
+        try:
+            return run_query(sql, views, query_resources(space), values)
+        except NightscoreError:
+            if read_catalog(space, as_of).erased is state.erased:
+                raise  # else files went under our hands, for somebody was erased from them: ask again
 
 
 def query_resources(workspace: Workspace) -> EngineResources:

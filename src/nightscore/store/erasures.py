@@ -16,7 +16,6 @@ Delta's newest versions have the new files and the old ones are gone. Keys stand
 """
 
 import datetime as dt
-import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -46,7 +45,6 @@ SCHEMA = pa.schema(  # without the partition `day`, on which it was recorded
     ]
 )  # fmt: skip
 SUBSTITUTED = {"path": "replaced_by", "rows": "rows_left", "bytes": "bytes", "modified": "modified"}
-REPLACEMENT = re.compile(r".+-[0-9A-Za-z]*x[0-9a-f]{8}\.parquet")
 
 
 @dataclass(frozen=True)
@@ -182,11 +180,6 @@ def new_name(path: str, *, of_receipts: bool) -> str:
     run_id, _, number = file.stem.rpartition("-")
     name = f"{run_id}-{tail}" if of_receipts else f"{run_id}-{number.partition('x')[0]}x{tail}"
     return (file.parent / f"{name}.parquet").as_posix()
-
-
-def is_replacement(name: str) -> bool:
-    """Whether a file's name is one that an erasure gives."""
-    return REPLACEMENT.fullmatch(name) is not None
 
 
 def record_erasure(workspace: Workspace, rows: Sequence[ErasureRow], *, ended: bool = False) -> None:

@@ -19,12 +19,13 @@ from nightscore.common import NotYet, Workspace, remove_path
 from nightscore.store import catalog, delta, delta_commit, owners, storage
 from nightscore.store.catalog import RESTATEMENTS, Pinned
 from nightscore.store.erasing import complete_erasures
-from nightscore.store.erasures import ERASURES, is_replacement, read_erased
+from nightscore.store.erasures import ERASURES, read_erased
 from nightscore.store.log_files import committed_files, outlived_log, spare_checkpoints
 from nightscore.store.outcome import COLLECTED, PUBLISH
 from nightscore.store.receipt_rows import RECEIPTS, untold
 from nightscore.store.removals import DROPPED, REMOVALS, Removal
 from nightscore.store.run_folder import RunFolder, find_spilled, read_plan
+from nightscore.store.snapshots import is_replacement
 from nightscore.store.storage import Place
 
 GRACE_HOURS = 24.0

@@ -39,7 +39,8 @@ def _of_table(
         ids = ", ".join(sorted({row.secret_id for row in others}))
         lacks = f"the secret set is {own}" if own else f"{keyed_hash.SECRET} is not set"
         yield (
-            f"{table}: whether keys of {len(others)} erasures are back can't be told: {lacks}, and theirs is {ids}"
+            f"{table}: whether keys of {len(others)} erasures are back can't be told: {lacks}, and theirs is "
+            f"{ids}"
         )
     if not (secret and known):
         return
@@ -47,7 +48,9 @@ def _of_table(
     with Engine([view], query_resources(day.workspace)) as engine:
         there = engine.schema("SELECT * FROM rows").names
         for row in known:
-            if set(row.key_columns.split(",")) <= set(there) and (rows := _count(engine, erased, row, secret)):
+            if set(row.key_columns.split(",")) <= set(there) and (
+                rows := _count(engine, erased, row, secret)
+            ):
                 yield _said(table, row, rows)
 
 
@@ -66,6 +69,6 @@ def _said(table: str, row: ErasureRow, rows: int) -> str:
     are = "row of a key that was" if rows == 1 else "rows of keys that were"
     back = "is" if rows == 1 else "are"
     return (
-        f"{table}: {rows:,} {are} erased on {row.erased_at:%Y-%m-%d} ({row.because}) {back} back: the source has "
-        "them"
+        f"{table}: {rows:,} {are} erased on {row.erased_at:%Y-%m-%d} ({row.because}) {back} back: "
+        "the source has them"
     )
