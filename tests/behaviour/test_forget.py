@@ -440,6 +440,6 @@ def test_who_reads_meanwhile_is_told_to_try_again(published: Path) -> None:
     assert erase(published, key="id=7") == 0
     with pytest.raises(NotYet, match="somebody was erased from it while it was being read; try again"):
         run_query("SELECT * FROM mini_scores", views, catalog.query_resources(workspace))
-    with pytest.raises(NotYet, match="the receipt of mini .* try again"):
+    with pytest.raises(NotYet, match=r"the receipt of mini .* try again"):
         state.history[0].read_receipt()
     assert len(ids(published)) == 1999

@@ -71,13 +71,13 @@ def forget(
 
 def _lines(done: "Erasure", dry_run: bool) -> Iterator[str]:
     """Where they were, a line each."""
-    go, end = ("would go", "would be") if dry_run else ("erased", "is")
+    go, end = ("would go", "would be ") if dry_run else ("erased", "")
     for where, rows in _counted(done.of_kind("file")).items():
         yield f"{where}: {_rows(rows)} {go}"
     for row in done.of_kind("held", "stopped"):
         of = f"{row.job} {row.erased_day}, run {row.run_id}"
         again = f"; run the day again: nightscore run {row.job} --day {row.erased_day}"
-        yield f"{of}: {row.kind}, {end} {'discarded' if row.kind == 'held' else 'removed'}{again}"
+        yield f"{of}: {row.kind}, {end}{'discarded' if row.kind == 'held' else 'removed'}{again}"
     staged: dict[str, int] = {}
     for row in done.of_kind("beside"):
         if row.replaced_by:
@@ -86,8 +86,8 @@ def _lines(done: "Erasure", dry_run: bool) -> Iterator[str]:
             where = f"data/runs/{row.job}/{row.erased_day}/{row.run_id}"
             staged[where] = staged.get(where, 0) + 1
         else:
-            yield f"{row.file}: {end} removed"
-    yield from (f"{run}: {count} leftovers, {end} removed" for run, count in staged.items())
+            yield f"{row.file}: {end}removed"
+    yield from (f"{run}: {count} leftovers {end}removed" for run, count in staged.items())
     for row in done.of_kind("delivery"):
         yield f"{row.job} {row.erased_day}: delivered to {row.file}, {row.detail}, by run {row.run_id}"
 

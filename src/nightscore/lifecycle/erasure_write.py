@@ -169,7 +169,7 @@ class ReceiptChange:
                 raise Broken(
                     f"table {table} {self.entry.day}: {one.old.name} is not the file of which the "
                     f"receipt of run {self.entry.run_id} has the sha256; nothing is erased. "
-                    "`nightscore verify` says how it differs; run the day again, or restore the file from a backup"
+                    "`nightscore verify` says how it differs; restore it from a backup, or run the day again"
                 )
 
     def _of_run(self, receipt: Receipt) -> str | None:

@@ -41,7 +41,7 @@ def gone_file(table: str, files: Sequence[LiveFile]) -> str:
 
 
 def refuse_lost(views: Iterable[View]) -> None:
-    """Raise `Broken` where what one of some views reads is damaged or gone; `NotYet` of what is erased from."""
+    """Raise `Broken` where what some view reads is damaged or gone; `NotYet` where it was erased from."""
     for view in views:
         if problem := view.problem or _gone(view):
             if any(was_replaced(path) for path in view.files):
