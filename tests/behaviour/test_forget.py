@@ -20,10 +20,11 @@ from deltalake import DeltaTable
 from nightscore import Broken, NotYet, load, query, run
 from nightscore.cli.main import call
 from nightscore.common.workspace import open_workspace
-from nightscore.lifecycle import ErasureKeys, forget
+from nightscore.job import load_all
+from nightscore.lifecycle import ErasureKeys, apply_retention, forget
 from nightscore.pipeline.publish.hold import Held
 from nightscore.pipeline.publish.repair import repair_table
-from nightscore.store import Restate, catalog, collect_garbage, owners, run_query
+from nightscore.store import Restate, catalog, collect_garbage, owners, run_query, storage
 from tests.behaviour.processes import Fault, armed, night, spawn
 from tests.behaviour.world import DAY, NO_GRACE, copy
 from tests.support.workspace import DAYS, JOB, linear_model, make_workspace
@@ -443,3 +444,17 @@ def test_who_reads_meanwhile_is_told_to_try_again(published: Path) -> None:
     with pytest.raises(NotYet, match=r"the receipt of mini .* try again"):
         state.history[0].read_receipt()
     assert len(ids(published)) == 1999
+
+
+def test_what_retention_has_let_go_is_erased_and_still_goes(tmp_path: Path) -> None:
+    """The files of a removed day stay for a while: without them, and no longer than without an erasure."""
+    root = make_workspace(tmp_path / "w", 50, JOB + "retain: 90 days\n", days=DAYS[:1])
+    run(load("mini", root), DAYS[0])
+    workspace = open_workspace(root)
+    apply_retention(workspace, load_all(root)[0])
+    assert erase(root, key="id=7") == 0
+    tables = storage.tables(workspace) / "mini_scores"
+    [left] = tables.glob("day=*", "*.parquet")
+    assert 7 not in pq.read_table(left.local(), partitioning=None)["id"].to_pylist()
+    collect_garbage(workspace, NO_GRACE)
+    assert tables.glob("day=*", "*.parquet") == []

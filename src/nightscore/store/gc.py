@@ -118,7 +118,9 @@ def _in_tables(
         # run at work has written and not committed yet.
         own = root.name in (RECEIPTS, RESTATEMENTS, REMOVALS, ERASURES)
         run_ids = kept if own else kept | (published - gone.get(root.name, {}).keys())
-        live = {file.path for file in delta.list_live_files(root)} | state.erased.files_in(root)
+        live = {file.path for file in delta.list_live_files(root)}
+        instead = state.erased.files_in(root)  # where nobody has removed the run meanwhile
+        live |= {p for p in instead if delta.file_run_id(p.name) not in gone.get(root.name, {})}
         live |= committed_files(root) if own else set()
         for path in root.glob("day=*", "*", hidden=True):
             if not path.parent.lies_in(root):

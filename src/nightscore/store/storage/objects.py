@@ -102,6 +102,7 @@ class Objects:
 
     def put(self, key: str, file: Path) -> None:
         self._ask.again(key, lambda: obstore.put(self._store, self._ask.name(key), file))
+        self.forget(self._mirror.path(self._ask.name(key)))  # what was fetched of it before
 
     @contextlib.contextmanager
     def save(self, key: str) -> Iterator[Path]:
