@@ -50,6 +50,12 @@ class Written:
     modified: int  # ms, by the storage's clock
     sha256: str
 
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """What the record says of the new file."""
+        names = ("rows_left", "bytes", "modified", "sha256")
+        return {name: getattr(self, name) for name in names}
+
 
 def write_without(old: Place, new: Place, mask: Mask, group_rows: int) -> Written:
     """Write a file again without some of its rows: the same columns, order and settings of the writer.

@@ -199,7 +199,7 @@ class _Work:
         old, new = (storage.place_of(self.workspace, name) for name in (row.file, row.replaced_by))
         mask = self.search.mask_of(old, f"{row.job}_scores")
         written = write_without(old, new, mask, FEATURE_GROUP_ROWS)
-        return replace(row, **_numbers(written))
+        return replace(row, **written.numbers)
 
     def _refuse_at_work(self) -> None:
         """Raise `NotYet` while a run is at work on a job of one of the tables: it may stage them now."""
@@ -297,11 +297,4 @@ def _as(written: Written | None, root: Place | None = None) -> dict[str, Any]:
     if written is None:
         return {}
     home = root or written.old.parent.parent
-    return {"replaced_by": written.new.relative_to(home), **_numbers(written)}
-
-
-def _numbers(written: Written) -> dict[str, Any]:
-    return {
-        "rows_left": written.rows_left, "bytes": written.bytes, "modified": written.modified,
-        "sha256": written.sha256,
-    }  # fmt: skip
+    return {"replaced_by": written.new.relative_to(home), **written.numbers}
