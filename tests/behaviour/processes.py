@@ -38,13 +38,15 @@ class Fault:
     """The signal that a night sends to itself, and where.
 
     `at` is a stage of the run's own progress report, or the dotted name of a function that it calls;
-    the fault is at its `nth` report or call, before the call or after it.
+    the fault is at its `nth` report or call, before the call or after it. With `planned` a stage counts from
+    the run's own plan on: before it, a run completes what one before has published half.
     """
 
     at: str
     nth: int = 1
     after: bool = False
     signal: int = signal.SIGKILL
+    planned: bool = False
 
     def __str__(self) -> str:
         place = "" if "." not in self.at else ("after " if self.after else "before ")
@@ -152,7 +154,14 @@ def armed(fault: Fault | None) -> Callable[[str, int, int], None]:
     if "." in fault.at:
         _set_into(fault, strike)
         return lambda *_: None
-    return lambda stage, *_: strike() if stage == fault.at else None
+    reached: set[str] = set()
+
+    def report(stage: str, *_: int) -> None:
+        reached.add(stage)
+        if stage == fault.at and (not fault.planned or "plan" in reached):
+            strike()
+
+    return report
 
 
 class _Strike:

@@ -287,3 +287,26 @@ def test_json_of_the_commands_is_one_document(
     assert call(["deliveries", "mini", "--json", "--workspace", str(root)]) == 0
     [one] = json.loads(capsys.readouterr().out)
     assert (one["target"], one["rows"], one["status"]) == ("crm: table top", 10, "delivered")
+
+
+def test_who_is_erased_goes_from_the_target_too_also_when_it_was_down(
+    build: Build, crm: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The erasure stands, the target is owed, and the next one sends it; a run that was replaced is said."""
+    monkeypatch.setenv("NIGHTSCORE_ERASURE_SECRET", "a secret of these tests")
+    root = build()
+    run(load("mini", root), DAY)
+    theirs, *others = truth()
+    erase = ["forget", "--because", "request x", "--by", "Ada", "--workspace", str(root), "--key"]
+    monkeypatch.setenv("NIGHTSCORE_CONNECTION_CRM", "postgresql://ada:secret17@127.0.0.1:9/crm")
+    assert call([*erase, f"id={theirs[0]}"]) == NotYet.exit_code
+    said = capsys.readouterr()
+    assert "still delivered with them" in said.out and "secret17" not in said.out + said.err
+    assert query(f"SELECT count(*) n FROM mini_top WHERE id = {theirs[0]}", root)["n"].to_pylist() == [0]
+    assert rows_at(crm, ALL) == truth()
+    monkeypatch.setenv("NIGHTSCORE_CONNECTION_CRM", crm)
+    assert call([*erase, "id=1234567"]) == 0
+    assert rows_at(crm, ALL) == others
+    assert "delivered anew: 9 rows" in capsys.readouterr().out
+    assert call([*erase, "id=1234567"]) == 0
+    assert "delivered anew" not in capsys.readouterr().out

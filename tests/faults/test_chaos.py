@@ -147,7 +147,7 @@ class Chaos(RuleBasedStateMachine):
     @rule(day=days, stage=st.sampled_from(STAGES), force=st.booleans())
     def freeze_it(self, day: str, stage: str, force: bool) -> None:
         causes = self.world.begins(day)
-        night = self.begin(day, Fault(stage, signal=signal.SIGSTOP), force)
+        night = self.begin(day, Fault(stage, signal=signal.SIGSTOP, planned=True), force)
         if night.frozen():
             self.world.days[day].frozen.append(causes)
             self.asleep.append((day, night))

@@ -11,7 +11,7 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 import nightscore
-from nightscore.cli import approve, deliver, evaluate, history, maintain, published, rename, run
+from nightscore.cli import approve, deliver, evaluate, forget, history, maintain, published, rename, run
 from nightscore.cli.options import Misuse, chosen
 from nightscore.cli.output import open_streams, print_document, print_error
 from nightscore.common import (
@@ -42,6 +42,7 @@ ACTS = (
     "drop-job",
     "rename-job",
     "rename-table",
+    "forget",
     "report",
     "dossier",
 )
@@ -77,8 +78,8 @@ for command in (
     approve.held, approve.release, approve.discard, approve.hand_over, approve.repair, approve.evolve,
     approve.rejects, approve.replay_rejects, deliver.deliveries, deliver.redeliver, deliver.withdraw,
     evaluate.bakeoff, evaluate.judge, evaluate.promote, history.late, history.recheck, history.diff,
-    rename.rename_job, rename.rename_table, maintain.drop_table, maintain.drop_job, maintain.doctor,
-    maintain.gc, maintain.hardware,
+    rename.rename_job, rename.rename_table, maintain.drop_table, maintain.drop_job, forget.forget,
+    maintain.doctor, maintain.gc, maintain.hardware,
 ):  # fmt: skip
     app.command(command, help=paragraphs(command.__doc__))
 app.command(run.score, help=paragraphs(run.score.__doc__), show=False)  # between machines, for no person

@@ -242,7 +242,8 @@ def verify(
     """Recompute the proof of published days from the tables' files, and name what is not as it was.
 
     Files by sha256 and page checksums, rows, the key hash, and of every column the nulls, the exact sum, the
-    least and the greatest value. A day whose tables were removed says so.
+    least and the greatest value (not of a key's). A day whose tables were removed, or of which somebody was
+    erased, says so.
 
     And what Spark, Polars and pandas read, each table's newest version, is held to the receipts: what another
     engine has deleted, appended, updated, restored or done to columns is named, with its commit, and how to
@@ -263,7 +264,7 @@ def verify(
             first = f", first reported: {', '.join(check.first_reported)}" if check.first_reported else ""
             run = f", run {check.run_id}" if check.run_id else ""
             say(f"{check.job} {check.day or 'columns'}: {status}  {counts}{run}{first}")
-            for line in (*check.differences, *check.removed):
+            for line in (*check.differences, *check.removed, *check.erased):
                 say(f"  {line}")
             for note in check.notes:
                 say(f"  harmless: {note}")

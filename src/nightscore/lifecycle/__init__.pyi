@@ -1,5 +1,11 @@
 from .drop import drop_job as drop_job
 from .drop import drop_table as drop_table
+from .erasure_deliveries import SentAnew as SentAnew
+from .erasure_deliveries import send_anew as send_anew
+from .erasure_keys import ErasureKeys as ErasureKeys
+from .erasure_keys import read_keys as read_keys
+from .forget import Erasure as Erasure
+from .forget import forget as forget
 from .mentions import Mention as Mention
 from .rename import Renamed as Renamed
 from .rename import RenamedTable as RenamedTable

@@ -21,6 +21,7 @@ from .publish import hold as hold
 from .publish.closing import Causes as Causes
 from .publish.closing import changed_causes as changed_causes
 from .publish.commit import complete_half_published as complete_half_published
+from .publish.commit import complete_publication as complete_publication
 from .publish.comparison import Reported as Reported
 from .publish.comparison import compare_runs as compare_runs
 from .publish.comparison import compare_tables as compare_tables
@@ -31,6 +32,7 @@ from .publish.hand_over import hand_over_table as hand_over_table
 from .publish.hand_over import job_names as job_names
 from .publish.hold import read_held_days as read_held_days
 from .publish.ownership import refuse_former_names as refuse_former_names
+from .publish.reconcile import combine_key_hashes as combine_key_hashes
 from .publish.reconcile import key_hash_select as key_hash_select
 from .publish.reconcile import key_hash_text as key_hash_text
 from .publish.repair import Repaired as Repaired

@@ -220,6 +220,8 @@ def _special(receipt: Receipt) -> Iterator[str]:
         )
         yield from (f"          {name}: {table_change_text(change)}" for name, change in note.tables.items())
     yield from (f"accepted  {note}" for note in [receipt.accepted] if note)
+    yield from (f"erased    {one}" for one in receipt.erased)
+    yield from (f"came back {line}" for line in receipt.came_back)
     yield from (f"beside    {challenger}" for challenger in receipt.challengers)
     if receipt.promotion:
         yield f"promoted  {receipt.promotion}"

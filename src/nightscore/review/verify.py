@@ -24,7 +24,6 @@ from nightscore.store import (
     catalog,
     compare_heads,
     compute_table_proof,
-    delta,
     proof_differences,
     query_resources,
 )
@@ -35,6 +34,7 @@ class Verified(BaseModel):
 
     `first_reported` are the tables that have been published again since, and that a job still reads as they
     were first published by this run. `removed` says of tables of the day that they were removed, and when.
+    `erased` says which rows were erased since, without which the day holds.
     `notes` are differences of the tables' heads that show no reader other rows. Where a table's head has a
     day that no receipt names, `run_id` is empty, and where its columns are not those of the receipts, `day`
     is, too.
@@ -49,6 +49,7 @@ class Verified(BaseModel):
     notes: list[str] = []
     first_reported: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    erased: tuple[str, ...] = ()
 
 
 def verify_days(workspace: Workspace, job: str | None = None, day: str | None = None) -> Iterator[Verified]:
@@ -96,7 +97,7 @@ def _with_heads(
 def _same_rows(state: Pinned, entry: CatalogEntry, table: str) -> bool:
     """Whether the head's files of a day have the rows that the receipt proves: they are only other files."""
     recorded = entry.read_receipt().tables[table]
-    live = delta.live_files_of(state.home(table), entry.day)
+    live = state.snapshot(state.home(table)).of_day(entry.day)
     if sum(file.rows for file in live) != recorded.rows or not recorded.columns:
         return False
     try:
@@ -151,6 +152,7 @@ def _verified(state: Pinned, entry: CatalogEntry, first: tuple[str, ...]) -> Ver
         found = {t: [_local(f.path) for f in state.files_of(entry, t)] for t in entry.versions if t in held}
     except Broken as error:
         return Verified(**named, rows=0, files=0, differences=[str(error)])
+    named["erased"] = tuple(str(one) for one in receipt.erased if one.table in found)
     files = {table: [path for path, _ in paths if path] for table, paths in found.items()}
     differences = [
         f"{table}: {difference}"

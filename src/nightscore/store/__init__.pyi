@@ -3,8 +3,10 @@ from . import delta as delta
 from . import delta_commit as delta_commit
 from . import delta_input as delta_input
 from . import delta_repair as delta_repair
+from . import erasures as erasures
 from . import heads as heads
 from . import iceberg_input as iceberg_input
+from . import keyed_hash as keyed_hash
 from . import outgoing as outgoing
 from . import owners as owners
 from . import removals as removals
@@ -32,7 +34,10 @@ from .column_stats import TableProof as TableProof
 from .column_stats import Tally as Tally
 from .column_stats import compute_table_proof as compute_table_proof
 from .column_stats import proof_differences as proof_differences
+from .column_stats import tally_differences as tally_differences
 from .column_stats import tally_file as tally_file
+from .column_stats import tally_rows as tally_rows
+from .column_stats import without_bounds as without_bounds
 from .copying import copy_data as copy_data
 from .deliveries import DeliveryRecord as DeliveryRecord
 from .deliveries import deliveries_of_run as deliveries_of_run
@@ -50,6 +55,9 @@ from .disk import SpillFolder as SpillFolder
 from .disk import free_bytes as free_bytes
 from .engine import Engine as Engine
 from .engine import EngineResources as EngineResources
+from .erasing import complete_erasures as complete_erasures
+from .erasures import Erased as Erased
+from .erasures import ErasureRow as ErasureRow
 from .file_columns import AS_THEY_ARE as AS_THEY_ARE
 from .file_columns import FileColumn as FileColumn
 from .file_columns import SourceColumns as SourceColumns
@@ -66,9 +74,11 @@ from .found import Found as Found
 from .found import Partition as Partition
 from .found import Partitions as Partitions
 from .found import Span as Span
+from .gc import PUBLISHED_STAGED as PUBLISHED_STAGED
 from .gc import collect_garbage as collect_garbage
 from .heads import HeadDifference as HeadDifference
 from .heads import compare_heads as compare_heads
+from .log_files import committed_files as committed_files
 from .memory_budget import MemoryBudget as MemoryBudget
 from .memory_budget import job_memory_budget as job_memory_budget
 from .outcome import DISCARDED as DISCARDED
@@ -113,6 +123,7 @@ from .receipt import AuditResult as AuditResult
 from .receipt import ChallengerResult as ChallengerResult
 from .receipt import ColumnProof as ColumnProof
 from .receipt import Cost as Cost
+from .receipt import ErasedRows as ErasedRows
 from .receipt import InputResult as InputResult
 from .receipt import KeyHash as KeyHash
 from .receipt import ModelResult as ModelResult
@@ -142,6 +153,7 @@ from .seals import sealed as sealed
 from .seals import unsealed as unsealed
 from .snapshots import LiveFile as LiveFile
 from .snapshots import Snapshot as Snapshot
+from .snapshots import is_replacement as is_replacement
 from .sql_checks import read_variables as read_variables
 from .sql_checks import repeatable_select as repeatable_select
 from .sql_columns import EVERY as EVERY
@@ -159,6 +171,7 @@ from .sql_text import quote_identifier as quote_identifier
 from .sql_types import is_number as is_number
 from .sql_types import is_told_by_text as is_told_by_text
 from .staging import FEATURE_GROUP_ROWS as FEATURE_GROUP_ROWS
+from .staging import GROUP_ROWS as GROUP_ROWS
 from .staging import StagedFile as StagedFile
 from .staging import as_stored as as_stored
 from .staging import open_once as open_once
@@ -172,6 +185,7 @@ from .staging import stage_batches as stage_batches
 from .staging import stamped as stamped
 from .staging import with_rejects as with_rejects
 from .staging import with_timings as with_timings
+from .staging import write_again as write_again
 from .storage import Place as Place
 from .table_diff import TableDiff as TableDiff
 from .table_diff import sum_changes as sum_changes

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from nightscore.common import Broken, Workspace, open_workspace
+from nightscore.common import Broken, NightscoreError, Workspace, open_workspace
 from nightscore.scorers import read_hardware
-from nightscore.store import delta, removals, renames, storage
+from nightscore.store import delta, erasures, removals, renames, storage
 from nightscore.store.commits import foreign_commits
 from nightscore.store.engine import EngineResources
+from nightscore.store.erasures import NOTHING_ERASED, Erased, as_erased
 from nightscore.store.lost import gone_file, lost_day
 from nightscore.store.memory_budget import machine_budget
 from nightscore.store.query import run_query
@@ -60,13 +61,15 @@ class Pinned:
     """One consistent state of all tables: for each day of each table, the receipt that is in force.
 
     `history` are all receipts up to this state, the newest last. Most tables have receipts of one job; one
-    that was handed over has those of several, and of a day the newest counts, whichever job's it is.
+    that was handed over has those of several, and of a day the newest counts, whichever job's it is. `erased`
+    says which files stand in the place of which now, whatever version is asked for.
     """
 
     workspace: Workspace
     version: int | None
     history: tuple[CatalogEntry, ...]
     names: Names = field(default=AS_WRITTEN, repr=False, compare=False)
+    erased: Erased = NOTHING_ERASED
 
     def home(self, table: str) -> Place:
         """The folder of a table, whatever it was called when it was made."""
@@ -157,7 +160,7 @@ class Pinned:
         if not entries:
             return []
         root = self.home(table)
-        by_day = _by_day(root, max(entry.versions[table] for entry in entries.values()))
+        by_day = self._by_day(root, max(entry.versions[table] for entry in entries.values()))
         files, touched = [], self._touched(table)
         for day, entry in sorted(entries.items()):
             if first <= day <= last:
@@ -177,13 +180,32 @@ class Pinned:
             raise Broken(f"table {table}: {entry.day}, run {entry.run_id}, was {entry.removed[table]}")
         root = self.home(table)
         # Of a day that another engine has touched, what is left at the head may be a part of ours.
-        files = [] if entry.day in self._touched(table, head=True) else _at(root, entry.day)
+        files = [] if entry.day in self._touched(table, head=True) else self._at(root, entry.day)
         if {file.run_id for file in files} != {entry.run_id}:  # replaced since, or not as the run left it
-            files = _at(root, entry.day, entry.versions[table])
+            files = self._at(root, entry.day, entry.versions[table])
         # Even an empty day has a file. And a table that was removed and made anew counts from 0 again.
         if {file.run_id for file in files} != {entry.run_id} and not entry.has_of_others(table, len(files)):
             raise lost_day(root, entry.job, entry.day, entry.run_id)
         return files
+
+    def snapshot(self, root: Place, version: int | None = None) -> Snapshot:
+        """A table at a version (default: the newest), without what was erased since."""
+        return as_erased(delta.read_snapshot(root, version), self.erased)
+
+    def _by_day(self, root: Place, version: int) -> dict[str, list[LiveFile]]:
+        if not delta.table_exists(root):
+            return {}
+        try:
+            return dict(self.snapshot(root, version).by_day)
+        except Broken:  # a table that was removed and made anew counts from 0 again
+            return dict(self.snapshot(root).by_day)
+
+    def _at(self, root: Place, day: str, version: int | None = None) -> list[LiveFile]:
+        """The files of a day at a version (default: the newest); none where that can't be read (any more)."""
+        try:
+            return self.snapshot(root, version).of_day(day) if delta.table_exists(root) else []
+        except Broken:
+            return []
 
     def _touched(self, table: str, *, head: bool = False) -> frozenset[str]:
         """The days of which another engine has removed or added files, up to our last version or the head."""
@@ -211,7 +233,11 @@ class Pinned:
         files = local_files(dict.fromkeys(entry.file for entry in self.history))
         merged = len(files) < len(self.history)  # another engine's OPTIMIZE puts several receipts into a file
         receipts = View(RECEIPTS, files, "day", among=self._of_runs() if merged else None)
-        return [*tables, receipts, *self._restatement_views(), self._removals_view()]
+        beside = [
+            self._beside_view(removals.REMOVALS, removals.SCHEMA),
+            self._beside_view(erasures.ERASURES, erasures.SCHEMA),
+        ]
+        return [*tables, receipts, *self._restatement_views(), *beside]
 
     def _former_views(self) -> list[View]:
         """The names that tables had, each with what it is called now."""
@@ -222,12 +248,11 @@ class Pinned:
             if table != called and called in self.published
         ]
 
-    def _removals_view(self) -> View:
-        """What was removed of all states, this one too."""
-        found = removals.read_snapshot(self.workspace)
-        files = [file for own in found.by_day.values() for file in own] if found else []
-        columns = {field.name: SQL_TYPES[field.type] for field in removals.SCHEMA} | {"day": "DATE"}
-        return View(removals.REMOVALS, local_files(file.path for file in files), "day", columns)
+    def _beside_view(self, name: str, schema: pa.Schema) -> View:
+        """What was removed, or erased, of all states, this one too."""
+        live = delta.list_live_files(storage.tables(self.workspace) / name)
+        columns = {field.name: SQL_TYPES[field.type] for field in schema} | {"day": "DATE"}
+        return View(name, local_files(file.path for file in live), "day", columns)
 
     def _of_runs(self) -> Among:
         """The rows of the runs whose receipts are here."""
@@ -251,7 +276,9 @@ class Pinned:
         here = {entry.run_id for entry in self.history}
         views = []
         for name, schema in RESTATEMENT_SCHEMAS.items():
-            live = delta.list_live_files(storage.tables(self.workspace) / name)
+            root = storage.tables(self.workspace) / name
+            there = self.snapshot(root).by_day if delta.table_exists(root) else {}
+            live = [file for files in there.values() for file in files]
             columns = {field.name: SQL_TYPES[field.type] for field in schema} | {"day": "DATE"}
             ours = all(file.run_id in here for file in live)  # not of a run without a receipt, nor merged
             among = None if ours else self._of_runs()
@@ -283,9 +310,14 @@ def read_catalog(workspace: Workspace, as_of: AsOf = None) -> Pinned:
         if as_of is not None:
             raise Broken(f"nothing is published in {workspace.root}, so there is no state as of {as_of}")
         return Pinned(workspace, None, (), renames.read_names(workspace))
-    receipts, gone = delta.read_snapshot(root, version), removals.read_snapshot(workspace)
+    receipts = delta.read_snapshot(root, version)
+    beside = {place.name for place in storage.tables(workspace).glob_folders("*")}  # one request for both
+    gone, erased = (
+        delta.read_snapshot(root.parent / name) if name in beside and delta.table_exists(root.parent / name)
+        else None for name in (removals.REMOVALS, erasures.ERASURES)
+    )  # fmt: skip
     # The names last: whatever is renamed meanwhile, they know each name in these receipts.
-    state = _pinned(workspace, receipts, gone, renames.read_names(workspace))
+    state = _pinned(workspace, receipts, gone, erased, renames.read_names(workspace))
     if isinstance(as_of, dt.datetime):
         known = tuple(entry for entry in state.history if entry.published_at <= as_of)
         return dataclasses.replace(state, history=known)
@@ -310,9 +342,14 @@ def query(
         Broken: no SELECT, or a mistake in it; lists the tables where one is not known.
     """
     space = workspace if isinstance(workspace, Workspace) else open_workspace(workspace)
-    state = read_catalog(space, as_of)
-    views = (state.as_reported if as_reported else state).views()
-    return run_query(sql, views, query_resources(space), values)
+    while True:
+        state = read_catalog(space, as_of)
+        views = (state.as_reported if as_reported else state).views()
+        try:
+            return run_query(sql, views, query_resources(space), values)
+        except NightscoreError:
+            if read_catalog(space, as_of).erased is state.erased:
+                raise  # else files went under our hands, for somebody was erased from them: ask again
 
 
 def query_resources(workspace: Workspace) -> EngineResources:
@@ -320,36 +357,23 @@ def query_resources(workspace: Workspace) -> EngineResources:
     return EngineResources(read_hardware().cores, machine_budget().sql, storage.runs(workspace).scratch())
 
 
-def _by_day(root: Place, version: int) -> dict[str, list[LiveFile]]:
-    if not delta.table_exists(root):
-        return {}
-    try:
-        return dict(delta.read_snapshot(root, version).by_day)
-    except Broken:  # a table that was removed and made anew counts from 0 again
-        return dict(delta.read_snapshot(root).by_day)
-
-
-def _at(root: Place, day: str, version: int | None = None) -> list[LiveFile]:
-    """The files of a day at a version (default: the newest); none where that can't be read (any more)."""
-    try:
-        return delta.live_files_of(root, day, version)
-    except Broken:
-        return []
-
-
 @lru_cache(maxsize=4)
-def _pinned(workspace: Workspace, receipts: Snapshot, gone: Snapshot | None, names: Names) -> Pinned:
+def _pinned(
+    workspace: Workspace, receipts: Snapshot, gone: Snapshot | None, erased: Snapshot | None, names: Names
+) -> Pinned:
     """The state that a version of the table `receipts` names; made once, for a snapshot never changes.
 
-    What was removed since is gone from each state, as it is from the disk; and each has the names of now.
+    What was removed or erased since is gone from each state, as it is from the disk; and each has the names
+    of now.
     """
-    history = [entry.called(names) for entry in read_rows(receipts)]
+    without = erasures.erased_in(erased)
+    history = [entry.called(names) for entry in read_rows(as_erased(receipts, without))]
     if gone is not None:
         removed = removals.removed_in(gone)
         history = [
             _left(entry, names.by_table(removed.get((entry.run_id, entry.day), {}))) for entry in history
         ]
-    return Pinned(workspace, receipts.version, tuple(history), names)
+    return Pinned(workspace, receipts.version, tuple(history), names, without)
 
 
 def _left(entry: CatalogEntry, removed: Mapping[str, Removal]) -> CatalogEntry:

@@ -5,7 +5,7 @@ not depend on the order of rows, on threads, or on the engine that adds them up 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
@@ -178,6 +178,33 @@ def tally_file(path: Path, shown: str, run_id: str | None, tallies: dict[str, Ta
         return int(file.metadata.num_rows)
 
 
+def without_bounds(columns: Mapping[str, ColumnProof], key: Collection[str]) -> dict[str, ColumnProof]:
+    """The proof of a table without the least and the greatest of the key's columns, for a receipt."""
+    bare = {"minimum": None, "maximum": None}
+    return {name: p.model_copy(update=bare) if name in key else p for name, p in columns.items()}
+
+
+def tally_rows(tallies: dict[str, Tally], rows: pa.Table) -> None:
+    """Count some rows of a table in the tallies of its columns, which are made where need be."""
+    _add_group(tallies, rows, "", None)
+
+
+def tally_differences(whole: Mapping[str, Tally], parts: Sequence[Mapping[str, Tally]]) -> list[str]:
+    """The columns whose counts are not, exactly, those of some parts together."""
+    names = sorted({name for tallies in (whole, *parts) for name in tallies})
+    return [n for n in names if _merged(n, [whole]) != _merged(n, parts)]
+
+
+def _merged(name: str, tallies: Sequence[Mapping[str, Tally]]) -> list[Any] | None:
+    found = [one[name] for one in tallies if name in one]
+    if not found:
+        return None
+    total = Tally(found[0].kind)
+    for one in found:
+        total.merge(one)
+    return [total.nulls, total.nans, total.total, str(total.infinite)]
+
+
 def proof_differences(recorded: Mapping[str, ColumnProof], counted: Mapping[str, ColumnProof]) -> list[str]:
     """What differs between the recorded proof of a table and its columns as counted now, a sentence each."""
     differences = []
@@ -185,13 +212,20 @@ def proof_differences(recorded: Mapping[str, ColumnProof], counted: Mapping[str,
         before, now = recorded.get(name), counted.get(name)
         if before is None or now is None:
             differences.append(f"column {name} " + ("is gone" if now is None else "is in no receipt"))
-        elif before != now:
+        elif before != (now := _as_recorded(before, now)):
             parts = [p for p in ColumnProof.model_fields if getattr(before, p) != getattr(now, p)]
             differences += [
                 f"column {name}: {p} is {getattr(now, p)}, the receipt says {getattr(before, p)}"
                 for p in parts
             ]
     return differences
+
+
+def _as_recorded(before: ColumnProof, now: ColumnProof) -> ColumnProof:
+    """The counts without bounds where the recorded ones have none: those of a key."""
+    if before.minimum is None and before.maximum is None and before.sum is not None:
+        return now.model_copy(update={"minimum": None, "maximum": None})
+    return now
 
 
 def _add_group(tallies: dict[str, Tally], group: pa.Table, shown: str, run_id: str | None) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from nightscore.store.storage import Place
 
 REPAIR = "NIGHTSCORE REPAIR"  # the operation of our commits that mend a table
+ERASURE = "NIGHTSCORE ERASURE"  # and of those by which files stand in the place of others
 FILES = ("add", "remove")
 SHAPES = ("metaData", "protocol")
 
@@ -63,7 +64,7 @@ def _parsed(version: int, text: str) -> Commit:
         str(info.get("operation", "a commit without a name")),
         str(info.get("userName") or info.get("engineInfo") or "another engine"),
         dt.datetime.fromtimestamp(moved / 1000, dt.UTC) if isinstance(moved, int) else None,
-        ours=("run_id" in info and "job" in info) or info.get("operation") == REPAIR,
+        ours=("run_id" in info and "job" in info) or info.get("operation") in (REPAIR, ERASURE),
         days=frozenset(_day_of(file) for _, file in files),
         marks=frozenset(_day_of(f) for kind, f in files if kind == "add" and f.get("deletionVector")),
         moves_only=bool(files) and not any(file.get("dataChange", True) for _, file in files),

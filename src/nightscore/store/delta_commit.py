@@ -295,12 +295,12 @@ def _add(root: Place, file: Footer, day: str, row: Mapping[str, object], new: bo
         # By the storage's clock: a look at it is how a reader sees that it is this file (`as_published`).
         modification_time=int(file.seen.modified * 1000),
         data_change=new,
-        stats=json.dumps({"numRecords": file.rows} | _of_one_row(row)),
+        stats=json.dumps({"numRecords": file.rows} | stats_of_row(row)),
     )
 
 
-def _of_one_row(row: Mapping[str, object]) -> dict[str, object]:
-    """The statistics of a file's columns whose one row is known: the least and the greatest value are it."""
+def stats_of_row(row: Mapping[str, object]) -> dict[str, object]:
+    """Statistics of a file's columns whose one row is known: the least and the greatest value are it."""
     if not row:
         return {}
     values = {

@@ -7,6 +7,7 @@ its outcome is recorded: a run that is decided to be published meanwhile is left
 collected can't be published any more, whoever comes back to it (`outcome.py`). The record stays for weeks.
 """
 
+import contextlib
 import datetime as dt
 import os
 import re
@@ -14,14 +15,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from nightscore.common import Workspace, remove_path
-from nightscore.store import catalog, delta, delta_commit, storage
+from nightscore.common import NotYet, Workspace, remove_path
+from nightscore.store import catalog, delta, delta_commit, owners, storage
 from nightscore.store.catalog import RESTATEMENTS, Pinned
+from nightscore.store.erasing import complete_erasures
+from nightscore.store.erasures import ERASURES, read_erased
 from nightscore.store.log_files import committed_files, outlived_log, spare_checkpoints
 from nightscore.store.outcome import COLLECTED, PUBLISH
 from nightscore.store.receipt_rows import RECEIPTS, untold
 from nightscore.store.removals import DROPPED, REMOVALS, Removal
 from nightscore.store.run_folder import RunFolder, find_spilled, read_plan
+from nightscore.store.snapshots import is_replacement
 from nightscore.store.storage import Place
 
 GRACE_HOURS = 24.0
@@ -33,6 +37,8 @@ PUBLISHED = (
     *("rejects.parquet", "rejects.sha256", "replay.parquet", "replay.sha256"),
 )
 Gone = Mapping[str, Mapping[str, Removal]]  # table -> run -> its removal
+# What lies in the folder of a published run and is of no use any more, once somebody is erased of it.
+PUBLISHED_STAGED = (*PUBLISHED, "proofs", "bad_lines.parquet", "bad_lines.sha256", "compared.json")
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,8 @@ def collect_garbage(
 
     With `dry_run` nothing is removed.
     """
+    if not dry_run:
+        complete_erasures(workspace)
     # The runs at work are looked at before what is published: a run that publishes in between is
     # then protected twice, never not at all.
     before = storage.storage_of(workspace).now() - grace_hours * 3600
@@ -110,17 +118,30 @@ def _in_tables(
         yield from ((p, "one checkpoint in ten stays") for p in spare_checkpoints(root) if _is_old(p, before))
         # Receipts have no receipt: of them every file stays that any version has, for time travel, and what a
         # run at work has written and not committed yet.
-        own = root.name in (RECEIPTS, RESTATEMENTS, REMOVALS)
+        own = root.name in (RECEIPTS, RESTATEMENTS, REMOVALS, ERASURES)
         run_ids = kept if own else kept | (published - gone.get(table, {}).keys())
-        live = {file.path for file in delta.list_live_files(root)} | (committed_files(root) if own else set())
+        live = {file.path for file in delta.list_live_files(root)}
+        instead = state.erased.files_in(root)  # where nobody has removed the run meanwhile
+        live |= {p for p in instead if delta.file_run_id(p.name) not in gone.get(table, {})}
+        live |= committed_files(root) if own else set()
         for path in root.glob("day=*", "*", hidden=True):
             if not path.parent.lies_in(root):
                 continue  # what lies elsewhere is not ours
             hidden = path.name.startswith((".", "_"))
-            referenced = path in live or (not hidden and delta.file_run_id(path.name) in run_ids)
+            leftover = hidden or (is_replacement(path.name) and _is_unrecorded(workspace, root, path, live))
+            referenced = path in live or (not leftover and delta.file_run_id(path.name) in run_ids)
             if not referenced and _is_old(path, before) and not _is_of_others(root, path):
                 removed = gone.get(table, {}).get(delta.file_run_id(path.name))
                 yield path, str(removed) if removed else "referenced by no receipt"
+
+
+def _is_unrecorded(workspace: Workspace, root: Place, path: Place, live: set[Place]) -> bool:
+    """Whether a file is what an erasure has left that was stopped before its record, and not one at work."""
+    if path in live:
+        return False
+    with contextlib.suppress(NotYet), owners.alone(workspace, ERASURES):
+        return path not in read_erased(workspace).files_in(root)
+    return False
 
 
 def _gone(state: Pinned, before: float) -> Gone:

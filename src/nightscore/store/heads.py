@@ -66,7 +66,7 @@ def _compared(state: Pinned, table: str) -> Iterator[HeadDifference]:
         yield HeadDifference(table, "", text, gone=True)
         return
     try:
-        head = delta.read_snapshot(root)
+        head = state.snapshot(root)
     except Broken as error:
         yield HeadDifference(table, "", f"its newest version can't be read: {first_line(error)}")
         return
@@ -146,7 +146,7 @@ def receipt_files(state: Pinned, table: str, entry: CatalogEntry) -> list[LiveFi
     """
     root = state.home(table)
     try:
-        return delta.live_files_of(root, entry.day, entry.versions[table])
+        return state.snapshot(root, entry.versions[table]).of_day(entry.day)
     except Broken:
         return state.files_of(entry, table)
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from nightscore.common import Broken
-from nightscore.store.snapshots import LiveFile
+from nightscore.common import Broken, NotYet
+from nightscore.store.snapshots import LiveFile, erased_meanwhile, was_replaced
 from nightscore.store.storage import Place
 from nightscore.store.views import View
 
@@ -41,9 +41,11 @@ def gone_file(table: str, files: Sequence[LiveFile]) -> str:
 
 
 def refuse_lost(views: Iterable[View]) -> None:
-    """Raise `Broken` where what one of some views reads is damaged, or gone."""
+    """Raise `Broken` where what some view reads is damaged or gone; `NotYet` where it was erased from."""
     for view in views:
         if problem := view.problem or _gone(view):
+            if any(was_replaced(path) for path in view.files):
+                raise NotYet(erased_meanwhile(f"table {view.name}"))
             raise Broken(problem)
 
 

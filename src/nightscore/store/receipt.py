@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model
 from nightscore.store.formats import refuse_later_format
 from nightscore.store.plan import Canary, DaysSeen, TriedVariant
 
+RARE = ("parts", "accepted", "foreign", "erased", "came_back")  # fields that most receipts have not
 Status = Literal["published", "unchanged", "skipped", "preview", "held", "unreadable"]
 
 
@@ -37,7 +38,8 @@ class ColumnProof(Part):
     """What a column of the day holds. Numbers are texts, exact in every reader; of texts only nulls count.
 
     A sum is exact, rounded once where it is one of floating-point numbers; NaN and infinities are in no
-    bound, and an infinity makes the sum infinite.
+    bound, and an infinity makes the sum infinite. Columns of the job's key have no bounds: the least and the
+    greatest of a key are somebody's.
     """
 
     nulls: int = 0
@@ -272,6 +274,24 @@ class Accepted(Part):
         )
 
 
+class ErasedRows(Part):
+    """That rows of a `table` of the day were erased since: how many, when, why and by whom.
+
+    The receipt's numbers of the table are those without them.
+    """
+
+    action: str
+    table: str
+    rows: int
+    by: str
+    because: str
+    at: dt.datetime
+
+    def __str__(self) -> str:
+        rows = f"{self.rows:,} row{'' if self.rows == 1 else 's'}"
+        return f"{self.table}: {rows} erased on {self.at:%Y-%m-%d} ({self.because})"
+
+
 class TableChange(Part):
     """How a restated table differs from the one that it replaces.
 
@@ -317,7 +337,9 @@ class Receipt(Part):
     `approximate` where the job says that its bytes may depend on memory, threads and the layout of files.
     `parts` is there where the features SQL was run in parts, `accepted` where a person took a table as
     another engine had left it, `foreign` where a table of the run, or one that it read, was not as its
-    receipts say when it began (table -> what differed). These three are not written where they are not there.
+    receipts say when it began (table -> what differed), `erased` where rows were erased of it since, and
+    `came_back` where keys that had been erased stand in its tables again. These are not written where they
+    are not there.
     """
 
     job: str
@@ -356,6 +378,8 @@ class Receipt(Part):
     restatement: Restatement | None = None
     accepted: Accepted | None = None
     foreign: Mapping[str, tuple[str, ...]] = {}
+    erased: tuple[ErasedRows, ...] = ()
+    came_back: tuple[str, ...] = ()
     reason: str = ""
     preview: tuple[Mapping[str, Any], ...] = ()
     run_number: int = 0
@@ -379,11 +403,7 @@ class Receipt(Part):
     @model_serializer(mode="wrap")
     def _without_what_is_not_there(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
         document: dict[str, Any] = whole(self)
-        for name in (
-            "parts",
-            "accepted",
-            "foreign",
-        ):  # so that a job without them has the receipts that it had
+        for name in RARE:  # so that a job without them has the receipts that it had
             if not getattr(self, name):
                 document.pop(name, None)
         return document

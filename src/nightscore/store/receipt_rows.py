@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from nightscore.common import Broken, first_line
+from nightscore.common import Broken, NotYet, first_line
 from nightscore.store.formats import LaterFormat
 from nightscore.store.receipt import Receipt
 from nightscore.store.removals import Removal
 from nightscore.store.renames import AS_WRITTEN, Names
-from nightscore.store.snapshots import Snapshot
+from nightscore.store.snapshots import Snapshot, erased_meanwhile
 from nightscore.store.storage import Place
 
 RECEIPTS = "receipts"
@@ -59,6 +59,7 @@ class CatalogEntry:
         Raises:
             LaterFormat: (Broken) a later version wrote it.
             Broken: it is damaged.
+            NotYet: somebody was erased of it since the catalogue was read.
         """
         try:
             receipt = Receipt.model_validate_json(read_receipt_text(self.file, self.run_id))
@@ -68,6 +69,8 @@ class CatalogEntry:
                 f"the receipt of {self.job} {self.day}, run {self.run_id}, is {error}"
             ) from error
         except (OSError, pa.ArrowException, ValueError, IndexError, TypeError) as error:
+            if isinstance(error, FileNotFoundError) and self.file.parent.glob(f"{self.run_id}-*.parquet"):
+                raise NotYet(erased_meanwhile(f"the receipt of {self.job} {self.day}")) from error
             raise Broken(
                 f"table {RECEIPTS}: {self.file.name}, the receipt of {self.job} {self.day}, is damaged: "
                 f"{first_line(error)}"

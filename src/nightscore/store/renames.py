@@ -120,6 +120,11 @@ class Names:
         }  # fmt: skip
         if again := receipt.restatement:
             update["restatement"] = again.model_copy(update={"tables": self.by_table(again.tables)})
+        if receipt.erased:
+            told = (
+                one.model_copy(update={"table": self.tables.current(one.table)}) for one in receipt.erased
+            )
+            update["erased"] = tuple(told)
         if taken := receipt.accepted:
             update["accepted"] = taken.model_copy(update={"table": self.tables.current(taken.table)})
         return receipt.model_copy(update=update)

@@ -5,11 +5,12 @@ newest version there must be no next one. So a process that lives long sees what
 that was removed, rolled back or restored is read anew.
 """
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,6 +18,9 @@ import pyarrow.compute as pc
 from nightscore.store.storage import Place
 from nightscore.store.storage.contract import Seen
 
+REPLACEMENT = re.compile(
+    r".+-[0-9A-Za-z]*x[0-9a-f]{8}\.parquet"
+)  # behind the run's name, as an erasure gives
 KEPT_SNAPSHOTS = 12  # some MB each, of a table of 10,000 days
 
 
@@ -42,6 +46,24 @@ class LiveFile:
 def file_run_id(name: str) -> str:
     """The run that a published file belongs to, by the file's name."""
     return PurePosixPath(name).stem.rpartition("-")[0]
+
+
+def is_replacement(name: str) -> bool:
+    """Whether a file stands in the place of another, of which somebody was erased, by its name."""
+    return REPLACEMENT.fullmatch(name) is not None
+
+
+def was_replaced(path: Path) -> bool:
+    """Whether a file of a table on this machine is gone and another of its run stands in its place."""
+    if path.exists():
+        return False
+    others = path.parent.glob(f"{file_run_id(path.name)}-*.parquet")
+    return any(is_replacement(other.name) for other in others)
+
+
+def erased_meanwhile(name: str) -> str:
+    """What is said to a reader whose file was replaced while it was read."""
+    return f"{name}: somebody was erased from it while it was being read; try again"
 
 
 @dataclass(frozen=True, eq=False)

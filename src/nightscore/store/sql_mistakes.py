@@ -1,10 +1,12 @@
 """DuckDB's errors as ours: what is broken, and what may be otherwise the next time."""
 
 import re
+from pathlib import Path
 
 import duckdb
 
 from nightscore.common import Broken, NotYet
+from nightscore.store.snapshots import erased_meanwhile, was_replaced
 
 SAID = re.compile(
     r"Conversion Error: Could not convert string '(two rows are alike [^']*)' to BOOL.*", re.DOTALL
@@ -34,7 +36,9 @@ def _translated(error: duckdb.Error, where: str) -> Exception:
     text = SAID.sub(r"\1", str(error).strip())
     if isinstance(error, NoRoomError) or is_of_the_disk(error):
         return NotYet(f"{where}: {text}")
-    if gone := GONE.search(text):
+    if (gone := GONE.search(text)) and was_replaced(Path(gone[1])):
+        return NotYet(f"{where}: {erased_meanwhile(Path(gone[1]).name)}")
+    if gone:
         return Broken(
             f"{where}: {gone[1]} is gone: another program has removed it, such as a VACUUM below the table's "
             "retention. `nightscore verify` names the days that lack files; `nightscore run JOB --day DAY "

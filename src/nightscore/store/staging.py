@@ -60,6 +60,25 @@ def stage_batches(
     Raises:
         NotYet: the disk is full.
     """
+    with path.save() as temporary:
+        _write_groups(temporary, batches, schema, group_rows)
+        if not path.exists():
+            _sums(path).replace_text(file_sha256(temporary))
+
+
+def write_again(
+    path: Place, batches: Iterable[pa.RecordBatch], schema: pa.Schema, group_rows: int = GROUP_ROWS
+) -> None:
+    """Write the Parquet file `path` as `stage_batches` does; its sha256 stands elsewhere.
+
+    Raises:
+        NotYet: the disk is full.
+    """
+    with path.save() as temporary:
+        _write_groups(temporary, batches, schema, group_rows)
+
+
+def _write_groups(file: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema, group_rows: int) -> None:
     # A dictionary of keys or scores has nearly as many entries as rows: it would cost time and 60 MB.
     texts = [f.name for f in schema if pa.types.is_string(f.type) or pa.types.is_binary(f.type)]
     options = {
@@ -69,12 +88,9 @@ def stage_batches(
         "write_statistics": sound_statistics(schema),
         **({"write_batch_size": PAGE_STEP} if texts else {}),
     }
-    with path.save() as temporary:
-        with pq.ParquetWriter(temporary, schema, **options) as writer:
-            for group in _groups(batches, group_rows):
-                writer.write_table(_whole(group, schema), row_group_size=group_rows)
-        if not path.exists():
-            _sums(path).replace_text(file_sha256(temporary))
+    with pq.ParquetWriter(file, schema, **options) as writer:
+        for group in _groups(batches, group_rows):
+            writer.write_table(_whole(group, schema), row_group_size=group_rows)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from nightscore.job import Job, sql_place
 from nightscore.pipeline import binding
 from nightscore.pipeline.audits.run import audited, failures, run_audits
 from nightscore.pipeline.context import Day
+from nightscore.pipeline.publish.came_back import find_came_back
 from nightscore.pipeline.publish.closing import stage_restatement
 from nightscore.pipeline.publish.commit import publish_tables
 from nightscore.pipeline.publish.ended import with_ended
@@ -109,6 +110,7 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: ProgressCa
         "value_lost": lost,
         "score_sample": sample,
         "parts": parts,
+        "came_back": find_came_back(day, tables),
         **_said_of_sql(job),
     }
     receipt = receipt.model_copy(update=beside)

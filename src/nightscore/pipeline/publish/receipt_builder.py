@@ -31,6 +31,7 @@ from nightscore.store import (
     catalog,
     peak_memory,
     storage,
+    without_bounds,
 )
 
 PREVIEW_ROWS = 20  # rows of a preview that its receipt shows
@@ -84,7 +85,7 @@ def build_receipt(
         status="published",
         format=FORMAT,
         rows=RowCounts(read=proof.read, scored=proof.scored, rejected=proof.rejected, published=proof.scored),
-        tables={name: _table(files, (read_back or {}).get(name)) for name, files in staged.items()},
+        tables={name: _table(files, (read_back or {}).get(name), plan.key) for name, files in staged.items()},
         key_hash=KeyHash(in_=proof.in_, out=proof.out, rejected=proof.aside, columns=plan.key),
         rejects=tuple(RejectResult(stage=s, reason=r, rows=n) for (s, r), n in proof.reasons.items()),
         **_scored_by(plan),
@@ -171,9 +172,9 @@ def _inputs(plan: Plan) -> tuple[InputResult, ...]:
     )
 
 
-def _table(files: Sequence[StagedFile], proof: TableProof | None) -> TableResult:
+def _table(files: Sequence[StagedFile], proof: TableProof | None, key: Sequence[str]) -> TableResult:
     counts = {"rows": sum(f.rows for f in files), "bytes": sum(f.bytes for f in files)}
-    proven = {"sha256": proof.sha256, "columns": proof.columns} if proof else {}
+    proven = {"sha256": proof.sha256, "columns": without_bounds(proof.columns, key)} if proof else {}
     return TableResult(files=len(files), **counts, **proven)
 
 

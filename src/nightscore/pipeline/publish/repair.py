@@ -32,6 +32,7 @@ from nightscore.store import (
     owners,
     query_resources,
     run_folder,
+    without_bounds,
 )
 
 
@@ -130,7 +131,7 @@ def _accepted(state: Pinned, one: HeadDifference, head: Snapshot, note: dict[str
     table, live, now = one.table, head.of_day(one.day), dt.datetime.now(dt.UTC)
     entry = state.published[table].get(one.day)
     before = entry.read_receipt() if entry else _unknown(state, table, one.day)
-    result = _counted(live, head.version + 1)  # ours, see `_accept`
+    result = _counted(live, head.version + 1, before.key_hash.columns)  # ours, see `_accept`
     held = {name: before.tables[name] for name in (state.holds(entry) if entry else ())}
     past = state.day_history(before.job, [table], one.day)
     number = max([int(now.timestamp() * 1000), *(e.run_number + 1 for e in past)])
@@ -153,7 +154,7 @@ def _unknown(state: Pinned, table: str, day: str) -> Receipt:
     return Receipt(job=owner.to if owner else "", day=day, run_id="", status="published")
 
 
-def _counted(live: Sequence[LiveFile], version: int) -> TableResult:
+def _counted(live: Sequence[LiveFile], version: int, key: Sequence[str]) -> TableResult:
     if not live:
         return TableResult(rows=0, files=0, bytes=0, version=version)
     files = [(file.path.local(), file.path.name) for file in live]
@@ -165,7 +166,7 @@ def _counted(live: Sequence[LiveFile], version: int) -> TableResult:
         bytes=size,
         version=version,
         sha256=proof.sha256,
-        columns=proof.columns,
+        columns=without_bounds(proof.columns, key),
     )
 
 

@@ -54,7 +54,8 @@ class Storage(Protocol):
     def put(self, key: str, file: Path) -> None:
         """Have a file's bytes under a key, whole and durable, at once instead of what may be there.
 
-        Only for what lies elsewhere than below `data/`, where nothing is written twice.
+        Only for what lies elsewhere than below `data/`, and for what is erased from: else nothing there is
+        written twice.
         """
 
     def save(self, key: str) -> AbstractContextManager[Path]:
@@ -122,7 +123,9 @@ class Storage(Protocol):
         """All data and records below a key, or the one of that very key; what goes meanwhile is left out."""
 
     def remove(self, key: str) -> None:
-        """Remove an object, or all that is below a key; what is gone, or goes meanwhile, is gone.
+        """Remove an object, or all that is below a key, and what was fetched of it to this machine.
+
+        What is gone, or goes meanwhile, is gone.
 
         Raises:
             Broken: the storage does not let us.

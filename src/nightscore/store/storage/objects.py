@@ -102,6 +102,7 @@ class Objects:
 
     def put(self, key: str, file: Path) -> None:
         self._ask.again(key, lambda: obstore.put(self._store, self._ask.name(key), file))
+        self.forget(self._mirror.path(self._ask.name(key)))  # what was fetched of it before
 
     @contextlib.contextmanager
     def save(self, key: str) -> Iterator[Path]:
@@ -233,6 +234,8 @@ class Objects:
         keys = [found.key for found in self.walk(key)]
         for start in range(0, len(keys), PAGE):
             self._remove_all(key, keys[start : start + PAGE])
+        for gone in keys:
+            self.forget(self._mirror.path(self._ask.name(gone)))
 
     def _remove_all(self, key: str, keys: Sequence[str]) -> None:
         """Remove keys by one request; at the first that is gone Azure's client stops, so then one by one."""

@@ -87,6 +87,10 @@ class Place:
         """Write what nobody decides by, instead of what may be there."""
         self.storage.replace(self.key, text.encode())
 
+    def replace_file(self, file: Path) -> None:
+        """Write a file's bytes instead of what may be there: of what is erased from; see `Storage.put`."""
+        self.storage.put(self.key, file)
+
     def save(self) -> AbstractContextManager[Path]:
         """A context that gives a local path, whose file is the data here at its end; see `Storage.save`."""
         return self.storage.save(self.key)

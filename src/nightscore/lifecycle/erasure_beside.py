@@ -1,0 +1,83 @@
+"""What lies beside the tables and has somebody in it, and what becomes of it: leftovers, pages, notes.
+
+Of a published run the features are written again, and what it had staged is removed: it lies in its tables.
+A run that was held or stopped ends: nobody is to publish them again.
+"""
+
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from nightscore.common import NotYet
+from nightscore.lifecycle.erasure_search import Search
+from nightscore.store import PUBLISHED_STAGED, REPORT, ErasureRow, Place, RunFolder, erasures, storage
+
+FEATURES, AGAIN = "features", ".erased-"  # the names of snapshots, and of what is to stand in their place
+Row = Callable[..., ErasureRow]  # a kind and what it says -> a row of the record
+
+
+def list_runs(search: Search) -> list[RunFolder]:
+    """Every run's folder of the workspace."""
+    home = storage.runs(search.state.workspace)
+    return [RunFolder(path) for path in home.glob_folders("*", "*", "*") if path.lies_in(home)]
+
+
+def find_beside(search: Search, affected: set[str], row: Row, *, looks_only: bool) -> list[ErasureRow]:
+    """What is to be written again or removed; `affected` are the runs of whose tables something goes.
+
+    Raises:
+        NotYet: one of the runs is at work, unless one only looks.
+    """
+    rows = []
+    for run in list_runs(search):
+        there = search.in_run(run)
+        if there and not run.finished:
+            if not (looks_only or run.is_idle()):
+                raise at_work(run)
+            kind = erasures.HELD if run.held.exists() else erasures.STOPPED
+            rows.append(row(kind, **_of(run), rows=sum(there.values()), file=run.path.key))
+        elif there or run.run_id in affected:
+            rows += _published(run, there, row)
+    gone = {one.file for one in rows}
+    named = map(search.state.workspace.relative, search.pages(_pages(search)))
+    return [*rows, *(row(erasures.BESIDE, file=name) for name in named if name not in gone)]
+
+
+def at_work(run: RunFolder) -> NotYet:
+    """That a run can't be ended now."""
+    return NotYet(
+        f"job {run.path.parent.parent.name}: run {run.run_id} of {run.path.parent.name} is at work; try "
+        "again once it has ended"
+    )
+
+
+def _of(run: RunFolder) -> dict[str, str]:
+    job, day = run.path.key.split("/")[-3:-1]
+    return {"job": job, "erased_day": day, "run_id": run.run_id}
+
+
+def _published(run: RunFolder, there: dict[Place, int], row: Row) -> Iterator[ErasureRow]:
+    """What goes of a run that is published, or never will be."""
+    staged = [place for name in PUBLISHED_STAGED if _is_there(place := run.path / name)]
+    within = {place.key for place in staged}
+    for place, rows in there.items():
+        if run.receipt.exists() and place.name.startswith(FEATURES):
+            new = place.parent / f"{AGAIN}{secrets.token_hex(4)}-{place.name}"
+            yield row(erasures.BESIDE, **_of(run), rows=rows, file=place.key, replaced_by=new.key)
+        elif not {place.key, place.parent.key} & within:
+            yield row(erasures.BESIDE, **_of(run), rows=rows, file=place.key)
+    report = [run.path / REPORT] if (run.path.scratch() / REPORT).exists() else []
+    yield from (row(erasures.BESIDE, **_of(run), file=place.key) for place in (*staged, *report))
+
+
+def _is_there(place: Place) -> bool:
+    return place.exists() or place.is_folder()
+
+
+def _pages(search: Search) -> Iterator[Path]:
+    """The pages and notes of this machine, by whoever made them."""
+    space = search.state.workspace
+    for folder in (space.choices, space.dossiers, space.bakeoffs):
+        yield from sorted(folder.rglob("*"))
+    runs = storage.runs(space).scratch()
+    yield from sorted(path for path in runs.rglob("*") if path.suffix in (".html", ".log"))
