@@ -21,10 +21,10 @@ from nightscore.pipeline.score.open_model import open_planned_scorer
 from nightscore.pipeline.steps import plan_day
 from nightscore.scorers.arrays import matrix
 from nightscore.scorers.hardware import read_hardware
-from nightscore.store.engine import EngineResources
-from nightscore.store.plan import Piece, Plan
-from nightscore.store.staging import stage_batches, stamped
+from nightscore.store.documents.plan import Piece, Plan
+from nightscore.store.sql.engine import EngineResources
 from nightscore.store.storage import Folder, Place
+from nightscore.store.tables.staging import stage_batches, stamped
 
 DAY = date(2020, 1, 1)
 CORES = read_hardware().cores

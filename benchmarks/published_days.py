@@ -245,9 +245,9 @@ def commit_together(root: Path, job: str, files: dict[dt.date, tuple[Path, dict[
     """One commit that adds a file to each of some days; gives its version."""
     from deltalake import CommitProperties, Transaction
 
-    delta = importlib.import_module("nightscore.store.delta")
+    delta = importlib.import_module("nightscore.store.tables.delta")
     try:
-        delta_commit = importlib.import_module("nightscore.store.delta_commit")
+        delta_commit = importlib.import_module("nightscore.store.tables.delta_commit")
     except ImportError:  # of a version before
         delta_commit = delta
     tells = len(inspect.signature(delta_commit._add).parameters) > 3

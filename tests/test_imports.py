@@ -178,9 +178,9 @@ def test_what_is_imported_beside_a_face_is_found(tmp_path: Path, monkeypatch: py
     (tmp_path / "cli").mkdir()
     file = tmp_path / "cli/new.py"
     file.write_text(
-        "from nightscore.store.engine import Engine\nfrom nightscore.store import Engine as E, nope\n"
+        "from nightscore.store.sql.engine import Engine\nfrom nightscore.store import Engine as E, nope\n"
     )
-    assert beside_the_face(file) == {("nightscore.store.engine", "Engine"), ("nightscore.store", "nope")}
+    assert beside_the_face(file) == {("nightscore.store.sql.engine", "Engine"), ("nightscore.store", "nope")}
 
 
 @pytest.mark.parametrize("room", ROOMS)

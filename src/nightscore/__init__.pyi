@@ -13,8 +13,8 @@ from .pipeline.executors import run as run
 from .pipeline.request import RunRequest as RunRequest
 from .pipeline.steps import features as features
 from .review.report.html import report as report
-from .store.catalog import query as query
-from .store.plan import Restate as Restate
-from .store.receipt import Receipt as Receipt
+from .store.documents.plan import Restate as Restate
+from .store.documents.receipt import Receipt as Receipt
+from .store.published.catalog import query as query
 
 __version__: str

@@ -17,7 +17,7 @@ from nightscore.common.workspace import Workspace
 from nightscore.job.loader import Job, read_job
 from nightscore.job.spec import RUN_OPTIONS
 from nightscore.pipeline.request import RunRequest
-from nightscore.store.plan import Restate
+from nightscore.store.documents.plan import Restate
 
 JOB = """\
 job: mini

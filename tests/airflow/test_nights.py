@@ -91,7 +91,7 @@ def test_airflow_publishes_what_the_loop_publishes(
 ) -> None:
     """Byte for byte the same files, for runs of the same name; however many tasks share the pieces."""
     monkeypatch.setattr(
-        "nightscore.store.run_folder.new_run_id", lambda *_: "20200101T000000-00000000-000000"
+        "nightscore.store.places.run_folder.new_run_id", lambda *_: "20200101T000000-00000000-000000"
     )
     job = JOB + f"scoring: {{tasks: {count}}}\n"
     one, two = (make_workspace(tmp_path / name, ROWS, job) for name in ("airflow", "loop"))
@@ -331,7 +331,7 @@ def test_a_job_without_a_model_is_published_as_the_loop_does(
 ) -> None:
     """Its pieces are shared among tasks, and the files are the same, byte for byte."""
     monkeypatch.setattr(
-        "nightscore.store.run_folder.new_run_id", lambda *_: "20200101T000000-00000000-000000"
+        "nightscore.store.places.run_folder.new_run_id", lambda *_: "20200101T000000-00000000-000000"
     )
     model = "model:\n  path: data/models/linear.onnx\n  outputs: {score: y}\n"
     job = JOB.replace(model, "model: none\nscoring: {tasks: 3}\n")

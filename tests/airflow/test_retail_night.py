@@ -25,7 +25,7 @@ def test_the_retail_job_publishes_what_the_command_publishes(
 ) -> None:
     """Byte for byte the same files in all three tables, for runs of the same name, and the job's audits."""
     monkeypatch.setattr(
-        "nightscore.store.run_folder.new_run_id", lambda *_: "20200101T000000-00000000-000000"
+        "nightscore.store.places.run_folder.new_run_id", lambda *_: "20200101T000000-00000000-000000"
     )
     by_airflow, by_hand = (make_slice(tmp_path / name) for name in ("airflow", "command"))
     done = known(by_airflow, "retail_night", JOB).test(run_conf={"day": DAY}, logical_date=None)

@@ -23,7 +23,7 @@ from typing import Any
 # pandas: DuckDB imports it at the first bound value, if it is installed.
 IMPORTED = [
     "nightscore.pipeline.executors",
-    "nightscore.store.catalog",
+    "nightscore.store.published.catalog",
     "pandas",
     "tests.behaviour.processes",
 ]

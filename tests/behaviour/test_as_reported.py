@@ -17,7 +17,7 @@ from nightscore.pipeline.publish.closing import Closed
 from nightscore.review.late_data import find_late_days
 from nightscore.review.report.html import report
 from nightscore.review.verify import verify_days
-from nightscore.store.gc import collect_garbage
+from nightscore.store.published.gc import collect_garbage
 from tests.behaviour.conftest import ROWS, copied
 from tests.behaviour.world import Truth
 from tests.support.workspace import DAYS, JOB, make_workspace

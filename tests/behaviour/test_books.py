@@ -20,8 +20,8 @@ from nightscore.pipeline.request import RunRequest
 from nightscore.pipeline.steps import draft_plan, plan_day, publish_day
 from nightscore.review.late_data import find_late_days
 from nightscore.review.verify import verify_days
-from nightscore.store.catalog import read_catalog
-from nightscore.store.gc import collect_garbage
+from nightscore.store.published.catalog import read_catalog
+from nightscore.store.published.gc import collect_garbage
 from tests.behaviour.conftest import ROWS, Build, copied
 from tests.behaviour.processes import Fault, night
 from tests.behaviour.world import DAY, TABLES, Truth, ours, receipts, tree

@@ -19,7 +19,7 @@ from nightscore.pipeline.executors import InOrder
 from nightscore.pipeline.publish.closing import Closed
 from nightscore.review.late_data import find_late_days
 from nightscore.store import collect_garbage
-from nightscore.store.catalog import read_catalog
+from nightscore.store.published.catalog import read_catalog
 from nightscore.store.storage import homes, place_of
 from nightscore.store.storage.objects import Objects, open_objects
 from tests.support.azurite import client_environment as azure_environment

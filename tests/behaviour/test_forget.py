@@ -254,14 +254,14 @@ def test_a_dry_run_says_where_they_are_and_writes_nothing(
 
 
 STEPS = [
-    Fault("nightscore.store.erasures.record_erasure", after=True),
+    Fault("nightscore.store.records.erasures.record_erasure", after=True),
     Fault("nightscore.lifecycle.forget.write_without", 2),
-    Fault("nightscore.store.erasures.record_erasure"),
-    Fault("nightscore.store.erasing.replace_at_head", 3),
-    Fault("nightscore.store.erasing._put_beside", 2),
+    Fault("nightscore.store.records.erasures.record_erasure"),
+    Fault("nightscore.store.published.erasing.replace_at_head", 3),
+    Fault("nightscore.store.published.erasing._put_beside", 2),
     Fault("nightscore.store.storage.place.Place.replace_file", after=True),
-    Fault("nightscore.store.erasing._tell_run", 2),
-    Fault("nightscore.store.erasing.scrub_log", 2),
+    Fault("nightscore.store.published.erasing._tell_run", 2),
+    Fault("nightscore.store.published.erasing.scrub_log", 2),
     Fault("nightscore.store.storage.place.Place.remove", 12),
 ]
 

@@ -21,9 +21,9 @@ from nightscore.common.workspace import open_workspace
 from nightscore.pipeline.publish.foreign_head import ForeignHead
 from nightscore.pipeline.publish.repair import repair_table
 from nightscore.review.verify import Verified, verify_days
-from nightscore.store.catalog import read_catalog
-from nightscore.store.gc import collect_garbage
-from nightscore.store.heads import compare_heads
+from nightscore.store.published.catalog import read_catalog
+from nightscore.store.published.gc import collect_garbage
+from nightscore.store.published.heads import compare_heads
 from tests.behaviour.conftest import Build
 from tests.behaviour.world import DAY, NO_GRACE, Truth, ours
 

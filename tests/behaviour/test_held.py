@@ -12,8 +12,8 @@ from nightscore.common.units import as_day
 from nightscore.common.workspace import Workspace, open_workspace
 from nightscore.pipeline.publish.hold import Held, discard_day, read_held_days, release_day
 from nightscore.review.verify import verify_days
-from nightscore.store.catalog import read_catalog
-from nightscore.store.gc import collect_garbage
+from nightscore.store.published.catalog import read_catalog
+from nightscore.store.published.gc import collect_garbage
 from tests.behaviour.conftest import ROWS, Build
 from tests.behaviour.world import DAY, NO_GRACE, TABLES, Truth, ours
 from tests.support.workspace import JOB, write_day

@@ -7,7 +7,7 @@ import pytest
 
 from nightscore import query
 from nightscore.common.workspace import open_workspace
-from nightscore.store.gc import collect_garbage
+from nightscore.store.published.gc import collect_garbage
 from tests.behaviour.conftest import MANY, ROWS, Build
 from tests.behaviour.processes import Fault, night
 from tests.behaviour.world import (

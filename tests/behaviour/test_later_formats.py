@@ -11,9 +11,9 @@ import pytest
 from nightscore import Broken, load, query, run
 from nightscore.cli.main import call
 from nightscore.store import catalog
-from nightscore.store.formats import FORMAT
-from nightscore.store.plan import Plan, plan_from_json
-from nightscore.store.run_folder import read_plan
+from nightscore.store.documents.formats import FORMAT
+from nightscore.store.documents.plan import Plan, plan_from_json
+from nightscore.store.places.run_folder import read_plan
 from tests.behaviour.conftest import copied
 from tests.support.places import place
 from tests.support.workspace import DAYS, FEATURES, JOB, make_workspace, write_day

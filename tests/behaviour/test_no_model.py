@@ -23,8 +23,8 @@ from nightscore.review.late_data import find_late_days
 from nightscore.review.recheck.days import recheck_days
 from nightscore.review.report.html import report
 from nightscore.review.verify import verify_days
-from nightscore.store.catalog import read_catalog
-from nightscore.store.receipt_rows import CatalogEntry
+from nightscore.store.published.catalog import read_catalog
+from nightscore.store.published.receipt_rows import CatalogEntry
 from tests.behaviour.conftest import MANY, ROWS, Build, copied
 from tests.behaviour.world import DAY, copy, staged
 from tests.support.workspace import DAYS, make_workspace, rows_of, write_day

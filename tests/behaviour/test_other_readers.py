@@ -18,7 +18,7 @@ from nightscore.common.workspace import open_workspace
 from nightscore.job import load_all
 from nightscore.lifecycle import apply_retention
 from nightscore.pipeline.publish.repair import repair_table
-from nightscore.store.gc import collect_garbage
+from nightscore.store.published.gc import collect_garbage
 from tests.behaviour.conftest import Build
 from tests.behaviour.world import NO_GRACE
 from tests.support.workspace import JOB, rows_of

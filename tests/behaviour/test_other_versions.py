@@ -11,8 +11,8 @@ import pytest
 
 from nightscore import load, run
 from nightscore.common.workspace import open_workspace
-from nightscore.store.catalog import read_catalog
-from nightscore.store.plan import plan_from_json
+from nightscore.store.documents.plan import plan_from_json
+from nightscore.store.published.catalog import read_catalog
 from tests.behaviour.conftest import ROWS
 from tests.behaviour.processes import Fault, night
 from tests.behaviour.test_verbs import ask, plan_it, publish_it, score_some

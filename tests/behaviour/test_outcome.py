@@ -21,7 +21,7 @@ from nightscore.common.workspace import open_workspace
 from nightscore.pipeline.executors import LOCAL_THREADS
 from nightscore.pipeline.publish.hold import Held, discard_day, read_held_days, release_day
 from nightscore.pipeline.steps import plan_day, publish_day, score_piece
-from nightscore.store.gc import collect_garbage
+from nightscore.store.published.gc import collect_garbage
 from tests.behaviour import processes
 from tests.behaviour.conftest import copied
 from tests.behaviour.processes import Fault, Night, armed, night

@@ -27,8 +27,8 @@ from nightscore.pipeline.publish.hold import Held, read_held_days, release_day
 from nightscore.review.late_data import find_late_days
 from nightscore.review.verify import verify_days
 from nightscore.store import owners
-from nightscore.store.catalog import read_catalog
-from nightscore.store.gc import collect_garbage
+from nightscore.store.published.catalog import read_catalog
+from nightscore.store.published.gc import collect_garbage
 from tests.behaviour import processes
 from tests.behaviour.processes import Fault, night, start
 from tests.behaviour.world import DAY

@@ -13,8 +13,8 @@ import pytest
 from nightscore import Broken, load, run
 from nightscore.pipeline.request import RunRequest
 from nightscore.pipeline.steps import plan_day, publish_day, score_piece
-from nightscore.store.plan import Plan
-from nightscore.store.staging import StagedFile
+from nightscore.store.documents.plan import Plan
+from nightscore.store.tables.staging import StagedFile
 from tests.behaviour.conftest import MANY, ROWS, Build
 from tests.behaviour.world import DAY, TABLES, Truth, ours, receipts, tree
 from tests.support.workspace import JOB, rows_of, write_day

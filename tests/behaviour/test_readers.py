@@ -12,7 +12,7 @@ import pytest
 from deltalake import DeltaTable, Schema
 
 from nightscore.common.workspace import open_workspace
-from nightscore.store.catalog import read_catalog
+from nightscore.store.published.catalog import read_catalog
 from tests.behaviour.conftest import Build
 from tests.behaviour.processes import Night, night, spawn
 from tests.behaviour.world import DAY, receipts

@@ -20,7 +20,7 @@ from nightscore.pipeline.publish.repair import repair_table
 from nightscore.pipeline.replay import replay_rejects
 from nightscore.review.rejects import summarize_rejects
 from nightscore.review.verify import verify_days
-from nightscore.store.catalog import read_catalog
+from nightscore.store.published.catalog import read_catalog
 from tests.behaviour.conftest import Build
 from tests.behaviour.world import DAY
 from tests.support.workspace import JOB, linear_model

@@ -24,7 +24,7 @@ from nightscore.pipeline.publish.hand_over import hand_over_table
 from nightscore.pipeline.publish.hold import Held
 from nightscore.review.verify import verify_days
 from nightscore.store import collect_garbage, list_deliveries, owners
-from nightscore.store.catalog import read_catalog
+from nightscore.store.published.catalog import read_catalog
 from tests.behaviour import processes
 from tests.behaviour.conftest import copied
 from tests.behaviour.processes import Fault, armed, night, start
@@ -261,7 +261,7 @@ def renames(answers: Connection, root: Path, fault: Fault) -> None:
 @pytest.mark.parametrize("after", [False, True])
 def test_a_rename_that_is_killed_is_there_or_not(root: Path, after: bool) -> None:
     """By one record: all that a reader sees is of one name, and the next one makes it, or finds it made."""
-    fault = Fault("nightscore.store.renames.record_rename", after=after)
+    fault = Fault("nightscore.store.records.renames.record_rename", after=after)
     assert processes.spawn(renames, root, fault).wait().killed
     called = "retail" if after else "mini"
     assert {e.job for e in read_catalog(open_workspace(root)).history} == {called, "chain"}

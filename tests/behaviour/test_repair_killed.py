@@ -19,9 +19,9 @@ LEASE = "in a bucket a killed one's lock counts for five minutes: so long the ne
 WHO = {"by": "Ada", "because": "a slip"}
 COUNT = "SELECT day::VARCHAR AS day, count(*) AS n FROM mini_scores GROUP BY day ORDER BY day"
 PUT_BACK = {
-    "before the columns": Fault("nightscore.store.delta_repair.commit_columns"),
-    "after the columns": Fault("nightscore.store.delta_repair.commit_columns", after=True),
-    "after the days": Fault("nightscore.store.delta_repair.commit_days", after=True),
+    "before the columns": Fault("nightscore.store.tables.delta_repair.commit_columns"),
+    "after the columns": Fault("nightscore.store.tables.delta_repair.commit_columns", after=True),
+    "after the days": Fault("nightscore.store.tables.delta_repair.commit_days", after=True),
 }
 ACCEPT = {
     "before the first receipt": Fault("nightscore.pipeline.publish.repair.commit_receipt"),

@@ -15,7 +15,7 @@ from nightscore.cli.main import call
 from nightscore.job import load_all
 from nightscore.lifecycle import apply_retention, find_due
 from nightscore.store import catalog, collect_garbage, removals, storage
-from nightscore.store.log_files import outlived_log
+from nightscore.store.tables.log_files import outlived_log
 from tests.behaviour.world import copy
 from tests.support.places import place
 from tests.support.workspace import JOB, make_workspace

@@ -14,10 +14,10 @@ import pytest
 
 from nightscore import NotYet, load, run
 from nightscore.common.workspace import open_workspace
-from nightscore.store.disk import PREFIX, SpillFolder, find_abandoned_spills, spill_limit
-from nightscore.store.engine import Engine, EngineResources
-from nightscore.store.gc import collect_garbage
-from nightscore.store.sql_mistakes import SqlMistakes
+from nightscore.store.published.gc import collect_garbage
+from nightscore.store.sql.engine import Engine, EngineResources
+from nightscore.store.sql.mistakes import SqlMistakes
+from nightscore.store.storage.disk import PREFIX, SpillFolder, find_abandoned_spills, spill_limit
 from tests.behaviour.processes import spawn
 from tests.behaviour.world import DAY, TABLES, Truth, ours, receipts
 from tests.support.workspace import JOB, make_workspace, write_day

@@ -10,7 +10,7 @@ import pytest
 
 from nightscore import Broken, load, query, run
 from nightscore.common.workspace import open_workspace
-from nightscore.store.catalog import read_catalog
+from nightscore.store.published.catalog import read_catalog
 from tests.behaviour.conftest import Build
 from tests.behaviour.processes import night
 from tests.behaviour.world import DAY, READERS, ours, receipts

@@ -26,9 +26,9 @@ from nightscore.cli.main import call
 from nightscore.common.errors import Broken, NotYet
 from nightscore.common.workspace import open_workspace
 from nightscore.job.closures import read_workspace_overrides
-from nightscore.store.engine import Engine, EngineResources
-from nightscore.store.gc import collect_garbage
-from nightscore.store.sql_text import quote_identifier
+from nightscore.store.documents.sql_text import quote_identifier
+from nightscore.store.published.gc import collect_garbage
+from nightscore.store.sql.engine import Engine, EngineResources
 from tests.behaviour.conftest import copied
 from tests.support.workspace import FEATURES, JOB, TOP, linear_model, make_workspace, rows_of
 

@@ -9,7 +9,7 @@ from deltalake import DeltaTable
 from nightscore import load, query, run
 from nightscore.common.workspace import open_workspace
 from nightscore.store import delta_commit
-from nightscore.store.catalog import read_catalog
+from nightscore.store.published.catalog import read_catalog
 from tests.behaviour.conftest import ROWS, Build
 from tests.behaviour.world import DAY, TABLES, Truth
 

@@ -12,9 +12,9 @@ import pytest
 
 from nightscore import load, run
 from nightscore.common.workspace import open_workspace
-from nightscore.store.catalog import read_catalog
-from nightscore.store.plan import plan_from_json
-from nightscore.store.staging import StagedFile
+from nightscore.store.documents.plan import plan_from_json
+from nightscore.store.published.catalog import read_catalog
+from nightscore.store.tables.staging import StagedFile
 from tests.behaviour.conftest import MANY, Build
 from tests.behaviour.processes import PATIENCE, spawn
 from tests.behaviour.world import DAY, TABLES, Truth, ours, receipts

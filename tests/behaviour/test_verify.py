@@ -17,7 +17,7 @@ from nightscore.common.errors import Broken
 from nightscore.common.files import file_sha256
 from nightscore.common.workspace import Workspace
 from nightscore.review.verify import verify_days
-from nightscore.store.receipt import Receipt
+from nightscore.store.documents.receipt import Receipt
 from tests.behaviour.world import DAY, TABLES, Truth
 
 

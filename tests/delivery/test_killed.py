@@ -36,14 +36,14 @@ NEW = (2.0, 0.5)
 STEPS = {
     "before the file is written": Fault("nightscore.delivery.files.write_file"),
     "after the file is written": Fault("nightscore.delivery.files.write_file", after=True),
-    "before the manifest goes": Fault("nightscore.store.outgoing.remove"),
-    "after the manifest is gone": Fault("nightscore.store.outgoing.remove", after=True),
-    "before the file takes its place": Fault("nightscore.store.outgoing.put_file"),
-    "after the file has its place": Fault("nightscore.store.outgoing.put_file", after=True),
-    "before the manifest is written": Fault("nightscore.store.outgoing.put_text"),
-    "after the manifest is written": Fault("nightscore.store.outgoing.put_text", after=True),
-    "before the record": Fault("nightscore.store.deliveries.DeliveryRecord.model_dump_json"),
-    "after the record": Fault("nightscore.store.deliveries.record_delivery", after=True),
+    "before the manifest goes": Fault("nightscore.store.records.outgoing.remove"),
+    "after the manifest is gone": Fault("nightscore.store.records.outgoing.remove", after=True),
+    "before the file takes its place": Fault("nightscore.store.records.outgoing.put_file"),
+    "after the file has its place": Fault("nightscore.store.records.outgoing.put_file", after=True),
+    "before the manifest is written": Fault("nightscore.store.records.outgoing.put_text"),
+    "after the manifest is written": Fault("nightscore.store.records.outgoing.put_text", after=True),
+    "before the record": Fault("nightscore.store.records.deliveries.DeliveryRecord.model_dump_json"),
+    "after the record": Fault("nightscore.store.records.deliveries.record_delivery", after=True),
     "while the file is copied": Fault("os.sendfile", after=True),
 }
 QUICK = ["after the file has its place", "before the record"]

@@ -20,7 +20,7 @@ from nightscore.pipeline.executors import InOrder
 from nightscore.pipeline.ray_executor import Ray
 from nightscore.pipeline.steps import plan_day
 from nightscore.pipeline.testing import check_executor, check_parts_executor
-from nightscore.store.run_folder import folder_of_plan
+from nightscore.store.places.run_folder import folder_of_plan
 from tests.behaviour.world import ours, receipts, staged
 from tests.e2e.servers import until
 from tests.support.hidden import hiding

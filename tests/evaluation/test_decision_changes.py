@@ -14,7 +14,7 @@ from nightscore.evaluation.decision_changes import DecisionChanges, compare_deci
 from nightscore.job.accuracy_budget import AccuracyBudget
 from nightscore.job.fields import DecisionColumns
 from nightscore.job.model import Judge
-from nightscore.store.engine import EngineResources
+from nightscore.store.sql.engine import EngineResources
 from tests.support.workspace import make_workspace
 
 KEY = ["id"]

@@ -15,8 +15,8 @@ from nightscore.common.files import file_sha256
 from nightscore.evaluation.promote import promote_model, with_champion
 from nightscore.job.loader import load
 from nightscore.pipeline import executors
-from nightscore.store.promotions import PROMOTIONS_FILE, append_promotion, read_promotions
-from nightscore.store.receipt import Promotion, Receipt
+from nightscore.store.documents.promotions import PROMOTIONS_FILE, append_promotion, read_promotions
+from nightscore.store.documents.receipt import Promotion, Receipt
 from tests.pipeline.score.test_challengers import NEXT, contest
 from tests.support.workspace import DAYS, JOB, linear_model, make_workspace
 

@@ -17,7 +17,7 @@ from deltalake import DeltaTable
 
 from nightscore import query
 from nightscore.common.workspace import open_workspace
-from nightscore.store.catalog import read_catalog
+from nightscore.store.published.catalog import read_catalog
 from tests.support.workspace import DAYS, JOB, linear_model, make_workspace
 
 TABLES = ("mini_scores", "mini_top")

@@ -33,8 +33,8 @@ from nightscore.common.workspace import open_workspace
 from nightscore.pipeline.publish.hold import Held, discard_day, release_day
 from nightscore.pipeline.publish.repair import repair_table
 from nightscore.review.verify import verify_days
-from nightscore.store.gc import collect_garbage
-from nightscore.store.receipt import Receipt
+from nightscore.store.documents.receipt import Receipt
+from nightscore.store.published.gc import collect_garbage
 from tests.behaviour.processes import End, Fault, Night, spawn, start
 from tests.behaviour.world import no_half_files
 from tests.faults.chaos import TABLES, Days

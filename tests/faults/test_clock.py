@@ -111,7 +111,7 @@ def test_a_clock_that_jumps_at_any_stage_decides_nothing(published: Path, clock:
 def clear_up(root: str) -> None:
     """`gc` with the usual day of grace."""
     from nightscore.common.workspace import open_workspace
-    from nightscore.store.gc import collect_garbage
+    from nightscore.store.published.gc import collect_garbage
 
     for one in collect_garbage(open_workspace(Path(root))):
         print(one.reason)  # noqa: T201

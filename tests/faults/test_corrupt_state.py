@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nightscore.common.workspace import open_workspace
-from nightscore.store.gc import collect_garbage
+from nightscore.store.published.gc import collect_garbage
 from tests.behaviour.conftest import ROWS
 from tests.behaviour.processes import Fault, night
 from tests.behaviour.world import DAY, TABLES, Truth, copy, ours

@@ -33,7 +33,7 @@ from nightscore.pipeline.publish.hold import Held, discard_day, read_held_days, 
 from nightscore.pipeline.replay import replay_rejects
 from nightscore.review.verify import verify_days
 from nightscore.store import collect_garbage
-from nightscore.store.catalog import read_catalog
+from nightscore.store.published.catalog import read_catalog
 from nightscore.store.storage import homes, objects, requests
 from nightscore.store.storage.objects import Objects, open_objects
 from tests.support.s3 import BUCKET, become_client

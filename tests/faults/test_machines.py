@@ -18,7 +18,7 @@ from nightscore.pipeline.publish.hold import Held
 from nightscore.pipeline.steps import plan_day, publish_day
 from nightscore.review.verify import verify_days
 from nightscore.store import RunFolder, collect_garbage, owners, run_folder
-from nightscore.store.catalog import read_catalog
+from nightscore.store.published.catalog import read_catalog
 from nightscore.store.storage import homes, marks
 from nightscore.store.storage.objects import Objects, open_objects
 from tests.faults.machines import start, together

@@ -28,7 +28,7 @@ from tests.support.workspace import DAYS, JOB
 NEW = Truth(ROWS, (4.0, 1.0))
 STAGES = ("plan", "score", "prove", "decide", "audit", "link", "publication", "commit mini_scores",
           "commit receipts")  # fmt: skip
-CALLS = ("pyarrow.parquet.ParquetWriter.write_table", "nightscore.store.engine.Engine.stream")
+CALLS = ("pyarrow.parquet.ParquetWriter.write_table", "nightscore.store.sql.engine.Engine.stream")
 SIGNALS = [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
 WITHIN = 2.0  # seconds, as promised; most of it is the machine's, which may be busy
 
@@ -221,7 +221,7 @@ def test_a_frozen_run_holds_up_no_other_day_and_no_other_job(fresh: Build) -> No
 def test_a_killed_run_leaves_no_lock(published: Path) -> None:
     """P7, P9: a killed process leaves no lock behind that holds up the next run or `gc`."""
     from nightscore.common.workspace import open_workspace
-    from nightscore.store.gc import collect_garbage
+    from nightscore.store.published.gc import collect_garbage
 
     NEW.write_model(published)
     assert night(published, DAY, Fault("score")).killed

@@ -19,7 +19,7 @@ from nightscore.pipeline.request import RunRequest
 from nightscore.pipeline.steps import plan_day
 from nightscore.pipeline.testing import check_executor
 from nightscore.pipeline.there import score_there
-from nightscore.store.plan import Plan
+from nightscore.store.documents.plan import Plan
 from tests.behaviour.world import ours
 from tests.support.workspace import make_workspace
 

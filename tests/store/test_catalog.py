@@ -4,8 +4,8 @@ import datetime as dt
 from pathlib import Path
 
 from nightscore.common.workspace import Workspace
-from nightscore.store.catalog import Pinned
-from nightscore.store.receipt_rows import CatalogEntry
+from nightscore.store.published.catalog import Pinned
+from nightscore.store.published.receipt_rows import CatalogEntry
 
 AT = dt.datetime(2020, 1, 9, tzinfo=dt.UTC)
 

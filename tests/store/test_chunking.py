@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nightscore.scorers.arrays import SCORER_BATCH_ROWS
-from nightscore.store.chunking import CHUNK_ROWS, chunk_bytes, fewer_rows, rows_after, rows_per_chunk
+from nightscore.store.documents.chunking import (
+    CHUNK_ROWS,
+    chunk_bytes,
+    fewer_rows,
+    rows_after,
+    rows_per_chunk,
+)
 
 CHUNKS = [
     ("auto", 1.0, CHUNK_ROWS),

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from nightscore.common.errors import Broken
 from nightscore.common.files import file_sha256
-from nightscore.store.column_stats import (
+from nightscore.store.documents.receipt import ColumnProof
+from nightscore.store.tables.column_stats import (
     Tally,
     compute_table_proof,
     exact_float_sum,
     exact_integer_sum,
     proof_differences,
 )
-from nightscore.store.receipt import ColumnProof
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 RUN = "20260101T000000-aaaaaaaa-bbbbbb"

@@ -23,7 +23,7 @@ from deltalake.exceptions import DeltaError
 from nightscore import load, query, run
 from nightscore.common.errors import Broken, NotYet
 from nightscore.store import delta, delta_commit, table_schema
-from nightscore.store.delta_commit import Superseded, TableCommit
+from nightscore.store.tables.delta_commit import Superseded, TableCommit
 from tests.support.places import place
 from tests.support.workspace import JOB, make_workspace
 

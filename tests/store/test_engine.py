@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from nightscore.common.errors import Broken, NotYet
-from nightscore.store.engine import Engine, EngineResources
-from nightscore.store.sql_checks import repeatable_select, single_select
-from nightscore.store.sql_mistakes import SqlMistakes
-from nightscore.store.sql_text import literal, quote_identifier
-from nightscore.store.views import View
+from nightscore.store.documents.sql_text import literal, quote_identifier
+from nightscore.store.sql.checks import repeatable_select, single_select
+from nightscore.store.sql.engine import Engine, EngineResources
+from nightscore.store.sql.mistakes import SqlMistakes
+from nightscore.store.sql.views import View
 
 ROOT = Path(__file__).parents[2]
 MEMORY = 256_000_000

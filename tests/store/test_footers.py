@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nightscore.store import Engine, EngineResources, View
-from nightscore.store.staging import stage_batches
+from nightscore.store.tables.staging import stage_batches
 from tests.support.footers import COLUMNS, NAN, WRITERS, hunt, seeded
 from tests.support.places import place
 
@@ -59,7 +59,7 @@ def test_the_fuzz_finds_nan_where_footers_are_believed(
 ) -> None:
     """It can fail: as DuckDB is by itself the same questions have wrong answers, of nested floats, too."""
     monkeypatch.setattr(Engine, "_lock_down", MagicMock())
-    monkeypatch.setattr("nightscore.store.engine.seen_as", MagicMock(return_value=""))
+    monkeypatch.setattr("nightscore.store.sql.engine.seen_as", MagicMock(return_value=""))
     floats = [column for column in COLUMNS if column.value in ("f64", "l[1]", "m['k']", "s.y")] * 2
     _, wrong = hunt(seeded(SEED), tmp_path, columns=floats, files=2, writers=WRITERS[:1])
     found = {one.column.name for one in wrong}
@@ -72,7 +72,7 @@ def test_the_fuzz_finds_what_duckdb_has_from_its_own_setting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It can fail: told of NaN, DuckDB 2.0 is wrong about structs and half floats, hence the TRY."""
-    monkeypatch.setattr("nightscore.store.engine.seen_as", MagicMock(return_value=""))
+    monkeypatch.setattr("nightscore.store.sql.engine.seen_as", MagicMock(return_value=""))
     columns = [column for column in COLUMNS if column.value in ("f16", "s.y")] * 2
     _, wrong = hunt(seeded(SEED), tmp_path, columns=columns, files=2)
     assert wrong, "DuckDB is right by itself: let the TRY go"

@@ -14,7 +14,7 @@ from nightscore import load, query, run
 from nightscore.job.loader import Job
 from nightscore.pipeline.publish.hold import read_held_days
 from nightscore.review.explain import explain_row
-from nightscore.store.gc import Removed, collect_garbage
+from nightscore.store.published.gc import Removed, collect_garbage
 from tests.support.workspace import make_workspace
 
 DAY = "2020-01-02"

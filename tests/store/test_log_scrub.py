@@ -6,7 +6,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, write_deltalake
 
-from nightscore.store.log_scrub import scrub_log
+from nightscore.store.tables.log_scrub import scrub_log
 from tests.support.places import place
 
 

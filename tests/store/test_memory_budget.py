@@ -11,7 +11,7 @@ from nightscore.common.units import UNITS, parse_size
 from nightscore.pipeline.executors import run
 from nightscore.scorers import hardware as module
 from nightscore.scorers.hardware import read_hardware
-from nightscore.store.memory_budget import (
+from nightscore.store.sql.memory_budget import (
     LEAST,
     LIBRARIES,
     MemoryBudget,

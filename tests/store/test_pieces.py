@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nightscore.store.pieces import LARGEST_PIECE, PIECES, SMALLEST_PIECE, cut_pieces
-from nightscore.store.plan import InputFile, Piece, Plan, json_digest, plan_from_json
+from nightscore.store.documents.pieces import LARGEST_PIECE, PIECES, SMALLEST_PIECE, cut_pieces
+from nightscore.store.documents.plan import InputFile, Piece, Plan, json_digest, plan_from_json
 
 GROUPS = st.lists(st.integers(0, 200_000) | st.integers(0, 3) | st.just(SMALLEST_PIECE), max_size=12)
 FILES = st.lists(GROUPS, max_size=6)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from nightscore.scorers.variant import Variant
-from nightscore.store.plan import (
+from nightscore.store.documents.plan import (
     Canary,
     Challenger,
     InputFile,
@@ -18,7 +18,7 @@ from nightscore.store.plan import (
     TunedVariant,
     plan_from_json,
 )
-from nightscore.store.receipt import Receipt, VariantResult
+from nightscore.store.documents.receipt import Receipt, VariantResult
 
 INFINITE = float("inf")
 PLAN = Plan(

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from nightscore.common.errors import Broken, NotYet
-from nightscore.store.engine import EngineResources
-from nightscore.store.query import QueryLimits, run_query
-from nightscore.store.views import View
+from nightscore.store.sql.engine import EngineResources
+from nightscore.store.sql.query import QueryLimits, run_query
+from nightscore.store.sql.views import View
 
 MEMORY = 256_000_000
 HEAVY = "SELECT a.range FROM range(1000000000) a, range(1000000000) b WHERE a.range * b.range = -1"

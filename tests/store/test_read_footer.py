@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nightscore.store.footers import TAIL, read_footer
+from nightscore.store.tables.footers import TAIL, read_footer
 from tests.support.places import place
 
 

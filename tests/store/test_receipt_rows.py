@@ -26,9 +26,9 @@ from nightscore.cli.main import call
 from nightscore.common.errors import Broken
 from nightscore.common.workspace import open_workspace
 from nightscore.store import catalog, delta, delta_commit
-from nightscore.store.gc import collect_garbage
-from nightscore.store.receipt_rows import LOGGED
-from nightscore.store.snapshots import KeptSnapshots
+from nightscore.store.published.gc import collect_garbage
+from nightscore.store.published.receipt_rows import LOGGED
+from nightscore.store.tables.snapshots import KeptSnapshots
 from tests.faults.marks import mostly_slow
 from tests.support.places import place
 from tests.support.workspace import JOB, TOP, make_workspace
@@ -65,7 +65,7 @@ def no_file_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a receipt's file was opened")
 
-    monkeypatch.setattr("nightscore.store.receipt_rows.pq.ParquetFile", refuse)
+    monkeypatch.setattr("nightscore.store.published.receipt_rows.pq.ParquetFile", refuse)
 
 
 @pytest.fixture

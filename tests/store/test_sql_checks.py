@@ -11,7 +11,7 @@ import pytest
 
 from nightscore.common import Broken
 from nightscore.store import Engine, EngineResources, View, repeatable_select
-from nightscore.store.sql_checks import single_select
+from nightscore.store.sql.checks import single_select
 
 NO_VIEWS = {
     "settings": "SELECT (SELECT value FROM duckdb_settings() WHERE name = 'temp_directory') AS s FROM rows",

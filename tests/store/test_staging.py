@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nightscore.store.staging import GROUP_BYTES, row_bytes, stage_batches
+from nightscore.store.tables.staging import GROUP_BYTES, row_bytes, stage_batches
 from tests.support.places import place
 
 TEXTS = st.none() | st.text(max_size=20)

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nightscore.store.column_stats import Tally
-from nightscore.store.engine import EngineResources
-from nightscore.store.table_diff import Counts, TableDiff, sum_changes
+from nightscore.store.sql.engine import EngineResources
+from nightscore.store.sql.table_diff import Counts, TableDiff, sum_changes
+from nightscore.store.tables.column_stats import Tally
 
 SCHEMA = pa.schema([
     ("it\"s", pa.int64()), ("b", pa.string()), ("x", pa.float64()), ("d", pa.decimal128(18, 2)),

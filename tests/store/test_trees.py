@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from nightscore.common import Root, open_workspace
-from nightscore.store import trees
+from nightscore.store.lake import trees
+from nightscore.store.lake.trees import BucketTree, DiskTree, Tree, one_look, tree_of
 from nightscore.store.storage.objects import Objects, open_objects
-from nightscore.store.trees import BucketTree, DiskTree, Tree, one_look, tree_of
 from tests.support.s3 import BUCKET, Server, become_client
 
 Shown = dict[str, list[tuple[str, bool, int]]]

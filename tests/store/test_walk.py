@@ -16,7 +16,7 @@ from nightscore.common import as_day
 from nightscore.common.errors import Broken, NotYet
 from nightscore.common.workspace import Workspace
 from nightscore.job.layout import parse_layout
-from nightscore.store.walk import Walk
+from nightscore.store.lake.walk import Walk
 from tests.support.users import another_user
 
 

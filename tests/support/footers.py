@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nightscore.store import Engine, EngineResources, View
-from nightscore.store.staging import stage_batches
+from nightscore.store.tables.staging import stage_batches
 from tests.support.places import place
 
 ROWS = 12

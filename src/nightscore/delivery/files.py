@@ -28,7 +28,7 @@ MANIFEST = ".manifest.json"
 class FilesChannel:
     """A delivery of the kind `files`; see `Channel` for what each method promises.
 
-    The lock of the delivery keeps two runs of a day from writing at once (`store/deliveries.py`).
+    The lock of the delivery keeps two runs of a day from writing at once (`store/records/deliveries.py`).
     """
 
     settings: Files

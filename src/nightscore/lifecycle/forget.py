@@ -1,8 +1,9 @@
 """Somebody erased from a workspace: from every file below data/ but the lake, which is the source.
 
 What is to stand in the place of each file is written first, and proven; one commit records all of it, and
-from then on no reader of ours sees them; then what was recorded is done (`store/erasing.py`), by this process
-or by the next. Nothing is written before everything has been looked for, nothing recorded that is not proven.
+from then on no reader of ours sees them; then what was recorded is done (`store/published/erasing.py`), by
+this process or by the next. Nothing is written before everything has been looked for, nothing recorded that
+is not proven.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
 """A job or a table that a person gives another name: what follows it, and what stands in the way.
 
-The rename is one record (`store/renames.py`), written once nothing is under way: before it nothing has
-changed, after it everything follows. What calls the job or the table by its old name is refused from then on,
-by its line, until it is edited.
+The rename is one record (`store/records/renames.py`), written once nothing is under way: before it nothing
+has changed, after it everything follows. What calls the job or the table by its old name is refused from then
+on, by its line, until it is edited.
 """
 
 import contextlib

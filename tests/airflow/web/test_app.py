@@ -16,7 +16,7 @@ pytest.importorskip("airflow")
 
 from nightscore.airflow.web import HEADERS, process, query, views
 from nightscore.common.errors import Broken, NotYet
-from nightscore.store.query import QueryLimits
+from nightscore.store.sql.query import QueryLimits
 from tests.airflow.test_nights import known
 from tests.support.workspace import DAYS, JOB, make_workspace
 

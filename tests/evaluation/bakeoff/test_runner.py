@@ -25,7 +25,7 @@ from nightscore.job.accuracy_budget import AccuracyBudget
 from nightscore.job.loader import Job, load
 from nightscore.pipeline.executors import run
 from nightscore.pipeline.score.deviation import Deviation
-from nightscore.store.variant_file import VARIANT_FILE, VariantFile, read_variant
+from nightscore.store.documents.variant_file import VARIANT_FILE, VariantFile, read_variant
 from tests.pipeline.score.test_open_model import FORMULA, SUM
 from tests.pipeline.score.test_open_model import workspace as workspace_of
 from tests.support.workspace import JOB, linear_model, make_workspace, rows_of
@@ -98,14 +98,14 @@ def written(job: Job, found: BakeOff, path: str) -> VariantFile:
     from nightscore.common.progress import silent
     from nightscore.evaluation.bakeoff.candidates import reference_candidate
     from nightscore.evaluation.bakeoff.workload import stage_workload
-    from nightscore.store.variant_file import (
+    from nightscore.store.documents.variant_file import (
         BakeoffEvidence,
         ModelOf,
         machine_facts,
         variant_settings,
         write_variant,
     )
-    from nightscore.store.versions import library_versions
+    from nightscore.store.documents.versions import library_versions
 
     with stage_workload(job, DAY, silent) as whole:
         plan = reference_candidate(whole).plan

@@ -22,9 +22,9 @@ from nightscore.pipeline.audits.drift import chance, chi_square, measure_drift, 
 from nightscore.pipeline.audits.question import read_previous_day
 from nightscore.pipeline.steps import check_job
 from nightscore.review.report.html import report
-from nightscore.store.engine import Engine, EngineResources
-from nightscore.store.receipt import AuditResult
-from nightscore.store.views import View
+from nightscore.store.documents.receipt import AuditResult
+from nightscore.store.sql.engine import Engine, EngineResources
+from nightscore.store.sql.views import View
 from tests.behaviour.world import copy, receipts
 from tests.support.workspace import JOB, make_workspace
 

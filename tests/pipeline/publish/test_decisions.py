@@ -16,8 +16,8 @@ from nightscore.pipeline.binding import check_sql
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.executors import run
 from nightscore.pipeline.steps import draft_plan
-from nightscore.store.engine import Engine
-from nightscore.store.views import View
+from nightscore.store.sql.engine import Engine
+from nightscore.store.sql.views import View
 from tests.support.workspace import JOB, linear_model, make_workspace, rows_of, write_day
 
 DAY = "2020-01-02"

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from nightscore.common.errors import Broken
 from nightscore.pipeline.publish import reconcile
 from nightscore.pipeline.publish.reconcile import keys_ascend, refuse_bad_keys
-from nightscore.store.engine import Engine, EngineResources
-from nightscore.store.views import View
+from nightscore.store.sql.engine import Engine, EngineResources
+from nightscore.store.sql.views import View
 
 SCHEMA = pa.schema([("store", pa.string()), ("item", pa.int64())])
 Row = tuple[str | None, int | None]

@@ -467,7 +467,7 @@ def test_a_column_of_days_of_csv_and_one_of_texts(tmp_path: Path) -> None:
 def test_row_groups_of_other_days_are_not_read(tmp_path: Path) -> None:
     """The condition is one on the column itself, so DuckDB asks the statistics of row groups."""
     from nightscore.store import View
-    from nightscore.store.views import Within
+    from nightscore.store.sql.views import Within
 
     n = 400
     days = np.repeat(np.datetime64("2025-01-01") + np.arange(n), 1000)

@@ -15,8 +15,8 @@ from nightscore import Broken
 from nightscore.common import Workspace
 from nightscore.pipeline.read import scan
 from nightscore.store import AS_THEY_ARE
-from nightscore.store.engine import EngineResources
-from nightscore.store.plan import Piece, RowRange
+from nightscore.store.documents.plan import Piece, RowRange
+from nightscore.store.sql.engine import EngineResources
 
 INTEGERS = (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())
 CODECS = ("zstd", "snappy", "gzip", "none")

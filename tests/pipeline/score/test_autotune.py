@@ -20,7 +20,7 @@ from nightscore.scorers.hardware import find_installed_devices, read_hardware
 from nightscore.scorers.onnx import scorer as onnx
 from nightscore.scorers.registry import variants_of_kind
 from nightscore.scorers.variant import PLAIN_ONNX, Variant
-from nightscore.store.receipt import Receipt
+from nightscore.store.documents.receipt import Receipt
 from tests.support.packages import installed
 from tests.support.workspace import JOB, linear_model, make_workspace
 

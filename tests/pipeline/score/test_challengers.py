@@ -19,7 +19,7 @@ from nightscore.pipeline.score.open_model import close_models, open_planned_scor
 from nightscore.pipeline.steps import check_job, plan_day, publish_day, score_piece
 from nightscore.review.explain import explain_row
 from nightscore.store import catalog
-from nightscore.store.receipt import ChallengerResult, Receipt
+from nightscore.store.documents.receipt import ChallengerResult, Receipt
 from tests.support.workspace import DAYS, JOB, linear_model, make_workspace
 
 NEXT = "data/models/next.onnx"
@@ -335,7 +335,7 @@ def test_a_closed_day_names_the_challenger_that_changed_and_a_restatement_counts
         run(root)
     linear_model(root / "data/models/late.onnx", (1.0, 1.0))
     rewrite(root, contest("data/models/late.onnx") + "close: true\n")
-    from nightscore.store.plan import Restate
+    from nightscore.store.documents.plan import Restate
 
     receipt = run(root, restate=Restate("another challenger", "a test"))
     assert receipt.restatement is not None

@@ -14,7 +14,7 @@ from nightscore.pipeline.score.open_model import close_models
 from nightscore.pipeline.score.sample import sampled_files
 from nightscore.pipeline.steps import draft_plan
 from nightscore.scorers.variant import Variant
-from nightscore.store.plan import InputFile
+from nightscore.store.documents.plan import InputFile
 from tests.support.workspace import JOB, linear_model, make_workspace
 
 DAY = "2020-01-02"

@@ -22,8 +22,8 @@ from nightscore import Broken, Receipt, load, query, report, run
 from nightscore.cli.main import call
 from nightscore.review.report.data import gather_facts
 from nightscore.review.report.profile import Breakdown, Count, DayProfiler, bin_edges
-from nightscore.store.engine import EngineResources
-from nightscore.store.gc import collect_garbage
+from nightscore.store.published.gc import collect_garbage
+from nightscore.store.sql.engine import EngineResources
 from tests.support.workspace import JOB, linear_model, make_workspace, rows_of, write_day
 
 FIRST, SECOND, THIRD = "2020-01-01", "2020-01-02", "2020-01-03"

@@ -9,9 +9,9 @@ from deltalake import write_deltalake
 
 from nightscore.common import Broken, NotYet
 from nightscore.store import Place, delta_commit
-from nightscore.store.delta import read_snapshot
 from nightscore.store.storage import requests
 from nightscore.store.storage.objects import Objects, open_objects
+from nightscore.store.tables.delta import read_snapshot
 from tests.support.s3 import BUCKET, KEY, SECRET, client_environment
 from tests.support.s3_proxy import Proxy
 

@@ -19,7 +19,7 @@ from nightscore import Restate, features, load, query, run
 from nightscore.common.errors import Broken
 from nightscore.review.explain import explain_row
 from nightscore.review.verify import verify_days
-from nightscore.store.catalog import read_catalog
+from nightscore.store.published.catalog import read_catalog
 from tests.workspace.finance.recount import Recount, es_975, value_at_risk
 from tests.workspace.finance.world import DAYS, POSITIONS, make_workspace, run_chain
 

@@ -1,5 +1,6 @@
 from . import choices as choices
 from . import model_cache as model_cache
+from . import outcome as outcome
 from . import reports as reports
-from . import tables as tables
+from . import run_folder as run_folder
 from . import trials as trials

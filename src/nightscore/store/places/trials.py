@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import IO
 
 from nightscore.common import replace_bytes
-from nightscore.store.plan import Plan, plan_from_json
-from nightscore.store.run_folder import RunFolder
+from nightscore.store.documents.plan import Plan, plan_from_json
+from nightscore.store.places.run_folder import RunFolder
 
 
 def write_plan(run: RunFolder, plan: Plan) -> Path:

@@ -1,0 +1,12 @@
+from . import chunking as chunking
+from . import file_columns as file_columns
+from . import folder_columns as folder_columns
+from . import formats as formats
+from . import pieces as pieces
+from . import plan as plan
+from . import promotions as promotions
+from . import receipt as receipt
+from . import seals as seals
+from . import sql_text as sql_text
+from . import variant_file as variant_file
+from . import versions as versions

@@ -1,0 +1,9 @@
+from . import bucket_tables as bucket_tables
+from . import delta_input as delta_input
+from . import file_names as file_names
+from . import foreign as foreign
+from . import found as found
+from . import iceberg_input as iceberg_input
+from . import table_snapshot as table_snapshot
+from . import trees as trees
+from . import walk as walk

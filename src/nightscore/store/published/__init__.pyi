@@ -1,0 +1,9 @@
+from . import catalog as catalog
+from . import copying as copying
+from . import delta_erase as delta_erase
+from . import diagnosis as diagnosis
+from . import erasing as erasing
+from . import gc as gc
+from . import heads as heads
+from . import owners as owners
+from . import receipt_rows as receipt_rows

@@ -1,0 +1,15 @@
+from . import checks as checks
+from . import columns as columns
+from . import engine as engine
+from . import functions as functions
+from . import lost as lost
+from . import memory_budget as memory_budget
+from . import mistakes as mistakes
+from . import nodes as nodes
+from . import order as order
+from . import query as query
+from . import table_diff as table_diff
+from . import text_files as text_files
+from . import text_values as text_values
+from . import types as types
+from . import views as views

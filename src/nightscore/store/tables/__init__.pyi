@@ -1,0 +1,12 @@
+from . import column_stats as column_stats
+from . import commits as commits
+from . import data_files as data_files
+from . import delta as delta
+from . import delta_commit as delta_commit
+from . import delta_repair as delta_repair
+from . import footers as footers
+from . import log_files as log_files
+from . import log_scrub as log_scrub
+from . import snapshots as snapshots
+from . import staging as staging
+from . import table_schema as table_schema
