@@ -23,6 +23,7 @@ from nightscore.common.units import as_day
 from nightscore.common.workspace import open_workspace
 from nightscore.job import load_all
 from nightscore.lifecycle import ErasureKeys, apply_retention, forget, rename_job
+from nightscore.lifecycle.erasure_keys import InTexts
 from nightscore.pipeline.publish.hold import Held, discard_day
 from nightscore.pipeline.publish.repair import repair_table
 from nightscore.store import Restate, catalog, collect_garbage, owners, run_query, storage
@@ -496,3 +497,78 @@ def renamed(root: Path, old: str, new: str) -> None:
         lines = file.read_text().splitlines(keepends=True)
         lines[one.line - 1] = lines[one.line - 1].replace(one.old, one.new)
         file.write_text("".join(lines))
+
+
+@pytest.mark.disk_only(reason="a copy of files")
+def test_restatements_tell_no_sums_of_theirs(root: Path) -> None:
+    """By how much sums have moved is their values, where their row alone was changed; counts stay."""
+    sql = "SELECT table_name, changed, moved FROM restatements WHERE changed > 0 ORDER BY table_name"
+    before = query(sql, root).to_pylist()
+    assert before and all("-0.25" in row["moved"] for row in before)
+    assert erase(root) == 0
+    assert query(sql, root).to_pylist() == [row | {"moved": "{}"} for row in before]
+    receipts = query("SELECT receipt FROM receipts", root)["receipt"].to_pylist()
+    notes = [note for text in receipts if (note := json.loads(text).get("restatement"))]
+    files = [json.loads(file.read_text()) for file in (root / f"data/runs/crm/{D1}").glob("*/receipt.json")]
+    notes += [file["restatement"] for file in files if file.get("restatement")]
+    assert len(notes) == 2
+    assert not any(note["tables"][row["table_name"]]["moved"] for note in notes for row in before)
+    assert call(["verify", "--workspace", str(root)]) == 0
+
+
+@pytest.mark.disk_only(reason="data/ is not looked at")
+def test_a_decimal_is_found_however_it_is_typed(tmp_path: Path) -> None:
+    """As DuckDB writes it in `restated_rows`, and hashed as a night hashes it."""
+    root = make_workspace(tmp_path / "w", 20, days=(DAY,))
+    sql = "SELECT (id + 0.5)::DECIMAL(9, 2) AS id, a, b FROM rows"
+    (root / "jobs/mini/features.sql").write_text(sql)
+    (root / "jobs/mini/job.yaml").write_text(JOB.replace("features: rows", "features: features.sql"))
+    run(load("mini", root), DAY)
+    linear_model(root / "data/models/linear.onnx", (1.0, 4.0))
+    run(load("mini", root), DAY, restate=Restate("a model", "Ada"))
+    assert erase(root, key="id=7.5") == 0
+    restated = query("SELECT * FROM restated_rows", root).to_pylist()
+    assert len(restated) > 9 and '"7.50"' not in str(restated)
+    assert run(load("mini", root), DAY, force=True, restate=Restate("again", "Ada")).came_back
+
+
+@pytest.mark.disk_only(reason="no data/")
+def test_a_key_is_found_as_sql_quotes_it() -> None:
+    """As the condition of another engine's DELETE has it in the log."""
+    texts = InTexts([("O'Hara é\"x",)])
+    for said in ("who = 'O''Hara é\"x'", "who = 'O\\'Hara é\"x'"):
+        assert all(map(texts.are_in, [said, json.dumps(said), json.dumps(said, ensure_ascii=False)])), said
+    assert not texts.are_in("who = 'O''Hara'")
+
+
+@pytest.mark.disk_only(reason="files of another engine")
+def test_what_another_engine_recorded_of_changes_goes_too(published: Path) -> None:
+    """Delta's change data: `_change_data` has whole rows, of others as well; those stay."""
+    folder = published / "data/tables/mini_scores"
+    DeltaTable(str(folder)).alter.set_table_properties({"delta.enableChangeDataFeed": "true"})
+    DeltaTable(str(folder)).update(predicate="id IN (7, 8)", updates={"score": "0.0"})
+    repair_table(open_workspace(published), "mini_scores", **WHO)
+    changes = list((folder / "_change_data").rglob("*.parquet"))
+    assert {7, 8} <= {i for file in changes for i in pq.read_table(file, partitioning=None)["id"].to_pylist()}
+    assert erase(published, key="id=7") == 0
+    left = [file for file in folder.rglob("*.parquet") if "id" in pq.read_schema(file).names]
+    assert left and not any(7 in pq.read_table(file, partitioning=None)["id"].to_pylist() for file in left)
+    assert call(["verify", "--workspace", str(published)]) == 0
+
+
+@pytest.mark.disk_only(reason="data/ is not looked at")
+def test_a_table_that_has_the_key_in_another_type_hinders_nobody(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whole numbers of DOUBLE go as those of BIGINT; a list is left, and said."""
+    job = JOB.replace("  mini_top: top.sql", "  mini_top: top.sql\n  mini_lists: lists.sql")
+    root = make_workspace(tmp_path / "w", 20, job, days=(DAY,))
+    top = "SELECT id::DOUBLE AS id, score FROM scores QUALIFY row_number() OVER (ORDER BY score) <= 10"
+    (root / "jobs/mini/top.sql").write_text(top)
+    (root / "jobs/mini/lists.sql").write_text("SELECT list(id ORDER BY id) AS id, count(*) AS n FROM scores")
+    run(load("mini", root), DAY)
+    theirs = int(ids(root, "mini_top")[0])
+    assert erase(root, key=f"id={theirs}") == 0
+    assert "mini_lists: untouched: column 'id' of table mini_lists is" in capsys.readouterr().out
+    assert theirs not in ids(root) + ids(root, "mini_top") and len(ids(root, "mini_top")) == 9
+    assert call(["verify", "--workspace", str(root)]) == 0

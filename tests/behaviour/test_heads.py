@@ -164,6 +164,22 @@ def test_rows_in_other_files_are_harmless(fresh: Build) -> None:
     assert head_ids(root) == list(range(99_000)) and [one.notes for one in found(root)] == [[]]
 
 
+@pytest.mark.parametrize("operation", ["WRITE", "OPTIMIZE"])
+def test_scores_that_are_swapped_differ(fresh: Build, operation: str) -> None:
+    """The sums of all columns are what they were, and a commit may call itself what it likes."""
+    root = fresh(rows=100, days=(DAY,))
+    run(load("mini", root), DAY)
+    table = opened(root)
+    rows = table.to_pandas()
+    rows.loc[rows["id"].isin([3, 4]), "score"] = rows.loc[rows["id"].isin([3, 4]), "score"].to_numpy()[::-1]
+    write_deltalake(table, pa.Table.from_pandas(rows, preserve_index=False), mode="overwrite")
+    log = root / f"data/tables/mini_scores/_delta_log/{opened(root).version():020}.json"
+    if operation == "OPTIMIZE":
+        log.write_text(log.read_text().replace('"WRITE"', '"OPTIMIZE"').replace("true", "false"))
+    [one] = found(root)
+    assert one.notes == [] and "mini_scores" in one.differences[0] and operation in one.differences[0]
+
+
 def test_what_is_accepted_counts_for_every_reader_of_ours(published: Path) -> None:
     """query, verify, a second run and the head agree; what was first reported stays."""
     delete(published)

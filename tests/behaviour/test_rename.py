@@ -203,9 +203,13 @@ TAKEN = [
     (rename_job, "mini", "mini", "is no other name for a job"),
     (rename_table, "mini_scores", "best", "named after its job mini"),
     (rename_table, "mini_tops", "best", "is published by no job; there are: chain_scores, mini_scores"),
-    (rename_table, "mini_top", "chain_scores", "table chain_scores was published by job chain"),
+    (rename_table, "mini_top", "chain_scores", "table chain_scores is named after job chain"),
     (rename_table, "mini_top", "draft_top", r"jobs/draft/job.yaml:13: decide.draft_top: names table"),
     (rename_table, "mini_top", "receipts", "is no other name for a table"),
+    (rename_table, "mini_top", "erasures", "is no other name for a table.*none of erasures, params"),
+    (rename_table, "mini_top", "Mini_Top", "allowed: a small letter"),
+    (rename_table, "mini_top", "mini_rejects", "table mini_rejects is named after job mini"),
+    (rename_table, "mini_top", "draft_bad_lines", "table draft_bad_lines is named after job draft"),
 ]
 
 

@@ -279,6 +279,7 @@ MISTAKES = {
     "decision called scores": (changed("full_top:", "scores:"), 35, "decide.scores", "'scores' is a name of the framework's own; rename it"),
     "decision called like the scores table": (changed("full_top:", "full_scores:"), 35, "decide.full_scores", "'full_scores' is a name of the framework's own"),
     "decision called receipts": (changed("full_top:", "receipts:"), 35, "decide.receipts", "'receipts' is a name of the framework's own"),
+    "decision called erasures": (changed("full_top:", "erasures:"), 35, "decide.erasures", "'erasures' is a name of the framework's own"),
     "parameter called day": (changed("  n:", "  day:"), 37, "params.day", "getvariable('day') is the scored day; choose another name"),
     "parameter in capitals": (changed("  n:", "  N:"), 37, "params.N", f"'N' is not allowed: string {NAME}"),
     "parameter of no type": (changed("type: integer", "type: int"), 38, "params.n.type", "'int' is not allowed: input should be 'integer', 'number', 'string', 'boolean' or 'date'"),

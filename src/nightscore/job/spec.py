@@ -22,7 +22,7 @@ from nightscore.job.schedule import BY_HAND, Schedule
 
 Place = tuple[str | int, ...]
 
-RESERVED_VIEWS = {"scores", "params", "receipts", "restatements", "restated_rows", "removals"}
+RESERVED_VIEWS = {"scores", "params", "receipts", "restatements", "restated_rows", "removals", "erasures"}
 RUN_OPTIONS = (  # what every run can be asked for
     "day", "force", "limit", "device", "model", "known_at", "restate", "because", "by",
 )  # fmt: skip

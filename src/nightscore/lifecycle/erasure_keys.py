@@ -20,6 +20,7 @@ from nightscore.common import Broken, first_line
 Texts = tuple[str, ...]  # the values of one key, in the order of its columns
 Mask = Callable[[pa.RecordBatch], pa.Array]  # rows -> which of them are to go [rows], bool
 ALLOWED = "a key has whole numbers, DECIMAL, DATE, text or bool"
+EXACT = {pa.float32(): 1 << 24, pa.float64(): 1 << 53}  # the whole numbers that each holds, up to that
 SHOWN = {
     pa.int8(): "TINYINT", pa.int16(): "SMALLINT", pa.int32(): "INTEGER", pa.int64(): "BIGINT",
     pa.string(): "VARCHAR", pa.bool_(): "BOOLEAN", pa.date32(): "DATE", pa.float64(): "DOUBLE",
@@ -29,7 +30,7 @@ WORD = re.compile(r"\w+")
 
 
 class NotOfType(Broken):
-    """What was typed is no value of a column's type."""
+    """What was typed is no value of a column's type, or no key has that type."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,7 @@ class ErasureKeys:
         """What finds the keys in rows of a table.
 
         Raises:
-            NotOfType: (Broken) a value is none of its column's type.
-            Broken: a column is of a type of which no key is.
+            NotOfType: (Broken) a value is none of its column's type, or no key is of that type.
         """
         names = self.names_in(table)
         types = [plain_type(schema.field(name).type) for name in names]
@@ -60,7 +60,8 @@ class ErasureKeys:
         for at, (column, name, kind) in enumerate(zip(self.columns, names, types, strict=True)):
             values.append([_value(table, column, name, texts[at], kind) for texts in self.typed])
         arrays = tuple(pa.array(v, kind) for v, kind in zip(values, types, strict=True))
-        return Matcher(names, arrays, [tuple(map(_text, key)) for key in zip(*values, strict=True)])
+        stored = zip(*(array.to_pylist() for array in arrays), strict=True)  # 1.5 is 1.50 in DECIMAL(9, 2)
+        return Matcher(names, arrays, [tuple(map(_text, key)) for key in stored])
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def _value(table: str, column: str, name: str, text: str, kind: pa.DataType) -> 
         value = _parsed(text.strip() if not pa.types.is_string(kind) else text, kind)
         pa.array([value], kind)
     except NotImplementedError:
-        raise Broken(f"column {name!r} of table {table} is {_shown(kind)}; {ALLOWED}") from None
+        raise NotOfType(f"column {name!r} of table {table} is {_shown(kind)}; {ALLOWED}") from None
     except (ValueError, InvalidOperation, OverflowError, pa.ArrowException):
         raise NotOfType(
             f"{column}={text!r} is no {_shown(kind)}, which {name!r} of table {table} is"
@@ -181,6 +182,8 @@ def _parsed(text: str, kind: pa.DataType) -> Any:
         return text
     if pa.types.is_integer(kind):
         return int(_whole(text))
+    if kind in EXACT and INTEGER.fullmatch(text) and abs(int(text)) <= EXACT[kind]:
+        return float(text)  # of numbers some of which are missing, as pandas has them
     if pa.types.is_decimal(kind):
         return Decimal(text)
     if pa.types.is_date32(kind):
@@ -216,8 +219,12 @@ def _shown(kind: pa.DataType) -> str:
 
 
 def _written(value: str) -> tuple[str, ...]:
-    """A value as texts, JSON and pages write it."""
-    return tuple(dict.fromkeys([value, json.dumps(value)[1:-1], html.escape(value)]))
+    """A value as texts, SQL, JSON and pages write it."""
+    texts = [value, value.replace("'", "''"), value.replace("'", r"\'")]
+    as_json = [
+        json.dumps(text, ensure_ascii=ascii_only)[1:-1] for text in texts for ascii_only in (True, False)
+    ]
+    return tuple(dict.fromkeys([*texts, *as_json, html.escape(value)]))
 
 
 def _is_in(forms: Sequence[str], text: str, words: Collection[str]) -> bool:

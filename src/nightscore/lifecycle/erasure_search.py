@@ -132,7 +132,8 @@ class Search:
             return
         runs = {e.run_id for e in self.state.history if table in e.versions or table == RESTATED_ROWS}
         named = committed_files(root) | self.state.erased.files_in(root)
-        for place in root.glob("day=*", "*", hidden=True):
+        changes = root.glob("_change_data", "day=*", "*", hidden=True)  # of another engine: rows, too
+        for place in (*root.glob("day=*", "*", hidden=True), *changes):
             run_id, hidden = delta.file_run_id(place.name), place.name.startswith((".", "_"))
             left = is_replacement(place.name) and place not in named  # by one that was stopped
             stays = not hidden and not left and (run_id in runs or place in named)

@@ -1,7 +1,7 @@
 """Files written again without somebody's rows, and receipts that say so: proven, and seen by nobody yet."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,6 @@ from nightscore.common import Broken, file_sha256
 from nightscore.lifecycle.erasure_keys import Mask, plain_type
 from nightscore.pipeline import combine_key_hashes, key_hash_select, key_hash_text
 from nightscore.store import (
-    RECEIPTS,
     CatalogEntry,
     Engine,
     ErasedRows,
@@ -26,7 +25,6 @@ from nightscore.store import (
     open_staged,
     query_resources,
     quote_identifier,
-    storage,
     tally_differences,
     tally_file,
     tally_rows,
@@ -113,6 +111,7 @@ class ReceiptChange:
     tables: Mapping[str, Sequence[Written]]
     key_columns: Mapping[str, Sequence[str]]  # table -> the columns of the key that was erased
     note: Mapping[str, Any] = field(default_factory=dict)  # action, by, because, at
+    moved: Collection[str] = ()  # the tables of which its restatement is not to tell sums
 
     def document(self, text: str) -> str:
         """The receipt as JSON text, with the numbers of what is left, from the files read back.
@@ -131,6 +130,10 @@ class ReceiptChange:
                 told["columns"][column] |= BOUNDS
         for table, written in self.tables.items():
             self._count(document, document["tables"][written_as[table]], receipt, table, written)
+        restated = (document.get("restatement") or {}).get("tables", {})
+        for name, change in restated.items():
+            if self.state.names.tables.current(name) in self.moved:
+                change["moved"] = {}
         erased = [
             ErasedRows(table=written_as[table], rows=sum(one.rows for one in written), **self.note)
             for table, written in self.tables.items()
@@ -246,14 +249,14 @@ def write_receipts(old: Place, new: Place, changes: Mapping[str, ReceiptChange])
         if change := changes.get(row["run_id"]):
             row["receipt"] = change.document(row["receipt"])
             row["key_hash"] = json.loads(row["receipt"])["key_hash"]["out"]
-    write_rows(new, pa.Table.from_pylist(rows, table.schema))
+    return written_rows(old, new, rows, table.schema)
+
+
+def written_rows(old: Place, new: Place, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> Written:
+    """Rows of a table of ours written as the file that stands in the place of another: as many as before."""
+    write_rows(new, pa.Table.from_pylist([*rows], schema))
     seen = new.look()
     if seen is None:
-        raise Broken(f"table {RECEIPTS}: {new.name} was written, and is not there; nothing is erased")
+        raise Broken(f"{new}: was written, and is not there; nothing is erased")
     modified = int(seen.modified * 1000)
     return Written(old, new, 0, len(rows), seen.bytes, modified, file_sha256(new.local(seen)))
-
-
-def receipts_root(state: Pinned) -> Place:
-    """The folder of the table `receipts`."""
-    return storage.tables(state.workspace) / RECEIPTS

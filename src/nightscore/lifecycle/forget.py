@@ -16,6 +16,7 @@ from typing import Any
 from nightscore.common import Broken, Workspace
 from nightscore.lifecycle.erasure_beside import AGAIN, at_work, find_beside, list_runs
 from nightscore.lifecycle.erasure_keys import ErasureKeys, InTexts
+from nightscore.lifecycle.erasure_restated import telling_tables, write_restatements
 from nightscore.lifecycle.erasure_search import Search, TableFile
 from nightscore.lifecycle.erasure_write import (
     ReceiptChange,
@@ -29,6 +30,7 @@ from nightscore.store import (
     FEATURE_GROUP_ROWS,
     GROUP_ROWS,
     RECEIPTS,
+    RESTATEMENTS,
     CatalogEntry,
     ErasureRow,
     Place,
@@ -146,7 +148,7 @@ class _Work:
     def planned(self) -> Erasure:
         """What would be done; nothing is written."""
         files = self.search.files()
-        rows = [self.row(erasures.FILE, **_of(file)) for file in files]
+        rows = [self._of_file(file) for file in files]
         rows += [*self.beside(files), *self.deliveries(files)]
         return Erasure("", tuple(rows), tuple(self.search.untouched()), tuple(self.notes()))
 
@@ -157,10 +159,7 @@ class _Work:
         rows = [*self.searched(), *self.beside(files), *self.deliveries(files)]
         written = {(file.table, file.path): self._again(file) for file in files if file.stays}
         rows = [self._put_again(row) if row.replaced_by else row for row in rows]
-        rows += [
-            self.row(erasures.FILE, **_of(file), **_as(written.get((file.table, file.path))))
-            for file in files
-        ]
+        rows += [self._of_file(file, **_as(written.get((file.table, file.path)))) for file in files]
         rows += self._receipts(files, written)
         return rows
 
@@ -169,6 +168,12 @@ class _Work:
         return ErasureRow(
             self.action, kind, self.at, erased_by=self.note["by"], because=self.note["because"], **said
         )
+
+    def _of_file(self, file: TableFile, **said: Any) -> ErasureRow:
+        return self.row(
+            erasures.FILE, table_name=self.search.state.home(file.table).name, erased_day=file.day,
+            run_id=file.run_id, rows=file.rows, file=file.path, **said,
+        )  # fmt: skip
 
     def searched(self) -> Iterator[ErasureRow]:
         """The keys, as hashes, and the tables that they were looked for in."""
@@ -221,31 +226,34 @@ class _Work:
     ) -> list[ErasureRow]:
         """The receipts of runs that lose a row, or have a key as a bound, written again."""
         state, names = self.search.state, self.search.searched
+        lost, rows = {(file.table, file.day) for file in files}, []
         by_file: dict[Place, dict[str, ReceiptChange]] = {}
         for entry in state.history:
             own = {
                 table: found for table in entry.versions
                 if (found := [written[table, file.path] for file in self._its(entry, table, files)])
             }  # fmt: skip
-            if own or has_bounds(entry.read_receipt_or_reason(), self._values()):
+            if telling := telling_tables(entry, lost):
+                rows += [
+                    self._of_run(entry, RESTATEMENTS, *one)
+                    for one in write_restatements(state, entry, telling)
+                ]
+            if own or telling or has_bounds(entry.read_receipt_or_reason(), self._values()):
                 note = {"action": self.action, "at": self.at, **self.note}
-                change = ReceiptChange(state, entry, own, names, note)
+                change = ReceiptChange(state, entry, own, names, note, telling)
                 by_file.setdefault(entry.file, {})[entry.run_id] = change
-        rows = []
         for old, changes in by_file.items():
             root = storage.tables(self.workspace) / RECEIPTS
             path = old.relative_to(root)
             again = write_receipts(old, root / erasures.new_name(path, of_receipts=True), changes)
-            for change in changes.values():
-                entry = change.entry
-                of = {
-                    "job": entry.job,
-                    "table_name": RECEIPTS,
-                    "erased_day": entry.day,
-                    "run_id": entry.run_id,
-                }
-                rows.append(self.row(erasures.FILE, **of, file=path, **_as(again, root)))
+            rows += [self._of_run(one.entry, RECEIPTS, path, again) for one in changes.values()]
         return rows
+
+    def _of_run(self, entry: CatalogEntry, table: str, path: str, again: Written) -> ErasureRow:
+        """That a file of a table of ours says something else of a run."""
+        said = _as(again, storage.tables(self.workspace) / table)
+        of = {"job": entry.job, "erased_day": entry.day, "run_id": entry.run_id}
+        return self.row(erasures.FILE, **of, table_name=table, file=path, **said)
 
     def _its(self, entry: CatalogEntry, table: str, files: Sequence[TableFile]) -> list[TableFile]:
         """Those of some files that are a run's of a table; none where its own are lost."""
@@ -286,13 +294,6 @@ class _Work:
                 f"the secret is another than that of an erasure before (id {', '.join(sorted(others))}): "
                 "with one of them a run can't tell whether keys of the other have come back"
             )
-
-
-def _of(file: TableFile) -> dict[str, Any]:
-    return {
-        "table_name": file.place.parent.parent.name, "erased_day": file.day, "run_id": file.run_id,
-        "rows": file.rows, "file": file.path,
-    }  # fmt: skip
 
 
 def _as(written: Written | None, root: Place | None = None) -> dict[str, Any]:

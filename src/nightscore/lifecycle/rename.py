@@ -118,12 +118,17 @@ def _checked(asked: _Asked) -> Rename:
     state, kind, old, new = catalog.read_catalog(asked.workspace), asked.kind, asked.old, asked.new
     _refuse_not_so_called(state.names, kind, old)
     if new == old or not re.fullmatch(NAME, new) or new in RESERVED_VIEWS:
-        raise Broken(f"{new!r} is no other name for a {kind}; allowed: a letter, then letters, digits and _")
+        raise Broken(
+            f"{new!r} is no other name for a {kind}; allowed: a small letter, then small letters, digits and "
+            f"_, 63 at most, and none of {', '.join(sorted(RESERVED_VIEWS))}"
+        )
     job = _job_of(asked, state)
     refuse_at_work(asked.workspace, job)
     tables = {old: new} if kind == "table" else _named_after(state, old, new)
     if kind == "job":
         _refuse_taken_job(state, old, new)
+    else:
+        _refuse_name_after_job(state, new)
     for table, called in tables.items():
         _refuse_taken_table(state, job, table, called)
     return Rename(
@@ -188,11 +193,18 @@ def _refuse_taken_job(state: Pinned, old: str, new: str) -> None:
         raise Broken(f"{shown}: {new} is the name of another job of the workspace; choose another name")
 
 
+def _refuse_name_after_job(state: Pinned, new: str) -> None:
+    """Of a table that a job has under its own name, as it publishes rejects, nobody publishes another."""
+    jobs = {entry.job for entry in state.history} | {job.name for job in load_all(state.workspace)[0]}
+    if taken := sorted(job for job in jobs if new in {f"{job}{end}" for end in AFTER_JOB}):
+        raise Broken(f"table {new} is named after job {taken[0]}, and its own; choose another name")
+
+
 def _refuse_taken_table(state: Pinned, job: str, old: str, new: str) -> None:
     names, workspace = state.names.tables, state.workspace
     if names.origin(new) == names.origin(old):
         return
-    if new in names.first:
+    if new in names.first and names.current(new) != new:
         raise Broken(f"{new} was the name of table {names.current(new)}, and receipts name it so")
     owner = owners.read_owner(workspace, new, state)
     if owner or _ever_named(state, [new]):

@@ -4,6 +4,7 @@ Verified are the days in force, and of those that were published again what a jo
 """
 
 import contextlib
+import dataclasses
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -83,28 +84,43 @@ def verify_days(workspace: Workspace, job: str | None = None, day: str | None = 
 def _with_heads(
     state: Pinned, entry: CatalogEntry, verified: Verified, heads: Sequence[HeadDifference]
 ) -> Verified:
-    """What was verified of a day, and how the heads of its tables differ from it."""
+    """What was verified of a day, and how the heads of its tables differ from it.
+
+    Where the day's own files hold, the head's rows are read: that a commit only moved rows is its own word.
+    """
     differences, notes = list(verified.differences), []
     for one in heads:
-        same = one.harmless or (not verified.differences and _same_rows(state, entry, one.table))
-        if same:
-            notes.append(f"{one}" if one.harmless else f"{one.table}: {one.text}; the rows are the same")
+        if verified.differences and one.harmless:
+            notes.append(str(one))
+        elif not verified.differences and _same_rows(state, entry, one):
+            notes.append(str(one) if one.harmless else f"{one.table}: {one.text}; the rows are the same")
         else:
-            differences.append(str(one))
+            differences.append(str(dataclasses.replace(one, harmless=False)))
     return verified.model_copy(update={"differences": differences, "notes": notes})
 
 
-def _same_rows(state: Pinned, entry: CatalogEntry, table: str) -> bool:
-    """Whether the head's files of a day have the rows that the receipt proves: they are only other files."""
-    recorded = entry.read_receipt().tables[table]
-    live = state.snapshot(state.home(table)).of_day(entry.day)
+def _same_rows(state: Pinned, entry: CatalogEntry, one: HeadDifference) -> bool:
+    """Whether the head's files of a day have the rows that the receipt proves: they are only other files.
+
+    Whole rows are held to each other: what was swapped between two of them leaves the sum of each column.
+    """
+    recorded = entry.read_receipt().tables[one.table]
+    live = state.snapshot(state.home(one.table)).of_day(entry.day)
     if sum(file.rows for file in live) != recorded.rows or not recorded.columns:
         return False
+    theirs = [(file.path.local(), file.path.name) for file in live]
     try:
-        proof = compute_table_proof([(file.path.local(), file.path.name) for file in live], None)
+        proof = compute_table_proof(theirs, None)
+        if not one.harmless and proof_differences(recorded.columns, proof.columns):
+            return False  # an OPTIMIZE writes the columns, too, that the day has not
+        ours = [file.path.local() for file in state.files_of(entry, one.table)]
+        files = {"ours": ours, "theirs": [path for path, _ in theirs]}
+        views = [View(name, tuple(paths), by_name=True) for name, paths in files.items() if paths]
+        with Engine(views, query_resources(state.workspace)) as engine, SqlMistakes(one.table):
+            found = [engine.rows(key_hash_select(view.name, list(recorded.columns))) for view in views]
     except (Broken, OSError, MemoryError):
         return False
-    return proof.rows == recorded.rows and not proof_differences(recorded.columns, proof.columns)
+    return proof.rows == recorded.rows and found[1:] == found[:-1]
 
 
 def _without_receipt(state: Pinned, job: str | None, heads: Sequence[HeadDifference]) -> Iterator[Verified]:
