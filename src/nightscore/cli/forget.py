@@ -70,7 +70,7 @@ def forget(
 
 
 def _one_key(texts: list[str]) -> dict[str, str]:
-    """The columns of one key. Misuse where a column comes twice: the first of two people would be forgotten."""
+    """The columns of one key. Misuse where one comes twice: only the last of two people would be erased."""
     try:
         return pairs(texts, "--key")
     except Misuse as error:
