@@ -271,11 +271,15 @@ def _parcel(one: _Round, entry: CatalogEntry) -> Parcel:
     )  # fmt: skip
 
 
+def _tables(job: Job) -> set[str]:
+    return {job.spec.delivered_table(delivery) for delivery in job.spec.deliver}
+
+
 def _told(state: Pinned, job: Job, day: dt.date, failed: Sequence[NightscoreError]) -> NightscoreError:
     kind = Undeliverable if any(isinstance(error, Broken) for error in failed) else Undelivered
     texts = "\n".join(f"  {error}" for error in failed)
-    if (job.name, day.isoformat()) not in state.in_force:
-        return kind(f"{job.name} {day} is not published, so that nothing can be delivered:\n{texts}")
+    if not any(day.isoformat() in state.published.get(table, {}) for table in _tables(job)):
+        return kind(f"{job.name} {day} is not there to be delivered:\n{texts}")
     return kind(
         f"{job.name} {day} is published, and not delivered everywhere:\n{texts}\nThe next run of the day "
         f"delivers it, and so does `nightscore redeliver {job.name} --day {day}`"
