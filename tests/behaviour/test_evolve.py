@@ -88,6 +88,36 @@ def test_a_column_that_goes_is_null_from_then_on_and_may_come_back(fresh: Build)
     assert holds(root)
 
 
+def test_a_column_that_came_later_does_not_go_without_a_word(fresh: Build) -> None:
+    """Nor is it renamed so; one that has gone by a person's word is not missed again."""
+    root = fresh(rows=ROWS)
+    run(load("mini", root), LAST)
+    write(root, kept("a, b", JOB))
+    at = ["--workspace", str(root), "evolve", "mini", "--by", "Ada", "--because", "the CRM"]
+    assert call(at) == 0
+    assert run(load("mini", root), DAY).status == "published"
+    write(root, JOB)
+    with pytest.raises(Broken, match=r"column 'b' is float in the published table and would be absent"):
+        run(load("mini", root), NEXT)
+    write(root, JOB)
+    assert call(at) == 0
+    assert run(load("mini", root), NEXT).status == "published"
+    assert head(root, NEXT)["b"].isna().all() and head(root, DAY)["b"].notna().all()
+    write(root, kept("a, b", JOB))
+    run(load("mini", root), NEXT)
+    assert head(root, NEXT)["b"].notna().all(), "back"
+    write(root, JOB)
+    with pytest.raises(Broken, match="would be absent"):
+        run(load("mini", root), NEXT)
+    top = (root / "jobs/mini/top.sql").read_text()
+    write(root, kept("a, b"), top.replace("AS rank", "AS rank, 'gold' AS label"))
+    run(load("mini", root), NEXT)
+    write(root, kept("a, b"), top.replace("AS rank", "AS rank, 'gold' AS tag"))
+    with pytest.raises(Broken, match=r"'label' is string .* absent; column 'tag' .*renamed"):
+        run(load("mini", root), NEXT)
+    assert holds(root)
+
+
 def test_decisions_rejects_and_outputs_evolve_too(fresh: Build) -> None:
     """A decision table with one column more; a narrower type is stored as the table's."""
     root = fresh(rows=ROWS, job=EVOLVE)

@@ -166,6 +166,35 @@ PLACES = (
 )  # fmt: skip
 
 
+@pytest.mark.disk_only(reason="a target is looked at")
+def test_a_target_that_failed_is_owed_and_one_that_is_left_is_named(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The next run of the day sends it without them; where the job delivers no more, a person has to."""
+    at, sent = ["--workspace", str(root)], root / f"crm/out/{D1}.csv"
+    settings = (root / "workspace.yaml").read_text()
+    (root / "workspace.yaml").write_text("roots: {}\n")
+    assert erase(root) == 1
+    assert KEY in sent.read_text()
+    capsys.readouterr()
+    assert call(["deliveries", "crm", "--day", D1, *at]) == 0
+    assert "mail: not delivered" in (out := capsys.readouterr().out)
+    assert ", with rows that were erased on " in out
+    (root / "workspace.yaml").write_text(settings)
+    assert call(["run", "crm", "--day", D1, *at]) == 0
+    assert KEY not in sent.read_text()
+    rest = list(pd.read_csv(sent)["customer"])
+    job = root / "jobs/crm/job.yaml"
+    job.write_text(job.read_text().replace("out/{day}.csv", "new/{day}.csv"))
+    assert call(["run", "crm", "--day", D1, *at]) == 0
+    capsys.readouterr()
+    assert erase(root, key=f"customer={rest[0]}") == 0
+    assert "crm:out/{day}.csv has them still, and the job delivers there no more" in capsys.readouterr().out
+    assert list(pd.read_csv(root / f"crm/new/{D1}.csv")["customer"]) == rest[1:]
+    assert erase(root, key="customer=nobody") == 0
+    assert "has them still" not in capsys.readouterr().out, "once"
+
+
 @pytest.mark.disk_only(reason="files are walked")
 def test_nothing_below_data_but_the_input_has_them(root: Path) -> None:
     """Tables at every version, logs and checkpoints, features, rejects, bad lines, pages, what is held."""
@@ -346,6 +375,9 @@ def test_what_the_source_has_comes_back_and_is_said(
     )
     monkeypatch.setenv("NIGHTSCORE_ERASURE_SECRET", SECRET)
     assert erase(published, key="id=7") == 0
+    capsys.readouterr()
+    assert erase(published, key="id=7") == 0
+    assert "nobody is found by it" in capsys.readouterr().out
     assert 7 not in ids(published) + ids(published, day=DAYS[0])
 
 
@@ -361,6 +393,11 @@ def test_what_the_source_has_comes_back_and_is_said(
         ([], "give one key"),
         (["--key", "id=1", "--column", "mini_top.user=id"], "table mini_top has no column 'user'"),
         (["--key", "id=1", "--column", "mini_top=id"], "is not of the form TABLE.COLUMN=KEYCOLUMN"),
+        (["--keys", "no.csv"], "--keys no.csv: there is no such file"),
+        (
+            ["--key", "id=1", "--key", "id=2"],
+            "gives 'id' twice; a name has one value; --key is one key, --keys",
+        ),
     ],
 )
 def test_what_can_not_be_meant_is_refused(
@@ -368,7 +405,7 @@ def test_what_can_not_be_meant_is_refused(
 ) -> None:
     """With the value, and what is allowed; nothing is written."""
     names = ["--because", "request", "--by", "Ada", "--workspace", str(published)]
-    assert call(["forget", *more, *names]) == 1
+    assert call(["forget", *more, *names]) == (2 if "twice" in says else 1)
     assert says in capsys.readouterr().err
     assert not (published / "data/tables/erasures/_delta_log").exists()
 
@@ -385,7 +422,8 @@ def test_keys_of_several_columns_and_files_of_keys(
     file.write_text(f"rank,id\n3,{rank['id']}\n4,{rank['id']}\n")
     options = ["--because", "request x", "--by", "Ada", "--workspace", str(root)]
     assert call(["forget", "--keys", str(file), *options]) == 0
-    assert "mini_scores: untouched: it has no column rank" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "mini_scores: untouched: it has no column rank; if it calls that otherwise: --column mini" in out
     assert 3 not in query("SELECT rank FROM mini_top", root)["rank"].to_pylist()
     assert rank["id"] in ids(root)
     file.write_text("id\n" + "\n".join(map(str, range(0, 100, 2))))

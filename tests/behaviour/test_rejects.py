@@ -273,6 +273,22 @@ def test_a_replay_publishes_the_day_merged(root: Path, how: str) -> None:
 
 
 @pytest.mark.slow
+def test_a_replay_keeps_a_column_that_came_by_evolve(root: Path) -> None:
+    """Of the rows that it carries, too."""
+    run(load("mini", root), DAY)
+    evolving = REJECTING.replace("keep: [a]", "keep: [a, b]") + "on_schema_change: evolve\n"
+    (root / "jobs/mini/job.yaml").write_text(evolving)
+    run(load("mini", root), DAY)
+    old = query("SELECT id, b FROM mini_scores ORDER BY id", root)
+    table = features()
+    fixed = pa.array(np.nan_to_num(table["a"].to_numpy(), nan=0.25))
+    write(root, table.set_column(table.schema.get_field_index("a"), "a", fixed))
+    replay_rejects(load("mini", root), DAY)
+    new = query("SELECT id, b FROM mini_scores ORDER BY id", root)
+    carried = new.filter(pa.compute.is_in(new["id"], value_set=old["id"].combine_chunks()))
+    assert new.num_rows > old.num_rows and carried.equals(old) and old["b"].null_count == 0
+
+
 def test_a_replay_that_changes_nothing_is_as_the_run_before(root: Path) -> None:
     """The same rows stay rejected, for the same reasons; the next plain run is unchanged."""
     run(load("mini", root), DAY)

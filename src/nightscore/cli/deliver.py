@@ -107,7 +107,7 @@ def redeliver(job: JobName, /, *, day: PublishedDay, to: To = None, json: AsJson
         return 0
     print_records(records)
     if not records:
-        say(f"{job} {day}: nothing of it is published, or the job has no deliver")
+        say(f"{job} {day}: nothing is sent, for the job has no deliver")
     return 0
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from nightscore.cli.options import AsJson, open_chosen_workspace, pairs
+from nightscore.cli.options import AsJson, Misuse, open_chosen_workspace, pairs
 from nightscore.cli.output import print_json, say
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def forget(
     from nightscore.lifecycle import read_keys, send_anew
 
     workspace = open_chosen_workspace()
-    whom = read_keys(pairs(key, "--key"), keys, column)
+    whom = read_keys(_one_key(key), keys, column)
     done = erase(workspace, whom, because=because, by=by, dry_run=dry_run)
     sent = [] if dry_run else send_anew(workspace)
     if json:
@@ -67,6 +67,16 @@ def forget(
         if one.problem:
             raise one.problem
     return 0
+
+
+def _one_key(texts: list[str]) -> dict[str, str]:
+    """The columns of one key. Misuse where one comes twice: only the last of two people would be erased."""
+    try:
+        return pairs(texts, "--key")
+    except Misuse as error:
+        raise Misuse(
+            f"{error}; --key is one key, --keys FILE gives many (a CSV, its header the columns)"
+        ) from error
 
 
 def _lines(done: "Erasure", dry_run: bool) -> Iterator[str]:
@@ -95,6 +105,8 @@ def _lines(done: "Erasure", dry_run: bool) -> Iterator[str]:
 def _summary(done: "Erasure", dry_run: bool) -> Iterator[str]:
     """What is left as it is, and how much it was in all."""
     yield from (*done.untouched, *done.notes)
+    if not done.of_kind("file", "beside", "held", "stopped", "delivery"):
+        yield "nobody is found by it; texts are compared letter by letter: 00123 is not 123, nor is ' 00123'"
     files = done.of_kind("file")
     tables = len({row.table_name for row in files})
     total = f"{_rows(sum(row.rows for row in files))} of {tables} table{'' if tables == 1 else 's'}"

@@ -131,12 +131,14 @@ def parse_days(first: str, last: str) -> tuple[dt.date, dt.date]:
 
 
 def pairs(texts: list[str], option: str) -> dict[str, str]:
-    """NAME=VALUE texts as a dict. Misuse else."""
+    """NAME=VALUE texts as a dict. Misuse else, and where a name is given twice."""
     values: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not (name and equals):
             raise Misuse(f"{option} {text!r} is not of the form NAME=VALUE")
+        if name.strip() in values:
+            raise Misuse(f"{option} gives {name.strip()!r} twice; a name has one value")
         values[name.strip()] = value
     return values
 

@@ -72,7 +72,9 @@ def _as_ours(name: str) -> Iterator[None]:
         said = error.diag.message_primary or "the connection was lost"
         if not state or state.startswith(LATER):
             raise NotYet(f"connection {name}: {said}; try again later") from None
-        raise Broken(f"connection {name}: the server says: {said}") from None
+        rights = isinstance(error, errors.InsufficientPrivilege)
+        way_on = "; docs/deploy.md, Connections of deliveries, has the rights that its role needs"
+        raise Broken(f"connection {name}: the server says: {said}{way_on if rights else ''}") from None
 
 
 def _first_fatal(text: str) -> str:

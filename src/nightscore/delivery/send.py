@@ -23,7 +23,7 @@ from nightscore.common import (
 from nightscore.delivery.contract import Channel, Parcel, Sent, sent_schema
 from nightscore.delivery.key_hash import hash_files
 from nightscore.delivery.registry import open_channel
-from nightscore.delivery.standing import digest_of
+from nightscore.delivery.standing import digest_of, still_with_erased
 from nightscore.job import BUILT_IN, Delivery, Job
 from nightscore.store import (
     CatalogEntry,
@@ -74,6 +74,14 @@ class _Round:
     def digest(self) -> str:
         return digest_of(self.delivery, self.state)
 
+    def has_erased(self, entry: CatalogEntry, records: Sequence[DeliveryRecord]) -> bool:
+        """Whether what stands at the target has rows that were erased since."""
+        return still_with_erased(self.state, self.job.name, entry, self.name, records) is not None
+
+    def is_there(self, entry: CatalogEntry, records: Sequence[DeliveryRecord]) -> bool:
+        """Whether nothing is to be sent."""
+        return stands(records, entry.run_id, self.digest) and not self.has_erased(entry, records)
+
     def records(self) -> list[DeliveryRecord]:
         return list_deliveries(self.job.workspace, self.job.name, self.day.isoformat(), self.name)
 
@@ -121,7 +129,7 @@ def deliver_day(
             failed.append(Broken(f"{one.name}: {text}"))
     report("deliver", len(chosen), len(chosen))
     if failed:
-        raise _told(job, day, failed)
+        raise _told(state, job, day, failed)
     return records
 
 
@@ -179,15 +187,15 @@ def _deliver(one: _Round, again: bool) -> list[DeliveryRecord]:
     if entry is None:
         return []
     records = one.records()
-    if not again and stands(records, entry.run_id, one.digest):
+    if not again and one.is_there(entry, records):
         return records[-1:]
     with delivering(one.job.workspace, one.job.name, one.day.isoformat(), one.name):
         # Another may have had the lock, and published meanwhile: what is sent is what is in force now.
         one = dataclasses.replace(one, state=catalog.read_catalog(one.job.workspace))
         entry, records = one.entry, one.records()
-        if entry is None or (not again and stands(records, entry.run_id, one.digest)):
+        if entry is None or (not again and one.is_there(entry, records)):
             return records[-1:]
-        return [_sent(one, entry, records, again)]
+        return [_sent(one, entry, records, again or one.has_erased(entry, records))]
 
 
 def _sent(one: _Round, entry: CatalogEntry, records: Sequence[DeliveryRecord], again: bool) -> DeliveryRecord:
@@ -263,9 +271,15 @@ def _parcel(one: _Round, entry: CatalogEntry) -> Parcel:
     )  # fmt: skip
 
 
-def _told(job: Job, day: dt.date, failed: Sequence[NightscoreError]) -> NightscoreError:
+def _tables(job: Job) -> set[str]:
+    return {job.spec.delivered_table(delivery) for delivery in job.spec.deliver}
+
+
+def _told(state: Pinned, job: Job, day: dt.date, failed: Sequence[NightscoreError]) -> NightscoreError:
     kind = Undeliverable if any(isinstance(error, Broken) for error in failed) else Undelivered
     texts = "\n".join(f"  {error}" for error in failed)
+    if not any(day.isoformat() in state.published.get(table, {}) for table in _tables(job)):
+        return kind(f"{job.name} {day} is not there to be delivered:\n{texts}")
     return kind(
         f"{job.name} {day} is published, and not delivered everywhere:\n{texts}\nThe next run of the day "
         f"delivers it, and so does `nightscore redeliver {job.name} --day {day}`"

@@ -6,8 +6,11 @@ from typing import Any
 
 from nightscore.job import Delivery, Job
 from nightscore.store import (
+    CatalogEntry,
     DeliveryRecord,
+    ErasureRow,
     Pinned,
+    erasures,
     list_deliveries,
     settings_digest,
     standing_record,
@@ -53,6 +56,24 @@ def digest_of(delivery: Delivery, state: Pinned) -> str:
     first = state.names.tables.first.get(delivery.from_ or "", delivery.from_)
     called_first = delivery.model_copy(update={"from_": first})
     return settings_digest(called_first.model_dump_json(by_alias=True, exclude={"late"}))
+
+
+def still_with_erased(
+    state: Pinned, job: str, entry: CatalogEntry, delivery: str, records: Sequence[DeliveryRecord]
+) -> ErasureRow | None:
+    """What has erased rows of a run in force since it was sent to where it stands; None where nothing has.
+
+    `records` are those of one day and delivery. An earlier run that stands, for a person has withdrawn the
+    one in force, is not sent again by itself.
+    """
+    last = standing_record(records)
+    if last is None or last.run_id != entry.run_id:
+        return None
+    for row in state.erased.of_kind(erasures.DELIVERY):
+        of_run = (row.erased_day, row.run_id, row.file) == (last.day, last.run_id, delivery)
+        if of_run and state.names.jobs.current(row.job) == job and row.erased_at >= last.at:
+            return row
+    return None
 
 
 def delivery_standings(
@@ -104,13 +125,17 @@ def _owed(
 ) -> Standing | None:
     """That the run in force is not where job.yaml sends it; None where it is."""
     entry = state.published.get(job.spec.delivered_table(delivery), {}).get(day)
-    if entry is None or entry.job != job.name or stands(records, entry.run_id, digest_of(delivery, state)):
+    if entry is None or entry.job != job.name:
+        return None
+    erased = still_with_erased(state, job.name, entry, delivery.called, records)
+    if not erased and stands(records, entry.run_id, digest_of(delivery, state)):
         return None
     last = standing_record(records)
     there = f"; there is: {last}" if last else ""
+    with_them = f", with rows that were erased on {erased.erased_at:%Y-%m-%d}" if erased else ""
     text = (
-        f"run {entry.run_id} is not at {delivery.target} yet{there}; `nightscore redeliver {job.name} --day "
-        f"{day} --to {delivery.called}` sends it"
+        f"run {entry.run_id} is not at {delivery.target} yet{there}{with_them}; `nightscore redeliver "
+        f"{job.name} --day {day} --to {delivery.called}` sends it"
     )
     return Standing(delivery.called, "not delivered", delivery.target, text, last)
 

@@ -27,12 +27,13 @@ class SentAnew:
 def send_anew(workspace: Workspace) -> list[SentAnew]:
     """Deliver each day again that stands somewhere with rows that were erased since, by whichever erasure.
 
-    A target that fails is told, and those after it go on: the next call sends what is still owed.
+    A target that fails is told, and those after it go on: the next call sends what is still owed. One where
+    the job delivers no more is told once, after the erasure.
     """
     state = catalog.read_catalog(workspace)
-    owed: dict[tuple[str, str, str], ErasureRow] = {}
+    owed: dict[tuple[str, ...], ErasureRow] = {}
     for row in state.erased.of_kind(erasures.DELIVERY):
-        owed[row.job, row.erased_day, row.file] = row
+        owed[row.job, row.erased_day, row.file, row.detail] = row
     return [found for row in owed.values() if (found := _anew(state, row))]
 
 
@@ -40,10 +41,14 @@ def _anew(state: Pinned, row: ErasureRow) -> SentAnew | None:
     """What became of one; None where what stands there was sent since."""
     job_name, table = state.names.jobs.current(row.job), state.names.tables.current(row.table_name)
     records = list_deliveries(state.workspace, job_name, row.erased_day, row.file)
+    told = (job_name, row.erased_day, row.file)
+    if _is_left(state, job_name, row, records):
+        is_new = row.erased_at == max(one.erased_at for one in state.erased.rows)
+        text = f"{row.detail} has them still, and the job delivers there no more; erase them there by hand"
+        return SentAnew(*told, text) if is_new else None
     newest = records[-1] if records else None
     if newest is None or newest.at > row.erased_at:
         return None
-    told = (job_name, row.erased_day, row.file)
     if newest.status != "delivered" or newest.run_id != row.run_id:
         return SentAnew(*told, f"{newest.status} since, of run {newest.run_id or 'none'}; left as it is")
     entry = state.published.get(table, {}).get(row.erased_day)
@@ -58,6 +63,18 @@ def _anew(state: Pinned, row: ErasureRow) -> SentAnew | None:
         again = f"nightscore redeliver {job_name} --day {row.erased_day} --to {row.file}"
         return SentAnew(*told, f"still delivered with them: {error}; `{again}`", error)
     return SentAnew(*told, f"delivered anew: {_told(sent)}{_stays(job.spec.deliver, row.file)}")
+
+
+def _is_left(state: Pinned, job: str, row: ErasureRow, records: Sequence[DeliveryRecord]) -> bool:
+    """Whether they stand where the job delivers no more: at another target, or by a delivery that went."""
+    there = [record for record in records if record.target == row.detail]
+    if not there or there[-1].status == "withdrawn":
+        return False
+    try:
+        called = {one.called for one in load(job, state.workspace).spec.deliver}
+    except NightscoreError:  # a job that can't be read is told where it is sent
+        called = {row.file}
+    return records[-1].target != row.detail or row.file not in called
 
 
 def _told(sent: Sequence[DeliveryRecord]) -> str:

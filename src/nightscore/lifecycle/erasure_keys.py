@@ -142,6 +142,8 @@ def _rows(file: Path) -> tuple[list[str], list[list[str]]]:
     try:
         with file.open(newline="", encoding="utf-8-sig") as text:
             header, *rows = list(csv.reader(text)) or [[]]
+    except FileNotFoundError:
+        raise Broken(f"--keys {file}: there is no such file") from None
     except (OSError, ValueError, csv.Error) as error:
         raise Broken(f"{file}: can't be read as CSV in UTF-8: {first_line(error)}") from error
     if not header or not all(header) or len(set(header)) < len(header):

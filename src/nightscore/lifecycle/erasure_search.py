@@ -109,7 +109,10 @@ class Search:
             if table in self._not_of_type:
                 lines.append(f"{table}: untouched: {self._not_of_type[table]}")
             elif missing and table != RESTATED_ROWS and not table.endswith(BAD_LINES):
-                lines.append(f"{table}: untouched: it has no {_columns(missing)}")
+                ways = " ".join(f"--column {table}.COLUMN={name}" for name in missing)
+                lines.append(
+                    f"{table}: untouched: it has no {_columns(missing)}; if it calls that otherwise: {ways}"
+                )
         return lines
 
     @cached_property

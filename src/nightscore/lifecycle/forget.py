@@ -283,7 +283,7 @@ class _Work:
                     erasures.DELIVERY, job=one.job, table_name=one.table, erased_day=one.day,
                     run_id=one.run_id, file=one.delivery, detail=one.target,
                 )  # fmt: skip
-                rows[one.job, one.day, one.delivery, one.run_id] = row
+                rows[one.job, one.day, one.delivery, one.run_id, one.target] = row
         return list(rows.values())
 
     def notes(self) -> Iterator[str]:

@@ -172,9 +172,7 @@ class _Replay:
 
     def stored(self, published: pa.Schema) -> pa.Schema:
         """The columns of a published file of scores, with the challengers of now instead of those of then."""
-        kept = [
-            field for field in published if not table_schema.is_optional(field) and field.name != "run_id"
-        ]
+        kept = [field for field in published if not table_schema.may_go(field) and field.name != "run_id"]
         types = {field.name: field.type for field in kept}
         columns = self.job.spec.model.challenger_columns
         challengers = [

@@ -50,7 +50,8 @@ class Removal:
 
     def __str__(self) -> str:
         by = f", by {self.removed_by}" if self.removed_by else ""
-        return f"removed by {self.kind} on {self.removed_at:%Y-%m-%d}{by} ({self.because})"
+        how = "dropped" if self.kind == DROPPED else f"removed by {self.kind}"
+        return f"{how} on {self.removed_at:%Y-%m-%d}{by} ({self.because})"
 
 
 Removed = Mapping[tuple[str, str], Mapping[str, Removal]]  # (run, day) -> table -> its removal

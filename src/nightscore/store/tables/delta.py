@@ -15,7 +15,7 @@ from nightscore.common import Broken, NightscoreError, NotYet, first_line
 from nightscore.store.storage import Place, answer_of
 from nightscore.store.tables import snapshots
 from nightscore.store.tables.snapshots import KeptSnapshots, LiveFile, Snapshot
-from nightscore.store.tables.table_schema import is_optional, is_wider, optional_field, with_day
+from nightscore.store.tables.table_schema import is_optional, is_wider, may_go, optional_field, with_day
 
 # In errors of requests to a storage, which quote address and answer; some answers stay what they are.
 REQUEST, REFUSED = re.compile(r"HTTP error|non-2xx status code"), re.compile(r"\b40[0134] [A-Z]")
@@ -119,13 +119,13 @@ class ColumnDifference:
 
 
 def schema_differences(root: Place, schema: pa.Schema) -> list[ColumnDifference]:
-    """How columns to be published differ from a table's, by name; but for optional ones that come or go."""
+    """How columns to be published differ from a table's, by name; but for those that may come or go."""
     if not table_exists(root):
         return []
     published = read_snapshot(root).schema
     there = {f.name: f.type for f in published}
     here = {f.name: f.type for f in with_day(schema)}
-    may_lack = {f.name for f in (*published, *schema) if is_optional(f)}
+    may_lack = {f.name for f in published if may_go(f)} | {f.name for f in schema if is_optional(f)}
     pairs = [ColumnDifference(n, there.get(n), here.get(n)) for n in sorted(there.keys() | here.keys())]
     return [
         one for one in pairs
@@ -145,7 +145,7 @@ def as_table_has(root: Place, schema: pa.Schema) -> pa.Schema:
     for field in schema:
         has = there.get(field.name)
         if has is None or is_optional(has):
-            field = optional_field(field.name, field.type)  # noqa: PLW2901
+            field = optional_field(field.name, field.type, given=not may_go(field))  # noqa: PLW2901
         if has is not None and is_wider(has.type, field.type):
             field = field.with_type(has.type)  # noqa: PLW2901
         fields.append(field)

@@ -1,12 +1,14 @@
 """Columns of a table: which types it can hold, the partition column, and columns that files may lack."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
 from nightscore.common import Broken
 
 OPTIONAL = {b"nightscore.optional": b"true"}  # the mark of a column that files may lack
+# And that the job gives all the same: not a challenger's, none that went. It goes by a person's word alone.
+GIVEN = OPTIONAL | {b"nightscore.given": b"true"}
 DIGITS = {8: 3, 16: 5, 32: 10, 64: 19}  # of the integers of so many bits
 WIDENED = {
     pa.uint8(): pa.int16(),
@@ -28,17 +30,23 @@ def storable_schema(schema: pa.Schema, where: str) -> pa.Schema:
     return pa.schema([f.with_type(_storable(f.type, f.name, where)) for f in plain_fields(schema)])
 
 
-def optional_field(name: str, kind: pa.DataType) -> pa.Field:
+def optional_field(name: str, kind: pa.DataType, *, given: bool = False) -> pa.Field:
     """A column that a table's files may have or not: it may come and go from day to day.
 
-    It is null where a file has it not. The mark stands in the file's footer and in the table's schema.
+    It is null where a file has it not. The mark stands in the file's footer and in the table's schema. Of
+    one that is `given` only files of before lack it: the job gives it, and may not lose it without a word.
     """
-    return pa.field(name, kind, metadata=OPTIONAL)
+    return pa.field(name, kind, metadata=GIVEN if given else OPTIONAL)
 
 
 def is_optional(column: pa.Field) -> bool:
     """Whether a column is one that files may lack."""
     return OPTIONAL.items() <= (column.metadata or {}).items()
+
+
+def may_go(column: pa.Field) -> bool:
+    """Whether a table's column is one that a job may cease to give: a challenger's, or one that has gone."""
+    return is_optional(column) and not GIVEN.items() <= column.metadata.items()
 
 
 def is_wider(wide: pa.DataType, narrow: pa.DataType) -> bool:
@@ -57,19 +65,36 @@ def is_wider(wide: pa.DataType, narrow: pa.DataType) -> bool:
 
 def plain_fields(schema: pa.Schema) -> list[pa.Field]:
     """Its fields, nullable, and without marks but ours."""
-    return [pa.field(f.name, f.type, metadata=OPTIONAL if is_optional(f) else None) for f in schema]
+    return [pa.field(f.name, f.type, metadata=_mark(f)) for f in schema]
+
+
+def _mark(column: pa.Field) -> dict[bytes, bytes] | None:
+    if not is_optional(column):
+        return None
+    return OPTIONAL if may_go(column) else GIVEN
 
 
 def evolved_schema(have: pa.Schema, files: Sequence[pa.Field]) -> pa.Schema:
     """A table's columns once it has files with some others: what not all files have is optional."""
-    given = {field.name: field for field in files}
-    kept = [
-        field if not given or field.name in (*given, "day") else optional_field(field.name, field.type)
-        for field in have
-    ]
-    new = [optional_field(name, f.type) for name, f in given.items() if name not in have.names]
-    same = not new and all(is_optional(a) == is_optional(b) for a, b in zip(kept, have, strict=True))
+    files_have = {field.name: field for field in files}
+    kept = [_kept(field, files_have) for field in have]
+    new = [_come(field) for name, field in files_have.items() if name not in have.names]
+    same = not new and all(_mark(a) == _mark(b) for a, b in zip(kept, have, strict=True))
     return have if same else pa.schema([*kept, *new])
+
+
+def _kept(column: pa.Field, files_have: Mapping[str, pa.Field]) -> pa.Field:
+    """A table's column beside files that have it, or not any more."""
+    if not files_have or column.name == "day":
+        return column
+    if column.name not in files_have:
+        return optional_field(column.name, column.type)
+    back = may_go(column) and not may_go(files_have[column.name])
+    return optional_field(column.name, column.type, given=True) if back else column
+
+
+def _come(column: pa.Field) -> pa.Field:
+    return optional_field(column.name, column.type, given=not may_go(column))
 
 
 def with_day(schema: pa.Schema) -> pa.Schema:
