@@ -20,7 +20,11 @@ WANTED = {
     "chicago": ["2020-03-06", "2020-03-07", "2020-03-08", "2020-03-09"],
     "exchange": ["2020-03-06", "2020-03-09"],
 }
-ZONES = ("America/New_York", "UTC", "Asia/Tokyo")
+ZONES = (
+    "UTC",
+    "Asia/Tokyo",
+    "America/New_York",
+)  # the days are really run in the last: Airflow runs no day twice
 
 
 @contextmanager
@@ -70,7 +74,7 @@ def test_the_days_that_are_picked_are_run(airflow: Airflow) -> None:
             for dag, days in WANTED.items():
                 form, found = pick(page, airflow, dag, FIRST, LAST)
                 assert found == days, (zone, dag)
-                if zone == ZONES[0]:
+                if zone == ZONES[-1]:
                     form.get_by_role("button", name="Run Backfill").click()
                     ended(airflow, dag, days)
 
