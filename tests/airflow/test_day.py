@@ -87,6 +87,7 @@ def test_a_run_of_the_form_or_the_command_line_scores_its_day(job: Job) -> None:
     assert days(job, "by_form") == ["2026-11-18"]
 
 
+@pytest.mark.slow
 def test_a_run_after_another_job_scores_the_day_that_was_published(job: Job, tmp_path: Path) -> None:
     """Also where the other job was run by hand, without a key; and only when all its tables are there."""
     from airflow.jobs.job import Job as Process

@@ -184,6 +184,7 @@ def test_what_is_broken_fails_at_once(
         run(job, day, request_of(job, values, conf))
 
 
+@pytest.mark.slow
 def test_not_yet_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second try of the plan succeeds, and the night with it."""
     calls = fail_first(monkeypatch, "nightscore.pipeline", "plan_day")

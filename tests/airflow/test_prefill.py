@@ -73,6 +73,7 @@ def test_the_dag_itself_has_no_day(root: Path) -> None:
     assert build_dag(load("mini", root)).params["day"] is None
 
 
+@pytest.mark.slow
 def test_everything_else_passes_through(client: Any, root: Path) -> None:
     """Another DAG, a DAG that isn't there, a workspace that is gone, nobody logged in."""
     plain = client.get("/api/v2/dags/mini").json()

@@ -158,6 +158,7 @@ WHERE r.id % 3 <> 0
 SQL_JOB = JOB.replace("features: rows", "features: features.sql").replace("keep: [a]", "keep: [total, n]")
 
 
+@pytest.mark.slow
 def test_forced_again_gives_the_same_bytes_of_predictions(large: Path) -> None:
     """All columns but the run's name are equal as Arrow and, written again, byte for byte; piece by piece."""
     job = load("mini", large)

@@ -109,6 +109,7 @@ def test_without_the_key_the_day_is_held_to_the_rerun(books: Path) -> None:
     assert receipt.as_reported == {}
 
 
+@pytest.mark.slow
 def test_a_restatement_changes_nothing_that_such_a_job_reads(books: Path) -> None:
     """The closed day stays unchanged, is not late and verifies; a table read as it is in force is late."""
     job = load("held_to", books)
@@ -194,6 +195,7 @@ def test_a_file_that_was_replaced_in_its_place_is_not_read(
     assert re.search(why, said)
 
 
+@pytest.mark.slow
 def test_a_file_of_another_time_and_the_same_bytes_is_read(books: Path) -> None:
     """A copy, a checkout and a backup give files another time: they are held to the receipt's sha256."""
     file = file_of_the_first_run(books)

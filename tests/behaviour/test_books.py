@@ -227,6 +227,7 @@ def test_a_day_that_is_not_published_is_not_restated(closed: Path) -> None:
 
 @pytest.mark.parametrize("stage", mostly_slow(BOOK_COMMITS, ["commit restatements", "commit receipts"]))
 @pytest.mark.sample(1)
+@pytest.mark.slow
 def test_a_restatement_that_is_killed_is_completed_whole(closed: Path, stage: str) -> None:
     """Killed at each commit: readers have all or nothing of it, and the next plain run completes it."""
     later(closed)
@@ -276,6 +277,7 @@ def test_a_restatement_that_an_audit_holds_is_released_as_one(fresh: Build) -> N
     assert query("SELECT max(number) AS n FROM restatements", root)["n"][0].as_py() == 2
 
 
+@pytest.mark.slow
 def test_late_says_what_a_restatement_then_does(closed: Path) -> None:
     """The days whose inputs changed, and no others; how much would move; and nothing is left behind."""
     job = load("mini", closed)
@@ -305,6 +307,7 @@ def test_late_names_a_day_that_could_not_be_run_now(closed: Path) -> None:
     assert (gone.day, gone.tables) == (DAY, None) and f"no partition of {DAY}" in gone.problem
 
 
+@pytest.mark.slow
 def test_a_person_restates_and_asks(closed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The commands: what is refused and how, late, restate, as reported, diff."""
     at = ["--workspace", str(closed)]
@@ -360,6 +363,7 @@ def ids(root: Path) -> list[int]:
 
 @pytest.mark.parametrize("kind", [pa.timestamp("us", "UTC"), pa.date32()])
 @pytest.mark.sample(1)
+@pytest.mark.slow
 def test_a_run_sees_what_was_known_at_its_cut_off(fresh: Build, kind: pa.DataType) -> None:
     """Rows known by then, the moment included, and none of unknown time; without a cut-off all rows.
 

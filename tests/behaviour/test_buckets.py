@@ -68,6 +68,7 @@ def scores(root: Path) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_a_night_over_a_bucket_is_the_night_over_the_same_files_on_disk(
     workspace: Path, tmp_path: Path
 ) -> None:
@@ -100,6 +101,7 @@ def test_files_are_fetched_once_and_again_when_they_are_others(
     assert len(scores(workspace)) == 400 != len(before)
 
 
+@pytest.mark.slow
 def test_days_that_are_not_read_are_not_opened(workspace: Path, lake: Objects, proxy: Proxy) -> None:
     """A lake of years costs a listing of its days, and one of the day that is read."""
     for number in range(1_100):

@@ -96,6 +96,7 @@ def test_a_source_that_is_published_again_is_a_cause(chain: Path) -> None:
     assert run(second, SECOND).status == "unchanged", "a later day is no business of this one"
 
 
+@pytest.mark.slow
 def test_a_job_reads_what_receipts_name_and_not_what_is_half_published(chain: Path) -> None:
     """The first job is killed between its commits: the second sees the night before it."""
     for day in (FIRST, SECOND):
@@ -135,6 +136,7 @@ def test_a_backfill_of_a_job_that_reads_its_own_table_begins_with_the_oldest_day
     assert seen.to_pylist() == [{"d": day, "s": i} for i, day in enumerate(DAYS)]
 
 
+@pytest.mark.slow
 def test_a_job_reads_its_own_table_of_the_nights_before(fresh: Build) -> None:
     """The first night finds it empty, with the columns that the job names; a rerun does not see itself."""
     root = fresh(rows=50)

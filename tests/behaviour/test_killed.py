@@ -179,6 +179,7 @@ def test_a_night_with_sql_features_killed_completes(fresh: Build, fault: Fault) 
     assert scores.equals(wanted.filter([i % 2 == 0 for i in range(ROWS)]).combine_chunks())
 
 
+@pytest.mark.slow
 def test_a_killed_night_whose_causes_changed_since_is_not_taken_up(published: Path) -> None:
     """Killed under one model and run again under another: the day holds the other's scores alone."""
     NEW.write_model(published)
@@ -188,6 +189,7 @@ def test_a_killed_night_whose_causes_changed_since_is_not_taken_up(published: Pa
     completes(published, other, runs=2)
 
 
+@pytest.mark.slow
 def test_a_night_killed_while_committing_is_rolled_forward_and_then_the_new_causes_run(
     published: Path,
 ) -> None:
@@ -207,6 +209,7 @@ def test_a_night_killed_while_committing_is_rolled_forward_and_then_the_new_caus
     ),
 )  # fmt: skip
 @pytest.mark.sample(1)
+@pytest.mark.slow
 def test_clearing_up_after_a_killed_night_takes_nothing_that_is_needed(published: Path, stage: str) -> None:
     """`gc` without any grace, right after the kill: readers see what they saw, and the next run completes."""
     NEW.write_model(published)

@@ -92,6 +92,7 @@ def test_lists_go_on_and_name_it(root: Path, capsys: pytest.CaptureFixture[str])
     assert (code, late["day"]) == (0, FORGED) and SAYS in late["problem"]
 
 
+@pytest.mark.slow
 def test_readers_of_rows_need_no_receipt(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`query`, `jobs` and `tables` show all days, that one's, too."""
     found = query("SELECT day::VARCHAR AS day, count(*) AS n FROM mini_scores GROUP BY day ORDER BY 1", root)

@@ -65,6 +65,7 @@ def test_a_file_that_a_vacuum_took_is_named_by_whoever_reads_its_table(published
     assert "disabled" not in str(told.value) and "nightscore run" in str(told.value)
 
 
+@pytest.mark.slow
 def test_the_way_on_that_is_named_works(published: Path) -> None:
     """The day published again, the table is there: of a folder that was removed, too, day by day."""
     run(load("mini", published), OTHER_DAY)

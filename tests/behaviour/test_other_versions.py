@@ -51,6 +51,7 @@ def receipt_of(root: Path) -> Any:
     return next(iter(read_catalog(open_workspace(root)).in_force.values())).read_receipt()
 
 
+@pytest.mark.slow
 def test_no_step_is_taken_with_other_libraries_than_the_plan_names(published: Path, image: Path) -> None:
     """Score and publish say which library, both versions and what to do; here the same plan goes on."""
     NEW.write_model(published)

@@ -85,6 +85,7 @@ def test_the_example_of_the_docs_keeps_the_totals(shop: Path) -> None:
             assert audit.detail == f"{rows}; over 1 day of sales, 2020-03-01 to 2020-03-01"
 
 
+@pytest.mark.slow
 def test_a_night_reads_the_days_since_and_not_the_history(shop: Path) -> None:
     """The receipt's inputs are those of the lookback, also where the audit has read ten years."""
     edit(shop, "job.yaml", "lookback: 8", "lookback: 2")

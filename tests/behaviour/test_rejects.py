@@ -235,6 +235,7 @@ SQL = {"streamed": "features: rows", "sql": "features: features.sql"}
 
 @pytest.mark.parametrize("how", SQL.values(), ids=SQL.keys())
 @pytest.mark.sample(1)
+@pytest.mark.slow
 def test_a_replay_publishes_the_day_merged(root: Path, how: str) -> None:
     """After a fix of the data the rows that were rejected are scored; the others are carried, bit for bit.
 
@@ -299,6 +300,7 @@ def test_a_replay_that_changes_nothing_is_as_the_run_before(root: Path) -> None:
     assert (again.status, again.run_id) == ("unchanged", receipt.run_id)
 
 
+@pytest.mark.slow
 def test_a_replay_does_not_bury_what_another_engine_did(root: Path) -> None:
     """Refused, as a run is, with the way on; after a repair it publishes."""
     run(load("mini", root), DAY)
@@ -380,6 +382,7 @@ def use(root: Path, function: str, policy: str = "") -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_chunk_that_fails_is_halved_until_the_rows_at_fault_stand_alone(picky: Path) -> None:
     """Three rows of a thousand make their chunk fail: these are rejected, with the scorer's words."""
     use(picky, "raises", "policy: {bad_row: reject, max_rejected: 3}\n")

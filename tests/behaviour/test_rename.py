@@ -240,6 +240,7 @@ def test_a_job_at_work_or_with_a_held_day_keeps_its_name(root: Path, monkeypatch
 
 
 @pytest.mark.disk_only(reason="the lock of a killed process counts for a lease in a bucket; test_machines.py")
+@pytest.mark.slow
 def test_a_night_that_was_killed_between_its_commits_is_completed_first(root: Path) -> None:
     """And one that had committed nothing publishes nothing under the old name; the next run does."""
     linear_model(root / "data/models/linear.onnx", (4.0, 1.0))

@@ -179,6 +179,7 @@ def stop(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_features_and_reports_go_by_periods_of_their_own(tmp_path: Path) -> None:
     """The days stay."""
     job = JOB.replace("features: rows", "features: f.sql") + "retain: {features: 90 days, reports: 2 days}\n"

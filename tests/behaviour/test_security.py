@@ -168,6 +168,7 @@ def locked(tmp_path: Path) -> Iterator[Engine]:
 
 
 @pytest.mark.disk_only(reason="it has no workspace")
+@pytest.mark.slow
 def test_no_function_of_this_duckdb_reads_a_file_or_the_environment(
     locked: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -573,6 +574,7 @@ def test_no_secret_comes_out(birds: Birdcage) -> None:
 
 
 @pytest.mark.disk_only(reason="its commands know no bucket's credentials; test_bucket_secrets.py holds this")
+@pytest.mark.slow
 def test_a_parameter_is_no_place_for_a_secret(birds: Birdcage) -> None:
     """By design its value is in the receipt, as a cause of the day: SECURITY.md says so."""
     params = "params:\n  token: {type: string, default: none}\n"

@@ -105,6 +105,7 @@ def plugged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_plug_in_keeps_to_the_contract_and_delivers_a_night(
     plugged: Path, build: Build, tmp_path: Path
 ) -> None:
@@ -125,6 +126,7 @@ def test_a_plug_in_keeps_to_the_contract_and_delivers_a_night(
     assert Path(f"{box}2/{DAY}.json").exists()
 
 
+@pytest.mark.slow
 def test_a_plug_in_that_fails_is_named_and_the_day_stays_published(
     plugged: Path, build: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

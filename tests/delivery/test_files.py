@@ -152,6 +152,7 @@ def bucket(s3_server: "Server", tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     homes._bucket.cache_clear()
 
 
+@pytest.mark.slow
 def test_data_and_files_may_lie_in_buckets(
     build: Build, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

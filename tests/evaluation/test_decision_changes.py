@@ -93,6 +93,7 @@ ROW = st.tuples(st.integers(0, 4), st.integers(0, 2), st.sampled_from("xy"))
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(ROW, max_size=8), st.lists(ROW, max_size=8))
+@pytest.mark.slow
 def test_changes_are_those_that_a_person_would_count(
     tmp_path_factory: pytest.TempPathFactory,
     one: list[tuple[int, int, str]],

@@ -90,6 +90,7 @@ def the_one(root: Path) -> Verdict:
     return one
 
 
+@pytest.mark.slow
 def test_rank_correlations_are_those_of_scipy(tmp_path):
     """Of each day, over its published scores."""
     root = workspace(tmp_path)
@@ -98,6 +99,7 @@ def test_rank_correlations_are_those_of_scipy(tmp_path):
         assert day.rank_correlation == pytest.approx(spearmanr(rows["score"], rows["next__score"]).statistic)
 
 
+@pytest.mark.slow
 def test_flips_are_those_of_the_decisions_that_the_challenger_would_make_itself(tmp_path):
     """Held to two workspaces in which each of the models is the champion."""
     root = workspace(tmp_path / "both", "ignore: [rank]")
@@ -164,6 +166,7 @@ def test_other_bytes_under_the_same_name_start_anew(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_labels_decide_and_only_days_whose_labels_are_complete_count(tmp_path):
     """The better ranker is promoted, the worse rejected, the equal held; the third day has no labels yet."""
     root = workspace(tmp_path, LABELLED, weights=(1.0, 0.0), days=3)

@@ -264,6 +264,7 @@ def test_a_machine_whose_whole_clock_is_hours_off_is_told_so(
 
 @pytest.mark.parametrize("number", range(3))
 @pytest.mark.sample(1)
+@pytest.mark.slow
 def test_two_machines_run_one_day_at_once(make: Make, s3_server: Server, number: int) -> None:
     """P1: one publishes it; the other says that it was second, or finds it done, or replaces it."""
     site = make(s3_server)

@@ -121,6 +121,7 @@ def test_several_exchanges_count_when_all_have_closed() -> None:
     assert both.zone.key == "Asia/Tokyo"
 
 
+@pytest.mark.slow
 def test_no_session_is_lost_between_decades() -> None:
     """What is kept decade by decade is what exchange_calendars gives in one piece."""
     import exchange_calendars

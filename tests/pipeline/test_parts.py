@@ -239,6 +239,7 @@ def test_another_value_in_any_part_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [3, 7])
+@pytest.mark.slow
 def test_rows_that_belong_together_in_two_parts_are_refused(tmp_path: Path, count: int) -> None:
     """0.0 and -0.0 are one shop, and two texts: DuckDB counts each part's half where it splits the window."""
     sql = (

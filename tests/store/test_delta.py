@@ -451,6 +451,7 @@ def together(pool: ProcessPoolExecutor, root: Path, days: list[list[str]]) -> li
     return [answer for process in running for answer in process.result(timeout=100)]
 
 
+@pytest.mark.slow
 def test_different_days_do_not_block_each_other(processes: ProcessPoolExecutor, tmp_path: Path) -> None:
     """Processes that publish different days of one table at the same time all succeed, each in its version."""
     root = tmp_path / "t"

@@ -301,6 +301,7 @@ def test_an_empty_day_before(space: Path, audit: str, size: int, passed: bool, d
     assert (found.passed, found.detail) == (passed, detail)
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_shown(space: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By `run`, `run --json`, `receipts`, in the table of receipts and on the report, text as text."""
     name = "<b>[/bold] half"

@@ -231,6 +231,7 @@ def test_who_publishes_on_another_machine_fetches_no_scores_that_it_can_add(
     assert not [*(tmp_path / "another").rglob("mini_scores/**/*.parquet")], "a footer is a file's end"
 
 
+@pytest.mark.slow
 def test_an_object_that_is_another_than_was_proven_is_not_published(in_bucket: Path) -> None:
     """Nobody here reads it: its ETag says so."""
     job, plan, pieces = staged(in_bucket, 12)

@@ -43,6 +43,7 @@ rows = st.tuples(st.sampled_from(["", "a", "ä", "b", None]), st.integers(-3, 3)
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(rows, max_size=12), min_size=1, max_size=3), st.booleans(), st.data())
+@pytest.mark.slow
 def test_a_null_or_a_key_that_stands_twice_is_found_and_nothing_else(
     tmp_path_factory: pytest.TempPathFactory, parts: list[list[Row]], in_order: bool, data: Any
 ) -> None:

@@ -113,6 +113,7 @@ def test_a_version_that_is_named_is_read_whatever_came_since(tmp_path: Path) -> 
     assert draft_plan(load("mini", root), DAY).snapshots == {"rows": "version 0"}
 
 
+@pytest.mark.slow
 def test_a_later_version_is_a_cause_only_with_other_files_of_the_days(tmp_path: Path) -> None:
     """Another day's rows: unchanged. This day's: a new run, with its rows."""
     root = workspace(tmp_path)

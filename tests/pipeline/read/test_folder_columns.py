@@ -59,6 +59,7 @@ VALUES = {  # the name of a folder -> the value; Hive's rules, by hand
 
 @MODES
 @pytest.mark.sample(1)
+@pytest.mark.slow
 def test_a_value_of_a_folder_is_its_text(tmp_path: Path, job: str) -> None:
     """Whatever the other values of the day look like: `007` is no 7 and `epoch` no day."""
     stores = {f"store={name}": rows(i) for i, name in enumerate(VALUES)}

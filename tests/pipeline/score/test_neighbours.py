@@ -258,6 +258,7 @@ def honest() -> dict[str, tuple[Scorer, pa.RecordBatch]]:
 
 @pytest.mark.parametrize("tolerance", [0.0, 1e-5])
 @pytest.mark.sample(1)
+@pytest.mark.slow
 def test_an_honest_model_passes_for_all_that_it_rounds(tolerance: float) -> None:
     """Whatever a product of another shape does to last bits, even where the job's tolerance is nothing."""
     for name, (scorer, rows) in honest().items():

@@ -132,6 +132,7 @@ def card(html: str, title: str) -> str:
     return found[1]
 
 
+@pytest.mark.slow
 def test_the_totals_are_those_of_the_receipt(space: Path) -> None:
     """Rows read, scored, rejected and published, run, hashes, model, tables and audits are the receipt's."""
     html, receipt = report("mini", SECOND, space), receipts(space, SECOND)[-1]
@@ -440,6 +441,7 @@ def test_nothing_published_yet(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("library", ["vl_convert", "jinja2"])
 @pytest.mark.sample(1)
+@pytest.mark.slow
 def test_without_the_extra_the_message_says_what_to_install(space: Path, library: str) -> None:
     """A Python without a library of the extra: one line with the pip command, exit code 1."""
     code = f"import sys; sys.modules[{library!r}] = None; from nightscore.cli.main import main; main()"

@@ -96,6 +96,7 @@ def random_users(rows: int, dimensions: int, seed: int = 0) -> Floats:
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
+@pytest.mark.slow
 def test_the_best_k_are_those_of_a_plain_recount(data: st.DataObject) -> None:
     """Any sizes, ids, biases and masks. Small whole numbers, so that sums are exact and ties are common."""
     count, dimensions = data.draw(st.integers(1, 200)), data.draw(st.integers(1, 12))

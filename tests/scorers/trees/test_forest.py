@@ -200,6 +200,7 @@ def test_an_input_for_each_column() -> None:
     assert ours.score(rows).equals(theirs.score(rows))
 
 
+@pytest.mark.slow
 def test_arithmetic_after_the_trees() -> None:
     """Numbers added, subtracted, multiplied and divided by, on either side, and casts."""
     model = regressor(grown(rng(), 12, targets=2), 2)

@@ -150,6 +150,7 @@ def test_a_loan_in_arrears_in_another_tier_holds_the_day(workspace: Path, tmp_pa
     assert not (root / "data/tables/credit_default").exists()
 
 
+@pytest.mark.slow
 def test_thresholds_are_parameters(workspace: Path, tmp_path: Path) -> None:
     """With one threshold at 1 the highest tier is empty; out of order they hold the day."""
     root = shutil.copytree(workspace, tmp_path / "w")

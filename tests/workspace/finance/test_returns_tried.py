@@ -16,6 +16,7 @@ METRICS = json.loads((REPOSITORY / "data/models/finance/returns_metrics.json").r
 LAST = dt.date(2014, 12, 31)
 
 
+@pytest.mark.slow
 def test_the_rank_correlation_is_a_recount_s() -> None:
     """Ridge by its normal equations, Spearman and t by SciPy; features from sums of returns."""
     returns = read_returns()

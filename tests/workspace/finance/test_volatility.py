@@ -197,6 +197,7 @@ def losses(returns: pd.DataFrame, quantile: pd.DataFrame, level: float) -> pd.Da
 
 @pytest.mark.parametrize(("name", "level"), [("quantile_1", 0.01), ("quantile_5", 0.05)])
 @pytest.mark.sample(1)
+@pytest.mark.slow
 def test_the_model_beats_garch_as_the_card_says(
     unseen: tuple[dict[str, Any], pd.DataFrame], name: str, level: float
 ) -> None:

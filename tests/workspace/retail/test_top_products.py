@@ -127,6 +127,7 @@ random_scores = st.dictionaries(
 
 @settings(max_examples=40)
 @given(random_scores, st.integers(0, 6), st.sampled_from([0.0, FLOOR, 1.0]), st.integers(2, 4))
+@pytest.mark.slow
 def test_the_rules_hold_for_any_scores(scores: Scores, slots: int, floor: float, places: int) -> None:
     """Ten distinct that may be named, so many a category, rungs in order: as a plain recount chooses."""
     found = decide(scores, slots, floor=floor, places=places)
