@@ -33,7 +33,7 @@ test: .venv/test.stamp ## the whole test suite, on every core
 test-unit: .venv/test.stamp ## the tests that run no job: a minute
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not runs and not slow and not e2e"
 
-test-slow: .venv/test.stamp ## the tests that take minutes: every fault at every call, a third of the nights in a bucket
+test-slow: .venv/test.stamp ## the tests that take minutes: every fault at every call, an eighth of the nights in a bucket
 	@$(BIN)/python -m pytest $(PARALLEL) -m "slow and not rest"
 
 test-buckets: .venv/test.stamp ## every night of tests/behaviour with data/ in a bucket of a real S3 server: half an hour

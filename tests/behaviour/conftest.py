@@ -13,7 +13,7 @@ from tests.support.workspace import JOB, make_workspace
 ROWS = 2_000
 MANY = 99_000  # three pieces
 Build = Callable[..., Path]
-SHARE = 3  # one in so many is run for each change
+SHARE = 8  # one in so many is run for each change
 SAMPLE = {  # of those in a bucket, what the default suite has time for: a second each
     "test_again.py::test_a_second_run_writes_nothing[bucket]",
     "test_again.py::test_a_changed_cause_runs_again[bucket-the model file]",
@@ -45,7 +45,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Of those in a bucket, some are of the default suite; those that have no meaning there are none.
 
-    A third of the others, told by their names, are of the slow tier, and so of each change's tests; the rest
+    An eighth of the others, told by their names, are of the slow tier, and so of each change's tests; the rest
     is what `make test-buckets` and `make faults` run beside them: all of it takes as long as all other tests.
     """
     dropped = []

@@ -208,6 +208,20 @@ def test_nothing_below_data_but_the_input_has_them(root: Path) -> None:
     assert erase(root) == 0, "again, of nobody"
 
 
+def test_nothing_anywhere_has_them_where_data_is_a_bucket_too(tmp_path: Path) -> None:
+    """Neither an object, nor what this machine has fetched of it or written beside, but for the input."""
+    root = made(tmp_path / "w")
+    assert any("tables/crm_scores/day=" in name for name in holding(root)), "else the walk proves nothing"
+    assert erase(root) == 0
+    assert holding(root) == set()
+    every = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+    theirs = {name for name in every if "/in/day=" not in name and has_it(root / name, KEY)}
+    assert theirs == set()
+    assert call(["verify", "--workspace", str(root)]) == 0
+    rows = query("SELECT count(*) AS n FROM crm_scores", root)["n"].to_pylist()
+    assert rows == [80], "40 of each of two days; the third was held"
+
+
 @pytest.mark.disk_only(reason="a copy of files")
 def test_all_others_are_as_they_were(root: Path) -> None:
     """By our reader, now and at versions before, and as deltalake reads each table's newest version."""
