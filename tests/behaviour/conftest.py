@@ -45,7 +45,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Of those in a bucket, some are of the default suite; those that have no meaning there are none.
 
-    An eighth of the others, told by their names, are of the slow tier, and so of each change's tests; the rest
+    An eighth of the others, by their names, are of the slow tier, and so of each change's tests; the rest
     is what `make test-buckets` and `make faults` run beside them: all of it takes as long as all other tests.
     """
     dropped = []

@@ -38,10 +38,16 @@ def evolve_tables(job: Job, *, by: str, because: str) -> list[Evolved]:
                     f"table {table}: {'; '.join(map(str, typed))}: cast it to the table's type in SQL"
                 )
             have = delta.read_snapshot(root).schema
-            wanted[table] = (tuple(map(str, found)), table_schema.evolved_schema(have, list(schema)))
+            wanted[table] = (tuple(map(_done, found)), table_schema.evolved_schema(have, list(schema)))
     for table, (_, schema) in wanted.items():
         note = {"by": by.strip(), "because": because.strip(), "job": job.name}
         with owners.alone(job.workspace, table):
             root = renames.table_home(job.workspace, table)
             delta_commit.commit_schema(root, schema, {**note, "run_id": ""})
     return [Evolved(table, changes) for table, (changes, _) in wanted.items()]
+
+
+def _done(change: delta.ColumnDifference) -> str:
+    if change.there is None:
+        return f"column {change.name!r} ({change.here}) is new, and null on the days before"
+    return f"column {change.name!r} ({change.there}) stays, and is null from now on"
