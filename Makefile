@@ -34,7 +34,7 @@ test-unit: .venv/test.stamp ## the tests that run no job: a minute
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not runs and not slow and not e2e"
 
 test-slow: .venv/test.stamp ## the tests that take minutes: every fault at every call, an eighth of the nights in a bucket
-	@$(BIN)/python -m pytest $(PARALLEL) -m "slow and not rest"
+	@$(BIN)/python -m pytest $(PARALLEL) -m "slow and not rest and not e2e"
 
 test-buckets: .venv/test.stamp ## every night of tests/behaviour with data/ in a bucket of a real S3 server: half an hour
 	@$(BIN)/python -m pytest $(PARALLEL) tests/behaviour -m bucket
@@ -42,16 +42,17 @@ test-buckets: .venv/test.stamp ## every night of tests/behaviour with data/ in a
 faults: .venv/test.stamp ## every fault of docs/faults.md: root, cc and libfaketime, or it says what it lacks
 	@FAULTS_SEED=$${FAULTS_SEED:-$$(date +%s)} $(BIN)/python -m pytest tests/faults -m "slow or not slow" -rs
 	@$(BIN)/python -m pytest $(PARALLEL) tests/behaviour -m bucket
+	@$(BIN)/python -m pytest -m "e2e and slow" -rs tests/e2e
 
 # In CI the servers and the browser are installed; elsewhere a test says what it lacks, and is skipped.
-test-e2e: .venv/test.stamp ## servers, workers, a browser: the tests of the whole, about twenty minutes
+test-e2e: .venv/test.stamp ## servers, workers, a browser: the tests of the whole, a quarter of an hour
 	@if [ "$$CI" = true ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! { command -v chromium \
 	    && command -v redis-server && command -v ip && command -v faketime \
 	    && ls /usr/lib/postgresql/*/bin/postgres; } >/dev/null 2>&1; then \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 	    chromium faketime fonts-dejavu-core iproute2 postgresql redis-server; } >/dev/null 2>&1 \
 	  || echo "apt-get failed: what is missing is not tested"; fi
-	@$(BIN)/python -m pytest -m e2e -rs tests/e2e
+	@$(BIN)/python -m pytest -m "e2e and not slow" -rs tests/e2e
 
 check: lint types contracts test test-slow test-e2e ## format, lint, types, import contracts, all tests: what CI runs
 

@@ -125,7 +125,7 @@ def test_it_speaks_json(published: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert call(["--workspace", str(published), "verify", "--json"]) == 0
     [first, *_] = json.loads(capsys.readouterr().out)
     named = {"job", "day", "run_id", "rows", "files", "differences", "notes", "first_reported", "removed"}
-    named |= {"erased"}
+    named |= {"erased", "deliveries"}
     assert set(first) == named
 
 

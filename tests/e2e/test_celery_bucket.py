@@ -192,6 +192,7 @@ def test_two_machines_share_a_day_by_the_bucket_alone(site: Site, source: Path) 
     assert not any((site.folder / name / "workspace/data").exists() for name in WORKERS)
 
 
+@pytest.mark.slow
 def test_a_machine_that_is_cut_off_costs_no_day(site: Site, source: Path) -> None:
     """Its cable is pulled while it scores: its task is tried again on the other, the day is published once.
 

@@ -161,6 +161,7 @@ def test_a_killed_driver_is_taken_up(cluster: Cluster, tmp_path: Path) -> None:
     assert len(receipts(root)) == 1
 
 
+@pytest.mark.slow
 def test_a_head_that_is_killed_is_told(tmp_path: Path) -> None:
     """Kill -9 of the cluster's head: not yet, by a message of ours; with another head no piece is lost."""
     root = slow_workspace(tmp_path)
@@ -186,6 +187,7 @@ def test_a_head_that_is_killed_is_told(tmp_path: Path) -> None:
     assert kept.items() <= staged(root).items() and len(receipts(root)) == 1
 
 
+@pytest.mark.slow
 def test_broken_ends_the_run_at_once(cluster: Cluster, tmp_path: Path) -> None:
     """A row that can't be scored: exit code 1, its message names the node, the other pieces are not begun."""
     root = slow_workspace(tmp_path, broken="a[0] == chunk.column('a')[0].as_py() and True")
@@ -194,6 +196,7 @@ def test_broken_ends_the_run_at_once(cluster: Cluster, tmp_path: Path) -> None:
     assert len(scored(root)) <= 2 * SLOTS * 2 and not (root / "data/tables").exists()
 
 
+@pytest.mark.slow
 def test_an_error_that_nobody_foresaw_is_the_one_of_the_plain_loop(cluster: Cluster, tmp_path: Path) -> None:
     """A file where a node's folder has to be: the same error, of one line, and no traceback of Ray's."""
     job = load("mini", make_workspace(tmp_path, days=(DAY,)))
@@ -251,6 +254,7 @@ def test_parts_keep_the_contract(cluster: Cluster, tmp_path: Path) -> None:
     check_parts_executor(lambda: Ray(cluster.address), job, plan_day(job, as_day(DAY)))
 
 
+@pytest.mark.slow
 def test_a_driver_killed_among_parts_is_taken_up(cluster: Cluster, tmp_path: Path) -> None:
     """Kill -9 of the command while it makes features: called again, no finished part is made again."""
     root = parted_workspace(tmp_path, WORK.format(n=60_000))
@@ -267,6 +271,7 @@ def test_a_driver_killed_among_parts_is_taken_up(cluster: Cluster, tmp_path: Pat
     assert len(receipts(root)) == 1
 
 
+@pytest.mark.slow
 def test_parts_that_are_not_the_whole_end_the_run(cluster: Cluster, tmp_path: Path) -> None:
     """SQL that gives a row otherwise in a part than in the whole: broken, by the task beside the pieces."""
     root = parted_workspace(tmp_path)
@@ -281,6 +286,7 @@ def test_parts_that_are_not_the_whole_end_the_run(cluster: Cluster, tmp_path: Pa
     assert not (root / "data/tables").exists()
 
 
+@pytest.mark.slow
 def test_other_libraries_on_a_node_are_refused(cluster: Cluster, tmp_path: Path) -> None:
     """A plan that was made with another onnxruntime is not scored: the message names both and the node."""
     job = load("mini", make_workspace(tmp_path, days=(DAY,)))
@@ -290,6 +296,7 @@ def test_other_libraries_on_a_node_are_refused(cluster: Cluster, tmp_path: Path)
         Ray(cluster.address).map(job, other, other.pieces)
 
 
+@pytest.mark.slow
 def test_a_gpu_that_the_cluster_has_not_is_waited_for_and_said(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,6 +316,7 @@ def test_a_gpu_that_the_cluster_has_not_is_waited_for_and_said(
     assert said == ["score: waiting, no node of the cluster has 1 CPU and a GPU"]
 
 
+@pytest.mark.slow
 def test_many_runs_share_a_cluster(cluster: Cluster, tmp_path: Path) -> None:
     """Ten commands at once: each publishes its own day."""
     roots = [make_workspace(tmp_path / f"{i}", ROWS, days=(DAY,)) for i in range(10)]
@@ -319,6 +327,7 @@ def test_many_runs_share_a_cluster(cluster: Cluster, tmp_path: Path) -> None:
     assert all(ours(root, "mini_scores").rows == first for root in roots)
 
 
+@pytest.mark.slow
 def test_data_that_the_nodes_do_not_see_is_told(tmp_path: Path) -> None:
     """A data root on a disk of the driver's own: broken, with the variable that moves it."""
     hidden = tmp_path / "hidden"
@@ -343,6 +352,7 @@ def test_data_that_the_nodes_do_not_see_is_told(tmp_path: Path) -> None:
     assert code == 1 and "does not see the data" in output and "NIGHTSCORE_ROOT_DATA" in output
 
 
+@pytest.mark.slow
 def test_data_lies_in_a_bucket_and_its_server_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nodes with scratch folders of their own; the server is killed meanwhile: not yet, then published.
 
@@ -376,6 +386,7 @@ def test_data_lies_in_a_bucket_and_its_server_dies(tmp_path: Path, monkeypatch: 
     assert published == ours(here, "mini_scores").rows
 
 
+@pytest.mark.slow
 def test_a_cluster_with_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray's own authentication: with the token a day is published, without it or with another it is told."""
     root = make_workspace(tmp_path, days=(DAY,))

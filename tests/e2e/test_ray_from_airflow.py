@@ -153,6 +153,7 @@ def test_a_task_that_is_marked_failed_stops_its_job_and_cleared_goes_on(world: W
     assert receipts(world.root, DAG)[KILLED] == 1
 
 
+@pytest.mark.slow
 def test_a_triggerer_that_dies_stops_nothing(world: World) -> None:
     """Kill -9 of it: the job works on, and the triggerer that comes after waits for its end."""
     run = world.begin(ALONE, 1)
@@ -184,6 +185,7 @@ def test_a_head_that_dies_costs_no_piece_that_is_staged(world: World) -> None:
     assert "what was staged is kept" in world.airflow.log(DAG, run, "score", index=0)
 
 
+@pytest.mark.slow
 def test_a_plan_that_no_longer_holds_is_made_again_and_scored_there(world: World, tmp_path: Path) -> None:
     """An input is replaced meanwhile: publish plans again, and a job of the cluster scores that plan, too."""
     run = world.begin(CHANGED)
@@ -221,6 +223,7 @@ def test_a_retry_finds_the_job_under_way(world: World, monkeypatch: pytest.Monke
     until(lambda: world.statuses(RETRIED) == ["STOPPED"], 60, "the job is stopped")
 
 
+@pytest.mark.slow
 def test_what_is_wrong_with_a_cluster_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """No token, another, no head: each a message; a head that does not answer for long has lost the job."""
     plan, job = plan_there(world), load(DAG, world.root)
@@ -239,6 +242,7 @@ def test_what_is_wrong_with_a_cluster_is_told(world: World, monkeypatch: pytest.
     assert asyncio.run(world.jobs.follow("nightscore-x-1", print, 0.1)).status == LOST
 
 
+@pytest.mark.slow
 def test_a_row_that_can_t_be_scored_fails_the_task_for_good(world: World, tmp_path: Path) -> None:
     """The message is that of the piece, with its node, and no more of the log."""
     root = slow_workspace(tmp_path, 0.0, broken="True")
@@ -254,6 +258,7 @@ def test_a_row_that_can_t_be_scored_fails_the_task_for_good(world: World, tmp_pa
     assert any(line.startswith("nightscore: broken: on node") for line in lines)
 
 
+@pytest.mark.slow
 def test_a_token_may_lie_in_a_file(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a mounted secret of Kubernetes does."""
     monkeypatch.delenv(TOKEN, raising=False)

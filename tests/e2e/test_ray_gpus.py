@@ -109,6 +109,7 @@ def test_the_choice_is_made_where_there_is_a_gpu(cluster: Cluster, tmp_path: Pat
     assert ours(root, "mini_scores").rows == ours(here, "mini_scores").rows
 
 
+@pytest.mark.slow
 def test_a_gpu_that_is_named_is_waited_for(cluster: Cluster, tmp_path: Path) -> None:
     """`device: cuda`: nothing is scored on a CPU; that no node has a GPU is said, and that all are taken."""
     job = load("mini", workspace(tmp_path, "cuda"))

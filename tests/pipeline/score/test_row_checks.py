@@ -75,4 +75,4 @@ def test_two_jobs_do_not_publish_one_table_of_rejects(tmp_path: Path) -> None:
         JOB.replace("job: mini", "job: other").replace("mini_top:", "mini_rejects:")
     )
     with pytest.raises(Broken, match=r"table mini_rejects is also published by jobs/other/job.yaml"):
-        load("mini", root)
+        check_job(load("mini", root))
