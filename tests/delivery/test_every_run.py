@@ -192,7 +192,7 @@ def test_pieces_on_ray_are_delivered_by_the_process_that_publishes(
     from nightscore.pipeline.ray_executor import Ray
     from tests.support.ray_cluster import Cluster
 
-    root = build("scoring: {piece_rows: 500, device: cpu}\n" + DELIVER)
+    root = build("scoring: {piece_rows: 1000, device: cpu}\n" + DELIVER)
     there = os.environ.pop("NIGHTSCORE_CONNECTION_CRM")
     cluster = Cluster()
     try:

@@ -212,7 +212,7 @@ def dying(method, after=False):
 for kind, name in ((psycopg.Connection, "execute"), (psycopg.Copy, "write"), (psycopg.Cursor, "copy")):
     setattr(kind, name, dying(getattr(kind, name)))
 psycopg.Transaction.__exit__ = dying(psycopg.Transaction.__exit__, after=True)  # COMMIT
-from nightscore.store import deliveries
+from nightscore.store.records import deliveries
 deliveries.record_delivery = dying(deliveries.record_delivery, after=True)
 from nightscore import load, run
 run(load("mini", root), day)
