@@ -27,6 +27,7 @@ from nightscore.lifecycle.erasure_keys import InTexts
 from nightscore.pipeline.publish.hold import Held, discard_day
 from nightscore.pipeline.publish.repair import repair_table
 from nightscore.store import Restate, catalog, collect_garbage, owners, run_query, storage
+from nightscore.store.tables import snapshots
 from tests.behaviour.processes import Fault, armed, night, spawn
 from tests.behaviour.world import DAY, NO_GRACE, copy
 from tests.support.workspace import DAYS, JOB, linear_model, make_workspace
@@ -624,3 +625,14 @@ def test_a_table_that_has_the_key_in_another_type_hinders_nobody(
     assert "mini_lists: untouched: column 'id' of table mini_lists is" in capsys.readouterr().out
     assert theirs not in ids(root) + ids(root, "mini_top") and len(ids(root, "mini_top")) == 9
     assert call(["verify", "--workspace", str(root)]) == 0
+
+
+@pytest.mark.disk_only(reason="what this process keeps")
+def test_a_mistake_in_sql_is_told_once_whatever_is_kept_of_the_record(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a workspace has more tables than snapshots are kept of, so that the record is read anew."""
+    assert erase(root) == 0
+    monkeypatch.setattr(snapshots, "KEPT_SNAPSHOTS", 1)
+    with pytest.raises(Broken, match="nope"):
+        query("SELECT nope FROM crm_scores", root)
