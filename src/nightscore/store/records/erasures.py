@@ -23,10 +23,10 @@ from functools import cached_property, lru_cache
 from pathlib import PurePosixPath
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from nightscore.common import Broken, Workspace, first_line
+from nightscore.common import Workspace
 from nightscore.store import delta, delta_commit, storage
+from nightscore.store.records.record_rows import read_record_rows
 from nightscore.store.storage import Place
 from nightscore.store.tables.data_files import write_rows
 from nightscore.store.tables.snapshots import Snapshot
@@ -141,17 +141,8 @@ def erased_in(snapshot: Snapshot | None) -> Erased:
 
 @lru_cache(maxsize=4)
 def _read(snapshot: Snapshot) -> Erased:
-    rows = []
-    for files in snapshot.by_day.values():
-        for file in files:
-            try:
-                found = pq.ParquetFile(file.path.local(), page_checksum_verification=True).read().to_pylist()
-            except (OSError, pa.ArrowException) as error:
-                raise Broken(
-                    f"table {ERASURES}: {file.path.name} is damaged or gone: {first_line(error)}; it says "
-                    "which files stand in the place of which: restore it from a backup"
-                ) from error
-            rows += [ErasureRow(**{name: row[name] for name in SCHEMA.names}) for row in found]
+    found = read_record_rows(snapshot, SCHEMA, "which files stand in the place of which")
+    rows = [ErasureRow(**row) for row in found]
     return Erased(tuple(sorted(rows, key=lambda row: row.erased_at)))
 
 

@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from nightscore.common import Broken, Workspace, first_line
+from nightscore.common import Workspace
 from nightscore.store import delta, delta_commit, renames, storage
+from nightscore.store.records.record_rows import read_record_rows
 from nightscore.store.tables.data_files import write_rows
 from nightscore.store.tables.snapshots import Snapshot
 
@@ -77,18 +77,9 @@ def read_snapshot(workspace: Workspace) -> Snapshot | None:
 def removed_in(snapshot: Snapshot) -> Removed:
     """The removals in a version of the table; read once, for a version never changes."""
     found: dict[tuple[str, str], dict[str, Removal]] = {}
-    for files in snapshot.by_day.values():
-        for file in files:
-            try:
-                rows = pq.ParquetFile(file.path.local(), page_checksum_verification=True).read().to_pylist()
-            except (OSError, pa.ArrowException) as error:
-                raise Broken(
-                    f"table {REMOVALS}: {file.path.name} is damaged or gone: {first_line(error)}; it says "
-                    "what was removed: restore it from a backup"
-                ) from error
-            for row in rows:
-                one = Removal(**{name: row[name] for name in SCHEMA.names})
-                found.setdefault((one.run_id, one.removed_day), {})[one.table_name] = one
+    for row in read_record_rows(snapshot, SCHEMA, "what was removed"):
+        one = Removal(**row)
+        found.setdefault((one.run_id, one.removed_day), {})[one.table_name] = one
     return found
 
 
