@@ -33,11 +33,8 @@ GENERATED = (
     ".venv*",
     ".git",
     ".*_cache",
-    "lake",
-    "tables",
-    "runs",
-    "work",
 )
+LARGE = {"data": {"lake", "tables", "runs"}, "benchmarks": {"work"}}
 PIP = ("--quiet", "--no-deps", "--no-index", "--disable-pip-version-check")
 
 DAILY = """\
@@ -125,7 +122,12 @@ def built(source: Path, folder: Path) -> Path:
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The repository as a clone has it: a build leaves its files in there, and takes those of an old one."""
     folder = tmp_path_factory.mktemp("source") / "repository"
-    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*GENERATED))
+
+    def left_out(inside: str, names: list[str]) -> set[str]:
+        large = LARGE.get(Path(inside).relative_to(ROOT).as_posix(), set())
+        return shutil.ignore_patterns(*GENERATED)(inside, names) | (large & set(names))
+
+    shutil.copytree(ROOT, folder, ignore=left_out)
     return folder
 
 

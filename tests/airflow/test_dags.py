@@ -1,7 +1,6 @@
 """The DAG files: one DAG a job, light to parse, and what is broken breaks nothing else."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -218,40 +217,64 @@ def test_a_change_of_behaviour_is_a_new_version(
     assert version(tmp_path / "a") != before
 
 
+BARE = """
+from airflow.sdk import DAG, Asset, BaseOperator, Param
+
+class Task(BaseOperator):
+    template_fields = ("share",)
+
+    def __init__(self, *, share=None, **kwargs):
+        super().__init__(**kwargs)
+        self.share = share
+
+for i in range(50):
+    fields = {name: Param(None, type=["null", "string"]) for name in ("day", "known_at", "force")}
+    with DAG(f"bare{i}", schedule="0 2 * * *", params=fields) as dag:
+        plan = Task(task_id="plan")
+        score = Task.partial(task_id="score").expand(share=plan.output)
+        publish = Task(task_id="publish", share=score.output, outlets=[Asset(f"scores{i}"), Asset(f"top{i}")])
+        plan >> score >> publish
+    globals()[dag.dag_id] = dag
+"""
+
 PARSE = """
 import json, sys, time
 from airflow.dag_processing.dagbag import DagBag
 import airflow.sdk, airflow.sdk.execution_time.task_runner, airflow.serialization.serialized_objects
-before, seconds = set(sys.modules), []
-for file in (*[sys.argv[1] + "/nightly.py"] * 5, sys.argv[1] + "/broken_jobs.py"):
+
+def seconds(file):
     start = time.process_time()
     bag = DagBag(file)
-    seconds.append((time.process_time() - start, len(bag.dags)))
-print(json.dumps({"seconds": seconds, "new": sorted(set(sys.modules) - before)}))
+    return time.process_time() - start, len(bag.dags)
+
+folder, bare = sys.argv[1:]
+before = set(sys.modules)
+found = {"ours": [seconds(folder + "/nightly.py")], "broken": seconds(folder + "/broken_jobs.py")}
+new, found["bare"] = sorted(set(sys.modules) - before), [seconds(bare)]
+for _ in range(6):
+    found["ours"].append(seconds(folder + "/nightly.py"))
+    found["bare"].append(seconds(bare))
+print(json.dumps(found | {"new": new}))
 """
 
 
 @pytest.mark.slow
-def test_fifty_jobs_are_parsed_in_half_a_second_without_anything_heavy(
+def test_fifty_jobs_are_parsed_in_the_time_of_200_bare_ones_without_anything_heavy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of CPU, beyond Airflow's own import; the best of five, or of fifteen: others slow even that.
+    """Of CPU, beside DAGs of the same tasks written by hand, in turns (tried: 2.3 to 2.7 times).
 
-    Where each core has more than three processes to run it is not measured.
+    Theirs read no job.yaml and no SQL, have no hash, and no calendar of an exchange.
     """
     kinds = (DAILY, "{exchange: XNYS, after_close: 90m}", "none", "{after: [job0_top]}")
     for i in range(50):
         add(tmp_path, f"job{i}", kinds[i % 4])
+    (tmp_path / "bare.py").write_text(BARE)
     monkeypatch.setenv("NIGHTSCORE_WORKSPACE", str(tmp_path))
-    command = [sys.executable, "-c", PARSE, str(ROOT / "dags")]
-    seconds: list[float] = []
-    while len(seconds) < 15 and not (seconds and min(seconds) < 0.5):
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        found = json.loads(done.stdout.splitlines()[-1])
-        assert [dags for _, dags in found["seconds"]] == [50] * 5 + [0]
-        assert not {name.partition(".")[0] for name in found["new"]} & set(HEAVY)
-        seconds += [took for took, _ in found["seconds"][:5]]
-    busy = os.getloadavg()[0] / (os.cpu_count() or 1)
-    if min(seconds) >= 0.5 and busy > 3:
-        pytest.skip(f"NOT TESTED: {busy:.1f} processes for each core are no quiet machine")
-    assert min(seconds) < 0.5, seconds
+    command = [sys.executable, "-c", PARSE, str(ROOT / "dags"), str(tmp_path / "bare.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert {dags for _, dags in found["ours"] + found["bare"]} == {50} and found["broken"][1] == 0
+    assert not {name.partition(".")[0] for name in found["new"]} & set(HEAVY)
+    ours, bare = (min(took for took, _ in found[which][1:]) for which in ("ours", "bare"))
+    assert ours < 4 * bare, (ours, bare)
