@@ -262,7 +262,7 @@ print(json.dumps(found | {"new": new}))
 def test_fifty_jobs_are_parsed_in_the_time_of_200_bare_ones_without_anything_heavy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of CPU, beside DAGs of the same tasks written by hand, in turns (tried: 2.3 to 2.7 times).
+    """Of CPU, beside bare DAGs of the same tasks, in turns (tried: 2.3 to 2.7 times).
 
     Theirs read no job.yaml and no SQL, have no hash, and no calendar of an exchange.
     """
