@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
+from nightscore.airflow.attempts import telling, telling_failure
 from nightscore.airflow.day import day_of_run
 from nightscore.airflow.form import request_of
 from nightscore.airflow.ray_jobs import JobState, RayJobs, call, jobs_of_environment
@@ -37,6 +38,7 @@ from nightscore.pipeline import RunRequest
 from nightscore.store import Plan, plan_from_json
 
 if TYPE_CHECKING:
+    from nightscore.pipeline import Recorder
     from nightscore.store import Receipt
 
 log = logging.getLogger(__name__)
@@ -96,7 +98,10 @@ class PlanDay(Step):
         with errors():
             job = self.read()
             day = day_of_run(job, context.get("partition_key"), context["params"].get("day"))
-            plan = self.plan(job, day, context)
+            with telling(job, day.isoformat(), context, Progress(context)) as recorder:
+                plan = self.plan(job, day, context, recorder)
+                if plan.status == "skipped":
+                    recorder.end("skipped", plan.reason)
         context["ti"].xcom_push(key=PLAN, value=plan.to_json())
         if plan.status == "skipped":
             raise AirflowSkipException(plan.reason)
@@ -104,13 +109,13 @@ class PlanDay(Step):
         tasks = 1 if jobs_of_environment() else int(self.shares)  # a cluster deals out the pieces by itself
         return shares(len(plan.pieces) if plan.status == "score" else 0, tasks)
 
-    def plan(self, job: Job, day: dt.date, context: Any) -> Plan:
+    def plan(self, job: Job, day: dt.date, context: Any, recorder: "Recorder") -> Plan:
         """The plan; or the task is deferred until the partitions that are missing land."""
         from nightscore.pipeline import LOCAL_THREADS, plan_day
 
         try:
             return plan_day(
-                job, day, self.request(job, context), Progress(context), map_parts=LOCAL_THREADS.map_parts
+                job, day, self.request(job, context), recorder.report, map_parts=LOCAL_THREADS.map_parts
             )
         except NotYet as error:
             root, moment = job.workspace.root, day.isoformat()
@@ -119,7 +124,9 @@ class PlanDay(Step):
             tables = find_unpublished_tables(root, tables_of_others(job), moment) if waits else []
             if not (inputs or tables):
                 raise
-            self.log.info("%s; waiting for %s", error, ", ".join([*inputs.values(), *tables]))
+            waited_for = ", ".join([*inputs.values(), *tables])
+            self.log.info("%s; waiting for %s", error, waited_for)
+            recorder.end("waiting", f"{error}; waiting for {waited_for}")
             deadline = time.time() + WAIT.total_seconds()
             trigger = PartitionTrigger(
                 workspace=str(root), folders=[], tables=tables, day=moment, deadline=deadline, job=job.name
@@ -159,7 +166,8 @@ class ScoreShare(Step):
                 trigger = RayJobTrigger(address=jobs.address, name=name)
                 self.defer(trigger=trigger, method_name="resume", kwargs={"name": name})
             try:
-                return score_share(job, plan, self.share, Progress(context))
+                with telling_failure(job, plan.day, context, ignored=NotYet):
+                    return score_share(job, plan, self.share, Progress(context))
             except NotYet as error:
                 self.log.warning("%s; publish runs the day again", error)
                 return []
@@ -170,7 +178,8 @@ class ScoreShare(Step):
         with errors():
             job = self.read()
             try:
-                JobState(**event).refuse_failure(name)
+                with telling_failure(job, plan.day, context):
+                    JobState(**event).refuse_failure(name)
             except NotYet as error:
                 if plan_holds(job, plan):
                     raise
@@ -201,11 +210,12 @@ class PublishDay(Step):
         from nightscore.review import text
 
         with errors(), connected():
-            job = self.read()
-            receipt = self.publish(job, self.pull_plan(context), context)
-            sent = send_on(
-                job, receipt, Progress(context)
-            )  # what fails is tried again, and nothing scored again
+            job, plan = self.read(), self.pull_plan(context)
+            with telling(job, plan.day, context, Progress(context)) as recorder:
+                receipt = self.publish(job, plan, context, recorder.report)
+                # What fails is tried again, and nothing scored again.
+                sent = send_on(job, receipt, recorder.report)
+                recorder.finish(receipt)
         text.print_receipt(receipt)
         for one in sent:
             self.log.info("onward %s: %s  %s", one.delivery, one.status, one)
@@ -217,11 +227,10 @@ class PublishDay(Step):
         self.announce(receipt.day, context)
         return document
 
-    def publish(self, job: Job, plan: Plan, context: Any) -> "Receipt":
+    def publish(self, job: Job, plan: Plan, context: Any, report: ProgressCallback) -> "Receipt":
         """The receipt of the plan; where that no longer holds, of another run of the day, made here."""
         from nightscore.pipeline import publish_day
 
-        report = Progress(context)
         staged = staged_files(self.staged)
         try:
             if len(staged) < len(plan.pieces):

@@ -11,7 +11,19 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 import nightscore
-from nightscore.cli import approve, deliver, evaluate, forget, history, maintain, published, rename, run
+from nightscore.cli import (
+    approve,
+    deliver,
+    evaluate,
+    forget,
+    history,
+    maintain,
+    night,
+    nights,
+    published,
+    rename,
+    run,
+)
 from nightscore.cli.options import Misuse, chosen
 from nightscore.cli.output import open_streams, print_document, print_error
 from nightscore.common import (
@@ -28,6 +40,7 @@ ACTS = (
     "run",
     "score",
     "backfill",
+    "night",
     "release",
     "discard",
     "replay-rejects",
@@ -73,8 +86,9 @@ app = App(
 app.meta.group_parameters = "Global options"
 
 for command in (
-    run.jobs, run.check, run.plan, run.run, run.backfill, published.tables, published.query,
-    published.receipts, published.report, published.dossier, published.verify, published.why,
+    run.jobs, run.check, run.plan, run.run, run.backfill, night.night, nights.runs, nights.missing,
+    published.tables, published.query, published.receipts, published.report, published.dossier,
+    published.verify, published.why,
     approve.held, approve.release, approve.discard, approve.hand_over, approve.repair, approve.evolve,
     approve.rejects, approve.replay_rejects, deliver.deliveries, deliver.redeliver, deliver.withdraw,
     evaluate.bakeoff, evaluate.judge, evaluate.promote, history.late, history.recheck, history.diff,

@@ -4,13 +4,23 @@ Of a published run the features are written again, and what it had staged is rem
 A run that was held or stopped ends: nobody is to publish them again.
 """
 
+import contextlib
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from nightscore.common import NotYet
 from nightscore.lifecycle.erasure_search import Search
-from nightscore.store import PUBLISHED_STAGED, REPORT, ErasureRow, Place, RunFolder, erasures, storage
+from nightscore.store import (
+    PUBLISHED_STAGED,
+    REPORT,
+    ErasureRow,
+    Place,
+    RunFolder,
+    erasures,
+    find_attempt_files,
+    storage,
+)
 
 FEATURES, AGAIN = "features", ".erased-"  # the names of snapshots, and of what is to stand in their place
 Row = Callable[..., ErasureRow]  # a kind and what it says -> a row of the record
@@ -39,7 +49,7 @@ def find_beside(search: Search, affected: set[str], row: Row, *, looks_only: boo
         elif there or run.run_id in affected:
             rows += _published(run, there, row)
     gone = {one.file for one in rows}
-    named = map(search.state.workspace.relative, search.pages(_pages(search)))
+    named = [*map(search.state.workspace.relative, search.pages(_pages(search))), *_messages(search)]
     return [*rows, *(row(erasures.BESIDE, file=name) for name in named if name not in gone)]
 
 
@@ -72,6 +82,14 @@ def _published(run: RunFolder, there: dict[Place, int], row: Row) -> Iterator[Er
 
 def _is_there(place: Place) -> bool:
     return place.exists() or place.is_folder()
+
+
+def _messages(search: Search) -> Iterator[str]:
+    """What was told of runs whose message names somebody: a row that could not be scored, say."""
+    for place in find_attempt_files(search.state.workspace):
+        with contextlib.suppress(FileNotFoundError):
+            if search.texts.are_in(place.read_text()):
+                yield place.key
 
 
 def _pages(search: Search) -> Iterator[Path]:

@@ -1,5 +1,8 @@
 from . import executors as executors
 from . import steps as steps
+from .attempts import Recorder as Recorder
+from .attempts import outcome_of as outcome_of
+from .attempts import recording as recording
 from .binding import bind_job as bind_job
 from .binding import check_schedule as check_schedule
 from .binding import decide_select as decide_select
@@ -41,6 +44,7 @@ from .ray_executor import Ray as Ray
 from .read import inputs as inputs
 from .read.contents import as_recorded as as_recorded
 from .read.days_seen import see_days as see_days
+from .read.listing import own_table as own_table
 from .read.manifest import refuse_incomplete as refuse_incomplete
 from .read.ready import waited_for as waited_for
 from .read.scan import scan_chunks as scan_chunks

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from nightscore.common import Broken, NightscoreError, NotYet, ProgressCallback, RowCounter, as_day, silent
 from nightscore.job import Job
+from nightscore.pipeline.attempts import recorded
 from nightscore.pipeline.context import read_others_plan
 from nightscore.pipeline.onward import send_on
 from nightscore.pipeline.parts import parts_at_once, room_for, stage_part
@@ -184,10 +185,12 @@ def run(
     _check_arguments(job, request, executor)
     choose = chooser(executor, report)
     parts = executor.map_parts if isinstance(executor, PartsExecutor) else None
-    asked = request.but(**options)
-    plan = plan_day(job, as_day(day), asked, report, choose=choose, map_parts=parts)
-    receipt = publish_day(job, plan, executor.map(job, plan, plan.pieces, report), report)
-    send_on(job, receipt, report)
+    asked, moment = request.but(**options), as_day(day)
+    with recorded(job, moment, report, is_preview=asked.limit is not None) as (told, ended):
+        plan = plan_day(job, moment, asked, told, choose=choose, map_parts=parts)
+        receipt = publish_day(job, plan, executor.map(job, plan, plan.pieces, told), told)
+        send_on(job, receipt, told)
+        ended(receipt)
     return receipt
 
 

@@ -1,5 +1,10 @@
 from . import terminal_tables as terminal_tables
 from . import text as text
+from .days import DayState as DayState
+from .days import DueNight as DueNight
+from .days import Logbook as Logbook
+from .days import list_due_nights as list_due_nights
+from .days import open_logbook as open_logbook
 from .dossier.nights import gather_record as gather_record
 from .dossier.page import dossier as dossier
 from .explain import explain_row as explain_row

@@ -139,6 +139,14 @@ from .records import keyed_hash as keyed_hash
 from .records import outgoing as outgoing
 from .records import removals as removals
 from .records import renames as renames
+from .records.attempts import HEARTBEAT_SECONDS as HEARTBEAT_SECONDS
+from .records.attempts import Attempt as Attempt
+from .records.attempts import attempt_time as attempt_time
+from .records.attempts import find_attempt_files as find_attempt_files
+from .records.attempts import list_attempts as list_attempts
+from .records.attempts import new_attempt as new_attempt
+from .records.attempts import read_attempt as read_attempt
+from .records.attempts import write_attempt as write_attempt
 from .records.deliveries import DeliveryRecord as DeliveryRecord
 from .records.deliveries import deliveries_of_run as deliveries_of_run
 from .records.deliveries import deliveries_of_table as deliveries_of_table

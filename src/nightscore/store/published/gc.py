@@ -22,6 +22,7 @@ from nightscore.store.places.run_folder import RunFolder, find_spilled, read_pla
 from nightscore.store.published.catalog import RESTATEMENTS, Pinned
 from nightscore.store.published.erasing import complete_erasures
 from nightscore.store.published.receipt_rows import RECEIPTS, untold
+from nightscore.store.records.attempts import KEPT_DAYS, find_attempt_files
 from nightscore.store.records.erasures import ERASURES, read_erased
 from nightscore.store.records.removals import DROPPED, REMOVALS, Removal
 from nightscore.store.storage import Place
@@ -71,6 +72,7 @@ def collect_garbage(
         *_in_runs(folders, kept, state),
         *_in_tables(workspace, kept, state, before, gone),
         *_in_logs(state, gone),
+        *((file, f"told of a run {KEPT_DAYS} days ago") for file in _old_attempts(workspace)),
     ]
     removed = [Removed(path.key, _size(path), reason) for path, reason in garbage]
     going = {path.scratch() for path, _ in garbage}
@@ -169,6 +171,10 @@ def _in_logs(state: Pinned, gone: Gone) -> Iterator[tuple[Place, str]]:
             kept = [entry.versions[table] for entry in state.history if table in entry.versions]
             oldest = min(kept, default=delta.read_snapshot(root).version)
             yield from ((path, "tells of removed days alone") for path in outlived_log(root, oldest))
+
+
+def _old_attempts(workspace: Workspace) -> Iterator[Place]:
+    return find_attempt_files(workspace, storage.storage_of(workspace).now() - KEPT_DAYS * 86_400)
 
 
 def _is_of_others(root: Place, path: Place) -> bool:

@@ -1,0 +1,120 @@
+"""Commands about nights as they went: every try with its message, and the days that are not there."""
+
+import datetime as dt
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from nightscore.cli.options import AsJson, open_chosen_workspace, parse_day_option, whole_number
+from nightscore.cli.output import print_json, say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nightscore.review import DayState
+    from nightscore.store import Attempt
+
+OneJob = Annotated[str | None, Parameter(help="One job; default: all.")]
+DAYS = 30  # of missing days, without --days
+COLUMNS = ("job", "day", "state", "began (UTC)", "took", "rows", "message")
+
+
+def runs(
+    job: OneJob = None, /, *,
+    day: Annotated[str | None, Parameter(help="One day, YYYY-MM-DD.")] = None,
+    failed: Annotated[bool, Parameter(negative="", help="Only those that did not end well.")] = False,
+    last: Annotated[int, Parameter(converter=whole_number, help="How many, the newest.")] = 30,
+    json: AsJson = False,
+) -> int:  # fmt: skip
+    """List every try to run a day, published or not: when, by whom, how far it came, and its message.
+
+    `receipts` lists what was published; here is what happened: running (with the stage), waiting (a retryable
+    error: what it needs was not there), failed, held (an audit), stopped (its process is gone), published,
+    unchanged, skipped. Runs of the command line, of `nightscore night` and of Airflow are listed alike, for
+    90 days. Previews are not.
+    """
+    from nightscore.store import list_attempts
+
+    moment = parse_day_option(day).isoformat() if day else ""
+    found = list_attempts(open_chosen_workspace(), job, moment, moment or "9")
+    now = dt.datetime.now(dt.UTC)
+    shown = sorted((one for one in found if not (failed and (one.good or _at_work(one, now)))), key=_begun)
+    shown = shown[-max(last, 0) :]
+    if json:
+        print_json([{**one.model_dump(mode="json"), "state": _state(one, now)} for one in shown])
+    elif shown:
+        _print_runs(shown, now)
+    else:
+        say("no run is told of" if not failed else "no run that did not end well is told of")
+    return 0
+
+
+def missing(
+    job: OneJob = None, /, *,
+    days: Annotated[int, Parameter(converter=whole_number, help="How far to look back.")] = DAYS,
+    json: AsJson = False,
+) -> int:  # fmt: skip
+    """List the days that should be published and are not, and why: failed, held, waiting, stopped, never ran.
+
+    A job's days are those of its schedule; of one that comes after others, those that all their tables have
+    (published by the command line or released, too, of which Airflow heard nothing). Looked at is what lies
+    after its first published day: before, a job owes nothing. A day that the job's policy skipped is not
+    missing. `nightscore night` runs them, upstream first; `nightscore backfill` a range of one job.
+
+    Exit code: 0 if none is missing, else 1.
+    """
+    from nightscore.common import Broken
+    from nightscore.job import load
+    from nightscore.review import open_logbook
+
+    workspace = open_chosen_workspace()
+    since = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=days)
+    book = open_logbook(workspace, since=since.isoformat())
+    names = [load(job, workspace).name] if job else sorted(book.jobs)
+    found = [state for name in names for state in book.missing(name, days)]
+    if json:
+        print_json([state.as_json() for state in found])
+    else:
+        for state in found:
+            say(missing_line(state))
+        if not found:
+            say(f"no day is missing in the last {days} days")
+    return Broken.exit_code if found else 0
+
+
+def missing_line(state: "DayState") -> str:
+    """A day that is not published, and why."""
+    first, *_ = state.message.splitlines() or [""]
+    return f"{state.job} {state.day}: {state.state}{': ' + first if first else ''}"
+
+
+def _print_runs(attempts: "Iterable[Attempt]", now: dt.datetime) -> None:
+    from nightscore.review import terminal_tables
+
+    rows = [
+        (
+            one.job, one.day, _state(one, now), f"{one.started:%Y-%m-%d %H:%M:%S}", f"{one.seconds:.0f} s",
+            f"{one.done:,}/{one.total:,}" if one.total else "", _message(one, now),
+        )
+        for one in attempts
+    ]  # fmt: skip
+    terminal_tables.console().print(terminal_tables.text_table(rows, COLUMNS, ("took", "rows")))
+
+
+def _message(one: "Attempt", now: dt.datetime) -> str:
+    where = f" (stage {one.stage})" if one.stage and not one.good else ""
+    if one.is_gone(now):
+        return f"its process is gone{where}"
+    return f"{(one.message.splitlines() or [''])[0]}{where}".strip()
+
+
+def _state(one: "Attempt", now: dt.datetime) -> str:
+    return "stopped" if one.is_gone(now) else one.state
+
+
+def _at_work(one: "Attempt", now: dt.datetime) -> bool:
+    return not one.ended and not one.is_gone(now)
+
+
+def _begun(one: "Attempt") -> dt.datetime:
+    return one.started

@@ -1,0 +1,112 @@
+"""Each run tells what becomes of it, while it works and when it ends: see `store.records.attempts`."""
+
+import contextlib
+import datetime as dt
+import getpass
+import threading
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+
+from nightscore.common import NotYet, ProgressCallback, Workspace
+from nightscore.job import Job
+from nightscore.pipeline.publish.hold import Held
+from nightscore.store import HEARTBEAT_SECONDS, Attempt, Receipt, new_attempt, write_attempt
+
+_current: ContextVar["Recorder | None"] = ContextVar("current", default=None)
+
+
+class Recorder:
+    """Writes one attempt; `report` is a progress callback that also passes on what it is told."""
+
+    def __init__(
+        self, workspace: Workspace, attempt: Attempt, onward: ProgressCallback, *, keeps: bool = True
+    ) -> None:
+        self._workspace, self._onward, self._keeps = workspace, onward, keeps
+        self._lock, self._left = threading.Lock(), threading.Event()
+        self.attempt = attempt
+        self._write()
+
+    def report(self, stage: str, done: int, total: int) -> None:
+        """Keep where a stage is, to be written with the next heartbeat."""
+        self.attempt = self.attempt.model_copy(update={"stage": stage, "done": done, "total": total})
+        self._onward(stage, done, total)
+
+    def finish(self, receipt: Receipt) -> None:
+        """It ended with a receipt."""
+        self.end(receipt.status, receipt.reason if receipt.status == "skipped" else "", receipt.run_id)
+
+    def fail(self, error: BaseException) -> None:
+        """It ended with an error, unless it had ended before."""
+        if not self.attempt.ended:
+            self.end(*outcome_of(error))
+
+    def end(self, state: str, message: str = "", run_id: str = "") -> None:
+        """It ended: see `Attempt`."""
+        self.leave(state=state, message=message, run_id=run_id)
+
+    def leave(self, **values: object) -> None:
+        """No more is told of it here; another process may go on."""
+        self._left.set()
+        with self._lock:
+            self._write(**values)
+
+    def _write(self, **values: object) -> None:
+        self.attempt = self.attempt.model_copy(update={**values, "updated": dt.datetime.now(dt.UTC)})
+        if self._keeps:
+            write_attempt(self._workspace, self.attempt)
+
+    def beat(self) -> None:
+        """Write the attempt again and again until it is left."""
+        while not self._left.wait(HEARTBEAT_SECONDS):
+            with self._lock:
+                if not self._left.is_set():
+                    self._write()
+
+
+def outcome_of(error: BaseException) -> tuple[str, str]:
+    """The state and the message of an attempt that ends with an error."""
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        return "stopped", "stopped by a person; what is finished is kept"
+    states = {Held: "held", NotYet: "waiting"}
+    state = next((name for kind, name in states.items() if isinstance(error, kind)), "failed")
+    return state, str(error) or type(error).__name__
+
+
+@contextlib.contextmanager
+def recorded(
+    job: Job, day: dt.date, report: ProgressCallback, *, is_preview: bool = False
+) -> Iterator[tuple[ProgressCallback, Callable[[Receipt], None]]]:
+    """A context in which a run of a day tells what becomes of it; gives what to report to, and what ends it.
+
+    Within another run of the day it is that one's. A preview tells nothing: it publishes nothing.
+    """
+    outer = _current.get()
+    if is_preview or (outer and (outer.attempt.job, outer.attempt.day) == (job.name, day.isoformat())):
+        yield report, lambda receipt: None  # noqa: ARG005 - what ends it is the outer one
+        return
+    attempt = new_attempt(job.name, day.isoformat(), dt.datetime.now(dt.UTC), by=_user())
+    with recording(Recorder(job.workspace, attempt, report)) as recorder:
+        yield recorder.report, recorder.finish
+
+
+@contextlib.contextmanager
+def recording(recorder: Recorder) -> Iterator[Recorder]:
+    """A context that an attempt is written in, now and then; an error ends it."""
+    token = _current.set(recorder)
+    threading.Thread(target=recorder.beat, name="heartbeat", daemon=True).start()
+    try:
+        yield recorder
+    except BaseException as error:
+        recorder.fail(error)
+        raise
+    finally:
+        if not recorder.attempt.ended:
+            recorder.leave()
+        _current.reset(token)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a number without a name, as containers have
+        return ""

@@ -1,0 +1,210 @@
+"""What became of each day: from receipts, from what is held, and from what each run has told of itself.
+
+Receipts decide what is published; the rest is for people, and says why a day is not.
+"""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from nightscore.common import Workspace
+from nightscore.job import Job, load_all, read_workspace_overrides
+from nightscore.pipeline import read_held_days
+from nightscore.review.days.due import Due
+from nightscore.store import Attempt, CatalogEntry, Pinned, Receipt, catalog, list_attempts
+
+State = Literal[
+    "published", "running", "held", "failed", "waiting", "stopped", "skipped", "missing", "expected"
+]
+BAD: frozenset[State] = frozenset({"held", "failed", "stopped", "missing"})
+
+
+@dataclass(frozen=True)
+class DayState:
+    """Where one day of a job stands.
+
+    `missing` is a day that is due and was never run, `expected` one that is due and may still be under way
+    elsewhere: its upstream has not published. `since` is when it came to stand so (UTC). `message` says why,
+    also where a published day has a later run that failed; `problem` tells that from the rest.
+    """
+
+    job: str
+    day: str
+    state: State
+    since: dt.datetime | None = None
+    message: str = ""
+    attempt: Attempt | None = None
+    entry: CatalogEntry | None = None
+    held: Receipt | None = None
+    problem: bool = False
+
+    @property
+    def bad(self) -> bool:
+        """Whether a person should look."""
+        return self.state in BAD or self.problem
+
+    def as_json(self) -> dict[str, object]:
+        """What a program reads."""
+        return {
+            "job": self.job, "day": self.day, "state": self.state, "message": self.message,
+            "since": self.since.isoformat() if self.since else None,
+            "run_id": self.entry.run_id if self.entry else (self.held.run_id if self.held else ""),
+            "dag_run": self.attempt.dag_run if self.attempt else "",
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Logbook:
+    """The days of some jobs at one moment. Attempts and held days are read once, when first needed."""
+
+    workspace: Workspace
+    state: Pinned
+    due: Due
+    since: str = ""
+
+    @property
+    def jobs(self) -> Mapping[str, Job]:
+        """The jobs, by name."""
+        return self.due.jobs
+
+    @cached_property
+    def held(self) -> dict[tuple[str, str], Receipt]:
+        """(job, day) -> the receipt of a held day as it would be."""
+        found = (one.receipt for one in read_held_days(self.workspace))
+        return {(receipt.job, receipt.day): receipt for receipt in found}
+
+    @cached_property
+    def attempts(self) -> dict[tuple[str, str], Attempt]:
+        """(job, day) -> the last attempt, for the days from `since` on."""
+        return {(one.job, one.day): one for one in list_attempts(self.workspace, since=self.since, last=True)}
+
+    @cached_property
+    def first_days(self) -> dict[str, str]:
+        """Job -> its first published day."""
+        found: dict[str, str] = {}
+        for job, day in self.state.in_force:
+            found[job] = min(day, found.get(job, day))
+        return found
+
+    def day(self, job: str, day: str) -> DayState:
+        """Where a day stands."""
+        entry = self.state.in_force.get((job, day))
+        held, attempt = self.held.get((job, day)), self.attempts.get((job, day))
+        if attempt and not attempt.ended and not attempt.is_gone(self.due.now):
+            return DayState(job, day, "running", attempt.started, _progress(attempt), attempt, entry, held)
+        if held and (entry is None or held.run_number > entry.run_number):
+            return DayState(job, day, "held", held.started_at, _held(held), attempt, entry, held)
+        if entry:
+            return self._published(entry, attempt)
+        if attempt:
+            return _unpublished(attempt)
+        lacking = self.due.lacking(job, dt.date.fromisoformat(day)) if job in self.jobs else []
+        if lacking:
+            return DayState(job, day, "expected", message=f"comes after {', '.join(lacking)}")
+        when = self.due.complete(job, dt.date.fromisoformat(day)) if job in self.jobs else None
+        return DayState(job, day, "missing", when, "never ran")
+
+    def _published(self, entry: CatalogEntry, attempt: Attempt | None) -> DayState:
+        fresh = attempt and not attempt.good and attempt.updated > entry.published_at
+        message = ""
+        if attempt and fresh:
+            message = f"published; a later run {_why(attempt)}"
+        return DayState(
+            entry.job,
+            entry.day,
+            "published",
+            entry.published_at,
+            message,
+            attempt,
+            entry,
+            problem=bool(fresh),
+        )
+
+    def missing(self, job: str, last_days: int | None = None) -> list[DayState]:
+        """The days that are due and not published, in rising order, since the job's first published day.
+
+        A day that the job's policy has skipped is none of them.
+
+        Raises:
+            Broken: an exchange's calendar is unknown.
+        """
+        first = self.first_days.get(job)
+        if first is None or job not in self.jobs:
+            return []
+        since = dt.date.fromisoformat(first)
+        if last_days is not None:
+            since = max(since, self.due.now.date() - dt.timedelta(days=last_days))
+        days = (day.isoformat() for day in self.due.days(job, since))
+        states = (self.day(job, day) for day in days if (job, day) not in self.state.in_force)
+        return [one for one in states if one.state not in ("skipped", "running")]
+
+    def latest(self, job: str) -> DayState | None:
+        """Where the day stands that the job should have now; of one that is run by hand, its last."""
+        expected = self.due.latest(job) if job in self.jobs else None
+        if expected is not None:
+            return self.day(job, expected.isoformat())
+        days = [d for j, d in [*self.state.in_force, *self.attempts, *self.held] if j == job]
+        return self.day(job, max(days)) if days else None
+
+    def calendar(self, job: str, last_days: int) -> list[DayState]:
+        """The days of a job, the newest last: those that are due, and those of which anything is told."""
+        since = self.due.now.date() - dt.timedelta(days=last_days)
+        told = {d for j, d in [*self.state.in_force, *self.attempts, *self.held] if j == job}
+        first = self.first_days.get(job)
+        if job in self.jobs and first:
+            due = self.due.days(job, max(since, dt.date.fromisoformat(first)))
+            told |= {day.isoformat() for day in due}
+        return [self.day(job, day) for day in sorted(told) if day >= since.isoformat()]
+
+
+def open_logbook(
+    workspace: Workspace, state: Pinned | None = None, jobs: Sequence[Job] | None = None, since: str = ""
+) -> Logbook:
+    """The logbook of a workspace at this moment; `since` is the first day of which attempts are read.
+
+    Raises:
+        Broken: the catalogue or calendars.yaml can't be read.
+    """
+    state = state or catalog.read_catalog(workspace)
+    readable = load_all(workspace)[0] if jobs is None else jobs
+    closures = read_workspace_overrides(workspace.root)
+    due = Due({job.name: job for job in readable}, state, dt.datetime.now(dt.UTC), closures)
+    return Logbook(workspace, state, due, since)
+
+
+def _unpublished(attempt: Attempt) -> DayState:
+    """A day of which there is no receipt, by what its last run told."""
+    if not attempt.ended:
+        message = (
+            f"its process is gone, in stage {attempt.stage or 'plan'}; run the day again: it goes on there"
+        )
+        return DayState(attempt.job, attempt.day, "stopped", attempt.updated, message, attempt)
+    states: dict[str, State] = {"held": "failed", "published": "missing", "unchanged": "missing"}
+    state: State = states.get(attempt.state, attempt.state)  # type: ignore[arg-type]
+    messages = {
+        "held": "was held, and is held no more: run the day again",
+        "missing": "was published, and its receipt is gone",
+    }
+    message = attempt.message if attempt.state == state else messages.get(attempt.state, messages["missing"])
+    return DayState(attempt.job, attempt.day, state, attempt.updated, message, attempt)
+
+
+def _progress(attempt: Attempt) -> str:
+    if not attempt.stage:
+        return "begins"
+    if not attempt.total:
+        return attempt.stage
+    return f"{attempt.stage}: {attempt.done:,} of {attempt.total:,}"
+
+
+def _held(receipt: Receipt) -> str:
+    failed = [f"{a.name}: {a.detail}" for a in receipt.audits if not a.passed and a.severity == "fail"]
+    return "; ".join(failed) or receipt.reason
+
+
+def _why(attempt: Attempt) -> str:
+    return (
+        f"{'was stopped' if not attempt.ended else attempt.state}: {attempt.message or 'its process is gone'}"
+    )
