@@ -33,7 +33,7 @@ test: .venv/test.stamp ## the whole test suite, on every core
 test-unit: .venv/test.stamp ## the tests that run no job: a minute
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not runs and not slow and not e2e"
 
-test-slow: .venv/test.stamp ## the tests that take minutes: every fault at every call, an eighth of the nights in a bucket
+test-slow: .venv/test.stamp ## the tests that take minutes: a kill at every call, an eighth of the nights in a bucket
 	@$(BIN)/python -m pytest $(PARALLEL) -m "slow and not rest and not e2e"
 
 test-buckets: .venv/test.stamp ## every night of tests/behaviour with data/ in a bucket of a real S3 server: half an hour
@@ -41,7 +41,7 @@ test-buckets: .venv/test.stamp ## every night of tests/behaviour with data/ in a
 
 faults: .venv/test.stamp ## every fault of docs/faults.md: root, cc and libfaketime, or it says what it lacks
 	@FAULTS_SEED=$${FAULTS_SEED:-$$(date +%s)} $(BIN)/python -m pytest tests/faults -m "slow or not slow" -rs
-	@$(BIN)/python -m pytest $(PARALLEL) tests/behaviour -m bucket
+	@$(BIN)/python -m pytest $(PARALLEL) tests/behaviour tests/workspace -m "bucket or rest"
 	@$(BIN)/python -m pytest -m "e2e and slow" -rs tests/e2e
 
 # In CI the servers and the browser are installed; elsewhere a test says what it lacks, and is skipped.

@@ -154,6 +154,7 @@ def test_whatever_happens_in_whatever_order_the_tables_hold_what_they_must() -> 
     explore(examples=3, steps=10)
 
 
+@pytest.mark.rest
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_whatever_happens_in_whatever_order_for_longer() -> None:

@@ -348,6 +348,7 @@ def test_chaos() -> None:
     explore(examples=2, steps=10)
 
 
+@pytest.mark.rest
 @pytest.mark.slow
 @pytest.mark.timeout(0)
 def test_chaos_for_longer() -> None:

@@ -270,6 +270,7 @@ def test_a_rate_that_is_added_later_changes_no_day(workspace: Path, tmp_path: Pa
             run(load(job, workspace=root), DAYS[1])
 
 
+@pytest.mark.rest
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_a_month_of_real_nights(tmp_path: Path) -> None:

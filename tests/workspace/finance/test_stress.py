@@ -113,6 +113,7 @@ def test_windows_are_a_recount_s(stressed: Path, recount: Recount) -> None:
             assert float(row.at_once) == pytest.approx(at_once[row.desk].iloc[0], abs=0.021)
 
 
+@pytest.mark.rest
 @pytest.mark.timeout(1200)
 def test_the_worst_of_all_days_since_1991_is_a_recount_s(tmp_path: Path) -> None:
     """8,062 moves, and the worst 250 of them in a row are of the crisis of 2008."""
