@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from nightscore.common import NotYet, ProgressCallback, Workspace
 from nightscore.job import Job
 from nightscore.pipeline.publish.hold import Held
-from nightscore.store import HEARTBEAT_SECONDS, Attempt, Receipt, new_attempt, write_attempt
+from nightscore.store import HEARTBEAT_SECONDS, Attempt, Receipt, new_attempt, note_pace, write_attempt
 
 _current: ContextVar["Recorder | None"] = ContextVar("current", default=None)
 
@@ -32,7 +32,9 @@ class Recorder:
         self._onward(stage, done, total)
 
     def finish(self, receipt: Receipt) -> None:
-        """It ended with a receipt."""
+        """It ended with a receipt; what a published night took is told to the next."""
+        if self._keeps and receipt.status == "published":
+            note_pace(self._workspace, receipt)
         self.end(receipt.status, receipt.reason if receipt.status == "skipped" else "", receipt.run_id)
 
     def fail(self, error: BaseException) -> None:

@@ -222,6 +222,7 @@ def _special(receipt: Receipt) -> Iterator[str]:
     yield from (f"accepted  {note}" for note in [receipt.accepted] if note)
     yield from (f"erased    {one}" for one in receipt.erased)
     yield from (f"came back {line}" for line in receipt.came_back)
+    yield from (f"slower    {line}" for line in receipt.slower)
     yield from (f"beside    {challenger}" for challenger in receipt.challengers)
     if receipt.promotion:
         yield f"promoted  {receipt.promotion}"

@@ -158,6 +158,11 @@ from .records.deliveries import standing_record as standing_record
 from .records.deliveries import stands as stands
 from .records.erasures import Erased as Erased
 from .records.erasures import ErasureRow as ErasureRow
+from .records.paces import Pace as Pace
+from .records.paces import find_slower as find_slower
+from .records.paces import note_pace as note_pace
+from .records.paces import read_paces as read_paces
+from .records.paces import slower_stages as slower_stages
 from .records.removals import Removal as Removal
 from .records.renames import Names as Names
 from .records.renames import Rename as Rename

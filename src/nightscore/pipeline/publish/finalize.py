@@ -46,6 +46,7 @@ from nightscore.store import (
     SqlMistakes,
     StagedFile,
     catalog,
+    find_slower,
     open_staged,
     read_staged,
     sound_file,
@@ -111,6 +112,7 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: ProgressCa
         "score_sample": sample,
         "parts": parts,
         "came_back": find_came_back(day, tables),
+        "slower": find_slower(job.workspace, receipt),
         **_said_of_sql(job),
     }
     receipt = receipt.model_copy(update=beside)

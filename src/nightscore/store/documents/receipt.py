@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model
 from nightscore.store.documents.formats import refuse_later_format
 from nightscore.store.documents.plan import Canary, DaysSeen, TriedVariant
 
-RARE = ("parts", "accepted", "foreign", "erased", "came_back")  # fields that most receipts have not
+RARE = ("parts", "accepted", "foreign", "erased", "came_back", "slower")  # fields that most receipts have not
 Status = Literal["published", "unchanged", "skipped", "preview", "held", "unreadable"]
 
 
@@ -338,9 +338,9 @@ class Receipt(Part):
     `approximate` where the job says that its bytes may depend on memory, threads and the layout of files.
     `parts` is there where the features SQL was run in parts, `accepted` where a person took a table as
     another engine had left it, `foreign` where a table of the run, or one that it read, was not as its
-    receipts say when it began (table -> what differed), `erased` where rows were erased of it since, and
-    `came_back` where keys that had been erased stand in its tables again. These are not written where they
-    are not there.
+    receipts say when it began (table -> what differed), `erased` where rows were erased of it since,
+    `came_back` where keys that had been erased stand in its tables again, and `slower` where stages took
+    longer than the nights before. These are not written where they are not there.
     """
 
     job: str
@@ -381,6 +381,7 @@ class Receipt(Part):
     foreign: Mapping[str, tuple[str, ...]] = {}
     erased: tuple[ErasedRows, ...] = ()
     came_back: tuple[str, ...] = ()
+    slower: tuple[str, ...] = ()
     reason: str = ""
     preview: tuple[Mapping[str, Any], ...] = ()
     run_number: int = 0
