@@ -27,6 +27,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from nightscore.airflow.attempts import telling, telling_failure
 from nightscore.airflow.day import day_of_run
 from nightscore.airflow.form import request_of
+from nightscore.airflow.held import Answer, ask, carry_out
 from nightscore.airflow.ray_jobs import JobState, RayJobs, call, jobs_of_environment
 from nightscore.airflow.ray_score import find_unstaged, plan_holds, read_scored, run_on
 from nightscore.airflow.ray_trigger import RayJobTrigger
@@ -39,7 +40,7 @@ from nightscore.store import Plan, plan_from_json
 
 if TYPE_CHECKING:
     from nightscore.pipeline import Recorder
-    from nightscore.store import Receipt
+    from nightscore.store import DeliveryRecord, Receipt
 
 log = logging.getLogger(__name__)
 PLAN = "plan"  # the task, and the key of its plan
@@ -205,17 +206,44 @@ class PublishDay(Step):
         self.staged = staged
 
     def execute(self, context: Any) -> dict[str, Any]:
-        """Publish the day."""
-        from nightscore.pipeline import send_on
-        from nightscore.review import text
+        """Publish the day; where an audit holds it, ask a person, without a worker meanwhile."""
+        from nightscore.pipeline import Held
 
         with errors(), connected():
             job, plan = self.read(), self.pull_plan(context)
+            try:
+                with telling(job, plan.day, context, Progress(context)) as recorder:
+                    receipt = self.publish(job, plan, context, recorder.report)
+                    sent = self.send_on(job, receipt, recorder)
+            except Held as held:
+                log.warning("held: %s", held)
+                self.defer(trigger=ask(context, job, plan.day, str(held)), method_name="decided")
+        return self.end(receipt, sent, context)
+
+    def decided(self, context: Any, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Go on with what a person has decided of a held day, here or elsewhere."""
+        with errors(), connected():
+            job, plan, answer = self.read(), self.pull_plan(context), Answer.read(event)
+            if answer.option and not answer.because:
+                again = "A reason is missing: it goes into the receipt. Say why, and choose again."
+                self.defer(trigger=ask(context, job, plan.day, again), method_name="decided")
             with telling(job, plan.day, context, Progress(context)) as recorder:
-                receipt = self.publish(job, plan, context, recorder.report)
-                # What fails is tried again, and nothing scored again.
-                sent = send_on(job, receipt, recorder.report)
-                recorder.finish(receipt)
+                receipt = carry_out(job, plan.day, answer)
+                sent = self.send_on(job, receipt, recorder)
+        return self.end(receipt, sent, context)
+
+    def send_on(self, job: Job, receipt: "Receipt", recorder: "Recorder") -> "list[DeliveryRecord]":
+        """Deliver the day; what fails is tried again, and nothing scored again."""
+        from nightscore.pipeline import send_on
+
+        sent = send_on(job, receipt, recorder.report)
+        recorder.finish(receipt)
+        return sent
+
+    def end(self, receipt: "Receipt", sent: "Sequence[DeliveryRecord]", context: Any) -> dict[str, Any]:
+        """Say what was published, and to whom; the assets' events name the day."""
+        from nightscore.review import text
+
         text.print_receipt(receipt)
         for one in sent:
             self.log.info("onward %s: %s  %s", one.delivery, one.status, one)

@@ -171,6 +171,17 @@ def _told_by_whom(run: RunFolder, wanted: str) -> Iterator[None]:
         ) from None
 
 
+def is_held(workspace: Workspace, job: str, day: dt.date) -> bool:
+    """Whether a day waits for a person."""
+    return _newest(_once_held(renames.runs_home(workspace, job) / day.isoformat())) is not None
+
+
+def last_decision(workspace: Workspace, job: str, day: dt.date) -> RunFolder | None:
+    """The newest run of a day that was held, and that somebody has decided about since."""
+    decided = [run for run in _once_held(renames.runs_home(workspace, job) / day.isoformat()) if run.outcome]
+    return decided[-1] if decided else None
+
+
 def _held_run(workspace: Workspace, job: str, day: dt.date) -> RunFolder:
     folder = renames.runs_home(workspace, job) / day.isoformat()
     run = _newest(_once_held(folder))

@@ -1,0 +1,129 @@
+"""A held day in Airflow: the publish task waits for a person, and goes on with what was decided."""
+
+import asyncio
+import datetime as dt
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("airflow")
+
+from airflow.models.hitl import HITLDetail
+from airflow.utils.session import create_session
+from sqlalchemy import select
+
+from nightscore.airflow import held
+from nightscore.airflow.held import Answer, HeldTrigger, carry_out
+from nightscore.common import Broken, open_workspace
+from nightscore.job.loader import load
+from nightscore.pipeline import run
+from nightscore.pipeline.publish.hold import Held, discard_day, release_day
+from nightscore.store import catalog, list_attempts
+from tests.airflow.test_nights import night, receipt, states
+from tests.support.workspace import DAYS, JOB, make_workspace
+
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("metadata")]
+
+FEW = JOB + "  - {name: many, sql: SELECT count(*) > 50 FROM scores}\n"
+WHO = {"by": "Ada", "because": "half of the stores were closed"}
+MOMENT = dt.date.fromisoformat(DAYS[0])
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Path:
+    """A workspace with a day that is held."""
+    root = make_workspace(tmp_path, 40, FEW)
+    with pytest.raises(Held):
+        run(load("mini", root), DAYS[0])
+    return root
+
+
+def decide_when_asked(root: Path, decide: object) -> threading.Thread:
+    """Wait in a thread until the task has asked, and decide by the command line's way."""
+
+    def wait() -> None:
+        for _ in range(600):
+            if (root / "data/runs/mini" / DAYS[0]).exists() and any(
+                root.glob("data/runs/mini/*/*/held.json")
+            ):
+                decide(open_workspace(root), "mini", MOMENT, **WHO)  # type: ignore[operator]
+                return
+            time.sleep(0.2)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def test_a_run_goes_on_when_the_day_is_released_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks with the audit's message, turns green, and announces the day; the receipt names the person."""
+    monkeypatch.setattr(held, "SECONDS", 0.1)
+    monkeypatch.setattr(HeldTrigger.__init__, "__kwdefaults__", {"seconds": 0.1})
+    root = make_workspace(tmp_path, 40, FEW)
+    thread = decide_when_asked(root, release_day)
+    done = night(root, "released", day=DAYS[0])
+    thread.join()
+    assert (done.state, states(done)["publish"]) == ("success", ["success"])
+    assert receipt(done)["released"]["by"] == "Ada"
+    with create_session() as session:
+        ids = [task.id for task in done.get_task_instances()]
+        [asked] = session.scalars(select(HITLDetail).where(HITLDetail.ti_id.in_(ids))).all()
+    assert asked.options == ["Release", "Discard"] and "many" in str(asked.body)
+    assert list_attempts(open_workspace(root), "mini")[-1].state == "published"
+
+
+def test_a_run_fails_when_the_day_is_discarded_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, without another try: nothing is there to publish; who and why is its message."""
+    monkeypatch.setattr(HeldTrigger.__init__, "__kwdefaults__", {"seconds": 0.1})
+    root = make_workspace(tmp_path, 40, FEW)
+    thread = decide_when_asked(root, discard_day)
+    done = night(root, "discarded", day=DAYS[0])
+    thread.join()
+    assert (done.state, states(done)["publish"]) == ("failed", ["failed"])
+    last = list_attempts(open_workspace(root), "mini")[-1]
+    assert last.state == "failed" and "discarded it: half of the stores were closed" in last.message
+    assert catalog.read_catalog(open_workspace(root)).history == ()
+
+
+def test_an_answer_is_carried_out_in_the_name_of_who_gave_it(space: Path) -> None:
+    """What Airflow resumes the task with, as its API makes it from a person's response."""
+    job = load("mini", space)
+    event = {"chosen_options": ["Release"], "params_input": {"because": " few is right "},
+             "responded_by_user": {"id": "7", "name": "ada"}}  # fmt: skip
+    answer = Answer.read(event)
+    assert answer == Answer("Release", "ada", "few is right")
+    done = carry_out(job, DAYS[0], answer)
+    assert done.released and (done.released.by, done.released.because) == ("ada", "few is right")
+    with pytest.raises(Broken, match="not held"):
+        carry_out(job, DAYS[0], Answer("Discard", "bob", "too late"))
+    assert carry_out(job, DAYS[0], Answer()).run_id == done.run_id  # decided elsewhere: it is published
+
+
+def test_a_discarded_day_says_who_and_why(space: Path) -> None:
+    """And so does whoever asks later."""
+    job = load("mini", space)
+    for answer in (Answer("Discard", "bob", "wrong prices"), Answer()):
+        with pytest.raises(Broken, match=r"(was discarded by bob|bob .* discarded it): wrong prices"):
+            carry_out(job, DAYS[0], answer)
+    with pytest.raises(Broken, match="nobody has answered for 30 days"):
+        carry_out(job, DAYS[0], Answer(late=True))
+
+
+def test_the_trigger_gives_up_at_its_deadline(space: Path) -> None:
+    """As long as the day is held it waits."""
+
+    async def first() -> object:
+        trigger = HeldTrigger(
+            workspace=str(space), job="mini", day=DAYS[0], deadline=time.time() + 0.3, seconds=0.1
+        )
+        async for event in trigger.run():
+            return event.payload
+        return None
+
+    assert asyncio.run(first()) == {"late": True}
