@@ -24,6 +24,7 @@ from .files import sync as sync
 from .files import write_once as write_once
 from .files import write_text_once as write_text_once
 from .progress import QUIET_SECONDS as QUIET_SECONDS
+from .progress import Pace as Pace
 from .progress import ProgressCallback as ProgressCallback
 from .progress import ProgressLines as ProgressLines
 from .progress import RowCounter as RowCounter

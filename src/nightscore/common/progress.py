@@ -72,23 +72,22 @@ class Pace:
 
     def __call__(self, stage: str, done: int, total: int) -> str:
         """The state in words: `120,000 of 530,000, 60,000/s, 7 s left`; empty where nothing is counted."""
+        speed = self.rate(stage, done, total)
+        left = f", {speed:,.0f}/s, {_duration((total - done) / speed)} left" if speed else ""
+        return f"{done:,} of {total:,}{left}" if total else ""
+
+    def rate(self, stage: str, done: int, total: int) -> float:
+        """How many of a stage were done a second in the last WINDOW seconds; 0.0 where that is not known."""
         if not total:
-            return ""
+            return 0.0
         now = self._clock()
         if stage != self._stage:
             self._stage, self._seen = stage, deque()
         self._seen.append((now, done))
         while now - self._seen[0][0] > self.WINDOW and len(self._seen) > 2:
             self._seen.popleft()
-        return f"{done:,} of {total:,}" + self._speed(done, total)
-
-    def _speed(self, done: int, total: int) -> str:
-        (since, before), (now, _) = self._seen[0], self._seen[-1]
-        if done <= before or now <= since:
-            return ""
-        speed = (done - before) / (now - since)
-        left = (total - done) / speed
-        return f", {speed:,.0f}/s, {_duration(left)} left"
+        since, before = self._seen[0]
+        return (done - before) / (now - since) if done > before and now > since else 0.0
 
 
 def _duration(seconds: float) -> str:

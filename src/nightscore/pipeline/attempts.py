@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 
-from nightscore.common import NotYet, ProgressCallback, Workspace
+from nightscore.common import NotYet, Pace, ProgressCallback, Workspace
 from nightscore.job import Job
 from nightscore.pipeline.publish.hold import Held
 from nightscore.store import HEARTBEAT_SECONDS, Attempt, Receipt, new_attempt, note_pace, write_attempt
@@ -22,13 +22,17 @@ class Recorder:
         self, workspace: Workspace, attempt: Attempt, onward: ProgressCallback, *, keeps: bool = True
     ) -> None:
         self._workspace, self._onward, self._keeps = workspace, onward, keeps
-        self._lock, self._left = threading.Lock(), threading.Event()
+        self._lock, self._left, self._pace = threading.Lock(), threading.Event(), Pace()
         self.attempt = attempt
         self._write()
 
     def report(self, stage: str, done: int, total: int) -> None:
         """Keep where a stage is, to be written with the next heartbeat."""
-        self.attempt = self.attempt.model_copy(update={"stage": stage, "done": done, "total": total})
+        update: dict[str, object] = {"stage": stage, "done": done, "total": total}
+        update["rate"] = self._pace.rate(stage, done, total)
+        if stage != self.attempt.stage:
+            update["stage_since"] = dt.datetime.now(dt.UTC)
+        self.attempt = self.attempt.model_copy(update=update)
         self._onward(stage, done, total)
 
     def finish(self, receipt: Receipt) -> None:

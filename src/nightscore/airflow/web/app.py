@@ -10,13 +10,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from nightscore.airflow.web import dag_runs, query, reports
+from nightscore.airflow.web import dag_runs, decisions, query, reports
 from nightscore.airflow.web.access import Sight, SightDep, check_same_origin
 from nightscore.airflow.web.html import page
+from nightscore.airflow.web.overview import LOOKS, book_of, days_of, is_shown, list_rows, run_standing
 from nightscore.common import Broken, NightscoreError, NotYet
 from nightscore.delivery import delivery_standings
 from nightscore.job import Job
-from nightscore.store import CatalogEntry, LiveFile, compare_heads, quote_identifier
+from nightscore.store import LiveFile, Receipt, compare_heads, quote_identifier
 
 DAYS = 60  # of a job, on its page
 FIRST_ROWS = 10  # of a table, on its page
@@ -32,33 +33,38 @@ def make_app() -> FastAPI:
     """The application; Airflow mounts it. Without FastAPI's own pages, which ask nobody who he is."""
     app = FastAPI(title="Nightscore", openapi_url=None, docs_url=None, redoc_url=None)
     app.include_router(router)
+    app.include_router(decisions.router)
     for kind in EXPLAINED:
         app.add_exception_handler(kind, _explained)
     return app
 
 
 @router.get("/")
-def overview(request: Request, sight: SightDep) -> Response:
-    """Every job, with its last published day; broken ones with what is wrong."""
-    last: dict[str, CatalogEntry] = {}
-    for entry in sorted(sight.state.in_force.values(), key=lambda e: e.day):
-        last[entry.job] = entry
-    names = [*sight.jobs, *sorted(last.keys() - sight.jobs.keys())]
-    rows = [
-        (name, sight.jobs.get(name), last[name].read_receipt_or_reason() if name in last else None)
-        for name in names
-    ]
+def overview(
+    request: Request, sight: SightDep, owner: str = "", look: str = LOOKS[0], words: str = ""
+) -> Response:
+    """Every job, with the day that it should have now and how that stands; broken ones with what is wrong."""
+    rows = list_rows(sight, book_of(sight))
+    broken = [(name, job) for name, job in sight.jobs.items() if isinstance(job, Broken)]
     return page(
-        request, "overview", jobs=[row for row in rows if not isinstance(row[1], Broken)],
-        broken=[(name, job, receipt) for name, job, receipt in rows if isinstance(job, Broken)],
-        next_runs=dag_runs.next_runs(names), workspace=str(sight.workspace.root),
+        request, "overview", rows=[row for row in rows if is_shown(row, owner, look, words)], total=len(rows),
+        owners=sorted({row.owner for row in rows if row.owner}), looks=LOOKS, owner=owner, look=look,
+        words=words, filtered=bool(owner or words or look != LOOKS[0]), now=dt.datetime.now(dt.UTC),
+        broken=[(name, error, _last_receipt(sight, name)) for name, error in broken],
+        workspace=str(sight.workspace.root),
     )  # fmt: skip
+
+
+def _last_receipt(sight: Sight, job: str) -> Receipt | None:
+    days = [day for name, day in sight.state.in_force if name == job]
+    return sight.state.in_force[job, max(days)].read_receipt_or_reason() if days else None
 
 
 @router.get("/jobs/{job}")
 def job_days(request: Request, sight: SightDep, job: str) -> Response:
     """A job's last receipts, the newest first."""
     history = sight.history(job)
+    calendar, missing = days_of(sight, job)
     onward = delivery_standings(
         sight.state, [one for one in [sight.jobs.get(job)] if isinstance(one, Job)], job
     )
@@ -71,6 +77,8 @@ def job_days(request: Request, sight: SightDep, job: str) -> Response:
         "job",
         title=job,
         job=sight.jobs.get(job),
+        calendar=calendar,
+        missing=missing,
         receipts=receipts,
         has_onward=bool(onward),
         more=len(history) > len(receipts),
@@ -103,8 +111,8 @@ def run_report(request: Request, sight: SightDep, dag_id: str, run_id: str) -> R
     entries = [e for e in history if day and e.day == day.isoformat()]
     if run.published and run.published in {e.run_id for e in entries}:
         return _report(sight, dag_id, str(day), run.published)
-    in_force = entries[0] if entries else None
-    return page(request, "run", run=run, day=day, job=job, in_force=in_force)
+    told = run_standing(sight, run, day)
+    return page(request, "run", run=run, day=day, job=job, in_force=entries[0] if entries else None, **told)
 
 
 @router.get("/tables")

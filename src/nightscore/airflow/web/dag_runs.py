@@ -6,18 +6,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from airflow.api.common.trigger_dag import trigger_dag
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
+from airflow.models.hitl import HITLDetail
+from airflow.models.taskinstance import TaskInstance, clear_task_instances
 from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
+from airflow.utils.state import DagRunState, TaskInstanceState
+from airflow.utils.types import DagRunTriggeredByType
 from sqlalchemy import select
 
+from nightscore.airflow.attempts import attempt_name
 from nightscore.airflow.day import day_of_run
 from nightscore.airflow.tasks import PLAN
 from nightscore.common import Broken, read_day
 from nightscore.job import Job
 
 PUBLISH = "publish"
+LATEST = 200  # runs of a DAG, of which one is looked for
 TASKS = (PLAN, "score", PUBLISH)  # in their order
 
 
@@ -28,6 +35,7 @@ class Task:
     name: str
     state: str
     tries: int
+    path: str  # of its page in Airflow, below the run's
 
     @property
     def bad(self) -> bool:
@@ -47,6 +55,12 @@ class Run:
     tasks: tuple[Task, ...]
     plan: Mapping[str, Any]
     receipt: Mapping[str, Any]
+    attempt: str = ""  # what it tells of itself in the workspace
+
+    @property
+    def at_work(self) -> bool:
+        """Whether its page will say something else in a moment."""
+        return self.state in ("queued", "running")
 
     @property
     def published(self) -> str | None:
@@ -77,7 +91,9 @@ def find_run(dag_id: str, run_id: str) -> Run | None:
         if run is None:
             return None
         tasks = [
-            Task(_task_name(instance), str(instance.state or "none"), instance.try_number)
+            Task(
+                _task_name(instance), str(instance.state or "none"), instance.try_number, _task_path(instance)
+            )
             for instance in sorted(run.task_instances, key=_task_order)
         ]
         plan = _handed_on(session, run, PLAN, PLAN)
@@ -86,6 +102,7 @@ def find_run(dag_id: str, run_id: str) -> Run | None:
         return Run(
             dag_id, run_id, str(run.state), run.partition_key, conf, tuple(tasks),
             plan, receipt if receipt.get("job") == dag_id else {},
+            attempt_name(run_id, run.start_date or run.run_after),
         )  # fmt: skip
 
 
@@ -100,6 +117,61 @@ def next_runs(dag_ids: list[str]) -> dict[str, str]:
     }  # fmt: skip
 
 
+def runs_of_days(dag_ids: list[str]) -> dict[tuple[str, str], str]:
+    """(DAG, day) -> the newest run of it that has the day as its partition."""
+    with create_session() as session:
+        columns = (DagRun.dag_id, DagRun.partition_key, DagRun.run_id)
+        asked = select(*columns).where(DagRun.dag_id.in_(dag_ids), DagRun.partition_key.is_not(None))
+        return {
+            (dag_id, str(key)): run_id for dag_id, key, run_id in session.execute(asked.order_by(DagRun.id))
+        }
+
+
+def find_asking(dag_id: str, day: str) -> str:
+    """The run of a day whose publish task waits for a person; "" for none."""
+    with create_session() as session:
+        asked = (
+            select(TaskInstance.run_id)
+            .join(HITLDetail, HITLDetail.ti_id == TaskInstance.id)
+            .where(
+                TaskInstance.dag_id == dag_id, TaskInstance.task_id == PUBLISH,
+                TaskInstance.state == TaskInstanceState.DEFERRED, HITLDetail.responded_at.is_(None),
+            )
+        )  # fmt: skip
+        waiting = list(session.scalars(asked))
+    return next((run_id for run_id in waiting if _day_of(dag_id, run_id) == day), "")
+
+
+def publish_again(dag_id: str, day: str) -> str:
+    """Let the newest failed run of a day go on from its publish task; gives the run, "" for none."""
+    with create_session() as session:
+        failed = (DagRun.dag_id == dag_id, DagRun.state == DagRunState.FAILED)
+        for run in session.scalars(select(DagRun).where(*failed).order_by(DagRun.id.desc()).limit(LATEST)):
+            tasks = [task for task in run.task_instances if task.task_id == PUBLISH]
+            if tasks and tasks[0].state == TaskInstanceState.FAILED and _day_of(dag_id, run.run_id) == day:
+                clear_task_instances(tasks, session)
+                return str(run.run_id)
+    return ""
+
+
+def trigger_day(dag_id: str, day: str, user: str) -> None:
+    """Make a run of a day, in the name of a user, unless one is queued or at work."""
+    with create_session() as session:
+        same = (DagRun.dag_id == dag_id, DagRun.partition_key == day)
+        open_ = DagRun.state.in_([DagRunState.QUEUED, DagRunState.RUNNING])
+        if session.scalar(select(DagRun.id).where(*same, open_)) is not None:
+            return
+    trigger_dag(
+        dag_id, triggered_by=DagRunTriggeredByType.UI, triggering_user_name=user, partition_key=day,
+        run_after=dt.datetime.now(dt.UTC), note=f"{day}: it was missing",
+    )  # fmt: skip
+
+
+def _day_of(dag_id: str, run_id: str) -> str:
+    run = find_run(dag_id, run_id)
+    return str(run.day(None) or run.key or run.conf.get("day") or "") if run else ""
+
+
 def _task_order(instance: Any) -> tuple[int, str, int]:
     place = TASKS.index(instance.task_id) if instance.task_id in TASKS else len(TASKS)
     return place, instance.task_id, instance.map_index
@@ -107,6 +179,11 @@ def _task_order(instance: Any) -> tuple[int, str, int]:
 
 def _task_name(instance: Any) -> str:
     return instance.task_id if instance.map_index < 0 else f"{instance.task_id} [{instance.map_index}]"
+
+
+def _task_path(instance: Any) -> str:
+    mapped = f"/mapped/{instance.map_index}" if instance.map_index >= 0 else ""
+    return f"{instance.task_id}{mapped}"
 
 
 def _handed_on(session: Any, run: DagRun, task: str, key: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from nightscore.airflow.web import PREFIX
 from nightscore.common import byte_size
 
 LONGEST = 200  # characters of a cell
@@ -17,10 +18,12 @@ LONGEST = 200  # characters of a cell
 def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
     """A page from a template; every value in it is escaped.
 
-    `root` is the address of this application as the browser sees it, behind the path part of Airflow's own.
+    `root` is the address of this application as the browser sees it, behind the path part of Airflow's own,
+    which is `airflow`.
     """
     root = request.scope.get("root_path", "")
-    text = _environment().get_template(f"{name}.html").render(root=root, **values)
+    airflow = root.removesuffix(PREFIX)
+    text = _environment().get_template(f"{name}.html").render(root=root, airflow=airflow, **values)
     return HTMLResponse(text, status)
 
 

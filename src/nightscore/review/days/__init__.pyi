@@ -1,4 +1,6 @@
 from .due import Due as Due
+from .eta import expected_end as expected_end
+from .eta import usual_seconds as usual_seconds
 from .logbook import DayState as DayState
 from .logbook import Logbook as Logbook
 from .logbook import open_logbook as open_logbook
