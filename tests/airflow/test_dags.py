@@ -100,6 +100,15 @@ def test_a_dag_has_the_jobs_tables_as_assets_and_tonight_first(tmp_path: Path) -
         assert weigh(Run("backfill__2026-01-01__x")) < weigh(Run("scheduled__2026-01-01__x"))
 
 
+def test_a_job_that_reads_its_own_days_runs_one_at_a_time(tmp_path: Path) -> None:
+    """Its day D needs D-1; what was missed is for the timetable of the job's own `catchup` to say."""
+    file = add(tmp_path, "own", '{daily: "02:00", catchup: 14 days}')
+    own = "inputs:\n  before: {table: own_top, lookback: 5, columns: {id: BIGINT}}\n"
+    file.write_text(file.read_text().replace("inputs:\n", own))
+    dag = stored(build_dag(load("own", tmp_path)))
+    assert (dag.max_active_runs, dag.catchup, dag.timetable.catchup) == (1, False, "14 days")
+
+
 class Run:
     """As much of a task instance as a weight needs."""
 

@@ -139,6 +139,22 @@ def test_the_scheduler_catches_up_day_by_day(kind: str) -> None:
     assert runs(f"{kind}_catchup") == [("scheduled", day) for day in days]
 
 
+def test_after_a_standstill_the_scheduler_makes_the_days_that_were_missed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Airflow's flag is off; of the four days without a scheduler three are run, the oldest first."""
+    timetable = DailyPartitionTimetable("02:00", "America/Chicago", "3 days")
+    monkeypatch.setattr(module, "_now", lambda: NOW - dt.timedelta(days=4))
+    make("standstill", timetable, catchup=False)
+    schedule("standstill", times=1)
+    assert runs("standstill") == [("scheduled", "2026-11-17")]  # the latest: before it nothing was missed
+    monkeypatch.setattr(module, "_now", lambda: NOW)
+    make("standstill", timetable, catchup=False)  # the DAG's file is read again
+    schedule("standstill", times=9)
+    days = ("2026-11-17", "2026-11-19", "2026-11-20", "2026-11-21")
+    assert runs("standstill") == [("scheduled", day) for day in days]
+
+
 def test_without_catchup_the_scheduler_makes_the_latest_day() -> None:
     """Then it waits for the next one."""
     make("latest", TRADING, catchup=False)

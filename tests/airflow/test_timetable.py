@@ -194,6 +194,57 @@ def test_without_catchup_only_the_latest_missed_day_is_run(freeze: Freeze) -> No
     assert keys(list(islice(coming(KINDS["New York"], restriction), 2))) == ["2026-12-04", "2026-12-07"]
 
 
+CATCHUPS = [
+    ("none", ["2026-11-21"]),
+    ("1 day", ["2026-11-21"]),
+    ("3 days", ["2026-11-19", "2026-11-20", "2026-11-21"]),
+    ("7 days", [f"2026-11-{day}" for day in range(15, 22)]),
+    ("all", [f"2026-11-{day:02}" for day in range(2, 22)]),
+]
+
+
+@pytest.mark.parametrize("flag", [True, False])
+@pytest.mark.parametrize(("catchup", "days"), CATCHUPS)
+def test_a_timetable_says_itself_what_is_caught_up(catchup: str, days: list[str], flag: bool) -> None:
+    """Since the last run, the oldest first, whatever the DAG's own flag says; then day after day."""
+    timetable = DailyPartitionTimetable("02:00", "America/Chicago", catchup)
+    last = DagRunInfo(pendulum.datetime(2026, 11, 2, 8), None, None, "2026-11-01")
+    found = []
+    for _ in range(len(days) + 1):
+        last = timetable.next_dagrun_info_v2(last_dagrun_info=last, restriction=bounds(catchup=flag)) or last
+        found.append(last.partition_key)
+    assert found == [*days, "2026-11-22"]
+
+
+@pytest.mark.parametrize("catchup", ["none", "3 days", "all"])
+def test_what_never_ran_has_missed_nothing(catchup: str) -> None:
+    """The first run is of the latest complete day, of a DAG with a start date, too; none is before it."""
+    timetable = DailyPartitionTimetable("02:00", "America/Chicago", catchup)
+    for first in (None, "2026-11-01T00:00:00-05:00"):
+        assert keys(list(islice(coming(timetable, bounds(first)), 2))) == ["2026-11-21", "2026-11-22"]
+    future = next(coming(timetable, bounds("2027-03-01T00:00:00-06:00")))
+    assert future.partition_key == "2027-03-01"
+
+
+def test_days_of_an_exchange_are_its_sessions() -> None:
+    """Three days are three sessions, over a weekend and over Thanksgiving."""
+    timetable = TradingDayTimetable("XNYS", "90m", catchup="3 days")
+    last = DagRunInfo(pendulum.datetime(2026, 11, 2, 22), None, None, "2026-11-02")
+    info = timetable.next_dagrun_info_v2(last_dagrun_info=last, restriction=bounds(catchup=False))
+    assert info and info.partition_key == "2026-11-18"  # the 20th, a Friday, is the latest
+
+
+def test_timetables_that_were_serialized_before_are_read() -> None:
+    """Without `catchup`; then the DAG's own flag says it, as it did."""
+    daily = DailyPartitionTimetable.deserialize({"at": "02:00", "timezone": "America/Chicago"})
+    trading = TradingDayTimetable.deserialize({"exchange": ["XNYS"], "after_close": "90m", "overrides": {}})
+    last = DagRunInfo(pendulum.datetime(2026, 11, 17, 8), None, None, "2026-11-16")
+    for timetable, latest in ((daily, "2026-11-21"), (trading, "2026-11-20")):
+        for flag, day in ((False, latest), (True, "2026-11-17")):
+            info = timetable.next_dagrun_info_v2(last_dagrun_info=last, restriction=bounds(catchup=flag))
+            assert info and info.partition_key == day
+
+
 def test_without_a_start_date_catchup_begins_with_the_latest_day() -> None:
     """There is nothing to catch up from."""
     assert keys(list(islice(coming(CHICAGO, bounds()), 2))) == ["2026-11-21", "2026-11-22"]
@@ -297,6 +348,16 @@ WRONG: dict[str, tuple[Callable[..., Any], tuple[Any, ...], str]] = {
     "a number": (DailyPartitionTimetable, (2,), r"2 is no time of day"),
     "no zone": (DailyPartitionTimetable, ("02:00", "Chicago"), r"'Chicago' is no IANA time zone, such as"),
     "a path as zone": (DailyPartitionTimetable, ("02:00", "../etc"), r"is no IANA time zone"),
+    "catchup": (
+        DailyPartitionTimetable,
+        ("02:00", "UTC", "7"),
+        r"'7' is not allowed; allowed: a number of days",
+    ),
+    "catchup of sessions": (
+        TradingDayTimetable,
+        ("XNYS", "0m", None, True),
+        r"True is not allowed; allowed: a",
+    ),
     "no exchange": (TradingDayTimetable, ([],), r"is no list of exchanges"),
     "one twice": (TradingDayTimetable, (["XNYS", "XNYS"],), r"is no list of exchanges; write .* each once"),
     "hours": (

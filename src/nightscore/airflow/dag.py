@@ -21,14 +21,14 @@ from nightscore.airflow.priority import TonightFirst
 from nightscore.airflow.tasks import PLAN, PlanDay, PublishDay, ScoreShare
 from nightscore.airflow.timetable import table_asset, timetable_of
 from nightscore.common import Broken, Workspace
-from nightscore.job import Job, load, load_all, peek_job_name
+from nightscore.job import Job, load, load_all, peek_job_name, reads_itself
 
 POOL = "NIGHTSCORE_POOL"  # the environment variable that names the pool of all tasks
 TAG = "nightscore"
 FIRST = (
     f"{TonightFirst.__module__}.{TonightFirst.__name__}"  # by name: a mapped task keeps an object as its repr
 )
-ACTIVE_RUNS = 4  # of a job; backfills have a number of their own
+ACTIVE_RUNS = 4  # of a job whose days have no order; backfills have a number of their own
 RETRY_SECONDS = "NIGHTSCORE_RETRY_SECONDS"  # the variable that says how long the first retry waits
 RETRIES: dict[str, Any] = {  # about 1, 2, 4, … 60 minutes: over three hours in all
     "retries": 8,
@@ -50,10 +50,11 @@ def build_dag(job: Job) -> DAG:
         description=job.spec.about,
         doc_md=_doc(job),
         schedule=timetable_of(job),
+        # What was missed is for the timetable to say: Airflow knows only all since a start date, and nothing.
         catchup=False,
         params=build_form(job),
         tags=[TAG, job.file.parent.parent.name],
-        max_active_runs=ACTIVE_RUNS,
+        max_active_runs=1 if reads_itself(job) else ACTIVE_RUNS,  # one day after the other, the oldest first
         default_args={**RETRIES, **_operator_defaults(), "owner": job.spec.owner},
         user_defined_macros={"workspace": str(job.workspace.root)},  # is not part of the DAG's version
     )

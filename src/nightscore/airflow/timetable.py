@@ -31,6 +31,7 @@ from nightscore.job import (
     ScheduleKind,
     Sessions,
     exchange_problem,
+    parse_catchup,
     parse_minutes,
     parse_overrides,
     read_overrides,
@@ -46,12 +47,15 @@ class DailyPartitionTimetable(DayTimetable):
     On the days when clocks change there is one run, too: a time that is left out counts with the offset from
     before the gap (02:30 means 03:30), and of a time that comes twice the first is taken.
 
+    `catchup` says how many of the days that were missed since the last run are run, the latest one included:
+    `7 days`, `all` or `none`; without it the DAG's own `catchup` decides between all and none.
+
     Raises:
-        AirflowTimetableInvalid: `at` is no time, or `timezone` no IANA time zone.
+        AirflowTimetableInvalid: `at` is no time, `timezone` no IANA time zone, or `catchup` no such word.
     """
 
-    def __init__(self, at: str = "02:00", timezone: str = "UTC") -> None:
-        self.at, self.timezone = at, timezone
+    def __init__(self, at: str = "02:00", timezone: str = "UTC", catchup: str | None = None) -> None:
+        self.at, self.timezone, self.catchup = at, timezone, _catchup(catchup)
         try:
             time = dt.datetime.strptime(at, "%H:%M").time()
         except (TypeError, ValueError):
@@ -69,7 +73,7 @@ class DailyPartitionTimetable(DayTimetable):
 
     def serialize(self) -> dict[str, Any]:
         """The arguments."""
-        return {"at": self.at, "timezone": self.timezone}
+        return {"at": self.at, "timezone": self.timezone, "catchup": self.catchup}
 
     @classmethod
     def deserialize(cls, data: dict[str, Any]) -> Self:
@@ -124,7 +128,7 @@ class TradingDayTimetable(DayTimetable):
     $NIGHTSCORE_WORKSPACE, else to the current folder; its form stands in `nightscore.job.closures`), or what
     is in one.
     It is read when the DAG file is parsed and kept in the serialized DAG: scheduler and API server need no
-    such file, and a change of it makes a new version of the DAG.
+    such file, and a change of it makes a new version of the DAG. `catchup` is as of `DailyPartitionTimetable`.
 
     Raises:
         AirflowTimetableInvalid: an argument is wrong, or the file has a mistake; names its line.
@@ -135,7 +139,9 @@ class TradingDayTimetable(DayTimetable):
         exchange: str | Sequence[str] = "XNYS",
         after_close: str = "0m",
         overrides: str | Path | Mapping[str, Any] | None = None,
+        catchup: str | None = None,
     ) -> None:
+        self.catchup = _catchup(catchup)
         self.exchanges = (exchange,) if isinstance(exchange, str) else tuple(exchange)
         self.after_close = after_close
         if not self.exchanges or len(set(self.exchanges)) < len(self.exchanges):
@@ -167,6 +173,7 @@ class TradingDayTimetable(DayTimetable):
             "exchange": list(self.exchanges),
             "after_close": self.after_close,
             "overrides": {code: self.overrides[code].plain() for code in sorted(self.overrides)},
+            "catchup": self.catchup,
         }
 
     @classmethod
@@ -178,6 +185,14 @@ class TradingDayTimetable(DayTimetable):
     def summary(self) -> str:
         """What the UI shows."""
         return f"{'+'.join(self.exchanges)} close + {self.after_close}"
+
+
+def _catchup(text: str | None) -> str | None:
+    try:
+        parse_catchup("all" if text is None else text)
+    except ValueError as error:
+        raise AirflowTimetableInvalid(str(error)) from None
+    return text
 
 
 def _overrides(source: str | Path | Mapping[str, Any] | None) -> dict[str, CalendarOverride]:
@@ -201,14 +216,14 @@ def table_asset(table: str) -> Asset:
 
 
 def _daily(job: Job, schedule: Daily) -> DailyPartitionTimetable:  # noqa: ARG001 - a maker's arguments
-    return DailyPartitionTimetable(schedule.daily, timezone=schedule.timezone)
+    return DailyPartitionTimetable(schedule.daily, schedule.timezone, schedule.catchup)
 
 
 def _exchange(job: Job, schedule: Exchange) -> TradingDayTimetable:
     try:
         overrides = read_workspace_overrides(job.workspace.root)
         plain = {code: override.plain() for code, override in overrides.items()}
-        timetable = TradingDayTimetable(schedule.exchanges, schedule.after_close, plain)
+        timetable = TradingDayTimetable(schedule.exchanges, schedule.after_close, plain, schedule.catchup)
         timetable.validate()
     except AirflowTimetableInvalid as error:
         job.raise_broken(("schedule", "exchange"), str(error))

@@ -21,7 +21,9 @@ from .calendars import Calendar as Calendar
 from .calendars import EveryDay as EveryDay
 from .calendars import Sessions as Sessions
 from .calendars import latest_day as latest_day
+from .calendars import next_after as next_after
 from .calendars import next_day as next_day
+from .calendars import parse_catchup as parse_catchup
 from .calendars import parse_minutes as parse_minutes
 from .calendars import require_day as require_day
 from .calendars import wall_clock_to_utc as wall_clock_to_utc
@@ -80,3 +82,4 @@ from .spec import RESERVED_VIEWS as RESERVED_VIEWS
 from .spec import RUN_OPTIONS as RUN_OPTIONS
 from .spec import JobSpec as JobSpec
 from .testing import check_calendar as check_calendar
+from .upstream import reads_itself as reads_itself

@@ -7,15 +7,17 @@ Light to import: exchange_calendars (with pandas, 2 seconds) is imported when se
 """
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
 from nightscore.common import Broken
 from nightscore.job.closures import CalendarOverride
 from nightscore.job.exchanges import closes_of, facts_of
 
+CATCHUP = r"^([1-9][0-9]{0,3}) days?$|^all$|^none$"
 MIDNIGHT = dt.time(0)
 ONE_DAY = dt.timedelta(days=1)
 REACHES = (
@@ -175,6 +177,32 @@ def latest_day(calendar: Calendar, now: dt.datetime) -> dt.date:
     raise Broken(
         f"no {calendar.unit} is known that was complete at {now.isoformat()}{_known_spans(calendar)}"
     )
+
+
+def next_after(calendar: Calendar, after: dt.date, now: dt.datetime, most: int | None) -> dt.date:
+    """The day whose run comes next, where `after` is the first one that has not been run yet.
+
+    Of days that were missed before `now` the last `most` are run (None: all of them), the oldest first.
+
+    Raises:
+        Broken: none is known; an exchange's calendar ends.
+    """
+    latest = latest_day(calendar, now)
+    if most is None or after > latest:
+        return next_day(calendar, after)
+    return calendar.days(after, latest)[-most:][0]
+
+
+def parse_catchup(text: Any) -> int | None:
+    """How many days that were missed are run, the latest one included; None for all of them.
+
+    Raises:
+        ValueError: it is neither a number of days nor one of the words.
+    """
+    found = re.match(CATCHUP, text.strip()) if isinstance(text, str) else None
+    if found is None:
+        raise ValueError(f"{text!r} is not allowed; allowed: a number of days, such as 7 days; all; or none")
+    return int(found[1]) if found[1] else {"all": None, "none": 1}[found[0]]
 
 
 def parse_minutes(text: str) -> dt.timedelta:

@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, StringConstraints, Tag
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import literal_schema, no_info_after_validator_function
 
 from nightscore.job.calendars import (
+    CATCHUP,
     MIDNIGHT,
     Calendar,
     EveryDay,
     Sessions,
     check_early,
     latest_day,
+    parse_catchup,
     parse_minutes,
 )
 from nightscore.job.closures import FILE, CalendarOverride, read_workspace_overrides
@@ -37,6 +39,23 @@ def _timezone(name: str) -> str:
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise ValueError(f"{name!r} is no IANA time zone, such as America/Chicago or UTC") from error
     return name
+
+
+def _catchup(text: Any) -> Any:
+    parse_catchup(text)
+    return text.strip()
+
+
+Catchup = Annotated[
+    str,
+    BeforeValidator(_catchup),
+    StringConstraints(pattern=CATCHUP),
+    Field(
+        description="days that were missed since the last run and are run, the latest one included: "
+        "`7 days`, all, or none, which is the latest alone"
+    ),
+]
+A_WEEK = "7 days"
 
 
 class ScheduleKind(Kind):
@@ -81,6 +100,7 @@ class Daily(StrictModel, ScheduleKind):
     timezone: Annotated[
         str, AfterValidator(_timezone), Field(description="IANA time zone, such as America/Chicago")
     ] = "UTC"
+    catchup: Catchup = A_WEEK
 
     def __str__(self) -> str:
         return f"daily {self.daily} {self.timezone}"
@@ -105,6 +125,7 @@ class Exchange(StrictModel, ScheduleKind):
         StringConstraints(pattern=r"^[0-9]{1,4}m$"),
         Field(description="minutes after the close, such as 90m"),
     ] = "0m"
+    catchup: Catchup = A_WEEK
 
     @property
     def exchanges(self) -> tuple[str, ...]:
