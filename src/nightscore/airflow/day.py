@@ -7,7 +7,7 @@ from pathlib import Path
 from airflow.configuration import conf
 
 from nightscore.common import WORKSPACE_VARIABLE, Broken, Workspace, as_day, open_workspace
-from nightscore.job import Job, read_workspace_overrides
+from nightscore.job import Job, calendar_of, latest_day, read_workspace_overrides
 
 
 def day_of_run(job: Job, partition_key: str | None, form_day: str | None) -> dt.date:
@@ -31,7 +31,7 @@ def day_of_run(job: Job, partition_key: str | None, form_day: str | None) -> dt.
 def latest_day_of(job: Job) -> dt.date:
     """The job's latest complete day at this moment. Broken where its exchange's calendar is unknown."""
     overrides = read_workspace_overrides(job.workspace.root)
-    return job.spec.schedule.latest_complete_day(dt.datetime.now(dt.UTC), overrides)
+    return latest_day(calendar_of(job, overrides), dt.datetime.now(dt.UTC))
 
 
 def _hint(job: Job) -> str:

@@ -14,9 +14,10 @@ from typing import Any, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from airflow.exceptions import AirflowTimetableInvalid
-from airflow.sdk import Asset, AssetAll, IdentityMapper, PartitionedAssetTimetable
+from airflow.sdk import Asset, AssetAll
 from airflow.timetables.base import DagRunInfo, TimeRestriction
 
+from nightscore.airflow.after_timetable import AfterTimetable
 from nightscore.airflow.day_timetable import DayTimetable
 from nightscore.common import WORKSPACE_VARIABLE, Broken
 from nightscore.job import (
@@ -31,6 +32,7 @@ from nightscore.job import (
     ScheduleKind,
     Sessions,
     exchange_problem,
+    first_jobs,
     parse_catchup,
     parse_minutes,
     parse_overrides,
@@ -128,7 +130,7 @@ class TradingDayTimetable(DayTimetable):
     $NIGHTSCORE_WORKSPACE, else to the current folder; its form stands in `nightscore.job.closures`), or what
     is in one.
     It is read when the DAG file is parsed and kept in the serialized DAG: scheduler and API server need no
-    such file, and a change of it makes a new version of the DAG. `catchup` is as of `DailyPartitionTimetable`.
+    such file, and a change of it makes a new version of the DAG. `catchup` is as of the daily one.
 
     Raises:
         AirflowTimetableInvalid: an argument is wrong, or the file has a mistake; names its line.
@@ -201,18 +203,30 @@ def _overrides(source: str | Path | Mapping[str, Any] | None) -> dict[str, Calen
     return parse_overrides(source or {})
 
 
-def timetable_of(job: Job) -> Any:
-    """When Airflow runs the job, as its job.yaml says.
+def timetable_of(job: Job, others: Sequence[Job] | None = None) -> DayTimetable:
+    """When Airflow runs the job, as its job.yaml says; `others` are the workspace's jobs, if they are read.
 
     Raises:
         Broken: the exchange is unknown, or calendars.yaml has a mistake.
     """
+    if isinstance(job.spec.schedule, After):
+        assets = AssetAll(*(table_asset(name) for name in job.spec.schedule.after))
+        return AfterTimetable(assets, [_days_of(first) for first in first_jobs(job, others)])
     return MAKERS[type(job.spec.schedule)](job, job.spec.schedule)
 
 
 def table_asset(table: str) -> Asset:
     """The asset that stands for an output table; its partitions are days."""
     return Asset(name=table, uri=f"nightscore://tables/{table}", group=GROUP)
+
+
+def _days_of(first: Job) -> DayTimetable:
+    """The timetable of a job at the head of a chain; every day where it has none that is known."""
+    schedule = ByHand("none") if isinstance(first.spec.schedule, After) else first.spec.schedule
+    try:
+        return MAKERS[type(schedule)](first, schedule)
+    except Broken:  # said by that job's own DAG, in whose place there is a stub
+        return ByHandTimetable()
 
 
 def _daily(job: Job, schedule: Daily) -> DailyPartitionTimetable:  # noqa: ARG001 - a maker's arguments
@@ -230,19 +244,18 @@ def _exchange(job: Job, schedule: Exchange) -> TradingDayTimetable:
     return timetable
 
 
-def _after(job: Job, schedule: After) -> PartitionedAssetTimetable:  # noqa: ARG001 - a maker's arguments
-    assets = AssetAll(*(table_asset(name) for name in schedule.after))
-    return PartitionedAssetTimetable(assets=assets, default_partition_mapper=IdentityMapper())
-
-
 def _by_hand(job: Job, schedule: ByHand) -> ByHandTimetable:  # noqa: ARG001 - a maker's arguments
     return ByHandTimetable()
 
 
-MAKERS: Mapping[type[ScheduleKind], Callable[[Job, Any], Any]] = {
+MAKERS: Mapping[type[ScheduleKind], Callable[[Job, Any], DayTimetable]] = {
     Daily: _daily,
     Exchange: _exchange,
-    After: _after,
     ByHand: _by_hand,
 }
-TIMETABLES: list[type[DayTimetable]] = [ByHandTimetable, DailyPartitionTimetable, TradingDayTimetable]
+TIMETABLES: list[type[DayTimetable]] = [
+    AfterTimetable,
+    ByHandTimetable,
+    DailyPartitionTimetable,
+    TradingDayTimetable,
+]

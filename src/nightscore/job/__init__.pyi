@@ -20,6 +20,7 @@ from .calendars import ONE_DAY as ONE_DAY
 from .calendars import Calendar as Calendar
 from .calendars import EveryDay as EveryDay
 from .calendars import Sessions as Sessions
+from .calendars import days_of_all as days_of_all
 from .calendars import latest_day as latest_day
 from .calendars import next_after as next_after
 from .calendars import next_day as next_day
@@ -82,4 +83,6 @@ from .spec import RESERVED_VIEWS as RESERVED_VIEWS
 from .spec import RUN_OPTIONS as RUN_OPTIONS
 from .spec import JobSpec as JobSpec
 from .testing import check_calendar as check_calendar
+from .upstream import calendar_of as calendar_of
+from .upstream import first_jobs as first_jobs
 from .upstream import reads_itself as reads_itself

@@ -1,14 +1,15 @@
 """Which days there are, and from which moment each is complete. Pure; knows nothing of Airflow.
 
-Two calendars: `EveryDay`, where a day is complete at a time of the next day, and `Sessions`, where it is
-complete some minutes after the close of one or several exchanges, closures that no calendar foresaw included.
+`EveryDay`, where a day is complete at a time of the next day; `Sessions`, where it is complete some minutes
+after the close of one or several exchanges, closures that no calendar foresaw included; and `AllOf`, the days
+that several calendars have.
 
 Light to import: exchange_calendars (with pandas, 2 seconds) is imported when sessions are computed.
 """
 
 import datetime as dt
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
@@ -135,6 +136,40 @@ class Sessions:
         return closes | {day: close for day, close in early.items() if day in closes}
 
 
+@dataclass(frozen=True)
+class AllOf:
+    """Days that all of some calendars have, complete when they are in each; midnights of the first."""
+
+    calendars: tuple[Calendar, ...]
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The first calendar's zone."""
+        return self.calendars[0].zone
+
+    @property
+    def unit(self) -> str:
+        """What a day of this calendar is, for messages."""
+        return " and ".join(dict.fromkeys(calendar.unit for calendar in self.calendars))
+
+    def days(self, first: dt.date, last: dt.date) -> list[dt.date]:
+        """Every day from `first` to `last` that all of the calendars have."""
+        return sorted(set.intersection(*(set(calendar.days(first, last)) for calendar in self.calendars)))
+
+    def complete(self, day: dt.date) -> dt.datetime:
+        """The last moment at which one of them is complete."""
+        return max(calendar.complete(day) for calendar in self.calendars)
+
+
+def days_of_all(calendars: Sequence[Calendar]) -> Calendar:
+    """The days that all of some calendars have; each of them counts once."""
+    distinct: list[Calendar] = []
+    for calendar in calendars:
+        if calendar not in distinct:
+            distinct.append(calendar)
+    return distinct[0] if len(distinct) == 1 else AllOf(tuple(distinct))
+
+
 def require_day(calendar: Calendar, day: dt.date) -> None:
     """Raise `ValueError` unless `day` is a day of `calendar`.
 
@@ -238,6 +273,8 @@ def check_early(overrides: Mapping[str, CalendarOverride], shown: str) -> None:
 
 
 def _known_spans(calendar: Calendar) -> str:
+    if isinstance(calendar, AllOf):
+        return "".join(map(_known_spans, calendar.calendars))
     names = calendar.exchanges if isinstance(calendar, Sessions) else ()
     spans = (f"{name} from {facts_of(name).first} to {facts_of(name).last}" for name in names)
     return "".join(f"; exchange_calendars knows {span}" for span in spans)

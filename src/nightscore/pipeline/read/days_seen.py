@@ -1,16 +1,13 @@
 """Holes in the days that an input is read for: which are expected, which are there, and what is left out."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from zoneinfo import ZoneInfo
 
 from nightscore.common import Broken, NotYet
 from nightscore.job import (
     MIDNIGHT,
-    After,
-    Calendar,
-    CalendarOverride,
     EveryDay,
     Input,
     Job,
@@ -19,7 +16,7 @@ from nightscore.job import (
     SnapshotInput,
     TableInput,
     exchange_problem,
-    load_all,
+    first_jobs,
 )
 from nightscore.job import read_workspace_overrides as read_closures
 from nightscore.pipeline.read.inputs import Files, days_of, has_days
@@ -27,7 +24,6 @@ from nightscore.pipeline.read.listing import list_input, own_table, window
 from nightscore.pipeline.read.sessions import calendar_days
 from nightscore.store import DaysSeen, catalog
 
-Closures = Mapping[str, CalendarOverride]
 NAMED = 50  # names of what is ignored in an input, at most
 
 
@@ -115,7 +111,8 @@ def scheduled_days(job: Job, first: dt.date, last: dt.date) -> list[dt.date]:
     Raises:
         Broken: an exchange is not known, or exchange_calendars is missing.
     """
-    calendars = _schedules(job, read_closures(job.workspace.root), ())
+    closures = read_closures(job.workspace.root)
+    calendars = [first.spec.schedule.calendar(closures) for first in first_jobs(job)]
     return sorted(set.intersection(*(set(calendar_days(job.workspace, c, first, last)) for c in calendars)))
 
 
@@ -134,16 +131,6 @@ def _exchanges(source: Input) -> tuple[str, ...]:
     if source.calendar in (None, "daily", "none"):
         return ()
     return (source.calendar,) if isinstance(source.calendar, str) else tuple(source.calendar or ())
-
-
-def _schedules(job: Job, closures: Closures, seen: tuple[str, ...]) -> list[Calendar]:
-    """The calendars that a job's days are of: those of the jobs that it comes after, if it does."""
-    schedule = job.spec.schedule
-    after = set(schedule.after) if isinstance(schedule, After) else set()
-    others = load_all(job.workspace)[0] if after else []
-    before = [j for j in others if after & set(j.spec.tables) and j.name not in (*seen, job.name)]
-    found = [calendar for other in before for calendar in _schedules(other, closures, (*seen, job.name))]
-    return found or [schedule.calendar(closures)]
 
 
 def _spans(days: Sequence[dt.date], missing: Sequence[bool]) -> tuple[str, ...]:
