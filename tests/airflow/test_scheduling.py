@@ -40,7 +40,7 @@ def frozen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make(dag_id: str, timetable: Any, outlets: Sequence[str] = (), **options: Any) -> Any:
-    """A DAG of one task that the metadata database knows; `outlets` are the tables that the task publishes."""
+    """A DAG of one task that the metadata database knows; `outlets` are the tables that it publishes."""
     from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
     from airflow.models.dagbundle import DagBundleModel
     from airflow.providers.standard.operators.empty import EmptyOperator

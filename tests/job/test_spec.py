@@ -117,6 +117,11 @@ SCHEDULES = {
     "exchange": ("schedule: {exchange: XNYS, after_close: 90m, catchup: all}", "XNYS close + 90m"),
     "exchange at the close": ("schedule: {exchange: XNYS}", "XNYS close + 0m"),
     "several exchanges": ("schedule: {exchange: [XNYS, XLON], after_close: 30m}", "XNYS + XLON close + 30m"),
+    "cron": (
+        'schedule: {cron: "0 2  * * 1", timezone: Europe/Berlin, day: -3, catchup: 2 days}',
+        "cron 0 2 * * 1 Europe/Berlin, day -3",
+    ),
+    "cron in a word": ('schedule: {cron: "@monthly"}', "cron @monthly UTC, day -1"),
     "after": ("schedule: {after: [a, b]}", "after a, b"),
 }
 
@@ -180,7 +185,7 @@ def test_audits(tmp_path: Path, audit: str, shown: str) -> None:
 NAME = r"should match pattern '^[a-z][a-z0-9_]{0,62}$'"
 COLUMN = r"should match pattern '^[A-Za-z_][A-Za-z0-9_]{0,62}$'"
 QUOTES = "is not allowed: input should be a valid string; put it in quotes"
-KINDS = "a schedule is {daily: …}, {exchange: …}, {after: […]} or none"
+KINDS = "a schedule is {daily: …}, {exchange: …}, {cron: …}, {after: […]} or none"
 
 MISTAKES = {
     # names
@@ -214,6 +219,13 @@ MISTAKES = {
     "catchup is a word": (changed("timezone: America/Chicago", "catchup: yes"), 6, "schedule.catchup", "True is not allowed; allowed: a number of days"),
     "catchup of no day": (changed("timezone: America/Chicago", "catchup: 0 days"), 6, "schedule.catchup", "'0 days' is not allowed; allowed: a number of days"),
     "catchup of what is by hand": (without("schedule") + "\nschedule: {after: [a], catchup: all}", 49, "schedule.catchup", "unknown key; allowed: after"),
+    "cron of hours": (without("schedule") + "\nschedule:\n  cron: 0 2,14 * * 1", 50, "schedule.cron", "'0 2,14 * * 1' has several times a day, such as 02:00 and 14:00, and both would score the same day; allowed: one minute and one hour"),
+    "cron of a field too few": (without("schedule") + "\nschedule:\n  cron: 0 2 * *", 50, "schedule.cron", "'0 2 * *' is no cron expression; allowed: minute, hour, day of month, month and weekday, such as"),
+    "cron that never comes": (without("schedule") + "\nschedule:\n  cron: 0 2 30 2 *", 50, "schedule.cron", "'0 2 30 2 *' never comes"),
+    "cron of tomorrow": (without("schedule") + "\nschedule:\n  cron: 0 2 * * 1\n  day: 1", 51, "schedule.day", "1 is not allowed: input should be less than or equal to 0"),
+    "cron of a year ago": (without("schedule") + "\nschedule:\n  cron: 0 2 * * 1\n  day: -367", 51, "schedule.day", "-367 is not allowed: input should be greater than or equal to -366"),
+    "cron of a day that begins": (without("schedule") + "\nschedule:\n  cron: '@daily'\n  day: 0", 51, "schedule.day", "0 is not allowed at 00:00, when that day begins; allowed: -1, or a later time"),
+    "cron in a zone that is none": (without("schedule") + "\nschedule:\n  cron: 0 2 * * 1\n  timezone: Berlin", 51, "schedule.timezone", "'Berlin' is no IANA time zone"),
     # inputs
     "no inputs": (without("inputs") + "\ninputs: {}", 49, "inputs", "{} is not allowed: dictionary should have at least 1 item"),
     "inputs are a list": (without("inputs") + "\ninputs: [a]", 49, "inputs", "['a'] is not allowed: a mapping of keys to values is"),

@@ -11,9 +11,10 @@ import datetime as dt
 import secrets
 from collections.abc import Iterator, Sequence
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pendulum
-from airflow.exceptions import InvalidPartitionKeyError
+from airflow.exceptions import AirflowTimetableInvalid, InvalidPartitionKeyError
 from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction, Timetable
 from airflow.utils.types import DagRunType
 
@@ -48,6 +49,33 @@ def picked_day(moment: dt.datetime) -> dt.date:
     ends = at.microsecond >= LAST_MILLISECOND
     nearest = (at + dt.timedelta(hours=12, milliseconds=int(ends))).date()
     return nearest - ONE_DAY if ends else nearest
+
+
+def check_catchup(text: str | None) -> str | None:
+    """The argument `catchup` as it is.
+
+    Raises:
+        AirflowTimetableInvalid: it is none; says what is allowed.
+    """
+    try:
+        parse_catchup("all" if text is None else text)
+    except ValueError as error:
+        raise AirflowTimetableInvalid(str(error)) from None
+    return text
+
+
+def zone_of(name: str) -> ZoneInfo:
+    """The time zone of a name.
+
+    Raises:
+        AirflowTimetableInvalid: there is none.
+    """
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
+        raise AirflowTimetableInvalid(
+            f"{name!r} is no IANA time zone, such as America/Chicago or UTC"
+        ) from None
 
 
 class DayTimetable(Timetable):

@@ -11,20 +11,22 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from airflow.exceptions import AirflowTimetableInvalid
 from airflow.sdk import Asset, AssetAll
 from airflow.timetables.base import DagRunInfo, TimeRestriction
 
 from nightscore.airflow.after_timetable import AfterTimetable
-from nightscore.airflow.day_timetable import DayTimetable
+from nightscore.airflow.cron_timetable import CronDayTimetable
+from nightscore.airflow.day_timetable import DayTimetable, check_catchup, zone_of
 from nightscore.common import WORKSPACE_VARIABLE, Broken
 from nightscore.job import (
     MIDNIGHT,
     After,
     ByHand,
     CalendarOverride,
+    Cron,
     Daily,
     EveryDay,
     Exchange,
@@ -33,7 +35,6 @@ from nightscore.job import (
     Sessions,
     exchange_problem,
     first_jobs,
-    parse_catchup,
     parse_minutes,
     parse_overrides,
     read_overrides,
@@ -57,20 +58,14 @@ class DailyPartitionTimetable(DayTimetable):
     """
 
     def __init__(self, at: str = "02:00", timezone: str = "UTC", catchup: str | None = None) -> None:
-        self.at, self.timezone, self.catchup = at, timezone, _catchup(catchup)
+        self.at, self.timezone, self.catchup = at, timezone, check_catchup(catchup)
         try:
             time = dt.datetime.strptime(at, "%H:%M").time()
         except (TypeError, ValueError):
             raise AirflowTimetableInvalid(
                 f'{at!r} is no time of day; write "HH:MM", such as "02:00"'
             ) from None
-        try:
-            zone = ZoneInfo(timezone)
-        except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
-            raise AirflowTimetableInvalid(
-                f"{timezone!r} is no IANA time zone, such as America/Chicago or UTC"
-            ) from None
-        self.calendar = EveryDay(time, zone)
+        self.calendar = EveryDay(time, zone_of(timezone))
         self.description = f"at {at} {timezone}, for the day before"
 
     def serialize(self) -> dict[str, Any]:
@@ -143,7 +138,7 @@ class TradingDayTimetable(DayTimetable):
         overrides: str | Path | Mapping[str, Any] | None = None,
         catchup: str | None = None,
     ) -> None:
-        self.catchup = _catchup(catchup)
+        self.catchup = check_catchup(catchup)
         self.exchanges = (exchange,) if isinstance(exchange, str) else tuple(exchange)
         self.after_close = after_close
         if not self.exchanges or len(set(self.exchanges)) < len(self.exchanges):
@@ -187,14 +182,6 @@ class TradingDayTimetable(DayTimetable):
     def summary(self) -> str:
         """What the UI shows."""
         return f"{'+'.join(self.exchanges)} close + {self.after_close}"
-
-
-def _catchup(text: str | None) -> str | None:
-    try:
-        parse_catchup("all" if text is None else text)
-    except ValueError as error:
-        raise AirflowTimetableInvalid(str(error)) from None
-    return text
 
 
 def _overrides(source: str | Path | Mapping[str, Any] | None) -> dict[str, CalendarOverride]:
@@ -244,6 +231,10 @@ def _exchange(job: Job, schedule: Exchange) -> TradingDayTimetable:
     return timetable
 
 
+def _cron(job: Job, schedule: Cron) -> CronDayTimetable:  # noqa: ARG001 - a maker's arguments
+    return CronDayTimetable(schedule.cron, schedule.timezone, schedule.day, schedule.catchup)
+
+
 def _by_hand(job: Job, schedule: ByHand) -> ByHandTimetable:  # noqa: ARG001 - a maker's arguments
     return ByHandTimetable()
 
@@ -251,11 +242,13 @@ def _by_hand(job: Job, schedule: ByHand) -> ByHandTimetable:  # noqa: ARG001 - a
 MAKERS: Mapping[type[ScheduleKind], Callable[[Job, Any], DayTimetable]] = {
     Daily: _daily,
     Exchange: _exchange,
+    Cron: _cron,
     ByHand: _by_hand,
 }
 TIMETABLES: list[type[DayTimetable]] = [
     AfterTimetable,
     ByHandTimetable,
+    CronDayTimetable,
     DailyPartitionTimetable,
     TradingDayTimetable,
 ]

@@ -23,8 +23,9 @@ MIDNIGHT = dt.time(0)
 ONE_DAY = dt.timedelta(days=1)
 REACHES = (
     10 * ONE_DAY,
-    400 * ONE_DAY,
-)  # how far a next or a latest day is looked for; no exchange rests longer
+    400 * ONE_DAY,  # no exchange rests longer
+    3300 * ONE_DAY,  # from one 29 February to the next, over 2100, and a year back
+)  # how far a next or a latest day is looked for
 
 
 def wall_clock_to_utc(day: dt.date, at: dt.time, zone: ZoneInfo) -> dt.datetime:
@@ -34,6 +35,11 @@ def wall_clock_to_utc(day: dt.date, at: dt.time, zone: ZoneInfo) -> dt.datetime:
     is left out is counted with the offset before the gap, so 02:30 in a gap from 02:00 to 03:00 means 03:30.
     """
     return dt.datetime.combine(day, at, zone).replace(fold=0).astimezone(dt.UTC)
+
+
+def exists(day: dt.date, zone: ZoneInfo) -> bool:
+    """Whether the clocks of a zone ever showed a date: Pacific/Apia had no 2011-12-30."""
+    return wall_clock_to_utc(day, MIDNIGHT, zone).astimezone(zone).date() == day
 
 
 class Calendar(Protocol):
@@ -75,13 +81,9 @@ class EveryDay:
         return f"day in {self.zone.key}"
 
     def days(self, first: dt.date, last: dt.date) -> list[dt.date]:
-        """Every day from `first` to `last`; without what a zone left out (2011-12-30 in Pacific/Apia)."""
+        """Every day from `first` to `last`; without what a zone left out."""
         dates = (first + i * ONE_DAY for i in range((last - first).days + 1))
-        return [
-            day
-            for day in dates
-            if wall_clock_to_utc(day, MIDNIGHT, self.zone).astimezone(self.zone).date() == day
-        ]
+        return [day for day in dates if exists(day, self.zone)]
 
     def complete(self, day: dt.date) -> dt.datetime:
         """`at` of the day after `day`, as `moment` reads it."""
@@ -178,7 +180,7 @@ def require_day(calendar: Calendar, day: dt.date) -> None:
     """
     if calendar.days(day, day):
         return
-    reach = REACHES[-1]
+    reach = REACHES[1]
     near = [*calendar.days(day - reach, day - ONE_DAY)[-1:], *calendar.days(day + ONE_DAY, day + reach)[:1]]
     nearest = f"the nearest: {' and '.join(map(str, near))}" if near else "there is none near it"
     raise ValueError(f"{day} is no {calendar.unit}; {nearest}")

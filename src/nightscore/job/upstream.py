@@ -6,7 +6,7 @@ from nightscore.job.calendars import Calendar, days_of_all
 from nightscore.job.closures import CalendarOverride
 from nightscore.job.inputs import TableInput
 from nightscore.job.loader import Job, load_all
-from nightscore.job.schedule import After
+from nightscore.job.schedule import After, Cron
 
 
 def reads_itself(job: Job) -> bool:
@@ -42,3 +42,8 @@ def calendar_of(
 ) -> Calendar:
     """The days of a job's schedule; of one that comes after others those that all of these have."""
     return days_of_all([first.spec.schedule.calendar(closures) for first in first_jobs(job, others)])
+
+
+def is_by_cron(job: Job) -> bool:
+    """Whether the job's days are those of a cron expression: fewer than the days that lie in a lake."""
+    return any(isinstance(first.spec.schedule, Cron) for first in first_jobs(job))

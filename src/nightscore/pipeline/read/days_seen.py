@@ -17,6 +17,7 @@ from nightscore.job import (
     TableInput,
     exchange_problem,
     first_jobs,
+    is_by_cron,
 )
 from nightscore.job import read_workspace_overrides as read_closures
 from nightscore.pipeline.read.inputs import Files, days_of, has_days
@@ -95,10 +96,14 @@ def _first_night(job: Job, source: Input, last: dt.date) -> dt.date:
 
 
 def _expected(job: Job, name: str, source: Input, first: dt.date, last: dt.date) -> list[dt.date]:
-    """The days that an input is expected to have: those of its own calendar, or of the job's schedule."""
-    if source.calendar is None:
+    """The days that an input is expected to have: those of its own calendar, or of the job's schedule.
+
+    A lake that a weekly job reads has every day; the job's own table, and those it comes after, its days.
+    """
+    every = source.calendar is None and not isinstance(source, TableInput) and is_by_cron(job)
+    if source.calendar is None and not every:
         return scheduled_days(job, first, last)
-    if source.calendar == "daily":
+    if source.calendar == "daily" or every:
         return EveryDay(MIDNIGHT, ZoneInfo("UTC")).days(first, last)
     check_calendar_of(job, name, source)
     closures = read_closures(job.workspace.root)
