@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ pytest.importorskip("airflow")
 
 from nightscore.airflow import prefill
 from nightscore.airflow.dag import build_dag
+from nightscore.airflow.day import latest_day_of
 from nightscore.job.loader import load
-from tests.support.workspace import JOB, make_workspace
+from nightscore.pipeline.executors import run
+from tests.support.workspace import JOB, make_workspace, write_day
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("metadata")]
 
@@ -66,6 +69,23 @@ def test_a_form_opens_with_the_latest_complete_day(client: Any, root: Path) -> N
         assert day["schema"]["format"] == "date" and found.json()["params"]["n"]["value"] == 10
         if coding == "identity":
             assert int(found.headers["content-length"]) == len(found.content)
+
+
+def test_the_day_is_the_latest_that_has_data_and_is_not_published(root: Path) -> None:
+    """Without data, with some, with a day published, with nothing left, with a lake that is gone."""
+    job = load("mini", root)
+    complete = dt.date.fromisoformat(prefill.latest("mini") or "")
+    assert complete == latest_day_of(job)  # the workspace's own day is years ago
+    near, far, gone = (complete - dt.timedelta(days=n) for n in (3, 5, 40))
+    for day in (gone, far, near, complete + dt.timedelta(days=1)):
+        write_day(root, str(day), 10)
+    assert prefill.latest("mini") == str(near)
+    run(job, near)
+    assert prefill.latest("mini") == str(far)
+    run(job, far)
+    assert prefill.latest("mini") == str(complete)
+    shutil.rmtree(root / "data/lake")
+    assert prefill.latest("mini") == str(complete)
 
 
 def test_the_dag_itself_has_no_day(root: Path) -> None:
