@@ -9,6 +9,7 @@ from airflow.plugins_manager import AirflowPlugin
 from nightscore.airflow.after_timetable import DayMapper
 from nightscore.airflow.prefill import FormDay
 from nightscore.airflow.priority import TonightFirst
+from nightscore.airflow.run_day import RunDay
 from nightscore.airflow.timetable import TIMETABLES
 from nightscore.airflow.web import PREFIX, Page, views
 
@@ -20,6 +21,9 @@ class NightscorePlugin(AirflowPlugin):
     timetables = TIMETABLES
     partition_mappers = [DayMapper]
     priority_weight_strategies = [TonightFirst]
-    fastapi_root_middlewares = [{"name": "the day of a form", "middleware": FormDay}]
+    fastapi_root_middlewares = [
+        {"name": "the day of a form", "middleware": FormDay},
+        {"name": "the day of a run", "middleware": RunDay},
+    ]
     fastapi_apps = [{"app": Page(), "url_prefix": PREFIX, "name": "Nightscore"}]
     external_views = views(conf.get("api", "base_url", fallback=""))
