@@ -79,8 +79,7 @@ def test_every_job_of_this_repository_is_a_dag(monkeypatch: pytest.MonkeyPatch) 
     for dag in found.dags.values():
         again = stored(dag)
         assert set(again.task_dict) == {"plan", "score", "publish"}
-        # One after tables of others is written by the SDK's class, which has no summary.
-        assert again.timetable.summary == getattr(dag.timetable, "summary", "Partitioned Asset")
+        assert again.timetable.summary == dag.timetable.summary
         assert all(task.owner == dag.tasks[0].owner for task in again.tasks)
 
 
@@ -98,6 +97,15 @@ def test_a_dag_has_the_jobs_tables_as_assets_and_tonight_first(tmp_path: Path) -
         assert task.retries == 8 and task.retry_exponential_backoff == 2.0
         weigh = task.weight_rule.get_weight
         assert weigh(Run("backfill__2026-01-01__x")) < weigh(Run("scheduled__2026-01-01__x"))
+
+
+def test_a_job_that_reads_its_own_days_runs_one_at_a_time(tmp_path: Path) -> None:
+    """Its day D needs D-1; what was missed is for the timetable of the job's own `catchup` to say."""
+    file = add(tmp_path, "own", '{daily: "02:00", catchup: 14 days}')
+    own = "inputs:\n  before: {table: own_top, lookback: 5, columns: {id: BIGINT}}\n"
+    file.write_text(file.read_text().replace("inputs:\n", own))
+    dag = stored(build_dag(load("own", tmp_path)))
+    assert (dag.max_active_runs, dag.catchup, dag.timetable.catchup) == (1, False, "14 days")
 
 
 class Run:
@@ -121,7 +129,7 @@ def test_schedules_are_partitioned_by_day(tmp_path: Path) -> None:
     assert found["daily"].summary == "daily 02:00 America/Chicago"
     assert found["exchange"].serialize()["overrides"] == {"XNYS": {"closed": ["2026-11-17"], "early": {}}}
     names = {asset.name for _, asset in found["after"].asset_condition.iter_assets()}
-    assert type(found["after"]).__name__ == "PartitionedAssetTimetable"
+    assert found["after"].summary == "after daily_top and exchange_scores"
     assert names == {"daily_top", "exchange_scores"}
     assert found["both"].serialize()["exchange"] == ["XNYS", "XLON"]
     assert found["hand"].summary == "by hand" and found["hand"].partitioned

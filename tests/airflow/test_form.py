@@ -56,23 +56,47 @@ def test_a_job_without_a_model_is_asked_for_no_model_and_no_device(tmp_path: Pat
     """All other fields are there, and a run by hand is the scheduled run."""
     none = make(tmp_path, JOB.replace("{path: data/models/linear.onnx, outputs: {score: y}}", "none"))
     fields = build_form(none)
-    assert set(RUN_OPTIONS) - set(fields) == {"device", "model"}
+    assert list(fields) == ["day", "n", "share", "since", "kind", "note", "loud", "force", "limit"]
     values = {name: field.value for name, field in fields.items()}
     request = request_of(none, values)
     assert (request.model, request.device, request.force) == (None, None, False)
 
 
-def test_the_form_has_the_runs_fields_first_and_then_the_jobs_own(job: Job) -> None:
-    """With type, range, choices, default and text of job.yaml."""
+def test_the_form_has_the_day_and_the_jobs_own_parameters_first(job: Job) -> None:
+    """With type, range, choices, default and text of job.yaml; what follows is folded, and never required."""
     fields = build_form(job)
     own = ["n", "share", "since", "kind", "note", "loud"]
-    assert list(fields) == [*RUN_OPTIONS, *own]
+    rest = ["force", "limit", "device", "model"]
+    assert list(fields) == ["day", *own, *rest]
+    assert all("section" not in fields[name].schema for name in ("day", *own))
+    assert {fields[name].schema["section"] for name in rest} == {"Options of the run"}
+    assert fields["force"].schema["type"] == ["null", "boolean"] and fields["force"].value is False
     n = fields["n"]
     assert (n.value, n.description, n.schema["type"]) == (10, "how many are chosen", "integer")
     assert (n.schema["minimum"], n.schema["maximum"]) == (1, 100)
     assert fields["since"].schema["format"] == "date" and fields["since"].value == "2020-01-01"
     assert fields["kind"].schema["enum"] == ["a", "b"]
     assert fields["loud"].schema["type"] == "boolean"
+
+
+def test_a_form_asks_for_what_the_job_has(tmp_path: Path) -> None:
+    """Restatements where days are closed, what was known where an input says since when a row is."""
+    closing = build_form(make(tmp_path / "a", JOB + "close: true\n"))
+    assert list(closing)[-3:] == ["restate", "because", "by"] and "known_at" not in closing
+    rows = JOB.replace("features: rows", "features: f.sql").replace("day}", "day, known_at: seen}")
+    (tmp_path / "b/jobs/mini").mkdir(parents=True)
+    (tmp_path / "b/jobs/mini/f.sql").write_text("SELECT * FROM rows")
+    known = build_form(make(tmp_path / "b", rows))
+    assert "known_at" in known and "restate" not in known
+    both = build_form(make(tmp_path / "b", rows + "close: true\n"))
+    assert set(RUN_OPTIONS) <= set(both)
+
+
+def test_what_the_form_leaves_out_is_understood(job: Job) -> None:
+    """A run whose conf has it restates a published day, closed or not, as the command line does."""
+    conf = {"restate": True, "because": "late trades", "by": "ada"}
+    assert request_of(job, {"n": 10, **conf}, conf).restate == Restate("late trades", "ada")
+    assert request_of(job, {"known_at": "2022-12-28T23:00Z"}).known_at == "2022-12-28T23:00Z"
 
 
 def test_every_default_is_allowed_so_that_a_schedule_can_run_it(job: Job) -> None:

@@ -14,13 +14,16 @@ pytest.importorskip("exchange_calendars")
 from airflow.timetables.base import TimeRestriction
 
 from nightscore.airflow import day_timetable as module
+from nightscore.airflow.after_timetable import AfterTimetable
 from nightscore.airflow.dag import build_dag
 from nightscore.airflow.day_timetable import DayTimetable
 from nightscore.airflow.plugin import NightscorePlugin
-from nightscore.airflow.timetable import MAKERS, ByHandTimetable, timetable_of
+from nightscore.airflow.timetable import MAKERS, TIMETABLES, ByHandTimetable, timetable_of
+from nightscore.job.calendars import latest_day
 from nightscore.job.closures import read_workspace_overrides
 from nightscore.job.loader import load
-from nightscore.job.schedule import KINDS
+from nightscore.job.schedule import KINDS, After
+from nightscore.job.upstream import calendar_of
 from tests.airflow.test_dags import add, stored
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Airflow's and pandas' own
@@ -29,6 +32,7 @@ NOW = dt.datetime(2026, 11, 28, 12, tzinfo=dt.UTC)
 SCHEDULES = {
     "daily": '{daily: "02:30", timezone: Europe/Berlin}',
     "exchange": "{exchange: [XNYS, XLON], after_close: 90m}",
+    "cron": '{cron: "30 6 * * 1-5", timezone: America/New_York, day: -1}',
     "after": "{after: [other_top]}",
     "none": "none",
 }
@@ -55,8 +59,9 @@ def timetables(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_every_kind_of_schedule_has_one_timetable() -> None:
-    """In the mapping of makers, and in the cases of this file."""
-    assert set(MAKERS) == set(KINDS.values()) and set(SCHEDULES) == set(KINDS)
+    """In the mapping of makers, but for what comes after others; and in the cases of this file."""
+    assert {*MAKERS, After} == set(KINDS.values()) and set(SCHEDULES) == set(KINDS)
+    assert len(TIMETABLES) == len(KINDS)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -64,17 +69,15 @@ def test_every_kind_of_schedule_has_one_timetable() -> None:
 def test_a_timetable_says_what_the_calendar_says(timetables: dict[str, Any], name: str) -> None:
     """The days from the latest complete one on, when each is complete, and their midnights."""
     job, made, read, closures = timetables[name]
-    if not isinstance(made, DayTimetable):
-        assert type(read) is type(made) or type(read).__name__ == type(made).__name__
-        return
-    calendar = job.spec.schedule.calendar(closures)
-    latest = job.spec.schedule.latest_complete_day(NOW, closures)
+    assert type(read) is type(made)
+    calendar = calendar_of(job, closures)
+    latest = latest_day(calendar, NOW)
     days = [day for day in calendar.days(latest, latest + dt.timedelta(days=60)) if day >= latest][:20]
     restriction = TimeRestriction(None, None, False)
     for timetable in (made, read):
         keys = [timetable.resolve_partition_date(day.isoformat()) for day in days]
         assert [key.astimezone(calendar.zone).date() for key in keys] == days
-        if isinstance(timetable, ByHandTimetable):
+        if isinstance(timetable, ByHandTimetable | AfterTimetable):
             assert timetable.next_dagrun_info_v2(last_dagrun_info=None, restriction=restriction) is None
             continue
         runs = list(islice(coming(timetable, restriction), 20))
@@ -93,20 +96,17 @@ def coming(timetable: DayTimetable, restriction: TimeRestriction) -> Any:
 def test_a_backfill_has_the_calendars_days(timetables: dict[str, Any], name: str) -> None:
     """Those of three weeks, without one on which the exchange was closed by the workspace's own file."""
     job, made, _, closures = timetables[name]
-    if not isinstance(made, DayTimetable):
-        return
     first, last = dt.datetime(2026, 11, 2), dt.datetime(2026, 11, 20)
     found = made.iter_partition_dagrun_infos(earliest=first, latest=last)  # type: ignore[arg-type]
-    days = job.spec.schedule.calendar(closures).days(first.date(), last.date())
+    days = calendar_of(job, closures).days(first.date(), last.date())
     assert [info.partition_key for info in found] == [day.isoformat() for day in days]
-    assert ("2026-11-18" in map(str, days)) == (name != "exchange")
+    assert len(days) and ("2026-11-18" in map(str, days)) == (name != "exchange")
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_timetable_is_registered_and_plain(timetables: dict[str, Any], name: str) -> None:
     """Every process of Airflow finds its class by the plug-in, and its arguments are JSON."""
     _, made, _, _ = timetables[name]
-    if isinstance(made, DayTimetable):
-        assert type(made) in NightscorePlugin.timetables
-        again = type(made).deserialize(json.loads(json.dumps(made.serialize())))
-        assert (again.serialize(), again.summary) == (made.serialize(), made.summary)
+    assert type(made) in NightscorePlugin.timetables
+    again = type(made).deserialize(json.loads(json.dumps(made.serialize())))
+    assert (again.serialize(), again.summary) == (made.serialize(), made.summary)

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -14,7 +15,13 @@ from airflow.exceptions import InvalidPartitionKeyError
 from sqlalchemy import select
 
 from nightscore.airflow import day_timetable as module
-from nightscore.airflow.timetable import ByHandTimetable, DailyPartitionTimetable, TradingDayTimetable
+from nightscore.airflow.after_timetable import AfterTimetable
+from nightscore.airflow.timetable import (
+    ByHandTimetable,
+    DailyPartitionTimetable,
+    TradingDayTimetable,
+    table_asset,
+)
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),
@@ -32,8 +39,8 @@ def frozen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_now", lambda: NOW)
 
 
-def make(dag_id: str, timetable: Any, **options: Any) -> Any:
-    """A DAG of one task that the metadata database knows."""
+def make(dag_id: str, timetable: Any, outlets: Sequence[str] = (), **options: Any) -> Any:
+    """A DAG of one task that the metadata database knows; `outlets` are the tables that it publishes."""
     from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
     from airflow.models.dagbundle import DagBundleModel
     from airflow.providers.standard.operators.empty import EmptyOperator
@@ -42,7 +49,7 @@ def make(dag_id: str, timetable: Any, **options: Any) -> Any:
 
     start = pendulum.datetime(2026, 11, 16, tz=timetable.calendar.zone.key)
     with DAG(dag_id, schedule=timetable, start_date=start, max_active_runs=99, **options) as dag:
-        EmptyOperator(task_id="nothing")
+        EmptyOperator(task_id="nothing", outlets=[table_asset(name) for name in outlets])
     with create_session() as session:
         session.merge(DagBundleModel(name="testing"))
     bag = DagBag(dag_folder=os.devnull)
@@ -139,6 +146,22 @@ def test_the_scheduler_catches_up_day_by_day(kind: str) -> None:
     assert runs(f"{kind}_catchup") == [("scheduled", day) for day in days]
 
 
+def test_after_a_standstill_the_scheduler_makes_the_days_that_were_missed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Airflow's flag is off; of the four days without a scheduler three are run, the oldest first."""
+    timetable = DailyPartitionTimetable("02:00", "America/Chicago", "3 days")
+    monkeypatch.setattr(module, "_now", lambda: NOW - dt.timedelta(days=4))
+    make("standstill", timetable, catchup=False)
+    schedule("standstill", times=1)
+    assert runs("standstill") == [("scheduled", "2026-11-17")]  # the latest: before it nothing was missed
+    monkeypatch.setattr(module, "_now", lambda: NOW)
+    make("standstill", timetable, catchup=False)  # the DAG's file is read again
+    schedule("standstill", times=9)
+    days = ("2026-11-17", "2026-11-19", "2026-11-20", "2026-11-21")
+    assert runs("standstill") == [("scheduled", day) for day in days]
+
+
 def test_without_catchup_the_scheduler_makes_the_latest_day() -> None:
     """Then it waits for the next one."""
     make("latest", TRADING, catchup=False)
@@ -202,3 +225,39 @@ def test_a_backfill_does_not_make_the_schedule_skip_or_repeat() -> None:
     schedule("both", times=5)
     keys = [key for _, key in runs("both")]
     assert keys == [f"2026-11-{day}" for day in (21, 17, 18, 19, 20)]
+
+
+def publish(table: str, day: str, date: dt.datetime | None) -> None:
+    """The event of a run that has published a day of a table, and what the scheduler makes of it."""
+    from airflow.assets.manager import asset_manager
+    from airflow.jobs.job import Job
+    from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
+    from airflow.serialization.encoders import ensure_serialized_asset
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        asset = ensure_serialized_asset(table_asset(table))
+        event = {"partition_key": day, "partition_date": date}
+        asset_manager.register_asset_change(asset=asset, session=session, **event)  # type: ignore[arg-type]
+    with create_session() as session:
+        runner = SchedulerJobRunner(job=Job())  # type: ignore[no-untyped-call]
+        runner._create_dagruns_for_partitioned_asset_dags(session)
+
+
+def test_a_job_after_others_runs_by_their_events_and_in_backfills() -> None:
+    """Its days are those that both have; what was published while it was paused, a backfill makes up for."""
+    after = AfterTimetable(table_asset("up_daily") & table_asset("up_trading"), [TRADING, DAILY])
+    make("up_one", DAILY, outlets=["up_daily"], catchup=False)
+    make("up_two", TRADING, outlets=["up_trading"], catchup=False)
+    make("down", after, catchup=False)
+    schedule("down", times=5)
+    assert runs("down") == []
+    publish("up_daily", "2026-11-18", utc("2026-11-18") + dt.timedelta(hours=6))
+    assert runs("down") == []
+    publish("up_trading", "2026-11-18", None)  # of a run by hand, which has no date
+    assert runs("down") == [("asset_triggered", "2026-11-18")]
+    with pytest.raises(InvalidPartitionKeyError, match=r"2026-11-17 is no session of XNYS and day in"):
+        trigger("down", "2026-11-17")
+    backfill("down", "2026-11-14", "2026-11-30")
+    missing = [("backfill", f"2026-11-{day}") for day in (16, 19, 20)]
+    assert runs("down") == [("asset_triggered", "2026-11-18"), *missing]

@@ -19,6 +19,7 @@ from airflow.exceptions import AirflowTimetableInvalid, InvalidPartitionKeyError
 from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction, Timetable
 
 from nightscore.airflow import day_timetable as module
+from nightscore.airflow.cron_timetable import CronDayTimetable
 from nightscore.airflow.day_timetable import DayTimetable
 from nightscore.airflow.timetable import DailyPartitionTimetable, TradingDayTimetable
 
@@ -36,6 +37,11 @@ KINDS: dict[str, DayTimetable] = {
     "New York": TradingDayTimetable("XNYS", "90m"),
     "New York and Tokyo": TradingDayTimetable(["XTKS", "XNYS"], "5m"),
 }
+CRONS: dict[str, DayTimetable] = {
+    "Mondays": CronDayTimetable("30 2 * * mon", "Europe/Berlin", -1),
+    "quarters": CronDayTimetable("0 6 1 1,4,7,10 *", "America/New_York", -2),
+}
+ALL = {**KINDS, **CRONS}
 Freeze = Callable[[str], None]
 
 
@@ -73,7 +79,7 @@ def midnight(timetable: DayTimetable, day: str) -> str:
 # Properties of both
 
 
-@pytest.mark.parametrize("timetable", KINDS.values(), ids=KINDS.keys())
+@pytest.mark.parametrize("timetable", ALL.values(), ids=ALL.keys())
 @pytest.mark.sample(2)
 def test_the_schedule_is_the_backfill_over_years(timetable: DayTimetable) -> None:
     """Run after run gives what a backfill of the same days lists; keys, dates and moments rise strictly."""
@@ -93,7 +99,7 @@ def test_the_schedule_is_the_backfill_over_years(timetable: DayTimetable) -> Non
         assert len(scheduled) == (dt.date.fromisoformat(last) - dt.date.fromisoformat(first)).days + 1
 
 
-@pytest.mark.parametrize("timetable", KINDS.values(), ids=KINDS.keys())
+@pytest.mark.parametrize("timetable", ALL.values(), ids=ALL.keys())
 def test_every_run_is_of_the_partition_shape(timetable: DayTimetable) -> None:
     """Key = the day, date = its midnight, no interval, after the day; a manual key gives the same date."""
     zone = timetable.calendar.zone
@@ -105,7 +111,7 @@ def test_every_run_is_of_the_partition_shape(timetable: DayTimetable) -> None:
         assert info.run_after > info.partition_date
 
 
-@pytest.mark.parametrize("timetable", KINDS.values(), ids=KINDS.keys())
+@pytest.mark.parametrize("timetable", ALL.values(), ids=ALL.keys())
 def test_serialization_keeps_everything(timetable: DayTimetable) -> None:
     """The same arguments, the same runs, the same texts, from plain JSON."""
     import json
@@ -192,6 +198,57 @@ def test_without_catchup_only_the_latest_missed_day_is_run(freeze: Freeze) -> No
     late = CHICAGO.next_dagrun_info_v2(last_dagrun_info=infos[0], restriction=restriction)
     assert late and late.partition_key == "2026-12-04"
     assert keys(list(islice(coming(KINDS["New York"], restriction), 2))) == ["2026-12-04", "2026-12-07"]
+
+
+CATCHUPS = [
+    ("none", ["2026-11-21"]),
+    ("1 day", ["2026-11-21"]),
+    ("3 days", ["2026-11-19", "2026-11-20", "2026-11-21"]),
+    ("7 days", [f"2026-11-{day}" for day in range(15, 22)]),
+    ("all", [f"2026-11-{day:02}" for day in range(2, 22)]),
+]
+
+
+@pytest.mark.parametrize("flag", [True, False])
+@pytest.mark.parametrize(("catchup", "days"), CATCHUPS)
+def test_a_timetable_says_itself_what_is_caught_up(catchup: str, days: list[str], flag: bool) -> None:
+    """Since the last run, the oldest first, whatever the DAG's own flag says; then day after day."""
+    timetable = DailyPartitionTimetable("02:00", "America/Chicago", catchup)
+    last = DagRunInfo(pendulum.datetime(2026, 11, 2, 8), None, None, "2026-11-01")
+    found = []
+    for _ in range(len(days) + 1):
+        last = timetable.next_dagrun_info_v2(last_dagrun_info=last, restriction=bounds(catchup=flag)) or last
+        found.append(last.partition_key)
+    assert found == [*days, "2026-11-22"]
+
+
+@pytest.mark.parametrize("catchup", ["none", "3 days", "all"])
+def test_what_never_ran_has_missed_nothing(catchup: str) -> None:
+    """The first run is of the latest complete day, of a DAG with a start date, too; none is before it."""
+    timetable = DailyPartitionTimetable("02:00", "America/Chicago", catchup)
+    for first in (None, "2026-11-01T00:00:00-05:00"):
+        assert keys(list(islice(coming(timetable, bounds(first)), 2))) == ["2026-11-21", "2026-11-22"]
+    future = next(coming(timetable, bounds("2027-03-01T00:00:00-06:00")))
+    assert future.partition_key == "2027-03-01"
+
+
+def test_days_of_an_exchange_are_its_sessions() -> None:
+    """Three days are three sessions, over a weekend and over Thanksgiving."""
+    timetable = TradingDayTimetable("XNYS", "90m", catchup="3 days")
+    last = DagRunInfo(pendulum.datetime(2026, 11, 2, 22), None, None, "2026-11-02")
+    info = timetable.next_dagrun_info_v2(last_dagrun_info=last, restriction=bounds(catchup=False))
+    assert info and info.partition_key == "2026-11-18"  # the 20th, a Friday, is the latest
+
+
+def test_timetables_that_were_serialized_before_are_read() -> None:
+    """Without `catchup`; then the DAG's own flag says it, as it did."""
+    daily = DailyPartitionTimetable.deserialize({"at": "02:00", "timezone": "America/Chicago"})
+    trading = TradingDayTimetable.deserialize({"exchange": ["XNYS"], "after_close": "90m", "overrides": {}})
+    last = DagRunInfo(pendulum.datetime(2026, 11, 17, 8), None, None, "2026-11-16")
+    for timetable, latest in ((daily, "2026-11-21"), (trading, "2026-11-20")):
+        for flag, day in ((False, latest), (True, "2026-11-17")):
+            info = timetable.next_dagrun_info_v2(last_dagrun_info=last, restriction=bounds(catchup=flag))
+            assert info and info.partition_key == day
 
 
 def test_without_a_start_date_catchup_begins_with_the_latest_day() -> None:
@@ -297,6 +354,19 @@ WRONG: dict[str, tuple[Callable[..., Any], tuple[Any, ...], str]] = {
     "a number": (DailyPartitionTimetable, (2,), r"2 is no time of day"),
     "no zone": (DailyPartitionTimetable, ("02:00", "Chicago"), r"'Chicago' is no IANA time zone, such as"),
     "a path as zone": (DailyPartitionTimetable, ("02:00", "../etc"), r"is no IANA time zone"),
+    "catchup": (
+        DailyPartitionTimetable,
+        ("02:00", "UTC", "7"),
+        r"'7' is not allowed; allowed: a number of days",
+    ),
+    "catchup of sessions": (
+        TradingDayTimetable,
+        ("XNYS", "0m", None, True),
+        r"True is not allowed; allowed: a",
+    ),
+    "cron": (CronDayTimetable, ("0 2,14 * * 1",), r"several times a day, such as 02:00 and 14:00"),
+    "cron's day": (CronDayTimetable, ("0 2 * * 1", "UTC", 1), r"1 is no day relative to that of the run"),
+    "cron's zone": (CronDayTimetable, ("0 2 * * 1", "Berlin"), r"'Berlin' is no IANA time zone"),
     "no exchange": (TradingDayTimetable, ([],), r"is no list of exchanges"),
     "one twice": (TradingDayTimetable, (["XNYS", "XNYS"],), r"is no list of exchanges; write .* each once"),
     "hours": (
@@ -355,6 +425,27 @@ def test_what_people_read() -> None:
         "XTKS+XNYS close + 5m",
         "5m after the close of XTKS and XNYS, for that session",
     )
+
+
+def test_a_backfill_by_cron_has_the_days_of_its_runs() -> None:
+    """A month of Sundays that Mondays score; a missed quarter is caught up."""
+    assert keys(list(backfill(CRONS["Mondays"], "2026-10-20", "2026-11-30"))) == [
+        "2026-10-25", "2026-11-01", "2026-11-08", "2026-11-15"
+    ]  # fmt: skip
+    quarters = CronDayTimetable("0 6 1 1,4,7,10 *", "America/New_York", -2, "2 days")
+    last = DagRunInfo(pendulum.datetime(2026, 1, 1, 11), None, None, "2025-12-30")
+    info = quarters.next_dagrun_info_v2(last_dagrun_info=last, restriction=bounds(catchup=False))
+    assert info and info.partition_key == "2026-06-29"  # of 30 March, 29 June, 29 September the last two
+    assert info.run_after == dt.datetime.fromisoformat("2026-07-01T06:00-04:00")
+
+
+def test_what_people_read_of_a_cron_expression() -> None:
+    """When it runs, and for which day."""
+    texts = {0: "for that day", -1: "for the day before", -7: "for 7 days before"}
+    for day, text in texts.items():
+        found = CronDayTimetable("0 22 * * fri", "Europe/Berlin", day)
+        assert found.description == f"at 22:00 Europe/Berlin by cron 0 22 * * fri, {text}"
+        assert found.summary == f"cron 0 22 * * fri Europe/Berlin, day {day}"
 
 
 def test_a_dag_file_with_both_is_light_to_parse() -> None:

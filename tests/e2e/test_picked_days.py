@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ FIRST, LAST = "2020-03-06", "2020-03-09"  # a Friday and a Monday; New York's cl
 WANTED = {
     "chicago": ["2020-03-06", "2020-03-07", "2020-03-08", "2020-03-09"],
     "exchange": ["2020-03-06", "2020-03-09"],
+    "paused": ["2020-03-06", "2020-03-09"],  # comes after both
 }
 ZONES = (
     "UTC",
@@ -66,9 +68,14 @@ def choose(page: Page, form: Locator, day: str) -> None:
 
 
 def test_the_days_that_are_picked_are_run(airflow: Airflow) -> None:
-    """In three zones, of a daily job of Chicago and of a job of New York's exchange; one is really run."""
-    for dag in WANTED:
+    """In three zones, of a daily job of Chicago, one of New York's exchange, and one after both; run in one.
+
+    A job that comes after Chicago's follows its backfill by itself, and each of its runs has its day; that
+    after both was paused until then, and so has its own backfill.
+    """
+    for dag in (*WANTED, "chained"):
         until(lambda dag=dag: airflow.ask("GET", f"/dags/{dag}").is_success, 60, "the DAG is known")  # type: ignore[misc]
+    airflow.unpause("chained")
     for zone in ZONES:
         with in_zone(airflow, zone) as page:
             for dag, days in WANTED.items():
@@ -77,16 +84,24 @@ def test_the_days_that_are_picked_are_run(airflow: Airflow) -> None:
                 if zone == ZONES[-1]:
                     form.get_by_role("button", name="Run Backfill").click()
                     ended(airflow, dag, days)
+    ended(airflow, "chained", WANTED["chicago"], "asset_triggered")
+    others = [one for one in airflow.runs("paused") if one["run_type"] != "backfill"]
+    assert all(
+        one["partition_key"] > LAST for one in others
+    )  # what was published meanwhile made no run of it
 
 
-def ended(airflow: Airflow, dag: str, days: list[str]) -> None:
-    """Wait until the runs of a backfill have ended, and hold them to the days."""
+def ended(airflow: Airflow, dag: str, days: list[str], kind: str = "backfill") -> None:
+    """Wait until the runs of a kind have ended, and hold them to the days; without those of the schedule."""
+
+    def found() -> list[dict[str, Any]]:
+        return [one for one in airflow.runs(dag) if one["run_type"] == kind and one["partition_key"] <= LAST]
 
     def over() -> bool:
-        found = [one for one in airflow.runs(dag) if one["run_type"] == "backfill"]
-        return len(found) >= len(days) and all(one["state"] in ("success", "failed") for one in found)
+        runs = found()
+        return len(runs) >= len(days) and all(one["state"] in ("success", "failed") for one in runs)
 
-    until(over, 300, "the backfill has ended", pause=2)
-    runs = [one for one in airflow.runs(dag) if one["run_type"] == "backfill"]
+    until(over, 300, "the runs have ended", pause=2)
+    runs = found()
     assert sorted((one["partition_key"], one["state"]) for one in runs) == [(day, "success") for day in days]
     assert {day: receipts(airflow.root, dag).get(day) for day in days} == dict.fromkeys(days, 1)

@@ -27,7 +27,7 @@ from nightscore.job.calendars import (
 )
 from nightscore.job.closures import parse_overrides
 from nightscore.job.exchanges import known_exchanges
-from nightscore.job.schedule import BY_HAND, After, Daily, Exchange, ScheduleKind
+from nightscore.job.schedule import BY_HAND, After, Cron, Daily, Exchange, ScheduleKind
 from tests.faults.marks import mostly_slow
 from tests.job.golden import make_sessions
 
@@ -267,6 +267,10 @@ LATEST = [
     (Exchange(exchange="XNYS", after_close="90m"), "2026-11-27T19:29:59Z", "2026-11-25"),
     (Exchange(exchange="XNYS", after_close="90m"), "2026-11-27T19:30:00Z", "2026-11-27"),
     (Exchange(exchange="XNYS"), "2026-11-29T12:00:00Z", "2026-11-27"),
+    (Cron(cron="0 2 * * 1", timezone="Europe/Berlin"), "2026-11-23T00:59:59Z", "2026-11-15"),
+    (Cron(cron="0 2 * * 1", timezone="Europe/Berlin"), "2026-11-23T01:00:00Z", "2026-11-22"),
+    (Cron(cron="0 6 1 * *", day=-1), "2026-11-27T12:00:00Z", "2026-10-31"),
+    (Cron(cron="0 0 29 2 *", day=-366), "2026-11-27T12:00:00Z", "2023-02-28"),
     (After(after=["retail_scores"]), "2026-11-22T23:59:59Z", "2026-11-21"),
     (BY_HAND, "2026-11-23T00:00:00Z", "2026-11-22"),
 ]

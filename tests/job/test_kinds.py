@@ -51,6 +51,7 @@ def with_input(*lines: str) -> str:
 MISTAKES: dict[str, tuple[str, int, str]] = {
     "schedule daily": (with_schedule('daily: "02:00"', "timezone: Chicago"), 51, "schedule.timezone"),
     "schedule exchange": (with_schedule("exchange: XNYS", "after_close: 90"), 51, "schedule.after_close"),
+    "schedule cron": (with_schedule('cron: "0 2 * * 1"', "timezone: UTC", "day: 1"), 52, "schedule.day"),
     "schedule after": (with_schedule("after:", "  - a", "  - B"), 52, "schedule.after.1"),
     "schedule none": (without("schedule") + "\nschedule: None\n", 49, "schedule"),
     "inputs path": (with_input("path: data/lake/extra", "lookback: 0"), 0, "inputs.extra.lookback"),
@@ -169,6 +170,7 @@ def test_a_schedule_is_written_as_it_was_read(tmp_path: Path) -> None:
 EVERY_SCHEDULE: dict[str, schedule.ScheduleKind] = {
     "daily": schedule.Daily(daily="02:00", timezone="America/Chicago"),
     "exchange": schedule.Exchange(exchange="XNYS", after_close="90m"),
+    "cron": schedule.Cron(cron="0 2 * * 1", timezone="Europe/Berlin"),
     "after": schedule.After(after=["other_scores"]),
     "none": schedule.BY_HAND,
 }
@@ -176,6 +178,11 @@ MORE = {
     "a gap in Berlin": schedule.Daily(daily="02:30", timezone="Europe/Berlin"),
     "midnight in São Paulo": schedule.Daily(daily="00:00", timezone="America/Sao_Paulo"),
     "a day left out in Apia": schedule.Daily(daily="23:59", timezone="Pacific/Apia"),
+    "mondays in a gap": schedule.Cron(cron="30 2 * * sun", timezone="Europe/Berlin"),
+    "month ends": schedule.Cron(cron="0 6 1 * *", timezone="America/New_York"),
+    "workdays of the same day": schedule.Cron(cron="0 22 * * 1-5", timezone="America/New_York", day=0),
+    "a month before": schedule.Cron(cron="15 4 1,15 * *", day=-31),
+    "midnights in São Paulo": schedule.Cron(cron="@daily", timezone="America/Sao_Paulo"),
     "two exchanges": schedule.Exchange(exchange=["XTKS", "XLON"], after_close="5m"),
     "a day after the close": schedule.Exchange(exchange="XLON", after_close="1500m"),
 }

@@ -113,9 +113,15 @@ def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
 SCHEDULES = {
     "none": ("schedule: none", "none"),
     "daily in UTC": ('schedule: {daily: "23:59"}', "daily 23:59 UTC"),
-    "exchange": ("schedule: {exchange: XNYS, after_close: 90m}", "XNYS close + 90m"),
+    "daily with catchup": ('schedule: {daily: "23:59", catchup: 14 days}', "daily 23:59 UTC"),
+    "exchange": ("schedule: {exchange: XNYS, after_close: 90m, catchup: all}", "XNYS close + 90m"),
     "exchange at the close": ("schedule: {exchange: XNYS}", "XNYS close + 0m"),
     "several exchanges": ("schedule: {exchange: [XNYS, XLON], after_close: 30m}", "XNYS + XLON close + 30m"),
+    "cron": (
+        'schedule: {cron: "0 2  * * 1", timezone: Europe/Berlin, day: -3, catchup: 2 days}',
+        "cron 0 2 * * 1 Europe/Berlin, day -3",
+    ),
+    "cron in a word": ('schedule: {cron: "@monthly"}', "cron @monthly UTC, day -1"),
     "after": ("schedule: {after: [a, b]}", "after a, b"),
 }
 
@@ -179,7 +185,7 @@ def test_audits(tmp_path: Path, audit: str, shown: str) -> None:
 NAME = r"should match pattern '^[a-z][a-z0-9_]{0,62}$'"
 COLUMN = r"should match pattern '^[A-Za-z_][A-Za-z0-9_]{0,62}$'"
 QUOTES = "is not allowed: input should be a valid string; put it in quotes"
-KINDS = "a schedule is {daily: …}, {exchange: …}, {after: […]} or none"
+KINDS = "a schedule is {daily: …}, {exchange: …}, {cron: …}, {after: […]} or none"
 
 MISTAKES = {
     # names
@@ -198,7 +204,7 @@ MISTAKES = {
     "no such hour": (changed('"02:00"', '"25:00"'), 5, "schedule.daily", "'25:00' is not allowed: string should match pattern"),
     "no such zone": (changed("America/Chicago", "Mars/Olympus"), 6, "schedule.timezone", "'Mars/Olympus' is no IANA time zone, such as America/Chicago or UTC"),
     "zone outside the database": (changed("America/Chicago", "../../etc/passwd"), 6, "schedule.timezone", "is no IANA time zone"),
-    "two kinds of schedule": (changed("timezone: America/Chicago", "exchange: XNYS"), 6, "schedule.exchange", "unknown key; allowed: daily, timezone"),
+    "two kinds of schedule": (changed("timezone: America/Chicago", "exchange: XNYS"), 6, "schedule.exchange", "unknown key; allowed: daily, timezone, catchup"),
     "schedule key misspelt": (changed("timezone: A", "timezon: A"), 6, "schedule.timezon", "unknown key; did you mean timezone?"),
     "no such kind of schedule": (changed("  daily:", "  hourly:"), 4, "schedule", f"{{'hourly': '02:00', 'timezone': 'America/Chicago'}} is not allowed: {KINDS}"),
     "schedule is a word": (without("schedule") + "\nschedule: never", 49, "schedule", f"'never' is not allowed: {KINDS}"),
@@ -209,6 +215,17 @@ MISTAKES = {
     "minutes without unit": (without("schedule") + "\nschedule:\n  exchange: XNYS\n  after_close: 90", 51, "schedule.after_close", f"90 {QUOTES}"),
     "after nothing": (without("schedule") + "\nschedule: {after: []}", 49, "schedule.after", "[] is not allowed: list should have at least 1 item"),
     "after a name that is none": (without("schedule") + "\nschedule:\n  after:\n    - a\n    - B-b", 52, "schedule.after.1", "'B-b' is not allowed"),
+    "catchup without a unit": (changed("timezone: America/Chicago", "catchup: 7"), 6, "schedule.catchup", "7 is not allowed; allowed: a number of days, such as 7 days; all; or none"),
+    "catchup is a word": (changed("timezone: America/Chicago", "catchup: yes"), 6, "schedule.catchup", "True is not allowed; allowed: a number of days"),
+    "catchup of no day": (changed("timezone: America/Chicago", "catchup: 0 days"), 6, "schedule.catchup", "'0 days' is not allowed; allowed: a number of days"),
+    "catchup of what is by hand": (without("schedule") + "\nschedule: {after: [a], catchup: all}", 49, "schedule.catchup", "unknown key; allowed: after"),
+    "cron of hours": (without("schedule") + "\nschedule:\n  cron: 0 2,14 * * 1", 50, "schedule.cron", "'0 2,14 * * 1' has several times a day, such as 02:00 and 14:00, and both would score the same day; allowed: one minute and one hour"),
+    "cron of a field too few": (without("schedule") + "\nschedule:\n  cron: 0 2 * *", 50, "schedule.cron", "'0 2 * *' is no cron expression; allowed: minute, hour, day of month, month and weekday, such as"),
+    "cron that never comes": (without("schedule") + "\nschedule:\n  cron: 0 2 30 2 *", 50, "schedule.cron", "'0 2 30 2 *' never comes"),
+    "cron of tomorrow": (without("schedule") + "\nschedule:\n  cron: 0 2 * * 1\n  day: 1", 51, "schedule.day", "1 is not allowed: input should be less than or equal to 0"),
+    "cron of a year ago": (without("schedule") + "\nschedule:\n  cron: 0 2 * * 1\n  day: -367", 51, "schedule.day", "-367 is not allowed: input should be greater than or equal to -366"),
+    "cron of a day that begins": (without("schedule") + "\nschedule:\n  cron: '@daily'\n  day: 0", 51, "schedule.day", "0 is not allowed at 00:00, when that day begins; allowed: -1, or a later time"),
+    "cron in a zone that is none": (without("schedule") + "\nschedule:\n  cron: 0 2 * * 1\n  timezone: Berlin", 51, "schedule.timezone", "'Berlin' is no IANA time zone"),
     # inputs
     "no inputs": (without("inputs") + "\ninputs: {}", 49, "inputs", "{} is not allowed: dictionary should have at least 1 item"),
     "inputs are a list": (without("inputs") + "\ninputs: [a]", 49, "inputs", "['a'] is not allowed: a mapping of keys to values is"),

@@ -10,7 +10,7 @@ import contextlib
 import datetime as dt
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from airflow.sdk import DAG, BaseOperator
@@ -21,14 +21,14 @@ from nightscore.airflow.priority import TonightFirst
 from nightscore.airflow.tasks import PLAN, PlanDay, PublishDay, ScoreShare
 from nightscore.airflow.timetable import table_asset, timetable_of
 from nightscore.common import Broken, Workspace
-from nightscore.job import Job, load, load_all, peek_job_name
+from nightscore.job import Job, load, load_all, peek_job_name, reads_itself
 
 POOL = "NIGHTSCORE_POOL"  # the environment variable that names the pool of all tasks
 TAG = "nightscore"
 FIRST = (
     f"{TonightFirst.__module__}.{TonightFirst.__name__}"  # by name: a mapped task keeps an object as its repr
 )
-ACTIVE_RUNS = 4  # of a job; backfills have a number of their own
+ACTIVE_RUNS = 4  # of a job whose days have no order; backfills have a number of their own
 RETRY_SECONDS = "NIGHTSCORE_RETRY_SECONDS"  # the variable that says how long the first retry waits
 RETRIES: dict[str, Any] = {  # about 1, 2, 4, … 60 minutes: over three hours in all
     "retries": 8,
@@ -38,8 +38,8 @@ RETRIES: dict[str, Any] = {  # about 1, 2, 4, … 60 minutes: over three hours i
 }
 
 
-def build_dag(job: Job) -> DAG:
-    """The DAG of a job; its id is the job's name.
+def build_dag(job: Job, others: Sequence[Job] | None = None) -> DAG:
+    """The DAG of a job; its id is the job's name. `others` are the workspace's jobs, if they are read.
 
     Raises:
         Broken: the job can't be a DAG: a parameter has the name of a field of the form, or its schedule or
@@ -49,11 +49,12 @@ def build_dag(job: Job) -> DAG:
         job.name,
         description=job.spec.about,
         doc_md=_doc(job),
-        schedule=timetable_of(job),
+        schedule=timetable_of(job, others),
+        # What was missed is for the timetable to say: Airflow knows only all since a start date, and nothing.
         catchup=False,
         params=build_form(job),
         tags=[TAG, job.file.parent.parent.name],
-        max_active_runs=ACTIVE_RUNS,
+        max_active_runs=1 if reads_itself(job) else ACTIVE_RUNS,  # one day after the other, the oldest first
         default_args={**RETRIES, **_operator_defaults(), "owner": job.spec.owner},
         user_defined_macros={"workspace": str(job.workspace.root)},  # is not part of the DAG's version
     )
@@ -77,9 +78,11 @@ def build_dag(job: Job) -> DAG:
 
 def dags(workspace: Workspace, only: str | None = None) -> Iterator[DAG]:
     """The DAGs of a workspace's jobs, or that of `only`; a job that is broken has a stub."""
-    for job, error in _jobs(workspace, only):
+    found = list(_jobs(workspace, only))
+    others = [job for job, _ in found if job]  # a worker reads one job, and asks nothing of its timetable
+    for job, error in found:
         try:
-            yield build_dag(job) if job else stub(workspace, str(error))
+            yield build_dag(job, others) if job else stub(workspace, str(error))
         except Broken as mistake:
             yield stub(workspace, str(mistake), job)
 
@@ -91,7 +94,7 @@ def problems(workspace: Workspace) -> list[str]:
     for job in jobs:
         try:
             build_form(job)
-            timetable_of(job)
+            timetable_of(job, jobs)
         except Broken as error:
             messages.append(str(error))
     return messages

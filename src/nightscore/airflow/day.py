@@ -1,13 +1,16 @@
 """Which day a run scores: decided here, and nowhere else."""
 
+import contextlib
 import datetime as dt
 import os
 from pathlib import Path
 
 from airflow.configuration import conf
 
-from nightscore.common import WORKSPACE_VARIABLE, Broken, Workspace, as_day, open_workspace
-from nightscore.job import Job, read_workspace_overrides
+from nightscore.common import WORKSPACE_VARIABLE, Broken, NightscoreError, Workspace, as_day, open_workspace
+from nightscore.job import Job, calendar_of, latest_day, read_workspace_overrides
+
+LOOK_BACK = dt.timedelta(days=30)
 
 
 def day_of_run(job: Job, partition_key: str | None, form_day: str | None) -> dt.date:
@@ -31,7 +34,22 @@ def day_of_run(job: Job, partition_key: str | None, form_day: str | None) -> dt.
 def latest_day_of(job: Job) -> dt.date:
     """The job's latest complete day at this moment. Broken where its exchange's calendar is unknown."""
     overrides = read_workspace_overrides(job.workspace.root)
-    return job.spec.schedule.latest_complete_day(dt.datetime.now(dt.UTC), overrides)
+    return latest_day(calendar_of(job, overrides), dt.datetime.now(dt.UTC))
+
+
+def open_day_of(job: Job) -> dt.date:
+    """The last complete day of a month that has data and is not published; without one the latest complete.
+
+    Raises:
+        Broken: the job's exchange is unknown.
+    """
+    from nightscore.pipeline import find_open_day  # not at parse time
+
+    calendar = calendar_of(job, read_workspace_overrides(job.workspace.root))
+    latest = latest_day(calendar, dt.datetime.now(dt.UTC))
+    with contextlib.suppress(NightscoreError, OSError, ValueError):  # the run of the day says what is wrong
+        return find_open_day(job, calendar.days(latest - LOOK_BACK, latest)) or latest
+    return latest
 
 
 def _hint(job: Job) -> str:

@@ -11,14 +11,25 @@ import datetime as dt
 import secrets
 from collections.abc import Iterator, Sequence
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pendulum
-from airflow.exceptions import InvalidPartitionKeyError
+from airflow.exceptions import AirflowTimetableInvalid, InvalidPartitionKeyError
 from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction, Timetable
 from airflow.utils.types import DagRunType
 
 from nightscore.common import Broken, clipped
-from nightscore.job import MIDNIGHT, ONE_DAY, Calendar, latest_day, next_day, require_day, wall_clock_to_utc
+from nightscore.job import (
+    MIDNIGHT,
+    ONE_DAY,
+    Calendar,
+    latest_day,
+    next_after,
+    next_day,
+    parse_catchup,
+    require_day,
+    wall_clock_to_utc,
+)
 
 LAST_MILLISECOND = 999_000  # of a second, in microseconds: where a picked range ends
 
@@ -40,6 +51,33 @@ def picked_day(moment: dt.datetime) -> dt.date:
     return nearest - ONE_DAY if ends else nearest
 
 
+def check_catchup(text: str | None) -> str | None:
+    """The argument `catchup` as it is.
+
+    Raises:
+        AirflowTimetableInvalid: it is none; says what is allowed.
+    """
+    try:
+        parse_catchup("all" if text is None else text)
+    except ValueError as error:
+        raise AirflowTimetableInvalid(str(error)) from None
+    return text
+
+
+def zone_of(name: str) -> ZoneInfo:
+    """The time zone of a name.
+
+    Raises:
+        AirflowTimetableInvalid: there is none.
+    """
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
+        raise AirflowTimetableInvalid(
+            f"{name!r} is no IANA time zone, such as America/Chicago or UTC"
+        ) from None
+
+
 class DayTimetable(Timetable):
     """What timetables of days have in common: a calendar, seen with Airflow's eyes."""
 
@@ -47,6 +85,7 @@ class DayTimetable(Timetable):
     run_ordering: Sequence[str] = ("partition_date", "run_after")
 
     calendar: Calendar
+    catchup: str | None = None  # `7 days`, all or none; None: what the DAG's own `catchup` says
 
     def _info(self, day: dt.date) -> DagRunInfo:
         return DagRunInfo(
@@ -62,13 +101,26 @@ class DayTimetable(Timetable):
     def next_dagrun_info_v2(
         self, *, last_dagrun_info: DagRunInfo | None, restriction: TimeRestriction
     ) -> DagRunInfo | None:
-        """The run after the last one; without catchup, of days that were missed only the latest is run."""
-        latest = latest_day(self.calendar, _now())
-        after = self._after(last_dagrun_info, restriction.earliest)
-        day = latest if after is None or (after <= latest and not restriction.catchup) else after
+        """The run after the last one; of days that were missed those that `catchup` allows, the oldest first.
+
+        A DAG that has never run begins with its latest day: before its first one nothing was missed.
+        """
+        after, most = self._after(last_dagrun_info, restriction.earliest), self._most(restriction)
+        if last_dagrun_info is None and self.catchup is not None:
+            most = 1
+        if after is None:
+            day = latest_day(self.calendar, _now())
+        else:
+            day = next_after(self.calendar, after, _now(), most)
         coming = next_day(self.calendar, day)
         late = restriction.latest is not None and self._midnight(coming) > restriction.latest
         return None if late else self._info(coming)
+
+    def _most(self, restriction: TimeRestriction) -> int | None:
+        """How many days that were missed are run: as the timetable says, else as Airflow's `catchup` does."""
+        if self.catchup is not None:
+            return parse_catchup(self.catchup)
+        return None if restriction.catchup else 1
 
     def next_dagrun_info(
         self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction

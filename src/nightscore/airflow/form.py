@@ -12,13 +12,16 @@ from typing import Any
 from airflow.sdk import Param
 
 from nightscore.common import Broken
-from nightscore.job import RUN_OPTIONS, Job
+from nightscore.job import RUN_OPTIONS, Input, Job
 from nightscore.job import params as job_params
 from nightscore.pipeline import RunRequest
 from nightscore.scorers import find_installed_devices
 from nightscore.store import Restate
 
 OF_A_MODEL = ("device", "model")
+OF_CLOSED_DAYS = ("restate", "because", "by")
+KNOWN_AT = "known_at"
+FOLDED = "Options of the run"
 DEVICES = "NIGHTSCORE_DEVICES"  # the variable that names what the workers have, where this machine doesn't
 DAY = """The business date to score. A run with a partition key (a scheduled one, a backfill) scores that \
 day, whatever stands here; a run by hand needs one of the two."""
@@ -27,11 +30,22 @@ day, whatever stands here; a run by hand needs one of the two."""
 
 
 def build_form(job: Job) -> dict[str, Param]:
-    """The fields of a job's form, in order."""
-    options = {
-        n: p for n, p in _run_options(job).items() if n not in OF_A_MODEL or not job.spec.model.is_none
+    """The fields of a job's form, in order: the day, the job's own parameters, and the rest, folded.
+
+    A field that says nothing to the job is none; as conf it is understood nevertheless.
+    """
+    own = {name: _field(name, param) for name, param in job.spec.params.items()}
+    left_out = {
+        *(() if job.spec.close else OF_CLOSED_DAYS),
+        *(() if any(map(_known_at, job.spec.inputs.values())) else (KNOWN_AT,)),
+        *(OF_A_MODEL if job.spec.model.is_none else ()),
     }
-    return {**options, **{name: _field(name, param) for name, param in job.spec.params.items()}}
+    options = {name: param for name, param in _run_options(job).items() if name not in left_out}
+    return {"day": _day(), **own, **options}
+
+
+def _known_at(source: Input) -> bool:
+    return bool(getattr(source, KNOWN_AT, None))  # a table of ours has no such key
 
 
 def request_of(
@@ -76,19 +90,14 @@ def _restate(values: Mapping[str, Any], user: str | None) -> Restate | None:
 def _run_options(job: Job) -> dict[str, Param]:
     own, model = job.spec.scoring.device, job.spec.model.name
     return {
-        "day": Param(None, DAY, type=["null", "string"], format="date", title="Day"),
-        "force": Param(
-            False,
-            "Run although nothing has changed since the day was published.",
-            type="boolean",
-            title="Force",
-        ),
+        "force": _flag("Force", "Run although nothing has changed since the day was published."),
         "limit": Param(
             None,
             "Preview: score only the first N rows and publish nothing.",
             type=["null", "integer"],
             minimum=1,
             title="Limit",
+            section=FOLDED,
         ),
         "device": Param(
             own,
@@ -96,6 +105,7 @@ def _run_options(job: Job) -> dict[str, Param]:
             type="string",
             enum=list(dict.fromkeys((own, "auto", *_devices()))),
             title="Device",
+            section=FOLDED,
         ),
         "model": Param(
             None,
@@ -103,6 +113,7 @@ def _run_options(job: Job) -> dict[str, Param]:
             type=["null", "string"],
             maxLength=500,
             title="Model",
+            section=FOLDED,
         ),
         **_closing_options(),
     }
@@ -110,17 +121,25 @@ def _run_options(job: Job) -> dict[str, Param]:
 
 def _closing_options() -> dict[str, Param]:
     """What a run is asked for about what was known, and about days that are published."""
-    restate = "Publish a published day again, closed or not, and say why."
     return {
         "known_at": _text("Known at", "See only rows known by then, such as 2022-12-28T23:00Z."),
-        "restate": Param(False, restate, type="boolean", title="Restate"),
+        "restate": _flag("Restate", "Publish a published day again, closed or not, and say why."),
         "because": _text("Because", "Why the day is restated; it goes into the receipt."),
         "by": _text("By", "Who restates it; default: who starts the run."),
     }
 
 
+def _day() -> Param:
+    return Param(None, DAY, type=["null", "string"], format="date", title="Day")
+
+
+def _flag(title: str, about: str) -> Param:
+    # One that may be null is none that Airflow's form marks as required.
+    return Param(False, about, type=["null", "boolean"], title=title, section=FOLDED)
+
+
 def _text(title: str, about: str) -> Param:
-    return Param(None, about, type=["null", "string"], maxLength=500, title=title)
+    return Param(None, about, type=["null", "string"], maxLength=500, title=title, section=FOLDED)
 
 
 def _devices() -> Sequence[str]:
@@ -130,7 +149,7 @@ def _devices() -> Sequence[str]:
 
 def _field(name: str, param: job_params.Param) -> Param:
     """A parameter of the job, with its type, its range and its text."""
-    schema: dict[str, Any] = {"title": name, "section": "Parameters of the job"}
+    schema: dict[str, Any] = {"title": name}
     schema["type"] = "string" if param.type == "date" else param.type
     if param.type == "date":
         schema["format"] = "date"

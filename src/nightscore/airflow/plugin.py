@@ -6,8 +6,10 @@ Every process that reads a DAG's schedule needs it: scheduler, DAG processor, AP
 from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
+from nightscore.airflow.after_timetable import DayMapper
 from nightscore.airflow.prefill import FormDay
 from nightscore.airflow.priority import TonightFirst
+from nightscore.airflow.run_day import RunDay
 from nightscore.airflow.timetable import TIMETABLES
 from nightscore.airflow.web import PREFIX, Page, views
 
@@ -17,7 +19,11 @@ class NightscorePlugin(AirflowPlugin):
 
     name = "nightscore"
     timetables = TIMETABLES
+    partition_mappers = [DayMapper]
     priority_weight_strategies = [TonightFirst]
-    fastapi_root_middlewares = [{"name": "the day of a form", "middleware": FormDay}]
+    fastapi_root_middlewares = [
+        {"name": "the day of a form", "middleware": FormDay},
+        {"name": "the day of a run", "middleware": RunDay},
+    ]
     fastapi_apps = [{"app": Page(), "url_prefix": PREFIX, "name": "Nightscore"}]
     external_views = views(conf.get("api", "base_url", fallback=""))

@@ -1,4 +1,4 @@
-"""The form's day, filled in when the form is opened: the job's latest complete day at that moment.
+"""The form's day, filled in when the form is opened: the job's latest day that can be run at that moment.
 
 A default in the DAG would be another one each day: a new version of every DAG each day, whether its job had
 changed or not, and a run without a day would score whichever day the file was parsed on. So the DAG has no
@@ -12,7 +12,7 @@ import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from nightscore.airflow.day import latest_day_of, open_dags_workspace
+from nightscore.airflow.day import open_dags_workspace, open_day_of
 from nightscore.common import Broken
 from nightscore.job import load
 
@@ -50,9 +50,9 @@ class FormDay:
 
 
 def latest(name: str) -> str | None:
-    """The latest complete day of a job of the workspace, or None where it has none or is no job."""
+    """The day of a job of the workspace that is to be run next, or None where it has none or is no job."""
     try:
-        return latest_day_of(load(name, open_dags_workspace())).isoformat()
+        return open_day_of(load(name, open_dags_workspace())).isoformat()
     except Broken:
         return None
 

@@ -11,19 +11,22 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from airflow.exceptions import AirflowTimetableInvalid
-from airflow.sdk import Asset, AssetAll, IdentityMapper, PartitionedAssetTimetable
+from airflow.sdk import Asset, AssetAll
 from airflow.timetables.base import DagRunInfo, TimeRestriction
 
-from nightscore.airflow.day_timetable import DayTimetable
+from nightscore.airflow.after_timetable import AfterTimetable
+from nightscore.airflow.cron_timetable import CronDayTimetable
+from nightscore.airflow.day_timetable import DayTimetable, check_catchup, zone_of
 from nightscore.common import WORKSPACE_VARIABLE, Broken
 from nightscore.job import (
     MIDNIGHT,
     After,
     ByHand,
     CalendarOverride,
+    Cron,
     Daily,
     EveryDay,
     Exchange,
@@ -31,6 +34,7 @@ from nightscore.job import (
     ScheduleKind,
     Sessions,
     exchange_problem,
+    first_jobs,
     parse_minutes,
     parse_overrides,
     read_overrides,
@@ -46,30 +50,27 @@ class DailyPartitionTimetable(DayTimetable):
     On the days when clocks change there is one run, too: a time that is left out counts with the offset from
     before the gap (02:30 means 03:30), and of a time that comes twice the first is taken.
 
+    `catchup` says how many of the days that were missed since the last run are run, the latest one included:
+    `7 days`, `all` or `none`; without it the DAG's own `catchup` decides between all and none.
+
     Raises:
-        AirflowTimetableInvalid: `at` is no time, or `timezone` no IANA time zone.
+        AirflowTimetableInvalid: `at` is no time, `timezone` no IANA time zone, or `catchup` no such word.
     """
 
-    def __init__(self, at: str = "02:00", timezone: str = "UTC") -> None:
-        self.at, self.timezone = at, timezone
+    def __init__(self, at: str = "02:00", timezone: str = "UTC", catchup: str | None = None) -> None:
+        self.at, self.timezone, self.catchup = at, timezone, check_catchup(catchup)
         try:
             time = dt.datetime.strptime(at, "%H:%M").time()
         except (TypeError, ValueError):
             raise AirflowTimetableInvalid(
                 f'{at!r} is no time of day; write "HH:MM", such as "02:00"'
             ) from None
-        try:
-            zone = ZoneInfo(timezone)
-        except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
-            raise AirflowTimetableInvalid(
-                f"{timezone!r} is no IANA time zone, such as America/Chicago or UTC"
-            ) from None
-        self.calendar = EveryDay(time, zone)
+        self.calendar = EveryDay(time, zone_of(timezone))
         self.description = f"at {at} {timezone}, for the day before"
 
     def serialize(self) -> dict[str, Any]:
         """The arguments."""
-        return {"at": self.at, "timezone": self.timezone}
+        return {"at": self.at, "timezone": self.timezone, "catchup": self.catchup}
 
     @classmethod
     def deserialize(cls, data: dict[str, Any]) -> Self:
@@ -124,7 +125,7 @@ class TradingDayTimetable(DayTimetable):
     $NIGHTSCORE_WORKSPACE, else to the current folder; its form stands in `nightscore.job.closures`), or what
     is in one.
     It is read when the DAG file is parsed and kept in the serialized DAG: scheduler and API server need no
-    such file, and a change of it makes a new version of the DAG.
+    such file, and a change of it makes a new version of the DAG. `catchup` is as of the daily one.
 
     Raises:
         AirflowTimetableInvalid: an argument is wrong, or the file has a mistake; names its line.
@@ -135,7 +136,9 @@ class TradingDayTimetable(DayTimetable):
         exchange: str | Sequence[str] = "XNYS",
         after_close: str = "0m",
         overrides: str | Path | Mapping[str, Any] | None = None,
+        catchup: str | None = None,
     ) -> None:
+        self.catchup = check_catchup(catchup)
         self.exchanges = (exchange,) if isinstance(exchange, str) else tuple(exchange)
         self.after_close = after_close
         if not self.exchanges or len(set(self.exchanges)) < len(self.exchanges):
@@ -167,6 +170,7 @@ class TradingDayTimetable(DayTimetable):
             "exchange": list(self.exchanges),
             "after_close": self.after_close,
             "overrides": {code: self.overrides[code].plain() for code in sorted(self.overrides)},
+            "catchup": self.catchup,
         }
 
     @classmethod
@@ -186,12 +190,15 @@ def _overrides(source: str | Path | Mapping[str, Any] | None) -> dict[str, Calen
     return parse_overrides(source or {})
 
 
-def timetable_of(job: Job) -> Any:
-    """When Airflow runs the job, as its job.yaml says.
+def timetable_of(job: Job, others: Sequence[Job] | None = None) -> DayTimetable:
+    """When Airflow runs the job, as its job.yaml says; `others` are the workspace's jobs, if they are read.
 
     Raises:
         Broken: the exchange is unknown, or calendars.yaml has a mistake.
     """
+    if isinstance(job.spec.schedule, After):
+        assets = AssetAll(*(table_asset(name) for name in job.spec.schedule.after))
+        return AfterTimetable(assets, [_days_of(first) for first in first_jobs(job, others)])
     return MAKERS[type(job.spec.schedule)](job, job.spec.schedule)
 
 
@@ -200,34 +207,48 @@ def table_asset(table: str) -> Asset:
     return Asset(name=table, uri=f"nightscore://tables/{table}", group=GROUP)
 
 
+def _days_of(first: Job) -> DayTimetable:
+    """The timetable of a job at the head of a chain; every day where it has none that is known."""
+    schedule = ByHand("none") if isinstance(first.spec.schedule, After) else first.spec.schedule
+    try:
+        return MAKERS[type(schedule)](first, schedule)
+    except Broken:  # said by that job's own DAG, in whose place there is a stub
+        return ByHandTimetable()
+
+
 def _daily(job: Job, schedule: Daily) -> DailyPartitionTimetable:  # noqa: ARG001 - a maker's arguments
-    return DailyPartitionTimetable(schedule.daily, timezone=schedule.timezone)
+    return DailyPartitionTimetable(schedule.daily, schedule.timezone, schedule.catchup)
 
 
 def _exchange(job: Job, schedule: Exchange) -> TradingDayTimetable:
     try:
         overrides = read_workspace_overrides(job.workspace.root)
         plain = {code: override.plain() for code, override in overrides.items()}
-        timetable = TradingDayTimetable(schedule.exchanges, schedule.after_close, plain)
+        timetable = TradingDayTimetable(schedule.exchanges, schedule.after_close, plain, schedule.catchup)
         timetable.validate()
     except AirflowTimetableInvalid as error:
         job.raise_broken(("schedule", "exchange"), str(error))
     return timetable
 
 
-def _after(job: Job, schedule: After) -> PartitionedAssetTimetable:  # noqa: ARG001 - a maker's arguments
-    assets = AssetAll(*(table_asset(name) for name in schedule.after))
-    return PartitionedAssetTimetable(assets=assets, default_partition_mapper=IdentityMapper())
+def _cron(job: Job, schedule: Cron) -> CronDayTimetable:  # noqa: ARG001 - a maker's arguments
+    return CronDayTimetable(schedule.cron, schedule.timezone, schedule.day, schedule.catchup)
 
 
 def _by_hand(job: Job, schedule: ByHand) -> ByHandTimetable:  # noqa: ARG001 - a maker's arguments
     return ByHandTimetable()
 
 
-MAKERS: Mapping[type[ScheduleKind], Callable[[Job, Any], Any]] = {
+MAKERS: Mapping[type[ScheduleKind], Callable[[Job, Any], DayTimetable]] = {
     Daily: _daily,
     Exchange: _exchange,
-    After: _after,
+    Cron: _cron,
     ByHand: _by_hand,
 }
-TIMETABLES: list[type[DayTimetable]] = [ByHandTimetable, DailyPartitionTimetable, TradingDayTimetable]
+TIMETABLES: list[type[DayTimetable]] = [
+    AfterTimetable,
+    ByHandTimetable,
+    CronDayTimetable,
+    DailyPartitionTimetable,
+    TradingDayTimetable,
+]

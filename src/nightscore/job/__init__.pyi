@@ -20,8 +20,11 @@ from .calendars import ONE_DAY as ONE_DAY
 from .calendars import Calendar as Calendar
 from .calendars import EveryDay as EveryDay
 from .calendars import Sessions as Sessions
+from .calendars import days_of_all as days_of_all
 from .calendars import latest_day as latest_day
+from .calendars import next_after as next_after
 from .calendars import next_day as next_day
+from .calendars import parse_catchup as parse_catchup
 from .calendars import parse_minutes as parse_minutes
 from .calendars import require_day as require_day
 from .calendars import wall_clock_to_utc as wall_clock_to_utc
@@ -29,6 +32,9 @@ from .closures import CalendarOverride as CalendarOverride
 from .closures import parse_overrides as parse_overrides
 from .closures import read_overrides as read_overrides
 from .closures import read_workspace_overrides as read_workspace_overrides
+from .cron import CronDays as CronDays
+from .cron import check_day_has_begun as check_day_has_begun
+from .cron import parse_cron as parse_cron
 from .csv_form import CsvForm as CsvForm
 from .deliver import BUILT_IN as BUILT_IN
 from .deliver import Delivery as Delivery
@@ -68,6 +74,7 @@ from .retain import Retain as Retain
 from .retain import in_days as in_days
 from .schedule import After as After
 from .schedule import ByHand as ByHand
+from .schedule import Cron as Cron
 from .schedule import Daily as Daily
 from .schedule import Exchange as Exchange
 from .schedule import ScheduleKind as ScheduleKind
@@ -80,3 +87,7 @@ from .spec import RESERVED_VIEWS as RESERVED_VIEWS
 from .spec import RUN_OPTIONS as RUN_OPTIONS
 from .spec import JobSpec as JobSpec
 from .testing import check_calendar as check_calendar
+from .upstream import calendar_of as calendar_of
+from .upstream import first_jobs as first_jobs
+from .upstream import is_by_cron as is_by_cron
+from .upstream import reads_itself as reads_itself

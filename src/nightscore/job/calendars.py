@@ -1,27 +1,31 @@
 """Which days there are, and from which moment each is complete. Pure; knows nothing of Airflow.
 
-Two calendars: `EveryDay`, where a day is complete at a time of the next day, and `Sessions`, where it is
-complete some minutes after the close of one or several exchanges, closures that no calendar foresaw included.
+`EveryDay`, where a day is complete at a time of the next day; `Sessions`, where it is complete some minutes
+after the close of one or several exchanges, closures that no calendar foresaw included; and `AllOf`, the days
+that several calendars have.
 
 Light to import: exchange_calendars (with pandas, 2 seconds) is imported when sessions are computed.
 """
 
 import datetime as dt
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
 from nightscore.common import Broken
 from nightscore.job.closures import CalendarOverride
 from nightscore.job.exchanges import closes_of, facts_of
 
+CATCHUP = r"^([1-9][0-9]{0,3}) days?$|^all$|^none$"
 MIDNIGHT = dt.time(0)
 ONE_DAY = dt.timedelta(days=1)
 REACHES = (
     10 * ONE_DAY,
-    400 * ONE_DAY,
-)  # how far a next or a latest day is looked for; no exchange rests longer
+    400 * ONE_DAY,  # no exchange rests longer
+    3300 * ONE_DAY,  # from one 29 February to the next, over 2100, and a year back
+)  # how far a next or a latest day is looked for
 
 
 def wall_clock_to_utc(day: dt.date, at: dt.time, zone: ZoneInfo) -> dt.datetime:
@@ -31,6 +35,11 @@ def wall_clock_to_utc(day: dt.date, at: dt.time, zone: ZoneInfo) -> dt.datetime:
     is left out is counted with the offset before the gap, so 02:30 in a gap from 02:00 to 03:00 means 03:30.
     """
     return dt.datetime.combine(day, at, zone).replace(fold=0).astimezone(dt.UTC)
+
+
+def exists(day: dt.date, zone: ZoneInfo) -> bool:
+    """Whether the clocks of a zone ever showed a date: Pacific/Apia had no 2011-12-30."""
+    return wall_clock_to_utc(day, MIDNIGHT, zone).astimezone(zone).date() == day
 
 
 class Calendar(Protocol):
@@ -72,13 +81,9 @@ class EveryDay:
         return f"day in {self.zone.key}"
 
     def days(self, first: dt.date, last: dt.date) -> list[dt.date]:
-        """Every day from `first` to `last`; without what a zone left out (2011-12-30 in Pacific/Apia)."""
+        """Every day from `first` to `last`; without what a zone left out."""
         dates = (first + i * ONE_DAY for i in range((last - first).days + 1))
-        return [
-            day
-            for day in dates
-            if wall_clock_to_utc(day, MIDNIGHT, self.zone).astimezone(self.zone).date() == day
-        ]
+        return [day for day in dates if exists(day, self.zone)]
 
     def complete(self, day: dt.date) -> dt.datetime:
         """`at` of the day after `day`, as `moment` reads it."""
@@ -133,6 +138,40 @@ class Sessions:
         return closes | {day: close for day, close in early.items() if day in closes}
 
 
+@dataclass(frozen=True)
+class AllOf:
+    """Days that all of some calendars have, complete when they are in each; midnights of the first."""
+
+    calendars: tuple[Calendar, ...]
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The first calendar's zone."""
+        return self.calendars[0].zone
+
+    @property
+    def unit(self) -> str:
+        """What a day of this calendar is, for messages."""
+        return " and ".join(dict.fromkeys(calendar.unit for calendar in self.calendars))
+
+    def days(self, first: dt.date, last: dt.date) -> list[dt.date]:
+        """Every day from `first` to `last` that all of the calendars have."""
+        return sorted(set.intersection(*(set(calendar.days(first, last)) for calendar in self.calendars)))
+
+    def complete(self, day: dt.date) -> dt.datetime:
+        """The last moment at which one of them is complete."""
+        return max(calendar.complete(day) for calendar in self.calendars)
+
+
+def days_of_all(calendars: Sequence[Calendar]) -> Calendar:
+    """The days that all of some calendars have; each of them counts once."""
+    distinct: list[Calendar] = []
+    for calendar in calendars:
+        if calendar not in distinct:
+            distinct.append(calendar)
+    return distinct[0] if len(distinct) == 1 else AllOf(tuple(distinct))
+
+
 def require_day(calendar: Calendar, day: dt.date) -> None:
     """Raise `ValueError` unless `day` is a day of `calendar`.
 
@@ -141,7 +180,7 @@ def require_day(calendar: Calendar, day: dt.date) -> None:
     """
     if calendar.days(day, day):
         return
-    reach = REACHES[-1]
+    reach = REACHES[1]
     near = [*calendar.days(day - reach, day - ONE_DAY)[-1:], *calendar.days(day + ONE_DAY, day + reach)[:1]]
     nearest = f"the nearest: {' and '.join(map(str, near))}" if near else "there is none near it"
     raise ValueError(f"{day} is no {calendar.unit}; {nearest}")
@@ -177,6 +216,32 @@ def latest_day(calendar: Calendar, now: dt.datetime) -> dt.date:
     )
 
 
+def next_after(calendar: Calendar, after: dt.date, now: dt.datetime, most: int | None) -> dt.date:
+    """The day whose run comes next, where `after` is the first one that has not been run yet.
+
+    Of days that were missed before `now` the last `most` are run (None: all of them), the oldest first.
+
+    Raises:
+        Broken: none is known; an exchange's calendar ends.
+    """
+    latest = latest_day(calendar, now)
+    if most is None or after > latest:
+        return next_day(calendar, after)
+    return calendar.days(after, latest)[-most:][0]
+
+
+def parse_catchup(text: Any) -> int | None:
+    """How many days that were missed are run, the latest one included; None for all of them.
+
+    Raises:
+        ValueError: it is neither a number of days nor one of the words.
+    """
+    found = re.match(CATCHUP, text.strip()) if isinstance(text, str) else None
+    if found is None:
+        raise ValueError(f"{text!r} is not allowed; allowed: a number of days, such as 7 days; all; or none")
+    return int(found[1]) if found[1] else {"all": None, "none": 1}[found[0]]
+
+
 def parse_minutes(text: str) -> dt.timedelta:
     """What `90m` means.
 
@@ -210,6 +275,8 @@ def check_early(overrides: Mapping[str, CalendarOverride], shown: str) -> None:
 
 
 def _known_spans(calendar: Calendar) -> str:
+    if isinstance(calendar, AllOf):
+        return "".join(map(_known_spans, calendar.calendars))
     names = calendar.exchanges if isinstance(calendar, Sessions) else ()
     spans = (f"{name} from {facts_of(name).first} to {facts_of(name).last}" for name in names)
     return "".join(f"; exchange_calendars knows {span}" for span in spans)

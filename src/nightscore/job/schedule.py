@@ -7,23 +7,34 @@ A new kind is a class here, with its line in `KINDS`, and what makes Airflow's t
 import datetime as dt
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import literal_schema, no_info_after_validator_function
 
 from nightscore.job.calendars import (
+    CATCHUP,
     MIDNIGHT,
     Calendar,
     EveryDay,
     Sessions,
     check_early,
     latest_day,
+    parse_catchup,
     parse_minutes,
 )
 from nightscore.job.closures import FILE, CalendarOverride, read_workspace_overrides
+from nightscore.job.cron import CronDays, check_day_has_begun, parse_cron
 from nightscore.job.exchanges import exchange_problem
 from nightscore.job.fields import Misplaced, Name, StrictModel
 from nightscore.job.kinds import Kind, one_of
@@ -37,6 +48,28 @@ def _timezone(name: str) -> str:
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise ValueError(f"{name!r} is no IANA time zone, such as America/Chicago or UTC") from error
     return name
+
+
+def _catchup(text: Any) -> Any:
+    parse_catchup(text)
+    return text.strip()
+
+
+Catchup = Annotated[
+    str,
+    BeforeValidator(_catchup),
+    StringConstraints(pattern=CATCHUP),
+    Field(
+        description="days that were missed since the last run and are run, the latest one included: "
+        "`7 days`, all, or none, which is the latest alone"
+    ),
+]
+A_WEEK = "7 days"
+
+
+def _cron(text: str) -> str:
+    parse_cron(text)
+    return " ".join(text.split())
 
 
 class ScheduleKind(Kind):
@@ -81,6 +114,7 @@ class Daily(StrictModel, ScheduleKind):
     timezone: Annotated[
         str, AfterValidator(_timezone), Field(description="IANA time zone, such as America/Chicago")
     ] = "UTC"
+    catchup: Catchup = A_WEEK
 
     def __str__(self) -> str:
         return f"daily {self.daily} {self.timezone}"
@@ -105,6 +139,7 @@ class Exchange(StrictModel, ScheduleKind):
         StringConstraints(pattern=r"^[0-9]{1,4}m$"),
         Field(description="minutes after the close, such as 90m"),
     ] = "0m"
+    catchup: Catchup = A_WEEK
 
     @property
     def exchanges(self) -> tuple[str, ...]:
@@ -125,6 +160,40 @@ class Exchange(StrictModel, ScheduleKind):
                 raise Misplaced(("exchange",), problem)
         closures = read_workspace_overrides(root)
         check_early({code: override for code, override in closures.items() if code in self.exchanges}, FILE)
+
+
+class Cron(StrictModel, ScheduleKind):
+    """At the times of a cron expression, one a day at most: weekly, monthly, on workdays."""
+
+    example: ClassVar[str] = "{cron: …}"
+
+    cron: Annotated[
+        str,
+        AfterValidator(_cron),
+        Field(description='minute, hour, day of month, month, weekday: "0 2 * * 1" is Mondays at 02:00'),
+    ]
+    timezone: Annotated[
+        str, AfterValidator(_timezone), Field(description="IANA time zone, such as America/Chicago")
+    ] = "UTC"
+    day: Annotated[
+        int, Field(ge=-366, le=0, description="the day that is scored, relative to the date of the run")
+    ] = -1
+    catchup: Catchup = A_WEEK
+
+    @model_validator(mode="after")
+    def _day_has_begun(self) -> Self:
+        try:
+            check_day_has_begun(parse_cron(self.cron), self.day)
+        except ValueError as error:
+            raise Misplaced(("day",), str(error)) from None
+        return self
+
+    def __str__(self) -> str:
+        return f"cron {self.cron} {self.timezone}, day {self.day}"
+
+    def calendar(self, closures: Mapping[str, CalendarOverride] | None = None) -> Calendar:  # noqa: ARG002
+        """The days that the runs score, each complete when its run is due."""
+        return CronDays(parse_cron(self.cron), ZoneInfo(self.timezone), self.day, str(self))
 
 
 class After(StrictModel, ScheduleKind):
@@ -158,6 +227,7 @@ class ByHand(str, ScheduleKind):
 KINDS: Mapping[str, type[ScheduleKind]] = {
     "daily": Daily,
     "exchange": Exchange,
+    "cron": Cron,
     "after": After,
     "none": ByHand,
 }

@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import pyarrow as pa
 
 from nightscore.common import Broken, NightscoreError, NotYet, ProgressCallback, RowCounter, as_day, silent
-from nightscore.job import Job
+from nightscore.job import Job, is_by_cron
 from nightscore.pipeline.attempts import recorded
 from nightscore.pipeline.context import read_others_plan
 from nightscore.pipeline.onward import send_on
@@ -267,5 +267,6 @@ def backfill(
 
 def _rest(job: Job, day: dt.date) -> Receipt:
     """The receipt of a day on which nothing is to be run."""
-    reason = f"no day of the schedule ({job.spec.schedule}), and no input has anything of it"
+    lake = "" if is_by_cron(job) else ", and no input has anything of it"
+    reason = f"no day of the schedule ({job.spec.schedule}){lake}"
     return skipped_receipt(Plan(job.name, day.isoformat(), "skipped", reason=reason))

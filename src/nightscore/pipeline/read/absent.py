@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 
 from nightscore.common import Broken, NightscoreError, NotYet, clipped
-from nightscore.job import Input, Job, TableInput, load_all
+from nightscore.job import Input, Job, TableInput, is_by_cron, load_all
 from nightscore.pipeline.read.days_seen import scheduled_days, see_ignored
 from nightscore.pipeline.read.inputs import Files, days_of, every_day, has_days
 from nightscore.pipeline.read.listing import own_table
@@ -77,11 +77,14 @@ def refuse_unknown_tables(job: Job, names: list[str] | None = None) -> None:
 def rest_days(job: Job, first: dt.date, last: dt.date) -> set[dt.date]:
     """Days that a job's schedule has not, and of which no input has anything: weekends of an exchange.
 
+    Of a job by cron those that it has not are enough: a weekly one reads a lake of every day.
     None where the schedule's days or an input's can't be told: then the run of each day says why.
     """
     days = {first + dt.timedelta(days=i) for i in range((last - first).days + 1)}
     with contextlib.suppress(NightscoreError):
         days -= set(scheduled_days(job, first, last))
+        if is_by_cron(job):
+            return days
         return days - {day for name, source in job.spec.inputs.items() for day in _days(job, name, source)}
     return set()
 

@@ -1,16 +1,13 @@
 """Holes in the days that an input is read for: which are expected, which are there, and what is left out."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from zoneinfo import ZoneInfo
 
 from nightscore.common import Broken, NotYet
 from nightscore.job import (
     MIDNIGHT,
-    After,
-    Calendar,
-    CalendarOverride,
     EveryDay,
     Input,
     Job,
@@ -19,7 +16,8 @@ from nightscore.job import (
     SnapshotInput,
     TableInput,
     exchange_problem,
-    load_all,
+    first_jobs,
+    is_by_cron,
 )
 from nightscore.job import read_workspace_overrides as read_closures
 from nightscore.pipeline.read.inputs import Files, days_of, has_days
@@ -27,7 +25,6 @@ from nightscore.pipeline.read.listing import list_input, own_table, window
 from nightscore.pipeline.read.sessions import calendar_days
 from nightscore.store import DaysSeen, catalog
 
-Closures = Mapping[str, CalendarOverride]
 NAMED = 50  # names of what is ignored in an input, at most
 
 
@@ -99,10 +96,14 @@ def _first_night(job: Job, source: Input, last: dt.date) -> dt.date:
 
 
 def _expected(job: Job, name: str, source: Input, first: dt.date, last: dt.date) -> list[dt.date]:
-    """The days that an input is expected to have: those of its own calendar, or of the job's schedule."""
-    if source.calendar is None:
+    """The days that an input is expected to have: those of its own calendar, or of the job's schedule.
+
+    A lake that a weekly job reads has every day; the job's own table, and those it comes after, its days.
+    """
+    every = source.calendar is None and not isinstance(source, TableInput) and is_by_cron(job)
+    if source.calendar is None and not every:
         return scheduled_days(job, first, last)
-    if source.calendar == "daily":
+    if source.calendar == "daily" or every:
         return EveryDay(MIDNIGHT, ZoneInfo("UTC")).days(first, last)
     check_calendar_of(job, name, source)
     closures = read_closures(job.workspace.root)
@@ -115,7 +116,8 @@ def scheduled_days(job: Job, first: dt.date, last: dt.date) -> list[dt.date]:
     Raises:
         Broken: an exchange is not known, or exchange_calendars is missing.
     """
-    calendars = _schedules(job, read_closures(job.workspace.root), ())
+    closures = read_closures(job.workspace.root)
+    calendars = [first.spec.schedule.calendar(closures) for first in first_jobs(job)]
     return sorted(set.intersection(*(set(calendar_days(job.workspace, c, first, last)) for c in calendars)))
 
 
@@ -134,16 +136,6 @@ def _exchanges(source: Input) -> tuple[str, ...]:
     if source.calendar in (None, "daily", "none"):
         return ()
     return (source.calendar,) if isinstance(source.calendar, str) else tuple(source.calendar or ())
-
-
-def _schedules(job: Job, closures: Closures, seen: tuple[str, ...]) -> list[Calendar]:
-    """The calendars that a job's days are of: those of the jobs that it comes after, if it does."""
-    schedule = job.spec.schedule
-    after = set(schedule.after) if isinstance(schedule, After) else set()
-    others = load_all(job.workspace)[0] if after else []
-    before = [j for j in others if after & set(j.spec.tables) and j.name not in (*seen, job.name)]
-    found = [calendar for other in before for calendar in _schedules(other, closures, (*seen, job.name))]
-    return found or [schedule.calendar(closures)]
 
 
 def _spans(days: Sequence[dt.date], missing: Sequence[bool]) -> tuple[str, ...]:

@@ -72,14 +72,19 @@ def days_with_data(job: Job, name: str, source: PathInput) -> set[dt.date]:
         return {p.day for p in days if p.day and walk.holds_data(walk.root / p.path)}
 
 
-def list_days(job: Job, name: str, source: PathInput | SnapshotInput) -> list[dt.date]:
-    """The days of which an input has a partition, empty or not, in order. Errors as `list_input`'s."""
+def list_days(
+    job: Job, name: str, source: PathInput | SnapshotInput, span: Span | None = None
+) -> list[dt.date]:
+    """The days of which an input has a partition, empty or not, in order. Errors as `list_input`'s.
+
+    Of the folders above days only those are opened that may hold one of `span`, where it is given.
+    """
     if isinstance(source, SnapshotInput):
         return list(read_snapshot(job, name, source, None).days)
     if source.layout is None:
         return []
     with _at(job, ("inputs", name, "path")):
-        days = _partitions(job, name, source.layout, open_walk(job, source))[0]
+        days = _partitions(job, name, source.layout, open_walk(job, source), span)[0]
         return sorted({p.day for p in days if p.day})
 
 
