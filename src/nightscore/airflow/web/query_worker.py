@@ -15,6 +15,7 @@ import pyarrow as pa
 from nightscore.common import Broken, NightscoreError, NotYet
 from nightscore.store import Among, EngineResources, QueryLimits, View, run_query
 
+ROWS, MORE = "rows.arrow", b"nightscore.more"  # in the query's folder, and in the schema of the rows
 MISTAKE, LATER = 65, 75  # EX_DATAERR, EX_TEMPFAIL
 OVERHEAD = 1_000_000_000  # bytes of the interpreter, its libraries and their threads' stacks
 
@@ -46,9 +47,25 @@ def _query(question: dict[str, Any], out: IO[bytes]) -> None:
     if question["form"] == "csv":
         _write_csv(_all_rows(question["sql"], views, resources, limits), out)
         return
+    if question["form"] == "kept":
+        _keep_first_rows(question["sql"], views, resources, limits)
+        return
     rows = run_query(question["sql"], views, resources, limits=limits)
     with pa.ipc.new_stream(out, rows.schema) as writer:
         writer.write_table(rows)
+
+
+def _keep_first_rows(sql: str, views: list[View], resources: EngineResources, limits: QueryLimits) -> None:
+    """Write the first rows of a result into the query's folder; says whether there are more."""
+    one_more = QueryLimits((limits.rows or 0) + 1, limits.size, limits.seconds)
+    rows = run_query(sql, views, resources, limits=one_more)
+    more = rows.num_rows > (limits.rows or 0)
+    said = {**(rows.schema.metadata or {}), **({MORE: b"1"} if more else {})}
+    rows = rows.slice(0, limits.rows).replace_schema_metadata(said)
+    part = Path(resources.temp) / f"{ROWS}.part"
+    with pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, rows.schema) as writer:
+        writer.write_table(rows)
+    part.replace(part.with_suffix(""))
 
 
 def _view(asked: dict[str, Any]) -> View:
