@@ -17,6 +17,7 @@ from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from nightscore.airflow.form import build_form
+from nightscore.airflow.missing import missing_tags
 from nightscore.airflow.priority import TonightFirst
 from nightscore.airflow.tasks import PLAN, PlanDay, PublishDay, ScoreShare
 from nightscore.airflow.timetable import table_asset, timetable_of
@@ -52,7 +53,7 @@ def build_dag(job: Job) -> DAG:
         schedule=timetable_of(job),
         catchup=False,
         params=build_form(job),
-        tags=[TAG, job.file.parent.parent.name],
+        tags=[TAG, job.file.parent.parent.name, *missing_tags(job)],
         max_active_runs=ACTIVE_RUNS,
         default_args={**RETRIES, **_operator_defaults(), "owner": job.spec.owner},
         user_defined_macros={"workspace": str(job.workspace.root)},  # is not part of the DAG's version

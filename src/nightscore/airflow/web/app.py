@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from nightscore.airflow.web import dag_runs, query_box, reports
 from nightscore.airflow.web.access import Sight, SightDep
+from nightscore.airflow.web.checks import check_results
 from nightscore.airflow.web.html import page
 from nightscore.airflow.web.query import query_first_rows
 from nightscore.airflow.web.query_box import status_of
@@ -69,6 +70,7 @@ def job_days(request: Request, sight: SightDep, job: str) -> Response:
         "job",
         title=job,
         job=sight.jobs.get(job),
+        check=check_results(sight, job).get(job) if isinstance(sight.jobs.get(job), Job) else None,
         receipts=receipts,
         has_onward=bool(onward),
         more=len(history) > len(receipts),
