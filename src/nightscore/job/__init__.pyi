@@ -80,3 +80,4 @@ from .spec import RESERVED_VIEWS as RESERVED_VIEWS
 from .spec import RUN_OPTIONS as RUN_OPTIONS
 from .spec import JobSpec as JobSpec
 from .testing import check_calendar as check_calendar
+from .texts import read_job_texts as read_job_texts

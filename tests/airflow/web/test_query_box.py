@@ -1,5 +1,6 @@
-"""The query box while a query runs, and after it: cancelled, counted, turned over, shared."""
+"""The query box while a query runs, and after it: cancelled, counted, turned over, shared; a job's files."""
 
+import difflib
 import html
 import json
 import os
@@ -17,6 +18,7 @@ pytest.importorskip("airflow")
 
 import nightscore
 from nightscore.airflow.web import kept, live, queries
+from nightscore.airflow.web.job_files import compare_texts
 from tests.support.workspace import DAYS, JOB, make_workspace
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -323,3 +325,92 @@ def test_an_unknown_table_is_guessed_among_ours(client: Client, slip: str, meant
     said = html.unescape(answer.text.split('id="error"')[1].split("</pre>")[0])
     assert answer.status_code == 400 and "tables: boxed_scores" in said and "pg_" not in said
     assert re.findall(r'Did you mean "(.*?)"', said) == ([meant] if meant else [])
+
+
+FILES = "/nightscore/jobs/boxed/files"
+
+
+@pytest.fixture(scope="module")
+def changed(root: Path) -> Iterator[tuple[str, str]]:
+    """A second day, of other SQL; then a third version that nothing is made from. Gives the two runs."""
+    sql = root / "jobs/mini/top.sql"
+    text = sql.read_text()
+    sql.write_text(text.replace("score DESC", "score ASC"))
+    second = nightscore.run(nightscore.load("boxed", root), DAYS[1]).run_id
+    first = nightscore.query("SELECT run_id FROM receipts WHERE day = DATE '2020-01-01'", root)
+    sql.write_text(f"-- {HOSTILE}\n{text}")
+    yield first.to_pylist()[0]["run_id"], second
+    sql.write_text(text)
+
+
+def shown_lines(text: str) -> list[str]:
+    """The lines of the differences on a page."""
+    found = re.findall(r'<span class="(?:added|removed|place|same)">(.*?)\n</span>', text, re.DOTALL)
+    return [html.unescape(line) for line in found]
+
+
+def test_files_are_shown_as_they_are(client: Client, root: Path, changed: tuple[str, str]) -> None:
+    """job.yaml and the SQL that it names, line by line; nothing else of the folder, nothing unescaped."""
+    page = client("ana").get(FILES).text
+    lines = [html.unescape(one) for one in re.findall(r'<td class="text">(.*?)</td>', page)]
+    yaml, sql = ((root / "jobs/mini" / name).read_text().splitlines() for name in ("job.yaml", "top.sql"))
+    assert lines == yaml + sql
+    assert "features.sql" not in page  # it lies in the folder, and no line of job.yaml names it
+    assert "<script" not in page and "&lt;script&gt;" in page
+
+
+def test_what_changed_is_shown(client: Client, root: Path, changed: tuple[str, str]) -> None:
+    """From a published day to another, and to now, as difflib has it of the files themselves."""
+    first, second = changed
+    ana = client("ana")
+    now = (root / "jobs/mini/top.sql").read_text()
+    old = now.split("\n", 1)[1]
+    new = old.replace("score DESC", "score ASC")
+    for after, text in ((second, new), ("now", now)):
+        page = ana.get(FILES, params={"before": first, "after": after}).text
+        expected = [*difflib.unified_diff(old.splitlines(), text.splitlines(), lineterm="")][2:]
+        assert shown_lines(page) == expected and "<script" not in page
+    same = ana.get(FILES, params={"before": first, "after": first}).text
+    assert 'id="same"' in same
+    days = ana.get("/nightscore/jobs/boxed").text
+    assert f"files?before={first}&amp;after={second}" in days and ">changed</a>" in days
+
+
+def test_files_are_of_who_may_read_the_job(client: Client, changed: tuple[str, str]) -> None:
+    """Nobody without a log-in; no other job's; no file and no run by what an address says."""
+    assert client(None).get(FILES).status_code == 401
+    ana = client("ana")
+    assert ana.get("/nightscore/jobs/other/files").status_code == 404
+    for hostile in ("../../../x", "0" * 24, f"../{DAYS[0]}/{changed[0]}", "%2e%2e"):
+        assert ana.get(FILES, params={"before": hostile}).status_code == 404
+        assert ana.get(FILES, params={"after": hostile}).status_code == 404
+
+
+def test_a_day_of_an_earlier_version_has_no_texts(
+    client: Client, root: Path, changed: tuple[str, str]
+) -> None:
+    """Its plan holds none: that is said, and no difference is made up."""
+    [plan] = root.glob(f"data/runs/boxed/*/{changed[1]}/plan.json")
+    text = plan.read_text()
+    document = json.loads(text)
+    assert document["job_texts"].keys() == {"job.yaml", "top.sql"}
+    del document["job_texts"]
+    plan.chmod(0o644)
+    plan.write_text(json.dumps(document))
+    try:
+        page = client("ana").get(FILES, params={"before": changed[1]}).text
+        assert 'id="problem"' in page and 'class="change"' not in page
+    finally:
+        plan.write_text(text)
+
+
+def test_files_that_come_and_go() -> None:
+    """Each is named, with all of its lines."""
+    added, removed = compare_texts({"b.sql": "x\n"}, {"a.sql": "y\nz\n"})
+    assert (added.name, added.state, [k for k, _ in added.lines]) == (
+        "a.sql",
+        "added",
+        ["place", "added", "added"],
+    )
+    assert (removed.name, removed.state, removed.lines[1]) == ("b.sql", "removed", ("removed", "-x"))
+    assert compare_texts({"a": "x\n"}, {"a": "x\n"}) == []

@@ -7,7 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from nightscore.airflow.web import dag_runs, query_box, reports
+from nightscore.airflow.web import dag_runs, job_files, query_box, reports
 from nightscore.airflow.web.access import Sight, SightDep
 from nightscore.airflow.web.checks import check_results
 from nightscore.airflow.web.html import page
@@ -29,7 +29,7 @@ router = APIRouter(dependencies=[Depends(get_user)], default_response_class=HTML
 def make_app() -> FastAPI:
     """The application; Airflow mounts it. Without FastAPI's own pages, which ask nobody who he is."""
     app = FastAPI(title="Nightscore", openapi_url=None, docs_url=None, redoc_url=None)
-    for each in (router, query_box.router):
+    for each in (job_files.router, router, query_box.router):
         app.include_router(each)
     for kind in EXPLAINED:
         app.add_exception_handler(kind, _explained)
@@ -72,9 +72,16 @@ def job_days(request: Request, sight: SightDep, job: str) -> Response:
         job=sight.jobs.get(job),
         check=check_results(sight, job).get(job) if isinstance(sight.jobs.get(job), Job) else None,
         receipts=receipts,
+        tables=set(sight.state.tables()),
+        zone=_zone(sight.jobs.get(job)),
         has_onward=bool(onward),
         more=len(history) > len(receipts),
     )
+
+
+def _zone(job: Job | Broken | None) -> str:
+    """The time zone of a job's nights, as its schedule says it."""
+    return str(getattr(job.spec.schedule, "timezone", "UTC")) if isinstance(job, Job) else "UTC"
 
 
 @router.get("/jobs/{job}/{day}")

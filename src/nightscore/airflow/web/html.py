@@ -4,11 +4,14 @@ import datetime as dt
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
+from nightscore.airflow.web import PREFIX
 from nightscore.common import byte_size
 
 LONGEST = 200  # characters of a cell
@@ -17,10 +20,12 @@ LONGEST = 200  # characters of a cell
 def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
     """A page from a template; every value in it is escaped.
 
-    `root` is the address of this application as the browser sees it, behind the path part of Airflow's own.
+    `root` is the address of this application as the browser sees it, behind the path part of Airflow's own,
+    which is `airflow`.
     """
     root = request.scope.get("root_path", "")
-    text = _environment().get_template(f"{name}.html").render(root=root, **values)
+    airflow = root.removesuffix(PREFIX)
+    text = _environment().get_template(f"{name}.html").render(root=root, airflow=airflow, **values)
     return HTMLResponse(text, status)
 
 
@@ -49,11 +54,23 @@ def moment(value: dt.datetime | None) -> str:
     return f"{value:%Y-%m-%d %H:%M}" if value else ""
 
 
+def moment_tag(value: dt.datetime | None, zone: str = "UTC") -> Markup:
+    """A moment to the minute in a zone; to a machine, and to who points at it, in UTC."""
+    if value is None:
+        return Markup()
+    utc = value.astimezone(dt.UTC)
+    there = value.astimezone(ZoneInfo(zone))
+    return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
+        f"{utc:%Y-%m-%dT%H:%M:%SZ}", moment(utc), moment(there)
+    )
+
+
 def is_number(value: object) -> bool:
     """Whether a value stands on the right of its column."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
-    "cell": cell, "size": byte_size, "moment": moment, "is_number": is_number, "count": "{:,}".format,
+    "cell": cell, "size": byte_size, "moment": moment, "moment_tag": moment_tag,
+    "is_number": is_number, "count": "{:,}".format,
 }  # fmt: skip
