@@ -17,11 +17,12 @@ from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from nightscore.airflow.form import build_form
+from nightscore.airflow.missing import missing_tags
 from nightscore.airflow.priority import TonightFirst
 from nightscore.airflow.tasks import PLAN, PlanDay, PublishDay, ScoreShare
 from nightscore.airflow.timetable import table_asset, timetable_of
 from nightscore.common import Broken, Workspace
-from nightscore.job import Job, load, load_all, peek_job_name, reads_itself
+from nightscore.job import Input, Job, TableInput, load, load_all, peek_job_name, reads_itself
 
 POOL = "NIGHTSCORE_POOL"  # the environment variable that names the pool of all tasks
 TAG = "nightscore"
@@ -53,7 +54,7 @@ def build_dag(job: Job, others: Sequence[Job] | None = None) -> DAG:
         # What was missed is for the timetable to say: Airflow knows only all since a start date, and nothing.
         catchup=False,
         params=build_form(job),
-        tags=[TAG, job.file.parent.parent.name],
+        tags=[TAG, job.file.parent.parent.name, *missing_tags(job)],
         max_active_runs=1 if reads_itself(job) else ACTIVE_RUNS,  # one day after the other, the oldest first
         default_args={**RETRIES, **_operator_defaults(), "owner": job.spec.owner},
         user_defined_macros={"workspace": str(job.workspace.root)},  # is not part of the DAG's version
@@ -157,9 +158,28 @@ def _operator_defaults() -> dict[str, Any]:
 
 
 def _doc(job: Job) -> str:
-    tables = "\n".join(f"- `{name}`" for name in job.spec.tables)
-    inputs = "\n".join(f"- `{name}`" for name in job.spec.inputs)
-    return (
-        f"{job.spec.about}\n\nOwner: {job.spec.owner}. Made from `{job.shown}`.\n\n"
-        f"Publishes\n{tables}\n\nReads\n{inputs}\n\nA partition of this DAG is the day that is scored."
+    """What the DAG's pop-up says, as Markdown; names between asterisks keep their underscores."""
+    spec = job.spec
+    inputs = "\n".join(f"- **{name}**: {_origin(source)}" for name, source in spec.inputs.items())
+    audits = "\n".join(f"- {_plain(audit)}" for audit in spec.audit) or "- none"
+    tables = "\n".join(f"- **{name}**" for name in spec.tables)
+    policy = "; ".join(
+        f"{key}: {value}" for key, value in spec.policy.model_dump(mode="json").items() if value
     )
+    return (
+        f"{spec.about}\n\nOwner: {spec.owner}. Schedule: {spec.schedule}. Made from **{_plain(job.shown)}**."
+        f"\n\nPublishes\n{tables}\n\nReads\n{inputs}\n\nAudits\n{audits}\n\nPolicy: {policy}\n\n"
+        "A partition of this DAG is the day that is scored."
+    )
+
+
+def _origin(source: Input) -> str:
+    """Where an input lies: its table, or its path."""
+    if isinstance(source, TableInput):
+        return f"table **{source.table}**"
+    return f"path **{_plain(getattr(source, 'address', source))}**"
+
+
+def _plain(value: object) -> str:
+    """A text in Markdown as it is."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", str(value))

@@ -87,6 +87,7 @@ from .spec import RESERVED_VIEWS as RESERVED_VIEWS
 from .spec import RUN_OPTIONS as RUN_OPTIONS
 from .spec import JobSpec as JobSpec
 from .testing import check_calendar as check_calendar
+from .texts import read_job_texts as read_job_texts
 from .upstream import calendar_of as calendar_of
 from .upstream import first_jobs as first_jobs
 from .upstream import is_by_cron as is_by_cron

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from nightscore.common import ProgressCallback, Stopwatch, as_day, silent, thread_seconds
 from nightscore.delivery import check_deliveries
-from nightscore.job import Job
+from nightscore.job import Job, read_job_texts
 from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day, causes_hash
 from nightscore.pipeline.prepare import Choose, MapParts, begin
@@ -352,7 +352,7 @@ def _draft(
         tuned=tuned_variant(picked) if picked else None,
         params=params, inputs=files, known_at=known_at, closes=job.spec.close, versions=library_versions(),
         started=time.time(),
-        seen=tuple(sorted(f.path.name for f in scores)),
+        seen=tuple(sorted(f.path.name for f in scores)), job_texts=read_job_texts(job),
     )  # fmt: skip
     return dataclasses.replace(plan, fingerprint=_fingerprint(plan, files, picked))
 

@@ -4,8 +4,6 @@ import datetime as dt
 import json
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +12,7 @@ import pytest
 
 pytest.importorskip("airflow")
 
-from nightscore.airflow.web import HEADERS, process, query, views
+from nightscore.airflow.web import HEADERS, live, process, queries, query, views
 from nightscore.common.errors import Broken, NotYet
 from nightscore.store.sql.query import QueryLimits
 from tests.airflow.test_nights import known
@@ -122,6 +120,7 @@ def client(root: Path, nights: dict[str, Any], tmp_path_factory: pytest.TempPath
     passwords.write_text(json.dumps(dict.fromkeys(USERS, "secret")))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NIGHTSCORE_WORKSPACE", str(root))
+        patch.setattr(live, "QUICK_SECONDS", 60)  # each answer has its own status, however busy the machine
         patch.setenv("AIRFLOW__CORE__MULTI_TEAM", "True")
         patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE", str(passwords))
         users = ",".join(f"{name}:{role}" for name, role in USERS.items())
@@ -149,7 +148,7 @@ def routes() -> list[tuple[str, str]]:
     """Every method and address that the page's application knows, with some value for each parameter."""
     from nightscore.airflow.web.app import make_app
 
-    values = {"job": "open_job", "day": DAYS[0], "table": "open_top"}
+    values = {"job": "open_job", "day": DAYS[0], "table": "open_top", "asked": "0" * 16}
     return [
         (method, "/nightscore" + one.path.format(**values))
         for one in make_app().routes
@@ -384,17 +383,6 @@ def test_a_wrong_query_is_answered_with_its_mistake(client: Client, sql: str, sa
 
 
 @pytest.mark.slow
-def test_more_rows_than_are_shown_are_said(client: Client) -> None:
-    """A page has the first 1,000 rows and says that there are more; at exactly 1,000 it doesn't."""
-    ana = client("ana")
-    many = ask(ana, "SELECT * FROM open_job_scores").text
-    assert "The first 1,000 rows" in many and "there are more" in many
-    assert many.count("<tr>") == 1_001
-    exact = ask(ana, "SELECT * FROM open_job_scores LIMIT 1000").text
-    assert "1,000 rows." in exact and "there are more" not in exact
-
-
-@pytest.mark.slow
 def test_a_csv_file_is_the_command_lines(client: Client, root: Path) -> None:
     """Every row, byte for byte what `nightscore query --format csv` prints, as a file to save."""
     sql = "SELECT *, NULL AS nothing, 'a,\"b' AS text FROM open_job_scores ORDER BY day, id"
@@ -414,9 +402,9 @@ def test_a_csv_file_is_the_command_lines(client: Client, root: Path) -> None:
 def test_a_csv_file_is_whole_or_refused(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """One row beyond the limit: an error page, no file. At the limit: the file."""
     ana, sql = client("ana"), "SELECT id FROM open_job_scores"
-    monkeypatch.setattr(query.query_as_csv, "__defaults__", (QueryLimits(2 * ROWS, 10**8, 30.0),))
+    monkeypatch.setattr(queries, "DOWNLOADED", QueryLimits(2 * ROWS, 10**8, 30.0))
     assert ask(ana, sql, "csv").headers["content-type"].startswith("text/csv")
-    monkeypatch.setattr(query.query_as_csv, "__defaults__", (QueryLimits(2 * ROWS - 1, 10**8, 30.0),))
+    monkeypatch.setattr(queries, "DOWNLOADED", QueryLimits(2 * ROWS - 1, 10**8, 30.0))
     answer = ask(ana, sql, "csv")
     assert answer.status_code == 400 and "more than 5,999 rows" in answer.text
     assert "content-disposition" not in answer.headers
@@ -450,32 +438,10 @@ def test_a_large_result_is_refused() -> None:
         )
 
 
-@pytest.mark.slow
-def test_two_queries_at_once(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A third is told to come again, with status 429; the two are stopped, and then there is room."""
-    ana = client("ana")
-    limits = QueryLimits(10, 10**6, 4.0)
-    threads = [threading.Thread(target=stopped, args=(limits,)) for _ in range(query.TOGETHER)]
-    for thread in threads:
-        thread.start()
-    time.sleep(0.5)
-    answer = ask(ana, "SELECT 1")
-    assert answer.status_code == 429 and "2 queries are running" in answer.text
-    assert ana.get("/nightscore/").status_code == 200
-    for thread in threads:
-        thread.join()
-    assert ask(ana, "SELECT 1").status_code == 200
-
-
-def stopped(limits: QueryLimits) -> None:
-    with pytest.raises(Broken):
-        query.query_first_rows(HEAVY, [], limits)
-
-
 def test_a_query_has_no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Its process inherits none of the API server's secrets, and leaves no file."""
     seen: dict[str, Any] = {}
-    original = subprocess.run
+    original = subprocess.Popen
 
     def spy(*args: Any, **options: Any) -> Any:
         seen.update(options["env"])
@@ -484,7 +450,7 @@ def test_a_query_has_no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "secret")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    monkeypatch.setattr(subprocess, "run", spy)
+    monkeypatch.setattr(process.subprocess, "Popen", spy)
     found, more = query.query_first_rows("SELECT 1 AS x", [])
     assert (found.to_pylist(), more) == ([{"x": 1}], False)
     assert seen.keys() <= {*process.ENVIRONMENT, "PYTHONPATH"} and list(tmp_path.iterdir()) == []

@@ -1,29 +1,29 @@
 """The page's routes. All of them are on one router, which asks Airflow who the user is."""
 
 import datetime as dt
-from typing import Annotated, Any
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.core_api.security import get_user, requires_access_dag
-from fastapi import APIRouter, Depends, FastAPI, Form, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from nightscore.airflow.web import dag_runs, decisions, query, reports
-from nightscore.airflow.web.access import Sight, SightDep, check_same_origin
+from nightscore.airflow.web import dag_runs, decisions, job_files, query_box, reports
+from nightscore.airflow.web.access import Sight, SightDep
+from nightscore.airflow.web.checks import check_results
 from nightscore.airflow.web.html import page
 from nightscore.airflow.web.overview import LOOKS, book_of, days_of, is_shown, list_rows, run_standing
-from nightscore.common import Broken, NightscoreError, NotYet
+from nightscore.airflow.web.query import query_first_rows
+from nightscore.airflow.web.query_box import status_of
+from nightscore.airflow.web.table_guide import guide_to
+from nightscore.common import Broken, NightscoreError
 from nightscore.delivery import delivery_standings
 from nightscore.job import Job
 from nightscore.store import LiveFile, Receipt, compare_heads, quote_identifier
 
 DAYS = 60  # of a job, on its page
 FIRST_ROWS = 10  # of a table, on its page
-SQL = "SELECT *\nFROM {table}\nWHERE day = DATE '{day}'\nLIMIT 100"
-SQL_LENGTH = 100_000  # characters of a query
-MANY_REQUESTS = 429
 EXPLAINED = (StarletteHTTPException, RequestValidationError, NightscoreError)
 
 router = APIRouter(dependencies=[Depends(get_user)], default_response_class=HTMLResponse)
@@ -32,8 +32,8 @@ router = APIRouter(dependencies=[Depends(get_user)], default_response_class=HTML
 def make_app() -> FastAPI:
     """The application; Airflow mounts it. Without FastAPI's own pages, which ask nobody who he is."""
     app = FastAPI(title="Nightscore", openapi_url=None, docs_url=None, redoc_url=None)
-    app.include_router(router)
-    app.include_router(decisions.router)
+    for each in (job_files.router, router, query_box.router, decisions.router):
+        app.include_router(each)
     for kind in EXPLAINED:
         app.add_exception_handler(kind, _explained)
     return app
@@ -49,7 +49,8 @@ def overview(
     return page(
         request, "overview", rows=[row for row in rows if is_shown(row, owner, look, words)], total=len(rows),
         owners=sorted({row.owner for row in rows if row.owner}), looks=LOOKS, owner=owner, look=look,
-        words=words, filtered=bool(owner or words or look != LOOKS[0]), now=dt.datetime.now(dt.UTC),
+        words=words, checks=check_results(sight), now=dt.datetime.now(dt.UTC),
+        filtered=bool(owner or words or look != LOOKS[0]),
         broken=[(name, error, _last_receipt(sight, name)) for name, error in broken],
         workspace=str(sight.workspace.root),
     )  # fmt: skip
@@ -79,10 +80,18 @@ def job_days(request: Request, sight: SightDep, job: str) -> Response:
         job=sight.jobs.get(job),
         calendar=calendar,
         missing=missing,
+        check=check_results(sight, job).get(job) if isinstance(sight.jobs.get(job), Job) else None,
         receipts=receipts,
+        tables=set(sight.state.tables()),
+        zone=_zone(sight.jobs.get(job)),
         has_onward=bool(onward),
         more=len(history) > len(receipts),
     )
+
+
+def _zone(job: Job | Broken | None) -> str:
+    """The time zone of a job's nights, as its schedule says it."""
+    return str(getattr(job.spec.schedule, "timezone", "UTC")) if isinstance(job, Job) else "UTC"
 
 
 @router.get("/jobs/{job}/{day}")
@@ -137,49 +146,14 @@ def one_table(request: Request, sight: SightDep, table: str) -> Response:
     """A table: its columns, its first rows, a query to start from."""
     if table not in sight.state.tables():
         raise HTTPException(404, f"There is no table {table!r} that you may read.")
-    [view] = [view for view in sight.state.views() if view.name == table]
-    files = sight.state.files(table)
-    day = files[-1].day if files else dt.date.today().isoformat()
-    columns, _ = query.query_first_rows(
-        f"SELECT column_name, column_type FROM (DESCRIBE {quote_identifier(table)})", [view]
-    )
-    rows, _ = query.query_first_rows(f"SELECT * FROM {quote_identifier(table)} LIMIT {FIRST_ROWS}", [view])
-    sql = SQL.format(table=quote_identifier(table) if not table.isidentifier() else table, day=day)
-    return page(
-        request, "table", title=table, files=files, columns=columns.to_pylist(), rows=rows, sql=sql,
-    )  # fmt: skip
-
-
-@router.get("/query")
-def query_box(request: Request, sight: SightDep, sql: str = "") -> Response:
-    """The query box. What an address puts into it is not run: the address may be another site's link."""
-    return _box(request, sight, sql=sql[:SQL_LENGTH])
-
-
-@router.post("/query", dependencies=[Depends(check_same_origin)])
-def run_query(
-    request: Request, sight: SightDep,
-    sql: Annotated[str, Form(max_length=SQL_LENGTH)] = "", form: Annotated[str, Form(alias="as")] = "page",
-) -> Response:  # fmt: skip
-    """The result of a query over the tables that the user may read: as a page, or as a CSV file."""
     views = sight.state.views()
-    try:
-        if form == "csv":
-            name = {"content-disposition": 'attachment; filename="nightscore-query.csv"'}
-            return Response(
-                query.query_as_csv(sql, views), media_type="text/csv; charset=utf-8", headers=name
-            )
-        rows, more = query.query_first_rows(sql, views)
-    except NightscoreError as error:
-        return _box(request, sight, _status(error), sql=sql, message=str(error))
-    return _box(request, sight, sql=sql, result=rows, more=more)
-
-
-def _box(request: Request, sight: Sight, status: int = 200, **values: Any) -> HTMLResponse:
-    views = [(view.name, view.name in sight.state.tables()) for view in sight.state.views()]
-    limits = {"shown": query.SHOWN, "downloaded": query.DOWNLOADED}
-    empty = {"message": "", "result": None, "more": False}
-    return page(request, "query", status, **(empty | limits | values), views=views)
+    [view] = [view for view in views if view.name == table]
+    rows, _ = query_first_rows(f"SELECT * FROM {quote_identifier(table)} LIMIT {FIRST_ROWS}", [view])
+    [guide] = [one for one in guide_to(views) if one.name == table]
+    return page(
+        request, "table", title=table, files=sight.state.files(table), guide=guide, rows=rows,
+        job=sight.state.publisher(table),
+    )  # fmt: skip
 
 
 def _check_published(sight: Sight, job: str, day: str, run: str | None) -> None:
@@ -194,12 +168,6 @@ def _report(sight: Sight, job: str, day: str, run_id: str | None) -> HTMLRespons
     return HTMLResponse(reports.make_report(job, day, sight.workspace.root, run_id))
 
 
-def _status(error: NightscoreError) -> int:
-    if isinstance(error, query.Busy):
-        return MANY_REQUESTS
-    return 503 if isinstance(error, NotYet) else 400
-
-
 def _explained(request: Request, error: Exception) -> HTMLResponse:
     """A page that says what is wrong, for each of EXPLAINED."""
     match error:
@@ -210,5 +178,5 @@ def _explained(request: Request, error: Exception) -> HTMLResponse:
         case StarletteHTTPException():
             status, text = error.status_code, str(error.detail)
         case NightscoreError():
-            status, text = _status(error), str(error)
+            status, text = status_of(error), str(error)
     return page(request, "message", status, text=text)

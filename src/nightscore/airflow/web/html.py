@@ -4,10 +4,12 @@ import datetime as dt
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from nightscore.airflow.web import PREFIX
 from nightscore.common import byte_size
@@ -52,11 +54,23 @@ def moment(value: dt.datetime | None) -> str:
     return f"{value:%Y-%m-%d %H:%M}" if value else ""
 
 
+def moment_tag(value: dt.datetime | None, zone: str = "UTC") -> Markup:
+    """A moment to the minute in a zone; to a machine, and to who points at it, in UTC."""
+    if value is None:
+        return Markup()
+    utc = value.astimezone(dt.UTC)
+    there = value.astimezone(ZoneInfo(zone))
+    return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
+        f"{utc:%Y-%m-%dT%H:%M:%SZ}", moment(utc), moment(there)
+    )
+
+
 def is_number(value: object) -> bool:
     """Whether a value stands on the right of its column."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
-    "cell": cell, "size": byte_size, "moment": moment, "is_number": is_number, "count": "{:,}".format,
+    "cell": cell, "size": byte_size, "moment": moment, "moment_tag": moment_tag,
+    "is_number": is_number, "count": "{:,}".format,
 }  # fmt: skip

@@ -41,6 +41,11 @@ class Row:
         """Who is called."""
         return self.job.spec.owner if self.job else ""
 
+    @property
+    def zone(self) -> str:
+        """The time zone of its nights, as its schedule says it."""
+        return str(getattr(self.job.spec.schedule, "timezone", "UTC")) if self.job else "UTC"
+
     @cached_property
     def receipt(self) -> Receipt | None:
         """That of the last published day."""

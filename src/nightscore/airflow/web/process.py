@@ -12,6 +12,8 @@ import logging
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +22,61 @@ from nightscore.common import Broken, NightscoreError, NotYet
 
 ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")  # what a process inherits
 
+LOOK_SECONDS = 0.1  # between two looks whether anybody waits still
+
 log = logging.getLogger(__name__)
 
 
-def run_worker(question: dict[str, Any], seconds: float, late: NightscoreError) -> bytes:
+class Cancelled(Broken):
+    """A person has cancelled it, or has gone away."""
+
+
+def run_worker(
+    question: dict[str, Any], seconds: float, late: NightscoreError, gone: Callable[[], bool] = lambda: False
+) -> bytes:
     """What the process of `query_worker` answers. It is killed after some seconds; then `late` is raised.
+
+    It is killed, too, as soon as `gone` says that nobody waits for it any more.
 
     Raises:
         Broken: it refuses, or it died.
+        Cancelled: it was killed because of `gone`.
         NotYet: the same may succeed later.
     """
     inherited = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
-    try:
-        completed = subprocess.run(  # noqa: S603 - this interpreter, a module of ours, the question on its input
-            [sys.executable, "-P", "-m", f"{__package__}.query_worker"],
-            input=json.dumps(question, default=str).encode(),
-            env=inherited | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            cwd=Path("/"), capture_output=True, timeout=seconds, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise late from None
-    message = completed.stderr.decode(errors="replace").strip()
-    if completed.returncode == 0:
-        return completed.stdout
-    if completed.returncode in (MISTAKE, LATER):
-        raise (Broken if completed.returncode == MISTAKE else NotYet)(message)
-    log.error("the process of a page ended with %s: %s", completed.returncode, message)
+    with subprocess.Popen(  # noqa: S603 - this interpreter, a module of ours, the question on its input
+        [sys.executable, "-P", "-m", f"{__package__}.query_worker"],
+        env=inherited | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        cwd=Path("/"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as worker:  # fmt: skip
+        try:
+            asked = json.dumps(question, default=str).encode()
+            answer, said = _answer_of(worker, asked, time.monotonic() + seconds, late, gone)
+        finally:
+            worker.kill()  # of one that has ended nothing is left to kill
+    message = said.decode(errors="replace").strip()
+    if worker.returncode == 0:
+        return answer
+    if worker.returncode in (MISTAKE, LATER):
+        raise (Broken if worker.returncode == MISTAKE else NotYet)(message)
+    log.error("the process of a page ended with %s: %s", worker.returncode, message)
     raise Broken(
         "its process died; it needed more than it may use, or has a fault (see the API server's log)"
     )
+
+
+def _answer_of(
+    worker: "subprocess.Popen[bytes]", asked: bytes, end: float, late: NightscoreError,
+    gone: Callable[[], bool],
+) -> tuple[bytes, bytes]:  # fmt: skip
+    """What a process has written when it has ended, and what it said on stderr."""
+    once: list[bytes] = [asked]  # the question is handed over once; what was read is kept from call to call
+    while True:
+        try:
+            wait = max(0.01, min(LOOK_SECONDS, end - time.monotonic()))
+            return worker.communicate(once.pop() if once else None, timeout=wait)
+        except subprocess.TimeoutExpired:
+            if gone():
+                raise Cancelled("the query was cancelled; nothing of it is shown") from None
+            if time.monotonic() >= end:
+                raise late from None

@@ -2,68 +2,64 @@
 
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 
 from nightscore.airflow.web.process import run_worker
-from nightscore.common import NotYet
 from nightscore.scorers import read_hardware
 from nightscore.store import QueryLimits, View, query_timed_out
 
-Form = Literal["arrow", "csv"]
-SHOWN = QueryLimits(rows=1_000, size=20_000_000, seconds=30)
+Form = Literal["arrow", "kept", "csv"]
+FIRST = QueryLimits(rows=1_000, size=20_000_000, seconds=30)
+SHOWN = QueryLimits(rows=10_000, size=200_000_000, seconds=30)
 DOWNLOADED = QueryLimits(rows=1_000_000, size=200_000_000, seconds=60)
-TOGETHER = 2  # queries at once, for one process of the API server
-MEMORY_SHARE = 8  # one query has an eighth of the machine's memory
+MEMORY_SHARE = 16  # one query has a sixteenth of the machine's memory
 SPILL = 4_000_000_000  # bytes of temporary disk
 GRACE = 3.0  # seconds after its limit in which a query may stop by itself, before it is killed
+TOGETHER = 2  # of the pages' own queries; others wait for them
 
 _slots = threading.BoundedSemaphore(TOGETHER)
 
 
-class Busy(NotYet):
-    """As many queries run as may."""
-
-
-def query_first_rows(sql: str, views: Sequence[View], limits: QueryLimits = SHOWN) -> tuple[pa.Table, bool]:
-    """The first rows of a query's result, and whether there are more.
+def query_first_rows(sql: str, views: Sequence[View], limits: QueryLimits = FIRST) -> tuple[pa.Table, bool]:
+    """The first rows of a result, and whether there are more: of a query that a page asks by itself.
 
     Raises:
         Broken: a mistake in the SQL, or beyond a limit.
-        NotYet: not enough memory, or too many queries at once.
+        NotYet: not enough memory.
     """
     one_more = QueryLimits((limits.rows or 0) + 1, limits.size, limits.seconds)
-    with pa.ipc.open_stream(_run(sql, views, one_more, "arrow")) as reader:
+    with _slots, tempfile.TemporaryDirectory(prefix="nightscore-query-") as folder:
+        answer = ask_worker(sql, views, one_more, "arrow", Path(folder))
+    with pa.ipc.open_stream(answer) as reader:
         rows = reader.read_all()
     return rows.slice(0, limits.rows), rows.num_rows > (limits.rows or 0)
 
 
-def query_as_csv(sql: str, views: Sequence[View], limits: QueryLimits = DOWNLOADED) -> bytes:
-    """The whole result, byte for byte as `nightscore query --format csv` writes it; never a part of it.
+def ask_worker(
+    sql: str, views: Sequence[View], limits: QueryLimits, form: Form, folder: Path, *,
+    gone: Callable[[], bool] = lambda: False,
+) -> bytes:  # fmt: skip
+    """What a query's process answers: rows as an Arrow stream (`arrow`), or a CSV file, whole.
+
+    Of `kept` the rows lie in `folder`, and the answer is empty. In `folder` the query spills, too.
 
     Raises:
         Broken: a mistake in the SQL, or beyond a limit.
-        NotYet: not enough memory, or too many queries at once.
+        Cancelled: `gone` said that nobody waits for it any more.
+        NotYet: not enough memory.
     """
-    return _run(sql, views, limits, "csv")
-
-
-def _run(sql: str, views: Sequence[View], limits: QueryLimits, form: Form) -> bytes:
-    if not _slots.acquire(blocking=False):
-        raise Busy(f"{TOGETHER} queries are running, as many as may at once; try again in a moment")
-    try:
-        with tempfile.TemporaryDirectory(prefix="nightscore-query-") as folder:
-            question = _question(sql, views, limits, form, folder)
-            return run_worker(question, (limits.seconds or 0) + GRACE, query_timed_out(limits.seconds or 0))
-    finally:
-        _slots.release()
+    seconds = limits.seconds or 0
+    question = _question(sql, views, limits, form, folder)
+    return run_worker(question, seconds + GRACE, query_timed_out(seconds), gone)
 
 
 def _question(
-    sql: str, views: Sequence[View], limits: QueryLimits, form: Form, folder: str
+    sql: str, views: Sequence[View], limits: QueryLimits, form: Form, folder: Path
 ) -> dict[str, Any]:
     machine = read_hardware()
     return {

@@ -181,6 +181,7 @@ class Plan:
     columns are read in a wider type than a file's, or as null; `snapshots` which snapshot is read of each
     input that is a table of another engine. `parts` is there where the features SQL is run in parts;
     `foreign` says of tables that it publishes or reads how their heads differ from their receipts.
+    `job_texts` are the files of the job's folder that it was made from, for people: they decide nothing.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # of its parts, too: no plan of a later version
@@ -235,6 +236,7 @@ class Plan:
     format: int = FORMAT
     parts: FeatureParts | None = None
     foreign: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    job_texts: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -249,7 +251,7 @@ class Plan:
     def to_json(self) -> str:
         """The plan as JSON text; `plan_from_json` reads it."""
         document = dataclasses.asdict(self)
-        for name in ("parts", "foreign"):  # so that a job without them has the plans that it had
+        for name in ("parts", "foreign", "job_texts"):  # so that a job without them has the plans that it had
             if not document[name]:
                 del document[name]
         return json.dumps(document, sort_keys=True)

@@ -222,7 +222,12 @@ class RunFolder:
 
 def folder_of_plan(workspace: Workspace, plan: Plan) -> RunFolder:
     """The folder of a plan's run."""
-    return RunFolder(renames.runs_home(workspace, plan.job) / plan.day / plan.run_id)
+    return folder_of_run(workspace, plan.job, plan.day, plan.run_id)
+
+
+def folder_of_run(workspace: Workspace, job: str, day: str, run_id: str) -> RunFolder:
+    """The folder of one run; its parts are not looked at, so they are no text of a person."""
+    return RunFolder(renames.runs_home(workspace, job) / day / run_id)
 
 
 def list_run_folders(workspace: Workspace, job: str, day: date) -> list[RunFolder]:

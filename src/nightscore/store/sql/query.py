@@ -1,6 +1,7 @@
 """One SELECT of a person, within limits: what `nightscore query` and the page in Airflow ask."""
 
 import contextlib
+import difflib
 import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,6 +38,8 @@ class QueryLimits:
 NONE = QueryLimits()
 WHERE = "query"  # in front of what is wrong with it
 UNKNOWN = "Table with name"  # as DuckDB says it of one that does not exist
+NAMED = re.compile(rf"{UNKNOWN} (.+?) does not exist!")
+GUESS = re.compile(r'\nDid you mean "[^\n]*"\?')  # of DuckDB's own catalog, too, which nobody here means
 
 
 def run_query(
@@ -91,8 +94,19 @@ def _tables_listed(views: Sequence[View], only: str = "") -> Iterator[None]:
     except Broken as error:
         if only not in str(error):
             raise
-        names = ", ".join(view.name for view in views) or "none published yet"
-        raise Broken(f"{error}\ntables: {names}") from error
+        names = [view.name for view in views]
+        listed = ", ".join(names) or "none published yet"
+        raise Broken(f"{_guessed_again(str(error), names)}\ntables: {listed}") from error
+
+
+def _guessed_again(message: str, names: Sequence[str]) -> str:
+    """A message in which a table that is not known is guessed to be one of ours, or nothing is guessed."""
+    unknown = NAMED.search(message)
+    if unknown is None:
+        return message
+    near = difflib.get_close_matches(unknown[1].lower(), names, 1)
+    ours = f'\nDid you mean "{near[0]}"?' if near else ""
+    return NAMED.sub(lambda said: said[0] + ours, GUESS.sub("", message), count=1)
 
 
 @contextlib.contextmanager
