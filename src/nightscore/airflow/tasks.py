@@ -2,7 +2,7 @@
 
     plan -> score (mapped: one task for each share of the pieces) -> publish
 
-Between them goes what is frozen and small: the plan as JSON, staged files as dicts. `Broken` fails at once,
+Between them goes what is frozen and small: a note of the plan, staged files as dicts. `Broken` fails at once,
 `NotYet` is tried again later, or waits for the day's partition where the job's policy says so.
 
 What a plan was made for may change before it is published. Then scoring stops, and publish runs the whole
@@ -26,21 +26,23 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 
 from nightscore.airflow.day import day_of_run
 from nightscore.airflow.form import request_of
+from nightscore.airflow.plan_note import note_of, read_noted_plan
 from nightscore.airflow.ray_jobs import JobState, RayJobs, call, jobs_of_environment
 from nightscore.airflow.ray_score import find_unstaged, plan_holds, read_scored, run_on
 from nightscore.airflow.ray_trigger import RayJobTrigger
 from nightscore.airflow.shares import score_share, shares, staged_files
 from nightscore.airflow.trigger import PartitionTrigger, find_unpublished_tables, find_unready_inputs
-from nightscore.common import QUIET_SECONDS, Broken, NotYet, ProgressCallback, ProgressLines, as_day
+from nightscore.common import QUIET_SECONDS, Broken, NotYet, ProgressCallback, ProgressLines
 from nightscore.job import Job, TableInput, load
 from nightscore.pipeline import RunRequest
-from nightscore.store import Plan, plan_from_json
+from nightscore.store import Plan
 
 if TYPE_CHECKING:
     from nightscore.store import Receipt
 
 log = logging.getLogger(__name__)
 PLAN = "plan"  # the task, and the key of its plan
+AGAIN = "%s; publish runs the day again"
 WAIT = dt.timedelta(hours=24)  # for a partition, where the policy is `wait`
 
 
@@ -68,8 +70,8 @@ class Step(BaseOperator):
         return request_of(job, context["params"], run.conf, getattr(run, "triggering_user_name", None))
 
     def pull_plan(self, context: Any) -> Plan:
-        """The plan that the first task made."""
-        return plan_from_json(context["ti"].xcom_pull(task_ids=PLAN, key=PLAN))
+        """The plan that the first task made. NotYet where its run's folder has it no more."""
+        return read_noted_plan(self.read().workspace, context["ti"].xcom_pull(task_ids=PLAN, key=PLAN))
 
     def stopped_by_kill(self, jobs: RayJobs, name: str) -> None:
         """Let a job of a cluster end with this task, should that be killed from now on."""
@@ -97,7 +99,7 @@ class PlanDay(Step):
             job = self.read()
             day = day_of_run(job, context.get("partition_key"), context["params"].get("day"))
             plan = self.plan(job, day, context)
-        context["ti"].xcom_push(key=PLAN, value=plan.to_json())
+        context["ti"].xcom_push(key=PLAN, value=note_of(plan))
         if plan.status == "skipped":
             raise AirflowSkipException(plan.reason)
         self.log.info("%s %s: %d pieces, %s", plan.job, plan.day, len(plan.pieces), plan.status)
@@ -149,8 +151,9 @@ class ScoreShare(Step):
 
     def execute(self, context: Any) -> list[dict[str, Any]]:
         """The staged files, as dicts; none where the plan no longer holds: then publish plans again."""
-        plan = self.begin(context)
         with errors():
+            if (plan := self.begin(context)) is None:
+                return []
             job, jobs = self.read(), jobs_of_environment()
             if jobs and find_unstaged(job, plan, self.share):
                 name = call(jobs.start(job, plan))
@@ -161,29 +164,34 @@ class ScoreShare(Step):
             try:
                 return score_share(job, plan, self.share, Progress(context))
             except NotYet as error:
-                self.log.warning("%s; publish runs the day again", error)
+                self.log.warning(AGAIN, error)
                 return []
 
     def resume(self, context: Any, event: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
         """The staged files once the cluster's job has ended; as `execute`."""
-        plan = self.begin(context)
         with errors():
+            if (plan := self.begin(context)) is None:
+                return []
             job = self.read()
             try:
                 JobState(**event).refuse_failure(name)
             except NotYet as error:
                 if plan_holds(job, plan):
                     raise
-                self.log.warning("%s; publish runs the day again", error)
+                self.log.warning(AGAIN, error)
                 return []
             staged = read_scored(job, plan, self.share, Progress(context))
             return [dataclasses.asdict(file) for file in staged]
 
-    def begin(self, context: Any) -> Plan:
-        """The plan; the task is called by its pieces."""
+    def begin(self, context: Any) -> Plan | None:
+        """The plan, None where it is gone; the task is called by its pieces."""
         first, last = self.share[0], self.share[-1]
         context["share_name"] = f"piece {first}" if first == last else f"pieces {first} to {last}"
-        return self.pull_plan(context)
+        try:
+            return self.pull_plan(context)
+        except NotYet as error:
+            self.log.warning(AGAIN, error)
+            return None
 
 
 class PublishDay(Step):
@@ -202,7 +210,7 @@ class PublishDay(Step):
 
         with errors(), connected():
             job = self.read()
-            receipt = self.publish(job, self.pull_plan(context), context)
+            receipt = self.publish(job, context)
             sent = send_on(
                 job, receipt, Progress(context)
             )  # what fails is tried again, and nothing scored again
@@ -217,21 +225,23 @@ class PublishDay(Step):
         self.announce(receipt.day, context)
         return document
 
-    def publish(self, job: Job, plan: Plan, context: Any) -> "Receipt":
+    def publish(self, job: Job, context: Any) -> "Receipt":
         """The receipt of the plan; where that no longer holds, of another run of the day, made here."""
         from nightscore.pipeline import publish_day
 
         report = Progress(context)
         staged = staged_files(self.staged)
         try:
+            plan = self.pull_plan(context)
             if len(staged) < len(plan.pieces):
                 raise NotYet(f"{len(staged)} of {len(plan.pieces)} pieces were staged")
             return publish_day(job, plan, staged, report)
         except NotYet as error:
             self.log.warning("%s; running the day again", error)
-            return self.run_again(job, plan.day, self.request(job, context), report)
+            day = day_of_run(job, context.get("partition_key"), context["params"].get("day"))
+            return self.run_again(job, day, self.request(job, context), report)
 
-    def run_again(self, job: Job, day: str, request: RunRequest, report: ProgressCallback) -> "Receipt":
+    def run_again(self, job: Job, day: dt.date, request: RunRequest, report: ProgressCallback) -> "Receipt":
         """The receipt of another run of the day, whose pieces are scored where those of the first were."""
         from nightscore.pipeline import run
 
@@ -239,7 +249,7 @@ class PublishDay(Step):
         if jobs is None:
             return run(job, day, request, report=report)
         begun = functools.partial(self.stopped_by_kill, jobs)
-        return run_on(jobs, job, as_day(day), request, report=report, begun=begun)
+        return run_on(jobs, job, day, request, report=report, begun=begun)
 
     def announce(self, day: str, context: Any) -> None:
         """Name the day in the events of a run that has no partition key, so that jobs after it see it."""
