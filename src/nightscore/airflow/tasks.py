@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
+from nightscore.airflow.assets import event_extra
 from nightscore.airflow.day import day_of_run
 from nightscore.airflow.form import request_of
 from nightscore.airflow.plan_note import note_of, read_noted_plan
@@ -222,7 +223,7 @@ class PublishDay(Step):
             # A task that succeeds makes an event of each of its assets, and there is nothing new in them.
             context["ti"].xcom_push(key="return_value", value=document)
             raise AirflowSkipException(receipt.reason or f"{receipt.status}: nothing is published")
-        self.announce(receipt.day, context)
+        self.announce(job, receipt, context)
         return document
 
     def publish(self, job: Job, context: Any) -> "Receipt":
@@ -251,11 +252,13 @@ class PublishDay(Step):
         begun = functools.partial(self.stopped_by_kill, jobs)
         return run_on(jobs, job, day, request, report=report, begun=begun)
 
-    def announce(self, day: str, context: Any) -> None:
-        """Name the day in the events of a run that has no partition key, so that jobs after it see it."""
-        if context.get("partition_key") is None:
-            for asset in self.outlets:
-                context["outlet_events"][asset].add_partitions(day)
+    def announce(self, job: Job, receipt: "Receipt", context: Any) -> None:
+        """Say in the events what was published; without a partition key the day, too, for jobs after it."""
+        for asset in self.outlets:
+            event = context["outlet_events"][asset]
+            event.extra |= event_extra(job.workspace, receipt, asset.name)
+            if context.get("partition_key") is None:
+                event.add_partitions(receipt.day)
 
 
 class Progress:
