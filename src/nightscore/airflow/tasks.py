@@ -27,6 +27,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from nightscore.airflow.assets import event_extra
 from nightscore.airflow.day import day_of_run
 from nightscore.airflow.form import request_of
+from nightscore.airflow.metrics import send_metrics
 from nightscore.airflow.plan_note import note_of, read_noted_plan
 from nightscore.airflow.ray_jobs import JobState, RayJobs, call, jobs_of_environment
 from nightscore.airflow.ray_score import find_unstaged, plan_holds, read_scored, run_on
@@ -224,6 +225,7 @@ class PublishDay(Step):
             context["ti"].xcom_push(key="return_value", value=document)
             raise AirflowSkipException(receipt.reason or f"{receipt.status}: nothing is published")
         self.announce(job, receipt, context)
+        send_metrics(job, receipt, context["dag_run"].run_type)
         return document
 
     def publish(self, job: Job, context: Any) -> "Receipt":
