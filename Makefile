@@ -73,7 +73,10 @@ bench: .venv/test.stamp .venv-bench/stamp ## measure on this machine, beside oth
 lock: ## resolve the dependencies again (needs uv)
 	uv pip compile pyproject.toml requirements/build.in --extra samples --extra report --universal --python-version 3.11 \
 	  --generate-hashes -q -o requirements/run.lock --custom-compile-command "make lock"
-	uv pip compile pyproject.toml requirements/build.in --extra test -c requirements/run.lock --universal \
+	uv pip compile pyproject.toml requirements/build.in --extra airflow --extra samples --extra report \
+	  -c requirements/run.lock --universal --python-version 3.11 --generate-hashes -q -o requirements/airflow.lock \
+	  --custom-compile-command "make lock"
+	uv pip compile pyproject.toml requirements/build.in --extra test -c requirements/airflow.lock --universal \
 	  --python-version 3.11 --generate-hashes -q -o requirements/test.lock --custom-compile-command "make lock"
 	uv pip compile requirements/text.in --no-deps --generate-hashes -q -o requirements/text.lock \
 	  --custom-compile-command "make lock"

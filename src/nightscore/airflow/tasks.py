@@ -27,6 +27,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from nightscore.airflow.assets import event_extra
 from nightscore.airflow.day import day_of_run
 from nightscore.airflow.form import request_of
+from nightscore.airflow.lineage import TellsLineage
 from nightscore.airflow.metrics import send_metrics
 from nightscore.airflow.plan_note import note_of, read_noted_plan
 from nightscore.airflow.ray_jobs import JobState, RayJobs, call, jobs_of_environment
@@ -86,7 +87,7 @@ class Step(BaseOperator):
             call(jobs.stop(name))
 
 
-class PlanDay(Step):
+class PlanDay(Step, TellsLineage):
     """Decides what is to be scored; gives the shares of the pieces, each the numbers of some pieces."""
 
     template_fields: Sequence[str] = (*Step.template_fields, "shares")
@@ -100,7 +101,7 @@ class PlanDay(Step):
         with errors():
             job = self.read()
             day = day_of_run(job, context.get("partition_key"), context["params"].get("day"))
-            plan = self.plan(job, day, context)
+            self.told = plan = self.plan(job, day, context)
         context["ti"].xcom_push(key=PLAN, value=note_of(plan))
         if plan.status == "skipped":
             raise AirflowSkipException(plan.reason)
@@ -196,7 +197,7 @@ class ScoreShare(Step):
             return None
 
 
-class PublishDay(Step):
+class PublishDay(Step, TellsLineage):
     """Proves, decides, audits and publishes; gives the receipt and announces the day to its assets."""
 
     template_fields: Sequence[str] = (*Step.template_fields, "staged")
@@ -212,7 +213,7 @@ class PublishDay(Step):
 
         with errors(), connected():
             job = self.read()
-            receipt = self.publish(job, context)
+            self.told = receipt = self.publish(job, context)
             sent = send_on(
                 job, receipt, Progress(context)
             )  # what fails is tried again, and nothing scored again
@@ -235,7 +236,7 @@ class PublishDay(Step):
         report = Progress(context)
         staged = staged_files(self.staged)
         try:
-            plan = self.pull_plan(context)
+            self.told = plan = self.pull_plan(context)
             if len(staged) < len(plan.pieces):
                 raise NotYet(f"{len(staged)} of {len(plan.pieces)} pieces were staged")
             return publish_day(job, plan, staged, report)
