@@ -10,6 +10,7 @@ from nightscore.airflow.prefill import FormDay
 from nightscore.airflow.priority import TonightFirst
 from nightscore.airflow.timetable import TIMETABLES
 from nightscore.airflow.web import PREFIX, Page, views
+from nightscore.airflow.web.slash import Slash
 
 
 class NightscorePlugin(AirflowPlugin):
@@ -18,6 +19,9 @@ class NightscorePlugin(AirflowPlugin):
     name = "nightscore"
     timetables = TIMETABLES
     priority_weight_strategies = [TonightFirst]
-    fastapi_root_middlewares = [{"name": "the day of a form", "middleware": FormDay}]
+    fastapi_root_middlewares = [
+        {"name": "the day of a form", "middleware": FormDay},
+        {"name": "the page's slash", "middleware": Slash},
+    ]
     fastapi_apps = [{"app": Page(), "url_prefix": PREFIX, "name": "Nightscore"}]
     external_views = views(conf.get("api", "base_url", fallback=""))
