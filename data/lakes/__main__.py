@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from data.lakes import digits, finance, loans, retail
@@ -21,12 +22,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m data.lakes", description="Write sample lakes.")
     parser.add_argument("lakes", nargs="+", choices=LAKES, help="which sample lakes")
     parser.add_argument("--workspace", type=Path, default=WORKSPACE, help="default: this repository")
+    parser.add_argument(
+        "--yesterday", action="store_true", help="retail: also as days that end yesterday (UTC)"
+    )
     options = parser.parse_args(arguments)
     try:
         with show_progress() as report:
             for lake in options.lakes:
                 for writer in LAKES[lake]:
                     writer.write_lake(options.workspace, report)
+                if lake == "retail" and options.yesterday:
+                    retail.write_moved_days(
+                        options.workspace, datetime.now(UTC).date() - timedelta(days=1), report
+                    )
                 print(f"{lake}: data/lake/{lake}")
     except NightscoreError as error:
         print(f"broken: {error}", file=sys.stderr)

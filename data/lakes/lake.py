@@ -33,7 +33,7 @@ def completed(lake: Path, stamp: bytes) -> None:
 
 def write(path: Path, table: pa.Table, stamp: bytes) -> None:
     """Write a table as one Parquet file, unless this version wrote it before."""
-    if _is_written(path, stamp):
+    if is_written(path, stamp):
         return
     with whole(path) as temporary:
         pq.write_table(
@@ -45,7 +45,7 @@ def write(path: Path, table: pa.Table, stamp: bytes) -> None:
         )
 
 
-def _is_written(path: Path, stamp: bytes) -> bool:
+def is_written(path: Path, stamp: bytes) -> bool:
     """Whether a readable file of this version lies at ``path``."""
     try:
         metadata = pq.read_metadata(path).metadata

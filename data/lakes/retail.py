@@ -41,6 +41,9 @@ LAKE = Path("data/lake/retail")
 LAYOUT = "1"  # raise it when a type or an order changes, and every lake is written again
 STORE_ZONE = ZoneInfo("America/New_York")
 FIRST_DAY = date(2017, 1, 1)  # a Sunday, which is all of week 1
+LAST_DAY = date(2017, 12, 31)
+YEAR_OF_WEEKS = 364  # days
+MOVED_DAYS = 400  # the longest lookback of a job
 PLAIN_TABLES = (
     "products",
     "demographics",
@@ -82,6 +85,37 @@ def write_lake(workspace: Path, report: ProgressCallback = silent) -> None:
     _write_transactions(source, root / "transactions", stamp, report)
     _write_promotions(source, root / "promotions", stamp, report)
     lake.completed(root, stamp)
+
+
+def write_moved_days(workspace: Path, until: date, report: ProgressCallback = silent) -> None:
+    """Write the transactions of 2017 once more, as days up to ``until``, beside those of 2017.
+
+    They are moved by whole years of 52 weeks, so that a Tuesday stays one; 2 January to 31 December are such
+    a year. ``MOVED_DAYS`` of them are written: no job looks back further. For an Airflow that scores
+    yesterday: runs of 2017 never see them, as no run reads what lies after its day. Times of day are those of
+    2017 in UTC, so where clocks change on other dates they are an hour off the store's.
+    """
+    write_lake(workspace, report)
+    root, stamp = workspace / LAKE / "transactions", _source()[1] + b" moved"
+    for done, day in enumerate((until - timedelta(days=back) for back in range(MOVED_DAYS)), 1):
+        source = root / f"day={_day_of_2017(day)}" / "part-0.parquet"
+        if source.exists() and day > LAST_DAY:  # stores are closed on 25 December
+            _write_moved(source, root / f"day={day}" / "part-0.parquet", day - _day_of_2017(day), stamp)
+        report("moved days", done, MOVED_DAYS)
+
+
+def _write_moved(source: Path, target: Path, by: timedelta, stamp: bytes) -> None:
+    if lake.is_written(target, stamp):
+        return
+    table = pq.read_table(source, partitioning=None)
+    place = table.schema.get_field_index("transaction_timestamp")
+    moved = pc.add(table.column(place), pa.scalar(by, pa.duration("us")))
+    lake.write(target, table.set_column(place, table.schema.field(place), moved), stamp)
+
+
+def _day_of_2017(day: date) -> date:
+    """The same day of the week, some years of 52 weeks before: 2017-01-02 to 2017-12-31."""
+    return LAST_DAY - timedelta(days=(LAST_DAY - day).days % YEAR_OF_WEEKS)
 
 
 def store_days(instants: pa.ChunkedArray) -> npt.NDArray[np.datetime64]:

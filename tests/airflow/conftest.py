@@ -32,7 +32,8 @@ def _own_home() -> None:
     }
 
 
-if find_spec("airflow") and "AIRFLOW_HOME" not in os.environ:
+# A worker of xdist has inherited the home of its controller: two at once would make one database.
+if find_spec("airflow") and ("AIRFLOW_HOME" not in os.environ or "PYTEST_XDIST_WORKER" in os.environ):
     _own_home()  # before the first import of airflow, which reads its configuration then
 
 

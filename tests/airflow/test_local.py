@@ -18,6 +18,7 @@ from nightscore.common.errors import Broken
 from nightscore.common.workspace import Workspace
 from tests.support.workspace import make_workspace
 
+URL = "http://127.0.0.1:8081"
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -51,10 +52,11 @@ def test_a_port_in_use_is_named(tmp_path: Path, listening: int) -> None:
 def test_two_airflows_never_share_a_home(tmp_path: Path) -> None:
     """The second one is refused with the process of the first; when that has ended, it may start."""
     with hold_lock(tmp_path) as lock:
-        lock.write("4711\n")
-        lock.flush()
-        with pytest.raises(Broken, match=r"runs from .* already \(process 4711\)"), hold_lock(tmp_path):
-            pass
+        for written, said in (("4711\n", r" \(process 4711\)"), (URL, rf", at {URL} \(process 4711\)")):
+            lock.write(written)
+            lock.flush()
+            with pytest.raises(Broken, match=rf"runs from .* already{said}"), hold_lock(tmp_path):
+                pass
     with hold_lock(tmp_path):
         pass
 
@@ -78,9 +80,9 @@ def test_no_setting_of_another_airflow_comes_through(tmp_path: Path, monkeypatch
     monkeypatch.setenv("AIRFLOW_CONFIG", "/team/airflow.cfg")
     root = make_workspace(tmp_path / "w", 10)
     found = Local(Workspace(root), tmp_path / "home", 8099).environment()
-    assert found["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == f"sqlite:///{tmp_path}/home/airflow.db"
+    assert found["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].startswith(f"sqlite:///{tmp_path}/home/airflow.db?")
     assert "AIRFLOW_CONFIG" not in found and found["AIRFLOW__API__BASE_URL"].endswith(":8099")
-    assert found["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
+    assert found["PATH"].split(os.pathsep)[:2] == [f"{tmp_path}/home/bin", str(Path(sys.executable).parent)]
 
 
 def test_the_dags_are_the_workspaces_own_or_the_packages(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """What `make airflow` starts: found healthy, and gone after Ctrl-C."""
 
+import http.client
 import os
 import re
 import signal
 import sys
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from nightscore.airflow.standalone import Local, call, free_port, healthy, is_free, members
@@ -13,6 +15,21 @@ from nightscore.common.workspace import Workspace
 from tests.e2e.conftest import READY_SECONDS
 from tests.e2e.servers import HOST, launched, until
 from tests.support.workspace import make_workspace
+
+
+def listening(leader: int) -> set[str]:
+    """The addresses at which the processes of a session can be reached."""
+    ours = set(members(leader))
+    found = [c for c in psutil.net_connections("tcp") if c.pid in ours and c.status == psutil.CONN_LISTEN]
+    return {str(connection.laddr.ip) for connection in found}
+
+
+def redirect(port: int) -> tuple[int, str | None]:
+    """What the page's address without a slash is answered with."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=30)
+    connection.request("GET", "/nightscore")
+    answer = connection.getresponse()
+    return answer.status, answer.getheader("location")
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGHUP])
@@ -45,9 +62,13 @@ def test_airflow_is_ready_with_a_log_in_and_goes_with_its_terminal(
         assert call(local, "POST", "/auth/token", {"username": "admin", "password": password})
         assert call(local, "GET", "/api/v2/dags") is None  # not for everybody
 
-        leader = int((home / "lock").read_text())
-        assert len(members(leader)) > 4
+        process, url = (home / "lock").read_text().split()
+        leader = int(process)
+        assert len(members(leader)) > 4 and url == local.url
+        assert listening(leader) == {HOST}, "the log servers would listen on every address"
+        assert redirect(port) == (307, "nightscore/")
         os.kill(starter.pid, sent)
         assert starter.wait(60) == 0
+    assert "Ctrl-C again stops them at once" in log.read_text()
     assert members(leader) == [] and is_free(port, HOST)
     assert log.read_text().endswith("Stopped.\n")

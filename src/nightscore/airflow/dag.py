@@ -16,6 +16,7 @@ from typing import Any
 from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
+from nightscore.airflow.assets import assets_read
 from nightscore.airflow.form import build_form
 from nightscore.airflow.missing import missing_tags
 from nightscore.airflow.priority import TonightFirst
@@ -67,6 +68,7 @@ def build_dag(job: Job, others: Sequence[Job] | None = None) -> DAG:
         publish = PublishDay(
             task_id="publish",
             staged=score.output,
+            inlets=assets_read(job),
             outlets=[table_asset(name) for name in job.spec.tables],
             # An unchanged day has no pieces, so that score is skipped; a skipped day ends with the plan.
             trigger_rule="none_failed_min_one_success",

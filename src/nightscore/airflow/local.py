@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TextIO
 
 from nightscore.airflow.standalone import (
+    GRACE_SECONDS,
     HOST,
     USER,
     Local,
@@ -37,10 +38,10 @@ READY_SECONDS = 240.0  # a slow machine's; about 30 s is usual
 SAMPLE = "retail_recommendations"
 TRY = f"""
 Try it: {{url}}/dags/{SAMPLE}
-  1. Press Trigger, choose the day 2017-11-02, press Trigger. Half a minute later the day is published.
+  1. Press Trigger, choose the day 2017-11-02, press Trigger. Some minutes later the day is published.
   2. Open the run: its tab Report shows what was scored. In the navigation, Nightscore has the tables.
-  Triggering switches the DAG on, so the night that was due last runs, too. It fails and says why: the sample
-  ends in 2017."""
+  Triggering switches the DAG on, so the night that was due last runs, too. The sample has that day: 2017
+  once more, as days that end yesterday. Other samples end when they ended, and so do their nights."""
 ABOUT = """\
 Airflow for the jobs of a workspace, on this machine and for you alone.
 
@@ -93,7 +94,9 @@ def serve(local: Local) -> None:
                 say(welcome(local, time.monotonic() - since))
             while not stopping.wait(1.0) and (sys.stdin.isatty() or not terminal):
                 refuse_ended(local, process)
-            say("Stopping Airflow …")
+            say(
+                f"Stopping Airflow: running tasks have {GRACE_SECONDS:.0f} s to end; Ctrl-C again stops them at once"
+            )
             stopping.clear()  # the next signal hurries
         say("Stopped.")
 

@@ -12,6 +12,7 @@ from nightscore.airflow.priority import TonightFirst
 from nightscore.airflow.run_day import RunDay
 from nightscore.airflow.timetable import TIMETABLES
 from nightscore.airflow.web import PREFIX, Page, views
+from nightscore.airflow.web.slash import Slash
 
 
 class NightscorePlugin(AirflowPlugin):
@@ -24,6 +25,7 @@ class NightscorePlugin(AirflowPlugin):
     fastapi_root_middlewares = [
         {"name": "the day of a form", "middleware": FormDay},
         {"name": "the day of a run", "middleware": RunDay},
+        {"name": "the page's slash", "middleware": Slash},
     ]
     fastapi_apps = [{"app": Page(), "url_prefix": PREFIX, "name": "Nightscore"}]
     external_views = views(conf.get("api", "base_url", fallback=""))

@@ -5,6 +5,7 @@ import fcntl
 import http.client
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -26,6 +27,14 @@ USER = "admin"
 PASSWORDS = "simple_auth_manager_passwords.json.generated"
 PACKAGED_DAGS = Path(__file__).parent / "dags"  # the same bytes as in dags/ of the repository
 LAST_LINES = 15  # of the log, in a message
+BUSY_SECONDS = 60  # that one part waits while another writes; SQLite's own five are few at a backfill's start
+PART = """\
+#!/bin/sh
+# A part of Airflow. It serves no logs: those two servers listen on every address, and no setting of Airflow's
+# changes that. All parts share a disk here, so that the page reads each log as a file.
+case "$1" in scheduler | triggerer) set -- "$@" --skip-serve-logs ;; esac
+exec {python} -P -m airflow "$@"
+"""
 GRACE_SECONDS = 30.0  # for running tasks to end; one that is killed is taken up by its next run
 
 
@@ -54,21 +63,25 @@ class Local:
         file = self.home / PASSWORDS
         return str(json.loads(file.read_text(encoding="utf-8"))[USER])
 
+    def write_part(self) -> None:
+        """Write the command `airflow` by whose name standalone starts its parts, first on their PATH."""
+        part = self.home / "bin" / "airflow"
+        part.parent.mkdir(exist_ok=True)
+        part.write_text(PART.format(python=shlex.quote(sys.executable)), encoding="utf-8")
+        part.chmod(0o700)
+
     def environment(self) -> dict[str, str]:
         """The variables of its processes."""
-        binaries = Path(sys.executable).parent  # standalone starts its parts by the name `airflow`
-        worker_port = free_port(8793, "")  # these two listen on every address
+        path = [str(self.home / "bin"), str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
         settings = {
             "CORE__DAGS_FOLDER": str(dags_folder(self.workspace)),
             "CORE__LOAD_EXAMPLES": "False",
             "CORE__EXECUTOR": "LocalExecutor",
             "CORE__PARALLELISM": "4",  # as many processes are forked, and a score task uses every core
-            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db",
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout={BUSY_SECONDS}",
             "API__HOST": HOST,
             "API__PORT": str(self.port),
             "API__BASE_URL": self.url,  # tasks report there; its default is port 8080
-            "LOGGING__WORKER_LOG_SERVER_PORT": str(worker_port),
-            "LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port(worker_port + 1, "")),
             "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "60",  # after a crash; its default is 300
             "WORKERS__EXECUTION_API_RETRIES": "10",  # a task may start before the API server listens
             "DAG_PROCESSOR__REFRESH_INTERVAL": "10",  # a new job shows up in seconds
@@ -77,7 +90,7 @@ class Local:
         return inherited | {
             "AIRFLOW_HOME": str(self.home),
             WORKSPACE_VARIABLE: str(self.workspace.root),
-            "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            "PATH": os.pathsep.join(path),
             **{f"AIRFLOW__{name}": value for name, value in (settings | dict(self.settings)).items()},
         }
 
@@ -116,8 +129,10 @@ def hold_lock(home: Path) -> Iterator[IO[str]]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
+            process, url = [*lock.read().split(), "", ""][:2]
+            at = f", at {url}" if url else ""
             raise Broken(
-                f"an Airflow runs from {home} already (process {lock.read().strip() or 'unknown'}); "
+                f"an Airflow runs from {home} already{at} (process {process or 'unknown'}); "
                 "stop it, or name another folder with --home"
             ) from None
         yield lock
@@ -134,6 +149,7 @@ def start_airflow(
         lock: the home's lock, which Airflow holds on, should this process be killed.
         hurry: set where the end should not wait for running tasks.
     """
+    local.write_part()
     with local.log.open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "airflow", "standalone"],  # a workspace may hold a folder airflow/
@@ -147,7 +163,7 @@ def start_airflow(
         )
     try:
         lock.truncate(0)
-        lock.write(f"{process.pid}\n")
+        lock.write(f"{process.pid}\n{local.url}\n")
         lock.flush()
         yield process
     finally:

@@ -2,7 +2,7 @@
 
     plan -> score (mapped: one task for each share of the pieces) -> publish
 
-Between them goes what is frozen and small: the plan as JSON, staged files as dicts. `Broken` fails at once,
+Between them goes what is frozen and small: a note of the plan, staged files as dicts. `Broken` fails at once,
 `NotYet` is tried again later, or waits for the day's partition where the job's policy says so.
 
 What a plan was made for may change before it is published. Then scoring stops, and publish runs the whole
@@ -24,10 +24,14 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
+from nightscore.airflow.assets import event_extra
 from nightscore.airflow.attempts import telling, telling_failure
 from nightscore.airflow.day import day_of_run
 from nightscore.airflow.form import request_of
 from nightscore.airflow.held import Answer, ask, carry_out
+from nightscore.airflow.lineage import TellsLineage
+from nightscore.airflow.metrics import send_metrics
+from nightscore.airflow.plan_note import note_of, read_noted_plan
 from nightscore.airflow.ray_jobs import JobState, RayJobs, call, jobs_of_environment
 from nightscore.airflow.ray_score import find_unstaged, plan_holds, read_scored, run_on
 from nightscore.airflow.ray_trigger import RayJobTrigger
@@ -36,7 +40,7 @@ from nightscore.airflow.trigger import PartitionTrigger, find_unpublished_tables
 from nightscore.common import QUIET_SECONDS, Broken, NotYet, ProgressCallback, ProgressLines, as_day
 from nightscore.job import Job, TableInput, load
 from nightscore.pipeline import RunRequest
-from nightscore.store import Plan, plan_from_json
+from nightscore.store import Plan
 
 if TYPE_CHECKING:
     from nightscore.pipeline import Recorder
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 PLAN = "plan"  # the task, and the key of its plan
+AGAIN = "%s; publish runs the day again"
 WAIT = dt.timedelta(hours=24)  # for a partition, where the policy is `wait`
 
 
@@ -70,9 +75,13 @@ class Step(BaseOperator):
         run = context["dag_run"]
         return request_of(job, context["params"], run.conf, getattr(run, "triggering_user_name", None))
 
+    def day(self, context: Any) -> str:
+        """The day that the run scores."""
+        return day_of_run(self.read(), context.get("partition_key"), context["params"].get("day")).isoformat()
+
     def pull_plan(self, context: Any) -> Plan:
-        """The plan that the first task made."""
-        return plan_from_json(context["ti"].xcom_pull(task_ids=PLAN, key=PLAN))
+        """The plan that the first task made. NotYet where its run's folder has it no more."""
+        return read_noted_plan(self.read().workspace, context["ti"].xcom_pull(task_ids=PLAN, key=PLAN))
 
     def stopped_by_kill(self, jobs: RayJobs, name: str) -> None:
         """Let a job of a cluster end with this task, should that be killed from now on."""
@@ -85,7 +94,7 @@ class Step(BaseOperator):
             call(jobs.stop(name))
 
 
-class PlanDay(Step):
+class PlanDay(Step, TellsLineage):
     """Decides what is to be scored; gives the shares of the pieces, each the numbers of some pieces."""
 
     template_fields: Sequence[str] = (*Step.template_fields, "shares")
@@ -98,12 +107,12 @@ class PlanDay(Step):
         """Plan the day."""
         with errors():
             job = self.read()
-            day = day_of_run(job, context.get("partition_key"), context["params"].get("day"))
+            day = as_day(self.day(context))
             with telling(job, day.isoformat(), context, Progress(context)) as recorder:
-                plan = self.plan(job, day, context, recorder)
+                self.told = plan = self.plan(job, day, context, recorder)
                 if plan.status == "skipped":
                     recorder.end("skipped", plan.reason)
-        context["ti"].xcom_push(key=PLAN, value=plan.to_json())
+        context["ti"].xcom_push(key=PLAN, value=note_of(plan))
         if plan.status == "skipped":
             raise AirflowSkipException(plan.reason)
         self.log.info("%s %s: %d pieces, %s", plan.job, plan.day, len(plan.pieces), plan.status)
@@ -157,8 +166,9 @@ class ScoreShare(Step):
 
     def execute(self, context: Any) -> list[dict[str, Any]]:
         """The staged files, as dicts; none where the plan no longer holds: then publish plans again."""
-        plan = self.begin(context)
         with errors():
+            if (plan := self.begin(context)) is None:
+                return []
             job, jobs = self.read(), jobs_of_environment()
             if jobs and find_unstaged(job, plan, self.share):
                 name = call(jobs.start(job, plan))
@@ -170,13 +180,14 @@ class ScoreShare(Step):
                 with telling_failure(job, plan.day, context, ignored=NotYet):
                     return score_share(job, plan, self.share, Progress(context))
             except NotYet as error:
-                self.log.warning("%s; publish runs the day again", error)
+                self.log.warning(AGAIN, error)
                 return []
 
     def resume(self, context: Any, event: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
         """The staged files once the cluster's job has ended; as `execute`."""
-        plan = self.begin(context)
         with errors():
+            if (plan := self.begin(context)) is None:
+                return []
             job = self.read()
             try:
                 with telling_failure(job, plan.day, context):
@@ -184,19 +195,23 @@ class ScoreShare(Step):
             except NotYet as error:
                 if plan_holds(job, plan):
                     raise
-                self.log.warning("%s; publish runs the day again", error)
+                self.log.warning(AGAIN, error)
                 return []
             staged = read_scored(job, plan, self.share, Progress(context))
             return [dataclasses.asdict(file) for file in staged]
 
-    def begin(self, context: Any) -> Plan:
-        """The plan; the task is called by its pieces."""
+    def begin(self, context: Any) -> Plan | None:
+        """The plan, None where it is gone; the task is called by its pieces."""
         first, last = self.share[0], self.share[-1]
         context["share_name"] = f"piece {first}" if first == last else f"pieces {first} to {last}"
-        return self.pull_plan(context)
+        try:
+            return self.pull_plan(context)
+        except NotYet as error:
+            self.log.warning(AGAIN, error)
+            return None
 
 
-class PublishDay(Step):
+class PublishDay(Step, TellsLineage):
     """Proves, decides, audits and publishes; gives the receipt and announces the day to its assets."""
 
     template_fields: Sequence[str] = (*Step.template_fields, "staged")
@@ -210,27 +225,27 @@ class PublishDay(Step):
         from nightscore.pipeline import Held
 
         with errors(), connected():
-            job, plan = self.read(), self.pull_plan(context)
+            job, day = self.read(), self.day(context)
             try:
-                with telling(job, plan.day, context, Progress(context)) as recorder:
-                    receipt = self.publish(job, plan, context, recorder.report)
+                with telling(job, day, context, Progress(context)) as recorder:
+                    self.told = receipt = self.publish(job, context, recorder.report)
                     sent = self.send_on(job, receipt, recorder)
             except Held as held:
                 log.warning("held: %s", held)
-                self.defer(trigger=ask(context, job, plan.day, str(held)), method_name="decided")
-        return self.end(receipt, sent, context)
+                self.defer(trigger=ask(context, job, day, str(held)), method_name="decided")
+        return self.end(job, receipt, sent, context)
 
     def decided(self, context: Any, event: Mapping[str, Any]) -> dict[str, Any]:
         """Go on with what a person has decided of a held day, here or elsewhere."""
         with errors(), connected():
-            job, plan, answer = self.read(), self.pull_plan(context), Answer.read(event)
+            job, day, answer = self.read(), self.day(context), Answer.read(event)
             if answer.option and not answer.because:
                 again = "A reason is missing: it goes into the receipt. Say why, and choose again."
-                self.defer(trigger=ask(context, job, plan.day, again), method_name="decided")
-            with telling(job, plan.day, context, Progress(context)) as recorder:
-                receipt = carry_out(job, plan.day, answer)
+                self.defer(trigger=ask(context, job, day, again), method_name="decided")
+            with telling(job, day, context, Progress(context)) as recorder:
+                self.told = receipt = carry_out(job, day, answer)
                 sent = self.send_on(job, receipt, recorder)
-        return self.end(receipt, sent, context)
+        return self.end(job, receipt, sent, context)
 
     def send_on(self, job: Job, receipt: "Receipt", recorder: "Recorder") -> "list[DeliveryRecord]":
         """Deliver the day; what fails is tried again, and nothing scored again."""
@@ -240,7 +255,9 @@ class PublishDay(Step):
         recorder.finish(receipt)
         return sent
 
-    def end(self, receipt: "Receipt", sent: "Sequence[DeliveryRecord]", context: Any) -> dict[str, Any]:
+    def end(
+        self, job: Job, receipt: "Receipt", sent: "Sequence[DeliveryRecord]", context: Any
+    ) -> dict[str, Any]:
         """Say what was published, and to whom; the assets' events name the day."""
         from nightscore.review import text
 
@@ -252,23 +269,25 @@ class PublishDay(Step):
             # A task that succeeds makes an event of each of its assets, and there is nothing new in them.
             context["ti"].xcom_push(key="return_value", value=document)
             raise AirflowSkipException(receipt.reason or f"{receipt.status}: nothing is published")
-        self.announce(receipt.day, context)
+        self.announce(job, receipt, context)
+        send_metrics(job, receipt, context["dag_run"].run_type)
         return document
 
-    def publish(self, job: Job, plan: Plan, context: Any, report: ProgressCallback) -> "Receipt":
+    def publish(self, job: Job, context: Any, report: ProgressCallback) -> "Receipt":
         """The receipt of the plan; where that no longer holds, of another run of the day, made here."""
         from nightscore.pipeline import publish_day
 
         staged = staged_files(self.staged)
         try:
+            self.told = plan = self.pull_plan(context)
             if len(staged) < len(plan.pieces):
                 raise NotYet(f"{len(staged)} of {len(plan.pieces)} pieces were staged")
             return publish_day(job, plan, staged, report)
         except NotYet as error:
             self.log.warning("%s; running the day again", error)
-            return self.run_again(job, plan.day, self.request(job, context), report)
+            return self.run_again(job, as_day(self.day(context)), self.request(job, context), report)
 
-    def run_again(self, job: Job, day: str, request: RunRequest, report: ProgressCallback) -> "Receipt":
+    def run_again(self, job: Job, day: dt.date, request: RunRequest, report: ProgressCallback) -> "Receipt":
         """The receipt of another run of the day, whose pieces are scored where those of the first were."""
         from nightscore.pipeline import run
 
@@ -276,13 +295,15 @@ class PublishDay(Step):
         if jobs is None:
             return run(job, day, request, report=report)
         begun = functools.partial(self.stopped_by_kill, jobs)
-        return run_on(jobs, job, as_day(day), request, report=report, begun=begun)
+        return run_on(jobs, job, day, request, report=report, begun=begun)
 
-    def announce(self, day: str, context: Any) -> None:
-        """Name the day in the events of a run that has no partition key, so that jobs after it see it."""
-        if context.get("partition_key") is None:
-            for asset in self.outlets:
-                context["outlet_events"][asset].add_partitions(day)
+    def announce(self, job: Job, receipt: "Receipt", context: Any) -> None:
+        """Say in the events what was published; without a partition key the day, too, for jobs after it."""
+        for asset in self.outlets:
+            event = context["outlet_events"][asset]
+            event.extra |= event_extra(job.workspace, receipt, asset.name)
+            if context.get("partition_key") is None:
+                event.add_partitions(receipt.day)
 
 
 class Progress:

@@ -15,6 +15,8 @@ from .executors import InOrder as InOrder
 from .executors import Threads as Threads
 from .executors import run as run
 from .executors import score_planned as score_planned
+from .lineage import Lineage as Lineage
+from .lineage import read_lineage as read_lineage
 from .onward import send_on as send_on
 from .prepare import begin as begin
 from .prepare import streamed_files as streamed_files

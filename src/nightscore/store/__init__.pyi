@@ -177,6 +177,9 @@ from .sql.columns import used_columns as used_columns
 from .sql.columns import with_names as with_names
 from .sql.engine import Engine as Engine
 from .sql.engine import EngineResources as EngineResources
+from .sql.from_scope import How as How
+from .sql.from_scope import Sources as Sources
+from .sql.lineage import column_sources as column_sources
 from .sql.memory_budget import MemoryBudget as MemoryBudget
 from .sql.memory_budget import job_memory_budget as job_memory_budget
 from .sql.mistakes import SqlMistakes as SqlMistakes

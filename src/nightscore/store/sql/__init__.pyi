@@ -1,7 +1,9 @@
 from . import checks as checks
 from . import columns as columns
 from . import engine as engine
+from . import from_scope as from_scope
 from . import functions as functions
+from . import lineage as lineage
 from . import lost as lost
 from . import memory_budget as memory_budget
 from . import mistakes as mistakes
