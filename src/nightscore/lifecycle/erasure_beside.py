@@ -8,8 +8,10 @@ import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from nightscore.common import NotYet
+from nightscore.common import Broken, NotYet
+from nightscore.lifecycle.erasure_highlights import tells_of
 from nightscore.lifecycle.erasure_search import Search
+from nightscore.pipeline import HeldDay
 from nightscore.store import PUBLISHED_STAGED, REPORT, ErasureRow, Place, RunFolder, erasures, storage
 
 FEATURES, AGAIN = "features", ".erased-"  # the names of snapshots, and of what is to stand in their place
@@ -31,16 +33,32 @@ def find_beside(search: Search, affected: set[str], row: Row, *, looks_only: boo
     rows = []
     for run in list_runs(search):
         there = search.in_run(run)
-        if there and not run.finished:
+        told = _is_told_of(run, search, loses=bool(there))
+        if not run.finished and (there or told):
             if not (looks_only or run.is_idle()):
                 raise at_work(run)
             kind = erasures.HELD if run.held.exists() else erasures.STOPPED
             rows.append(row(kind, **_of(run), rows=sum(there.values()), file=run.path.key))
-        elif there or run.run_id in affected:
+        elif there or told or run.run_id in affected:
             rows += _published(run, there, row)
+            rows += [row(erasures.BESIDE, **_of(run), file=run.held.key)] if told else []
     gone = {one.file for one in rows}
     named = map(search.state.workspace.relative, search.pages(_pages(search)))
     return [*rows, *(row(erasures.BESIDE, file=name) for name in named if name not in gone)]
+
+
+def _is_told_of(run: RunFolder, search: Search, *, loses: bool) -> bool:
+    """Whether the receipt with which a run was held tells of a key in its highlights; none published it.
+
+    `loses` says that rows of theirs are in what it had staged.
+    """
+    if not run.held.exists() or run.receipt.exists():
+        return False
+    text = run.held.read_text()
+    try:
+        return tells_of(HeldDay.model_validate_json(text).receipt, search.texts, (), loses=loses)
+    except (ValueError, Broken):  # it can't be read, and nobody can release it
+        return search.texts.are_in(text)
 
 
 def at_work(run: RunFolder) -> NotYet:

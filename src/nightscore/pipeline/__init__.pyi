@@ -30,6 +30,7 @@ from .publish.finalize import prove_and_decide as prove_and_decide
 from .publish.finalize import stage_decisions as stage_decisions
 from .publish.hand_over import hand_over_table as hand_over_table
 from .publish.hand_over import job_names as job_names
+from .publish.hold import HeldDay as HeldDay
 from .publish.hold import read_held_days as read_held_days
 from .publish.ownership import refuse_former_names as refuse_former_names
 from .publish.reconcile import combine_key_hashes as combine_key_hashes

@@ -15,6 +15,9 @@ from .documents.folder_columns import FolderColumns as FolderColumns
 from .documents.folder_columns import folder_values as folder_values
 from .documents.formats import FORMAT as FORMAT
 from .documents.formats import LaterFormat as LaterFormat
+from .documents.highlights import HighlightBefore as HighlightBefore
+from .documents.highlights import HighlightColumn as HighlightColumn
+from .documents.highlights import HighlightResult as HighlightResult
 from .documents.pieces import SMALLEST_PIECE as SMALLEST_PIECE
 from .documents.pieces import SMALLEST_PIECE_OF_TEXTS as SMALLEST_PIECE_OF_TEXTS
 from .documents.pieces import cut_pieces as cut_pieces
