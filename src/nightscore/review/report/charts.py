@@ -152,7 +152,8 @@ def pareto_chart(points: Sequence[Row], width: int = WIDE) -> Row:
          "encoding": names},
     ]  # fmt: skip
     drawing: Row = {"data": {"values": list(points)}, "encoding": {"x": x, "y": y}, "layer": layers}
-    return {**drawing, "width": width, "height": 420}
+    room = {"left": 4, "top": 46, "right": 30, "bottom": 4}  # for names that stand askew at the edges
+    return {**drawing, "width": width, "height": 460, "padding": room}
 
 
 def render_svg(drawing: Row) -> str:

@@ -41,7 +41,8 @@ class Facts:
 
     `replaced_by` is the run in force where it is another one. `before` is the receipt of the job's last
     published day before this one, None on the first. `as_of` is the state of the tables that was read.
-    `more_outputs` are the model outputs whose distribution is not among `distributions`. `onward` says
+    `more_outputs` are the model outputs whose distribution is not among `distributions`, each with its type.
+    `onward` says
     what of the day stands where now; of a run that was replaced, what had become of it.
     """
 
@@ -83,7 +84,11 @@ def gather_facts(job: Job, day: dt.date, run_id: str | None = None) -> Facts:
             before=_readable(before),
             tables=tuple(_tables(days, job, entry)),
             distributions=tuple(shape for shape in shapes if shape),
-            more_outputs=tuple(outputs[OUTPUTS:]),
+            more_outputs=tuple(
+                f"{c} ({days.kind(scores, c)})"
+                for i, c in enumerate(outputs)
+                if i >= OUTPUTS or not shapes[i]
+            ),
             past=_past(state, job.name),
             onward=_onward(now, job, entry, replaced=replaced),
             as_of=as_of,

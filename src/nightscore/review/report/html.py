@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 SHOWN_INPUTS = 200  # files named on the page
+SHOWN_AUDITS = 8  # of those that have passed; the rest is folded
 LONGEST = 120  # characters of a value in a chart or a sentence
 QUANTILES = ("minimum", "1 %", "median", "99 %", "maximum", "mean")
 
@@ -96,6 +97,8 @@ def _context(facts: Facts) -> dict[str, Any]:
         "checks": _checks(facts),
         "shapes": [_shape(shape, facts) for shape in facts.distributions],
         "breakdowns": [(t.name, *_breakdowns(t.breakdowns)) for t in facts.tables if t.breakdowns],
+        "failed_first": sorted(receipt.audits, key=lambda audit: audit.passed),
+        "shown_audits": SHOWN_AUDITS,
         "stages": _stages(receipt.seconds),
         "trends": _trends(facts),
         "quantiles": QUANTILES,
@@ -145,23 +148,28 @@ def _shape(distribution: Distribution, facts: Facts) -> dict[str, Any]:
     }
 
 
-def _breakdowns(breakdowns: Sequence[Breakdown]) -> tuple[list[tuple[str, str]], list[str]]:
-    """(column, chart) of the columns that have something to show, and a sentence on each other."""
-    drawn: list[tuple[str, str]] = []
+def _breakdowns(breakdowns: Sequence[Breakdown]) -> tuple[list[tuple[Breakdown, str]], list[str]]:
+    """The columns that have something to show, each with its chart, and a sentence on each other.
+
+    There is no chart, "", where all bars were of one length, but sums to be told.
+    """
+    drawn: list[tuple[Breakdown, str]] = []
     sentences: list[str] = []
     many = [breakdown.column for breakdown in breakdowns if breakdown.counts is None]
     for breakdown in breakdowns:
         if breakdown.counts is None:
             continue
         alike = _alike(breakdown)
-        if alike:
+        if alike and breakdown.measures and len(breakdown.counts) > 1:
+            drawn.append((breakdown, ""))
+        elif alike:
             sentences.append(alike)
         else:
             before = [c.before or 0 for c in breakdown.counts]
             has_before = breakdown.counts[0].before is not None
             names = [cell_text(c.value, LONGEST) for c in breakdown.counts]
             now = [c.now for c in breakdown.counts]
-            drawn.append((breakdown.column, charts.by_value(names, now, before if has_before else None)))
+            drawn.append((breakdown, charts.by_value(names, now, before if has_before else None)))
     if many:
         sentences.append(f"More than {LISTED_VALUES} values, not drawn: {', '.join(many)}.")
     return drawn, sentences
