@@ -12,7 +12,17 @@ from nightscore.common import Broken, NotYet
 from nightscore.lifecycle.erasure_highlights import tells_of
 from nightscore.lifecycle.erasure_search import Search
 from nightscore.pipeline import HeldDay
-from nightscore.store import PUBLISHED_STAGED, REPORT, ErasureRow, Place, RunFolder, erasures, storage
+from nightscore.store import (
+    PUBLISHED_STAGED,
+    REPORT,
+    ErasureRow,
+    Place,
+    RunFolder,
+    erasures,
+    has_report,
+    read_report,
+    storage,
+)
 
 FEATURES, AGAIN = "features", ".erased-"  # the names of snapshots, and of what is to stand in their place
 Row = Callable[..., ErasureRow]  # a kind and what it says -> a row of the record
@@ -43,7 +53,7 @@ def find_beside(search: Search, affected: set[str], row: Row, *, looks_only: boo
             rows += _published(run, there, row)
             rows += [row(erasures.BESIDE, **_of(run), file=run.held.key)] if told else []
     gone = {one.file for one in rows}
-    named = map(search.state.workspace.relative, search.pages(_pages(search)))
+    named = [*map(search.state.workspace.relative, search.pages(_pages(search))), *_kept_pages(search)]
     return [*rows, *(row(erasures.BESIDE, file=name) for name in named if name not in gone)]
 
 
@@ -84,12 +94,20 @@ def _published(run: RunFolder, there: dict[Place, int], row: Row) -> Iterator[Er
             yield row(erasures.BESIDE, **_of(run), rows=rows, file=place.key, replaced_by=new.key)
         elif not {place.key, place.parent.key} & within:
             yield row(erasures.BESIDE, **_of(run), rows=rows, file=place.key)
-    report = [run.path / REPORT] if (run.path.scratch() / REPORT).exists() else []
+    report = [run.path / REPORT] if has_report(run.path) else []
     yield from (row(erasures.BESIDE, **_of(run), file=place.key) for place in (*staged, *report))
 
 
 def _is_there(place: Place) -> bool:
     return place.exists() or place.is_folder()
+
+
+def _kept_pages(search: Search) -> Iterator[str]:
+    """The pages of runs that are kept elsewhere than on this machine, and have a key in them."""
+    for run in list_runs(search):
+        is_here = (run.path.scratch() / REPORT).exists()
+        if not is_here and search.texts.are_in(read_report(run.path) or ""):
+            yield (run.path / REPORT).key
 
 
 def _pages(search: Search) -> Iterator[Path]:

@@ -108,6 +108,9 @@ from .places.outcome import PUBLISH as PUBLISH
 from .places.outcome import SUPERSEDED as SUPERSEDED
 from .places.outcome import Outcome as Outcome
 from .places.reports import REPORT as REPORT
+from .places.reports import has_report as has_report
+from .places.reports import keep_report as keep_report
+from .places.reports import read_report as read_report
 from .places.reports import remove_report as remove_report
 from .places.reports import write_bakeoff as write_bakeoff
 from .places.reports import write_page as write_page

@@ -19,18 +19,27 @@ from nightscore.airflow.web.query_worker import LATER, MISTAKE
 from nightscore.common import Broken, NightscoreError, NotYet
 
 ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")  # what a process inherits
+STORAGE = ("AWS_", "GOOGLE_", "AZURE_", "NIGHTSCORE_", "HOME")  # how names begin of what opens a bucket
 
 log = logging.getLogger(__name__)
 
 
-def run_worker(question: dict[str, Any], seconds: float, late: NightscoreError) -> bytes:
+def run_worker(
+    question: dict[str, Any], seconds: float, late: NightscoreError, *, with_storage: bool = False
+) -> bytes:
     """What the process of `query_worker` answers. It is killed after some seconds; then `late` is raised.
+
+    `with_storage` lets it open the workspace's bucket: only of questions in which nobody's SQL is.
 
     Raises:
         Broken: it refuses, or it died.
         NotYet: the same may succeed later.
     """
-    inherited = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name in ENVIRONMENT or (with_storage and name.startswith(STORAGE))
+    }
     try:
         completed = subprocess.run(  # noqa: S603 - this interpreter, a module of ours, the question on its input
             [sys.executable, "-P", "-m", f"{__package__}.query_worker"],

@@ -51,13 +51,13 @@ def report(
     return render_page(gather_facts(load(job, workspace), as_day(day), run_id))
 
 
-def render_page(facts: Facts) -> str:
-    """The page that shows these facts.
+def render_page(facts: Facts, mark: str = "") -> str:
+    """The page that shows these facts; `mark` stands in its head.
 
     Raises:
         Broken: the extra `report` is not installed.
     """
-    return open_templates().get_template("report.html").render(**_context(facts))
+    return open_templates().get_template("report.html").render(mark=mark, **_context(facts))
 
 
 def report_file(facts: Facts) -> Path:
@@ -107,6 +107,7 @@ def _context(facts: Facts) -> dict[str, Any]:
         "as_of": _as_of(facts),
         "root": job.workspace.root,
         "version": library_versions()["nightscore"],
+        "made": dt.datetime.now(dt.UTC),
     }
 
 
