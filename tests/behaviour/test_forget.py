@@ -56,6 +56,12 @@ policy: {bad_row: reject, max_rejected: 50%}
 decide: {crm_top: top.sql}
 audit:
   - {name: not too many, sql: SELECT count(*) < 50 FROM scores}
+highlights:
+  - title: the last customers
+    sql: SELECT customer, a FROM scores ORDER BY customer DESC LIMIT 3
+    by: customer
+    against: day before
+  - {title: how many, sql: SELECT count(*) AS customers FROM crm_top, against: day before}
 deliver:
   - {name: mail, files: {root: crm, path: "out/{day}.csv", format: csv}}
 """
@@ -163,7 +169,7 @@ def without(frame: pd.DataFrame) -> pd.DataFrame:
 PLACES = (
     "tables/crm_scores/day=", "tables/crm_top/day=", "tables/crm_rejects/day=", "tables/crm_bad_lines/day=",
     "tables/restated_rows/day=", "tables/crm_scores/_delta_log/", "features.parquet", "/scores/",
-    "report.html", "proofs", "checkpoint.parquet",
+    "report.html", "proofs", "checkpoint.parquet", "tables/receipts/day=", "receipt.json",
 )  # fmt: skip
 
 

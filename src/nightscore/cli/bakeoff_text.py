@@ -77,10 +77,12 @@ def write_results(job: Job, bakeoff: BakeOff) -> list[str]:
     document = json.dumps(as_json(bakeoff), indent=1, allow_nan=True) + "\n"
     paths = [write("bakeoff.json", document.encode())]
     try:
-        drawing = charts.pareto_chart([_point(result) for result in bakeoff.results if result.rounds])
+        points = [_point(result) for result in bakeoff.results if result.rounds]
+        drawing, narrow = (charts.pareto_chart(points, width) for width in (charts.WIDE, charts.PHONE))
         html = open_templates().get_template("bakeoff.html").render(
             bakeoff=bakeoff, rows=[cells(result) for result in bakeoff.results], columns=COLUMNS,
-            budget=budget_text(bakeoff), chart=charts.render_svg(drawing),
+            numbers=NUMBERS,
+            budget=budget_text(bakeoff), charts=[charts.render_svg(one) for one in (drawing, narrow)],
         )  # fmt: skip
         paths += [write("bakeoff.html", html.encode()), write("bakeoff.png", charts.render_png(drawing))]
     except Broken:  # without the extra there is the table

@@ -23,6 +23,15 @@ from .files import room_for as room_for
 from .files import sync as sync
 from .files import write_once as write_once
 from .files import write_text_once as write_text_once
+from .formats import ALLOWED_FORMATS as ALLOWED_FORMATS
+from .formats import cell_text as cell_text
+from .formats import duration_text as duration_text
+from .formats import format_change as format_change
+from .formats import format_value as format_value
+from .formats import is_format as is_format
+from .formats import is_number as is_number
+from .formats import natural_key as natural_key
+from .formats import number_text as number_text
 from .progress import QUIET_SECONDS as QUIET_SECONDS
 from .progress import Pace as Pace
 from .progress import ProgressCallback as ProgressCallback

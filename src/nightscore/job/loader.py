@@ -40,6 +40,7 @@ class Job:
     decide_sql: Mapping[str, str]
     lines: LineNumbers = field(repr=False, compare=False)
     audit_sql: Mapping[str, str] = field(default_factory=dict)  # of audits that name a .sql file, by its name
+    highlight_sql: tuple[str, ...] = ()  # the SELECT of each highlight, in their order
     # The tables that another job names, too, each with that one's job.yaml.
     shared: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
@@ -186,7 +187,15 @@ def read_job(file: Path, workspace: Workspace) -> Job:
         (i, audit.parity.full) for i, audit in enumerate(spec.audit) if isinstance(audit, ParityAudit)
     ]
     full = {name: read_sql(job, ("audit", i, "parity", "full"), name) for i, name in parities}
-    return Job(spec, workspace, file, features, decide, lines, full)
+    return Job(spec, workspace, file, features, decide, lines, full, _highlight_sql(job))
+
+
+def _highlight_sql(job: Job) -> tuple[str, ...]:
+    """The SELECT of each highlight of a job."""
+    return tuple(
+        one.sql or read_sql(job, ("highlights", i, "file"), one.file or "")
+        for i, one in enumerate(job.spec.highlights)
+    )
 
 
 def _features_sql(job: Job) -> str | None:
@@ -286,14 +295,3 @@ def read_sql(job: Job, at: Path_, name: str) -> str:
     if not text.strip():
         job.raise_broken(at, f"{name} is empty; it holds one SELECT")
     return text
-
-
-def sql_place(job: Job, name: str) -> str:
-    """A SQL file as error messages name it."""
-    return job.workspace.relative(job.file.parent / name)
-
-
-def audit_place(job: Job, index: int) -> str:
-    """An audit as error messages name it."""
-    line = job.lines.get(("audit", index), 1)
-    return f"{job.shown}:{line}: audit {str(job.spec.audit[index])!r}"

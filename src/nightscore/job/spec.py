@@ -13,6 +13,7 @@ from nightscore.job.audits import SCORES, Audit, Known
 from nightscore.job.deliver import Delivery, check_deliveries
 from nightscore.job.features import Features, read_features_word
 from nightscore.job.fields import Column, Misplaced, Name, Number, SqlFile, StrictModel, Text
+from nightscore.job.highlights import SHOWN_HIGHLIGHTS, Highlight
 from nightscore.job.inputs import Input, PathInput, TableInput
 from nightscore.job.model import CHALLENGERS, Judge, Model, read_model_word
 from nightscore.job.params import Param
@@ -136,6 +137,13 @@ class JobSpec(StrictModel):
     ] = {}
     audit: Annotated[
         list[Audit], Field(description="questions that must be answered with yes before a day is published")
+    ] = []
+    highlights: Annotated[
+        list[Highlight],
+        Field(
+            max_length=SHOWN_HIGHLIGHTS,
+            description="what stands first in a report: a few rows of a SELECT each; no cause of any row",
+        ),
     ] = []
     domain: Annotated[
         dict[Column, Domain],

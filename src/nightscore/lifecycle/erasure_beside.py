@@ -9,8 +9,10 @@ import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from nightscore.common import NotYet
+from nightscore.common import Broken, NotYet
+from nightscore.lifecycle.erasure_highlights import tells_of
 from nightscore.lifecycle.erasure_search import Search
+from nightscore.pipeline import HeldDay
 from nightscore.store import (
     PUBLISHED_STAGED,
     REPORT,
@@ -19,6 +21,8 @@ from nightscore.store import (
     RunFolder,
     erasures,
     find_attempt_files,
+    has_report,
+    read_report,
     storage,
 )
 
@@ -41,16 +45,36 @@ def find_beside(search: Search, affected: set[str], row: Row, *, looks_only: boo
     rows = []
     for run in list_runs(search):
         there = search.in_run(run)
-        if there and not run.finished:
+        told = _is_told_of(run, search, loses=bool(there))
+        if not run.finished and (there or told):
             if not (looks_only or run.is_idle()):
                 raise at_work(run)
             kind = erasures.HELD if run.held.exists() else erasures.STOPPED
             rows.append(row(kind, **_of(run), rows=sum(there.values()), file=run.path.key))
-        elif there or run.run_id in affected:
+        elif there or told or run.run_id in affected:
             rows += _published(run, there, row)
+            rows += [row(erasures.BESIDE, **_of(run), file=run.held.key)] if told else []
     gone = {one.file for one in rows}
-    named = [*map(search.state.workspace.relative, search.pages(_pages(search))), *_messages(search)]
+    named = [
+        *map(search.state.workspace.relative, search.pages(_pages(search))),
+        *_messages(search),
+        *_kept_pages(search),
+    ]
     return [*rows, *(row(erasures.BESIDE, file=name) for name in named if name not in gone)]
+
+
+def _is_told_of(run: RunFolder, search: Search, *, loses: bool) -> bool:
+    """Whether the receipt with which a run was held tells of a key in its highlights; none published it.
+
+    `loses` says that rows of theirs are in what it had staged.
+    """
+    if not run.held.exists() or run.receipt.exists():
+        return False
+    text = run.held.read_text()
+    try:
+        return tells_of(HeldDay.model_validate_json(text).receipt, search.texts, (), loses=loses)
+    except (ValueError, Broken):  # it can't be read, and nobody can release it
+        return search.texts.are_in(text)
 
 
 def at_work(run: RunFolder) -> NotYet:
@@ -76,7 +100,7 @@ def _published(run: RunFolder, there: dict[Place, int], row: Row) -> Iterator[Er
             yield row(erasures.BESIDE, **_of(run), rows=rows, file=place.key, replaced_by=new.key)
         elif not {place.key, place.parent.key} & within:
             yield row(erasures.BESIDE, **_of(run), rows=rows, file=place.key)
-    report = [run.path / REPORT] if (run.path.scratch() / REPORT).exists() else []
+    report = [run.path / REPORT] if has_report(run.path) else []
     yield from (row(erasures.BESIDE, **_of(run), file=place.key) for place in (*staged, *report))
 
 
@@ -90,6 +114,14 @@ def _messages(search: Search) -> Iterator[str]:
         with contextlib.suppress(FileNotFoundError):
             if search.texts.are_in(place.read_text()):
                 yield place.key
+
+
+def _kept_pages(search: Search) -> Iterator[str]:
+    """The pages of runs that are kept elsewhere than on this machine, and have a key in them."""
+    for run in list_runs(search):
+        is_here = (run.path.scratch() / REPORT).exists()
+        if not is_here and search.texts.are_in(read_report(run.path) or ""):
+            yield (run.path / REPORT).key
 
 
 def _pages(search: Search) -> Iterator[Path]:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nightscore.common import Broken, file_sha256
+from nightscore.lifecycle.erasure_highlights import without_highlights
 from nightscore.lifecycle.erasure_keys import Mask, plain_type
 from nightscore.pipeline import combine_key_hashes, key_hash_select, key_hash_text
 from nightscore.store import (
@@ -112,6 +113,7 @@ class ReceiptChange:
     key_columns: Mapping[str, Sequence[str]]  # table -> the columns of the key that was erased
     note: Mapping[str, Any] = field(default_factory=dict)  # action, by, because, at
     moved: Collection[str] = ()  # the tables of which its restatement is not to tell sums
+    shown: bool = False  # whether its highlights tell of rows that go
 
     def document(self, text: str) -> str:
         """The receipt as JSON text, with the numbers of what is left, from the files read back.
@@ -134,6 +136,7 @@ class ReceiptChange:
         for name, change in restated.items():
             if self.state.names.tables.current(name) in self.moved:
                 change["moved"] = {}
+        document |= {"highlights": without_highlights(receipt, self.note)} if self.shown else {}
         erased = [
             ErasedRows(table=written_as[table], rows=sum(one.rows for one in written), **self.note)
             for table, written in self.tables.items()

@@ -15,6 +15,7 @@ from typing import Any
 
 from nightscore.common import Broken, Workspace
 from nightscore.lifecycle.erasure_beside import AGAIN, at_work, find_beside, list_runs
+from nightscore.lifecycle.erasure_highlights import tells_of
 from nightscore.lifecycle.erasure_keys import ErasureKeys, InTexts
 from nightscore.lifecycle.erasure_restated import telling_tables, write_restatements
 from nightscore.lifecycle.erasure_search import Search, TableFile
@@ -227,6 +228,7 @@ class _Work:
         """The receipts of runs that lose a row, or have a key as a bound, written again."""
         state, names = self.search.state, self.search.searched
         lost, rows = {(file.table, file.day) for file in files}, []
+        runs = {file.run_id for file in files}
         by_file: dict[Place, dict[str, ReceiptChange]] = {}
         for entry in state.history:
             own = {
@@ -238,9 +240,11 @@ class _Work:
                     self._of_run(entry, RESTATEMENTS, *one)
                     for one in write_restatements(state, entry, telling)
                 ]
-            if own or telling or has_bounds(entry.read_receipt_or_reason(), self._values()):
+            receipt = entry.read_receipt_or_reason()
+            shown = tells_of(receipt, self.search.texts, runs, loses=bool(own))
+            if own or telling or shown or has_bounds(receipt, self._values()):
                 note = {"action": self.action, "at": self.at, **self.note}
-                change = ReceiptChange(state, entry, own, names, note, telling)
+                change = ReceiptChange(state, entry, own, names, note, telling, shown)
                 by_file.setdefault(entry.file, {})[entry.run_id] = change
         for old, changes in by_file.items():
             root = storage.tables(self.workspace) / RECEIPTS

@@ -9,7 +9,14 @@ from typing import Any
 from nightscore.common import Broken, LineNumbers, Path_, Workspace, read_yaml
 from nightscore.store import Rename
 
-OWN = ("retain", "deliver", "judge", "budget", "audit")  # where a job.yaml may name tables of its own
+OWN = (
+    "retain",
+    "deliver",
+    "judge",
+    "budget",
+    "audit",
+    "highlights",
+)  # where a job.yaml may name tables of its own
 
 
 @dataclass(frozen=True)

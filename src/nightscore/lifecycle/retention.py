@@ -15,13 +15,13 @@ from functools import cached_property
 from nightscore.common import Workspace
 from nightscore.job import Job, Retain, TableInput, in_days
 from nightscore.store import (
-    REPORT,
     CatalogEntry,
     Pinned,
     Place,
     Removal,
     RunFolder,
     catalog,
+    has_report,
     removals,
     remove_report,
     renames,
@@ -134,7 +134,7 @@ class _Due:
             for entry in self.state.history if kept is not None else ():
                 if entry.job == self.job.name and self._age(entry) >= (kept or 0):
                     folder = _folder(self.state.workspace, entry.job, entry.day, entry.run_id)
-                    if _features(folder) if name == "features" else (folder.path.scratch() / REPORT).exists():
+                    if _features(folder) if name == "features" else has_report(folder.path):
                         yield self._removal(entry, name, RETENTION, f"retain: {name}: {kept} days")
 
     def _age(self, entry: CatalogEntry) -> int:

@@ -11,6 +11,7 @@ from nightscore.common import Broken
 from nightscore.job import CHALLENGERS, PART_VARIABLES, RESERVED_COLUMNS, SCORES, Job, Misplaced, sql_place
 from nightscore.pipeline.audits.kinds import questions
 from nightscore.pipeline.context import Day
+from nightscore.pipeline.highlights import bind_highlights, check_highlights
 from nightscore.pipeline.read import bad_lines, inputs
 from nightscore.pipeline.read.days_seen import check_calendar_of
 from nightscore.pipeline.read_back import define_stored, refuse_changed_order, refuse_made_later
@@ -63,6 +64,7 @@ def check_sql(job: Job) -> None:
         decide_select(job, table)
     for question in questions(job):
         question.check()
+    check_highlights(job)
 
 
 def _check_parts(job: Job, sql: str) -> None:
@@ -154,6 +156,7 @@ def _bind(day: Day, scorer: Scorer) -> Bound:
             stored[job.spec.bad_lines_table] = bad_lines_schema(job)
             define_stored(engine, job.spec.bad_lines_table, stored[job.spec.bad_lines_table])
         _bind_audits(engine, job)
+        bind_highlights(job, engine)
     return Bound(features, stored)
 
 

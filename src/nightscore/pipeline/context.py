@@ -178,6 +178,11 @@ class Day:
         seen.append(View("the source", self._paths(source), columns={"nothing": "INTEGER"}))
         return self._opened(seen, self.resources(memory, threads), tables)
 
+    def published_engine(self, tables: Mapping[str, Sequence[Path]]) -> Engine:
+        """An engine that sees published files as the job's SQL sees its tables, by their names there."""
+        seen = [View(f"staged {name}", tuple(files), stored=True) for name, files in tables.items()]
+        return self._opened(seen, self.resources(), tables)
+
     def show(self, engine: Engine, table: str, file: StagedFile) -> None:
         """Let later SQL of an engine see a table that was staged since it was opened."""
         engine.add(self._staged(table, [file]))

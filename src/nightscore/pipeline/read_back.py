@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from nightscore.common import Broken
-from nightscore.job import CHALLENGERS, SCORES, Job, SqlAudit, audit_place, sql_place
+from nightscore.job import CHALLENGERS, SCORES, Job, SqlAudit, audit_place, highlight_place, sql_place
 from nightscore.store import (
     EVERY,
     Engine,
@@ -91,13 +91,14 @@ def refuse_changed_order(job: Job, engine: Engine, table: str, select: str) -> N
 
 
 def _later(job: Job, table: str) -> Iterator[tuple[str, str]]:
-    """The place and the text of each SELECT that may read a table: decisions after it, and audits."""
+    """The place and the text of each SELECT that may read a table: decisions, audits, highlights."""
     decided = list(job.decide_sql)
     for name in decided[decided.index(table) + 1 if table in decided else 0 :]:
         yield _place(job, name), job.decide_sql[name]
     for i, audit in enumerate(job.spec.audit):
         if isinstance(audit, SqlAudit):
             yield audit_place(job, i), audit.sql
+    yield from ((highlight_place(job, i), sql) for i, sql in enumerate(job.highlight_sql))
 
 
 def _called(table: str) -> set[str]:

@@ -15,6 +15,9 @@ from .documents.folder_columns import FolderColumns as FolderColumns
 from .documents.folder_columns import folder_values as folder_values
 from .documents.formats import FORMAT as FORMAT
 from .documents.formats import LaterFormat as LaterFormat
+from .documents.highlights import HighlightBefore as HighlightBefore
+from .documents.highlights import HighlightColumn as HighlightColumn
+from .documents.highlights import HighlightResult as HighlightResult
 from .documents.pieces import SMALLEST_PIECE as SMALLEST_PIECE
 from .documents.pieces import SMALLEST_PIECE_OF_TEXTS as SMALLEST_PIECE_OF_TEXTS
 from .documents.pieces import cut_pieces as cut_pieces
@@ -105,6 +108,9 @@ from .places.outcome import PUBLISH as PUBLISH
 from .places.outcome import SUPERSEDED as SUPERSEDED
 from .places.outcome import Outcome as Outcome
 from .places.reports import REPORT as REPORT
+from .places.reports import has_report as has_report
+from .places.reports import keep_report as keep_report
+from .places.reports import read_report as read_report
 from .places.reports import remove_report as remove_report
 from .places.reports import write_bakeoff as write_bakeoff
 from .places.reports import write_page as write_page

@@ -199,7 +199,7 @@ def test_what_of_a_day_went_where_is_shown_beside_it(client: Client, root: Path)
     records, aside = root / "data/deliveries/open_job" / DAYS[1], root / "aside"
     shown = client("ana").get("/nightscore/jobs/open_job").text
     assert shown.count("mail: delivered") == 2
-    page = client("ana").get(f"/nightscore/jobs/open_job/{DAYS[1]}/report").text
+    page = ready(client("ana"), f"/nightscore/jobs/open_job/{DAYS[1]}/report").text
     assert "crm:{day}.csv" in page and '<td class="n">10</td>' in page
     records.rename(aside)  # as after a kill between the file and its record
     try:
@@ -207,7 +207,7 @@ def test_what_of_a_day_went_where_is_shown_beside_it(client: Client, root: Path)
         assert (shown.count("mail: delivered"), shown.count("mail: not delivered")) == (1, 1)
         assert (
             "nightscore redeliver open_job"
-            in client("ana").get(f"/nightscore/jobs/open_job/{DAYS[1]}/report").text
+            in ready(client("ana"), f"/nightscore/jobs/open_job/{DAYS[1]}/report").text
         )
     finally:
         aside.rename(records)
@@ -257,7 +257,17 @@ def test_a_user_without_a_role_sees_no_job(client: Client, nights: dict[str, Any
 
 def report(client: "TestClient", dag_id: str, run: Any) -> Any:
     """The tab of a DAG run."""
-    return client.get("/nightscore/report", params={"dag_id": dag_id, "run_id": run.run_id})
+    return ready(client, "/nightscore/report", dag_id=dag_id, run_id=run.run_id)
+
+
+def ready(client: "TestClient", address: str, **params: Any) -> Any:
+    """What an address answers once its report is made: it says so meanwhile, and asks again by itself."""
+    end = time.monotonic() + 60
+    while (found := client.get(address, params=params)).status_code == 202:
+        assert 'id="making"' in found.text and found.headers["refresh"] == "2"
+        assert time.monotonic() < end, "it is never ready"
+        time.sleep(0.2)
+    return found
 
 
 @pytest.mark.parametrize("name", ["published", pytest.param("unchanged", marks=pytest.mark.slow)])
@@ -267,7 +277,10 @@ def test_a_run_that_published_has_its_report(client: Client, nights: dict[str, A
     found = report(client("ana"), "open_job", nights[name])
     assert found.status_code == 200 and DAYS[0] in found.text and 'id="state"' not in found.text
     address = f"/nightscore/jobs/open_job/{DAYS[0]}"
-    assert found.text == client("ana").get(f"{address}/report").text
+    assert found.text == ready(client("ana"), f"{address}/report").text
+    started = time.monotonic()
+    assert client("ana").get(f"{address}/report").status_code == 200, "kept"
+    assert time.monotonic() - started < 5, "and so at once; it is far below a second on an idle machine"
     assert f'src="{address}/report"' in client("ana").get(address).text
 
 

@@ -227,7 +227,7 @@ def test_hostile_texts_stay_text(hostile: Path) -> None:
         "html", "head", "meta", "title", "style", "body", "main", "header", "footer", "section", "article",
         "div", "p", "h1", "h2", "h3", "h4", "span", "strong", "small", "em", "i", "br", "code", "pre", "a",
         "ul", "li", "dl", "dt", "dd", "table", "caption", "thead", "tbody", "tr", "th", "td", "figure",
-        "figcaption", "details", "summary", "svg", "g", "path", "line", "text",
+        "figcaption", "details", "summary", "nav", "svg", "g", "path", "line", "text",
     }  # fmt: skip
     assert {tag for tag, _ in page.elements} <= known
     names = {name for _, attributes in page.elements for name in attributes}

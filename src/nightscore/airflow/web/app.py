@@ -20,7 +20,7 @@ from nightscore.airflow.web.table_guide import guide_to
 from nightscore.common import Broken, NightscoreError
 from nightscore.delivery import delivery_standings
 from nightscore.job import Job
-from nightscore.store import LiveFile, Receipt, compare_heads, quote_identifier
+from nightscore.store import CatalogEntry, LiveFile, Receipt, compare_heads, quote_identifier
 
 DAYS = 60  # of a job, on its page
 FIRST_ROWS = 10  # of a table, on its page
@@ -97,15 +97,14 @@ def _zone(job: Job | Broken | None) -> str:
 @router.get("/jobs/{job}/{day}")
 def day_page(request: Request, sight: SightDep, job: str, day: str, run: str | None = None) -> Response:
     """The report of a day, in a frame, with the way to the other pages above it."""
-    _check_published(sight, job, day, run)
+    _published(sight, job, day, run)
     return page(request, "report", job=job, day=day, run=run)
 
 
 @router.get("/jobs/{job}/{day}/report")
-def day_report(sight: SightDep, job: str, day: str, run: str | None = None) -> Response:
+def day_report(request: Request, sight: SightDep, job: str, day: str, run: str | None = None) -> Response:
     """The report of a day by itself: of the run in force, or of one that it replaced."""
-    _check_published(sight, job, day, run)
-    return _report(sight, job, day, run)
+    return _report(request, sight, job, _published(sight, job, day, run))
 
 
 @router.get("/report", dependencies=[Depends(requires_access_dag("GET", DagAccessEntity.RUN))])
@@ -118,8 +117,9 @@ def run_report(request: Request, sight: SightDep, dag_id: str, run_id: str) -> R
     job = sight.jobs.get(dag_id)
     day = run.day(job)
     entries = [e for e in history if day and e.day == day.isoformat()]
-    if run.published and run.published in {e.run_id for e in entries}:
-        return _report(sight, dag_id, str(day), run.published)
+    for entry in entries:
+        if run.published and run.published == entry.run_id:
+            return _report(request, sight, dag_id, entry)
     told = run_standing(sight, run, day)
     return page(request, "run", run=run, day=day, job=job, in_force=entries[0] if entries else None, **told)
 
@@ -156,16 +156,24 @@ def one_table(request: Request, sight: SightDep, table: str) -> Response:
     )  # fmt: skip
 
 
-def _check_published(sight: Sight, job: str, day: str, run: str | None) -> None:
-    runs_of_day = {entry.run_id for entry in sight.history(job) if entry.day == day}
-    if not runs_of_day or run not in {None, *runs_of_day}:
+def _published(sight: Sight, job: str, day: str, run: str | None) -> CatalogEntry:
+    """A run of a day: the one that is called so, or the newest. 404 where there is none."""
+    of_day = [one for one in sight.history(job) if one.day == day and run in (None, one.run_id)]
+    if not of_day:
         raise HTTPException(404, f"Job {job} has published no such day or run.")
+    return of_day[0]
 
 
-def _report(sight: Sight, job: str, day: str, run_id: str | None) -> HTMLResponse:
-    if isinstance(broken := sight.jobs.get(job), Broken):
-        raise broken
-    return HTMLResponse(reports.make_report(job, day, sight.workspace.root, run_id))
+def _report(request: Request, sight: Sight, name: str, entry: CatalogEntry) -> HTMLResponse:
+    """The report of a run; while it is made, a page that asks again."""
+    job = sight.jobs.get(name)
+    if not isinstance(job, Job):
+        raise job or HTTPException(404, f"There is no job {name!r} in this workspace any more.")
+    if found := reports.find_report(sight.state, job, entry):
+        return HTMLResponse(found)
+    waiting = page(request, "making", 202, job=name, day=entry.day)
+    waiting.headers["refresh"] = "2"
+    return waiting
 
 
 def _explained(request: Request, error: Exception) -> HTMLResponse:

@@ -12,9 +12,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from nightscore.airflow.web import PREFIX
-from nightscore.common import byte_size
+from nightscore.common import byte_size, cell_text, duration_text, is_number
 
-LONGEST = 200  # characters of a cell
+NUMBERS = ("int", "uint", "float", "double", "halffloat", "decimal")  # how Arrow's types of numbers begin
 
 
 def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
@@ -39,16 +39,6 @@ def _environment() -> Environment:
     return environment
 
 
-def cell(value: object) -> str:
-    """A value of a table: numbers short, long texts clipped."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    text = str(value)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
-
-
 def moment(value: dt.datetime | None) -> str:
     """A moment in UTC, to the minute."""
     return f"{value:%Y-%m-%d %H:%M}" if value else ""
@@ -65,12 +55,12 @@ def moment_tag(value: dt.datetime | None, zone: str = "UTC") -> Markup:
     )
 
 
-def is_number(value: object) -> bool:
-    """Whether a value stands on the right of its column."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def is_of_numbers(kind: object) -> bool:
+    """Whether a column of one of Arrow's types holds numbers, which stand on its right."""
+    return str(kind).startswith(NUMBERS)
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
-    "cell": cell, "size": byte_size, "moment": moment, "moment_tag": moment_tag,
-    "is_number": is_number, "count": "{:,}".format,
+    "cell": cell_text, "size": byte_size, "moment": moment, "moment_tag": moment_tag,
+    "is_number": is_number, "count": "{:,}".format, "is_of_numbers": is_of_numbers, "seconds": duration_text,
 }  # fmt: skip

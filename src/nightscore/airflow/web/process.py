@@ -21,6 +21,7 @@ from nightscore.airflow.web.query_worker import LATER, MISTAKE
 from nightscore.common import Broken, NightscoreError, NotYet
 
 ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")  # what a process inherits
+STORAGE = ("AWS_", "GOOGLE_", "AZURE_", "NIGHTSCORE_", "HOME")  # how names begin of what opens a bucket
 
 LOOK_SECONDS = 0.1  # between two looks whether anybody waits still
 
@@ -32,18 +33,24 @@ class Cancelled(Broken):
 
 
 def run_worker(
-    question: dict[str, Any], seconds: float, late: NightscoreError, gone: Callable[[], bool] = lambda: False
-) -> bytes:
+    question: dict[str, Any], seconds: float, late: NightscoreError, gone: Callable[[], bool] = lambda: False,
+    *, with_storage: bool = False,
+) -> bytes:  # fmt: skip
     """What the process of `query_worker` answers. It is killed after some seconds; then `late` is raised.
 
-    It is killed, too, as soon as `gone` says that nobody waits for it any more.
+    It is killed, too, as soon as `gone` says that nobody waits for it any more. `with_storage` lets it open
+    the workspace's bucket: only of questions in which nobody's SQL is.
 
     Raises:
         Broken: it refuses, or it died.
         Cancelled: it was killed because of `gone`.
         NotYet: the same may succeed later.
     """
-    inherited = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name in ENVIRONMENT or (with_storage and name.startswith(STORAGE))
+    }
     with subprocess.Popen(  # noqa: S603 - this interpreter, a module of ours, the question on its input
         [sys.executable, "-P", "-m", f"{__package__}.query_worker"],
         env=inherited | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},

@@ -36,9 +36,10 @@ def main(source: IO[bytes], out: IO[bytes]) -> int:
 
 
 def _report(question: dict[str, Any], out: IO[bytes]) -> None:
-    from nightscore import report
+    from nightscore.review import make_kept_report
 
-    page = report(question["job"], question["day"], question["workspace"], question["run_id"])
+    asked = ("job", "day", "workspace", "run_id", "mark")
+    page = make_kept_report(*(question[name] for name in asked))
     out.write(page.encode())
 
 

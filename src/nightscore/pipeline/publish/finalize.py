@@ -13,6 +13,7 @@ from nightscore.job import Job, sql_place
 from nightscore.pipeline import binding
 from nightscore.pipeline.audits.run import audited, failures, run_audits
 from nightscore.pipeline.context import Day
+from nightscore.pipeline.highlights import read_highlights
 from nightscore.pipeline.publish.came_back import find_came_back
 from nightscore.pipeline.publish.closing import stage_restatement
 from nightscore.pipeline.publish.commit import publish_tables
@@ -98,9 +99,12 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: ProgressCa
         staged = {**({"scores": pieces} if is_read else {}), **decided, **aside, **lines}
         with day.engine(staged, views=full.views, asked=audited(job)) as engine:
             audits = full.noted(run_audits(job, engine, full.unasked))
+            if job.spec.highlights:
+                watch.lap("audit")
+            highlights = read_highlights(day, engine)
         integrity.refuse_changed_inputs(job, plan)
         plan = dataclasses.replace(plan, sha256=input_contents(job, plan))
-    watch.lap("audit")
+    watch.lap("highlights" if highlights else "audit")
     report("read back", 0, 0)
     read_back |= {table: day.read_back(files) for table, files in {**decided, **lines}.items()}
     watch.lap("read back")
@@ -111,6 +115,7 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: ProgressCa
         "value_lost": lost,
         "score_sample": sample,
         "parts": parts,
+        "highlights": highlights,
         "came_back": find_came_back(day, tables),
         "slower": find_slower(job.workspace, receipt),
         **_said_of_sql(job),
@@ -195,8 +200,8 @@ def _rejected(day: Day, pieces: Sequence[StagedFile]) -> Iterator[pa.RecordBatch
 
 
 def _is_read(day: Day, aside: Tables, proven: Proven | None) -> bool:
-    """Whether SQL reads the scores here: of decisions, audits or rejects, or to find a key twice."""
-    asked = [*day.job.decide_sql.values(), *audited(day.job)]
+    """Whether SQL reads the scores here: of decisions, audits, highlights, rejects, or for a key twice."""
+    asked = [*day.job.decide_sql.values(), *audited(day.job), *day.job.highlight_sql]
     is_proven = proven is not None and proven.keys_rise
     return not is_proven or bool(asked) or any(file.rows for files in aside.values() for file in files)
 

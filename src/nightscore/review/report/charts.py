@@ -11,7 +11,11 @@ from typing import Any
 
 from nightscore.common import Broken
 
-WIDE, HALF = 1000, 470  # pixels of a chart across the page, and of one of two beside each other
+WIDE, HALF, PHONE = (
+    1000,
+    470,
+    400,
+)  # pixels of a chart across the page, of one of two beside each other, alone
 STEEP = 25  # times the rows of the middle bin in the fullest one, from which shares need a logarithmic scale
 LABEL_WIDTH = 170  # pixels
 LEAST_LOSS = 1e-9  # of a candidate, on a logarithmic scale: nothing is drawn there
@@ -36,13 +40,19 @@ UNPLACED = "slice(datum.label, 5)"  # removes what _placed put in front
 Row = dict[str, Any]
 
 
-def histogram(edges: Sequence[float], now: Sequence[int], before: Sequence[int] | None, column: str) -> str:
+def histogram(
+    edges: Sequence[float],
+    now: Sequence[int],
+    before: Sequence[int] | None,
+    column: str,
+    width: int = WIDE,
+) -> str:
     """The share of rows in each bin: of the day as bars, of the day before as a line."""
     sides = [_shares(now)] + ([_shares(before)] if before else [])
     floor = _floor(sides)
-    x: Row = {"field": "from", "type": "quantitative", "title": column, "axis": {"tickCount": 12}}
+    x: Row = {"field": "from", "type": "quantitative", "title": column, "axis": {"tickCount": width // 80}}
     x["scale"] = {"zero": False, "nice": False}
-    shared = {"x": x, "y": _share_axis(floor)}
+    shared = {"x": x, "y": _share_axis(floor, max(map(max, sides)))}
     bars = [
         {"from": start, "to": end, "share": share, "floor": floor}
         for start, end, share in zip(edges, edges[1:], sides[0], strict=False)
@@ -56,7 +66,7 @@ def histogram(edges: Sequence[float], now: Sequence[int], before: Sequence[int] 
         steps = [{"from": e, "share": max(s, floor)} for e, s in zip(edges, shares, strict=True)]
         line = {"type": "line", "interpolate": "step-after", "color": INK, "strokeWidth": 1.3}
         layers.append({"data": {"values": steps}, "mark": line, "encoding": shared})
-    return _svg({"layer": layers, "width": WIDE, "height": 290})
+    return _svg({"layer": layers, "width": width, "height": 290})
 
 
 def by_value(names: Sequence[str], now: Sequence[int], before: Sequence[int] | None) -> str:
@@ -78,18 +88,6 @@ def by_value(names: Sequence[str], now: Sequence[int], before: Sequence[int] | N
     drawing: Row = {"data": {"values": rows}, "encoding": encoding, "layer": layers}
     size = {"width": HALF, "height": {"step": 15 if before else 22}}
     return _svg({**drawing, **size, "padding": _left(names)})
-
-
-def stages(seconds: Sequence[tuple[str, float]]) -> str:
-    """The wall-clock seconds of each stage, in the order of the work."""
-    rows = [{"name": _placed(i, name), "seconds": spent} for i, (name, spent) in enumerate(seconds)]
-    y: Row = {"field": "name", "type": "nominal", "title": None, "axis": {"labelExpr": UNPLACED}}
-    y["scale"] = {"paddingInner": 0.3}
-    layers = [{"mark": {"type": "bar", "color": NOW}}, _written("seconds", ",.2f")]
-    encoding = {"y": y, "x": _amount("seconds", max(spent for _, spent in seconds), {"format": "~g"})}
-    drawing: Row = {"data": {"values": rows}, "encoding": encoding, "layer": layers}
-    size = {"width": WIDE, "height": {"step": 24}}
-    return _svg({**drawing, **size, "padding": _left([name for name, _ in seconds])})
 
 
 def over_runs(days: Sequence[str], amounts: Sequence[int], this: int, title: str) -> str:
@@ -118,7 +116,7 @@ def over_runs(days: Sequence[str], amounts: Sequence[int], this: int, title: str
     return _svg({**drawing, "width": HALF, "height": 240})
 
 
-def pareto_chart(points: Sequence[Row]) -> Row:
+def pareto_chart(points: Sequence[Row], width: int = WIDE) -> Row:
     """Candidates by speed and by how far they are from the reference, for `render_svg` and `render_png`.
 
     A point has a name, `times` (as fast as the reference), `loss` (1 - rank correlation, or 1 - cosine
@@ -154,7 +152,8 @@ def pareto_chart(points: Sequence[Row]) -> Row:
          "encoding": names},
     ]  # fmt: skip
     drawing: Row = {"data": {"values": list(points)}, "encoding": {"x": x, "y": y}, "layer": layers}
-    return {**drawing, "width": WIDE, "height": 420}
+    room = {"left": 4, "top": 46, "right": 30, "bottom": 4}  # for names that stand askew at the edges
+    return {**drawing, "width": width, "height": 460, "padding": room}
 
 
 def render_svg(drawing: Row) -> str:
@@ -181,12 +180,13 @@ def _placed(place: int, name: str) -> str:
     return f"{place:04d} {name}"
 
 
-def _share_axis(floor: float) -> Row:
+def _share_axis(floor: float, most: float) -> Row:
     axis: Row = {"format": "~%", "tickCount": 5}
     if not floor:
         return {"field": "share", "type": "quantitative", "title": "share of rows", "axis": axis}
-    axis["values"] = [10.0**power for power in range(-12, 1) if 10.0**power >= floor]
-    scale = {"type": "log", "domainMin": floor, "nice": False}
+    top = 10.0 ** math.ceil(math.log10(most) - 1e-9)  # so that its label stands there
+    axis["values"] = [10.0**power for power in range(-12, 1) if floor <= 10.0**power <= top]
+    scale = {"type": "log", "domain": [floor, top], "nice": False}
     title = "share of rows, log scale"
     return {"field": "share", "type": "quantitative", "title": title, "axis": axis, "scale": scale}
 

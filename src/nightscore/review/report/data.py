@@ -41,8 +41,10 @@ class Facts:
 
     `replaced_by` is the run in force where it is another one. `before` is the receipt of the job's last
     published day before this one, None on the first. `as_of` is the state of the tables that was read.
-    `more_outputs` are the model outputs whose distribution is not among `distributions`. `onward` says
+    `more_outputs` are the model outputs whose distribution is not among `distributions`, each with its type.
+    `onward` says
     what of the day stands where now; of a run that was replaced, what had become of it.
+    `state` is that of now, and `entry` the run in it.
     """
 
     job: Job
@@ -55,6 +57,8 @@ class Facts:
     past: tuple[Past, ...]
     onward: tuple[Standing, ...]
     as_of: AsOf
+    state: Pinned
+    entry: CatalogEntry
 
 
 def gather_facts(job: Job, day: dt.date, run_id: str | None = None) -> Facts:
@@ -83,14 +87,21 @@ def gather_facts(job: Job, day: dt.date, run_id: str | None = None) -> Facts:
             before=_readable(before),
             tables=tuple(_tables(days, job, entry)),
             distributions=tuple(shape for shape in shapes if shape),
-            more_outputs=tuple(outputs[OUTPUTS:]),
-            past=_past(state, job.name),
-            onward=_onward(now, job, entry, replaced=replaced),
+            more_outputs=tuple(
+                f"{c} ({days.kind(scores, c)})"
+                for i, c in enumerate(outputs)
+                if i >= OUTPUTS or not shapes[i]
+            ),
+            past=_past(state, entry),
+            onward=onward_of(now, job, entry, replaced=replaced),
             as_of=as_of,
+            state=now,
+            entry=entry,
         )
 
 
-def _onward(now: Pinned, job: Job, entry: CatalogEntry, *, replaced: bool) -> tuple[Standing, ...]:
+def onward_of(now: Pinned, job: Job, entry: CatalogEntry, *, replaced: bool) -> tuple[Standing, ...]:
+    """Where a run stands at its targets; of one that was replaced, what had become of it."""
     if replaced:
         return tuple(run_deliveries(now, job.name, entry.day, entry.run_id))
     return tuple(delivery_standings(now, [job], job.name, entry.day).get((job.name, entry.day), ()))
@@ -137,9 +148,10 @@ def _tables(days: DayProfiler, job: Job, entry: CatalogEntry) -> Iterator[TableF
         )
 
 
-def _past(state: Pinned, job: str) -> tuple[Past, ...]:
-    """The last runs of a job up to this state, in the order in which they ran."""
-    files = [entry.file.local() for entry in state.history if entry.job == job][-PAST_RUNS:]
+def _past(state: Pinned, last: CatalogEntry) -> tuple[Past, ...]:
+    """The last runs of a job up to this one, in the order in which they ran."""
+    runs = [one for one in state.history if one.job == last.job and one.run_number <= last.run_number]
+    files = list(dict.fromkeys(entry.file.local() for entry in runs[-PAST_RUNS:]))
     with Engine([View(RECEIPTS, tuple(files), "day")], catalog.query_resources(state.workspace)) as engine:
         rows = engine.rows(
             f"SELECT CAST(day AS VARCHAR), run_id, rows_published, rows_per_second FROM {RECEIPTS} "

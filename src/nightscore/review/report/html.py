@@ -5,11 +5,22 @@ no text in the data can become more than text. It can be opened from disk, maile
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nightscore.common import Broken, Workspace, as_day, byte_size
+from nightscore.common import (
+    Broken,
+    Workspace,
+    as_day,
+    byte_size,
+    cell_text,
+    duration_text,
+    format_change,
+    format_value,
+    is_number,
+    number_text,
+)
 from nightscore.job import load
 from nightscore.review.report import charts
 from nightscore.review.report.data import Facts, gather_facts
@@ -20,7 +31,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 SHOWN_INPUTS = 200  # files named on the page
-LONGEST = 120  # characters of a value in a table
+SHOWN_AUDITS = 8  # of those that have passed; the rest is folded
+LONGEST = 120  # characters of a value in a chart or a sentence
 QUANTILES = ("minimum", "1 %", "median", "99 %", "maximum", "mean")
 
 
@@ -39,13 +51,13 @@ def report(
     return render_page(gather_facts(load(job, workspace), as_day(day), run_id))
 
 
-def render_page(facts: Facts) -> str:
-    """The page that shows these facts.
+def render_page(facts: Facts, mark: str = "") -> str:
+    """The page that shows these facts; `mark` stands in its head.
 
     Raises:
         Broken: the extra `report` is not installed.
     """
-    return open_templates().get_template("report.html").render(**_context(facts))
+    return open_templates().get_template("report.html").render(mark=mark, **_context(facts))
 
 
 def report_file(facts: Facts) -> Path:
@@ -66,8 +78,9 @@ def open_templates() -> "Environment":
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters.update(
-        count=_count, number=_number, size=byte_size, moment=_moment, cell=_cell, change=_change
-    )
+        count=_count, number=number_text, size=byte_size, moment=_moment, cell=cell_text, change=_change,
+        seconds=duration_text, is_number=is_number, formatted=format_value, changed=format_change,
+    )  # fmt: skip
     return environment
 
 
@@ -84,7 +97,9 @@ def _context(facts: Facts) -> dict[str, Any]:
         "checks": _checks(facts),
         "shapes": [_shape(shape, facts) for shape in facts.distributions],
         "breakdowns": [(t.name, *_breakdowns(t.breakdowns)) for t in facts.tables if t.breakdowns],
-        "stages": charts.stages(list(receipt.seconds.items())) if receipt.seconds else "",
+        "failed_first": sorted(receipt.audits, key=lambda audit: audit.passed),
+        "shown_audits": SHOWN_AUDITS,
+        "stages": _stages(receipt.seconds),
         "trends": _trends(facts),
         "quantiles": QUANTILES,
         "inputs": receipt.inputs[:SHOWN_INPUTS],
@@ -92,6 +107,7 @@ def _context(facts: Facts) -> dict[str, Any]:
         "as_of": _as_of(facts),
         "root": job.workspace.root,
         "version": library_versions()["nightscore"],
+        "made": dt.datetime.now(dt.UTC),
     }
 
 
@@ -123,32 +139,38 @@ def _recount(counted: dict[str, int], recorded: dict[str, int]) -> str:
 def _shape(distribution: Distribution, facts: Facts) -> dict[str, Any]:
     before = distribution.before.counts if distribution.before else None
     edges, now = distribution.edges, distribution.now.counts
-    chart = charts.histogram(edges, now, before, distribution.column) if edges else ""
+    widths = (charts.WIDE, charts.PHONE) if edges else ()
+    drawn = [charts.histogram(edges, now, before, distribution.column, width) for width in widths]
     return {
         "distribution": distribution,
-        "chart": chart,
+        "charts": drawn,
         "days": [(facts.receipt.day, distribution.now)]
         + ([(facts.before.day, distribution.before)] if facts.before and distribution.before else []),
     }
 
 
-def _breakdowns(breakdowns: Sequence[Breakdown]) -> tuple[list[tuple[str, str]], list[str]]:
-    """(column, chart) of the columns that have something to show, and a sentence on each other."""
-    drawn: list[tuple[str, str]] = []
+def _breakdowns(breakdowns: Sequence[Breakdown]) -> tuple[list[tuple[Breakdown, str]], list[str]]:
+    """The columns that have something to show, each with its chart, and a sentence on each other.
+
+    There is no chart, "", where all bars were of one length, but sums to be told.
+    """
+    drawn: list[tuple[Breakdown, str]] = []
     sentences: list[str] = []
     many = [breakdown.column for breakdown in breakdowns if breakdown.counts is None]
     for breakdown in breakdowns:
         if breakdown.counts is None:
             continue
         alike = _alike(breakdown)
-        if alike:
+        if alike and breakdown.measures and len(breakdown.counts) > 1:
+            drawn.append((breakdown, ""))
+        elif alike:
             sentences.append(alike)
         else:
             before = [c.before or 0 for c in breakdown.counts]
             has_before = breakdown.counts[0].before is not None
-            names = [_cell(c.value) for c in breakdown.counts]
+            names = [cell_text(c.value, LONGEST) for c in breakdown.counts]
             now = [c.now for c in breakdown.counts]
-            drawn.append((breakdown.column, charts.by_value(names, now, before if has_before else None)))
+            drawn.append((breakdown, charts.by_value(names, now, before if has_before else None)))
     if many:
         sentences.append(f"More than {LISTED_VALUES} values, not drawn: {', '.join(many)}.")
     return drawn, sentences
@@ -163,9 +185,15 @@ def _alike(breakdown: Breakdown) -> str:
         return ""
     if len(counts) == 1:
         days = "" if counts[0].before is None else " of both days"
-        return f"{breakdown.column}: “{_cell(counts[0].value)}” in every row{days}."
+        return f"{breakdown.column}: “{cell_text(counts[0].value, LONGEST)}” in every row{days}."
     rows = f"{counts[0].now:,} row{'s' if counts[0].now != 1 else ''}"
     return f"{breakdown.column}: {len(counts)} values, {rows} each."
+
+
+def _stages(seconds: Mapping[str, float]) -> list[tuple[str, float, float]]:
+    """(stage, wall-clock seconds, its share of the longest in percent), in the order of the work."""
+    most = max(seconds.values(), default=0.0) or 1.0
+    return [(stage, spent, 100 * spent / most) for stage, spent in seconds.items()]
 
 
 def _trends(facts: Facts) -> list[tuple[str, str]]:
@@ -195,10 +223,6 @@ def _count(value: float) -> str:
     return f"{value:,}"
 
 
-def _number(value: float) -> str:
-    return f"{value:,.4g}" if abs(value) < 1e6 else f"{value:.4g}"
-
-
 def _change(now: int, before: int) -> str:
     difference = now - before
     share = f" ({difference / before:+.2%})" if before else ""
@@ -207,10 +231,3 @@ def _change(now: int, before: int) -> str:
 
 def _moment(value: dt.datetime | None) -> str:
     return value.strftime("%Y-%m-%d %H:%M:%S UTC") if value else "not recorded"
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

@@ -1,16 +1,20 @@
 """What the tables of a published day hold, beside those of the day before: shapes, counts, first rows."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nightscore.common import natural_key
 from nightscore.store import Engine, EngineResources, View, is_number, quote_identifier
 
 BINS = 50  # of a histogram, at most
 LISTED_VALUES = 12  # of a column whose rows are counted by value, at most
 SAMPLE, WHOLE = 10, 30  # rows of each table; one that has no more than WHOLE is shown whole
+MEASURES = 3  # columns of numbers that are added up by value, of each table
+NAMING = re.compile(r"(^|_)(id|key|no|code|number|rank|step)$")  # how an integer is called that is no amount
 COUNTED = {"VARCHAR", "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
 BEFORE = " of the day before"  # behind a table's name
 
@@ -44,12 +48,23 @@ class Distribution:
 
 
 @dataclass(frozen=True)
+class Measure:
+    """A column of numbers by the values of another: the sum of amounts, the mean of floats."""
+
+    column: str
+    how: str  # sum or mean
+    format: str
+
+
+@dataclass(frozen=True)
 class Count:
-    """The rows that have one value; `before` is None where there is no day before."""
+    """The rows that have one value, and the measures of these; `before` is None without a day before."""
 
     value: str
     now: int
     before: int | None
+    measured: tuple[Any, ...] = ()
+    measured_before: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,6 +73,7 @@ class Breakdown:
 
     column: str
     counts: tuple[Count, ...] | None
+    measures: tuple[Measure, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,9 +129,19 @@ class DayProfiler:
         )
 
     def breakdowns(self, table: str, columns: Sequence[str]) -> list[Breakdown]:
-        """The rows by value of those of some columns that hold texts, integers or booleans."""
+        """The rows by value of those of some columns that hold texts, integers or booleans.
+
+        With the sums and means of the others: the first few that are amounts.
+        """
         types = self._types(table)
-        return [self._breakdown(table, c, types[c]) for c in columns if types.get(c) in COUNTED]
+        measures = [one for c in columns if (one := _measure(c, types.get(c, "")))]
+        found = []
+        for column in columns:
+            if types.get(column) in COUNTED:
+                is_group = types[column] in ("VARCHAR", "BOOLEAN")  # a count of something is none
+                beside = measures[:MEASURES] if is_group else []
+                found.append(self._breakdown(table, column, types[column], beside))
+        return found
 
     def columns(self, table: str) -> list[str]:
         """The columns of a table, without `run_id`."""
@@ -169,24 +195,46 @@ class DayProfiler:
                 counts[place] = count
         return Shape(rows, tuple(counts), quantiles, rows - finite)
 
-    def _breakdown(self, table: str, column: str, kind: str) -> Breakdown:
-        sides = [(table, 1)] + ([(table + BEFORE, 0)] if table in self._before else [])
-        both = " UNION ALL ".join(
-            f"SELECT {quote_identifier(column)} AS v, {is_now} AS now FROM {quote_identifier(name)}"
-            for name, is_now in sides
+    def _breakdown(self, table: str, column: str, kind: str, measures: Sequence[Measure]) -> Breakdown:
+        has_before = table in self._before
+        sides = [self._side(table, column, measures, 1)]
+        sides += [self._side(table + BEFORE, column, measures, 0)] if has_before else []
+        measured = "".join(
+            f", {'sum' if one.how == 'sum' else 'avg'}(m{i}) FILTER (now = {is_now})"
+            for is_now in (1, 0)
+            for i, one in enumerate(measures)
         )
         rows = self._engine.rows(
-            "SELECT v, CAST(sum(now) AS BIGINT) AS now, CAST(count(*) - sum(now) AS BIGINT) AS before "
-            f"FROM ({both}) GROUP BY v ORDER BY now DESC, before DESC, v NULLS LAST LIMIT {LISTED_VALUES + 1}"
+            "SELECT v, CAST(sum(now) AS BIGINT) AS now, CAST(count(*) - sum(now) AS BIGINT) AS before"
+            f"{measured} "
+            f"FROM ({' UNION ALL '.join(sides)}) GROUP BY v "
+            f"ORDER BY now DESC, before DESC, v NULLS LAST LIMIT {LISTED_VALUES + 1}"
         )
         if len(rows) > LISTED_VALUES:
             return Breakdown(column, None)
-        if kind != "VARCHAR":  # numbers, false and true have an order of their own
+        if kind == "VARCHAR":  # grades from A to G, bands by their numbers
+            rows.sort(key=lambda row: (row[0] is None, natural_key(row[0] or "")))
+        else:
             rows.sort(key=lambda row: (row[0] is None, row[0] or 0))
-        has_before = table in self._before
-        return Breakdown(
-            column, tuple(Count(_named(v), now, before if has_before else None) for v, now, before in rows)
+        many = len(measures)
+        counts = (
+            Count(_named(v), now, before if has_before else None, tuple(m[:many]), tuple(m[many:]))
+            for v, now, before, *m in rows
         )
+        return Breakdown(column, tuple(counts), tuple(measures))
+
+    def _side(self, table: str, column: str, measures: Sequence[Measure], is_now: int) -> str:
+        """The rows of one day; a column that its table has not is null there."""
+        there = self._types(table)
+        named = [(column, "v"), *((one.column, f"m{i}") for i, one in enumerate(measures))]
+        columns = ", ".join(
+            f"{quote_identifier(name) if name in there else 'NULL'} AS {alias}" for name, alias in named
+        )
+        return f"SELECT {columns}, {is_now} AS now FROM {quote_identifier(table)}"
+
+    def kind(self, table: str, column: str) -> str:
+        """The type of a column, as DuckDB calls it; "" where there is none."""
+        return self._types(table).get(column, "")
 
 
 def bin_edges(low: float, high: float) -> tuple[float, ...]:
@@ -199,6 +247,15 @@ def bin_edges(low: float, high: float) -> tuple[float, ...]:
     start = math.floor(low / step) * step
     edges = tuple(start + i * step for i in range(math.ceil((high - start) / step) + 1))
     return edges if len(set(edges)) == len(edges) else ()  # too close together for their size
+
+
+def _measure(column: str, kind: str) -> Measure | None:
+    """How a column is added up: decimals and counts are, of floats there is a mean, of names nothing."""
+    if not is_number(kind) or NAMING.search(column):
+        return None
+    if kind in ("FLOAT", "DOUBLE"):
+        return Measure(column, "mean", "number")
+    return Measure(column, "sum", "decimal" if kind.startswith("DECIMAL") else "integer")
 
 
 def _named(value: object) -> str:

@@ -2,6 +2,7 @@ from . import chunking as chunking
 from . import file_columns as file_columns
 from . import folder_columns as folder_columns
 from . import formats as formats
+from . import highlights as highlights
 from . import pieces as pieces
 from . import plan as plan
 from . import promotions as promotions

@@ -13,9 +13,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from nightscore.store.documents.formats import refuse_later_format
+from nightscore.store.documents.highlights import HighlightResult
 from nightscore.store.documents.plan import Canary, DaysSeen, TriedVariant
 
-RARE = ("parts", "accepted", "foreign", "erased", "came_back", "slower")  # fields that most receipts have not
+RARE = (  # fields that most receipts have not
+    "parts", "highlights", "accepted", "foreign", "erased", "came_back", "slower",
+)  # fmt: skip
 Status = Literal["published", "unchanged", "skipped", "preview", "held", "unreadable"]
 
 
@@ -336,7 +339,8 @@ class Receipt(Part):
     those whose files were not alike, with the columns that were read in a wider type, or as null;
     `snapshots` which snapshot was read of each table of another engine. `sql` is
     `approximate` where the job says that its bytes may depend on memory, threads and the layout of files.
-    `parts` is there where the features SQL was run in parts, `accepted` where a person took a table as
+    `highlights` are those of the job, as they were when the day was published. `parts` is there where the
+    features SQL was run in parts, `accepted` where a person took a table as
     another engine had left it, `foreign` where a table of the run, or one that it read, was not as its
     receipts say when it began (table -> what differed), `erased` where rows were erased of it since,
     `came_back` where keys that had been erased stand in its tables again, and `slower` where stages took
@@ -372,6 +376,7 @@ class Receipt(Part):
     released: Release | None = None
     score_sample: ScoreSample | None = None
     parts: PartsResult | None = None
+    highlights: tuple[HighlightResult, ...] = ()
     replayed: ReplayResult | None = None
     closed: bool = False
     known_at: str = ""

@@ -5,11 +5,30 @@ from pathlib import Path
 from nightscore.common import Broken, Workspace, remove_path, replace_bytes
 from nightscore.store.storage import Place
 
-REPORT = "report.html"  # in a run's folder, on this machine
+REPORT = "report.html"  # in a run's folder
+
+
+def keep_report(run: Place, html: str) -> None:
+    """Keep the page of a run in its folder, for readers on any machine."""
+    (run / REPORT).replace_text(html)
+
+
+def read_report(run: Place) -> str | None:
+    """The page that is kept of a run; None where there is none."""
+    try:
+        return (run / REPORT).read_text()
+    except (OSError, ValueError):
+        return None
+
+
+def has_report(run: Place) -> bool:
+    """Whether a page of a run is kept, or was written on this machine."""
+    return (run.scratch() / REPORT).exists() or (run / REPORT).exists()
 
 
 def remove_report(run: Place) -> None:
-    """Remove the page of a run, by its folder, where this machine has one."""
+    """Remove the page of a run, by its folder: the one that is kept, and the one that this machine has."""
+    (run / REPORT).remove()
     remove_path(run.scratch() / REPORT)
 
 

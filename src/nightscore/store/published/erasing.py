@@ -13,6 +13,7 @@ from typing import Any
 from nightscore.common import Workspace, remove_path
 from nightscore.store import delta, renames, storage
 from nightscore.store.places.outcome import COLLECTED, DISCARDED
+from nightscore.store.places.reports import remove_report
 from nightscore.store.places.run_folder import HELD as HELD_FILE
 from nightscore.store.places.run_folder import RunFolder
 from nightscore.store.published.delta_erase import replace_at_head
@@ -91,7 +92,7 @@ def _end_run(workspace: Workspace, row: ErasureRow) -> None:
     why = {"by": row.erased_by, "because": row.because, "at": row.erased_at.isoformat()}
     run.decide(DISCARDED if row.kind == HELD else COLLECTED, why)
     run.collect()
-    remove_path(run.path.scratch() / "report.html")
+    remove_report(run.path)
 
 
 def _put_beside(workspace: Workspace, row: ErasureRow) -> None:
@@ -114,6 +115,7 @@ def _tell_run(workspace: Workspace, erased: Erased, row: ErasureRow) -> None:
     new = erased.replaced[RECEIPTS][row.file].replaced_by
     receipt = json.loads(read_receipt_text(storage.tables(workspace) / RECEIPTS / new, row.run_id))
     folder = renames.runs_home(workspace, row.job) / row.erased_day / row.run_id
+    remove_report(folder)  # somebody may have made one since they were looked for
     there = {place.name: place for place in folder.glob("*.json")}
     for name, at in EMBEDDED.items():
         if name in there:
