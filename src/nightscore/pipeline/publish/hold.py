@@ -187,11 +187,17 @@ def _held_run(workspace: Workspace, job: str, day: dt.date) -> RunFolder:
     run = _newest(_once_held(folder))
     if run is None:
         others = [f"{held.receipt.job} {held.receipt.day}" for held in read_held_days(workspace)]
-        decided = [f"; run {one.run_id} was: {one.outcome}" for one in _once_held(folder)[-1:]]
+        decided = [f"; run {run.run_id} was: {run.outcome}" for run in _told(workspace, job, day)[-1:]]
         raise Broken(
             f"job {job}: {day} is not held; held: {', '.join(others) or 'nothing'}{''.join(decided)}"
         )
     return run
+
+
+def _told(workspace: Workspace, job: str, day: dt.date) -> list[RunFolder]:
+    """The runs of a day about which a person has decided; `gc` may have removed all else of them."""
+    runs = run_folder.list_run_folders(workspace, job, day)
+    return [run for run in runs if run.held.exists() or (run.outcome and run.outcome.kind == DISCARDED)]
 
 
 def _once_held(folder: Place) -> list[RunFolder]:
