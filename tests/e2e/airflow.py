@@ -17,6 +17,7 @@ from tests.e2e.servers import until
 
 ENDED = ("success", "failed")
 RUN_SECONDS = 240.0
+READ_SECONDS = 180.0  # at the first task an API server makes its versions, and answers nobody meanwhile
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Airflow:
         body = {"username": USER, "password": self.local.password}
         token = httpx.post(f"{self.local.url}/auth/token", json=body, timeout=60).json()["access_token"]
         headers = {"authorization": f"Bearer {token}"}
-        return httpx.Client(base_url=f"{self.local.url}/api/v2", headers=headers, timeout=60)
+        return httpx.Client(base_url=f"{self.local.url}/api/v2", headers=headers, timeout=READ_SECONDS)
 
     def ask(self, method: str, path: str, **body: Any) -> httpx.Response:
         """What it answers, whatever that is."""

@@ -30,8 +30,8 @@ def make_world(root: Path) -> Path:
     shutil.copytree(REPOSITORY / "dags", root / "dags", ignore=shutil.ignore_patterns("__pycache__"))
     add_heavy(root)
     linear_model(root / "data/models/linear.onnx")
-    add_mini(root, "daily", "schedule: {daily: '00:00', timezone: UTC}\n", "rows")
     once = "catchup: none}\n"  # after a backfill the week before today counts as missed, and has no data
+    add_mini(root, "daily", "schedule: {daily: '00:00', timezone: UTC, " + once, "rows")
     add_mini(root, "chicago", "schedule: {daily: '02:00', timezone: America/Chicago, " + once, "rows")
     add_mini(root, "exchange", "schedule: {exchange: XNYS, after_close: 30m, " + once, "rows")
     add_mini(root, "chained", "schedule: {after: [chicago_top]}\n", "rows")

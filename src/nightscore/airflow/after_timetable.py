@@ -7,12 +7,12 @@ head of the chain: where there are several, the days that all of them have.
 import contextlib
 import datetime as dt
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Self, cast
 from zoneinfo import ZoneInfo
 
 import pendulum
 from airflow.partition_mappers.base import PartitionMapper
-from airflow.timetables.base import DagRunInfo, TimeRestriction, Timetable
+from airflow.timetables.base import DagRunInfo, TimeRestriction
 from airflow.timetables.simple import PartitionedAssetTimetable
 
 from nightscore.airflow.day_timetable import DayTimetable
@@ -85,11 +85,12 @@ class AfterTimetable(DayTimetable, PartitionedAssetTimetable):
         }
 
     @classmethod
-    def deserialize(cls, data: dict[str, Any]) -> Timetable:
+    def deserialize(cls, data: dict[str, Any]) -> Self:
         """The timetable of these."""
         from airflow.serialization.decoders import decode_asset_like, decode_timetable
 
-        return cls(decode_asset_like(data["assets"]), [decode_timetable(one) for one in data["upstream"]])
+        upstream = [cast(DayTimetable, decode_timetable(one)) for one in data["upstream"]]
+        return cls(decode_asset_like(data["assets"]), upstream)
 
     @property
     def summary(self) -> str:

@@ -72,7 +72,7 @@ def parse_cron(text: str) -> Cron:
             f"{text!r} has several times a day, such as {' and '.join(times)}, and both would score the same "
             "day; allowed: one minute and one hour"
         )
-    at = dt.time(*hours, *minutes)
+    at = dt.time(min(hours), min(minutes))
     cron = Cron(at, days, months, frozenset(weekday % 7 for weekday in weekdays), _either(text, fields))
     first, last = LEAP_YEARS
     if not any(cron.has(first + i * ONE_DAY) for i in range((last - first).days)):

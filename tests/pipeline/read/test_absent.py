@@ -117,3 +117,18 @@ def test_a_backfill_leaves_out_the_days_that_an_exchange_rests(tmp_path: Path) -
     [(_, rest)] = backfill(mini, "2022-12-25", "2022-12-25")
     assert isinstance(rest, Receipt)
     assert rest.reason == "no day of the schedule (XNYS close + 90m), and no input has anything of it"
+
+
+def test_a_backfill_by_cron_has_the_days_of_its_runs(tmp_path: Path) -> None:
+    """Sundays, which Mondays score, of a lake of every day; and Sundays alone of the job that comes after."""
+    days = [f"2022-12-{day}" for day in range(17, 27)]  # the 18th and the 25th are Sundays
+    root = make_workspace(tmp_path, 9, JOB + 'schedule: {cron: "0 2 * * 1"}\n', days)
+    for job in (load("mini", root), campaign(root, LIST + "schedule: {after: [mini_top]}\n")):
+        ran = list(backfill(job, days[0], days[-1]))
+        assert [str(day) for day, end in ran if getattr(end, "status", end) == "published"] == [
+            "2022-12-25",
+            "2022-12-18",
+        ]
+        assert {getattr(end, "status", end) for _, end in ran} == {"published", "skipped"}
+    reason = [getattr(end, "reason", end) for _, end in backfill(load("mini", root), days[0], days[0])]
+    assert reason == ["no day of the schedule (cron 0 2 * * 1 UTC, day -1)"]

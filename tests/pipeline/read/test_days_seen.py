@@ -103,8 +103,10 @@ def test_the_days_of_an_exchange_are_its_sessions(tmp_path: Path) -> None:
         root = workspace(tmp_path / name, 10, entry, more, days)
         seen = draft_plan(load("mini", root), dt.date(2026, 1, 9)).days_seen["rows"]
         assert seen == DaysSeen(6, 7, ("2026-01-07",))
-    root = workspace(tmp_path / "daily", 10, ", calendar: daily", exchange, days)
-    assert draft_plan(load("mini", root), dt.date(2026, 1, 9)).days_seen["rows"].expected == 10
+    cron = 'schedule: {cron: "0 2 * * 1"}\n'  # a weekly job reads a lake of every day
+    for name, entry, more in (("daily", ", calendar: daily", exchange), ("cron", "", cron)):
+        root = workspace(tmp_path / name, 10, entry, more, days)
+        assert draft_plan(load("mini", root), dt.date(2026, 1, 9)).days_seen["rows"].expected == 10
     root = workspace(tmp_path / "none", 10, ", calendar: none", exchange + "policy: {gaps: fail}\n", days)
     assert draft_plan(load("mini", root), dt.date(2026, 1, 9)).days_seen == {}
 

@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import Collection
 
-from nightscore.job import Input, Job, PathInput, SnapshotInput, TableInput
+from nightscore.job import Job, PathInput, TableInput
 from nightscore.pipeline.read.listing import list_days, own_table
 from nightscore.store import catalog
 
@@ -25,14 +25,10 @@ def find_open_day(job: Job, days: Collection[dt.date]) -> dt.date | None:
             return None
         if isinstance(source, TableInput) and not own_table(job, source):
             left &= _days_of(published.get(source.table, {}))
-        elif _has_folders(source):
+        elif isinstance(source, PathInput) and source.layout and source.day_column is None:
             left &= set(list_days(job, name, source, (min(left), max(left))))
     return max(left, default=None)
 
 
 def _days_of(published: Collection[str]) -> set[dt.date]:
     return set(map(dt.date.fromisoformat, published))
-
-
-def _has_folders(source: Input | SnapshotInput) -> bool:
-    return isinstance(source, PathInput) and source.layout is not None and source.day_column is None
