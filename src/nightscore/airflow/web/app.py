@@ -70,7 +70,7 @@ def job_days(request: Request, sight: SightDep, job: str) -> Response:
         "job",
         title=job,
         job=sight.jobs.get(job),
-        check=check_results(sight, job).get(job) if isinstance(sight.jobs.get(job), Job) else None,
+        checks=check_results(sight, job) if isinstance(sight.jobs.get(job), Job) else {job: None},
         receipts=receipts,
         tables=set(sight.state.tables()),
         zone=_zone(sight.jobs.get(job)),
