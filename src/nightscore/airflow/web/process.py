@@ -32,18 +32,23 @@ class Cancelled(Broken):
 
 
 def run_worker(
-    question: dict[str, Any], seconds: float, late: NightscoreError, gone: Callable[[], bool] = lambda: False
-) -> bytes:
+    question: dict[str, Any], seconds: float, late: NightscoreError,
+    gone: Callable[[], bool] = lambda: False, *, beside: tuple[str, ...] = (),
+) -> bytes:  # fmt: skip
     """What the process of `query_worker` answers. It is killed after some seconds; then `late` is raised.
 
-    It is killed, too, as soon as `gone` says that nobody waits for it any more.
+    It is killed, too, as soon as `gone` says that nobody waits for it any more. Of the environment it has
+    what begins as one of `beside`, too.
 
     Raises:
         Broken: it refuses, or it died.
         Cancelled: it was killed because of `gone`.
         NotYet: the same may succeed later.
     """
-    inherited = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+    inherited = {
+        name: value for name, value in os.environ.items()
+        if name in ENVIRONMENT or (beside and name.startswith(beside))
+    }  # fmt: skip
     with subprocess.Popen(  # noqa: S603 - this interpreter, a module of ours, the question on its input
         [sys.executable, "-P", "-m", f"{__package__}.query_worker"],
         env=inherited | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
