@@ -40,8 +40,18 @@ def sight(root: Path, *jobs: str) -> Sight:
     return Sight(Workspace(root), frozenset(jobs))
 
 
-def test_a_check_is_known_after_a_while_and_again_when_a_file_changes(root: Path) -> None:
-    """At once the jobs that can't be read; then each message; mended, it is checked anew."""
+def test_a_check_is_known_after_a_while_and_again_when_a_file_changes(
+    root: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once the jobs that can't be read; then each message; mended, it is checked anew.
+
+    A job reads a root that the environment names, as its tasks do.
+    """
+    lake = tmp_path_factory.mktemp("lake")
+    (root / "data/lake/rows").rename(lake / "rows")
+    monkeypatch.setenv("NIGHTSCORE_ROOT_FAR", str(lake))
+    for file in root.glob("jobs/*/job.yaml"):
+        file.write_text(file.read_text().replace("path: data/lake/rows", "root: far, path: rows"))
     everything = ("mini", "lost", "wrong", "broken")
     first = checks.check_results(sight(root, *everything))
     assert set(first) == {"broken"} and "jobs/broken/job.yaml" in str(first["broken"])

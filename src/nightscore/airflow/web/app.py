@@ -80,7 +80,7 @@ def job_days(request: Request, sight: SightDep, job: str) -> Response:
         job=sight.jobs.get(job),
         calendar=calendar,
         missing=missing,
-        check=check_results(sight, job).get(job) if isinstance(sight.jobs.get(job), Job) else None,
+        checks=check_results(sight, job) if isinstance(sight.jobs.get(job), Job) else {job: None},
         receipts=receipts,
         tables=set(sight.state.tables()),
         zone=_zone(sight.jobs.get(job)),

@@ -21,6 +21,7 @@ from nightscore.job import Job
 GOOD_SECONDS = 3_600.0  # how long it is kept that a job is right
 BAD_SECONDS = 300.0  # and that it is broken, which somebody may mend by data that arrive
 LIMIT_SECONDS = 600.0  # for one process, of all jobs that are due
+# What a task has, and a check needs to see the same: where roots are, and what opens buckets and registries.
 MODELS = ("path", "champion")
 
 log = logging.getLogger(__name__)
@@ -125,5 +126,5 @@ def _ask(workspace: Workspace, names: list[str]) -> Mapping[str, str | None]:
     """What a process answers: of each job that could be checked its message, or None."""
     question = {"form": "check", "workspace": workspace.root, "jobs": names}
     late = NotYet(f"their check was not ready after {LIMIT_SECONDS:g} seconds")
-    answers: dict[str, str | None] = json.loads(run_worker(question, LIMIT_SECONDS, late))
+    answers: dict[str, str | None] = json.loads(run_worker(question, LIMIT_SECONDS, late, with_storage=True))
     return answers

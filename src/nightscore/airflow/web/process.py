@@ -21,7 +21,15 @@ from nightscore.airflow.web.query_worker import LATER, MISTAKE
 from nightscore.common import Broken, NightscoreError, NotYet
 
 ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")  # what a process inherits
-STORAGE = ("AWS_", "GOOGLE_", "AZURE_", "NIGHTSCORE_", "HOME")  # how names begin of what opens a bucket
+STORAGE = (
+    "AWS_",
+    "GOOGLE_",
+    "AZURE_",
+    "MLFLOW_",
+    "NIGHTSCORE_ROOT_",
+    "NIGHTSCORE_SCRATCH",
+    "HOME",
+)  # how names begin of what opens a bucket
 
 LOOK_SECONDS = 0.1  # between two looks whether anybody waits still
 
