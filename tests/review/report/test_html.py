@@ -223,7 +223,7 @@ def test_amounts_are_added_up_by_group(tmp_path: Path) -> None:
     now = pa.table(
         {
             "grade": ["B", "A", "B", "C10", "C9"], "loan_id": [1, 2, 3, 4, 5],
-            "loss": pa.array([*map(Decimal, ("1.25", "2.50", "0.25")), None, Decimal(9)], pa.decimal128(18, 2)),
+            "loss": pa.array([*map(Decimal, ("1.25", "2.5", "0.25")), None, Decimal(9)], pa.decimal128(9, 2)),
             "pd": [0.5, 0.25, 0.0, 1.0, 1.0],
             "paths": pa.array([[Decimal("1.00")]] * 5, pa.list_(pa.decimal128(18, 2))),
         }
