@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -215,6 +216,34 @@ def test_decisions_are_counted_by_value_beside_the_day_before(hostile: Path) -> 
     assert by_odd == Breakdown("<i>odd", (Count("false", 40, 40), Count("true", 10, 10)))
     [counted] = [t for t in facts.tables if t.name == "hostile_scores"]
     assert counted.breakdowns == ()
+
+
+def test_amounts_are_added_up_by_group(tmp_path: Path) -> None:
+    """Decimals summed and floats averaged as pandas does, grades in their order; no lists, no ids."""
+    now = pa.table(
+        {
+            "grade": ["B", "A", "B", "C10", "C9"], "loan_id": [1, 2, 3, 4, 5],
+            "loss": pa.array([*map(Decimal, ("1.25", "2.5", "0.25")), None, Decimal(9)], pa.decimal128(9, 2)),
+            "pd": [0.5, 0.25, 0.0, 1.0, 1.0],
+            "paths": pa.array([[Decimal("1.00")]] * 5, pa.list_(pa.decimal128(18, 2))),
+        }
+    )  # fmt: skip
+    pq.write_table(now, tmp_path / "now.parquet")
+    pq.write_table(now.slice(0, 2).drop(["pd"]), tmp_path / "before.parquet")
+    resources = EngineResources(1, 1_000_000_000, tmp_path)
+    files = [{"t": [tmp_path / f"{name}.parquet"]} for name in ("now", "before")]
+    with DayProfiler(*files, resources) as days:
+        [by_grade] = [one for one in days.breakdowns("t", days.columns("t")) if one.column == "grade"]
+    frame = now.to_pandas().groupby("grade")
+    assert [(one.column, one.how) for one in by_grade.measures] == [("loss", "sum"), ("pd", "mean")]
+    assert [one.value for one in by_grade.counts or ()] == ["A", "B", "C9", "C10"]
+    for one in by_grade.counts or ():
+        rows = frame.get_group(one.value)
+        assert (one.now, one.measured[1]) == (len(rows), rows["pd"].mean())
+        assert (one.measured[0] or 0) == sum(x for x in rows["loss"] if x is not None)
+    assert {one.value: one.measured_before for one in by_grade.counts or ()} == {
+        "A": (Decimal("2.50"), None), "B": (Decimal("1.25"), None), "C9": (None, None), "C10": (None, None),
+    }  # fmt: skip
 
 
 def test_hostile_texts_stay_text(hostile: Path) -> None:

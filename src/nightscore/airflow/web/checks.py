@@ -21,7 +21,6 @@ from nightscore.job import Job
 GOOD_SECONDS = 3_600.0  # how long it is kept that a job is right
 BAD_SECONDS = 300.0  # and that it is broken, which somebody may mend by data that arrive
 LIMIT_SECONDS = 600.0  # for one process, of all jobs that are due
-# What a task has, and a check needs to see the same: where roots are, and what opens buckets and registries.
 MODELS = ("path", "champion")
 
 log = logging.getLogger(__name__)

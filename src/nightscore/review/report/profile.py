@@ -134,7 +134,7 @@ class DayProfiler:
         With the sums and means of the others: the first few that are amounts.
         """
         types = self._types(table)
-        measures = [one for c in columns if (one := _measure(c, types.get(c, "")))]
+        measures = _measures({c: types[c] for c in columns if c in types})
         found = []
         for column in columns:
             if types.get(column) in COUNTED:
@@ -249,13 +249,14 @@ def bin_edges(low: float, high: float) -> tuple[float, ...]:
     return edges if len(set(edges)) == len(edges) else ()  # too close together for their size
 
 
-def _measure(column: str, kind: str) -> Measure | None:
-    """How a column is added up: decimals and counts are, of floats there is a mean, of names nothing."""
-    if not is_number(kind) or NAMING.search(column):
-        return None
-    if kind in ("FLOAT", "DOUBLE"):
-        return Measure(column, "mean", "number")
-    return Measure(column, "sum", "decimal" if kind.startswith("DECIMAL") else "integer")
+def _measures(types: Mapping[str, str]) -> list[Measure]:
+    """What of a table is added up: decimals, which are amounts, else counts; and of floats the mean."""
+    numbers = {column: kind for column, kind in types.items() if is_number(kind)}
+    money = [Measure(c, "sum", "decimal") for c, kind in numbers.items() if kind.startswith("DECIMAL")]
+    means = [Measure(c, "mean", "number") for c, kind in numbers.items() if kind in ("FLOAT", "DOUBLE")]
+    whole = numbers.keys() - {one.column for one in (*money, *means)}
+    counts = [Measure(c, "sum", "integer") for c in numbers if c in whole and not NAMING.search(c)]
+    return [*(money or counts), *means]
 
 
 def _named(value: object) -> str:
