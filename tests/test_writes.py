@@ -38,7 +38,10 @@ ELSEWHERE = {
     ),
     "delivery/postgres_types.py": ({"write_csv"}, "rows as CSV in memory, on their way to a server"),
     "airflow/local.py": ({"mkdir"}, "the home of Airflow on this machine"),
-    "airflow/standalone.py": ({"open", "fcntl", "truncate"}, "log and lock in that home"),
+    "airflow/standalone.py": (
+        {"open", "fcntl", "truncate", "mkdir", "write_text", "chmod"},
+        "log, lock and the command of its parts in that home",
+    ),
     "airflow/web/query.py": ({"tempfile"}, "a folder of the system's, where a person's query spills"),
     "airflow/web/query_worker.py": ({"write_table"}, "a query's result, to a pipe"),
     "cli/output.py": ({"os.open"}, "/dev/null, in the place of a stream that is closed"),
