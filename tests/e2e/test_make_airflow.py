@@ -69,6 +69,6 @@ def test_airflow_is_ready_with_a_log_in_and_goes_with_its_terminal(
         assert redirect(port) == (307, "nightscore/")
         os.kill(starter.pid, sent)
         assert starter.wait(60) == 0
-    assert "Ctrl-C again stops them at once" in log.read_text()
+    assert "Ctrl-C again ends them now" in log.read_text()
     assert members(leader) == [] and is_free(port, HOST)
     assert log.read_text().endswith("Stopped.\n")

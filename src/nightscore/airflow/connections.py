@@ -1,5 +1,7 @@
 """Connections of Airflow as addresses, for deliveries."""
 
+import contextlib
+from collections.abc import Iterator
 from urllib.parse import quote, urlencode
 
 from nightscore.common import Broken
@@ -13,6 +15,15 @@ OPTIONS = (  # of what stands in extra, those that PostgreSQL's library knows; o
     "target_session_attrs", "load_balance_hosts", "connect_timeout", "tcp_user_timeout", "keepalives",
     "keepalives_idle", "keepalives_interval", "keepalives_count",
 )  # fmt: skip
+
+
+@contextlib.contextmanager
+def connected() -> Iterator[None]:
+    """A context in which deliveries find Airflow's connections by their ids."""
+    from nightscore.delivery import connections_from
+
+    with connections_from(address_of):
+        yield
 
 
 def address_of(name: str, kind: str) -> str | None:

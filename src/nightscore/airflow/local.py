@@ -94,9 +94,7 @@ def serve(local: Local) -> None:
                 say(welcome(local, time.monotonic() - since))
             while not stopping.wait(1.0) and (sys.stdin.isatty() or not terminal):
                 refuse_ended(local, process)
-            say(
-                f"Stopping Airflow: running tasks have {GRACE_SECONDS:.0f} s to end; Ctrl-C again stops them at once"
-            )
+            say(f"Stopping: running tasks have {GRACE_SECONDS:.0f} s to end; Ctrl-C again ends them now")
             stopping.clear()  # the next signal hurries
         say("Stopped.")
 

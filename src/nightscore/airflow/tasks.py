@@ -26,6 +26,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 
 from nightscore.airflow.assets import event_extra
 from nightscore.airflow.attempts import telling, telling_failure
+from nightscore.airflow.connections import connected
 from nightscore.airflow.day import day_of_run
 from nightscore.airflow.form import request_of
 from nightscore.airflow.held import Answer, ask, carry_out
@@ -322,16 +323,6 @@ class Progress:
         self._next = time.monotonic() + QUIET_SECONDS
         with contextlib.suppress(Exception):  # a night does not fail because nobody could be told of it
             self._store.set("progress", {"stage": stage, "done": done, "total": total})
-
-
-@contextlib.contextmanager
-def connected() -> Iterator[None]:
-    """A context in which deliveries find Airflow's connections by their ids."""
-    from nightscore.airflow.connections import address_of
-    from nightscore.delivery import connections_from
-
-    with connections_from(address_of):
-        yield
 
 
 @contextlib.contextmanager
