@@ -518,3 +518,93 @@ def test_the_plugin_is_light() -> None:
     page, plugin = ({name.split(".")[0] for name in line.split()} for line in done.stdout.splitlines()[-2:])
     assert page <= {"nightscore", "lazy_loader", *sys.stdlib_module_names}
     assert "nightscore" in plugin and plugin & HEAVY_LIBRARIES == set()
+
+
+HELD_JOB = JOB.replace("job: mini", "job: held_job").replace("mini_top", "held_top") + (
+    "  - {name: many, sql: SELECT count(*) > 50000 FROM scores}\n"
+)
+
+
+@pytest.fixture(scope="module")
+def held(root: Path, nights: dict[str, Any]) -> Iterator[list[str]]:
+    """A job of which an audit holds two days; every user may read it."""
+    from nightscore.job.loader import load
+    from nightscore.pipeline import run
+    from nightscore.pipeline.publish.hold import Held
+
+    folder = root / "jobs/held"
+    folder.mkdir()
+    (folder / "job.yaml").write_text(HELD_JOB)
+    (folder / "top.sql").write_text((root / "jobs/mini/top.sql").read_text())
+    known(root, "held_job", "held_job")
+    for day in DAYS[:2]:
+        with pytest.raises(Held):
+            run(load("held_job", root), day)
+    yield list(DAYS[:2])
+    (folder / "job.yaml").unlink()
+
+
+def decision(
+    client: "TestClient", day: str, choice: str, because: str = "few is right", **headers: str
+) -> Any:
+    """The answer to a decision's form."""
+    form = {"day": day, "choice": choice, "because": because}
+    return client.post(
+        "/nightscore/decide?dag_id=held_job", data=form, headers=headers or SAME, follow_redirects=False
+    )
+
+
+def test_a_held_day_is_decided_by_who_may_run_the_dag(client: Client, root: Path, held: list[str]) -> None:
+    """Everybody who may read sees why it is held; a viewer, another site and nobody decide nothing."""
+    from nightscore.common import open_workspace
+    from nightscore.store import catalog
+
+    first, second = held
+    for who in ("root", "ana"):
+        page = client(who).get("/nightscore/jobs/held_job").text
+        assert f'id="held-{first}"' in page and "many" in page and "Nothing of it is published" in page
+        assert 'class="badge held"' in client(who).get("/nightscore/").text
+    assert decision(client("ana"), first, "Release").status_code == 403
+    assert decision(client(None), first, "Release").status_code == 401
+    boss = client("root")
+    for headers in (
+        {"origin": "https://elsewhere.example"},
+        {"sec-fetch-site": "cross-site"},
+        {"x": "no origin"},
+    ):
+        assert decision(boss, first, "Release", **headers).status_code == 403
+    assert "a reason is missing" in decision(boss, first, "Release", "  ").text
+    assert decision(boss, first, "Publish").status_code == 422
+    assert "is not held" in decision(boss, DAYS[2], "Release").text
+    assert not catalog.read_catalog(open_workspace(root)).in_force.get(("held_job", first))
+
+    assert decision(boss, first, "Release").status_code == 303
+    receipt = catalog.read_catalog(open_workspace(root)).read_receipt(
+        "held_job", dt.date.fromisoformat(first)
+    )
+    assert receipt and receipt.released
+    assert (receipt.released.by, receipt.released.because) == ("root", "few is right")
+    assert decision(boss, second, "Discard", "wrong prices").status_code == 303
+    assert "is not held" in decision(boss, second, "Release").text
+    page = boss.get("/nightscore/jobs/held_job").text
+    assert f'id="held-{second}"' not in page and f"/nightscore/jobs/held_job/{first}" in page
+
+
+def test_missing_days_are_run_by_who_may_run_the_dag(client: Client, root: Path, held: list[str]) -> None:
+    """A viewer may not; a job that is run by hand has none; of one that may not be read nothing is known."""
+    address = "/nightscore/run-missing?dag_id={}"
+    go = {"headers": SAME, "follow_redirects": False}
+    assert client("ana").post(address.format("open_job"), **go).status_code == 403
+    assert client("root").post(address.format("open_job"), **go).status_code == 303
+    assert client("root").post(address.format("absent"), **go).status_code in (403, 404)
+    assert client("root").post(address.format("open_job"), follow_redirects=False).status_code == 403
+
+
+def test_the_front_page_filters(client: Client) -> None:
+    """By owner, state and name; what passes none says so."""
+    ana = client("ana")
+    assert 'id="job-open_job"' in ana.get("/nightscore/", params={"owner": "tests"}).text
+    assert 'id="job-open_job"' in ana.get("/nightscore/", params={"words": "OPEN"}).text
+    for asked in ({"owner": "nobody"}, {"words": "xyz"}, {"look": "running"}):
+        page = ana.get("/nightscore/", params=asked).text
+        assert 'id="job-open_job"' not in page and "No job passes these filters" in page

@@ -149,14 +149,18 @@ class Logbook:
         return self.day(job, max(days)) if days else None
 
     def calendar(self, job: str, last_days: int) -> list[DayState]:
-        """The days of a job, the newest last: those that are due, and those of which anything is told."""
+        """The days of a job, the newest last: those that are due, those of which anything is told.
+
+        A day that is held is there however long ago it is: it waits for a person.
+        """
         since = self.due.now.date() - dt.timedelta(days=last_days)
         told = {d for j, d in [*self.state.in_force, *self.attempts, *self.held] if j == job}
         first = self.first_days.get(job)
         if job in self.jobs and first:
             due = self.due.days(job, max(since, dt.date.fromisoformat(first)))
             told |= {day.isoformat() for day in due}
-        return [self.day(job, day) for day in sorted(told) if day >= since.isoformat()]
+        held = {d for j, d in self.held if j == job}
+        return [self.day(job, day) for day in sorted(told) if day >= since.isoformat() or day in held]
 
 
 def open_logbook(
