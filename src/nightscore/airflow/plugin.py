@@ -7,12 +7,15 @@ from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
 from nightscore.airflow.after_timetable import DayMapper
+from nightscore.airflow.one_writer import OneWriter
 from nightscore.airflow.prefill import FormDay
 from nightscore.airflow.priority import TonightFirst
 from nightscore.airflow.run_day import RunDay
 from nightscore.airflow.timetable import TIMETABLES
 from nightscore.airflow.web import PREFIX, Page, views
 from nightscore.airflow.web.slash import Slash
+
+ON_SQLITE = conf.get("database", "sql_alchemy_conn", fallback="").startswith("sqlite")
 
 
 class NightscorePlugin(AirflowPlugin):
@@ -26,6 +29,7 @@ class NightscorePlugin(AirflowPlugin):
         {"name": "the day of a form", "middleware": FormDay},
         {"name": "the day of a run", "middleware": RunDay},
         {"name": "the page's slash", "middleware": Slash},
+        *([{"name": "one writer", "middleware": OneWriter}] if ON_SQLITE else []),
     ]
     fastapi_apps = [{"app": Page(), "url_prefix": PREFIX, "name": "Nightscore"}]
     external_views = views(conf.get("api", "base_url", fallback=""))
