@@ -1,11 +1,13 @@
 """A score task and a Ray cluster, as far as it goes without one; that of end to end is in tests/e2e."""
 
 import dataclasses
+import datetime as dt
 import json
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,7 +28,7 @@ from nightscore.common.errors import Broken, NotYet
 from nightscore.job import Job, load
 from nightscore.pipeline.executors import InOrder, score_planned
 from nightscore.pipeline.steps import plan_day
-from nightscore.store import Plan, run_folder
+from nightscore.store import Plan, list_attempts, run_folder
 from nightscore.store.storage import homes
 from tests.support.s3 import BUCKET, Server, become_client, into_bucket
 from tests.support.workspace import DAYS, make_workspace, write_day
@@ -231,15 +233,19 @@ def test_after_a_job_that_says_not_yet_a_plan_that_holds_is_tried_again(
     """One that holds no longer is given to publish, which plans again."""
     job, plan = planned
     score = task(job, plan, monkeypatch)
+    run = SimpleNamespace(run_id="r", start_date=dt.datetime.now(dt.UTC), run_after=None)
+    context = {"dag_run": run, "params": {}}
     with pytest.raises(AirflowException, match="it says so"):
-        score.resume({}, state("FAILED", 75), "j")
+        score.resume(context, state("FAILED", 75), "j")
+    assert [one.state for one in list_attempts(job.workspace, job.name)] == ["waiting"]
     with pytest.raises(AirflowFailException, match="it says so"):
-        score.resume({}, state("FAILED", 1), "j")
+        score.resume(context, state("FAILED", 1), "j")
+    assert [one.state for one in list_attempts(job.workspace, job.name)] == ["failed"]
     with pytest.raises(AirflowException, match="piece 0 is not staged as seen from here"):
-        score.resume({}, state("SUCCEEDED", 0), "j")
+        score.resume(context, state("SUCCEEDED", 0), "j")
     write_day(job.workspace.root, DAYS[0], ROWS - 1)
     assert not plan_holds(job, plan)
-    assert score.resume({}, state("FAILED", 75), "j") == []
+    assert score.resume(context, state("FAILED", 75), "j") == []
 
 
 def test_what_the_trigger_keeps_holds_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,11 +34,11 @@ def night(
 ) -> int:  # fmt: skip
     """Run every job that is due, upstream first, in parallel as memory allows. For cron, without Airflow.
 
-    Due is the latest day of a job's schedule that is complete, and what was missed of the week before it,
-    the oldest first; of a job that comes after others, what their tables have, or get tonight. Days that are
-    published or held are left alone, and jobs with `schedule: none` are not run. Each day is a process of its
-    own, `nightscore run`, and its state is told as in Airflow (`nightscore runs`). Where one fails, what
-    needs it is not run, and all others are.
+    Due is the latest day of a job's schedule that is complete, and what was missed before it as far as the
+    schedule's `catchup` says (a week by default); of a job that comes after others, what their tables have,
+    or get tonight. Days that are published or held are left alone, and jobs with `schedule: none` are not
+    run. Each day is a process of its own, `nightscore run`, and its state is told as in Airflow (`nightscore
+    runs`). Where one fails, what needs it is not run, and all others are.
 
     Two calls at once do no harm: a day is published once. With --wait a day that is not yet there is tried
     again every minute.

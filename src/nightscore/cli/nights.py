@@ -89,16 +89,23 @@ def missing_line(state: "DayState") -> str:
 
 
 def _print_runs(attempts: "Iterable[Attempt]", now: dt.datetime) -> None:
+    from nightscore.common import duration_text
     from nightscore.review import terminal_tables
 
     rows = [
         (
-            one.job, one.day, _state(one, now), f"{one.started:%Y-%m-%d %H:%M:%S}", f"{one.seconds:.0f} s",
-            f"{one.done:,}/{one.total:,}" if one.total else "", _message(one, now),
+            one.job, one.day, _state(one, now), f"{one.started:%Y-%m-%d %H:%M:%S}",
+            duration_text(one.seconds), _rows(one), _message(one, now),
         )
         for one in attempts
     ]  # fmt: skip
     terminal_tables.console().print(terminal_tables.text_table(rows, COLUMNS, ("took", "rows")))
+
+
+def _rows(one: "Attempt") -> str:
+    if one.ended:
+        return f"{one.rows:,}" if one.rows else ""
+    return f"{one.done:,} of {one.total:,}" if one.total and one.stage == "score" else ""
 
 
 def _message(one: "Attempt", now: dt.datetime) -> str:

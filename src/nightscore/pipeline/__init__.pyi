@@ -49,7 +49,6 @@ from .ray_executor import Ray as Ray
 from .read import inputs as inputs
 from .read.contents import as_recorded as as_recorded
 from .read.days_seen import see_days as see_days
-from .read.listing import own_table as own_table
 from .read.manifest import refuse_incomplete as refuse_incomplete
 from .read.open_days import find_open_day as find_open_day
 from .read.ready import waited_for as waited_for

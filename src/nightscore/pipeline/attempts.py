@@ -39,16 +39,17 @@ class Recorder:
         """It ended with a receipt; what a published night took is told to the next."""
         if self._keeps and receipt.status == "published":
             note_pace(self._workspace, receipt)
-        self.end(receipt.status, receipt.reason if receipt.status == "skipped" else "", receipt.run_id)
+        message = receipt.reason if receipt.status == "skipped" else ""
+        self.leave(state=receipt.status, message=message, run_id=receipt.run_id, rows=receipt.rows.published)
 
     def fail(self, error: BaseException) -> None:
         """It ended with an error, unless it had ended before."""
         if not self.attempt.ended:
             self.end(*outcome_of(error))
 
-    def end(self, state: str, message: str = "", run_id: str = "") -> None:
-        """It ended: see `Attempt`."""
-        self.leave(state=state, message=message, run_id=run_id)
+    def end(self, state: str, message: str) -> None:
+        """It ended without a receipt: see `Attempt`."""
+        self.leave(state=state, message=message)
 
     def leave(self, **values: object) -> None:
         """No more is told of it here; another process may go on."""

@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import pyarrow as pa
 
 from nightscore.common import Broken, NightscoreError, NotYet, ProgressCallback, RowCounter, as_day, silent
-from nightscore.job import Job, is_by_cron
+from nightscore.job import Job, is_by_cron, reads_itself
 from nightscore.pipeline.attempts import recorded
 from nightscore.pipeline.context import read_others_plan
 from nightscore.pipeline.onward import send_on
@@ -22,7 +22,6 @@ from nightscore.pipeline.parts import parts_at_once, room_for, stage_part
 from nightscore.pipeline.prepare import Choose, parts_in_order
 from nightscore.pipeline.publish.receipt_builder import skipped_receipt
 from nightscore.pipeline.read.absent import rest_days
-from nightscore.pipeline.read.listing import own_table
 from nightscore.pipeline.request import DEFAULT_REQUEST, RunRequest
 from nightscore.pipeline.steps import plan_day, publish_day, score_piece
 from nightscore.scorers import read_hardware
@@ -253,9 +252,8 @@ def backfill(
     if start > end:
         raise Broken(f"the first day, {start}, is after the last, {end}")
     days = [start + dt.timedelta(days=i) for i in range((end - start).days + 1)]
-    reads_itself = any(own_table(job, source) for source in job.spec.inputs.values())
     resting = rest_days(job, start, end)
-    for day in days if reads_itself else reversed(days):
+    for day in days if reads_itself(job) else reversed(days):
         if day in resting:
             yield day, _rest(job, day)
             continue

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nightscore.common import as_day
-from nightscore.job import After, ByHand, Job, TableInput
-from nightscore.pipeline import own_table
+from nightscore.job import After, ByHand, Job, TableInput, parse_catchup, reads_itself
 from nightscore.review.days.logbook import Logbook
 
-CATCHUP_DAYS = 7  # what was missed is made up for so many days back
+CATCHUP = "7 days"  # of a job that comes after others, whose schedule has none of its own
 
 
 @dataclass(eq=False)
@@ -42,7 +41,7 @@ def list_due_nights(book: Logbook, day: str | None = None) -> list[DueNight]:
 def _days(book: Logbook, name: str, day: str | None, found: Mapping[tuple[str, str], DueNight]) -> list[str]:
     """The days of a job that are due; of one that comes after others, with those that they get tonight."""
     schedule = book.jobs[name].spec.schedule
-    days = {day} if day else {state.day for state in book.missing(name, CATCHUP_DAYS)}
+    days = {day} if day else _missed(book, name)
     if not day and (latest := book.due.latest(name)):
         days.add(latest.isoformat())
     if isinstance(schedule, After):
@@ -50,6 +49,16 @@ def _days(book: Logbook, name: str, day: str | None, found: Mapping[tuple[str, s
         days |= {d for maker, d in found if maker in makers and not day}
         days = {day for day in days if all(day in _had_by(book, maker, found) for maker in makers)}
     return sorted(days)
+
+
+def _missed(book: Logbook, name: str) -> set[str]:
+    """The days that were missed and are made up for, as `catchup` of the schedule says; a week by default."""
+    missing = [state.day for state in book.missing(name)]
+    if not missing:
+        return set()
+    reach = parse_catchup(getattr(book.jobs[name].spec.schedule, "catchup", CATCHUP))
+    due = [day.isoformat() for day in book.due.days(name, as_day(missing[0]))]
+    return set(missing) & set(due[-reach:] if reach else due)
 
 
 def _had_by(book: Logbook, maker: str | None, found: Mapping[tuple[str, str], DueNight]) -> set[str]:
@@ -68,8 +77,9 @@ def _after_its_needs(
     book: Logbook, name: str, day: str, found: Mapping[tuple[str, str], DueNight]
 ) -> DueNight:
     upstream = [found[maker, day] for maker in _makers(book.jobs, name) if (maker, day) in found]
-    reads_itself = any(own_table(book.jobs[name], one) for one in book.jobs[name].spec.inputs.values())
-    earlier = [one for (made, _), one in found.items() if made == name] if reads_itself else []
+    earlier = (
+        [one for (made, _), one in found.items() if made == name] if reads_itself(book.jobs[name]) else []
+    )
     return DueNight(book.jobs[name], day, [*upstream, *earlier])
 
 

@@ -35,7 +35,7 @@ class Attempt(BaseModel):
     `state` is `running` until it has ended; `waiting` where the error was retryable (NotYet), `failed` where
     a person has to do something, `held` where an audit holds the day, `stopped` by a signal; else what the
     receipt says. `stage`, `done` and `total` (rows, or what the stage counts) are the last that was told,
-    `rate` how many a second were done in the last seconds.
+    `rate` how many a second were done in the last seconds, `rows` those that were published at its end.
     `by` is who started it, `process` where (`host:pid`), `dag_run` the id of the DAG run in Airflow ("" for
     none). Moments are in UTC.
     """
@@ -53,6 +53,7 @@ class Attempt(BaseModel):
     total: int = 0
     rate: float = 0.0
     stage_since: dt.datetime | None = None
+    rows: int = 0
     run_id: str = ""
     message: str = ""
     by: str = ""
