@@ -30,6 +30,9 @@ from .closures import parse_overrides as parse_overrides
 from .closures import read_overrides as read_overrides
 from .closures import read_workspace_overrides as read_workspace_overrides
 from .csv_form import CsvForm as CsvForm
+from .deadline import Deadline as Deadline
+from .deadline import deadline_after as deadline_after
+from .deadline import deadline_of as deadline_of
 from .deliver import BUILT_IN as BUILT_IN
 from .deliver import Delivery as Delivery
 from .deliver import Files as Files
@@ -63,7 +66,10 @@ from .model import REGISTRY_URI as REGISTRY_URI
 from .model import URI_FORMS as URI_FORMS
 from .model import Judge as Judge
 from .model import Labels as Labels
+from .notify import Event as Event
+from .notify import Notify as Notify
 from .policy import Domain as Domain
+from .policy import seconds_of as seconds_of
 from .retain import Retain as Retain
 from .retain import in_days as in_days
 from .schedule import After as After

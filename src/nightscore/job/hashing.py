@@ -20,6 +20,9 @@ HARMLESS: dict[str, Any] = {
     "budget": True,  # it changes nothing but which variant a bake-off takes, and that is a cause
     "judge": True,
     "deliver": True,  # what is sent on is what is published, whoever gets it
+    "deadline": True,
+    "notify": True,
+    "timeout": True,
     "params": True,
     "scoring": {"tasks", "tolerance"},
     # Without an override nothing is published; with it, what was published before it was asked for.

@@ -31,7 +31,8 @@ from nightscore.job.kinds import Kind, one_of
 Code = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{4}$")]
 
 
-def _timezone(name: str) -> str:
+def known_timezone(name: str) -> str:
+    """An IANA time zone's name. `ValueError` where there is none of it."""
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
@@ -79,7 +80,7 @@ class Daily(StrictModel, ScheduleKind):
         Field(description='time of day, "HH:MM" in quotes'),
     ]
     timezone: Annotated[
-        str, AfterValidator(_timezone), Field(description="IANA time zone, such as America/Chicago")
+        str, AfterValidator(known_timezone), Field(description="IANA time zone, such as America/Chicago")
     ] = "UTC"
 
     def __str__(self) -> str:

@@ -8,6 +8,8 @@ from .binding import check_schedule as check_schedule
 from .binding import decide_select as decide_select
 from .context import Day as Day
 from .context import causes_hash as causes_hash
+from .eta import expected_end as expected_end
+from .eta import usual_seconds as usual_seconds
 from .evolve import evolve_tables as evolve_tables
 from .executors import LOCAL_THREADS as LOCAL_THREADS
 from .executors import Executor as Executor
