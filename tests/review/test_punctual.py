@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nightscore.common import Workspace, as_day
-from nightscore.job import load_all
+from nightscore.job import load_all, start_of
 from nightscore.review.days.due import Due
 from nightscore.review.days.logbook import DayState, by_deadline
 from nightscore.store import Attempt, Pace, Pinned
@@ -74,6 +74,6 @@ def test_a_job_that_comes_after_others_has_their_start(tmp_path: Path) -> None:
     jobs = {job.name: job for job in load_all(workspace)[0]}
     due = Due(jobs, Pinned(workspace, None, ()), DUE)
     start = dt.datetime(2026, 1, 6, 13, tzinfo=dt.UTC)  # 22:00 of the next day in Tokyo
-    assert due.start("second", as_day("2026-01-05")) == start
+    assert start_of(jobs, "second", as_day("2026-01-05")) == start
     assert due.deadline("second", as_day("2026-01-05")) == dt.datetime(2026, 1, 7, 4, tzinfo=dt.UTC)
     assert due.deadline("mini", as_day("2026-01-05")) is None

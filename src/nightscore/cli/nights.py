@@ -130,7 +130,8 @@ def _message(one: "Attempt", now: dt.datetime) -> str:
     where = f" (stage {one.stage})" if one.stage and not one.good else ""
     if one.is_gone(now):
         return f"its process is gone{where}"
-    return f"{(one.message.splitlines() or [''])[0]}{where}".strip()
+    untold = f"; not told: {'; '.join(one.untold)}" if one.untold else ""
+    return f"{(one.message.splitlines() or [''])[0]}{where}{untold}".strip("; ")
 
 
 def _state(one: "Attempt", now: dt.datetime) -> str:

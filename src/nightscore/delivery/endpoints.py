@@ -60,6 +60,8 @@ class Endpoint:
         return f"{base.rstrip('/')}/{self.password.lstrip('/')}"
 
     def _made(self) -> str:
+        if self.kind not in (*WEB, "", "generic"):
+            raise Broken("is no URL of http or https")
         scheme = self.schema if self.schema in WEB else ("http" if self.kind == "http" else "https")
         base = self.host if "://" in self.host else f"{scheme}://{self.host}"
         port = f":{self.port}" if self.port else ""
@@ -97,8 +99,8 @@ def _from_url(text: str) -> Endpoint:
     parts = urlsplit(text)
     if not parts.scheme or "://" not in text:
         raise ValueError
+    account = unquote(parts.username or ""), unquote(parts.password or "")
     return Endpoint(
-        parts.scheme.replace("-", "_"), unquote(parts.hostname or ""), parts.port, unquote(parts.username or ""),
-        unquote(parts.password or ""), unquote(parts.path.lstrip("/")), dict(parse_qsl(parts.query)),
-        text if parts.scheme in WEB else "",
+        parts.scheme.replace("-", "_"), unquote(parts.hostname or ""), parts.port, *account,
+        unquote(parts.path.lstrip("/")), dict(parse_qsl(parts.query)), text if parts.scheme in WEB else "",
     )  # fmt: skip

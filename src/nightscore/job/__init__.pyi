@@ -32,7 +32,9 @@ from .closures import read_workspace_overrides as read_workspace_overrides
 from .csv_form import CsvForm as CsvForm
 from .deadline import Deadline as Deadline
 from .deadline import deadline_after as deadline_after
+from .deadline import deadline_among as deadline_among
 from .deadline import deadline_of as deadline_of
+from .deadline import start_of as start_of
 from .deliver import BUILT_IN as BUILT_IN
 from .deliver import Delivery as Delivery
 from .deliver import Files as Files

@@ -17,6 +17,11 @@ from .executors import InOrder as InOrder
 from .executors import Threads as Threads
 from .executors import run as run
 from .executors import score_planned as score_planned
+from .notify import Bell as Bell
+from .notify import News as News
+from .notify import deadline_news as deadline_news
+from .notify import tell as tell
+from .notify import tell_again as tell_again
 from .onward import send_on as send_on
 from .prepare import begin as begin
 from .prepare import streamed_files as streamed_files

@@ -1,14 +1,19 @@
-"""Each run tells what becomes of it, while it works and when it ends: see `store.records.attempts`."""
+"""Each run tells what becomes of it, while it works and when it ends: see `store.records.attempts`.
+
+And it has those told who want to know (`notify`).
+"""
 
 import contextlib
+import contextvars
 import datetime as dt
 import getpass
 import threading
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 
-from nightscore.common import NotYet, Pace, ProgressCallback, Workspace
+from nightscore.common import NotYet, Pace, ProgressCallback
 from nightscore.job import Job
+from nightscore.pipeline.notify import Bell
 from nightscore.pipeline.publish.hold import Held
 from nightscore.store import HEARTBEAT_SECONDS, Attempt, Receipt, new_attempt, note_pace, write_attempt
 
@@ -19,9 +24,12 @@ class Recorder:
     """Writes one attempt; `report` is a progress callback that also passes on what it is told."""
 
     def __init__(
-        self, workspace: Workspace, attempt: Attempt, onward: ProgressCallback, *, keeps: bool = True
-    ) -> None:
-        self._workspace, self._onward, self._keeps = workspace, onward, keeps
+        self, job: Job, attempt: Attempt, onward: ProgressCallback, *, keeps: bool = True,
+        page: str | None = None, last_try: bool = False,
+    ) -> None:  # fmt: skip
+        self._workspace, self._onward, self._keeps = job.workspace, onward, keeps
+        self._bell = Bell(job, attempt.day, page) if job.spec.notify and keeps else None
+        self._last_try = last_try
         self._lock, self._left, self._pace = threading.Lock(), threading.Event(), Pace()
         self.attempt = attempt
         self._write()
@@ -39,16 +47,23 @@ class Recorder:
         """It ended with a receipt; what a published night took is told to the next."""
         if self._keeps and receipt.status == "published":
             note_pace(self._workspace, receipt)
-        self.end(receipt.status, receipt.reason if receipt.status == "skipped" else "", receipt.run_id)
+        reason = receipt.reason if receipt.status == "skipped" else ""
+        self._end(receipt, state=receipt.status, message=reason, run_id=receipt.run_id)
 
     def fail(self, error: BaseException) -> None:
         """It ended with an error, unless it had ended before."""
         if not self.attempt.ended:
-            self.end(*outcome_of(error))
+            state, message = outcome_of(error)
+            self.end("failed" if state == "waiting" and self._last_try else state, message)
 
     def end(self, state: str, message: str = "", run_id: str = "") -> None:
         """It ended: see `Attempt`."""
-        self.leave(state=state, message=message, run_id=run_id)
+        self._end(None, state=state, message=message, run_id=run_id)
+
+    def _end(self, receipt: Receipt | None, **values: object) -> None:
+        self.leave(**values)
+        if self._bell and (untold := self._bell.ended(self.attempt, receipt)):
+            self.leave(untold=tuple(untold))
 
     def leave(self, **values: object) -> None:
         """No more is told of it here; another process may go on."""
@@ -67,6 +82,8 @@ class Recorder:
             with self._lock:
                 if not self._left.is_set():
                     self._write()
+            if self._bell:
+                self._bell.beat(self.attempt)
 
 
 def outcome_of(error: BaseException) -> tuple[str, str]:
@@ -91,7 +108,7 @@ def recorded(
         yield report, lambda receipt: None  # noqa: ARG005 - what ends it is the outer one
         return
     attempt = new_attempt(job.name, day.isoformat(), dt.datetime.now(dt.UTC), by=_user())
-    with recording(Recorder(job.workspace, attempt, report)) as recorder:
+    with recording(Recorder(job, attempt, report)) as recorder:
         yield recorder.report, recorder.finish
 
 
@@ -99,7 +116,8 @@ def recorded(
 def recording(recorder: Recorder) -> Iterator[Recorder]:
     """A context that an attempt is written in, now and then; an error ends it."""
     token = _current.set(recorder)
-    threading.Thread(target=recorder.beat, name="heartbeat", daemon=True).start()
+    beat = contextvars.copy_context().run  # what is asked for connections is, of this context
+    threading.Thread(target=beat, args=(recorder.beat,), name="heartbeat", daemon=True).start()
     try:
         yield recorder
     except BaseException as error:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nightscore.common import Broken
-from nightscore.job import After, ByHand, CalendarOverride, Job, deadline_of, latest_day
+from nightscore.job import After, ByHand, CalendarOverride, Job, deadline_among, latest_day
 from nightscore.store import Pinned
 
 
@@ -75,24 +75,10 @@ class Due:
         except (Broken, ValueError):
             return None
 
-    def start(self, name: str, day: dt.date, _seen: frozenset[str] = frozenset()) -> dt.datetime | None:
-        """From which moment a day of a job may run by a clock, its own or the last of its upstream's.
-
-        None where none is known.
-        """
-        schedule = self.jobs[name].spec.schedule
-        if not isinstance(schedule, After) or name in _seen:
-            return self.complete(name, day)
-        makers = [maker for table in schedule.after if (maker := self.maker(table))]
-        moments = [self.start(maker, day, _seen | {name}) for maker in makers]
-        return max((one for one in moments if one), default=None)
-
     def deadline(self, name: str, day: dt.date) -> dt.datetime | None:
         """By when a day of a job is to be published; None where it has no deadline, or none is known."""
-        if self.jobs[name].spec.deadline is None:
-            return None
         try:
-            return deadline_of(self.jobs[name], day, self.start(name, day), self.closures)
+            return deadline_among(self.jobs, name, day, self.closures)
         except Broken:  # an exchange's calendar is unknown
             return None
 

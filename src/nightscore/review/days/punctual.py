@@ -5,6 +5,7 @@ from collections.abc import Collection
 
 from nightscore.common import Broken, Workspace, as_day
 from nightscore.job import load_all, read_workspace_overrides
+from nightscore.pipeline import News, tell, tell_again
 from nightscore.review.days.due import Due
 from nightscore.review.days.logbook import DayState, Logbook
 from nightscore.review.days.tonight import CATCHUP_DAYS
@@ -24,6 +25,29 @@ def watched_days(book: Logbook) -> list[DayState]:
             for day in sorted({*at_work, *_due(book, name)}):
                 found[name, day] = book.day(name, day)
     return [one for one in found.values() if one.entry is None and one.state != "skipped"]
+
+
+def tell_deadlines(book: Logbook, page: str | None = None) -> list[str]:
+    """Tell of the days that are late or at risk, each once; gives who could not be told, and why.
+
+    What did not arrive before, of these days, is sent again. `page` is the address of the page Nightscore.
+    """
+    problems: list[str] = []
+    news = {(one.job, one.day): found for one in watched_days(book) if (found := news_of(one))}
+    for (name, day), found in news.items():
+        problems += tell(book.jobs[name], day, found, page)
+    untold = {key for key, one in book.attempts.items() if one.untold and one.job in book.jobs}
+    for name, day in sorted(untold - news.keys()):
+        problems += tell_again(book.jobs[name], day)
+    return problems
+
+
+def news_of(state: DayState) -> News | None:
+    """What is to be told of a day that is not published; None where it is neither late nor at risk."""
+    if state.deadline is None or not state.due:
+        return None
+    said = f"{state.state}{': ' + state.message if state.message else ''}"
+    return News("overdue" if state.late else "at_risk", said, deadline=state.deadline, eta=state.eta)
 
 
 def list_deadlines(
