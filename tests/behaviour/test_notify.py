@@ -4,6 +4,8 @@ import base64
 import datetime as dt
 import json
 import logging
+import subprocess
+import sys
 import threading
 import types
 from collections.abc import Iterator
@@ -193,8 +195,8 @@ def test_no_secret_is_written_or_said(
         monkeypatch.setenv("AIRFLOW_CONN_MAIL", address)
         targets = [f"{kind}: {name}" for kind in ("webhook", "slack") for name in ODD]
         targets += ["webhook: hook", "webhook: unset", "email: mail, to: [a@example.com]"]
-        root = fresh(rows=40, job=JOB + asks(targets=tuple(targets)), days=(DAY,))
-        assert call(["--workspace", str(root), "run", "mini", "--day", DAY]) == 0
+        root = fresh(rows=40, job=JOB + asks(targets=tuple(targets)), days=(TONIGHT,))
+        assert call(["--workspace", str(root), "run", "mini", "--day", TONIGHT]) == 0
         call(["--workspace", str(root), "runs", "--json"])
         arrived = len(hook.got)
         assert call(["--workspace", str(root), "watch", "--once"]) == 75  # those of before, once more
@@ -306,3 +308,26 @@ def test_two_at_once_send_it_once_and_a_dead_one_is_made_up_for(fresh: Build, ho
     assert claim_notice(job.workspace, dead) and claim_notice(job.workspace, fresh_one)
     tell(job, DAY, News("failed", "no", "r"))
     assert [headers["Idempotency-Key"] for _, headers, _ in hook.got] == [sent.key, dead.key]
+
+
+ENDLESS = "SELECT id, a, b FROM rows WHERE id < (SELECT sum(n.range % 7) FROM range(1000000000000) AS n)\n"
+
+
+@pytest.mark.disk_only(reason="what is tried is the process, not the storage")
+def test_a_run_that_takes_too_long_ends_and_may_be_tried_again(fresh: Build, hook: Hook) -> None:
+    """The process ends with 75, nothing is published, who asked is told; the next run goes on."""
+    slow = JOB.replace("features: rows", "features: features.sql") + asks()
+    root = fresh(rows=40, job=slow + "timeout: 3s\n", days=(DAY,))
+    (root / "jobs/mini/features.sql").write_text(ENDLESS)
+    command = [sys.executable, "-m", "nightscore", "--workspace", str(root), "run", "mini", "--day", DAY]
+    command += ["--json"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 75 and "not yet: job mini: 2020-01-02: timeout:" in ended.stderr
+    assert json.loads(ended.stdout)["status"] == "not yet"
+    assert last(root).state == "failed" and "nothing is published, what is staged" in last(root).message
+    assert events(hook) == [("failed", DAY)]
+    assert not list(root.glob("data/tables/mini_scores/_delta_log/*.json"))
+    (root / "jobs/mini/features.sql").write_text("SELECT id, a, b FROM rows\n")
+    write_job(root, slow + "timeout: 5m\n")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0 and events(hook)[1:] == [("published", DAY)]

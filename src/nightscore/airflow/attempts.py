@@ -46,8 +46,9 @@ def telling(job: Job, day: str, context: Mapping[str, Any], report: ProgressCall
         job=job.name, day=day, attempt=name, started=before.started if before else now, updated=now,
         by=getattr(run, "triggering_user_name", None) or "", dag_run=run.run_id,
     )  # fmt: skip
-    keeps = context["params"].get("limit") is None
-    last_try = context["ti"].try_number > context["ti"].max_tries
+    keeps = context.get("params", {}).get("limit") is None
+    task = context.get("ti")
+    last_try = task is not None and task.try_number > task.max_tries
     recorder = Recorder(job, attempt, report, keeps=keeps, page=page_address(), last_try=last_try)
     with connections_from(address_of), recording(recorder):
         yield recorder

@@ -16,6 +16,7 @@ from typing import Any
 from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
+from nightscore.airflow.deadline import punctuality
 from nightscore.airflow.form import build_form
 from nightscore.airflow.priority import TonightFirst
 from nightscore.airflow.tasks import PLAN, PlanDay, PublishDay, ScoreShare
@@ -56,6 +57,7 @@ def build_dag(job: Job) -> DAG:
         max_active_runs=ACTIVE_RUNS,
         default_args={**RETRIES, **_operator_defaults(), "owner": job.spec.owner},
         user_defined_macros={"workspace": str(job.workspace.root)},  # is not part of the DAG's version
+        **punctuality(job),
     )
     common: dict[str, Any] = {"job": job.name, "job_hash": job.hash}
     with dag:

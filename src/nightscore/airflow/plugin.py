@@ -6,6 +6,7 @@ Every process that reads a DAG's schedule needs it: scheduler, DAG processor, AP
 from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
+from nightscore.airflow.deadline import DayDeadline
 from nightscore.airflow.prefill import FormDay
 from nightscore.airflow.priority import TonightFirst
 from nightscore.airflow.timetable import TIMETABLES
@@ -17,6 +18,7 @@ class NightscorePlugin(AirflowPlugin):
 
     name = "nightscore"
     timetables = TIMETABLES
+    deadline_references = [DayDeadline]
     priority_weight_strategies = [TonightFirst]
     fastapi_root_middlewares = [{"name": "the day of a form", "middleware": FormDay}]
     fastapi_apps = [{"app": Page(), "url_prefix": PREFIX, "name": "Nightscore"}]

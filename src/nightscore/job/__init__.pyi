@@ -78,6 +78,7 @@ from .schedule import After as After
 from .schedule import ByHand as ByHand
 from .schedule import Daily as Daily
 from .schedule import Exchange as Exchange
+from .schedule import Schedule as Schedule
 from .schedule import ScheduleKind as ScheduleKind
 from .snapshot_inputs import DeltaInput as DeltaInput
 from .snapshot_inputs import IcebergInput as IcebergInput

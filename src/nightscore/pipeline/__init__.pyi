@@ -3,6 +3,7 @@ from . import steps as steps
 from .attempts import Recorder as Recorder
 from .attempts import outcome_of as outcome_of
 from .attempts import recording as recording
+from .attempts import timeout_message as timeout_message
 from .binding import bind_job as bind_job
 from .binding import check_schedule as check_schedule
 from .binding import decide_select as decide_select

@@ -6,6 +6,7 @@ from .days import Logbook as Logbook
 from .days import list_deadlines as list_deadlines
 from .days import list_due_nights as list_due_nights
 from .days import open_logbook as open_logbook
+from .days import tell_day as tell_day
 from .days import tell_deadlines as tell_deadlines
 from .days import watched_days as watched_days
 from .dossier.nights import gather_record as gather_record

@@ -3,6 +3,7 @@ from .logbook import DayState as DayState
 from .logbook import Logbook as Logbook
 from .logbook import open_logbook as open_logbook
 from .punctual import list_deadlines as list_deadlines
+from .punctual import tell_day as tell_day
 from .punctual import tell_deadlines as tell_deadlines
 from .punctual import watched_days as watched_days
 from .tonight import DueNight as DueNight

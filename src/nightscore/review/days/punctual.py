@@ -42,6 +42,14 @@ def tell_deadlines(book: Logbook, page: str | None = None) -> list[str]:
     return problems
 
 
+def tell_day(book: Logbook, job: str, day: str, page: str | None = None) -> tuple[str, list[str]]:
+    """Tell of one day, if it is late or at risk: how it stands, and who could not be told, and why."""
+    state = book.day(job, day)
+    news = news_of(state) if state.entry is None else None
+    problems = tell(book.jobs[job], day, news, page) if news and job in book.jobs else []
+    return f"{state.state}{', ' + state.due if state.due else ''}", problems
+
+
 def news_of(state: DayState) -> News | None:
     """What is to be told of a day that is not published; None where it is neither late nor at risk."""
     if state.deadline is None or not state.due:
