@@ -83,8 +83,12 @@ def test_each_end_is_told_once_to_who_asked(fresh: Build, hook: Hook) -> None:
     write_job(root, JOB + MANY + asks())
     with pytest.raises(Broken) as held:
         run(load("mini", root), DAY)
+    who = ["--by", "Ada", "--because", "few is right"]
+    assert call(["--workspace", str(root), "release", "mini", "--day", DAY, *who]) == 0
+    assert events(hook)[2:] == [("published", DAY)] and "few is right" in hook.bodies[2]["message"]
+    hook.got.pop()
     write_job(root, JOB + asks())
-    receipt = run(load("mini", root), DAY)
+    receipt = run(load("mini", root), DAY, force=True)
     run(load("mini", root), DAY)  # unchanged
     run(load("mini", root), DAY, limit=3)  # a preview
     assert events(hook) == [("failed", "2020-02-02"), ("held", DAY), ("published", DAY)]

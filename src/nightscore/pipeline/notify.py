@@ -52,6 +52,7 @@ class News:
     run: str = ""
     deadline: dt.datetime | None = None
     eta: dt.datetime | None = None
+    is_held: bool = False
 
 
 @dataclass
@@ -83,6 +84,11 @@ class Bell:
         late = self.deadline if event == "published" else None
         late = late if late and attempt.updated > late else None
         return self._tell(News(event, message, run, late))
+
+    def released(self, receipt: Receipt, by: str, because: str) -> list[str]:
+        """Tell that a held day is published, by whom and why; gives who could not be told."""
+        said = f"{receipt.rows.published:,} rows; it was held, and {by} released it: {because}"
+        return self._tell(News("published", said, receipt.run_id))
 
     def beat(self, attempt: Attempt) -> list[str]:
         """Tell of a run at work that it will miss its deadline, or has; each once."""
@@ -145,7 +151,7 @@ def tell_again(job: Job, day: str) -> list[str]:
 def compose(job: Job, day: str, news: News, page: str) -> tuple[str, str, dict[str, Any]]:
     """The subject, the text and the document of a message."""
     link = _link(job, day, news, page)
-    todo = what_to_do(job, day, news.event)
+    todo = what_to_do(job, day, "held" if news.is_held else news.event)
     subject = f"{job.name} {day} {SAID[news.event]}"
     lines = [*_of_the_deadline(job, news), news.message, "", f"What to do: {todo}"]
     lines += [f"Page: {link}"] if link else []

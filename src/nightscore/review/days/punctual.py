@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Collection
 
 from nightscore.common import Broken, Workspace, as_day
-from nightscore.job import load_all, read_workspace_overrides
+from nightscore.job import Event, load_all, read_workspace_overrides
 from nightscore.pipeline import News, tell, tell_again
 from nightscore.review.days.due import Due
 from nightscore.review.days.logbook import DayState, Logbook
@@ -55,7 +55,9 @@ def news_of(state: DayState) -> News | None:
     if state.deadline is None or not state.due:
         return None
     said = f"{state.state}{': ' + state.message if state.message else ''}"
-    return News("overdue" if state.late else "at_risk", said, deadline=state.deadline, eta=state.eta)
+    event: Event = "overdue" if state.late else "at_risk"
+    held = state.state == "held"
+    return News(event, said, deadline=state.deadline, eta=state.eta, is_held=held)
 
 
 def list_deadlines(
