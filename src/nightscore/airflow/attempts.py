@@ -20,12 +20,22 @@ def attempt_name(run_id: str, begun: dt.datetime) -> str:
     return f"{attempt_time(begun)}-{hashlib.sha256(run_id.encode()).hexdigest()[:6]}"
 
 
+def page_address() -> str | None:
+    """The address of the page Nightscore, as this Airflow is reached; None where it does not say."""
+    from airflow.configuration import conf
+
+    base = conf.get("api", "base_url", fallback="")
+    return f"{base.rstrip('/')}/nightscore" if "://" in base else None
+
+
 @contextlib.contextmanager
 def telling(job: Job, day: str, context: Mapping[str, Any], report: ProgressCallback) -> Iterator["Recorder"]:
     """A context in which a task tells how the attempt of its DAG run goes; an error ends it.
 
     A preview tells of nothing.
     """
+    from nightscore.airflow.connections import address_of
+    from nightscore.delivery import connections_from
     from nightscore.pipeline import Recorder, recording
     from nightscore.store import Attempt, read_attempt
 
@@ -36,8 +46,11 @@ def telling(job: Job, day: str, context: Mapping[str, Any], report: ProgressCall
         job=job.name, day=day, attempt=name, started=before.started if before else now, updated=now,
         by=getattr(run, "triggering_user_name", None) or "", dag_run=run.run_id,
     )  # fmt: skip
-    keeps = context["params"].get("limit") is None
-    with recording(Recorder(job.workspace, attempt, report, keeps=keeps)) as recorder:
+    keeps = context.get("params", {}).get("limit") is None
+    task = context.get("ti")
+    last_try = task is not None and task.try_number > task.max_tries
+    recorder = Recorder(job, attempt, report, keeps=keeps, page=page_address(), last_try=last_try)
+    with connections_from(address_of), recording(recorder):
         yield recorder
 
 

@@ -1,10 +1,12 @@
-"""Connections of Airflow as addresses, for deliveries."""
+"""Connections of Airflow as addresses, for deliveries and messages."""
 
 import contextlib
+import json
 from collections.abc import Iterator
 from urllib.parse import quote, urlencode
 
 from nightscore.common import Broken
+from nightscore.delivery import MESSAGES
 
 TYPES = ("postgres", "postgresql", "generic")  # what it is where the provider is not installed
 OPTIONS = (  # of what stands in extra, those that PostgreSQL's library knows; others are of Airflow's hook
@@ -39,6 +41,9 @@ def address_of(name: str, kind: str) -> str | None:
         found = Connection.get(name)
     except AirflowNotFoundException:
         return None
+    if kind in MESSAGES:
+        names = ("conn_type", "host", "port", "login", "password", "schema")
+        return json.dumps({**{n: getattr(found, n) for n in names}, "extra": found.extra_dejson or {}})
     if kind != "postgres":  # a plug-in's own
         return str(found.get_uri())
     if found.conn_type not in TYPES:

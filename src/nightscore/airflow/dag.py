@@ -17,6 +17,7 @@ from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from nightscore.airflow.assets import assets_read
+from nightscore.airflow.deadline import punctuality
 from nightscore.airflow.form import build_form
 from nightscore.airflow.missing import missing_tags
 from nightscore.airflow.priority import TonightFirst
@@ -59,6 +60,7 @@ def build_dag(job: Job, others: Sequence[Job] | None = None) -> DAG:
         max_active_runs=1 if reads_itself(job) else ACTIVE_RUNS,  # one day after the other, the oldest first
         default_args={**RETRIES, **_operator_defaults(), "owner": job.spec.owner},
         user_defined_macros={"workspace": str(job.workspace.root)},  # is not part of the DAG's version
+        **punctuality(job),
     )
     common: dict[str, Any] = {"job": job.name, "job_hash": job.hash}
     with dag:

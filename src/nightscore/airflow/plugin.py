@@ -7,6 +7,7 @@ from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
 from nightscore.airflow.after_timetable import DayMapper
+from nightscore.airflow.deadline import DayDeadline
 from nightscore.airflow.one_writer import OneWriter
 from nightscore.airflow.prefill import FormDay
 from nightscore.airflow.priority import TonightFirst
@@ -24,6 +25,7 @@ class NightscorePlugin(AirflowPlugin):
     name = "nightscore"
     timetables = TIMETABLES
     partition_mappers = [DayMapper]
+    deadline_references = [DayDeadline]
     priority_weight_strategies = [TonightFirst]
     fastapi_root_middlewares = [
         {"name": "the day of a form", "middleware": FormDay},

@@ -63,14 +63,16 @@ def release(job: JobName, /, *, day: HeldDay, by: By, because: Because, json: As
     """
     from nightscore.common import show_progress
     from nightscore.job import load
-    from nightscore.pipeline import hold, send_on
+    from nightscore.pipeline import Bell, hold, send_on
 
     workspace = open_chosen_workspace()
     with show_progress() as report:
         receipt = hold.release_day(
             workspace, job, parse_day_option(day), by=by, because=because, report=report
         )
-        send_on(load(job, workspace), receipt, report)
+        released = load(job, workspace)
+        Bell(released, receipt.day).released(receipt, by, because)
+        send_on(released, receipt, report)
     return _print_published(receipt, json)
 
 

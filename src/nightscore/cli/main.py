@@ -23,6 +23,7 @@ from nightscore.cli import (
     published,
     rename,
     run,
+    watch,
 )
 from nightscore.cli.options import Misuse, chosen
 from nightscore.cli.output import open_streams, print_document, print_error
@@ -41,6 +42,7 @@ ACTS = (
     "score",
     "backfill",
     "night",
+    "watch",
     "release",
     "discard",
     "replay-rejects",
@@ -87,8 +89,8 @@ app.meta.group_parameters = "Global options"
 
 for command in (
     run.jobs, run.check, run.plan, run.run, run.backfill, night.night, nights.runs, nights.missing,
-    published.tables, published.query, published.receipts, published.report, published.dossier,
-    published.verify, published.why,
+    watch.watch, published.tables, published.query, published.receipts, published.report,
+    published.dossier, published.verify, published.why,
     approve.held, approve.release, approve.discard, approve.hand_over, approve.repair, approve.evolve,
     approve.rejects, approve.replay_rejects, deliver.deliveries, deliver.redeliver, deliver.withdraw,
     evaluate.bakeoff, evaluate.judge, evaluate.promote, history.late, history.recheck, history.diff,

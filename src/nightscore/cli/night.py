@@ -1,5 +1,6 @@
 """`nightscore night`: every job that is due, upstream first, as many together as memory allows."""
 
+import contextlib
 import dataclasses
 import datetime as dt
 import subprocess
@@ -10,15 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from nightscore.cli import watch
 from nightscore.cli.options import AsJson, open_chosen_workspace, parse_day_option, whole_number
 from nightscore.cli.output import print_json, say
-from nightscore.common import Broken, NotYet
+from nightscore.common import Broken, NightscoreError, NotYet
 
 if TYPE_CHECKING:
     from nightscore.review import DueNight
 
 REACH = dt.timedelta(days=400)  # how far back is read what became of days
 LOOK_SECONDS = 0.2
+WATCH_SECONDS = 60.0  # between two looks at deadlines
 AGAIN_SECONDS = 60.0  # between two tries of a day that is not yet there
 ENDS = {0: "is published", Broken.exit_code: "is broken or held", NotYet.exit_code: "is not yet there"}
 
@@ -41,7 +44,8 @@ def night(
     runs`). Where one fails, what needs it is not run, and all others are.
 
     Two calls at once do no harm: a day is published once. With --wait a day that is not yet there is tried
-    again every minute.
+    again every minute. While it runs, those whom a job's `notify` names are told which days are late or at
+    risk, as `nightscore watch` does.
 
     Exit code: 0 if all is published; 1 if a day is broken or held; else 75 if one is not yet there.
     """
@@ -80,6 +84,7 @@ class Works:
     ended: dict["DueNight", int] = dataclasses.field(default_factory=dict)
     at_work: dict["DueNight", subprocess.Popen[bytes]] = dataclasses.field(default_factory=dict)
     not_before: dict["DueNight", float] = dataclasses.field(default_factory=dict)
+    next_watch: float = 0.0
 
     def run(self) -> None:
         """Run them all to their ends."""
@@ -91,7 +96,18 @@ class Works:
             for one in self.nights:
                 if one not in self.ended and one not in self.at_work:
                     self._begin(one)
+            self._watch()
             time.sleep(LOOK_SECONDS)
+
+    def _watch(self) -> None:
+        """Now and then tell of what is late or at risk."""
+        if time.monotonic() < self.next_watch:
+            return
+        self.next_watch = time.monotonic() + WATCH_SECONDS
+        if any(one.job.spec.notify and one.job.spec.deadline for one in self.nights):
+            with contextlib.suppress(NightscoreError, OSError):  # the nights go on
+                for problem in watch.look()[1]:
+                    self.tell(f"not told: {problem}")
 
     def _end(self, one: "DueNight", code: int) -> None:
         again = time.monotonic() + AGAIN_SECONDS

@@ -9,7 +9,7 @@ from nightscore.cli.options import AsJson, open_chosen_workspace, parse_day_opti
 from nightscore.cli.output import print_json, say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from nightscore.review import DayState
     from nightscore.store import Attempt
@@ -30,20 +30,24 @@ def runs(
 
     `receipts` lists what was published; here is what happened: running (with the stage), waiting (a retryable
     error: what it needs was not there), failed, held (an audit), stopped (its process is gone), published,
-    unchanged, skipped. Runs of the command line, of `nightscore night` and of Airflow are listed alike, for
+    unchanged, skipped; and late, where the `deadline` of the job passed before they had published. Runs of
+    the command line, of `nightscore night` and of Airflow are listed alike, for
     90 days. Previews are not.
     """
+    from nightscore.review import list_deadlines
     from nightscore.store import list_attempts
 
-    moment = parse_day_option(day).isoformat() if day else ""
-    found = list_attempts(open_chosen_workspace(), job, moment, moment or "9")
+    workspace, moment = open_chosen_workspace(), parse_day_option(day).isoformat() if day else ""
+    found = list_attempts(workspace, job, moment, moment or "9")
     now = dt.datetime.now(dt.UTC)
     shown = sorted((one for one in found if not (failed and (one.good or _at_work(one, now)))), key=_begun)
     shown = shown[-max(last, 0) :]
+    due = list_deadlines(workspace, {(one.job, one.day) for one in shown})
+    late = _late_runs(found, now, due)
     if json:
-        print_json([{**one.model_dump(mode="json"), "state": _state(one, now)} for one in shown])
+        print_json([_run_json(one, now, due.get((one.job, one.day)), one.attempt in late) for one in shown])
     elif shown:
-        _print_runs(shown, now)
+        _print_runs(shown, now, late)
     else:
         say("no run is told of" if not failed else "no run that did not end well is told of")
     return 0
@@ -85,17 +89,37 @@ def missing(
 def missing_line(state: "DayState") -> str:
     """A day that is not published, and why."""
     first, *_ = state.message.splitlines() or [""]
-    return f"{state.job} {state.day}: {state.state}{': ' + first if first else ''}"
+    due = f", {state.due} (due by {state.deadline:%Y-%m-%d %H:%M} UTC)" if state.due else ""
+    return f"{state.job} {state.day}: {state.state}{due}{': ' + first if first else ''}"
 
 
-def _print_runs(attempts: "Iterable[Attempt]", now: dt.datetime) -> None:
+def _run_json(one: "Attempt", now: dt.datetime, due: dt.datetime | None, late: bool) -> dict[str, object]:
+    told = {**one.model_dump(mode="json"), "state": _state(one, now)}
+    return {**told, "deadline": due.isoformat() if due else None, "late": late}
+
+
+def _late_runs(
+    attempts: "Iterable[Attempt]", now: dt.datetime, due: "Mapping[tuple[str, str], dt.datetime]"
+) -> set[str]:
+    """The runs that were, or are, at work past the deadline of a day that nobody had published by then."""
+    late, there = set(), set()
+    for one in sorted(attempts, key=_begun):
+        key, ended = (one.job, one.day), now if _at_work(one, now) else one.updated
+        if key in due and key not in there and ended > due[key]:
+            late.add(one.attempt)
+        if one.good:
+            there.add(key)
+    return late
+
+
+def _print_runs(attempts: "Iterable[Attempt]", now: dt.datetime, late: "Collection[str]") -> None:
     from nightscore.common import duration_text
     from nightscore.review import terminal_tables
 
     rows = [
         (
-            one.job, one.day, _state(one, now), f"{one.started:%Y-%m-%d %H:%M:%S}",
-            duration_text(one.seconds), _rows(one), _message(one, now),
+            one.job, one.day, _state(one, now) + (", late" if one.attempt in late else ""),
+            f"{one.started:%Y-%m-%d %H:%M:%S}", duration_text(one.seconds), _rows(one), _message(one, now),
         )
         for one in attempts
     ]  # fmt: skip
@@ -112,7 +136,8 @@ def _message(one: "Attempt", now: dt.datetime) -> str:
     where = f" (stage {one.stage})" if one.stage and not one.good else ""
     if one.is_gone(now):
         return f"its process is gone{where}"
-    return f"{(one.message.splitlines() or [''])[0]}{where}".strip()
+    untold = f"; not told: {'; '.join(one.untold)}" if one.untold else ""
+    return f"{(one.message.splitlines() or [''])[0]}{where}{untold}".strip("; ")
 
 
 def _state(one: "Attempt", now: dt.datetime) -> str:

@@ -49,7 +49,9 @@ from .roots import SCRATCH as SCRATCH
 from .roots import Root as Root
 from .roots import read_root_variables as read_root_variables
 from .roots import scratch_folder as scratch_folder
+from .signals import end_process as end_process
 from .signals import exit_on_signals as exit_on_signals
+from .signals import may_end_process as may_end_process
 from .signals import temporary as temporary
 from .strict_yaml import MAX_YAML_BYTES as MAX_YAML_BYTES
 from .strict_yaml import LineNumbers as LineNumbers

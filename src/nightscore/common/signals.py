@@ -17,6 +17,7 @@ from pathlib import Path
 
 SIGNALS = {signal.SIGTERM, signal.SIGINT}
 _temporary: set[Path] = set()  # what is half written now, by any thread
+_ours: list[bool] = []  # whether this process may be ended from here, and whether its output is JSON
 
 
 @contextlib.contextmanager
@@ -35,15 +36,26 @@ def exit_on_signals(as_json: bool = False) -> None:
     With `as_json` standard output gets the document of a run that was cancelled.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    threading.Thread(target=_watch, args=(as_json,), name="signals", daemon=True).start()
+    _ours[:] = [as_json]
+    threading.Thread(target=_watch, name="signals", daemon=True).start()
 
 
-def _watch(as_json: bool) -> None:
-    received = signal.sigwait(SIGNALS)
-    message = f"stopped by {signal.Signals(received).name}; what is finished is kept"
-    print(f"\nnightscore: cancelled: {message}", file=sys.stderr, flush=True)
-    if as_json:
-        print(json.dumps({"status": "cancelled", "message": message}), flush=True)
+def may_end_process() -> bool:
+    """Whether this process is a command of ours, and no notebook or worker, which are not to be ended."""
+    return bool(_ours)
+
+
+def end_process(code: int, status: str, message: str) -> None:
+    """End a command at once, from any thread: says why, and removes what is half written."""
+    print(f"\nnightscore: {status}: {message}", file=sys.stderr, flush=True)
+    if any(_ours):
+        print(json.dumps({"status": status, "message": message}, ensure_ascii=False), flush=True)
     for path in list(_temporary):
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-    os._exit(128 + received)
+    os._exit(code)
+
+
+def _watch() -> None:
+    received = signal.sigwait(SIGNALS)
+    message = f"stopped by {signal.Signals(received).name}; what is finished is kept"
+    end_process(128 + received, "cancelled", message)

@@ -1,10 +1,13 @@
 from .check import check_deliveries as check_deliveries
+from .connections import MESSAGES as MESSAGES
 from .connections import connections_from as connections_from
 from .connections import unset_connection as unset_connection
 from .contract import Channel as Channel
 from .contract import OpenChannel as OpenChannel
 from .contract import Parcel as Parcel
 from .contract import Sent as Sent
+from .messages import Unsent as Unsent
+from .messages import send_message as send_message
 from .send import Undeliverable as Undeliverable
 from .send import Undelivered as Undelivered
 from .send import deliver_day as deliver_day

@@ -9,7 +9,14 @@ from nightscore.common import Broken
 from nightscore.job import Delivery
 
 VARIABLE = "NIGHTSCORE_CONNECTION_"
+AIRFLOW = "AIRFLOW_CONN_"  # of messages, as Airflow itself reads it: a URI, or JSON
 POSTGRES = "postgres"
+MESSAGES = ("webhook", "slack", "email")
+EXAMPLES = {
+    "webhook": "https://hooks.example.com/…",
+    "slack": "https://hooks.slack.com/services/…",
+    "email": "smtp://USER:PASSWORD@mail.example.com:465?from_email=…",
+}
 LookUp = Callable[[str, str], str | None]  # name and kind of a connection -> its address
 _beside: ContextVar[LookUp | None] = ContextVar("beside", default=None)
 
@@ -38,6 +45,12 @@ def address_of(name: str, kind: str = "") -> str:
         Broken: nothing is.
     """
     found = _find(name, kind)
+    if found is None and kind in MESSAGES:
+        raise Broken(
+            f"connection {name} is not set: set {variable_of(name)}={EXAMPLES[kind]}, or "
+            f"{AIRFLOW}{variable_of(name).removeprefix(VARIABLE)}, or in Airflow the connection {name!r}; "
+            "never in job.yaml"
+        )
     if found is None:
         raise Broken(
             f"connection {name} is not set: set {variable_of(name)}=postgresql://…, or in Airflow the "
@@ -60,5 +73,7 @@ def _find(name: str, kind: str) -> str | None:
     set_to = os.environ.get(variable_of(name))
     if set_to:
         return set_to
+    if kind in MESSAGES and (told := os.environ.get(AIRFLOW + variable_of(name).removeprefix(VARIABLE))):
+        return told
     look_up = _beside.get()
     return look_up(name, kind) if look_up else None

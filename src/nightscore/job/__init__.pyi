@@ -36,6 +36,11 @@ from .cron import CronDays as CronDays
 from .cron import check_day_has_begun as check_day_has_begun
 from .cron import parse_cron as parse_cron
 from .csv_form import CsvForm as CsvForm
+from .deadline import Deadline as Deadline
+from .deadline import deadline_after as deadline_after
+from .deadline import deadline_among as deadline_among
+from .deadline import deadline_of as deadline_of
+from .deadline import start_of as start_of
 from .deliver import BUILT_IN as BUILT_IN
 from .deliver import Delivery as Delivery
 from .deliver import Files as Files
@@ -70,10 +75,13 @@ from .model import REGISTRY_URI as REGISTRY_URI
 from .model import URI_FORMS as URI_FORMS
 from .model import Judge as Judge
 from .model import Labels as Labels
+from .notify import Event as Event
+from .notify import Notify as Notify
 from .places import audit_place as audit_place
 from .places import highlight_place as highlight_place
 from .places import sql_place as sql_place
 from .policy import Domain as Domain
+from .policy import seconds_of as seconds_of
 from .retain import Retain as Retain
 from .retain import in_days as in_days
 from .schedule import After as After
@@ -81,6 +89,7 @@ from .schedule import ByHand as ByHand
 from .schedule import Cron as Cron
 from .schedule import Daily as Daily
 from .schedule import Exchange as Exchange
+from .schedule import Schedule as Schedule
 from .schedule import ScheduleKind as ScheduleKind
 from .snapshot_inputs import DeltaInput as DeltaInput
 from .snapshot_inputs import IcebergInput as IcebergInput

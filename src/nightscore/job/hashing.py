@@ -21,6 +21,9 @@ HARMLESS: dict[str, Any] = {
     "judge": True,
     "deliver": True,  # what is sent on is what is published, whoever gets it
     "highlights": True,  # what is shown of the rows; a day that is published keeps what it showed
+    "deadline": True,
+    "notify": True,
+    "timeout": True,
     "params": True,
     "scoring": {"tasks", "tolerance"},
     # Without an override nothing is published; with it, what was published before it was asked for.

@@ -7,6 +7,14 @@ from pydantic import Field, StringConstraints, model_validator
 from nightscore.common import Size
 from nightscore.job.fields import Exact, Misplaced, RowLimit, StrictModel, number_text, rows_allowed
 
+Period = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,5}[smh]$")]
+"""A time such as 90m."""
+
+
+def seconds_of(period: str) -> int:
+    """A period in seconds."""
+    return int(period[:-1]) * {"s": 1, "m": 60, "h": 3600}[period[-1]]
+
 
 class Policy(StrictModel):
     """What to do with a day without data, and with a row that breaks its contract or can't be scored."""
@@ -62,14 +70,14 @@ class Limits(StrictModel):
         Size | None, Field(description="bytes of the input files when they are decoded, all together: 200GB")
     ] = None
     time: Annotated[
-        Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,5}[smh]$")] | None,
+        Period | None,
         Field(description="how long one SQL statement, or the scoring of one piece, may take: 90m"),
     ] = None
 
     @property
     def seconds(self) -> float | None:
         """The time in seconds."""
-        return int(self.time[:-1]) * {"s": 1, "m": 60, "h": 3600}[self.time[-1]] if self.time else None
+        return seconds_of(self.time) if self.time else None
 
 
 class Domain(StrictModel):

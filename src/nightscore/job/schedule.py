@@ -42,7 +42,8 @@ from nightscore.job.kinds import Kind, one_of
 Code = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{4}$")]
 
 
-def _timezone(name: str) -> str:
+def known_timezone(name: str) -> str:
+    """An IANA time zone's name. `ValueError` where there is none of it."""
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
@@ -112,7 +113,7 @@ class Daily(StrictModel, ScheduleKind):
         Field(description='time of day, "HH:MM" in quotes'),
     ]
     timezone: Annotated[
-        str, AfterValidator(_timezone), Field(description="IANA time zone, such as America/Chicago")
+        str, AfterValidator(known_timezone), Field(description="IANA time zone, such as America/Chicago")
     ] = "UTC"
     catchup: Catchup = A_WEEK
 
@@ -173,7 +174,7 @@ class Cron(StrictModel, ScheduleKind):
         Field(description='minute, hour, day of month, month, weekday: "0 2 * * 1" is Mondays at 02:00'),
     ]
     timezone: Annotated[
-        str, AfterValidator(_timezone), Field(description="IANA time zone, such as America/Chicago")
+        str, AfterValidator(known_timezone), Field(description="IANA time zone, such as America/Chicago")
     ] = "UTC"
     day: Annotated[
         int, Field(ge=-366, le=0, description="the day that is scored, relative to the date of the run")

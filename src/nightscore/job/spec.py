@@ -10,14 +10,16 @@ from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, model
 from nightscore.common import Size
 from nightscore.job.accuracy_budget import AccuracyBudget
 from nightscore.job.audits import SCORES, Audit, Known
+from nightscore.job.deadline import Deadline, read_deadline_word
 from nightscore.job.deliver import Delivery, check_deliveries
 from nightscore.job.features import Features, read_features_word
 from nightscore.job.fields import Column, Misplaced, Name, Number, SqlFile, StrictModel, Text
 from nightscore.job.highlights import SHOWN_HIGHLIGHTS, Highlight
 from nightscore.job.inputs import Input, PathInput, TableInput
 from nightscore.job.model import CHALLENGERS, Judge, Model, read_model_word
+from nightscore.job.notify import Notify, check_notify
 from nightscore.job.params import Param
-from nightscore.job.policy import Domain, Limits, Policy
+from nightscore.job.policy import Domain, Limits, Period, Policy
 from nightscore.job.retain import Retain, read_retain_word
 from nightscore.job.schedule import BY_HAND, Schedule
 
@@ -179,6 +181,15 @@ class JobSpec(StrictModel):
     deliver: Annotated[
         list[Delivery], Field(description="where a published day goes onward; no cause of any row")
     ] = []
+    deadline: Annotated[
+        Deadline | None,
+        BeforeValidator(read_deadline_word, json_schema_input_type=Deadline | str | None),
+        Field(description="by when a day is to be published: the first such time after it is complete"),
+    ] = None
+    notify: Annotated[list[Notify], Field(description="who is told what of the job's days")] = []
+    timeout: Annotated[
+        Period | None, Field(description="how long the run of a day may take, all of it: 2h; default: any")
+    ] = None
 
     @property
     def scores_table(self) -> str:
@@ -253,7 +264,18 @@ class JobSpec(StrictModel):
         self._check_decision_columns()
         self._check_retain()
         self._check_deliver()
+        self._check_deadline()
         return self
+
+    def _check_deadline(self) -> None:
+        at: Place = ("deadline",)
+        try:
+            if self.deadline:
+                self.deadline.check(self.schedule)
+            at = ("notify",)
+            check_notify(self.notify, has_deadline=self.deadline is not None)
+        except Misplaced as error:
+            raise Misplaced((*at, *error.at), str(error)) from error
 
     def _check_deliver(self) -> None:
         try:

@@ -3,11 +3,14 @@ from . import steps as steps
 from .attempts import Recorder as Recorder
 from .attempts import outcome_of as outcome_of
 from .attempts import recording as recording
+from .attempts import timeout_message as timeout_message
 from .binding import bind_job as bind_job
 from .binding import check_schedule as check_schedule
 from .binding import decide_select as decide_select
 from .context import Day as Day
 from .context import causes_hash as causes_hash
+from .eta import expected_end as expected_end
+from .eta import usual_seconds as usual_seconds
 from .evolve import evolve_tables as evolve_tables
 from .executors import LOCAL_THREADS as LOCAL_THREADS
 from .executors import Executor as Executor
@@ -17,6 +20,11 @@ from .executors import run as run
 from .executors import score_planned as score_planned
 from .lineage import Lineage as Lineage
 from .lineage import read_lineage as read_lineage
+from .notify import Bell as Bell
+from .notify import News as News
+from .notify import deadline_news as deadline_news
+from .notify import tell as tell
+from .notify import tell_again as tell_again
 from .onward import send_on as send_on
 from .prepare import begin as begin
 from .prepare import streamed_files as streamed_files

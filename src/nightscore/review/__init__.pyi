@@ -3,10 +3,12 @@ from . import text as text
 from .days import DayState as DayState
 from .days import DueNight as DueNight
 from .days import Logbook as Logbook
-from .days import expected_end as expected_end
+from .days import list_deadlines as list_deadlines
 from .days import list_due_nights as list_due_nights
 from .days import open_logbook as open_logbook
-from .days import usual_seconds as usual_seconds
+from .days import tell_day as tell_day
+from .days import tell_deadlines as tell_deadlines
+from .days import watched_days as watched_days
 from .dossier.nights import gather_record as gather_record
 from .dossier.page import dossier as dossier
 from .explain import explain_row as explain_row

@@ -164,6 +164,12 @@ from .records.deliveries import standing_record as standing_record
 from .records.deliveries import stands as stands
 from .records.erasures import Erased as Erased
 from .records.erasures import ErasureRow as ErasureRow
+from .records.notices import Notice as Notice
+from .records.notices import claim_notice as claim_notice
+from .records.notices import end_notice as end_notice
+from .records.notices import list_notices as list_notices
+from .records.notices import open_notices as open_notices
+from .records.notices import this_process as this_process
 from .records.paces import Pace as Pace
 from .records.paces import find_slower as find_slower
 from .records.paces import note_pace as note_pace

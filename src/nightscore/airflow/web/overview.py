@@ -11,7 +11,8 @@ from nightscore.airflow.web.access import Sight
 from nightscore.airflow.web.staged import first_staged_rows
 from nightscore.common import Broken
 from nightscore.job import Job
-from nightscore.review import DayState, Logbook, expected_end, open_logbook, usual_seconds
+from nightscore.pipeline import expected_end, usual_seconds
+from nightscore.review import DayState, Logbook, open_logbook
 from nightscore.store import CatalogEntry, Pace, Receipt, read_attempt, read_paces
 
 DAYS = 42  # that are looked back on

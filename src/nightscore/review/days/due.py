@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nightscore.common import Broken
-from nightscore.job import After, ByHand, CalendarOverride, Job, latest_day
+from nightscore.job import After, ByHand, CalendarOverride, Job, deadline_among, latest_day
 from nightscore.store import Pinned
 
 
@@ -73,6 +73,13 @@ class Due:
         try:
             return schedule.calendar(self.closures).complete(day)
         except (Broken, ValueError):
+            return None
+
+    def deadline(self, name: str, day: dt.date) -> dt.datetime | None:
+        """By when a day of a job is to be published; None where it has no deadline, or none is known."""
+        try:
+            return deadline_among(self.jobs, name, day, self.closures)
+        except Broken:  # an exchange's calendar is unknown
             return None
 
     def maker(self, table: str) -> str | None:

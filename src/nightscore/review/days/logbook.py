@@ -5,15 +5,15 @@ Receipts decide what is published; the rest is for people, and says why a day is
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
 from nightscore.common import Workspace
 from nightscore.job import Job, load_all, read_workspace_overrides
-from nightscore.pipeline import read_held_days
+from nightscore.pipeline import expected_end, read_held_days, usual_seconds
 from nightscore.review.days.due import Due
-from nightscore.store import Attempt, CatalogEntry, Pinned, Receipt, catalog, list_attempts
+from nightscore.store import Attempt, CatalogEntry, Pace, Pinned, Receipt, catalog, list_attempts, read_paces
 
 State = Literal[
     "published", "running", "held", "failed", "waiting", "stopped", "skipped", "missing", "expected"
@@ -28,6 +28,10 @@ class DayState:
     `missing` is a day that is due and was never run, `expected` one that is due and may still be under way
     elsewhere: its upstream has not published. `since` is when it came to stand so (UTC). `message` says why,
     also where a published day has a later run that failed; `problem` tells that from the rest.
+
+    `deadline` is by when it is to be published (UTC; None: the job has none): it is `late` where it was
+    published after that first, or is not, and that has passed; `at_risk` where it will be by what its run has
+    left, or, with no run at work, by what nights usually take. `eta` is when its run will have ended.
     """
 
     job: str
@@ -39,11 +43,20 @@ class DayState:
     entry: CatalogEntry | None = None
     held: Receipt | None = None
     problem: bool = False
+    deadline: dt.datetime | None = None
+    eta: dt.datetime | None = None
+    late: bool = False
+    at_risk: bool = False
 
     @property
     def bad(self) -> bool:
         """Whether a person should look."""
-        return self.state in BAD or self.problem
+        return self.state in BAD or self.problem or self.at_risk or (self.late and self.entry is None)
+
+    @property
+    def due(self) -> str:
+        """Whether it is late or at risk, for people; "" for neither."""
+        return "late" if self.late else ("at risk" if self.at_risk else "")
 
     def as_json(self) -> dict[str, object]:
         """What a program reads."""
@@ -52,6 +65,9 @@ class DayState:
             "since": self.since.isoformat() if self.since else None,
             "run_id": self.entry.run_id if self.entry else (self.held.run_id if self.held else ""),
             "dag_run": self.attempt.dag_run if self.attempt else "",
+            "deadline": self.deadline.isoformat() if self.deadline else None,
+            "eta": self.eta.isoformat() if self.eta else None,
+            "late": self.late, "at_risk": self.at_risk,
         }  # fmt: skip
 
 
@@ -63,6 +79,7 @@ class Logbook:
     state: Pinned
     due: Due
     since: str = ""
+    _paces: dict[str, Sequence[Pace]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def jobs(self) -> Mapping[str, Job]:
@@ -88,8 +105,30 @@ class Logbook:
             found[job] = min(day, found.get(job, day))
         return found
 
+    @cached_property
+    def first_published(self) -> dict[tuple[str, str], dt.datetime]:
+        """(job, day) -> when it was published first, whatever was published again since."""
+        found: dict[tuple[str, str], dt.datetime] = {}
+        for entry in self.state.history:
+            found.setdefault((entry.job, entry.day), entry.published_at)
+        return found
+
+    def paces(self, job: str) -> Sequence[Pace]:
+        """What the last nights of a job took; read once."""
+        if job not in self._paces:
+            self._paces[job] = read_paces(self.workspace, job)
+        return self._paces[job]
+
     def day(self, job: str, day: str) -> DayState:
         """Where a day stands."""
+        state = self._day(job, day)
+        due = self.due.deadline(job, dt.date.fromisoformat(day)) if job in self.jobs else None
+        if due is None:
+            return state
+        paces = [] if state.state == "published" else self.paces(job)
+        return by_deadline(state, due, self.due.now, self.first_published.get((job, day)), paces)
+
+    def _day(self, job: str, day: str) -> DayState:
         entry = self.state.in_force.get((job, day))
         held, attempt = self.held.get((job, day)), self.attempts.get((job, day))
         if attempt and not attempt.ended and not attempt.is_gone(self.due.now):
@@ -176,6 +215,21 @@ def open_logbook(
     closures = read_workspace_overrides(workspace.root)
     due = Due({job.name: job for job in readable}, state, dt.datetime.now(dt.UTC), closures)
     return Logbook(workspace, state, due, since)
+
+
+def by_deadline(
+    state: DayState, due: dt.datetime, now: dt.datetime, first: dt.datetime | None, paces: Sequence[Pace]
+) -> DayState:
+    """How a day stands to its deadline; `first` is when it was published first."""
+    running = state.state == "running" and state.attempt
+    eta = expected_end(state.attempt, paces, now) if running and state.attempt else None
+    if first is not None or state.state == "skipped":
+        late = first is not None and first > due
+        return replace(state, deadline=due, eta=eta, late=late)
+    usual = usual_seconds(paces)
+    ends = eta or (now + dt.timedelta(seconds=usual) if usual is not None and not running else None)
+    at_risk = now <= due and ends is not None and ends > due
+    return replace(state, deadline=due, eta=eta, late=now > due, at_risk=at_risk)
 
 
 def _unpublished(attempt: Attempt) -> DayState:

@@ -37,7 +37,7 @@ class Attempt(BaseModel):
     receipt says. `stage`, `done` and `total` (rows, or what the stage counts) are the last that was told,
     `rate` how many a second were done in the last seconds, `rows` those that were published at its end.
     `by` is who started it, `process` where (`host:pid`), `dag_run` the id of the DAG run in Airflow ("" for
-    none). Moments are in UTC.
+    none). `untold`: who could not be told of it, and why. Moments are in UTC.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -59,6 +59,7 @@ class Attempt(BaseModel):
     by: str = ""
     process: str = ""
     dag_run: str = ""
+    untold: tuple[str, ...] = ()
 
     @property
     def ended(self) -> bool:
@@ -132,8 +133,9 @@ def list_attempts(
 
 
 def find_attempt_files(workspace: Workspace, before: float | None = None) -> Iterator[Place]:
-    """The files of all attempts, or of those that were last written before a moment (epoch seconds)."""
-    for file in storage.place_of(workspace, HOME).glob("*", "*", "*.json"):
+    """The files of attempts and of what was sent of them: all, or those written before (epoch seconds)."""
+    home = storage.place_of(workspace, HOME)
+    for file in (*home.glob("*", "*", "*.json"), *home.glob("*", "*", "*.notice")):
         if before is None or ((seen := file.look()) and seen.modified < before):
             yield file
 

@@ -1,0 +1,236 @@
+"""Who is told what of a day: failed, held, published, at risk, overdue. Each message once, to each target.
+
+A target that fails fails no night: that is said in the log and in `runs`, and the next event of the day, or
+`nightscore watch`, tries again.
+"""
+
+import datetime as dt
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nightscore.common import Broken, as_day
+from nightscore.job import (
+    After,
+    Event,
+    Job,
+    Notify,
+    deadline_among,
+    load_all,
+    read_workspace_overrides,
+)
+from nightscore.pipeline.eta import expected_end
+from nightscore.store import (
+    Attempt,
+    Notice,
+    Receipt,
+    claim_notice,
+    end_notice,
+    list_notices,
+    open_notices,
+    read_paces,
+    this_process,
+)
+
+PAGE = "NIGHTSCORE_PAGE"  # the address of the page Nightscore, which messages link to
+SAID: Mapping[Event, str] = {
+    "failed": "failed", "held": "is held", "published": "is published", "at_risk": "is at risk",
+    "overdue": "is overdue",
+}  # fmt: skip
+OF_STATES: Mapping[str, Event] = {"failed": "failed", "held": "held", "published": "published"}
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class News:
+    """What happened to a day. `run` is which of its runs it is about, "" where it is the day itself."""
+
+    event: Event
+    message: str
+    run: str = ""
+    deadline: dt.datetime | None = None
+    eta: dt.datetime | None = None
+    is_held: bool = False
+
+
+@dataclass
+class Bell:
+    """Tells of one day of a job; `page` is the page Nightscore's address, by default $NIGHTSCORE_PAGE."""
+
+    job: Job
+    day: str
+    page: str | None = None
+    _rung: set[Event] = field(default_factory=set)
+    _due: tuple[dt.datetime | None] | None = None
+
+    @property
+    def deadline(self) -> dt.datetime | None:
+        """By when the day is to be published; None where nothing says it."""
+        if self._due is None:
+            self._due = (_deadline(self.job, self.day),)
+        return self._due[0]
+
+    def ended(self, attempt: Attempt, receipt: Receipt | None = None) -> list[str]:
+        """Tell how a run ended, where that is news; gives who could not be told, and why."""
+        event = OF_STATES.get(attempt.state)
+        if event is None:
+            return []
+        message = attempt.message
+        if receipt is not None:
+            message = f"{receipt.rows.published:,} rows in {attempt.seconds:,.0f} s"
+        run = receipt.run_id if receipt else attempt.attempt
+        late = self.deadline if event == "published" else None
+        late = late if late and attempt.updated > late else None
+        return self._tell(News(event, message, run, late))
+
+    def released(self, receipt: Receipt, by: str, because: str) -> list[str]:
+        """Tell that a held day is published, by whom and why; gives who could not be told."""
+        said = f"{receipt.rows.published:,} rows; it was held, and {by} released it: {because}"
+        return self._tell(News("published", said, receipt.run_id))
+
+    def beat(self, attempt: Attempt) -> list[str]:
+        """Tell of a run at work that it will miss its deadline, or has; each once."""
+        now, due = dt.datetime.now(dt.UTC), self.deadline
+        if due is None:
+            return []
+        eta = expected_end(attempt, read_paces(self.job.workspace, self.job.name), now)
+        news = deadline_news(now, due, eta, _where(attempt))
+        if news is None or news.event in self._rung:
+            return []
+        self._rung.add(news.event)
+        return self._tell(news)
+
+    def _tell(self, news: News) -> list[str]:
+        try:
+            return tell(self.job, self.day, news, self.page)
+        except Exception as error:  # a night does not fail, or fall silent, because nobody could be told
+            log.warning("%s %s: nobody could be told: %s", self.job.name, self.day, type(error).__name__)
+            return [f"nobody could be told: {type(error).__name__}"]
+
+
+def deadline_news(now: dt.datetime, due: dt.datetime, eta: dt.datetime | None, message: str) -> News | None:
+    """What is to be told of a day that is not published; None while it may be in time."""
+    if now > due:
+        return News("overdue", message, deadline=due, eta=eta)
+    return News("at_risk", message, deadline=due, eta=eta) if eta and eta > due else None
+
+
+def tell(job: Job, day: str, news: News, page: str | None = None) -> list[str]:
+    """Send news of a day to all who are to get it and have not; gives who could not be told, and why.
+
+    What did not arrive before, of this day, is sent again, too.
+    """
+    if not job.spec.notify:
+        return []
+    asked = [one for one in job.spec.notify if news.event in one.when]
+    page = page or os.environ.get(PAGE, "")
+    subject, text, document = compose(job, day, news, page)
+    there, now = list_notices(job.workspace, job.name, day), dt.datetime.now(dt.UTC)
+    fresh = [
+        Notice(
+            job=job.name, day=day, event=news.event, run=news.run, target=one.target, moment=now,
+            process=this_process(), subject=subject, text=text, document=document,
+        )
+        for one in asked
+    ]  # fmt: skip
+    again = [one.again(now) for one in open_notices(there, now)]
+    return _send_all(job, [*(one for one in fresh if one.key not in there), *again])
+
+
+def tell_again(job: Job, day: str) -> list[str]:
+    """Send again what did not arrive of a day; gives who could not be told, and why."""
+    if not job.spec.notify:
+        return []
+    now = dt.datetime.now(dt.UTC)
+    there = open_notices(list_notices(job.workspace, job.name, day), now)
+    return _send_all(job, [one.again(now) for one in there])
+
+
+def compose(job: Job, day: str, news: News, page: str) -> tuple[str, str, dict[str, Any]]:
+    """The subject, the text and the document of a message."""
+    link = _link(job, day, news, page)
+    todo = what_to_do(job, day, "held" if news.is_held else news.event)
+    subject = f"{job.name} {day} {SAID[news.event]}"
+    lines = [*_of_the_deadline(job, news), news.message, "", f"What to do: {todo}"]
+    lines += [f"Page: {link}"] if link else []
+    if news.event == "published":
+        lines.append(f"Report: {link or f'nightscore report {job.name} --day {day}'}")
+    lines.append(f"Owner: {job.spec.owner}")
+    document = {
+        "job": job.name, "day": day, "event": news.event, "subject": subject, "message": news.message,
+        "what_to_do": todo, "page": link, "owner": job.spec.owner, "run": news.run,
+        "deadline": news.deadline.isoformat() if news.deadline else None,
+        "eta": news.eta.isoformat() if news.eta else None,
+    }  # fmt: skip
+    return subject, "\n".join(lines), document
+
+
+def what_to_do(job: Job, day: str, event: Event) -> str:
+    """The next step of who reads it."""
+    again = f"nightscore run {job.name} --day {day}"
+    steps: Mapping[Event, str] = {
+        "failed": f"mend what the message names, then run the day again: {again}",
+        "held": f"look at it (nightscore held {job.name}), then nightscore release {job.name} --day {day} "
+        "--by NAME --because TEXT, or discard it",
+        "published": "nothing",
+        "at_risk": f"see what holds it up: nightscore missing {job.name}, nightscore runs {job.name}",
+        "overdue": f"see why it is not there (nightscore missing {job.name}), tell who waits for it, and "
+        f"run it: {again}",
+    }
+    return steps[event]
+
+
+def _of_the_deadline(job: Job, news: News) -> Iterator[str]:
+    if news.deadline is None or job.spec.deadline is None:
+        return
+    zone = job.spec.deadline.zone_of(job.spec.schedule)
+    ends = f"; it will be there about {news.eta.astimezone(zone):%Y-%m-%d %H:%M}" if news.eta else ""
+    yield f"Due by {news.deadline.astimezone(zone):%Y-%m-%d %H:%M} {zone.key}{ends}"
+
+
+def _link(job: Job, day: str, news: News, page: str) -> str:
+    if not page:
+        return ""
+    there = f"/{day}" if news.event == "published" else ""
+    return f"{page.rstrip('/')}/jobs/{job.name}{there}"
+
+
+def _send_all(job: Job, notices: list[Notice]) -> list[str]:
+    targets = {one.target: one for one in job.spec.notify}
+    problems = [_send(job, targets[one.target], one) for one in notices if one.target in targets]
+    return [one for one in problems if one]
+
+
+def _send(job: Job, target: Notify, notice: Notice) -> str:
+    from nightscore.delivery import Unsent, send_message
+
+    if not claim_notice(job.workspace, notice):
+        return ""
+    try:
+        send_message(target, notice.subject, notice.text, notice.document, notice.key)
+    except Unsent as error:
+        end_notice(job.workspace, notice, str(error))
+        log.warning("%s could not be told that %s: %s", target.target, notice.subject, error)
+        return f"{target.target}: {error}"
+    end_notice(job.workspace, notice)
+    return ""
+
+
+def _deadline(job: Job, day: str) -> dt.datetime | None:
+    if job.spec.deadline is None:
+        return None
+    jobs = {job.name: job}
+    try:
+        if isinstance(job.spec.schedule, After):
+            jobs |= {one.name: one for one in load_all(job.workspace)[0]}
+        return deadline_among(jobs, job.name, as_day(day), read_workspace_overrides(job.workspace.root))
+    except Broken:  # an exchange's calendar is unknown: `check` says so
+        return None
+
+
+def _where(attempt: Attempt) -> str:
+    if not attempt.total:
+        return f"running: {attempt.stage or 'begins'}"
+    return f"running: {attempt.stage}, {attempt.done:,} of {attempt.total:,}"
