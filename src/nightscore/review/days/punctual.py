@@ -78,7 +78,7 @@ def list_deadlines(
 
 def _due(book: Logbook, name: str) -> set[str]:
     try:
-        missing = {one.day for one in book.missing(name, CATCHUP_DAYS)}
+        missing = {one.day for one in book.missing(name, WATCHED_DAYS)}
     except Broken:  # an exchange's calendar is unknown: `check` says so
         return set()
     latest = book.due.latest(name)
