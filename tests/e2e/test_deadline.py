@@ -1,4 +1,4 @@
-"""A deadline that passes while a run waits: Airflow's own alert has those told who asked; a timeout ends a run."""
+"""A deadline that passes while a run waits: Airflow's own alert has those told who asked for it."""
 
 import datetime as dt
 import json
