@@ -24,7 +24,7 @@ notify: [{{webhook: pager, when: [overdue, failed, published]}}]
 def test_what_is_not_there_in_time_is_told_by_airflow(airflow: Airflow) -> None:
     """A run waits for its partition past the deadline: told once, by Airflow's connection; then published."""
     now = dt.datetime.now(dt.UTC)
-    start, due = now - dt.timedelta(minutes=30), now + dt.timedelta(minutes=3)
+    start, due = now - dt.timedelta(minutes=30), now + dt.timedelta(minutes=1)
     day = str(start.date() - dt.timedelta(days=1))
     with hook_server() as hook:
         host, _, port = hook.address.removeprefix("http://").partition(":")
@@ -33,6 +33,8 @@ def test_what_is_not_there_in_time_is_told_by_airflow(airflow: Airflow) -> None:
             "--conn-schema", "http", "--conn-password", SECRET, "--conn-extra", json.dumps({"path": "page"}),
         )  # fmt: skip
         said = NIGHT.format(start=f"{start:%H:%M}", due=f"{due:%H:%M}")
+        write_day(airflow.root / "earlier", "2020-01-01", ROWS)
+        (airflow.root / "earlier/data/lake/rows").rename(airflow.root / "data/lake/punctual")
         add_mini(airflow.root, "punctual", said, "punctual")
         until(lambda: airflow.ask("GET", "/dags/punctual").is_success, 240, "the DAG is known", pause=2)
         run = airflow.trigger("punctual", partition_key=day)
@@ -46,8 +48,9 @@ def test_what_is_not_there_in_time_is_told_by_airflow(airflow: Airflow) -> None:
             f"{due:%Y-%m-%dT%H:%M}",
         )
         assert "waiting" in body["message"] and body["page"].endswith("/nightscore/jobs/punctual")
-        write_day(airflow.root / "made2", day, ROWS)
-        (airflow.root / "made2/data/lake/rows").rename(airflow.root / "data/lake/punctual")
+        write_day(airflow.root / "later", day, ROWS)
+        landed = airflow.root / f"later/data/lake/rows/day={day}"
+        landed.rename(airflow.root / f"data/lake/punctual/day={day}")
         assert airflow.ended("punctual", run) == "success"
         until(lambda: len(hook.got) > 1, 30, "it is told that it is published")
         assert [one["event"] for one in hook.bodies] == ["overdue", "published"]
