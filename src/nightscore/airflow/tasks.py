@@ -147,9 +147,11 @@ class PlanDay(Step, TellsLineage):
     def resume(self, context: Any, event: bool) -> list[list[int]]:
         """Go on after the wait."""
         if not event:
-            raise AirflowFailException(
-                f"job {self.job}: no partition after {WAIT}; run it again when it is there"
-            )
+            with errors():
+                job = self.read()
+                day = day_of_run(job, context.get("partition_key"), context["params"].get("day"))
+                with telling(job, day.isoformat(), context, Progress(context)):
+                    raise Broken(f"job {self.job}: no partition after {WAIT}; run it again when it is there")
         return self.execute(context)
 
 
