@@ -135,9 +135,8 @@ class PlanDay(Step, TellsLineage):
             tables = find_unpublished_tables(root, tables_of_others(job), moment) if waits else []
             if not (inputs or tables):
                 raise
-            waited_for = ", ".join([*inputs.values(), *tables])
-            self.log.info("%s; waiting for %s", error, waited_for)
-            recorder.end("waiting", f"{error}; waiting for {waited_for}")
+            self.log.info("%s; it goes on by itself: %s", error, ", ".join([*inputs.values(), *tables]))
+            recorder.end("waiting", str(error))
             deadline = time.time() + WAIT.total_seconds()
             trigger = PartitionTrigger(
                 workspace=str(root), folders=[], tables=tables, day=moment, deadline=deadline, job=job.name

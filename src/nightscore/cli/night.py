@@ -116,13 +116,19 @@ class Works:
             self.tell(f"{one}: is not yet there; tried again in a minute")
             return
         self.ended[one] = code
-        self.tell(f"{one}: {ENDS.get(code, f'ended with exit code {code}')}")
+        self.tell(f"{one}: {'is held' if self._is_held(one) else _ended(code)}")
+
+    @staticmethod
+    def _is_held(one: "DueNight") -> bool:
+        from nightscore.pipeline import is_held
+
+        return is_held(one.job.workspace, one.job.name, as_day(one.day))
 
     def _begin(self, one: "DueNight") -> None:
         lost = next((need for need in one.needs if self.ended.get(need)), None)
         if lost:
             self.ended[one] = NotYet.exit_code
-            self.tell(f"{one}: not run, since {lost} {ENDS.get(self.ended[lost], 'failed')}")
+            self.tell(f"{one}: not run, since {lost} {_ended(self.ended[lost])}")
         elif all(need in self.ended for need in one.needs) and self._may_begin(one):
             self.tell(f"{one}: begins")
             self.at_work[one] = _start(one, quiet=self.tell is _nothing)
@@ -135,6 +141,10 @@ class Works:
             return False
         used = sum(job_memory_budget(other.job).memory for other in self.at_work)
         return not used or used + job_memory_budget(one.job).memory <= read_hardware().memory
+
+
+def _ended(code: int) -> str:
+    return ENDS.get(code, f"ended with exit code {code}")
 
 
 def _start(one: "DueNight", *, quiet: bool) -> subprocess.Popen[bytes]:

@@ -62,8 +62,8 @@ def missing(
 
     A job's days are those of its schedule; of one that comes after others, those that all their tables have
     (published by the command line or released, too, of which Airflow heard nothing). Looked at is what lies
-    after its first published day: before, a job owes nothing. A day that the job's policy skipped is not
-    missing. `nightscore night` runs them, upstream first; `nightscore backfill` a range of one job.
+    after its first published day, and what was tried: else a job owes nothing. A day that the job's policy
+    skipped is not missing. `nightscore night` runs them, upstream first; `nightscore backfill` a range of one job.
 
     Exit code: 0 if none is missing, else 1.
     """
@@ -133,7 +133,7 @@ def _rows(one: "Attempt") -> str:
 
 
 def _message(one: "Attempt", now: dt.datetime) -> str:
-    where = f" (stage {one.stage})" if one.stage and not one.good else ""
+    where = f" (stage {one.stage})" if one.stage and not one.good and one.state != "held" else ""
     if one.is_gone(now):
         return f"its process is gone{where}"
     untold = f"; not told: {'; '.join(one.untold)}" if one.untold else ""

@@ -16,7 +16,7 @@ from pathlib import Path
 from nightscore.airflow.web.access import Sight
 from nightscore.airflow.web.process import run_worker
 from nightscore.common import Broken, NightscoreError, NotYet, Workspace
-from nightscore.job import Job
+from nightscore.job import Job, TableInput
 
 GOOD_SECONDS = 3_600.0  # how long it is kept that a job is right
 BAD_SECONDS = 300.0  # and that it is broken, which somebody may mend by data that arrive
@@ -59,7 +59,7 @@ def check_results(sight: Sight, only: str | None = None) -> dict[str, str | None
         if isinstance(job, Broken):
             found[name] = str(job)
             continue
-        state = _state(job)
+        state = (*_state(job), *_upstream(sight, job))
         known = _known.get((sight.workspace.root, name))
         if known and known.state == state:
             found[name] = known.message  # also where it is due again: better old than nothing
@@ -81,6 +81,12 @@ def _state(job: Job) -> tuple[object, ...]:
     """What the files of a job are, as far as it costs a few calls of the system."""
     folder = sorted(job.file.parent.iterdir()) if job.file.parent.is_dir() else []
     return (job.hash, *(_stamp(file) for file in [*folder, *_models(job)]))
+
+
+def _upstream(sight: Sight, job: Job) -> tuple[object, ...]:
+    """How many days the tables have that the job reads: with the first of one much is right that was not."""
+    tables = [one.table for one in job.spec.inputs.values() if isinstance(one, TableInput)]
+    return tuple((table, len(sight.state.published.get(table, {}))) for table in tables)
 
 
 def _models(job: Job) -> list[Path]:

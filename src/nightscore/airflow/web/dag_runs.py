@@ -106,13 +106,13 @@ def find_run(dag_id: str, run_id: str) -> Run | None:
         )  # fmt: skip
 
 
-def next_runs(dag_ids: list[str]) -> dict[str, str]:
-    """When Airflow makes each DAG's next run (UTC), or that it is paused; nothing for those run by hand."""
+def next_runs(dag_ids: list[str]) -> dict[str, dt.datetime | str]:
+    """When Airflow makes each DAG's next run, or that it is paused; nothing for those run by hand."""
     with create_session() as session:
         columns = (DagModel.dag_id, DagModel.is_paused, DagModel.next_dagrun_create_after)
         rows = session.execute(select(*columns).where(DagModel.dag_id.in_(dag_ids))).all()
     return {
-        dag_id: "paused" if paused else f"{moment:%Y-%m-%d %H:%M}" for dag_id, paused, moment in rows
+        dag_id: "paused" if paused else moment for dag_id, paused, moment in rows
         if paused or moment
     }  # fmt: skip
 

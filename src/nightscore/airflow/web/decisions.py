@@ -50,6 +50,7 @@ class Decision(BaseModel):
     """What a person has decided of a held day."""
 
     day: str
+    run: str = ""  # the held run that the person looked at
     choice: Literal["Release", "Discard"]
     because: str = Field("", max_length=2_000)
 
@@ -77,8 +78,11 @@ def decide(
     day, because, workspace = decision.day, decision.because.strip(), person.sight.workspace
     if not because:
         raise Broken("a reason is missing: it goes into the receipt, for whoever asks later")
-    if not hold.is_held(workspace, dag_id, as_day(day)):
+    held = [one.receipt.run_id for one in hold.read_held_days(workspace, dag_id) if one.receipt.day == day]
+    if not held:
         raise Broken(f"job {dag_id}: {day} is not held; somebody may have decided meanwhile")
+    if decision.run not in {"", *held}:
+        raise Broken(f"job {dag_id}: {day} was run again meanwhile, and is held anew; look at it once more")
     run_id = dag_runs.find_asking(dag_id, day)
     if run_id:
         payload = UpdateHITLDetailPayload(chosen_options=[decision.choice], params_input={BECAUSE: because})

@@ -50,8 +50,8 @@ def moment_tag(value: dt.datetime | None, zone: str = "UTC") -> Markup:
         return Markup()
     utc = value.astimezone(dt.UTC)
     there = value.astimezone(ZoneInfo(zone))
-    return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
-        f"{utc:%Y-%m-%dT%H:%M:%SZ}", moment(utc), moment(there)
+    return Markup('<time datetime="{}" title="{} UTC">{} {}</time>').format(
+        f"{utc:%Y-%m-%dT%H:%M:%SZ}", moment(utc), moment(there), f"{there:%Z}"
     )
 
 

@@ -33,7 +33,7 @@ class Row:
     paces: Sequence[Pace]
     last: CatalogEntry | None
     before: CatalogEntry | None
-    next_run: str
+    next_run: dt.datetime | str
     dag_run: str
     now: dt.datetime
 
@@ -64,8 +64,8 @@ class Row:
 
     @property
     def usual(self) -> float | None:
-        """Seconds that a night usually takes."""
-        return usual_seconds(self.paces)
+        """Seconds that the nights before the last published one took, usually."""
+        return usual_seconds([one for one in self.paces if not self.last or one.run_id != self.last.run_id])
 
     @property
     def took(self) -> float | None:
@@ -109,7 +109,7 @@ def list_rows(sight: Sight, book: Logbook) -> list[Row]:
 
 
 def _row(
-    book: Logbook, name: str, days: Sequence[str], planned: str, runs: Mapping[tuple[str, str], str]
+    book: Logbook, name: str, days: Sequence[str], planned: dt.datetime | str, runs: Mapping[tuple[str, str], str]
 ) -> Row:
     latest = book.latest(name)
     missing, problem = _missing(book, name)

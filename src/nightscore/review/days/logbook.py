@@ -134,7 +134,8 @@ class Logbook:
         if attempt and not attempt.ended and not attempt.is_gone(self.due.now):
             return DayState(job, day, "running", attempt.started, _progress(attempt), attempt, entry, held)
         if held and (entry is None or held.run_number > entry.run_number):
-            return DayState(job, day, "held", held.started_at, _held(held), attempt, entry, held)
+            since = attempt.updated if attempt and attempt.state == "held" else held.started_at
+            return DayState(job, day, "held", since, _held(held), attempt, entry, held)
         if entry:
             return self._published(entry, attempt)
         if attempt:
@@ -146,36 +147,30 @@ class Logbook:
         return DayState(job, day, "missing", when, "never ran")
 
     def _published(self, entry: CatalogEntry, attempt: Attempt | None) -> DayState:
-        fresh = attempt and not attempt.good and attempt.updated > entry.published_at
-        message = ""
-        if attempt and fresh:
-            message = f"published; a later run {_why(attempt)}"
+        later = attempt if attempt and not attempt.good and attempt.updated > entry.published_at else None
         return DayState(
-            entry.job,
-            entry.day,
-            "published",
-            entry.published_at,
-            message,
-            attempt,
-            entry,
-            problem=bool(fresh),
-        )
+            entry.job, entry.day, "published", entry.published_at,
+            f"published; a later run {_why(later)}" if later else "", attempt, entry, problem=bool(later),
+        )  # fmt: skip
 
     def missing(self, job: str, last_days: int | None = None) -> list[DayState]:
-        """The days that are due and not published, in rising order, since the job's first published day.
+        """The days that are due and not published, in rising order.
 
-        A day that the job's policy has skipped is none of them.
+        Those since the job's first published day, and before that, or of a job that has published nothing,
+        those that were tried. A day that the job's policy has skipped is none of them.
 
         Raises:
             Broken: an exchange's calendar is unknown.
         """
-        first = self.first_days.get(job)
-        if first is None or job not in self.jobs:
+        if job not in self.jobs:
             return []
-        since = dt.date.fromisoformat(first)
+        earliest = dt.date.min
         if last_days is not None:
-            since = max(since, self.due.now.date() - dt.timedelta(days=last_days))
-        days = (day.isoformat() for day in self.due.days(job, since))
+            earliest = self.due.now.date() - dt.timedelta(days=last_days)
+        first = self.first_days.get(job)
+        due = self.due.days(job, max(earliest, dt.date.fromisoformat(first))) if first else []
+        tried = {d for j, d in [*self.attempts, *self.held] if j == job and d >= earliest.isoformat()}
+        days = sorted({*(day.isoformat() for day in due), *tried})
         states = (self.day(job, day) for day in days if (job, day) not in self.state.in_force)
         return [one for one in states if one.state not in ("skipped", "running")]
 
