@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from nightscore.cli import watch
 from nightscore.cli.options import AsJson, open_chosen_workspace, parse_day_option, whole_number
 from nightscore.cli.output import print_json, say
-from nightscore.common import Broken, NightscoreError, NotYet
+from nightscore.common import Broken, NightscoreError, NotYet, as_day
 
 if TYPE_CHECKING:
     from nightscore.review import DueNight

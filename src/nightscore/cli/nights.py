@@ -63,7 +63,8 @@ def missing(
     A job's days are those of its schedule; of one that comes after others, those that all their tables have
     (published by the command line or released, too, of which Airflow heard nothing). Looked at is what lies
     after its first published day, and what was tried: else a job owes nothing. A day that the job's policy
-    skipped is not missing. `nightscore night` runs them, upstream first; `nightscore backfill` a range of one job.
+    skipped is not missing. `nightscore night` runs them, upstream first; `nightscore backfill` a range of one
+    job.
 
     Exit code: 0 if none is missing, else 1.
     """

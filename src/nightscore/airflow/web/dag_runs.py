@@ -112,7 +112,7 @@ def next_runs(dag_ids: list[str]) -> dict[str, dt.datetime | str]:
         columns = (DagModel.dag_id, DagModel.is_paused, DagModel.next_dagrun_create_after)
         rows = session.execute(select(*columns).where(DagModel.dag_id.in_(dag_ids))).all()
     return {
-        dag_id: "paused" if paused else moment for dag_id, paused, moment in rows
+        dag_id: "paused" if paused or moment is None else moment for dag_id, paused, moment in rows
         if paused or moment
     }  # fmt: skip
 

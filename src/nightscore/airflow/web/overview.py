@@ -109,7 +109,11 @@ def list_rows(sight: Sight, book: Logbook) -> list[Row]:
 
 
 def _row(
-    book: Logbook, name: str, days: Sequence[str], planned: dt.datetime | str, runs: Mapping[tuple[str, str], str]
+    book: Logbook,
+    name: str,
+    days: Sequence[str],
+    planned: dt.datetime | str,
+    runs: Mapping[tuple[str, str], str],
 ) -> Row:
     latest = book.latest(name)
     missing, problem = _missing(book, name)
