@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from nightscore.common import ProgressCallback
+from nightscore.common import NotYet, ProgressCallback
 from nightscore.job import Job
 
 if TYPE_CHECKING:
@@ -69,3 +69,26 @@ def telling_failure(
         with telling(job, day, context, lambda *_: None) as recorder:
             recorder.end(*outcome_of(error))
         raise
+
+
+@contextlib.contextmanager
+def telling_share(
+    job: Job, day: str, context: Mapping[str, Any], report: ProgressCallback, *, alone: bool
+) -> Iterator[ProgressCallback]:
+    """A context of a task that scores pieces; gives what to report to.
+
+    Only a task that has them `alone` tells of its progress. What is only not yet right is no error here: the
+    publish task runs the day again.
+    """
+    if not alone:
+        with telling_failure(job, day, context, ignored=NotYet):
+            yield report
+        return
+    outdated: NotYet | None = None
+    with telling(job, day, context, report) as recorder:
+        try:
+            yield recorder.report
+        except NotYet as error:
+            outdated = error
+    if outdated:
+        raise outdated

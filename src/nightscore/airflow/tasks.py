@@ -25,7 +25,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from nightscore.airflow.assets import event_extra
-from nightscore.airflow.attempts import telling, telling_failure
+from nightscore.airflow.attempts import telling, telling_failure, telling_share
 from nightscore.airflow.connections import connected
 from nightscore.airflow.day import day_of_run
 from nightscore.airflow.form import request_of
@@ -179,8 +179,9 @@ class ScoreShare(Step):
                 trigger = RayJobTrigger(address=jobs.address, name=name)
                 self.defer(trigger=trigger, method_name="resume", kwargs={"name": name})
             try:
-                with telling_failure(job, plan.day, context, ignored=NotYet):
-                    return score_share(job, plan, self.share, Progress(context))
+                alone = len(self.share) == len(plan.pieces)
+                with telling_share(job, plan.day, context, Progress(context), alone=alone) as report:
+                    return score_share(job, plan, self.share, report)
             except NotYet as error:
                 self.log.warning(AGAIN, error)
                 return []
