@@ -21,6 +21,9 @@ WIDTH = 1024  # of the heavy model's layers: two million multiplications a row
 HEAVY_DAYS = ("2020-01-01", "2020-01-02")
 DAYS = [date(2020, 3, 1) + timedelta(days=i) for i in range(10)]  # of a backfill
 ROWS = 2_000  # of a day that takes no time
+HELD_AUDIT = (
+    "  - {name: many, sql: SELECT count(*) > 1000000 FROM scores}\n"  # of a job that each night holds
+)
 
 
 def make_world(root: Path) -> Path:
@@ -36,6 +39,8 @@ def make_world(root: Path) -> Path:
     add_mini(root, "exchange", "schedule: {exchange: XNYS, after_close: 30m, " + once, "rows")
     add_mini(root, "chained", "schedule: {after: [chicago_top]}\n", "rows")
     add_mini(root, "paused", "schedule: {after: [chicago_top, exchange_scores]}\n", "rows")
+    add_mini(root, "held", HELD_AUDIT, "rows")
+    add_mini(root, "afterheld", "schedule: {after: [held_top]}\n", "rows")
     for day in (*DAYS, *recent_days()):
         write_day(root, str(day), ROWS)
     return root
