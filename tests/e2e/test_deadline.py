@@ -47,7 +47,9 @@ def test_what_is_not_there_in_time_is_told_by_airflow(airflow: Airflow) -> None:
             day,
             f"{due:%Y-%m-%dT%H:%M}",
         )
-        assert "waiting" in body["message"] and body["page"].endswith("/nightscore/jobs/punctual")
+        assert body["message"].startswith(("waiting", "missing", "running")) and body["page"].endswith(
+            "/nightscore/jobs/punctual"
+        )
         write_day(airflow.root / "later", day, ROWS)
         landed = airflow.root / f"later/data/lake/rows/day={day}"
         landed.rename(airflow.root / f"data/lake/punctual/day={day}")
