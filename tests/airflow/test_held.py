@@ -12,10 +12,12 @@ pytest.importorskip("airflow")
 
 from airflow.models.hitl import HITLDetail
 from airflow.utils.session import create_session
+from airflow.utils.state import TaskInstanceState
 from sqlalchemy import select
 
 from nightscore.airflow import held
 from nightscore.airflow.held import Answer, HeldTrigger, carry_out
+from nightscore.airflow.web.dag_runs import find_asking
 from nightscore.common import Broken, open_workspace
 from nightscore.job.loader import load
 from nightscore.pipeline import run
@@ -74,6 +76,28 @@ def test_a_run_goes_on_when_the_day_is_released_elsewhere(
         [asked] = session.scalars(select(HITLDetail).where(HITLDetail.ti_id.in_(ids))).all()
     assert asked.options == ["Release", "Discard"] and "many" in str(asked.body)
     assert list_attempts(open_workspace(root), "mini")[-1].state == "published"
+
+
+def test_a_second_answer_is_refused_until_the_first_is_carried_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a Discard, a second after somebody's Release, took the day from under it."""
+    monkeypatch.setattr(HeldTrigger.__init__, "__kwdefaults__", {"seconds": 0.1})
+    root = make_workspace(tmp_path, 40, FEW)
+    thread = decide_when_asked(root, release_day)
+    done = night(root, "answered", day=DAYS[0])
+    thread.join()
+    with create_session() as session:
+        [task] = [one for one in done.get_task_instances(session=session) if one.task_id == "publish"]
+        [asked] = session.scalars(select(HITLDetail).where(HITLDetail.ti_id == task.id)).all()
+        task.state = TaskInstanceState.DEFERRED
+    assert find_asking("mini", DAYS[0]) == done.run_id and find_asking("mini", DAYS[1]) == ""
+    with create_session() as session:
+        asked = session.merge(asked)
+        asked.responded_at, asked.chosen_options = dt.datetime.now(dt.UTC), ["Release"]
+        asked.responded_by = {"id": "ada", "name": "Ada"}
+    with pytest.raises(Broken, match="is decided: Ada chose Release"):
+        find_asking("mini", DAYS[0])
 
 
 def test_a_run_fails_when_the_day_is_discarded_elsewhere(

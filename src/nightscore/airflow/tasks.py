@@ -135,9 +135,11 @@ class PlanDay(Step, TellsLineage):
             tables = find_unpublished_tables(root, tables_of_others(job), moment) if waits else []
             if not (inputs or tables):
                 raise
-            waited_for = ", ".join([*inputs.values(), *tables])
-            self.log.info("%s; waiting for %s", error, waited_for)
-            recorder.end("waiting", f"{error}; waiting for {waited_for}")
+            message = (
+                f"{error} ({', '.join([*inputs.values(), *(f'no day {moment} of {t}' for t in tables)])})"
+            )
+            self.log.info("waiting: %s", message)
+            recorder.end("waiting", message)
             deadline = time.time() + WAIT.total_seconds()
             trigger = PartitionTrigger(
                 workspace=str(root), folders=[], tables=tables, day=moment, deadline=deadline, job=job.name

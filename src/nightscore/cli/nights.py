@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 OneJob = Annotated[str | None, Parameter(help="One job; default: all.")]
 DAYS = 30  # of missing days, without --days
-COLUMNS = ("job", "day", "state", "began (UTC)", "took", "rows", "message")
+COLUMNS = ("job", "day", "state", "began (UTC)", "took", "done", "message")
 
 
 def runs(
@@ -94,15 +94,15 @@ def _print_runs(attempts: "Iterable[Attempt]", now: dt.datetime) -> None:
     rows = [
         (
             one.job, one.day, _state(one, now), f"{one.started:%Y-%m-%d %H:%M:%S}", f"{one.seconds:.0f} s",
-            f"{one.done:,}/{one.total:,}" if one.total else "", _message(one, now),
+            f"{one.done:,}/{one.total:,}" if one.total and not one.ended else "", _message(one, now),
         )
         for one in attempts
     ]  # fmt: skip
-    terminal_tables.console().print(terminal_tables.text_table(rows, COLUMNS, ("took", "rows")))
+    terminal_tables.console().print(terminal_tables.text_table(rows, COLUMNS, ("took", "done")))
 
 
 def _message(one: "Attempt", now: dt.datetime) -> str:
-    where = f" (stage {one.stage})" if one.stage and not one.good else ""
+    where = f" (stage {one.stage})" if one.stage and not one.good and one.state != "held" else ""
     if one.is_gone(now):
         return f"its process is gone{where}"
     return f"{(one.message.splitlines() or [''])[0]}{where}".strip()

@@ -25,6 +25,10 @@ from nightscore.job import Job
 
 PUBLISH = "publish"
 LATEST = 200  # runs of a DAG, of which one is looked for
+CARRYING_OUT = (  # of a task that asked: it waits for an answer, or has one
+    TaskInstanceState.DEFERRED, TaskInstanceState.SCHEDULED,
+    TaskInstanceState.QUEUED, TaskInstanceState.RUNNING,
+)  # fmt: skip
 TASKS = (PLAN, "score", PUBLISH)  # in their order
 
 
@@ -112,7 +116,7 @@ def next_runs(dag_ids: list[str]) -> dict[str, str]:
         columns = (DagModel.dag_id, DagModel.is_paused, DagModel.next_dagrun_create_after)
         rows = session.execute(select(*columns).where(DagModel.dag_id.in_(dag_ids))).all()
     return {
-        dag_id: "paused" if paused else f"{moment:%Y-%m-%d %H:%M}" for dag_id, paused, moment in rows
+        dag_id: "paused" if paused else f"{moment:%Y-%m-%d %H:%M} UTC" for dag_id, paused, moment in rows
         if paused or moment
     }  # fmt: skip
 
@@ -128,18 +132,34 @@ def runs_of_days(dag_ids: list[str]) -> dict[tuple[str, str], str]:
 
 
 def find_asking(dag_id: str, day: str) -> str:
-    """The run of a day whose publish task waits for a person; "" for none."""
+    """The run of a day whose publish task waits for a person; "" for none.
+
+    Raises:
+        Broken: a person has answered it, and the task has yet to carry that out.
+    """
     with create_session() as session:
         asked = (
-            select(TaskInstance.run_id)
+            select(TaskInstance.run_id, HITLDetail)
             .join(HITLDetail, HITLDetail.ti_id == TaskInstance.id)
             .where(
                 TaskInstance.dag_id == dag_id, TaskInstance.task_id == PUBLISH,
-                TaskInstance.state == TaskInstanceState.DEFERRED, HITLDetail.responded_at.is_(None),
+                TaskInstance.state.in_(CARRYING_OUT),
             )
         )  # fmt: skip
-        waiting = list(session.scalars(asked))
-    return next((run_id for run_id in waiting if _day_of(dag_id, run_id) == day), "")
+        found = [
+            (
+                run_id,
+                detail.responded_at
+                and f"{detail.responded_by_user_name} chose {(detail.chosen_options or [''])[0]}",
+            )
+            for run_id, detail in session.execute(asked)
+        ]
+    for run_id, answered in found:
+        if _day_of(dag_id, run_id) == day:
+            if answered:
+                raise Broken(f"job {dag_id}: {day} is decided: {answered}, and Airflow carries that out now")
+            return str(run_id)
+    return ""
 
 
 def publish_again(dag_id: str, day: str) -> str:

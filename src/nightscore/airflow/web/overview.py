@@ -28,6 +28,7 @@ class Row:
     job: Job | None
     latest: DayState | None
     missing: Sequence[DayState]
+    held: Sequence[str]
     problem: str
     paces: Sequence[Pace]
     last: CatalogEntry | None
@@ -59,7 +60,7 @@ class Row:
     @property
     def bad(self) -> bool:
         """Whether somebody should look."""
-        return bool(self.missing) or (self.latest is not None and self.latest.bad)
+        return bool(self.missing or self.held) or (self.latest is not None and self.latest.bad)
 
     @property
     def usual(self) -> float | None:
@@ -112,10 +113,11 @@ def _row(
 ) -> Row:
     latest = book.latest(name)
     missing, problem = _missing(book, name)
+    held = sorted(day for job, day in book.held if job == name and book.day(name, day).state == "held")
     entries = [book.state.in_force[name, day] for day in days[-2:]]
     run = runs.get((name, latest.day), "") if latest else ""
     return Row(
-        name, book.jobs.get(name), latest, missing, problem, read_paces(book.workspace, name),
+        name, book.jobs.get(name), latest, missing, held, problem, read_paces(book.workspace, name),
         entries[-1] if entries else None, entries[-2] if len(entries) > 1 else None, planned,
         (latest.attempt.dag_run if latest and latest.attempt else "") or run, book.due.now,
     )  # fmt: skip
@@ -123,7 +125,7 @@ def _row(
 
 def _missing(book: Logbook, name: str) -> tuple[list[DayState], str]:
     try:
-        return book.missing(name, DAYS), ""
+        return [one for one in book.missing(name, DAYS) if one.state != "held"], ""
     except Broken as error:  # a calendar that is unknown: the row says so
         return [], str(error)
 

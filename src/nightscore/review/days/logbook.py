@@ -95,7 +95,9 @@ class Logbook:
         if attempt and not attempt.ended and not attempt.is_gone(self.due.now):
             return DayState(job, day, "running", attempt.started, _progress(attempt), attempt, entry, held)
         if held and (entry is None or held.run_number > entry.run_number):
-            return DayState(job, day, "held", held.started_at, _held(held), attempt, entry, held)
+            own = attempt and attempt.state == "held"
+            since = attempt.updated if attempt and own else held.started_at
+            return DayState(job, day, "held", since, _held(held), attempt, entry, held)
         if entry:
             return self._published(entry, attempt)
         if attempt:
@@ -125,19 +127,25 @@ class Logbook:
     def missing(self, job: str, last_days: int | None = None) -> list[DayState]:
         """The days that are due and not published, in rising order, since the job's first published day.
 
-        A day that the job's policy has skipped is none of them.
+        A day that was tried is owed before that, too, and by a job that has published none. A day that the
+        job's policy has skipped is none of them.
 
         Raises:
             Broken: an exchange's calendar is unknown.
         """
-        first = self.first_days.get(job)
-        if first is None or job not in self.jobs:
+        if job not in self.jobs:
             return []
-        since = dt.date.fromisoformat(first)
+        tried = {d for j, d in [*self.attempts, *self.held] if j == job}
+        first = self.first_days.get(job)
+        begin = min(tried | {first} if first else tried, default=None)
+        if begin is None:
+            return []
+        since = dt.date.fromisoformat(begin)
         if last_days is not None:
             since = max(since, self.due.now.date() - dt.timedelta(days=last_days))
-        days = (day.isoformat() for day in self.due.days(job, since))
-        states = (self.day(job, day) for day in days if (job, day) not in self.state.in_force)
+        days = [day.isoformat() for day in self.due.days(job, since)]
+        owed = [day for day in days if day in tried or (first and day >= first)]
+        states = (self.day(job, day) for day in owed if (job, day) not in self.state.in_force)
         return [one for one in states if one.state not in ("skipped", "running")]
 
     def latest(self, job: str) -> DayState | None:
