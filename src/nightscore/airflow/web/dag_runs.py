@@ -10,6 +10,7 @@ from airflow.api.common.trigger_dag import trigger_dag
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
 from airflow.models.hitl import HITLDetail
+from airflow.models.task_state_store import TaskStateStoreModel
 from airflow.models.taskinstance import TaskInstance, clear_task_instances
 from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
@@ -22,6 +23,7 @@ from nightscore.airflow.day import day_of_run
 from nightscore.airflow.tasks import PLAN
 from nightscore.common import Broken, read_day
 from nightscore.job import Job
+from nightscore.store import Attempt
 
 PUBLISH = "publish"
 LATEST = 200  # runs of a DAG, of which one is looked for
@@ -29,6 +31,7 @@ CARRYING_OUT = (  # of a task that asked: it waits for an answer, or has one
     TaskInstanceState.DEFERRED, TaskInstanceState.SCHEDULED,
     TaskInstanceState.QUEUED, TaskInstanceState.RUNNING,
 )  # fmt: skip
+BEFORE_SCORE = ("", "plan", "features", "choose")  # stages of the plan task
 TASKS = (PLAN, "score", PUBLISH)  # in their order
 
 
@@ -160,6 +163,36 @@ def find_asking(dag_id: str, day: str) -> str:
                 raise Broken(f"job {dag_id}: {day} is decided: {answered}, and Airflow carries that out now")
             return str(run_id)
     return ""
+
+
+def with_scored(attempt: Attempt) -> Attempt:
+    """An attempt at work with the rows of its score tasks, which are several and write no attempt."""
+    if attempt.ended or not attempt.dag_run or attempt.stage not in BEFORE_SCORE:
+        return attempt
+    with create_session() as session:
+        mine = (DagRun.dag_id == attempt.job, DagRun.run_id == attempt.dag_run)
+        tasks = (
+            select(TaskInstance.start_date)
+            .join(DagRun, (DagRun.run_id == TaskInstance.run_id) & (DagRun.dag_id == TaskInstance.dag_id))
+            .where(*mine, TaskInstance.task_id == "score", TaskInstance.start_date.is_not(None))
+        )
+        told = (
+            select(TaskStateStoreModel.value, TaskStateStoreModel.updated_at)
+            .join(DagRun, DagRun.id == TaskStateStoreModel.dag_run_id)
+            .where(*mine, TaskStateStoreModel.task_id == "score", TaskStateStoreModel.key == "progress")
+        )
+        begun = min((moment for moment in session.scalars(tasks) if moment), default=None)
+        rows = session.execute(told).all()
+    if begun is None or not rows:
+        return attempt
+    values = [json.loads(value) for value, _ in rows]
+    done, total = (sum(int(one[name]) for one in values) for name in ("done", "total"))
+    latest = max(moment for _, moment in rows)
+    seconds = (latest - begun).total_seconds()
+    return attempt.model_copy(update={
+        "stage": "score", "done": done, "total": total, "stage_since": begun,
+        "rate": done / seconds if seconds > 0 else 0.0, "updated": max(latest, attempt.updated),
+    })  # fmt: skip
 
 
 def publish_again(dag_id: str, day: str) -> str:

@@ -94,7 +94,10 @@ def book_of(sight: Sight) -> Logbook:
     """The logbook of what the user may see."""
     readable = [job for job in sight.jobs.values() if isinstance(job, Job)]
     since = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=DAYS)
-    return open_logbook(sight.workspace, sight.state, readable, since=since.isoformat())
+    book = open_logbook(sight.workspace, sight.state, readable, since=since.isoformat())
+    scored = {day: dag_runs.with_scored(attempt) for day, attempt in book.attempts.items()}
+    book.attempts.update(scored)
+    return book
 
 
 def list_rows(sight: Sight, book: Logbook) -> list[Row]:
@@ -160,6 +163,7 @@ def run_standing(sight: Sight, run: dag_runs.Run, day: dt.date | None) -> dict[s
     book = book_of(sight)
     state = book.day(run.dag_id, day.isoformat())
     attempt = read_attempt(sight.workspace, run.dag_id, day.isoformat(), run.attempt)
+    attempt = dag_runs.with_scored(attempt) if attempt else None
     own = state.attempt and state.attempt.attempt == run.attempt
     held = state.state == "held" and (own or not attempt)
     return {
