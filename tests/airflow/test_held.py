@@ -11,16 +11,19 @@ import pytest
 pytest.importorskip("airflow")
 
 from airflow.models.hitl import HITLDetail
+from airflow.models.task_state_store import TaskStateStoreModel
 from airflow.utils.session import create_session
-from sqlalchemy import select
+from airflow.utils.state import TaskInstanceState
+from sqlalchemy import delete, select
 
 from nightscore.airflow import held
 from nightscore.airflow.held import Answer, HeldTrigger, carry_out
+from nightscore.airflow.web.dag_runs import find_asking, with_scored
 from nightscore.common import Broken, open_workspace
 from nightscore.job.loader import load
 from nightscore.pipeline import run
 from nightscore.pipeline.publish.hold import Held, discard_day, release_day
-from nightscore.store import catalog, list_attempts
+from nightscore.store import Attempt, catalog, list_attempts
 from tests.airflow.test_nights import night, receipt, states
 from tests.support.workspace import DAYS, JOB, make_workspace
 
@@ -74,6 +77,47 @@ def test_a_run_goes_on_when_the_day_is_released_elsewhere(
         [asked] = session.scalars(select(HITLDetail).where(HITLDetail.ti_id.in_(ids))).all()
     assert asked.options == ["Release", "Discard"] and "many" in str(asked.body)
     assert list_attempts(open_workspace(root), "mini")[-1].state == "published"
+
+
+def test_a_second_answer_is_refused_until_the_first_is_carried_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a Discard, a second after somebody's Release, took the day from under it."""
+    monkeypatch.setattr(HeldTrigger.__init__, "__kwdefaults__", {"seconds": 0.1})
+    root = make_workspace(tmp_path, 40, FEW)
+    thread = decide_when_asked(root, release_day)
+    done = night(root, "answered", day=DAYS[0])
+    thread.join()
+    with create_session() as session:
+        [task] = [one for one in done.get_task_instances(session=session) if one.task_id == "publish"]
+        [asked] = session.scalars(select(HITLDetail).where(HITLDetail.ti_id == task.id)).all()
+        task.state = TaskInstanceState.DEFERRED
+    assert find_asking(done.dag_id, DAYS[0]) == done.run_id and find_asking(done.dag_id, DAYS[1]) == ""
+    with create_session() as session:
+        asked = session.merge(asked)
+        asked.responded_at, asked.chosen_options = dt.datetime.now(dt.UTC), ["Release"]
+        asked.responded_by = {"id": "ada", "name": "Ada"}
+    with pytest.raises(Broken, match="is decided: Ada chose Release"):
+        find_asking(done.dag_id, DAYS[0])
+
+
+def test_a_run_at_work_shows_what_its_score_tasks_have_done(tmp_path: Path) -> None:
+    """All of them together, until the publish task tells of itself."""
+    done = night(make_workspace(tmp_path, 40, JOB), "scored", day=DAYS[0])
+    ids = {"dag_run_id": done.id, "dag_id": done.dag_id, "run_id": done.run_id, "task_id": "score"}
+    with create_session() as session:
+        session.execute(delete(TaskStateStoreModel).where(TaskStateStoreModel.dag_run_id == done.id))
+        for index, value in enumerate(('{"done": 10, "total": 40}', '{"done": 5, "total": 60}')):
+            session.add(TaskStateStoreModel(**ids, map_index=index, key="progress", value=value))
+    now = dt.datetime.now(dt.UTC)
+    told = Attempt(
+        job=done.dag_id, day=DAYS[0], attempt="a", started=now, updated=now, process="", stage="plan",
+        dag_run=done.run_id,
+    )  # fmt: skip
+    seen = with_scored(told)
+    assert (seen.stage, seen.done, seen.total) == ("score", 15, 100) and seen.rate > 0
+    for other in ({"stage": "decide"}, {"state": "failed"}, {"dag_run": ""}):
+        assert with_scored(told.model_copy(update=other)) == told.model_copy(update=other)
 
 
 def test_a_run_fails_when_the_day_is_discarded_elsewhere(

@@ -27,10 +27,17 @@ def test_who_writes_waits_for_who_writes_and_nobody_else() -> None:
 
     async def all_at_once() -> None:
         asked = OneWriter(app)
-        calls = (("POST", "/fails"), ("PATCH", "/b"), ("GET", "/c"), ("POST", "/nightscore/query"))
+        calls = (
+            ("POST", "/fails"),
+            ("PATCH", "/b"),
+            ("GET", "/c"),
+            ("POST", "/nightscore/query"),
+            ("POST", "/nightscore/decide"),
+        )
         await asyncio.gather(*(ask(asked, *call) for call in calls), return_exceptions=True)
 
     asyncio.run(all_at_once())
     assert events.index("begin PATCH /b") > events.index("end POST /fails")
+    assert events.index("begin POST /nightscore/decide") > events.index("end PATCH /b")
     first = events.index("end POST /fails")
     assert max(events.index("begin GET /c"), events.index("begin POST /nightscore/query")) < first

@@ -14,6 +14,7 @@ from nightscore.common import open_workspace
 from nightscore.store.published.catalog import read_catalog
 from tests.e2e.airflow import Airflow
 from tests.e2e.servers import until
+from tests.e2e.test_browser import WAIT
 from tests.e2e.test_picked_days import in_zone
 from tests.e2e.world import receipts
 
@@ -45,9 +46,9 @@ def test_a_held_day_is_released_and_another_discarded_in_the_browser(
         page.goto(f"{airflow.local.url}/dags/held/runs/{quote(runs[RELEASED], safe='')}")
         page.get_by_role("link", name="Report").first.click()
         tab = page.frame_locator("iframe")
-        expect(tab.get_by_text(f"{RELEASED} is held")).to_be_visible()
+        expect(tab.get_by_text(f"{RELEASED} is held")).to_be_visible(timeout=WAIT)
         expect(tab.locator(".audits").get_by_text("many", exact=True)).to_be_visible()
-        expect(tab.locator("[id^=staged-]").first).to_be_visible()
+        expect(tab.locator("[id^=staged-]").first).to_be_visible(timeout=WAIT)
         page.screenshot(path=screenshots / "held-dark.png")
         tab.locator("input[name=because]").press("Enter")  # decides nothing
         tab.locator("input[name=because]").fill("all stores were closed")
@@ -57,7 +58,7 @@ def test_a_held_day_is_released_and_another_discarded_in_the_browser(
         page.set_viewport_size({"width": 420, "height": 900})
         page.goto(f"{airflow.local.url}/nightscore/")
         row = page.locator("#job-held")
-        expect(row.get_by_text("held", exact=True).first).to_be_visible()
+        expect(row.get_by_text("held", exact=True).first).to_be_visible(timeout=WAIT)
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= 420, wide
         page.screenshot(path=screenshots / "front-420-dark.png", full_page=True)

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nightscore.review.days.eta import expected_end, usual_seconds
 
 from nightscore.common.workspace import Workspace
+from nightscore.job.loader import load
 from nightscore.review.days.due import Due
-from nightscore.review.days.eta import expected_end, usual_seconds
 from nightscore.review.days.logbook import Logbook
 from nightscore.store import Attempt, CatalogEntry, Pace, Pinned, Receipt, storage
+from tests.support.workspace import JOB, make_workspace
 
 NOW = dt.datetime(2026, 11, 27, 3, 0, tzinfo=dt.UTC)
 STAGES = {"plan": 10.0, "score": 100.0, "prove": 20.0, "decide": 30.0}
@@ -127,3 +129,15 @@ def test_how_a_day_stands(name: str) -> None:
     assert (found.state, found.bad) == (told.state, told.bad)
     if told.bad:
         assert found.message
+
+
+def test_a_day_that_was_tried_is_missing_before_the_first_is_published(tmp_path: Path) -> None:
+    """A job whose first night failed owes it; other days before its first it doesn't."""
+    job = load("mini", make_workspace(tmp_path, 40, JOB + 'schedule: {daily: "01:00", timezone: UTC}\n'))
+    state = Pinned(job.workspace, None, ())
+    book = Logbook(job.workspace, state, Due({"mini": job}, state, NOW))
+    book.__dict__["held"] = {}
+    book.__dict__["attempts"] = {("mini", DAY): attempt(state="failed", message="no such column")}
+    assert [(one.day, one.state) for one in book.missing("mini")] == [(DAY, "failed")]
+    book.__dict__["attempts"] = {}
+    assert book.missing("mini") == []

@@ -10,6 +10,10 @@ import asyncio
 from nightscore.airflow.web import PREFIX, App, Message, Receive, Send
 
 READING = {"GET", "HEAD", "OPTIONS"}
+DECIDING = (
+    f"{PREFIX}/decide",
+    f"{PREFIX}/run-missing",
+)  # of the page; its queries write nothing, and take long
 
 
 class OneWriter:
@@ -19,8 +23,9 @@ class OneWriter:
         self.app, self._turn = app, asyncio.Lock()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Pass through, in turn; the page has no part in Airflow's database."""
-        ours = scope.get("path", "").removeprefix(scope.get("root_path", "")).startswith(f"{PREFIX}/")
+        """Pass through, in turn; of the page, only what a person decides writes into Airflow's database."""
+        path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
+        ours = path.startswith(f"{PREFIX}/") and path not in DECIDING
         if scope["type"] != "http" or scope.get("method") in READING or ours:
             await self.app(scope, receive, send)
             return

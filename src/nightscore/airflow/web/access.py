@@ -92,4 +92,4 @@ def check_same_origin(request: Request) -> None:
     own = {request.headers.get("host"), urlsplit(conf.get("api", "base_url", fallback="")).netloc}
     same = site == "same-origin" if site else bool(urlsplit(origin).netloc in own - {None, ""})
     if not same:
-        raise HTTPException(403, "This is taken from the forms of this page alone.")
+        raise HTTPException(403, "Queries and decisions are taken from the forms of this page alone.")

@@ -10,6 +10,7 @@ from airflow.api.common.trigger_dag import trigger_dag
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
 from airflow.models.hitl import HITLDetail
+from airflow.models.task_state_store import TaskStateStoreModel
 from airflow.models.taskinstance import TaskInstance, clear_task_instances
 from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
@@ -22,9 +23,15 @@ from nightscore.airflow.day import day_of_run
 from nightscore.airflow.tasks import PLAN
 from nightscore.common import Broken, read_day
 from nightscore.job import Job
+from nightscore.store import Attempt
 
 PUBLISH = "publish"
 LATEST = 200  # runs of a DAG, of which one is looked for
+CARRYING_OUT = (  # of a task that asked: it waits for an answer, or has one
+    TaskInstanceState.DEFERRED, TaskInstanceState.SCHEDULED,
+    TaskInstanceState.QUEUED, TaskInstanceState.RUNNING,
+)  # fmt: skip
+BEFORE_SCORE = ("", "plan", "features", "choose")  # stages of the plan task
 TASKS = (PLAN, "score", PUBLISH)  # in their order
 
 
@@ -56,6 +63,7 @@ class Run:
     plan: Mapping[str, Any]
     receipt: Mapping[str, Any]
     attempt: str = ""  # what it tells of itself in the workspace
+    answered: str = ""  # who decided what of its held day
 
     @property
     def at_work(self) -> bool:
@@ -102,7 +110,7 @@ def find_run(dag_id: str, run_id: str) -> Run | None:
         return Run(
             dag_id, run_id, str(run.state), run.partition_key, conf, tuple(tasks),
             plan, receipt if receipt.get("job") == dag_id else {},
-            attempt_name(run_id, run.start_date or run.run_after),
+            attempt_name(run_id, run.start_date or run.run_after), _answered(run),
         )  # fmt: skip
 
 
@@ -128,18 +136,60 @@ def runs_of_days(dag_ids: list[str]) -> dict[tuple[str, str], str]:
 
 
 def find_asking(dag_id: str, day: str) -> str:
-    """The run of a day whose publish task waits for a person; "" for none."""
+    """The run of a day whose publish task waits for a person; "" for none.
+
+    Raises:
+        Broken: a person has answered it, and the task has yet to carry that out.
+    """
     with create_session() as session:
         asked = (
-            select(TaskInstance.run_id)
+            select(TaskInstance.run_id, HITLDetail)
             .join(HITLDetail, HITLDetail.ti_id == TaskInstance.id)
             .where(
                 TaskInstance.dag_id == dag_id, TaskInstance.task_id == PUBLISH,
-                TaskInstance.state == TaskInstanceState.DEFERRED, HITLDetail.responded_at.is_(None),
+                TaskInstance.state.in_(CARRYING_OUT),
             )
         )  # fmt: skip
-        waiting = list(session.scalars(asked))
-    return next((run_id for run_id in waiting if _day_of(dag_id, run_id) == day), "")
+        found = [
+            (run_id, _answer(detail) if detail.responded_at else "")
+            for run_id, detail in session.execute(asked)
+        ]
+    for run_id, answered in found:
+        if _day_of(dag_id, run_id) == day:
+            if answered:
+                raise Broken(f"job {dag_id}: {day} is decided: {answered}, and Airflow carries that out now")
+            return str(run_id)
+    return ""
+
+
+def with_scored(attempt: Attempt) -> Attempt:
+    """An attempt at work with the rows of its score tasks, which are several and write no attempt."""
+    if attempt.ended or not attempt.dag_run or attempt.stage not in BEFORE_SCORE:
+        return attempt
+    with create_session() as session:
+        mine = (DagRun.dag_id == attempt.job, DagRun.run_id == attempt.dag_run)
+        tasks = (
+            select(TaskInstance.start_date)
+            .join(DagRun, (DagRun.run_id == TaskInstance.run_id) & (DagRun.dag_id == TaskInstance.dag_id))
+            .where(*mine, TaskInstance.task_id == "score", TaskInstance.start_date.is_not(None))
+        )
+        told = (
+            select(TaskStateStoreModel.value, TaskStateStoreModel.updated_at)
+            .join(DagRun, DagRun.id == TaskStateStoreModel.dag_run_id)
+            .where(*mine, TaskStateStoreModel.task_id == "score", TaskStateStoreModel.key == "progress")
+        )
+        begun = min((moment for moment in session.scalars(tasks) if moment), default=None)
+        rows = session.execute(told).all()
+    if begun is None or not rows:
+        return attempt
+    values = [json.loads(value) for value, _ in rows]
+    done, total = (sum(int(one[name]) for one in values) for name in ("done", "total"))
+    latest = max(moment for _, moment in rows)
+    seconds = (latest - begun).total_seconds()
+    return attempt.model_copy(update={
+        "stage": "score", "done": done, "total": total, "stage_since": begun,
+        "rate": done / seconds if seconds > 0 else 0.0, "updated": max(latest, attempt.updated),
+    })  # fmt: skip
 
 
 def publish_again(dag_id: str, day: str) -> str:
@@ -179,6 +229,18 @@ def _task_order(instance: Any) -> tuple[int, str, int]:
 
 def _task_name(instance: Any) -> str:
     return instance.task_id if instance.map_index < 0 else f"{instance.task_id} [{instance.map_index}]"
+
+
+def _answered(run: DagRun) -> str:
+    """Who has decided what of the run's held day; "" where nobody has."""
+    details = [
+        task.hitl_detail for task in run.task_instances if task.task_id == PUBLISH and task.hitl_detail
+    ]
+    return _answer(details[0]) if details and details[0].responded_at else ""
+
+
+def _answer(detail: HITLDetail) -> str:
+    return f"{detail.responded_by_user_name} chose {(detail.chosen_options or [''])[0]}"
 
 
 def _task_path(instance: Any) -> str:

@@ -44,14 +44,14 @@ def moment(value: dt.datetime | None) -> str:
     return f"{value:%Y-%m-%d %H:%M}" if value else ""
 
 
-def moment_tag(value: dt.datetime | None, zone: str = "UTC") -> Markup:
-    """A moment to the minute in a zone; to a machine, and to who points at it, in UTC."""
+def moment_tag(value: dt.datetime | None, zone: str = "UTC", named: bool = False) -> Markup:
+    """A moment to the minute in a zone, which is said if `named`; to a machine, and in its title, in UTC."""
     if value is None:
         return Markup()
     utc = value.astimezone(dt.UTC)
     there = value.astimezone(ZoneInfo(zone))
-    return Markup('<time datetime="{}" title="{} UTC">{} {}</time>').format(
-        f"{utc:%Y-%m-%dT%H:%M:%SZ}", moment(utc), moment(there), f"{there:%Z}"
+    return Markup('<time datetime="{}" title="{} UTC">{}</time>{}').format(
+        f"{utc:%Y-%m-%dT%H:%M:%SZ}", moment(utc), moment(there), f" {there:%Z}" if named else ""
     )
 
 

@@ -29,6 +29,7 @@ class Row:
     job: Job | None
     latest: DayState | None
     missing: Sequence[DayState]
+    held: Sequence[str]
     problem: str
     paces: Sequence[Pace]
     last: CatalogEntry | None
@@ -60,7 +61,7 @@ class Row:
     @property
     def bad(self) -> bool:
         """Whether somebody should look."""
-        return bool(self.missing) or (self.latest is not None and self.latest.bad)
+        return bool(self.missing or self.held) or (self.latest is not None and self.latest.bad)
 
     @property
     def usual(self) -> float | None:
@@ -94,7 +95,10 @@ def book_of(sight: Sight) -> Logbook:
     """The logbook of what the user may see."""
     readable = [job for job in sight.jobs.values() if isinstance(job, Job)]
     since = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=DAYS)
-    return open_logbook(sight.workspace, sight.state, readable, since=since.isoformat())
+    book = open_logbook(sight.workspace, sight.state, readable, since=since.isoformat())
+    scored = {day: dag_runs.with_scored(attempt) for day, attempt in book.attempts.items()}
+    book.attempts.update(scored)
+    return book
 
 
 def list_rows(sight: Sight, book: Logbook) -> list[Row]:
@@ -117,10 +121,11 @@ def _row(
 ) -> Row:
     latest = book.latest(name)
     missing, problem = _missing(book, name)
+    held = sorted(day for job, day in book.held if job == name and book.day(name, day).state == "held")
     entries = [book.state.in_force[name, day] for day in days[-2:]]
     run = runs.get((name, latest.day), "") if latest else ""
     return Row(
-        name, book.jobs.get(name), latest, missing, problem, read_paces(book.workspace, name),
+        name, book.jobs.get(name), latest, missing, held, problem, read_paces(book.workspace, name),
         entries[-1] if entries else None, entries[-2] if len(entries) > 1 else None, planned,
         (latest.attempt.dag_run if latest and latest.attempt else "") or run, book.due.now,
     )  # fmt: skip
@@ -128,7 +133,7 @@ def _row(
 
 def _missing(book: Logbook, name: str) -> tuple[list[DayState], str]:
     try:
-        return book.missing(name, DAYS), ""
+        return [one for one in book.missing(name, DAYS) if one.state != "held"], ""
     except Broken as error:  # a calendar that is unknown: the row says so
         return [], str(error)
 
@@ -163,6 +168,7 @@ def run_standing(sight: Sight, run: dag_runs.Run, day: dt.date | None) -> dict[s
     book = book_of(sight)
     state = book.day(run.dag_id, day.isoformat())
     attempt = read_attempt(sight.workspace, run.dag_id, day.isoformat(), run.attempt)
+    attempt = dag_runs.with_scored(attempt) if attempt else None
     own = state.attempt and state.attempt.attempt == run.attempt
     held = state.state == "held" and (own or not attempt)
     return {
