@@ -110,7 +110,7 @@ def find_run(dag_id: str, run_id: str) -> Run | None:
         return Run(
             dag_id, run_id, str(run.state), run.partition_key, conf, tuple(tasks),
             plan, receipt if receipt.get("job") == dag_id else {},
-            attempt_name(run_id, run.start_date or run.run_after), _answered(run),
+            attempt_name(run_id, run.start_date or run.run_after), _answered(session, run),
         )  # fmt: skip
 
 
@@ -231,12 +231,12 @@ def _task_name(instance: Any) -> str:
     return instance.task_id if instance.map_index < 0 else f"{instance.task_id} [{instance.map_index}]"
 
 
-def _answered(run: DagRun) -> str:
+def _answered(session: Any, run: DagRun) -> str:
     """Who has decided what of the run's held day; "" where nobody has."""
-    details = [
-        task.hitl_detail for task in run.task_instances if task.task_id == PUBLISH and task.hitl_detail
-    ]
-    return _answer(details[0]) if details and details[0].responded_at else ""
+    mine = (TaskInstance.dag_id == run.dag_id, TaskInstance.run_id == run.run_id)
+    asked = select(HITLDetail).join(TaskInstance, HITLDetail.ti_id == TaskInstance.id)
+    detail = session.scalar(asked.where(*mine, TaskInstance.task_id == PUBLISH))
+    return _answer(detail) if detail and detail.responded_at else ""
 
 
 def _answer(detail: HITLDetail) -> str:
