@@ -41,6 +41,16 @@ def clock(minutes: float) -> str:
     return f"{NOW + dt.timedelta(minutes=minutes):%H:%M}"
 
 
+@pytest.fixture(autouse=True)
+def begun_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test has its own now: a whole suite takes longer than the ten minutes of a deadline."""
+    now = dt.datetime.now(dt.UTC)
+    began = now - dt.timedelta(minutes=60)
+    tonight = (began.date() - dt.timedelta(days=1)).isoformat()
+    for name, value in (("NOW", now), ("BEGAN", began), ("TONIGHT", tonight)):
+        monkeypatch.setitem(globals(), name, value)
+
+
 def due(minutes: float) -> str:
     """A schedule whose night began an hour ago, and a deadline that is so many minutes from now."""
     return f'schedule: {{daily: "{BEGAN:%H:%M}"}}\ndeadline: "{clock(minutes)}"\n'

@@ -56,8 +56,9 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def kept(root: Path) -> dict[str, bytes]:
-    """What no failed call may change: all files but those of runs, which nobody reads."""
-    files = (p for p in root.parent.rglob("*") if p.is_file() and root / "data/runs" not in p.parents)
+    """What no failed call may change: all files but those of runs, which nobody reads, and what they tell."""
+    own = {root / "data/runs", root / "data/attempts"}
+    files = (p for p in root.parent.rglob("*") if p.is_file() and not own & set(p.parents))
     return {p.relative_to(root.parent).as_posix(): p.read_bytes() for p in files}
 
 

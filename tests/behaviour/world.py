@@ -102,10 +102,9 @@ def receipts(root: Path) -> list[tuple[str, str, str]]:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, with its bytes."""
-    return {
-        p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
-    }
+    """Every file below a folder, with its bytes, but what each run tells of itself (`data/attempts`)."""
+    files = (p for p in sorted(folder.rglob("*")) if p.is_file() and "attempts" not in p.parts)
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
 
 
 def staged(root: Path, pattern: str = "scores/*.parquet") -> dict[Path, tuple[int, int]]:

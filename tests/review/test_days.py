@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nightscore.review.days.eta import expected_end, usual_seconds
 
 from nightscore.common.workspace import Workspace
 from nightscore.job.loader import load
+from nightscore.pipeline.eta import expected_end, usual_seconds
 from nightscore.review.days.due import Due
 from nightscore.review.days.logbook import Logbook
 from nightscore.store import Attempt, CatalogEntry, Pace, Pinned, Receipt, storage
