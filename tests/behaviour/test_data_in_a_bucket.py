@@ -132,7 +132,7 @@ def test_the_requests_of_a_night_are_few(workspace: Path, proxy: Proxy) -> None:
     assert sum(second.values()) <= REQUESTS, second
 
 
-# What was measured (217: 17 of them for removals, renames and others' commits, 6 to tell of it), and a little.
+# What was measured (217: 17 of them for removals, renames and others' commits, 6 to tell of it), and some.
 REQUESTS = 220
 FAULTS: dict[str, dict[str, Any]] = {
     "reset": {"reset": True}, "lost": {"lost": True}, "500": {"status": 500}, "500 after": {"after": 500},

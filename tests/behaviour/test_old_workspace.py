@@ -93,10 +93,11 @@ def holds(new: Any, old: Any) -> bool:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder but the runs' locks."""
+    """Every file below a folder but the runs' locks, and what each run tells of itself."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
+        if "attempts" not in path.parts
         if path.is_file() and path.name != "lock"
     }
 

@@ -91,11 +91,11 @@ class Row:
         return " ".join(f"{i * step:.1f},{HEIGHT - HEIGHT * t / most:.1f}" for i, t in enumerate(totals))
 
 
-def book_of(sight: Sight) -> Logbook:
-    """The logbook of what the user may see."""
+def book_of(sight: Sight, day: str = "") -> Logbook:
+    """The logbook of what the user may see: of the last days, or of one."""
     readable = [job for job in sight.jobs.values() if isinstance(job, Job)]
-    since = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=DAYS)
-    book = open_logbook(sight.workspace, sight.state, readable, since=since.isoformat())
+    since = day or (dt.datetime.now(dt.UTC).date() - dt.timedelta(days=DAYS)).isoformat()
+    book = open_logbook(sight.workspace, sight.state, readable, since, day or "9")
     scored = {day: dag_runs.with_scored(attempt) for day, attempt in book.attempts.items()}
     book.attempts.update(scored)
     return book
@@ -165,7 +165,7 @@ def run_standing(sight: Sight, run: dag_runs.Run, day: dt.date | None) -> dict[s
     """What the page of a run that has not published shows: how its day stands, and what it told itself."""
     if day is None:
         return {"state": None, "attempt": None, "eta": None, "staged": []}
-    book = book_of(sight)
+    book = book_of(sight, day.isoformat())
     state = book.day(run.dag_id, day.isoformat())
     attempt = read_attempt(sight.workspace, run.dag_id, day.isoformat(), run.attempt)
     attempt = dag_runs.with_scored(attempt) if attempt else None

@@ -79,6 +79,7 @@ class Logbook:
     state: Pinned
     due: Due
     since: str = ""
+    until: str = "9"
     _paces: dict[str, Sequence[Pace]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -94,8 +95,9 @@ class Logbook:
 
     @cached_property
     def attempts(self) -> dict[tuple[str, str], Attempt]:
-        """(job, day) -> the last attempt, for the days from `since` on."""
-        return {(one.job, one.day): one for one in list_attempts(self.workspace, since=self.since, last=True)}
+        """(job, day) -> the last attempt, for the days from `since` to `until`."""
+        found = list_attempts(self.workspace, None, self.since, self.until, last=True)
+        return {(one.job, one.day): one for one in found}
 
     @cached_property
     def first_days(self) -> dict[str, str]:
@@ -198,9 +200,10 @@ class Logbook:
 
 
 def open_logbook(
-    workspace: Workspace, state: Pinned | None = None, jobs: Sequence[Job] | None = None, since: str = ""
-) -> Logbook:
-    """The logbook of a workspace at this moment; `since` is the first day of which attempts are read.
+    workspace: Workspace, state: Pinned | None = None, jobs: Sequence[Job] | None = None, since: str = "",
+    until: str = "9",
+) -> Logbook:  # fmt: skip
+    """The logbook of a workspace at this moment; of the days from `since` to `until` attempts are read.
 
     Raises:
         Broken: the catalogue or calendars.yaml can't be read.
@@ -209,7 +212,7 @@ def open_logbook(
     readable = load_all(workspace)[0] if jobs is None else jobs
     closures = read_workspace_overrides(workspace.root)
     due = Due({job.name: job for job in readable}, state, dt.datetime.now(dt.UTC), closures)
-    return Logbook(workspace, state, due, since)
+    return Logbook(workspace, state, due, since, until)
 
 
 def by_deadline(
