@@ -31,7 +31,8 @@ from tests.support.workspace import JOB, make_workspace
 
 ROWS = 300
 TRUTH = Truth(ROWS)
-MANY = [pytest.mark.slow, pytest.mark.disk_only(reason="of a bucket a few rounds: each takes ten seconds")]
+FEW = "of a bucket a few rounds: each takes ten seconds"
+MANY = [pytest.mark.slow, pytest.mark.rest, pytest.mark.disk_only(reason=FEW)]  # of `make faults`
 HOLDING = JOB + "  - {name: never, sql: SELECT false}\n"
 STAGES = ("link", "publication", "commit mini_scores", "commit mini_top", "commit receipts", "receipt")
 DECIDED = STAGES.index("publication")
