@@ -18,6 +18,7 @@ from nightscore.pipeline.publish.hold import Held
 from nightscore.store import HEARTBEAT_SECONDS, Attempt, Receipt, new_attempt, note_pace, write_attempt
 
 PUBLISHING = "link"  # the stage from which on the day is as good as published
+STAGE_SECONDS = 2.0  # a stage that begins so soon after the last word is left to the heartbeat
 _current: ContextVar["Recorder | None"] = ContextVar("current", default=None)
 
 
@@ -37,16 +38,23 @@ class Recorder:
         self._write()
 
     def report(self, stage: str, done: int, total: int) -> None:
-        """Keep where a stage is, to be written with the next heartbeat; a run that is halted stays here."""
+        """Keep where a stage is: written when one begins, of a night that lasts, and with each heartbeat.
+
+        A run that is halted stays here.
+        """
         with self._gate:
             self._is_publishing |= stage == PUBLISHING
         if self._is_halted:
             threading.Event().wait()  # until the process has ended
         update: dict[str, object] = {"stage": stage, "done": done, "total": total}
         update["rate"] = self._pace.rate(stage, done, total)
-        if stage != self.attempt.stage:
-            update["stage_since"] = dt.datetime.now(dt.UTC)
+        now, begins = dt.datetime.now(dt.UTC), stage != self.attempt.stage
+        if begins:
+            update["stage_since"] = now
         self.attempt = self.attempt.model_copy(update=update)
+        if begins and (now - self.attempt.updated).total_seconds() > STAGE_SECONDS:
+            with self._lock:
+                self._write()
         self._onward(stage, done, total)
 
     def halt(self) -> bool:

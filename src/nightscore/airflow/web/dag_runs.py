@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from airflow.models.taskinstance import TaskInstance, clear_task_instances
 from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState, TaskInstanceState
-from airflow.utils.types import DagRunTriggeredByType
+from airflow.utils.types import DagRunTriggeredByType, DagRunType
 from sqlalchemy import select
 
 from nightscore.airflow.attempts import attempt_name
@@ -214,6 +215,7 @@ def trigger_day(dag_id: str, day: str, user: str) -> None:
     trigger_dag(
         dag_id, triggered_by=DagRunTriggeredByType.UI, triggering_user_name=user, partition_key=day,
         run_after=dt.datetime.now(dt.UTC), note=f"{day}: it was missing",
+        run_id=DagRunType.MANUAL.generate_run_id(suffix=f"{day}__{secrets.token_hex(4)}"),
     )  # fmt: skip
 
 

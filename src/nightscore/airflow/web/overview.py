@@ -30,6 +30,7 @@ class Row:
     latest: DayState | None
     missing: Sequence[DayState]
     held: Sequence[str]
+    at_work: Sequence[str]
     problem: str
     paces: Sequence[Pace]
     last: CatalogEntry | None
@@ -122,10 +123,13 @@ def _row(
     latest = book.latest(name)
     missing, problem = _missing(book, name)
     held = sorted(day for job, day in book.held if job == name and book.day(name, day).state == "held")
+    at_work = sorted(
+        day for job, day in book.attempts if job == name and book.day(name, day).state == "running"
+    )
     entries = [book.state.in_force[name, day] for day in days[-2:]]
     run = runs.get((name, latest.day), "") if latest else ""
     return Row(
-        name, book.jobs.get(name), latest, missing, held, problem, read_paces(book.workspace, name),
+        name, book.jobs.get(name), latest, missing, held, at_work, problem, read_paces(book.workspace, name),
         entries[-1] if entries else None, entries[-2] if len(entries) > 1 else None, planned,
         (latest.attempt.dag_run if latest and latest.attempt else "") or run, book.due.now,
     )  # fmt: skip
@@ -142,7 +146,7 @@ def is_shown(row: Row, owner: str, look: str, words: str) -> bool:
     """Whether a row passes the filters of the front page."""
     state = row.latest.state if row.latest else ""
     looks = {
-        "needs a look": row.bad, "running": state == "running", "published": state == "published",
+        "needs a look": row.bad, "running": bool(row.at_work), "published": state == "published",
         "not published": state != "published",
     }  # fmt: skip
     return (
