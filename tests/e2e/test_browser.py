@@ -112,9 +112,8 @@ def test_the_run_has_a_report(
     browser_page.get_by_role("link", name="Report").first.click()
     report = framed(browser_page)
     rows = airflow.receipt(DAG, first_run)["rows"]["published"]
-    expect(report.get_by_text(f"{rows:,}").first).to_be_visible(
-        timeout=WAIT
-    )  # it is made when first asked for
+    # A report is made when it is first asked for.
+    expect(report.get_by_text(f"{rows:,}").first).to_be_visible(timeout=WAIT)
     expect(report.get_by_text(DAY).first).to_be_visible()
     browser_page.wait_for_timeout(1_000)
     browser_page.screenshot(path=screenshots / "report.png")
