@@ -9,11 +9,15 @@ from pydantic import BaseModel, ValidationError
 from nightscore.common import LineNumbers, Path_, clipped
 from nightscore.job import audits, inputs, schedule
 from nightscore.job.accuracy_budget import AccuracyBudget
+from nightscore.job.deadline import Deadline
 from nightscore.job.deliver import Delivery
 from nightscore.job.features import Features
+from nightscore.job.highlights import Highlight
 from nightscore.job.model import Judge, Model
+from nightscore.job.notify import Notify
 from nightscore.job.params import Param
 from nightscore.job.policy import Domain, Limits, Policy
+from nightscore.job.retain import Retain
 from nightscore.job.spec import JobSpec, Scoring
 
 PARTS: dict[str, type[BaseModel]] = {
@@ -27,6 +31,10 @@ PARTS: dict[str, type[BaseModel]] = {
     "params": Param,
     "budget": AccuracyBudget,
     "deliver": Delivery,
+    "highlights": Highlight,
+    "notify": Notify,
+    "deadline": Deadline,
+    "retain": Retain,
 }
 KINDS: dict[str, Mapping[str, type[Any]]] = {  # models all, but for the word `none`
     "schedule": schedule.KINDS,
@@ -106,7 +114,7 @@ def _model_at(loc: Path_) -> type[BaseModel]:
     if not loc:
         return JobSpec
     top = str(loc[0])
-    model = KINDS[top][str(loc[TAGS[top]])] if top in KINDS else PARTS[top]
+    model = KINDS[top][str(loc[TAGS[top]])] if top in KINDS else PARTS.get(top, JobSpec)
     for part in loc[TAGS.get(top, 0) + 1 :]:
         info = model.model_fields.get(str(part))
         for kind in (info.annotation, *get_args(info.annotation)) if info else ():
