@@ -106,6 +106,7 @@ def night(root: Path, *prefix: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.rest
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_twenty_million_rows_are_scored_in_a_group_of_500_mb(tmp_path: Path) -> None:

@@ -168,6 +168,7 @@ def test_a_triggerer_that_dies_stops_nothing(world: World) -> None:
     assert world.airflow.tasks(DAG, run, "score")[0]["try_number"] == 1
 
 
+@pytest.mark.slow
 def test_a_head_that_dies_costs_no_piece_that_is_staged(world: World) -> None:
     """Kill -9 of the head and a node: the task is tried again on the head that comes after, and goes on."""
     run = world.begin(HEADLESS, 3)
