@@ -12,10 +12,9 @@ from zoneinfo import ZoneInfo
 
 import pendulum
 from airflow.partition_mappers.base import PartitionMapper
-from airflow.timetables.base import DagRunInfo, TimeRestriction
 from airflow.timetables.simple import PartitionedAssetTimetable
 
-from nightscore.airflow.day_timetable import DayTimetable
+from nightscore.airflow.day_timetable import DayTimetable, EventDayTimetable
 from nightscore.job import MIDNIGHT, days_of_all, wall_clock_to_utc
 
 
@@ -51,7 +50,7 @@ class DayMapper(PartitionMapper):
         return cls(**data)
 
 
-class AfterTimetable(DayTimetable, PartitionedAssetTimetable):
+class AfterTimetable(EventDayTimetable, PartitionedAssetTimetable):
     """One run for each day that all of some assets have; their days are those of the timetables `upstream`.
 
     No run comes by the clock. A run by hand and a backfill are of the upstream's days, complete ones.
@@ -65,15 +64,6 @@ class AfterTimetable(DayTimetable, PartitionedAssetTimetable):
         super().__init__(assets=assets, default_partition_mapper=DayMapper(self.calendar.zone.key))
         names = sorted(key.name for key, _ in self.asset_condition.iter_assets())
         self.description = f"after {' and '.join(names)}, for their day"
-
-    def next_dagrun_info_v2(
-        self,
-        *,
-        last_dagrun_info: DagRunInfo | None,  # noqa: ARG002 - Airflow passes it
-        restriction: TimeRestriction,  # noqa: ARG002 - Airflow passes it
-    ) -> DagRunInfo | None:
-        """None, ever: the runs come with the events of the assets."""
-        return None
 
     def serialize(self) -> dict[str, Any]:
         """The assets and the timetables of the upstream."""

@@ -194,5 +194,18 @@ class DayTimetable(Timetable):
         return run_type.generate_run_id(suffix=f"{name}__{secrets.token_hex(4)}")
 
 
+class EventDayTimetable(DayTimetable):
+    """One whose runs come by no clock: by hand, with an event, or in a backfill of its days."""
+
+    def next_dagrun_info_v2(
+        self,
+        *,
+        last_dagrun_info: DagRunInfo | None,  # noqa: ARG002 - Airflow passes it
+        restriction: TimeRestriction,  # noqa: ARG002 - Airflow passes it
+    ) -> DagRunInfo | None:
+        """None, ever."""
+        return None
+
+
 def _now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)

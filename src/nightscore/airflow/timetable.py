@@ -15,11 +15,10 @@ from zoneinfo import ZoneInfo
 
 from airflow.exceptions import AirflowTimetableInvalid
 from airflow.sdk import Asset, AssetAll
-from airflow.timetables.base import DagRunInfo, TimeRestriction
 
 from nightscore.airflow.after_timetable import AfterTimetable
 from nightscore.airflow.cron_timetable import CronDayTimetable
-from nightscore.airflow.day_timetable import DayTimetable, check_catchup, zone_of
+from nightscore.airflow.day_timetable import DayTimetable, EventDayTimetable, check_catchup, zone_of
 from nightscore.common import WORKSPACE_VARIABLE, Broken
 from nightscore.job import (
     MIDNIGHT,
@@ -83,22 +82,13 @@ class DailyPartitionTimetable(DayTimetable):
         return f"daily {self.at} {self.timezone}"
 
 
-class ByHandTimetable(DayTimetable):
+class ByHandTimetable(EventDayTimetable):
     """No run by itself; by hand with a partition key, and backfills, whose days are those of UTC."""
 
     description = "by hand"
 
     def __init__(self) -> None:
         self.calendar = EveryDay(MIDNIGHT, ZoneInfo("UTC"))
-
-    def next_dagrun_info_v2(
-        self,
-        *,
-        last_dagrun_info: DagRunInfo | None,  # noqa: ARG002 - Airflow passes it
-        restriction: TimeRestriction,  # noqa: ARG002 - Airflow passes it
-    ) -> DagRunInfo | None:
-        """None, ever."""
-        return None
 
     def serialize(self) -> dict[str, Any]:
         """Nothing: there are no arguments."""
