@@ -39,7 +39,7 @@ from nightscore.airflow.ray_trigger import RayJobTrigger
 from nightscore.airflow.shares import score_share, shares, staged_files
 from nightscore.airflow.trigger import PartitionTrigger, find_unpublished_tables, find_unready_inputs
 from nightscore.common import QUIET_SECONDS, Broken, NotYet, ProgressCallback, ProgressLines, as_day
-from nightscore.job import Job, TableInput, load
+from nightscore.job import Job, TableInput, load, own_table
 from nightscore.pipeline import RunRequest
 from nightscore.store import Plan
 
@@ -343,5 +343,4 @@ def errors() -> Iterator[None]:
 def tables_of_others(job: Job) -> list[str]:
     """The tables of other jobs that the job reads."""
     inputs = job.spec.inputs.values()
-    own = job.spec.tables
-    return [source.table for source in inputs if isinstance(source, TableInput) and source.table not in own]
+    return [one.table for one in inputs if isinstance(one, TableInput) and not own_table(job, one)]

@@ -38,9 +38,7 @@ from .cron import parse_cron as parse_cron
 from .csv_form import CsvForm as CsvForm
 from .deadline import Deadline as Deadline
 from .deadline import deadline_after as deadline_after
-from .deadline import deadline_among as deadline_among
 from .deadline import deadline_of as deadline_of
-from .deadline import start_of as start_of
 from .deliver import BUILT_IN as BUILT_IN
 from .deliver import Delivery as Delivery
 from .deliver import Files as Files
@@ -102,6 +100,10 @@ from .spec import JobSpec as JobSpec
 from .testing import check_calendar as check_calendar
 from .texts import read_job_texts as read_job_texts
 from .upstream import calendar_of as calendar_of
+from .upstream import deadline_among as deadline_among
 from .upstream import first_jobs as first_jobs
 from .upstream import is_by_cron as is_by_cron
+from .upstream import makers_of as makers_of
+from .upstream import own_table as own_table
 from .upstream import reads_itself as reads_itself
+from .upstream import start_of as start_of

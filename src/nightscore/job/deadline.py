@@ -101,44 +101,6 @@ def deadline_of(
     return deadline_after(job.spec.deadline, job.spec.schedule, day, start, closures)
 
 
-def start_of(
-    jobs: Mapping[str, "Job"],
-    name: str,
-    day: dt.date,
-    closures: Mapping[str, CalendarOverride] | None = None,
-    _seen: frozenset[str] = frozenset(),
-) -> dt.datetime | None:
-    """From which moment (UTC) a day of a job may run by a clock: its own, or the last of its upstream's.
-
-    None where no clock of these jobs says it, or the day is none of theirs.
-
-    Raises:
-        Broken: an exchange's calendar is unknown.
-    """
-    schedule = jobs[name].spec.schedule
-    if isinstance(schedule, After):
-        makers = {one for table in schedule.after for one in jobs if table in jobs[one].spec.tables}
-        above = sorted(makers - _seen - {name})
-        moments = [start_of(jobs, one, day, closures, _seen | {name}) for one in above]
-        return max((one for one in moments if one), default=None)
-    try:
-        return None if isinstance(schedule, ByHand) else schedule.calendar(closures).complete(day)
-    except ValueError:  # no session of the exchange
-        return None
-
-
-def deadline_among(
-    jobs: Mapping[str, "Job"],
-    name: str,
-    day: dt.date,
-    closures: Mapping[str, CalendarOverride] | None = None,
-) -> dt.datetime | None:
-    """`deadline_of` a job among others: it begins when those that it comes after may. Errors alike."""
-    if jobs[name].spec.deadline is None:
-        return None
-    return deadline_of(jobs[name], day, start_of(jobs, name, day, closures), closures)
-
-
 def deadline_after(
     deadline: Deadline | None,
     schedule: ScheduleKind,

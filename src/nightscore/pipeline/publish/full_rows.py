@@ -4,12 +4,12 @@ import dataclasses
 import datetime as dt
 from collections.abc import Mapping
 
-from nightscore.job import Job, ParityAudit
+from nightscore.job import Job, ParityAudit, own_table
 from nightscore.pipeline.audits.kinds import questions
 from nightscore.pipeline.audits.parity import ParityQuestion, full_rows
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.read import inputs
-from nightscore.pipeline.read.listing import list_input, own_table, window
+from nightscore.pipeline.read.listing import list_input, window
 from nightscore.store import AuditResult, SqlMistakes, View, stage_batches
 
 

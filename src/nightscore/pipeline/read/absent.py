@@ -6,10 +6,9 @@ import difflib
 from collections.abc import Iterator
 
 from nightscore.common import Broken, NightscoreError, NotYet, clipped
-from nightscore.job import Input, Job, TableInput, is_by_cron, load_all
+from nightscore.job import Input, Job, TableInput, is_by_cron, load_all, makers_of, own_table
 from nightscore.pipeline.read.days_seen import scheduled_days, see_ignored
 from nightscore.pipeline.read.inputs import Files, days_of, every_day, has_days
-from nightscore.pipeline.read.listing import own_table
 from nightscore.store import NOTHING, catalog
 
 
@@ -109,8 +108,8 @@ def _ways_on(job: Job, names: list[str], day: dt.date) -> Iterator[str]:
 
 
 def _publisher(job: Job, source: TableInput) -> str:
-    names = [other.name for other in load_all(job.workspace)[0] if source.table in other.spec.tables]
-    return names[0] if names else ""
+    makers = makers_of([source.table], load_all(job.workspace)[0])
+    return makers[0].name if makers else ""
 
 
 def _published(job: Job, source: TableInput) -> str:

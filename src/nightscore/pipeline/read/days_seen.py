@@ -18,10 +18,11 @@ from nightscore.job import (
     exchange_problem,
     first_jobs,
     is_by_cron,
+    own_table,
 )
 from nightscore.job import read_workspace_overrides as read_closures
 from nightscore.pipeline.read.inputs import Files, days_of, has_days
-from nightscore.pipeline.read.listing import list_input, own_table, window
+from nightscore.pipeline.read.listing import list_input, window
 from nightscore.pipeline.read.sessions import calendar_days
 from nightscore.store import DaysSeen, catalog
 

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 import pyarrow.parquet as pq
 
 from nightscore.common import Workspace, byte_size, parse_size
-from nightscore.job import Input, Job, Layout, PathInput, SnapshotInput, TableInput, parse_layout
+from nightscore.job import Input, Job, Layout, PathInput, SnapshotInput, TableInput, own_table, parse_layout
 from nightscore.pipeline.read.as_of import up_to
 from nightscore.pipeline.read.as_reported import published_files
 from nightscore.pipeline.read.columns import read_as_one, widened
 from nightscore.pipeline.read.day_column import days_of_rows, rows_within
-from nightscore.pipeline.read.listing import days_with_data, list_days, list_input, own_table, window
+from nightscore.pipeline.read.listing import days_with_data, list_days, list_input, window
 from nightscore.pipeline.read.parquet_files import (
     decoded_bytes,
     inspect_files,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nightscore.common import DATA, Broken
-from nightscore.job import Input, Job, Layout, PathInput, SnapshotInput, TableInput
+from nightscore.job import Input, Job, Layout, PathInput, SnapshotInput, own_table
 from nightscore.pipeline.read.as_reported import published_files
 from nightscore.pipeline.read.snapshots import in_order, read_snapshot
 from nightscore.store import ENDINGS, NOTHING, SUMS, Found, Partition, Partitions, Span, Walk, storage
@@ -26,11 +26,6 @@ def window(job: Job, source: Input | SnapshotInput, day: dt.date) -> tuple[dt.da
     """The first and the last day that a run of `day` may read of an input."""
     first = day - dt.timedelta(days=min(source.lookback, day.toordinal()) - 1)
     return first, day - dt.timedelta(days=1) if own_table(job, source) else day
-
-
-def own_table(job: Job, source: Input | SnapshotInput) -> bool:
-    """Whether an input is an output table of the job itself."""
-    return isinstance(source, TableInput) and source.table in job.spec.tables
 
 
 def list_input(job: Job, name: str, source: Input, day: dt.date) -> Listed:

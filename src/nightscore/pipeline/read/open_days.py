@@ -3,8 +3,8 @@
 import datetime as dt
 from collections.abc import Collection
 
-from nightscore.job import Job, PathInput, TableInput
-from nightscore.pipeline.read.listing import list_days, own_table
+from nightscore.job import Job, PathInput, TableInput, own_table
+from nightscore.pipeline.read.listing import list_days
 from nightscore.store import catalog
 
 

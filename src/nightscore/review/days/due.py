@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nightscore.common import Broken
-from nightscore.job import After, ByHand, CalendarOverride, Job, deadline_among, latest_day
+from nightscore.job import After, ByHand, CalendarOverride, Job, deadline_among, latest_day, makers_of
 from nightscore.store import Pinned
 
 
@@ -84,7 +84,7 @@ class Due:
 
     def maker(self, table: str) -> str | None:
         """The job that makes a table, as job.yaml says."""
-        return next((name for name, job in self.jobs.items() if table in job.spec.tables), None)
+        return next((maker.name for maker in makers_of([table], self.jobs.values())), None)
 
     def lacking(self, name: str, day: dt.date) -> list[str]:
         """The tables that a job comes after, and that have not published a day yet."""

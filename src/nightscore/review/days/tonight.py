@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nightscore.common import as_day
-from nightscore.job import After, ByHand, Job, TableInput, parse_catchup, reads_itself
+from nightscore.job import After, ByHand, Job, TableInput, makers_of, parse_catchup, reads_itself
 from nightscore.review.days.logbook import Logbook
 
 CATCHUP = "7 days"  # of a job that comes after others, whose schedule has none of its own
@@ -88,7 +88,7 @@ def _makers(jobs: Mapping[str, Job], name: str) -> list[str]:
     spec = jobs[name].spec
     tables = {one.table for one in spec.inputs.values() if isinstance(one, TableInput)}
     tables |= set(spec.schedule.after) if isinstance(spec.schedule, After) else set()
-    return sorted(other for other in jobs if other != name and tables & set(jobs[other].spec.tables))
+    return sorted(maker.name for maker in makers_of(tables, jobs.values()) if maker.name != name)
 
 
 def _in_order(jobs: Mapping[str, Job]) -> list[str]:
