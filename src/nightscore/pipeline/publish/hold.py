@@ -23,7 +23,6 @@ from nightscore.store import (
     HELD,
     PUBLISH,
     LaterFormat,
-    Place,
     Plan,
     Receipt,
     Release,
@@ -173,35 +172,29 @@ def _told_by_whom(run: RunFolder, wanted: str) -> Iterator[None]:
 
 def is_held(workspace: Workspace, job: str, day: dt.date) -> bool:
     """Whether a day waits for a person."""
-    return _newest(_once_held(renames.runs_home(workspace, job) / day.isoformat())) is not None
+    return _newest(_once_held(workspace, job, day)) is not None
 
 
 def last_decision(workspace: Workspace, job: str, day: dt.date) -> RunFolder | None:
-    """The newest run of a day that was held, and that somebody has decided about since."""
-    decided = [run for run in _once_held(renames.runs_home(workspace, job) / day.isoformat()) if run.outcome]
+    """The newest run of a day about which a person has decided; `gc` may have removed all else of it."""
+    runs = run_folder.list_run_folders(workspace, job, day)
+    decided = [run for run in runs if (end := run.outcome) and (run.held.exists() or end.kind == DISCARDED)]
     return decided[-1] if decided else None
 
 
 def _held_run(workspace: Workspace, job: str, day: dt.date) -> RunFolder:
-    folder = renames.runs_home(workspace, job) / day.isoformat()
-    run = _newest(_once_held(folder))
+    run = _newest(_once_held(workspace, job, day))
     if run is None:
         others = [f"{held.receipt.job} {held.receipt.day}" for held in read_held_days(workspace)]
-        decided = [f"; run {run.run_id} was: {run.outcome}" for run in _told(workspace, job, day)[-1:]]
-        raise Broken(
-            f"job {job}: {day} is not held; held: {', '.join(others) or 'nothing'}{''.join(decided)}"
-        )
+        last = last_decision(workspace, job, day)
+        decided = f"; run {last.run_id} was: {last.outcome}" if last else ""
+        raise Broken(f"job {job}: {day} is not held; held: {', '.join(others) or 'nothing'}{decided}")
     return run
 
 
-def _told(workspace: Workspace, job: str, day: dt.date) -> list[RunFolder]:
-    """The runs of a day about which a person has decided; `gc` may have removed all else of them."""
-    runs = run_folder.list_run_folders(workspace, job, day)
-    return [run for run in runs if run.held.exists() or (run.outcome and run.outcome.kind == DISCARDED)]
-
-
-def _once_held(folder: Place) -> list[RunFolder]:
+def _once_held(workspace: Workspace, job: str, day: dt.date) -> list[RunFolder]:
     """The runs of a day that an audit has held, whatever became of them; the newest last."""
+    folder = renames.runs_home(workspace, job) / day.isoformat()
     return [RunFolder(file.parent) for file in folder.glob("*", HELD)]
 
 
