@@ -34,8 +34,7 @@ def telling(job: Job, day: str, context: Mapping[str, Any], report: ProgressCall
 
     A preview tells of nothing.
     """
-    from nightscore.airflow.connections import address_of
-    from nightscore.delivery import connections_from
+    from nightscore.airflow.connections import connected
     from nightscore.pipeline import Recorder, recording
     from nightscore.store import Attempt, read_attempt
 
@@ -50,7 +49,7 @@ def telling(job: Job, day: str, context: Mapping[str, Any], report: ProgressCall
     task = context.get("ti")
     last_try = task is not None and task.try_number > task.max_tries
     recorder = Recorder(job, attempt, report, keeps=keeps, page=page_address(), last_try=last_try)
-    with connections_from(address_of), recording(recorder):
+    with connected(), recording(recorder):
         yield recorder
 
 

@@ -108,16 +108,16 @@ async def overdue(context: Mapping[str, Any]) -> str:
 
 def tell_overdue(run: Mapping[str, Any]) -> str:
     """The same of one run, as Airflow's API shows it."""
-    from nightscore.airflow.connections import address_of
-    from nightscore.delivery import connections_from
+    from nightscore.airflow.connections import connected
     from nightscore.review import open_logbook, tell_day
 
     workspace, name = open_dags_workspace(), run["dag_id"]
     day = run.get("partition_key") or (run.get("conf") or {}).get("day")
     if not day:
         return "the run is about no day"
-    with connections_from(address_of):
-        state, problems = tell_day(open_logbook(workspace, since=day), name, day, page_address())
+    with connected():
+        book = open_logbook(workspace, since=day, until=day)
+        state, problems = tell_day(book, name, day, page_address())
     for problem in problems:
         log.warning("not told: %s", problem)
     return f"{name} {day}: {state}"

@@ -26,7 +26,6 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 
 from nightscore.airflow.assets import event_extra
 from nightscore.airflow.attempts import telling, telling_failure, telling_share
-from nightscore.airflow.connections import connected
 from nightscore.airflow.day import day_of_run
 from nightscore.airflow.form import request_of
 from nightscore.airflow.held import Answer, ask, carry_out
@@ -227,7 +226,7 @@ class PublishDay(Step, TellsLineage):
         """Publish the day; where an audit holds it, ask a person, without a worker meanwhile."""
         from nightscore.pipeline import Held
 
-        with errors(), connected():
+        with errors():
             job, day = self.read(), self.day(context)
             try:
                 with telling(job, day, context, Progress(context)) as recorder:
@@ -240,7 +239,7 @@ class PublishDay(Step, TellsLineage):
 
     def decided(self, context: Any, event: Mapping[str, Any]) -> dict[str, Any]:
         """Go on with what a person has decided of a held day, here or elsewhere."""
-        with errors(), connected():
+        with errors():
             job, day, answer = self.read(), self.day(context), Answer.read(event)
             if answer.option and not answer.because:
                 again = "A reason is missing: it goes into the receipt. Say why, and choose again."
