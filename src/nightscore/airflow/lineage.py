@@ -23,9 +23,10 @@ class TellsLineage:
 
     told: "Plan | Receipt | None" = None
 
-    def read(self) -> Job:
-        """The job, as it is now."""
-        raise NotImplementedError
+    if TYPE_CHECKING:  # the operator's own
+
+        def read(self) -> Job:
+            """The job, as it is now."""
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 - the hook's
         """Datasets in and out, with columns, rows, versions, audits; None where the job can't be read."""

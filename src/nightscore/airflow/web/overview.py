@@ -13,7 +13,7 @@ from nightscore.common import Broken
 from nightscore.job import Job
 from nightscore.pipeline import expected_end, usual_seconds
 from nightscore.review import DayState, Logbook, open_logbook
-from nightscore.store import CatalogEntry, Pace, Receipt, read_attempt, read_paces
+from nightscore.store import CatalogEntry, Pace, Receipt, read_attempt
 
 DAYS = 42  # that are looked back on
 SPARKS = 20  # nights of a sparkline
@@ -129,7 +129,7 @@ def _row(
     entries = [book.state.in_force[name, day] for day in days[-2:]]
     run = runs.get((name, latest.day), "") if latest else ""
     return Row(
-        name, book.jobs.get(name), latest, missing, held, at_work, problem, read_paces(book.workspace, name),
+        name, book.jobs.get(name), latest, missing, held, at_work, problem, book.paces(name),
         entries[-1] if entries else None, entries[-2] if len(entries) > 1 else None, planned,
         (latest.attempt.dag_run if latest and latest.attempt else "") or run, book.due.now,
     )  # fmt: skip
@@ -178,7 +178,7 @@ def run_standing(sight: Sight, run: dag_runs.Run, day: dt.date | None) -> dict[s
     return {
         "state": state if own or held or run.at_work else None,
         "attempt": attempt,
-        "eta": expected_end(attempt, read_paces(sight.workspace, run.dag_id), book.due.now)
+        "eta": expected_end(attempt, book.paces(run.dag_id), book.due.now)
         if attempt and not attempt.ended else None,
         "staged": list(first_staged_rows(sight.workspace, run.dag_id, day.isoformat())) if held else [],
     }  # fmt: skip
