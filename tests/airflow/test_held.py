@@ -4,7 +4,9 @@ import asyncio
 import datetime as dt
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,6 @@ from airflow.utils.session import create_session
 from airflow.utils.state import TaskInstanceState
 from sqlalchemy import delete, select
 
-from nightscore.airflow import held
 from nightscore.airflow.held import Answer, HeldTrigger, carry_out
 from nightscore.airflow.web.dag_runs import find_asking, with_scored
 from nightscore.common import Broken, open_workspace
@@ -43,33 +44,33 @@ def space(tmp_path: Path) -> Path:
     return root
 
 
-def decide_when_asked(root: Path, decide: object) -> threading.Thread:
-    """Wait in a thread until the task has asked, and decide by the command line's way."""
+@pytest.fixture
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trigger looks ten times a second."""
+    monkeypatch.setattr(HeldTrigger.__init__, "__kwdefaults__", {"seconds": 0.1})
+
+
+def night_decided(root: Path, dag_id: str, decide: Callable[..., object]) -> Any:
+    """A finished run about whose held day somebody decided by the command line's way, once it was asked."""
 
     def wait() -> None:
         for _ in range(600):
-            if (root / "data/runs/mini" / DAYS[0]).exists() and any(
-                root.glob("data/runs/mini/*/*/held.json")
-            ):
-                decide(open_workspace(root), "mini", MOMENT, **WHO)  # type: ignore[operator]
+            if any(root.glob("data/runs/mini/*/*/held.json")):
+                decide(open_workspace(root), "mini", MOMENT, **WHO)
                 return
             time.sleep(0.2)
 
     thread = threading.Thread(target=wait)
     thread.start()
-    return thread
-
-
-def test_a_run_goes_on_when_the_day_is_released_elsewhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It asks with the audit's message, turns green, and announces the day; the receipt names the person."""
-    monkeypatch.setattr(held, "SECONDS", 0.1)
-    monkeypatch.setattr(HeldTrigger.__init__, "__kwdefaults__", {"seconds": 0.1})
-    root = make_workspace(tmp_path, 40, FEW)
-    thread = decide_when_asked(root, release_day)
-    done = night(root, "released", day=DAYS[0])
+    done = night(root, dag_id, day=DAYS[0])
     thread.join()
+    return done
+
+
+def test_a_run_goes_on_when_the_day_is_released_elsewhere(tmp_path: Path, looks_often: None) -> None:
+    """It asks with the audit's message, turns green, and announces the day; the receipt names the person."""
+    root = make_workspace(tmp_path, 40, FEW)
+    done = night_decided(root, "released", release_day)
     assert (done.state, states(done)["publish"]) == ("success", ["success"])
     assert receipt(done)["released"]["by"] == "Ada"
     with create_session() as session:
@@ -79,15 +80,10 @@ def test_a_run_goes_on_when_the_day_is_released_elsewhere(
     assert list_attempts(open_workspace(root), "mini")[-1].state == "published"
 
 
-def test_a_second_answer_is_refused_until_the_first_is_carried_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_answer_is_refused_until_the_first_is_carried_out(tmp_path: Path, looks_often: None) -> None:
     """Else a Discard, a second after somebody's Release, took the day from under it."""
-    monkeypatch.setattr(HeldTrigger.__init__, "__kwdefaults__", {"seconds": 0.1})
     root = make_workspace(tmp_path, 40, FEW)
-    thread = decide_when_asked(root, release_day)
-    done = night(root, "answered", day=DAYS[0])
-    thread.join()
+    done = night_decided(root, "answered", release_day)
     with create_session() as session:
         [task] = [one for one in done.get_task_instances(session=session) if one.task_id == "publish"]
         [asked] = session.scalars(select(HITLDetail).where(HITLDetail.ti_id == task.id)).all()
@@ -120,15 +116,10 @@ def test_a_run_at_work_shows_what_its_score_tasks_have_done(tmp_path: Path) -> N
         assert with_scored(told.model_copy(update=other)) == told.model_copy(update=other)
 
 
-def test_a_run_fails_when_the_day_is_discarded_elsewhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_fails_when_the_day_is_discarded_elsewhere(tmp_path: Path, looks_often: None) -> None:
     """At once, without another try: nothing is there to publish; who and why is its message."""
-    monkeypatch.setattr(HeldTrigger.__init__, "__kwdefaults__", {"seconds": 0.1})
     root = make_workspace(tmp_path, 40, FEW)
-    thread = decide_when_asked(root, discard_day)
-    done = night(root, "discarded", day=DAYS[0])
-    thread.join()
+    done = night_decided(root, "discarded", discard_day)
     assert (done.state, states(done)["publish"]) == ("failed", ["failed"])
     last = list_attempts(open_workspace(root), "mini")[-1]
     assert last.state == "failed" and "discarded it: half of the stores were closed" in last.message

@@ -8,6 +8,7 @@ import pytest
 from nightscore import load, report, run
 from nightscore.review import open_templates
 from nightscore.review.report import charts
+from tests.e2e.servers import binary
 from tests.support.workspace import DAYS, JOB, make_workspace
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -69,12 +70,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> "playwright.Browser":
-    import shutil
-
+    path = binary("chromium", "chromium-browser", "google-chrome")
     with playwright.sync_playwright() as found:
-        path = shutil.which("chromium") or shutil.which("chromium-browser")
-        if path is None:
-            pytest.skip("no chromium")
         with found.chromium.launch(executable_path=path, args=["--no-sandbox"]) as one:
             yield one
 

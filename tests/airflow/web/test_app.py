@@ -1,11 +1,10 @@
 """The page inside Airflow, served by Airflow's own API server: who sees what, and what a query may do."""
 
 import datetime as dt
-import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +12,11 @@ import pytest
 
 pytest.importorskip("airflow")
 
-from nightscore.airflow.web import HEADERS, live, process, queries, query, views
+from nightscore.airflow.web import HEADERS, process, queries, query, views
 from nightscore.common.errors import Broken, NotYet
 from nightscore.store.sql.query import QueryLimits
 from tests.airflow.test_nights import known
+from tests.airflow.web.server import Client, api_server, browsers
 from tests.support.workspace import DAYS, JOB, make_workspace
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ HEAVY = "SELECT count(*) FROM range(1000000000) a, range(1000000000) b WHERE a.r
 DEAF = "SELECT levenshtein(repeat('ab', 200000), repeat('ba', 200000))"  # one call of minutes
 MAIN = "import sys; from nightscore.cli.main import main; sys.exit(main())"
 SAME = {"sec-fetch-site": "same-origin"}
-
-Client = Callable[[str | None], "TestClient"]
 
 
 @pytest.fixture(scope="module")
@@ -113,31 +111,10 @@ def closed_to_others(root: Path) -> None:
 
 @pytest.fixture(scope="module")
 def client(root: Path, nights: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """A browser of some user of Airflow's API server, logged in by its own route; None is nobody."""
-    from airflow.api_fastapi.app import create_app, purge_cached_app
-    from fastapi.testclient import TestClient
-
+    """A browser of some user of Airflow's API server; None is nobody."""
     passwords = tmp_path_factory.mktemp("passwords") / "passwords.json"
-    passwords.write_text(json.dumps(dict.fromkeys(USERS, "secret")))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NIGHTSCORE_WORKSPACE", str(root))
-        patch.setattr(live, "QUICK_SECONDS", 60)  # each answer has its own status, however busy the machine
-        patch.setenv("AIRFLOW__CORE__MULTI_TEAM", "True")
-        patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE", str(passwords))
-        users = ",".join(f"{name}:{role}" for name, role in USERS.items())
-        patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", users)
-        purge_cached_app()
-        app = create_app("core")
-
-        def of(user: str | None) -> "TestClient":
-            made = TestClient(app, base_url="http://testserver", raise_server_exceptions=False)
-            if user:
-                answer = made.post("/auth/token", json={"username": user, "password": "secret"})
-                made.cookies.set("_token", answer.json()["access_token"])
-            return made
-
-        yield of
-        purge_cached_app()
+    with api_server(root, USERS, passwords, multi_team=True) as app:
+        yield browsers(app)
 
 
 def ask(client: "TestClient", sql: str, form: str = "page", **headers: str) -> Any:

@@ -19,6 +19,7 @@ pytest.importorskip("airflow")
 import nightscore
 from nightscore.airflow.web import kept, live, queries
 from nightscore.airflow.web.job_files import compare_texts
+from tests.airflow.web.server import Client, api_server, browsers
 from tests.support.workspace import DAYS, JOB, make_workspace
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -28,8 +29,6 @@ USERS = {"ana": "viewer", "bob": "viewer"}
 HEAVY = "SELECT count(*) FROM range(1000000000) a, range(1000000000) b WHERE a.range * b.range = 7"
 SAME = {"sec-fetch-site": "same-origin"}
 HOSTILE = "<script>alert(1)</script>"
-
-Client = Callable[[str | None], Any]
 
 
 @pytest.fixture(scope="module")
@@ -52,33 +51,14 @@ def root(tmp_path_factory: pytest.TempPathFactory, metadata: None) -> Path:
 @pytest.fixture(scope="module")
 def app(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Airflow's API server, as an application."""
-    from airflow.api_fastapi.app import create_app, purge_cached_app
-
-    passwords = tmp_path_factory.mktemp("passwords") / "passwords.json"
-    passwords.write_text(json.dumps(dict.fromkeys(USERS, "secret")))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NIGHTSCORE_WORKSPACE", str(root))
-        patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE", str(passwords))
-        users = ",".join(f"{name}:{role}" for name, role in USERS.items())
-        patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", users)
-        purge_cached_app()
-        yield create_app("core")
-        purge_cached_app()
+    with api_server(root, USERS, tmp_path_factory.mktemp("passwords") / "passwords.json") as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
 def client(app: Any) -> Client:
     """A browser of some user; None is nobody."""
-    from fastapi.testclient import TestClient
-
-    def of(user: str | None) -> Any:
-        made = TestClient(app, base_url="http://testserver", raise_server_exceptions=False)
-        if user:
-            answer = made.post("/auth/token", json={"username": user, "password": "secret"})
-            made.cookies.set("_token", answer.json()["access_token"])
-        return made
-
-    return of
+    return browsers(app)
 
 
 @pytest.fixture(autouse=True)
