@@ -174,3 +174,24 @@ def test_a_held_day_waits_for_a_person(tmp_path: Path, capsys: pytest.CaptureFix
     [why] = [one for one in told(root, "missing", capsys=capsys)[1] if one["job"] == "mini"]
     assert (why["day"], why["state"]) == (WEEK[-1], "held") and "many" in str(why["message"])
     assert told(root, "night", "--day", WEEK[-1], capsys=capsys) == (0, [])
+
+
+@pytest.mark.disk_only(reason="options, and no day is run")
+@pytest.mark.parametrize(
+    ("arguments", "message", "code"),
+    [
+        (["runs", "minni"], "has no job 'minni'", 1),
+        (["runs", "--last", "0"], '"0" for --last. Must be >= 1', 2),
+        (["missing", "minni"], "has no job 'minni'", 1),
+        (["missing", "--days", "-3"], '"-3" for --days. Must be >= 1', 2),
+        (["night", "--day", "tomorrow"], "'tomorrow' is no day", 2),
+        (["night", "--wait", "-1"], '"-1" for --wait. Must be >= 0', 2),
+    ],
+)
+def test_a_slip_of_the_pen_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str, code: int
+) -> None:
+    """A job that never was, a number that can't be meant: never an empty list that looks like good news."""
+    root = make_workspace(tmp_path, 10, days=())
+    assert call(["--workspace", str(root), *arguments]) == code
+    assert message in capsys.readouterr().err

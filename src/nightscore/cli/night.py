@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from nightscore.cli import watch
-from nightscore.cli.options import AsJson, open_chosen_workspace, parse_day_option, whole_number
+from nightscore.cli.options import AsJson, count, open_chosen_workspace, parse_day_option
 from nightscore.cli.output import print_json, say
 from nightscore.common import Broken, NightscoreError, NotYet, as_day
 
@@ -29,9 +29,7 @@ ENDS = {0: "is published", Broken.exit_code: "is broken or held", NotYet.exit_co
 def night(
     *,
     day: Annotated[str | None, Parameter(help="One day for every job; default: all that is due.")] = None,
-    wait: Annotated[
-        int, Parameter(converter=whole_number, help="Minutes to try again what is not yet there.")
-    ] = 0,
+    wait: Annotated[int, count("Minutes to try again what is not yet there.", least=0)] = 0,
     dry_run: Annotated[bool, Parameter(negative="", help="Only say what would be run.")] = False,
     json: AsJson = False,
 ) -> int:  # fmt: skip

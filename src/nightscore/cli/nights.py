@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from nightscore.cli.options import AsJson, open_chosen_workspace, parse_day_option, whole_number
+from nightscore.cli.options import AsJson, count, open_chosen_workspace, parse_day_option
 from nightscore.cli.output import print_json, say
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def runs(
     job: OneJob = None, /, *,
     day: Annotated[str | None, Parameter(help="One day, YYYY-MM-DD.")] = None,
     failed: Annotated[bool, Parameter(negative="", help="Only those that did not end well.")] = False,
-    last: Annotated[int, Parameter(converter=whole_number, help="How many, the newest.")] = 30,
+    last: Annotated[int, count("How many, the newest.")] = 30,
     json: AsJson = False,
 ) -> int:  # fmt: skip
     """List every try to run a day, published or not: when, by whom, how far it came, and its message.
@@ -34,14 +34,17 @@ def runs(
     the command line, of `nightscore night` and of Airflow are listed alike, for
     90 days. Previews are not.
     """
+    from nightscore.job import load
     from nightscore.review import list_deadlines
     from nightscore.store import list_attempts
 
     workspace, moment = open_chosen_workspace(), parse_day_option(day).isoformat() if day else ""
     found = list_attempts(workspace, job, moment, moment or "9")
+    if job and not found:
+        load(job, workspace)  # a job that is gone may have run; one that never was is a slip of the pen
     now = dt.datetime.now(dt.UTC)
     shown = sorted((one for one in found if not (failed and (one.good or _at_work(one, now)))), key=_begun)
-    shown = shown[-max(last, 0) :]
+    shown = shown[-last:]
     due = list_deadlines(workspace, {(one.job, one.day) for one in shown})
     late = _late_runs(found, now, due)
     if json:
@@ -55,7 +58,7 @@ def runs(
 
 def missing(
     job: OneJob = None, /, *,
-    days: Annotated[int, Parameter(converter=whole_number, help="How far to look back.")] = DAYS,
+    days: Annotated[int, count("How many days to look back.")] = DAYS,
     json: AsJson = False,
 ) -> int:  # fmt: skip
     """List the days that should be published and are not, and why: failed, held, waiting, stopped, never ran.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from cyclopts import Parameter, Token
+from cyclopts.validators import Number
 
 from nightscore.common import Broken, Workspace, as_day, open_workspace
 
@@ -76,6 +77,11 @@ def whole_number(_: Any, tokens: Sequence[Token]) -> int:
     if not re.fullmatch(r"[+-]?[0-9]{1,18}", tokens[0].value):
         raise ValueError(f"{tokens[0].value!r} is no whole number")
     return int(tokens[0].value)
+
+
+def count(about: str, least: int = 1) -> Parameter:
+    """An option that is a number of things: a whole one, no less than `least`."""
+    return Parameter(converter=whole_number, validator=Number(gte=least), help=about)
 
 
 Limit = Annotated[
