@@ -52,6 +52,11 @@ def task(job: Job, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> ScoreShare:
     return made
 
 
+def of_a_run() -> dict[str, Any]:
+    """What a task has of the DAG run that it belongs to."""
+    return {"dag_run": SimpleNamespace(run_id="r", start_date=dt.datetime.now(dt.UTC)), "params": {}}
+
+
 def state(status: str, code: int | None = None, message: str = "it says so") -> dict[str, Any]:
     return dataclasses.asdict(JobState(status, code, message))
 
@@ -162,7 +167,7 @@ def test_a_cluster_that_is_not_there_is_tried_again(
     job, plan = planned
     monkeypatch.setenv(ADDRESS, f"http://127.0.0.1:{free_port(9500)}")
     with pytest.raises(AirflowException, match="no Ray cluster answers there") as told:
-        task(job, plan, monkeypatch).execute({})
+        task(job, plan, monkeypatch).execute(of_a_run())
     assert not isinstance(told.value, AirflowFailException)
     assert len(find_unstaged(job, plan, range(len(plan.pieces)))) == len(plan.pieces)
 
@@ -172,7 +177,7 @@ def test_what_is_staged_needs_no_cluster(planned: tuple[Job, Plan], monkeypatch:
     job, plan = planned
     done = score_planned(job, as_day(plan.day), plan.run_id, executor=InOrder())
     monkeypatch.setenv(ADDRESS, f"http://127.0.0.1:{free_port(9500)}")
-    given = task(job, plan, monkeypatch).execute({})
+    given = task(job, plan, monkeypatch).execute(of_a_run())
     assert [file["path"] for file in given] == [file.path for file in done]
     share = range(len(plan.pieces))
     assert read_scored(job, plan, share, silent) == done and all(file.cpu_seconds > 0 for file in done)
@@ -233,8 +238,7 @@ def test_after_a_job_that_says_not_yet_a_plan_that_holds_is_tried_again(
     """One that holds no longer is given to publish, which plans again."""
     job, plan = planned
     score = task(job, plan, monkeypatch)
-    run = SimpleNamespace(run_id="r", start_date=dt.datetime.now(dt.UTC), run_after=None)
-    context = {"dag_run": run, "params": {}}
+    context = of_a_run()
     with pytest.raises(AirflowException, match="it says so"):
         score.resume(context, state("FAILED", 75), "j")
     assert [one.state for one in list_attempts(job.workspace, job.name)] == ["waiting"]

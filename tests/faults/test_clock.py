@@ -129,8 +129,10 @@ def test_clearing_up_by_a_clock_that_is_ahead_takes_nothing_that_a_reader_needs(
     assert night(published, DAY, Fault(stage)).killed
     before = tree(published / "data/tables")
     reasons = under(set_to(clock, "+1y"), "clear_up", published)
-    assert set(reasons) <= {"stopped and not taken up", "published, lies in its table",
-                            "temporary files of a process that is gone"}  # fmt: skip
+    assert set(reasons) <= {
+        "stopped and not taken up", "published, lies in its table",
+        "temporary files of a process that is gone", "told of a run 90 days ago",
+    }  # fmt: skip
     if stage != "score":
         assert "stopped and not taken up" not in reasons
         assert tree(published / "data/tables") == before
