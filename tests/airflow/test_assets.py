@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from nightscore.airflow.assets import assets_read, file_asset
 from nightscore.airflow.dag import build_dag
+from nightscore.common import Workspace
 from nightscore.job import load
 from tests.airflow.test_nights import known, night
 from tests.support.workspace import DAYS, JOB, linear_model, make_workspace
@@ -120,5 +121,5 @@ def test_an_event_says_what_was_published(tmp_path: Path) -> None:
 )
 def test_one_file_is_one_asset(path: str, root: str | None, name: str, uri: str) -> None:
     """However it is written; what a URI can't hold is quoted, and Airflow keeps the URI as it is."""
-    asset = file_asset(path, root)
+    asset = file_asset(Workspace(Path("anywhere")), path, root)
     assert (asset.name, asset.uri) == (name, uri)

@@ -110,10 +110,10 @@ def test_a_run_at_work_shows_what_its_score_tasks_have_done(tmp_path: Path) -> N
         job=done.dag_id, day=DAYS[0], attempt="a", started=now, updated=now, process="", stage="plan",
         dag_run=done.run_id,
     )  # fmt: skip
-    seen = with_scored(told)
+    seen = with_scored(done.dag_id, told)
     assert (seen.stage, seen.done, seen.total) == ("score", 15, 100) and seen.rate > 0
     for other in ({"stage": "decide"}, {"state": "failed"}, {"dag_run": ""}):
-        assert with_scored(told.model_copy(update=other)) == told.model_copy(update=other)
+        assert with_scored(done.dag_id, told.model_copy(update=other)) == told.model_copy(update=other)
 
 
 def test_a_run_fails_when_the_day_is_discarded_elsewhere(tmp_path: Path, looks_often: None) -> None:

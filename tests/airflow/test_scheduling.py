@@ -3,6 +3,7 @@
 import datetime as dt
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,12 +23,14 @@ from nightscore.airflow.timetable import (
     TradingDayTimetable,
     table_asset,
 )
+from nightscore.common import Workspace
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),
     pytest.mark.usefixtures("metadata"),
 ]  # Airflow's own warnings
 
+PLACE = Workspace(Path("anywhere"))
 NOW = dt.datetime(2026, 11, 22, 12, tzinfo=dt.UTC)
 DAILY = DailyPartitionTimetable("02:00", timezone="America/Chicago")
 TRADING = TradingDayTimetable("XNYS", "90m", overrides={"XNYS": {"closed": ["2026-11-17"]}})
@@ -49,7 +52,7 @@ def make(dag_id: str, timetable: Any, outlets: Sequence[str] = (), **options: An
 
     start = pendulum.datetime(2026, 11, 16, tz=timetable.calendar.zone.key)
     with DAG(dag_id, schedule=timetable, start_date=start, max_active_runs=99, **options) as dag:
-        EmptyOperator(task_id="nothing", outlets=[table_asset(name) for name in outlets])
+        EmptyOperator(task_id="nothing", outlets=[table_asset(PLACE, name) for name in outlets])
     with create_session() as session:
         session.merge(DagBundleModel(name="testing"))
     bag = DagBag(dag_folder=os.devnull)
@@ -236,7 +239,7 @@ def publish(table: str, day: str, date: dt.datetime | None) -> None:
     from airflow.utils.session import create_session
 
     with create_session() as session:
-        asset = ensure_serialized_asset(table_asset(table))
+        asset = ensure_serialized_asset(table_asset(PLACE, table))
         event = {"partition_key": day, "partition_date": date}
         asset_manager.register_asset_change(asset=asset, session=session, **event)  # type: ignore[arg-type]
     with create_session() as session:
@@ -246,7 +249,9 @@ def publish(table: str, day: str, date: dt.datetime | None) -> None:
 
 def test_a_job_after_others_runs_by_their_events_and_in_backfills() -> None:
     """Its days are those that both have; what was published while it was paused, a backfill makes up for."""
-    after = AfterTimetable(table_asset("up_daily") & table_asset("up_trading"), [TRADING, DAILY])
+    after = AfterTimetable(
+        table_asset(PLACE, "up_daily") & table_asset(PLACE, "up_trading"), [TRADING, DAILY]
+    )
     make("up_one", DAILY, outlets=["up_daily"], catchup=False)
     make("up_two", TRADING, outlets=["up_trading"], catchup=False)
     make("down", after, catchup=False)

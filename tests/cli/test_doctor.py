@@ -54,7 +54,7 @@ def test_what_is_wrong_is_said_with_the_way_on(
     assert "root data: " in "\n".join(doctor(root, capsys)[1]["problems"])
     (root / "workspace.yaml").write_text("root: x\n")
     code, found = doctor(root, capsys)
-    assert code == 1 and "a workspace.yaml has roots alone" in found["problems"][0]
+    assert code == 1 and "root: unknown key; a workspace.yaml has name" in found["problems"][0]
 
 
 def test_the_folder_for_fetched_files_is_looked_at(

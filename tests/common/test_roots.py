@@ -133,8 +133,11 @@ def test_an_address_is_a_root_and_no_path_of_a_job(root: Path) -> None:
 
 
 WRONG = {
-    "[]": "a workspace.yaml has roots alone",
-    "roots: {}\nroot: x": "root: a workspace.yaml has roots alone",
+    "[]": "a workspace.yaml has the keys name, airflow, roots",
+    "roots: {}\nroot: x": "root: unknown key; a workspace.yaml has name, airflow, roots",
+    "name: Risk": "name: 'Risk' is no name of a workspace; allowed: up to 31 small letters",
+    "name: 3": "name: 3 is no name of a workspace",
+    "roots: 3": "roots: 3 are no roots",
     "roots: {Lake: /x}": "'Lake' is no name of a root",
     "roots: {s3: /x}": "'s3' is no name of a root",
     "roots: {lake: 1}": "1 is no place",

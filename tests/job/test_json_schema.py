@@ -48,7 +48,8 @@ def test_the_committed_file_is_in_step() -> None:
 
 ROOTS = {
     "roots: {lake: /mnt/lake}": True, "roots: {crm: {at: ../crm, write: true}, b: 's3://x/y'}": True,
-    "roots: {}": True, "[]": False, "roots: {}\nroot: x": False, "roots: {Lake: /x}": False,
+    "roots: {}": True, "name: risk": True, "name: Risk": False, "name: 3": False, "airflow: {pool: x}": True,
+    "[]": False, "roots: {}\nroot: x": False, "roots: {Lake: /x}": False,
     "roots: {s3: /x}": False, "roots: {lake: 1}": False, "roots: {lake: ''}": False,
     "roots: {lake: {at: /x, writable: true}}": False, "roots: {lake: {at: /x, write: 1}}": False,
     "roots: {lake: 'https://x/y'}": False, "roots: {lake: {write: true}}": False,

@@ -165,7 +165,7 @@ class InBucket:
     def _of(self, root: Path) -> Shadow:
         if root not in self._shadows:
             self._shadows[root] = Shadow(root, self._keeps_times)
-        _set_root(root / roots.FILE, self._shadows[root].address)
+        _set_root(root / roots.WORKSPACE_FILE, self._shadows[root].address)
         return self._shadows[root]
 
 

@@ -11,6 +11,7 @@ import datetime as dt
 import os
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, BaseOperator
@@ -23,10 +24,21 @@ from nightscore.airflow.missing import missing_tags
 from nightscore.airflow.priority import TonightFirst
 from nightscore.airflow.tasks import PLAN, PlanDay, PublishDay, ScoreShare
 from nightscore.airflow.timetable import table_asset, timetable_of
+from nightscore.airflow.workspaces import dag_id_of, namesakes, qualified, unqualified, workspace_problems
 from nightscore.common import Broken, Workspace
-from nightscore.job import Input, Job, TableInput, load, load_all, peek_job_name, reads_itself
+from nightscore.job import (
+    AirflowSettings,
+    Input,
+    Job,
+    TableInput,
+    airflow_settings_of,
+    load,
+    load_all,
+    peek_job_name,
+    reads_itself,
+)
 
-POOL = "NIGHTSCORE_POOL"  # the environment variable that names the pool of all tasks
+POOL = "NIGHTSCORE_POOL"  # the environment variable that names the pool of all tasks, where no job does
 TAG = "nightscore"
 FIRST = (
     f"{TonightFirst.__module__}.{TonightFirst.__name__}"  # by name: a mapped task keeps an object as its repr
@@ -42,24 +54,26 @@ RETRIES: dict[str, Any] = {  # about 1, 2, 4, … 60 minutes: over three hours i
 
 
 def build_dag(job: Job, others: Sequence[Job] | None = None) -> DAG:
-    """The DAG of a job; its id is the job's name. `others` are the workspace's jobs, if they are read.
+    """The DAG of a job, called as the job, after its workspace's name. `others` are that one's jobs, if read.
 
     Raises:
-        Broken: the job can't be a DAG: a parameter has the name of a field of the form, or its schedule or
-            the workspace's calendars.yaml has a mistake.
+        Broken: the job can't be a DAG: a parameter has the name of a field of the form, or its schedule, the
+            workspace's calendars.yaml or its workspace.yaml has a mistake.
     """
+    settings = airflow_settings_of(job)
     dag = DAG(
-        job.name,
+        dag_id_of(job),
         description=job.spec.about,
         doc_md=_doc(job),
         schedule=timetable_of(job, others),
         # What was missed is for the timetable to say: Airflow knows only all since a start date, and nothing.
         catchup=False,
         params=build_form(job),
-        tags=[TAG, job.file.parent.parent.name, *missing_tags(job)],
+        tags=[TAG, *filter(None, [job.workspace.name]), job.file.parent.parent.name, *missing_tags(job)],
         max_active_runs=1 if reads_itself(job) else ACTIVE_RUNS,  # one day after the other, the oldest first
-        default_args={**RETRIES, **_operator_defaults(), "owner": job.spec.owner},
+        default_args={**RETRIES, **_operator_defaults(settings), "owner": job.spec.owner},
         user_defined_macros={"workspace": str(job.workspace.root)},  # is not part of the DAG's version
+        access_control=settings.access,  # for an auth manager that has roles
         **punctuality(job),
     )
     common: dict[str, Any] = {"job": job.name, "job_hash": job.hash}
@@ -71,7 +85,7 @@ def build_dag(job: Job, others: Sequence[Job] | None = None) -> DAG:
             task_id="publish",
             staged=score.output,
             inlets=assets_read(job),
-            outlets=[table_asset(name) for name in job.spec.tables],
+            outlets=[table_asset(job.workspace, name) for name in job.spec.tables],
             # An unchanged day has no pieces, so that score is skipped; a skipped day ends with the plan.
             trigger_rule="none_failed_min_one_success",
             **common,
@@ -82,14 +96,21 @@ def build_dag(job: Job, others: Sequence[Job] | None = None) -> DAG:
 
 
 def dags(workspace: Workspace, only: str | None = None) -> Iterator[DAG]:
-    """The DAGs of a workspace's jobs, or that of `only`; a job that is broken has a stub."""
-    found = list(_jobs(workspace, only))
+    """The DAGs of a workspace's jobs, or that of `only`; a job that is broken has a stub.
+
+    One whose id is that of another workspace's job has none: which of the two ran, nobody would know.
+    """
+    found, taken = list(_jobs(workspace, only)), _taken(workspace)
     others = [job for job, _ in found if job]  # a worker reads one job, and asks nothing of its timetable
     for job, error in found:
+        if job and dag_id_of(job) in taken:  # a DAG that is only built is Airflow's already
+            continue
         try:
-            yield build_dag(job, others) if job else stub(workspace, str(error))
+            dag = build_dag(job, others) if job else stub(workspace, str(error))
         except Broken as mistake:
-            yield stub(workspace, str(mistake), job)
+            dag = stub(workspace, str(mistake), job)
+        if dag.dag_id not in taken:
+            yield dag
 
 
 def problems(workspace: Workspace) -> list[str]:
@@ -100,15 +121,16 @@ def problems(workspace: Workspace) -> list[str]:
         try:
             build_form(job)
             timetable_of(job, jobs)
+            airflow_settings_of(job)
         except Broken as error:
             messages.append(str(error))
-    return messages
+    return [*messages, *workspace_problems(), *_namesake_problems(workspace)]
 
 
 def stub(workspace: Workspace, message: str, job: Job | None = None) -> DAG:
     """A DAG in the place of a job that can't be one: it says why, and never runs by itself."""
     shown = message.split(":", 1)[0]
-    dag_id = job.name if job else _name(workspace, shown)
+    dag_id = qualified(workspace, job.name if job else _name(workspace, shown))
     lines = "\n".join(f"    {line}" for line in message.splitlines())
     dag = DAG(
         dag_id,
@@ -138,12 +160,37 @@ class Refuse(BaseOperator):
 
 def _jobs(workspace: Workspace, only: str | None) -> Iterator[tuple[Job | None, Broken | None]]:
     if only is not None:
+        name = unqualified(workspace, only)
+        if name is None:
+            return
         with contextlib.suppress(Broken):  # a stub's id may be a folder's name: then look at all
-            yield load(only, workspace), None
+            yield load(name, workspace), None
             return
     jobs, broken = load_all(workspace)
     yield from ((job, None) for job in jobs)
     yield from ((None, error) for error in broken)
+
+
+def _taken(workspace: Workspace) -> dict[str, Path]:
+    """The ids of DAGs that another workspace has, with its job.yaml."""
+    return {
+        qualified(other, name): file
+        for other in namesakes(workspace) for file in other.job_files() if (name := peek_job_name(file))
+    }  # fmt: skip
+
+
+def _namesake_problems(workspace: Workspace) -> list[str]:
+    called = f"are both called {workspace.name}" if workspace.name else "both have no name"
+    way = "of several in one Airflow each has one of its own: workspace.yaml, name: NAME"
+    pairs = [
+        f"the workspaces {other.root} and {workspace.root} {called}; {way}" for other in namesakes(workspace)
+    ]
+    taken = _taken(workspace)
+    mine = {qualified(workspace, peek_job_name(file) or ""): file for file in workspace.job_files()}
+    return pairs + [
+        f"{taken[dag_id]} and {file} would both be the DAG {dag_id}; the first keeps it"
+        for dag_id, file in mine.items() if dag_id in taken
+    ]  # fmt: skip
 
 
 def _name(workspace: Workspace, shown: str) -> str:
@@ -152,9 +199,15 @@ def _name(workspace: Workspace, shown: str) -> str:
     return peek_job_name(file) or re.sub(r"[^A-Za-z0-9_.-]", "_", file.parent.name)
 
 
-def _operator_defaults() -> dict[str, Any]:
-    """What the operator of this Airflow says: the pool of all tasks, and how soon to retry."""
-    defaults = {"pool": os.environ.get(POOL, "default_pool"), "weight_rule": FIRST}
+def _operator_defaults(settings: AirflowSettings) -> dict[str, Any]:
+    """What a job says of its tasks, and the operator of this Airflow of all: the pool, how soon to retry."""
+    defaults: dict[str, Any] = {
+        "pool": settings.pool or os.environ.get(POOL, "default_pool"),
+        "weight_rule": FIRST,
+        "priority_weight": settings.priority or 1,
+    }
+    if settings.queue:
+        defaults["queue"] = settings.queue
     seconds = os.environ.get(RETRY_SECONDS, "")
     if seconds.isdecimal() and int(seconds):  # what is no number is no reason to lose every DAG
         return {**defaults, "retry_delay": dt.timedelta(seconds=int(seconds))}

@@ -2,12 +2,8 @@
 
 import contextlib
 import datetime as dt
-import os
-from pathlib import Path
 
-from airflow.configuration import conf
-
-from nightscore.common import WORKSPACE_VARIABLE, Broken, NightscoreError, Workspace, as_day, open_workspace
+from nightscore.common import Broken, NightscoreError, as_day
 from nightscore.job import Job, calendar_of, latest_day, read_workspace_overrides
 
 LOOK_BACK = dt.timedelta(days=30)
@@ -58,12 +54,3 @@ def _hint(job: Job) -> str:
     except Broken:  # an exchange without a calendar; the message before it is the one that matters
         return ""
     return f"; the latest complete day is {latest}"
-
-
-def open_dags_workspace() -> Workspace:
-    """$NIGHTSCORE_WORKSPACE, else the folder that holds the DAGs' folder: as dags/nightly.py finds it.
-
-    Raises:
-        Broken: it is no workspace.
-    """
-    return open_workspace(os.environ.get(WORKSPACE_VARIABLE) or Path(conf.get("core", "dags_folder")).parent)

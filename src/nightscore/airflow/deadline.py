@@ -17,15 +17,16 @@ from airflow.sdk.definitions.deadline import BaseDeadlineReference, DeadlineAler
 from pydantic import TypeAdapter
 
 from nightscore.airflow.attempts import attempt_name, page_address, telling
-from nightscore.airflow.day import day_of_run, open_dags_workspace
+from nightscore.airflow.day import day_of_run
+from nightscore.airflow.workspaces import dag_id_of, load_of_dag, unqualified, workspace_of
 from nightscore.common import NightscoreError, as_day
 from nightscore.job import (
     After,
+    CalendarOverride,
     Deadline,
     Job,
     Schedule,
     deadline_after,
-    load,
     load_all,
     read_workspace_overrides,
     seconds_of,
@@ -69,19 +70,15 @@ class DayDeadline(BaseDeadlineReference):
         try:
             key, conf = session.execute(asked).one()
             text = key or (conf or {}).get("day")
-            moment = self.moment(as_day(text)) if text else None
+            closures = read_workspace_overrides(workspace_of(dag_id).root) if text else {}
+            moment = self.moment(as_day(text), closures) if text else None
         except Exception as error:
             log.warning("%s %s has no deadline: %s", dag_id, run_id, error)
             return None
         return moment if moment and moment > dt.datetime.now(dt.UTC) - PAST else None
 
-    def moment(self, day: dt.date) -> dt.datetime | None:
-        """The deadline of a day.
-
-        Raises:
-            Broken: an exchange's calendar is unknown, or calendars.yaml can't be read.
-        """
-        closures = read_workspace_overrides(open_dags_workspace().root)
+    def moment(self, day: dt.date, closures: Mapping[str, CalendarOverride]) -> dt.datetime | None:
+        """The deadline of a day. Broken where an exchange's calendar is unknown."""
         starts = [_start(SCHEDULES.validate_python(one), day, closures) for one in self.clocks]
         start = max((one for one in starts if one), default=None)
         deadline = Deadline.model_validate(self.deadline)
@@ -94,7 +91,7 @@ def punctuality(job: Job) -> dict[str, Any]:
     if job.spec.deadline is not None:
         reference = DayDeadline(_dump(job.spec.deadline), _dump(job.spec.schedule), _clocks(job))
         missed = AsyncCallback(f"{__name__}.{overdue.__name__}")
-        made["deadline"] = DeadlineAlert(reference, dt.timedelta(0), missed, name=f"{job.name}: due")
+        made["deadline"] = DeadlineAlert(reference, dt.timedelta(0), missed, name=f"{dag_id_of(job)}: due")
     if job.spec.timeout is not None:
         made["dagrun_timeout"] = dt.timedelta(seconds=seconds_of(job.spec.timeout))
         made["on_failure_callback"] = timed_out
@@ -111,7 +108,8 @@ def tell_overdue(run: Mapping[str, Any]) -> str:
     from nightscore.airflow.connections import connected
     from nightscore.review import open_logbook, tell_day
 
-    workspace, name = open_dags_workspace(), run["dag_id"]
+    workspace = workspace_of(run["dag_id"])
+    name = unqualified(workspace, run["dag_id"]) or ""
     day = run.get("partition_key") or (run.get("conf") or {}).get("day")
     if not day:
         return "the run is about no day"
@@ -132,7 +130,7 @@ def timed_out(context: Mapping[str, Any]) -> None:
     if context.get("reason") != "timed_out" or run is None:
         return
     try:
-        job = load(run.dag_id, open_dags_workspace())
+        job = load_of_dag(run.dag_id)
         day = day_of_run(job, run.partition_key, (run.conf or {}).get("day")).isoformat()
     except NightscoreError as error:
         log.warning("%s", error)

@@ -1,7 +1,8 @@
 """What a night was, in numbers, to wherever Airflow sends its own: StatsD, DogStatsD or OpenTelemetry.
 
 By Airflow's interface and settings (`[metrics]`), and as Airflow names its own: `nightscore.rows` with the
-tag `job`, and where `legacy_names_on` is true `nightscore.rows.<job>`, too, since plain StatsD has no tags.
+tag `job` (and `workspace` of one that has a name), and where `legacy_names_on` is true
+`nightscore.rows.<DAG>`, too, since plain StatsD has no tags.
 
     rows, rejects, rows_per_second, audits_warned     gauges; `rows` are those of the scores table
     seconds                                           timing of the whole run
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 from airflow.sdk.configuration import conf
 from airflow.sdk.observability import stats
 
+from nightscore.airflow.workspaces import dag_id_of
 from nightscore.common import as_day
 from nightscore.job import After, ByHand, Job, read_workspace_overrides
 
@@ -68,16 +70,20 @@ def _send(job: Job, receipt: "Receipt", run_type: str) -> None:
 
 
 def _gauge(job: Job, name: str, value: float) -> None:
-    stats.gauge(f"nightscore.{name}", value, tags={"job": job.name})
+    stats.gauge(f"nightscore.{name}", value, tags=_tags(job))
     if _is_on("legacy_names_on"):
-        stats.gauge(f"nightscore.{name}.{job.name}", value)
+        stats.gauge(f"nightscore.{name}.{dag_id_of(job)}", value)
 
 
 def _timing(job: Job, name: str, seconds: float, stage: str | None = None) -> None:
     took = dt.timedelta(seconds=seconds)
-    stats.timing(f"nightscore.{name}", took, tags={"job": job.name} | ({"stage": stage} if stage else {}))
+    stats.timing(f"nightscore.{name}", took, tags=_tags(job) | ({"stage": stage} if stage else {}))
     if _is_on("legacy_names_on"):
-        stats.timing(".".join(filter(None, ("nightscore", name, job.name, stage))), took)
+        stats.timing(".".join(filter(None, ("nightscore", name, dag_id_of(job), stage))), took)
+
+
+def _tags(job: Job) -> dict[str, str]:
+    return {"job": job.name} | ({"workspace": job.workspace.name} if job.workspace.name else {})
 
 
 def _is_on(option: str) -> bool:

@@ -12,9 +12,9 @@ import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from nightscore.airflow.day import open_dags_workspace, open_day_of
+from nightscore.airflow.day import open_day_of
+from nightscore.airflow.workspaces import load_of_dag
 from nightscore.common import Broken
-from nightscore.job import load
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -49,10 +49,10 @@ class FormDay:
             await send(message)
 
 
-def latest(name: str) -> str | None:
-    """The day of a job of the workspace that is to be run next, or None where it has none or is no job."""
+def latest(dag_id: str) -> str | None:
+    """The day of a DAG's job that is to be run next, or None where it has none or is no job."""
     try:
-        return open_day_of(load(name, open_dags_workspace())).isoformat()
+        return open_day_of(load_of_dag(dag_id)).isoformat()
     except Broken:
         return None
 

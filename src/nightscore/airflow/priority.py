@@ -4,7 +4,7 @@ from typing import Any
 
 from airflow.task.priority_strategy import PriorityWeightStrategy
 
-TONIGHT, BACKFILL = 100, 1
+TONIGHT = 10_000  # above what a job's `priority` may be
 
 
 class TonightFirst(PriorityWeightStrategy):
@@ -15,5 +15,6 @@ class TonightFirst(PriorityWeightStrategy):
     """
 
     def get_weight(self, ti: Any) -> int:
-        """By the run's kind, as its id begins with it; no query."""
-        return BACKFILL if str(ti.run_id).startswith("backfill") else TONIGHT
+        """By the run's kind, as its id begins with it, then by the job's `priority`; no query."""
+        of_job = int(getattr(getattr(ti, "task", None), "priority_weight", 1))
+        return of_job if str(ti.run_id).startswith("backfill") else TONIGHT + of_job

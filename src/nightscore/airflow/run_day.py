@@ -13,10 +13,10 @@ import re
 import secrets
 from typing import Any
 
-from nightscore.airflow.day import open_dags_workspace
 from nightscore.airflow.prefill import App, Message, Receive, Scope, Send
+from nightscore.airflow.workspaces import load_of_dag
 from nightscore.common import Broken, read_day
-from nightscore.job import calendar_of, load, read_workspace_overrides, require_day
+from nightscore.job import calendar_of, read_workspace_overrides, require_day
 
 RUNS = re.compile(r"/api/v2/dags/([A-Za-z0-9_.-]+)/dagRuns/?$")
 LARGEST = 1_000_000  # bytes of a request that is looked at
@@ -46,7 +46,7 @@ class RunDay:
         await self.app({**scope, "headers": headers}, again, send)
 
 
-def with_day(name: str, body: bytes) -> bytes:
+def with_day(dag_id: str, body: bytes) -> bytes:
     """What a run is asked for, with its day in it; as it was where it names none, or is not as expected."""
     try:
         asked = json.loads(body)
@@ -54,7 +54,7 @@ def with_day(name: str, body: bytes) -> bytes:
         day = conf["day"]
         if asked.get("partition_key") or not isinstance(day, str) or read_day(day) is None:
             return body
-        key = _is_partition(name, day) and not conf.get("limit")
+        key = _is_partition(dag_id, day) and not conf.get("limit")
     except (Broken, ValueError, KeyError, TypeError, AttributeError):
         return body
     run_id = f"manual__{day}__{secrets.token_hex(4)}"
@@ -62,9 +62,9 @@ def with_day(name: str, body: bytes) -> bytes:
     return json.dumps({**asked, "dag_run_id": asked.get("dag_run_id") or run_id}).encode()
 
 
-def _is_partition(name: str, day: str) -> bool:
-    """Whether a day is one of a job's schedule. Broken where there is no such job."""
-    job = load(name, open_dags_workspace())
+def _is_partition(dag_id: str, day: str) -> bool:
+    """Whether a day is one of a DAG's schedule. Broken where there is no such job."""
+    job = load_of_dag(dag_id)
     date: Any = read_day(day)
     try:
         require_day(calendar_of(job, read_workspace_overrides(job.workspace.root)), date)

@@ -19,7 +19,8 @@ from airflow.sdk import Asset, AssetAll
 from nightscore.airflow.after_timetable import AfterTimetable
 from nightscore.airflow.cron_timetable import CronDayTimetable
 from nightscore.airflow.day_timetable import DayTimetable, EventDayTimetable, check_catchup, zone_of
-from nightscore.common import WORKSPACE_VARIABLE, Broken
+from nightscore.airflow.workspaces import qualified, uri_of
+from nightscore.common import WORKSPACE_VARIABLE, Broken, Workspace
 from nightscore.job import (
     MIDNIGHT,
     After,
@@ -187,14 +188,15 @@ def timetable_of(job: Job, others: Sequence[Job] | None = None) -> DayTimetable:
         Broken: the exchange is unknown, or calendars.yaml has a mistake.
     """
     if isinstance(job.spec.schedule, After):
-        assets = AssetAll(*(table_asset(name) for name in job.spec.schedule.after))
+        assets = AssetAll(*(table_asset(job.workspace, name) for name in job.spec.schedule.after))
         return AfterTimetable(assets, [_days_of(first) for first in first_jobs(job, others)])
     return MAKERS[type(job.spec.schedule)](job, job.spec.schedule)
 
 
-def table_asset(table: str) -> Asset:
+def table_asset(workspace: Workspace, table: str) -> Asset:
     """The asset that stands for an output table; its partitions are days."""
-    return Asset(name=table, uri=f"nightscore://tables/{table}", group=GROUP)
+    uri = f"{uri_of(workspace)}tables/{table}"
+    return Asset(name=qualified(workspace, table), uri=uri, group=GROUP)
 
 
 def _days_of(first: Job) -> DayTimetable:

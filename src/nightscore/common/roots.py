@@ -1,12 +1,13 @@
 """Roots: the folders beside a workspace that its jobs may read, by name; who runs it sets them, no job does.
 
+    name: risk                    # of the workspace, where one Airflow has several; default: none
     roots:                        # workspace.yaml, at the top of the workspace
       lake: /mnt/lake             # read only
       crm: {at: /mnt/crm, write: true}
       data: /mnt/night            # where tables, runs and models lie; default: data/
 
 The variable NIGHTSCORE_ROOT_LAKE stands above what the file says of `lake`, so that two environments differ
-in it alone.
+in it alone. What it says to Airflow (`airflow:`) is read by `nightscore.job.workspace_settings`.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ from typing import Any, NoReturn
 from nightscore.common.errors import Broken, clipped
 from nightscore.common.strict_yaml import LineNumbers, Path_, read_yaml
 
-FILE = "workspace.yaml"
+WORKSPACE_FILE = "workspace.yaml"
 VARIABLE = "NIGHTSCORE_ROOT_"
 SCRATCH = "NIGHTSCORE_SCRATCH"
 DATA = "data"
@@ -35,6 +36,9 @@ REFUSED = set(
     "=?#%*["
 )  # = is a hive partition's; DuckDB and deltalake take the others for patterns, addresses
 ALLOWED = "allowed: roots: {NAME: FOLDER, NAME: {at: FOLDER, write: true}}"
+KEYS = ("name", "airflow", "roots")  # of workspace.yaml
+WORKSPACE_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")  # it comes before a dot in DAG ids
+NAMED = re.compile(rf"""^name:[ \t]*["']?({WORKSPACE_NAME.pattern})["']?[ \t]*(?:#|$)""", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -83,13 +87,44 @@ def read_roots(workspace: Path) -> dict[str, Root]:
     Raises:
         Broken: workspace.yaml has a mistake, or a variable is no place; names it and what is allowed.
     """
-    file = workspace / FILE
-    roots = _Reader(workspace, *read_yaml(file, FILE)).roots() if file.exists() else {}
+    reader = _open(workspace)
+    roots = reader.roots() if reader else {}
     named = {variable_of(name): name for name in (DATA, *roots)}
     for variable, at in sorted(read_root_variables().items()):
         name = named.get(variable) or variable.removeprefix(VARIABLE).lower()
         roots[name] = _from_variable(name, variable, at, roots.get(name))
     return roots
+
+
+def peek_workspace_name(workspace: Path) -> str:
+    """What workspace.yaml calls the workspace; "" where it has no name.
+
+    Also of a file with a mistake, as far as it can be seen: who reads its roots is told what is wrong.
+    """
+    try:
+        reader = _open(workspace)
+        return reader.name() if reader else ""
+    except Broken:
+        try:
+            found = NAMED.search((workspace / WORKSPACE_FILE).read_text("utf-8", errors="replace"))
+        except OSError:
+            return ""
+        return found[1] if found else ""
+
+
+def read_workspace_file(workspace: Path) -> tuple[Mapping[str, Any], LineNumbers]:
+    """What workspace.yaml says, with the lines of its values; nothing where there is none.
+
+    Raises:
+        Broken: it can't be read, or has an unknown key.
+    """
+    reader = _open(workspace)
+    return (reader.top(), reader.lines) if reader else ({}, {})
+
+
+def _open(workspace: Path) -> "_Reader | None":
+    file = workspace / WORKSPACE_FILE
+    return _Reader(workspace, *read_yaml(file, WORKSPACE_FILE)) if file.exists() else None
 
 
 def _from_variable(name: str, variable: str, at: str, written: Root | None) -> Root:
@@ -141,15 +176,32 @@ class _Reader:
     document: Any
     lines: LineNumbers
 
+    def top(self) -> Mapping[str, Any]:
+        document = self.document
+        keys = ", ".join(KEYS)
+        if not isinstance(document, Mapping):
+            self.wrong((), f"a workspace.yaml has the keys {keys}; {ALLOWED}")
+        if unknown := sorted(map(str, document.keys() - set(KEYS))):
+            self.wrong((unknown[0],), f"unknown key; a workspace.yaml has {keys}; {ALLOWED}")
+        return document
+
+    def name(self) -> str:
+        name = self.top().get("name", "")
+        if not isinstance(name, str) or ("name" in self.top() and not WORKSPACE_NAME.fullmatch(name)):
+            self.wrong(
+                ("name",),
+                f"{clipped(name)} is no name of a workspace; allowed: up to 31 small letters, digits and _, "
+                "a letter first",
+            )
+        return name
+
     def roots(self) -> dict[str, Root]:
-        top = self.document
-        if (
-            not isinstance(top, Mapping)
-            or top.keys() - {"roots"}
-            or not isinstance(top.get("roots"), Mapping)
-        ):
-            unknown = sorted(map(str, top.keys() - {"roots"})) if isinstance(top, Mapping) else []
-            self.wrong(tuple(unknown[:1]), f"a workspace.yaml has roots alone; {ALLOWED}")
+        top = self.top()
+        self.name()
+        if "roots" not in top:
+            return {}
+        if not isinstance(top["roots"], Mapping):
+            self.wrong(("roots",), f"{clipped(top['roots'])} are no roots; {ALLOWED}")
         roots = {name: self.root(name, value) for name, value in top["roots"].items()}
         for name in roots:
             if other := next((n for n in roots if n < name and variable_of(n) == variable_of(name)), None):
@@ -169,7 +221,9 @@ class _Reader:
         if not place or (problem := _problem(place)):
             self.wrong(at, f"{clipped(_shown(place))}: {problem if place else 'is empty'}")
         folder = place if SCHEME.match(place) else str(self.workspace / place)
-        return Root(name, folder, f"{FILE}:{self.lines[at]}", write or name == DATA)
+        return Root(name, folder, f"{WORKSPACE_FILE}:{self.lines[at]}", write or name == DATA)
 
     def wrong(self, at: Path_, message: str) -> NoReturn:
-        raise Broken(f"{FILE}:{self.lines.get(at, 1)}: {'.'.join(map(str, at)) or 'roots'}: {message}")
+        raise Broken(
+            f"{WORKSPACE_FILE}:{self.lines.get(at, 1)}: {'.'.join(map(str, at)) or 'roots'}: {message}"
+        )

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import NoReturn
 
 from nightscore.common.errors import Broken
-from nightscore.common.roots import DATA, FILE, PLACE, SCHEME, Root, read_roots, variable_of
+from nightscore.common.roots import (
+    DATA,
+    PLACE,
+    SCHEME,
+    WORKSPACE_FILE,
+    Root,
+    peek_workspace_name,
+    read_roots,
+    variable_of,
+)
 
 JOB_FILE = "job.yaml"
 WORKSPACE_VARIABLE = "NIGHTSCORE_WORKSPACE"
@@ -96,8 +105,8 @@ class Workspace:
         """
         if SCHEME.match(path):
             raise Broken(
-                f"{path} is an address, and a job names paths: set it as a root in {FILE}, roots: {{NAME: "
-                f"{path}}}, and name the root in the input"
+                f"{path} is an address, and a job names paths: set it as a root in {WORKSPACE_FILE}, "
+                f"roots: {{NAME: {path}}}, and name the root in the input"
             )
         full = self._followed(self.locate(path), path)
         below = path.partition(":")[2] if self._root_of(path) else path
@@ -151,6 +160,11 @@ class Workspace:
         """
         return read_roots(self.root)
 
+    @cached_property
+    def name(self) -> str:
+        """What workspace.yaml calls it, "" without a name; one Airflow tells its workspaces apart by that."""
+        return peek_workspace_name(self.root)
+
     @property
     def data_root(self) -> Root:
         """The root `data`, set or not."""
@@ -182,7 +196,8 @@ class Workspace:
         if found[1] not in self.roots:
             raise Broken(
                 f"{path}: root {found[1]} is not set; set are {', '.join(self.roots) or 'none'}. Name its "
-                f"folder in {FILE}, roots: {{{found[1]}: FOLDER}}, or in the variable {variable_of(found[1])}"
+                f"folder in {WORKSPACE_FILE}, roots: {{{found[1]}: FOLDER}}, or in the variable "
+                f"{variable_of(found[1])}"
             )
         return self.roots[found[1]]
 
@@ -201,7 +216,8 @@ class Workspace:
         way = (
             f"in the input write root: {known.partition(':')[0]}, path: {known.partition(':')[2]}"
             if PLACE.fullmatch(known)
-            else f"make its folder a root: {FILE}, roots: {{NAME: FOLDER}}, and in the input root: NAME"
+            else f"make its folder a root: {WORKSPACE_FILE}, roots: {{NAME: FOLDER}}, and in the input "
+            "root: NAME"
         )
         raise Broken(
             f"{shown} lies outside the workspace {self.root}{roots}; a job reads only files inside. "

@@ -2,6 +2,7 @@ from . import params as params
 from .accuracy_budget import BUDGET_LIMITS as BUDGET_LIMITS
 from .accuracy_budget import AccuracyBudget as AccuracyBudget
 from .accuracy_budget import Metric as Metric
+from .airflow_settings import AirflowSettings as AirflowSettings
 from .audits import SCORES as SCORES
 from .audits import Audit as Audit
 from .audits import Bounds as Bounds
@@ -107,3 +108,5 @@ from .upstream import makers_of as makers_of
 from .upstream import own_table as own_table
 from .upstream import reads_itself as reads_itself
 from .upstream import start_of as start_of
+from .workspace_settings import airflow_settings_of as airflow_settings_of
+from .workspace_settings import read_airflow_settings as read_airflow_settings

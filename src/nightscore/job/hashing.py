@@ -24,6 +24,7 @@ HARMLESS: dict[str, Any] = {
     "deadline": True,
     "notify": True,
     "timeout": True,
+    "airflow": True,
     "params": True,
     "scoring": {"tasks", "tolerance"},
     # Without an override nothing is published; with it, what was published before it was asked for.

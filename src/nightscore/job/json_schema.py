@@ -11,7 +11,8 @@ import json
 import sys
 from typing import Any
 
-from nightscore.common import BUCKETS, ROOT_NAME, SCHEME
+from nightscore.common import BUCKETS, ROOT_NAME, SCHEME, WORKSPACE_NAME
+from nightscore.job.airflow_settings import AirflowSettings
 from nightscore.job.spec import JobSpec
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -42,9 +43,16 @@ def workspace_schema() -> dict[str, Any]:
         "patternProperties": {name: {"anyOf": [place, writable]}},
         "description": "the places that jobs may read, by name; data: where tables, runs and models lie",
     }  # fmt: skip
+    called = {
+        "type": "string", "pattern": f"^{WORKSPACE_NAME.pattern}$",
+        "description": "what stands before the ids of its DAGs and assets, where one Airflow has several",
+    }  # fmt: skip
+    airflow = _closed(AirflowSettings.model_json_schema()) | {
+        "description": "pool, queue, priority and access of all its DAGs; a job.yaml may say others"
+    }
     return {
         "$schema": DIALECT, "title": "A nightscore workspace", "type": "object",
-        "additionalProperties": False, "required": ["roots"], "properties": {"roots": roots},
+        "additionalProperties": False, "properties": {"name": called, "airflow": airflow, "roots": roots},
     }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from nightscore.common import LineNumbers, Path_, clipped
 from nightscore.job import audits, inputs, schedule
 from nightscore.job.accuracy_budget import AccuracyBudget
+from nightscore.job.airflow_settings import AirflowSettings
 from nightscore.job.deadline import Deadline
 from nightscore.job.deliver import Delivery
 from nightscore.job.features import Features
@@ -35,6 +36,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "notify": Notify,
     "deadline": Deadline,
     "retain": Retain,
+    "airflow": AirflowSettings,
 }
 KINDS: dict[str, Mapping[str, type[Any]]] = {  # models all, but for the word `none`
     "schedule": schedule.KINDS,

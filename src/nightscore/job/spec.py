@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, model
 
 from nightscore.common import Size
 from nightscore.job.accuracy_budget import AccuracyBudget
+from nightscore.job.airflow_settings import AirflowSettings
 from nightscore.job.audits import SCORES, Audit, Known
 from nightscore.job.deadline import Deadline, read_deadline_word
 from nightscore.job.deliver import Delivery, check_deliveries
@@ -189,6 +190,10 @@ class JobSpec(StrictModel):
     notify: Annotated[list[Notify], Field(description="who is told what of the job's days")] = []
     timeout: Annotated[
         Period | None, Field(description="how long the run of a day may take, all of it: 2h; default: any")
+    ] = None
+    airflow: Annotated[
+        AirflowSettings | None,
+        Field(description="pool, queue, priority and access of its DAG, above those of workspace.yaml"),
     ] = None
 
     @property

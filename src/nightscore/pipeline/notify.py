@@ -194,7 +194,8 @@ def _link(job: Job, day: str, news: News, page: str) -> str:
     if not page:
         return ""
     there = f"/{day}" if news.event == "published" else ""
-    return f"{page.rstrip('/')}/jobs/{job.name}{there}"
+    place = f"/w/{job.workspace.name}" if job.workspace.name else ""
+    return f"{page.rstrip('/')}{place}/jobs/{job.name}{there}"
 
 
 def _send_all(job: Job, notices: list[Notice]) -> list[str]:

@@ -126,7 +126,7 @@ def routes() -> list[tuple[str, str]]:
     """Every method and address that the page's application knows, with some value for each parameter."""
     from nightscore.airflow.web.app import make_app
 
-    values = {"job": "open_job", "day": DAYS[0], "table": "open_top", "asked": "0" * 16}
+    values = {"workspace": "none", "job": "open_job", "day": DAYS[0], "table": "open_top", "asked": "0" * 16}
     return [
         (method, "/nightscore" + one.path.format(**values))
         for one in make_app().routes

@@ -3,13 +3,10 @@
 It stands in a file of its own because an import error takes with it every DAG of its file (dags/nightly.py).
 """
 
-import os
-from pathlib import Path
-
 from nightscore.airflow.dag import problems
-from nightscore.common import WORKSPACE_VARIABLE, Broken, open_workspace
+from nightscore.airflow.workspaces import workspaces_of_file
+from nightscore.common import Broken
 
-workspace = open_workspace(os.environ.get(WORKSPACE_VARIABLE) or Path(__file__).resolve().parents[1])
-messages = problems(workspace)
+messages = [one for workspace in workspaces_of_file(__file__) for one in problems(workspace)]
 if messages:
     raise Broken("\n".join(messages))

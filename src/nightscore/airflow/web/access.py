@@ -15,20 +15,31 @@ from airflow.configuration import conf
 from fastapi import Depends, HTTPException, Request
 
 from nightscore.airflow.dag import stub
-from nightscore.airflow.day import open_dags_workspace
 from nightscore.airflow.form import build_form
 from nightscore.airflow.timetable import timetable_of
+from nightscore.airflow.web.html import CHOOSER, Chooser
+from nightscore.airflow.workspaces import list_workspaces, qualified, unqualified
 from nightscore.common import Broken, Workspace
-from nightscore.job import Job, load_all
+from nightscore.job import Job, airflow_settings_of, load_all
 from nightscore.store import CatalogEntry, Pinned, catalog
 
 
 @dataclasses.dataclass(frozen=True)
 class Sight:
-    """One user's view of the workspace, at one moment. `readable` are ids of DAGs: names of jobs."""
+    """One user's view of a workspace, at one moment. `dag_ids` are all that they may read, of any."""
 
     workspace: Workspace
-    readable: frozenset[str]
+    dag_ids: frozenset[str]
+
+    @cached_property
+    def readable(self) -> frozenset[str]:
+        """The names of the workspace's jobs that the user may read."""
+        names = (unqualified(self.workspace, dag_id) for dag_id in self.dag_ids)
+        return frozenset(name for name in names if name is not None)
+
+    def dag_id(self, job: str) -> str:
+        """The id of a job's DAG."""
+        return qualified(self.workspace, job)
 
     @cached_property
     def state(self) -> Pinned:
@@ -40,7 +51,8 @@ class Sight:
         """Every job of the workspace that the user may read, or what is wrong with it, by name."""
         jobs, broken = load_all(self.workspace)
         every: dict[str, Job | Broken] = {job.name: _job_or_mistake(job) for job in jobs}
-        every |= {str(stub(self.workspace, str(error)).dag_id): error for error in broken}
+        stubs = {str(stub(self.workspace, str(error)).dag_id): error for error in broken}
+        every |= {unqualified(self.workspace, dag_id) or dag_id: error for dag_id, error in stubs.items()}
         return {name: every[name] for name in sorted(every) if name in self.readable}
 
     def history(self, job: str) -> list[CatalogEntry]:
@@ -60,19 +72,43 @@ def _job_or_mistake(job: Job) -> Job | Broken:
     try:
         build_form(job)
         timetable_of(job)
+        airflow_settings_of(job)
     except Broken as error:
         return error
     return job
 
 
-def sight(user: GetUserDep) -> Sight:
-    """The view of the user whom Airflow has authenticated.
+def sight(request: Request, user: GetUserDep) -> Sight:
+    """The view of the user whom Airflow has authenticated, of the workspace that the address names.
+
+    An address that names none is of the workspace without a name; where there are only others, of the first.
 
     Raises:
-        HTTPException: 401 or 403 without such a user; by GetUserDep.
+        HTTPException: 401 or 403 without such a user, by GetUserDep; 404 where there is no such workspace, or
+            the user may read nothing of it; 307 to the address that names it.
     """
-    readable = get_auth_manager().get_authorized_dag_ids(user=user, method="GET")
-    return Sight(open_dags_workspace(), frozenset(readable))
+    dag_ids = frozenset(get_auth_manager().get_authorized_dag_ids(user=user, method="GET"))
+    sights: dict[str, Sight] = {}
+    for workspace in list_workspaces():  # of two that are called alike the first one counts
+        sights.setdefault(workspace.name, Sight(workspace, dag_ids))
+    names = [name for name, one in sights.items() if one.readable] or list(sights)[:1]
+    asked = request.path_params.get("workspace")
+    of_dag = request.query_params.get("dag_id", "").rpartition(".")[0]  # as Airflow's own links name a run
+    usual = of_dag if of_dag in names else "" if "" in names else names[0]
+    name = usual if asked is None else asked
+    if name not in names:
+        raise HTTPException(404, f"There is no workspace {name!r} that you may read.")
+    setattr(request.state, CHOOSER, Chooser(name, tuple(names)))
+    if asked is None and name and len(names) > 1:
+        raise HTTPException(307, headers={"location": _named_address(request, name)})
+    return sights[name]
+
+
+def _named_address(request: Request, name: str) -> str:
+    """The address that was asked for, of a workspace."""
+    root = request.scope.get("root_path", "")
+    query = f"?{request.url.query}" if request.url.query else ""
+    return f"{root}/w/{name}{request.url.path.removeprefix(root)}{query}"
 
 
 SightDep = Annotated[Sight, Depends(sight)]

@@ -6,7 +6,7 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from airflow.api_fastapi.core_api.security import get_user, requires_access_dag
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from nightscore.airflow.web import dag_runs, decisions, job_files, query_box, reports
@@ -17,6 +17,7 @@ from nightscore.airflow.web.overview import LOOKS, book_of, days_of, is_shown, l
 from nightscore.airflow.web.query import query_first_rows
 from nightscore.airflow.web.query_box import status_of
 from nightscore.airflow.web.table_guide import guide_to
+from nightscore.airflow.workspaces import unqualified
 from nightscore.common import Broken, NightscoreError
 from nightscore.delivery import delivery_standings
 from nightscore.job import Job
@@ -27,16 +28,25 @@ FIRST_ROWS = 10  # of a table, on its page
 EXPLAINED = (StarletteHTTPException, RequestValidationError, NightscoreError)
 
 router = APIRouter(dependencies=[Depends(get_user)], default_response_class=HTMLResponse)
+by_dag = APIRouter(dependencies=[Depends(get_user)])
 
 
 def make_app() -> FastAPI:
     """The application; Airflow mounts it. Without FastAPI's own pages, which ask nobody who he is."""
     app = FastAPI(title="Nightscore", openapi_url=None, docs_url=None, redoc_url=None)
-    for each in (job_files.router, router, query_box.router, decisions.router):
-        app.include_router(each)
+    app.include_router(by_dag)
+    for prefix in ("", "/w/{workspace}"):
+        for each in (job_files.router, router, query_box.router, decisions.router):
+            app.include_router(each, prefix=prefix)
     for kind in EXPLAINED:
         app.add_exception_handler(kind, _explained)
     return app
+
+
+@by_dag.get("/jobs/{workspace}.{job}")
+def job_of_dag(request: Request, workspace: str, job: str) -> Response:
+    """To the job of a DAG, whose id Airflow's link gives."""
+    return RedirectResponse(f"{request.scope.get('root_path', '')}/w/{workspace}/jobs/{job}")
 
 
 @router.get("/")
@@ -110,16 +120,17 @@ def day_report(request: Request, sight: SightDep, job: str, day: str, run: str |
 @router.get("/report", dependencies=[Depends(requires_access_dag("GET", DagAccessEntity.RUN))])
 def run_report(request: Request, sight: SightDep, dag_id: str, run_id: str) -> Response:
     """The report of what a DAG run published, or where that run stands."""
-    history = sight.history(dag_id)
+    name = unqualified(sight.workspace, dag_id)
+    history = sight.history(name or dag_id)
     run = dag_runs.find_run(dag_id, run_id)
     if run is None:
         raise HTTPException(404, f"DAG {dag_id} has no run {run_id!r}.")
-    job = sight.jobs.get(dag_id)
+    job = sight.jobs.get(run.job)
     day = run.day(job)
     entries = [e for e in history if day and e.day == day.isoformat()]
     for entry in entries:
         if run.published and run.published == entry.run_id:
-            return _report(request, sight, dag_id, entry)
+            return _report(request, sight, run.job, entry)
     told = run_standing(sight, run, day)
     return page(request, "run", run=run, day=day, job=job, in_force=entries[0] if entries else None, **told)
 
@@ -176,9 +187,11 @@ def _report(request: Request, sight: Sight, name: str, entry: CatalogEntry) -> H
     return waiting
 
 
-def _explained(request: Request, error: Exception) -> HTMLResponse:
-    """A page that says what is wrong, for each of EXPLAINED."""
+def _explained(request: Request, error: Exception) -> Response:
+    """A page that says what is wrong, for each of EXPLAINED; or the way to the right address."""
     match error:
+        case StarletteHTTPException(status_code=307, headers=dict() as headers):
+            return RedirectResponse(headers["location"])
         case RequestValidationError():
             status, text = 422, "; ".join(f"{e['loc'][-1]}: {e['msg']}" for e in error.errors())
         case StarletteHTTPException(status_code=401):

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow.api.common.trigger_dag import trigger_dag
-from airflow.models.dag import DagModel
+from airflow.models.dag import DagModel, DagTag
 from airflow.models.dagrun import DagRun
 from airflow.models.hitl import HITLDetail
+from airflow.models.pool import Pool
 from airflow.models.task_state_store import TaskStateStoreModel
 from airflow.models.taskinstance import TaskInstance, clear_task_instances
 from airflow.models.xcom import XComModel
@@ -20,6 +21,7 @@ from airflow.utils.types import DagRunTriggeredByType, DagRunType
 from sqlalchemy import select
 
 from nightscore.airflow.attempts import attempt_name
+from nightscore.airflow.dag import TAG
 from nightscore.airflow.day import day_of_run
 from nightscore.airflow.tasks import PLAN
 from nightscore.common import Broken, read_day
@@ -67,6 +69,11 @@ class Run:
     answered: str = ""  # who decided what of its held day
 
     @property
+    def job(self) -> str:
+        """The name of its job, in its workspace."""
+        return self.dag_id.rpartition(".")[2]
+
+    @property
     def at_work(self) -> bool:
         """Whether its page will say something else in a moment."""
         return self.state in ("queued", "running")
@@ -110,7 +117,7 @@ def find_run(dag_id: str, run_id: str) -> Run | None:
         conf = run.conf if isinstance(run.conf, dict) else {}
         return Run(
             dag_id, run_id, str(run.state), run.partition_key, conf, tuple(tasks),
-            plan, receipt if receipt.get("job") == dag_id else {},
+            plan, receipt if receipt.get("job") == dag_id.rpartition(".")[2] else {},
             attempt_name(run_id, run.start_date or run.run_after), _answered(session, run),
         )  # fmt: skip
 
@@ -126,14 +133,37 @@ def next_runs(dag_ids: list[str]) -> dict[str, dt.datetime | str]:
     }  # fmt: skip
 
 
-def runs_of_days(dag_ids: list[str]) -> dict[tuple[str, str], str]:
-    """(DAG, day) -> the newest run of it that has the day as its partition."""
+def misplaced(pools: Mapping[str, str | None]) -> dict[str, str]:
+    """DAG -> why Airflow will not run the job behind it, of `pools`: DAG -> the pool that its tasks ask for.
+
+    Neither does Airflow say: of two files with one id the last one read counts, and a task of an unknown pool
+    waits for ever.
+    """
+    with create_session() as session:
+        known = {str(name) for name in session.scalars(select(Pool.pool))}
+        columns = (DagModel.dag_id, DagModel.fileloc)
+        ours = select(DagTag.dag_id).where(DagTag.name == TAG)
+        foreign = select(*columns).where(DagModel.dag_id.in_(pools), DagModel.dag_id.not_in(ours))
+        found = {
+            dag_id: f"the DAG {dag_id} is made by another file, {fileloc}: rename one of the two"
+            for dag_id, fileloc in session.execute(foreign)
+        }
+    lacking = {dag_id: pool for dag_id, pool in pools.items() if pool and pool not in known}
+    return found | {
+        dag_id: f"Airflow has no pool {pool}, and would never start its tasks; make it: Admin, Pools"
+        for dag_id, pool in lacking.items()
+    }
+
+
+def runs_of_days(dag_ids: list[str]) -> dict[str, dict[str, str]]:
+    """DAG -> day -> the newest run of it that has the day as its partition."""
+    found: dict[str, dict[str, str]] = {}
     with create_session() as session:
         columns = (DagRun.dag_id, DagRun.partition_key, DagRun.run_id)
         asked = select(*columns).where(DagRun.dag_id.in_(dag_ids), DagRun.partition_key.is_not(None))
-        return {
-            (dag_id, str(key)): run_id for dag_id, key, run_id in session.execute(asked.order_by(DagRun.id))
-        }
+        for dag_id, key, run_id in session.execute(asked.order_by(DagRun.id)):
+            found.setdefault(dag_id, {})[str(key)] = run_id
+    return found
 
 
 def find_asking(dag_id: str, day: str) -> str:
@@ -163,12 +193,12 @@ def find_asking(dag_id: str, day: str) -> str:
     return ""
 
 
-def with_scored(attempt: Attempt) -> Attempt:
-    """An attempt at work with the rows of its score tasks, which are several and write no attempt."""
+def with_scored(dag_id: str, attempt: Attempt) -> Attempt:
+    """An attempt of a DAG at work, with the rows of its score tasks: they are several, and write none."""
     if attempt.ended or not attempt.dag_run or attempt.stage not in BEFORE_SCORE:
         return attempt
     with create_session() as session:
-        mine = (DagRun.dag_id == attempt.job, DagRun.run_id == attempt.dag_run)
+        mine = (DagRun.dag_id == dag_id, DagRun.run_id == attempt.dag_run)
         tasks = (
             select(TaskInstance.start_date)
             .join(DagRun, (DagRun.run_id == TaskInstance.run_id) & (DagRun.dag_id == TaskInstance.dag_id))

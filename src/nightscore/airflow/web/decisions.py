@@ -17,7 +17,9 @@ from pydantic import BaseModel, Field
 from nightscore.airflow.held import BECAUSE, DISCARD
 from nightscore.airflow.web import dag_runs
 from nightscore.airflow.web.access import Sight, SightDep, check_same_origin
+from nightscore.airflow.web.html import root_of
 from nightscore.airflow.web.overview import DAYS, book_of
+from nightscore.airflow.workspaces import unqualified
 from nightscore.common import Broken, as_day
 from nightscore.job import load
 from nightscore.pipeline import hold, send_on
@@ -36,6 +38,13 @@ class Person:
     def name(self) -> str:
         """As receipts name them."""
         return self.user.get_name()
+
+    def job_of(self, dag_id: str) -> str:
+        """The job of a DAG of the workspace that they look at. HTTPException 404 where it is another's."""
+        name = unqualified(self.sight.workspace, dag_id)
+        if name is None:
+            raise HTTPException(404, f"There is no DAG {dag_id!r} of this workspace that you may read.")
+        return name
 
 
 def person(sight: SightDep, user: GetUserDep) -> Person:
@@ -74,36 +83,37 @@ def decide(
     Where a task of Airflow waits for it, that carries it out, and its run turns green; else it is done here,
     and a failed run of the day goes on from its publish task, so that what comes after it hears of the day.
     """
-    person.sight.history(dag_id)
-    day, because, workspace = decision.day, decision.because.strip(), person.sight.workspace
+    job, workspace = person.job_of(dag_id), person.sight.workspace
+    person.sight.history(job)
+    day, because = decision.day, decision.because.strip()
     if not because:
         raise Broken("a reason is missing: it goes into the receipt, for whoever asks later")
-    held = [one.receipt.run_id for one in hold.read_held_days(workspace, dag_id) if one.receipt.day == day]
+    held = [one.receipt.run_id for one in hold.read_held_days(workspace, job) if one.receipt.day == day]
     if not held:
-        raise Broken(f"job {dag_id}: {day} is not held; somebody may have decided meanwhile")
+        raise Broken(f"job {job}: {day} is not held; somebody may have decided meanwhile")
     if decision.run not in {"", *held}:
-        raise Broken(f"job {dag_id}: {day} was run again meanwhile, and is held anew; look at it once more")
+        raise Broken(f"job {job}: {day} was run again meanwhile, and is held anew; look at it once more")
     run_id = dag_runs.find_asking(dag_id, day)
     if run_id:
         payload = UpdateHITLDetailPayload(chosen_options=[decision.choice], params_input={BECAUSE: because})
         update_hitl_detail(dag_id, run_id, dag_runs.PUBLISH, payload, person.user, session)
     elif decision.choice == DISCARD:
-        hold.discard_day(workspace, dag_id, as_day(day), by=person.name, because=because)
+        hold.discard_day(workspace, job, as_day(day), by=person.name, because=because)
     else:
-        receipt = hold.release_day(workspace, dag_id, as_day(day), by=person.name, because=because)
+        receipt = hold.release_day(workspace, job, as_day(day), by=person.name, because=because)
         run_id = dag_runs.publish_again(dag_id, day)
         if not run_id:  # a run of the command line: nobody else sends it onward
-            send_on(load(dag_id, workspace), receipt)
+            send_on(load(job, workspace), receipt)
     return _back(request, dag_id, run_id)
 
 
 @router.post("/run-missing", dependencies=[Depends(requires_access_dag("POST", DagAccessEntity.RUN))])
 def run_missing(request: Request, person: PersonDep, dag_id: str) -> RedirectResponse:
     """Run the days of a job that are due, not published and not held, as runs of its DAG, oldest first."""
-    book = book_of(person.sight)
-    if dag_id not in book.jobs:
-        raise HTTPException(404, f"There is no job {dag_id!r} in this workspace that you may read.")
-    for state in book.missing(dag_id, DAYS):
+    book, job = book_of(person.sight), person.job_of(dag_id)
+    if job not in book.jobs:
+        raise HTTPException(404, f"There is no job {job!r} in this workspace that you may read.")
+    for state in book.missing(job, DAYS):
         if state.state != "held":
             dag_runs.trigger_day(dag_id, state.day, person.name)
     return _back(request, dag_id, "")
@@ -111,7 +121,7 @@ def run_missing(request: Request, person: PersonDep, dag_id: str) -> RedirectRes
 
 def _back(request: Request, dag_id: str, run_id: str) -> RedirectResponse:
     """The page of the run, or of the job."""
-    root = request.scope.get("root_path", "")
+    root = root_of(request)
     if run_id:
         return RedirectResponse(f"{root}/report?{urlencode({'dag_id': dag_id, 'run_id': run_id})}", SEE_OTHER)
-    return RedirectResponse(f"{root}/jobs/{dag_id}", SEE_OTHER)
+    return RedirectResponse(f"{root}/jobs/{dag_id.rpartition('.')[2]}", SEE_OTHER)

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -14,19 +15,37 @@ from markupsafe import Markup
 from nightscore.airflow.web import PREFIX
 from nightscore.common import byte_size, cell_text, duration_text, is_number
 
+CHOOSER = "nightscore_chooser"  # of a request's state
 NUMBERS = ("int", "uint", "float", "double", "halffloat", "decimal")  # how Arrow's types of numbers begin
+
+
+@dataclass(frozen=True)
+class Chooser:
+    """Which workspace a page is of, and the names of all that its user may look at."""
+
+    workspace: str = ""
+    names: tuple[str, ...] = ()
 
 
 def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
     """A page from a template; every value in it is escaped.
 
-    `root` is the address of this application as the browser sees it, behind the path part of Airflow's own,
-    which is `airflow`.
+    `root` is the address of this application as the browser sees it, with the workspace that the address
+    names; behind the path part of Airflow's own, which is `airflow`. `dags` stands before the ids of DAGs.
     """
-    root = request.scope.get("root_path", "")
-    airflow = root.removesuffix(PREFIX)
-    text = _environment().get_template(f"{name}.html").render(root=root, airflow=airflow, **values)
+    chooser: Chooser = getattr(request.state, CHOOSER, Chooser())
+    base = request.scope.get("root_path", "")
+    text = _environment().get_template(f"{name}.html").render(
+        root=root_of(request), airflow=base.removesuffix(PREFIX), base=base, chooser=chooser,
+        dags=f"{chooser.workspace}." if chooser.workspace else "", **values,
+    )  # fmt: skip
     return HTMLResponse(text, status)
+
+
+def root_of(request: Request) -> str:
+    """Where the addresses of a page begin: of the workspace that its own names."""
+    asked = request.path_params.get("workspace")
+    return f"{request.scope.get('root_path', '')}{f'/w/{asked}' if asked else ''}"
 
 
 @lru_cache(maxsize=1)

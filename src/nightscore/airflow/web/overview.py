@@ -10,7 +10,7 @@ from nightscore.airflow.web import dag_runs
 from nightscore.airflow.web.access import Sight
 from nightscore.airflow.web.staged import first_staged_rows
 from nightscore.common import Broken
-from nightscore.job import Job
+from nightscore.job import Job, airflow_settings_of
 from nightscore.pipeline import expected_end, usual_seconds
 from nightscore.review import DayState, Logbook, open_logbook
 from nightscore.store import CatalogEntry, Pace, Receipt, read_attempt
@@ -97,7 +97,9 @@ def book_of(sight: Sight, day: str = "") -> Logbook:
     readable = [job for job in sight.jobs.values() if isinstance(job, Job)]
     since = day or (dt.datetime.now(dt.UTC).date() - dt.timedelta(days=DAYS)).isoformat()
     book = open_logbook(sight.workspace, sight.state, readable, since, day or "9")
-    scored = {day: dag_runs.with_scored(attempt) for day, attempt in book.attempts.items()}
+    scored = {
+        day: dag_runs.with_scored(sight.dag_id(day[0]), attempt) for day, attempt in book.attempts.items()
+    }
     book.attempts.update(scored)
     return book
 
@@ -109,8 +111,20 @@ def list_rows(sight: Sight, book: Logbook) -> list[Row]:
         days.setdefault(job, []).append(day)
     names = [name for name, job in sight.jobs.items() if isinstance(job, Job)]
     names += sorted(days.keys() - sight.jobs.keys())
-    planned, runs = dag_runs.next_runs(names), dag_runs.runs_of_days(names)
-    return [_row(book, name, sorted(days.get(name, [])), planned.get(name, ""), runs) for name in names]
+    ids = {name: sight.dag_id(name) for name in names}
+    planned, runs = dag_runs.next_runs([*ids.values()]), dag_runs.runs_of_days([*ids.values()])
+    misplaced = dag_runs.misplaced({ids[name]: _pool(sight.jobs.get(name)) for name in names})
+    return [
+        _row(
+            book, name, sorted(days.get(name, [])), planned.get(ids[name], ""), runs.get(ids[name], {}),
+            misplaced=misplaced.get(ids[name], ""),
+        )
+        for name in names
+    ]  # fmt: skip
+
+
+def _pool(job: Job | Broken | None) -> str | None:
+    return airflow_settings_of(job).pool if isinstance(job, Job) else None
 
 
 def _row(
@@ -118,7 +132,9 @@ def _row(
     name: str,
     days: Sequence[str],
     planned: dt.datetime | str,
-    runs: Mapping[tuple[str, str], str],
+    runs: Mapping[str, str],
+    *,
+    misplaced: str,
 ) -> Row:
     latest = book.latest(name)
     missing, problem = _missing(book, name)
@@ -127,9 +143,9 @@ def _row(
         day for job, day in book.attempts if job == name and book.day(name, day).state == "running"
     )
     entries = [book.state.in_force[name, day] for day in days[-2:]]
-    run = runs.get((name, latest.day), "") if latest else ""
+    run = runs.get(latest.day, "") if latest else ""
     return Row(
-        name, book.jobs.get(name), latest, missing, held, at_work, problem, book.paces(name),
+        name, book.jobs.get(name), latest, missing, held, at_work, misplaced or problem, book.paces(name),
         entries[-1] if entries else None, entries[-2] if len(entries) > 1 else None, planned,
         (latest.attempt.dag_run if latest and latest.attempt else "") or run, book.due.now,
     )  # fmt: skip
@@ -170,15 +186,15 @@ def run_standing(sight: Sight, run: dag_runs.Run, day: dt.date | None) -> dict[s
     if day is None:
         return {"state": None, "attempt": None, "eta": None, "staged": []}
     book = book_of(sight, day.isoformat())
-    state = book.day(run.dag_id, day.isoformat())
-    attempt = read_attempt(sight.workspace, run.dag_id, day.isoformat(), run.attempt)
-    attempt = dag_runs.with_scored(attempt) if attempt else None
+    state = book.day(run.job, day.isoformat())
+    attempt = read_attempt(sight.workspace, run.job, day.isoformat(), run.attempt)
+    attempt = dag_runs.with_scored(run.dag_id, attempt) if attempt else None
     own = state.attempt and state.attempt.attempt == run.attempt
     held = state.state == "held" and (own or not attempt)
     return {
         "state": state if own or held or run.at_work else None,
         "attempt": attempt,
-        "eta": expected_end(attempt, book.paces(run.dag_id), book.due.now)
+        "eta": expected_end(attempt, book.paces(run.job), book.due.now)
         if attempt and not attempt.ended else None,
-        "staged": list(first_staged_rows(sight.workspace, run.dag_id, day.isoformat())) if held else [],
+        "staged": list(first_staged_rows(sight.workspace, run.job, day.isoformat())) if held else [],
     }  # fmt: skip

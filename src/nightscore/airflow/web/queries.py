@@ -84,7 +84,7 @@ def start(sql: str, sight: Sight, person: Person, form: Literal["kept", "csv"]) 
     views = sight.state.views()
     with _lock:
         _refuse_too_many(person)
-        folder = kept.new_folder(person.id, sql, sight.readable)
+        folder = kept.new_folder(person.id, sql, sight.dag_ids)
         running = Running(person, sql, form, folder)
         _running.append(running)
     threading.Thread(target=_work, args=(running, views), daemon=True).start()

@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from nightscore.airflow.web import kept, queries
 from nightscore.airflow.web.access import Sight, SightDep, check_same_origin
-from nightscore.airflow.web.html import page
+from nightscore.airflow.web.html import page, root_of
 from nightscore.airflow.web.live import LiveAnswer
 from nightscore.airflow.web.process import Cancelled
 from nightscore.airflow.web.queries import Busy, Person, Running
@@ -71,7 +71,7 @@ def kept_result(
 ) -> Response:
     """A page of a result that is kept for its user; that it runs, as long as it does."""
     person = person_of(user)
-    folder = kept.find_folder(person.id, asked, sight.readable)
+    folder = kept.find_folder(person.id, asked, sight.dag_ids)
     if folder is None:
         raise HTTPException(404, f"There is no such result of yours. One is kept for {kept.MINUTES} minutes.")
     shown, sql = kept.read_page(folder, number), kept.read_sql(folder)
@@ -85,12 +85,12 @@ def kept_result(
 @router.post("/query/{asked}/cancel", dependencies=[Depends(check_same_origin)])
 def cancel_query(request: Request, sight: SightDep, user: GetUserDep, asked: str) -> Response:
     """End a query of the user's, or give up its result; back to the box with its SQL."""
-    folder = kept.find_folder(person_of(user).id, asked, sight.readable)
+    folder = kept.find_folder(person_of(user).id, asked, sight.dag_ids)
     if folder is None:
         raise HTTPException(404, "There is no such query of yours; it has ended, or was cancelled.")
     sql = kept.read_sql(folder)
     kept.ask_to_cancel(folder)
-    return RedirectResponse(request.scope.get("root_path", "") + _link(sql), 303)
+    return RedirectResponse(root_of(request) + _link(sql), 303)
 
 
 def person_of(user: Any) -> Person:

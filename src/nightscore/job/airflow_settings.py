@@ -1,0 +1,52 @@
+"""What Airflow does with a job's tasks, and who may: `airflow:` of a job.yaml, or of workspace.yaml for all.
+
+    airflow:                      # each key of a job's stands above its workspace's
+      pool: gpu                   # slots that its tasks take
+      queue: gpu                  # workers that take them, where the executor has queues
+      priority: 5                 # before tasks of a lower one, within tonight's and within the past's
+      access: {Risk: [can_read, can_edit]}    # roles of an auth manager that has them, such as FAB's
+
+No cause of any row. Light to import, as all of a job's spec.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from nightscore.common import clipped
+from nightscore.job.fields import StrictModel
+
+LONGEST = 200  # characters of a pool's, a queue's or a role's name
+Right = Literal["can_read", "can_edit", "can_delete"]
+
+
+def _plain_word(text: str) -> str:
+    if not text or text != text.strip() or set(text) & set(",;\n") or len(text) > LONGEST:
+        raise ValueError(
+            f"{clipped(text)} is no name; allowed: up to {LONGEST} characters, no , ; or line end"
+        )
+    return text
+
+
+Word = Annotated[str, AfterValidator(_plain_word)]
+
+
+class AirflowSettings(StrictModel):
+    """How Airflow runs a job's tasks. What is not said is Airflow's own default."""
+
+    pool: Annotated[Word | None, Field(description="the pool that its tasks take slots of")] = None
+    queue: Annotated[
+        Word | None, Field(description="the queue of workers that take its tasks, such as those with a GPU")
+    ] = None
+    priority: Annotated[
+        Annotated[int, Field(ge=1, le=1000)] | None,
+        Field(description="1 to 1000: tasks of a higher one come first; default: 1"),
+    ] = None
+    access: Annotated[
+        dict[Word, Annotated[list[Right], Field(min_length=1)]] | None,
+        Field(description="role -> what it may do with the DAG: can_read, can_edit, can_delete"),
+    ] = None
+
+    def over(self, other: "AirflowSettings") -> "AirflowSettings":
+        """These, and what they do not say as `other` says it."""
+        return other.model_copy(update=self.model_dump(exclude_unset=True))
