@@ -191,7 +191,7 @@ def test_a_new_kind_of_schedule_is_two_classes(tmp_path: Path, package: Path) ->
     edit(
         package,
         "job/schedule.py",
-        ("ClassVar\n", "ClassVar, Literal\n"),
+        ("ClassVar, Self\n", "ClassVar, Literal, Self\n"),
         ("KINDS: Mapping[", MONTHLY + "KINDS: Mapping["),
         ('    "none": ByHand,\n', '    "none": ByHand,\n    "monthly": Monthly,\n'),
     )
@@ -206,7 +206,7 @@ def test_a_new_kind_of_schedule_is_two_classes(tmp_path: Path, package: Path) ->
         ("    Job,\n    ScheduleKind,\n", "    Job,\n    Monthly,\n    ScheduleKind,\n"),
         ("MAKERS: Mapping[", MONTHLY_TIMETABLE + "MAKERS: Mapping["),
         ("    ByHand: _by_hand,\n", "    ByHand: _by_hand,\n    Monthly: lambda *_: MonthlyTimetable(),\n"),
-        ("TradingDayTimetable]\n", "TradingDayTimetable, MonthlyTimetable]\n"),
+        ("    TradingDayTimetable,\n]\n", "    TradingDayTimetable,\n    MonthlyTimetable,\n]\n"),
     )
     root = make_workspace(
         tmp_path / "w", rows=10, job=JOB + "schedule: {monthly: last}\n", days=("2020-02-29",)

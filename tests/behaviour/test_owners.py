@@ -338,7 +338,7 @@ def test_a_held_day_is_not_released_after_a_hand_over(tmp_path: Path) -> None:
     run(load("green", root), DAY)
     rename(root, "green", "blue")
     hand_over(root, "green", "blue")
-    with pytest.raises(Broken, match="table prices has changed hands since the run began"):
+    with pytest.raises(Broken, match="table prices has changed hands or name since the run began"):
         release_day(space, "blue", as_day(DAY), **WHO)
     assert seen(root) == plain(root) == truth(root, WEIGHTS[1])
     assert list(json.loads((run_of_blue / "outcome.json").read_text())) == ["superseded"]

@@ -108,7 +108,8 @@ UNSEEN = {
     "default of another type", "default out of bounds", "bounds of a text", "owner is a date",
     "rows from above", "rows without end", "drift of a column that is none", "drift of a key",
     "scores of no column", "scores without a question", "bounds from above", "a bound that is no number",
-    "coverage of nothing known", "coverage in an input",
+    "coverage of nothing known", "coverage in an input", "catchup of no day", "cron in a zone that is none",
+    "cron of a day that begins", "cron of a field too few", "cron of hours", "cron that never comes",
 }  # fmt: skip
 
 

@@ -173,10 +173,18 @@ class Day:
         tables = staged or {}
         text = None if asked is None else "\n".join(asked).lower()
         seen = [view for view in self._inputs() if text is None or view.name.lower() in text]
-        seen += [*views]
-        seen += [self._staged(name, files) for name, files in tables.items()]
+        staged_views = [self._staged(name, files) for name, files in tables.items()]
+        seen += [*views, *staged_views]
         seen.append(View("the source", self._paths(source), columns={"nothing": "INTEGER"}))
-        return self._opened(seen, self.resources(memory, threads), tables)
+        try:
+            return self._opened(seen, self.resources(memory, threads), tables)
+        except Exception as error:  # DuckDB says of a file that is gone what it likes
+            if gone := [path for view in staged_views for path in view.files if not path.exists()]:
+                raise NotYet(
+                    f"{gone[0].name} was staged and is gone: the run was collected meanwhile, as one that "
+                    "nobody would take up; run the day again"
+                ) from error
+            raise
 
     def published_engine(self, tables: Mapping[str, Sequence[Path]]) -> Engine:
         """An engine that sees published files as the job's SQL sees its tables, by their names there."""

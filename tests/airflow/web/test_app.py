@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("airflow")
 
-from nightscore.airflow.web import HEADERS, process, queries, query, views
+from nightscore.airflow.web import HEADERS, live, process, queries, query, views
 from nightscore.common.errors import Broken, NotYet
 from nightscore.store.sql.query import QueryLimits
 from tests.airflow.test_nights import known
@@ -113,7 +113,8 @@ def closed_to_others(root: Path) -> None:
 def client(root: Path, nights: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A browser of some user of Airflow's API server; None is nobody."""
     passwords = tmp_path_factory.mktemp("passwords") / "passwords.json"
-    with api_server(root, USERS, passwords, multi_team=True) as app:
+    with api_server(root, USERS, passwords, multi_team=True) as app, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(live, "QUICK_SECONDS", 60.0)  # on a busy machine an answer would have begun, as a 200
         yield browsers(app)
 
 
