@@ -182,6 +182,12 @@ def last_decision(workspace: Workspace, job: str, day: dt.date) -> RunFolder | N
     return decided[-1] if decided else None
 
 
+def find_held_day(workspace: Workspace, job: str, day: dt.date) -> HeldDay | None:
+    """A day that waits for a person, as `read_held_days` gives it; None where it does not."""
+    run = _newest(_once_held(workspace, job, day))
+    return _read_or_reason(run) if run else None
+
+
 def _held_run(workspace: Workspace, job: str, day: dt.date) -> RunFolder:
     run = _newest(_once_held(workspace, job, day))
     if run is None:
