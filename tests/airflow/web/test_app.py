@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("airflow")
@@ -17,7 +18,7 @@ from nightscore.common.errors import Broken, NotYet
 from nightscore.store.sql.query import QueryLimits
 from tests.airflow.test_nights import known
 from tests.airflow.web.server import Client, api_server, browsers
-from tests.support.workspace import DAYS, JOB, make_workspace
+from tests.support.workspace import DAYS, JOB, make_workspace, rows_of
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
@@ -531,6 +532,18 @@ def decision(
     )
 
 
+def made(client: "TestClient", address: str) -> str:
+    """A report, once it is there."""
+    for _ in range(120):
+        answer = client.get(address)
+        if answer.status_code != 202:
+            break
+        assert answer.headers["refresh"] == "2"
+        time.sleep(0.5)
+    assert answer.status_code == 200
+    return str(answer.text)
+
+
 def test_a_held_day_is_decided_by_who_may_run_the_dag(client: Client, root: Path, held: list[str]) -> None:
     """Everybody who may read sees why it is held; a viewer, another site and nobody decide nothing."""
     from nightscore.common import open_workspace
@@ -541,6 +554,18 @@ def test_a_held_day_is_decided_by_who_may_run_the_dag(client: Client, root: Path
         page = client(who).get("/nightscore/jobs/held_job").text
         assert f'id="held-{first}"' in page and "many" in page and "Nothing of it is published" in page
         assert 'class="badge held"' in client(who).get("/nightscore/").text
+    address = "/nightscore/jobs/held_job/{}/held-report"
+    for day in held:
+        report = made(client("ana"), address.format(day))
+        assert f"held_job {day}" in report and "Held: nobody reads this day" in report
+        assert "1 of 2 audits did not pass" in report
+        assert "How to query" not in report and "The proof does not hold" not in report
+        rows = rows_of(day, ROWS)
+        best = np.argsort(-(rows["a"].to_numpy() + 2 * rows["b"].to_numpy()), kind="stable")[:10]
+        assert all(f'<td class="n">{i}</td>' in report for i in best), "the chosen, as they are staged"
+    assert client("ana").get(address.format(DAYS[2])).status_code == 404
+    assert client("ana").get("/nightscore/jobs/closed_job/2020-01-01/held-report").status_code == 404
+    assert client(None).get(address.format(first)).status_code == 401
     assert decision(client("ana"), first, "Release").status_code == 403
     assert decision(client(None), first, "Release").status_code == 401
     boss = client("root")
@@ -563,6 +588,7 @@ def test_a_held_day_is_decided_by_who_may_run_the_dag(client: Client, root: Path
     assert (receipt.released.by, receipt.released.because) == ("root", "few is right")
     assert decision(boss, second, "Discard", "wrong prices").status_code == 303
     assert "is not held" in decision(boss, second, "Release").text
+    assert [boss.get(address.format(day)).status_code for day in held] == [404, 404], "decided"
     page = boss.get("/nightscore/jobs/held_job").text
     assert f'id="held-{second}"' not in page and f"/nightscore/jobs/held_job/{first}" in page
 
