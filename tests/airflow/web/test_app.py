@@ -4,6 +4,7 @@ import datetime as dt
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -247,6 +248,27 @@ def ready(client: "TestClient", address: str, **params: Any) -> Any:
         assert time.monotonic() < end, "it is never ready"
         time.sleep(0.2)
     return found
+
+
+def test_a_publish_task_keeps_the_report(
+    client: Client, root: Path, nights: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is there before anybody asks; one that can't be made is a line in the log."""
+    pytest.importorskip("vl_convert")
+    from nightscore.airflow.kept_report import keep_report_of_day
+    from nightscore.common import open_workspace
+    from nightscore.store import catalog
+
+    entry = catalog.read_catalog(open_workspace(root)).in_force["open_job", DAYS[1]]
+    kept = root / f"data/runs/open_job/{DAYS[1]}/{entry.run_id}/report.html"
+    assert f"open_job {DAYS[1]}" in kept.read_text()
+    started = time.monotonic()
+    found = client("ana").get(f"/nightscore/jobs/open_job/{DAYS[1]}/report")
+    assert (found.status_code, found.text) == (200, kept.read_text())
+    assert time.monotonic() - started < 5, "far below a second on an idle machine"
+    task = types.SimpleNamespace(told=entry.read_receipt(), workspace=str(root / "gone"))
+    keep_report_of_day({"task": task})
+    assert "made when somebody asks" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["published", pytest.param("unchanged", marks=pytest.mark.slow)])
@@ -532,18 +554,6 @@ def decision(
     )
 
 
-def made(client: "TestClient", address: str) -> str:
-    """A report, once it is there."""
-    for _ in range(120):
-        answer = client.get(address)
-        if answer.status_code != 202:
-            break
-        assert answer.headers["refresh"] == "2"
-        time.sleep(0.5)
-    assert answer.status_code == 200
-    return str(answer.text)
-
-
 def test_a_held_day_is_decided_by_who_may_run_the_dag(client: Client, root: Path, held: list[str]) -> None:
     """Everybody who may read sees why it is held; a viewer, another site and nobody decide nothing."""
     from nightscore.common import open_workspace
@@ -556,7 +566,7 @@ def test_a_held_day_is_decided_by_who_may_run_the_dag(client: Client, root: Path
         assert 'class="badge held"' in client(who).get("/nightscore/").text
     address = "/nightscore/jobs/held_job/{}/held-report"
     for day in held:
-        report = made(client("ana"), address.format(day))
+        report = ready(client("ana"), address.format(day)).text
         assert f"held_job {day}" in report and "Held: nobody reads this day" in report
         assert "1 of 2 audits did not pass" in report
         assert "How to query" not in report and "The proof does not hold" not in report
