@@ -102,7 +102,7 @@ class Bell:
         if due is None:
             return []
         eta = expected_end(attempt, read_paces(self.job.workspace, self.job.name), now)
-        news = deadline_news(now, due, eta, _where(attempt))
+        news = deadline_news(now, due, eta, f"running: {attempt.progress}")
         if news is None or news.event in self._rung:
             return []
         self._rung.add(news.event)
@@ -262,9 +262,3 @@ def _deadline(job: Job, day: str) -> dt.datetime | None:
         return deadline_among(jobs, job.name, as_day(day), read_workspace_overrides(job.workspace.root))
     except Broken:  # an exchange's calendar is unknown: `check` says so
         return None
-
-
-def _where(attempt: Attempt) -> str:
-    if not attempt.total:
-        return f"running: {attempt.stage or 'begins'}"
-    return f"running: {attempt.stage}, {attempt.done:,} of {attempt.total:,}"
