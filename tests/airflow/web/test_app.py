@@ -556,6 +556,7 @@ def decision(
 
 def test_a_held_day_is_decided_by_who_may_run_the_dag(client: Client, root: Path, held: list[str]) -> None:
     """Everybody who may read sees why it is held; a viewer, another site and nobody decide nothing."""
+    from nightscore import load, run
     from nightscore.common import open_workspace
     from nightscore.store import catalog
 
@@ -563,6 +564,8 @@ def test_a_held_day_is_decided_by_who_may_run_the_dag(client: Client, root: Path
     for who in ("root", "ana"):
         page = client(who).get("/nightscore/jobs/held_job").text
         assert f'id="held-{first}"' in page and "many" in page and "Nothing of it is published" in page
+        assert ('id="release"' in page, 'id="discard"' in page) == (who == "root", who == "root")
+        assert ("It waits for somebody who may edit" in page) == (who == "ana")
         assert 'class="badge held"' in client(who).get("/nightscore/").text
     address = "/nightscore/jobs/held_job/{}/held-report"
     for day in held:
@@ -599,6 +602,12 @@ def test_a_held_day_is_decided_by_who_may_run_the_dag(client: Client, root: Path
     assert decision(boss, second, "Discard", "wrong prices").status_code == 303
     assert "is not held" in decision(boss, second, "Release").text
     assert [boss.get(address.format(day)).status_code for day in held] == [404, 404], "decided"
+    yesterday = (dt.datetime.now(dt.UTC) - dt.timedelta(days=1)).date()
+    with pytest.raises(Broken):
+        run(load("held_job", root), yesterday)  # is missing from now on
+    for who in ("root", "ana"):
+        page = client(who).get("/nightscore/jobs/held_job").text
+        assert 'id="missing"' in page and ('id="run-missing"' in page) == (who == "root")
     page = boss.get("/nightscore/jobs/held_job").text
     assert f'id="held-{second}"' not in page and f"/nightscore/jobs/held_job/{first}" in page
 

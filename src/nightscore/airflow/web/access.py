@@ -10,8 +10,12 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.base_auth_manager import ResourceMethod
+from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
 from airflow.api_fastapi.core_api.security import GetUserDep
 from airflow.configuration import conf
+from airflow.models.dag import DagModel
 from fastapi import Depends, HTTPException, Request
 
 from nightscore.airflow.dag import stub
@@ -29,6 +33,7 @@ class Sight:
 
     workspace: Workspace
     readable: frozenset[str]
+    user: BaseUser | None = None
 
     @cached_property
     def state(self) -> Pinned:
@@ -42,6 +47,24 @@ class Sight:
         every: dict[str, Job | Broken] = {job.name: _job_or_mistake(job) for job in jobs}
         every |= {str(stub(self.workspace, str(error)).dag_id): error for error in broken}
         return {name: every[name] for name in sorted(every) if name in self.readable}
+
+    def may_decide(self, job: str) -> bool:
+        """Whether the user may release and discard held days of a job, which edits its DAG's runs."""
+        return self._may("PUT", job, DagAccessEntity.RUN) and self._may(
+            "PUT", job, DagAccessEntity.HITL_DETAIL
+        )
+
+    def may_run(self, job: str) -> bool:
+        """Whether the user may run missing days of a job."""
+        return self._may("PUT", job, DagAccessEntity.RUN) and self._may("POST", job, DagAccessEntity.RUN)
+
+    def _may(self, method: ResourceMethod, job: str, entity: DagAccessEntity) -> bool:
+        if self.user is None:
+            return False
+        details = DagDetails(id=job, team_name=DagModel.get_team_name(job))
+        return get_auth_manager().is_authorized_dag(
+            method=method, access_entity=entity, details=details, user=self.user
+        )
 
     def history(self, job: str) -> list[CatalogEntry]:
         """The receipts of a job, the newest first.
@@ -72,7 +95,7 @@ def sight(user: GetUserDep) -> Sight:
         HTTPException: 401 or 403 without such a user; by GetUserDep.
     """
     readable = get_auth_manager().get_authorized_dag_ids(user=user, method="GET")
-    return Sight(open_dags_workspace(), frozenset(readable))
+    return Sight(open_dags_workspace(), frozenset(readable), user)
 
 
 SightDep = Annotated[Sight, Depends(sight)]

@@ -86,6 +86,8 @@ def job_days(request: Request, sight: SightDep, job: str) -> Response:
         tables=set(sight.state.tables()),
         zone=_zone(sight.jobs.get(job)),
         has_onward=bool(onward),
+        may_decide=sight.may_decide(job),
+        may_run=sight.may_run(job),
         more=len(history) > len(receipts),
     )
 
@@ -136,7 +138,10 @@ def run_report(request: Request, sight: SightDep, dag_id: str, run_id: str) -> R
         if run.published and run.published == entry.run_id:
             return _report(request, sight, dag_id, entry)
     told = run_standing(sight, run, day)
-    return page(request, "run", run=run, day=day, job=job, in_force=entries[0] if entries else None, **told)
+    return page(
+        request, "run", run=run, day=day, job=job, in_force=entries[0] if entries else None,
+        may_decide=sight.may_decide(dag_id), **told,
+    )  # fmt: skip
 
 
 @router.get("/tables")
