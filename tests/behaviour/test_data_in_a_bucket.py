@@ -1,5 +1,7 @@
 """`data/` in a bucket of a real S3 server: the nights that are published on disk, from any machine."""
 
+import datetime as dt
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ from nightscore.common import Broken, NightscoreError, NotYet, open_workspace
 from nightscore.common.units import as_day
 from nightscore.pipeline.executors import InOrder
 from nightscore.pipeline.publish.closing import Closed
+from nightscore.review import open_logbook
 from nightscore.review.late_data import find_late_days
 from nightscore.store import collect_garbage
 from nightscore.store.published.catalog import read_catalog
@@ -130,6 +133,50 @@ def test_the_requests_of_a_night_are_few(workspace: Path, proxy: Proxy) -> None:
     requests_of_a_night(workspace, proxy, DAYS[0])
     second = requests_of_a_night(workspace, proxy, DAYS[1])
     assert sum(second.values()) <= REQUESTS, second
+
+
+def test_a_second_look_at_the_days_reads_what_has_changed(
+    workspace: Path, bucket: Objects, proxy: Proxy
+) -> None:
+    """As the front page looks, each half a minute: an attempt a day of each job, and what nights took."""
+    space, moment = open_workspace(workspace), dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+    jobs, days = [f"job_{i}" for i in range(5)], [f"2020-01-{day:02}" for day in range(1, 22)]
+
+    def tell(job: str, day: str, attempt: str, state: str, message: str) -> None:
+        one = {"job": job, "day": day, "attempt": attempt, "state": state, "message": message}
+        text = json.dumps({**one, "started": moment.isoformat(), "updated": moment.isoformat()})
+        bucket.replace(f"attempts/{job}/{day}/{attempt}.json", text.encode())
+
+    def look() -> tuple[dict[tuple[str, str], tuple[str, str]], list[int], list[str]]:
+        proxy.set_rules()
+        book = open_logbook(space, jobs=[], since=days[1])
+        told = {key: (one.state, one.message) for key, one in book.attempts.items()}
+        paces = [len(book.paces(job)) for job in jobs]
+        reads = [one.split("/attempts/")[1] for one in proxy.log if one.startswith("GET") and ".json" in one]
+        assert len(proxy.log) - len(reads) < 25, "listings, and what the catalogue asks for"
+        return told, paces, sorted(reads)
+
+    truth = {(job, day): ("published", f"{job} {day}") for job in jobs for day in days[1:]}
+    for job in jobs:
+        for day in days:
+            tell(job, day, "1", "failed", "an earlier try")
+            tell(job, day, "2", "published", f"{job} {day}")
+        pace = [{"day": DAY, "run_id": "a", "rows": 1, "seconds": {"score": 1.0}}]
+        bucket.replace(f"attempts/{job}/paces.json", json.dumps(pace).encode())
+    told, paces, reads = look()
+    assert (told, paces, len(reads)) == (truth, [1] * 5, 5 * 20 + 5), "of each day the last, and no other"
+    assert look() == (truth, [1] * 5, [])
+
+    tell("job_0", days[3], "2", "failed", "now")
+    tell("job_1", days[4], "3", "running", "again")
+    tell("job_2", days[0], "3", "failed", "too early")
+    bucket.remove(f"attempts/job_3/{days[5]}/2.json")
+    bucket.remove(f"attempts/job_4/{days[6]}/1.json")
+    truth |= {("job_0", days[3]): ("failed", "now"), ("job_1", days[4]): ("running", "again")}
+    truth |= {("job_3", days[5]): ("failed", "an earlier try")}
+    changed = [f"job_0/{days[3]}/2.json", f"job_1/{days[4]}/3.json", f"job_3/{days[5]}/1.json"]
+    assert look() == (truth, [1] * 5, changed)
+    assert look() == (truth, [1] * 5, [])
 
 
 # What was measured (217: 17 of them for removals, renames and others' commits, 6 to tell of it), and some.

@@ -1,9 +1,11 @@
 """Who is told what of a day: by servers of the tests' own, which get real messages."""
 
 import base64
+import contextlib
 import datetime as dt
 import json
 import logging
+import re
 import subprocess
 import sys
 import threading
@@ -12,11 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from nightscore import load, run
 from nightscore.cli.main import call
 from nightscore.common import Broken, NotYet, open_workspace
+from nightscore.pipeline import tell_again
 from nightscore.store import Attempt
 from nightscore.store.records.attempts import list_attempts
 from nightscore.store.records.notices import STALE_SECONDS, Notice, claim_notice, list_notices
@@ -141,6 +146,89 @@ def test_slack_and_mail_say_what_to_do(fresh: Build, hook: Hook, monkeypatch: py
         "Page: https://airflow.example.com/nightscore/jobs/mini",
     ):
         assert part in text
+
+
+FIGURES = """\
+highlights:
+  - title: "Worth by band <!channel> ``` <b>"
+    sql: >-
+      SELECT CAST(id % 7 AS VARCHAR) || '<i>`' AS band,
+          CAST(sum(CAST(round(a * 100000) AS DECIMAL(18, 0))) AS DECIMAL(18, 2)) AS worth, avg(a) AS share
+      FROM scores GROUP BY band ORDER BY band
+    by: band
+    format: {worth: money USD, share: percent}
+    against: day before
+  - {title: Broken, sql: "SELECT CAST(CAST(id AS VARCHAR) || 'x' AS INTEGER) AS n FROM mini_top", by: n}
+"""
+TWO_DAYS = ("2020-01-01", "2020-01-02")
+
+
+def by_band(root: Path, day: str) -> dict[str, tuple[int, float]]:
+    """The same by pandas, from the lake."""
+    rows = pq.read_table(root / f"data/lake/rows/day={day}/part-0.parquet").to_pandas()
+    rows["cents"] = np.floor(rows["a"].astype("float32") * np.float32(100_000) + np.float32(0.5)).astype(int)
+    groups = rows.groupby(rows["id"] % 7)
+    return {str(k): (int(g["cents"].sum()), float(g["a"].astype("float64").mean())) for k, g in groups}
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["published", "held"])
+def test_a_message_has_the_highlights_of_the_day(
+    fresh: Build, hook: Hook, monkeypatch: pytest.MonkeyPatch, held: bool
+) -> None:
+    """In Slack, as HTML in a mail, as fields to a program: with formats, against the day before, folded.
+
+    One that failed says so. Above what is told of a published day, below why one is held. None is kept.
+    """
+    monkeypatch.setenv("NIGHTSCORE_CONNECTION_OPS", f"{hook.address}/services/T")
+    first, day = TWO_DAYS
+    with mail_server() as post:
+        monkeypatch.setenv("AIRFLOW_CONN_MAIL", f"smtp://127.0.0.1:{post.port}?disable_ssl=1&disable_tls=1")
+        root = fresh(rows=400, job=JOB + FIGURES, days=TWO_DAYS)
+        run(load("mini", root), first)
+        targets = ("webhook: hook", "slack: ops", "email: mail, to: [a@example.com]")
+        write_job(root, JOB + (MANY.replace("50", "500") if held else "") + FIGURES + asks(targets=targets))
+        with pytest.raises(Broken) if held else contextlib.nullcontext():
+            run(load("mini", root), day)
+        [mail] = post.mails
+    web, slack = hook.bodies
+    bands, broken = web["highlights"]
+    now, before = by_band(root, day), by_band(root, first)
+    assert (bands["against"], bands["more_rows"], len(bands["rows"])) == (first, 2, 5)
+    assert broken["rows"] == [] and "Could not convert" in broken["reason"]
+    html = mail.get_body(("html",)).get_content()  # type: ignore[attr-defined]
+    plain = mail.get_body(("plain",)).get_content()  # type: ignore[attr-defined]
+    for i, row in enumerate(bands["rows"]):
+        (cents, share), (cents_before, share_before) = now[str(i)], before[str(i)]
+        by = cents - cents_before
+        worth = f"{cents:,.2f}"
+        change = f"{by:+,.2f} ({100 * by / cents_before:+,.1f} %)"
+        points = f"{100 * (share - share_before):+,.2f} points"
+        assert row["worth"] == {
+            "value": f"{cents}.00", "text": worth, "before": f"{cents_before}.00", "change": change
+        }  # fmt: skip
+        assert row["share"]["text"] == f"{100 * share:.2f} %" and row["share"]["change"] == points
+        assert f">{worth}</td>" in html and f">{change}</td>" in html and f">{points}</td>" in html
+        for text in (plain, slack["text"]):
+            assert any({worth, change, points} <= set(re.split("  +", line)) for line in text.splitlines())
+    assert (
+        slack["text"].count("```") == 2 and "&lt;!channel&gt;" in slack["text"] and "<" not in slack["text"]
+    )
+    assert "<i>" not in html and "<b>" not in html and "worth USD" in html and "and 2 more rows" in html
+    for text in (plain, slack["text"], html):
+        assert (text.index("worth USD") < text.index("What to do")) is not held
+    kept = list_notices(open_workspace(root), "mini", day).values()
+    assert len(kept) == 3 and not [one for one in kept if "worth" in one.model_dump_json()]
+
+
+def test_a_message_that_is_sent_again_has_them_too(fresh: Build, hook: Hook) -> None:
+    """From the receipt as it is then."""
+    hook.status = 503
+    root = fresh(rows=40, job=JOB + FIGURES + asks(), days=(DAY,))
+    run(load("mini", root), DAY)
+    [untold] = hook.bodies
+    hook.status = 200
+    assert tell_again(load("mini", root), DAY) == []
+    assert hook.bodies[1] == untold and len(untold["highlights"][0]["rows"]) == 5
 
 
 @pytest.mark.disk_only(reason="what is tried is the mail server")

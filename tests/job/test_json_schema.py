@@ -4,6 +4,7 @@ import contextlib
 import datetime as dt
 import functools
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -124,3 +125,13 @@ def test_wrong_documents_are_not_valid(tmp_path: Path, name: str) -> None:
 def test_what_a_schema_cannot_see_is_known(tmp_path: Path, name: str) -> None:
     """The list of what only the code refuses is exact."""
     validator().validate(as_json(MISTAKES[name][0], tmp_path))
+
+
+def test_each_form_of_a_text_is_said_in_words() -> None:
+    """Nobody has to read a regular expression to mend a job.yaml; of sizes and kinds a validator says it."""
+    from nightscore.job.fields import WORDS
+
+    schema = json.loads((ROOT / "docs/job.schema.json").read_text())
+    patterns = set(re.findall(r'"pattern": ("(?:[^"\\]|\\.)*")', json.dumps(schema)))
+    unsaid = {json.loads(one) for one in patterns} - WORDS.keys()
+    assert {one for one in unsaid if "MiB" not in one and "scorers/" not in one} == set()

@@ -29,6 +29,7 @@ from nightscore.airflow.attempts import telling, telling_failure, telling_share
 from nightscore.airflow.day import day_of_run
 from nightscore.airflow.form import request_of
 from nightscore.airflow.held import Answer, ask, carry_out
+from nightscore.airflow.kept_report import keep_report_of_day
 from nightscore.airflow.lineage import TellsLineage
 from nightscore.airflow.metrics import send_metrics
 from nightscore.airflow.plan_note import note_of, read_noted_plan
@@ -219,7 +220,7 @@ class PublishDay(Step, TellsLineage):
     template_fields: Sequence[str] = (*Step.template_fields, "staged")
 
     def __init__(self, *, staged: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(on_success_callback=keep_report_of_day, **kwargs)
         self.staged = staged
 
     def execute(self, context: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from .errors import clipped as clipped
 from .errors import first_line as first_line
 from .errors import kept_text as kept_text
 from .errors import key_text as key_text
+from .errors import refuse_unsaid as refuse_unsaid
 from .errors import value_text as value_text
 from .files import byte_size as byte_size
 from .files import file_sha256 as file_sha256

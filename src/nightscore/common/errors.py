@@ -28,6 +28,17 @@ class NotYet(NightscoreError):
     exit_code: ClassVar[int] = 75
 
 
+def refuse_unsaid(**said: str) -> None:
+    """Hold a decision to what is kept of it: `by` whom, `because` of what.
+
+    Raises:
+        Broken: one of them is empty.
+    """
+    for option, text in said.items():
+        if not text.strip():
+            raise Broken(f"{option} is empty; it stands in the record, for whoever asks later")
+
+
 def key_text(names: Iterable[str], values: Iterable[object]) -> str:
     """A key for a message: `id=1, name=Ada`."""
     return ", ".join(f"{name}={value_text(value)}" for name, value in zip(names, values, strict=True))

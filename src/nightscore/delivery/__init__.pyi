@@ -6,6 +6,7 @@ from .contract import Channel as Channel
 from .contract import OpenChannel as OpenChannel
 from .contract import Parcel as Parcel
 from .contract import Sent as Sent
+from .messages import Message as Message
 from .messages import Unsent as Unsent
 from .messages import send_message as send_message
 from .send import Undeliverable as Undeliverable

@@ -11,15 +11,19 @@ import socket
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
+from html import escape
 from typing import Any
 
 from nightscore.common import Broken
 from nightscore.delivery.connections import address_of
 from nightscore.delivery.endpoints import Endpoint, parse_endpoint
+from nightscore.delivery.figures import figures_html, figures_json, figures_text
 from nightscore.job import Notify
+from nightscore.store import HighlightResult
 
 SECONDS = 10.0  # for one target to answer
 USUAL_SENDER = "nightscore"
@@ -29,15 +33,33 @@ class Unsent(Exception):
     """A target did not take a message; why, for people."""
 
 
-def send_message(target: Notify, subject: str, text: str, document: Mapping[str, Any], key: str) -> None:
-    """Send a message: the text to people, the document to a program.
+@dataclass(frozen=True)
+class Message:
+    """What is told: a subject of one line, a text below it to people, the same as JSON to a program.
 
-    Args:
-        target: who gets it.
-        subject: a line.
-        text: what a person reads, below the subject.
-        document: the same as JSON.
-        key: the same for the same message: a receiver can tell that it has it (`Idempotency-Key`).
+    `key` is the same for the same message: a receiver can tell that it has it (`Idempotency-Key`).
+    `highlights` are the day's numbers, a few rows of which are told; above the text where they are the news.
+    """
+
+    subject: str
+    text: str
+    document: Mapping[str, Any]
+    key: str
+    highlights: Sequence[HighlightResult] = ()
+    highlights_first: bool = False
+
+    def ordered(self, text: str, shown: str) -> list[str]:
+        """The text and the highlights, as they are shown, in their order."""
+        parts = [shown, text] if self.highlights_first else [text, shown]
+        return [part for part in parts if part]
+
+    def as_json(self) -> dict[str, Any]:
+        """What a program gets."""
+        return {**self.document, "highlights": figures_json(self.highlights)}
+
+
+def send_message(target: Notify, message: Message) -> None:
+    """Send a message: highlights as a table in a mail, in columns in Slack, as fields to a program.
 
     Raises:
         Unsent: it did not arrive, or nobody knows.
@@ -45,17 +67,24 @@ def send_message(target: Notify, subject: str, text: str, document: Mapping[str,
     try:
         endpoint = parse_endpoint(address_of(target.connection, target.kind))
         if target.kind == "email":
-            _send_mail(endpoint, target.to, subject, text, key)
+            _send_mail(endpoint, target.to, message)
         elif target.kind == "slack":
-            _post(endpoint.slack_address(), {}, {"text": f"*{_escape(subject)}*\n{_escape(text)}"}, key)
+            _post(endpoint.slack_address(), {}, {"text": _slack_text(message)}, message.key)
         else:
             url, headers = endpoint.web_address()
-            _post(url, headers, document, key)
+            _post(url, headers, message.as_json(), message.key)
     except Broken as error:
         said = str(error)
         raise Unsent(said if "connection" in said else f"connection {target.connection} {said}") from None
     except Exception as error:
         raise Unsent(_reason(error)) from None
+
+
+def _slack_text(message: Message) -> str:
+    """Highlights in a block of one font; a cell's own backtick does not end it."""
+    shown = _escape(figures_text(message.highlights).replace("`", "'"))
+    table = f"```\n{shown}\n```" if shown else ""
+    return "\n".join([f"*{_escape(message.subject)}*", *message.ordered(_escape(message.text), table)])
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -72,21 +101,29 @@ def _post(url: str, headers: Mapping[str, str], document: Mapping[str, Any], key
         answer.read(1)
 
 
-def _send_mail(endpoint: Endpoint, to: list[str], subject: str, text: str, key: str) -> None:
+def _send_mail(endpoint: Endpoint, to: list[str], message: Message) -> None:
     """By the same options as Airflow's SMTP connection: TLS, unless disable_ssl; then STARTTLS."""
     if not endpoint.host:
         raise Broken("names no host")
     sender = str(endpoint.extra.get("from_email") or (endpoint.login if "@" in endpoint.login else ""))
     sender = sender or f"{USUAL_SENDER}@{socket.getfqdn()}"
     mail = EmailMessage()
-    mail["Subject"], mail["From"], mail["To"], mail["Date"] = subject, sender, ", ".join(to), formatdate()
-    mail["Message-ID"] = f"<{key}.{make_msgid(domain='nightscore')[1:]}"
-    mail.set_content(text)
+    mail["Subject"], mail["From"], mail["To"] = message.subject, sender, ", ".join(to)
+    mail["Date"], mail["Message-ID"] = formatdate(), f"<{message.key}.{make_msgid(domain='nightscore')[1:]}"
+    mail.set_content("\n\n".join(message.ordered(message.text, figures_text(message.highlights))))
+    if message.highlights:
+        mail.add_alternative(_html_text(message), subtype="html")
     with _open_server(endpoint) as server:
         if endpoint.login:
             server.login(endpoint.login, endpoint.password)
         if refused := server.send_message(mail):
             raise Broken(f"took it for {len(to) - len(refused)} of {len(to)} addresses")
+
+
+def _html_text(message: Message) -> str:
+    text = f'<p style="white-space:pre-line">{escape(message.text)}</p>'
+    body = message.ordered(text, figures_html(message.highlights))
+    return f"<html><body>{''.join(body)}</body></html>"
 
 
 def _open_server(endpoint: Endpoint) -> smtplib.SMTP:

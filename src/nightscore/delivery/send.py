@@ -18,6 +18,7 @@ from nightscore.common import (
     ProgressCallback,
     file_sha256,
     first_line,
+    refuse_unsaid,
     silent,
 )
 from nightscore.delivery.contract import Channel, Parcel, Sent, sent_schema
@@ -142,9 +143,7 @@ def withdraw_day(job: Job, day: dt.date, *, to: str, by: str, because: str) -> D
         Broken: nothing of the day is delivered there, `by` or `because` is empty, or the kind can't.
         NotYet: the target does not answer.
     """
-    for option, text in (("by", by), ("because", because)):
-        if not text.strip():
-            raise Broken(f"{option} is empty; it stands in the record, for whoever asks later")
+    refuse_unsaid(by=by, because=because)
     [delivery] = _chosen(job, to)
     one = _Round(job, day, delivery, catalog.read_catalog(job.workspace))
     with delivering(job.workspace, job.name, day.isoformat(), one.name):

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from nightscore.common import Broken, NightscoreError, ProgressCallback, replace_text, silent
+from nightscore.common import Broken, NightscoreError, ProgressCallback, refuse_unsaid, replace_text, silent
 from nightscore.evaluation.judge import judge_challengers, read_model_sha256
 from nightscore.job import Job, read_job
 from nightscore.pipeline import open_job_model
@@ -41,8 +41,7 @@ def promote_model(
             or job.yaml can't be changed safely.
         NotYet: a registry that has the model can't be reached.
     """
-    if not by.strip():
-        raise Broken("by is empty; it goes into the receipt, for whoever asks later")
+    refuse_unsaid(by=by)
     job.refuse_no_model("promoted")
     old = job.spec.model
     model = old.rivals.get(model, model)

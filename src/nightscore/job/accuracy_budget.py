@@ -2,11 +2,18 @@
 
 from typing import Annotated
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
-from nightscore.job.fields import DecisionColumns, RowLimit, SqlFile, StrictModel, rows_allowed
+from nightscore.job.fields import (
+    DecisionColumns,
+    RowLimit,
+    SqlFile,
+    StrictModel,
+    rows_allowed,
+    shaped,
+)
 
-Share = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)? ?%$")]
+Share = Annotated[str, shaped(r"^\d+(\.\d+)? ?%$", "a share such as 0.5 %")]
 BUDGET_LIMITS = ("max_abs", "rank_correlation", "cosine", "decision_flips", "totals", "metric")
 
 

@@ -2,9 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
-from nightscore.job.fields import StrictModel
+from nightscore.job.fields import (
+    StrictModel,
+    shaped,
+)
 
 ONE = r"^[^\r\n0-9A-Za-z]$"
 
@@ -14,12 +17,12 @@ class CsvForm(StrictModel):
 
     delimiter: Annotated[
         str,
-        StringConstraints(pattern=ONE),
+        shaped(ONE, "one character that is no letter, digit or end of a line"),
         Field(description="one character between values, such as ';' or \"\\t\""),
     ] = ","
     quote: Annotated[
         str,
-        StringConstraints(pattern=ONE),
+        shaped(ONE, "one character that is no letter, digit or end of a line"),
         Field(description="one character around values, twice where it stands in one"),
     ] = '"'
     decimal: Annotated[

@@ -8,11 +8,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field
 
 from nightscore.job.calendars import MIDNIGHT, ONE_DAY, REACHES, Calendar, Sessions, wall_clock_to_utc
 from nightscore.job.closures import CalendarOverride
-from nightscore.job.fields import Misplaced, StrictModel
+from nightscore.job.fields import (
+    Misplaced,
+    StrictModel,
+    TimeOfDay,
+)
 from nightscore.job.schedule import After, ByHand, ScheduleKind, known_timezone
 
 if TYPE_CHECKING:
@@ -25,8 +29,7 @@ class Deadline(StrictModel):
     """By when a day is to be published: the first such time after it is complete."""
 
     at: Annotated[
-        str,
-        StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$"),
+        TimeOfDay,
         Field(description='time of day, "HH:MM" in quotes'),
     ]
     timezone: Annotated[

@@ -4,16 +4,28 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from nightscore.job.fields import Columns, Misplaced, Name, RootName, StrictModel
+from nightscore.job.fields import (
+    Column,
+    Columns,
+    Misplaced,
+    Name,
+    RootName,
+    StrictModel,
+    shaped,
+)
 
 LATE_DAYS = 2  # after so many days a day is late, unless the job says otherwise
 BUILT_IN = ("postgres", "files")
 PLACEHOLDERS = ("day", "job", "table", "run")
-Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+Identifier = Column
 TableName = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?$")
+    str,
+    shaped(
+        r"^[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?$",
+        "a table, or a schema and a table, such as crm.scores",
+    ),
 ]
 
 
@@ -99,7 +111,14 @@ class Delivery(StrictModel):
     model_config = ConfigDict(extra="allow", strict=True, frozen=True, populate_by_name=True)
 
     name: Annotated[
-        Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")] | None,
+        Annotated[
+            str,
+            shaped(
+                r"^[a-z][a-z0-9_-]{0,62}$",
+                "a name of small letters, digits, _ and -, a letter first, at most 63 characters",
+            ),
+        ]
+        | None,
         Field(description="what it is called; default: of its kind and its target"),
     ] = None
     from_: Annotated[

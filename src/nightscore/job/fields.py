@@ -14,14 +14,45 @@ from pydantic import (
     WrapValidator,
 )
 
+WORDS: dict[str, str] = {}  # pattern -> what a text of that form is, for people
+
+
+def shaped(
+    pattern: str, words: str, *, min_length: int | None = None, max_length: int | None = None
+) -> StringConstraints:
+    """Texts of a form, which a message about another text says in words."""
+    WORDS[pattern] = words
+    return StringConstraints(pattern=pattern, min_length=min_length, max_length=max_length)
+
+
 NAME = r"^[a-z][a-z0-9_]{0,62}$"  # of jobs and tables
-Name = Annotated[str, StringConstraints(pattern=NAME)]
-Column = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+Name = Annotated[
+    str, shaped(NAME, "a name of small letters, digits and _, a letter first, at most 63 characters")
+]
+Column = Annotated[
+    str,
+    shaped(
+        r"^[A-Za-z_][A-Za-z0-9_]{0,62}$",
+        "a name of letters, digits and _, no digit first, at most 63 characters",
+    ),
+]
 Columns = Annotated[list[Column], Field(min_length=1)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 FilePath = Annotated[str, StringConstraints(min_length=1, max_length=500)]
-RootName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,30}$")]
-SqlFile = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.sql$")]
+RootName = Annotated[
+    str,
+    shaped(
+        r"^[a-z][a-z0-9_-]{0,30}$",
+        "a name of small letters, digits, _ and -, a letter first, at most 31 characters",
+    ),
+]
+SqlFile = Annotated[
+    str, shaped(r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.sql$", "the name of a .sql file beside job.yaml")
+]
+TimeOfDay = Annotated[
+    str, shaped(r"^([01][0-9]|2[0-3]):[0-5][0-9]$", "a time of day as HH:MM, 00:00 to 23:59")
+]
+Minutes = Annotated[str, shaped(r"^[0-9]{1,4}m$", "minutes such as 90m")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 

@@ -4,14 +4,20 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from nightscore.common import clipped
+from nightscore.job.fields import shaped
 
 TYPE = r"[A-Za-z][A-Za-z0-9_ ]*(\([0-9]+(, ?[0-9]+)?\))?(\[\])*"
 NOT_NULL = " NOT NULL"
-SqlType = Annotated[str, StringConstraints(pattern=rf"^{TYPE}$")]
-Contract = Annotated[str, StringConstraints(pattern=rf"^{TYPE}( NOT NULL)?$")]
+SqlType = Annotated[str, shaped(rf"^{TYPE}$", "a type of SQL such as BIGINT, DECIMAL(18, 2) or FLOAT[]")]
+Contract = Annotated[
+    str,
+    shaped(
+        rf"^{TYPE}( NOT NULL)?$", "a type of SQL such as BIGINT or DECIMAL(18, 2), with NOT NULL or without"
+    ),
+]
 
 DAILY, NO_DAYS = "daily", "none"
 CODE = re.compile(r"[A-Z0-9]{4}")

@@ -13,7 +13,17 @@ from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from nightscore.common import clipped
 from nightscore.job.csv_form import CsvForm
-from nightscore.job.fields import Column, FilePath, Misplaced, Name, RootName, RowLimit, StrictModel
+from nightscore.job.fields import (
+    Column,
+    FilePath,
+    Minutes,
+    Misplaced,
+    Name,
+    RootName,
+    RowLimit,
+    StrictModel,
+    shaped,
+)
 from nightscore.job.input_fields import (
     Contract,
     Contracted,
@@ -52,7 +62,7 @@ class Ready(StrictModel):
 
     file: Annotated[
         str | None,
-        StringConstraints(min_length=1, max_length=200, pattern=r"^[^/]+$"),
+        shaped(r"^[^/]+$", "a name without /", min_length=1, max_length=200),
         Field(
             description="a file that says so, in the day's folder, such as _SUCCESS; beside a file a day its "
             "name may hold the day: 'customers_{day:%Y%m%d}.done'"
@@ -65,8 +75,7 @@ class Ready(StrictModel):
         None
     )
     age: Annotated[
-        str | None,
-        StringConstraints(pattern=r"^[0-9]{1,4}m$"),
+        Minutes | None,
         Field(description="no file of the day is newer than this many minutes, such as 10m"),
     ] = None
 

@@ -13,6 +13,7 @@ from nightscore.job.airflow_settings import AirflowSettings
 from nightscore.job.deadline import Deadline
 from nightscore.job.deliver import Delivery
 from nightscore.job.features import Features
+from nightscore.job.fields import WORDS
 from nightscore.job.highlights import Highlight
 from nightscore.job.model import Judge, Model
 from nightscore.job.notify import Notify
@@ -90,8 +91,8 @@ def _plain(details: dict[str, Any], text: str) -> str:
     hint = HINTS.get(kind, "")
     if kind in ("list_type", "tuple_type") and isinstance(value, str):
         hint = f"; write [{value}]"
-    if kind == "string_pattern_mismatch" and details["ctx"]["pattern"].endswith(r"\.sql$"):
-        hint = "; it is the name of a .sql file beside job.yaml"
+    if kind == "string_pattern_mismatch" and (words := WORDS.get(details["ctx"]["pattern"])):
+        return f"it is {words}"
     return f"{text[0].lower()}{text[1:]}{hint}"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from nightscore.common import clipped
 from nightscore.job.fields import (
@@ -19,6 +19,7 @@ from nightscore.job.fields import (
     SqlFile,
     StrictModel,
     Text,
+    shaped,
     share_of,
 )
 
@@ -70,7 +71,8 @@ class Judge(DecisionColumns):
         list[Column], Field(description="kept or key columns: no value of one may get worse")
     ] = []
     max_flips: Annotated[
-        Annotated[str, StringConstraints(pattern=r"^(100|[0-9]{1,2}(\.[0-9]+)?) ?%$")] | None,
+        Annotated[str, shaped(r"^(100|[0-9]{1,2}(\.[0-9]+)?) ?%$", "a share from 0 % to 100 %, such as 5%")]
+        | None,
         Field(description="the largest share of decision rows that may differ, such as 5%"),
     ] = None
     min_rank_correlation: Annotated[
@@ -123,11 +125,18 @@ class Model(StrictModel):
         Field(description="models that score the same rows, into columns of their own: <file>__<output>"),
     ] = []
     entry: Annotated[
-        Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$")] | None,
+        Annotated[
+            str,
+            shaped(
+                r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$",
+                "a function of a package, as module:function",
+            ),
+        ]
+        | None,
         Field(description="module:function of an installed package, for kind python"),
     ] = None
     sha256: Annotated[
-        Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None,
+        Annotated[str, shaped(r"^[0-9a-f]{64}$", "a sha256, 64 digits 0-9 a-f")] | None,
         Field(description="a pin: another file at this path is an error"),
     ] = None
     made_by: Annotated[
@@ -152,7 +161,16 @@ class Model(StrictModel):
         ),
     ] = False
     outputs: Annotated[
-        dict[Column, Annotated[str, StringConstraints(pattern=r"^[^\[\]]+(\[([0-9]+|\*)\])?$")]],
+        dict[
+            Column,
+            Annotated[
+                str,
+                shaped(
+                    r"^[^\[\]]+(\[([0-9]+|\*)\])?$",
+                    "an output of the model, such as y, probabilities[1] or embedding[*]",
+                ),
+            ],
+        ],
         Field(
             description="output column: model output, with an index for a 2-D one, or [*] for a list",
             json_schema_extra={"minProperties": 1},

@@ -5,15 +5,22 @@ Light to import, as all of a job's spec.
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
-from nightscore.job.fields import Misplaced, RootName, StrictModel
+from nightscore.job.fields import (
+    Misplaced,
+    RootName,
+    StrictModel,
+    shaped,
+)
 
 Event = Literal["failed", "held", "overdue", "at_risk", "published"]
 OF_A_DEADLINE: frozenset[Event] = frozenset({"overdue", "at_risk"})
 USUAL: list[Event] = ["failed", "held", "overdue", "at_risk"]
 TARGETS = ("webhook", "slack", "email")
-Address = Annotated[str, StringConstraints(pattern=r"^[^@\s,;<>\"]+@[^@\s,;<>\"]+$", max_length=254)]
+Address = Annotated[
+    str, shaped(r"^[^@\s,;<>\"]+@[^@\s,;<>\"]+$", "one address such as nights@example.com", max_length=254)
+]
 Connection = RootName
 
 

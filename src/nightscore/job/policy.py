@@ -2,12 +2,22 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
 from nightscore.common import Size
-from nightscore.job.fields import Exact, Misplaced, RowLimit, StrictModel, number_text, rows_allowed
+from nightscore.job.fields import (
+    Exact,
+    Misplaced,
+    RowLimit,
+    StrictModel,
+    number_text,
+    rows_allowed,
+    shaped,
+)
 
-Period = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,5}[smh]$")]
+Period = Annotated[
+    str, shaped(r"^[1-9][0-9]{0,5}[smh]$", "a duration such as 90m or 2h: a number, and s, m or h")
+]
 """A time such as 90m."""
 
 

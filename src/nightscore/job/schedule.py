@@ -15,7 +15,6 @@ from pydantic import (
     BeforeValidator,
     Discriminator,
     Field,
-    StringConstraints,
     Tag,
     model_validator,
 )
@@ -36,10 +35,17 @@ from nightscore.job.calendars import (
 from nightscore.job.closures import FILE, CalendarOverride, read_workspace_overrides
 from nightscore.job.cron import CronDays, check_day_has_begun, parse_cron
 from nightscore.job.exchanges import exchange_problem
-from nightscore.job.fields import Misplaced, Name, StrictModel
+from nightscore.job.fields import (
+    Minutes,
+    Misplaced,
+    Name,
+    StrictModel,
+    TimeOfDay,
+    shaped,
+)
 from nightscore.job.kinds import Kind, one_of
 
-Code = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{4}$")]
+Code = Annotated[str, shaped(r"^[A-Z0-9]{4}$", "an exchange's four letters, such as XNYS")]
 
 
 def known_timezone(name: str) -> str:
@@ -59,7 +65,7 @@ def _catchup(text: Any) -> Any:
 Catchup = Annotated[
     str,
     BeforeValidator(_catchup),
-    StringConstraints(pattern=CATCHUP),
+    shaped(CATCHUP, "`7 days`, all, or none"),
     Field(
         description="days that were missed since the last run and are run, the latest one included: "
         "`7 days`, all, or none, which is the latest alone"
@@ -108,8 +114,7 @@ class Daily(StrictModel, ScheduleKind):
     example: ClassVar[str] = "{daily: …}"
 
     daily: Annotated[
-        str,
-        StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$"),
+        TimeOfDay,
         Field(description='time of day, "HH:MM" in quotes'),
     ]
     timezone: Annotated[
@@ -136,8 +141,7 @@ class Exchange(StrictModel, ScheduleKind):
         Field(description="ISO 10383 code, such as XNYS; or a list: a day counts if all of them trade"),
     ]
     after_close: Annotated[
-        str,
-        StringConstraints(pattern=r"^[0-9]{1,4}m$"),
+        Minutes,
         Field(description="minutes after the close, such as 90m"),
     ] = "0m"
     catchup: Catchup = A_WEEK

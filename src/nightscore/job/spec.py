@@ -5,7 +5,7 @@ Light to import (no duckdb, pyarrow, numpy, onnxruntime): a scheduler reads ever
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from nightscore.common import Size
 from nightscore.job.accuracy_budget import AccuracyBudget
@@ -14,7 +14,16 @@ from nightscore.job.audits import SCORES, Audit, Known
 from nightscore.job.deadline import Deadline, read_deadline_word
 from nightscore.job.deliver import Delivery, check_deliveries
 from nightscore.job.features import Features, read_features_word
-from nightscore.job.fields import Column, Misplaced, Name, Number, SqlFile, StrictModel, Text
+from nightscore.job.fields import (
+    Column,
+    Misplaced,
+    Name,
+    Number,
+    SqlFile,
+    StrictModel,
+    Text,
+    shaped,
+)
 from nightscore.job.highlights import SHOWN_HIGHLIGHTS, Highlight
 from nightscore.job.inputs import Input, PathInput, TableInput
 from nightscore.job.model import CHALLENGERS, Judge, Model, read_model_word
@@ -43,7 +52,7 @@ class Scoring(StrictModel):
 
     device: Annotated[
         str,
-        StringConstraints(pattern=r"^[a-z][a-z0-9]*$"),
+        shaped(r"^[a-z][a-z0-9]*$", "a word of small letters and digits, a letter first"),
         Field(description="auto, cpu, cuda, …; one that is named is never replaced"),
     ] = "auto"
     chunk_rows: Annotated[

@@ -5,7 +5,7 @@ import datetime as dt
 import secrets
 from collections.abc import Iterable, Sequence
 
-from nightscore.common import Broken, NotYet, Workspace
+from nightscore.common import Broken, NotYet, Workspace, refuse_unsaid
 from nightscore.job import Job, TableInput, load_all
 from nightscore.pipeline import read_held_days
 from nightscore.store import Pinned, Removal, RunFolder, catalog, owners, removals, renames, storage
@@ -90,8 +90,7 @@ def refuse_at_work(workspace: Workspace, name: str) -> None:
 def _drop(
     workspace: Workspace, state: Pinned, tables: Sequence[str], *, because: str, by: str, dry_run: bool
 ) -> list[Removal]:
-    if not (because.strip() and by.strip()):
-        raise Broken("a removal says why and by whom; the table `removals` keeps both")
+    refuse_unsaid(by=by, because=because)
     now = dt.datetime.fromtimestamp(storage.storage_of(workspace).now(), dt.UTC)
     action = f"dropped-{secrets.token_hex(6)}"
     found = [

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nightscore.common import Broken, Workspace
+from nightscore.common import Broken, Workspace, refuse_unsaid
 from nightscore.lifecycle.erasure_beside import AGAIN, at_work, find_beside, list_runs
 from nightscore.lifecycle.erasure_highlights import tells_of
 from nightscore.lifecycle.erasure_keys import ErasureKeys, InTexts
@@ -104,9 +104,8 @@ def forget(
 
 
 def _note(keys: ErasureKeys, because: str, by: str) -> dict[str, str]:
+    refuse_unsaid(by=by, because=because)
     for option, text in (("because", because), ("by", by)):
-        if not text.strip():
-            raise Broken(f"{option} is empty; it stands in the record, for whoever asks later")
         if InTexts(keys.typed).are_in(text):
             raise Broken(f"--{option} has a key in it, which the record must not have; write it without")
     return {"because": because.strip(), "by": by.strip()}

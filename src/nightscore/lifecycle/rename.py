@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from nightscore.common import Broken, NotYet, ProgressCallback, Workspace, silent
+from nightscore.common import Broken, NotYet, ProgressCallback, Workspace, refuse_unsaid, silent
 from nightscore.job import NAME, RESERVED_VIEWS, load_all, peek_job_name
 from nightscore.lifecycle.drop import refuse_at_work
 from nightscore.lifecycle.mentions import Mention, find_mentions
@@ -85,8 +85,7 @@ class _Asked:
 
 def _rename(asked: _Asked, dry_run: bool, report: ProgressCallback) -> Renamed:
     workspace = asked.workspace
-    if not (asked.by.strip() and asked.because.strip()):
-        raise Broken("a rename says why and by whom; the record keeps both, for whoever asks later")
+    refuse_unsaid(by=asked.by, because=asked.because)
     if last := _done(asked, renames.read_names(workspace)):
         return _renamed(workspace, last)
     seen = _checked(asked)

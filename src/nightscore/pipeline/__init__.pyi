@@ -45,6 +45,7 @@ from .publish.hand_over import hand_over_table as hand_over_table
 from .publish.hand_over import job_names as job_names
 from .publish.hold import Held as Held
 from .publish.hold import HeldDay as HeldDay
+from .publish.hold import find_held_day as find_held_day
 from .publish.hold import is_held as is_held
 from .publish.hold import read_held_days as read_held_days
 from .publish.ownership import refuse_former_names as refuse_former_names

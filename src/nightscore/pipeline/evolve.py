@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from nightscore.common import Broken
+from nightscore.common import Broken, refuse_unsaid
 from nightscore.job import Job
 from nightscore.pipeline.steps import published_columns
 from nightscore.store import delta, delta_commit, owners, renames, table_schema
@@ -26,9 +26,7 @@ def evolve_tables(job: Job, *, by: str, because: str) -> list[Evolved]:
         Broken: `by` or `because` is empty, or a type would be another: narrower, or wider than the table's.
         NotYet: a run is publishing one of the tables now.
     """
-    for option, text in (("by", by), ("because", because)):
-        if not text.strip():
-            raise Broken(f"{option} is empty; it stands in the record, for whoever asks later")
+    refuse_unsaid(by=by, because=because)
     wanted = {}
     for table, schema in published_columns(job).items():
         root = renames.table_home(job.workspace, table)

@@ -7,7 +7,7 @@ A target that fails fails no night: that is said in the log and in `runs`, and t
 import datetime as dt
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,10 +22,13 @@ from nightscore.job import (
     read_workspace_overrides,
 )
 from nightscore.pipeline.eta import expected_end
+from nightscore.pipeline.publish.hold import find_held_day
 from nightscore.store import (
     Attempt,
+    HighlightResult,
     Notice,
     Receipt,
+    catalog,
     claim_notice,
     end_notice,
     list_notices,
@@ -40,6 +43,7 @@ SAID: Mapping[Event, str] = {
     "overdue": "is overdue",
 }  # fmt: skip
 OF_STATES: Mapping[str, Event] = {"failed": "failed", "held": "held", "published": "published"}
+Highlights = Sequence[HighlightResult]
 log = logging.getLogger(__name__)
 
 
@@ -53,6 +57,7 @@ class News:
     deadline: dt.datetime | None = None
     eta: dt.datetime | None = None
     is_held: bool = False
+    highlights: Highlights = ()
 
 
 @dataclass
@@ -83,12 +88,13 @@ class Bell:
         run = receipt.run_id if receipt else attempt.attempt
         late = self.deadline if event == "published" else None
         late = late if late and attempt.updated > late else None
-        return self._tell(News(event, message, run, late))
+        shown = receipt.highlights if receipt else ()
+        return self._tell(News(event, message, run, late, highlights=shown))
 
     def released(self, receipt: Receipt, by: str, because: str) -> list[str]:
         """Tell that a held day is published, by whom and why; gives who could not be told."""
         said = f"{receipt.rows.published:,} rows; it was held, and {by} released it: {because}"
-        return self._tell(News("published", said, receipt.run_id))
+        return self._tell(News("published", said, receipt.run_id, highlights=receipt.highlights))
 
     def beat(self, attempt: Attempt) -> list[str]:
         """Tell of a run at work that it will miss its deadline, or has; each once."""
@@ -96,7 +102,7 @@ class Bell:
         if due is None:
             return []
         eta = expected_end(attempt, read_paces(self.job.workspace, self.job.name), now)
-        news = deadline_news(now, due, eta, _where(attempt))
+        news = deadline_news(now, due, eta, f"running: {attempt.progress}")
         if news is None or news.event in self._rung:
             return []
         self._rung.add(news.event)
@@ -136,7 +142,8 @@ def tell(job: Job, day: str, news: News, page: str | None = None) -> list[str]:
         for one in asked
     ]  # fmt: skip
     again = [one.again(now) for one in open_notices(there, now)]
-    return _send_all(job, [*(one for one in fresh if one.key not in there), *again])
+    known = {one.key: news.highlights for one in fresh if news.highlights}
+    return _send_all(job, [*(one for one in fresh if one.key not in there), *again], known)
 
 
 def tell_again(job: Job, day: str) -> list[str]:
@@ -145,7 +152,7 @@ def tell_again(job: Job, day: str) -> list[str]:
         return []
     now = dt.datetime.now(dt.UTC)
     there = open_notices(list_notices(job.workspace, job.name, day), now)
-    return _send_all(job, [one.again(now) for one in there])
+    return _send_all(job, [one.again(now) for one in there], {})
 
 
 def compose(job: Job, day: str, news: News, page: str) -> tuple[str, str, dict[str, Any]]:
@@ -154,9 +161,10 @@ def compose(job: Job, day: str, news: News, page: str) -> tuple[str, str, dict[s
     todo = what_to_do(job, day, "held" if news.is_held else news.event)
     subject = f"{job.name} {day} {SAID[news.event]}"
     lines = [*_of_the_deadline(job, news), news.message, "", f"What to do: {todo}"]
-    lines += [f"Page: {link}"] if link else []
     if news.event == "published":
         lines.append(f"Report: {link or f'nightscore report {job.name} --day {day}'}")
+    elif link:
+        lines.append(f"Page: {link}")
     lines.append(f"Owner: {job.spec.owner}")
     document = {
         "job": job.name, "day": day, "event": news.event, "subject": subject, "message": news.message,
@@ -198,25 +206,51 @@ def _link(job: Job, day: str, news: News, page: str) -> str:
     return f"{page.rstrip('/')}{place}/jobs/{job.name}{there}"
 
 
-def _send_all(job: Job, notices: list[Notice]) -> list[str]:
+def _send_all(job: Job, notices: list[Notice], known: Mapping[str, Highlights]) -> list[str]:
+    """Send notices; `known` are the highlights of some, by their keys."""
     targets = {one.target: one for one in job.spec.notify}
-    problems = [_send(job, targets[one.target], one) for one in notices if one.target in targets]
+    problems = [_send(job, targets[one.target], one, known) for one in notices if one.target in targets]
     return [one for one in problems if one]
 
 
-def _send(job: Job, target: Notify, notice: Notice) -> str:
-    from nightscore.delivery import Unsent, send_message
+def _send(job: Job, target: Notify, notice: Notice, known: Mapping[str, Highlights]) -> str:
+    from nightscore.delivery import Message, Unsent, send_message
 
     if not claim_notice(job.workspace, notice):
         return ""
+    shown, is_first = known.get(notice.key) or _highlights(job, notice), notice.event == "published"
+    message = Message(notice.subject, notice.text, notice.document, notice.key, shown, is_first)
     try:
-        send_message(target, notice.subject, notice.text, notice.document, notice.key)
+        send_message(target, message)
     except Unsent as error:
         end_notice(job.workspace, notice, str(error))
         log.warning("%s could not be told that %s: %s", target.target, notice.subject, error)
         return f"{target.target}: {error}"
     end_notice(job.workspace, notice)
     return ""
+
+
+def _highlights(job: Job, notice: Notice) -> Highlights:
+    """The day's numbers, as its receipt has them now; none where they can't be read.
+
+    None is kept with a notice: who is erased from a receipt stands in no message that is sent again.
+    """
+    if not job.spec.highlights or notice.event not in ("published", "held"):
+        return ()
+    try:
+        receipt = _receipt(job, notice)
+    except Exception as error:  # nobody is left untold of a day because its numbers can't be read
+        log.warning("%s: told without highlights: %s", notice.subject, type(error).__name__)
+        return ()
+    return receipt.highlights if receipt else ()
+
+
+def _receipt(job: Job, notice: Notice) -> Receipt | None:
+    if notice.event == "held":
+        held = find_held_day(job.workspace, job.name, as_day(notice.day))
+        return held.receipt if held else None
+    history = catalog.read_catalog(job.workspace).history
+    return next((e.read_receipt() for e in history if (e.job, e.run_id) == (job.name, notice.run)), None)
 
 
 def _deadline(job: Job, day: str) -> dt.datetime | None:
@@ -229,9 +263,3 @@ def _deadline(job: Job, day: str) -> dt.datetime | None:
         return deadline_among(jobs, job.name, as_day(day), read_workspace_overrides(job.workspace.root))
     except Broken:  # an exchange's calendar is unknown: `check` says so
         return None
-
-
-def _where(attempt: Attempt) -> str:
-    if not attempt.total:
-        return f"running: {attempt.stage or 'begins'}"
-    return f"running: {attempt.stage}, {attempt.done:,} of {attempt.total:,}"

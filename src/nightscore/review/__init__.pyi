@@ -19,6 +19,7 @@ from .recheck.days import RecheckedDay as RecheckedDay
 from .recheck.days import recheck_days as recheck_days
 from .rejects import summarize_rejects as summarize_rejects
 from .report.data import gather_facts as gather_facts
+from .report.html import held_report as held_report
 from .report.html import open_templates as open_templates
 from .report.kept import make_kept_report as make_kept_report
 from .report.kept import read_kept_report as read_kept_report

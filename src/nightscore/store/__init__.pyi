@@ -178,6 +178,8 @@ from .records.paces import slower_stages as slower_stages
 from .records.removals import Removal as Removal
 from .records.renames import Names as Names
 from .records.renames import Rename as Rename
+from .records.told import Told as Told
+from .records.told import list_told as list_told
 from .sql.checks import read_variables as read_variables
 from .sql.checks import repeatable_select as repeatable_select
 from .sql.columns import EVERY as EVERY

@@ -4,10 +4,12 @@ import datetime as dt
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("airflow")
@@ -17,7 +19,7 @@ from nightscore.common.errors import Broken, NotYet
 from nightscore.store.sql.query import QueryLimits
 from tests.airflow.test_nights import known
 from tests.airflow.web.server import Client, api_server, browsers
-from tests.support.workspace import DAYS, JOB, make_workspace
+from tests.support.workspace import DAYS, JOB, make_workspace, rows_of
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
@@ -247,6 +249,27 @@ def ready(client: "TestClient", address: str, **params: Any) -> Any:
         assert time.monotonic() < end, "it is never ready"
         time.sleep(0.2)
     return found
+
+
+def test_a_publish_task_keeps_the_report(
+    client: Client, root: Path, nights: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is there before anybody asks; one that can't be made is a line in the log."""
+    pytest.importorskip("vl_convert")
+    from nightscore.airflow.kept_report import keep_report_of_day
+    from nightscore.common import open_workspace
+    from nightscore.store import catalog
+
+    entry = catalog.read_catalog(open_workspace(root)).in_force["open_job", DAYS[1]]
+    kept = root / f"data/runs/open_job/{DAYS[1]}/{entry.run_id}/report.html"
+    assert f"open_job {DAYS[1]}" in kept.read_text()
+    started = time.monotonic()
+    found = client("ana").get(f"/nightscore/jobs/open_job/{DAYS[1]}/report")
+    assert (found.status_code, found.text) == (200, kept.read_text())
+    assert time.monotonic() - started < 5, "far below a second on an idle machine"
+    task = types.SimpleNamespace(told=entry.read_receipt(), workspace=str(root / "gone"))
+    keep_report_of_day({"task": task})
+    assert "made when somebody asks" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["published", pytest.param("unchanged", marks=pytest.mark.slow)])
@@ -534,6 +557,7 @@ def decision(
 
 def test_a_held_day_is_decided_by_who_may_run_the_dag(client: Client, root: Path, held: list[str]) -> None:
     """Everybody who may read sees why it is held; a viewer, another site and nobody decide nothing."""
+    from nightscore import load, run
     from nightscore.common import open_workspace
     from nightscore.store import catalog
 
@@ -541,7 +565,21 @@ def test_a_held_day_is_decided_by_who_may_run_the_dag(client: Client, root: Path
     for who in ("root", "ana"):
         page = client(who).get("/nightscore/jobs/held_job").text
         assert f'id="held-{first}"' in page and "many" in page and "Nothing of it is published" in page
+        assert ('id="release"' in page, 'id="discard"' in page) == (who == "root", who == "root")
+        assert ("It waits for somebody who may edit" in page) == (who == "ana")
         assert 'class="badge held"' in client(who).get("/nightscore/").text
+    address = "/nightscore/jobs/held_job/{}/held-report"
+    for day in held:
+        report = ready(client("ana"), address.format(day)).text
+        assert f"held_job {day}" in report and "Held: nobody reads this day" in report
+        assert "1 of 2 audits did not pass" in report
+        assert "How to query" not in report and "The proof does not hold" not in report
+        rows = rows_of(day, ROWS)
+        best = np.argsort(-(rows["a"].to_numpy() + 2 * rows["b"].to_numpy()), kind="stable")[:10]
+        assert all(f'<td class="n">{i}</td>' in report for i in best), "the chosen, as they are staged"
+    assert client("ana").get(address.format(DAYS[2])).status_code == 404
+    assert client("ana").get("/nightscore/jobs/closed_job/2020-01-01/held-report").status_code == 404
+    assert client(None).get(address.format(first)).status_code == 401
     assert decision(client("ana"), first, "Release").status_code == 403
     assert decision(client(None), first, "Release").status_code == 401
     boss = client("root")
@@ -564,6 +602,13 @@ def test_a_held_day_is_decided_by_who_may_run_the_dag(client: Client, root: Path
     assert (receipt.released.by, receipt.released.because) == ("root", "few is right")
     assert decision(boss, second, "Discard", "wrong prices").status_code == 303
     assert "is not held" in decision(boss, second, "Release").text
+    assert [boss.get(address.format(day)).status_code for day in held] == [404, 404], "decided"
+    yesterday = (dt.datetime.now(dt.UTC) - dt.timedelta(days=1)).date()
+    with pytest.raises(Broken):
+        run(load("held_job", root), yesterday)  # is missing from now on
+    for who in ("root", "ana"):
+        page = client(who).get("/nightscore/jobs/held_job").text
+        assert 'id="missing"' in page and ('id="run-missing"' in page) == (who == "root")
     page = boss.get("/nightscore/jobs/held_job").text
     assert f'id="held-{second}"' not in page and f"/nightscore/jobs/held_job/{first}" in page
 

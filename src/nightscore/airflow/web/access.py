@@ -10,8 +10,12 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.base_auth_manager import ResourceMethod
+from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
 from airflow.api_fastapi.core_api.security import GetUserDep
 from airflow.configuration import conf
+from airflow.models.dag import DagModel
 from fastapi import Depends, HTTPException, Request
 
 from nightscore.airflow.dag import stub
@@ -30,6 +34,7 @@ class Sight:
 
     workspace: Workspace
     dag_ids: frozenset[str]
+    user: BaseUser | None = None
 
     @cached_property
     def readable(self) -> frozenset[str]:
@@ -54,6 +59,25 @@ class Sight:
         stubs = {str(stub(self.workspace, str(error)).dag_id): error for error in broken}
         every |= {unqualified(self.workspace, dag_id) or dag_id: error for dag_id, error in stubs.items()}
         return {name: every[name] for name in sorted(every) if name in self.readable}
+
+    def may_decide(self, job: str) -> bool:
+        """Whether the user may release and discard held days of a job, which edits its DAG's runs."""
+        return self._may("PUT", job, DagAccessEntity.RUN) and self._may(
+            "PUT", job, DagAccessEntity.HITL_DETAIL
+        )
+
+    def may_run(self, job: str) -> bool:
+        """Whether the user may run missing days of a job."""
+        return self._may("PUT", job, DagAccessEntity.RUN) and self._may("POST", job, DagAccessEntity.RUN)
+
+    def _may(self, method: ResourceMethod, job: str, entity: DagAccessEntity) -> bool:
+        if self.user is None:
+            return False
+        dag_id = self.dag_id(job)
+        details = DagDetails(id=dag_id, team_name=DagModel.get_team_name(dag_id))
+        return get_auth_manager().is_authorized_dag(
+            method=method, access_entity=entity, details=details, user=self.user
+        )
 
     def history(self, job: str) -> list[CatalogEntry]:
         """The receipts of a job, the newest first.
@@ -90,7 +114,7 @@ def sight(request: Request, user: GetUserDep) -> Sight:
     dag_ids = frozenset(get_auth_manager().get_authorized_dag_ids(user=user, method="GET"))
     sights: dict[str, Sight] = {}
     for workspace in list_workspaces():  # of two that are called alike the first one counts
-        sights.setdefault(workspace.name, Sight(workspace, dag_ids))
+        sights.setdefault(workspace.name, Sight(workspace, dag_ids, user))
     names = [name for name, one in sights.items() if one.readable] or list(sights)[:1]
     asked = request.path_params.get("workspace")
     of_dag = request.query_params.get("dag_id", "").rpartition(".")[0]  # as Airflow's own links name a run

@@ -18,9 +18,10 @@ from nightscore.airflow.web.query import query_first_rows
 from nightscore.airflow.web.query_box import status_of
 from nightscore.airflow.web.table_guide import guide_to
 from nightscore.airflow.workspaces import unqualified
-from nightscore.common import Broken, NightscoreError
+from nightscore.common import Broken, NightscoreError, read_day
 from nightscore.delivery import delivery_standings
 from nightscore.job import Job
+from nightscore.pipeline import HeldDay, find_held_day
 from nightscore.store import CatalogEntry, LiveFile, Receipt, compare_heads, quote_identifier
 
 DAYS = 60  # of a job, on its page
@@ -95,6 +96,8 @@ def job_days(request: Request, sight: SightDep, job: str) -> Response:
         tables=set(sight.state.tables()),
         zone=_zone(sight.jobs.get(job)),
         has_onward=bool(onward),
+        may_decide=sight.may_decide(job),
+        may_run=sight.may_run(job),
         more=len(history) > len(receipts),
     )
 
@@ -108,13 +111,27 @@ def _zone(job: Job | Broken | None) -> str:
 def day_page(request: Request, sight: SightDep, job: str, day: str, run: str | None = None) -> Response:
     """The report of a day, in a frame, with the way to the other pages above it."""
     _published(sight, job, day, run)
-    return page(request, "report", job=job, day=day, run=run)
+    return page(request, "report", job=job, day=day, run=run, form="report")
 
 
 @router.get("/jobs/{job}/{day}/report")
 def day_report(request: Request, sight: SightDep, job: str, day: str, run: str | None = None) -> Response:
     """The report of a day by itself: of the run in force, or of one that it replaced."""
     return _report(request, sight, job, _published(sight, job, day, run))
+
+
+@router.get("/jobs/{job}/{day}/held")
+def held_page(request: Request, sight: SightDep, job: str, day: str) -> Response:
+    """The report of a held day, in a frame."""
+    _held(sight, job, day)
+    return page(request, "report", job=job, day=day, run=None, form="held-report")
+
+
+@router.get("/jobs/{job}/{day}/held-report")
+def held_day_report(request: Request, sight: SightDep, job: str, day: str) -> Response:
+    """The report of a held day by itself, as it is staged; once somebody has decided, it is not there."""
+    found, held = _held(sight, job, day)
+    return _page_or_making(request, job, day, reports.find_held_report(sight.workspace, found, held))
 
 
 @router.get("/report", dependencies=[Depends(requires_access_dag("GET", DagAccessEntity.RUN))])
@@ -132,7 +149,10 @@ def run_report(request: Request, sight: SightDep, dag_id: str, run_id: str) -> R
         if run.published and run.published == entry.run_id:
             return _report(request, sight, run.job, entry)
     told = run_standing(sight, run, day)
-    return page(request, "run", run=run, day=day, job=job, in_force=entries[0] if entries else None, **told)
+    return page(
+        request, "run", run=run, day=day, job=job, in_force=entries[0] if entries else None,
+        may_decide=sight.may_decide(run.job), **told,
+    )  # fmt: skip
 
 
 @router.get("/tables")
@@ -180,9 +200,22 @@ def _report(request: Request, sight: Sight, name: str, entry: CatalogEntry) -> H
     job = sight.jobs.get(name)
     if not isinstance(job, Job):
         raise job or HTTPException(404, f"There is no job {name!r} in this workspace any more.")
-    if found := reports.find_report(sight.state, job, entry):
+    return _page_or_making(request, name, entry.day, reports.find_report(sight.state, job, entry))
+
+
+def _held(sight: Sight, name: str, day: str) -> tuple[Job, HeldDay]:
+    """A job that the user may read, and its held day. 404 where there is none."""
+    job, when = sight.jobs.get(name), read_day(day)
+    held = find_held_day(sight.workspace, name, when) if isinstance(job, Job) and when else None
+    if not isinstance(job, Job) or held is None:
+        raise HTTPException(404, f"Job {name} has no such day that is held.")
+    return job, held
+
+
+def _page_or_making(request: Request, job: str, day: str, found: str | None) -> HTMLResponse:
+    if found is not None:
         return HTMLResponse(found)
-    waiting = page(request, "making", 202, job=name, day=entry.day)
+    waiting = page(request, "making", 202, job=job, day=day)
     waiting.headers["refresh"] = "2"
     return waiting
 

@@ -43,6 +43,13 @@ def _report(question: dict[str, Any], out: IO[bytes]) -> None:
     out.write(page.encode())
 
 
+def _held(question: dict[str, Any], out: IO[bytes]) -> None:
+    from nightscore.review import held_report
+
+    asked = ("job", "day", "workspace", "run_id")
+    out.write(held_report(*(question[name] for name in asked)).encode())
+
+
 def _check(question: dict[str, Any], out: IO[bytes]) -> None:
     """What is wrong with each of some jobs, None where nothing is; without those of which that isn't known.
 
@@ -135,7 +142,7 @@ def _write_csv(rows: pa.Table, out: IO[bytes]) -> None:
         raise Broken(f"CSV has no form for this result: {error}; cast the column to VARCHAR") from error
 
 
-FORMS = {"report": _report, "check": _check}
+FORMS = {"report": _report, "held": _held, "check": _check}
 
 
 def _print_error(error: NightscoreError) -> int:

@@ -3,7 +3,7 @@
 import datetime as dt
 import re
 
-from nightscore.common import Broken, ProgressCallback, Workspace, silent
+from nightscore.common import Broken, ProgressCallback, Workspace, refuse_unsaid, silent
 from nightscore.job import NAME, peek_job_name
 from nightscore.pipeline.publish.commit import complete_half_published
 from nightscore.store import HandOver, owners, renames
@@ -24,9 +24,7 @@ def hand_over_table(
         NotYet: a run is publishing the table now.
     """
     _refuse_unfit(workspace, table, source, target)
-    for option, text in (("by", by), ("because", because)):
-        if not text.strip():
-            raise Broken(f"{option} is empty; it stands in the record, for whoever asks later")
+    refuse_unsaid(by=by, because=because)
     with owners.alone(workspace, table):
         number = _refuse_unfit(workspace, table, source, target).number + 1
         complete_half_published(workspace, source, table, report)

@@ -15,6 +15,7 @@ from nightscore.common import (
     ProgressCallback,
     Workspace,
     file_sha256,
+    refuse_unsaid,
     silent,
 )
 from nightscore.pipeline.publish.commit import publish_tables
@@ -105,9 +106,8 @@ def release_day(
         NotYet: another run has published the day since.
     """
     run = _held_run(workspace, job, day)
-    note = Release(
-        by=_non_empty(by, "by"), because=_non_empty(because, "because"), at=dt.datetime.now(dt.UTC)
-    )
+    refuse_unsaid(by=by, because=because)
+    note = Release(by=by.strip(), because=because.strip(), at=dt.datetime.now(dt.UTC))
     with run.in_use(), _told_by_whom(run, "released"):
         waiting, plan = _read(run), run_folder.read_plan(run.plan)
         if plan is None:
@@ -135,11 +135,8 @@ def discard_day(workspace: Workspace, job: str, day: dt.date, *, by: str, becaus
     """Drop a held day: no run takes it up, and `gc` removes what was staged. Errors as `release_day`'s."""
     run = _held_run(workspace, job, day)
     waiting = _read(run)
-    note = {
-        "by": _non_empty(by, "by"),
-        "because": _non_empty(because, "because"),
-        "at": dt.datetime.now(dt.UTC).isoformat(),
-    }
+    refuse_unsaid(by=by, because=because)
+    note = {"by": by.strip(), "because": because.strip(), "at": dt.datetime.now(dt.UTC).isoformat()}
     with _told_by_whom(run, "discarded"):
         if not run.decide(DISCARDED, note).is_(DISCARDED, note):
             raise _Lost
@@ -182,6 +179,12 @@ def last_decision(workspace: Workspace, job: str, day: dt.date) -> RunFolder | N
     return decided[-1] if decided else None
 
 
+def find_held_day(workspace: Workspace, job: str, day: dt.date) -> HeldDay | None:
+    """A day that waits for a person, as `read_held_days` gives it; None where it does not."""
+    run = _newest(_once_held(workspace, job, day))
+    return _read_or_reason(run) if run else None
+
+
 def _held_run(workspace: Workspace, job: str, day: dt.date) -> RunFolder:
     run = _newest(_once_held(workspace, job, day))
     if run is None:
@@ -222,9 +225,3 @@ def _unharmed(workspace: Workspace, receipt: Receipt, table: str, paths: Sequenc
             raise Broken(f"{path}: changed or gone since the day was held; run the day again")
         staged.append(read_staged(file))
     return staged
-
-
-def _non_empty(text: str, option: str) -> str:
-    if not text.strip():
-        raise Broken(f"{option} is empty; it goes into the receipt, for whoever asks later")
-    return text.strip()

@@ -9,7 +9,7 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nightscore.common import Broken, Workspace, file_sha256
+from nightscore.common import Broken, Workspace, file_sha256, refuse_unsaid
 from nightscore.pipeline.publish.commit import commit_receipt
 from nightscore.pipeline.publish.reconcile import key_hash_select, key_hash_text
 from nightscore.store import (
@@ -57,9 +57,7 @@ def repair_table(
             changed, or what is there can't be accepted.
         NotYet: a run is publishing the table now.
     """
-    for option, text in (("by", by), ("because", because)):
-        if not text.strip():
-            raise Broken(f"{option} is empty; it stands in the record, for whoever asks later")
+    refuse_unsaid(by=by, because=because)
     if table not in catalog.read_catalog(workspace).published:
         raise Broken(f"table {table!r} is not published; `nightscore tables` lists those that are")
     with owners.alone(workspace, table):

@@ -13,7 +13,7 @@ from nightscore.common import Workspace
 from nightscore.job import Job, load_all, read_workspace_overrides
 from nightscore.pipeline import expected_end, read_held_days, usual_seconds
 from nightscore.review.days.due import Due
-from nightscore.store import Attempt, CatalogEntry, Pace, Pinned, Receipt, catalog, list_attempts, read_paces
+from nightscore.store import Attempt, CatalogEntry, Pace, Pinned, Receipt, Told, catalog, list_told
 
 State = Literal[
     "published", "running", "held", "failed", "waiting", "stopped", "skipped", "missing", "expected"
@@ -88,6 +88,11 @@ class Logbook:
         return self.due.jobs
 
     @cached_property
+    def told(self) -> Told:
+        """What runs have told of themselves, listed once."""
+        return list_told(self.workspace)
+
+    @cached_property
     def held(self) -> dict[tuple[str, str], Receipt]:
         """(job, day) -> the receipt of a held day as it would be."""
         found = (one.receipt for one in read_held_days(self.workspace))
@@ -96,7 +101,7 @@ class Logbook:
     @cached_property
     def attempts(self) -> dict[tuple[str, str], Attempt]:
         """(job, day) -> the last attempt, for the days from `since` to `until`."""
-        found = list_attempts(self.workspace, None, self.since, self.until, last=True)
+        found = self.told.last_attempts(self.since, self.until)
         return {(one.job, one.day): one for one in found}
 
     @cached_property
@@ -118,7 +123,7 @@ class Logbook:
     def paces(self, job: str) -> Sequence[Pace]:
         """What the last nights of a job took; read once."""
         if job not in self._paces:
-            self._paces[job] = read_paces(self.workspace, job)
+            self._paces[job] = self.told.paces(job)
         return self._paces[job]
 
     def day(self, job: str, day: str) -> DayState:
@@ -134,7 +139,7 @@ class Logbook:
         entry = self.state.in_force.get((job, day))
         held, attempt = self.held.get((job, day)), self.attempts.get((job, day))
         if attempt and not attempt.ended and not attempt.is_gone(self.due.now):
-            return DayState(job, day, "running", attempt.started, _progress(attempt), attempt, entry, held)
+            return DayState(job, day, "running", attempt.started, attempt.progress, attempt, entry, held)
         if held and (entry is None or held.run_number > entry.run_number):
             since = attempt.updated if attempt and attempt.state == "held" else held.started_at
             return DayState(job, day, "held", since, _held(held), attempt, entry, held)
@@ -245,14 +250,6 @@ def _unpublished(attempt: Attempt) -> DayState:
     }
     message = attempt.message if attempt.state == state else messages.get(attempt.state, messages["missing"])
     return DayState(attempt.job, attempt.day, state, attempt.updated, message, attempt)
-
-
-def _progress(attempt: Attempt) -> str:
-    if not attempt.stage:
-        return "begins"
-    if not attempt.total:
-        return attempt.stage
-    return f"{attempt.stage}: {attempt.done:,} of {attempt.total:,}"
 
 
 def _held(receipt: Receipt) -> str:

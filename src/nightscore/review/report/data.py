@@ -1,14 +1,28 @@
-"""The facts of a published day's report: from receipts, and from the tables' versions that they name."""
+"""The facts of a day's report: from receipts, and the tables' versions that they name, or as it is staged."""
 
+import dataclasses
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from nightscore.common import Broken
+from nightscore.common import Broken, as_day
 from nightscore.delivery import Standing, delivery_standings, run_deliveries
 from nightscore.job import Job
+from nightscore.pipeline import HeldDay
 from nightscore.review.report.profile import Breakdown, DayProfiler, Distribution, TableSample
-from nightscore.store import RECEIPTS, AsOf, CatalogEntry, Engine, Pinned, Receipt, SqlMistakes, View, catalog
+from nightscore.store import (
+    RECEIPTS,
+    AsOf,
+    CatalogEntry,
+    Engine,
+    Pinned,
+    Receipt,
+    SqlMistakes,
+    View,
+    catalog,
+    storage,
+)
 
 PAST_RUNS = 30  # of the job, whose speed is shown
 OUTPUTS = 4  # of the model, whose distribution is shown
@@ -37,28 +51,32 @@ class Past:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of one published run.
+    """What is known of one run that is published, or held.
 
     `replaced_by` is the run in force where it is another one. `before` is the receipt of the job's last
     published day before this one, None on the first. `as_of` is the state of the tables that was read.
     `more_outputs` are the model outputs whose distribution is not among `distributions`, each with its type.
     `onward` says
     what of the day stands where now; of a run that was replaced, what had become of it.
-    `state` is that of now, and `entry` the run in it.
+    `state` is that of now.
     """
 
     job: Job
     receipt: Receipt
-    replaced_by: CatalogEntry | None
     before: Receipt | None
     tables: tuple[TableFacts, ...]
     distributions: tuple[Distribution, ...]
     more_outputs: tuple[str, ...]
     past: tuple[Past, ...]
-    onward: tuple[Standing, ...]
     as_of: AsOf
     state: Pinned
-    entry: CatalogEntry
+    replaced_by: CatalogEntry | None = None
+    onward: tuple[Standing, ...] = ()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it waits for a person, and nobody reads it yet."""
+        return self.receipt.status == "held"
 
 
 def gather_facts(job: Job, day: dt.date, run_id: str | None = None) -> Facts:
@@ -67,36 +85,61 @@ def gather_facts(job: Job, day: dt.date, run_id: str | None = None) -> Facts:
     Raises:
         Broken: the day, or that run of it, is not published; says which are. Or a file of it can't be read.
     """
+    return gather_run(job, day, run_id)[0]
+
+
+def gather_run(job: Job, day: dt.date, run_id: str | None = None) -> tuple[Facts, CatalogEntry]:
+    """The same, and the run in the catalogue of now."""
     now = catalog.read_catalog(job.workspace)
     entry = _entry(now, job.name, day, run_id)
     newest = now.replaced_by(entry)
     replaced = newest is not None
     as_of: AsOf = entry.published_at if replaced else now.version
     state = catalog.read_catalog(job.workspace, as_of) if replaced else now
-    before = state.previous(job.name, day)
+    facts = _profile(job, state, entry.read_receipt(), state.paths_of(entry), list(entry.versions))
+    onward = onward_of(now, job, entry, replaced=replaced)
+    return dataclasses.replace(facts, as_of=as_of, state=now, replaced_by=newest, onward=onward), entry
+
+
+def gather_held_facts(job: Job, held: HeldDay) -> Facts:
+    """The facts of a held day, from what was staged of it.
+
+    Raises:
+        Broken: a file of it can't be read.
+    """
+    if held.receipt.status != "held":
+        raise Broken(held.receipt.reason)
+    state, space = catalog.read_catalog(job.workspace), job.workspace
+    places = {table: [storage.place_of(space, path) for path in paths] for table, paths in held.files.items()}
+    files = {table: list(storage.local_files(found)) for table, found in places.items() if found}
+    return _profile(job, state, held.receipt, files, list(files))
+
+
+def _profile(
+    job: Job, state: Pinned, receipt: Receipt, files: Mapping[str, Sequence[Path]], tables: Sequence[str]
+) -> Facts:
+    """The facts of the run of a receipt, whose tables have these files."""
+    before = state.previous(job.name, as_day(receipt.day))
     older = state.paths_of(before) if before else None
     resources = catalog.query_resources(job.workspace)
-    with SqlMistakes(f"run {entry.run_id}"), DayProfiler(state.paths_of(entry), older, resources) as days:
+    with SqlMistakes(f"run {receipt.run_id}"), DayProfiler(files, older, resources) as days:
         scores = job.spec.scores_table
         outputs = list(job.spec.model.outputs)
         shapes = [days.distribution(scores, column) for column in outputs[:OUTPUTS]]
         return Facts(
             job=job,
-            receipt=entry.read_receipt(),
-            replaced_by=newest,
+            receipt=receipt,
             before=_readable(before),
-            tables=tuple(_tables(days, job, entry)),
+            tables=tuple(_tables(days, job, tables)),
             distributions=tuple(shape for shape in shapes if shape),
             more_outputs=tuple(
                 f"{c} ({days.kind(scores, c)})"
                 for i, c in enumerate(outputs)
                 if i >= OUTPUTS or not shapes[i]
             ),
-            past=_past(state, entry),
-            onward=onward_of(now, job, entry, replaced=replaced),
-            as_of=as_of,
-            state=now,
-            entry=entry,
+            past=_past(state, job.name, receipt.run_number),
+            as_of=state.version,
+            state=state,
         )
 
 
@@ -136,8 +179,8 @@ def _listed(days: set[str]) -> str:
     return ", ".join(newest) + (f" and {earlier} earlier" if earlier else "")
 
 
-def _tables(days: DayProfiler, job: Job, entry: CatalogEntry) -> Iterator[TableFacts]:
-    for name in entry.versions:
+def _tables(days: DayProfiler, job: Job, names: Sequence[str]) -> Iterator[TableFacts]:
+    for name in names:
         columns = days.columns(name)
         if name == job.spec.scores_table:  # its numbers are distributions; a model may also give names
             counted = [c for c in columns if c in job.spec.model.outputs and not days.is_number(name, c)]
@@ -148,9 +191,11 @@ def _tables(days: DayProfiler, job: Job, entry: CatalogEntry) -> Iterator[TableF
         )
 
 
-def _past(state: Pinned, last: CatalogEntry) -> tuple[Past, ...]:
-    """The last runs of a job up to this one, in the order in which they ran."""
-    runs = [one for one in state.history if one.job == last.job and one.run_number <= last.run_number]
+def _past(state: Pinned, job: str, number: int) -> tuple[Past, ...]:
+    """The last runs of a job up to the one of a number, in the order in which they ran."""
+    runs = [one for one in state.history if one.job == job and one.run_number <= number]
+    if not runs:
+        return ()
     files = list(dict.fromkeys(entry.file.local() for entry in runs[-PAST_RUNS:]))
     with Engine([View(RECEIPTS, tuple(files), "day")], catalog.query_resources(state.workspace)) as engine:
         rows = engine.rows(

@@ -22,8 +22,9 @@ from nightscore.common import (
     number_text,
 )
 from nightscore.job import load
+from nightscore.pipeline import find_held_day
 from nightscore.review.report import charts
-from nightscore.review.report.data import Facts, gather_facts
+from nightscore.review.report.data import Facts, gather_facts, gather_held_facts
 from nightscore.review.report.profile import LISTED_VALUES, Breakdown, Distribution
 from nightscore.store import REPORT, library_versions, renames
 
@@ -49,6 +50,22 @@ def report(
             `report` is not installed.
     """
     return render_page(gather_facts(load(job, workspace), as_day(day), run_id))
+
+
+def held_report(
+    job: str, day: dt.date | str, workspace: Workspace | Path | str | None = None, run_id: str = ""
+) -> str:
+    """The report of a held day as one HTML page, from what was staged: what it would be, if it were released.
+
+    Raises:
+        Broken: there is no such job, the day, or that run of it, is not held, or what was staged of it can't
+            be read; or the extra `report` is not installed.
+    """
+    found = load(job, workspace)
+    held = find_held_day(found.workspace, found.name, as_day(day))
+    if held is None or run_id not in ("", held.receipt.run_id):
+        raise Broken(f"job {job}: {day} is not held any more; somebody has decided, or it was run again")
+    return render_page(gather_held_facts(found, held))
 
 
 def render_page(facts: Facts, mark: str = "") -> str:
@@ -93,6 +110,7 @@ def _context(facts: Facts) -> dict[str, Any]:
         "spec": job.spec,
         "before": facts.before,
         "weekday": dt.date.fromisoformat(receipt.day).strftime("%A"),
+        "held": facts.is_held,
         "warned": [audit for audit in receipt.audits if not audit.passed],
         "checks": _checks(facts),
         "shapes": [_shape(shape, facts) for shape in facts.distributions],

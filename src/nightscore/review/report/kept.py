@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nightscore.common import Workspace, as_day
 from nightscore.job import Job, load
-from nightscore.review.report.data import Facts, gather_facts, onward_of
+from nightscore.review.report.data import gather_run, onward_of
 from nightscore.review.report.html import render_page
 from nightscore.store import (
     CatalogEntry,
@@ -46,21 +46,20 @@ def make_kept_report(
     Raises:
         Broken: as `nightscore.report`.
     """
-    facts = gather_facts(load(job, workspace), as_day(day), run_id)
-    page = render_page(facts, MARK.format(mark or stamp_report(facts.state, facts.job, facts.entry)))
-    folder = _folder(facts.job.workspace, facts.entry)
+    facts, entry = gather_run(load(job, workspace), as_day(day), run_id)
+    stamp = stamp_report(facts.state, facts.job, entry)
+    page = render_page(facts, MARK.format(mark or stamp))
+    folder = _folder(facts.job.workspace, entry)
     keep_report(folder, page)
-    if not _is_so_still(facts):  # rows may have been erased that the page shows
+    if not _is_so_still(facts.job, entry, stamp):  # rows may have been erased that the page shows
         remove_report(folder)
     return page
 
 
-def _is_so_still(facts: Facts) -> bool:
-    now = catalog.read_catalog(facts.job.workspace)
-    entry = next((one for one in now.history if one.run_id == facts.entry.run_id), None)
-    return entry is not None and stamp_report(now, facts.job, entry) == stamp_report(
-        facts.state, facts.job, facts.entry
-    )
+def _is_so_still(job: Job, entry: CatalogEntry, stamp: str) -> bool:
+    now = catalog.read_catalog(job.workspace)
+    found = next((one for one in now.history if one.run_id == entry.run_id), None)
+    return found is not None and stamp_report(now, job, found) == stamp
 
 
 def stamp_report(state: Pinned, job: Job, entry: CatalogEntry) -> str:

@@ -76,6 +76,12 @@ class Attempt(BaseModel):
         """How long it took, or has taken as far as it was heard of."""
         return (self.updated - self.started).total_seconds()
 
+    @property
+    def progress(self) -> str:
+        """How far it is, for people: its stage, and of how many it has done how many."""
+        counted = f": {self.done:,} of {self.total:,}" if self.stage and self.total else ""
+        return f"{self.stage or 'begins'}{counted}"
+
     def is_gone(self, now: dt.datetime) -> bool:
         """Whether it should be at work, and its process is not: killed, or its machine is down.
 
@@ -112,23 +118,18 @@ def write_attempt(workspace: Workspace, attempt: Attempt) -> None:
 
 def read_attempt(workspace: Workspace, job: str, day: str, name: str) -> Attempt | None:
     """One attempt; None where there is none that can be read."""
-    return _read(_home(workspace, job, day) / f"{name}.json")
+    return read_attempt_file(_home(workspace, job, day) / f"{name}.json")
 
 
 def list_attempts(
-    workspace: Workspace, job: str | None = None, since: str = "", until: str = "9", *, last: bool = False
+    workspace: Workspace, job: str | None = None, since: str = "", until: str = "9"
 ) -> list[Attempt]:
-    """The attempts of a job, or of all, for the days from `since` to `until`, by job, day and time.
-
-    With `last` of each day the last one alone.
-    """
+    """The attempts of a job, or of all, for the days from `since` to `until`, by job, day and time."""
     names = renames.last_names(workspace)
     home = storage.place_of(workspace, HOME)
     found = home.glob(names.jobs.origin(job) if job else "*", "*", "*.json")
     files = [file for file in found if since <= file.parent.name <= until]
-    if last:
-        files = [*{file.parent: file for file in files}.values()]
-    read = [one for one in ask_each(_read, files) if one] if files else []
+    read = [one for one in ask_each(read_attempt_file, files) if one] if files else []
     return [one.model_copy(update={"job": names.jobs.current(one.job)}) for one in read]
 
 
@@ -145,7 +146,8 @@ def _home(workspace: Workspace, job: str, day: str) -> Place:
     return storage.place_of(workspace, f"{HOME}/{folder}/{day}")
 
 
-def _read(file: Place) -> Attempt | None:
+def read_attempt_file(file: Place) -> Attempt | None:
+    """The attempt in a file; None where it can't be read."""
     try:
         return Attempt.model_validate_json(file.read_text())
     except (OSError, ValueError, ValidationError, NightscoreError):

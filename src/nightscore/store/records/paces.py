@@ -16,6 +16,7 @@ from nightscore.store.documents.receipt import Receipt
 from nightscore.store.records.attempts import HOME
 from nightscore.store.storage import Place
 
+PACES_FILE = "paces.json"
 KEPT = 40  # nights
 COMPARED = 20  # nights
 ENOUGH = 8  # nights before anything is called usual
@@ -47,8 +48,13 @@ PACES = TypeAdapter(list[Pace])
 
 def read_paces(workspace: Workspace, job: str) -> list[Pace]:
     """The last nights of a job, the newest last; none where nothing is told."""
+    return read_paces_file(_place(workspace, job))
+
+
+def read_paces_file(file: Place) -> list[Pace]:
+    """The nights in a file, as `read_paces`."""
     try:
-        return PACES.validate_json(_place(workspace, job).read_text())
+        return PACES.validate_json(file.read_text())
     except (OSError, ValueError, ValidationError, NightscoreError):
         return []
 
@@ -105,4 +111,6 @@ def _pace(receipt: Receipt) -> Pace:
 
 
 def _place(workspace: Workspace, job: str) -> Place:
-    return storage.place_of(workspace, f"{HOME}/{renames.last_names(workspace).jobs.origin(job)}/paces.json")
+    return storage.place_of(
+        workspace, f"{HOME}/{renames.last_names(workspace).jobs.origin(job)}/{PACES_FILE}"
+    )

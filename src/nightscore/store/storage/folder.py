@@ -43,11 +43,6 @@ class Folder:
         first, _, rest = key.partition("/")
         return self.root / key if self.data is None or first != DATA else self.data / rest
 
-    def _key(self, path: Path) -> str:
-        if self.data is not None and path.is_relative_to(self.data):
-            return f"{DATA}/{path.relative_to(self.data).as_posix()}"
-        return path.relative_to(self.root).as_posix()
-
     def create(self, key: str, data: bytes) -> bytes:
         path = self._path(key)
         with write_once(path) as temporary:
@@ -122,10 +117,11 @@ class Folder:
     def walk(self, key: str) -> Iterator[Seen]:
         """Not by `rglob`, which fails where another process removes something meanwhile."""
         top = self._path(key)
-        inside = (Path(at, name) for at, _, names in os.walk(top) for name in names)
-        for path in inside if top.is_dir() else [top]:
+        start, folder = len(os.fspath(top)) + 1, f"{key}/" if key else ""
+        inside = (f"{at}/{name}" for at, _, names in os.walk(top) for name in names)
+        for path in inside if top.is_dir() else [os.fspath(top)]:
             with contextlib.suppress(FileNotFoundError):
-                yield _seen(self._key(path), path.stat())
+                yield _seen(f"{folder}{path[start:]}" if len(path) >= start else key, os.stat(path))  # noqa: PTH116
 
     def remove(self, key: str) -> None:
         remove_path(self._path(key))
