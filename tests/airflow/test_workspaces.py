@@ -13,12 +13,14 @@ pytest.importorskip("airflow")
 from deltalake import DeltaTable
 
 import nightscore.airflow.dags
+from nightscore import run
 from nightscore.airflow.dag import build_dag
 from nightscore.airflow.deadline import tell_overdue
 from nightscore.airflow.priority import TonightFirst
 from nightscore.airflow.workspaces import list_workspaces, load_of_dag
 from nightscore.common import Broken
 from nightscore.job import load
+from nightscore.pipeline import Held
 from tests.airflow.web.server import Client, api_server, browsers
 from tests.support.workspace import DAYS, JOB, make_workspace
 
@@ -28,6 +30,10 @@ PACKAGED = Path(nightscore.airflow.dags.__path__[0])
 BOTH = "NIGHTSCORE_WORKSPACES"
 DUE = 'schedule: {daily: "02:00", timezone: UTC}\n'
 SET = "airflow: {pool: night, priority: 7, access: {Risk: [can_read, can_edit]}}\n"
+HOLDS = f"""audit:
+  - name: never on the second day
+    sql: SELECT CAST(getvariable('day') AS VARCHAR) <> '{DAYS[1]}'
+"""
 ROWS = {"retail": 30, "risk": 50}
 
 
@@ -39,7 +45,7 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         make_workspace(root, ROWS[name], JOB + DUE)
         (root / "workspace.yaml").write_text(f"name: {name}\n{SET if name == 'risk' else ''}")
     job = made["risk"] / "jobs/mini/job.yaml"
-    job.write_text(job.read_text() + "airflow: {queue: gpu, priority: 9}\n")
+    job.write_text(job.read_text().replace("audit:\n", HOLDS) + "airflow: {queue: gpu, priority: 9}\n")
     return made
 
 
@@ -129,8 +135,8 @@ def test_a_night_of_one_is_none_of_the_other(roots: dict[str, Path], nights: dic
             rows = {event.asset.name: event.extra["rows"] for event in session.scalars(asked)}
         assert rows == {f"{name}.mini_scores": ROWS[name], f"{name}.mini_top": 10}
         assert load_of_dag(f"{name}.mini").workspace.root == root
-    run = {"dag_id": "risk.mini", "partition_key": DAYS[0]}
-    assert tell_overdue(run) == f"mini {DAYS[0]}: published"
+    late = {"dag_id": "risk.mini", "partition_key": DAYS[0]}
+    assert tell_overdue(late) == f"mini {DAYS[0]}: published"
 
 
 def test_two_jobs_of_one_name_are_an_import_error_that_names_both(
@@ -241,9 +247,9 @@ def test_the_page_has_a_chooser_and_each_workspace_its_pages(client: Client, nig
     assert "Airflow has no pool night" in risk
     job = boss.get("/nightscore/jobs/risk.mini")
     assert job.url.path == "/nightscore/w/risk/jobs/mini" and 'href="/dags/risk.mini"' in job.text
-    run = {"dag_id": "risk.mini", "run_id": nights["risk"].run_id}
+    shown = {"dag_id": "risk.mini", "run_id": nights["risk"].run_id}
     for _ in range(20):
-        report = boss.get("/nightscore/report", params=run)
+        report = boss.get("/nightscore/report", params=shown)
         if report.status_code != 202:
             break
     assert report.status_code == 200 and report.url.path == "/nightscore/w/risk/report"
@@ -269,15 +275,25 @@ def test_who_may_read_one_sees_nothing_of_the_other(client: Client, nights: dict
         assert (refused.status_code, absent.status_code) == (404, 404)
         assert refused.text.replace("risk", "absent") == absent.text
     assert client(None).get("/nightscore/w/risk/").status_code == 401
-    run = {"dag_id": "risk.mini", "run_id": nights["risk"].run_id}
-    assert ana.get("/nightscore/report", params=run).status_code == 403
-    assert ana.get("/nightscore/w/retail/report", params=run).status_code == 403
+    shown = {"dag_id": "risk.mini", "run_id": nights["risk"].run_id}
+    assert ana.get("/nightscore/report", params=shown).status_code == 403
+    assert ana.get("/nightscore/w/retail/report", params=shown).status_code == 403
 
 
-def test_forms_of_a_workspace_are_about_its_jobs(client: Client) -> None:
+def test_forms_of_a_workspace_are_about_its_jobs(client: Client, roots: dict[str, Path]) -> None:
     """A form's day is filled in by the DAG's id, and a run of it by hand has that day as its partition."""
     boss = client("root")
     details = boss.get("/api/v2/dags/risk.mini/details").json()
     assert details["params"]["day"]["value"] == DAYS[-1] or details["params"]["day"]["value"] > DAYS[-1]
     made = boss.post("/api/v2/dags/risk.mini/dagRuns", json={"logical_date": None, "conf": {"day": DAYS[1]}})
     assert made.status_code == 200 and made.json()["partition_key"] == DAYS[1], made.text
+    with pytest.raises(Held):
+        run(load("mini", roots["risk"]), DAYS[1])
+    asked = {"dag_id": "risk.mini", "run_id": made.json()["dag_run_id"]}
+    page = boss.get("/nightscore/report", params=asked).text
+    for address in (
+        f"/nightscore/w/risk/jobs/mini/{DAYS[1]}/held",
+        f"/nightscore/w/risk/jobs/mini/{DAYS[1]}/held-report",
+    ):
+        assert f'"{address}"' in page and boss.get(address).status_code in (200, 202)
+    assert 'action="/nightscore/w/risk/decide?dag_id=risk.mini"' in page
