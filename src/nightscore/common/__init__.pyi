@@ -51,7 +51,6 @@ from .roots import WORKSPACE_FILE as WORKSPACE_FILE
 from .roots import WORKSPACE_NAME as WORKSPACE_NAME
 from .roots import Root as Root
 from .roots import read_root_variables as read_root_variables
-from .roots import read_workspace_file as read_workspace_file
 from .roots import scratch_folder as scratch_folder
 from .signals import end_process as end_process
 from .signals import exit_on_signals as exit_on_signals

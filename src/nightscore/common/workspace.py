@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from nightscore.common.errors import Broken
 from nightscore.common.roots import (
@@ -16,8 +16,10 @@ from nightscore.common.roots import (
     Root,
     peek_workspace_name,
     read_roots,
+    read_workspace_file,
     variable_of,
 )
+from nightscore.common.strict_yaml import LineNumbers
 
 JOB_FILE = "job.yaml"
 WORKSPACE_VARIABLE = "NIGHTSCORE_WORKSPACE"
@@ -159,6 +161,15 @@ class Workspace:
             Broken: workspace.yaml, or a variable, has a mistake.
         """
         return read_roots(self.root)
+
+    @cached_property
+    def settings(self) -> tuple[Mapping[str, Any], LineNumbers]:
+        """What workspace.yaml says, with the lines of its values; nothing where there is none.
+
+        Raises:
+            Broken: it can't be read, or has an unknown key.
+        """
+        return read_workspace_file(self.root)
 
     @cached_property
     def name(self) -> str:

@@ -11,24 +11,19 @@ No cause of any row. Light to import, as all of a job's spec.
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from nightscore.common import clipped
-from nightscore.job.fields import StrictModel
+from nightscore.job.fields import StrictModel, shaped
 
-LONGEST = 200  # characters of a pool's, a queue's or a role's name
 Right = Literal["can_read", "can_edit", "can_delete"]
-
-
-def _plain_word(text: str) -> str:
-    if not text or text != text.strip() or set(text) & set(",;\n") or len(text) > LONGEST:
-        raise ValueError(
-            f"{clipped(text)} is no name; allowed: up to {LONGEST} characters, no , ; or line end"
-        )
-    return text
-
-
-Word = Annotated[str, AfterValidator(_plain_word)]
+Word = Annotated[
+    str,
+    shaped(
+        r"^[^\s,;]([^,;\n]*[^\s,;])?$",
+        "a name of at most 200 characters, without comma, semicolon, or blanks around it",
+        max_length=200,
+    ),
+]
 
 
 class AirflowSettings(StrictModel):

@@ -2,7 +2,7 @@
 
 from pydantic import ValidationError
 
-from nightscore.common import WORKSPACE_FILE, Broken, Workspace, read_workspace_file
+from nightscore.common import WORKSPACE_FILE, Broken, Workspace
 from nightscore.job.airflow_settings import AirflowSettings
 from nightscore.job.fields import StrictModel
 from nightscore.job.loader import Job
@@ -21,7 +21,7 @@ def read_airflow_settings(workspace: Workspace) -> AirflowSettings:
     Raises:
         Broken: it has a mistake; names its line and what is allowed.
     """
-    document, lines = read_workspace_file(workspace.root)
+    document, lines = workspace.settings
     try:
         return _File.model_validate({key: document[key] for key in document.keys() & {"airflow"}}).airflow
     except ValidationError as error:
