@@ -17,6 +17,7 @@ from nightscore.cli.main import call
 from nightscore.evaluation.promote import promote_model
 from nightscore.pipeline.publish.hold import Held, discard_day, release_day
 from nightscore.review import dossier
+from tests.support.pages import timeless
 from tests.support.workspace import JOB, linear_model, make_workspace, rows_of, write_day
 
 FIRST, SECOND, THIRD = "2020-01-01", "2020-01-02", "2020-01-03"
@@ -438,11 +439,6 @@ def test_limitations_without_a_figure_are_refused(space: Path, tmp_path: Path) -
     (root / "jobs/mini/model.md").write_text(text)
     with pytest.raises(Broken, match="Limitations have no figure"):
         dossier("mini", FIRST, THIRD, root)
-
-
-def timeless(page: str) -> str:
-    """A page without the second at which it was made."""
-    return re.sub(r"\d\d:\d\d:\d\d UTC", "", page)
 
 
 def test_the_command_writes_the_page_and_prints_its_path(

@@ -25,6 +25,7 @@ from nightscore.review.report.data import gather_facts
 from nightscore.review.report.profile import Breakdown, Count, DayProfiler, bin_edges
 from nightscore.store.published.gc import collect_garbage
 from nightscore.store.sql.engine import EngineResources
+from tests.support.pages import timeless
 from tests.support.workspace import JOB, linear_model, make_workspace, rows_of, write_day
 
 FIRST, SECOND, THIRD = "2020-01-01", "2020-01-02", "2020-01-03"
@@ -495,11 +496,6 @@ def test_the_help_does_not_load_what_charts_need(space: Path) -> None:
 
 
 @pytest.mark.slow
-def timeless(page: str) -> str:
-    """A page without the second at which it was made."""
-    return re.sub(r"\d\d:\d\d:\d\d UTC", "", page)
-
-
 def test_the_command_writes_the_page_and_prints_its_path(
     space: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
