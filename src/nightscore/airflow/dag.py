@@ -119,18 +119,22 @@ def problems(workspace: Workspace) -> list[str]:
     messages = [str(error) for error in broken]
     for job in jobs:
         try:
-            build_form(job)
-            timetable_of(job, jobs)
-            airflow_settings_of(job)
+            check_dag(job, jobs)
         except Broken as error:
             messages.append(str(error))
     return [*messages, *workspace_problems(), *_namesake_problems(workspace)]
 
 
+def check_dag(job: Job, others: Sequence[Job] | None = None) -> None:
+    """Hold a job to what a DAG needs of it. Broken as of `build_dag`."""
+    build_form(job)
+    timetable_of(job, others)
+    airflow_settings_of(job)
+
+
 def stub(workspace: Workspace, message: str, job: Job | None = None) -> DAG:
     """A DAG in the place of a job that can't be one: it says why, and never runs by itself."""
-    shown = message.split(":", 1)[0]
-    dag_id = qualified(workspace, job.name if job else _name(workspace, shown))
+    dag_id = qualified(workspace, job.name if job else stub_name(workspace, message))
     lines = "\n".join(f"    {line}" for line in message.splitlines())
     dag = DAG(
         dag_id,
@@ -193,9 +197,9 @@ def _namesake_problems(workspace: Workspace) -> list[str]:
     ]  # fmt: skip
 
 
-def _name(workspace: Workspace, shown: str) -> str:
-    """The id of a broken job's DAG: the name that it gives itself, as far as that can be seen."""
-    file = workspace.root / shown
+def stub_name(workspace: Workspace, message: str) -> str:
+    """What a broken job is called, by the message about it: as it calls itself, as far as one can see."""
+    file = workspace.root / message.split(":", 1)[0]
     return peek_job_name(file) or re.sub(r"[^A-Za-z0-9_.-]", "_", file.parent.name)
 
 

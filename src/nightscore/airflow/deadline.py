@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from nightscore.airflow.attempts import attempt_name, page_address, telling
 from nightscore.airflow.day import day_of_run
-from nightscore.airflow.workspaces import dag_id_of, load_of_dag, unqualified, workspace_of
+from nightscore.airflow.workspaces import dag_id_of, load_of_dag, split_name, workspace_of
 from nightscore.common import NightscoreError, as_day
 from nightscore.job import (
     After,
@@ -70,8 +70,9 @@ class DayDeadline(BaseDeadlineReference):
         try:
             key, conf = session.execute(asked).one()
             text = key or (conf or {}).get("day")
-            closures = read_workspace_overrides(workspace_of(dag_id).root) if text else {}
-            moment = self.moment(as_day(text), closures) if text else None
+            if not text:
+                return None
+            moment = self.moment(as_day(text), read_workspace_overrides(workspace_of(dag_id).root))
         except Exception as error:
             log.warning("%s %s has no deadline: %s", dag_id, run_id, error)
             return None
@@ -108,8 +109,7 @@ def tell_overdue(run: Mapping[str, Any]) -> str:
     from nightscore.airflow.connections import connected
     from nightscore.review import open_logbook, tell_day
 
-    workspace = workspace_of(run["dag_id"])
-    name = unqualified(workspace, run["dag_id"]) or ""
+    workspace, (_, name) = workspace_of(run["dag_id"]), split_name(run["dag_id"])
     day = run.get("partition_key") or (run.get("conf") or {}).get("day")
     if not day:
         return "the run is about no day"

@@ -49,7 +49,7 @@ def workspaces_of_file(file: str) -> list[Workspace]:
 
 def workspace_problems() -> list[str]:
     """Which of the folders that the variables name are no workspaces, and why."""
-    return [str(error) for error in map(_problem_of, _named()) if error]
+    return [str(error) for error in _try_each(_named()) if isinstance(error, Broken)]
 
 
 def dag_id_of(job: Job) -> str:
@@ -67,15 +67,16 @@ def uri_of(workspace: Workspace) -> str:
     return f"nightscore://{workspace.name}{'/' if workspace.name else ''}"
 
 
-def unqualified(workspace: Workspace, name: str) -> str | None:
+def split_name(qualified_name: str) -> tuple[str, str]:
+    """The workspace's name, "" for the one without, and the name of the job or table within it."""
+    before, _, name = qualified_name.rpartition(".")
+    return (before, name) if before else ("", qualified_name)
+
+
+def unqualified(workspace: Workspace, qualified_name: str) -> str | None:
     """The name within a workspace; None for one that is another's."""
-    before, dot, rest = name.rpartition(".")
-    return rest if before == workspace.name and bool(dot) == bool(workspace.name) else None
-
-
-def find_workspace(name: str) -> Workspace | None:
-    """The first workspace that is called so, None without one. Broken as of `list_workspaces`."""
-    return next((one for one in list_workspaces() if one.name == name), None)
+    whose, name = split_name(qualified_name)
+    return name if whose == workspace.name else None
 
 
 def workspace_of(dag_id: str) -> Workspace:
@@ -84,16 +85,17 @@ def workspace_of(dag_id: str) -> Workspace:
     Raises:
         Broken: there is none.
     """
-    found = find_workspace(dag_id.rpartition(".")[0])
-    if found is None:
-        names = ", ".join(one.name or str(one.root) for one in list_workspaces())
-        raise Broken(f"DAG {dag_id} is of no workspace of this Airflow; it has {names}")
-    return found
+    workspaces = list_workspaces()
+    for workspace in workspaces:  # of two that are called alike the first one counts
+        if unqualified(workspace, dag_id) is not None:
+            return workspace
+    names = ", ".join(one.name or str(one.root) for one in workspaces)
+    raise Broken(f"DAG {dag_id} is of no workspace of this Airflow; it has {names}")
 
 
 def load_of_dag(dag_id: str) -> Job:
     """The job of a DAG. Broken where there is none."""
-    return load(dag_id.rpartition(".")[2], workspace_of(dag_id))
+    return load(split_name(dag_id)[1], workspace_of(dag_id))
 
 
 def namesakes(workspace: Workspace) -> list[Workspace]:
@@ -108,16 +110,22 @@ def namesakes(workspace: Workspace) -> list[Workspace]:
 
 
 def _open(folders: list[Path]) -> list[Workspace]:
-    good = [folder for folder in folders if _problem_of(folder) is None]
-    return [open_workspace(folder) for folder in good or folders]
+    found = _try_each(folders)
+    good = [one for one in found if isinstance(one, Workspace)]
+    if not good:
+        raise next(one for one in found if isinstance(one, Broken))
+    return good
 
 
-def _problem_of(folder: Path) -> Broken | None:
-    try:
-        open_workspace(folder)
-    except Broken as error:
-        return error
-    return None
+def _try_each(folders: list[Path]) -> list[Workspace | Broken]:
+    """Each folder's workspace, or why it is none."""
+    found: list[Workspace | Broken] = []
+    for folder in folders:
+        try:
+            found.append(open_workspace(folder))
+        except Broken as error:
+            found.append(error)
+    return found
 
 
 def _named() -> list[Path]:

@@ -18,13 +18,11 @@ from airflow.configuration import conf
 from airflow.models.dag import DagModel
 from fastapi import Depends, HTTPException, Request
 
-from nightscore.airflow.dag import stub
-from nightscore.airflow.form import build_form
-from nightscore.airflow.timetable import timetable_of
-from nightscore.airflow.web.html import CHOOSER, Chooser
-from nightscore.airflow.workspaces import list_workspaces, qualified, unqualified
+from nightscore.airflow.dag import check_dag, stub_name
+from nightscore.airflow.web.html import CHOOSER, Chooser, base_of
+from nightscore.airflow.workspaces import list_workspaces, qualified, split_name, unqualified
 from nightscore.common import Broken, Workspace
-from nightscore.job import Job, airflow_settings_of, load_all
+from nightscore.job import Job, load_all
 from nightscore.store import CatalogEntry, Pinned, catalog
 
 
@@ -46,6 +44,13 @@ class Sight:
         """The id of a job's DAG."""
         return qualified(self.workspace, job)
 
+    def job_of(self, dag_id: str) -> str:
+        """The job of a DAG. HTTPException 404 where it is another workspace's."""
+        name = unqualified(self.workspace, dag_id)
+        if name is None:
+            raise HTTPException(404, f"There is no job {dag_id!r} in this workspace that you may read.")
+        return name
+
     @cached_property
     def state(self) -> Pinned:
         """All that is published by jobs that the user may read; the table `receipts` has no other rows."""
@@ -56,8 +61,7 @@ class Sight:
         """Every job of the workspace that the user may read, or what is wrong with it, by name."""
         jobs, broken = load_all(self.workspace)
         every: dict[str, Job | Broken] = {job.name: _job_or_mistake(job) for job in jobs}
-        stubs = {str(stub(self.workspace, str(error)).dag_id): error for error in broken}
-        every |= {unqualified(self.workspace, dag_id) or dag_id: error for dag_id, error in stubs.items()}
+        every |= {stub_name(self.workspace, str(error)): error for error in broken}
         return {name: every[name] for name in sorted(every) if name in self.readable}
 
     def may_decide(self, job: str) -> bool:
@@ -94,9 +98,7 @@ class Sight:
 def _job_or_mistake(job: Job) -> Job | Broken:
     """The job, or what keeps it from being a DAG."""
     try:
-        build_form(job)
-        timetable_of(job)
-        airflow_settings_of(job)
+        check_dag(job)
     except Broken as error:
         return error
     return job
@@ -117,7 +119,7 @@ def sight(request: Request, user: GetUserDep) -> Sight:
         sights.setdefault(workspace.name, Sight(workspace, dag_ids, user))
     names = [name for name, one in sights.items() if one.readable] or list(sights)[:1]
     asked = request.path_params.get("workspace")
-    of_dag = request.query_params.get("dag_id", "").rpartition(".")[0]  # as Airflow's own links name a run
+    of_dag = split_name(request.query_params.get("dag_id", ""))[0]  # as Airflow's own links name a run
     usual = of_dag if of_dag in names else "" if "" in names else names[0]
     name = usual if asked is None else asked
     if name not in names:
@@ -130,9 +132,9 @@ def sight(request: Request, user: GetUserDep) -> Sight:
 
 def _named_address(request: Request, name: str) -> str:
     """The address that was asked for, of a workspace."""
-    root = request.scope.get("root_path", "")
+    base = base_of(request)
     query = f"?{request.url.query}" if request.url.query else ""
-    return f"{root}/w/{name}{request.url.path.removeprefix(root)}{query}"
+    return f"{base}/w/{name}{request.url.path.removeprefix(base)}{query}"
 
 
 SightDep = Annotated[Sight, Depends(sight)]

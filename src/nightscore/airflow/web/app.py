@@ -12,12 +12,11 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from nightscore.airflow.web import dag_runs, decisions, job_files, query_box, reports
 from nightscore.airflow.web.access import Sight, SightDep
 from nightscore.airflow.web.checks import check_results
-from nightscore.airflow.web.html import page
+from nightscore.airflow.web.html import base_of, page
 from nightscore.airflow.web.overview import LOOKS, book_of, days_of, is_shown, list_rows, run_standing
 from nightscore.airflow.web.query import query_first_rows
 from nightscore.airflow.web.query_box import status_of
 from nightscore.airflow.web.table_guide import guide_to
-from nightscore.airflow.workspaces import unqualified
 from nightscore.common import Broken, NightscoreError, read_day
 from nightscore.delivery import delivery_standings
 from nightscore.job import Job
@@ -47,7 +46,7 @@ def make_app() -> FastAPI:
 @by_dag.get("/jobs/{workspace}.{job}")
 def job_of_dag(request: Request, workspace: str, job: str) -> Response:
     """To the job of a DAG, whose id Airflow's link gives."""
-    return RedirectResponse(f"{request.scope.get('root_path', '')}/w/{workspace}/jobs/{job}")
+    return RedirectResponse(f"{base_of(request)}/w/{workspace}/jobs/{job}")
 
 
 @router.get("/")
@@ -137,8 +136,7 @@ def held_day_report(request: Request, sight: SightDep, job: str, day: str) -> Re
 @router.get("/report", dependencies=[Depends(requires_access_dag("GET", DagAccessEntity.RUN))])
 def run_report(request: Request, sight: SightDep, dag_id: str, run_id: str) -> Response:
     """The report of what a DAG run published, or where that run stands."""
-    name = unqualified(sight.workspace, dag_id)
-    history = sight.history(name or dag_id)
+    history = sight.history(sight.job_of(dag_id))
     run = dag_runs.find_run(dag_id, run_id)
     if run is None:
         raise HTTPException(404, f"DAG {dag_id} has no run {run_id!r}.")

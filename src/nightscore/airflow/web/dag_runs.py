@@ -24,6 +24,7 @@ from nightscore.airflow.attempts import attempt_name
 from nightscore.airflow.dag import TAG
 from nightscore.airflow.day import day_of_run
 from nightscore.airflow.tasks import PLAN
+from nightscore.airflow.workspaces import split_name
 from nightscore.common import Broken, read_day
 from nightscore.job import Job
 from nightscore.store import Attempt
@@ -71,7 +72,7 @@ class Run:
     @property
     def job(self) -> str:
         """The name of its job, in its workspace."""
-        return self.dag_id.rpartition(".")[2]
+        return split_name(self.dag_id)[1]
 
     @property
     def at_work(self) -> bool:
@@ -117,7 +118,7 @@ def find_run(dag_id: str, run_id: str) -> Run | None:
         conf = run.conf if isinstance(run.conf, dict) else {}
         return Run(
             dag_id, run_id, str(run.state), run.partition_key, conf, tuple(tasks),
-            plan, receipt if receipt.get("job") == dag_id.rpartition(".")[2] else {},
+            plan, receipt if receipt.get("job") == split_name(dag_id)[1] else {},
             attempt_name(run_id, run.start_date or run.run_after), _answered(session, run),
         )  # fmt: skip
 

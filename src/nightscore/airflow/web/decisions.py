@@ -19,7 +19,6 @@ from nightscore.airflow.web import dag_runs
 from nightscore.airflow.web.access import Sight, SightDep, check_same_origin
 from nightscore.airflow.web.html import root_of
 from nightscore.airflow.web.overview import DAYS, book_of
-from nightscore.airflow.workspaces import unqualified
 from nightscore.common import Broken, as_day
 from nightscore.job import load
 from nightscore.pipeline import hold, send_on
@@ -38,13 +37,6 @@ class Person:
     def name(self) -> str:
         """As receipts name them."""
         return self.user.get_name()
-
-    def job_of(self, dag_id: str) -> str:
-        """The job of a DAG of the workspace that they look at. HTTPException 404 where it is another's."""
-        name = unqualified(self.sight.workspace, dag_id)
-        if name is None:
-            raise HTTPException(404, f"There is no DAG {dag_id!r} of this workspace that you may read.")
-        return name
 
 
 def person(sight: SightDep, user: GetUserDep) -> Person:
@@ -83,7 +75,7 @@ def decide(
     Where a task of Airflow waits for it, that carries it out, and its run turns green; else it is done here,
     and a failed run of the day goes on from its publish task, so that what comes after it hears of the day.
     """
-    job, workspace = person.job_of(dag_id), person.sight.workspace
+    job, workspace = person.sight.job_of(dag_id), person.sight.workspace
     person.sight.history(job)
     day, because = decision.day, decision.because.strip()
     if not because:
@@ -104,24 +96,24 @@ def decide(
         run_id = dag_runs.publish_again(dag_id, day)
         if not run_id:  # a run of the command line: nobody else sends it onward
             send_on(load(job, workspace), receipt)
-    return _back(request, dag_id, run_id)
+    return _back(request, job, dag_id, run_id)
 
 
 @router.post("/run-missing", dependencies=[Depends(requires_access_dag("POST", DagAccessEntity.RUN))])
 def run_missing(request: Request, person: PersonDep, dag_id: str) -> RedirectResponse:
     """Run the days of a job that are due, not published and not held, as runs of its DAG, oldest first."""
-    book, job = book_of(person.sight), person.job_of(dag_id)
+    book, job = book_of(person.sight), person.sight.job_of(dag_id)
     if job not in book.jobs:
         raise HTTPException(404, f"There is no job {job!r} in this workspace that you may read.")
     for state in book.missing(job, DAYS):
         if state.state != "held":
             dag_runs.trigger_day(dag_id, state.day, person.name)
-    return _back(request, dag_id, "")
+    return _back(request, job, dag_id, "")
 
 
-def _back(request: Request, dag_id: str, run_id: str) -> RedirectResponse:
+def _back(request: Request, job: str, dag_id: str, run_id: str) -> RedirectResponse:
     """The page of the run, or of the job."""
     root = root_of(request)
     if run_id:
         return RedirectResponse(f"{root}/report?{urlencode({'dag_id': dag_id, 'run_id': run_id})}", SEE_OTHER)
-    return RedirectResponse(f"{root}/jobs/{dag_id.rpartition('.')[2]}", SEE_OTHER)
+    return RedirectResponse(f"{root}/jobs/{job}", SEE_OTHER)

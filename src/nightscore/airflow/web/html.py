@@ -34,7 +34,7 @@ def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLR
     names; behind the path part of Airflow's own, which is `airflow`. `dags` stands before the ids of DAGs.
     """
     chooser: Chooser = getattr(request.state, CHOOSER, Chooser())
-    base = request.scope.get("root_path", "")
+    base = base_of(request)
     text = _environment().get_template(f"{name}.html").render(
         root=root_of(request), airflow=base.removesuffix(PREFIX), base=base, chooser=chooser,
         dags=f"{chooser.workspace}." if chooser.workspace else "", **values,
@@ -45,7 +45,12 @@ def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLR
 def root_of(request: Request) -> str:
     """Where the addresses of a page begin: of the workspace that its own names."""
     asked = request.path_params.get("workspace")
-    return f"{request.scope.get('root_path', '')}{f'/w/{asked}' if asked else ''}"
+    return f"{base_of(request)}{f'/w/{asked}' if asked else ''}"
+
+
+def base_of(request: Request) -> str:
+    """The address of this application as the browser sees it."""
+    return str(request.scope.get("root_path", ""))
 
 
 @lru_cache(maxsize=1)
