@@ -154,6 +154,10 @@ def test_two_jobs_of_one_name_are_an_import_error_that_names_both(
     assert set(found.dags) == {"mini", "other"}
     assert found.dags["mini"].user_defined_macros["workspace"] == str(first)
     [error] = found.import_errors.values()
+    (first / "jobs/odd.name").mkdir()
+    (first / "jobs/odd.name/job.yaml").write_text("about: [\n")
+    assert set(bag().dags) == {"mini", "other", "odd_name"}, "a dot is between a workspace and its job"
+    shutil.rmtree(first / "jobs/odd.name")
     assert f"{first}/jobs/mini/job.yaml and {second}/jobs/mini/job.yaml would both be the DAG mini" in error
     assert "both have no name; of several in one Airflow each has one of its own: workspace.yaml" in error
     (second / "workspace.yaml").write_text("name: two\n")

@@ -200,7 +200,7 @@ def _namesake_problems(workspace: Workspace) -> list[str]:
 def stub_name(workspace: Workspace, message: str) -> str:
     """What a broken job is called, by the message about it: as it calls itself, as far as one can see."""
     file = workspace.root / message.split(":", 1)[0]
-    return peek_job_name(file) or re.sub(r"[^A-Za-z0-9_.-]", "_", file.parent.name)
+    return peek_job_name(file) or re.sub(r"[^A-Za-z0-9_-]", "_", file.parent.name)  # a dot ends a workspace's
 
 
 def _operator_defaults(settings: AirflowSettings) -> dict[str, Any]:
