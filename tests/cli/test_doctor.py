@@ -55,6 +55,11 @@ def test_what_is_wrong_is_said_with_the_way_on(
     (root / "workspace.yaml").write_text("root: x\n")
     code, found = doctor(root, capsys)
     assert code == 1 and "root: unknown key; a workspace.yaml has name" in found["problems"][0]
+    monkeypatch.delenv("NIGHTSCORE_ROOT_DATA"), monkeypatch.delenv("NIGHTSCORE_ROOT_LAKE")
+    (root / "workspace.yaml").write_text("name: risk\nairflow:\n  pool: 'a,b'\n")
+    said = "workspace.yaml:3: airflow.pool: 'a,b' is not allowed: it is a name of at most 200 characters"
+    assert said in doctor(root, capsys)[1]["problems"][0]
+    assert call(["--workspace", str(root), "check", "mini"]) == 1 and said in capsys.readouterr().err
 
 
 def test_the_folder_for_fetched_files_is_looked_at(

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from nightscore.common import ProgressCallback, Stopwatch, as_day, silent, thread_seconds
 from nightscore.delivery import check_deliveries
-from nightscore.job import Job, read_job_texts
+from nightscore.job import Job, read_airflow_settings, read_job_texts
 from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day, causes_hash
 from nightscore.pipeline.prepare import Choose, MapParts, begin
@@ -291,6 +291,7 @@ def check_job(job: Job) -> str:
     Raises:
         Broken: names file, line, the offending value and what is allowed.
     """
+    read_airflow_settings(job.workspace)  # no night here needs them, and there would be no DAG
     binding.check_sql(job)
     refuse_former_names(job)
     refuse_foreign_tables(job)

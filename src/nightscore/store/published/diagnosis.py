@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nightscore.common import DATA, SCRATCH, Broken, NotYet, Root, Workspace, scratch_folder
+from nightscore.job import read_airflow_settings
 from nightscore.store.documents.versions import library_versions
 from nightscore.store.storage import open_bucket
 from nightscore.store.storage.disk import free_bytes
@@ -60,6 +61,7 @@ def diagnose(workspace: Workspace) -> Diagnosis:
     found = Diagnosis(str(workspace.root), python, library_versions())
     try:
         set_roots = dict(workspace.roots)
+        read_airflow_settings(workspace)
     except Broken as error:
         found.problems.append(str(error))
         return found
