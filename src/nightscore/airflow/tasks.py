@@ -130,7 +130,7 @@ class PlanDay(Step, TellsLineage):
         except NotYet as error:
             root, moment = job.workspace.root, day.isoformat()
             inputs = find_unready_inputs(root, job.name, moment)
-            waits = job.spec.policy.missing == "wait"
+            waits = job.spec.missing == "wait"
             tables = find_unpublished_tables(root, tables_of_others(job), moment) if waits else []
             if not (inputs or tables):
                 raise

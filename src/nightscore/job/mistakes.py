@@ -15,6 +15,7 @@ from nightscore.job.features import Features
 from nightscore.job.highlights import Highlight
 from nightscore.job.model import Judge, Model
 from nightscore.job.notify import Notify
+from nightscore.job.overdue import Rung
 from nightscore.job.params import Param
 from nightscore.job.policy import Domain, Limits, Policy
 from nightscore.job.retain import Retain
@@ -34,6 +35,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "highlights": Highlight,
     "notify": Notify,
     "deadline": Deadline,
+    "overdue": Rung,
     "retain": Retain,
 }
 KINDS: dict[str, Mapping[str, type[Any]]] = {  # models all, but for the word `none`

@@ -65,7 +65,7 @@ class Recorder:
 
     def finish(self, receipt: Receipt) -> None:
         """It ended with a receipt; what a published night took is told to the next."""
-        if self._keeps and receipt.status == "published":
+        if self._keeps and receipt.status == "published" and receipt.degraded is None:
             note_pace(self._workspace, receipt)
         reason = receipt.reason if receipt.status == "skipped" else ""
         rows = receipt.rows.published

@@ -11,17 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nightscore.common import Broken, as_day
 from nightscore.job import (
-    After,
     Event,
     Job,
     Notify,
-    deadline_among,
-    load_all,
-    read_workspace_overrides,
 )
 from nightscore.pipeline.eta import expected_end
+from nightscore.pipeline.overdue import deadline_moment
 from nightscore.store import (
     Attempt,
     Notice,
@@ -69,7 +65,7 @@ class Bell:
     def deadline(self) -> dt.datetime | None:
         """By when the day is to be published; None where nothing says it."""
         if self._due is None:
-            self._due = (_deadline(self.job, self.day),)
+            self._due = (deadline_moment(self.job, self.day),)
         return self._due[0]
 
     def ended(self, attempt: Attempt, receipt: Receipt | None = None) -> list[str]:
@@ -216,18 +212,6 @@ def _send(job: Job, target: Notify, notice: Notice) -> str:
         return f"{target.target}: {error}"
     end_notice(job.workspace, notice)
     return ""
-
-
-def _deadline(job: Job, day: str) -> dt.datetime | None:
-    if job.spec.deadline is None:
-        return None
-    jobs = {job.name: job}
-    try:
-        if isinstance(job.spec.schedule, After):
-            jobs |= {one.name: one for one in load_all(job.workspace)[0]}
-        return deadline_among(jobs, job.name, as_day(day), read_workspace_overrides(job.workspace.root))
-    except Broken:  # an exchange's calendar is unknown: `check` says so
-        return None
 
 
 def _where(attempt: Attempt) -> str:
