@@ -187,8 +187,8 @@ def _is_past(moment: str) -> bool:
 def _why_late(job: Job, plan: Plan, ladder: Ladder) -> str:
     """Why the night will miss its deadline, as far as can be told; "" where it is expected to be in time."""
     now, due = clock(), dt.datetime.fromisoformat(ladder.deadline)
-    [*_, last] = list_attempts(job.workspace, job.name, plan.day, plan.day, last=True) or [None]
-    at_work = last if last is not None and not last.ended else None
+    told = list_attempts(job.workspace, job.name, plan.day, plan.day, last=True)
+    at_work = next((one for one in told if not one.ended), None)
     ends = expected_end(at_work, read_paces(job.workspace, job.name), now) if at_work else None
     if ends is not None and ends <= due:
         return ""

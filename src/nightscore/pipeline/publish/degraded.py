@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 
 from nightscore.job import FULL, MADE_BY
 from nightscore.pipeline.context import Day
-from nightscore.pipeline.overdue import deadline_moment, read_late
+from nightscore.pipeline.overdue import VARIANT, deadline_moment, read_late
+from nightscore.pipeline.publish.receipt_builder import late_variant
 from nightscore.store import Degraded, RungResult, StagedFile
 
 
@@ -47,7 +48,9 @@ def degraded_by(day: Day, pieces: Sequence[StagedFile]) -> dict[str, Any]:
         return {}
     since, why = read_late(day.run) or (dt.datetime.fromtimestamp(day.plan.started, dt.UTC), _before(day))
     due = deadline_moment(day.job, day.plan.day) or since
-    return {"degraded": Degraded(rungs=rungs, since=since, deadline=due, why=why), "closed": False}
+    by = late_variant(day.plan) if any(rung.made_by.startswith(VARIANT) for rung in rungs) else None
+    degraded = Degraded(rungs=rungs, since=since, deadline=due, why=why, variant=by)
+    return {"degraded": degraded, "closed": False}
 
 
 def _before(day: Day) -> str:

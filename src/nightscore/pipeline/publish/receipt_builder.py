@@ -142,6 +142,15 @@ def _kept_budget(plan: Plan) -> tuple[AuditResult, ...]:
     return (AuditResult(name=name, passed=not plan.warning, severity="warn", detail=detail),)
 
 
+def late_variant(plan: Plan) -> VariantResult | None:
+    """The variant that scored what a late night had not scored yet, with its file; None: there is none."""
+    late = plan.ladder.late if plan.ladder else None
+    if late is None:
+        return None
+    values = {**dataclasses.asdict(late.variant), **dataclasses.asdict(late.tuned), "canary": late.canary}
+    return VariantResult(**values, chunk_rows=late.chunk_rows, why="the night was late (overdue)")
+
+
 def _missing_rungs(plan: Plan) -> tuple[AuditResult, ...]:
     """The rungs of the job's `overdue` that a late night could not have taken, or could not take."""
     missing = plan.ladder.missing if plan.ladder else ()

@@ -82,6 +82,7 @@ def with_late_variant(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan
             canary = _canary(job, as_late(_with_late(plan, late)), source)
             problem = "; ".join(_canary_deviation(canary).breaks(_limits(job, picked))) if canary else ""
             problem = f"of the canary rows, {problem}" if problem else ""
+            late = dataclasses.replace(late, canary=canary)
     except Exception as error:  # of a variant that may never be needed; it is said, and the run goes on
         problem = first_line(error)
     if problem:

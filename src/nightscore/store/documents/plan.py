@@ -151,6 +151,7 @@ class LateVariant:
     variant: Variant
     chunk_rows: int
     tuned: TunedVariant
+    canary: Canary | None = None
 
 
 @dataclass(frozen=True)

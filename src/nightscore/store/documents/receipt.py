@@ -308,7 +308,7 @@ class Degraded(Part):
     `rungs` are all that made rows of the scores, those of every night (`full`) among them. `since` is from
     when on it did so, `deadline` by when the day was due, and `why` what kept it from being made as every
     night. Of a day that was carried forward, `carried_from` is the day and `carried_run` the run whose rows
-    it has: their proof is in that one's receipt.
+    it has: their proof is in that one's receipt. `variant` is how the rows of that rung were computed.
     """
 
     rungs: tuple[RungResult, ...]
@@ -317,6 +317,7 @@ class Degraded(Part):
     why: str
     carried_from: str = ""
     carried_run: str = ""
+    variant: VariantResult | None = None
 
     def __str__(self) -> str:
         made = ", ".join(f"{rung.rows:,} rows {rung.made_by}" for rung in self.rungs) or "no rows"
