@@ -284,9 +284,9 @@ class JobSpec(StrictModel):
             if self.deadline:
                 self.deadline.check(self.schedule)
             at = ("notify",)
-            check_notify(self.notify, has_deadline=self.deadline is not None)
-            at = ("overdue",)
             has_deadline, has_model = self.deadline is not None, not self.model.is_none
+            check_notify(self.notify, has_deadline=has_deadline, has_overdue=bool(self.overdue))
+            at = ("overdue",)
             check_overdue(self.overdue, has_deadline=has_deadline, has_model=has_model)
         except Misplaced as error:
             raise Misplaced((*at, *error.at), str(error)) from error

@@ -69,7 +69,10 @@ class Recorder:
             note_pace(self._workspace, receipt)
         reason = receipt.reason if receipt.status == "skipped" else ""
         rows = receipt.rows.published
-        self._end(receipt, state=receipt.status, message=reason, run_id=receipt.run_id, rows=rows)
+        degraded = str(receipt.degraded or "")
+        self._end(
+            receipt, state=receipt.status, message=reason, run_id=receipt.run_id, rows=rows, degraded=degraded
+        )
 
     def fail(self, error: BaseException) -> None:
         """It ended with an error, unless it had ended before."""

@@ -191,7 +191,7 @@ def run(
         try:
             staged = executor.map(job, plan, plan.pieces, told)
         except NotYet as error:
-            carried = plan_carried(job, moment, asked, str(error))
+            carried = plan_carried(job, moment, asked, error)
             if carried is None:
                 raise
             plan, staged = carried, []

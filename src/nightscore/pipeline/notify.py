@@ -33,9 +33,10 @@ from nightscore.store import (
 PAGE = "NIGHTSCORE_PAGE"  # the address of the page Nightscore, which messages link to
 SAID: Mapping[Event, str] = {
     "failed": "failed", "held": "is held", "published": "is published", "at_risk": "is at risk",
-    "overdue": "is overdue",
+    "overdue": "is overdue", "degraded": "is published, degraded",
 }  # fmt: skip
 OF_STATES: Mapping[str, Event] = {"failed": "failed", "held": "held", "published": "published"}
+PUBLISHED: tuple[Event, ...] = ("degraded", "published")  # who asked for the second gets the first, too
 log = logging.getLogger(__name__)
 
 
@@ -76,15 +77,17 @@ class Bell:
         message = attempt.message
         if receipt is not None:
             message = f"{receipt.rows.published:,} rows in {attempt.seconds:,.0f} s"
+            event, message = _with_rungs(event, message, receipt)
         run = receipt.run_id if receipt else attempt.attempt
-        late = self.deadline if event == "published" else None
+        late = self.deadline if event in PUBLISHED else None
         late = late if late and attempt.updated > late else None
         return self._tell(News(event, message, run, late))
 
     def released(self, receipt: Receipt, by: str, because: str) -> list[str]:
         """Tell that a held day is published, by whom and why; gives who could not be told."""
         said = f"{receipt.rows.published:,} rows; it was held, and {by} released it: {because}"
-        return self._tell(News("published", said, receipt.run_id))
+        event, said = _with_rungs("published", said, receipt)
+        return self._tell(News(event, said, receipt.run_id))
 
     def beat(self, attempt: Attempt) -> list[str]:
         """Tell of a run at work that it will miss its deadline, or has; each once."""
@@ -120,7 +123,8 @@ def tell(job: Job, day: str, news: News, page: str | None = None) -> list[str]:
     """
     if not job.spec.notify:
         return []
-    asked = [one for one in job.spec.notify if news.event in one.when]
+    kinds: tuple[Event, ...] = PUBLISHED if news.event == "degraded" else (news.event,)
+    asked = [one for one in job.spec.notify if not {*kinds}.isdisjoint(one.when)]
     page = page or os.environ.get(PAGE, "")
     subject, text, document = compose(job, day, news, page)
     there, now = list_notices(job.workspace, job.name, day), dt.datetime.now(dt.UTC)
@@ -151,7 +155,7 @@ def compose(job: Job, day: str, news: News, page: str) -> tuple[str, str, dict[s
     subject = f"{job.name} {day} {SAID[news.event]}"
     lines = [*_of_the_deadline(job, news), news.message, "", f"What to do: {todo}"]
     lines += [f"Page: {link}"] if link else []
-    if news.event == "published":
+    if news.event in PUBLISHED:
         lines.append(f"Report: {link or f'nightscore report {job.name} --day {day}'}")
     lines.append(f"Owner: {job.spec.owner}")
     document = {
@@ -171,11 +175,19 @@ def what_to_do(job: Job, day: str, event: Event) -> str:
         "held": f"look at it (nightscore held {job.name}), then nightscore release {job.name} --day {day} "
         "--by NAME --because TEXT, or discard it",
         "published": "nothing",
+        "degraded": f"tell who reads it; once all is there, this makes it whole: {again}",
         "at_risk": f"see what holds it up: nightscore missing {job.name}, nightscore runs {job.name}",
         "overdue": f"see why it is not there (nightscore missing {job.name}), tell who waits for it, and "
         f"run it: {again}",
     }
     return steps[event]
+
+
+def _with_rungs(event: Event, message: str, receipt: Receipt) -> tuple[Event, str]:
+    """The news of a day that was published; of one that was late and went on with another rung, of that."""
+    if event != "published" or receipt.degraded is None:
+        return event, message
+    return "degraded", f"DEGRADED: {receipt.degraded}\n{message}"
 
 
 def _of_the_deadline(job: Job, news: News) -> Iterator[str]:
@@ -189,7 +201,7 @@ def _of_the_deadline(job: Job, news: News) -> Iterator[str]:
 def _link(job: Job, day: str, news: News, page: str) -> str:
     if not page:
         return ""
-    there = f"/{day}" if news.event == "published" else ""
+    there = f"/{day}" if news.event in PUBLISHED else ""
     return f"{page.rstrip('/')}/jobs/{job.name}{there}"
 
 

@@ -109,7 +109,7 @@ def plan_day(
     try:
         return _planned(job, day, request, report, watch, choose=choose, map_parts=map_parts)
     except NotYet as error:
-        carried = plan_carried(job, day, request, str(error))
+        carried = plan_carried(job, day, request, error)
         if carried is None:
             raise
         report("plan", 1, 1)

@@ -26,6 +26,8 @@ def print_receipt(receipt: Receipt) -> None:
     out = console()
     said = f"[bold]{receipt.job}[/bold] {receipt.day}: [bold]{receipt.status}[/bold] {escape(receipt.reason)}"
     out.print(said.rstrip())
+    if receipt.degraded:
+        out.print(f"[bold red]DEGRADED  {escape(str(receipt.degraded))}[/bold red]", soft_wrap=True)
     if receipt.status in ("skipped", "unreadable"):
         return
     rows = receipt.rows
@@ -281,6 +283,8 @@ def _audits(receipt: Receipt) -> str:
     if receipt.status == "unreadable":
         return receipt.status
     failed = [_audit_text(a) for a in receipt.audits if not a.passed]
+    if receipt.degraded:
+        failed.insert(0, f"degraded: {receipt.degraded}")
     return f"warned: {', '.join(failed)}" if failed else f"{len(receipt.audits)} passed"
 
 

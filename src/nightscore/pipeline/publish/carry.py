@@ -1,7 +1,7 @@
 """A day carried forward: the rows of the day before, published as this day's, each of which says so.
 
 It is a run of its own: planned, staged, audited, read back and committed as any other, and held to the
-receipt of the run whose rows it has. What the job's SQL reads of inputs is not asked: there are none of the day.
+receipt of the run whose rows it has. What reads the day's inputs is not asked.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from nightscore.common import Broken, NotYet, ProgressCallback, Stopwatch, file_sha256
+from nightscore.common import Broken, NotYet, ProgressCallback, Stopwatch, file_sha256, first_line
 from nightscore.job import FULL, MADE_BY, Job, read_job_texts
 from nightscore.pipeline.audits.kinds import questions
 from nightscore.pipeline.audits.question import Question
@@ -70,7 +70,7 @@ STAMPS = (MADE_BY, "run_id")  # the columns of which a carried row has others th
 Tables = dict[str, list[StagedFile]]
 
 
-def plan_carried(job: Job, day: dt.date, request: RunRequest, why: str) -> Plan | None:
+def plan_carried(job: Job, day: dt.date, request: RunRequest, why: NotYet) -> Plan | None:
     """The plan by which a day is carried forward that can't be there in time; None while it still may be.
 
     Args:
@@ -89,11 +89,11 @@ def plan_carried(job: Job, day: dt.date, request: RunRequest, why: str) -> Plan 
     if ladder is None or moment is None or clock() < moment:
         return None
     if impossible := why_not_carried(job, day.isoformat(), state):
-        raise NotYet(f"{why}\nnothing can be carried forward in its place: {impossible}")
+        raise NotYet(f"{why}\nnothing can be carried forward in its place: {impossible}") from why
     refuse_foreign_tables(job, state)
     entry = find_carried(job, day.isoformat(), state)
     draft = _draft(job, day, request, state, entry)
-    draft = dataclasses.replace(draft, ladder=ladder, carry=Carry(entry.day, entry.run_id, why))
+    draft = dataclasses.replace(draft, ladder=ladder, carry=Carry(entry.day, entry.run_id, first_line(why)))
     begun = run_folder.find_unfinished_plan(job.workspace, draft)
     if begun and begun.run_number >= _first_number(job, state, draft.day):
         return dataclasses.replace(begun, hand_overs=draft.hand_overs, foreign=draft.foreign)
