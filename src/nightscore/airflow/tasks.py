@@ -121,7 +121,7 @@ class PlanDay(Step, TellsLineage):
 
     def plan(self, job: Job, day: dt.date, context: Any, recorder: "Recorder") -> Plan:
         """The plan; or the task is deferred until the partitions that are missing land."""
-        from nightscore.pipeline import LOCAL_THREADS, plan_day
+        from nightscore.pipeline import LOCAL_THREADS, next_carry, plan_day
 
         try:
             return plan_day(
@@ -136,15 +136,18 @@ class PlanDay(Step, TellsLineage):
                 raise
             self.log.info("%s; it goes on by itself: %s", error, ", ".join([*inputs.values(), *tables]))
             recorder.end("waiting", str(error))
-            deadline = time.time() + WAIT.total_seconds()
+            deadline, moment_to_carry = time.time() + WAIT.total_seconds(), next_carry(job, moment)
+            carries = moment_to_carry is not None and time.time() < moment_to_carry.timestamp() < deadline
+            if carries and moment_to_carry:
+                deadline = moment_to_carry.timestamp()
             trigger = PartitionTrigger(
                 workspace=str(root), folders=[], tables=tables, day=moment, deadline=deadline, job=job.name
             )
-            self.defer(trigger=trigger, method_name="resume")
+            self.defer(trigger=trigger, method_name="resume", kwargs={"carries": carries})
 
-    def resume(self, context: Any, event: bool) -> list[list[int]]:
-        """Go on after the wait."""
-        if not event:
+    def resume(self, context: Any, event: bool, carries: bool = False) -> list[list[int]]:
+        """Go on after the wait: the day is there, or it `carries` the day before forward, or fails."""
+        if not event and not carries:
             with errors():
                 job = self.read()
                 day = day_of_run(job, context.get("partition_key"), context["params"].get("day"))
@@ -187,6 +190,8 @@ class ScoreShare(Step):
 
     def resume(self, context: Any, event: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
         """The staged files once the cluster's job has ended; as `execute`."""
+        from nightscore.pipeline import is_carry_due
+
         with errors():
             if (plan := self.begin(context)) is None:
                 return []
@@ -195,7 +200,7 @@ class ScoreShare(Step):
                 with telling_failure(job, plan.day, context):
                     JobState(**event).refuse_failure(name)
             except NotYet as error:
-                if plan_holds(job, plan):
+                if plan_holds(job, plan) and not is_carry_due(job, plan.day):
                     raise
                 self.log.warning(AGAIN, error)
                 return []

@@ -137,6 +137,18 @@ def carry_moment(job: Job, ladder: Ladder) -> dt.datetime | None:
     return due - dt.timedelta(seconds=seconds[0]) if seconds else None
 
 
+def next_carry(job: Job, day: str) -> dt.datetime | None:
+    """From when on (UTC) a day of a job is carried forward if it is not there; None: not asked for."""
+    due = deadline_moment(job, day) if has_rung(job, "carry_forward") else None
+    return carry_moment(job, Ladder(deadline=due.isoformat())) if due else None
+
+
+def is_carry_due(job: Job, day: str) -> bool:
+    """Whether it is time to carry a day forward that is not there."""
+    moment = next_carry(job, day)
+    return moment is not None and moment <= clock() < moment + AFTER
+
+
 def as_made_now(job: Job, plan: Plan, run: RunFolder) -> Plan:
     """The plan of a piece that begins now: by the rung that the night is on.
 
