@@ -1,4 +1,4 @@
-"""A late night by `dag.test()`: the day before is carried forward at the deadline, by the tasks that there are."""
+"""A late night by `dag.test()`: the day before is carried forward at the deadline, by the usual tasks."""
 
 import datetime as dt
 import math
@@ -26,7 +26,7 @@ def days(now: dt.datetime) -> tuple[str, str]:
 
 
 def carry_at(now: dt.datetime, seconds: float) -> str:
-    """A schedule whose night began an hour ago; so many seconds from now the day before is carried forward."""
+    """A night that began an hour ago; so many seconds from now the day before is carried forward."""
     due = (now + dt.timedelta(minutes=3)).replace(second=0, microsecond=0)
     before = math.floor((due - now).total_seconds() - seconds)
     began = now - dt.timedelta(minutes=60)
