@@ -65,6 +65,7 @@ def event_extra(workspace: Workspace, receipt: "Receipt", asset: str) -> dict[st
         "version": told.version if told else None,
         "rejected": receipt.rows.rejected,
         "audits_warned": warned,
+        **({"degraded": str(receipt.degraded)} if receipt.degraded else {}),
         "seconds": round(sum(receipt.seconds.values()), 3),
         "receipt": str(RunFolder(home / receipt.day / receipt.run_id).receipt),
     }

@@ -96,7 +96,7 @@ def _read_plan(folder: RunFolder) -> Plan | None:
 
 def _read_lineage(job: Job, plan: Plan | None) -> Lineage | None:
     try:
-        return read_lineage(job, plan) if plan else None
+        return read_lineage(job, plan) if plan and plan.status != "carry" else None
     except NightscoreError:  # the job, or its model, is another one by now
         return None
 
@@ -111,6 +111,11 @@ def _read_held(job: Job, plan: Plan) -> Receipt | None:
 
 def _inputs(job: Job, plan: Plan | None, lineage: Lineage | None) -> list[InputDataset]:
     found: dict[tuple[str, str], InputDataset] = {}
+    if plan and plan.status == "carry":  # what it published of the day before
+        homes = (
+            renames.table_home(job.workspace, name) for name in (job.spec.scores_table, *job.spec.decide)
+        )
+        return [InputDataset(*address_of(job.workspace, home.key)) for home in homes]
     for name in job.spec.inputs:
         place = _input_place(job, name)
         facets: dict[str, Any] = {}

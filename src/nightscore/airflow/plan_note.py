@@ -31,7 +31,7 @@ def read_noted_plan(workspace: Workspace, text: str) -> Plan:
     from nightscore.store import run_folder
 
     plan = plan_from_json(text)
-    if plan.status != "score" or plan.pieces:
+    if plan.status not in ("score", "carry") or plan.pieces:
         return plan
     place = run_folder.folder_of_plan(workspace, plan).plan
     try:

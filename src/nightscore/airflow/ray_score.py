@@ -77,13 +77,19 @@ def run_on(
         Broken: as `run`; the cluster refuses the job.
         NotYet: as `run`; the cluster does not answer, or the job was stopped or lost.
     """
-    from nightscore.pipeline import LOCAL_THREADS, plan_day, publish_day
+    from nightscore.pipeline import LOCAL_THREADS, plan_carried, plan_day, publish_day
 
     plan = plan_day(job, day, request, report, map_parts=LOCAL_THREADS.map_parts)
     share = range(len(plan.pieces) if plan.status == "score" else 0)
-    if share and find_unstaged(job, plan, share):
-        name = call(jobs.start(job, plan))
-        begun(name)
-        call(jobs.follow(name, print)).refuse_failure(name)
-    staged = read_scored(job, plan, share, report) if share else []
+    try:
+        if share and find_unstaged(job, plan, share):
+            name = call(jobs.start(job, plan))
+            begun(name)
+            call(jobs.follow(name, print)).refuse_failure(name)
+        staged = read_scored(job, plan, share, report) if share else []
+    except NotYet as error:
+        carried = plan_carried(job, day, request, error)
+        if carried is None:
+            raise
+        plan, staged = carried, []
     return publish_day(job, plan, staged, report)

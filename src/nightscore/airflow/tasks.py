@@ -124,6 +124,7 @@ class PlanDay(Step, TellsLineage):
         """The plan; or the task is deferred until the partitions that are missing land."""
         from nightscore.pipeline import LOCAL_THREADS, plan_day
 
+        began = time.time()
         try:
             return plan_day(
                 job, day, self.request(job, context), recorder.report, map_parts=LOCAL_THREADS.map_parts
@@ -131,27 +132,41 @@ class PlanDay(Step, TellsLineage):
         except NotYet as error:
             root, moment = job.workspace.root, day.isoformat()
             inputs = find_unready_inputs(root, job.name, moment)
-            waits = job.spec.policy.missing == "wait"
+            waits = job.spec.missing == "wait"
             tables = find_unpublished_tables(root, tables_of_others(job), moment) if waits else []
             if not (inputs or tables):
                 raise
             self.log.info("%s; it goes on by itself: %s", error, ", ".join([*inputs.values(), *tables]))
             recorder.end("waiting", str(error))
-            deadline = time.time() + WAIT.total_seconds()
             trigger = PartitionTrigger(
-                workspace=str(root), folders=[], tables=tables, day=moment, deadline=deadline, job=job.name
-            )
+                workspace=str(root), folders=[], tables=tables, day=moment, job=job.name,
+                deadline=_waits_until(job, moment, began),
+            )  # fmt: skip
             self.defer(trigger=trigger, method_name="resume")
 
     def resume(self, context: Any, event: bool) -> list[list[int]]:
-        """Go on after the wait."""
-        if not event:
-            with errors():
-                job = self.read()
-                day = day_of_run(job, context.get("partition_key"), context["params"].get("day"))
-                with telling(job, day.isoformat(), context, Progress(context)):
+        """Go on after the wait: the day is there, or it is time to carry the day before forward; or fail."""
+        from nightscore.pipeline import next_carry
+
+        with errors():
+            job = self.read()
+            day = day_of_run(job, context.get("partition_key"), context["params"].get("day")).isoformat()
+            carry = None if event else next_carry(job, day)
+            if not event and (carry is None or time.time() > (carry + WAIT).timestamp()):
+                with telling(job, day, context, Progress(context)):
                     raise Broken(f"job {self.job}: no partition after {WAIT}; run it again when it is there")
         return self.execute(context)
+
+
+def _waits_until(job: Job, day: str, began: float) -> float:
+    """Until when (epoch seconds) a partition is waited for: until the day before may be carried forward.
+
+    A plan that `began` later than that has seen that none can be, and waits as those of any job.
+    """
+    from nightscore.pipeline import next_carry
+
+    last, carry = time.time() + WAIT.total_seconds(), next_carry(job, day)
+    return min(last, carry.timestamp()) if carry and began < carry.timestamp() else last
 
 
 class ScoreShare(Step):
@@ -188,6 +203,8 @@ class ScoreShare(Step):
 
     def resume(self, context: Any, event: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
         """The staged files once the cluster's job has ended; as `execute`."""
+        from nightscore.pipeline import is_carry_due
+
         with errors():
             if (plan := self.begin(context)) is None:
                 return []
@@ -196,7 +213,7 @@ class ScoreShare(Step):
                 with telling_failure(job, plan.day, context):
                     JobState(**event).refuse_failure(name)
             except NotYet as error:
-                if plan_holds(job, plan):
+                if plan_holds(job, plan) and not is_carry_due(job, plan.day):
                     raise
                 self.log.warning(AGAIN, error)
                 return []

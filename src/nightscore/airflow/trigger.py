@@ -47,7 +47,7 @@ class PartitionTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look again and again."""
         while not (landed := await asyncio.to_thread(self._landed)) and time.time() < self.deadline:
-            await asyncio.sleep(self.seconds)
+            await asyncio.sleep(max(0.0, min(self.seconds, self.deadline - time.time())))
         yield TriggerEvent(landed)  # type: ignore[no-untyped-call]
 
     def _landed(self) -> bool:

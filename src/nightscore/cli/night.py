@@ -123,11 +123,11 @@ class Works:
         return is_held(one.job.workspace, one.job.name, as_day(one.day))
 
     def _begin(self, one: "DueNight") -> None:
-        lost = next((need for need in one.needs if self.ended.get(need)), None)
-        if lost:
+        carried, lost = _is_carried(one), next((need for need in one.needs if self.ended.get(need)), None)
+        if lost and not carried:
             self.ended[one] = NotYet.exit_code
             self.tell(f"{one}: not run, since {lost} {_ended(self.ended[lost])}")
-        elif all(need in self.ended for need in one.needs) and self._may_begin(one):
+        elif (carried or all(need in self.ended for need in one.needs)) and self._may_begin(one):
             self.tell(f"{one}: begins")
             self.at_work[one] = _start(one, quiet=self.tell is _nothing)
 
@@ -139,6 +139,13 @@ class Works:
             return False
         used = sum(job_memory_budget(other.job).memory for other in self.at_work)
         return not used or used + job_memory_budget(one.job).memory <= read_hardware().memory
+
+
+def _is_carried(one: "DueNight") -> bool:
+    """Whether it is so late that a night goes on with the day before, whatever became of those it needs."""
+    from nightscore.pipeline import is_carry_due
+
+    return is_carry_due(one.job, one.day)
 
 
 def _ended(code: int) -> str:

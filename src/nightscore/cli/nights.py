@@ -66,8 +66,9 @@ def missing(
     A job's days are those of its schedule; of one that comes after others, those that all their tables have
     (published by the command line or released, too, of which Airflow heard nothing). Looked at is what lies
     after its first published day, and what was tried: else a job owes nothing. A day that the job's policy
-    skipped is not missing. `nightscore night` runs them, upstream first; `nightscore backfill` a range of one
-    job.
+    skipped is not missing. A day that was late and is published degraded (`overdue`) is listed once all
+    that it needs is there: `nightscore run` makes it whole. `nightscore night` runs the others, upstream
+    first; `nightscore backfill` a range of one job.
 
     Exit code: 0 if none is missing, else 1.
     """
@@ -79,7 +80,7 @@ def missing(
     since = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=days)
     book = open_logbook(workspace, since=since.isoformat())
     names = [load(job, workspace).name] if job else sorted(book.jobs)
-    found = [state for name in names for state in book.missing(name, days)]
+    found = [one for name in names for one in (*book.missing(name, days), *book.degraded(name, days))]
     if json:
         print_json([state.as_json() for state in found])
     else:
@@ -98,7 +99,7 @@ def missing_line(state: "DayState") -> str:
 
 
 def _run_json(one: "Attempt", now: dt.datetime, due: dt.datetime | None, late: bool) -> dict[str, object]:
-    told = {**one.model_dump(mode="json"), "state": _state(one, now)}
+    told = {**one.model_dump(mode="json"), "state": "stopped" if one.is_gone(now) else one.state}
     return {**told, "deadline": due.isoformat() if due else None, "late": late}
 
 
@@ -141,11 +142,12 @@ def _message(one: "Attempt", now: dt.datetime) -> str:
     if one.is_gone(now):
         return f"its process is gone{where}"
     untold = f"; not told: {'; '.join(one.untold)}" if one.untold else ""
-    return f"{(one.message.splitlines() or [''])[0]}{where}{untold}".strip("; ")
+    said = one.degraded or (one.message.splitlines() or [""])[0]
+    return f"{said}{where}{untold}".strip("; ")
 
 
 def _state(one: "Attempt", now: dt.datetime) -> str:
-    return "stopped" if one.is_gone(now) else one.state
+    return "stopped" if one.is_gone(now) else one.state + (", degraded" if one.degraded else "")
 
 
 def _at_work(one: "Attempt", now: dt.datetime) -> bool:

@@ -76,6 +76,9 @@ from .model import Judge as Judge
 from .model import Labels as Labels
 from .notify import Event as Event
 from .notify import Notify as Notify
+from .overdue import FULL as FULL
+from .overdue import MADE_BY as MADE_BY
+from .overdue import Rung as Rung
 from .places import audit_place as audit_place
 from .places import highlight_place as highlight_place
 from .places import sql_place as sql_place

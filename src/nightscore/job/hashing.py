@@ -25,6 +25,7 @@ HARMLESS: dict[str, Any] = {
     "notify": True,
     "timeout": True,
     "airflow": True,
+    "overdue": True,  # but that there is one: its tables have a column more
     "params": True,
     "scoring": {"tasks", "tolerance"},
     # Without an override nothing is published; with it, what was published before it was asked for.
@@ -41,6 +42,7 @@ def hash_job(spec: JobSpec, sql: Mapping[str, Any], name: str, tables: Mapping[s
     """
     # Without defaults: a field that comes with a later version changes no job that does not use it.
     document = spec.model_dump(mode="json", exclude=HARMLESS, exclude_defaults=True) | {"job": name}
+    document |= {"overdue": True} if spec.overdue else {}
     if not document.get("policy", True):
         del document["policy"]
     for source in document.get("inputs", {}).values():

@@ -17,6 +17,7 @@ from nightscore.job.fields import WORDS
 from nightscore.job.highlights import Highlight
 from nightscore.job.model import Judge, Model
 from nightscore.job.notify import Notify
+from nightscore.job.overdue import Rung
 from nightscore.job.params import Param
 from nightscore.job.policy import Domain, Limits, Policy
 from nightscore.job.retain import Retain
@@ -36,6 +37,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "highlights": Highlight,
     "notify": Notify,
     "deadline": Deadline,
+    "overdue": Rung,
     "retain": Retain,
     "airflow": AirflowSettings,
 }

@@ -14,9 +14,9 @@ from nightscore.job.fields import (
     shaped,
 )
 
-Event = Literal["failed", "held", "overdue", "at_risk", "published"]
+Event = Literal["failed", "held", "overdue", "at_risk", "degraded", "published"]
 OF_A_DEADLINE: frozenset[Event] = frozenset({"overdue", "at_risk"})
-USUAL: list[Event] = ["failed", "held", "overdue", "at_risk"]
+USUAL: list[Event] = ["failed", "held", "overdue", "at_risk", "degraded"]
 TARGETS = ("webhook", "slack", "email")
 Address = Annotated[
     str, shaped(r"^[^@\s,;<>\"]+@[^@\s,;<>\"]+$", "one address such as nights@example.com", max_length=254)
@@ -35,7 +35,7 @@ class Notify(StrictModel):
     to: Annotated[list[Address], Field(description="of email: who gets it")] = []
     when: Annotated[
         Annotated[list[Event], Field(min_length=1)],
-        Field(description="of what it is told; default: failed, held, overdue, at_risk"),
+        Field(description="of what it is told; default: all but published"),
     ] = USUAL
 
     @model_validator(mode="after")
@@ -68,11 +68,11 @@ class Notify(StrictModel):
 _LIST = ", ".join(TARGETS)
 
 
-def check_notify(notify: list[Notify], *, has_deadline: bool) -> None:
+def check_notify(notify: list[Notify], *, has_deadline: bool, has_overdue: bool) -> None:
     """Hold the targets of a job to each other and to its deadline.
 
     Raises:
-        Misplaced: two are the same, or one waits for a deadline that the job has not.
+        Misplaced: two are the same, or one waits for a deadline, or for rungs, that the job has not.
     """
     seen: set[str] = set()
     for i, one in enumerate(notify):
@@ -82,3 +82,5 @@ def check_notify(notify: list[Notify], *, has_deadline: bool) -> None:
         waits = sorted(OF_A_DEADLINE & set(one.when)) if "when" in one.model_fields_set else []
         if waits and not has_deadline:
             raise Misplaced((i, "when"), f'{waits[0]} needs a deadline of the job, such as deadline: "06:00"')
+        if "when" in one.model_fields_set and "degraded" in one.when and not has_overdue:
+            raise Misplaced((i, "when"), "degraded needs overdue of the job, what a late night goes on with")

@@ -28,6 +28,7 @@ from nightscore.job.highlights import SHOWN_HIGHLIGHTS, Highlight
 from nightscore.job.inputs import Input, PathInput, TableInput
 from nightscore.job.model import CHALLENGERS, Judge, Model, read_model_word
 from nightscore.job.notify import Notify, check_notify
+from nightscore.job.overdue import MADE_BY, Rung, check_overdue
 from nightscore.job.params import Param
 from nightscore.job.policy import Domain, Limits, Period, Policy
 from nightscore.job.retain import Retain, read_retain_word
@@ -197,6 +198,10 @@ class JobSpec(StrictModel):
         Field(description="by when a day is to be published: the first such time after it is complete"),
     ] = None
     notify: Annotated[list[Notify], Field(description="who is told what of the job's days")] = []
+    overdue: Annotated[
+        list[Rung],
+        Field(description="what a night goes on with when it is late, rung by rung; default: it is late"),
+    ] = []
     timeout: Annotated[
         Period | None, Field(description="how long the run of a day may take, all of it: 2h; default: any")
     ] = None
@@ -224,6 +229,12 @@ class JobSpec(StrictModel):
     def features_variables(self) -> tuple[str, ...]:
         """What the SQL of the features may read with getvariable: which part it makes, too."""
         return (*self.variables, *(PART_VARIABLES if self.features.asks_part else ()))
+
+    @property
+    def missing(self) -> Literal["fail", "wait", "skip"]:
+        """What a day without a partition is: as the policy says; where one may be carried forward, wait."""
+        is_carried = any(rung.carry_forward for rung in self.overdue)
+        return "wait" if is_carried else self.policy.missing
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -287,9 +298,18 @@ class JobSpec(StrictModel):
             if self.deadline:
                 self.deadline.check(self.schedule)
             at = ("notify",)
-            check_notify(self.notify, has_deadline=self.deadline is not None)
+            has_deadline, has_model = self.deadline is not None, not self.model.is_none
+            check_notify(self.notify, has_deadline=has_deadline, has_overdue=bool(self.overdue))
+            at = ("overdue",)
+            check_overdue(self.overdue, has_deadline=has_deadline, has_model=has_model)
         except Misplaced as error:
             raise Misplaced((*at, *error.at), str(error)) from error
+        if self.missing != self.policy.missing and "missing" in self.policy.model_fields_set:
+            raise Misplaced(
+                ("policy", "missing"),
+                f"{self.policy.missing!r} leaves nothing to carry forward at the deadline (overdue); "
+                "allowed: wait, or leave it out",
+            )
 
     def _check_deliver(self) -> None:
         try:
@@ -416,13 +436,14 @@ class JobSpec(StrictModel):
             )
 
     def _check_columns(self) -> None:
-        seen: set[str] = set(RESERVED_COLUMNS)
+        reserved = {*RESERVED_COLUMNS, *((MADE_BY,) if self.overdue else ())}
+        seen: set[str] = set(reserved)
         places: list[tuple[Place, str]] = [(("key", i), name) for i, name in enumerate(self.key)]
         places += [(("keep", i), name) for i, name in enumerate(self.keep)]
         places += [(("model", "outputs", name), name) for name in self.model.outputs]
         places += [(("model", CHALLENGERS), name) for name in self.model.challenger_columns]
         for at, name in places:
             if name.lower() in seen:
-                reason = "is set by the framework" if name.lower() in RESERVED_COLUMNS else "stands twice"
+                reason = "is set by the framework" if name.lower() in reserved else "stands twice"
                 raise Misplaced(at, f"column {name!r} {reason} (the scores table has key, keep and outputs)")
             seen.add(name.lower())

@@ -26,11 +26,15 @@ from .notify import deadline_news as deadline_news
 from .notify import tell as tell
 from .notify import tell_again as tell_again
 from .onward import send_on as send_on
+from .overdue import has_rung as has_rung
+from .overdue import is_carry_due as is_carry_due
+from .overdue import next_carry as next_carry
 from .prepare import begin as begin
 from .prepare import streamed_files as streamed_files
 from .prepare import trial_plan as trial_plan
 from .prepare import with_pieces as with_pieces
 from .publish import hold as hold
+from .publish.carry import plan_carried as plan_carried
 from .publish.closing import Causes as Causes
 from .publish.closing import changed_causes as changed_causes
 from .publish.commit import complete_half_published as complete_half_published

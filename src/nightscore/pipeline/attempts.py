@@ -65,11 +65,14 @@ class Recorder:
 
     def finish(self, receipt: Receipt) -> None:
         """It ended with a receipt; what a published night took is told to the next."""
-        if self._keeps and receipt.status == "published":
+        if self._keeps and receipt.status == "published" and receipt.degraded is None:
             note_pace(self._workspace, receipt)
         reason = receipt.reason if receipt.status == "skipped" else ""
         rows = receipt.rows.published
-        self._end(receipt, state=receipt.status, message=reason, run_id=receipt.run_id, rows=rows)
+        degraded = str(receipt.degraded or "")
+        self._end(
+            receipt, state=receipt.status, message=reason, run_id=receipt.run_id, rows=rows, degraded=degraded
+        )
 
     def fail(self, error: BaseException) -> None:
         """It ended with an error, unless it had ended before."""

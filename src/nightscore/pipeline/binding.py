@@ -8,7 +8,16 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from nightscore.common import Broken
-from nightscore.job import CHALLENGERS, PART_VARIABLES, RESERVED_COLUMNS, SCORES, Job, Misplaced, sql_place
+from nightscore.job import (
+    CHALLENGERS,
+    MADE_BY,
+    PART_VARIABLES,
+    RESERVED_COLUMNS,
+    SCORES,
+    Job,
+    Misplaced,
+    sql_place,
+)
 from nightscore.pipeline.audits.kinds import questions
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.highlights import bind_highlights, check_highlights
@@ -340,9 +349,9 @@ def bad_lines_schema(job: Job) -> pa.Schema:
 
 
 def scores_schema(job: Job, features: pa.Schema, scorer: Scorer) -> pa.Schema:
-    """The columns of a scores file: key, kept columns, the model's outputs, its challengers', `run_id`."""
+    """The columns of a scores file: key, kept columns, the model's outputs, its challengers', its stamps."""
     kept = [features.field(name) for name in (*job.spec.key, *job.spec.keep)]
-    schema = pa.schema([*kept, *scorer.signature.outputs, *_challenger_fields(job, scorer)])
+    schema = pa.schema([*kept, *scorer.signature.outputs, *_challenger_fields(job, scorer), *_made_by(job)])
     return _as_table_has(job, job.spec.scores_table, _stored(job, schema, ("features",)))
 
 
@@ -355,8 +364,22 @@ def _challenger_fields(job: Job, scorer: Scorer) -> list[pa.Field]:
     ]
 
 
+def _made_by(job: Job) -> list[pa.Field]:
+    """The column that says which rung made a row, where the job has any; days before have it not."""
+    return [table_schema.optional_field(MADE_BY, pa.string())] if job.spec.overdue else []
+
+
 def _decision(job: Job, table: str, given: pa.Schema) -> pa.Schema:
-    """The columns of a file of a decision table, whose SQL gives some."""
+    """The columns of a file of a decision table, whose SQL gives some, `made_by` perhaps among them."""
+    if job.spec.overdue and MADE_BY not in given.names:
+        given = pa.schema([*given, *_made_by(job)])
+    elif job.spec.overdue:
+        if not pa.types.is_string(kind := given.field(MADE_BY).type):
+            job.raise_broken(
+                ("decide", table), f"gives {MADE_BY} as {kind}; it says which rung made a row (overdue): "
+                "take that of the scores, or leave it out"
+            )  # fmt: skip
+        given = given.set(given.get_field_index(MADE_BY), _made_by(job)[0])
     return _as_table_has(job, table, _stored(job, given, ("decide", table)))
 
 

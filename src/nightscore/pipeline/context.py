@@ -247,6 +247,8 @@ class Day:
         )  # fmt: skip
 
     def _inputs(self) -> list[View]:
+        if self.plan.status == "carry":  # there are none of the day
+            return []
         day = dt.date.fromisoformat(self.plan.day)
         return inputs.views(self.job, self.plan.inputs, day, self.plan.known_at, self.after_days)
 

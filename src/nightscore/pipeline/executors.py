@@ -20,6 +20,7 @@ from nightscore.pipeline.context import read_others_plan
 from nightscore.pipeline.onward import send_on
 from nightscore.pipeline.parts import parts_at_once, room_for, stage_part
 from nightscore.pipeline.prepare import Choose, parts_in_order
+from nightscore.pipeline.publish.carry import plan_carried
 from nightscore.pipeline.publish.receipt_builder import skipped_receipt
 from nightscore.pipeline.read.absent import rest_days
 from nightscore.pipeline.request import DEFAULT_REQUEST, RunRequest
@@ -187,7 +188,14 @@ def run(
     asked, moment = request.but(**options), as_day(day)
     with recorded(job, moment, report, is_preview=asked.limit is not None) as (told, ended):
         plan = plan_day(job, moment, asked, told, choose=choose, map_parts=parts)
-        receipt = publish_day(job, plan, executor.map(job, plan, plan.pieces, told), told)
+        try:
+            staged = executor.map(job, plan, plan.pieces, told)
+        except NotYet as error:
+            carried = plan_carried(job, moment, asked, error)
+            if carried is None:
+                raise
+            plan, staged = carried, []
+        receipt = publish_day(job, plan, staged, told)
         send_on(job, receipt, told)
         ended(receipt)
     return receipt

@@ -11,17 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nightscore.common import Broken, as_day
-from nightscore.job import (
-    After,
-    Event,
-    Job,
-    Notify,
-    deadline_among,
-    load_all,
-    read_workspace_overrides,
-)
+from nightscore.common import as_day
+from nightscore.job import Event, Job, Notify
 from nightscore.pipeline.eta import expected_end
+from nightscore.pipeline.overdue import deadline_moment
 from nightscore.pipeline.publish.hold import find_held_day
 from nightscore.store import (
     Attempt,
@@ -40,10 +33,11 @@ from nightscore.store import (
 PAGE = "NIGHTSCORE_PAGE"  # the address of the page Nightscore, which messages link to
 SAID: Mapping[Event, str] = {
     "failed": "failed", "held": "is held", "published": "is published", "at_risk": "is at risk",
-    "overdue": "is overdue",
+    "overdue": "is overdue", "degraded": "is published, degraded",
 }  # fmt: skip
 OF_STATES: Mapping[str, Event] = {"failed": "failed", "held": "held", "published": "published"}
 Highlights = Sequence[HighlightResult]
+PUBLISHED: tuple[Event, ...] = ("degraded", "published")  # who asked for the second gets the first, too
 log = logging.getLogger(__name__)
 
 
@@ -74,7 +68,7 @@ class Bell:
     def deadline(self) -> dt.datetime | None:
         """By when the day is to be published; None where nothing says it."""
         if self._due is None:
-            self._due = (_deadline(self.job, self.day),)
+            self._due = (deadline_moment(self.job, self.day),)
         return self._due[0]
 
     def ended(self, attempt: Attempt, receipt: Receipt | None = None) -> list[str]:
@@ -85,8 +79,9 @@ class Bell:
         message = attempt.message
         if receipt is not None:
             message = f"{receipt.rows.published:,} rows in {attempt.seconds:,.0f} s"
+            event, message = _with_rungs(event, message, receipt)
         run = receipt.run_id if receipt else attempt.attempt
-        late = self.deadline if event == "published" else None
+        late = self.deadline if event in PUBLISHED else None
         late = late if late and attempt.updated > late else None
         shown = receipt.highlights if receipt else ()
         return self._tell(News(event, message, run, late, highlights=shown))
@@ -94,7 +89,8 @@ class Bell:
     def released(self, receipt: Receipt, by: str, because: str) -> list[str]:
         """Tell that a held day is published, by whom and why; gives who could not be told."""
         said = f"{receipt.rows.published:,} rows; it was held, and {by} released it: {because}"
-        return self._tell(News("published", said, receipt.run_id, highlights=receipt.highlights))
+        event, said = _with_rungs("published", said, receipt)
+        return self._tell(News(event, said, receipt.run_id, highlights=receipt.highlights))
 
     def beat(self, attempt: Attempt) -> list[str]:
         """Tell of a run at work that it will miss its deadline, or has; each once."""
@@ -130,7 +126,8 @@ def tell(job: Job, day: str, news: News, page: str | None = None) -> list[str]:
     """
     if not job.spec.notify:
         return []
-    asked = [one for one in job.spec.notify if news.event in one.when]
+    kinds: tuple[Event, ...] = PUBLISHED if news.event == "degraded" else (news.event,)
+    asked = [one for one in job.spec.notify if not {*kinds}.isdisjoint(one.when)]
     page = page or os.environ.get(PAGE, "")
     subject, text, document = compose(job, day, news, page)
     there, now = list_notices(job.workspace, job.name, day), dt.datetime.now(dt.UTC)
@@ -161,7 +158,7 @@ def compose(job: Job, day: str, news: News, page: str) -> tuple[str, str, dict[s
     todo = what_to_do(job, day, "held" if news.is_held else news.event)
     subject = f"{job.name} {day} {SAID[news.event]}"
     lines = [*_of_the_deadline(job, news), news.message, "", f"What to do: {todo}"]
-    if news.event == "published":
+    if news.event in PUBLISHED:
         lines.append(f"Report: {link or f'nightscore report {job.name} --day {day}'}")
     elif link:
         lines.append(f"Page: {link}")
@@ -183,11 +180,19 @@ def what_to_do(job: Job, day: str, event: Event) -> str:
         "held": f"look at it (nightscore held {job.name}), then nightscore release {job.name} --day {day} "
         "--by NAME --because TEXT, or discard it",
         "published": "nothing",
+        "degraded": f"tell who reads it; once all is there, this makes it whole: {again}",
         "at_risk": f"see what holds it up: nightscore missing {job.name}, nightscore runs {job.name}",
         "overdue": f"see why it is not there (nightscore missing {job.name}), tell who waits for it, and "
         f"run it: {again}",
     }
     return steps[event]
+
+
+def _with_rungs(event: Event, message: str, receipt: Receipt) -> tuple[Event, str]:
+    """The news of a day that was published; of one that was late and went on with another rung, of that."""
+    if event != "published" or receipt.degraded is None:
+        return event, message
+    return "degraded", f"DEGRADED: {receipt.degraded}\n{message}"
 
 
 def _of_the_deadline(job: Job, news: News) -> Iterator[str]:
@@ -201,7 +206,7 @@ def _of_the_deadline(job: Job, news: News) -> Iterator[str]:
 def _link(job: Job, day: str, news: News, page: str) -> str:
     if not page:
         return ""
-    there = f"/{day}" if news.event == "published" else ""
+    there = f"/{day}" if news.event in PUBLISHED else ""
     place = f"/w/{job.workspace.name}" if job.workspace.name else ""
     return f"{page.rstrip('/')}{place}/jobs/{job.name}{there}"
 
@@ -218,7 +223,7 @@ def _send(job: Job, target: Notify, notice: Notice, known: Mapping[str, Highligh
 
     if not claim_notice(job.workspace, notice):
         return ""
-    shown, is_first = known.get(notice.key) or _highlights(job, notice), notice.event == "published"
+    shown, is_first = known.get(notice.key) or _highlights(job, notice), notice.event in PUBLISHED
     message = Message(notice.subject, notice.text, notice.document, notice.key, shown, is_first)
     try:
         send_message(target, message)
@@ -235,7 +240,7 @@ def _highlights(job: Job, notice: Notice) -> Highlights:
 
     None is kept with a notice: who is erased from a receipt stands in no message that is sent again.
     """
-    if not job.spec.highlights or notice.event not in ("published", "held"):
+    if not job.spec.highlights or notice.event not in (*PUBLISHED, "held"):
         return ()
     try:
         receipt = _receipt(job, notice)
@@ -251,15 +256,3 @@ def _receipt(job: Job, notice: Notice) -> Receipt | None:
         return held.receipt if held else None
     history = catalog.read_catalog(job.workspace).history
     return next((e.read_receipt() for e in history if (e.job, e.run_id) == (job.name, notice.run)), None)
-
-
-def _deadline(job: Job, day: str) -> dt.datetime | None:
-    if job.spec.deadline is None:
-        return None
-    jobs = {job.name: job}
-    try:
-        if isinstance(job.spec.schedule, After):
-            jobs |= {one.name: one for one in load_all(job.workspace)[0]}
-        return deadline_among(jobs, job.name, as_day(day), read_workspace_overrides(job.workspace.root))
-    except Broken:  # an exchange's calendar is unknown: `check` says so
-        return None

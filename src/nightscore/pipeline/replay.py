@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from nightscore.common import Broken, ProgressCallback, as_day, file_sha256, silent
-from nightscore.job import Job
+from nightscore.job import MADE_BY, Job
 from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.executors import LOCAL_THREADS, Executor, chooser
@@ -165,7 +165,8 @@ class _Replay:
         """A published file of scores, staged as this run's."""
         target = self.run.scores(f"{CARRIED}-{number}")
         with open_staged(path, path.name) as file:
-            schema, challengers = self.stored(file.schema_arrow), list(self.job.spec.model.challenger_columns)
+            schema = self.stored(file.schema_arrow)
+            challengers = [*self.job.spec.model.challenger_columns, MADE_BY]
             batches = (conformed(batch, schema, challengers) for batch in file.iter_batches())
             stage_batches(target, (self.renamed(batch, schema) for batch in batches), schema)
         return read_staged(target)
@@ -173,12 +174,13 @@ class _Replay:
     def stored(self, published: pa.Schema) -> pa.Schema:
         """The columns of a published file of scores, with the challengers of now instead of those of then."""
         kept = [field for field in published if not table_schema.may_go(field) and field.name != "run_id"]
+        made_by = [table_schema.optional_field(MADE_BY, pa.string())] if self.job.spec.overdue else []
         types = {field.name: field.type for field in kept}
         columns = self.job.spec.model.challenger_columns
         challengers = [
             table_schema.optional_field(column, types[output]) for column, (_, output) in columns.items()
         ]
-        return pa.schema([*kept, *challengers, published.field("run_id")])
+        return pa.schema([*kept, *challengers, *made_by, published.field("run_id")])
 
     def stage_still_rejected(self) -> dict[str, Any]:
         """The rejects of before whose rows are not scored again: without a key, or gone from the features."""

@@ -8,6 +8,7 @@ Only plans, staged files and receipts pass between them: frozen strings and numb
 in a process of its own. Each may be killed at any point and called again.
 """
 
+import contextlib
 import dataclasses
 import datetime as dt
 import time
@@ -16,12 +17,22 @@ from typing import Any
 
 import pyarrow as pa
 
-from nightscore.common import ProgressCallback, Stopwatch, as_day, silent, thread_seconds
+from nightscore.common import (
+    NightscoreError,
+    NotYet,
+    ProgressCallback,
+    Stopwatch,
+    as_day,
+    silent,
+    thread_seconds,
+)
 from nightscore.delivery import check_deliveries
 from nightscore.job import Job, read_airflow_settings, read_job_texts
 from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day, causes_hash
+from nightscore.pipeline.overdue import as_made_now, find_ladder, has_rung
 from nightscore.pipeline.prepare import Choose, MapParts, begin
+from nightscore.pipeline.publish.carry import plan_carried, publish_carried
 from nightscore.pipeline.publish.closing import plan_restatement
 from nightscore.pipeline.publish.commit import complete_publication, roll_forward
 from nightscore.pipeline.publish.finalize import prove_and_publish
@@ -45,8 +56,10 @@ from nightscore.pipeline.score.elsewhere import open_or_on_cpu
 from nightscore.pipeline.score.open_model import OpenModel, open_job_model, open_planned_scorer, score_nothing
 from nightscore.pipeline.score.rejects import RejectWriter
 from nightscore.pipeline.score.time_limit import until
+from nightscore.scorers import Scorer
 from nightscore.store import (
     EngineResources,
+    Ladder,
     LiveFile,
     Piece,
     Pinned,
@@ -79,6 +92,7 @@ def plan_day(
     """What a run of `day` has to do. Stages the feature snapshot where SQL makes the features.
 
     A run that was stopped is taken up again; a day whose causes have not changed is `unchanged` (idempotent).
+    At the job's deadline a day that is not there yet is carried forward, where its `overdue` says so.
     `choose` chooses the variant on a machine that scores; default: this one does.
     `map_parts` stages the parts of features that are made in parts; default: here, one after the other.
 
@@ -92,6 +106,20 @@ def plan_day(
     refuse_former_names(job)
     run_folder.remove_spilled(job.workspace, job.name)
     roll_forward(job, day, report)
+    try:
+        return _planned(job, day, request, report, watch, choose=choose, map_parts=map_parts)
+    except NotYet as error:
+        carried = plan_carried(job, day, request, error)
+        if carried is None:
+            raise
+        report("plan", 1, 1)
+        return carried
+
+
+def _planned(
+    job: Job, day: dt.date, request: RunRequest, report: ProgressCallback, watch: Stopwatch,
+    *, choose: Choose | None, map_parts: MapParts | None,
+) -> Plan:  # fmt: skip
     plan = draft_plan(job, day, request, scores_here=choose is None)
     report("plan", 1, 1)
     if plan.status != "score" or plan.run_id:
@@ -123,7 +151,7 @@ def draft_plan(
         if absent:
             return Plan(job.name, day.isoformat(), "skipped", reason=absent)
         # A model or a device that is asked for is what scores; a variant stands for the job's own.
-        asked = request.model or request.device or job.spec.model.is_none
+        asked = request.model or request.device or job.spec.model.is_none or has_rung(job, "variant")
         picked = None if asked else read_variant(job)
         known_at = as_of.cutoff(job, request.known_at)
         draft = _draft(job, day, opened, files, values, known_at=known_at, picked=picked)
@@ -151,12 +179,14 @@ def _beside_published(job: Job, draft: Plan, request: RunRequest, picked: Varian
     last = state.read_receipt(job.name, as_day(draft.day))
     compared = _as_recorded(job, draft, last, picked) if last else draft
     same = last is not None and last.fingerprint == compared.fingerprint and _still_there(state, last)
+    same = same and last is not None and last.degraded is None  # that one is made whole
     if last and same and not request.force and request.limit is None:
         return dataclasses.replace(draft, status="unchanged", run_id=last.run_id)
     first = 1 + max((entry.run_number for entry in past), default=-1)  # above the last one's, whosever it is
     draft = dataclasses.replace(
-        draft, run_number=max(int(draft.started * 1000), first), hand_overs=hand_overs
-    )
+        draft, run_number=max(int(draft.started * 1000), first), hand_overs=hand_overs,
+        ladder=find_ladder(job, draft.day, request, state),
+    )  # fmt: skip
     if request.limit is None:
         restated = plan_restatement(job, compared, past, request.restate)
         draft = dataclasses.replace(draft, restate=restated.restate, replaces=restated.replaces)
@@ -168,8 +198,17 @@ def _beside_published(job: Job, draft: Plan, request: RunRequest, picked: Varian
             replaces=draft.replaces,
             hand_overs=hand_overs,
             foreign=draft.foreign,
+            ladder=_same_ladder(resumed.ladder, draft.ladder),
         )
     return draft
+
+
+def _same_ladder(begun: Ladder | None, now: Ladder | None) -> Ladder | None:
+    """The ladder of a run that is taken up: as it is now, with the variant that was found when it began."""
+    if begun is None or now is None:
+        return None
+    told = [one for one in begun.missing if one.startswith("variant: ")]
+    return dataclasses.replace(now, late=begun.late, missing=(*told, *now.missing))
 
 
 def _as_recorded(job: Job, draft: Plan, last: Receipt, picked: VariantFile | None) -> Plan:
@@ -203,7 +242,7 @@ def score_piece(
             return staged_piece(day, piece)
     with day.run.in_use(), day.steady_files(piece):
         started, cpu = time.time(), thread_seconds()
-        scorer = open_planned_scorer(job, plan)
+        plan, scorer = _opened(job, plan, as_made_now(job, plan, day.run))
         challengers = Challengers(job, plan, scorer)
         room = job_memory_budget(job).piece
         resources = EngineResources(1, room.duckdb, day.temp)
@@ -235,6 +274,14 @@ def score_piece(
         return dataclasses.replace(with_timings(prove_piece(day, piece), started, cpu), ended=ended)
 
 
+def _opened(job: Job, plan: Plan, now: Plan) -> tuple[Plan, Scorer]:
+    """What a piece is scored by now; by the plan itself, where the variant of a late night can't be had."""
+    if now is not plan:
+        with contextlib.suppress(NightscoreError):
+            return now, open_planned_scorer(job, now)
+    return plan, open_planned_scorer(job, plan)
+
+
 def publish_day(
     job: Job, plan: Plan, pieces: Sequence[StagedFile], report: ProgressCallback = silent
 ) -> Receipt:
@@ -257,6 +304,8 @@ def publish_day(
         day = Day(job, plan)
         day.refuse_changed_job()
         day.refuse_other_versions()
+        if plan.status == "carry":
+            return publish_carried(day, report)
         return prove_and_publish(day, pieces, report)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from nightscore.common import Broken
-from nightscore.job import Job
+from nightscore.job import FULL, MADE_BY, Job
 from nightscore.pipeline import inputs
 from nightscore.store import Engine, ModelResult, Receipt, RunFolder, View, catalog, quote_identifier, renames
 
@@ -50,6 +50,7 @@ def explain_row(job: Job, day: dt.date, key: Mapping[str, str]) -> RowExplanatio
     receipt, files = entry.read_receipt(), state.paths_of(entry)
     scores = _rows(job, files[job.spec.scores_table], key) if job.spec.scores_table in files else []
     features, note = _features(job, receipt, key)
+    note = _rung(job, receipt, scores) or note
     # Others decide by another job now, or have no such day any more.
     held = [t for t in state.holds(entry) if t != job.spec.scores_table and t in files]
     decisions = {t: _rows(job, files[t], key) for t in held}
@@ -62,8 +63,22 @@ def explain_row(job: Job, day: dt.date, key: Mapping[str, str]) -> RowExplanatio
     )  # fmt: skip
 
 
+def _rung(job: Job, receipt: Receipt, scores: Sequence[Row]) -> str:
+    """What made a row of a late night, where it was not made as every night."""
+    made_by = scores[0].get(MADE_BY) if scores and receipt.degraded else None
+    if made_by in (None, FULL) or receipt.degraded is None:
+        return ""
+    if origin := receipt.degraded.carried_from:
+        first = str(made_by).removeprefix("carried from ")[:10] or origin
+        return f"{made_by}: see `nightscore why {job.name} --day {first}` for how it was made"
+    by = receipt.degraded.variant
+    return f"made by {made_by}" + (f" ({by.path}, sha256 {by.sha256[:16]}…)" if by else "")
+
+
 def _features(job: Job, receipt: Receipt, key: Mapping[str, str]) -> tuple[Row | None, str]:
     """The row as it was scored; None and the reason where it can't be shown any more."""
+    if receipt.degraded and receipt.degraded.carried_from:
+        return None, "it was carried forward"
     if job.features_sql is not None:
         run = RunFolder(renames.runs_home(job.workspace, job.name) / receipt.day / receipt.run_id)
         if not run.snapshots:

@@ -26,6 +26,8 @@ def print_receipt(receipt: Receipt) -> None:
     out = console()
     said = f"[bold]{receipt.job}[/bold] {receipt.day}: [bold]{receipt.status}[/bold] {escape(receipt.reason)}"
     out.print(said.rstrip())
+    if receipt.degraded:
+        out.print(f"[bold red]DEGRADED  {escape(str(receipt.degraded))}[/bold red]", soft_wrap=True)
     if receipt.status in ("skipped", "unreadable"):
         return
     rows = receipt.rows
@@ -110,7 +112,7 @@ def print_plan(plan: Plan, run: RunFolder | None, features: Features) -> None:
     texts = sum(not f.path.lower().endswith(ENDINGS["parquet"]) for f in files)
     uncounted = f" and those of {texts} text files" if texts else ""
     out.print(f"inputs    {len(files)} files, {rows:,} rows{uncounted}, {byte_size(size)}")
-    for line in _inputs_text(plan):
+    for line in (*_inputs_text(plan), *_ladder_text(plan)):
         out.print(escape(line), soft_wrap=True)
     out.print(f"model     {escape(_model_text(plan))}")
     if plan.tuned:
@@ -166,6 +168,22 @@ def print_explanation(explanation: RowExplanation) -> None:
         out.print(f"[bold]{name}[/bold]{'' if rows else ': not chosen'}")
         for row in rows:
             out.print(text_table(row.items(), ("", " ")))
+
+
+def _ladder_text(plan: Plan) -> Iterator[str]:
+    """What the run would go on with when it is late, and which rungs it does not have."""
+    if plan.ladder is None:
+        return
+    yield f"overdue   due by {_minute(plan.ladder.deadline)}"
+    if plan.ladder.variant_from:
+        yield f"          from {_minute(plan.ladder.variant_from)} on what is not scored: by the variant"
+    if plan.ladder.carry_from:
+        yield f"          from {_minute(plan.ladder.carry_from)} on: the day before is carried forward"
+    yield from (f"          WARNING: not {one}" for one in plan.ladder.missing)
+
+
+def _minute(moment: str) -> str:
+    return f"{dt.datetime.fromisoformat(moment):%Y-%m-%d %H:%M} UTC"
 
 
 def _model_text(plan: Plan) -> str:
@@ -281,6 +299,8 @@ def _audits(receipt: Receipt) -> str:
     if receipt.status == "unreadable":
         return receipt.status
     failed = [_audit_text(a) for a in receipt.audits if not a.passed]
+    if receipt.degraded:
+        failed.insert(0, f"degraded: {receipt.degraded}")
     return f"warned: {', '.join(failed)}" if failed else f"{len(receipt.audits)} passed"
 
 

@@ -22,10 +22,13 @@ from .documents.pieces import SMALLEST_PIECE as SMALLEST_PIECE
 from .documents.pieces import SMALLEST_PIECE_OF_TEXTS as SMALLEST_PIECE_OF_TEXTS
 from .documents.pieces import cut_pieces as cut_pieces
 from .documents.plan import Canary as Canary
+from .documents.plan import Carry as Carry
 from .documents.plan import Challenger as Challenger
 from .documents.plan import DaysSeen as DaysSeen
 from .documents.plan import FeatureParts as FeatureParts
 from .documents.plan import InputFile as InputFile
+from .documents.plan import Ladder as Ladder
+from .documents.plan import LateVariant as LateVariant
 from .documents.plan import Piece as Piece
 from .documents.plan import Plan as Plan
 from .documents.plan import Restate as Restate
@@ -43,6 +46,7 @@ from .documents.receipt import AuditResult as AuditResult
 from .documents.receipt import ChallengerResult as ChallengerResult
 from .documents.receipt import ColumnProof as ColumnProof
 from .documents.receipt import Cost as Cost
+from .documents.receipt import Degraded as Degraded
 from .documents.receipt import ErasedRows as ErasedRows
 from .documents.receipt import InputResult as InputResult
 from .documents.receipt import KeyHash as KeyHash
@@ -55,6 +59,7 @@ from .documents.receipt import Release as Release
 from .documents.receipt import ReplayResult as ReplayResult
 from .documents.receipt import Restatement as Restatement
 from .documents.receipt import RowCounts as RowCounts
+from .documents.receipt import RungResult as RungResult
 from .documents.receipt import ScoreSample as ScoreSample
 from .documents.receipt import TableChange as TableChange
 from .documents.receipt import TableResult as TableResult

@@ -22,7 +22,7 @@ def run_audits(
     return tuple(
         _result(question, Answer(True, unasked[question.index]))
         if question.index in unasked
-        else _run_audit(question, engine)
+        else ask_audit(question, engine)
         for question in questions(job)
     )
 
@@ -41,7 +41,12 @@ def failures(job: Job, results: tuple[AuditResult, ...]) -> list[str]:
     ]
 
 
-def _run_audit(question: Question[Any], engine: Engine) -> AuditResult:
+def ask_audit(question: Question[Any], engine: Engine) -> AuditResult:
+    """What one audit answers over the day whose staged tables the engine sees.
+
+    Raises:
+        Broken: its SQL fails there.
+    """
     with SqlMistakes(question.place):
         answer = question.answer(engine)
     return _result(question, answer)

@@ -14,13 +14,15 @@ from nightscore.pipeline import binding
 from nightscore.pipeline.audits.run import audited, failures, run_audits
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.highlights import read_highlights
+from nightscore.pipeline.overdue import lowest_rung
 from nightscore.pipeline.publish.came_back import find_came_back
 from nightscore.pipeline.publish.closing import stage_restatement
 from nightscore.pipeline.publish.commit import publish_tables
+from nightscore.pipeline.publish.degraded import count_rungs, degraded_by, with_made_by
 from nightscore.pipeline.publish.ended import with_ended
 from nightscore.pipeline.publish.full_rows import stage_full_rows
 from nightscore.pipeline.publish.hold import Held, hold_day
-from nightscore.pipeline.publish.piece_proof import Proven, read_proofs
+from nightscore.pipeline.publish.piece_proof import Proven, read_made_by, read_proofs
 from nightscore.pipeline.publish.receipt_builder import build_preview, build_receipt
 from nightscore.pipeline.publish.reconcile import (
     ControlTotals,
@@ -118,6 +120,7 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: ProgressCa
         "highlights": highlights,
         "came_back": find_came_back(day, tables),
         "slower": find_slower(job.workspace, receipt),
+        **degraded_by(day, pieces),
         **_said_of_sql(job),
     }
     receipt = receipt.model_copy(update=beside)
@@ -142,7 +145,8 @@ def _as_they_lie(day: Day, pieces: Sequence[StagedFile]) -> list[StagedFile]:
     for piece in pieces:
         with contextlib.suppress(OSError, ValueError, KeyError, pa.ArrowException):
             lies = read_staged(day.place(piece.path))
-            piece = dataclasses.replace(piece, rows=lies.rows, bytes=lies.bytes)  # noqa: PLW2901
+            made_by = read_made_by(day.place(piece.path).local()) if day.job.spec.overdue else ""
+            piece = dataclasses.replace(piece, rows=lies.rows, bytes=lies.bytes, made_by=made_by)  # noqa: PLW2901
         found.append(piece)
     return found
 
@@ -282,7 +286,8 @@ def stage_decisions(
 ) -> dict[str, StagedFile]:
     """Stage every decision table of the job, in the stored `schemas`; each sees those that stand before it.
 
-    Rows are sorted by all columns: the same rows are the same bytes.
+    Rows are sorted by all columns: the same rows are the same bytes. Where a table's SQL does not say which
+    rung made a row, it is the lowest that made any of the scores: each of them may have gone into it.
 
     Raises:
         Broken: the SQL fails on these rows.
@@ -290,15 +295,16 @@ def stage_decisions(
     staged: dict[str, StagedFile] = {}
     if not day.job.decide_sql:
         return staged
+    made_by = lowest_rung([rung.made_by for rung in count_rungs(day, scores)])
     asked = list(day.job.decide_sql.values())
     with day.engine({"scores": scores}, threads=day.sql_threads, asked=asked) as engine:
         for table in day.job.decide_sql:
-            staged[table] = _stage_decision(day, engine, table, schemas[table])
+            staged[table] = _stage_decision(day, engine, table, schemas[table], made_by)
             day.show(engine, table, staged[table])
     return staged
 
 
-def _stage_decision(day: Day, engine: Engine, table: str, schema: pa.Schema) -> StagedFile:
+def _stage_decision(day: Day, engine: Engine, table: str, schema: pa.Schema, made_by: str) -> StagedFile:
     job, run_id, path = day.job, day.plan.run_id, day.run.decided(table)
     started, cpu = time.time(), thread_seconds()
     if not path.exists():
@@ -306,5 +312,7 @@ def _stage_decision(day: Day, engine: Engine, table: str, schema: pa.Schema) -> 
             select = binding.decide_select(job, table)
             binding.refuse_unbound(job, table, engine.schema(select), schema)
             batches = engine.stream(select, order="ALL")
-            stage_batches(path, (stamped(batch, run_id, schema) for batch in batches), schema)
+            stage_batches(
+                path, (stamped(with_made_by(b, schema, made_by), run_id, schema) for b in batches), schema
+            )
     return with_timings(read_staged(path), started, cpu)

@@ -10,12 +10,14 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nightscore.common import Broken, NotYet
+from nightscore.job import MADE_BY
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.publish.reconcile import (
     Bounds,
@@ -51,7 +53,7 @@ class PieceProof:
 
     `tag` is the object that its file is. `schema` says the types of the columns, `columns` has their tallies.
     `keys` are the least and the greatest key as texts; None where keys do not rise strictly, or no text says
-    them.
+    them. `made_by` is the rung that made its rows, "" where the job has none.
     """
 
     sha256: str
@@ -65,6 +67,7 @@ class PieceProof:
     schema: str
     columns: Mapping[str, Mapping[str, Any]]
     keys: Sequence[Sequence[str]] | None
+    made_by: str = ""
 
     def types(self) -> pa.Schema:
         """The file's columns."""
@@ -111,11 +114,20 @@ def prove_piece(day: Day, piece: Piece) -> StagedFile:
         schema=base64.b64encode(types.serialize()).decode(),
         columns={name: tally.state() for name, tally in tallies.items()},
         keys=_texts(rising_bounds(local, key), [types.field(name).type for name in key]),
+        made_by=read_made_by(local),
     )  # fmt: skip
     # Not created once: where a damaged file was removed, another one is scored, and proven.
     text = sealed(asdict(proof), day.plan.run_id, piece.fingerprint)
     day.run.proof(piece.fingerprint).replace_text(text)
-    return staged
+    return replace(staged, made_by=proof.made_by)
+
+
+def read_made_by(path: Path) -> str:
+    """The rung that made the rows of a staged file; "" where it does not say, or there are several."""
+    if MADE_BY not in pq.read_schema(path).names:
+        return ""
+    texts = pq.read_table(path, columns=[MADE_BY], partitioning=None).column(MADE_BY).unique().to_pylist()
+    return str(texts[0]) if len(texts) == 1 and texts[0] else ""
 
 
 def _texts(bounds: Bounds | None, types: Sequence[pa.DataType]) -> Sequence[Sequence[str]] | None:
@@ -200,7 +212,8 @@ def read_proofs(day: Day, files: Sequence[StagedFile]) -> Proven | None:
     if len(proofs) < len(files):
         return None
     known = [
-        replace(file, rows=proof.rows, bytes=proof.bytes) for file, proof in zip(files, proofs, strict=True)
+        replace(file, rows=proof.rows, bytes=proof.bytes, made_by=proof.made_by)
+        for file, proof in zip(files, proofs, strict=True)
     ]
     return Proven(day, known, proofs)
 
@@ -221,7 +234,9 @@ def staged_piece(day: Day, piece: Piece) -> StagedFile:
     if proof is None:
         return prove_piece(day, piece)
     rejects = aside.key if proof.rejected else ""
-    return StagedFile(path.key, proof.rows, proof.bytes, rejects=rejects, rejected=proof.rejected)
+    return StagedFile(
+        path.key, proof.rows, proof.bytes, rejects=rejects, rejected=proof.rejected, made_by=proof.made_by
+    )
 
 
 def _hold(place: Place, proof: PieceProof, is_read: bool) -> None:

@@ -104,7 +104,7 @@ def build_receipt(
         seconds=_rounded({**plan.seconds, "score": spent, **watch.seconds}),
         cost=_cost(plan, staged, watch),
         rows_per_second=speed,
-        audits=(*audits, *_kept_budget(plan)),
+        audits=(*audits, *_kept_budget(plan), *_missing_rungs(plan)),
         run_number=plan.run_number,
         fingerprint=plan.fingerprint,
         job_hash=plan.job_hash,
@@ -140,6 +140,24 @@ def _kept_budget(plan: Plan) -> tuple[AuditResult, ...]:
     detail = plan.warning or (f"canary of {plan.canary.rows:,} rows" if plan.canary else "")
     name = "the bake-off's variant is usable and keeps its budget"
     return (AuditResult(name=name, passed=not plan.warning, severity="warn", detail=detail),)
+
+
+def late_variant(plan: Plan) -> VariantResult | None:
+    """The variant that scored what a late night had not scored yet, with its file; None: there is none."""
+    late = plan.ladder.late if plan.ladder else None
+    if late is None:
+        return None
+    values = {**dataclasses.asdict(late.variant), **dataclasses.asdict(late.tuned), "canary": late.canary}
+    return VariantResult(**values, chunk_rows=late.chunk_rows, why="the night was late (overdue)")
+
+
+def _missing_rungs(plan: Plan) -> tuple[AuditResult, ...]:
+    """The rungs of the job's `overdue` that a late night could not have taken, or could not take."""
+    missing = plan.ladder.missing if plan.ladder else ()
+    name = "a late night has each rung of its overdue"
+    return (
+        (AuditResult(name=name, passed=False, severity="warn", detail="; ".join(missing)),) if missing else ()
+    )
 
 
 def _replayed(plan: Plan, before: Receipt) -> ReplayResult:

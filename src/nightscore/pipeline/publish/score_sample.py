@@ -10,6 +10,7 @@ what concerns a tenth of the day's rows in one stretch, in 96 of 100; two rows a
 """
 
 import contextlib
+import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -22,6 +23,7 @@ import pyarrow.parquet as pq
 
 from nightscore.common import Broken, NotYet, first_line, key_text, value_text
 from nightscore.pipeline.context import Day
+from nightscore.pipeline.overdue import VARIANT, as_late
 from nightscore.pipeline.read.inputs import scored_columns
 from nightscore.pipeline.read.scan import scan_chunks
 from nightscore.pipeline.score.elsewhere import open_to_publish
@@ -61,8 +63,28 @@ def prove_sample(day: Day, pieces: Sequence[StagedFile]) -> ScoreSample | None:
         NotYet: the model has changed since the plan was made, or can't be had now.
     """
     ranges = [] if day.job.spec.model.is_none else sampled_ranges(day)
-    if not ranges:
+    late = _late_pieces(day, pieces)
+    parts = [(day, [part for part in ranges if not _is_among(part, late)])]
+    parts.append(
+        (dataclasses.replace(day, plan=as_late(day.plan)), [p for p in ranges if _is_among(p, late)])
+    )
+    samples = [_prove_some(of, pieces, own) for of, own in parts if own]
+    if not samples:
         return None
+    return ScoreSample(
+        rows=sum(one.rows for one in samples), by=" and ".join(one.by for one in samples),
+        difference=max(one.difference for one in samples),
+    )  # fmt: skip
+
+
+def _late_pieces(day: Day, files: Sequence[StagedFile]) -> list[Piece]:
+    """The pieces that the variant of a late night has made."""
+    names = {day.place(file.path).stem for file in files if file.made_by.startswith(VARIANT)}
+    return [piece for piece in day.plan.pieces if piece.fingerprint in names]
+
+
+def _prove_some(day: Day, pieces: Sequence[StagedFile], ranges: Sequence[RowRange]) -> ScoreSample:
+    """The same of some rows, of pieces that one model made."""
     plan = day.plan
     scorer, by = _by(day)
     sample = _read(day, scorer, ranges)
@@ -93,16 +115,17 @@ def prove_sample(day: Day, pieces: Sequence[StagedFile]) -> ScoreSample | None:
 
 def _of_ranges(day: Day, files: Sequence[StagedFile], ranges: Sequence[RowRange]) -> list[StagedFile]:
     """The staged files of the pieces that some rows belong to."""
-
-    def holds(piece: Piece) -> bool:
-        return any(
-            own.path == part.path and own.start < part.stop and part.start < own.stop
-            for own in piece.ranges
-            for part in ranges
-        )
-
-    names = {piece.fingerprint for piece in day.plan.pieces if holds(piece)}
+    names = {p.fingerprint for p in day.plan.pieces if any(_is_among(part, [p]) for part in ranges)}
     return [file for file in files if day.place(file.path).stem in names]
+
+
+def _is_among(part: RowRange, pieces: Sequence[Piece]) -> bool:
+    """Whether rows of a range are those of one of some pieces."""
+    return any(
+        own.path == part.path and own.start < part.stop and part.start < own.stop
+        for piece in pieces
+        for own in piece.ranges
+    )
 
 
 def sampled_ranges(day: Day) -> list[RowRange]:

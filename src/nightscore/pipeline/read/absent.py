@@ -26,9 +26,9 @@ def why_skipped(job: Job, files: Files, day: dt.date) -> str:
     if left := {name: found for name, found in see_ignored(job, day, NOTHING).items() if name in names}:
         listed = "; ".join(f"{name}: {', '.join(found)}" for name, found in left.items())
         raise Broken(f"{text}, without what its ignore leaves out ({listed})")
-    if job.spec.policy.missing == "wait":
+    if job.spec.missing == "wait":
         raise NotYet("\n".join((f"{text} yet", *_ways_on(job, names, day))))
-    if job.spec.policy.missing == "fail":
+    if job.spec.missing == "fail":
         fails = f"{text}; the policy for a missing day is fail (or wait, or skip)"
         raise Broken("\n".join((fails, *_ways_on(job, names, day))))
     return text
@@ -44,7 +44,7 @@ def missing(job: Job, files: Files, day: dt.date) -> list[str]:
     expected = [n for n, source in job.spec.inputs.items() if has_days(source) and not own_table(job, source)]
     names = [name for name in expected if day.isoformat() not in days_of(job, name, files, day)]
     refuse_unknown_tables(job, names)
-    for name in names if job.spec.policy.missing == "skip" else ():
+    for name in names if job.spec.missing == "skip" else ():
         source = job.spec.inputs[name]
         if not isinstance(source, TableInput) and not every_day(job, name, source):
             job.raise_broken(

@@ -67,7 +67,7 @@ def _ignores(source: PathInput | SnapshotInput) -> bool:
 def _refuse_gap(job: Job, name: str, seen: DaysSeen, day: dt.date) -> None:
     if job.spec.policy.gaps == "warn" or not (seen.missing or seen.unknown):
         return
-    kind = NotYet if job.spec.policy.missing == "wait" and not seen.unknown else Broken
+    kind = NotYet if job.spec.missing == "wait" and not seen.unknown else Broken
     raise kind(
         f"job {job.name}, day {day}: days seen of input {name}: {seen}; the policy for gaps is fail (or warn)"
     )

@@ -48,7 +48,7 @@ def waited_for(job: Job, day: dt.date) -> dict[str, str]:
 
 
 def _absent(job: Job, name: str, source: PathInput, day: dt.date) -> str:
-    if job.spec.policy.missing != "wait" or _has_data(job, name, source, day):
+    if job.spec.missing != "wait" or _has_data(job, name, source, day):
         return ""
     return f"nothing of {day} in {source.address}"
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from nightscore.common import Broken, NotYet
-from nightscore.job import Job
+from nightscore.job import FULL, MADE_BY, Job
 from nightscore.pipeline.score.domains import Mask, domain_columns
 from nightscore.pipeline.score.lost_values import LostValues
 from nightscore.pipeline.score.missing_values import filled
@@ -63,16 +63,19 @@ class Deadline:
 def scores_batch(
     plan: Plan, schema: pa.Schema, features: pa.RecordBatch, scores: Sequence[pa.Array]
 ) -> pa.RecordBatch:
-    """Rows of the scores table, in its `schema`: key and kept columns, `scores`, `run_id`.
+    """Rows of the scores table, in its `schema`: key and kept columns, `scores`, who made them, `run_id`.
 
     Args:
-        plan: whose run it is.
+        plan: whose run it is, and what stands in `made_by`, where the table has that.
         schema: the columns of the table, the last of which is `run_id`.
         features: [rows] with the key and the columns that are kept.
         scores: the columns in between, [rows] each: the champion's outputs, then the challengers'.
     """
-    kept = schema.names[: len(schema) - 1 - len(scores)]
+    stamps = 2 if schema.names[-2] == MADE_BY else 1
+    kept = schema.names[: len(schema) - stamps - len(scores)]
     columns = [*(features.column(name) for name in kept), *scores]
+    if stamps > 1:
+        columns.append(pa.repeat(pa.scalar(plan.made_by or FULL), features.num_rows))
     return stamped(pa.RecordBatch.from_arrays(columns, schema.names[:-1]), plan.run_id, schema)
 
 

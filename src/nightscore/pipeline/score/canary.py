@@ -10,12 +10,22 @@ from collections.abc import Sequence
 
 from nightscore.common import first_line
 from nightscore.job import AccuracyBudget, Job
+from nightscore.pipeline.overdue import as_late
 from nightscore.pipeline.score.autotune import autotune_variant, chosen
 from nightscore.pipeline.score.deviation import Deviation, column_deviation, deviation_from
 from nightscore.pipeline.score.first_opening import hold_to_rows
 from nightscore.pipeline.score.open_model import open_planned_scorer, reference_scorer
 from nightscore.pipeline.score.sample import read_spread_rows
-from nightscore.store import Canary, InputFile, Plan, VariantFile, read_variant, stale_reasons
+from nightscore.store import (
+    Canary,
+    InputFile,
+    LateVariant,
+    Plan,
+    VariantFile,
+    read_variant,
+    stale_reasons,
+    tuned_variant,
+)
 
 CANARY_ROWS = 4096
 SLACK = 2  # times what the bake-off saw, where the budget has no limit: a sample is noisier than a day
@@ -33,7 +43,7 @@ def choose_variant(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
     """The plan with the variant that scores its rows: the job's, or the one that is the fastest here."""
     picked = read_variant(job) if plan.tuned else None
     if picked is None:
-        return chosen(plan, autotune_variant(job, plan, source))
+        return with_late_variant(job, chosen(plan, autotune_variant(job, plan, source)), source)
     planned = dataclasses.replace(
         plan, variant=picked.computed, chunk_rows=picked.how.chunk_rows, why=f"bake-off: {picked.variant}"
     )
@@ -53,6 +63,45 @@ def choose_variant(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
         reason = f"{picked.variant}: of {canary.rows:,} canary rows, {'; '.join(broken)}"
         return dataclasses.replace(_reference(job, plan, source, reason), canary=canary)
     return planned
+
+
+def with_late_variant(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
+    """The plan with the variant of a late night, where its ladder asks for one: a bake-off's, if usable.
+
+    It is held to the model on the rows of the day, as one that scores the day is; one that is not taken is
+    said, and the ladder is without it.
+    """
+    if plan.ladder is None or not plan.ladder.variant_from:
+        return plan
+    late, problem = None, ""
+    try:
+        picked = read_variant(job)
+        problem = _not_measured(job) if picked is None else "; ".join(stale_reasons(job, picked, plan))
+        if picked and not problem:
+            late = LateVariant(picked.computed, picked.how.chunk_rows, tuned_variant(picked))
+            canary = _canary(job, as_late(_with_late(plan, late)), source)
+            problem = "; ".join(_canary_deviation(canary).breaks(_limits(job, picked))) if canary else ""
+            problem = f"of the canary rows, {problem}" if problem else ""
+            late = dataclasses.replace(late, canary=canary)
+    except Exception as error:  # of a variant that may never be needed; it is said, and the run goes on
+        problem = first_line(error)
+    if problem:
+        missing = (f"variant: {problem}", *plan.ladder.missing)
+        return dataclasses.replace(plan, ladder=dataclasses.replace(plan.ladder, missing=missing))
+    return _with_late(plan, late)
+
+
+def _with_late(plan: Plan, late: LateVariant | None) -> Plan:
+    return dataclasses.replace(
+        plan, ladder=dataclasses.replace(plan.ladder, late=late) if plan.ladder else None
+    )
+
+
+def _not_measured(job: Job) -> str:
+    return (
+        f"no bake-off has taken one; `nightscore bakeoff {job.name} --day D --apply` measures them, and "
+        "takes the fastest within the budget"
+    )
 
 
 def _reference(job: Job, plan: Plan, source: Sequence[InputFile], why: str) -> Plan:

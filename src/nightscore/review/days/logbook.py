@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
-from nightscore.common import Workspace
+from nightscore.common import NightscoreError, Workspace
 from nightscore.job import Job, load_all, read_workspace_overrides
-from nightscore.pipeline import expected_end, read_held_days, usual_seconds
+from nightscore.pipeline import expected_end, read_held_days, usual_seconds, waited_for
 from nightscore.review.days.due import Due
 from nightscore.store import Attempt, CatalogEntry, Pace, Pinned, Receipt, Told, catalog, list_told
 
@@ -32,6 +32,7 @@ class DayState:
     `deadline` is by when it is to be published (UTC; None: the job has none): it is `late` where it was
     published after that first, or is not, and that has passed; `at_risk` where it will be by what its run has
     left, or, with no run at work, by what nights usually take. `eta` is when its run will have ended.
+    `degraded` says of one that was late and is published what it went on with.
     """
 
     job: str
@@ -47,11 +48,13 @@ class DayState:
     eta: dt.datetime | None = None
     late: bool = False
     at_risk: bool = False
+    degraded: str = ""
 
     @property
     def bad(self) -> bool:
         """Whether a person should look."""
-        return self.state in BAD or self.problem or self.at_risk or (self.late and self.entry is None)
+        is_late = self.late and self.entry is None
+        return self.state in BAD or self.problem or self.at_risk or is_late or bool(self.degraded)
 
     @property
     def due(self) -> str:
@@ -67,7 +70,7 @@ class DayState:
             "dag_run": self.attempt.dag_run if self.attempt else "",
             "deadline": self.deadline.isoformat() if self.deadline else None,
             "eta": self.eta.isoformat() if self.eta else None,
-            "late": self.late, "at_risk": self.at_risk,
+            "late": self.late, "at_risk": self.at_risk, "degraded": self.degraded,
         }  # fmt: skip
 
 
@@ -155,10 +158,38 @@ class Logbook:
 
     def _published(self, entry: CatalogEntry, attempt: Attempt | None) -> DayState:
         later = attempt if attempt and not attempt.good and attempt.updated > entry.published_at else None
+        degraded = self._degraded(entry, attempt)
+        said = [f"published; a later run {_why(later)}"] if later else []
+        said += [f"degraded: {degraded}"] if degraded else []
         return DayState(
-            entry.job, entry.day, "published", entry.published_at,
-            f"published; a later run {_why(later)}" if later else "", attempt, entry, problem=bool(later),
+            entry.job, entry.day, "published", entry.published_at, "; ".join(said), attempt, entry,
+            problem=bool(later), degraded=degraded,
         )  # fmt: skip
+
+    def _degraded(self, entry: CatalogEntry, attempt: Attempt | None) -> str:
+        """What a late night went on with, by its own word, else by its receipt; "" of any other."""
+        job = self.jobs.get(entry.job)
+        if job is None or not job.spec.overdue or attempt is None:
+            return ""
+        if attempt.run_id == entry.run_id:
+            return attempt.degraded
+        return str(entry.read_receipt_or_reason().degraded or "")
+
+    def degraded(self, job: str, last_days: int) -> list[DayState]:
+        """The degraded days of a job that a run could make whole now, in rising order."""
+        since = (self.due.now.date() - dt.timedelta(days=last_days)).isoformat()
+        asks = job in self.jobs and self.jobs[job].spec.overdue
+        days = sorted(d for j, d in self.state.in_force if asks and j == job and d >= since)
+        states = (self.day(job, day) for day in days)
+        return [one for one in states if one.degraded and one.state == "published" and self._is_there(one)]
+
+    def _is_there(self, state: DayState) -> bool:
+        """Whether a run of a day would wait for nothing."""
+        day = dt.date.fromisoformat(state.day)
+        try:
+            return not waited_for(self.jobs[state.job], day) and not self.due.lacking(state.job, day)
+        except NightscoreError:  # a run says so
+            return False
 
     def missing(self, job: str, last_days: int | None = None) -> list[DayState]:
         """The days that are due and not published, in rising order.

@@ -145,6 +145,43 @@ class Restate:
 
 
 @dataclass(frozen=True)
+class LateVariant:
+    """The variant that scores the pieces that are not scored yet, once the night is late."""
+
+    variant: Variant
+    chunk_rows: int
+    tuned: TunedVariant
+    canary: Canary | None = None
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """What the run goes on with when it is late (`overdue`). Moments: UTC, ISO 8601; "": no such rung.
+
+    `deadline` is the day's; from `variant_from` on pieces are scored by `late`, from `carry_from` on the day
+    before is published again. `missing` says of rungs of the job that can't be taken why, a sentence each.
+    """
+
+    deadline: str
+    variant_from: str = ""
+    carry_from: str = ""
+    late: LateVariant | None = None
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Carry:
+    """That the rows that run `run_id` has published for `day` are published as those of the plan's day.
+
+    `why` says what kept the day from being there.
+    """
+
+    day: str
+    run_id: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Challenger:
     """A model that scores the same rows, into columns that begin with its `name`, and decides nothing.
 
@@ -182,13 +219,15 @@ class Plan:
     input that is a table of another engine. `parts` is there where the features SQL is run in parts;
     `foreign` says of tables that it publishes or reads how their heads differ from their receipts.
     `job_texts` are the files of the job's folder that it was made from, for people: they decide nothing.
+    `ladder` is what it goes on with when it is late; with status `carry` it publishes what `carry` says.
+    `made_by` is not kept: of the plan of one piece, what stands in the column of that name (default: full).
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # of its parts, too: no plan of a later version
 
     job: str
     day: str
-    status: Literal["score", "unchanged", "skipped"]
+    status: Literal["score", "unchanged", "skipped", "carry"]
     run_id: str = ""
     run_number: int = 0
     fingerprint: str = ""
@@ -237,6 +276,9 @@ class Plan:
     parts: FeatureParts | None = None
     foreign: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     job_texts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    ladder: Ladder | None = None
+    carry: Carry | None = None
+    made_by: str = ""
 
     @property
     def rows(self) -> int:
@@ -251,7 +293,14 @@ class Plan:
     def to_json(self) -> str:
         """The plan as JSON text; `plan_from_json` reads it."""
         document = dataclasses.asdict(self)
-        for name in ("parts", "foreign", "job_texts"):  # so that a job without them has the plans that it had
+        for name in (
+            "parts",
+            "foreign",
+            "job_texts",
+            "ladder",
+            "carry",
+            "made_by",
+        ):  # so that a job without them has the plans that it had
             if not document[name]:
                 del document[name]
         return json.dumps(document, sort_keys=True)

@@ -17,7 +17,7 @@ from nightscore.store.documents.highlights import HighlightResult
 from nightscore.store.documents.plan import Canary, DaysSeen, TriedVariant
 
 RARE = (  # fields that most receipts have not
-    "parts", "highlights", "accepted", "foreign", "erased", "came_back", "slower",
+    "parts", "highlights", "accepted", "foreign", "erased", "came_back", "slower", "degraded",
 )  # fmt: skip
 Status = Literal["published", "unchanged", "skipped", "preview", "held", "unreadable"]
 
@@ -295,6 +295,35 @@ class ErasedRows(Part):
         return f"{self.table}: {rows} erased on {self.at:%Y-%m-%d} ({self.because})"
 
 
+class RungResult(Part):
+    """How many rows of the scores one rung of the job's `overdue` has made; `made_by` as in their column."""
+
+    made_by: str
+    rows: int
+
+
+class Degraded(Part):
+    """That the night was late, and went on with another rung of the job's `overdue`.
+
+    `rungs` are all that made rows of the scores, those of every night (`full`) among them. `since` is from
+    when on it did so, `deadline` by when the day was due, and `why` what kept it from being made as every
+    night. Of a day that was carried forward, `carried_from` is the day and `carried_run` the run whose rows
+    it has: their proof is in that one's receipt. `variant` is how the rows of that rung were computed.
+    """
+
+    rungs: tuple[RungResult, ...]
+    since: dt.datetime
+    deadline: dt.datetime
+    why: str
+    carried_from: str = ""
+    carried_run: str = ""
+    variant: VariantResult | None = None
+
+    def __str__(self) -> str:
+        made = ", ".join(f"{rung.rows:,} rows {rung.made_by}" for rung in self.rungs) or "no rows"
+        return f"{made}; since {self.since:%Y-%m-%d %H:%M} UTC (due by {self.deadline:%H:%M} UTC): {self.why}"
+
+
 class TableChange(Part):
     """How a restated table differs from the one that it replaces.
 
@@ -343,8 +372,9 @@ class Receipt(Part):
     features SQL was run in parts, `accepted` where a person took a table as
     another engine had left it, `foreign` where a table of the run, or one that it read, was not as its
     receipts say when it began (table -> what differed), `erased` where rows were erased of it since,
-    `came_back` where keys that had been erased stand in its tables again, and `slower` where stages took
-    longer than the nights before. These are not written where they are not there.
+    `came_back` where keys that had been erased stand in its tables again, `slower` where stages took
+    longer than the nights before, and `degraded` where it was late and not made as every
+    night. These are not written where they are not there.
     """
 
     job: str
@@ -387,6 +417,7 @@ class Receipt(Part):
     erased: tuple[ErasedRows, ...] = ()
     came_back: tuple[str, ...] = ()
     slower: tuple[str, ...] = ()
+    degraded: Degraded | None = None
     reason: str = ""
     preview: tuple[Mapping[str, Any], ...] = ()
     run_number: int = 0

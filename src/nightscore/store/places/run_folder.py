@@ -6,6 +6,7 @@ begun.json, compared.json    what parts are made for, and what one of them and t
 scores/<hash>.parquet, rejects/<hash>.parquet     of a piece: what was scored, and what could not be
 decide/<table>.parquet, rejects.parquet           staged: unique, immutable, unread by others
 scored.json          what a process that scores for others has staged, with its times; nobody decides by it
+late.json            since when pieces are scored by the variant of a late night, and why
 held.json            an audit has failed: staged, and published only if a person releases it
 outcome.json         what became of it, decided once (`outcome.py`): it is published, or never will be
 receipt.json         published; or superseded.json: it was to be published, and another run was first
@@ -117,6 +118,11 @@ class RunFolder:
     def scores(self, fingerprint: str) -> Place:
         """The staged file of a piece."""
         return self.path / "scores" / f"{fingerprint}.parquet"
+
+    @property
+    def late(self) -> Place:
+        """Since when pieces are scored by the variant of a late night, and why; written with the first."""
+        return self.path / "late.json"
 
     @property
     def scored(self) -> Place:

@@ -37,7 +37,8 @@ class Attempt(BaseModel):
     receipt says. `stage`, `done` and `total` (rows, or what the stage counts) are the last that was told,
     `rate` how many a second were done in the last seconds, `rows` those that were published at its end.
     `by` is who started it, `process` where (`host:pid`), `dag_run` the id of the DAG run in Airflow ("" for
-    none). `untold`: who could not be told of it, and why. Moments are in UTC.
+    none). `untold`: who could not be told of it, and why. `degraded`: of a night that was late and published
+    all the same, what it went on with. Moments are in UTC.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -60,6 +61,7 @@ class Attempt(BaseModel):
     process: str = ""
     dag_run: str = ""
     untold: tuple[str, ...] = ()
+    degraded: str = ""
 
     @property
     def ended(self) -> bool:

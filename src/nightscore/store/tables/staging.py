@@ -47,6 +47,7 @@ class StagedFile:
     peak_memory: int = 0
     rejects: str = ""
     rejected: int = 0
+    made_by: str = ""
 
 
 def stage_batches(
