@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from nightscore import Broken, backfill, load, query, run
+from nightscore.cli.main import call
+from nightscore.common import NotYet
 from tests.behaviour.conftest import Build
 from tests.behaviour.processes import Fault, night
 from tests.behaviour.world import Truth, receipts
@@ -134,6 +136,37 @@ def test_a_backfill_of_a_job_that_reads_its_own_table_begins_with_the_oldest_day
     assert [day.isoformat() for day, _ in backfill(load("own", root), FIRST, THIRD)] == list(DAYS)
     seen = query("SELECT DISTINCT day::VARCHAR AS d, seen AS s FROM own_scores ORDER BY d", root)
     assert seen.to_pylist() == [{"d": day, "s": i} for i, day in enumerate(DAYS)]
+
+
+@pytest.mark.disk_only(reason="what is asked is the plan; buckets read as disks do")
+def test_days_that_follow_from_days_are_never_out_of_order_without_a_word(
+    fresh: Build, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With `gaps: fail` and `missing: wait` a day waits for the one before; else its receipt names the gap.
+
+    Behind the first published day there is no gap to see: `late` names what has not seen the days before it.
+    """
+    root = fresh(rows=50)
+    daily = "schedule: {daily: '02:00'}\n"
+    add(root, "own", f"{OWN}{daily}policy: {{gaps: fail, missing: wait}}\n", OWN_SQL)
+    run(load("own", root), FIRST)
+    with pytest.raises(NotYet, match=f"1 of 2, missing {SECOND}"):
+        run(load("own", root), THIRD)
+    (root / "jobs/own/job.yaml").write_text(f"{OWN}{daily}")
+    early = run(load("own", root), THIRD)
+    assert f"missing {SECOND}" in str(early.days_seen["before"])
+    for day in (SECOND, THIRD):
+        run(load("own", root), day)
+    asked = "SELECT DISTINCT day::VARCHAR AS d, seen AS s FROM own_scores ORDER BY d"
+    assert query(asked, root).to_pylist() == [{"d": day, "s": i} for i, day in enumerate(DAYS)]
+
+    capsys.readouterr()
+    add(root, "back", OWN.replace("job: own", "job: back").replace("own_", "back_") + daily, OWN_SQL)
+    for day in (THIRD, FIRST):
+        run(load("back", root), day)
+    assert call(["--workspace", str(root), "late", "back", "--since", FIRST, "--list-only"]) == 0
+    told = capsys.readouterr().out
+    assert f"back {THIRD}" in told and f"back {FIRST}" not in told and f"back_scores/day={FIRST}" in told
 
 
 @pytest.mark.slow

@@ -214,6 +214,7 @@ MISTAKES = {
     "one exchange of two in lower case": (without("schedule") + "\nschedule:\n  exchange:\n    - XNYS\n    - xlon", 52, "schedule.exchange.1", "'xlon' is not allowed"),
     "minutes without unit": (without("schedule") + "\nschedule:\n  exchange: XNYS\n  after_close: 90", 51, "schedule.after_close", f"90 {QUOTES}"),
     "after nothing": (without("schedule") + "\nschedule: {after: []}", 49, "schedule.after", "[] is not allowed: list should have at least 1 item"),
+    "after, and catchup": (without("schedule") + "\nschedule: {after: [a], catchup: 7 days}", 49, "schedule.catchup", "a job that comes after others has none: it runs for each day that they publish"),
     "after a name that is none": (without("schedule") + "\nschedule:\n  after:\n    - a\n    - B-b", 52, "schedule.after.1", "'B-b' is not allowed"),
     "catchup without a unit": (changed("timezone: America/Chicago", "catchup: 7"), 6, "schedule.catchup", "7 is not allowed; allowed: a number of days, such as 7 days; all; or none"),
     "catchup is a word": (changed("timezone: America/Chicago", "catchup: yes"), 6, "schedule.catchup", "True is not allowed; allowed: a number of days"),

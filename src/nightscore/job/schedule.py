@@ -208,6 +208,17 @@ class After(StrictModel, ScheduleKind):
 
     after: Annotated[list[Name], Field(min_length=1, description="names of output tables")]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_catchup(cls, said: Any) -> Any:
+        if isinstance(said, dict) and "catchup" in said:
+            raise Misplaced(
+                ("catchup",),
+                "a job that comes after others has none: it runs for each day that they publish. Days that "
+                "a paused DAG has not seen are named by `nightscore missing`; `nightscore night` runs them",
+            )
+        return said
+
     def __str__(self) -> str:
         return f"after {', '.join(self.after)}"
 

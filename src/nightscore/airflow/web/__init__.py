@@ -10,10 +10,13 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
+from nightscore.airflow.web.zone import HASH
+
 PREFIX = "/nightscore"
 HEADERS = {
-    # No script runs and nothing is fetched; only pages of this Airflow may frame this one.
-    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+    # No script runs but that of `zone`, nothing is fetched; only pages of this Airflow may frame this one.
+    "content-security-policy": f"default-src 'none'; script-src 'sha256-{HASH}'; "
+    "style-src 'unsafe-inline'; img-src data:; "
     "font-src data:; frame-src 'self'; form-action 'self'; frame-ancestors 'self'; base-uri 'none'",
     "x-content-type-options": "nosniff",
     "referrer-policy": "same-origin",

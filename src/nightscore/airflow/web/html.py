@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from nightscore.airflow.web import PREFIX
+from nightscore.airflow.web.zone import SCRIPT
 from nightscore.common import byte_size, cell_text, duration_text, is_number
 
 CHOOSER = "nightscore_chooser"  # of a request's state
@@ -60,6 +61,7 @@ def _environment() -> Environment:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters.update(FILTERS)
+    environment.globals["script"] = Markup(SCRIPT)  # noqa: S704 - ours, whole, and held to its hash by browsers
     return environment
 
 
@@ -69,13 +71,17 @@ def moment(value: dt.datetime | None) -> str:
 
 
 def moment_tag(value: dt.datetime | None, zone: str = "UTC", named: bool = False) -> Markup:
-    """A moment to the minute in a zone, which is said if `named`; to a machine, and in its title, in UTC."""
+    """A moment to the minute in a zone; to a machine, and in its title, in UTC.
+
+    Of one that is `named` the zone is said, and the browser shows it in its own.
+    """
     if value is None:
         return Markup()
     utc = value.astimezone(dt.UTC)
     there = value.astimezone(ZoneInfo(zone))
-    return Markup('<time datetime="{}" title="{} UTC">{}</time>{}').format(
-        f"{utc:%Y-%m-%dT%H:%M:%SZ}", moment(utc), moment(there), f" {there:%Z}" if named else ""
+    shown, kind = (f"{moment(there)} {there:%Z}", "here") if named else (moment(there), "")
+    return Markup('<time class="{}" datetime="{}" title="{} UTC">{}</time>').format(
+        kind, f"{utc:%Y-%m-%dT%H:%M:%SZ}", moment(utc), shown
     )
 
 
