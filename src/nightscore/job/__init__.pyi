@@ -1,4 +1,5 @@
 from . import params as params
+from .accounts import AccountsFor as AccountsFor
 from .accuracy_budget import BUDGET_LIMITS as BUDGET_LIMITS
 from .accuracy_budget import AccuracyBudget as AccuracyBudget
 from .accuracy_budget import Metric as Metric
@@ -69,6 +70,8 @@ from .loader import load_all as load_all
 from .loader import peek_job_name as peek_job_name
 from .loader import read_job as read_job
 from .loader import read_sql as read_sql
+from .macros import macros_called as macros_called
+from .macros import read_macros as read_macros
 from .model import CHALLENGERS as CHALLENGERS
 from .model import REGISTRY_URI as REGISTRY_URI
 from .model import URI_FORMS as URI_FORMS

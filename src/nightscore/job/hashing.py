@@ -52,11 +52,17 @@ def hash_job(spec: JobSpec, sql: Mapping[str, Any], name: str, tables: Mapping[s
     for part in ("decide", "audit"):
         if part in document:
             document[part] = _called(document[part], own)
+    text = json.dumps({"spec": document, "sql": _texts(sql, own)}, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _texts(sql: Mapping[str, Any], own: Mapping[str, str]) -> dict[str, Any]:
     texts = {"features": sql["features"], "decide": _called(sql["decide"], own)}
     if sql["audit"]:
         texts["audit"] = _called(sql["audit"], own)
-    text = json.dumps({"spec": document, "sql": texts}, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    if sql["macros"]:  # as they are: a macro names no table
+        texts["macros"] = sql["macros"]
+    return texts
 
 
 def _called(value: Any, first: Mapping[str, str]) -> Any:

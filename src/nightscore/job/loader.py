@@ -19,9 +19,10 @@ from nightscore.common import (
     open_workspace,
     read_yaml,
 )
-from nightscore.job.audits import ParityAudit
+from nightscore.job.audits import ParityAudit, SqlAudit
 from nightscore.job.hashing import hash_job
 from nightscore.job.inputs import TableInput
+from nightscore.job.macros import macros_called
 from nightscore.job.mistakes import explain_mistakes, line_of
 from nightscore.job.params import ParamValue
 from nightscore.job.spec import JobSpec
@@ -95,8 +96,26 @@ class Job:
 
     def hash_as(self, name: str, tables: Mapping[str, str]) -> str:
         """The same as if the job were called `name` still, and some tables what they were called first."""
-        sql = {"features": self.features_sql, "decide": dict(self.decide_sql), "audit": dict(self.audit_sql)}
+        sql = {
+            "features": self.features_sql, "decide": dict(self.decide_sql), "audit": dict(self.audit_sql),
+            "macros": self.macros,
+        }  # fmt: skip
         return hash_job(self.spec, sql, name, tables)
+
+    @property
+    def macros(self) -> dict[str, str]:
+        """The macros that what is published depends on: name -> the statement that makes it."""
+        return macros_called(*self._sql)
+
+    @property
+    def shown_macros(self) -> dict[str, str]:
+        """The same, and those that the highlights call."""
+        return macros_called(*self._sql, *self.highlight_sql)
+
+    @property
+    def _sql(self) -> list[str]:
+        audits = [audit.sql for audit in self.spec.audit if isinstance(audit, SqlAudit)]
+        return [self.features_sql or "", *self.decide_sql.values(), *self.audit_sql.values(), *audits]
 
 
 def load(name: str, workspace: Workspace | Path | str | None = None) -> Job:

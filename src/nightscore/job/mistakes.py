@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from nightscore.common import LineNumbers, Path_, clipped
 from nightscore.job import audits, inputs, schedule
+from nightscore.job.accounts import AccountsFor
 from nightscore.job.accuracy_budget import AccuracyBudget
 from nightscore.job.airflow_settings import AirflowSettings
 from nightscore.job.deadline import Deadline
@@ -24,6 +25,7 @@ from nightscore.job.retain import Retain
 from nightscore.job.spec import JobSpec, Scoring
 
 PARTS: dict[str, type[BaseModel]] = {
+    "accounts_for": AccountsFor,
     "features": Features,
     "model": Model,
     "judge": Judge,

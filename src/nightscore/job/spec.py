@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from nightscore.common import Size
+from nightscore.job.accounts import AccountsFor
 from nightscore.job.accuracy_budget import AccuracyBudget
 from nightscore.job.airflow_settings import AirflowSettings
 from nightscore.job.audits import SCORES, Audit, Known
@@ -151,6 +152,10 @@ class JobSpec(StrictModel):
     audit: Annotated[
         list[Audit], Field(description="questions that must be answered with yes before a day is published")
     ] = []
+    accounts_for: Annotated[
+        AccountsFor | None,
+        Field(description="where each row that comes in ends; a day on which one is lost is not published"),
+    ] = None
     highlights: Annotated[
         list[Highlight],
         Field(
@@ -283,6 +288,7 @@ class JobSpec(StrictModel):
                 raise Misplaced(("decide", name), f"{name!r} is a name of the framework's own; rename it")
         self._check_params()
         self._check_audits()
+        self._check_accounts()
         self._check_rejects()
         self._check_checksums()
         self._check_judge()
@@ -389,6 +395,15 @@ class JobSpec(StrictModel):
                 audit.check_names(known)
             except Misplaced as error:
                 raise Misplaced(("audit", i, *error.at), str(error)) from error
+
+    def _check_accounts(self) -> None:
+        own = [n for n, i in self.inputs.items() if isinstance(i, TableInput) and i.table in self.tables]
+        made = (SCORES, *self.decide, *((self.rejects_table,) if self.rejecting else ()))
+        try:
+            if self.accounts_for:
+                self.accounts_for.check_names(self.inputs, own, made)
+        except Misplaced as error:
+            raise Misplaced(("accounts_for", *error.at), str(error)) from error
 
     def _check_checksums(self) -> None:
         for name, source in self.inputs.items():

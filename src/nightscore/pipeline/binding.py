@@ -18,6 +18,7 @@ from nightscore.job import (
     Misplaced,
     sql_place,
 )
+from nightscore.pipeline.audits.accounts import bind_accounts
 from nightscore.pipeline.audits.kinds import questions
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.highlights import bind_highlights, check_highlights
@@ -331,6 +332,7 @@ def _refuse_harmed(engine: Engine, select: str, where: str) -> None:
 
 
 def _bind_audits(engine: Engine, job: Job) -> None:
+    bind_accounts(job, engine)
     for question in questions(job):
         with SqlMistakes(question.place):
             question.bind(engine)

@@ -209,7 +209,7 @@ class Day:
         return self._opened(seen, self.resources(None, None), ())
 
     def _opened(self, seen: Sequence[View], resources: EngineResources, tables: Iterable[str]) -> Engine:
-        engine = Engine(seen, resources, self.variables)
+        engine = Engine(seen, resources, self.variables, self.job.shown_macros.values())
         try:
             self._define(engine, tables)
         except BaseException:

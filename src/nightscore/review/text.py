@@ -41,6 +41,7 @@ def print_receipt(receipt: Receipt) -> None:
         ("key hash", _key_hash(receipt)),
         *([("sample", str(receipt.score_sample))] if receipt.score_sample else []),
         *([("parts", str(receipt.parts))] if receipt.parts else []),
+        *([("accounts", str(receipt.accounts))] if receipt.accounts else []),
         ("model", f"{receipt.model.path} (sha256 {receipt.model.sha256[:16]}…)" if receipt.model else "none"),
         ("inputs", f"{len(receipt.inputs)} files, {byte_size(sum(f.bytes for f in receipt.inputs))}"),
         ("speed", f"{receipt.rows_per_second:,} rows/s{_variant(receipt)}"),

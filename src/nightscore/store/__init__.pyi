@@ -42,6 +42,7 @@ from .documents.promotions import append_promotion as append_promotion
 from .documents.promotions import read_promotion as read_promotion
 from .documents.promotions import read_promotions as read_promotions
 from .documents.receipt import Accepted as Accepted
+from .documents.receipt import Accounts as Accounts
 from .documents.receipt import AuditResult as AuditResult
 from .documents.receipt import ChallengerResult as ChallengerResult
 from .documents.receipt import ColumnProof as ColumnProof

@@ -28,8 +28,9 @@ def run_audits(
 
 
 def audited(job: Job) -> list[str]:
-    """The texts in which the audits of a job name what they read."""
-    return [*(audit.model_dump_json() for audit in job.spec.audit), *job.audit_sql.values()]
+    """The texts in which the audits of a job, and `accounts_for`, name what they read."""
+    accounts = [job.spec.accounts_for.model_dump_json()] if job.spec.accounts_for else []
+    return [*(audit.model_dump_json() for audit in job.spec.audit), *job.audit_sql.values(), *accounts]
 
 
 def failures(job: Job, results: tuple[AuditResult, ...]) -> list[str]:

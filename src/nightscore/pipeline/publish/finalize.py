@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import datetime as dt
+import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 from nightscore.common import Broken, NotYet, ProgressCallback, Stopwatch, thread_seconds
 from nightscore.job import Job, sql_place
 from nightscore.pipeline import binding
+from nightscore.pipeline.audits.accounts import read_accounts
 from nightscore.pipeline.audits.run import audited, failures, run_audits
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.highlights import read_highlights
@@ -100,6 +102,7 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: ProgressCa
         full = stage_full_rows(day)
         staged = {**({"scores": pieces} if is_read else {}), **decided, **aside, **lines}
         with day.engine(staged, views=full.views, asked=audited(job)) as engine:
+            accounts = read_accounts(job, engine)
             audits = full.noted(run_audits(job, engine, full.unasked))
             if job.spec.highlights:
                 watch.lap("audit")
@@ -117,6 +120,8 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: ProgressCa
         "value_lost": lost,
         "score_sample": sample,
         "parts": parts,
+        "accounts": accounts,
+        "macros": _macro_hashes(job),
         "highlights": highlights,
         "came_back": find_came_back(day, tables),
         "slower": find_slower(job.workspace, receipt),
@@ -153,6 +158,10 @@ def _as_they_lie(day: Day, pieces: Sequence[StagedFile]) -> list[StagedFile]:
 
 def _said_of_sql(job: Job) -> dict[str, str]:
     return {} if job.spec.sql == "exact" else {"sql": job.spec.sql}
+
+
+def _macro_hashes(job: Job) -> dict[str, str]:
+    return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in job.macros.items()}
 
 
 def _challengers(day: Day, receipt: Receipt) -> tuple[ChallengerResult, ...]:

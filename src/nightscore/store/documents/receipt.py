@@ -17,7 +17,8 @@ from nightscore.store.documents.highlights import HighlightResult
 from nightscore.store.documents.plan import Canary, DaysSeen, TriedVariant
 
 RARE = (  # fields that most receipts have not
-    "parts", "highlights", "accepted", "foreign", "erased", "came_back", "slower", "degraded",
+    "parts", "highlights", "accepted", "foreign", "erased", "came_back", "slower", "degraded", "macros",
+    "accounts",
 )  # fmt: skip
 Status = Literal["published", "unchanged", "skipped", "preview", "held", "unreadable"]
 
@@ -235,6 +236,22 @@ class PartsResult(Part):
         )
 
 
+class Accounts(Part):
+    """That each of the `rows` of `input`, known by `key`, has ended in exactly one of some tables.
+
+    `tables` are those: name -> how many of them ended there.
+    """
+
+    input: str
+    key: tuple[str, ...]
+    rows: int
+    tables: Mapping[str, int]
+
+    def __str__(self) -> str:
+        ends = ", ".join(f"{rows:,} in {table}" for table, rows in self.tables.items())
+        return f"of {self.rows:,} rows of {self.input} each ended in one table: {ends}"
+
+
 class ReplayResult(Part):
     """Rejects of an earlier run that were scored again; its other rows were carried over, as they were.
 
@@ -373,8 +390,9 @@ class Receipt(Part):
     another engine had left it, `foreign` where a table of the run, or one that it read, was not as its
     receipts say when it began (table -> what differed), `erased` where rows were erased of it since,
     `came_back` where keys that had been erased stand in its tables again, `slower` where stages took
-    longer than the nights before, and `degraded` where it was late and not made as every
-    night. These are not written where they are not there.
+    longer than the nights before, `macros` where SQL calls some (name -> sha256 of what it stands for),
+    `accounts` where the job says where each of its rows ends, and `degraded` where it was late and not
+    made as every night. These are not written where they are not there.
     """
 
     job: str
@@ -417,6 +435,8 @@ class Receipt(Part):
     erased: tuple[ErasedRows, ...] = ()
     came_back: tuple[str, ...] = ()
     slower: tuple[str, ...] = ()
+    macros: Mapping[str, str] = {}
+    accounts: Accounts | None = None
     degraded: Degraded | None = None
     reason: str = ""
     preview: tuple[Mapping[str, Any], ...] = ()

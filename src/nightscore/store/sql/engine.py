@@ -8,7 +8,7 @@ who may write job folders is the first.
 
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,7 +47,11 @@ class Engine:
     """One locked-down connection over a fixed set of views. Not for use by two threads at once."""
 
     def __init__(
-        self, views: Sequence[View], resources: EngineResources, variables: Mapping[str, Any] | None = None
+        self,
+        views: Sequence[View],
+        resources: EngineResources,
+        variables: Mapping[str, Any] | None = None,
+        macros: Iterable[str] = (),
     ) -> None:
         self._temp = SpillFolder(resources.temp)
         self._memory = resources.memory
@@ -60,6 +64,8 @@ class Engine:
             self._lock_down(views, resources)
             for name, value in (variables or {}).items():
                 self._connection.execute(f"SET VARIABLE {quote_identifier(name)} = $1", [value])
+            for macro in macros:  # the statements that make them: a millisecond each
+                self._connection.execute(macro)
             for view in views:
                 self._create(view)
         except BaseException:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from nightscore.common import Broken
+from nightscore.job import macros_called
 from nightscore.store.sql.checks import single_select
 from nightscore.store.sql.engine import Engine, EngineResources
 from nightscore.store.sql.lost import readable, refuse_lost
@@ -58,7 +59,7 @@ def run_query(
         single_select(sql, WHERE)
     with (
         _tables_listed(views, UNKNOWN),
-        Engine(_named_in(sql, views), resources) as engine,
+        Engine(_named_in(sql, views), resources, macros=macros_called(sql).values()) as engine,
         _timed(engine, limits.seconds),
         SqlMistakes(WHERE),
     ):

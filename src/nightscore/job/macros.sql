@@ -1,0 +1,83 @@
+-- Macros for decisions under rules: what every list of who gets what needs, once. docs/rules.md shows each at work.
+--
+-- Each has one value for the same rows in whatever order they come: a rank ends in a key, chance is the md5 of a
+-- text (which is the same in every version of every engine: an upgrade reshuffles nobody), costs are added as
+-- decimals. A key is a whole number, a text or a date, or several as one text: concat_ws('|', a, b).
+
+-- The point of a text between 0 and 1 (1 excluded): the lowest 53 bits of its md5 as a number.
+CREATE MACRO hash_point(text) AS
+    CAST(md5_number(CAST(text AS VARCHAR)) % 9007199254740992 AS DOUBLE) / 9007199254740992;
+
+-- Whether a key is in the share (0 to 1) that is held out for a season, such as '2026Q4': the same keys all season.
+CREATE MACRO in_hold_out(key, season, share) AS
+    hash_point('hold out|' || season || '|' || key) < share;
+
+-- Whether it is a key's turn on a day: on one day in `every`, always the same one of the cycle.
+CREATE MACRO in_rotation(key, day, every) AS
+    md5_number('rotation|' || key) % every = datediff('day', DATE '0001-01-01', day) % every;
+
+-- Whether a rule holds on a day: from `since` until `until`, both included; without an end where that is NULL.
+CREATE MACRO holds_on(since, until, day) AS
+    since <= day AND (until IS NULL OR until >= day);
+
+-- 1, 2, 3, … from the highest score down, ties by key; what is NULL or NaN comes last.
+CREATE MACRO rank_all(score, key) AS
+    row_number() OVER (ORDER BY isnan(CAST(score AS DOUBLE)), score DESC NULLS LAST, key);
+
+-- The same within each group.
+CREATE MACRO rank_within(grp, score, key) AS
+    row_number() OVER (PARTITION BY grp ORDER BY isnan(CAST(score AS DOUBLE)), score DESC NULLS LAST, key);
+
+-- Whether a row is among the best `cap` of its group, which may be several columns: (household_id, category).
+CREATE MACRO within_cap(grp, score, key, cap) AS
+    rank_within(grp, score, key) <= cap;
+
+-- The slot of a row among its owner's: first those of the lowest `turn`, of one turn by score, ties by key.
+CREATE MACRO slot_in(owner, turn, score, key) AS
+    row_number() OVER (
+        PARTITION BY owner ORDER BY turn, isnan(CAST(score AS DOUBLE)), score DESC NULLS LAST, key
+    );
+
+-- An aggregate: how many of some days lie within the last `days` days before a day (it is not counted itself).
+CREATE MACRO sends_within(sent, day, days) AS
+    count(*) FILTER (WHERE sent >= day - days AND sent < day);
+
+-- What a row and all that come before it cost, from the highest score down, ties by key: a DECIMAL, 6 places.
+CREATE MACRO running_cost(cost, score, key) AS
+    sum(CAST(
+        CASE
+            WHEN cost >= 0 AND NOT isnan(CAST(cost AS DOUBLE)) THEN cost
+            ELSE error(concat('the cost of ', key, ' is ', coalesce(CAST(cost AS VARCHAR), 'NULL'), '; allowed: 0 or more'))
+        END AS DECIMAL(24, 6)
+    )) OVER (
+        ORDER BY isnan(CAST(score AS DOUBLE)), score DESC NULLS LAST, key ROWS UNBOUNDED PRECEDING
+    );
+
+-- Whether a row is paid for: taken from the highest score down until the next one would cost more than is left.
+CREATE MACRO within_budget(cost, score, key, budget) AS
+    running_cost(cost, score, key) <= budget;
+
+-- Why a row is in a queue of `capacity`, by its place (rank_all, in a SELECT before): 'score', or 'chance' for
+-- the `drawn` of the rest that a seed, such as the day, draws, so that labels stay unbiased; NULL: it is not.
+CREATE MACRO queue_of(place, key, seed, capacity, drawn) AS
+    CASE
+        WHEN place <= capacity - drawn THEN 'score'
+        WHEN row_number() OVER (
+            PARTITION BY place <= capacity - drawn ORDER BY md5_number('queue|' || seed || '|' || key), key
+        ) <= drawn THEN 'chance'
+    END;
+
+-- With which probability a row is in that queue: 1 by score, else the share of the rest that is drawn.
+CREATE MACRO queue_share(place, capacity, drawn) AS
+    CASE
+        WHEN place <= capacity - drawn THEN 1.0
+        ELSE least(1.0, drawn / (count(*) FILTER (WHERE place > capacity - drawn) OVER ()))
+    END;
+
+-- The first reason that is true, of MAP {'suppressed': …, 'held out': …}; NULL where none is: the row goes through.
+CREATE MACRO first_reason(reasons) AS
+    CASE
+        WHEN list_count(map_values(reasons)) < cardinality(reasons)
+        THEN error(concat('first_reason: ', CAST(reasons AS VARCHAR), ': is NULL; allowed: true and false'))
+        ELSE map_keys(reasons)[list_position(map_values(reasons), true)]
+    END;

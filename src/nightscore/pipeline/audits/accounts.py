@@ -1,0 +1,148 @@
+"""`accounts_for`: each row that comes in ends in exactly one table, or nothing is published."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from nightscore.common import Broken, key_text
+from nightscore.job import SCORES, Input, Job, PathInput, SnapshotInput, TableInput
+from nightscore.store import Accounts, Engine, SqlMistakes, quote_identifier
+
+EXAMPLES = 3
+AT_ONCE = 8_000_000  # rows that are grouped at once, as in publish/reconcile
+
+
+class _Fault(NamedTuple):
+    """What may be wrong with a key, as a condition over `ends` (how many tables have it) and `rows_in`."""
+
+    where: str
+    text: str
+
+
+def _faults(source: str, key: Sequence[str]) -> tuple[_Fault, ...]:
+    nulls = " OR ".join(f"{quote_identifier(column)} IS NULL" for column in key)
+    return (
+        _Fault(nulls, f"have a NULL in their {', '.join(key)}"),
+        _Fault(
+            "rows_in > 1", f"stand twice or more in {source}: give accounts_for a key that tells them apart"
+        ),
+        _Fault("rows_in = 1 AND ends = 0", "end nowhere"),
+        _Fault("rows_in = 1 AND ends > 1", "end in more than one table"),
+        _Fault("rows_in = 0", f"stand in a table, and not in {source}"),
+    )
+
+
+def accounts_place(job: Job) -> str:
+    """Where a job says it, as error messages name it."""
+    return f"{job.shown}:{job.lines.get(('accounts_for',), 1)}: accounts_for"
+
+
+def bind_accounts(job: Job, engine: Engine) -> None:
+    """Hold `accounts_for` to the columns of an engine's views, before there is any data.
+
+    Raises:
+        Broken: a table has not a column of the key, or in a type that can't be compared.
+    """
+    if job.spec.accounts_for is None:
+        return
+    for at, table in (("input", job.spec.accounts_for.input), *(("tables", t) for t in _tables(job))):
+        columns = engine.types(f"SELECT * FROM {quote_identifier(table)}")
+        for name in _key(job):
+            if name not in columns:
+                job.raise_broken(
+                    ("accounts_for", at),
+                    f"{table} has no column {name!r}, by which rows are known; it has {', '.join(columns)}",
+                )
+    with SqlMistakes(accounts_place(job)):
+        engine.schema(_select(job, 0, 1))
+
+
+def read_accounts(job: Job, engine: Engine) -> Accounts | None:
+    """Where the rows of the day have ended, from the staged tables; None where the job does not say.
+
+    Raises:
+        Broken: one has ended nowhere, or twice, or one that did not come in has; with some of them.
+    """
+    said = job.spec.accounts_for
+    if said is None:
+        return None
+    with SqlMistakes(accounts_place(job)):
+        [(rows,)] = engine.rows(f"SELECT count(*) FROM ({_rows_of_the_day(job)})")
+        shares = 1 + rows // AT_ONCE
+        for share in range(shares):
+            _refuse_unaccounted(job, engine, _select(job, share, shares))
+        ends = {table: _count_keys(job, engine, table) for table in _tables(job)}
+    return Accounts(input=said.input, key=tuple(_key(job)), rows=rows, tables=ends)
+
+
+def _refuse_unaccounted(job: Job, engine: Engine, select: str) -> None:
+    names = ", ".join(map(quote_identifier, _key(job)))
+    source = job.spec.accounts_for.input if job.spec.accounts_for else ""
+    found = []
+    for fault in _faults(source, _key(job)):
+        rows = engine.rows(
+            f"SELECT {names}, stands, count(*) OVER () FROM ({select}) WHERE {fault.where} "
+            f"ORDER BY {names} LIMIT {EXAMPLES}"
+        )
+        if rows:
+            shown = "; ".join(_example(job, row) for row in rows)
+            found.append(f"{rows[0][-1]:,} {fault.text} ({shown})")
+    if found:
+        raise Broken(
+            f"{accounts_place(job)}: of the rows of {source} {', '.join(found)}; nothing is published"
+        )
+
+
+def _example(job: Job, row: tuple[object, ...]) -> str:
+    *key, stands, _ = row
+    return f"{key_text(_key(job), key)}: {stands}" if stands else key_text(_key(job), key)
+
+
+def _select(job: Job, share: int, shares: int) -> str:
+    """Key -> how many rows of it came in, how many tables have it, and which: of a share of the keys."""
+    names = ", ".join(map(quote_identifier, _key(job)))
+    parts = [f"SELECT {names}, 1 AS rows_in, NULL AS stands FROM ({_rows_of_the_day(job)})"]
+    parts += [
+        f"SELECT DISTINCT {names}, 0 AS rows_in, '{table}' AS stands FROM {quote_identifier(table)}"
+        for table in _tables(job)
+    ]
+    where = f" WHERE hash({names}) % {shares} = {share}" if shares > 1 else ""
+    return (
+        f"SELECT {names}, sum(rows_in) AS rows_in, count(stands) AS ends, "
+        f"string_agg(stands, ', ' ORDER BY stands) AS stands "
+        f"FROM ({' UNION ALL '.join(parts)}){where} GROUP BY {names}"
+    )
+
+
+def _count_keys(job: Job, engine: Engine, table: str) -> int:
+    names = ", ".join(map(quote_identifier, _key(job)))
+    [(keys,)] = engine.rows(f"SELECT count(*) FROM (SELECT DISTINCT {names} FROM {quote_identifier(table)})")
+    return int(keys)
+
+
+def _rows_of_the_day(job: Job) -> str:
+    name = job.spec.accounts_for.input if job.spec.accounts_for else SCORES
+    every = f"SELECT * FROM {quote_identifier(name)}"
+    source = job.spec.inputs.get(name)
+    column = _day_column(source) if source is not None else None
+    if source is None or column is None:
+        return every
+    select = None if isinstance(source, TableInput) else source.day_select(name)
+    return select or f"{every} WHERE {quote_identifier(column)} = getvariable('day')"
+
+
+def _day_column(source: Input | SnapshotInput) -> str | None:
+    """The column that says of which day a row of an input is; None where none does."""
+    if isinstance(source, TableInput):
+        return "day"
+    if isinstance(source, PathInput) and source.layout is not None:
+        return source.layout.column
+    return source.day_column or getattr(source, "partition", None)
+
+
+def _key(job: Job) -> list[str]:
+    said = job.spec.accounts_for
+    return list(said.key) if said and said.key else list(job.spec.key)
+
+
+def _tables(job: Job) -> list[str]:
+    return list(job.spec.accounts_for.tables) if job.spec.accounts_for else []
