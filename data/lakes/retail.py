@@ -13,7 +13,8 @@ unsaid:
 - Promotions hold for a week, Monday to Sunday, and lie under that week's first day, so that a job
   which is cut at a day sees a mailer from the day on which it came out.
 
-Beside the data lies ``eligibility.parquet``: what may not be recommended, by made-up rules.
+Beside the data lie ``eligibility.parquet``, what may not be recommended, by made-up rules, and
+``unsubscribes``, who wants no mail any more, seeded.
 """
 
 import importlib.metadata
@@ -33,6 +34,7 @@ import pyarrow.parquet as pq
 from data.lakes import lake
 from data.lakes.eligibility import write_eligibility
 from data.lakes.lake import ROW_GROUP
+from data.lakes.unsubscribes import write_unsubscribes
 from nightscore.common.errors import Broken
 from nightscore.common.progress import ProgressCallback, silent
 
@@ -78,12 +80,14 @@ def write_lake(workspace: Path, report: ProgressCallback = silent) -> None:
     root = workspace / LAKE
     write_eligibility(root / "eligibility.parquet", stamp)  # its rules change more often than the data
     if lake.is_complete(root, stamp):
+        _write_unsubscribes(root, stamp)
         return
     for done, name in enumerate(PLAIN_TABLES, 1):
         lake.write(root / f"{name}.parquet", _read(source, name), stamp)
         report("tables", done, len(PLAIN_TABLES))
     _write_transactions(source, root / "transactions", stamp, report)
     _write_promotions(source, root / "promotions", stamp, report)
+    _write_unsubscribes(root, stamp)
     lake.completed(root, stamp)
 
 
@@ -130,6 +134,12 @@ def store_days(instants: pa.ChunkedArray) -> npt.NDArray[np.datetime64]:
     shift = np.array(offsets, dtype="timedelta64[s]")
     days: npt.NDArray[np.datetime64] = (seconds + shift[which]).astype("datetime64[D]")
     return days
+
+
+def _write_unsubscribes(root: Path, stamp: bytes) -> None:
+    households = pq.read_table(root / "campaigns.parquet", columns=["household_id"])["household_id"]
+    everybody = pc.unique(households).to_pylist()
+    write_unsubscribes(root / "unsubscribes", everybody, FIRST_DAY, LAST_DAY, stamp + b" unsubscribes 1")
 
 
 def _source() -> tuple[Path, bytes]:

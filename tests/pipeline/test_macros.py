@@ -4,6 +4,7 @@ The rows are drawn by Hypothesis: ties, NaN, NULL, one row, none.
 """
 
 import hashlib
+import html
 import math
 import re
 from collections import Counter, defaultdict
@@ -158,6 +159,19 @@ def test_a_queue_has_its_capacity_and_a_random_share(
     assert shares == {row["key"]: 1.0 if why.get(row["key"]) == "score" else share for row in rows}
 
 
+@pytest.mark.parametrize(
+    "call",
+    ["rank_all(1, key)", "rank_within(2, 1, key)", "within_cap(2, 1, key, 1)", "slot_in(2, 1, 1, key)",
+     "running_cost(1, 1, key)", "within_budget(1, 1, key, 5)", "queue_of(9, key, 'x', 2, 1)"],
+)  # fmt: skip
+def test_two_rows_of_one_key_are_no_order(connection: duckdb.DuckDBPyConnection, call: str) -> None:
+    """Which of them comes first would be chance: the run stops instead."""
+    with pytest.raises(
+        duckdb.Error, match="two rows have the key 7 and one score, so that which comes first is chance"
+    ):
+        connection.execute(f"SELECT {call} FROM (VALUES (7), (7), (8)) rows(key)").fetchall()
+
+
 def test_a_share_of_a_queue_is_how_often_a_row_is_drawn(connection: duckdb.DuckDBPyConnection) -> None:
     """Over many seeds each of the rest is drawn about as often as `queue_share` says."""
     rows = [{"key": i, "owner": 0, "kind": "a", "score": 100.0 - i, "cost": Decimal(0)} for i in range(20)]
@@ -208,6 +222,12 @@ def test_each_has_its_turn_once_in_a_cycle(connection: duckdb.DuckDBPyConnection
     assert turns == dict.fromkeys(range(500), 1)
 
 
+def test_a_text_stands_in_html_as_it_is(connection: duckdb.DuckDBPyConnection) -> None:
+    text = """<script>alert("x & 'y'")</script> &amp;"""
+    [(found,)] = connection.execute("SELECT html_text($1)", [text]).fetchall()
+    assert html.unescape(found) == text and not set("<>\"'") & set(found)
+
+
 def test_sends_of_the_last_days(connection: duckdb.DuckDBPyConnection) -> None:
     sent = [DAY - timedelta(days=days) for days in (0, 1, 6, 7, 8, 8, 30)] + [DAY + timedelta(days=1), None]
     counts = ", ".join(f"sends_within(sent, $2, {days})" for days in (7, 8, 0))
@@ -246,7 +266,7 @@ def test_the_first_reason(
 
 def test_a_reason_that_is_not_known_is_no_no(connection: duckdb.DuckDBPyConnection) -> None:
     with pytest.raises(
-        duckdb.Error, match=r"first_reason: .*held out=NULL.* is NULL; allowed: true and false"
+        duckdb.Error, match=r"first_reason: .*held out=NULL.* has a NULL; allowed: true and false"
     ):
         connection.execute(
             "SELECT first_reason(MAP {'suppressed': false, 'held out': NULL::BOOLEAN})"
@@ -266,6 +286,7 @@ def test_each_passes_the_checks_of_a_jobs_sql(tmp_path: Path) -> None:
         "queue_of": "queue_of(key, key, getvariable('day'), 5, 1)", "queue_share": "queue_share(key, 5, 1)",
         "first_reason": "first_reason(MAP {'no score': score IS NULL})",
         "sends_within": "sends_within(day, getvariable('day'), 7)",
+        "untied": "untied(1, 1, key)", "html_text": "html_text('a<b')",
     }  # fmt: skip
     assert calls.keys() == read_macros().keys()
     rows = "(SELECT 1 AS key, 1 AS owner, 0.5 AS score, 1 AS cost, getvariable('day') AS day)"
@@ -278,10 +299,8 @@ def test_each_passes_the_checks_of_a_jobs_sql(tmp_path: Path) -> None:
 
 
 def test_a_macro_brings_those_that_it_calls() -> None:
-    assert list(macros_called("SELECT within_budget(a, b, c, 1), sum(a)")) == [
-        "running_cost",
-        "within_budget",
-    ]
+    called = ["untied", "rank_all", "running_cost", "within_budget"]
+    assert list(macros_called("SELECT within_budget(a, b, c, 1), sum(a)")) == called
     assert macros_called("SELECT rank(a)") == {}
 
 

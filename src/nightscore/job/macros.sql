@@ -2,7 +2,7 @@
 --
 -- Each has one value for the same rows in whatever order they come: a rank ends in a key, chance is the md5 of a
 -- text (which is the same in every version of every engine: an upgrade reshuffles nobody), costs are added as
--- decimals. A key is a whole number, a text or a date, or several as one text: concat_ws('|', a, b).
+-- decimals. What stops a run does so by a cast of its message: beside `error()` no column may be named by another. A key is a whole number, a text or a date, or several as one text: concat_ws('|', a, b).
 
 -- The point of a text between 0 and 1 (1 excluded): the lowest 53 bits of its md5 as a number.
 CREATE MACRO hash_point(text) AS
@@ -20,13 +20,29 @@ CREATE MACRO in_rotation(key, day, every) AS
 CREATE MACRO holds_on(since, until, day) AS
     since <= day AND (until IS NULL OR until >= day);
 
+-- A row's number in an order in which no two rows are alike: where two are, which comes first would be chance.
+CREATE MACRO untied(number, rank, key) AS
+    CASE
+        WHEN number = rank THEN number
+        WHEN CAST(concat('two rows have the key ', key, ' and one score, so that which comes first is chance: give a key that tells rows apart') AS BOOLEAN)
+        THEN NULL
+    END;
+
 -- 1, 2, 3, … from the highest score down, ties by key; what is NULL or NaN comes last.
 CREATE MACRO rank_all(score, key) AS
-    row_number() OVER (ORDER BY isnan(CAST(score AS DOUBLE)), score DESC NULLS LAST, key);
+    untied(
+        row_number() OVER (ORDER BY isnan(CAST(score AS DOUBLE)), score DESC NULLS LAST, key),
+        rank() OVER (ORDER BY isnan(CAST(score AS DOUBLE)), score DESC NULLS LAST, key),
+        key
+    );
 
 -- The same within each group.
 CREATE MACRO rank_within(grp, score, key) AS
-    row_number() OVER (PARTITION BY grp ORDER BY isnan(CAST(score AS DOUBLE)), score DESC NULLS LAST, key);
+    untied(
+        row_number() OVER (PARTITION BY grp ORDER BY isnan(CAST(score AS DOUBLE)), score DESC NULLS LAST, key),
+        rank() OVER (PARTITION BY grp ORDER BY isnan(CAST(score AS DOUBLE)), score DESC NULLS LAST, key),
+        key
+    );
 
 -- Whether a row is among the best `cap` of its group, which may be several columns: (household_id, category).
 CREATE MACRO within_cap(grp, score, key, cap) AS
@@ -34,8 +50,12 @@ CREATE MACRO within_cap(grp, score, key, cap) AS
 
 -- The slot of a row among its owner's: first those of the lowest `turn`, of one turn by score, ties by key.
 CREATE MACRO slot_in(owner, turn, score, key) AS
-    row_number() OVER (
-        PARTITION BY owner ORDER BY turn, isnan(CAST(score AS DOUBLE)), score DESC NULLS LAST, key
+    untied(
+        row_number() OVER (
+            PARTITION BY owner ORDER BY turn, isnan(CAST(score AS DOUBLE)), score DESC NULLS LAST, key
+        ),
+        rank() OVER (PARTITION BY owner ORDER BY turn, isnan(CAST(score AS DOUBLE)), score DESC NULLS LAST, key),
+        key
     );
 
 -- An aggregate: how many of some days lie within the last `days` days before a day (it is not counted itself).
@@ -44,14 +64,18 @@ CREATE MACRO sends_within(sent, day, days) AS
 
 -- What a row and all that come before it cost, from the highest score down, ties by key: a DECIMAL, 6 places.
 CREATE MACRO running_cost(cost, score, key) AS
-    sum(CAST(
-        CASE
-            WHEN cost >= 0 AND NOT isnan(CAST(cost AS DOUBLE)) THEN cost
-            ELSE error(concat('the cost of ', key, ' is ', coalesce(CAST(cost AS VARCHAR), 'NULL'), '; allowed: 0 or more'))
-        END AS DECIMAL(24, 6)
-    )) OVER (
-        ORDER BY isnan(CAST(score AS DOUBLE)), score DESC NULLS LAST, key ROWS UNBOUNDED PRECEDING
-    );
+    CASE
+        WHEN rank_all(score, key) > 0
+        THEN sum(CAST(
+            CASE
+                WHEN cost >= 0 AND NOT isnan(CAST(cost AS DOUBLE)) THEN cost
+                WHEN CAST(concat('the cost of ', key, ' is ', coalesce(CAST(cost AS VARCHAR), 'NULL'), '; allowed: 0 or more') AS BOOLEAN)
+                THEN NULL
+            END AS DECIMAL(24, 6)
+        )) OVER (
+            ORDER BY isnan(CAST(score AS DOUBLE)), score DESC NULLS LAST, key ROWS UNBOUNDED PRECEDING
+        )
+    END;
 
 -- Whether a row is paid for: taken from the highest score down until the next one would cost more than is left.
 CREATE MACRO within_budget(cost, score, key, budget) AS
@@ -62,8 +86,14 @@ CREATE MACRO within_budget(cost, score, key, budget) AS
 CREATE MACRO queue_of(place, key, seed, capacity, drawn) AS
     CASE
         WHEN place <= capacity - drawn THEN 'score'
-        WHEN row_number() OVER (
-            PARTITION BY place <= capacity - drawn ORDER BY md5_number('queue|' || seed || '|' || key), key
+        WHEN untied(
+            row_number() OVER (
+                PARTITION BY place <= capacity - drawn ORDER BY md5_number('queue|' || seed || '|' || key), key
+            ),
+            rank() OVER (
+                PARTITION BY place <= capacity - drawn ORDER BY md5_number('queue|' || seed || '|' || key), key
+            ),
+            key
         ) <= drawn THEN 'chance'
     END;
 
@@ -77,7 +107,13 @@ CREATE MACRO queue_share(place, capacity, drawn) AS
 -- The first reason that is true, of MAP {'suppressed': …, 'held out': …}; NULL where none is: the row goes through.
 CREATE MACRO first_reason(reasons) AS
     CASE
-        WHEN list_count(map_values(reasons)) < cardinality(reasons)
-        THEN error(concat('first_reason: ', CAST(reasons AS VARCHAR), ': is NULL; allowed: true and false'))
-        ELSE map_keys(reasons)[list_position(map_values(reasons), true)]
+        WHEN list_count(map_values(reasons)) = cardinality(reasons)
+        THEN map_keys(reasons)[list_position(map_values(reasons), true)]
+        WHEN CAST(concat('first_reason: ', CAST(reasons AS VARCHAR), ' has a NULL; allowed: true and false') AS BOOLEAN)
+        THEN NULL
     END;
+
+-- A text that stands in HTML as it is.
+CREATE MACRO html_text(text) AS
+    replace(replace(replace(replace(replace(
+        text, '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'), '''', '&#39;');

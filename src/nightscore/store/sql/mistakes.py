@@ -9,7 +9,8 @@ from nightscore.common import Broken, NotYet
 from nightscore.store.tables.snapshots import erased_meanwhile, was_replaced
 
 SAID = re.compile(
-    r"Conversion Error: Could not convert string '(two rows are alike [^']*)' to BOOL.*", re.DOTALL
+    r"Conversion Error: Could not convert string '((two rows |the cost of |first_reason: ).*?)' to BOOL.*",
+    re.DOTALL,
 )
 GONE = re.compile(r'Cannot access file "([^"]*[.]parquet)/[*][*]/[*][.]parquet"')  # it takes it for a folder
 
