@@ -46,6 +46,7 @@ FIRST_DAY = date(2017, 1, 1)  # a Sunday, which is all of week 1
 LAST_DAY = date(2017, 12, 31)
 YEAR_OF_WEEKS = 364  # days
 MOVED_DAYS = 400  # the longest lookback of a job
+MOVED_UNSUBSCRIBES = 30  # days
 PLAIN_TABLES = (
     "products",
     "demographics",
@@ -106,6 +107,7 @@ def write_moved_days(workspace: Path, until: date, report: ProgressCallback = si
         if source.exists() and day > LAST_DAY:  # stores are closed on 25 December
             _write_moved(source, root / f"day={day}" / "part-0.parquet", day - _day_of_2017(day), stamp)
         report("moved days", done, MOVED_DAYS)
+    _write_unsubscribes(workspace / LAKE, stamp, until - timedelta(days=MOVED_UNSUBSCRIBES), until)
 
 
 def _write_moved(source: Path, target: Path, by: timedelta, stamp: bytes) -> None:
@@ -136,10 +138,10 @@ def store_days(instants: pa.ChunkedArray) -> npt.NDArray[np.datetime64]:
     return days
 
 
-def _write_unsubscribes(root: Path, stamp: bytes) -> None:
+def _write_unsubscribes(root: Path, stamp: bytes, first: date = FIRST_DAY, last: date = LAST_DAY) -> None:
     households = pq.read_table(root / "campaigns.parquet", columns=["household_id"])["household_id"]
     everybody = pc.unique(households).to_pylist()
-    write_unsubscribes(root / "unsubscribes", everybody, FIRST_DAY, LAST_DAY, stamp + b" unsubscribes 1")
+    write_unsubscribes(root / "unsubscribes", everybody, first, last, stamp + b" unsubscribes 1")
 
 
 def _source() -> tuple[Path, bytes]:

@@ -1,7 +1,7 @@
 """Who wants no mail any more, as a mail system tells it: a partition a day, with that day's alone.
 
-The Complete Journey knows no mail, so these are **seeded**: each household has a lot by the md5 of its number,
-and about one in twenty draws a day of the year and a reason. A day on which nobody did has a file without rows.
+The Complete Journey knows no mail, so these are **seeded**: each household has a lot, the md5 of its number,
+and about one in twenty draws a day of the year and a reason. On a day without any the file has no rows.
 """
 
 import hashlib
@@ -22,9 +22,11 @@ SCHEMA = pa.schema([("household_id", pa.int32()), ("reason", pa.string())])
 def write_unsubscribes(root: Path, households: Iterable[int], first: date, last: date, stamp: bytes) -> None:
     """Write ``day=YYYY-MM-DD/part-0.parquet`` for each day from ``first`` to ``last``, once.
 
-    Columns: ``household_id`` int32, ``reason`` text; rows are in the order of household_id. ``stamp`` says what
+    Columns: ``household_id`` int32, ``reason`` text; rows by household_id. ``stamp`` says what
     writes the lake.
     """
+    if lake.is_written(_path(root, last), stamp):  # the last that is written
+        return
     of_day: dict[date, list[dict[str, object]]] = defaultdict(list)
     for household in sorted(households):
         lot = int.from_bytes(hashlib.md5(f"unsubscribes|{household}".encode()).digest(), "big")  # noqa: S324
@@ -33,4 +35,8 @@ def write_unsubscribes(root: Path, households: Iterable[int], first: date, last:
             of_day[day].append({"household_id": household, "reason": REASONS[lot // 10**8 % len(REASONS)]})
     for number in range((last - first).days + 1):
         day = first + timedelta(days=number)
-        lake.write(root / f"day={day}" / "part-0.parquet", pa.Table.from_pylist(of_day[day], SCHEMA), stamp)
+        lake.write(_path(root, day), pa.Table.from_pylist(of_day[day], SCHEMA), stamp)
+
+
+def _path(root: Path, day: date) -> Path:
+    return root / f"day={day}" / "part-0.parquet"

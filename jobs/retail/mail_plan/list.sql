@@ -66,6 +66,7 @@ new AS (
     SELECT household_id, product_id, category, 3 AS turn, 'new' AS kind, score
     FROM candidates
     ANTI JOIN full_categories USING (household_id, category)
+    ANTI JOIN once USING (household_id, product_id)
     WHERE is_new
     QUALIFY within_cap(household_id, score, product_id, 1)
 ),
