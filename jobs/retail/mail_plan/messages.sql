@@ -7,7 +7,7 @@ SELECT
     list(text ORDER BY slot) AS texts,
     concat(
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>', 'Six for you', '</title></head>',
-        '<body style="font-family:sans-serif;max-width:36rem;margin:auto"><h1 style="font-size:1.3rem">Six for you</h1>',
+        '<body style="font-family:sans-serif;max-width:36rem;margin:auto;padding:.75rem"><h1 style="font-size:1.3rem">Six for you</h1>',
         string_agg(
             concat(
                 '<div style="border:1px solid #ccc;border-radius:6px;margin:.5rem 0;padding:.75rem">',

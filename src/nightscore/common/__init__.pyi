@@ -25,6 +25,7 @@ from .files import sync as sync
 from .files import write_once as write_once
 from .files import write_text_once as write_text_once
 from .formats import ALLOWED_FORMATS as ALLOWED_FORMATS
+from .formats import HTML as HTML
 from .formats import cell_text as cell_text
 from .formats import duration_text as duration_text
 from .formats import format_change as format_change

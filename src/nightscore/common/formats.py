@@ -20,12 +20,13 @@ MINUTE, HOUR = 60, 3600  # seconds
 SHORTEST, ONE_DIGIT_FROM = 0.01, 10  # seconds
 MONEY = re.compile(r"money [A-Z]{3}")
 FORMATS = ("percent", "number", "integer", "decimal", "duration")
-ALLOWED_FORMATS = f"money and a currency's three letters (money USD), {', '.join(FORMATS)}"
+HTML = "html"  # of a text: it is a page of its own
+ALLOWED_FORMATS = f"money and a currency's three letters (money USD), {', '.join(FORMATS)}; of a text {HTML}"
 
 
 def is_format(text: str) -> bool:
-    """Whether a text names a format: `money USD`, `percent`, `decimal` (as it is), `duration` (seconds)."""
-    return text in FORMATS or bool(MONEY.fullmatch(text))
+    """Whether a text names a format: `money USD`, `percent`, `decimal` (as it is), `duration`, `html`."""
+    return text in (*FORMATS, HTML) or bool(MONEY.fullmatch(text))
 
 
 def cell_text(value: object, longest: int = LONGEST) -> str:

@@ -12,6 +12,7 @@ from nightscore.common import cell_text, format_change, format_value, visible_ce
 from nightscore.store import HighlightColumn, HighlightResult
 
 HIGHLIGHTS, ROWS, COLUMNS, LONGEST = 4, 5, 6, 40  # of a message: so many, of so many characters a cell
+PAGE = "a page: see the report"
 CELL = "padding:2px 10px;border-bottom:1px solid #ddd"
 
 Cells = tuple[str | None, ...]
@@ -60,8 +61,10 @@ def _fields(one: HighlightResult, row: Cells, before: Cells | None) -> dict[str,
     earlier = before or (None,) * len(row)
     found: dict[str, dict[str, str | None]] = {}
     for column, value, old in zip(one.columns, row, earlier, strict=True):
+        if column.is_page:
+            continue
         found[column.name] = {"value": value, "text": format_value(value, column.format)}
-        if one.compared and column.format:
+        if one.compared and column.is_number:
             found[column.name] |= {"before": old, "change": format_change(value, old, column.format)}
     return found
 
@@ -69,15 +72,13 @@ def _fields(one: HighlightResult, row: Cells, before: Cells | None) -> dict[str,
 def _grid(one: HighlightResult) -> _Grid:
     columns = one.columns[:COLUMNS]
     pairs = _first(one)
-    changes = [one.compared and bool(column.format) for column in columns]
+    changes = [one.compared and column.is_number for column in columns]
     header = [
         name
         for column, changed in zip(columns, changes, strict=True)
         for name in (_named(column), *(["change"] if changed else []))
     ]
-    numbers = [
-        bool(c.format) for c, changed in zip(columns, changes, strict=True) for _ in range(1 + changed)
-    ]
+    numbers = [c.is_number for c, changed in zip(columns, changes, strict=True) for _ in range(1 + changed)]
     rows = [
         [cell for i, column in enumerate(columns) for cell in _cells(column, i, row, before, changes[i])]
         for row, before in pairs
@@ -88,7 +89,7 @@ def _grid(one: HighlightResult) -> _Grid:
 def _cells(
     column: HighlightColumn, at: int, row: Cells, before: Cells | None, is_changed: bool
 ) -> Iterator[str]:
-    yield _cell(format_value(row[at], column.format))
+    yield PAGE if column.is_page else _cell(format_value(row[at], column.format))
     if is_changed:
         yield _cell(format_change(row[at], before[at], column.format) if before else "new")
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
-from nightscore.common import ALLOWED_FORMATS, is_format
+from nightscore.common import ALLOWED_FORMATS, HTML, is_format
 from nightscore.job.fields import Column, Columns, Misplaced, SqlFile, StrictModel, Text
 
 Place = tuple[str | int, ...]
@@ -27,9 +27,7 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Format = Annotated[
-    str, AfterValidator(_format), Field(description=f"what the numbers of a column are: {ALLOWED_FORMATS}")
-]
+Format = Annotated[str, AfterValidator(_format), Field(description=f"what a column holds: {ALLOWED_FORMATS}")]
 
 
 class Highlight(StrictModel):
@@ -86,9 +84,14 @@ class Highlight(StrictModel):
         for at, name in [*named, *((("format", name), name) for name in self.format)]:
             if name not in columns:
                 raise Misplaced(at, f"the SELECT gives no column {name!r}; it gives {', '.join(columns)}")
-        for name in self.format:
-            if name not in numbers:
-                shown = ", ".join(numbers) or "none"
-                raise Misplaced(("format", name), f"{name!r} holds no numbers; columns that do: {shown}")
+        self._check_formats(numbers)
         if self.against and not set(numbers) - set(self.by or ()):
             raise Misplaced(("against",), "no column beside those of by holds numbers that could change")
+
+    def _check_formats(self, numbers: Collection[str]) -> None:
+        for name, form in self.format.items():
+            if form == HTML and name in numbers:
+                raise Misplaced(("format", name), f"{name!r} holds numbers, and no HTML")
+            if form != HTML and name not in numbers:
+                shown = ", ".join(numbers) or "none"
+                raise Misplaced(("format", name), f"{name!r} holds no numbers; columns that do: {shown}")

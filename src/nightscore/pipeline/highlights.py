@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 
-from nightscore.common import Broken, NightscoreError, as_day, cell_text
+from nightscore.common import HTML, Broken, NightscoreError, as_day, cell_text
 from nightscore.job import CHALLENGERS, SCORES, SHOWN_ROWS, Highlight, Job, Misplaced, highlight_place
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.row_order import in_one_order
@@ -33,6 +33,7 @@ from nightscore.store import (
 
 Rows = tuple[tuple[str | None, ...], ...]
 FLOATS = {"FLOAT", "DOUBLE"}
+LONGEST_PAGE = 50_000
 
 
 def check_highlights(job: Job) -> None:
@@ -138,9 +139,10 @@ def _ask(job: Job, engine: Engine, index: int) -> tuple[tuple[HighlightColumn, .
     rows: list[tuple[str | None, ...]] = []
     with SqlMistakes(place):
         types = engine.types(select)
+        pages = [highlight.format.get(name) == HTML for name in types]
         for batch in engine.stream(select):
             columns = [column.to_pylist() for column in batch.columns]
-            rows += [tuple(map(_written, row)) for row in zip(*columns, strict=True)]
+            rows += [tuple(map(_written, row, pages)) for row in zip(*columns, strict=True)]
             if len(rows) > SHOWN_ROWS:
                 raise Broken(f"{place}: gives more than {SHOWN_ROWS} rows; choose the first with a LIMIT")
     _refuse_unnamed(highlight, list(types), rows, place)
@@ -180,14 +182,24 @@ def _read_views(sql: str, place: str) -> set[str]:
 
 
 def _format(highlight: Highlight, column: str, kind: str) -> str:
+    if highlight.format.get(column) == HTML:
+        return HTML
     if not is_number(kind) or column in (highlight.by or ()):
         return ""
     default = "number" if kind in FLOATS else "decimal" if kind.startswith("DECIMAL") else "integer"
     return highlight.format.get(column, default)
 
 
-def _written(value: object) -> str | None:
-    """A cell: a number as an exact text, anything else as people read it."""
+def _written(value: object, is_page: bool = False) -> str | None:
+    """A cell: a number as an exact text, a page as it is, anything else as people read it.
+
+    Raises:
+        Broken: a page is longer than a receipt should be.
+    """
+    if is_page and isinstance(value, str):
+        if len(value) > LONGEST_PAGE:
+            raise Broken(f"gives a page of {len(value):,} letters; allowed: {LONGEST_PAGE:,}")
+        return value
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Decimal):

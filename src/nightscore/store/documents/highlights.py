@@ -4,16 +4,31 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict
 
+from nightscore.common import HTML
+
 Cells = tuple[str | None, ...]  # a row: numbers are texts, exact in every reader
 
 
 class HighlightColumn(BaseModel):
-    """A column, and what its numbers are (`nightscore.common.format_value`); "" for what is no number."""
+    """A column, and what its numbers are (`nightscore.common.format_value`); "" for what is no number.
+
+    Of a text that is a page of its own, such as a mail, it is `html`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     name: str
     format: str = ""
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it holds numbers."""
+        return self.format not in ("", HTML)
+
+    @property
+    def is_page(self) -> bool:
+        """Whether its texts are HTML."""
+        return self.format == HTML
 
 
 class HighlightBefore(BaseModel):
