@@ -8,7 +8,7 @@ households and not of a seventh. Written are mail_metrics.json and mail_card.md 
 
 A hit is a block whose product the household bought within the 14 days after the mail's. The lists without a
 model have six products of the same catalogue (nothing ruled out, all sold within 28 days), one of a product
-type and two of a category, as the mails have: the household's own most bought, and the same six for everybody.
+type and two of a category, as mails have: the household's own most bought, or the same six for everybody.
 """
 
 import datetime as dt
@@ -181,35 +181,38 @@ def coupons(workspace: Path, day: dt.date, mails: pd.DataFrame) -> dict[str, flo
 def card(metrics: dict[str, Any]) -> str:
     """The figures as a page."""
     mean, sent = metrics["mean"], metrics["coupons"]
-    rows = "\n".join(
-        f"| {day} | {one['mails']:,} | {one['hits_a_mail']:.2f} | {one['own_most_bought']:.2f} | "
-        f"{one['same_six_for_all']:.2f} | {one['mails_with_a_hit']:.0%} |"
-        for day, one in metrics["days"].items()
-    )
+    lines = [_line(day, one) for day, one in metrics["days"].items()]
+    lines.append(_line("**mean**", {"mails": "", **mean}))
     return f"""# Tonight's mails: what they are worth
 
-Written by `mail_quality.py`, from six real nights of `mail_plan`, each to its whole audience. A hit is a block whose
-product the household bought within {metrics["after_days"]} days after the mail's.
+Written by `mail_quality.py`, from six real nights of `mail_plan`, each to its whole audience. A hit is a
+block whose product the household bought within {metrics["after_days"]} days after the mail's.
 
 | day | mails | hits a mail | own most bought | the same six for all | mails with a hit |
 | --- | --- | --- | --- | --- | --- |
-{rows}
-| **mean** | | **{mean["hits_a_mail"]:.2f}** | {mean["own_most_bought"]:.2f} | {mean["same_six_for_all"]:.2f} | {mean["mails_with_a_hit"]:.0%} |
+{"".join(lines)}
+Of the hits a mail {mean["new_hits"]:.2f} are of the product that is new to the household, and
+{mean["coupon_hits"]:.2f} of the products that its coupons name. The lists beside have no new product and no
+coupon: a mail gives up hits for both.
 
-Of the hits a mail {mean["new_hits"]:.2f} are of the product that is new to the household, and {mean["coupon_hits"]:.2f} of the
-products that its coupons name. The lists beside have no new product and no coupon: a mail gives up hits for both.
-
-{sent["coupons"]:,.0f} coupons were in these mails, {sent["redeemed"]:,.0f} of which were redeemed after the mail's day by the
-household and in the campaign that they were sent for; {sent["expected_redemptions"]:,.1f} were expected over the whole campaign, whose
-first days were over by then.
+{sent["coupons"]:,.0f} coupons were in these mails, {sent["redeemed"]:,.0f} of which were redeemed after the
+mail's day, by the household and in the campaign that they were sent for; {sent["expected_redemptions"]:,.1f}
+were expected over the whole campaign, whose first days were over by then.
 
 ## What can't be said
 
-- **No uplift.** The Complete Journey knows no mail: nobody read one of these. What a mail changes can be measured by the
-  hold-out from its first real night on (`mail_outcome`), not from this data, and is not claimed.
-- The audience are the households of running campaigns, who buy more than others: figures of all households are lower.
+- **No uplift.** The Complete Journey knows no mail: nobody read one of these. What a mail changes is not
+  claimed; it can be measured by the hold-out from its first real night on (`mail_outcome`).
+- The audience are the households of running campaigns, who buy more than others: figures of all households
+  are lower.
 - Who has unsubscribed is seeded, and the rules of eligibility are made up.
 """
+
+
+def _line(day: str, one: dict[str, Any]) -> str:
+    cells = (one[name] for name in ("hits_a_mail", "own_most_bought", "same_six_for_all"))
+    shown = " | ".join(f"{cell:.2f}" for cell in cells)
+    return f"| {day} | {one['mails']} | {shown} | {one['mails_with_a_hit']:.0%} |\n"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The report of a published day: its numbers are the day's own, and no text in it is more than text."""
 
 import datetime as dt
+import json
 import os
 import re
 import shlex
@@ -21,6 +22,7 @@ import pytest
 
 from nightscore import Broken, Receipt, load, query, report, run
 from nightscore.cli.main import call
+from nightscore.delivery.figures import figures_json, figures_text
 from nightscore.review.report.data import gather_facts
 from nightscore.review.report.profile import Breakdown, Count, DayProfiler, bin_edges
 from nightscore.store.published.gc import collect_garbage
@@ -572,3 +574,40 @@ def test_a_browser_opens_it_from_disk(hostile: Path, tmp_path: Path, scheme: str
     assert wide[0] <= wide[1]
     assert dark == (scheme == "dark")
     assert colour == ("rgb(106, 165, 255)" if dark else "rgb(47, 111, 208)")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="NO BROWSER: install Debian's chromium to see the page opened")
+@pytest.mark.slow
+def test_a_highlight_that_is_a_page_runs_nothing(tmp_path: Path) -> None:
+    """A mail of the day is seen as it is, in a frame of its own: no script runs, nothing is asked for."""
+    from playwright.sync_api import sync_playwright
+
+    page_of_row = (
+        "concat('<h1>Row &amp; ', id, '</h1><script>document.body.innerHTML = 1; alert(1)</script>', "
+        "'<img src=\"http://127.0.0.1:9/x.png\"></iframe><b id=out>out</b>')"
+    )
+    highlight = (
+        f"highlights:\n  - title: Pages\n    sql: >-\n      SELECT id, {page_of_row} AS page\n"
+        "      FROM mini_top\n"
+        "      ORDER BY id\n      LIMIT 1\n    by: id\n    format: {page: html}\n"
+    )
+    root = make_workspace(tmp_path / "w", 50, JOB + highlight, days=(FIRST,))
+    receipt = run(load("mini", root), FIRST)
+    [one] = receipt.highlights
+    assert one.reason == "" and one.columns[1].format == "html"
+    file = tmp_path / "report.html"
+    file.write_text(report("mini", FIRST, root), encoding="utf-8")
+    requests: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("dialog", lambda dialog: pytest.fail(dialog.message))
+        page.goto(file.as_uri())
+        frame = page.frame_locator("iframe.page")
+        assert frame.locator("h1").inner_text() == f"Row & {one.rows[0][0]}"
+        assert page.locator("#out").count() == 0 and frame.locator("#out").count() == 1
+        browser.close()
+    assert requests == [file.as_uri()]
+    assert "a page: see the report" in figures_text(receipt.highlights)
+    assert "script" not in figures_text(receipt.highlights) + json.dumps(figures_json(receipt.highlights))
