@@ -219,7 +219,7 @@ MISTAKES = {
     "catchup without a unit": (changed("timezone: America/Chicago", "catchup: 7"), 6, "schedule.catchup", "7 is not allowed; allowed: a number of days, such as 7 days; all; or none"),
     "catchup is a word": (changed("timezone: America/Chicago", "catchup: yes"), 6, "schedule.catchup", "True is not allowed; allowed: a number of days"),
     "catchup of no day": (changed("timezone: America/Chicago", "catchup: 0 days"), 6, "schedule.catchup", "'0 days' is not allowed; allowed: a number of days"),
-    "catchup of what is by hand": (without("schedule") + "\nschedule: {after: [a], catchup: all}", 49, "schedule.catchup", "unknown key; allowed: after"),
+    "catchup beside after": (without("schedule") + "\nschedule: {after: [a], catchup: all}", 49, "schedule.catchup", "a job that comes after others has none"),
     "cron of hours": (without("schedule") + "\nschedule:\n  cron: 0 2,14 * * 1", 50, "schedule.cron", "'0 2,14 * * 1' has several times a day, such as 02:00 and 14:00, and both would score the same day; allowed: one minute and one hour"),
     "cron of a field too few": (without("schedule") + "\nschedule:\n  cron: 0 2 * *", 50, "schedule.cron", "'0 2 * *' is no cron expression; allowed: minute, hour, day of month, month and weekday, such as"),
     "cron that never comes": (without("schedule") + "\nschedule:\n  cron: 0 2 30 2 *", 50, "schedule.cron", "'0 2 30 2 *' never comes"),

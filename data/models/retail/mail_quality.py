@@ -7,8 +7,8 @@ that everybody has their turn and nobody is held out: so the figures are of the 
 households and not of a seventh. Written are mail_metrics.json and mail_card.md beside this script.
 
 A hit is a block whose product the household bought within the 14 days after the mail's. The lists without a
-model have six products of the same catalogue (nothing ruled out, all sold within 28 days), one of a product
-type and two of a category, as mails have: the household's own most bought, or the same six for everybody.
+model have six products of the same catalogue (nothing ruled out, all sold within 28 days), two of
+a category, as mails have: the household's own most bought, or the same six for everybody.
 """
 
 import datetime as dt
@@ -42,7 +42,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="nightscore-mail-") as folder:
         workspace = prepare(Path(folder))
         sales, products = read_sales(workspace), read_products(workspace)
-        days = {str(day): measure(workspace, day, sales, products) for day in DAYS}
+        # The last one first: each is a first mail, before which its household has got none.
+        days = {str(day): measure(workspace, day, sales, products) for day in DAYS[::-1]}
     names = (
         "hits_a_mail",
         "own_most_bought",
@@ -91,15 +92,13 @@ def read_sales(workspace: Path) -> pd.DataFrame:
 
 
 def read_products(workspace: Path) -> pd.DataFrame:
-    """Category and type of each product that no rule names; the rules of the sample have no end."""
+    """The category of each product that no rule names; the rules of the sample have no end."""
     lake = workspace / "data/lake/retail"
     products = pq.read_table(lake / "products.parquet").to_pandas()
     ruled = pq.read_table(lake / "eligibility.parquet").to_pandas()["product_type"]
     kept = products[~products["product_type"].isin(ruled)]
     department = kept["department"].fillna("UNKNOWN")
-    return kept[["product_id"]].assign(
-        category=kept["product_category"].fillna(department), type=kept["product_type"].fillna(department)
-    )
+    return kept[["product_id"]].assign(category=kept["product_category"].fillna(department))
 
 
 def measure(workspace: Path, day: dt.date, sales: pd.DataFrame, products: pd.DataFrame) -> dict[str, Any]:
@@ -155,11 +154,10 @@ def hits_of(later: pd.DataFrame, audience: Any) -> Callable[[pd.DataFrame], floa
 
 
 def six(scored: pd.DataFrame, catalogue: pd.DataFrame) -> pd.DataFrame:
-    """The best six of each household: one of a type, two of a category; ties to the smaller product."""
+    """The best six of each household, two of a category; ties to the smaller product."""
     best = scored.merge(catalogue, on="product_id").sort_values(
         ["household_id", "score", "product_id"], ascending=[True, False, True]
     )
-    best = best.drop_duplicates(["household_id", "type"])
     best = best[best.groupby(["household_id", "category"]).cumcount() < OF_CATEGORY]
     return best[best.groupby("household_id").cumcount() < BLOCKS]
 

@@ -74,6 +74,7 @@ def write_tables(lake: Path) -> None:
     write(
         lake / "products.parquet", product_id=PRODUCT, product_type=[f"TYPE <{p}> & CO" for p in PRODUCT],
         product_category=[f"CATEGORY {p % 9}" for p in PRODUCT], department=["GROCERY"] * len(PRODUCT),
+        package_size=["1 GA"] * len(PRODUCT),
     )  # fmt: skip
     campaign = pa.array(1 + HOUSEHOLD % 2, pa.int32())
     write(lake / "campaigns.parquet", campaign_id=campaign, household_id=HOUSEHOLD)
