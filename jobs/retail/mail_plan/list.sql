@@ -4,7 +4,8 @@
 --   household in 28 days; a product stands once in a mail, and two of one category at most;
 -- * `again`: bought at least twice, and not in the last getvariable('rest_days'), by the chance that the ranker
 --   gives it, which knows the gaps between purchases; they fill what is left of six;
--- * `new`: never bought, the likeliest of a category that has a place left;
+-- * `new`: never bought, the likeliest of a category that has a place left, where it is at least
+--   getvariable('new_floor') times as likely to be bought as the sixth that it pushes out;
 -- * a mail with fewer than four blocks is not sent.
 WITH catalogue AS (
     SELECT
@@ -69,7 +70,8 @@ new AS (
     FROM candidates
     ANTI JOIN full_categories USING (household_id, category)
     ANTI JOIN once USING (household_id, product_id)
-    WHERE is_new
+    LEFT JOIN (SELECT household_id, score AS sixth FROM placed WHERE place = 6) AS pushed_out USING (household_id)
+    WHERE is_new AND (sixth IS NULL OR score >= getvariable('new_floor') * sixth)
     QUALIFY within_cap(household_id, score, product_id, 1)
 ),
 blocks AS (
