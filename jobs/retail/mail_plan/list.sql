@@ -1,7 +1,8 @@
 -- The blocks of tonight's mails: up to two coupons, what the household needs again, and one product that is new.
 --
 -- * what `eligibility` rules out, or nobody has bought in 28 days, is no block, nor is what was mailed to the
---   household in 28 days; a product stands once in a mail, and two of one category at most;
+--   household in 28 days; a mail has one product of a type and size, for two would read alike, and two of one
+--   category at most; where it has two of a type, it says their sizes;
 -- * `again`: bought at least twice, and not in the last getvariable('rest_days'), by the chance that the ranker
 --   gives it, which knows the gaps between purchases; they fill what is left of six;
 -- * `new`: never bought, the likeliest of a category that has a place left, where it is at least
@@ -10,7 +11,7 @@
 WITH catalogue AS (
     SELECT
         product_id, coalesce(product_category, department, 'UNKNOWN') AS category,
-        concat_ws(', ', coalesce(product_type, department, 'UNKNOWN'), package_size) AS name
+        coalesce(product_type, department, 'UNKNOWN') AS type, coalesce(package_size, '') AS size
     FROM products
     ANTI JOIN (FROM eligibility WHERE holds_on("from", until, getvariable('day'))) AS ruled USING (product_type)
     SEMI JOIN (FROM transactions WHERE day > getvariable('day') - 28) AS sold USING (product_id)
@@ -27,7 +28,7 @@ owned AS (
     HAVING count(DISTINCT basket_id) >= 2 AND getvariable('day') - max(day) >= getvariable('rest_days')
 ),
 candidates AS (
-    SELECT household_id, product_id, category, name, score, last_bought IS NULL AS is_new
+    SELECT household_id, product_id, category, type, size, score, last_bought IS NULL AS is_new
     FROM ranked
     JOIN scores USING (household_id)
     JOIN catalogue USING (product_id)
@@ -35,19 +36,19 @@ candidates AS (
     WHERE scores.reason IS NULL AND ranked.day = getvariable('day')
 ),
 usual AS (
-    SELECT household_id, product_id, category, name, 1 AS turn, 'coupon' AS kind, CAST(worth AS DOUBLE) AS score
+    SELECT household_id, product_id, category, type, size, 1 AS turn, 'coupon' AS kind, CAST(worth AS DOUBLE) AS score
     FROM mail_budget
     JOIN catalogue USING (product_id)
     WHERE is_paid
     UNION ALL
-    SELECT household_id, product_id, category, name, 2 AS turn, 'again' AS kind, score
+    SELECT household_id, product_id, category, type, size, 2 AS turn, 'again' AS kind, score
     FROM candidates
     SEMI JOIN owned USING (household_id, product_id)
 ),
 once AS (
     SELECT *
     FROM usual
-    QUALIFY 1 = slot_in((household_id, product_id), turn, score, turn)
+    QUALIFY 1 = slot_in((household_id, type, size), turn, score, concat_ws('|', product_id, turn))
 ),
 capped AS (
     SELECT *
@@ -66,21 +67,21 @@ full_categories AS (  -- of the first five blocks
     HAVING count(*) = 2
 ),
 new AS (
-    SELECT household_id, product_id, category, name, 3 AS turn, 'new' AS kind, score
+    SELECT household_id, product_id, category, type, size, 3 AS turn, 'new' AS kind, score
     FROM candidates
     ANTI JOIN full_categories USING (household_id, category)
-    ANTI JOIN once USING (household_id, product_id)
+    ANTI JOIN once USING (household_id, type, size)
     LEFT JOIN (SELECT household_id, score AS sixth FROM placed WHERE place = 6) AS pushed_out USING (household_id)
     WHERE is_new AND (sixth IS NULL OR score >= getvariable('new_floor') * sixth)
     QUALIFY within_cap(household_id, score, product_id, 1)
 ),
 blocks AS (
-    SELECT household_id, product_id, category, name, turn, kind, score
+    SELECT household_id, product_id, category, type, size, turn, kind, score
     FROM placed
     LEFT JOIN (SELECT household_id, true AS has_new FROM new) AS those USING (household_id)
     WHERE place <= CASE WHEN has_new THEN 5 ELSE 6 END
     UNION ALL
-    SELECT household_id, product_id, category, name, turn, kind, score
+    SELECT household_id, product_id, category, type, size, turn, kind, score
     FROM new
 ),
 enough AS (
@@ -88,6 +89,14 @@ enough AS (
     FROM blocks
     GROUP BY household_id
     HAVING count(*) >= 4
+),
+named AS (
+    SELECT
+        *,
+        lower(CASE WHEN count(*) OVER (PARTITION BY household_id, type) > 1 AND size <> '' THEN concat(type, ', ', size) ELSE type END)
+            AS name
+    FROM blocks
+    SEMI JOIN enough USING (household_id)
 )
 
 SELECT
@@ -96,11 +105,10 @@ SELECT
     kind, product_id, category, coupon_upc, campaign_id,
     CAST(coalesce(expected_cost, 0) AS DECIMAL(12, 6)) AS expected_cost,
     CASE kind
-        WHEN 'coupon' THEN concat('Your coupon for ', lower(name))
-        WHEN 'again' THEN concat('Time for ', lower(name), ' again?')
-        ELSE concat('New for you: ', lower(name))
+        WHEN 'coupon' THEN concat('Your coupon for ', name)
+        WHEN 'again' THEN concat('Time for ', name, ' again?')
+        ELSE concat('New for you: ', name)
     END AS text
-FROM blocks
-SEMI JOIN enough USING (household_id)
+FROM named
 LEFT JOIN (SELECT *, 'coupon' AS kind FROM mail_budget WHERE is_paid) AS coupon
     USING (household_id, product_id, kind)

@@ -193,6 +193,7 @@ def test_the_blocks_keep_the_rules(world: Path) -> None:
         mails.groupby("household_id")["slot"].apply(lambda s: sorted(s) == list(range(1, len(s) + 1))).all()
     )
     assert not mails.duplicated(["household_id", "product_id"]).any()
+    assert not mails.duplicated(["household_id", "text"]).any()
     assert mails.groupby(["household_id", "category"]).size().max() <= 2
     assert (mails["product_id"] != 40).all(), "gasoline"
     kinds = mails.groupby(["household_id", "kind"]).size().unstack(fill_value=0)
