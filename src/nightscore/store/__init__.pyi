@@ -18,6 +18,8 @@ from .documents.formats import LaterFormat as LaterFormat
 from .documents.highlights import HighlightBefore as HighlightBefore
 from .documents.highlights import HighlightColumn as HighlightColumn
 from .documents.highlights import HighlightResult as HighlightResult
+from .documents.order import OutOfOrder as OutOfOrder
+from .documents.order import OwnPast as OwnPast
 from .documents.pieces import SMALLEST_PIECE as SMALLEST_PIECE
 from .documents.pieces import SMALLEST_PIECE_OF_TEXTS as SMALLEST_PIECE_OF_TEXTS
 from .documents.pieces import cut_pieces as cut_pieces

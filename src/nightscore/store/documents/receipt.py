@@ -14,10 +14,12 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model
 
 from nightscore.store.documents.formats import refuse_later_format
 from nightscore.store.documents.highlights import HighlightResult
+from nightscore.store.documents.order import OutOfOrder
 from nightscore.store.documents.plan import Canary, DaysSeen, TriedVariant
 
 RARE = (  # fields that most receipts have not
     "parts", "highlights", "accepted", "foreign", "erased", "came_back", "slower", "degraded",
+    "out_of_order",
 )  # fmt: skip
 Status = Literal["published", "unchanged", "skipped", "preview", "held", "unreadable"]
 
@@ -373,8 +375,9 @@ class Receipt(Part):
     another engine had left it, `foreign` where a table of the run, or one that it read, was not as its
     receipts say when it began (table -> what differed), `erased` where rows were erased of it since,
     `came_back` where keys that had been erased stand in its tables again, `slower` where stages took
-    longer than the nights before, and `degraded` where it was late and not made as every
-    night. These are not written where they are not there.
+    longer than the nights before, `degraded` where it was late and not made as every
+    night, and `out_of_order` where days that follow from it were there before it. These are
+    not written where they are not there.
     """
 
     job: str
@@ -418,6 +421,7 @@ class Receipt(Part):
     came_back: tuple[str, ...] = ()
     slower: tuple[str, ...] = ()
     degraded: Degraded | None = None
+    out_of_order: OutOfOrder | None = None
     reason: str = ""
     preview: tuple[Mapping[str, Any], ...] = ()
     run_number: int = 0
