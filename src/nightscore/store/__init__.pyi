@@ -182,6 +182,7 @@ from .records.paces import find_slower as find_slower
 from .records.paces import note_pace as note_pace
 from .records.paces import read_paces as read_paces
 from .records.paces import slower_stages as slower_stages
+from .records.paces import usual_memory as usual_memory
 from .records.removals import Removal as Removal
 from .records.renames import Names as Names
 from .records.renames import Rename as Rename
