@@ -110,6 +110,9 @@ from .places import choices as choices
 from .places import model_cache as model_cache
 from .places import run_folder as run_folder
 from .places import trials as trials
+from .places.held import find_held_runs as find_held_runs
+from .places.held import mark_held as mark_held
+from .places.held import unmark_held as unmark_held
 from .places.outcome import DISCARDED as DISCARDED
 from .places.outcome import PUBLISH as PUBLISH
 from .places.outcome import SUPERSEDED as SUPERSEDED
