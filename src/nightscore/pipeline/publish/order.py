@@ -8,7 +8,7 @@ may be published while it runs. Both are said by the receipt, with what is to be
 import datetime as dt
 from collections.abc import Iterator
 
-from nightscore.common import NotYet, Workspace
+from nightscore.common import Broken, NotYet, Workspace
 from nightscore.job import Job, TableInput, own_table
 from nightscore.pipeline.read.days_seen import spans
 from nightscore.store import OutOfOrder, OwnPast, Pinned, Plan, Receipt, catalog
@@ -56,9 +56,17 @@ def _unseen(state: Pinned, plan: Plan, day: dt.date) -> Iterator[dt.date]:
     for name, past in plan.own_past.items() if plan.status != "carry" else ():  # that one reads none
         read = {file.day for file in plan.inputs.get(name, ())}
         for one in _days(state, past.table):
-            text = one.isoformat()
-            if 0 < (day - one).days <= past.days and text not in read and state.files(past.table, text, text):
+            is_new = 0 < (day - one).days <= past.days and one.isoformat() not in read
+            if is_new and _has_files(state, past.table, one.isoformat()):
                 yield one
+
+
+def _has_files(state: Pinned, table: str, day: str) -> bool:
+    """Whether a published day of a table is one: not what ended there when a job published it no more."""
+    try:
+        return bool(state.files(table, day, day))
+    except Broken:  # they are gone: that is for who reads them to say
+        return True
 
 
 def _spans(there: list[dt.date], wanted: set[dt.date]) -> tuple[str, ...]:
