@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from nightscore import load, run
 from nightscore.cli.main import call
 from nightscore.common import Broken, open_workspace
 from nightscore.pipeline.publish.hold import release_day
+from nightscore.scorers import read_hardware
 from nightscore.store.records.attempts import KEPT_DAYS, Attempt, list_attempts
 from tests.behaviour.conftest import Build
 from tests.behaviour.processes import Fault, start
@@ -195,3 +197,35 @@ def test_a_slip_of_the_pen_is_named(
     root = make_workspace(tmp_path, 10, days=())
     assert call(["--workspace", str(root), *arguments]) == code
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow  # three nights of two processes
+@pytest.mark.disk_only(reason="processes of this machine; a bucket has the same night")
+def test_a_night_runs_small_jobs_at_once_and_large_ones_by_themselves(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By what their last nights took, and one by one before the first; by the moments that runs told."""
+    root = make_workspace(tmp_path, 50, JOB + DAILY, tuple(WEEK[-3:]))
+    shutil.copytree(root / "jobs/mini", root / "jobs/other")
+    other = (JOB + DAILY).replace("job: mini", "job: other").replace("mini_top", "other_top")
+    (root / "jobs/other/job.yaml").write_text(other)
+
+    def at_once(day: str) -> bool:
+        assert told(root, "night", "--day", day, capsys=capsys)[0] == 0
+        spans = sorted((a.started, a.updated) for a in list_attempts(open_workspace(root)) if a.day == day)
+        assert len(spans) == 2
+        return spans[1][0] < spans[0][1]
+
+    def took(size: float) -> None:
+        for name in ("mini", "other"):
+            file = root / f"data/attempts/{name}/paces.json"
+            paces = json.loads(file.read_text())
+            assert all(one["peak_memory"] > 50_000_000 for one in paces)
+            file.write_text(json.dumps([one | {"peak_memory": int(size)} for one in paces]))
+
+    machine = read_hardware()
+    assert not at_once(WEEK[-3]), "nothing is known of them"
+    took(100e6)
+    assert at_once(WEEK[-2]) == (machine.cores > 1)
+    took(0.4 * machine.memory)
+    assert not at_once(WEEK[-1])

@@ -2,10 +2,12 @@
 
 import datetime as dt
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +21,7 @@ from nightscore.common import Broken, NightscoreError, NotYet, open_workspace
 from nightscore.common.units import as_day
 from nightscore.pipeline.executors import InOrder
 from nightscore.pipeline.publish.closing import Closed
+from nightscore.pipeline.publish.hold import Held, discard_day, read_held_days
 from nightscore.review import open_logbook
 from nightscore.review.late_data import find_late_days
 from nightscore.store import collect_garbage
@@ -177,6 +180,34 @@ def test_a_second_look_at_the_days_reads_what_has_changed(
     changed = [f"job_0/{days[3]}/2.json", f"job_1/{days[4]}/3.json", f"job_3/{days[5]}/1.json"]
     assert look() == (truth, [1] * 5, changed)
     assert look() == (truth, [1] * 5, [])
+
+
+def test_what_is_held_is_found_without_a_look_at_every_run(
+    workspace: Path, bucket: Objects, proxy: Proxy
+) -> None:
+    """A front page asks for it each half a minute; only the first look after an upgrade lists all runs."""
+    (workspace / "jobs/mini/job.yaml").write_text(
+        JOB + "  - {name: none, sql: SELECT count(*) < 0 FROM scores}\n"
+    )
+    space = open_workspace(workspace)
+
+    def look() -> tuple[list[str], bool, int]:
+        proxy.set_rules()
+        days = [one.receipt.day for one in read_held_days(space)]
+        return (
+            days,
+            any(re.search("prefix=[^&]*/runs/?(&|$)", unquote(one)) for one in proxy.log),
+            len(proxy.log),
+        )
+
+    for day in DAYS[:2]:
+        with pytest.raises(Held):
+            run(load("mini", workspace), day)
+    bucket.remove("held")
+    assert look()[:2] == (list(DAYS[:2]), True)
+    assert look() == (list(DAYS[:2]), False, 2 + 2 * 3)
+    discard_day(space, "mini", as_day(DAYS[0]), by="Ada", because="a test")
+    assert look() == ([DAYS[1]], False, 2 + 3)
 
 
 # What was measured (217: 17 of them for removals, renames and others' commits, 6 to tell of it), and some.

@@ -12,6 +12,8 @@ from nightscore.common.units import as_day
 from nightscore.common.workspace import Workspace, open_workspace
 from nightscore.pipeline.publish.hold import Held, discard_day, read_held_days, release_day
 from nightscore.review.verify import verify_days
+from nightscore.store import run_folder, storage
+from nightscore.store.places import held
 from nightscore.store.published.catalog import read_catalog
 from nightscore.store.published.gc import collect_garbage
 from tests.behaviour.conftest import ROWS, Build
@@ -142,3 +144,28 @@ def test_a_release_that_is_killed_is_completed_by_the_next_run(space: Workspace)
     receipt = entry.read_receipt()
     assert receipt.released and receipt.released.by == "Ada"
     assert Path(space.root / "data/tables/mini_scores").is_dir()
+
+
+def test_marks_lead_to_what_is_held_and_decide_nothing(space: Workspace) -> None:
+    """One too many is harmless; none at all, as before there were any, and one too few are mended."""
+    [one] = read_held_days(space)
+    marks = storage.place_of(space, held.HOME)
+    run_of_it = run_folder.folder_of_run(space, "mini", DAY, one.receipt.run_id)
+
+    def look() -> list[str]:
+        return [day.receipt.day for day in read_held_days(space)]
+
+    marks.remove()
+    assert look() == [DAY] and held.mark_of(run_of_it).exists(), "of a version without marks"
+    killed = run_folder.folder_of_run(space, "mini", "2020-01-01", "20200101T000000-0a1b2c3d-4e5f60")
+    held.mark_held(killed)
+    assert look() == [DAY], "killed before it was held"
+    held.unmark_held(run_of_it)
+    assert look() == [] and [day.receipt.day for day in read_held_days(space, thorough=True)] == [DAY]
+    held.unmark_held(run_of_it)
+    assert [removed.path for removed in collect_garbage(space, grace_hours=NO_GRACE)] == [
+        held.mark_of(killed).key
+    ]
+    assert look() == [DAY], "held by an older version since"
+    release_day(space, "mini", as_day(DAY), **WHO)
+    assert look() == [] and [seen.key for seen in marks.walk()] == [f"{held.HOME}/{held.ALL}"]

@@ -1,8 +1,9 @@
 """A backfill while the nightly run triggers, and while somebody asks for one of its days by REST."""
 
-from tests.e2e.airflow import Airflow
+from nightscore import backfill, load, query, run
+from tests.e2e.airflow import ENDED, Airflow
 from tests.e2e.servers import until
-from tests.e2e.world import DAYS, ROWS, receipts
+from tests.e2e.world import DAYS, OWN_JOBS, ROWS, copy_unpublished, published, receipts
 
 DAG = "daily"
 
@@ -37,3 +38,35 @@ def test_a_backfill_and_the_nightly_run_both_end_well(airflow: Airflow) -> None:
         (one["partition_key"], airflow.receipt(DAG, one["dag_run_id"])["rows"]["published"]) for one in runs
     }
     assert counts == {(one["partition_key"], ROWS) for one in runs}
+
+
+def test_days_that_follow_from_days_are_published_in_their_order_by_any_backfill(airflow: Airflow) -> None:
+    """Of a job that reads its own past, with `gaps: fail` and `missing: wait`: three at once, and backwards.
+
+    Whatever is begun first, each day has seen all days before it, is published after them, and is byte for
+    byte that of `nightscore backfill`. One day is there before, so that there is a gap to see.
+    """
+    root, days = airflow.root, [str(day) for day in DAYS[:4]]
+    expected = dict(zip(OWN_JOBS, (days, days[:3]), strict=True))
+    loop = copy_unpublished(root, root.with_name("in_order"))
+    for (job, wanted), backwards in zip(expected.items(), ((), ("--run-backwards",)), strict=True):
+        run(load(job, root), days[0])
+        assert len([*backfill(load(job, loop), days[0], wanted[-1])]) == len(wanted)
+        airflow.unpause(job)
+        span = ("--dag-id", job, "--from-date", days[1], "--to-date", wanted[-1])
+        airflow.command("backfill", "create", *span, "--max-active-runs", "3", *backwards)
+    until(lambda: all(has_ended(airflow, *one) for one in expected.items()), 400, "both have ended", pause=1)
+    for job, wanted in expected.items():
+        assert {one["state"] for one in airflow.runs(job)} == {"success"}
+        asked = f"SELECT day::VARCHAR AS d FROM receipts WHERE job = '{job}' ORDER BY published_at"
+        assert [row["d"] for row in query(asked, root).to_pylist()] == wanted
+        seen = query(f"SELECT DISTINCT day::VARCHAR AS d, seen AS n FROM {job}_scores ORDER BY d", root)
+        assert seen.to_pylist() == [{"d": day, "n": i} for i, day in enumerate(wanted)]
+        for day in wanted:
+            assert published(root, job, day) == published(loop, job, day)
+
+
+def has_ended(airflow: Airflow, job: str, days: list[str]) -> bool:
+    """Whether all days of a backfill have ended that begins after the first of some days."""
+    found = airflow.runs(job)
+    return len(found) == len(days) - 1 and all(one["state"] in ENDED for one in found)

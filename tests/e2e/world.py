@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from data.lakes.retail import write_lake
 from nightscore import Receipt, load, query, run
+from tests.behaviour.test_chain import OWN, OWN_SQL
 from tests.support.workspace import FEATURES, JOB, TOP, linear_model, write_day
 from tests.workspace.retail.world import add_job
 
@@ -21,6 +22,7 @@ WIDTH = 1024  # of the heavy model's layers: two million multiplications a row
 HEAVY_DAYS = ("2020-01-01", "2020-01-02")
 DAYS = [date(2020, 3, 1) + timedelta(days=i) for i in range(10)]  # of a backfill
 ROWS = 2_000  # of a day that takes no time
+OWN_JOBS = ("together", "backwards")  # that read their own past
 HELD_AUDIT = (
     "  - {name: many, sql: SELECT count(*) > 1000000 FROM scores}\n"  # of a job that each night holds
 )
@@ -41,6 +43,8 @@ def make_world(root: Path) -> Path:
     add_mini(root, "paused", "schedule: {after: [chicago_top, exchange_scores]}\n", "rows")
     add_mini(root, "held", HELD_AUDIT, "rows")
     add_mini(root, "afterheld", "schedule: {after: [held_top]}\n", "rows")
+    for name in OWN_JOBS:
+        add_own(root, name)
     for day in (*DAYS, *recent_days()):
         write_day(root, str(day), ROWS)
     return root
@@ -68,6 +72,16 @@ def add_mini(root: Path, name: str, more: str, lake: str, model: str = "linear.o
     (folder / "job.yaml").write_text(text + more)
     (folder / "top.sql").write_text(TOP)
     (folder / "features.sql").write_text(FEATURES)
+
+
+def add_own(root: Path, name: str) -> None:
+    """A job that counts the nights before in its own table, and whose days wait for the ones before."""
+    text = OWN.replace("job: own", f"job: {name}").replace("own_", f"{name}_")
+    folder = root / "jobs" / name
+    folder.mkdir(parents=True)
+    (folder / "job.yaml").write_text(text + "policy: {gaps: fail, missing: wait}\n")
+    (folder / "top.sql").write_text(TOP)
+    (folder / "features.sql").write_text(OWN_SQL)
 
 
 def heavy_model(path: Path) -> None:
@@ -101,11 +115,16 @@ def recent_days() -> list[date]:
 
 def loop(source: Path, root: Path, job: str, day: str) -> Receipt:
     """The night as the plain loop, in a workspace of its own with the same jobs, models and inputs."""
+    return run(load(job, copy_unpublished(source, root)), day)
+
+
+def copy_unpublished(source: Path, root: Path) -> Path:
+    """A workspace with the same jobs, models and inputs, in which nothing is published; once."""
     if not root.exists():
         for part in ("jobs", "scorers", "data/lake", "data/models"):
             if (source / part).exists():
                 shutil.copytree(source / part, root / part)
-    return run(load(job, root), day)
+    return root
 
 
 def published(root: Path, job: str, day: str) -> dict[str, list[bytes]]:

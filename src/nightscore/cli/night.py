@@ -39,7 +39,8 @@ def night(
     schedule's `catchup` says (a week by default); of a job that comes after others, what their tables have,
     or get tonight. Days that are published or held are left alone, and jobs with `schedule: none` are not
     run. Each day is a process of its own, `nightscore run`, and its state is told as in Airflow (`nightscore
-    runs`). Where one fails, what needs it is not run, and all others are.
+    runs`). Where one fails, what needs it is not run, and all others are. As many run at once as there are
+    cores, and as their memory allows: a job's `memory`, or twice what its last nights took.
 
     Two calls at once do no harm: a day is published once. With --wait a day that is not yet there is tried
     again every minute. While it runs, those whom a job's `notify` names are told which days are late or at
@@ -132,13 +133,14 @@ class Works:
             self.at_work[one] = _start(one, quiet=self.tell is _nothing)
 
     def _may_begin(self, one: "DueNight") -> bool:
+        """Whether it is time, and there is memory for it, and a core, beside those at work."""
         from nightscore.scorers import read_hardware
-        from nightscore.store import job_memory_budget
 
         if time.monotonic() < self.not_before.get(one, 0.0):
             return False
-        used = sum(job_memory_budget(other.job).memory for other in self.at_work)
-        return not used or used + job_memory_budget(one.job).memory <= read_hardware().memory
+        machine, used = read_hardware(), sum(other.memory for other in self.at_work)
+        fits = used + one.memory <= machine.memory and len(self.at_work) < machine.cores
+        return fits or not self.at_work
 
 
 def _is_carried(one: "DueNight") -> bool:

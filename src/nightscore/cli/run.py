@@ -89,7 +89,7 @@ def plan(
 ) -> int:  # fmt: skip
     """Show what a run would do: pieces, rows, bytes, and what is done already. Nothing is written."""
     from nightscore.job import load
-    from nightscore.pipeline import RunRequest, draft_plan, streamed_files, with_pieces
+    from nightscore.pipeline import RunRequest, draft_plan, see_order, streamed_files, with_pieces
     from nightscore.review import text
     from nightscore.store import run_folder
 
@@ -103,6 +103,8 @@ def plan(
     else:
         folder = run_folder.folder_of_plan(open_chosen_workspace(), draft) if draft.run_id else None
         text.print_plan(draft, folder, loaded.spec.features)
+        if draft.status == "score" and (order := see_order(loaded.workspace, draft)):
+            say(f"order     {order}")
         print_onward(loaded)
     return 0
 
@@ -180,21 +182,29 @@ def backfill(
         for day, result in executors.backfill(loaded, *days, request, executor=who, report=report):
             results[day.isoformat()] = result
             if not json:
-                say(f"{day}  {_one_line(result)}")
+                say(f"{day}  {_one_line(result, days[-1].isoformat())}")
     if json:
         print_json([_as_json(day, result) for day, result in results.items()])
     codes = {result.exit_code for result in results.values() if isinstance(result, NightscoreError)}
     return Broken.exit_code if Broken.exit_code in codes else max(codes, default=0)
 
 
-def _one_line(result: "Receipt | NightscoreError") -> str:
+def _one_line(result: "Receipt | NightscoreError", last: str) -> str:
     if isinstance(result, NightscoreError):
         status = "not yet" if isinstance(result, NotYet) else "broken"
         return f"{status}: {result}"
     gaps = [
         f"days seen of {n}: {seen}" for n, seen in result.days_seen.items() if seen.missing or seen.unknown
     ]
-    return f"{result.status}  {result.rows.published:,} rows  {result.reason}{'; '.join(gaps)}".rstrip()
+    said = "; ".join([*gaps, *_behind(result, last)])
+    return f"{result.status}  {result.rows.published:,} rows  {result.reason}{said}".rstrip()
+
+
+def _behind(result: "Receipt", last: str) -> list[str]:
+    """What a day is out of order with, unless the days to be run again are those that this backfill runs."""
+    found = result.out_of_order
+    beyond = found and (found.unseen or found.later[-1].rpartition("/")[2] > last)
+    return [f"out of order: {found}"] if beyond and result.status == "published" else []
 
 
 def _as_json(day: str, result: "Receipt | NightscoreError") -> Mapping[str, Any]:

@@ -80,7 +80,7 @@ def refuse_at_work(workspace: Workspace, name: str) -> None:
         Broken: a day is held.
         NotYet: a run is at work.
     """
-    if held := next(read_held_days(workspace, name), None):
+    if held := next(read_held_days(workspace, name, thorough=True), None):
         raise Broken(f"job {name}: {held.receipt.day} is held; release or discard it first")
     runs = [RunFolder(path) for path in renames.runs_home(workspace, name).glob_folders("*", "*")]
     if busy := next((run for run in runs if not run.is_idle()), None):

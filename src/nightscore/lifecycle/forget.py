@@ -122,7 +122,7 @@ def _complete_publications(workspace: Workspace) -> None:
 
 def _held_tables(workspace: Workspace) -> set[str]:
     """The tables of days that are held: one may be released in this moment."""
-    return {table for held in read_held_days(workspace) for table in held.receipt.tables}
+    return {table for held in read_held_days(workspace, thorough=True) for table in held.receipt.tables}
 
 
 def _remove_leftovers(workspace: Workspace) -> None:

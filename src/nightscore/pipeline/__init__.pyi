@@ -52,6 +52,7 @@ from .publish.hold import HeldDay as HeldDay
 from .publish.hold import find_held_day as find_held_day
 from .publish.hold import is_held as is_held
 from .publish.hold import read_held_days as read_held_days
+from .publish.order import see_order as see_order
 from .publish.ownership import refuse_former_names as refuse_former_names
 from .publish.reconcile import combine_key_hashes as combine_key_hashes
 from .publish.reconcile import key_hash_select as key_hash_select

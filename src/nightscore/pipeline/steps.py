@@ -37,6 +37,7 @@ from nightscore.pipeline.publish.closing import plan_restatement
 from nightscore.pipeline.publish.commit import complete_publication, roll_forward
 from nightscore.pipeline.publish.finalize import prove_and_publish
 from nightscore.pipeline.publish.foreign_head import see_foreign
+from nightscore.pipeline.publish.order import find_own_past
 from nightscore.pipeline.publish.ownership import refuse_foreign_tables, refuse_former_names
 from nightscore.pipeline.publish.piece_proof import prove_piece, staged_piece
 from nightscore.pipeline.publish.receipt_builder import read_unchanged_receipt, skipped_receipt
@@ -185,7 +186,7 @@ def _beside_published(job: Job, draft: Plan, request: RunRequest, picked: Varian
     first = 1 + max((entry.run_number for entry in past), default=-1)  # above the last one's, whosever it is
     draft = dataclasses.replace(
         draft, run_number=max(int(draft.started * 1000), first), hand_overs=hand_overs,
-        ladder=find_ladder(job, draft.day, request, state),
+        ladder=find_ladder(job, draft.day, request, state), own_past=find_own_past(job, draft.day, state),
     )  # fmt: skip
     if request.limit is None:
         restated = plan_restatement(job, compared, past, request.restate)
@@ -198,6 +199,7 @@ def _beside_published(job: Job, draft: Plan, request: RunRequest, picked: Varian
             replaces=draft.replaces,
             hand_overs=hand_overs,
             foreign=draft.foreign,
+            own_past=draft.own_past,
             ladder=_same_ladder(resumed.ladder, draft.ladder),
         )
     return draft

@@ -242,6 +242,7 @@ def _special(receipt: Receipt) -> Iterator[str]:
     yield from (f"erased    {one}" for one in receipt.erased)
     yield from (f"came back {line}" for line in receipt.came_back)
     yield from (f"slower    {line}" for line in receipt.slower)
+    yield from (f"order     {found}" for found in [receipt.out_of_order] if found)
     yield from (f"beside    {challenger}" for challenger in receipt.challengers)
     if receipt.promotion:
         yield f"promoted  {receipt.promotion}"

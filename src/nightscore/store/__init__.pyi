@@ -18,6 +18,8 @@ from .documents.formats import LaterFormat as LaterFormat
 from .documents.highlights import HighlightBefore as HighlightBefore
 from .documents.highlights import HighlightColumn as HighlightColumn
 from .documents.highlights import HighlightResult as HighlightResult
+from .documents.order import OutOfOrder as OutOfOrder
+from .documents.order import OwnPast as OwnPast
 from .documents.pieces import SMALLEST_PIECE as SMALLEST_PIECE
 from .documents.pieces import SMALLEST_PIECE_OF_TEXTS as SMALLEST_PIECE_OF_TEXTS
 from .documents.pieces import cut_pieces as cut_pieces
@@ -109,6 +111,9 @@ from .places import choices as choices
 from .places import model_cache as model_cache
 from .places import run_folder as run_folder
 from .places import trials as trials
+from .places.held import find_held_runs as find_held_runs
+from .places.held import mark_held as mark_held
+from .places.held import unmark_held as unmark_held
 from .places.outcome import DISCARDED as DISCARDED
 from .places.outcome import PUBLISH as PUBLISH
 from .places.outcome import SUPERSEDED as SUPERSEDED
@@ -181,6 +186,7 @@ from .records.paces import find_slower as find_slower
 from .records.paces import note_pace as note_pace
 from .records.paces import read_paces as read_paces
 from .records.paces import slower_stages as slower_stages
+from .records.paces import usual_memory as usual_memory
 from .records.removals import Removal as Removal
 from .records.renames import Names as Names
 from .records.renames import Rename as Rename

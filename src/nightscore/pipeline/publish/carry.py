@@ -32,6 +32,7 @@ from nightscore.pipeline.publish.commit import publish_tables
 from nightscore.pipeline.publish.ended import with_ended
 from nightscore.pipeline.publish.foreign_head import see_foreign
 from nightscore.pipeline.publish.hold import Held, hold_day
+from nightscore.pipeline.publish.order import find_own_past
 from nightscore.pipeline.publish.ownership import refuse_foreign_tables
 from nightscore.pipeline.publish.receipt_builder import build_receipt
 from nightscore.pipeline.publish.reconcile import ControlTotals, read_staged_totals
@@ -96,7 +97,9 @@ def plan_carried(job: Job, day: dt.date, request: RunRequest, why: NotYet) -> Pl
     draft = dataclasses.replace(draft, ladder=ladder, carry=Carry(entry.day, entry.run_id, first_line(why)))
     begun = run_folder.find_unfinished_plan(job.workspace, draft)
     if begun and begun.run_number >= _first_number(job, state, draft.day):
-        return dataclasses.replace(begun, hand_overs=draft.hand_overs, foreign=draft.foreign)
+        return dataclasses.replace(
+            begun, hand_overs=draft.hand_overs, foreign=draft.foreign, own_past=draft.own_past
+        )
     run_id = run_folder.new_run_id(draft.fingerprint, draft.started)
     plan = dataclasses.replace(draft, run_id=run_id)
     run = run_folder.folder_of_plan(job.workspace, plan)
@@ -117,6 +120,7 @@ def _draft(job: Job, day: dt.date, request: RunRequest, state: Pinned, entry: Ca
         seen=tuple(sorted(file.path.name for file in live)),
         hand_overs=owners.read_numbers(job.workspace, job.spec.tables),
         foreign=see_foreign(job, day.isoformat(), state, may_replace=False), job_texts=read_job_texts(job),
+        own_past=find_own_past(job, day.isoformat(), state),
     )  # fmt: skip
 
 

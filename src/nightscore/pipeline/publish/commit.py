@@ -29,6 +29,7 @@ from pydantic import BaseModel, ValidationError
 
 from nightscore.common import Broken, NotYet, ProgressCallback, Workspace, silent
 from nightscore.job import Job
+from nightscore.pipeline.publish.order import with_order
 from nightscore.pipeline.publish.ownership import Foreign, claim_or_explain
 from nightscore.store import (
     PUBLISH,
@@ -74,7 +75,7 @@ class Publication(BaseModel):
 
     Paths are relative to the table's root; `seen` are the files of the first table that may be replaced.
     `appended` are files of tables to which the runs of all jobs append. `hand_overs` is how often each table
-    had been handed over when the run began, where it had.
+    had been handed over when the run began, where it had. `has_order`: days of the job follow from days.
     """
 
     receipt: Receipt
@@ -82,6 +83,7 @@ class Publication(BaseModel):
     seen: list[str]
     appended: dict[str, list[str]] = {}
     hand_overs: dict[str, int] = {}
+    has_order: bool = False
 
 
 def publish_tables(
@@ -107,6 +109,7 @@ def publish_tables(
         seen=list(plan.seen),
         appended=appended,
         hand_overs=dict(plan.hand_overs),
+        has_order=bool(plan.own_past),
     )
     with owners.sharing(workspace, files):
         if reason := _foreign(workspace, publication):
@@ -178,6 +181,10 @@ def _complete(
     now = dt.datetime.now(dt.UTC)
     _commit_restatement(workspace, publication, report)
     receipt = publication.receipt.model_copy(update={"tables": results, "published_at": now})
+    if publication.has_order and (plan := run_folder.read_plan(run.plan)):
+        receipt = with_order(
+            workspace, plan, receipt
+        )  # as late as can be: another may be published meanwhile
     receipt = commit_receipt(workspace, receipt)
     report(f"commit {RECEIPTS}", 1, 1)
     run_folder.record(run.receipt, receipt.to_json(indent=2))

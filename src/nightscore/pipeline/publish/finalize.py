@@ -24,6 +24,7 @@ from nightscore.pipeline.publish.degraded import count_rungs, degraded_by, with_
 from nightscore.pipeline.publish.ended import with_ended
 from nightscore.pipeline.publish.full_rows import stage_full_rows
 from nightscore.pipeline.publish.hold import Held, hold_day
+from nightscore.pipeline.publish.order import refuse_unseen
 from nightscore.pipeline.publish.piece_proof import Proven, read_made_by, read_proofs
 from nightscore.pipeline.publish.receipt_builder import build_preview, build_receipt
 from nightscore.pipeline.publish.reconcile import (
@@ -130,6 +131,7 @@ def prove_and_publish(day: Day, pieces: Sequence[StagedFile], report: ProgressCa
     }
     receipt = receipt.model_copy(update=beside)
     receipt = with_ended(job, stage_restatement(day, tables, receipt))
+    refuse_unseen(job, plan)
     if failed := failures(job, audits):
         hold_day(job.workspace, plan, tables, receipt)
         raise Held(job.name, plan.day, failed)

@@ -30,10 +30,13 @@ from nightscore.store import (
     RunFolder,
     StagedFile,
     delta,
+    find_held_runs,
+    mark_held,
     read_staged,
     renames,
     run_folder,
     storage,
+    unmark_held,
 )
 
 
@@ -67,6 +70,7 @@ def hold_day(
     files = {table: [file.path for file in table_files] for table, table_files in ready.items()}
     waiting = HeldDay(receipt=receipt.model_copy(update={"status": "held"}), files=files)
     run = run_folder.folder_of_plan(workspace, plan)
+    mark_held(run)
     run.replace_held(waiting.model_dump_json(by_alias=True, indent=2))
     if outcome := run.outcome:
         raise NotYet(
@@ -74,16 +78,28 @@ def hold_day(
         )
 
 
-def read_held_days(workspace: Workspace, job: str | None = None) -> Iterator[HeldDay]:
+def read_held_days(
+    workspace: Workspace, job: str | None = None, *, thorough: bool = False
+) -> Iterator[HeldDay]:
     """The days that are held, of a job or of all, by job and day; of a day the newest run.
 
-    One that can't be read, or is of a later version, has the status `unreadable`, and the reason.
+    One that can't be read, or is of a later version, has the status `unreadable`, and the reason. `thorough`
+    looks at every run (`store/places/held.py`), for what would be wrong if one were overlooked.
     """
-    top = storage.runs(workspace)
-    files = renames.runs_home(workspace, job).glob("*", "*", HELD) if job else top.glob("*", "*", "*", HELD)
-    for _, of_a_day in groupby((file.parent for file in files), key=lambda run: run.parent.key):
-        if newest := _newest([RunFolder(path) for path in of_a_day]):
-            yield _read_or_reason(newest)
+    home = renames.runs_home(workspace, job) if job else storage.runs(workspace)
+    runs = find_held_runs(workspace, thorough=thorough)
+    wanted = [run for run in runs if run.path.key.startswith(f"{home.key}/")]
+    for _, of_a_day in groupby(wanted, key=lambda run: run.path.parent.key):
+        waiting = [run for run in of_a_day if not _is_decided(run)]
+        if waiting:
+            yield _read_or_reason(waiting[-1])
+
+
+def _is_decided(run: RunFolder) -> bool:
+    """Whether somebody has decided about a run that was held; then nobody has to look for it again."""
+    if decided := run.outcome is not None:
+        unmark_held(run)
+    return decided
 
 
 def _read_or_reason(run: RunFolder) -> HeldDay:
@@ -117,6 +133,7 @@ def release_day(
         published = publish_tables(workspace, plan, files, receipt, report)
         if published.released != note:
             raise _Lost
+    unmark_held(run)
     return published
 
 
@@ -140,6 +157,7 @@ def discard_day(workspace: Workspace, job: str, day: dt.date, *, by: str, becaus
     with _told_by_whom(run, "discarded"):
         if not run.decide(DISCARDED, note).is_(DISCARDED, note):
             raise _Lost
+    unmark_held(run)
     return waiting
 
 

@@ -86,7 +86,7 @@ def _days_seen(job: Job, name: str, source: Input, there: set[str], day: dt.date
     except Broken as error:
         return DaysSeen(len(there), 0, unknown=str(error))
     missing = [d.isoformat() not in there for d in expected]
-    return DaysSeen(len(expected) - sum(missing), len(expected), _spans(expected, missing))
+    return DaysSeen(len(expected) - sum(missing), len(expected), spans(expected, missing))
 
 
 def _first_night(job: Job, source: Input, last: dt.date) -> dt.date:
@@ -139,10 +139,10 @@ def _exchanges(source: Input) -> tuple[str, ...]:
     return (source.calendar,) if isinstance(source.calendar, str) else tuple(source.calendar or ())
 
 
-def _spans(days: Sequence[dt.date], missing: Sequence[bool]) -> tuple[str, ...]:
-    """The missing ones among some days; neighbours as `first/last`."""
-    spans = []
-    for gap, run in groupby(zip(days, missing, strict=True), key=lambda pair: pair[1]):
+def spans(days: Sequence[dt.date], named: Sequence[bool]) -> tuple[str, ...]:
+    """Those that are named among some days, such as the missing; neighbours as `first/last`."""
+    found = []
+    for is_named, run in groupby(zip(days, named, strict=True), key=lambda pair: pair[1]):
         group = [d.isoformat() for d, _ in run]
-        spans += [group[0] if len(group) == 1 else f"{group[0]}/{group[-1]}"] if gap else []
-    return tuple(spans)
+        found += [group[0] if len(group) == 1 else f"{group[0]}/{group[-1]}"] if is_named else []
+    return tuple(found)

@@ -3,20 +3,27 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from nightscore.common import as_day
+from nightscore.common import Broken, as_day
 from nightscore.job import After, ByHand, Job, TableInput, makers_of, parse_catchup, reads_itself
 from nightscore.review.days.logbook import Logbook
+from nightscore.store import job_memory_budget, usual_memory
 
+ROOM = 2  # times what its last nights took: a day may be larger than those before
 CATCHUP = "7 days"  # of a job that comes after others, whose schedule has none of its own
 
 
 @dataclass(eq=False)
 class DueNight:
-    """One day of one job that is to be run, after `needs`: its upstream's, and its own if it reads those."""
+    """One day of one job that is to be run, after `needs`: its upstream's, and its own if it reads those.
+
+    `memory` are the bytes that are set aside for it: the job's `memory`; where that is auto, what it may have
+    of the machine, or less, if its last nights have told what they took.
+    """
 
     job: Job
     day: str
     needs: list["DueNight"] = field(default_factory=list)
+    memory: int = 0
 
     def __str__(self) -> str:
         return f"{self.job.name} {self.day}"
@@ -80,7 +87,16 @@ def _after_its_needs(
     earlier = (
         [one for (made, _), one in found.items() if made == name] if reads_itself(book.jobs[name]) else []
     )
-    return DueNight(book.jobs[name], day, [*upstream, *earlier])
+    return DueNight(book.jobs[name], day, [*upstream, *earlier], _memory(book, name))
+
+
+def _memory(book: Logbook, name: str) -> int:
+    try:
+        most = job_memory_budget(book.jobs[name]).memory
+    except Broken:  # its own run says what is wrong
+        return 0
+    took = usual_memory(book.paces(name)) if book.jobs[name].spec.memory == "auto" else 0
+    return min(most, ROOM * took) if took else most
 
 
 def _makers(jobs: Mapping[str, Job], name: str) -> list[str]:

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, TypeAdapter
 from nightscore.scorers import PLAIN_ONNX, Variant
 from nightscore.store.documents.file_columns import FileColumns
 from nightscore.store.documents.formats import FORMAT, refuse_later_format
+from nightscore.store.documents.order import OwnPast
 
 SHOWN_GAPS = 5  # in a line
 
@@ -220,7 +221,8 @@ class Plan:
     `foreign` says of tables that it publishes or reads how their heads differ from their receipts.
     `job_texts` are the files of the job's folder that it was made from, for people: they decide nothing.
     `ladder` is what it goes on with when it is late; with status `carry` it publishes what `carry` says.
-    `made_by` is not kept: of the plan of one piece, what stands in the column of that name (default: full).
+    `own_past` are the inputs that are tables of the job itself. `made_by` is not kept: of the plan of one
+    piece, what stands in the column of that name (default: full).
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # of its parts, too: no plan of a later version
@@ -278,6 +280,7 @@ class Plan:
     job_texts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     ladder: Ladder | None = None
     carry: Carry | None = None
+    own_past: Mapping[str, OwnPast] = dataclasses.field(default_factory=dict)
     made_by: str = ""
 
     @property
@@ -299,6 +302,7 @@ class Plan:
             "job_texts",
             "ladder",
             "carry",
+            "own_past",
             "made_by",
         ):  # so that a job without them has the plans that it had
             if not document[name]:

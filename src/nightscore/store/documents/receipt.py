@@ -14,11 +14,12 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model
 
 from nightscore.store.documents.formats import refuse_later_format
 from nightscore.store.documents.highlights import HighlightResult
+from nightscore.store.documents.order import OutOfOrder
 from nightscore.store.documents.plan import Canary, DaysSeen, TriedVariant
 
 RARE = (  # fields that most receipts have not
     "parts", "highlights", "accepted", "foreign", "erased", "came_back", "slower", "degraded", "macros",
-    "accounts",
+    "accounts", "out_of_order",
 )  # fmt: skip
 Status = Literal["published", "unchanged", "skipped", "preview", "held", "unreadable"]
 
@@ -391,8 +392,9 @@ class Receipt(Part):
     receipts say when it began (table -> what differed), `erased` where rows were erased of it since,
     `came_back` where keys that had been erased stand in its tables again, `slower` where stages took
     longer than the nights before, `macros` where SQL calls some (name -> sha256 of what it stands for),
-    `accounts` where the job says where each of its rows ends, and `degraded` where it was late and not
-    made as every night. These are not written where they are not there.
+    `accounts` where the job says where each of its rows ends, `degraded` where it was late and not made as
+    every night, and `out_of_order` where days that follow from it were there before it. These are not
+    written where they are not there.
     """
 
     job: str
@@ -438,6 +440,7 @@ class Receipt(Part):
     macros: Mapping[str, str] = {}
     accounts: Accounts | None = None
     degraded: Degraded | None = None
+    out_of_order: OutOfOrder | None = None
     reason: str = ""
     preview: tuple[Mapping[str, Any], ...] = ()
     run_number: int = 0

@@ -1,4 +1,5 @@
 from . import choices as choices
+from . import held as held
 from . import model_cache as model_cache
 from . import outcome as outcome
 from . import reports as reports

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from nightscore.common import NotYet, Workspace, remove_path
 from nightscore.store import catalog, delta, delta_commit, owners, storage
+from nightscore.store.places.held import list_marked, mark_all, mark_of
 from nightscore.store.places.outcome import COLLECTED, PUBLISH
 from nightscore.store.places.run_folder import RunFolder, find_spilled, read_plan
 from nightscore.store.published.catalog import RESTATEMENTS, Pinned
@@ -72,6 +73,11 @@ def collect_garbage(
         *_in_runs(folders, kept, state),
         *_in_tables(workspace, kept, state, before, gone),
         *_in_logs(state, gone),
+        *(
+            (mark_of(run), "of a run that is held no more")
+            for run in list_marked(workspace)
+            if run.run_id not in kept
+        ),
         *((file, f"told of a run {KEPT_DAYS} days ago") for file in _old_attempts(workspace)),
     ]
     removed = [Removed(path.key, _size(path), reason) for path, reason in garbage]
@@ -81,6 +87,7 @@ def collect_garbage(
     if not dry_run:
         fenced = {run.path: run for run in folders if run.remains and _may_come_back(run)}
         _tell_receipts(workspace)
+        mark_all(workspace, [run for run in folders if run.run_id in kept and run.held.exists()])
         for path, _ in garbage:
             if path in fenced:
                 fenced[path].collect()

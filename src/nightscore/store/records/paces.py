@@ -1,7 +1,7 @@
-"""How long a job's nights take: of the last ones seconds and CPU by stage, `data/attempts/<job>/paces.json`.
+"""What a job's nights take: of the last ones seconds and CPU by stage, and memory.
 
-Told by each night that is published, and compared with the one that follows. No day depends on it: what can't
-be read or written is as if no night had told anything.
+It stands in `data/attempts/<job>/paces.json`: told by each night that is published, and compared with the one
+that follows. No day depends on it: what can't be read or written is as if no night had told anything.
 """
 
 import contextlib
@@ -27,7 +27,10 @@ LEAST_SECONDS = 2.0  # and by so much
 
 
 class Pace(BaseModel):
-    """What one published night took: wall-clock and CPU seconds by stage, for so many rows scored."""
+    """What one published night took: wall-clock and CPU seconds by stage, for so many rows scored.
+
+    `peak_memory` is that of its largest process, in bytes; 0 where an earlier version told nothing of it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -36,6 +39,7 @@ class Pace(BaseModel):
     rows: int
     seconds: Mapping[str, float]
     cpu_seconds: Mapping[str, float] = {}
+    peak_memory: int = 0
 
     @property
     def total(self) -> float:
@@ -65,6 +69,11 @@ def note_pace(workspace: Workspace, receipt: Receipt) -> None:
     others = [one for one in read_paces(workspace, receipt.job) if one.run_id != pace.run_id]
     with contextlib.suppress(OSError, NightscoreError):
         _place(workspace, receipt.job).replace_text(PACES.dump_json([*others, pace][-KEPT:]).decode())
+
+
+def usual_memory(paces: Sequence[Pace]) -> int:
+    """The most bytes that a process of the last COMPARED nights had; 0 where nothing is told."""
+    return max((one.peak_memory for one in paces[-COMPARED:]), default=0)
 
 
 def find_slower(workspace: Workspace, receipt: Receipt) -> tuple[str, ...]:
@@ -106,7 +115,7 @@ def _slower(
 def _pace(receipt: Receipt) -> Pace:
     return Pace(
         day=receipt.day, run_id=receipt.run_id, rows=receipt.rows.scored, seconds=receipt.seconds,
-        cpu_seconds=receipt.cost.cpu_seconds,
+        cpu_seconds=receipt.cost.cpu_seconds, peak_memory=receipt.cost.peak_memory_bytes,
     )  # fmt: skip
 
 
