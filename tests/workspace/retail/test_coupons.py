@@ -172,7 +172,7 @@ def test_a_night_on_the_slice_is_published(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_real_night_has_every_pair_of_its_campaigns(workspace: Path, tmp_path: Path) -> None:
-    """2017-11-15: four campaigns and 240,000 pairs; what the model expects is of the size of what came."""
+    """2017-11-15: four campaigns, 240,000 pairs, all audits passed."""
     root = tmp_path / "w"
     shutil.copytree(workspace, root, ignore=shutil.ignore_patterns("promotions"), copy_function=shutil.copy)
     add_job(root)
