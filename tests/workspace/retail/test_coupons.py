@@ -36,7 +36,7 @@ RUNNING = (2, 3)
 
 
 def test_every_feature_of_the_slice_equals_a_recount_in_pandas() -> None:
-    """The pairs are all of the campaigns that run on the day; every column of one in three of them."""
+    """The pairs are all of the campaigns that run on the day; every column of one in six of them."""
     sql = world()
     found = sql.table(OFFERS)
     floats = [n for n in found.column_names if n not in (*KEY, *SPEC["keep"])]
@@ -46,7 +46,7 @@ def test_every_feature_of_the_slice_equals_a_recount_in_pandas() -> None:
     pairs = pairs[pairs["campaign_id"].isin(RUNNING)]
     rows = {tuple(row[name] for name in KEY): row for row in found.to_pylist()}
     assert set(rows) == set(pairs[KEY].itertuples(index=False, name=None)) and len(rows) == found.num_rows
-    for key, row in list(rows.items())[::3]:
+    for key, row in list(rows.items())[::6]:
         expected = recount(tables, *key)
         assert set(expected) == {*floats, "mean_discount"}
         for name, value in expected.items():
