@@ -54,6 +54,7 @@ CUTS = [
 ]  # fit before, measure four weeks after
 WITHIN = 0.8
 LARGEST = 4.0  # a label beyond counts as this much: a category that was hardly sold says nothing more
+SIZES = {"below 20": (0, 20), "20 to 200": (20, 200), "200 and more": (200, np.inf)}  # lines in 14 days
 TREES = 150
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "low": {"objective": "quantile", "alpha": 0.1},
@@ -105,7 +106,7 @@ def main() -> int:
     model = to_onnx(trees, widening, sample.columns)
     (HERE / "demand.onnx").write_bytes(model)
     unseen = sample.some(sample.day > np.datetime64(LAST_SEEN))
-    metrics = evaluate(unseen, predicted(trees, widening, unseen))
+    metrics = evaluate(unseen, predicted(trees, widening, unseen), by_size(training, unseen))
     metrics["training"] = {
         "first_day": str(training.day.min()), "last_day": str(training.day.max()), "rows": len(training.sold),
         "trees": TREES, "parameters": PARAMETERS, "lightgbm": lgb.__version__, "widening": round(widening, 4),
@@ -202,9 +203,29 @@ def predicted(trees: Trees, widening: float, sample: Sample) -> dict[str, Number
     }
 
 
-def evaluate(sample: Sample, found: dict[str, Numbers]) -> dict[str, Any]:
-    """Figures of all held-out days, of each, and of categories by size."""
+def by_size(training: Sample, sample: Sample) -> dict[str, Numbers]:
+    """Bounds without a model: the quantiles in training of categories of the same size."""
+    found = {"low": np.empty(len(sample.sold)), "high": np.empty(len(sample.sold))}
+    for least, most in SIZES.values():
+        seen = (training.before >= least) & (training.before < most)
+        here = (sample.before >= least) & (sample.before < most)
+        ratio = training.sold[seen] / training.before[seen]
+        for name, level in (("low", 0.1), ("high", 0.9)):
+            found[name][here] = sample.before[here] * np.quantile(ratio, level)
+    return found
+
+
+def interval_score(sample: Sample, found: dict[str, Numbers]) -> Numbers:
+    """Width, and 10 times what was sold beyond a bound (Gneiting and Raftery 2007): less is better, [n]."""
+    below, above = found["low"] - sample.sold, sample.sold - found["high"]
+    return found["high"] - found["low"] + 10 * (np.maximum(below, 0) + np.maximum(above, 0))
+
+
+def evaluate(sample: Sample, found: dict[str, Numbers], simple: dict[str, Numbers]) -> dict[str, Any]:
+    """Figures of all held-out days, of each, and of categories by size; `simple`: bounds without a model."""
     inside = (found["low"] <= sample.sold) & (sample.sold <= found["high"])
+    inside_simple = (simple["low"] <= sample.sold) & (sample.sold <= simple["high"])
+    score, score_simple = (interval_score(sample, bounds) for bounds in (found, simple))
 
     def figures(kept: npt.NDArray[np.bool_]) -> dict[str, Any]:
         sold = sample.sold[kept]
@@ -214,16 +235,17 @@ def evaluate(sample: Sample, found: dict[str, Numbers]) -> dict[str, Any]:
             "wape": round(float(np.abs(sold - found["mid"][kept]).sum() / sold.sum()), 4),
             "wape_as_before": round(float(np.abs(sold - sample.before[kept]).sum() / sold.sum()), 4),
             "coverage": round(float(inside[kept].mean()), 4),
-            "width": round(float((found["high"] - found["low"])[kept].sum() / sold.sum()), 4),
+            "coverage_by_size": round(float(inside_simple[kept].mean()), 4),
+            "score": round(float(score[kept].sum() / sold.sum()), 4),
+            "score_by_size": round(float(score_simple[kept].sum() / sold.sum()), 4),
         }
 
-    sizes = {"below 20": (0, 20), "20 to 200": (20, 200), "200 and more": (200, np.inf)}
     return {
         "all": figures(np.full(len(inside), True)),
         "days": {str(day): figures(sample.day == day) for day in np.unique(sample.day)},
         "sizes": {
             name: figures((sample.before >= least) & (sample.before < most))
-            for name, (least, most) in sizes.items()
+            for name, (least, most) in SIZES.items()
         },
     }
 
