@@ -1,6 +1,6 @@
 -- The coupons that would be sent, two a household, and which of them the night's budget pays for.
 --
--- Of two coupons for one product the better one is kept, and of a product that nobody has bought in 28 days none. Those of all households stand in one line, from the
+-- What has been redeemed is sent no more; of two coupons for one product the better one is kept, and of a product that nobody has bought in 28 days none. Those of all households stand in one line, from the
 -- one with the most expected sales for a dollar of discount down; the first that does not fit ends it.
 WITH prices AS (
     SELECT product_id, sum(sales_value) / sum(quantity) AS price
@@ -19,6 +19,8 @@ offered AS (
     JOIN prices USING (product_id)
     SEMI JOIN (FROM transactions WHERE day > getvariable('day') - 28) AS sold USING (product_id)
     ANTI JOIN (FROM sent WHERE day >= getvariable('day') - 28) AS sent USING (household_id, product_id)
+    ANTI JOIN (FROM redemptions WHERE redemption_date <= getvariable('day')) AS redeemed
+        USING (household_id, campaign_id, coupon_upc)
     WHERE reason IS NULL AND mean_discount > 0
 ),
 distinct_products AS (
