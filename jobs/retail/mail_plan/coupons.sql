@@ -1,7 +1,8 @@
 -- The coupons that would be sent, two a household, and which of them the night's budget pays for.
 --
--- What has been redeemed is sent no more; of two coupons for one product the better one is kept, and of a product that nobody has bought in 28 days none. Those of all households stand in one line, from the
--- one with the most expected sales for a dollar of discount down; the first that does not fit ends it.
+-- What has been redeemed is sent no more; of two coupons for one product the better one is kept, and of a
+-- product that nobody has bought in 28 days none. Those of all households stand in one line, from the one with
+-- the most expected sales for a dollar of discount down; the first that does not fit ends it.
 WITH prices AS (
     SELECT product_id, sum(sales_value) / sum(quantity) AS price
     FROM transactions
