@@ -179,7 +179,7 @@ def coupons(workspace: Path, day: dt.date, mails: pd.DataFrame) -> dict[str, flo
 def card(metrics: dict[str, Any]) -> str:
     """The figures as a page."""
     mean, sent = metrics["mean"], metrics["coupons"]
-    lines = [_line(day, one) for day, one in metrics["days"].items()]
+    lines = [_line(day, one) for day, one in sorted(metrics["days"].items())]
     lines.append(_line("**mean**", {"mails": "", **mean}))
     return f"""# Tonight's mails: what they are worth
 
@@ -203,6 +203,8 @@ were expected over the whole campaign, whose first days were over by then.
   claimed; it can be measured by the hold-out from its first real night on (`mail_outcome`).
 - The audience are the households of running campaigns, who buy more than others: figures of all households
   are lower.
+- The rules of the list (what counts as *again*, when a product that is new has a place) were chosen with an
+  eye on 2017-11-01 and 2017-12-15: those two days are no test of them, the other four are.
 - Who has unsubscribed is seeded, and the rules of eligibility are made up.
 """
 

@@ -323,3 +323,14 @@ def test_what_became_of_the_mails(world: Path) -> None:
     assert (low, high) == (pytest.approx(mean - half, abs=0.006), pytest.approx(mean + half, abs=0.006))
     verdict = "more" if mean - half > 0 else "less" if mean + half < 0 else "too few"
     assert outcome.loc["difference", "verdict"] == verdict
+
+
+def test_without_a_campaign_the_day_is_empty(world: Path) -> None:
+    """Nobody is written to, and the night is green."""
+    file = world / "data/lake/retail/campaign_descriptions.parquet"
+    ended = [date(2017, 10, 31)] * 2
+    write(file, campaign_id=pa.array([1, 2], pa.int32()), start_date=[date(2017, 10, 1)] * 2, end_date=ended)
+    receipt = run(load("mail_plan", world), DAY.isoformat())
+    assert (receipt.status, receipt.rows.published) == ("published", 0)
+    assert receipt.accounts and receipt.accounts.rows == 0
+    assert table(world, "mail_list").empty and table(world, "mail_messages").empty
