@@ -320,7 +320,7 @@ def ran(root: Path, *nights: float) -> None:
     for i, seconds in enumerate(nights):
         receipt: Any = types.SimpleNamespace(
             job="mini", day="2020-01-01", run_id=f"r{i}", rows=types.SimpleNamespace(scored=1_000),
-            seconds={"score": seconds}, cost=types.SimpleNamespace(cpu_seconds={}),
+            seconds={"score": seconds}, cost=types.SimpleNamespace(cpu_seconds={}, peak_memory_bytes=0),
         )  # fmt: skip
         note_pace(open_workspace(root), receipt)
 

@@ -243,9 +243,9 @@ def test_decisions_share_an_engine_that_is_told_of_what_they_name(
     add(root, "wide", text, features=features, **chain)
     opened, told = Engine.__init__, []
 
-    def spy(self: Engine, views: Sequence[View], *rest: object) -> None:
+    def spy(self: Engine, views: Sequence[View], *rest: object, **named: object) -> None:
         told.append({view.name: len(view.files) for view in views})
-        opened(self, views, *rest)  # type: ignore[arg-type]
+        opened(self, views, *rest, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Engine, "__init__", spy)
     run(load("wide", root), DAY)

@@ -29,6 +29,8 @@ def write_2017(root: Path) -> None:
             transactions(root, day).parent.mkdir(parents=True)
             row = {"basket_id": [back], "transaction_timestamp": pa.array([noon], pa.timestamp("us", "UTC"))}
             pq.write_table(pa.table(row), transactions(root, day))
+    campaigns = {"household_id": pa.array([1, 2], pa.int32())}
+    pq.write_table(pa.table(campaigns), root / retail.LAKE / "campaigns.parquet")
     (root / retail.LAKE / "_complete").write_bytes(stamp)
 
 
@@ -38,9 +40,9 @@ def test_each_of_the_last_days_is_the_same_day_of_the_week(tmp_path: Path) -> No
     before = {path: path.read_bytes() for path in tmp_path.rglob("day=2017-*/*.parquet")}
     retail.write_moved_days(tmp_path, UNTIL)
     assert {path: path.read_bytes() for path in before} == before
-    found = sorted(
-        set(tmp_path.rglob("*.parquet")) - set(before) - {tmp_path / retail.LAKE / "eligibility.parquet"}
-    )
+    lake = tmp_path / retail.LAKE
+    found = sorted(set((lake / "transactions").rglob("*.parquet")) - set(before))
+    assert (lake / f"unsubscribes/day={UNTIL}/part-0.parquet").exists(), "mails wait for it"
     days = [dt.date.fromisoformat(path.parent.name.removeprefix("day=")) for path in found]
     wanted = {UNTIL - dt.timedelta(days=back) for back in range(400)}
     christmas = dt.date(2017, 12, 25) + dt.timedelta(days=8 * 364)  # stores are closed
