@@ -3,8 +3,8 @@
 import functools
 import math
 import os
-import pkgutil
 import platform
+import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -51,9 +51,20 @@ def find_installed_devices() -> list[str]:
 
 @functools.cache
 def find_plugins() -> dict[str, str]:
-    """The plug-in execution providers that are installed: device -> module."""
-    names = (module.name for module in pkgutil.iter_modules() if module.name.startswith(PLUGIN))
-    return {name.removeprefix(PLUGIN): name for name in names}
+    """The plug-in execution providers that are installed: device -> module.
+
+    By the names of files: pkgutil.iter_modules looks into every folder of the environment, a third of the time
+    of a small night.
+    """
+    files = (file for folder in sys.path for file in Path(folder).glob(f"{PLUGIN}*"))
+    names = sorted({file.name.partition(".")[0] for file in files})
+    return {name.removeprefix(PLUGIN): name for name in names if _is_module(name)}
+
+
+def _is_module(name: str) -> bool:
+    """Whether it can be imported; a folder with no code in it, or one of a package's metadata, can't."""
+    spec = find_spec(name)
+    return spec is not None and spec.origin is not None
 
 
 def _cores() -> int:
