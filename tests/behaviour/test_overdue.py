@@ -20,6 +20,7 @@ from nightscore.common import Broken, NotYet, file_sha256, open_workspace
 from nightscore.job import Job
 from nightscore.pipeline import Held, InOrder, read_held_days
 from nightscore.review import explain_row
+from nightscore.pipeline.publish.closing import Closed
 from nightscore.store import Piece, Plan, Receipt, StagedFile, read_paces
 from tests.behaviour.conftest import MANY, Build
 from tests.behaviour.processes import Fault, night
@@ -117,6 +118,19 @@ def test_a_day_that_is_not_there_is_carried_forward_and_made_whole(fresh: Build)
     found = published(root, day_ago(0))
     assert has_scores(found, scores(day_ago(0), 500)) and is_made_by(found, "full")
     assert run(load("mini", root), day_ago(0)).status == "unchanged"
+
+
+def test_a_degraded_day_of_a_job_that_closes_is_made_whole_and_closed_then(fresh: Build) -> None:
+    """A plain run makes it whole, and no restatement: it was never closed; what is whole is."""
+    root = fresh(job=JOB + "close: true\n" + due(3) + CARRY, days=(day_ago(1),), rows=300)
+    assert carried(root).closed is False
+    write_day(root, day_ago(0), 70)
+    whole = run(load("mini", root), day_ago(0))
+    assert (whole.status, whole.degraded, whole.closed) == ("published", None, True)
+    assert has_scores(published(root, day_ago(0)), scores(day_ago(0), 70))
+    write_day(root, day_ago(0), 80)
+    with pytest.raises(Closed):
+        run(load("mini", root), day_ago(0))
 
 
 @pytest.mark.disk_only(reason="what other engines read is the table's own")

@@ -133,14 +133,14 @@ def plan_restatement(job: Job, plan: Plan, past: Sequence[CatalogEntry], restate
     """The plan of a day that would be published again, with the run that it replaces.
 
     `past` are the day's receipts that are of the job, or name a table of it: what was closed stays closed,
-    whichever job a table belongs to now.
+    whichever job a table belongs to now. A day that was late and is degraded is made whole by a plain run.
 
     Raises:
         Closed: the day is closed, and this is no restatement.
         Broken: it is one, and the day was never published.
         NotYet: another run is publishing the day.
     """
-    closed = next((entry for entry in reversed(past) if job.spec.close or entry.read_receipt().closed), None)
+    closed = next((entry for entry in reversed(past) if _is_closed(job, entry)), None)
     if job.spec.close or closed or restate:
         _refuse_half_published(job, plan, past)
     if restate is None:
@@ -152,6 +152,12 @@ def plan_restatement(job: Job, plan: Plan, past: Sequence[CatalogEntry], restate
     if not past:
         raise Broken(f"job {job.name}: {plan.day} is not published, so there is nothing to restate")
     return dataclasses.replace(plan, restate=restate, replaces=past[-1].run_id)
+
+
+def _is_closed(job: Job, entry: CatalogEntry) -> bool:
+    """Whether a receipt closes its day; that of a day which is still to be made whole does not."""
+    receipt = entry.read_receipt()
+    return receipt.closed or (job.spec.close and receipt.degraded is None)
 
 
 def _refuse_half_published(job: Job, plan: Plan, past: Sequence[CatalogEntry]) -> None:
