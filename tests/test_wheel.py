@@ -194,7 +194,8 @@ def test_the_wheel_holds_the_framework_alone(wheel: Path) -> None:
     files = [file for file in (ROOT / "src/nightscore").rglob("*") if file.is_file()]
     ours = {file.relative_to(ROOT / "src").as_posix() for file in files if "__pycache__" not in file.parts}
     assert names - about == ours and top.split() == ["nightscore"]
-    assert {Path(name).suffix for name in ours} == {".py", ".pyi", ".html", ".css", ".typed"}
+    assert {Path(name).suffix for name in ours} == {".py", ".pyi", ".html", ".css", ".typed", ".sql"}
+    assert {name for name in ours if name.endswith(".sql")} == {"nightscore/job/macros.sql"}
     assert {"nightscore/py.typed", "nightscore/airflow/dags/nightly.py"} < ours
     assert {name.rpartition("/")[2]: text for name, text in licences.items()} == {
         "LICENSE": (ROOT / "LICENSE").read_bytes()
