@@ -19,8 +19,8 @@ from nightscore.cli.main import call
 from nightscore.common import Broken, NotYet, file_sha256, open_workspace
 from nightscore.job import Job
 from nightscore.pipeline import Held, InOrder, read_held_days
-from nightscore.review import explain_row
 from nightscore.pipeline.publish.closing import Closed
+from nightscore.review import explain_row
 from nightscore.store import Piece, Plan, Receipt, StagedFile, read_paces
 from tests.behaviour.conftest import MANY, Build
 from tests.behaviour.processes import Fault, night
