@@ -17,7 +17,7 @@ from nightscore.store.documents.highlights import HighlightResult
 from nightscore.store.documents.plan import Canary, DaysSeen, TriedVariant
 
 RARE = (  # fields that most receipts have not
-    "parts", "highlights", "accepted", "foreign", "erased", "came_back", "slower", "degraded",
+    "parts", "highlights", "accepted", "foreign", "erased", "came_back", "slower", "degraded", "degraded_inputs",
 )  # fmt: skip
 Status = Literal["published", "unchanged", "skipped", "preview", "held", "unreadable"]
 
@@ -373,8 +373,8 @@ class Receipt(Part):
     another engine had left it, `foreign` where a table of the run, or one that it read, was not as its
     receipts say when it began (table -> what differed), `erased` where rows were erased of it since,
     `came_back` where keys that had been erased stand in its tables again, `slower` where stages took
-    longer than the nights before, and `degraded` where it was late and not made as every
-    night. These are not written where they are not there.
+    longer than the nights before, `degraded` where it was late and not made as every
+    night, and `degraded_inputs` where a table that it read had such days. These are not written where they are not there.
     """
 
     job: str
@@ -418,6 +418,7 @@ class Receipt(Part):
     came_back: tuple[str, ...] = ()
     slower: tuple[str, ...] = ()
     degraded: Degraded | None = None
+    degraded_inputs: Mapping[str, tuple[str, ...]] = {}
     reason: str = ""
     preview: tuple[Mapping[str, Any], ...] = ()
     run_number: int = 0
