@@ -279,6 +279,24 @@ def test_an_audit_forbids_it_and_one_that_needs_the_inputs_is_said(fresh: Build)
     assert has_scores(published(root, day_ago(0)), scores(day_ago(0), 300))
 
 
+@pytest.mark.disk_only(reason="an audit's SQL, which is the same wherever the tables lie")
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        "{name: as many rows as ever, sql: SELECT count(nothing) > 0 FROM mini_top}",
+        "{name: of all rows, sql: \"SELECT CASE WHEN count(*) > 0 THEN error('two rows') END FROM scores\"}",
+    ],
+)
+def test_an_audit_that_fails_is_not_taken_for_one_that_reads_an_input(fresh: Build, mistake: str) -> None:
+    """`rows` is an input's name, and a word: as on any night the audit fails, and nothing is published."""
+    root = fresh(job=JOB + due(3) + CARRY, days=(day_ago(1),))
+    run(load("mini", root), day_ago(1))
+    write_job(root, JOB + f"  - {mistake}\n" + due(3) + CARRY)
+    with pytest.raises(Broken, match="audit '"):
+        run(load("mini", root), day_ago(0))
+    assert published(root, day_ago(0)).num_rows == 0
+
+
 @pytest.mark.disk_only(reason="a file of the table is damaged on the disk")
 def test_damaged_rows_of_yesterday_are_not_carried_forward(fresh: Build) -> None:
     """A file that is not the one of the receipt: broken, and nothing is published."""

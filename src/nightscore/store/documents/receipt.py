@@ -17,7 +17,8 @@ from nightscore.store.documents.highlights import HighlightResult
 from nightscore.store.documents.plan import Canary, DaysSeen, TriedVariant
 
 RARE = (  # fields that most receipts have not
-    "parts", "highlights", "accepted", "foreign", "erased", "came_back", "slower", "degraded", "degraded_inputs",
+    "parts", "highlights", "accepted", "foreign", "erased", "came_back", "slower", "degraded",
+    "degraded_inputs",
 )  # fmt: skip
 Status = Literal["published", "unchanged", "skipped", "preview", "held", "unreadable"]
 
@@ -374,7 +375,8 @@ class Receipt(Part):
     receipts say when it began (table -> what differed), `erased` where rows were erased of it since,
     `came_back` where keys that had been erased stand in its tables again, `slower` where stages took
     longer than the nights before, `degraded` where it was late and not made as every
-    night, and `degraded_inputs` where a table that it read had such days. These are not written where they are not there.
+    night, and `degraded_inputs` where a table that it read had such days. These are not written where
+    they are not there.
     """
 
     job: str
