@@ -194,6 +194,70 @@ def test_a_row_that_is_carried_on_keeps_the_day_that_it_was_made_on(fresh: Build
     assert has_scores(found, scores(day_ago(2))) and is_made_by(found, f"carried from {day_ago(2)}")
 
 
+OWN_PAST = """\
+job: mini
+about: How often each id has been seen so far
+owner: tests
+inputs:
+  rows: {path: data/lake/rows, partition: day, lookback: 9, calendar: none}
+  before: {table: mini_scores, lookback: 9, columns: {id: BIGINT, n: BIGINT}}
+features: totals.sql
+key: [id]
+keep: [n]
+model: none
+"""
+TOTALS = """\
+WITH known AS (SELECT id, n FROM before WHERE day = (SELECT max(day) FROM before)),
+added AS (
+    SELECT id, count(*) AS n FROM rows
+    WHERE day > coalesce((SELECT max(day) FROM before), DATE '0001-01-01') GROUP BY id
+)
+SELECT id, CAST(sum(n) AS BIGINT) AS n FROM (FROM known UNION ALL BY NAME FROM added) GROUP BY id
+"""
+
+
+def test_totals_do_not_go_on_from_a_day_that_was_carried_forward(fresh: Build) -> None:
+    """The data of such a day comes after it: the next night counts it. The truth is the number of days."""
+    root = fresh(rows=30, days=(day_ago(2),))
+    (root / "jobs/mini/totals.sql").write_text(TOTALS)
+    run(write_job(root, OWN_PAST), day_ago(2))
+    deadline = NOW + dt.timedelta(minutes=3) - dt.timedelta(days=1)
+    early = f'schedule: {{daily: "{deadline:%H:%M}"}}\ndeadline: {{at: "{deadline:%H:%M}"}}\n'
+    assert run(write_job(root, OWN_PAST + early + CARRY), day_ago(1)).degraded
+    for day in (day_ago(1), day_ago(0)):
+        write_day(root, day, 30)
+    receipt = run(write_job(root, OWN_PAST + due(300) + CARRY), day_ago(0))
+    seen = receipt.days_seen["before"]
+    assert published(root, day_ago(0))["n"].to_pylist() == [3] * 30
+    assert seen.missing == (day_ago(1),)
+    assert receipt.degraded_inputs == {"before": (f"{day_ago(1)} carried from {day_ago(2)}, left out",)}
+    strict = OWN_PAST + "policy: {gaps: fail}\n" + due(300) + CARRY
+    with pytest.raises(NotYet, match=f"missing {day_ago(1)}"):
+        run(write_job(root, strict), day_ago(0))
+
+
+def test_who_reads_a_degraded_day_says_so(fresh: Build, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the receipt of a job downstream, until it has run again with the whole day."""
+    root = fresh(job=JOB + due(3) + CARRY, days=(day_ago(1),), rows=300)
+    carried(root)
+    (root / "jobs/chain").mkdir()
+    (root / "jobs/chain/f.sql").write_text("SELECT id, score FROM scored WHERE day = getvariable('day')")
+    (root / "jobs/chain/job.yaml").write_text(
+        "job: chain\nabout: Reads another job\nowner: tests\nschedule: {after: [mini_scores]}\n"
+        "inputs: {scored: {table: mini_scores, lookback: 2}}\n"
+        "features: f.sql\nkey: [id]\nkeep: [score]\nmodel: none\n"
+    )
+    receipt = run(load("chain", root), day_ago(0))
+    told = f"{day_ago(0)} carried from {day_ago(1)}"
+    assert receipt.degraded_inputs == {"scored": (told,)} and receipt.degraded is None
+    call(["--workspace", str(root), "receipts", "chain", "--day", day_ago(0), "--json"])
+    assert json.loads(capsys.readouterr().out)[0]["degraded_inputs"] == {"scored": [told]}
+    write_day(root, day_ago(0), 70)
+    run(load("mini", root), day_ago(0))
+    whole = run(load("chain", root), day_ago(0))
+    assert (whole.status, whole.rows.published, whole.degraded_inputs) == ("published", 70, {})
+
+
 def test_an_audit_forbids_it_and_one_that_needs_the_inputs_is_said(fresh: Build) -> None:
     """The day is held with the rows of yesterday, until the data comes or a person releases it."""
     reads = '  - {name: as many as read, sql: "SELECT (SELECT count(*) FROM scores) = count(*) FROM rows '
@@ -213,6 +277,24 @@ def test_an_audit_forbids_it_and_one_that_needs_the_inputs_is_said(fresh: Build)
     write_day(root, day_ago(0), 300)
     assert run(load("mini", root), day_ago(0)).degraded is None
     assert has_scores(published(root, day_ago(0)), scores(day_ago(0), 300))
+
+
+@pytest.mark.disk_only(reason="an audit's SQL, which is the same wherever the tables lie")
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        "{name: as many rows as ever, sql: SELECT count(nothing) > 0 FROM mini_top}",
+        "{name: of all rows, sql: \"SELECT CASE WHEN count(*) > 0 THEN error('two rows') END FROM scores\"}",
+    ],
+)
+def test_an_audit_that_fails_is_not_taken_for_one_that_reads_an_input(fresh: Build, mistake: str) -> None:
+    """`rows` is an input's name, and a word: as on any night the audit fails, and nothing is published."""
+    root = fresh(job=JOB + due(3) + CARRY, days=(day_ago(1),))
+    run(load("mini", root), day_ago(1))
+    write_job(root, JOB + f"  - {mistake}\n" + due(3) + CARRY)
+    with pytest.raises(Broken, match="audit '"):
+        run(load("mini", root), day_ago(0))
+    assert published(root, day_ago(0)).num_rows == 0
 
 
 @pytest.mark.disk_only(reason="a file of the table is damaged on the disk")

@@ -48,7 +48,7 @@ def check_highlights(job: Job) -> None:
         repeatable_select(sql, place, job.spec.variables)
         _select(job, i)
         allowed = {name.lower(): table for name, table in _own_tables(job).items()} | {"params": ""}
-        for name in sorted(_read_views(sql, place) - allowed.keys()):
+        for name in sorted(read_views(sql, place) - allowed.keys()):
             raise Broken(
                 f"{place}: reads {name}, which is no table of the job's day; allowed: {', '.join(allowed)}"
             )
@@ -118,7 +118,7 @@ class _Earlier:
         job = self.day.job
         receipt = entry.read_receipt()
         plan = Plan(job.name, entry.day, "score", params=job.own_params(receipt.params))
-        read = _read_views(job.highlight_sql[index], highlight_place(job, index))
+        read = read_views(job.highlight_sql[index], highlight_place(job, index))
         read |= {SCORES} if CHALLENGERS in read else set()  # of whose files they are columns
         files = {
             name: [file.path.local() for file in state.files_of(entry, table)]
@@ -177,7 +177,8 @@ def _own_tables(job: Job) -> Mapping[str, str]:
     return {SCORES: job.spec.scores_table, **{name: name for name in others}, **rivals}
 
 
-def _read_views(sql: str, place: str) -> set[str]:
+def read_views(sql: str, place: str) -> set[str]:
+    """The views that a SELECT reads, in lower case, by its parsed text; without those that its WITH makes."""
     return {*named_views(sql, place)} - with_names(sql, place)
 
 

@@ -48,6 +48,7 @@ from nightscore.pipeline.read.contents import as_recorded
 from nightscore.pipeline.read.days_seen import see_days, see_ignored
 from nightscore.pipeline.read.manifest import refuse_incomplete
 from nightscore.pipeline.read.ready import refuse_unready
+from nightscore.pipeline.read.rungs import see_degraded
 from nightscore.pipeline.read.scan import scan_chunks, source_schema
 from nightscore.pipeline.request import DEFAULT_REQUEST, RunRequest
 from nightscore.pipeline.score.batches import Deadline, RowScorer, needed_columns, scores_batch
@@ -160,6 +161,7 @@ def draft_plan(
             draft, limit=request.limit, days_seen=see_days(job, files, day), ignored=see_ignored(job, day),
             as_reported=see_as_reported(job, files), widened=inputs.see_widened(files),
             snapshots=inputs.see_snapshots(files),
+            degraded_inputs=see_degraded(job, files, day),
         )  # fmt: skip
     with inputs.steady_inputs(job, files, day):
         bound = binding.bind_job(Day(job, draft), opened.scorer)

@@ -261,6 +261,8 @@ def _inputs_text(of: Plan | Receipt) -> Iterator[str]:
         again = f"; published again since: {', '.join(days)}" if days else ""
         yield f"as first reported {name}{again}"
     yield from (f"snapshot  {name}: {snapshot}" for name, snapshot in of.snapshots.items())
+    for name, degraded in of.degraded_inputs.items():
+        yield f"degraded  {name}, as it was read: {'; '.join(degraded)}"
     yield from (f"foreign   {line}" for lines in of.foreign.values() for line in lines)
     yield from (f"widened   {name}: {'; '.join(lines)}" for name, lines in of.widened.items())
 

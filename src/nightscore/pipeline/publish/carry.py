@@ -13,12 +13,12 @@ from typing import Any
 import pyarrow as pa
 
 from nightscore.common import Broken, NotYet, ProgressCallback, Stopwatch, file_sha256, first_line
-from nightscore.job import FULL, MADE_BY, Job, read_job_texts
+from nightscore.job import FULL, MADE_BY, CoverageAudit, Job, ParityAudit, SqlAudit, read_job_texts
 from nightscore.pipeline.audits.kinds import questions
 from nightscore.pipeline.audits.question import Question
 from nightscore.pipeline.audits.run import ask_audit, audited, failures
 from nightscore.pipeline.context import Day, causes_hash
-from nightscore.pipeline.highlights import read_highlights
+from nightscore.pipeline.highlights import read_highlights, read_views
 from nightscore.pipeline.overdue import (
     carried_text,
     carry_moment,
@@ -273,22 +273,23 @@ def _prove(day: Day, engine: Engine, source: Receipt) -> ControlTotals:
 
 def _asked(question: "Question[Any]", engine: Engine) -> AuditResult:
     """What an audit answers; of one that can't be asked without the day's inputs, that it was not asked."""
-    try:
-        with SqlMistakes(question.place):
-            question.bind(engine)
-        return ask_audit(question, engine)
-    except Broken:
-        if not any(name.lower() in _text(question) for name in question.job.spec.inputs):
-            raise
-    return AuditResult(name=str(question.audit), passed=False, severity="warn", detail=NOT_ASKED)
+    if _reads_inputs(question):
+        return AuditResult(name=str(question.audit), passed=False, severity="warn", detail=NOT_ASKED)
+    with SqlMistakes(question.place):
+        question.bind(engine)
+    return ask_audit(question, engine)
 
 
-def _text(question: "Question[Any]") -> str:
-    """Where an audit names what it reads."""
-    written = question.audit.model_dump_json()
-    return "\n".join(
-        [written, *(sql for name, sql in question.job.audit_sql.items() if name in written)]
-    ).lower()
+def _reads_inputs(question: "Question[Any]") -> bool:
+    """Whether an audit reads an input of the job, by its SQL as it is parsed, not by the words in it."""
+    audit, inputs = question.audit, {name.lower() for name in question.job.spec.inputs}
+    match audit:
+        case SqlAudit():
+            return not inputs.isdisjoint(read_views(audit.sql, question.place))
+        case CoverageAudit():
+            return not inputs.isdisjoint({audit.coverage.of.lower(), audit.coverage.in_.lower()})
+        case _:
+            return isinstance(audit, ParityAudit)
 
 
 def read_rungs(engine: Engine) -> tuple[RungResult, ...]:

@@ -96,6 +96,7 @@ def build_receipt(
         as_reported=plan.as_reported,
         widened=plan.widened,
         snapshots=plan.snapshots,
+        degraded_inputs=plan.degraded_inputs,
         foreign=plan.foreign,
         replayed=_replayed(plan, before) if before else None,
         params=plan.params,

@@ -23,6 +23,7 @@ from nightscore.pipeline.read.parquet_files import (
     refuse_other_columns,
 )
 from nightscore.pipeline.read.parquet_types import known_types
+from nightscore.pipeline.read.rungs import without_carried
 from nightscore.pipeline.read.since import by_rows, held_by
 from nightscore.pipeline.read.snapshots import resolve_snapshot, see_snapshots
 from nightscore.pipeline.read.steady import Files, steady_files, steady_inputs
@@ -65,7 +66,8 @@ def _resolve(job: Job, name: str, source: Input | SnapshotInput, day: dt.date) -
         return inspect_text(job, name, source, listed, folders)
     inspected = inspect_files(job.workspace, name, listed, folders)
     if isinstance(source, TableInput):
-        return refuse_other_columns(name, inspected, _may_lack(job.workspace, source))
+        found = refuse_other_columns(name, inspected, _may_lack(job.workspace, source))
+        return without_carried(job, source, found)
     given = folders.types(inspected[-1][0].path) if inspected else {}
     return by_rows(job, name, source, read_as_one(job, name, source, inspected, given), day)
 

@@ -217,8 +217,9 @@ class Plan:
     `as_reported` are the inputs whose days are read as they were first published, each with those of its days
     that were published again since (ISO 8601). `widened` says of inputs whose files are not alike which
     columns are read in a wider type than a file's, or as null; `snapshots` which snapshot is read of each
-    input that is a table of another engine. `parts` is there where the features SQL is run in parts;
-    `foreign` says of tables that it publishes or reads how their heads differ from their receipts.
+    input that is a table of another engine. `degraded_inputs` says of those that are tables
+    which of their days are degraded as they are read, and by which rung. `parts` is there where the
+    features SQL is run in parts; `foreign` says of tables that it publishes or reads how their heads differ from their receipts.
     `job_texts` are the files of the job's folder that it was made from, for people: they decide nothing.
     `ladder` is what it goes on with when it is late; with status `carry` it publishes what `carry` says.
     `own_past` are the inputs that are tables of the job itself. `made_by` is not kept: of the plan of one
@@ -255,6 +256,7 @@ class Plan:
     ignored: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     as_reported: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     widened: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    degraded_inputs: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     snapshots: Mapping[str, str] = dataclasses.field(default_factory=dict)
     sha256: Mapping[str, str] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -18,8 +18,8 @@ from nightscore.store.documents.order import OutOfOrder
 from nightscore.store.documents.plan import Canary, DaysSeen, TriedVariant
 
 RARE = (  # fields that most receipts have not
-    "parts", "highlights", "accepted", "foreign", "erased", "came_back", "slower", "degraded", "macros",
-    "accounts", "out_of_order",
+    "parts", "highlights", "accepted", "foreign", "erased", "came_back", "slower", "degraded",
+    "degraded_inputs", "macros", "accounts", "out_of_order",
 )  # fmt: skip
 Status = Literal["published", "unchanged", "skipped", "preview", "held", "unreadable"]
 
@@ -393,8 +393,8 @@ class Receipt(Part):
     `came_back` where keys that had been erased stand in its tables again, `slower` where stages took
     longer than the nights before, `macros` where SQL calls some (name -> sha256 of what it stands for),
     `accounts` where the job says where each of its rows ends, `degraded` where it was late and not made as
-    every night, and `out_of_order` where days that follow from it were there before it. These are not
-    written where they are not there.
+    every night, `degraded_inputs` where a table that it read had such days, and `out_of_order` where days
+    that follow from it were there before it. These are not written where they are not there.
     """
 
     job: str
@@ -441,6 +441,7 @@ class Receipt(Part):
     accounts: Accounts | None = None
     degraded: Degraded | None = None
     out_of_order: OutOfOrder | None = None
+    degraded_inputs: Mapping[str, tuple[str, ...]] = {}
     reason: str = ""
     preview: tuple[Mapping[str, Any], ...] = ()
     run_number: int = 0
