@@ -218,7 +218,8 @@ class Plan:
     columns are read in a wider type than a file's, or as null; `snapshots` which snapshot is read of each
     input that is a table of another engine. `degraded_inputs` says of those that are tables
     which of their days are degraded as they are read, and by which rung. `parts` is there where the
-    features SQL is run in parts; `foreign` says of tables that it publishes or reads how their heads differ from their receipts.
+    features SQL is run in parts; `foreign` says of tables that it publishes or reads how their heads differ
+    from their receipts.
     `job_texts` are the files of the job's folder that it was made from, for people: they decide nothing.
     `ladder` is what it goes on with when it is late; with status `carry` it publishes what `carry` says.
     `made_by` is not kept: of the plan of one piece, what stands in the column of that name (default: full).
