@@ -6,6 +6,7 @@ that lies some minutes before now, or after it.
 
 import datetime as dt
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -463,6 +464,19 @@ def test_a_variant_that_may_not_be_used_is_said_and_not_taken(fresh: Build, case
         "another model": "the model is",
     }
     assert len(said) == 1 and reasons[case] in said[0]
+
+
+@pytest.mark.disk_only(reason="records are removed from the disk")
+def test_a_degraded_day_is_named_without_the_record_of_its_run(
+    fresh: Build, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A night whose record could not be written is published all the same: its receipt says what it is."""
+    root = fresh(job=JOB + due(3) + CARRY, days=(day_ago(1),), rows=100)
+    carried(root)
+    shutil.rmtree(root / "data/attempts")
+    write_day(root, day_ago(0), 10)
+    assert call(["--workspace", str(root), "missing", "mini"]) == 1
+    assert f"carried from {day_ago(1)}" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.fixture
