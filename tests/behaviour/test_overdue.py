@@ -438,6 +438,21 @@ def test_a_variant_scores_what_is_not_scored_yet(quick: Path) -> None:
 
 
 @pytest.mark.disk_only(reason="what a bake-off has taken is held to its file on this machine's disk")
+@pytest.mark.parametrize("becomes", ["nothing", "another"])
+def test_a_run_whose_variant_is_not_there_any_more_is_begun_anew(quick: Path, becomes: str) -> None:
+    """One piece by the variant, then its file goes: no process could prove that piece; each would fail."""
+    with pytest.raises(Stopped):
+        run(load("mini", quick), day_ago(0), executor=StopAfterOne())
+    file = quick / "data/variants/mini/quick.onnx"
+    file.unlink()
+    if becomes == "another":
+        linear_model(file, (1.0, 2.5))
+    assert night(quick, day_ago(0)).status == "published"
+    found = published(quick, day_ago(0))
+    assert has_scores(found, scores(day_ago(0), MANY)) and is_made_by(found, "full")
+
+
+@pytest.mark.disk_only(reason="what a bake-off has taken is held to its file on this machine's disk")
 def test_before_the_margin_the_variant_waits(quick: Path) -> None:
     """With the rung the job's own model scores, though variant.yaml is there: it is for late nights."""
     job = write_job(quick, JOB + due(20) + QUICK.replace("budget}", "budget, before: 10m}") + BUDGET)
