@@ -6,6 +6,7 @@ that lies some minutes before now, or after it.
 
 import datetime as dt
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -437,6 +438,21 @@ def test_a_variant_scores_what_is_not_scored_yet(quick: Path) -> None:
 
 
 @pytest.mark.disk_only(reason="what a bake-off has taken is held to its file on this machine's disk")
+@pytest.mark.parametrize("becomes", ["nothing", "another"])
+def test_a_run_whose_variant_is_not_there_any_more_is_begun_anew(quick: Path, becomes: str) -> None:
+    """One piece by the variant, then its file goes: no process could prove that piece; each would fail."""
+    with pytest.raises(Stopped):
+        run(load("mini", quick), day_ago(0), executor=StopAfterOne())
+    file = quick / "data/variants/mini/quick.onnx"
+    file.unlink()
+    if becomes == "another":
+        linear_model(file, (1.0, 2.5))
+    assert night(quick, day_ago(0)).status == "published"
+    found = published(quick, day_ago(0))
+    assert has_scores(found, scores(day_ago(0), MANY)) and is_made_by(found, "full")
+
+
+@pytest.mark.disk_only(reason="what a bake-off has taken is held to its file on this machine's disk")
 def test_before_the_margin_the_variant_waits(quick: Path) -> None:
     """With the rung the job's own model scores, though variant.yaml is there: it is for late nights."""
     job = write_job(quick, JOB + due(20) + QUICK.replace("budget}", "budget, before: 10m}") + BUDGET)
@@ -463,6 +479,19 @@ def test_a_variant_that_may_not_be_used_is_said_and_not_taken(fresh: Build, case
         "another model": "the model is",
     }
     assert len(said) == 1 and reasons[case] in said[0]
+
+
+@pytest.mark.disk_only(reason="records are removed from the disk")
+def test_a_degraded_day_is_named_without_the_record_of_its_run(
+    fresh: Build, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A night whose record could not be written is published all the same: its receipt says what it is."""
+    root = fresh(job=JOB + due(3) + CARRY, days=(day_ago(1),), rows=100)
+    carried(root)
+    shutil.rmtree(root / "data/attempts")
+    write_day(root, day_ago(0), 10)
+    assert call(["--workspace", str(root), "missing", "mini"]) == 1
+    assert f"carried from {day_ago(1)}" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.fixture

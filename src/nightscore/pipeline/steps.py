@@ -52,7 +52,7 @@ from nightscore.pipeline.read.rungs import see_degraded
 from nightscore.pipeline.read.scan import scan_chunks, source_schema
 from nightscore.pipeline.request import DEFAULT_REQUEST, RunRequest
 from nightscore.pipeline.score.batches import Deadline, RowScorer, needed_columns, scores_batch
-from nightscore.pipeline.score.canary import choose_here
+from nightscore.pipeline.score.canary import choose_here, has_lost_variant
 from nightscore.pipeline.score.challengers import Challengers, add_challengers, add_challengers_cause
 from nightscore.pipeline.score.elsewhere import open_or_on_cpu
 from nightscore.pipeline.score.open_model import OpenModel, open_job_model, open_planned_scorer, score_nothing
@@ -194,7 +194,7 @@ def _beside_published(job: Job, draft: Plan, request: RunRequest, picked: Varian
         restated = plan_restatement(job, compared, past, request.restate)
         draft = dataclasses.replace(draft, restate=restated.restate, replaces=restated.replaces)
     resumed = None if request.force else run_folder.find_unfinished_plan(job.workspace, draft)
-    if resumed and resumed.run_number >= first:
+    if resumed and resumed.run_number >= first and not has_lost_variant(job, resumed):
         return dataclasses.replace(
             resumed,
             restate=draft.restate,

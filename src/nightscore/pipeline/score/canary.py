@@ -8,7 +8,7 @@ day, by the variant that `nightscore.pipeline.score.autotune` takes, and the rec
 import dataclasses
 from collections.abc import Sequence
 
-from nightscore.common import first_line
+from nightscore.common import NightscoreError, first_line
 from nightscore.job import AccuracyBudget, Job
 from nightscore.pipeline.overdue import as_late
 from nightscore.pipeline.score.autotune import autotune_variant, chosen
@@ -23,6 +23,7 @@ from nightscore.store import (
     Plan,
     VariantFile,
     read_variant,
+    run_folder,
     stale_reasons,
     tuned_variant,
 )
@@ -89,6 +90,21 @@ def with_late_variant(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan
         missing = (f"variant: {problem}", *plan.ladder.missing)
         return dataclasses.replace(plan, ladder=dataclasses.replace(plan.ladder, missing=missing))
     return _with_late(plan, late)
+
+
+def has_lost_variant(job: Job, plan: Plan) -> bool:
+    """Whether a stopped run has pieces by a late night's variant that is not there any more, or another now.
+
+    Nobody can score rows of theirs again, so such a run can't be ended: its day takes another.
+    """
+    late = plan.ladder.late if plan.ladder else None
+    if late is None or not run_folder.folder_of_plan(job.workspace, plan).late.exists():
+        return False
+    try:
+        open_planned_scorer(job, as_late(plan))
+    except NightscoreError:
+        return True
+    return False
 
 
 def _with_late(plan: Plan, late: LateVariant | None) -> Plan:

@@ -169,9 +169,9 @@ class Logbook:
     def _degraded(self, entry: CatalogEntry, attempt: Attempt | None) -> str:
         """What a late night went on with, by its own word, else by its receipt; "" of any other."""
         job = self.jobs.get(entry.job)
-        if job is None or not job.spec.overdue or attempt is None:
+        if job is None or not job.spec.overdue:
             return ""
-        if attempt.run_id == entry.run_id:
+        if attempt and attempt.run_id == entry.run_id:
             return attempt.degraded
         return str(entry.read_receipt_or_reason().degraded or "")
 
