@@ -8,9 +8,10 @@ Nothing of the package is run.
 - ``transactions/day=D``: what a bank knows at night.
 - ``labels/day=D``: which were frauds, which a bank learns weeks later.
 
-**The days are named, not known.** The source says September 2013, two days of European cardholders, and of each
-transaction the seconds since the first. Here the first is at midnight of 2013-09-01. The night's lull
-between one and five o'clock says that it was about midnight; which day it was, and which clock, nobody says.
+**The days are named, not known.** The source says two days of September 2013, European cardholders, and of
+each transaction the seconds since the first. Which two days the source does not say; here they are called
+2013-09-01 and 2013-09-02, and the first transaction is at midnight. The night's lull says that it was about
+midnight.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as csv
+from pyarrow import csv
 
 from data.lakes import lake
 from nightscore.common.errors import Broken
@@ -63,7 +64,9 @@ def read_source() -> pa.Table:
     """The package's file: ``Time`` in seconds, ``V1`` to ``V28``, ``Amount``, ``Class``; 284,807 rows."""
     found = importlib.util.find_spec(PACKAGE)
     if found is None or found.origin is None:
-        raise Broken(f"the transactions are in the package {PACKAGE}, which is not installed: run  make fraud")
+        raise Broken(
+            f"the transactions are in the package {PACKAGE}, which is not installed: run  make fraud"
+        )
     file = Path(found.origin).parent / FILE
     data = file.read_bytes()
     if (digest := hashlib.sha256(data).hexdigest()) != SHA256:

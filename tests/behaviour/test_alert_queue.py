@@ -62,7 +62,7 @@ class Truth:
 
 def candidates_of(number: int) -> list[Candidate]:
     """Some of a night: few cards, so that they come again, and risks that tie."""
-    chance = random.Random(number)
+    chance = random.Random(number)  # noqa: S311
     risks = [0.2, 0.5, 0.5, 0.9, 0.95]
     return [
         {"alert_id": number * 100 + i, "card": chance.randrange(14), "risk": chance.choice(risks)}
