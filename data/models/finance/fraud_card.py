@@ -81,7 +81,7 @@ V14, V10 and V12: this is where these frauds lie, and it helps little to tell on
   the queue holds.
 - **{large[alerts]} alerts of more than 1,000 with a chance below 20 %: {large[frauds]} frauds**, where
   {large[expected_frauds]} were expected, which may be luck. They are there for their amounts, and carry
-  {large[share_of_expected_loss]:.0%} of the queue's expected loss. Who wants fewer of them raises `handling_cost`.
+  {large[share_of_expected_loss]:.0%} of the expected loss. Who wants fewer of them raises `handling_cost`.
 
 Frauds come in bursts: {burst[alerts]} alerts are of {burst[transactions]} transactions that are alike to
 the second, around four minutes past two at night. Whether such are one transaction recorded twice or
