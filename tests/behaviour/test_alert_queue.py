@@ -128,6 +128,8 @@ def test_each_alert_is_raised_once_and_stays_until_it_is_worked_off(root: Path) 
         end = night(root, str(day), job="alerts")
         assert end.status in ("published", "unchanged"), end
         same(root, truth, day)
+        if number == 0:  # until it is told what was worked off, a night waits
+            assert night(root, str(DAYS[1]), job="alerts").error == "NotYet"
         if number < len(done_by_night):
             done = truth.queues[day][: done_by_night[number]]
             work_off(root, day + timedelta(days=1), done)

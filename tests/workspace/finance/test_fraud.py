@@ -237,6 +237,23 @@ def test_the_card_is_that_of_the_figures_and_the_goals_hold() -> None:
     )
 
 
+def test_the_readme_has_the_figures_of_the_card() -> None:
+    """A line for each model: average precision with its interval, and what a hundred alerts hold."""
+    page = (REPOSITORY / "README.md").read_text()
+    for name, one in METRICS["average_precision"].items():
+        low, high = one["interval"]
+        line = next(
+            line
+            for line in page.splitlines()
+            if line.startswith(f"| {name.replace(' (no', ', no').rstrip(')')} |")
+        )
+        said = line.replace("*", "")
+        assert f"| {one['value']:.3f} ({low:.3f} to {high:.3f}) |" in said
+        assert f" {METRICS['queues'][name]['100']['share_of_amount']:.0%} ".replace("%", " %") in said
+        by_loss = METRICS["queues"].get(f"{name}, x (amount + 100)")
+        assert not by_loss or f" {by_loss['100']['share_of_amount']:.0%} ".replace("%", " %") in said
+
+
 @is_there
 @pytest.mark.slow
 def test_figures_of_the_real_day_are_a_recount_s() -> None:
