@@ -225,7 +225,7 @@ def test_whoever_lacks_the_package_is_told_how_to_get_it(tmp_path: Path) -> None
 
 
 def test_the_card_is_that_of_the_figures_and_the_goals_hold() -> None:
-    """On the day that nobody chose by; the goals were set before."""
+    """On the day after the one that trained it; the goals were set before."""
     assert (MODELS / "fraud_card.md").read_text() == fraud_card(
         METRICS, (MODELS / "fraud.onnx").stat().st_size
     )
