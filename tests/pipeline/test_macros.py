@@ -310,7 +310,7 @@ def test_the_page_names_each_as_it_is(connection: duckdb.DuckDBPyConnection) -> 
     named = dict(re.findall(r"^\| `(\w+)\((.*?)\)`", page, re.MULTILINE))
     said = {name: re.search(r"\((.*?)\) AS", text) for name, text in read_macros().items()}
     assert named == {name: found[1] for name, found in said.items() if found}
-    slots, often = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    slots, often, *_ = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
     connection.execute(
         "CREATE OR REPLACE TABLE scores AS SELECT i // 20 AS household_id, i AS product_id, "
         "i % 4 AS category, i % 7 AS score, i % 2 = 0 AS is_new FROM range(60) t(i)"
