@@ -20,8 +20,11 @@ HOME, ALL = "data/held", "ALL"
 
 
 def mark_held(run: RunFolder) -> None:
-    """Make the mark of a run that is about to be held."""
-    mark_of(run).create_text("")
+    """Make the mark of a run that is about to be held.
+
+    Not by `create_text`, which reads what is there: who decides about the run may remove the mark meanwhile.
+    """
+    mark_of(run).replace_text("")
 
 
 def unmark_held(run: RunFolder) -> None:
@@ -52,7 +55,7 @@ def mark_all(workspace: Workspace, held: Iterable[RunFolder]) -> None:
     for run in held:
         if run.outcome is None:
             mark_held(run)
-    (storage.place_of(workspace, HOME) / ALL).create_text("")
+    (storage.place_of(workspace, HOME) / ALL).replace_text("")
 
 
 def mark_of(run: RunFolder) -> Place:
