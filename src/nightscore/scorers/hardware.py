@@ -53,8 +53,8 @@ def find_installed_devices() -> list[str]:
 def find_plugins() -> dict[str, str]:
     """The plug-in execution providers that are installed: device -> module.
 
-    By the names of files: pkgutil.iter_modules looks into every folder of the environment, a third of the time
-    of a small night.
+    By the names of files: pkgutil.iter_modules looks into every folder of the environment, a third of the
+    time of a small night.
     """
     files = (file for folder in sys.path for file in Path(folder).glob(f"{PLUGIN}*"))
     names = sorted({file.name.partition(".")[0] for file in files})
