@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo text fraud airflow test test-unit test-slow test-buckets test-e2e faults check lint types contracts lock bench clean
+.PHONY: help demo text fraud airflow test test-unit test-slow test-all test-buckets test-e2e faults check lint types contracts lock bench clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -48,6 +48,9 @@ test-unit: .venv/test.stamp ## the tests that run no job: a minute
 test-slow: .venv/test.stamp ## the tests that take minutes: a kill at every call, an eighth of the nights in a bucket
 	@$(BIN)/python -m pytest $(PARALLEL) -m "slow and not rest and not e2e"
 
+test-all: .venv/test.stamp ## both of them in one run: each process collects once, and none waits between the two
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not rest and not e2e"
+
 test-buckets: .venv/test.stamp ## every night of tests/behaviour with data/ in a bucket of a real S3 server: half an hour
 	@$(BIN)/python -m pytest $(PARALLEL) tests/behaviour -m bucket
 
@@ -66,7 +69,7 @@ test-e2e: .venv/test.stamp ## servers, workers, a browser: the tests of the whol
 	  || echo "apt-get failed: what is missing is not tested"; fi
 	@$(BIN)/python -m pytest -m "e2e and not slow" -rs tests/e2e
 
-check: lint types contracts test test-slow test-e2e ## format, lint, types, import contracts, all tests: what CI runs
+check: lint types contracts test-all test-e2e ## format, lint, types, import contracts, all tests: what CI runs
 
 lint: .venv/test.stamp
 	$(BIN)/ruff format --check .

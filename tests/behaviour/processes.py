@@ -10,6 +10,9 @@ import importlib
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -22,9 +25,15 @@ from typing import Any
 
 # pandas: DuckDB imports it at the first bound value, if it is installed.
 IMPORTED = [
+    "nightscore.cli.main",
     "nightscore.pipeline.executors",
+    "nightscore.review.terminal_tables",
+    "nightscore.scorers.auto",
+    "nightscore.scorers.onnx.scorer",
     "nightscore.store.published.catalog",
+    "onnxruntime",
     "pandas",
+    "pyarrow.pandas_compat",
     "tests.behaviour.processes",
 ]
 PATIENCE = 60.0  # seconds that a child may take for one night
@@ -118,6 +127,32 @@ def spawn(act: Callable[..., None], *values: Any) -> Night:
     process.start()
     theirs.close()
     return Night(process, ours)
+
+
+def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    """`nightscore ARGUMENTS…` in a process of its own, without the second or two that its imports take."""
+    with tempfile.TemporaryDirectory() as folder:
+        code = begin(Path(folder), *arguments).wait().code
+        out, err = (Path(folder, name).read_text() for name in ("out", "err"))
+    assert code is not None, f"nightscore {' '.join(arguments)} did not end"
+    return subprocess.CompletedProcess(arguments, code, out, err)
+
+
+def begin(folder: Path, *arguments: str) -> Night:
+    """Begin the same; what it prints is in the files `out` and `err` of a folder."""
+    folder.mkdir(exist_ok=True)
+    return spawn(_command, folder, arguments)
+
+
+def _command(_: Connection, folder: Path, arguments: tuple[str, ...]) -> None:
+    from nightscore.cli.main import call
+
+    for descriptor, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(folder / name, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), descriptor)
+    code = call(list(arguments))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _act(environment: dict[str, str], act: Callable[..., None], *values: Any) -> None:

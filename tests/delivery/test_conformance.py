@@ -2,9 +2,6 @@
 
 import contextlib
 import datetime as dt
-import os
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -21,6 +18,7 @@ from nightscore.delivery import Parcel, check_channel
 from nightscore.delivery.files import FilesChannel
 from nightscore.delivery.key_hash import hash_files
 from nightscore.job import Files, Postgres
+from tests.behaviour.processes import command
 from tests.behaviour.world import Truth
 from tests.delivery.conftest import DAY, DELIVER, ROWS, Build, rows_at
 from tests.support.packages import build as installed
@@ -184,25 +182,25 @@ def test_a_server_that_goes_in_the_middle_is_not_yet_and_then_right(
 
 
 @pytest.mark.slow
-def test_what_is_secret_stands_nowhere(build: Build, server: "Server", crm: str) -> None:
+def test_what_is_secret_stands_nowhere(
+    build: Build, server: "Server", crm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Not in a message, a log, a plan, a receipt or any other file of the workspace."""
     root = build()
     secret, host = "hidden-word-17", "127.0.0.1"
     address = crm.replace("airflow@", f"airflow:{secret}@")
     said = ""
+    monkeypatch.setenv("NIGHTSCORE_DEBUG", "1")
     for url in (
         address,
         address.replace(str(server.port), "9"),
         address.replace("airflow:", "nobody:"),
         "x y",
     ):
-        for command in (["check", "mini"], ["run", "mini", "--day", DAY], ["deliveries"], ["receipts"],
+        monkeypatch.setenv("NIGHTSCORE_CONNECTION_CRM", url)
+        for arguments in (["check", "mini"], ["run", "mini", "--day", DAY], ["deliveries"], ["receipts"],
                         ["verify"], ["redeliver", "mini", "--day", DAY], ["jobs", "--json"]):  # fmt: skip
-            done = subprocess.run(
-                [sys.executable, "-m", "nightscore", *command, "--workspace", str(root)],
-                capture_output=True, text=True, check=False,
-                env={**os.environ, "NIGHTSCORE_CONNECTION_CRM": url, "NIGHTSCORE_DEBUG": "1"},
-            )  # fmt: skip
+            done = command(*arguments, "--workspace", str(root))
             said += done.stdout + done.stderr
     assert "not delivered everywhere" in said and "shop: delivered" in said
     assert secret not in said and host not in said

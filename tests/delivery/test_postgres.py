@@ -1,18 +1,22 @@
 """A day in a PostgreSQL: what a reader sees there, by psycopg, is what is published, whole and once."""
 
 import datetime as dt
+import itertools
 import json
 import os
-import subprocess
-import sys
+import signal
 import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nightscore import Broken, NotYet, load, query, run
 from nightscore.cli.main import call
 from nightscore.store import list_deliveries
+from tests.behaviour.processes import begin, spawn
 from tests.behaviour.world import Truth
 from tests.delivery.conftest import DAY, DELIVER, ROWS, Build, rows_at
 
@@ -192,43 +196,45 @@ def test_a_look_up_by_key_goes_by_the_index(build: Build, crm: str) -> None:
     assert "Index Scan" in str(plan) and "top_pkey" in str(plan), plan
 
 
-KILLED = """
-import os, signal, sys
-import psycopg
-left, root, day = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-def step():
-    global left
-    left -= 1
-    if left < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-def dying(method, after=False):
-    def called(*args, **kwargs):
+def dying(step: Callable[[], None], method: Callable[..., Any], after: bool = False) -> Callable[..., Any]:
+    """A method that is a step, and where it is `after` its end is one, too."""
+
+    def called(*args: Any, **kwargs: Any) -> Any:
         step()
         given = method(*args, **kwargs)
         if after:
             step()
         return given
+
     return called
-for kind, name in ((psycopg.Connection, "execute"), (psycopg.Copy, "write"), (psycopg.Cursor, "copy")):
-    setattr(kind, name, dying(getattr(kind, name)))
-psycopg.Transaction.__exit__ = dying(psycopg.Transaction.__exit__, after=True)  # COMMIT
-from nightscore.store.records import deliveries
-deliveries.record_delivery = dying(deliveries.record_delivery, after=True)
-from nightscore import load, run
-run(load("mini", root), day)
-print("whole", left)
-"""
+
+
+def deliver_and_die(answers: Connection, left: int, root: Path) -> None:
+    """Deliver, and be killed once so many steps are done."""
+    import psycopg
+
+    from nightscore.store.records import deliveries
+
+    steps = itertools.count()
+
+    def step() -> None:
+        if next(steps) >= left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    for kind, name in ((psycopg.Connection, "execute"), (psycopg.Copy, "write"), (psycopg.Cursor, "copy")):
+        setattr(kind, name, dying(step, getattr(kind, name)))
+    commit = dying(step, psycopg.Transaction.__exit__, after=True)
+    psycopg.Transaction.__exit__ = commit  # type: ignore[method-assign]
+    deliveries.record_delivery = dying(step, deliveries.record_delivery, after=True)
+    run(load("mini", root), DAY)
+    answers.send({"status": "whole"})
 
 
 def killed_at(step: int, root: Path) -> bool:
     """Deliver in a process that is killed at its k-th step; whether it came to its end."""
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(step), str(root), DAY],
-        capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
-    assert done.returncode in (0, -9), done.stderr
-    return "whole" in done.stdout
+    end = spawn(deliver_and_die, step, root).wait()
+    assert end.killed or end.code == 0, end
+    return end.status == "whole"
 
 
 @pytest.mark.slow
@@ -249,7 +255,9 @@ def test_killed_at_each_statement_a_reader_sees_the_old_day_or_the_new(build: Bu
 
 
 @pytest.mark.slow
-def test_a_reader_never_sees_half_a_day_while_two_runs_deliver(build: Build, crm: str) -> None:
+def test_a_reader_never_sees_half_a_day_while_two_runs_deliver(
+    build: Build, crm: str, tmp_path: Path
+) -> None:
     """He polls; each answer is one of the two nights whole."""
     import psycopg
 
@@ -268,9 +276,9 @@ def test_a_reader_never_sees_half_a_day_while_two_runs_deliver(build: Build, crm
         for weights in ((2.0, 0.5), (1.0, 2.0), (2.0, 0.5)):
             Truth(ROWS, weights).write_model(root)
             run(load("mini", root), DAY)
-            command = [sys.executable, "-m", "nightscore", "redeliver", "mini", "--day", DAY]
-            both = [subprocess.Popen([*command, "--workspace", str(root)]) for _ in range(2)]
-            assert [one.wait() for one in both] == [0, 0]
+            again = ("redeliver", "mini", "--day", DAY, "--workspace", str(root))
+            both = [begin(tmp_path / str(number), *again) for number in range(2)]
+            assert [one.wait().code for one in both] == [0, 0]
     finally:
         ends.set()
         reader.join()

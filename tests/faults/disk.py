@@ -7,6 +7,7 @@ k-th call that changes (or reads) a file below a folder, whoever makes it: Pytho
 
 import ctypes
 import errno
+import importlib
 import json
 import os
 import shutil
@@ -16,6 +17,8 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Self
+
+from tests.behaviour.processes import IMPORTED
 
 SOURCE = Path(__file__).with_name("failing.c")
 HOME = Path(__file__).parents[2]
@@ -86,8 +89,8 @@ class Forks:
 
 def serve(scratch: Path, asked: IO[str], answers: IO[str]) -> None:
     """Fork for each line that asks for a command; answer how it ended."""
-    import pandas  # noqa: F401 - DuckDB imports it at the first bound value
-
+    for name in IMPORTED:
+        importlib.import_module(name)
     library = ctypes.CDLL(None)
     for line in asked:
         child = os.fork()
