@@ -13,6 +13,7 @@ ROUNDS, WHO = 200, 4
 
 def test_a_mark_that_another_removes_while_it_is_made_is_no_error(tmp_path: Path) -> None:
     """One too many or one too few is mended by the next look; an error would end a person's decision."""
+    (tmp_path / "jobs").mkdir()
     run = RunFolder(storage.runs(open_workspace(tmp_path)) / "mini/2020-01-02/run")
     failed: list[BaseException] = []
 
