@@ -1,4 +1,4 @@
-"""Marks of what is held: made and removed by several at once, as by people who decide and a page that looks."""
+"""Marks of what is held: made and removed by several at once, by who decides and a page that looks."""
 
 import threading
 from pathlib import Path
@@ -22,7 +22,7 @@ def test_a_mark_that_another_removes_while_it_is_made_is_no_error(tmp_path: Path
             for _ in range(ROUNDS):
                 held.mark_held(run)
                 held.unmark_held(run)
-        except BaseException as error:  # noqa: BLE001 - a thread's error is the test's
+        except BaseException as error:
             failed.append(error)
 
     threads = [threading.Thread(target=work) for _ in range(WHO)]
