@@ -80,10 +80,18 @@ def test_gc_leaves_what_is_held(space: Workspace) -> None:
     assert release_day(space, "mini", as_day(DAY), **WHO).rows.published == 1_000
 
 
-def test_a_held_day_that_would_pass_now_is_published_by_the_next_run(space: Workspace) -> None:
-    """With more rows nobody has to release it; the run that was held before is then outdated."""
+def test_a_held_day_that_would_pass_now_is_published_by_the_next_run(
+    space: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With more rows nobody has to release it; the run that was held before is then outdated, and says so."""
+    at = ["--workspace", str(space.root), "held"]
+    assert call(at) == 0 and "only be discarded" not in capsys.readouterr().out
     write_day(space.root, DAY, ROWS)
-    assert run(load("mini", space.root), DAY).rows.published == ROWS
+    receipt = run(load("mini", space.root), DAY)
+    assert receipt.rows.published == ROWS
+    assert call(at) == 0
+    shown = f"run {receipt.run_id} has published the day since: this one can only be discarded"
+    assert shown in capsys.readouterr().out
     with pytest.raises(NotYet, match="another run has published"):
         release_day(space, "mini", as_day(DAY), **WHO)
     assert all(ours(space.root, name).is_(Truth(ROWS), name) for name in TABLES)

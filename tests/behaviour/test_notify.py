@@ -355,6 +355,7 @@ def test_watch_tells_what_is_at_risk_and_what_is_overdue(
     code, [(event, day)] = watch()
     assert (code, event, day) == (1, "overdue", at_risk[0][1]) and "missing" in hook.bodies[0]["message"]
     assert call(["--workspace", str(root), "missing"]) == 0  # before its first day a job owes nothing
+    assert "never published, so that no day of them counts as missing: mini;" in capsys.readouterr().out
     write_day(root, day, 40)
     run(load("mini", root), day)
     assert watch() == (0, [])

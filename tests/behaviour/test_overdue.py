@@ -233,7 +233,9 @@ def test_totals_do_not_go_on_from_a_day_that_was_carried_forward(fresh: Build) -
     assert seen.missing == (day_ago(1),)
     assert receipt.degraded_inputs == {"before": (f"{day_ago(1)} carried from {day_ago(2)}, left out",)}
     strict = OWN_PAST + "policy: {gaps: fail}\n" + due(300) + CARRY
-    with pytest.raises(NotYet, match=f"missing {day_ago(1)}"):
+    told = f"missing {day_ago(1)}.*carried forward.*"
+    told += f" and so not gone on from: {day_ago(1)}; .*run mini --day {day_ago(1)}"
+    with pytest.raises(NotYet, match=told):
         run(write_job(root, strict), day_ago(0))
 
 

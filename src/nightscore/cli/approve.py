@@ -31,13 +31,20 @@ def held(
 ) -> int:
     """List the days that an audit holds back: what has not passed, and where the staged files lie."""
     from nightscore.pipeline import read_held_days
+    from nightscore.store import catalog
 
-    held_days = list(read_held_days(open_chosen_workspace(), job))
+    workspace = open_chosen_workspace()
+    held_days = list(read_held_days(workspace, job))
     if json:
         print_json([held_day.model_dump(mode="json", by_alias=True) for held_day in held_days])
         return 0
+    in_force = catalog.read_catalog(workspace).in_force if held_days else {}
     for held_day in held_days:
         _print_held(held_day)
+        began = held_day.receipt.started_at
+        since = in_force.get((held_day.receipt.job, held_day.receipt.day))
+        if since and began and since.published_at > began:
+            say(f"  run {since.run_id} has published the day since: this one can only be discarded")
     if not held_days:
         say("no day is held")
     return 0

@@ -88,6 +88,12 @@ def missing(
             say(missing_line(state))
         if not found:
             say(f"no day is missing in the last {days} days")
+        new = [name for name in names if name not in book.first_days and book.due.latest(name)]
+        if new:
+            say(
+                f"never published, so that no day of them counts as missing: {', '.join(new)}; "
+                "`nightscore night` runs the last day of each that is due"
+            )
     return Broken.exit_code if found else 0
 
 

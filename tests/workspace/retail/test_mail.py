@@ -269,15 +269,21 @@ def test_each_audit_breaks_with_its_rule(world: Path, audit: str) -> None:
         )
 
 
-def test_the_mail_system_gets_a_line_a_mail(world: Path) -> None:
-    """As job.yaml says it in its comment, once the operator has said where: whole, escaped, by slots."""
+def deliver(world: Path, until: str | None = None) -> None:
+    """Take the `deliver` of job.yaml out of its comment, and say where its root is."""
     outbox = world / "outbox"
     outbox.mkdir()
     (world / "workspace.yaml").write_text(f"roots: {{outbox: {{at: {outbox}, write: true}}}}\n")
     file = world / "jobs/retail/mail_plan/job.yaml"
     said = file.read_text()
-    lines = said[said.index("# deliver:") : said.index("#   - name: crm")].splitlines()
+    lines = said[said.index("# deliver:") : said.index(until) if until else None].splitlines()
     file.write_text(said + "\n".join(line.removeprefix("# ") for line in lines) + "\n")
+
+
+def test_the_mail_system_gets_a_line_a_mail(world: Path) -> None:
+    """As job.yaml says it in its comment, once the operator has said where: whole, escaped, by slots."""
+    outbox = world / "outbox"
+    deliver(world, until="#   - name: crm")
     run(load("mail_plan", world), DAY.isoformat())
     with gzip.open(outbox / f"mails-{DAY}.json.gz", "rt") as read:
         sent = [json.loads(line) for line in read]
@@ -290,6 +296,35 @@ def test_the_mail_system_gets_a_line_a_mail(world: Path) -> None:
             r"(?:Your coupon|Time for|New for you).*?(?=<)", one["html"]
         )
         assert "<40>" not in one["html"]
+
+
+def test_a_database_gets_a_row_a_block(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole `deliver` of job.yaml to a real PostgreSQL: what another reader finds there is the list."""
+    psycopg = pytest.importorskip(
+        "psycopg", reason="NOT TESTED: psycopg is not installed; the extra postgres has it"
+    )
+    from tests.support.postgres import running
+
+    deliver(world)
+    with running() as server:
+        address = server.create("crm")
+        monkeypatch.setenv("NIGHTSCORE_CONNECTION_CRM", address)
+        for day in DAYS[:2]:
+            run(load("mail_plan", world), day.isoformat())
+        with psycopg.connect(address) as connection:
+            names = "day, household_id, slot, kind, product_id, coupon_upc, expected_cost, text"
+            there = connection.execute(
+                f"SELECT {names} FROM mail_list ORDER BY day, household_id, slot"
+            ).fetchall()
+    wanted = [
+        tuple(None if pd.isna(value) else value for value in row)
+        for day in DAYS[:2]
+        for row in table(world, "mail_list", day)
+        .sort_values(["household_id", "slot"])
+        .assign(day=day)[names.split(", ")]
+        .itertuples(index=False)
+    ]
+    assert len(there) > 100 and [tuple(row) for row in there] == wanted
 
 
 def test_what_became_of_the_mails(world: Path) -> None:

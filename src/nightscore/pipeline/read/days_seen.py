@@ -41,7 +41,7 @@ def see_days(job: Job, files: Files, day: dt.date) -> dict[str, DaysSeen]:
     for name, source in job.spec.inputs.items():
         if source.lookback > 1 and has_days(source) and source.calendar != "none":
             found[name] = _days_seen(job, name, source, days_of(job, name, files, day), day)
-            _refuse_gap(job, name, found[name], day)
+            _refuse_gap(job, name, files, found[name], day)
     return found
 
 
@@ -64,12 +64,30 @@ def _ignores(source: PathInput | SnapshotInput) -> bool:
     return isinstance(source, PathInput) and bool(source.ignore)
 
 
-def _refuse_gap(job: Job, name: str, seen: DaysSeen, day: dt.date) -> None:
+def _refuse_gap(job: Job, name: str, files: Files, seen: DaysSeen, day: dt.date) -> None:
     if job.spec.policy.gaps == "warn" or not (seen.missing or seen.unknown):
         return
     kind = NotYet if job.spec.missing == "wait" and not seen.unknown else Broken
     raise kind(
         f"job {job.name}, day {day}: days seen of input {name}: {seen}; the policy for gaps is fail (or warn)"
+        f"{_carried(job, name, files, day)}"
+    )
+
+
+def _carried(job: Job, name: str, files: Files, day: dt.date) -> str:
+    """Which of the days that are missing are published, and hold rows of the day before; "" for none."""
+    source = job.spec.inputs[name]
+    if not (isinstance(source, TableInput) and own_table(job, source)):
+        return ""
+    read = {file.path for file in files[name]}
+    listed = list_input(job, name, source, day).files
+    days = sorted({d for d, path in listed if job.workspace.relative(path) not in read})
+    if not days:
+        return ""
+    commands = ", ".join(f"`nightscore run {job.name} --day {d}`" for d in days[:3])
+    return (
+        f". Published, but carried forward and so not gone on from: {', '.join(days[:NAMED])}; "
+        f"{commands}{', …' if len(days) > 3 else ''} makes it whole once its inputs are there"
     )
 
 
