@@ -1,4 +1,4 @@
-"""What `make demo` shows: two lakes, retail nights and a finance night, their proof, a report, decisions.
+"""What `make demo` shows: two lakes, retail nights, a mail, a finance night, proofs, a report, decisions.
 
 Every line that starts with `$` is a command that anyone can type; this script only calls them.
 """
@@ -20,6 +20,14 @@ SELECT household_id, rank, product_id, product_type, product_category, round(sco
 FROM {JOB}
 WHERE day = DATE '{DAYS[-1]}' AND household_id IN (1, 101, 1609)
 ORDER BY household_id, rank
+""".strip().replace("\n", " ")
+MAILS = ("coupon_response", "mail_suppressions", "mail_plan")  # what makes tonight's mails of them
+MAIL = f"""
+SELECT slot, kind, text, coupon_upc, expected_cost
+FROM mail_list
+WHERE day = DATE '{DAYS[-1]}'
+QUALIFY household_id = min(household_id) FILTER (kind = 'coupon') OVER ()
+ORDER BY slot
 """.strip().replace("\n", " ")
 CLOSE = "2022-12-28"  # the last trading day of the sample
 VAR = f"""
@@ -51,6 +59,7 @@ NEXT = (
     f"nightscore run {JOB} --day 2017-11-03 --set discovery_slots=3",
     f"nightscore why {JOB} --day 2017-11-02 --key household_id=1,product_id=856942",
     f"nightscore report {JOB} --day 2017-11-02 --open",
+    "nightscore report mail_plan --day 2017-11-02 --open",
     "nightscore run retail_retrieval --day 2017-11-02",
     "nightscore run credit_loss --day 2018-06-30",
     f"nightscore run stress --day {CLOSE}",
@@ -72,11 +81,12 @@ def main() -> int:
     started = time.perf_counter()
     nights = [["run", JOB, "--day", day] for day in DAYS]
     looks = [["verify", JOB], ["report", JOB, "--day", DAYS[-1]], ["query", TEN_FOR_THREE]]
+    mails = [*(["run", job, "--day", DAYS[-1]] for job in MAILS), ["query", MAIL]]
     asked = [["query", sql] for sql in (VAR, MADE, BREACHES)]
     closed = [["run", job, "--day", CLOSE] for job in CLOSED]
     steps: list[Step] = [
         ("python -m data.lakes", write_lakes, ["retail"]),
-        *[("nightscore", nightscore, arguments) for arguments in (*nights, *looks)],
+        *[("nightscore", nightscore, arguments) for arguments in (*nights, *looks, *mails)],
         ("python -m data.lakes", write_lakes, ["finance"]),
         *[("nightscore", nightscore, arguments) for arguments in (*closed, *asked)],
     ]

@@ -55,10 +55,13 @@ def test_a_held_day_is_released_and_another_discarded_in_the_browser(
         tab.locator("#release").click()
         assert airflow.ended("held", runs[RELEASED]) == "success"
 
-        page.set_viewport_size({"width": 420, "height": 900})
+        page.emulate_media(color_scheme="light")
         page.goto(f"{airflow.local.url}/nightscore/")
         row = page.locator("#job-held")
         expect(row.get_by_text("held", exact=True).first).to_be_visible(timeout=WAIT)
+        page.screenshot(path=screenshots / "front.png", full_page=True)
+        page.emulate_media(color_scheme="dark")
+        page.set_viewport_size({"width": 420, "height": 900})
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= 420, wide
         page.screenshot(path=screenshots / "front-420-dark.png", full_page=True)
