@@ -101,7 +101,8 @@ def test_small_days_of_an_honest_model_are_published(fresh: Build, rows: int) ->
     receipt = run(load("mini", root), DAY)
     assert receipt.rows.published == rows
     sampled = receipt.score_sample.rows if receipt.score_sample else 0
-    assert min(rows, 8) <= sampled <= min(rows, 16)
+    # Of more than 16 rows places are drawn, which may overlap: by the run, and so by the moment.
+    assert (rows if rows <= 16 else 4) <= sampled <= min(rows, 16)
     asked = list(load("mini", root).workspace.choices.glob("*.rows"))  # of this machine
     assert bool(asked) == (rows >= 16)
 
