@@ -47,6 +47,7 @@ households AS (
         count(*) FILTER (coupon_disc > 0 AND ago <= 84) AS coupon_lines_84,
         count(*) FILTER (coupon_disc > 0) AS coupon_lines
     FROM lines
+    WHERE household_id IN (SELECT household_id FROM members)
     GROUP BY household_id, start_date
 ),
 redeemed AS (  -- what it redeemed before
@@ -76,9 +77,15 @@ own AS (  -- a household and a coupon
         household_id, campaign_id, coupon_upc,
         sum(times_84) AS times_84, sum(times) AS times, sum(weight) AS weight,
         min(last_ago) AS last_ago, count(*) AS products,
-        max(times_84) AS top_times_84, sum(spend_84) AS spend_84, sum(coupon_lines) AS coupon_lines
+        max(times_84) AS top_times_84, sum(spend_84) AS spend_84, sum(coupon_lines) AS coupon_lines,
+        rank() OVER (PARTITION BY household_id, campaign_id ORDER BY sum(weight) DESC) AS place
     FROM own_product
     GROUP BY household_id, campaign_id, coupon_upc
+),
+owned AS (  -- all coupons of whose products it has bought none share the place after these
+    SELECT household_id, campaign_id, count(*) AS coupons
+    FROM own
+    GROUP BY household_id, campaign_id
 ),
 household_type AS (
     SELECT
@@ -162,9 +169,7 @@ SELECT
     CAST(coalesce(own.spend_84, 0) AS FLOAT) AS own_spend_84,
     CAST(coalesce(own.coupon_lines, 0) AS FLOAT) AS own_coupon_lines,
     CAST(own.times_84 / CAST(nullif(households.trips_84, 0) AS DOUBLE) AS FLOAT) AS own_times_per_trip,
-    CAST(rank() OVER (
-        PARTITION BY household_id, campaign_id ORDER BY coalesce(own.weight, 0) DESC
-    ) AS FLOAT) AS own_rank,
+    CAST(coalesce(own.place, coalesce(owned.coupons, 0) + 1) AS FLOAT) AS own_rank,
 
     -- its product types
     CAST(coalesce(own_type.times_84, 0) AS FLOAT) AS type_times_84,
@@ -198,6 +203,7 @@ JOIN breadth USING (campaign_id)
 LEFT JOIN households USING (household_id, start_date)
 LEFT JOIN redeemed USING (household_id, start_date)
 LEFT JOIN own USING (household_id, campaign_id, coupon_upc)
+LEFT JOIN owned USING (household_id, campaign_id)
 LEFT JOIN own_type USING (household_id, campaign_id, coupon_upc)
 LEFT JOIN sold USING (campaign_id, coupon_upc)
 LEFT JOIN sold_type ON sold_type.campaign_type = running.campaign_type AND sold_type.start_date = running.start_date
