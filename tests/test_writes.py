@@ -31,6 +31,11 @@ ELSEWHERE = {
     "evaluation/recipes/network.py": ({"tempfile"}, "a folder of the system's, for tools that want files"),
     "evaluation/recipes/graph.py": ({"onnx.save"}, "a model on its way through a tool, in that folder"),
     "evaluation/recipes/quantize.py": ({"onnx.save"}, "a model on its way through a tool, in that folder"),
+    "start/new_files.py": (
+        {"write_once", "write_bytes"},
+        "files of a new workspace or job, where none is: its sample rows before any run reads them",
+    ),
+    "start/samples.py": ({"write_table"}, "sample rows as Parquet in memory"),
     "review/export.py": ({"write_table", "write_csv"}, "a query's result, to standard output"),
     "delivery/formats.py": (
         {"open", "ParquetWriter"},
