@@ -103,7 +103,10 @@ def test_every_key_is_read(tmp_path: Path) -> None:
 
 def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
     """Only job, inputs, features, key and model have to be there."""
-    spec = read(tmp_path, without("about", "owner", "schedule", "keep", "scoring", "decide", "params", "audit", "policy")).spec
+    spec = read(
+        tmp_path,
+        without("about", "owner", "schedule", "keep", "scoring", "decide", "params", "audit", "policy"),
+    ).spec
     assert (spec.about, spec.owner) == ("", "")
     assert (spec.schedule, spec.keep, spec.decide, spec.params, spec.audit) == ("none", [], {}, {}, [])
     assert (spec.scoring.device, spec.scoring.chunk_rows) == ("auto", "auto")

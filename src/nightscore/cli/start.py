@@ -66,7 +66,9 @@ def new(
     for note in draft.notes:
         say(f"key       {note}")
     where = f"jobs/{job}/features.sql"
-    say(f"next      {f'write the missing lines of {where}, then ' if draft.unmatched else ''}nightscore check {job}")
+    say(
+        f"next      {f'write the missing lines of {where}, then ' if draft.unmatched else ''}nightscore check {job}"
+    )
     return 0
 
 

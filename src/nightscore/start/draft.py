@@ -29,7 +29,16 @@ KEYWORDS = frozenset(  # of DuckDB, which no column is called without quotes
     "primary qualify references returning right select semi show similar some summarize symmetric table "
     "tablesample then to trailing true union unique unpivot using variadic when where window with".split()
 )
-RESERVED = {"scores", "params", "receipts", "restatements", "restated_rows", "removals", "erasures", "challengers"}
+RESERVED = {
+    "scores",
+    "params",
+    "receipts",
+    "restatements",
+    "restated_rows",
+    "removals",
+    "erasures",
+    "challengers",
+}
 IDS = re.compile(r"(^|_)(id|key|number|no|code|uuid)$", re.IGNORECASE)
 NEAR = 0.5  # how alike two names are that are shown as near, 0..1
 
@@ -109,7 +118,9 @@ def _lines(seen: SeenInput, model: DescribedModel, key: Sequence[str]) -> Iterat
     if model.unnamed is not None:
         names = "the model takes one matrix, and nothing says which columns it is made of"
         for column in _unnamed(model):
-            yield Line(column, "", f"{column}: {names}: name them in model.columns, in the order of the training")
+            yield Line(
+                column, "", f"{column}: {names}: name them in model.columns, in the order of the training"
+            )
         return
     lower = {name.lower(): name for name in seen.columns.names}
     for needed in model.takes:
@@ -184,7 +195,9 @@ def _features_sql(view: str, seen: SeenInput, key: Sequence[str], lines: Sequenc
     where = f"\nWHERE {_name(seen.day)} = getvariable('day')" if seen.day else ""
     if seen.said.get("day_column"):
         where = f"\nWHERE CAST({_name(seen.day)} AS DATE) = getvariable('day')"
-    return "\n".join(["-- One row of this SELECT is one row to score.", "SELECT", *text, f"FROM {view}{where}", ""])
+    return "\n".join(
+        ["-- One row of this SELECT is one row to score.", "SELECT", *text, f"FROM {view}{where}", ""]
+    )
 
 
 def _job_yaml(

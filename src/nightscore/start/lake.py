@@ -103,7 +103,10 @@ def _partition(levels: Sequence[str]) -> tuple[str, str, list[str]]:
     """
     parts = [_part(level) for level in levels[:-1]]
     if not any("{day" in part for part in parts):
-        parts += [re.sub(DIGITS, "{day:%Y%m%d}", re.sub(ISO, "{day}", name, count=1), count=1) for name in levels[-1:]]
+        parts += [
+            re.sub(DIGITS, "{day:%Y%m%d}", re.sub(ISO, "{day}", name, count=1), count=1)
+            for name in levels[-1:]
+        ]
     while parts and "{day" not in parts[-1]:  # levels below the day's are found by themselves
         parts.pop()
     if not parts:
@@ -139,7 +142,9 @@ def _csv_schema(workspace: Workspace, file: Path) -> pa.Schema:
         with pyarrow.csv.open_csv(fetched(workspace, file), read_options=options) as rows:
             return rows.schema
     except pa.ArrowInvalid as error:
-        raise Broken(f"{workspace.relative(file)}: is no CSV file with a header and commas: {error}") from error
+        raise Broken(
+            f"{workspace.relative(file)}: is no CSV file with a header and commas: {error}"
+        ) from error
 
 
 def _csv_type(kind: pa.DataType) -> str:

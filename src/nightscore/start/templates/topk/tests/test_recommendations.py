@@ -38,5 +38,7 @@ def test_scores_and_lists(workspace: Path) -> None:
     for row in scores.to_pylist():
         lists.setdefault(row["customer_id"], []).append((-row["score"], row["product_id"]))
     expected = [(who, product) for who in sorted(lists) for _, product in sorted(lists[who])[:3]]
-    top = nightscore.query("SELECT customer_id, product_id FROM top_products ORDER BY customer_id, rank", workspace)
+    top = nightscore.query(
+        "SELECT customer_id, product_id FROM top_products ORDER BY customer_id, rank", workspace
+    )
     assert [tuple(row.values()) for row in top.to_pylist()] == expected

@@ -33,7 +33,9 @@ def test_scores(workspace: Path) -> None:
     assert nightscore.run(job, DAY).status == "published"
     published = nightscore.query("SELECT customer_id, score FROM churn_scores", workspace)
     assert len(published) == len(expected) == 1_000
-    for customer, score in zip(*(published[name].to_pylist() for name in published.column_names), strict=True):
+    for customer, score in zip(
+        *(published[name].to_pylist() for name in published.column_names), strict=True
+    ):
         assert abs(score - expected[customer]) < 1e-5
 
 

@@ -19,7 +19,9 @@ DAY, NEXT = "2026-01-04", "2026-01-05"
 COLUMNS = ["times_bought", "days_since", "buyers", "times_category", "price"]
 
 rows = nightscore.features(nightscore.load("recommendations", ROOT), DAY).to_pandas()
-bought = pq.read_table(ROOT / f"data/lake/purchases/day={NEXT}/purchases.parquet", partitioning=None).to_pandas()
+bought = pq.read_table(
+    ROOT / f"data/lake/purchases/day={NEXT}/purchases.parquet", partitioning=None
+).to_pandas()
 rows = rows.merge(bought, on=["customer_id", "product_id"], how="left")
 model = lightgbm.LGBMClassifier(
     n_estimators=15, num_leaves=7, learning_rate=0.2, deterministic=True, n_jobs=1, verbose=-1
