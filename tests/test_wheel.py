@@ -187,7 +187,7 @@ def seen_by_airflow(environment: Environment, dags: Path, **variables: object) -
 
 
 def test_the_wheel_holds_the_framework_alone(wheel: Path) -> None:
-    """Each file of src/nightscore, DAG files and the templates of `init` among them; no job or model of ours."""
+    """Each file of src/nightscore, DAG files and templates of `init` among them; no job or model of ours."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         top = archive.read(next(name for name in names if name.endswith("/top_level.txt"))).decode()
@@ -250,7 +250,7 @@ def test_the_command_works_in_a_teams_repository(environment: Environment, tmp_p
 
 
 def test_five_commands_lead_to_a_published_day(environment: Environment, tmp_path: Path) -> None:
-    """`pip install` was the first; the scores are those of ONNX Runtime by hand, on rows that pandas reads."""
+    """`pip install` was the first; the scores are those of ONNX Runtime by hand, on rows of pandas."""
     environment.nightscore("init", "demo", cwd=tmp_path)
     demo = tmp_path / "demo"
     assert "published" in environment.nightscore("run", "churn", "--day", "2026-01-07", cwd=demo)

@@ -1,5 +1,7 @@
 """`nightscore new`: a first job of a model and an input, and what it could not match."""
 
+# ruff: noqa: E501 - a case is one line
+
 import datetime as dt
 import re
 from pathlib import Path

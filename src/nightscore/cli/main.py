@@ -68,8 +68,8 @@ ACTS = (
 asked: ContextVar[str] = ContextVar("asked", default="")  # the command of this call
 HELP = """Score a day of rows with a model, publish it atomically, and prove what was published.
 
-A workspace is a folder with `jobs/**/job.yaml` and `data/`. `nightscore init DEMO` makes one that runs; in one that is
-there, start with `nightscore jobs`.
+A workspace is a folder with `jobs/**/job.yaml` and `data/`. `nightscore init DEMO` makes one that runs;
+in one that is there, start with `nightscore jobs`.
 
 Exit codes: 0 published or unchanged; 1 broken (retrying won't help); 75 not yet (try again later);
 2 usage; 130 and 143 stopped by SIGINT and SIGTERM.

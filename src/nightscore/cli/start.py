@@ -14,7 +14,7 @@ TemplateName = Annotated[
     Literal["trees", "onnx", "topk", "python"],
     Parameter(
         help="trees: a LightGBM model with missing values, and a list of offers by SQL. onnx: a scikit-learn "
-        "pipeline with texts, as one ONNX file. topk: pairs of customer and product, and a ranked list by SQL. "
+        "pipeline with texts, as one ONNX file. topk: pairs of customer and product, ranked lists by SQL. "
         "python: a formula in a Python file of the workspace."
     ),
 ]
@@ -45,8 +45,8 @@ def new(
     input: Annotated[
         str,
         Parameter(
-            help="What it scores: a Parquet or CSV file, a folder of them, or a Delta Lake table, by its path in "
-            "the workspace, or in a root, as in lake:customers."
+            help="What it scores: a Parquet or CSV file, a folder of them, or a Delta Lake table, by its "
+            "path in the workspace, or in a root, as in lake:customers."
         ),
     ],
 ) -> int:  # fmt: skip
@@ -66,14 +66,13 @@ def new(
     for note in draft.notes:
         say(f"key       {note}")
     where = f"jobs/{job}/features.sql"
-    say(
-        f"next      {f'write the missing lines of {where}, then ' if draft.unmatched else ''}nightscore check {job}"
-    )
+    first = f"write the missing lines of {where}, then " if draft.unmatched else ""
+    say(f"next      {first}nightscore check {job}")
     return 0
 
 
 def schema(of: Annotated[Literal["job", "workspace"], Parameter(help="Of which file.")] = "job", /) -> int:
-    """Print the JSON Schema of a job.yaml (or of workspace.yaml), by which an editor completes and checks it."""
+    """Print the JSON Schema of job.yaml (or workspace.yaml), by which an editor completes and checks it."""
     from nightscore.job import schema_text
 
     print_document(schema_text(of).rstrip("\n"))
@@ -81,7 +80,7 @@ def schema(of: Annotated[Literal["job", "workspace"], Parameter(help="Of which f
 
 
 def dags(folder: Annotated[Path | None, Parameter(help="Default: dags/ of the workspace.")] = None, /) -> int:
-    """Write the two files by which Airflow sees each job of the workspace as a DAG; nothing is written over."""
+    """Write the two files by which Airflow sees each job as a DAG; nothing is written over."""
     from nightscore.start import dag_files, write_new_files
 
     place = folder or open_chosen_workspace().root / "dags"

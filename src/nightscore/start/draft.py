@@ -1,4 +1,4 @@
-"""`nightscore new`: a first job.yaml and features.sql for a model and an input, and what they don't know yet."""
+"""`nightscore new`: a first job.yaml and features.sql for a model and an input, and what they don't know."""
 
 import difflib
 import json
@@ -21,24 +21,19 @@ from nightscore.store import fetched, quote_identifier
 SCHEMA = "jobs/job.schema.json"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-KEYWORDS = frozenset(  # of DuckDB, which no column is called without quotes
-    "all analyse analyze and anti any array as asc asof asymmetric at both case cast check collate column "
-    "constraint create cross default deferrable desc describe distinct do else end except false fetch for foreign "
-    "from full glob group having ilike in initially inner intersect into is isnull join lambda lateral leading "
-    "left like limit natural not notnull null offset on only or order outer overlaps pivot placing positional "
-    "primary qualify references returning right select semi show similar some summarize symmetric table "
-    "tablesample then to trailing true union unique unpivot using variadic when where window with".split()
-)
+WORDS = """
+all analyse analyze and anti any array as asc asof asymmetric at both case cast check collate column
+constraint create cross default deferrable desc describe distinct do else end except false fetch for
+foreign from full glob group having ilike in initially inner intersect into is isnull join lambda
+lateral leading left like limit natural not notnull null offset on only or order outer overlaps
+pivot placing positional primary qualify references returning right select semi show similar some
+summarize symmetric table tablesample then to trailing true union unique unpivot using variadic when
+where window with
+"""  # of DuckDB, which no column is called without quotes
+KEYWORDS = frozenset(WORDS.split())
 RESERVED = {
-    "scores",
-    "params",
-    "receipts",
-    "restatements",
-    "restated_rows",
-    "removals",
-    "erasures",
-    "challengers",
-}
+    "scores", "params", "receipts", "restatements", "restated_rows", "removals", "erasures", "challengers",
+}  # fmt: skip
 IDS = re.compile(r"(^|_)(id|key|number|no|code|uuid)$", re.IGNORECASE)
 NEAR = 0.5  # how alike two names are that are shown as near, 0..1
 
@@ -71,7 +66,7 @@ def draft_job(workspace: Workspace, name: str, model: str, source: str) -> Draft
     view = _view(str(seen.said.get("path") or seen.said.get("delta")))
     lines = list(_lines(seen, described, key))
     files = {
-        f"jobs/{name}/job.yaml": _job_yaml(name, view, seen, described, shown, key, how),
+        f"jobs/{name}/job.yaml": _job_yaml(name, view, seen, described, shown=shown, key=key, how=how),
         f"jobs/{name}/features.sql": _features_sql(view, seen, key, lines),
     }
     if not (workspace.root / SCHEMA).exists():
@@ -95,8 +90,8 @@ def _describe(workspace: Workspace, model: str) -> tuple[DescribedModel, str]:
     place = workspace.resolve(model)
     if not model.lower().endswith(".onnx"):
         raise Broken(
-            f"--model {model}: a first draft is made for an .onnx file; other models (topk, text, Python) are "
-            "in the templates of `nightscore init`, and in docs/models.md"
+            f"--model {model}: a first draft is made for an .onnx file; other models (topk, text, Python) "
+            "are in the templates of `nightscore init`, and in docs/models.md"
         )
     try:
         return describe_onnx(read_model(fetched(workspace, place), model)), workspace.relative(place)
@@ -201,7 +196,7 @@ def _features_sql(view: str, seen: SeenInput, key: Sequence[str], lines: Sequenc
 
 
 def _job_yaml(
-    name: str, view: str, seen: SeenInput, model: DescribedModel, shown: str, key: Sequence[str], how: str
+    name: str, view: str, seen: SeenInput, model: DescribedModel, *, shown: str, key: Sequence[str], how: str
 ) -> str:
     columns = f"  columns: {_flow(_unnamed(model))}   # in the order of the training\n"
     return (

@@ -15,8 +15,13 @@ from nightscore.store import Asked, Engine, catalog, delta_input, fetched, quote
 ISO, DIGITS = r"[0-9]{4}-[0-9]{2}-[0-9]{2}", r"[0-9]{8}"
 BY_NAME = {"year": "{day:%Y}", "month": "{day:%m}", "day": "{day:%d}"}  # of levels year=2026/month=01/day=05
 DAY_COLUMNS = {"day", "date", "ds", "dt", "snapshot_date", "business_date", "as_of", "as_of_date"}
-CSV_TYPES = ((pa.types.is_integer, "BIGINT"), (pa.types.is_floating, "DOUBLE"), (pa.types.is_boolean, "BOOLEAN"),
-             (pa.types.is_date, "DATE"), (pa.types.is_timestamp, "TIMESTAMP"))  # fmt: skip
+CSV_TYPES = (
+    (pa.types.is_integer, "BIGINT"),
+    (pa.types.is_floating, "DOUBLE"),
+    (pa.types.is_boolean, "BOOLEAN"),
+    (pa.types.is_date, "DATE"),
+    (pa.types.is_timestamp, "TIMESTAMP"),
+)
 ALLOWED = "allowed: a Parquet or CSV file, a folder of them, or a Delta Lake table"
 FIRST_BYTES = 1 << 20  # of a CSV file, by which its types are guessed
 

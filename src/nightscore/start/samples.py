@@ -37,7 +37,7 @@ def customers(day: str, rows: int = 1_000) -> pa.Table:
             "visits_90d": pa.array(visits, pa.int32()),
             "complaints_90d": pa.array(complaints, pa.int32(), mask=rng.random(rows) < 0.1),
             "spend_90d": pa.array(spend),
-            "last_order": pa.array((dt.date.fromisoformat(day) - dt.timedelta(days=int(a)) for a in age)),
+            "last_order": pa.array(dt.date.fromisoformat(day) - dt.timedelta(days=int(a)) for a in age),
         }
     )
 

@@ -68,7 +68,7 @@ def _width(takes: pa.Schema) -> int | None:
 
 
 def _likely(metas: list[Any]) -> Iterator[str]:
-    """Outputs as a job may want them, the likeliest first: the second of the chances, else one number a row."""
+    """Outputs as a job may want them, the likeliest first: the second chance, else one number a row."""
     numbers = [meta for meta in metas if meta.type in NUMBERS]
     yield from (f"{m.name}[1]" for m in numbers if CHANCES.search(m.name) and _columns(m) not in (0, 1))
     yield from (meta.name for meta in numbers if _columns(meta) in (0, 1))

@@ -1,7 +1,7 @@
 """Expected margin of the next twelve months, by how long ago a customer has last ordered.
 
-A customer is here next month with the chance r = exp(-(20 + days since the last order) / 400), and in the month
-after that with r * r; so twelve months are r + r**2 + … + r**12 months of what is spent now.
+A customer is here next month with the chance r = exp(-(20 + days since the last order) / 400), and in the
+month after that with r * r; so twelve months are r + r**2 + … + r**12 months of what is spent now.
 """
 
 import numpy as np

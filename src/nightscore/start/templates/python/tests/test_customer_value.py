@@ -1,4 +1,4 @@
-"""The scorer keeps to the contract of scorers, and the job publishes what its formula gives, number by number."""
+"""The scorer keeps to the contract of scorers, and the job publishes what its formula gives by hand."""
 
 import math
 import shutil

@@ -1,4 +1,4 @@
-"""The job recommendations on the sample rows: scores by hand, and the lists that pandas would make of them."""
+"""The job recommendations on the sample rows: its scores by hand, and the lists that follow from them."""
 
 import shutil
 from pathlib import Path

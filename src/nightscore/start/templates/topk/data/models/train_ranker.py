@@ -1,5 +1,6 @@
-"""Train the model of the job recommendations: python data/models/train_ranker.py (pip install "nightscore[train]").
+"""Train the model of the job recommendations: python data/models/train_ranker.py.
 
+It needs pip install "nightscore[train]".
 Features are what the job itself computes of a day; what came true is what was bought on the next one.
 """
 
