@@ -35,6 +35,7 @@ RESERVED = {
     "scores", "params", "receipts", "restatements", "restated_rows", "removals", "erasures", "challengers",
 }  # fmt: skip
 IDS = re.compile(r"(^|_)(id|key|number|no|code|uuid)$", re.IGNORECASE)
+MOST_ROWS = 1_000_000  # in which a key is looked for
 NEAR = 0.5  # how alike two names are that are shown as near, 0..1
 
 
@@ -73,7 +74,13 @@ def draft_job(workspace: Workspace, name: str, model: str, source: str) -> Draft
         files[SCHEMA] = schema_text()
     written = write_new_files(workspace.root, {path: text.encode() for path, text in files.items()})
     unmatched = [line.problem for line in lines if line.problem]
-    return Draft(name, written, [line.column for line in lines if not line.problem], unmatched, [how])
+    return Draft(
+        name,
+        written,
+        [line.column for line in lines if not line.problem],
+        unmatched,
+        [f"{', '.join(key)}: {how}"],
+    )
 
 
 def _refuse_name(workspace: Workspace, name: str) -> None:
@@ -150,14 +157,25 @@ def _find_key(seen: SeenInput, model: DescribedModel) -> tuple[list[str], str]:
     order = sorted(texts, key=lambda name: (name in model.takes.names, not IDS.search(name)))
     ids = [name for name in order if IDS.search(name)] or order[:1]
     if seen.newest is not None:
-        inside = [name for name in order if name in pq.read_schema(seen.newest).names]
-        rows = pq.read_table(seen.newest, columns=inside, partitioning=None)
+        rows = _first_rows(seen.newest, order)
+        inside = rows.column_names
         pairs = combinations([name for name in inside if name in ids], 2)
         for names in [*([name] for name in inside), *map(list, pairs)]:
             if rows.num_rows and not any(rows[name].null_count for name in names) and _is_unique(rows, names):
-                return names, f"no two rows of {seen.newest.name} are alike in {', '.join(names)}"
+                return names, f"no two of {len(rows):,} rows of {seen.newest.name} are alike in it"
     key = ids[:1] or seen.columns.names[:1]
-    return key, f"guessed: nothing was found that tells the rows of a day apart; is it {', '.join(key)}?"
+    return key, "guessed: nothing was found that tells the rows of a day apart"
+
+
+def _first_rows(file: Path, columns: Sequence[str]) -> pa.Table:
+    """Some columns of a file, of its first row groups: of up to `MOST_ROWS` rows, and one group more."""
+    with pq.ParquetFile(file) as opened:
+        inside = [name for name in columns if name in opened.schema_arrow.names]
+        groups, rows = [], 0
+        while len(groups) < opened.num_row_groups and rows < MOST_ROWS:
+            rows += opened.metadata.row_group(len(groups)).num_rows
+            groups.append(len(groups))
+        return opened.read_row_groups(groups, columns=inside)
 
 
 def _is_unique(rows: pa.Table, names: list[str]) -> bool:

@@ -2,8 +2,10 @@
 
 import datetime as dt
 import io
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -96,7 +98,7 @@ def shop_files() -> dict[str, bytes]:
     return bought | {"data/lake/products.parquet": _parquet(products())}
 
 
-def _basket(rng: np.random.Generator, liked: np.ndarray) -> np.ndarray:
+def _basket(rng: np.random.Generator, liked: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.unique(rng.choice(PRODUCTS, rng.integers(1, 4), p=liked))
 
 
