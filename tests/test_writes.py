@@ -23,6 +23,7 @@ AT_HOME = (
     "common/files.py",
     "common/signals.py",
 )  # the room; what it is made of; a signal's tidying up
+TEMPLATES = "start/templates/"  # scripts and tests that a new workspace gets: no modules of ours
 
 # Who writes elsewhere than below data/, by which means, and where.
 ELSEWHERE = {
@@ -143,7 +144,7 @@ def found() -> dict[str, set[str]]:
     every = {
         name: set(writers(ast.parse(path.read_text())))
         for name, path in modules.items()
-        if not name.startswith(AT_HOME)
+        if not name.startswith((*AT_HOME, TEMPLATES))
     }
     return {name: means for name, means in every.items() if means}
 
