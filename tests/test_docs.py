@@ -16,7 +16,16 @@ import nightscore
 from nightscore.cli.main import app, call
 
 ROOT = Path(__file__).parents[1]
-IGNORED = {".venv", ".venv-bench", ".git", "node_modules", ".hypothesis", "wheel", "work"}
+IGNORED = {
+    ".venv",
+    ".venv-bench",
+    ".git",
+    "node_modules",
+    ".hypothesis",
+    "wheel",
+    "work",
+    "templates",
+}  # those are pages of a new workspace
 
 
 def find_pages() -> list[str]:

@@ -18,6 +18,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
+import pandas as pd
 import pytest
 
 from tests.support.workspace import make_workspace
@@ -185,7 +187,7 @@ def seen_by_airflow(environment: Environment, dags: Path, **variables: object) -
 
 
 def test_the_wheel_holds_the_framework_alone(wheel: Path) -> None:
-    """Each file of src/nightscore, the DAG files and templates among them; no job, sample, test or model."""
+    """Each file of src/nightscore, DAG files and templates of `init` among them; no job or model of ours."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         top = archive.read(next(name for name in names if name.endswith("/top_level.txt"))).decode()
@@ -194,8 +196,15 @@ def test_the_wheel_holds_the_framework_alone(wheel: Path) -> None:
     files = [file for file in (ROOT / "src/nightscore").rglob("*") if file.is_file()]
     ours = {file.relative_to(ROOT / "src").as_posix() for file in files if "__pycache__" not in file.parts}
     assert names - about == ours and top.split() == ["nightscore"]
-    assert {Path(name).suffix for name in ours} == {".py", ".pyi", ".html", ".css", ".typed", ".sql"}
-    assert {name for name in ours if name.endswith(".sql")} == {"nightscore/job/macros.sql"}
+    assert {Path(name).suffix for name in ours} == {
+        ".py", ".pyi", ".html", ".css", ".typed", ".sql", "", ".json", ".md", ".onnx", ".yaml",
+    }  # fmt: skip
+    jobs = {name for name in ours if Path(name).suffix in ("", ".json", ".md", ".onnx", ".sql", ".yaml")}
+    assert {name for name in jobs if not name.startswith("nightscore/start/templates/")} == {
+        "nightscore/job/macros.sql"
+    }
+    models = [file for file in files if file.suffix == ".onnx"]
+    assert len(models) == 3 and max(file.stat().st_size for file in models) < 10_000
     assert {"nightscore/py.typed", "nightscore/airflow/dags/nightly.py"} < ours
     assert {name.rpartition("/")[2]: text for name, text in licences.items()} == {
         "LICENSE": (ROOT / "LICENSE").read_bytes()
@@ -238,6 +247,28 @@ def test_the_command_works_in_a_teams_repository(environment: Environment, tmp_p
         environment.nightscore(*arguments, cwd=root, PYTHONPATH=root)
     page = environment.nightscore("report", "mini", "--day", DAY, cwd=root, PYTHONPATH=root).strip()
     assert (root / page).read_text().startswith("<!doctype html>")
+
+
+def test_five_commands_lead_to_a_published_day(environment: Environment, tmp_path: Path) -> None:
+    """`pip install` was the first; the scores are those of ONNX Runtime by hand, on rows of pandas."""
+    environment.nightscore("init", "demo", cwd=tmp_path)
+    demo = tmp_path / "demo"
+    assert "published" in environment.nightscore("run", "churn", "--day", "2026-01-07", cwd=demo)
+    sql = "SELECT customer_id, score FROM churn_scores ORDER BY 1"
+    published = json.loads(environment.nightscore("query", sql, "--format", "json", cwd=demo))
+    rows = pd.read_parquet(demo / "data/lake/customers/day=2026-01-07/customers.parquet").sort_values(
+        "customer_id"
+    )
+    rows["since"] = (pd.Timestamp("2026-01-07") - pd.to_datetime(rows["last_order"])).dt.days
+    names = ["tenure_months", "visits_90d", "spend_90d", "complaints_90d", "since"]
+    session = onnxruntime.InferenceSession((demo / "data/models/churn.onnx").read_bytes())
+    chances = session.run(["probabilities"], {"features": rows[names].to_numpy("float32")})[0][:, 1]
+    assert [row["customer_id"] for row in published] == rows["customer_id"].tolist()
+    assert abs(chances - [row["score"] for row in published]).max() < 1e-6
+    schema = environment.nightscore("schema", cwd=tmp_path)
+    assert json.loads(schema) == json.loads((ROOT / "docs/job.schema.json").read_text())
+    environment.nightscore("dags", "here", cwd=tmp_path)
+    assert (tmp_path / "here/nightly.py").read_bytes() == (ROOT / "dags/nightly.py").read_bytes()
 
 
 def test_a_bakeoff_works_in_a_folder_of_any_names(environment: Environment, tmp_path: Path) -> None:

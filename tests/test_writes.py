@@ -23,6 +23,7 @@ AT_HOME = (
     "common/files.py",
     "common/signals.py",
 )  # the room; what it is made of; a signal's tidying up
+TEMPLATES = "start/templates/"  # scripts and tests that a new workspace gets: no modules of ours
 
 # Who writes elsewhere than below data/, by which means, and where.
 ELSEWHERE = {
@@ -31,6 +32,11 @@ ELSEWHERE = {
     "evaluation/recipes/network.py": ({"tempfile"}, "a folder of the system's, for tools that want files"),
     "evaluation/recipes/graph.py": ({"onnx.save"}, "a model on its way through a tool, in that folder"),
     "evaluation/recipes/quantize.py": ({"onnx.save"}, "a model on its way through a tool, in that folder"),
+    "start/new_files.py": (
+        {"write_once", "write_bytes"},
+        "files of a new workspace or job, where none is: its sample rows before any run reads them",
+    ),
+    "start/samples.py": ({"write_table"}, "sample rows as Parquet in memory"),
     "review/export.py": ({"write_table", "write_csv"}, "a query's result, to standard output"),
     "delivery/formats.py": (
         {"open", "ParquetWriter"},
@@ -138,7 +144,7 @@ def found() -> dict[str, set[str]]:
     every = {
         name: set(writers(ast.parse(path.read_text())))
         for name, path in modules.items()
-        if not name.startswith(AT_HOME)
+        if not name.startswith((*AT_HOME, TEMPLATES))
     }
     return {name: means for name, means in every.items() if means}
 

@@ -102,8 +102,12 @@ def test_every_key_is_read(tmp_path: Path) -> None:
 
 
 def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
-    """Only job, about, owner, inputs, features, key and model have to be there."""
-    spec = read(tmp_path, without("schedule", "keep", "scoring", "decide", "params", "audit", "policy")).spec
+    """Only job, inputs, features, key and model have to be there."""
+    spec = read(
+        tmp_path,
+        without("about", "owner", "schedule", "keep", "scoring", "decide", "params", "audit", "policy"),
+    ).spec
+    assert (spec.about, spec.owner) == ("", "")
     assert (spec.schedule, spec.keep, spec.decide, spec.params, spec.audit) == ("none", [], {}, {}, [])
     assert (spec.scoring.device, spec.scoring.chunk_rows) == ("auto", "auto")
     assert spec.memory == "auto"
@@ -344,7 +348,7 @@ MISTAKES = {
     # the top level
     "key misspelt": (changed("features: f", "feature: f"), 19, "feature", "unknown key; did you mean features?"),
     "key of no meaning": (TEXT + "colour: 3\n", 49, "colour", "unknown key; allowed: job, about, owner, schedule, inputs"),
-    "key left out": (without("owner"), 1, "owner", "is missing"),
+    "key left out": (without("features"), 1, "features", "is missing"),
 }  # fmt: skip
 
 

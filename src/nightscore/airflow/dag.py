@@ -63,7 +63,7 @@ def build_dag(job: Job, others: Sequence[Job] | None = None) -> DAG:
     settings = airflow_settings_of(job)
     dag = DAG(
         dag_id_of(job),
-        description=job.spec.about,
+        description=job.spec.about or None,
         doc_md=_doc(job),
         schedule=timetable_of(job, others),
         # What was missed is for the timetable to say: Airflow knows only all since a start date, and nothing.
@@ -71,7 +71,7 @@ def build_dag(job: Job, others: Sequence[Job] | None = None) -> DAG:
         params=build_form(job),
         tags=[TAG, *filter(None, [job.workspace.name]), job.file.parent.parent.name, *missing_tags(job)],
         max_active_runs=1 if reads_itself(job) else ACTIVE_RUNS,  # one day after the other, the oldest first
-        default_args={**RETRIES, **_operator_defaults(settings), "owner": job.spec.owner},
+        default_args={**RETRIES, **_operator_defaults(settings), **_owner(job)},
         user_defined_macros={"workspace": str(job.workspace.root)},  # is not part of the DAG's version
         access_control=settings.access,  # for an auth manager that has roles
         **punctuality(job),
@@ -221,6 +221,7 @@ def _operator_defaults(settings: AirflowSettings) -> dict[str, Any]:
 def _doc(job: Job) -> str:
     """What the DAG's pop-up says, as Markdown; names between asterisks keep their underscores."""
     spec = job.spec
+    owner = f"Owner: {spec.owner}. " if spec.owner else ""
     inputs = "\n".join(f"- **{name}**: {_origin(source)}" for name, source in spec.inputs.items())
     audits = "\n".join(f"- {_plain(audit)}" for audit in spec.audit) or "- none"
     tables = "\n".join(f"- **{name}**" for name in spec.tables)
@@ -228,10 +229,15 @@ def _doc(job: Job) -> str:
         f"{key}: {value}" for key, value in spec.policy.model_dump(mode="json").items() if value
     )
     return (
-        f"{spec.about}\n\nOwner: {spec.owner}. Schedule: {spec.schedule}. Made from **{_plain(job.shown)}**."
+        f"{spec.about}\n\n{owner}Schedule: {spec.schedule}. Made from **{_plain(job.shown)}**."
         f"\n\nPublishes\n{tables}\n\nReads\n{inputs}\n\nAudits\n{audits}\n\nPolicy: {policy}\n\n"
         "A partition of this DAG is the day that is scored."
     )
+
+
+def _owner(job: Job) -> dict[str, str]:
+    """Who owns the tasks; where the job does not say, Airflow's own default_owner."""
+    return {"owner": job.spec.owner} if job.spec.owner else {}
 
 
 def _origin(source: Input) -> str:

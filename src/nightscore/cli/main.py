@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter
 
 import nightscore
 from nightscore.cli import (
@@ -23,6 +23,7 @@ from nightscore.cli import (
     published,
     rename,
     run,
+    start,
     watch,
 )
 from nightscore.cli.options import Misuse, chosen
@@ -38,6 +39,9 @@ from nightscore.common import (
 
 USAGE = 2
 ACTS = (
+    "init",
+    "new",
+    "dags",
     "run",
     "score",
     "backfill",
@@ -64,7 +68,8 @@ ACTS = (
 asked: ContextVar[str] = ContextVar("asked", default="")  # the command of this call
 HELP = """Score a day of rows with a model, publish it atomically, and prove what was published.
 
-A workspace is a folder with `jobs/**/job.yaml` and `data/`. Start with `nightscore jobs`.
+A workspace is a folder with `jobs/**/job.yaml` and `data/`. `nightscore init DEMO` makes one that runs;
+in one that is there, start with `nightscore jobs`.
 
 Exit codes: 0 published or unchanged; 1 broken (retrying won't help); 75 not yet (try again later);
 2 usage; 130 and 143 stopped by SIGINT and SIGTERM.
@@ -87,21 +92,41 @@ app = App(
 )
 app.meta.group_parameters = "Global options"
 
-for command in (
-    run.jobs, run.check, run.plan, run.run, run.backfill, night.night, nights.runs, nights.missing,
-    watch.watch, published.tables, published.query, published.receipts, published.report,
-    published.dossier, published.verify, published.why,
-    approve.held, approve.release, approve.discard, approve.hand_over, approve.repair, approve.evolve,
-    approve.rejects, approve.replay_rejects, deliver.deliveries, deliver.redeliver, deliver.withdraw,
-    evaluate.bakeoff, evaluate.judge, evaluate.promote, history.late, history.recheck, history.diff,
-    rename.rename_job, rename.rename_table, maintain.drop_table, maintain.drop_job, forget.forget,
-    maintain.doctor, maintain.gc, maintain.hardware,
-):  # fmt: skip
-    app.command(command, help=paragraphs(command.__doc__))
+GROUPS = {  # by what one wants to do, in the order of the help
+    "Begin": (start.init, start.new, start.schema, start.dags),
+    "Run days": (run.jobs, run.check, run.plan, run.run, run.backfill, night.night),
+    "See how nights went": (nights.runs, nights.missing, watch.watch),
+    "Read what is published": (
+        published.tables, published.query, published.receipts, published.report, published.dossier,
+    ),
+    "Prove it, and look again": (
+        published.verify, published.why, history.late, history.recheck, history.diff,
+    ),
+    "Decide on days that are held, and rows set aside": (
+        approve.held, approve.release, approve.discard, approve.rejects, approve.replay_rejects,
+    ),
+    "Follow what was delivered": (deliver.deliveries, deliver.redeliver, deliver.withdraw),
+    "Compare models": (evaluate.bakeoff, evaluate.judge, evaluate.promote),
+    "Change, mend and remove": (
+        approve.evolve, approve.repair, approve.hand_over, rename.rename_job, rename.rename_table,
+        maintain.drop_table, maintain.drop_job, forget.forget, maintain.gc,
+    ),
+    "Look after the machine": (maintain.doctor, maintain.hardware),
+}  # fmt: skip
+groups = [Group(title, sort_key=number) for number, title in enumerate(GROUPS)]
+for group, commands in zip(groups, GROUPS.values(), strict=True):
+    for command in commands:
+        app.command(command, help=paragraphs(command.__doc__), group=group)
 app.command(run.score, help=paragraphs(run.score.__doc__), show=False)  # between machines, for no person
-storage = App(name="storage", help="Bring data/ to where NIGHTSCORE_ROOT_DATA says.", help_format="plaintext")
+storage = App(
+    name="storage", help="Bring data/ to where NIGHTSCORE_ROOT_DATA says.", help_format="plaintext",
+    group=groups[-1],
+)  # fmt: skip
 storage.command(maintain.copy, help=paragraphs(maintain.copy.__doc__))
 app.command(storage)
+app.register_install_completion_command(
+    help="Have bash, zsh or fish complete commands and options; says which file it writes.", group=groups[-1]
+)
 
 
 @app.meta.default

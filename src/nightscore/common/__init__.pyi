@@ -72,3 +72,4 @@ from .units import read_day as read_day
 from .workspace import WORKSPACE_VARIABLE as WORKSPACE_VARIABLE
 from .workspace import Workspace as Workspace
 from .workspace import open_workspace as open_workspace
+from .workspace import refuse_path as refuse_path

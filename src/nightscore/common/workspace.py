@@ -249,6 +249,11 @@ def open_workspace(root: Path | str | None = None) -> Workspace:
             f"{folder} is no workspace: {lacks}. "
             f"Name one with --workspace or {WORKSPACE_VARIABLE}, or call from its top folder"
         )
+    refuse_path(folder)
+    return Workspace(folder)
+
+
+def refuse_path(folder: Path) -> None:
+    """Raise `Broken` where the path of a workspace, there or not, has a character of REFUSED."""
     if REFUSED & set(folder.resolve().as_posix()):
         raise Broken(f"{folder}: the path of a workspace must not contain any of {' '.join(sorted(REFUSED))}")
-    return Workspace(folder)

@@ -61,6 +61,7 @@ from .inputs import Input as Input
 from .inputs import PathInput as PathInput
 from .inputs import Ready as Ready
 from .inputs import TableInput as TableInput
+from .json_schema import schema_text as schema_text
 from .layout import Layout as Layout
 from .layout import parse_layout as parse_layout
 from .layout_names import Segment as Segment

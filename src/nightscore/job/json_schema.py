@@ -66,10 +66,15 @@ def _closed(part: Any) -> Any:
     return {**closed, "additionalProperties": False} if "patternProperties" in closed else closed
 
 
+def schema_text(of: str = "job") -> str:
+    """The schema of a `job`.yaml or of a `workspace`.yaml, as a file."""
+    schema = workspace_schema() if of == "workspace" else job_schema()
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
 def main() -> None:
     """Print a schema as docs/job.schema.json, or docs/workspace.schema.json, holds it."""
-    schema = workspace_schema() if sys.argv[1:] == ["workspace"] else job_schema()
-    sys.stdout.write(json.dumps(schema, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(schema_text(*sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ RUN_OPTIONS = (  # what every run can be asked for
 )  # fmt: skip
 PART_VARIABLES = ("part", "parts")
 RESERVED_COLUMNS = {"day", "run_id"}
+NOT_SAID = ""  # of texts that nothing follows from
 OF_A_MODEL: tuple[tuple[str, ...], ...] = (  # what says something of a model, or of what it gives
     ("scoring", "device"), ("scoring", "tolerance"), ("scoring", "features_null"), ("scoring", "nan_output"),
     ("policy", "value_lost"), ("budget",), ("judge",),
@@ -104,8 +105,8 @@ class JobSpec(StrictModel):
     """One job: SQL in, a model in the middle (or none), SQL out."""
 
     job: Annotated[Name, Field(description="the DAG's id and the prefix of its tables")]
-    about: Annotated[Text, Field(description="what the job is for, in a sentence")]
-    owner: Annotated[Text, Field(description="who is called when it is broken")]
+    about: Annotated[Text, Field(description="what the job is for, in a sentence")] = NOT_SAID
+    owner: Annotated[Text, Field(description="who is called when it is broken")] = NOT_SAID
     schedule: Annotated[Schedule, Field(description="when a day is run; default: by hand")] = BY_HAND
     inputs: Annotated[
         dict[Name, Input], Field(min_length=1, description="what SQL may read: view name -> files or table")

@@ -162,7 +162,8 @@ def compose(job: Job, day: str, news: News, page: str) -> tuple[str, str, dict[s
         lines.append(f"Report: {link or f'nightscore report {job.name} --day {day}'}")
     elif link:
         lines.append(f"Page: {link}")
-    lines.append(f"Owner: {job.spec.owner}")
+    if job.spec.owner:
+        lines.append(f"Owner: {job.spec.owner}")
     document = {
         "job": job.name, "day": day, "event": news.event, "subject": subject, "message": news.message,
         "what_to_do": todo, "page": link, "owner": job.spec.owner, "run": news.run,

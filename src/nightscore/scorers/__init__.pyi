@@ -22,6 +22,8 @@ from .numbers import as_computed as as_computed
 from .numbers import lost as lost
 from .numbers import nearest as nearest
 from .onnx import runtime as runtime
+from .onnx.described import DescribedModel as DescribedModel
+from .onnx.described import describe_onnx as describe_onnx
 from .onnx.runtime import Device as Device
 from .onnx.runtime import find_devices as find_devices
 from .onnx.runtime import find_plugin_problems as find_plugin_problems

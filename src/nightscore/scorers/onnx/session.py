@@ -55,6 +55,7 @@ class Session:
         refuse_chance(model)
         self._session = runtime.open_session(model, options.device, options.threads)
         self.inputs = self._session.get_inputs()
+        self.output_metas = self._session.get_outputs()
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         self._output_columns = parse_outputs(options.outputs)
         self._fetch = list(dict.fromkeys(output.source for output in self._output_columns))

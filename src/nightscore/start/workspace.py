@@ -1,0 +1,85 @@
+"""`nightscore init`: a workspace that runs at once, of one of the templates."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nightscore.common import Broken, refuse_path
+from nightscore.job import schema_text
+from nightscore.start import samples
+from nightscore.start.new_files import write_new_files
+
+PACKAGE = Path(__file__).parents[1]
+TEMPLATES = Path(__file__).parent / "templates"
+SCHEMA = "jobs/job.schema.json"
+
+
+@dataclass(frozen=True)
+class Template:
+    """What a new workspace has: a job in a folder of `templates/`, and its sample rows.
+
+    `lake` gives the sample rows, path -> Parquet; `look` is a first question about what is published.
+    """
+
+    about: str
+    job: str
+    lake: Callable[[], Mapping[str, bytes]]
+    look: str
+
+
+TEMPLATES_BY_NAME = {
+    "trees": Template(
+        "a LightGBM model with nulls, and offers by SQL", "churn", samples.customers_files,
+        "SELECT * FROM churn_offers ORDER BY rank LIMIT 5",
+    ),
+    "onnx": Template(
+        "a scikit-learn pipeline with texts, one ONNX file", "churn", samples.customers_files,
+        "SELECT * FROM churn_offers ORDER BY rank LIMIT 5",
+    ),
+    "topk": Template(
+        "pairs of customer and product, and a ranked list by SQL", "recommendations", samples.shop_files,
+        "SELECT * FROM top_products ORDER BY customer_id, rank LIMIT 6",
+    ),
+    "python": Template(
+        "a formula in a Python file of the workspace", "customer_value", samples.customers_files,
+        "SELECT tier, count(*) AS customers, round(sum(value)) AS euros FROM value_tiers GROUP BY tier",
+    ),
+}  # fmt: skip
+
+
+def template_called(name: str) -> Template:
+    """A template by its name. Broken if there is none."""
+    if name not in TEMPLATES_BY_NAME:
+        raise Broken(f"there is no template {name!r}; there are: {', '.join(TEMPLATES_BY_NAME)}")
+    return TEMPLATES_BY_NAME[name]
+
+
+def make_workspace(folder: Path, name: str) -> list[str]:
+    """Write a workspace of a template into a folder, there or not; gives the paths that were written.
+
+    Called again it writes what is missing, so that a call that was killed is ended by the next one.
+
+    Raises:
+        Broken: there is no such template; a file is there already with other bytes, which is named, and
+            then nothing is written; or the folder's path is none that a workspace can have.
+    """
+    template = template_called(name)
+    refuse_path(folder)
+    files = _files_of("common") | _files_of(name) | dag_files("dags/")
+    files |= {SCHEMA: schema_text().encode(), **template.lake()}
+    return write_new_files(folder, files)
+
+
+def dag_files(prefix: str = "") -> dict[str, bytes]:
+    """The two files by which Airflow sees each job of a workspace: name -> bytes."""
+    return {prefix + file.name: file.read_bytes() for file in sorted((PACKAGE / "airflow/dags").glob("*.py"))}
+
+
+def _files_of(name: str) -> dict[str, bytes]:
+    """The files of a template, by their paths in the workspace; what Python keeps beside them is none."""
+    root = TEMPLATES / name
+    return {
+        file.relative_to(root).as_posix(): file.read_bytes()
+        for file in sorted(root.rglob("*"))
+        if file.is_file() and "__pycache__" not in file.parts
+    }
