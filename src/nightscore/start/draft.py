@@ -171,7 +171,8 @@ def _first_rows(file: Path, columns: Sequence[str]) -> pa.Table:
     """Some columns of a file, of its first row groups: of up to `MOST_ROWS` rows, and one group more."""
     with pq.ParquetFile(file) as opened:
         inside = [name for name in columns if name in opened.schema_arrow.names]
-        groups, rows = [], 0
+        groups: list[int] = []
+        rows = 0
         while len(groups) < opened.num_row_groups and rows < MOST_ROWS:
             rows += opened.metadata.row_group(len(groups)).num_rows
             groups.append(len(groups))
