@@ -59,6 +59,7 @@ def test_a_held_day_is_released_and_another_discarded_in_the_browser(
         page.goto(f"{airflow.local.url}/nightscore/")
         row = page.locator("#job-held")
         expect(row.get_by_text("held", exact=True).first).to_be_visible(timeout=WAIT)
+        assert row.locator("td.state").evaluate("cell => cell.offsetWidth") >= 280  # to read a message in
         page.screenshot(path=screenshots / "front.png", full_page=True)
         page.emulate_media(color_scheme="dark")
         page.set_viewport_size({"width": 420, "height": 900})

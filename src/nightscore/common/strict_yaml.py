@@ -23,9 +23,16 @@ class _Loader(yaml.SafeLoader):
     """YAML 1.1, as PyYAML has it, but 1e-4 is the number that it is in YAML 1.2 and in JSON."""
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+class _Quick(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """The same by libyaml, where PyYAML was built with it: a workspace's jobs are read by each command."""
+
+
+for _one in (_Loader, _Quick):
+    _one.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+        list("-+0123456789"),
+    )
 
 
 def read_yaml(path: Path, shown: str) -> tuple[Any, LineNumbers]:
@@ -66,10 +73,23 @@ def _refuse_control_characters(text: str, shown: str) -> None:
         raise Broken(f"{shown}:{line}: the character {match[0]!r} is not allowed; write it as an escape")
 
 
+def _refuse_half_a_character(text: str, line: int, shown: str) -> None:
+    """An escape of a lone surrogate (D800 to DFFF) is read as a text that no file and no terminal takes."""
+    if not text.isascii() and any("\ud800" <= one <= "\udfff" for one in text):
+        raise Broken(f"{shown}:{line}: {clipped(text)!a} has an escape that is half a character")
+
+
 @lru_cache(maxsize=128)  # a night reads the jobs of its workspace some ten times over; nobody changes a node
 def _compose(text: str, shown: str) -> yaml.Node:
+    try:
+        return _compose_by(_Quick, text, shown)
+    except yaml.YAMLError:  # whose messages are PyYAML's own
+        return _compose_by(_Loader, text, shown)
+
+
+def _compose_by(loader: type[yaml.SafeLoader], text: str, shown: str) -> yaml.Node:
     depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
+    for event in yaml.parse(text, Loader=loader):
         line = event.start_mark.line + 1 if event.start_mark else 1
         opened, closed = (
             isinstance(event, yaml.CollectionStartEvent),
@@ -83,7 +103,7 @@ def _compose(text: str, shown: str) -> yaml.Node:
         tag = getattr(event, "tag", None)
         if tag is not None:
             raise Broken(f"{shown}:{line}: tag {tag}; tags are not allowed, put a text in quotes")
-    node = yaml.compose(text, Loader=_Loader)
+    node = yaml.compose(text, Loader=loader)
     if node is None:
         raise Broken(f"{shown}: the file is empty")
     return node
@@ -112,6 +132,7 @@ def _mapping(node: yaml.MappingNode, at: Path_, lines: LineNumbers, shown: str) 
         if not isinstance(key_node, yaml.ScalarNode):
             raise Broken(f"{shown}:{line}: a key must be a plain word")
         key = key_node.value
+        _refuse_half_a_character(key, line, shown)
         if key in mapping:
             raise Broken(f"{shown}:{line}: the key {key!r} stands twice (first in line {lines[*at, key]})")
         mapping[key] = _value(value_node, (*at, key), lines, shown)
@@ -120,6 +141,7 @@ def _mapping(node: yaml.MappingNode, at: Path_, lines: LineNumbers, shown: str) 
 
 
 def _scalar(node: yaml.Node, shown: str) -> Any:
+    _refuse_half_a_character(node.value, node.start_mark.line + 1, shown)
     # A loader for one node: PyYAML keeps its constructors on loader instances.
     loader = _Loader("")
     try:
