@@ -207,6 +207,9 @@ def _others(now: Plan, then: Receipt) -> Iterator[str]:
         yield f"the model: {old} -> {now.model_path} {now.model_sha256[:16]}".rstrip()
     elif model and model.code != now.code and model.code and now.code:  # an older receipt has none
         yield f"the scorer's code: {model.code[:16]} -> {now.code[:16]}"
+    expected = [of.training.sha256[:16] if of.training else "nothing" for of in (then, now)]
+    if expected[0] != expected[1]:
+        yield f"what training expects (model.expected): {expected[0]} -> {expected[1]}"
     yield from _challengers(now, then)
     for name in sorted(now.params.keys() | then.params.keys()):
         if now.params.get(name) != then.params.get(name):

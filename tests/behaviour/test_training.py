@@ -1,0 +1,271 @@
+"""A job is held to what its training expects. Truth: NumPy for a linear model, LightGBM for trees."""
+
+import csv
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import pytest
+
+from nightscore import Broken, load, plan_day, run
+from nightscore.cli.main import call
+from nightscore.evaluation import promote_model
+from nightscore.pipeline import RunRequest
+from nightscore.pipeline.steps import check_job
+from tests.behaviour.conftest import Build
+from tests.behaviour.world import DAY, receipts
+from tests.support.places import place
+from tests.support.workspace import JOB, linear_model
+
+CASES, SCORES = "data/models/cases.parquet", "data/models/expected.parquet"
+HELD = f"  expected: {{features: {CASES}, scores: {SCORES}}}\n"
+WEIGHTS = (1.0, 2.0)
+disk_only = pytest.mark.disk_only(reason="the same code wherever the files lie")
+
+
+def held(job: str = JOB, line: str = HELD) -> str:
+    """A job with what training expects of its model."""
+    return job.replace("  outputs: {score: y}\n", "  outputs: {score: y}\n" + line)
+
+
+def cases(rows: int = 300) -> pa.Table:
+    """Rows as training had them: a and b float32."""
+    rng = np.random.default_rng(5)
+    a, b = (rng.normal(size=rows).astype(np.float32) for _ in range(2))
+    return pa.table({"id": np.arange(rows) * 7, "a": a, "b": b})
+
+
+def of_numpy(table: pa.Table) -> pa.Table:
+    """The scores of the linear model, by NumPy in float64."""
+    a, b = (table[name].to_numpy().astype(np.float64) for name in ("a", "b"))
+    return pa.table({"score": WEIGHTS[0] * a + WEIGHTS[1] * b})
+
+
+def write(root: Path, path: str, table: pa.Table) -> bytes:
+    """Write a file of the training script; its bytes."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    data = sink.getvalue().to_pybytes()
+    place(root / path).write_bytes(data)
+    return data
+
+
+def refused(root: Path) -> str:
+    """That check, plan and run all refuse, with one message, and nothing is published; the message."""
+    job, said = load("mini", root), []
+    for do in (lambda: check_job(job), lambda: plan_day(job, _day()), lambda: run(job, DAY)):
+        with pytest.raises(Broken) as error:
+            do()
+        said.append(str(error.value))
+    assert len(set(said)) == 1, said
+    assert not (root / "data/tables/mini_scores").exists() or receipts(root) == []
+    return said[0]
+
+
+def _day() -> "np.datetime64":
+    return np.datetime64(DAY).item()
+
+
+def test_a_night_that_is_held_says_so_and_an_unchanged_day_stays_so(fresh: Build, capsys: pytest.CaptureFixture[str]) -> None:
+    root = fresh(job=held())
+    table = cases()
+    data = [write(root, CASES, table.drop(["id"])), write(root, SCORES, of_numpy(table))]
+    receipt = run(load("mini", root), DAY)
+    assert receipt.training is not None
+    assert receipt.training.rows == 300
+    assert receipt.training.difference < 1e-5
+    hashes = [hashlib.sha256(each).hexdigest() for each in data]
+    assert dict(receipt.training.files) == dict(zip((CASES, SCORES), hashes, strict=True))
+    kept = list(load("mini", root).workspace.choices.glob("*.training"))
+    assert len(kept) == 1  # the next night does not ask again
+    assert run(load("mini", root), DAY).status == "unchanged"
+    assert call(["--workspace", str(root), "receipts", "mini", "--day", DAY]) == 0
+    assert "300 rows held to training" in capsys.readouterr().out
+    write(root, SCORES, of_numpy(table).append_column("note", pa.array(["x"] * 300)))
+    again = run(load("mini", root), DAY)  # other bytes are another cause
+    assert again.status == "published"
+    assert again.training is not None
+    assert again.training.sha256 != receipt.training.sha256
+
+
+def test_without_files_a_night_is_published_with_a_note(fresh: Build, capsys: pytest.CaptureFixture[str]) -> None:
+    root = fresh()
+    receipt = run(load("mini", root), DAY)
+    assert receipt.training is None
+    assert "training" not in json.loads(receipt.to_json())
+    assert all(audit.passed for audit in receipt.audits)
+    assert call(["--workspace", str(root), "receipts", "mini", "--day", DAY]) == 0
+    assert "not held to training" in capsys.readouterr().out
+
+
+def test_two_names_that_are_swapped_are_named(fresh: Build) -> None:
+    root = fresh(job=held(line="  columns: [b, a]\n  columns_override: true\n" + HELD))
+    write(root, CASES, (table := cases()))
+    write(root, SCORES, of_numpy(table).append_column("id", table["id"]))
+    wrong = np.abs(table["a"].to_numpy() - table["b"].to_numpy()).astype(float)
+    said = refused(root)
+    assert "model.expected" in said
+    assert SCORES in said
+    assert "an order: a and b have changed places" in said or "an order: b and a have changed places" in said
+    assert f"id={7 * int(np.argmax(wrong))} (score" in said, said  # the furthest row, by its key
+    assert re.search(r"(29\d|300) of 300 rows", said)
+
+
+@disk_only
+@pytest.mark.parametrize("unit", [100.0, 1 / 60])
+def test_a_feature_of_another_unit_is_named(fresh: Build, unit: float) -> None:
+    root = fresh(job=held())
+    table = cases()
+    b = table["b"].to_numpy().astype(np.float64)
+    write(root, CASES, table)
+    write(root, SCORES, of_numpy(table.set_column(2, "b", pa.array(b * unit))))
+    assert f"a unit: training had b times {unit:.6g}" in refused(root)
+
+
+@disk_only
+@pytest.mark.parametrize(("change", "cause"), [
+    (lambda s: 1 - s, "1 - score is right"),
+    (lambda s: 1000 * s, "each score times 1000 is right"),
+    (lambda s: s + 0.5, "each score plus 0.5 is right"),
+    (lambda s: 1 / (1 + np.exp(-s)), "score is the log-odds of what is expected"),
+])  # fmt: skip
+def test_outputs_that_are_something_else_are_named(fresh: Build, change, cause: str) -> None:  # type: ignore[no-untyped-def]
+    root = fresh(job=held())
+    write(root, CASES, (table := cases()))
+    write(root, SCORES, pa.table({"score": change(of_numpy(table)["score"].to_numpy())}))
+    assert cause in refused(root)
+
+
+MADE = """\
+SELECT id, coalesce(raw_a, 0) AS a, CAST(raw_b AS FLOAT) * $UNIT AS b
+FROM rows
+WHERE day = getvariable('day')
+"""
+OF_INPUTS = f"""\
+  expected:
+    inputs: {{rows: data/models/raw.parquet}}
+    features: {CASES}
+    scores: {SCORES}
+    day: 2020-01-01
+"""
+
+
+def of_inputs(fresh: Build, sql: str, line: str = OF_INPUTS) -> Path:
+    """A job whose SQL makes features of raw rows; training had -1 where a was missing, and the key backwards."""
+    root: Path = fresh(job=held(JOB.replace("features: rows", "features: made.sql"), line))
+    (root / "jobs/mini/made.sql").write_text(sql)
+    table = cases()
+    a = table["a"].to_numpy().copy()
+    a[::10] = -1
+    raw = pa.array(a, mask=a == -1)
+    day = pa.array([np.datetime64("2020-01-01").item()] * len(a))
+    write(root, "data/models/raw.parquet", pa.table({"day": day, "id": table["id"], "raw_a": raw, "raw_b": table["b"]}))
+    had = pa.table({"id": table["id"], "a": a, "b": table["b"]}).take(np.arange(len(a))[::-1])
+    write(root, CASES, had)
+    write(root, SCORES, of_numpy(had).append_column("id", had["id"]))
+    return root
+
+
+@disk_only
+def test_features_sql_is_run_on_files_that_stand_for_inputs(fresh: Build) -> None:
+    root = of_inputs(fresh, MADE.replace("$UNIT", "1").replace("coalesce(raw_a, 0)", "coalesce(raw_a, -1)"))
+    assert "300 rows held to training" in check_job(load("mini", root))
+    (root / "jobs/mini/made.sql").write_text(MADE.replace("$UNIT", "1"))
+    with pytest.raises(Broken, match="a in 30 .*here|SQL gives other features.*a in 30 ") as error:
+        check_job(load("mini", root))
+    assert "id=0: 0.0, training had -1.0" in str(error.value)
+
+
+@disk_only
+def test_what_the_sql_makes_otherwise_is_named(fresh: Build) -> None:
+    root = of_inputs(fresh, MADE.replace("$UNIT", "1000").replace("coalesce(raw_a, 0)", "coalesce(raw_a, -1)"))
+    with pytest.raises(Broken, match=r"a unit: training had b times 0.001"):
+        check_job(load("mini", root))
+    (root / "jobs/mini/made.sql").write_text(MADE.replace("$UNIT", "1").replace("coalesce(raw_a, 0)", "raw_a"))
+    with pytest.raises(Broken, match=r"a missing-value code: a is missing here where it was -1 in training"):
+        check_job(load("mini", root))
+    swapped = MADE.replace("$UNIT", "1").replace("coalesce(raw_a, 0) AS a", "coalesce(raw_a, -1) AS b").replace("* 1 AS b", "AS a")
+    (root / "jobs/mini/made.sql").write_text(swapped)
+    with pytest.raises(Broken, match=r"an order: what training had as [ab] is [ab] here"):
+        check_job(load("mini", root))
+
+
+@disk_only
+@pytest.mark.parametrize(("line", "says"), [
+    ("  expected: {scores: x.parquet}\n", "has no rows: features: FILE, or inputs"),
+    ("  expected: {inputs: {rows: x.parquet}}\n", "stand beside scores: FILE"),
+    ("  expected: {features: x.parquet, day: 2020-01-01}\n", "is the day of the features SQL"),
+    ("  expected: {features: data/models/none.parquet}\n", "data/models/none.parquet: can't be read: No such file"),
+    (f"  expected: {{features: {CASES}}}\n", "has no column 'score', an output of the job; its columns: id, a, b"),
+    (f"  expected: {{inputs: {{other: {CASES}}}, scores: {SCORES}}}\n", "is no input of the job; its inputs: rows"),
+    ("  expected: {features: jobs/mini/top.sql}\n", "top.sql: can't be read"),
+])  # fmt: skip
+def test_mistakes_are_said(fresh: Build, line: str, says: str) -> None:
+    root = fresh(job=held(line=line))
+    write(root, CASES, (table := cases()))
+    write(root, SCORES, of_numpy(table))
+    with pytest.raises(Broken, match=re.escape(says)):
+        check_job(load("mini", root))
+
+
+@disk_only
+def test_rows_and_scores_belong_together(fresh: Build) -> None:
+    root = fresh(job=held())
+    write(root, CASES, (table := cases()))
+    write(root, SCORES, of_numpy(table)[:200])
+    with pytest.raises(Broken, match="has 200 rows; .*: 300"):
+        check_job(load("mini", root))
+    write(root, SCORES, of_numpy(table).append_column("id", pa.array(np.arange(300) * 7 + 1)))
+    with pytest.raises(Broken, match="300 of 300 rows are not among the features, such as id=1"):
+        check_job(load("mini", root))
+
+
+@disk_only
+def test_csv_will_do_and_a_tolerance_is_the_jobs_own(fresh: Build) -> None:
+    root = fresh(job=held(line="  expected: {features: data/models/c.csv, tolerance: 0.01}\n"))
+    table = cases()
+    score = of_numpy(table)["score"].to_numpy()
+    both = table.append_column("score", pa.array(score + 0.009 * np.maximum(1, np.abs(score))))
+    pa_csv.write_csv(both, root / "data/models/c.csv")
+    with (root / "data/models/c.csv").open() as file:
+        assert next(csv.reader(file)) == ["id", "a", "b", "score"]
+    held_now = plan_day(load("mini", root), _day()).training
+    assert held_now is not None
+    assert held_now.difference == pytest.approx(0.009, rel=1e-3)
+
+
+def test_a_challenger_is_promoted_only_if_its_own_training_agrees(fresh: Build) -> None:
+    two = JOB.replace("path: data/models/linear.onnx", "champion: data/models/linear.onnx\n  challengers: [data/models/other.onnx]")
+    root = fresh(job=held(two, "  expected: {features: 'data/models/{model}.parquet'}\n"))
+    linear_model(root / "data/models/other.onnx", (2.0, 1.0))
+    table = cases()
+    write(root, "data/models/linear.parquet", table.append_column("score", of_numpy(table)["score"]))
+    write(root, "data/models/other.parquet", table.append_column("score", of_numpy(table)["score"]))
+    assert run(load("mini", root), DAY).status == "published"
+    how = {"by": "Ada", "because": "a test", "force": True}
+    with pytest.raises(Broken, match=r"other.parquet: .*an order: a and b have changed places"):
+        promote_model(load("mini", root), "data/models/other.onnx", **how)  # type: ignore[arg-type]
+    assert load("mini", root).spec.model.file == "data/models/linear.onnx"
+    a, b = (table[name].to_numpy().astype(np.float64) for name in "ab")
+    write(root, "data/models/other.parquet", table.append_column("score", pa.array(2 * a + b)))
+    promote_model(load("mini", root), "data/models/other.onnx", **how)  # type: ignore[arg-type]
+    again = run(load("mini", root), DAY)
+    assert again.training is not None
+    assert [*again.training.files] == ["data/models/other.parquet"]
+
+
+@disk_only
+def test_another_model_that_is_looked_at_is_not_held(fresh: Build) -> None:
+    root = fresh(job=held())
+    write(root, CASES, (table := cases()))
+    write(root, SCORES, of_numpy(table))
+    linear_model(root / "data/models/other.onnx", (2.0, 1.0))
+    look = RunRequest(model="data/models/other.onnx", limit=10)
+    assert run(load("mini", root), DAY, request=look).status == "preview"
+    with pytest.raises(Broken, match="not scored as training expects"):
+        run(load("mini", root), DAY, request=RunRequest(model="data/models/other.onnx"))
