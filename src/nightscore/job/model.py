@@ -164,8 +164,8 @@ class Model(StrictModel):
     expected: Annotated[
         Expected | None,
         Field(
-            description="files of the training script, some rows and their scores, to which SQL and model are "
-            "held before a day is published"
+            description="files of the training script, some rows and their scores, to which SQL and model "
+            "are held before a day is published"
         ),
     ] = None
     outputs: Annotated[

@@ -116,11 +116,8 @@ def print_plan(plan: Plan, run: RunFolder | None, features: Features) -> None:
     out.print(f"inputs    {len(files)} files, {rows:,} rows{uncounted}, {byte_size(size)}")
     for line in (*_inputs_text(plan), *_ladder_text(plan)):
         out.print(escape(line), soft_wrap=True)
-    out.print(f"model     {escape(_model_text(plan))}")
-    if plan.training:
-        out.print(f"training  {escape(str(plan.training))}", soft_wrap=True)
-    if plan.tuned:
-        out.print(f"variant   {plan.tuned.name} (sha256 {plan.tuned.sha256[:16]}…), by variant.yaml")
+    for line in _model_lines(plan):
+        out.print(escape(line), soft_wrap=True)
     if plan.status != "score":
         return
     if features.parts is not None and features.parts > 1:
@@ -194,6 +191,14 @@ def _model_text(plan: Plan) -> str:
     if plan.model_path and not plan.model_sha256:
         return "none"
     return f"{plan.model_path} (sha256 {plan.model_sha256[:16]}…) on {plan.device}"
+
+
+def _model_lines(plan: Plan) -> Iterator[str]:
+    yield f"model     {_model_text(plan)}"
+    if plan.training:
+        yield f"training  {plan.training}"
+    if plan.tuned:
+        yield f"variant   {plan.tuned.name} (sha256 {plan.tuned.sha256[:16]}…), by variant.yaml"
 
 
 def _outcome(plan: Plan) -> str:

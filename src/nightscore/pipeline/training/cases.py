@@ -1,4 +1,4 @@
-"""The rows and scores of `model.expected`, row beside row; of inputs, the rows that the features SQL makes."""
+"""The rows and scores of `model.expected`, row beside row; of inputs, what the features SQL makes."""
 
 import datetime as dt
 import re
@@ -44,14 +44,13 @@ def read_case(job: Job, expected: Expected, files: ExpectedFiles, signature: Sig
     needed = {field.name: field.type for field in signature.inputs}
     outputs = {field.name: field.type for field in signature.outputs}
     given = files.table("features", {**outputs, **needed}) if "features" in files.paths else None
-    rows = _made_by_sql(job, expected, files) if expected.inputs else given
-    assert rows is not None  # `Expected` has one of both
+    rows = _made_by_sql(job, expected, files) if given is None or expected.inputs else given
     if misfits := signature.misfits(rows.schema):
         files.refuse("features", "; ".join(misfits))
     kinds = {name: rows.schema.field(name).type for name in job.spec.key if name in rows.column_names}
-    scores = files.table("scores", {**kinds, **outputs}) if "scores" in files.paths else given
-    assert scores is not None
-    if scores is given and (both := sorted(needed.keys() & outputs.keys())):
+    alone = given is not None and "scores" not in files.paths
+    scores = given if given is not None and alone else files.table("scores", {**kinds, **outputs})
+    if alone and (both := sorted(needed.keys() & outputs.keys())):
         files.refuse(
             "features", f"{both[0]!r} is a feature and an output; give the scores a file of their own"
         )

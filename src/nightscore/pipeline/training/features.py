@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from nightscore.job import Job
 from nightscore.pipeline.score.deviation import is_list
-from nightscore.pipeline.score.row_distance import Numbers, column_distances
+from nightscore.pipeline.score.row_distance import column_distances
 from nightscore.pipeline.training.cases import Case
 from nightscore.pipeline.training.files import ExpectedFiles
 
@@ -21,7 +21,8 @@ def features_apart(job: Job, case: Case, tolerance: float, files: ExpectedFiles)
     Raises:
         Broken: some differ; names the columns that differ most, a row of each, and the likely cause.
     """
-    assert case.features is not None
+    if case.features is None:
+        return
     made, had = (_wide(batch) for batch in (case.rows, case.features))
     if missing := [name for name in made if name not in had]:
         files.refuse("features", f"has no column {missing[0]!r}, which the model takes")
@@ -31,29 +32,18 @@ def features_apart(job: Job, case: Case, tolerance: float, files: ExpectedFiles)
     )
     if not apart:
         return
-    told = [_told(case, made, had, name, far[name], tolerance) for name in apart[:SHOWN]]
+    told = []
+    for name in apart[:SHOWN]:
+        row, rows = int(np.argmax(far[name])), int((far[name] > tolerance).sum())
+        values = f"{made[name][row].as_py()}, training had {had[name][row].as_py()}"
+        told.append(f"{name} in {rows:,} (such as {case.names[row]}: {values})")
     more = f", and {len(apart) - SHOWN} more" if len(apart) > SHOWN else ""
     causes = [cause for name in apart if (cause := _cause(made, had, name, tolerance))]
     job.raise_broken(
-        ("model", "expected"), f"{files.shown('features')}: of {case.rows.num_rows:,} rows the SQL gives other "
-        f"features than training had: {', '.join(told)}{more}"
+        ("model", "expected"), f"{files.shown('features')}: of {case.rows.num_rows:,} rows the SQL gives "
+        f"other features than training had: {', '.join(told)}{more}"
         f"{f'. Likely cause: {causes[0]}' if causes else ''}; nothing is published"
     )  # fmt: skip
-
-
-def _told(
-    case: Case,
-    made: Mapping[str, pa.Array],
-    had: Mapping[str, pa.Array],
-    name: str,
-    far: Numbers,
-    tolerance: float,
-) -> str:
-    row = int(np.argmax(far))
-    return (
-        f"{name} in {int((far > tolerance).sum()):,} (such as {case.names[row]}: {made[name][row].as_py()}, "
-        f"training had {had[name][row].as_py()})"
-    )
 
 
 def _cause(made: Mapping[str, pa.Array], had: Mapping[str, pa.Array], name: str, tolerance: float) -> str:

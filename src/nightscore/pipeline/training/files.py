@@ -4,6 +4,7 @@ import hashlib
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -57,7 +58,7 @@ class ExpectedFiles:
             self.refuse(use, "has no row; some hundred are enough")
         return table
 
-    def refuse(self, use: str, message: str) -> None:
+    def refuse(self, use: str, message: str) -> NoReturn:
         """Raise `Broken`, which names a file and its line of job.yaml."""
         at = ("model", "expected", *(use if use in self.paths else "features").split(".", 1))
         self.job.raise_broken(at, f"{self.shown(use)}: {message}")
@@ -95,11 +96,12 @@ def _read(job: Job, use: str, path: str) -> bytes:
 
 def _of_csv(types: Schema) -> dict[str, pa.DataType]:
     """Types in which nothing is lost: what a model computes with is seen later."""
-    widest = {
-        pa.types.is_floating: pa.float64(), pa.types.is_integer: pa.int64(), pa.types.is_boolean: pa.bool_(),
-        pa.types.is_string: pa.string(),
-    }  # fmt: skip
-    found: dict[str, pa.DataType] = {}
-    for name, kind in types.items():
-        found |= {name: wide for is_one, wide in widest.items() if is_one(kind)}
-    return found
+    return {name: wide for name, kind in types.items() if (wide := _widest(kind)) is not None}
+
+
+def _widest(kind: pa.DataType) -> pa.DataType | None:
+    if pa.types.is_floating(kind):
+        return pa.float64()
+    if pa.types.is_integer(kind):
+        return pa.int64()
+    return kind if pa.types.is_boolean(kind) or pa.types.is_string(kind) else None

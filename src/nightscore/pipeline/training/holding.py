@@ -5,7 +5,9 @@ The verdict is kept on this machine by the hash of all that it depends on, so th
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +21,7 @@ from nightscore.pipeline.score.row_distance import LAST_BITS, Numbers, column_di
 from nightscore.pipeline.training.cases import Case, read_case
 from nightscore.pipeline.training.features import features_apart
 from nightscore.pipeline.training.files import ExpectedFiles, read_expected_files
-from nightscore.pipeline.training.trials import Disagreement, find_cause
+from nightscore.pipeline.training.trials import Disagreement, Score, find_cause
 from nightscore.scorers import MissingValueError, Scorer, plain_variant_of, read_hardware
 from nightscore.store import HeldToTraining, Plan, choices, json_digest, library_versions
 
@@ -48,8 +50,7 @@ def hold_to_training(
     if kept and (verdict := _read_verdict(path, cause)):
         return verdict
     case = read_case(job, expected, files, opened.scorer.signature)
-    if case.features is not None:
-        features_apart(job, case, expected.tolerance, files)
+    features_apart(job, case, expected.tolerance, files)
     far = _held(job, expected, files, case, opened.scorer)
     return dataclasses.replace(cause, rows=len(far), difference=float(far.max(initial=0.0)))
 
@@ -102,66 +103,62 @@ def _held(job: Job, expected: Expected, files: ExpectedFiles, case: Case, scorer
     except (NightscoreError, MemoryError):
         raise
     except Exception as error:  # of other people's scorers
-        _refuse_unscored(job, case, scorer, error)
+        _refuse_unscored(job, case, score, error)
     far = row_distances(actual, case.scores)
     limit = max(expected.tolerance, LAST_BITS)
-    if not (far > limit).any():
-        return far
-    cause = find_cause(
-        Disagreement(score, case.rows, scorer.signature.inputs, actual, case.scores, far, limit)
-    )
-    wrong = int((far > limit).sum())
+    if (far > limit).any():
+        inputs = scorer.signature.inputs
+        _refuse(job, files, case, Disagreement(score, case.rows, inputs, actual, case.scores, far, limit))
+    return far
+
+
+def _refuse(job: Job, files: ExpectedFiles, case: Case, one: Disagreement) -> NoReturn:
+    """Raise `Broken`, which names what differs, the rows that differ most, and the likely cause."""
+    cause = find_cause(one)
     job.raise_broken(
-        ("model", "expected"), f"{files.shown('scores')}: {wrong:,} of {len(far):,} rows are not scored as "
-        f"training expects: {_columns(actual, case, limit)}; furthest {_rows(actual, case, far)}. "
+        ("model", "expected"), f"{files.shown('scores')}: {int(one.wrong.sum()):,} of {len(one.far):,} rows "
+        f"are not scored as training expects: {_columns(one)}; furthest {_rows(one, case.names)}. "
         f"{f'Likely cause: {cause}' if cause else f'Cause: {NOTHING}'}; nothing is published"
     )  # fmt: skip
 
 
-def _refuse_unscored(job: Job, case: Case, scorer: Scorer, error: Exception) -> None:
+def _refuse_unscored(job: Job, case: Case, score: Score, error: Exception) -> NoReturn:
     """Raise `Broken`, which names the first row that can't be scored."""
     at, reason = "the rows together", error
-    for i in range(case.rows.num_rows):
+    for i, name in enumerate(case.names):
         try:
-            scorer.score(filled(job, case.rows[i : i + 1], scorer.signature.inputs))
+            score(case.rows[i : i + 1])
         except Exception as one:  # of other people's scorers
-            at, reason = case.names[i], one
+            at, reason = name, one
             break
-    hint = (
-        "; scoring.features_null says what stands for a missing value"
-        if isinstance(reason, MissingValueError)
-        else ""
-    )
+    missing = "; scoring.features_null says what stands for a missing value"
     job.raise_broken(
-        ("model", "expected"), f"{at} can't be scored, and training expects a score: {first_line(reason)}{hint}; "
-        "nothing is published"
+        ("model", "expected"), f"{at} can't be scored, and training expects a score: {first_line(reason)}"
+        f"{missing if isinstance(reason, MissingValueError) else ''}; nothing is published"
     )  # fmt: skip
 
 
-def _columns(actual: pa.RecordBatch, case: Case, limit: float) -> str:
-    """Which outputs differ, in how many rows, by how much."""
+def _columns(one: Disagreement) -> str:
+    """Which outputs differ, in how many rows, by how much; those that differ most first."""
     told = []
-    for name in case.scores.schema.names:
-        apart = column_distances(actual.column(name), case.scores.column(name))
-        if (apart > limit).any():
-            by = f"by up to {apart.max():.2g} (allowed {limit:g})" if np.isfinite(apart.max()) else "in value"
-            told.append(
-                (int((apart > limit).sum()), f"{name} differs in {int((apart > limit).sum()):,}, {by}")
-            )
+    for name in one.expected.schema.names:
+        apart = column_distances(one.actual.column(name), one.expected.column(name))
+        if rows := int((apart > one.tolerance).sum()):
+            finite = np.isfinite(apart.max())
+            by = f"by up to {apart.max():.2g} (allowed {one.tolerance:g})" if finite else "in value"
+            told.append((rows, f"{name} differs in {rows:,}, {by}"))
     return ", ".join(text for _, text in sorted(told, reverse=True))
 
 
-def _rows(actual: pa.RecordBatch, case: Case, far: Numbers) -> str:
+def _rows(one: Disagreement, names: Sequence[str]) -> str:
     """The rows that are furthest away, with what they got and should have got."""
     told = []
-    for i in np.argsort(-far, kind="stable")[:SHOWN]:
-        apart = {
-            name: column_distances(actual.column(name)[i : i + 1], case.scores.column(name)[i : i + 1])[0]
-            for name in case.scores.schema.names
-        }
-        name = max(apart, key=lambda column: float(apart[column]))
-        got, wanted = (_short(batch.column(name)[int(i)].as_py()) for batch in (actual, case.scores))
-        told.append(f"{case.names[i]} ({name} {got}, expected {wanted})")
+    for i in map(int, np.argsort(-one.far, kind="stable")[:SHOWN]):
+        actual, expected = one.actual[i : i + 1], one.expected[i : i + 1]
+        apart = {n: float(column_distances(actual[n], expected[n])[0]) for n in expected.schema.names}
+        name = max(apart, key=apart.__getitem__)
+        got, wanted = (_short(batch[name][0].as_py()) for batch in (actual, expected))
+        told.append(f"{names[i]} ({name} {got}, expected {wanted})")
     return ", ".join(told)
 
 

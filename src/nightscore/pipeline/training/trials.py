@@ -4,10 +4,12 @@ An order, a unit, a missing-value code, a type: each is tried on some rows that 
 there on all rows. Trials end after some seconds.
 """
 
+import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +20,9 @@ from nightscore.pipeline.score.row_distance import column_distances, row_distanc
 Numbers = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Score = Callable[[pa.RecordBatch], pa.RecordBatch]
-Trial = tuple[str, pa.RecordBatch]  # what it would mean, and the rows as they would be then
+Places = npt.NDArray[np.intp]
+Make = Callable[[], pa.RecordBatch]
+Change = tuple[str, Make]  # what it would mean, and the rows as they would be then
 
 SECONDS = 5.0
 SOME, ENOUGH = 32, 0.95  # wrong rows that a trial is made with; what share of rows has to be right by it
@@ -45,11 +49,6 @@ class Disagreement:
         """The rows that are further away than they may be [n]."""
         return self.far > self.tolerance
 
-    def right_by(self, actual: pa.RecordBatch, some: npt.NDArray[np.intp] | None = None) -> float:
-        """The share of rows that other scores make right."""
-        expected = self.expected if some is None else self.expected.take(pa.array(some))
-        return float((row_distances(actual, expected) <= self.tolerance).mean())
-
 
 def find_cause(one: Disagreement) -> str:
     """The likely cause, in words; empty where no trial finds one."""
@@ -67,21 +66,21 @@ def _of_outputs(one: Disagreement) -> str:
         if _are(one, name, actual):
             continue
         with np.errstate(all="ignore"):
-            if _are(one, name, 1 - actual):
-                return f"an order: 1 - {name} is right, so it is the chance of the other class; see model.outputs"
-            if _are(one, name, 1 / (1 + np.exp(-actual))):
-                return f"{name} is the log-odds of what is expected, 1 / (1 + exp(-{name})); take the probability"
-            if _are(one, name, np.log(actual / (1 - actual))):
-                return f"{name} is the probability, and its log-odds are expected"
-            if _are(one, name, np.exp(actual)):
-                return f"{name} is the logarithm of what is expected"
-            factor = float(np.nanmedian(expected / actual))
-            if np.isfinite(factor) and factor and _are(one, name, actual * factor):
-                return f"a unit: each {name} times {factor:.6g} is right"
-            shift = float(np.nanmedian(expected - actual))
-            if np.isfinite(shift) and _are(one, name, actual + shift):
-                return f"each {name} plus {shift:.6g} is right: a start value that was lost on the way"
+            found = [cause for cause, values in _scales(name, actual, expected) if _are(one, name, values)]
+        if found:
+            return found[0]
     return ""
+
+
+def _scales(name: str, actual: Numbers, expected: Numbers) -> Iterator[tuple[str, Numbers]]:
+    """What an output may be instead of what is expected, and the values that would be right then."""
+    yield f"an order: 1 - {name} is right, the chance of the other class; see model.outputs", 1 - actual
+    yield f"{name} is the log-odds of the probability that is expected", 1 / (1 + np.exp(-actual))
+    yield f"{name} is the probability whose log-odds are expected", np.log(actual / (1 - actual))
+    yield f"{name} is the logarithm of what is expected", np.exp(actual)
+    factor, shift = np.nanmedian(expected / actual), np.nanmedian(expected - actual)
+    yield f"a unit: each {name} times {factor:.6g} is right", actual * (factor or np.nan)
+    yield f"each {name} plus {shift:.6g} is right: a start value that was lost on the way", actual + shift
 
 
 def _are(one: Disagreement, name: str, values: Numbers) -> bool:
@@ -98,19 +97,23 @@ def _of_rows(one: Disagreement) -> str:
     for (cause, changed), (_, whole) in tried:
         if time.monotonic() > until:
             break
-        try:
-            if one.right_by(one.score(changed()), some) < ENOUGH:
-                continue
-            share = one.right_by(one.score(whole()))
-        except Exception:  # of other people's scorers: such rows need not be any to it
+        if _right(one, changed, some) < ENOUGH:
             continue
+        share = _right(one, whole)
         if share >= max(ENOUGH, 1 - one.wrong.mean() / 2):
             right = round(share * one.rows.num_rows)
             return f"{cause} ({right:,} of {one.rows.num_rows:,} rows are right so)"
     return ""
 
 
-Change = tuple[str, Callable[[], pa.RecordBatch]]
+def _right(one: Disagreement, changed: Make, some: Places | None = None) -> float:
+    """The share of some rows, or of all, that are right by a change of theirs."""
+    try:
+        scored = one.score(changed())
+    except Exception:  # of other people's scorers: such rows need not be any to it
+        return 0.0
+    expected = one.expected if some is None else one.expected.take(pa.array(some))
+    return float((row_distances(scored, expected) <= one.tolerance).mean())
 
 
 def _changes(rows: pa.RecordBatch, needed: pa.Schema) -> Iterator[Change]:
@@ -121,21 +124,21 @@ def _changes(rows: pa.RecordBatch, needed: pa.Schema) -> Iterator[Change]:
 
 
 def _orders(rows: pa.RecordBatch, names: Sequence[str]) -> Iterator[Change]:
-    """The columns in other orders: that of the file, of the alphabet, and two of them in each other's place."""
+    """The columns in other orders: of the file, of the alphabet, and two in each other's place."""
     known: set[tuple[str, ...]] = {tuple(names)}
     for whose, order in (("of the rows", rows.schema.names), ("of the alphabet", sorted(names))):
         apart = [i for i, (a, b) in enumerate(zip(names, order, strict=True)) if a != b]
         if len(apart) > 2 and tuple(order) not in known:  # two are named below
             known.add(tuple(order))
             yield (
-                f"an order: the model has its columns in the order {whose}: model.columns: [{', '.join(order)}]",
-                lambda order=order: _renamed(rows, names, order),
+                f"an order: the model's columns are in that {whose}: model.columns: [{', '.join(order)}]",
+                partial(_renamed, rows, names, order),
             )
     for a, b in itertools.combinations(names, 2):
         order = [b if name == a else a if name == b else name for name in names]
         yield (
             f"an order: {a} and {b} have changed places; see model.columns, and what the SQL gives as each",
-            lambda order=order: _renamed(rows, names, order),
+            partial(_renamed, rows, names, order),
         )
 
 
@@ -148,11 +151,11 @@ def _codes(rows: pa.RecordBatch, needed: pa.Schema) -> Iterator[Change]:
         for code in CODES:
             yield (
                 f"a missing-value code: training had {code:g} where {where} is missing here",
-                lambda of=of, code=code: _mapped(rows, of, lambda v: np.where(np.isnan(v), code, v)),
+                partial(_mapped, rows, of, partial(_code_for_missing, code)),
             )
             yield (
                 f"a missing-value code: to training {code:g} of {where} was a missing value",
-                lambda of=of, code=code: _mapped(rows, of, lambda v: np.where(v == code, np.nan, v)),
+                partial(_mapped, rows, of, partial(_missing_for_code, code)),
             )
 
 
@@ -162,7 +165,7 @@ def _units(rows: pa.RecordBatch, needed: pa.Schema) -> Iterator[Change]:
     for unit, name in itertools.product(UNITS, names):
         yield (
             f"a unit: training had {name} times {unit:.6g}",
-            lambda name=name, unit=unit: _mapped(rows, [name], lambda v: v * unit),
+            partial(_mapped, rows, [name], partial(np.multiply, unit)),
         )
 
 
@@ -190,11 +193,9 @@ def _of_types(one: Disagreement) -> str:
     for of, way in itertools.product((names, *([name] for name in names)), (-np.inf, np.inf)):
         if time.monotonic() > until:
             break
-        try:
-            scored = one.score(_mapped(rows, of, lambda v, way=way: _next(v, way)))  # type: ignore[misc]
-        except Exception:  # as above
-            continue
-        right |= row_distances(scored, expected) <= one.tolerance
+        with contextlib.suppress(Exception):  # of other people's scorers
+            scored = one.score(_mapped(rows, of, partial(_next, way)))
+            right |= row_distances(scored, expected) <= one.tolerance
     if right.mean() >= 0.5:
         return (
             "a type: values lie so near to a threshold that the model's float32 takes the other side of it "
@@ -209,7 +210,15 @@ def _of_types(one: Disagreement) -> str:
     return ""
 
 
-def _next(values: Numbers, way: float) -> Numbers:
+def _code_for_missing(code: float, values: Numbers) -> Numbers:
+    return np.where(np.isnan(values), code, values)
+
+
+def _missing_for_code(code: float, values: Numbers) -> Numbers:
+    return np.where(values == code, np.nan, values)
+
+
+def _next(way: float, values: Numbers) -> Numbers:
     return np.nextafter(values.astype(np.float32), np.float32(way)).astype(np.float64)
 
 
