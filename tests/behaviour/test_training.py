@@ -6,11 +6,15 @@ import json
 import re
 from pathlib import Path
 
+import lightgbm as lgb
 import numpy as np
+import onnx
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
+from onnxmltools import convert_lightgbm
+from onnxmltools.convert.common.data_types import FloatTensorType
 
 from nightscore import Broken, RunRequest, load, run
 from nightscore.cli.main import call
@@ -28,7 +32,7 @@ disk_only = pytest.mark.disk_only(reason="the same code wherever the files lie")
 
 def held(job: str = JOB, line: str = HELD) -> str:
     """A job with what training expects of its model."""
-    return job.replace("  outputs: {score: y}\n", "  outputs: {score: y}\n" + line)
+    return re.sub(r"  outputs: .*\n", lambda found: found[0] + line, job)
 
 
 def cases(rows: int = 300) -> pa.Table:
@@ -109,7 +113,8 @@ def test_two_names_that_are_swapped_are_named(fresh: Build) -> None:
     root = fresh(job=held(line="  columns: [b, a]\n  columns_override: true\n" + HELD))
     write(root, CASES, (table := cases()))
     write(root, SCORES, of_numpy(table).append_column("id", table["id"]))
-    wrong = np.abs(table["a"].to_numpy() - table["b"].to_numpy()).astype(float)
+    a, b = (table[name].to_numpy().astype(np.float64) for name in ("a", "b"))
+    wrong = np.abs(a - b) / np.maximum(1, np.abs(a + 2 * b))  # relative above 1
     said = refused(root)
     assert "model.expected" in said
     assert SCORES in said
@@ -184,19 +189,15 @@ def test_features_sql_is_run_on_files_that_stand_for_inputs(fresh: Build) -> Non
     (root / "jobs/mini/made.sql").write_text(MADE.replace("$UNIT", "1"))
     with pytest.raises(Broken, match=r"the SQL gives other features than training had: a in 30 ") as error:
         check_job(load("mini", root))
-    assert "id=0: 0.0, training had -1.0" in str(error.value)
+    assert "id=2030: 0.0, training had -1.0" in str(error.value)
 
 
 @disk_only
 def test_what_the_sql_makes_otherwise_is_named(fresh: Build) -> None:
-    root = of_inputs(
-        fresh, MADE.replace("$UNIT", "1000").replace("coalesce(a, 0)", "coalesce(a, -1)")
-    )
+    root = of_inputs(fresh, MADE.replace("$UNIT", "1000").replace("coalesce(a, 0)", "coalesce(a, -1)"))
     with pytest.raises(Broken, match=r"a unit: training had b times 0.001"):
         check_job(load("mini", root))
-    (root / "jobs/mini/made.sql").write_text(
-        MADE.replace("$UNIT", "1").replace("coalesce(a, 0)", "a")
-    )
+    (root / "jobs/mini/made.sql").write_text(MADE.replace("$UNIT", "1").replace("coalesce(a, 0)", "a"))
     with pytest.raises(Broken, match=r"a missing-value code: a is missing here where it was -1 in training"):
         check_job(load("mini", root))
     swapped = (
@@ -288,3 +289,66 @@ def test_another_model_that_is_looked_at_is_not_held(fresh: Build) -> None:
     assert run(load("mini", root), DAY, request=look).status == "preview"
     with pytest.raises(Broken, match="not scored as training expects"):
         run(load("mini", root), DAY, request=RunRequest(model="data/models/other.onnx"))
+
+
+def trees(root: Path, rows: np.ndarray, target: np.ndarray, **settings: object) -> lgb.Booster:
+    """LightGBM's trees, exported as the public reports of wrong exports did it."""
+    data = lgb.Dataset(rows, target, feature_name=["a", "b"], params={"verbose": -1})
+    given = {"verbose": -1, "num_threads": 1, "seed": 1, "deterministic": True, **settings}
+    booster = lgb.train(given, data, 30)
+    model = convert_lightgbm(booster, "trees", [("X", FloatTensorType([None, 2]))], target_opset=15)
+    onnx.helper.set_model_props(model, {"columns": json.dumps(["a", "b"])})
+    (root / "data/models/linear.onnx").write_bytes(model.SerializeToString())
+    return booster
+
+
+FOREST = {"boosting": "rf", "bagging_fraction": 0.7, "bagging_freq": 1}
+
+
+@disk_only
+@pytest.mark.parametrize(("settings", "scale", "cause"), [
+    ({}, 1, ""),
+    ({"zero_as_missing": True}, 1, r"a missing-value code: (to training 0 of any column was a missing value|only rows)"),
+    (FOREST, 1, r"a unit: each score times 0\.0333"),
+    ({"objective": "regression_l1"}, 1e7, r"a type: values lie so near to a threshold that the model's float32"),
+])  # fmt: skip
+def test_trees_that_are_another_model_are_named(
+    fresh: Build, settings: dict[str, object], scale: float, cause: str
+) -> None:
+    """Exports of public reports that are not what was trained: onnxmltools#728."""
+    root = fresh(job=held(JOB.replace("score: y", "score: variable")))
+    rng = np.random.default_rng(3)
+    rows = rng.normal(size=(2_000, 2))
+    target = rows[:, 0] + np.sin(2 * rows[:, 1])
+    rows = (
+        np.where(np.abs(rows) < 0.3, 0, rows)
+        if "zero_as_missing" in settings
+        else rows + 2 * (scale > 1) * scale
+    )
+    booster = trees(root, rows, target, **{"objective": "regression", **settings})
+    write(root, CASES, pa.table({"a": rows[:400, 0], "b": rows[:400, 1]}))
+    write(root, SCORES, pa.table({"score": booster.predict(rows[:400])}))
+    job = load("mini", root)
+    if not cause:
+        assert "400 rows held to training" in check_job(job)
+        return
+    with pytest.raises(Broken, match=cause):
+        check_job(job)
+
+
+@disk_only
+def test_a_code_for_missing_values_is_named(fresh: Build) -> None:
+    root = fresh(job=held(JOB.replace("score: y", "score: variable")))
+    rng = np.random.default_rng(4)
+    rows = rng.normal(size=(2_000, 2))
+    rows[rng.random(2_000) < 0.2, 1] = -999
+    booster = trees(
+        root, rows, rows[:, 0] + np.where(rows[:, 1] == -999, 3, rows[:, 1]), objective="regression"
+    )
+    write(root, SCORES, pa.table({"score": booster.predict(rows[:400])}))
+    b = rows[:400, 1]
+    write(root, CASES, pa.table({"a": rows[:400, 0], "b": pa.array(b, mask=b == -999)}))
+    with pytest.raises(
+        Broken, match=r"a missing-value code: training had -999 where (b|any column) is missing here"
+    ):
+        check_job(load("mini", root))

@@ -28,7 +28,8 @@ def add_job(workspace: Path) -> Path:
     shutil.copytree(REPOSITORY / FOLDER, workspace / FOLDER)
     target = workspace / SPEC["model"]["path"]
     target.parent.mkdir(parents=True)
-    shutil.copy(REPOSITORY / SPEC["model"]["path"], target)
+    for file in (SPEC["model"]["path"], SPEC["model"]["expected"]["features"]):
+        shutil.copy(REPOSITORY / file, target)
     return workspace
 
 
