@@ -27,13 +27,15 @@ def write_expected(path: Path, features: Mapping[str, Any], scores: Mapping[str,
 def edge_rows(booster: lgb.Booster, rows: int) -> Numbers:
     """Rows on which trees are most easily another model, float32 [rows, features].
 
-    Each value is a threshold of its feature, the float32 below or above one, or far out; one in ten is missing.
+    Each value is a threshold of its feature, the float32 beside one, or far out; one in ten is missing.
     """
     chance = np.random.default_rng(SEED)
     thresholds: list[list[float]] = [[] for _ in booster.feature_name()]
     for tree in booster.dump_model()["tree_info"]:
         for feature, threshold in _splits(tree["tree_structure"]):
-            thresholds[feature].append(threshold)
+            thresholds[feature].append(
+                float(np.clip(threshold, -FAR, FAR))
+            )  # some are of missing values alone
     columns = []
     for known in thresholds:
         at = chance.choice(np.array([*known, -FAR, 0.0, FAR], np.float32), rows)

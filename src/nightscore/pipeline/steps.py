@@ -62,7 +62,6 @@ from nightscore.pipeline.training.files import ExpectedFiles, read_expected_file
 from nightscore.pipeline.training.holding import hold_to_training, keep_verdict
 from nightscore.scorers import Scorer
 from nightscore.store import (
-    NOT_HELD,
     EngineResources,
     Ladder,
     LiveFile,
@@ -374,7 +373,7 @@ def check_job(job: Job) -> str:
         f"; challenger {rival.path} can't be used: {rival.refused}" for rival in rivals if rival.refused
     )
     held = hold_to_training(job, opened)
-    trained = "" if job.spec.model.is_none else f"; {held or NOT_HELD}"
+    trained = f"; {held}" if held else ""
     made = f"{len(bound.features)} feature columns{_in_parts(job)}"
     sent = check_deliveries(job, bound.stored) if job.spec.deliver else []
     onward = f"; delivers to {', '.join(sent)}" if sent else ""
