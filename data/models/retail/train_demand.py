@@ -9,7 +9,8 @@ them hold four times in five in weeks after those that they were fitted to (conf
 after 2017-09-30 is seen in training, neither as a feature nor as a label; settings were chosen on June to
 September, with a fit on the weeks before; October to December are for the figures.
 
-What stays, beside this script, is demand.onnx, demand_expected.parquet, demand_metrics.json and demand_card.md.
+What stays, beside this script, is demand.onnx, demand_expected.parquet, demand_metrics.json and
+demand_card.md.
 """
 
 import datetime as dt

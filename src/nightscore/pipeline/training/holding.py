@@ -17,7 +17,7 @@ from nightscore.job import Expected, Job
 from nightscore.pipeline import binding
 from nightscore.pipeline.score.missing_values import filled
 from nightscore.pipeline.score.open_model import OpenModel
-from nightscore.pipeline.score.row_distance import LAST_BITS, Numbers, column_distances, row_distances
+from nightscore.pipeline.score.row_distance import Numbers, column_distances, row_distances
 from nightscore.pipeline.training.cases import Case, read_case
 from nightscore.pipeline.training.features import features_apart
 from nightscore.pipeline.training.files import ExpectedFiles, read_expected_files
@@ -105,7 +105,7 @@ def _held(job: Job, expected: Expected, files: ExpectedFiles, case: Case, scorer
     except Exception as error:  # of other people's scorers
         _refuse_unscored(job, case, score, error)
     far = row_distances(actual, case.scores)
-    limit = max(expected.tolerance, LAST_BITS)
+    limit = expected.tolerance
     if (far > limit).any():
         inputs = scorer.signature.inputs
         _refuse(job, files, case, Disagreement(score, case.rows, inputs, actual, case.scores, far, limit))
