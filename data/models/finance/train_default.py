@@ -8,12 +8,13 @@ boosting with the directions that a lender expects (monotone constraints); log-o
 (Platt, 1999) that is fitted to predictions out of fold. Training and calibration are made again in each fold
 when the model is measured. Its settings were written down before and not tuned.
 
-What stays, beside this script, is credit_default.onnx, credit_default_metrics.json and
-credit_default_card.md.
+What stays, beside this script, is credit_default.onnx, credit_default_expected.parquet,
+credit_default_metrics.json and credit_default_card.md.
 """
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import lightgbm as lgb
@@ -30,6 +31,9 @@ from onnxmltools.convert.common.data_types import FloatTensorType
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the root, for data.models
+
+from data.models.expected import edge_rows, write_expected
 from nightscore.evaluation.recipes.distil import exact_in_float32
 
 HERE, OUTCOMES, BOOK = train_credit.HERE, train_credit.OUTCOMES, train_credit.BOOK
@@ -72,8 +76,10 @@ def main() -> int:
     """Train, export, measure and write; returns the exit code."""
     table = pq.read_table(OUTCOMES)
     values, is_bad = training_set(table)
-    model = to_onnx(trained(matrix(values), is_bad))
+    booster = trained(matrix(values), is_bad)
+    model = to_onnx(booster)
     (HERE / "credit_default.onnx").write_bytes(model)
+    expect(booster, matrix(values))
     ours = [held_out(matrix(values), is_bad, SEED + repeat) for repeat in range(REPEATS)]
     cards = train_credit.training_set(table)[0]
     card = train_credit.held_out(cards, is_bad, SEED)
@@ -88,6 +94,13 @@ def main() -> int:
     (HERE / "credit_default_metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     (HERE / "credit_default_card.md").write_text(default_card(metrics, len(model)))
     return 0
+
+
+def expect(booster: lgb.Booster, rows: Numbers) -> None:
+    """Write what LightGBM gives some loans, and rows at the edges of its splits."""
+    some = np.concatenate([rows[:: len(rows) // 300], edge_rows(booster, 200)])
+    features = dict(zip(DIRECTIONS, some.T, strict=True))
+    write_expected(HERE / "credit_default_expected.parquet", features, {"pd": booster.predict(some)})
 
 
 def training_set(table: pa.Table) -> tuple[dict[str, Numbers], Numbers]:

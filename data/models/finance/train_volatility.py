@@ -13,8 +13,8 @@ implementation of them. Nothing after 2014-12-31 is seen in training, neither as
 before.
 
 Everything happens in a workspace of its own that is thrown away; what stays, beside this script, is
-volatility.onnx, volatility_shape.parquet (the distribution that the quantiles are of, which the job
-volatility_outcomes reads), volatility_metrics.json and volatility_card.md.
+volatility.onnx, volatility_expected.parquet, volatility_shape.parquet (the distribution that the quantiles are
+of, which the job volatility_outcomes reads), volatility_metrics.json and volatility_card.md.
 """
 
 import json
@@ -37,6 +37,7 @@ from volatility_reviews import Forecasts, false_alarms, proxy, reviews
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the root, for data.lakes
 
 from data.lakes.finance import INDICES, PRICES, write_lake
+from data.models.expected import write_expected
 from nightscore import Job, features, load
 
 JOB = "volatility"
@@ -69,6 +70,7 @@ def main() -> int:
     quantiles = {name: float(np.quantile(standardised, level)) for name, level in LEVELS.items()}
     model = to_onnx(columns, weights, quantiles)
     (HERE / "volatility.onnx").write_bytes(model)
+    expect(columns, values[:: len(values) // 400], weights, quantiles)
     shape = shape_of(standardised)
     pq.write_table(shape, HERE / "volatility_shape.parquet", write_page_checksum=True)
     held_out = known & (returns.days[row] >= LAST_SEEN_DAY)
@@ -89,6 +91,13 @@ def main() -> int:
     (HERE / "volatility_metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     (HERE / "volatility_card.md").write_text(volatility_card(metrics, len(model)))
     return 0
+
+
+def expect(columns: list[str], rows: Numbers, weights: Numbers, quantiles: dict[str, float]) -> None:
+    """Write what NumPy gives some rows."""
+    volatility = forecast(rows, weights)
+    scores = {"volatility": volatility, **{name: at * volatility for name, at in quantiles.items()}}
+    write_expected(HERE / "volatility_expected.parquet", dict(zip(columns, rows.T, strict=True)), scores)
 
 
 def read_returns() -> Returns:

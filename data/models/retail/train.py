@@ -8,7 +8,8 @@ second implementation of them. Nothing after 2017-09-30 is seen in training, nei
 label; October to December are for the figures of the model card, which come from real runs of the job.
 
 Everything happens in a workspace of its own that is thrown away; what stays, beside this script, is
-basket_ranker.onnx, basket_ranker.txt (the same model for LightGBM), metrics.json and model_card.md.
+basket_ranker.onnx, basket_ranker.txt (the same model for LightGBM), basket_ranker_expected.parquet (what that
+gives some rows, to which the job is held), metrics.json and model_card.md.
 """
 
 import argparse
@@ -35,11 +36,13 @@ from onnxmltools.convert.common.data_types import FloatTensorType
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the root, for data.lakes
 
 from data.lakes.retail import write_lake
+from data.models.expected import edge_rows, write_expected
 from nightscore import Job, features, load
 from nightscore.evaluation.recipes.distil import exact_in_float32
 from nightscore.scorers.arrays import matrix
 
 JOB = "retail_recommendations"
+EXPECTED = "basket_ranker_expected.parquet"
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[2]
 LABEL_DAYS = 14
@@ -75,7 +78,9 @@ def main(arguments: list[str] | None = None) -> int:
         job = load(JOB, workspace=workspace)
         booster = _model(job, receipts, options)
         columns = booster.feature_name()
-        shutil.copy(options.into / "basket_ranker.onnx", workspace / job.spec.model.path)
+        expect(booster, options.into)
+        for name in ("basket_ranker.onnx", EXPECTED):
+            shutil.copy(options.into / name, (workspace / job.spec.model.path).with_name(name))
         print("evaluating: real runs of the held-out days")
         metrics = evaluate(load(JOB, workspace=workspace), receipts)
         metrics["training"] = _training_facts(booster, options.days)
@@ -97,6 +102,13 @@ def _model(job: Job, receipts: Receipts, options: argparse.Namespace) -> lgb.Boo
     return booster
 
 
+def expect(booster: lgb.Booster, folder: Path) -> None:
+    """Write what LightGBM gives rows at the edges of its splits."""
+    rows = edge_rows(booster, 400)
+    features = dict(zip(booster.feature_name(), rows.T, strict=True))
+    write_expected(folder / EXPECTED, features, {"score": booster.predict(rows)})
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -109,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--keep", action="store_true", help="train nothing: evaluate the model that is there")
     parser.add_argument(
         "--into", type=Path, default=HERE, metavar="DIR",
-        help="write the four files into this folder instead of beside the script",
+        help="write the five files into this folder instead of beside the script",
     )  # fmt: skip
     return parser
 

@@ -8,7 +8,8 @@ of campaigns from 2017-10-18 on. Settings were chosen by leaving out campaigns a
 are the factors by which the job calibrates: redemptions over what trees expect that did not see them.
 
 Everything happens in a workspace of its own that is thrown away; what stays, beside this script, is
-coupon_response.onnx, coupon_calibration.parquet, coupon_metrics.json and coupon_card.md.
+coupon_response.onnx, coupon_response_expected.parquet, coupon_calibration.parquet, coupon_metrics.json and
+coupon_card.md.
 """
 
 import datetime as dt
@@ -35,6 +36,7 @@ from onnxmltools.convert.common.data_types import FloatTensorType
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the root, for data.lakes
 
 from data.lakes.retail import write_lake
+from data.models.expected import edge_rows, write_expected
 from nightscore import Job, features, load
 from nightscore.evaluation.recipes.distil import exact_in_float32
 from nightscore.scorers.arrays import matrix
@@ -76,6 +78,7 @@ def main() -> int:
         offers = read_offers(job, workspace / "data/lake/retail")
     training = offers.some(offers.is_in(TRAINING))
     booster = fit(training)
+    expect(booster, training)
     factors = calibration(training)
     MODEL.write_bytes(to_onnx(booster, training.columns))
     pq.write_table(factors, CALIBRATION)
@@ -123,6 +126,13 @@ def fit(offers: Offers) -> lgb.Booster:
         offers.rows, offers.redeemed, feature_name=offers.columns, params={"verbose": -1, "num_threads": 1}
     )
     return exact_in_float32(lgb.train(PARAMETERS, data, TREES))
+
+
+def expect(booster: lgb.Booster, offers: Offers) -> None:
+    """Write what LightGBM gives some pairs, and rows at the edges of its splits."""
+    rows = np.concatenate([offers.rows[:: len(offers.rows) // 200], edge_rows(booster, 200)])
+    features = dict(zip(offers.columns, rows.T, strict=True))
+    write_expected(HERE / "coupon_response_expected.parquet", features, {"score": booster.predict(rows)})
 
 
 def calibration(offers: Offers) -> pa.Table:

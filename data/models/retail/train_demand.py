@@ -9,7 +9,8 @@ them hold four times in five in weeks after those that they were fitted to (conf
 after 2017-09-30 is seen in training, neither as a feature nor as a label; settings were chosen on June to
 September, with a fit on the weeks before; October to December are for the figures.
 
-What stays, beside this script, is demand.onnx, demand_metrics.json and demand_card.md.
+What stays, beside this script, is demand.onnx, demand_expected.parquet, demand_metrics.json and
+demand_card.md.
 """
 
 import datetime as dt
@@ -35,6 +36,7 @@ from onnxmltools.convert.common.data_types import FloatTensorType
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the root, for data.lakes
 
 from data.lakes.retail import write_lake
+from data.models.expected import edge_rows, write_expected
 from nightscore import Job, features, load
 from nightscore.evaluation.recipes.distil import exact_in_float32
 from nightscore.scorers.arrays import matrix
@@ -105,6 +107,7 @@ def main() -> int:
     trees = fit(training)
     model = to_onnx(trees, widening, sample.columns)
     (HERE / "demand.onnx").write_bytes(model)
+    expect(trees, widening, training)
     unseen = sample.some(sample.day > np.datetime64(LAST_SEEN))
     metrics = evaluate(unseen, predicted(trees, widening, unseen), by_size(training, unseen))
     metrics["training"] = {
@@ -201,6 +204,15 @@ def predicted(trees: Trees, widening: float, sample: Sample) -> dict[str, Number
         "mid": sample.before * mid,
         "high": sample.before * np.maximum(raw["high"] + step, mid),
     }
+
+
+def expect(trees: Trees, widening: float, sample: Sample) -> None:
+    """Write what LightGBM gives some rows, and rows at the edges of its splits, with the bounds moved."""
+    edges = [edge_rows(one, 100) for one in trees.values()]
+    rows = np.concatenate([sample.rows[:: len(sample.rows) // 200], *edges])
+    times = Sample(rows, sample.columns, np.zeros(len(rows)), np.ones(len(rows)), np.zeros(len(rows)))
+    features = dict(zip(sample.columns, rows.T, strict=True))
+    write_expected(HERE / "demand_expected.parquet", features, predicted(trees, widening, times))
 
 
 def by_size(training: Sample, sample: Sample) -> dict[str, Numbers]:

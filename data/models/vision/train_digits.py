@@ -4,7 +4,7 @@
 
 A network of two hidden layers on the days 2024-01-01 to 2024-01-04, each image also moved by one pixel in the
 four directions. The two days after are for the figures of the card; nothing was chosen by them. What stays,
-beside this script, is digits.onnx, digits_metrics.json and digits_card.md.
+beside this script, is digits.onnx, digits_expected.parquet, digits_metrics.json and digits_card.md.
 """
 
 import json
@@ -24,6 +24,7 @@ from sklearn.neural_network import MLPClassifier
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the root, for data.lakes
 
 from data.lakes.digits import DAYS, LAKE, write_lake
+from data.models.expected import write_expected
 
 HERE = Path(__file__).resolve().parent
 HELD_OUT = DAYS[4:]
@@ -45,11 +46,20 @@ def main() -> int:
     network.fit(np.concatenate(moved).reshape(-1, 64) / INK, np.tile(labels, len(moved)))
     model = to_onnx(network)
     (HERE / "digits.onnx").write_bytes(model.SerializeToString())
+    expect(network, days[HELD_OUT[0]][0])
     found = {str(day): evaluate(network, *days[day]) for day in HELD_OUT}
     metrics = {"training_images": len(images), "held_out": found}
     (HERE / "digits_metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     (HERE / "digits_card.md").write_text(card(metrics, (HERE / "digits.onnx").stat().st_size))
     return 0
+
+
+def expect(network: MLPClassifier, images: Numbers) -> None:
+    """Write what scikit-learn gives the images of a day, one of bare paper and one of ink alone."""
+    some = np.concatenate([images[:200], np.zeros((1, 8, 8)), np.full((1, 8, 8), INK)]).reshape(-1, 64)
+    given = {"image": [row.astype(np.uint8).tobytes() for row in some]}
+    scores = {"probabilities": network.predict_proba(some / INK).tolist()}
+    write_expected(HERE / "digits_expected.parquet", given, scores)
 
 
 def read(lake: Path, day: str) -> tuple[Numbers, Numbers]:

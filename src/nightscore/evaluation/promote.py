@@ -16,8 +16,8 @@ import yaml
 
 from nightscore.common import Broken, NightscoreError, ProgressCallback, refuse_unsaid, replace_text, silent
 from nightscore.evaluation.judge import judge_challengers, read_model_sha256
-from nightscore.job import Job, read_job
-from nightscore.pipeline import open_job_model
+from nightscore.job import MODEL_NAME, Job, read_job
+from nightscore.pipeline import OpenModel, hold_to_training, open_job_model
 from nightscore.store import PROMOTIONS_FILE, Promotion, append_promotion
 
 PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # characters that mean nothing to YAML, wherever they stand
@@ -34,7 +34,8 @@ def promote_model(
 ) -> Promotion:
     """Make a model the champion of a job.
 
-    A model that is no challenger, or whose verdict is not PROMOTE, needs `force` and `because`.
+    A model that is no challenger, or whose verdict is not PROMOTE, needs `force` and `because`. One that does
+    not give what its training expects (`model.expected`) is not promoted.
 
     Raises:
         Broken: that is not given; the model can't be read or does not fit; the job pins its model's sha256;
@@ -51,13 +52,15 @@ def promote_model(
         )
     if model == old.file:
         job.raise_broken(("model", old.place), f"{model} is the champion already")
-    sha256 = open_job_model(job, model, pinned=False).sha256
+    opened = open_job_model(job, model, pinned=False)
+    sha256 = opened.sha256
     if old.sha256 and old.sha256 != sha256:
         job.raise_broken(
             ("model", "sha256"),
             f"pins another file than {model}, which has sha256 {sha256}; a promotion changes one line, so "
             "remove the pin before it, and pin the new file after it",
         )
+    _hold_to_training(job, opened, model)
     verdict = find_verdict(job, model, report)
     if verdict != "PROMOTE" and not (force and because.strip()):
         raise Broken(
@@ -70,6 +73,21 @@ def promote_model(
     )  # fmt: skip
     _replace(job, model, promotion)
     return promotion
+
+
+def _hold_to_training(job: Job, opened: OpenModel, model: str) -> None:
+    """Hold the model to what its own training expects: else the first night by it would publish nothing."""
+    expected, old = job.spec.model.expected, job.spec.model
+    files = expected.named_files(model) if expected else {}
+    try:
+        hold_to_training(job, opened)
+    except Broken as error:
+        if files != (expected.named_files(old.name) if expected else {}):
+            raise
+        raise Broken(
+            f"{error}\n  {', '.join(files.values())} may be what the training of {old.name} expects: write "
+            f"{MODEL_NAME} in the files' names (model.expected), so that each model has files of its own"
+        ) from error
 
 
 def find_verdict(job: Job, model: str, report: ProgressCallback = silent) -> str:

@@ -47,6 +47,8 @@ from .deliver import Files as Files
 from .deliver import Postgres as Postgres
 from .exchanges import calendars_version as calendars_version
 from .exchanges import exchange_problem as exchange_problem
+from .expected import MODEL_NAME as MODEL_NAME
+from .expected import Expected as Expected
 from .features import Features as Features
 from .fields import NAME as NAME
 from .fields import DecisionColumns as DecisionColumns

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from nightscore.common import clipped
+from nightscore.job.expected import Expected
 from nightscore.job.fields import (
     Column,
     DecisionColumns,
@@ -160,6 +161,13 @@ class Model(StrictModel):
             "tokenizer says another"
         ),
     ] = False
+    expected: Annotated[
+        Expected | None,
+        Field(
+            description="files of the training script, some rows and their scores, to which SQL and model "
+            "are held before a day is published"
+        ),
+    ] = None
     outputs: Annotated[
         dict[
             Column,

@@ -84,6 +84,7 @@ from .score.mlflow_registry import fetch_model as fetch_model
 from .score.neighbours import find_sway as find_sway
 from .score.neighbours import largest_sway as largest_sway
 from .score.open_model import ModelSource as ModelSource
+from .score.open_model import OpenModel as OpenModel
 from .score.open_model import open_cached_scorer as open_cached_scorer
 from .score.open_model import open_job_model as open_job_model
 from .score.open_model import open_planned_scorer as open_planned_scorer
@@ -97,3 +98,4 @@ from .steps import plan_day as plan_day
 from .steps import publish_day as publish_day
 from .steps import score_piece as score_piece
 from .testing import check_executor as check_executor
+from .training.holding import hold_to_training as hold_to_training

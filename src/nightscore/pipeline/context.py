@@ -208,6 +208,10 @@ class Day:
         ]
         return self._opened(seen, self.resources(None, None), ())
 
+    def engine_of(self, views: Sequence[View]) -> Engine:
+        """An engine that sees other files in the place of the inputs."""
+        return self._opened(views, self.resources(threads=1), ())
+
     def _opened(self, seen: Sequence[View], resources: EngineResources, tables: Iterable[str]) -> Engine:
         engine = Engine(seen, resources, self.variables, self.job.shown_macros.values())
         try:

@@ -58,6 +58,8 @@ from nightscore.pipeline.score.elsewhere import open_or_on_cpu
 from nightscore.pipeline.score.open_model import OpenModel, open_job_model, open_planned_scorer, score_nothing
 from nightscore.pipeline.score.rejects import RejectWriter
 from nightscore.pipeline.score.time_limit import until
+from nightscore.pipeline.training.files import ExpectedFiles, read_expected_files
+from nightscore.pipeline.training.holding import hold_to_training, keep_verdict
 from nightscore.scorers import Scorer
 from nightscore.store import (
     EngineResources,
@@ -124,6 +126,8 @@ def _planned(
 ) -> Plan:  # fmt: skip
     plan = draft_plan(job, day, request, scores_here=choose is None)
     report("plan", 1, 1)
+    if plan.status == "score":
+        keep_verdict(job, plan)
     if plan.status != "score" or plan.run_id:
         return plan
     if job.spec.features.parts is not None and not request.force:
@@ -144,6 +148,7 @@ def draft_plan(
     binding.check_sql(job)
     opening = None if scores_here else open_or_on_cpu
     opened = open_job_model(job, request.model, request.device, request.limit is None, opening)
+    expected = _expected(job, opened, request)
     with one_look():  # of a bucket's folders; what changes meanwhile is seen by the look that follows
         files = inputs.resolve_inputs(job, day)
         inputs.refuse_large(job, files)
@@ -156,7 +161,7 @@ def draft_plan(
         asked = request.model or request.device or job.spec.model.is_none or has_rung(job, "variant")
         picked = None if asked else read_variant(job)
         known_at = as_of.cutoff(job, request.known_at)
-        draft = _draft(job, day, opened, files, values, known_at=known_at, picked=picked)
+        draft = _draft(job, day, opened, files, values, known_at=known_at, picked=picked, expected=expected)
         draft = dataclasses.replace(
             draft, limit=request.limit, days_seen=see_days(job, files, day), ignored=see_ignored(job, day),
             as_reported=see_as_reported(job, files), widened=inputs.see_widened(files),
@@ -167,7 +172,17 @@ def draft_plan(
         bound = binding.bind_job(Day(job, draft), opened.scorer)
     draft = add_challengers(job, draft, opened.scorer, bound.features)
     draft = dataclasses.replace(draft, promotion=read_promotion(job, draft))
-    return _beside_published(job, draft, request, picked)
+    draft = _beside_published(job, draft, request, picked)
+    if expected and draft.status == "score":
+        held = hold_to_training(job, opened, expected, kept=True)
+        draft = dataclasses.replace(draft, training=held)
+    return draft
+
+
+def _expected(job: Job, opened: OpenModel, request: RunRequest) -> ExpectedFiles | None:
+    """What training expects; nothing of another model that is only looked at, for nothing is published."""
+    looked_at = request.model not in (None, job.spec.model.file) and request.limit is not None
+    return None if looked_at else read_expected_files(job, opened)
 
 
 def _beside_published(job: Job, draft: Plan, request: RunRequest, picked: VariantFile | None) -> Plan:
@@ -357,10 +372,12 @@ def check_job(job: Job) -> str:
     useless = "".join(
         f"; challenger {rival.path} can't be used: {rival.refused}" for rival in rivals if rival.refused
     )
+    held = hold_to_training(job, opened)
+    trained = f"; {held}" if held else ""
     made = f"{len(bound.features)} feature columns{_in_parts(job)}"
     sent = check_deliveries(job, bound.stored) if job.spec.deliver else []
     onward = f"; delivers to {', '.join(sent)}" if sent else ""
-    return f"ok: {made}; publishes {', '.join(bound.stored)}{onward}{useless}"
+    return f"ok: {made}; publishes {', '.join(bound.stored)}{onward}{trained}{useless}"
 
 
 def _latest(job: Job, opened: OpenModel) -> tuple[Day, Plan]:
@@ -394,7 +411,7 @@ def _in_parts(job: Job) -> str:
 
 def _draft(
     job: Job, day: dt.date, opened: OpenModel, files: inputs.Files, values: Mapping[str, Any],
-    *, known_at: str = "", picked: VariantFile | None = None,
+    *, known_at: str = "", picked: VariantFile | None = None, expected: ExpectedFiles | None = None,
 ) -> Plan:  # fmt: skip
     """The plan before its run begins: the day's causes and their fingerprint."""
     params = {n: v.isoformat() if isinstance(v, dt.date) else v for n, v in values.items()}
@@ -407,6 +424,7 @@ def _draft(
         params=params, inputs=files, known_at=known_at, closes=job.spec.close, versions=library_versions(),
         started=time.time(),
         seen=tuple(sorted(f.path.name for f in scores)), job_texts=read_job_texts(job),
+        training=expected.cause if expected else None,
     )  # fmt: skip
     return dataclasses.replace(plan, fingerprint=_fingerprint(plan, files, picked))
 
@@ -421,6 +439,7 @@ def _fingerprint(plan: Plan, files: inputs.Files, picked: VariantFile | None) ->
     causes = json_digest(
         plan.job_hash, plan.day, plan.params, plan.model_sha256, plan.code, plan.device, read,
         *([plan.known_at] if plan.known_at else []), *([used] if used else []),
+        *([{"training": plan.training.sha256}] if plan.training else []),
     )  # fmt: skip
     return add_challengers_cause(causes, plan.challengers)
 

@@ -13,7 +13,7 @@ from nightscore.job import Features, Job
 from nightscore.review.explain import RowExplanation
 from nightscore.review.rejects import RejectReason
 from nightscore.review.terminal_tables import console, print_rows, text_table
-from nightscore.store import ENDINGS, AuditResult, Plan, Receipt, RunFolder, TableChange
+from nightscore.store import ENDINGS, NOT_HELD, AuditResult, Plan, Receipt, RunFolder, TableChange
 
 if TYPE_CHECKING:
     from nightscore.scorers import Device, Hardware
@@ -43,6 +43,7 @@ def print_receipt(receipt: Receipt) -> None:
         *([("parts", str(receipt.parts))] if receipt.parts else []),
         *([("accounts", str(receipt.accounts))] if receipt.accounts else []),
         ("model", f"{receipt.model.path} (sha256 {receipt.model.sha256[:16]}…)" if receipt.model else "none"),
+        *([("training", str(receipt.training or NOT_HELD))] if receipt.model else []),
         ("inputs", f"{len(receipt.inputs)} files, {byte_size(sum(f.bytes for f in receipt.inputs))}"),
         ("speed", f"{receipt.rows_per_second:,} rows/s{_variant(receipt)}"),
         ("cost", _cost(receipt)),
@@ -115,9 +116,8 @@ def print_plan(plan: Plan, run: RunFolder | None, features: Features) -> None:
     out.print(f"inputs    {len(files)} files, {rows:,} rows{uncounted}, {byte_size(size)}")
     for line in (*_inputs_text(plan), *_ladder_text(plan)):
         out.print(escape(line), soft_wrap=True)
-    out.print(f"model     {escape(_model_text(plan))}")
-    if plan.tuned:
-        out.print(f"variant   {plan.tuned.name} (sha256 {plan.tuned.sha256[:16]}…), by variant.yaml")
+    for line in _model_lines(plan):
+        out.print(escape(line), soft_wrap=True)
     if plan.status != "score":
         return
     if features.parts is not None and features.parts > 1:
@@ -191,6 +191,14 @@ def _model_text(plan: Plan) -> str:
     if plan.model_path and not plan.model_sha256:
         return "none"
     return f"{plan.model_path} (sha256 {plan.model_sha256[:16]}…) on {plan.device}"
+
+
+def _model_lines(plan: Plan) -> Iterator[str]:
+    yield f"model     {_model_text(plan)}"
+    if plan.training:
+        yield f"training  {plan.training}"
+    if plan.tuned:
+        yield f"variant   {plan.tuned.name} (sha256 {plan.tuned.sha256[:16]}…), by variant.yaml"
 
 
 def _outcome(plan: Plan) -> str:

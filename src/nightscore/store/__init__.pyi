@@ -23,11 +23,13 @@ from .documents.order import OwnPast as OwnPast
 from .documents.pieces import SMALLEST_PIECE as SMALLEST_PIECE
 from .documents.pieces import SMALLEST_PIECE_OF_TEXTS as SMALLEST_PIECE_OF_TEXTS
 from .documents.pieces import cut_pieces as cut_pieces
+from .documents.plan import NOT_HELD as NOT_HELD
 from .documents.plan import Canary as Canary
 from .documents.plan import Carry as Carry
 from .documents.plan import Challenger as Challenger
 from .documents.plan import DaysSeen as DaysSeen
 from .documents.plan import FeatureParts as FeatureParts
+from .documents.plan import HeldToTraining as HeldToTraining
 from .documents.plan import InputFile as InputFile
 from .documents.plan import Ladder as Ladder
 from .documents.plan import LateVariant as LateVariant

@@ -40,7 +40,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_lake(root)
     shutil.copytree(REPOSITORY / "jobs/finance/credit_default", root / "jobs/finance/credit_default")
     (root / "data/models/finance").mkdir(parents=True)
-    shutil.copy(MODELS / "credit_default.onnx", root / "data/models/finance")
+    for name in ("credit_default.onnx", "credit_default_expected.parquet"):
+        shutil.copy(MODELS / name, root / "data/models/finance")
     return root
 
 

@@ -23,8 +23,9 @@ def make_workspace(root: Path, positions: int = POSITIONS, since: date = SINCE) 
     add_jobs(root, *JOBS)
     models = root / "data/models/finance"
     models.mkdir(parents=True)
-    for model in (REPOSITORY / "data/models/finance").glob("*.onnx"):
-        shutil.copy(model, models)
+    for pattern in ("*.onnx", "*_expected.parquet"):
+        for file in (REPOSITORY / "data/models/finance").glob(pattern):
+            shutil.copy(file, models)
     copy_scorers(root)
     return root
 

@@ -150,7 +150,8 @@ def add_job(workspace: Path) -> None:
     """Put the job, its model and its factors into a workspace."""
     shutil.copytree(REPOSITORY / FOLDER, workspace / FOLDER)
     (workspace / "data/models/retail").mkdir(parents=True, exist_ok=True)
-    for name in (SPEC["model"]["path"], SPEC["inputs"]["coupon_calibration"]["path"]):
+    model = SPEC["model"]
+    for name in (model["path"], model["expected"]["features"], SPEC["inputs"]["coupon_calibration"]["path"]):
         shutil.copy(REPOSITORY / name, workspace / name)
 
 

@@ -141,7 +141,8 @@ def test_a_night_on_the_slice_is_published(tmp_path: Path) -> None:
     shutil.copytree(SLICE, workspace / "data/lake/retail")
     shutil.copytree(REPOSITORY / FOLDER, workspace / FOLDER)
     (workspace / "data/models/retail").mkdir(parents=True)
-    shutil.copy(REPOSITORY / SPEC["model"]["path"], workspace / SPEC["model"]["path"])
+    for name in (SPEC["model"]["path"], SPEC["model"]["expected"]["features"]):
+        shutil.copy(REPOSITORY / name, workspace / name)
     receipt = run(load(JOB, workspace=workspace), DAY)
     assert receipt.status == "published"
     assert all(audit.passed for audit in receipt.audits if audit.severity == "fail")

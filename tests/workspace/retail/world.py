@@ -28,7 +28,9 @@ def add_job(workspace: Path) -> Path:
     shutil.copytree(REPOSITORY / FOLDER, workspace / FOLDER)
     target = workspace / SPEC["model"]["path"]
     target.parent.mkdir(parents=True)
-    shutil.copy(REPOSITORY / SPEC["model"]["path"], target)
+    model = SPEC["model"]["path"]
+    for file in (model, SPEC["model"]["expected"]["features"].replace("{model}", Path(model).stem)):
+        shutil.copy(REPOSITORY / file, target)
     return workspace
 
 

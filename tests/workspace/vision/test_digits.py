@@ -28,7 +28,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_lake(root)
     shutil.copytree(REPOSITORY / JOB, root / JOB)
     (root / MODEL).parent.mkdir(parents=True)
-    shutil.copy(REPOSITORY / MODEL, root / MODEL)
+    for file in (MODEL, MODEL.with_name("digits_expected.parquet")):
+        shutil.copy(REPOSITORY / file, root / file)
     receipt = run(load("digits", workspace=root), DAY)
     assert receipt.status == "published" and all(audit.passed for audit in receipt.audits)
     return root

@@ -207,12 +207,19 @@ def _others(now: Plan, then: Receipt) -> Iterator[str]:
         yield f"the model: {old} -> {now.model_path} {now.model_sha256[:16]}".rstrip()
     elif model and model.code != now.code and model.code and now.code:  # an older receipt has none
         yield f"the scorer's code: {model.code[:16]} -> {now.code[:16]}"
+    yield from _training(now, then)
     yield from _challengers(now, then)
     for name in sorted(now.params.keys() | then.params.keys()):
         if now.params.get(name) != then.params.get(name):
             yield (f"the parameter {name}: {then.params.get(name)!r} -> {now.params.get(name)!r}")
     if now.known_at != then.known_at:
         yield f"what was known: {_moment(then.known_at)} -> {_moment(now.known_at)}"
+
+
+def _training(now: Plan, then: Receipt) -> Iterator[str]:
+    old, new = (of.training.sha256[:16] if of.training else "nothing" for of in (then, now))
+    if old != new:
+        yield f"what training expects (model.expected): {old} -> {new}"
 
 
 def _challengers(now: Plan, then: Receipt) -> Iterator[str]:

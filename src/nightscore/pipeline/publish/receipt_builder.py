@@ -98,6 +98,7 @@ def build_receipt(
         snapshots=plan.snapshots,
         degraded_inputs=plan.degraded_inputs,
         foreign=plan.foreign,
+        training=plan.training,
         replayed=_replayed(plan, before) if before else None,
         params=plan.params,
         closed=plan.closes,

@@ -26,7 +26,7 @@ from nightscore.pipeline import find_held_day
 from nightscore.review.report import charts
 from nightscore.review.report.data import Facts, gather_facts, gather_held_facts
 from nightscore.review.report.profile import LISTED_VALUES, Breakdown, Distribution
-from nightscore.store import REPORT, library_versions, renames
+from nightscore.store import NOT_HELD, REPORT, library_versions, renames
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -124,6 +124,7 @@ def _context(facts: Facts) -> dict[str, Any]:
         "more_inputs": len(receipt.inputs) - SHOWN_INPUTS,
         "as_of": _as_of(facts),
         "root": job.workspace.root,
+        "not_held": NOT_HELD,
         "version": library_versions()["nightscore"],
         "made": dt.datetime.now(dt.UTC),
     }

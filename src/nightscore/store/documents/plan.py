@@ -16,6 +16,7 @@ from nightscore.store.documents.formats import FORMAT, refuse_later_format
 from nightscore.store.documents.order import OwnPast
 
 SHOWN_GAPS = 5  # in a line
+NOT_HELD = "not held to training (no model.expected)"
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,26 @@ class Canary:
 
 
 @dataclass(frozen=True)
+class HeldToTraining:
+    """That SQL and model give what training expects (`model.expected`); receipts hold it, too.
+
+    `sha256` is of what the files are for and of their bytes, `files` path -> sha256. `rows` were compared;
+    `difference` is the largest of a score, relative to its size above 1.
+    """
+
+    sha256: str
+    files: Mapping[str, str]
+    rows: int = 0
+    difference: float = 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.rows:,} rows held to training: at most {self.difference:.2g} away "
+            f"({', '.join(self.files)}; sha256 {self.sha256[:16]}…)"
+        )
+
+
+@dataclass(frozen=True)
 class FeatureParts:
     """That the features SQL is run in `parts` parts, from 0; `compared` is held to the whole query.
 
@@ -223,6 +244,7 @@ class Plan:
     from their receipts.
     `job_texts` are the files of the job's folder that it was made from, for people: they decide nothing.
     `ladder` is what it goes on with when it is late; with status `carry` it publishes what `carry` says.
+    `training` is what training expects of the model, where the job has its files.
     `own_past` are the inputs that are tables of the job itself. `made_by` is not kept: of the plan of one
     piece, what stands in the column of that name (default: full).
     """
@@ -285,6 +307,7 @@ class Plan:
     carry: Carry | None = None
     own_past: Mapping[str, OwnPast] = dataclasses.field(default_factory=dict)
     made_by: str = ""
+    training: HeldToTraining | None = None
 
     @property
     def rows(self) -> int:
@@ -307,6 +330,7 @@ class Plan:
             "carry",
             "own_past",
             "made_by",
+            "training",
         ):  # so that a job without them has the plans that it had
             if not document[name]:
                 del document[name]

@@ -15,11 +15,11 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model
 from nightscore.store.documents.formats import refuse_later_format
 from nightscore.store.documents.highlights import HighlightResult
 from nightscore.store.documents.order import OutOfOrder
-from nightscore.store.documents.plan import Canary, DaysSeen, TriedVariant
+from nightscore.store.documents.plan import Canary, DaysSeen, HeldToTraining, TriedVariant
 
 RARE = (  # fields that most receipts have not
     "parts", "highlights", "accepted", "foreign", "erased", "came_back", "slower", "degraded",
-    "degraded_inputs", "macros", "accounts", "out_of_order",
+    "degraded_inputs", "macros", "accounts", "out_of_order", "training",
 )  # fmt: skip
 Status = Literal["published", "unchanged", "skipped", "preview", "held", "unreadable"]
 
@@ -393,8 +393,9 @@ class Receipt(Part):
     `came_back` where keys that had been erased stand in its tables again, `slower` where stages took
     longer than the nights before, `macros` where SQL calls some (name -> sha256 of what it stands for),
     `accounts` where the job says where each of its rows ends, `degraded` where it was late and not made as
-    every night, `degraded_inputs` where a table that it read had such days, and `out_of_order` where days
-    that follow from it were there before it. These are not written where they are not there.
+    every night, `degraded_inputs` where a table that it read had such days, `out_of_order` where days
+    that follow from it were there before it, and `training` where the model was held to the scores that
+    training expects. These are not written where they are not there.
     """
 
     job: str
@@ -442,6 +443,7 @@ class Receipt(Part):
     degraded: Degraded | None = None
     out_of_order: OutOfOrder | None = None
     degraded_inputs: Mapping[str, tuple[str, ...]] = {}
+    training: HeldToTraining | None = None
     reason: str = ""
     preview: tuple[Mapping[str, Any], ...] = ()
     run_number: int = 0

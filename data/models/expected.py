@@ -1,0 +1,53 @@
+"""What training expects of a model, as a file: rows and their scores by the training library.
+
+`nightscore check`, each plan and each promotion hold SQL and model to it (`model.expected` in job.yaml).
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+Numbers = npt.NDArray[Any]
+
+FAR = 1e6  # beyond all that was trained on
+SEED = 20
+
+
+def write_expected(path: Path, features: Mapping[str, Any], scores: Mapping[str, Any]) -> None:
+    """Write the features [n] by their names and the scores [n] by those of the job's outputs."""
+    pq.write_table(pa.table({**features, **scores}), path, compression="zstd")
+
+
+def edge_rows(booster: lgb.Booster, rows: int) -> Numbers:
+    """Rows on which trees are most easily another model, float32 [rows, features].
+
+    Each value is a threshold of its feature, the float32 beside one, or far out; one in ten is missing.
+    """
+    chance = np.random.default_rng(SEED)
+    thresholds: list[list[float]] = [[] for _ in booster.feature_name()]
+    for tree in booster.dump_model()["tree_info"]:
+        for feature, threshold in _splits(tree["tree_structure"]):
+            thresholds[feature].append(
+                float(np.clip(threshold, -FAR, FAR))
+            )  # some are of missing values alone
+    columns = []
+    for known in thresholds:
+        at = chance.choice(np.array([*known, -FAR, 0.0, FAR], np.float32), rows)
+        side = chance.choice(np.array([-np.inf, 0, np.inf], np.float32), rows)
+        beside = np.where(side == 0, at, np.nextafter(at, side))
+        columns.append(np.where(chance.random(rows) < 0.1, np.float32(np.nan), beside))
+    return np.column_stack(columns).astype(np.float32)
+
+
+def _splits(node: Mapping[str, Any]) -> Iterator[tuple[int, float]]:
+    """The feature and threshold of each split below a node."""
+    if "threshold" in node:
+        yield node["split_feature"], float(node["threshold"])
+        yield from _splits(node["left_child"])
+        yield from _splits(node["right_child"])
