@@ -13,8 +13,8 @@ implementation of them. Nothing after 2014-12-31 is seen in training, neither as
 before.
 
 Everything happens in a workspace of its own that is thrown away; what stays, beside this script, is
-volatility.onnx, volatility_expected.parquet, volatility_shape.parquet (the distribution that the quantiles are
-of, which the job volatility_outcomes reads), volatility_metrics.json and volatility_card.md.
+volatility.onnx, volatility_expected.parquet, volatility_shape.parquet (the distribution that the quantiles
+are of, which the job volatility_outcomes reads), volatility_metrics.json and volatility_card.md.
 """
 
 import json
