@@ -92,7 +92,7 @@ def test_a_day_whose_rows_all_end_somewhere(root: Path, capsys: pytest.CaptureFi
     assert receipt.macros == {
         name: hashlib.sha256(text.encode()).hexdigest() for name, text in called.items()
     }
-    assert set(receipt.macros) == {"hash_point", "in_hold_out", "holds_on", "first_reason"}
+    assert set(receipt.macros) == {"draw_text", "hash_point", "in_hold_out", "holds_on", "first_reason"}
     print_receipt(receipt)
     shown = capsys.readouterr().out
     said = f"of 200 rows of members each ended in one table: {200 - len(reasons)} in mail_list"
