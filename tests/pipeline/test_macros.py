@@ -131,7 +131,8 @@ def test_what_costs_nothing_known_is_not_free(
 
 def test_a_cost_is_never_rounded_down(connection: duckdb.DuckDBPyConnection) -> None:
     """A million mails at less than half a millionth each are not free."""
-    sql = "SELECT max(cost) FROM (SELECT running_cost(0.0000004::DOUBLE, 0, key) AS cost FROM range(1000) t(key))"
+    costs = "SELECT running_cost(0.0000004::DOUBLE, 0, key) AS cost FROM range(1000) t(key)"
+    sql = f"SELECT max(cost) FROM ({costs})"
     assert connection.execute(sql).fetchall() == [(Decimal("0.001000"),)]
 
 
@@ -312,7 +313,8 @@ def test_a_reason_that_is_not_known_is_no_no(connection: duckdb.DuckDBPyConnecti
 def test_each_passes_the_checks_of_a_jobs_sql(tmp_path: Path) -> None:
     """It may be called by the SQL of a job, whose result does not depend on the order of rows."""
     calls = {
-        "draw_text": "draw_text(key)", "hash_point": "hash_point(key)", "in_hold_out": "in_hold_out(key, '2026Q4', 0.1)",
+        "draw_text": "draw_text(key)", "hash_point": "hash_point(key)",
+        "in_hold_out": "in_hold_out(key, '2026Q4', 0.1)",
         "in_rotation": "in_rotation(key, getvariable('day'), 14)",
         "holds_on": "holds_on(day, NULL, getvariable('day'))",
         "rank_all": "rank_all(score, key)", "rank_within": "rank_within(owner, score, key)",
