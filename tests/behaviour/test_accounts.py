@@ -92,7 +92,7 @@ def test_a_day_whose_rows_all_end_somewhere(root: Path, capsys: pytest.CaptureFi
     assert receipt.macros == {
         name: hashlib.sha256(text.encode()).hexdigest() for name, text in called.items()
     }
-    assert set(receipt.macros) == {"hash_point", "in_hold_out", "holds_on", "first_reason"}
+    assert set(receipt.macros) == {"draw_text", "hash_point", "in_hold_out", "holds_on", "first_reason"}
     print_receipt(receipt)
     shown = capsys.readouterr().out
     said = f"of 200 rows of members each ended in one table: {200 - len(reasons)} in mail_list"
@@ -126,6 +126,35 @@ def test_rows_that_are_not_told_apart(root: Path) -> None:
     pq.write_table(pa.table({"id": [5, 5, 6]}), folder / "part.parquet")
     write_job(root, audience=AUDIENCE.replace("SELECT id", "SELECT DISTINCT id"))
     with pytest.raises(Broken, match=r"1 stand twice or more in members: give accounts_for a key .*id=5"):
+        run(load("mail", root), FIRST)
+
+
+@pytest.mark.parametrize("key", ["ends", "rows_in", "stands"])
+def test_a_key_may_have_any_name(root: Path, key: str) -> None:
+    """A row that is lost is found, whatever its key is called, and one that is not is none."""
+    for day in DAYS:
+        pq.write_table(pa.table({key: [1]}), root / f"data/lake/members/day={day}/part.parquet")
+    job, audience = MAIL.replace("key: [id]", f"key: [{key}]"), f"SELECT {key}, '' AS reason FROM members "
+    audience += "WHERE day = getvariable('day')"
+    folder = root / "jobs/mail"
+    for mails, lost in (
+        (f"SELECT {key} FROM scores", False),
+        (f"SELECT {key} FROM scores WHERE false", True),
+    ):
+        write_job(root, audience=audience, mails=mails, funnel=f"SELECT {key} FROM scores WHERE false")
+        (folder / "job.yaml").write_text(job.replace(f"key: [{key}]", f"key: [{key}]\nkeep: [reason]"))
+        if lost:
+            with pytest.raises(Broken, match=rf"1 end nowhere \({key}=1\)"):
+                run(load("mail", root), SECOND)
+        else:
+            assert run(load("mail", root), FIRST).accounts
+
+
+def test_a_key_of_another_type_that_is_not_exact_is_refused(root: Path) -> None:
+    """2**53 + 1 is lost, and the table has 2**53, which is the same as a DOUBLE."""
+    pq.write_table(pa.table({"id": [2**53 + 1]}), root / f"data/lake/members/day={FIRST}/part.parquet")
+    write_job(root, mails=f"SELECT CAST({2**53} AS DOUBLE) AS id", funnel=FUNNEL + " AND false")
+    with pytest.raises(Broken, match=r"tables: id is DOUBLE in mail_list and BIGINT in members.* cast it"):
         run(load("mail", root), FIRST)
 
 

@@ -129,6 +129,36 @@ def test_what_costs_nothing_known_is_not_free(
         connection.execute(sql).fetchall()
 
 
+def test_a_cost_is_never_rounded_down(connection: duckdb.DuckDBPyConnection) -> None:
+    """A million mails at less than half a millionth each are not free."""
+    costs = "SELECT running_cost(0.0000004::DOUBLE, 0, key) AS cost FROM range(1000) t(key)"
+    sql = f"SELECT max(cost) FROM ({costs})"
+    assert connection.execute(sql).fetchall() == [(Decimal("0.001000"),)]
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("in_hold_out(7, 's', 10)", "the share is 10; allowed: 0 to 1"),
+        ("in_hold_out(7, 's', 'NaN'::DOUBLE)", "the share is nan"),
+        ("in_hold_out(7.0::DOUBLE, 's', 0.1)", "a draw by 7.0, a DOUBLE; allowed: a whole number"),
+        ("in_rotation(7, DATE '2026-03-29', 2.5)", "every is 2.5; allowed: a whole number of days"),
+        ("in_rotation(7, DATE '2026-03-29', 0)", "every is 0"),
+        ("within_budget(1, 0, 7, 'NaN'::DOUBLE)", "the budget is nan"),
+        ("within_budget('inf'::DOUBLE, 0, 7, 1)", "the cost of 7 is inf"),
+        ("queue_of(NULL, 7, 'x', 3, 1)", "queue_of: place NULL, key 7"),
+        ("queue_of(1, 7, 'x', 3, 5)", "capacity 3, drawn 5; allowed: .* drawn from 0 to capacity"),
+        ("queue_of(1, 7, NULL, 3, 1)", "seed NULL"),
+        ("queue_of(1, 7, 'x', 3, -2)", "drawn -2"),
+    ],
+)
+def test_what_can_not_be_meant_stops_the_run(
+    connection: duckdb.DuckDBPyConnection, call: str, said: str
+) -> None:
+    with pytest.raises(duckdb.Error, match=said):
+        connection.execute(f"SELECT {call} FROM range(1)").fetchall()
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     rows=ROWS, capacity=st.integers(0, 8), drawn=st.integers(0, 4), seed=st.sampled_from(["x", "2026-03-29"])
@@ -210,15 +240,20 @@ def test_chance_is_the_md5_of_a_text(connection: duckdb.DuckDBPyConnection) -> N
     assert connection.execute(more, [keys]).fetchall() == [(0,)]  # a larger share keeps the smaller one
 
 
-@pytest.mark.parametrize("every", [1, 7, 14])
-def test_each_has_its_turn_once_in_a_cycle(connection: duckdb.DuckDBPyConnection, every: int) -> None:
+@pytest.mark.parametrize("every", [1, 2, 7, 14])
+@pytest.mark.parametrize("kind", ["", "::INTEGER", "::BIGINT", "::DOUBLE"])
+def test_each_has_its_turn_once_in_a_cycle(
+    connection: duckdb.DuckDBPyConnection, every: int, kind: str
+) -> None:
+    """On the day that its md5 says, to the last digit, of whatever type the number is."""
     turns: Counter[int] = Counter()
-    for offset in range(every):
-        rows = connection.execute(
-            "SELECT key FROM range(500) t(key) WHERE in_rotation(key, $1, $2)",
-            [DAY + timedelta(days=offset), every],
-        ).fetchall()
-        turns.update(key for (key,) in rows)
+    for day in (DAY + timedelta(days=offset) for offset in range(every)):
+        sql = f"SELECT key FROM range(500) t(key) WHERE in_rotation(key, $1, {every}{kind})"
+        found = {key for (key,) in connection.execute(sql, [day]).fetchall()}
+        turn = (day - date(1, 1, 1)).days % every
+        lots = {key: hashlib.md5(f"rotation|{key}".encode()).digest() for key in range(500)}  # noqa: S324
+        assert found == {key for key, lot in lots.items() if int.from_bytes(lot, "little") % every == turn}
+        turns.update(found)
     assert turns == dict.fromkeys(range(500), 1)
 
 
@@ -255,10 +290,12 @@ def test_a_rule_holds_from_since_until(connection: duckdb.DuckDBPyConnection) ->
         ((True, True), "suppressed"),
         ((False, True), "held out"),
         ((True, False), "suppressed"),
+        ((2, 0), "suppressed"),  # a count
+        ((0, 3), "held out"),
     ],
 )
 def test_the_first_reason(
-    connection: duckdb.DuckDBPyConnection, flags: tuple[bool, bool], reason: str | None
+    connection: duckdb.DuckDBPyConnection, flags: tuple[int, int], reason: str | None
 ) -> None:
     sql = "SELECT first_reason(MAP {'suppressed': $1, 'held out': $2})"
     assert connection.execute(sql, list(flags)).fetchall() == [(reason,)]
@@ -276,7 +313,8 @@ def test_a_reason_that_is_not_known_is_no_no(connection: duckdb.DuckDBPyConnecti
 def test_each_passes_the_checks_of_a_jobs_sql(tmp_path: Path) -> None:
     """It may be called by the SQL of a job, whose result does not depend on the order of rows."""
     calls = {
-        "hash_point": "hash_point(key)", "in_hold_out": "in_hold_out(key, '2026Q4', 0.1)",
+        "draw_text": "draw_text(key)", "hash_point": "hash_point(key)",
+        "in_hold_out": "in_hold_out(key, '2026Q4', 0.1)",
         "in_rotation": "in_rotation(key, getvariable('day'), 14)",
         "holds_on": "holds_on(day, NULL, getvariable('day'))",
         "rank_all": "rank_all(score, key)", "rank_within": "rank_within(owner, score, key)",

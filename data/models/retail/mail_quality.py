@@ -42,6 +42,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="nightscore-mail-") as folder:
         workspace = prepare(Path(folder))
         sales, products = read_sales(workspace), read_products(workspace)
+        for number in range((DAYS[-1] - DAYS[0]).days + 1):  # each waits for the day before
+            run(load("mail_suppressions", workspace), DAYS[0] + dt.timedelta(days=number))
         # The last one first: each is a first mail, before which its household has got none.
         days = {str(day): measure(workspace, day, sales, products) for day in DAYS[::-1]}
     names = (
@@ -103,7 +105,7 @@ def read_products(workspace: Path) -> pd.DataFrame:
 
 def measure(workspace: Path, day: dt.date, sales: pd.DataFrame, products: pd.DataFrame) -> dict[str, Any]:
     """The figures of one night, beside those of the lists without a model for the same households."""
-    for name in ("retail_recommendations", "coupon_response", "mail_suppressions"):
+    for name in ("retail_recommendations", "coupon_response"):
         run(load(name, workspace), day)
     run(load("mail_plan", workspace), day, params=ALL)
     mails = query("SELECT * FROM mail_list WHERE day = $1", workspace, values=[day]).to_pandas()

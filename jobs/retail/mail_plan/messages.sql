@@ -1,13 +1,14 @@
 -- The mails as a mail system takes them: one row a household, whose texts are escaped for HTML.
 SELECT
     household_id,
-    concat('Six for you', CASE WHEN count(coupon_upc) > 0 THEN ', and a coupon' ELSE '' END) AS subject,
+    concat(CASE count(*) WHEN 4 THEN 'Four' WHEN 5 THEN 'Five' ELSE 'Six' END, ' for you', CASE WHEN count(coupon_upc) > 0 THEN ', and a coupon' ELSE '' END) AS subject,
     list(product_id ORDER BY slot) AS products,
     list(coalesce(CAST(coupon_upc AS VARCHAR), '') ORDER BY slot) AS coupons,
     list(text ORDER BY slot) AS texts,
     concat(
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>', 'Six for you', '</title></head>',
-        '<body style="font-family:sans-serif;max-width:36rem;margin:auto;padding:.75rem"><h1 style="font-size:1.3rem">Six for you</h1>',
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>', CASE count(*) WHEN 4 THEN 'Four' WHEN 5 THEN 'Five' ELSE 'Six' END, ' for you</title></head>',
+        '<body style="font-family:sans-serif;max-width:36rem;margin:auto;padding:.75rem"><h1 style="font-size:1.3rem">',
+        CASE count(*) WHEN 4 THEN 'Four' WHEN 5 THEN 'Five' ELSE 'Six' END, ' for you</h1>',
         string_agg(
             concat(
                 '<div style="border:1px solid #ccc;border-radius:6px;margin:.5rem 0;padding:.75rem">',

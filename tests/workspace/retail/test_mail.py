@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
-from nightscore import load, run
+from nightscore import NotYet, load, run
 from nightscore.pipeline.publish.hold import Held
 from tests.support.shared import made_once
 
@@ -64,9 +64,16 @@ def make_world(root: Path) -> None:
         (root / "jobs" / name).mkdir()
         (root / "jobs" / name / "job.yaml").write_text(INPUT.format(name=name) + rest)
         (root / "jobs" / name / "all.sql").write_text("SELECT * FROM scores")
-    for name in (*UPSTREAM, "mail_suppressions"):
+    run_upstream(root)
+
+
+def run_upstream(root: Path) -> None:
+    """Publish what mail_plan comes after; of mail_suppressions each day waits for the one before."""
+    for name in UPSTREAM:
         for day in DAYS:
             run(load(name, root), day.isoformat())
+    for offset in range(15):
+        run(load("mail_suppressions", root), (DAY + timedelta(days=offset)).isoformat())
 
 
 def write_tables(lake: Path) -> None:
@@ -238,6 +245,33 @@ def test_who_has_unsubscribed_is_never_forgotten(world: Path) -> None:
     assert gone <= set(kept["household_id"])
 
 
+def test_who_has_unsubscribed_while_a_file_was_late_is_waited_for(tmp_path: Path) -> None:
+    """The file of the second day is late: the third waits, so that nobody who is in it is written to."""
+    shutil.copytree(REPOSITORY / "jobs/retail/mail_suppressions", tmp_path / "jobs/mail_suppressions")
+    files = [
+        tmp_path / f"data/lake/retail/unsubscribes/day={DAY + timedelta(days=n)}/a.parquet" for n in range(3)
+    ]
+
+    def tell(number: int) -> None:
+        household = pa.array([number + 7], pa.int32())
+        write(files[number], household_id=household, reason=pa.array(["unsubscribed"]))
+
+    tell(0)
+    run(load("mail_suppressions", tmp_path), DAY.isoformat())
+    tell(2)
+    for offset in (1, 2):
+        with pytest.raises(NotYet):
+            run(load("mail_suppressions", tmp_path), (DAY + timedelta(days=offset)).isoformat())
+    tell(1)
+    for offset in (1, 2):
+        run(load("mail_suppressions", tmp_path), (DAY + timedelta(days=offset)).isoformat())
+    assert set(table(tmp_path, "mail_suppressions_scores", DAY + timedelta(days=2))["household_id"]) == {
+        7,
+        8,
+        9,
+    }
+
+
 VIOLATIONS: dict[str, tuple[str, str, str, dict[str, float]]] = {  # audit -> file, rule, instead of it
     "nobody who is suppressed": ("audience.sql", r"suppressed.household_id IS NOT NULL", "false", {}),
     "held out": ("audience.sql", r"'held out': .*\n", "'held out': false,\n", {}),
@@ -296,6 +330,9 @@ def test_the_mail_system_gets_a_line_a_mail(world: Path) -> None:
             r"(?:Your coupon|Time for|New for you).*?(?=<)", one["html"]
         )
         assert "<40>" not in one["html"]
+        number = {4: "Four", 5: "Five", 6: "Six"}[len(own)]
+        assert one["subject"].startswith(f"{number} for you")
+        assert one["html"].count(f"{number} for you") == 2
 
 
 def test_a_database_gets_a_row_a_block(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,13 @@ from nightscore.store import Accounts, Engine, SqlMistakes, quote_identifier
 
 EXAMPLES = 3
 AT_ONCE = 8_000_000  # rows that are grouped at once, as in publish/reconcile
+INEXACT = frozenset({"FLOAT", "DOUBLE", "BOOLEAN"})  # as another type: 2**53 + 1 and 2**53 are one DOUBLE
+# What stands beside a key: with a blank, which no column of a key may have in its name.
+ROWS_IN, ENDS, STANDS = '"rows in"', '"tables with it"', '"stands in"'
 
 
 class _Fault(NamedTuple):
-    """What may be wrong with a key, as a condition over `ends` (how many tables have it) and `rows_in`."""
+    """What may be wrong with a key, as a condition over ENDS (how many tables have it) and ROWS_IN."""
 
     where: str
     text: str
@@ -23,11 +26,12 @@ def _faults(source: str, key: Sequence[str]) -> tuple[_Fault, ...]:
     return (
         _Fault(nulls, f"have a NULL in their {', '.join(key)}"),
         _Fault(
-            "rows_in > 1", f"stand twice or more in {source}: give accounts_for a key that tells them apart"
+            f"{ROWS_IN} > 1",
+            f"stand twice or more in {source}: give accounts_for a key that tells them apart",
         ),
-        _Fault("rows_in = 1 AND ends = 0", "end nowhere"),
-        _Fault("rows_in = 1 AND ends > 1", "end in more than one table"),
-        _Fault("rows_in = 0", f"stand in a table, and not in {source}"),
+        _Fault(f"{ROWS_IN} = 1 AND {ENDS} = 0", "end nowhere"),
+        _Fault(f"{ROWS_IN} = 1 AND {ENDS} > 1", "end in more than one table"),
+        _Fault(f"{ROWS_IN} = 0", f"stand in a table, and not in {source}"),
     )
 
 
@@ -44,13 +48,21 @@ def bind_accounts(job: Job, engine: Engine) -> None:
     """
     if job.spec.accounts_for is None:
         return
-    for at, table in (("input", job.spec.accounts_for.input), *(("tables", t) for t in _tables(job))):
+    source = job.spec.accounts_for.input
+    known = engine.types(f"SELECT * FROM {quote_identifier(source)}")
+    for at, table in (("input", source), *(("tables", t) for t in _tables(job))):
         columns = engine.types(f"SELECT * FROM {quote_identifier(table)}")
         for name in _key(job):
             if name not in columns:
                 job.raise_broken(
                     ("accounts_for", at),
                     f"{table} has no column {name!r}, by which rows are known; it has {', '.join(columns)}",
+                )
+            if columns[name] != known[name] and {columns[name], known[name]} & INEXACT:
+                job.raise_broken(
+                    ("accounts_for", at),
+                    f"{name} is {columns[name]} in {table} and {known[name]} in {source}, by which two rows "
+                    "may look like one; cast it to one type",
                 )
     with SqlMistakes(accounts_place(job)):
         engine.schema(_select(job, 0, 1))
@@ -80,7 +92,7 @@ def _refuse_unaccounted(job: Job, engine: Engine, select: str) -> None:
     found = []
     for fault in _faults(source, _key(job)):
         rows = engine.rows(
-            f"SELECT {names}, stands, count(*) OVER () FROM ({select}) WHERE {fault.where} "
+            f"SELECT {names}, {STANDS}, count(*) OVER () FROM ({select}) WHERE {fault.where} "
             f"ORDER BY {names} LIMIT {EXAMPLES}"
         )
         if rows:
@@ -100,15 +112,15 @@ def _example(job: Job, row: tuple[object, ...]) -> str:
 def _select(job: Job, share: int, shares: int) -> str:
     """Key -> how many rows of it came in, how many tables have it, and which: of a share of the keys."""
     names = ", ".join(map(quote_identifier, _key(job)))
-    parts = [f"SELECT {names}, 1 AS rows_in, NULL AS stands FROM ({_rows_of_the_day(job)})"]
+    parts = [f"SELECT {names}, 1 AS {ROWS_IN}, NULL AS {STANDS} FROM ({_rows_of_the_day(job)})"]
     parts += [
-        f"SELECT DISTINCT {names}, 0 AS rows_in, '{table}' AS stands FROM {quote_identifier(table)}"
+        f"SELECT DISTINCT {names}, 0 AS {ROWS_IN}, '{table}' AS {STANDS} FROM {quote_identifier(table)}"
         for table in _tables(job)
     ]
     where = f" WHERE hash({names}) % {shares} = {share}" if shares > 1 else ""
     return (
-        f"SELECT {names}, sum(rows_in) AS rows_in, count(stands) AS ends, "
-        f"string_agg(stands, ', ' ORDER BY stands) AS stands "
+        f"SELECT {names}, sum({ROWS_IN}) AS {ROWS_IN}, count({STANDS}) AS {ENDS}, "
+        f"string_agg({STANDS}, ', ' ORDER BY {STANDS}) AS {STANDS} "
         f"FROM ({' UNION ALL '.join(parts)}){where} GROUP BY {names}"
     )
 
