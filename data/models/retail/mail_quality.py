@@ -199,6 +199,15 @@ coupon: a mail gives up hits for both.
 mail's day, by the household and in the campaign that they were sent for; {sent["expected_redemptions"]:,.1f}
 were expected over the whole campaign, whose first days were over by then.
 
+## Three mails, looked at
+
+Of 2017-11-02, the three with the lowest md5 of their household (134, 1024, 2262). None has a coupon, for the
+budget of one night pays for few; all six blocks of each are *again*: bananas, milk, bread, cereal. What is odd:
+texts are the catalogue's own words, made for buyers and not for customers. "Time for primal again?" is a cut of
+beef, "regular garden" a salad mix, "sft drnk 2 liter btl carb incl" a soft drink. A shop has names for its
+shelves, and puts them in the place of `product_type` in `list.sql`. Household 1024 has two soft drinks: two
+blocks of a category are allowed, and that is what it buys.
+
 ## What can't be said
 
 - **No uplift.** The Complete Journey knows no mail: nobody read one of these. What a mail changes is not
