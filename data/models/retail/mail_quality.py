@@ -202,9 +202,9 @@ were expected over the whole campaign, whose first days were over by then.
 ## Three mails, looked at
 
 Of 2017-11-02, the three with the lowest md5 of their household (134, 1024, 2262). None has a coupon, for the
-budget of one night pays for few; all six blocks of each are *again*: bananas, milk, bread, cereal. What is odd:
-texts are the catalogue's own words, made for buyers and not for customers. "Time for primal again?" is a cut of
-beef, "regular garden" a salad mix, "sft drnk 2 liter btl carb incl" a soft drink. A shop has names for its
+budget of one night pays for few; all six blocks of each are *again*: bananas, milk, bread. What is odd:
+texts are the catalogue's own words, made for buyers and not for customers. "Time for primal again?" is of
+beef, "regular garden" of a salad mix, "sft drnk 2 liter btl carb incl" a soft drink. A shop has names for its
 shelves, and puts them in the place of `product_type` in `list.sql`. Household 1024 has two soft drinks: two
 blocks of a category are allowed, and that is what it buys.
 
