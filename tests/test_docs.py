@@ -38,7 +38,7 @@ def find_pages() -> list[str]:
 
 
 PAGES = find_pages()
-YOURS = {"scorers/body_mass.py", "model.md"}  # what a page has its reader write
+YOURS = {"scorers/body_mass.py", "model.md", "jobs/job.schema.json"}  # what its reader writes, or has written
 # A decision names what was there when it was taken, and other people's folders.
 TODAY = [page for page in PAGES if not page.startswith("docs/decisions/")]
 FENCE = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
@@ -73,10 +73,11 @@ def anchors(page: Path) -> set[str]:
 
 
 def exists(path: str, page: str) -> bool:
-    """Whether a path is there, from the root, the page or the tests, or is made when something runs."""
+    """Whether a path is there, from the root, the page or the tests, in a new workspace, or made by a run."""
     if any(fnmatch.fnmatch(f"{path.rstrip('/')}/", f"{pattern}*") for pattern in MADE):
         return True
-    return any((folder / path).exists() for folder in (ROOT, (ROOT / page).parent, ROOT / "tests"))
+    new = (ROOT / "src/nightscore/start/templates").iterdir()
+    return any((folder / path).exists() for folder in (ROOT, (ROOT / page).parent, ROOT / "tests", *new))
 
 
 @functools.cache
