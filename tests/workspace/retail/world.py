@@ -30,7 +30,7 @@ def add_job(workspace: Path) -> Path:
     target.parent.mkdir(parents=True)
     model = SPEC["model"]["path"]
     for file in (model, SPEC["model"]["expected"]["features"].replace("{model}", Path(model).stem)):
-        shutil.copy(REPOSITORY / file, target)
+        shutil.copy(REPOSITORY / file, target.parent)
     return workspace
 
 
