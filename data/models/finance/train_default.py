@@ -20,20 +20,18 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 import numpy.typing as npt
-import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import train_credit
 from credit_card import Sample
 from default_card import default_card, evaluate
-from onnxmltools import convert_lightgbm
-from onnxmltools.convert.common.data_types import FloatTensorType
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the root, for data.models
 
 from data.models.expected import edge_rows, write_expected
+from data.models.trees import REPEATABLE, classifier_to_onnx
 from nightscore.evaluation.recipes.distil import exact_in_float32
 
 HERE, OUTCOMES, BOOK = train_credit.HERE, train_credit.OUTCOMES, train_credit.BOOK
@@ -63,10 +61,7 @@ PARAMETERS: dict[str, Any] = {
     "bagging_freq": 1,
     "monotone_constraints": list(DIRECTIONS.values()),
     "seed": SEED,
-    "deterministic": True,
-    "force_row_wise": True,
-    "num_threads": 1,
-    "verbose": -1,
+    **REPEATABLE,
 }
 
 Numbers = npt.NDArray[Any]
@@ -190,14 +185,8 @@ def _folds(is_bad: Numbers, seed: int) -> Any:
 
 def to_onnx(booster: lgb.Booster) -> bytes:
     """The model as ONNX: `features` float32 [N, features] -> `probabilities` float32 [N, 2]."""
-    inputs = [("features", FloatTensorType([None, len(DIRECTIONS)]))]
-    model = convert_lightgbm(booster, "credit_default", inputs, zipmap=False, target_opset=15)
-    model.doc_string = "Chance that a loan goes bad within twelve months. See credit_default_card.md."
-    onnx.helper.set_model_props(model, {"columns": json.dumps(list(DIRECTIONS))})
-    model.opset_import.sort(key=lambda one: one.domain)  # the converter's order varies from run to run
-    onnx.checker.check_model(model)
-    serialized: bytes = model.SerializeToString(deterministic=True)
-    return serialized
+    about = "Chance that a loan goes bad within twelve months. See credit_default_card.md."
+    return classifier_to_onnx(booster, "credit_default", list(DIRECTIONS), about)
 
 
 if __name__ == "__main__":

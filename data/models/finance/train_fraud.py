@@ -25,18 +25,16 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 import numpy.typing as npt
-import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fraud_card import fraud_card
 from fraud_quality import Alerts, evaluate, queue
-from onnxmltools import convert_lightgbm
-from onnxmltools.convert.common.data_types import FloatTensorType
 from sklearn.ensemble import IsolationForest
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from data.models.trees import REPEATABLE, classifier_to_onnx
 from nightscore.evaluation.recipes.distil import exact_in_float32
 
 HERE = Path(__file__).parent
@@ -55,10 +53,7 @@ PARAMETERS: dict[str, Any] = {
     "bagging_fraction": 0.7,
     "bagging_freq": 1,
     "seed": SEED,
-    "deterministic": True,
-    "force_row_wise": True,
-    "num_threads": 1,
-    "verbose": -1,
+    **REPEATABLE,
 }
 BINS, LEGITIMATE = 24, 3_000  # of a column's values; of the rows that contributions are averaged over
 
@@ -150,14 +145,8 @@ def trained(day: Alerts, line: tuple[float, float]) -> lgb.Booster:
 
 def to_onnx(booster: lgb.Booster) -> bytes:
     """The model as ONNX: `features` float32 [N, 29] -> `probabilities` float32 [N, 2]."""
-    inputs = [("features", FloatTensorType([None, len(COLUMNS)]))]
-    model = convert_lightgbm(booster, "fraud", inputs, zipmap=False, target_opset=15)
-    model.doc_string = "Chance that a card transaction is a fraud. See fraud_card.md."
-    onnx.helper.set_model_props(model, {"columns": json.dumps(list(COLUMNS))})
-    model.opset_import.sort(key=lambda one: one.domain)  # the converter's order varies from run to run
-    onnx.checker.check_model(model)
-    serialized: bytes = model.SerializeToString(deterministic=True)
-    return serialized
+    about = "Chance that a card transaction is a fraud. See fraud_card.md."
+    return classifier_to_onnx(booster, "fraud", COLUMNS, about)
 
 
 def contributions(booster: lgb.Booster, day: Alerts) -> pa.Table:

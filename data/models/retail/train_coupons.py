@@ -25,18 +25,16 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 import numpy.typing as npt
-import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 from coupon_card import coupon_card
 from coupon_quality import Offers, evaluate
-from onnxmltools import convert_lightgbm
-from onnxmltools.convert.common.data_types import FloatTensorType
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the root, for data.lakes
 
 from data.lakes.retail import write_lake
 from data.models.expected import edge_rows, write_expected
+from data.models.trees import REPEATABLE, classifier_to_onnx
 from nightscore import Job, features, load
 from nightscore.evaluation.recipes.distil import exact_in_float32
 from nightscore.scorers.arrays import matrix
@@ -60,10 +58,7 @@ PARAMETERS: dict[str, Any] = {
     "min_data_in_leaf": 100,
     "lambda_l2": 5.0,
     "seed": 7,
-    "deterministic": True,
-    "force_row_wise": True,  # or LightGBM times both layouts and picks one, which may differ
-    "num_threads": 1,
-    "verbose": -1,
+    **REPEATABLE,
 }
 
 Numbers = npt.NDArray[Any]
@@ -166,14 +161,8 @@ def _factors(counts: dict[str, tuple[float, int]]) -> pa.Table:
 
 def to_onnx(booster: lgb.Booster, columns: list[str]) -> bytes:
     """The model as ONNX: `features` float32 [N, columns] -> `probabilities` float32 [N, 2]."""
-    inputs = [("features", FloatTensorType([None, len(columns)]))]
-    model = convert_lightgbm(booster, JOB, inputs, zipmap=False, target_opset=15)
-    model.doc_string = "Chance that a household redeems a coupon within its campaign. See coupon_card.md."
-    onnx.helper.set_model_props(model, {"columns": json.dumps(columns)})
-    model.opset_import.sort(key=lambda one: one.domain)  # the converter's order varies from run to run
-    onnx.checker.check_model(model)
-    serialized: bytes = model.SerializeToString(deterministic=True)
-    return serialized
+    about = "Chance that a household redeems a coupon within its campaign. See coupon_card.md."
+    return classifier_to_onnx(booster, JOB, columns, about)
 
 
 def _training_facts(booster: lgb.Booster, training: Offers) -> dict[str, Any]:

@@ -37,6 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the root, for da
 
 from data.lakes.retail import write_lake
 from data.models.expected import edge_rows, write_expected
+from data.models.trees import REPEATABLE
 from nightscore import Job, features, load
 from nightscore.evaluation.recipes.distil import exact_in_float32
 from nightscore.scorers.arrays import matrix
@@ -72,10 +73,7 @@ PARAMETERS: dict[str, Any] = {
     "min_data_in_leaf": 100,
     "lambda_l2": 5.0,
     "seed": 7,
-    "deterministic": True,
-    "force_row_wise": True,  # or LightGBM times both layouts and picks one, which may differ
-    "num_threads": 1,
-    "verbose": -1,
+    **REPEATABLE,
 }
 
 Numbers = npt.NDArray[Any]
