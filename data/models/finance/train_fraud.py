@@ -34,6 +34,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the root, for data.models
+
 from data.models.trees import REPEATABLE, classifier_to_onnx
 from nightscore.evaluation.recipes.distil import exact_in_float32
 
