@@ -16,25 +16,28 @@ SCHEMA = "jobs/job.schema.json"
 
 @dataclass(frozen=True)
 class Template:
-    """What a new workspace has: a job in a folder of `templates/`, and its sample rows.
+    """What a new workspace has: a job in folders of `templates/`, and its sample rows.
 
-    `lake` gives the sample rows, path -> Parquet; `look` is a first question about what is published.
+    `lake` gives the sample rows, path -> Parquet; `look` is a first question about what is published;
+    `shares` are the folders that it has in common with others.
     """
 
     about: str
     job: str
     lake: Callable[[], Mapping[str, bytes]]
     look: str
+    shares: tuple[str, ...] = ("common",)
 
 
+CHURN = ("common", "churn")  # one job, whose features are those of its model
 TEMPLATES_BY_NAME = {
     "trees": Template(
         "a LightGBM model with nulls, and offers by SQL", "churn", samples.customers_files,
-        "SELECT * FROM churn_offers ORDER BY rank LIMIT 5",
+        "SELECT * FROM churn_offers ORDER BY rank LIMIT 5", CHURN,
     ),
     "onnx": Template(
         "a scikit-learn pipeline with texts, one ONNX file", "churn", samples.customers_files,
-        "SELECT * FROM churn_offers ORDER BY rank LIMIT 5",
+        "SELECT * FROM churn_offers ORDER BY rank LIMIT 5", CHURN,
     ),
     "topk": Template(
         "pairs of customer and product, and a ranked list by SQL", "recommendations", samples.shop_files,
@@ -65,7 +68,9 @@ def make_workspace(folder: Path, name: str) -> list[str]:
     """
     template = template_called(name)
     refuse_path(folder)
-    files = _files_of("common") | _files_of(name) | dag_files("dags/")
+    files = dag_files("dags/")
+    for part in (*template.shares, name):
+        files |= _files_of(part)
     files |= {SCHEMA: schema_text().encode(), **template.lake()}
     return write_new_files(folder, files)
 

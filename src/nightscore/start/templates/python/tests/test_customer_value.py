@@ -1,7 +1,6 @@
 """The scorer keeps to the contract of scorers, and the job publishes what its formula gives by hand."""
 
 import math
-import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,17 +9,7 @@ import pytest
 import nightscore
 from nightscore.scorers import Options, check_scorer, open_scorer
 
-ROOT = Path(__file__).parents[1]
 DAY = "2026-01-07"
-
-
-@pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy, so that a test publishes nothing in the workspace itself."""
-    for name in ("jobs", "scorers", "data/lake"):
-        shutil.copytree(ROOT / name, tmp_path / name)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def expected(spend: float, days: int) -> float:
@@ -29,7 +18,8 @@ def expected(spend: float, days: int) -> float:
     return sum(0.3 * spend * stays**month for month in range(1, 13))
 
 
-def test_the_scorer_keeps_to_the_contract(workspace: Path) -> None:
+def test_the_scorer_keeps_to_the_contract(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workspace)
     scorer = open_scorer("scorers/customer_value.py", None, Options({"value": "value", "months": "months"}))
     people = {"spend_month": [0.0, 20.0, 300.0], "days_since_order": [0.0, 30.0, 400.0]}
     check_scorer(scorer, pa.RecordBatch.from_pydict(people))

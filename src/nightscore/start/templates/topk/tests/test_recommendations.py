@@ -1,31 +1,20 @@
 """The job recommendations on the sample rows: its scores by hand, and the lists that follow from them."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
-import pytest
 
 import nightscore
 
-ROOT = Path(__file__).parents[1]
 DAY = "2026-01-07"
 COLUMNS = ["times_bought", "days_since", "buyers", "times_category", "price"]
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Path:
-    """A copy, so that a test publishes nothing in the workspace itself."""
-    for name in ("jobs", "scorers", "data/lake", "data/models"):
-        shutil.copytree(ROOT / name, tmp_path / name)
-    return tmp_path
 
 
 def test_scores_and_lists(workspace: Path) -> None:
     job = nightscore.load("recommendations", workspace)
     rows = nightscore.features(job, DAY)
-    session = onnxruntime.InferenceSession((ROOT / "data/models/ranker.onnx").read_bytes())
+    session = onnxruntime.InferenceSession((workspace / "data/models/ranker.onnx").read_bytes())
     values = [rows[name].to_numpy().astype("float32") for name in COLUMNS]  # a null is a NaN
     chances = session.run(["probabilities"], {"features": np.stack(values, axis=1)})[0][:, 1]
 
