@@ -62,6 +62,7 @@ from .strict_yaml import LineNumbers as LineNumbers
 from .strict_yaml import Path_ as Path_
 from .strict_yaml import parse_yaml as parse_yaml
 from .strict_yaml import read_yaml as read_yaml
+from .terminal import has_half_a_character as has_half_a_character
 from .terminal import visible as visible
 from .terminal import visible_cell as visible_cell
 from .terminal import visible_json as visible_json

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from nightscore.common.errors import Broken, clipped
+from nightscore.common.terminal import has_half_a_character
 
 MAX_YAML_BYTES = 1_000_000  # bytes; a job.yaml is a page or two, so anything larger is a mistake or an attack
 
@@ -75,7 +76,7 @@ def _refuse_control_characters(text: str, shown: str) -> None:
 
 def _refuse_half_a_character(text: str, line: int, shown: str) -> None:
     """An escape of a lone surrogate (D800 to DFFF) is read as a text that no file and no terminal takes."""
-    if not text.isascii() and any("\ud800" <= one <= "\udfff" for one in text):
+    if has_half_a_character(text):
         raise Broken(f"{shown}:{line}: {clipped(text)!a} has an escape that is half a character")
 
 

@@ -5,9 +5,15 @@ import re
 # Control characters but the tab and the end of a line, C1 (0x9b begins a sequence as ESC [ does), what sets
 # the direction of writing, two more ends of a line, and halves of characters.
 _STEERS = "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
+_HALVES = re.compile("[\ud800-\udfff]")
 _IN_TEXT = re.compile(f"[{_STEERS}]")
 _IN_CELL = re.compile(f"[{_STEERS}\t\n]")
 _IN_JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def has_half_a_character(text: str) -> bool:
+    """Whether a text has a lone surrogate: then it is none that UTF-8 can say."""
+    return not text.isascii() and bool(_HALVES.search(text))
 
 
 def visible(text: str) -> str:

@@ -12,14 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nightscore.common import Broken, Workspace
-from nightscore.job import load_all, schema_text
+from nightscore.job import CHALLENGERS, NAME, RESERVED_VIEWS, load_all, schema_text
 from nightscore.scorers import DescribedModel, ModelError, describe_onnx, read_model
 from nightscore.start.lake import SeenInput, see_input
-from nightscore.start.new_files import write_new_files
+from nightscore.start.new_files import SCHEMA, write_new_files
 from nightscore.store import fetched, quote_identifier
 
-SCHEMA = "jobs/job.schema.json"
-NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 WORDS = """
 all analyse analyze and anti any array as asc asof asymmetric at both case cast check collate column
@@ -31,9 +29,7 @@ summarize symmetric table tablesample then to trailing true union unique unpivot
 where window with
 """  # of DuckDB, which no column is called without quotes
 KEYWORDS = frozenset(WORDS.split())
-RESERVED = {
-    "scores", "params", "receipts", "restatements", "restated_rows", "removals", "erasures", "challengers",
-}  # fmt: skip
+RESERVED = RESERVED_VIEWS | {CHALLENGERS}
 IDS = re.compile(r"(^|_)(id|key|number|no|code|uuid)$", re.IGNORECASE)
 MOST_ROWS = 1_000_000  # in which a key is looked for
 NEAR = 0.5  # how alike two names are that are shown as near, 0..1
@@ -84,7 +80,7 @@ def draft_job(workspace: Workspace, name: str, model: str, source: str) -> Draft
 
 
 def _refuse_name(workspace: Workspace, name: str) -> None:
-    if not NAME.fullmatch(name):
+    if not re.fullmatch(NAME, name):
         allowed = "small letters, digits and _, a letter first, at most 63"
         raise Broken(f"{name!r} is no name for a job; allowed: {allowed}")
     taken = next((job for job in load_all(workspace)[0] if job.name == name), None)
@@ -186,7 +182,7 @@ def _is_unique(rows: pa.Table, names: list[str]) -> bool:
 def _view(path: str) -> str:
     """What the input is called in SQL: as its file or folder."""
     last = re.sub(r"[^a-z0-9_]+", "_", Path(path).name.lower().partition(".")[0]).strip("_")
-    return last if NAME.fullmatch(last) and last not in RESERVED | KEYWORDS else "rows"
+    return last if re.fullmatch(NAME, last) and last not in RESERVED | KEYWORDS else "rows"
 
 
 def _name(column: str) -> str:

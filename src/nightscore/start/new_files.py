@@ -5,6 +5,8 @@ from pathlib import Path
 
 from nightscore.common import Broken, write_once
 
+SCHEMA = "jobs/job.schema.json"  # where the first line of a job.yaml has an editor look
+
 
 def write_new_files(root: Path, files: Mapping[str, bytes]) -> list[str]:
     """Write some files below a folder, by their paths in it; those that are there with these bytes are kept.

@@ -7,11 +7,10 @@ from pathlib import Path
 from nightscore.common import Broken, refuse_path
 from nightscore.job import schema_text
 from nightscore.start import samples
-from nightscore.start.new_files import write_new_files
+from nightscore.start.new_files import SCHEMA, write_new_files
 
 PACKAGE = Path(__file__).parents[1]
 TEMPLATES = Path(__file__).parent / "templates"
-SCHEMA = "jobs/job.schema.json"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from nightscore.common import Broken, key_text
-from nightscore.job import SCORES, Input, Job, PathInput, SnapshotInput, TableInput
+from nightscore.job import AccountsFor, Input, Job, PathInput, SnapshotInput, TableInput
 from nightscore.store import Accounts, Engine, SqlMistakes, quote_identifier
 
 EXAMPLES = 3
@@ -46,13 +46,14 @@ def bind_accounts(job: Job, engine: Engine) -> None:
     Raises:
         Broken: a table has not a column of the key, or in a type that can't be compared.
     """
-    if job.spec.accounts_for is None:
+    said = job.spec.accounts_for
+    if said is None:
         return
-    source = job.spec.accounts_for.input
+    source, key = said.input, _key(job, said)
     known = engine.types(f"SELECT * FROM {quote_identifier(source)}")
-    for at, table in (("input", source), *(("tables", t) for t in _tables(job))):
+    for at, table in (("input", source), *(("tables", t) for t in said.tables)):
         columns = engine.types(f"SELECT * FROM {quote_identifier(table)}")
-        for name in _key(job):
+        for name in key:
             if name not in columns:
                 job.raise_broken(
                     ("accounts_for", at),
@@ -65,7 +66,7 @@ def bind_accounts(job: Job, engine: Engine) -> None:
                     "may look like one; cast it to one type",
                 )
     with SqlMistakes(accounts_place(job)):
-        engine.schema(_select(job, 0, 1))
+        engine.schema(_select(job, said, 0, 1))
 
 
 def read_accounts(job: Job, engine: Engine) -> Accounts | None:
@@ -77,45 +78,46 @@ def read_accounts(job: Job, engine: Engine) -> Accounts | None:
     said = job.spec.accounts_for
     if said is None:
         return None
+    key = _key(job, said)
     with SqlMistakes(accounts_place(job)):
-        [(rows,)] = engine.rows(f"SELECT count(*) FROM ({_rows_of_the_day(job)})")
+        [(rows,)] = engine.rows(f"SELECT count(*) FROM ({_rows_of_the_day(job, said.input)})")
         shares = 1 + rows // AT_ONCE
         for share in range(shares):
-            _refuse_unaccounted(job, engine, _select(job, share, shares))
-        ends = {table: _count_keys(job, engine, table) for table in _tables(job)}
-    return Accounts(input=said.input, key=tuple(_key(job)), rows=rows, tables=ends)
+            _refuse_unaccounted(job, said, engine, _select(job, said, share, shares))
+        ends = {table: _count_keys(engine, table, key) for table in said.tables}
+    return Accounts(input=said.input, key=tuple(key), rows=rows, tables=ends)
 
 
-def _refuse_unaccounted(job: Job, engine: Engine, select: str) -> None:
-    names = ", ".join(map(quote_identifier, _key(job)))
-    source = job.spec.accounts_for.input if job.spec.accounts_for else ""
+def _refuse_unaccounted(job: Job, said: AccountsFor, engine: Engine, select: str) -> None:
+    key = _key(job, said)
+    names = ", ".join(map(quote_identifier, key))
     found = []
-    for fault in _faults(source, _key(job)):
+    for fault in _faults(said.input, key):
         rows = engine.rows(
             f"SELECT {names}, {STANDS}, count(*) OVER () FROM ({select}) WHERE {fault.where} "
             f"ORDER BY {names} LIMIT {EXAMPLES}"
         )
         if rows:
-            shown = "; ".join(_example(job, row) for row in rows)
+            shown = "; ".join(_example(key, row) for row in rows)
             found.append(f"{rows[0][-1]:,} {fault.text} ({shown})")
     if found:
         raise Broken(
-            f"{accounts_place(job)}: of the rows of {source} {', '.join(found)}; nothing is published"
+            f"{accounts_place(job)}: of the rows of {said.input} {', '.join(found)}; nothing is published"
         )
 
 
-def _example(job: Job, row: tuple[object, ...]) -> str:
-    *key, stands, _ = row
-    return f"{key_text(_key(job), key)}: {stands}" if stands else key_text(_key(job), key)
+def _example(key: Sequence[str], row: tuple[object, ...]) -> str:
+    *values, stands, _ = row
+    return f"{key_text(key, values)}: {stands}" if stands else key_text(key, values)
 
 
-def _select(job: Job, share: int, shares: int) -> str:
+def _select(job: Job, said: AccountsFor, share: int, shares: int) -> str:
     """Key -> how many rows of it came in, how many tables have it, and which: of a share of the keys."""
-    names = ", ".join(map(quote_identifier, _key(job)))
-    parts = [f"SELECT {names}, 1 AS {ROWS_IN}, NULL AS {STANDS} FROM ({_rows_of_the_day(job)})"]
+    names = ", ".join(map(quote_identifier, _key(job, said)))
+    parts = [f"SELECT {names}, 1 AS {ROWS_IN}, NULL AS {STANDS} FROM ({_rows_of_the_day(job, said.input)})"]
     parts += [
         f"SELECT DISTINCT {names}, 0 AS {ROWS_IN}, '{table}' AS {STANDS} FROM {quote_identifier(table)}"
-        for table in _tables(job)
+        for table in said.tables
     ]
     where = f" WHERE hash({names}) % {shares} = {share}" if shares > 1 else ""
     return (
@@ -125,14 +127,13 @@ def _select(job: Job, share: int, shares: int) -> str:
     )
 
 
-def _count_keys(job: Job, engine: Engine, table: str) -> int:
-    names = ", ".join(map(quote_identifier, _key(job)))
+def _count_keys(engine: Engine, table: str, key: Sequence[str]) -> int:
+    names = ", ".join(map(quote_identifier, key))
     [(keys,)] = engine.rows(f"SELECT count(*) FROM (SELECT DISTINCT {names} FROM {quote_identifier(table)})")
     return int(keys)
 
 
-def _rows_of_the_day(job: Job) -> str:
-    name = job.spec.accounts_for.input if job.spec.accounts_for else SCORES
+def _rows_of_the_day(job: Job, name: str) -> str:
     every = f"SELECT * FROM {quote_identifier(name)}"
     source = job.spec.inputs.get(name)
     column = _day_column(source) if source is not None else None
@@ -151,10 +152,5 @@ def _day_column(source: Input | SnapshotInput) -> str | None:
     return source.day_column or getattr(source, "partition", None)
 
 
-def _key(job: Job) -> list[str]:
-    said = job.spec.accounts_for
-    return list(said.key) if said and said.key else list(job.spec.key)
-
-
-def _tables(job: Job) -> list[str]:
-    return list(job.spec.accounts_for.tables) if job.spec.accounts_for else []
+def _key(job: Job, said: AccountsFor) -> list[str]:
+    return said.key or job.spec.key

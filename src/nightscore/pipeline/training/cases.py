@@ -1,7 +1,6 @@
 """The rows and scores of `model.expected`, row beside row; of inputs, what the features SQL makes."""
 
 import datetime as dt
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from nightscore.common import first_line, key_text
 from nightscore.job import Expected, Job
 from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day
+from nightscore.pipeline.highlights import read_views
 from nightscore.pipeline.score.deviation import is_list
 from nightscore.pipeline.training.files import ExpectedFiles
 from nightscore.scorers import Signature
@@ -67,8 +67,9 @@ def _made_by_sql(job: Job, expected: Expected, files: ExpectedFiles) -> pa.Table
     for view in expected.inputs:
         if view not in job.spec.inputs:
             job.raise_broken((*at, view), f"is no input of the job; its inputs: {', '.join(job.spec.inputs)}")
+    read = read_views(select, binding.features_place(job))
     for view in job.spec.inputs.keys() - expected.inputs.keys():
-        if re.search(rf"(?<!\w){re.escape(view)}(?!\w)", select, re.IGNORECASE):
+        if view in read:
             job.raise_broken(at, f"has no file for {view}, which {binding.features_place(job)} reads")
     if expected.day is None and _reads_day(job, select):
         job.raise_broken(
@@ -87,9 +88,8 @@ def _made_by_sql(job: Job, expected: Expected, files: ExpectedFiles) -> pa.Table
 
 
 def _reads_day(job: Job, select: str) -> bool:
-    return "day" in read_variables(select, binding.features_place(job)) or bool(
-        re.search(r"(?<!\w)params(?!\w)", select, re.IGNORECASE)
-    )
+    place = binding.features_place(job)
+    return "day" in read_variables(select, place) or "params" in read_views(select, place)
 
 
 def _beside(

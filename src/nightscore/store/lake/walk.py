@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NoReturn
 
-from nightscore.common import Broken, NotYet, Workspace, read_day
+from nightscore.common import Broken, NotYet, Workspace, has_half_a_character, read_day
 from nightscore.job import Layout, Segment
 from nightscore.store.documents.folder_columns import NOTHING
 from nightscore.store.lake.file_names import CHECKSUM, SUMS, UNFINISHED, allowed, hint, is_data, is_hidden
@@ -173,7 +173,7 @@ class Walk:
         # Of names in ASCII there is one spelling.
         shown = {entry.name: entry.name for entry in entries if entry.name.isascii()}
         for name in (e.name for e in entries if not (e.name.isascii() or is_hidden(e.name))):
-            if any("\ud800" <= letter <= "\udfff" for letter in name):
+            if has_half_a_character(name):
                 self._refuse(
                     folder, f"holds a name that is no UTF-8, {name.encode(errors='replace')!r}; rename it"
                 )
