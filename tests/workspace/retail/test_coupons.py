@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nightscore import load, query, run
+from tests.support.own_jobs import copy_model
 from tests.workspace.retail.coupon_world import (
     DAY,
     FOLDER,
@@ -149,10 +150,9 @@ def test_each_audit_breaks_when_it_should() -> None:
 def add_job(workspace: Path) -> None:
     """Put the job, its model and its factors into a workspace."""
     shutil.copytree(REPOSITORY / FOLDER, workspace / FOLDER)
-    (workspace / "data/models/retail").mkdir(parents=True, exist_ok=True)
-    model = SPEC["model"]
-    for name in (model["path"], model["expected"]["features"], SPEC["inputs"]["coupon_calibration"]["path"]):
-        shutil.copy(REPOSITORY / name, workspace / name)
+    copy_model(workspace, SPEC)
+    factors = SPEC["inputs"]["coupon_calibration"]["path"]
+    shutil.copy(REPOSITORY / factors, workspace / factors)
 
 
 def test_a_night_on_the_slice_is_published(tmp_path: Path) -> None:

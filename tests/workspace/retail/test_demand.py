@@ -12,6 +12,7 @@ import pandas as pd
 import yaml
 
 from nightscore import load, query, run
+from tests.support.own_jobs import copy_model
 from tests.workspace.retail.world import MODEL, REPOSITORY, SLICE, Sql
 
 JOB = "demand"
@@ -140,9 +141,7 @@ def test_a_night_on_the_slice_is_published(tmp_path: Path) -> None:
     workspace = tmp_path / "w"
     shutil.copytree(SLICE, workspace / "data/lake/retail")
     shutil.copytree(REPOSITORY / FOLDER, workspace / FOLDER)
-    (workspace / "data/models/retail").mkdir(parents=True)
-    for name in (SPEC["model"]["path"], SPEC["model"]["expected"]["features"]):
-        shutil.copy(REPOSITORY / name, workspace / name)
+    copy_model(workspace, SPEC)
     receipt = run(load(JOB, workspace=workspace), DAY)
     assert receipt.status == "published"
     assert all(audit.passed for audit in receipt.audits if audit.severity == "fail")

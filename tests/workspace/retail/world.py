@@ -9,6 +9,9 @@ import duckdb
 import pyarrow as pa
 import yaml
 
+from nightscore.job.macros import read_macros
+from tests.support.own_jobs import copy_model
+
 REPOSITORY = Path(__file__).parents[3]
 SLICE = REPOSITORY / "tests/data/retail_slice"
 FOLDER = Path("jobs/retail/recommendations")
@@ -26,11 +29,7 @@ def sql_of(name: str) -> str:
 def add_job(workspace: Path) -> Path:
     """Put the job and its model into a workspace."""
     shutil.copytree(REPOSITORY / FOLDER, workspace / FOLDER)
-    target = workspace / SPEC["model"]["path"]
-    target.parent.mkdir(parents=True)
-    model = SPEC["model"]["path"]
-    for file in (model, SPEC["model"]["expected"]["features"].replace("{model}", Path(model).stem)):
-        shutil.copy(REPOSITORY / file, target.parent)
+    copy_model(workspace, SPEC)
     return workspace
 
 
@@ -51,6 +50,8 @@ class Sql:
         """The inputs in `lake`, up to and including `day`; parameters are the job's but for `params`."""
         sql = duckdb.connect()
         sql.execute(f"SET threads = {threads}")
+        for macro in read_macros().values():
+            sql.execute(macro)
         sql.execute(f"SET VARIABLE day = DATE '{day}'")
         for name, param in SPEC["params"].items():
             sql.execute(f"SET VARIABLE {name} = {params.get(name, param['default'])}")
